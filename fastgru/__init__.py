@@ -1,0 +1,1 @@
+"""fastgru: trained GRU models on CPUs."""

@@ -1,0 +1,52 @@
+"""The definition of every operator, in NumPy, written to be read beside the textbook.
+
+    OPS[op](inputs, attrs) -> tuple of outputs
+
+`inputs` is a list of arrays, None for an absent optional one. Floating-point work is done in the dtype of the inputs:
+give float64 and the answer is the definition that kernels are tested against. Integer tensors that say *where*
+(shapes, indices, axes, pads) stay integers. One module a family, the same stem as the kernel and the layer.
+
+| op | inputs | attributes | outputs |
+|---|---|---|---|
+| gru | x, initial_h?, lengths?, mask?, then weight_ih, weight_hh, bias_ih?, bias_hh? for each direction | spec (`GRUSpec.to_dict()`) | y, h_n |
+| linear | x (..., I), weight (O, I), bias? (O,) | | y (..., O) |
+| matmul | a, b (NumPy rules) | | y |
+| activation | x | kind, alpha, beta (`spec.Activation`) | y |
+| unary | x | kind: abs neg exp log sqrt reciprocal floor ceil round sign sin cos tan asin acos atan sinh cosh erf not gelu gelu_tanh selu silu hard_swish isnan isinf log1p expm1 bitwise_not; selu: alpha, gamma; hard_swish is ONNX's | y |
+| prelu | x, slope (broadcast) | | y |
+| binary | a, b (broadcast) | kind: add sub mul div pow min max mod fmod | y |
+| compare | a, b (broadcast) | kind: equal not_equal less less_equal greater greater_equal | y (bool) |
+| logical | a, b (broadcast) | kind: and or xor | y (bool) |
+| where | condition, a, b (broadcast) | | y |
+| clip | x, low?, high? (scalars) | | y |
+| cast | x | to (a name of `graph.DTYPES`) | y |
+| reshape | x, shape (int64; 0 copies the size of x, -1 is inferred) | allow_zero (False) | y |
+| transpose | x | perm | y |
+| squeeze | x | axes (empty: every axis of size 1) | y |
+| unsqueeze | x | axes (of the output) | y |
+| flatten | x | axis | y (2-D) |
+| expand | x, shape (int64) | | y (broadcast both ways) |
+| tile | x, repeats (int64) | | y |
+| concat | x0, x1... | axis | y |
+| split | x | axis, sizes (a list; or parts, a number: equal parts, the last may be smaller) | y0, y1... |
+| slice | x, starts, ends, axes?, steps? (int64) | | y (ONNX rules for clamping) |
+| gather | x, indices (negative from the end) | axis | y |
+| gather_elements | x, indices | axis | y |
+| embedding | ids (...), weight (V, D) | | y (..., D) |
+| pad | x, pads (int64: begins then ends, of `axes` or of all), value? | mode: constant reflect edge; axes? | y |
+| shape | x | start, end? | int64 vector |
+| range | start, limit, delta (scalars) | | vector |
+| constant_of_shape | shape | value (a number), dtype | y |
+| reduce | x | kind: sum mean max min prod any all l1 l2 sum_square log_sum log_sum_exp; axes (empty: all), keepdims | y |
+| arg | x | kind: max min; axis, keepdims, select_last | int64 |
+| cumsum | x | axis, exclusive, reverse | y |
+| softmax | x | axis | y |
+| log_softmax | x | axis | y |
+| layer_norm | x, scale?, bias? (shape x.shape[axis:]) | axis, epsilon | y |
+| batch_norm | x, scale, bias, mean, var (each (C,)) | axis, epsilon | y |
+| last | x (N, T, C), lengths (N,) | | x[n, max(lengths[n] - 1, 0)] (N, C) |
+
+A name, an input or an attribute that is not in this table is refused by `Graph` readers, never passed over.
+"""
+
+from __future__ import annotations

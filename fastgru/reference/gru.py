@@ -1,0 +1,150 @@
+"""GRU, in float64 or whatever dtype comes in: the textbook recurrence, one time step a pass of the loop.
+
+With sigma the gate activation f and g the candidate activation, at each step and row
+
+    r = f(x Wr^T + h Rr^T + b_r)
+    z = f(x Wz^T + h Rz^T + b_z)
+    n = g(x Wn^T + b_in + r * (h Rn^T + b_hn))       reset after (cuDNN, PyTorch, ONNX linear_before_reset=1)
+    n = g(x Wn^T + b_in + (r * h) Rn^T + b_hn)       reset before (Cho et al. 2014, ONNX linear_before_reset=0)
+    h' = z * h + (1 - z) * n                         the update gate keeps (PyTorch, ONNX, Keras)
+    h' = (1 - z) * h + z * n                         the update gate replaces (Chung et al. 2014)
+
+Nothing here is fast, and nothing is shared with the kernels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.errors import ShapeError
+from fastgru.spec import Activation, GRUSpec, GRUWeights, check_weights
+
+__all__ = ["activate", "gru", "gru_cell", "gru_op"]
+
+Array = NDArray[Any]
+
+
+def activate(activation: Activation, x: Array) -> Array:
+    """f(x) for one of the eleven activations that the ONNX operator GRU names."""
+    a, b = activation.alpha, activation.beta
+    match activation.kind:
+        case "affine":
+            return a * x + b
+        case "elu":
+            return np.where(x >= 0, x, a * np.expm1(np.minimum(x, 0)))
+        case "hard_sigmoid":
+            return np.clip(a * x + b, 0, 1)
+        case "leaky_relu":
+            return np.where(x >= 0, x, a * x)
+        case "relu":
+            return np.maximum(x, 0)
+        case "scaled_tanh":
+            return a * np.tanh(b * x)
+        case "sigmoid":
+            e = np.exp(-np.abs(x))  # no overflow on either side
+            return np.where(x >= 0, 1 / (1 + e), e / (1 + e))
+        case "softplus":
+            return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
+        case "softsign":
+            return x / (1 + np.abs(x))
+        case "tanh":
+            return np.tanh(x)
+        case "thresholded_relu":
+            return np.where(np.isnan(x) | (x > a), x, 0 * a)
+    raise AssertionError(activation.kind)
+
+
+def gru_cell(
+    spec: GRUSpec, weights: GRUWeights, x: Array, h: Array, *, direction: int = 0, update_gate: str = "keeps"
+) -> Array:
+    """One step of one direction: x (N, I), h (N, H) -> h' (N, H).
+
+    `update_gate` is "keeps" everywhere inside the package; "replaces" is here so that a book's other form can be
+    written down as it stands.
+    """
+    H = spec.hidden_size
+    f, g = spec.gate_activations[direction], spec.candidate_activations[direction]
+    dtype = np.result_type(x, h)
+    zeros = np.zeros(3 * H, dtype)
+    W = [m.astype(dtype) for m in np.split(np.asarray(weights.weight_ih), 3)]
+    R = [m.astype(dtype) for m in np.split(np.asarray(weights.weight_hh), 3)]
+    b_i = np.split(zeros if weights.bias_ih is None else np.asarray(weights.bias_ih).astype(dtype), 3)
+    b_h = np.split(zeros if weights.bias_hh is None else np.asarray(weights.bias_hh).astype(dtype), 3)
+
+    def limit(a: Array) -> Array:
+        return a if spec.clip is None else np.clip(a, -spec.clip, spec.clip)
+
+    r = activate(f, limit(x @ W[0].T + b_i[0] + h @ R[0].T + b_h[0]))
+    z = activate(f, limit(x @ W[1].T + b_i[1] + h @ R[1].T + b_h[1]))
+    if spec.reset_after:
+        n = activate(g, limit(x @ W[2].T + b_i[2] + r * (h @ R[2].T + b_h[2])))
+    else:
+        n = activate(g, limit(x @ W[2].T + b_i[2] + (r * h) @ R[2].T + b_h[2]))
+    if update_gate == "replaces":
+        return np.asarray((1 - z) * h + z * n)
+    return np.asarray(z * h + (1 - z) * n)
+
+
+def gru(
+    spec: GRUSpec,
+    weights: Sequence[GRUWeights],
+    x: Array,
+    h0: Array | None = None,
+    lengths: Array | None = None,
+    mask: Array | None = None,
+    *,
+    update_gate: str = "keeps",
+) -> tuple[Array, Array]:
+    """A whole sequence, every direction.
+
+    x (T, N, I), or (N, T, I) with `spec.batch_first`; h0 (D, N, H), zeros if None.
+    lengths (N,): row n has steps 0 to lengths[n] - 1; the reverse direction starts at the last of them, outputs
+        beyond are zero, and a row of length zero keeps its initial state.
+    mask, shaped as the first two axes of x, bool: a hidden step leaves the state as it is; see `spec.mask_output`.
+
+    Returns y (T, N, D * H), or (N, T, D * H), and h_n (D, N, H), the state after the last step each direction took.
+    Raises `ShapeError` or `SpecError`.
+    """
+    check_weights(spec, weights)
+    if x.ndim != 3 or x.shape[2] != spec.input_size:
+        raise ShapeError(f"x: got shape {x.shape}, expected 3 axes, the last of {spec.input_size}")
+    if spec.batch_first:
+        x = x.swapaxes(0, 1)
+        mask = None if mask is None else np.asarray(mask).swapaxes(0, 1)
+    T, N, _ = x.shape
+    D, H = spec.num_directions, spec.hidden_size
+    if h0 is not None and h0.shape != (D, N, H):
+        raise ShapeError(f"h0: got shape {h0.shape}, expected {(D, N, H)}")
+    if mask is not None and mask.shape != (T, N):
+        raise ShapeError(f"mask: got shape {mask.shape}, expected {(T, N)}")
+    steps = np.full(N, T) if lengths is None else np.asarray(lengths)
+    if steps.shape != (N,) or (N and (steps.min() < 0 or steps.max() > T)):
+        raise ShapeError(f"lengths: got {steps.tolist()}, expected {N} integers from 0 to {T}")
+
+    y = np.zeros((T, N, D * H), x.dtype)
+    h_n = np.zeros((D, N, H), x.dtype)
+    for d in range(D):
+        backward = spec.direction == "reverse" or d == 1
+        h = h_n[d] if h0 is None else np.array(h0[d], dtype=x.dtype)
+        shown = np.zeros((N, H), x.dtype)
+        for t in reversed(range(T)) if backward else range(T):
+            within = (t < steps)[:, None]
+            visible = within if mask is None else within & np.asarray(mask[t], dtype=bool)[:, None]
+            h = np.where(visible, gru_cell(spec, weights[d], x[t], h, direction=d, update_gate=update_gate), h)
+            shown = np.where(visible, h, shown if spec.mask_output == "carry" else 0)
+            y[t, :, d * H : (d + 1) * H] = np.where(within, shown, 0)
+        h_n[d] = h
+    return (y.swapaxes(0, 1) if spec.batch_first else y), h_n
+
+
+def gru_op(inputs: Sequence[Array | None], attrs: Mapping[str, Any]) -> tuple[Array, ...]:
+    spec = GRUSpec.from_dict(attrs["spec"])
+    x, h0, lengths, mask, *arrays = inputs
+    if x is None or len(arrays) != 4 * spec.num_directions:
+        raise ShapeError(f"gru: {len(arrays)} weight inputs, expected {4 * spec.num_directions}")
+    weights = [GRUWeights(*arrays[4 * d : 4 * d + 4]) for d in range(spec.num_directions)]  # type: ignore[arg-type]
+    return gru(spec, weights, x, h0, lengths, mask)
