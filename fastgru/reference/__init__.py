@@ -47,6 +47,11 @@ give float64 and the answer is the definition that kernels are tested against. I
 | last | x (N, T, C), lengths (N,) | | x[n, max(lengths[n] - 1, 0)] (N, C) |
 
 A name, an input or an attribute that is not in this table is refused by `Graph` readers, never passed over.
-"""
+"""  # noqa: E501
 
 from __future__ import annotations
+
+from fastgru.reference.evaluate import bind_inputs, check_node, evaluate, run_graph
+from fastgru.reference.table import OPS
+
+__all__ = ["OPS", "bind_inputs", "check_node", "evaluate", "run_graph"]

@@ -14,7 +14,7 @@ Nothing here is fast, and nothing is shared with the kernels.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from fastgru.errors import ShapeError
 from fastgru.spec import Activation, GRUSpec, GRUWeights, check_weights
 
-__all__ = ["activate", "gru", "gru_cell", "gru_op"]
+__all__ = ["activate", "gru", "gru_cell"]
 
 Array = NDArray[Any]
 
@@ -139,12 +139,3 @@ def gru(
             y[t, :, d * H : (d + 1) * H] = np.where(within, shown, 0)
         h_n[d] = h
     return (y.swapaxes(0, 1) if spec.batch_first else y), h_n
-
-
-def gru_op(inputs: Sequence[Array | None], attrs: Mapping[str, Any]) -> tuple[Array, ...]:
-    spec = GRUSpec.from_dict(attrs["spec"])
-    x, h0, lengths, mask, *arrays = inputs
-    if x is None or len(arrays) != 4 * spec.num_directions:
-        raise ShapeError(f"gru: {len(arrays)} weight inputs, expected {4 * spec.num_directions}")
-    weights = [GRUWeights(*arrays[4 * d : 4 * d + 4]) for d in range(spec.num_directions)]  # type: ignore[arg-type]
-    return gru(spec, weights, x, h0, lengths, mask)

@@ -1,0 +1,216 @@
+"""One element in, one element out, with NumPy's broadcasting between inputs.
+
+Formulas and corner cases are those of the ONNX operators of the same names: integer division truncates towards
+zero, `mod` takes the sign of the divisor and `fmod` that of the dividend, `round` goes to the even neighbour, NaN
+passes through minimum, maximum and clip.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.errors import InvalidModelError, ShapeError
+from fastgru.reference.gru import activate
+from fastgru.reference.operator import choose, is_floating, numpy_dtype, same_dtype
+from fastgru.spec import Activation
+
+__all__ = ["activation", "binary", "cast", "clip", "compare", "logical", "prelu", "unary", "where"]
+
+Array = NDArray[Any]
+
+
+def _erf(x: Array) -> Array:
+    return np.vectorize(math.erf, otypes=[np.float64])(x.astype(np.float64)).astype(x.dtype)
+
+
+def _gelu(x: Array) -> Array:
+    return 0.5 * x * (1 + _erf(x * math.sqrt(0.5)))
+
+
+def _gelu_tanh(x: Array) -> Array:
+    return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
+
+
+def _silu(x: Array) -> Array:
+    return x * activate(Activation("sigmoid"), x)
+
+
+def _hard_swish(x: Array) -> Array:
+    return x * np.clip(x / 6 + 0.5, 0, 1)
+
+
+def _selu(x: Array, alpha: float, gamma: float) -> Array:
+    return np.where(x > 0, gamma * x, gamma * alpha * np.expm1(np.minimum(x, 0)))
+
+
+_FLOATING: Final[Mapping[str, Callable[[Array], Array]]] = {
+    "acos": np.arccos,
+    "asin": np.arcsin,
+    "atan": np.arctan,
+    "ceil": np.ceil,
+    "cos": np.cos,
+    "cosh": np.cosh,
+    "erf": _erf,
+    "exp": np.exp,
+    "expm1": np.expm1,
+    "floor": np.floor,
+    "gelu": _gelu,
+    "gelu_tanh": _gelu_tanh,
+    "hard_swish": _hard_swish,
+    "isinf": np.isinf,
+    "isnan": np.isnan,
+    "log": np.log,
+    "log1p": np.log1p,
+    "reciprocal": lambda x: 1 / x,
+    "round": np.rint,
+    "silu": _silu,
+    "sin": np.sin,
+    "sinh": np.sinh,
+    "sqrt": np.sqrt,
+    "tan": np.tan,
+}
+_NUMERIC: Final[Mapping[str, Callable[[Array], Array]]] = {"abs": np.abs, "neg": np.negative, "sign": np.sign}
+
+
+def activation(x: Array, *, kind: str, alpha: float = math.nan, beta: float = math.nan) -> Array:
+    """f(x) for the eleven kinds of `spec.ACTIVATIONS`."""
+    _need_floating(kind, x)
+    return activate(Activation(kind, alpha, beta), x)
+
+
+def unary(x: Array, *, kind: str, alpha: float | None = None, gamma: float | None = None) -> Array:
+    """f(x). alpha and gamma belong to selu alone: gamma * (x if x > 0 else alpha * (exp(x) - 1))."""
+    if (kind == "selu") != (alpha is not None and gamma is not None) or (alpha is None) != (gamma is None):
+        raise InvalidModelError(f"{kind}: alpha and gamma came as {alpha} and {gamma}; selu takes both, others neither")
+    if alpha is not None and gamma is not None:
+        _need_floating(kind, x)
+        return _selu(x, alpha, gamma)
+    if kind == "not":
+        _need_bool(kind, x)
+        return np.logical_not(x)
+    if kind == "bitwise_not":
+        if x.dtype.kind not in "iu":
+            raise ShapeError(f"{kind}: x has dtype {x.dtype}, expected an integer")
+        return np.invert(x)
+    if kind in _NUMERIC:
+        return np.asarray(_NUMERIC[kind](x))
+    function = choose({**_FLOATING, **_NUMERIC, "not": np.logical_not, "selu": _selu, "bitwise_not": np.invert}, kind)
+    _need_floating(kind, x)
+    return np.asarray(function(x))
+
+
+def prelu(x: Array, slope: Array) -> Array:
+    """x if x >= 0 else slope * x; slope broadcasts to x."""
+    same_dtype(x=x, slope=slope)
+    if np.broadcast_shapes(x.shape, slope.shape) != x.shape:
+        raise ShapeError(f"prelu: slope has shape {slope.shape}, expected one that broadcasts to {x.shape}")
+    return np.where(x < 0, slope * x, x)
+
+
+def _divide(a: Array, b: Array) -> Array:
+    if is_floating(a.dtype):
+        return a / b
+    _refuse_zero(b)
+    quotient = np.abs(a) // np.abs(b) if a.dtype.kind == "i" else a // b
+    return np.where((a < 0) != (b < 0), -quotient, quotient) if a.dtype.kind == "i" else quotient
+
+
+def _mod(a: Array, b: Array) -> Array:
+    _refuse_zero(b)
+    return np.asarray(np.mod(a, b))
+
+
+def _fmod(a: Array, b: Array) -> Array:
+    _refuse_zero(b)
+    return np.asarray(np.fmod(a, b))
+
+
+_BINARY: Final[Mapping[str, Callable[[Array, Array], Array]]] = {
+    "add": np.add,
+    "div": _divide,
+    "fmod": _fmod,
+    "max": np.maximum,
+    "min": np.minimum,
+    "mod": _mod,
+    "mul": np.multiply,
+    "sub": np.subtract,
+}
+
+
+def binary(a: Array, b: Array, *, kind: str) -> Array:
+    """a and b of one dtype; pow alone lets them differ, and then answers in the dtype of a."""
+    function = choose({**_BINARY, "pow": np.power}, kind)
+    if kind == "pow":
+        exponent = b.astype(a.dtype) if is_floating(a.dtype) else b
+        return np.asarray(np.power(a, exponent)).astype(a.dtype)
+    same_dtype(a=a, b=b)
+    if a.dtype == np.bool_:
+        raise ShapeError(f"{kind}: got bool, expected numbers; logical is for bool")
+    return np.asarray(function(a, b))
+
+
+_COMPARE: Final[Mapping[str, Callable[[Array, Array], Array]]] = {
+    "equal": np.equal,
+    "greater": np.greater,
+    "greater_equal": np.greater_equal,
+    "less": np.less,
+    "less_equal": np.less_equal,
+    "not_equal": np.not_equal,
+}
+_LOGICAL: Final[Mapping[str, Callable[[Array, Array], Array]]] = {
+    "and": np.logical_and,
+    "or": np.logical_or,
+    "xor": np.logical_xor,
+}
+
+
+def compare(a: Array, b: Array, *, kind: str) -> Array:
+    same_dtype(a=a, b=b)
+    return np.asarray(choose(_COMPARE, kind)(a, b))
+
+
+def logical(a: Array, b: Array, *, kind: str) -> Array:
+    _need_bool(kind, a)
+    _need_bool(kind, b)
+    return np.asarray(choose(_LOGICAL, kind)(a, b))
+
+
+def where(condition: Array, a: Array, b: Array) -> Array:
+    """a where condition, else b; a selection, so NaN in the branch not taken stays there."""
+    _need_bool("where", condition)
+    same_dtype(a=a, b=b)
+    return np.where(condition, a, b)
+
+
+def clip(x: Array, low: Array | None = None, high: Array | None = None) -> Array:
+    """min(max(x, low), high): where low > high, high wins."""
+    for name, bound in (("low", low), ("high", high)):
+        if bound is not None and bound.size != 1:
+            raise ShapeError(f"clip: {name} has shape {bound.shape}, expected a scalar")
+    y = x if low is None else np.maximum(x, low.reshape(()).astype(x.dtype))
+    return np.asarray(y if high is None else np.minimum(y, high.reshape(()).astype(x.dtype)))
+
+
+def cast(x: Array, *, to: str) -> Array:
+    """x in the dtype `to`: floats to integers towards zero, anything that is not zero to True."""
+    return x.astype(numpy_dtype(to))
+
+
+def _need_floating(kind: str, x: Array) -> None:
+    if not is_floating(x.dtype):
+        raise ShapeError(f"{kind}: x has dtype {x.dtype}, expected a float")
+
+
+def _need_bool(kind: str, x: Array) -> None:
+    if x.dtype != np.bool_:
+        raise ShapeError(f"{kind}: got dtype {x.dtype}, expected bool")
+
+
+def _refuse_zero(b: Array) -> None:
+    if not is_floating(b.dtype) and not np.all(b):
+        raise ShapeError("integer division by zero")

@@ -1,0 +1,165 @@
+"""One node, or a whole graph, by the definitions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastgru.errors import FastGRUError, InvalidModelError, ShapeError, UnsupportedModelError
+from fastgru.graph import Graph, Node, TensorSpec
+from fastgru.reference.extent import output_elements
+from fastgru.reference.operator import is_floating, numpy_dtype
+from fastgru.reference.table import OPS
+
+__all__ = ["bind_inputs", "check_node", "evaluate", "run_graph"]
+
+Array = NDArray[Any]
+
+
+def check_node(node: Node) -> None:
+    """Raise unless the operator is known and has the inputs and attributes of its definition, none missing or unknown.
+
+    `UnsupportedModelError` for what is unknown, `InvalidModelError` for what is missing.
+    """
+    if node.op not in OPS:
+        raise UnsupportedModelError(f"{node}: operator {node.op!r} is unknown; there are {', '.join(sorted(OPS))}")
+    try:
+        OPS[node.op].schema.check([bool(name) for name in node.inputs], node.attrs)
+    except FastGRUError as error:
+        raise type(error)(f"{node}: {error}") from None
+
+
+def evaluate(node: Node, inputs: Sequence[Array | None], *, max_elements: int | None = None) -> tuple[Array, ...]:
+    """The outputs of `node` for `inputs`, None for an absent one.
+
+    max_elements: refuse, before any memory is taken, a node whose largest output has more elements (folding the
+    constants of a file that may be hostile).
+
+    Raises `ShapeError` naming the node and what came for whatever NumPy refuses, `UnsupportedModelError` for an
+    operator, kind or attribute that is not defined, `InvalidModelError` for a missing one.
+    """
+    if node.op not in OPS:
+        raise UnsupportedModelError(f"{node}: operator {node.op!r} is unknown; there are {', '.join(sorted(OPS))}")
+    arrays = [None if a is None else np.asarray(a) for a in inputs]
+    try:
+        if max_elements is not None:
+            OPS[node.op].schema.check([a is not None for a in arrays], node.attrs)
+            if (count := output_elements(node, arrays)) > max_elements:
+                raise ShapeError(f"{count} elements come out, expected at most {max_elements}")
+        with np.errstate(all="ignore"):
+            return OPS[node.op](arrays, node.attrs)
+    except FastGRUError as error:
+        raise type(error)(f"{node}: {error} ({_came(node, arrays)})") from None
+    except (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError) as error:
+        raise ShapeError(f"{node}: {error} ({_came(node, arrays)})") from error
+
+
+def _came(node: Node, arrays: Sequence[Array | None]) -> str:
+    names = [*node.inputs, *("?" for _ in range(len(arrays) - len(node.inputs)))]
+    return "inputs: " + ", ".join(
+        f"{name or '-'} {'absent' if a is None else f'{a.dtype} {a.shape}'}"
+        for name, a in zip(names, arrays, strict=False)
+    )
+
+
+def run_graph(
+    graph: Graph, inputs: Mapping[str, ArrayLike], *, dtype: str = "float64", intermediates: bool = False
+) -> dict[str, Array]:
+    """The outputs of `graph` by name, in the order of `graph.outputs`; with `intermediates`, every value by name.
+
+    Floating-point inputs and constants are converted to `dtype`, and so is what a cast or a constant_of_shape makes
+    floating: the whole graph is computed in one precision. Integers and bools stay as they are.
+
+    Raises `ShapeError` where an input does not fit its `TensorSpec`, and what `evaluate` raises.
+    """
+    kind = numpy_dtype(dtype)
+    if not is_floating(kind):
+        raise ShapeError(f"dtype is {dtype!r}, expected a floating-point dtype")
+    values: dict[str, Array] = {name: _floats_as(np.asarray(a), kind) for name, a in graph.constants.items()}
+    values.update((name, _floats_as(a, kind)) for name, a in bind_inputs(graph.inputs, inputs).items())
+    for node in graph.nodes:
+        try:
+            arrays = [values[name] if name else None for name in node.inputs]
+        except KeyError as error:
+            raise InvalidModelError(f"{node}: input {error} is defined by nothing before it") from None
+        outputs = evaluate(_in_precision(node, dtype), arrays)
+        if len(outputs) < len(node.outputs):
+            raise InvalidModelError(f"{node}: {len(node.outputs)} outputs are named, there are {len(outputs)}")
+        values.update((name, a) for name, a in zip(node.outputs, outputs, strict=False) if name)
+    if missing := [spec.name for spec in graph.outputs if spec.name not in values]:
+        raise InvalidModelError(f"graph {graph.name!r}: output {', '.join(missing)} is defined by nothing")
+    return values if intermediates else {spec.name: values[spec.name] for spec in graph.outputs}
+
+
+def _floats_as(array: Array, dtype: np.dtype[Any]) -> Array:
+    return array.astype(dtype) if is_floating(array.dtype) else array
+
+
+def _in_precision(node: Node, dtype: str) -> Node:
+    key = {"cast": "to", "constant_of_shape": "dtype"}.get(node.op)
+    if key is None or key not in node.attrs or not is_floating(numpy_dtype(node.attrs[key])):
+        return node
+    return replace(node, attrs={**node.attrs, key: dtype})
+
+
+def bind_inputs(specs: Sequence[TensorSpec], inputs: Mapping[str, ArrayLike]) -> dict[str, Array]:
+    """`inputs` as arrays, each checked against its spec; named dimensions must agree between inputs.
+
+    A floating-point input takes any float, an integer input any integer whose values fit, a bool input only bool.
+    Raises `ShapeError` that lists missing and unknown names, or gives the name, what came and what was expected.
+    """
+    wanted = [spec.name for spec in specs]
+    missing = [name for name in wanted if name not in inputs]
+    unknown = sorted(set(inputs) - set(wanted))
+    if missing or unknown:
+        raise ShapeError(f"inputs: missing {missing}, unknown {unknown}; expected {wanted}")
+    sizes: dict[str, tuple[int, str]] = {}
+    bound = {}
+    for spec in specs:
+        array = _convert(spec, np.asarray(inputs[spec.name]))
+        expected = spec.shape
+        if expected is not None:
+            if array.ndim != len(expected) or any(
+                e is not None and e != s for e, s in zip(expected, array.shape, strict=True)
+            ):
+                raise ShapeError(f"input {spec.name!r}: got shape {array.shape}, expected {_shown(spec)}")
+            for dim, size in zip(spec.dims, array.shape, strict=False):
+                if dim is None:
+                    continue
+                seen, where = sizes.setdefault(dim, (size, spec.name))
+                if seen != size:
+                    raise ShapeError(
+                        f"input {spec.name!r}: got shape {array.shape}, expected {_shown(spec)}"
+                        f" with {dim} = {seen} as in {where!r}"
+                    )
+        bound[spec.name] = array
+    return bound
+
+
+def _convert(spec: TensorSpec, array: Array) -> Array:
+    dtype = numpy_dtype(spec.dtype)
+    if is_floating(dtype):
+        fits = is_floating(array.dtype)
+    elif dtype == np.bool_:
+        fits = array.dtype == np.bool_
+    else:
+        info = np.iinfo(dtype)
+        fits = array.dtype.kind in "iu" and (
+            array.size == 0 or (int(array.min()) >= info.min and int(array.max()) <= info.max)
+        )
+    if not fits:
+        raise ShapeError(
+            f"input {spec.name!r}: got dtype {array.dtype}, expected {spec.dtype}, or its values do not fit"
+        )
+    return array if is_floating(dtype) else array.astype(dtype, copy=False)
+
+
+def _shown(spec: TensorSpec) -> str:
+    assert spec.shape is not None
+    names = [*spec.dims, *(None for _ in range(len(spec.shape) - len(spec.dims)))]
+    parts = [str(s) if s is not None else (n or "?") for s, n in zip(spec.shape, names, strict=False)]
+    return f"({', '.join(parts)})"

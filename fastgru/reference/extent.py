@@ -1,0 +1,70 @@
+"""How many elements a node will produce, known before it is computed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.graph import Node
+from fastgru.reference.shape import integers
+from fastgru.spec import GRUSpec
+
+__all__ = ["output_elements"]
+
+Array = NDArray[Any]
+
+
+def output_elements(node: Node, inputs: Sequence[Array | None]) -> int:
+    """An upper bound on the elements of the largest output. Shape errors are left to the definition to report."""
+    a = [x for x in inputs if x is not None]
+    total = sum(x.size for x in a)
+    match node.op:
+        case "constant_of_shape":
+            return math.prod(max(s, 0) for s in integers("shape", a[0]))
+        case "expand":
+            return _broadcast(a[0].shape, tuple(max(s, 1) for s in integers("shape", a[1])))
+        case "tile":
+            return a[0].size * math.prod(max(c, 0) for c in integers("repeats", a[1]))
+        case "pad":
+            amounts = [max(p, 0) for p in integers("pads", a[1])]
+            half = len(amounts) // 2
+            axes = node.attrs.get("axes") or range(a[0].ndim)
+            sizes = list(a[0].shape)
+            for i, axis in enumerate(axes):
+                if i < half and -len(sizes) <= axis < len(sizes):
+                    sizes[axis] += amounts[i] + amounts[i + half]
+            return math.prod(sizes)
+        case "range":
+            first, last, step = (x.item() for x in a[:3])
+            return math.ceil(abs(last - first) / abs(step)) if step else 0
+        case "gather" | "embedding":
+            data, where = (a[0], a[1]) if node.op == "gather" else (a[1], a[0])
+            axis = node.attrs.get("axis", 0)
+            size = data.shape[axis] if -data.ndim <= axis < data.ndim else 1
+            return where.size * (data.size // max(size, 1))
+        case "matmul":
+            left, right = a[0].shape, a[1].shape
+            if not left or not right:
+                return 0
+            tail = (left[-2] if len(left) > 1 else 1) * (right[-1] if len(right) > 1 else 1)
+            return _broadcast(left[:-2], right[:-2]) * tail
+        case "linear":
+            return (a[0].size // max(a[0].shape[-1] if a[0].ndim else 1, 1)) * (a[1].shape[0] if a[1].ndim else 1)
+        case "gru":
+            spec = GRUSpec.from_dict(node.attrs["spec"])
+            return a[0].size // spec.input_size * spec.output_size
+        case "binary" | "compare" | "logical" | "where" | "prelu":
+            return _broadcast(*(x.shape for x in a))
+        case _:
+            return total
+
+
+def _broadcast(*shapes: tuple[int, ...]) -> int:
+    try:
+        return math.prod(np.broadcast_shapes(*shapes))
+    except ValueError:
+        return 0

@@ -1,0 +1,113 @@
+"""How a definition becomes an operator: its Python signature is its schema, and nothing outside the schema passes.
+
+Positional parameters are the inputs (a default of None marks an optional one, *rest any number), keyword-only
+parameters are the attributes.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.errors import InvalidModelError, ShapeError, UnsupportedModelError
+
+__all__ = ["Operator", "Schema", "choose", "is_floating", "numpy_dtype", "same_dtype"]
+
+Array = NDArray[Any]
+
+
+def is_floating(dtype: Any) -> bool:
+    """True for the floating-point dtypes, bfloat16 among them."""
+    dtype = np.dtype(dtype)
+    return dtype.kind == "f" or dtype.name == "bfloat16"
+
+
+def numpy_dtype(name: str) -> np.dtype[Any]:
+    """The dtype of a name in `graph.DTYPES`."""
+    if name == "bfloat16":
+        import ml_dtypes
+
+        return np.dtype(ml_dtypes.bfloat16)
+    return np.dtype(name)
+
+
+def same_dtype(**arrays: Array) -> None:
+    """Raise `ShapeError` unless all dtypes are equal: no operator but cast converts."""
+    if len({a.dtype for a in arrays.values()}) > 1:
+        came = ", ".join(f"{name} {a.dtype}" for name, a in arrays.items())
+        raise ShapeError(f"got {came}, expected one and the same dtype")
+
+
+def choose(kinds: Mapping[str, Callable[..., Any]], kind: str) -> Callable[..., Any]:
+    """kinds[kind], or `UnsupportedModelError` that lists them."""
+    if not isinstance(kind, str) or kind not in kinds:
+        raise UnsupportedModelError(f"kind {kind!r} is not implemented; there are {', '.join(sorted(kinds))}")
+    return kinds[kind]
+
+
+@dataclass(frozen=True)
+class Schema:
+    """Names of the inputs and attributes; `rest` is the name of the inputs without number, or None."""
+
+    required_inputs: tuple[str, ...]
+    optional_inputs: tuple[str, ...]
+    rest: str | None
+    required_attrs: tuple[str, ...]
+    optional_attrs: tuple[str, ...]
+
+    @classmethod
+    def of(cls, function: Callable[..., Any]) -> Schema:
+        parameters = inspect.signature(function).parameters.values()
+        positional = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+        keywords = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
+        return cls(
+            tuple(p.name for p in positional if p.default is p.empty),
+            tuple(p.name for p in positional if p.default is not p.empty),
+            next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), None),
+            tuple(p.name for p in keywords if p.default is p.empty),
+            tuple(p.name for p in keywords if p.default is not p.empty),
+        )
+
+    def check(self, present: Sequence[bool], attrs: Mapping[str, Any]) -> None:
+        """Raise `InvalidModelError` for what is missing, `UnsupportedModelError` for what is unknown."""
+        if missing := [n for i, n in enumerate(self.required_inputs) if i >= len(present) or not present[i]]:
+            raise InvalidModelError(f"input {', '.join(missing)} is missing")
+        most = len(self.required_inputs) + len(self.optional_inputs)
+        if self.rest is None and len(present) > most:
+            raise UnsupportedModelError(f"{len(present)} inputs came, at most {most} are known")
+        if missing := [n for n in self.required_attrs if n not in attrs]:
+            raise InvalidModelError(f"attribute {', '.join(missing)} is missing")
+        if unknown := sorted(set(attrs) - {*self.required_attrs, *self.optional_attrs}):
+            raise UnsupportedModelError(f"attribute {', '.join(unknown)} is unknown")
+
+
+class Operator:
+    """`operator(inputs, attrs) -> outputs`, made of a function `f(*inputs, **attrs) -> array or tuple of arrays`.
+
+    bfloat16 is computed in float32 and rounded once at the end; every other dtype is computed in itself.
+    """
+
+    def __init__(self, function: Callable[..., Any], *, converts: bool = False) -> None:
+        self.function = function
+        self.schema = Schema.of(function)
+        self._converts = converts
+        self.__doc__ = function.__doc__
+
+    def __call__(self, inputs: Sequence[Array | None], attrs: Mapping[str, Any]) -> tuple[Array, ...]:
+        arrays = [None if a is None else np.asarray(a) for a in inputs]
+        self.schema.check([a is not None for a in arrays], attrs)
+        short = next((a.dtype for a in arrays if a is not None and a.dtype.name == "bfloat16"), None)
+        if short is None or self._converts:
+            return _as_tuple(self.function(*arrays, **attrs))
+        wide = [a.astype(np.float32) if a is not None and a.dtype == short else a for a in arrays]
+        outputs = _as_tuple(self.function(*wide, **attrs))
+        return tuple(a.astype(short) if a.dtype == np.float32 else a for a in outputs)
+
+
+def _as_tuple(result: Any) -> tuple[Array, ...]:
+    return tuple(np.asarray(a) for a in (result if isinstance(result, tuple) else (result,)))

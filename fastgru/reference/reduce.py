@@ -1,0 +1,105 @@
+"""Many elements to one along axes, and the running sum."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.errors import ShapeError, UnsupportedModelError
+from fastgru.reference.operator import choose, is_floating
+from fastgru.reference.shape import normal_axis
+
+__all__ = ["arg", "cumsum", "reduce"]
+
+Array = NDArray[Any]
+Axes = tuple[int, ...]
+
+
+def _log_sum_exp(x: Array, axes: Axes) -> Array:
+    top = _max(x, axes)
+    safe = np.where(np.isfinite(top), top, np.zeros_like(top))
+    return np.log(np.sum(np.exp(x - safe), axis=axes, keepdims=True)) + safe
+
+
+def _mean(x: Array, axes: Axes) -> Array:
+    return np.asarray(np.mean(x, axis=axes, keepdims=True)).astype(x.dtype)
+
+
+def _sum(x: Array, axes: Axes) -> Array:
+    return np.asarray(np.sum(x, axis=axes, keepdims=True, dtype=x.dtype))
+
+
+def _max(x: Array, axes: Axes) -> Array:
+    return np.asarray(np.max(x, axis=axes, keepdims=True, initial=_least(x.dtype)))
+
+
+def _min(x: Array, axes: Axes) -> Array:
+    return np.asarray(np.min(x, axis=axes, keepdims=True, initial=_greatest(x.dtype)))
+
+
+def _least(dtype: np.dtype[Any]) -> Any:
+    return -np.inf if is_floating(dtype) else (False if dtype == np.bool_ else np.iinfo(dtype).min)
+
+
+def _greatest(dtype: np.dtype[Any]) -> Any:
+    return np.inf if is_floating(dtype) else (True if dtype == np.bool_ else np.iinfo(dtype).max)
+
+
+_KINDS: Final[Mapping[str, Callable[[Array, Axes], Array]]] = {
+    "all": lambda x, axes: np.all(x, axis=axes, keepdims=True),
+    "any": lambda x, axes: np.any(x, axis=axes, keepdims=True),
+    "l1": lambda x, axes: _sum(np.abs(x), axes),
+    "l2": lambda x, axes: np.sqrt(_sum(x * x, axes)).astype(x.dtype),
+    "log_sum": lambda x, axes: np.log(_sum(x, axes)).astype(x.dtype),
+    "log_sum_exp": lambda x, axes: _log_sum_exp(x, axes).astype(x.dtype),
+    "max": _max,
+    "mean": _mean,
+    "min": _min,
+    "prod": lambda x, axes: np.prod(x, axis=axes, keepdims=True, dtype=x.dtype),
+    "sum": _sum,
+    "sum_square": lambda x, axes: _sum(x * x, axes),
+}
+
+
+def reduce(x: Array, *, kind: str, axes: Sequence[int], keepdims: bool) -> Array:
+    """x reduced over `axes`, over all of them when `axes` is empty, in the dtype of x.
+
+    Over no element, max is the least number there is, and min the greatest.
+    """
+    function = choose(_KINDS, kind)
+    if kind in ("all", "any") and x.dtype != np.bool_:
+        raise ShapeError(f"{kind}: x has dtype {x.dtype}, expected bool")
+    named = tuple(sorted({normal_axis(a, x.ndim) for a in axes})) or tuple(range(x.ndim))
+    y = np.asarray(function(x, named))
+    return y if keepdims else np.squeeze(y, named)
+
+
+def arg(x: Array, *, kind: str, axis: int, keepdims: bool, select_last: bool) -> Array:
+    """Where the largest or smallest element along `axis` is: the first of equals, or the last with select_last."""
+    if kind not in ("max", "min"):
+        raise UnsupportedModelError(f"arg: kind {kind!r} is not one of max, min")
+    axis = normal_axis(axis, x.ndim)
+    find = np.argmax if kind == "max" else np.argmin
+    if select_last:
+        y = x.shape[axis] - 1 - find(np.flip(x, axis), axis=axis, keepdims=True)
+    else:
+        y = find(x, axis=axis, keepdims=True)
+    return np.asarray(y if keepdims else np.squeeze(y, axis)).astype(np.int64)
+
+
+def cumsum(x: Array, *, axis: int, exclusive: bool, reverse: bool) -> Array:
+    """The running sum along `axis`; exclusive leaves the element itself out, reverse runs from the end."""
+    axis = normal_axis(axis, x.ndim)
+    y = np.flip(x, axis) if reverse else x
+    y = np.cumsum(y, axis=axis, dtype=x.dtype)
+    if exclusive:
+        y = np.concatenate((np.zeros(_one(y, axis), y.dtype), y), axis=axis)
+        y = np.take(y, np.arange(x.shape[axis]), axis=axis)
+    return np.flip(y, axis) if reverse else y
+
+
+def _one(y: Array, axis: int) -> tuple[int, ...]:
+    return tuple(1 if i == axis else s for i, s in enumerate(y.shape))

@@ -1,0 +1,32 @@
+"""Softmax and its logarithm, with the largest element taken out first so that nothing overflows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.reference.shape import normal_axis
+
+__all__ = ["log_softmax", "softmax"]
+
+Array = NDArray[Any]
+
+
+def softmax(x: Array, *, axis: int) -> Array:
+    """exp(x) / sum(exp(x)) along `axis`."""
+    axis = normal_axis(axis, x.ndim)
+    if x.size == 0:
+        return x.copy()
+    e = np.exp(x - np.max(x, axis=axis, keepdims=True))
+    return np.asarray(e / np.sum(e, axis=axis, keepdims=True))
+
+
+def log_softmax(x: Array, *, axis: int) -> Array:
+    """x - log(sum(exp(x))) along `axis`."""
+    axis = normal_axis(axis, x.ndim)
+    if x.size == 0:
+        return x.copy()
+    shifted = x - np.max(x, axis=axis, keepdims=True)
+    return np.asarray(shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True)))
