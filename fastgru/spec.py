@@ -23,7 +23,16 @@ from numpy.typing import NDArray
 
 from fastgru.errors import SpecError
 
-__all__ = ["ACTIVATIONS", "DIRECTIONS", "Activation", "GRUSpec", "GRUWeights", "check_weights"]
+__all__ = [
+    "ACTIVATIONS",
+    "DIRECTIONS",
+    "TAKES_ALPHA",
+    "TAKES_BETA",
+    "Activation",
+    "GRUSpec",
+    "GRUWeights",
+    "check_weights",
+]
 
 DIRECTIONS: Final = ("forward", "reverse", "bidirectional")
 
@@ -43,6 +52,10 @@ ACTIVATIONS: Final[Mapping[str, tuple[float, float]]] = {
 }
 
 
+TAKES_ALPHA: Final = frozenset({"affine", "elu", "hard_sigmoid", "leaky_relu", "scaled_tanh", "thresholded_relu"})
+TAKES_BETA: Final = frozenset({"affine", "hard_sigmoid", "scaled_tanh"})
+
+
 @dataclass(frozen=True)
 class Activation:
     """One activation function: a kind of `ACTIVATIONS` and its two parameters.
@@ -59,12 +72,10 @@ class Activation:
         if self.kind not in ACTIVATIONS:
             raise SpecError(f"activation {self.kind!r} is not one of {', '.join(sorted(ACTIVATIONS))}")
         alpha, beta = ACTIVATIONS[self.kind]
-        uses_alpha = self.kind not in ("relu", "sigmoid", "softplus", "softsign", "tanh")
-        uses_beta = self.kind in ("affine", "hard_sigmoid", "scaled_tanh")
         given_alpha = alpha if np.isnan(self.alpha) else float(self.alpha)
         given_beta = beta if np.isnan(self.beta) else float(self.beta)
-        object.__setattr__(self, "alpha", given_alpha if uses_alpha else 0.0)
-        object.__setattr__(self, "beta", given_beta if uses_beta else 0.0)
+        object.__setattr__(self, "alpha", given_alpha if self.kind in TAKES_ALPHA else 0.0)
+        object.__setattr__(self, "beta", given_beta if self.kind in TAKES_BETA else 0.0)
         if not (np.isfinite(self.alpha) and np.isfinite(self.beta)):
             raise SpecError(f"activation {self.kind!r}: alpha {self.alpha} and beta {self.beta} must be finite")
 
@@ -170,7 +181,7 @@ def check_weights(spec: GRUSpec, weights: Sequence[GRUWeights], *, what: str = "
     faults = []
     if len(weights) != spec.num_directions:
         faults.append(f"weights for {len(weights)} direction(s), expected {spec.num_directions}")
-    H, I = spec.hidden_size, spec.input_size  # noqa: E741
+    H, I = spec.hidden_size, spec.input_size
     for d, w in enumerate(weights):
         expected = {"weight_ih": (3 * H, I), "weight_hh": (3 * H, H), "bias_ih": (3 * H,), "bias_hh": (3 * H,)}
         for name, shape in expected.items():
