@@ -1,0 +1,170 @@
+"""What a file is, told by its bytes: a suffix says nothing (a `.tar` is most often a zip).
+
+data = open_source("model.bin")          # a read-only memoryview; files are mapped
+detect_format("model.bin")               # "onnx", "torch-zip", ...: one of FORMATS
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from fastgru.errors import InvalidModelError, UnsupportedModelError
+from fastgru.importers.archive import Archive
+from fastgru.sources import Source, open_source, source_name
+
+__all__ = ["FORMATS", "JSON_LIMIT", "Source", "detect_format", "load_json", "open_source", "source_name"]
+
+FORMATS: Final[Mapping[str, str]] = {
+    "hdf5": "an HDF5 file, as Keras writes (.h5, .hdf5)",
+    "json": "a JSON text: RTNeural's layers, or a state dict as nested lists",
+    "keras": "a Keras archive (.keras)",
+    "npz": "a NumPy archive (.npz)",
+    "onnx": "an ONNX model",
+    "safetensors": "a safetensors file: a state dict, or a model that this package saved",
+    "torch-legacy": "a PyTorch checkpoint of the form before 1.6",
+    "torch-zip": "a PyTorch checkpoint",
+}
+
+# Python objects made from JSON take up to 24 times the text, so this keeps the reading of one below 1 GiB.
+JSON_LIMIT: Final = 32 << 20
+
+_HDF5_MAGIC: Final = b"\x89HDF\r\n\x1a\n"
+_TORCH_LEGACY_MAGIC: Final = b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"  # 0x1950a86a20f9469cfc6c, little-endian
+
+# Known by their first bytes, and not read: (offset, magic, what it is, the way round).
+_FOREIGN: Final = (
+    (0, b"\x93NUMPY", "a single NumPy array (.npy)", "save the arrays by name with numpy.savez"),
+    (0, b"\x1f\x8b", "a gzip file", "decompress it first"),
+    (0, b"BZh", "a bzip2 file", "decompress it first"),
+    (0, b"\xfd7zXZ\x00", "an xz file", "decompress it first"),
+    (0, b"\x28\xb5\x2f\xfd", "a zstd file", "decompress it first"),
+    (4, b"TFL3", "a TensorFlow Lite model", "export the model it came from to ONNX or .keras"),
+    (4, b"ORTM", "an ONNX Runtime (.ort) model", "use the .onnx file it was made from"),
+    (0, b"GGUF", "a GGUF file", "save the weights as safetensors"),
+    (0, b"<?xml", "an XML file (OpenVINO?)", "use the model it was converted from"),
+    (0, b"version https://git-lfs", "a Git LFS pointer, not the file itself", "run 'git lfs pull'"),
+    (257, b"ustar", "a tar archive", "unpack it; a checkpoint of PyTorch before 0.1.10 has to be saved again"),
+)
+
+# Fields of onnx.ModelProto: number -> wire type (0 varint, 2 length-delimited).
+_ONNX_FIELDS: Final = {1: 0, 2: 2, 3: 2, 4: 2, 5: 0, 6: 2, 7: 2, 8: 2, 14: 2, 20: 2, 25: 2, 26: 2}
+
+
+def detect_format(source: Source) -> str:
+    """Which of `FORMATS` the content of `source` is.
+
+    Raises `UnsupportedModelError` for a known format that is not read, with the way round, and `InvalidModelError`
+    for an empty file, a damaged archive, or bytes that are none of them.
+    """
+    data, name = open_source(source), source_name(source)
+    head = bytes(data[:512])
+    if head.startswith(_HDF5_MAGIC) or _has_user_block(data):
+        return "hdf5"
+    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        return _detect_zip(source)
+    for offset, magic, what, way in _FOREIGN:
+        if head[offset:].startswith(magic):
+            raise UnsupportedModelError(f"{name}: this is {what}, which is not read: {way}")
+    if head[:1] == b"\x80" and _TORCH_LEGACY_MAGIC in head[:40]:
+        return "torch-legacy"
+    if head[:1] == b"\x80" and head[1:2] in b"\x02\x03\x04\x05":
+        raise UnsupportedModelError(
+            f"{name}: this is a plain Python pickle, and pickles are code: save the weights with"
+            " torch.save(model.state_dict(), path), numpy.savez or safetensors"
+        )
+    if len(data) > 8 and int.from_bytes(data[:8], "little") <= len(data) - 8 and head[8:9] == b"{":
+        return "safetensors"
+    if head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"["):
+        return "json"
+    if _looks_like_onnx(data):
+        return "onnx"
+    known = "; ".join(FORMATS[key] for key in sorted(FORMATS))
+    raise InvalidModelError(f"{name}: starts with {head[:8]!r}, which is none of the known formats ({known})")
+
+
+def load_json(source: Source, *, limit: int = JSON_LIMIT) -> Any:
+    """The value of a JSON text, of at most `limit` bytes.
+
+    Raises `InvalidModelError` for a text that is not UTF-8 or not JSON, is nested too deeply, or names a key twice.
+    """
+    name = source_name(source)
+    data = open_source(source, limit=limit)
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        result = dict(pairs)
+        if len(result) != len(pairs):
+            names = [key for key, _ in pairs]
+            twice = next(key for key in names if names.count(key) > 1)
+            raise InvalidModelError(f"{name}: the key {twice[:80]!r} is there twice in one object")
+        return result
+
+    try:
+        return json.loads(str(data, "utf-8-sig"), object_pairs_hook=unique)
+    except InvalidModelError:
+        raise
+    except RecursionError:
+        raise InvalidModelError(f"{name}: JSON nested too deeply") from None
+    except ValueError as error:  # json.JSONDecodeError, UnicodeDecodeError, and integers of thousands of digits
+        raise InvalidModelError(f"{name}: not a JSON text ({error})") from None
+
+
+def _has_user_block(data: memoryview) -> bool:
+    offset = 512  # an HDF5 superblock may stand at 0, 512, 1024, 2048, ...
+    while offset + 8 <= len(data):
+        if data[offset : offset + 8] == _HDF5_MAGIC:
+            return True
+        offset *= 2
+    return False
+
+
+def _detect_zip(source: Source) -> str:
+    members, name = list(Archive(source)), source_name(source)
+    stems = {member.rsplit("/", 1)[-1] for member in members}
+    if "data.pkl" in stems:
+        if "constants.pkl" in stems or any("/code/" in member for member in members):
+            raise UnsupportedModelError(
+                f"{name}: this is a TorchScript archive, which holds code: save the weights with"
+                " torch.save(torch.jit.load(path).state_dict(), other_path), or export to ONNX"
+            )
+        return "torch-zip"
+    if "config.json" in members or "model.weights.h5" in members:
+        return "keras"
+    if members and all(member.endswith(".npy") for member in members):
+        return "npz"
+    shown = ", ".join(repr(member[:40]) for member in members[:5]) or "nothing"
+    raise InvalidModelError(f"{name}: a zip archive of {shown}; expected a PyTorch checkpoint, a .keras or a .npz file")
+
+
+def _looks_like_onnx(data: memoryview) -> bool:
+    """True where the first field is an `ir_version`, or all of `data` is a row of ModelProto's fields with a graph."""
+    if data[0] == 0x08 and len(data) > 2 and 0 < data[1] < 0x80:
+        return True
+    position, seen = 0, set()
+    for _ in range(10_000):
+        if position == len(data):
+            return 7 in seen
+        key, position = _varint(data, position)
+        number, wire = key >> 3, key & 7
+        if _ONNX_FIELDS.get(number) != wire:
+            return False
+        seen.add(number)
+        length, position = _varint(data, position)
+        position += length if wire == 2 else 0
+        if position > len(data):
+            return False
+    return False
+
+
+def _varint(data: memoryview, position: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 70, 7):
+        if position >= len(data):
+            return 0, len(data) + 1
+        byte = data[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            break
+    return value, position
