@@ -191,7 +191,7 @@ def check_weights(spec: GRUSpec, weights: Sequence[GRUWeights], *, what: str = "
                     faults.append(f"direction {d}: {name} is missing")
             elif np.shape(array) != shape:
                 faults.append(f"direction {d}: {name} has shape {np.shape(array)}, expected {shape}")
-            elif np.asarray(array).dtype.kind not in "fV" and np.asarray(array).dtype.name != "bfloat16":
+            elif np.asarray(array).dtype.kind != "f" and np.asarray(array).dtype.name != "bfloat16":
                 faults.append(f"direction {d}: {name} has dtype {np.asarray(array).dtype}, expected a float")
     if faults:
         raise SpecError(f"{what}: " + "; ".join(faults))

@@ -25,15 +25,15 @@ Array = NDArray[Any]
 
 
 def _erf(x: Array) -> Array:
-    return np.vectorize(math.erf, otypes=[np.float64])(x.astype(np.float64)).astype(x.dtype)
+    return np.asarray(np.vectorize(math.erf, otypes=[np.float64])(x.astype(np.float64))).astype(x.dtype)
 
 
 def _gelu(x: Array) -> Array:
-    return 0.5 * x * (1 + _erf(x * math.sqrt(0.5)))
+    return np.asarray(0.5 * x * (1 + _erf(x * math.sqrt(0.5))))
 
 
 def _gelu_tanh(x: Array) -> Array:
-    return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
+    return np.asarray(0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x))))
 
 
 def _silu(x: Array) -> Array:

@@ -43,14 +43,14 @@ def activate(activation: Activation, x: Array) -> Array:
         case "relu":
             return np.maximum(x, 0)
         case "scaled_tanh":
-            return a * np.tanh(b * x)
+            return np.asarray(a * np.tanh(b * x))
         case "sigmoid":
             e = np.exp(-np.abs(x))  # no overflow on either side
             return np.where(x >= 0, 1 / (1 + e), e / (1 + e))
         case "softplus":
             return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
         case "softsign":
-            return x / (1 + np.abs(x))
+            return np.asarray(x / (1 + np.abs(x)))
         case "tanh":
             return np.tanh(x)
         case "thresholded_relu":
@@ -70,10 +70,10 @@ def gru_cell(
     f, g = spec.gate_activations[direction], spec.candidate_activations[direction]
     dtype = np.result_type(x, h)
     zeros = np.zeros(3 * H, dtype)
-    W = [m.astype(dtype) for m in np.split(np.asarray(weights.weight_ih), 3)]
-    R = [m.astype(dtype) for m in np.split(np.asarray(weights.weight_hh), 3)]
-    b_i = np.split(zeros if weights.bias_ih is None else np.asarray(weights.bias_ih).astype(dtype), 3)
-    b_h = np.split(zeros if weights.bias_hh is None else np.asarray(weights.bias_hh).astype(dtype), 3)
+    W = np.split(np.asarray(weights.weight_ih, dtype), 3)
+    R = np.split(np.asarray(weights.weight_hh, dtype), 3)
+    b_i = np.split(zeros if weights.bias_ih is None else np.asarray(weights.bias_ih, dtype), 3)
+    b_h = np.split(zeros if weights.bias_hh is None else np.asarray(weights.bias_hh, dtype), 3)
 
     def limit(a: Array) -> Array:
         return a if spec.clip is None else np.clip(a, -spec.clip, spec.clip)
@@ -87,6 +87,15 @@ def gru_cell(
     if update_gate == "replaces":
         return np.asarray((1 - z) * h + z * n)
     return np.asarray(z * h + (1 - z) * n)
+
+
+def _as_dtype(weights: GRUWeights, dtype: np.dtype[Any]) -> GRUWeights:
+    return GRUWeights(
+        np.asarray(weights.weight_ih, dtype),
+        np.asarray(weights.weight_hh, dtype),
+        None if weights.bias_ih is None else np.asarray(weights.bias_ih, dtype),
+        None if weights.bias_hh is None else np.asarray(weights.bias_hh, dtype),
+    )
 
 
 def gru(
@@ -125,6 +134,7 @@ def gru(
     if steps.shape != (N,) or (N and (steps.min() < 0 or steps.max() > T)):
         raise ShapeError(f"lengths: got {steps.tolist()}, expected {N} integers from 0 to {T}")
 
+    weights = [_as_dtype(w, x.dtype) for w in weights]
     y = np.zeros((T, N, D * H), x.dtype)
     h_n = np.zeros((D, N, H), x.dtype)
     for d in range(D):

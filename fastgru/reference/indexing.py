@@ -57,7 +57,7 @@ def slice_(x: Array, starts: Array, ends: Array, axes: Array | None = None, step
         if k == 0:
             raise ShapeError("slice: a step is 0")
         index[axis] = _positions(x.shape[axis], s, e, k)
-    return x[tuple(index)]
+    return np.asarray(x[tuple(index)])
 
 
 def _positions(size: int, start: int, end: int, step: int) -> slice:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.errors import InvalidModelError, ShapeError, UnsupportedModelError
+from fastgru.graph import DTYPES
 
 __all__ = ["Operator", "Schema", "choose", "is_floating", "numpy_dtype", "same_dtype"]
 
@@ -24,15 +25,17 @@ Array = NDArray[Any]
 def is_floating(dtype: Any) -> bool:
     """True for the floating-point dtypes, bfloat16 among them."""
     dtype = np.dtype(dtype)
-    return dtype.kind == "f" or dtype.name == "bfloat16"
+    return bool(dtype.kind == "f" or dtype.name == "bfloat16")
 
 
 def numpy_dtype(name: str) -> np.dtype[Any]:
     """The dtype of a name in `graph.DTYPES`."""
+    if name not in DTYPES:
+        raise UnsupportedModelError(f"dtype {name!r} is not one of {', '.join(DTYPES)}")
     if name == "bfloat16":
         import ml_dtypes
 
-        return np.dtype(ml_dtypes.bfloat16)
+        name = ml_dtypes.bfloat16
     return np.dtype(name)
 
 

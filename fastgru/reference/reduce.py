@@ -21,7 +21,7 @@ Axes = tuple[int, ...]
 def _log_sum_exp(x: Array, axes: Axes) -> Array:
     top = _max(x, axes)
     safe = np.where(np.isfinite(top), top, np.zeros_like(top))
-    return np.log(np.sum(np.exp(x - safe), axis=axes, keepdims=True)) + safe
+    return np.asarray(np.log(np.sum(np.exp(x - safe), axis=axes, keepdims=True)) + safe)
 
 
 def _mean(x: Array, axes: Axes) -> Array:

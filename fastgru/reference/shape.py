@@ -104,7 +104,7 @@ def arange(start: Array, limit: Array, delta: Array) -> Array:
     if step == 0:
         raise ShapeError("range: delta is 0")
     count = max(math.ceil((last - first) / step), 0)
-    return (first + step * np.arange(count, dtype=start.dtype)).astype(start.dtype)
+    return np.asarray(first + step * np.arange(count)).astype(start.dtype)
 
 
 def constant_of_shape(shape: Array, *, value: float, dtype: str) -> Array:
