@@ -8,6 +8,7 @@ __all__ = [
     "ShapeError",
     "SpecError",
     "StateError",
+    "SuspiciousModelWarning",
     "UnreadTensorsError",
     "UnsupportedModelError",
     "VerificationError",
@@ -47,3 +48,7 @@ class StateError(FastGRUError, ValueError):
 
 class VerificationError(FastGRUError):
     """A model's outputs differ from the float64 definition, or from another runtime, by more than allowed."""
+
+
+class SuspiciousModelWarning(UserWarning):
+    """A model is valid, and says something that its exporter is known to write by mistake."""
