@@ -1,0 +1,8 @@
+"""`python -m fastgru` is the same as `fastgru`."""
+
+from __future__ import annotations
+
+from fastgru.cli import main
+
+if __name__ == "__main__":
+    main(prog_name="fastgru")

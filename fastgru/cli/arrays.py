@@ -1,0 +1,146 @@
+"""Arrays in and out of files: .npy, .npz and .csv; never a pickle."""
+
+from __future__ import annotations
+
+import csv
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.graph import Graph, TensorSpec
+from fastgru.verify.roles import AxisRoles
+
+__all__ = ["fit", "name_inputs", "read_arrays", "write_arrays"]
+
+Array = NDArray[Any]
+
+
+def read_arrays(path: Path) -> dict[str, Array]:
+    """The arrays of a file by name; the one of a .npy or .csv is named ''. `click.UsageError` for what is none."""
+    suffix = path.suffix.lower()
+    try:
+        if suffix == ".csv":
+            return {"": _read_csv(path)}
+        if suffix not in (".npy", ".npz"):
+            raise click.UsageError(f"{path}: expected a .npy, .npz or .csv file")
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return {"": loaded}
+        with loaded:
+            return {name: loaded[name] for name in loaded.files}
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise click.UsageError(f"{path}: not readable as {suffix or 'an array'}: {error}") from None
+
+
+def _read_csv(path: Path) -> Array:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        lines = [line for line in csv.reader(file) if line]
+    if lines and not _is_number(lines[0][0]):
+        lines = lines[1:]  # a header
+    if not lines:
+        raise click.UsageError(f"{path}: no numbers in it")
+    if len({len(line) for line in lines}) > 1:
+        raise click.UsageError(f"{path}: lines of different lengths")
+    return np.array(lines, dtype=np.float64)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def name_inputs(options: Sequence[str], specs: Sequence[TensorSpec], states: Mapping[str, str]) -> dict[str, Array]:
+    """The arrays of `--input` options by input name.
+
+    "name=file" names one; the arrays of an .npz go by their own names; a file without a name takes the first input
+    that has none yet, those that are not states first.
+    """
+    known = {spec.name for spec in specs}
+    order = sorted((spec.name for spec in specs), key=lambda name: name in states)
+    found: dict[str, Array] = {}
+    unnamed: list[tuple[str, Array]] = []
+    for option in options:
+        name, separator, file = option.rpartition("=")
+        if separator and not Path(option).exists():
+            arrays = read_arrays(Path(file))
+            if len(arrays) != 1:
+                raise click.UsageError(f"--input {option}: {file} holds {len(arrays)} arrays, expected one")
+            arrays = {name: next(iter(arrays.values()))}
+        else:
+            arrays = read_arrays(Path(option))
+            if len(arrays) == 1 and not set(arrays) & known:
+                unnamed.append((option, next(iter(arrays.values()))))
+                continue
+        for name, array in arrays.items():
+            if name not in known:
+                raise click.UsageError(f"--input {option}: no input is called {name!r}; there are {', '.join(known)}")
+            if name in found:
+                raise click.UsageError(f"--input {option}: {name!r} is given twice")
+            found[name] = array
+    for option, array in unnamed:
+        free = [name for name in order if name not in found]
+        if not free:
+            raise click.UsageError(f"--input {option}: every input has its array already")
+        found[free[0]] = array
+    return found
+
+
+def fit(array: Array, spec: TensorSpec, graph: Graph) -> Array:
+    """`array` in the dtype of `spec`, where that loses nothing but float precision, and in its rank.
+
+    A table of steps by features (or a single column or row of numbers) becomes a batch of one where the input has
+    one axis more and the graph tells which is the batch.
+    """
+    if spec.shape is not None and array.ndim != len(spec.shape):
+        array = _fit_rank(array, spec, graph)
+    wants_integer = spec.dtype.startswith(("int", "uint"))
+    if wants_integer and array.dtype.kind == "f" and np.array_equal(array, np.rint(array)):
+        return array.astype(np.int64)
+    if not wants_integer and spec.dtype != "bool" and array.dtype.kind in "iu":
+        return array.astype(np.float64 if spec.dtype == "float64" else np.float32)
+    if spec.dtype == "bool" and array.dtype.kind in "iuf" and np.isin(array, (0, 1)).all():
+        return array.astype(np.bool_)
+    return array
+
+
+def _fit_rank(array: Array, spec: TensorSpec, graph: Graph) -> Array:
+    assert spec.shape is not None
+    rank = len(spec.shape)
+    batch = AxisRoles(graph).axis_of(spec.name, "N")
+    if array.ndim == 2 and 1 in array.shape and rank == 1:
+        return array.reshape(-1)
+    if array.ndim == rank - 1 and spec.shape[batch if batch is not None else 0] in (None, 1):
+        return np.expand_dims(array, batch if batch is not None else 0)
+    return array
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
+    """Write every array to an .npz, or the only one to a .npy or .csv (which takes at most two axes of some size)."""
+    suffix = path.suffix.lower()
+    if suffix == ".npz":
+        # numpy.savez takes names as keywords, and a tensor may be called "file".
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, array in arrays.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+        return
+    if suffix not in (".npy", ".csv"):
+        raise click.UsageError(f"{path}: expected .npz, .npy or .csv")
+    if len(arrays) != 1:
+        raise click.UsageError(f"{path}: {len(arrays)} outputs ({', '.join(arrays)}) need an .npz, or --only NAME")
+    (array,) = arrays.values()
+    if suffix == ".npy":
+        np.save(path, array)
+        return
+    table = np.squeeze(array) if array.ndim > 2 else array
+    if table.ndim > 2:
+        raise click.UsageError(f"{path}: shape {array.shape} does not fit a table; take .npy or .npz")
+    np.savetxt(path, table.reshape(-1, table.shape[-1] if table.ndim == 2 else 1), delimiter=",", fmt="%.9g")

@@ -1,0 +1,80 @@
+"""What the commands share of the terminal: the consoles, numbers with units, the message of a first compilation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+__all__ = ["bytes_of", "compiling", "counted", "kernels_used", "plain_table", "stderr", "stdout", "time_of"]
+
+
+def stdout() -> Console:
+    return Console(highlight=False)
+
+
+def stderr() -> Console:
+    return Console(stderr=True, highlight=False)
+
+
+def plain_table(*columns: str, right: tuple[str, ...] = (), title: str | None = None) -> Table:
+    """An empty table in the look of all our tables; `right` names the columns of numbers."""
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False, title_style="bold")
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    return table
+
+
+def bytes_of(count: float) -> str:
+    """1536 -> "1.5 KiB"."""
+    for unit in ("B", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} GiB"
+
+
+def time_of(seconds: float) -> str:
+    """0.0000123 -> "12.3 us"."""
+    for unit, scale in (("s", 1.0), ("ms", 1e3), ("us", 1e6)):
+        if seconds * scale >= 1 or unit == "us":
+            return f"{seconds * scale:.3g} {unit}" if seconds * scale < 1000 else f"{seconds * scale:.0f} {unit}"
+    raise AssertionError(seconds)
+
+
+def counted(count: int, what: str) -> str:
+    """2, "node" -> "2 nodes"."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+@contextmanager
+def compiling() -> Iterator[None]:
+    """Around the first use of kernels: say what is happening where nothing is cached yet."""
+    from fastgru.simd.cache import describe
+
+    console = stderr()
+    cache = describe()
+    if cache["entries"]:
+        yield
+        return
+    message = f"Compiling the kernels for this CPU: once, then they come from {cache['directory']}"
+    if console.is_terminal:
+        with console.status(message):
+            yield
+    else:
+        console.print(message, soft_wrap=True)
+        yield
+
+
+def kernels_used() -> str:
+    """The kernels that this process has run, and the instruction set they were built for."""
+    from fastgru.kernels.registry import table
+
+    rows = [(op, dtype, isa, state) for op, dtype, isa, state in table() if state != "unused"]
+    names = ", ".join(f"{op}_{dtype}" for op, dtype, _, _ in rows)
+    compiled = sum(state == "compiled" for *_, state in rows)
+    origin = f"{compiled} compiled now" if compiled else "all from the cache"
+    return f"{names} ({', '.join(sorted({isa for _, _, isa, _ in rows}))}; {origin})"

@@ -1,0 +1,34 @@
+"""`fastgru convert`: any format in, one .safetensors file out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from fastgru.cli.options import file_argument
+
+__all__ = ["command"]
+
+
+@click.command("convert")
+@file_argument
+@click.argument("output", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--force", is_flag=True, help="Overwrite OUTPUT where it exists.")
+def command(file: Path, output: Path, force: bool) -> None:
+    """Save the model in FILE as OUTPUT, one .safetensors file that any CPU can load."""
+    from fastgru.cli.console import bytes_of, counted
+    from fastgru.graphfile import read_graph, write_graph
+    from fastgru.load import load_graph
+
+    if output.suffix.lower() != ".safetensors":
+        raise click.UsageError(f"{output}: expected a name that ends in .safetensors")
+    if output.exists() and not force:
+        raise click.UsageError(f"{output}: exists already; --force overwrites it")
+    graph = load_graph(file)
+    write_graph(graph, output)
+    read_graph(output)
+    click.echo(
+        f"{output}: {counted(len(graph.nodes), 'node')}, {counted(graph.num_parameters, 'parameter')},"
+        f" {bytes_of(output.stat().st_size)}"
+    )

@@ -1,0 +1,105 @@
+"""`fastgru demo`: the model that comes with the package writes some text, and says how fast."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from fastgru.cli.charmodel import CharModel, Timing
+
+__all__ = ["command"]
+
+_SHOW_S = 6.0  # what the text takes to appear on a terminal, where the model itself needs some milliseconds
+
+
+@click.command("demo")
+@click.option("--prompt", default="And it came to pass in those days, that ", show_default=True, help="How it begins.")
+@click.option("--length", type=click.IntRange(1, 100_000), default=800, show_default=True, help="Characters to write.")
+@click.option("--temperature", type=click.FloatRange(0, 5), default=0.6, show_default=True, help="0: the likeliest.")
+@click.option("--seed", type=click.IntRange(min=0), default=7, show_default=True, help="Another seed, another text.")
+@click.option("--no-pause", is_flag=True, help="Print as fast as the model writes, on a terminal too.")
+def command(prompt: str, length: int, temperature: float, seed: int, no_pause: bool) -> None:
+    """Load the character model that comes with the package, check its numbers, and let it write.
+
+    Exit status 1 where its logits are not those that torch gave when it was trained.
+    """
+    from rich.rule import Rule
+    from rich.style import Style
+    from rich.text import Text
+
+    from fastgru.cli.charmodel import CharModel, Timing
+    from fastgru.cli.console import compiling, stdout, time_of
+    from fastgru.cli.typewriter import Typewriter, colour_of, legend
+
+    console = stdout()
+    with compiling():
+        model = CharModel()
+        model.encode(prompt)
+        check = model.check()
+    _print_title(console, model)
+    facts = f"loaded in {time_of(model.load_s)}; logits differ from torch's by {check.max_abs:.1e} at most"
+    if not check.holds:
+        console.print(Text(f"✗ {facts}, where {check.allowed:.1e} is allowed", style="bold red"))
+        raise click.exceptions.Exit(1)
+    console.print(Text("✓ ", style="green").append(facts, style="default"))
+    console.print(Rule(style="dim"))
+
+    timing = Timing()
+    writer = Typewriter(console, pause_s=0.0 if no_pause else _SHOW_S / max(length, 600))
+    writer.write((character, Style(bold=True)) for character in prompt)
+    writer.write(
+        (character, colour_of(probability))
+        for character, probability in model.write(prompt, length, temperature=temperature, seed=seed, timing=timing)
+    )
+    writer.close()
+    console.print(Rule(style="dim"))
+    if console.is_terminal and console.color_system is not None:
+        console.print(legend())
+    _print_speed(console, model, timing)
+
+
+def _print_title(console: Console, model: CharModel) -> None:
+    from rich.text import Text
+
+    from fastgru.cli.charmodel import DATA
+    from fastgru.cli.console import bytes_of
+
+    graph = model.model.graph
+    size = bytes_of((DATA / "demo.safetensors").stat().st_size)
+    title = Text("fastgru demo", style="bold cyan").append("  a character model", style="not bold default")
+    title.append(f", {graph.num_parameters:,} parameters in {size}: ", style="not bold default")
+    title.append(" > ".join(node.op for node in graph.nodes if node.op in ("embedding", "gru", "linear")), style="cyan")
+    console.print(title)
+    console.print(Text(f"{model.meta['text']}; {model.meta['bits_per_character']} bits a character on held-out text"))
+
+
+def _print_speed(console: Console, model: CharModel, timing: Timing) -> None:
+    import numpy as np
+    from rich.table import Table
+    from rich.text import Text
+
+    from fastgru.cli.console import kernels_used, time_of
+
+    median, slow = np.percentile(timing.step_ns, (50, 99)) / 1e9
+    rate = 1e9 * len(timing.step_ns) / timing.total_ns
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+    table.add_row(
+        "time a character",
+        Text(time_of(median), style="bold green").append(
+            f"  median of {len(timing.step_ns)}; {time_of(slow)} at the 99th percentile", style="not bold default"
+        ),
+    )
+    table.add_row(
+        "characters a second",
+        Text(f"{rate:,.0f}", style="bold green").append(
+            "  on one core, drawing each character included", style="not bold default"
+        ),
+    )
+    table.add_row("kernels that ran", kernels_used())
+    console.print(table)

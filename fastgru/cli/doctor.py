@@ -1,0 +1,95 @@
+"""`fastgru doctor`: what this machine is, and what was chosen for it."""
+
+from __future__ import annotations
+
+import json
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import click
+
+from fastgru.cli.options import json_option
+
+__all__ = ["command", "examine"]
+
+_PACKAGES = ("fastgru", "numpy", "numba", "llvmlite", "onnx", "safetensors", "h5py", "click", "rich")
+_RUNTIMES = ("onnxruntime", "openvino", "torch", "keras")
+
+
+@click.command("doctor")
+@json_option
+def command(as_json: bool) -> None:
+    """Show the CPU, the instruction set and kernels chosen for it, the cache of compiled kernels, and the versions."""
+    found = examine()
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    else:
+        _print(found)
+
+
+def examine() -> dict[str, Any]:
+    """Everything that `doctor` prints, as plain data."""
+    from fastgru.kernels import registry
+    from fastgru.simd import cache, cpu
+
+    return {
+        "cpu": cpu.describe(),
+        "kernels": [dict(zip(("op", "dtype", "isa", "state"), row, strict=True)) for row in registry.table()],
+        "cache": cache.describe(),
+        "python": {"version": platform.python_version(), "system": platform.platform()},
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "runtimes": {name: _version(name) for name in _RUNTIMES},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _print(found: dict[str, Any]) -> None:
+    from rich.text import Text
+
+    from fastgru.cli.console import bytes_of, plain_table, stdout
+
+    console = stdout()
+    cpu, cache = found["cpu"], found["cache"]
+
+    def section(title: str, rows: dict[str, str]) -> None:
+        console.print(Text(title, style="bold"))
+        for name, value in rows.items():
+            console.print(Text(f"  {name:<16}", style="dim").append(value, style="default"), soft_wrap=True)
+
+    lanes = ", ".join(f"{count} lanes of {dtype}" for dtype, count in cpu["lanes"].items())
+    forced = f", forced by FASTGRU_ISA={cpu['forced']}; this CPU's own is {cpu['host_isa']}" if cpu["forced"] else ""
+    section(
+        "CPU",
+        {
+            "name": f"{cpu['cpu']} ({cpu['machine']}), {cpu['cores']} cores",
+            "instruction set": f"{cpu['isa']} ({lanes}){forced}",
+            "features": " ".join(cpu["features"]) or "none of those that matter here",
+            "caches": ", ".join(f"{level} {bytes_of(size)}" for level, size in cpu["cache_bytes"].items()),
+        },
+    )
+    state = "writable" if cache["writable"] else "read-only: what it lacks is compiled in each process"
+    section(
+        "Cache of compiled kernels",
+        {
+            "folder": f"{cache['directory']} ({state})",
+            "holds": f"{cache['entries']} kernels, {bytes_of(cache['bytes'])}"
+            + ("" if cache["entries"] else "; `fastgru warmup` fills it"),
+        },
+    )
+    section("Python", {"version": f"{found['python']['version']} on {found['python']['system']}"})
+    section("Packages", {name: got or "not installed" for name, got in found["packages"].items()})
+    section("Other runtimes, for verify", {name: got or "not installed" for name, got in found["runtimes"].items()})
+    by_op: dict[str, list[str]] = {}
+    for row in found["kernels"]:
+        by_op.setdefault(row["op"], []).append(row["dtype"])
+    table = plain_table("kernel", "precisions", "instruction set")
+    for op, dtypes in by_op.items():
+        table.add_row(op, " ".join(dtypes), cpu["isa"])
+    console.print(table)

@@ -1,0 +1,80 @@
+"""The group of commands: loads a command's module on demand, and turns our errors into one line and status 2."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any, Final
+
+import click
+
+from fastgru.errors import FastGRUError
+
+__all__ = ["COMMANDS", "main"]
+
+# name -> its line in `fastgru --help`, so that listing the commands imports none of them.
+COMMANDS: Final[Mapping[str, str]] = {
+    "convert": "Save a model of any format as one .safetensors file.",
+    "demo": "Run the model that comes with the package: text, and its speed.",
+    "doctor": "The CPU, the kernels chosen for it, the cache, the versions.",
+    "inspect": "What is in a file: layers, shapes, conventions, what is not supported.",
+    "run": "Run a model on arrays from .npy, .npz or .csv files.",
+    "verify": "Compare a model with its float64 definition and its own framework.",
+    "warmup": "Compile and cache the kernels, so that later processes compile nothing.",
+}
+
+
+class _Group(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"fastgru.cli.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (FastGRUError, OSError) as error:
+            # click itself ends quietly when the reader of our output has gone.
+            if ctx.params["debug"] or isinstance(error, BrokenPipeError):
+                raise
+            click.echo(f"fastgru: error: {one_line(error)}", err=True)
+            ctx.exit(2)
+
+
+def one_line(error: BaseException) -> str:
+    """The message without line breaks; of an `OSError` the reason and the file."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            click.echo(f"fastgru {version('fastgru')}")
+        except PackageNotFoundError:
+            click.echo("fastgru, from a folder that is not installed")
+        ctx.exit()
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="The version."
+)
+def main(debug: bool) -> None:
+    """Trained GRU models on this CPU: look into a file, run it, check it.
+
+    Exit status: 0 done, 1 a check does not hold (verify, demo) or the model is not supported (inspect), 2 an error.
+    """

@@ -1,0 +1,92 @@
+"""`fastgru run`: a model on arrays from files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fastgru.cli.options import file_argument, precision_option
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fastgru.graph import TensorSpec
+
+__all__ = ["command"]
+
+
+@click.command("run")
+@file_argument
+@click.option("--input", "inputs", multiple=True, metavar="[NAME=]FILE", help="A .npy, .npz or .csv file; repeatable.")
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Where to write: .npz, .npy or .csv.")
+@click.option("--only", multiple=True, metavar="NAME", help="Write or show this output only; repeatable.")
+@precision_option
+def command(file: Path, inputs: tuple[str, ...], output: Path | None, only: tuple[str, ...], precision: str) -> None:
+    """Run the model in FILE on arrays.
+
+    A file without a name goes to the first input that has none yet; the arrays of an .npz go by their own names.
+    A state that is not given starts at zero. Without --output a summary of every output is printed.
+    """
+    import fastgru
+    from fastgru.cli.arrays import fit, name_inputs, write_arrays
+    from fastgru.cli.console import compiling
+
+    with compiling():
+        model = fastgru.load(file, precision=precision)
+        named = name_inputs(inputs, model.inputs, model.graph.states)
+        arrays = {spec.name: fit(named[spec.name], spec, model.graph) for spec in model.inputs if spec.name in named}
+        arrays |= _zero_states(model.inputs, model.graph.states, arrays)
+        outputs = model.run(arrays)
+    if unknown := [name for name in only if name not in outputs]:
+        raise click.UsageError(f"--only {', '.join(unknown)}: there are {', '.join(outputs)}")
+    chosen = {name: array for name, array in outputs.items() if not only or name in only}
+    if output is None:
+        _print_summary(chosen)
+    else:
+        write_arrays(output, chosen)
+        click.echo(f"{output}: " + ", ".join(f"{name} {a.shape} {a.dtype}" for name, a in chosen.items()))
+
+
+def _zero_states(
+    specs: tuple[TensorSpec, ...], states: Mapping[str, str], given: Mapping[str, NDArray[Any]]
+) -> dict[str, NDArray[Any]]:
+    """Zeros for each state that is not given; its free dimensions are those of the inputs that are."""
+    import numpy as np
+
+    from fastgru.reference.operator import numpy_dtype
+
+    if missing := [spec.name for spec in specs if spec.name not in given and spec.name not in states]:
+        raise click.UsageError(f"no array for input {', '.join(missing)}: give --input {missing[0]}=FILE")
+    sizes = {
+        dim: size
+        for spec in specs
+        if spec.name in given
+        for dim, size in zip(spec.dims, given[spec.name].shape, strict=False)
+        if dim is not None
+    }
+    zeros = {}
+    for spec in specs:
+        if spec.name in given:
+            continue
+        names = (*spec.dims, *(None for _ in range(len(spec.shape or ()) - len(spec.dims))))
+        shape = [sizes.get(n or "", 1) if s is None else s for n, s in zip(names, spec.shape or (), strict=True)]
+        zeros[spec.name] = np.zeros(shape, numpy_dtype(spec.dtype))
+        click.echo(f"state {spec.name} is not given: zeros of shape {tuple(shape)}", err=True)
+    return zeros
+
+
+def _print_summary(outputs: Mapping[str, NDArray[Any]]) -> None:
+    import numpy as np
+
+    from fastgru.cli.console import plain_table, stdout
+
+    table = plain_table("output", "shape", "dtype", "min", "mean", "max", "begins", right=("min", "mean", "max"))
+    for name, array in outputs.items():
+        numbers = array.astype(np.float64)
+        figures = [f"{f(numbers):.4g}" for f in (np.min, np.mean, np.max)] if array.size else ["-"] * 3
+        begins = " ".join(f"{v:.4g}" for v in numbers.ravel()[:4])
+        table.add_row(name, str(array.shape), str(array.dtype), *figures, begins)
+    stdout().print(table)

@@ -1,0 +1,105 @@
+"""`fastgru verify`: does the model give the numbers it should?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from fastgru.cli.options import file_argument, json_option, precision_option
+
+if TYPE_CHECKING:
+    from fastgru.verify import Check, Report
+
+__all__ = ["command"]
+
+
+@click.command("verify")
+@file_argument
+@click.option("--input", "inputs", multiple=True, metavar="[NAME=]FILE", help="Instead of random inputs; repeatable.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the random inputs.")
+@click.option("--tol", type=click.FloatRange(min=0, min_open=True), help="Difference allowed at magnitude 1.")
+@click.option("--runtimes/--no-runtimes", default=True, help="Also ask the framework of the file, where installed.")
+@precision_option
+@json_option
+def command(
+    file: Path,
+    inputs: tuple[str, ...],
+    seed: int,
+    tol: float | None,
+    runtimes: bool,
+    precision: str,
+    as_json: bool,
+) -> None:
+    """Compare the model in FILE with the float64 definition of its graph, and with the framework that it is from.
+
+    Exit status 0 where every output is within its tolerance, 1 where one is not.
+    """
+    from fastgru.cli.arrays import fit, name_inputs
+    from fastgru.cli.console import compiling
+    from fastgru.verify import verify
+
+    arrays = None
+    if inputs:
+        from fastgru.load import load_graph
+
+        graph = load_graph(file)
+        named = name_inputs(inputs, graph.inputs, graph.states)
+        arrays = {spec.name: fit(named[spec.name], spec, graph) for spec in graph.inputs if spec.name in named}
+    with compiling():
+        report = verify(file, inputs=arrays, seed=seed, tol=tol, precision=precision, runtimes=runtimes)
+    if as_json:
+        click.echo(json.dumps(report.to_dict(), indent=2))
+    else:
+        _print(report)
+    if not report.holds:
+        raise click.exceptions.Exit(1)
+
+
+def _print(report: Report) -> None:
+    from rich.text import Text
+
+    from fastgru.cli.console import plain_table, stdout
+
+    console = stdout()
+    console.print(Text(report.source, style="bold"), Text(f"in {report.precision}; inputs: {'; '.join(report.cases)}"))
+    table = plain_table(
+        *("output", "against", "largest error", "allowed", "worst step", "by step", ""),
+        right=("largest error", "allowed", "worst step"),
+    )
+    for check in report.checks:
+        table.add_row(
+            Text(check.output),
+            check.against,
+            f"{check.max_abs:.2e}",
+            f"{check.allowed:.2e}",
+            "-" if check.step is None else str(check.step),
+            _profile(check),
+            Text("holds", style="green") if check.holds else Text("FAILS", style="bold red"),
+        )
+    console.print(table)
+    for name, reason in report.skipped:
+        console.print(Text(f"{name} not compared: {reason}", style="dim"))
+    if report.holds:
+        console.print(Text("Every output holds.", style="green"))
+    else:
+        console.print(Text("The outputs do not hold.", style="bold red"))
+
+
+def _profile(check: Check, *, width: int = 16) -> str:
+    """The errors over time as a row of bars, each a share of the steps, full height being the largest error."""
+    import itertools
+    import math
+
+    if len(check.by_step) < 2:
+        return ""
+    errors = [e if math.isfinite(e) else check.max_abs for e in check.by_step]
+    top = max(errors)
+    if not top or not math.isfinite(top):
+        return "▁" * min(width, len(errors))
+    count = min(width, len(errors))
+    cuts = [len(errors) * i // count for i in range(count + 1)]
+    peaks = [max(errors[a:b]) for a, b in itertools.pairwise(cuts)]
+    return "".join("▁▂▃▄▅▆▇█"[min(7, int(8 * peak / top))] for peak in peaks)

@@ -1,0 +1,64 @@
+"""`fastgru warmup`: compile and cache now what would else be compiled at the first use."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+from fastgru.cli.options import precision_option
+
+__all__ = ["command"]
+
+
+@click.command("warmup")
+@click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="[FILE]...")
+@precision_option
+def command(files: tuple[Path, ...], precision: str) -> None:
+    """Compile the kernels that the models in FILEs need, or every kernel, into the cache of this CPU.
+
+    Later processes, and others that share the folder (see `fastgru doctor`), then compile nothing.
+    """
+    from fastgru.cli.console import bytes_of, counted
+    from fastgru.simd import cache
+
+    started = time.perf_counter()
+    if files:
+        _warm_files(files, precision)
+    else:
+        _warm_all()
+    found = cache.describe()
+    click.echo(
+        f"{found['directory']}: {counted(found['entries'], 'kernel')}, {bytes_of(found['bytes'])},"
+        f" in {time.perf_counter() - started:.1f} s"
+    )
+
+
+def _warm_files(files: tuple[Path, ...], precision: str) -> None:
+    import fastgru
+    from fastgru.cli.console import stderr
+    from fastgru.verify.cases import draw_cases
+
+    for file in files:
+        with stderr().status(f"Compiling what {file} needs"):
+            model = fastgru.load(file, precision=precision)
+            (case,) = draw_cases(model.graph, small=True)
+            model.run(case.calls[0])
+        click.echo(f"{file}: ready")
+
+
+def _warm_all() -> None:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    from fastgru.cli.console import stderr
+    from fastgru.kernels.registry import entries
+
+    handlers = list(entries())
+    columns = (TextColumn("{task.description:<32}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=stderr(), transient=True) as progress:
+        task = progress.add_task("", total=len(handlers))
+        for handler in handlers:
+            progress.update(task, description=f"Compiling {handler.name}")
+            assert handler.address
+            progress.advance(task)

@@ -1,0 +1,165 @@
+"""Random inputs that a graph can be given: ids within their table, lengths within the sequence, several T and N.
+
+    cases = draw_cases(graph, seed=0)
+
+Free dimensions take the roles that `AxisRoles` finds. Where that leaves one open, a few assignments are tried on the
+float64 definition, the smallest first, and the first one that it accepts is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.errors import FastGRUError, ShapeError
+from fastgru.graph import Graph, TensorSpec
+from fastgru.reference import run_graph
+from fastgru.verify.domains import Domain, find_domains
+from fastgru.verify.roles import AxisRoles
+
+__all__ = ["Case", "draw_cases"]
+
+Array = NDArray[Any]
+
+# (N, T) of a case; one odd, one a power of two, none a multiple of the other.
+_SIZES = ((1, 1), (3, 7), (2, 33))
+_CALLS_WITH_TIME, _CALLS_WITHOUT_TIME = 4, 12
+
+
+@dataclass(frozen=True)
+class Case:
+    """Inputs for one or several calls in a row.
+
+    calls[0] names every input. The later ones leave out the states: whoever runs the case feeds back its own.
+    agreed: every runtime gives these inputs the same meaning; False where a row has length zero.
+    """
+
+    label: str
+    calls: tuple[Mapping[str, Array], ...]
+    steps: int | None = None
+    agreed: bool = True
+
+
+def draw_cases(graph: Graph, *, seed: int = 0, small: bool = False) -> list[Case]:
+    """A few cases of different sizes; with `small`, only the smallest.
+
+    Raises `ShapeError` where no assignment of the free dimensions runs: the caller has to be given inputs.
+    """
+    roles, domains = AxisRoles(graph), find_domains(graph)
+    plan = _working_plan(graph, roles, domains)
+    rng = np.random.default_rng(seed)
+    sizes = [*dict.fromkeys(_SIZES[:1] if small else _SIZES)]
+    cases = [_draw(graph, roles, domains, plan, N, T, rng) for N, T in sizes]
+    masked = any(d.kind == "mask" for d in domains.values()) or any(
+        node.op == "gru" and len(node.inputs) > 3 and node.inputs[3] for node in graph.nodes
+    )
+    return [_with_padding(graph, roles, case) if masked else case for case in cases]
+
+
+def _working_plan(graph: Graph, roles: AxisRoles, domains: Mapping[str, Domain]) -> dict[Any, str]:
+    free = [
+        (spec.name, axis, len(spec.shape or ()))
+        for spec in graph.inputs
+        for axis, size in enumerate(spec.shape or ())
+        if size is None
+    ]
+    if unknown := [spec.name for spec in graph.inputs if spec.shape is None]:
+        raise ShapeError(f"inputs {', '.join(unknown)} declare no shape: give inputs to run this model with")
+    open_groups = {roles.group(name, axis): (axis, rank) for name, axis, rank in free if not roles.role(name, axis)}
+    settled = {roles.group(name, axis): roles.role(name, axis) or "" for name, axis, _ in free}
+
+    def plan_of(first: str, second: str, other: str) -> dict[Any, str]:
+        guess = {g: first if axis == 0 else second if axis == 1 else other for g, (axis, _) in open_groups.items()}
+        return {**settled, **guess}
+
+    plans = [plan_of("N", "T", "D"), plan_of("T", "N", "D"), plan_of("N", "N", "N"), plan_of("1", "1", "1")]
+    failure: FastGRUError | None = None
+    for plan in plans if open_groups else plans[:1]:
+        try:
+            trial = _draw(graph, roles, domains, plan, 3, 4, np.random.default_rng(0))
+            run_graph(graph, trial.calls[0], dtype="float32")
+            return plan
+        except FastGRUError as error:
+            failure = failure or error
+    raise ShapeError(f"no random inputs were found that this model takes ({failure}): give inputs to run it with")
+
+
+def _draw(
+    graph: Graph,
+    roles: AxisRoles,
+    domains: Mapping[str, Domain],
+    plan: Mapping[Any, str],
+    N: int,
+    T: int,
+    rng: np.random.Generator,
+) -> Case:
+    sizes = {"N": N, "T": T, "D": 5, "1": 1}
+    shapes = {
+        spec.name: tuple(
+            sizes[plan[roles.group(spec.name, i)]] if s is None else s for i, s in enumerate(spec.shape or ())
+        )
+        for spec in graph.inputs
+    }
+    time_axes = {name: roles.axis_of(name, "T") for name in shapes}
+    steps = next((shapes[name][axis] for name, axis in time_axes.items() if axis is not None), None)
+    count = 1 if not graph.states else _CALLS_WITHOUT_TIME if steps is None or steps == 1 else _CALLS_WITH_TIME
+    with_zero = N == 3
+    calls = []
+    for number in range(count):
+        drawn = {
+            spec.name: _values(
+                spec, shapes[spec.name], domains[spec.name], steps, rng, with_zero, spec.name in graph.states
+            )
+            for spec in graph.inputs
+            if number == 0 or spec.name not in graph.states
+        }
+        calls.append(drawn)
+    has_lengths = any(d.kind == "lengths" for d in domains.values())
+    free = ", ".join(f"{role}={sizes[role]}" for role in ("N", "T") if role in plan.values())
+    label = ", ".join(filter(None, (free or "fixed shapes", f"{count} calls" if count > 1 else "")))
+    return Case(label, tuple(calls), steps, agreed=not (has_lengths and with_zero))
+
+
+def _values(
+    spec: TensorSpec,
+    shape: tuple[int, ...],
+    domain: Domain,
+    steps: int | None,
+    rng: np.random.Generator,
+    with_zero: bool,
+    is_state: bool,
+) -> Array:
+    if spec.dtype == "bool":
+        return np.asarray(rng.random(shape) < 0.7)
+    if spec.dtype.startswith(("int", "uint")):
+        if domain.kind == "lengths":
+            lengths = rng.integers(1, (steps or 1) + 1, shape)
+            if lengths.size:
+                lengths.flat[-1] = steps or 1
+            if with_zero and lengths.size > 1:
+                lengths.flat[0] = 0
+            return np.asarray(lengths.astype(spec.dtype))
+        return np.asarray(rng.integers(0, domain.size, shape).astype(spec.dtype))
+    scale = 0.5 if is_state else 1.0
+    dtype = np.float64 if spec.dtype == "float64" else np.float32
+    return np.asarray((scale * rng.standard_normal(shape)).astype(dtype))
+
+
+def _with_padding(graph: Graph, roles: AxisRoles, case: Case) -> Case:
+    """The same case with the last steps of every other row zero: what padded input looks like to a mask."""
+    calls = []
+    for call in case.calls:
+        arrays = dict(call)
+        for spec in graph.inputs:
+            n, t = roles.axis_of(spec.name, "N"), roles.axis_of(spec.name, "T")
+            if spec.name not in arrays or n is None or t is None or spec.dtype == "bool":
+                continue
+            array = np.moveaxis(arrays[spec.name].copy(), (n, t), (0, 1))
+            array[1::2, (2 * array.shape[1] + 2) // 3 :] = 0
+            arrays[spec.name] = np.ascontiguousarray(np.moveaxis(array, (0, 1), (n, t)))
+        calls.append(arrays)
+    return Case(case.label, tuple(calls), case.steps, case.agreed)

@@ -1,0 +1,140 @@
+"""The verification itself: draw inputs, run everyone, compare."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastgru.errors import ShapeError, UnsupportedModelError
+from fastgru.graph import Graph
+from fastgru.reference import bind_inputs, run_graph
+from fastgru.verify.cases import Case, draw_cases
+from fastgru.verify.compare import TOLERANCES, Run, check_output
+from fastgru.verify.report import Check, Report
+from fastgru.verify.roles import AxisRoles
+from fastgru.verify.runtimes import Runtime, open_runtime, runtime_of
+
+__all__ = ["verify", "verify_graph"]
+
+Array = NDArray[Any]
+Executor = Callable[[Mapping[str, Array]], Mapping[str, Array]]
+
+
+def verify(
+    source: Any,
+    *,
+    inputs: Mapping[str, ArrayLike] | None = None,
+    seed: int = 0,
+    tol: float | None = None,
+    precision: str = "float32",
+    runtimes: bool = True,
+    **options: Any,
+) -> Report:
+    """Run the model of `source` and its float64 definition on the same inputs, and report the differences.
+
+    source, options: as `fastgru.load` takes them. inputs: arrays by name; without them, random ones of several
+    sizes are drawn from `seed`, and a model with states is called several times in a row, each side feeding back
+    its own. tol: the difference allowed for outputs of magnitude up to 1, beyond that times the magnitude; by
+    default a value for the precision. runtimes: also compare with ONNX Runtime or Keras where the file is theirs
+    and they are installed.
+
+    Returns a `Report`; `report.holds` says whether every output is within its tolerance.
+    Raises what `fastgru.load` raises, and `ShapeError` where no inputs can be drawn and none were given.
+    """
+    from fastgru.load import load, load_graph
+
+    graph = load_graph(source, **options)
+    model = load(source, precision=precision, **options)
+    opponents: list[Runtime] = []
+    skipped: list[tuple[str, str]] = []
+    if runtimes and (module := runtime_of(source)) is not None:
+        opened = open_runtime(module, source, graph)
+        if isinstance(opened, Runtime):
+            opponents.append(opened)
+        else:
+            skipped.append((module, opened))
+    name = str(source) if isinstance(source, str | Path) else graph.name or type(source).__name__
+    return verify_graph(
+        graph,
+        model.run,
+        source=name,
+        inputs=inputs,
+        seed=seed,
+        tol=tol,
+        precision=precision,
+        opponents=opponents,
+        skipped=skipped,
+    )
+
+
+def verify_graph(
+    graph: Graph,
+    run: Executor,
+    *,
+    source: str = "",
+    inputs: Mapping[str, ArrayLike] | None = None,
+    seed: int = 0,
+    tol: float | None = None,
+    precision: str = "float32",
+    opponents: Sequence[Runtime] = (),
+    skipped: Sequence[tuple[str, str]] = (),
+) -> Report:
+    """`verify` for any function `run` from inputs to outputs by name that claims to compute `graph`."""
+    if precision not in TOLERANCES:
+        raise UnsupportedModelError(f"precision {precision!r} is not one of {', '.join(sorted(TOLERANCES))}")
+    if tol is not None and not tol > 0:
+        raise ShapeError(f"tol is {tol!r}, expected a positive number")
+    allowed = TOLERANCES[precision] if tol is None else tol
+    cases = draw_cases(graph, seed=seed) if inputs is None else [_given(graph, inputs)]
+    axes = {spec.name: AxisRoles(graph).axis_of(spec.name, "T") for spec in graph.outputs}
+
+    ours = [_run_case(graph, run, case) for case in cases]
+    definition = [_run_case(graph, lambda x: run_graph(graph, x, dtype="float64"), case) for case in cases]
+    checks = _check_all(graph, axes, ours, definition, against="definition", tol=allowed, precision=precision)
+    left_out = list(skipped)
+    for opponent in opponents:
+        agreed = [i for i, case in enumerate(cases) if case.agreed]
+        try:
+            theirs = [_run_case(graph, opponent.run, cases[i]) for i in agreed]
+        except Exception as error:  # another project's code, which may refuse an input in any way
+            left_out.append((opponent.name, f"it does not run these inputs: {str(error).strip()[:200]}"))
+            continue
+        # They round too, in the float32 that their files hold.
+        between = 2 * max(allowed, TOLERANCES["float32"]) if tol is None else tol
+        checks += _check_all(
+            graph, axes, [ours[i] for i in agreed], theirs, against=opponent.name, tol=between, precision=precision
+        )
+    return Report(source, precision, seed, tuple(case.label for case in cases), tuple(checks), tuple(left_out))
+
+
+def _given(graph: Graph, inputs: Mapping[str, ArrayLike]) -> Case:
+    return Case("the inputs given", (bind_inputs(graph.inputs, inputs),))
+
+
+def _run_case(graph: Graph, run: Executor, case: Case) -> Run:
+    outputs: list[Mapping[str, Array]] = []
+    for call in case.calls:
+        states = {source: outputs[-1][target] for source, target in graph.states.items()} if outputs else {}
+        outputs.append({name: np.array(a) for name, a in run({**call, **states}).items()})
+    return Run(case.label, outputs)
+
+
+def _check_all(
+    graph: Graph,
+    axes: Mapping[str, int | None],
+    got: Sequence[Run],
+    expected: Sequence[Run],
+    *,
+    against: str,
+    tol: float,
+    precision: str,
+) -> list[Check]:
+    return [
+        check_output(spec.name, axes[spec.name], got, expected, against=against, tol=tol, precision=precision)
+        for spec in graph.outputs
+        if all(spec.name in call for run in expected for call in run.calls)
+    ]

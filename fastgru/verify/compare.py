@@ -1,0 +1,86 @@
+"""Two runs of the same case: the largest difference of every output, and of every time step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.verify.report import Check
+
+__all__ = ["TOLERANCES", "Run", "check_output"]
+
+Array = NDArray[Any]
+
+# |got - expected| allowed for outputs of magnitude up to 1; beyond, times the magnitude.
+TOLERANCES = {"float64": 1e-11, "float32": 1e-5, "bfloat16": 5e-2, "int8": 2e-1}
+_EPSILON = {"float64": 2.0**-52, "float32": 2.0**-23, "bfloat16": 2.0**-7, "int8": 2.0**-7}
+
+
+@dataclass(frozen=True)
+class Run:
+    """The outputs of one case, a dict a call."""
+
+    label: str
+    calls: Sequence[Mapping[str, Array]]
+
+
+def check_output(
+    name: str,
+    time_axis: int | None,
+    got: Sequence[Run],
+    expected: Sequence[Run],
+    *,
+    against: str,
+    tol: float,
+    precision: str,
+) -> Check:
+    """The worst case of output `name`. A result of zeros never passes unless the expected one is itself nothing."""
+    worst: Check | None = None
+    steps: list[float] = []
+    for ours, theirs in zip(got, expected, strict=True):
+        errors = [_errors(a[name], b[name], time_axis) for a, b in zip(ours.calls, theirs.calls, strict=True)]
+        by_step = [e for call in errors for e in call]
+        scale = max((_magnitude(call[name]) for call in theirs.calls), default=0.0)
+        exact = all(np.asarray(call[name]).dtype.kind in "iub" for call in theirs.calls)
+        # Small outputs may be differences of large values: half of them is the most that can be wrong.
+        allowed = 0.0 if exact else min(tol * max(1.0, scale), max(0.5 * scale, _EPSILON[precision]))
+        largest = max(by_step, default=0.0)
+        timed = time_axis is not None or len(ours.calls) > 1
+        step = int(np.argmax(by_step)) if timed and by_step else None
+        check = Check(name, against, largest, scale, allowed, largest <= allowed, ours.label, step)
+        if worst is None or _excess(check) > _excess(worst):
+            worst = check
+        if timed:
+            steps += [0.0] * (len(by_step) - len(steps))
+            steps = [max(a, b) for a, b in zip(steps, [*by_step, *[0.0] * len(steps)], strict=False)]
+    assert worst is not None
+    return replace(worst, by_step=tuple(steps))
+
+
+def _excess(check: Check) -> float:
+    return float("inf") if check.max_abs == float("inf") else check.max_abs / max(check.allowed, 1e-300)
+
+
+def _magnitude(array: Array) -> float:
+    finite = np.abs(np.asarray(array, np.float64))
+    finite = finite[np.isfinite(finite)]
+    return float(finite.max()) if finite.size else 0.0
+
+
+def _errors(got: Array, expected: Array, time_axis: int | None) -> list[float]:
+    """The largest difference at each step of `time_axis`, of the whole array without one."""
+    if np.shape(got) != np.shape(expected):
+        return [float("inf")]
+    a, b = np.asarray(got, np.float64), np.asarray(expected, np.float64)
+    with np.errstate(invalid="ignore"):
+        same = (a == b) | (np.isnan(a) & np.isnan(b))
+        difference = np.where(same, 0.0, np.abs(a - b))
+    difference = np.where(np.isnan(difference), np.inf, difference)
+    if time_axis is None:
+        return [float(difference.max(initial=0.0))]
+    rows = np.moveaxis(difference, time_axis, 0)
+    return [float(row.max(initial=0.0)) for row in rows]

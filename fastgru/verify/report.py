@@ -1,0 +1,84 @@
+"""What a verification found, as frozen data that prints as a table and converts to JSON."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from fastgru.errors import VerificationError
+
+__all__ = ["Check", "Report"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One output against one opponent: the worst over every case.
+
+    against: "definition" (float64) or a runtime and its version.
+    max_abs: largest |got - expected|; infinite where shapes or NaNs disagree.
+    scale: largest |expected| of the case that max_abs comes from; allowed: what max_abs may be there.
+    where: that case; step: the place in time, counted on over the calls of the case, None without a time axis.
+    by_step: the largest error at each time step; empty where the output has no time axis.
+    """
+
+    output: str
+    against: str
+    max_abs: float
+    scale: float
+    allowed: float
+    holds: bool
+    where: str
+    step: int | None
+    by_step: tuple[float, ...] = ()
+
+    def __str__(self) -> str:
+        step = "" if self.step is None else f", step {self.step}"
+        return (
+            f"{self.output} against {self.against}: {self.max_abs:.3g} at {self.where}{step}"
+            f" ({'within' if self.holds else 'beyond'} {self.allowed:.3g})"
+        )
+
+
+@dataclass(frozen=True)
+class Report:
+    """Every check of one model. `holds` is True where there is at least one check and all of them hold.
+
+    skipped: runtimes that were not asked, with the reason.
+    """
+
+    source: str
+    precision: str
+    seed: int
+    cases: tuple[str, ...]
+    checks: tuple[Check, ...]
+    skipped: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def holds(self) -> bool:
+        return bool(self.checks) and all(check.holds for check in self.checks)
+
+    def raise_for_failure(self) -> Report:
+        """Return self, or raise `VerificationError` that lists the checks that fail."""
+        if not self.holds:
+            failed = "; ".join(str(check) for check in self.checks if not check.holds)
+            raise VerificationError(f"{self.source}: {failed or 'nothing was checked'}")
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data that JSON can hold; an infinite error is the string "inf"."""
+
+        def plain(value: Any) -> Any:
+            if isinstance(value, float) and not math.isfinite(value):
+                return str(value)
+            if isinstance(value, list | tuple):
+                return [plain(v) for v in value]
+            return {k: plain(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+        return {"holds": self.holds, **plain(asdict(self))}
+
+    def __str__(self) -> str:
+        lines = [f"{self.source} ({self.precision}): {'holds' if self.holds else 'FAILS'}"]
+        lines += [f"  {check}" for check in self.checks]
+        lines += [f"  {name} not compared: {reason}" for name, reason in self.skipped]
+        return "\n".join(lines)

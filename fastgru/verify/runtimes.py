@@ -1,0 +1,94 @@
+"""The runtimes that a model may have come from, where they are installed: each runs its own file.
+
+    for runtime in runtimes_of(path): outputs = runtime.run(inputs)
+
+Nothing here is needed by the package; a runtime is imported only when the file is its own and our importer has
+accepted the file, so that nothing is handed to a framework that we refused.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.graph import Graph
+
+__all__ = ["Runtime", "open_runtime", "runtime_of"]
+
+Array = NDArray[Any]
+Executor = Callable[[Mapping[str, Array]], Mapping[str, Array]]
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A framework that has the file open: its name and version, and a function from inputs to outputs by name."""
+
+    name: str
+    run: Executor
+
+
+def runtime_of(source: Any) -> str | None:
+    """The module whose file this is, by its name or first bytes; None where no other runtime reads such a file."""
+    if isinstance(source, str | Path):
+        suffix = Path(source).suffix.lower()
+        return {".onnx": "onnxruntime", ".keras": "keras", ".h5": "keras", ".hdf5": "keras"}.get(suffix)
+    return None
+
+
+def open_runtime(module: str, source: str | Path, graph: Graph) -> Runtime | str:
+    """The runtime with the file loaded, or the reason why there is none."""
+    if importlib.util.find_spec(module) is None:
+        return "not installed"
+    opener = {"onnxruntime": _open_onnxruntime, "keras": _open_keras}[module]
+    try:
+        return opener(Path(source), graph)
+    except Exception as error:  # another project's code, on a file that it may refuse in any way
+        return f"it does not load the file: {_first_line(error)}"
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:200]
+
+
+def _open_onnxruntime(path: Path, graph: Graph) -> Runtime:
+    onnxruntime = importlib.import_module("onnxruntime")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    wanted = {i.name for i in session.get_inputs()}
+
+    def run(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        feeds = {name: np.ascontiguousarray(a) for name, a in inputs.items() if name in wanted}
+        return dict(zip(names, session.run(names, feeds), strict=True))
+
+    return Runtime(f"onnxruntime {onnxruntime.__version__}", run)
+
+
+def _open_keras(path: Path, graph: Graph) -> Runtime:
+    keras = importlib.import_module("keras")
+    model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    if len(model.inputs) != len(graph.inputs) or len(model.outputs) != len(graph.outputs):
+        raise ValueError(
+            f"it sees {len(model.inputs)} inputs and {len(model.outputs)} outputs, the graph has"
+            f" {len(graph.inputs)} and {len(graph.outputs)}"
+        )
+
+    def run(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        arrays = [inputs[spec.name] for spec in graph.inputs]
+        outputs = model(arrays[0] if len(arrays) == 1 else arrays, training=False)
+        listed = outputs if isinstance(outputs, list | tuple) else [outputs]
+        return {
+            spec.name: np.asarray(keras.ops.convert_to_numpy(y)) for spec, y in zip(graph.outputs, listed, strict=True)
+        }
+
+    return Runtime(f"keras {keras.__version__}", run)
