@@ -1,0 +1,18 @@
+"""ONNX files, opsets 7 to 28.
+
+    graph = read_onnx("model.onnx")
+    operators()                           # what is imported: one `Operator` each, for tables and for `inspect`
+
+One module a family of operators; `registry` holds them all.
+"""
+
+from __future__ import annotations
+
+from fastgru.importers.onnx import elementwise, gru, indexing, normalise, products, reduce, shape, sources
+from fastgru.importers.onnx.reader import read_onnx
+from fastgru.importers.onnx.registry import NEWEST_OPSET, OLDEST_OPSET, Operator, operators
+
+__all__ = ["NEWEST_OPSET", "OLDEST_OPSET", "Operator", "operators", "read_onnx"]
+
+# Importing a family registers its operators.
+_FAMILIES = (elementwise, gru, indexing, normalise, products, reduce, shape, sources)

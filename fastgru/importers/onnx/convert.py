@@ -1,0 +1,197 @@
+"""The one pass over an ONNX graph: every node becomes nodes of our operator table, constants fold on the way.
+
+What cannot be converted is collected, so that one error names all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from onnx import AttributeProto, FunctionProto, NodeProto
+
+from fastgru.errors import InvalidModelError, SpecError, UnsupportedModelError
+from fastgru.importers.onnx.builder import Builder
+from fastgru.importers.onnx.node import Attributes, OnnxNode, collect_attributes, label
+from fastgru.importers.onnx.refusals import Refusals
+from fastgru.importers.onnx.registry import Operator, lookup
+from fastgru.importers.onnx.values import Kind, Value
+
+__all__ = ["Converter", "Scope"]
+
+# Functions that call functions grow without bound in a hostile file.
+_MAX_CONVERTED_NODES: Final = 100_000
+_MAX_CALL_DEPTH: Final = 32
+
+
+@dataclass
+class Scope:
+    """Names that mean something at one place: of the main graph, or of one call of a function."""
+
+    opsets: Mapping[str, int]
+    values: dict[str, Value] = field(default_factory=dict)
+    lazy: Mapping[str, Callable[[], Value]] = field(default_factory=dict)
+    attributes: Mapping[str, AttributeProto] | None = None
+    prefix: str = ""
+
+    def get(self, name: str, what: str) -> Value:
+        if name not in self.values:
+            if name not in self.lazy:
+                raise InvalidModelError(f"{what}: reads {name!r}, which nothing defines")
+            self.values[name] = self.lazy[name]()
+        return self.values[name]
+
+
+class Converter:
+    """`run` converts a list of nodes in a scope; `refusals` then holds what could not be converted."""
+
+    def __init__(
+        self, build: Builder, functions: Mapping[tuple[str, str, str], FunctionProto], options: Mapping[str, Any]
+    ) -> None:
+        self.build = build
+        self.refusals = Refusals()
+        self._functions = functions
+        self._options = options
+        self._converted = 0
+        self._calls: list[tuple[str, str, str]] = []
+
+    def run(self, protos: Sequence[NodeProto], scope: Scope) -> None:
+        for proto in protos:
+            self._converted += 1
+            if self._converted > _MAX_CONVERTED_NODES:
+                raise InvalidModelError(f"the graph has more than {_MAX_CONVERTED_NODES} nodes")
+            what = f"node {label(proto, scope.prefix)!r} ({_shown(proto, scope)})"
+            inputs = tuple(self._input(name, scope, what) if name else None for name in proto.input)
+            for name, value in zip(proto.output, self._outputs(proto, inputs, scope, what), strict=False):
+                if name:
+                    if name in scope.values or name in scope.lazy:
+                        raise InvalidModelError(f"{what}: defines {name!r} a second time")
+                    scope.values[name] = value
+
+    def _input(self, name: str, scope: Scope, what: str) -> Value:
+        try:
+            return scope.get(name, what)
+        except UnsupportedModelError as error:
+            self.refusals.add_fault(str(error))
+            scope.values[name] = Value(Kind(), name, tainted=True)
+            return scope.values[name]
+
+    def _outputs(self, proto: NodeProto, inputs: tuple[Value | None, ...], scope: Scope, what: str) -> Sequence[Value]:
+        unknown = tuple(Value(Kind(), name, tainted=True) for name in proto.output)
+        function = (_domain(proto.domain), proto.op_type, proto.overload)
+        if function in self._functions:
+            return self._call(function, proto, inputs, scope, what)
+        known = self._known(proto, scope, what)
+        if known is None or any(v is not None and v.tainted for v in inputs):
+            return unknown
+        try:
+            return self._convert(known, proto, inputs, scope, what)
+        except UnsupportedModelError as error:
+            self.refusals.add_fault(str(error))
+            return unknown
+
+    def _known(self, proto: NodeProto, scope: Scope, what: str) -> Operator | None:
+        """The operator if it is imported in the version that the opset selects, else the refusal is noted."""
+        domain = _domain(proto.domain)
+        if domain not in scope.opsets:
+            raise InvalidModelError(f"{what}: the model imports no opset of domain {proto.domain!r}")
+        opset = scope.opsets[domain]
+        found = lookup(proto.op_type) if domain == "" else None
+        if found is None or found.version_for(opset) == 0:
+            self.refusals.add_operator(proto.op_type, domain, opset, label(proto, scope.prefix))
+            return None
+        return found
+
+    def _convert(
+        self, known: Operator, proto: NodeProto, inputs: tuple[Value | None, ...], scope: Scope, what: str
+    ) -> Sequence[Value]:
+        opset = scope.opsets[""]
+        most = known.max_inputs
+        if len(inputs) < known.min_inputs or (most is not None and len(inputs) > most):
+            expected = f"{known.min_inputs} to {'any number' if most is None else most}"
+            raise InvalidModelError(f"{what}: {len(inputs)} inputs, expected {expected}")
+        if known.max_outputs is not None and len(proto.output) > known.max_outputs:
+            raise InvalidModelError(f"{what}: {len(proto.output)} outputs, expected at most {known.max_outputs}")
+        protos = collect_attributes(proto.attribute, what, scope.attributes)
+        attrs = Attributes(protos, what)
+        version = known.version_for(opset)
+        node = OnnxNode(proto.op_type, what, opset, version, inputs, tuple(proto.output), attrs, self._options)
+        self.build.node_name = label(proto, scope.prefix)
+        try:
+            result = known.convert(node, self.build)
+        except SpecError as error:
+            raise InvalidModelError(f"{what}: {error}") from None
+        if unread := attrs.unread():
+            raise UnsupportedModelError(
+                f"{what}: attribute {', '.join(map(repr, unread))} means nothing to {proto.op_type}-{version};"
+                " remove it, or export with an opset that defines it"
+            )
+        values = result if isinstance(result, tuple) else (result,)
+        if missing := [name for name in proto.output[len(values) :] if name]:
+            raise UnsupportedModelError(
+                f"{what}: output {', '.join(map(repr, missing))} is not implemented; remove what reads it"
+            )
+        return values
+
+    def _call(
+        self,
+        key: tuple[str, str, str],
+        proto: NodeProto,
+        inputs: tuple[Value | None, ...],
+        scope: Scope,
+        what: str,
+    ) -> Sequence[Value]:
+        """The outputs of a function of the model, whose body is converted in place with values of its own."""
+        function = self._functions[key]
+        if key in self._calls or len(self._calls) >= _MAX_CALL_DEPTH:
+            raise InvalidModelError(f"{what}: function {key[1]!r} calls itself, or calls are nested too deeply")
+        if len(inputs) > len(function.input) or len(proto.output) > len(function.output):
+            raise InvalidModelError(
+                f"{what}: {len(inputs)} inputs and {len(proto.output)} outputs for a function of"
+                f" {len(function.input)} and {len(function.output)}"
+            )
+        given = collect_attributes(proto.attribute, what, scope.attributes)
+        defaults = collect_attributes(function.attribute_proto, what)
+        if unknown := sorted(set(given) - set(defaults) - set(function.attribute)):
+            raise InvalidModelError(f"{what}: attribute {', '.join(unknown)} is none of the function's")
+        inner = Scope(
+            opsets={_domain(o.domain): o.version for o in function.opset_import},
+            attributes={**defaults, **given},
+            prefix=f"{label(proto, scope.prefix)}/",
+        )
+        absent = Value(Kind(), "")
+        for i, name in enumerate(function.input):
+            inner.values[name] = (inputs[i] if i < len(inputs) else None) or absent
+        self._calls.append(key)
+        try:
+            self.run(_without_absent(function.node, inner, absent), inner)
+        finally:
+            self._calls.pop()
+        return [inner.get(name, f"{what}: output") for name in function.output[: len(proto.output)]]
+
+
+def _without_absent(protos: Sequence[NodeProto], scope: Scope, absent: Value) -> Sequence[NodeProto]:
+    """The nodes with inputs that the caller left out turned into absent ones."""
+    names = {name for name, value in scope.values.items() if value is absent}
+    for name in names:
+        del scope.values[name]
+    if not names:
+        return protos
+    changed = []
+    for proto in protos:
+        copy = NodeProto()
+        copy.CopyFrom(proto)
+        del copy.input[:]
+        copy.input.extend("" if name in names else name for name in proto.input)
+        changed.append(copy)
+    return changed
+
+
+def _domain(domain: str) -> str:
+    return "" if domain == "ai.onnx" else domain
+
+
+def _shown(proto: NodeProto, scope: Scope) -> str:
+    domain = _domain(proto.domain)
+    return f"{proto.op_type}, {domain or 'ai.onnx'} opset {scope.opsets.get(domain, '?')}"

@@ -1,0 +1,230 @@
+"""Operators on single elements, with broadcasting between inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from fastgru.importers.onnx.builder import Builder
+from fastgru.importers.onnx.node import OnnxNode
+from fastgru.importers.onnx.registry import operator
+from fastgru.importers.onnx.tensors import dtype_name
+from fastgru.importers.onnx.values import Value
+
+__all__: list[str] = []
+
+# ONNX name -> (kind, versions of the definition)
+_UNARY: Final = {
+    "Abs": ("abs", (6, 13)),
+    "Acos": ("acos", (7, 22)),
+    "Asin": ("asin", (7, 22)),
+    "Atan": ("atan", (7, 22)),
+    "BitwiseNot": ("bitwise_not", (18,)),
+    "Ceil": ("ceil", (6, 13)),
+    "Cos": ("cos", (7, 22)),
+    "Cosh": ("cosh", (9, 22)),
+    "Erf": ("erf", (9, 13)),
+    "Exp": ("exp", (6, 13)),
+    "Floor": ("floor", (6, 13)),
+    "HardSwish": ("hard_swish", (14, 22)),
+    "IsNaN": ("isnan", (9, 13, 20)),
+    "Log": ("log", (6, 13)),
+    "Neg": ("neg", (6, 13)),
+    "Not": ("not", (1,)),
+    "Reciprocal": ("reciprocal", (6, 13)),
+    "Round": ("round", (11, 22)),
+    "Sign": ("sign", (9, 13)),
+    "Sin": ("sin", (7, 22)),
+    "Sinh": ("sinh", (9, 22)),
+    "Sqrt": ("sqrt", (6, 13)),
+    "Tan": ("tan", (7, 22)),
+}
+_ACTIVATIONS: Final = {
+    "Relu": ("relu", (6, 13, 14)),
+    "Sigmoid": ("sigmoid", (6, 13)),
+    "Softplus": ("softplus", (1, 22)),
+    "Softsign": ("softsign", (1, 22)),
+    "Tanh": ("tanh", (6, 13)),
+}
+# ONNX name -> (kind, versions, {attribute: default})
+_ACTIVATIONS_WITH: Final = {
+    "Elu": ("elu", (6, 22), {"alpha": 1.0}),
+    "HardSigmoid": ("hard_sigmoid", (6, 22), {"alpha": 0.2, "beta": 0.5}),
+    "LeakyRelu": ("leaky_relu", (6, 16), {"alpha": 0.01}),
+    "ThresholdedRelu": ("thresholded_relu", (10, 22), {"alpha": 1.0}),
+}
+_BINARY: Final = {
+    "Add": ("add", (7, 13, 14)),
+    "Div": ("div", (7, 13, 14)),
+    "Mul": ("mul", (7, 13, 14)),
+    "Pow": ("pow", (7, 12, 13, 15)),
+    "Sub": ("sub", (7, 13, 14)),
+}
+_VARIADIC: Final = {
+    "Max": ("max", (6, 8, 12, 13)),
+    "Min": ("min", (6, 8, 12, 13)),
+    "Sum": ("add", (6, 8, 13)),
+}
+_COMPARE: Final = {
+    "Equal": ("equal", (7, 11, 13, 19)),
+    "Greater": ("greater", (7, 9, 13)),
+    "GreaterOrEqual": ("greater_equal", (12, 16)),
+    "Less": ("less", (7, 9, 13)),
+    "LessOrEqual": ("less_equal", (12, 16)),
+}
+_LOGICAL: Final = {"And": ("and", (7,)), "Or": ("or", (7,)), "Xor": ("xor", (7,))}
+
+
+def _same(op: str, kind: str, arity: int) -> Callable[[OnnxNode, Builder], Value]:
+    def convert(node: OnnxNode, build: Builder) -> Value:
+        return build.emit(op, *(node.input(i) for i in range(arity)), kind=kind)
+
+    return convert
+
+
+def _with_attributes(kind: str, defaults: dict[str, float]) -> Callable[[OnnxNode, Builder], Value]:
+    def convert(node: OnnxNode, build: Builder) -> Value:
+        numbers = {name: node.attrs.number(name, default) for name, default in defaults.items()}
+        return build.emit("activation", node.input(0), kind=kind, **numbers)
+
+    return convert
+
+
+def _chain(kind: str) -> Callable[[OnnxNode, Builder], Value]:
+    def convert(node: OnnxNode, build: Builder) -> Value:
+        y = node.input(0)
+        for i in range(1, len(node.inputs)):
+            y = build.emit("binary", y, node.input(i), kind=kind)
+        return y
+
+    return convert
+
+
+for _op, _table, _arity in (
+    ("unary", _UNARY, 1),
+    ("activation", _ACTIVATIONS, 1),
+    ("binary", _BINARY, 2),
+    ("compare", _COMPARE, 2),
+    ("logical", _LOGICAL, 2),
+):
+    for _name, (_kind, _versions) in _table.items():
+        operator(_name, versions=_versions, inputs=(_arity, _arity))(_same(_op, _kind, _arity))
+for _name, (_kind, _versions, _defaults) in _ACTIVATIONS_WITH.items():
+    operator(_name, versions=_versions, inputs=(1, 1))(_with_attributes(_kind, _defaults))
+for _name, (_kind, _versions) in _VARIADIC.items():
+    operator(_name, versions=_versions, inputs=(1, None))(_chain(_kind))
+
+
+@operator("Mean", versions=(6, 8, 13), inputs=(1, None))
+def _mean(node: OnnxNode, build: Builder) -> Value:
+    total = _chain("add")(node, build)
+    return build.emit("binary", total, build.scalar(len(node.inputs), total), kind="div")
+
+
+@operator("Mod", versions=(10, 13, 28), inputs=(2, 2))
+def _mod(node: OnnxNode, build: Builder) -> Value:
+    kind = "fmod" if node.attrs.flag("fmod", False) else "mod"
+    return build.emit("binary", node.input(0), node.input(1), kind=kind)
+
+
+@operator("Celu", versions=(12, 28), inputs=(1, 1))
+def _celu(node: OnnxNode, build: Builder) -> Value:
+    """alpha * elu(x / alpha), which is max(0, x) + min(0, alpha * (exp(x / alpha) - 1))."""
+    x = node.input(0)
+    alpha = node.attrs.number("alpha", 1.0)
+    if alpha <= 0:
+        raise node.unsupported(f"attribute 'alpha' is {alpha}", "it must be positive")
+    if alpha == 1:
+        return build.emit("activation", x, kind="elu", alpha=1.0)
+    factor = build.scalar(alpha, x)
+    y = build.emit("activation", build.emit("binary", x, factor, kind="div"), kind="elu", alpha=1.0)
+    return build.emit("binary", y, factor, kind="mul")
+
+
+@operator("Mish", versions=(18, 22), inputs=(1, 1))
+def _mish(node: OnnxNode, build: Builder) -> Value:
+    """x * tanh(softplus(x))."""
+    x = node.input(0)
+    inner = build.emit("activation", x, kind="softplus")
+    return build.emit("binary", x, build.emit("activation", inner, kind="tanh"), kind="mul")
+
+
+@operator("Swish", versions=(24,), inputs=(1, 1))
+def _swish(node: OnnxNode, build: Builder) -> Value:
+    """x * sigmoid(alpha * x)."""
+    x = node.input(0)
+    alpha = node.attrs.number("alpha", 1.0)
+    if alpha == 1:
+        return build.emit("unary", x, kind="silu")
+    inner = build.emit("binary", x, build.scalar(alpha, x), kind="mul")
+    return build.emit("binary", x, build.emit("activation", inner, kind="sigmoid"), kind="mul")
+
+
+@operator("Gelu", versions=(20,), inputs=(1, 1))
+def _gelu(node: OnnxNode, build: Builder) -> Value:
+    approximate = node.attrs.string("approximate", "none")
+    if approximate not in ("none", "tanh"):
+        raise node.invalid(f"attribute 'approximate' is {approximate!r}, expected 'none' or 'tanh'")
+    return build.emit("unary", node.input(0), kind="gelu" if approximate == "none" else "gelu_tanh")
+
+
+@operator("Selu", versions=(6, 22), inputs=(1, 1))
+def _selu(node: OnnxNode, build: Builder) -> Value:
+    alpha = node.attrs.number("alpha", 1.67326319217681884765625)
+    gamma = node.attrs.number("gamma", 1.05070102214813232421875)
+    return build.emit("unary", node.input(0), kind="selu", alpha=alpha, gamma=gamma)
+
+
+@operator("PRelu", versions=(7, 9, 16), inputs=(2, 2))
+def _prelu(node: OnnxNode, build: Builder) -> Value:
+    return build.emit("prelu", node.input(0), node.input(1))
+
+
+@operator("IsInf", versions=(10, 20), inputs=(1, 1))
+def _isinf(node: OnnxNode, build: Builder) -> Value:
+    x = node.input(0)
+    positive, negative = node.attrs.flag("detect_positive", True), node.attrs.flag("detect_negative", True)
+    found = build.emit("unary", x, kind="isinf")
+    if positive and negative:
+        return found
+    if not positive and not negative:
+        return build.emit("logical", found, found, kind="xor")
+    sign = build.emit("compare", x, build.scalar(0, x), kind="greater" if positive else "less")
+    return build.emit("logical", found, sign, kind="and")
+
+
+@operator("Where", versions=(9, 16), inputs=(3, 3))
+def _where(node: OnnxNode, build: Builder) -> Value:
+    return build.emit("where", node.input(0), node.input(1), node.input(2))
+
+
+@operator("Clip", versions=(6, 11, 12, 13), inputs=(1, 3))
+def _clip(node: OnnxNode, build: Builder) -> Value:
+    x = node.input(0)
+    if node.version >= 11:
+        return build.emit("clip", x, node.optional(1), node.optional(2))
+    bounds = [build.scalar(node.attrs.number(name, 0.0), x) if name in node.attrs else None for name in ("min", "max")]
+    return build.emit("clip", x, *bounds)
+
+
+def _cast_to(node: OnnxNode, build: Builder, to: str) -> Value:
+    # Both speak of float8 types alone, which `dtype_name` refuses.
+    if "saturate" in node.attrs:
+        node.attrs.integer("saturate")
+    if "round_mode" in node.attrs:
+        node.attrs.string("round_mode")
+    x = node.input(0)
+    return x if x.dtype == to else build.emit("cast", x, to=to)
+
+
+@operator("Cast", versions=(6, 9, 13, 19, 21, 23, 24, 25, 28), inputs=(1, 1), limits="no strings, float8, 4-bit types")
+def _cast(node: OnnxNode, build: Builder) -> Value:
+    return _cast_to(node, build, dtype_name(node.attrs.integer("to"), node.what))
+
+
+@operator("CastLike", versions=(15, 19, 21, 23, 24, 25), inputs=(2, 2), limits="as Cast")
+def _cast_like(node: OnnxNode, build: Builder) -> Value:
+    to = node.input(1).dtype
+    if to is None:
+        raise node.unsupported("the element type of input 1 cannot be told from the file", "use Cast")
+    return _cast_to(node, build, to)

@@ -1,0 +1,95 @@
+"""Operators that take tensors apart and put them together."""
+
+from __future__ import annotations
+
+from fastgru.importers.onnx.builder import Builder
+from fastgru.importers.onnx.node import OnnxNode
+from fastgru.importers.onnx.registry import operator
+from fastgru.importers.onnx.values import Value
+
+__all__: list[str] = []
+
+_FLOATS = ("bfloat16", "float16", "float32", "float64")
+
+
+def _positions(value: Value | None, build: Builder) -> Value | None:
+    """As int64: ONNX lets positions be int32 as well."""
+    return value if value is None or value.dtype in (None, "int64") else build.emit("cast", value, to="int64")
+
+
+@operator("Concat", versions=(4, 11, 13), inputs=(1, None))
+def _concat(node: OnnxNode, build: Builder) -> Value:
+    axis = node.attrs.integer("axis")
+    values = [node.input(i) for i in range(len(node.inputs))]
+    return values[0] if len(values) == 1 else build.emit("concat", *values, axis=axis)
+
+
+@operator("Split", versions=(2, 11, 13, 18), inputs=(1, 2), outputs=None, limits="sizes constant")
+def _split(node: OnnxNode, build: Builder) -> tuple[Value, ...]:
+    x = node.input(0)
+    axis = node.attrs.integer("axis", 0)
+    sizes = node.constant_integers(1, "split") if node.version >= 13 else node.attrs.integers("split")
+    parts = len(node.outputs)
+    if sizes is not None:
+        if "num_outputs" in node.attrs:
+            raise node.invalid("both split and num_outputs are given")
+        if len(sizes) != parts:
+            raise node.invalid(f"split {sizes} for {parts} outputs")
+        return build.emit_all("split", [x], parts, {"axis": axis, "sizes": sizes})
+    if node.version >= 18 and node.attrs.integer("num_outputs", parts) != parts:
+        raise node.invalid(f"num_outputs is {node.attrs.integer('num_outputs')} with {parts} outputs")
+    return build.emit_all("split", [x], parts, {"axis": axis, "parts": parts})
+
+
+@operator("Slice", versions=(1, 10, 11, 13), inputs=(1, 5))
+def _slice(node: OnnxNode, build: Builder) -> Value:
+    x = node.input(0)
+    if node.version >= 10:
+        node.input(1), node.input(2)
+        return build.emit("slice", x, *(_positions(node.optional(i), build) for i in range(1, 5)))
+    starts, ends, axes = (node.attrs.integers(name) for name in ("starts", "ends", "axes"))
+    if starts is None or ends is None:
+        raise node.invalid("attributes 'starts' and 'ends' must be there")
+    return build.emit(
+        "slice", x, build.integers(starts), build.integers(ends), None if axes is None else build.integers(axes)
+    )
+
+
+@operator("Gather", versions=(1, 11, 13), inputs=(2, 2))
+def _gather(node: OnnxNode, build: Builder) -> Value:
+    """A look-up in a constant table of vectors is an embedding."""
+    x, indices = node.input(0), node.input(1)
+    axis = node.attrs.integer("axis", 0)
+    table = x.array
+    if table is not None and table.ndim == 2 and x.dtype in _FLOATS and axis in (0, -2) and indices.array is None:
+        return build.emit("embedding", indices, x)
+    return build.emit("gather", x, indices, axis=axis)
+
+
+@operator("GatherElements", versions=(11, 13), inputs=(2, 2))
+def _gather_elements(node: OnnxNode, build: Builder) -> Value:
+    return build.emit("gather_elements", node.input(0), node.input(1), axis=node.attrs.integer("axis", 0))
+
+
+@operator("Tile", versions=(6, 13), inputs=(2, 2))
+def _tile(node: OnnxNode, build: Builder) -> Value:
+    return build.emit("tile", node.input(0), node.input(1))
+
+
+@operator("Pad", versions=(2, 11, 13, 18, 19, 21, 23, 24, 25), inputs=(1, 4), limits="no mode wrap; axes constant")
+def _pad(node: OnnxNode, build: Builder) -> Value:
+    x = node.input(0)
+    mode = node.attrs.string("mode", "constant")
+    if mode == "wrap":
+        raise node.unsupported("attribute 'mode' is 'wrap', which is not implemented", "write it as Slice and Concat")
+    if mode not in ("constant", "edge", "reflect"):
+        raise node.invalid(f"attribute 'mode' is {mode!r}")
+    if node.version >= 11:
+        axes = node.constant_integers(3, "axes")
+        attrs = {"mode": mode} if axes is None else {"mode": mode, "axes": axes}
+        return build.emit("pad", x, node.input(1), node.optional(2), **attrs)
+    pads = node.attrs.integers("pads")
+    if pads is None:
+        raise node.invalid("attribute 'pads' is missing")
+    value = build.scalar(node.attrs.number("value", 0.0), x)
+    return build.emit("pad", x, build.integers(pads), value if mode == "constant" else None, mode=mode)

@@ -1,0 +1,158 @@
+"""One ONNX node as the conversion functions see it: its values, its version, and attributes that must all be read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from onnx import AttributeProto, NodeProto
+
+from fastgru.errors import InvalidModelError, UnsupportedModelError
+from fastgru.importers.onnx.values import Value
+
+__all__ = ["Attributes", "OnnxNode", "collect_attributes", "label"]
+
+_TYPE_NAMES = {number: name for name, number in AttributeProto.AttributeType.items()}
+
+
+def label(proto: NodeProto, prefix: str = "") -> str:
+    """The node's name, or that of its first output."""
+    return prefix + (proto.name or next((f"-> {name}" for name in proto.output if name), "unnamed"))
+
+
+def collect_attributes(
+    protos: Iterable[AttributeProto], what: str, outer: Mapping[str, AttributeProto] | None = None
+) -> dict[str, AttributeProto]:
+    """Attributes by name; one that refers to an attribute of the function around it is looked up in `outer`."""
+    found: dict[str, AttributeProto] = {}
+    for proto in protos:
+        if proto.name in found:
+            raise InvalidModelError(f"{what}: attribute {proto.name!r} is there twice")
+        if not proto.ref_attr_name:
+            found[proto.name] = proto
+        elif outer is None:
+            raise InvalidModelError(
+                f"{what}: attribute {proto.name!r} refers to {proto.ref_attr_name!r} outside of a function"
+            )
+        elif proto.ref_attr_name in outer:
+            found[proto.name] = outer[proto.ref_attr_name]
+    return found
+
+
+class Attributes:
+    """Typed access to a node's attributes. `unread` names those that nobody asked for."""
+
+    def __init__(self, protos: Mapping[str, AttributeProto], what: str) -> None:
+        self._protos = protos
+        self._what = what
+        self._read: set[str] = set()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._protos
+
+    def unread(self) -> list[str]:
+        return sorted(set(self._protos) - self._read)
+
+    def _get(self, name: str, type_name: str) -> AttributeProto | None:
+        self._read.add(name)
+        proto = self._protos.get(name)
+        if proto is not None and _TYPE_NAMES.get(proto.type) != type_name:
+            came = _TYPE_NAMES.get(proto.type, proto.type)
+            raise InvalidModelError(f"{self._what}: attribute {name!r} is of type {came}, expected {type_name}")
+        return proto
+
+    def integer(self, name: str, default: int | None = None) -> int:
+        proto = self._get(name, "INT")
+        return self._required(name, default) if proto is None else int(proto.i)
+
+    def flag(self, name: str, default: bool) -> bool:
+        value = self.integer(name, int(default))
+        if value not in (0, 1):
+            raise InvalidModelError(f"{self._what}: attribute {name!r} is {value}, expected 0 or 1")
+        return bool(value)
+
+    def number(self, name: str, default: float | None = None) -> float:
+        proto = self._get(name, "FLOAT")
+        return self._required(name, default) if proto is None else float(proto.f)
+
+    def string(self, name: str, default: str | None = None) -> str:
+        proto = self._get(name, "STRING")
+        return self._required(name, default) if proto is None else self._text(name, proto.s)
+
+    def integers(self, name: str) -> list[int] | None:
+        proto = self._get(name, "INTS")
+        return None if proto is None else [int(i) for i in proto.ints]
+
+    def numbers(self, name: str) -> list[float] | None:
+        proto = self._get(name, "FLOATS")
+        return None if proto is None else np.asarray(proto.floats, np.float64).tolist()
+
+    def strings(self, name: str) -> list[str] | None:
+        proto = self._get(name, "STRINGS")
+        return None if proto is None else [self._text(name, s) for s in proto.strings]
+
+    def tensor(self, name: str) -> Any:
+        """The TensorProto, or None."""
+        proto = self._get(name, "TENSOR")
+        return None if proto is None else proto.t
+
+    def _required(self, name: str, default: Any) -> Any:
+        if default is None:
+            raise InvalidModelError(f"{self._what}: attribute {name!r} is missing")
+        return default
+
+    def _text(self, name: str, raw: bytes) -> str:
+        try:
+            return raw.decode("utf-8")
+        except UnicodeDecodeError:
+            raise InvalidModelError(f"{self._what}: attribute {name!r} is not UTF-8") from None
+
+
+@dataclass(frozen=True)
+class OnnxNode:
+    """`version` is the version of the operator's definition that `opset` selects."""
+
+    op: str
+    what: str
+    opset: int
+    version: int
+    inputs: tuple[Value | None, ...]
+    outputs: tuple[str, ...]
+    attrs: Attributes
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def input(self, index: int) -> Value:
+        """The input, or `InvalidModelError` where it is absent."""
+        value = self.optional(index)
+        if value is None:
+            raise self.invalid(f"input {index} is missing")
+        return value
+
+    def optional(self, index: int) -> Value | None:
+        return self.inputs[index] if index < len(self.inputs) else None
+
+    def wants(self, index: int) -> bool:
+        """True where output `index` has a name."""
+        return index < len(self.outputs) and bool(self.outputs[index])
+
+    def constant_integers(self, index: int, what: str) -> list[int] | None:
+        """The integers of a constant input, None where it is absent."""
+        value = self.optional(index)
+        if value is None:
+            return None
+        if value.array is None:
+            raise self.unsupported(
+                f"input {index} ({what}) is computed while the model runs",
+                f"export the model so that {what} is a constant",
+            )
+        if value.array.dtype.kind not in "iu" or value.array.ndim > 1:
+            raise self.invalid(f"{what} is {value.array.dtype} of shape {value.array.shape}, expected integers")
+        return [int(v) for v in value.array.reshape(-1)]
+
+    def invalid(self, fault: str) -> InvalidModelError:
+        return InvalidModelError(f"{self.what}: {fault}")
+
+    def unsupported(self, fault: str, way_round: str) -> UnsupportedModelError:
+        return UnsupportedModelError(f"{self.what}: {fault}; {way_round}")

@@ -1,0 +1,74 @@
+"""Softmax and normalisation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fastgru.importers.onnx.builder import Builder
+from fastgru.importers.onnx.node import OnnxNode
+from fastgru.importers.onnx.registry import operator
+from fastgru.importers.onnx.values import Value
+
+__all__: list[str] = []
+
+
+def _softmax(op: str) -> Callable[[OnnxNode, Builder], Value]:
+    def convert(node: OnnxNode, build: Builder) -> Value:
+        x = node.input(0)
+        if node.version >= 13:
+            return build.emit(op, x, axis=node.attrs.integer("axis", -1))
+        # Before version 13 everything from `axis` on counts as one axis.
+        axis = node.attrs.integer("axis", 1)
+        if axis == -1 or (x.rank is not None and axis == x.rank - 1):
+            return build.emit(op, x, axis=-1)
+        flat = build.emit(op, build.emit("flatten", x, axis=axis), axis=1)
+        return build.emit("reshape", flat, build.emit("shape", x))
+
+    return convert
+
+
+operator("Softmax", versions=(1, 11, 13), inputs=(1, 1))(_softmax("softmax"))
+operator("LogSoftmax", versions=(1, 11, 13), inputs=(1, 1))(_softmax("log_softmax"))
+
+
+@operator("LayerNormalization", versions=(17,), inputs=(2, 3), outputs=3, limits="stash_type 1")
+def _layer_norm(node: OnnxNode, build: Builder) -> Value | tuple[Value, ...]:
+    x, scale, bias = node.input(0), node.input(1), node.optional(2)
+    axis = node.attrs.integer("axis", -1)
+    epsilon = node.attrs.number("epsilon", 1e-5)
+    if node.attrs.integer("stash_type", 1) != 1:
+        raise node.unsupported("attribute 'stash_type' is not 1 (float32)", "export with stash_type 1")
+    normalised = -axis if axis < 0 else None if x.rank is None else x.rank - axis
+    if normalised is not None and scale.rank == normalised and (bias is None or bias.rank == normalised):
+        y = build.emit("layer_norm", x, scale, bias, axis=axis, epsilon=epsilon)
+    else:  # ONNX lets scale and bias have fewer axes and broadcast
+        y = build.emit("layer_norm", x, axis=axis, epsilon=epsilon)
+        y = build.emit("binary", y, scale, kind="mul")
+        y = y if bias is None else build.emit("binary", y, bias, kind="add")
+    if not node.wants(1) and not node.wants(2):
+        return y
+    if normalised is None:
+        raise node.unsupported("outputs Mean and InvStdDev of a tensor of unknown rank", "give a negative axis")
+    axes = list(range(-normalised, 0))
+    mean = build.emit("reduce", x, kind="mean", axes=axes, keepdims=True)
+    centred = build.emit("binary", x, mean, kind="sub")
+    square = build.emit("binary", centred, centred, kind="mul")
+    variance = build.emit("reduce", square, kind="mean", axes=axes, keepdims=True)
+    deviation = build.emit("unary", _plus(variance, epsilon, build), kind="sqrt")
+    return y, mean, build.emit("unary", deviation, kind="reciprocal")
+
+
+def _plus(x: Value, number: float, build: Builder) -> Value:
+    return build.emit("binary", x, build.scalar(number, x), kind="add")
+
+
+@operator("BatchNormalization", versions=(7, 9, 14, 15), inputs=(5, 5), outputs=5, limits="inference only")
+def _batch_norm(node: OnnxNode, build: Builder) -> Value:
+    node.attrs.number("momentum", 0.9)  # of the running statistics, which inference does not touch
+    epsilon = node.attrs.number("epsilon", 1e-5)
+    if node.version < 9 and not node.attrs.flag("spatial", True):
+        raise node.unsupported("attribute 'spatial' is 0", "export with opset 9 or later")
+    training = node.version >= 14 and node.attrs.flag("training_mode", False)
+    if training or any(node.wants(i) for i in range(1, 5)):
+        raise node.unsupported("it is in training mode", "export the model in inference mode: model.eval()")
+    return build.emit("batch_norm", *(node.input(i) for i in range(5)), axis=1, epsilon=epsilon)

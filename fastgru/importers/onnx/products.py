@@ -1,0 +1,89 @@
+"""Matrix products. One by a constant matrix is a linear layer."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastgru.errors import InvalidModelError
+from fastgru.importers.onnx.builder import Builder
+from fastgru.importers.onnx.node import OnnxNode
+from fastgru.importers.onnx.registry import operator
+from fastgru.importers.onnx.values import Value
+from fastgru.reference.operator import is_floating
+
+__all__ = ["finite"]
+
+
+def finite(value: Value, node: OnnxNode, name: str) -> Value:
+    """The value, or `InvalidModelError`: a NaN or an infinity among weights is damage, never training."""
+    array = value.array
+    if array is not None and is_floating(array.dtype) and not np.isfinite(array).all():
+        bad = int(array.size - np.count_nonzero(np.isfinite(array)))
+        raise InvalidModelError(
+            f"{node.what}: {name} ({value.hint!r}) has {bad} values of {array.size} that are NaN or infinite"
+        )
+    return value
+
+
+def _is_weight(value: Value) -> bool:
+    return value.array is not None and value.array.ndim == 2 and is_floating(value.array.dtype)
+
+
+@operator("MatMul", versions=(1, 9, 13), inputs=(2, 2))
+def _matmul(node: OnnxNode, build: Builder) -> Value:
+    a, b = node.input(0), node.input(1)
+    if a.array is None and _is_weight(b) and a.rank != 0:
+        weight = build.emit("transpose", finite(b, node, "weight"), perm=[1, 0])
+        weight.hint = b.hint
+        return build.emit("linear", a, weight)
+    return build.emit("matmul", a, b)
+
+
+@operator("Gemm", versions=(7, 9, 11, 13), inputs=(2, 3))
+def _gemm(node: OnnxNode, build: Builder) -> Value:
+    """alpha * A' B' + beta * C, primes for transA and transB."""
+    a, b, c = node.input(0), node.input(1), node.optional(2)
+    alpha, beta = node.attrs.number("alpha", 1.0), node.attrs.number("beta", 1.0)
+    if any(v is not None and v.rank not in (None, 2) for v in (a, b)) or (c is not None and (c.rank or 0) > 2):
+        ranks = [None if v is None else v.rank for v in (a, b, c)]
+        raise node.invalid(f"inputs of {ranks} axes, expected matrices")
+    if node.attrs.flag("transA", False):
+        a = build.emit("transpose", a, perm=[1, 0])
+    transposed = node.attrs.flag("transB", False)
+    if a.array is not None or not _is_weight(b):
+        b = build.emit("transpose", b, perm=[1, 0]) if transposed else b
+        y = _scaled(build.emit("matmul", a, b), alpha, node, build)
+        return y if c is None else build.emit("binary", y, _scaled(c, beta, node, build), kind="add")
+    hint = b.hint
+    weight = (
+        finite(b, node, "weight") if transposed else build.emit("transpose", finite(b, node, "weight"), perm=[1, 0])
+    )
+    weight = _scaled(weight, alpha, node, build)
+    weight.hint = hint
+    bias = None if c is None else _scaled(finite(c, node, "bias"), beta, node, build)
+    if bias is None or bias.array is None or not _is_row(bias, weight):
+        y = build.emit("linear", a, weight)
+        return y if bias is None else build.emit("binary", y, bias, kind="add")
+    assert weight.array is not None
+    assert c is not None
+    row = build.emit(
+        "expand", build.emit("reshape", bias, build.integers([-1])), build.integers(weight.array.shape[:1])
+    )
+    row.hint = c.hint
+    return build.emit("linear", a, weight, row)
+
+
+def _is_row(bias: Value, weight: Value) -> bool:
+    """True for (), (1,), (O,), (1, 1) and (1, O): the same for every row of the output."""
+    assert bias.array is not None
+    assert weight.array is not None
+    shape = bias.array.shape
+    return shape in ((), (1,), (1, 1)) or shape in ((weight.array.shape[0],), (1, weight.array.shape[0]))
+
+
+def _scaled(value: Value, factor: float, node: OnnxNode, build: Builder) -> Value:
+    if factor == 1:
+        return value
+    if value.dtype is None or value.dtype.startswith(("int", "uint")):
+        raise node.unsupported(f"a factor of {factor} on {value.dtype or 'an unknown type'}", "multiply with Mul")
+    return build.emit("binary", value, build.scalar(factor, value), kind="mul")

@@ -1,0 +1,234 @@
+"""An ONNX file to a `Graph`."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from google.protobuf.message import DecodeError
+from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto
+
+from fastgru.errors import InvalidModelError, SuspiciousModelWarning, UnreadTensorsError, UnsupportedModelError
+from fastgru.graph import Graph, TensorSpec
+from fastgru.importers.onnx.assemble import assemble
+from fastgru.importers.onnx.builder import Builder
+from fastgru.importers.onnx.convert import Converter, Scope
+from fastgru.importers.onnx.external import ExternalData
+from fastgru.importers.onnx.registry import NEWEST_OPSET, OLDEST_OPSET
+from fastgru.importers.onnx.structure import check_order, live_nodes
+from fastgru.importers.onnx.tensors import dtype_name, read_tensor
+from fastgru.importers.onnx.values import MAX_RANK, Kind, Value
+from fastgru.importers.states import pair_states
+from fastgru.sources import Source, open_source, source_name
+
+__all__ = ["read_onnx"]
+
+_PROTOBUF_LIMIT: Final = (1 << 31) - 1
+_SHOWN_TENSORS: Final = 20
+_SHOWN_TEXT: Final = 500
+
+
+def read_onnx(source: Source, *, linear_before_reset: int | None = None, allow_unread: bool = False) -> Graph:
+    """The graph of an ONNX model, opsets 7 to 28, with constants folded.
+
+    source: a path, or the file's bytes. External data is read from the folder of the path, and from nowhere else.
+    linear_before_reset: 0 or 1 to override the attribute of every GRU of the file, for an exporter that wrote it
+        wrongly; None to take it as it is.
+    allow_unread: accept initializers that no output depends on; by default they are an error that lists them.
+
+    Warns `SuspiciousModelWarning` where a GRU of a PyTorch export has linear_before_reset=0, which PyTorch's GRU
+    cannot mean (microsoft/onnxscript issue 2852).
+    Raises `UnsupportedModelError` naming every operator of the file that is not implemented, `InvalidModelError` for
+    a damaged or contradictory file, `UnreadTensorsError`.
+    """
+    if linear_before_reset not in (None, 0, 1):
+        raise ValueError(f"linear_before_reset is {linear_before_reset!r}, expected 0, 1 or None")
+    what = source_name(source)
+    path = None if isinstance(source, bytes | bytearray | memoryview) else os.fspath(source)
+    model = _parse(open_source(source, limit=_PROTOBUF_LIMIT), what)
+    options = {"linear_before_reset": linear_before_reset, "producer": model.producer_name}
+    build = Builder()
+    try:
+        graph = _read(model, build, what, path, options, allow_unread)
+    except (InvalidModelError, UnsupportedModelError) as error:
+        if str(error).startswith(what):
+            raise
+        raise type(error)(f"{what}: {error}") from None
+    except (MemoryError, OverflowError, RecursionError, UnicodeError) as error:
+        raise InvalidModelError(f"{what}: {type(error).__name__}: {error}") from None
+    for message in build.warnings:
+        warnings.warn(f"{what}: {message}", SuspiciousModelWarning, stacklevel=2)
+    return graph
+
+
+def _parse(data: memoryview, what: str) -> ModelProto:
+    model = ModelProto()
+    try:
+        model.ParseFromString(bytes(data))
+        if not model.HasField("graph"):
+            raise InvalidModelError(f"{what}: no graph in it; expected an ONNX model")
+    except (DecodeError, RecursionError, UnicodeError, ValueError) as error:
+        if isinstance(error, InvalidModelError):
+            raise
+        raise InvalidModelError(f"{what}: not an ONNX model, or damaged ({error})") from None
+    return model
+
+
+def _read(
+    model: ModelProto, build: Builder, what: str, path: str | None, options: Mapping[str, Any], allow_unread: bool
+) -> Graph:
+    graph = model.graph
+    opsets = _opsets(model)
+    external = ExternalData(path)
+    initializers = _initializers(graph, build, external)
+    sparse = {t.values.name for t in graph.sparse_initializer}
+    given = [info for info in graph.input if info.name not in initializers and info.name not in sparse]
+    _check_unique([info.name for info in graph.input], "input")
+    _check_unique([info.name for info in graph.output], "output")
+    check_order(graph, {*initializers, *sparse, *(info.name for info in given)})
+    nodes, wanted = live_nodes(graph)
+
+    specs = [_tensor_spec(info) for info in given]
+    inputs = {spec.name: Value(_kind(spec), spec.name) for spec in specs}
+    scope = Scope(opsets, dict(inputs), initializers)
+    functions = {(_main(f.domain), f.name, f.overload): f for f in model.functions}
+    converter = Converter(build, functions, options)
+    if sparse & wanted:
+        converter.refusals.add_fault(
+            f"sparse initializer {', '.join(map(repr, sorted(sparse & wanted)))} is not implemented; store it dense"
+        )
+    for name in sparse:
+        scope.values[name] = Value(Kind(), name, tainted=True)
+    converter.run(nodes, scope)
+    converter.refusals.raise_if_any(what)
+    outputs = {info.name: scope.get(info.name, "output") for info in graph.output}
+    if not allow_unread:
+        _check_unread({*initializers, *sparse} - wanted, what)
+
+    output_specs = [_output_spec(info, outputs[info.name]) for info in graph.output]
+    made, constants = assemble(build, inputs, outputs, scope.values)
+    return Graph(
+        inputs=tuple(specs),
+        outputs=tuple(output_specs),
+        nodes=made,
+        constants=constants,
+        states=pair_states(specs, output_specs),
+        name=graph.name,
+        meta=_meta(model, opsets),
+    ).validate()
+
+
+def _opsets(model: ModelProto) -> dict[str, int]:
+    opsets: dict[str, int] = {}
+    for entry in model.opset_import:
+        opsets[_main(entry.domain)] = entry.version
+    for function in model.functions:
+        for entry in function.opset_import:
+            if _main(entry.domain) == "":
+                _check_opset(entry.version, f"function {function.name!r}")
+    if "" not in opsets and any(_main(node.domain) == "" for node in model.graph.node):
+        raise InvalidModelError("no opset of ai.onnx is imported (opset_import)")
+    if "" in opsets:
+        _check_opset(opsets[""], "the model")
+    return opsets
+
+
+def _check_opset(version: int, who: str) -> None:
+    if not OLDEST_OPSET <= version <= NEWEST_OPSET:
+        raise UnsupportedModelError(
+            f"{who} is of opset {version}, implemented are {OLDEST_OPSET} to {NEWEST_OPSET};"
+            " convert it with onnx.version_converter, or export it with another opset_version"
+        )
+
+
+def _initializers(graph: GraphProto, build: Builder, external: ExternalData) -> dict[str, Callable[[], Value]]:
+    def reader(proto: TensorProto) -> Callable[[], Value]:
+        def read() -> Value:
+            array = read_tensor(proto, f"initializer {proto.name!r}", external)
+            build.grant(array.nbytes)
+            return Value.constant(array, proto.name)
+
+        return read
+
+    _check_unique([proto.name for proto in graph.initializer], "initializer")
+    return {proto.name: reader(proto) for proto in graph.initializer}
+
+
+def _check_unique(names: list[str], what: str) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if not name:
+            raise InvalidModelError(f"an {what} has no name")
+        if name in seen:
+            raise InvalidModelError(f"{what} {name!r} is there twice")
+        seen.add(name)
+
+
+def _check_unread(names: set[str], what: str) -> None:
+    if names:
+        shown = ", ".join(repr(name) for name in sorted(names)[:_SHOWN_TENSORS])
+        more = f" and {len(names) - _SHOWN_TENSORS} more" if len(names) > _SHOWN_TENSORS else ""
+        raise UnreadTensorsError(
+            f"{what}: no output depends on {len(names)} initializer(s): {shown}{more}; allow_unread=True accepts them"
+        )
+
+
+def _tensor_spec(info: ValueInfoProto) -> TensorSpec:
+    what = f"value {info.name!r}"
+    if not info.type.HasField("tensor_type"):
+        came = info.type.WhichOneof("value") or "no type"
+        raise UnsupportedModelError(f"{what}: {came} is not implemented; inputs and outputs must be dense tensors")
+    tensor = info.type.tensor_type
+    dtype = dtype_name(tensor.elem_type, what)
+    if not tensor.HasField("shape"):
+        return TensorSpec(info.name, dtype, None)
+    shape: list[int | None] = []
+    dims: list[str | None] = []
+    for dim in tensor.shape.dim:
+        fixed = dim.HasField("dim_value")
+        if fixed and dim.dim_value < 0:
+            raise InvalidModelError(f"{what}: an axis of size {dim.dim_value}")
+        shape.append(int(dim.dim_value) if fixed else None)
+        dims.append(dim.dim_param or None)
+    if len(shape) > MAX_RANK:
+        raise InvalidModelError(f"{what}: {len(shape)} axes, expected at most {MAX_RANK}")
+    return TensorSpec(info.name, dtype, tuple(shape), tuple(dims) if any(dims) else ())
+
+
+def _output_spec(info: ValueInfoProto, value: Value) -> TensorSpec:
+    """As the file declares it, or as far as it is known where the file says nothing or is silent on the shape."""
+    if not info.type.WhichOneof("value"):
+        if value.dtype is None:
+            raise InvalidModelError(f"output {info.name!r}: its element type cannot be told from the file")
+        return TensorSpec(info.name, value.dtype, None if value.rank is None else (None,) * value.rank)
+    spec = _tensor_spec(info)
+    if value.dtype is not None and value.dtype != spec.dtype:
+        raise InvalidModelError(f"output {info.name!r}: declared as {spec.dtype}, computed as {value.dtype}")
+    if spec.shape is not None and value.rank is not None and len(spec.shape) != value.rank:
+        raise InvalidModelError(
+            f"output {info.name!r}: declared with {len(spec.shape)} axes, computed with {value.rank}"
+        )
+    return spec
+
+
+def _kind(spec: TensorSpec) -> Kind:
+    return Kind(spec.dtype, None if spec.shape is None else len(spec.shape))
+
+
+def _main(domain: str) -> str:
+    return "" if domain == "ai.onnx" else domain
+
+
+def _meta(model: ModelProto, opsets: Mapping[str, int]) -> dict[str, str]:
+    meta = {
+        "format": "onnx",
+        "ir_version": str(model.ir_version),
+        "opset": ", ".join(f"{domain or 'ai.onnx'} {version}" for domain, version in sorted(opsets.items())),
+        "producer": f"{model.producer_name} {model.producer_version}".strip(),
+        "domain": model.domain,
+        "description": model.doc_string,
+    }
+    meta |= {f"metadata.{entry.key}": entry.value for entry in model.metadata_props}
+    return {key: text[:_SHOWN_TEXT] for key, text in meta.items() if text}

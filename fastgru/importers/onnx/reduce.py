@@ -1,0 +1,89 @@
+"""Operators that make many elements into one, and running sums."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from fastgru.importers.onnx.builder import Builder
+from fastgru.importers.onnx.node import OnnxNode
+from fastgru.importers.onnx.registry import operator
+from fastgru.importers.onnx.values import Value
+
+__all__: list[str] = []
+
+# ONNX name -> (kind, versions, the version from which axes is an input)
+_REDUCE: Final = {
+    "ReduceL1": ("l1", (1, 11, 13, 18), 18),
+    "ReduceL2": ("l2", (1, 11, 13, 18), 18),
+    "ReduceLogSum": ("log_sum", (1, 11, 13, 18, 28), 18),
+    "ReduceLogSumExp": ("log_sum_exp", (1, 11, 13, 18, 28), 18),
+    "ReduceMax": ("max", (1, 11, 12, 13, 18, 20), 18),
+    "ReduceMean": ("mean", (1, 11, 13, 18), 18),
+    "ReduceMin": ("min", (1, 11, 12, 13, 18, 20), 18),
+    "ReduceProd": ("prod", (1, 11, 13, 18), 18),
+    "ReduceSum": ("sum", (1, 11, 13), 13),
+    "ReduceSumSquare": ("sum_square", (1, 11, 13, 18), 18),
+}
+
+
+def _reduce(kind: str, axes_are_input: int) -> Callable[[OnnxNode, Builder], Value]:
+    def convert(node: OnnxNode, build: Builder) -> Value:
+        x = node.input(0)
+        keepdims = node.attrs.flag("keepdims", True)
+        if node.version < axes_are_input:
+            axes = node.attrs.integers("axes")
+        else:
+            axes = node.constant_integers(1, "axes")
+            if node.attrs.flag("noop_with_empty_axes", False) and not axes:
+                return _of_single_elements(kind, x, build)
+        chosen = kind
+        if x.dtype == "bool":
+            chosen = {"max": "any", "min": "all"}.get(kind, kind)
+        return build.emit("reduce", x, kind=chosen, axes=axes or [], keepdims=keepdims)
+
+    return convert
+
+
+def _of_single_elements(kind: str, x: Value, build: Builder) -> Value:
+    """What is left of a reduction over no axis at all: the steps that are not the reduction itself."""
+    match kind:
+        case "l1" | "l2":
+            return build.emit("unary", x, kind="abs")
+        case "log_sum":
+            return build.emit("unary", x, kind="log")
+        case "sum_square":
+            return build.emit("binary", x, x, kind="mul")
+        case _:
+            return x
+
+
+for _name, (_kind, _versions, _since) in _REDUCE.items():
+    operator(_name, versions=_versions, inputs=(1, 2), limits="axes constant")(_reduce(_kind, _since))
+
+
+def _arg(kind: str) -> Callable[[OnnxNode, Builder], Value]:
+    def convert(node: OnnxNode, build: Builder) -> Value:
+        return build.emit(
+            "arg",
+            node.input(0),
+            kind=kind,
+            axis=node.attrs.integer("axis", 0),
+            keepdims=node.attrs.flag("keepdims", True),
+            select_last=node.attrs.flag("select_last_index", False),
+        )
+
+    return convert
+
+
+operator("ArgMax", versions=(1, 11, 12, 13), inputs=(1, 1))(_arg("max"))
+operator("ArgMin", versions=(1, 11, 12, 13), inputs=(1, 1))(_arg("min"))
+
+
+@operator("CumSum", versions=(11, 14), inputs=(2, 2), limits="axis constant")
+def _cumsum(node: OnnxNode, build: Builder) -> Value:
+    axis = node.constant_integers(1, "axis")
+    if axis is None or len(axis) != 1:
+        raise node.invalid(f"axis is {axis}, expected one integer")
+    exclusive, reverse = node.attrs.flag("exclusive", False), node.attrs.flag("reverse", False)
+    return build.emit("cumsum", node.input(0), axis=axis[0], exclusive=exclusive, reverse=reverse)

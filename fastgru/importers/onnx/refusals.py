@@ -1,0 +1,63 @@
+"""Everything of a file that is not implemented, gathered into one message."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from fastgru.errors import UnsupportedModelError
+
+__all__ = ["Refusals"]
+
+_SHOWN_NODES: Final = 3
+_SHOWN_FAULTS: Final = 50
+_WAY: Final = (
+    "simplify the file (onnxsim, onnxslim), export it another way, or build the part around the GRU with"
+    " fastgru.GRU.from_onnx and the other layers"
+)
+_WAYS: Final[Mapping[str, str]] = {
+    "Einsum": "write it as MatMul and Transpose in the model and export again",
+    "If": "export with a fixed condition, or simplify the file (onnxsim) so that it folds",
+    "LSTM": "only GRUs are run",
+    "Loop": "export with the loop unrolled, or the loop's body as a model of one step and loop outside",
+    "RNN": "only GRUs are run",
+    "Scan": "export with the loop unrolled, or the loop's body as a model of one step and loop outside",
+}
+
+
+class Refusals:
+    """Operators by name with the nodes that ask for them, and single faults of nodes."""
+
+    def __init__(self) -> None:
+        self._operators: dict[tuple[str, str, int], list[str]] = {}
+        self._faults: list[str] = []
+
+    def add_operator(self, op: str, domain: str, opset: int, node: str) -> None:
+        self._operators.setdefault((op, domain or "ai.onnx", opset), []).append(node)
+
+    def add_fault(self, message: str) -> None:
+        self._faults.append(message)
+
+    def raise_if_any(self, what: str) -> None:
+        """Raise `UnsupportedModelError` with everything that was added."""
+        if not self._operators and not self._faults:
+            return
+        lines = [
+            f"operator {op} ({domain} opset {opset}) is not implemented: {_nodes(nodes)}"
+            + (f"; {_WAYS[op]}" if op in _WAYS else "")
+            for (op, domain, opset), nodes in sorted(self._operators.items())
+        ]
+        lines += self._faults[:_SHOWN_FAULTS]
+        if (more := len(self._faults) - _SHOWN_FAULTS) > 0:
+            lines.append(f"and {more} more")
+        way = f"\nA way round: {_WAY}." if any(op not in _WAYS for op, _, _ in self._operators) else ""
+        if len(lines) == 1:
+            raise UnsupportedModelError(f"{what}: {lines[0]}{way}")
+        raise UnsupportedModelError(f"{what}:\n" + "\n".join(f"  - {line}" for line in lines) + way)
+
+
+def _nodes(names: list[str]) -> str:
+    shown = ", ".join(repr(name) for name in names[:_SHOWN_NODES])
+    more = len(names) - _SHOWN_NODES
+    head = "node " if len(names) == 1 else f"{len(names)} nodes, "
+    return f"{head}{shown}" + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,80 @@
+"""The ONNX operators that are imported: one function each, with the versions of its definition that it knows.
+
+    @operator("Softmax", versions=(1, 11, 13), inputs=(1, 1))
+    def softmax(node, build): ...
+
+A function takes an `OnnxNode` and the `Builder`, and returns the value of its output, or a tuple of values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from fastgru.importers.onnx.values import Value
+
+if TYPE_CHECKING:
+    from fastgru.importers.onnx.builder import Builder
+    from fastgru.importers.onnx.node import OnnxNode
+
+__all__ = ["NEWEST_OPSET", "OLDEST_OPSET", "Operator", "lookup", "operator", "operators"]
+
+OLDEST_OPSET: Final = 7
+# The newest opset whose definitions were read; a test holds `versions` against the schemas of the onnx package.
+NEWEST_OPSET: Final = 28
+
+Convert = Callable[["OnnxNode", "Builder"], "Value | tuple[Value, ...]"]
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One operator: the versions of its definition in opsets 7 to `NEWEST_OPSET`, its arity, and what it becomes."""
+
+    name: str
+    versions: tuple[int, ...]
+    min_inputs: int
+    max_inputs: int | None
+    max_outputs: int | None
+    convert: Convert
+    limits: str
+
+    @property
+    def since(self) -> int:
+        """The first opset, of those that are read, that has the operator."""
+        return max(self.versions[0], OLDEST_OPSET)
+
+    def version_for(self, opset: int) -> int:
+        """The version that `opset` selects, 0 where the operator came later."""
+        return max((v for v in self.versions if v <= opset), default=0)
+
+
+_OPERATORS: Final[dict[str, Operator]] = {}
+
+
+def operator(
+    name: str,
+    *,
+    versions: tuple[int, ...],
+    inputs: tuple[int, int | None],
+    outputs: int | None = 1,
+    limits: str = "",
+) -> Callable[[Convert], Convert]:
+    """Register the decorated function. `limits` says in a few words what is refused."""
+
+    def register(convert: Convert) -> Convert:
+        assert name not in _OPERATORS, name
+        _OPERATORS[name] = Operator(name, tuple(sorted(versions)), *inputs, outputs, convert, limits)
+        return convert
+
+    return register
+
+
+def lookup(name: str) -> Operator | None:
+    """The operator of the domain ai.onnx with this name."""
+    return _OPERATORS.get(name)
+
+
+def operators() -> tuple[Operator, ...]:
+    """Every operator that is imported, by name."""
+    return tuple(_OPERATORS[name] for name in sorted(_OPERATORS))

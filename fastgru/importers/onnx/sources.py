@@ -1,0 +1,94 @@
+"""Operators that make a tensor out of nothing, or hand one on: Constant, Identity, Dropout, Range."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastgru.importers.onnx.builder import Builder
+from fastgru.importers.onnx.external import ExternalData
+from fastgru.importers.onnx.node import OnnxNode
+from fastgru.importers.onnx.registry import operator
+from fastgru.importers.onnx.tensors import read_tensor
+from fastgru.importers.onnx.values import Value
+
+__all__: list[str] = []
+
+_REFUSED_FORMS = ("sparse_value", "value_string", "value_strings")
+
+
+@operator(
+    "Constant",
+    versions=(1, 9, 11, 12, 13, 19, 21, 23, 24, 25),
+    inputs=(0, 0),
+    limits="no strings, no sparse tensor",
+)
+def _constant(node: OnnxNode, build: Builder) -> Value:
+    for name in _REFUSED_FORMS:
+        if name in node.attrs:
+            raise node.unsupported(f"attribute {name!r} is not implemented", "store a dense tensor of numbers")
+    proto = node.attrs.tensor("value")
+    forms = {
+        "value": None if proto is None else read_tensor(proto, node.what, _NO_FILES),
+        "value_float": np.float32(node.attrs.number("value_float")) if "value_float" in node.attrs else None,
+        "value_floats": _array(node.attrs.numbers("value_floats"), np.float32),
+        "value_int": np.int64(node.attrs.integer("value_int")) if "value_int" in node.attrs else None,
+        "value_ints": _array(node.attrs.integers("value_ints"), np.int64),
+    }
+    given = {name: value for name, value in forms.items() if value is not None}
+    if len(given) != 1:
+        raise node.invalid(f"attributes {sorted(given)}, expected exactly one of {', '.join(sorted(forms))}")
+    array = np.asarray(next(iter(given.values())))
+    build.grant(array.nbytes)
+    return build.constant(array, build.node_name)
+
+
+_NO_FILES = ExternalData(None)
+
+
+def _array(numbers: list[float] | list[int] | None, dtype: type[np.generic]) -> np.ndarray | None:
+    return None if numbers is None else np.array(numbers, dtype=dtype)
+
+
+@operator("ConstantOfShape", versions=(9, 20, 21, 23, 24, 25), inputs=(1, 1))
+def _constant_of_shape(node: OnnxNode, build: Builder) -> Value:
+    proto = node.attrs.tensor("value")
+    value = np.zeros(1, np.float32) if proto is None else read_tensor(proto, node.what, _NO_FILES)
+    if value.size != 1:
+        raise node.invalid(f"attribute 'value' has {value.size} elements, expected 1")
+    number = value.reshape(-1)[0].item()
+    return build.emit("constant_of_shape", node.input(0), value=number, dtype=value.dtype.name)
+
+
+@operator("Identity", versions=(1, 13, 14, 16, 19, 21, 23, 24, 25), inputs=(1, 1))
+def _identity(node: OnnxNode, build: Builder) -> Value:
+    return node.input(0)
+
+
+@operator("Dropout", versions=(7, 10, 12, 13, 22), inputs=(1, 3), outputs=2, limits="inference only")
+def _dropout(node: OnnxNode, build: Builder) -> Value | tuple[Value, ...]:
+    """x itself, and where it is asked for, a mask that keeps everything."""
+    x = node.input(0)
+    node.attrs.number("ratio", 0.5)
+    node.attrs.integer("seed", 0)
+    training = node.optional(2)
+    if training is not None and (training.array is None or training.array.size != 1 or training.array.any()):
+        raise node.unsupported(
+            "input 2 (training_mode) is not a constant False", "export the model in inference mode: model.eval()"
+        )
+    if not node.wants(1):
+        return x
+    dtype = "bool" if node.version >= 10 else x.dtype
+    if dtype is None:
+        raise node.unsupported("the element type of the mask cannot be told from the file", "remove the mask")
+    mask = build.emit("constant_of_shape", build.emit("shape", x), value=1, dtype=dtype)
+    return x, mask
+
+
+@operator("Range", versions=(11, 27), inputs=(3, 3))
+def _range(node: OnnxNode, build: Builder) -> Value:
+    bounds = [node.input(i) for i in range(3)]
+    dtype = bounds[0].dtype
+    if node.attrs.integer("stash_type", 1) == 1 and node.version >= 27 and dtype in ("bfloat16", "float16"):
+        y = build.emit("range", *(build.emit("cast", v, to="float32") for v in bounds))
+        return build.emit("cast", y, to=dtype)
+    return build.emit("range", *bounds)

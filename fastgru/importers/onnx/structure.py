@@ -1,0 +1,58 @@
+"""What is checked of an ONNX graph before a node is converted: who defines a name, who reads it, in what order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from onnx import GraphProto, NodeProto
+
+from fastgru.errors import InvalidModelError
+from fastgru.importers.onnx.node import label
+
+__all__ = ["check_order", "live_nodes"]
+
+
+def check_order(graph: GraphProto, given: Iterable[str]) -> None:
+    """Raise `InvalidModelError` unless every name is defined once, and before it is read.
+
+    given: the names of inputs and initializers. The message tells a missing tensor from nodes in a cycle.
+    """
+    defined = set(given)
+    makers = {name: proto for proto in graph.node for name in proto.output if name}
+    for proto in graph.node:
+        for name in proto.input:
+            if name and name not in defined:
+                maker = makers.get(name)
+                if maker is None:
+                    raise InvalidModelError(
+                        f"node {label(proto)!r} ({proto.op_type}) reads {name!r}, which is missing: no input,"
+                        " initializer or node defines it"
+                    )
+                raise InvalidModelError(
+                    f"node {label(proto)!r} ({proto.op_type}) reads {name!r}, which only the later node"
+                    f" {label(maker)!r} ({maker.op_type}) defines: the nodes are in a cycle or out of order"
+                )
+        for name in proto.output:
+            if name in defined:
+                raise InvalidModelError(f"node {label(proto)!r} ({proto.op_type}) defines {name!r} a second time")
+            if name:
+                defined.add(name)
+    for output in graph.output:
+        if output.name not in defined:
+            raise InvalidModelError(f"output {output.name!r} is missing: no input, initializer or node defines it")
+
+
+def live_nodes(graph: GraphProto) -> tuple[Sequence[NodeProto], set[str]]:
+    """The nodes that an output depends on, and every name that they or the outputs read.
+
+    A node with a subgraph reads names of the graph around it unseen: such a node keeps every node before it alive.
+    """
+    wanted = {output.name for output in graph.output}
+    kept = []
+    everything = False
+    for proto in reversed(graph.node):
+        if everything or any(name in wanted for name in proto.output if name):
+            kept.append(proto)
+            wanted.update(name for name in proto.input if name)
+            everything = everything or any(a.HasField("g") or a.graphs for a in proto.attribute)
+    return kept[::-1], wanted

@@ -1,0 +1,103 @@
+"""TensorProto to NumPy array: dtype, dims and amount of data are checked against each other before memory is taken."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import TensorProto
+
+from fastgru.errors import InvalidModelError, UnsupportedModelError
+from fastgru.importers.onnx.external import ExternalData
+from fastgru.importers.onnx.values import MAX_RANK
+from fastgru.reference.operator import numpy_dtype
+
+__all__ = ["dtype_name", "read_tensor"]
+
+Array = NDArray[Any]
+
+_NAMES: Final = {number: name for name, number in TensorProto.DataType.items()}
+_DTYPES: Final = {
+    TensorProto.BFLOAT16: "bfloat16",
+    TensorProto.BOOL: "bool",
+    TensorProto.DOUBLE: "float64",
+    TensorProto.FLOAT: "float32",
+    TensorProto.FLOAT16: "float16",
+    TensorProto.INT16: "int16",
+    TensorProto.INT32: "int32",
+    TensorProto.INT64: "int64",
+    TensorProto.INT8: "int8",
+    TensorProto.UINT16: "uint16",
+    TensorProto.UINT8: "uint8",
+}
+# Where the elements are when they are not in raw_data; the small types sit one by one in int32_data.
+_FIELDS: Final = {"float32": "float_data", "float64": "double_data", "int64": "int64_data"}
+_AS_BITS: Final = ("bfloat16", "float16")
+
+
+def dtype_name(data_type: int, what: str) -> str:
+    """The name in `graph.DTYPES` of an ONNX element type, or `UnsupportedModelError`."""
+    if data_type in _DTYPES:
+        return _DTYPES[data_type]
+    came = _NAMES.get(data_type)
+    if came is None or data_type == TensorProto.UNDEFINED:
+        raise InvalidModelError(f"{what}: element type {data_type} does not exist")
+    raise UnsupportedModelError(
+        f"{what}: element type {came} is not implemented; there are {', '.join(sorted(_DTYPES.values()))}:"
+        " convert the model to one of them"
+    )
+
+
+def read_tensor(proto: TensorProto, what: str, external: ExternalData) -> Array:
+    """The array of `proto`, read-only where it lies in the file's own bytes.
+
+    Raises `InvalidModelError` where dims and data disagree, `UnsupportedModelError` for an element type that is not
+    implemented.
+    """
+    dtype = dtype_name(proto.data_type, what)
+    dims = tuple(int(d) for d in proto.dims)
+    if any(d < 0 for d in dims) or len(dims) > MAX_RANK:
+        raise InvalidModelError(f"{what}: dims {dims[:MAX_RANK]}, expected at most {MAX_RANK} sizes of at least 0")
+    if proto.HasField("segment"):
+        raise UnsupportedModelError(f"{what}: a tensor in segments is not implemented; save the model again")
+    count = math.prod(dims)
+    itemsize = numpy_dtype(dtype).itemsize
+    if proto.data_location == TensorProto.EXTERNAL:
+        array = _from_bytes(external.read(proto, count * itemsize, what), dtype, count, what)
+    elif proto.HasField("raw_data"):
+        array = _from_bytes(proto.raw_data, dtype, count, what)
+    else:
+        array = _from_field(proto, dtype, count, what)
+    return array.reshape(dims)
+
+
+def _from_bytes(raw: Any, dtype: str, count: int, what: str) -> Array:
+    given = memoryview(raw).nbytes
+    expected = count * numpy_dtype(dtype).itemsize
+    if given != expected:
+        raise InvalidModelError(f"{what}: {given} bytes of data, expected {expected} for its dims and type {dtype}")
+    if dtype == "bool":
+        return np.asarray(np.frombuffer(raw, np.uint8) != 0)
+    kind = numpy_dtype(dtype)
+    if kind.kind not in "fiu":  # bfloat16 has no byte order of its own
+        return np.frombuffer(raw, np.dtype("<u2")).astype(np.uint16, copy=False).view(kind)
+    return np.asarray(np.frombuffer(raw, kind.newbyteorder("<")).astype(kind, copy=False))
+
+
+def _from_field(proto: TensorProto, dtype: str, count: int, what: str) -> Array:
+    values = getattr(proto, _FIELDS.get(dtype, "int32_data"))
+    if len(values) != count:
+        raise InvalidModelError(f"{what}: {len(values)} elements, expected {count} for its dims")
+    if dtype in _FIELDS:
+        return np.array(values, dtype=dtype)
+    wide = np.array(values, dtype=np.int64)
+    kind = np.dtype(np.uint16) if dtype in _AS_BITS else numpy_dtype(dtype)
+    if dtype == "bool":
+        return np.asarray(wide != 0)
+    limits = np.iinfo(kind)
+    if count and (wide.min() < limits.min or wide.max() > limits.max):
+        raise InvalidModelError(f"{what}: int32_data from {wide.min()} to {wide.max()} does not fit {dtype}")
+    narrow = wide.astype(kind)
+    return narrow.view(numpy_dtype(dtype)) if dtype in _AS_BITS else narrow

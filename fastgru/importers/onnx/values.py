@@ -1,0 +1,132 @@
+"""Values of the graph under construction, and what is known of them: dtype and rank."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from fastgru.errors import InvalidModelError
+
+__all__ = ["MAX_RANK", "Kind", "Value", "infer"]
+
+Array = NDArray[Any]
+
+MAX_RANK = 32  # what every NumPy holds
+
+
+@dataclass(frozen=True)
+class Kind:
+    """dtype (a name of `graph.DTYPES`) and rank of a value; None for what is not known."""
+
+    dtype: str | None = None
+    rank: int | None = None
+
+
+@dataclass(eq=False)
+class Value:
+    """One tensor: `array` where it is constant, else an input or a node's output.
+
+    `tainted` marks what comes from a node that could not be converted: nothing is said of its readers.
+    """
+
+    kind: Kind
+    hint: str
+    array: Array | None = None
+    tainted: bool = False
+
+    @property
+    def dtype(self) -> str | None:
+        return self.kind.dtype
+
+    @property
+    def rank(self) -> int | None:
+        return self.kind.rank
+
+    @classmethod
+    def constant(cls, array: Array, hint: str) -> Value:
+        return cls(Kind(array.dtype.name, array.ndim), hint, array)
+
+
+def infer(op: str, inputs: Sequence[Value | None], attrs: dict[str, Any], outputs: int) -> list[Kind]:
+    """What is known of the outputs of a node of `fastgru.reference.OPS`."""
+    first = next((v.kind for v in inputs if v is not None), Kind())
+    rank = _rank(op, inputs, attrs, first.rank)
+    if rank is not None and rank > MAX_RANK:
+        raise InvalidModelError(f"a tensor of {rank} axes, expected at most {MAX_RANK}")
+    return [Kind(_dtype(op, inputs, attrs, first.dtype), rank)] * outputs
+
+
+def _dtype(op: str, inputs: Sequence[Value | None], attrs: dict[str, Any], first: str | None) -> str | None:
+    match op:
+        case "compare" | "logical":
+            return "bool"
+        case "unary" if attrs["kind"] in ("isinf", "isnan"):
+            return "bool"
+        case "shape" | "arg":
+            return "int64"
+        case "cast":
+            return str(attrs["to"])
+        case "constant_of_shape":
+            return str(attrs["dtype"])
+        case "where" | "embedding":
+            return None if inputs[1] is None else inputs[1].dtype
+        case _:
+            return first
+
+
+def _rank(op: str, inputs: Sequence[Value | None], attrs: dict[str, Any], first: int | None) -> int | None:
+    match op:
+        case "binary" | "compare" | "logical" | "where" | "prelu":
+            return _widest(inputs)
+        case "gru":
+            return 3
+        case "matmul":
+            return _matmul(first, None if inputs[1] is None else inputs[1].rank)
+        case "reshape" | "expand" | "constant_of_shape":
+            return _from_shape(op, inputs, first)
+        case "squeeze":
+            return None if first is None or not attrs["axes"] else first - len(set(attrs["axes"]))
+        case "unsqueeze":
+            return None if first is None else first + len(attrs["axes"])
+        case "flatten":
+            return 2
+        case "gather":
+            index = None if inputs[1] is None else inputs[1].rank
+            return None if first is None or index is None else first - 1 + index
+        case "gather_elements":
+            return first
+        case "embedding":
+            return None if first is None else first + 1
+        case "shape" | "range":
+            return 1
+        case "reduce" | "arg":
+            if attrs["keepdims"] or first is None:
+                return first
+            axes = [attrs["axis"]] if op == "arg" else attrs["axes"]
+            return first - len({a % first for a in axes}) if axes and first else 0
+        case _:
+            return first
+
+
+def _widest(inputs: Sequence[Value | None]) -> int | None:
+    ranks = [v.rank for v in inputs if v is not None]
+    return None if None in ranks or not ranks else max(r for r in ranks if r is not None)
+
+
+def _matmul(a: int | None, b: int | None) -> int | None:
+    if a is None or b is None:
+        return None
+    return max(a, b) - (a == 1) - (b == 1) if min(a, b) == 1 else max(a, b)
+
+
+def _from_shape(op: str, inputs: Sequence[Value | None], first: int | None) -> int | None:
+    """The rank that a vector of sizes gives, known where the vector is a constant."""
+    sizes = inputs[0] if op == "constant_of_shape" else inputs[1]
+    if sizes is None or sizes.array is None:
+        return None
+    if op != "expand":
+        return int(sizes.array.size)
+    return None if first is None else max(first, int(sizes.array.size))

@@ -1,0 +1,54 @@
+"""Which output is the next value of which input, told by their names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from fastgru.graph import TensorSpec
+
+__all__ = ["pair_states"]
+
+
+def pair_states(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> dict[str, str]:
+    """{input: output} for the names that exporters and users give to a state and to its next value.
+
+    X and X_out, X_in and X_out, h0 and hn, h_0 and h_n (at the start of a name, after an underscore, and with an
+    ending: `gru_h0`, `h0_1`), initial_h and Y_h. A pair must have one dtype and shapes that agree, where a free
+    dimension agrees with anything. A name that could go with two others goes with none; and where every input
+    would become a state there is no pair at all, because a stream needs something to push.
+    """
+    by_name = {spec.name: spec for spec in outputs}
+    pairs = {}
+    for spec in inputs:
+        found = [name for name in dict.fromkeys(_next_names(spec.name)) if name in by_name]
+        if len(found) == 1 and _agree(spec, by_name[found[0]]):
+            pairs[spec.name] = found[0]
+    taken = list(pairs.values())
+    pairs = {source: target for source, target in pairs.items() if taken.count(target) == 1}
+    return {} if len(pairs) == len(inputs) else pairs
+
+
+def _next_names(name: str) -> Iterator[str]:
+    yield f"{name}_out"
+    if name.endswith("_in"):
+        yield f"{name.removesuffix('_in')}_out"
+    if name == "initial_h":
+        yield "Y_h"
+    parts = name.split("_")
+    for i, part in enumerate(parts):
+        if part == "h0":
+            for new in ("hn", "h_n"):
+                yield "_".join((*parts[:i], new, *parts[i + 1 :]))
+        if part == "h" and parts[i + 1 : i + 2] == ["0"]:
+            for new in ("hn", "h_n"):
+                yield "_".join((*parts[:i], new, *parts[i + 2 :]))
+
+
+def _agree(a: TensorSpec, b: TensorSpec) -> bool:
+    if a.dtype != b.dtype:
+        return False
+    if a.shape is None or b.shape is None:
+        return True
+    return len(a.shape) == len(b.shape) and all(
+        m is None or n is None or m == n for m, n in zip(a.shape, b.shape, strict=True)
+    )
