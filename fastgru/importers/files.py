@@ -6,12 +6,12 @@ detect_format("model.bin")               # "onnx", "torch-zip", ...: one of FORM
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from fastgru.errors import InvalidModelError, UnsupportedModelError
 from fastgru.importers.archive import Archive
+from fastgru.jsontext import JSON_LIMIT, load_json
 from fastgru.sources import Source, open_source, source_name
 
 __all__ = ["FORMATS", "JSON_LIMIT", "Source", "detect_format", "load_json", "open_source", "source_name"]
@@ -26,9 +26,6 @@ FORMATS: Final[Mapping[str, str]] = {
     "torch-legacy": "a PyTorch checkpoint of the form before 1.6",
     "torch-zip": "a PyTorch checkpoint",
 }
-
-# Python objects made from JSON take up to 24 times the text, so this keeps the reading of one below 1 GiB.
-JSON_LIMIT: Final = 32 << 20
 
 _HDF5_MAGIC: Final = b"\x89HDF\r\n\x1a\n"
 _TORCH_LEGACY_MAGIC: Final = b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"  # 0x1950a86a20f9469cfc6c, little-endian
@@ -84,36 +81,10 @@ def detect_format(source: Source) -> str:
     raise InvalidModelError(f"{name}: starts with {head[:8]!r}, which is none of the known formats ({known})")
 
 
-def load_json(source: Source, *, limit: int = JSON_LIMIT) -> Any:
-    """The value of a JSON text, of at most `limit` bytes.
-
-    Raises `InvalidModelError` for a text that is not UTF-8 or not JSON, is nested too deeply, or names a key twice.
-    """
-    name = source_name(source)
-    data = open_source(source, limit=limit)
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        result = dict(pairs)
-        if len(result) != len(pairs):
-            names = [key for key, _ in pairs]
-            twice = next(key for key in names if names.count(key) > 1)
-            raise InvalidModelError(f"{name}: the key {twice[:80]!r} is there twice in one object")
-        return result
-
-    try:
-        return json.loads(str(data, "utf-8-sig"), object_pairs_hook=unique)
-    except InvalidModelError:
-        raise
-    except RecursionError:
-        raise InvalidModelError(f"{name}: JSON nested too deeply") from None
-    except ValueError as error:  # json.JSONDecodeError, UnicodeDecodeError, and integers of thousands of digits
-        raise InvalidModelError(f"{name}: not a JSON text ({error})") from None
-
-
 def _has_user_block(data: memoryview) -> bool:
     offset = 512  # an HDF5 superblock may stand at 0, 512, 1024, 2048, ...
     while offset + 8 <= len(data):
-        if data[offset : offset + 8] == _HDF5_MAGIC:
+        if bytes(data[offset : offset + 8]) == _HDF5_MAGIC:
             return True
         offset *= 2
     return False

@@ -1,0 +1,190 @@
+"""The package's own file of a model: one safetensors file, with the graph as JSON in its `__metadata__`.
+
+    __metadata__["fastgru.format"]   the version of this form, FORMAT
+    __metadata__["fastgru.graph"]    name, inputs, outputs, nodes, states, meta, constants (names, in order)
+    tensors                          the constants, under their own names
+
+Nothing in it is code, and nothing is packed for a CPU: any safetensors reader opens it, and constants are views of the
+mapped file. A reader takes exactly the fields it knows; whatever is added needs another FORMAT.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from os import PathLike
+from typing import Any, Final
+
+from fastgru.errors import InvalidModelError, UnreadTensorsError, UnsupportedModelError
+from fastgru.graph import Graph, Node, TensorSpec
+from fastgru.jsontext import parse_json
+from fastgru.sources import Source, source_name
+from fastgru.tensorfile import TensorFile, read_tensor_file, tensor_file_chunks
+
+__all__ = ["FORMAT", "graph_from_tensor_file", "graph_to_bytes", "is_graph_file", "read_graph", "write_graph"]
+
+FORMAT: Final = "1"
+FORMAT_KEY: Final = "fastgru.format"
+GRAPH_KEY: Final = "fastgru.graph"
+MAX_ATTR_DEPTH: Final = 16
+
+_FIELDS: Final = ("name", "inputs", "outputs", "nodes", "states", "meta", "constants")
+
+
+def graph_to_bytes(graph: Graph) -> bytes:
+    """The file of `graph`; the same graph gives the same bytes.
+
+    Raises `InvalidModelError` if the graph is not valid or an attribute is not plain, `UnsupportedModelError` if a
+    constant has a dtype that safetensors cannot hold.
+    """
+    return b"".join(tensor_file_chunks(graph.constants, _metadata(graph)))
+
+
+def write_graph(graph: Graph, path: str | PathLike[str]) -> None:
+    """Write `graph` to `path`, whole or not at all; raises as `graph_to_bytes`, and `OSError`."""
+    metadata = _metadata(graph)
+    folder = os.path.dirname(os.path.abspath(os.fspath(path)))
+    handle, temporary = tempfile.mkstemp(dir=folder, prefix=".fastgru-", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            for chunk in tensor_file_chunks(graph.constants, metadata):
+                file.write(chunk)
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(temporary, 0o666 & ~mask)  # mkstemp makes private files
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def read_graph(source: Source) -> Graph:
+    """The graph in `source`, its constants as read-only views of it.
+
+    Raises `InvalidModelError` for a damaged file or one that is no such file, `UnsupportedModelError` for a version
+    that is not known, `UnreadTensorsError` for tensors that the graph does not name.
+    """
+    return graph_from_tensor_file(read_tensor_file(source), name=source_name(source))
+
+
+def is_graph_file(file: TensorFile) -> bool:
+    """True where a safetensors file says that it holds a graph, of whatever version."""
+    return FORMAT_KEY in file.metadata
+
+
+def graph_from_tensor_file(file: TensorFile, *, name: str) -> Graph:
+    """The graph of a safetensors file that is already open; raises as `read_graph`."""
+    if not is_graph_file(file):
+        raise InvalidModelError(f"{name}: a safetensors file of tensors alone, without a graph ({FORMAT_KEY})")
+    if file.metadata[FORMAT_KEY] != FORMAT:
+        version = file.metadata[FORMAT_KEY]
+        raise UnsupportedModelError(
+            f"{name}: {FORMAT_KEY} is {version[:40]!r}, this release reads {FORMAT!r}: use a newer"
+            " release, or convert the original again"
+        )
+    what = f"{name}: {GRAPH_KEY}"
+    data = parse_json(file.metadata.get(GRAPH_KEY, ""), what=what)
+    name_, inputs, outputs, nodes, states, meta, constants = _fields(data, _FIELDS, what)
+    wanted = [_text(c, what) for c in _list(constants, what)]
+    if missing := [c for c in wanted if c not in file.tensors]:
+        raise InvalidModelError(f"{name}: the tensors {', '.join(map(repr, missing[:10]))} are missing")
+    if unread := sorted(set(file.tensors) - set(wanted)):
+        raise UnreadTensorsError(
+            f"{name}: {len(unread)} tensor(s) that the graph does not name: {', '.join(unread[:20])}"
+        )
+    return Graph(
+        inputs=tuple(_tensor_spec(spec, what) for spec in _list(inputs, what)),
+        outputs=tuple(_tensor_spec(spec, what) for spec in _list(outputs, what)),
+        nodes=tuple(_node(node, what) for node in _list(nodes, what)),
+        constants={c: file.tensors[c] for c in wanted},
+        states=_texts(states, what),
+        name=_text(name_, what),
+        meta=_texts(meta, what),
+    ).validate()
+
+
+def _metadata(graph: Graph) -> dict[str, str]:
+    graph.validate()
+    for node in graph.nodes:
+        _check_plain(dict(node.attrs), f"{node}: attributes")
+    data = {
+        "name": graph.name,
+        "inputs": [_spec_data(spec) for spec in graph.inputs],
+        "outputs": [_spec_data(spec) for spec in graph.outputs],
+        "nodes": [
+            {"op": n.op, "inputs": n.inputs, "outputs": n.outputs, "attrs": dict(n.attrs), "name": n.name}
+            for n in graph.nodes
+        ],
+        "states": dict(graph.states),
+        "meta": dict(graph.meta),
+        "constants": list(graph.constants),
+    }
+    return {FORMAT_KEY: FORMAT, GRAPH_KEY: json.dumps(data, ensure_ascii=False, separators=(",", ":"))}
+
+
+def _spec_data(spec: TensorSpec) -> dict[str, Any]:
+    return {"name": spec.name, "dtype": spec.dtype, "shape": spec.shape, "dims": spec.dims}
+
+
+def _check_plain(value: Any, what: str, depth: int = 0) -> None:
+    if depth > MAX_ATTR_DEPTH:
+        raise InvalidModelError(f"{what}: nested more than {MAX_ATTR_DEPTH} deep")
+    if isinstance(value, dict):
+        for key, entry in value.items():
+            if type(key) is not str:
+                raise InvalidModelError(f"{what}: the key {key!r} is not a text")
+            _check_plain(entry, f"{what} {key!r:.80}", depth + 1)
+    elif isinstance(value, list | tuple):
+        for entry in value:
+            _check_plain(entry, what, depth + 1)
+    elif not (value is None or type(value) in (bool, int, float, str)):
+        raise InvalidModelError(f"{what}: a {type(value).__name__} is not plain data")
+
+
+def _tensor_spec(data: Any, what: str) -> TensorSpec:
+    name, dtype, shape, dims = _fields(data, ("name", "dtype", "shape", "dims"), f"{what}: input or output")
+    what = f"{what}: {_text(name, what)[:80]!r}"
+    if shape is not None and not all(n is None or (type(n) is int and n >= 0) for n in _list(shape, what)):
+        raise InvalidModelError(f"{what}: shape {shape!r:.80} is not a list of sizes")
+    if not all(dim is None or type(dim) is str for dim in _list(dims, what)):
+        raise InvalidModelError(f"{what}: dims {dims!r:.80} is not a list of names")
+    if dims and (shape is None or len(dims) != len(shape)):
+        raise InvalidModelError(f"{what}: {len(dims)} dims do not fit the shape")
+    return TensorSpec(name, _text(dtype, what), None if shape is None else tuple(shape), tuple(dims))
+
+
+def _node(data: Any, what: str) -> Node:
+    op, inputs, outputs, attrs, name = _fields(data, ("op", "inputs", "outputs", "attrs", "name"), f"{what}: node")
+    what = f"{what}: node {_text(name, what)[:80]!r}"
+    if not isinstance(attrs, dict):
+        raise InvalidModelError(f"{what}: attributes are a {type(attrs).__name__}, expected an object")
+    _check_plain(attrs, f"{what}: attributes")
+    ends = [tuple(_text(value, what) for value in _list(values, what)) for values in (inputs, outputs)]
+    return Node(_text(op, what), ends[0], ends[1], attrs, name)
+
+
+def _fields(data: Any, names: tuple[str, ...], what: str) -> list[Any]:
+    if not isinstance(data, dict) or set(data) != set(names):
+        came = ", ".join(sorted(data))[:200] if isinstance(data, dict) else type(data).__name__
+        raise InvalidModelError(f"{what}: came {came or 'nothing'}, expected exactly {', '.join(names)}")
+    return [data[name] for name in names]
+
+
+def _list(value: Any, what: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise InvalidModelError(f"{what}: a {type(value).__name__} where a list belongs")
+    return value
+
+
+def _text(value: Any, what: str) -> str:
+    if type(value) is not str:
+        raise InvalidModelError(f"{what}: a {type(value).__name__} where a text belongs")
+    return value
+
+
+def _texts(value: Any, what: str) -> Mapping[str, str]:
+    if not isinstance(value, dict):
+        raise InvalidModelError(f"{what}: a {type(value).__name__} where an object belongs")
+    return {key: _text(entry, what) for key, entry in value.items()}

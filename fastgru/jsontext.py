@@ -1,0 +1,43 @@
+"""JSON texts of strangers: bounded, with every key once, and with this package's own errors."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from fastgru.errors import InvalidModelError
+from fastgru.sources import Source, open_source, source_name
+
+__all__ = ["JSON_LIMIT", "load_json", "parse_json"]
+
+# Python objects made from JSON take up to 24 times the text, so this keeps the reading of one below 1 GiB.
+JSON_LIMIT: Final = 32 << 20
+
+
+def load_json(source: Source, *, limit: int = JSON_LIMIT) -> Any:
+    """The value of the JSON text in `source`, of at most `limit` bytes; raises as `parse_json`."""
+    return parse_json(open_source(source, limit=limit), what=source_name(source))
+
+
+def parse_json(text: str | memoryview | bytes, *, what: str) -> Any:
+    """The value of a JSON text; NaN and Infinity are numbers, as Python's own writer makes them.
+
+    Raises `InvalidModelError` for a text that is not UTF-8 or not JSON, is nested too deeply, or names a key twice.
+    """
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        result = dict(pairs)
+        if len(result) != len(pairs):
+            seen: set[str] = set()
+            twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+            raise InvalidModelError(f"{what}: the key {twice[:80]!r} is there twice in one object")
+        return result
+
+    try:
+        return json.loads(text if isinstance(text, str) else str(text, "utf-8-sig"), object_pairs_hook=unique)
+    except InvalidModelError:
+        raise
+    except RecursionError:
+        raise InvalidModelError(f"{what}: JSON nested too deeply") from None
+    except ValueError as error:  # json.JSONDecodeError, UnicodeDecodeError, and integers of thousands of digits
+        raise InvalidModelError(f"{what}: not a JSON text ({str(error)[:200]})") from None

@@ -1,0 +1,150 @@
+"""safetensors files: 8 bytes of header length, a JSON header, and the tensors one after another.
+
+The format: https://github.com/huggingface/safetensors, README, "Format". Read here rather than by its library so that
+arrays are views of the mapped file, and written so that every tensor starts at a multiple of its own item size.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Any, Final
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.errors import InvalidModelError, UnsupportedModelError
+from fastgru.jsontext import parse_json
+from fastgru.sources import Source, open_source, source_name
+
+__all__ = ["HEADER_LIMIT", "TensorFile", "read_tensor_file", "tensor_file_chunks"]
+
+HEADER_LIMIT: Final = 16 << 20
+ALIGNMENT: Final = 64  # of the first tensor within the file
+
+_DTYPES: Final[Mapping[str, np.dtype[Any]]] = {
+    "BF16": np.dtype(ml_dtypes.bfloat16),
+    "BOOL": np.dtype("?"),
+    "F16": np.dtype("<f2"),
+    "F32": np.dtype("<f4"),
+    "F64": np.dtype("<f8"),
+    "I16": np.dtype("<i2"),
+    "I32": np.dtype("<i4"),
+    "I64": np.dtype("<i8"),
+    "I8": np.dtype("i1"),
+    "U16": np.dtype("<u2"),
+    "U32": np.dtype("<u4"),
+    "U64": np.dtype("<u8"),
+    "U8": np.dtype("u1"),
+}
+_NAMES: Final = {dtype.name: name for name, dtype in _DTYPES.items()}
+
+
+@dataclass(frozen=True)
+class TensorFile:
+    """tensors: name -> read-only array, in the order of the header. metadata: the texts under `__metadata__`."""
+
+    tensors: Mapping[str, NDArray[Any]]
+    metadata: Mapping[str, str]
+
+
+def read_tensor_file(source: Source) -> TensorFile:
+    """The tensors as views of `source`, which stays mapped as long as they live.
+
+    Raises `InvalidModelError` for a header that is damaged, contradicts itself, or leaves bytes of the file to nobody;
+    `UnsupportedModelError` for a dtype that NumPy and ml_dtypes cannot hold here.
+    """
+    data, name = open_source(source), source_name(source)
+    size = int.from_bytes(data[:8], "little")
+    if len(data) < 8 or size > min(len(data) - 8, HEADER_LIMIT):
+        raise InvalidModelError(
+            f"{name}: a safetensors header of {size} bytes in a file of {len(data)}; at most {HEADER_LIMIT} are read"
+        )
+    header = parse_json(bytes(data[8 : 8 + size]), what=f"{name}: safetensors header")
+    if not isinstance(header, dict):
+        raise InvalidModelError(f"{name}: the safetensors header is a {type(header).__name__}, expected an object")
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise InvalidModelError(f"{name}: __metadata__ is not a mapping of texts")
+    body = data[8 + size :]
+    tensors, ranges = {}, []
+    for tensor_name, entry in header.items():
+        array, begin, end = _tensor(entry, body, what=f"{name}: tensor {tensor_name[:80]!r}")
+        tensors[tensor_name] = array
+        ranges.append((begin, end))
+    position = 0
+    for begin, end in sorted(ranges):
+        if begin != position:
+            raise InvalidModelError(f"{name}: a hole or an overlap at byte {position} of the safetensors data")
+        position = end
+    if position != len(body):
+        raise InvalidModelError(f"{name}: {len(body)} bytes of safetensors data, of which tensors use {position}")
+    return TensorFile(tensors, metadata)
+
+
+def tensor_file_chunks(tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> Iterator[bytes]:
+    """The pieces of a file, header first; the same input gives the same bytes.
+
+    Wider items come first in the data, so that every tensor is aligned to its items; the header keeps the order given.
+    Raises `UnsupportedModelError` for a dtype that has no name there, `InvalidModelError` for a name it cannot hold.
+    """
+    for name, array in tensors.items():
+        if array.dtype.name not in _NAMES:
+            raise UnsupportedModelError(f"tensor {name!r}: safetensors files hold no {array.dtype}")
+    if "__metadata__" in tensors:
+        raise InvalidModelError("a tensor cannot be called '__metadata__' in a safetensors file")
+    order = sorted(tensors, key=lambda name: -tensors[name].dtype.itemsize)
+    offsets, position = {}, 0
+    for name in order:
+        offsets[name] = [position, position + tensors[name].nbytes]
+        position += tensors[name].nbytes
+    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    for name, array in tensors.items():
+        header[name] = {"dtype": _NAMES[array.dtype.name], "shape": list(array.shape), "data_offsets": offsets[name]}
+    try:
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError as error:
+        raise InvalidModelError(
+            f"a name or text that UTF-8 cannot hold: {error.object[error.start : error.end]!r}"
+        ) from None
+    text += b" " * (-(8 + len(text)) % ALIGNMENT)
+    if len(text) > HEADER_LIMIT:
+        raise UnsupportedModelError(
+            f"a safetensors header of {len(text)} bytes, at most {HEADER_LIMIT} can be read back"
+        )
+    yield len(text).to_bytes(8, "little")
+    yield text
+    for name in order:
+        array = tensors[name]
+        flat = np.ascontiguousarray(array, _DTYPES[_NAMES[array.dtype.name]]).reshape(-1)
+        yield flat.view(np.uint8).tobytes()
+
+
+def _tensor(entry: Any, body: memoryview, *, what: str) -> tuple[NDArray[Any], int, int]:
+    if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
+        raise InvalidModelError(f"{what}: expected an entry of dtype, shape and data_offsets")
+    name, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not _sizes(shape, 32) or not _sizes(offsets, 2) or len(offsets) != 2:
+        raise InvalidModelError(f"{what}: shape {shape!r:.80} and data_offsets {offsets!r:.80} are not lists of sizes")
+    if not isinstance(name, str) or name not in _DTYPES:
+        raise UnsupportedModelError(
+            f"{what}: dtype {name!r:.40} is not read, only {', '.join(sorted(_DTYPES))}: convert it and save again"
+        )
+    dtype, (begin, end) = _DTYPES[name], offsets
+    if end > len(body) or end - begin != prod(shape) * dtype.itemsize:
+        raise InvalidModelError(f"{what}: {name} {shape!r:.200} does not fit bytes {begin} to {end} of {len(body)}")
+    array = np.frombuffer(body[begin:end], dtype)
+    if dtype.kind == "b" and array.size and array.view(np.uint8).max() > 1:
+        raise InvalidModelError(f"{what}: a bool that is neither 0 nor 1")
+    array = array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+    try:
+        return array.reshape(shape), begin, end
+    except ValueError:  # an empty array with axes too long for NumPy
+        raise InvalidModelError(f"{what}: no array has the shape {shape!r:.200}") from None
+
+
+def _sizes(value: Any, most: int) -> bool:
+    return isinstance(value, list) and len(value) <= most and all(type(n) is int and 0 <= n < 1 << 48 for n in value)
