@@ -1,0 +1,192 @@
+"""Assembles a program: instructions over views, then addresses for every buffer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.engine.arena import place
+from fastgru.engine.program import ARENA, Program, Slot
+from fastgru.engine.view import Buffer, Known, Value, View, contiguous_strides, itemsize
+from fastgru.errors import UnsupportedModelError
+from fastgru.kernels.registry import Handler, find
+from fastgru.packing.aligned import empty
+
+__all__ = ["MAX_RANK", "Builder", "Packs"]
+
+MAX_RANK = 6  # axes that a strided copy walks
+
+Packs = dict[tuple[str, ...], NDArray[Any]]
+
+
+class Builder:
+    """One plan in the making.
+
+    float_dtype: the dtype of every floating-point intermediate.
+    packs: packed weights, shared by the plans of one executable; see `packed`.
+    """
+
+    def __init__(self, float_dtype: str, packs: Packs) -> None:
+        self.float_dtype = float_dtype
+        self._packs = packs
+        self._buffers: list[Buffer] = []
+        self._constants: dict[int, Buffer] = {}
+        self._instructions: list[tuple[Handler, list[View | None], list[int], str]] = []
+        self.label = ""
+
+    # Values
+
+    def input(self, name: str, shape: tuple[int, ...], dtype: str) -> View:
+        """A view of memory that the caller brings."""
+        buffer = self._buffer(int(np.prod(shape, dtype=np.int64)) * itemsize(dtype), "input", name)
+        return View(buffer, 0, shape, contiguous_strides(shape), dtype)
+
+    def new(self, shape: Sequence[int], dtype: str | None = None) -> View:
+        """A fresh contiguous tensor in the arena."""
+        shape, dtype = tuple(int(n) for n in shape), dtype or self.float_dtype
+        buffer = self._buffer(int(np.prod(shape, dtype=np.int64)) * itemsize(dtype), "arena")
+        return View(buffer, 0, shape, contiguous_strides(shape), dtype)
+
+    def constant(self, array: NDArray[Any]) -> View:
+        """A constant as it stands: the array must be contiguous and is kept alive by the program."""
+        array = np.ascontiguousarray(array)
+        buffer = self._constants.get(id(array))
+        if buffer is None:
+            buffer = self._buffer(array.nbytes, "constant")
+            buffer.data = array
+            self._constants[id(array)] = buffer
+        return View(buffer, 0, array.shape, contiguous_strides(array.shape), array.dtype.name)
+
+    def packed(self, key: tuple[str, ...], make: Callable[[], NDArray[Any]]) -> View:
+        """A constant made once for all plans of the executable; `key` names the weights and the layout."""
+        if key not in self._packs:
+            self._packs[key] = make()
+        return self.constant(self._packs[key])
+
+    def view(self, value: Value) -> View:
+        """A value as a tensor in memory; a known one becomes a constant in the dtype it is computed in."""
+        if isinstance(value, View):
+            return value
+        array = value.array
+        if array.dtype.kind == "f" or array.dtype.name == "bfloat16":
+            array = array.astype(self.float_dtype)
+        aligned = empty(array.shape, array.dtype)
+        aligned[...] = array
+        return self.constant(aligned)
+
+    def contiguous(self, value: Value) -> View:
+        """The value in C order, copied if it is not."""
+        view = self.view(value)
+        if view.contiguous:
+            return View(view.buffer, view.offset, view.shape, contiguous_strides(view.shape), view.dtype)
+        result = self.new(view.shape, view.dtype)
+        self.copy(view, result)
+        return result
+
+    def copy(self, source: View, target: View) -> None:
+        """Element by element, any strides on both sides; shapes are equal."""
+        if source.size == 0:
+            return
+        shape, strides_in, strides_out = _merge(source.shape, source.strides, target.strides)
+        if len(shape) > MAX_RANK:
+            raise UnsupportedModelError(
+                f"{self.label}: a copy over {len(shape)} axes; at most {MAX_RANK} are supported: merge some axes"
+            )
+        lead = MAX_RANK - len(shape)
+        words = [*[1] * lead, *shape, *[0] * lead, *strides_in, *[0] * lead, *strides_out]
+        self.emit("copy", f"int{8 * itemsize(source.dtype)}", [source, target], words)
+
+    # Instructions
+
+    def emit(self, op: str, dtype: str, tensors: Sequence[View | None], words: Sequence[int] = ()) -> None:
+        """Append an instruction: the tensors' operand words first, in order, then `words`."""
+        number = len(self._instructions)
+        for view in tensors:
+            if view is not None:
+                buffer = view.buffer
+                buffer.first = number if buffer.first is None else buffer.first
+                buffer.last = number
+        try:
+            handler = find(op, dtype)
+        except KeyError:
+            raise UnsupportedModelError(
+                f"{self.label}: there is no kernel {op!r} for {dtype}; cast the tensor to float32 before it"
+            ) from None
+        self._instructions.append((handler, list(tensors), [int(w) for w in words], self.label))
+
+    def finish(self, inputs: dict[str, View], outputs: dict[str, Value]) -> Program:
+        """Give every buffer its address and write the words."""
+        finals = {name: self._as_output(name, value) for name, value in outputs.items()}
+        arena_bytes = place([b for b in self._buffers if b.kind == "arena"])
+        bases = [0, 0]
+        constants = []
+        for buffer in self._buffers:
+            if buffer.kind == "arena":
+                buffer.base = ARENA
+                continue
+            buffer.base = len(bases)
+            bases.append(0)
+            if buffer.data is not None:
+                constants.append(buffer.data)
+                bases[-1] = buffer.data.ctypes.data
+        heads, operands = [len(self._instructions)], []
+        first = 1 + 2 * len(self._instructions)
+        for handler, tensors, words, _ in self._instructions:
+            heads += [handler.address, first + len(operands)]
+            for view in tensors:
+                operands += [-1, 0] if view is None else [view.buffer.base, view.buffer.offset + view.offset]
+            operands += words
+        return Program(
+            words=np.array(heads + operands, np.int64),
+            bases=np.array(bases, np.int64),
+            arena_bytes=arena_bytes,
+            inputs={name: Slot(v.buffer.base, v.shape, v.dtype) for name, v in inputs.items()},
+            outputs={name: Slot(v.buffer.base, v.shape, v.dtype) for name, v in finals.items()},
+            constants=tuple(constants),
+            labels=tuple(label for *_, label in self._instructions),
+            handlers=tuple(sorted({handler.name for handler, *_ in self._instructions})),
+        )
+
+    def _as_output(self, name: str, value: Value) -> View:
+        """The value in a buffer of its own that the caller brings: the arena buffer it fills is turned into one."""
+        self.label = f"output {name!r}"
+        view = self.view(value)
+        if not (view.whole and view.buffer.kind == "arena"):
+            result = self.new(view.shape, view.dtype)
+            self.copy(view, result)
+            view = result
+        view.buffer.kind, view.buffer.name = "output", name
+        return view
+
+    def _buffer(self, nbytes: int, kind: Any, name: str = "") -> Buffer:
+        buffer = Buffer(nbytes, kind, name)
+        self._buffers.append(buffer)
+        return buffer
+
+
+def known(value: Value | None, what: str) -> Known:
+    """The value, which must be known when the plan is made."""
+    if isinstance(value, Known):
+        return value
+    raise UnsupportedModelError(f"{what} depends on the data, not only on shapes; make it a constant of the model")
+
+
+def _merge(
+    shape: tuple[int, ...], strides_in: tuple[int, ...], strides_out: tuple[int, ...]
+) -> tuple[list[int], list[int], list[int]]:
+    """The same walk over fewer axes: those of size 1 dropped, neighbours that run on joined."""
+    axes: list[tuple[int, int, int]] = []
+    for size, s_in, s_out in zip(shape, strides_in, strides_out, strict=True):
+        if size == 1:
+            continue
+        if axes:
+            before = axes[-1]
+            if before[1] == s_in * size and before[2] == s_out * size:
+                axes[-1] = (before[0] * size, s_in, s_out)
+                continue
+        axes.append((size, s_in, s_out))
+    axes = axes or [(1, 1, 1)]
+    return [a[0] for a in axes], [a[1] for a in axes], [a[2] for a in axes]

@@ -1,0 +1,129 @@
+"""A graph that can be run: one program for each combination of input shapes, made when it first comes."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastgru.engine.builder import Packs
+from fastgru.engine.plan import check_supported, make_program
+from fastgru.engine.program import Frame, Program
+from fastgru.errors import ShapeError, UnsupportedModelError
+from fastgru.graph import Graph, TensorSpec
+from fastgru.reference import bind_inputs
+
+__all__ = ["PRECISIONS", "Executable"]
+
+PRECISIONS: Final = ("float64", "float32")
+_FLOATS: Final = ("float64", "float32", "float16", "bfloat16")
+_MAX_PROGRAMS: Final = 64
+_MAX_IDLE_FRAMES: Final = 4
+
+Shapes = tuple[tuple[int, ...], ...]
+
+
+class Executable:
+    """Runs a graph in one precision. Safe to call from several threads at once: each call has a frame of its own.
+
+    precision: "float32" or "float64", the dtype of every floating-point value, inputs and outputs included.
+    threads: 1.
+
+    Raises `UnsupportedModelError` that lists every node that cannot be run.
+    """
+
+    def __init__(self, graph: Graph, *, precision: str = "float32", threads: int = 1) -> None:
+        if precision not in PRECISIONS:
+            raise UnsupportedModelError(f"precision {precision!r} is not supported; there are {', '.join(PRECISIONS)}")
+        if threads != 1:
+            raise UnsupportedModelError(
+                f"threads={threads!r}: a call runs on one thread; call the model from several threads of your own"
+            )
+        check_supported(graph)
+        self.graph = graph.validate()
+        self.precision = precision
+        self.threads = threads
+        self.inputs = tuple(self._typed(spec) for spec in graph.inputs)
+        self.outputs = tuple(self._typed(spec) for spec in graph.outputs)
+        self._packs: Packs = {}
+        self._programs: OrderedDict[Shapes, Program] = OrderedDict()
+        self._idle: dict[Shapes, list[Frame]] = {}
+        self._lock = threading.Lock()
+
+    def _typed(self, spec: TensorSpec) -> TensorSpec:
+        return replace(spec, dtype=self.precision) if spec.dtype in _FLOATS else spec
+
+    def program(self, shapes: Mapping[str, tuple[int, ...]]) -> Program:
+        """The program for inputs of these shapes, planned if it is not at hand; the least used are forgotten."""
+        key = tuple(tuple(shapes[spec.name]) for spec in self.inputs)
+        with self._lock:
+            program = self._programs.get(key)
+            if program is None:
+                dtypes = {spec.name: spec.dtype for spec in self.inputs}
+                program = make_program(self.graph, shapes, dtypes, self.precision, self._packs)
+                self._programs[key] = program
+                while len(self._programs) > _MAX_PROGRAMS:
+                    forgotten, _ = self._programs.popitem(last=False)
+                    self._idle.pop(forgotten, None)
+            else:
+                self._programs.move_to_end(key)
+            return program
+
+    def run(
+        self, inputs: Mapping[str, ArrayLike], out: Mapping[str, NDArray[Any]] | None = None
+    ) -> dict[str, NDArray[Any]]:
+        """Outputs by name.
+
+        out: arrays to write outputs into, by name: C-contiguous, of the output's exact shape and dtype.
+
+        Raises `ShapeError` where an array does not fit: the name, what came, what was expected.
+        """
+        arrays = self.bind(inputs)
+        program = self.program({name: a.shape for name, a in arrays.items()})
+        key = tuple(arrays[spec.name].shape for spec in self.inputs)
+        given = {} if out is None else dict(out)
+        if unknown := sorted(set(given) - set(program.outputs)):
+            raise ShapeError(f"out: unknown outputs {unknown}; expected some of {list(program.outputs)}")
+        results = {}
+        for name, slot in program.outputs.items():
+            array = given.get(name)
+            if array is None:
+                array = np.empty(slot.shape, slot.dtype)
+            elif array.shape != slot.shape or array.dtype != slot.dtype or not array.flags.c_contiguous:
+                raise ShapeError(
+                    f"out {name!r}: got {array.dtype} {array.shape}"
+                    f"{'' if array.flags.c_contiguous else ', not C-contiguous'}, expected {slot.dtype} {slot.shape}"
+                )
+            results[name] = array
+        with self._lock:
+            idle = self._idle.get(key)
+            frame = idle.pop() if idle else None
+        if frame is None or frame.program is not program:
+            frame = Frame(program)
+        bases = frame.bases
+        for name, slot in program.inputs.items():
+            bases[slot.base] = arrays[name].ctypes.data
+        for name, slot in program.outputs.items():
+            bases[slot.base] = results[name].ctypes.data
+        try:
+            frame.run()
+        finally:
+            with self._lock:
+                if key in self._programs:
+                    idle = self._idle.setdefault(key, [])
+                    if len(idle) < _MAX_IDLE_FRAMES:
+                        idle.append(frame)
+        return results
+
+    def bind(self, inputs: Mapping[str, ArrayLike]) -> dict[str, NDArray[Any]]:
+        """The inputs as C-contiguous arrays of the dtypes that the programs read; `ShapeError` where they do not fit."""
+        bound = bind_inputs(self.inputs, inputs)
+        return {
+            spec.name: np.ascontiguousarray(bound[spec.name], dtype=spec.dtype).reshape(bound[spec.name].shape)
+            for spec in self.inputs
+        }

@@ -1,0 +1,29 @@
+"""One function an operator: from a node and its input values to output values, emitting instructions on the way.
+
+A lowering that only moves the frame of a tensor (reshape, transpose, slice...) returns a view and emits nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+from fastgru.engine.builder import Builder
+from fastgru.engine.view import Value
+from fastgru.graph import Node
+
+__all__ = ["LOWERINGS", "Lowering", "lowering"]
+
+Lowering: TypeAlias = Callable[[Builder, Node, Sequence[Value | None]], list[Value]]
+
+LOWERINGS: dict[str, Lowering] = {}
+
+
+def lowering(op: str) -> Callable[[Lowering], Lowering]:
+    """Enter the lowering of an operator of `fastgru.reference.OPS`."""
+
+    def enter(function: Lowering) -> Lowering:
+        LOWERINGS[op] = function
+        return function
+
+    return enter

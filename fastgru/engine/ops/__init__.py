@@ -1,0 +1,6 @@
+"""The lowerings, a module a family. Importing this package fills `engine.lowering.LOWERINGS`."""
+
+from fastgru.engine.ops import activation as activation
+from fastgru.engine.ops import gru as gru
+from fastgru.engine.ops import linear as linear
+from fastgru.engine.ops import shape as shape

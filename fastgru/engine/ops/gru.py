@@ -1,0 +1,118 @@
+"""GRU: one instruction a direction, each writing its part of every output row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.engine.builder import Builder
+from fastgru.engine.lowering import lowering
+from fastgru.engine.ops.cast import as_dtype
+from fastgru.engine.view import Known, Value, View, itemsize
+from fastgru.errors import ShapeError, UnsupportedModelError
+from fastgru.graph import Node
+from fastgru.kernels.activation import ACTIVATION_CODES, activation_parameters
+from fastgru.kernels.gru import chunk_steps, scratch_elements
+from fastgru.packing.gru import PackedGRU, pack_gru
+from fastgru.spec import SIGMOID, TANH, GRUSpec, GRUWeights, check_weights
+
+__all__ = ["lower_gru"]
+
+
+@lowering("gru")
+def lower_gru(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+    """x, initial_h?, lengths?, mask? -> y, h_n."""
+    spec = GRUSpec.from_dict(node.attrs["spec"])
+    x_value, h0_value, lengths_value, mask_value, *arrays = inputs
+    assert x_value is not None
+    x = builder.view(x_value)
+    if x.ndim != 3 or x.shape[2] != spec.input_size:
+        raise ShapeError(f"{node}: x has shape {x.shape}, expected 3 axes, the last of {spec.input_size}")
+    if x.strides[2] != 1 and x.shape[2] > 1:
+        x = builder.contiguous(x)
+    time, batch = (1, 0) if spec.batch_first else (0, 1)
+    T, N, D, H = x.shape[time], x.shape[batch], spec.num_directions, spec.hidden_size
+
+    y_shape = (N, T, D * H) if spec.batch_first else (T, N, D * H)
+    wanted = [*node.outputs, "", ""]
+    y = builder.new(y_shape) if wanted[0] else None
+    h_n = builder.new((D, N, H))
+    h0 = _checked(builder, node, "initial_h", h0_value, (D, N, H), builder.float_dtype)
+    lengths = _checked(builder, node, "lengths", lengths_value, (N,), "int64")
+    mask = _checked(builder, node, "mask", mask_value, x.shape[:2], "bool")
+
+    weights = _weights(node, spec, arrays)
+    size = itemsize(builder.float_dtype)
+    chunk = chunk_steps(T, N, H, size)
+    scratch = builder.new((scratch_elements(N, H, chunk, builder.float_dtype),))
+    for d in range(D):
+        gate, candidate = spec.gate_activations[d], spec.candidate_activations[d]
+        standard = gate == SIGMOID and candidate == TANH and spec.clip is None
+        name = f"gru_reset_{'after' if spec.reset_after else 'before'}{'' if standard else '_general'}"
+        tensors: list[View | None] = [
+            x,
+            None if y is None else _part(y, y.moved(d * H)),
+            None if h0 is None else _part(h0, h0.moved(d * N * H)),
+            _part(h_n, h_n.moved(d * N * H)),
+            *_packed(builder, node, spec, weights[d], d),
+            lengths,
+            mask,
+            builder.packed((*node.inputs, f"parameters {d}"), lambda d=d: _parameters(spec, d, builder.float_dtype)),  # type: ignore[misc]
+            scratch,
+        ]
+        y_steps = (0, 0) if y is None else (y.strides[time], y.strides[batch])
+        mask_steps = (0, 0) if mask is None else (mask.strides[time], mask.strides[batch])
+        words = [T, N, spec.input_size, H, x.strides[time], x.strides[batch], *y_steps, *mask_steps]
+        words += [spec.direction == "reverse" or d == 1, spec.mask_output == "carry", chunk]
+        words += [ACTIVATION_CODES[gate.kind], ACTIVATION_CODES[candidate.kind], spec.clip is not None]
+        builder.emit(name, builder.float_dtype, tensors, words)
+    return [h_n if y is None else y, h_n]
+
+
+def _part(view: View, offset: int) -> View:
+    """The same buffer from another byte on."""
+    return View(view.buffer, offset, view.shape, view.strides, view.dtype)
+
+
+def _checked(
+    builder: Builder, node: Node, name: str, value: Value | None, shape: tuple[int, ...], dtype: str
+) -> View | None:
+    if value is None:
+        return None
+    if value.shape != shape:
+        raise ShapeError(f"{node}: {name} has shape {value.shape}, expected {shape}")
+    return builder.contiguous(as_dtype(builder, value, dtype))
+
+
+def _weights(node: Node, spec: GRUSpec, arrays: Sequence[Value | None]) -> list[GRUWeights]:
+    if any(a is not None and not isinstance(a, Known) for a in arrays):
+        raise UnsupportedModelError(f"{node}: weights that are computed from the inputs; make them constants")
+    plain: list[Any] = [a.array if isinstance(a, Known) else None for a in arrays]
+    plain += [None] * (4 * spec.num_directions - len(plain))
+    weights = [GRUWeights(*plain[4 * d : 4 * d + 4]) for d in range(spec.num_directions)]
+    check_weights(spec, weights, what=str(node))
+    return weights
+
+
+def _packed(builder: Builder, node: Node, spec: GRUSpec, weights: GRUWeights, d: int) -> list[View]:
+    made: list[PackedGRU] = []
+
+    def part(field: str) -> NDArray[Any]:
+        if not made:
+            made.append(pack_gru(spec, weights, builder.float_dtype))
+        array: NDArray[Any] = getattr(made[0], field)
+        return array
+
+    key = (*node.inputs[4:], "after" if spec.reset_after else "before", f"direction {d}")
+    return [builder.packed((*key, field), lambda field=field: part(field)) for field in PackedGRU._fields]  # type: ignore[misc]
+
+
+def _parameters(spec: GRUSpec, d: int, dtype: str) -> NDArray[Any]:
+    """Those of the gate activation, of the candidate's, then the clip: what the general kernels read."""
+    gate, candidate = spec.gate_activations[d], spec.candidate_activations[d]
+    clip = np.array([0 if spec.clip is None else spec.clip], dtype)
+    both = [activation_parameters(f.alpha, f.beta, dtype) for f in (gate, candidate)]
+    return np.concatenate([*both, clip])

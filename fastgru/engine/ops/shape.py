@@ -1,0 +1,232 @@
+"""Operators that only move a tensor's frame: views, and a copy where no stride says it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+import numpy as np
+
+from fastgru.engine.builder import Builder, known
+from fastgru.engine.lowering import lowering
+from fastgru.engine.view import Known, Value, View, contiguous_strides
+from fastgru.errors import ShapeError
+from fastgru.graph import Node
+
+__all__ = ["reshaped"]
+
+
+def reshaped(builder: Builder, value: Value, shape: Sequence[int]) -> View:
+    """The same elements in C order under another shape; copied where the strides do not allow a view."""
+    shape = tuple(int(n) for n in shape)
+    view = builder.view(value)
+    if prod(shape) != view.size:
+        raise ShapeError(f"{builder.label}: {view.size} elements of shape {view.shape} do not make shape {shape}")
+    strides = _restride(view, shape)
+    if strides is None:
+        view = builder.contiguous(view)
+        strides = contiguous_strides(shape)
+    return View(view.buffer, view.offset, shape, strides, view.dtype)
+
+
+def _restride(view: View, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    """Strides that read the view's elements under `shape`, or None where there are none."""
+    if view.contiguous:
+        return contiguous_strides(shape)
+    old = [(n, s) for n, s in zip(view.shape, view.strides, strict=True) if n != 1]
+    strides = [0] * len(shape)
+    i = 0
+    axis = 0
+    while axis < len(shape):
+        if shape[axis] == 1:
+            axis += 1
+            continue
+        if i == len(old):
+            return None
+        count, stop = shape[axis], axis + 1
+        have, last = old[i][0], i
+        while count != have:
+            if count < have:
+                while stop < len(shape) and shape[stop] == 1:
+                    stop += 1
+                if stop == len(shape):
+                    return None
+                count *= shape[stop]
+                stop += 1
+            else:
+                last += 1
+                if last == len(old) or old[last - 1][1] != old[last][0] * old[last][1]:
+                    return None
+                have *= old[last][0]
+        step = old[last][1]
+        for k in reversed(range(axis, stop)):
+            strides[k] = step
+            step *= shape[k]
+        i, axis = last + 1, stop
+    return tuple(strides)
+
+
+@lowering("reshape")
+def lower_reshape(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+    """0 copies a size of x, -1 is what is left."""
+    x = inputs[0]
+    assert x is not None
+    target = [int(n) for n in known(inputs[1], f"{node}: the new shape").array]
+    if not node.attrs.get("allow_zero", False):
+        if any(n == 0 and i >= x.ndim for i, n in enumerate(target)):
+            raise ShapeError(f"{node}: shape {target} copies an axis that shape {x.shape} has not")
+        target = [x.shape[i] if n == 0 else n for i, n in enumerate(target)]
+    if -1 in target:
+        rest = prod(n for n in target if n != -1)
+        if target.count(-1) > 1 or rest == 0 or prod(x.shape) % rest:
+            raise ShapeError(f"{node}: shape {x.shape} cannot be reshaped to {target}")
+        target[target.index(-1)] = prod(x.shape) // rest
+    return [reshaped(builder, x, target)]
+
+
+@lowering("flatten")
+def lower_flatten(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+    """Two axes: what stands before `axis`, and the rest."""
+    x = inputs[0]
+    assert x is not None
+    axis = node.attrs["axis"]
+    axis += x.ndim if axis < 0 else 0
+    return [reshaped(builder, x, (prod(x.shape[:axis]), prod(x.shape[axis:])))]
+
+
+@lowering("squeeze")
+def lower_squeeze(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+    """Drop axes of size 1."""
+    assert inputs[0] is not None
+    x = builder.view(inputs[0])
+    axes = {a % x.ndim for a in node.attrs["axes"]} or {i for i, n in enumerate(x.shape) if n == 1}
+    if wrong := [a for a in sorted(axes) if x.shape[a] != 1]:
+        raise ShapeError(f"{node}: axes {wrong} of shape {x.shape} are not of size 1")
+    kept = [i for i in range(x.ndim) if i not in axes]
+    shape, strides = tuple(x.shape[i] for i in kept), tuple(x.strides[i] for i in kept)
+    return [View(x.buffer, x.offset, shape, strides, x.dtype)]
+
+
+@lowering("unsqueeze")
+def lower_unsqueeze(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+    """Insert axes of size 1."""
+    assert inputs[0] is not None
+    x = builder.view(inputs[0])
+    rank = x.ndim + len(node.attrs["axes"])
+    axes = {a % rank for a in node.attrs["axes"]}
+    sizes, steps = iter(x.shape), iter(x.strides)
+    shape = tuple(1 if i in axes else next(sizes) for i in range(rank))
+    strides = tuple(0 if i in axes else next(steps) for i in range(rank))
+    return [View(x.buffer, x.offset, shape, strides, x.dtype)]
+
+
+@lowering("transpose")
+def lower_transpose(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+    """Axes in another order."""
+    assert inputs[0] is not None
+    x = builder.view(inputs[0])
+    perm = list(node.attrs["perm"])
+    if sorted(perm) != list(range(x.ndim)):
+        raise ShapeError(f"{node}: perm {perm} does not fit shape {x.shape}")
+    shape, strides = tuple(x.shape[p] for p in perm), tuple(x.strides[p] for p in perm)
+    return [View(x.buffer, x.offset, shape, strides, x.dtype)]
+
+
+@lowering("expand")
+def lower_expand(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+    """Broadcast, with strides of 0."""
+    assert inputs[0] is not None
+    x = builder.view(inputs[0])
+    target = tuple(int(n) for n in known(inputs[1], f"{node}: the new shape").array)
+    return [broadcast_to(x, _broadcast_shape(node, x.shape, target))]
+
+
+def broadcast_to(x: View, shape: tuple[int, ...]) -> View:
+    """A view of x under a shape that x broadcasts to."""
+    lead = len(shape) - x.ndim
+    sizes, steps = (1,) * lead + x.shape, (0,) * lead + x.strides
+    strides = tuple(0 if n == 1 and full != 1 else s for n, s, full in zip(sizes, steps, shape, strict=True))
+    return View(x.buffer, x.offset, shape, strides, x.dtype)
+
+
+def _broadcast_shape(node: Node, a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
+    try:
+        return tuple(int(n) for n in np.broadcast_shapes(a, b))
+    except ValueError:
+        raise ShapeError(f"{node}: shapes {a} and {b} do not broadcast") from None
+
+
+@lowering("slice")
+def lower_slice(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+    """A view with steps, negative ones too; bounds are clamped as ONNX defines."""
+    assert inputs[0] is not None
+    x = builder.view(inputs[0])
+    starts, ends, axes, steps = (
+        None if v is None else [int(i) for i in known(v, f"{node}: the bounds").array.reshape(-1)]
+        for v in [*inputs[1:], None, None][:4]
+    )
+    assert starts is not None
+    assert ends is not None
+    axes = list(range(len(starts))) if axes is None else [a % max(x.ndim, 1) for a in axes]
+    steps = [1] * len(starts) if steps is None else steps
+    shape, strides, first = list(x.shape), list(x.strides), 0
+    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
+        if step == 0:
+            raise ShapeError(f"{node}: a step of 0")
+        size = x.shape[axis]
+        low, high = (0, size) if step > 0 else (-1, size - 1)
+        start = min(max(start + size if start < 0 else start, low if step > 0 else 0), high)
+        end = min(max(end + size if end < 0 else end, low), size if step > 0 else size - 1)
+        count = max(0, -(-(end - start) // step))
+        first += start * x.strides[axis] if count else 0
+        shape[axis], strides[axis] = count, x.strides[axis] * step
+    return [View(x.buffer, x.moved(first), tuple(shape), tuple(strides), x.dtype)]
+
+
+@lowering("split")
+def lower_split(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+    """Views side by side along an axis."""
+    assert inputs[0] is not None
+    x = builder.view(inputs[0])
+    axis = node.attrs["axis"] % x.ndim
+    size = x.shape[axis]
+    sizes = node.attrs.get("sizes")
+    if not sizes:
+        parts = node.attrs.get("parts", len(node.outputs))
+        each = -(-size // parts)
+        sizes = [min(each, size - i * each) for i in range(parts)]
+    if sum(sizes) != size or min(sizes) < 0:
+        raise ShapeError(f"{node}: sizes {list(sizes)} do not add up to {size}, axis {axis} of {x.shape}")
+    views: list[Value] = []
+    first = 0
+    for part in sizes:
+        shape = (*x.shape[:axis], part, *x.shape[axis + 1 :])
+        views.append(View(x.buffer, x.moved(first * x.strides[axis]), shape, x.strides, x.dtype))
+        first += part
+    return views
+
+
+@lowering("concat")
+def lower_concat(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+    """Each input copied to its place."""
+    parts = [builder.view(v) for v in inputs if v is not None]
+    axis = node.attrs["axis"] % parts[0].ndim
+    rest = {(*p.shape[:axis], *p.shape[axis + 1 :]) for p in parts}
+    if len(rest) != 1:
+        raise ShapeError(f"{node}: shapes {', '.join(str(p.shape) for p in parts)} differ beside axis {axis}")
+    first = parts[0]
+    y = builder.new((*first.shape[:axis], sum(p.shape[axis] for p in parts), *first.shape[axis + 1 :]), first.dtype)
+    at = 0
+    for part in parts:
+        place = View(y.buffer, y.moved(at * y.strides[axis]), part.shape, y.strides, y.dtype)
+        builder.copy(part, place)
+        at += part.shape[axis]
+    return [y]
+
+
+@lowering("shape")
+def lower_shape(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+    """The sizes, known when the plan is made."""
+    assert inputs[0] is not None
+    sizes = np.array(inputs[0].shape, np.int64)
+    return [Known(sizes[node.attrs.get("start", 0) : node.attrs.get("end")])]

@@ -1,0 +1,55 @@
+"""From a graph and the shapes of its inputs to a program."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import fastgru.engine.ops  # noqa: F401  (fills the table)
+from fastgru.engine.builder import Builder, Packs
+from fastgru.engine.lowering import LOWERINGS
+from fastgru.engine.program import Program
+from fastgru.engine.view import Known, Value
+from fastgru.errors import FastGRUError, UnsupportedModelError
+from fastgru.graph import Graph
+from fastgru.reference import evaluate
+
+__all__ = ["check_supported", "make_program"]
+
+
+def check_supported(graph: Graph) -> None:
+    """Raise `UnsupportedModelError` that lists every node without a lowering."""
+    faults = [f"{node} (operator {node.op!r})" for node in graph.nodes if node.op not in LOWERINGS]
+    if faults:
+        raise UnsupportedModelError(
+            f"{len(faults)} node(s) that the engine cannot run: {', '.join(faults)};"
+            " fastgru.reference.run_graph runs the whole graph in NumPy"
+        )
+
+
+def make_program(
+    graph: Graph, shapes: Mapping[str, tuple[int, ...]], dtypes: Mapping[str, str], float_dtype: str, packs: Packs
+) -> Program:
+    """Plan every node for inputs of these shapes and dtypes.
+
+    A node whose inputs are all known is evaluated by its definition now; every other emits its instructions. Raises
+    `ShapeError` or `UnsupportedModelError` naming the node.
+    """
+    builder = Builder(float_dtype, packs)
+    values: dict[str, Value] = {name: Known(array) for name, array in graph.constants.items()}
+    inputs = {spec.name: builder.input(spec.name, shapes[spec.name], dtypes[spec.name]) for spec in graph.inputs}
+    values.update(inputs)
+    for node in graph.nodes:
+        builder.label = str(node)
+        given = [values[name] if name else None for name in node.inputs]
+        if given and all(v is None or isinstance(v, Known) for v in given):
+            results = evaluate(node, [v.array if isinstance(v, Known) else None for v in given])
+            outputs: list[Value] = [Known(array) for array in results]
+        else:
+            try:
+                outputs = LOWERINGS[node.op](builder, node, given)
+            except FastGRUError as error:
+                if str(node) in str(error):
+                    raise
+                raise type(error)(f"{node}: {error}") from None
+        values.update((name, value) for name, value in zip(node.outputs, outputs, strict=False) if name)
+    return builder.finish(inputs, {spec.name: values[spec.name] for spec in graph.outputs})

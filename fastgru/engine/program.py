@@ -1,0 +1,70 @@
+"""A finished plan, and frames: the memory in which one caller at a time runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.errors import ShapeError
+from fastgru.kernels.registry import FAILURES, STATUS, STATUS_WORDS
+from fastgru.kernels.run import runner
+from fastgru.packing.aligned import zeros
+
+__all__ = ["ARENA", "TEAM_WORDS", "Frame", "Program", "Slot"]
+
+ARENA = 1  # index into bases, after registry.STATUS
+TEAM_WORDS = 4
+
+
+@dataclass(frozen=True)
+class Slot:
+    """An input or output of a program: where its address goes, and the contiguous array that must lie there."""
+
+    base: int
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Program:
+    """Instructions as words (see `kernels.run`), addresses of the constants, and the slots of inputs and outputs.
+
+    Immutable, and shared by every frame. `constants` keeps the arrays alive whose addresses stand in `bases`;
+    `labels` names the node of each instruction; `handlers` the native functions it calls.
+    """
+
+    words: NDArray[np.int64]
+    bases: NDArray[np.int64]
+    arena_bytes: int
+    inputs: Mapping[str, Slot]
+    outputs: Mapping[str, Slot]
+    constants: tuple[NDArray[Any], ...]
+    labels: tuple[str, ...]
+    handlers: tuple[str, ...]
+
+
+class Frame:
+    """One caller's arena and addresses. Not for two threads at once."""
+
+    __slots__ = ("_arena", "_run", "_status", "bases", "program", "words_at")
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.bases = program.bases.copy()
+        self._arena = zeros(max(program.arena_bytes, 1), np.uint8)
+        self._status = np.zeros(STATUS_WORDS + TEAM_WORDS, np.int64)
+        self._status[STATUS_WORDS + 1] = 1
+        self.bases[STATUS] = self._status.ctypes.data
+        self.bases[ARENA] = self._arena.ctypes.data
+        self._run = runner()
+
+    def run(self) -> None:
+        """Carry out the program on the addresses that stand in `bases`. Raises `ShapeError` for data out of range."""
+        if self._run(self.program.words.ctypes.data, self.bases.ctypes.data):
+            code, first, second, instruction = self._status[:STATUS_WORDS].tolist()
+            label = self.program.labels[instruction]
+            raise ShapeError(f"{label}: {FAILURES[code].format(first, second)}")

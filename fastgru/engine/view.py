@@ -1,0 +1,99 @@
+"""What a plan computes with: buffers that get an address when the plan is complete, and strided views of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Buffer", "Known", "Value", "View", "contiguous_strides", "itemsize"]
+
+Kind = Literal["arena", "constant", "input", "output"]
+
+
+def itemsize(dtype: str) -> int:
+    """Bytes of an element; bfloat16 is not a NumPy name."""
+    return 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize
+
+
+def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Strides, in elements, of a C-ordered array."""
+    strides, step = [], 1
+    for size in reversed(shape):
+        strides.append(step)
+        step *= max(size, 1)
+    return tuple(reversed(strides))
+
+
+@dataclass(eq=False)
+class Buffer:
+    """A run of bytes. `first` and `last` are the instructions between which an arena buffer must keep its place."""
+
+    nbytes: int
+    kind: Kind
+    name: str = ""
+    data: NDArray[Any] | None = None
+    first: int | None = None
+    last: int = -1
+    base: int = -1
+    offset: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """A tensor: where it starts in a buffer (bytes), shape, strides (elements, may be 0 or negative), dtype."""
+
+    buffer: Buffer
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    dtype: str
+
+    @property
+    def size(self) -> int:
+        return prod(self.shape)
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def contiguous(self) -> bool:
+        expected = contiguous_strides(self.shape)
+        return self.size == 0 or all(
+            n == 1 or s == e for n, s, e in zip(self.shape, self.strides, expected, strict=True)
+        )
+
+    @property
+    def whole(self) -> bool:
+        """True where the view is all of its buffer, in order."""
+        return self.contiguous and self.offset == 0 and self.size * itemsize(self.dtype) == self.buffer.nbytes
+
+    def moved(self, elements: int) -> int:
+        """The byte offset `elements` further on."""
+        return self.offset + elements * itemsize(self.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """A value that planning knows: a constant of the graph, or a size that follows from the input shapes."""
+
+    array: NDArray[Any] = field(default_factory=lambda: np.zeros(0))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.array.shape)
+
+    @property
+    def ndim(self) -> int:
+        return self.array.ndim
+
+    @property
+    def dtype(self) -> str:
+        return self.array.dtype.name
+
+
+Value = View | Known

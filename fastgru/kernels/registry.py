@@ -1,0 +1,130 @@
+"""The dispatch table: one native handler an operation and dtype, compiled the first time a program needs it.
+
+A handler is `void(int64* operands, int64* bases, int64* team)`. Operands are the instruction's own words: a tensor
+is two of them (index into `bases`, byte offset; a negative index means absent), the rest are sizes, strides and codes.
+`bases` holds addresses; `bases[STATUS]` that of the status words a handler writes when data is wrong (`fail`).
+`team` holds the calling thread's number and the number of threads.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from numba import njit
+from numba.core import types
+from numba.core.ccallback import CFunc
+
+from fastgru.simd.cache import CompiledCache
+from fastgru.simd.cpu import ISA
+from fastgru.simd.memory import pointer
+
+__all__ = [
+    "FAILURES", "INDEX_OUT_OF_RANGE", "LENGTH_OUT_OF_RANGE", "STATUS", "STATUS_WORDS", "Handler",
+    "compiled_by_this_process", "entries", "fail", "find", "handler", "kernel", "table", "tensor",
+]  # fmt: skip
+
+STATUS: Final = 0  # index into bases
+STATUS_WORDS: Final = 4  # code, two numbers for its message, the instruction
+
+INDEX_OUT_OF_RANGE: Final = 1
+LENGTH_OUT_OF_RANGE: Final = 2
+FAILURES: Final = {
+    INDEX_OUT_OF_RANGE: "index {0} is out of range for {1} entries",
+    LENGTH_OUT_OF_RANGE: "length {0} is not within 0 to {1}",
+}
+
+_WORDS = types.CPointer(types.int64)
+_SIGNATURE = ((_WORDS, _WORDS, _WORDS), types.void)
+# No nnan or ninf: NaN and infinities are data. No reassoc: sums have one order.
+_OPTIONS: Final = {"nopython": True, "error_model": "numpy", "boundscheck": False, "fastmath": {"nsz"}}
+
+kernel = njit(error_model="numpy", boundscheck=False, fastmath={"nsz"}, nogil=True)
+
+
+@kernel
+def tensor(bases, operands, k):
+    """The address of the tensor whose operand words start at k; 0 where it is absent."""
+    if operands[k] < 0:
+        return 0
+    return bases[operands[k]] + operands[k + 1]
+
+
+@kernel
+def fail(bases, code, first, second):
+    """Record why an instruction could not be carried out; the first report of a run stands."""
+    status = pointer(bases[STATUS], "int64")
+    if status[0] == 0:
+        status[0] = code
+        status[1] = first
+        status[2] = second
+
+
+class Handler:
+    """One entry of the table."""
+
+    def __init__(self, op: str, dtype: str, factory: Callable[..., Any], doc: str) -> None:
+        self.op, self.dtype, self._factory, self.doc = op, dtype, factory, doc
+        self._cfunc: CFunc | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def name(self) -> str:
+        return f"{self.op}_{self.dtype}"
+
+    @property
+    def state(self) -> str:
+        """The state: "compiled" in this process, "cached" where it came from the cache folder, "unused" so far."""
+        if self._cfunc is None:
+            return "unused"
+        return "cached" if self._cfunc.cache_hits else "compiled"
+
+    @property
+    def address(self) -> int:
+        """The native address; the first use compiles, or loads from the cache."""
+        if self._cfunc is None:
+            with self._lock:
+                if self._cfunc is None:
+                    self._cfunc = self._build()
+        return int(self._cfunc.address)
+
+    def _build(self) -> CFunc:
+        function = self._factory(self.dtype)
+        cfunc = CFunc(function, _SIGNATURE, locals={}, options=dict(_OPTIONS))
+        cfunc._cache = CompiledCache(function)
+        cfunc.compile()
+        return cfunc
+
+
+_TABLE: dict[tuple[str, str], Handler] = {}
+
+
+def handler(op: str, *dtypes: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Enter a factory, called with a dtype's name, that returns the Python function of the handler."""
+
+    def enter(factory: Callable[..., Any]) -> Callable[..., Any]:
+        for dtype in dtypes:
+            _TABLE[op, dtype] = Handler(op, dtype, factory, (factory.__doc__ or "").strip().split("\n")[0])
+        return factory
+
+    return enter
+
+
+def find(op: str, dtype: str) -> Handler:
+    """The handler of an operation for a dtype; `KeyError` where there is none."""
+    return _TABLE[op, dtype]
+
+
+def entries() -> Iterator[Handler]:
+    return iter(_TABLE[key] for key in sorted(_TABLE))
+
+
+def table() -> list[tuple[str, str, str, str]]:
+    """(operation, dtype, instruction set, state) of every handler: what `fastgru doctor` prints."""
+    return [(h.op, h.dtype, ISA, h.state) for h in entries()]
+
+
+def compiled_by_this_process() -> list[str]:
+    """Names of handlers that were compiled here rather than found in the cache."""
+    return [h.name for h in entries() if h.state == "compiled"]

@@ -1,0 +1,56 @@
+"""One direction of a GRU, packed: two panel matrices of three gates, and the biases where the kernels want them."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.packing.panels import pack_matrices, pack_vectors, unpack_matrices, unpack_vectors
+from fastgru.spec import GRUSpec, GRUWeights
+
+__all__ = ["PackedGRU", "pack_gru", "unpack_gru"]
+
+Array = NDArray[Any]
+
+
+class PackedGRU(NamedTuple):
+    """weight_ih, weight_hh: panels of r, z, n interleaved; bias_x: added to the input product, r, z, n interleaved;
+    bias_n: where the recurrent product of n starts."""
+
+    weight_ih: Array
+    weight_hh: Array
+    bias_x: Array
+    bias_n: Array
+
+
+def pack_gru(spec: GRUSpec, weights: GRUWeights, dtype: Any) -> PackedGRU:
+    """With the reset gate after the product, b_hn is multiplied by r and stays apart; the other biases are added up."""
+    H = spec.hidden_size
+
+    def gates(bias: Array | None) -> Array:
+        return np.zeros((3, H)) if bias is None else np.asarray(bias).astype(np.float64).reshape(3, H)
+
+    b_i, b_h = gates(weights.bias_ih), gates(weights.bias_hh)
+    n_apart = b_h[2] if spec.reset_after else np.zeros(H)
+    b_x = [b_i[0] + b_h[0], b_i[1] + b_h[1], b_i[2] + (0 if spec.reset_after else b_h[2])]
+    return PackedGRU(
+        pack_matrices(np.split(np.asarray(weights.weight_ih), 3), dtype),
+        pack_matrices(np.split(np.asarray(weights.weight_hh), 3), dtype),
+        pack_vectors([b.astype(dtype) for b in b_x], H, dtype),
+        pack_vectors([n_apart.astype(dtype)], H, dtype),
+    )
+
+
+def unpack_gru(spec: GRUSpec, packed: PackedGRU) -> GRUWeights:
+    """Weights that mean the same GRU; what were two biases comes back as their sum in bias_ih."""
+    H = spec.hidden_size
+    bias_hh = np.zeros(3 * H, packed.bias_n.dtype)
+    bias_hh[2 * H :] = unpack_vectors(packed.bias_n, 1, H)[0]
+    return GRUWeights(
+        np.concatenate(unpack_matrices(packed.weight_ih, 3, H, spec.input_size)),
+        np.concatenate(unpack_matrices(packed.weight_hh, 3, H, H)),
+        np.concatenate(unpack_vectors(packed.bias_x, 3, H)),
+        bias_hh,
+    )

@@ -1,0 +1,73 @@
+"""Matrices as panels of outputs: what `fastgru.kernels.product` reads.
+
+`groups` matrices of O outputs and K inputs each, (O, K), interleaved: a panel holds `width` vectors of outputs of the
+first matrix, k by k (K * width * lanes numbers), then the same outputs of the second, and so on; then the next panel.
+Outputs are padded with zeros to whole vectors. Widths come from the kernel (`PANEL_VECTORS`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.kernels.product import PANEL_VECTORS
+from fastgru.packing.aligned import zeros
+from fastgru.simd.cpu import LANES
+
+__all__ = ["pack_matrices", "pack_vectors", "padded", "panels", "unpack_matrices", "unpack_vectors"]
+
+Array = NDArray[Any]
+
+
+def padded(size: int, dtype: Any) -> int:
+    """`size` outputs, rounded up to whole vectors."""
+    lanes = LANES[np.dtype(dtype).name]
+    return -(-size // lanes) * lanes
+
+
+def panels(size: int, dtype: Any) -> Iterator[tuple[int, int]]:
+    """(first output, outputs) of each panel that `size` outputs take, padding included."""
+    lanes = LANES[np.dtype(dtype).name]
+    first, left = 0, padded(size, dtype) // lanes
+    while left:
+        width = next(w for w in PANEL_VECTORS if w <= left)
+        yield first, width * lanes
+        first += width * lanes
+        left -= width
+
+
+def pack_matrices(matrices: Sequence[Array], dtype: Any) -> Array:
+    """Matrices (O, K), all of one shape, to one flat array of groups * padded(O) * K numbers."""
+    groups, (O, K) = len(matrices), matrices[0].shape
+    flat = zeros(groups * padded(O, dtype) * K, dtype)
+    for first, count in panels(O, dtype):
+        for g, matrix in enumerate(matrices):
+            rows = np.asarray(matrix[first : first + count]).astype(dtype)
+            at = (groups * first + g * count) * K
+            flat[at : at + count * K].reshape(K, count)[:, : len(rows)] = rows.T
+    return flat
+
+
+def unpack_matrices(flat: Array, groups: int, O: int, K: int) -> list[Array]:
+    """The inverse of `pack_matrices`."""
+    matrices = [np.empty((O, K), flat.dtype) for _ in range(groups)]
+    for first, count in panels(O, flat.dtype):
+        for g, matrix in enumerate(matrices):
+            at = (groups * first + g * count) * K
+            kept = min(count, O - first)
+            matrix[first : first + kept] = flat[at : at + count * K].reshape(K, count)[:, :kept].T
+    return matrices
+
+
+def pack_vectors(vectors: Sequence[Array | None], size: int, dtype: Any) -> Array:
+    """Vectors (O,), None for zeros, in the order in which `product_rows` writes a row of as many groups."""
+    matrices = [np.zeros((size, 1), dtype) if v is None else np.asarray(v).reshape(size, 1) for v in vectors]
+    return pack_matrices(matrices, dtype)
+
+
+def unpack_vectors(flat: Array, groups: int, size: int) -> list[Array]:
+    """The inverse of `pack_vectors`."""
+    return [matrix[:, 0] for matrix in unpack_matrices(flat, groups, size, 1)]

@@ -1,0 +1,130 @@
+"""The CPU at hand: which instruction set the kernels are built for, and how large its caches are.
+
+`FASTGRU_ISA=avx512|avx2|generic` forces a lower one down, so that one machine tests every path. The choice is
+made once, before Numba builds its code generator, and is then fixed for the life of the process.
+"""
+
+from __future__ import annotations
+
+import functools
+import glob
+import importlib
+import os
+import platform
+import re
+import sys
+from typing import Any, Final
+
+import llvmlite.binding as llvm
+
+from fastgru.errors import FastGRUError
+
+__all__ = ["ISA", "ISAS", "LANES", "VECTOR_BYTES", "cache_sizes", "describe", "host_isa"]
+
+# Vector bytes of each. "generic" is 128 bits: SSE on x86-64, NEON on Arm.
+ISAS: Final = {"avx512": 64, "avx2": 32, "generic": 16}
+
+# What a forced-down build may use; LLVM names, as Numba's NUMBA_CPU_NAME and NUMBA_CPU_FEATURES take them.
+_FORCED_CPU: Final = {
+    "avx2": ("x86-64-v3", "+avx,+avx2,+bmi,+bmi2,+f16c,+fma,+lzcnt,+movbe,+popcnt"),
+    "generic": ("x86-64-v2", "+cx16,+popcnt,+sse3,+sse4.1,+sse4.2,+ssse3"),
+}
+
+
+@functools.cache
+def _host_features() -> dict[str, bool]:
+    return dict(llvm.get_host_cpu_features())
+
+
+def host_isa() -> str:
+    """The widest instruction set this CPU and its operating system run."""
+    features = _host_features()
+    if all(features.get(f, False) for f in ("avx512f", "avx512vl", "avx512bw", "avx512dq")):
+        return "avx512"
+    if features.get("avx2", False) and features.get("fma", False):
+        return "avx2"
+    return "generic"
+
+
+def _is_x86() -> bool:
+    return platform.machine().lower() in ("x86_64", "amd64")
+
+
+def _choose() -> str:
+    host = host_isa()
+    forced = os.environ.get("FASTGRU_ISA", "").strip().lower()
+    if not forced:
+        return host
+    if forced not in ISAS:
+        raise FastGRUError(f"FASTGRU_ISA is {forced!r}, expected one of {', '.join(ISAS)}")
+    if ISAS[forced] > ISAS[host]:
+        raise FastGRUError(f"FASTGRU_ISA is {forced!r}, which this CPU does not run: its widest is {host!r}")
+    if _is_x86() and forced in _FORCED_CPU:
+        _force_numba(*_FORCED_CPU[forced])
+    return forced
+
+
+def _force_numba(name: str, features: str) -> None:
+    """Make Numba build for another CPU. It reads its settings when it is imported, so that must come after this."""
+    settings = {"NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": features}
+    if "numba" in sys.modules:
+        config = sys.modules["numba"].config
+        if name != config.CPU_NAME:
+            raise FastGRUError(
+                "FASTGRU_ISA is set, but numba was imported first and builds for another CPU:"
+                f" import fastgru before numba, or set {' '.join(f'{k}={v}' for k, v in settings.items())} as well"
+            )
+        return
+    before = {key: os.environ.get(key) for key in settings}
+    os.environ.update(settings)
+    try:
+        importlib.import_module("numba")
+    finally:
+        for key, value in before.items():
+            if value is None:
+                del os.environ[key]
+            else:
+                os.environ[key] = value
+
+
+ISA: Final = _choose()
+VECTOR_BYTES: Final = ISAS[ISA]
+LANES: Final = {"float32": VECTOR_BYTES // 4, "float64": VECTOR_BYTES // 8}
+
+
+@functools.cache
+def cache_sizes() -> dict[str, int]:
+    """Bytes of L1 data, L2 and L3 as the operating system reports them; typical sizes where it does not."""
+    sizes = {"l1d": 32 << 10, "l2": 1 << 20, "l3": 8 << 20}
+    for folder in glob.glob("/sys/devices/system/cpu/cpu0/cache/index*"):
+        try:
+            level, kind, size = (_read(f"{folder}/{name}") for name in ("level", "type", "size"))
+        except OSError:
+            continue
+        match = re.fullmatch(r"(\d+)([KMG]?)", size)
+        if match and kind != "Instruction":
+            scale = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}[match[2]]
+            sizes["l1d" if level == "1" else f"l{level}"] = int(match[1]) * scale
+    return sizes
+
+
+def _read(path: str) -> str:
+    with open(path, encoding="ascii") as file:
+        return file.read().strip()
+
+
+def describe() -> dict[str, Any]:
+    """What `fastgru doctor` prints of the CPU."""
+    wanted = ("sse4.2", "avx", "avx2", "fma", "avx512f", "avx512vl", "avx512vnni", "avx512bf16", "avxvnni", "amx-tile")
+    return {
+        "machine": platform.machine(),
+        "cpu": llvm.get_host_cpu_name(),
+        "cores": os.cpu_count() or 1,
+        "isa": ISA,
+        "host_isa": host_isa(),
+        "forced": os.environ.get("FASTGRU_ISA") or None,
+        "vector_bytes": VECTOR_BYTES,
+        "lanes": dict(LANES),
+        "features": [f for f in wanted if _host_features().get(f, False)],
+        "cache_bytes": cache_sizes(),
+    }

@@ -1,0 +1,288 @@
+"""Vectors as Numba values: types, arithmetic, comparison, selection. One body for every instruction set.
+
+A vector holds as many lanes as the chosen instruction set has bits for its element type (`cpu.LANES`); code that
+uses this vocabulary is written once. Operators work lane by lane on two vectors and never contract a multiply and
+an add: what is fused is written `fma`, so that bits do not depend on the compiler's mood.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+from llvmlite import ir
+from numba.core import types
+from numba.core.extending import intrinsic, models, overload, register_model
+
+from fastgru.simd.cpu import VECTOR_BYTES
+
+__all__ = [
+    "Vec",
+    "bits_to_float",
+    "float_to_int",
+    "fma",
+    "maximum",
+    "minimum",
+    "reduce_add",
+    "reduce_max",
+    "reduce_min",
+    "round_even",
+    "select",
+    "shift_left",
+    "splat",
+    "vec_abs",
+    "vec_floor",
+    "vec_sqrt",
+]  # fmt: skip
+
+
+class Vec(types.Type):
+    """A vector of `lanes` elements of `dtype`; a boolean one is a mask."""
+
+    def __init__(self, dtype: types.Type, lanes: int) -> None:
+        self.dtype, self.lanes = dtype, lanes
+        super().__init__(name=f"Vec({dtype}, {lanes})")
+
+
+_ELEMENTS = {
+    types.float32: ir.FloatType(),
+    types.float64: ir.DoubleType(),
+    types.int32: ir.IntType(32),
+    types.int64: ir.IntType(64),
+    types.boolean: ir.IntType(1),
+}
+
+
+@register_model(Vec)
+class _VecModel(models.PrimitiveModel):
+    def __init__(self, dmm: Any, fe_type: Vec) -> None:
+        super().__init__(dmm, fe_type, ir.VectorType(_ELEMENTS[fe_type.dtype], fe_type.lanes))
+
+
+def vec_of(dtype: types.Type) -> Vec:
+    """The vector type of a floating element type on this instruction set."""
+    return Vec(dtype, VECTOR_BYTES * 8 // dtype.bitwidth)
+
+
+def is_float_vec(*args: types.Type) -> bool:
+    return all(isinstance(a, Vec) and isinstance(a.dtype, types.Float) for a in args)
+
+
+def llvm_vec(vec: Vec) -> ir.VectorType:
+    return ir.VectorType(_ELEMENTS[vec.dtype], vec.lanes)
+
+
+def suffix(vec: Vec) -> str:
+    """The type suffix of LLVM's overloaded intrinsics: v16f32."""
+    kind = "f" if isinstance(vec.dtype, types.Float) else "i"
+    return f"v{vec.lanes}{kind}{vec.dtype.bitwidth}"
+
+
+def call(builder: ir.IRBuilder, name: str, returns: ir.Type, args: list[ir.Value]) -> ir.Value:
+    """Call an LLVM intrinsic by name, declaring it in the module the first time."""
+    module = builder.module
+    fn = module.globals.get(name)
+    if fn is None:
+        fn = ir.Function(module, ir.FunctionType(returns, [a.type for a in args]), name)
+    return builder.call(fn, args)
+
+
+def splat_value(builder: ir.IRBuilder, scalar: ir.Value, lanes: int) -> ir.Value:
+    vector_type = ir.VectorType(scalar.type, lanes)
+    one = builder.insert_element(ir.Constant(vector_type, ir.Undefined), scalar, ir.Constant(ir.IntType(32), 0))
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
+    return builder.shuffle_vector(one, ir.Constant(vector_type, ir.Undefined), zeros)
+
+
+@intrinsic
+def splat(typingctx, scalar):
+    """A vector with `scalar` (float32 or float64) in every lane."""
+    if scalar not in (types.float32, types.float64):
+        return None
+    vec = vec_of(scalar)
+    return vec(scalar), lambda context, builder, sig, args: splat_value(builder, args[0], vec.lanes)
+
+
+def _binary(name: str):
+    @intrinsic
+    def op(typingctx, a, b):
+        if not is_float_vec(a, b) or a != b:
+            return None
+        return a(a, b), lambda context, builder, sig, args: getattr(builder, name)(*args)
+
+    return op
+
+
+def _overload_binary(python_operator: Any, llvm_name: str) -> None:
+    op = _binary(llvm_name)
+
+    @overload(python_operator)
+    def lanewise(a, b):
+        if is_float_vec(a, b) and a == b:
+            return lambda a, b: op(a, b)
+        return None
+
+
+for _operator, _name in (
+    (operator.add, "fadd"),
+    (operator.sub, "fsub"),
+    (operator.mul, "fmul"),
+    (operator.truediv, "fdiv"),
+):
+    _overload_binary(_operator, _name)
+
+
+def _overload_compare(python_operator: Any, llvm_name: str) -> None:
+    @intrinsic
+    def op(typingctx, a, b):
+        if not is_float_vec(a, b) or a != b:
+            return None
+        mask = Vec(types.boolean, a.lanes)
+        return mask(a, b), lambda context, builder, sig, args: builder.fcmp_ordered(llvm_name, *args)
+
+    @overload(python_operator)
+    def lanewise(a, b):
+        if is_float_vec(a, b) and a == b:
+            return lambda a, b: op(a, b)
+        return None
+
+
+for _operator, _name in ((operator.lt, "<"), (operator.le, "<="), (operator.gt, ">"), (operator.ge, ">=")):
+    _overload_compare(_operator, _name)
+
+
+@intrinsic
+def _negate(typingctx, a):
+    if not is_float_vec(a):
+        return None
+    return a(a), lambda context, builder, sig, args: builder.fneg(args[0])
+
+
+@overload(operator.neg)
+def _overload_neg(a):
+    if is_float_vec(a):
+        return lambda a: _negate(a)
+    return None
+
+
+@intrinsic
+def fma(typingctx, a, b, c):
+    """a * b + c, rounded once."""
+    if not is_float_vec(a, b, c) or not a == b == c:
+        return None
+    name = f"llvm.fma.{suffix(a)}"
+    return a(a, b, c), lambda context, builder, sig, args: call(builder, name, llvm_vec(a), list(args))
+
+
+def _unary_intrinsic(llvm_name: str, doc: str):
+    def op(typingctx, a):
+        if not is_float_vec(a):
+            return None
+        name = f"llvm.{llvm_name}.{suffix(a)}"
+        return a(a), lambda context, builder, sig, args: call(builder, name, llvm_vec(a), list(args))
+
+    op.__doc__ = doc
+    return intrinsic(op)
+
+
+vec_abs = _unary_intrinsic("fabs", "|a|")
+vec_floor = _unary_intrinsic("floor", "The largest integer not above a.")
+vec_sqrt = _unary_intrinsic("sqrt", "The square root of a.")
+round_even = _unary_intrinsic("nearbyint", "The nearest integer, halves to even.")
+
+
+@intrinsic
+def select(typingctx, mask, a, b):
+    """a where the mask holds, b elsewhere; never a multiplication, so NaN stays in its lane."""
+    if not (isinstance(mask, Vec) and mask.dtype == types.boolean and isinstance(a, Vec) and a == b):
+        return None
+    return a(mask, a, b), lambda context, builder, sig, args: builder.select(*args)
+
+
+def _pick(llvm_name: str, doc: str):
+    def op(typingctx, a, b):
+        if not is_float_vec(a, b) or a != b:
+            return None
+
+        def codegen(context, builder, sig, args):
+            return builder.select(builder.fcmp_ordered(llvm_name, args[1], args[0]), args[1], args[0])
+
+        return a(a, b), codegen
+
+    op.__doc__ = doc
+    return intrinsic(op)
+
+
+minimum = _pick("<", "b where b < a, else a: a NaN in a stays, so put the data first and the bound second.")
+maximum = _pick(">", "b where b > a, else a: a NaN in a stays, so put the data first and the bound second.")
+
+
+@intrinsic
+def float_to_int(typingctx, a):
+    """Lanes that hold whole numbers, as integers of the same width. Out of range is undefined: clamp before."""
+    if not is_float_vec(a):
+        return None
+    out = Vec(types.int32 if a.dtype == types.float32 else types.int64, a.lanes)
+    return out(a), lambda context, builder, sig, args: builder.fptosi(args[0], llvm_vec(out))
+
+
+@intrinsic
+def shift_left(typingctx, a, by):
+    """(a + bias of the exponent) << bits of the mantissa is done with this and integer addition: see `math`."""
+    if not (isinstance(a, Vec) and isinstance(a.dtype, types.Integer) and isinstance(by, types.Integer)):
+        return None
+
+    def codegen(context, builder, sig, args):
+        count = context.cast(builder, args[1], sig.args[1], a.dtype)
+        return builder.shl(args[0], splat_value(builder, count, a.lanes))
+
+    return a(a, by), codegen
+
+
+@intrinsic
+def add_scalar_int(typingctx, a, b):
+    """Integer lanes plus one integer."""
+    if not (isinstance(a, Vec) and isinstance(a.dtype, types.Integer) and isinstance(b, types.Integer)):
+        return None
+
+    def codegen(context, builder, sig, args):
+        scalar = context.cast(builder, args[1], sig.args[1], a.dtype)
+        return builder.add(args[0], splat_value(builder, scalar, a.lanes))
+
+    return a(a, b), codegen
+
+
+@intrinsic
+def bits_to_float(typingctx, a):
+    """The same bits read as floats of the same width."""
+    if not (isinstance(a, Vec) and isinstance(a.dtype, types.Integer)):
+        return None
+    out = Vec(types.float32 if a.dtype == types.int32 else types.float64, a.lanes)
+    return out(a), lambda context, builder, sig, args: builder.bitcast(args[0], llvm_vec(out))
+
+
+def _reduce(combine: Any):
+    def op(typingctx, a):
+        if not is_float_vec(a):
+            return None
+
+        def codegen(context, builder, sig, args):
+            value, lanes = args[0], a.lanes
+            undefined = ir.Constant(llvm_vec(a), ir.Undefined)
+            while lanes > 1:
+                lanes //= 2
+                order = [i + lanes if i < lanes else i for i in range(a.lanes)]
+                index = ir.Constant(ir.VectorType(ir.IntType(32), a.lanes), order)
+                value = combine(builder, value, builder.shuffle_vector(value, undefined, index))
+            return builder.extract_element(value, ir.Constant(ir.IntType(32), 0))
+
+        return a.dtype(a), codegen
+
+    return intrinsic(op)
+
+
+# Halves are folded onto each other: lane i with lane i + lanes/2, and so on, the same tree on every machine of
+# as many lanes.
+reduce_add = _reduce(lambda builder, a, b: builder.fadd(a, b))
+reduce_max = _reduce(lambda builder, a, b: builder.select(builder.fcmp_unordered("<", a, b), b, a))
+reduce_min = _reduce(lambda builder, a, b: builder.select(builder.fcmp_unordered(">", a, b), b, a))
