@@ -113,6 +113,13 @@ class Converter:
             raise InvalidModelError(f"{what}: {len(inputs)} inputs, expected {expected}")
         if known.max_outputs is not None and len(proto.output) > known.max_outputs:
             raise InvalidModelError(f"{what}: {len(proto.output)} outputs, expected at most {known.max_outputs}")
+        for index, name in known.constants.items():
+            value = inputs[index] if index < len(inputs) else None
+            if value is not None and value.array is None:
+                raise UnsupportedModelError(
+                    f"{what}: input {name} ({proto.input[index]!r}) is computed while the model runs;"
+                    f" export the model so that {name} is a constant"
+                )
         protos = collect_attributes(proto.attribute, what, scope.attributes)
         attrs = Attributes(protos, what)
         version = known.version_for(opset)

@@ -20,7 +20,7 @@ __all__: list[str] = []
 _WEIGHTS = ("W", "R", "B")
 
 
-@operator("GRU", versions=(7, 14, 22), inputs=(3, 6), outputs=2, limits="W, R and B constant")
+@operator("GRU", versions=(7, 14, 22), inputs=(3, 6), outputs=2, constants={1: "W", 2: "R", 3: "B"})
 def _gru(node: OnnxNode, build: Builder) -> tuple[Value, Value]:
     weights = _weights(node)
     direction = _direction(node, len(weights))
@@ -55,10 +55,6 @@ def _weights(node: OnnxNode) -> tuple[GRUWeights, ...]:
     arrays = []
     for i, name in enumerate(_WEIGHTS, start=1):
         value = node.optional(i) if name == "B" else node.input(i)
-        if value is not None and value.array is None:
-            raise node.unsupported(
-                f"input {name} is computed while the model runs", "export the model with its weights as constants"
-            )
         arrays.append(None if value is None else finite(value, node, f"input {name}").array)
     W, R, B = arrays
     assert W is not None

@@ -24,7 +24,7 @@ def _concat(node: OnnxNode, build: Builder) -> Value:
     return values[0] if len(values) == 1 else build.emit("concat", *values, axis=axis)
 
 
-@operator("Split", versions=(2, 11, 13, 18), inputs=(1, 2), outputs=None, limits="sizes constant")
+@operator("Split", versions=(2, 11, 13, 18), inputs=(1, 2), outputs=None, constants={1: "split"})
 def _split(node: OnnxNode, build: Builder) -> tuple[Value, ...]:
     x = node.input(0)
     axis = node.attrs.integer("axis", 0)
@@ -76,7 +76,9 @@ def _tile(node: OnnxNode, build: Builder) -> Value:
     return build.emit("tile", node.input(0), node.input(1))
 
 
-@operator("Pad", versions=(2, 11, 13, 18, 19, 21, 23, 24, 25), inputs=(1, 4), limits="no mode wrap; axes constant")
+@operator(
+    "Pad", versions=(2, 11, 13, 18, 19, 21, 23, 24, 25), inputs=(1, 4), constants={3: "axes"}, limits="no mode wrap"
+)
 def _pad(node: OnnxNode, build: Builder) -> Value:
     x = node.input(0)
     mode = node.attrs.string("mode", "constant")

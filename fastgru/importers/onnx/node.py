@@ -142,11 +142,7 @@ class OnnxNode:
         value = self.optional(index)
         if value is None:
             return None
-        if value.array is None:
-            raise self.unsupported(
-                f"input {index} ({what}) is computed while the model runs",
-                f"export the model so that {what} is a constant",
-            )
+        assert value.array is not None, "the registry says which inputs are constants"
         if value.array.dtype.kind not in "iu" or value.array.ndim > 1:
             raise self.invalid(f"{what} is {value.array.dtype} of shape {value.array.shape}, expected integers")
         return [int(v) for v in value.array.reshape(-1)]

@@ -59,7 +59,7 @@ def _of_single_elements(kind: str, x: Value, build: Builder) -> Value:
 
 
 for _name, (_kind, _versions, _since) in _REDUCE.items():
-    operator(_name, versions=_versions, inputs=(1, 2), limits="axes constant")(_reduce(_kind, _since))
+    operator(_name, versions=_versions, inputs=(1, 2), constants={1: "axes"})(_reduce(_kind, _since))
 
 
 def _arg(kind: str) -> Callable[[OnnxNode, Builder], Value]:
@@ -80,7 +80,7 @@ operator("ArgMax", versions=(1, 11, 12, 13), inputs=(1, 1))(_arg("max"))
 operator("ArgMin", versions=(1, 11, 12, 13), inputs=(1, 1))(_arg("min"))
 
 
-@operator("CumSum", versions=(11, 14), inputs=(2, 2), limits="axis constant")
+@operator("CumSum", versions=(11, 14), inputs=(2, 2), constants={1: "axis"})
 def _cumsum(node: OnnxNode, build: Builder) -> Value:
     axis = node.constant_integers(1, "axis")
     if axis is None or len(axis) != 1:

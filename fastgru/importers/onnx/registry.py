@@ -8,8 +8,8 @@ A function takes an `OnnxNode` and the `Builder`, and returns the value of its o
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from fastgru.importers.onnx.values import Value
@@ -29,7 +29,10 @@ Convert = Callable[["OnnxNode", "Builder"], "Value | tuple[Value, ...]"]
 
 @dataclass(frozen=True)
 class Operator:
-    """One operator: the versions of its definition in opsets 7 to `NEWEST_OPSET`, its arity, and what it becomes."""
+    """One operator: the versions of its definition in opsets 7 to `NEWEST_OPSET`, its arity, and what it becomes.
+
+    constants: the inputs, by index, that must be known when the model is read. limits: what else is refused.
+    """
 
     name: str
     versions: tuple[int, ...]
@@ -37,7 +40,8 @@ class Operator:
     max_inputs: int | None
     max_outputs: int | None
     convert: Convert
-    limits: str
+    constants: Mapping[int, str] = field(default_factory=dict)
+    limits: str = ""
 
     @property
     def since(self) -> int:
@@ -58,13 +62,14 @@ def operator(
     versions: tuple[int, ...],
     inputs: tuple[int, int | None],
     outputs: int | None = 1,
+    constants: Mapping[int, str] | None = None,
     limits: str = "",
 ) -> Callable[[Convert], Convert]:
-    """Register the decorated function. `limits` says in a few words what is refused."""
+    """Register the decorated function, see `Operator`."""
 
     def register(convert: Convert) -> Convert:
         assert name not in _OPERATORS, name
-        _OPERATORS[name] = Operator(name, tuple(sorted(versions)), *inputs, outputs, convert, limits)
+        _OPERATORS[name] = Operator(name, tuple(sorted(versions)), *inputs, outputs, convert, constants or {}, limits)
         return convert
 
     return register

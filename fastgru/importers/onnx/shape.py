@@ -40,7 +40,7 @@ def _axes(node: OnnxNode) -> list[int] | None:
     return axes
 
 
-@operator("Squeeze", versions=(1, 11, 13, 21, 23, 24, 25), inputs=(1, 2), limits="axes constant")
+@operator("Squeeze", versions=(1, 11, 13, 21, 23, 24, 25), inputs=(1, 2), constants={1: "axes"})
 def _squeeze(node: OnnxNode, build: Builder) -> Value:
     x = node.input(0)
     axes = _axes(node)
@@ -49,7 +49,7 @@ def _squeeze(node: OnnxNode, build: Builder) -> Value:
     return build.emit("squeeze", x, axes=axes or [])
 
 
-@operator("Unsqueeze", versions=(1, 11, 13, 21, 23, 24, 25), inputs=(1, 2), limits="axes constant")
+@operator("Unsqueeze", versions=(1, 11, 13, 21, 23, 24, 25), inputs=(1, 2), constants={1: "axes"})
 def _unsqueeze(node: OnnxNode, build: Builder) -> Value:
     axes = _axes(node)
     if axes is None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from onnx import GraphProto, NodeProto
+from onnx import GraphProto, ModelProto, NodeProto
 
 from fastgru.errors import InvalidModelError
 from fastgru.importers.onnx.node import label
+from fastgru.importers.onnx.registry import lookup
 
-__all__ = ["check_order", "live_nodes"]
+__all__ = ["check_order", "inputs_to_fix", "live_nodes"]
 
 
 def check_order(graph: GraphProto, given: Iterable[str]) -> None:
@@ -56,3 +57,19 @@ def live_nodes(graph: GraphProto) -> tuple[Sequence[NodeProto], set[str]]:
             wanted.update(name for name in proto.input if name)
             everything = everything or any(a.HasField("g") or a.graphs for a in proto.attribute)
     return kept[::-1], wanted
+
+
+def inputs_to_fix(model: ModelProto) -> tuple[str, ...]:
+    """The graph inputs that must become constants before the model can be read, such as a GRU's weights.
+
+    They feed, directly or through other nodes, an operand that an operator of the registry needs as a constant.
+    """
+    wanted: set[str] = set()
+    for proto in reversed(model.graph.node):
+        known = lookup(proto.op_type) if proto.domain in ("", "ai.onnx") else None
+        if any(name in wanted for name in proto.output if name):
+            wanted.update(proto.input)
+        elif known is not None:
+            wanted.update(proto.input[i] for i in known.constants if i < len(proto.input))
+    initializers = {proto.name for proto in model.graph.initializer}
+    return tuple(info.name for info in model.graph.input if info.name in wanted and info.name not in initializers)

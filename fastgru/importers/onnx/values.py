@@ -119,7 +119,7 @@ def _widest(inputs: Sequence[Value | None]) -> int | None:
 def _matmul(a: int | None, b: int | None) -> int | None:
     if a is None or b is None:
         return None
-    return max(a, b) - (a == 1) - (b == 1) if min(a, b) == 1 else max(a, b)
+    return max(a, b, 2) - (a == 1) - (b == 1)
 
 
 def _from_shape(op: str, inputs: Sequence[Value | None], first: int | None) -> int | None:
