@@ -1,0 +1,98 @@
+"""The GRUs in a state dict, told by the names that torch gives their tensors and by the shapes.
+
+torch.nn.GRU: `<prefix>.weight_ih_l0`, `weight_hh_l0`, `bias_ih_l0`, `bias_hh_l0`, with `_reverse` for the second
+direction and `_l1`, `_l2`... for further layers. torch.nn.GRUCell: the same names without `_l0`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from fastgru.importers.weights.mapping import Weights
+
+__all__ = ["FoundGRU", "find_grus"]
+
+_NAME: Final = re.compile(
+    r"(?:(?P<prefix>.*)\.)?(?P<kind>weight|bias)_(?P<side>ih|hh)(?:_l(?P<layer>\d{1,4}))?(?P<rev>_reverse)?"
+)
+
+
+@dataclass(frozen=True)
+class FoundGRU:
+    """A GRU of a state dict: its prefix ("" at the outermost level) and what the names and shapes say of it.
+
+    cell: True for torch.nn.GRUCell, whose tensors have no layer in their names.
+    """
+
+    prefix: str
+    input_size: int
+    hidden_size: int
+    num_layers: int
+    bidirectional: bool
+    bias: bool
+    cell: bool = False
+
+    def __str__(self) -> str:
+        parts = [f"{self.input_size} -> {self.hidden_size}"]
+        parts += [f"{self.num_layers} layers"] if self.num_layers > 1 else []
+        parts += ["bidirectional"] if self.bidirectional else []
+        parts += [] if self.bias else ["no bias"]
+        return f"{'GRUCell' if self.cell else 'GRU'} {self.prefix!r} ({', '.join(parts)})"
+
+    @property
+    def recipe(self) -> str:
+        """The call that makes it."""
+        kind = "GRUCell" if self.cell else "GRU"
+        return f'fastgru.{kind}.from_torch(weights, prefix="{self.prefix}")'
+
+
+def find_grus(weights: Mapping[str, Any]) -> list[FoundGRU]:
+    """Every GRU whose tensors are all there with shapes that agree, in the order in which they appear.
+
+    An LSTM or a plain RNN has the same names, and 4 or 1 times H rows in place of 3: it is not listed. Nothing is
+    recorded as read.
+    """
+    shapes = (
+        {name: shape for name, (_, shape) in weights.specs.items()}
+        if isinstance(weights, Weights)
+        else {name: np.shape(array) for name, array in weights.items()}
+    )
+    groups: dict[str, dict[tuple[str, str, int | None, bool], tuple[int, ...]]] = {}
+    for name, shape in shapes.items():
+        if match := _NAME.fullmatch(name):
+            layer = None if match["layer"] is None else int(match["layer"])
+            entry = (match["kind"], match["side"], layer, bool(match["rev"]))
+            groups.setdefault(match["prefix"] or "", {})[entry] = shape
+    found = [_describe(prefix, group) for prefix, group in groups.items()]
+    return [gru for gru in found if gru is not None]
+
+
+def _describe(prefix: str, group: dict[tuple[str, str, int | None, bool], tuple[int, ...]]) -> FoundGRU | None:
+    cell = ("weight", "ih", None, False) in group
+    first = None if cell else 0
+    weight_ih, weight_hh = (group.get(("weight", side, first, False), ()) for side in ("ih", "hh"))
+    if len(weight_ih) != 2 or len(weight_hh) != 2:
+        return None
+    I, H = weight_ih[1], weight_hh[1]
+    bidirectional = ("weight", "ih", first, True) in group
+    bias = ("bias", "ih", first, False) in group
+    num_layers = 1 if cell else 1 + max(layer for _, _, layer, _ in group if layer is not None)
+    expected: dict[tuple[str, str, int | None, bool], tuple[int, ...]] = {}
+    for layer in range(num_layers):
+        for reverse in (False, True)[: 1 + bidirectional]:
+            rows = I if layer == 0 else H * (1 + bidirectional)
+            label = None if cell else layer
+            expected["weight", "ih", label, reverse] = (3 * H, rows)
+            expected["weight", "hh", label, reverse] = (3 * H, H)
+            if bias:
+                expected["bias", "ih", label, reverse] = expected["bias", "hh", label, reverse] = (3 * H,)
+        if len(expected) > len(group):
+            return None
+    if expected != group or I < 1 or H < 1:
+        return None
+    return FoundGRU(prefix, I, H, num_layers, bidirectional, bias, cell)

@@ -1,0 +1,64 @@
+"""State dicts as JSON: an object of nested lists, as `{k: v.tolist() for k, v in model.state_dict().items()}` makes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import chain
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.errors import InvalidModelError, UnsupportedModelError
+from fastgru.importers.weights.nested import choose_state_dict
+from fastgru.jsontext import load_json
+from fastgru.sources import Source, source_name
+
+__all__ = ["read_json_state"]
+
+MAX_AXES: Final = 32
+
+
+def read_json_state(source: Source, key: str | None = None) -> Mapping[str, NDArray[Any]]:
+    """Arrays of float64, since JSON has no dtype; a number alone is an array without axes.
+
+    key: which nested object is the state dict, as `choose_state_dict`.
+
+    Raises `InvalidModelError` for lists that are ragged or hold anything but numbers, `UnsupportedModelError` for the
+    JSON of layers that RTNeural writes, which is a whole model.
+    """
+    name = source_name(source)
+    value = load_json(source)
+    if isinstance(value, dict) and "layers" in value and "in_shape" in value:
+        raise UnsupportedModelError(
+            f"{name}: this is a whole model as RTNeural's layers, not a state dict: load it with fastgru.load"
+        )
+    chosen = choose_state_dict(value, key=key, name=name, is_tensor=_is_array, is_weight=_is_list)
+    return {label: _array(entry, f"{name}: {label[:80]!r}") for label, entry in chosen.items()}
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, list) or type(value) in (int, float)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list) and bool(value)
+
+
+def _array(value: Any, what: str) -> NDArray[np.float64]:
+    shape: list[int] = []
+    level: list[Any] = [value]
+    while level and isinstance(level[0], list):
+        lengths = {len(entry) if isinstance(entry, list) else -1 for entry in level}
+        if len(lengths) != 1 or len(shape) == MAX_AXES:
+            raise InvalidModelError(f"{what}: ragged or too deeply nested lists, expected an array")
+        shape.append(lengths.pop())
+        level = list(chain.from_iterable(level))
+    kinds = set(map(type, level))
+    if not kinds <= {int, float}:
+        listed = ", ".join(sorted(kind.__name__ for kind in kinds - {int, float}))
+        raise InvalidModelError(f"{what}: ragged lists, or a {listed} among them, where numbers belong")
+    try:
+        return np.array(level, np.float64).reshape(shape)
+    except OverflowError:
+        raise InvalidModelError(f"{what}: a number that float64 cannot hold") from None

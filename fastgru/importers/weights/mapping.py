@@ -1,0 +1,131 @@
+"""The tensors of a file by name, with a record of which were read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.errors import InvalidModelError, UnreadTensorsError
+
+__all__ = ["MissingTensorError", "Weights"]
+
+SHOWN = 20  # names that an error message lists before it says how many more there are
+
+
+class MissingTensorError(InvalidModelError, KeyError):
+    """A name that the file does not hold. It is a `KeyError`, too, as `Mapping` asks."""
+
+    __str__ = Exception.__str__
+
+
+class Weights(Mapping[str, NDArray[Any]]):
+    """An immutable mapping of tensor names, in the file's order, to read-only arrays.
+
+    Reading `weights[name]` (or `get`, `items`, `values`) records the name as read; `in`, iteration, `len`, `specs`
+    and `sub` do not. At the end `check_all_read` raises for what nobody asked for; used as a context manager, the
+    mapping does so itself when the block ends without an error:
+
+        with fastgru.read_weights("model.pt") as weights:
+            gru = fastgru.GRU.from_torch(weights, prefix="gru")
+
+    source: what error messages call the file. form: one of `fastgru.importers.files.FORMATS`.
+    """
+
+    def __init__(self, tensors: Mapping[str, NDArray[Any]], *, source: str = "weights", form: str = "") -> None:
+        self.source = source
+        self.format = form
+        self.prefix = ""
+        self._tensors = {name: _read_only(array) for name, array in tensors.items()}
+        self._read: set[str] = set()
+        self._names = {name: name for name in self._tensors}  # name here -> name in the file
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        try:
+            full = self._names[name]
+        except KeyError:
+            raise MissingTensorError(self._explain_missing(name)) from None
+        self._read.add(full)
+        return self._tensors[full]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __repr__(self) -> str:
+        where = f" under {self.prefix!r}" if self.prefix else ""
+        return f"<Weights of {self.source}{where}: {len(self)} tensors, {len(self.unread)} unread>"
+
+    @property
+    def specs(self) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Name -> (dtype, shape), without reading anything."""
+        return {name: (a.dtype.name, a.shape) for name, a in ((n, self._tensors[f]) for n, f in self._names.items())}
+
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """The names of this view that nobody has read, in order."""
+        return tuple(name for name, full in self._names.items() if full not in self._read)
+
+    def sub(self, prefix: str) -> Weights:
+        """A view of the tensors whose names start with `prefix` and a dot or slash; it shares the record.
+
+        Their names lose the prefix. An empty prefix is the whole.
+
+        Raises `MissingTensorError` if there is nothing under the prefix.
+        """
+        prefix = prefix.rstrip("./")
+        view = object.__new__(Weights)
+        view.source, view.format = self.source, self.format
+        view.prefix = ".".join(filter(None, (self.prefix, prefix)))
+        view._tensors, view._read = self._tensors, self._read
+        starts, cut = ((f"{prefix}.", f"{prefix}/"), len(prefix) + 1) if prefix else ("", 0)
+        view._names = {name[cut:]: full for name, full in self._names.items() if name.startswith(starts)}
+        if not view._names and prefix:
+            raise MissingTensorError(self._explain_missing(f"{prefix}.*"))
+        return view
+
+    def check_all_read(self, ignore: Iterable[str] = ()) -> None:
+        """Raise `UnreadTensorsError` listing the tensors of this view that were not read, with dtypes and shapes.
+
+        ignore: names, or patterns with `*` and `?`, of tensors that may stay unread.
+        """
+        patterns = tuple(ignore)
+        specs = self.specs
+        left = [name for name in self.unread if not any(fnmatchcase(name, pattern) for pattern in patterns)]
+        if left:
+            listed = ", ".join(f"{name} {specs[name][0]}{list(specs[name][1])}" for name in left[:SHOWN])
+            more = f", and {len(left) - SHOWN} more" if len(left) > SHOWN else ""
+            raise UnreadTensorsError(f"{self.source}: {len(left)} tensor(s) were not read: {listed}{more}")
+
+    def __enter__(self) -> Weights:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.check_all_read()
+
+    def _explain_missing(self, name: str) -> str:
+        close = get_close_matches(name[:200], list(self._names)[:5000], n=3)
+        names = close or list(self._names)[:SHOWN]
+        hint = "did you mean" if close else "it holds"
+        where = f" under {self.prefix!r}" if self.prefix else ""
+        more = "..." if not close and len(self) > SHOWN else ""
+        return f"{self.source}: no tensor {name!r}{where}; {hint} {', '.join(names) or 'nothing'}{more}"
+
+
+def _read_only(array: NDArray[Any]) -> NDArray[Any]:
+    view = np.asarray(array).view()
+    view.flags.writeable = False
+    return view

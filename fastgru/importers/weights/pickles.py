@@ -1,0 +1,224 @@
+"""Pickles, read as data: an interpreter of the opcodes that hold plain values, and of named calls it is given.
+
+A pickle is a program. This module never imports what a pickle names: a global is looked up in the table that the caller
+passes, and everything else is refused. Time and memory are bounded: by the length of the pickle, by the number of
+opcodes, and by what calls may copy. Nothing recurses, so neither nesting nor cycles hurt; keys of dicts are scalars
+whose hashes cannot be made to collide.
+"""
+
+from __future__ import annotations
+
+import pickletools
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from io import BytesIO
+from typing import Any, Final
+
+from fastgru.errors import FastGRUError, InvalidModelError, UnsupportedModelError
+
+__all__ = ["MAX_OPCODES", "PICKLE_LIMIT", "Global", "Inert", "PickleReader"]
+
+PICKLE_LIMIT: Final = 64 << 20
+MAX_OPCODES: Final = 1_500_000
+MAX_COPIED: Final = 1_500_000
+
+# Modules that no file of weights names in good faith.
+_HOSTILE: Final = {
+    "__builtin__", "asyncio", "bdb", "builtins", "cProfile", "code", "codeop", "commands", "ctypes", "importlib",
+    "io", "marshal", "multiprocessing", "nt", "operator", "os", "pdb", "pickle", "pip", "platform", "posix",
+    "profile", "pty", "pydoc", "requests", "runpy", "shutil", "signal", "site", "socket", "ssl", "subprocess",
+    "sys", "timeit", "trace", "types", "urllib", "webbrowser",
+}  # fmt: skip
+
+_BROKEN: Final = (
+    AttributeError, EOFError, IndexError, KeyError, OverflowError, TypeError, ValueError, struct.error,
+)  # fmt: skip
+
+
+class Inert:
+    """Something a checkpoint may hold beside its tensors and that nobody needs: known by name, never looked into."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+class Global:
+    """A name of the table: what the pickle pushes for it, and what a call of it gives."""
+
+    def __init__(self, name: str, call: Callable[..., Any]) -> None:
+        self.name = name
+        self.call = call
+
+
+class PickleReader:
+    """Reads pickles one after another from `stream`.
+
+    table: gives, for the function `charge`, qualified name ("collections.OrderedDict") -> function called with the
+        pickled arguments; it calls `charge` with the number of elements that it copies.
+    persistent: called with the id of each persistent object.
+    """
+
+    def __init__(
+        self,
+        stream: BytesIO,
+        *,
+        name: str,
+        table: Callable[[Callable[[int], None]], Mapping[str, Callable[..., Any]]],
+        persistent: Callable[[Any], Any] | None = None,
+    ) -> None:
+        self.stream = stream
+        self.name = name
+        self._table = table(self._charge)
+        self._persistent = persistent
+        self._opcodes = self._copied = 0
+
+    def load(self) -> Any:
+        """The value of the next pickle. Raises `InvalidModelError`, or `UnsupportedModelError` for unknown names."""
+        stack: list[Any] = []
+        marks: list[list[Any]] = []
+        memo: dict[int, Any] = {}
+        position: int | None = 0
+        try:
+            opcodes: Iterator[tuple[pickletools.OpcodeInfo, Any, int | None]] = pickletools.genops(self.stream)
+            for opcode, argument, at in opcodes:
+                position = at
+                self._opcodes += 1
+                if self._opcodes > MAX_OPCODES:
+                    raise InvalidModelError(f"{self.name}: a pickle of more than {MAX_OPCODES} opcodes")
+                op = opcode.name
+                if op in _PUSHES:
+                    stack.append(argument)
+                elif op in ("BINGET", "LONG_BINGET", "GET"):
+                    stack.append(memo[argument])
+                elif op in ("BINPUT", "LONG_BINPUT", "PUT", "MEMOIZE"):
+                    index = len(memo) if op == "MEMOIZE" else argument
+                    if not 0 <= index < 1 << 32:
+                        raise ValueError(f"memo index {index}")
+                    memo[index] = stack[-1]
+                elif op == "MARK":
+                    marks.append(stack)
+                    stack = []
+                elif op in _FROM_MARK:
+                    items, stack = stack, marks.pop()
+                    self._from_mark(op, items, stack)
+                elif op == "STOP":
+                    return stack.pop()
+                elif op not in ("PROTO", "FRAME"):
+                    self._step(op, argument, stack, marks)
+        except FastGRUError:
+            raise
+        except _BROKEN as error:
+            raise InvalidModelError(
+                f"{self.name}: a broken pickle at byte {position} ({type(error).__name__}: {str(error)[:120]})"
+            ) from None
+        raise InvalidModelError(f"{self.name}: a pickle without an end")
+
+    def _charge(self, copied: int) -> None:
+        self._copied += copied
+        if self._copied > MAX_COPIED:
+            raise InvalidModelError(f"{self.name}: a pickle that copies more than {MAX_COPIED} elements")
+
+    def _step(self, op: str, argument: Any, stack: list[Any], marks: list[list[Any]]) -> None:
+        if op in _CONSTANTS:
+            stack.append(_CONSTANTS[op])
+        elif op in _NEW:
+            stack.append(_NEW[op]())
+        elif op in _TUPLES:
+            size = _TUPLES[op]
+            if len(stack) < size:
+                raise IndexError("the stack is too short")
+            stack[-size:] = [tuple(stack[-size:])]
+        elif op == "APPEND":
+            value = stack.pop()
+            _expect(stack[-1], list).append(value)
+        elif op == "SETITEM":
+            value, key = stack.pop(), stack.pop()
+            _set_items(stack[-1], [key, value])
+        elif op == "POP":
+            if stack:
+                stack.pop()
+            else:
+                stack[:] = marks.pop()
+        elif op == "DUP":
+            stack.append(stack[-1])
+        elif op == "GLOBAL":
+            module, _, attribute = argument.partition(" ")
+            stack.append(self._find(module, attribute))
+        elif op == "STACK_GLOBAL":
+            attribute, module = stack.pop(), stack.pop()
+            stack.append(self._find(_expect(module, str), _expect(attribute, str)))
+        elif op in ("REDUCE", "NEWOBJ"):
+            arguments, function = stack.pop(), stack.pop()
+            stack.append(_expect(function, Global).call(*_expect(arguments, tuple)))
+        elif op == "BUILD":
+            # The state of an OrderedDict (its attributes: `_metadata`) or of something inert: of no use here.
+            stack.pop()
+            _expect(stack[-1], dict, Inert)
+        elif op == "BINPERSID" and self._persistent:
+            stack.append(self._persistent(stack.pop()))
+        else:
+            raise InvalidModelError(f"{self.name}: the pickle opcode {op} has no place in a file of weights")
+
+    def _from_mark(self, op: str, items: list[Any], stack: list[Any]) -> None:
+        if op == "TUPLE" or op == "FROZENSET":
+            stack.append(tuple(items))
+        elif op == "LIST":
+            stack.append(items)
+        elif op == "DICT":
+            stack.append(_set_items({}, items))
+        elif op == "SETITEMS":
+            _set_items(stack[-1], items)
+        elif op in ("APPENDS", "ADDITEMS"):
+            _expect(stack[-1], list).extend(items)
+
+    def _find(self, module: str, attribute: str) -> Global:
+        name = f"{module}.{attribute}"[:200]
+        if name in self._table:
+            return Global(name, self._table[name])
+        message = (
+            f"{self.name}: the pickle names {name!r}, which would have to be imported and run; nothing of it was run."
+        )
+        if module.split(".")[0] in _HOSTILE:
+            raise InvalidModelError(f"{message} Files of weights have no use for it: do not trust this one")
+        raise UnsupportedModelError(
+            f"{message} It was probably made by torch.save(model): load it where its classes are, and save"
+            " the weights alone with torch.save(model.state_dict(), path)"
+        )
+
+
+_PUSHES: Final = {
+    "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "STRING", "BINSTRING",
+    "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8", "UNICODE", "SHORT_BINUNICODE",
+    "BINUNICODE", "BINUNICODE8",
+}  # fmt: skip
+_FROM_MARK: Final = {"TUPLE", "LIST", "DICT", "FROZENSET", "SETITEMS", "APPENDS", "ADDITEMS", "POP_MARK"}
+_CONSTANTS: Final = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
+_NEW: Final[Mapping[str, Callable[[], Any]]] = {
+    "EMPTY_LIST": list, "EMPTY_SET": list, "EMPTY_DICT": dict, "EMPTY_TUPLE": tuple,
+}  # fmt: skip
+_TUPLES: Final = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+
+
+def _expect(value: Any, *kinds: type) -> Any:
+    if not isinstance(value, kinds):
+        expected = " or ".join(kind.__name__ for kind in kinds)
+        raise TypeError(f"a {type(value).__name__} where a {expected} belongs")
+    return value
+
+
+def _set_items(target: Any, items: list[Any]) -> dict[Any, Any]:
+    """Put keys and values, by turns, into `target`.
+
+    A key that is a tuple is hashed by recursion, over and over where it is shared; integers beyond 2^61 - 2 and floats
+    can be made to collide.
+    """
+    if isinstance(target, Inert):
+        return {}
+    result: dict[Any, Any] = _expect(target, dict)
+    for key, value in zip(items[::2], items[1::2], strict=True):
+        if not isinstance(key, str | bytes | Inert) and not (
+            key is None or (isinstance(key, int) and abs(key) < (1 << 61) - 1)
+        ):
+            raise TypeError(f"a {type(key).__name__} as the key of a dict")
+        result[key] = value
+    return result

@@ -1,0 +1,115 @@
+"""PyTorch checkpoints, with no torch: the zip form since 1.6 and the form before it.
+
+zip: `<stem>/data.pkl` with persistent ids for storages, whose bytes are the members `<stem>/data/<key>`, in the order
+that `<stem>/byteorder` names.
+legacy: the pickles magic number, protocol version, system information, object, list of storage keys; then, for each
+key, an int64 count and the bytes, little-endian whatever the machine (torch/csrc/serialization.cpp).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from typing import Any, Final
+
+from fastgru.errors import InvalidModelError
+from fastgru.importers.archive import Archive
+from fastgru.importers.weights.pickles import PICKLE_LIMIT, PickleReader
+from fastgru.importers.weights.torch_globals import persistent_storage, torch_table
+from fastgru.importers.weights.torch_tensors import Storage, Tensor
+from fastgru.sources import Source, open_source, source_name
+
+__all__ = ["TorchFile", "read_torch_legacy", "read_torch_zip"]
+
+MAGIC: Final = 0x1950A86A20F9469CFC6C
+PROTOCOL: Final = 1001
+
+
+class TorchFile:
+    """A checkpoint whose tensors are still descriptions.
+
+    value: the pickled object: dicts, lists, scalars, `Tensor` and `Inert`.
+    """
+
+    def __init__(self, value: Any, storage: Callable[[Storage], memoryview], *, big_endian: bool, name: str) -> None:
+        self.value = value
+        self.name = name
+        self._storage = storage
+        self._big_endian = big_endian
+
+    def array(self, tensor: Tensor, label: str) -> Any:
+        """The array of `tensor`. Raises `InvalidModelError` or `UnsupportedModelError` naming `label`."""
+        what = f"{self.name}: tensor {label!r}"
+        return tensor.array(self._storage(tensor.storage), big_endian=self._big_endian, what=what)
+
+
+def read_torch_zip(source: Source) -> TorchFile:
+    """Raises `InvalidModelError` for what is damaged, `UnsupportedModelError` for pickled code."""
+    archive, name = Archive(source), source_name(source)
+    pickled = [member for member in archive if member == "data.pkl" or member.endswith("/data.pkl")]
+    if len(pickled) != 1:
+        raise InvalidModelError(f"{name}: {len(pickled)} members called data.pkl, expected one")
+    stem = pickled[0].removesuffix("data.pkl")
+    order = bytes(archive[stem + "byteorder"]).strip() if stem + "byteorder" in archive else b"little"
+    if order not in (b"little", b"big"):
+        raise InvalidModelError(f"{name}: byte order {order[:20]!r}, expected little or big")
+    if archive.members[pickled[0]].size > PICKLE_LIMIT:
+        raise InvalidModelError(f"{name}: a pickle of more than {PICKLE_LIMIT} bytes")
+    value = _reader(BytesIO(archive[pickled[0]]), name).load()
+    contents: dict[str, memoryview] = {}
+
+    def storage(wanted: Storage) -> memoryview:
+        member = f"{stem}data/{wanted.key}"
+        if member not in contents:
+            if member not in archive:
+                raise InvalidModelError(f"{name}: the storage {member[:80]!r} is missing")
+            contents[member] = archive[member]
+        return contents[member]
+
+    return TorchFile(value, storage, big_endian=order == b"big", name=name)
+
+
+def read_torch_legacy(source: Source) -> TorchFile:
+    """Raises as `read_torch_zip`."""
+    data, name = open_source(source), source_name(source)
+    stream = BytesIO(data[:PICKLE_LIMIT])
+    item_sizes: dict[str, int] = {}
+
+    def persistent(ident: Any) -> Storage:
+        found = persistent_storage(ident)
+        item_sizes.setdefault(found.key, found.item_size)
+        return found
+
+    reader = _reader(stream, name, persistent)
+    magic, protocol = reader.load(), reader.load()
+    if (magic, protocol) != (MAGIC, PROTOCOL):
+        raise InvalidModelError(f"{name}: magic number and protocol {magic!r:.40}, {protocol!r:.40} are not torch's")
+    reader.load()  # system information: torch itself does not look at it
+    value, keys = reader.load(), reader.load()
+    contents = dict(_legacy_storages(data, stream.tell(), keys, item_sizes, name))
+
+    def storage(wanted: Storage) -> memoryview:
+        if wanted.key not in contents:
+            raise InvalidModelError(f"{name}: the storage {wanted.key[:80]!r} is missing")
+        return contents[wanted.key]
+
+    return TorchFile(value, storage, big_endian=False, name=name)
+
+
+def _reader(stream: BytesIO, name: str, persistent: Callable[[Any], Storage] = persistent_storage) -> PickleReader:
+    return PickleReader(stream, name=name, table=torch_table, persistent=persistent)
+
+
+def _legacy_storages(
+    data: memoryview, position: int, keys: Any, item_sizes: dict[str, int], name: str
+) -> Iterator[tuple[str, memoryview]]:
+    if not isinstance(keys, list) or not all(isinstance(key, str) and key in item_sizes for key in keys):
+        raise InvalidModelError(f"{name}: the list of storages does not name the storages that tensors use")
+    for key in keys:
+        count = int.from_bytes(data[position : position + 8], "little", signed=True)
+        start, position = position + 8, position + 8 + count * item_sizes[key]
+        if count < 0 or position > len(data):
+            raise InvalidModelError(f"{name}: storage {key[:80]!r} declares {count} elements, more than the file holds")
+        yield key, data[start:position]
+    if position != len(data):
+        raise InvalidModelError(f"{name}: {len(data) - position} bytes after the last storage")

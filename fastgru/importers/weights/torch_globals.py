@@ -1,0 +1,150 @@
+"""The names that a PyTorch checkpoint may use: each with what stands for it here. Nothing else is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from fastgru.importers.weights.pickles import Global, Inert
+from fastgru.importers.weights.torch_tensors import DTYPES, STORAGES, Storage, Tensor, tensor
+
+__all__ = ["persistent_storage", "torch_table"]
+
+# Harmless company of a state dict: settings, losses, random states. They come out as `Inert`.
+_INERT: Final = (
+    "_codecs.encode",
+    "argparse.Namespace",
+    "collections.deque",
+    "datetime.date",
+    "datetime.datetime",
+    "datetime.timedelta",
+    "numpy._core.multiarray._reconstruct",
+    "numpy._core.multiarray.scalar",
+    "numpy.core.multiarray._reconstruct",
+    "numpy.core.multiarray.scalar",
+    "numpy.dtype",
+    "numpy.ndarray",
+    "pathlib.Path",
+    "pathlib.PosixPath",
+    "pathlib.PurePosixPath",
+    "pathlib.WindowsPath",
+    "torch.Generator",
+    "torch.Tensor",
+    "torch.device",
+    "torch.nn.parameter.Buffer",
+    "torch.nn.parameter.Parameter",
+    *(
+        f"{builtins}.{kind}"
+        for builtins in ("builtins", "__builtin__")
+        for kind in ("complex", "float", "int", "slice")
+    ),
+)
+
+
+class _StorageClass(Global):
+    """A typed storage class; the pickle only names it in persistent ids."""
+
+
+class _DType(Inert):
+    """A torch dtype."""
+
+
+def torch_table(charge: Callable[[int], None]) -> Mapping[str, Callable[..., Any]]:
+    """Qualified name -> function. `charge` is told of every element that a call copies."""
+
+    def ordered_dict(pairs: Any = ()) -> dict[Any, Any]:
+        if not isinstance(pairs, list | tuple):
+            raise TypeError(f"an OrderedDict of a {type(pairs).__name__}")
+        charge(len(pairs) + 1)
+        result = {}
+        for key, value in pairs:
+            if not isinstance(key, str):
+                raise TypeError(f"a {type(key).__name__} as the key of an OrderedDict")
+            result[key] = value
+        return result
+
+    def plain_list(items: Any = ()) -> list[Any]:
+        charge(len(items))
+        return list(items)
+
+    table: dict[str, Callable[..., Any]] = {name: _inert(name) for name in _INERT}
+    for prefix in ("torch", "torch.cuda", "torch.storage"):
+        table |= {f"{prefix}.{name}": _inert(name) for name in STORAGES}
+    table |= {
+        f"torch.{name}": _inert(name) for name in (*DTYPES, "complex64", "complex128", "float8_e4m3fn", "float8_e5m2")
+    }
+    for builtins in ("builtins", "__builtin__"):
+        table |= {f"{builtins}.{kind}": plain_list for kind in ("set", "frozenset", "list")}
+        table |= {f"{builtins}.bytearray": _inert("bytearray"), f"{builtins}.dict": ordered_dict}
+    table |= {
+        "collections.Counter": lambda counts=None: {},
+        "collections.OrderedDict": ordered_dict,
+        "collections.defaultdict": lambda factory=None: {},
+        "copy_reg._reconstructor": lambda kind, base, state: Inert(kind.name),
+        "copyreg._reconstructor": lambda kind, base, state: Inert(kind.name),
+        "torch.Size": lambda sizes: sizes,
+        "torch._tensor._rebuild_from_type_v2": _rebuild_from_type,
+        "torch._utils._rebuild_parameter": _rebuild_parameter,
+        "torch._utils._rebuild_parameter_with_state": _rebuild_parameter,
+        "torch._utils._rebuild_tensor": tensor,
+        "torch._utils._rebuild_tensor_v2": _rebuild_tensor_v2,
+        "torch._utils._rebuild_tensor_v3": _rebuild_tensor_v3,
+    }
+    return table
+
+
+def persistent_storage(ident: Any) -> Storage:
+    """('storage', class, key, location, size[, None or (view key, start, size)]) -> `Storage`."""
+    if not isinstance(ident, tuple) or len(ident) not in (5, 6) or ident[0] != "storage":
+        raise TypeError("a persistent id that names no storage (a whole module, saved by an old torch?)")
+    _, kind, key, _, size, *view = ident
+    name = kind.name.rsplit(".", 1)[-1] if isinstance(kind, Global) else None
+    if name not in STORAGES or not isinstance(key, str):
+        raise TypeError(f"a storage of class {name} under the key {str(key)[:40]!r}")
+    start = 0
+    if view and view[0] is not None:
+        _, start, size = view[0]
+    if any(type(n) is not int or not 0 <= n < 1 << 40 for n in (start, size)):
+        raise ValueError("a storage whose size is no number from 0 to 2^40")
+    return Storage(key, STORAGES[name], size, start)
+
+
+def _inert(name: str) -> Callable[..., Inert]:
+    return lambda *arguments: Inert(name)
+
+
+def _rebuild_tensor_v2(
+    storage: Any, offset: Any, shape: Any, strides: Any, requires_grad: Any, hooks: Any, metadata: Any = None
+) -> Tensor:
+    # metadata carries the flags of conjugate and negative views, which would change what the numbers mean.
+    if metadata:
+        raise TypeError("a tensor that is a lazily conjugated or negated view")
+    return tensor(storage, offset, shape, strides)
+
+
+def _rebuild_tensor_v3(
+    storage: Any,
+    offset: Any,
+    shape: Any,
+    strides: Any,
+    requires_grad: Any,
+    hooks: Any,
+    dtype: Any,
+    metadata: Any = None,
+) -> Tensor:
+    if metadata or not isinstance(dtype, Global):
+        raise TypeError("a tensor with a dtype that is none, or with flags that are not known")
+    return tensor(storage, offset, shape, strides, dtype.name.rsplit(".", 1)[-1])
+
+
+def _rebuild_parameter(data: Any, *requires_grad_hooks_state: Any) -> Tensor:
+    if not isinstance(data, Tensor):
+        raise TypeError(f"a parameter of a {type(data).__name__}")
+    return data
+
+
+def _rebuild_from_type(function: Any, kind: Any, arguments: Any, state: Any) -> Tensor:
+    result = function.call(*arguments) if isinstance(function, Global) and isinstance(arguments, tuple) else None
+    if not isinstance(result, Tensor):
+        raise TypeError("a tensor subclass that is not rebuilt from a tensor")
+    return result

@@ -1,0 +1,120 @@
+"""What a PyTorch pickle says of a tensor, and the array it stands for once the storages' bytes are there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.errors import InvalidModelError, UnsupportedModelError
+
+__all__ = ["DTYPES", "STORAGES", "Storage", "Tensor", "tensor"]
+
+# torch dtype -> NumPy dtype, in the little-endian order in which nearly all files are.
+DTYPES: Final = {
+    "bfloat16": np.dtype(ml_dtypes.bfloat16),
+    "bool": np.dtype("?"),
+    "float16": np.dtype("<f2"),
+    "float32": np.dtype("<f4"),
+    "float64": np.dtype("<f8"),
+    "int16": np.dtype("<i2"),
+    "int32": np.dtype("<i4"),
+    "int64": np.dtype("<i8"),
+    "int8": np.dtype("i1"),
+    "uint16": np.dtype("<u2"),
+    "uint32": np.dtype("<u4"),
+    "uint64": np.dtype("<u8"),
+    "uint8": np.dtype("u1"),
+}
+
+# Storage class -> dtype; "" for bytes whose dtype the tensor names itself. The complex and quantised ones are known
+# so that a checkpoint may hold them beside the state dict; a tensor of them is refused by name when it is wanted.
+STORAGES: Final = {
+    "BFloat16Storage": "bfloat16", "BoolStorage": "bool", "ByteStorage": "uint8", "CharStorage": "int8",
+    "ComplexDoubleStorage": "complex128", "ComplexFloatStorage": "complex64", "DoubleStorage": "float64",
+    "FloatStorage": "float32", "HalfStorage": "float16", "IntStorage": "int32", "LongStorage": "int64",
+    "QInt32Storage": "qint32", "QInt8Storage": "qint8", "QUInt2x4Storage": "quint2x4", "QUInt4x2Storage": "quint4x2",
+    "QUInt8Storage": "quint8", "ShortStorage": "int16", "UntypedStorage": "",
+}  # fmt: skip
+
+ITEM_SIZES: Final = {"complex128": 16, "complex64": 8, "qint32": 4, "": 1}  # of those that are not in DTYPES; others 1
+
+MAX_AXES: Final = 32
+MAX_EXPANDED: Final = 1 << 24  # elements that a tensor with a stride of 0 may seem to have
+
+
+@dataclass(frozen=True)
+class Storage:
+    """`size` elements of `dtype`, from element `start` of the bytes stored under `key` on."""
+
+    key: str
+    dtype: str
+    size: int
+    start: int = 0
+
+    @property
+    def item_size(self) -> int:
+        return DTYPES[self.dtype].itemsize if self.dtype in DTYPES else ITEM_SIZES.get(self.dtype, 1)
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A strided view of a storage; offset and strides count elements of `dtype`."""
+
+    storage: Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    dtype: str
+
+    @property
+    def is_parameter_like(self) -> bool:
+        """True for what weights look like: numbers that are not whole, of at least one axis."""
+        return bool(self.shape) and self.dtype in ("bfloat16", "float16", "float32", "float64")
+
+    def array(self, raw: memoryview, *, big_endian: bool, what: str) -> NDArray[Any]:
+        """The view itself, read-only, in native byte order; `raw` holds the bytes of the storage.
+
+        Raises `InvalidModelError` if it reaches outside, `UnsupportedModelError` for a dtype that is not read.
+        """
+        if self.dtype not in DTYPES:
+            raise UnsupportedModelError(
+                f"{what} has dtype {self.dtype}, which is not read; convert it to float32 in torch and save again"
+            )
+        dtype = DTYPES[self.dtype]
+        start, stop = self.storage.start * self.storage.item_size, self.storage.size * self.storage.item_size
+        content = raw[start : start + stop]
+        if len(content) != stop or stop % dtype.itemsize:
+            raise InvalidModelError(f"{what}: its storage has {len(raw)} bytes, expected {start + stop} of {dtype}")
+        flat = np.frombuffer(content, dtype.newbyteorder(">" if big_endian and dtype.itemsize > 1 else "<"))
+        last = self.offset + sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True))
+        count = 0 if 0 in self.shape else 1
+        for n in self.shape:
+            count *= n
+        if self.offset > flat.size or (count and last >= flat.size):
+            raise InvalidModelError(f"{what}: element {last} of a storage of {flat.size} elements")
+        if count > max(flat.size, MAX_EXPANDED):
+            raise InvalidModelError(f"{what}: {count} elements made from {flat.size} by strides of 0")
+        if self.dtype == "bool" and flat.size and flat.view(np.uint8).max() > 1:
+            raise InvalidModelError(f"{what}: a bool that is neither 0 nor 1")
+        if not flat.dtype.isnative:
+            flat = flat.astype(dtype)
+        return np.lib.stride_tricks.as_strided(
+            flat[self.offset :], self.shape, tuple(s * dtype.itemsize for s in self.strides), writeable=False
+        )
+
+
+def tensor(storage: Any, offset: Any, shape: Any, strides: Any, dtype: str | None = None) -> Tensor:
+    """A `Tensor` from what a pickle claims; raises `TypeError` or `ValueError` where that cannot be one."""
+    if not isinstance(storage, Storage):
+        raise TypeError(f"a tensor of a {type(storage).__name__}, which is no storage")
+    if not isinstance(shape, tuple) or not isinstance(strides, tuple) or len(shape) != len(strides):
+        raise TypeError("a tensor whose shape and strides are not two tuples of one length")
+    if len(shape) > MAX_AXES:
+        raise ValueError(f"a tensor of {len(shape)} axes")
+    if any(type(n) is not int or not 0 <= n < 1 << 40 for n in (offset, *shape, *strides)):
+        raise ValueError("a tensor with a size, stride or offset that is no number from 0 to 2^40")
+    return Tensor(storage, offset, shape, strides, storage.dtype if dtype is None else dtype)
