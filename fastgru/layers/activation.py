@@ -1,0 +1,209 @@
+"""Activations under the names, and with the defaults, that torch.nn gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastgru.errors import ShapeError, SpecError
+from fastgru.graph import TensorSpec
+from fastgru.layers.arrays import as_weight, at_key
+from fastgru.layers.base import Layer
+from fastgru.layers.builder import GraphBuilder
+
+__all__ = [
+    "ELU",
+    "GELU",
+    "SELU",
+    "Hardsigmoid",
+    "Hardswish",
+    "LeakyReLU",
+    "LogSoftmax",
+    "PReLU",
+    "ReLU",
+    "SiLU",
+    "Sigmoid",
+    "Softmax",
+    "Softplus",
+    "Softsign",
+    "Tanh",
+]
+
+
+class _Elementwise(Layer):
+    """One node, of the operator and the attributes that the subclass fixes."""
+
+    op: ClassVar[str] = "activation"
+    attrs: Mapping[str, Any] = MappingProxyType({})
+
+    def emit(self, graph: GraphBuilder, x: TensorSpec, lengths: TensorSpec | None = None) -> TensorSpec:
+        return graph.apply(self.op, x, **self.attrs)
+
+
+class ReLU(_Elementwise):
+    """max(x, 0)."""
+
+    attrs = MappingProxyType({"kind": "relu"})
+
+
+class Sigmoid(_Elementwise):
+    """1 / (1 + exp(-x))."""
+
+    attrs = MappingProxyType({"kind": "sigmoid"})
+
+
+class Tanh(_Elementwise):
+    """tanh(x)."""
+
+    attrs = MappingProxyType({"kind": "tanh"})
+
+
+class Softsign(_Elementwise):
+    """x / (1 + |x|)."""
+
+    attrs = MappingProxyType({"kind": "softsign"})
+
+
+class Hardsigmoid(_Elementwise):
+    """min(max(x / 6 + 1 / 2, 0), 1)."""
+
+    attrs = MappingProxyType({"kind": "hard_sigmoid", "alpha": 1 / 6, "beta": 0.5})
+
+
+class Hardswish(_Elementwise):
+    """x * min(max(x / 6 + 1 / 2, 0), 1)."""
+
+    op = "unary"
+    attrs = MappingProxyType({"kind": "hard_swish"})
+
+
+class SiLU(_Elementwise):
+    """x / (1 + exp(-x))."""
+
+    op = "unary"
+    attrs = MappingProxyType({"kind": "silu"})
+
+
+class SELU(_Elementwise):
+    """scale * (x if x > 0 else alpha * (exp(x) - 1)); constants of Klambauer et al. 2017."""
+
+    op = "unary"
+    attrs = MappingProxyType(
+        {
+            "kind": "selu",
+            "alpha": 1.6732632423543772848170429916717,
+            "gamma": 1.0507009873554804934193349852946,
+        }
+    )
+
+
+class ELU(_Elementwise):
+    """x if x >= 0 else alpha * (exp(x) - 1)."""
+
+    def __init__(self, alpha: float = 1.0, *, precision: str = "float32", threads: int = 1) -> None:
+        super().__init__(precision=precision, threads=threads)
+        self.attrs = {"kind": "elu", "alpha": _finite("ELU: alpha", alpha)}
+
+
+class LeakyReLU(_Elementwise):
+    """x if x >= 0 else negative_slope * x."""
+
+    def __init__(self, negative_slope: float = 0.01, *, precision: str = "float32", threads: int = 1) -> None:
+        super().__init__(precision=precision, threads=threads)
+        self.attrs = {"kind": "leaky_relu", "alpha": _finite("LeakyReLU: negative_slope", negative_slope)}
+
+
+class GELU(_Elementwise):
+    """x * Phi(x), by erf (approximate="none") or by tanh (approximate="tanh")."""
+
+    op = "unary"
+
+    def __init__(self, approximate: str = "none", *, precision: str = "float32", threads: int = 1) -> None:
+        super().__init__(precision=precision, threads=threads)
+        kinds = {"none": "gelu", "tanh": "gelu_tanh"}
+        if approximate not in kinds:
+            raise SpecError(f"GELU: approximate is {approximate!r}, expected 'none' or 'tanh'")
+        self.attrs = {"kind": kinds[approximate]}
+
+
+class Softplus(Layer):
+    """log(1 + exp(beta * x)) / beta.
+
+    torch switches to x itself where beta * x > 20; the formula is kept here, and differs by less than 2.1e-9 / beta.
+    """
+
+    def __init__(self, beta: float = 1.0, *, precision: str = "float32", threads: int = 1) -> None:
+        super().__init__(precision=precision, threads=threads)
+        self.beta = _finite("Softplus: beta", beta)
+        if self.beta == 0:
+            raise SpecError("Softplus: beta is 0")
+
+    def emit(self, graph: GraphBuilder, x: TensorSpec, lengths: TensorSpec | None = None) -> TensorSpec:
+        if self.beta == 1:
+            return graph.apply("activation", x, kind="softplus")
+        scaled = graph.apply("activation", x, kind="affine", alpha=self.beta, beta=0.0)
+        soft = graph.apply("activation", scaled, kind="softplus")
+        return graph.apply("activation", soft, kind="affine", alpha=1 / self.beta, beta=0.0)
+
+
+class PReLU(Layer):
+    """x if x >= 0 else weight * x; weight (1,), or (C,) along axis 1 of x (N, C, ...)."""
+
+    def __init__(self, weight: ArrayLike, *, precision: str = "float32", threads: int = 1) -> None:
+        super().__init__(precision=precision, threads=threads)
+        self.weight = as_weight("PReLU: weight", weight)
+        if self.weight.ndim != 1 or self.weight.size == 0:
+            raise ShapeError(f"PReLU: weight has shape {self.weight.shape}, expected (1,) or (C,)")
+
+    @classmethod
+    def from_torch(
+        cls, weights: Mapping[str, ArrayLike], prefix: str = "", *, precision: str = "float32", threads: int = 1
+    ) -> PReLU:
+        """The module `prefix` of a state dict: weight. Raises `SpecError` without it."""
+        return cls(**at_key(weights, prefix, ["weight"], what="PReLU"), precision=precision, threads=threads)
+
+    def emit(self, graph: GraphBuilder, x: TensorSpec, lengths: TensorSpec | None = None) -> TensorSpec:
+        assert x.shape is not None
+        C = self.weight.size
+        if C > 1 and (len(x.shape) < 2 or x.shape[1] not in (None, C)):
+            raise ShapeError(f"{self!r}: input has shape {x.shape}, expected (N, {C}, ...)")
+        slope = self.weight.reshape((1,) if C == 1 else (C, *(1 for _ in x.shape[2:])))
+        return graph.apply("prelu", x, graph.constant("slope", slope))
+
+    def _summary(self) -> str:
+        return f"{self.weight.size}"
+
+
+class Softmax(Layer):
+    """exp(x) / sum(exp(x)) along the axis `dim`."""
+
+    op: ClassVar[str] = "softmax"
+
+    def __init__(self, dim: int, *, precision: str = "float32", threads: int = 1) -> None:
+        super().__init__(precision=precision, threads=threads)
+        self.dim = dim
+
+    def emit(self, graph: GraphBuilder, x: TensorSpec, lengths: TensorSpec | None = None) -> TensorSpec:
+        assert x.shape is not None
+        if not -len(x.shape) <= self.dim < len(x.shape):
+            raise ShapeError(f"{self!r}: input has shape {x.shape}, which has no axis {self.dim}")
+        return graph.apply(self.op, x, axis=self.dim % len(x.shape))
+
+    def _summary(self) -> str:
+        return f"dim={self.dim}"
+
+
+class LogSoftmax(Softmax):
+    """x - log(sum(exp(x))) along the axis `dim`."""
+
+    op = "log_softmax"
+
+
+def _finite(name: str, value: float) -> float:
+    if not np.isfinite(value):
+        raise SpecError(f"{name} is {value!r}, expected a finite number")
+    return float(value)

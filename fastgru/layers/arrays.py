@@ -1,0 +1,77 @@
+"""Arrays that come from users: weights by key, inputs of a call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastgru.errors import ShapeError, SpecError
+from fastgru.graph import TensorSpec
+
+__all__ = ["as_lengths", "as_weight", "at_key", "check_last", "dotted", "float_input", "int_input", "integer"]
+
+Array = NDArray[Any]
+
+
+def as_weight(name: str, value: Any) -> Array:
+    """`value` as a floating-point array; the two half precisions become float32, which holds them exactly."""
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ShapeError(f"{name}: {type(value).__name__} does not become an array ({error})") from None
+    if array.dtype.name in ("float16", "bfloat16"):
+        return array.astype(np.float32)
+    if array.dtype not in (np.float32, np.float64):
+        raise ShapeError(f"{name}: got dtype {array.dtype}, expected float64, float32, float16 or bfloat16")
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def dotted(prefix: str) -> str:
+    """`prefix` with a dot at its end, unless it is empty: "gru" and "gru." name the same module."""
+    return prefix if not prefix or prefix.endswith(".") else prefix + "."
+
+
+def at_key(weights: Mapping[str, ArrayLike], prefix: str, keys: Iterable[str], *, what: str) -> dict[str, Array]:
+    """The arrays prefix + key of a state dict, or `SpecError` that lists every missing one."""
+    if missing := [dotted(prefix) + key for key in keys if dotted(prefix) + key not in weights]:
+        raise SpecError(f"{what}: missing {', '.join(missing)}; prefix is {prefix!r}")
+    return {key: as_weight(dotted(prefix) + key, weights[dotted(prefix) + key]) for key in keys}
+
+
+def check_last(what: str, x: TensorSpec, size: int) -> None:
+    """Raise `ShapeError` unless the last axis of x is `size` or not known yet."""
+    assert x.shape is not None
+    if not x.shape or x.shape[-1] not in (None, size):
+        raise ShapeError(f"{what}: input has shape {x.shape}, expected {size} on the last axis")
+
+
+def float_input(what: str, x: ArrayLike, dtype: str) -> Array:
+    """x as a contiguous array of `dtype`; floats of other precisions are converted, integers are refused."""
+    array = np.asarray(x)
+    if array.dtype.kind != "f" and array.dtype.name != "bfloat16":
+        raise ShapeError(f"{what}: got dtype {array.dtype}, expected a float")
+    return np.ascontiguousarray(array, dtype=dtype).reshape(array.shape)
+
+
+def int_input(what: str, x: ArrayLike) -> Array:
+    array = np.asarray(x)
+    if array.dtype.kind not in "iu":
+        raise ShapeError(f"{what}: got dtype {array.dtype}, expected an integer")
+    return np.ascontiguousarray(array, dtype=np.int64).reshape(array.shape)
+
+
+def as_lengths(lengths: ArrayLike, N: int, T: int) -> Array:
+    """lengths as int64 (N,), each from 0 to T, in any order."""
+    array = int_input("lengths", lengths).reshape(-1)
+    if array.shape != (N,) or (N and (array.min() < 0 or array.max() > T)):
+        raise ShapeError(f"lengths: got {np.asarray(lengths).tolist()}, expected {N} integers from 0 to {T}")
+    return array
+
+
+def integer(name: str, value: Any, *, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise SpecError(f"{name} is {value!r}, expected an integer of at least {least}")
+    return int(value)

@@ -1,0 +1,117 @@
+"""What every layer is: a rule that writes nodes into a graph, and a call that runs that graph.
+
+A graph is made at the first call that needs it (one for each rank of the input, with lengths or without) and kept.
+"""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import Any
+
+from numpy.typing import ArrayLike, NDArray
+
+from fastgru.engine import Executable
+from fastgru.errors import ShapeError, SpecError
+from fastgru.graph import Graph, TensorSpec
+from fastgru.layers.arrays import as_lengths, float_input, int_input, integer
+from fastgru.layers.builder import GraphBuilder
+
+__all__ = ["PRECISIONS", "Layer"]
+
+PRECISIONS = ("bfloat16", "float32", "float64", "int8")
+
+
+class Layer:
+    """Base of the layers. precision: one of `PRECISIONS`, what is computed in; threads: how many work on one call.
+
+    Inputs may be of any floating-point dtype and are converted; outputs are float64 for the precision float64 and
+    float32 for all others.
+    """
+
+    default_rank = 2  # axes of the input where nobody says
+    takes_ids = False  # integers instead of floats
+    takes_lengths = False
+    batch_first: bool | None = None  # which of the first two axes is the batch, where the layer cares
+    input_size: int | None = None  # of the last axis, where the layer cares
+
+    def __init__(self, *, precision: str = "float32", threads: int = 1) -> None:
+        if precision not in PRECISIONS:
+            raise SpecError(f"precision is {precision!r}, expected one of {', '.join(PRECISIONS)}")
+        self.precision = precision
+        self.threads = integer("threads", threads, least=1)
+        self._executables: dict[tuple[Any, ...], Executable] = {}
+        self._lock = Lock()
+
+    @property
+    def float_dtype(self) -> str:
+        return "float64" if self.precision == "float64" else "float32"
+
+    def emit(self, graph: GraphBuilder, x: TensorSpec, lengths: TensorSpec | None = None) -> TensorSpec:
+        """Write this layer's nodes for the value x into `graph` and return the value that comes out."""
+        raise NotImplementedError
+
+    def to_graph(self, *, rank: int | None = None, lengths: bool = False, initial_state: bool = False) -> Graph:
+        """The layer as a graph with the input "x" and the output "y".
+
+        rank: axes of x, by default those of a batch. lengths: add the input "lengths", int64 (N,). initial_state: add
+        for each recurrent layer the input "h0" and the output "h_n" ("h0_0", "h0_1"... where there are several), paired
+        in `Graph.states`.
+        """
+        return self._write(self.default_rank if rank is None else rank, lengths, initial_state, initial_state)
+
+    def _write(self, rank: int, lengths: bool, initial_state: bool, with_states: bool) -> Graph:
+        if lengths and not self.takes_lengths:
+            raise ShapeError(f"{self!r}: no GRU and no LastStep in it would use lengths")
+        graph = GraphBuilder(self.float_dtype, initial_state=initial_state)
+        dtype = "int64" if self.takes_ids else self.float_dtype
+        shape: tuple[int | None, ...] = (None,) * rank
+        if self.input_size is not None:
+            shape = (*shape[:-1], self.input_size)
+        dims: tuple[str | None, ...] = (
+            () if self.batch_first is None else ("N", "T") if self.batch_first else ("T", "N")
+        )
+        dims = (*dims, *(None for _ in range(rank - 2))) if dims and rank >= self.default_rank else ()
+        x = graph.input("x", dtype, shape, dims)
+        counts = graph.input("lengths", "int64", (None,), ("N",)) if lengths else None
+        return graph.build(self.emit(graph, x, counts), with_states=with_states, name=type(self).__name__)
+
+    def _executable(self, rank: int, lengths: bool, initial_state: bool, with_states: bool) -> Executable:
+        key = (rank, lengths, initial_state, with_states)
+        with self._lock:
+            if key not in self._executables:
+                graph = self._write(*key)
+                self._executables[key] = Executable(graph, precision=self.precision, threads=self.threads)
+            return self._executables[key]
+
+    def __call__(self, x: ArrayLike) -> NDArray[Any]:
+        """The layer applied to x. Raises `ShapeError` where x does not fit."""
+        return self._run(x)
+
+    def _run(self, x: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[Any]:
+        array = self._input(x)
+        feeds = {"x": array}
+        if lengths is not None:
+            if array.ndim < self.default_rank:
+                raise ShapeError(f"{type(self).__name__}: lengths came with x of shape {array.shape}, without a batch")
+            N, T = array.shape[:2] if self.batch_first else array.shape[1::-1]
+            feeds["lengths"] = as_lengths(lengths, N, T)
+        return self._executable(array.ndim, lengths is not None, False, False).run(feeds)["y"]
+
+    def _input(self, x: ArrayLike) -> NDArray[Any]:
+        what = f"{type(self).__name__}: x"
+        array = int_input(what, x) if self.takes_ids else float_input(what, x, self.float_dtype)
+        if self.input_size is not None and (array.ndim == 0 or array.shape[-1] != self.input_size):
+            raise ShapeError(f"{what}: got shape {array.shape}, expected {self.input_size} on the last axis")
+        return array
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k not in ("_executables", "_lock")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _executables={}, _lock=Lock())
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._summary()})"
+
+    def _summary(self) -> str:
+        return ""

@@ -1,0 +1,95 @@
+"""One step of a GRU, called and shaped as torch.nn.GRUCell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastgru.errors import ShapeError, SpecError
+from fastgru.graph import TensorSpec
+from fastgru.layers.arrays import float_input
+from fastgru.layers.base import Layer
+from fastgru.layers.builder import GraphBuilder
+from fastgru.layers.gate import GateLike, stack_gates
+from fastgru.layers.gru import GRU
+from fastgru.layers.torch_keys import cell_weights
+from fastgru.spec import Activation, GRUSpec, GRUWeights
+
+__all__ = ["GRUCell"]
+
+Array = NDArray[Any]
+
+
+class GRUCell(Layer):
+    """h' of one step: a forward `GRUSpec` and its `GRUWeights`. Raises `SpecError` where they do not fit."""
+
+    def __init__(self, spec: GRUSpec, weights: GRUWeights, *, precision: str = "float32", threads: int = 1) -> None:
+        super().__init__(precision=precision, threads=threads)
+        if spec.direction != "forward":
+            raise SpecError(f"GRUCell: direction is {spec.direction!r}; one step has no other than 'forward'")
+        self._gru = GRU([replace(spec, batch_first=False)], [(weights,)], precision=precision, threads=threads)
+        self.spec, self.weights = self._gru.specs[0], weights
+        self.input_size = spec.input_size
+
+    @classmethod
+    def from_torch(
+        cls, weights: Mapping[str, ArrayLike], prefix: str = "", *, precision: str = "float32", threads: int = 1
+    ) -> GRUCell:
+        """The torch.nn.GRUCell at `prefix` of a state dict. Raises `SpecError` that lists missing and unknown keys."""
+        return cls(*cell_weights(weights, prefix), precision=precision, threads=threads)
+
+    @classmethod
+    def from_gates(
+        cls,
+        *,
+        reset: GateLike,
+        update: GateLike,
+        candidate: GateLike,
+        update_gate: str = "keeps",
+        reset_after: bool = False,
+        gate_activation: str | Activation = "sigmoid",
+        candidate_activation: str | Activation = "tanh",
+        precision: str = "float32",
+        threads: int = 1,
+    ) -> GRUCell:
+        """As `GRU.from_gates`."""
+        spec, weights = stack_gates(
+            {"reset": reset, "update": update, "candidate": candidate},
+            update_gate=update_gate,
+            reset_after=reset_after,
+            gate_activation=gate_activation,
+            candidate_activation=candidate_activation,
+            batch_first=False,
+        )
+        return cls(spec, weights, precision=precision, threads=threads)
+
+    def emit(self, graph: GraphBuilder, x: TensorSpec, lengths: TensorSpec | None = None) -> TensorSpec:
+        assert x.shape is not None
+        if len(x.shape) != 2:
+            raise ShapeError(f"{self!r}: input has shape {x.shape}, expected (N, {self.input_size})")
+        step = replace(x, name="step", shape=(1, *x.shape), dims=(None, *x.dims) if x.dims else ())
+        y = self._gru.emit(graph, graph.node("unsqueeze", [x], [step], {"axes": [0]})[0])
+        assert y.shape is not None
+        return graph.node("squeeze", [y], [replace(y, name="h", shape=y.shape[1:], dims=y.dims[1:])], {"axes": [0]})[0]
+
+    def __call__(self, x: ArrayLike, h: ArrayLike | None = None) -> Array:
+        """h' for x (N, I) and h (N, H), or for (I,) and (H,); h is zeros if None. Raises `ShapeError`."""
+        array = self._input(x)
+        if array.ndim not in (1, 2):
+            raise ShapeError(f"GRUCell: x: got shape {array.shape}, expected (N, {self.input_size}) or without N")
+        state = None
+        if h is not None:
+            state = float_input("GRUCell: h", h, self.float_dtype)
+            expected = (*array.shape[:-1], self.spec.hidden_size)
+            if state.shape != expected:
+                raise ShapeError(f"GRUCell: h: got shape {state.shape}, expected {expected}")
+            state = np.atleast_2d(state)[None]
+        _, h_n = self._gru(np.atleast_2d(array)[None], state)
+        return np.asarray(h_n[0] if array.ndim == 2 else h_n[0, 0])
+
+    def _summary(self) -> str:
+        return f"{self.spec.input_size}, {self.spec.hidden_size}"

@@ -1,0 +1,148 @@
+"""One gate of a GRU as a book or a script holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastgru.conventions import replacing_to_keeping
+from fastgru.errors import ShapeError, SpecError, UnsupportedModelError
+from fastgru.layers.arrays import as_weight
+from fastgru.spec import Activation, GRUSpec, GRUWeights
+
+__all__ = ["Gate", "GateLike", "stack_gates"]
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Gate:
+    """x weight_ih^T + bias + h weight_hh^T + bias_hh, before its activation.
+
+    weight_ih (H, I), weight_hh (H, H), bias (H,), bias_hh (H,); a bias may be None for zeros. bias_hh is the one that
+    the reset gate scales when the reset comes after the product; elsewhere the two only ever meet as a sum.
+    """
+
+    weight_ih: ArrayLike
+    weight_hh: ArrayLike
+    bias: ArrayLike | None = None
+    bias_hh: ArrayLike | None = None
+
+    @classmethod
+    def concat(cls, M: ArrayLike, b: ArrayLike | None = None, order: str = "hx", *, transposed: bool = False) -> Gate:
+        """A gate written as one matrix over the state and the input put together.
+
+        order: "hx" for M [h, x], "xh" for M [x, h]. transposed: M is (H + I, H), to be multiplied from the left as
+        [h, x] M, instead of (H, H + I). b (H,). Raises `ShapeError` or `SpecError`.
+        """
+        matrix = as_weight("Gate.concat: M", M)
+        if order not in ("hx", "xh"):
+            raise SpecError(f"Gate.concat: order is {order!r}, expected 'hx' or 'xh'")
+        if matrix.ndim != 2:
+            raise ShapeError(f"Gate.concat: M has shape {matrix.shape}, expected two axes")
+        matrix = matrix.T if transposed else matrix
+        H, both = matrix.shape
+        if both <= H:
+            raise ShapeError(
+                f"Gate.concat: M has shape {np.shape(M)}, expected {'(H + I, H)' if transposed else '(H, H + I)'};"
+                f" for its transpose give transposed={not transposed}"
+            )
+        if order == "hx":
+            return cls(matrix[:, H:], matrix[:, :H], b)
+        return cls(matrix[:, : both - H], matrix[:, both - H :], b)
+
+
+GateLike = Gate | Sequence[ArrayLike]
+
+
+def _as_gate(name: str, gate: GateLike) -> dict[str, Array | None]:
+    if not isinstance(gate, Gate):
+        if isinstance(gate, np.ndarray) or not isinstance(gate, Sequence) or not 2 <= len(gate) <= 3:
+            raise SpecError(f"{name}: expected a Gate, or (W, U) or (W, U, b) with W (H, I), U (H, H), b (H,)")
+        gate = Gate(*gate)
+    return {
+        field: None if array is None else as_weight(f"{name}: {field}", array) for field, array in vars(gate).items()
+    }
+
+
+def stack_gates(
+    gates: Mapping[str, GateLike],
+    *,
+    update_gate: str,
+    reset_after: bool,
+    gate_activation: str | Activation,
+    candidate_activation: str | Activation,
+    batch_first: bool,
+) -> tuple[GRUSpec, GRUWeights]:
+    """The gates "reset", "update", "candidate" as the one form of `fastgru.spec`.
+
+    Raises `ShapeError` naming the gate and the array, `SpecError` for an unknown word, `UnsupportedModelError` for an
+    update gate that replaces and cannot be turned into one that keeps.
+    """
+    if update_gate not in ("keeps", "replaces"):
+        raise SpecError(f"update_gate is {update_gate!r}, expected 'keeps' or 'replaces'")
+    f = Activation(gate_activation) if isinstance(gate_activation, str) else gate_activation
+    g = Activation(candidate_activation) if isinstance(candidate_activation, str) else candidate_activation
+    parts = {name: _as_gate(name, gate) for name, gate in gates.items()}
+    spec = _spec_of(parts, reset_after=reset_after, f=f, g=g, batch_first=batch_first)
+    H = spec.hidden_size
+
+    def rows(field: str) -> Array:
+        return np.concatenate([_given(part[field]) for part in parts.values()])
+
+    def biases(field: str) -> Array | None:
+        arrays = [part[field] for part in parts.values()]
+        if all(array is None for array in arrays):
+            return None
+        return np.concatenate([np.zeros(H, np.float32) if array is None else array for array in arrays])
+
+    weights = GRUWeights(rows("weight_ih"), rows("weight_hh"), biases("bias"), biases("bias_hh"))
+    if update_gate == "keeps":
+        return spec, weights
+    if not f.complements:
+        raise UnsupportedModelError(
+            f"from_gates: update_gate='replaces' with gate_activation {f.kind!r} (alpha {f.alpha:g}, beta {f.beta:g}):"
+            " the exact conversion needs 1 - f(x) = f(-x), as sigmoid has it, and hard_sigmoid with beta 0.5;"
+            " fastgru.reference.gru.gru(..., update_gate='replaces') computes this form in NumPy"
+        )
+    return spec, replacing_to_keeping(weights)
+
+
+def _spec_of(
+    parts: Mapping[str, Mapping[str, Array | None]],
+    *,
+    reset_after: bool,
+    f: Activation,
+    g: Activation,
+    batch_first: bool,
+) -> GRUSpec:
+    W = _given(parts["reset"]["weight_ih"])
+    if W.ndim != 2:
+        raise ShapeError(f"reset: weight_ih has shape {W.shape}, expected (H, I)")
+    H, I = W.shape
+    expected = {"weight_ih": (H, I), "weight_hh": (H, H), "bias": (H,), "bias_hh": (H,)}
+    faults = [
+        f"{name}: {field} has shape {array.shape}, expected {expected[field]}"
+        for name, part in parts.items()
+        for field, array in part.items()
+        if array is not None and array.shape != expected[field]
+    ]
+    if faults:
+        raise ShapeError("; ".join(faults))
+    return GRUSpec(
+        I,
+        H,
+        reset_after=reset_after,
+        gate_activations=(f,),
+        candidate_activations=(g,),
+        batch_first=batch_first,
+    )
+
+
+def _given(array: Array | None) -> Array:
+    assert array is not None
+    return array

@@ -1,0 +1,326 @@
+"""GRU stacks, called and shaped as torch.nn.GRU, from the weights of any convention.
+
+    r = f(x Wr^T + h Rr^T + b_r)                     z = f(x Wz^T + h Rz^T + b_z)
+    reset after:  n = g(x Wn^T + b_in + r * (h Rn^T + b_hn))
+    reset before: n = g(x Wn^T + b_in + (r * h) Rn^T + b_hn)
+    h' = z * h + (1 - z) * n
+
+A stack of layers is a chain of `gru` nodes, each direction of a layer with its own weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastgru.conventions import activation_from_keras, activations_from_onnx, from_keras_gates, from_onnx_gates
+from fastgru.errors import ShapeError, SpecError
+from fastgru.graph import Graph, TensorSpec
+from fastgru.layers.arrays import as_lengths, as_weight, check_last, float_input
+from fastgru.layers.base import Layer
+from fastgru.layers.builder import GraphBuilder
+from fastgru.layers.gate import GateLike, stack_gates
+from fastgru.layers.torch_keys import stack_weights
+from fastgru.spec import Activation, GRUSpec, GRUWeights, check_weights
+
+__all__ = ["GRU"]
+
+Array = NDArray[Any]
+
+
+class GRU(Layer):
+    """A stack of GRU layers.
+
+    specs: one `GRUSpec` a layer; weights: for each layer one `GRUWeights` a direction. `flip_output` hands y out from
+    its last step to its first (Keras with go_backwards). Raises `SpecError` where they do not fit one another.
+    """
+
+    default_rank = 3
+    takes_lengths = True
+
+    def __init__(
+        self,
+        specs: Sequence[GRUSpec],
+        weights: Sequence[Sequence[GRUWeights]],
+        *,
+        flip_output: bool = False,
+        precision: str = "float32",
+        threads: int = 1,
+    ) -> None:
+        super().__init__(precision=precision, threads=threads)
+        self.specs, self.flip_output = tuple(specs), bool(flip_output)
+        self.weights = tuple(tuple(layer) for layer in weights)
+        _check_stack(self.specs, self.weights)
+        self.input_size, self.batch_first = self.specs[0].input_size, self.specs[0].batch_first
+
+    @classmethod
+    def from_torch(
+        cls,
+        weights: Mapping[str, ArrayLike],
+        prefix: str = "",
+        batch_first: bool = False,
+        *,
+        precision: str = "float32",
+        threads: int = 1,
+    ) -> GRU:
+        """The torch.nn.GRU at `prefix` ("gru" or "gru.") of a state dict, every layer and direction found by key.
+
+        batch_first is not in a state dict: say what the module was made with. Keys of modules below the prefix are
+        left alone. Raises `SpecError` that lists missing and unknown keys, `ShapeError` naming a key.
+        """
+        specs, stack = stack_weights(weights, prefix, batch_first=batch_first)
+        return cls(specs, stack, precision=precision, threads=threads)
+
+    @classmethod
+    def from_onnx(
+        cls,
+        W: ArrayLike,
+        R: ArrayLike,
+        B: ArrayLike | None = None,
+        *,
+        hidden_size: int | None = None,
+        linear_before_reset: int = 0,
+        direction: str = "forward",
+        activations: Sequence[str] | None = None,
+        activation_alpha: Sequence[float] | None = None,
+        activation_beta: Sequence[float] | None = None,
+        clip: float | None = None,
+        layout: int = 0,
+        precision: str = "float32",
+        threads: int = 1,
+    ) -> GRU:
+        """The inputs and attributes of ONNX's operator GRU, with its defaults: the reset comes before.
+
+        W (D, 3H, I), R (D, 3H, H), B (D, 6H). layout 1 is batch_first; states are (D, N, H) either way here.
+        Raises `ShapeError`, `SpecError`, or `UnsupportedModelError` for an activation that ONNX does not list.
+        """
+        for name, value in (("linear_before_reset", linear_before_reset), ("layout", layout)):
+            if value not in (0, 1):
+                raise SpecError(f"GRU.from_onnx: {name} is {value!r}, expected 0 or 1")
+        bias = None if B is None else as_weight("B", B)
+        each = from_onnx_gates(as_weight("W", W), as_weight("R", R), bias, what="GRU.from_onnx")
+        H = each[0].weight_hh.shape[1]
+        if hidden_size is not None and hidden_size != H:
+            raise ShapeError(f"GRU.from_onnx: hidden_size is {hidden_size}, but R is for {H}")
+        f, g = activations_from_onnx(
+            activations, activation_alpha, activation_beta, num_directions=len(each), what="GRU.from_onnx"
+        )
+        spec = GRUSpec(
+            each[0].weight_ih.shape[1],
+            H,
+            direction,
+            reset_after=linear_before_reset == 1,
+            gate_activations=f,
+            candidate_activations=g,
+            clip=clip,
+            batch_first=layout == 1,
+        )
+        return cls([spec], [each], precision=precision, threads=threads)
+
+    @classmethod
+    def from_keras(
+        cls,
+        kernel: ArrayLike,
+        recurrent_kernel: ArrayLike,
+        bias: ArrayLike | None = None,
+        *,
+        reset_after: bool = True,
+        activation: str | None = "tanh",
+        recurrent_activation: str | None = "sigmoid",
+        go_backwards: bool = False,
+        keras_version: int | None = None,
+        batch_first: bool = True,
+        precision: str = "float32",
+        threads: int = 1,
+    ) -> GRU:
+        """The arrays and arguments of a Keras GRU layer, shaped (N, T, I) as Keras has them unless batch_first=False.
+
+        kernel (I, 3H), recurrent_kernel (H, 3H), bias (2, 3H) with reset_after and (3H,) without. With go_backwards,
+        y begins with the last step of x, as in Keras. keras_version, 1, 2 or 3, must be given for hard_sigmoid and
+        leaky_relu, which are not the same function in all of them.
+        """
+        if keras_version is None and {activation, recurrent_activation} & {"hard_sigmoid", "leaky_relu"}:
+            raise SpecError(
+                "GRU.from_keras: hard_sigmoid and leaky_relu differ between versions of Keras: give keras_version,"
+                " the major version that trained the weights (1, 2 or 3)"
+            )
+        w = from_keras_gates(
+            as_weight("kernel", kernel),
+            as_weight("recurrent_kernel", recurrent_kernel),
+            None if bias is None else as_weight("bias", bias),
+            reset_after=reset_after,
+            what="GRU.from_keras",
+        )
+        version = 3 if keras_version is None else keras_version
+        spec = GRUSpec(
+            w.weight_ih.shape[1],
+            w.weight_hh.shape[1],
+            "reverse" if go_backwards else "forward",
+            reset_after=reset_after,
+            gate_activations=(activation_from_keras(recurrent_activation, version, what="GRU.from_keras"),),
+            candidate_activations=(activation_from_keras(activation, version, what="GRU.from_keras"),),
+            batch_first=batch_first,
+        )
+        return cls([spec], [(w,)], flip_output=go_backwards, precision=precision, threads=threads)
+
+    @classmethod
+    def from_gates(
+        cls,
+        *,
+        reset: GateLike,
+        update: GateLike,
+        candidate: GateLike,
+        update_gate: str = "keeps",
+        reset_after: bool = False,
+        gate_activation: str | Activation = "sigmoid",
+        candidate_activation: str | Activation = "tanh",
+        batch_first: bool = False,
+        precision: str = "float32",
+        threads: int = 1,
+    ) -> GRU:
+        """Three gates as a book writes them: each (W (H, I), U (H, H)[, b (H,)]), a `Gate`, or `Gate.concat`.
+
+        update_gate: "keeps" for h' = u * h + (1 - u) * n, "replaces" for h' = (1 - u) * h + u * n.
+        reset_after: n = g(W x + b + r * (U h)) instead of n = g(W x + U (r * h) + b). Activations are kinds of
+        `fastgru.spec.ACTIVATIONS`, or an `Activation` with parameters of its own.
+
+        Raises `ShapeError` naming the gate, or `UnsupportedModelError` for an update gate that replaces under an
+        activation with 1 - f(x) != f(-x).
+        """
+        spec, weights = stack_gates(
+            {"reset": reset, "update": update, "candidate": candidate},
+            update_gate=update_gate,
+            reset_after=reset_after,
+            gate_activation=gate_activation,
+            candidate_activation=candidate_activation,
+            batch_first=batch_first,
+        )
+        return cls([spec], [(weights,)], precision=precision, threads=threads)
+
+    @property
+    def num_layers(self) -> int:
+        return len(self.specs)
+
+    @property
+    def hidden_size(self) -> int:
+        return self.specs[0].hidden_size
+
+    def emit(self, graph: GraphBuilder, x: TensorSpec, lengths: TensorSpec | None = None) -> TensorSpec:
+        assert x.shape is not None
+        assert self.input_size is not None
+        check_last(repr(self), x, self.input_size)
+        if len(x.shape) == 2 and lengths is None:
+            return self._emit_unbatched(graph, x)
+        if len(x.shape) != 3:
+            batch = "" if lengths is None else ", with lengths"
+            raise ShapeError(f"{self!r}: input has shape {x.shape}{batch}, expected 3 axes, or 2 without a batch")
+        y = x
+        for spec, each in zip(self.specs, self.weights, strict=True):
+            y = _emit_layer(graph, spec, each, y, lengths)
+        return _emit_flip(graph, y, 1 if self.batch_first else 0) if self.flip_output else y
+
+    def _emit_unbatched(self, graph: GraphBuilder, x: TensorSpec) -> TensorSpec:
+        assert x.shape is not None
+        axis = 0 if self.batch_first else 1
+        wide = replace(x, name="batch", shape=(*x.shape[:axis], 1, *x.shape[axis:]), dims=())
+        y = self.emit(graph, graph.node("unsqueeze", [x], [wide], {"axes": [axis]})[0])
+        assert y.shape is not None
+        return graph.node("squeeze", [y], [replace(y, name="row", shape=(x.shape[0], y.shape[2]))], {"axes": [axis]})[0]
+
+    def to_graph(self, *, rank: int | None = None, lengths: bool = False, initial_state: bool = False) -> Graph:
+        """As `Layer.to_graph`; the output "h_n" ("h_n_0", "h_n_1"... in a stack) is there in any case."""
+        return self._write(self.default_rank if rank is None else rank, lengths, initial_state, True)
+
+    def __call__(  # type: ignore[override]
+        self, x: ArrayLike, h0: ArrayLike | None = None, lengths: ArrayLike | None = None
+    ) -> tuple[Array, Array]:
+        """y and h_n, as torch.nn.GRU gives them.
+
+        x (T, N, I), (N, T, I) with batch_first, or (T, I) without a batch. h0 (L * D, N, H), or (L * D, H) without a
+        batch; zeros if None. lengths (N,): in any order, zero allowed; y is zero beyond them, the reverse direction
+        starts at the last valid step, and a row of length zero keeps its h0.
+
+        Returns y (T, N, D * H), (N, T, D * H) or (T, D * H), and h_n shaped as h0. Raises `ShapeError`.
+        """
+        array = self._input(x)
+        if array.ndim not in (2, 3):
+            raise ShapeError(f"GRU: x: got shape {array.shape}, expected 3 axes, or 2 without a batch")
+        row = 0 if self.batch_first else 1
+        batch = array if array.ndim == 3 else np.expand_dims(array, row)
+        N, T = batch.shape[row], batch.shape[1 - row]
+        feeds = {"x": batch}
+        if h0 is not None:
+            feeds.update(self._split_state(h0, N, batched=array.ndim == 3))
+        if lengths is not None:
+            feeds["lengths"] = as_lengths(lengths, N, T)
+        outputs = self._executable(3, lengths is not None, h0 is not None, True).run(feeds)
+        states = [outputs[name] for name in self._state_names("h_n")]
+        y, h_n = outputs["y"], states[0] if len(states) == 1 else np.concatenate(states)
+        return (y, h_n) if array.ndim == 3 else (y.squeeze(row), h_n[:, 0])
+
+    def _state_names(self, stem: str) -> list[str]:
+        return [stem] if len(self.specs) == 1 else [f"{stem}_{k}" for k in range(len(self.specs))]
+
+    def _split_state(self, h0: ArrayLike, N: int, *, batched: bool) -> dict[str, Array]:
+        state = float_input("GRU: h0", h0, self.float_dtype)
+        D = self.specs[0].num_directions
+        rows = D * len(self.specs)
+        expected = (rows, N, self.hidden_size) if batched else (rows, self.hidden_size)
+        if state.shape != expected:
+            raise ShapeError(f"GRU: h0: got shape {state.shape}, expected {expected}")
+        state = state.reshape(rows, N, self.hidden_size)
+        return {name: state[D * k : D * k + D] for k, name in enumerate(self._state_names("h0"))}
+
+    def _summary(self) -> str:
+        first = self.specs[0]
+        words = [f"{first.input_size}, {first.hidden_size}"]
+        words += [f"num_layers={self.num_layers}"] if self.num_layers > 1 else []
+        words += [f"direction={first.direction!r}"] if first.direction != "forward" else []
+        words += ["reset_after=False"] if not first.reset_after else []
+        words += ["batch_first=True"] if first.batch_first else []
+        return ", ".join(words)
+
+
+def _emit_layer(
+    graph: GraphBuilder, spec: GRUSpec, each: Sequence[GRUWeights], x: TensorSpec, lengths: TensorSpec | None
+) -> TensorSpec:
+    assert x.shape is not None
+    row = 0 if spec.batch_first else 1
+    N, name = x.shape[row], x.dims[row] if x.dims else None
+    state = ((spec.num_directions, N, spec.hidden_size), (None, name, None))
+    h0 = graph.state(*state)
+    inputs: list[TensorSpec | str | None] = [x, h0, lengths, None]
+    for w in each:
+        for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+            array = getattr(w, part)
+            inputs.append(None if array is None else graph.constant(part, array))
+    y = replace(x, name="gru", shape=(*x.shape[:2], spec.output_size))
+    y, h_n = graph.node("gru", inputs, [y, TensorSpec("h_n", graph.float_dtype, *state)], {"spec": spec.to_dict()})
+    graph.next_state(h0, h_n)
+    return y
+
+
+def _emit_flip(graph: GraphBuilder, y: TensorSpec, axis: int) -> TensorSpec:
+    bounds = {"starts": -1, "ends": np.iinfo(np.int64).min, "axes": axis, "steps": -1}
+    names = [graph.constant(name, np.array([value], dtype=np.int64)) for name, value in bounds.items()]
+    return graph.apply("slice", y, *names)
+
+
+def _check_stack(specs: tuple[GRUSpec, ...], weights: tuple[tuple[GRUWeights, ...], ...]) -> None:
+    if not specs or len(specs) != len(weights):
+        raise SpecError(f"GRU: {len(specs)} spec(s) and weights for {len(weights)} layer(s)")
+    for k, (spec, each) in enumerate(zip(specs, weights, strict=True)):
+        check_weights(spec, each, what=f"GRU layer {k}")
+        before = specs[max(k - 1, 0)]
+        for name, got, expected in (
+            ("input_size", spec.input_size, before.output_size if k else spec.input_size),
+            ("hidden_size", spec.hidden_size, specs[0].hidden_size),
+            ("number of directions", spec.num_directions, specs[0].num_directions),
+            ("batch_first", spec.batch_first, specs[0].batch_first),
+        ):
+            if got != expected:
+                raise SpecError(f"GRU layer {k}: {name} is {got}, expected {expected}")

@@ -1,0 +1,82 @@
+"""torch.nn.Linear and torch.nn.Embedding with weights given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from numpy.typing import ArrayLike
+
+from fastgru.errors import ShapeError
+from fastgru.graph import TensorSpec
+from fastgru.layers.arrays import as_weight, at_key, check_last, dotted
+from fastgru.layers.base import Layer
+from fastgru.layers.builder import GraphBuilder
+
+__all__ = ["Embedding", "Linear"]
+
+
+class Linear(Layer):
+    """y = x weight^T + bias: x (..., I), weight (O, I), bias (O,) or None -> (..., O)."""
+
+    def __init__(
+        self, weight: ArrayLike, bias: ArrayLike | None = None, *, precision: str = "float32", threads: int = 1
+    ) -> None:
+        super().__init__(precision=precision, threads=threads)
+        self.weight = as_weight("Linear: weight", weight)
+        self.bias = None if bias is None else as_weight("Linear: bias", bias)
+        if self.weight.ndim != 2:
+            raise ShapeError(f"Linear: weight has shape {self.weight.shape}, expected (O, I)")
+        self.output_size, self.input_size = self.weight.shape
+        if self.bias is not None and self.bias.shape != (self.output_size,):
+            raise ShapeError(f"Linear: bias has shape {self.bias.shape}, expected {(self.output_size,)}")
+
+    @classmethod
+    def from_torch(
+        cls, weights: Mapping[str, ArrayLike], prefix: str = "", *, precision: str = "float32", threads: int = 1
+    ) -> Linear:
+        """The module `prefix` of a state dict: weight, and bias if there is one. Raises `SpecError` without weight."""
+        keys = ["weight", "bias"] if dotted(prefix) + "bias" in weights else ["weight"]
+        return cls(**at_key(weights, prefix, keys, what="Linear"), precision=precision, threads=threads)
+
+    def emit(self, graph: GraphBuilder, x: TensorSpec, lengths: TensorSpec | None = None) -> TensorSpec:
+        assert self.input_size is not None
+        assert x.shape is not None
+        check_last(repr(self), x, self.input_size)
+        inputs: list[TensorSpec | str | None] = [x, graph.constant("weight", self.weight)]
+        if self.bias is not None:
+            inputs.append(graph.constant("bias", self.bias))
+        return graph.node("linear", inputs, [replace(x, name="linear", shape=(*x.shape[:-1], self.output_size))])[0]
+
+    def _summary(self) -> str:
+        return f"{self.input_size}, {self.output_size}, bias={self.bias is not None}"
+
+
+class Embedding(Layer):
+    """ids (...) -> weight[ids] (..., D), weight (V, D), each id from 0 to V - 1."""
+
+    takes_ids = True
+
+    def __init__(self, weight: ArrayLike, *, precision: str = "float32", threads: int = 1) -> None:
+        super().__init__(precision=precision, threads=threads)
+        self.weight = as_weight("Embedding: weight", weight)
+        if self.weight.ndim != 2:
+            raise ShapeError(f"Embedding: weight has shape {self.weight.shape}, expected (V, D)")
+
+    @classmethod
+    def from_torch(
+        cls, weights: Mapping[str, ArrayLike], prefix: str = "", *, precision: str = "float32", threads: int = 1
+    ) -> Embedding:
+        """The module `prefix` of a state dict: weight. Raises `SpecError` without it."""
+        return cls(**at_key(weights, prefix, ["weight"], what="Embedding"), precision=precision, threads=threads)
+
+    def emit(self, graph: GraphBuilder, x: TensorSpec, lengths: TensorSpec | None = None) -> TensorSpec:
+        if not x.dtype.startswith(("int", "uint")):
+            raise ShapeError(f"{self!r}: input is {x.dtype}, expected integers")
+        assert x.shape is not None
+        dims = (*x.dims, None) if x.dims else ()
+        out = TensorSpec("embedding", graph.float_dtype, (*x.shape, self.weight.shape[1]), dims)
+        return graph.node("embedding", [x, graph.constant("weight", self.weight)], [out])[0]
+
+    def _summary(self) -> str:
+        return f"{self.weight.shape[0]}, {self.weight.shape[1]}"

@@ -1,0 +1,141 @@
+"""torch.nn.LayerNorm and torch.nn.BatchNorm1d (with its running statistics) with weights given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastgru.errors import ShapeError, SpecError
+from fastgru.graph import TensorSpec
+from fastgru.layers.arrays import as_weight, at_key, dotted
+from fastgru.layers.base import Layer
+from fastgru.layers.builder import GraphBuilder
+
+__all__ = ["BatchNorm1d", "LayerNorm"]
+
+
+class LayerNorm(Layer):
+    """(x - mean) / sqrt(var + eps) * weight + bias over the last axes, which have `normalized_shape`.
+
+    weight and bias have `normalized_shape`, or are None for ones and zeros.
+    """
+
+    def __init__(
+        self,
+        normalized_shape: int | Sequence[int],
+        weight: ArrayLike | None = None,
+        bias: ArrayLike | None = None,
+        *,
+        eps: float = 1e-5,
+        precision: str = "float32",
+        threads: int = 1,
+    ) -> None:
+        super().__init__(precision=precision, threads=threads)
+        sizes = (normalized_shape,) if isinstance(normalized_shape, int | np.integer) else tuple(normalized_shape)
+        if not sizes or any(s < 1 for s in sizes):
+            raise SpecError(f"LayerNorm: normalized_shape is {normalized_shape!r}, expected sizes of at least 1")
+        self.normalized_shape = tuple(int(s) for s in sizes)
+        self.input_size = self.normalized_shape[-1]
+        self.weight = None if weight is None else as_weight("LayerNorm: weight", weight)
+        self.bias = None if bias is None else as_weight("LayerNorm: bias", bias)
+        self.eps = _checked_eps("LayerNorm", eps)
+        for name, array in (("weight", self.weight), ("bias", self.bias)):
+            if array is not None and array.shape != self.normalized_shape:
+                raise ShapeError(f"LayerNorm: {name} has shape {array.shape}, expected {self.normalized_shape}")
+
+    @classmethod
+    def from_torch(
+        cls,
+        weights: Mapping[str, ArrayLike],
+        prefix: str = "",
+        *,
+        eps: float = 1e-5,
+        precision: str = "float32",
+        threads: int = 1,
+    ) -> LayerNorm:
+        """The module `prefix` of a state dict: weight, and bias if there is one. eps is not in a state dict."""
+        keys = ["weight", "bias"] if dotted(prefix) + "bias" in weights else ["weight"]
+        arrays = at_key(weights, prefix, keys, what="LayerNorm")
+        return cls(arrays["weight"].shape, **arrays, eps=eps, precision=precision, threads=threads)
+
+    def emit(self, graph: GraphBuilder, x: TensorSpec, lengths: TensorSpec | None = None) -> TensorSpec:
+        assert x.shape is not None
+        k = len(self.normalized_shape)
+        if len(x.shape) < k or any(
+            s not in (None, n) for s, n in zip(x.shape[len(x.shape) - k :], self.normalized_shape, strict=True)
+        ):
+            raise ShapeError(f"{self!r}: input has shape {x.shape}, expected it to end with {self.normalized_shape}")
+        scale = None if self.weight is None else graph.constant("scale", self.weight)
+        bias = None if self.bias is None else graph.constant("bias", self.bias)
+        return graph.apply("layer_norm", x, scale, bias, axis=len(x.shape) - k, epsilon=self.eps)
+
+    def _summary(self) -> str:
+        return f"{self.normalized_shape}, eps={self.eps}"
+
+
+class BatchNorm1d(Layer):
+    """(x - running_mean) / sqrt(running_var + eps) * weight + bias: x (N, C) or (N, C, L), the others (C,).
+
+    weight and bias may be None for ones and zeros.
+    """
+
+    def __init__(
+        self,
+        running_mean: ArrayLike,
+        running_var: ArrayLike,
+        weight: ArrayLike | None = None,
+        bias: ArrayLike | None = None,
+        *,
+        eps: float = 1e-5,
+        precision: str = "float32",
+        threads: int = 1,
+    ) -> None:
+        super().__init__(precision=precision, threads=threads)
+        self.running_mean = as_weight("BatchNorm1d: running_mean", running_mean)
+        self.running_var = as_weight("BatchNorm1d: running_var", running_var)
+        dtype = self.running_mean.dtype
+        shape = self.running_mean.shape
+        self.weight = np.ones(shape, dtype) if weight is None else as_weight("BatchNorm1d: weight", weight)
+        self.bias = np.zeros(shape, dtype) if bias is None else as_weight("BatchNorm1d: bias", bias)
+        self.eps = _checked_eps("BatchNorm1d", eps)
+        if len(shape) != 1:
+            raise ShapeError(f"BatchNorm1d: running_mean has shape {shape}, expected (C,)")
+        for name in ("running_var", "weight", "bias"):
+            if getattr(self, name).shape != shape:
+                raise ShapeError(f"BatchNorm1d: {name} has shape {getattr(self, name).shape}, expected {shape}")
+
+    @classmethod
+    def from_torch(
+        cls,
+        weights: Mapping[str, ArrayLike],
+        prefix: str = "",
+        *,
+        eps: float = 1e-5,
+        precision: str = "float32",
+        threads: int = 1,
+    ) -> BatchNorm1d:
+        """The module `prefix` of a state dict: running_mean, running_var, and weight and bias if it is affine."""
+        keys = ["running_mean", "running_var"]
+        keys += [key for key in ("weight", "bias") if dotted(prefix) + key in weights]
+        arrays = at_key(weights, prefix, keys, what="BatchNorm1d")
+        return cls(**arrays, eps=eps, precision=precision, threads=threads)
+
+    def emit(self, graph: GraphBuilder, x: TensorSpec, lengths: TensorSpec | None = None) -> TensorSpec:
+        assert x.shape is not None
+        (C,) = self.running_mean.shape
+        if len(x.shape) not in (2, 3) or x.shape[1] not in (None, C):
+            raise ShapeError(f"{self!r}: input has shape {x.shape}, expected (N, {C}) or (N, {C}, L)")
+        arrays = {"scale": self.weight, "bias": self.bias, "mean": self.running_mean, "var": self.running_var}
+        names = [graph.constant(name, array) for name, array in arrays.items()]
+        return graph.apply("batch_norm", x, *names, axis=1, epsilon=self.eps)
+
+    def _summary(self) -> str:
+        return f"{self.running_mean.shape[0]}, eps={self.eps}"
+
+
+def _checked_eps(what: str, eps: float) -> float:
+    if not (np.isfinite(eps) and eps >= 0):
+        raise SpecError(f"{what}: eps is {eps!r}, expected a number of at least 0")
+    return float(eps)

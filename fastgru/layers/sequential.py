@@ -1,0 +1,70 @@
+"""Layers one after the other, run as one graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from numpy.typing import ArrayLike, NDArray
+
+from fastgru.errors import ShapeError, SpecError
+from fastgru.graph import TensorSpec
+from fastgru.layers.base import Layer
+from fastgru.layers.builder import GraphBuilder
+
+__all__ = ["Sequential"]
+
+
+class Sequential(Layer):
+    """layers[-1](... layers[0](x)): a GRU passes its y on, its h_n ends there.
+
+    precision and threads hold for the whole; None takes those of the layers, which must then agree.
+    Raises `SpecError`.
+    """
+
+    def __init__(self, *layers: Layer, precision: str | None = None, threads: int | None = None) -> None:
+        if not layers or not all(isinstance(layer, Layer) for layer in layers):
+            raise SpecError(f"Sequential: expected layers, got {', '.join(type(a).__name__ for a in layers) or 'none'}")
+        super().__init__(
+            precision=_agreed("precision", layers) if precision is None else precision,
+            threads=_agreed("threads", layers) if threads is None else threads,
+        )
+        self.layers = tuple(layers)
+        head = next((layer for layer in layers if layer.input_size or layer.takes_ids), layers[0])
+        self.takes_ids, self.input_size = head.takes_ids, head.input_size
+        self.takes_lengths = any(layer.takes_lengths for layer in layers)
+        self.batch_first = next((layer.batch_first for layer in layers if layer.batch_first is not None), None)
+        deepest = max((layer.default_rank for layer in layers), default=2)
+        self.default_rank = deepest - 1 if self.takes_ids and deepest > 2 else deepest
+
+    def emit(self, graph: GraphBuilder, x: TensorSpec, lengths: TensorSpec | None = None) -> TensorSpec:
+        for k, layer in enumerate(self.layers):
+            try:
+                x = layer.emit(graph, x, lengths if layer.takes_lengths else None)
+            except ShapeError as error:
+                raise ShapeError(f"layer {k} of {len(self.layers)}: {error}") from None
+        return x
+
+    def __call__(self, x: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[Any]:
+        """The output of the last layer. lengths (N,) goes to every GRU and LastStep. Raises `ShapeError`."""
+        return self._run(x, lengths)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __getitem__(self, index: int) -> Layer:
+        return self.layers[index]
+
+    def __iter__(self) -> Iterator[Layer]:
+        return iter(self.layers)
+
+    def _summary(self) -> str:
+        return ", ".join(repr(layer) for layer in self.layers)
+
+
+def _agreed(name: str, layers: tuple[Layer, ...]) -> Any:
+    values = {getattr(layer, name) for layer in layers}
+    if len(values) > 1:
+        each = ", ".join(f"{type(layer).__name__} {getattr(layer, name)}" for layer in layers)
+        raise SpecError(f"Sequential: {name} differs ({each}); give Sequential {name}= for all of them")
+    return values.pop()

@@ -1,0 +1,115 @@
+"""Layers that move or pick elements, and those that do nothing once training is over."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from fastgru.errors import ShapeError, SpecError
+from fastgru.graph import TensorSpec
+from fastgru.layers.base import Layer
+from fastgru.layers.builder import GraphBuilder
+
+__all__ = ["Dropout", "Identity", "LastStep", "Select", "Transpose"]
+
+
+class Identity(Layer):
+    """x as it is."""
+
+    def emit(self, graph: GraphBuilder, x: TensorSpec, lengths: TensorSpec | None = None) -> TensorSpec:
+        return x
+
+
+class Dropout(Identity):
+    """x as it is: dropping is for training. Here so that a network can be written down as it was trained."""
+
+    def __init__(self, p: float = 0.5, *, precision: str = "float32", threads: int = 1) -> None:
+        super().__init__(precision=precision, threads=threads)
+        if not 0 <= p <= 1:
+            raise SpecError(f"Dropout: p is {p!r}, expected a probability")
+        self.p = p
+
+    def _summary(self) -> str:
+        return f"p={self.p}"
+
+
+class Select(Layer):
+    """x without the axis `dim`, at `index` of it; negative numbers count from the end (torch.select)."""
+
+    def __init__(self, dim: int, index: int, *, precision: str = "float32", threads: int = 1) -> None:
+        super().__init__(precision=precision, threads=threads)
+        self.dim, self.index = int(dim), int(index)
+
+    def emit(self, graph: GraphBuilder, x: TensorSpec, lengths: TensorSpec | None = None) -> TensorSpec:
+        axis = _axis(self, x, self.dim)
+        assert x.shape is not None
+        size = x.shape[axis]
+        if size is not None and not -size <= self.index < size:
+            raise ShapeError(f"{self!r}: axis {axis} of the input has {size} elements")
+        index = graph.constant("index", np.array(self.index, dtype=np.int64))
+        return graph.node("gather", [x, index], [_without(x, axis, "select")], {"axis": axis})[0]
+
+    def _summary(self) -> str:
+        return f"dim={self.dim}, index={self.index}"
+
+
+class LastStep(Layer):
+    """The last step of a sequence: x (T, N, C), or (N, T, C) with batch_first -> (N, C); (T, C) -> (C,).
+
+    With lengths, the last valid step of each row, and its step 0 where a length is zero. Without, that of all.
+    """
+
+    default_rank = 3
+    takes_lengths = True
+
+    def __init__(self, *, batch_first: bool = False, precision: str = "float32", threads: int = 1) -> None:
+        super().__init__(precision=precision, threads=threads)
+        self.batch_first = bool(batch_first)
+
+    def emit(self, graph: GraphBuilder, x: TensorSpec, lengths: TensorSpec | None = None) -> TensorSpec:
+        assert x.shape is not None
+        if len(x.shape) not in (2, 3):
+            raise ShapeError(f"{self!r}: input has shape {x.shape}, expected 3 axes, or 2 without a batch")
+        if lengths is None or len(x.shape) == 2:
+            if lengths is not None:
+                raise ShapeError(f"{self!r}: lengths came with an input of shape {x.shape}, which has no batch")
+            return Select(1 if self.batch_first and len(x.shape) == 3 else 0, -1).emit(graph, x)
+        rows = x if self.batch_first else Transpose(0, 1).emit(graph, x)
+        return graph.node("last", [rows, lengths], [_without(rows, 1, "last")])[0]
+
+    def _summary(self) -> str:
+        return f"batch_first={self.batch_first}"
+
+
+class Transpose(Layer):
+    """x with the axes dim0 and dim1 exchanged."""
+
+    def __init__(self, dim0: int, dim1: int, *, precision: str = "float32", threads: int = 1) -> None:
+        super().__init__(precision=precision, threads=threads)
+        self.dim0, self.dim1 = int(dim0), int(dim1)
+
+    def emit(self, graph: GraphBuilder, x: TensorSpec, lengths: TensorSpec | None = None) -> TensorSpec:
+        a, b = _axis(self, x, self.dim0), _axis(self, x, self.dim1)
+        assert x.shape is not None
+        perm = list(range(len(x.shape)))
+        perm[a], perm[b] = perm[b], perm[a]
+        dims = tuple(x.dims[p] for p in perm) if x.dims else ()
+        out = replace(x, name="transpose", shape=tuple(x.shape[p] for p in perm), dims=dims)
+        return graph.node("transpose", [x], [out], {"perm": perm})[0]
+
+    def _summary(self) -> str:
+        return f"{self.dim0}, {self.dim1}"
+
+
+def _axis(layer: Layer, x: TensorSpec, dim: int) -> int:
+    assert x.shape is not None
+    if not -len(x.shape) <= dim < len(x.shape):
+        raise ShapeError(f"{layer!r}: input has shape {x.shape}, which has no axis {dim}")
+    return dim % len(x.shape)
+
+
+def _without(x: TensorSpec, axis: int, name: str) -> TensorSpec:
+    assert x.shape is not None
+    dims = x.dims[:axis] + x.dims[axis + 1 :] if x.dims else ()
+    return replace(x, name=name, shape=x.shape[:axis] + x.shape[axis + 1 :], dims=dims)

@@ -1,0 +1,90 @@
+"""The GRUs of a torch state dict, found by the names that torch.nn.GRU and torch.nn.GRUCell give their parameters."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from numpy.typing import ArrayLike
+
+from fastgru.errors import ShapeError, SpecError
+from fastgru.layers.arrays import as_weight, dotted
+from fastgru.spec import GRUSpec, GRUWeights
+
+__all__ = ["cell_weights", "stack_weights"]
+
+_KEY: Final = re.compile(r"(weight|bias)_(ih|hh)_l(0|[1-9]\d{0,5})(_reverse)?")
+_PARTS: Final = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
+
+def stack_weights(
+    weights: Mapping[str, ArrayLike], prefix: str, *, batch_first: bool
+) -> tuple[list[GRUSpec], list[tuple[GRUWeights, ...]]]:
+    """Every layer and direction of the torch.nn.GRU at `prefix`.
+
+    Raises `SpecError` that lists what is missing and what is there and unknown; `ShapeError` naming an array.
+    """
+    start = dotted(prefix)
+    own = [key[len(start) :] for key in weights if key.startswith(start) and "." not in key[len(start) :]]
+    found = {key: match for key in own if (match := _KEY.fullmatch(key))}
+    if not found:
+        raise SpecError(f"GRU: no {start}weight_ih_l0 among the weights{_hint(weights)}")
+    num_layers = 1 + max(int(match[3]) for match in found.values())
+    suffixes = ("", "_reverse") if any(match[4] for match in found.values()) else ("",)
+    parts = _PARTS if any(match[1] == "bias" for match in found.values()) else _PARTS[:2]
+    if num_layers > len(found):
+        raise SpecError(f"GRU: {start}: a layer {num_layers - 1} is named, but there are {len(found)} arrays in all")
+    wanted = [f"{part}_l{layer}{suffix}" for layer in range(num_layers) for suffix in suffixes for part in parts]
+    faults = []
+    if missing := [start + key for key in wanted if key not in found]:
+        faults.append(f"missing {', '.join(missing)}")
+    if unknown := [start + key for key in own if key not in wanted]:
+        faults.append(f"unknown {', '.join(unknown)}")
+    if faults:
+        raise SpecError(f"GRU: prefix {prefix!r}: {'; '.join(faults)}")
+
+    specs, stack = [], []
+    for layer in range(num_layers):
+        each = []
+        for suffix in suffixes:
+            keys = [f"{start}{part}_l{layer}{suffix}" for part in parts]
+            each.append(GRUWeights(*(as_weight(key, weights[key]) for key in keys)))
+        I, H = _sizes(f"{start}weight_ih_l{layer}", each[0])
+        specs.append(GRUSpec(I, H, "bidirectional" if len(suffixes) == 2 else "forward", batch_first=batch_first))
+        stack.append(tuple(each))
+    return specs, stack
+
+
+def cell_weights(weights: Mapping[str, ArrayLike], prefix: str) -> tuple[GRUSpec, GRUWeights]:
+    """The torch.nn.GRUCell at `prefix`. Raises as `stack_weights`."""
+    start = dotted(prefix)
+    own = [key[len(start) :] for key in weights if key.startswith(start) and "." not in key[len(start) :]]
+    parts = _PARTS if any(key in own for key in _PARTS[2:]) else _PARTS[:2]
+    faults = []
+    if missing := [start + key for key in parts if key not in own]:
+        faults.append(f"missing {', '.join(missing)}")
+    if unknown := [start + key for key in own if key not in parts]:
+        faults.append(f"unknown {', '.join(unknown)}")
+    if faults:
+        raise SpecError(f"GRUCell: prefix {prefix!r}: {'; '.join(faults)}")
+    cell = GRUWeights(*(as_weight(start + key, weights[start + key]) for key in parts))
+    return GRUSpec(*_sizes(f"{start}weight_ih", cell)), cell
+
+
+def _sizes(key: str, w: GRUWeights) -> tuple[int, int]:
+    """(I, H)."""
+    if w.weight_ih.ndim != 2 or w.weight_hh.ndim != 2 or w.weight_hh.shape[0] != 3 * w.weight_hh.shape[1]:
+        rows, columns = (w.weight_hh.shape * 2)[:2] if w.weight_hh.ndim else (0, 0)
+        other = {4: "; four gates are an LSTM's", 1: "; one gate is a plain RNN's"}
+        raise ShapeError(
+            f"{key}: got shape {w.weight_ih.shape} beside a recurrent {w.weight_hh.shape}, expected (3H, I) and (3H, H)"
+            + other.get(rows // columns if columns else 0, "")
+        )
+    return w.weight_ih.shape[1], w.weight_hh.shape[1]
+
+
+def _hint(weights: Mapping[str, ArrayLike]) -> str:
+    prefixes = sorted({key[: -len("weight_ih_l0")].rstrip(".") for key in weights if key.endswith("weight_ih_l0")})
+    shown = ", ".join(repr(p) for p in prefixes[:8]) + (", ..." if len(prefixes) > 8 else "")
+    return f"; prefixes that have one: {shown}" if prefixes else ""
