@@ -50,7 +50,7 @@ class Program:
 class Frame:
     """One caller's arena and addresses. Not for two threads at once."""
 
-    __slots__ = ("_arena", "_run", "_status", "bases", "program", "words_at")
+    __slots__ = ("_arena", "_bases_at", "_run", "_status", "_words_at", "bases", "program")
 
     def __init__(self, program: Program) -> None:
         self.program = program
@@ -61,10 +61,13 @@ class Frame:
         self.bases[STATUS] = self._status.ctypes.data
         self.bases[ARENA] = self._arena.ctypes.data
         self._run = runner()
+        self._words_at, self._bases_at = program.words.ctypes.data, self.bases.ctypes.data
 
     def run(self) -> None:
         """Carry out the program on the addresses that stand in `bases`. Raises `ShapeError` for data out of range."""
-        if self._run(self.program.words.ctypes.data, self.bases.ctypes.data):
-            code, first, second, instruction = self._status[:STATUS_WORDS].tolist()
-            label = self.program.labels[instruction]
-            raise ShapeError(f"{label}: {FAILURES[code].format(first, second)}")
+        if self._run(self._words_at, self._bases_at):
+            self._fail()
+
+    def _fail(self) -> None:
+        code, first, second, instruction = self._status[:STATUS_WORDS].tolist()
+        raise ShapeError(f"{self.program.labels[instruction]}: {FAILURES[code].format(first, second)}")

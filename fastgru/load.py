@@ -1,0 +1,89 @@
+"""From a file to a model: what the bytes are decides which importer reads them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fastgru.errors import UnsupportedModelError
+from fastgru.graph import Graph
+from fastgru.sources import Source, source_name
+
+if TYPE_CHECKING:
+    from fastgru.model import Model
+
+__all__ = ["load", "load_graph"]
+
+
+def load(
+    source: Source,
+    *,
+    precision: str = "float32",
+    threads: int = 1,
+    allow_unread: bool = False,
+    linear_before_reset: int | None = None,
+    outputs: list[str] | None = None,
+) -> Model:
+    """Read a trained model and make it ready to run.
+
+    source: a path, or the bytes of a file: ONNX, Keras (.keras, .h5), RTNeural's JSON, or what `Model.save` wrote.
+    precision: "float32" or "float64".
+    threads: cores a call may use.
+    allow_unread: accept tensors of the file that nothing reads.
+    linear_before_reset: for ONNX, overrides the attribute of every GRU (0 or 1).
+    outputs: for Keras, names of inner layers to return besides the model's own outputs.
+
+    Raises `UnsupportedModelError` naming all that cannot be run and the way round, `InvalidModelError` for a damaged
+    file, `UnreadTensorsError` for tensors left over, `FileNotFoundError`.
+    """
+    graph = load_graph(source, allow_unread=allow_unread, linear_before_reset=linear_before_reset, outputs=outputs)
+    from fastgru.model import Model
+
+    return Model(graph, precision=precision, threads=threads)
+
+
+def load_graph(
+    source: Source,
+    *,
+    allow_unread: bool = False,
+    linear_before_reset: int | None = None,
+    outputs: list[str] | None = None,
+) -> Graph:
+    """Read a model into plain data, without any kernel; arguments and errors as for `load`."""
+    from fastgru.importers.files import detect_format
+
+    kind = detect_format(source)
+    options: dict[str, Any] = {}
+    for name, value, owners in (
+        ("linear_before_reset", linear_before_reset, ("onnx",)),
+        ("outputs", outputs, ("hdf5", "keras")),
+    ):
+        if value is None:
+            continue
+        if kind not in owners:
+            raise UnsupportedModelError(
+                f"{source_name(source)}: {name}= has no meaning for this file ({kind}); it is for {' and '.join(owners)}"
+            )
+        options[name] = value
+    if kind == "onnx":
+        from fastgru.importers.onnx import read_onnx
+
+        return read_onnx(source, allow_unread=allow_unread, **options)
+    if kind in ("hdf5", "keras"):
+        from fastgru.importers.keras import read_keras
+
+        return read_keras(source, allow_unread=allow_unread, **options)
+    if kind == "json":
+        from fastgru.importers.rtneural import is_rtneural, read_rtneural
+
+        if is_rtneural(source):
+            return read_rtneural(source, allow_unread=allow_unread)
+    if kind == "safetensors":
+        from fastgru.graphfile import is_graph_file, read_graph
+        from fastgru.tensorfile import read_tensor_file
+
+        if is_graph_file(read_tensor_file(source)):
+            return read_graph(source)
+    from fastgru.importers.weights import refuse_state_dict
+
+    refuse_state_dict(source)
+    raise AssertionError(kind)

@@ -1,0 +1,98 @@
+"""A loaded model: named inputs and outputs over an executable."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from functools import cached_property
+from os import PathLike
+from typing import Any
+
+from numpy.typing import ArrayLike, NDArray
+
+from fastgru.engine import Executable
+from fastgru.errors import ShapeError
+from fastgru.graph import Graph, TensorSpec
+from fastgru.graphfile import graph_to_bytes, write_graph
+from fastgru.model.stream import Stream
+
+__all__ = ["Model"]
+
+Array = NDArray[Any]
+
+
+class Model:
+    """A network ready to run. Safe to call from several threads at once.
+
+    graph: the network as plain data.
+    precision: "float32" or "float64": what it computes in, and the dtype of its floating inputs and outputs.
+    threads: cores that one call may use.
+    """
+
+    def __init__(self, graph: Graph, *, precision: str = "float32", threads: int = 1) -> None:
+        self._executable = Executable(graph, precision=precision, threads=threads)
+        self.graph = graph
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """Names, dtypes and shapes of the inputs; None for a free dimension."""
+        return self._executable.inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """Names, dtypes and shapes of the outputs; None for a free dimension."""
+        return self._executable.outputs
+
+    @property
+    def precision(self) -> str:
+        return self._executable.precision
+
+    @property
+    def threads(self) -> int:
+        return self._executable.threads
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of the network and its weights: the same for the same file, whatever the precision."""
+        return hashlib.sha256(graph_to_bytes(self.graph)).hexdigest()
+
+    def __call__(self, *inputs: ArrayLike) -> Array | tuple[Array, ...]:
+        """Run on inputs in the order of `self.inputs`; an array, or a tuple where there are several outputs.
+
+        Raises `ShapeError` where an input does not fit its spec.
+        """
+        if len(inputs) != len(self.inputs):
+            names = ", ".join(spec.name for spec in self.inputs)
+            raise ShapeError(f"got {len(inputs)} inputs, expected {len(self.inputs)}: {names}")
+        results = self.run({spec.name: a for spec, a in zip(self.inputs, inputs, strict=True)})
+        arrays = tuple(results.values())
+        return arrays[0] if len(arrays) == 1 else arrays
+
+    def run(self, inputs: Mapping[str, ArrayLike], out: Mapping[str, Array] | None = None) -> dict[str, Array]:
+        """Run on inputs by name; every output by name, in the order of `self.outputs`.
+
+        out: arrays to be written into, by output name: C-contiguous, of the exact shape and dtype.
+
+        Raises `ShapeError` where an array does not fit: the name, what came, what was expected.
+        """
+        return self._executable.run(inputs, out)
+
+    def stream(self, batch_size: int = 1, *, state: Mapping[str, str] | None = None) -> Stream:
+        """A stream of frames that carries the state from one to the next, starting from zeros.
+
+        batch_size: rows of the state where the model leaves them free.
+        state: {input: output} pairs; None for those that the model's names or its source tell.
+
+        Raises `StateError` where there is no state, or a pair does not fit.
+        """
+        return Stream(self._executable, batch_size, self.graph.states if state is None else state, self)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the model as one safetensors file, for no particular CPU; `fastgru.load` reads it."""
+        write_graph(self.graph, path)
+
+    def __repr__(self) -> str:
+        def shown(specs: tuple[TensorSpec, ...]) -> str:
+            return ", ".join(f"{s.name} {'?' if s.shape is None else s.shape}" for s in specs)
+
+        return f"Model({shown(self.inputs)} -> {shown(self.outputs)}, precision={self.precision!r})"

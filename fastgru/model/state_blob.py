@@ -1,0 +1,44 @@
+"""A stream's state as bytes: a safetensors text of the arrays, behind a magic, a model's fingerprint and a checksum."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, Final
+
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from fastgru.errors import StateError
+
+__all__ = ["pack_state", "unpack_state"]
+
+_MAGIC: Final = b"fastgru-state-1\n"
+_DIGEST: Final = 32
+
+
+def pack_state(state: Mapping[str, NDArray[Any]], fingerprint: str) -> bytes:
+    """Magic, fingerprint (32 bytes), checksum of what follows (32 bytes), the arrays."""
+    body = save(dict(state))
+    return _MAGIC + bytes.fromhex(fingerprint) + hashlib.sha256(body).digest() + body
+
+
+def unpack_state(blob: bytes, fingerprint: str) -> dict[str, NDArray[Any]]:
+    """The inverse; `StateError` unless every byte is as it was and the fingerprint is this one."""
+    head = len(_MAGIC) + 2 * _DIGEST
+    if not isinstance(blob, bytes | bytearray | memoryview):
+        raise StateError(f"saved state: got {type(blob).__name__}, expected bytes from save_state")
+    blob = bytes(blob)
+    if len(blob) < head or not blob.startswith(_MAGIC):
+        raise StateError(f"saved state: {len(blob)} bytes that save_state did not write, or not all of them")
+    model = blob[len(_MAGIC) : len(_MAGIC) + _DIGEST]
+    checksum, body = blob[head - _DIGEST : head], blob[head:]
+    if model.hex() != fingerprint:
+        raise StateError(f"saved state: of another model ({model.hex()[:12]}..., this is {fingerprint[:12]}...)")
+    if hashlib.sha256(body).digest() != checksum:
+        raise StateError("saved state: damaged, its checksum does not hold")
+    try:
+        return dict(load(body))
+    except SafetensorError as error:
+        raise StateError(f"saved state: {error}") from None

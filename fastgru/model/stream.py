@@ -1,0 +1,211 @@
+"""Streams: frames in, frames out, the state kept inside.
+
+The state lies in two sets of arrays that take turns: a push reads one and writes the other, so nothing is copied and
+a network may read an old state after it has written the new one. Frames go through arrays of the stream's own, whose
+addresses are bound once; after the first push of a shape, a push allocates only what it returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastgru.engine import Executable
+from fastgru.engine.program import Frame
+from fastgru.errors import ShapeError, StateError
+from fastgru.model.state_blob import pack_state, unpack_state
+from fastgru.packing.aligned import zeros
+
+__all__ = ["Stream"]
+
+Array = NDArray[Any]
+
+
+class _Fingerprinted(Protocol):
+    @property
+    def fingerprint(self) -> str: ...
+
+
+class _Bound:
+    """Everything of one input shape: a frame for each turn of the state, and arrays for inputs and outputs."""
+
+    def __init__(self, stream: Stream, shapes: dict[str, tuple[int, ...]]) -> None:
+        executable, states = stream._executable, stream._states
+        program = executable.program({**shapes, **{name: a.shape for name, a in stream._banks[0].items()}})
+        for name, output in states.items():
+            if program.outputs[output].shape != program.inputs[name].shape:
+                raise StateError(
+                    f"state {name!r} has shape {program.inputs[name].shape}, but its next value {output!r} has"
+                    f" shape {program.outputs[output].shape} for inputs of {shapes}"
+                )
+        self.inputs = {name: zeros(shape, program.inputs[name].dtype) for name, shape in shapes.items()}
+        self.outputs = {
+            name: zeros(slot.shape, slot.dtype) for name, slot in program.outputs.items() if name in stream._visible
+        }
+        # Outputs that are states of no interest but repeated under another name still need a place.
+        self.frames = (Frame(program), Frame(program))
+        for turn, frame in enumerate(self.frames):
+            before, after = stream._banks[turn], stream._banks[1 - turn]
+            where = {**self.inputs, **before}
+            for name, slot in program.inputs.items():
+                frame.bases[slot.base] = where[name].ctypes.data
+            where = {**self.outputs, **{output: after[name] for name, output in states.items()}}
+            for name, slot in program.outputs.items():
+                frame.bases[slot.base] = where[name].ctypes.data
+        self.shapes = tuple(shapes.values())
+        self.xs = tuple(self.inputs.values())
+        self.ys = tuple(self.outputs.values())
+
+
+class Stream:
+    """Made by `Model.stream`. One thread at a time.
+
+    inputs, outputs: names of what `push` takes and gives: the model's, less the states.
+    """
+
+    def __init__(
+        self, executable: Executable, batch_size: int, states: Mapping[str, str], model: _Fingerprinted
+    ) -> None:
+        self._executable, self._states, self._model = executable, dict(states), model
+        specs_in = {spec.name: spec for spec in executable.inputs}
+        specs_out = {spec.name: spec for spec in executable.outputs}
+        if not self._states:
+            raise StateError(
+                f"no state is known: none of the inputs {list(specs_in)} goes with an output {list(specs_out)} by name;"
+                ' pass state={"input": "output"}'
+            )
+        for source, target in self._states.items():
+            if source not in specs_in or target not in specs_out:
+                raise StateError(
+                    f"state {source!r} -> {target!r}: expected an input of {list(specs_in)} and an output of"
+                    f" {list(specs_out)}"
+                )
+        if len(set(self._states.values())) != len(self._states):
+            raise StateError(f"state {self._states}: two inputs share an output")
+        if batch_size < 1:
+            raise ShapeError(f"batch_size is {batch_size}, expected at least 1")
+        self.inputs = tuple(name for name in specs_in if name not in self._states)
+        self.outputs = tuple(name for name in specs_out if name not in self._states.values())
+        self._visible = set(self.outputs)
+        if not self.inputs:
+            raise StateError("every input is a state: a stream needs something to push")
+        banks = []
+        for _ in range(2):
+            bank = {}
+            for name in self._states:
+                spec = specs_in[name]
+                if spec.shape is None:
+                    raise StateError(f"state {name!r}: the model does not say its shape")
+                bank[name] = zeros(tuple(batch_size if n is None else n for n in spec.shape), spec.dtype)
+            banks.append(bank)
+        self._banks = tuple(banks)
+        self._turn = 0
+        self._bound: _Bound | None = None
+        self._others: dict[tuple[tuple[int, ...], ...], _Bound] = {}
+
+    def push(self, *frames: ArrayLike, out: Array | tuple[Array, ...] | None = None) -> Any:
+        """Run one frame, or a chunk of them, from the state that the push before left.
+
+        frames: one array for each name of `self.inputs`, shaped as the model's inputs.
+        out: an array (a tuple of them where there are several outputs) to be written into and returned.
+
+        Returns an array, or a tuple where `self.outputs` has several names. Raises `ShapeError` for a frame that does
+        not fit; the state is then as it was.
+        """
+        arrays = [f if type(f) is np.ndarray else np.asarray(f) for f in frames]
+        bound = self._bound
+        if bound is None or len(arrays) != len(bound.xs):
+            bound = self._bind(arrays)
+        for own, array in zip(bound.xs, arrays, strict=True):
+            if own.shape != array.shape or own.dtype != array.dtype:
+                bound = self._bind(arrays)
+                break
+        for own, array in zip(bound.xs, arrays, strict=True):
+            own[...] = array
+        bound.frames[self._turn].run()
+        self._turn = 1 - self._turn
+        ys = bound.ys
+        if out is None:
+            return ys[0].copy() if len(ys) == 1 else tuple([y.copy() for y in ys])
+        targets = (out,) if isinstance(out, np.ndarray) else tuple(out)
+        self._check_out(targets, bound)
+        for target, y in zip(targets, ys, strict=True):
+            target[...] = y
+        return out
+
+    def _check_out(self, targets: tuple[Array, ...], bound: _Bound) -> None:
+        shapes = [t.shape for t in targets]
+        if shapes != [y.shape for y in bound.ys]:
+            raise ShapeError(f"out: got shapes {shapes}, expected {[y.shape for y in bound.ys]}")
+
+    def _bind(self, arrays: list[Array]) -> _Bound:
+        if len(arrays) != len(self.inputs):
+            raise ShapeError(f"push: got {len(arrays)} arrays, expected {len(self.inputs)}: {', '.join(self.inputs)}")
+        given = dict(zip(self.inputs, arrays, strict=True))
+        self._executable.bind({**given, **self._banks[0]})
+        key = tuple(a.shape for a in arrays)
+        bound = self._others.get(key)
+        if bound is None:
+            bound = _Bound(self, {name: a.shape for name, a in given.items()})
+            while len(self._others) >= 16:
+                self._others.pop(next(iter(self._others)))
+            self._others[key] = bound
+        self._bound = bound
+        return bound
+
+    @property
+    def state(self) -> dict[str, Array]:
+        """A copy of the current state, by input name."""
+        return {name: a.copy() for name, a in self._banks[self._turn].items()}
+
+    def set_state(self, state: Mapping[str, ArrayLike]) -> None:
+        """Replace the state by these arrays; names that are not given keep theirs. Raises `ShapeError`."""
+        bank = self._banks[self._turn]
+        arrays = {name: np.asarray(a) for name, a in state.items()}
+        for name, array in arrays.items():
+            if name not in bank:
+                raise StateError(f"state {name!r} is unknown; expected some of {list(bank)}")
+            if array.shape != bank[name].shape:
+                raise ShapeError(f"state {name!r}: got shape {array.shape}, expected {bank[name].shape}")
+        for name, array in arrays.items():
+            bank[name][...] = array
+
+    def reset(self) -> None:
+        """Back to zeros."""
+        for array in self._banks[self._turn].values():
+            array[...] = 0
+
+    def fork(self) -> Stream:
+        """Another stream of the same model that goes on from the same state."""
+        other = object.__new__(Stream)
+        other.__dict__.update(self.__dict__)
+        other._banks = tuple({name: _copied(a) for name, a in bank.items()} for bank in self._banks)
+        other._bound, other._others = None, {}
+        return other
+
+    def save_state(self) -> bytes:
+        """The state as bytes that `load_state` takes, in this process or another; carries the model's fingerprint."""
+        return pack_state(self.state, self._model.fingerprint)
+
+    def load_state(self, blob: bytes) -> None:
+        """Take up the state that `save_state` gave.
+
+        Raises `StateError` for a damaged blob, or one of another model, precision or batch size.
+        """
+        state = unpack_state(blob, self._model.fingerprint)
+        bank = self._banks[self._turn]
+        expected = {name: (a.dtype.name, a.shape) for name, a in bank.items()}
+        came = {name: (a.dtype.name, a.shape) for name, a in state.items()}
+        if came != expected:
+            raise StateError(f"saved state: got {came}, expected {expected}")
+        for name, array in state.items():
+            bank[name][...] = array
+
+
+def _copied(array: Array) -> Array:
+    copy = zeros(array.shape, array.dtype)
+    copy[...] = array
+    return copy
