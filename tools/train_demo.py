@@ -36,7 +36,7 @@ BATCH, WINDOW = 32, 96
 PEAK_RATE, FINAL_RATE, WARMUP_STEPS = 4e-3, 5e-5, 200
 # A row starts from the zero state now and then, so that the model learns to begin as well as to continue.
 COLD_START_PROBABILITY = 1 / 24
-PROMPT = "And it came to pass in those days, that "
+PROMPT = "In the beginning "
 
 
 @dataclass(frozen=True)

@@ -28,11 +28,10 @@ def read_arrays(path: Path) -> dict[str, Array]:
             return {"": _read_csv(path)}
         if suffix not in (".npy", ".npz"):
             raise click.UsageError(f"{path}: expected a .npy, .npz or .csv file")
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return {"": loaded}
-        with loaded:
-            return {name: loaded[name] for name in loaded.files}
+        # Opened here: numpy leaves a file open that turns out to be damaged.
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            return {"": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise click.UsageError(f"{path}: not readable as {suffix or 'an array'}: {error}") from None
 

@@ -8,11 +8,12 @@ from typing import Any, TypeVar
 
 import click
 
-__all__ = ["file_argument", "json_option", "precision_option"]
+__all__ = ["PRECISIONS", "file_argument", "json_option", "precision_option"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_PRECISIONS = ("float64", "float32", "bfloat16", "int8")
+# Those of `fastgru.engine.PRECISIONS`, which cannot be imported without Numba.
+PRECISIONS = ("float64", "float32")
 
 
 def file_argument(function: F) -> F:
@@ -21,9 +22,7 @@ def file_argument(function: F) -> F:
 
 def precision_option(function: F) -> F:
     text = "What the kernels compute in."
-    option = click.option(
-        "--precision", type=click.Choice(_PRECISIONS), default="float32", show_default=True, help=text
-    )
+    option = click.option("--precision", type=click.Choice(PRECISIONS), default="float32", show_default=True, help=text)
     return option(function)
 
 

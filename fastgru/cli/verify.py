@@ -39,12 +39,11 @@ def command(
     """
     from fastgru.cli.arrays import fit, name_inputs
     from fastgru.cli.console import compiling
+    from fastgru.load import load_graph
     from fastgru.verify import verify
 
     arrays = None
     if inputs:
-        from fastgru.load import load_graph
-
         graph = load_graph(file)
         named = name_inputs(inputs, graph.inputs, graph.states)
         arrays = {spec.name: fit(named[spec.name], spec, graph) for spec in graph.inputs if spec.name in named}

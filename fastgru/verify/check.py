@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastgru.errors import ShapeError, UnsupportedModelError
+from fastgru.errors import FastGRUError, ShapeError, UnsupportedModelError
 from fastgru.graph import Graph
 from fastgru.reference import bind_inputs, run_graph
+from fastgru.sources import Source, source_name
 from fastgru.verify.cases import Case, draw_cases
 from fastgru.verify.compare import TOLERANCES, Run, check_output
 from fastgru.verify.report import Check, Report
@@ -25,7 +26,7 @@ Executor = Callable[[Mapping[str, Array]], Mapping[str, Array]]
 
 
 def verify(
-    source: Any,
+    source: Source,
     *,
     inputs: Mapping[str, ArrayLike] | None = None,
     seed: int = 0,
@@ -36,38 +37,71 @@ def verify(
 ) -> Report:
     """Run the model of `source` and its float64 definition on the same inputs, and report the differences.
 
-    source, options: as `fastgru.load` takes them. inputs: arrays by name; without them, random ones of several
-    sizes are drawn from `seed`, and a model with states is called several times in a row, each side feeding back
-    its own. tol: the difference allowed for outputs of magnitude up to 1, beyond that times the magnitude; by
-    default a value for the precision. runtimes: also compare with ONNX Runtime or Keras where the file is theirs
-    and they are installed.
+    source, options: as `fastgru.load_graph` takes them; of a state dict, every GRU that is found in it is verified.
+    inputs: arrays by name; without them, random ones of several sizes are drawn from `seed`, and a model with states
+    is called several times in a row, each side feeding back its own. tol: the difference allowed for outputs of
+    magnitude up to 1, beyond that times the magnitude; by default a value for the precision. runtimes: also compare
+    with ONNX Runtime, Keras or torch where the file is theirs and they are installed.
 
     Returns a `Report`; `report.holds` says whether every output is within its tolerance.
     Raises what `fastgru.load` raises, and `ShapeError` where no inputs can be drawn and none were given.
     """
-    from fastgru.load import load, load_graph
+    from fastgru.importers.files import detect_format
+    from fastgru.load import load_graph
+    from fastgru.model import Model
 
-    graph = load_graph(source, **options)
-    model = load(source, precision=precision, **options)
+    name = source_name(source).strip("'")
+    settings: dict[str, Any] = {"seed": seed, "tol": tol, "precision": precision}
+    try:
+        graph = load_graph(source, **options)
+    except UnsupportedModelError:
+        report = None if inputs or options else _verify_weights(source, name, runtimes, settings)
+        if report is None:
+            raise
+        return report
+    model = Model(graph, precision=precision)
     opponents: list[Runtime] = []
     skipped: list[tuple[str, str]] = []
-    if runtimes and (module := runtime_of(source)) is not None:
-        opened = open_runtime(module, source, graph)
+    if runtimes and (module := runtime_of(detect_format(source))) is not None:
+        changed = ", ".join(key for key, value in options.items() if value is not None and key != "allow_unread")
+        opened = f"it cannot read the file with {changed}" if changed else open_runtime(module, source, graph)
         if isinstance(opened, Runtime):
             opponents.append(opened)
         else:
             skipped.append((module, opened))
-    name = str(source) if isinstance(source, str | Path) else graph.name or type(source).__name__
-    return verify_graph(
-        graph,
-        model.run,
-        source=name,
-        inputs=inputs,
-        seed=seed,
-        tol=tol,
-        precision=precision,
-        opponents=opponents,
-        skipped=skipped,
+    return verify_graph(graph, model.run, source=name, inputs=inputs, opponents=opponents, skipped=skipped, **settings)
+
+
+def _verify_weights(source: Source, name: str, runtimes: bool, settings: Mapping[str, Any]) -> Report | None:
+    """The report over every GRU of a state dict; None where `source` is none, or holds no GRU."""
+    from fastgru.importers.weights import read_weights
+    from fastgru.model import Model
+    from fastgru.verify.state_dicts import graphs_of, torch_gru
+
+    try:
+        weights = read_weights(source)
+    except FastGRUError:
+        return None
+    reports = []
+    for found, graph in graphs_of(weights):
+        opened = torch_gru(found, weights, graph) if runtimes else ""
+        report = verify_graph(
+            graph,
+            Model(graph, precision=settings["precision"]).run,
+            source=name,
+            opponents=[opened] if isinstance(opened, Runtime) else [],
+            skipped=[("torch", opened)] if isinstance(opened, str) and opened else [],
+            **settings,
+        )
+        start = f"{found.prefix}: " if found.prefix else ""
+        checks = tuple(replace(check, output=start + check.output) for check in report.checks)
+        reports.append(replace(report, checks=checks))
+    if not reports:
+        return None
+    return replace(
+        reports[0],
+        checks=tuple(check for report in reports for check in report.checks),
+        skipped=tuple(dict.fromkeys(entry for report in reports for entry in report.skipped)),
     )
 
 

@@ -1,6 +1,7 @@
 """The runtimes that a model may have come from, where they are installed: each runs its own file.
 
-    for runtime in runtimes_of(path): outputs = runtime.run(inputs)
+    runtime = open_runtime("onnxruntime", path, graph)
+    outputs = runtime.run(inputs)
 
 Nothing here is needed by the package; a runtime is imported only when the file is its own and our importer has
 accepted the file, so that nothing is handed to a framework that we refused.
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.graph import Graph
+from fastgru.sources import Source
 
 __all__ = ["Runtime", "open_runtime", "runtime_of"]
 
@@ -34,18 +36,17 @@ class Runtime:
     run: Executor
 
 
-def runtime_of(source: Any) -> str | None:
-    """The module whose file this is, by its name or first bytes; None where no other runtime reads such a file."""
-    if isinstance(source, str | Path):
-        suffix = Path(source).suffix.lower()
-        return {".onnx": "onnxruntime", ".keras": "keras", ".h5": "keras", ".hdf5": "keras"}.get(suffix)
-    return None
+def runtime_of(form: str) -> str | None:
+    """The module whose files are of this format (of `fastgru.importers.files.FORMATS`), or None."""
+    return {"hdf5": "keras", "keras": "keras", "onnx": "onnxruntime"}.get(form)
 
 
-def open_runtime(module: str, source: str | Path, graph: Graph) -> Runtime | str:
+def open_runtime(module: str, source: Source, graph: Graph) -> Runtime | str:
     """The runtime with the file loaded, or the reason why there is none."""
     if importlib.util.find_spec(module) is None:
         return "not installed"
+    if isinstance(source, bytes | bytearray | memoryview):
+        return "it is given files only, and these are bytes"
     opener = {"onnxruntime": _open_onnxruntime, "keras": _open_keras}[module]
     try:
         return opener(Path(source), graph)

@@ -1,0 +1,115 @@
+"""What `inspect` finds in a file, as plain data that JSON can hold."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from fastgru.errors import FastGRUError, UnsupportedModelError
+from fastgru.graph import Graph, Node, TensorSpec
+from fastgru.importers.files import FORMATS, detect_format
+from fastgru.spec import Activation, GRUSpec
+
+__all__ = ["examine"]
+
+_WEIGHTS_ONLY: Final = ("npz", "torch-legacy", "torch-zip")
+_EITHER: Final = ("hdf5", "json", "safetensors")
+
+
+def examine(file: Path) -> dict[str, Any]:
+    """kind "model", "weights" or "unknown" with what is known of it; `unsupported` says why a model does not load.
+
+    Raises what the readers raise for damaged files.
+    """
+    kind = detect_format(file)
+    found: dict[str, Any] = {
+        "file": str(file),
+        "format": kind,
+        "description": FORMATS[kind],
+        "bytes": file.stat().st_size,
+        "kind": "unknown",
+        "meta": {},
+        "unsupported": "",
+    }
+    if kind in _WEIGHTS_ONLY:
+        return {**found, **_of_weights(file)}
+    from fastgru.load import load_graph
+
+    try:
+        return {**found, **_of_graph(load_graph(file))}
+    except UnsupportedModelError as error:
+        if kind in _EITHER:
+            try:
+                return {**found, **_of_weights(file)}
+            except FastGRUError:
+                pass
+        return {**found, "unsupported": str(error)}
+
+
+def _of_graph(graph: Graph) -> dict[str, Any]:
+    states = {**graph.states, **{target: source for source, target in graph.states.items()}}
+    return {
+        "kind": "model",
+        "name": graph.name,
+        "meta": dict(graph.meta),
+        "inputs": [_tensor(spec, states) for spec in graph.inputs],
+        "outputs": [_tensor(spec, states) for spec in graph.outputs],
+        "states": dict(graph.states),
+        "grus": [_gru(node, graph) for node in graph.nodes if node.op == "gru"],
+        "operators": dict(Counter(node.op for node in graph.nodes)),
+        "nodes": [
+            {"op": n.op, "name": n.name, "inputs": list(n.inputs), "outputs": list(n.outputs)} for n in graph.nodes
+        ],
+        "parameters": graph.num_parameters,
+        "constant_bytes": sum(int(a.nbytes) for a in graph.constants.values()),
+    }
+
+
+def _tensor(spec: TensorSpec, states: Mapping[str, str]) -> dict[str, Any]:
+    names = (*spec.dims, *(None for _ in range(len(spec.shape or ()) - len(spec.dims))))
+    sizes = [name or "?" if size is None else str(size) for name, size in zip(names, spec.shape or (), strict=True)]
+    shape = "any" if spec.shape is None else f"({', '.join(sizes)})"
+    return {"name": spec.name, "dtype": spec.dtype, "shape": shape, "state": states.get(spec.name)}
+
+
+def _gru(node: Node, graph: Graph) -> dict[str, Any]:
+    spec = GRUSpec.from_dict(node.attrs["spec"])
+    optional = zip(("initial state", "lengths", "mask"), node.inputs[1:4], strict=False)
+    weights = [graph.constants[name] for name in node.inputs[4:] if name in graph.constants]
+    return {
+        "name": node.name or node.outputs[0],
+        "input_size": spec.input_size,
+        "hidden_size": spec.hidden_size,
+        "direction": spec.direction,
+        "reset": "after" if spec.reset_after else "before",
+        "gates": [_shown(a) for a in dict.fromkeys(spec.gate_activations)],
+        "candidates": [_shown(a) for a in dict.fromkeys(spec.candidate_activations)],
+        "clip": spec.clip,
+        "layout": "(N, T, .)" if spec.batch_first else "(T, N, .)",
+        "reads": [what for what, name in optional if name],
+        "bias": any(node.inputs[i] for i in range(6, len(node.inputs)) if i % 4 in (2, 3)),
+        "parameters": sum(int(a.size) for a in weights),
+    }
+
+
+def _shown(activation: Activation) -> str:
+    numbers = [f"{v:g}" for v in (activation.alpha, activation.beta) if v]
+    return f"{activation.kind}({', '.join(numbers)})" if numbers else activation.kind
+
+
+def _of_weights(file: Path) -> dict[str, Any]:
+    from fastgru.importers.weights import find_grus, read_weights
+
+    weights = read_weights(file)
+    specs = weights.specs
+    return {
+        "kind": "weights",
+        "tensors": [{"name": name, "dtype": dtype, "shape": list(shape)} for name, (dtype, shape) in specs.items()],
+        "parameters": sum(int(np.prod(shape)) for dtype, shape in specs.values() if "float" in dtype),
+        "grus": [{**asdict(gru), "recipe": gru.recipe} for gru in find_grus(weights)],
+    }

@@ -1,0 +1,126 @@
+"""`fastgru inspect`: what is in a file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fastgru.cli.options import file_argument, json_option
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["command"]
+
+
+@click.command("inspect")
+@file_argument
+@click.option("--nodes", "with_nodes", is_flag=True, help="List every node or tensor, not only the GRUs.")
+@json_option
+def command(file: Path, with_nodes: bool, as_json: bool) -> None:
+    """Show what FILE is: its layers, shapes, GRU conventions, parameters and states, and what is not supported.
+
+    Of a file of weights alone it shows the GRUs found in it, and how to load them. Exit status 1 where the model is
+    valid but something in it is not supported.
+    """
+    from fastgru.cli.findings import examine
+
+    found = examine(file)
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    else:
+        _print(found, with_nodes)
+    if found["unsupported"]:
+        raise click.exceptions.Exit(1)
+
+
+def _print(found: dict[str, Any], with_nodes: bool) -> None:
+    from rich.text import Text
+
+    from fastgru.cli.console import bytes_of, stdout
+
+    console = stdout()
+    console.print(Text(found["file"], style="bold").append(f"  {found['description']}", style="not bold"))
+    facts = {"size": bytes_of(found["bytes"]), **found["meta"]}
+    for name, value in facts.items():
+        shown = value if len(value) <= 100 else value[:97] + "..."
+        console.print(Text(f"  {name:<20}", style="dim").append(" ".join(shown.split()), style="default"))
+    if found["kind"] == "model":
+        _print_model(console, found, with_nodes)
+    elif found["kind"] == "weights":
+        _print_weights(console, found, with_nodes)
+    if found["unsupported"]:
+        console.print(Text("Not supported", style="bold red"))
+        console.print(Text(found["unsupported"]))
+
+
+def _print_model(console: Console, found: dict[str, Any], with_nodes: bool) -> None:
+    from rich.text import Text
+
+    from fastgru.cli.console import bytes_of, counted, plain_table
+
+    table = plain_table("", "name", "dtype", "shape", "state")
+    for kind in ("input", "output"):
+        for spec in found[f"{kind}s"]:
+            table.add_row(kind, Text(spec["name"]), spec["dtype"], spec["shape"], Text(spec["state"] or ""))
+    console.print(table)
+    if found["grus"]:
+        columns = ("GRU", "in", "hidden", "direction", "reset", "gates", "candidate", "layout", "reads", "parameters")
+        table = plain_table(*columns, right=("in", "hidden", "parameters"))
+        for gru in found["grus"]:
+            table.add_row(
+                Text(gru["name"]),
+                str(gru["input_size"]),
+                str(gru["hidden_size"]),
+                gru["direction"],
+                gru["reset"] + ("" if gru["clip"] is None else f", clip {gru['clip']:g}"),
+                " ".join(gru["gates"]),
+                " ".join(gru["candidates"]),
+                gru["layout"],
+                ", ".join(gru["reads"]) or "-",
+                f"{gru['parameters']:,}",
+            )
+        console.print(table)
+    operators = ", ".join(f"{op} {count}" if count > 1 else op for op, count in found["operators"].items())
+    console.print(Text(f"{counted(len(found['nodes']), 'node')}: {operators}"))
+    memory = f"{found['parameters']:,} parameters: {bytes_of(4 * found['parameters'])} in float32"
+    console.print(Text(f"{memory}, {bytes_of(found['constant_bytes'])} of constants in the file's own dtypes"))
+    if with_nodes:
+        table = plain_table("node", "name", "reads", "gives")
+        for node in found["nodes"]:
+            reads, gives = ", ".join(name or "-" for name in node["inputs"]), ", ".join(node["outputs"])
+            table.add_row(node["op"], Text(node["name"]), Text(reads), Text(gives))
+        console.print(table)
+
+
+def _print_weights(console: Console, found: dict[str, Any], with_nodes: bool) -> None:
+    from rich.text import Text
+
+    from fastgru.cli.console import plain_table
+
+    console.print(Text(f"{len(found['tensors'])} tensors, {found['parameters']:,} parameters, no graph"))
+    if found["grus"]:
+        columns = ("GRU", "in", "hidden", "layers", "directions", "bias", "load it with")
+        table = plain_table(*columns, right=("in", "hidden", "layers", "directions"))
+        for gru in found["grus"]:
+            table.add_row(
+                Text(gru["prefix"] or "(no prefix)"),
+                str(gru["input_size"]),
+                str(gru["hidden_size"]),
+                str(gru["num_layers"]),
+                "2" if gru["bidirectional"] else "1",
+                "yes" if gru["bias"] else "no",
+                Text(gru["recipe"], style="cyan"),
+            )
+        console.print(Text("weights = fastgru.read_weights(FILE)", style="cyan"))
+        console.print(table)
+    else:
+        console.print(Text("No GRU was found by the names that PyTorch gives (weight_ih_l0, weight_hh_l0...)."))
+    if with_nodes:
+        table = plain_table("tensor", "dtype", "shape")
+        for tensor in found["tensors"]:
+            table.add_row(Text(tensor["name"]), tensor["dtype"], str(tuple(tensor["shape"])))
+        console.print(table)
