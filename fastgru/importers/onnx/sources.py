@@ -64,17 +64,22 @@ def _identity(node: OnnxNode, build: Builder) -> Value:
     return node.input(0)
 
 
-@operator("Dropout", versions=(7, 10, 12, 13, 22), inputs=(1, 3), outputs=2, limits="inference only")
+@operator(
+    "Dropout",
+    versions=(7, 10, 12, 13, 22),
+    inputs=(1, 3),
+    outputs=2,
+    constants={2: "training_mode"},
+    limits="inference only",
+)
 def _dropout(node: OnnxNode, build: Builder) -> Value | tuple[Value, ...]:
     """x itself, and where it is asked for, a mask that keeps everything."""
     x = node.input(0)
     node.attrs.number("ratio", 0.5)
     node.attrs.integer("seed", 0)
     training = node.optional(2)
-    if training is not None and (training.array is None or training.array.size != 1 or training.array.any()):
-        raise node.unsupported(
-            "input 2 (training_mode) is not a constant False", "export the model in inference mode: model.eval()"
-        )
+    if training is not None and training.array is not None and training.array.any():
+        raise node.unsupported("input training_mode is true", "export the model in inference mode: model.eval()")
     if not node.wants(1):
         return x
     dtype = "bool" if node.version >= 10 else x.dtype
