@@ -1,0 +1,179 @@
+"""Write the small PyTorch exports that the tests of the ONNX importer read, with torch's own inputs and outputs.
+
+    python tools/make_onnx_golden.py tests/data/onnx
+
+Needs torch, onnx and onnxscript. Every model is written by the exporter that traces and by the one built on
+torch.export; `golden.npz` holds `<model>.in.<input>` and `<model>.out.<output>`, the same for both.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor, nn
+
+
+class Classifier(nn.Module):
+    """Ids (N, T) -> class probabilities: embedding, bidirectional stack, last step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(11, 6)
+        self.gru = nn.GRU(6, 5, num_layers=2, bidirectional=True, batch_first=True)
+        self.fc = nn.Linear(10, 4)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        y, _ = self.gru(self.embedding(ids))
+        return torch.softmax(self.fc(y[:, -1]), dim=-1)
+
+
+class Denoiser(nn.Module):
+    """A frame and a state in, a gain and the next state out: what streams."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(7, 6)
+        self.norm = nn.LayerNorm(6)
+        self.gru = nn.GRU(6, 8, num_layers=2)
+        self.out = nn.Linear(8, 7)
+
+    def forward(self, x: Tensor, h0: Tensor) -> tuple[Tensor, Tensor]:
+        y, hn = self.gru(torch.relu(self.norm(self.inner(x))), h0)
+        return torch.sigmoid(self.out(y)) * x, hn
+
+
+class Forecaster(nn.Module):
+    """x (N, T, 3) -> (N, 2): normalised by batch statistics, a GRU without bias, the mean over time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(3)
+        self.gru = nn.GRU(3, 9, bias=False, batch_first=True)
+        self.fc = nn.Sequential(nn.Linear(9, 5), nn.GELU(), nn.Dropout(0.3), nn.Linear(5, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y, _ = self.gru(self.norm(x.transpose(1, 2)).transpose(1, 2))
+        return self.fc(y.mean(dim=1))
+
+
+class Ragged(nn.Module):
+    """x (T, N, 4) with lengths (N,), longest first, as nn.utils.rnn packs them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru = nn.GRU(4, 3, bidirectional=True)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        packed = nn.utils.rnn.pack_padded_sequence(x, lengths)
+        y, hn = self.gru(packed)
+        return nn.utils.rnn.pad_packed_sequence(y)[0], hn
+
+
+@dataclass(frozen=True)
+class Case:
+    module: Callable[[], nn.Module]
+    inputs: dict[str, Tensor]
+    outputs: tuple[str, ...]
+    free: dict[str, dict[int, str]]
+    exporters: dict[str, int]  # name -> opset
+
+
+def _cases() -> dict[str, Case]:
+    normal = torch.randn
+    return {
+        "classifier": Case(
+            Classifier,
+            {"ids": torch.randint(0, 11, (3, 5))},
+            ("probabilities",),
+            {"ids": {0: "batch", 1: "time"}},
+            {"trace": 11, "dynamo": 18},
+        ),
+        "denoiser": Case(
+            Denoiser,
+            {"x": normal(1, 2, 7), "h0": normal(2, 2, 8)},
+            ("y", "hn"),
+            {"x": {0: "time"}},
+            {"trace": 17, "dynamo": 20},
+        ),
+        "forecaster": Case(Forecaster, {"x": normal(4, 6, 3)}, ("y",), {"x": {0: "batch"}}, {"trace": 9, "dynamo": 18}),
+        "ragged": Case(
+            Ragged,
+            {"x": normal(5, 3, 4), "lengths": torch.tensor([5, 3, 1])},
+            ("y", "hn"),
+            {"x": {0: "time", 1: "batch"}, "lengths": {0: "batch"}},
+            {"trace": 14},
+        ),
+    }
+
+
+def _export(case: Case, module: nn.Module, exporter: str, opset: int, path: Path) -> None:
+    options: dict[str, Any] = {"dynamo": exporter == "dynamo"}
+    if exporter == "dynamo":
+        options["dynamic_shapes"] = {
+            name: {axis: torch.export.Dim(dim, min=1) for axis, dim in case.free.get(name, {}).items()} or None
+            for name in case.inputs
+        }
+        options["external_data"] = False
+        options["verbose"] = False
+    else:
+        options["dynamic_axes"] = case.free
+    torch.onnx.export(
+        module,
+        tuple(case.inputs.values()),
+        str(path),
+        input_names=list(case.inputs),
+        output_names=list(case.outputs),
+        opset_version=opset,
+        **options,
+    )
+    _strip(path)
+
+
+def _strip(path: Path) -> None:
+    """Take away what says where and how the file was made: stack traces and paths."""
+    model = onnx.load(path)
+    model.graph.doc_string = ""
+    del model.metadata_props[:]
+    del model.graph.metadata_props[:]
+    for node in model.graph.node:
+        node.doc_string = ""
+        del node.metadata_props[:]
+    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info, *model.graph.initializer):
+        del value.metadata_props[:]
+    onnx.save(model, path)
+
+
+def main(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays: dict[str, np.ndarray] = {}
+    torch.manual_seed(20)
+    for name, case in _cases().items():
+        module = case.module()
+        for layer in module.modules():
+            if isinstance(layer, nn.BatchNorm1d):
+                nn.init.normal_(layer.running_mean)
+                nn.init.uniform_(layer.running_var, 0.5, 2.0)
+        module.eval()
+        with torch.no_grad():
+            results = module(*case.inputs.values())
+            results = results if isinstance(results, tuple) else (results,)
+            arrays |= {f"{name}.in.{key}": value.numpy() for key, value in case.inputs.items()}
+            arrays |= {f"{name}.out.{key}": value.numpy() for key, value in zip(case.outputs, results, strict=True)}
+            for exporter, opset in case.exporters.items():
+                path = folder / f"{name}_{exporter}_{opset}.onnx"
+                _export(case, module, exporter, opset, path)
+                print(f"{path.name}: {path.stat().st_size} bytes")
+    np.savez(folder / "golden.npz", **arrays)
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    main(Path(sys.argv[1]))
