@@ -60,8 +60,8 @@ class Layer:
         return self._write(self.default_rank if rank is None else rank, lengths, initial_state, initial_state)
 
     def _write(self, rank: int, lengths: bool, initial_state: bool, with_states: bool) -> Graph:
-        if lengths and not self.takes_lengths:
-            raise ShapeError(f"{self!r}: no GRU and no LastStep in it would use lengths")
+        if lengths:
+            self._check_takes_lengths()
         graph = GraphBuilder(self.float_dtype, initial_state=initial_state)
         dtype = "int64" if self.takes_ids else self.float_dtype
         shape: tuple[int | None, ...] = (None,) * rank
@@ -91,11 +91,16 @@ class Layer:
         array = self._input(x)
         feeds = {"x": array}
         if lengths is not None:
+            self._check_takes_lengths()
             if array.ndim < self.default_rank:
                 raise ShapeError(f"{type(self).__name__}: lengths came with x of shape {array.shape}, without a batch")
             N, T = array.shape[:2] if self.batch_first else array.shape[1::-1]
             feeds["lengths"] = as_lengths(lengths, N, T)
         return self._executable(array.ndim, lengths is not None, False, False).run(feeds)["y"]
+
+    def _check_takes_lengths(self) -> None:
+        if not self.takes_lengths:
+            raise ShapeError(f"{self!r}: no GRU and no LastStep in it would use lengths")
 
     def _input(self, x: ArrayLike) -> NDArray[Any]:
         what = f"{type(self).__name__}: x"

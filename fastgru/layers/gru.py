@@ -25,7 +25,7 @@ from fastgru.layers.base import Layer
 from fastgru.layers.builder import GraphBuilder
 from fastgru.layers.gate import GateLike, stack_gates
 from fastgru.layers.torch_keys import stack_weights
-from fastgru.spec import Activation, GRUSpec, GRUWeights, check_weights
+from fastgru.spec import DIRECTIONS, Activation, GRUSpec, GRUWeights, check_weights
 
 __all__ = ["GRU"]
 
@@ -106,6 +106,8 @@ class GRU(Layer):
         H = each[0].weight_hh.shape[1]
         if hidden_size is not None and hidden_size != H:
             raise ShapeError(f"GRU.from_onnx: hidden_size is {hidden_size}, but R is for {H}")
+        if direction in DIRECTIONS and len(each) != (D := 2 if direction == "bidirectional" else 1):
+            raise ShapeError(f"GRU.from_onnx: W is for {len(each)} direction(s), expected {D} for {direction!r}")
         f, g = activations_from_onnx(
             activations, activation_alpha, activation_beta, num_directions=len(each), what="GRU.from_onnx"
         )
