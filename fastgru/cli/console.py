@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from rich import box
 from rich.console import Console
@@ -11,9 +13,15 @@ from rich.table import Table
 
 __all__ = ["bytes_of", "compiling", "counted", "kernels_used", "plain_table", "stderr", "stdout", "time_of"]
 
+_FILE_WIDTH: Final = 160
 
-def stdout() -> Console:
-    return Console(highlight=False)
+
+def stdout(*, wide: bool = True) -> Console:
+    """wide: tables that go into a file or a pipe are not squeezed into the 80 columns of no terminal."""
+    console = Console(highlight=False)
+    if wide and not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _FILE_WIDTH
+    return console
 
 
 def stderr() -> Console:

@@ -35,7 +35,7 @@ def command(prompt: str, length: int, temperature: float, seed: int, no_pause: b
     from fastgru.cli.console import compiling, stdout, time_of
     from fastgru.cli.typewriter import Typewriter, colour_of, legend
 
-    console = stdout()
+    console = stdout(wide=False)
     with compiling():
         model = CharModel()
         model.encode(prompt)

@@ -13,7 +13,7 @@ from fastgru.cli.options import json_option
 
 __all__ = ["command", "examine"]
 
-_PACKAGES = ("fastgru", "numpy", "numba", "llvmlite", "onnx", "safetensors", "h5py", "click", "rich")
+_PACKAGES = ("numpy", "numba", "llvmlite", "onnx", "safetensors", "h5py", "click", "rich")
 _RUNTIMES = ("onnxruntime", "openvino", "torch", "keras")
 
 
@@ -30,6 +30,7 @@ def command(as_json: bool) -> None:
 
 def examine() -> dict[str, Any]:
     """Everything that `doctor` prints, as plain data."""
+    import fastgru.engine  # its operators enter their kernels into the table
     from fastgru.kernels import registry
     from fastgru.simd import cache, cpu
 
@@ -38,6 +39,7 @@ def examine() -> dict[str, Any]:
         "kernels": [dict(zip(("op", "dtype", "isa", "state"), row, strict=True)) for row in registry.table()],
         "cache": cache.describe(),
         "python": {"version": platform.python_version(), "system": platform.platform()},
+        "fastgru": fastgru.__version__,
         "packages": {name: _version(name) for name in _PACKAGES},
         "runtimes": {name: _version(name) for name in _RUNTIMES},
     }
@@ -84,7 +86,10 @@ def _print(found: dict[str, Any]) -> None:
         },
     )
     section("Python", {"version": f"{found['python']['version']} on {found['python']['system']}"})
-    section("Packages", {name: got or "not installed" for name, got in found["packages"].items()})
+    section(
+        "Packages",
+        {"fastgru": found["fastgru"]} | {name: got or "not installed" for name, got in found["packages"].items()},
+    )
     section("Other runtimes, for verify", {name: got or "not installed" for name, got in found["runtimes"].items()})
     by_op: dict[str, list[str]] = {}
     for row in found["kernels"]:

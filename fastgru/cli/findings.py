@@ -66,8 +66,19 @@ def _of_graph(graph: Graph) -> dict[str, Any]:
             {"op": n.op, "name": n.name, "inputs": list(n.inputs), "outputs": list(n.outputs)} for n in graph.nodes
         ],
         "parameters": graph.num_parameters,
+        "unsupported": _unsupported(graph),
         "constant_bytes": sum(int(a.nbytes) for a in graph.constants.values()),
     }
+
+
+def _unsupported(graph: Graph) -> str:
+    from fastgru.engine.plan import check_supported
+
+    try:
+        check_supported(graph)
+    except UnsupportedModelError as error:
+        return str(error)
+    return ""
 
 
 def _tensor(spec: TensorSpec, states: Mapping[str, str]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -41,13 +42,19 @@ class _Group(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                warnings.showwarning = _show_warning
+                return super().invoke(ctx)
         except (FastGRUError, OSError) as error:
             # click itself ends quietly when the reader of our output has gone.
             if ctx.params["debug"] or isinstance(error, BrokenPipeError):
                 raise
             click.echo(f"fastgru: error: {one_line(error)}", err=True)
             ctx.exit(2)
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    click.echo(f"fastgru: warning: {' '.join(str(message).split())}", err=True)
 
 
 def one_line(error: BaseException) -> str:
@@ -59,12 +66,9 @@ def one_line(error: BaseException) -> str:
 
 def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import PackageNotFoundError, version
+        from fastgru import __version__
 
-        try:
-            click.echo(f"fastgru {version('fastgru')}")
-        except PackageNotFoundError:
-            click.echo("fastgru, from a folder that is not installed")
+        click.echo(f"fastgru {__version__}")
         ctx.exit()
 
 

@@ -43,8 +43,8 @@ def _print(found: dict[str, Any], with_nodes: bool) -> None:
     from fastgru.cli.console import bytes_of, stdout
 
     console = stdout()
-    console.print(Text(found["file"], style="bold").append(f"  {found['description']}", style="not bold"))
-    facts = {"size": bytes_of(found["bytes"]), **found["meta"]}
+    console.print(Text(found["file"], style="bold"), soft_wrap=True)
+    facts = {"file type": found["description"], "size": bytes_of(found["bytes"]), **found["meta"]}
     for name, value in facts.items():
         shown = value if len(value) <= 100 else value[:97] + "..."
         console.print(Text(f"  {name:<20}", style="dim").append(" ".join(shown.split()), style="default"))

@@ -36,19 +36,20 @@ class Typewriter:
         self._console, self._pause_s = console, pause_s if console.is_terminal else 0.0
         self._width = max(20, min(console.width, 96) - 2 * _MARGIN)
         self._column = 0
+        self._spaced = False  # a space comes before the next word, unless that begins a line
         self._word: list[tuple[str, Style]] = []
 
     def write(self, characters: Iterable[tuple[str, Style]]) -> None:
         """Take characters; a word is shown when it is complete."""
         for character, style in characters:
-            if character.isspace():
-                self._show_word()
-                if character == "\n":
-                    self._break_line(paragraph=True)
-                elif 0 < self._column < self._width:
-                    self._put(" ", style)
-            else:
+            if not character.isspace():
                 self._word.append((character, style))
+                continue
+            self._show_word()
+            if character == "\n":
+                self._break_line(paragraph=True)
+            else:
+                self._spaced = self._column > 0
 
     def close(self) -> None:
         """Show what is left and end the line."""
@@ -57,8 +58,13 @@ class Typewriter:
             self._break_line()
 
     def _show_word(self) -> None:
-        if self._column and self._column + len(self._word) > self._width:
+        if not self._word:
+            return
+        if self._column and self._column + self._spaced + len(self._word) > self._width:
             self._break_line()
+        if self._spaced:
+            self._put(" ", Style())
+            self._spaced = False
         for character, style in self._word:
             if self._column >= self._width:
                 self._break_line()
@@ -76,4 +82,4 @@ class Typewriter:
 
     def _break_line(self, *, paragraph: bool = False) -> None:
         self._console.print("\n" if paragraph and self._column else "")
-        self._column = 0
+        self._column, self._spaced = 0, False

@@ -39,12 +39,18 @@ def command(
     """
     from fastgru.cli.arrays import fit, name_inputs
     from fastgru.cli.console import compiling
+    from fastgru.errors import UnsupportedModelError
     from fastgru.load import load_graph
     from fastgru.verify import verify
 
     arrays = None
-    if inputs:
+    try:
         graph = load_graph(file)
+    except UnsupportedModelError:
+        if inputs:
+            raise
+        graph = None  # a state dict, perhaps: `verify` will tell
+    if graph is not None and inputs:
         named = name_inputs(inputs, graph.inputs, graph.states)
         arrays = {spec.name: fit(named[spec.name], spec, graph) for spec in graph.inputs if spec.name in named}
     with compiling():

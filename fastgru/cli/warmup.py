@@ -51,6 +51,7 @@ def _warm_files(files: tuple[Path, ...], precision: str) -> None:
 def _warm_all() -> None:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+    import fastgru.engine  # noqa: F401  (its operators enter their kernels into the table)
     from fastgru.cli.console import stderr
     from fastgru.kernels.registry import entries
 

@@ -1,0 +1,30 @@
+"""`fastgru doctor`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from click.testing import Result
+
+from fastgru.cli.options import PRECISIONS
+from fastgru.engine import PRECISIONS as ENGINE_PRECISIONS
+from fastgru.kernels.registry import table
+from fastgru.simd.cpu import ISA
+
+
+def test_the_machine_is_described(invoke: Callable[..., Result]) -> None:
+    result = invoke("doctor")
+    assert result.exit_code == 0
+    found = json.loads(invoke("doctor", "--json").stdout)
+    assert found["cpu"]["isa"] == ISA
+    assert ISA in result.stdout
+    assert found["cache"]["directory"] in result.stdout
+    assert found["packages"]["numba"] in result.stdout
+    assert len(found["kernels"]) == len(table()) > 0
+    assert {row["op"] for row in found["kernels"]} == {op for op, *_ in table()}
+    assert "gru" in result.stdout
+
+
+def test_the_precisions_offered_are_those_of_the_engine() -> None:
+    assert sorted(PRECISIONS) == sorted(ENGINE_PRECISIONS)

@@ -1,0 +1,91 @@
+"""`fastgru inspect`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+from fastgru.cli.charmodel import DATA
+
+Invoke = Callable[..., Result]
+
+
+def test_a_model_is_described(invoke: Invoke, gru_onnx: Path) -> None:
+    result = invoke("inspect", gru_onnx, "--nodes")
+    assert result.exit_code == 0
+    for words in (
+        "an ONNX model",
+        "tests",
+        "(T, N, 3)",
+        "before",
+        "sigmoid",
+        "tanh",
+        "forward",
+        "initial state",
+        "cell",
+    ):
+        assert words in result.stdout
+    found = json.loads(invoke("inspect", gru_onnx, "--json").stdout)
+    assert found["kind"] == "model"
+    (gru,) = found["grus"]
+    assert (gru["input_size"], gru["hidden_size"], gru["reset"], gru["bias"]) == (3, 5, "before", True)
+    assert gru["parameters"] == found["parameters"] == 15 * (3 + 5 + 2)
+    assert found["states"] == {"initial_h": "Y_h"}
+    assert found["unsupported"] == ""
+
+
+def test_the_shipped_model_is_described(invoke: Invoke) -> None:
+    found = json.loads(invoke("inspect", DATA / "demo.safetensors", "--json").stdout)
+    assert found["format"] == "safetensors"
+    assert [(g["input_size"], g["hidden_size"], g["layout"]) for g in found["grus"]] == [
+        (48, 192, "(N, T, .)"),
+        (192, 192, "(N, T, .)"),
+    ]
+    assert found["states"] == {"h0": "hn"}
+    assert found["meta"]["licence"] == "Apache-2.0"
+    text = invoke("inspect", DATA / "demo.safetensors").stdout
+    assert "376,911 parameters" in text
+    assert "alphabet" in text
+
+
+def test_the_grus_of_a_state_dict_are_found(invoke: Invoke, state_npz: Path) -> None:
+    result = invoke("inspect", state_npz, "--nodes")
+    assert result.exit_code == 0
+    assert "rnn" in result.stdout
+    assert "fc.weight" in result.stdout
+    found = json.loads(invoke("inspect", state_npz, "--json").stdout)
+    assert found["kind"] == "weights"
+    (gru,) = found["grus"]  # an LSTM has the same names
+    assert (gru["prefix"], gru["input_size"], gru["hidden_size"], gru["num_layers"]) == ("rnn", 3, 5, 2)
+    assert gru["recipe"].startswith("fastgru.GRU.from_torch(weights, ")
+    assert len(found["tensors"]) == 17
+
+
+def test_what_is_not_supported_is_listed_with_status_1(invoke: Invoke, unsupported_onnx: Path) -> None:
+    result = invoke("inspect", unsupported_onnx)
+    assert result.exit_code == 1
+    assert "Not supported" in result.stdout
+    for words in ("LSTM", "the_lstm", "NonZero", "the_other"):
+        assert words in result.stdout
+    found = json.loads(invoke("inspect", unsupported_onnx, "--json").stdout)
+    assert "LSTM" in found["unsupported"]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("gtcrn/model_trained_on_dns3.tar", "dpgrnn1.intra_rnn.rnn1"),
+        ("rnnoise/bd.hdf5", "before"),
+        ("g2p/checkpoint20.npz", "enc_w_ih"),
+        ("rtneural/gru_torch.json", "gru2"),
+        ("rtneural/gru.json", "after"),
+    ],
+)
+def test_models_of_others(invoke: Invoke, shared_models: Path, name: str, words: str) -> None:
+    result = invoke("inspect", shared_models / name, "--nodes")
+    assert result.exit_code == 0, result.output
+    assert words in result.stdout

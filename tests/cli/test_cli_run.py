@@ -1,0 +1,104 @@
+"""`fastgru run`, `convert` and `warmup`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import Result
+
+from fastgru.load import load_graph
+from fastgru.reference import run_graph
+
+Invoke = Callable[..., Result]
+
+
+@pytest.fixture
+def x_npy(tmp_path: Path) -> Path:
+    np.save(tmp_path / "x.npy", np.random.default_rng(3).standard_normal((6, 2, 3)))
+    return tmp_path / "x.npy"
+
+
+def defined(file: Path, x: np.ndarray, h0: np.ndarray) -> dict[str, np.ndarray]:
+    return run_graph(load_graph(file), {"x": x, "initial_h": h0})
+
+
+def test_outputs_are_written_and_are_right(invoke: Invoke, gru_onnx: Path, x_npy: Path, tmp_path: Path) -> None:
+    result = invoke("run", gru_onnx, "--input", x_npy, "--output", tmp_path / "y.npz")
+    assert result.exit_code == 0, result.output
+    assert "state initial_h is not given: zeros of shape (1, 2, 5)" in result.stderr
+    expected = defined(gru_onnx, np.load(x_npy), np.zeros((1, 2, 5)))
+    with np.load(tmp_path / "y.npz") as outputs:
+        assert set(outputs) == {"Y", "Y_h"}
+        for name in outputs:
+            assert np.abs(expected[name]).max() > 0.1
+            np.testing.assert_allclose(outputs[name], expected[name], atol=2e-6)
+
+
+def test_a_state_can_be_given_and_one_output_chosen(
+    invoke: Invoke, gru_onnx: Path, x_npy: Path, tmp_path: Path
+) -> None:
+    h0 = np.random.default_rng(4).uniform(-1, 1, (1, 2, 5))
+    np.save(tmp_path / "h0.npy", h0)
+    arguments = ("--input", f"x={x_npy}", "--input", f"initial_h={tmp_path / 'h0.npy'}", "--only", "Y_h")
+    result = invoke("run", gru_onnx, *arguments, "--output", tmp_path / "y.npy", "--precision", "float64")
+    assert result.exit_code == 0, result.output
+    assert "not given" not in result.stderr
+    got = np.load(tmp_path / "y.npy")
+    assert got.dtype == np.float64
+    np.testing.assert_allclose(got, defined(gru_onnx, np.load(x_npy), h0)["Y_h"], atol=1e-12)
+
+
+def test_a_csv_is_a_batch_of_one(invoke: Invoke, gru_onnx: Path, tmp_path: Path) -> None:
+    x = np.random.default_rng(5).standard_normal((4, 3))
+    np.savetxt(tmp_path / "x.csv", x, delimiter=",")
+    result = invoke("run", gru_onnx, "--input", tmp_path / "x.csv", "--only", "Y", "--output", tmp_path / "y.csv")
+    assert result.exit_code == 0, result.output
+    expected = defined(gru_onnx, x[:, None], np.zeros((1, 1, 5)))["Y"].reshape(4, 5)
+    np.testing.assert_allclose(np.loadtxt(tmp_path / "y.csv", delimiter=","), expected, atol=2e-6)
+
+
+def test_without_an_output_file_a_summary_is_shown(invoke: Invoke, gru_onnx: Path, x_npy: Path) -> None:
+    result = invoke("run", gru_onnx, "--input", x_npy)
+    assert result.exit_code == 0
+    assert "(6, 1, 2, 5)" in result.stdout
+    assert "Y_h" in result.stdout
+
+
+def test_what_is_missing_or_does_not_fit_is_one_line(
+    invoke: Invoke, gru_onnx: Path, x_npy: Path, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "wide.npy", np.zeros((6, 2, 4)))
+    for arguments, words in (
+        ((), "no array for input x"),
+        (("--input", tmp_path / "wide.npy"), "(6, 2, 4)"),
+        (("--input", x_npy, "--only", "Z"), "--only Z"),
+        (("--input", x_npy, "--output", tmp_path / "y.npy"), "2 outputs"),
+        (("--input", tmp_path / "none.npy"), "none.npy"),
+    ):
+        result = invoke("run", gru_onnx, *arguments)
+        assert result.exit_code == 2, (arguments, result.output)
+        assert words in result.stderr.splitlines()[-1]
+
+
+def test_a_converted_model_gives_the_same_bits(invoke: Invoke, gru_onnx: Path, x_npy: Path, tmp_path: Path) -> None:
+    saved = tmp_path / "small.safetensors"
+    result = invoke("convert", gru_onnx, saved)
+    assert result.exit_code == 0, result.output
+    assert "150 parameters" in result.stdout
+    for file, output in ((gru_onnx, tmp_path / "a.npz"), (saved, tmp_path / "b.npz")):
+        assert invoke("run", file, "--input", x_npy, "--output", output).exit_code == 0
+    with np.load(tmp_path / "a.npz") as a, np.load(tmp_path / "b.npz") as b:
+        assert all(np.array_equal(a[name], b[name]) for name in ("Y", "Y_h"))
+    assert invoke("convert", gru_onnx, saved).exit_code == 2
+    assert invoke("convert", gru_onnx, saved, "--force").exit_code == 0
+    assert invoke("convert", gru_onnx, tmp_path / "small.onnx2").exit_code == 2
+
+
+def test_warmup_readies_the_files_it_is_given(invoke: Invoke, gru_onnx: Path) -> None:
+    result = invoke("warmup", gru_onnx)
+    assert result.exit_code == 0, result.output
+    assert f"{gru_onnx}: ready" in result.stdout
+    assert "kernels, " in result.stdout
