@@ -10,8 +10,11 @@ from fastgru.sources import Source, open_source, source_name
 
 __all__ = ["JSON_LIMIT", "load_json", "parse_json"]
 
-# Python objects made from JSON take up to 24 times the text, so this keeps the reading of one below 1 GiB.
+# Python objects made from JSON take up to 24 times the text, and objects with keys the most time: these bounds keep the
+# reading of one below 1 GiB and a few seconds.
 JSON_LIMIT: Final = 32 << 20
+MAX_LISTS: Final = 4_000_000
+MAX_KEYS: Final = 1_000_000
 
 
 def load_json(source: Source, *, limit: int = JSON_LIMIT) -> Any:
@@ -22,7 +25,8 @@ def load_json(source: Source, *, limit: int = JSON_LIMIT) -> Any:
 def parse_json(text: str | memoryview | bytes, *, what: str) -> Any:
     """The value of a JSON text; NaN and Infinity are numbers, as Python's own writer makes them.
 
-    Raises `InvalidModelError` for a text that is not UTF-8 or not JSON, is nested too deeply, or names a key twice.
+    Raises `InvalidModelError` for a text that is not UTF-8 or not JSON, is nested too deeply, names a key twice, or
+    holds more lists or keys than the bounds of this module.
     """
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -34,7 +38,10 @@ def parse_json(text: str | memoryview | bytes, *, what: str) -> Any:
         return result
 
     try:
-        return json.loads(text if isinstance(text, str) else str(text, "utf-8-sig"), object_pairs_hook=unique)
+        text = text if isinstance(text, str) else str(text, "utf-8-sig")
+        if text.count("[") > MAX_LISTS or text.count("{") > MAX_KEYS or text.count(":") > MAX_KEYS:
+            raise InvalidModelError(f"{what}: JSON of more than {MAX_LISTS} lists or {MAX_KEYS} keys")
+        return json.loads(text, object_pairs_hook=unique)
     except InvalidModelError:
         raise
     except RecursionError:

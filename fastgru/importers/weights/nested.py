@@ -51,8 +51,8 @@ def choose_state_dict(value: Any, *, key: str | None, name: str, is_tensor: Test
             if not isinstance(label, str):
                 raise InvalidModelError(f"{where}: a tensor under a key that is a {type(label).__name__}, not a text")
             tensors[label] = entry
-        elif isinstance(entry, Inert) and "_reconstruct" in entry.name:
-            raise UnsupportedModelError(f"{where}: {str(label)[:80]!r} is a pickled NumPy array: save torch tensors")
+        elif isinstance(entry, Inert) and isinstance(label, str) and "_reconstruct" in entry.name:
+            raise UnsupportedModelError(f"{where}: {label[:80]!r} is a pickled NumPy array: save torch tensors")
     return tensors
 
 

@@ -82,8 +82,8 @@ def read_torch_legacy(source: Source) -> TorchFile:
 
     reader = _reader(stream, name, persistent)
     magic, protocol = reader.load(), reader.load()
-    if (magic, protocol) != (MAGIC, PROTOCOL):
-        raise InvalidModelError(f"{name}: magic number and protocol {magic!r:.40}, {protocol!r:.40} are not torch's")
+    if type(magic) is not int or type(protocol) is not int or (magic, protocol) != (MAGIC, PROTOCOL):
+        raise InvalidModelError(f"{name}: the magic number or the protocol version is not torch's ({PROTOCOL})")
     reader.load()  # system information: torch itself does not look at it
     value, keys = reader.load(), reader.load()
     contents = dict(_legacy_storages(data, stream.tell(), keys, item_sizes, name))

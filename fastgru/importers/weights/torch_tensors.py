@@ -102,9 +102,11 @@ class Tensor:
             raise InvalidModelError(f"{what}: a bool that is neither 0 nor 1")
         if not flat.dtype.isnative:
             flat = flat.astype(dtype)
-        return np.lib.stride_tricks.as_strided(
-            flat[self.offset :], self.shape, tuple(s * dtype.itemsize for s in self.strides), writeable=False
-        )
+        strides = tuple(stride * dtype.itemsize for stride in self.strides)
+        try:
+            return np.lib.stride_tricks.as_strided(flat[self.offset :], self.shape, strides, writeable=False)
+        except ValueError:  # an empty array with axes too long for NumPy
+            raise InvalidModelError(f"{what}: no array has the shape {list(self.shape)}") from None
 
 
 def tensor(storage: Any, offset: Any, shape: Any, strides: Any, dtype: str | None = None) -> Tensor:
