@@ -1,0 +1,7 @@
+"""Whole Keras models, of every generation, without Keras."""
+
+from __future__ import annotations
+
+from fastgru.importers.keras.reader import read_keras
+
+__all__ = ["read_keras"]

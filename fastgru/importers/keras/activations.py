@@ -1,0 +1,166 @@
+"""Activation functions by their Keras names, and the layers that are one function each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from fastgru.conventions import activation_from_keras
+from fastgru.errors import UnsupportedModelError
+from fastgru.importers.keras.call import Call
+from fastgru.importers.keras.layer import Layer
+from fastgru.importers.keras.values import Value
+from fastgru.spec import Activation
+
+__all__ = ["ACTIVATION_LAYERS", "activate", "activation_name", "recurrent_activation"]
+
+# Klambauer et al. 2017, "Self-Normalizing Neural Networks"; the digits that Keras uses.
+SELU: Final = {"alpha": 1.6732632423543772, "gamma": 1.0507009873554805}
+
+_UNARY: Final[Mapping[str, Mapping[str, Any]]] = {
+    "exponential": {"kind": "exp"},
+    "gelu": {"kind": "gelu"},
+    "hard_silu": {"kind": "hard_swish"},
+    "hard_swish": {"kind": "hard_swish"},
+    "selu": {"kind": "selu", **SELU},
+    "silu": {"kind": "silu"},
+    "swish": {"kind": "silu"},
+}
+_GRU_KINDS: Final = frozenset(
+    {"elu", "hard_sigmoid", "leaky_relu", "linear", "relu", "sigmoid", "softplus", "softsign", "tanh"}
+)
+
+
+def activation_name(layer: Layer, *keys: str, default: str = "linear") -> str:
+    """The name of the function that an attribute of `layer` holds; None stands for linear.
+
+    Raises `UnsupportedModelError` for a function of the user's, of which a file holds no more than the name.
+    """
+    value = layer.get(*keys, default=default)
+    if value is None:
+        return "linear"
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Mapping):
+        inner, module = value.get("config"), value.get("module")
+        if isinstance(inner, str) and isinstance(module, str) and module.startswith("keras"):
+            return inner
+        name = inner if isinstance(inner, str) else value.get("class_name")
+        raise layer.unsupported(
+            f"{keys[0]} is the custom function or layer {name!r}", "use a built-in activation, or a layer of its own"
+        )
+    raise layer.damaged(f"{keys[0]} is {value!r:.60}, expected the name of a function")
+
+
+def recurrent_activation(call: Call, layer: Layer, *keys: str, default: str) -> Activation:
+    """An activation of a GRU cell."""
+    return activation_from_keras(activation_name(layer, *keys, default=default), call.rules.major, what=str(layer))
+
+
+def activate(call: Call, x: Value, name: str) -> Value:
+    """x through the function `name`, over the last axis where it is one over an axis."""
+    graph, base = call.graph, f"{call.base}/{name}"
+    if name == "linear":
+        return x
+    if name in _GRU_KINDS:
+        return _kind(call, x, activation_from_keras(name, call.rules.major, what=str(call.layer)), base)
+    if name in ("softmax", "log_softmax"):
+        return x.but(name=graph.add(name, [x.name], base, {"axis": x.rank - 1}))
+    if name in _UNARY:
+        return x.but(name=graph.add("unary", [x.name], base, _UNARY[name]))
+    if name == "relu6":
+        low, high = (graph.scalar(v, x, f"{call.base}/{v:g}") for v in (0.0, 6.0))
+        return x.but(name=graph.add("clip", [x.name, low, high], base))
+    if name == "mish":
+        inner = _kind(call, x, Activation("softplus"), f"{base}/softplus")
+        inner = _kind(call, inner, Activation("tanh"), f"{base}/tanh")
+        return x.but(name=graph.add("binary", [x.name, inner.name], base, {"kind": "mul"}))
+    known = sorted({*_GRU_KINDS, *_UNARY, "softmax", "log_softmax", "relu6", "mish"})
+    raise UnsupportedModelError(
+        f"{call.layer}: activation {name!r} is not implemented; there are {', '.join(known)}"
+    )
+
+
+def _kind(call: Call, x: Value, activation: Activation, base: str) -> Value:
+    attrs = {"kind": activation.kind, "alpha": activation.alpha, "beta": activation.beta}
+    return x.but(name=call.graph.add("activation", [x.name], base, attrs))
+
+
+def _activation(call: Call) -> list[Value]:
+    return [activate(call, call.x, activation_name(call.layer, "activation"))]
+
+
+def _elu(call: Call) -> list[Value]:
+    return [_kind(call, call.x, Activation("elu", call.layer.number("alpha", default=1.0)), call.base)]
+
+
+def _leaky_relu(call: Call) -> list[Value]:
+    slope = call.layer.number("negative_slope", "alpha", default=0.3)
+    return [_kind(call, call.x, Activation("leaky_relu", slope), call.base)]
+
+
+def _thresholded_relu(call: Call) -> list[Value]:
+    theta = call.layer.number("theta", default=1.0)
+    return [_kind(call, call.x, Activation("thresholded_relu", theta), call.base)]
+
+
+def _relu(call: Call) -> list[Value]:
+    """x where it is above the threshold, at most max_value, less slope * relu(threshold - x)."""
+    layer, graph, x = call.layer, call.graph, call.x
+    slope = 0.0 if layer.get("negative_slope", default=None) is None else layer.number("negative_slope")
+    threshold = 0.0 if layer.get("threshold", default=None) is None else layer.number("threshold")
+    limit = None if layer.get("max_value", default=None) is None else layer.number("max_value")
+    if limit is None and threshold == 0:
+        kind = Activation("leaky_relu", slope) if slope else Activation("relu")
+        return [_kind(call, x, kind, call.base)]
+    above = Activation("thresholded_relu", threshold) if threshold else Activation("relu")
+    y = _kind(call, x, above, f"{call.base}/above")
+    if limit is not None:
+        low, high = graph.scalar(0.0, x, f"{call.base}/low"), graph.scalar(limit, x, f"{call.base}/max_value")
+        y = y.but(name=graph.add("clip", [y.name, low, high], f"{call.base}/limited"))
+    if slope:
+        below = _kind(call, x, Activation("affine", -1.0, threshold), f"{call.base}/distance")
+        below = _kind(call, below, Activation("relu"), f"{call.base}/below")
+        below = _kind(call, below, Activation("affine", -slope, 0.0), f"{call.base}/slope")
+        y = y.but(name=graph.add("binary", [y.name, below.name], call.base, {"kind": "add"}))
+    return [y]
+
+
+def _prelu(call: Call) -> list[Value]:
+    (alpha,) = call.weights.take(call.layer, "alpha")
+    if alpha.ndim != call.x.rank - 1 or any(
+        a != 1 and s is not None and a != s for a, s in zip(alpha.shape, call.x.shape[1:], strict=True)
+    ):
+        raise call.layer.damaged(f"alpha has shape {alpha.shape} for an input of shape {call.x.shape}")
+    slope = call.graph.constant(alpha, f"{call.base}/alpha")
+    return [call.x.but(name=call.graph.add("prelu", [call.x.name, slope], call.base))]
+
+
+def _softmax(call: Call) -> list[Value]:
+    if call.x.mask is not None:
+        raise call.layer.unsupported("a mask reaches this layer", "use the activation 'softmax' of the layer before it")
+    axes = call.layer.integers("axis", default=-1)
+    if len(axes) != 1:
+        raise call.layer.unsupported(f"axis is {list(axes)}", "take the softmax over one axis")
+    axis = call.axis(call.x, axes[0])
+    return [call.x.but(name=call.graph.add("softmax", [call.x.name], call.base, {"axis": axis}))]
+
+
+def _rescaling(call: Call) -> list[Value]:
+    layer, x = call.layer, call.x
+    scale, offset = layer.number("scale"), layer.number("offset", default=0.0)
+    return [_kind(call, x, Activation("affine", float(np.float32(scale)), float(np.float32(offset))), call.base)]
+
+
+ACTIVATION_LAYERS: Final[Mapping[str, Callable[[Call], list[Value]]]] = {
+    "Activation": _activation,
+    "ELU": _elu,
+    "LeakyReLU": _leaky_relu,
+    "PReLU": _prelu,
+    "ReLU": _relu,
+    "Rescaling": _rescaling,
+    "Softmax": _softmax,
+    "ThresholdedReLU": _thresholded_relu,
+}

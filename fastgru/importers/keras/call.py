@@ -1,0 +1,72 @@
+"""One call of one layer: what a handler is given, and what every handler needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from fastgru.errors import UnsupportedModelError
+from fastgru.importers.keras.layer import Layer
+from fastgru.importers.keras.rules import Rules
+from fastgru.importers.keras.values import GraphBuilder, Value
+from fastgru.importers.keras.weights import Weights
+
+__all__ = ["Call"]
+
+
+@dataclass(frozen=True)
+class Call:
+    """A layer applied to values.
+
+    arguments: what else the call names ("initial_state", "mask"...): values, lists of values, or plain JSON.
+    base: the name of this call in the graph. calls: how often the model calls this layer.
+    """
+
+    graph: GraphBuilder
+    rules: Rules
+    layer: Layer
+    weights: Weights
+    inputs: Sequence[Value]
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    base: str = ""
+    calls: int = 1
+
+    @property
+    def x(self) -> Value:
+        """The only input; `InvalidModelError` where there are more."""
+        if len(self.inputs) != 1:
+            raise self.layer.damaged(f"{len(self.inputs)} inputs, expected one")
+        return self.inputs[0]
+
+    def of(self, layer: Layer, weights: Weights, *inputs: Value) -> Call:
+        """The same call of a layer inside this one."""
+        return replace(self, layer=layer, weights=weights, inputs=inputs or self.inputs, arguments={})
+
+    def check_arguments(self, *known: str) -> None:
+        """Refuse a call argument that changes the result and that the handler does not know."""
+        for name, value in self.arguments.items():
+            if name == "training" and value is True:
+                raise self.layer.unsupported(
+                    "called with training=True", "inference would be random; save the model without it"
+                )
+            if name not in known and value not in (None, [], {}, False):
+                raise self.layer.unsupported(
+                    f"called with the argument {name!r}", "build the model from layers that do not need it"
+                )
+
+    def axis(self, value: Value, axis: int, what: str = "axis") -> int:
+        """`axis` of `value`, counted from 0."""
+        if not -value.rank <= axis < value.rank:
+            raise self.layer.damaged(f"{what} is {axis}, the input has {value.rank} axes")
+        return axis % value.rank
+
+    def known(self, value: Value, axis: int) -> int:
+        """The size of `axis` (from 0), or a refusal where the file leaves it free."""
+        size = value.shape[axis]
+        if size is None:
+            raise UnsupportedModelError(
+                f"{self.layer}: the size of axis {axis} is free in the file: save the model with that size given"
+                " in its Input"
+            )
+        return size

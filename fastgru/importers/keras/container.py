@@ -1,0 +1,79 @@
+"""The two files that Keras writes, opened: a configuration, a version, and the HDF5 file of the weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from fastgru.errors import InvalidModelError, UnsupportedModelError
+from fastgru.importers.archive import Archive
+from fastgru.importers.files import detect_format, load_json
+from fastgru.importers.hdf5 import Hdf5
+from fastgru.importers.keras.layer import as_mapping
+from fastgru.sources import Source, source_name
+
+__all__ = ["Container", "open_container"]
+
+
+@dataclass(frozen=True)
+class Container:
+    """config: the JSON of the model. version: what the file says of Keras, None where it says nothing."""
+
+    config: Any
+    version: str | None
+    backend: str | None
+    format: str
+    weights: Hdf5
+
+
+def open_container(source: Source) -> Container:
+    """Open a .keras archive or a legacy .h5 file that holds a whole model.
+
+    Raises `InvalidModelError` for a damaged file, `UnsupportedModelError` for weights without a model.
+    """
+    kind = detect_format(source)
+    if kind == "keras":
+        return _open_archive(source)
+    if kind == "hdf5":
+        return _open_legacy(source)
+    raise InvalidModelError(f"{source_name(source)}: expected a Keras model (.keras, .h5, .hdf5), this is {kind}")
+
+
+def _open_archive(source: Source) -> Container:
+    archive, name = Archive(source), source_name(source)
+    if "config.json" not in archive:
+        raise InvalidModelError(f"{name}: this .keras archive has no config.json")
+    if "model.weights.h5" not in archive:
+        held = ", ".join(repr(member[:40]) for member in list(archive)[:8])
+        raise UnsupportedModelError(
+            f"{name}: this .keras archive holds {held}, and no model.weights.h5: save the model with"
+            " model.save(path), without weights_format or sharding"
+        )
+    config = load_json(archive["config.json"])
+    metadata: Any = load_json(archive["metadata.json"]) if "metadata.json" in archive else {}
+    version = as_mapping(metadata, f"{name}: metadata.json").get("keras_version", "3")
+    if not isinstance(version, str):
+        raise InvalidModelError(f"{name}: metadata.json: keras_version is {version!r}, expected a text")
+    weights = Hdf5(archive["model.weights.h5"], name=f"{name}: model.weights.h5")
+    return Container(config, version, None, "keras", weights)
+
+
+def _open_legacy(source: Source) -> Container:
+    name = source_name(source)
+    file = Hdf5(source)
+    try:
+        config = file.text("/", "model_config")
+        if config is None:
+            raise UnsupportedModelError(
+                f"{name}: this HDF5 file has weights but no model (no attribute model_config): save the whole model"
+                " with model.save(path), or read the arrays with fastgru.read_weights and build"
+                " fastgru.GRU.from_keras of them"
+            )
+        if not file.has_group("model_weights"):
+            raise InvalidModelError(f"{name}: the group model_weights is missing")
+        version = file.text("/", "keras_version") or file.text("model_weights", "keras_version")
+        backend = file.text("/", "backend") or file.text("model_weights", "backend")
+        return Container(load_json(config.encode()), version, backend, "keras-h5", file)
+    except BaseException:
+        file.close()
+        raise

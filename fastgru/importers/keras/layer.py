@@ -1,0 +1,132 @@
+"""One layer's configuration, as the three generations of Keras write it, behind typed questions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from fastgru.errors import InvalidModelError, UnsupportedModelError
+
+__all__ = ["Layer", "as_mapping"]
+
+_MISSING: Final = object()
+
+
+def as_mapping(value: Any, what: str) -> Mapping[str, Any]:
+    """`value`, which must be a JSON object, or `InvalidModelError`."""
+    if not isinstance(value, Mapping):
+        raise InvalidModelError(f"{what} is {_shown(value)}, expected an object")
+    return value
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A class name, a layer name and its attributes; `module` is what Keras 3 writes beside the class, or ''.
+
+    custom: the class is the user's own, whatever its name.
+
+    The getters take the attribute's names from newest to oldest (Keras 1 called `units` `output_dim`); they raise
+    `InvalidModelError` for a value of another type, or a missing one without a default.
+    """
+
+    class_name: str
+    name: str
+    config: Mapping[str, Any] = field(repr=False)
+    module: str = ""
+    custom: bool = False
+
+    @classmethod
+    def from_json(cls, data: Any, what: str) -> Layer:
+        """A layer of {"class_name", "config"}, with the name beside or inside the configuration."""
+        data = as_mapping(data, what)
+        class_name = data.get("class_name")
+        if not isinstance(class_name, str):
+            raise InvalidModelError(f"{what}: class_name is {_shown(class_name)}, expected a text")
+        config = data.get("config")
+        if isinstance(config, list):  # the layers of a Sequential, before Keras 2.2.3
+            config = {"layers": config}
+        config = as_mapping(config, f"{what}: config")
+        name = data.get("name", config.get("name", class_name.lower()))
+        if not isinstance(name, str):
+            raise InvalidModelError(f"{what}: the name of a {class_name} is {_shown(name)}, expected a text")
+        module, registered = data.get("module"), data.get("registered_name")
+        module = module if isinstance(module, str) else ""
+        # Keras registers the classes of its users as "package>class".
+        custom = ">" in class_name or (isinstance(registered, str) and ">" in registered)
+        custom = custom or (module != "" and not module.startswith(("keras.", "tf_keras", "tensorflow")) and module != "keras")
+        return cls(class_name, name, config, module, custom)
+
+    def __str__(self) -> str:
+        return f"layer {self.name!r} ({self.class_name})"
+
+    def get(self, *names: str, default: Any = _MISSING) -> Any:
+        for name in names:
+            if name in self.config:
+                return self.config[name]
+        if default is _MISSING:
+            raise self.damaged(f"{names[0]} is missing")
+        return default
+
+    def flag(self, *names: str, default: bool) -> bool:
+        value = self.get(*names, default=default)
+        if not isinstance(value, bool):
+            raise self.damaged(f"{names[0]} is {_shown(value)}, expected true or false")
+        return value
+
+    def integer(self, *names: str, default: Any = _MISSING) -> int:
+        value = self.get(*names, default=default)
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if not isinstance(value, int) or isinstance(value, bool) or abs(value) >= 1 << 31:
+            raise self.damaged(f"{names[0]} is {_shown(value)}, expected an integer")
+        return value
+
+    def number(self, *names: str, default: Any = _MISSING) -> float:
+        value = self.get(*names, default=default)
+        # Keras 3 wraps NumPy scalars; Keras 2 wrote those of some layers as {"type": "ndarray", "value": number}.
+        if isinstance(value, Mapping):
+            inner = value.get("config", value)
+            value = inner.get("value") if isinstance(inner, Mapping) else value
+        if not isinstance(value, int | float) or isinstance(value, bool) or abs(value) > 1e300:
+            raise self.damaged(f"{names[0]} is {_shown(value)}, expected a number")
+        return float(value)
+
+    def integers(self, *names: str, default: Any = _MISSING) -> tuple[int, ...]:
+        """A list of integers; one integer stands for a list of one."""
+        value = self.get(*names, default=default)
+        items = [value] if isinstance(value, int) else value
+        if isinstance(items, Mapping):  # Keras 3 marks tuples: {"class_name": "__tuple__", "items": [...]}
+            items = items.get("items")
+        if (
+            not isinstance(items, Sequence)
+            or isinstance(items, str)
+            or any(not isinstance(i, int) or isinstance(i, bool) or abs(i) >= 1 << 31 for i in items)
+        ):
+            raise self.damaged(f"{names[0]} is {_shown(value)}, expected integers")
+        return tuple(items)
+
+    def text(self, *names: str, default: Any = _MISSING) -> str:
+        value = self.get(*names, default=default)
+        if not isinstance(value, str):
+            raise self.damaged(f"{names[0]} is {_shown(value)}, expected a text")
+        return value
+
+    def inner(self, key: str) -> Layer:
+        """The layer that this one wraps."""
+        return Layer.from_json(self.get(key), f"{self}: {key}")
+
+    def replaced(self, **attributes: Any) -> Layer:
+        return replace(self, config={**self.config, **attributes})
+
+    def unsupported(self, attribute: str, way: str) -> UnsupportedModelError:
+        """What is not implemented, and the way round."""
+        return UnsupportedModelError(f"{self}: {attribute}: {way}")
+
+    def damaged(self, fault: str) -> InvalidModelError:
+        return InvalidModelError(f"{self}: {fault}")
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

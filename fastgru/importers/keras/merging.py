@@ -1,0 +1,123 @@
+"""Layers that join several inputs, and how they join the masks of these."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from fastgru.importers.keras.call import Call
+from fastgru.importers.keras.values import Value
+
+__all__ = ["MERGING_LAYERS", "broadcast_shape"]
+
+_BINARY: Final = {"Add": "add", "Average": "add", "Maximum": "max", "Minimum": "min", "Multiply": "mul", "Subtract": "sub"}
+_KERAS1_MODES: Final = {"sum": "Add", "mul": "Multiply", "ave": "Average", "max": "Maximum", "concat": "Concatenate"}
+
+
+def broadcast_shape(call: Call, *shapes: tuple[int | None, ...]) -> tuple[int | None, ...]:
+    """The shape of an elementwise operation over inputs of one rank."""
+    ranks = {len(shape) for shape in shapes}
+    if len(ranks) != 1:
+        raise call.layer.unsupported(
+            f"inputs of different ranks, {list(shapes)}", "reshape them to one rank before this layer"
+        )
+    sizes: list[int | None] = []
+    for axis in zip(*shapes, strict=True):
+        fixed = {s for s in axis if s not in (1, None)}
+        if len(fixed) > 1:
+            raise call.layer.damaged(f"inputs of shapes {list(shapes)} do not broadcast")
+        sizes.append(fixed.pop() if fixed else None if None in axis else 1)
+    return tuple(sizes)
+
+
+def _elementwise(call: Call, class_name: str) -> list[Value]:
+    graph, inputs = call.graph, call.inputs
+    if len(inputs) < 2 or (class_name == "Subtract" and len(inputs) != 2):
+        raise call.layer.damaged(f"{len(inputs)} inputs")
+    mask = _join_masks(call, inputs)
+    y = inputs[0]
+    for n, other in enumerate(inputs[1:], 1):
+        shape = broadcast_shape(call, y.shape, other.shape)
+        last = n == len(inputs) - 1 and class_name != "Average"
+        base = call.base if last else f"{call.base}/{n}"
+        y = y.but(name=graph.add("binary", [y.name, other.name], base, {"kind": _BINARY[class_name]}), shape=shape)
+    if class_name == "Average":
+        count = graph.scalar(float(len(inputs)), y, f"{call.base}/count")
+        y = y.but(name=graph.add("binary", [y.name, count], call.base, {"kind": "div"}))
+    return [y.but(mask=mask)]
+
+
+def _join_masks(call: Call, inputs: Sequence[Value]) -> str | None:
+    masks = [x.mask for x in inputs if x.mask is not None]
+    by_any = call.rules.masks_join_by_any
+    if not masks or (by_any and len(masks) < len(inputs)):
+        return None
+    joined = masks[0]
+    for mask in masks[1:]:
+        joined = call.graph.add("logical", [joined, mask], f"{call.base}/mask", {"kind": "or" if by_any else "and"})
+    return joined
+
+
+def _concatenate(call: Call) -> list[Value]:
+    layer, inputs = call.layer, call.inputs
+    if not inputs:
+        raise layer.damaged("no input")
+    if len({x.rank for x in inputs}) != 1:
+        raise layer.damaged(f"inputs of shapes {[x.shape for x in inputs]}")
+    axis = call.axis(inputs[0], layer.integer("axis", "concat_axis", default=-1))
+    shape: list[int | None] = []
+    for n, sizes in enumerate(zip(*(x.shape for x in inputs), strict=True)):
+        fixed = {s for s in sizes if s is not None}
+        if n == axis:
+            shape.append(None if None in sizes else sum(s for s in sizes if s is not None))
+        elif len(fixed) > 1:
+            raise layer.damaged(f"inputs of shapes {[x.shape for x in inputs]} along axis {axis}")
+        else:
+            shape.append(fixed.pop() if fixed else None)
+    y = call.graph.add("concat", [x.name for x in inputs], call.base, {"axis": axis})
+    return [inputs[0].but(name=y, shape=tuple(shape), mask=_concatenated_mask(call, axis))]
+
+
+def _concatenated_mask(call: Call, axis: int) -> str | None:
+    inputs, graph = call.inputs, call.graph
+    masks = [x.mask for x in inputs if x.mask is not None]
+    if not masks:
+        return None
+    if axis == inputs[0].rank - 1:
+        # Keras joins the masks, spread over the features, and asks of each step for any or for all of them: an input
+        # without a mask hides nothing.
+        if call.rules.masks_join_by_any and len(masks) < len(inputs):
+            return None
+        kind = "or" if call.rules.masks_join_by_any else "and"
+        joined = masks[0]
+        for mask in masks[1:]:
+            joined = graph.add("logical", [joined, mask], f"{call.base}/mask", {"kind": kind})
+        return joined
+    if len(masks) < len(inputs) or axis == 0 or inputs[0].rank != 3:
+        raise call.layer.unsupported(
+            f"inputs joined along axis {axis}, some of them with a mask",
+            "join along the last axis, or give every input a mask",
+        )
+    return graph.add("concat", masks, f"{call.base}/mask", {"axis": axis})
+
+
+def _merge(call: Call) -> list[Value]:
+    """Keras 1's one layer for all."""
+    layer = call.layer
+    mode = layer.get("mode", default="sum")
+    if layer.get("mode_type", default="raw") != "raw" or mode not in _KERAS1_MODES or layer.get("layers", default=None):
+        raise layer.unsupported(f"mode is {mode!r:.40}", f"there are {', '.join(sorted(_KERAS1_MODES))}, in a functional model")
+    if mode == "concat":
+        return _concatenate(call)
+    return _elementwise(call, _KERAS1_MODES[mode])
+
+
+def _of(class_name: str) -> Callable[[Call], list[Value]]:
+    return lambda call: _elementwise(call, class_name)
+
+
+MERGING_LAYERS: Final[Mapping[str, Callable[[Call], list[Value]]]] = {
+    "Concatenate": _concatenate,
+    "Merge": _merge,
+    **{name: _of(name) for name in _BINARY},
+}

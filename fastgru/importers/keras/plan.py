@@ -1,0 +1,254 @@
+"""A model's configuration as calls: which layer is applied to which tensors, with what arguments.
+
+Sequential models are chains. Functional models name, for each layer, the calls of it ("inbound nodes"), and tensors as
+(layer, number of the call, number of the output).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from fastgru.errors import InvalidModelError
+from fastgru.importers.keras.layer import Layer
+from fastgru.importers.keras.registry import MODELS, is_operation
+
+__all__ = ["LayerCall", "Plan", "Ref", "map_refs", "plan_model"]
+
+MAX_CALLS: Final = 20_000
+
+_RECURRENT: Final = frozenset({"Bidirectional", "CuDNNGRU", "GRU", "LSTM", "RNN", "SimpleRNN"})
+
+
+@dataclass(frozen=True)
+class Ref:
+    """One tensor of a functional model."""
+
+    layer: str
+    node: int
+    tensor: int
+
+
+@dataclass(frozen=True)
+class LayerCall:
+    """inputs: the tensors of the first argument (all tensors, for an operation). arguments: the others, by name."""
+
+    layer: str
+    node: int
+    inputs: tuple[Ref, ...]
+    arguments: Mapping[str, Any]
+
+    def refs(self) -> Iterator[Ref]:
+        yield from self.inputs
+        yield from _refs_in(self.arguments)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """layers by name, calls in an order in which each finds its tensors, inputs (InputLayer names) and outputs."""
+
+    layers: Mapping[str, Layer]
+    calls: Sequence[LayerCall]
+    inputs: Sequence[str]
+    outputs: Sequence[Ref]
+
+
+def plan_model(model: Layer) -> Plan:
+    """The calls of a Sequential or functional model. Raises `InvalidModelError` for one that contradicts itself."""
+    data = model.get("layers")
+    if not isinstance(data, list):
+        raise model.damaged("layers is no list")
+    layers = [Layer.from_json(item, f"{model}: layers[{n}]") for n, item in enumerate(data)]
+    named = {layer.name: layer for layer in layers}
+    if len(named) != len(layers):
+        names = [layer.name for layer in layers]
+        raise model.damaged(f"two layers are called {next(n for n in names if names.count(n) > 1)!r}")
+    if model.class_name == "Sequential":
+        return _chain(model, layers)
+    return _functional(model, named, data)
+
+
+def _chain(model: Layer, layers: list[Layer]) -> Plan:
+    if layers and layers[0].class_name == "InputLayer":
+        source, rest = layers[0], layers[1:]
+    else:
+        shape = model.get("build_input_shape", default=None)
+        first = layers[0].config if layers else {}
+        config = {
+            "batch_shape": first.get("batch_input_shape", shape),
+            "dtype": first.get("input_dtype", "float32"),
+        }
+        name = f"{layers[0].name}_input" if layers else "input"
+        source, rest = Layer("InputLayer", name, config), layers
+    calls, at = [], Ref(source.name, 0, 0)
+    for layer in rest:
+        calls.append(LayerCall(layer.name, 0, (at,), {}))
+        at = Ref(layer.name, 0, 0)
+    return Plan({source.name: source, **{layer.name: layer for layer in rest}}, calls, [source.name], [at])
+
+
+def _functional(model: Layer, layers: Mapping[str, Layer], data: list[Any]) -> Plan:
+    calls = []
+    for (name, layer), item in zip(layers.items(), data, strict=True):
+        nodes = item.get("inbound_nodes", [])
+        if not isinstance(nodes, list):
+            raise layer.damaged("inbound_nodes is no list")
+        calls += [_read_call(layer, name, n, node) for n, node in enumerate(nodes)]
+    if len(calls) > MAX_CALLS:
+        raise model.damaged(f"{len(calls)} calls of layers, expected at most {MAX_CALLS}")
+    inputs = [ref.layer for ref in _tensors(model, model.get("input_layers"))]
+    outputs = list(_tensors(model, model.get("output_layers")))
+    for name in inputs:
+        if name not in layers:
+            raise model.damaged(f"input_layers names {name!r}, which is no layer")
+    calls, outputs = _without_own_nodes(layers, calls, outputs)
+    return Plan(layers, _in_order(model, layers, calls), inputs, outputs)
+
+
+def _read_call(layer: Layer, name: str, number: int, node: Any) -> LayerCall:
+    if isinstance(node, Mapping):  # Keras 3
+        args, kwargs = _revive(node.get("args", [])), _revive(node.get("kwargs", {}))
+        if not isinstance(args, list) or not isinstance(kwargs, dict):
+            raise layer.damaged(f"inbound_nodes[{number}] has no args and kwargs")
+        if is_operation(layer):
+            return LayerCall(name, number, tuple(_refs_in(args)), {"args": args, **kwargs})
+        return LayerCall(name, number, tuple(_refs_in(args[:1])), {**_positional(layer, args[1:]), **kwargs})
+    if not isinstance(node, list):
+        raise layer.damaged(f"inbound_nodes[{number}] is no list")
+    entries = [node] if _is_tensor(node) else node
+    inputs, arguments = [], {}
+    for entry in entries:
+        if not _is_tensor(entry):
+            raise layer.damaged(f"inbound_nodes[{number}] names {entry!r:.60}, expected [layer, node, tensor]")
+        inputs.append(Ref(*entry[:3]))
+        if len(entry) > 3:
+            if not isinstance(entry[3], Mapping):
+                raise layer.damaged(f"inbound_nodes[{number}] has arguments {entry[3]!r:.60}")
+            arguments.update(_revive(dict(entry[3]), lists=True))
+    return LayerCall(name, number, tuple(inputs), arguments)
+
+
+def _positional(layer: Layer, rest: Sequence[Any]) -> dict[str, Any]:
+    """What Keras 3 passed by position after the first argument, by the names of the call signatures."""
+    if layer.class_name in _RECURRENT:
+        names = ["initial_state", "mask", "training"]
+    else:
+        names = ["training", "mask"] if layer.class_name in MODELS else ["training"]
+    if len(rest) > len(names):
+        raise layer.unsupported(f"called with {len(rest) + 1} arguments", "pass one tensor, or a list of tensors")
+    return dict(zip(names, rest, strict=False))
+
+
+def _is_tensor(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) in (3, 4)
+        and isinstance(value[0], str)
+        and all(isinstance(v, int) and not isinstance(v, bool) and 0 <= v < 1 << 31 for v in value[1:3])
+    )
+
+
+def _revive(value: Any, *, lists: bool = False) -> Any:
+    """Plain JSON with `Ref` where a tensor stands; `lists` for Keras 2, which writes [layer, node, tensor]."""
+    if lists and _is_tensor(value):
+        return Ref(*value[:3])
+    if isinstance(value, Mapping):
+        config = value.get("config")
+        if value.get("class_name") == "__keras_tensor__" and isinstance(config, Mapping):
+            history = config.get("keras_history")
+            if not _is_tensor(history):
+                raise InvalidModelError(f"keras_history is {history!r:.60}, expected [layer, node, tensor]")
+            return Ref(*history[:3])
+        if value.get("class_name") == "__tuple__" and isinstance(value.get("items"), list):
+            return _revive(value["items"], lists=lists)
+        return {key: _revive(item, lists=lists) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_revive(item, lists=lists) for item in value]
+    return value
+
+
+def _refs_in(value: Any) -> Iterator[Ref]:
+    if isinstance(value, Ref):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _refs_in(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _refs_in(item)
+
+
+def map_refs(value: Any, values: Any) -> Any:
+    """`value` with `values(ref)` for each `Ref`."""
+    if isinstance(value, Ref):
+        return values(value)
+    if isinstance(value, Mapping):
+        return {key: map_refs(item, values) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [map_refs(item, values) for item in value]
+    return value
+
+
+def _tensors(model: Layer, value: Any) -> Iterator[Ref]:
+    """The tensors of input_layers and output_layers: one, a list, or a dict of them."""
+    if _is_tensor(value):
+        yield Ref(*value[:3])
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _tensors(model, item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _tensors(model, item)
+    else:
+        raise model.damaged(f"input_layers or output_layers holds {value!r:.60}, expected [layer, node, tensor]")
+
+
+def _without_own_nodes(
+    layers: Mapping[str, Layer], calls: list[LayerCall], outputs: list[Ref]
+) -> tuple[list[LayerCall], list[Ref]]:
+    """Number the calls of nested models from 0.
+
+    A nested model that has inputs of its own counts these as its call 0, which is not written: the calls in the file
+    are then named from 1. Each call that is written is used, so the least number in use tells which it is.
+    """
+    least: dict[str, int] = {}
+    for ref in [*outputs, *(ref for call in calls for ref in call.refs())]:
+        least[ref.layer] = min(ref.node, least.get(ref.layer, ref.node))
+    shifted = {name for name, layer in layers.items() if layer.class_name in MODELS and least.get(name) == 1}
+
+    def shift(ref: Ref) -> Ref:
+        return Ref(ref.layer, ref.node - 1, ref.tensor) if ref.layer in shifted else ref
+
+    moved = [
+        LayerCall(c.layer, c.node, tuple(shift(r) for r in c.inputs), map_refs(c.arguments, shift)) for c in calls
+    ]
+    return moved, [shift(ref) for ref in outputs]
+
+
+def _in_order(model: Layer, layers: Mapping[str, Layer], calls: list[LayerCall]) -> list[LayerCall]:
+    """The calls, each after those whose tensors it takes (Kahn 1962, "Topological sorting of large networks")."""
+    made = {(call.layer, call.node) for call in calls}
+    made |= {(name, 0) for name, layer in layers.items() if layer.class_name == "InputLayer"}
+    waiting: dict[int, set[tuple[str, int]]] = {}
+    readers: dict[tuple[str, int], list[int]] = {}
+    for n, call in enumerate(calls):
+        needs = {(ref.layer, ref.node) for ref in call.refs()}
+        for need in needs:
+            if need not in made:
+                raise model.damaged(f"layer {call.layer!r} takes call {need[1]} of {need[0]!r}, which is not in the file")
+            readers.setdefault(need, []).append(n)
+        waiting[n] = {need for need in needs if layers[need[0]].class_name != "InputLayer"}
+    ready = [n for n, needs in waiting.items() if not needs]
+    ordered = []
+    for n in ready:
+        ordered.append(calls[n])
+        done = (calls[n].layer, calls[n].node)
+        for reader in readers.get(done, ()):
+            waiting[reader].discard(done)
+            if not waiting[reader]:
+                ready.append(reader)
+    if len(ordered) < len(calls):
+        stuck = sorted({calls[n].layer for n, needs in waiting.items() if needs})
+        raise model.damaged(f"layers in a cycle: {', '.join(repr(s) for s in stuck[:8])}")
+    return ordered

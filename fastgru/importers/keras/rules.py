@@ -1,0 +1,57 @@
+"""Where the generations of Keras compute different things from the same configuration.
+
+Read from the sources of Keras 1.2.2, 2.2.4 and 2.3.1, tf-keras 2.10 to 2.21, and Keras 3.0 to 3.16.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from fastgru.errors import InvalidModelError, UnsupportedModelError
+
+__all__ = ["Rules"]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The rules of the Keras that wrote a file.
+
+    major: 1, 2 or 3.
+    masks_join_by_any: a merge of masked inputs shows a step that any of them shows, and nothing is masked where one
+        input has no mask; before Keras 3.4 only steps that all masks show, inputs without a mask left out.
+    recurrent_keeps_mask: a recurrent layer that returns sequences hands its mask on (until Keras 3.15).
+    bidirectional_zeroes: Bidirectional shows zeros at masked steps of a sequence (tf.keras and Keras 3).
+    states_hide_mask: a mask travels to a layer by itself only where it has one tensor argument: an initial state
+        beside the input leaves a GRU unmasked (Keras 3).
+    reset_after: what a GRU without the attribute is.
+    """
+
+    version: str
+    major: int
+    masks_join_by_any: bool
+    recurrent_keeps_mask: bool
+    bidirectional_zeroes: bool
+    states_hide_mask: bool
+    reset_after: bool
+
+    @classmethod
+    def of(cls, version: str | None) -> Rules:
+        """The rules of a version ("2.2.4-tf"); files without one are Keras 1's."""
+        text = (version or "1").strip()
+        match = re.match(r"(\d{1,4})(?:\.(\d{1,4}))?", text)
+        if match is None:
+            raise InvalidModelError(f"keras_version is {text[:40]!r}, expected a version such as '2.3.1'")
+        major, minor = int(match[1]), int(match[2] or 0)
+        if major not in (1, 2, 3):
+            raise UnsupportedModelError(f"keras_version is {text[:40]!r}: files of Keras 1, 2 and 3 are read")
+        at = (major, minor)
+        return cls(
+            version=text,
+            major=major,
+            masks_join_by_any=at >= (3, 4),
+            recurrent_keeps_mask=at < (3, 16),
+            bidirectional_zeroes=at >= (2, 4) or "tf" in text,
+            states_hide_mask=major == 3,
+            reset_after=major == 3,
+        )

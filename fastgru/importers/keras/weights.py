@@ -1,0 +1,216 @@
+"""Where a layer's arrays are, in the two layouts that Keras has written.
+
+Legacy HDF5 files name every array after the layers it is in ("bi/forward_gru/gru_cell/kernel:0"): a layer asks for what
+it needs by name. The archives of Keras 3 number the arrays of a layer, and name the folders after classes, counted per
+container, not after layers ("layers/gru_1/cell/vars/0"): a layer asks in the order in which it made them.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, Final
+
+from numpy.typing import NDArray
+
+from fastgru.errors import InvalidModelError, UnreadTensorsError
+from fastgru.importers.hdf5 import Hdf5
+from fastgru.importers.keras.layer import Layer
+
+__all__ = ["Store", "Weights", "open_weights"]
+
+Array = NDArray[Any]
+
+# What an array may be called, after the names by which layers ask for it: Keras 1 wrote gru_1_W_z, batchnorm_1_running_std
+# (which held the variance, whatever its name says).
+ROLES: Final = {
+    "kernel": ("kernel", "W"),
+    "recurrent_kernel": ("recurrent_kernel", "U"),
+    "bias": ("bias", "b"),
+    "embeddings": ("embeddings", "W"),
+    "gamma": ("gamma",),
+    "beta": ("beta",),
+    "moving_mean": ("moving_mean", "running_mean"),
+    "moving_variance": ("moving_variance", "running_std"),
+    "alpha": ("alpha", "alphas"),
+    "mean": ("mean",),
+    "variance": ("variance",),
+    "count": ("count",),
+    **{f"{k}_{gate}": (f"{k}_{gate}",) for k in ("W", "U", "b") for gate in "zrh"},
+}
+_SUFFIX: Final = re.compile(r"(_\d+)?(:\d+)?$")
+
+# State of the training, or of the random generators of dropout: nothing that inference reads.
+_TRAINING: Final = re.compile(
+    r"^(/)?(optimizer(_weights)?|_optimizer|compile_metrics|metrics|_metrics|loss_tracker)/"
+    r"|(^|/)_?seed_generator(_\d+)?/|(^|/)seed_generator_state(:\d+)?$|/compile_metrics/"
+)
+
+
+class Store:
+    """An open file, and which of its datasets were read."""
+
+    def __init__(self, file: Hdf5) -> None:
+        self.file = file
+        self._arrays: dict[str, Array] = {}
+
+    def read(self, path: str) -> Array:
+        if path not in self._arrays:
+            self._arrays[path] = self.file.read(path)
+        return self._arrays[path]
+
+    def check_all_read(self) -> None:
+        """Raise `UnreadTensorsError` that lists the datasets nobody read, those of the training aside."""
+        unread = [p for p in self.file.datasets if p not in self._arrays and not _TRAINING.search(p)]
+        if unread:
+            shown = "".join(f"\n  {path} {self.file.datasets[path]}" for path in unread[:20])
+            more = f"\n  and {len(unread) - 20} more" if len(unread) > 20 else ""
+            raise UnreadTensorsError(
+                f"{self.file.name}: {len(unread)} tensor(s) belong to no layer that was read (allow_unread=True accepts"
+                f" that):{shown}{more}"
+            )
+
+
+class Weights(ABC):
+    """The arrays of one layer, or of the layers of one model."""
+
+    @abstractmethod
+    def take(self, layer: Layer, *roles: str) -> list[Array]:
+        """The arrays for `roles` (keys of ROLES), in this order; `InvalidModelError` where one is missing."""
+
+    @abstractmethod
+    def has(self, role: str) -> bool:
+        """True where an array of this role is there; always False where arrays have numbers."""
+
+    @abstractmethod
+    def child(self, attribute: str, inner: Layer, index: int = 0) -> Weights:
+        """The arrays of `inner`, this layer's "cell", "layer", "forward_layer", "backward_layer" or `index`th "cells"."""
+
+    @abstractmethod
+    def layers(self, layers: Sequence[Layer]) -> list[Weights]:
+        """The arrays of each layer of a model that has these."""
+
+
+def open_weights(file: Hdf5) -> tuple[Store, Weights]:
+    """The weights of a whole model, by the layout that `file` has."""
+    store = Store(file)
+    if file.has_group("model_weights"):
+        return store, _Named(store, "model_weights/", [p for p in file.datasets if p.startswith("model_weights/")], True)
+    return store, _Numbered(store, "")
+
+
+class _Named(Weights):
+    def __init__(self, store: Store, group: str, paths: Sequence[str], top: bool = False) -> None:
+        self._store, self._group, self._paths, self._top = store, group, list(paths), top
+
+    def take(self, layer: Layer, *roles: str) -> list[Array]:
+        return [self._store.read(self._find(layer, role)) for role in roles]
+
+    def has(self, role: str) -> bool:
+        return bool(self._matching(role))
+
+    def child(self, attribute: str, inner: Layer, index: int = 0) -> Weights:
+        if attribute in ("forward_layer", "backward_layer"):
+            forward = [p for p in self._paths if any(c.startswith("forward_") for c in self._inner_components(p))]
+            backward = [p for p in self._paths if p not in set(forward)]
+            return _Named(self._store, self._group, forward if attribute == "forward_layer" else backward)
+        if attribute == "cells":
+            mine = [p for p in self._paths if inner.name in self._components(p)[:-1]]
+            return _Named(self._store, self._group, mine)
+        return self
+
+    def layers(self, layers: Sequence[Layer]) -> list[Weights]:
+        return [self._of(layer) for layer in layers]
+
+    def _of(self, layer: Layer) -> Weights:
+        if self._top:
+            group = f"{self._group}{layer.name}/"
+            return _Named(self._store, group, [p for p in self._paths if p.startswith(group)])
+        mine = [p for p in self._paths if layer.name in self._components(p)[:-1]]
+        if not mine:  # Keras 1: dense_1_W
+            mine = [p for p in self._paths if re.match(re.escape(layer.name) + r"_[A-Za-z]", self._components(p)[-1])]
+        return _Named(self._store, self._group, mine)
+
+    def _components(self, path: str) -> list[str]:
+        return path[len(self._group) :].split("/")
+
+    def _inner_components(self, path: str) -> list[str]:
+        components = self._components(path)
+        return components[1:] or components
+
+    def _matching(self, role: str) -> list[str]:
+        stems = {path: _SUFFIX.sub("", self._components(path)[-1]) for path in self._paths}
+        for name in ROLES[role]:
+            if exact := [path for path, stem in stems.items() if stem == name]:
+                return exact
+            if ending := [path for path, stem in stems.items() if stem.endswith("_" + name) and not _longer(stem, name)]:
+                return ending
+        return []
+
+    def _find(self, layer: Layer, role: str) -> str:
+        found = self._matching(role)
+        if len(found) != 1:
+            fault = "is missing" if not found else f"could be {' or '.join(repr(p) for p in found[:4])}"
+            there = ", ".join(repr(p) for p in self._paths[:12]) or "nothing"
+            raise InvalidModelError(f"{layer}: its {role} {fault} (in the file for it: {there})")
+        return found[0]
+
+
+def _longer(stem: str, name: str) -> bool:
+    """True where `stem` ends in a longer role that ends in `name`: recurrent_kernel is no kernel."""
+    longer = (other for names in ROLES.values() for other in names if other.endswith("_" + name))
+    return any(stem == other or stem.endswith("_" + other) for other in longer)
+
+
+class _Numbered(Weights):
+    def __init__(self, store: Store, folder: str) -> None:
+        self._store, self._folder = store, folder
+
+    def take(self, layer: Layer, *roles: str) -> list[Array]:
+        paths = [f"{self._folder}vars/{i}" for i in range(len(roles))]
+        for role, path in zip(roles, paths, strict=True):
+            if path not in self._store.file.datasets:
+                raise InvalidModelError(f"{layer}: its {role} is missing, expected at {path!r} in the weights file")
+        return [self._store.read(path) for path in paths]
+
+    def has(self, role: str) -> bool:
+        return False
+
+    def child(self, attribute: str, inner: Layer, index: int = 0) -> Weights:
+        if attribute == "cells":
+            return _Numbered(self._store, f"{self._folder}cell/cells/gru_cell{f'_{index}' if index else ''}/")
+        return _Numbered(self._store, f"{self._folder}{attribute}/")
+
+    def layers(self, layers: Sequence[Layer]) -> list[Weights]:
+        """By the layer names that newer files carry, else by class and position."""
+        container = f"{self._folder}layers/"
+        file = self._store.file
+        # Archives of TensorFlow 2.12 and 2.13 called the container by another name.
+        if not any(p.startswith(container) for p in file.datasets):
+            older = f"{self._folder}_layer_checkpoint_dependencies/"
+            container = older if any(p.startswith(older) for p in file.datasets) else container
+        counts: dict[str, int] = {}
+        found: list[Weights] = []
+        for layer in layers:
+            if layer.module.startswith("keras.src.ops"):  # an operation, not a layer: it has no folder
+                found.append(_Numbered(self._store, "//"))
+                continue
+            stem = _snake_case(layer.class_name)
+            n = counts[stem] = counts.get(stem, -1) + 1
+            folder = f"{container}{stem}{f'_{n}' if n else ''}/"
+            written = file.text(f"{folder}vars", "name") if file.has_group(f"{folder}vars") else None
+            if written is not None and written != layer.name:
+                raise InvalidModelError(
+                    f"{layer}: the weights at {folder!r} belong to a layer {written!r}: config.json and"
+                    " model.weights.h5 are not of one model"
+                )
+            found.append(_Numbered(self._store, folder))
+        return found
+
+
+def _snake_case(name: str) -> str:
+    """The folder of a class, by the rule of keras.utils.naming: PReLU -> p_re_lu."""
+    name = re.sub(r"\W+", "", name)
+    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
