@@ -168,7 +168,7 @@ class Hdf5:
             self._plain_left -= nbytes
         if self._inflatable < 0 or self._plain_left < 0:
             raise InvalidModelError(
-                f"{self.name}: dataset {path!r} declares {nbytes} bytes, more than a file of {self._size} bytes can hold"
+                f"{self.name}: dataset {path!r} declares {nbytes} bytes, more than the {self._size} of the file can hold"
             )
         return stored
 

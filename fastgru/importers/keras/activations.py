@@ -78,9 +78,7 @@ def activate(call: Call, x: Value, name: str) -> Value:
         inner = _kind(call, inner, Activation("tanh"), f"{base}/tanh")
         return x.but(name=graph.add("binary", [x.name, inner.name], base, {"kind": "mul"}))
     known = sorted({*_GRU_KINDS, *_UNARY, "softmax", "log_softmax", "relu6", "mish"})
-    raise UnsupportedModelError(
-        f"{call.layer}: activation {name!r} is not implemented; there are {', '.join(known)}"
-    )
+    raise UnsupportedModelError(f"{call.layer}: activation {name!r} is not implemented; there are {', '.join(known)}")
 
 
 def _kind(call: Call, x: Value, activation: Activation, base: str) -> Value:

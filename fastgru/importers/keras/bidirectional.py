@@ -1,7 +1,7 @@
 """Bidirectional: two recurrent layers over one input, their outputs merged.
 
-The backward layer's outputs are turned round, so that both tell of the same step; at masked steps of a sequence tf.keras
-and Keras 3 show zeros, whatever the layers say.
+The backward layer's outputs are turned round, so that both tell of the same step; at masked steps of a sequence
+tf.keras and Keras 3 show zeros, whatever the layers say.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MERGES: Final = {"sum": "add", "mul": "mul", "ave": "add"}
 def bidirectional(call: Call) -> list[Value]:
     """The merged output, or two without a merge mode, then the states of the forward and the backward layer."""
     call.check_arguments("initial_state", "mask")
-    layer, graph = call.layer, call.graph
+    layer = call.layer
     merge = layer.get("merge_mode", default="concat")
     if merge is not None and merge not in (*_MERGES, "concat"):
         raise layer.damaged(f"merge_mode is {merge!r}, expected sum, mul, ave, concat or null")
@@ -125,6 +125,6 @@ def _merge(call: Call, mode: str, sides: Sequence[Value]) -> Value:
     if mode != "ave":
         return first.but(name=graph.add("binary", names, call.base, kind))
     total = graph.add("binary", names, f"{call.base}/sum", kind)
-    return first.but(name=graph.add("binary", [total, graph.scalar(0.5, first, f"{call.base}/half")], call.base, {"kind": "mul"}))
-
-
+    return first.but(
+        name=graph.add("binary", [total, graph.scalar(0.5, first, f"{call.base}/half")], call.base, {"kind": "mul"})
+    )

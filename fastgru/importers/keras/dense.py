@@ -78,7 +78,10 @@ def _batch_normalization(call: Call) -> list[Value]:
         raise layer.damaged(f"arrays of shapes {[a.shape for a in arrays.values()]} for an input of shape {x.shape}")
     ones, zeros = np.ones(size, np.float32), np.zeros(size, np.float32)
     given = [arrays.get("gamma", ones), arrays.get("beta", zeros), arrays["moving_mean"], arrays["moving_variance"]]
-    names = [call.graph.constant(a, f"{call.base}/{r}") for a, r in zip(given, ("gamma", "beta", "mean", "variance"))]
+    names = [
+        call.graph.constant(a, f"{call.base}/{r}")
+        for a, r in zip(given, ("gamma", "beta", "mean", "variance"), strict=True)
+    ]
     attrs = {"axis": axis, "epsilon": layer.number("epsilon", default=1e-3)}
     return [x.but(name=call.graph.add("batch_norm", [x.name, *names], call.base, attrs))]
 
@@ -112,9 +115,12 @@ def _normalization(call: Call) -> list[Value]:
     if mean.size != int(np.prod(shape)) or variance.size != mean.size:
         raise layer.damaged(f"mean and variance have shapes {mean.shape}, {variance.shape}, the input {x.shape}")
     shift = graph.constant(mean.reshape(shape), f"{call.base}/mean")
-    scale = graph.constant(np.maximum(np.sqrt(variance), 1e-7).astype(mean.dtype).reshape(shape), f"{call.base}/deviation")
-    first, second = (("mul", scale), ("add", shift)) if layer.flag("invert", default=False) else (
-        ("sub", shift), ("div", scale))
+    scale = graph.constant(
+        np.maximum(np.sqrt(variance), 1e-7).astype(mean.dtype).reshape(shape), f"{call.base}/deviation"
+    )
+    first, second = (
+        (("mul", scale), ("add", shift)) if layer.flag("invert", default=False) else (("sub", shift), ("div", scale))
+    )
     y = graph.add("binary", [x.name, first[1]], f"{call.base}/{first[0]}", {"kind": first[0]})
     return [x.but(name=graph.add("binary", [y, second[1]], call.base, {"kind": second[0]}))]
 

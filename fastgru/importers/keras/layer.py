@@ -54,7 +54,9 @@ class Layer:
         module = module if isinstance(module, str) else ""
         # Keras registers the classes of its users as "package>class".
         custom = ">" in class_name or (isinstance(registered, str) and ">" in registered)
-        custom = custom or (module != "" and not module.startswith(("keras.", "tf_keras", "tensorflow")) and module != "keras")
+        custom = custom or (
+            module != "" and not module.startswith(("keras.", "tf_keras", "tensorflow")) and module != "keras"
+        )
         return cls(class_name, name, config, module, custom)
 
     def __str__(self) -> str:

@@ -10,7 +10,14 @@ from fastgru.importers.keras.values import Value
 
 __all__ = ["MERGING_LAYERS", "broadcast_shape"]
 
-_BINARY: Final = {"Add": "add", "Average": "add", "Maximum": "max", "Minimum": "min", "Multiply": "mul", "Subtract": "sub"}
+_BINARY: Final = {
+    "Add": "add",
+    "Average": "add",
+    "Maximum": "max",
+    "Minimum": "min",
+    "Multiply": "mul",
+    "Subtract": "sub",
+}
 _KERAS1_MODES: Final = {"sum": "Add", "mul": "Multiply", "ave": "Average", "max": "Maximum", "concat": "Concatenate"}
 
 
@@ -106,7 +113,9 @@ def _merge(call: Call) -> list[Value]:
     layer = call.layer
     mode = layer.get("mode", default="sum")
     if layer.get("mode_type", default="raw") != "raw" or mode not in _KERAS1_MODES or layer.get("layers", default=None):
-        raise layer.unsupported(f"mode is {mode!r:.40}", f"there are {', '.join(sorted(_KERAS1_MODES))}, in a functional model")
+        raise layer.unsupported(
+            f"mode is {mode!r:.40}", f"there are {', '.join(sorted(_KERAS1_MODES))}, in a functional model"
+        )
     if mode == "concat":
         return _concatenate(call)
     return _elementwise(call, _KERAS1_MODES[mode])

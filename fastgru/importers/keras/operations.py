@@ -1,4 +1,4 @@
-"""Operations of `keras.ops` that stand in a functional model of Keras 3 like layers: it writes the making of masks so."""
+"""Operations of `keras.ops` that stand in functional models of Keras 3 like layers; masks are made of them."""
 
 from __future__ import annotations
 

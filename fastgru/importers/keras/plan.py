@@ -220,9 +220,7 @@ def _without_own_nodes(
     def shift(ref: Ref) -> Ref:
         return Ref(ref.layer, ref.node - 1, ref.tensor) if ref.layer in shifted else ref
 
-    moved = [
-        LayerCall(c.layer, c.node, tuple(shift(r) for r in c.inputs), map_refs(c.arguments, shift)) for c in calls
-    ]
+    moved = [LayerCall(c.layer, c.node, tuple(shift(r) for r in c.inputs), map_refs(c.arguments, shift)) for c in calls]
     return moved, [shift(ref) for ref in outputs]
 
 
@@ -236,7 +234,9 @@ def _in_order(model: Layer, layers: Mapping[str, Layer], calls: list[LayerCall])
         needs = {(ref.layer, ref.node) for ref in call.refs()}
         for need in needs:
             if need not in made:
-                raise model.damaged(f"layer {call.layer!r} takes call {need[1]} of {need[0]!r}, which is not in the file")
+                raise model.damaged(
+                    f"layer {call.layer!r} takes call {need[1]} of {need[0]!r}, which is not in the file"
+                )
             readers.setdefault(need, []).append(n)
         waiting[n] = {need for need in needs if layers[need[0]].class_name != "InputLayer"}
     ready = [n for n, needs in waiting.items() if not needs]

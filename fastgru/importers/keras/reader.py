@@ -34,8 +34,8 @@ def read_keras(source: Source, *, outputs: Sequence[str] = (), allow_unread: boo
 
     Inputs are named as the input layers, outputs as the layers that make them (`name_1`, `name_2` for the second and
     third output of a layer); arrays are (N, T, F) as in Keras, and the batch is free. A stateful layer adds an input
-    `<layer>_state_in` (N, H) and an output `<layer>_state_out` of the same shape, paired in `Graph.states`; Keras starts
-    with zeros there. An input that only embeddings read is int32.
+    `<layer>_state_in` (N, H) and an output `<layer>_state_out` of the same shape, paired in `Graph.states`; Keras
+    starts with zeros there. An input that only embeddings read is int32.
 
     Raises `UnsupportedModelError` that lists every layer that is not implemented, and why; `InvalidModelError` for a
     damaged file; `UnreadTensorsError` for arrays that nobody read.
@@ -246,8 +246,10 @@ def _input_shape(layer: Layer, plan: Plan) -> tuple[int | None, ...]:
         raise layer.unsupported(
             "the file does not tell the shape of the input", "build the model with an Input layer before saving it"
         )
-    if not isinstance(shape, list) or not shape or any(
-        s is not None and (not isinstance(s, int) or isinstance(s, bool) or not 0 < s < 1 << 31) for s in shape
+    if (
+        not isinstance(shape, list)
+        or not shape
+        or any(s is not None and (not isinstance(s, int) or isinstance(s, bool) or not 0 < s < 1 << 31) for s in shape)
     ):
         raise layer.damaged(f"the input's shape is {shape!r:.60}")
     return (None, *shape[1:])
@@ -259,7 +261,9 @@ def _only_embedded(plan: Plan) -> set[str]:
     for call in plan.calls:
         for ref in call.refs():
             readers.setdefault(ref.layer, set()).add(plan.layers[call.layer].class_name)
-    return {name for name, classes in readers.items() if "Embedding" in classes and classes <= {"Embedding", "NotEqual"}}
+    return {
+        name for name, classes in readers.items() if "Embedding" in classes and classes <= {"Embedding", "NotEqual"}
+    }
 
 
 def _finish(

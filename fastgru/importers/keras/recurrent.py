@@ -164,7 +164,7 @@ def _values(call: Call, given: Any) -> list[Value]:
 def with_state(
     call: Call, recurrent: Recurrent, initial: list[Value], bases: Sequence[str]
 ) -> tuple[list[Value], list[str]]:
-    """The initial states, from the graph's own inputs where the layer is stateful, and the names their next ones take."""
+    """The initial states, inputs of the graph where the layer is stateful, and the names that their next ones take."""
     sizes = [c.hidden_size for c in recurrent.cells] * len(bases)
     if initial:
         if len(initial) != len(sizes):
@@ -272,5 +272,3 @@ def take_step(call: Call, name: str, axis: int, index: int, base: str) -> str:
     """The one step at `index`, without the axis."""
     at = call.graph.integers(index, f"{base}/step")
     return call.graph.add("gather", [name, at], base, {"axis": axis})
-
-

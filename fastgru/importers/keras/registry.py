@@ -90,7 +90,8 @@ def _time_distributed(call: Call) -> list[Value]:
     inner, x = call.layer.inner("layer"), call.x
     if inner.class_name not in _STEPWISE | _LAST_AXIS or x.rank < 3:
         raise call.layer.unsupported(
-            f"applied to a {inner.class_name} on {x.rank} axes", f"it is read around {', '.join(sorted(_STEPWISE | _LAST_AXIS))}"
+            f"applied to a {inner.class_name} on {x.rank} axes",
+            f"it is read around {', '.join(sorted(_STEPWISE | _LAST_AXIS))}",
         )
     if inner.class_name in _LAST_AXIS and tuple(inner.integers("axis", default=-1)) not in ((-1,), (x.rank - 2,)):
         raise call.layer.unsupported(f"{inner.class_name} over axis {inner.get('axis')!r}", "use the last axis")

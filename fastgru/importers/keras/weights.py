@@ -22,8 +22,8 @@ __all__ = ["Store", "Weights", "open_weights"]
 
 Array = NDArray[Any]
 
-# What an array may be called, after the names by which layers ask for it: Keras 1 wrote gru_1_W_z, batchnorm_1_running_std
-# (which held the variance, whatever its name says).
+# What an array may be called, after the names by which layers ask for it: Keras 1 wrote gru_1_W_z, and
+# batchnormalization_1_running_std, which held the variance, whatever its name says.
 ROLES: Final = {
     "kernel": ("kernel", "W"),
     "recurrent_kernel": ("recurrent_kernel", "U"),
@@ -85,7 +85,7 @@ class Weights(ABC):
 
     @abstractmethod
     def child(self, attribute: str, inner: Layer, index: int = 0) -> Weights:
-        """The arrays of `inner`, this layer's "cell", "layer", "forward_layer", "backward_layer" or `index`th "cells"."""
+        """The arrays of `inner`: this layer's cell, layer, forward_layer, backward_layer, or number `index` of cells."""
 
     @abstractmethod
     def layers(self, layers: Sequence[Layer]) -> list[Weights]:
@@ -96,7 +96,9 @@ def open_weights(file: Hdf5) -> tuple[Store, Weights]:
     """The weights of a whole model, by the layout that `file` has."""
     store = Store(file)
     if file.has_group("model_weights"):
-        return store, _Named(store, "model_weights/", [p for p in file.datasets if p.startswith("model_weights/")], True)
+        return store, _Named(
+            store, "model_weights/", [p for p in file.datasets if p.startswith("model_weights/")], True
+        )
     return store, _Numbered(store, "")
 
 
@@ -144,7 +146,9 @@ class _Named(Weights):
         for name in ROLES[role]:
             if exact := [path for path, stem in stems.items() if stem == name]:
                 return exact
-            if ending := [path for path, stem in stems.items() if stem.endswith("_" + name) and not _longer(stem, name)]:
+            if ending := [
+                path for path, stem in stems.items() if stem.endswith("_" + name) and not _longer(stem, name)
+            ]:
                 return ending
         return []
 

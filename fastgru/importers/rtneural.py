@@ -1,0 +1,249 @@
+"""RTNeural's layer JSON: {"in_shape": [...], "layers": [{"type", "activation", "shape", "weights"}, ...]}.
+
+RTNeural runs a model frame by frame, so every layer gives one output for every step. Matrices are Keras's, (I, O), and
+its GRU is the one with the reset after the product: kernel (I, 3H), recurrent kernel (H, 3H), bias (2, 3H), z before r.
+Format: RTNeural/model_loader.h and python/model_utils.py of RTNeural.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.conventions import from_keras_gates
+from fastgru.errors import InvalidModelError, ShapeError, SpecError, UnsupportedModelError
+from fastgru.graph import Graph, Node, TensorSpec
+from fastgru.importers.files import load_json
+from fastgru.sources import Source, source_name
+from fastgru.spec import GRUSpec
+
+__all__ = ["is_rtneural", "read_rtneural"]
+
+Array = NDArray[Any]
+
+_ACTIVATIONS: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
+    "elu": ("activation", {"kind": "elu", "alpha": 1.0, "beta": 0.0}),
+    "relu": ("activation", {"kind": "relu", "alpha": 0.0, "beta": 0.0}),
+    "sigmoid": ("activation", {"kind": "sigmoid", "alpha": 0.0, "beta": 0.0}),
+    "softmax": ("softmax", {"axis": 2}),
+    "tanh": ("activation", {"kind": "tanh", "alpha": 0.0, "beta": 0.0}),
+}
+
+
+def is_rtneural(data: Any) -> bool:
+    """True for the JSON of a model in RTNeural's layer format."""
+    return isinstance(data, Mapping) and "layers" in data and "in_shape" in data
+
+
+def read_rtneural(source: Source) -> Graph:
+    """The graph of a model in RTNeural's layer JSON: input "x" (N, T, I), output "y" (N, T, O), from a state of zeros.
+
+    Raises `UnsupportedModelError` that lists every layer that is not implemented, and `InvalidModelError` for a file
+    that is damaged, whose weights do not fit its layers, or whose sizes contradict its "shape" entries.
+    """
+    data = load_json(source)
+    name = source_name(source)
+    if not is_rtneural(data):
+        raise InvalidModelError(f"{name}: expected a JSON object with 'in_shape' and 'layers'")
+    # Programs that embed RTNeural add gains and skips: what is not plainly off changes the sound.
+    if odd := [
+        key for key, v in data.items() if key not in ("in_shape", "layers", "metadata") and v not in (0, None, "")
+    ]:
+        raise UnsupportedModelError(
+            f"{name}: the file sets {', '.join(repr(key) for key in odd[:8])}, which RTNeural's format does not define:"
+            " apply it outside of the model and remove it from the file"
+        )
+    if not isinstance(data["layers"], list) or not data["layers"]:
+        raise InvalidModelError(f"{name}: 'layers' is empty or no list")
+    reading = _Reading(_last_size(data["in_shape"], f"{name}: in_shape"))
+    inputs = (TensorSpec("x", "float32", (None, None, reading.size), ("batch", None, None)),)
+    faults = []
+    for n, layer in enumerate(data["layers"]):
+        try:
+            reading.read(layer, n)
+        except UnsupportedModelError as error:
+            faults.append(str(error))
+        except (ShapeError, SpecError) as error:
+            raise InvalidModelError(f"{name}: layer {n}: {error}") from None
+    if faults:
+        raise UnsupportedModelError(
+            f"{name}: " + ("\n  ".join(["not supported:", *faults]) if faults[1:] else faults[0])
+        )
+    nodes = reading.finish("y")
+    outputs = (TensorSpec("y", "float32", (None, None, reading.size), ("batch", None, None)),)
+    meta = {"format": "rtneural", "producer": "RTNeural"}
+    return Graph(inputs, outputs, nodes, _exact(reading.constants), meta=meta).validate()
+
+
+class _Reading:
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.value = "x"
+        self.nodes: list[Node] = []
+        self.constants: dict[str, Array] = {}
+        self._readers: Mapping[str, Callable[[_Layer], None]] = {
+            "activation": lambda layer: None,
+            "batchnorm": self._batchnorm,
+            "dense": self._dense,
+            "gru": self._gru,
+            "prelu": self._prelu,
+            "time-distributed-dense": self._dense,
+        }
+
+    def read(self, data: Any, n: int) -> None:
+        """One entry of "layers": its operation, then the activation that it names."""
+        layer = _Layer(data, n)
+        if layer.type not in self._readers:
+            raise UnsupportedModelError(
+                f"{layer}: layers of this type are not implemented; there are {', '.join(sorted(self._readers))}"
+            )
+        self._readers[layer.type](layer)
+        layer.check_all_read()
+        if layer.type != "gru" and layer.activation:
+            if layer.activation not in _ACTIVATIONS:
+                raise UnsupportedModelError(
+                    f"{layer}: activation {layer.activation!r} is not one of {', '.join(sorted(_ACTIVATIONS))}"
+                )
+            op, attrs = _ACTIVATIONS[layer.activation]
+            self._add(op, layer, (), attrs, suffix=f"_{layer.activation}")
+        if layer.size != self.size:
+            raise InvalidModelError(f"{layer}: shape says {layer.size} outputs, its weights make {self.size}")
+
+    def finish(self, output: str) -> tuple[Node, ...]:
+        """The nodes, the last of which makes `output`."""
+        if not self.nodes:
+            raise InvalidModelError("layers: nothing is computed from the input")
+        last = self.nodes[-1]
+        outputs = tuple(output if name == self.value else name for name in last.outputs)
+        return (*self.nodes[:-1], Node(last.op, last.inputs, outputs, last.attrs, last.name))
+
+    def _add(
+        self,
+        op: str,
+        layer: _Layer,
+        arrays: tuple[Array, ...],
+        attrs: Mapping[str, Any],
+        suffix: str = "",
+        more: int = 0,
+    ) -> None:
+        base = f"layers_{layer.number}_{layer.type}{suffix}"
+        names = []
+        for i, array in enumerate(arrays):
+            names.append(f"{base}/weights_{i}")
+            self.constants[names[-1]] = array
+        lead = (self.value, "", "", "") if op == "gru" else (self.value,)
+        self.nodes.append(Node(op, (*lead, *names), (base, *[""] * more), dict(attrs), name=base))
+        self.value = base
+
+    def _dense(self, layer: _Layer) -> None:
+        kernel = layer.array(0, (self.size, layer.size))
+        bias = (layer.array(1, (layer.size,)),) if layer.count > 1 else ()
+        self._add("linear", layer, (np.ascontiguousarray(kernel.T), *bias), {})
+        self.size = layer.size
+
+    def _gru(self, layer: _Layer) -> None:
+        if layer.activation not in ("", "tanh"):
+            raise UnsupportedModelError(f"{layer}: activation {layer.activation!r}: RTNeural's GRU has only tanh")
+        H = layer.size
+        kernel, recurrent = layer.array(0, (self.size, 3 * H)), layer.array(1, (H, 3 * H))
+        bias = layer.array(2, (2, 3 * H))
+        w = from_keras_gates(kernel, recurrent, bias, reset_after=True, what=str(layer))
+        assert w.bias_ih is not None
+        assert w.bias_hh is not None
+        spec = GRUSpec(self.size, H, reset_after=True, batch_first=True)
+        self._add("gru", layer, (w.weight_ih, w.weight_hh, w.bias_ih, w.bias_hh), {"spec": spec.to_dict()}, more=1)
+        self.size = H
+
+    def _prelu(self, layer: _Layer) -> None:
+        slopes = layer.array(0, None)
+        if slopes.ndim > 2 or slopes.shape[:-1] not in ((), (1,)) or slopes.shape[-1:] not in ((self.size,), (1,)):
+            raise InvalidModelError(f"{layer}: weights[0] has shape {slopes.shape}, expected (1, {self.size})")
+        self._add("prelu", layer, (slopes.reshape(-1),), {})
+
+    def _batchnorm(self, layer: _Layer) -> None:
+        arrays = [layer.array(i, (self.size,)) for i in range(layer.count)]
+        if layer.count == 2:  # not affine: mean and variance alone
+            arrays = [np.ones(self.size), np.zeros(self.size), *arrays]
+        if len(arrays) != 4:
+            raise InvalidModelError(f"{layer}: {layer.count} weights, expected 4, or 2 without gamma and beta")
+        self._add("batch_norm", layer, tuple(arrays), {"axis": 2, "epsilon": layer.epsilon})
+
+
+class _Layer:
+    """One entry of "layers", checked as it is asked for."""
+
+    def __init__(self, data: Any, number: int) -> None:
+        self.number = number
+        if not isinstance(data, Mapping) or not isinstance(data.get("type"), str):
+            raise InvalidModelError(f"layers[{number}] is {data!r:.60}, expected an object with a 'type'")
+        self.type: str = data["type"]
+        self._data = data
+        activation, weights = data.get("activation", ""), data.get("weights", [])
+        if not isinstance(activation, str) or not isinstance(weights, list):
+            raise InvalidModelError(f"{self}: 'activation' must be a text and 'weights' a list")
+        self.activation = activation
+        self._weights = weights
+        self._read: set[int] = set()
+
+    def __str__(self) -> str:
+        return f"layers[{self.number}] ({self.type[:40]})"
+
+    @property
+    def size(self) -> int:
+        return _last_size(self._data.get("shape"), f"{self}: shape")
+
+    @property
+    def count(self) -> int:
+        return len(self._weights)
+
+    @property
+    def epsilon(self) -> float:
+        value = self._data.get("epsilon")
+        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1e30:
+            raise InvalidModelError(f"{self}: epsilon is {value!r:.60}, expected a number")
+        return float(value)
+
+    def array(self, index: int, shape: tuple[int, ...] | None) -> Array:
+        """weights[index] as an array of `shape`, or of any shape."""
+        if index >= len(self._weights):
+            raise InvalidModelError(f"{self}: weights[{index}] is missing, expected shape {shape}")
+        self._read.add(index)
+        try:
+            array = np.asarray(self._weights[index])
+        except (ValueError, OverflowError, RecursionError):
+            raise InvalidModelError(f"{self}: weights[{index}] is no array: rows of different lengths") from None
+        if array.dtype.kind not in "fiu" or (shape is not None and array.shape != shape):
+            raise InvalidModelError(
+                f"{self}: weights[{index}] has shape {array.shape} and dtype {array.dtype}, expected numbers of {shape}"
+            )
+        return array.astype(np.float64)
+
+    def check_all_read(self) -> None:
+        if unread := sorted(set(range(len(self._weights))) - self._read):
+            raise InvalidModelError(f"{self}: nobody reads weights[{unread[0]}] of {len(self._weights)}")
+
+
+def _last_size(shape: Any, what: str) -> int:
+    """The features of [null, null, features]."""
+    if isinstance(shape, list) and len(shape) == 4:
+        raise UnsupportedModelError(
+            f"{what} is {shape!r:.60}: frames of two axes are for convolutions, which are not read"
+        )
+    size = shape[-1] if isinstance(shape, list) and len(shape) in (1, 2, 3) else None
+    if not isinstance(size, int) or isinstance(size, bool) or not 0 < size < 1 << 31:
+        raise InvalidModelError(
+            f"{what} is {shape!r:.60}, expected up to three sizes that end in the number of features"
+        )
+    return size
+
+
+def _exact(constants: Mapping[str, Array]) -> dict[str, Array]:
+    """Single precision where that loses nothing: what Keras trained is written with the digits of float32."""
+    with np.errstate(over="ignore"):
+        narrow = {name: array.astype(np.float32) for name, array in constants.items()}
+    if all(np.array_equal(narrow[n], a, equal_nan=True) for n, a in constants.items()):
+        return narrow
+    return dict(constants)
