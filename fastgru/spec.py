@@ -56,6 +56,10 @@ TAKES_ALPHA: Final = frozenset({"affine", "elu", "hard_sigmoid", "leaky_relu", "
 TAKES_BETA: Final = frozenset({"affine", "hard_sigmoid", "scaled_tanh"})
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+
+
 @dataclass(frozen=True)
 class Activation:
     """One activation function: a kind of `ACTIVATIONS` and its two parameters.
@@ -69,8 +73,10 @@ class Activation:
     beta: float = float("nan")
 
     def __post_init__(self) -> None:
-        if self.kind not in ACTIVATIONS:
+        if not isinstance(self.kind, str) or self.kind not in ACTIVATIONS:
             raise SpecError(f"activation {self.kind!r} is not one of {', '.join(sorted(ACTIVATIONS))}")
+        if not (_is_number(self.alpha) and _is_number(self.beta)):
+            raise SpecError(f"activation {self.kind!r}: alpha {self.alpha!r} and beta {self.beta!r} must be numbers")
         alpha, beta = ACTIVATIONS[self.kind]
         given_alpha = alpha if np.isnan(self.alpha) else float(self.alpha)
         given_beta = beta if np.isnan(self.beta) else float(self.beta)
@@ -123,12 +129,21 @@ class GRUSpec:
                 faults.append(f"{name} is {size!r}, expected an integer of at least 1")
         if self.direction not in DIRECTIONS:
             faults.append(f"direction is {self.direction!r}, expected one of {', '.join(DIRECTIONS)}")
-        if self.clip is not None and not self.clip > 0:
+        for name in ("reset_after", "batch_first"):
+            if not isinstance(getattr(self, name), bool | np.bool_):
+                faults.append(f"{name} is {getattr(self, name)!r}, expected True or False")
+            else:
+                object.__setattr__(self, name, bool(getattr(self, name)))
+        if self.clip is not None and not (_is_number(self.clip) and 0 < self.clip < float("inf")):
             faults.append(f"clip is {self.clip!r}, expected a positive number or None")
         if self.mask_output not in ("carry", "zero"):
             faults.append(f"mask_output is {self.mask_output!r}, expected 'carry' or 'zero'")
         for name, default in (("gate_activations", SIGMOID), ("candidate_activations", TANH)):
-            given = tuple(getattr(self, name)) or (default,) * self.num_directions
+            given = getattr(self, name)
+            if not isinstance(given, tuple | list) or not all(isinstance(a, Activation) for a in given):
+                faults.append(f"{name} is {given!r}, expected an Activation for each direction")
+                continue
+            given = tuple(given) or (default,) * self.num_directions
             object.__setattr__(self, name, given)
             if len(given) != self.num_directions:
                 faults.append(f"{name} has {len(given)} entries for {self.num_directions} direction(s)")
@@ -151,16 +166,26 @@ class GRUSpec:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> GRUSpec:
+        if not isinstance(data, Mapping):
+            raise SpecError(f"GRU spec: got {type(data).__name__}, expected fields and values")
         known = set(cls.__dataclass_fields__)
-        if unknown := sorted(set(data) - known):
-            raise SpecError(f"GRU spec: unknown fields {', '.join(unknown)}")
+        if unknown := sorted(set(data) - known, key=str):
+            raise SpecError(f"GRU spec: unknown fields {', '.join(map(str, unknown))}")
         if missing := sorted({"input_size", "hidden_size"} - set(data)):
             raise SpecError(f"GRU spec: missing fields {', '.join(missing)}")
         fields = dict(data)
         for name in ("gate_activations", "candidate_activations"):
-            if name in fields:
-                fields[name] = tuple(Activation(**a) if isinstance(a, Mapping) else a for a in fields[name])
+            if isinstance(fields.get(name), list | tuple):
+                fields[name] = tuple(_activation_from(a) for a in fields[name])
         return cls(**fields)
+
+
+def _activation_from(data: object) -> Activation:
+    if isinstance(data, Activation):
+        return data
+    if not isinstance(data, Mapping) or not {"kind"} <= set(data) <= {"kind", "alpha", "beta"}:
+        raise SpecError(f"GRU spec: activation {data!r}, expected kind, and alpha and beta or none")
+    return Activation(**data)
 
 
 @dataclass(frozen=True)

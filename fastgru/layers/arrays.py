@@ -22,11 +22,12 @@ def as_weight(name: str, value: Any) -> Array:
         array = np.asarray(value)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ShapeError(f"{name}: {type(value).__name__} does not become an array ({error})") from None
-    if array.dtype.name in ("float16", "bfloat16"):
+    native = array.dtype.newbyteorder("=")
+    if native.name in ("float16", "bfloat16"):
         return array.astype(np.float32)
-    if array.dtype not in (np.float32, np.float64):
+    if native not in (np.float32, np.float64):
         raise ShapeError(f"{name}: got dtype {array.dtype}, expected float64, float32, float16 or bfloat16")
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
+    return array.astype(native, copy=False)
 
 
 def dotted(prefix: str) -> str:

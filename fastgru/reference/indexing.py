@@ -29,8 +29,8 @@ def split(x: Array, *, axis: int, sizes: Sequence[int] | None = None, parts: int
     length = x.shape[normal_axis(axis, x.ndim)]
     if sizes is None:
         assert parts is not None
-        if parts < 1:
-            raise ShapeError(f"split: parts is {parts}, expected at least 1")
+        if not 1 <= parts <= max(length, 1):
+            raise ShapeError(f"split: parts is {parts}, expected 1 to {max(length, 1)} for an axis of {length}")
         each = -(-length // parts)
         sizes = [each] * (parts - 1) + [length - each * (parts - 1)]
     if sum(sizes) != length or any(s < 0 for s in sizes):

@@ -148,7 +148,7 @@ def test_keras(runner, rng, reset_after, go_backwards, with_bias, activation, re
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("reset_after", [True, False])
 @pytest.mark.parametrize("go_backwards", [True, False])
-def test_keras_itself(rng, reset_after, go_backwards):
+def test_keras_itself(runner, rng, reset_after, go_backwards):
     os.environ.setdefault("KERAS_BACKEND", "torch")
     keras = pytest.importorskip("keras")
     layer = keras.layers.GRU(

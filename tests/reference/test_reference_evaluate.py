@@ -42,6 +42,7 @@ REFUSED = [
     (node("concat", "a", "b", axis=0), [X, np.ones((2, 4))], ShapeError, "here"),
     (node("split", "x", axis=1, sizes=[1, 1]), [X], ShapeError, "sizes"),
     (node("split", "x", axis=1), [X], InvalidModelError, "parts"),
+    (node("split", "x", axis=1, parts=10**12), [X], ShapeError, "1 to 3"),
     (node("gather", "x", "i", axis=0), [X, np.array([2])], ShapeError, "2"),
     (node("embedding", "i", "w"), [np.array([-1]), X], ShapeError, "-1"),
     (node("slice", "x", "s", "e"), [X, np.array([0]), np.array([1, 2])], ShapeError, "length"),
@@ -55,7 +56,7 @@ REFUSED = [
     (node("batch_norm", "x", "s", "b", "m", "v", axis=1, epsilon=0.1), [X, *[np.ones(2)] * 4], ShapeError, "scale"),
     (node("gru", "x", spec={"input_size": 3, "hidden_size": 2, "peephole": 1}), [X], FastGRUError, "peephole"),
     (node("gru", "x", spec={"input_size": 3, "hidden_size": 2}), [X], ShapeError, "weight inputs"),
-    (node("gru", "x", spec=3), [X], ShapeError, "here"),
+    (node("gru", "x", spec=3), [X], FastGRUError, "got int"),
 ]
 
 
