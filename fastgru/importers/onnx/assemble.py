@@ -37,10 +37,12 @@ def assemble(
             copies.append((name, value))
     for name, value in copies:
         _copy(build, name, value, chosen)
+    kept = _needed(build.nodes, outputs.values(), {name for name, _ in copies}, chosen)
+    present = {id(value) for emitted in kept for value in (*emitted.inputs, *emitted.outputs)}
     used = {*inputs, *outputs}
     counts: dict[str, int] = {}
     for name, value in names.items():
-        if id(value) not in chosen and name not in used:
+        if id(value) in present and id(value) not in chosen and name not in used:
             chosen[id(value)] = name
             used.add(name)
 
@@ -52,7 +54,7 @@ def assemble(
         return chosen[id(value)]
 
     nodes = []
-    for emitted in _needed(build.nodes, outputs.values(), {name for name, _ in copies}, chosen):
+    for emitted in kept:
         for read in emitted.inputs:
             if read is not None and read.array is not None:
                 constants[name_of(read)] = _owned(read.array)
@@ -87,8 +89,10 @@ def _needed(
 
 
 def _free(hint: str, used: set[str], counts: dict[str, int]) -> str:
-    while (name := f"{hint}.{counts.setdefault(hint, 0)}") in used:
-        counts[hint] += 1
+    name = hint
+    while name in used:
+        counts[hint] = counts.get(hint, -1) + 1
+        name = f"{hint}.{counts[hint]}"
     used.add(name)
     return name
 

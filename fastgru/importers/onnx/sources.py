@@ -70,7 +70,7 @@ def _identity(node: OnnxNode, build: Builder) -> Value:
     inputs=(1, 3),
     outputs=2,
     constants={2: "training_mode"},
-    limits="inference only",
+    limits="inference only; no mask before opset 12",
 )
 def _dropout(node: OnnxNode, build: Builder) -> Value | tuple[Value, ...]:
     """x itself, and where it is asked for, a mask that keeps everything."""
@@ -82,11 +82,9 @@ def _dropout(node: OnnxNode, build: Builder) -> Value | tuple[Value, ...]:
         raise node.unsupported("input training_mode is true", "export the model in inference mode: model.eval()")
     if not node.wants(1):
         return x
-    dtype = "bool" if node.version >= 10 else x.dtype
-    if dtype is None:
-        raise node.unsupported("the element type of the mask cannot be told from the file", "remove the mask")
-    mask = build.emit("constant_of_shape", build.emit("shape", x), value=1, dtype=dtype)
-    return x, mask
+    if node.version < 12:
+        raise node.unsupported("what the output mask is in inference is not defined before opset 12", "remove the mask")
+    return x, build.emit("constant_of_shape", build.emit("shape", x), value=1, dtype="bool")
 
 
 @operator("Range", versions=(11, 27), inputs=(3, 3))
