@@ -88,12 +88,13 @@ def graph_from_tensor_file(file: TensorFile, *, name: str) -> Graph:
     data = parse_json(file.metadata.get(GRAPH_KEY, ""), what=what)
     name_, inputs, outputs, nodes, states, meta, constants = _fields(data, _FIELDS, what)
     wanted = [_text(c, what) for c in _list(constants, what)]
+    if len(set(wanted)) != len(wanted):
+        raise InvalidModelError(f"{what}: a constant is listed twice")
     if missing := [c for c in wanted if c not in file.tensors]:
         raise InvalidModelError(f"{name}: the tensors {', '.join(map(repr, missing[:10]))} are missing")
     if unread := sorted(set(file.tensors) - set(wanted)):
-        raise UnreadTensorsError(
-            f"{name}: {len(unread)} tensor(s) that the graph does not name: {', '.join(unread[:20])}"
-        )
+        listed = ", ".join(map(repr, unread[:20]))
+        raise UnreadTensorsError(f"{name}: {len(unread)} tensor(s) that the graph does not name: {listed}")
     return Graph(
         inputs=tuple(_tensor_spec(spec, what) for spec in _list(inputs, what)),
         outputs=tuple(_tensor_spec(spec, what) for spec in _list(outputs, what)),

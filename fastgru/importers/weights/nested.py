@@ -39,7 +39,7 @@ def choose_state_dict(value: Any, *, key: str | None, name: str, is_tensor: Test
     if key is None:
         candidates = nested if nested and not holds(is_weight, value) else outermost + nested
         if len(candidates) != 1:
-            way = ": choose one with key=" if candidates else ""
+            way = ": choose one with read_weights(..., key=...)" if candidates else ""
             raise InvalidModelError(f"{name}: expected one dict of tensors, found {_listed(candidates)}{way}")
         key = candidates[0]
     elif key not in outermost + nested:
