@@ -91,6 +91,7 @@ class Handler:
 
     def _build(self) -> CFunc:
         function = self._factory(self.dtype)
+        function.__qualname__ = self.name  # the key of the cache: several handlers come from one factory
         cfunc = CFunc(function, _SIGNATURE, locals={}, options=dict(_OPTIONS))
         cfunc._cache = CompiledCache(function)
         cfunc.compile()

@@ -94,6 +94,13 @@ class CompiledCache(FunctionCache):  # type: ignore[misc]
 
     _impl_class = _Impl
 
+    def _index_key(self, sig: Any, codegen: Any) -> tuple[Any, ...]:
+        """Numba's key also hashes what a function closes over, which differs in each process where that is compiled code.
+
+        The name alone is enough here: the folder stands for the sources, and no two functions share a name.
+        """
+        return sig, codegen.magic_tuple(), f"{self._py_func.__module__}.{self._py_func.__qualname__}"
+
     def save_overload(self, sig: Any, data: Any) -> None:
         try:
             super().save_overload(sig, data)
