@@ -103,12 +103,14 @@ class Builder:
         node = Node(op, tuple("" if a is None else "constant" for a in arrays), ("",) * outputs, attrs, self.node_name)
         try:
             elements = output_elements(node, arrays)
+            nbytes = 0 if op in _VIEWS else elements * _item_bytes(kinds[0].dtype) * outputs
+            if nbytes > self._bytes_left:
+                raise InvalidModelError(f"{op} of constants makes {nbytes} bytes, {self._bytes_left} are left to it")
             work = _work(op, arrays, attrs, elements)
             if work > self._work_left:
                 return None
+            self._bytes_left -= nbytes
             self._work_left -= work
-            if op not in _VIEWS:
-                self._spend(op, elements * _item_bytes(kinds[0].dtype) * outputs)
             results = evaluate(node, arrays)
         except FastGRUError as error:
             raise InvalidModelError(f"{self.node_name}: {error}") from None
@@ -117,13 +119,6 @@ class Builder:
         if len(results) != outputs:
             raise InvalidModelError(f"{self.node_name}: {outputs} outputs are named, {op} has {len(results)}")
         return tuple(Value.constant(array, self.node_name) for array in results)
-
-    def _spend(self, op: str, nbytes: int) -> None:
-        if nbytes > self._bytes_left:
-            raise InvalidModelError(
-                f"{op} of constants makes {nbytes} bytes, of which {max(self._bytes_left, 0)} are left to the file"
-            )
-        self._bytes_left -= nbytes
 
 
 def _item_bytes(dtype: str | None) -> int:

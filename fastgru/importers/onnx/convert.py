@@ -21,7 +21,7 @@ from fastgru.importers.onnx.values import Kind, Value
 __all__ = ["Converter", "Scope"]
 
 # Functions that call functions grow without bound in a hostile file.
-_MAX_CONVERTED_NODES: Final = 100_000
+_MAX_CONVERTED_NODES: Final = 50_000
 _MAX_CALL_DEPTH: Final = 32
 
 

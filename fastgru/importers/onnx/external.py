@@ -60,18 +60,18 @@ class ExternalData:
         parts = location.replace("\\", "/").split("/")
         if not location or "\0" in location or os.path.isabs(location) or ":" in parts[0] or ".." in parts:
             raise InvalidModelError(f"{what}: external data at {location!r}, expected a path inside the model's folder")
+        where = os.path.join(self._folder, location)
         try:
-            path = os.path.realpath(os.path.join(self._folder, location), strict=True)
-            if not any(os.path.commonpath((root, path)) == root for root in self._roots):
-                raise InvalidModelError(
-                    f"{what}: external data at {location!r} leads out of the model's folder; put the file there"
-                )
-            self._files[location] = open_source(path)
+            inside = any(os.path.commonpath((root, os.path.realpath(where))) == root for root in self._roots)
+            data = open_source(os.path.realpath(where, strict=True)) if inside else None
         except (OSError, ValueError) as error:
-            if isinstance(error, InvalidModelError):
-                raise
             raise InvalidModelError(f"{what}: external data at {location!r} cannot be read ({error})") from None
-        return self._files[location]
+        if data is None:
+            raise InvalidModelError(
+                f"{what}: external data at {location!r} leads out of the model's folder; put the file there"
+            )
+        self._files[location] = data
+        return data
 
     def _digest(self, location: str) -> str:
         if location not in self._digests:

@@ -1,0 +1,69 @@
+"""What PyTorch's two exporters write, against torch's own outputs. See tools/make_onnx_golden.py."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastgru.errors import UnsupportedModelError
+from fastgru.importers.onnx import read_onnx
+from fastgru.reference import run_graph
+
+FOLDER = Path(__file__).parent.parent / "data" / "onnx"
+FILES = sorted(FOLDER.glob("*.onnx"))
+STATES = {"denoiser": {"h0": "hn"}}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_torch_export(path):
+    name = path.stem.split("_")[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        graph = read_onnx(path)
+    with np.load(FOLDER / "golden.npz") as golden:
+        feeds = {spec.name: golden[f"{name}.in.{spec.name}"] for spec in graph.inputs}
+        expected = {spec.name: golden[f"{name}.out.{spec.name}"] for spec in graph.outputs}
+    results = run_graph(graph, feeds)
+    for key, array in expected.items():
+        assert np.abs(array).max() > 0.01
+        assert results[key].shape == array.shape
+        assert np.abs(results[key] - array).max() < 2e-6
+    assert graph.states == STATES.get(name, {})
+    assert graph.meta["producer"].startswith("pytorch 2")
+    assert graph.meta["opset"] == f"ai.onnx {path.stem.split('_')[2]}"
+    assert sum(node.op == "gru" for node in graph.nodes) in (1, 2)
+
+
+@pytest.mark.parametrize("exporter", ["trace", "dynamo"])
+def test_free_dimensions_have_names_and_take_other_sizes(exporter):
+    path = next(FOLDER.glob(f"classifier_{exporter}*.onnx"))
+    graph = read_onnx(path)
+    assert graph.inputs[0].shape == (None, None)
+    assert graph.inputs[0].dims == ("batch", "time")
+    ids = np.random.default_rng(0).integers(0, 11, (2, 7))
+    whole = run_graph(graph, {"ids": ids})["probabilities"]
+    single = run_graph(graph, {"ids": ids[:1]})["probabilities"]
+    assert whole.shape == (2, 4)
+    np.testing.assert_allclose(whole[:1], single, rtol=1e-12)
+
+
+def test_both_exporters_give_the_same_model():
+    ids = np.random.default_rng(0).integers(0, 11, (2, 7))
+    graphs = [read_onnx(next(FOLDER.glob(f"classifier_{e}*.onnx"))) for e in ("trace", "dynamo")]
+    first, second = (run_graph(graph, {"ids": ids})["probabilities"] for graph in graphs)
+    np.testing.assert_allclose(first, second, rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["gtcrn", "gtcrn_simple"])
+def test_every_operator_that_is_missing_is_named_at_once(shared_models, name):
+    with pytest.raises(UnsupportedModelError) as caught:
+        read_onnx(shared_models / "gtcrn" / f"{name}.onnx")
+    message = str(caught.value)
+    assert f"'{name}.onnx'" in message
+    for op, count in {"Conv": 11, "ConvTranspose": 11, "ScatterND": 18}.items():
+        assert f"operator {op} (ai.onnx opset 11) is not implemented: {count} nodes, '{op}_" in message
+    assert message.count("is not implemented") == 3
+    assert "way round" in message
