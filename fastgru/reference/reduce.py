@@ -25,6 +25,10 @@ def _log_sum_exp(x: Array, axes: Axes) -> Array:
 
 
 def _mean(x: Array, axes: Axes) -> Array:
+    if 0 in (x.shape[a] for a in axes):
+        if not is_floating(x.dtype):
+            raise ShapeError(f"mean: x of shape {x.shape} has nothing to average, and {x.dtype} has no NaN")
+        return _sum(x, axes) * np.nan
     return np.asarray(np.mean(x, axis=axes, keepdims=True)).astype(x.dtype)
 
 
@@ -67,7 +71,7 @@ _KINDS: Final[Mapping[str, Callable[[Array, Axes], Array]]] = {
 def reduce(x: Array, *, kind: str, axes: Sequence[int], keepdims: bool) -> Array:
     """x reduced over `axes`, over all of them when `axes` is empty, in the dtype of x.
 
-    Over no element, max is the least number there is, and min the greatest.
+    Over no element, max is the least number there is, min the greatest, and mean NaN.
     """
     function = choose(_KINDS, kind)
     if kind in ("all", "any") and x.dtype != np.bool_:
