@@ -18,6 +18,7 @@ _BINARY: Final = {
     "Multiply": "mul",
     "Subtract": "sub",
 }
+_FILLED: Final = frozenset({"Maximum", "Minimum", "Multiply"})
 _KERAS1_MODES: Final = {"sum": "Add", "mul": "Multiply", "ave": "Average", "max": "Maximum", "concat": "Concatenate"}
 
 
@@ -42,6 +43,8 @@ def _elementwise(call: Call, class_name: str) -> list[Value]:
     if len(inputs) < 2 or (class_name == "Subtract" and len(inputs) != 2):
         raise call.layer.damaged(f"{len(inputs)} inputs")
     mask = _join_masks(call, inputs)
+    if call.rules.masks_join_by_any and class_name in _FILLED:
+        inputs = _fill_hidden(call, inputs, class_name)
     y = inputs[0]
     for n, other in enumerate(inputs[1:], 1):
         shape = broadcast_shape(call, y.shape, other.shape)
@@ -51,7 +54,33 @@ def _elementwise(call: Call, class_name: str) -> list[Value]:
     if class_name == "Average":
         count = graph.scalar(float(len(inputs)), y, f"{call.base}/count")
         y = y.but(name=graph.add("binary", [y.name, count], call.base, {"kind": "div"}))
+    if class_name == "Multiply" and call.rules.masks_join_by_any and mask is not None:
+        y = _where(call, mask, y, call.graph.scalar(0.0, y, f"{call.base}/zero"), "shown")
     return [y.but(mask=mask)]
+
+
+def _fill_hidden(call: Call, inputs: Sequence[Value], class_name: str) -> list[Value]:
+    """Steps that an input's mask hides are left out of a product, a maximum or a minimum (Keras 3.4 and later)."""
+    if any(x.mask is not None and x.rank != 3 for x in inputs):
+        raise call.layer.unsupported("inputs with masks that have not three axes", "mask (N, T, F) inputs")
+    if class_name == "Multiply":
+        one = call.graph.scalar(1.0, inputs[0], f"{call.base}/one")
+        return [x if x.mask is None else _where(call, x.mask, x, one, f"filled_{n}") for n, x in enumerate(inputs)]
+    # What the first inputs come to stands in for a hidden step of the next, and the other way round.
+    first, *others = inputs
+    if len(others) > 1 and any(x.mask is not None for x in inputs):
+        raise call.layer.unsupported("more than two inputs, some of them with a mask", f"nest {class_name} layers of two")
+    second = others[0]
+    if second.mask is not None:
+        second = _where(call, second.mask, second, first.name, "filled_1")
+    if first.mask is not None:
+        first = _where(call, first.mask, first, second.name, "filled_0")
+    return [first, second, *others[1:]]
+
+
+def _where(call: Call, mask: str, x: Value, other: str, what: str) -> Value:
+    shown = call.graph.add("unsqueeze", [mask], f"{call.base}/{what}/mask", {"axes": [2]})
+    return x.but(name=call.graph.add("where", [shown, x.name, other], f"{call.base}/{what}"))
 
 
 def _join_masks(call: Call, inputs: Sequence[Value]) -> str | None:

@@ -7,12 +7,13 @@ Sequential models are chains. Functional models name, for each layer, the calls 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from fastgru.errors import InvalidModelError
 from fastgru.importers.keras.layer import Layer
-from fastgru.importers.keras.registry import MODELS, is_operation
+from fastgru.importers.keras.operations import OPERATIONS
+from fastgru.importers.keras.registry import MODELS, OPERATIONS_MODULE, is_operation
 
 __all__ = ["LayerCall", "Plan", "Ref", "map_refs", "plan_model"]
 
@@ -90,6 +91,7 @@ def _chain(model: Layer, layers: list[Layer]) -> Plan:
 
 def _functional(model: Layer, layers: Mapping[str, Layer], data: list[Any]) -> Plan:
     calls = []
+    layers = {name: _told_apart(layer, item) for (name, layer), item in zip(layers.items(), data, strict=True)}
     for (name, layer), item in zip(layers.items(), data, strict=True):
         nodes = item.get("inbound_nodes", [])
         if not isinstance(nodes, list):
@@ -104,6 +106,15 @@ def _functional(model: Layer, layers: Mapping[str, Layer], data: list[Any]) -> P
             raise model.damaged(f"input_layers names {name!r}, which is no layer")
     calls, outputs = _without_own_nodes(layers, calls, outputs)
     return Plan(layers, _in_order(model, layers, calls), inputs, outputs)
+
+
+def _told_apart(layer: Layer, data: Mapping[str, Any]) -> Layer:
+    """Keras 3's legacy files name no modules: keras.ops.add(a, b) has two arguments, the layer Add()([a, b]) has one."""
+    nodes = data.get("inbound_nodes")
+    if layer.module or layer.class_name not in OPERATIONS or not isinstance(nodes, list) or not nodes:
+        return layer
+    args = nodes[0].get("args") if isinstance(nodes[0], Mapping) else None
+    return replace(layer, module=OPERATIONS_MODULE) if isinstance(args, list) and len(args) > 1 else layer
 
 
 def _read_call(layer: Layer, name: str, number: int, node: Any) -> LayerCall:
@@ -157,7 +168,7 @@ def _revive(value: Any, *, lists: bool = False) -> Any:
         config = value.get("config")
         if value.get("class_name") == "__keras_tensor__" and isinstance(config, Mapping):
             history = config.get("keras_history")
-            if not _is_tensor(history):
+            if not isinstance(history, list) or not _is_tensor(history):
                 raise InvalidModelError(f"keras_history is {history!r:.60}, expected [layer, node, tensor]")
             return Ref(*history[:3])
         if value.get("class_name") == "__tuple__" and isinstance(value.get("items"), list):

@@ -17,7 +17,9 @@ from fastgru.importers.keras.recurrent import RECURRENT_LAYERS, gru
 from fastgru.importers.keras.shaping import SHAPING_LAYERS
 from fastgru.importers.keras.values import Value
 
-__all__ = ["MODELS", "apply", "handler_of", "is_operation"]
+__all__ = ["MODELS", "OPERATIONS_MODULE", "apply", "handler_of", "is_operation"]
+
+OPERATIONS_MODULE: Final = "keras.src.ops"
 
 Handler = Callable[[Call], list[Value]]
 
@@ -56,7 +58,7 @@ _REASONS: Final[Mapping[str, str]] = {
 def is_operation(layer: Layer) -> bool:
     """True for what Keras 3 writes of a function of `keras.ops`; legacy files do not name the module."""
     if layer.module:
-        return layer.module.startswith("keras.src.ops")
+        return layer.module.startswith(OPERATIONS_MODULE)
     return layer.class_name in OPERATIONS and layer.class_name not in _LAYERS
 
 
