@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.engine.arena import place
-from fastgru.engine.program import ARENA, Program, Slot
+from fastgru.engine.program import Program, Slot
 from fastgru.engine.view import Buffer, Known, Value, View, contiguous_strides, itemsize
 from fastgru.errors import UnsupportedModelError
-from fastgru.kernels.registry import Handler, find
+from fastgru.kernels.registry import ARENA, FIRST_FREE_BASE, PARTS, Handler, find
 from fastgru.packing.aligned import empty
 
 __all__ = ["MAX_RANK", "Builder", "Packs"]
@@ -121,7 +121,10 @@ class Builder:
         """Give every buffer its address and write the words."""
         finals = {name: self._as_output(name, value) for name, value in outputs.items()}
         arena_bytes = place([b for b in self._buffers if b.kind == "arena"])
-        bases = [0, 0]
+        bases = [0] * FIRST_FREE_BASE
+        for handler, *_ in self._instructions:
+            for part in handler.parts:
+                bases[PARTS[part]] = find(part, self.float_dtype).address
         constants = []
         for buffer in self._buffers:
             if buffer.kind == "arena":

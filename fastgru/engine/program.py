@@ -10,14 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.errors import ShapeError
-from fastgru.kernels.registry import FAILURES, STATUS, STATUS_WORDS
+from fastgru.kernels.registry import ARENA, FAILURES, STATUS, STATUS_WORDS
 from fastgru.kernels.run import runner
+from fastgru.kernels.team import TEAM_WORDS
 from fastgru.packing.aligned import zeros
 
-__all__ = ["ARENA", "TEAM_WORDS", "Frame", "Program", "Slot"]
-
-ARENA = 1  # index into bases, after registry.STATUS
-TEAM_WORDS = 4
+__all__ = ["Frame", "Program", "Slot"]
 
 
 @dataclass(frozen=True)
@@ -56,8 +54,8 @@ class Frame:
         self.program = program
         self.bases = program.bases.copy()
         self._arena = zeros(max(program.arena_bytes, 1), np.uint8)
-        self._status = np.zeros(STATUS_WORDS + TEAM_WORDS, np.int64)
-        self._status[STATUS_WORDS + 1] = 1
+        self._status = np.zeros(STATUS_WORDS + 2 * TEAM_WORDS, np.int64)
+        self._status[[STATUS_WORDS + 1, STATUS_WORDS + TEAM_WORDS + 1]] = 1
         self.bases[STATUS] = self._status.ctypes.data
         self.bases[ARENA] = self._arena.ctypes.data
         self._run = runner()

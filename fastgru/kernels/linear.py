@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from fastgru.kernels.product import panel_width, product_panel
-from fastgru.kernels.registry import handler, tensor
+from fastgru.kernels.product import panel_width
+from fastgru.kernels.registry import PARTS, handler, tensor
 from fastgru.simd.cpu import LANES
-from fastgru.simd.memory import lanes_of, load, offset, pointer, store, store_tail
+from fastgru.simd.memory import call_native, lanes_of, load, offset, pointer, store, store_tail
 
 __all__ = ["scratch_elements"]
 
 # Rows of the last panel that are made at once where it is wider than what is left of y.
 _EDGE_ROWS: Final = 24
+_PANEL: Final = PARTS["product_panel"]
 
 
 def scratch_elements(O: int, dtype: str) -> int:
@@ -20,7 +21,7 @@ def scratch_elements(O: int, dtype: str) -> int:
     return _EDGE_ROWS * 4 * LANES[dtype] if O % LANES[dtype] else 0
 
 
-@handler("linear", "float32", "float64")
+@handler("linear", "float32", "float64", parts=("product_panel",))
 def linear(dtype: str) -> Any:
     """y = x W^T + b for rows of x that lie at one stride.
 
@@ -32,6 +33,7 @@ def linear(dtype: str) -> Any:
         start, y = pointer(tensor(bases, operands, 4), dtype), pointer(tensor(bases, operands, 6), dtype)
         scratch = pointer(tensor(bases, operands, 8), dtype)
         rows, K, O, x_stride = operands[10], operands[11], operands[12], operands[13]
+        part = bases[_PANEL]
         lanes = lanes_of(x)
         vectors = (O + lanes - 1) // lanes
         v = 0
@@ -40,12 +42,12 @@ def linear(dtype: str) -> Any:
             first, size = v * lanes, width * lanes
             panel, bias, out = offset(w, first * K), offset(start, first), offset(y, first)
             if first + size <= O:
-                product_panel(x, x_stride, rows, panel, K, width, bias, 0, out, O)
+                call_native(part, x, x_stride, rows, panel, K, width, bias, 0, out, O)
             else:
                 m = 0
                 while m < rows:
                     some = min(_EDGE_ROWS, rows - m)
-                    product_panel(offset(x, m * x_stride), x_stride, some, panel, K, width, bias, 0, scratch, size)
+                    call_native(part, offset(x, m * x_stride), x_stride, some, panel, K, width, bias, 0, scratch, size)
                     for i in range(some):
                         row = offset(out, (m + i) * O)
                         u = 0

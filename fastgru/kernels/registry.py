@@ -2,7 +2,8 @@
 
 A handler is `void(int64* operands, int64* bases, int64* team)`. Operands are the instruction's own words: a tensor
 is two of them (index into `bases`, byte offset; a negative index means absent), the rest are sizes, strides and codes.
-`bases` holds addresses; `bases[STATUS]` that of the status words a handler writes when data is wrong (`fail`).
+`bases` holds addresses; `bases[STATUS]` that of the status words a handler writes when data is wrong (`fail`), and
+`bases[PARTS[name]]` those of the parts: native functions that several handlers call, compiled once for all of them.
 `team` holds the calling thread's number and the number of threads.
 """
 
@@ -18,14 +19,17 @@ from numba.core.ccallback import CFunc
 
 from fastgru.simd.cache import CompiledCache
 from fastgru.simd.cpu import ISA
-from fastgru.simd.memory import pointer
+from fastgru.simd.memory import pointer, tensor_address
 
 __all__ = [
-    "FAILURES", "INDEX_OUT_OF_RANGE", "LENGTH_OUT_OF_RANGE", "STATUS", "STATUS_WORDS", "Handler",
+    "ARENA", "FAILURES", "FIRST_FREE_BASE", "INDEX_OUT_OF_RANGE", "LENGTH_OUT_OF_RANGE", "STATUS", "STATUS_WORDS", "Handler",
     "compiled_by_this_process", "entries", "fail", "find", "handler", "kernel", "table", "tensor",
 ]  # fmt: skip
 
 STATUS: Final = 0  # index into bases
+ARENA: Final = 1
+PARTS: Final = {"product_panel": 2, "product_gates": 3}
+FIRST_FREE_BASE: Final = 4
 STATUS_WORDS: Final = 4  # code, two numbers for its message, the instruction
 
 INDEX_OUT_OF_RANGE: Final = 1
@@ -43,12 +47,7 @@ _OPTIONS: Final = {"nopython": True, "error_model": "numpy", "boundscheck": Fals
 kernel = njit(error_model="numpy", boundscheck=False, fastmath={"nsz"}, nogil=True)
 
 
-@kernel
-def tensor(bases, operands, k):
-    """The address of the tensor whose operand words start at k; 0 where it is absent."""
-    if operands[k] < 0:
-        return 0
-    return bases[operands[k]] + operands[k + 1]
+tensor = tensor_address  # the address of the tensor whose operand words start at k; 0 where it is absent
 
 
 @kernel
@@ -64,8 +63,12 @@ def fail(bases, code, first, second):
 class Handler:
     """One entry of the table."""
 
-    def __init__(self, op: str, dtype: str, factory: Callable[..., Any], doc: str) -> None:
-        self.op, self.dtype, self._factory, self.doc = op, dtype, factory, doc
+    def __init__(
+        self, op: str, dtype: str, factory: Callable[..., Any], *, parts: tuple[str, ...] = (), signature: Any = None
+    ) -> None:
+        self.op, self.dtype, self._factory, self.parts = op, dtype, factory, parts
+        self.doc = (factory.__doc__ or "").strip().split("\n")[0]
+        self._signature = _SIGNATURE if signature is None else signature
         self._cfunc: CFunc | None = None
         self._lock = threading.Lock()
 
@@ -92,7 +95,7 @@ class Handler:
     def _build(self) -> CFunc:
         function = self._factory(self.dtype)
         function.__qualname__ = self.name  # the key of the cache: several handlers come from one factory
-        cfunc = CFunc(function, _SIGNATURE, locals={}, options=dict(_OPTIONS))
+        cfunc = CFunc(function, self._signature, locals={}, options=dict(_OPTIONS))
         cfunc._cache = CompiledCache(function)
         cfunc.compile()
         return cfunc
@@ -101,12 +104,28 @@ class Handler:
 _TABLE: dict[tuple[str, str], Handler] = {}
 
 
-def handler(op: str, *dtypes: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Enter a factory, called with a dtype's name, that returns the Python function of the handler."""
+def handler(op: str, *dtypes: str, parts: tuple[str, ...] = ()) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Enter a factory, called with a dtype's name, that returns the Python function of the handler.
+
+    parts: names of `PARTS` that it calls.
+    """
 
     def enter(factory: Callable[..., Any]) -> Callable[..., Any]:
         for dtype in dtypes:
-            _TABLE[op, dtype] = Handler(op, dtype, factory, (factory.__doc__ or "").strip().split("\n")[0])
+            _TABLE[op, dtype] = Handler(op, dtype, factory, parts=parts)
+        return factory
+
+    return enter
+
+
+def part(
+    name: str, *dtypes: str, signature: Callable[[str], Any]
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Enter a factory of a part; `signature` gives its Numba signature for a dtype."""
+
+    def enter(factory: Callable[..., Any]) -> Callable[..., Any]:
+        for dtype in dtypes:
+            _TABLE[name, dtype] = Handler(name, dtype, factory, signature=signature(dtype))
         return factory
 
     return enter

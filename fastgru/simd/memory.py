@@ -6,15 +6,15 @@ Handlers see memory as 64-bit addresses; `pointer(address, like)` gives it an el
 from __future__ import annotations
 
 from llvmlite import ir
-from numba.core import cgutils, types
+from numba.core import types
 from numba.core.extending import intrinsic
 
 from fastgru.simd.cpu import VECTOR_BYTES
 from fastgru.simd.vector import Vec, call, is_float_vec, llvm_vec, splat_value, suffix, vec_of
 
 __all__ = [
-    "address", "broadcast", "call_handler", "lanes_of", "load", "load_tail", "offset", "pointer", "prefetch", "store",
-    "store_tail",
+    "address", "broadcast", "call_handler", "call_native", "lanes_of", "load", "load_tail", "offset", "pointer",
+    "prefetch", "store", "store_tail", "tensor_address",
 ]  # fmt: skip
 
 _DTYPES = {
@@ -171,6 +171,25 @@ def prefetch(typingctx, p, i):
 
 
 @intrinsic
+def tensor_address(typingctx, bases, operands, k):
+    """bases[operands[k]] + operands[k + 1], or 0 where operands[k] is negative: a tensor of an instruction."""
+    words = types.CPointer(types.int64)
+    if not (bases == operands == words and isinstance(k, types.Integer)):
+        return None
+
+    def codegen(context, builder, sig, args):
+        zero = ir.Constant(ir.IntType(64), 0)
+        at = context.cast(builder, args[2], sig.args[2], types.int64)
+        index = builder.load(builder.gep(args[1], [at]))
+        absent = builder.icmp_signed("<", index, zero)
+        base = builder.load(builder.gep(args[0], [builder.select(absent, zero, index)]))
+        further = builder.load(builder.gep(args[1], [builder.add(at, ir.Constant(ir.IntType(64), 1))]))
+        return builder.select(absent, zero, builder.add(base, further))
+
+    return types.int64(bases, operands, k), codegen
+
+
+@intrinsic
 def call_handler(typingctx, where, operands, bases, team):
     """Call the C function at address `where`: void(int64*, int64*, int64*)."""
     words = types.CPointer(types.int64)
@@ -186,4 +205,21 @@ def call_handler(typingctx, where, operands, bases, team):
     return types.void(where, operands, bases, team), codegen
 
 
-_ = cgutils
+@intrinsic
+def call_native(typingctx, where, *arguments):
+    """Call the C function at address `where`, void of these arguments: pointers and 64-bit integers."""
+    if where != types.int64 or not all(isinstance(a, types.CPointer | types.Integer) for a in arguments):
+        return None
+
+    def codegen(context, builder, sig, args):
+        values = []
+        for i, given in enumerate(arguments):
+            value = builder.extract_value(args[1], i)
+            values.append(
+                context.cast(builder, value, given, types.int64) if isinstance(given, types.Integer) else value
+            )
+        function = ir.FunctionType(ir.VoidType(), [v.type for v in values])
+        builder.call(builder.inttoptr(args[0], function.as_pointer()), values)
+        return context.get_dummy_value()
+
+    return types.void(where, types.StarArgTuple.from_types(arguments)), codegen

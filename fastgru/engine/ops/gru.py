@@ -15,7 +15,7 @@ from fastgru.engine.view import Known, Value, View, itemsize
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Node
 from fastgru.kernels.activation import ACTIVATION_CODES, activation_parameters
-from fastgru.kernels.gru import chunk_steps, scratch_elements
+from fastgru.kernels.gru import ALONE, chunk_steps, scratch_elements
 from fastgru.packing.gru import PackedGRU, pack_gru
 from fastgru.spec import SIGMOID, TANH, GRUSpec, GRUWeights, check_weights
 
@@ -47,7 +47,7 @@ def lower_gru(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> l
     weights = _weights(node, spec, arrays)
     size = itemsize(builder.float_dtype)
     chunk = chunk_steps(T, N, H, size)
-    scratch = builder.new((scratch_elements(N, H, chunk, builder.float_dtype),))
+    scratch = builder.new((scratch_elements(N, H, chunk, builder.float_dtype, 1),))
     for d in range(D):
         gate, candidate = spec.gate_activations[d], spec.candidate_activations[d]
         standard = gate == SIGMOID and candidate == TANH and spec.clip is None
@@ -67,7 +67,7 @@ def lower_gru(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> l
         mask_steps = (0, 0) if mask is None else (mask.strides[time], mask.strides[batch])
         words = [T, N, spec.input_size, H, x.strides[time], x.strides[batch], *y_steps, *mask_steps]
         words += [spec.direction == "reverse" or d == 1, spec.mask_output == "carry", chunk]
-        words += [ACTIVATION_CODES[gate.kind], ACTIVATION_CODES[candidate.kind], spec.clip is not None]
+        words += [ACTIVATION_CODES[gate.kind], ACTIVATION_CODES[candidate.kind], spec.clip is not None, ALONE]
         builder.emit(name, builder.float_dtype, tensors, words)
     return [h_n if y is None else y, h_n]
 

@@ -1,0 +1,171 @@
+"""One time step of a GRU: the recurrent products of a panel of units, and the gate tail while they are in L1.
+
+    reset after:   r = f(x_r + h Rr^T)  z = f(x_z + h Rz^T)  n = g(x_n + r * (b_hn + h Rn^T))
+    reset before:  r and z of every unit first, then n = g(x_n + (r * h) Rn^T)
+    h' = n + z * (h - n)
+
+where x_* = x W*^T + biases is given. The two forms are two functions. A member of a team has its own panels of units,
+or its own rows; `h` and `h_next` are (N, padded), of all. Panels are walked forward on even steps and backward on odd
+ones, so that what a step left in the cache is what the next one begins with.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from fastgru.kernels.product import panel_first, panel_width
+from fastgru.kernels.registry import kernel
+from fastgru.kernels.team import barrier
+from fastgru.simd.memory import call_native, lanes_of, load, offset, store
+from fastgru.simd.vector import fma
+
+__all__ = ["SUM_VECTORS", "make_step_after", "make_step_before"]
+
+# Rows whose gate sums are kept between the products and the tail.
+_ROWS: Final = 12
+SUM_VECTORS: Final = 3 * 4 * _ROWS
+
+
+@kernel
+def _in_turn(p, first, last, step):
+    """The p-th panel of this step: ascending on even steps, descending on odd."""
+    return first + last - 1 - p if step % 2 == 1 else p
+
+
+def make_step_after(gate: Any, candidate: Any) -> Any:
+    """The step with the reset gate after the recurrent product, for two functions (operands, parameters, vector)."""
+
+    @kernel
+    def tail(operands, parameters, sums, x_n, h, h_next, size):
+        lanes = lanes_of(h)
+        for u in range(0, size, lanes):
+            r = gate(operands, parameters, load(sums, u))
+            z = gate(operands, parameters, load(sums, size + u))
+            n = candidate(operands, parameters, fma(r, load(sums, 2 * size + u), load(x_n, u)))
+            store(h_next, u, fma(z, load(h, u) - n, n))
+
+    @kernel
+    def step(
+        operands,
+        parameters,
+        panel_part,
+        gates_part,
+        team,
+        x_row,
+        w,
+        bias_n,
+        h,
+        h_next,
+        held,
+        sums,
+        padded,
+        H,
+        rows,
+        panels,
+        t,
+    ):
+        lanes = lanes_of(h)
+        vectors = padded // lanes
+        for p in range(panels[0], panels[1]):
+            v = panel_first(vectors, _in_turn(p, panels[0], panels[1], t))
+            width = panel_width(vectors - v)
+            size, first = width * lanes, v * lanes
+            panel, bias = offset(w, 3 * first * H), offset(bias_n, first)
+            m = rows[0]
+            while m < rows[1]:
+                some = min(_ROWS, rows[1] - m)
+                here = m * padded + first
+                hs, xs = offset(h, m * padded), offset(x_row, 3 * (m * padded + first))
+                if some == 1:
+                    call_native(gates_part, hs, panel, H, width, xs, bias, sums)
+                else:
+                    for g in range(2):
+                        call_native(
+                            panel_part, hs, padded, some, offset(panel, g * size * H), H, width,
+                            offset(xs, g * size), 3 * padded, offset(sums, g * size), 3 * size,
+                        )  # fmt: skip
+                    call_native(
+                        panel_part, hs, padded, some, offset(panel, 2 * size * H), H, width,
+                        bias, 0, offset(sums, 2 * size), 3 * size,
+                    )  # fmt: skip
+                for i in range(some):
+                    at = here + i * padded
+                    x_n = offset(xs, 3 * i * padded + 2 * size)
+                    tail(operands, parameters, offset(sums, 3 * i * size), x_n, offset(h, at), offset(h_next, at), size)
+                m += some
+
+    return step
+
+
+def make_step_before(gate: Any, candidate: Any) -> Any:
+    """The step with the reset gate before the recurrent product; `held` is (2, N, padded): r * h and z."""
+
+    @kernel
+    def gates_tail(operands, parameters, sums, h, reset, update, size):
+        lanes = lanes_of(h)
+        for u in range(0, size, lanes):
+            store(reset, u, gate(operands, parameters, load(sums, u)) * load(h, u))
+            store(update, u, gate(operands, parameters, load(sums, size + u)))
+
+    @kernel
+    def candidate_tail(operands, parameters, sums, update, h, h_next, size):
+        lanes = lanes_of(h)
+        for u in range(0, size, lanes):
+            n = candidate(operands, parameters, load(sums, u))
+            store(h_next, u, fma(load(update, u), load(h, u) - n, n))
+
+    @kernel
+    def step(
+        operands,
+        parameters,
+        panel_part,
+        gates_part,
+        team,
+        x_row,
+        w,
+        bias_n,
+        h,
+        h_next,
+        held,
+        sums,
+        padded,
+        H,
+        rows,
+        panels,
+        t,
+    ):
+        lanes = lanes_of(h)
+        vectors = padded // lanes
+        update = offset(held, rows[2] * padded)
+        for phase in range(2):
+            source = held if phase == 1 else h
+            for p in range(panels[0], panels[1]):
+                v = panel_first(vectors, _in_turn(p, panels[0], panels[1], t + phase))
+                width = panel_width(vectors - v)
+                size, first = width * lanes, v * lanes
+                panel = offset(w, 3 * first * H)
+                m = rows[0]
+                while m < rows[1]:
+                    some = min(_ROWS, rows[1] - m)
+                    xs = offset(x_row, 3 * (m * padded + first))
+                    for g in range(2 * phase, 2 + phase):
+                        call_native(
+                            panel_part, offset(source, m * padded), padded, some, offset(panel, g * size * H), H, width,
+                            offset(xs, g * size), 3 * padded, offset(sums, (g % 2) * size), 2 * size,
+                        )  # fmt: skip
+                    for i in range(some):
+                        at = (m + i) * padded + first
+                        row = offset(sums, 2 * i * size)
+                        if phase == 0:
+                            gates_tail(
+                                operands, parameters, row, offset(h, at), offset(held, at), offset(update, at), size
+                            )
+                        else:
+                            candidate_tail(
+                                operands, parameters, row, offset(update, at), offset(h, at), offset(h_next, at), size
+                            )
+                    m += some
+            if phase == 0:
+                barrier(team)
+
+    return step

@@ -1,0 +1,40 @@
+"""Sharing one instruction between the threads of a team: who does what, and where they meet."""
+
+from __future__ import annotations
+
+from fastgru.kernels.registry import kernel
+from fastgru.simd.memory import pointer
+from fastgru.simd.threads import GENERATION, atomic_add, atomic_load, atomic_store, give_way, relax
+
+__all__ = ["TEAM_WORDS", "barrier", "share"]
+
+# Own number, members, address of the shared words, unused. Every team is followed by a team of one, for those who
+# have an instruction to themselves.
+TEAM_WORDS = 4
+
+# Pauses before a waiting thread lets others run: longer than any step that keeps both cores busy should take.
+_PATIENCE = 20_000
+
+
+@kernel
+def barrier(team):
+    """Return when every member of the team has come here."""
+    if team[1] > 1:
+        shared = pointer(team[2], "int64")
+        generation = atomic_load(shared, GENERATION)
+        if atomic_add(shared, 0, 1) == team[1] - 1:
+            atomic_store(shared, 0, 0)
+            atomic_store(shared, GENERATION, generation + 1)
+        else:
+            spins = 0
+            while atomic_load(shared, GENERATION) == generation:
+                relax()
+                spins += 1
+                if spins > _PATIENCE:
+                    give_way()
+
+
+@kernel
+def share(count, team, parts):
+    """The first of `count` things of this member, where `parts` members share them; ask for number + 1 for the end."""
+    return count * team // parts

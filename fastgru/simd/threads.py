@@ -1,0 +1,85 @@
+"""What threads that run one program together need: a barrier of atomics that spins only inside a call.
+
+A team is words: [own number, size, address of the shared words]; the shared words are an arrival count and a
+generation on cache lines of their own. With one member every wait is free.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+
+from llvmlite import ir
+from numba.core import types
+from numba.core.extending import intrinsic
+
+from fastgru.simd.vector import call
+
+__all__ = ["GENERATION", "SHARED_WORDS", "atomic_add", "atomic_load", "atomic_store", "give_way", "relax"]
+
+SHARED_WORDS = 32
+GENERATION = 16  # 128 bytes after the count: two cache lines, as the adjacent-line prefetcher sees them
+
+_X86 = platform.machine().lower() in ("x86_64", "amd64")
+_WORDS = types.CPointer(types.int64)
+
+
+@intrinsic
+def atomic_add(typingctx, p, i, value):
+    """p[i] += value as one step; returns what was there before."""
+    if p != _WORDS or not isinstance(i, types.Integer) or not isinstance(value, types.Integer):
+        return None
+
+    def codegen(context, builder, sig, args):
+        amount = context.cast(builder, args[2], sig.args[2], types.int64)
+        return builder.atomic_rmw("add", builder.gep(args[0], [args[1]]), amount, "seq_cst")
+
+    return types.int64(p, i, value), codegen
+
+
+@intrinsic
+def atomic_load(typingctx, p, i):
+    """p[i], and everything that was written before whoever stored it."""
+    if p != _WORDS or not isinstance(i, types.Integer):
+        return None
+    return types.int64(p, i), lambda context, builder, sig, args: builder.load_atomic(
+        builder.gep(args[0], [args[1]]), "acquire", 8
+    )
+
+
+@intrinsic
+def atomic_store(typingctx, p, i, value):
+    """p[i] = value, after everything written before."""
+    if p != _WORDS or not isinstance(i, types.Integer) or not isinstance(value, types.Integer):
+        return None
+
+    def codegen(context, builder, sig, args):
+        amount = context.cast(builder, args[2], sig.args[2], types.int64)
+        builder.store_atomic(amount, builder.gep(args[0], [args[1]]), "release", 8)
+        return context.get_dummy_value()
+
+    return types.void(p, i, value), codegen
+
+
+@intrinsic
+def relax(typingctx):
+    """Tell the core that this is a spin loop."""
+
+    def codegen(context, builder, sig, args):
+        if _X86:
+            call(builder, "llvm.x86.sse2.pause", ir.VoidType(), [])
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@intrinsic
+def give_way(typingctx):
+    """Let another thread run on this core, where the system offers it."""
+
+    def codegen(context, builder, sig, args):
+        if os.name == "posix":
+            call(builder, "sched_yield", ir.IntType(32), [])
+        return context.get_dummy_value()
+
+    return types.void(), codegen
