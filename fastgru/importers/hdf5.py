@@ -134,7 +134,8 @@ class Hdf5:
     def _load(self, path: str, dataset: Any) -> Array:
         dtype = dataset.dtype
         stored = self._check_storage(path, dataset)
-        if dtype.kind == "V" and dtype.itemsize == 2 and dataset.attrs.get("dtype") == "bfloat16":
+        # NumPy has no bfloat16, so h5py writes those arrays as two opaque bytes; nothing else is written so.
+        if dtype.kind == "V" and dtype.itemsize == 2 and dtype.names is None and dtype.subdtype is None:
             import ml_dtypes
 
             return np.asarray(dataset[()]).view(ml_dtypes.bfloat16)
@@ -185,6 +186,7 @@ class Hdf5:
             value = value.decode("utf-8")
         if not isinstance(value, str):
             raise InvalidModelError(f"{self.name}: attribute {attribute!r} is {type(value).__name__}, expected a text")
+        value.encode()  # h5py gives bytes that are no UTF-8 as surrogates: a UnicodeEncodeError, which is a ValueError
         return value
 
 

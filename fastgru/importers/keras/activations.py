@@ -14,7 +14,7 @@ from fastgru.importers.keras.layer import Layer
 from fastgru.importers.keras.values import Value
 from fastgru.spec import Activation
 
-__all__ = ["ACTIVATION_LAYERS", "activate", "activation_name", "recurrent_activation"]
+__all__ = ["ACTIVATION_LAYERS", "activate", "recurrent_activation"]
 
 # Klambauer et al. 2017, "Self-Normalizing Neural Networks"; the digits that Keras uses.
 SELU: Final = {"alpha": 1.6732632423543772, "gamma": 1.0507009873554805}
@@ -33,7 +33,7 @@ _GRU_KINDS: Final = frozenset(
 )
 
 
-def activation_name(layer: Layer, *keys: str, default: str = "linear") -> str:
+def _name(layer: Layer, *keys: str, default: str = "linear") -> str:
     """The name of the function that an attribute of `layer` holds; None stands for linear.
 
     Raises `UnsupportedModelError` for a function of the user's, of which a file holds no more than the name.
@@ -56,10 +56,20 @@ def activation_name(layer: Layer, *keys: str, default: str = "linear") -> str:
 
 def recurrent_activation(call: Call, layer: Layer, *keys: str, default: str) -> Activation:
     """An activation of a GRU cell."""
-    return activation_from_keras(activation_name(layer, *keys, default=default), call.rules.major, what=str(layer))
+    return activation_from_keras(_name(layer, *keys, default=default), call.rules.major, what=str(layer))
 
 
-def activate(call: Call, x: Value, name: str) -> Value:
+def activate(call: Call, x: Value) -> Value:
+    """x through the layer's activation: a function by name, or another layer without weights."""
+    value = call.layer.get("activation", default="linear")
+    if isinstance(value, Mapping) and value.get("class_name") in _WITHOUT_WEIGHTS:
+        inner = Layer.from_json(value, f"{call.layer}: activation")
+        if not inner.custom:
+            return ACTIVATION_LAYERS[inner.class_name](call.of(inner, call.weights, x))[0]
+    return _function(call, x, _name(call.layer, "activation"))
+
+
+def _function(call: Call, x: Value, name: str) -> Value:
     """x through the function `name`, over the last axis where it is one over an axis."""
     graph, base = call.graph, f"{call.base}/{name}"
     if name == "linear":
@@ -87,7 +97,7 @@ def _kind(call: Call, x: Value, activation: Activation, base: str) -> Value:
 
 
 def _activation(call: Call) -> list[Value]:
-    return [activate(call, call.x, activation_name(call.layer, "activation"))]
+    return [activate(call, call.x)]
 
 
 def _elu(call: Call) -> list[Value]:
@@ -151,6 +161,8 @@ def _rescaling(call: Call) -> list[Value]:
     scale, offset = layer.number("scale"), layer.number("offset", default=0.0)
     return [_kind(call, x, Activation("affine", float(np.float32(scale)), float(np.float32(offset))), call.base)]
 
+
+_WITHOUT_WEIGHTS: Final = frozenset({"ELU", "LeakyReLU", "ReLU", "Softmax", "ThresholdedReLU"})
 
 ACTIVATION_LAYERS: Final[Mapping[str, Callable[[Call], list[Value]]]] = {
     "Activation": _activation,

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgru.importers.keras.activations import activate, activation_name
+from fastgru.importers.keras.activations import activate
 from fastgru.importers.keras.call import Call
 from fastgru.importers.keras.values import Value
 
@@ -30,7 +30,7 @@ def _dense(call: Call) -> list[Value]:
     inputs = [x.name, graph.constant(np.ascontiguousarray(kernel.T), f"{call.base}/kernel")]
     inputs += [graph.constant(b, f"{call.base}/bias") for b in bias]
     y = x.but(name=graph.add("linear", inputs, call.base), shape=(*x.shape[:-1], kernel.shape[1]))
-    return [activate(call, y, activation_name(layer, "activation"))]
+    return [activate(call, y)]
 
 
 def _embedding(call: Call) -> list[Value]:

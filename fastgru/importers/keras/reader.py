@@ -164,8 +164,8 @@ class _Reading:
         try:
             if layer.class_name in MODELS and not layer.custom:
                 return self._nested(layer, weights, inputs, arguments, f"{base}/", calls, depth)
+            handler_of(layer)
             if broken:
-                handler_of(layer)
                 return [None]
             self.time_major |= bool(layer.get("time_major", default=False))
             known = [value for value in inputs if value is not None]
