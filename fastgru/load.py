@@ -74,8 +74,9 @@ def load_graph(
         return read_keras(source, allow_unread=allow_unread, **options)
     if kind == "json":
         from fastgru.importers.rtneural import is_rtneural, read_rtneural
+        from fastgru.jsontext import load_json
 
-        if is_rtneural(source):
+        if is_rtneural(load_json(source)):
             return read_rtneural(source, allow_unread=allow_unread)
     if kind == "safetensors":
         from fastgru.graphfile import is_graph_file, read_graph

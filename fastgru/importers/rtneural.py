@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.conventions import from_keras_gates
-from fastgru.errors import InvalidModelError, ShapeError, SpecError, UnsupportedModelError
+from fastgru.errors import InvalidModelError, ShapeError, SpecError, UnreadTensorsError, UnsupportedModelError
 from fastgru.graph import Graph, Node, TensorSpec
 from fastgru.importers.files import load_json
 from fastgru.sources import Source, source_name
@@ -38,11 +38,14 @@ def is_rtneural(data: Any) -> bool:
     return isinstance(data, Mapping) and "layers" in data and "in_shape" in data
 
 
-def read_rtneural(source: Source) -> Graph:
+def read_rtneural(source: Source, *, allow_unread: bool = False) -> Graph:
     """The graph of a model in RTNeural's layer JSON: input "x" (N, T, I), output "y" (N, T, O), from a state of zeros.
 
+    allow_unread: accept entries of "weights" that their layer has no use for.
+
     Raises `UnsupportedModelError` that lists every layer that is not implemented, and `InvalidModelError` for a file
-    that is damaged, whose weights do not fit its layers, or whose sizes contradict its "shape" entries.
+    that is damaged, whose weights do not fit its layers, or whose sizes contradict its "shape" entries;
+    `UnreadTensorsError` for weights left over.
     """
     data = load_json(source)
     name = source_name(source)
@@ -58,7 +61,7 @@ def read_rtneural(source: Source) -> Graph:
         )
     if not isinstance(data["layers"], list) or not data["layers"]:
         raise InvalidModelError(f"{name}: 'layers' is empty or no list")
-    reading = _Reading(_last_size(data["in_shape"], f"{name}: in_shape"))
+    reading = _Reading(_last_size(data["in_shape"], f"{name}: in_shape"), allow_unread=allow_unread)
     inputs = (TensorSpec("x", "float32", (None, None, reading.size), ("batch", None, None)),)
     faults = []
     for n, layer in enumerate(data["layers"]):
@@ -79,8 +82,9 @@ def read_rtneural(source: Source) -> Graph:
 
 
 class _Reading:
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, *, allow_unread: bool) -> None:
         self.size = size
+        self._allow_unread = allow_unread
         self.value = "x"
         self.nodes: list[Node] = []
         self.constants: dict[str, Array] = {}
@@ -101,7 +105,8 @@ class _Reading:
                 f"{layer}: layers of this type are not implemented; there are {', '.join(sorted(self._readers))}"
             )
         self._readers[layer.type](layer)
-        layer.check_all_read()
+        if not self._allow_unread:
+            layer.check_all_read()
         if layer.type != "gru" and layer.activation:
             if layer.activation not in _ACTIVATIONS:
                 raise UnsupportedModelError(
@@ -223,7 +228,7 @@ class _Layer:
 
     def check_all_read(self) -> None:
         if unread := sorted(set(range(len(self._weights))) - self._read):
-            raise InvalidModelError(f"{self}: nobody reads weights[{unread[0]}] of {len(self._weights)}")
+            raise UnreadTensorsError(f"{self}: nobody reads weights[{unread[0]}] of {len(self._weights)}")
 
 
 def _last_size(shape: Any, what: str) -> int:

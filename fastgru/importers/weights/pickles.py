@@ -30,8 +30,9 @@ _HOSTILE: Final = {
     "sys", "timeit", "trace", "types", "urllib", "webbrowser",
 }  # fmt: skip
 
+# Warning: texts with odd backslashes warn of deprecation, which some programs turn into an error.
 _BROKEN: Final = (
-    AttributeError, EOFError, IndexError, KeyError, OverflowError, TypeError, ValueError, struct.error,
+    AttributeError, EOFError, IndexError, KeyError, OverflowError, TypeError, ValueError, Warning, struct.error,
 )  # fmt: skip
 
 

@@ -1,0 +1,70 @@
+"""Read mutated files of one format in a process of its own, and say what became of them as JSON on standard output.
+
+    python tests/fuzz/fuzz_worker.py FORMAT COUNT SEED FOLDER
+
+Any exception but a `FastGRUError`, or more than SECONDS of processor time for one file, is a failure: the file is left
+in FOLDER. So is the file on which the process died, as `last`.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import resource
+import signal
+import sys
+import traceback
+from collections import Counter
+from pathlib import Path
+from types import FrameType
+
+from seed_files import FORMATS
+
+from fastgru.errors import FastGRUError
+
+SECONDS = 5
+
+
+class TooLongError(BaseException):
+    """Not an `Exception`, so that no handler on the way swallows it."""
+
+
+def _too_long(signum: int, frame: FrameType | None) -> None:
+    raise TooLongError
+
+
+def main(name: str, count: str, seed: str, folder: str) -> None:
+    form = FORMATS[name]
+    seeds = form.seeds()
+    for content in seeds:
+        form.read(content)
+    signal.signal(signal.SIGVTALRM, _too_long)
+    outcomes: Counter[str] = Counter()
+    failures = []
+    for number in range(int(count)):
+        rng = random.Random(f"{name} {seed} {number}")
+        content = form.mutate(rng.choice(seeds), rng)
+        last = Path(folder) / "last"
+        last.write_bytes(content)
+        signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
+        try:
+            form.read(content)
+            outcome = "read"
+        except FastGRUError as error:
+            outcome = type(error).__name__
+            if len(str(error)) > 20_000:
+                failures.append([number, f"a message of {len(str(error))} characters"])
+        except (Exception, TooLongError) as error:
+            outcome = "failure"
+            failures.append([number, "".join(traceback.format_exception(error)[-6:])])
+        finally:
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        outcomes[outcome] += 1
+        if failures and failures[-1][0] == number:
+            last.rename(Path(folder) / f"{name}-{seed}-{number}")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(json.dumps({"outcomes": outcomes, "failures": failures, "peak_kib": peak}))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
