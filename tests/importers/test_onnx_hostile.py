@@ -270,6 +270,12 @@ def test_bytes_that_are_no_onnx():
         read_onnx("no_such_file.onnx")
 
 
+def test_names_that_are_no_text():
+    data = make_model([Node("Tanh", ["x"], ["y"], name="marker")], {"x": X}, ["y"]).SerializeToString()
+    with pytest.raises(InvalidModelError, match=r"NodeProto.name is .* not UTF-8"):
+        read_onnx(data.replace(b"marker", b"mark\xff\xfe"))
+
+
 def _function(name, nodes, inputs=("a",), outputs=("b",), attributes=(), defaults=()):
     opsets = [helper.make_opsetid("", 18), helper.make_opsetid("local", 1)]
     return helper.make_function(

@@ -19,6 +19,7 @@ from fastgru.importers.onnx.external import ExternalData
 from fastgru.importers.onnx.registry import NEWEST_OPSET, OLDEST_OPSET
 from fastgru.importers.onnx.structure import check_order, live_nodes
 from fastgru.importers.onnx.tensors import dtype_name, read_tensor
+from fastgru.importers.onnx.text import check_text
 from fastgru.importers.onnx.values import MAX_RANK, Kind, Value
 from fastgru.importers.states import pair_states
 from fastgru.sources import Source, open_source, source_name
@@ -48,9 +49,10 @@ def read_onnx(source: Source, *, linear_before_reset: int | None = None, allow_u
     what = source_name(source)
     path = None if isinstance(source, bytes | bytearray | memoryview) else os.fspath(source)
     model = _parse(open_source(source, limit=_PROTOBUF_LIMIT), what)
-    options = {"linear_before_reset": linear_before_reset, "producer": model.producer_name}
     build = Builder()
     try:
+        check_text(model)
+        options = {"linear_before_reset": linear_before_reset, "producer": model.producer_name}
         graph = _read(model, build, what, path, options, allow_unread)
     except (InvalidModelError, UnsupportedModelError) as error:
         if str(error).startswith(what):
