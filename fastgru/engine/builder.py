@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from fastgru.engine.program import Program, Slot
 from fastgru.engine.view import Buffer, Known, Value, View, contiguous_strides, itemsize
 from fastgru.errors import UnsupportedModelError
 from fastgru.kernels.registry import ARENA, FIRST_FREE_BASE, PARTS, Handler, find
+from fastgru.kernels.run import EVERYONE, HEAD_WORDS
 from fastgru.packing.aligned import empty
 
 __all__ = ["MAX_RANK", "Builder", "Packs"]
@@ -22,19 +25,31 @@ MAX_RANK = 6  # axes that a strided copy walks
 Packs = dict[tuple[str, ...], NDArray[Any]]
 
 
+@dataclass
+class _Instruction:
+    handler: Handler
+    tensors: list[View | None]
+    words: list[int]
+    label: str
+    lane: int
+    meets: bool = True
+
+
 class Builder:
     """One plan in the making.
 
     float_dtype: the dtype of every floating-point intermediate.
+    members: threads that may run the plan together.
     packs: packed weights, shared by the plans of one executable; see `packed`.
     """
 
-    def __init__(self, float_dtype: str, packs: Packs) -> None:
-        self.float_dtype = float_dtype
+    def __init__(self, float_dtype: str, packs: Packs, members: int = 1) -> None:
+        self.float_dtype, self.members = float_dtype, members
+        self.gain_s = 0.0  # seconds that the team saves, by estimate
         self._packs = packs
         self._buffers: list[Buffer] = []
         self._constants: dict[int, Buffer] = {}
-        self._instructions: list[tuple[Handler, list[View | None], list[int], str]] = []
+        self._instructions: list[_Instruction] = []
         self.label = ""
 
     # Values
@@ -101,29 +116,48 @@ class Builder:
 
     # Instructions
 
-    def emit(self, op: str, dtype: str, tensors: Sequence[View | None], words: Sequence[int] = ()) -> None:
-        """Append an instruction: the tensors' operand words first, in order, then `words`."""
+    def emit(
+        self, op: str, dtype: str, tensors: Sequence[View | None], words: Sequence[int] = (), *, lane: int = 0
+    ) -> None:
+        """Append an instruction: the tensors' operand words first, in order, then `words`.
+
+        lane: the member of a team that carries it out, or `EVERYONE` where the handler shares it out.
+        """
         number = len(self._instructions)
         for view in tensors:
             if view is not None:
                 buffer = view.buffer
                 buffer.first = number if buffer.first is None else buffer.first
-                buffer.last = number
+                buffer.last = max(buffer.last, number)
         try:
             handler = find(op, dtype)
         except KeyError:
             raise UnsupportedModelError(
                 f"{self.label}: there is no kernel {op!r} for {dtype}; cast the tensor to float32 before it"
             ) from None
-        self._instructions.append((handler, list(tensors), [int(w) for w in words], self.label))
+        self._instructions.append(_Instruction(handler, list(tensors), [int(w) for w in words], self.label, lane))
+
+    @contextmanager
+    def side_by_side(self) -> Iterator[None]:
+        """The instructions emitted inside may run at the same time, on members of their own."""
+        first = len(self._instructions)
+        yield
+        together = self._instructions[first:]
+        last = len(self._instructions) - 1
+        for instruction in together:
+            instruction.meets = instruction is together[-1]
+            for view in instruction.tensors:
+                if view is not None:
+                    view.buffer.first = min(view.buffer.first or 0, first)
+                    view.buffer.last = max(view.buffer.last, last)
 
     def finish(self, inputs: dict[str, View], outputs: dict[str, Value]) -> Program:
         """Give every buffer its address and write the words."""
         finals = {name: self._as_output(name, value) for name, value in outputs.items()}
         arena_bytes = place([b for b in self._buffers if b.kind == "arena"])
         bases = [0] * FIRST_FREE_BASE
-        for handler, *_ in self._instructions:
-            for part in handler.parts:
+        for instruction in self._instructions:
+            for part in instruction.handler.parts:
                 bases[PARTS[part]] = find(part, self.float_dtype).address
         constants = []
         for buffer in self._buffers:
@@ -136,12 +170,14 @@ class Builder:
                 constants.append(buffer.data)
                 bases[-1] = buffer.data.ctypes.data
         heads, operands = [len(self._instructions)], []
-        first = 1 + 2 * len(self._instructions)
-        for handler, tensors, words, _ in self._instructions:
-            heads += [handler.address, first + len(operands)]
-            for view in tensors:
+        first = 1 + HEAD_WORDS * len(self._instructions)
+        for instruction, after in zip(self._instructions, [*self._instructions[1:], None], strict=True):
+            alone = after is not None and instruction.lane == after.lane != EVERYONE
+            meets = instruction.meets and not alone
+            heads += [instruction.handler.address, first + len(operands), instruction.lane, meets]
+            for view in instruction.tensors:
                 operands += [-1, 0] if view is None else [view.buffer.base, view.buffer.offset + view.offset]
-            operands += words
+            operands += instruction.words
         return Program(
             words=np.array(heads + operands, np.int64),
             bases=np.array(bases, np.int64),
@@ -149,8 +185,10 @@ class Builder:
             inputs={name: Slot(v.buffer.base, v.shape, v.dtype) for name, v in inputs.items()},
             outputs={name: Slot(v.buffer.base, v.shape, v.dtype) for name, v in finals.items()},
             constants=tuple(constants),
-            labels=tuple(label for *_, label in self._instructions),
-            handlers=tuple(sorted({handler.name for handler, *_ in self._instructions})),
+            labels=tuple(i.label for i in self._instructions),
+            handlers=tuple(sorted({i.handler.name for i in self._instructions})),
+            members=self.members,
+            gain_s=self.gain_s,
         )
 
     def _as_output(self, name: str, value: Value) -> View:

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastgru.engine.builder import Packs
 from fastgru.engine.plan import check_supported, make_program
 from fastgru.engine.program import Frame, Program
+from fastgru.engine.team import check_threads
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Graph, TensorSpec
 from fastgru.reference import bind_inputs
@@ -32,7 +33,7 @@ class Executable:
     """Runs a graph in one precision. Safe to call from several threads at once: each call has a frame of its own.
 
     precision: "float32" or "float64", the dtype of every floating-point value, inputs and outputs included.
-    threads: 1.
+    threads: cores that one call may use; a program too small to gain from more than one uses one.
 
     Raises `UnsupportedModelError` that lists every node that cannot be run.
     """
@@ -40,10 +41,7 @@ class Executable:
     def __init__(self, graph: Graph, *, precision: str = "float32", threads: int = 1) -> None:
         if precision not in PRECISIONS:
             raise UnsupportedModelError(f"precision {precision!r} is not supported; there are {', '.join(PRECISIONS)}")
-        if threads != 1:
-            raise UnsupportedModelError(
-                f"threads={threads!r}: a call runs on one thread; call the model from several threads of your own"
-            )
+        check_threads(threads)
         check_supported(graph)
         self.graph = graph.validate()
         self.precision = precision
@@ -65,7 +63,7 @@ class Executable:
             program = self._programs.get(key)
             if program is None:
                 dtypes = {spec.name: spec.dtype for spec in self.inputs}
-                program = make_program(self.graph, shapes, dtypes, self.precision, self._packs)
+                program = make_program(self.graph, shapes, dtypes, self.precision, self._packs, self.threads)
                 self._programs[key] = program
                 while len(self._programs) > _MAX_PROGRAMS:
                     forgotten, _ = self._programs.popitem(last=False)
@@ -111,7 +109,7 @@ class Executable:
         for name, slot in program.outputs.items():
             bases[slot.base] = results[name].ctypes.data
         try:
-            frame.run()
+            frame.run_shared()
         finally:
             with self._lock:
                 if key in self._programs:

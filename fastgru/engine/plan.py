@@ -27,14 +27,19 @@ def check_supported(graph: Graph) -> None:
 
 
 def make_program(
-    graph: Graph, shapes: Mapping[str, tuple[int, ...]], dtypes: Mapping[str, str], float_dtype: str, packs: Packs
+    graph: Graph,
+    shapes: Mapping[str, tuple[int, ...]],
+    dtypes: Mapping[str, str],
+    float_dtype: str,
+    packs: Packs,
+    members: int = 1,
 ) -> Program:
     """Plan every node for inputs of these shapes and dtypes.
 
     A node whose inputs are all known is evaluated by its definition now; every other emits its instructions. Raises
     `ShapeError` or `UnsupportedModelError` naming the node.
     """
-    builder = Builder(float_dtype, packs)
+    builder = Builder(float_dtype, packs, members)
     values: dict[str, Value] = {name: Known(array) for name, array in graph.constants.items()}
     inputs = {spec.name: builder.input(spec.name, shapes[spec.name], dtypes[spec.name]) for spec in graph.inputs}
     values.update(inputs)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastgru.engine.team import Team, borrow, give_back, wake_seconds
 from fastgru.errors import ShapeError
 from fastgru.kernels.registry import ARENA, FAILURES, STATUS, STATUS_WORDS
 from fastgru.kernels.run import runner
@@ -32,7 +33,8 @@ class Program:
     """Instructions as words (see `kernels.run`), addresses of the constants, and the slots of inputs and outputs.
 
     Immutable, and shared by every frame. `constants` keeps the arrays alive whose addresses stand in `bases`;
-    `labels` names the node of each instruction; `handlers` the native functions it calls.
+    `labels` names the node of each instruction; `handlers` the native functions it calls; `members` is the size of the team it was
+    planned for, `gain_s` what the team saves by estimate.
     """
 
     words: NDArray[np.int64]
@@ -43,12 +45,14 @@ class Program:
     constants: tuple[NDArray[Any], ...]
     labels: tuple[str, ...]
     handlers: tuple[str, ...]
+    members: int = 1
+    gain_s: float = 0.0
 
 
 class Frame:
     """One caller's arena and addresses. Not for two threads at once."""
 
-    __slots__ = ("_arena", "_bases_at", "_run", "_status", "_words_at", "bases", "program")
+    __slots__ = ("_arena", "_bases_at", "_members", "_run", "_status", "_words_at", "bases", "program")
 
     def __init__(self, program: Program) -> None:
         self.program = program
@@ -59,11 +63,31 @@ class Frame:
         self.bases[STATUS] = self._status.ctypes.data
         self.bases[ARENA] = self._arena.ctypes.data
         self._run = runner()
+        # A team that costs more than it saves is not called.
+        self._members = program.members
+        if program.members > 1 and program.gain_s < 1.5 * wake_seconds(program.members):
+            self._members = 1
         self._words_at, self._bases_at = program.words.ctypes.data, self.bases.ctypes.data
 
     def run(self) -> None:
         """Carry out the program on the addresses that stand in `bases`. Raises `ShapeError` for data out of range."""
         if self._run(self._words_at, self._bases_at):
+            self._fail()
+
+    def run_shared(self) -> None:
+        """The same, on the threads of a team; on the caller's alone where the team is busy or the program is small."""
+        team = borrow(self._members) if self._members > 1 else None
+        if team is None:
+            self.run()
+            return
+        try:
+            self.run_on(team)
+        finally:
+            give_back(team)
+
+    def run_on(self, team: Team) -> None:
+        """The same, on the members of a team that the caller holds."""
+        if team.run(self._words_at, self._bases_at):
             self._fail()
 
     def _fail(self) -> None:

@@ -132,7 +132,7 @@ def _make_handler(dtype: str, step: Any) -> Any:
         elif operands[_SPLIT] == UNITS:
             panels = (share(count, team[0], team[1]), share(count, team[0] + 1, team[1]))
         together = operands[_SPLIT] == UNITS
-        meeting = team if together else offset(team, TEAM_WORDS)
+        meeting = team if together or team[1] == 1 else offset(team, TEAM_WORDS)
         first, last = panel_first(vectors, panels[0]) * lanes, panel_first(vectors, panels[1]) * lanes
 
         h = pointer(tensor(bases, operands, _SCRATCH), dtype)

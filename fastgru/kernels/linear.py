@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from fastgru.kernels.product import panel_width
+from fastgru.kernels.product import panel_count, panel_first, panel_width
 from fastgru.kernels.registry import PARTS, handler, tensor
+from fastgru.kernels.team import share
 from fastgru.simd.cpu import LANES
 from fastgru.simd.memory import call_native, lanes_of, load, offset, pointer, store, store_tail
 
@@ -25,7 +26,8 @@ def scratch_elements(O: int, dtype: str) -> int:
 def linear(dtype: str) -> Any:
     """y = x W^T + b for rows of x that lie at one stride.
 
-    Operands: x, weight (panels), start (bias, padded), y (rows, O), scratch; rows, K, O, x_stride.
+    Operands: x, weight (panels), start (bias, padded), y (rows, O), scratch; rows, K, O, x_stride, whether a team
+    shares the panels.
     """
 
     def handle(operands, bases, team):
@@ -36,8 +38,12 @@ def linear(dtype: str) -> Any:
         part = bases[_PANEL]
         lanes = lanes_of(x)
         vectors = (O + lanes - 1) // lanes
-        v = 0
-        while v < vectors:
+        count = panel_count(vectors)
+        begin, end = 0, count
+        if operands[14] != 0:
+            begin, end = share(count, team[0], team[1]), share(count, team[0] + 1, team[1])
+        for p in range(begin, end):
+            v = panel_first(vectors, p)
             width = panel_width(vectors - v)
             first, size = v * lanes, width * lanes
             panel, bias, out = offset(w, first * K), offset(start, first), offset(y, first)
@@ -57,6 +63,5 @@ def linear(dtype: str) -> Any:
                         if first + u < O:
                             store_tail(row, u, load(scratch, i * size + u), O - first - u)
                     m += some
-            v += width
 
     return handle

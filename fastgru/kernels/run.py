@@ -1,42 +1,116 @@
-"""One native call that carries out a whole program.
+"""One native call that carries out a whole program, alone or as one member of a team.
 
-    words: [count, then (handler address, first operand) for each instruction, then the operands]
+    words: [count, then (handler address, first operand, lane, meet) for each instruction, then the operands]
 
-The caller's addresses of inputs and outputs are written into `bases` before the call; `bases[STATUS]` points to the
-status words. The first instruction that fails ends the run and its number is left in the last status word.
+`lane` is the member that carries the instruction out, EVERYONE for one that the team shares; `meet` says that the
+members wait for each other after it. The caller's addresses of inputs and outputs are written into `bases` before the
+call; `bases[STATUS]` points to the status words. A run alone ends at the first instruction that fails, a team's goes
+on so that nobody waits for ever; the first report stands either way.
+
+Denormals are flushed inside a run, and the caller's mode of the floating-point unit is restored after it.
 """
 
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, Final
 
 from numba import njit
 
-from fastgru.kernels.registry import STATUS, STATUS_WORDS
+from fastgru.kernels.registry import STATUS, STATUS_WORDS, kernel
+from fastgru.kernels.team import TEAM_WORDS, barrier
 from fastgru.simd.cache import CompiledCache
+from fastgru.simd.control import flush_denormals, restore_denormals
 from fastgru.simd.memory import call_handler, offset, pointer
+from fastgru.simd.threads import read_byte, write_byte
 
-__all__ = ["runner"]
+__all__ = ["CONTROL_WORDS", "EVERYONE", "HEAD_WORDS", "runner", "team_runner", "worker"]
+
+EVERYONE: Final = -1
+HEAD_WORDS: Final = 4  # of an instruction
+
+# What a team shares beside its words: the program and its addresses, the call's number of members.
+CONTROL_WORDS: Final = 4
 
 
-def _execute(words, bases):  # type: ignore[no-untyped-def]
-    instructions, table = pointer(words, "int64"), pointer(bases, "int64")
+@kernel
+def run_member(words, bases, team):
+    """Everything that falls to one member."""
+    status = pointer(bases[STATUS], "int64")
+    me, members = team[0], team[1]
+    alone = offset(team, TEAM_WORDS)
+    mode = flush_denormals()
+    for i in range(words[0]):
+        head = offset(words, 1 + HEAD_WORDS * i)
+        operands = offset(words, head[1])
+        if members == 1:
+            call_handler(head[0], operands, bases, team)
+            if status[0] != 0:
+                status[STATUS_WORDS - 1] = i
+                break
+        else:
+            if head[2] < 0:
+                call_handler(head[0], operands, bases, team)
+            elif head[2] % members == me:
+                call_handler(head[0], operands, bases, alone)
+            if status[0] != 0 and status[STATUS_WORDS - 1] < 0:
+                status[STATUS_WORDS - 1] = i
+            if head[3] != 0:
+                barrier(team)
+    barrier(team)
+    restore_denormals(mode)
+
+
+def _run_alone(words, bases):  # type: ignore[no-untyped-def]
+    table = pointer(bases, "int64")
     status = pointer(table[STATUS], "int64")
     status[0] = 0
-    team = offset(status, STATUS_WORDS)
-    for i in range(instructions[0]):
-        call_handler(instructions[1 + 2 * i], offset(instructions, instructions[2 + 2 * i]), table, team)
-        if status[0] != 0:
-            status[STATUS_WORDS - 1] = i
-            break
+    run_member(pointer(words, "int64"), table, offset(status, STATUS_WORDS))
     return status[0]
+
+
+def _run_team(words, bases, control, teams, members, wake):  # type: ignore[no-untyped-def]
+    """The caller is member 0; `teams` holds the words of every member, `wake` the descriptors that wake the others."""
+    table = pointer(bases, "int64")
+    status = pointer(table[STATUS], "int64")
+    status[0] = 0
+    status[STATUS_WORDS - 1] = -1
+    shared = pointer(control, "int64")
+    shared[0], shared[1] = words, bases
+    for i in range(1, members):
+        write_byte(pointer(wake, "int64")[i])
+    run_member(pointer(words, "int64"), table, pointer(teams, "int64"))
+    return status[0]
+
+
+def _work(control, team, source):  # type: ignore[no-untyped-def]
+    """The life of a worker: sleep until a byte comes, run, sleep again; ends when the other side is closed."""
+    shared = pointer(control, "int64")
+    while read_byte(source):
+        run_member(pointer(shared[0], "int64"), pointer(shared[1], "int64"), pointer(team, "int64"))
+    return 0
+
+
+def _compiled(function: Any, arguments: int) -> Any:
+    dispatcher = njit(nogil=True, error_model="numpy", boundscheck=False)(function)
+    dispatcher._cache = CompiledCache(function)
+    dispatcher.compile(f"int64({', '.join(['int64'] * arguments)})")
+    return dispatcher
 
 
 @functools.cache
 def runner() -> Any:
-    """The compiled loop, int64(words address, bases address); compiled or read from the cache at the first use."""
-    dispatcher = njit(nogil=True, error_model="numpy", boundscheck=False)(_execute)
-    dispatcher._cache = CompiledCache(_execute)
-    dispatcher.compile("int64(int64, int64)")
-    return dispatcher
+    """int64(words address, bases address): the status code. Compiled or read from the cache at the first use."""
+    return _compiled(_run_alone, 2)
+
+
+@functools.cache
+def team_runner() -> Any:
+    """int64(words, bases, control, teams, members, wake): the status code."""
+    return _compiled(_run_team, 6)
+
+
+@functools.cache
+def worker() -> Any:
+    """int64(control, team, descriptor): returns when the descriptor is closed on the other side."""
+    return _compiled(_work, 3)

@@ -13,7 +13,7 @@ __all__ = ["TEAM_WORDS", "barrier", "share"]
 TEAM_WORDS = 4
 
 # Pauses before a waiting thread lets others run: longer than any step that keeps both cores busy should take.
-_PATIENCE = 20_000
+_PATIENCE = 2_000
 
 
 @kernel

@@ -125,7 +125,7 @@ class Stream:
                 break
         for own, array in zip(bound.xs, arrays, strict=True):
             own[...] = array
-        bound.frames[self._turn].run()
+        bound.frames[self._turn].run_shared()
         self._turn = 1 - self._turn
         ys = bound.ys
         if out is None:

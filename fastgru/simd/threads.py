@@ -10,16 +10,27 @@ import os
 import platform
 
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 from numba.core.extending import intrinsic
 
 from fastgru.simd.vector import call
 
-__all__ = ["GENERATION", "SHARED_WORDS", "atomic_add", "atomic_load", "atomic_store", "give_way", "relax"]
+__all__ = [
+    "GENERATION",
+    "SHARED_WORDS",
+    "atomic_add",
+    "atomic_load",
+    "atomic_store",
+    "give_way",
+    "read_byte",
+    "relax",
+    "write_byte",
+]
 
 SHARED_WORDS = 32
 GENERATION = 16  # 128 bytes after the count: two cache lines, as the adjacent-line prefetcher sees them
 
+_INT64 = ir.IntType(64)
 _X86 = platform.machine().lower() in ("x86_64", "amd64")
 _WORDS = types.CPointer(types.int64)
 
@@ -83,3 +94,41 @@ def give_way(typingctx):
         return context.get_dummy_value()
 
     return types.void(), codegen
+
+
+@intrinsic
+def read_byte(typingctx, descriptor):
+    """Sleep until a byte can be read; 1, or 0 when the other side is closed. POSIX."""
+    if descriptor != types.int64:
+        return None
+
+    def codegen(context, builder, sig, args):
+        byte = cgutils.alloca_once(builder, ir.IntType(8))
+        got = cgutils.alloca_once(builder, _INT64)
+        again = builder.append_basic_block("again")
+        done = builder.append_basic_block("done")
+        builder.branch(again)
+        builder.position_at_end(again)
+        number = builder.trunc(args[0], ir.IntType(32))
+        builder.store(call(builder, "read", _INT64, [number, byte, ir.Constant(_INT64, 1)]), got)
+        interrupted = builder.icmp_signed("<", builder.load(got), ir.Constant(_INT64, 0))
+        builder.cbranch(interrupted, again, done)
+        builder.position_at_end(done)
+        return builder.load(got)
+
+    return types.int64(descriptor), codegen
+
+
+@intrinsic
+def write_byte(typingctx, descriptor):
+    """Wake whoever sleeps in `read_byte` on the other side. POSIX."""
+    if descriptor != types.int64:
+        return None
+
+    def codegen(context, builder, sig, args):
+        byte = cgutils.alloca_once(builder, ir.IntType(8))
+        builder.store(ir.Constant(ir.IntType(8), 1), byte)
+        number = builder.trunc(args[0], ir.IntType(32))
+        return call(builder, "write", _INT64, [number, byte, ir.Constant(_INT64, 1)])
+
+    return types.int64(descriptor), codegen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,13 @@ from numpy.typing import NDArray
 from fastgru.engine.builder import Builder
 from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.cast import as_dtype
+from fastgru.engine.sharing import choose
 from fastgru.engine.view import Known, Value, View, itemsize
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Node
 from fastgru.kernels.activation import ACTIVATION_CODES, activation_parameters
 from fastgru.kernels.gru import ALONE, chunk_steps, scratch_elements
+from fastgru.kernels.run import EVERYONE
 from fastgru.packing.gru import PackedGRU, pack_gru
 from fastgru.spec import SIGMOID, TANH, GRUSpec, GRUWeights, check_weights
 
@@ -47,8 +50,10 @@ def lower_gru(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> l
     weights = _weights(node, spec, arrays)
     size = itemsize(builder.float_dtype)
     chunk = chunk_steps(T, N, H, size)
-    scratch = builder.new((scratch_elements(N, H, chunk, builder.float_dtype, 1),))
-    for d in range(D):
+    sharing = choose(builder.members, T, N, spec, size)
+    builder.gain_s += sharing.gain_s
+
+    def emit_direction(d: int) -> None:
         gate, candidate = spec.gate_activations[d], spec.candidate_activations[d]
         standard = gate == SIGMOID and candidate == TANH and spec.clip is None
         name = f"gru_reset_{'after' if spec.reset_after else 'before'}{'' if standard else '_general'}"
@@ -61,14 +66,19 @@ def lower_gru(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> l
             lengths,
             mask,
             builder.packed((*node.inputs, f"parameters {d}"), lambda d=d: _parameters(spec, d, builder.float_dtype)),  # type: ignore[misc]
-            scratch,
+            builder.new((scratch_elements(N, H, chunk, builder.float_dtype, builder.members),)),
         ]
         y_steps = (0, 0) if y is None else (y.strides[time], y.strides[batch])
         mask_steps = (0, 0) if mask is None else (mask.strides[time], mask.strides[batch])
         words = [T, N, spec.input_size, H, x.strides[time], x.strides[batch], *y_steps, *mask_steps]
         words += [spec.direction == "reverse" or d == 1, spec.mask_output == "carry", chunk]
-        words += [ACTIVATION_CODES[gate.kind], ACTIVATION_CODES[candidate.kind], spec.clip is not None, ALONE]
-        builder.emit(name, builder.float_dtype, tensors, words)
+        words += [ACTIVATION_CODES[gate.kind], ACTIVATION_CODES[candidate.kind], spec.clip is not None, sharing.split]
+        lane = d if sharing.lanes else EVERYONE if sharing.split != ALONE else 0
+        builder.emit(name, builder.float_dtype, tensors, words, lane=lane)
+
+    with builder.side_by_side() if sharing.lanes else nullcontext():
+        for d in range(D):
+            emit_direction(d)
     return [h_n if y is None else y, h_n]
 
 

@@ -11,11 +11,14 @@ import numpy as np
 from fastgru.engine.builder import Builder
 from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.cast import as_dtype
+from fastgru.engine.sharing import LINEAR_FLOPS_S
 from fastgru.engine.view import Known, Value, View, itemsize
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Node
 from fastgru.kernels.linear import scratch_elements
-from fastgru.packing.panels import pack_matrices, pack_vectors
+from fastgru.kernels.run import EVERYONE
+from fastgru.packing.panels import pack_matrices, pack_vectors, padded
+from fastgru.simd.cpu import LANES
 
 __all__ = ["lower_embedding", "lower_linear"]
 
@@ -43,7 +46,11 @@ def lower_linear(builder: Builder, node: Node, inputs: Sequence[Value | None]) -
         lambda: pack_vectors([None if bias is None else bias.array.astype(dtype)], O, dtype),
     )
     scratch = builder.new((scratch_elements(O, dtype),))
-    builder.emit("linear", dtype, [x, packed, start, y, scratch], [rows, K, O, row_stride])
+    seconds = 2.0 * rows * K * O / LINEAR_FLOPS_S
+    shared = builder.members > 1 and padded(O, dtype) >= 8 * LANES[dtype] and seconds > 1e-6
+    builder.gain_s += seconds * (1 - 1 / builder.members) if shared else 0.0
+    words = [rows, K, O, row_stride, shared]
+    builder.emit("linear", dtype, [x, packed, start, y, scratch], words, lane=EVERYONE if shared else 0)
     return [y]
 
 

@@ -1,0 +1,55 @@
+"""How a team shares a GRU, and what it gains: estimates in seconds, from sizes alone.
+
+Rough on purpose: they only have to rank three ways, and to keep small work on one thread.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from fastgru.kernels.gru import ALONE, ROWS, UNITS
+from fastgru.kernels.product import PANEL_VECTORS
+from fastgru.simd.cpu import VECTOR_BYTES, cache_sizes
+from fastgru.spec import GRUSpec
+
+__all__ = ["LINEAR_FLOPS_S", "Sharing", "choose"]
+
+# Multiply-adds count as two. What one core does on weights in its cache: half of what two fused units do at 3 GHz.
+LINEAR_FLOPS_S: Final = 3e9 * VECTOR_BYTES / 4 * 2
+_MEMORY_BYTES_S: Final = 25e9
+_MEETING_S: Final = 3e-7
+_MIN_ROWS: Final = 4  # a member's, for its tiles to be worth their weights
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """split: ALONE, ROWS or UNITS. lanes: each direction on a member of its own. gain_s: seconds saved in a call."""
+
+    split: int
+    lanes: bool
+    gain_s: float
+
+
+def choose(members: int, T: int, N: int, spec: GRUSpec, itemsize: int) -> Sharing:
+    """The way that saves most."""
+    alone = Sharing(ALONE, False, 0.0)
+    if members == 1 or T * N == 0:
+        return alone
+    I, H, D = spec.input_size, spec.hidden_size, spec.num_directions
+    weights = 3 * H * (I + H) * itemsize
+    spills = weights > cache_sizes()["l2"]
+    compute = 2.0 * 3 * H * (I + H) * T * N / LINEAR_FLOPS_S * (itemsize / 4)
+    fetch = 3 * H * H * itemsize * T / _MEMORY_BYTES_S if spills else 0.0
+    each = max(compute, fetch)
+    saved = 1 - 1 / members
+    panels = H * itemsize // (VECTOR_BYTES * PANEL_VECTORS[0])
+    meetings = T * (1 if spec.reset_after else 2) * D
+    ways = [alone]
+    if panels >= members:
+        ways.append(Sharing(UNITS, False, each * D * saved - meetings * _MEETING_S))
+    if N >= _MIN_ROWS * members:
+        ways.append(Sharing(ROWS, False, (compute * saved if not spills else max(0.0, compute - fetch) * saved) * D))
+    if D == 2:
+        ways.append(Sharing(ALONE, True, each))
+    return max(ways, key=lambda way: way.gain_s)

@@ -1,0 +1,132 @@
+"""Our own threads: parked in a read of a pipe while nothing runs, woken by a byte, meeting inside a call only.
+
+A team of n is the calling thread and n - 1 workers. There is one team of each size; a call that finds it busy runs on
+its own thread, with the same bits. After a fork the child starts with none and makes its own when it needs one.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import time
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.errors import UnsupportedModelError
+from fastgru.kernels.registry import STATUS_WORDS
+from fastgru.kernels.run import CONTROL_WORDS, team_runner, worker
+from fastgru.kernels.team import TEAM_WORDS
+from fastgru.simd.threads import SHARED_WORDS
+
+__all__ = ["Team", "borrow", "check_threads", "give_back", "wake_seconds"]
+
+
+class Team:
+    """The caller and its workers."""
+
+    def __init__(self, members: int) -> None:
+        self.members = members
+        self._control = np.zeros(CONTROL_WORDS, np.int64)
+        self._shared = np.zeros(SHARED_WORDS + 16, np.int64)
+        meeting = self._shared.ctypes.data + -self._shared.ctypes.data % 128
+        self._words: NDArray[Any] = np.zeros((members, 2 * TEAM_WORDS), np.int64)
+        for number, words in enumerate(self._words):
+            words[:3] = number, members, meeting
+            words[TEAM_WORDS + 1] = 1  # the team of one behind it
+        pipes = [os.pipe() for _ in range(members - 1)]
+        self._wake = np.array([-1, *(w for _, w in pipes)], np.int64)
+        self._run, work = team_runner(), worker()
+        control = self._control.ctypes.data
+        self._arguments = (control, self._words.ctypes.data, members, self._wake.ctypes.data)
+        for number, (source, _) in enumerate(pipes, start=1):
+            arguments = (work, control, int(self._words[number].ctypes.data), source)
+            threading.Thread(target=_live, args=arguments, daemon=True, name=f"fastgru-{number}").start()
+
+    def run(self, words: int, bases: int) -> int:
+        """Carry out a program; the status code."""
+        return int(self._run(words, bases, *self._arguments))
+
+    def close(self) -> None:
+        """Let the workers end."""
+        for descriptor in self._wake[1:].tolist():
+            os.close(descriptor)
+
+
+def _live(work: Any, control: int, words: int, source: int) -> None:
+    work(control, words, source)
+    os.close(source)
+
+
+_lock = threading.Lock()
+_free: dict[int, Team] = {}
+_busy: set[int] = set()
+
+
+def check_threads(threads: int) -> None:
+    """Raise `UnsupportedModelError` unless a call may use so many threads here."""
+    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+        raise UnsupportedModelError(f"threads={threads!r}: expected an integer of at least 1")
+    if threads > 1 and os.name != "posix":
+        raise UnsupportedModelError(f"threads={threads}: on this system a call runs on one thread; use threads=1")
+
+
+def borrow(members: int) -> Team | None:
+    """The team of this size, or None where it is busy or where one thread is enough."""
+    if members < 2:
+        return None
+    with _lock:
+        if members in _busy:
+            return None
+        _busy.add(members)
+        team = _free.pop(members, None)
+    return Team(members) if team is None else team
+
+
+def give_back(team: Team) -> None:
+    with _lock:
+        _busy.discard(team.members)
+        _free[team.members] = team
+
+
+@cache
+def wake_seconds(members: int) -> float:
+    """What it costs to call a team together for nothing, measured once: a program smaller than this is not shared."""
+    words = np.zeros(1, np.int64)
+    status = np.zeros(STATUS_WORDS, np.int64)
+    bases = np.array([status.ctypes.data], np.int64)
+    addresses = words.ctypes.data, bases.ctypes.data
+    team = borrow(members)
+    if team is None:
+        return 1e-4
+    try:
+        costs = []
+        for _ in range(32):
+            start = time.perf_counter()
+            team.run(*addresses)
+            costs.append(time.perf_counter() - start)
+    finally:
+        give_back(team)
+    return sorted(costs)[len(costs) // 2]
+
+
+def _forget() -> None:
+    """In a forked child: its parent's workers are not here."""
+    global _lock
+    _lock = threading.Lock()
+    _free.clear()
+    _busy.clear()
+
+
+def _close_all() -> None:
+    for team in _free.values():
+        team.close()
+    _free.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+atexit.register(_close_all)
