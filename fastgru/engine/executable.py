@@ -119,7 +119,7 @@ class Executable:
         return results
 
     def bind(self, inputs: Mapping[str, ArrayLike]) -> dict[str, NDArray[Any]]:
-        """The inputs as C-contiguous arrays of the dtypes that the programs read; `ShapeError` where they do not fit."""
+        """The inputs as C-contiguous arrays of the dtypes that the programs read. Raises `ShapeError`."""
         bound = bind_inputs(self.inputs, inputs)
         return {
             spec.name: np.ascontiguousarray(bound[spec.name], dtype=spec.dtype).reshape(bound[spec.name].shape)

@@ -33,8 +33,8 @@ class Program:
     """Instructions as words (see `kernels.run`), addresses of the constants, and the slots of inputs and outputs.
 
     Immutable, and shared by every frame. `constants` keeps the arrays alive whose addresses stand in `bases`;
-    `labels` names the node of each instruction; `handlers` the native functions it calls; `members` is the size of the team it was
-    planned for, `gain_s` what the team saves by estimate.
+    `labels` names the node of each instruction; `handlers` the native functions it calls; `members` is the
+    size of the team it was planned for, `gain_s` what the team saves by estimate.
     """
 
     words: NDArray[np.int64]

@@ -48,7 +48,7 @@ def choose(members: int, T: int, N: int, spec: GRUSpec, itemsize: int) -> Sharin
     ways = [alone]
     if panels >= members:
         ways.append(Sharing(UNITS, False, each * D * saved - meetings * _MEETING_S))
-    if N >= _MIN_ROWS * members:
+    if _MIN_ROWS * members <= N:
         ways.append(Sharing(ROWS, False, (compute * saved if not spills else max(0.0, compute - fetch) * saved) * D))
     if D == 2:
         ways.append(Sharing(ALONE, True, each))
