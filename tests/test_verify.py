@@ -258,3 +258,21 @@ def test_what_makes_no_sense_is_refused() -> None:
     no_shape = Graph((TensorSpec("x", "float32", None),), (TensorSpec("x", "float32", None),), ())
     with pytest.raises(ShapeError, match="x declare no shape: give inputs"):
         draw_cases(no_shape)
+
+
+def test_a_network_that_amplifies_rounding_is_given_room_for_it_and_no_more() -> None:
+    graph = Graph(
+        inputs=(TensorSpec("x", "float32", (4, 3)),),
+        outputs=(TensorSpec("y", "float32", (4, 3)),),
+        nodes=(
+            Node("binary", ("x", "large"), ("a",), {"kind": "add"}),
+            Node("binary", ("a", "large"), ("y",), {"kind": "sub"}),
+        ),
+        constants={"large": np.array(1000.0)},
+    )
+    report = verify_graph(graph, honest(graph))
+    assert report.holds
+    assert report.checks[0].max_abs > 1e-5
+    assert not verify_graph(graph, honest(graph), tol=1e-5).holds
+    assert not verify_graph(graph, lambda x: {"y": run_graph(graph, x)["y"] + 1e-3}).holds
+    assert not verify_graph(graph, honest(graph), precision="float64").holds

@@ -79,17 +79,17 @@ class CharModel:
     def write(
         self, prompt: str, length: int, *, temperature: float, seed: int, timing: Timing
     ) -> Iterator[tuple[str, float]]:
-        """`length` characters that follow `prompt`, each with the probability that the model gave it.
+        """`length` characters that follow `prompt`, each with the probability that it was drawn with.
 
         temperature 0 takes the likeliest each time. An empty prompt stands for the start of a chapter.
         """
-        rng = np.random.default_rng(seed)
+        draws = np.random.default_rng(seed).random(length)
         self.stream.reset()
         logits = self.stream.push(self.encode(prompt or "\n"))[0, -1]
         token = np.empty((1, 1), np.int64)
-        for _ in range(length):
+        for draw in draws:
             begun = time.perf_counter_ns()
-            choice, probability = _choose(logits, temperature, rng)
+            choice, probability = _choose(logits, temperature, draw)
             token[0, 0] = choice
             chosen = time.perf_counter_ns()
             logits = self.stream.push(token)[0, -1]
@@ -99,14 +99,10 @@ class CharModel:
             yield self.alphabet[choice], probability
 
 
-def _choose(logits: NDArray[Any], temperature: float, rng: np.random.Generator) -> tuple[int, float]:
-    """A token, and its probability at temperature 1."""
-    weights = np.exp(logits - logits.max(), dtype=np.float64)
-    probabilities = weights / weights.sum()
-    if temperature == 0:
-        choice = int(probabilities.argmax())
-    else:
-        # A division of the logits, in terms of the weights: exp(l / t) is exp(l) ** (1 / t).
-        sharpened = np.cumsum(weights ** (1 / temperature))
-        choice = min(int(np.searchsorted(sharpened, rng.random() * sharpened[-1], side="right")), len(weights) - 1)
-    return choice, float(probabilities[choice])
+def _choose(logits: NDArray[Any], temperature: float, draw: float) -> tuple[int, float]:
+    """A token and its probability at this temperature; `draw` is from [0, 1)."""
+    weights = np.exp((logits - logits.max()) / (temperature or 1.0), dtype=np.float64)
+    ends = weights.cumsum()
+    choice = int(ends.searchsorted(draw * ends[-1], side="right")) if temperature else int(logits.argmax())
+    choice = min(choice, len(weights) - 1)
+    return choice, float(weights[choice] / ends[-1])

@@ -41,9 +41,10 @@ def command(prompt: str, length: int, temperature: float, seed: int, no_pause: b
         model.encode(prompt)
         check = model.check()
     _print_title(console, model)
-    facts = f"loaded in {time_of(model.load_s)}; logits differ from torch's by {check.max_abs:.1e} at most"
+    facts = f"loaded in {time_of(model.load_s)}; its logits are torch's, within {check.max_abs:.1e}"
     if not check.holds:
-        console.print(Text(f"✗ {facts}, where {check.allowed:.1e} is allowed", style="bold red"))
+        wrong = f"its logits differ from torch's by {check.max_abs:.1e}, where {check.allowed:.1e} is allowed"
+        console.print(Text(f"✗ {wrong}", style="bold red"))
         raise click.exceptions.Exit(1)
     console.print(Text("✓ ", style="green").append(facts, style="default"))
     console.print(Rule(style="dim"))
@@ -69,12 +70,14 @@ def _print_title(console: Console, model: CharModel) -> None:
     from fastgru.cli.console import bytes_of
 
     graph = model.model.graph
+    layers = [node.op for node in graph.nodes if node.op in ("embedding", "gru", "linear")]
     size = bytes_of((DATA / "demo.safetensors").stat().st_size)
-    title = Text("fastgru demo", style="bold cyan").append("  a character model", style="not bold default")
-    title.append(f", {graph.num_parameters:,} parameters in {size}: ", style="not bold default")
-    title.append(" > ".join(node.op for node in graph.nodes if node.op in ("embedding", "gru", "linear")), style="cyan")
-    console.print(title)
-    console.print(Text(f"{model.meta['text']}; {model.meta['bits_per_character']} bits a character on held-out text"))
+    console.print(
+        Text("fastgru demo  ", style="bold")
+        .append(" > ".join(layers), style="not bold cyan")
+        .append(f", {graph.num_parameters:,} parameters, {size}", style="not bold")
+    )
+    console.print(Text(f"{model.meta['text']}: {model.meta['bits_per_character']} bits a character", style="dim"))
 
 
 def _print_speed(console: Console, model: CharModel, timing: Timing) -> None:

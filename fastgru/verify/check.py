@@ -14,7 +14,7 @@ from fastgru.graph import Graph
 from fastgru.reference import bind_inputs, run_graph
 from fastgru.sources import Source, source_name
 from fastgru.verify.cases import Case, draw_cases
-from fastgru.verify.compare import TOLERANCES, Run, check_output
+from fastgru.verify.compare import TOLERANCES, Run, check_output, largest_error
 from fastgru.verify.report import Check, Report
 from fastgru.verify.roles import AxisRoles
 from fastgru.verify.runtimes import Runtime, open_runtime, runtime_of
@@ -40,7 +40,8 @@ def verify(
     source, options: as `fastgru.load_graph` takes them; of a state dict, every GRU that is found in it is verified.
     inputs: arrays by name; without them, random ones of several sizes are drawn from `seed`, and a model with states
     is called several times in a row, each side feeding back its own. tol: the difference allowed for outputs of
-    magnitude up to 1, beyond that times the magnitude; by default a value for the precision. runtimes: also compare
+    magnitude up to 1, beyond that times the magnitude; by default a value for the precision, and where rounding alone
+    moves the definition by more (it is run in float32, too), a few times that. runtimes: also compare
     with ONNX Runtime, Keras or torch where the file is theirs and they are installed.
 
     Returns a `Report`; `report.holds` says whether every output is within its tolerance.
@@ -128,7 +129,11 @@ def verify_graph(
 
     ours = [_run_case(graph, run, case) for case in cases]
     definition = [_run_case(graph, lambda x: run_graph(graph, x, dtype="float64"), case) for case in cases]
-    checks = _check_all(graph, axes, ours, definition, against="definition", tol=allowed, precision=precision)
+    settings: dict[str, Any] = {"precision": precision, "noise": {}}
+    if tol is None and precision != "float64":
+        rounded = [_run_case(graph, lambda x: run_graph(graph, x, dtype="float32"), case) for case in cases]
+        settings["noise"] = {spec.name: largest_error(spec.name, rounded, definition) for spec in graph.outputs}
+    checks = _check_all(graph, axes, ours, definition, against="definition", tol=allowed, **settings)
     left_out = list(skipped)
     for opponent in opponents:
         agreed = [i for i, case in enumerate(cases) if case.agreed]
@@ -140,7 +145,7 @@ def verify_graph(
         # They round too, in the float32 that their files hold.
         between = 2 * max(allowed, TOLERANCES["float32"]) if tol is None else tol
         checks += _check_all(
-            graph, axes, [ours[i] for i in agreed], theirs, against=opponent.name, tol=between, precision=precision
+            graph, axes, [ours[i] for i in agreed], theirs, against=opponent.name, tol=between, **settings
         )
     return Report(source, precision, seed, tuple(case.label for case in cases), tuple(checks), tuple(left_out))
 
@@ -166,9 +171,19 @@ def _check_all(
     against: str,
     tol: float,
     precision: str,
+    noise: Mapping[str, float],
 ) -> list[Check]:
     return [
-        check_output(spec.name, axes[spec.name], got, expected, against=against, tol=tol, precision=precision)
+        check_output(
+            spec.name,
+            axes[spec.name],
+            got,
+            expected,
+            against=against,
+            tol=tol,
+            precision=precision,
+            noise=noise.get(spec.name, 0.0),
+        )
         for spec in graph.outputs
         if all(spec.name in call for run in expected for call in run.calls)
     ]
