@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -171,7 +172,7 @@ class Builder:
                 bases[-1] = buffer.data.ctypes.data
         heads, operands = [len(self._instructions)], []
         first = 1 + HEAD_WORDS * len(self._instructions)
-        for instruction, after in zip(self._instructions, [*self._instructions[1:], None], strict=True):
+        for instruction, after in zip_longest(self._instructions, self._instructions[1:]):
             alone = after is not None and instruction.lane == after.lane != EVERYONE
             meets = instruction.meets and not alone
             heads += [instruction.handler.address, first + len(operands), instruction.lane, meets]

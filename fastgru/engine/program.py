@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,10 +69,15 @@ class Frame:
             self._members = 1
         self._words_at, self._bases_at = program.words.ctypes.data, self.bases.ctypes.data
 
+    @property
+    def shared(self) -> bool:
+        """True where a team runs the program."""
+        return self._members > 1
+
     def run(self) -> None:
         """Carry out the program on the addresses that stand in `bases`. Raises `ShapeError` for data out of range."""
         if self._run(self._words_at, self._bases_at):
-            self._fail()
+            self.fail()
 
     def run_shared(self) -> None:
         """The same, on the threads of a team; on the caller's alone where the team is busy or the program is small."""
@@ -88,8 +93,9 @@ class Frame:
     def run_on(self, team: Team) -> None:
         """The same, on the members of a team that the caller holds."""
         if team.run(self._words_at, self._bases_at):
-            self._fail()
+            self.fail()
 
-    def _fail(self) -> None:
+    def fail(self) -> NoReturn:
+        """Raise what the status words say."""
         code, first, second, instruction = self._status[:STATUS_WORDS].tolist()
         raise ShapeError(f"{self.program.labels[instruction]}: {FAILURES[code].format(first, second)}")

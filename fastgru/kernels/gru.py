@@ -17,12 +17,12 @@ import numpy as np
 
 from fastgru.kernels.activation import activate, limit
 from fastgru.kernels.gru_step import SUM_VECTORS, make_step_after, make_step_before
-from fastgru.kernels.product import panel_count, panel_first, product_panels
+from fastgru.kernels.product import panel_count, panel_first, panel_width, product_panels
 from fastgru.kernels.registry import LENGTH_OUT_OF_RANGE, PARTS, fail, handler, kernel, tensor
 from fastgru.kernels.team import TEAM_WORDS, barrier, share
 from fastgru.simd.cpu import LANES, cache_sizes
 from fastgru.simd.math import sigmoid, tanh
-from fastgru.simd.memory import lanes_of, load, load_tail, offset, pointer, store, store_tail
+from fastgru.simd.memory import call_native, lanes_of, load, load_tail, offset, pointer, store, store_tail
 from fastgru.simd.vector import splat
 
 __all__ = ["ALONE", "ROWS", "UNITS", "chunk_steps", "scratch_elements"]
@@ -64,10 +64,21 @@ def _visible(operands, lengths, mask, t, n):
 
 
 @kernel
-def _project(part, operands, x, w, bias, out, first, steps, padded, rows, panels):
+def _project(part, gates_part, operands, x, w, bias, out, first, steps, padded, rows, panels):
     """Input products of `steps` steps from `first`, in ascending time, into rows (t - first) * N + n of `out`."""
     N, I, x_t, x_n = operands[_N], operands[_I], operands[_XT], operands[_XN]
-    vectors, row = padded // lanes_of(x), 3 * padded
+    lanes = lanes_of(x)
+    vectors, row = padded // lanes, 3 * padded
+    if steps * N == 1:
+        for p in range(panels[0], panels[1]):
+            v = panel_first(vectors, p)
+            width = panel_width(vectors - v)
+            at = 3 * v * lanes
+            last = offset(bias, at + 2 * width * lanes)
+            call_native(
+                gates_part, offset(x, first * x_t), offset(w, at * I), I, width, offset(bias, at), last, offset(out, at)
+            )
+        return
     count, stride, passes = rows[1] - rows[0], x_n, steps
     if N == 1:
         count, stride, passes = steps, x_t, 1
@@ -156,7 +167,7 @@ def _make_handler(dtype: str, step: Any) -> Any:
         while done < T:
             steps = min(operands[_CHUNK], T - done)
             start = T - done - steps if operands[_REVERSE] != 0 else done
-            _project(panel_part, operands, x, w_ih, bias_x, projected, start, steps, padded, rows, panels)
+            _project(panel_part, gates_part, operands, x, w_ih, bias_x, projected, start, steps, padded, rows, panels)
             for s in range(steps):
                 local = steps - 1 - s if operands[_REVERSE] != 0 else s
                 t = start + local

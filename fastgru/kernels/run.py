@@ -16,6 +16,7 @@ import functools
 from typing import Any, Final
 
 from numba import njit
+from numba.core import types
 
 from fastgru.kernels.registry import STATUS, STATUS_WORDS, kernel
 from fastgru.kernels.team import TEAM_WORDS, barrier
@@ -24,7 +25,7 @@ from fastgru.simd.control import flush_denormals, restore_denormals
 from fastgru.simd.memory import call_handler, offset, pointer
 from fastgru.simd.threads import read_byte, write_byte
 
-__all__ = ["CONTROL_WORDS", "EVERYONE", "HEAD_WORDS", "runner", "team_runner", "worker"]
+__all__ = ["CONTROL_WORDS", "EVERYONE", "HEAD_WORDS", "pusher", "runner", "team_runner", "worker"]
 
 EVERYONE: Final = -1
 HEAD_WORDS: Final = 4  # of an instruction
@@ -91,11 +92,43 @@ def _work(control, team, source):  # type: ignore[no-untyped-def]
     return 0
 
 
+# Words of a ticket: the address of whose turn it is, the addresses of the bases of turn 0 and 1, the program's words,
+# the bases' indices of x and of y, the address of (size, stride in bytes) of each axis of x and of each axis of y.
+_TURN, _BASES, _WORDS, _X, _Y, _LAYOUT = 0, 1, 3, 4, 5, 6
+
+
+@kernel
+def _fits(array, layout):
+    for d in range(array.ndim):
+        if array.shape[d] != layout[2 * d] or (array.shape[d] != 1 and array.strides[d] != layout[2 * d + 1]):
+            return False
+    return True
+
+
+def _push(ticket, x, y):  # type: ignore[no-untyped-def]
+    """One frame of a stream. -1 where an array is not as the ticket says, and then nothing was done."""
+    t = pointer(ticket, "int64")
+    layout = pointer(t[_LAYOUT], "int64")
+    if not _fits(x, layout) or not _fits(y, offset(layout, 2 * x.ndim)):
+        return -1
+    turn = pointer(t[_TURN], "int64")
+    table = pointer(t[_BASES + turn[0]], "int64")
+    table[t[_X]] = x.ctypes.data
+    table[t[_Y]] = y.ctypes.data
+    status = pointer(table[STATUS], "int64")
+    status[0] = 0
+    run_member(pointer(t[_WORDS], "int64"), table, offset(status, STATUS_WORDS))
+    if status[0] == 0:
+        turn[0] = 1 - turn[0]
+    return status[0]
+
+
 def _compiled(function: Any, arguments: int) -> Any:
     dispatcher = njit(nogil=True, error_model="numpy", boundscheck=False)(function)
     dispatcher._cache = CompiledCache(function)
     dispatcher.compile(f"int64({', '.join(['int64'] * arguments)})")
-    return dispatcher
+    (overload,) = dispatcher.overloads.values()
+    return overload.entry_point
 
 
 @functools.cache
@@ -114,3 +147,17 @@ def team_runner() -> Any:
 def worker() -> Any:
     """int64(control, team, descriptor): returns when the descriptor is closed on the other side."""
     return _compiled(_work, 3)
+
+
+@functools.cache
+def pusher(x_dtype: str, x_ndim: int, y_dtype: str, y_ndim: int) -> Any:
+    """int64(ticket address, x, y): one frame of a stream, straight from and into the caller's arrays.
+
+    The entry point itself: it does not look at the dtypes, which the caller must have done.
+    """
+    dispatcher = njit(nogil=True, error_model="numpy", boundscheck=False)(_push)
+    dispatcher._cache = CompiledCache(_push)
+    arrays = [types.Array(getattr(types, d), n, "A") for d, n in ((x_dtype, x_ndim), (y_dtype, y_ndim))]
+    dispatcher.compile((types.int64, *arrays))
+    (overload,) = dispatcher.overloads.values()
+    return overload.entry_point

@@ -1,8 +1,9 @@
 """Streams: frames in, frames out, the state kept inside.
 
 The state lies in two sets of arrays that take turns: a push reads one and writes the other, so nothing is copied and
-a network may read an old state after it has written the new one. Frames go through arrays of the stream's own, whose
-addresses are bound once; after the first push of a shape, a push allocates only what it returns.
+a network may read an old state after it has written the new one. One array in and one out go straight from and into
+the caller's memory in a single native call; more go through arrays of the stream's own, bound once a shape. After the
+first push of a shape, a push allocates only what it returns.
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ from numpy.typing import ArrayLike, NDArray
 from fastgru.engine import Executable
 from fastgru.engine.program import Frame
 from fastgru.errors import ShapeError, StateError
+from fastgru.kernels.run import pusher
 from fastgru.model.state_blob import pack_state, unpack_state
 from fastgru.packing.aligned import zeros
 
 __all__ = ["Stream"]
 
 Array = NDArray[Any]
+
+_ndarray, _empty = np.ndarray, np.empty
 
 
 class _Fingerprinted(Protocol):
@@ -43,9 +47,8 @@ class _Bound:
                 )
         self.inputs = {name: zeros(shape, program.inputs[name].dtype) for name, shape in shapes.items()}
         self.outputs = {
-            name: zeros(slot.shape, slot.dtype) for name, slot in program.outputs.items() if name in stream._visible
+            name: zeros(program.outputs[name].shape, program.outputs[name].dtype) for name in stream.outputs
         }
-        # Outputs that are states of no interest but repeated under another name still need a place.
         self.frames = (Frame(program), Frame(program))
         for turn, frame in enumerate(self.frames):
             before, after = stream._banks[turn], stream._banks[1 - turn]
@@ -55,9 +58,29 @@ class _Bound:
             where = {**self.outputs, **{output: after[name] for name, output in states.items()}}
             for name, slot in program.outputs.items():
                 frame.bases[slot.base] = where[name].ctypes.data
-        self.shapes = tuple(shapes.values())
         self.xs = tuple(self.inputs.values())
         self.ys = tuple(self.outputs.values())
+        self.y_shape = self.ys[0].shape if self.ys else ()
+        self.x_dtype, self.y_dtype = self.xs[0].dtype, self.ys[0].dtype if self.ys else None
+        self.direct: Any = None
+        if len(self.xs) == len(self.ys) == 1 and not self.frames[0].shared and self.xs[0].size and self.ys[0].size:
+            self._make_direct(stream)
+
+    def _make_direct(self, stream: Stream) -> None:
+        """The native push for one array in and one out: no copy on either side."""
+        program = self.frames[0].program
+        x, y = self.xs[0], self.ys[0]
+        layout = [word for a in (x, y) for axis in zip(a.shape, a.strides, strict=True) for word in axis]
+        bases = [frame.bases.ctypes.data for frame in self.frames]
+        slots = [program.inputs[name].base for name in self.inputs] + [
+            program.outputs[name].base for name in self.outputs
+        ]
+        self._layout = np.array(layout, np.int64)
+        self._ticket = np.array(
+            [stream._turns.ctypes.data, *bases, program.words.ctypes.data, *slots, self._layout.ctypes.data], np.int64
+        )
+        self.ticket_at = int(self._ticket.ctypes.data)
+        self.direct = pusher(x.dtype.name, x.ndim, y.dtype.name, y.ndim)
 
 
 class Stream:
@@ -89,7 +112,6 @@ class Stream:
             raise ShapeError(f"batch_size is {batch_size}, expected at least 1")
         self.inputs = tuple(name for name in specs_in if name not in self._states)
         self.outputs = tuple(name for name in specs_out if name not in self._states.values())
-        self._visible = set(self.outputs)
         if not self.inputs:
             raise StateError("every input is a state: a stream needs something to push")
         banks = []
@@ -102,7 +124,7 @@ class Stream:
                 bank[name] = zeros(tuple(batch_size if n is None else n for n in spec.shape), spec.dtype)
             banks.append(bank)
         self._banks = tuple(banks)
-        self._turn = 0
+        self._turns = np.zeros(1, np.int64)
         self._bound: _Bound | None = None
         self._others: dict[tuple[tuple[int, ...], ...], _Bound] = {}
 
@@ -115,31 +137,56 @@ class Stream:
         Returns an array, or a tuple where `self.outputs` has several names. Raises `ShapeError` for a frame that does
         not fit; the state is then as it was.
         """
+        bound = self._bound
+        if bound is not None and bound.direct is not None and len(frames) == 1:
+            x = frames[0]
+            if out is None:
+                y = _empty(bound.y_shape, bound.y_dtype)
+            else:
+                y = out if type(out) is _ndarray and out.flags.writeable else None
+            if type(x) is _ndarray and type(y) is _ndarray and x.dtype is bound.x_dtype and y.dtype is bound.y_dtype:
+                code = bound.direct(bound.ticket_at, x, y)
+                if code == 0:
+                    return y
+                if code > 0:
+                    bound.frames[self._turn].fail()
+        return self._push(frames, out)
+
+    def _push(self, frames: tuple[ArrayLike, ...], out: Array | tuple[Array, ...] | None) -> Any:
+        """Through arrays of the stream's own: any number of inputs and outputs, any layout, float dtypes converted."""
         arrays = [f if type(f) is np.ndarray else np.asarray(f) for f in frames]
         bound = self._bound
-        if bound is None or len(arrays) != len(bound.xs):
+        if (
+            bound is None
+            or len(arrays) != len(bound.xs)
+            or any(own.shape != a.shape or own.dtype != a.dtype for own, a in zip(bound.xs, arrays, strict=True))
+        ):
             bound = self._bind(arrays)
-        for own, array in zip(bound.xs, arrays, strict=True):
-            if own.shape != array.shape or own.dtype != array.dtype:
-                bound = self._bind(arrays)
-                break
+        targets = None
+        if out is not None:
+            targets = (out,) if isinstance(out, np.ndarray) else tuple(out)
+            self._check_out(targets, bound)
         for own, array in zip(bound.xs, arrays, strict=True):
             own[...] = array
         bound.frames[self._turn].run_shared()
-        self._turn = 1 - self._turn
-        ys = bound.ys
-        if out is None:
-            return ys[0].copy() if len(ys) == 1 else tuple([y.copy() for y in ys])
-        targets = (out,) if isinstance(out, np.ndarray) else tuple(out)
-        self._check_out(targets, bound)
-        for target, y in zip(targets, ys, strict=True):
+        self._turns[0] = 1 - self._turn
+        if targets is None:
+            return bound.ys[0].copy() if len(bound.ys) == 1 else tuple([y.copy() for y in bound.ys])
+        for target, y in zip(targets, bound.ys, strict=True):
             target[...] = y
         return out
 
+    @property
+    def _turn(self) -> int:
+        return int(self._turns[0])
+
     def _check_out(self, targets: tuple[Array, ...], bound: _Bound) -> None:
-        shapes = [t.shape for t in targets]
-        if shapes != [y.shape for y in bound.ys]:
-            raise ShapeError(f"out: got shapes {shapes}, expected {[y.shape for y in bound.ys]}")
+        came = [(t.dtype.name, t.shape) for t in targets]
+        expected = [(y.dtype.name, y.shape) for y in bound.ys]
+        if came != expected:
+            raise ShapeError(f"out: got {came}, expected {expected}")
+        if not all(t.flags.writeable for t in targets):
+            raise ShapeError("out: got an array that cannot be written")
 
     def _bind(self, arrays: list[Array]) -> _Bound:
         if len(arrays) != len(self.inputs):
@@ -183,6 +230,7 @@ class Stream:
         other = object.__new__(Stream)
         other.__dict__.update(self.__dict__)
         other._banks = tuple({name: _copied(a) for name, a in bank.items()} for bank in self._banks)
+        other._turns = self._turns.copy()
         other._bound, other._others = None, {}
         return other
 
