@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,8 +77,21 @@ def _open_onnxruntime(path: Path, graph: Graph) -> Runtime:
     return Runtime(f"onnxruntime {onnxruntime.__version__}", run)
 
 
+def _import_keras() -> Any:
+    """Keras over whichever of its backends is installed, unless KERAS_BACKEND says which."""
+    chosen = os.environ.get("KERAS_BACKEND")
+    installed = [name for name in ("tensorflow", "jax", "torch") if importlib.util.find_spec(name)]
+    if chosen is None and installed and "keras" not in sys.modules:
+        os.environ["KERAS_BACKEND"] = installed[0]
+        try:
+            return importlib.import_module("keras")
+        finally:
+            del os.environ["KERAS_BACKEND"]
+    return importlib.import_module("keras")
+
+
 def _open_keras(path: Path, graph: Graph) -> Runtime:
-    keras = importlib.import_module("keras")
+    keras = _import_keras()
     model = keras.saving.load_model(path, compile=False, safe_mode=True)
     if len(model.inputs) != len(graph.inputs) or len(model.outputs) != len(graph.outputs):
         raise ValueError(
