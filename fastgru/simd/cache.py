@@ -20,7 +20,6 @@ import llvmlite
 import numba
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
 
-import fastgru
 from fastgru.simd.cpu import ISA
 
 __all__ = ["CompiledCache", "cache_folder", "describe"]
@@ -42,7 +41,7 @@ def _user_folder() -> Path:
 @functools.cache
 def source_hash() -> str:
     """A hash of the sources that compiled code is made of, and of the compiler's versions."""
-    root = Path(fastgru.__file__).parent
+    root = Path(__file__).parent.parent
     digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__} {sys.version_info[:2]} {ISA}".encode())
     for folder in _SOURCES:
         for path in sorted((root / folder).rglob("*.py")):
