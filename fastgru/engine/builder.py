@@ -18,6 +18,7 @@ from fastgru.errors import UnsupportedModelError
 from fastgru.kernels.registry import ARENA, FIRST_FREE_BASE, PARTS, Handler, find
 from fastgru.kernels.run import EVERYONE, HEAD_WORDS
 from fastgru.packing.aligned import empty
+from fastgru.reference.operator import is_floating
 
 __all__ = ["MAX_RANK", "Builder", "Packs"]
 
@@ -68,16 +69,24 @@ class Builder:
 
     def constant(self, array: NDArray[Any]) -> View:
         """A constant as it stands: the array must be contiguous and is kept alive by the program."""
-        array = np.ascontiguousarray(array)
+        shape = array.shape
+        array = np.ascontiguousarray(array)  # which gives a number an axis
         buffer = self._constants.get(id(array))
         if buffer is None:
             buffer = self._buffer(array.nbytes, "constant")
             buffer.data = array
             self._constants[id(array)] = buffer
-        return View(buffer, 0, array.shape, contiguous_strides(array.shape), array.dtype.name)
+        return View(buffer, 0, shape, contiguous_strides(shape), array.dtype.name)
 
-    def packed(self, key: tuple[str, ...], make: Callable[[], NDArray[Any]]) -> View:
-        """A constant made once for all plans of the executable; `key` names the weights and the layout."""
+    def packed(
+        self, key: tuple[str, ...], make: Callable[[], NDArray[Any]], sources: Sequence[Value | None] = ()
+    ) -> View:
+        """A constant made once for all plans of the executable; `key` names the weights and the layout.
+
+        sources: what it is made of. Where one is known in this plan only, the constant belongs to this plan alone.
+        """
+        if any(isinstance(source, Known) and not source.name for source in sources):
+            return self.constant(make())
         if key not in self._packs:
             self._packs[key] = make()
         return self.constant(self._packs[key])
@@ -86,12 +95,16 @@ class Builder:
         """A value as a tensor in memory; a known one becomes a constant in the dtype it is computed in."""
         if isinstance(value, View):
             return value
-        array = value.array
-        if array.dtype.kind == "f" or array.dtype.name == "bfloat16":
-            array = array.astype(self.float_dtype)
-        aligned = empty(array.shape, array.dtype)
+        return self.packed((value.name, "as it is"), lambda: self._aligned(value.array), [value])
+
+    def dtype(self, value: Value) -> str:
+        """The dtype in which the plan computes with a value: one for everything floating."""
+        return self.float_dtype if is_floating(value.dtype) else value.dtype
+
+    def _aligned(self, array: NDArray[Any]) -> NDArray[Any]:
+        aligned = empty(array.shape, self.float_dtype if is_floating(array.dtype) else array.dtype)
         aligned[...] = array
-        return self.constant(aligned)
+        return aligned
 
     def contiguous(self, value: Value) -> View:
         """The value in C order, copied if it is not."""

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastgru.engine.builder import Packs
+from fastgru.engine.passes import simplify
 from fastgru.engine.plan import check_supported, make_program
 from fastgru.engine.program import Frame, Program
 from fastgru.engine.team import check_threads
@@ -44,6 +45,7 @@ class Executable:
         check_threads(threads)
         check_supported(graph)
         self.graph = graph.validate()
+        self._simplified = simplify(graph)
         self.precision = precision
         self.threads = threads
         self.inputs = tuple(self._typed(spec) for spec in graph.inputs)
@@ -63,7 +65,7 @@ class Executable:
             program = self._programs.get(key)
             if program is None:
                 dtypes = {spec.name: spec.dtype for spec in self.inputs}
-                program = make_program(self.graph, shapes, dtypes, self.precision, self._packs, self.threads)
+                program = make_program(self._simplified, shapes, dtypes, self.precision, self._packs, self.threads)
                 self._programs[key] = program
                 while len(self._programs) > _MAX_PROGRAMS:
                     forgotten, _ = self._programs.popitem(last=False)

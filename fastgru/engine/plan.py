@@ -3,26 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 import fastgru.engine.ops  # noqa: F401  (fills the table)
 from fastgru.engine.builder import Builder, Packs
 from fastgru.engine.lowering import LOWERINGS
+from fastgru.engine.passes import fold_node
 from fastgru.engine.program import Program
 from fastgru.engine.view import Known, Value
 from fastgru.errors import FastGRUError, UnsupportedModelError
 from fastgru.graph import Graph
-from fastgru.reference import evaluate
+from fastgru.kernels import binary, reduce, unary
+from fastgru.reference import check_node
+from fastgru.spec import ACTIVATIONS
 
 __all__ = ["check_supported", "make_program"]
 
 
+_KINDS: Final[Mapping[str, frozenset[str]]] = {
+    "activation": frozenset(ACTIVATIONS),
+    "arg": frozenset({"max", "min"}),
+    "binary": frozenset({*binary.VECTOR_CODES, *binary.LIBRARY_CODES} - {"prelu"}),
+    "compare": frozenset(binary.COMPARE_CODES),
+    "logical": frozenset(binary.LOGICAL_CODES),
+    "reduce": frozenset({*reduce.SUM_CODES, *reduce.EXTREME_CODES, *reduce.BOOL_CODES, "any", "all"}),
+    "unary": frozenset({*unary.VECTOR_CODES, *unary.LIBRARY_CODES, *unary.INTEGER_CODES, *unary.TEST_CODES, "not"}),
+}
+
+
 def check_supported(graph: Graph) -> None:
-    """Raise `UnsupportedModelError` that lists every node without a lowering."""
-    faults = [f"{node} (operator {node.op!r})" for node in graph.nodes if node.op not in LOWERINGS]
+    """Raise `UnsupportedModelError` that lists every node without a lowering, or of a kind that is not known.
+
+    `InvalidModelError` for a node that lacks an input or attribute.
+    """
+    faults = []
+    for node in graph.nodes:
+        if node.op not in LOWERINGS:
+            faults.append(f"{node} (operator {node.op!r})")
+            continue
+        try:
+            check_node(node)
+        except UnsupportedModelError as error:
+            faults.append(str(error))
+            continue
+        kind = node.attrs.get("kind")
+        if node.op in _KINDS and kind not in _KINDS[node.op]:
+            faults.append(f"{node} (operator {node.op!r}, kind {kind!r})")
     if faults:
         raise UnsupportedModelError(
             f"{len(faults)} node(s) that the engine cannot run: {', '.join(faults)};"
-            " fastgru.reference.run_graph runs the whole graph in NumPy"
+            " fastgru.reference.run_graph runs what the definitions know in NumPy"
         )
 
 
@@ -40,14 +70,14 @@ def make_program(
     `ShapeError` or `UnsupportedModelError` naming the node.
     """
     builder = Builder(float_dtype, packs, members)
-    values: dict[str, Value] = {name: Known(array) for name, array in graph.constants.items()}
+    values: dict[str, Value] = {name: Known(array, name) for name, array in graph.constants.items()}
     inputs = {spec.name: builder.input(spec.name, shapes[spec.name], dtypes[spec.name]) for spec in graph.inputs}
     values.update(inputs)
     for node in graph.nodes:
         builder.label = str(node)
         given = [values[name] if name else None for name in node.inputs]
         if given and all(v is None or isinstance(v, Known) for v in given):
-            results = evaluate(node, [v.array if isinstance(v, Known) else None for v in given])
+            results = fold_node(node, [v.array if isinstance(v, Known) else None for v in given])
             outputs: list[Value] = [Known(array) for array in results]
         else:
             try:

@@ -79,9 +79,13 @@ class View:
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """A value that planning knows: a constant of the graph, or a size that follows from the input shapes."""
+    """A value that planning knows: a constant of the graph, or a size that follows from the input shapes.
+
+    name: of a constant of the graph, the same in every plan; empty for what one plan alone knows.
+    """
 
     array: NDArray[Any] = field(default_factory=lambda: np.zeros(0))
+    name: str = ""
 
     @property
     def shape(self) -> tuple[int, ...]:

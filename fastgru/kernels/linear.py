@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any, Final
 
 from fastgru.kernels.product import panel_count, panel_first, panel_width
-from fastgru.kernels.registry import PARTS, handler, tensor
+from fastgru.kernels.registry import PARTS, handler, kernel, tensor
 from fastgru.kernels.team import share
 from fastgru.simd.cpu import LANES
 from fastgru.simd.memory import call_native, lanes_of, load, offset, pointer, store, store_tail
 
-__all__ = ["scratch_elements"]
+__all__ = ["affine", "scratch_elements"]
 
 # Rows of the last panel that are made at once where it is wider than what is left of y.
 _EDGE_ROWS: Final = 24
@@ -20,6 +20,34 @@ _PANEL: Final = PARTS["product_panel"]
 def scratch_elements(O: int, dtype: str) -> int:
     """Elements of scratch for O outputs: none where they fill whole vectors."""
     return _EDGE_ROWS * 4 * LANES[dtype] if O % LANES[dtype] else 0
+
+
+@kernel
+def affine(part, x, x_stride, rows, w, K, O, begin, end, start, y, scratch):
+    """Panels `begin` to `end` of y (rows, O) = start + x W^T; `part` is the address of the part "product_panel"."""
+    lanes = lanes_of(x)
+    vectors = (O + lanes - 1) // lanes
+    for p in range(begin, end):
+        v = panel_first(vectors, p)
+        width = panel_width(vectors - v)
+        first, size = v * lanes, width * lanes
+        panel, bias, out = offset(w, first * K), offset(start, first), offset(y, first)
+        if first + size <= O:
+            call_native(part, x, x_stride, rows, panel, K, width, bias, 0, out, O)
+        else:
+            m = 0
+            while m < rows:
+                some = min(_EDGE_ROWS, rows - m)
+                call_native(part, offset(x, m * x_stride), x_stride, some, panel, K, width, bias, 0, scratch, size)
+                for i in range(some):
+                    row = offset(out, (m + i) * O)
+                    u = 0
+                    while first + u + lanes <= O:
+                        store(row, u, load(scratch, i * size + u))
+                        u += lanes
+                    if first + u < O:
+                        store_tail(row, u, load(scratch, i * size + u), O - first - u)
+                m += some
 
 
 @handler("linear", "float32", "float64", parts=("product_panel",))
@@ -35,33 +63,9 @@ def linear(dtype: str) -> Any:
         start, y = pointer(tensor(bases, operands, 4), dtype), pointer(tensor(bases, operands, 6), dtype)
         scratch = pointer(tensor(bases, operands, 8), dtype)
         rows, K, O, x_stride = operands[10], operands[11], operands[12], operands[13]
-        part = bases[_PANEL]
-        lanes = lanes_of(x)
-        vectors = (O + lanes - 1) // lanes
-        count = panel_count(vectors)
-        begin, end = 0, count
+        begin, end = 0, panel_count((O + lanes_of(x) - 1) // lanes_of(x))
         if operands[14] != 0:
-            begin, end = share(count, team[0], team[1]), share(count, team[0] + 1, team[1])
-        for p in range(begin, end):
-            v = panel_first(vectors, p)
-            width = panel_width(vectors - v)
-            first, size = v * lanes, width * lanes
-            panel, bias, out = offset(w, first * K), offset(start, first), offset(y, first)
-            if first + size <= O:
-                call_native(part, x, x_stride, rows, panel, K, width, bias, 0, out, O)
-            else:
-                m = 0
-                while m < rows:
-                    some = min(_EDGE_ROWS, rows - m)
-                    call_native(part, offset(x, m * x_stride), x_stride, some, panel, K, width, bias, 0, scratch, size)
-                    for i in range(some):
-                        row = offset(out, (m + i) * O)
-                        u = 0
-                        while first + u + lanes <= O:
-                            store(row, u, load(scratch, i * size + u))
-                            u += lanes
-                        if first + u < O:
-                            store_tail(row, u, load(scratch, i * size + u), O - first - u)
-                    m += some
+            begin, end = share(end, team[0], team[1]), share(end, team[0] + 1, team[1])
+        affine(bases[_PANEL], x, x_stride, rows, w, K, O, begin, end, start, y, scratch)
 
     return handle

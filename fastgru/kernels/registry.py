@@ -22,8 +22,9 @@ from fastgru.simd.cpu import ISA
 from fastgru.simd.memory import pointer, tensor_address
 
 __all__ = [
-    "ARENA", "FAILURES", "FIRST_FREE_BASE", "INDEX_OUT_OF_RANGE", "LENGTH_OUT_OF_RANGE", "STATUS", "STATUS_WORDS", "Handler",
-    "compiled_by_this_process", "entries", "fail", "find", "handler", "kernel", "table", "tensor",
+    "ARENA", "DIVISION_BY_ZERO", "FAILURES", "FIRST_FREE_BASE", "INDEX_OUT_OF_RANGE", "LENGTH_OUT_OF_RANGE",
+    "NEGATIVE_EXPONENT", "STATUS", "STATUS_WORDS", "Handler", "compiled_by_this_process", "entries", "fail", "find",
+    "handler", "kernel", "part", "table", "tensor",
 ]  # fmt: skip
 
 STATUS: Final = 0  # index into bases
@@ -34,9 +35,13 @@ STATUS_WORDS: Final = 4  # code, two numbers for its message, the instruction
 
 INDEX_OUT_OF_RANGE: Final = 1
 LENGTH_OUT_OF_RANGE: Final = 2
+DIVISION_BY_ZERO: Final = 3
+NEGATIVE_EXPONENT: Final = 4
 FAILURES: Final = {
     INDEX_OUT_OF_RANGE: "index {0} is out of range for {1} entries",
     LENGTH_OUT_OF_RANGE: "length {0} is not within 0 to {1}",
+    DIVISION_BY_ZERO: "integer division of {0} by zero",
+    NEGATIVE_EXPONENT: "an integer to the negative power {0}",
 }
 
 _WORDS = types.CPointer(types.int64)

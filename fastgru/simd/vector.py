@@ -281,8 +281,16 @@ def _reduce(combine: Any):
     return intrinsic(op)
 
 
+def _extreme(name: str):
+    def combine(builder, a, b):
+        best = builder.select(builder.fcmp_ordered(name, b, a), b, a)
+        return builder.select(builder.fcmp_unordered("uno", b, b), b, best)
+
+    return combine
+
+
 # Halves are folded onto each other: lane i with lane i + lanes/2, and so on, the same tree on every machine of
-# as many lanes.
+# as many lanes. A NaN in any lane is the smallest and the largest.
 reduce_add = _reduce(lambda builder, a, b: builder.fadd(a, b))
-reduce_max = _reduce(lambda builder, a, b: builder.select(builder.fcmp_unordered("<", a, b), b, a))
-reduce_min = _reduce(lambda builder, a, b: builder.select(builder.fcmp_unordered(">", a, b), b, a))
+reduce_max = _reduce(_extreme(">"))
+reduce_min = _reduce(_extreme("<"))

@@ -2,6 +2,13 @@
 
 import fastgru.kernels.movement  # noqa: F401  (entered in the table; the lowerings name its handlers)
 from fastgru.engine.ops import activation as activation
+from fastgru.engine.ops import cast as cast
+from fastgru.engine.ops import elementwise as elementwise
 from fastgru.engine.ops import gru as gru
+from fastgru.engine.ops import indexing as indexing
 from fastgru.engine.ops import linear as linear
+from fastgru.engine.ops import matmul as matmul
+from fastgru.engine.ops import norm as norm
+from fastgru.engine.ops import reduce as reduce
 from fastgru.engine.ops import shape as shape
+from fastgru.engine.ops import softmax as softmax

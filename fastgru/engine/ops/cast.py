@@ -10,6 +10,8 @@ from fastgru.engine.builder import Builder
 from fastgru.engine.lowering import lowering
 from fastgru.engine.view import Known, Value, View
 from fastgru.graph import Node
+from fastgru.kernels.cast import DIRECT
+from fastgru.reference.operator import is_floating, numpy_dtype
 
 __all__ = ["as_dtype", "lower_cast"]
 
@@ -17,12 +19,16 @@ __all__ = ["as_dtype", "lower_cast"]
 def as_dtype(builder: Builder, value: Value, dtype: str) -> View:
     """The value with elements of `dtype`, converted if it has others."""
     if isinstance(value, Known):
-        return builder.view(Known(value.array.astype(np.dtype(dtype))))
+        same = builder.dtype(value) == dtype
+        return builder.view(value if same else Known(value.array.astype(np.dtype(dtype))))
     if value.dtype == dtype:
         return value
+    if value.dtype not in DIRECT[dtype]:
+        value = as_dtype(builder, value, "int64")
     source = builder.contiguous(value)
     result = builder.new(source.shape, dtype)
-    builder.emit(f"cast_to_{dtype}", source.dtype, [source, result], [source.size])
+    if source.size:
+        builder.emit(f"cast_to_{dtype}", source.dtype, [source, result], [source.size])
     return result
 
 
@@ -31,6 +37,4 @@ def lower_cast(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> 
     """Every floating type is the precision of the plan."""
     assert inputs[0] is not None
     to = node.attrs["to"]
-    if to in ("float16", "bfloat16", "float32", "float64"):
-        to = builder.float_dtype
-    return [as_dtype(builder, inputs[0], to)]
+    return [as_dtype(builder, inputs[0], builder.float_dtype if is_floating(numpy_dtype(to)) else to)]

@@ -62,10 +62,13 @@ def lower_gru(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> l
             None if y is None else _part(y, y.moved(d * H)),
             None if h0 is None else _part(h0, h0.moved(d * N * H)),
             _part(h_n, h_n.moved(d * N * H)),
-            *_packed(builder, node, spec, weights[d], d),
+            *_packed(builder, node, spec, weights[d], arrays, d),
             lengths,
             mask,
-            builder.packed((*node.inputs, f"parameters {d}"), lambda d=d: _parameters(spec, d, builder.float_dtype)),  # type: ignore[misc]
+            builder.packed(
+                ("gru", repr(gate), repr(candidate), repr(spec.clip)),
+                lambda: _parameters(spec, d, builder.float_dtype),
+            ),
             builder.new((scratch_elements(N, H, chunk, builder.float_dtype, builder.members),)),
         ]
         y_steps = (0, 0) if y is None else (y.strides[time], y.strides[batch])
@@ -107,7 +110,9 @@ def _weights(node: Node, spec: GRUSpec, arrays: Sequence[Value | None]) -> list[
     return weights
 
 
-def _packed(builder: Builder, node: Node, spec: GRUSpec, weights: GRUWeights, d: int) -> list[View]:
+def _packed(
+    builder: Builder, node: Node, spec: GRUSpec, weights: GRUWeights, sources: Sequence[Value | None], d: int
+) -> list[View]:
     made: list[PackedGRU] = []
 
     def part(field: str) -> NDArray[Any]:
@@ -117,7 +122,7 @@ def _packed(builder: Builder, node: Node, spec: GRUSpec, weights: GRUWeights, d:
         return array
 
     key = (*node.inputs[4:], "after" if spec.reset_after else "before", f"direction {d}")
-    return [builder.packed((*key, field), lambda field=field: part(field)) for field in PackedGRU._fields]  # type: ignore[misc]
+    return [builder.packed((*key, field), lambda field=field: part(field), sources) for field in PackedGRU._fields]  # type: ignore[misc]
 
 
 def _parameters(spec: GRUSpec, d: int, dtype: str) -> NDArray[Any]:

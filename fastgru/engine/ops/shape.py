@@ -10,8 +10,9 @@ import numpy as np
 from fastgru.engine.builder import Builder, known
 from fastgru.engine.lowering import lowering
 from fastgru.engine.view import Known, Value, View, contiguous_strides
-from fastgru.errors import ShapeError
+from fastgru.errors import InvalidModelError, ShapeError
 from fastgru.graph import Node
+from fastgru.reference.shape import normal_axis
 
 __all__ = ["reshaped"]
 
@@ -90,6 +91,8 @@ def lower_flatten(builder: Builder, node: Node, inputs: Sequence[Value | None]) 
     x = inputs[0]
     assert x is not None
     axis = node.attrs["axis"]
+    if not -x.ndim <= axis <= x.ndim:
+        raise ShapeError(f"{node}: axis {axis} is outside {x.ndim} axes")
     axis += x.ndim if axis < 0 else 0
     return [reshaped(builder, x, (prod(x.shape[:axis]), prod(x.shape[axis:])))]
 
@@ -99,7 +102,7 @@ def lower_squeeze(builder: Builder, node: Node, inputs: Sequence[Value | None]) 
     """Drop axes of size 1."""
     assert inputs[0] is not None
     x = builder.view(inputs[0])
-    axes = {a % x.ndim for a in node.attrs["axes"]} or {i for i, n in enumerate(x.shape) if n == 1}
+    axes = {normal_axis(a, x.ndim) for a in node.attrs["axes"]} or {i for i, n in enumerate(x.shape) if n == 1}
     if wrong := [a for a in sorted(axes) if x.shape[a] != 1]:
         raise ShapeError(f"{node}: axes {wrong} of shape {x.shape} are not of size 1")
     kept = [i for i in range(x.ndim) if i not in axes]
@@ -113,7 +116,9 @@ def lower_unsqueeze(builder: Builder, node: Node, inputs: Sequence[Value | None]
     assert inputs[0] is not None
     x = builder.view(inputs[0])
     rank = x.ndim + len(node.attrs["axes"])
-    axes = {a % rank for a in node.attrs["axes"]}
+    axes = {normal_axis(a, rank) for a in node.attrs["axes"]}
+    if len(axes) != len(node.attrs["axes"]):
+        raise ShapeError(f"{node}: axes {list(node.attrs['axes'])} name one axis twice")
     sizes, steps = iter(x.shape), iter(x.strides)
     shape = tuple(1 if i in axes else next(sizes) for i in range(rank))
     strides = tuple(0 if i in axes else next(steps) for i in range(rank))
@@ -167,8 +172,10 @@ def lower_slice(builder: Builder, node: Node, inputs: Sequence[Value | None]) ->
     )
     assert starts is not None
     assert ends is not None
-    axes = list(range(len(starts))) if axes is None else [a % max(x.ndim, 1) for a in axes]
+    axes = [normal_axis(a, x.ndim) for a in (range(len(starts)) if axes is None else axes)]
     steps = [1] * len(starts) if steps is None else steps
+    if not len(starts) == len(ends) == len(axes) == len(steps) == len(set(axes)):
+        raise ShapeError(f"{node}: starts {starts}, ends {ends}, axes {axes}, steps {steps} do not fit together")
     shape, strides, first = list(x.shape), list(x.strides), 0
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         if step == 0:
@@ -188,14 +195,16 @@ def lower_split(builder: Builder, node: Node, inputs: Sequence[Value | None]) ->
     """Views side by side along an axis."""
     assert inputs[0] is not None
     x = builder.view(inputs[0])
-    axis = node.attrs["axis"] % x.ndim
+    axis = normal_axis(node.attrs["axis"], x.ndim)
     size = x.shape[axis]
-    sizes = node.attrs.get("sizes")
-    if not sizes:
-        parts = node.attrs.get("parts", len(node.outputs))
+    sizes, parts = node.attrs.get("sizes"), node.attrs.get("parts")
+    if (sizes is None) == (parts is None) or (parts is not None and parts < 1):
+        raise InvalidModelError(f"{node}: sizes {sizes}, parts {parts}; expected one of them")
+    if sizes is None:
+        assert parts is not None
         each = -(-size // parts)
-        sizes = [min(each, size - i * each) for i in range(parts)]
-    if sum(sizes) != size or min(sizes) < 0:
+        sizes = [each] * (parts - 1) + [size - each * (parts - 1)]
+    if sum(sizes) != size or min(sizes, default=0) < 0:
         raise ShapeError(f"{node}: sizes {list(sizes)} do not add up to {size}, axis {axis} of {x.shape}")
     views: list[Value] = []
     first = 0
@@ -210,7 +219,9 @@ def lower_split(builder: Builder, node: Node, inputs: Sequence[Value | None]) ->
 def lower_concat(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """Each input copied to its place."""
     parts = [builder.view(v) for v in inputs if v is not None]
-    axis = node.attrs["axis"] % parts[0].ndim
+    axis = normal_axis(node.attrs["axis"], parts[0].ndim)
+    if len({p.dtype for p in parts}) > 1 or len({p.ndim for p in parts}) > 1:
+        raise ShapeError(f"{node}: got {', '.join(f'{p.dtype} {p.shape}' for p in parts)}, expected one dtype and rank")
     rest = {(*p.shape[:axis], *p.shape[axis + 1 :]) for p in parts}
     if len(rest) != 1:
         raise ShapeError(f"{node}: shapes {', '.join(str(p.shape) for p in parts)} differ beside axis {axis}")

@@ -1,0 +1,218 @@
+"""One element in, one out, with broadcasting. Narrow integers are computed as int64 and wrap around, as in NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+import numpy as np
+
+from fastgru.engine.builder import Builder
+from fastgru.engine.lowering import lowering
+from fastgru.engine.ops.cast import as_dtype
+from fastgru.engine.view import Known, Value, View, itemsize
+from fastgru.engine.walk import broadcast_shape, rows_of
+from fastgru.errors import ShapeError, UnsupportedModelError
+from fastgru.graph import Node
+from fastgru.kernels import binary as binary_kernel
+from fastgru.kernels import unary as unary_kernel
+
+__all__ = ["apply_binary", "apply_unary", "same_dtype", "wide"]
+
+
+def same_dtype(builder: Builder, **values: Value) -> str:
+    """The one dtype of all values; `ShapeError` where there are several: no operator but cast converts."""
+    dtypes = {name: builder.dtype(value) for name, value in values.items()}
+    if len(set(dtypes.values())) > 1:
+        raise ShapeError(
+            f"got {', '.join(f'{name} {dtype}' for name, dtype in dtypes.items())}, expected one and the same dtype"
+        )
+    return next(iter(dtypes.values()))
+
+
+def wide(builder: Builder, value: Value) -> View:
+    """The value in the dtype in which kernels compute with it: floats as they are, the rest as int64."""
+    dtype = builder.dtype(value)
+    return builder.view(value) if dtype == builder.float_dtype else as_dtype(builder, value, "int64")
+
+
+def apply_unary(builder: Builder, kind: str, value: Value, *, alpha: float = 0.0, gamma: float = 0.0) -> View:
+    """f(x), a kind of the operator `unary` that keeps the dtype."""
+    dtype = builder.dtype(value)
+    if dtype == builder.float_dtype:
+        x = builder.contiguous(value)
+        y = builder.new(x.shape)
+        if x.size == 0:
+            return y
+        if kind in unary_kernel.VECTOR_CODES:
+            constants = builder.packed(
+                ("unary", repr(alpha), repr(gamma)), lambda: unary_kernel.parameters(dtype, alpha, gamma)
+            )
+            builder.emit("unary", dtype, [x, y, constants], [x.size, unary_kernel.VECTOR_CODES[kind]])
+        else:
+            builder.emit("unary_library", dtype, [x, y], [x.size, unary_kernel.LIBRARY_CODES[kind]])
+        return y
+    if kind not in unary_kernel.INTEGER_CODES or (dtype == "bool" and kind != "abs"):
+        raise ShapeError(f"{kind}: x has dtype {dtype}, expected a float")
+    if dtype == "bool":
+        return builder.view(value)
+    x = builder.contiguous(wide(builder, value))
+    y = builder.new(x.shape, "int64")
+    if x.size:
+        builder.emit("unary", "int64", [x, y], [x.size, unary_kernel.INTEGER_CODES[kind]])
+    return as_dtype(builder, y, dtype)
+
+
+@lowering("unary")
+def lower_unary(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+    """y = f(x)."""
+    (x,) = inputs
+    assert x is not None
+    kind, dtype = node.attrs["kind"], builder.dtype(x)
+    if kind == "not":
+        if dtype != "bool":
+            raise ShapeError(f"{kind}: got dtype {dtype}, expected bool")
+        return [_logical(builder, "xor", x, Known(np.array(True)))]
+    if kind in unary_kernel.TEST_CODES:
+        if dtype != builder.float_dtype:
+            raise ShapeError(f"{kind}: x has dtype {dtype}, expected a float")
+        source = builder.contiguous(x)
+        y = builder.new(source.shape, "bool")
+        if source.size:
+            builder.emit("unary_test", dtype, [source, y], [source.size, unary_kernel.TEST_CODES[kind]])
+        return [y]
+    if kind == "bitwise_not" and dtype in ("bool", builder.float_dtype):
+        raise ShapeError(f"{kind}: x has dtype {dtype}, expected an integer")
+    parameters = {name: node.attrs[name] for name in ("alpha", "gamma") if name in node.attrs}
+    return [apply_unary(builder, kind, x, **parameters)]
+
+
+def apply_binary(builder: Builder, kind: str, a: Value, b: Value) -> View:
+    """a (op) b of one dtype, a kind of the operator `binary` or prelu."""
+    dtype = same_dtype(builder, a=a, b=b)
+    if dtype == "bool":
+        raise ShapeError(f"{kind}: got bool, expected numbers; logical is for bool")
+    if dtype != builder.float_dtype:
+        result = _broadcast(builder, "binary", "int64", "int64", [wide(builder, a), wide(builder, b)],
+                            [binary_kernel.INTEGER_CODES[kind]])  # fmt: skip
+        return as_dtype(builder, result, dtype)
+    views = [builder.view(a), builder.view(b)]
+    if kind in binary_kernel.VECTOR_CODES:
+        return _broadcast(builder, "binary", dtype, dtype, views, [binary_kernel.VECTOR_CODES[kind]])
+    return _broadcast(builder, "binary_library", dtype, dtype, views, [binary_kernel.LIBRARY_CODES[kind]])
+
+
+def _broadcast(
+    builder: Builder, op: str, dtype: str, result: str, views: Sequence[View], codes: Sequence[int] = ()
+) -> View:
+    """A fresh tensor of dtype `result` that `op` fills from the views, broadcast against each other."""
+    shape = broadcast_shape(*(v.shape for v in views))
+    y = builder.new(shape, result)
+    if y.size:
+        views, walk = rows_of(builder, shape, views)
+        builder.emit(op, dtype, [*views, y], [*codes, *walk])
+    return y
+
+
+def _logical(builder: Builder, kind: str, a: Value, b: Value) -> View:
+    if (dtypes := {builder.dtype(a), builder.dtype(b)}) != {"bool"}:
+        raise ShapeError(f"{kind}: got {', '.join(sorted(dtypes))}, expected bool")
+    code = binary_kernel.LOGICAL_CODES[kind]
+    return _broadcast(builder, "logical", "bool", "bool", [builder.view(a), builder.view(b)], [code])
+
+
+@lowering("binary")
+def lower_binary(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+    """y = a (op) b; pow alone takes two dtypes, and answers in that of a."""
+    a, b = inputs
+    assert a is not None
+    assert b is not None
+    kind, dtype = node.attrs["kind"], builder.dtype(a)
+    if kind == "pow" and dtype != (exponent := builder.dtype(b)):
+        if dtype == "bool":
+            raise UnsupportedModelError(f"pow of a bool to the power of {exponent}: cast it to a number before")
+        if exponent == builder.float_dtype and dtype != builder.float_dtype:
+            # An integer to a real power is a real number, cut off at the end.
+            result = apply_binary(builder, kind, as_dtype(builder, a, exponent), b)
+            return [as_dtype(builder, result, dtype)]
+        common = dtype if dtype == builder.float_dtype else "int64"
+        result = apply_binary(builder, kind, as_dtype(builder, a, common), as_dtype(builder, b, common))
+        return [as_dtype(builder, result, dtype)]
+    return [apply_binary(builder, kind, a, b)]
+
+
+@lowering("prelu")
+def lower_prelu(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+    """x if x >= 0 else slope * x."""
+    x, slope = inputs
+    assert x is not None
+    assert slope is not None
+    if broadcast_shape(x.shape, slope.shape) != x.shape:
+        raise ShapeError(f"slope has shape {slope.shape}, expected one that broadcasts to {x.shape}")
+    return [apply_binary(builder, "prelu", x, slope)]
+
+
+@lowering("compare")
+def lower_compare(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+    """y (bool) = a (relation) b."""
+    a, b = inputs
+    assert a is not None
+    assert b is not None
+    same_dtype(builder, a=a, b=b)
+    views = [wide(builder, a), wide(builder, b)]
+    code = binary_kernel.COMPARE_CODES[node.attrs["kind"]]
+    return [_broadcast(builder, "compare", views[0].dtype, "bool", views, [code])]
+
+
+@lowering("logical")
+def lower_logical(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+    """y = a (and, or, xor) b, all bool."""
+    a, b = inputs
+    assert a is not None
+    assert b is not None
+    return [_logical(builder, node.attrs["kind"], a, b)]
+
+
+@lowering("where")
+def lower_where(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+    """a where the condition holds, else b."""
+    condition, a, b = inputs
+    assert condition is not None
+    assert a is not None
+    assert b is not None
+    if builder.dtype(condition) != "bool":
+        raise ShapeError(f"the condition has dtype {builder.dtype(condition)}, expected bool")
+    dtype = same_dtype(builder, a=a, b=b)
+    views = [builder.view(condition), builder.view(a), builder.view(b)]
+    return [_broadcast(builder, "where", f"int{8 * itemsize(dtype)}", dtype, views)]
+
+
+@lowering("clip")
+def lower_clip(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+    """min(max(x, low), high)."""
+    x, low, high = [*inputs, None, None][:3]
+    assert x is not None
+    dtype = builder.dtype(x)
+    bounds = []
+    for name, bound in (("low", low), ("high", high)):
+        if bound is not None and prod(bound.shape) != 1:
+            raise ShapeError(f"{name} has shape {bound.shape}, expected a scalar")
+        # Without axes, so that it broadcasts to any x.
+        bounds.append(None if bound is None else _number(as_dtype(builder, bound, dtype)))
+    if dtype == builder.float_dtype:
+        source = builder.contiguous(x)
+        y = builder.new(source.shape)
+        if source.size:
+            builder.emit("clip", dtype, [source, y, *bounds], [source.size])
+        return [y]
+    if dtype == "bool":
+        raise UnsupportedModelError("clip of bool: cast it to a number before")
+    result: Value = x
+    for kind, bound_view in zip(("max", "min"), bounds, strict=True):
+        if bound_view is not None:
+            result = apply_binary(builder, kind, result, bound_view)
+    return [result]
+
+
+def _number(view: View) -> View:
+    return View(view.buffer, view.offset, (), (), view.dtype)

@@ -1,0 +1,189 @@
+"""Elements and blocks by position."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+import numpy as np
+
+from fastgru.engine.builder import Builder, known
+from fastgru.engine.lowering import lowering
+from fastgru.engine.ops.cast import as_dtype
+from fastgru.engine.view import Known, Value, View, contiguous_strides, itemsize
+from fastgru.engine.walk import merged_axes, walk_words
+from fastgru.errors import ShapeError, UnsupportedModelError
+from fastgru.graph import Node
+from fastgru.kernels import indexing as indexing_kernels  # noqa: F401  (enters them into the table)
+from fastgru.kernels import movement as movement_kernels  # noqa: F401
+from fastgru.reference.shape import normal_axis
+
+__all__ = ["gathered", "lower_gather", "lower_gather_elements", "lower_last", "lower_pad", "lower_tile"]
+
+
+def gathered(builder: Builder, value: Value, indices: Value, axis: int, *, wrap: bool) -> View:
+    """Blocks of the value at `indices` along `axis`; with `wrap` a negative one counts from the end."""
+    if builder.dtype(indices) in ("bool", builder.float_dtype):
+        raise ShapeError(f"indices have dtype {builder.dtype(indices)}, expected an integer")
+    axis = normal_axis(axis, value.ndim)
+    if isinstance(indices, Known) and indices.array.size == 1:
+        return _selected(builder.view(value), int(indices.array.item()), axis, indices.shape, wrap=wrap)
+    x, ids = builder.contiguous(value), builder.contiguous(as_dtype(builder, indices, "int64"))
+    before, after = x.shape[:axis], x.shape[axis + 1 :]
+    y = builder.new((*before, *ids.shape, *after), x.dtype)
+    if ids.size:
+        words = [prod(before), ids.size, x.shape[axis], prod(after) * itemsize(x.dtype), wrap]
+        builder.emit("gather", "int64", [x, ids, y], words)
+    return y
+
+
+def _selected(x: View, index: int, axis: int, shape: tuple[int, ...], *, wrap: bool) -> View:
+    """One position known now: a view."""
+    size = x.shape[axis]
+    if not (-size if wrap else 0) <= index < size:
+        raise ShapeError(f"index {index} is out of range for {size} entries")
+    offset = x.moved(index % size * x.strides[axis])
+    sizes = (*x.shape[:axis], *shape, *x.shape[axis + 1 :])
+    strides = (*x.strides[:axis], *(0 for _ in shape), *x.strides[axis + 1 :])
+    return View(x.buffer, offset, sizes, strides, x.dtype)
+
+
+@lowering("gather")
+def lower_gather(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+    """x taken at indices along an axis."""
+    x, indices = inputs
+    assert x is not None
+    assert indices is not None
+    return [gathered(builder, x, indices, node.attrs["axis"], wrap=True)]
+
+
+@lowering("gather_elements")
+def lower_gather_elements(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+    """y[i, j, ...] = x[..., indices[i, j, ...], ...]."""
+    x_value, indices = inputs
+    assert x_value is not None
+    assert indices is not None
+    if builder.dtype(indices) in ("bool", builder.float_dtype):
+        raise ShapeError(f"indices have dtype {builder.dtype(indices)}, expected an integer")
+    x, ids = builder.view(x_value), as_dtype(builder, indices, "int64")
+    axis = normal_axis(node.attrs["axis"], x.ndim)
+    if ids.ndim != x.ndim or any(n > s for i, (n, s) in enumerate(zip(ids.shape, x.shape, strict=True)) if i != axis):
+        raise ShapeError(f"indices {ids.shape} do not fit x {x.shape} on axis {axis}")
+    y = builder.new(ids.shape, x.dtype)
+    if y.size:
+        beside = tuple(0 if i == axis else s for i, s in enumerate(x.strides))
+        walk = walk_words(merged_axes(ids.shape, [beside, ids.strides]))
+        words = [x.strides[axis], x.shape[axis], *walk]
+        builder.emit("gather_elements", f"int{8 * itemsize(x.dtype)}", [x, ids, y], words)
+    return [y]
+
+
+@lowering("last")
+def lower_last(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+    """The step of each row that its length ends with."""
+    x_value, lengths = inputs
+    assert x_value is not None
+    assert lengths is not None
+    if x_value.ndim != 3 or lengths.shape != x_value.shape[:1]:
+        raise ShapeError(f"x {x_value.shape} and lengths {lengths.shape}, expected (N, T, C) and (N,)")
+    if builder.dtype(lengths) in ("bool", builder.float_dtype):
+        raise ShapeError(f"lengths have dtype {builder.dtype(lengths)}, expected an integer")
+    x = builder.view(x_value)
+    N, T, C = x.shape
+    if T == 0 and N:
+        raise ShapeError(f"x has shape {x.shape}: there is no step to take")
+    if x.strides[2] != 1 and C > 1:
+        x = builder.contiguous(x)
+    y = builder.new((N, C), x.dtype)
+    ends = builder.contiguous(as_dtype(builder, lengths, "int64"))
+    size = itemsize(x.dtype)
+    if N:
+        builder.emit("last", "int64", [x, ends, y], [N, T, C * size, x.strides[0] * size, x.strides[1] * size])
+    return [y]
+
+
+@lowering("tile")
+def lower_tile(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+    """x again and again along each axis: a copy for each axis that repeats, the last first."""
+    assert inputs[0] is not None
+    x = builder.view(inputs[0])
+    counts = [int(c) for c in known(inputs[1], "the repeats of tile").array.reshape(-1)]
+    if len(counts) != x.ndim or any(c < 0 for c in counts):
+        raise ShapeError(f"repeats {counts} for {x.ndim} axes")
+    for axis in reversed(range(x.ndim)):
+        if counts[axis] == 1:
+            continue
+        before, size, after = x.shape[:axis], x.shape[axis], x.shape[axis + 1 :]
+        y = builder.new((*before, counts[axis] * size, *after), x.dtype)
+        shape = (*before, counts[axis], size, *after)
+        source = View(x.buffer, x.offset, shape, (*x.strides[:axis], 0, *x.strides[axis:]), x.dtype)
+        builder.copy(source, View(y.buffer, y.offset, shape, contiguous_strides(shape), y.dtype))
+        x = y
+    return [x]
+
+
+@lowering("pad")
+def lower_pad(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+    """x with elements added around it; a negative pad takes away."""
+    x_value, pads, value = [*inputs, None][:3]
+    assert x_value is not None
+    x = builder.view(x_value)
+    mode = node.attrs["mode"]
+    if mode not in ("constant", "edge", "reflect"):
+        raise UnsupportedModelError(f"pad: mode {mode!r} is not one of constant, edge, reflect")
+    amounts = [int(p) for p in known(pads, "the pads").array.reshape(-1)]
+    axes = node.attrs.get("axes")
+    named = list(range(x.ndim)) if axes is None else [normal_axis(a, x.ndim) for a in axes]
+    if len(amounts) != 2 * len(named) or len(set(named)) != len(named):
+        raise ShapeError(f"{len(amounts)} pads for axes {named}, expected two an axis")
+    widths = dict(zip(named, zip(amounts[: len(named)], amounts[len(named) :], strict=True), strict=True))
+    for axis, (begin, end) in widths.items():
+        x = _cut(x, axis, max(-begin, 0), max(-end, 0))
+    grown = {axis: (max(b, 0), max(e, 0)) for axis, (b, e) in widths.items() if b > 0 or e > 0}
+    if mode == "constant":
+        return [_framed(builder, x, grown, value) if grown else x]
+    result = x
+    for axis, both in grown.items():
+        try:
+            positions = np.pad(np.arange(x.shape[axis]), both, mode=mode)
+        except ValueError as error:
+            raise ShapeError(f"pad: axis {axis} of shape {x.shape}: {error}") from None
+        result = gathered(builder, result, Known(positions), axis, wrap=False)
+    return [result]
+
+
+def _cut(x: View, axis: int, begin: int, end: int) -> View:
+    """x without `begin` elements at the start of an axis and `end` at its end."""
+    size = x.shape[axis]
+    kept = max(size - end, 0) - min(begin, max(size - end, 0))
+    shape = (*x.shape[:axis], kept, *x.shape[axis + 1 :])
+    return View(x.buffer, x.moved(begin * x.strides[axis]) if kept else x.offset, shape, x.strides, x.dtype)
+
+
+def _framed(builder: Builder, x: View, grown: dict[int, tuple[int, int]], value: Value | None) -> View:
+    """x inside a tensor of one number."""
+    if value is not None and prod(value.shape) != 1:
+        raise ShapeError(f"pad: value has shape {value.shape}, expected a scalar")
+    shape = [n + sum(grown.get(i, (0, 0))) for i, n in enumerate(x.shape)]
+    y = builder.new(shape, x.dtype)
+    if y.size:
+        number = as_dtype(builder, Known(np.zeros(1, x.dtype)) if value is None else value, x.dtype)
+        builder.emit("fill", f"int{8 * itemsize(x.dtype)}", [number, y], [y.size])
+        first = sum(grown.get(i, (0, 0))[0] * s for i, s in enumerate(y.strides))
+        builder.copy(x, View(y.buffer, y.moved(first), x.shape, y.strides, y.dtype))
+    return y
+
+
+@lowering("range")
+def lower_range(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+    """Only known bounds: its length would depend on the data."""
+    for name, value in zip(("start", "limit", "delta"), inputs, strict=True):
+        known(value, f"{name} of a range, and with it the size of the result,")
+    raise AssertionError("a range of known bounds is evaluated by the plan")
+
+
+@lowering("constant_of_shape")
+def lower_constant_of_shape(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+    """Only a known shape: the size of the result would depend on the data."""
+    known(inputs[0], "the shape of a constant")
+    raise AssertionError("a constant of a known shape is evaluated by the plan")

@@ -1,0 +1,74 @@
+"""Matrix products by NumPy's rules: with a constant matrix as a linear layer, else packing b on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+from fastgru.engine.builder import Builder
+from fastgru.engine.lowering import lowering
+from fastgru.engine.ops.elementwise import same_dtype
+from fastgru.engine.ops.product import product
+from fastgru.engine.ops.shape import reshaped
+from fastgru.engine.view import Known, Value, View, contiguous_strides
+from fastgru.engine.walk import broadcast_shape, broadcast_strides, merged_axes, walk_words
+from fastgru.errors import ShapeError, UnsupportedModelError
+from fastgru.graph import Node
+from fastgru.kernels.linear import scratch_elements
+from fastgru.kernels.matmul import panel_elements
+from fastgru.packing.panels import pack_vectors
+from fastgru.simd.cpu import LANES
+
+__all__ = ["lower_matmul", "multiplied"]
+
+
+@lowering("matmul")
+def lower_matmul(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+    """y = a b; a vector is a row on the left, a column on the right."""
+    a_value, b_value = inputs
+    assert a_value is not None
+    assert b_value is not None
+    dtype = same_dtype(builder, a=a_value, b=b_value)
+    if dtype != builder.float_dtype:
+        raise UnsupportedModelError(f"a matrix product of {dtype}: cast both to float32 before it")
+    if not a_value.ndim or not b_value.ndim:
+        raise ShapeError(f"a {a_value.shape} and b {b_value.shape}, expected at least one axis each")
+    if a_value.shape[-1] != b_value.shape[-2 if b_value.ndim > 1 else 0]:
+        raise ShapeError(f"a {a_value.shape} and b {b_value.shape} do not fit together")
+    if isinstance(b_value, Known) and b_value.ndim == 2:
+        weight = Known(b_value.array.T, b_value.name)
+        return [product(builder, a_value, weight, None, (node.inputs[1], "transposed"))]
+    return [multiplied(builder, builder.view(a_value), builder.view(b_value))]
+
+
+def multiplied(builder: Builder, a: View, b: View) -> View:
+    """a b for tensors of at least one axis that fit together."""
+    left = a if a.ndim > 1 else View(a.buffer, a.offset, (1, *a.shape), (0, *a.strides), a.dtype)
+    right = b if b.ndim > 1 else View(b.buffer, b.offset, (*b.shape, 1), (*b.strides, 0), b.dtype)
+    stack = broadcast_shape(left.shape[:-2], right.shape[:-2])
+    M, K, O = left.shape[-2], left.shape[-1], right.shape[-1]
+    if right.ndim == 2 and left.ndim > 2:  # one matrix for all of a: its stack is only more rows
+        left = reshaped(builder, left, (prod(left.shape[:-1]), K))
+        y = _stacked(builder, left, right, (), left.shape[0], K, O)
+    else:
+        y = _stacked(builder, left, right, stack, M, K, O)
+    shape = (*stack, *((M,) if a.ndim > 1 else ()), *((O,) if b.ndim > 1 else ()))
+    return View(y.buffer, y.offset, shape, contiguous_strides(shape), y.dtype)
+
+
+def _stacked(builder: Builder, a: View, b: View, stack: tuple[int, ...], M: int, K: int, O: int) -> View:
+    if a.strides[-1] != 1 and K > 1:
+        a = builder.contiguous(a)
+    dtype = a.dtype
+    y = builder.new((*stack, M, O))
+    if y.size == 0:
+        return y
+    zeros = builder.packed(("zeros", str(O)), lambda: pack_vectors([None], O, dtype))
+    edge = builder.new((scratch_elements(O, dtype),))
+    panels = builder.new((panel_elements(K, O, LANES[dtype]),))
+    outer = [View(v.buffer, v.offset, v.shape[:-2], v.strides[:-2], v.dtype) for v in (a, b)]
+    # One stack after the other: the row of the walk is a single product.
+    axes = [*merged_axes(stack, [broadcast_strides(v, stack) for v in outer]), (1, (1, 1))]
+    words = [M, K, O, a.strides[-2], b.strides[-2], b.strides[-1], *walk_words(axes)]
+    builder.emit("matmul", dtype, [a, b, y, zeros, edge, panels], words)
+    return y

@@ -1,0 +1,96 @@
+"""Normalisation: layer_norm over rows; batch_norm as one multiplication and one addition a channel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+import numpy as np
+
+from fastgru.engine.builder import Builder
+from fastgru.engine.lowering import lowering
+from fastgru.engine.ops.elementwise import apply_binary, apply_unary, same_dtype
+from fastgru.engine.view import Known, Value, View
+from fastgru.engine.walk import rows_of
+from fastgru.errors import ShapeError
+from fastgru.graph import Node
+from fastgru.kernels import norm as kernel  # noqa: F401  (enters it into the table)
+from fastgru.reference.shape import normal_axis
+
+__all__ = ["lower_batch_norm", "lower_layer_norm"]
+
+
+@lowering("layer_norm")
+def lower_layer_norm(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+    """(x - mean) / sqrt(var + epsilon) * scale + bias."""
+    x_value, scale, bias = [*inputs, None, None][:3]
+    assert x_value is not None
+    if builder.dtype(x_value) != builder.float_dtype:
+        raise ShapeError(f"x has dtype {builder.dtype(x_value)}, expected a float")
+    x = builder.contiguous(x_value)
+    axis = normal_axis(node.attrs["axis"], x.ndim)
+    tail = x.shape[axis:]
+    if prod(tail) == 0:
+        raise ShapeError(f"nothing to normalise in x of shape {x.shape} from axis {axis} on")
+    factors: list[View | None] = []
+    for name, value in (("scale", scale), ("bias", bias)):
+        if value is not None and value.shape != tail:
+            raise ShapeError(f"{name} has shape {value.shape}, expected {tail}")
+        if value is not None:
+            same_dtype(builder, **{"x": x, name: value})
+        factors.append(None if value is None else builder.contiguous(value))
+    y = builder.new(x.shape)
+    epsilon = float(node.attrs["epsilon"])
+    number = builder.packed(("epsilon", repr(epsilon)), lambda: np.array([epsilon], builder.float_dtype))
+    if x.size:
+        builder.emit("layer_norm", x.dtype, [x, y, *factors, number], [prod(x.shape[:axis]), prod(tail)])
+    return [y]
+
+
+@lowering("batch_norm")
+def lower_batch_norm(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+    """(x - mean) / sqrt(var + epsilon) * scale + bias, along one axis."""
+    x_value, scale, bias, mean, var = inputs
+    assert x_value is not None
+    x = builder.view(x_value)
+    axis = normal_axis(node.attrs["axis"], x.ndim)
+    C = x.shape[axis]
+    named: dict[str, Value] = {}
+    for name, value in zip(("scale", "bias", "mean", "var"), (scale, bias, mean, var), strict=True):
+        assert value is not None
+        if value.shape != (C,):
+            raise ShapeError(f"{name} has shape {value.shape}, expected {(C,)} for axis {axis} of x {x.shape}")
+        named[name] = value
+    same_dtype(builder, x=x, **named)
+    epsilon = float(node.attrs["epsilon"])
+    if all(isinstance(v, Known) for v in named.values()):
+        factor, shift = _folded(builder, node, named, epsilon)
+    else:
+        root = apply_unary(builder, "sqrt", apply_binary(builder, "add", named["var"], Known(np.array(epsilon))))
+        factor = apply_binary(builder, "div", named["scale"], root)
+        shift = apply_binary(builder, "sub", named["bias"], apply_binary(builder, "mul", named["mean"], factor))
+    y = builder.new(x.shape)
+    if x.size:
+        views, walk = rows_of(builder, x.shape, [x, _along(factor, axis, x.ndim), _along(shift, axis, x.ndim)])
+        builder.emit("scale_shift", x.dtype, [*views, y], walk)
+    return [y]
+
+
+def _folded(builder: Builder, node: Node, named: dict[str, Value], epsilon: float) -> tuple[View, View]:
+    scale, bias, mean, var = (v.array.astype(np.float64) for v in named.values() if isinstance(v, Known))
+    with np.errstate(all="ignore"):
+        factor = scale / np.sqrt(var + epsilon)
+        shift = bias - mean * factor
+    key = ("batch_norm", *node.inputs[1:], repr(epsilon))
+    sources = list(named.values())
+    return (
+        builder.packed((*key, "factor"), lambda: factor.astype(builder.float_dtype), sources),
+        builder.packed((*key, "shift"), lambda: shift.astype(builder.float_dtype), sources),
+    )
+
+
+def _along(view: View, axis: int, rank: int) -> View:
+    """A vector as a tensor of `rank` axes, of size 1 but for `axis`."""
+    shape = tuple(view.shape[0] if i == axis else 1 for i in range(rank))
+    strides = tuple(view.strides[0] if i == axis else 0 for i in range(rank))
+    return View(view.buffer, view.offset, shape, strides, view.dtype)

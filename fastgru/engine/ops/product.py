@@ -1,0 +1,54 @@
+"""The product of rows and a constant matrix, packed once for all plans."""
+
+from __future__ import annotations
+
+import itertools
+from math import prod
+
+from fastgru.engine.builder import Builder
+from fastgru.engine.sharing import LINEAR_FLOPS_S
+from fastgru.engine.view import Known, Value, View
+from fastgru.kernels.linear import scratch_elements
+from fastgru.kernels.run import EVERYONE
+from fastgru.packing.panels import pack_matrices, pack_vectors, padded
+from fastgru.simd.cpu import LANES
+
+__all__ = ["product"]
+
+
+def product(
+    builder: Builder, value: Value, weight: Known, bias: Known | None, key: tuple[str, ...], bias_key: str = ""
+) -> View:
+    """x (..., K), weight (O, K), bias (O,) -> x W^T + b (..., O). The keys name weight and bias among the packs."""
+    O, K = weight.shape
+    dtype = builder.float_dtype
+    x, row_stride = _rows(builder, builder.view(value))
+    y = builder.new((*x.shape[:-1], O))
+    if y.size == 0:
+        return y
+    panels = builder.packed((*key, "panels"), lambda: pack_matrices([weight.array], dtype), [weight])
+    start = builder.packed(
+        (bias_key, str(O), "start"),
+        lambda: pack_vectors([None if bias is None else bias.array.astype(dtype)], O, dtype),
+        [bias],
+    )
+    scratch = builder.new((scratch_elements(O, dtype),))
+    rows = prod(x.shape[:-1])
+    seconds = 2.0 * rows * K * O / LINEAR_FLOPS_S
+    shared = builder.members > 1 and padded(O, dtype) >= 8 * LANES[dtype] and seconds > 1e-6
+    builder.gain_s += seconds * (1 - 1 / builder.members) if shared else 0.0
+    words = [rows, K, O, row_stride, shared]
+    builder.emit("linear", dtype, [x, panels, start, y, scratch], words, lane=EVERYONE if shared else 0)
+    return y
+
+
+def _rows(builder: Builder, x: View) -> tuple[View, int]:
+    """x, and the one stride that leads from each row to the next; copied where there is no such stride."""
+    row_stride = x.shape[-1]
+    if x.strides[-1] == 1 or x.shape[-1] == 1:
+        outer = [(n, s) for n, s in zip(x.shape[:-1], x.strides[:-1], strict=True) if n != 1]
+        if not outer:
+            return x, row_stride
+        if all(a[1] == b[1] * b[0] for a, b in itertools.pairwise(outer)):
+            return x, outer[-1][1]
+    return builder.contiguous(x), row_stride

@@ -1,0 +1,44 @@
+"""Softmax and its logarithm: rows along the last axis, to which another is brought by a copy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+from fastgru.engine.builder import Builder
+from fastgru.engine.lowering import lowering
+from fastgru.engine.view import Value, View
+from fastgru.errors import ShapeError
+from fastgru.graph import Node
+from fastgru.kernels import softmax as kernel  # noqa: F401  (enters it into the table)
+from fastgru.reference.shape import normal_axis
+
+__all__ = ["last_axis", "permuted"]
+
+
+def permuted(view: View, order: Sequence[int]) -> View:
+    """Axes in another order."""
+    shape, strides = tuple(view.shape[i] for i in order), tuple(view.strides[i] for i in order)
+    return View(view.buffer, view.offset, shape, strides, view.dtype)
+
+
+def last_axis(builder: Builder, value: Value, axis: int) -> tuple[View, list[int]]:
+    """The value in C order with `axis` as the last, and the order that `permuted` needs to undo it."""
+    axis = normal_axis(axis, value.ndim)
+    order = [*(i for i in range(value.ndim) if i != axis), axis]
+    back = sorted(range(value.ndim), key=lambda i: order[i])
+    return builder.contiguous(permuted(builder.view(value), order)), back
+
+
+@lowering("softmax")
+@lowering("log_softmax")
+def lower_softmax(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+    """exp(x) / sum(exp(x)) along an axis, or its logarithm."""
+    assert inputs[0] is not None
+    if builder.dtype(inputs[0]) != builder.float_dtype:
+        raise ShapeError(f"x has dtype {builder.dtype(inputs[0])}, expected a float")
+    x, back = last_axis(builder, inputs[0], node.attrs["axis"])
+    y = builder.new(x.shape)
+    if x.size:
+        builder.emit(node.op, x.dtype, [x, y], [prod(x.shape[:-1]), x.shape[-1]])
+    return [permuted(y, back)]

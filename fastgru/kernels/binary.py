@@ -1,0 +1,284 @@
+"""Two elements in, one out, with broadcasting: arithmetic, comparison, logic, selection; and y = x * scale + shift."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from fastgru.kernels.registry import DIVISION_BY_ZERO, NEGATIVE_EXPONENT, fail, handler, kernel, tensor
+from fastgru.kernels.walk import fetch, fetch_tail, inner_stride, row_start
+from fastgru.simd.masks import maximum_nan, minimum_nan
+from fastgru.simd.memory import lanes_of, offset, pointer, store, store_tail
+from fastgru.simd.vector import fma, select
+
+__all__ = ["COMPARE_CODES", "INTEGER_CODES", "LIBRARY_CODES", "LOGICAL_CODES", "VECTOR_CODES"]
+
+# As instruction words carry them.
+VECTOR_CODES: Final = {"add": 0, "sub": 1, "mul": 2, "div": 3, "min": 4, "max": 5, "prelu": 6}
+LIBRARY_CODES: Final = {"pow": 0, "mod": 1, "fmod": 2}
+INTEGER_CODES: Final = {
+    "add": 0, "sub": 1, "mul": 2, "min": 3, "max": 4, "prelu": 5, "pow": 6, "div": 7, "mod": 8, "fmod": 9,
+}  # fmt: skip
+COMPARE_CODES: Final = {"equal": 0, "not_equal": 1, "less": 2, "less_equal": 3, "greater": 4, "greater_equal": 5}
+LOGICAL_CODES: Final = {"and": 0, "or": 1, "xor": 2}
+
+
+@kernel
+def _combine(kind, a, b):
+    if kind == 0:
+        return a + b
+    if kind == 1:
+        return a - b
+    if kind == 2:
+        return a * b
+    if kind == 3:
+        return a / b
+    if kind == 4:
+        return minimum_nan(a, b)
+    if kind == 5:
+        return maximum_nan(a, b)
+    return select(a < -a, a * b, a)  # negative, -inf too
+
+
+@handler("binary", "float32", "float64")
+def binary(dtype: str) -> Any:
+    """y = a (op) b for the kinds with a vector form.
+
+    Operands: a, b, y; code, then a walk over a and b with inner strides of 0 or 1.
+    """
+
+    def handle(operands, bases, team):
+        a, b = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), dtype)
+        y = pointer(tensor(bases, operands, 4), dtype)
+        kind, walk = operands[6], offset(operands, 7)
+        rows, n = walk[0], walk[2]
+        step_a, step_b = inner_stride(walk, 0), inner_stride(walk, 1)
+        lanes = lanes_of(y)
+        for row in range(rows):
+            pa, pb = offset(a, row_start(walk, 0, row)), offset(b, row_start(walk, 1, row))
+            py = offset(y, row * n)
+            i = 0
+            while i + lanes <= n:
+                store(py, i, _combine(kind, fetch(pa, i, step_a), fetch(pb, i, step_b)))
+                i += lanes
+            if i < n:
+                left = n - i
+                store_tail(
+                    py, i, _combine(kind, fetch_tail(pa, i, step_a, left), fetch_tail(pb, i, step_b, left)), left
+                )
+
+    return handle
+
+
+@handler("scale_shift", "float32", "float64")
+def scale_shift(dtype: str) -> Any:
+    """y = x * scale + shift, rounded once.
+
+    Operands: x, scale, shift, y; a walk over x, scale and shift with inner strides of 0 or 1.
+    """
+
+    def handle(operands, bases, team):
+        x, s = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), dtype)
+        t, y = pointer(tensor(bases, operands, 4), dtype), pointer(tensor(bases, operands, 6), dtype)
+        walk = offset(operands, 8)
+        rows, n = walk[0], walk[2]
+        step_x, step_s, step_t = inner_stride(walk, 0), inner_stride(walk, 1), inner_stride(walk, 2)
+        lanes = lanes_of(y)
+        for row in range(rows):
+            px, ps = offset(x, row_start(walk, 0, row)), offset(s, row_start(walk, 1, row))
+            pt, py = offset(t, row_start(walk, 2, row)), offset(y, row * n)
+            i = 0
+            while i + lanes <= n:
+                store(py, i, fma(fetch(px, i, step_x), fetch(ps, i, step_s), fetch(pt, i, step_t)))
+                i += lanes
+            if i < n:
+                left = n - i
+                v, w = fetch_tail(px, i, step_x, left), fetch_tail(ps, i, step_s, left)
+                store_tail(py, i, fma(v, w, fetch_tail(pt, i, step_t, left)), left)
+
+    return handle
+
+
+@handler("binary_library", "float32", "float64")
+def binary_library(dtype: str) -> Any:
+    """y = a (op) b, element by element, by the C library.
+
+    Operands: a, b, y; code, then a walk over a and b.
+    """
+
+    def handle(operands, bases, team):
+        a, b = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), dtype)
+        y = pointer(tensor(bases, operands, 4), dtype)
+        kind, walk = operands[6], offset(operands, 7)
+        rows, n = walk[0], walk[2]
+        step_a, step_b = inner_stride(walk, 0), inner_stride(walk, 1)
+        for row in range(rows):
+            pa, pb = offset(a, row_start(walk, 0, row)), offset(b, row_start(walk, 1, row))
+            py = offset(y, row * n)
+            for i in range(n):
+                u, v = pa[i * step_a], pb[i * step_b]
+                if kind == 0:
+                    py[i] = u**v
+                else:
+                    r = np.fmod(u, v)
+                    if kind == 1 and r != 0 and (r < 0) != (v < 0):
+                        r += v
+                    py[i] = r
+
+    return handle
+
+
+@kernel
+def _power(base, exponent):
+    result = 1
+    while exponent > 0:
+        if exponent & 1:
+            result *= base
+        base *= base
+        exponent >>= 1
+    return result
+
+
+@kernel
+def _divide(kind, a, b):
+    """Quotient towards zero (7), remainder with the divisor's sign (8) or the dividend's (9); b is not 0."""
+    if b == -1:  # the one quotient that may not fit
+        return -a if kind == 7 else 0
+    quotient = a // b
+    rest = a - quotient * b
+    if kind == 8 or rest == 0 or (rest < 0) == (a < 0):
+        return quotient if kind == 7 else rest
+    return quotient + 1 if kind == 7 else rest - b
+
+
+@handler("binary", "int64")
+def binary_int64(dtype: str) -> Any:
+    """y = a (op) b for integers; they wrap around.
+
+    Operands: a, b, y; code, then a walk over a and b.
+    """
+
+    def handle(operands, bases, team):
+        a, b = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), dtype)
+        y = pointer(tensor(bases, operands, 4), dtype)
+        kind, walk = operands[6], offset(operands, 7)
+        rows, n = walk[0], walk[2]
+        step_a, step_b = inner_stride(walk, 0), inner_stride(walk, 1)
+        for row in range(rows):
+            pa, pb = offset(a, row_start(walk, 0, row)), offset(b, row_start(walk, 1, row))
+            py = offset(y, row * n)
+            for i in range(n):
+                u, v = pa[i * step_a], pb[i * step_b]
+                if kind == 0:
+                    py[i] = u + v
+                elif kind == 1:
+                    py[i] = u - v
+                elif kind == 2:
+                    py[i] = u * v
+                elif kind == 3:
+                    py[i] = min(u, v)
+                elif kind == 4:
+                    py[i] = max(u, v)
+                elif kind == 5:
+                    py[i] = u * v if u < 0 else u
+                elif kind == 6:
+                    if v < 0:
+                        fail(bases, NEGATIVE_EXPONENT, v, 0)
+                        return
+                    py[i] = _power(u, v)
+                else:
+                    if v == 0:
+                        fail(bases, DIVISION_BY_ZERO, u, 0)
+                        return
+                    py[i] = _divide(kind, u, v)
+
+    return handle
+
+
+@handler("compare", "float32", "float64", "int64")
+def compare(dtype: str) -> Any:
+    """y (bool) = a (relation) b.
+
+    Operands: a, b, y; code, then a walk over a and b.
+    """
+
+    def handle(operands, bases, team):
+        a, b = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), dtype)
+        y = pointer(tensor(bases, operands, 4), "bool")
+        kind, walk = operands[6], offset(operands, 7)
+        rows, n = walk[0], walk[2]
+        step_a, step_b = inner_stride(walk, 0), inner_stride(walk, 1)
+        for row in range(rows):
+            pa, pb = offset(a, row_start(walk, 0, row)), offset(b, row_start(walk, 1, row))
+            py = offset(y, row * n)
+            if kind == 0:
+                for i in range(n):
+                    py[i] = 1 if pa[i * step_a] == pb[i * step_b] else 0
+            elif kind == 1:
+                for i in range(n):
+                    py[i] = 1 if pa[i * step_a] != pb[i * step_b] else 0
+            elif kind == 2:
+                for i in range(n):
+                    py[i] = 1 if pa[i * step_a] < pb[i * step_b] else 0
+            elif kind == 3:
+                for i in range(n):
+                    py[i] = 1 if pa[i * step_a] <= pb[i * step_b] else 0
+            elif kind == 4:
+                for i in range(n):
+                    py[i] = 1 if pa[i * step_a] > pb[i * step_b] else 0
+            else:
+                for i in range(n):
+                    py[i] = 1 if pa[i * step_a] >= pb[i * step_b] else 0
+
+    return handle
+
+
+@handler("logical", "bool")
+def logical(dtype: str) -> Any:
+    """y = a (and, or, xor) b, all bool.
+
+    Operands: a, b, y; code, then a walk over a and b.
+    """
+
+    def handle(operands, bases, team):
+        a, b = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), dtype)
+        y = pointer(tensor(bases, operands, 4), dtype)
+        kind, walk = operands[6], offset(operands, 7)
+        rows, n = walk[0], walk[2]
+        step_a, step_b = inner_stride(walk, 0), inner_stride(walk, 1)
+        for row in range(rows):
+            pa, pb = offset(a, row_start(walk, 0, row)), offset(b, row_start(walk, 1, row))
+            py = offset(y, row * n)
+            for i in range(n):
+                u, v = pa[i * step_a], pb[i * step_b]
+                if kind == 0:
+                    py[i] = u & v
+                elif kind == 1:
+                    py[i] = u | v
+                else:
+                    py[i] = u ^ v
+
+    return handle
+
+
+@handler("where", "int8", "int16", "int32", "int64")
+def where(dtype: str) -> Any:
+    """y = a where the condition holds, b elsewhere: elements are moved, so their width is all that matters.
+
+    Operands: condition, a, b, y; a walk over condition, a and b.
+    """
+
+    def handle(operands, bases, team):
+        c, a = pointer(tensor(bases, operands, 0), "bool"), pointer(tensor(bases, operands, 2), dtype)
+        b, y = pointer(tensor(bases, operands, 4), dtype), pointer(tensor(bases, operands, 6), dtype)
+        walk = offset(operands, 8)
+        rows, n = walk[0], walk[2]
+        step_c, step_a, step_b = inner_stride(walk, 0), inner_stride(walk, 1), inner_stride(walk, 2)
+        for row in range(rows):
+            pc, pa = offset(c, row_start(walk, 0, row)), offset(a, row_start(walk, 1, row))
+            pb, py = offset(b, row_start(walk, 2, row)), offset(y, row * n)
+            for i in range(n):
+                py[i] = pa[i * step_a] if pc[i * step_c] != 0 else pb[i * step_b]
+
+    return handle

@@ -1,0 +1,225 @@
+"""Reductions of contiguous rows to one number each, positions of extremes, and running sums."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import numpy as np
+
+from fastgru.kernels.registry import handler, kernel, tensor
+from fastgru.kernels.rows import make_row_max, make_row_sum
+from fastgru.kernels.softmax import make_shifted_exp
+from fastgru.simd.memory import offset, pointer
+from fastgru.simd.vector import vec_abs
+
+__all__ = ["BOOL_CODES", "EXTREME_CODES", "INTEGER_CODES", "SUM_CODES"]
+
+# As instruction words carry them.
+SUM_CODES: Final = {"sum": 0, "mean": 1, "l1": 2, "l2": 3, "sum_square": 4, "log_sum": 5, "prod": 6}
+EXTREME_CODES: Final = {"max": 0, "min": 1, "log_sum_exp": 2}
+INTEGER_CODES: Final = {"sum": 0, "l1": 1, "sum_square": 2, "prod": 3, "max": 4, "min": 5}
+BOOL_CODES: Final = {"any": 0, "max": 0, "sum": 0, "l1": 0, "sum_square": 0, "all": 1, "min": 1, "prod": 1}
+
+
+@kernel
+def _same(v, parameter):
+    return v
+
+
+@kernel
+def _magnitude(v, parameter):
+    return vec_abs(v)
+
+
+@kernel
+def _square(v, parameter):
+    return v * v
+
+
+@kernel
+def _itself(v):
+    return v
+
+
+@kernel
+def _negative(v):
+    return -v
+
+
+@handler("reduce_sum", "float32", "float64")
+def reduce_sum(dtype: str) -> Any:
+    """y = the sum, mean, product, L1 or L2 norm, sum of squares or logarithm of the sum of each row.
+
+    Operands: x, y; rows, length of a row, code.
+    """
+    row_sum, row_magnitudes = make_row_sum(dtype, _same), make_row_sum(dtype, _magnitude)
+    row_squares = make_row_sum(dtype, _square)
+    number, zero = np.dtype(dtype).type, np.dtype(dtype).type(0)
+
+    def handle(operands, bases, team):
+        x, y = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), dtype)
+        rows, n, kind = operands[4], operands[5], operands[6]
+        for row in range(rows):
+            p = offset(x, row * n)
+            if kind == 2:
+                y[row] = row_magnitudes(p, n, zero)
+            elif kind == 3:
+                y[row] = math.sqrt(row_squares(p, n, zero))
+            elif kind == 4:
+                y[row] = row_squares(p, n, zero)
+            elif kind == 6:
+                product = np.float64(1)
+                for i in range(n):
+                    product *= p[i]
+                y[row] = product
+            else:
+                total = row_sum(p, n, zero)
+                if kind == 1:
+                    total /= number(n)
+                elif kind == 5:
+                    total = math.log(total)
+                y[row] = total
+
+    return handle
+
+
+@handler("reduce_extreme", "float32", "float64")
+def reduce_extreme(dtype: str) -> Any:
+    """y = the largest or smallest element of each row, or the logarithm of the sum of its exponentials.
+
+    Operands: x, y; rows, length of a row, code.
+    """
+    row_max, row_min = make_row_max(dtype, _itself), make_row_max(dtype, _negative)
+    row_exp = make_row_sum(dtype, make_shifted_exp(dtype))
+    infinity = np.dtype(dtype).type(np.inf)
+
+    def handle(operands, bases, team):
+        x, y = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), dtype)
+        rows, n, kind = operands[4], operands[5], operands[6]
+        for row in range(rows):
+            p = offset(x, row * n)
+            if kind == 1:
+                y[row] = -row_min(p, n)
+            else:
+                top = row_max(p, n)
+                if kind == 2 and abs(top) < infinity:
+                    top += math.log(row_exp(p, n, top))
+                y[row] = top
+
+    return handle
+
+
+@handler("reduce", "int64")
+def reduce_int64(dtype: str) -> Any:
+    """y = each row of integers reduced; sums and products wrap around.
+
+    Operands: x, y; rows, length of a row (at least 1), code.
+    """
+
+    def handle(operands, bases, team):
+        x, y = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), dtype)
+        rows, n, kind = operands[4], operands[5], operands[6]
+        for row in range(rows):
+            p = offset(x, row * n)
+            value = p[0]
+            if kind == 1:
+                value = abs(value)
+            elif kind == 2:
+                value *= value
+            for i in range(1, n):
+                v = p[i]
+                if kind == 0:
+                    value += v
+                elif kind == 1:
+                    value += abs(v)
+                elif kind == 2:
+                    value += v * v
+                elif kind == 3:
+                    value *= v
+                elif kind == 4:
+                    value = max(value, v)
+                else:
+                    value = min(value, v)
+            y[row] = value
+
+    return handle
+
+
+@handler("reduce", "bool")
+def reduce_bool(dtype: str) -> Any:
+    """y = whether any (0) or every (1) element of each row is True.
+
+    Operands: x, y; rows, length of a row, code.
+    """
+
+    def handle(operands, bases, team):
+        x, y = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), dtype)
+        rows, n, kind = operands[4], operands[5], operands[6]
+        for row in range(rows):
+            p = offset(x, row * n)
+            value = kind
+            for i in range(n):
+                if (p[i] != 0) != (kind != 0):
+                    value = 1 - kind
+                    break
+            y[row] = value
+
+    return handle
+
+
+@handler("arg", "float32", "float64", "int64")
+def arg(dtype: str) -> Any:
+    """y = where in each row its largest (0) or smallest (1) element is; a NaN is found before any number.
+
+    Operands: x, y; rows, length of a row (at least 1), code, last (of equals the last, not the first).
+    """
+
+    def handle(operands, bases, team):
+        x, y = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), "int64")
+        rows, n, smallest, last = operands[4], operands[5], operands[6] != 0, operands[7] != 0
+        for row in range(rows):
+            p = offset(x, row * n)
+            where = 0
+            best = p[0]
+            for i in range(1, n):
+                v = p[i]
+                if best != best:
+                    better = last and v != v
+                elif v != v:
+                    better = True
+                elif smallest:
+                    better = v < best or (last and v == best)
+                else:
+                    better = v > best or (last and v == best)
+                if better:
+                    where, best = i, v
+            y[row] = where
+
+    return handle
+
+
+@handler("cumsum", "float32", "float64", "int64")
+def cumsum(dtype: str) -> Any:
+    """y = the running sum of each row, kept in 64 bits.
+
+    Operands: x, y; rows, length of a row, exclusive (without the element itself), reverse (from the end).
+    """
+    zero = np.int64(0) if dtype == "int64" else np.float64(0)
+
+    def handle(operands, bases, team):
+        x, y = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), dtype)
+        rows, n, exclusive, reverse = operands[4], operands[5], operands[6] != 0, operands[7] != 0
+        for row in range(rows):
+            px, py = offset(x, row * n), offset(y, row * n)
+            total = zero
+            for j in range(n):
+                i = n - 1 - j if reverse else j
+                if exclusive:
+                    py[i] = total
+                    total += px[i]
+                else:
+                    total += px[i]
+                    py[i] = total
+
+    return handle

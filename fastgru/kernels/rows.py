@@ -1,0 +1,65 @@
+"""Sums and extremes over a contiguous row, in one order for a length: what reductions, softmax and norms are made of.
+
+A sum keeps one partial sum a lane, in blocks of `BLOCK` vectors summed from zero and then added, so that its rounding
+error grows with the block and not with the row.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from fastgru.kernels.registry import kernel
+from fastgru.simd.masks import first_lanes, maximum_nan
+from fastgru.simd.memory import lanes_of, load, load_tail
+from fastgru.simd.vector import reduce_add, reduce_max, select, splat
+
+__all__ = ["BLOCK", "make_row_max", "make_row_sum"]
+
+BLOCK: Final = 64
+
+
+def make_row_sum(dtype: str, term: Any) -> Any:
+    """row_sum(x, n, parameter) = sum of term(x[i], parameter) over i < n."""
+    zero, block = np.dtype(dtype).type(0), BLOCK
+
+    @kernel
+    def row_sum(x, n, parameter):
+        lanes = lanes_of(x)
+        whole = n // lanes * lanes
+        total = splat(zero)
+        i = 0
+        while i < whole:
+            stop = min(whole, i + block * lanes)
+            part = splat(zero)
+            while i < stop:
+                part = part + term(load(x, i), parameter)
+                i += lanes
+            total = total + part
+        if whole < n:
+            left = n - whole
+            total = total + select(first_lanes(x, left), term(load_tail(x, whole, left), parameter), splat(zero))
+        return reduce_add(total)
+
+    return row_sum
+
+
+def make_row_max(dtype: str, term: Any) -> Any:
+    """row_max(x, n) = the largest term(x[i]) over i < n, NaN if one is; -inf over nothing."""
+    least = np.dtype(dtype).type(-np.inf)
+
+    @kernel
+    def row_max(x, n):
+        lanes = lanes_of(x)
+        whole = n // lanes * lanes
+        best = splat(least)
+        for i in range(0, whole, lanes):
+            best = maximum_nan(best, term(load(x, i)))
+        if whole < n:
+            left = n - whole
+            last = select(first_lanes(x, left), term(load_tail(x, whole, left)), splat(least))
+            best = maximum_nan(best, last)
+        return reduce_max(best)
+
+    return row_max
