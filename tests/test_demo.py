@@ -70,6 +70,17 @@ def test_the_stream_and_the_whole_sequence_agree(model: CharModel) -> None:
     assert np.array_equal(whole, steps)
 
 
+def test_chunks_and_steps_may_take_turns(model: CharModel) -> None:
+    ids = model.encode("the heaven and the earth")
+    whole = model.model.run({"tokens": ids, "h0": np.zeros((2, 1, 192), np.float32)})["logits"]
+    for _ in range(3):
+        model.stream.reset()
+        parts = [model.stream.push(ids[:, :9].copy())]
+        parts += [model.stream.push(ids[:, t : t + 1].copy()) for t in range(9, 15)]
+        parts += [model.stream.push(ids[:, 15:].copy())]
+        assert np.array_equal(np.concatenate(parts, axis=1), whole)
+
+
 def test_the_same_seed_writes_the_same(model: CharModel) -> None:
     first = write(model)
     assert first == write(model)

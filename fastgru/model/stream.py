@@ -58,6 +58,10 @@ class _Bound:
             where = {**self.outputs, **{output: after[name] for name, output in states.items()}}
             for name, slot in program.outputs.items():
                 frame.bases[slot.base] = where[name].ctypes.data
+        self.own_addresses = [
+            *((program.inputs[name].base, a.ctypes.data) for name, a in self.inputs.items()),
+            *((program.outputs[name].base, a.ctypes.data) for name, a in self.outputs.items()),
+        ]
         self.xs = tuple(self.inputs.values())
         self.ys = tuple(self.outputs.values())
         self.y_shape = self.ys[0].shape if self.ys else ()
@@ -168,7 +172,11 @@ class Stream:
             self._check_out(targets, bound)
         for own, array in zip(bound.xs, arrays, strict=True):
             own[...] = array
-        bound.frames[self._turn].run_shared()
+        frame = bound.frames[self._turn]
+        # A direct push leaves the addresses of the caller's arrays behind, which may be gone by now.
+        for base, address in bound.own_addresses:
+            frame.bases[base] = address
+        frame.run_shared()
         self._turns[0] = 1 - self._turn
         if targets is None:
             return bound.ys[0].copy() if len(bound.ys) == 1 else tuple([y.copy() for y in bound.ys])
