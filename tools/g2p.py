@@ -13,21 +13,15 @@ def load(path):
     with read_weights(path) as w:  # on leaving, a tensor that nobody read is an error
         encoder = GRU.from_torch({f"{torch}_l0": w[f"enc_{key}"] for torch, key in KEYS.items()})
         decoder = GRUCell.from_torch({torch: w[f"dec_{key}"] for torch, key in KEYS.items()})
-        return (
-            Sequential(Embedding(w["enc_emb"]), encoder),
-            Embedding(w["dec_emb"]),
-            decoder,
-            Linear(w["fc_w"], w["fc_b"]),
-        )
+        letters, sounds, fc = Embedding(w["enc_emb"]), Embedding(w["dec_emb"]), Linear(w["fc_w"], w["fc_b"])
+        return Sequential(letters, encoder), sounds, decoder, fc
 
 
 def phonemes(model, word):
-    encoder, embed, decoder, fc = model
-    state = h = encoder(np.array([ord(c) - ord("a") + 3 for c in word] + [2]))[-1:]  # 2: the end of the word
-    ids, logits = [2], []  # 2: the start of the phonemes, 3: their end
+    (encoder, embed, decoder, fc), ids, logits = model, [2], []  # 2 starts the phonemes, 3 ends them
+    state = h = encoder(np.array([ord(c) - ord("a") + 3 for c in word] + [2]))[-1:]  # 2 ends the word
     while len(logits) < 20 and ids[-1] != 3:
-        h = decoder(embed(np.array(ids[-1:])), h)
-        logits.append(fc(h)[0])
+        logits.append(fc(h := decoder(embed(np.array(ids[-1:])), h))[0])
         ids.append(int(logits[-1].argmax()))
     return [i for i in ids[1:] if i != 3], state, np.array(logits)
 
