@@ -33,8 +33,8 @@ def case(function: Any) -> Any:
 
 @case
 def sequential(k: Any, L: Any) -> Any:
-    return k.Sequential([k.Input((None, F)), L.GRU(5, return_sequences=True), L.Dropout(0.5), L.GRU(4, reset_after=False),
-                         L.Dense(3, activation="softmax")])  # fmt: skip
+    first, second = L.GRU(5, return_sequences=True), L.GRU(4, reset_after=False)
+    return k.Sequential([k.Input((None, F)), first, L.Dropout(0.5), second, L.Dense(3, activation="softmax")])
 
 
 @case
@@ -104,13 +104,12 @@ def bidirectional_states(k: Any, L: Any) -> Any:
 @case
 def bidirectional_unlike(k: Any, L: Any) -> Any:
     x = k.Input((T, F), name="x")
-    outputs = [
-        L.Bidirectional(L.GRU(4, return_sequences=True), backward_layer=L.GRU(2, activation="relu", return_sequences=True,
-                        go_backwards=True, reset_after=False, name="other"), name="unlike")(x),
-        L.Bidirectional(L.GRU(4, return_sequences=True, go_backwards=True),
-                        backward_layer=L.GRU(4, return_sequences=True, name="ahead"), merge_mode="mul", name="crossed")(x),
-    ]  # fmt: skip
-    return k.Model(x, outputs)
+    other = L.GRU(2, activation="relu", return_sequences=True, go_backwards=True, reset_after=False, name="other")
+    ahead = L.GRU(4, return_sequences=True, name="ahead")
+    back = L.GRU(4, return_sequences=True, go_backwards=True)
+    unlike = L.Bidirectional(L.GRU(4, return_sequences=True), backward_layer=other, name="unlike")
+    crossed = L.Bidirectional(back, backward_layer=ahead, merge_mode="mul", name="crossed")
+    return k.Model(x, [unlike(x), crossed(x)])
 
 
 @case
@@ -140,8 +139,8 @@ def stateful(k: Any, L: Any) -> Any:
 def nested(k: Any, L: Any) -> Any:
     a, b = k.Input((T, F), name="a"), k.Input((T, F), name="b")
     s, t = k.Input((T, F)), k.Input((T, F))
-    tower = k.Sequential([k.Input((T, F)), L.Dense(4, activation="relu"), L.BatchNormalization(), L.GRU(3, name="gru_in")],
-                         name="tower")  # fmt: skip
+    floors = [k.Input((T, F)), L.Dense(4, activation="relu"), L.BatchNormalization(), L.GRU(3, name="gru_in")]
+    tower = k.Sequential(floors, name="tower")
     pair = k.Model([s, t], [L.Add()([s, t]), L.GRU(2, name="pair_gru")(L.Subtract()([s, t]))], name="pair")
     total, small = pair([a, b])
     shared = L.GRU(3, name="shared")
@@ -156,7 +155,13 @@ def functions(k: Any, L: Any) -> Any:
     names += ["softsign", "swish", "tanh"]
     outputs = [L.Activation(name)(x) for name in names]
     slope = "alpha" if k.__name__ == "tf_keras" else "negative_slope"
-    outputs += [L.LeakyReLU(**{slope: 0.2})(x), L.ELU(0.7)(x), L.PReLU()(x), L.PReLU(shared_axes=[1])(x), L.Softmax(1)(x)]
+    outputs += [
+        L.LeakyReLU(**{slope: 0.2})(x),
+        L.ELU(0.7)(x),
+        L.PReLU()(x),
+        L.PReLU(shared_axes=[1])(x),
+        L.Softmax(1)(x),
+    ]
     outputs += [L.ReLU()(x), L.ReLU(1.0)(x), L.ReLU(1.0, 0.3, 0.2)(x), L.ReLU(None, 0.3)(x), L.ReLU(None, 0.0, 0.4)(x)]
     if k.__name__ == "tf_keras":
         outputs.append(L.ThresholdedReLU(0.3)(x))
@@ -218,7 +223,9 @@ def operations(k: Any, L: Any) -> Any:
         return None
     x = k.Input((T, F), name="x")
     y = L.GRU(4, return_sequences=True)(x)
-    return k.Model(x, [y[:, -1] * 2.0, y[:, 1:3, 0], k.ops.mean(y, axis=1) - y[:, 0, :], 1.0 / k.ops.max(y + 3.0, axis=-1)])
+    return k.Model(
+        x, [y[:, -1] * 2.0, y[:, 1:3, 0], k.ops.mean(y, axis=1) - y[:, 0, :], 1.0 / k.ops.max(y + 3.0, axis=-1)]
+    )
 
 
 @case
@@ -226,7 +233,9 @@ def time_major(k: Any, L: Any) -> Any:
     if k.__name__ != "tf_keras":
         return None
     x = k.Input((None, F), name="x")
-    return k.Model(x, [L.GRU(4, time_major=True, return_sequences=True, go_backwards=True)(x), L.GRU(4, time_major=True)(x)])
+    return k.Model(
+        x, [L.GRU(4, time_major=True, return_sequences=True, go_backwards=True)(x), L.GRU(4, time_major=True)(x)]
+    )
 
 
 def randomise(model: Any, rng: np.random.Generator) -> None:
@@ -234,7 +243,9 @@ def randomise(model: Any, rng: np.random.Generator) -> None:
     values = []
     for array in model.get_weights():
         scale = 1.0 / np.sqrt(array.shape[0]) if array.ndim == 2 else 0.3
-        values.append(np.abs(rng.normal(0.5, 0.2, array.shape)) if array.ndim == 1 else rng.normal(0, scale, array.shape))
+        values.append(
+            np.abs(rng.normal(0.5, 0.2, array.shape)) if array.ndim == 1 else rng.normal(0, scale, array.shape)
+        )
     model.set_weights([v.astype(a.dtype) for v, a in zip(values, model.get_weights(), strict=True)])
 
 

@@ -164,12 +164,6 @@ def test_hdf5_and_keras_give_raw_weights(tmp_path: Path) -> None:
         read_weights(zip_of({"config.json": b"{}"}))
 
 
-def test_hdf5_without_h5py_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "h5py", None)
-    with pytest.raises(UnsupportedModelError, match=r'pip install "fastgru\[keras\]"'):
-        read_weights(b"\x89HDF\r\n\x1a\n" + bytes(100))
-
-
 @pytest.mark.parametrize(
     ("head", "way"),
     [

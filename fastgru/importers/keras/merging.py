@@ -69,7 +69,7 @@ def _fill_hidden(call: Call, inputs: Sequence[Value], class_name: str) -> list[V
     # What the first inputs come to stands in for a hidden step of the next, and the other way round.
     first, *others = inputs
     if len(others) > 1 and any(x.mask is not None for x in inputs):
-        raise call.layer.unsupported("more than two inputs, some of them with a mask", f"nest {class_name} layers of two")
+        raise call.layer.unsupported("more than two inputs, some with a mask", f"nest {class_name} layers of two")
     second = others[0]
     if second.mask is not None:
         second = _where(call, second.mask, second, first.name, "filled_1")

@@ -109,7 +109,7 @@ def _functional(model: Layer, layers: Mapping[str, Layer], data: list[Any]) -> P
 
 
 def _told_apart(layer: Layer, data: Mapping[str, Any]) -> Layer:
-    """Keras 3's legacy files name no modules: keras.ops.add(a, b) has two arguments, the layer Add()([a, b]) has one."""
+    """Legacy files of Keras 3 name no modules: keras.ops.add(a, b) has two arguments, the layer Add()([a, b]) one."""
     nodes = data.get("inbound_nodes")
     if layer.module or layer.class_name not in OPERATIONS or not isinstance(nodes, list) or not nodes:
         return layer

@@ -76,6 +76,8 @@ def handler_of(layer: Layer) -> Handler:
 def apply(call: Call) -> list[Value]:
     """The outputs of a call."""
     _check_dtype(call.layer)
+    if not call.inputs:
+        raise call.layer.damaged("it is called without a tensor")
     return handler_of(call.layer)(call)
 
 

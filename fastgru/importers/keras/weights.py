@@ -85,7 +85,7 @@ class Weights(ABC):
 
     @abstractmethod
     def child(self, attribute: str, inner: Layer, index: int = 0) -> Weights:
-        """The arrays of `inner`: this layer's cell, layer, forward_layer, backward_layer, or number `index` of cells."""
+        """The arrays of `inner`: this layer's cell, layer, forward_layer, backward_layer, or one of its cells."""
 
     @abstractmethod
     def layers(self, layers: Sequence[Layer]) -> list[Weights]:

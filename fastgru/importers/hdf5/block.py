@@ -1,0 +1,99 @@
+"""A stretch of an HDF5 file, read from front to back, with every step checked against its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from fastgru.errors import InvalidModelError
+
+__all__ = ["MAX_STEPS", "Block", "Form", "aligned"]
+
+# Messages, links and tree entries that are looked at in one file: a link can name one object any number of times.
+MAX_STEPS: Final = 500_000
+MAX_NAME: Final = 1 << 16
+
+
+@dataclass(frozen=True)
+class Form:
+    """The file's bytes, and what its superblock says of numbers in them: addresses are relative to `base`."""
+
+    name: str
+    data: memoryview
+    base: int = 0
+    offset_size: int = 8
+    length_size: int = 8
+    steps: list[int] = field(default_factory=lambda: [0])
+
+    def step(self) -> None:
+        """Count one thing looked at."""
+        self.steps[0] += 1
+        if self.steps[0] > MAX_STEPS:
+            raise self.damaged(f"more than {MAX_STEPS} messages, links and chunks")
+
+    @property
+    def undefined(self) -> int:
+        """The address that stands for none."""
+        return (1 << 8 * self.offset_size) - 1
+
+    def block(self, address: int, size: int | None, what: str) -> Block:
+        """`size` bytes at `address`, or all that follow."""
+        begin = self.base + address
+        end = len(self.data) if size is None else begin + size
+        if address == self.undefined or not 0 <= begin <= end <= len(self.data):
+            raise self.damaged(f"{what} lies outside the file")
+        return Block(self, self.data[begin:end], what)
+
+    def damaged(self, fault: str) -> InvalidModelError:
+        return InvalidModelError(f"{self.name}: a damaged HDF5 file: {fault}")
+
+
+class Block:
+    """Little-endian numbers and bytes, one after another; `InvalidModelError` names `what` where it ends too early."""
+
+    def __init__(self, form: Form, data: memoryview, what: str) -> None:
+        self.form, self.data, self.what = form, data, what
+        self.at = 0
+
+    def __len__(self) -> int:
+        return len(self.data) - self.at
+
+    def take(self, count: int) -> memoryview:
+        if not 0 <= count <= len(self):
+            raise self.form.damaged(f"{self.what} ends too early")
+        self.at += count
+        return self.data[self.at - count : self.at]
+
+    def number(self, size: int) -> int:
+        return int.from_bytes(self.take(size), "little")
+
+    def offset(self) -> int:
+        return self.number(self.form.offset_size)
+
+    def length(self) -> int:
+        return self.number(self.form.length_size)
+
+    def part(self, count: int) -> Block:
+        return Block(self.form, self.take(count), self.what)
+
+    def expect(self, signature: bytes) -> None:
+        if self.take(len(signature)) != signature:
+            raise self.form.damaged(f"{self.what} does not begin with {signature.decode()}")
+
+    def text(self, count: int | None = None) -> str:
+        """UTF-8 of `count` bytes up to the first zero, or up to the next zero."""
+        if count is None:
+            raw = bytes(self.data[self.at : self.at + MAX_NAME])
+            count = raw.find(b"\0") + 1
+            if count == 0:
+                raise self.form.damaged(f"{self.what}: a name does not end")
+        raw = bytes(self.take(count)).split(b"\0", 1)[0]
+        try:
+            return raw.decode("utf-8")
+        except UnicodeDecodeError:
+            raise self.form.damaged(f"{self.what}: {raw[:40]!r} is not UTF-8") from None
+
+
+def aligned(count: int) -> int:
+    """`count`, rounded up to a multiple of 8."""
+    return -(-count // 8) * 8

@@ -1,0 +1,222 @@
+"""An HDF5 file as paths, arrays and texts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.errors import InvalidModelError, UnsupportedModelError
+from fastgru.importers.hdf5.block import Block, Form, aligned
+from fastgru.importers.hdf5.headers import (
+    ATTRIBUTE,
+    DATASPACE,
+    DATATYPE,
+    EXTERNAL,
+    FILTERS,
+    LAYOUT,
+    Message,
+    read_messages,
+)
+from fastgru.importers.hdf5.links import is_group, read_links
+from fastgru.importers.hdf5.storage import read_filters, read_storage
+from fastgru.importers.hdf5.types import Datatype, read_dataspace, read_datatype
+from fastgru.sources import Source, open_source, source_name
+
+__all__ = ["MAX_OBJECTS", "Hdf5"]
+
+MAX_OBJECTS: Final = 100_000
+MAX_DEPTH: Final = 64
+
+# What all compressed datasets of a file may grow to: this, and 20 times the file's own size.
+INFLATE_ALLOWANCE: Final = 256 << 20
+INFLATE_RATIO: Final = 20
+
+_SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
+
+
+@dataclass(frozen=True)
+class _Dataset:
+    shape: tuple[int, ...]
+    messages: Sequence[Message]
+
+
+class Hdf5:
+    """An HDF5 file; `datasets` are the shapes by path. Nothing stays open, but `with` reads well.
+
+    Raises `InvalidModelError` for what is damaged: parts outside the file, sizes that do not fit it, groups in a cycle;
+    `UnsupportedModelError` for what HDF5 has and Keras does not write, with the way round.
+    """
+
+    def __init__(self, source: Source, *, name: str | None = None) -> None:
+        self.name = source_name(source) if name is None else name
+        data = open_source(source)
+        form, root = _superblock(Form(self.name, data))
+        self._form = form
+        self._plain_left = len(data)
+        self._inflatable = INFLATE_ALLOWANCE + INFLATE_RATIO * len(data)
+        self._groups: dict[str, list[Message]] = {}
+        self._datasets: dict[str, _Dataset] = {}
+        self._walk(root)
+        self.datasets: Mapping[str, tuple[int, ...]] = {path: d.shape for path, d in self._datasets.items()}
+
+    def __enter__(self) -> Hdf5:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Forget the file; arrays that were read stay."""
+        self._groups, self._datasets = {}, {}
+
+    def has_group(self, path: str) -> bool:
+        """True where `path` is a group of the file, empty or not."""
+        return path in self._groups
+
+    def read(self, path: str) -> NDArray[Any]:
+        """The dataset at `path`, in the byte order of the machine; bfloat16 as `ml_dtypes.bfloat16`."""
+        what, dataset = f"dataset {path!r}", self._datasets[path]
+        parts = {m.kind: m for m in dataset.messages}
+        if EXTERNAL in parts:
+            raise UnsupportedModelError(
+                f"{self.name}: {what} keeps its values in other files, which are not opened: copy it with h5repack"
+            )
+        if DATATYPE not in parts or LAYOUT not in parts:
+            raise self._form.damaged(f"{what} has no datatype or no layout")
+        datatype = read_datatype(parts[DATATYPE].block(self._form, what))
+        if datatype.numbers is None:
+            raise UnsupportedModelError(f"{self.name}: {what} holds texts, expected numbers")
+        filters = read_filters(parts[FILTERS].block(self._form, what)) if FILTERS in parts else ()
+        self._spend(what, math.prod(dataset.shape) * datatype.size, packed=bool(filters))
+        storage = read_storage(parts[LAYOUT].block(self._form, what), len(dataset.shape), filters)
+        if storage.content is None:
+            self._spend(what, 0, chunk=math.prod(storage.chunk) * datatype.size, packed=bool(filters))
+        return storage.load(dataset.shape, datatype)
+
+    def text(self, group: str, attribute: str) -> str | None:
+        """The string attribute of a group ("/" is the root), None where there is none."""
+        for message in self._groups[group.strip("/")]:
+            if message.kind == ATTRIBUTE:
+                name, datatype, shape, value = _attribute(message.block(self._form, f"an attribute of {group!r}"))
+                if name == attribute:
+                    return self._text(f"attribute {attribute!r} of {group!r}", datatype, shape, value)
+        return None
+
+    def _walk(self, root: int) -> None:
+        """Every object below the root; each group once, so that links in a cycle end."""
+        pending, seen, count = [("", root, 0)], set[int](), 0
+        while pending:
+            path, address, depth = pending.pop()
+            messages = read_messages(self._form, address)
+            if not is_group(messages):
+                spaces = [m for m in messages if m.kind == DATASPACE]
+                if len(spaces) == 1:
+                    shape = read_dataspace(spaces[0].block(self._form, f"dataset {path!r}"))
+                    self._datasets[path] = _Dataset(shape, messages)
+                elif path == "":
+                    raise self._form.damaged("the root is no group")
+                continue
+            if address in seen or depth > MAX_DEPTH:
+                raise self._form.damaged(f"the group {path!r} is linked twice, or more than {MAX_DEPTH} deep")
+            seen.add(address)
+            self._groups[path] = messages
+            below = []
+            for name, target in read_links(self._form, messages, f"{path}/" if path else ""):
+                count += 1
+                if count > MAX_OBJECTS:
+                    raise self._form.damaged(f"more than {MAX_OBJECTS} objects")
+                if not name or "/" in name:
+                    raise self._form.damaged(f"{path!r} has a link named {name[:40]!r}")
+                below.append((f"{path}/{name}" if path else name, target, depth + 1))
+            if len({p for p, _, _ in below}) != len(below):
+                raise self._form.damaged(f"the group {path!r} has two links of one name")
+            pending += reversed(below)
+
+    def _spend(self, what: str, nbytes: int, *, packed: bool, chunk: int = 0) -> None:
+        """Unpacked, the datasets fit the file that they are in; packed, they may grow so far and no further."""
+        limit = self._inflatable if packed else self._plain_left
+        if nbytes > limit or chunk > limit + nbytes + (1 << 20):
+            raise InvalidModelError(
+                f"{self.name}: {what} declares {max(nbytes, chunk)} bytes, more than fit a file"
+                f" of {len(self._form.data)} bytes"
+            )
+        if packed:
+            self._inflatable -= nbytes
+        else:
+            self._plain_left -= nbytes
+
+    def _text(self, what: str, datatype: Datatype, shape: tuple[int, ...], value: Block) -> str:
+        if datatype.numbers is not None or math.prod(shape) != 1:
+            raise InvalidModelError(f"{self.name}: {what} is no single text")
+        if not datatype.variable:
+            return value.text(datatype.size)
+        length, collection, index = value.number(4), value.offset(), value.number(4)
+        heap = self._form.block(collection, None, what)
+        heap.expect(b"GCOL")
+        heap.take(4)
+        objects = heap.part(min(max(heap.length() - 8 - self._form.length_size, 0), len(heap)))
+        while len(objects) >= 8 + self._form.length_size:
+            number, _, size = objects.number(2), objects.take(6), objects.length()
+            if number == 0:
+                break
+            content = objects.part(min(aligned(size), len(objects)))
+            if number == index:
+                return content.text(length)
+        raise self._form.damaged(f"{what} is not where it should be")
+
+
+def _superblock(form: Form) -> tuple[Form, int]:
+    """The form of the file and the address of its root group (section II.A)."""
+    start = 0
+    while bytes(form.data[start : start + 8]) != _SIGNATURE:
+        start = 2 * start or 512
+        if start >= len(form.data):
+            raise form.damaged("the signature is missing")
+    block = form.block(start + 8, None, "the superblock")
+    version = block.number(1)
+    if version in (0, 1):
+        block.take(4)
+        sizes = block.number(1), block.number(1)
+        block.take(9 if version == 0 else 13)
+    elif version in (2, 3):
+        sizes = block.number(1), block.number(1)
+        block.take(1)
+    else:
+        raise form.damaged(f"a superblock of version {version}")
+    if not all(size in (2, 4, 8) for size in sizes):
+        raise form.damaged(f"addresses and lengths of {sizes} bytes")
+    block.form = form = Form(form.name, form.data, start, *sizes)
+    block.offset()  # the base address: files with a user block are read from their signature on
+    if version < 2:
+        for _ in range(4):
+            block.offset()
+    else:
+        block.offset(), block.offset()
+    return form, block.offset()
+
+
+def _attribute(block: Block) -> tuple[str, Datatype, tuple[int, ...], Block]:
+    """(name, datatype, shape, value) of an attribute message (section IV.A.2.m)."""
+    version, flags = block.number(1), block.number(1)
+    name_size, type_size, space_size = (block.number(2) for _ in range(3))
+    if version not in (1, 2, 3):
+        raise block.form.damaged(f"{block.what} has version {version}")
+    pad = aligned if version == 1 else int
+    block.take(1 if version == 3 else 0)
+    name = block.part(pad(name_size)).text(name_size)
+    datatype_part, dataspace_part = block.part(pad(type_size)), block.part(pad(space_size))
+    if flags and version > 1:
+        raise UnsupportedModelError(
+            f"{block.form.name}: attribute {name[:40]!r} has a shared datatype, which is not read: copy with h5repack"
+        )
+    try:
+        datatype = read_datatype(datatype_part)
+    except UnsupportedModelError:  # of no concern to anybody who asks for texts
+        datatype = Datatype(1, np.dtype("u1"))
+    return name, datatype, read_dataspace(dataspace_part), block
