@@ -1,0 +1,16 @@
+"""Measurements: this package beside ONNX Runtime, OpenVINO and PyTorch, and beside what the machine can do.
+
+    result = run_suite(SUITES["quick"], threads=(1,), rivals=("onnxruntime",))
+
+`cases` is the one table of what is measured; `problem` makes weights, shared inputs and expected outputs of a case;
+`ours` and `rivals` make contenders of a problem; `measure` compares their outputs, then times them in turn; `bounds`
+says how fast the machine could be; `result` is what comes out, and `report`, `page` and `readme` show it.
+"""
+
+from __future__ import annotations
+
+from fastgru.bench.cases import SUITES, Case
+from fastgru.bench.result import Result, Row
+from fastgru.bench.suite import run_suite
+
+__all__ = ["SUITES", "Case", "Result", "Row", "run_suite"]

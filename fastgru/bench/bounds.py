@@ -1,0 +1,170 @@
+"""How fast this machine could be: its peaks, measured in the same run, and the bound that they set to a case.
+
+A GRU of one direction does 6 H (I + H) operations a row and step, and reads its 3 H x H recurrent weights at every
+step and its 3 H x I input weights once a call (at every step, where a call is one step). However well it is written,
+a call takes the larger of
+
+    operations / peak of multiply-adds        weights read / bandwidth of the caches they can lie in
+
+A matrix that is larger than a cache is read from it for as much as fits and from the next for the rest: no order of
+walking over it does better.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fastgru.bench.cases import Case
+from fastgru.bench.kernels import FMA_CHAINS, READ_VECTORS, fma_chains, read_buffer
+from fastgru.packing.aligned import empty
+from fastgru.simd.cpu import LANES, cache_sizes
+
+__all__ = ["Bound", "Level", "Peaks", "bound_of", "measure_peaks"]
+
+_RUN_S, _RUNS = 0.01, 8  # of one measurement, and how many; the best counts, for a peak is what is possible
+_MEMORY_BYTES = (64 << 20, 256 << 20)  # least and most of the buffer that stands for memory
+
+
+@dataclass(frozen=True)
+class Level:
+    """L1, L2, L3 or memory: bytes that lie in it for all threads together, and bytes a second that they read."""
+
+    name: str
+    capacity: float
+    bytes_per_s: float
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """Of `threads` threads together. flops_per_s: float32, a multiply-add being two operations."""
+
+    threads: int
+    flops_per_s: float
+    levels: tuple[Level, ...]
+
+    @property
+    def note(self) -> str:
+        """ "1 thread: 170 GFLOP/s; L1 400, L2 220, memory 28 GB/s"."""
+        rates = ", ".join(f"{level.name} {level.bytes_per_s / 1e9:.0f}" for level in self.levels)
+        count = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
+        return f"{count}: {self.flops_per_s / 1e9:.0f} GFLOP/s; {rates} GB/s"
+
+    def read_times(self, size: float) -> dict[str, float]:
+        """Seconds, by level, to read `size` bytes that were read before and lie as near as they can."""
+        times, below = {}, 0.0
+        for level in self.levels:
+            times[level.name] = max(0.0, min(size, level.capacity) - below) / level.bytes_per_s
+            below = max(below, level.capacity)
+        return times
+
+
+@dataclass(frozen=True)
+class Bound:
+    """The least seconds a call could take, and what sets it: "fma", or the level that most of the time goes to."""
+
+    seconds: float
+    limit: str
+    flops: float
+    weight_bytes: float
+
+
+def bound_of(case: Case, peaks: Peaks, row_steps: float | None = None) -> Bound:
+    """The bound of one call. row_steps: steps that the rows take in all, where they have lengths; T * N if None."""
+    itemsize = np.dtype(case.precision).itemsize
+    rows = case.T * case.N if row_steps is None else row_steps
+    flops = weight_bytes = 0.0
+    times = dict.fromkeys((level.name for level in peaks.levels), 0.0)
+    for k in range(case.layers):
+        I = case.I if k == 0 else case.directions * case.H
+        flops += case.directions * 6 * case.H * (I + case.H) * rows
+        once, each = 3 * case.H * I * itemsize, 3 * case.H * case.H * itemsize
+        reads = [(once + each, 1)] if case.kind == "step" else [(once, 1), (each, case.T)]
+        for size, count in reads:
+            weight_bytes += case.directions * size * count
+            for name, seconds in peaks.read_times(size).items():
+                times[name] += case.directions * seconds * count
+    peak = peaks.flops_per_s * 4 / itemsize
+    reading = sum(times.values())
+    if flops / peak >= reading:
+        return Bound(flops / peak, "fma", flops, weight_bytes)
+    return Bound(reading, max(times, key=lambda name: times[name]), flops, weight_bytes)
+
+
+def measure_peaks(threads: Sequence[int]) -> list[Peaks]:
+    """For each number of threads, all running at once. About a second each."""
+    return [_measure(n) for n in threads]
+
+
+def _measure(n: int) -> Peaks:
+    lanes = LANES["float32"]
+    sizes = cache_sizes()
+    ones = empty(2 * lanes, np.float32)
+    ones[:lanes], ones[lanes:] = 0.5, 0.5
+    flops = 2 * FMA_CHAINS * lanes * _best_rate(lambda _: lambda count: fma_chains(ones.ctypes.data, count), n)
+    # Half of a cache is surely in it. L1 and L2 belong to a core, L3 and memory are shared.
+    plan = [
+        ("L1", sizes["l1d"] // 2, n * sizes["l1d"]),
+        ("L2", sizes["l2"] // 2, n * sizes["l2"]),
+    ]
+    if sizes["l3"] > n * sizes["l2"]:
+        size = min(sizes["l3"] // 2, max(4 * n * sizes["l2"], sizes["l3"] // 4)) // n
+        plan.append(("L3", max(size, 2 * sizes["l2"]), sizes["l3"]))
+    least, most = _MEMORY_BYTES
+    plan.append(("memory", min(max(4 * sizes["l3"], least), most) // n, 1 << 50))
+    levels = tuple(Level(name, float(capacity), _bandwidth(size, n)) for name, size, capacity in plan)
+    return Peaks(n, flops, levels)
+
+
+def _bandwidth(size: int, n: int) -> float:
+    step = READ_VECTORS * LANES["float32"]
+    elements = size // 4 // step * step
+    buffers = [empty(elements, np.float32) for _ in range(n)]
+    for buffer in buffers:
+        buffer[...] = 0
+    rate = _best_rate(lambda i: lambda count: read_buffer(buffers[i].ctypes.data, elements, count), n)
+    return 4 * elements * rate
+
+
+def _best_rate(make: Callable[[int], Callable[[int], object]], n: int) -> float:
+    """Rounds a second, of n threads together: the best of several runs."""
+    count = 1
+    work = make(0)
+    work(1)  # compiles
+    while True:
+        start = time.perf_counter()
+        work(count)
+        elapsed = time.perf_counter() - start
+        if elapsed > _RUN_S / 2:
+            break
+        count *= 2
+    count = max(1, int(count * _RUN_S / elapsed))
+    return max(_rate(make, n, count) for _ in range(_RUNS))
+
+
+def _rate(make: Callable[[int], Callable[[int], object]], n: int, count: int) -> float:
+    if n == 1:
+        work = make(0)
+        start = time.perf_counter()
+        work(count)
+        return count / (time.perf_counter() - start)
+    barrier = threading.Barrier(n)
+    spans: list[tuple[float, float]] = []
+
+    def run(i: int) -> None:
+        work = make(i)
+        barrier.wait()
+        start = time.perf_counter()
+        work(count)
+        spans.append((start, time.perf_counter()))
+
+    workers = [threading.Thread(target=run, args=(i,)) for i in range(n)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    return n * count / (max(end for _, end in spans) - min(start for start, _ in spans))

@@ -1,0 +1,172 @@
+"""The one table of what is measured; the command line, `bench/` and the tests all read it.
+
+A case is one GRU, a shape of its input, and how it is called:
+
+    step      one frame through a stream that carries the state
+    sequence  a whole (T, N, I) at once, from a state of zeros
+    block     T frames through a stream in one call, where the rivals are called once a frame
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from fnmatch import fnmatch
+from typing import Any, Final
+
+__all__ = ["KINDS", "RTNEURAL_NS", "SUITES", "Case", "find_cases"]
+
+KINDS: Final = ("step", "sequence", "block")
+
+# Nanoseconds a step of the fastest of RTNeural's back ends, by H; its authors' figures, desktop CPU of 2018.
+# Chowdhury, "RTNeural: Fast Neural Inferencing for Real-Time Systems", 2021.
+RTNEURAL_NS: Final[Mapping[int, float]] = {8: 105, 16: 219, 32: 669, 64: 2400}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One measurement. x is (T, N, I); every layer has H units in each direction.
+
+    lengths: each row has a length of its own, drawn from 1 to T.
+    goals: threads -> the least ratio (time of the best rival over ours) that we hold ourselves to.
+    own_goals: threads -> the least ratio of our own time on one thread over ours on so many.
+    goal_rival: the rival that `goals` speaks of, where it is not the best of all.
+    """
+
+    kind: str
+    T: int
+    N: int
+    I: int
+    H: int
+    layers: int = 1
+    bidirectional: bool = False
+    reset_after: bool = True
+    lengths: bool = False
+    precision: str = "float32"
+    goals: Mapping[int, float] = field(default_factory=dict, hash=False)
+    own_goals: Mapping[int, float] = field(default_factory=dict, hash=False)
+    goal_rival: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"kind is {self.kind!r}, expected one of {', '.join(KINDS)}")
+        if self.kind != "sequence" and (self.layers > 1 or self.bidirectional or self.lengths):
+            raise ValueError(f"{self.kind}: one layer, one direction, no lengths")
+        if self.kind == "step" and self.T != 1:
+            raise ValueError(f"step: T is {self.T}, expected 1")
+
+    @property
+    def directions(self) -> int:
+        return 2 if self.bidirectional else 1
+
+    @property
+    def slug(self) -> str:
+        """A name for filters and test ids: "step-h64", "sequence-t50-n32-i1-h100-before"."""
+        words = [self.kind]
+        words += [f"t{self.T}"] if self.kind != "step" else []
+        words += [f"n{self.N}"] if self.kind == "sequence" or self.N > 1 else []
+        words += [f"i{self.I}"] if self.I != self.H else []
+        words += [f"h{self.H}"]
+        words += [f"{self.layers}layers"] if self.layers > 1 else []
+        words += ["both"] if self.bidirectional else []
+        words += ["before"] if not self.reset_after else []
+        words += ["lengths"] if self.lengths else []
+        words += [self.precision] if self.precision != "float32" else []
+        return "-".join(words)
+
+    @property
+    def title(self) -> str:
+        """For people: "T=50 N=32 H=128, 3 layers, both directions"."""
+        size = f"H={self.H}" if self.I == self.H else f"I={self.I} H={self.H}"
+        head = {
+            "step": f"step N={self.N} {size}",
+            "sequence": f"T={self.T} N={self.N} {size}",
+            "block": f"block T={self.T} N={self.N} {size}",
+        }[self.kind]
+        words = [head]
+        words += [f"{self.layers} layers"] if self.layers > 1 else []
+        words += ["both directions"] if self.bidirectional else []
+        words += ["reset before"] if not self.reset_after else []
+        words += [f"lengths 1 to {self.T}"] if self.lengths else []
+        words += [self.precision] if self.precision != "float32" else []
+        return ", ".join(words)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data that JSON can hold; `from_dict` is its inverse."""
+        data = asdict(self)
+        for name in ("goals", "own_goals"):
+            data[name] = {str(threads): goal for threads, goal in data[name].items()}
+        return data
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Case:
+        fields = dict(data)
+        for name in ("goals", "own_goals"):
+            fields[name] = {int(threads): float(goal) for threads, goal in fields.get(name, {}).items()}
+        return cls(**fields)
+
+
+def _step(H: int, one: float, two: float = 1.0, *, N: int = 1, I: int | None = None) -> Case:
+    return Case("step", 1, N, I or H, H, goals={1: one, 2: two}, own_goals={2: 1.0})
+
+
+def _sequence(T: int, N: int, H: int, one: float, two: float, *, I: int | None = None, **more: Any) -> Case:
+    return Case("sequence", T, N, I or H, H, goals={1: one, 2: two}, **more)
+
+
+def _block(H: int, goal: float) -> Case:
+    return Case("block", 1000, 1, H, H, goals={1: goal, 2: goal}, own_goals={2: 1.0}, goal_rival="onnxruntime")
+
+
+_STEPS = (
+    _step(16, 5.0),
+    _step(32, 5.0),
+    _step(64, 4.5),
+    _step(128, 3.5),
+    _step(256, 2.8),
+    _step(512, 1.4, 1.3),
+    _step(1024, 1.08, 1.3),
+)
+_SEQUENCES = (
+    _sequence(100, 1, 64, 1.5, 1.2),
+    _sequence(100, 1, 128, 1.5, 1.5),
+    _sequence(100, 1, 256, 1.7, 2.0),
+    _sequence(100, 1, 512, 1.5, 1.6, own_goals={2: 3.0}),
+    _sequence(100, 1, 1024, 1.12, 1.4),
+    _sequence(50, 8, 256, 1.1, 1.1),
+    _sequence(50, 32, 128, 1.25, 1.1),
+    _sequence(50, 32, 256, 1.15, 1.1),
+    _sequence(50, 32, 512, 1.1, 1.1),
+    _sequence(50, 32, 1024, 1.1, 1.1),
+    _sequence(50, 128, 512, 1.05, 1.05),
+    _sequence(50, 128, 1024, 1.05, 1.05),
+)
+_FORMS = (
+    _sequence(100, 1, 256, 1.5, 1.1, reset_after=False),
+    _sequence(50, 32, 256, 1.2, 1.1, reset_after=False),
+    _sequence(100, 32, 256, 1.5, 1.5, lengths=True),
+    _sequence(50, 1, 128, 1.4, 1.4, layers=3, bidirectional=True),
+    _sequence(50, 32, 128, 1.15, 1.15, layers=3, bidirectional=True),
+)
+_ODD = tuple(
+    case
+    for H, inputs in ((100, (1, 40, 257)), (200, (40, 257, 1)), (300, (257, 1, 40)), (650, (40, 1, 257)))
+    for case in (
+        _step(H, 1.0, I=inputs[0]),
+        *(_sequence(50, N, H, 1.0, 1.0, I=I) for N, I in zip((3, 5, 17), inputs, strict=True)),
+    )
+)
+_BLOCKS = (_block(8, 50.0), _block(16, 30.0), _block(32, 13.0), _block(64, 5.0))
+
+SUITES: Final[Mapping[str, tuple[Case, ...]]] = {
+    "quick": (_STEPS[2], _STEPS[4], _SEQUENCES[2], _SEQUENCES[7], _FORMS[0], _BLOCKS[1]),
+    "full": (*_STEPS, *_SEQUENCES, *_FORMS, *_ODD, *_BLOCKS),
+}
+
+
+def find_cases(cases: Iterable[Case], pattern: str | None) -> list[Case]:
+    """The cases whose slug contains `pattern`, or matches it where it has wildcards; all of them for None."""
+    if pattern is None:
+        return list(cases)
+    wanted = pattern if any(c in pattern for c in "*?[") else f"*{pattern}*"
+    return [case for case in cases if fnmatch(case.slug, wanted)]

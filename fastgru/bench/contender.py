@@ -1,0 +1,45 @@
+"""What is timed: one way of running one problem."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from fastgru.errors import FastGRUError
+
+__all__ = ["Contender", "UnableError"]
+
+
+class UnableError(FastGRUError):
+    """A contender cannot run a problem; the message is the reason, in a few words."""
+
+
+def _nothing() -> None:
+    """No state to go back to."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One engine in one configuration, ready to be called.
+
+    name: the engine, "fastgru" or a rival's. setting: the configuration, in a few words.
+    call: runs the problem once on the arrays in `Problem.feeds`; this and nothing else is timed.
+    results: the outputs of the last call, by name, as arrays of their own.
+    reset: sets the state that calls carry back to zeros.
+    around: a context in which it has to be called; entered once a turn, outside what is timed.
+    """
+
+    name: str
+    setting: str
+    call: Callable[[], object]
+    results: Callable[[], Mapping[str, NDArray[Any]]]
+    reset: Callable[[], None] = _nothing
+    around: Callable[[], AbstractContextManager[Any]] = nullcontext
+
+    @property
+    def label(self) -> str:
+        return f"{self.name} ({self.setting})" if self.setting else self.name

@@ -1,0 +1,197 @@
+"""Verify, then time: outputs are compared before a clock is read, and contenders are timed in turn.
+
+A machine drifts: its clock, its neighbours, what else runs. So every round gives each contender one turn, the ratio of
+two contenders is taken within a round, and the figure is the median of these ratios.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import repeat
+from statistics import median
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.bench.contender import Contender
+from fastgru.bench.problem import Problem
+from fastgru.errors import VerificationError
+from fastgru.verify.compare import TOLERANCES, Run, check_output
+
+__all__ = ["Plan", "Ratio", "Timing", "check_outputs", "fastest", "outputs_of", "ratio", "take_turns"]
+
+Outputs = Sequence[Mapping[str, NDArray[Any]]]
+
+_BUNCHES = 25  # samples of a turn, of several calls each where calls are short
+_SINGLE_CALLS = 400  # at most, timed one by one in a turn, for the tail
+
+
+@dataclass(frozen=True)
+class Plan:
+    """rounds, each with one turn of `turn_s` seconds for every contender (of one call at least).
+
+    Before a turn: `settle_s` of sleep, in which the threads of whoever came before stop spinning, and untimed calls
+    for `warm_s`. collect: leave the garbage collector on.
+    """
+
+    rounds: int = 9
+    turn_s: float = 0.03
+    warm_s: float = 0.005
+    settle_s: float = 0.005
+    collect: bool = False
+
+    @property
+    def shorter(self) -> Plan:
+        """What is enough to tell the fastest of a few configurations."""
+        return Plan(min(self.rounds, 3), self.turn_s / 2, self.warm_s, self.settle_s, self.collect)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Of one contender. rounds: seconds a call in each round, the median of its samples.
+
+    median_s is the median of `rounds`, spread the distance of their quartiles as a share of it; p99_s is of single
+    calls.
+    """
+
+    name: str
+    setting: str
+    median_s: float
+    p99_s: float
+    spread: float
+    rounds: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Time of the other over ours, within a round: the median of the rounds and the quartiles."""
+
+    median: float
+    low: float
+    high: float
+
+
+def ratio(ours: Timing, other: Timing) -> Ratio:
+    """How many times faster than `other` ours is. Both must come from the same `take_turns`."""
+    each = np.array(other.rounds) / np.array(ours.rounds)
+    low, middle, high = np.percentile(each, [25, 50, 75])
+    return Ratio(float(middle), float(low), float(high))
+
+
+def outputs_of(contender: Contender, problem: Problem) -> list[Mapping[str, NDArray[Any]]]:
+    """What the contender makes of all frames of the problem, one after the other, from a state of zeros."""
+    contender.reset()
+    found = []
+    with contender.around():
+        for k in range(len(problem.frames)):
+            problem.present(k)
+            contender.call()
+            found.append(contender.results())
+    problem.present(0)
+    return found
+
+
+def check_outputs(got: Outputs, expected: Outputs, *, who: str, against: str, precision: str) -> None:
+    """Raise `VerificationError` where an output is missing or differs by more than the precision allows."""
+    names = [name for name in expected[0] if name in got[0]]
+    if not names or ("y" in expected[0] and "y" not in names):
+        raise VerificationError(f"{who} gives {sorted(got[0])}, expected {sorted(expected[0])}")
+    for name in names:
+        check = check_output(
+            name,
+            None,
+            [Run("", got)],
+            [Run("", expected)],
+            against=against,
+            tol=TOLERANCES[precision],
+            precision=precision,
+        )
+        if not check.holds:
+            raise VerificationError(
+                f"{who}: output {name!r} differs from {against} by {check.max_abs:.2e}, {check.allowed:.2e} is allowed"
+            )
+
+
+def take_turns(contenders: Sequence[Contender], plan: Plan) -> list[Timing]:
+    """A `Timing` for each contender, in order. Every round begins with another one."""
+    estimates = []
+    rounds: list[list[float]] = [[] for _ in contenders]
+    singles: list[list[int]] = [[] for _ in contenders]
+    with _collector(plan.collect):
+        for contender in contenders:
+            with contender.around():
+                estimates.append(_estimate(contender.call, plan.turn_s))
+        for number in range(plan.rounds):
+            for k in range(len(contenders)):
+                i = (k + number) % len(contenders)
+                time.sleep(plan.settle_s)
+                with contenders[i].around():
+                    _turn(contenders[i].call, estimates[i], plan, rounds[i], singles[i])
+    timings = []
+    for contender, each, single in zip(contenders, rounds, singles, strict=True):
+        low, middle, high = np.percentile(each, [25, 50, 75])
+        p99 = float(np.percentile(single, 99)) * 1e-9
+        spread = float((high - low) / middle)
+        timings.append(Timing(contender.name, contender.setting, float(middle), p99, spread, tuple(each)))
+    return timings
+
+
+def fastest(contenders: Sequence[Contender], plan: Plan) -> Contender:
+    """The one with the least median, by a shorter measurement."""
+    if len(contenders) == 1:
+        return contenders[0]
+    timings = take_turns(contenders, plan.shorter)
+    return contenders[min(range(len(contenders)), key=lambda i: timings[i].median_s)]
+
+
+def _turn(call: Callable[[], object], estimate_s: float, plan: Plan, means: list[float], singles: list[int]) -> None:
+    if estimate_s < plan.turn_s:
+        _timed(call, max(1, int(plan.warm_s / estimate_s)))
+    calls = max(1, round(plan.turn_s / estimate_s))
+    bunches = min(calls, _BUNCHES)
+    size = calls // bunches
+    samples = [_timed(call, size) / size for _ in range(bunches)]
+    means.append(median(samples) * 1e-9)
+    if size == 1:
+        singles += [int(s) for s in samples]
+    else:
+        singles += [_timed(call, 1) for _ in range(min(calls // 4, _SINGLE_CALLS))]
+
+
+def _timed(call: Callable[[], object], count: int) -> int:
+    """Nanoseconds of `count` calls."""
+    start = time.perf_counter_ns()
+    for _ in repeat(None, count):
+        call()
+    return time.perf_counter_ns() - start
+
+
+def _estimate(call: Callable[[], object], enough_s: float) -> float:
+    """Seconds a call, from runs that double until they take a tenth of a turn; the first call is not counted."""
+    first = _timed(call, 1) * 1e-9
+    if first > 4 * enough_s:
+        return first
+    count = 1
+    while True:
+        elapsed = _timed(call, count) * 1e-9
+        if elapsed > enough_s / 10:
+            return elapsed / count
+        count *= 2
+
+
+@contextmanager
+def _collector(collect: bool) -> Iterator[None]:
+    was_on = gc.isenabled()
+    gc.collect()
+    if not collect:
+        gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

@@ -1,0 +1,127 @@
+"""A model from a file as a problem: random inputs of a serving shape, outputs by the float64 definition."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.bench.problem import Problem
+from fastgru.errors import ShapeError
+from fastgru.graph import Graph, TensorSpec
+from fastgru.importers.files import detect_format
+from fastgru.load import load_graph
+from fastgru.packing.aligned import empty
+from fastgru.reference import run_graph
+from fastgru.reference.operator import numpy_dtype
+from fastgru.verify.domains import Domain, find_domains
+
+__all__ = ["file_problem", "parse_shapes"]
+
+Array = NDArray[Any]
+_FRAMES_COMPARED = 3
+
+
+def parse_shapes(options: Sequence[str]) -> dict[str, int | tuple[int, ...]]:
+    """ "N=8" names a free dimension, "x=1x257" every axis of an input. Raises `ShapeError`."""
+    found: dict[str, int | tuple[int, ...]] = {}
+    for option in options:
+        name, _, size = option.rpartition("=")
+        if not name or not re.fullmatch(r"[1-9]\d{0,8}(x[1-9]\d{0,8})*", size):
+            raise ShapeError(f"shape {option!r}: expected DIMENSION=SIZE or INPUT=SIZExSIZE...")
+        sizes = tuple(int(n) for n in size.split("x"))
+        found[name] = sizes if len(sizes) > 1 else sizes[0]
+    return found
+
+
+def file_problem(path: Path, shapes: Mapping[str, int | tuple[int, ...]], *, seed: int = 0) -> Problem:
+    """The model in `path`; free dimensions that `shapes` does not name are 1.
+
+    Where the model carries a state, a call is one push of a stream. Raises `ShapeError` for names that the model does
+    not have and shapes that it does not take, and what `fastgru.load` raises.
+    """
+    graph = load_graph(path)
+    sizes = _sizes(graph, shapes)
+    rng, domains = np.random.default_rng(seed), find_domains(graph)
+    visible = [spec for spec in graph.inputs if spec.name not in graph.states]
+    frames: list[dict[str, Array]] = [
+        {spec.name: _values(spec, sizes[spec.name], domains[spec.name], rng) for spec in visible}
+        for _ in range(_FRAMES_COMPARED if graph.states else 1)
+    ]
+    feeds = {name: empty(a.shape, a.dtype) for name, a in frames[0].items()}
+    states = {spec.name: np.zeros(sizes[spec.name], _dtype(spec)) for spec in graph.inputs if spec.name in graph.states}
+    problem = Problem(
+        path.name,
+        graph,
+        "float32",
+        bool(graph.states),
+        feeds,
+        frames,
+        _expected(graph, frames, states),
+        graph.states,
+        states,
+        (lambda: str(path)) if detect_format(path) == "onnx" else None,
+    )
+    problem.present(0)
+    return problem
+
+
+def _sizes(graph: Graph, given: Mapping[str, int | tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    used, found = set(), {}
+    for spec in graph.inputs:
+        whole = given.get(spec.name)
+        if spec.shape is None and whole is None:
+            raise ShapeError(f"input {spec.name!r} declares no shape: give --shape {spec.name}=SIZExSIZE...")
+        if whole is not None:
+            used.add(spec.name)
+            found[spec.name] = whole if isinstance(whole, tuple) else (whole,)
+            continue
+        assert spec.shape is not None
+        names = (*spec.dims, *(None for _ in spec.shape))
+        sizes = []
+        for size, name in zip(spec.shape, names, strict=False):
+            wanted = given.get(name, 1) if name is not None else 1
+            if size is None and name is not None and name in given:
+                used.add(name)
+            if not isinstance(wanted, int):
+                raise ShapeError(f"dimension {name!r} of input {spec.name!r}: expected one size, got {wanted}")
+            sizes.append(wanted if size is None else size)
+        found[spec.name] = tuple(sizes)
+    if unknown := sorted(set(given) - used):
+        free = sorted({n for s in graph.inputs for n, k in zip(s.dims, s.shape or (), strict=False) if n and k is None})
+        raise ShapeError(
+            f"no input and no free dimension is called {', '.join(unknown)}; inputs:"
+            f" {', '.join(s.name for s in graph.inputs)}; free dimensions with a name: {', '.join(free) or 'none'}"
+        )
+    return found
+
+
+def _dtype(spec: TensorSpec) -> Any:
+    return np.dtype(np.float32) if spec.dtype in ("float64", "float16", "bfloat16") else numpy_dtype(spec.dtype)
+
+
+def _values(spec: TensorSpec, shape: tuple[int, ...], domain: Domain, rng: np.random.Generator) -> Array:
+    dtype = _dtype(spec)
+    if dtype.kind == "f":
+        return np.asarray(rng.standard_normal(shape), dtype)
+    if dtype.kind == "b":
+        return np.ones(shape, dtype)
+    if domain.kind == "lengths":
+        return np.ones(shape, dtype)
+    return np.asarray(rng.integers(0, domain.size, shape), dtype)
+
+
+def _expected(
+    graph: Graph, frames: Sequence[Mapping[str, Array]], states: Mapping[str, Array]
+) -> list[Mapping[str, Array]]:
+    current: dict[str, Array] = dict(states)
+    found: list[Mapping[str, Array]] = []
+    for frame in frames:
+        outputs = run_graph(graph, {**frame, **current})
+        current = {source: outputs[target] for source, target in graph.states.items()}
+        found.append(outputs)
+    return found

@@ -1,0 +1,96 @@
+"""The GRU of a case as an ONNX file: inputs x, h0?, lengths?; outputs y and h_n.
+
+ONNX keeps the gates as z, r, n, has (D, 3H, .) weights and (D, 6H) biases, and gives y as (T, D, N, H). With one
+direction that is our (T, N, H) but for an axis of one, and is left as it is, so that no runtime pays for a copy; with
+two, or between layers, a Transpose and a Reshape bring it to (T, N, D * H), as PyTorch's exporter does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from fastgru.bench.cases import Case
+from fastgru.spec import GRUWeights
+
+__all__ = ["onnx_model"]
+
+_OPSET, _IR_VERSION = 17, 8  # old enough for every runtime that is still in use
+
+
+def _swap_rz(array: NDArray[Any]) -> NDArray[Any]:
+    """Our gates r, z, n to ONNX's z, r, n."""
+    r, z, n = np.split(array, 3)
+    return np.concatenate([z, r, n])
+
+
+def _layer_constants(k: int, weights: Sequence[GRUWeights]) -> list[Any]:
+    def stack(parts: list[NDArray[Any]], name: str) -> Any:
+        return numpy_helper.from_array(np.stack(parts), f"{name}{k}")
+
+    biases = [(w.bias_ih, w.bias_hh) for w in weights]
+    return [
+        stack([_swap_rz(w.weight_ih) for w in weights], "W"),
+        stack([_swap_rz(w.weight_hh) for w in weights], "R"),
+        stack([np.concatenate([_swap_rz(b) for b in pair if b is not None]) for pair in biases], "B"),
+    ]
+
+
+def _join_directions(raw: str, joined: str, D: int) -> list[Any]:
+    """(T, D, N, H) to (T, N, D * H)."""
+    if D == 1:
+        return [helper.make_node("Squeeze", [raw, "direction_axis"], [joined])]
+    return [
+        helper.make_node("Transpose", [raw], [f"{raw}_turned"], perm=[0, 2, 1, 3]),
+        helper.make_node("Reshape", [f"{raw}_turned", "joined"], [joined]),
+    ]
+
+
+def onnx_model(case: Case, weights: Sequence[Sequence[GRUWeights]]) -> bytes:
+    """The file, with every size fixed: a runtime that plans for static shapes can. Biases must be there."""
+    kind = {"float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE}[case.precision]
+    T, N, D, H = case.T, case.N, case.directions, case.H
+    if case.kind == "block":  # the rivals are called once a frame
+        T = 1
+    carries = case.kind != "sequence"
+    inputs = [helper.make_tensor_value_info("x", kind, (T, N, case.I))]
+    inputs += [helper.make_tensor_value_info("lengths", TensorProto.INT32, (N,))] if case.lengths else []
+    inputs += [helper.make_tensor_value_info("h0", kind, (D, N, H))] if carries else []
+    nodes, constants = [], []
+    x = "x"
+    for k, layer in enumerate(weights):
+        last = k == len(weights) - 1
+        raw = "y" if D == 1 and last else f"raw{k}"
+        # A step needs nothing but its next state.
+        outputs = ["", "h_n"] if carries else [raw, "h_n"] if case.layers == 1 else [raw]
+        nodes.append(
+            helper.make_node(
+                "GRU",
+                [x, f"W{k}", f"R{k}", f"B{k}", "lengths" if case.lengths else "", "h0" if carries else ""],
+                outputs,
+                name=f"gru{k}",
+                hidden_size=H,
+                direction="bidirectional" if D == 2 else "forward",
+                linear_before_reset=int(case.reset_after),
+            )
+        )
+        constants += _layer_constants(k, layer)
+        if raw != "y":
+            x = "y" if last else f"x{k + 1}"
+            nodes += _join_directions(raw, x, D)
+    used = {name for node in nodes for name in node.input}
+    sizes = {"joined": np.array([T, N, D * H]), "direction_axis": np.array([1])}
+    constants += [numpy_helper.from_array(array, name) for name, array in sizes.items() if name in used]
+    y_shape = (T, N, D * H) if D == 2 else (T, D, N, H)
+    made = [] if carries else [helper.make_tensor_value_info("y", kind, y_shape)]
+    made += [helper.make_tensor_value_info("h_n", kind, (D, N, H))] if case.layers == 1 else []
+    graph = helper.make_graph(nodes, case.slug, inputs, made, constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR_VERSION)
+    onnx.checker.check_model(model)
+    serialized: bytes = model.SerializeToString()
+    return serialized

@@ -1,0 +1,213 @@
+"""A result as one HTML page: plots and tables, nothing loaded from elsewhere, light or dark as the reader prefers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from html import escape
+from statistics import median
+
+from fastgru.bench.report import steady_lines
+from fastgru.bench.result import Result, Row
+from fastgru.bench.svg import Bar, Series, bar_chart, line_chart
+from fastgru.bench.words import machine_line, percent, ratio_of, time_of, tiny_rows, versions_line
+
+__all__ = ["render_page"]
+
+_STYLE = """
+:root { color-scheme: light dark; --bg: #fff; --ink: #1d2430; --soft: #5b6573; --rule: #d9dee5; --card: #f6f8fa;
+  --good: #0a7d36; --bad: #b42318; --s0: #0b62c4; --s1: #b35900; --s2: #6f42c1; --s3: #a8245b; --s4: #5b6573; }
+@media (prefers-color-scheme: dark) {
+  :root { --bg: #11151b; --ink: #e4e8ee; --soft: #9aa5b3; --rule: #2c343f; --card: #191f27;
+    --good: #56d387; --bad: #ff8f85; --s0: #6cb4ff; --s1: #f0a356; --s2: #c3a0ff; --s3: #ff8fb8; --s4: #9aa5b3; } }
+body { margin: 0 auto; padding: 2rem 1rem 4rem; max-width: 62rem; background: var(--bg); color: var(--ink);
+  font: 15px/1.5 system-ui, sans-serif; }
+h1 { margin: 0; font-size: 1.6rem; } h2 { margin: 2.2rem 0 .6rem; font-size: 1.15rem; }
+p, li { color: var(--soft); margin: .3rem 0; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--rule); text-align: right; white-space: nowrap; }
+th { color: var(--soft); font-weight: 600; } th:first-child, td:first-child { text-align: left; }
+.good { color: var(--good); font-weight: 600; } .bad { color: var(--bad); font-weight: 600; }
+.dim { color: var(--soft); }
+figure { margin: .6rem 0; padding: .8rem; background: var(--card); border-radius: 8px; }
+figcaption { color: var(--soft); margin-bottom: .4rem; }
+svg { width: 100%; height: auto; } svg text { fill: var(--soft); font: 12px system-ui, sans-serif; }
+.grid { stroke: var(--rule); stroke-width: 1; } .line { fill: none; stroke-width: 2; }
+"""
+_COLOURS = {"fastgru": 0, "onnxruntime": 1, "openvino": 2, "torch": 3}
+
+
+def render_page(result: Result) -> str:
+    """The whole page."""
+    body = "".join(part for part in _parts(result) if part)
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"/>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"/>'
+        f"<title>fastgru bench: {escape(result.suite)}</title><style>{_STYLE}</style></head>"
+        f"<body>{body}</body></html>\n"
+    )
+
+
+def _parts(result: Result) -> Iterator[str]:
+    yield f"<h1>fastgru bench: {escape(result.suite)}</h1>"
+    yield f"<p>{escape(machine_line(result.machine))}</p><p>{escape(versions_line(result.machine))}</p>"
+    yield f"<p>{escape(str(result.machine['date']))}; {len(result.rows)} measurements in {result.seconds:.0f} s. "
+    yield (
+        "Outputs are compared before anything is timed; contenders are timed in turn; a ratio is the median over rounds"
+        " of a rival's time over ours in the same round.</p>"
+    )
+    yield "".join(f"<p>Measured peaks, {escape(p.note)}</p>" for p in result.peaks)
+    yield _summary(result)
+    for threads in sorted({row.threads for row in result.rows}):
+        rows = [row for row in result.rows if row.threads == threads]
+        count = f"{threads} thread{'s' if threads > 1 else ''}"
+        yield _figure(_latency(rows), f"One step of a stream, N = 1: latency against H, {count}")
+        yield _figure(_throughput(rows), f"Whole sequences: frames a second against the batch, {count}")
+        yield _figure(_shares(rows), f"Share of the machine's bound that is reached, {count}")
+        yield f"<h2>{count}</h2>{_table(rows)}"
+    yield _tiny(result)
+    if result.steady is not None:
+        items = "".join(f"<li>{escape(line)}</li>" for line in steady_lines(result.steady))
+        yield f"<h2>Steadiness</h2><ul>{items}</ul>"
+    yield _notes(result)
+
+
+def _figure(svg: str, caption: str) -> str:
+    return f"<figure><figcaption>{escape(caption)}</figcaption>{svg}</figure>" if svg else ""
+
+
+def _summary(result: Result) -> str:
+    ratios = [row.ratio for row in result.rows if row.ratio is not None]
+    if not ratios:
+        return ""
+    ahead = sum(r > 1 for r in ratios)
+    return (
+        f"<p><strong>Ahead of the best rival in {ahead} of {len(ratios)} measurements; median"
+        f" {ratio_of(median(ratios))}, least {ratio_of(min(ratios))}, most {ratio_of(max(ratios))}.</strong></p>"
+    )
+
+
+def _engines(rows: Sequence[Row]) -> list[str]:
+    return ["fastgru", *dict.fromkeys(name for row in rows for name in row.rivals)]
+
+
+def _seconds(row: Row, engine: str) -> float | None:
+    timing = row.ours if engine == "fastgru" else row.rivals.get(engine)
+    return None if timing is None else timing.median_s
+
+
+def _latency(rows: Sequence[Row]) -> str:
+    steps = [
+        row for row in rows if row.case and row.case.kind == "step" and row.case.N == 1 and row.case.I == row.case.H
+    ]
+    series = []
+    for engine in _engines(steps):
+        points = sorted((row.case.H, s) for row in steps if row.case and (s := _seconds(row, engine)) is not None)
+        series.append(Series(engine, _COLOURS.get(engine, 4), tuple((float(x), y) for x, y in points)))
+    bounds = sorted((float(row.case.H), row.bound.seconds) for row in steps if row.case and row.bound)
+    series.append(Series("the bound", 4, tuple(bounds), dashed=True))
+    return line_chart(series, title="Latency against H", x_label="H", y_label="one step", y_words=time_of)
+
+
+def _throughput(rows: Sequence[Row]) -> str:
+    """Lines of the plain sequence cases of one H each, ours and the best rival's, for each H of several batches."""
+    plain = [
+        row
+        for row in rows
+        if (c := row.case) and c.kind == "sequence" and c.layers == 1 and c.directions == 1 and c.reset_after
+        if not c.lengths and c.I == c.H and row.ours is not None
+    ]  # fmt: skip
+    sizes = sorted({row.case.H for row in plain if row.case})
+    series = []
+    for k, H in enumerate(sizes):
+        some = [row for row in plain if row.case and row.case.H == H]
+        if len({row.case.N for row in some if row.case}) < 2:
+            continue
+        for name, dashed in ((f"H={H}", False), ("best rival", True)):
+            points = {}
+            for row in some:
+                assert row.case is not None
+                assert row.ours is not None
+                best = row.best_rival
+                seconds = row.ours.median_s if not dashed else row.rivals[best].median_s if best else None
+                if seconds is not None:
+                    points[float(row.case.N)] = row.case.T * row.case.N / seconds
+            series.append(Series(name, k % 5, tuple(sorted(points.items())), dashed))
+    return line_chart(
+        series, title="Throughput against batch", x_label="N", y_label="frames a second", y_words=_count_of
+    )
+
+
+def _count_of(value: float) -> str:
+    for unit, scale in (("M", 1e6), ("k", 1e3)):
+        if value >= scale:
+            return f"{value / scale:.3g}{unit}"
+    return f"{value:.3g}"
+
+
+def _shares(rows: Sequence[Row]) -> str:
+    bars = [
+        Bar(row.title, row.share, f"{percent(row.share)} of {row.bound.limit}", 0 if row.bound.limit == "fma" else 1)
+        for row in rows
+        if row.share is not None and row.bound is not None
+    ]
+    return bar_chart(bars, title="Share of the bound", marks=(0.25, 0.5, 0.75, 1.0))
+
+
+def _table(rows: Sequence[Row]) -> str:
+    rivals = list(dict.fromkeys(name for row in rows for name in (*row.rivals, *row.absent)))
+    own = any(row.own_ratio for row in rows)
+    heads = ["case", "fastgru", "p99", "spread", *rivals, "best", "goal", *(["over 1 thread"] if own else []), "bound"]
+    lines = []
+    for row in rows:
+        if row.ours is None:
+            lines.append(f'<tr><td>{escape(row.title)}</td><td class="bad" colspan="{len(heads) - 1}">'
+                         f"{escape(row.trouble)}</td></tr>")  # fmt: skip
+            continue
+        cells = [escape(row.title), time_of(row.ours.median_s), time_of(row.ours.p99_s), percent(row.ours.spread)]
+        cells += [_rival_cell(row, name) for name in rivals]
+        mark = "bad" if row.faults else "good"
+        cells.append(f'<span class="{mark}">{ratio_of(row.ratio)}</span>' if row.ratio is not None else "-")
+        cells.append("" if row.goal is None else f"{row.goal:g}x")
+        cells += [ratio_of(row.own_ratio.median) if row.own_ratio else "-"] if own else []
+        cells.append(f"{percent(row.share)} {escape(row.bound.limit)}" if row.bound else "-")
+        lines.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+    head = "".join(f"<th>{escape(h)}</th>" for h in heads)
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
+
+
+def _rival_cell(row: Row, name: str) -> str:
+    timing = row.rivals.get(name)
+    if timing is None:
+        return f'<span class="dim" title="{escape(row.absent.get(name, ""), quote=True)}">-</span>'
+    setting = escape(timing.setting, quote=True)
+    return (
+        f'<span title="{setting}">{time_of(timing.median_s)}'
+        f' <span class="dim">{ratio_of(row.ratios[name].median)}</span></span>'
+    )
+
+
+def _tiny(result: Result) -> str:
+    tiny = tiny_rows(result)
+    if not tiny:
+        return ""
+    lines = "".join(
+        f"<tr><td>{escape(row.title)}</td><td>{ours_ns:.0f} ns</td>"
+        f"<td>{'-' if published is None else f'{published:.0f} ns'}</td></tr>"
+        for row, ours_ns, published in tiny
+    )
+    return (
+        "<h2>Tiny nets in block calls, a step</h2><table><thead><tr><th>case</th><th>fastgru</th>"
+        f"<th>RTNeural's published best, desktop CPU of 2018</th></tr></thead><tbody>{lines}</tbody></table>"
+    )
+
+
+def _notes(result: Result) -> str:
+    faults = [f"{row.title}, {row.threads} thread(s): {fault}" for row in result.rows for fault in row.faults]
+    settings = sorted({f"{t.name}: {t.setting}" for row in result.rows for t in row.rivals.values()})
+    absent = sorted({f"{name}: {reason}" for row in result.rows for name, reason in row.absent.items()})
+    found = ""
+    for title, lines in (("Goals missed", faults), ("Configurations", settings), ("Not compared", absent)):
+        if lines:
+            found += f"<h2>{title}</h2><ul>{''.join(f'<li>{escape(line)}</li>' for line in lines)}</ul>"
+    return found

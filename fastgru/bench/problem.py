@@ -1,0 +1,137 @@
+"""A case made concrete: weights, the input arrays that every contender reads, and what must come out.
+
+The arrays in `feeds` are shared: `present` writes the next frames into them in place, and whoever can bind memory
+once has nothing to copy. Expected outputs are those of the float64 definition.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.bench.cases import Case
+from fastgru.bench.onnx_gru import onnx_model
+from fastgru.graph import Graph
+from fastgru.layers import GRU
+from fastgru.packing.aligned import empty
+from fastgru.reference.gru import gru
+from fastgru.spec import GRUSpec, GRUWeights
+
+__all__ = ["Problem", "Stack", "gru_problem"]
+
+Array = NDArray[Any]
+_STEPS_COMPARED = 4
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The layers of a case: for each a spec and the weights of each direction."""
+
+    specs: tuple[GRUSpec, ...]
+    weights: tuple[tuple[GRUWeights, ...], ...]
+
+
+@dataclass
+class Problem:
+    """What contenders are made of.
+
+    graph: our form of the model. streaming: each call continues the state that the one before left.
+    feeds: the shared input arrays, states not among them. frames: what `present` writes, in turn.
+    expected: the float64 outputs of the frames presented one after the other, from a state of zeros.
+    states: input -> output, where the state goes between two calls; state_arrays: zeros of the states' shapes.
+    make_onnx: the bytes or the path of the same model as an ONNX file, or None where there is none.
+    case, stack: what it was made of, where that is a case.
+    """
+
+    name: str
+    graph: Graph
+    precision: str
+    streaming: bool
+    feeds: dict[str, Array]
+    frames: Sequence[Mapping[str, Array]]
+    expected: Sequence[Mapping[str, Array]]
+    states: Mapping[str, str] = field(default_factory=dict)
+    state_arrays: Mapping[str, Array] = field(default_factory=dict)
+    make_onnx: Callable[[], bytes | str] | None = None
+    case: Case | None = None
+    stack: Stack | None = None
+
+    @cached_property
+    def onnx(self) -> bytes | str | None:
+        return None if self.make_onnx is None else self.make_onnx()
+
+    def present(self, k: int) -> None:
+        """Write the frames of number k, counted around, into `feeds`."""
+        for name, array in self.frames[k % len(self.frames)].items():
+            self.feeds[name][...] = array
+
+
+def gru_problem(case: Case) -> Problem:
+    """Weights uniform in +-1/sqrt(H), as torch.nn.GRU begins; inputs normal; the same ones for the same case."""
+    rng = np.random.default_rng(zlib.crc32(case.slug.encode()))
+    dtype = np.dtype(case.precision)
+    stack = _draw_stack(case, rng)
+    streaming = case.kind != "sequence"
+    count = _STEPS_COMPARED if case.kind == "step" else 1
+    frames: list[dict[str, Array]] = []
+    for _ in range(count):
+        frames.append({"x": rng.standard_normal((case.T, case.N, case.I)).astype(dtype)})
+        if case.lengths:
+            lengths = rng.integers(1, case.T + 1, case.N, np.int32)  # as ONNX has them
+            lengths[rng.integers(case.N)] = case.T
+            frames[-1]["lengths"] = lengths
+    feeds = {name: empty(array.shape, array.dtype) for name, array in frames[0].items()}
+    layer = GRU(stack.specs, stack.weights, precision=case.precision)
+    problem = Problem(
+        case.slug,
+        layer.to_graph(lengths=case.lengths, initial_state=streaming),
+        case.precision,
+        streaming,
+        feeds,
+        frames,
+        _expected(stack, frames),
+        {"h0": "h_n"} if streaming else {},
+        {"h0": np.zeros((1, case.N, case.H), dtype)} if streaming else {},
+        lambda: onnx_model(case, stack.weights),
+        case,
+        stack,
+    )
+    problem.present(0)
+    return problem
+
+
+def _draw_stack(case: Case, rng: np.random.Generator) -> Stack:
+    bound = case.H**-0.5
+    specs, weights = [], []
+    size = case.I
+    for _ in range(case.layers):
+        direction = "bidirectional" if case.bidirectional else "forward"
+        spec = GRUSpec(size, case.H, direction, reset_after=case.reset_after)
+        shapes = ((3 * case.H, size), (3 * case.H, case.H), (3 * case.H,), (3 * case.H,))
+        specs.append(spec)
+        weights.append(
+            tuple(
+                GRUWeights(*(rng.uniform(-bound, bound, shape).astype(case.precision) for shape in shapes))
+                for _ in range(spec.num_directions)
+            )
+        )
+        size = spec.output_size
+    return Stack(tuple(specs), tuple(weights))
+
+
+def _expected(stack: Stack, frames: Sequence[Mapping[str, Array]]) -> list[dict[str, Array]]:
+    h: Array | None = None
+    outputs = []
+    for frame in frames:
+        y = frame["x"].astype(np.float64)
+        for spec, weights in zip(stack.specs, stack.weights, strict=True):
+            y, h_n = gru(spec, weights, y, h, frame.get("lengths"))
+        outputs.append({"y": y} if len(stack.specs) > 1 else {"y": y, "h_n": h_n})
+        h = h_n if len(frames) > 1 else None
+    return outputs

@@ -1,0 +1,97 @@
+"""The README's section on speed, written from a result and never by hand.
+
+    python -m fastgru.bench.readme result.json README.md
+
+What stands between the two comments `BEGIN` and `END` is replaced.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from fastgru.bench.result import Result, Row
+from fastgru.bench.words import machine_line, percent, ratio_of, time_of, tiny_rows, versions_line
+from fastgru.errors import FastGRUError, InvalidModelError
+
+__all__ = ["BEGIN", "END", "main", "section", "update"]
+
+BEGIN: Final = "<!-- bench: begin; written by `fastgru bench --update-readme`, do not edit -->"
+END: Final = "<!-- bench: end -->"
+
+
+def update(text: str, result: Result) -> str:
+    """`text` with the section replaced. Raises `InvalidModelError` where the two comments are not there, once each."""
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
+        raise InvalidModelError(f"expected one line {BEGIN!r} and after it one line {END!r}")
+    before, _, rest = text.partition(BEGIN)
+    after = rest.partition(END)[2]
+    return f"{before}{BEGIN}\n{section(result)}{END}{after}"
+
+
+def section(result: Result) -> str:
+    """The section as Markdown."""
+    return "\n".join(_lines(result)) + "\n"
+
+
+def _lines(result: Result) -> Iterator[str]:
+    yield f"Measured on {result.machine['date'].split()[0]}: {machine_line(result.machine)}."
+    yield f"{versions_line(result.machine)}."
+    yield "A ratio is the time of the rival over ours in the same round, the median of all rounds; outputs are compared"
+    yield "first, and each rival runs in the fastest of its configurations. The share is of the time that the machine's"
+    yield "measured peaks allow at best."
+    for threads in sorted({row.threads for row in result.rows}):
+        rows = [row for row in result.rows if row.threads == threads]
+        rivals = list(dict.fromkeys(name for row in rows for name in row.rivals))
+        yield ""
+        yield f"**{threads} thread{'s' if threads > 1 else ''}**"
+        yield ""
+        yield _line(["case", "fastgru", *rivals, "share of the bound"])
+        yield _line(["---", *["---:"] * (len(rivals) + 2)])
+        yield from (_line(_cells(row, rivals)) for row in rows if row.ours is not None)
+    if tiny := tiny_rows(result):
+        yield ""
+        yield "**Tiny nets, block calls** (RTNeural's figures are its authors', on a desktop CPU of 2018)"
+        yield ""
+        yield _line(["case", "fastgru, a step", "RTNeural, a step"])
+        yield _line(["---", "---:", "---:"])
+        for row, ours_ns, published in tiny:
+            yield _line([row.title, f"{ours_ns:.0f} ns", "-" if published is None else f"{published:.0f} ns"])
+    reasons = sorted({f"{name}: {reason}" for row in result.rows for name, reason in row.absent.items()})
+    if reasons:
+        yield ""
+        yield f"Not compared: {'; '.join(reasons)}."
+
+
+def _cells(row: Row, rivals: Sequence[str]) -> list[str]:
+    assert row.ours is not None
+    ratios = {name: ratio_of(row.ratios[name].median) if name in row.ratios else "-" for name in rivals}
+    best = row.best_rival
+    marked = [f"**{words}**" if name == best else words for name, words in ratios.items()]
+    share = f"{percent(row.share)} {row.bound.limit}" if row.bound else "-"
+    return [row.title, time_of(row.ours.median_s), *marked, share]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Exit status 0, or 2 with a line on standard error."""
+    if len(arguments) != 2:
+        print("usage: python -m fastgru.bench.readme RESULT.json README.md", file=sys.stderr)
+        return 2
+    source, target = map(Path, arguments)
+    try:
+        result = Result.from_json(source.read_text(encoding="utf-8"))
+        target.write_text(update(target.read_text(encoding="utf-8"), result), encoding="utf-8")
+    except (FastGRUError, OSError) as error:
+        print(f"fastgru.bench.readme: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

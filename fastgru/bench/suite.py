@@ -1,0 +1,122 @@
+"""Cases, one after the other, each on every number of threads."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from fastgru.bench.bounds import Bound, bound_of, measure_peaks
+from fastgru.bench.cases import SUITES, Case
+from fastgru.bench.contender import Contender, UnableError
+from fastgru.bench.machine import describe
+from fastgru.bench.measure import Outputs, Plan, check_outputs, fastest, outputs_of, ratio, take_turns
+from fastgru.bench.ours import NAME, ours
+from fastgru.bench.problem import Problem, gru_problem
+from fastgru.bench.result import Result, Row
+from fastgru.bench.rivals import RIVALS, Rival
+from fastgru.errors import FastGRUError, VerificationError
+
+__all__ = ["run_problem", "run_suite"]
+
+Progress = Callable[[str], None]
+
+
+def _silent(message: str) -> None:
+    """Nobody asked."""
+
+
+def run_suite(
+    cases: Iterable[Case] | str,
+    *,
+    threads: Sequence[int] = (1,),
+    rivals: Sequence[str] = tuple(RIVALS),
+    plan: Plan | None = None,
+    progress: Progress = _silent,
+    on_row: Callable[[Row], None] | None = None,
+) -> Result:
+    """Measure the cases (or a suite, by name) on each number of threads, ours and the rivals in turn.
+
+    progress is told what is going on; on_row is given each row when it is done.
+    """
+    started = time.perf_counter()
+    plan = plan or Plan()
+    name = cases if isinstance(cases, str) else "chosen"
+    chosen = SUITES[cases] if isinstance(cases, str) else tuple(cases)
+    machine = describe(rivals)  # first, for the load is to be that of others
+    progress("measuring what the machine can do")
+    peaks = measure_peaks(threads) if chosen else []
+    rows = []
+    for number, case in enumerate(chosen, 1):
+        progress(f"{number} of {len(chosen)}: {case.title}")
+        problem = gru_problem(case)
+        for each in peaks:
+            bound = bound_of(case, each, _row_steps(problem))
+            row = run_problem(problem, case.title, each.threads, [RIVALS[r] for r in rivals], plan, bound)
+            rows.append(row)
+            if on_row is not None:
+                on_row(row)
+    return Result(name, machine, tuple(peaks), tuple(rows), time.perf_counter() - started)
+
+
+def run_problem(
+    problem: Problem, title: str, threads: int, rivals: Sequence[Rival], plan: Plan, bound: Bound | None = None
+) -> Row:
+    """One row: who cannot run it says so in the row, who gives other numbers too, and nobody is timed before that."""
+    fields: dict[str, Any] = {"title": title, "slug": problem.name, "threads": threads, "case": problem.case}
+    try:
+        own = [ours(problem, n) for n in ([threads] if threads == 1 else [threads, 1])]
+        for contender in own:
+            made = _verified(contender, problem)
+    except UnableError as error:
+        return Row(**fields, ours=None, bound=bound, trouble=f"refused: {error}")
+    except FastGRUError as error:
+        return Row(**fields, ours=None, bound=bound, trouble=str(error))
+    chosen: dict[str, Contender] = {}
+    absent: dict[str, str] = {}
+    for rival in rivals:
+        try:
+            chosen[rival.name] = _best_configuration(rival, problem, threads, made, plan)
+        except UnableError as error:
+            absent[rival.name] = str(error)
+    timed = take_turns([*own, *chosen.values()], plan)
+    first, others = timed[0], dict(zip(chosen, timed[len(own) :], strict=True))
+    return Row(
+        **fields,
+        ours=first,
+        rivals=others,
+        ratios={name: ratio(first, timing) for name, timing in others.items()},
+        absent=absent,
+        own_ratio=ratio(first, timed[1]) if len(own) > 1 else None,
+        bound=bound,
+    )
+
+
+def _verified(contender: Contender, problem: Problem) -> Outputs:
+    got = outputs_of(contender, problem)
+    check_outputs(
+        got, problem.expected, who=contender.label, against="the float64 definition", precision=problem.precision
+    )
+    return got
+
+
+def _best_configuration(rival: Rival, problem: Problem, threads: int, made: Outputs, plan: Plan) -> Contender:
+    """The fastest of the rival's configurations that give our numbers and the definition's."""
+    equal, fault = [], ""
+    for contender in rival.contenders(problem, threads):
+        try:
+            got = _verified(contender, problem)
+            check_outputs(got, made, who=contender.label, against=NAME, precision=problem.precision)
+            equal.append(contender)
+        except VerificationError as error:
+            fault = str(error)
+        except Exception as error:  # another project's code
+            fault = f"{contender.label} fails: {' '.join(str(error).split())[:200]}"
+    if not equal:
+        raise UnableError(fault)
+    return fastest(equal, plan)
+
+
+def _row_steps(problem: Problem) -> float | None:
+    lengths = problem.feeds.get("lengths")
+    return None if lengths is None else float(lengths.sum())

@@ -1,0 +1,57 @@
+"""Numbers as people read them: the same words in the terminal, on the page and in the README."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastgru.bench.cases import RTNEURAL_NS
+from fastgru.bench.result import Result, Row
+
+__all__ = ["machine_line", "percent", "ratio_of", "time_of", "tiny_rows", "versions_line"]
+
+
+def time_of(seconds: float) -> str:
+    """0.0000123 -> "12.3 us"; three digits, from nanoseconds to seconds."""
+    for unit, scale in (("s", 1.0), ("ms", 1e3), ("us", 1e6)):
+        if seconds * scale >= 1:
+            return f"{seconds * scale:.3g} {unit}" if seconds * scale < 999.5 else f"{seconds * scale:.0f} {unit}"
+    return f"{seconds * 1e9:.3g} ns"
+
+
+def ratio_of(value: float | None) -> str:
+    """1.234 -> "1.23x", 123.4 -> "123x"."""
+    return (
+        "-" if value is None else f"{value:.2f}x" if value < 10 else f"{value:.1f}x" if value < 100 else f"{value:.0f}x"
+    )
+
+
+def percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.0f} %"
+
+
+def machine_line(machine: Mapping[str, Any]) -> str:
+    forced = f" (forced; the kernels are built for {machine['forced']})" if machine.get("forced") else ""
+    caches = machine["cache_bytes"]
+    sizes = ", ".join(f"{name} {caches[key] // 1024} KiB" for name, key in (("L1", "l1d"), ("L2", "l2"), ("L3", "l3")))
+    return f"{machine['cpu']}, {machine['cores']} cores, {machine['isa']}{forced}; {sizes}; {machine['system']}"
+
+
+def versions_line(machine: Mapping[str, Any]) -> str:
+    listed = ", ".join(f"{name} {version or '(absent)'}" for name, version in machine["versions"].items())
+    return f"Python {machine['python']}, {listed}"
+
+
+def tiny_rows(result: Result) -> list[tuple[Row, float, float | None]]:
+    """(row, our nanoseconds a step, RTNeural's published best) of the block calls, on the fewest threads."""
+    blocks = [row for row in result.rows if row.case is not None and row.case.kind == "block" and row.ours is not None]
+    fewest = min((row.threads for row in blocks), default=1)
+    found = []
+    for row in blocks:
+        assert row.case is not None
+        assert row.ours is not None
+        if row.threads == fewest:
+            steps = row.case.T * row.case.N
+            published = RTNEURAL_NS.get(row.case.H) if row.case.I == row.case.H else None
+            found.append((row, row.ours.median_s / steps * 1e9, published))
+    return found

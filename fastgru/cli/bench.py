@@ -1,0 +1,173 @@
+"""`fastgru bench`: how fast, beside the others and beside what the machine can do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from fastgru.bench import Result, Row
+    from fastgru.bench.measure import Plan
+
+__all__ = ["command"]
+
+# Those of `fastgru.bench.rivals.RIVALS` and `fastgru.bench.SUITES`, which cannot be imported without Numba.
+_RIVALS = ("onnxruntime", "openvino", "torch")
+_SUITES = ("quick", "full", "steady")
+
+
+def _names(_: click.Context, parameter: click.Parameter, text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip() not in ("", "none")))
+    if unknown := [name for name in names if name not in _RIVALS]:
+        raise click.BadParameter(f"{', '.join(unknown)}: there are {', '.join(_RIVALS)}, and none", param=parameter)
+    return names
+
+
+def _counts(_: click.Context, parameter: click.Parameter, text: str) -> tuple[int, ...]:
+    words = [word.strip() for word in text.split(",")]
+    if not words or not all(word.isdigit() and 1 <= int(word) <= 1024 for word in words):
+        raise click.BadParameter(f"{text!r}: expected numbers of threads, as in 1,2", param=parameter)
+    return tuple(sorted({int(word) for word in words}))
+
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command("bench")
+@click.argument("model", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--suite", type=click.Choice(_SUITES), default="quick", show_default=True, help="What is measured.")
+@click.option("--case", "pattern", metavar="FILTER", help="Only cases with this in their name; wildcards are allowed.")
+@click.option("--rivals", default=",".join(_RIVALS), show_default=True, callback=_names, help='Names, or "none".')
+@click.option(
+    "--threads", default="1", show_default=True, callback=_counts, metavar="N,N...", help="For ours and theirs."
+)
+@click.option("--shape", "shapes", multiple=True, metavar="NAME=SIZE", help="A free dimension of MODEL; repeatable.")
+@click.option("--rounds", type=click.IntRange(1, 1000), default=9, show_default=True, help="Turns of each contender.")
+@click.option(
+    "--turn-ms", type=click.FloatRange(0.1, 10_000), default=30.0, show_default=True, help="Length of a turn."
+)
+@click.option("--gc/--no-gc", "collect", default=False, help="Leave the garbage collector on while timing.")
+@click.option("--json", "json_path", type=_FILE, help="Write every figure as JSON.")
+@click.option("--html", "html_path", type=_FILE, help="Write a page with plots.")
+@click.option("--update-readme", type=_FILE, help="Replace the section on speed of this file.")
+@click.option("--list", "only_list", is_flag=True, help="Print the names of the cases and measure nothing.")
+def command(
+    model: Path | None,
+    suite: str,
+    pattern: str | None,
+    rivals: tuple[str, ...],
+    threads: tuple[int, ...],
+    shapes: tuple[str, ...],
+    rounds: int,
+    turn_ms: float,
+    collect: bool,
+    json_path: Path | None,
+    html_path: Path | None,
+    update_readme: Path | None,
+    only_list: bool,
+) -> None:
+    """Measure a suite of GRUs, or the model in MODEL, ours and the rivals in turn.
+
+    Outputs are compared before anything is timed. A rival runs in the fastest of its configurations; one that is not
+    installed, or cannot run a case, is named. MODEL is run at --shape, free dimensions being 1 where nothing is said,
+    beside the rivals that read its format.
+
+    Exit status 1 where ours fails, or its outputs are not those of the float64 definition.
+    """
+    if shapes and model is None:
+        raise click.UsageError("--shape is for a MODEL")
+    if model is not None and (pattern is not None or only_list):
+        raise click.UsageError("--case and --list are for a suite, not for a MODEL")
+    from fastgru.bench.cases import SUITES, find_cases
+    from fastgru.bench.measure import Plan
+    from fastgru.bench.page import render_page
+    from fastgru.bench.readme import update
+    from fastgru.bench.report import print_report
+    from fastgru.cli.console import stdout
+
+    cases = find_cases(SUITES.get(suite, ()), pattern)
+    if only_list:
+        for case in cases:
+            click.echo(case.slug)
+        return
+    if pattern is not None and not cases:
+        raise click.UsageError(f"--case {pattern}: no case of the suite {suite!r} matches; see --list")
+    readme = None if update_readme is None else update_readme.read_text(encoding="utf-8")
+    plan = Plan(rounds, turn_ms / 1e3, collect=collect)
+    result = (
+        _measure_model(model, shapes, rivals, threads, plan)
+        if model is not None
+        else _measure_suite(suite, pattern, rivals, threads, plan)
+    )
+    print_report(result, stdout())
+    if json_path is not None:
+        json_path.write_text(result.to_json(), encoding="utf-8")
+    if html_path is not None:
+        html_path.write_text(render_page(result), encoding="utf-8")
+    if update_readme is not None and readme is not None:
+        update_readme.write_text(update(readme, result), encoding="utf-8")
+    # A suite may ask for threads that are not to be had; a MODEL that does not run is why one looks at the status.
+    if any(row.trouble and (model is not None or not row.trouble.startswith("refused: ")) for row in result.rows):
+        raise click.exceptions.Exit(1)
+
+
+def _measure_suite(
+    suite: str, pattern: str | None, rivals: tuple[str, ...], threads: tuple[int, ...], plan: Plan
+) -> Result:
+    import time
+
+    from fastgru.bench.cases import SUITES, find_cases
+    from fastgru.bench.steady import measure_steadiness
+    from fastgru.bench.suite import run_suite
+    from fastgru.cli.console import stderr
+
+    started = time.perf_counter()
+    with stderr().status("") as status:
+        cases = find_cases(SUITES.get(suite, ()), pattern)
+        result = run_suite(cases, threads=threads, rivals=rivals, plan=plan, progress=status.update, on_row=_print_row)
+        steady = measure_steadiness(plan=plan, progress=status.update) if suite == "steady" else None
+    return replace(
+        result,
+        suite=suite if pattern is None else f"{suite}, {pattern}",
+        steady=steady,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _measure_model(
+    model: Path, shapes: tuple[str, ...], rivals: tuple[str, ...], threads: tuple[int, ...], plan: Plan
+) -> Result:
+    import time
+
+    from fastgru.bench.machine import describe
+    from fastgru.bench.model_file import file_problem, parse_shapes
+    from fastgru.bench.result import Result
+    from fastgru.bench.rivals import RIVALS
+    from fastgru.bench.suite import run_problem
+    from fastgru.cli.console import stderr
+
+    started = time.perf_counter()
+    machine = describe(rivals)
+    problem = file_problem(model, parse_shapes(shapes))
+    shown = ", ".join(f"{name} {a.shape}" for name, a in problem.feeds.items())
+    title = f"{model.name}, {'a push of' if problem.streaming else 'a run of'} {shown}"
+    with stderr().status(title):
+        rows = [run_problem(problem, title, n, [RIVALS[r] for r in rivals], plan) for n in threads]
+    return Result(model.name, machine, (), tuple(rows), time.perf_counter() - started)
+
+
+def _print_row(row: Row) -> None:
+    """A line as soon as a case is done, for whoever watches; the tables come at the end."""
+    from fastgru.bench.words import ratio_of, time_of
+    from fastgru.cli.console import stderr
+
+    count = f"{row.threads} thread{'s' if row.threads > 1 else ''}"
+    if row.ours is None:
+        line = row.trouble
+    else:
+        best = f", {ratio_of(row.ratio)} {row.best_rival}" if row.best_rival else ""
+        line = f"{time_of(row.ours.median_s)}{best}"
+    stderr().print(f"{row.title}, {count}: {line}", soft_wrap=True, markup=False)
