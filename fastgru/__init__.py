@@ -18,6 +18,7 @@ from fastgru.errors import (
     ShapeError,
     SpecError,
     StateError,
+    SuspiciousModelWarning,
     UnreadTensorsError,
     UnsupportedModelError,
     VerificationError,
@@ -25,13 +26,42 @@ from fastgru.errors import (
 from fastgru.graph import Graph, Node, TensorSpec
 from fastgru.load import load, load_graph
 from fastgru.spec import Activation, GRUSpec, GRUWeights
+from fastgru.verify import verify  # here, so that the name is the function: a later import would bind the package
 
 if TYPE_CHECKING:
-    from fastgru.importers.weights import Weights as Weights
-    from fastgru.importers.weights import read_weights as read_weights
-    from fastgru.layers import *  # noqa: F403
-    from fastgru.model import Model as Model
-    from fastgru.model import Stream as Stream
+    from fastgru.importers.weights import Weights, read_weights
+    from fastgru.layers import (
+        ELU,
+        GELU,
+        GRU,
+        SELU,
+        BatchNorm1d,
+        Dropout,
+        Embedding,
+        Gate,
+        GRUCell,
+        Hardsigmoid,
+        Hardswish,
+        Identity,
+        LastStep,
+        Layer,
+        LayerNorm,
+        LeakyReLU,
+        Linear,
+        LogSoftmax,
+        PReLU,
+        ReLU,
+        Select,
+        Sequential,
+        Sigmoid,
+        SiLU,
+        Softmax,
+        Softplus,
+        Softsign,
+        Tanh,
+        Transpose,
+    )
+    from fastgru.model import Model, Stream
 
 __version__ = "0.1.0.dev0"
 
@@ -52,24 +82,58 @@ _LAZY = {
 }  # fmt: skip
 
 __all__ = [
+    "ELU",
+    "GELU",
+    "GRU",
+    "SELU",
     "Activation",
+    "BatchNorm1d",
+    "Dropout",
+    "Embedding",
     "FastGRUError",
+    "GRUCell",
     "GRUSpec",
     "GRUWeights",
+    "Gate",
     "Graph",
+    "Hardsigmoid",
+    "Hardswish",
+    "Identity",
     "InvalidModelError",
+    "LastStep",
+    "Layer",
+    "LayerNorm",
+    "LeakyReLU",
+    "Linear",
+    "LogSoftmax",
+    "Model",
     "Node",
+    "PReLU",
+    "ReLU",
+    "Select",
+    "Sequential",
     "ShapeError",
+    "SiLU",
+    "Sigmoid",
+    "Softmax",
+    "Softplus",
+    "Softsign",
     "SpecError",
     "StateError",
+    "Stream",
+    "SuspiciousModelWarning",
+    "Tanh",
     "TensorSpec",
+    "Transpose",
     "UnreadTensorsError",
     "UnsupportedModelError",
     "VerificationError",
+    "Weights",
     "load",
     "load_graph",
+    "read_weights",
+    "verify",
 ]
-__all__ += sorted(_LAZY)
 
 
 def __getattr__(name: str) -> Any:
