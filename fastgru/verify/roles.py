@@ -106,6 +106,11 @@ class AxisRoles:
             self._keep(x, node.outputs[0], [(0, 0), (2, 1)], 2)
         elif node.op in _KEEPS_AXES:
             self._follow_broadcast(node)
+        elif node.op == "gather" and x in self._constants and int(node.attrs.get("axis", 0)) == 0:
+            ids, rest = node.inputs[1], np.ndim(self._constants[x]) - 1
+            if ids in self._rank:
+                count = self._rank[ids]
+                self._keep(ids, node.outputs[0], [(i, i) for i in range(count)], count + rest)
         elif rank is not None:
             self._follow_shape(node, x, rank)
 

@@ -9,8 +9,6 @@ from fastgru.importers.onnx.values import Value
 
 __all__: list[str] = []
 
-_FLOATS = ("bfloat16", "float16", "float32", "float64")
-
 
 def _positions(value: Value | None, build: Builder) -> Value | None:
     """As int64: ONNX lets positions be int32 as well."""
@@ -57,13 +55,8 @@ def _slice(node: OnnxNode, build: Builder) -> Value:
 
 @operator("Gather", versions=(1, 11, 13), inputs=(2, 2))
 def _gather(node: OnnxNode, build: Builder) -> Value:
-    """A look-up in a constant table of vectors is an embedding."""
-    x, indices = node.input(0), node.input(1)
-    axis = node.attrs.integer("axis", 0)
-    table = x.array
-    if table is not None and table.ndim == 2 and x.dtype in _FLOATS and axis in (0, -2) and indices.array is None:
-        return build.emit("embedding", indices, x)
-    return build.emit("gather", x, indices, axis=axis)
+    """Not an embedding even where the table is constant: ONNX counts a negative index from the end."""
+    return build.emit("gather", node.input(0), node.input(1), axis=node.attrs.integer("axis", 0))
 
 
 @operator("GatherElements", versions=(11, 13), inputs=(2, 2))
