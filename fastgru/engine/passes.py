@@ -19,7 +19,7 @@ from fastgru.graph import Graph, Node
 from fastgru.reference import evaluate
 from fastgru.reference.operator import is_floating, numpy_dtype
 
-__all__ = ["drop_dead", "fold_constants", "fold_node", "merge_batch_norm", "simplify"]
+__all__ = ["drop_dead", "fold_constants", "fold_node", "merge_batch_norm", "merge_bias", "simplify"]
 
 Array = NDArray[Any]
 
@@ -35,7 +35,7 @@ _MOVES: Final = frozenset({
 def simplify(graph: Graph) -> Graph:
     """Every pass, in order. The inputs and outputs stay what they are."""
     graph = fold_constants(drop_dead(graph))
-    return drop_dead(merge_batch_norm(graph))
+    return drop_dead(merge_batch_norm(merge_bias(graph)))
 
 
 def fold_node(node: Node, inputs: Sequence[Array | None], *, max_elements: int | None = None) -> tuple[Array, ...]:
@@ -80,6 +80,33 @@ def drop_dead(graph: Graph) -> Graph:
             needed.update(name for name in node.inputs if name)
     constants = {name: array for name, array in graph.constants.items() if name in needed}
     return replace(graph, nodes=tuple(reversed(kept)), constants=constants)
+
+
+def merge_bias(graph: Graph) -> Graph:
+    """A constant vector added to the outputs of a linear layer without a bias becomes its bias.
+
+    Exporters write a layer as MatMul and Add. Only where nothing else reads what stands between the two.
+    """
+    constants: dict[str, Array] = dict(graph.constants)
+    readers = Counter(name for node in graph.nodes for name in node.inputs)
+    readers.update(spec.name for spec in graph.outputs)
+    bare = {n.outputs[0]: n for n in graph.nodes if n.op == "linear" and not any(n.inputs[2:])}
+    merged: dict[str, Node] = {}
+    gone = set()
+    for add in graph.nodes:
+        if add.op != "binary" or add.attrs["kind"] != "add":
+            continue
+        for x, bias in (add.inputs, tuple(reversed(add.inputs))):
+            linear = bare.get(x)
+            if linear is None or readers[x] != 1 or bias not in constants or linear.inputs[1] not in constants:
+                continue
+            vector = constants[bias].reshape(-1)
+            if vector.shape != constants[linear.inputs[1]].shape[:1] or constants[bias].ndim > 1:
+                continue
+            merged[add.outputs[0]] = replace(linear, inputs=(*linear.inputs[:2], bias), outputs=add.outputs)
+            gone.add(x)
+    nodes = [merged.get(n.outputs[0], n) for n in graph.nodes if n.outputs[0] not in gone]
+    return replace(graph, nodes=tuple(nodes), constants=constants)
 
 
 def merge_batch_norm(graph: Graph) -> Graph:
