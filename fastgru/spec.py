@@ -166,6 +166,7 @@ class GRUSpec:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> GRUSpec:
+        """The inverse of `to_dict`. Raises `SpecError` for what is missing, unknown or wrong."""
         if not isinstance(data, Mapping):
             raise SpecError(f"GRU spec: got {type(data).__name__}, expected fields and values")
         known = set(cls.__dataclass_fields__)

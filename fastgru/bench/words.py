@@ -27,10 +27,12 @@ def ratio_of(value: float | None) -> str:
 
 
 def percent(share: float | None) -> str:
+    """0.256 -> "26 %"; None -> "-"."""
     return "-" if share is None else f"{100 * share:.0f} %"
 
 
 def machine_line(machine: Mapping[str, Any]) -> str:
+    """CPU, cores, instruction set, caches and system of `fastgru.bench.machine.describe`."""
     forced = f" (forced; the kernels are built for {machine['forced']})" if machine.get("forced") else ""
     caches = machine["cache_bytes"]
     sizes = ", ".join(f"{name} {caches[key] // 1024} KiB" for name, key in (("L1", "l1d"), ("L2", "l2"), ("L3", "l3")))
@@ -38,6 +40,7 @@ def machine_line(machine: Mapping[str, Any]) -> str:
 
 
 def versions_line(machine: Mapping[str, Any]) -> str:
+    """Python and the packages that were measured, with their versions."""
     listed = ", ".join(f"{name} {version or '(absent)'}" for name, version in machine["versions"].items())
     return f"Python {machine['python']}, {listed}"
 

@@ -25,6 +25,7 @@ def stdout(*, wide: bool = True) -> Console:
 
 
 def stderr() -> Console:
+    """For progress and notes, so that standard output holds results only."""
     return Console(stderr=True, highlight=False)
 
 

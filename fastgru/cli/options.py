@@ -17,14 +17,17 @@ PRECISIONS = ("float64", "float32")
 
 
 def file_argument(function: F) -> F:
+    """FILE, a path that exists."""
     return click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))(function)
 
 
 def precision_option(function: F) -> F:
+    """--precision, one of `PRECISIONS`."""
     text = "What the kernels compute in."
     option = click.option("--precision", type=click.Choice(PRECISIONS), default="float32", show_default=True, help=text)
     return option(function)
 
 
 def json_option(function: F) -> F:
+    """--json, as the parameter `as_json`."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")(function)

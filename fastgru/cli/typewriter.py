@@ -18,11 +18,13 @@ _MARGIN = 2
 
 
 def colour_of(probability: float) -> Style:
+    """The style of a character to which the model gave this probability."""
     mix = [round(a + (b - a) * min(1.0, max(0.0, probability))) for a, b in zip(_UNSURE, _SURE, strict=True)]
     return Style(color=Color.from_rgb(*mix))
 
 
 def legend() -> Text:
+    """What the colours mean, in one line."""
     bar = Text("each character in the colour of its probability: 0 ", style="dim")
     for i in range(11):
         bar.append("━", style=colour_of(i / 10))

@@ -87,6 +87,7 @@ def borrow(members: int) -> Team | None:
 
 
 def give_back(team: Team) -> None:
+    """Let the next call of this size have the team."""
     with _lock:
         _busy.discard(team.members)
         _free[team.members] = team

@@ -142,6 +142,7 @@ def find(op: str, dtype: str) -> Handler:
 
 
 def entries() -> Iterator[Handler]:
+    """Every handler of the table, by name."""
     return iter(_TABLE[key] for key in sorted(_TABLE))
 
 

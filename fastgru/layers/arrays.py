@@ -58,6 +58,7 @@ def float_input(what: str, x: ArrayLike, dtype: str) -> Array:
 
 
 def int_input(what: str, x: ArrayLike) -> Array:
+    """x as a contiguous int64 array; anything but integers is refused."""
     array = np.asarray(x)
     if array.dtype.kind not in "iu":
         raise ShapeError(f"{what}: got dtype {array.dtype}, expected an integer")
@@ -73,6 +74,7 @@ def as_lengths(lengths: ArrayLike, N: int, T: int) -> Array:
 
 
 def integer(name: str, value: Any, *, least: int) -> int:
+    """`value` as an int, or `SpecError` where it is none or below `least`."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise SpecError(f"{name} is {value!r}, expected an integer of at least {least}")
     return int(value)

@@ -170,11 +170,13 @@ _LOGICAL: Final[Mapping[str, Callable[[Array, Array], Array]]] = {
 
 
 def compare(a: Array, b: Array, *, kind: str) -> Array:
+    """a < b and the like, element by element; bool."""
     same_dtype(a=a, b=b)
     return np.asarray(choose(_COMPARE, kind)(a, b))
 
 
 def logical(a: Array, b: Array, *, kind: str) -> Array:
+    """and, or, xor of two bool arrays, element by element."""
     _need_bool(kind, a)
     _need_bool(kind, b)
     return np.asarray(choose(_LOGICAL, kind)(a, b))

@@ -18,6 +18,7 @@ Array = NDArray[Any]
 
 
 def concat(x: Array, *others: Array, axis: int) -> Array:
+    """The arrays one after the other along `axis`."""
     same_dtype(**{f"x{i}": a for i, a in enumerate((x, *others))})
     return np.concatenate((x, *others), axis=axis)
 
@@ -97,6 +98,7 @@ def _check_indices(op: str, indices: Array, size: int) -> None:
 
 
 def tile(x: Array, repeats: Array) -> Array:
+    """x repeated along each axis."""
     counts = integers("repeats", repeats)
     if len(counts) != x.ndim or any(c < 0 for c in counts):
         raise ShapeError(f"tile: repeats {counts} for {x.ndim} axes")

@@ -108,4 +108,5 @@ def arange(start: Array, limit: Array, delta: Array) -> Array:
 
 
 def constant_of_shape(shape: Array, *, value: float, dtype: str) -> Array:
+    """An array of this shape filled with `value`."""
     return np.full(tuple(integers("shape", shape)), value, dtype=numpy_dtype(dtype))
