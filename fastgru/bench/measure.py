@@ -28,6 +28,7 @@ __all__ = ["Plan", "Ratio", "Timing", "check_outputs", "fastest", "outputs_of", 
 Outputs = Sequence[Mapping[str, NDArray[Any]]]
 
 _BUNCHES = 25  # samples of a turn, of several calls each where calls are short
+_SLOW_TURNS = 8  # where a single call takes so many turns, half the rounds have to do
 _SINGLE_CALLS = 400  # at most, timed one by one in a turn, for the tail
 
 
@@ -42,7 +43,7 @@ class Plan:
     rounds: int = 9
     turn_s: float = 0.03
     warm_s: float = 0.005
-    settle_s: float = 0.005
+    settle_s: float = 0.01
     collect: bool = False
 
     @property
@@ -126,7 +127,8 @@ def take_turns(contenders: Sequence[Contender], plan: Plan) -> list[Timing]:
         for contender in contenders:
             with contender.around():
                 estimates.append(_estimate(contender.call, plan.turn_s))
-        for number in range(plan.rounds):
+        slow = max(estimates) > _SLOW_TURNS * plan.turn_s
+        for number in range((plan.rounds + 1) // 2 if slow else plan.rounds):
             for k in range(len(contenders)):
                 i = (k + number) % len(contenders)
                 time.sleep(plan.settle_s)

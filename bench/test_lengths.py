@@ -1,0 +1,16 @@
+"""Rows of different lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from fastgru.bench.cases import SUITES, Case
+
+_CASES = [case for case in SUITES["full"] if case.lengths]
+
+
+@pytest.mark.parametrize("case", _CASES, ids=lambda case: case.slug)
+def test_lengths(measure: Callable[[Case], None], case: Case) -> None:
+    measure(case)

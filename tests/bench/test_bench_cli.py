@@ -1,0 +1,77 @@
+"""`fastgru bench` from the command line to its files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from bench_tools import CASES, write_model
+from click.testing import CliRunner
+
+from fastgru.bench.bounds import Level, Peaks
+from fastgru.bench.cases import SUITES
+from fastgru.bench.readme import BEGIN, END
+from fastgru.bench.result import Result
+from fastgru.bench.rivals import RIVALS
+from fastgru.cli import bench, main
+
+SHORT = ["--rounds", "1", "--turn-ms", "0.1"]
+
+
+@pytest.fixture(autouse=True)
+def no_peaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measuring what the machine can do takes seconds."""
+    made = [Peaks(1, 1e11, (Level("memory", 1e15, 1e10),))]
+    monkeypatch.setattr("fastgru.bench.suite.measure_peaks", lambda threads: made)
+
+
+def run(*arguments: str) -> str:
+    found = CliRunner().invoke(main, ["bench", *arguments])
+    assert found.exit_code == 0, found.output
+    return found.output
+
+
+def test_the_names_of_the_command_are_those_of_the_package() -> None:
+    assert set(bench._RIVALS) == set(RIVALS)
+    assert set(bench._SUITES) == {*SUITES, "steady"}
+
+
+def test_a_case_with_all_its_files(tmp_path: Path) -> None:
+    readme, page, data = tmp_path / "README.md", tmp_path / "page.html", tmp_path / "out.json"
+    readme.write_text(f"{BEGIN}\n{END}\n")
+    files = ["--json", str(data), "--html", str(page), "--update-readme", str(readme)]
+    output = run("--case", "step-h64", "--rivals", "onnxruntime", *files, *SHORT)
+    assert "step N=1 H=64" in output
+    assert "step N=1 H=64" in readme.read_text()
+    assert "step N=1 H=64" in page.read_text()
+    (row,) = Result.from_json(data.read_text()).rows
+    assert row.slug == "step-h64"
+    assert row.ours is not None
+
+
+def test_a_model(tmp_path: Path) -> None:
+    output = run(str(write_model(tmp_path, CASES[0])), "--rivals", "none", *SHORT)
+    assert "model.onnx, a push of x (1, 2, 3)" in output
+
+
+def test_the_list_is_that_of_the_suite() -> None:
+    assert run("--suite", "full", "--list").split() == [case.slug for case in SUITES["full"]]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--rivals", "nobody"],
+        ["--threads", "0"],
+        ["--threads", "1,x"],
+        ["--case", "no such case"],
+        ["--shape", "N=1"],
+        ["--suite", "other"],
+        ["--rounds", "0"],
+        ["no-such-file.onnx"],
+    ],
+)
+def test_what_makes_no_sense_is_a_usage_error(arguments: list[str]) -> None:
+    found = CliRunner().invoke(main, ["bench", *arguments])
+    assert found.exit_code == 2
+    assert "Error" in found.output
