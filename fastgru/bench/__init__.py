@@ -9,6 +9,7 @@ says how fast the machine could be; `result` is what comes out, and `report`, `p
 
 from __future__ import annotations
 
+import fastgru.simd  # noqa: F401  (before Numba, which may have to be told to build for a lesser CPU)
 from fastgru.bench.cases import SUITES, Case
 from fastgru.bench.result import Result, Row
 from fastgru.bench.suite import run_suite
