@@ -33,7 +33,7 @@ def read_links(form: Form, messages: Sequence[Message], path: str) -> Iterator[t
             if info.offset() != form.undefined:
                 raise UnsupportedModelError(
                     f"{form.name}: the group {path or '/'!r} keeps its links in a heap, as HDF5 does for many"
-                    " links with libver='latest': write the file with h5py's default libver, or h5repack it with --high=0"
+                    " links with libver='latest': write it with h5py's default libver, or h5repack it with --high=0"
                 )
 
 

@@ -142,7 +142,7 @@ def _prelu(call: Call) -> list[Value]:
         a != 1 and s is not None and a != s for a, s in zip(alpha.shape, call.x.shape[1:], strict=True)
     ):
         raise call.layer.damaged(f"alpha has shape {alpha.shape} for an input of shape {call.x.shape}")
-    slope = call.graph.constant(alpha, f"{call.base}/alpha")
+    slope = call.graph.constant(alpha, f"{call.home}/alpha")
     return [call.x.but(name=call.graph.add("prelu", [call.x.name, slope], call.base))]
 
 

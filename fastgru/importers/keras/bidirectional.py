@@ -72,7 +72,7 @@ def _read_pair(call: Call) -> tuple[Recurrent, Recurrent]:
     else:
         second = layer.inner("backward_layer")
     forward, backward = (
-        Recurrent.read(call, inner, call.weights.child(f"{side}_layer", inner), f"{call.base}/{side}")
+        Recurrent.read(call, inner, call.weights.child(f"{side}_layer", inner), f"/{side}")
         for inner, side in ((first, "forward"), (second, "backward"))
     )
     if len(forward.cells) > 1 or len(backward.cells) > 1:

@@ -20,7 +20,8 @@ class Call:
     """A layer applied to values.
 
     arguments: what else the call names ("initial_state", "mask"...): values, lists of values, or plain JSON.
-    base: the name of this call in the graph. calls: how often the model calls this layer.
+    base: the name of this call in the graph. home: that of the layer, for its arrays, which all its calls share.
+    calls: how often the model calls the layer.
     """
 
     graph: GraphBuilder
@@ -30,6 +31,7 @@ class Call:
     inputs: Sequence[Value]
     arguments: Mapping[str, Any] = field(default_factory=dict)
     base: str = ""
+    home: str = ""
     calls: int = 1
 
     @property

@@ -27,8 +27,8 @@ def _dense(call: Call) -> list[Value]:
         raise layer.damaged(f"kernel has shape {kernel.shape} for an input of shape {x.shape}")
     graph = call.graph
     # Keras multiplies x @ kernel, `linear` by the transposed matrix.
-    inputs = [x.name, graph.constant(np.ascontiguousarray(kernel.T), f"{call.base}/kernel")]
-    inputs += [graph.constant(b, f"{call.base}/bias") for b in bias]
+    inputs = [x.name, graph.constant(np.ascontiguousarray(kernel.T), f"{call.home}/kernel")]
+    inputs += [graph.constant(b, f"{call.home}/bias") for b in bias]
     y = x.but(name=graph.add("linear", inputs, call.base), shape=(*x.shape[:-1], kernel.shape[1]))
     return [activate(call, y)]
 
@@ -45,7 +45,7 @@ def _embedding(call: Call) -> list[Value]:
     ids = x.name
     if x.dtype.startswith("float"):  # Keras casts, and inputs are floats unless the model says otherwise
         ids = graph.add("cast", [ids], f"{call.base}/ids", {"to": "int32"})
-    y = graph.add("embedding", [ids, graph.constant(matrix, f"{call.base}/embeddings")], call.base)
+    y = graph.add("embedding", [ids, graph.constant(matrix, f"{call.home}/embeddings")], call.base)
     return [Value(y, (*x.shape, matrix.shape[1]), "float32", mask)]
 
 
@@ -79,7 +79,7 @@ def _batch_normalization(call: Call) -> list[Value]:
     ones, zeros = np.ones(size, np.float32), np.zeros(size, np.float32)
     given = [arrays.get("gamma", ones), arrays.get("beta", zeros), arrays["moving_mean"], arrays["moving_variance"]]
     names = [
-        call.graph.constant(a, f"{call.base}/{r}")
+        call.graph.constant(a, f"{call.home}/{r}")
         for a, r in zip(given, ("gamma", "beta", "mean", "variance"), strict=True)
     ]
     attrs = {"axis": axis, "epsilon": layer.number("epsilon", default=1e-3)}
@@ -98,7 +98,7 @@ def _layer_normalization(call: Call) -> list[Value]:
     for role, array in arrays.items():
         if array.ndim != len(axes) or any(x.shape[a] not in (None, s) for a, s in zip(axes, array.shape, strict=True)):
             raise layer.damaged(f"{role} has shape {array.shape} for an input of shape {x.shape}")
-    names = [call.graph.constant(arrays[r], f"{call.base}/{r}") if r in arrays else "" for r in ("gamma", "beta")]
+    names = [call.graph.constant(arrays[r], f"{call.home}/{r}") if r in arrays else "" for r in ("gamma", "beta")]
     attrs = {"axis": axes[0], "epsilon": layer.number("epsilon", default=1e-3)}
     return [x.but(name=call.graph.add("layer_norm", [x.name, *names], call.base, attrs))]
 
@@ -114,10 +114,10 @@ def _normalization(call: Call) -> list[Value]:
     shape = [call.known(x, i) if i in kept else 1 for i in range(x.rank)]
     if mean.size != int(np.prod(shape)) or variance.size != mean.size:
         raise layer.damaged(f"mean and variance have shapes {mean.shape}, {variance.shape}, the input {x.shape}")
-    shift = graph.constant(mean.reshape(shape), f"{call.base}/mean")
-    scale = graph.constant(
-        np.maximum(np.sqrt(variance), 1e-7).astype(mean.dtype).reshape(shape), f"{call.base}/deviation"
-    )
+    shift = graph.constant(mean.reshape(shape), f"{call.home}/mean")
+    with np.errstate(invalid="ignore"):
+        deviation = np.maximum(np.sqrt(variance), 1e-7)
+    scale = graph.constant(deviation.astype(mean.dtype).reshape(shape), f"{call.base}/deviation")
     first, second = (
         (("mul", scale), ("add", shift)) if layer.flag("invert", default=False) else (("sub", shift), ("div", scale))
     )

@@ -1,0 +1,192 @@
+"""A plan carried out: every call of a model becomes nodes of the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from fastgru.errors import InvalidModelError, UnsupportedModelError
+from fastgru.graph import TensorSpec
+from fastgru.importers.keras.call import Call
+from fastgru.importers.keras.layer import Layer
+from fastgru.importers.keras.plan import MAX_CALLS, LayerCall, Plan, Ref, map_refs, plan_model
+from fastgru.importers.keras.recurrent import RECURRENT_LAYERS
+from fastgru.importers.keras.registry import MODELS, apply, handler_of
+from fastgru.importers.keras.rules import Rules
+from fastgru.importers.keras.values import GraphBuilder, Value
+from fastgru.importers.keras.weights import Weights
+
+__all__ = ["Outputs", "Place", "Reading", "output_of"]
+
+MAX_NESTING: Final = 16
+_INPUT_DTYPES: Final = frozenset({"bool", "int8", "int16", "int32", "int64", "uint8", "uint16"})
+
+Outputs = list[Value | None]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a model stands: what goes before the names of its calls and of its layers, how often it is called."""
+
+    base: str = ""
+    home: str = ""
+    calls: int = 1
+    depth: int = 0
+
+
+@dataclass
+class Reading:
+    graph: GraphBuilder
+    rules: Rules
+    faults: list[str] = field(default_factory=list)
+    done: int = 0
+    time_major: bool = False
+
+    def make_inputs(self, plan: Plan) -> tuple[list[Value], list[TensorSpec]]:
+        """The model's own inputs."""
+        values, specs = [], []
+        ids = _only_embedded(plan)
+        for name in plan.inputs:
+            layer = plan.layers[name]
+            shape = _input_shape(layer, plan)
+            dtype = layer.get("dtype", "input_dtype", default="float32")
+            dtype = dtype if isinstance(dtype, str) and dtype in _INPUT_DTYPES else "float32"
+            for key in ("sparse", "ragged"):
+                if layer.get(key, default=False):
+                    raise layer.unsupported(f"{key} is true", "use a dense input, padded, with Masking")
+            dtype = "int32" if name in ids and dtype == "float32" else dtype
+            values.append(Value(self.graph.fresh(name), shape, dtype))
+            specs.append(TensorSpec(name, dtype, shape, ("batch", *(None for _ in shape[1:]))))
+        if len({spec.name for spec in specs}) != len(specs):
+            raise InvalidModelError("input_layers names one input twice")
+        return values, specs
+
+    def run(
+        self, plan: Plan, weights: Weights, inputs: Sequence[Value | None], place: Place
+    ) -> dict[tuple[str, int], Outputs]:
+        """The outputs of every call of a model, None for those that something unsupported makes."""
+        if place.depth > MAX_NESTING:
+            raise InvalidModelError(f"models nested more than {MAX_NESTING} deep")
+        if len(inputs) != len(plan.inputs):
+            raise InvalidModelError(f"a nested model takes {len(plan.inputs)} inputs, {len(inputs)} came")
+        layers = list(plan.layers.values())
+        of_layer = dict(zip(plan.layers, weights.layers(layers), strict=True))
+        values: dict[tuple[str, int], Outputs] = {
+            (name, 0): [value] for name, value in zip(plan.inputs, inputs, strict=True)
+        }
+        counts: dict[str, int] = {}
+        for call in plan.calls:
+            counts[call.layer] = counts.get(call.layer, 0) + 1
+        for call in plan.calls:
+            self.done += 1
+            if self.done > MAX_CALLS:
+                raise InvalidModelError(f"nested models call layers more than {MAX_CALLS} times")
+            layer = plan.layers[call.layer]
+            values[call.layer, call.node] = self._call(
+                layer, call, of_layer[call.layer], values, place, place.calls * counts[call.layer]
+            )
+        return values
+
+    def _call(
+        self,
+        layer: Layer,
+        call: LayerCall,
+        weights: Weights,
+        values: Mapping[tuple[str, int], Outputs],
+        place: Place,
+        calls: int,
+    ) -> Outputs:
+        def look_up(ref: Ref) -> Value | None:
+            made = values.get((ref.layer, ref.node))
+            if made is None:
+                raise layer.damaged(f"it takes call {ref.node} of {ref.layer!r}, which is not there")
+            if None in made:
+                return None
+            if ref.tensor >= len(made):
+                raise layer.damaged(f"it takes output {ref.tensor} of {ref.layer!r}, which has {len(made)}")
+            return made[ref.tensor]
+
+        inputs = [look_up(ref) for ref in call.inputs]
+        arguments = map_refs(call.arguments, look_up)
+        broken = None in [look_up(ref) for ref in call.refs()]
+        home = f"{place.home}{layer.name}"
+        base = f"{place.base}{layer.name}" + (f"_{call.node}" if call.node else "")
+        try:
+            if layer.class_name in MODELS and not layer.custom:
+                inside = Place(f"{base}/", f"{home}/", calls, place.depth + 1)
+                return self._nested(layer, weights, inputs, arguments, inside)
+            handler_of(layer)
+            if broken:
+                return [None]
+            self.time_major |= bool(layer.get("time_major", default=False))
+            known = [value for value in inputs if value is not None]
+            one = Call(self.graph, self.rules, layer, weights, known, arguments, base, home, calls)
+            if layer.class_name not in RECURRENT_LAYERS | {"Bidirectional"}:
+                one.check_arguments("args", "mask", "dtype")
+            return list(apply(one))
+        except UnsupportedModelError as error:
+            self.faults.append(str(error))
+            return [None]
+
+    def _nested(
+        self,
+        layer: Layer,
+        weights: Weights,
+        inputs: Sequence[Value | None],
+        arguments: Mapping[str, Any],
+        place: Place,
+    ) -> Outputs:
+        if arguments.get("training") is True:
+            raise layer.unsupported("called with training=True", "save the model without it")
+        masks = arguments.get("mask")
+        given = list(inputs)
+        for n, mask in enumerate(masks if isinstance(masks, list) else [masks]):
+            value = given[n] if n < len(given) else None
+            if isinstance(mask, Value) and value is not None:
+                given[n] = value.but(mask=mask.name)
+        plan = plan_model(layer)
+        named = self.run(plan, weights, given, place)
+        return [output_of(layer, named, ref) for ref in plan.outputs]
+
+
+def output_of(model: Layer, named: Mapping[tuple[str, int], Outputs], ref: Ref) -> Value | None:
+    made = named.get((ref.layer, ref.node))
+    if made is None or (ref.tensor >= len(made) and None not in made):
+        raise model.damaged(f"its output {ref.tensor} of call {ref.node} of {ref.layer!r} is not there")
+    return None if None in made else made[ref.tensor]
+
+
+def _input_shape(layer: Layer, plan: Plan) -> tuple[int | None, ...]:
+    """The shape that the file gives an input, with the batch free; a first nested model may give it."""
+    shape = layer.get("batch_shape", "batch_input_shape", default=None)
+    if shape is None and plan.calls:
+        first = plan.layers[plan.calls[0].layer]
+        if first.class_name in MODELS:
+            inner = plan_model(first)
+            if len(inner.inputs) == 1:
+                return _input_shape(inner.layers[inner.inputs[0]], inner)
+    if isinstance(shape, Mapping):
+        shape = shape.get("items")
+    if shape is None:
+        raise layer.unsupported(
+            "the file does not tell the shape of the input", "build the model with an Input layer before saving it"
+        )
+    if (
+        not isinstance(shape, list)
+        or not shape
+        or any(s is not None and (not isinstance(s, int) or isinstance(s, bool) or not 0 < s < 1 << 31) for s in shape)
+    ):
+        raise layer.damaged(f"the input's shape is {shape!r:.60}")
+    return (None, *shape[1:])
+
+
+def _only_embedded(plan: Plan) -> set[str]:
+    """Inputs that nothing but Embedding layers (and the comparison that makes their masks) reads."""
+    readers: dict[str, set[str]] = {}
+    for call in plan.calls:
+        for ref in call.refs():
+            readers.setdefault(ref.layer, set()).add(plan.layers[call.layer].class_name)
+    return {
+        name for name, classes in readers.items() if "Embedding" in classes and classes <= {"Embedding", "NotEqual"}
+    }
