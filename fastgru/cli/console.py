@@ -56,7 +56,7 @@ def time_of(seconds: float) -> str:
 
 def counted(count: int, what: str) -> str:
     """2, "node" -> "2 nodes"."""
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 
 
 @contextmanager

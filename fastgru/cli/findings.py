@@ -18,7 +18,12 @@ from fastgru.spec import Activation, GRUSpec
 __all__ = ["examine"]
 
 _WEIGHTS_ONLY: Final = ("npz", "torch-legacy", "torch-zip")
-_EITHER: Final = ("hdf5", "json", "safetensors")
+# Formats that hold a whole model or weights alone: what to call the one and the other.
+_EITHER: Final[Mapping[str, tuple[str, str]]] = {
+    "hdf5": ("a Keras model in an HDF5 file", "weights in an HDF5 file"),
+    "json": ("a model in RTNeural's JSON", "a state dict in JSON"),
+    "safetensors": ("a model that this package saved, as safetensors", "a state dict in safetensors"),
+}
 
 
 def examine(file: Path) -> dict[str, Any]:
@@ -40,12 +45,13 @@ def examine(file: Path) -> dict[str, Any]:
         return {**found, **_of_weights(file)}
     from fastgru.load import load_graph
 
+    model, weights = _EITHER.get(kind, (FORMATS[kind],) * 2)
     try:
-        return {**found, **_of_graph(load_graph(file))}
+        return {**found, **_of_graph(load_graph(file)), "description": model}
     except UnsupportedModelError as error:
         if kind in _EITHER:
             try:
-                return {**found, **_of_weights(file)}
+                return {**found, **_of_weights(file), "description": weights}
             except FastGRUError:
                 pass
         return {**found, "unsupported": str(error)}
