@@ -1,8 +1,11 @@
 """GRU over a sequence, one direction: input products of many steps at a time, then the recurrence step by step.
 
 The steps are those of `kernels.gru_step`. Each reset form has a handler for f = sigmoid, g = tanh and no clip, and one
-for the rest ("general"). Rows that a step does not reach (lengths, mask) keep their state by selection. The state lies
-in scratch as two padded copies that take turns.
+for the rest ("general"). The state lies in scratch as two padded copies that take turns.
+
+A ragged batch is worked through in the order of falling lengths, so that the rows that a step reaches lie side by side
+and no work is done on the others; their state stays in the copy that they left it in. A row that a mask hides is
+carried along, and its old state selected.
 
 A team shares the units, each member with its own part of the weights, meeting after every step; or the rows, meeting
 never. Any shape, number of rows, chunking or team gives a row the same bits: products are those of `kernels.product`,
@@ -25,11 +28,11 @@ from fastgru.simd.math import sigmoid, tanh
 from fastgru.simd.memory import call_native, lanes_of, load, load_tail, offset, pointer, store, store_tail
 from fastgru.simd.vector import splat
 
-__all__ = ["ALONE", "ROWS", "UNITS", "chunk_steps", "scratch_elements"]
+__all__ = ["ALONE", "ROWS", "UNITS", "chunk_steps", "order_words", "scratch_elements"]
 
 # Instruction words: tensors take two.
-_X, _Y, _H0, _HN, _WIH, _WHH, _BX, _BN, _LENGTHS, _MASK, _PARAMETERS, _SCRATCH = range(0, 24, 2)
-_T, _N, _I, _H, _XT, _XN, _YT, _YN, _MT, _MN, _REVERSE, _CARRY, _CHUNK, _GATE, _CANDIDATE, _CLIP, _SPLIT = range(24, 41)
+_X, _Y, _H0, _HN, _WIH, _WHH, _BX, _BN, _LENGTHS, _MASK, _PARAMETERS, _SCRATCH, _ORDER, _GATHERED = range(0, 28, 2)
+_T, _N, _I, _H, _XT, _XN, _YT, _YN, _MT, _MN, _REVERSE, _CARRY, _CHUNK, _GATE, _CANDIDATE, _CLIP, _SPLIT = range(28, 45)
 
 _PARTS: Final = ("product_panel", "product_gates")
 _PANEL, _GATES = PARTS["product_panel"], PARTS["product_gates"]
@@ -54,41 +57,71 @@ def scratch_elements(N: int, H: int, chunk: int, dtype: str, members: int) -> in
 
 
 @kernel
-def _visible(operands, lengths, mask, t, n):
-    """0: beyond the row's length, 1: hidden by the mask, 2: taken."""
-    if lengths != 0 and t >= pointer(lengths, "int64")[n]:
-        return 0
-    if mask != 0 and pointer(mask, "bool")[t * operands[_MT] + n * operands[_MN]] == 0:
-        return 1
-    return 2
+def order_words(T, N, chunk):
+    """Words of one member for the order of a ragged batch: rows, counts by length, first rows of a chunk's steps."""
+    return N + T + 2 + chunk + 1
 
 
 @kernel
-def _project(part, gates_part, operands, x, w, bias, out, first, steps, padded, rows, panels):
-    """Input products of `steps` steps from `first`, in ascending time, into rows (t - first) * N + n of `out`."""
+def _project(part, gates_part, operands, x, w, bias, out, first, steps, padded, row, count, panels):
+    """Input products of `steps` steps from `first`, in ascending time, `count` rows from `row`, step by step."""
     N, I, x_t, x_n = operands[_N], operands[_I], operands[_XT], operands[_XN]
     lanes = lanes_of(x)
-    vectors, row = padded // lanes, 3 * padded
+    vectors, width_out = padded // lanes, 3 * padded
+    start = offset(x, first * x_t + row * x_n)
     if steps * N == 1:
         for p in range(panels[0], panels[1]):
             v = panel_first(vectors, p)
             width = panel_width(vectors - v)
             at = 3 * v * lanes
             last = offset(bias, at + 2 * width * lanes)
-            call_native(
-                gates_part, offset(x, first * x_t), offset(w, at * I), I, width, offset(bias, at), last, offset(out, at)
-            )
+            call_native(gates_part, start, offset(w, at * I), I, width, offset(bias, at), last, offset(out, at))
         return
-    count, stride, passes = rows[1] - rows[0], x_n, steps
+    rows, stride, passes = count, x_n, steps
     if N == 1:
-        count, stride, passes = steps, x_t, 1
+        rows, stride, passes = steps, x_t, 1
     elif count == N and x_t == N * x_n:
-        count, passes = steps * N, 1
+        rows, passes = steps * N, 1
     for t in range(passes):
         product_panels(
-            part, offset(x, (first + t) * x_t + rows[0] * x_n), stride, count, w, I, vectors, 3, panels[0], panels[1],
-            bias, 0, offset(out, (t * N + rows[0]) * row), row,
+            part, offset(start, t * x_t), stride, rows, w, I, vectors, 3, panels[0], panels[1],
+            bias, 0, offset(out, t * count * width_out), width_out,
         )  # fmt: skip
+
+
+@kernel
+def _project_ragged(part, operands, x, w, bias, out, first, padded, order, starts, steps, gathered, panels):
+    """The same for rows that end at different steps: those of step t become rows starts[t] to starts[t + 1]."""
+    I, x_t, x_n = operands[_I], operands[_XT], operands[_XN]
+    for t in range(steps):
+        for p in range(starts[t + 1] - starts[t]):
+            source = offset(x, (first + t) * x_t + order[p] * x_n)
+            _copy_row(source, offset(gathered, (starts[t] + p) * I), 0, I, I)
+    product_panels(
+        part, gathered, I, starts[steps], w, I, padded // lanes_of(x), 3, panels[0], panels[1], bias, 0, out, 3 * padded
+    )  # fmt: skip
+
+
+@kernel
+def _by_length(lengths, N, T, me, members, order, counts):
+    """(rows, rows of the members before) of one member; `order` holds them longest first. Sorted rows are dealt in turn."""
+    for i in range(T + 2):
+        counts[i] = 0
+    for n in range(N):
+        counts[T - lengths[n] + 1] += 1
+    for i in range(T + 1):
+        counts[i + 1] += counts[i]
+    mine = 0
+    for n in range(N):
+        place = counts[T - lengths[n]]
+        counts[T - lengths[n]] += 1
+        if place % members == me:
+            order[place // members] = n
+            mine += 1
+    before = 0
+    for m in range(me):
+        before += (N - m + members - 1) // members
+    return mine, before
 
 
 @kernel
@@ -135,67 +168,102 @@ def _make_handler(dtype: str, step: Any) -> Any:
 
         lanes = lanes_of(x)
         vectors = (H + lanes - 1) // lanes
-        padded = vectors * lanes
-        count = panel_count(vectors)
-        rows, panels = (0, N, N), (0, count)
+        padded, panel_total = vectors * lanes, panel_count(vectors)
+        me, members, together = 0, 1, operands[_SPLIT] == UNITS
+        row, count, panels = 0, N, (0, panel_total)
         if operands[_SPLIT] == ROWS:
-            rows = (share(N, team[0], team[1]), share(N, team[0] + 1, team[1]), N)
-        elif operands[_SPLIT] == UNITS:
-            panels = (share(count, team[0], team[1]), share(count, team[0] + 1, team[1]))
-        together = operands[_SPLIT] == UNITS
+            me, members = team[0], team[1]
+            row, count = share(N, me, members), share(N, me + 1, members) - share(N, me, members)
+        elif together:
+            panels = (share(panel_total, team[0], team[1]), share(panel_total, team[0] + 1, team[1]))
         meeting = team if together or team[1] == 1 else offset(team, TEAM_WORDS)
         first, last = panel_first(vectors, panels[0]) * lanes, panel_first(vectors, panels[1]) * lanes
+        reverse, chunk = operands[_REVERSE] != 0, operands[_CHUNK]
 
-        h = pointer(tensor(bases, operands, _SCRATCH), dtype)
-        h_next, held = offset(h, N * padded), offset(h, 2 * N * padded)
-        seen = offset(h, 4 * N * padded)
+        ragged = lengths != 0
+        order = offset(pointer(tensor(bases, operands, _ORDER), "int64"), team[0] * order_words(T, N, chunk))
+        starts = offset(order, N + T + 2)
+        gathered = offset(pointer(tensor(bases, operands, _GATHERED), dtype), team[0] * chunk * N * operands[_I])
+        if ragged:
+            count, row = _by_length(pointer(lengths, "int64"), N, T, me, members, order, offset(order, N))
+
+        even = pointer(tensor(bases, operands, _SCRATCH), dtype)
+        odd, held = offset(even, N * padded), offset(even, 2 * N * padded)
+        seen = offset(even, 4 * N * padded)
         sums = offset(seen, N)
-        projected = offset(sums, team[1] * SUM_VECTORS * lanes)
+        projected = offset(sums, team[1] * SUM_VECTORS * lanes + 3 * row * chunk * padded)
         sums = offset(sums, team[0] * SUM_VECTORS * lanes)
         zero = splat(zero_value)
 
-        for n in range(rows[0], rows[1]):
-            seen[n] = 0
-            _clear_row(zero, offset(h, n * padded), first, last, padded)
+        for p in range(row, row + count):
+            seen[p] = 0
+            n = order[p - row] if ragged else p
+            _clear_row(zero, offset(even, p * padded), first, last, padded)
             if h0 != 0:
-                source, target = offset(pointer(h0, dtype), n * H), offset(h, n * padded)
+                source, target = offset(pointer(h0, dtype), n * H), offset(even, p * padded)
                 for i in range(first, min(last, H)):
                     target[i] = source[i]
+            if ragged:
+                _copy_row(offset(even, p * padded), offset(odd, p * padded), first, last, padded)
         barrier(meeting)
 
+        h, h_next = even, odd
         done = 0
         while done < T:
-            steps = min(operands[_CHUNK], T - done)
-            start = T - done - steps if operands[_REVERSE] != 0 else done
-            _project(panel_part, gates_part, operands, x, w_ih, bias_x, projected, start, steps, padded, rows, panels)
-            for s in range(steps):
-                local = steps - 1 - s if operands[_REVERSE] != 0 else s
-                t = start + local
-                step(
-                    operands, parameters, panel_part, gates_part, meeting, offset(projected, 3 * local * N * padded), w_hh, bias_n,
-                    h, h_next, held, sums, padded, H, rows, panels, t,
+            steps = min(chunk, T - done)
+            start = T - done - steps if reverse else done
+            if ragged:
+                active, starts[0] = count, 0
+                for s in range(steps):
+                    while active > 0 and pointer(lengths, "int64")[order[active - 1]] <= start + s:
+                        active -= 1
+                    starts[s + 1] = starts[s] + active
+                _project_ragged(
+                    panel_part, operands, x, w_ih, bias_x, projected, start, padded, order, starts, steps, gathered,
+                    panels,
                 )  # fmt: skip
-                for n in range(rows[0], rows[1]):
-                    state = 2
-                    if lengths != 0 or mask != 0:
-                        state = _visible(operands, lengths, mask, t, n)
-                        if state == 2:
-                            seen[n] = 1
+            else:
+                _project(
+                    panel_part, gates_part, operands, x, w_ih, bias_x, projected, start, steps, padded, row, count,
+                    panels,
+                )  # fmt: skip
+            for s in range(steps):
+                local = steps - 1 - s if reverse else s
+                t = start + local
+                active, at = count, local * count
+                if ragged:
+                    active, at = starts[local + 1] - starts[local], starts[local]
+                step(
+                    operands, parameters, panel_part, gates_part, meeting, offset(projected, 3 * (at - row) * padded),
+                    w_hh, bias_n, h, h_next, held, sums, padded, H, (row, row + active, N), panels, done + s,
+                )  # fmt: skip
+                for p in range(row, row + count):
+                    n = order[p - row] if ragged else p
+                    shown = p < row + active
+                    if shown and mask != 0:
+                        if pointer(mask, "bool")[t * operands[_MT] + n * operands[_MN]] != 0:
+                            seen[p] = 1
                         else:
-                            _copy_row(offset(h, n * padded), offset(h_next, n * padded), first, last, padded)
+                            _copy_row(offset(h, p * padded), offset(h_next, p * padded), first, last, padded)
+                            shown = operands[_CARRY] != 0 and seen[p] != 0
                     if y != 0:
-                        row = offset(pointer(y, dtype), t * operands[_YT] + n * operands[_YN])
-                        if state == 2 or (state == 1 and operands[_CARRY] != 0 and seen[n] != 0):
-                            _copy_row(offset(h_next, n * padded), row, first, last, H)
+                        target = offset(pointer(y, dtype), t * operands[_YT] + n * operands[_YN])
+                        if shown:
+                            _copy_row(offset(h_next, p * padded), target, first, last, H)
                         else:
-                            _clear_row(zero, row, first, last, H)
+                            _clear_row(zero, target, first, last, H)
                 h, h_next = h_next, h
                 barrier(meeting)
             done += steps
 
         if hn != 0:
-            for n in range(rows[0], rows[1]):
-                _copy_row(offset(h, n * padded), offset(pointer(hn, dtype), n * H), first, last, H)
+            for p in range(row, row + count):
+                n, source = p, h
+                if ragged:
+                    n = order[p - row]
+                    if not reverse:  # the row has been left where its last step wrote it
+                        source = odd if pointer(lengths, "int64")[n] % 2 == 1 else even
+                _copy_row(offset(source, p * padded), offset(pointer(hn, dtype), n * H), first, last, H)
 
     return handle
 
