@@ -52,8 +52,10 @@ def read_datatype(block: Block) -> Datatype:
     """Numbers and texts; `UnsupportedModelError` for the other classes of HDF5."""
     form, first, bits, size = block.form, block.number(1), block.number(3), block.number(4)
     kind, version = first & 0x0F, first >> 4
-    if version not in (1, 2, 3) or size == 0:
+    if version == 0 or size == 0:
         raise form.damaged(f"{block.what}: a datatype of version {version} and {size} bytes")
+    if version > 3:
+        raise _other(block, f"values of a datatype of version {version}")
     if kind == _FIXED:
         order, signed = ">" if bits & 1 else "<", "i" if bits & 8 else "u"
         if size not in (1, 2, 4, 8) or (block.number(2), block.number(2)) != (0, 8 * size):
