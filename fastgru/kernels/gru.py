@@ -104,7 +104,7 @@ def _project_ragged(part, operands, x, w, bias, out, first, padded, order, start
 
 @kernel
 def _by_length(lengths, N, T, me, members, order, counts):
-    """(rows, rows of the members before) of one member; `order` holds them longest first. Sorted rows are dealt in turn."""
+    """(rows, rows of the members before) of one member; `order` is theirs, longest first: sorted rows are dealt in turn."""
     for i in range(T + 2):
         counts[i] = 0
     for n in range(N):

@@ -1,0 +1,159 @@
+"""Same bits: a call shared by threads, by rows, by units or by directions, in any chunks, gives what one thread gives."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import fastgru
+from fastgru.engine import Executable, program, sharing, team
+from fastgru.engine.ops import gru as lowering
+from fastgru.graph import Graph, Node, TensorSpec
+from fastgru.reference import run_graph
+from fastgru.spec import DIRECTIONS, GRUSpec
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="teams need POSIX pipes")
+
+WAYS = {
+    "rows": sharing.Sharing(sharing.ROWS, False, 1.0),
+    "units": sharing.Sharing(sharing.UNITS, False, 1.0),
+    "directions": sharing.Sharing(sharing.ALONE, True, 1.0),
+}
+
+
+def network(spec: GRUSpec, rng: np.random.Generator, *, lengths: bool, mask: bool, h0: bool) -> Graph:
+    H, I, D = spec.hidden_size, spec.input_size, spec.num_directions
+    optional = {
+        "h0": (h0, TensorSpec("h0", "float32", (D, None, H))),
+        "lengths": (lengths, TensorSpec("lengths", "int64", (None,))),
+        "mask": (mask, TensorSpec("mask", "bool", (None, None))),
+    }
+    constants = {
+        f"{name}{d}": rng.uniform(-1, 1, shape) / np.sqrt(H)
+        for d in range(D)
+        for name, shape in (("w", (3 * H, I)), ("r", (3 * H, H)), ("bi", (3 * H,)), ("bh", (3 * H,)))
+    }
+    names = ["x", *(name if given else "" for name, (given, _) in optional.items()), *constants]
+    return Graph(
+        (TensorSpec("x", "float32", (None, None, I)), *(spec for given, spec in optional.values() if given)),
+        (TensorSpec("y", "float32", None), TensorSpec("hn", "float32", None)),
+        (Node("gru", tuple(names), ("y", "hn"), {"spec": spec.to_dict()}),),
+        constants,
+    )
+
+
+def frames(graph: Graph, rng: np.random.Generator, T: int, N: int) -> dict[str, np.ndarray]:
+    shapes = {"x": (T, N, graph.inputs[0].shape[2])}
+    arrays = {"x": rng.standard_normal(shapes["x"]).astype(np.float32)}
+    for spec in graph.inputs[1:]:
+        if spec.name == "h0":
+            arrays["h0"] = rng.uniform(-1, 1, (spec.shape[0], N, spec.shape[2])).astype(np.float32)
+        elif spec.name == "lengths":
+            arrays["lengths"] = rng.integers(0, T + 1, N)
+        else:
+            arrays["mask"] = rng.random((T, N)) < 0.6
+    return arrays
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    H=st.sampled_from([1, 7, 33, 100, 130]),
+    T=st.sampled_from([0, 1, 4, 9]),
+    N=st.sampled_from([0, 1, 2, 5, 13]),
+    direction=st.sampled_from(DIRECTIONS),
+    reset_after=st.booleans(),
+    extras=st.tuples(st.booleans(), st.booleans(), st.booleans()),
+)
+@settings(max_examples=25, deadline=None)
+def test_every_way_of_sharing_and_chunking(seed, H, T, N, direction, reset_after, extras):
+    rng = np.random.default_rng(seed)
+    lengths, mask, h0 = extras
+    graph = network(GRUSpec(5, H, direction, reset_after), rng, lengths=lengths, mask=mask, h0=h0)
+    inputs = frames(graph, rng, T, N)
+    alone = Executable(graph).run(inputs)
+    for name, expected in run_graph(graph, inputs).items():
+        np.testing.assert_allclose(alone[name], expected, rtol=0, atol=1e-6)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(program, "wake_seconds", lambda members: -1.0)
+        for way in WAYS.values():
+            patch.setattr(lowering, "choose", lambda *_, way=way: way)
+            for threads in (2, 3):
+                shared = Executable(graph, threads=threads).run(inputs)
+                for name, array in alone.items():
+                    np.testing.assert_array_equal(shared[name], array, err_msg=f"{way} {threads}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lowering, "chunk_steps", lambda *_: 2)
+        for name, array in Executable(graph).run(inputs).items():
+            np.testing.assert_array_equal(array, alone[name])
+
+
+@pytest.fixture
+def big() -> tuple[Graph, dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """A network that is worth a team, an input, and what one thread gives."""
+    rng = np.random.default_rng(0)
+    graph = network(GRUSpec(256, 256), rng, lengths=False, mask=False, h0=False)
+    inputs = frames(graph, rng, 400, 4)
+    return graph, inputs, Executable(graph).run(inputs)
+
+
+def test_concurrent_calls(big):
+    """One call has the team, the others run alone: the same bits, no waiting for each other."""
+    graph, inputs, expected = big
+    shared = Executable(graph, threads=2)
+    faults: list[str] = []
+
+    def call() -> None:
+        for _ in range(3):
+            result = shared.run(inputs)
+            faults.extend(name for name in expected if not np.array_equal(result[name], expected[name]))
+
+    callers = [threading.Thread(target=call) for _ in range(4)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(60)
+    assert not any(caller.is_alive() for caller in callers)
+    assert not faults
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_makes_its_own_team(big):
+    graph, inputs, expected = big
+    shared = Executable(graph, threads=2)
+    shared.run(inputs)
+    child = os.fork()
+    if child == 0:
+        result = shared.run(inputs)
+        os._exit(0 if all(np.array_equal(result[n], expected[n]) for n in expected) else 1)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
+def test_workers_sleep_between_calls(big):
+    """The processor time of the process stands still while no call runs."""
+    graph, inputs, _ = big
+    Executable(graph, threads=2).run(inputs)
+    assert team._free[2].members == 2
+    before = os.times()
+    threading.Event().wait(0.3)
+    after = os.times()
+    assert after.user - before.user + after.system - before.system < 0.1
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1.5, True, "2"])
+def test_what_is_no_number_of_threads_is_refused(big, threads):
+    with pytest.raises(fastgru.UnsupportedModelError, match="threads="):
+        Executable(big[0], threads=threads)
+
+
+def test_a_small_program_stays_on_one_thread():
+    rng = np.random.default_rng(0)
+    graph = network(GRUSpec(8, 8), rng, lengths=False, mask=False, h0=False)
+    plan = Executable(graph, threads=2).program({"x": (1, 1, 8)})
+    assert not program.Frame(plan).shared
