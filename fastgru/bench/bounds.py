@@ -62,6 +62,14 @@ class Peaks:
             below = max(below, level.capacity)
         return times
 
+    def best_with(self, other: Peaks) -> Peaks:
+        """The better figure of two measurements, for each: what a neighbour took away was there all the same."""
+        levels = tuple(
+            Level(a.name, a.capacity, max(a.bytes_per_s, b.bytes_per_s))
+            for a, b in zip(self.levels, other.levels, strict=True)
+        )
+        return Peaks(self.threads, max(self.flops_per_s, other.flops_per_s), levels)
+
 
 @dataclass(frozen=True)
 class Bound:

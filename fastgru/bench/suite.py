@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
-from fastgru.bench.bounds import Bound, bound_of, measure_peaks
+from fastgru.bench.bounds import bound_of, measure_peaks
 from fastgru.bench.cases import SUITES, Case
 from fastgru.bench.contender import Contender, UnableError
 from fastgru.bench.machine import describe
@@ -37,7 +38,7 @@ def run_suite(
 ) -> Result:
     """Measure the cases (or a suite, by name) on each number of threads, ours and the rivals in turn.
 
-    progress is told what is going on; on_row is given each row when it is done.
+    progress is told what is going on; on_row is given each row when it is done, before its bound is known.
     """
     started = time.perf_counter()
     plan = plan or Plan()
@@ -45,23 +46,29 @@ def run_suite(
     chosen = SUITES[cases] if isinstance(cases, str) else tuple(cases)
     machine = describe(rivals)  # first, for the load is to be that of others
     progress("measuring what the machine can do")
-    peaks = measure_peaks(threads) if chosen else []
-    rows = []
+    before = measure_peaks(threads) if chosen else []
+    rows: list[Row] = []
+    row_steps: list[float | None] = []
     for number, case in enumerate(chosen, 1):
         progress(f"{number} of {len(chosen)}: {case.title}")
         problem = gru_problem(case)
-        for each in peaks:
-            bound = bound_of(case, each, _row_steps(problem))
-            row = run_problem(problem, case.title, each.threads, [RIVALS[r] for r in rivals], plan, bound)
+        for each in before:
+            row = run_problem(problem, case.title, each.threads, [RIVALS[r] for r in rivals], plan)
+            row_steps.append(_row_steps(problem))
             rows.append(row)
             if on_row is not None:
                 on_row(row)
-    return Result(name, machine, tuple(peaks), tuple(rows), time.perf_counter() - started)
+    progress("measuring once more what the machine can do")
+    after = measure_peaks(threads) if chosen else []
+    peaks = {a.threads: a.best_with(b) for a, b in zip(before, after, strict=True)}
+    bounded = [
+        replace(row, bound=bound_of(row.case, peaks[row.threads], steps)) if row.case is not None else row
+        for row, steps in zip(rows, row_steps, strict=True)
+    ]
+    return Result(name, machine, tuple(peaks.values()), tuple(bounded), time.perf_counter() - started)
 
 
-def run_problem(
-    problem: Problem, title: str, threads: int, rivals: Sequence[Rival], plan: Plan, bound: Bound | None = None
-) -> Row:
+def run_problem(problem: Problem, title: str, threads: int, rivals: Sequence[Rival], plan: Plan) -> Row:
     """One row: who cannot run it says so in the row, who gives other numbers too, and nobody is timed before that."""
     fields: dict[str, Any] = {"title": title, "slug": problem.name, "threads": threads, "case": problem.case}
     try:
@@ -69,9 +76,9 @@ def run_problem(
         for contender in own:
             made = _verified(contender, problem)
     except UnableError as error:
-        return Row(**fields, ours=None, bound=bound, trouble=f"refused: {error}")
+        return Row(**fields, ours=None, trouble=f"refused: {error}")
     except FastGRUError as error:
-        return Row(**fields, ours=None, bound=bound, trouble=str(error))
+        return Row(**fields, ours=None, trouble=str(error))
     chosen: dict[str, Contender] = {}
     absent: dict[str, str] = {}
     for rival in rivals:
@@ -88,7 +95,6 @@ def run_problem(
         ratios={name: ratio(first, timing) for name, timing in others.items()},
         absent=absent,
         own_ratio=ratio(first, timed[1]) if len(own) > 1 else None,
-        bound=bound,
     )
 
 

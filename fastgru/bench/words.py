@@ -36,7 +36,8 @@ def machine_line(machine: Mapping[str, Any]) -> str:
     forced = f" (forced; the kernels are built for {machine['forced']})" if machine.get("forced") else ""
     caches = machine["cache_bytes"]
     sizes = ", ".join(f"{name} {caches[key] // 1024} KiB" for name, key in (("L1", "l1d"), ("L2", "l2"), ("L3", "l3")))
-    return f"{machine['cpu']}, {machine['cores']} cores, {machine['isa']}{forced}; {sizes}; {machine['system']}"
+    load = "" if machine["load"] is None else f"; load {machine['load']:.1f} before the run"
+    return f"{machine['cpu']}, {machine['cores']} cores, {machine['isa']}{forced}; {sizes}; {machine['system']}{load}"
 
 
 def versions_line(machine: Mapping[str, Any]) -> str:

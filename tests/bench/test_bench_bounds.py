@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -15,6 +17,13 @@ from fastgru.simd.cpu import LANES
 def test_what_exceeds_a_cache_is_read_from_the_next(peaks: Peaks) -> None:
     assert peaks.read_times(1e4) == {"L1": 1e4 / 4e11, "L2": 0, "memory": 0}
     assert peaks.read_times(3e6) == {"L1": 1e4 / 4e11, "L2": (1e6 - 1e4) / 2e11, "memory": 2e6 / 1e10}
+
+
+def test_of_two_measurements_the_better_counts(peaks: Peaks) -> None:
+    other = replace(
+        peaks, flops_per_s=2e11, levels=tuple(replace(lv, bytes_per_s=lv.bytes_per_s / 2) for lv in peaks.levels)
+    )
+    assert peaks.best_with(other) == other.best_with(peaks) == replace(peaks, flops_per_s=2e11)
 
 
 def test_a_step_reads_all_weights(peaks: Peaks) -> None:
