@@ -123,7 +123,7 @@ def _throughput(rows: Sequence[Row]) -> str:
         some = [row for row in plain if row.case and row.case.H == H]
         if len({row.case.N for row in some if row.case}) < 2:
             continue
-        for name, dashed in ((f"H={H}", False), ("best rival", True)):
+        for name, dashed in ((f"H={H}", False), (f"H={H}, best rival", True)):
             points = {}
             for row in some:
                 assert row.case is not None

@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
 from rich.console import Console
 
+from fastgru.bench.cases import Case
+from fastgru.bench.measure import Ratio
 from fastgru.bench.page import render_page
 from fastgru.bench.readme import BEGIN, END, main, section, update
 from fastgru.bench.report import print_report
@@ -44,6 +47,15 @@ def test_goals_are_judged(result: Result) -> None:
     assert missed.faults == ["0.50x onnxruntime, the goal is 2x"]
     assert not block.faults
     assert refused.faults == ["refused: 2 threads & more"]
+
+
+@pytest.mark.parametrize(("median", "missed"), [(0.98, False), (0.9, True), (1.5, False)])
+def test_no_slower_than_on_one_thread_is_judged_with_room_for_noise(
+    result: Result, median: float, missed: bool
+) -> None:
+    case = Case("step", 1, 1, 16, 16, own_goals={2: 1.0})
+    row = replace(result.rows[0], threads=2, case=case, own_ratio=Ratio(median, median, median))
+    assert bool(row.faults) == missed
 
 
 def test_the_terminal_shows_every_case(result: Result) -> None:
