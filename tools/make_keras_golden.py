@@ -149,6 +149,14 @@ def nested(k: Any, L: Any) -> Any:
 
 
 @case
+def nested_twice(k: Any, L: Any) -> Any:
+    x = k.Input((T, F), name="x")
+    inner = k.Sequential([k.Input((T, F)), L.GRU(4, return_sequences=True), L.BatchNormalization()], name="inner")
+    middle = k.Sequential([k.Input((T, F)), inner, L.Dense(F)], name="middle")
+    return k.Model(x, L.GRU(2)(middle(middle(x))))
+
+
+@case
 def functions(k: Any, L: Any) -> Any:
     x = k.Input((T, F), name="x")
     names = ["elu", "exponential", "gelu", "hard_sigmoid", "linear", "relu", "selu", "sigmoid", "softmax", "softplus"]

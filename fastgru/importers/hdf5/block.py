@@ -10,7 +10,7 @@ from fastgru.errors import InvalidModelError
 __all__ = ["MAX_STEPS", "Block", "Form", "aligned"]
 
 # Messages, links and tree entries that are looked at in one file: a link can name one object any number of times.
-MAX_STEPS: Final = 500_000
+MAX_STEPS: Final = 200_000
 MAX_NAME: Final = 1 << 16
 
 

@@ -6,6 +6,7 @@ Sequential models are chains. Functional models name, for each layer, the calls 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -60,11 +61,13 @@ def plan_model(model: Layer) -> Plan:
     data = model.get("layers")
     if not isinstance(data, list):
         raise model.damaged("layers is no list")
+    if len(data) > MAX_CALLS:
+        raise model.damaged(f"{len(data)} layers, expected at most {MAX_CALLS}")
     layers = [Layer.from_json(item, f"{model}: layers[{n}]") for n, item in enumerate(data)]
     named = {layer.name: layer for layer in layers}
     if len(named) != len(layers):
-        names = [layer.name for layer in layers]
-        raise model.damaged(f"two layers are called {next(n for n in names if names.count(n) > 1)!r}")
+        (twice, _), *_ = Counter(layer.name for layer in layers).most_common(1)
+        raise model.damaged(f"two layers are called {twice!r}")
     if model.class_name == "Sequential":
         return _chain(model, layers)
     return _functional(model, named, data)

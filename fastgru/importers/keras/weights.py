@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from numpy.typing import NDArray
@@ -123,16 +123,26 @@ class _Named(Weights):
         return self
 
     def layers(self, layers: Sequence[Layer]) -> list[Weights]:
-        return [self._of(layer) for layer in layers]
+        by_folder: dict[str, list[str]] = {}
+        by_stem: dict[str, list[str]] = {}
+        for path in self._paths:
+            *folders, last = self._components(path)
+            for folder in dict.fromkeys(folders[:1] if self._top else folders):
+                by_folder.setdefault(folder, []).append(path)
+            for stem in {last.rsplit("_", 1)[0], last.rsplit("_", 2)[0]}:
+                by_stem.setdefault(stem, []).append(path)
+        return [self._of(layer, by_folder, by_stem) for layer in layers]
 
-    def _of(self, layer: Layer) -> Weights:
+    def _of(self, layer: Layer, by_folder: Mapping[str, list[str]], by_stem: Mapping[str, list[str]]) -> Weights:
         if self._top:
             group = f"{self._group}{layer.name}/"
-            return _Named(self._store, group, [p for p in self._paths if p.startswith(group)])
-        mine = [p for p in self._paths if layer.name in self._components(p)[:-1]]
-        if not mine:  # Keras 1: dense_1_W
-            mine = [p for p in self._paths if re.match(re.escape(layer.name) + r"_[A-Za-z]", self._components(p)[-1])]
-        return _Named(self._store, self._group, mine)
+            near = by_folder.get(layer.name.split("/")[0], ())
+            return _Named(self._store, group, [p for p in near if p.startswith(group)])
+        # dense_1/kernel:0, or dense_1_W of Keras 1. A model inside a model has no part in the names.
+        mine = by_folder.get(layer.name) or by_stem.get(layer.name)
+        if mine is None and "layers" in layer.config:
+            mine = self._paths
+        return _Named(self._store, self._group, mine or [])
 
     def _components(self, path: str) -> list[str]:
         return path[len(self._group) :].split("/")
