@@ -20,6 +20,9 @@ from fastgru.spec import ACTIVATIONS
 __all__ = ["check_supported", "make_program"]
 
 
+# Elements of a value that a plan computes for itself: beyond it a shape is more likely hostile than meant.
+_MAX_KNOWN: Final = 1 << 26
+
 _KINDS: Final[Mapping[str, frozenset[str]]] = {
     "activation": frozenset(ACTIVATIONS),
     "arg": frozenset({"max", "min"}),
@@ -77,7 +80,8 @@ def make_program(
         builder.label = str(node)
         given = [values[name] if name else None for name in node.inputs]
         if given and all(v is None or isinstance(v, Known) for v in given):
-            results = fold_node(node, [v.array if isinstance(v, Known) else None for v in given])
+            arrays = [v.array if isinstance(v, Known) else None for v in given]
+            results = fold_node(node, arrays, max_elements=_MAX_KNOWN)
             outputs: list[Value] = [Known(array) for array in results]
         else:
             try:

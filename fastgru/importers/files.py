@@ -17,12 +17,12 @@ from fastgru.sources import Source, open_source, source_name
 __all__ = ["FORMATS", "JSON_LIMIT", "Source", "detect_format", "load_json", "open_source", "source_name"]
 
 FORMATS: Final[Mapping[str, str]] = {
-    "hdf5": "an HDF5 file, as Keras writes (.h5, .hdf5)",
-    "json": "a JSON text: RTNeural's layers, or a state dict as nested lists",
+    "hdf5": "an HDF5 file (.h5, .hdf5)",
+    "json": "a JSON text",
     "keras": "a Keras archive (.keras)",
     "npz": "a NumPy archive (.npz)",
     "onnx": "an ONNX model",
-    "safetensors": "a safetensors file: a state dict, or a model that this package saved",
+    "safetensors": "a safetensors file",
     "torch-legacy": "a PyTorch checkpoint of the form before 1.6",
     "torch-zip": "a PyTorch checkpoint",
 }

@@ -1,0 +1,294 @@
+"""Cases for every operator of the table, and the way to run one: the engine against the definition in float64.
+
+A case is written once; `test_ops`, and `isa_worker` on every instruction set, run it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fastgru.engine import Executable
+from fastgru.graph import Graph, Node, TensorSpec
+from fastgru.reference import run_graph
+
+TOLERANCES = {"float32": 1e-6, "float64": 1e-12}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One node. `constant` lists the inputs that are constants of the graph; `slack` multiplies the tolerance.
+
+    Floating-point inputs hold float32 values, so that both precisions start from the same numbers.
+    """
+
+    op: str
+    inputs: tuple
+    attrs: dict = field(default_factory=dict)
+    constant: tuple = ()
+    slack: float = 1.0
+
+    def __str__(self) -> str:
+        shapes = ",".join("-" if a is None else f"{a.dtype}{list(a.shape)}" for a in self.inputs).replace(" ", "")
+        attrs = ",".join(f"{k}={v}" for k, v in self.attrs.items()).replace(" ", "")
+        return f"{self.op}({attrs})({shapes}){list(self.constant) if self.constant else ''}"
+
+    def graph(self, outputs: int = 1) -> tuple[Graph, dict]:
+        names = tuple("" if a is None else f"x{i}" for i, a in enumerate(self.inputs))
+        constants = {names[i]: self.inputs[i] for i in self.constant}
+        feeds = {n: a for n, a in zip(names, self.inputs, strict=True) if n and n not in constants}
+        specs = tuple(TensorSpec(n, a.dtype.name, (None,) * a.ndim) for n, a in feeds.items())
+        results = tuple(f"y{i}" for i in range(outputs))
+        node = Node(self.op, names, results, self.attrs)
+        return Graph(specs, tuple(TensorSpec(r, "float32", None) for r in results), (node,), constants), feeds
+
+
+def agree(graph: Graph, feeds: dict, precision: str, slack: float = 1.0) -> dict:
+    """The engine's outputs, after they have been held against the definition's."""
+    wanted = run_graph(graph, feeds)
+    with np.errstate(over="ignore"):  # what overflows in float32 is infinite there
+        wanted = {k: a.astype(precision) if a.dtype.kind == "f" else a for k, a in wanted.items()}
+    got = Executable(graph, precision=precision).run(feeds)
+    tolerance = TOLERANCES[precision] * slack
+    assert list(got) == list(wanted)
+    for name, want in wanted.items():
+        assert got[name].shape == want.shape
+        assert got[name].dtype == want.dtype
+        if want.dtype.kind == "f":
+            np.testing.assert_allclose(got[name], want, rtol=tolerance, atol=tolerance, err_msg=name)
+        else:
+            np.testing.assert_array_equal(got[name], want, err_msg=name)
+    return got
+
+
+_random = np.random.default_rng(20240613)
+
+
+def normal(*shape):
+    return _random.standard_normal(shape).astype(np.float32)
+
+
+def bools(*shape):
+    return _random.random(shape) < 0.5
+
+
+def whole(dtype, *shape, low=-9, high=9):
+    low = 0 if dtype.startswith("u") else low
+    return _random.integers(low, high, shape).astype(dtype)
+
+
+def i64(*values):
+    return np.array(values, np.int64)
+
+
+SPECIAL = np.array(
+    [-np.inf, -1e30, -100, -3, -1.5, -0.5, -0.0, 0, 0.5, 1.5, 2.5, 3, 88, 100, 1e30, np.inf, np.nan] * 2, np.float32
+)
+SHAPES = [(), (0,), (1,), (3,), (17,), (2, 5), (3, 0, 2), (2, 3, 17)]
+PAIRS = [
+    ((), ()), ((), (4,)), ((2, 3), (3,)), ((2, 1), (1, 5)), ((4, 1, 7), (3, 1)), ((0, 3), (3,)),
+    ((2, 3, 17), (2, 1, 17)), ((2, 3, 17), (3, 1)), ((33,), (33,)), ((2, 1, 3, 1, 2, 1, 2), (2, 1, 3, 1, 2, 1)),
+]  # fmt: skip
+INTEGERS = ("int64", "int32", "int16", "int8", "uint16", "uint8")
+UNARY = [
+    "abs", "neg", "sign", "sqrt", "reciprocal", "floor", "ceil", "round", "exp", "silu", "gelu_tanh",
+    "hard_swish", "log", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "erf", "log1p", "expm1",
+    "gelu", "isnan", "isinf",
+]  # fmt: skip
+COMPARE = ("equal", "not_equal", "less", "less_equal", "greater", "greater_equal")
+REDUCE = ("sum", "mean", "max", "min", "prod", "l1", "l2", "log_sum", "log_sum_exp", "sum_square")
+
+
+def elementwise():
+    for kind in UNARY:
+        for shape in SHAPES:
+            yield Case("unary", (normal(*shape),), {"kind": kind})
+        if kind not in ("sin", "cos", "tan"):
+            yield Case("unary", (SPECIAL,), {"kind": kind})
+    for x in (normal(5, 7), SPECIAL):
+        yield Case("unary", (x,), {"kind": "selu", "alpha": 1.6, "gamma": 1.05})
+    yield Case("unary", (bools(3, 4),), {"kind": "not"})
+    yield Case("unary", (bools(3, 4),), {"kind": "abs"})
+    for kind, (a, b) in itertools.product(("add", "sub", "mul", "div", "min", "max"), PAIRS):
+        yield Case("binary", (normal(*a), normal(*b)), {"kind": kind})
+    for kind in ("add", "div", "min", "max"):
+        yield Case("binary", (SPECIAL, normal(SPECIAL.size)), {"kind": kind})
+        yield Case("binary", (normal(SPECIAL.size), SPECIAL), {"kind": kind}, constant=(1,))
+    for a, b in PAIRS:
+        yield Case("binary", (np.abs(normal(*a)), normal(*b)), {"kind": "pow"}, slack=4)
+        yield Case("where", (bools(*a), normal(*b), normal(*a)))
+        yield Case("logical", (bools(*a), bools(*b)), {"kind": "xor"})
+        for kind in COMPARE:
+            yield Case("compare", (normal(*a).round(), normal(*b).round()), {"kind": kind})
+        if np.broadcast_shapes(a, b) == a:
+            yield Case("prelu", (normal(*a), normal(*b)))
+    signs = np.array([[7, -7, 7, -7, 6, -6], [3, 3, -3, -3, 3, -3]], np.float32)
+    for kind in ("mod", "fmod"):
+        yield Case("binary", (signs[0] / 2, signs[1] / 2), {"kind": kind})
+    yield Case("binary", (whole("int64", 5, low=1), np.abs(normal(5))), {"kind": "pow"})
+    yield Case("binary", (normal(4), whole("int32", 4)), {"kind": "pow"}, slack=40)
+    yield Case("binary", (whole("int32", 4), whole("int64", 4, low=0, high=5)), {"kind": "pow"})
+    for kind in ("and", "or"):
+        yield Case("logical", (bools(4, 9), bools(9)), {"kind": kind})
+    for kind in COMPARE:
+        yield Case("compare", (SPECIAL, np.roll(SPECIAL, 1)), {"kind": kind})
+        yield Case("compare", (bools(7), bools(7)), {"kind": kind})
+    yield Case("prelu", (SPECIAL, normal(1)))
+    for dtype in INTEGERS:
+        divisor = whole(dtype, 5)
+        divisor[divisor == 0] = 3
+        for kind in ("abs", "neg", "sign", "bitwise_not"):
+            yield Case("unary", (whole(dtype, 3, 5),), {"kind": kind})
+        for kind in ("add", "sub", "mul", "min", "max"):
+            yield Case("binary", (whole(dtype, 3, 5, low=-120, high=120), whole(dtype, 5)), {"kind": kind})
+        for kind in ("div", "mod", "fmod"):
+            yield Case("binary", (whole(dtype, 3, 5), divisor), {"kind": kind})
+        yield Case("compare", (whole(dtype, 3, 5), whole(dtype, 5)), {"kind": "less"})
+        yield Case("where", (bools(3, 1), whole(dtype, 5), whole(dtype, 3, 5)))
+        yield Case("clip", (whole(dtype, 3, 5), np.array(2, dtype), np.array([5], dtype)))
+    for low, high in ((-1.0, 1.0), (None, 0.5), (0.5, None), (2.0, 1.0), (np.nan, None), (None, np.nan)):
+        bounds = tuple(None if b is None else np.array(b, np.float32) for b in (low, high))
+        yield Case("clip", (SPECIAL, *bounds))
+    names = ("float32", "float64", *INTEGERS, "bool")
+    for source, target in itertools.product(names, (*names, "float16", "bfloat16")):
+        yield Case("cast", (whole("int64", 3, 7, low=0, high=99).astype(source),), {"to": target})
+    yield Case("cast", (normal(9) * 50,), {"to": "int8"})
+    yield Case("cast", (SPECIAL[6:12],), {"to": "bool"})
+
+
+def weights(*shape):
+    """Of the size that training leaves: a product of normal rows with them is about normal."""
+    return normal(*shape) / np.float32(np.sqrt(max(shape[-2:][0], 1)))
+
+
+def products():
+    shapes = [
+        ((3, 4), (4, 5)), ((4,), (4, 5)), ((3, 4), (4,)), ((4,), (4,)), ((2, 3, 4), (4, 5)), ((2, 3, 4), (2, 4, 5)),
+        ((2, 1, 3, 4), (5, 4, 6)), ((3, 0), (0, 5)), ((0, 4), (4, 5)), ((3, 4), (4, 0)), ((2, 7, 300), (300, 33)),
+        ((5, 2, 7, 30), (5, 1, 30, 17)), ((3, 4), (6, 4, 5)), ((1, 1), (1, 1)), ((26, 9), (9, 70)),
+    ]  # fmt: skip
+    for (a, b), constant in itertools.product(shapes, ((), (1,), (0,))):
+        yield Case("matmul", (normal(*a), weights(*b)), constant=constant, slack=3)
+    for (a, b), constant in itertools.product([s for s in shapes if len(s[1]) == 2], ((), (1, 2))):
+        weight = weights(*b).T.copy()
+        yield Case("linear", (normal(*a), weight, normal(b[1])), constant=constant, slack=3)
+        yield Case("linear", (normal(*a), weight), constant=constant[:1], slack=3)
+
+
+def reductions():
+    for kind, shape in itertools.product(REDUCE, SHAPES):
+        x = np.abs(normal(*shape)) if kind == "log_sum" else normal(*shape)
+        axes = [[], *([i] for i in range(len(shape))), *([[0, -1]] if len(shape) > 1 else [])]
+        for number, named in enumerate(axes):
+            yield Case("reduce", (x,), {"kind": kind, "axes": named, "keepdims": number % 2 == 0}, slack=2)
+    for kind, special in itertools.product(REDUCE, (np.inf, -np.inf, np.nan)):
+        x = normal(2, 19)
+        x[1, 7] = special
+        yield Case("reduce", (x,), {"kind": kind, "axes": [1], "keepdims": False}, slack=2)
+    for kind in ("any", "all", "max", "min", "sum", "prod", "l1"):
+        yield Case("reduce", (bools(4, 3),), {"kind": kind, "axes": [1], "keepdims": False})
+    for kind, dtype in itertools.product(("sum", "max", "min", "prod", "l1", "sum_square", "mean", "l2"), INTEGERS):
+        yield Case("reduce", (whole(dtype, 3, 5),), {"kind": kind, "axes": [0], "keepdims": True})
+    for kind, last, keepdims in itertools.product(("max", "min"), (True, False), (True, False)):
+        attrs = {"kind": kind, "keepdims": keepdims, "select_last": last}
+        for axis in (0, 1, -1):
+            yield Case("arg", (normal(4, 3, 17).round(),), {**attrs, "axis": axis})
+        with_nan = normal(3, 9)
+        with_nan[0, [2, 5]] = np.nan
+        yield Case("arg", (with_nan,), {**attrs, "axis": 1})
+        yield Case("arg", (whole("int32", 4, 5),), {**attrs, "axis": 0})
+    for shape, exclusive, reverse in itertools.product(SHAPES[1:], (True, False), (True, False)):
+        for axis in range(len(shape)):
+            yield Case("cumsum", (normal(*shape),), {"axis": axis, "exclusive": exclusive, "reverse": reverse})
+    yield Case("cumsum", (whole("int32", 4, 5),), {"axis": 0, "exclusive": False, "reverse": True})
+    yield Case("reduce", (np.abs(normal(2, 50_000)),), {"kind": "sum", "axes": [1], "keepdims": False})
+
+
+def norms():
+    for op, shape in itertools.product(("softmax", "log_softmax"), SHAPES[1:]):
+        for axis in range(-1, len(shape) - 1):
+            yield Case(op, (normal(*shape) * 5,), {"axis": axis})
+    masked = normal(3, 20)
+    masked[0], masked[1, 3], masked[2, 3:9] = -np.inf, np.nan, -np.inf
+    for op in ("softmax", "log_softmax"):
+        yield Case(op, (masked,), {"axis": 1})
+        yield Case(op, (normal(1, 50_000),), {"axis": 1})
+    for shape in ((3,), (17,), (2, 5), (2, 3, 17), (0, 4)):
+        for axis in range(1 if shape[0] == 0 else 0, len(shape)):
+            attrs = {"axis": axis, "epsilon": 1e-5}
+            scale, bias = normal(*shape[axis:]), normal(*shape[axis:])
+            yield Case("layer_norm", (normal(*shape), scale, bias), attrs, slack=10)
+            yield Case("layer_norm", (normal(*shape), None, bias), attrs, constant=(2,), slack=10)
+            yield Case("layer_norm", (normal(*shape),), attrs, slack=10)
+    for shape, constant in itertools.product(SHAPES[1:], ((), (1, 2, 3, 4))):
+        for axis in range(len(shape)):
+            C = shape[axis]
+            inputs = (normal(*shape), normal(C), normal(C), normal(C), np.abs(normal(C)) + np.float32(0.1))
+            yield Case("batch_norm", inputs, {"axis": axis, "epsilon": 1e-3}, constant=constant, slack=4)
+
+
+def positions():
+    for dtype in ("float32", "int64", "int32", "int8", "uint16", "bool"):
+        x = whole("int64", 3, 4, 5, low=0, high=2 if dtype == "bool" else 99).astype(dtype)
+        indices = (i64(1)[0], i64(1), i64([2, 0], [-1, -3]), i64(), np.array([1, 2], np.int32))
+        for axis, where, constant in itertools.product((0, 1, -1), indices, ((), (1,))):
+            yield Case("gather", (x, np.asarray(where)), {"axis": axis}, constant=constant)
+        for axis, shape in ((0, (2, 4, 5)), (1, (3, 3, 5)), (-1, (3, 4, 2))):
+            yield Case("gather_elements", (x, _random.integers(-3, 3, shape)), {"axis": axis})
+        for repeats in ((2, 1, 3), (2, 0, 3), (1, 1, 1), (2, 3, 2)):
+            yield Case("tile", (x, i64(*repeats)), constant=(1,))
+        for mode in ("constant", "edge", "reflect"):
+            for pads in ((1, 0, 2, 0, 3, 1), (-1, 0, 2, 0, -2, 1), (0,) * 6):
+                yield Case("pad", (x, i64(*pads)), {"mode": mode}, constant=(1,))
+            yield Case("pad", (x, i64(7, 9)), {"mode": mode, "axes": [-1]}, constant=(1,))
+        yield Case("pad", (x, i64(-2, 0, 0, -2, 0, 0)), {"mode": "constant"}, constant=(1,))
+        yield Case("pad", (x, i64(1, 0, 2, 0, 3, 1), np.array(1, dtype)), {"mode": "constant"}, constant=(1,))
+        yield Case("last", (x, i64(0, 4, 2)))
+        yield Case("last", (x, np.array([1, 4, 2], np.int32)))
+        yield Case("concat", (x, x[:, :2], x[:, :0]), {"axis": 1})
+        yield Case("transpose", (x,), {"perm": [2, 0, 1]})
+        yield Case("reshape", (x, i64(0, -1)), constant=(1,))
+        yield Case("squeeze", (x[:1],), {"axes": []})
+        yield Case("unsqueeze", (x,), {"axes": [0, -1]})
+        yield Case("flatten", (x,), {"axis": 2})
+        yield Case("expand", (x[:, :1], i64(2, 3, 4, 1)), constant=(1,))
+        yield Case("slice", (x, i64(-1, 0), i64(-9, 9), i64(1, 2), i64(-2, 3)), constant=(1, 2, 3, 4))
+    for ids in (i64([1, 0], [3, 2]), np.array(1), i64(), whole("int32", 7, low=0, high=4)):
+        for constant in ((), (1,)):
+            yield Case("embedding", (ids, normal(4, 5)), constant=constant)
+
+
+ACTIVATIONS = [
+    {"kind": "affine", "alpha": 2.0, "beta": 0.5},
+    {"kind": "elu", "alpha": 0.7},
+    {"kind": "hard_sigmoid", "alpha": 0.3, "beta": 0.4},
+    {"kind": "leaky_relu", "alpha": 0.2},
+    {"kind": "relu"},
+    {"kind": "scaled_tanh", "alpha": 1.7, "beta": 0.6},
+    {"kind": "sigmoid"},
+    {"kind": "softplus"},
+    {"kind": "softsign"},
+    {"kind": "tanh"},
+    {"kind": "thresholded_relu", "alpha": 0.5},
+]
+
+
+def activations():
+    finite = SPECIAL[np.abs(SPECIAL) <= 100]
+    for attrs in ACTIVATIONS:
+        for shape in SHAPES:
+            yield Case("activation", (normal(*shape) * 3,), attrs)
+        yield Case("activation", (finite,), attrs, slack=2)
+
+
+FAMILIES = {
+    "activations": activations,
+    "elementwise": elementwise,
+    "products": products,
+    "reductions": reductions,
+    "norms": norms,
+    "positions": positions,
+}
+CASES = {name: list(make()) for name, make in FAMILIES.items()}

@@ -1,0 +1,206 @@
+"""The object that runs: program cache, frames, threads, arrays of the caller, errors at run time."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+from engine_cases import normal
+
+from fastgru.engine import Executable
+from fastgru.engine.executable import _MAX_IDLE_FRAMES, _MAX_PROGRAMS
+from fastgru.errors import InvalidModelError, ShapeError, UnsupportedModelError
+from fastgru.graph import Graph, Node, TensorSpec
+from fastgru.spec import GRUSpec
+
+
+def graph_of(nodes, inputs, outputs, constants=None):
+    specs = tuple(TensorSpec(n, a.dtype.name, (None,) * a.ndim) for n, a in inputs.items())
+    return Graph(specs, tuple(TensorSpec(o, "float32", None) for o in outputs), tuple(nodes), constants or {})
+
+
+def network():
+    """Ids -> embedding -> GRU -> linear -> softmax."""
+    H, I, V = 24, 12, 30
+    weights = {"table": normal(V, I), "w": normal(3 * H, I) / 4, "r": normal(3 * H, H) / 4, "o": normal(V, H)}
+    spec = GRUSpec(I, H, batch_first=True).to_dict()
+    nodes = [
+        Node("embedding", ("ids", "table"), ("e",), name="lookup"),
+        Node("gru", ("e", "", "", "", "w", "r", "", ""), ("h", "h_n"), {"spec": spec}),
+        Node("linear", ("h", "o"), ("logits",)),
+        Node("softmax", ("logits",), ("p",), {"axis": -1}),
+    ]
+    ids = np.random.default_rng(0).integers(0, V, (3, 11))
+    return graph_of(nodes, {"ids": ids}, ["p", "h_n"], weights), ids
+
+
+def test_the_program_cache_is_bounded():
+    graph = graph_of([Node("activation", ("x",), ("y",), {"kind": "tanh"})], {"x": normal(1)}, ["y"])
+    executable = Executable(graph)
+    for n in range(_MAX_PROGRAMS + 20):
+        x = normal(n)
+        np.testing.assert_allclose(executable.run({"x": x})["y"], np.tanh(x), atol=1e-6)
+    assert len(executable._programs) == _MAX_PROGRAMS
+    assert len(executable._idle) <= _MAX_PROGRAMS
+    assert all(len(frames) <= _MAX_IDLE_FRAMES for frames in executable._idle.values())
+    forgotten = normal(3)
+    np.testing.assert_allclose(executable.run({"x": forgotten})["y"], np.tanh(forgotten), atol=1e-6)
+
+
+def test_packed_weights_are_shared_by_all_programs():
+    graph, ids = network()
+    executable = Executable(graph)
+    programs = [executable.program({"ids": (n, t)}) for n, t in ((1, 1), (3, 11), (2, 5))]
+    large = [{id(a) for a in p.constants if a.nbytes > 1000} for p in programs]
+    assert large[0]
+    assert large[0] == large[1] == large[2]
+    assert executable.run({"ids": ids})["p"].shape == (3, 11, 30)
+
+
+def test_concurrent_calls_give_the_same_bits():
+    graph, ids = network()
+    executable = Executable(graph)
+    shapes = [ids, ids[:1], ids[:, :4], ids[1:]]
+    alone = [executable.run({"ids": i}) for i in shapes]
+    failures = []
+
+    def work(seed):
+        order = np.random.default_rng(seed).integers(0, len(shapes), 40)
+        for k in order:
+            got = executable.run({"ids": shapes[k]})
+            if any(got[name].tobytes() != alone[k][name].tobytes() for name in got):
+                failures.append(k)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+
+
+def test_out_arrays_are_filled_and_checked():
+    graph, ids = network()
+    executable = Executable(graph)
+    wanted = executable.run({"ids": ids})
+    mine = np.full((3, 11, 30), np.nan, np.float32)
+    got = executable.run({"ids": ids}, out={"p": mine})
+    assert got["p"] is mine
+    np.testing.assert_array_equal(mine, wanted["p"])
+    for wrong in (
+        np.empty((3, 11, 30)),
+        np.empty((3, 30, 11), np.float32),
+        np.empty((3, 11, 60), np.float32)[..., ::2],
+    ):
+        with pytest.raises(ShapeError, match="out 'p'"):
+            executable.run({"ids": ids}, out={"p": wrong})
+    with pytest.raises(ShapeError, match="unknown outputs"):
+        executable.run({"ids": ids}, out={"q": mine})
+
+
+def test_an_id_outside_the_table_names_node_and_index():
+    graph, ids = network()
+    executable = Executable(graph)
+    good = executable.run({"ids": ids})
+    for wrong in (30, -1):
+        bad = ids.copy()
+        bad[1, 2] = wrong
+        with pytest.raises(ShapeError, match=rf"embedding 'lookup'.*{wrong}.*30"):
+            executable.run({"ids": bad})
+    np.testing.assert_array_equal(executable.run({"ids": ids})["p"], good["p"])
+
+
+@pytest.mark.parametrize(
+    ("node", "feeds", "message"),
+    [
+        (Node("gather", ("x", "i"), ("y",), {"axis": 0}), {"x": normal(4), "i": np.array([0, 4])}, "4 .* 4 entries"),
+        (
+            Node("gather_elements", ("x", "i"), ("y",), {"axis": 0}),
+            {"x": normal(4), "i": np.array([0, -5])},
+            "-5 .* 4 entries",
+        ),
+        (Node("last", ("x", "i"), ("y",)), {"x": normal(2, 3, 1), "i": np.array([4, 1])}, "length 4"),
+        (
+            Node("binary", ("i", "x"), ("y",), {"kind": "div"}),
+            {"x": np.array([3, 0]), "i": np.array([4, 1])},
+            "by zero",
+        ),
+        (
+            Node("binary", ("i", "x"), ("y",), {"kind": "mod"}),
+            {"x": np.array([3, 0]), "i": np.array([4, 1])},
+            "by zero",
+        ),
+        (
+            Node("binary", ("i", "x"), ("y",), {"kind": "pow"}),
+            {"x": np.array([3, -2]), "i": np.array([4, 1])},
+            "negative power -2",
+        ),
+    ],
+)
+def test_data_out_of_range_is_an_error_of_the_node(node, feeds, message):
+    executable = Executable(graph_of([node], feeds, ["y"]))
+    with pytest.raises(ShapeError, match=f"{node.op} 'y'.*{message}"):
+        executable.run(feeds)
+
+
+def test_everything_that_cannot_run_is_listed_at_once():
+    x = {"x": normal(3)}
+    nodes = [
+        Node("conv", ("x",), ("a",), name="first"),
+        Node("activation", ("x",), ("b",), {"kind": "swoosh"}, name="second"),
+        Node("softmax", ("x",), ("c",), {"axis": 0, "spline": 1}, name="third"),
+        Node("activation", ("x",), ("d",), {"kind": "tanh"}, name="fourth"),
+    ]
+    with pytest.raises(UnsupportedModelError) as caught:
+        Executable(graph_of(nodes, x, ["a", "b", "c", "d"]))
+    for name in ("3 node(s)", "conv 'first'", "swoosh", "softmax 'third'", "spline"):
+        assert name in str(caught.value)
+    assert "fourth" not in str(caught.value)
+
+
+def test_a_missing_input_or_attribute_is_named():
+    with pytest.raises(InvalidModelError, match=r"softmax 'y'.*axis"):
+        Executable(graph_of([Node("softmax", ("x",), ("y",))], {"x": normal(3)}, ["y"]))
+
+
+def test_precisions_and_inputs_are_checked():
+    graph, ids = network()
+    with pytest.raises(UnsupportedModelError, match="float8"):
+        Executable(graph, precision="float8")
+    with pytest.raises(ShapeError, match="missing"):
+        Executable(graph).run({})
+    with pytest.raises(ShapeError, match="ids"):
+        Executable(graph).run({"ids": ids[0]})
+
+
+def test_outputs_that_are_inputs_constants_or_one_value_twice():
+    x = {"x": normal(2, 3)}
+    nodes = [
+        Node("activation", ("x",), ("a",), {"kind": "relu"}),
+        Node("reshape", ("a", "flat"), ("b",)),
+        Node("cast", ("k",), ("n",), {"to": "int32"}),
+    ]
+    graph = graph_of(nodes, x, ["x", "a", "b", "k", "n"], {"flat": np.array([-1]), "k": np.array(2.5, np.float32)})
+    got = Executable(graph).run(x)
+    np.testing.assert_array_equal(got["x"], x["x"])
+    assert got["x"] is not x["x"]
+    np.testing.assert_array_equal(got["b"], np.maximum(x["x"], 0).reshape(-1))
+    np.testing.assert_array_equal(got["a"], np.maximum(x["x"], 0))
+    assert got["k"] == np.float32(2.5)
+    assert got["k"].shape == ()
+    assert got["n"] == 2
+
+
+def test_constants_known_in_one_plan_only_stay_there():
+    """A weight that follows from the shape of an input differs from plan to plan, under one name."""
+    nodes = [
+        Node("shape", ("x",), ("s",), {}),
+        Node("cast", ("s",), ("f",), {"to": "float32"}),
+        Node("unsqueeze", ("f",), ("w",), {"axes": [0]}),
+        Node("linear", ("v", "w"), ("y",)),
+    ]
+    feeds = {"x": normal(2, 3), "v": np.ones((1, 2), np.float32)}
+    executable = Executable(graph_of(nodes, feeds, ["y"]))
+    assert executable.run(feeds)["y"] == 5
+    assert executable.run({**feeds, "x": normal(7, 1)})["y"] == 8
