@@ -50,16 +50,20 @@ class Program:
 
 
 class Frame:
-    """One caller's arena and addresses. Not for two threads at once."""
+    """One caller's arena and addresses. Not for two threads at once.
 
-    __slots__ = ("_arena", "_bases_at", "_members", "_run", "_status", "_words_at", "bases", "program")
+    walk: 0 or 1, the way round in which weights are walked first; frames that take turns have one of each.
+    """
 
-    def __init__(self, program: Program) -> None:
-        self.program = program
+    __slots__ = ("_arena", "_bases_at", "_members", "_run", "_status", "_walk", "_words_at", "bases", "program")
+
+    def __init__(self, program: Program, walk: int = 0) -> None:
+        self.program, self._walk = program, walk
         self.bases = program.bases.copy()
         self._arena = zeros(max(program.arena_bytes, 1), np.uint8)
         self._status = np.zeros(STATUS_WORDS + 2 * TEAM_WORDS, np.int64)
         self._status[[STATUS_WORDS + 1, STATUS_WORDS + TEAM_WORDS + 1]] = 1
+        self._status[[STATUS_WORDS + 3, STATUS_WORDS + TEAM_WORDS + 3]] = walk
         self.bases[STATUS] = self._status.ctypes.data
         self.bases[ARENA] = self._arena.ctypes.data
         self._run = runner()
@@ -92,7 +96,7 @@ class Frame:
 
     def run_on(self, team: Team) -> None:
         """The same, on the members of a team that the caller holds."""
-        if team.run(self._words_at, self._bases_at):
+        if team.run(self._words_at, self._bases_at, self._walk):
             self.fail()
 
     def fail(self) -> NoReturn:

@@ -46,8 +46,9 @@ class Team:
             arguments = (work, control, int(self._words[number].ctypes.data), source)
             threading.Thread(target=_live, args=arguments, daemon=True, name=f"fastgru-{number}").start()
 
-    def run(self, words: int, bases: int) -> int:
+    def run(self, words: int, bases: int, walk: int = 0) -> int:
         """Carry out a program; the status code."""
+        self._words[:, [3, TEAM_WORDS + 3]] = walk
         return int(self._run(words, bases, *self._arguments))
 
     def close(self) -> None:

@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 
 from fastgru.kernels.activation import activate, limit
-from fastgru.kernels.gru_step import SUM_VECTORS, make_step_after, make_step_before
+from fastgru.kernels.gru_step import SUM_VECTORS, in_turn, make_step_after, make_step_before
 from fastgru.kernels.product import panel_count, panel_first, panel_width, product_panels
 from fastgru.kernels.registry import LENGTH_OUT_OF_RANGE, PARTS, fail, handler, kernel, tensor
 from fastgru.kernels.team import TEAM_WORDS, barrier, share
@@ -96,7 +96,7 @@ def _project_ragged(part, operands, x, w, bias, out, first, padded, order, start
     for t in range(steps):
         for p in range(starts[t + 1] - starts[t]):
             source = offset(x, (first + t) * x_t + order[p] * x_n)
-            _copy_row(source, offset(gathered, (starts[t] + p) * I), 0, I, I)
+            _copy_row(source, offset(gathered, (starts[t] + p) * I), np.int64(0), I, I)
     product_panels(
         part, gathered, I, starts[steps], w, I, padded // lanes_of(x), 3, panels[0], panels[1], bias, 0, out, 3 * padded
     )  # fmt: skip
@@ -104,7 +104,7 @@ def _project_ragged(part, operands, x, w, bias, out, first, padded, order, start
 
 @kernel
 def _by_length(lengths, N, T, me, members, order, counts):
-    """(rows, rows of the members before) of one member; `order` is theirs, longest first: sorted rows are dealt in turn."""
+    """(rows, rows of the members before) of one member; `order` holds its rows, longest first, dealt in turn."""
     for i in range(T + 2):
         counts[i] = 0
     for n in range(N):
@@ -147,7 +147,8 @@ def _clear_row(zero, target, first, last, end):
         store_tail(target, i, zero, end - i)
 
 
-def _make_handler(dtype: str, step: Any) -> Any:
+def _make_handler(dtype: str, step: Any, *, panelwise: bool) -> Any:
+    """panelwise: a panel's step needs no other panel's input products, so a single step can take them as they come."""
     zero_value = np.dtype(dtype).type(0)
 
     def handle(operands, bases, team):
@@ -212,7 +213,18 @@ def _make_handler(dtype: str, step: Any) -> Any:
         while done < T:
             steps = min(chunk, T - done)
             start = T - done - steps if reverse else done
-            if ragged:
+            if panelwise and T == 1 and not ragged:
+                for i in range(panels[0], panels[1]):
+                    one = in_turn(i, panels[0], panels[1], team[3])
+                    _project(
+                        panel_part, gates_part, operands, x, w_ih, bias_x, projected, done, T, padded, row, count,
+                        (one, one + 1),
+                    )  # fmt: skip
+                    step(
+                        operands, parameters, panel_part, gates_part, meeting, offset(projected, -3 * row * padded),
+                        w_hh, bias_n, h, h_next, held, sums, padded, H, (row, row + count, N), (one, one + 1), done,
+                    )  # fmt: skip
+            elif ragged:
                 active, starts[0] = count, 0
                 for s in range(steps):
                     while active > 0 and pointer(lengths, "int64")[order[active - 1]] <= start + s:
@@ -233,10 +245,12 @@ def _make_handler(dtype: str, step: Any) -> Any:
                 active, at = count, local * count
                 if ragged:
                     active, at = starts[local + 1] - starts[local], starts[local]
-                step(
-                    operands, parameters, panel_part, gates_part, meeting, offset(projected, 3 * (at - row) * padded),
-                    w_hh, bias_n, h, h_next, held, sums, padded, H, (row, row + active, N), panels, done + s,
-                )  # fmt: skip
+                if not panelwise or T > 1 or ragged:
+                    step(
+                        operands, parameters, panel_part, gates_part, meeting,
+                        offset(projected, 3 * (at - row) * padded), w_hh, bias_n, h, h_next, held, sums, padded, H,
+                        (row, row + active, N), panels, team[3] + done + s,
+                    )  # fmt: skip
                 for p in range(row, row + count):
                     n = order[p - row] if ragged else p
                     shown = p < row + active
@@ -301,22 +315,22 @@ _before_general = make_step_before(_general_gate, _general_candidate)
 @handler("gru_reset_after", "float32", "float64", parts=_PARTS)
 def gru_reset_after(dtype: str) -> Any:
     """One direction, reset after the recurrent product, sigmoid and tanh."""
-    return _make_handler(dtype, _after)
+    return _make_handler(dtype, _after, panelwise=True)
 
 
 @handler("gru_reset_after_general", "float32", "float64", parts=_PARTS)
 def gru_reset_after_general(dtype: str) -> Any:
     """One direction, reset after the recurrent product, any activations, clip."""
-    return _make_handler(dtype, _after_general)
+    return _make_handler(dtype, _after_general, panelwise=True)
 
 
 @handler("gru_reset_before", "float32", "float64", parts=_PARTS)
 def gru_reset_before(dtype: str) -> Any:
     """One direction, reset before the recurrent product, sigmoid and tanh."""
-    return _make_handler(dtype, _before)
+    return _make_handler(dtype, _before, panelwise=False)
 
 
 @handler("gru_reset_before_general", "float32", "float64", parts=_PARTS)
 def gru_reset_before_general(dtype: str) -> Any:
     """One direction, reset before the recurrent product, any activations, clip."""
-    return _make_handler(dtype, _before_general)
+    return _make_handler(dtype, _before_general, panelwise=False)

@@ -19,7 +19,7 @@ from fastgru.kernels.team import barrier
 from fastgru.simd.memory import call_native, lanes_of, load, offset, store
 from fastgru.simd.vector import fma
 
-__all__ = ["SUM_VECTORS", "make_step_after", "make_step_before"]
+__all__ = ["SUM_VECTORS", "in_turn", "make_step_after", "make_step_before"]
 
 # Rows whose gate sums are kept between the products and the tail.
 _ROWS: Final = 12
@@ -27,7 +27,7 @@ SUM_VECTORS: Final = 3 * 4 * _ROWS
 
 
 @kernel
-def _in_turn(p, first, last, step):
+def in_turn(p, first, last, step):
     """The p-th panel of this step: ascending on even steps, descending on odd."""
     return first + last - 1 - p if step % 2 == 1 else p
 
@@ -67,7 +67,7 @@ def make_step_after(gate: Any, candidate: Any) -> Any:
         lanes = lanes_of(h)
         vectors = padded // lanes
         for p in range(panels[0], panels[1]):
-            v = panel_first(vectors, _in_turn(p, panels[0], panels[1], t))
+            v = panel_first(vectors, in_turn(p, panels[0], panels[1], t))
             width = panel_width(vectors - v)
             size, first = width * lanes, v * lanes
             panel, bias = offset(w, 3 * first * H), offset(bias_n, first)
@@ -140,7 +140,7 @@ def make_step_before(gate: Any, candidate: Any) -> Any:
         for phase in range(2):
             source = held if phase == 1 else h
             for p in range(panels[0], panels[1]):
-                v = panel_first(vectors, _in_turn(p, panels[0], panels[1], t + phase))
+                v = panel_first(vectors, in_turn(p, panels[0], panels[1], t + phase))
                 width = panel_width(vectors - v)
                 size, first = width * lanes, v * lanes
                 panel = offset(w, 3 * first * H)

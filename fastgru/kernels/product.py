@@ -165,7 +165,8 @@ def product_panel_part(dtype: str) -> Any:
 def product_panels(panel, x, x_stride, rows, w, K, vectors, groups, first, last, start, start_stride, out, out_stride):
     """Panels `first` to `last` of a matrix of `vectors` vectors of outputs, `groups` matrices interleaved.
 
-    `panel` is the address of the part "product_panel". A row of `start` and `out` holds, panel after panel, `groups` runs of the panel's width.
+    `panel` is the address of the part "product_panel". A row of `start` and `out` holds, panel after panel, `groups`
+    runs of the panel's width.
     """
     lanes = lanes_of(w)
     for p in range(first, last):
@@ -174,7 +175,8 @@ def product_panels(panel, x, x_stride, rows, w, K, vectors, groups, first, last,
         for g in range(groups):
             at = (groups * v + g * width) * lanes
             call_native(
-                panel, x, x_stride, rows, offset(w, at * K), K, width, offset(start, at), start_stride, offset(out, at), out_stride
+                panel, x, x_stride, rows, offset(w, at * K), K, width,
+                offset(start, at), start_stride, offset(out, at), out_stride,
             )  # fmt: skip
 
 

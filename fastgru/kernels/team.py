@@ -8,7 +8,8 @@ from fastgru.simd.threads import GENERATION, atomic_add, atomic_load, atomic_sto
 
 __all__ = ["TEAM_WORDS", "barrier", "share"]
 
-# Own number, members, address of the shared words, unused. Every team is followed by a team of one, for those who
+# Own number, members, address of the shared words, walk (0 or 1: the way round that the weights are walked first, so
+# that successive calls can take turns). Every team is followed by a team of one, for those who
 # have an instruction to themselves.
 TEAM_WORDS = 4
 

@@ -49,7 +49,7 @@ class _Bound:
         self.outputs = {
             name: zeros(program.outputs[name].shape, program.outputs[name].dtype) for name in stream.outputs
         }
-        self.frames = (Frame(program), Frame(program))
+        self.frames = (Frame(program, walk=0), Frame(program, walk=1))
         for turn, frame in enumerate(self.frames):
             before, after = stream._banks[turn], stream._banks[1 - turn]
             where = {**self.inputs, **before}
