@@ -138,7 +138,7 @@ def verify_graph(
     for opponent in opponents:
         agreed = [i for i, case in enumerate(cases) if case.agreed]
         try:
-            theirs = [_run_case(graph, opponent.run, cases[i]) for i in agreed]
+            theirs = [_run_case(graph, opponent, cases[i]) for i in agreed]
         except Exception as error:  # another project's code, which may refuse an input in any way
             left_out.append((opponent.name, f"it does not run these inputs: {str(error).strip()[:200]}"))
             continue

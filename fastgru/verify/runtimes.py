@@ -1,7 +1,7 @@
 """The runtimes that a model may have come from, where they are installed: each runs its own file.
 
     runtime = open_runtime("onnxruntime", path, graph)
-    outputs = runtime.run(inputs)
+    outputs = runtime(inputs)
 
 Nothing here is needed by the package; a runtime is imported only when the file is its own and our importer has
 accepted the file, so that nothing is handed to a framework that we refused.
@@ -13,6 +13,7 @@ import importlib
 import importlib.util
 import os
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,12 @@ class Runtime:
     name: str
     run: Executor
 
+    def __call__(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        """Outputs by name. Warnings of the framework about itself are nobody's business here."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return self.run(inputs)
+
 
 def runtime_of(form: str) -> str | None:
     """The module whose files are of this format (of `fastgru.importers.files.FORMATS`), or None."""
@@ -51,7 +58,9 @@ def open_runtime(module: str, source: Source, graph: Graph) -> Runtime | str:
         return "it is given files only, and these are bytes"
     opener = {"onnxruntime": _open_onnxruntime, "keras": _open_keras}[module]
     try:
-        return opener(Path(source), graph)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return opener(Path(source), graph)
     except Exception as error:  # another project's code, on a file that it may refuse in any way
         return f"it does not load the file: {_first_line(error)}"
 
