@@ -119,9 +119,10 @@ def test_every_error_of_ours_is_in_one_tree() -> None:
     assert all(issubclass(kind, errors.FastGRUError) for kind in kinds if not issubclass(kind, Warning))
 
 
-def run_python(code: str) -> str:
+def run_python(code: str, **environment: str) -> str:
+    env = {**os.environ, **environment}
     result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120, env=os.environ.copy()
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120, env=env
     )
     return result.stdout
 
@@ -151,3 +152,16 @@ def test_reading_weights_and_graphs_needs_no_compiler(tmp_path: Path) -> None:
         "print(json.dumps([m for m in ('numba', 'llvmlite', 'torch', 'keras', 'onnxruntime') if m in sys.modules]))\n"
     )
     assert json.loads(run_python(code)) == []
+
+
+@pytest.mark.parametrize(
+    "module", ["fastgru.engine", "fastgru.kernels.registry", "fastgru.bench", "fastgru.simd.cache"]
+)
+def test_a_lesser_instruction_set_reaches_numba(module: str) -> None:
+    """Numba reads its settings once, so whichever module comes first must choose before Numba is imported."""
+    code = (
+        f"import {module}, numba\n"
+        "from fastgru.simd.cpu import ISA, VECTOR_BYTES\n"
+        "print(ISA, VECTOR_BYTES, 'avx' in (numba.config.CPU_FEATURES or ''))"
+    )
+    assert run_python(code, FASTGRU_ISA="generic").split() == ["generic", "16", "False"]

@@ -116,7 +116,8 @@ def bind_inputs(specs: Sequence[TensorSpec], inputs: Mapping[str, ArrayLike]) ->
     missing = [name for name in wanted if name not in inputs]
     unknown = sorted(set(inputs) - set(wanted))
     if missing or unknown:
-        raise ShapeError(f"inputs: missing {missing}, unknown {unknown}; expected {wanted}")
+        faults = [f"{word} {', '.join(names)}" for word, names in (("missing", missing), ("unknown", unknown)) if names]
+        raise ShapeError(f"inputs: {'; '.join(faults)}; expected {', '.join(wanted) or 'none'}")
     sizes: dict[str, tuple[int, str]] = {}
     bound = {}
     for spec in specs:
