@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fastgru.errors import UnsupportedModelError
+import numpy as np
+
+from fastgru.errors import InvalidModelError, UnsupportedModelError
 from fastgru.graph import Graph
 from fastgru.sources import Source, source_name
 
@@ -12,6 +14,8 @@ if TYPE_CHECKING:
     from fastgru.model import Model
 
 __all__ = ["load", "load_graph"]
+
+_WITH_WEIGHTS = frozenset({"batch_norm", "embedding", "gru", "layer_norm", "linear", "matmul", "prelu"})
 
 
 def load(
@@ -49,6 +53,20 @@ def load_graph(
     outputs: list[str] | None = None,
 ) -> Graph:
     """Read a model into plain data, without any kernel; arguments and errors as for `load`."""
+    graph = _read(source, allow_unread=allow_unread, linear_before_reset=linear_before_reset, outputs=outputs)
+    for node in graph.nodes:
+        for name in node.inputs if node.op in _WITH_WEIGHTS else ():
+            array = graph.constants.get(name)
+            if array is not None and not (array.dtype.kind in "iub" or np.isfinite(array).all()):
+                bad = int(array.size - np.count_nonzero(np.isfinite(array)))
+                raise InvalidModelError(
+                    f"{source_name(source)}: {node}: {bad} of the {array.size} values of {name!r} are NaN or infinite,"
+                    " which no training leaves in a model that works: a damaged file?"
+                )
+    return graph
+
+
+def _read(source: Source, *, allow_unread: bool, linear_before_reset: int | None, outputs: list[str] | None) -> Graph:
     from fastgru.importers.files import detect_format
 
     kind = detect_format(source)
@@ -61,7 +79,7 @@ def load_graph(
             continue
         if kind not in owners:
             raise UnsupportedModelError(
-                f"{source_name(source)}: {name}= has no meaning for this file ({kind}); it is for {' and '.join(owners)}"
+                f"{source_name(source)}: {name}= has no meaning for this file ({kind}), only for {' and '.join(owners)}"
             )
         options[name] = value
     if kind == "onnx":

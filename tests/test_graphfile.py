@@ -6,6 +6,7 @@ import json
 import stat
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from hypothesis.extra import numpy as hnp
 from fastgru.errors import FastGRUError, InvalidModelError, UnreadTensorsError, UnsupportedModelError
 from fastgru.graph import DTYPES, Graph, Node, TensorSpec
 from fastgru.graphfile import graph_to_bytes, is_graph_file, read_graph, write_graph
+from fastgru.load import load_graph
 from fastgru.spec import GRUSpec
 from fastgru.tensorfile import read_tensor_file, tensor_file_chunks
 
@@ -218,3 +220,15 @@ def test_every_truncation_and_the_header_flipped() -> None:
             read_graph(bytes(damaged))
         except FastGRUError:
             continue
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_load_refuses_weights_that_are_no_numbers(dtype: str, value: str) -> None:
+    graph = example()
+    weights = graph.constants["r"].astype(dtype_of(dtype))
+    weights[2, 1] = float(value)
+    content = graph_to_bytes(replace(graph, constants={**graph.constants, "r": weights}))
+    with pytest.raises(InvalidModelError, match=r"gru 'gru': 1 of the 12 values of 'r' are NaN or infinite"):
+        load_graph(content)
+    assert len(load_graph(graph_to_bytes(graph)).nodes) == 1
