@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from fastgru.cli.guesses import guess_grus
 from fastgru.errors import FastGRUError, UnsupportedModelError
 from fastgru.graph import Graph, Node, TensorSpec
 from fastgru.importers.files import FORMATS, detect_format
@@ -124,9 +125,11 @@ def _of_weights(file: Path) -> dict[str, Any]:
 
     weights = read_weights(file)
     specs = weights.specs
+    grus = find_grus(weights)
     return {
         "kind": "weights",
         "tensors": [{"name": name, "dtype": dtype, "shape": list(shape)} for name, (dtype, shape) in specs.items()],
         "parameters": sum(int(np.prod(shape)) for dtype, shape in specs.values() if "float" in dtype),
-        "grus": [{**asdict(gru), "recipe": gru.recipe} for gru in find_grus(weights)],
+        "grus": [{**asdict(gru), "recipe": gru.recipe} for gru in grus],
+        "guesses": [] if grus else guess_grus(specs),
     }

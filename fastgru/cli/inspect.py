@@ -117,8 +117,17 @@ def _print_weights(console: Console, found: dict[str, Any], with_nodes: bool) ->
             )
         console.print(Text("weights = fastgru.read_weights(FILE)", style="cyan"))
         console.print(table)
+    elif found["guesses"]:
+        console.print(
+            Text("No names of PyTorch's GRU; by their shapes these could be GRUs (the order of gates is a guess):")
+        )
+        console.print(Text("weights = fastgru.read_weights(FILE)", style="cyan"))
+        for guess in found["guesses"]:
+            console.print(
+                Text(f"  {guess['input_size']} -> {guess['hidden_size']}  ").append(guess["recipe"], style="cyan")
+            )
     else:
-        console.print(Text("No GRU was found by the names that PyTorch gives (weight_ih_l0, weight_hh_l0...)."))
+        console.print(Text("No GRU was found, by PyTorch's names (weight_ih_l0, weight_hh_l0...) or by shapes."))
     if with_nodes:
         table = plain_table("tensor", "dtype", "shape")
         for tensor in found["tensors"]:

@@ -6,9 +6,11 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import Result
 
+import fastgru
 from fastgru.cli.charmodel import DATA
 
 Invoke = Callable[..., Result]
@@ -63,6 +65,31 @@ def test_the_grus_of_a_state_dict_are_found(invoke: Invoke, state_npz: Path) -> 
     assert (gru["prefix"], gru["input_size"], gru["hidden_size"], gru["num_layers"]) == ("rnn", 3, 5, 2)
     assert gru["recipe"].startswith("fastgru.GRU.from_torch(weights, ")
     assert len(found["tensors"]) == 17
+
+
+def test_grus_without_names_are_proposed_by_their_shapes_and_the_proposals_work(invoke: Invoke, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    arrays = {
+        "emb": rng.standard_normal((7, 3)),
+        "cell/0": rng.standard_normal((3, 15)),
+        "cell/1": rng.standard_normal((5, 15)),
+        "cell/2": rng.standard_normal((2, 15)),
+        "old/0": rng.standard_normal((5, 6)),
+        "old/1": rng.standard_normal((2, 6)),
+        "old/2": rng.standard_normal(6),
+        "enc_w": rng.standard_normal((12, 3)),
+        "enc_u": rng.standard_normal((12, 4)),
+        "enc_b": rng.standard_normal(12),
+        "enc_c": rng.standard_normal(12),
+    }
+    np.savez(tmp_path / "w.npz", **{name: a.astype(np.float32) for name, a in arrays.items()})
+    found = json.loads(invoke("inspect", tmp_path / "w.npz", "--json").stdout)
+    assert [(g["input_size"], g["hidden_size"]) for g in found["guesses"]] == [(3, 5), (5, 2), (3, 4)]
+    weights = fastgru.read_weights(tmp_path / "w.npz")
+    layers = [eval(g["recipe"], {"fastgru": fastgru, "weights": weights}) for g in found["guesses"]]
+    assert [layer.specs[0].reset_after for layer in layers] == [True, False, True]
+    assert weights.unread == ("emb",)
+    assert "cell/0" in invoke("inspect", tmp_path / "w.npz").stdout
 
 
 def test_what_is_not_supported_is_listed_with_status_1(invoke: Invoke, unsupported_onnx: Path) -> None:
