@@ -1,3 +1,4 @@
 """Loops over the vector vocabulary. Each operation is one handler with one signature; see `kernels.registry`."""
 
-import fastgru.simd  # noqa: F401  (before Numba, which may have to be told to build for a lesser CPU)
+# First of all: it may have to tell Numba, before Numba is imported, to build for a lesser CPU.
+from fastgru.simd import cpu as cpu

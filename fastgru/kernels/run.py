@@ -23,6 +23,7 @@ from fastgru.kernels.team import TEAM_WORDS, barrier
 from fastgru.simd.cache import CompiledCache
 from fastgru.simd.control import flush_denormals, restore_denormals
 from fastgru.simd.memory import call_handler, offset, pointer
+from fastgru.simd.ndarray import array_object, data_of, fits, layout_holds
 from fastgru.simd.threads import read_byte, write_byte
 
 __all__ = ["CONTROL_WORDS", "EVERYONE", "HEAD_WORDS", "pusher", "runner", "team_runner", "worker"]
@@ -93,28 +94,19 @@ def _work(control, team, source):  # type: ignore[no-untyped-def]
 
 
 # Words of a ticket: the address of whose turn it is, the addresses of the bases of turn 0 and 1, the program's words,
-# the bases' indices of x and of y, the address of (size, stride in bytes) of each axis of x and of each axis of y.
-_TURN, _BASES, _WORDS, _X, _Y, _LAYOUT = 0, 1, 3, 4, 5, 6
-
-
-@kernel
-def _fits(array, layout):
-    for d in range(array.ndim):
-        if array.shape[d] != layout[2 * d] or (array.shape[d] != 1 and array.strides[d] != layout[2 * d + 1]):
-            return False
-    return True
+# the bases' indices of x and of y, the addresses of what x and y must be (`simd.ndarray.expectation`).
+_TURN, _BASES, _WORDS, _X, _Y, _X_IS, _Y_IS = 0, 1, 3, 4, 5, 6, 7
 
 
 def _push(ticket, x, y):  # type: ignore[no-untyped-def]
     """One frame of a stream. -1 where an array is not as the ticket says, and then nothing was done."""
     t = pointer(ticket, "int64")
-    layout = pointer(t[_LAYOUT], "int64")
-    if not _fits(x, layout) or not _fits(y, offset(layout, 2 * x.ndim)):
+    if not fits(x, pointer(t[_X_IS], "int64")) or not fits(y, pointer(t[_Y_IS], "int64")):
         return -1
     turn = pointer(t[_TURN], "int64")
     table = pointer(t[_BASES + turn[0]], "int64")
-    table[t[_X]] = x.ctypes.data
-    table[t[_Y]] = y.ctypes.data
+    table[t[_X]] = data_of(x)
+    table[t[_Y]] = data_of(y)
     status = pointer(table[STATUS], "int64")
     status[0] = 0
     run_member(pointer(t[_WORDS], "int64"), table, offset(status, STATUS_WORDS))
@@ -123,10 +115,10 @@ def _push(ticket, x, y):  # type: ignore[no-untyped-def]
     return status[0]
 
 
-def _compiled(function: Any, arguments: int) -> Any:
+def _compiled(function: Any, integers: int, *others: Any) -> Any:
     dispatcher = njit(nogil=True, error_model="numpy", boundscheck=False)(function)
     dispatcher._cache = CompiledCache(function)
-    dispatcher.compile(f"int64({', '.join(['int64'] * arguments)})")
+    dispatcher.compile((*[types.int64] * integers, *others))
     (overload,) = dispatcher.overloads.values()
     return overload.entry_point
 
@@ -150,14 +142,10 @@ def worker() -> Any:
 
 
 @functools.cache
-def pusher(x_dtype: str, x_ndim: int, y_dtype: str, y_ndim: int) -> Any:
+def pusher() -> Any:
     """int64(ticket address, x, y): one frame of a stream, straight from and into the caller's arrays.
 
-    The entry point itself: it does not look at the dtypes, which the caller must have done.
+    Any objects can be given for x and y: what does not fit is not touched. None where this NumPy is not laid out as
+    expected.
     """
-    dispatcher = njit(nogil=True, error_model="numpy", boundscheck=False)(_push)
-    dispatcher._cache = CompiledCache(_push)
-    arrays = [types.Array(getattr(types, d), n, "A") for d, n in ((x_dtype, x_ndim), (y_dtype, y_ndim))]
-    dispatcher.compile((types.int64, *arrays))
-    (overload,) = dispatcher.overloads.values()
-    return overload.entry_point
+    return _compiled(_push, 1, array_object, array_object) if layout_holds() else None

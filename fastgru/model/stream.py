@@ -20,12 +20,13 @@ from fastgru.errors import ShapeError, StateError
 from fastgru.kernels.run import pusher
 from fastgru.model.state_blob import pack_state, unpack_state
 from fastgru.packing.aligned import zeros
+from fastgru.simd.ndarray import WRITEABLE, expectation
 
 __all__ = ["Stream"]
 
 Array = NDArray[Any]
 
-_ndarray, _empty = np.ndarray, np.empty
+_empty = np.empty
 
 
 class _Fingerprinted(Protocol):
@@ -64,27 +65,27 @@ class _Bound:
         ]
         self.xs = tuple(self.inputs.values())
         self.ys = tuple(self.outputs.values())
-        self.y_shape = self.ys[0].shape if self.ys else ()
-        self.x_dtype, self.y_dtype = self.xs[0].dtype, self.ys[0].dtype if self.ys else None
+        self.y_shape, self.y_dtype = (self.ys[0].shape, self.ys[0].dtype) if self.ys else ((), None)
         self.direct: Any = None
         if len(self.xs) == len(self.ys) == 1 and not self.frames[0].shared and self.xs[0].size and self.ys[0].size:
             self._make_direct(stream)
 
     def _make_direct(self, stream: Stream) -> None:
-        """The native push for one array in and one out: no copy on either side."""
+        """The native push for one array in and one out: no copy and no allocation on either side."""
         program = self.frames[0].program
-        x, y = self.xs[0], self.ys[0]
-        layout = [word for a in (x, y) for axis in zip(a.shape, a.strides, strict=True) for word in axis]
-        bases = [frame.bases.ctypes.data for frame in self.frames]
-        slots = [program.inputs[name].base for name in self.inputs] + [
-            program.outputs[name].base for name in self.outputs
+        (x_name, x), (y_name, y) = *self.inputs.items(), *self.outputs.items()
+        self._expected = expectation(x, 0), expectation(y, WRITEABLE)
+        ticket = [
+            stream._turns.ctypes.data,
+            *(frame.bases.ctypes.data for frame in self.frames),
+            program.words.ctypes.data,
+            program.inputs[x_name].base,
+            program.outputs[y_name].base,
+            *(words.ctypes.data for words in self._expected),
         ]
-        self._layout = np.array(layout, np.int64)
-        self._ticket = np.array(
-            [stream._turns.ctypes.data, *bases, program.words.ctypes.data, *slots, self._layout.ctypes.data], np.int64
-        )
+        self._ticket = np.array(ticket, np.int64)
         self.ticket_at = int(self._ticket.ctypes.data)
-        self.direct = pusher(x.dtype.name, x.ndim, y.dtype.name, y.ndim)
+        self.direct = pusher()
 
 
 class Stream:
@@ -143,17 +144,12 @@ class Stream:
         """
         bound = self._bound
         if bound is not None and bound.direct is not None and len(frames) == 1:
-            x = frames[0]
-            if out is None:
-                y = _empty(bound.y_shape, bound.y_dtype)
-            else:
-                y = out if type(out) is _ndarray and out.flags.writeable else None
-            if type(x) is _ndarray and type(y) is _ndarray and x.dtype is bound.x_dtype and y.dtype is bound.y_dtype:
-                code = bound.direct(bound.ticket_at, x, y)
-                if code == 0:
-                    return y
-                if code > 0:
-                    bound.frames[self._turn].fail()
+            y = _empty(bound.y_shape, bound.y_dtype) if out is None else out
+            code = bound.direct(bound.ticket_at, frames[0], y)
+            if code == 0:
+                return y
+            if code > 0:
+                bound.frames[self._turn].fail()
         return self._push(frames, out)
 
     def _push(self, frames: tuple[ArrayLike, ...], out: Array | tuple[Array, ...] | None) -> Any:
@@ -189,7 +185,7 @@ class Stream:
         return int(self._turns[0])
 
     def _check_out(self, targets: tuple[Array, ...], bound: _Bound) -> None:
-        came = [(t.dtype.name, t.shape) for t in targets]
+        came = [(t.dtype.name, t.shape) if isinstance(t, np.ndarray) else type(t).__name__ for t in targets]
         expected = [(y.dtype.name, y.shape) for y in bound.ys]
         if came != expected:
             raise ShapeError(f"out: got {came}, expected {expected}")
