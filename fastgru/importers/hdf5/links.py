@@ -15,6 +15,7 @@ _CACHED_SOFT_LINK: Final = 2
 
 
 def is_group(messages: Sequence[Message]) -> bool:
+    """True where an object header has links in it."""
     return any(m.kind in (SYMBOL_TABLE, LINK_INFO, LINK) for m in messages)
 
 

@@ -151,6 +151,7 @@ class Reading:
 
 
 def output_of(model: Layer, named: Mapping[tuple[str, int], Outputs], ref: Ref) -> Value | None:
+    """The value that `ref` means; None where something unsupported makes it. Raises `InvalidModelError`."""
     made = named.get((ref.layer, ref.node))
     if made is None or (ref.tensor >= len(made) and None not in made):
         raise model.damaged(f"its output {ref.tensor} of call {ref.node} of {ref.layer!r} is not there")
