@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+# Before anything that imports Numba: FASTGRU_ISA has to be heard first.
+import fastgru.simd  # noqa: F401
+
 
 @pytest.fixture(scope="session")
 def shared_models() -> Path:

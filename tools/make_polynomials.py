@@ -38,9 +38,10 @@ def table(name: str, what: tuple[object, list[mp.mpf], str], dtype: str, degree:
     return "\n".join([*lines, ")"])
 
 
-def split_ln2(dtype: str) -> tuple[float, float]:
-    high = np.dtype(dtype).type(str(mp.log(2)))
-    return float(high), float(np.dtype(dtype).type(str(mp.log(2) - mp.mpf(float(high)))))
+def split_ln2(dtype: str, bits: int) -> tuple[float, float]:
+    """A high part of so few bits that whole multiples of it are exact, with or without fma, and the rest."""
+    high = mp.nint(mp.log(2) * 2**bits) / 2**bits
+    return float(high), float(np.dtype(dtype).type(str(mp.log(2) - high)))
 
 
 print('"""Polynomial coefficients of `fastgru.simd.math`. Made by tools/make_polynomials.py; do not edit."""\n')
@@ -48,6 +49,6 @@ print(table("EXPM1_F32", EXPM1, "float32", 5), end="\n\n")
 print(table("EXPM1_F64", EXPM1, "float64", 10), end="\n\n")
 print(table("ATANH_F32", ATANH, "float32", 5), end="\n\n")
 print(table("ATANH_F64", ATANH, "float64", 12), end="\n\n")
-print("# ln(2) as a sum of two floats, so that k * ln(2) loses nothing.")
-print(f"LN2_F32 = {split_ln2('float32')!r}")
-print(f"LN2_F64 = {split_ln2('float64')!r}")
+print("# ln(2) as a sum of two floats, the first of so few bits that k times it is exact.")
+print(f"LN2_F32 = {split_ln2('float32', 9)!r}")
+print(f"LN2_F64 = {split_ln2('float64', 32)!r}")

@@ -183,7 +183,8 @@ class Builder:
             if buffer.data is not None:
                 constants.append(buffer.data)
                 bases[-1] = buffer.data.ctypes.data
-        heads, operands = [len(self._instructions)], []
+        heads: list[int] = [len(self._instructions)]
+        operands: list[int] = []
         first = 1 + HEAD_WORDS * len(self._instructions)
         for instruction, after in zip_longest(self._instructions, self._instructions[1:]):
             alone = after is not None and instruction.lane == after.lane != EVERYONE

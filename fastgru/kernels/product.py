@@ -7,7 +7,7 @@ in blocks of `BLOCK` summed from zero and then added: the same bits for any numb
 grows with the block, not with k. Every tile shape gives the same bits.
 
 The two entries, `product_panel` and `product_gates`, are parts of the dispatch table: handlers call them by address.
-Rows are dealt evenly to tiles of at most six, so that the weights pass by as few times as can be.
+Rows are dealt evenly to tiles of as many as the registers hold, so that the weights pass by as few times as can be.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any, Final
 from numba.core import types
 
 from fastgru.kernels.registry import kernel, part
+from fastgru.simd.cpu import REGISTERS
 from fastgru.simd.memory import call_native, lanes_of, offset
 from fastgru.simd.tile import make_gates, make_tile
 
@@ -24,6 +25,8 @@ __all__ = [
     "BLOCK", "PANEL_VECTORS", "panel_count", "panel_first", "panel_width", "product_panels",
 ]  # fmt: skip
 
+# Rows of the widest tile: four accumulators each, and room for four weights and a broadcast.
+_MOST_ROWS: Final = 6 if REGISTERS >= 32 else 3
 BLOCK: Final = 256
 PANEL_VECTORS: Final = (4, 2, 1)  # widest first: what `packing.panels` lays out
 
@@ -84,7 +87,7 @@ _p64, _p62, _p61 = _make_product(6, 4), _make_product(6, 2), _make_product(6, 1)
 
 @kernel
 def _wide(x, x_stride, rows, w, K, start, start_stride, out, out_stride):
-    tiles = (rows + 5) // 6
+    tiles = (rows + _MOST_ROWS - 1) // _MOST_ROWS
     m = 0
     for i in range(tiles):
         count = (rows - m) // (tiles - i)

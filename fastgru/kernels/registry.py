@@ -95,7 +95,7 @@ class Handler:
             with self._lock:
                 if self._cfunc is None:
                     self._cfunc = self._build()
-        return int(self._cfunc.address)
+        return int(self._cfunc.address or 0)
 
     def _build(self) -> CFunc:
         function = self._factory(self.dtype)

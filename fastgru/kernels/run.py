@@ -63,7 +63,7 @@ def run_member(words, bases, team):
     restore_denormals(mode)
 
 
-def _run_alone(words, bases):  # type: ignore[no-untyped-def]
+def _run_alone(words, bases):
     table = pointer(bases, "int64")
     status = pointer(table[STATUS], "int64")
     status[0] = 0
@@ -71,7 +71,7 @@ def _run_alone(words, bases):  # type: ignore[no-untyped-def]
     return status[0]
 
 
-def _run_team(words, bases, control, teams, members, wake):  # type: ignore[no-untyped-def]
+def _run_team(words, bases, control, teams, members, wake):
     """The caller is member 0; `teams` holds the words of every member, `wake` the descriptors that wake the others."""
     table = pointer(bases, "int64")
     status = pointer(table[STATUS], "int64")
@@ -85,7 +85,7 @@ def _run_team(words, bases, control, teams, members, wake):  # type: ignore[no-u
     return status[0]
 
 
-def _work(control, team, source):  # type: ignore[no-untyped-def]
+def _work(control, team, source):
     """The life of a worker: sleep until a byte comes, run, sleep again; ends when the other side is closed."""
     shared = pointer(control, "int64")
     while read_byte(source):
@@ -98,7 +98,7 @@ def _work(control, team, source):  # type: ignore[no-untyped-def]
 _TURN, _BASES, _WORDS, _X, _Y, _X_IS, _Y_IS = 0, 1, 3, 4, 5, 6, 7
 
 
-def _push(ticket, x, y):  # type: ignore[no-untyped-def]
+def _push(ticket, x, y):
     """One frame of a stream. -1 where an array is not as the ticket says, and then nothing was done."""
     t = pointer(ticket, "int64")
     if not fits(x, pointer(t[_X_IS], "int64")) or not fits(y, pointer(t[_Y_IS], "int64")):

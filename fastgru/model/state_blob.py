@@ -20,8 +20,8 @@ _DIGEST: Final = 32
 
 def pack_state(state: Mapping[str, NDArray[Any]], fingerprint: str) -> bytes:
     """Magic, fingerprint (32 bytes), checksum of what follows (32 bytes), the arrays."""
-    body = save(dict(state))
-    return _MAGIC + bytes.fromhex(fingerprint) + hashlib.sha256(body).digest() + body
+    body: bytes = save(dict(state))
+    return b"".join((_MAGIC, bytes.fromhex(fingerprint), hashlib.sha256(body).digest(), body))
 
 
 def unpack_state(blob: bytes, fingerprint: str) -> dict[str, NDArray[Any]]:

@@ -65,7 +65,8 @@ class _Bound:
         ]
         self.xs = tuple(self.inputs.values())
         self.ys = tuple(self.outputs.values())
-        self.y_shape, self.y_dtype = (self.ys[0].shape, self.ys[0].dtype) if self.ys else ((), None)
+        self.y_shape: tuple[int, ...] = self.ys[0].shape if self.ys else ()
+        self.y_dtype: Any = self.ys[0].dtype if self.ys else None
         self.direct: Any = None
         if len(self.xs) == len(self.ys) == 1 and not self.frames[0].shared and self.xs[0].size and self.ys[0].size:
             self._make_direct(stream)
@@ -73,7 +74,7 @@ class _Bound:
     def _make_direct(self, stream: Stream) -> None:
         """The native push for one array in and one out: no copy and no allocation on either side."""
         program = self.frames[0].program
-        (x_name, x), (y_name, y) = *self.inputs.items(), *self.outputs.items()
+        ((x_name, x),), ((y_name, y),) = self.inputs.items(), self.outputs.items()
         self._expected = expectation(x, 0), expectation(y, WRITEABLE)
         ticket = [
             stream._turns.ctypes.data,

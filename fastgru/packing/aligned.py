@@ -18,7 +18,8 @@ def empty(shape: int | tuple[int, ...], dtype: Any) -> NDArray[Any]:
     count = int(np.prod(shape, dtype=np.int64))
     raw = np.empty(count * dtype.itemsize + ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % ALIGNMENT
-    return raw[start : start + count * dtype.itemsize].view(dtype).reshape(shape)
+    aligned: NDArray[Any] = raw[start : start + count * dtype.itemsize].view(dtype).reshape(shape)
+    return aligned
 
 
 def zeros(shape: int | tuple[int, ...], dtype: Any) -> NDArray[Any]:

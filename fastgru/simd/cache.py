@@ -2,7 +2,7 @@
 
 Numba's cache of a function does not see edits in another file than its own, and a read-only package without a
 writable home has no place for one. Here the folder's name carries a hash of the package's sources, of the versions
-of Numba and llvmlite, and of the instruction set; a stale folder is simply another folder. `FASTGRU_CACHE_DIR` moves it.
+of Numba and llvmlite, and of the instruction set; a stale folder is simply another one. `FASTGRU_CACHE_DIR` moves it.
 A folder that can be read but not written is used as it is: what it lacks is compiled anew in each process.
 """
 
@@ -60,7 +60,7 @@ def cache_folder() -> str:
         return tempfile.mkdtemp(prefix="fastgru-")
 
 
-class _Locator(_CacheLocator):  # type: ignore[misc]
+class _Locator(_CacheLocator):
     """One folder for every kernel; the stamp is constant because the folder's name carries the hash."""
 
     def __init__(self, py_func: Any, py_file: str) -> None:
@@ -84,17 +84,17 @@ class _Locator(_CacheLocator):  # type: ignore[misc]
         return cls(py_func, py_file)
 
 
-class _Impl(CompileResultCacheImpl):  # type: ignore[misc]
+class _Impl(CompileResultCacheImpl):
     _locator_classes = (_Locator,)
 
 
-class CompiledCache(FunctionCache):  # type: ignore[misc]
+class CompiledCache(FunctionCache):
     """Numba's function cache in our folder."""
 
     _impl_class = _Impl
 
     def _index_key(self, sig: Any, codegen: Any) -> tuple[Any, ...]:
-        """Numba's key also hashes what a function closes over, which differs in each process where that is compiled code.
+        """Numba's key also hashes what a function closes over, which differs in each process where that is compiled.
 
         The name alone is enough here: the folder stands for the sources, and no two functions share a name.
         """

@@ -52,6 +52,6 @@ ATANH_F64 = (
     1.0,
 )
 
-# ln(2) as a sum of two floats, so that k * ln(2) loses nothing.
-LN2_F32 = (0.6931471824645996, -1.9046542121259336e-09)
-LN2_F64 = (0.6931471805599453, 2.3190468138462996e-17)
+# ln(2) as a sum of two floats, the first of so few bits that k times it is exact.
+LN2_F32 = (0.693359375, -0.00021219444170128554)
+LN2_F64 = (0.6931471806019545, -4.2009150726810846e-11)

@@ -19,7 +19,7 @@ import llvmlite.binding as llvm
 
 from fastgru.errors import FastGRUError
 
-__all__ = ["ISA", "ISAS", "LANES", "VECTOR_BYTES", "cache_sizes", "describe", "host_isa"]
+__all__ = ["HAS_FMA", "ISA", "ISAS", "LANES", "REGISTERS", "VECTOR_BYTES", "cache_sizes", "describe", "host_isa"]
 
 # Vector bytes of each. "generic" is 128 bits: SSE on x86-64, NEON on Arm.
 ISAS: Final = {"avx512": 64, "avx2": 32, "generic": 16}
@@ -89,6 +89,10 @@ def _force_numba(name: str, features: str) -> None:
 
 ISA: Final = _choose()
 VECTOR_BYTES: Final = ISAS[ISA]
+# What the kernels' tiles have to do with: vector registers, and whether a multiply-add is one instruction. Without it
+# `fma` is a multiplication and an addition, each rounded: a call of the C library would cost fifty times as much.
+REGISTERS: Final = 32 if ISA == "avx512" or not _is_x86() else 16
+HAS_FMA: Final = ISA != "generic" or not _is_x86()
 LANES: Final = {"float32": VECTOR_BYTES // 4, "float64": VECTOR_BYTES // 8}
 
 

@@ -19,16 +19,15 @@ from fastgru.simd.coefficients import ATANH_F32, ATANH_F64, EXPM1_F32, EXPM1_F64
 from fastgru.simd.vector import (
     Vec,
     bits_to_float,
-    call,
     fma,
     is_float_vec,
     llvm_vec,
     maximum,
     minimum,
+    multiply_add,
     shift_left,
     splat,
     splat_value,
-    suffix,
     vec_abs,
 )
 
@@ -47,7 +46,7 @@ def _horner(coefficients: tuple[float, ...]) -> Any:
 
             value = constant(coefficients[0])
             for c in coefficients[1:]:
-                value = call(builder, f"llvm.fma.{suffix(x)}", llvm_vec(x), [value, args[0], constant(c)])
+                value = multiply_add(builder, x, value, args[0], constant(c))
             return value
 
         return x(x), codegen

@@ -13,7 +13,7 @@ from numba.core import types
 from numba.core.extending import intrinsic
 
 from fastgru.simd.cpu import VECTOR_BYTES
-from fastgru.simd.vector import Vec, call, llvm_vec, splat_value, suffix, vec_of
+from fastgru.simd.vector import Vec, llvm_vec, multiply_add, splat_value, vec_of
 
 __all__ = ["Gates", "Tile", "make_gates", "make_tile"]
 
@@ -94,7 +94,6 @@ def _advancing(rows: int, groups: int, vectors: int, unroll: int) -> Any:
             acc_value, x_value, stride_value, w_value = args
             vec = vec_of(x.dtype)
             lanes = VECTOR_BYTES * 8 // x.dtype.bitwidth
-            fma = f"llvm.fma.{suffix(vec)}"
             sums = [builder.extract_value(acc_value, i) for i in range(count)]
             rows_at, groups_at = [x_value], [w_value]
             for _ in range(1, rows):
@@ -108,7 +107,7 @@ def _advancing(rows: int, groups: int, vectors: int, unroll: int) -> Any:
                     scalar = splat_value(builder, builder.load(element), lanes)
                     for j, weight in enumerate(weights):
                         i = m * len(weights) + j
-                        sums[i] = call(builder, fma, llvm_vec(vec), [scalar, weight, sums[i]])
+                        sums[i] = multiply_add(builder, vec, scalar, weight, sums[i])
             result = acc_value
             for i, value in enumerate(sums):
                 result = builder.insert_value(result, value, i)

@@ -14,7 +14,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.core.extending import intrinsic, models, overload, register_model
 
-from fastgru.simd.cpu import VECTOR_BYTES
+from fastgru.simd.cpu import HAS_FMA, VECTOR_BYTES
 
 __all__ = [
     "Vec",
@@ -165,13 +165,19 @@ def _overload_neg(a):
     return None
 
 
+def multiply_add(builder: ir.IRBuilder, vec: Vec, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
+    """a * b + c, as one instruction where the instruction set has it."""
+    if HAS_FMA:
+        return call(builder, f"llvm.fma.{suffix(vec)}", llvm_vec(vec), [a, b, c])
+    return builder.fadd(builder.fmul(a, b), c)
+
+
 @intrinsic
 def fma(typingctx, a, b, c):
-    """a * b + c, rounded once."""
+    """a * b + c, rounded once where the instruction set can (`cpu.HAS_FMA`)."""
     if not is_float_vec(a, b, c) or not a == b == c:
         return None
-    name = f"llvm.fma.{suffix(a)}"
-    return a(a, b, c), lambda context, builder, sig, args: call(builder, name, llvm_vec(a), list(args))
+    return a(a, b, c), lambda context, builder, sig, args: multiply_add(builder, a, *args)
 
 
 def _unary_intrinsic(llvm_name: str, doc: str):

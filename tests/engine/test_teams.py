@@ -1,4 +1,4 @@
-"""Same bits: a call shared by threads, by rows, by units or by directions, in any chunks, gives what one thread gives."""
+"""Same bits: a call shared by rows, by units or by directions, in any chunks, gives what one thread gives."""
 
 from __future__ import annotations
 
