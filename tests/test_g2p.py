@@ -23,5 +23,3 @@ def test_words(shared_models):
         assert ids == golden[f"{word}_phon"].tolist()
         np.testing.assert_allclose(state, golden[f"{word}_enc"], rtol=0, atol=1e-4)
         np.testing.assert_allclose(logits, golden[f"{word}_logits"], rtol=0, atol=1e-4)
-
-

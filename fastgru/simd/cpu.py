@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import glob
-import importlib
 import os
 import platform
 import re
@@ -65,7 +64,7 @@ def _choose() -> str:
 
 
 def _force_numba(name: str, features: str) -> None:
-    """Make Numba build for another CPU. It reads its settings when it is imported, so that must come after this."""
+    """Make Numba build for another CPU. It reads its settings when it is imported, which must come after this."""
     settings = {"NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": features}
     if "numba" in sys.modules:
         config = sys.modules["numba"].config
@@ -75,16 +74,8 @@ def _force_numba(name: str, features: str) -> None:
                 f" import fastgru before numba, or set {' '.join(f'{k}={v}' for k, v in settings.items())} as well"
             )
         return
-    before = {key: os.environ.get(key) for key in settings}
+    # They stay set: Numba reads the environment again whenever it has changed, and child processes inherit FASTGRU_ISA.
     os.environ.update(settings)
-    try:
-        importlib.import_module("numba")
-    finally:
-        for key, value in before.items():
-            if value is None:
-                del os.environ[key]
-            else:
-                os.environ[key] = value
 
 
 ISA: Final = _choose()

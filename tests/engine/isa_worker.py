@@ -1,6 +1,6 @@
 """Run cases on the instruction set that FASTGRU_ISA names, in a process of its own; prints what failed.
 
-    python isa_worker.py [all]
+python isa_worker.py [all]
 """
 
 from __future__ import annotations
