@@ -25,11 +25,11 @@ def read(model, **options):
     return read_onnx(model.SerializeToString(), **options)
 
 
-def largest_difference(model, feeds, expected, **options):
-    """By the definition in float64, and by the engine in float32: the larger of the two."""
+def largest_difference(model, feeds, expected, *, precision="float32", **options):
+    """By the definition in float64, and by the engine in `precision`: the larger of the two."""
     graph = read(model, **options)
     differences = []
-    for results in (run_graph(graph, feeds), Executable(graph).run(feeds)):
+    for results in (run_graph(graph, feeds), Executable(graph, precision=precision).run(feeds)):
         assert list(results) == list(expected)
         for name in expected:
             assert results[name].shape == expected[name].shape
@@ -176,7 +176,7 @@ def test_float64_and_float16_weights():
         same.graph.output[0].type.tensor_type.elem_type = helper.np_dtype_to_tensor_dtype(np.dtype(np.float64))
         expected = run_graph(read(same), {"x": feeds["x"].astype(np.float64)})
         assert read(model).outputs[0].dtype == np.dtype(dtype).name
-        assert largest_difference(model, feeds, expected) < tolerance
+        assert largest_difference(model, feeds, expected, precision="float64") < tolerance
 
 
 def _torch_like_chain():
