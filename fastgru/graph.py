@@ -95,9 +95,8 @@ class Graph:
         names_out = {spec.name for spec in self.outputs}
         for source, target in self.states.items():
             if source not in names_in or target not in names_out:
-                raise InvalidModelError(
-                    f"graph {self.name!r}: state {source!r}, {target!r} is not an input and an output"
-                )
+                pair = f"{source!r} -> {target!r}"
+                raise InvalidModelError(f"graph {self.name!r}: state {pair} is not an input and an output")
         return self
 
     @property

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.engine.arena import place
-from fastgru.engine.program import Program, Slot
+from fastgru.engine.program import Program, Sharing, Slot
 from fastgru.engine.view import Buffer, Known, Value, View, contiguous_strides, itemsize
 from fastgru.errors import UnsupportedModelError
 from fastgru.kernels.registry import ARENA, FIRST_FREE_BASE, PARTS, Handler, find
@@ -202,8 +202,7 @@ class Builder:
             constants=tuple(constants),
             labels=tuple(i.label for i in self._instructions),
             handlers=tuple(sorted({i.handler.name for i in self._instructions})),
-            members=self.members,
-            gain_s=self.gain_s,
+            sharing=Sharing(self.members, self.gain_s),
         )
 
     def _as_output(self, name: str, value: Value) -> View:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -79,27 +80,25 @@ class Executable:
     ) -> dict[str, NDArray[Any]]:
         """Outputs by name.
 
-        out: arrays to write outputs into, by name: C-contiguous, of the output's exact shape and dtype.
+        out: arrays to write outputs into, by name: C-contiguous, writable, of the output's exact shape and dtype. One
+        may be an input, too; two of them may not overlap.
 
         Raises `ShapeError` where an array does not fit: the name, what came, what was expected.
         """
         arrays = self.bind(inputs)
         program = self.program({name: a.shape for name, a in arrays.items()})
         key = tuple(arrays[spec.name].shape for spec in self.inputs)
-        given = {} if out is None else dict(out)
-        if unknown := sorted(set(given) - set(program.outputs)):
-            raise ShapeError(f"out: unknown outputs {unknown}; expected some of {list(program.outputs)}")
-        results = {}
-        for name, slot in program.outputs.items():
-            array = given.get(name)
-            if array is None:
-                array = np.empty(slot.shape, slot.dtype)
-            elif array.shape != slot.shape or array.dtype != slot.dtype or not array.flags.c_contiguous:
-                raise ShapeError(
-                    f"out {name!r}: got {array.dtype} {array.shape}"
-                    f"{'' if array.flags.c_contiguous else ', not C-contiguous'}, expected {slot.dtype} {slot.shape}"
-                )
-            results[name] = array
+        given = {} if out is None else _checked_out(program, out)
+        if given:
+            # A node may write an output before another has read the input that it lies in.
+            arrays = {
+                name: a.copy() if any(np.may_share_memory(a, o) for o in given.values()) else a
+                for name, a in arrays.items()
+            }
+        results = {
+            name: given[name] if name in given else np.empty(slot.shape, slot.dtype)
+            for name, slot in program.outputs.items()
+        }
         with self._lock:
             idle = self._idle.get(key)
             frame = idle.pop() if idle else None
@@ -127,3 +126,23 @@ class Executable:
             spec.name: np.ascontiguousarray(bound[spec.name], dtype=spec.dtype).reshape(bound[spec.name].shape)
             for spec in self.inputs
         }
+
+
+def _checked_out(program: Program, out: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    if not isinstance(out, Mapping):
+        raise ShapeError(f"out: got {type(out).__name__}, expected arrays by output name")
+    if unknown := [name for name in out if name not in program.outputs]:
+        raise ShapeError(f"out: unknown outputs {unknown}; expected some of {list(program.outputs)}")
+    for name, array in out.items():
+        slot = program.outputs[name]
+        expected = f"expected {slot.dtype} {slot.shape}"
+        if not isinstance(array, np.ndarray):
+            raise ShapeError(f"out {name!r}: got {type(array).__name__}, {expected}")
+        faults = "" if array.flags.c_contiguous else ", not C-contiguous"
+        faults += "" if array.flags.writeable else ", not writable"
+        if array.shape != slot.shape or array.dtype != slot.dtype or faults:
+            raise ShapeError(f"out {name!r}: got {array.dtype} {array.shape}{faults}, {expected}")
+    for (first, a), (second, b) in itertools.combinations(out.items(), 2):
+        if np.may_share_memory(a, b):
+            raise ShapeError(f"out: {first!r} and {second!r} overlap, expected arrays of their own")
+    return dict(out)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from statistics import median
+from typing import Any, Final, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +18,13 @@ from fastgru.kernels.run import runner
 from fastgru.kernels.team import TEAM_WORDS
 from fastgru.packing.aligned import zeros
 
-__all__ = ["Frame", "Program", "Slot"]
+__all__ = ["Frame", "Program", "Sharing", "Slot"]
+
+
+# Beyond this gain no measurement is worth its time.
+_CLEAR_GAIN_S: Final = 1e-3
+_TRIALS: Final = 7
+_WORTH: Final = 0.9  # the share of the time alone that a team has to stay below
 
 
 @dataclass(frozen=True)
@@ -33,8 +41,8 @@ class Program:
     """Instructions as words (see `kernels.run`), addresses of the constants, and the slots of inputs and outputs.
 
     Immutable, and shared by every frame. `constants` keeps the arrays alive whose addresses stand in `bases`;
-    `labels` names the node of each instruction; `handlers` the native functions it calls; `members` is the
-    size of the team it was planned for, `gain_s` what the team saves by estimate.
+    `labels` names the node of each instruction; `handlers` the native functions it calls; `sharing` knows
+    the team it was planned for, and whether that pays.
     """
 
     words: NDArray[np.int64]
@@ -45,8 +53,43 @@ class Program:
     constants: tuple[NDArray[Any], ...]
     labels: tuple[str, ...]
     handlers: tuple[str, ...]
-    members: int = 1
-    gain_s: float = 0.0
+    sharing: Sharing
+
+
+class Sharing:
+    """Whether a team runs a program: told by the estimate where that is clear, measured on the first run where not."""
+
+    def __init__(self, members: int, gain_s: float) -> None:
+        self.members, self._gain_s = members, gain_s
+        self._pays: bool | None = None if members > 1 else False
+
+    def pays(self, frame: Frame) -> bool:
+        """`frame` has its inputs and outputs bound: a measurement runs it a few times."""
+        if self._pays is None:
+            wake = wake_seconds(self.members)
+            if self._gain_s < 0.3 * wake:
+                self._pays = False
+            elif self._gain_s > max(_CLEAR_GAIN_S, 10 * wake):
+                self._pays = True
+            else:
+                return self._measure(frame)
+        return self._pays
+
+    def _measure(self, frame: Frame) -> bool:
+        team = borrow(self.members)
+        if team is None:
+            return False  # busy: this call runs alone, and the question stays open
+        try:
+            alone, shared = [], []
+            for _ in range(_TRIALS):
+                for run, times in ((frame.run, alone), (lambda: frame.run_on(team), shared)):
+                    start = time.perf_counter()
+                    run()
+                    times.append(time.perf_counter() - start)
+        finally:
+            give_back(team)
+        self._pays = median(shared) < _WORTH * median(alone)
+        return self._pays
 
 
 class Frame:
@@ -55,7 +98,7 @@ class Frame:
     walk: 0 or 1, the way round in which weights are walked first; frames that take turns have one of each.
     """
 
-    __slots__ = ("_arena", "_bases_at", "_members", "_run", "_status", "_walk", "_words_at", "bases", "program")
+    __slots__ = ("_arena", "_bases_at", "_run", "_status", "_walk", "_words_at", "bases", "program")
 
     def __init__(self, program: Program, walk: int = 0) -> None:
         self.program, self._walk = program, walk
@@ -67,16 +110,12 @@ class Frame:
         self.bases[STATUS] = self._status.ctypes.data
         self.bases[ARENA] = self._arena.ctypes.data
         self._run = runner()
-        # A team that costs more than it saves is not called.
-        self._members = program.members
-        if program.members > 1 and program.gain_s < 1.5 * wake_seconds(program.members):
-            self._members = 1
         self._words_at, self._bases_at = program.words.ctypes.data, self.bases.ctypes.data
 
     @property
     def shared(self) -> bool:
-        """True where a team runs the program."""
-        return self._members > 1
+        """True where a team runs the program. Inputs and outputs must be bound."""
+        return self.program.sharing.pays(self)
 
     def run(self) -> None:
         """Carry out the program on the addresses that stand in `bases`. Raises `ShapeError` for data out of range."""
@@ -85,7 +124,7 @@ class Frame:
 
     def run_shared(self) -> None:
         """The same, on the threads of a team; on the caller's alone where the team is busy or the program is small."""
-        team = borrow(self._members) if self._members > 1 else None
+        team = borrow(self.program.sharing.members) if self.shared else None
         if team is None:
             self.run()
             return

@@ -13,7 +13,7 @@ from fastgru.kernels.product import PANEL_VECTORS
 from fastgru.simd.cpu import VECTOR_BYTES, cache_sizes
 from fastgru.spec import GRUSpec
 
-__all__ = ["LINEAR_FLOPS_S", "Sharing", "choose"]
+__all__ = ["LINEAR_FLOPS_S", "Split", "choose"]
 
 # Multiply-adds count as two. What one core does on weights in its cache: half of what two fused units do at 3 GHz.
 LINEAR_FLOPS_S: Final = 3e9 * VECTOR_BYTES / 4 * 2
@@ -23,7 +23,7 @@ _MIN_ROWS: Final = 4  # a member's, for its tiles to be worth their weights
 
 
 @dataclass(frozen=True)
-class Sharing:
+class Split:
     """split: ALONE, ROWS or UNITS. lanes: each direction on a member of its own. gain_s: seconds saved in a call."""
 
     split: int
@@ -31,9 +31,9 @@ class Sharing:
     gain_s: float
 
 
-def choose(members: int, T: int, N: int, spec: GRUSpec, itemsize: int) -> Sharing:
+def choose(members: int, T: int, N: int, spec: GRUSpec, itemsize: int) -> Split:
     """The way that saves most."""
-    alone = Sharing(ALONE, False, 0.0)
+    alone = Split(ALONE, False, 0.0)
     if members == 1 or T * N == 0:
         return alone
     I, H, D = spec.input_size, spec.hidden_size, spec.num_directions
@@ -47,9 +47,9 @@ def choose(members: int, T: int, N: int, spec: GRUSpec, itemsize: int) -> Sharin
     meetings = T * (1 if spec.reset_after else 2) * D
     ways = [alone]
     if panels >= members:
-        ways.append(Sharing(UNITS, False, each * D * saved - meetings * _MEETING_S))
+        ways.append(Split(UNITS, False, each * D * saved - meetings * _MEETING_S))
     if _MIN_ROWS * members <= N:
-        ways.append(Sharing(ROWS, False, (compute * saved if not spills else max(0.0, compute - fetch) * saved) * D))
+        ways.append(Split(ROWS, False, (compute * saved if not spills else max(0.0, compute - fetch) * saved) * D))
     if D == 2:
-        ways.append(Sharing(ALONE, True, each))
+        ways.append(Split(ALONE, True, each))
     return max(ways, key=lambda way: way.gain_s)

@@ -1,4 +1,7 @@
-"""Our own threads: parked in a read of a pipe while nothing runs, woken by a byte, meeting inside a call only.
+"""Our own threads: parked in a read while nothing runs, woken by a write, meeting inside a call only.
+
+They are woken through an eventfd where there is one: a kernel takes a write to a pipe for a sign that the writer is
+about to sleep, and would run the reader on the writer's core.
 
 A team of n is the calling thread and n - 1 workers. There is one team of each size; a call that finds it busy runs on
 its own thread, with the same bits. After a fork the child starts with none and makes its own when it needs one.
@@ -8,6 +11,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 import threading
 import time
 from functools import cache
@@ -37,14 +41,14 @@ class Team:
         for number, words in enumerate(self._words):
             words[:3] = number, members, meeting
             words[TEAM_WORDS + 1] = 1  # the team of one behind it
-        pipes = [os.pipe() for _ in range(members - 1)]
+        pipes = [_channel() for _ in range(members - 1)]
         self._wake = np.array([-1, *(w for _, w in pipes)], np.int64)
         self._run, work = team_runner(), worker()
         control = self._control.ctypes.data
         self._arguments = (control, self._words.ctypes.data, members, self._wake.ctypes.data)
         for number, (source, _) in enumerate(pipes, start=1):
-            arguments = (work, control, int(self._words[number].ctypes.data), source)
-            threading.Thread(target=_live, args=arguments, daemon=True, name=f"fastgru-{number}").start()
+            arguments = (control, int(self._words[number].ctypes.data), source)
+            threading.Thread(target=work, args=arguments, daemon=True, name=f"fastgru-{number}").start()
 
     def run(self, words: int, bases: int, walk: int = 0) -> int:
         """Carry out a program; the status code."""
@@ -53,13 +57,17 @@ class Team:
 
     def close(self) -> None:
         """Let the workers end."""
+        self._control[:] = 0
         for descriptor in self._wake[1:].tolist():
-            os.close(descriptor)
+            os.write(descriptor, (1).to_bytes(8, sys.byteorder))
 
 
-def _live(work: Any, control: int, words: int, source: int) -> None:
-    work(control, words, source)
-    os.close(source)
+def _channel() -> tuple[int, int]:
+    """(descriptor to sleep on, descriptor to wake by)."""
+    if hasattr(os, "eventfd"):
+        descriptor = os.eventfd(0, os.EFD_CLOEXEC)
+        return descriptor, descriptor
+    return os.pipe()
 
 
 _lock = threading.Lock()

@@ -15,6 +15,7 @@ from __future__ import annotations
 import functools
 from typing import Any, Final
 
+import numpy as np
 from numba import njit
 from numba.core import types
 
@@ -24,7 +25,7 @@ from fastgru.simd.cache import CompiledCache
 from fastgru.simd.control import flush_denormals, restore_denormals
 from fastgru.simd.memory import call_handler, offset, pointer
 from fastgru.simd.ndarray import array_object, data_of, fits, layout_holds
-from fastgru.simd.threads import read_byte, write_byte
+from fastgru.simd.threads import read_word, write_word
 
 __all__ = ["CONTROL_WORDS", "EVERYONE", "HEAD_WORDS", "pusher", "runner", "team_runner", "worker"]
 
@@ -80,15 +81,15 @@ def _run_team(words, bases, control, teams, members, wake):
     shared = pointer(control, "int64")
     shared[0], shared[1] = words, bases
     for i in range(1, members):
-        write_byte(pointer(wake, "int64")[i])
+        write_word(pointer(wake, "int64")[i], np.int64(1))
     run_member(pointer(words, "int64"), table, pointer(teams, "int64"))
     return status[0]
 
 
 def _work(control, team, source):
-    """The life of a worker: sleep until a byte comes, run, sleep again; ends when the other side is closed."""
+    """The life of a worker: sleep until it is woken, run, sleep again; ends when there is no program or no other side."""
     shared = pointer(control, "int64")
-    while read_byte(source):
+    while read_word(source) > 0 and shared[0] != 0:
         run_member(pointer(shared[0], "int64"), pointer(shared[1], "int64"), pointer(team, "int64"))
     return 0
 

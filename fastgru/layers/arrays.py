@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastgru.errors import ShapeError, SpecError
 from fastgru.graph import TensorSpec
+from fastgru.reference.operator import as_array
 
 __all__ = ["as_lengths", "as_weight", "at_key", "check_last", "dotted", "float_input", "int_input", "integer"]
 
@@ -18,10 +19,7 @@ Array = NDArray[Any]
 
 def as_weight(name: str, value: Any) -> Array:
     """`value` as a floating-point array; the two half precisions become float32, which holds them exactly."""
-    try:
-        array = np.asarray(value)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ShapeError(f"{name}: {type(value).__name__} does not become an array ({error})") from None
+    array = as_array(name, value)
     native = array.dtype.newbyteorder("=")
     if native.name in ("float16", "bfloat16"):
         return array.astype(np.float32)
@@ -51,7 +49,7 @@ def check_last(what: str, x: TensorSpec, size: int) -> None:
 
 def float_input(what: str, x: ArrayLike, dtype: str) -> Array:
     """x as a contiguous array of `dtype`; floats of other precisions are converted, integers are refused."""
-    array = np.asarray(x)
+    array = as_array(what, x)
     if array.dtype.kind != "f" and array.dtype.name != "bfloat16":
         raise ShapeError(f"{what}: got dtype {array.dtype}, expected a float")
     return np.ascontiguousarray(array, dtype=dtype).reshape(array.shape)
@@ -59,7 +57,7 @@ def float_input(what: str, x: ArrayLike, dtype: str) -> Array:
 
 def int_input(what: str, x: ArrayLike) -> Array:
     """x as a contiguous int64 array; anything but integers is refused."""
-    array = np.asarray(x)
+    array = as_array(what, x)
     if array.dtype.kind not in "iu":
         raise ShapeError(f"{what}: got dtype {array.dtype}, expected an integer")
     return np.ascontiguousarray(array, dtype=np.int64).reshape(array.shape)
@@ -67,7 +65,7 @@ def int_input(what: str, x: ArrayLike) -> Array:
 
 def as_lengths(lengths: ArrayLike, N: int, T: int) -> Array:
     """lengths as int64 (N,), each from 0 to T, in any order."""
-    array = int_input("lengths", lengths).reshape(-1)
+    array = np.atleast_1d(int_input("lengths", lengths))
     if array.shape != (N,) or (N and (array.min() < 0 or array.max() > T)):
         raise ShapeError(f"lengths: got {np.asarray(lengths).tolist()}, expected {N} integers from 0 to {T}")
     return array

@@ -71,7 +71,8 @@ class Model:
     def run(self, inputs: Mapping[str, ArrayLike], out: Mapping[str, Array] | None = None) -> dict[str, Array]:
         """Run on inputs by name; every output by name, in the order of `self.outputs`.
 
-        out: arrays to be written into, by output name: C-contiguous, of the exact shape and dtype.
+        out: arrays to be written into, by output name: C-contiguous, writable, of the exact shape and dtype. One may
+        be an input, too; two of them may not overlap.
 
         Raises `ShapeError` where an array does not fit: the name, what came, what was expected.
         """

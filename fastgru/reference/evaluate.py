@@ -113,15 +113,17 @@ def bind_inputs(specs: Sequence[TensorSpec], inputs: Mapping[str, ArrayLike]) ->
     Raises `ShapeError` that lists missing and unknown names, or gives the name, what came and what was expected.
     """
     wanted = [spec.name for spec in specs]
+    if not isinstance(inputs, Mapping):
+        raise ShapeError(f"inputs: got {type(inputs).__name__}, expected arrays by name: {', '.join(wanted)}")
     missing = [name for name in wanted if name not in inputs]
-    unknown = sorted(set(inputs) - set(wanted))
+    unknown = sorted(str(name) for name in set(inputs) - set(wanted))
     if missing or unknown:
         faults = [f"{word} {', '.join(names)}" for word, names in (("missing", missing), ("unknown", unknown)) if names]
         raise ShapeError(f"inputs: {'; '.join(faults)}; expected {', '.join(wanted) or 'none'}")
     sizes: dict[str, tuple[int, str]] = {}
     bound = {}
     for spec in specs:
-        array = _convert(spec, np.asarray(inputs[spec.name]))
+        array = _convert(spec, as_array(f"input {spec.name!r}", inputs[spec.name]))
         expected = spec.shape
         if expected is not None:
             if array.ndim != len(expected) or any(

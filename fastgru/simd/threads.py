@@ -22,9 +22,9 @@ __all__ = [
     "atomic_load",
     "atomic_store",
     "give_way",
-    "read_byte",
+    "read_word",
     "relax",
-    "write_byte",
+    "write_word",
 ]
 
 SHARED_WORDS = 32
@@ -97,20 +97,20 @@ def give_way(typingctx):
 
 
 @intrinsic
-def read_byte(typingctx, descriptor):
-    """Sleep until a byte can be read; 1, or 0 when the other side is closed. POSIX."""
+def read_word(typingctx, descriptor):
+    """Sleep until eight bytes can be read; their number, or 0 when the other side of a pipe is closed. POSIX."""
     if descriptor != types.int64:
         return None
 
     def codegen(context, builder, sig, args):
-        byte = cgutils.alloca_once(builder, ir.IntType(8))
+        word = cgutils.alloca_once(builder, _INT64)
         got = cgutils.alloca_once(builder, _INT64)
         again = builder.append_basic_block("again")
         done = builder.append_basic_block("done")
         builder.branch(again)
         builder.position_at_end(again)
         number = builder.trunc(args[0], ir.IntType(32))
-        builder.store(call(builder, "read", _INT64, [number, byte, ir.Constant(_INT64, 1)]), got)
+        builder.store(call(builder, "read", _INT64, [number, word, ir.Constant(_INT64, 8)]), got)
         interrupted = builder.icmp_signed("<", builder.load(got), ir.Constant(_INT64, 0))
         builder.cbranch(interrupted, again, done)
         builder.position_at_end(done)
@@ -120,15 +120,15 @@ def read_byte(typingctx, descriptor):
 
 
 @intrinsic
-def write_byte(typingctx, descriptor):
-    """Wake whoever sleeps in `read_byte` on the other side. POSIX."""
-    if descriptor != types.int64:
+def write_word(typingctx, descriptor, value):
+    """Wake whoever sleeps in `read_word` with eight bytes: an eventfd adds them up, a pipe hands them over. POSIX."""
+    if descriptor != types.int64 or value != types.int64:
         return None
 
     def codegen(context, builder, sig, args):
-        byte = cgutils.alloca_once(builder, ir.IntType(8))
-        builder.store(ir.Constant(ir.IntType(8), 1), byte)
+        word = cgutils.alloca_once(builder, _INT64)
+        builder.store(args[1], word)
         number = builder.trunc(args[0], ir.IntType(32))
-        return call(builder, "write", _INT64, [number, byte, ir.Constant(_INT64, 1)])
+        return call(builder, "write", _INT64, [number, word, ir.Constant(_INT64, 8)])
 
-    return types.int64(descriptor), codegen
+    return types.int64(descriptor, value), codegen

@@ -20,9 +20,9 @@ from fastgru.spec import DIRECTIONS, GRUSpec
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="teams need POSIX pipes")
 
 WAYS = {
-    "rows": sharing.Sharing(sharing.ROWS, False, 1.0),
-    "units": sharing.Sharing(sharing.UNITS, False, 1.0),
-    "directions": sharing.Sharing(sharing.ALONE, True, 1.0),
+    "rows": sharing.Split(sharing.ROWS, False, 1.0),
+    "units": sharing.Split(sharing.UNITS, False, 1.0),
+    "directions": sharing.Split(sharing.ALONE, True, 1.0),
 }
 
 
@@ -79,7 +79,7 @@ def test_every_way_of_sharing_and_chunking(seed, H, T, N, direction, reset_after
     for name, expected in run_graph(graph, inputs).items():
         np.testing.assert_allclose(alone[name], expected, rtol=0, atol=1e-6)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(program, "wake_seconds", lambda members: -1.0)
+        patch.setattr(program.Sharing, "pays", lambda self, frame: self.members > 1)
         for way in WAYS.values():
             patch.setattr(lowering, "choose", lambda *_, way=way: way)
             for threads in (2, 3):
@@ -156,4 +156,4 @@ def test_a_small_program_stays_on_one_thread():
     rng = np.random.default_rng(0)
     graph = network(GRUSpec(8, 8), rng, lengths=False, mask=False, h0=False)
     plan = Executable(graph, threads=2).program({"x": (1, 1, 8)})
-    assert not program.Frame(plan).shared
+    assert not plan.sharing.pays(program.Frame(plan))
