@@ -80,7 +80,8 @@ class Sharing:
         if team is None:
             return False  # busy: this call runs alone, and the question stays open
         try:
-            alone, shared = [], []
+            alone: list[float] = []
+            shared: list[float] = []
             for _ in range(_TRIALS):
                 for run, times in ((frame.run, alone), (lambda: frame.run_on(team), shared)):
                     start = time.perf_counter()
