@@ -87,7 +87,7 @@ def _run_team(words, bases, control, teams, members, wake):
 
 
 def _work(control, team, source):
-    """The life of a worker: sleep until it is woken, run, sleep again; ends when there is no program or no other side."""
+    """The life of a worker: sleep until woken, run, sleep again; ends when there is no program or no other side."""
     shared = pointer(control, "int64")
     while read_word(source) > 0 and shared[0] != 0:
         run_member(pointer(shared[0], "int64"), pointer(shared[1], "int64"), pointer(team, "int64"))
