@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgru.errors import ShapeError, UnsupportedModelError
+from fastgru.errors import ShapeError, SpecError, UnsupportedModelError
 from fastgru.spec import ACTIVATIONS, TAKES_ALPHA, TAKES_BETA, Activation, GRUWeights
 
 __all__ = [
@@ -115,13 +115,15 @@ def activation_from_onnx(
 ) -> Activation:
     """An activation by ONNX's name ("HardSigmoid", in any case), with the defaults of the ONNX operator.
 
-    Raises `UnsupportedModelError` for a name that ONNX's GRU does not list.
+    Raises `UnsupportedModelError` for a name that ONNX's GRU does not list, `SpecError` for a parameter that is NaN.
     """
     kind = _ONNX_KINDS.get(name.lower()) if isinstance(name, str) else None
     if kind is None:
         known = ", ".join(sorted(k.title().replace("_", "") for k in ACTIVATIONS))
         raise UnsupportedModelError(f"{what}: activations names {name!r}; implemented are {known}")
     nan = float("nan")
+    if nan_named := [n for n, v in (("alpha", alpha), ("beta", beta)) if v is not None and v != v]:
+        raise SpecError(f"{what}: activation {name!r}: {' and '.join(nan_named)} is NaN, expected a number")
     return Activation(kind, nan if alpha is None else alpha, nan if beta is None else beta)
 
 

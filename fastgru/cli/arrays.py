@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 import numpy as np
@@ -18,6 +20,12 @@ from fastgru.verify.roles import AxisRoles
 __all__ = ["fit", "name_inputs", "read_arrays", "write_arrays"]
 
 Array = NDArray[Any]
+
+# What numpy.load and csv raise for a file that is damaged, or claims to hold more than there is memory for.
+_DAMAGED: Final = (
+    *(ValueError, EOFError, MemoryError, NotImplementedError, SyntaxError),
+    *(csv.Error, tokenize.TokenError, zipfile.BadZipFile, zlib.error),
+)
 
 
 def read_arrays(path: Path) -> dict[str, Array]:
@@ -32,8 +40,8 @@ def read_arrays(path: Path) -> dict[str, Array]:
         with path.open("rb") as file:
             loaded = np.load(file, allow_pickle=False)
             return {"": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise click.UsageError(f"{path}: not readable as {suffix or 'an array'}: {error}") from None
+    except _DAMAGED as error:
+        raise click.UsageError(f"{path}: not readable as {suffix}: {error}") from None
 
 
 def _read_csv(path: Path) -> Array:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastgru.errors import ShapeError, SpecError
+from fastgru.errors import InvalidModelError, ShapeError, SpecError
 from fastgru.graph import TensorSpec
 from fastgru.reference.operator import as_array
 
@@ -18,14 +18,22 @@ Array = NDArray[Any]
 
 
 def as_weight(name: str, value: Any) -> Array:
-    """`value` as a floating-point array; the two half precisions become float32, which holds them exactly."""
+    """`value` as a floating-point array; the two half precisions become float32, which holds them exactly.
+
+    Raises `ShapeError` for another dtype, `InvalidModelError` for weights that are NaN or infinite.
+    """
     array = as_array(name, value)
     native = array.dtype.newbyteorder("=")
     if native.name in ("float16", "bfloat16"):
-        return array.astype(np.float32)
+        native = np.dtype(np.float32)
     if native not in (np.float32, np.float64):
         raise ShapeError(f"{name}: got dtype {array.dtype}, expected float64, float32, float16 or bfloat16")
-    return array.astype(native, copy=False)
+    array = array.astype(native, copy=False)
+    if bad := array.size - int(np.count_nonzero(np.isfinite(array))):
+        raise InvalidModelError(
+            f"{name}: {bad} of {array.size} values are NaN or infinite, which no training leaves in a model that works"
+        )
+    return array
 
 
 def dotted(prefix: str) -> str:

@@ -64,6 +64,8 @@ def _as_gate(name: str, gate: GateLike) -> dict[str, Array | None]:
         if isinstance(gate, np.ndarray) or not isinstance(gate, Sequence) or not 2 <= len(gate) <= 3:
             raise SpecError(f"{name}: expected a Gate, or (W, U) or (W, U, b) with W (H, I), U (H, H), b (H,)")
         gate = Gate(*gate)
+    if gate.weight_ih is None or gate.weight_hh is None:
+        raise SpecError(f"{name}: a gate needs both W (H, I) and U (H, H), got None")
     return {
         field: None if array is None else as_weight(f"{name}: {field}", array) for field, array in vars(gate).items()
     }

@@ -92,8 +92,15 @@ class Model:
         """Write the model as one safetensors file, for no particular CPU; `fastgru.load` reads it."""
         write_graph(self.graph, path)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _remake, (self.graph, self.precision, self.threads)
+
     def __repr__(self) -> str:
         def shown(specs: tuple[TensorSpec, ...]) -> str:
             return ", ".join(f"{s.name} {'?' if s.shape is None else s.shape}" for s in specs)
 
         return f"Model({shown(self.inputs)} -> {shown(self.outputs)}, precision={self.precision!r})"
+
+
+def _remake(graph: Graph, precision: str, threads: int) -> Model:
+    return Model(graph, precision=precision, threads=threads)

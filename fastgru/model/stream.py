@@ -20,6 +20,7 @@ from fastgru.errors import ShapeError, StateError
 from fastgru.kernels.run import pusher
 from fastgru.model.state_blob import pack_state, unpack_state
 from fastgru.packing.aligned import zeros
+from fastgru.reference.operator import as_array
 from fastgru.simd.ndarray import WRITEABLE, expectation
 
 __all__ = ["Stream"]
@@ -112,10 +113,15 @@ class Stream:
                     f"state {source!r} -> {target!r}: expected an input of {list(specs_in)} and an output of"
                     f" {list(specs_out)}"
                 )
+            if specs_in[source].dtype != specs_out[target].dtype:
+                raise StateError(
+                    f"state {source!r} is {specs_in[source].dtype}, but its next value {target!r} is"
+                    f" {specs_out[target].dtype}"
+                )
         if len(set(self._states.values())) != len(self._states):
             raise StateError(f"state {self._states}: two inputs share an output")
-        if batch_size < 1:
-            raise ShapeError(f"batch_size is {batch_size}, expected at least 1")
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer) or batch_size < 1:
+            raise ShapeError(f"batch_size is {batch_size!r}, expected an integer of at least 1")
         self.inputs = tuple(name for name in specs_in if name not in self._states)
         self.outputs = tuple(name for name in specs_out if name not in self._states.values())
         if not self.inputs:
@@ -155,7 +161,7 @@ class Stream:
 
     def _push(self, frames: tuple[ArrayLike, ...], out: Array | tuple[Array, ...] | None) -> Any:
         """Through arrays of the stream's own: any number of inputs and outputs, any layout, float dtypes converted."""
-        arrays = [f if type(f) is np.ndarray else np.asarray(f) for f in frames]
+        arrays = [f if type(f) is np.ndarray else as_array("push", f) for f in frames]
         bound = self._bound
         if (
             bound is None
@@ -165,7 +171,7 @@ class Stream:
             bound = self._bind(arrays)
         targets = None
         if out is not None:
-            targets = (out,) if isinstance(out, np.ndarray) else tuple(out)
+            targets = out if isinstance(out, tuple) else (out,)
             self._check_out(targets, bound)
         for own, array in zip(bound.xs, arrays, strict=True):
             own[...] = array
@@ -216,12 +222,13 @@ class Stream:
     def set_state(self, state: Mapping[str, ArrayLike]) -> None:
         """Replace the state by these arrays; names that are not given keep theirs. Raises `ShapeError`."""
         bank = self._banks[self._turn]
-        arrays = {name: np.asarray(a) for name, a in state.items()}
+        arrays = {name: as_array(f"state {name!r}", a) for name, a in state.items()}
         for name, array in arrays.items():
             if name not in bank:
                 raise StateError(f"state {name!r} is unknown; expected some of {list(bank)}")
-            if array.shape != bank[name].shape:
-                raise ShapeError(f"state {name!r}: got shape {array.shape}, expected {bank[name].shape}")
+            own = bank[name]
+            if array.shape != own.shape or not np.can_cast(array.dtype, own.dtype, "same_kind"):
+                raise ShapeError(f"state {name!r}: got {array.dtype} {array.shape}, expected {own.dtype} {own.shape}")
         for name, array in arrays.items():
             bank[name][...] = array
 

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastgru.errors import FastGRUError, InvalidModelError, ShapeError, UnsupportedModelError
 from fastgru.graph import Graph, Node, TensorSpec
 from fastgru.reference.extent import output_elements
-from fastgru.reference.operator import is_floating, numpy_dtype
+from fastgru.reference.operator import as_array, is_floating, numpy_dtype
 from fastgru.reference.table import OPS
 
 __all__ = ["bind_inputs", "check_node", "evaluate", "run_graph"]

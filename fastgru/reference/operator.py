@@ -12,14 +12,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from fastgru.errors import InvalidModelError, ShapeError, UnsupportedModelError
 from fastgru.graph import DTYPES
 
-__all__ = ["Operator", "Schema", "choose", "is_floating", "numpy_dtype", "same_dtype"]
+__all__ = ["Operator", "Schema", "as_array", "choose", "is_floating", "numpy_dtype", "same_dtype"]
 
 Array = NDArray[Any]
+
+
+def as_array(what: str, value: ArrayLike) -> Array:
+    """`value` as an array. Raises `ShapeError` naming `what` for lists of different lengths and the like."""
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ShapeError(f"{what}: {type(value).__name__} does not become an array ({error})") from None
 
 
 def is_floating(dtype: Any) -> bool:

@@ -13,7 +13,7 @@ from onnx.reference import ReferenceEvaluator
 from onnx_build import gru_arrays, gru_model, make_model, ort_run
 
 from fastgru.engine import Executable
-from fastgru.errors import InvalidModelError, SuspiciousModelWarning, UnsupportedModelError
+from fastgru.errors import InvalidModelError, SpecError, SuspiciousModelWarning, UnsupportedModelError
 from fastgru.importers.onnx import read_onnx
 from fastgru.reference import run_graph
 
@@ -253,7 +253,7 @@ def test_pytorch_with_linear_before_reset_0_warns_and_can_be_overridden():
 
 def test_linear_before_reset_takes_0_1_or_none():
     _, model = make_case(18)
-    with pytest.raises(ValueError, match="linear_before_reset"):
+    with pytest.raises(SpecError, match="linear_before_reset"):
         read(model, linear_before_reset=2)
 
 

@@ -10,7 +10,13 @@ from typing import Any, Final
 from google.protobuf.message import DecodeError
 from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto
 
-from fastgru.errors import InvalidModelError, SuspiciousModelWarning, UnreadTensorsError, UnsupportedModelError
+from fastgru.errors import (
+    InvalidModelError,
+    SpecError,
+    SuspiciousModelWarning,
+    UnreadTensorsError,
+    UnsupportedModelError,
+)
 from fastgru.graph import Graph, TensorSpec
 from fastgru.importers.onnx.assemble import assemble
 from fastgru.importers.onnx.builder import Builder
@@ -44,8 +50,8 @@ def read_onnx(source: Source, *, linear_before_reset: int | None = None, allow_u
     Raises `UnsupportedModelError` naming every operator of the file that is not implemented, `InvalidModelError` for
     a damaged or contradictory file, `UnreadTensorsError`.
     """
-    if linear_before_reset not in (None, 0, 1):
-        raise ValueError(f"linear_before_reset is {linear_before_reset!r}, expected 0, 1 or None")
+    if linear_before_reset is not None and (isinstance(linear_before_reset, bool) or linear_before_reset not in (0, 1)):
+        raise SpecError(f"linear_before_reset is {linear_before_reset!r}, expected 0, 1 or None")
     what = source_name(source)
     path = None if isinstance(source, bytes | bytearray | memoryview) else os.fspath(source)
     model = _parse(open_source(source, limit=_PROTOBUF_LIMIT), what)
