@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 
 from fastgru.errors import UnsupportedModelError
 from fastgru.kernels.registry import STATUS_WORDS
-from fastgru.kernels.run import CONTROL_WORDS, team_runner, worker
-from fastgru.kernels.team import TEAM_WORDS
-from fastgru.simd.threads import SHARED_WORDS
+from fastgru.kernels.run import ALLOWED, CONTROL_WORDS, team_runner, worker
+from fastgru.kernels.team import CORE, MEMBER_WORDS, TEAM_WORDS, THREAD
+from fastgru.simd.threads import CPU_WORDS, SHARED_WORDS
 
 __all__ = ["Team", "borrow", "check_threads", "give_back", "wake_seconds"]
 
@@ -37,18 +37,27 @@ class Team:
         self._control = np.zeros(CONTROL_WORDS, np.int64)
         self._shared = np.zeros(SHARED_WORDS + 16, np.int64)
         meeting = self._shared.ctypes.data + -self._shared.ctypes.data % 128
-        self._words: NDArray[Any] = np.zeros((members, 2 * TEAM_WORDS), np.int64)
+        self._words: NDArray[Any] = np.zeros((members, MEMBER_WORDS), np.int64)
         for number, words in enumerate(self._words):
             words[:3] = number, members, meeting
             words[TEAM_WORDS + 1] = 1  # the team of one behind it
+            words[CORE] = -1
+        if hasattr(os, "sched_getaffinity"):
+            for core in os.sched_getaffinity(0):
+                if core < 64 * CPU_WORDS:
+                    self._control.view(np.uint64)[ALLOWED + core // 64] |= np.uint64(1 << (core % 64))
         pipes = [_channel() for _ in range(members - 1)]
         self._wake = np.array([-1, *(w for _, w in pipes)], np.int64)
         self._run, work = team_runner(), worker()
+        self._threads: list[threading.Thread] = []
         control = self._control.ctypes.data
         self._arguments = (control, self._words.ctypes.data, members, self._wake.ctypes.data)
         for number, (source, _) in enumerate(pipes, start=1):
             arguments = (control, int(self._words[number].ctypes.data), source)
-            threading.Thread(target=work, args=arguments, daemon=True, name=f"fastgru-{number}").start()
+            thread = threading.Thread(target=work, args=arguments, daemon=True, name=f"fastgru-{number}")
+            thread.start()
+            self._threads.append(thread)
+            self._words[number, THREAD] = thread.native_id or 0
 
     def run(self, words: int, bases: int, walk: int = 0) -> int:
         """Carry out a program; the status code."""
@@ -57,9 +66,11 @@ class Team:
 
     def close(self) -> None:
         """Let the workers end."""
-        self._control[:] = 0
+        self._control[:ALLOWED] = 0
         for descriptor in self._wake[1:].tolist():
             os.write(descriptor, (1).to_bytes(8, sys.byteorder))
+        for thread in self._threads:  # the words that they look at are this object's
+            thread.join(timeout=1)
 
 
 def _channel() -> tuple[int, int]:

@@ -20,20 +20,22 @@ from numba import njit
 from numba.core import types
 
 from fastgru.kernels.registry import STATUS, STATUS_WORDS, kernel
-from fastgru.kernels.team import TEAM_WORDS, barrier
+from fastgru.kernels.team import CORE, MEMBER_WORDS, TEAM_WORDS, barrier, keep_off
 from fastgru.simd.cache import CompiledCache
 from fastgru.simd.control import flush_denormals, restore_denormals
 from fastgru.simd.memory import call_handler, offset, pointer
 from fastgru.simd.ndarray import array_object, data_of, fits, layout_holds
-from fastgru.simd.threads import read_word, write_word
+from fastgru.simd.threads import CPU_WORDS, current_cpu, read_word, write_word
 
-__all__ = ["CONTROL_WORDS", "EVERYONE", "HEAD_WORDS", "pusher", "runner", "team_runner", "worker"]
+__all__ = ["ALLOWED", "CONTROL_WORDS", "EVERYONE", "HEAD_WORDS", "pusher", "runner", "team_runner", "worker"]
 
 EVERYONE: Final = -1
 HEAD_WORDS: Final = 4  # of an instruction
 
-# What a team shares beside its words: the program and its addresses, the call's number of members.
-CONTROL_WORDS: Final = 4
+# What a team shares: the program and its addresses, then the cores that its threads may use and room for a mask.
+ALLOWED: Final = 2
+_MASK: Final = ALLOWED + CPU_WORDS
+CONTROL_WORDS: Final = _MASK + CPU_WORDS
 
 
 @kernel
@@ -80,7 +82,10 @@ def _run_team(words, bases, control, teams, members, wake):
     status[STATUS_WORDS - 1] = -1
     shared = pointer(control, "int64")
     shared[0], shared[1] = words, bases
+    core = current_cpu()
     for i in range(1, members):
+        member = offset(pointer(teams, "int64"), i * MEMBER_WORDS)
+        keep_off(member, core, offset(shared, ALLOWED), offset(shared, _MASK))
         write_word(pointer(wake, "int64")[i], np.int64(1))
     run_member(pointer(words, "int64"), table, pointer(teams, "int64"))
     return status[0]
@@ -90,7 +95,9 @@ def _work(control, team, source):
     """The life of a worker: sleep until woken, run, sleep again; ends when there is no program or no other side."""
     shared = pointer(control, "int64")
     while read_word(source) > 0 and shared[0] != 0:
-        run_member(pointer(shared[0], "int64"), pointer(shared[1], "int64"), pointer(team, "int64"))
+        member = pointer(team, "int64")
+        member[CORE] = current_cpu()
+        run_member(pointer(shared[0], "int64"), pointer(shared[1], "int64"), member)
     return 0
 
 

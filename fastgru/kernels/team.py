@@ -4,14 +4,27 @@ from __future__ import annotations
 
 from fastgru.kernels.registry import kernel
 from fastgru.simd.memory import pointer
-from fastgru.simd.threads import GENERATION, atomic_add, atomic_load, atomic_store, give_way, relax
+from fastgru.simd.threads import (
+    CPU_WORDS,
+    GENERATION,
+    allow_cpus,
+    atomic_add,
+    atomic_load,
+    atomic_store,
+    give_way,
+    relax,
+)
 
-__all__ = ["TEAM_WORDS", "barrier", "share"]
+__all__ = ["CORE", "MEMBER_WORDS", "TEAM_WORDS", "THREAD", "barrier", "keep_off", "share"]
 
 # Own number, members, address of the shared words, walk (0 or 1: the way round that the weights are walked first, so
 # that successive calls can take turns). Every team is followed by a team of one, for those who
 # have an instruction to themselves.
 TEAM_WORDS = 4
+
+# Of a member: its team, a team of one, then the system's number of its thread and the core it was last on.
+MEMBER_WORDS = 2 * TEAM_WORDS + 2
+THREAD, CORE = 2 * TEAM_WORDS, 2 * TEAM_WORDS + 1
 
 # Pauses before a waiting thread lets others run: longer than any step that keeps both cores busy should take.
 _PATIENCE = 2_000
@@ -39,3 +52,22 @@ def barrier(team):
 def share(count, team, parts):
     """The first of `count` things of this member, where `parts` members share them; ask for number + 1 for the end."""
     return count * team // parts
+
+
+@kernel
+def keep_off(member, core, allowed, mask):
+    """Send a sleeping worker to other cores than `core`, the caller's, if it last ran there.
+
+    A scheduler wakes a thread where it slept if nothing better is idle at that moment, and two threads that meet after
+    every step on one core take turns instead of working side by side.
+    """
+    if core < 0 or member[CORE] != core or core >= 64 * CPU_WORDS:
+        return
+    left = 0
+    for i in range(CPU_WORDS):
+        mask[i] = allowed[i]
+        if i == core // 64:
+            mask[i] = allowed[i] & ~(1 << (core % 64))
+        left |= mask[i]
+    if left != 0:
+        allow_cpus(member[THREAD], mask)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 
 from llvmlite import ir
 from numba.core import cgutils, types
@@ -16,21 +17,17 @@ from numba.core.extending import intrinsic
 from fastgru.simd.vector import call
 
 __all__ = [
-    "GENERATION",
-    "SHARED_WORDS",
-    "atomic_add",
-    "atomic_load",
-    "atomic_store",
-    "give_way",
-    "read_word",
-    "relax",
-    "write_word",
-]
+    "CPU_WORDS", "GENERATION", "SHARED_WORDS", "allow_cpus", "atomic_add", "atomic_load", "atomic_store", "current_cpu",
+    "give_way", "read_word", "relax", "write_word",
+]  # fmt: skip
 
 SHARED_WORDS = 32
 GENERATION = 16  # 128 bytes after the count: two cache lines, as the adjacent-line prefetcher sees them
 
+CPU_WORDS = 16  # of a mask of cores: 1024, as the C library has it
+
 _INT64 = ir.IntType(64)
+_LINUX = sys.platform == "linux"
 _X86 = platform.machine().lower() in ("x86_64", "amd64")
 _WORDS = types.CPointer(types.int64)
 
@@ -132,3 +129,32 @@ def write_word(typingctx, descriptor, value):
         return call(builder, "write", _INT64, [number, word, ir.Constant(_INT64, 8)])
 
     return types.int64(descriptor, value), codegen
+
+
+@intrinsic
+def current_cpu(typingctx):
+    """The number of the core that this thread is on, -1 where the system does not say."""
+
+    def codegen(context, builder, sig, args):
+        if not _LINUX:
+            return ir.Constant(_INT64, -1)
+        return builder.sext(call(builder, "sched_getcpu", ir.IntType(32), []), _INT64)
+
+    return types.int64(), codegen
+
+
+@intrinsic
+def allow_cpus(typingctx, thread, mask):
+    """Let a thread, by the system's number for it, run on the cores of a mask of `CPU_WORDS` words. Linux."""
+    if thread != types.int64 or mask != _WORDS:
+        return None
+
+    def codegen(context, builder, sig, args):
+        if not _LINUX:
+            return ir.Constant(_INT64, -1)
+        number = builder.trunc(args[0], ir.IntType(32))
+        size = ir.Constant(_INT64, 8 * CPU_WORDS)
+        result = call(builder, "sched_setaffinity", ir.IntType(32), [number, size, args[1]])
+        return builder.sext(result, _INT64)
+
+    return types.int64(thread, mask), codegen
