@@ -141,6 +141,11 @@ def test_onnx_lists_that_do_not_fit(names, alphas, betas, said):
         activations_from_onnx(names, alphas, betas, num_directions=1)
 
 
+def test_a_parameter_that_is_nan_is_not_a_default():
+    with pytest.raises(SpecError, match="'HardSigmoid': beta is NaN"):
+        activations_from_onnx(["HardSigmoid", "Tanh"], [0.1], [float("nan")], num_directions=1)
+
+
 def test_keras_versions():
     assert activation_from_keras("hard_sigmoid", 1) == activation_from_keras("hard_sigmoid", 2)
     x = np.linspace(-6, 6, 25)

@@ -144,13 +144,19 @@ class Stream:
         """Run one frame, or a chunk of them, from the state that the push before left.
 
         frames: one array for each name of `self.inputs`, shaped as the model's inputs.
-        out: an array (a tuple of them where there are several outputs) to be written into and returned.
+        out: an array (a tuple of them where there are several outputs) to be written into and returned; it may be a
+        frame, too.
 
         Returns an array, or a tuple where `self.outputs` has several names. Raises `ShapeError` for a frame that does
         not fit; the state is then as it was.
         """
         bound = self._bound
-        if bound is not None and bound.direct is not None and len(frames) == 1:
+        if (
+            bound is not None
+            and bound.direct is not None
+            and len(frames) == 1
+            and (out is None or not _overlap(frames[0], out))
+        ):
             y = _empty(bound.y_shape, bound.y_dtype) if out is None else out
             code = bound.direct(bound.ticket_at, frames[0], y)
             if code == 0:
@@ -263,6 +269,14 @@ class Stream:
             raise StateError(f"saved state: got {came}, expected {expected}")
         for name, array in state.items():
             bank[name][...] = array
+
+
+def _overlap(x: Any, out: Any) -> bool:
+    """Whether out lies over x, so that what is written early would be read late; both as views of one array."""
+    if type(x) is not np.ndarray or type(out) is not np.ndarray:
+        return False
+    whole, other = x.base, out.base
+    return (x if whole is None else whole) is (out if other is None else other) and np.may_share_memory(x, out)
 
 
 def _copied(array: Array) -> Array:

@@ -56,6 +56,12 @@ def test_a_csv_may_have_a_header_and_a_single_column(tmp_path: Path) -> None:
     assert read_arrays(tmp_path / "b.csv")[""].tolist() == [[0.001], [-np.inf]]
 
 
+def _npy(shape: str) -> bytes:
+    """The head of a .npy that says it holds that much, and nothing after it."""
+    text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".ljust(117).encode() + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -64,6 +70,9 @@ def test_a_csv_may_have_a_header_and_a_single_column(tmp_path: Path) -> None:
         ("a.csv", b"1,2\n3\n", "different lengths"),
         ("a.csv", b"1,2\n3,four\n", "not readable"),
         ("a.npy", b"\x93NUMPY\x01", "not readable"),
+        ("a.npy", b"\x93NUMPY\x01\x00\x10\x00{'descr': '<f4',", "not readable"),
+        ("a.npy", _npy("(10000000000000, 42)"), "not readable"),
+        ("a.csv", b"1" * 140_000, "not readable"),
         ("a.npz", b"PK\x03\x04 nothing", "not readable"),
         ("a.txt", b"1", "expected a .npy"),
     ],

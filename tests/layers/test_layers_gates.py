@@ -156,6 +156,8 @@ def test_gates_that_do_not_fit(rng):
         GRU.from_gates(reset=reset, update=update, candidate=(*candidate[:2], np.zeros(4)))
     with pytest.raises(SpecError, match="candidate: expected a Gate"):
         GRU.from_gates(reset=reset, update=update, candidate=candidate[0])
+    with pytest.raises(SpecError, match="candidate: a gate needs both W"):
+        GRU.from_gates(reset=reset, update=update, candidate=Gate(candidate[0], None))
     with pytest.raises(SpecError, match="update_gate is 'resets'"):
         GRU.from_gates(reset=reset, update=update, candidate=candidate, update_gate="resets")
     with pytest.raises(SpecError, match="mish"):

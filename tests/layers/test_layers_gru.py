@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch_gru import state_dict, torch_gru
 
-from fastgru.errors import ShapeError, SpecError
+from fastgru.errors import InvalidModelError, ShapeError, SpecError
 from fastgru.layers import GRU, GRUCell
 from fastgru.reference import run_graph
 from fastgru.spec import GRUSpec, GRUWeights
@@ -119,6 +119,9 @@ def test_a_layer_can_be_pickled(runner, rng):
         ({"x": np.zeros((5, 2, 3)), "lengths": [1]}, "lengths"),
         ({"x": np.zeros((5, 2, 3)), "lengths": [-1, 2]}, "lengths"),
         ({"x": np.zeros((5, 2, 3)), "lengths": [1.0, 2.0]}, "lengths: got dtype float64"),
+        ({"x": np.zeros((5, 2, 3)), "lengths": [[1, 2]]}, r"lengths: got \[\[1, 2\]\]"),
+        ({"x": np.zeros((5, 2, 3)), "lengths": [[1], [1, 2]]}, "lengths: list does not become an array"),
+        ({"x": [[1.0], [1.0, 2.0]]}, "x: list does not become an array"),
     ],
 )
 def test_calls_that_do_not_fit(rng, call, said):
@@ -149,12 +152,14 @@ def test_prefixes(runner, rng):
         (lambda s: s.update(weight_ih_l1=np.zeros((12, 3))), "layer 1: input_size is 3, expected 4"),
         (lambda s: s.update(bias_hh_l0=np.zeros(12, int)), "bias_hh_l0: got dtype int64"),
         (lambda s: s.update(bias_hh_l0="twelve"), "bias_hh_l0: got dtype"),
+        (lambda s: s["bias_hh_l0"].fill(np.nan), "bias_hh_l0: 12 of 12 values are NaN or infinite"),
+        (lambda s: np.put(s["weight_ih_l0"], 0, np.inf), "1 of 36"),
     ],
 )
 def test_state_dicts_that_do_not_fit(rng, change, said):
     state = state_dict(rng, 3, 4, 2)
     change(state)
-    with pytest.raises((SpecError, ShapeError), match=said):
+    with pytest.raises((InvalidModelError, SpecError, ShapeError), match=said):
         GRU.from_torch({f"gru.{key}": value for key, value in state.items()}, "gru")
 
 
