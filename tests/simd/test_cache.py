@@ -105,3 +105,41 @@ def test_a_warm_folder_that_cannot_be_written_is_used(package, tmp_path):
         assert run(package, cache)["compiled"] == []
     finally:
         folder.chmod(0o755)
+
+
+STREAM = """
+import sys, numpy as np
+import fastgru
+from fastgru.graph import Graph, Node, TensorSpec
+from numba.core import event
+
+if sys.argv[1] == "save":
+    x, h, y, g = (TensorSpec(name, "float32", (None, 4)) for name in "xhyg")
+    nodes = tuple(Node("binary", ("x", "h"), (name,), {"kind": "add"}) for name in "yg")
+    fastgru.Model(Graph((x, h), (y, g), nodes, {}, {"h": "g"})).save("model.safetensors")
+else:
+    with event.install_recorder("numba:compile") as compilations:
+        for threads in (1, 2):
+            stream = fastgru.load("model.safetensors", threads=threads).stream()
+            frame = np.ones((1, 4), np.float32)
+            assert [float(stream.push(frame)[0, 0]) for _ in range(3)] == [1, 2, 3]
+        from fastgru.kernels import run
+        run.team_runner(), run.worker()
+    print("compilations", len(compilations.buffer))
+"""
+
+
+def test_after_a_warmup_streams_and_teams_compile_nothing(tmp_path):
+    package = Path(fastgru.__file__).parent.parent
+    environment = {**os.environ, "PYTHONPATH": str(package), "FASTGRU_CACHE_DIR": str(tmp_path / "cache")}
+
+    def python(*arguments):
+        done = subprocess.run(
+            [sys.executable, *arguments], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    python("-c", STREAM, "save")
+    python("-m", "fastgru", "warmup", "model.safetensors")
+    assert python("-c", STREAM, "push").split() == ["compilations", "0"]
