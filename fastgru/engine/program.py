@@ -99,7 +99,7 @@ class Frame:
     walk: 0 or 1, the way round in which weights are walked first; frames that take turns have one of each.
     """
 
-    __slots__ = ("_arena", "_bases_at", "_run", "_status", "_walk", "_words_at", "bases", "program")
+    __slots__ = ("_arena", "_run", "_status", "_walk", "_words_at", "bases", "bases_at", "program")
 
     def __init__(self, program: Program, walk: int = 0) -> None:
         self.program, self._walk = program, walk
@@ -111,7 +111,7 @@ class Frame:
         self.bases[STATUS] = self._status.ctypes.data
         self.bases[ARENA] = self._arena.ctypes.data
         self._run = runner()
-        self._words_at, self._bases_at = program.words.ctypes.data, self.bases.ctypes.data
+        self._words_at, self.bases_at = program.words.ctypes.data, self.bases.ctypes.data
 
     @property
     def shared(self) -> bool:
@@ -120,7 +120,7 @@ class Frame:
 
     def run(self) -> None:
         """Carry out the program on the addresses that stand in `bases`. Raises `ShapeError` for data out of range."""
-        if self._run(self._words_at, self._bases_at):
+        if self._run(self._words_at, self.bases_at):
             self.fail()
 
     def run_shared(self) -> None:
@@ -136,7 +136,7 @@ class Frame:
 
     def run_on(self, team: Team) -> None:
         """The same, on the members of a team that the caller holds."""
-        if team.run(self._words_at, self._bases_at, self._walk):
+        if team.run(self._words_at, self.bases_at, self._walk):
             self.fail()
 
     def fail(self) -> NoReturn:

@@ -27,7 +27,7 @@ from fastgru.simd.memory import call_handler, offset, pointer
 from fastgru.simd.ndarray import array_object, data_of, fits, layout_holds
 from fastgru.simd.threads import CPU_WORDS, current_cpu, read_word, write_word
 
-__all__ = ["ALLOWED", "CONTROL_WORDS", "EVERYONE", "HEAD_WORDS", "pusher", "runner", "team_runner", "worker"]
+__all__ = ["ALLOWED", "CONTROL_WORDS", "EVERYONE", "HEAD_WORDS", "pusher", "putter", "runner", "team_runner", "worker"]
 
 EVERYONE: Final = -1
 HEAD_WORDS: Final = 4  # of an instruction
@@ -123,6 +123,14 @@ def _push(ticket, x, y):
     return status[0]
 
 
+def _put(bases, index, expected, array):
+    """bases[index] = the array's address, if the array is as expected; 1 where it is."""
+    if not fits(array, pointer(expected, "int64")):
+        return 0
+    pointer(bases, "int64")[index] = data_of(array)
+    return 1
+
+
 def _compiled(function: Any, integers: int, *others: Any) -> Any:
     dispatcher = njit(nogil=True, error_model="numpy", boundscheck=False)(function)
     dispatcher._cache = CompiledCache(function)
@@ -157,3 +165,12 @@ def pusher() -> Any:
     expected.
     """
     return _compiled(_push, 1, array_object, array_object) if layout_holds() else None
+
+
+@functools.cache
+def putter() -> Any:
+    """int64(bases address, index, address of an expectation, object): 1 where it was an array as expected, and put.
+
+    None where this NumPy is not laid out as expected.
+    """
+    return _compiled(_put, 3, array_object) if layout_holds() else None

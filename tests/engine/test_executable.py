@@ -41,9 +41,8 @@ def test_the_program_cache_is_bounded():
     for n in range(_MAX_PROGRAMS + 20):
         x = normal(n)
         np.testing.assert_allclose(executable.run({"x": x})["y"], np.tanh(x), atol=1e-6)
-    assert len(executable._programs) == _MAX_PROGRAMS
-    assert len(executable._idle) <= _MAX_PROGRAMS
-    assert all(len(frames) <= _MAX_IDLE_FRAMES for frames in executable._idle.values())
+    assert len(executable._routes) == _MAX_PROGRAMS
+    assert all(len(route._idle) <= _MAX_IDLE_FRAMES for route in executable._routes.values())
     forgotten = normal(3)
     np.testing.assert_allclose(executable.run({"x": forgotten})["y"], np.tanh(forgotten), atol=1e-6)
 
