@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,10 @@ from fastgru.kernels.team import CORE, MEMBER_WORDS, TEAM_WORDS, THREAD
 from fastgru.simd.threads import CPU_WORDS, SHARED_WORDS
 
 __all__ = ["Team", "borrow", "check_threads", "give_back", "wake_seconds"]
+
+
+# More cores than one call gains from on any machine there is; a mistyped number must not exhaust the system.
+_MOST_THREADS: Final = 256
 
 
 class Team:
@@ -88,8 +92,8 @@ _busy: set[int] = set()
 
 def check_threads(threads: int) -> None:
     """Raise `UnsupportedModelError` unless a call may use so many threads here."""
-    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
-        raise UnsupportedModelError(f"threads={threads!r}: expected an integer of at least 1")
+    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= _MOST_THREADS:
+        raise UnsupportedModelError(f"threads={threads!r}: expected an integer from 1 to {_MOST_THREADS}")
     if threads > 1 and os.name != "posix":
         raise UnsupportedModelError(f"threads={threads}: on this system a call runs on one thread; use threads=1")
 

@@ -102,19 +102,22 @@ def _work(control, team, source):
 
 
 # Words of a ticket: the address of whose turn it is, the addresses of the bases of turn 0 and 1, the program's words,
-# the bases' indices of x and of y, the addresses of what x and y must be (`simd.ndarray.expectation`).
-_TURN, _BASES, _WORDS, _X, _Y, _X_IS, _Y_IS = 0, 1, 3, 4, 5, 6, 7
+# the bases' indices of x and of y, the addresses of what x and y must be (`simd.ndarray.expectation`), their bytes.
+_TURN, _BASES, _WORDS, _X, _Y, _X_IS, _Y_IS, _X_BYTES, _Y_BYTES = 0, 1, 3, 4, 5, 6, 7, 8, 9
 
 
 def _push(ticket, x, y):
-    """One frame of a stream. -1 where an array is not as the ticket says, and then nothing was done."""
+    """One frame of a stream. -1 where an array is not as the ticket says, or y lies over x; nothing was done then."""
     t = pointer(ticket, "int64")
     if not fits(x, pointer(t[_X_IS], "int64")) or not fits(y, pointer(t[_Y_IS], "int64")):
         return -1
+    x_at, y_at = data_of(x), data_of(y)
+    if x_at < y_at + t[_Y_BYTES] and y_at < x_at + t[_X_BYTES]:
+        return -1
     turn = pointer(t[_TURN], "int64")
     table = pointer(t[_BASES + turn[0]], "int64")
-    table[t[_X]] = data_of(x)
-    table[t[_Y]] = data_of(y)
+    table[t[_X]] = x_at
+    table[t[_Y]] = y_at
     status = pointer(table[STATUS], "int64")
     status[0] = 0
     run_member(pointer(t[_WORDS], "int64"), table, offset(status, STATUS_WORDS))

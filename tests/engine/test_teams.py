@@ -146,7 +146,7 @@ def test_workers_sleep_between_calls(big):
     assert after.user - before.user + after.system - before.system < 0.1
 
 
-@pytest.mark.parametrize("threads", [0, -1, 1.5, True, "2"])
+@pytest.mark.parametrize("threads", [0, -1, 1.5, True, "2", 257, 2**40])
 def test_what_is_no_number_of_threads_is_refused(big, threads):
     with pytest.raises(fastgru.UnsupportedModelError, match="threads="):
         Executable(big[0], threads=threads)
