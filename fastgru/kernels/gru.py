@@ -190,9 +190,10 @@ def _make_handler(dtype: str, step: Any, *, panelwise: bool) -> Any:
 
         even = pointer(tensor(bases, operands, _SCRATCH), dtype)
         odd, held = offset(even, N * padded), offset(even, 2 * N * padded)
-        seen = offset(even, 4 * N * padded)
-        sums = offset(seen, N)
-        projected = offset(sums, team[1] * SUM_VECTORS * lanes + 3 * row * chunk * padded)
+        sums = offset(even, 4 * N * padded)
+        projected = offset(sums, team[1] * SUM_VECTORS * lanes)
+        seen = offset(projected, 3 * chunk * N * padded)  # last: all before it stays on whole vectors
+        projected = offset(projected, 3 * row * chunk * padded)
         sums = offset(sums, team[0] * SUM_VECTORS * lanes)
         zero = splat(zero_value)
 
