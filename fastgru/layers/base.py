@@ -8,24 +8,24 @@ from __future__ import annotations
 from threading import Lock
 from typing import Any
 
+import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastgru.engine import Executable
-from fastgru.errors import ShapeError, SpecError
+from fastgru.engine import PRECISIONS, Executable
+from fastgru.engine.team import check_threads
+from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Graph, TensorSpec
-from fastgru.layers.arrays import as_lengths, float_input, int_input, integer
+from fastgru.layers.arrays import as_lengths, float_input, int_input
 from fastgru.layers.builder import GraphBuilder
 
-__all__ = ["PRECISIONS", "Layer"]
-
-PRECISIONS = ("bfloat16", "float32", "float64", "int8")
+__all__ = ["Layer"]
 
 
 class Layer:
-    """Base of the layers. precision: one of `PRECISIONS`, what is computed in; threads: how many work on one call.
+    """Base of the layers. precision: "float32" or "float64"; threads: how many work on one call.
 
-    Inputs may be of any floating-point dtype and are converted; outputs are float64 for the precision float64 and
-    float32 for all others.
+    Inputs may be of any floating-point dtype and are converted to the precision, which the outputs have, too.
+    Raises `UnsupportedModelError` for any other precision, and for threads that there cannot be.
     """
 
     default_rank = 2  # axes of the input where nobody says
@@ -36,15 +36,16 @@ class Layer:
 
     def __init__(self, *, precision: str = "float32", threads: int = 1) -> None:
         if precision not in PRECISIONS:
-            raise SpecError(f"precision is {precision!r}, expected one of {', '.join(PRECISIONS)}")
+            raise UnsupportedModelError(f"precision {precision!r} is not supported; there are {', '.join(PRECISIONS)}")
         self.precision = precision
-        self.threads = integer("threads", threads, least=1)
+        self.threads = int(threads) if isinstance(threads, np.integer) else threads
+        check_threads(self.threads)
         self._executables: dict[tuple[Any, ...], Executable] = {}
         self._lock = Lock()
 
     @property
     def float_dtype(self) -> str:
-        return "float64" if self.precision == "float64" else "float32"
+        return self.precision
 
     def emit(self, graph: GraphBuilder, x: TensorSpec, lengths: TensorSpec | None = None) -> TensorSpec:
         """Write this layer's nodes for the value x into `graph` and return the value that comes out."""

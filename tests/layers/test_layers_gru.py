@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch_gru import state_dict, torch_gru
 
-from fastgru.errors import InvalidModelError, ShapeError, SpecError
-from fastgru.layers import GRU, GRUCell
+from fastgru.errors import InvalidModelError, ShapeError, SpecError, UnsupportedModelError
+from fastgru.layers import GRU, GRUCell, LastStep, Linear, ReLU, Sequential
 from fastgru.reference import run_graph
 from fastgru.spec import GRUSpec, GRUWeights
 
@@ -168,10 +168,31 @@ def test_a_wrong_prefix_says_which_there_are(rng):
         GRU.from_torch(state_dict(rng, 3, 4, prefix="a.gru.") | state_dict(rng, 3, 4, prefix="b."), "gru")
 
 
-@pytest.mark.parametrize("given", [{"precision": "float8"}, {"threads": 0}, {"threads": 1.5}, {"threads": True}])
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"precision": "float8"},
+        {"precision": "int8"},
+        {"precision": "bfloat16"},
+        {"threads": 0},
+        {"threads": 1.5},
+        {"threads": True},
+        {"threads": 1 << 40},
+    ],
+)
 def test_how_to_run_is_checked_at_once(rng, given):
-    with pytest.raises(SpecError, match=next(iter(given))):
-        GRU.from_torch(state_dict(rng, 3, 4), **given)
+    state = state_dict(rng, 3, 4)
+    cell = {key[:-3]: array for key, array in state.items()}
+    for make in (
+        lambda: GRU.from_torch(state, **given),
+        lambda: GRUCell.from_torch(cell, **given),
+        lambda: Linear(np.zeros((2, 3)), **given),
+        lambda: Sequential(ReLU(), **given),
+        lambda: LastStep(**given),
+    ):
+        with pytest.raises(UnsupportedModelError, match=next(iter(given))):
+            make()
+    assert GRU.from_torch(state, threads=np.int64(1)).threads == 1
 
 
 def test_layers_of_a_stack_must_fit():
