@@ -139,14 +139,17 @@ def activations_from_onnx(
 
     ONNX names f, g of one direction after the other, and hands the alphas (and the betas) out in that order, only to
     functions whose formula has one. A list that runs out leaves the rest at their defaults; a value that nobody
-    takes is refused with `UnsupportedModelError`, and so is a wrong number of names.
+    takes is refused with `UnsupportedModelError`, and so is a wrong number of names; `SpecError` for what is no list.
     """
-    names = list(names) if names else ["Sigmoid", "Tanh"] * num_directions
+    names = _listed("activations", names, what) or ["Sigmoid", "Tanh"] * num_directions
     if len(names) != 2 * num_directions:
         raise UnsupportedModelError(
             f"{what}: activations has {len(names)} names, expected {2 * num_directions}: f and g for each direction"
         )
-    left = {"activation_alpha": list(alphas or ()), "activation_beta": list(betas or ())}
+    left = {
+        "activation_alpha": _listed("activation_alpha", alphas, what),
+        "activation_beta": _listed("activation_beta", betas, what),
+    }
     chosen = []
     for name in names:
         kind = activation_from_onnx(name, what=what).kind
@@ -160,6 +163,15 @@ def activations_from_onnx(
                 " give one for each function whose formula names it"
             )
     return tuple(chosen[0::2]), tuple(chosen[1::2])
+
+
+def _listed(name: str, values: Sequence[Any] | None, what: str) -> list[Any]:
+    if values is None:
+        return []
+    row = isinstance(values, np.ndarray) and values.ndim == 1
+    if not row and (isinstance(values, str) or not isinstance(values, Sequence)):
+        raise SpecError(f"{what}: {name} is {values!r}, expected a list")
+    return list(values)
 
 
 # Keras 1 and 2 define hard_sigmoid as clip(0.2 x + 0.5, 0, 1), Keras 3 as relu6(x + 3) / 6.

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from fastgru.errors import ShapeError, SpecError
 from fastgru.graph import TensorSpec
-from fastgru.layers.arrays import as_weight, at_key
+from fastgru.layers.arrays import as_weight, at_key, integer, number
 from fastgru.layers.base import Layer
 from fastgru.layers.builder import GraphBuilder
 
@@ -106,7 +105,7 @@ class ELU(_Elementwise):
 
     def __init__(self, alpha: float = 1.0, *, precision: str = "float32", threads: int = 1) -> None:
         super().__init__(precision=precision, threads=threads)
-        self.attrs = {"kind": "elu", "alpha": _finite("ELU: alpha", alpha)}
+        self.attrs = {"kind": "elu", "alpha": number("ELU: alpha", alpha)}
 
 
 class LeakyReLU(_Elementwise):
@@ -114,7 +113,7 @@ class LeakyReLU(_Elementwise):
 
     def __init__(self, negative_slope: float = 0.01, *, precision: str = "float32", threads: int = 1) -> None:
         super().__init__(precision=precision, threads=threads)
-        self.attrs = {"kind": "leaky_relu", "alpha": _finite("LeakyReLU: negative_slope", negative_slope)}
+        self.attrs = {"kind": "leaky_relu", "alpha": number("LeakyReLU: negative_slope", negative_slope)}
 
 
 class GELU(_Elementwise):
@@ -125,7 +124,7 @@ class GELU(_Elementwise):
     def __init__(self, approximate: str = "none", *, precision: str = "float32", threads: int = 1) -> None:
         super().__init__(precision=precision, threads=threads)
         kinds = {"none": "gelu", "tanh": "gelu_tanh"}
-        if approximate not in kinds:
+        if not isinstance(approximate, str) or approximate not in kinds:
             raise SpecError(f"GELU: approximate is {approximate!r}, expected 'none' or 'tanh'")
         self.attrs = {"kind": kinds[approximate]}
 
@@ -138,7 +137,7 @@ class Softplus(Layer):
 
     def __init__(self, beta: float = 1.0, *, precision: str = "float32", threads: int = 1) -> None:
         super().__init__(precision=precision, threads=threads)
-        self.beta = _finite("Softplus: beta", beta)
+        self.beta = number("Softplus: beta", beta)
         if self.beta == 0:
             raise SpecError("Softplus: beta is 0")
 
@@ -185,7 +184,7 @@ class Softmax(Layer):
 
     def __init__(self, dim: int, *, precision: str = "float32", threads: int = 1) -> None:
         super().__init__(precision=precision, threads=threads)
-        self.dim = dim
+        self.dim = integer(f"{type(self).__name__}: dim", dim)
 
     def emit(self, graph: GraphBuilder, x: TensorSpec, lengths: TensorSpec | None = None) -> TensorSpec:
         assert x.shape is not None
@@ -201,9 +200,3 @@ class LogSoftmax(Softmax):
     """x - log(sum(exp(x))) along the axis `dim`."""
 
     op = "log_softmax"
-
-
-def _finite(name: str, value: float) -> float:
-    if not np.isfinite(value):
-        raise SpecError(f"{name} is {value!r}, expected a finite number")
-    return float(value)

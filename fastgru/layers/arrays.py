@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,18 @@ from fastgru.errors import InvalidModelError, ShapeError, SpecError
 from fastgru.graph import TensorSpec
 from fastgru.reference.operator import as_array
 
-__all__ = ["as_lengths", "as_weight", "at_key", "check_last", "dotted", "float_input", "int_input", "integer"]
+__all__ = [
+    "as_lengths",
+    "as_weight",
+    "at_key",
+    "check_last",
+    "check_state_dict",
+    "dotted",
+    "float_input",
+    "int_input",
+    "integer",
+    "number",
+]
 
 Array = NDArray[Any]
 
@@ -36,16 +47,37 @@ def as_weight(name: str, value: Any) -> Array:
     return array
 
 
+def check_state_dict(weights: Any, prefix: Any, *, what: str) -> None:
+    """Raise `SpecError` unless weights is a mapping and prefix a text."""
+    if not isinstance(weights, Mapping):
+        raise SpecError(f"{what}: weights is a {type(weights).__name__}, expected a mapping from names to arrays")
+    if not isinstance(prefix, str):
+        raise SpecError(f"{what}: prefix is {prefix!r}, expected a text; '' for none")
+
+
 def dotted(prefix: str) -> str:
     """`prefix` with a dot at its end, unless it is empty: "gru" and "gru." name the same module."""
     return prefix if not prefix or prefix.endswith(".") else prefix + "."
 
 
-def at_key(weights: Mapping[str, ArrayLike], prefix: str, keys: Iterable[str], *, what: str) -> dict[str, Array]:
-    """The arrays prefix + key of a state dict, or `SpecError` that lists every missing one."""
-    if missing := [dotted(prefix) + key for key in keys if dotted(prefix) + key not in weights]:
+def at_key(
+    weights: Mapping[str, ArrayLike],
+    prefix: str,
+    keys: Collection[str],
+    *,
+    optional: Collection[str] = (),
+    what: str,
+) -> dict[str, Array]:
+    """The arrays prefix + key of a state dict, those of `optional` where they are there.
+
+    Raises `SpecError` that lists every missing one.
+    """
+    check_state_dict(weights, prefix, what=what)
+    start = dotted(prefix)
+    if missing := [start + key for key in keys if start + key not in weights]:
         raise SpecError(f"{what}: missing {', '.join(missing)}; prefix is {prefix!r}")
-    return {key: as_weight(dotted(prefix) + key, weights[dotted(prefix) + key]) for key in keys}
+    found = [*keys, *(key for key in optional if start + key in weights)]
+    return {key: as_weight(start + key, weights[start + key]) for key in found}
 
 
 def check_last(what: str, x: TensorSpec, size: int) -> None:
@@ -64,8 +96,10 @@ def float_input(what: str, x: ArrayLike, dtype: str) -> Array:
 
 
 def int_input(what: str, x: ArrayLike) -> Array:
-    """x as a contiguous int64 array; anything but integers is refused."""
+    """x as a contiguous int64 array; anything but integers is refused. A list of nothing is one of no integers."""
     array = as_array(what, x)
+    if array.size == 0 and not isinstance(x, np.ndarray):
+        array = array.astype(np.int64)
     if array.dtype.kind not in "iu":
         raise ShapeError(f"{what}: got dtype {array.dtype}, expected an integer")
     return np.ascontiguousarray(array, dtype=np.int64).reshape(array.shape)
@@ -79,8 +113,16 @@ def as_lengths(lengths: ArrayLike, N: int, T: int) -> Array:
     return array
 
 
-def integer(name: str, value: Any, *, least: int) -> int:
+def integer(name: str, value: Any, *, least: int | None = None) -> int:
     """`value` as an int, or `SpecError` where it is none or below `least`."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise SpecError(f"{name} is {value!r}, expected an integer of at least {least}")
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or (least is not None and value < least):
+        raise SpecError(f"{name} is {value!r}, expected an integer{'' if least is None else f' of at least {least}'}")
     return int(value)
+
+
+def number(name: str, value: Any) -> float:
+    """`value` as a float, or `SpecError` where it is no number, or not a finite one."""
+    array = as_array(name, value)
+    if array.ndim or array.dtype.kind not in "iuf" or not np.isfinite(array):
+        raise SpecError(f"{name} is {value!r}, expected a finite number")
+    return float(array)

@@ -29,6 +29,8 @@ class GRUCell(Layer):
 
     def __init__(self, spec: GRUSpec, weights: GRUWeights, *, precision: str = "float32", threads: int = 1) -> None:
         super().__init__(precision=precision, threads=threads)
+        if not isinstance(spec, GRUSpec):
+            raise SpecError(f"GRUCell: spec is {spec!r}, expected a GRUSpec; from_torch and from_gates make their own")
         if spec.direction != "forward":
             raise SpecError(f"GRUCell: direction is {spec.direction!r}; one step has no other than 'forward'")
         self._gru = GRU([replace(spec, batch_first=False)], [(weights,)], precision=precision, threads=threads)

@@ -87,8 +87,8 @@ def stack_gates(
     """
     if update_gate not in ("keeps", "replaces"):
         raise SpecError(f"update_gate is {update_gate!r}, expected 'keeps' or 'replaces'")
-    f = Activation(gate_activation) if isinstance(gate_activation, str) else gate_activation
-    g = Activation(candidate_activation) if isinstance(candidate_activation, str) else candidate_activation
+    f = _as_activation("gate_activation", gate_activation)
+    g = _as_activation("candidate_activation", candidate_activation)
     parts = {name: _as_gate(name, gate) for name, gate in gates.items()}
     spec = _spec_of(parts, reset_after=reset_after, f=f, g=g, batch_first=batch_first)
     H = spec.hidden_size
@@ -112,6 +112,14 @@ def stack_gates(
             " fastgru.reference.gru.gru(..., update_gate='replaces') computes this form in NumPy"
         )
     return spec, replacing_to_keeping(weights)
+
+
+def _as_activation(name: str, given: str | Activation) -> Activation:
+    if isinstance(given, Activation):
+        return given
+    if not isinstance(given, str):
+        raise SpecError(f"{name} is {given!r}, expected an Activation, or the name of a kind")
+    return Activation(given)
 
 
 def _spec_of(

@@ -52,6 +52,7 @@ class GRU(Layer):
         threads: int = 1,
     ) -> None:
         super().__init__(precision=precision, threads=threads)
+        _check_kinds(specs, weights)
         self.specs, self.flip_output = tuple(specs), bool(flip_output)
         self.weights = tuple(tuple(layer) for layer in weights)
         _check_stack(self.specs, self.weights)
@@ -145,7 +146,8 @@ class GRU(Layer):
         y begins with the last step of x, as in Keras. keras_version, 1, 2 or 3, must be given for hard_sigmoid and
         leaky_relu, which are not the same function in all of them.
         """
-        if keras_version is None and {activation, recurrent_activation} & {"hard_sigmoid", "leaky_relu"}:
+        changed = ("hard_sigmoid", "leaky_relu")
+        if keras_version is None and (activation in changed or recurrent_activation in changed):
             raise SpecError(
                 "GRU.from_keras: hard_sigmoid and leaky_relu differ between versions of Keras: give keras_version,"
                 " the major version that trained the weights (1, 2 or 3)"
@@ -310,6 +312,20 @@ def _emit_flip(graph: GraphBuilder, y: TensorSpec, axis: int) -> TensorSpec:
     bounds = {"starts": -1, "ends": np.iinfo(np.int64).min, "axes": axis, "steps": -1}
     names = [graph.constant(name, np.array([value], dtype=np.int64)) for name, value in bounds.items()]
     return graph.apply("slice", y, *names)
+
+
+def _check_kinds(specs: object, weights: object) -> None:
+    """torch.nn.GRU is made of sizes, this of specs and weights: to mistake one for the other gets an answer."""
+    if (
+        not isinstance(specs, Sequence)
+        or not isinstance(weights, Sequence)
+        or not all(isinstance(spec, GRUSpec) for spec in specs)
+        or not all(isinstance(each, Sequence) and all(isinstance(w, GRUWeights) for w in each) for each in weights)
+    ):
+        raise SpecError(
+            "GRU: expected a GRUSpec for each layer, and for each layer the GRUWeights of its directions; from_torch,"
+            " from_onnx, from_keras and from_gates make a GRU of the arrays alone"
+        )
 
 
 def _check_stack(specs: tuple[GRUSpec, ...], weights: tuple[tuple[GRUWeights, ...], ...]) -> None:

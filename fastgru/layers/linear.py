@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from fastgru.errors import ShapeError
 from fastgru.graph import TensorSpec
-from fastgru.layers.arrays import as_weight, at_key, check_last, dotted
+from fastgru.layers.arrays import as_weight, at_key, check_last
 from fastgru.layers.base import Layer
 from fastgru.layers.builder import GraphBuilder
 
@@ -36,8 +36,8 @@ class Linear(Layer):
         cls, weights: Mapping[str, ArrayLike], prefix: str = "", *, precision: str = "float32", threads: int = 1
     ) -> Linear:
         """The module `prefix` of a state dict: weight, and bias if there is one. Raises `SpecError` without weight."""
-        keys = ["weight", "bias"] if dotted(prefix) + "bias" in weights else ["weight"]
-        return cls(**at_key(weights, prefix, keys, what="Linear"), precision=precision, threads=threads)
+        arrays = at_key(weights, prefix, ["weight"], optional=["bias"], what="Linear")
+        return cls(**arrays, precision=precision, threads=threads)
 
     def emit(self, graph: GraphBuilder, x: TensorSpec, lengths: TensorSpec | None = None) -> TensorSpec:
         assert self.input_size is not None

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from fastgru.errors import ShapeError, SpecError
 from fastgru.graph import TensorSpec
-from fastgru.layers.arrays import as_weight, at_key, dotted
+from fastgru.layers.arrays import as_weight, at_key, integer, number
 from fastgru.layers.base import Layer
 from fastgru.layers.builder import GraphBuilder
 
@@ -33,10 +33,11 @@ class LayerNorm(Layer):
         threads: int = 1,
     ) -> None:
         super().__init__(precision=precision, threads=threads)
-        sizes = (normalized_shape,) if isinstance(normalized_shape, int | np.integer) else tuple(normalized_shape)
-        if not sizes or any(s < 1 for s in sizes):
-            raise SpecError(f"LayerNorm: normalized_shape is {normalized_shape!r}, expected sizes of at least 1")
-        self.normalized_shape = tuple(int(s) for s in sizes)
+        given = normalized_shape
+        sizes = tuple(given) if isinstance(given, Sequence) or np.ndim(given) == 1 else (given,)  # type: ignore[arg-type]
+        self.normalized_shape = tuple(integer("LayerNorm: normalized_shape", size, least=1) for size in sizes)
+        if not sizes:
+            raise SpecError("LayerNorm: normalized_shape is empty, expected one size or more")
         self.input_size = self.normalized_shape[-1]
         self.weight = None if weight is None else as_weight("LayerNorm: weight", weight)
         self.bias = None if bias is None else as_weight("LayerNorm: bias", bias)
@@ -56,8 +57,7 @@ class LayerNorm(Layer):
         threads: int = 1,
     ) -> LayerNorm:
         """The module `prefix` of a state dict: weight, and bias if there is one. eps is not in a state dict."""
-        keys = ["weight", "bias"] if dotted(prefix) + "bias" in weights else ["weight"]
-        arrays = at_key(weights, prefix, keys, what="LayerNorm")
+        arrays = at_key(weights, prefix, ["weight"], optional=["bias"], what="LayerNorm")
         return cls(arrays["weight"].shape, **arrays, eps=eps, precision=precision, threads=threads)
 
     def emit(self, graph: GraphBuilder, x: TensorSpec, lengths: TensorSpec | None = None) -> TensorSpec:
@@ -117,9 +117,8 @@ class BatchNorm1d(Layer):
         threads: int = 1,
     ) -> BatchNorm1d:
         """The module `prefix` of a state dict: running_mean, running_var, and weight and bias if it is affine."""
-        keys = ["running_mean", "running_var"]
-        keys += [key for key in ("weight", "bias") if dotted(prefix) + key in weights]
-        arrays = at_key(weights, prefix, keys, what="BatchNorm1d")
+        statistics = ["running_mean", "running_var"]
+        arrays = at_key(weights, prefix, statistics, optional=["weight", "bias"], what="BatchNorm1d")
         return cls(**arrays, eps=eps, precision=precision, threads=threads)
 
     def emit(self, graph: GraphBuilder, x: TensorSpec, lengths: TensorSpec | None = None) -> TensorSpec:
@@ -136,6 +135,6 @@ class BatchNorm1d(Layer):
 
 
 def _checked_eps(what: str, eps: float) -> float:
-    if not (np.isfinite(eps) and eps >= 0):
+    if (checked := number(f"{what}: eps", eps)) < 0:
         raise SpecError(f"{what}: eps is {eps!r}, expected a number of at least 0")
-    return float(eps)
+    return checked

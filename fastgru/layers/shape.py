@@ -8,6 +8,7 @@ import numpy as np
 
 from fastgru.errors import ShapeError, SpecError
 from fastgru.graph import TensorSpec
+from fastgru.layers.arrays import integer, number
 from fastgru.layers.base import Layer
 from fastgru.layers.builder import GraphBuilder
 
@@ -26,9 +27,9 @@ class Dropout(Identity):
 
     def __init__(self, p: float = 0.5, *, precision: str = "float32", threads: int = 1) -> None:
         super().__init__(precision=precision, threads=threads)
-        if not 0 <= p <= 1:
+        self.p = number("Dropout: p", p)
+        if not 0 <= self.p <= 1:
             raise SpecError(f"Dropout: p is {p!r}, expected a probability")
-        self.p = p
 
     def _summary(self) -> str:
         return f"p={self.p}"
@@ -39,7 +40,7 @@ class Select(Layer):
 
     def __init__(self, dim: int, index: int, *, precision: str = "float32", threads: int = 1) -> None:
         super().__init__(precision=precision, threads=threads)
-        self.dim, self.index = int(dim), int(index)
+        self.dim, self.index = integer("Select: dim", dim), integer("Select: index", index)
 
     def emit(self, graph: GraphBuilder, x: TensorSpec, lengths: TensorSpec | None = None) -> TensorSpec:
         axis = _axis(self, x, self.dim)
@@ -87,7 +88,7 @@ class Transpose(Layer):
 
     def __init__(self, dim0: int, dim1: int, *, precision: str = "float32", threads: int = 1) -> None:
         super().__init__(precision=precision, threads=threads)
-        self.dim0, self.dim1 = int(dim0), int(dim1)
+        self.dim0, self.dim1 = integer("Transpose: dim0", dim0), integer("Transpose: dim1", dim1)
 
     def emit(self, graph: GraphBuilder, x: TensorSpec, lengths: TensorSpec | None = None) -> TensorSpec:
         a, b = _axis(self, x, self.dim0), _axis(self, x, self.dim1)

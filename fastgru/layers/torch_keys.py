@@ -9,7 +9,7 @@ from typing import Final
 from numpy.typing import ArrayLike
 
 from fastgru.errors import ShapeError, SpecError
-from fastgru.layers.arrays import as_weight, dotted
+from fastgru.layers.arrays import as_weight, check_state_dict, dotted
 from fastgru.spec import GRUSpec, GRUWeights
 
 __all__ = ["cell_weights", "stack_weights"]
@@ -25,8 +25,7 @@ def stack_weights(
 
     Raises `SpecError` that lists what is missing and what is there and unknown; `ShapeError` naming an array.
     """
-    start = dotted(prefix)
-    own = [key[len(start) :] for key in weights if key.startswith(start) and "." not in key[len(start) :]]
+    start, own = _own_keys(weights, prefix, what="GRU")
     found = {key: match for key in own if (match := _KEY.fullmatch(key))}
     if not found:
         raise SpecError(f"GRU: no {start}weight_ih_l0 among the weights{_hint(weights)}")
@@ -58,8 +57,7 @@ def stack_weights(
 
 def cell_weights(weights: Mapping[str, ArrayLike], prefix: str) -> tuple[GRUSpec, GRUWeights]:
     """The torch.nn.GRUCell at `prefix`. Raises as `stack_weights`."""
-    start = dotted(prefix)
-    own = [key[len(start) :] for key in weights if key.startswith(start) and "." not in key[len(start) :]]
+    start, own = _own_keys(weights, prefix, what="GRUCell")
     parts = _PARTS if any(key in own for key in _PARTS[2:]) else _PARTS[:2]
     faults = []
     if missing := [start + key for key in parts if key not in own]:
@@ -70,6 +68,14 @@ def cell_weights(weights: Mapping[str, ArrayLike], prefix: str) -> tuple[GRUSpec
         raise SpecError(f"GRUCell: prefix {prefix!r}: {'; '.join(faults)}")
     cell = GRUWeights(*(as_weight(start + key, weights[start + key]) for key in parts))
     return GRUSpec(*_sizes(f"{start}weight_ih", cell)), cell
+
+
+def _own_keys(weights: Mapping[str, ArrayLike], prefix: str, *, what: str) -> tuple[str, list[str]]:
+    """What the keys of the module `prefix` begin with, and how those of its own parameters go on."""
+    check_state_dict(weights, prefix, what=what)
+    start = dotted(prefix)
+    rests = [key[len(start) :] for key in weights if isinstance(key, str) and key.startswith(start)]
+    return start, [rest for rest in rests if "." not in rest]
 
 
 def _sizes(key: str, w: GRUWeights) -> tuple[int, int]:
@@ -85,6 +91,7 @@ def _sizes(key: str, w: GRUWeights) -> tuple[int, int]:
 
 
 def _hint(weights: Mapping[str, ArrayLike]) -> str:
-    prefixes = sorted({key[: -len("weight_ih_l0")].rstrip(".") for key in weights if key.endswith("weight_ih_l0")})
+    keys = [key for key in weights if isinstance(key, str) and key.endswith("weight_ih_l0")]
+    prefixes = sorted({key[: -len("weight_ih_l0")].rstrip(".") for key in keys})
     shown = ", ".join(repr(p) for p in prefixes[:8]) + (", ..." if len(prefixes) > 8 else "")
     return f"; prefixes that have one: {shown}" if prefixes else ""

@@ -123,7 +123,7 @@ def bind_inputs(specs: Sequence[TensorSpec], inputs: Mapping[str, ArrayLike]) ->
     sizes: dict[str, tuple[int, str]] = {}
     bound = {}
     for spec in specs:
-        array = _convert(spec, as_array(f"input {spec.name!r}", inputs[spec.name]))
+        array = _convert(spec, inputs[spec.name])
         expected = spec.shape
         if expected is not None:
             if array.ndim != len(expected) or any(
@@ -143,8 +143,10 @@ def bind_inputs(specs: Sequence[TensorSpec], inputs: Mapping[str, ArrayLike]) ->
     return bound
 
 
-def _convert(spec: TensorSpec, array: Array) -> Array:
-    dtype = numpy_dtype(spec.dtype)
+def _convert(spec: TensorSpec, value: ArrayLike) -> Array:
+    array, dtype = as_array(f"input {spec.name!r}", value), numpy_dtype(spec.dtype)
+    if array.size == 0 and not isinstance(value, np.ndarray):
+        array = array.astype(dtype)  # a list of nothing has no dtype of its own
     if is_floating(dtype):
         fits = is_floating(array.dtype)
     elif dtype == np.bool_:

@@ -76,6 +76,9 @@ def test_onnx_refusals(rng):
         ({"activations": ["Sigmoid", "Mish"]}, UnsupportedModelError, "Mish"),
         ({"activations": ["Sigmoid"]}, UnsupportedModelError, "1 names, expected 2"),
         ({"activation_alpha": [0.1]}, UnsupportedModelError, "activation_alpha"),
+        ({"activation_alpha": 0.1}, SpecError, "activation_alpha is 0.1, expected a list"),
+        ({"activation_beta": 0}, SpecError, "activation_beta is 0, expected a list"),
+        ({"activations": "Tanh"}, SpecError, "activations is 'Tanh', expected a list"),
         ({"clip": -1.0}, SpecError, "clip"),
     ]:
         with pytest.raises(error, match=said):
@@ -170,6 +173,8 @@ def test_keras_refusals(rng):
     kernel, recurrent_kernel, bias = keras_arrays(rng, True)
     with pytest.raises(SpecError, match="give keras_version"):
         GRU.from_keras(kernel, recurrent_kernel, bias, recurrent_activation="hard_sigmoid")
+    with pytest.raises(UnsupportedModelError, match=r"activation \['tanh'\]"):
+        GRU.from_keras(kernel, recurrent_kernel, bias, activation=["tanh"])
     with pytest.raises(UnsupportedModelError, match="selu"):
         GRU.from_keras(kernel, recurrent_kernel, bias, activation="selu")
     with pytest.raises(ShapeError, match=r"bias has shape \(2, 18\), expected \(18,\) for reset_after=False"):

@@ -148,6 +148,13 @@ def test_what_replaces_and_does_not_complement_is_refused(rng, activation):
     GRU.from_gates(**gates(arrays(rng, True), True), update_gate="keeps", gate_activation=activation)
 
 
+def test_activations_are_activations(rng):
+    gate = (rng.standard_normal((4, 3)), rng.standard_normal((4, 4)))
+    for name in ("gate_activation", "candidate_activation"):
+        with pytest.raises(SpecError, match=f"{name} is None, expected an Activation"):
+            GRU.from_gates(reset=gate, update=gate, candidate=gate, **{name: None})
+
+
 def test_gates_that_do_not_fit(rng):
     reset, update, candidate = arrays(rng, True)
     with pytest.raises(ShapeError, match=r"update: weight_hh has shape \(5, 2\), expected \(5, 5\)"):

@@ -12,6 +12,7 @@ from torch_gru import state_dict, torch_gru
 
 from fastgru.errors import InvalidModelError, ShapeError, SpecError, UnsupportedModelError
 from fastgru.layers import GRU, GRUCell, LastStep, Linear, ReLU, Sequential
+from fastgru.model import Model
 from fastgru.reference import run_graph
 from fastgru.spec import GRUSpec, GRUWeights
 
@@ -78,6 +79,12 @@ def test_no_steps_and_no_rows(runner, rng):
     close(h_n, h0)
     y, h_n = gru(np.zeros((5, 0, 3)))
     assert (y.shape, h_n.shape) == ((5, 0, 4), (1, 0, 4))
+    y, h_n = gru(np.zeros((5, 0, 3)), lengths=[])
+    assert (y.shape, h_n.shape) == ((5, 0, 4), (1, 0, 4))
+    with pytest.raises(ShapeError, match=r"lengths: got \[\], expected 2 integers"):
+        gru(np.zeros((5, 2, 3)), lengths=[])
+    outputs = Model(gru.to_graph(lengths=True), precision="float64").run({"x": np.zeros((5, 0, 3)), "lengths": []})
+    assert outputs["y"].shape == (5, 0, 4)
 
 
 def test_the_graph_is_the_layer(rng):
