@@ -249,6 +249,12 @@ class Stream:
         other._bound, other._others = None, {}
         return other
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise TypeError(
+            "a Stream is neither copied nor pickled: fork() gives another that goes on from its state, and save_state()"
+            " the state as bytes, for a stream of the same model in any process"
+        )
+
     def save_state(self) -> bytes:
         """The state as bytes that `load_state` takes, in this process or another; carries the model's fingerprint."""
         return pack_state(self.state, self._model.fingerprint)

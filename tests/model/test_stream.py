@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from functools import cache
 
 import numpy as np
@@ -136,6 +138,12 @@ def test_a_fork_goes_its_own_way():
         np.testing.assert_array_equal(fork.push(x[steps:]), wanted[steps:])
         fork.reset()
         np.testing.assert_array_equal(stream.push(x[steps:]), wanted[steps:])
+
+
+@pytest.mark.parametrize("make", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_a_stream_is_forked_or_saved_and_not_copied(make):
+    with pytest.raises(TypeError, match=r"fork\(\).*save_state\(\)"):
+        make(plain().stream(N))
 
 
 def test_out_is_filled_and_checked():
