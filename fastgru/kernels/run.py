@@ -27,7 +27,18 @@ from fastgru.simd.memory import call_handler, offset, pointer
 from fastgru.simd.ndarray import array_object, data_of, fits, layout_holds
 from fastgru.simd.threads import CPU_WORDS, current_cpu, read_word, write_word
 
-__all__ = ["ALLOWED", "CONTROL_WORDS", "EVERYONE", "HEAD_WORDS", "pusher", "putter", "runner", "team_runner", "worker"]
+__all__ = [
+    "ALLOWED",
+    "CONTROL_WORDS",
+    "EVERYONE",
+    "HEAD_WORDS",
+    "apart",
+    "pusher",
+    "putter",
+    "runner",
+    "team_runner",
+    "worker",
+]
 
 EVERYONE: Final = -1
 HEAD_WORDS: Final = 4  # of an instruction
@@ -134,6 +145,20 @@ def _put(bases, index, expected, array):
     return 1
 
 
+def _apart(bases, slots, inputs, outputs):
+    """1 where no output lies over another or over an input. `slots` holds (index, bytes), inputs first."""
+    table, words = pointer(bases, "int64"), pointer(slots, "int64")
+    count = inputs + outputs
+    for i in range(inputs, count):
+        start = table[words[2 * i]]
+        end = start + words[2 * i + 1]
+        for j in range(count):
+            other = table[words[2 * j]]
+            if j != i and start < other + words[2 * j + 1] and other < end:
+                return 0
+    return 1
+
+
 def _compiled(function: Any, integers: int, *others: Any) -> Any:
     dispatcher = njit(nogil=True, error_model="numpy", boundscheck=False)(function)
     dispatcher._cache = CompiledCache(function)
@@ -177,3 +202,9 @@ def putter() -> Any:
     None where this NumPy is not laid out as expected.
     """
     return _compiled(_put, 3, array_object) if layout_holds() else None
+
+
+@functools.cache
+def apart() -> Any:
+    """int64(bases address, slots address, inputs, outputs): see `_apart`."""
+    return _compiled(_apart, 4)

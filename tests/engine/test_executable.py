@@ -203,3 +203,44 @@ def test_constants_known_in_one_plan_only_stay_there():
     executable = Executable(graph_of(nodes, feeds, ["y"]))
     assert executable.run(feeds)["y"] == 5
     assert executable.run({**feeds, "x": normal(7, 1)})["y"] == 8
+
+
+def test_calls_like_the_last_one_give_the_same_and_check_as_much():
+    """The second call of a kind goes straight to its program: nothing else may differ."""
+    rng = np.random.default_rng(0)
+    graph = Graph(
+        (TensorSpec("x", "float32", (None, 3)),),
+        (TensorSpec("y", "float32", None), TensorSpec("z", "float32", None)),
+        (
+            Node("slice", ("x", "last", "first", "axes", "back"), ("y",)),
+            Node("binary", ("x", "one"), ("z",), {"kind": "add"}),
+        ),
+        {
+            "last": np.array([-1]), "first": np.array([-100]), "axes": np.array([0]), "back": np.array([-1]),
+            "one": np.float32(1),
+        },
+    )
+    executable = Executable(graph)
+    x = rng.standard_normal((5, 3)).astype(np.float32)
+    given = {"y": np.empty_like(x), "z": np.empty_like(x)}
+    for _ in range(3):
+        for out in (None, given):
+            result = executable.run({"x": x}, out)
+            np.testing.assert_array_equal(result["y"], x[::-1])
+            np.testing.assert_array_equal(result["z"], x + 1)
+            assert out is None or result["y"] is out["y"]
+        strided = executable.run({"x": np.asfortranarray(x)})
+        np.testing.assert_array_equal(strided["y"], x[::-1])
+        over = x.copy()
+        np.testing.assert_array_equal(executable.run({"x": over}, {**given, "y": over})["z"], x + 1)
+        np.testing.assert_array_equal(over, x[::-1])
+        with pytest.raises(ShapeError, match="overlap"):
+            executable.run({"x": x}, {"y": given["y"], "z": given["y"]})
+        with pytest.raises(ShapeError, match="x"):
+            executable.run({"x": x[:, :2]})
+        with pytest.raises(ShapeError, match="w"):
+            executable.run({"w": x})
+        frozen = np.empty_like(x)
+        frozen.flags.writeable = False
+        with pytest.raises(ShapeError, match="y"):
+            executable.run({"x": x}, {"y": frozen, "z": given["z"]})
