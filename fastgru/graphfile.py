@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from os import PathLike
 from typing import Any, Final
 
@@ -43,13 +43,21 @@ def graph_to_bytes(graph: Graph) -> bytes:
 
 
 def write_graph(graph: Graph, path: str | PathLike[str]) -> None:
-    """Write `graph` to `path`, whole or not at all; raises as `graph_to_bytes`, and `OSError`."""
+    """Write `graph` to `path`, whole or not at all; raises as `graph_to_bytes`, and `OSError` that names `path`."""
     metadata = _metadata(graph)
+    try:
+        _write_whole(tensor_file_chunks(graph.constants, metadata), path)
+    except OSError as error:
+        # What failed was done to a file of another name, which the caller never heard of.
+        raise OSError(error.errno, error.strerror or str(error), os.fspath(path)) from error
+
+
+def _write_whole(chunks: Iterable[bytes], path: str | PathLike[str]) -> None:
     folder = os.path.dirname(os.path.abspath(os.fspath(path)))
     handle, temporary = tempfile.mkstemp(dir=folder, prefix=".fastgru-", suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:
-            for chunk in tensor_file_chunks(graph.constants, metadata):
+            for chunk in chunks:
                 file.write(chunk)
         mask = os.umask(0)
         os.umask(mask)
@@ -60,13 +68,15 @@ def write_graph(graph: Graph, path: str | PathLike[str]) -> None:
         raise
 
 
-def read_graph(source: Source) -> Graph:
+def read_graph(source: Source, *, allow_unread: bool = False) -> Graph:
     """The graph in `source`, its constants as read-only views of it.
+
+    allow_unread: accept tensors that the graph does not name.
 
     Raises `InvalidModelError` for a damaged file or one that is no such file, `UnsupportedModelError` for a version
     that is not known, `UnreadTensorsError` for tensors that the graph does not name.
     """
-    return graph_from_tensor_file(read_tensor_file(source), name=source_name(source))
+    return graph_from_tensor_file(read_tensor_file(source), name=source_name(source), allow_unread=allow_unread)
 
 
 def is_graph_file(file: TensorFile) -> bool:
@@ -74,7 +84,7 @@ def is_graph_file(file: TensorFile) -> bool:
     return FORMAT_KEY in file.metadata
 
 
-def graph_from_tensor_file(file: TensorFile, *, name: str) -> Graph:
+def graph_from_tensor_file(file: TensorFile, *, name: str, allow_unread: bool = False) -> Graph:
     """The graph of a safetensors file that is already open; raises as `read_graph`."""
     if not is_graph_file(file):
         raise InvalidModelError(f"{name}: a safetensors file of tensors alone, without a graph ({FORMAT_KEY})")
@@ -92,9 +102,11 @@ def graph_from_tensor_file(file: TensorFile, *, name: str) -> Graph:
         raise InvalidModelError(f"{what}: a constant is listed twice")
     if missing := [c for c in wanted if c not in file.tensors]:
         raise InvalidModelError(f"{name}: the tensors {', '.join(map(repr, missing[:10]))} are missing")
-    if unread := sorted(set(file.tensors) - set(wanted)):
-        listed = ", ".join(map(repr, unread[:20]))
-        raise UnreadTensorsError(f"{name}: {len(unread)} tensor(s) that the graph does not name: {listed}")
+    if not allow_unread and (unread := sorted(set(file.tensors) - set(wanted))):
+        listed = ", ".join(map(repr, unread[:20])) + (f" and {len(unread) - 20} more" if len(unread) > 20 else "")
+        raise UnreadTensorsError(
+            f"{name}: {len(unread)} tensor(s) that the graph does not name: {listed}; allow_unread=True accepts them"
+        )
     return Graph(
         inputs=tuple(_tensor_spec(spec, what) for spec in _list(inputs, what)),
         outputs=tuple(_tensor_spec(spec, what) for spec in _list(outputs, what)),

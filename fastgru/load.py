@@ -13,7 +13,7 @@ from fastgru.sources import Source, source_name
 if TYPE_CHECKING:
     from fastgru.model import Model
 
-__all__ = ["load", "load_graph"]
+__all__ = ["load", "load_graph", "options_for"]
 
 _WITH_WEIGHTS = frozenset({"batch_norm", "embedding", "gru", "layer_norm", "linear", "matmul", "prelu"})
 
@@ -66,10 +66,10 @@ def load_graph(
     return graph
 
 
-def _read(source: Source, *, allow_unread: bool, linear_before_reset: int | None, outputs: list[str] | None) -> Graph:
-    from fastgru.importers.files import detect_format
-
-    kind = detect_format(source)
+def options_for(
+    kind: str, source: Source, *, linear_before_reset: int | None = None, outputs: list[str] | None = None
+) -> dict[str, Any]:
+    """Those options that are given, for the reader of a format; `UnsupportedModelError` where it has no use for one."""
     options: dict[str, Any] = {}
     for name, value, owners in (
         ("linear_before_reset", linear_before_reset, ("onnx",)),
@@ -82,6 +82,14 @@ def _read(source: Source, *, allow_unread: bool, linear_before_reset: int | None
                 f"{source_name(source)}: {name}= has no meaning for this file ({kind}), only for {' and '.join(owners)}"
             )
         options[name] = value
+    return options
+
+
+def _read(source: Source, *, allow_unread: bool, linear_before_reset: int | None, outputs: list[str] | None) -> Graph:
+    from fastgru.importers.files import detect_format
+
+    kind = detect_format(source)
+    options = options_for(kind, source, linear_before_reset=linear_before_reset, outputs=outputs)
     if kind == "onnx":
         from fastgru.importers.onnx import read_onnx
 
@@ -101,7 +109,7 @@ def _read(source: Source, *, allow_unread: bool, linear_before_reset: int | None
         from fastgru.tensorfile import read_tensor_file
 
         if is_graph_file(read_tensor_file(source)):
-            return read_graph(source)
+            return read_graph(source, allow_unread=allow_unread)
     from fastgru.importers.weights import refuse_state_dict
 
     refuse_state_dict(source)

@@ -120,6 +120,14 @@ def test_a_written_file_is_mapped_and_whole(tmp_path: Path) -> None:
     assert len(read_graph(path).nodes) == 1
 
 
+def test_a_file_that_cannot_be_written_is_named_and_nothing_is_left(tmp_path: Path) -> None:
+    for path, error in ((tmp_path / "nowhere" / "m.safetensors", FileNotFoundError), (tmp_path, IsADirectoryError)):
+        with pytest.raises(error) as caught:
+            write_graph(example(), path)
+        assert (caught.value.filename, caught.value.filename2) == (str(path), None)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     "attrs",
     [{"a": np.float32(1)}, {"a": [{1: 2}]}, {"a": {"b": (1, b"x")}}, {"a": np.ones(2)}, {"a": {1, 2}}, {"a": "\ud800"}],
@@ -152,8 +160,11 @@ def test_unknown_versions_are_refused() -> None:
 
 
 def test_tensors_are_those_that_the_graph_names() -> None:
-    with pytest.raises(UnreadTensorsError, match="'extra'"):
-        read_graph(forged(lambda data: None, extra=np.ones(2)))
+    content = forged(lambda data: None, extra=np.ones(2))
+    for read in (read_graph, load_graph):
+        with pytest.raises(UnreadTensorsError, match=r"'extra'; allow_unread=True accepts"):
+            read(content)
+        assert graph_to_bytes(read(content, allow_unread=True)) == graph_to_bytes(example())
     with pytest.raises(InvalidModelError, match="'b' are missing"):
         read_graph(forged(lambda data: data["constants"].append("b")))
 

@@ -228,7 +228,9 @@ class _Layer:
 
     def check_all_read(self) -> None:
         if unread := sorted(set(range(len(self._weights))) - self._read):
-            raise UnreadTensorsError(f"{self}: nobody reads weights[{unread[0]}] of {len(self._weights)}")
+            raise UnreadTensorsError(
+                f"{self}: nobody reads weights[{unread[0]}] of {len(self._weights)}; allow_unread=True accepts that"
+            )
 
 
 def _last_size(shape: Any, what: str) -> int:
