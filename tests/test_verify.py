@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -205,6 +206,32 @@ def test_drawn_inputs_mean_something() -> None:
     lengths = [case.calls[0]["lengths"] for case in draw_cases(GRAPHS["lengths"])]
     assert [int(a.max()) for a in lengths] == [1, 7, 33]
     assert [int(a.min()) == 0 for a in lengths] == [False, True, False]
+
+
+def test_a_graph_that_fixes_every_size_is_one_case() -> None:
+    dynamic = GRAPHS["char"]
+    specs = {spec.name: spec for spec in dynamic.inputs}
+    inputs = (replace(specs["ids"], shape=(2, 1)), replace(specs["h0"], shape=(1, 2, H)))
+    report = verify_graph(static := replace(dynamic, inputs=inputs).validate(), honest(static))
+    assert report.holds
+    assert report.cases == ("fixed shapes, 12 calls",)
+    assert verify_graph(dynamic, honest(dynamic)).cases == (
+        "N=1, T=1, 12 calls",
+        "N=3, T=7, 4 calls",
+        "N=2, T=33, 4 calls",
+    )
+
+
+def test_fixed_sizes_with_lengths_are_drawn_with_a_zero_and_without() -> None:
+    dynamic = GRAPHS["lengths"]
+    x, lengths = dynamic.inputs
+    static = replace(dynamic, inputs=(replace(x, shape=(4, 6, I)), replace(lengths, shape=(4,)))).validate()
+    cases = draw_cases(static)
+    assert [(case.label, case.agreed) for case in cases] == [
+        ("fixed shapes", True),
+        ("fixed shapes, a length of 0", False),
+    ]
+    assert [int(case.calls[0]["lengths"].min()) == 0 for case in cases] == [False, True]
 
 
 def test_the_same_seed_draws_the_same() -> None:

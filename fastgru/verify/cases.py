@@ -45,19 +45,21 @@ class Case:
 
 
 def draw_cases(graph: Graph, *, seed: int = 0, small: bool = False) -> list[Case]:
-    """A few cases of different sizes; with `small`, only the smallest.
+    """A few cases of different sizes, one where the graph fixes them all; with `small`, only the smallest.
 
     Raises `ShapeError` where no assignment of the free dimensions runs: the caller has to be given inputs.
     """
     roles, domains = AxisRoles(graph), find_domains(graph)
     plan = _working_plan(graph, roles, domains)
     rng = np.random.default_rng(seed)
-    sizes = [*dict.fromkeys(_SIZES[:1] if small else _SIZES)]
-    cases = [_draw(graph, roles, domains, plan, N, T, rng) for N, T in sizes]
+    cases: dict[str, Case] = {}
+    for N, T in _SIZES[:1] if small else _SIZES:
+        case = _draw(graph, roles, domains, plan, N, T, rng)
+        cases.setdefault(case.label, case)
     masked = any(d.kind == "mask" for d in domains.values()) or any(
         node.op == "gru" and len(node.inputs) > 3 and node.inputs[3] for node in graph.nodes
     )
-    return [_with_padding(graph, roles, case) if masked else case for case in cases]
+    return [_with_padding(graph, roles, case) if masked else case for case in cases.values()]
 
 
 def _working_plan(graph: Graph, roles: AxisRoles, domains: Mapping[str, Domain]) -> dict[Any, str]:
@@ -118,10 +120,11 @@ def _draw(
             if number == 0 or spec.name not in graph.states
         }
         calls.append(drawn)
-    has_lengths = any(d.kind == "lengths" for d in domains.values())
+    lengths = [name for name, domain in domains.items() if domain.kind == "lengths"]
+    has_zero = any((call[name] == 0).any() for call in calls for name in lengths if name in call)
     free = ", ".join(f"{role}={sizes[role]}" for role in ("N", "T") if role in plan.values())
-    label = ", ".join(filter(None, (free or "fixed shapes", f"{count} calls" if count > 1 else "")))
-    return Case(label, tuple(calls), steps, agreed=not (has_lengths and with_zero))
+    words = (free or "fixed shapes", f"{count} calls" if count > 1 else "", "a length of 0" if has_zero else "")
+    return Case(", ".join(filter(None, words)), tuple(calls), steps, agreed=not has_zero)
 
 
 def _values(
