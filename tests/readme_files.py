@@ -27,6 +27,7 @@ def make_readme_files(folder: Path) -> None:
     make_rtneural(folder / "model.json", rng)
     make_tensorflow_1(folder / "weights.npz", rng)
     np.save(folder / "x.npy", draw(rng, 100, 1, 40))
+    np.save(folder / "frames.npy", draw(rng, 2, 7, 3))
     shutil.copy(DATA / "torch" / "nested.tar", folder / "checkpoint.tar")
     with zipfile.ZipFile(DATA / "keras" / "keras3.zip") as keras:
         (folder / "model.keras").write_bytes(keras.read("sequential.keras"))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from fastgru.cli.options import file_argument
+from fastgru.cli.options import file_argument, load_options
 
 __all__ = ["command"]
 
@@ -15,7 +16,8 @@ __all__ = ["command"]
 @file_argument
 @click.argument("output", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--force", is_flag=True, help="Overwrite OUTPUT where it exists.")
-def command(file: Path, output: Path, force: bool) -> None:
+@load_options
+def command(file: Path, output: Path, force: bool, options: dict[str, Any]) -> None:
     """Save the model in FILE as OUTPUT, one .safetensors file that any CPU can load."""
     from fastgru.cli.console import bytes_of, counted
     from fastgru.graphfile import read_graph, write_graph
@@ -25,7 +27,7 @@ def command(file: Path, output: Path, force: bool) -> None:
         raise click.UsageError(f"{output}: expected a name that ends in .safetensors")
     if output.exists() and not force:
         raise click.UsageError(f"{output}: exists already; --force overwrites it")
-    graph = load_graph(file)
+    graph = load_graph(file, **options)
     write_graph(graph, output)
     read_graph(output)
     click.echo(

@@ -27,12 +27,22 @@ _EITHER: Final[Mapping[str, tuple[str, str]]] = {
 }
 
 
-def examine(file: Path) -> dict[str, Any]:
+def examine(
+    file: Path,
+    *,
+    allow_unread: bool = False,
+    linear_before_reset: int | None = None,
+    outputs: list[str] | None = None,
+) -> dict[str, Any]:
     """kind "model", "weights" or "unknown" with what is known of it; `unsupported` says why a model does not load.
 
-    Raises what the readers raise for damaged files.
+    The options are those of `fastgru.load`; to weights alone, of which nothing has to be read, allow_unread is all one.
+    Raises what the readers raise for damaged files, `UnsupportedModelError` for an option that the file has no use for.
     """
+    from fastgru.load import load_graph, options_for
+
     kind = detect_format(file)
+    options = options_for(kind, file, linear_before_reset=linear_before_reset, outputs=outputs)
     found: dict[str, Any] = {
         "file": str(file),
         "format": kind,
@@ -44,13 +54,12 @@ def examine(file: Path) -> dict[str, Any]:
     }
     if kind in _WEIGHTS_ONLY:
         return {**found, **_of_weights(file)}
-    from fastgru.load import load_graph
-
     model, weights = _EITHER.get(kind, (FORMATS[kind],) * 2)
     try:
-        return {**found, **_of_graph(load_graph(file)), "description": model}
+        graph = load_graph(file, allow_unread=allow_unread, **options)
+        return {**found, **_of_graph(graph), "description": model}
     except UnsupportedModelError as error:
-        if kind in _EITHER:
+        if kind in _EITHER and not options:
             try:
                 return {**found, **_of_weights(file), "description": weights}
             except FastGRUError:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fastgru.cli.options import file_argument, json_option
+from fastgru.cli.options import file_argument, json_option, load_options
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,8 +19,9 @@ __all__ = ["command"]
 @click.command("inspect")
 @file_argument
 @click.option("--nodes", "with_nodes", is_flag=True, help="List every node or tensor, not only the GRUs.")
+@load_options
 @json_option
-def command(file: Path, with_nodes: bool, as_json: bool) -> None:
+def command(file: Path, with_nodes: bool, options: dict[str, Any], as_json: bool) -> None:
     """Show what FILE is: its layers, shapes, GRU conventions, parameters and states, and what is not supported.
 
     Of a file of weights alone it shows the GRUs found in it, and how to load them. Exit status 1 where the model is
@@ -28,7 +29,7 @@ def command(file: Path, with_nodes: bool, as_json: bool) -> None:
     """
     from fastgru.cli.findings import examine
 
-    found = examine(file)
+    found = examine(file, **options)
     if as_json:
         click.echo(json.dumps(found, indent=2))
     else:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-__all__ = ["PRECISIONS", "file_argument", "json_option", "precision_option"]
+from fastgru.errors import UnreadTensorsError
+
+__all__ = ["PRECISIONS", "file_argument", "json_option", "load_options", "precision_option"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -26,6 +29,43 @@ def precision_option(function: F) -> F:
     text = "What the kernels compute in."
     option = click.option("--precision", type=click.Choice(PRECISIONS), default="float32", show_default=True, help=text)
     return option(function)
+
+
+def load_options(function: F) -> F:
+    """--allow-unread, --linear-before-reset and --outputs, as the parameter `options`: keywords of `fastgru.load`.
+
+    Only those that were given are in it. An `UnreadTensorsError` of the command tells of --allow-unread.
+    """
+
+    @wraps(function)
+    def command(
+        *args: Any, allow_unread: bool, linear_before_reset: str | None, outputs: tuple[str, ...], **rest: Any
+    ) -> Any:
+        options: dict[str, Any] = {"allow_unread": True} if allow_unread else {}
+        if linear_before_reset is not None:
+            options["linear_before_reset"] = int(linear_before_reset)
+        if outputs:
+            options["outputs"] = list(outputs)
+        try:
+            return function(*args, options=options, **rest)
+        except UnreadTensorsError as error:
+            raise UnreadTensorsError(f"{error}; on the command line, --allow-unread") from error
+
+    decorators = (
+        click.option("--allow-unread", is_flag=True, help="Accept tensors of the file that nothing reads."),
+        click.option(
+            "--linear-before-reset",
+            type=click.Choice(["0", "1"]),
+            help="ONNX: instead of what the file says, for every GRU.",
+        ),
+        click.option(
+            "--outputs", multiple=True, metavar="NAME", help="Keras: an inner layer to return, too; repeatable."
+        ),
+    )
+    decorated: Any = command
+    for decorator in reversed(decorators):
+        decorated = decorator(decorated)
+    return decorated  # type: ignore[no-any-return]
 
 
 def json_option(function: F) -> F:

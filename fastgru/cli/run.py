@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fastgru.cli.options import file_argument, precision_option
+from fastgru.cli.options import file_argument, load_options, precision_option
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,8 +23,16 @@ __all__ = ["command"]
 @click.option("--input", "inputs", multiple=True, metavar="[NAME=]FILE", help="A .npy, .npz or .csv file; repeatable.")
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Where to write: .npz, .npy or .csv.")
 @click.option("--only", multiple=True, metavar="NAME", help="Write or show this output only; repeatable.")
+@load_options
 @precision_option
-def command(file: Path, inputs: tuple[str, ...], output: Path | None, only: tuple[str, ...], precision: str) -> None:
+def command(
+    file: Path,
+    inputs: tuple[str, ...],
+    output: Path | None,
+    only: tuple[str, ...],
+    options: dict[str, Any],
+    precision: str,
+) -> None:
     """Run the model in FILE on arrays.
 
     A file without a name goes to the first input that has none yet; the arrays of an .npz go by their own names.
@@ -35,7 +43,7 @@ def command(file: Path, inputs: tuple[str, ...], output: Path | None, only: tupl
     from fastgru.cli.console import compiling
 
     with compiling():
-        model = fastgru.load(file, precision=precision)
+        model = fastgru.load(file, precision=precision, **options)
         named = name_inputs(inputs, model.inputs, model.graph.states)
         arrays = {spec.name: fit(named[spec.name], spec, model.graph) for spec in model.inputs if spec.name in named}
         arrays |= _zero_states(model.inputs, model.graph.states, arrays)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from fastgru.cli.options import file_argument, json_option, precision_option
+from fastgru.cli.options import file_argument, json_option, load_options, precision_option
 
 if TYPE_CHECKING:
     from fastgru.verify import Check, Report
@@ -22,6 +22,7 @@ __all__ = ["command"]
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the random inputs.")
 @click.option("--tol", type=click.FloatRange(min=0, min_open=True), help="Difference allowed at magnitude 1.")
 @click.option("--runtimes/--no-runtimes", default=True, help="Also ask the framework of the file, where installed.")
+@load_options
 @precision_option
 @json_option
 def command(
@@ -30,6 +31,7 @@ def command(
     seed: int,
     tol: float | None,
     runtimes: bool,
+    options: dict[str, Any],
     precision: str,
     as_json: bool,
 ) -> None:
@@ -45,7 +47,7 @@ def command(
 
     arrays = None
     try:
-        graph = load_graph(file)
+        graph = load_graph(file, **options)
     except UnsupportedModelError:
         if inputs:
             raise
@@ -54,7 +56,7 @@ def command(
         named = name_inputs(inputs, graph.inputs, graph.states)
         arrays = {spec.name: fit(named[spec.name], spec, graph) for spec in graph.inputs if spec.name in named}
     with compiling():
-        report = verify(file, inputs=arrays, seed=seed, tol=tol, precision=precision, runtimes=runtimes)
+        report = verify(file, inputs=arrays, seed=seed, tol=tol, precision=precision, runtimes=runtimes, **options)
     if as_json:
         click.echo(json.dumps(report.to_dict(), indent=2))
     else:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
-from fastgru.cli.options import precision_option
+from fastgru.cli.options import load_options, precision_option
 
 __all__ = ["command"]
 
 
 @click.command("warmup")
 @click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="[FILE]...")
+@load_options
 @precision_option
-def command(files: tuple[Path, ...], precision: str) -> None:
+def command(files: tuple[Path, ...], options: dict[str, Any], precision: str) -> None:
     """Compile the kernels that the models in FILEs need, or every kernel, into the cache of this CPU.
 
     Later processes, and others that share the folder (see `fastgru doctor`), then compile nothing.
@@ -23,10 +25,13 @@ def command(files: tuple[Path, ...], precision: str) -> None:
     from fastgru.cli.console import bytes_of, counted
     from fastgru.simd import cache
 
+    if options and not files:
+        given = ", ".join(f"--{name.replace('_', '-')}" for name in options)
+        raise click.UsageError(f"{given}: how to read a FILE, and none is given")
     started = time.perf_counter()
     _warm_entries()
     if files:
-        _warm_files(files, precision)
+        _warm_files(files, precision, options)
     else:
         _warm_all()
     found = cache.describe()
@@ -46,14 +51,14 @@ def _warm_entries() -> None:
             entry()
 
 
-def _warm_files(files: tuple[Path, ...], precision: str) -> None:
+def _warm_files(files: tuple[Path, ...], precision: str, options: dict[str, Any]) -> None:
     import fastgru
     from fastgru.cli.console import stderr
     from fastgru.verify.cases import draw_cases
 
     for file in files:
         with stderr().status(f"Compiling what {file} needs"):
-            model = fastgru.load(file, precision=precision)
+            model = fastgru.load(file, precision=precision, **options)
             (case,) = draw_cases(model.graph, small=True)
             model.run(case.calls[0])
         click.echo(f"{file}: ready")

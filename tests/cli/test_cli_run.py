@@ -97,6 +97,18 @@ def test_a_converted_model_gives_the_same_bits(invoke: Invoke, gru_onnx: Path, x
     assert invoke("convert", gru_onnx, tmp_path / "small.onnx2").exit_code == 2
 
 
+def test_a_conversion_that_fails_names_the_file_that_was_asked_for(
+    invoke: Invoke, gru_onnx: Path, tmp_path: Path
+) -> None:
+    for target, words in (
+        (tmp_path / "nowhere" / "m.safetensors", "No such file or directory"),
+        (gru_onnx / "m.safetensors", "Not a directory"),
+    ):
+        result = invoke("convert", gru_onnx, target)
+        assert result.exit_code == 2
+        assert result.stderr == f"fastgru: error: {target}: {words}\n"
+
+
 def test_warmup_readies_the_files_it_is_given(invoke: Invoke, gru_onnx: Path) -> None:
     result = invoke("warmup", gru_onnx)
     assert result.exit_code == 0, result.output

@@ -1,0 +1,124 @@
+"""--allow-unread, --linear-before-reset and --outputs, in every command that loads a model."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import Result
+from onnx import numpy_helper
+
+from fastgru.load import load_graph
+from fastgru.reference import run_graph
+
+Invoke = Callable[..., Result]
+GOLDEN = Path(__file__).parent.parent / "data"
+
+
+@pytest.fixture
+def x_npy(tmp_path: Path) -> Path:
+    np.save(tmp_path / "x.npy", np.random.default_rng(3).standard_normal((6, 2, 3)))
+    return tmp_path / "x.npy"
+
+
+@pytest.fixture
+def unread_onnx(gru_onnx: Path) -> Path:
+    model = onnx.load(gru_onnx)
+    model.graph.initializer.append(numpy_helper.from_array(np.ones(2, np.float32), "left_over"))
+    onnx.save(model, gru_onnx)
+    return gru_onnx
+
+
+@pytest.fixture
+def keras_h5(tmp_path: Path) -> Path:
+    """x (N, T, 3) -> dense, with a layer "gru" inside."""
+    with zipfile.ZipFile(GOLDEN / "keras" / "keras2.zip") as files:
+        (tmp_path / "inner.h5").write_bytes(files.read("sequential.h5"))
+    return tmp_path / "inner.h5"
+
+
+def arguments_of(command: str, file: Path, x: Path) -> list[object]:
+    more = {"run": ["--input", x], "convert": [x.parent / "out.safetensors"], "verify": ["--no-runtimes"]}
+    return [command, file, *more.get(command, [])]
+
+
+@pytest.mark.parametrize("command", ["run", "verify", "inspect", "convert", "warmup"])
+def test_tensors_that_nobody_reads_can_be_allowed(invoke: Invoke, command: str, unread_onnx: Path, x_npy: Path) -> None:
+    arguments = arguments_of(command, unread_onnx, x_npy)
+    result = invoke(*arguments)
+    assert result.exit_code == 2
+    assert "'left_over'; allow_unread=True accepts them; on the command line, --allow-unread" in result.stderr
+    result = invoke(*arguments, "--allow-unread")
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize("command", ["run", "verify", "inspect", "convert", "warmup"])
+def test_an_option_that_the_file_has_no_use_for_is_refused(
+    invoke: Invoke, command: str, gru_onnx: Path, keras_h5: Path, state_npz: Path, x_npy: Path
+) -> None:
+    for file, option, value in (
+        (gru_onnx, "outputs", "cell"),
+        (keras_h5, "linear-before-reset", "1"),
+        (state_npz, "outputs", "rnn"),
+    ):
+        result = invoke(*arguments_of(command, file, x_npy), f"--{option}", value)
+        assert result.exit_code == 2, (file, result.output)
+        assert f"{option.replace('-', '_')}= has no meaning for this file" in result.stderr
+    assert invoke(*arguments_of(command, gru_onnx, x_npy), "--linear-before-reset", "2").exit_code == 2
+
+
+def test_linear_before_reset_is_that_of_the_option(invoke: Invoke, gru_onnx: Path, x_npy: Path, tmp_path: Path) -> None:
+    x = {"x": np.load(x_npy), "initial_h": np.zeros((1, 2, 5))}
+    expected = {k: run_graph(load_graph(gru_onnx, linear_before_reset=k), x)["Y"] for k in (0, 1)}
+    assert np.abs(expected[0] - expected[1]).max() > 1e-2
+    for k in (0, 1):
+        run = ("--input", x_npy, "--only", "Y", "--output", tmp_path / "y.npy", "--linear-before-reset", k)
+        assert invoke("run", gru_onnx, *run).exit_code == 0
+        np.testing.assert_allclose(np.load(tmp_path / "y.npy"), expected[k], atol=2e-6)
+        found = json.loads(invoke("inspect", gru_onnx, "--json", "--linear-before-reset", k).stdout)
+        assert found["grus"][0]["reset"] == ("after" if k else "before")
+    saved = tmp_path / "m.safetensors"
+    assert invoke("convert", gru_onnx, saved, "--linear-before-reset", 1).exit_code == 0
+    np.testing.assert_array_equal(run_graph(load_graph(saved), x)["Y"], expected[1])
+    report = json.loads(invoke("verify", gru_onnx, "--json", "--linear-before-reset", 1).stdout)
+    assert report["holds"] is True
+    assert "linear_before_reset" in report["skipped"][0][1] or "not installed" in report["skipped"][0][1]
+
+
+def test_inner_layers_of_keras_can_be_had(invoke: Invoke, keras_h5: Path, tmp_path: Path) -> None:
+    x = np.random.default_rng(5).standard_normal((2, 7, 3))
+    np.save(tmp_path / "x.npy", x)
+    run = ("--input", tmp_path / "x.npy", "--output", tmp_path / "y.npz", "--outputs", "gru")
+    result = invoke("run", keras_h5, *run)
+    assert result.exit_code == 0, result.output
+    graph = load_graph(keras_h5, outputs=["gru"])
+    expected = run_graph(graph, {graph.inputs[0].name: x})
+    with np.load(tmp_path / "y.npz") as got:
+        assert set(got) == set(expected) == {"dense", "gru"}
+        for name in got:
+            np.testing.assert_allclose(got[name], expected[name], atol=2e-6)
+    found = json.loads(invoke("inspect", keras_h5, "--json", "--outputs", "gru").stdout)
+    assert [spec["name"] for spec in found["outputs"]] == ["dense", "gru"]
+    saved = tmp_path / "m.safetensors"
+    assert invoke("convert", keras_h5, saved, "--outputs", "gru").exit_code == 0
+    assert [spec.name for spec in load_graph(saved).outputs] == ["dense", "gru"]
+    result = invoke("inspect", keras_h5, "--outputs", "nowhere")
+    assert result.exit_code in (1, 2)
+    assert "nowhere" in result.output
+
+
+def test_options_of_weights_alone(invoke: Invoke, state_npz: Path) -> None:
+    for command in ("inspect", "verify"):
+        result = invoke(command, state_npz, "--allow-unread")
+        assert result.exit_code == 0, result.output
+
+
+def test_warmup_without_a_file_has_nothing_to_read(invoke: Invoke) -> None:
+    result = invoke("warmup", "--outputs", "gru", "--allow-unread")
+    assert result.exit_code == 2
+    assert "--allow-unread, --outputs: how to read a FILE, and none is given" in result.stderr
