@@ -216,7 +216,10 @@ def test_calls_like_the_last_one_give_the_same_and_check_as_much():
             Node("binary", ("x", "one"), ("z",), {"kind": "add"}),
         ),
         {
-            "last": np.array([-1]), "first": np.array([-100]), "axes": np.array([0]), "back": np.array([-1]),
+            "last": np.array([-1]),
+            "first": np.array([-100]),
+            "axes": np.array([0]),
+            "back": np.array([-1]),
             "one": np.float32(1),
         },
     )
