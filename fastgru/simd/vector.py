@@ -234,7 +234,7 @@ def float_to_int(typingctx, a):
 
 @intrinsic
 def shift_left(typingctx, a, by):
-    """(a + bias of the exponent) << bits of the mantissa is done with this and integer addition: see `math`."""
+    """Integer lanes shifted by one count: with the bits of a float, its exponent (see `math`)."""
     if not (isinstance(a, Vec) and isinstance(a.dtype, types.Integer) and isinstance(by, types.Integer)):
         return None
 
@@ -243,19 +243,6 @@ def shift_left(typingctx, a, by):
         return builder.shl(args[0], splat_value(builder, count, a.lanes))
 
     return a(a, by), codegen
-
-
-@intrinsic
-def add_scalar_int(typingctx, a, b):
-    """Integer lanes plus one integer."""
-    if not (isinstance(a, Vec) and isinstance(a.dtype, types.Integer) and isinstance(b, types.Integer)):
-        return None
-
-    def codegen(context, builder, sig, args):
-        scalar = context.cast(builder, args[1], sig.args[1], a.dtype)
-        return builder.add(args[0], splat_value(builder, scalar, a.lanes))
-
-    return a(a, b), codegen
 
 
 @intrinsic
