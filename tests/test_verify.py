@@ -109,7 +109,7 @@ def test_zeros_never_hold(name: str) -> None:
 
 
 @settings(deadline=None, max_examples=20)
-@given(scale=st.floats(1e-7, 1e3))
+@given(scale=st.floats(1e-6, 1e3))  # below, an output is no larger than float32 rounding of what made it
 def test_zeros_never_hold_however_small_the_outputs(scale: float) -> None:
     graph = Graph(
         inputs=(TensorSpec("x", "float32", (2, 3)),),

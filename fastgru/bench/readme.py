@@ -37,16 +37,21 @@ def section(result: Result) -> str:
 
 
 def _lines(result: Result) -> Iterator[str]:
+    threads = ",".join(str(n) for n in sorted({row.threads for row in result.rows}))
+    yield "This measures, and writes what it finds here:"
+    yield ""
+    yield f"    fastgru bench --suite {result.suite} --threads {threads or 1} --update-readme README.md"
+    yield ""
     yield f"Measured on {result.machine['date'].split()[0]}: {machine_line(result.machine)}."
     yield f"{versions_line(result.machine)}."
     yield "A ratio is the time of the rival over ours in the same round, the median of all rounds; outputs are compared"
     yield "first, and each rival runs in the fastest of its configurations. The share is of the time that the machine's"
     yield "measured peaks allow at best."
-    for threads in sorted({row.threads for row in result.rows}):
-        rows = [row for row in result.rows if row.threads == threads]
+    for count in sorted({row.threads for row in result.rows}):
+        rows = [row for row in result.rows if row.threads == count]
         rivals = list(dict.fromkeys(name for row in rows for name in row.rivals))
         yield ""
-        yield f"**{threads} thread{'s' if threads > 1 else ''}**"
+        yield f"**{count} thread{'s' if count > 1 else ''}**"
         yield ""
         yield _line(["case", "fastgru", *rivals, "share of the bound"])
         yield _line(["---", *["---:"] * (len(rivals) + 2)])
