@@ -67,6 +67,8 @@ class Sharing:
         """`frame` has its inputs and outputs bound: a measurement runs it a few times."""
         if self._pays is None:
             wake = wake_seconds(self.members)
+            if wake is None:
+                return False  # busy: this call runs alone, and the question stays open
             if self._gain_s < 0.3 * wake:
                 self._pays = False
             elif self._gain_s > max(_CLEAR_GAIN_S, 10 * wake):

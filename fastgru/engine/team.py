@@ -14,7 +14,7 @@ import os
 import sys
 import threading
 import time
-from functools import cache
+from statistics import median
 from typing import Any, Final
 
 import numpy as np
@@ -88,6 +88,7 @@ def _channel() -> tuple[int, int]:
 _lock = threading.Lock()
 _free: dict[int, Team] = {}
 _busy: set[int] = set()
+_wake_costs: dict[int, float] = {}
 
 
 def check_threads(threads: int) -> None:
@@ -107,7 +108,12 @@ def borrow(members: int) -> Team | None:
             return None
         _busy.add(members)
         team = _free.pop(members, None)
-    return Team(members) if team is None else team
+    try:
+        return Team(members) if team is None else team
+    except (OSError, RuntimeError) as error:  # no descriptor, or no thread, to be had
+        with _lock:
+            _busy.discard(members)
+        raise UnsupportedModelError(f"threads={members}: the system refuses them ({error}); use fewer") from error
 
 
 def give_back(team: Team) -> None:
@@ -117,16 +123,20 @@ def give_back(team: Team) -> None:
         _free[team.members] = team
 
 
-@cache
-def wake_seconds(members: int) -> float:
-    """What it costs to call a team together for nothing, measured once: a program smaller than this is not shared."""
+def wake_seconds(members: int) -> float | None:
+    """What it costs to call a team together for nothing, measured once; None where the team is busy before that.
+
+    A program that saves less is not shared.
+    """
+    if members in _wake_costs:
+        return _wake_costs[members]
     words = np.zeros(1, np.int64)
     status = np.zeros(STATUS_WORDS, np.int64)
     bases = np.array([status.ctypes.data], np.int64)
     addresses = words.ctypes.data, bases.ctypes.data
     team = borrow(members)
     if team is None:
-        return 1e-4
+        return None
     try:
         costs = []
         for _ in range(32):
@@ -135,7 +145,8 @@ def wake_seconds(members: int) -> float:
             costs.append(time.perf_counter() - start)
     finally:
         give_back(team)
-    return sorted(costs)[len(costs) // 2]
+    _wake_costs[members] = median(costs)
+    return _wake_costs[members]
 
 
 def _forget() -> None:

@@ -157,3 +157,25 @@ def test_a_small_program_stays_on_one_thread():
     graph = network(GRUSpec(8, 8), rng, lengths=False, mask=False, h0=False)
     plan = Executable(graph, threads=2).program({"x": (1, 1, 8)})
     assert not plan.sharing.pays(program.Frame(plan))
+
+
+def test_a_system_that_refuses_threads_is_named_and_asked_again(monkeypatch):
+    def refuse() -> tuple[int, int]:
+        raise OSError("too many open files")
+
+    monkeypatch.setattr(team, "_channel", refuse)
+    for _ in range(2):  # the first refusal must not leave the size marked as busy
+        with pytest.raises(fastgru.UnsupportedModelError, match=r"threads=17.*too many open files"):
+            team.borrow(17)
+
+
+def test_a_busy_team_leaves_the_question_open(monkeypatch):
+    """What waking costs is measured when it can be, never guessed for the life of the process."""
+    monkeypatch.setattr(team, "_wake_costs", {})
+    monkeypatch.setattr(team, "_busy", {2})
+    assert team.wake_seconds(2) is None
+    choice = program.Sharing(2, 1.0)
+    assert not choice.pays(object())
+    monkeypatch.setattr(team, "_busy", set())
+    assert choice.pays(object())
+    assert team.wake_seconds(2) > 0
