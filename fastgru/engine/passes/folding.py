@@ -1,0 +1,71 @@
+"""Constants are computed, and what no output needs goes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.errors import FastGRUError
+from fastgru.graph import Graph, Node
+from fastgru.reference import evaluate
+from fastgru.reference.operator import is_floating, numpy_dtype
+
+__all__ = ["drop_dead", "fold_constants", "fold_node"]
+
+Array = NDArray[Any]
+
+# A folded constant beyond this would cost more memory than the nodes that make it cost time.
+_MAX_FOLDED: Final = 1 << 24
+
+_MOVES: Final = frozenset({
+    "concat", "embedding", "expand", "flatten", "gather", "gather_elements", "last", "reshape", "slice", "split",
+    "squeeze", "tile", "transpose", "unsqueeze", "where",
+})  # fmt: skip
+
+
+def fold_node(node: Node, inputs: Sequence[Array | None], *, max_elements: int | None = None) -> tuple[Array, ...]:
+    """The outputs of a node whose inputs are known; see `fastgru.reference.evaluate` for what it raises."""
+    floats = {a.dtype for a in inputs if a is not None and is_floating(a.dtype)}
+    if node.op in _MOVES and len(floats) < 2:
+        return evaluate(node, inputs, max_elements=max_elements)
+    key = {"cast": "to", "constant_of_shape": "dtype"}.get(node.op)
+    if key is not None and is_floating(numpy_dtype(node.attrs[key])):
+        node = replace(node, attrs={**node.attrs, key: "float64"})
+    wide = [a.astype(np.float64) if a is not None and is_floating(a.dtype) else a for a in inputs]
+    return evaluate(node, wide, max_elements=max_elements)
+
+
+def fold_constants(graph: Graph) -> Graph:
+    """Nodes of constants become constants. One that cannot be evaluated is left, to fail when it runs."""
+    constants = dict(graph.constants)
+    nodes = []
+    for node in graph.nodes:
+        names = [name for name in node.inputs if name]
+        if not names or any(name not in constants for name in names):
+            nodes.append(node)
+            continue
+        try:
+            results = fold_node(
+                node, [constants[name] if name else None for name in node.inputs], max_elements=_MAX_FOLDED
+            )
+        except FastGRUError:
+            nodes.append(node)
+            continue
+        constants.update((name, a) for name, a in zip(node.outputs, results, strict=False) if name)
+    return replace(graph, nodes=tuple(nodes), constants=constants)
+
+
+def drop_dead(graph: Graph) -> Graph:
+    """Nodes and constants from which no output follows go."""
+    needed = {spec.name for spec in graph.outputs}
+    kept = []
+    for node in reversed(graph.nodes):
+        if needed.intersection(node.outputs):
+            kept.append(node)
+            needed.update(name for name in node.inputs if name)
+    constants = {name: array for name, array in graph.constants.items() if name in needed}
+    return replace(graph, nodes=tuple(reversed(kept)), constants=constants)

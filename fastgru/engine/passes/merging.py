@@ -1,0 +1,88 @@
+"""What stands after a layer goes into its weights: a bias, a batch normalisation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.engine.passes.facts import count_readers, ranks_of
+from fastgru.graph import Graph, Node
+
+__all__ = ["merge_batch_norm", "merge_bias"]
+
+Array = NDArray[Any]
+
+
+def merge_bias(graph: Graph) -> Graph:
+    """A constant vector added to the outputs of a linear layer without a bias becomes its bias.
+
+    Exporters write a layer as MatMul and Add. Only where nothing else reads what stands between the two.
+    """
+    constants: dict[str, Array] = dict(graph.constants)
+    readers = count_readers(graph)
+    bare = {n.outputs[0]: n for n in graph.nodes if n.op == "linear" and not any(n.inputs[2:])}
+    merged: dict[str, Node] = {}
+    gone = set()
+    for add in graph.nodes:
+        if add.op != "binary" or add.attrs["kind"] != "add":
+            continue
+        for x, bias in (add.inputs, tuple(reversed(add.inputs))):
+            linear = bare.get(x)
+            if linear is None or readers[x] != 1 or bias not in constants or linear.inputs[1] not in constants:
+                continue
+            vector = constants[bias].reshape(-1)
+            if vector.shape != constants[linear.inputs[1]].shape[:1] or constants[bias].ndim > 1:
+                continue
+            merged[add.outputs[0]] = replace(linear, inputs=(*linear.inputs[:2], bias), outputs=add.outputs)
+            gone.add(x)
+    nodes = [merged.get(n.outputs[0], n) for n in graph.nodes if n.outputs[0] not in gone]
+    return replace(graph, nodes=tuple(nodes), constants=constants)
+
+
+def merge_batch_norm(graph: Graph) -> Graph:
+    """A batch_norm over the outputs of a linear layer goes into its weight and bias.
+
+    Only where nothing else reads what stands between the two, all that it is made of is constant, and its axis is
+    known to be the last.
+    """
+    constants: dict[str, Array] = dict(graph.constants)
+    readers = count_readers(graph)
+    ranks = ranks_of(graph)
+    made_by = {name: i for i, node in enumerate(graph.nodes) for name in node.outputs}
+    nodes: list[Node | None] = list(graph.nodes)
+    for i, norm in enumerate(graph.nodes):
+        at = made_by.get(norm.inputs[0]) if norm.op == "batch_norm" else None
+        linear = None if at is None else nodes[at]
+        if at is None or linear is None or linear.op != "linear" or readers[norm.inputs[0]] != 1:
+            continue
+        names = [*linear.inputs[1:], *norm.inputs[1:]]
+        if norm.attrs["axis"] not in (-1, (ranks.get(norm.inputs[0]) or 0) - 1):
+            continue
+        if not all(name in constants for name in names if name):
+            continue
+        weight, bias = _merged(linear, norm, constants)
+        if weight is None or bias is None:
+            continue
+        y = norm.outputs[0]
+        constants[f"{y}/weight"], constants[f"{y}/bias"] = weight, bias
+        nodes[at] = None
+        nodes[i] = replace(linear, inputs=(linear.inputs[0], f"{y}/weight", f"{y}/bias"), outputs=(y,))
+        made_by[y] = i
+    return replace(graph, nodes=tuple(node for node in nodes if node is not None), constants=constants)
+
+
+def _merged(linear: Node, norm: Node, constants: Mapping[str, Array]) -> tuple[Array | None, Array | None]:
+    weight = constants[linear.inputs[1]].astype(np.float64)
+    has_bias = len(linear.inputs) > 2 and linear.inputs[2]
+    bias = constants[linear.inputs[2]].astype(np.float64) if has_bias else np.zeros(weight.shape[:1])
+    scale, shift, mean, var = (constants[name].astype(np.float64) for name in norm.inputs[1:])
+    if weight.ndim != 2 or any(a.shape != weight.shape[:1] for a in (bias, scale, shift, mean, var)):
+        return None, None  # left as it is: the plan names what does not fit
+    with np.errstate(all="ignore"):
+        factor = scale / np.sqrt(var + norm.attrs["epsilon"])
+        merged = weight * factor[:, None], (bias - mean) * factor + shift
+    return merged if all(np.isfinite(a).all() for a in merged) else (None, None)
