@@ -61,7 +61,9 @@ def allocations(pushes: int, problem: Problem | None = None) -> dict[str, Any]:
         for _ in range(100):
             call()
         _traced(call, 1)
-        idle = _traced(call, 0)  # what looking costs
+        # What looking costs, and calling anything at all with these arguments.
+        arguments = call if isinstance(call, partial) else partial(call)
+        idle = _traced(partial(_nothing, *arguments.args, **arguments.keywords), pushes)
         numba_before = _numba_allocations()
         busy = _traced(call, pushes)
         by_numba = _numba_allocations() - numba_before
@@ -74,6 +76,9 @@ def allocations(pushes: int, problem: Problem | None = None) -> dict[str, Any]:
         "passing_bytes": max(0, busy[1] - idle[1]),
         "numba_allocations": by_numba,
     }
+
+
+def _nothing(*_: object, **__: object) -> None: ...
 
 
 def _traced(call: Callable[[], object], count: int) -> tuple[int, int]:

@@ -24,7 +24,7 @@ from fastgru.kernels.team import CORE, MEMBER_WORDS, TEAM_WORDS, barrier, keep_o
 from fastgru.simd.cache import CompiledCache
 from fastgru.simd.control import flush_denormals, restore_denormals
 from fastgru.simd.memory import call_handler, offset, pointer
-from fastgru.simd.ndarray import array_object, data_of, fits, layout_holds
+from fastgru.simd.ndarray import array_object, data_of, fits, holds, item_of, layout_holds
 from fastgru.simd.threads import CPU_WORDS, current_cpu, read_word, write_word
 
 __all__ = [
@@ -113,22 +113,36 @@ def _work(control, team, source):
 
 
 # Words of a ticket: the address of whose turn it is, the addresses of the bases of turn 0 and 1, the program's words,
-# the bases' indices of x and of y, the addresses of what x and y must be (`simd.ndarray.expectation`), their bytes.
-_TURN, _BASES, _WORDS, _X, _Y, _X_IS, _Y_IS, _X_BYTES, _Y_BYTES = 0, 1, 3, 4, 5, 6, 7, 8, 9
+# id(tuple), the numbers of inputs and outputs; then for each array, inputs first, its index in the bases, the address
+# of what it must be (`simd.ndarray.expectation`), and its bytes.
+_TURN, _BASES, _WORDS, _TUPLE, _INPUTS, _OUTPUTS, _ARRAYS = 0, 1, 3, 4, 5, 6, 7
+_ARRAY_WORDS: Final = 3
 
 
-def _push(ticket, x, y):
-    """One frame of a stream. -1 where an array is not as the ticket says, or y lies over x; nothing was done then."""
+def _push(ticket, frames, out):
+    """One frame of a stream. -1 where an array is not as the ticket says, or an output lies over another array."""
     t = pointer(ticket, "int64")
-    if not fits(x, pointer(t[_X_IS], "int64")) or not fits(y, pointer(t[_Y_IS], "int64")):
+    inputs = t[_INPUTS]
+    count = inputs + t[_OUTPUTS]
+    if not holds(frames, t[_TUPLE], inputs):
         return -1
-    x_at, y_at = data_of(x), data_of(y)
-    if x_at < y_at + t[_Y_BYTES] and y_at < x_at + t[_X_BYTES]:
+    single = not holds(out, t[_TUPLE], t[_OUTPUTS])
+    if single and count != inputs + 1:
         return -1
     turn = pointer(t[_TURN], "int64")
     table = pointer(t[_BASES + turn[0]], "int64")
-    table[t[_X]] = x_at
-    table[t[_Y]] = y_at
+    arrays = offset(t, _ARRAYS)
+    for i in range(count):
+        about = offset(arrays, _ARRAY_WORDS * i)
+        array = item_of(frames, i) if i < inputs else out if single else item_of(out, i - inputs)
+        if not fits(array, pointer(about[1], "int64")):
+            return -1
+        start = data_of(array)
+        for j in range(i if i >= inputs else 0):
+            other = offset(arrays, _ARRAY_WORDS * j)
+            if start < table[other[0]] + other[2] and table[other[0]] < start + about[2]:
+                return -1
+        table[about[0]] = start
     status = pointer(table[STATUS], "int64")
     status[0] = 0
     run_member(pointer(t[_WORDS], "int64"), table, offset(status, STATUS_WORDS))
@@ -187,10 +201,10 @@ def worker() -> Any:
 
 @functools.cache
 def pusher() -> Any:
-    """int64(ticket address, x, y): one frame of a stream, straight from and into the caller's arrays.
+    """int64(ticket address, frames, out): one frame of a stream, straight from and into the caller's arrays.
 
-    Any objects can be given for x and y: what does not fit is not touched. None where this NumPy is not laid out as
-    expected.
+    frames: a tuple of the inputs. out: a tuple of the outputs, or the only one. Any objects can be given: what does not
+    fit is not touched. None where this NumPy is not laid out as expected.
     """
     return _compiled(_push, 1, array_object, array_object) if layout_holds() else None
 

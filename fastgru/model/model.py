@@ -78,15 +78,23 @@ class Model:
         """
         return self._executable.run(inputs, out)
 
-    def stream(self, batch_size: int = 1, *, state: Mapping[str, str] | None = None) -> Stream:
+    def stream(
+        self,
+        batch_size: int = 1,
+        *,
+        state: Mapping[str, str] | None = None,
+        batch_axes: Mapping[str, int] | None = None,
+    ) -> Stream:
         """A stream of frames that carries the state from one to the next, starting from zeros.
 
         batch_size: rows of the state where the model leaves them free.
         state: {input: output} pairs; None for those that the model's names or its source tell.
+        batch_axes: {input: axis} of the states whose rows are to be reset or saved one by one, where the declared shape
+        does not tell it.
 
         Raises `StateError` where there is no state, or a pair does not fit.
         """
-        return Stream(self._executable, batch_size, self.graph.states if state is None else state, self)
+        return Stream(self._executable, batch_size, self.graph.states if state is None else state, self, batch_axes)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the model as one safetensors file, for no particular CPU; `fastgru.load` reads it."""

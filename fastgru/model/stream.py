@@ -1,13 +1,14 @@
 """Streams: frames in, frames out, the state kept inside.
 
 The state lies in two sets of arrays that take turns: a push reads one and writes the other, so nothing is copied and
-a network may read an old state after it has written the new one. One array in and one out go straight from and into
-the caller's memory in a single native call; more go through arrays of the stream's own, bound once a shape. After the
-first push of a shape, a push allocates only what it returns.
+a network may read an old state after it has written the new one. Arrays that come as the model takes them go straight
+from and into the caller's memory in a single native call; others through arrays of the stream's own, bound once a
+shape. After the first push of a shape, a push allocates only what it returns.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -18,6 +19,7 @@ from fastgru.engine import Executable
 from fastgru.engine.program import Frame
 from fastgru.errors import ShapeError, StateError
 from fastgru.kernels.run import pusher
+from fastgru.model.batch import check_rows, find_batch_axes, given_axes
 from fastgru.model.state_blob import pack_state, unpack_state
 from fastgru.packing.aligned import zeros
 from fastgru.reference.operator import as_array
@@ -66,26 +68,27 @@ class _Bound:
         ]
         self.xs = tuple(self.inputs.values())
         self.ys = tuple(self.outputs.values())
-        self.y_shape: tuple[int, ...] = self.ys[0].shape if self.ys else ()
-        self.y_dtype: Any = self.ys[0].dtype if self.ys else None
+        self.made = tuple((y.shape, y.dtype) for y in self.ys)
         self.direct: Any = None
-        if len(self.xs) == len(self.ys) == 1 and not self.frames[0].shared and self.xs[0].size and self.ys[0].size:
+        if not self.frames[0].shared and all(a.size for a in (*self.xs, *self.ys)):
             self._make_direct(stream)
 
     def _make_direct(self, stream: Stream) -> None:
-        """The native push for one array in and one out: no copy and no allocation on either side."""
+        """The native push: no copy and no allocation on either side."""
         program = self.frames[0].program
-        ((x_name, x),), ((y_name, y),) = self.inputs.items(), self.outputs.items()
-        self._expected = expectation(x, 0), expectation(y, WRITEABLE)
+        ends = [
+            *((program.inputs[name].base, expectation(a, 0), a.nbytes) for name, a in self.inputs.items()),
+            *((program.outputs[name].base, expectation(a, WRITEABLE), a.nbytes) for name, a in self.outputs.items()),
+        ]
+        self._expected = [words for _, words, _ in ends]
         ticket = [
             stream._turns.ctypes.data,
             *(frame.bases.ctypes.data for frame in self.frames),
             program.words.ctypes.data,
-            program.inputs[x_name].base,
-            program.outputs[y_name].base,
-            *(words.ctypes.data for words in self._expected),
-            x.nbytes,
-            y.nbytes,
+            id(tuple),
+            len(self.xs),
+            len(self.ys),
+            *(word for base, words, nbytes in ends for word in (base, words.ctypes.data, nbytes)),
         ]
         self._ticket = np.array(ticket, np.int64)
         self.ticket_at = int(self._ticket.ctypes.data)
@@ -99,7 +102,12 @@ class Stream:
     """
 
     def __init__(
-        self, executable: Executable, batch_size: int, states: Mapping[str, str], model: _Fingerprinted
+        self,
+        executable: Executable,
+        batch_size: int,
+        states: Mapping[str, str],
+        model: _Fingerprinted,
+        batch_axes: Mapping[str, int] | None = None,
     ) -> None:
         self._executable, self._states, self._model = executable, dict(states), model
         specs_in = {spec.name: spec for spec in executable.inputs}
@@ -138,6 +146,7 @@ class Stream:
                 bank[name] = zeros(tuple(batch_size if n is None else n for n in spec.shape), spec.dtype)
             banks.append(bank)
         self._banks = tuple(banks)
+        self._axes = given_axes(batch_axes, {name: a.ndim for name, a in banks[0].items()})
         self._turns = np.zeros(1, np.int64)
         self._bound: _Bound | None = None
         self._others: dict[tuple[tuple[int, ...], ...], _Bound] = {}
@@ -146,18 +155,21 @@ class Stream:
         """Run one frame, or a chunk of them, from the state that the push before left.
 
         frames: one array for each name of `self.inputs`, shaped as the model's inputs.
-        out: an array (a tuple of them where there are several outputs) to be written into and returned; it may be a
-        frame, too.
+        out: an array (a tuple of them where there are several outputs) to be written into and returned; one may be a
+        frame, too, two of them may not overlap.
 
         Returns an array, or a tuple where `self.outputs` has several names. Raises `ShapeError` for a frame that does
         not fit; the state is then as it was.
         """
         bound = self._bound
-        if bound is not None and bound.direct is not None and len(frames) == 1:
-            y = _empty(bound.y_shape, bound.y_dtype) if out is None else out
-            code = bound.direct(bound.ticket_at, frames[0], y)
+        if bound is not None and bound.direct is not None:
+            given: Any = out
+            if out is None:
+                made = bound.made
+                given = _empty(*made[0]) if len(made) == 1 else tuple([_empty(*each) for each in made])
+            code = bound.direct(bound.ticket_at, frames, given)
             if code == 0:
-                return y
+                return given
             if code > 0:
                 bound.frames[self._turn].fail()
         return self._push(frames, out)
@@ -201,6 +213,8 @@ class Stream:
             raise ShapeError(f"out: got {came}, expected {expected}")
         if not all(t.flags.writeable for t in targets):
             raise ShapeError("out: got an array that cannot be written")
+        if any(np.may_share_memory(a, b) for a, b in itertools.combinations(targets, 2)):
+            raise ShapeError("out: two of the arrays overlap, expected arrays of their own")
 
     def _bind(self, arrays: list[Array]) -> _Bound:
         if len(arrays) != len(self.inputs):
@@ -235,10 +249,35 @@ class Stream:
         for name, array in arrays.items():
             bank[name][...] = array
 
-    def reset(self) -> None:
-        """Back to zeros."""
-        for array in self._banks[self._turn].values():
-            array[...] = 0
+    def reset(self, rows: ArrayLike | None = None) -> None:
+        """Back to zeros: every row, or those of `rows` alone, counted from 0.
+
+        The batch axis of a state is the one in `batch_axes`, else its only free axis, else that of a GRU's initial
+        state. Raises `StateError` where none of these tells it, `ShapeError` for rows that are not there.
+        """
+        if rows is None:
+            for array in self._banks[self._turn].values():
+                array[...] = 0
+            return
+        by_row = self._by_row()
+        chosen = check_rows(rows, next(iter(by_row.values())).shape[0])
+        for array in by_row.values():
+            array[chosen] = 0
+
+    def _by_row(self) -> dict[str, Array]:
+        """Views of the states with the batch axis in front."""
+        bank = self._banks[self._turn]
+        axes = find_batch_axes(self._executable.graph, bank, self._axes)
+        if unknown := [name for name, axis in axes.items() if axis is None]:
+            raise StateError(
+                f"{', '.join(f'state {n!r} {bank[n].shape}' for n in unknown)}: which axis is the batch cannot be told;"
+                f" make the stream with batch_axes={{{unknown[0]!r}: axis}}"
+            )
+        views = {name: np.moveaxis(a, axes[name] or 0, 0) for name, a in bank.items()}
+        if len({a.shape[0] for a in views.values()}) > 1:
+            came = ", ".join(f"{a.shape[0]} in {name!r} (axis {axes[name]})" for name, a in views.items())
+            raise StateError(f"the states have different numbers of rows: {came}; give batch_axes=")
+        return views
 
     def fork(self) -> Stream:
         """Another stream of the same model that goes on from the same state."""
@@ -255,23 +294,41 @@ class Stream:
             " the state as bytes, for a stream of the same model in any process"
         )
 
-    def save_state(self) -> bytes:
-        """The state as bytes that `load_state` takes, in this process or another; carries the model's fingerprint."""
-        return pack_state(self.state, self._model.fingerprint)
+    def save_state(self, row: int | None = None) -> bytes:
+        """The state as bytes that `load_state` takes, in this process or another; carries the model's fingerprint.
 
-    def load_state(self, blob: bytes) -> None:
-        """Take up the state that `save_state` gave.
+        row: save this row alone, as a stream of one row would. Raises as `reset` does.
+        """
+        state = self.state if row is None else self._row_state(row)
+        return pack_state(state, self._model.fingerprint)
 
-        Raises `StateError` for a damaged blob, or one of another model, precision or batch size.
+    def load_state(self, blob: bytes, row: int | None = None) -> None:
+        """Take up the state that `save_state` gave, into `row` alone where it was the state of one row.
+
+        Raises `StateError` for a damaged blob, or one of another model, precision or batch size; the state is then as
+        it was.
         """
         state = unpack_state(blob, self._model.fingerprint)
-        bank = self._banks[self._turn]
-        expected = {name: (a.dtype.name, a.shape) for name, a in bank.items()}
+        expected = self._banks[self._turn] if row is None else self._row_state(row)
+        wanted = {name: (a.dtype.name, a.shape) for name, a in expected.items()}
         came = {name: (a.dtype.name, a.shape) for name, a in state.items()}
-        if came != expected:
-            raise StateError(f"saved state: got {came}, expected {expected}")
-        for name, array in state.items():
-            bank[name][...] = array
+        if came != wanted:
+            raise StateError(f"saved state: got {came}, expected {wanted}")
+        for name, array in self._row_views(row).items():
+            array[...] = state[name]
+
+    def _row_views(self, row: int | None) -> dict[str, Array]:
+        """The states, or what belongs to one row of them, the batch axis kept where it is."""
+        bank = self._banks[self._turn]
+        if row is None:
+            return bank
+        by_row = self._by_row()
+        check_rows([row], next(iter(by_row.values())).shape[0])
+        axes = find_batch_axes(self._executable.graph, bank, self._axes)
+        return {name: np.moveaxis(a[row : row + 1], 0, axes[name] or 0) for name, a in by_row.items()}
+
+    def _row_state(self, row: int) -> dict[str, Array]:
+        return {name: a.copy() for name, a in self._row_views(row).items()}
 
 
 def _copied(array: Array) -> Array:

@@ -1,8 +1,9 @@
 """NumPy arrays as compiled code sees them without Numba's own unboxing, which allocates for every array of every call.
 
-An `ArrayObject` argument is the PyObject itself. Its fields are read where NumPy's C interface has kept them since 1.0
-(`PyArrayObject_fields` in ndarraytypes.h): after the object's head come data, nd, dimensions, strides, base, descr and
-flags. `layout_holds` proves this on an array before anything relies on it.
+An `ArrayObject` argument is the PyObject itself, an array or a tuple of them. An array's fields are read where NumPy's
+C interface has kept them since 1.0 (`PyArrayObject_fields` in ndarraytypes.h): after the object's head come data, nd,
+dimensions, strides, base, descr and flags. A tuple's items lie after what `tuple.__basicsize__` counts. `layout_holds`
+proves both before anything relies on them.
 """
 
 from __future__ import annotations
@@ -18,16 +19,28 @@ from numba.core.extending import NativeValue, intrinsic, models, register_model,
 
 from fastgru.simd.memory import offset, pointer
 
-__all__ = ["WRITEABLE", "ArrayObject", "array_object", "data_of", "expectation", "fits", "layout_holds"]
+__all__ = [
+    "WRITEABLE",
+    "ArrayObject",
+    "array_object",
+    "data_of",
+    "expectation",
+    "fits",
+    "holds",
+    "item_of",
+    "layout_holds",
+]
 
 _HEAD: Final = object.__basicsize__
 _TYPE: Final = _HEAD // 8 - 1  # words before the type pointer, the last of the head
 _DATA, _ND, _DIMENSIONS, _STRIDES, _DESCR, _FLAGS = (_HEAD // 8 + i for i in (0, 1, 2, 3, 5, 6))
+_SIZE: Final = _HEAD // 8  # of a tuple
+_ITEMS: Final = tuple.__basicsize__ // 8
 WRITEABLE: Final = 0x0400  # NPY_ARRAY_WRITEABLE
 
 
 class ArrayObject(types.Type):
-    """A PyObject that should be an ndarray: borrowed for the length of the call."""
+    """A PyObject that should be an ndarray, or a tuple: borrowed for the length of the call."""
 
     def __init__(self) -> None:
         super().__init__(name="ArrayObject")
@@ -81,6 +94,25 @@ def data_of(array):
     return fields_of(array)[_DATA]
 
 
+@intrinsic
+def _as_object(typingctx, word):
+    """The object at an address."""
+    return array_object(word), lambda context, builder, sig, args: args[0]
+
+
+@njit(nogil=True)
+def holds(items, kind, count):
+    """Whether the object is a tuple, itself and no subclass, of `count` items. `kind` is id(tuple) of this process."""
+    words = fields_of(items)
+    return words[_TYPE] == kind and words[_SIZE] == count
+
+
+@njit(nogil=True)
+def item_of(items, index):
+    """An item of an object that `holds` found to be a tuple."""
+    return _as_object(fields_of(items)[_ITEMS + index])
+
+
 def expectation(array: np.ndarray[Any, Any], flags: int) -> np.ndarray[Any, np.dtype[np.int64]]:
     """The words that `fits` compares with: type, dtype, flags, axes, then size and stride of each."""
     axes = [word for axis in zip(array.shape, array.strides, strict=True) for word in axis]
@@ -107,4 +139,6 @@ def layout_holds() -> bool:
             or bool(words[_FLAGS] & WRITEABLE) != array.flags.writeable
         ):
             return False
-    return True
+    items = (object(), object(), object())
+    words = (ctypes.c_int64 * (_ITEMS + len(items))).from_address(id(items))
+    return (words[_TYPE], words[_SIZE]) == (id(tuple), len(items)) and words[_ITEMS:] == [id(item) for item in items]

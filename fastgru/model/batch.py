@@ -1,0 +1,78 @@
+"""Which axis of an input, an output or a state the rows of a batch lie on."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Mapping
+from typing import Any, SupportsIndex
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastgru.errors import ShapeError, StateError
+from fastgru.graph import Graph, TensorSpec
+from fastgru.reference.operator import as_array
+
+__all__ = ["check_rows", "find_batch_axes", "given_axes"]
+
+
+def find_batch_axes(graph: Graph, names: Iterable[str], given: Mapping[str, int]) -> dict[str, int | None]:
+    """The batch axis of each of these inputs, None where it cannot be told.
+
+    In this order: as `given`; the only free axis of the declared shape; the second axis of what a GRU takes as its
+    initial state; the free axis whose name is that of the batch axis of all those found before.
+    """
+    specs = {spec.name: spec for spec in graph.inputs}
+    initial = {node.inputs[1] for node in graph.nodes if node.op == "gru" and len(node.inputs) > 1}
+    found: dict[str, int | None] = {}
+    for name in names:
+        free = _free(specs[name])
+        if name in given:
+            found[name] = given[name]
+        elif len(free) == 1:
+            found[name] = free[0]
+        else:
+            found[name] = 1 if name in initial else None
+    called = {_named(specs[name], axis) for name, axis in found.items() if axis is not None}
+    called |= {_named(specs[name], axis) for name, axis in given.items() if name in specs}
+    if len(called) == 1 and (word := called.pop()) is not None:
+        for name in found:
+            dims = specs[name].dims
+            if found[name] is None and dims.count(word) == 1:
+                found[name] = dims.index(word)
+    return found
+
+
+def _free(spec: TensorSpec) -> list[int]:
+    return [axis for axis, size in enumerate(spec.shape or ()) if size is None]
+
+
+def _named(spec: TensorSpec, axis: int) -> str | None:
+    return spec.dims[axis] if spec.dims else None
+
+
+def given_axes(given: Mapping[str, SupportsIndex] | None, ranks: Mapping[str, int]) -> dict[str, int]:
+    """`given` with every axis counted from the front. `StateError` for an unknown name or an axis that is not there."""
+    axes = {}
+    for name, value in (given or {}).items():
+        if name not in ranks:
+            raise StateError(f"batch_axes: {name!r} is unknown; expected some of {list(ranks)}")
+        rank = ranks[name]
+        try:
+            axis = operator.index(value)
+        except TypeError:
+            axis = rank
+        if isinstance(value, bool) or not -rank <= axis < rank:
+            raise StateError(f"batch_axes: {name!r} has {rank} axes, and no axis {value!r}")
+        axes[name] = axis % rank
+    return axes
+
+
+def check_rows(rows: ArrayLike, count: int) -> NDArray[np.int64]:
+    """`rows` as positions in a batch of `count`. Raises `ShapeError`."""
+    array: NDArray[Any] = as_array("rows", rows)
+    if array.size == 0 and array.ndim == 1:
+        return np.zeros(0, np.int64)
+    if array.ndim != 1 or array.dtype.kind not in "iu" or array.min() < 0 or array.max() >= count:
+        raise ShapeError(f"rows: got {rows!r:.80}, expected a list of rows, each from 0 to {count - 1}")
+    return array.astype(np.int64)
