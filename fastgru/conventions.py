@@ -13,15 +13,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.errors import ShapeError, SpecError, UnsupportedModelError
-from fastgru.spec import ACTIVATIONS, TAKES_ALPHA, TAKES_BETA, Activation, GRUWeights
+from fastgru.spec import ACTIVATIONS, TAKES_ALPHA, TAKES_BETA, Activation, GRUWeights, LSTMWeights, RNNWeights
 
 __all__ = [
     "activation_from_keras",
     "activation_from_onnx",
     "activations_from_onnx",
     "from_keras_gates",
+    "from_keras_lstm",
+    "from_keras_rnn",
     "from_onnx_gates",
+    "from_onnx_lstm",
+    "from_onnx_rnn",
+    "functions_from_onnx",
     "negate_update",
+    "output_first",
     "replacing_to_keeping",
     "swap_zr",
 ]
@@ -60,25 +66,53 @@ def from_onnx_gates(W: Array, R: Array, B: Array | None = None, *, what: str = "
     W (D, 3H, I), R (D, 3H, H), B (D, 6H) with the input's three biases before the recurrent three, each z, r, n.
     Raises `ShapeError` naming `what` and the array.
     """
+    each = _onnx_arrays(W, R, B, 3, what)
+    return tuple(GRUWeights(*(None if a is None else swap_zr(a) for a in arrays)) for arrays in each)  # type: ignore[arg-type]
+
+
+def from_onnx_lstm(
+    W: Array, R: Array, B: Array | None = None, P: Array | None = None, *, what: str = "LSTM"
+) -> tuple[LSTMWeights, ...]:
+    """The inputs of ONNX's LSTM, one `LSTMWeights` a direction.
+
+    W (D, 4H, I), R (D, 4H, H), B (D, 8H) with the input's four biases before the recurrent four, P (D, 3H); the gates
+    have our order. Raises `ShapeError` naming `what` and the array.
+    """
+    each = _onnx_arrays(W, R, B, 4, what)
+    if P is None:
+        return tuple(LSTMWeights(*arrays) for arrays in each)
+    D, H = len(each), each[0][1].shape[1]
+    P = np.asarray(P)
+    if P.shape != (D, 3 * H):
+        raise ShapeError(f"{what}: P has shape {P.shape}, expected {(D, 3 * H)}")
+    return tuple(LSTMWeights(*arrays, P[d]) for d, arrays in enumerate(each))
+
+
+def from_onnx_rnn(W: Array, R: Array, B: Array | None = None, *, what: str = "RNN") -> tuple[RNNWeights, ...]:
+    """The inputs of ONNX's RNN, one `RNNWeights` a direction: W (D, H, I), R (D, H, H), B (D, 2H).
+
+    Raises `ShapeError` naming `what` and the array.
+    """
+    return tuple(RNNWeights(*arrays) for arrays in _onnx_arrays(W, R, B, 1, what))
+
+
+def _onnx_arrays(
+    W: Array, R: Array, B: Array | None, gates: int, what: str
+) -> list[tuple[Array, Array, Array | None, Array | None]]:
+    """(weight_ih, weight_hh, bias_ih, bias_hh) of each direction, the gates as they came."""
     W, R = np.asarray(W), np.asarray(R)
-    if R.ndim != 3 or R.shape[1] != 3 * R.shape[2] or R.shape[0] not in (1, 2) or R.shape[2] == 0:
-        raise ShapeError(f"{what}: R has shape {R.shape}, expected (D, 3H, H) with D 1 or 2")
+    G = "" if gates == 1 else gates
+    if R.ndim != 3 or R.shape[1] != gates * R.shape[2] or R.shape[0] not in (1, 2) or R.shape[2] == 0:
+        raise ShapeError(f"{what}: R has shape {R.shape}, expected (D, {G}H, H) with D 1 or 2")
     D, H = R.shape[0], R.shape[2]
-    if W.ndim != 3 or W.shape[:2] != (D, 3 * H):
-        raise ShapeError(f"{what}: W has shape {W.shape}, expected {(D, 3 * H)} and the input size")
-    if B is not None:
-        B = np.asarray(B)
-        if B.shape != (D, 6 * H):
-            raise ShapeError(f"{what}: B has shape {B.shape}, expected {(D, 6 * H)}")
-    return tuple(
-        GRUWeights(
-            swap_zr(W[d]),
-            swap_zr(R[d]),
-            None if B is None else swap_zr(B[d, : 3 * H]),
-            None if B is None else swap_zr(B[d, 3 * H :]),
-        )
-        for d in range(D)
-    )
+    if W.ndim != 3 or W.shape[:2] != (D, gates * H):
+        raise ShapeError(f"{what}: W has shape {W.shape}, expected {(D, gates * H)} and the input size")
+    if B is None:
+        return [(W[d], R[d], None, None) for d in range(D)]
+    B = np.asarray(B)
+    if B.shape != (D, 2 * gates * H):
+        raise ShapeError(f"{what}: B has shape {B.shape}, expected {(D, 2 * gates * H)}")
+    return [(W[d], R[d], B[d, : gates * H], B[d, gates * H :]) for d in range(D)]
 
 
 def from_keras_gates(
@@ -89,22 +123,63 @@ def from_keras_gates(
     kernel (I, 3H), recurrent_kernel (H, 3H), bias (2, 3H) with reset_after (the input's, then the recurrent one) or
     (3H,) without, None for none. Raises `ShapeError` naming `what` and the array.
     """
-    kernel, recurrent_kernel = np.asarray(kernel), np.asarray(recurrent_kernel)
-    H = recurrent_kernel.shape[0] if recurrent_kernel.ndim == 2 else 0
-    if H == 0 or recurrent_kernel.shape != (H, 3 * H):
-        raise ShapeError(f"{what}: recurrent_kernel has shape {recurrent_kernel.shape}, expected (H, 3H)")
-    if kernel.ndim != 2 or kernel.shape[1] != 3 * H:
-        raise ShapeError(f"{what}: kernel has shape {kernel.shape}, expected (I, {3 * H})")
-    W, R = swap_zr(kernel.T), swap_zr(recurrent_kernel.T)
+    W, R = (swap_zr(a) for a in _keras_matrices(kernel, recurrent_kernel, 3, what))
     if bias is None:
         return GRUWeights(W, R)
-    bias = np.asarray(bias)
+    bias, H = np.asarray(bias), R.shape[1]
     expected = (2, 3 * H) if reset_after else (3 * H,)
     if bias.shape != expected:
         raise ShapeError(f"{what}: bias has shape {bias.shape}, expected {expected} for reset_after={reset_after}")
     if not reset_after:
         return GRUWeights(W, R, swap_zr(bias), None)
     return GRUWeights(W, R, swap_zr(bias[0]), swap_zr(bias[1]))
+
+
+def output_first(array: Array) -> Array:
+    """(4H, ...) in the order i, f, c, o -> i, o, f, c: Keras and torch put the output gate last."""
+    i, f, c, o = np.split(array, 4)
+    return np.concatenate((i, o, f, c))
+
+
+def from_keras_lstm(
+    kernel: Array, recurrent_kernel: Array, bias: Array | None = None, *, what: str = "LSTM"
+) -> LSTMWeights:
+    """The arrays of a Keras LSTM layer: kernel (I, 4H), recurrent_kernel (H, 4H), bias (4H,), gates i, f, c, o.
+
+    Raises `ShapeError` naming `what` and the array.
+    """
+    W, R = (output_first(a) for a in _keras_matrices(kernel, recurrent_kernel, 4, what))
+    b = _keras_bias(bias, 4 * R.shape[1], what)
+    return LSTMWeights(W, R, None if b is None else output_first(b))
+
+
+def from_keras_rnn(
+    kernel: Array, recurrent_kernel: Array, bias: Array | None = None, *, what: str = "SimpleRNN"
+) -> RNNWeights:
+    """The arrays of a Keras SimpleRNN layer: kernel (I, H), recurrent_kernel (H, H), bias (H,).
+
+    Raises `ShapeError` naming `what` and the array.
+    """
+    W, R = _keras_matrices(kernel, recurrent_kernel, 1, what)
+    return RNNWeights(W, R, _keras_bias(bias, R.shape[1], what))
+
+
+def _keras_matrices(kernel: Array, recurrent_kernel: Array, gates: int, what: str) -> tuple[Array, Array]:
+    """Both transposed, the gates as they came."""
+    kernel, recurrent_kernel = np.asarray(kernel), np.asarray(recurrent_kernel)
+    H = recurrent_kernel.shape[0] if recurrent_kernel.ndim == 2 else 0
+    if H == 0 or recurrent_kernel.shape != (H, gates * H):
+        G = "" if gates == 1 else gates
+        raise ShapeError(f"{what}: recurrent_kernel has shape {recurrent_kernel.shape}, expected (H, {G}H)")
+    if kernel.ndim != 2 or kernel.shape[1] != gates * H:
+        raise ShapeError(f"{what}: kernel has shape {kernel.shape}, expected (I, {gates * H})")
+    return kernel.T, recurrent_kernel.T
+
+
+def _keras_bias(bias: Array | None, size: int, what: str) -> Array | None:
+    if bias is not None and np.shape(bias) != (size,):
+        raise ShapeError(f"{what}: bias has shape {np.shape(bias)}, expected {(size,)}")
+    return None if bias is None else np.asarray(bias)
 
 
 _ONNX_KINDS: Final[Mapping[str, str]] = {kind.replace("_", ""): kind for kind in ACTIVATIONS}
@@ -115,7 +190,7 @@ def activation_from_onnx(
 ) -> Activation:
     """An activation by ONNX's name ("HardSigmoid", in any case), with the defaults of the ONNX operator.
 
-    Raises `UnsupportedModelError` for a name that ONNX's GRU does not list, `SpecError` for a parameter that is NaN.
+    Raises `UnsupportedModelError` for a name that ONNX's recurrent operators do not list, `SpecError` for a NaN.
     """
     kind = _ONNX_KINDS.get(name.lower()) if isinstance(name, str) else None
     if kind is None:
@@ -135,16 +210,36 @@ def activations_from_onnx(
     num_directions: int,
     what: str = "GRU",
 ) -> tuple[tuple[Activation, ...], tuple[Activation, ...]]:
-    """(gate activations, candidate activations), one a direction, of ONNX's three lists, each absent or complete.
+    """(gate activations, candidate activations) of a GRU, one a direction; see `functions_from_onnx`."""
+    gates, candidates = functions_from_onnx(
+        names, alphas, betas, defaults=("Sigmoid", "Tanh"), num_directions=num_directions, what=what
+    )
+    return gates, candidates
 
-    ONNX names f, g of one direction after the other, and hands the alphas (and the betas) out in that order, only to
-    functions whose formula has one. A list that runs out leaves the rest at their defaults; a value that nobody
-    takes is refused with `UnsupportedModelError`, and so is a wrong number of names; `SpecError` for what is no list.
+
+def functions_from_onnx(
+    names: Sequence[str] | None,
+    alphas: Sequence[float] | None,
+    betas: Sequence[float] | None,
+    *,
+    defaults: Sequence[str],
+    num_directions: int,
+    what: str,
+) -> tuple[tuple[Activation, ...], ...]:
+    """For each function of a layer (as many as `defaults`) one `Activation` a direction, of ONNX's three lists.
+
+    Each list is absent or complete. ONNX names f, g (and h) of one direction after the other, and hands the alphas
+    (and the betas) out in that order, only to functions whose formula has one. A list that runs out leaves the rest at
+    their defaults; a value that nobody takes is refused with `UnsupportedModelError`, and so is a wrong number of
+    names; `SpecError` for what is no list.
     """
-    names = _listed("activations", names, what) or ["Sigmoid", "Tanh"] * num_directions
-    if len(names) != 2 * num_directions:
+    names = _listed("activations", names, what) or [*defaults] * num_directions
+    count = len(defaults)
+    if len(names) != count * num_directions:
+        letters = {1: "f", 2: "f and g", 3: "f, g and h"}[count]
         raise UnsupportedModelError(
-            f"{what}: activations has {len(names)} names, expected {2 * num_directions}: f and g for each direction"
+            f"{what}: activations has {len(names)} names, expected {count * num_directions}:"
+            f" {letters} for each direction"
         )
     left = {
         "activation_alpha": _listed("activation_alpha", alphas, what),
@@ -162,7 +257,7 @@ def activations_from_onnx(
                 f"{what}: {attribute} has {len(values)} value(s) that none of {', '.join(names)} takes;"
                 " give one for each function whose formula names it"
             )
-    return tuple(chosen[0::2]), tuple(chosen[1::2])
+    return tuple(tuple(chosen[k::count]) for k in range(count))
 
 
 def _listed(name: str, values: Sequence[Any] | None, what: str) -> list[Any]:
@@ -194,7 +289,7 @@ _KERAS: Final[Mapping[str, Activation]] = {
 def activation_from_keras(name: str | None, keras_major_version: int, *, what: str = "GRU") -> Activation:
     """An activation by Keras's name, None for linear; hard_sigmoid is another function from Keras 3 on.
 
-    Raises `UnsupportedModelError` for a function that a GRU here cannot compute (selu, exponential, swish...).
+    Raises `UnsupportedModelError` for a function that no recurrent layer here computes (selu, exponential, swish...).
     """
     if name is None:
         name = "linear"
@@ -205,6 +300,7 @@ def activation_from_keras(name: str | None, keras_major_version: int, *, what: s
         table["leaky_relu"] = Activation("leaky_relu", 0.2)
     if not isinstance(name, str) or name not in table:
         raise UnsupportedModelError(
-            f"{what}: activation {name!r} is not implemented inside a GRU; there are {', '.join(sorted(table))}"
+            f"{what}: activation {name!r} is not implemented inside a recurrent layer;"
+            f" there are {', '.join(sorted(table))}"
         )
     return table[name]

@@ -9,13 +9,14 @@ import numpy as np
 from fastgru.errors import InvalidModelError, UnsupportedModelError
 from fastgru.graph import Graph
 from fastgru.sources import Source, source_name
+from fastgru.spec import RECURRENT
 
 if TYPE_CHECKING:
     from fastgru.model import Model
 
 __all__ = ["load", "load_graph", "options_for"]
 
-_WITH_WEIGHTS = frozenset({"batch_norm", "embedding", "gru", "layer_norm", "linear", "matmul", "prelu"})
+_WITH_WEIGHTS = frozenset({"batch_norm", "embedding", "layer_norm", "linear", "matmul", "prelu", *RECURRENT})
 
 
 def load(

@@ -11,8 +11,11 @@ from fastgru.conventions import (
     activation_from_onnx,
     activations_from_onnx,
     from_keras_gates,
+    from_keras_lstm,
+    from_keras_rnn,
     from_onnx_gates,
     negate_update,
+    output_first,
     replacing_to_keeping,
     swap_zr,
 )
@@ -165,3 +168,19 @@ def test_parameters_that_mean_nothing_are_not_kept():
     assert Activation("tanh", 3.0, 4.0) == Activation("tanh")
     with pytest.raises(SpecError, match="finite"):
         Activation("elu", float("inf"))
+
+
+def test_the_output_gate_of_keras_and_torch_comes_second_here():
+    i, f, c, o = (np.full((2, 3), n) for n in range(4))
+    assert [g[0, 0] for g in np.split(output_first(np.concatenate((i, f, c, o))), 4)] == [0, 3, 1, 2]
+    kernel = np.arange(3 * 8.0).reshape(3, 8)
+    weights = from_keras_lstm(kernel, np.zeros((2, 8)), np.arange(8.0))
+    np.testing.assert_array_equal(weights.weight_ih, kernel.T[[0, 1, 6, 7, 2, 3, 4, 5]])
+    np.testing.assert_array_equal(weights.bias_ih, [0, 1, 6, 7, 2, 3, 4, 5])
+    for convert, bad in ((from_keras_lstm, (3, 6)), (from_keras_rnn, (3, 4))):
+        with pytest.raises(ShapeError, match=r"recurrent_kernel has shape \(3, 5\)"):
+            convert(np.zeros(bad), np.zeros((3, 5)))
+        with pytest.raises(ShapeError, match=r"kernel has shape .*, expected \(I, "):
+            convert(np.zeros(bad), np.zeros((2, 8 if convert is from_keras_lstm else 2)))
+    with pytest.raises(ShapeError, match=r"bias has shape \(2, 2\), expected \(2,\)"):
+        from_keras_rnn(np.zeros((3, 2)), np.zeros((2, 2)), np.zeros((2, 2)))

@@ -9,7 +9,17 @@ import pytest
 
 from fastgru.errors import InvalidModelError, SpecError
 from fastgru.graph import Graph, Node, TensorSpec
-from fastgru.spec import Activation, GRUSpec, GRUWeights, check_weights
+from fastgru.spec import (
+    RECURRENT,
+    Activation,
+    GRUSpec,
+    GRUWeights,
+    LSTMSpec,
+    LSTMWeights,
+    RNNSpec,
+    check_weights,
+    spec_of,
+)
 
 
 def test_defaults_are_those_of_torch():
@@ -99,3 +109,19 @@ def test_graphs_that_contradict_themselves(graph, said):
 def test_dtypes_are_a_closed_list():
     with pytest.raises(InvalidModelError, match="complex64"):
         TensorSpec("x", "complex64", None)
+
+
+def test_the_other_layers_say_their_own_name_and_survive_json():
+    for spec in (
+        LSTMSpec(3, 4, "bidirectional", clip=2.0, cell_activations=(Activation("relu"),) * 2, input_forget=True),
+        RNNSpec(3, 4, activations=(Activation("elu", 0.5),), mask_output="zero"),
+    ):
+        op = {kind: name for name, kind in RECURRENT.items()}[type(spec)]
+        assert spec_of(op, {"spec": json.loads(json.dumps(spec.to_dict()))}) == spec
+    with pytest.raises(SpecError, match=r"^LSTM spec: input_forget is 3.*; cell_activations has 2 entries for 1"):
+        LSTMSpec(3, 4, input_forget=3, cell_activations=(Activation("tanh"),) * 2)
+    with pytest.raises(SpecError, match=r"^RNN spec: unknown fields reset_after"):
+        RNNSpec.from_dict({"input_size": 1, "hidden_size": 1, "reset_after": True})
+    weights = LSTMWeights(np.zeros((16, 3)), np.zeros((12, 4)), peephole=np.zeros(16))
+    with pytest.raises(SpecError, match=r"weight_hh has shape \(12, 4\).*peephole has shape \(16,\), expected \(12,\)"):
+        check_weights(LSTMSpec(3, 4), [weights])

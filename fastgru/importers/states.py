@@ -13,9 +13,10 @@ def pair_states(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> 
     """{input: output} for the names that exporters and users give to a state and to its next value.
 
     X and X_out, X_in and X_out, h0 and hn, h_0 and h_n (at the start of a name, after an underscore, and with an
-    ending: `gru_h0`, `h0_1`), initial_h and Y_h. A pair must have one dtype and shapes that agree, where a free
-    dimension agrees with anything. A name that could go with two others goes with none; and where every input
-    would become a state there is no pair at all, because a stream needs something to push.
+    ending: `gru_h0`, `h0_1`), initial_h and Y_h; and the same with c, for the cell of an LSTM. A pair must have one
+    dtype and shapes that agree, where a free dimension agrees with anything. A name that could go with two others goes
+    with none; and where every input would become a state there is no pair at all, because a stream needs something to
+    push.
     """
     by_name = {spec.name: spec for spec in outputs}
     pairs = {}
@@ -32,16 +33,15 @@ def _next_names(name: str) -> Iterator[str]:
     yield f"{name}_out"
     if name.endswith("_in"):
         yield f"{name.removesuffix('_in')}_out"
-    if name == "initial_h":
-        yield "Y_h"
     parts = name.split("_")
-    for i, part in enumerate(parts):
-        if part == "h0":
-            for new in ("hn", "h_n"):
-                yield "_".join((*parts[:i], new, *parts[i + 1 :]))
-        if part == "h" and parts[i + 1 : i + 2] == ["0"]:
-            for new in ("hn", "h_n"):
-                yield "_".join((*parts[:i], new, *parts[i + 2 :]))
+    for state in ("h", "c"):
+        if name == f"initial_{state}":
+            yield f"Y_{state}"
+        for i, part in enumerate(parts):
+            rest = parts[i + 1 :] if part == f"{state}0" else parts[i + 2 :]
+            if part == f"{state}0" or parts[i : i + 2] == [state, "0"]:
+                for new in (f"{state}n", f"{state}_n"):
+                    yield "_".join((*parts[:i], new, *rest))
 
 
 def _agree(a: TensorSpec, b: TensorSpec) -> bool:

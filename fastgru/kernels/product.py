@@ -6,7 +6,7 @@ A panel is 4, 2 or 1 vectors of outputs wide; its weights lie k by k. Each outpu
 in blocks of `BLOCK` summed from zero and then added: the same bits for any number of rows, and a rounding error that
 grows with the block, not with k. Every tile shape gives the same bits.
 
-The two entries, `product_panel` and `product_gates`, are parts of the dispatch table: handlers call them by address.
+`product_panel`, `product_gates` and `product_pair` are parts of the dispatch table: handlers call them by address.
 Rows are dealt evenly to tiles of as many as the registers hold, so that the weights pass by as few times as can be.
 """
 
@@ -232,3 +232,21 @@ def product_gates_part(dtype: str) -> Any:
             _g31(x, w, K, start, start_last, out)
 
     return product_gates
+
+
+_g24, _g22, _g21 = _make_gates(2, 4), _make_gates(2, 2), _make_gates(2, 1)
+
+
+@part("product_pair", "float32", "float64", signature=_gates_signature)
+def product_pair_part(dtype: str) -> Any:
+    """One row times two panels that lie one after the other: `product_gates` with two groups."""
+
+    def product_pair(x, w, K, width, start, start_last, out):
+        if width == 4:
+            _g24(x, w, K, start, start_last, out)
+        elif width == 2:
+            _g22(x, w, K, start, start_last, out)
+        else:
+            _g21(x, w, K, start, start_last, out)
+
+    return product_pair

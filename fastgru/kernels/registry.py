@@ -29,8 +29,8 @@ __all__ = [
 
 STATUS: Final = 0  # index into bases
 ARENA: Final = 1
-PARTS: Final = {"product_panel": 2, "product_gates": 3}
-FIRST_FREE_BASE: Final = 4
+PARTS: Final = {"product_panel": 2, "product_gates": 3, "product_pair": 4}
+FIRST_FREE_BASE: Final = 5
 STATUS_WORDS: Final = 4  # code, two numbers for its message, the instruction
 
 INDEX_OUT_OF_RANGE: Final = 1

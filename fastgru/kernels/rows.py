@@ -1,4 +1,4 @@
-"""Sums and extremes over a contiguous row, in one order for a length: what reductions, softmax and norms are made of.
+"""Sums and extremes over a contiguous row, in one order for a length, and rows copied and cleared.
 
 A sum keeps one partial sum a lane, in blocks of `BLOCK` vectors summed from zero and then added, so that its rounding
 error grows with the block and not with the row.
@@ -12,12 +12,36 @@ import numpy as np
 
 from fastgru.kernels.registry import kernel
 from fastgru.simd.masks import first_lanes, maximum_nan
-from fastgru.simd.memory import lanes_of, load, load_tail
+from fastgru.simd.memory import lanes_of, load, load_tail, store, store_tail
 from fastgru.simd.vector import reduce_add, reduce_max, select, splat
 
-__all__ = ["BLOCK", "make_row_max", "make_row_sum"]
+__all__ = ["BLOCK", "clear_row", "copy_row", "make_row_max", "make_row_sum"]
 
 BLOCK: Final = 64
+
+
+@kernel
+def copy_row(source, target, n):
+    """target[:n] = source[:n]; nothing beyond is touched."""
+    lanes = lanes_of(source)
+    i = 0
+    while i + lanes <= n:
+        store(target, i, load(source, i))
+        i += lanes
+    if i < n:
+        store_tail(target, i, load_tail(source, i, n - i), n - i)
+
+
+@kernel
+def clear_row(zero, target, n):
+    """target[:n] = zero."""
+    lanes = lanes_of(target)
+    i = 0
+    while i + lanes <= n:
+        store(target, i, zero)
+        i += lanes
+    if i < n:
+        store_tail(target, i, zero, n - i)
 
 
 def make_row_sum(dtype: str, term: Any) -> Any:

@@ -9,6 +9,8 @@ give float64 and the answer is the definition that kernels are tested against. I
 | op | inputs | attributes | outputs |
 |---|---|---|---|
 | gru | x, initial_h?, lengths?, mask?, then weight_ih, weight_hh, bias_ih?, bias_hh? for each direction | spec (`GRUSpec.to_dict()`) | y, h_n |
+| lstm | x, initial_h?, lengths?, mask?, initial_c?, then weight_ih, weight_hh, bias_ih?, bias_hh?, peephole? for each direction | spec (`LSTMSpec.to_dict()`) | y, h_n, c_n |
+| rnn | as for gru | spec (`RNNSpec.to_dict()`) | y, h_n |
 | linear | x (..., I), weight (O, I), bias? (O,) | | y (..., O) |
 | matmul | a, b (NumPy rules) | | y |
 | activation | x | kind, alpha, beta (`spec.Activation`) | y |

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fastgru.graph import Node
 from fastgru.reference.shape import integers
-from fastgru.spec import GRUSpec
+from fastgru.spec import spec_of
 
 __all__ = ["output_elements"]
 
@@ -54,8 +54,8 @@ def output_elements(node: Node, inputs: Sequence[Array | None]) -> int:
             return _broadcast(left[:-2], right[:-2]) * tail
         case "linear":
             return (a[0].size // max(a[0].shape[-1] if a[0].ndim else 1, 1)) * (a[1].shape[0] if a[1].ndim else 1)
-        case "gru":
-            spec = GRUSpec.from_dict(node.attrs["spec"])
+        case "gru" | "lstm" | "rnn":
+            spec = spec_of(node.op, node.attrs)
             return a[0].size // spec.input_size * spec.output_size
         case "binary" | "compare" | "logical" | "where" | "prelu":
             return _broadcast(*(x.shape for x in a))

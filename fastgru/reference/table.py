@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from fastgru.errors import ShapeError
 from fastgru.reference import elementwise, indexing, linear, norm, reduce, shape, softmax
 from fastgru.reference.gru import gru
+from fastgru.reference.lstm import lstm
 from fastgru.reference.operator import Operator
-from fastgru.spec import GRUSpec, GRUWeights
+from fastgru.reference.rnn import rnn
+from fastgru.spec import GRUSpec, GRUWeights, LSTMSpec, LSTMWeights, RecurrentSpec, RNNSpec, RNNWeights
 
 __all__ = ["OPS"]
 
@@ -29,10 +31,42 @@ def _gru(
 ) -> tuple[Array, Array]:
     """`fastgru.reference.gru.gru`, with weight_ih, weight_hh, bias_ih, bias_hh of each direction in a row."""
     form = GRUSpec.from_dict(spec)
-    if len(weights) != 4 * form.num_directions:
-        raise ShapeError(f"gru: {len(weights)} weight inputs, expected {4 * form.num_directions}")
-    each = [GRUWeights(*weights[4 * d : 4 * d + 4]) for d in range(form.num_directions)]  # type: ignore[arg-type]
-    return gru(form, each, x, initial_h, lengths, mask)
+    return gru(form, _each("gru", form, GRUWeights, weights), x, initial_h, lengths, mask)
+
+
+def _lstm(
+    x: Array,
+    initial_h: Array | None = None,
+    lengths: Array | None = None,
+    mask: Array | None = None,
+    initial_c: Array | None = None,
+    *weights: Array | None,
+    spec: Mapping[str, Any],
+) -> tuple[Array, Array, Array]:
+    """`fastgru.reference.lstm.lstm`, with the arrays of `LSTMWeights` of each direction in a row."""
+    form = LSTMSpec.from_dict(spec)
+    return lstm(form, _each("lstm", form, LSTMWeights, weights), x, initial_h, lengths, mask, initial_c)
+
+
+def _rnn(
+    x: Array,
+    initial_h: Array | None = None,
+    lengths: Array | None = None,
+    mask: Array | None = None,
+    *weights: Array | None,
+    spec: Mapping[str, Any],
+) -> tuple[Array, Array]:
+    """`fastgru.reference.rnn.rnn`, with the arrays of `RNNWeights` of each direction in a row."""
+    form = RNNSpec.from_dict(spec)
+    return rnn(form, _each("rnn", form, RNNWeights, weights), x, initial_h, lengths, mask)
+
+
+def _each(op: str, spec: RecurrentSpec, kind: Any, weights: Sequence[Array | None]) -> list[Any]:
+    """The arrays of each direction as its dataclass."""
+    count = len(spec.weight_shapes)
+    if len(weights) != count * spec.num_directions:
+        raise ShapeError(f"{op}: {len(weights)} weight inputs, expected {count * spec.num_directions}")
+    return [kind(*weights[count * d : count * (d + 1)]) for d in range(spec.num_directions)]
 
 
 OPS: Final[Mapping[str, Operator]] = MappingProxyType(
@@ -58,12 +92,14 @@ OPS: Final[Mapping[str, Operator]] = MappingProxyType(
         "linear": Operator(linear.linear),
         "log_softmax": Operator(softmax.log_softmax),
         "logical": Operator(elementwise.logical),
+        "lstm": Operator(_lstm),
         "matmul": Operator(linear.matmul),
         "pad": Operator(indexing.pad),
         "prelu": Operator(elementwise.prelu),
         "range": Operator(shape.arange),
         "reduce": Operator(reduce.reduce),
         "reshape": Operator(shape.reshape),
+        "rnn": Operator(_rnn),
         "shape": Operator(shape.shape),
         "slice": Operator(indexing.slice_),
         "softmax": Operator(softmax.softmax),

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from fastgru.errors import FastGRUError, ShapeError
 from fastgru.graph import Graph, TensorSpec
 from fastgru.reference import run_graph
+from fastgru.spec import RECURRENT
 from fastgru.verify.domains import Domain, find_domains
 from fastgru.verify.roles import AxisRoles
 
@@ -57,7 +58,7 @@ def draw_cases(graph: Graph, *, seed: int = 0, small: bool = False) -> list[Case
         case = _draw(graph, roles, domains, plan, N, T, rng)
         cases.setdefault(case.label, case)
     masked = any(d.kind == "mask" for d in domains.values()) or any(
-        node.op == "gru" and len(node.inputs) > 3 and node.inputs[3] for node in graph.nodes
+        node.op in RECURRENT and len(node.inputs) > 3 and node.inputs[3] for node in graph.nodes
     )
     return [_with_padding(graph, roles, case) if masked else case for case in cases.values()]
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastgru.graph import Graph
+from fastgru.spec import RECURRENT
 
 __all__ = ["Domain", "find_domains"]
 
@@ -55,7 +56,7 @@ def find_domains(graph: Graph) -> dict[str, Domain]:
             note(inputs[0], Domain("ids", rows))
         elif node.op == "gather" and (rows := size_of(inputs[0], int(node.attrs.get("axis", 0)))):
             note(inputs[1], Domain("ids", rows))
-        elif node.op == "gru":
+        elif node.op in RECURRENT:
             note(inputs[2], Domain("lengths"))
             note(inputs[3], Domain("mask"))
         elif node.op == "last":

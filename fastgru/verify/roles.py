@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fastgru.graph import Graph, Node
-from fastgru.spec import GRUSpec
+from fastgru.spec import RECURRENT, spec_of
 
 __all__ = ["AxisRoles"]
 
@@ -97,8 +97,8 @@ class AxisRoles:
     def _follow(self, node: Node) -> None:
         x = node.inputs[0] if node.inputs else ""
         rank = self._rank.get(x)
-        if node.op == "gru":
-            self._follow_gru(node)
+        if node.op in RECURRENT:
+            self._follow_recurrent(node)
         elif node.op == "last":
             for name, axis, role in ((x, 0, "N"), (x, 1, "T"), (node.inputs[1], 0, "N")):
                 self._label(name, axis, role)
@@ -114,16 +114,18 @@ class AxisRoles:
         elif rank is not None:
             self._follow_shape(node, x, rank)
 
-    def _follow_gru(self, node: Node) -> None:
-        x, h0, lengths, mask = (*node.inputs[:4], "", "", "", "")[:4]
-        T, N = (1, 0) if GRUSpec.from_dict(node.attrs["spec"]).batch_first else (0, 1)
-        y, h_n = (*node.outputs, "", "")[:2]
+    def _follow_recurrent(self, node: Node) -> None:
+        x, h0, lengths, mask, *rest = (*node.inputs, "", "", "", "")
+        spec = spec_of(node.op, node.attrs)
+        T, N = (1, 0) if spec.batch_first else (0, 1)
+        y, *last = node.outputs
+        further = [*rest[: len(spec.STATES) - 1], *last]
         for name in (x, mask, y):
             self._join((x, T), (name, T))
             self._join((x, N), (name, N))
-        for name, axis in ((h0, 1), (lengths, 0), (h_n, 1)):
+        for name, axis in ((h0, 1), (lengths, 0), *((name, 1) for name in further)):
             self._join((x, N), (name, axis))
-        self._rank[y], self._rank[h_n] = 3, 3
+        self._rank.update(dict.fromkeys(node.outputs, 3))
         self._label(x, T, "T")
         self._label(x, N, "N")
 

@@ -15,8 +15,9 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent / "
 # fmt: off
 from engine_cases import CASES, agree  # noqa: E402
 from gru_cases import Layer, error  # noqa: E402
+from recurrent_cases import Recurrent  # noqa: E402
 
-from fastgru.spec import Activation, GRUSpec  # noqa: E402
+from fastgru.spec import Activation, GRUSpec, LSTMSpec, RNNSpec  # noqa: E402
 
 # fmt: on
 COMPACT = {"activation", "binary", "gather", "layer_norm", "linear", "reduce", "softmax", "unary"}
@@ -33,6 +34,7 @@ def failures(everything: bool) -> list[str]:
             except AssertionError as wrong:
                 found.append(f"{precision} {case}: {wrong}")
         found += layers(precision, everything)
+        found += other_layers(precision, everything)
     return found
 
 
@@ -50,6 +52,24 @@ def layers(precision: str, everything: bool) -> list[str]:
                 found.append(f"{precision} GRU of {H} {form}: {worst}")
             if not (layer.run(precision, rows=slice(3, 4), **given)[0] == y[:, 3:4]).all():
                 found.append(f"{precision} GRU of {H} {form}: a row alone has other bits")
+    return found
+
+
+def other_layers(precision: str, everything: bool) -> list[str]:
+    lanes = LANES["float32"]
+    specs = [LSTMSpec(5, lanes + 1)]
+    if everything:
+        specs += [LSTMSpec(5, 70, clip=0.5), RNNSpec(5, 9 * lanes + 3), LSTMSpec(5, 70), RNNSpec(5, lanes + 1)]
+    found = []
+    for spec in specs:
+        layer = Recurrent(spec, 40, 7, peephole=spec.clip is not None)
+        given = layer.all_given()
+        outputs = layer.run(precision, **given)
+        worst = error(outputs, layer.defined(**given))
+        if not worst <= (2e-6 if precision == "float32" else 1e-12):
+            found.append(f"{precision} {spec}: {worst}")
+        if not (layer.run(precision, rows=slice(3, 4), **given)[0] == outputs[0][:, 3:4]).all():
+            found.append(f"{precision} {spec}: a row alone has other bits")
     return found
 
 

@@ -55,6 +55,26 @@ def gru_model(feeds, arrays, *, opset=14, outputs=("Y", "Y_h"), attributes=None,
     return make_model([node], feeds, [name for name in outputs if name], arrays, opset=opset, **more)
 
 
+def recurrent_arrays(rng, *, I, H, D, gates, bias=True, peephole=False, scale=0.5):
+    """W, R, and B and P where they are asked for, of ONNX's LSTM (4 gates) or RNN (1)."""
+    shapes = {"W": (D, gates * H, I), "R": (D, gates * H, H)}
+    shapes |= {"B": (D, 2 * gates * H)} if bias else {}
+    shapes |= {"P": (D, 3 * H)} if peephole else {}
+    return {name: (scale * rng.standard_normal(shape)).astype(np.float32) for name, shape in shapes.items()}
+
+
+def recurrent_model(op, feeds, arrays, *, opset=14, outputs=None, attributes=None, **more):
+    """One LSTM or RNN; feeds: x and perhaps sequence_lens, initial_h and initial_c."""
+    names = ["x", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P"]
+    inputs = [name if name in {*feeds, *arrays} else "" for name in names]
+    while not inputs[-1]:
+        inputs.pop()
+    outputs = outputs or (("Y", "Y_h", "Y_c") if op == "LSTM" else ("Y", "Y_h"))
+    H = arrays["R"].shape[-1]
+    node = helper.make_node(op, inputs, list(outputs), name="the_layer", hidden_size=H, **(attributes or {}))
+    return make_model([node], feeds, [name for name in outputs if name], arrays, opset=opset, **more)
+
+
 def ort_run(model, feeds):
     """{output: array} of ONNX Runtime on one thread."""
     options = onnxruntime.SessionOptions()

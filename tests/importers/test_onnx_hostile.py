@@ -205,7 +205,7 @@ def test_subgraphs_are_refused_by_the_name_of_their_operator():
 
 def test_everything_that_is_not_implemented_comes_in_one_message():
     nodes = [
-        Node("LSTM", ["x", "W", "R"], ["l"], name="lstm"),
+        Node("Loop", ["x", "W", "R"], ["l"], name="loop"),
         Node("Einsum", ["l"], ["e"], equation="i->i", name="einsum"),
         Node("Softsign", ["x"], ["s"], name="good"),
         Node("Pad", ["x", "pads"], ["p"], mode="wrap", name="pad"),
@@ -215,7 +215,7 @@ def test_everything_that_is_not_implemented_comes_in_one_message():
     with pytest.raises(UnsupportedModelError) as caught:
         read(model)
     message = str(caught.value)
-    for name in ("LSTM", "'lstm'", "Einsum", "'einsum'", "'pad'", "'wrap'", "only GRUs are run"):
+    for name in ("Loop", "'loop'", "Einsum", "'einsum'", "'pad'", "'wrap'", "with the loop unrolled"):
         assert name in message
     assert "Softsign" not in message
     assert "'after'" not in message

@@ -11,9 +11,10 @@ from fastgru.kernels.product import PANEL_VECTORS
 from fastgru.packing.aligned import ALIGNMENT, empty, zeros
 from fastgru.packing.gru import pack_gru, unpack_gru
 from fastgru.packing.panels import pack_matrices, pack_vectors, padded, panels, unpack_matrices, unpack_vectors
+from fastgru.packing.recurrent import pack_peephole, pack_recurrent, unpack_peephole, unpack_recurrent
 from fastgru.reference.gru import gru
 from fastgru.simd.cpu import LANES
-from fastgru.spec import GRUSpec, GRUWeights
+from fastgru.spec import GRUSpec, GRUWeights, LSTMSpec, LSTMWeights, RNNSpec, RNNWeights
 
 DTYPES = st.sampled_from(["float32", "float64"])
 SIZES = st.one_of(st.integers(1, 9), st.sampled_from([15, 16, 17, 63, 64, 65, 130]))
@@ -92,3 +93,22 @@ def test_aligned_arrays(make, shape, dtype):
     assert array.size == 0 or array.ctypes.data % ALIGNMENT == 0
     array[...] = 1
     assert (array == 1).all()
+
+
+@given(dtype=DTYPES, H=SIZES, I=SIZES, bias=st.booleans(), lstm=st.booleans())
+def test_a_layer_comes_back_with_its_biases_added(dtype, H, I, bias, lstm):
+    kind, spec = (LSTMWeights, LSTMSpec(I, H)) if lstm else (RNNWeights, RNNSpec(I, H))
+    rows = spec.GATES * H
+    weights = kind(normal(rows, I), normal(rows, H, seed=1), *([normal(rows, seed=2), normal(rows, seed=3)] * bias))
+    W, R, b = unpack_recurrent(spec, pack_recurrent(spec, weights, dtype))
+    np.testing.assert_array_equal(W, weights.weight_ih)
+    np.testing.assert_array_equal(R, weights.weight_hh)
+    total = weights.bias_ih.astype(np.float64) + weights.bias_hh if bias else np.zeros(rows)
+    np.testing.assert_array_equal(b, total.astype(dtype))
+
+
+@given(dtype=DTYPES, H=SIZES)
+def test_peepholes_come_back(dtype, H):
+    packed = pack_peephole(normal(3 * H), dtype)
+    np.testing.assert_array_equal(unpack_peephole(packed, H), normal(3 * H))
+    assert len(packed) == 3 * padded(H, dtype)

@@ -20,7 +20,7 @@ def ranks_of(graph: Graph) -> dict[str, int]:
     """The number of axes, of the values for which it follows from the operators alone."""
     ranks = {spec.name: len(spec.shape) for spec in graph.inputs if spec.shape is not None}
     ranks.update((name, array.ndim) for name, array in graph.constants.items())
-    fixed = {"gru": 3, "last": 2, "flatten": 2}
+    fixed = {"gru": 3, "lstm": 3, "rnn": 3, "last": 2, "flatten": 2}
     same = ("activation", "batch_norm", "clip", "layer_norm", "linear", "softmax", "transpose", "unary")
     for node in graph.nodes:
         if node.op in fixed:

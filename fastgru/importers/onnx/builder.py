@@ -16,6 +16,7 @@ from fastgru.importers.onnx.values import Kind, Value, infer
 from fastgru.reference import evaluate
 from fastgru.reference.extent import output_elements
 from fastgru.reference.operator import numpy_dtype
+from fastgru.spec import RECURRENT
 
 __all__ = ["Builder", "Emitted"]
 
@@ -83,7 +84,7 @@ class Builder:
     ) -> tuple[Value, ...]:
         """The outputs of a node: constants if the inputs are."""
         inputs = tuple(inputs)
-        while inputs and inputs[-1] is None and op != "gru":  # whose weights come four a direction
+        while inputs and inputs[-1] is None and op not in RECURRENT:  # whose weights come in a row
             inputs = inputs[:-1]
         try:
             kinds = infer(op, inputs, attrs, outputs)
@@ -131,7 +132,7 @@ def _work(op: str, arrays: list[Array | None], attrs: dict[str, Any], elements: 
     if op in ("matmul", "linear"):
         inner = a[0].shape[-1] if a[0].ndim else 1
         return elements * inner * (1 if a[0].dtype.kind == "f" else _SLOW_INTEGER_PRODUCT)
-    if op == "gru":
+    if op in RECURRENT:
         steps = math.prod(a[0].shape[:2])
         return steps * (sum(x.size for x in a[1:]) + 100_000)
     if op == "unary" and attrs.get("kind") in _SLOW_UNARY:

@@ -18,9 +18,7 @@ _WAY: Final = (
 _WAYS: Final[Mapping[str, str]] = {
     "Einsum": "write it as MatMul and Transpose in the model and export again",
     "If": "export with a fixed condition, or simplify the file (onnxsim) so that it folds",
-    "LSTM": "only GRUs are run",
     "Loop": "export with the loop unrolled, or the loop's body as a model of one step and loop outside",
-    "RNN": "only GRUs are run",
     "Scan": "export with the loop unrolled, or the loop's body as a model of one step and loop outside",
 }
 

@@ -81,7 +81,7 @@ def _rank(op: str, inputs: Sequence[Value | None], attrs: dict[str, Any], first:
     match op:
         case "binary" | "compare" | "logical" | "where" | "prelu":
             return _widest(inputs)
-        case "gru":
+        case "gru" | "lstm" | "rnn":
             return 3
         case "matmul":
             return _matmul(first, None if inputs[1] is None else inputs[1].rank)

@@ -1,0 +1,250 @@
+"""A recurrent layer over a sequence, one direction, for cells whose gates all start from one product: LSTM and RNN.
+
+Input products of many steps at a time, then step by step the recurrent products of a block of units and, while they are
+in L1, the cell's own arithmetic (its tail). A block is `runs` neighbouring panels of one width: the gates of the same
+units, or, for a cell of one gate, twice as many units. The cell's state, if it has one, is renewed in place; h lies in
+two copies that take turns.
+
+Every row is multiplied at every step; the tail leaves out those that have ended or that a mask hides, whose states stay
+as they are. Any number of rows and any chunking give a row the same bits: products are those of `kernels.product`, and
+the tail works lane by lane.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from fastgru.kernels.gru_step import in_turn
+from fastgru.kernels.product import panel_count, panel_first, panel_width, product_panels
+from fastgru.kernels.registry import LENGTH_OUT_OF_RANGE, PARTS, fail, kernel, tensor
+from fastgru.kernels.rows import clear_row, copy_row
+from fastgru.simd.cpu import LANES, cache_sizes
+from fastgru.simd.memory import call_native, lanes_of, offset, pointer
+from fastgru.simd.vector import splat
+
+__all__ = [
+    "CLIP", "CODES", "INPUT_FORGET", "PEEPHOLES", "RECURRENT_PARTS", "Cell", "chunk_steps", "make_recurrent",
+    "scratch_elements",
+]  # fmt: skip
+
+# Instruction words: tensors take two.
+_X, _Y, _H0, _C0, _HN, _CN, _WIH, _WHH, _BIAS, _PEEPHOLE = range(0, 20, 2)
+_LENGTHS, _MASK, _PARAMETERS, _SCRATCH, _FLAGS = range(20, 30, 2)
+_T, _N, _I, _H, _XT, _XN, _YT, _YN, _MT, _MN, _REVERSE, _CARRY, _CHUNK = range(30, 43)
+CLIP, PEEPHOLES, INPUT_FORGET, CODES = range(43, 47)
+
+RECURRENT_PARTS: Final = ("product_panel", "product_pair")
+_PANEL, _PAIR = PARTS["product_panel"], PARTS["product_pair"]
+
+# Rows whose gate sums are kept between the products and the tail.
+_ROWS: Final = 12
+
+
+class Cell(NamedTuple):
+    """groups: gates. tail(operands, parameters, peephole, sums, c, h_next, size, padded): renews the cells of `size`
+    units in place and writes what they give; `peephole` (3, padded) and `c` start at the first of them.
+    """
+
+    groups: int
+    tail: Any
+
+
+def chunk_steps(T: int, N: int, H: int, groups: int, itemsize: int) -> int:
+    """Steps whose input products are made at once: what a quarter of the L2 holds, at least one."""
+    row = groups * (H + 15) * itemsize * max(N, 1)
+    return max(1, min(T, cache_sizes()["l2"] // 4 // row))
+
+
+def scratch_elements(N: int, H: int, groups: int, chunk: int, dtype: str) -> int:
+    """Elements of scratch: h twice, c, the sums of a block, input products."""
+    lanes = LANES[dtype]
+    padded = -(-H // lanes) * lanes
+    return 3 * N * padded + 4 * max(groups, 2) * _ROWS * lanes + groups * chunk * N * padded
+
+
+def make_recurrent(dtype: str, cell: Cell) -> Any:
+    """The handler of one cell."""
+    zero_value = np.dtype(dtype).type(0)
+    groups, tail = cell
+
+    if groups == 1:
+
+        @kernel
+        def block_count(vectors):
+            return vectors // 8 + panel_count(vectors % 8)
+
+        @kernel
+        def block(vectors, b):
+            """(first vector, vectors of a run, runs)"""
+            pairs = vectors // 8
+            if b < pairs:
+                return 8 * b, 4, 2
+            rest = vectors - 8 * pairs
+            v = panel_first(rest, b - pairs)
+            return 8 * pairs + v, panel_width(rest - v), 1
+
+    else:
+
+        @kernel
+        def block_count(vectors):
+            return panel_count(vectors)
+
+        @kernel
+        def block(vectors, b):
+            v = panel_first(vectors, b)
+            return v, panel_width(vectors - v), groups
+
+    @kernel
+    def block_product(parts, x, x_stride, rows, w, K, width, runs, start, start_stride, out, out_stride):
+        """`rows` rows times the runs of one block."""
+        size = width * lanes_of(w)
+        g = 0
+        while rows == 1 and g + 2 <= runs:
+            first, weights = offset(start, g * size), offset(w, g * size * K)
+            call_native(parts[1], x, weights, K, width, first, offset(first, size), offset(out, g * size))
+            g += 2
+        while g < runs:
+            call_native(
+                parts[0], x, x_stride, rows, offset(w, g * size * K), K, width,
+                offset(start, g * size), start_stride, offset(out, g * size), out_stride,
+            )  # fmt: skip
+            g += 1
+
+    @kernel
+    def project(parts, operands, x, w, bias, out, first, steps, padded):
+        """Input products of `steps` steps from `first`, in ascending time."""
+        N, I, x_t, x_n = operands[_N], operands[_I], operands[_XT], operands[_XN]
+        lanes = lanes_of(x)
+        vectors, width_out = padded // lanes, groups * padded
+        start = offset(x, first * x_t)
+        if steps * N == 1:
+            for b in range(block_count(vectors)):
+                v, width, runs = block(vectors, b)
+                at = groups * v * lanes
+                block_product(
+                    parts, start, I, np.int64(1), offset(w, at * I), I, width, runs,
+                    offset(bias, at), np.int64(0), offset(out, at), width_out,
+                )  # fmt: skip
+            return
+        rows, stride, passes = N, x_n, steps
+        if N == 1:
+            rows, stride, passes = steps, x_t, 1
+        elif x_t == N * x_n:
+            rows, passes = steps * N, 1
+        for t in range(passes):
+            product_panels(
+                parts[0], offset(start, t * x_t), stride, rows, w, I, vectors, groups, 0, panel_count(vectors),
+                bias, 0, offset(out, t * N * width_out), width_out,
+            )  # fmt: skip
+
+    @kernel
+    def step(operands, parameters, parts, peephole, x_row, w, c, h, h_next, sums, visible, padded, turn):
+        """One step of every row."""
+        lanes = lanes_of(h)
+        N, H, vectors = operands[_N], operands[_H], padded // lanes
+        blocks = block_count(vectors)
+        for i in range(blocks):
+            v, width, runs = block(vectors, in_turn(i, np.int64(0), blocks, turn))
+            first, size = v * lanes, width * lanes
+            stride, units = runs * size, runs * size // groups
+            m = 0
+            while m < N:
+                some = min(_ROWS, N - m)
+                here = m * padded + first
+                block_product(
+                    parts, offset(h, m * padded), padded, some, offset(w, groups * first * H), H, width, runs,
+                    offset(x_row, groups * here), groups * padded, sums, stride,
+                )  # fmt: skip
+                for row in range(some):
+                    at = here + row * padded
+                    if visible[m + row] != 0:
+                        tail(
+                            operands, parameters, offset(peephole, first), offset(sums, row * stride), offset(c, at),
+                            offset(h_next, at), units, padded,
+                        )  # fmt: skip
+                    else:
+                        copy_row(offset(h, at), offset(h_next, at), units)
+                m += some
+
+    @kernel
+    def look(operands, lengths, mask, visible, t):
+        """Which rows the step t reaches."""
+        for n in range(operands[_N]):
+            within = lengths == 0 or t < pointer(lengths, "int64")[n]
+            if within and mask != 0:
+                within = pointer(mask, "bool")[t * operands[_MT] + n * operands[_MN]] != 0
+            visible[n] = 1 if within else 0
+
+    def handle(operands, bases, team):
+        T, N, H = operands[_T], operands[_N], operands[_H]
+        x, y = pointer(tensor(bases, operands, _X), dtype), tensor(bases, operands, _Y)
+        h0, c0 = tensor(bases, operands, _H0), tensor(bases, operands, _C0)
+        hn, cn = tensor(bases, operands, _HN), tensor(bases, operands, _CN)
+        w_ih, w_hh = pointer(tensor(bases, operands, _WIH), dtype), pointer(tensor(bases, operands, _WHH), dtype)
+        bias = pointer(tensor(bases, operands, _BIAS), dtype)
+        peephole = pointer(tensor(bases, operands, _PEEPHOLE), dtype)
+        parameters = pointer(tensor(bases, operands, _PARAMETERS), dtype)
+        lengths, mask = tensor(bases, operands, _LENGTHS), tensor(bases, operands, _MASK)
+        parts = (bases[_PANEL], bases[_PAIR])
+        if lengths != 0:
+            for n in range(N):
+                length = pointer(lengths, "int64")[n]
+                if length < 0 or length > T:
+                    fail(bases, LENGTH_OUT_OF_RANGE, length, T)
+                    return
+
+        lanes = lanes_of(x)
+        padded = (H + lanes - 1) // lanes * lanes
+        reverse, chunk = operands[_REVERSE] != 0, operands[_CHUNK]
+        h = pointer(tensor(bases, operands, _SCRATCH), dtype)
+        h_next, c = offset(h, N * padded), offset(h, 2 * N * padded)
+        sums = offset(h, 3 * N * padded)
+        projected = offset(sums, 4 * max(groups, 2) * _ROWS * lanes)
+        visible = pointer(tensor(bases, operands, _FLAGS), "int64")
+        seen = offset(visible, N)
+        zero = splat(zero_value)
+        for n in range(N):
+            seen[n] = 0
+            for k in range(2):
+                state, initial = offset(h, 2 * k * N * padded + n * padded), c0 if k == 1 else h0
+                clear_row(zero, state, padded)
+                if initial != 0:
+                    copy_row(offset(pointer(initial, dtype), n * H), state, H)
+
+        done = 0
+        while done < T:
+            steps = min(chunk, T - done)
+            start = T - done - steps if reverse else done
+            project(parts, operands, x, w_ih, bias, projected, start, steps, padded)
+            for s in range(steps):
+                local = steps - 1 - s if reverse else s
+                t = start + local
+                look(operands, lengths, mask, visible, t)
+                step(
+                    operands, parameters, parts, peephole, offset(projected, groups * local * N * padded), w_hh, c, h,
+                    h_next, sums, visible, padded, team[3] + done + s,
+                )  # fmt: skip
+                for n in range(N):
+                    if visible[n] != 0:
+                        seen[n] = 1
+                    if y != 0:
+                        target = offset(pointer(y, dtype), t * operands[_YT] + n * operands[_YN])
+                        held = mask != 0 and operands[_CARRY] != 0 and seen[n] != 0
+                        if lengths != 0:
+                            held = held and t < pointer(lengths, "int64")[n]
+                        if visible[n] != 0 or held:
+                            copy_row(offset(h_next, n * padded), target, H)
+                        else:
+                            clear_row(zero, target, H)
+                h, h_next = h_next, h
+            done += steps
+
+        for n in range(N):
+            if hn != 0:
+                copy_row(offset(h, n * padded), offset(pointer(hn, dtype), n * H), H)
+            if cn != 0:
+                copy_row(offset(c, n * padded), offset(pointer(cn, dtype), n * H), H)
+
+    return handle

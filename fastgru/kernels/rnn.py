@@ -1,0 +1,28 @@
+"""The simple recurrent layer, one direction: the tail of `kernels.recurrent` for one gate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastgru.kernels.activation import activate, limit
+from fastgru.kernels.recurrent import CLIP, CODES, RECURRENT_PARTS, Cell, make_recurrent
+from fastgru.kernels.registry import handler, kernel
+from fastgru.simd.memory import lanes_of, load, offset, store
+
+__all__: list[str] = []
+
+
+@kernel
+def _tail(operands, parameters, peephole, sums, c, h_next, size, padded):
+    lanes = lanes_of(c)
+    for u in range(0, size, lanes):
+        v = load(sums, u)
+        if operands[CLIP] != 0:
+            v = limit(offset(parameters, 4), v)
+        store(h_next, u, activate(operands[CODES], parameters, v))
+
+
+@handler("rnn", "float32", "float64", parts=RECURRENT_PARTS)
+def rnn(dtype: str) -> Any:
+    """One direction, any activation, clip."""
+    return make_recurrent(dtype, Cell(1, _tail))

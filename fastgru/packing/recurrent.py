@@ -1,0 +1,60 @@
+"""One direction of an LSTM or a simple recurrent layer, packed: two panel matrices of all gates, and the biases."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.packing.aligned import zeros
+from fastgru.packing.panels import pack_matrices, pack_vectors, padded, unpack_matrices, unpack_vectors
+from fastgru.spec import LSTMWeights, RecurrentSpec, RNNWeights
+
+__all__ = ["PackedRecurrent", "pack_peephole", "pack_recurrent", "unpack_peephole", "unpack_recurrent"]
+
+Array = NDArray[Any]
+
+
+class PackedRecurrent(NamedTuple):
+    """weight_ih, weight_hh: panels of the gates interleaved; bias: added to the input product, interleaved likewise."""
+
+    weight_ih: Array
+    weight_hh: Array
+    bias: Array
+
+
+def pack_recurrent(spec: RecurrentSpec, weights: LSTMWeights | RNNWeights, dtype: Any) -> PackedRecurrent:
+    """Gates in the order of the weights; the biases are added up in float64."""
+    bias = np.zeros(spec.GATES * spec.hidden_size)
+    for given in (weights.bias_ih, weights.bias_hh):
+        if given is not None:
+            bias = bias + np.asarray(given).astype(np.float64)
+    return PackedRecurrent(
+        pack_matrices(np.split(np.asarray(weights.weight_ih), spec.GATES), dtype),
+        pack_matrices(np.split(np.asarray(weights.weight_hh), spec.GATES), dtype),
+        pack_vectors(np.split(bias.astype(dtype), spec.GATES), spec.hidden_size, dtype),
+    )
+
+
+def unpack_recurrent(spec: RecurrentSpec, packed: PackedRecurrent) -> tuple[Array, Array, Array]:
+    """weight_ih, weight_hh and the biases' sum."""
+    groups, H = spec.GATES, spec.hidden_size
+    return (
+        np.concatenate(unpack_matrices(packed.weight_ih, groups, H, spec.input_size)),
+        np.concatenate(unpack_matrices(packed.weight_hh, groups, H, H)),
+        np.concatenate(unpack_vectors(packed.bias, groups, H)),
+    )
+
+
+def pack_peephole(peephole: Array, dtype: Any) -> Array:
+    """(3H,) as three vectors of whole registers."""
+    H = len(peephole) // 3
+    rows = zeros(3 * padded(H, dtype), dtype)
+    rows.reshape(3, -1)[:, :H] = np.asarray(peephole).astype(dtype).reshape(3, H)
+    return rows
+
+
+def unpack_peephole(packed: Array, H: int) -> Array:
+    """The inverse of `pack_peephole`."""
+    return packed.reshape(3, -1)[:, :H].reshape(3 * H)

@@ -1,0 +1,61 @@
+"""LSTM, in float64 or whatever dtype comes in: the formulas of `fastgru.spec.lstm`, one step a pass of the loop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.reference.gru import activate
+from fastgru.reference.recurrent import as_dtype, limited, unroll
+from fastgru.spec import LSTMSpec, LSTMWeights, check_weights
+
+__all__ = ["lstm", "lstm_cell"]
+
+Array = NDArray[Any]
+
+
+def lstm_cell(
+    spec: LSTMSpec, weights: LSTMWeights, x: Array, h: Array, c: Array, *, direction: int = 0
+) -> tuple[Array, Array]:
+    """One step of one direction: x (N, I), h and c (N, H) -> h', c' (N, H)."""
+    s, g, k = spec.functions(direction)
+    full = as_dtype(weights, spec, np.result_type(x, h))
+    W, R, b_i, b_h = (np.split(a, 4) for a in (full.weight_ih, full.weight_hh, full.bias_ih, full.bias_hh))
+    peephole = None if full.peephole is None else np.split(full.peephole, 3)
+
+    def gate(n: int, cell: Array | None = None) -> Array:
+        a = x @ W[n].T + b_i[n] + h @ R[n].T + b_h[n]
+        return limited(spec, a if peephole is None or cell is None else a + peephole[n] * cell)
+
+    i = activate(s, gate(0, c))
+    f = 1 - i if spec.input_forget else activate(s, gate(2, c))
+    c_next = f * c + i * activate(g, gate(3))
+    o = activate(s, gate(1, c_next))
+    return o * activate(k, c_next), c_next
+
+
+def lstm(
+    spec: LSTMSpec,
+    weights: Sequence[LSTMWeights],
+    x: Array,
+    h0: Array | None = None,
+    lengths: Array | None = None,
+    mask: Array | None = None,
+    c0: Array | None = None,
+) -> tuple[Array, Array, Array]:
+    """A whole sequence, every direction: y, h_n and c_n (D, N, H).
+
+    c0 (D, N, H), zeros if None; the rest as for `fastgru.reference.gru.gru`, where a row of length zero keeps both its
+    states. Raises `ShapeError` or `SpecError`.
+    """
+    check_weights(spec, weights)
+    each = [as_dtype(w, spec, x.dtype) for w in weights]
+
+    def cell(d: int, x_t: Array, states: tuple[Array, ...]) -> tuple[Array, ...]:
+        return lstm_cell(spec, each[d], x_t, *states, direction=d)
+
+    y, (h_n, c_n) = unroll(spec, cell, x, (h0, c0), lengths, mask)
+    return y, h_n, c_n

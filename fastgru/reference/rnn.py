@@ -1,0 +1,41 @@
+"""The simple recurrent layer, in float64 or whatever dtype comes in: h' = g(x W^T + b_i + h R^T + b_h)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.reference.gru import activate
+from fastgru.reference.recurrent import as_dtype, limited, unroll
+from fastgru.spec import RNNSpec, RNNWeights, check_weights
+
+__all__ = ["rnn"]
+
+Array = NDArray[Any]
+
+
+def rnn(
+    spec: RNNSpec,
+    weights: Sequence[RNNWeights],
+    x: Array,
+    h0: Array | None = None,
+    lengths: Array | None = None,
+    mask: Array | None = None,
+) -> tuple[Array, Array]:
+    """A whole sequence, every direction: y and h_n, as for `fastgru.reference.gru.gru`.
+
+    Raises `ShapeError` or `SpecError`.
+    """
+    check_weights(spec, weights)
+    each = [as_dtype(w, spec, x.dtype) for w in weights]
+
+    def cell(d: int, x_t: Array, states: tuple[Array, ...]) -> tuple[Array, ...]:
+        w, (h,) = each[d], states
+        a = limited(spec, x_t @ w.weight_ih.T + w.bias_ih + h @ w.weight_hh.T + w.bias_hh)
+        return (np.asarray(activate(spec.activations[d], a)),)
+
+    y, (h_n,) = unroll(spec, cell, x, (h0,), lengths, mask)
+    return y, h_n

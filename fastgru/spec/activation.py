@@ -1,0 +1,82 @@
+"""The activation functions of recurrent layers, with the names and defaults of the ONNX operators RNN, GRU and LSTM."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from fastgru.errors import SpecError
+
+__all__ = ["ACTIVATIONS", "SIGMOID", "TAKES_ALPHA", "TAKES_BETA", "TANH", "Activation", "activation_from", "is_number"]
+
+# kind -> (default alpha, default beta); eleven in all.
+ACTIVATIONS: Final[Mapping[str, tuple[float, float]]] = {
+    "affine": (1.0, 0.0),  # alpha * x + beta (ONNX gives no default; 1, 0 is the linear activation)
+    "elu": (1.0, 0.0),  # x if x >= 0 else alpha * (exp(x) - 1)
+    "hard_sigmoid": (0.2, 0.5),  # min(max(alpha * x + beta, 0), 1)
+    "leaky_relu": (0.01, 0.0),  # x if x >= 0 else alpha * x
+    "relu": (0.0, 0.0),  # max(x, 0)
+    "scaled_tanh": (1.0, 1.0),  # alpha * tanh(beta * x)
+    "sigmoid": (0.0, 0.0),  # 1 / (1 + exp(-x))
+    "softplus": (0.0, 0.0),  # log(1 + exp(x))
+    "softsign": (0.0, 0.0),  # x / (1 + |x|)
+    "tanh": (0.0, 0.0),
+    "thresholded_relu": (1.0, 0.0),  # x if x > alpha else 0
+}
+
+
+TAKES_ALPHA: Final = frozenset({"affine", "elu", "hard_sigmoid", "leaky_relu", "scaled_tanh", "thresholded_relu"})
+TAKES_BETA: Final = frozenset({"affine", "hard_sigmoid", "scaled_tanh"})
+
+
+def is_number(value: object) -> bool:
+    """True for an integer or a float, not for a bool."""
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+
+
+@dataclass(frozen=True)
+class Activation:
+    """One activation function: a kind of `ACTIVATIONS` and its two parameters.
+
+    `Activation("hard_sigmoid")` takes the defaults of the ONNX operator; alpha and beta mean nothing to a
+    kind whose formula does not name them, and are then stored as 0.
+    """
+
+    kind: str
+    alpha: float = float("nan")
+    beta: float = float("nan")
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.kind, str) or self.kind not in ACTIVATIONS:
+            raise SpecError(f"activation {self.kind!r} is not one of {', '.join(sorted(ACTIVATIONS))}")
+        if not (is_number(self.alpha) and is_number(self.beta)):
+            raise SpecError(f"activation {self.kind!r}: alpha {self.alpha!r} and beta {self.beta!r} must be numbers")
+        alpha, beta = ACTIVATIONS[self.kind]
+        given_alpha = alpha if np.isnan(self.alpha) else float(self.alpha)
+        given_beta = beta if np.isnan(self.beta) else float(self.beta)
+        object.__setattr__(self, "alpha", given_alpha if self.kind in TAKES_ALPHA else 0.0)
+        object.__setattr__(self, "beta", given_beta if self.kind in TAKES_BETA else 0.0)
+        if not (np.isfinite(self.alpha) and np.isfinite(self.beta)):
+            raise SpecError(f"activation {self.kind!r}: alpha {self.alpha} and beta {self.beta} must be finite")
+
+    @property
+    def complements(self) -> bool:
+        """True where 1 - f(x) == f(-x), so that an update gate that replaces converts exactly to one that keeps."""
+        return self.kind == "sigmoid" or (self.kind == "hard_sigmoid" and self.beta == 0.5)
+
+
+SIGMOID: Final = Activation("sigmoid")
+TANH: Final = Activation("tanh")
+
+
+def activation_from(data: object, what: str) -> Activation:
+    """An `Activation` as it is, or from the plain data of one. Raises `SpecError` naming `what`."""
+    if isinstance(data, Activation):
+        return data
+    if not isinstance(data, Mapping) or not {"kind"} <= set(data) <= {"kind", "alpha", "beta"}:
+        raise SpecError(f"{what} spec: activation {data!r}, expected kind, and alpha and beta or none")
+    fields: Mapping[str, Any] = data
+    return Activation(**fields)

@@ -1,0 +1,73 @@
+"""What an LSTM is, as frozen data: sizes, direction, activations, clip, coupled gates.
+
+With gates i (input), o (output), f (forget), c (candidate of the cell), states h and c, and peepholes p:
+
+    i = s(x Wi^T + h Ri^T + b_i + p_i * c)
+    f = s(x Wf^T + h Rf^T + b_f + p_f * c)          with input_forget: f = 1 - i
+    n = g(x Wc^T + h Rc^T + b_c)
+    c' = f * c + i * n
+    o = s(x Wo^T + h Ro^T + b_o + p_o * c')
+    h' = o * k(c')
+
+Hochreiter and Schmidhuber 1997 ("Long Short-Term Memory"), with the forget gate of Gers et al. 2000 and the peepholes
+of Gers and Schmidhuber 2000 ("Recurrent Nets that Time and Count"). The order i, o, f, c is that of the ONNX operator.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from numpy.typing import NDArray
+
+from fastgru.spec.activation import SIGMOID, TANH, Activation
+from fastgru.spec.recurrent import RecurrentSpec
+
+__all__ = ["LSTMSpec", "LSTMWeights"]
+
+
+@dataclass(frozen=True)
+class LSTMSpec(RecurrentSpec):
+    """One LSTM layer, of one or two directions.
+
+    gate_activations, candidate_activations, cell_activations: s, g and k, one `Activation` a direction.
+    clip: what s and g are given is limited to [-clip, clip], and what k is given is not; None for no limit.
+    input_forget: the forget gate is what the input gate leaves, and its own rows of the weights are not read.
+    The other fields are those of `GRUSpec`. Raises `SpecError` with every contradiction listed.
+    """
+
+    KIND = "LSTM"
+    GATES = 4
+    STATES = ("h", "c")
+    FUNCTIONS = {"gate_activations": SIGMOID, "candidate_activations": TANH, "cell_activations": TANH}  # noqa: RUF012
+    FLAGS = ("input_forget", "batch_first")
+
+    input_size: int
+    hidden_size: int
+    direction: str = "forward"
+    gate_activations: tuple[Activation, ...] = field(default=())
+    candidate_activations: tuple[Activation, ...] = field(default=())
+    cell_activations: tuple[Activation, ...] = field(default=())
+    clip: float | None = None
+    input_forget: bool = False
+    batch_first: bool = False
+    mask_output: str = "carry"
+
+    @property
+    def weight_shapes(self) -> dict[str, tuple[int, ...]]:
+        return {**super().weight_shapes, "peephole": (3 * self.hidden_size,)}
+
+
+@dataclass(frozen=True)
+class LSTMWeights:
+    """The arrays of one direction, gates in the order i, o, f, c along the first axis.
+
+    weight_ih (4H, I), weight_hh (4H, H), bias_ih (4H,), bias_hh (4H,), peephole (3H,) in the order i, o, f; a bias or
+    the peephole may be None for zeros.
+    """
+
+    weight_ih: NDArray[Any]
+    weight_hh: NDArray[Any]
+    bias_ih: NDArray[Any] | None = None
+    bias_hh: NDArray[Any] | None = None
+    peephole: NDArray[Any] | None = None

@@ -1,0 +1,47 @@
+"""What a simple recurrent layer is, as frozen data (Elman 1990, "Finding Structure in Time"):
+
+h' = g(x W^T + h R^T + b)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from numpy.typing import NDArray
+
+from fastgru.spec.activation import TANH, Activation
+from fastgru.spec.recurrent import RecurrentSpec
+
+__all__ = ["RNNSpec", "RNNWeights"]
+
+
+@dataclass(frozen=True)
+class RNNSpec(RecurrentSpec):
+    """One simple recurrent layer, of one or two directions.
+
+    activations: g, one `Activation` a direction. The other fields are those of `GRUSpec`.
+    Raises `SpecError` with every contradiction listed.
+    """
+
+    KIND = "RNN"
+    GATES = 1
+    FUNCTIONS = {"activations": TANH}  # noqa: RUF012
+
+    input_size: int
+    hidden_size: int
+    direction: str = "forward"
+    activations: tuple[Activation, ...] = field(default=())
+    clip: float | None = None
+    batch_first: bool = False
+    mask_output: str = "carry"
+
+
+@dataclass(frozen=True)
+class RNNWeights:
+    """weight_ih (H, I), weight_hh (H, H), bias_ih (H,), bias_hh (H,); a bias may be None for zeros."""
+
+    weight_ih: NDArray[Any]
+    weight_hh: NDArray[Any]
+    bias_ih: NDArray[Any] | None = None
+    bias_hh: NDArray[Any] | None = None
