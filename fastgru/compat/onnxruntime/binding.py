@@ -1,0 +1,109 @@
+"""IOBinding: inputs and outputs that a session reads and writes where they lie."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.compat.onnxruntime.errors import InvalidArgument, RuntimeException
+from fastgru.compat.onnxruntime.values import OrtValue, array_at, check_device, element_dtype
+
+if TYPE_CHECKING:
+    from fastgru.compat.onnxruntime.session import InferenceSession
+
+__all__ = ["IOBinding"]
+
+Array = NDArray[Any]
+
+
+class IOBinding:
+    """Made by `InferenceSession.io_binding`. What is bound stays bound until it is bound anew or cleared."""
+
+    def __init__(self, session: InferenceSession) -> None:
+        self._session = session
+        self._inputs: dict[str, Array] = {}
+        self._outputs: dict[str, Array | None] = {}  # None: made by the run
+        self._results: dict[str, Array] = {}
+
+    def bind_cpu_input(self, name: str, arr_on_cpu: Array) -> None:
+        """Read this array at every run: what is written into it in between counts. One that is not contiguous is
+        copied now."""
+        self._check(name, [arg.name for arg in self._session.get_inputs()])
+        self._inputs[name] = np.ascontiguousarray(arr_on_cpu)
+
+    def bind_input(
+        self, name: str, device_type: str, device_id: int, element_type: Any, shape: Sequence[int], buffer_ptr: int
+    ) -> None:
+        """Read the memory at buffer_ptr, which has to stay, at every run."""
+        check_device(device_type, device_id)
+        self._check(name, [arg.name for arg in self._session.get_inputs()])
+        self._inputs[name] = array_at(buffer_ptr, element_dtype(element_type), shape)
+
+    def bind_ortvalue_input(self, name: str, ortvalue: OrtValue) -> None:
+        """Read this value at every run."""
+        self._check(name, [arg.name for arg in self._session.get_inputs()])
+        self._inputs[name] = _array(ortvalue)
+
+    def bind_output(
+        self,
+        name: str,
+        device_type: str = "cpu",
+        device_id: int = 0,
+        element_type: Any = None,
+        shape: Sequence[int] | None = None,
+        buffer_ptr: int | None = None,
+    ) -> None:
+        """Ask for an output: in memory of its own, or at buffer_ptr, where element_type and shape say what is there."""
+        check_device(device_type, device_id)
+        self._check(name, [arg.name for arg in self._session.get_outputs()])
+        if buffer_ptr is None:
+            self._outputs[name] = None
+            return
+        if element_type is None or shape is None:
+            raise InvalidArgument(f"output {name!r}: memory was given, so element_type and shape have to be, too")
+        self._outputs[name] = array_at(buffer_ptr, element_dtype(element_type), shape)
+
+    def bind_ortvalue_output(self, name: str, ortvalue: OrtValue) -> None:
+        """Write the output into this value at every run."""
+        self._check(name, [arg.name for arg in self._session.get_outputs()])
+        self._outputs[name] = _array(ortvalue)
+
+    def synchronize_inputs(self) -> None:
+        """Nothing to wait for: everything is in the memory of this process."""
+
+    def synchronize_outputs(self) -> None:
+        """Nothing to wait for."""
+
+    def get_outputs(self) -> list[OrtValue]:
+        """The outputs of the last run, in the order in which they were bound."""
+        return [OrtValue(array) for array in self._results.values()]
+
+    def copy_outputs_to_cpu(self) -> list[Array]:
+        """Copies of the outputs of the last run."""
+        return [array.copy() for array in self._results.values()]
+
+    def clear_binding_inputs(self) -> None:
+        self._inputs.clear()
+
+    def clear_binding_outputs(self) -> None:
+        self._outputs.clear()
+        self._results.clear()
+
+    def run(self) -> None:
+        """What `InferenceSession.run_with_iobinding` does."""
+        if not self._outputs:
+            raise RuntimeException("Error in execution: At least one output should be requested.")
+        self._results = self._session._compute(self._inputs, list(self._outputs), self._outputs)
+
+    def _check(self, name: str, known: list[str]) -> None:
+        if name not in known:
+            raise RuntimeException(f"Failed to find NodeArg with name: {name} in the def list ({', '.join(known)})")
+
+
+def _array(value: OrtValue) -> Array:
+    if not isinstance(value, OrtValue):
+        raise TypeError(f"expected an OrtValue, got {type(value).__name__}")
+    return value.numpy()

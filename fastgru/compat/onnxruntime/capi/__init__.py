@@ -1,0 +1,1 @@
+"""Where onnxruntime keeps the exceptions that its users catch."""

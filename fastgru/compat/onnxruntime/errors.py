@@ -1,0 +1,95 @@
+"""onnxruntime's exceptions, each in the place of our own tree where it belongs; texts begin as onnxruntime's do."""
+
+from __future__ import annotations
+
+from fastgru.errors import FastGRUError, InvalidModelError, ShapeError, UnsupportedModelError
+
+__all__ = [
+    "EPFail",
+    "EngineError",
+    "Fail",
+    "InvalidArgument",
+    "InvalidGraph",
+    "InvalidProtobuf",
+    "ModelLoaded",
+    "NoModel",
+    "NoSuchFile",
+    "OrtNotImplemented",
+    "RuntimeException",
+]
+
+
+class _Numbered(FastGRUError):
+    """code, word: how onnxruntime numbers and spells the status."""
+
+    code, word = 1, "FAIL"
+
+    def __init__(self, text: str) -> None:
+        super().__init__(f"[ONNXRuntimeError] : {self.code} : {self.word} : {text}")
+
+
+class Fail(_Numbered):
+    """A run that was stopped, or failed for no reason that has a name of its own."""
+
+
+class InvalidArgument(_Numbered, ShapeError):
+    """An input or output that is unknown, or does not fit: name, rank, size or dtype."""
+
+    code, word = 2, "INVALID_ARGUMENT"
+
+
+class NoSuchFile(_Numbered, FileNotFoundError):
+    """There is no such model file."""
+
+    code, word = 3, "NO_SUCHFILE"
+
+
+class NoModel(_Numbered):
+    """Never raised here; for code that catches it."""
+
+    code, word = 4, "NO_MODEL"
+
+
+class EngineError(_Numbered):
+    """Never raised here; for code that catches it."""
+
+    code, word = 5, "ENGINE_ERROR"
+
+
+class RuntimeException(_Numbered, RuntimeError):
+    """A binding that cannot be run; onnxruntime raises a bare RuntimeError there."""
+
+    code, word = 6, "RUNTIME_EXCEPTION"
+
+
+class InvalidProtobuf(_Numbered, InvalidModelError):
+    """The bytes are no ONNX model."""
+
+    code, word = 7, "INVALID_PROTOBUF"
+
+
+class ModelLoaded(_Numbered):
+    """Never raised here; for code that catches it."""
+
+    code, word = 8, "MODEL_LOADED"
+
+
+class OrtNotImplemented(_Numbered, UnsupportedModelError):
+    """A model, an option or a call that is not implemented here; the text names it, and the way round.
+
+    onnxruntime's `NotImplemented`, which is the name of one of Python's own.
+    """
+
+    code, word = 9, "NOT_IMPLEMENTED"
+
+
+class InvalidGraph(_Numbered, InvalidModelError):
+    """An ONNX model that contradicts itself."""
+
+    code, word = 10, "INVALID_GRAPH"
+
+
+class EPFail(_Numbered):
+    """An execution provider was asked for that is not there."""
+
+    code, word = 11, "EP_FAIL"
