@@ -27,6 +27,7 @@ def load(
     allow_unread: bool = False,
     linear_before_reset: int | None = None,
     outputs: list[str] | None = None,
+    fallback: str | None = None,
 ) -> Model:
     """Read a trained model and make it ready to run.
 
@@ -36,11 +37,15 @@ def load(
     allow_unread: accept tensors of the file that nothing reads.
     linear_before_reset: for ONNX, overrides the attribute of every GRU (0 or 1).
     outputs: for Keras, names of inner layers to return besides the model's own outputs.
+    fallback: for ONNX, "reference" to have nodes that are not implemented carried out by onnx's own reference
+        implementation, slow and correct (`Model.reference_nodes` lists them); None to refuse them.
 
     Raises `UnsupportedModelError` naming all that cannot be run and the way round, `InvalidModelError` for a damaged
     file, `UnreadTensorsError` for tensors left over, `FileNotFoundError`.
     """
-    graph = load_graph(source, allow_unread=allow_unread, linear_before_reset=linear_before_reset, outputs=outputs)
+    graph = load_graph(
+        source, allow_unread=allow_unread, linear_before_reset=linear_before_reset, outputs=outputs, fallback=fallback
+    )
     from fastgru.model import Model
 
     return Model(graph, precision=precision, threads=threads)
@@ -52,9 +57,12 @@ def load_graph(
     allow_unread: bool = False,
     linear_before_reset: int | None = None,
     outputs: list[str] | None = None,
+    fallback: str | None = None,
 ) -> Graph:
     """Read a model into plain data, without any kernel; arguments and errors as for `load`."""
-    graph = _read(source, allow_unread=allow_unread, linear_before_reset=linear_before_reset, outputs=outputs)
+    graph = _read(
+        source, allow_unread=allow_unread, linear_before_reset=linear_before_reset, outputs=outputs, fallback=fallback
+    )
     for node in graph.nodes:
         for name in node.inputs if node.op in _WITH_WEIGHTS else ():
             array = graph.constants.get(name)
@@ -68,13 +76,21 @@ def load_graph(
 
 
 def options_for(
-    kind: str, source: Source, *, linear_before_reset: int | None = None, outputs: list[str] | None = None
+    kind: str,
+    source: Source,
+    *,
+    linear_before_reset: int | None = None,
+    outputs: list[str] | None = None,
+    fallback: str | None = None,
 ) -> dict[str, Any]:
     """Those options that are given, for the reader of a format; `UnsupportedModelError` where it has no use for one."""
+    if fallback not in (None, "reference"):
+        raise UnsupportedModelError(f"fallback is {fallback!r}, expected None or 'reference'")
     options: dict[str, Any] = {}
     for name, value, owners in (
         ("linear_before_reset", linear_before_reset, ("onnx",)),
         ("outputs", outputs, ("hdf5", "keras")),
+        ("fallback", fallback, ("onnx", "safetensors")),
     ):
         if value is None:
             continue
@@ -86,11 +102,18 @@ def options_for(
     return options
 
 
-def _read(source: Source, *, allow_unread: bool, linear_before_reset: int | None, outputs: list[str] | None) -> Graph:
+def _read(
+    source: Source,
+    *,
+    allow_unread: bool,
+    linear_before_reset: int | None,
+    outputs: list[str] | None,
+    fallback: str | None,
+) -> Graph:
     from fastgru.importers.files import detect_format
 
     kind = detect_format(source)
-    options = options_for(kind, source, linear_before_reset=linear_before_reset, outputs=outputs)
+    options = options_for(kind, source, linear_before_reset=linear_before_reset, outputs=outputs, fallback=fallback)
     if kind == "onnx":
         from fastgru.importers.onnx import read_onnx
 
@@ -110,8 +133,21 @@ def _read(source: Source, *, allow_unread: bool, linear_before_reset: int | None
         from fastgru.tensorfile import read_tensor_file
 
         if is_graph_file(read_tensor_file(source)):
-            return read_graph(source, allow_unread=allow_unread)
+            return _permitted(read_graph(source, allow_unread=allow_unread), source, fallback)
     from fastgru.importers.weights import refuse_state_dict
 
     refuse_state_dict(source)
     raise AssertionError(kind)
+
+
+def _permitted(graph: Graph, source: Source, fallback: str | None) -> Graph:
+    """The graph of a file of our own; `UnsupportedModelError` where it falls back on nodes and nobody asked for it."""
+    from fastgru.reference.foreign import FOREIGN, describe_foreign
+
+    foreign = [describe_foreign(node) for node in graph.nodes if node.op == FOREIGN]
+    if foreign and fallback is None:
+        raise UnsupportedModelError(
+            f"{source_name(source)}: not implemented: {', '.join(foreign[:20])}; the model was saved with"
+            ' fallback="reference": load it with that, too'
+        )
+    return graph

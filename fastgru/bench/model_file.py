@@ -38,13 +38,15 @@ def parse_shapes(options: Sequence[str]) -> dict[str, int | tuple[int, ...]]:
     return found
 
 
-def file_problem(path: Path, shapes: Mapping[str, int | tuple[int, ...]], *, seed: int = 0) -> Problem:
-    """The model in `path`; free dimensions that `shapes` does not name are 1.
+def file_problem(
+    path: Path, shapes: Mapping[str, int | tuple[int, ...]], *, seed: int = 0, fallback: str | None = None
+) -> Problem:
+    """The model in `path`; free dimensions that `shapes` does not name are 1. fallback: as for `fastgru.load`.
 
     Where the model carries a state, a call is one push of a stream. Raises `ShapeError` for names that the model does
     not have and shapes that it does not take, and what `fastgru.load` raises.
     """
-    graph = load_graph(path)
+    graph = load_graph(path, fallback=fallback)
     sizes = _sizes(graph, shapes)
     rng, domains = np.random.default_rng(seed), find_domains(graph)
     visible = [spec for spec in graph.inputs if spec.name not in graph.states]

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fastgru.cli.options import fallback_option
+
 if TYPE_CHECKING:
     from fastgru.bench import Result, Row
     from fastgru.bench.measure import Plan
@@ -45,6 +47,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     "--threads", default="1", show_default=True, callback=_counts, metavar="N,N...", help="For ours and theirs."
 )
 @click.option("--shape", "shapes", multiple=True, metavar="NAME=SIZE", help="A free dimension of MODEL; repeatable.")
+@fallback_option
 @click.option("--rounds", type=click.IntRange(1, 1000), default=9, show_default=True, help="Turns of each contender.")
 @click.option(
     "--turn-ms", type=click.FloatRange(0.1, 10_000), default=30.0, show_default=True, help="Length of a turn."
@@ -61,6 +64,7 @@ def command(
     rivals: tuple[str, ...],
     threads: tuple[int, ...],
     shapes: tuple[str, ...],
+    fallback: str | None,
     rounds: int,
     turn_ms: float,
     collect: bool,
@@ -79,6 +83,8 @@ def command(
     """
     if shapes and model is None:
         raise click.UsageError("--shape is for a MODEL")
+    if fallback is not None and model is None:
+        raise click.UsageError("--fallback is for a MODEL")
     if model is not None and (pattern is not None or only_list):
         raise click.UsageError("--case and --list are for a suite, not for a MODEL")
     from fastgru.bench.cases import SUITES, find_cases
@@ -98,7 +104,7 @@ def command(
     readme = None if update_readme is None else update_readme.read_text(encoding="utf-8")
     plan = Plan(rounds, turn_ms / 1e3, collect=collect)
     result = (
-        _measure_model(model, shapes, rivals, threads, plan)
+        _measure_model(model, shapes, fallback, rivals, threads, plan)
         if model is not None
         else _measure_suite(suite, pattern, rivals, threads, plan)
     )
@@ -138,7 +144,12 @@ def _measure_suite(
 
 
 def _measure_model(
-    model: Path, shapes: tuple[str, ...], rivals: tuple[str, ...], threads: tuple[int, ...], plan: Plan
+    model: Path,
+    shapes: tuple[str, ...],
+    fallback: str | None,
+    rivals: tuple[str, ...],
+    threads: tuple[int, ...],
+    plan: Plan,
 ) -> Result:
     import time
 
@@ -151,7 +162,7 @@ def _measure_model(
 
     started = time.perf_counter()
     machine = describe(rivals)
-    problem = file_problem(model, parse_shapes(shapes))
+    problem = file_problem(model, parse_shapes(shapes), fallback=fallback)
     shown = ", ".join(f"{name} {a.shape}" for name, a in problem.feeds.items())
     title = f"{model.name}, {'a push of' if problem.streaming else 'a run of'} {shown}"
     with stderr().status(title):

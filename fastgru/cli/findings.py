@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from fastgru.cli.guesses import guess_grus
 from fastgru.errors import FastGRUError, UnsupportedModelError
 from fastgru.graph import Graph, Node, TensorSpec
 from fastgru.importers.files import FORMATS, detect_format
+from fastgru.reference.foreign import FOREIGN, describe_foreign
 from fastgru.spec import Activation, GRUSpec
 
 __all__ = ["examine"]
@@ -33,6 +34,7 @@ def examine(
     allow_unread: bool = False,
     linear_before_reset: int | None = None,
     outputs: list[str] | None = None,
+    fallback: str | None = None,
 ) -> dict[str, Any]:
     """kind "model", "weights" or "unknown" with what is known of it; `unsupported` says why a model does not load.
 
@@ -42,7 +44,7 @@ def examine(
     from fastgru.load import load_graph, options_for
 
     kind = detect_format(file)
-    options = options_for(kind, file, linear_before_reset=linear_before_reset, outputs=outputs)
+    options = options_for(kind, file, linear_before_reset=linear_before_reset, outputs=outputs, fallback=fallback)
     found: dict[str, Any] = {
         "file": str(file),
         "format": kind,
@@ -83,6 +85,7 @@ def _of_graph(graph: Graph) -> dict[str, Any]:
         ],
         "parameters": graph.num_parameters,
         "unsupported": _unsupported(graph),
+        "reference_nodes": [describe_foreign(node) for node in graph.nodes if node.op == FOREIGN],
         "constant_bytes": sum(int(a.nbytes) for a in graph.constants.values()),
     }
 
@@ -90,8 +93,9 @@ def _of_graph(graph: Graph) -> dict[str, Any]:
 def _unsupported(graph: Graph) -> str:
     from fastgru.engine.plan import check_supported
 
+    ours = replace(graph, nodes=tuple(node for node in graph.nodes if node.op != FOREIGN))
     try:
-        check_supported(graph)
+        check_supported(ours)
     except UnsupportedModelError as error:
         return str(error)
     return ""

@@ -11,7 +11,7 @@ import click
 
 from fastgru.errors import UnreadTensorsError
 
-__all__ = ["PRECISIONS", "file_argument", "json_option", "load_options", "precision_option"]
+__all__ = ["PRECISIONS", "fallback_option", "file_argument", "json_option", "load_options", "precision_option"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -31,21 +31,34 @@ def precision_option(function: F) -> F:
     return option(function)
 
 
+def fallback_option(function: F) -> F:
+    """--fallback, None or "reference"."""
+    text = "ONNX: have nodes that are not implemented run by onnx's own reference implementation: slow, correct."
+    return click.option("--fallback", type=click.Choice(["reference"]), help=text)(function)
+
+
 def load_options(function: F) -> F:
-    """--allow-unread, --linear-before-reset and --outputs, as the parameter `options`: keywords of `fastgru.load`.
+    """The options of `fastgru.load` that a command line can give, as the parameter `options`.
 
     Only those that were given are in it. An `UnreadTensorsError` of the command tells of --allow-unread.
     """
 
     @wraps(function)
     def command(
-        *args: Any, allow_unread: bool, linear_before_reset: str | None, outputs: tuple[str, ...], **rest: Any
+        *args: Any,
+        allow_unread: bool,
+        linear_before_reset: str | None,
+        outputs: tuple[str, ...],
+        fallback: str | None,
+        **rest: Any,
     ) -> Any:
         options: dict[str, Any] = {"allow_unread": True} if allow_unread else {}
         if linear_before_reset is not None:
             options["linear_before_reset"] = int(linear_before_reset)
         if outputs:
             options["outputs"] = list(outputs)
+        if fallback is not None:
+            options["fallback"] = fallback
         try:
             return function(*args, options=options, **rest)
         except UnreadTensorsError as error:
@@ -61,6 +74,7 @@ def load_options(function: F) -> F:
         click.option(
             "--outputs", multiple=True, metavar="NAME", help="Keras: an inner layer to return, too; repeatable."
         ),
+        fallback_option,
     )
     decorated: Any = command
     for decorator in reversed(decorators):

@@ -24,7 +24,7 @@ from fastgru.kernels.run import apart, putter
 from fastgru.reference import bind_inputs
 from fastgru.simd.ndarray import WRITEABLE, expectation
 
-__all__ = ["PRECISIONS", "Executable"]
+__all__ = ["PRECISIONS", "Executable", "checked_out", "typed_spec"]
 
 PRECISIONS: Final = ("float64", "float32")
 _FLOATS: Final = ("float64", "float32", "float16", "bfloat16")
@@ -32,6 +32,11 @@ _MAX_PROGRAMS: Final = 64
 _MAX_IDLE_FRAMES: Final = 4
 
 Shapes = tuple[tuple[int, ...], ...]
+
+
+def typed_spec(spec: TensorSpec, precision: str) -> TensorSpec:
+    """The spec with `precision` for a floating-point dtype."""
+    return replace(spec, dtype=precision) if spec.dtype in _FLOATS else spec
 
 
 class _Route:
@@ -88,15 +93,12 @@ class Executable:
         self._simplified = simplify(graph)
         self.precision = precision
         self.threads = threads
-        self.inputs = tuple(self._typed(spec) for spec in graph.inputs)
-        self.outputs = tuple(self._typed(spec) for spec in graph.outputs)
+        self.inputs = tuple(typed_spec(spec, precision) for spec in graph.inputs)
+        self.outputs = tuple(typed_spec(spec, precision) for spec in graph.outputs)
         self._packs: Packs = {}
         self._routes: OrderedDict[Shapes, _Route] = OrderedDict()
         self._last: _Route | None = None
         self._lock = threading.Lock()
-
-    def _typed(self, spec: TensorSpec) -> TensorSpec:
-        return replace(spec, dtype=self.precision) if spec.dtype in _FLOATS else spec
 
     def program(self, shapes: Mapping[str, tuple[int, ...]]) -> Program:
         """The program for inputs of these shapes, planned if it is not at hand; the least used are forgotten."""
@@ -133,7 +135,7 @@ class Executable:
         arrays = self.bind(inputs)
         route = self._route({name: a.shape for name, a in arrays.items()})
         program = route.program
-        given = {} if out is None else _checked_out(program, out)
+        given = {} if out is None else checked_out(program.outputs, out)
         if given:
             # A node may write an output before another has read the input that it lies in.
             arrays = {
@@ -195,13 +197,14 @@ class Executable:
         }
 
 
-def _checked_out(program: Program, out: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+def checked_out(slots: Mapping[str, Slot], out: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """`out` as a dict. Raises `ShapeError` for an array that does not fit its slot, or overlaps another."""
     if not isinstance(out, Mapping):
         raise ShapeError(f"out: got {type(out).__name__}, expected arrays by output name")
-    if unknown := [name for name in out if name not in program.outputs]:
-        raise ShapeError(f"out: unknown outputs {unknown}; expected some of {list(program.outputs)}")
+    if unknown := [name for name in out if name not in slots]:
+        raise ShapeError(f"out: unknown outputs {unknown}; expected some of {list(slots)}")
     for name, array in out.items():
-        slot = program.outputs[name]
+        slot = slots[name]
         expected = f"expected {slot.dtype} {slot.shape}"
         if not isinstance(array, np.ndarray):
             raise ShapeError(f"out {name!r}: got {type(array).__name__}, {expected}")

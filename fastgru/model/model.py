@@ -10,11 +10,13 @@ from typing import Any
 
 from numpy.typing import ArrayLike, NDArray
 
-from fastgru.engine import Executable
+from fastgru.engine import Executable, Pieces, foreign_nodes
 from fastgru.errors import ShapeError
 from fastgru.graph import Graph, TensorSpec
 from fastgru.graphfile import graph_to_bytes, write_graph
+from fastgru.model.pieces_stream import PiecesStream
 from fastgru.model.stream import Stream
+from fastgru.reference.foreign import describe_foreign
 
 __all__ = ["Model"]
 
@@ -30,7 +32,8 @@ class Model:
     """
 
     def __init__(self, graph: Graph, *, precision: str = "float32", threads: int = 1) -> None:
-        self._executable = Executable(graph, precision=precision, threads=threads)
+        make = Pieces if foreign_nodes(graph) else Executable
+        self._executable: Executable | Pieces = make(graph, precision=precision, threads=threads)
         self.graph = graph
 
     @property
@@ -50,6 +53,11 @@ class Model:
     @property
     def threads(self) -> int:
         return self._executable.threads
+
+    @property
+    def reference_nodes(self) -> tuple[str, ...]:
+        """The nodes that onnx's own reference implementation carries out (`fallback="reference"`): slow and correct."""
+        return tuple(describe_foreign(node) for node in foreign_nodes(self.graph))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -94,7 +102,10 @@ class Model:
 
         Raises `StateError` where there is no state, or a pair does not fit.
         """
-        return Stream(self._executable, batch_size, self.graph.states if state is None else state, self, batch_axes)
+        states = self.graph.states if state is None else state
+        if isinstance(self._executable, Pieces):
+            return PiecesStream(self._executable, batch_size, states, self, batch_axes)
+        return Stream(self._executable, batch_size, states, self, batch_axes)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the model as one safetensors file, for no particular CPU; `fastgru.load` reads it."""

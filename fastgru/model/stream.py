@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastgru.engine import Executable
+from fastgru.engine import Executable, Pieces
 from fastgru.engine.program import Frame
 from fastgru.errors import ShapeError, StateError
 from fastgru.kernels.run import pusher
@@ -103,13 +103,14 @@ class Stream:
 
     def __init__(
         self,
-        executable: Executable,
+        executable: Executable | Pieces,
         batch_size: int,
         states: Mapping[str, str],
         model: _Fingerprinted,
         batch_axes: Mapping[str, int] | None = None,
     ) -> None:
-        self._executable, self._states, self._model = executable, dict(states), model
+        self._executable: Any = executable
+        self._states, self._model = dict(states), model
         specs_in = {spec.name: spec for spec in executable.inputs}
         specs_out = {spec.name: spec for spec in executable.outputs}
         if not self._states:
@@ -281,7 +282,7 @@ class Stream:
 
     def fork(self) -> Stream:
         """Another stream of the same model that goes on from the same state."""
-        other = object.__new__(Stream)
+        other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
         other._banks = tuple({name: _copied(a) for name, a in bank.items()} for bank in self._banks)
         other._turns = self._turns.copy()

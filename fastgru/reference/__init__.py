@@ -48,6 +48,7 @@ give float64 and the answer is the definition that kernels are tested against. I
 | batch_norm | x, scale, bias, mean, var (each (C,)) | axis, epsilon | y |
 | last | x (N, T, C), lengths (N,) | | x[n, max(lengths[n] - 1, 0)] (N, C) |
 
+Besides these there is `foreign`, one node of an ONNX file that onnx's own implementation carries out: `reference.foreign`.
 A name, an input or an attribute that is not in this table is refused by `Graph` readers, never passed over.
 """  # noqa: E501
 

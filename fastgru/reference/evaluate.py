@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastgru.errors import FastGRUError, InvalidModelError, ShapeError, UnsupportedModelError
 from fastgru.graph import Graph, Node, TensorSpec
 from fastgru.reference.extent import output_elements
+from fastgru.reference.foreign import FOREIGN, check_foreign, evaluate_foreign
 from fastgru.reference.operator import as_array, is_floating, numpy_dtype
 from fastgru.reference.table import OPS
 
@@ -25,6 +26,9 @@ def check_node(node: Node) -> None:
 
     `UnsupportedModelError` for what is unknown, `InvalidModelError` for what is missing.
     """
+    if node.op == FOREIGN:
+        check_foreign(node)
+        return
     if node.op not in OPS:
         raise UnsupportedModelError(f"{node}: operator {node.op!r} is unknown; there are {', '.join(sorted(OPS))}")
     try:
@@ -42,6 +46,8 @@ def evaluate(node: Node, inputs: Sequence[Array | None], *, max_elements: int | 
     Raises `ShapeError` naming the node and what came for whatever NumPy refuses, `UnsupportedModelError` for an
     operator, kind or attribute that is not defined, `InvalidModelError` for a missing one.
     """
+    if node.op == FOREIGN:
+        return evaluate_foreign(node, inputs)
     if node.op not in OPS:
         raise UnsupportedModelError(f"{node}: operator {node.op!r} is unknown; there are {', '.join(sorted(OPS))}")
     arrays = [None if a is None else np.asarray(a) for a in inputs]
@@ -87,6 +93,8 @@ def run_graph(
         except KeyError as error:
             raise InvalidModelError(f"{node}: input {error} is defined by nothing before it") from None
         outputs = evaluate(_in_precision(node, dtype), arrays)
+        if node.op == FOREIGN:  # which computes in the dtype of its file
+            outputs = tuple(_floats_as(a, kind) if isinstance(a, np.ndarray) else a for a in outputs)
         if len(outputs) < len(node.outputs):
             raise InvalidModelError(f"{node}: {len(node.outputs)} outputs are named, there are {len(outputs)}")
         values.update((name, a) for name, a in zip(node.outputs, outputs, strict=False) if name)

@@ -22,6 +22,8 @@ from fastgru.verify.runtimes import Runtime, open_runtime, runtime_of
 __all__ = ["verify", "verify_graph"]
 
 Array = NDArray[Any]
+# Options that say how we read a file, not what it means.
+_OURS_ALONE = frozenset({"allow_unread", "fallback"})
 Executor = Callable[[Mapping[str, Array]], Mapping[str, Array]]
 
 
@@ -57,7 +59,7 @@ def verify(
         graph = load_graph(source, **options)
     except UnsupportedModelError:
         # Nobody has to read every tensor of a state dict; the other options mean nothing to one.
-        asked = {key for key, value in options.items() if value is not None} - {"allow_unread"}
+        asked = {key for key, value in options.items() if value is not None} - _OURS_ALONE
         report = None if inputs or asked else _verify_weights(source, name, runtimes, settings)
         if report is None:
             raise
@@ -66,7 +68,7 @@ def verify(
     opponents: list[Runtime] = []
     skipped: list[tuple[str, str]] = []
     if runtimes and (module := runtime_of(detect_format(source))) is not None:
-        changed = ", ".join(key for key, value in options.items() if value is not None and key != "allow_unread")
+        changed = ", ".join(key for key, value in options.items() if value is not None and key not in _OURS_ALONE)
         opened = f"it cannot read the file with {changed}" if changed else open_runtime(module, source, graph)
         if isinstance(opened, Runtime):
             opponents.append(opened)

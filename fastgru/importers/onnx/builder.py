@@ -98,6 +98,10 @@ class Builder:
         self.nodes.append(Emitted(op, inputs, values, attrs, self.node_name))
         return values
 
+    def keep(self, op: str, inputs: Sequence[Value | None], outputs: Sequence[Value], attrs: dict[str, Any]) -> None:
+        """A node that is neither folded nor looked into."""
+        self.nodes.append(Emitted(op, tuple(inputs), tuple(outputs), attrs, self.node_name))
+
     def _fold(
         self, op: str, arrays: list[Array | None], outputs: int, attrs: dict[str, Any], kinds: list[Kind]
     ) -> tuple[Value, ...] | None:

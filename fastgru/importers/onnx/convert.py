@@ -13,9 +13,11 @@ from onnx import AttributeProto, FunctionProto, NodeProto
 
 from fastgru.errors import InvalidModelError, SpecError, UnsupportedModelError
 from fastgru.importers.onnx.builder import Builder
+from fastgru.importers.onnx.fallback import keep
 from fastgru.importers.onnx.node import Attributes, OnnxNode, collect_attributes, label
 from fastgru.importers.onnx.refusals import Refusals
 from fastgru.importers.onnx.registry import Operator, lookup
+from fastgru.importers.onnx.subgraphs import outer_reads
 from fastgru.importers.onnx.values import Kind, Value
 
 __all__ = ["Converter", "Scope"]
@@ -34,13 +36,21 @@ class Scope:
     lazy: Mapping[str, Callable[[], Value]] = field(default_factory=dict)
     attributes: Mapping[str, AttributeProto] | None = None
     prefix: str = ""
+    parent: Scope | None = None
 
     def get(self, name: str, what: str) -> Value:
         if name not in self.values:
             if name not in self.lazy:
+                if self.parent is not None:
+                    return self.parent.get(name, what)
                 raise InvalidModelError(f"{what}: reads {name!r}, which nothing defines")
             self.values[name] = self.lazy[name]()
         return self.values[name]
+
+    def defines(self, name: str) -> bool:
+        """True where the name means something here, or in a graph around this one."""
+        here = name in self.values or name in self.lazy
+        return here or (self.parent is not None and self.parent.defines(name))
 
 
 class Converter:
@@ -50,7 +60,8 @@ class Converter:
         self, build: Builder, functions: Mapping[tuple[str, str, str], FunctionProto], options: Mapping[str, Any]
     ) -> None:
         self.build = build
-        self.refusals = Refusals()
+        self._falls_back = bool(options["fallback"])
+        self.refusals = Refusals(fallback=self._falls_back)
         self._functions = functions
         self._options = options
         self._converted = 0
@@ -65,7 +76,7 @@ class Converter:
             inputs = tuple(self._input(name, scope, what) if name else None for name in proto.input)
             for name, value in zip(proto.output, self._outputs(proto, inputs, scope, what), strict=False):
                 if name:
-                    if name in scope.values or name in scope.lazy:
+                    if scope.defines(name):
                         raise InvalidModelError(f"{what}: defines {name!r} a second time")
                     scope.values[name] = value
 
@@ -82,16 +93,34 @@ class Converter:
         function = (_domain(proto.domain), proto.op_type, proto.overload)
         if function in self._functions:
             return self._call(function, proto, inputs, scope, what)
-        known = self._known(proto, scope, what)
-        if known is None or any(v is not None and v.tainted for v in inputs):
+        if any(v is not None and v.tainted for v in inputs):
+            self._known(proto, scope, what)
             return unknown
+        known = self._known(proto, scope, what, quiet=self._falls_back)
+        if known is None:
+            return self._keep(proto, inputs, scope, what) if self._falls_back else unknown
         try:
             return self._convert(known, proto, inputs, scope, what)
+        except UnsupportedModelError as error:
+            if self._falls_back:
+                return self._keep(proto, inputs, scope, what)
+            self.refusals.add_fault(str(error))
+            return unknown
+
+    def _keep(self, proto: NodeProto, inputs: tuple[Value | None, ...], scope: Scope, what: str) -> Sequence[Value]:
+        """The outputs of a node that onnx's own implementation will carry out."""
+        captured = {name: scope.get(name, what) for name in outer_reads(proto)}
+        unknown = tuple(Value(Kind(), name, tainted=True) for name in proto.output)
+        if any(value.tainted for value in captured.values()):
+            return unknown
+        self.build.node_name = label(proto, scope.prefix)
+        try:
+            return keep(proto, inputs, captured, scope.opsets, scope.attributes, what, self.build)
         except UnsupportedModelError as error:
             self.refusals.add_fault(str(error))
             return unknown
 
-    def _known(self, proto: NodeProto, scope: Scope, what: str) -> Operator | None:
+    def _known(self, proto: NodeProto, scope: Scope, what: str, *, quiet: bool = False) -> Operator | None:
         """The operator if it is imported in the version that the opset selects, else the refusal is noted."""
         domain = _domain(proto.domain)
         if domain not in scope.opsets:
@@ -99,7 +128,8 @@ class Converter:
         opset = scope.opsets[domain]
         found = lookup(proto.op_type) if domain == "" else None
         if found is None or found.version_for(opset) == 0:
-            self.refusals.add_operator(proto.op_type, domain, opset, label(proto, scope.prefix))
+            if not quiet:
+                self.refusals.add_operator(proto.op_type, domain, opset, label(proto, scope.prefix))
             return None
         return found
 

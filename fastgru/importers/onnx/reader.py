@@ -37,13 +37,21 @@ _SHOWN_TENSORS: Final = 20
 _SHOWN_TEXT: Final = 500
 
 
-def read_onnx(source: Source, *, linear_before_reset: int | None = None, allow_unread: bool = False) -> Graph:
+def read_onnx(
+    source: Source,
+    *,
+    linear_before_reset: int | None = None,
+    allow_unread: bool = False,
+    fallback: str | None = None,
+) -> Graph:
     """The graph of an ONNX model, opsets 7 to 28, with constants folded.
 
     source: a path, or the file's bytes. External data is read from the folder of the path, and from nowhere else.
     linear_before_reset: 0 or 1 to override the attribute of every GRU of the file, for an exporter that wrote it
         wrongly; None to take it as it is.
     allow_unread: accept initializers that no output depends on; by default they are an error that lists them.
+    fallback: "reference" to keep nodes that are not implemented as they are, for onnx's own reference implementation
+        to carry out (see `fastgru.reference.foreign`); None to refuse them.
 
     Warns `SuspiciousModelWarning` where a GRU of a PyTorch export has linear_before_reset=0, which PyTorch's GRU
     cannot mean (microsoft/onnxscript issue 2852).
@@ -52,13 +60,19 @@ def read_onnx(source: Source, *, linear_before_reset: int | None = None, allow_u
     """
     if linear_before_reset is not None and (isinstance(linear_before_reset, bool) or linear_before_reset not in (0, 1)):
         raise SpecError(f"linear_before_reset is {linear_before_reset!r}, expected 0, 1 or None")
+    if fallback not in (None, "reference"):
+        raise UnsupportedModelError(f"fallback is {fallback!r}, expected None or 'reference'")
     what = source_name(source)
     path = None if isinstance(source, bytes | bytearray | memoryview) else os.fspath(source)
     model = _parse(open_source(source, limit=_PROTOBUF_LIMIT), what)
     build = Builder()
     try:
         check_text(model)
-        options = {"linear_before_reset": linear_before_reset, "producer": model.producer_name}
+        options = {
+            "linear_before_reset": linear_before_reset,
+            "producer": model.producer_name,
+            "fallback": fallback == "reference",
+        }
         graph = _read(model, build, what, path, options, allow_unread)
     except (InvalidModelError, UnsupportedModelError) as error:
         if str(error).startswith(what):

@@ -15,6 +15,11 @@ _WAY: Final = (
     "simplify the file (onnxsim, onnxslim), export it another way, or build the part around the GRU with"
     " fastgru.GRU.from_onnx and the other layers"
 )
+_FALLBACK: Final = (
+    'With fallback="reference" such nodes are run by onnx\'s own reference implementation: slow, correct, and listed by'
+    " `fastgru inspect`."
+)
+_WITH_REFERENCE: Final = ("ai.onnx", "ai.onnx.ml")
 _WAYS: Final[Mapping[str, str]] = {
     "Einsum": "write it as MatMul and Transpose in the model and export again",
     "If": "export with a fixed condition, or simplify the file (onnxsim) so that it folds",
@@ -26,7 +31,8 @@ _WAYS: Final[Mapping[str, str]] = {
 class Refusals:
     """Operators by name with the nodes that ask for them, and single faults of nodes."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, fallback: bool = False) -> None:
+        self._fallback = fallback
         self._operators: dict[tuple[str, str, int], list[str]] = {}
         self._faults: list[str] = []
 
@@ -49,6 +55,8 @@ class Refusals:
         if (more := len(self._faults) - _SHOWN_FAULTS) > 0:
             lines.append(f"and {more} more")
         way = f"\nA way round: {_WAY}." if any(op not in _WAYS for op, _, _ in self._operators) else ""
+        if not self._fallback and (self._faults or any(domain in _WITH_REFERENCE for _, domain, _ in self._operators)):
+            way += f"\n{_FALLBACK}"
         if len(lines) == 1:
             raise UnsupportedModelError(f"{what}: {lines[0]}{way}")
         raise UnsupportedModelError(f"{what}:\n" + "\n".join(f"  - {line}" for line in lines) + way)

@@ -9,6 +9,7 @@ from onnx import GraphProto, ModelProto, NodeProto
 from fastgru.errors import InvalidModelError
 from fastgru.importers.onnx.node import label
 from fastgru.importers.onnx.registry import lookup
+from fastgru.importers.onnx.subgraphs import outer_reads
 
 __all__ = ["check_order", "inputs_to_fix", "live_nodes"]
 
@@ -21,7 +22,7 @@ def check_order(graph: GraphProto, given: Iterable[str]) -> None:
     defined = set(given)
     makers = {name: proto for proto in graph.node for name in proto.output if name}
     for proto in graph.node:
-        for name in proto.input:
+        for name in (*proto.input, *outer_reads(proto)):
             if name and name not in defined:
                 maker = makers.get(name)
                 if maker is None:
@@ -44,18 +45,13 @@ def check_order(graph: GraphProto, given: Iterable[str]) -> None:
 
 
 def live_nodes(graph: GraphProto) -> tuple[Sequence[NodeProto], set[str]]:
-    """The nodes that an output depends on, and every name that they or the outputs read.
-
-    A node with a subgraph reads names of the graph around it unseen: such a node keeps every node before it alive.
-    """
+    """The nodes that an output depends on, and every name that they, their subgraphs or the outputs read."""
     wanted = {output.name for output in graph.output}
     kept = []
-    everything = False
     for proto in reversed(graph.node):
-        if everything or any(name in wanted for name in proto.output if name):
+        if any(name in wanted for name in proto.output if name):
             kept.append(proto)
-            wanted.update(name for name in proto.input if name)
-            everything = everything or any(a.HasField("g") or a.graphs for a in proto.attribute)
+            wanted.update(name for name in (*proto.input, *outer_reads(proto)) if name)
     return kept[::-1], wanted
 
 

@@ -1,0 +1,88 @@
+"""A node that is not implemented, kept as it is for onnx's own reference implementation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from onnx import NodeProto, TypeProto, defs, helper, shape_inference
+
+from fastgru.errors import UnsupportedModelError
+from fastgru.graph import DTYPES
+from fastgru.importers.onnx.builder import Builder
+from fastgru.importers.onnx.node import collect_attributes
+from fastgru.importers.onnx.tensors import dtype_name
+from fastgru.importers.onnx.values import Kind, Value
+from fastgru.reference.foreign import foreign_node
+from fastgru.reference.operator import numpy_dtype
+
+__all__ = ["keep"]
+
+
+def keep(
+    proto: NodeProto,
+    inputs: Sequence[Value | None],
+    captured: Mapping[str, Value],
+    opsets: Mapping[str, int],
+    attributes: Mapping[str, Any] | None,
+    what: str,
+    build: Builder,
+) -> tuple[Value, ...]:
+    """The outputs of a foreign node; `UnsupportedModelError` where onnx's reference implementation has no such node.
+
+    captured: what its subgraphs read of the graph around it.
+    """
+    own = NodeProto()
+    own.CopyFrom(proto)
+    resolved = collect_attributes(proto.attribute, what, attributes)
+    del own.attribute[:]
+    for name, attribute in resolved.items():
+        own.attribute.add().CopyFrom(attribute)
+        own.attribute[-1].name = name
+    if own.op_type == "Loop" and len(own.input) > 1 and not own.input[1]:
+        # No condition means true (the operator's text); onnx's implementation takes it for false.
+        own.input[1] = "condition"
+        inputs = (inputs[0], build.constant(np.array(True)), *inputs[2:])
+    values = [*inputs, *captured.values()]
+    node = foreign_node(
+        own,
+        [*own.input, *captured],
+        list(proto.output),
+        opsets=opsets,
+        captured=list(captured),
+        dtypes=[None if v is None or v.dtype not in DTYPES else v.dtype for v in values],
+        name=build.node_name,
+    )
+    outputs = tuple(Value(kind, name or build.node_name) for name, kind in _kinds(own, inputs, opsets).items())
+    build.keep(node.op, values, outputs, dict(node.attrs))
+    return outputs
+
+
+def _kinds(proto: NodeProto, inputs: Sequence[Value | None], opsets: Mapping[str, int]) -> dict[str, Kind]:
+    """What onnx infers of each output: dtype and rank, where it can."""
+    known: dict[str, TypeProto] = {}
+    for name, value in zip(proto.input, inputs, strict=True):
+        if value is not None and value.dtype is not None:
+            shape = None if value.rank is None else [None] * value.rank
+            element = helper.np_dtype_to_tensor_dtype(numpy_dtype(value.dtype))
+            known[name] = helper.make_tensor_type_proto(element, shape)
+    try:
+        domain = "" if proto.domain == "ai.onnx" else proto.domain
+        schema = defs.get_schema(proto.op_type, opsets[domain], domain)
+        imports = [helper.make_opsetid(d, v) for d, v in opsets.items()]
+        types = shape_inference.infer_node_outputs(schema, proto, known, opset_imports=imports)
+    except Exception:  # inference is a bonus, and fails in any way
+        types = {}
+    return {name: _kind(types.get(name)) for name in proto.output}
+
+
+def _kind(inferred: TypeProto | None) -> Kind:
+    if inferred is None or not inferred.HasField("tensor_type"):
+        return Kind()
+    tensor = inferred.tensor_type
+    try:
+        dtype = dtype_name(tensor.elem_type, "output")
+    except (UnsupportedModelError, ValueError):
+        return Kind()
+    return Kind(dtype, len(tensor.shape.dim) if tensor.HasField("shape") else None)

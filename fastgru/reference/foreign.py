@@ -1,0 +1,213 @@
+"""Nodes that are no operators of ours: one ONNX node each, carried out by onnx's own reference implementation.
+
+attrs of a node "foreign", all JSON-plain:
+    node      base64 of the NodeProto; its inputs and outputs keep the names of the file
+    opsets    {domain: version}
+    captured  names that the node's subgraphs read from the graph around it: they follow the node's own inputs
+    dtypes    the dtype that the file gives each input, or None: floats are converted to it, for onnx computes in it
+
+Slow and correct. Only what was loaded with fallback="reference" contains such nodes.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from fastgru.errors import InvalidModelError, ShapeError, UnsupportedModelError
+from fastgru.graph import DTYPES, Node
+from fastgru.reference.operator import is_floating, numpy_dtype
+
+if TYPE_CHECKING:
+    from onnx import NodeProto
+
+__all__ = ["FOREIGN", "check_foreign", "describe_foreign", "evaluate_foreign", "foreign_node"]
+
+FOREIGN: Final = "foreign"
+_FIELDS: Final = frozenset({"captured", "dtypes", "node", "opsets"})
+
+
+def foreign_node(
+    proto: NodeProto,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    *,
+    opsets: Mapping[str, int],
+    captured: Sequence[str] = (),
+    dtypes: Sequence[str | None],
+    name: str = "",
+) -> Node:
+    """The node, checked as by `check_foreign`. inputs: those of `proto`, then the captured ones."""
+    attrs = {
+        "node": base64.b64encode(proto.SerializeToString(deterministic=True)).decode("ascii"),
+        "opsets": dict(sorted(opsets.items())),
+        "captured": list(captured),
+        "dtypes": list(dtypes),
+    }
+    node = Node(FOREIGN, tuple(inputs), tuple(outputs), attrs, name)
+    check_foreign(node)
+    return node
+
+
+def check_foreign(node: Node) -> None:
+    """Raise `InvalidModelError` for attributes that `foreign_node` did not write.
+
+    `UnsupportedModelError` for a node that onnx's reference implementation does not know, or that reads files.
+    """
+    _open(node)
+
+
+def describe_foreign(node: Node) -> str:
+    """Node, operator, domain and opset, for a person."""
+    proto = _parse(node)
+    domain = proto.domain or "ai.onnx"
+    return f"node {node.name or proto.name!r} ({proto.op_type}, {domain} opset {_opset(node, proto.domain)})"
+
+
+def evaluate_foreign(node: Node, inputs: Sequence[Any]) -> tuple[Any, ...]:
+    """The outputs: arrays, or whatever else ONNX hands between nodes, such as lists of arrays.
+
+    Raises `ShapeError` naming the node for whatever the implementation refuses.
+    """
+    run = _open(node)
+    given = [_as_dtype(a, dtype) for a, dtype in zip(inputs, node.attrs["dtypes"], strict=False)]
+    try:
+        with np.errstate(all="ignore"):
+            results = run(given)
+    except Exception as error:  # another project's code: it fails in any way
+        came = ", ".join("-" if a is None else f"{getattr(a, 'dtype', type(a).__name__)} {np.shape(a)}" for a in given)
+        raise ShapeError(
+            f"{describe_foreign(node)}: onnx's reference implementation: {type(error).__name__}: {str(error)[:300]}"
+            f" (inputs: {came})"
+        ) from error
+    return tuple(a if a is None or isinstance(a, list) else np.asarray(a) for a in results)
+
+
+def _as_dtype(value: Any, dtype: str | None) -> Any:
+    if dtype is None or value is None or isinstance(value, list):
+        return value
+    array = np.asarray(value)
+    return array.astype(numpy_dtype(dtype), copy=False) if is_floating(array.dtype) else array
+
+
+def _parse(node: Node) -> NodeProto:
+    from google.protobuf.message import DecodeError
+    from onnx import NodeProto
+
+    attrs = node.attrs
+    if set(attrs) != _FIELDS or type(attrs["node"]) is not str or not isinstance(attrs["opsets"], Mapping):
+        raise InvalidModelError(f"{node}: attributes {sorted(attrs)}, expected {', '.join(sorted(_FIELDS))}")
+    lists = [attrs["captured"], attrs["dtypes"]]
+    if not all(isinstance(entry, list | tuple) for entry in lists) or len(lists[1]) != len(node.inputs):
+        raise InvalidModelError(f"{node}: captured and dtypes must be lists, dtypes one entry an input")
+    if not all(isinstance(name, str) and name for name in lists[0]) or not all(
+        dtype is None or dtype in DTYPES for dtype in lists[1]
+    ):
+        raise InvalidModelError(f"{node}: captured and dtypes must hold names")
+    if not all(isinstance(d, str) and type(v) is int and 0 < v < 1 << 31 for d, v in attrs["opsets"].items()):
+        raise InvalidModelError(f"{node}: opsets {dict(attrs['opsets'])!r:.200}, expected versions by domain")
+    proto = NodeProto()
+    try:
+        proto.ParseFromString(base64.b64decode(attrs["node"], validate=True))
+    except (binascii.Error, DecodeError, RecursionError, UnicodeError, ValueError) as error:
+        raise InvalidModelError(f"{node}: no ONNX node in it, or a damaged one ({error})") from None
+    if len(proto.input) + len(attrs["captured"]) != len(node.inputs) or len(proto.output) != len(node.outputs):
+        raise InvalidModelError(f"{node}: {len(node.inputs)} inputs and {len(node.outputs)} outputs are not its node's")
+    if [bool(a) for a in proto.input] != [bool(a) for a in node.inputs[: len(proto.input)]]:
+        raise InvalidModelError(f"{node}: other inputs are absent than in its node")
+    return proto
+
+
+def _opset(node: Node, domain: str) -> Any:
+    return node.attrs["opsets"].get("" if domain == "ai.onnx" else domain, "?")
+
+
+def _open(node: Node) -> _Runner:
+    proto = _parse(node)
+    attrs = node.attrs
+    try:
+        return _runner(attrs["node"], tuple(attrs["opsets"].items()), tuple(attrs["captured"]))
+    except FileNotFoundError as error:
+        raise UnsupportedModelError(f"{node}: {error}; store it in the file") from None
+    except Exception as error:  # NotImplementedError, or what its loading of an operator ends in
+        raise UnsupportedModelError(
+            f"node {node.name or proto.name!r}: operator {proto.op_type} ({proto.domain or 'ai.onnx'} opset"
+            f" {_opset(node, proto.domain)}) is unknown to onnx's reference implementation, too"
+            f" ({str(error).strip()[:200]})"
+        ) from None
+
+
+class _Runner:
+    """One node's evaluator. Called under a lock: onnx does not say that it may be shared."""
+
+    def __init__(self, proto: NodeProto, opsets: Mapping[str, int], captured: Sequence[str]) -> None:
+        from onnx import helper
+        from onnx.reference import ReferenceEvaluator
+
+        # Names of their own: onnx lets a name of the graph around it take the place of a body's input.
+        own = type(proto)()
+        own.CopyFrom(proto)
+        for i, name in enumerate(proto.input):
+            own.input[i] = name and f"input {i}"
+        self._names = [*own.input, *captured]
+        self._outputs = list(proto.output)
+        wanted = [name for name in dict.fromkeys(self._outputs) if name]
+        graph = helper.make_graph(
+            [own],
+            "node",
+            [helper.make_empty_tensor_value_info(name) for name in dict.fromkeys(self._names) if name],
+            [helper.make_empty_tensor_value_info(name) for name in wanted],
+        )
+        imports = [helper.make_opsetid(domain, version) for domain, version in opsets.items()]
+        self._evaluator = ReferenceEvaluator(helper.make_model(graph, opset_imports=imports))
+        self._wanted = wanted
+        self._lock = threading.Lock()
+
+    def __call__(self, inputs: Sequence[Any]) -> list[Any]:
+        feeds = {name: a for name, a in zip(self._names, inputs, strict=True) if name}
+        with self._lock:
+            results = dict(zip(self._wanted, self._evaluator.run(self._wanted, feeds), strict=True))
+        return [results.get(name) for name in self._outputs]
+
+
+@lru_cache(maxsize=512)
+def _runner(node: str, opsets: tuple[tuple[str, int], ...], captured: tuple[str, ...]) -> _Runner:
+    from onnx import NodeProto, TensorProto
+
+    proto = NodeProto.FromString(base64.b64decode(node))
+    for tensor in _tensors(proto):
+        if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
+            raise FileNotFoundError(f"tensor {tensor.name!r} of {proto.op_type} lies in a file of its own")
+    if shadowed := sorted(set(captured) & set(_body_inputs(proto))):
+        raise ValueError(f"its bodies read {', '.join(shadowed)} from outside and have inputs of that name, too")
+    return _Runner(proto, dict(opsets), captured)
+
+
+def _body_inputs(proto: NodeProto) -> Iterator[str]:
+    stack: list[Any] = [proto]
+    while stack:
+        for attribute in stack.pop().attribute:
+            for graph in (attribute.g, *attribute.graphs):
+                yield from (info.name for info in graph.input)
+                stack.extend(graph.node)
+
+
+def _tensors(proto: NodeProto) -> Iterator[Any]:
+    stack: list[Any] = [proto]
+    while stack:
+        for attribute in stack.pop().attribute:
+            yield attribute.t
+            yield from attribute.tensors
+            for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+                yield from (sparse.values, sparse.indices)
+            for graph in (attribute.g, *attribute.graphs):
+                yield from graph.initializer
+                for sparse in graph.sparse_initializer:
+                    yield from (sparse.values, sparse.indices)
+                stack.extend(graph.node)
