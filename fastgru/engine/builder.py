@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.engine.arena import place
+from fastgru.engine.assembly import assemble, flush, resolved
 from fastgru.engine.program import Program, Sharing, Slot
-from fastgru.engine.view import Buffer, Known, Value, View, contiguous_strides, itemsize
+from fastgru.engine.view import Buffer, Known, Piece, Value, View, contiguous_strides, itemsize
 from fastgru.errors import UnsupportedModelError
 from fastgru.kernels.registry import ARENA, FIRST_FREE_BASE, PARTS, Handler, find
 from fastgru.kernels.run import EVERYONE, HEAD_WORDS
@@ -27,14 +28,30 @@ MAX_RANK = 6  # axes that a strided copy walks
 Packs = dict[tuple[str, ...], NDArray[Any]]
 
 
-@dataclass
-class _Instruction:
+@dataclass(eq=False)
+class Instruction:
+    """A handler, its operands, and the node it is for.
+
+    writes: the tensor, by its place, that the instruction fills and nothing else does, where it has one.
+    group: the instructions that may run at the same time; see `Builder.side_by_side`.
+    """
+
     handler: Handler
     tensors: list[View | None]
     words: list[int]
     label: str
     lane: int
+    writes: int | None = None
     meets: bool = True
+    group: object = None
+
+    def redirect(self, buffer: Buffer, place: View) -> bool:
+        """Write what goes into `buffer` to `place`, of its shape, if the handler can: one that does not take strides
+        for what it writes needs a contiguous one."""
+        if self.writes is None or not place.contiguous:
+            return False
+        self.tensors[self.writes] = place
+        return True
 
 
 class Builder:
@@ -51,7 +68,10 @@ class Builder:
         self._packs = packs
         self._buffers: list[Buffer] = []
         self._constants: dict[int, Buffer] = {}
-        self._instructions: list[_Instruction] = []
+        self._instructions: list[Instruction] = []
+        self._copies: dict[tuple[Any, ...], View] = {}
+        self._region: int | None = None  # where the instructions that run side by side begin
+        self._ahead = False
         self.label = ""
 
     # Values
@@ -65,6 +85,7 @@ class Builder:
         """A fresh contiguous tensor in the arena."""
         shape, dtype = tuple(int(n) for n in shape), dtype or self.float_dtype
         buffer = self._buffer(int(np.prod(shape, dtype=np.int64)) * itemsize(dtype), "arena")
+        buffer.shape = shape
         return View(buffer, 0, shape, contiguous_strides(shape), dtype)
 
     def constant(self, array: NDArray[Any]) -> View:
@@ -92,9 +113,9 @@ class Builder:
         return self.constant(self._packs[key])
 
     def view(self, value: Value) -> View:
-        """A value as a tensor in memory; a known one becomes a constant in the dtype it is computed in."""
+        """A value as a tensor; a known one becomes a constant in the dtype it is computed in."""
         if isinstance(value, View):
-            return value
+            return resolved(value)
         return self.packed((value.name, "as it is"), lambda: self._aligned(value.array), [value])
 
     def dtype(self, value: Value) -> str:
@@ -111,9 +132,15 @@ class Builder:
         view = self.view(value)
         if view.contiguous:
             return View(view.buffer, view.offset, view.shape, contiguous_strides(view.shape), view.dtype)
-        result = self.new(view.shape, view.dtype)
-        self.copy(view, result)
-        return result
+        key = (view.buffer, view.offset, view.shape, view.strides, view.dtype)
+        if key not in self._copies:
+            self._copies[key] = self.assemble(view.shape, view.dtype, [Piece((0,) * view.ndim, view, self.label)])
+        return self._copies[key]
+
+    def assemble(self, shape: Sequence[int], dtype: str, pieces: Sequence[Piece]) -> View:
+        """A tensor of boxes that are views of others, copied together when an instruction reads it; a later piece hides
+        the earlier ones."""
+        return assemble(self, shape, dtype, pieces)
 
     def copy(self, source: View, target: View) -> None:
         """Element by element, any strides on both sides; shapes are equal."""
@@ -131,43 +158,79 @@ class Builder:
     # Instructions
 
     def emit(
-        self, op: str, dtype: str, tensors: Sequence[View | None], words: Sequence[int] = (), *, lane: int = 0
+        self,
+        op: str,
+        dtype: str,
+        tensors: Sequence[View | None],
+        words: Sequence[int] = (),
+        *,
+        lane: int = 0,
+        writes: int | None = None,
     ) -> None:
         """Append an instruction: the tensors' operand words first, in order, then `words`.
 
         lane: the member of a team that carries it out, or `EVERYONE` where the handler shares it out.
+        writes: the place among `tensors` of a whole fresh tensor that this instruction alone fills.
         """
-        number = len(self._instructions)
-        for view in tensors:
-            if view is not None:
-                buffer = view.buffer
-                buffer.first = number if buffer.first is None else buffer.first
-                buffer.last = max(buffer.last, number)
         try:
             handler = find(op, dtype)
         except KeyError:
             raise UnsupportedModelError(
                 f"{self.label}: there is no kernel {op!r} for {dtype}; cast the tensor to float32 before it"
             ) from None
-        self._instructions.append(_Instruction(handler, list(tensors), [int(w) for w in words], self.label, lane))
+        self.append(Instruction(handler, list(tensors), [int(w) for w in words], self.label, lane, writes))
+
+    def append(self, instruction: Instruction) -> None:
+        """An instruction made elsewhere."""
+        for view in instruction.tensors:
+            if view is not None:
+                flush(self, view.buffer)
+                view.buffer.touches += 1
+        if instruction.writes is not None and (target := instruction.tensors[instruction.writes]) is not None:
+            target.buffer.writer = instruction
+        if self._ahead and self._region is not None:
+            self._instructions.insert(self._region, instruction)
+            self._region += 1
+        else:
+            self._instructions.append(instruction)
+
+    @contextmanager
+    def ahead(self) -> Iterator[None]:
+        """What is emitted inside comes before the instructions that run side by side, whose inputs it makes."""
+        before = self._ahead, self.label
+        self._ahead = True
+        yield
+        self._ahead, self.label = before
 
     @contextmanager
     def side_by_side(self) -> Iterator[None]:
         """The instructions emitted inside may run at the same time, on members of their own."""
-        first = len(self._instructions)
+        self._region = len(self._instructions)
         yield
-        together = self._instructions[first:]
-        last = len(self._instructions) - 1
+        together = self._instructions[self._region :]
+        self._region = None
         for instruction in together:
             instruction.meets = instruction is together[-1]
+            instruction.group = together[0]
+
+    def _set_lives(self) -> None:
+        """Between which instructions each buffer has to keep its place."""
+        groups: dict[int, list[int]] = {}
+        for number, instruction in enumerate(self._instructions):
+            if instruction.group is not None:
+                groups.setdefault(id(instruction.group), []).append(number)
+        for number, instruction in enumerate(self._instructions):
+            span = groups.get(id(instruction.group), [number])
             for view in instruction.tensors:
                 if view is not None:
-                    view.buffer.first = min(view.buffer.first or 0, first)
-                    view.buffer.last = max(view.buffer.last, last)
+                    buffer = view.buffer
+                    buffer.first = span[0] if buffer.first is None else min(buffer.first, span[0])
+                    buffer.last = max(buffer.last, span[-1])
 
     def finish(self, inputs: dict[str, View], outputs: dict[str, Value]) -> Program:
         """Give every buffer its address and write the words."""
         finals = {name: self._as_output(name, value) for name, value in outputs.items()}
+        self._set_lives()
         arena_bytes = place([b for b in self._buffers if b.kind == "arena"])
         bases = [0] * FIRST_FREE_BASE
         for instruction in self._instructions:
@@ -210,9 +273,8 @@ class Builder:
         self.label = f"output {name!r}"
         view = self.view(value)
         if not (view.whole and view.buffer.kind == "arena"):
-            result = self.new(view.shape, view.dtype)
-            self.copy(view, result)
-            view = result
+            view = self.assemble(view.shape, view.dtype, [Piece((0,) * view.ndim, view)])
+        flush(self, view.buffer)
         view.buffer.kind, view.buffer.name = "output", name
         return view
 

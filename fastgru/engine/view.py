@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Buffer", "Known", "Value", "View", "contiguous_strides", "itemsize"]
+__all__ = ["Buffer", "Known", "Piece", "Value", "View", "contiguous_strides", "itemsize"]
 
 Kind = Literal["arena", "constant", "input", "output"]
 
@@ -30,11 +30,20 @@ def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 @dataclass(eq=False)
 class Buffer:
-    """A run of bytes. `first` and `last` are the instructions between which an arena buffer must keep its place."""
+    """A run of bytes. `first` and `last` are the instructions between which an arena buffer must keep its place.
+
+    shape: of the contiguous tensor that an arena buffer was made for.
+    pieces: what the tensor will be copied together from when something has to read it; None once it lies in memory.
+    writer: the one instruction that fills it all, where that can write elsewhere as well; touches: instructions so far.
+    """
 
     nbytes: int
     kind: Kind
     name: str = ""
+    shape: tuple[int, ...] = ()
+    pieces: list[Piece] | None = None
+    writer: Any = None
+    touches: int = 0
     data: NDArray[Any] | None = None
     first: int | None = None
     last: int = -1
@@ -75,6 +84,15 @@ class View:
     def moved(self, elements: int) -> int:
         """The byte offset `elements` further on."""
         return self.offset + elements * itemsize(self.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """A box of a tensor: where it starts, and what it holds; the shape of the source is its size."""
+
+    start: tuple[int, ...]
+    source: View
+    label: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -34,6 +34,8 @@ give float64 and the answer is the definition that kernels are tested against. I
 | slice | x, starts, ends, axes?, steps? (int64) | | y (ONNX rules for clamping) |
 | gather | x, indices (negative from the end) | axis | y |
 | gather_elements | x, indices | axis | y |
+| scatter_nd | x, indices (..., k), updates (..., x.shape[k:]) | reduction: none add mul max min | y |
+| scatter_elements | x, indices, updates | axis, reduction | y |
 | embedding | ids (...), weight (V, D) | | y (..., D) |
 | pad | x, pads (int64: begins then ends, of `axes` or of all), value? | mode: constant reflect edge; axes? | y |
 | shape | x | start, end? | int64 vector |

@@ -9,7 +9,7 @@ from typing import Any, Final
 from numpy.typing import NDArray
 
 from fastgru.errors import ShapeError
-from fastgru.reference import elementwise, indexing, linear, norm, reduce, shape, softmax
+from fastgru.reference import elementwise, indexing, linear, norm, reduce, scatter, shape, softmax
 from fastgru.reference.gru import gru
 from fastgru.reference.lstm import lstm
 from fastgru.reference.operator import Operator
@@ -100,6 +100,8 @@ OPS: Final[Mapping[str, Operator]] = MappingProxyType(
         "reduce": Operator(reduce.reduce),
         "reshape": Operator(shape.reshape),
         "rnn": Operator(_rnn),
+        "scatter_elements": Operator(scatter.scatter_elements),
+        "scatter_nd": Operator(scatter.scatter_nd),
         "shape": Operator(shape.shape),
         "slice": Operator(indexing.slice_),
         "softmax": Operator(softmax.softmax),

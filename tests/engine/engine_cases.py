@@ -237,6 +237,7 @@ def positions():
             yield Case("gather", (x, np.asarray(where)), {"axis": axis}, constant=constant)
         for axis, shape in ((0, (2, 4, 5)), (1, (3, 3, 5)), (-1, (3, 4, 2))):
             yield Case("gather_elements", (x, _random.integers(-3, 3, shape)), {"axis": axis})
+        yield from _scatters(x)
         for repeats in ((2, 1, 3), (2, 0, 3), (1, 1, 1), (2, 3, 2)):
             yield Case("tile", (x, i64(*repeats)), constant=(1,))
         for mode in ("constant", "edge", "reflect"):
@@ -273,6 +274,25 @@ ACTIVATIONS = [
     {"kind": "tanh"},
     {"kind": "thresholded_relu", "alpha": 0.5},
 ]
+
+
+def _scatters(x):
+    """x (3, 4, 5): blocks by data, by constants that make a box, one with steps, and none; each way to combine."""
+    rows = i64([2, 1], [0, -1], [2, 0])
+    grid = np.stack(np.meshgrid(i64(1, 2), i64(0, 2), indexing="ij"), -1)
+    every = np.stack(np.meshgrid(i64(0, 1, 2), i64(1, 2), i64(2, 3, 4), indexing="ij"), -1)
+    for where in (rows, i64([1]), np.array([[-1]]), grid, every, every[::-1], np.zeros((0, 2), np.int64)):
+        k = where.shape[-1]
+        updates = np.resize(x[::-1], (*where.shape[:-1], *x.shape[k:]))
+        for constant in ((), (1,)):
+            yield Case("scatter_nd", (x, where, updates), {"reduction": "none"}, constant=constant)
+        if x.dtype != bool:
+            yield from (Case("scatter_nd", (x, where, updates), {"reduction": r}) for r in ("add", "mul", "max", "min"))
+    for axis, shape in ((0, (2, 4, 5)), (1, (3, 3, 5)), (-1, (3, 4, 2)), (1, (3, 0, 5))):
+        where = _random.integers(-3, 3, shape)
+        for reduction in ("none",) if x.dtype == bool else ("none", "add", "mul", "max", "min"):
+            updates = np.resize(x[::-1], shape)
+            yield Case("scatter_elements", (x, where, updates), {"axis": axis, "reduction": reduction})
 
 
 def activations():

@@ -118,6 +118,16 @@ CASES = [
     (("gather", {"axis": -1}, [M, np.array([[1, -4], [3, 0]])]), ("Gather", {"axis": -1}, None)),
     (("gather", {"axis": 0}, [M, np.array(-1)]), ("Gather", {"axis": 0}, None)),
     (("gather_elements", {"axis": 1}, [M, ints(-3, 3, 2, 2, 4)]), ("GatherElements", {"axis": 1}, None)),
+    *(
+        (("scatter_elements", {"axis": 1, "reduction": r}, [M, ints(-3, 3, 2, 2, 4), normal(2, 2, 4, seed=3)]),
+         ("ScatterElements", {"axis": 1, "reduction": r}, None))
+        for r in ("add", "mul", "max", "min")
+    ),
+    *(
+        (("scatter_nd", {"reduction": r}, [M, i64([0, 1], [1, -1]), normal(2, 4, seed=3)]),
+         ("ScatterND", {"reduction": r}, None))
+        for r in ("none", "add", "mul", "max", "min")
+    ),
     (("embedding", {}, [ints(0, 7, 2, 3), normal(7, 4)]), ("Gather", {}, [normal(7, 4), ints(0, 7, 2, 3)])),
     (("pad", {"mode": "constant"}, [M, i64(1, 0, 2, 0, 1, 0), f32(3)]), ("Pad", {"mode": "constant"}, None)),
     (("pad", {"mode": "constant"}, [M, i64(0, -1, 2, 0, 1, -1)]), ("Pad", {"mode": "constant"}, None)),

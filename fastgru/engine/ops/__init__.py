@@ -11,5 +11,6 @@ from fastgru.engine.ops import matmul as matmul
 from fastgru.engine.ops import norm as norm
 from fastgru.engine.ops import recurrent as recurrent
 from fastgru.engine.ops import reduce as reduce
+from fastgru.engine.ops import scatter as scatter
 from fastgru.engine.ops import shape as shape
 from fastgru.engine.ops import softmax as softmax

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastgru.engine.builder import Builder, known
 from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.cast import as_dtype
-from fastgru.engine.view import Known, Value, View, contiguous_strides, itemsize
+from fastgru.engine.view import Known, Piece, Value, View, contiguous_strides, itemsize
 from fastgru.engine.walk import merged_axes, walk_words
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Node
@@ -26,8 +28,10 @@ def gathered(builder: Builder, value: Value, indices: Value, axis: int, *, wrap:
     if builder.dtype(indices) in ("bool", builder.float_dtype):
         raise ShapeError(f"indices have dtype {builder.dtype(indices)}, expected an integer")
     axis = normal_axis(axis, value.ndim)
-    if isinstance(indices, Known) and indices.array.size == 1:
-        return _selected(builder.view(value), int(indices.array.item()), axis, indices.shape, wrap=wrap)
+    if isinstance(indices, Known) and indices.array.size:
+        view = _selected(builder.view(value), indices.array, axis, wrap=wrap)
+        if view is not None:
+            return view
     x, ids = builder.contiguous(value), builder.contiguous(as_dtype(builder, indices, "int64"))
     before, after = x.shape[:axis], x.shape[axis + 1 :]
     y = builder.new((*before, *ids.shape, *after), x.dtype)
@@ -37,15 +41,21 @@ def gathered(builder: Builder, value: Value, indices: Value, axis: int, *, wrap:
     return y
 
 
-def _selected(x: View, index: int, axis: int, shape: tuple[int, ...], *, wrap: bool) -> View:
-    """One position known now: a view."""
+def _selected(x: View, indices: NDArray[Any], axis: int, *, wrap: bool) -> View | None:
+    """Positions known now, as a view where they are evenly spaced along each of their axes."""
     size = x.shape[axis]
-    if not (-size if wrap else 0) <= index < size:
-        raise ShapeError(f"index {index} is out of range for {size} entries")
-    offset = x.moved(index % size * x.strides[axis])
-    sizes = (*x.shape[:axis], *shape, *x.shape[axis + 1 :])
-    strides = (*x.strides[:axis], *(0 for _ in shape), *x.strides[axis + 1 :])
-    return View(x.buffer, offset, sizes, strides, x.dtype)
+    low, high = int(indices.min()), int(indices.max())
+    if not (-size if wrap else 0) <= low <= high < size:
+        raise ShapeError(f"index {high if high >= size else low} is out of range for {size} entries")
+    where = indices.astype(np.int64) % size
+    first = where.reshape(-1)[0]
+    steps = tuple(int(np.take(where, [1], i).reshape(-1)[0] - first) if n > 1 else 0 for i, n in enumerate(where.shape))
+    grid: Sequence[NDArray[Any]] = np.indices(where.shape, sparse=True)
+    if not np.array_equal(where, sum((g * s for g, s in zip(grid, steps, strict=True)), first)):
+        return None
+    sizes = (*x.shape[:axis], *where.shape, *x.shape[axis + 1 :])
+    strides = (*x.strides[:axis], *(s * x.strides[axis] for s in steps), *x.strides[axis + 1 :])
+    return View(x.buffer, x.moved(int(first) * x.strides[axis]), sizes, strides, x.dtype)
 
 
 @lowering("gather")
@@ -165,13 +175,13 @@ def _framed(builder: Builder, x: View, grown: dict[int, tuple[int, int]], value:
     if value is not None and prod(value.shape) != 1:
         raise ShapeError(f"pad: value has shape {value.shape}, expected a scalar")
     shape = [n + sum(grown.get(i, (0, 0))) for i, n in enumerate(x.shape)]
-    y = builder.new(shape, x.dtype)
-    if y.size:
-        number = as_dtype(builder, Known(np.zeros(1, x.dtype)) if value is None else value, x.dtype)
-        builder.emit("fill", f"int{8 * itemsize(x.dtype)}", [number, y], [y.size])
-        first = sum(grown.get(i, (0, 0))[0] * s for i, s in enumerate(y.strides))
-        builder.copy(x, View(y.buffer, y.moved(first), x.shape, y.strides, y.dtype))
-    return y
+    if prod(shape) == 0:
+        return builder.new(shape, x.dtype)
+    number = as_dtype(builder, Known(np.zeros(1, x.dtype)) if value is None else value, x.dtype)
+    around = View(number.buffer, number.offset, tuple(shape), (0,) * len(shape), x.dtype)
+    start = tuple(grown.get(i, (0, 0))[0] for i in range(x.ndim))
+    zeros = (0,) * x.ndim
+    return builder.assemble(shape, x.dtype, [Piece(zeros, around, builder.label), Piece(start, x, builder.label)])
 
 
 @lowering("range")

@@ -9,7 +9,7 @@ import numpy as np
 
 from fastgru.engine.builder import Builder, known
 from fastgru.engine.lowering import lowering
-from fastgru.engine.view import Known, Value, View, contiguous_strides
+from fastgru.engine.view import Known, Piece, Value, View, contiguous_strides
 from fastgru.errors import InvalidModelError, ShapeError
 from fastgru.graph import Node
 from fastgru.reference.shape import normal_axis
@@ -217,7 +217,7 @@ def lower_split(builder: Builder, node: Node, inputs: Sequence[Value | None]) ->
 
 @lowering("concat")
 def lower_concat(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
-    """Each input copied to its place."""
+    """Each input in its place."""
     parts = [builder.view(v) for v in inputs if v is not None]
     axis = normal_axis(node.attrs["axis"], parts[0].ndim)
     if len({p.dtype for p in parts}) > 1 or len({p.ndim for p in parts}) > 1:
@@ -226,13 +226,13 @@ def lower_concat(builder: Builder, node: Node, inputs: Sequence[Value | None]) -
     if len(rest) != 1:
         raise ShapeError(f"{node}: shapes {', '.join(str(p.shape) for p in parts)} differ beside axis {axis}")
     first = parts[0]
-    y = builder.new((*first.shape[:axis], sum(p.shape[axis] for p in parts), *first.shape[axis + 1 :]), first.dtype)
-    at = 0
+    shape = (*first.shape[:axis], sum(p.shape[axis] for p in parts), *first.shape[axis + 1 :])
+    pieces, at = [], 0
     for part in parts:
-        place = View(y.buffer, y.moved(at * y.strides[axis]), part.shape, y.strides, y.dtype)
-        builder.copy(part, place)
+        start = tuple(at if i == axis else 0 for i in range(len(shape)))
+        pieces.append(Piece(start, part, builder.label))
         at += part.shape[axis]
-    return [y]
+    return [builder.assemble(shape, first.dtype, pieces)]
 
 
 @lowering("shape")

@@ -8,7 +8,18 @@ One module a family of operators; `registry` holds them all.
 
 from __future__ import annotations
 
-from fastgru.importers.onnx import elementwise, gru, indexing, normalise, products, recurrent, reduce, shape, sources
+from fastgru.importers.onnx import (
+    elementwise,
+    gru,
+    indexing,
+    normalise,
+    products,
+    recurrent,
+    reduce,
+    scatter,
+    shape,
+    sources,
+)
 from fastgru.importers.onnx.reader import read_onnx
 from fastgru.importers.onnx.registry import NEWEST_OPSET, OLDEST_OPSET, Operator, operators
 from fastgru.importers.onnx.structure import inputs_to_fix
@@ -16,4 +27,4 @@ from fastgru.importers.onnx.structure import inputs_to_fix
 __all__ = ["NEWEST_OPSET", "OLDEST_OPSET", "Operator", "inputs_to_fix", "operators", "read_onnx"]
 
 # Importing a family registers its operators.
-_FAMILIES = (elementwise, gru, indexing, normalise, products, recurrent, reduce, shape, sources)
+_FAMILIES = (elementwise, gru, indexing, normalise, products, recurrent, reduce, scatter, shape, sources)

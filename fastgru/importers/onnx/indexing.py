@@ -7,10 +7,10 @@ from fastgru.importers.onnx.node import OnnxNode
 from fastgru.importers.onnx.registry import operator
 from fastgru.importers.onnx.values import Value
 
-__all__: list[str] = []
+__all__ = ["positions"]
 
 
-def _positions(value: Value | None, build: Builder) -> Value | None:
+def positions(value: Value | None, build: Builder) -> Value | None:
     """As int64: ONNX lets positions be int32 as well."""
     return value if value is None or value.dtype in (None, "int64") else build.emit("cast", value, to="int64")
 
@@ -44,7 +44,7 @@ def _slice(node: OnnxNode, build: Builder) -> Value:
     x = node.input(0)
     if node.version >= 10:
         node.input(1), node.input(2)
-        return build.emit("slice", x, *(_positions(node.optional(i), build) for i in range(1, 5)))
+        return build.emit("slice", x, *(positions(node.optional(i), build) for i in range(1, 5)))
     starts, ends, axes = (node.attrs.integers(name) for name in ("starts", "ends", "axes"))
     if starts is None or ends is None:
         raise node.invalid("attributes 'starts' and 'ends' must be there")

@@ -1,0 +1,142 @@
+"""Elements and blocks replaced or combined at positions. Positions known now that make a box move nothing by index."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+import numpy as np
+
+from fastgru.engine.builder import Builder
+from fastgru.engine.lowering import lowering
+from fastgru.engine.ops.cast import as_dtype
+from fastgru.engine.ops.elementwise import same_dtype
+from fastgru.engine.positions import expanded, positions
+from fastgru.engine.view import Known, Piece, Value, View, contiguous_strides, itemsize
+from fastgru.engine.walk import merged_axes, walk_words
+from fastgru.errors import ShapeError, UnsupportedModelError
+from fastgru.graph import Node
+from fastgru.kernels.scatter import REDUCTION_CODES
+from fastgru.reference.shape import normal_axis
+
+__all__ = ["lower_scatter_elements", "lower_scatter_nd"]
+
+
+@lowering("scatter_nd")
+def lower_scatter_nd(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+    """x with blocks of it replaced."""
+    x, indices, updates = inputs
+    assert x is not None
+    assert indices is not None
+    assert updates is not None
+    reduction = _reduction(builder, node, x, updates)
+    if builder.dtype(indices) in ("bool", builder.float_dtype):
+        raise ShapeError(f"indices have dtype {builder.dtype(indices)}, expected an integer")
+    k = indices.shape[-1] if indices.ndim else x.ndim + 1
+    if k > x.ndim or updates.shape != (*indices.shape[:-1], *x.shape[k:]):
+        raise ShapeError(f"x {x.shape}, indices {indices.shape} and updates {updates.shape} do not fit together")
+    if 0 in (prod(x.shape), prod(updates.shape)):
+        return [builder.view(x)]
+    if isinstance(indices, Known) and reduction == "none":
+        target = _block(x.shape, indices, updates.shape)
+        if target is not None:
+            return [_replaced(builder, x, target, updates)]
+    y, wide = _filled(builder, x, reduction)
+    new = builder.contiguous(updates if wide is None else as_dtype(builder, updates, wide))
+    ids = builder.contiguous(as_dtype(builder, indices, "int64"))
+    words = [prod(indices.shape[:-1]), prod(x.shape[k:]), REDUCTION_CODES[reduction], k, *x.shape[:k]]
+    _emit(builder, "scatter_nd", reduction, [y, ids, new], words)
+    return [y if wide is None else as_dtype(builder, y, builder.dtype(x))]
+
+
+def _block(shape: tuple[int, ...], indices: Known, updates: tuple[int, ...]) -> tuple[int, tuple[int, ...]] | None:
+    """Where the updates lie in a contiguous tensor of `shape`: first element and strides, no element twice; or None."""
+    k = indices.shape[-1]
+    where = indices.array.astype(np.int64)
+    sizes, steps = np.array(shape[:k], np.int64), contiguous_strides(shape)
+    if (wrong := (where < -sizes) | (where >= sizes)).any():
+        at = tuple(np.argwhere(wrong)[0])
+        raise ShapeError(f"index {where[at]} is out of range for {sizes[at[-1]]} entries")
+    first = (where % sizes * np.array(steps[:k], np.int64)).sum(-1)
+    start = int(first.reshape(-1)[0])
+    strides = tuple(
+        int(np.take(first, [1], i).reshape(-1)[0]) - start if n > 1 else 0 for i, n in enumerate(first.shape)
+    )
+    grid = np.indices(first.shape, sparse=True)
+    if not np.array_equal(first, sum((g * s for g, s in zip(grid, strides, strict=True)), np.int64(start))):
+        return None
+    if np.unique(first).size < first.size:
+        return None
+    return start, (*strides, *steps[k:])
+
+
+def _replaced(builder: Builder, x: Value, target: tuple[int, tuple[int, ...]], updates: Value) -> View:
+    """x with a regular part of it replaced: a box where the part is one, a copy into it where it has steps."""
+    old, new = builder.view(x), builder.view(updates)
+    y = builder.new(old.shape, old.dtype)
+    place = View(y.buffer, target[0] * itemsize(old.dtype), new.shape, target[1], old.dtype)
+    where = positions(place, old.shape)
+    factors = [] if where is None else [f for one in where.factors for f in one]
+    named = [f.axis for f in factors if f.axis >= 0]
+    if where is None or any(f.step != 1 for f in factors if f.axis >= 0) or len(set(named)) < len(named):
+        builder.copy(old, y)
+        builder.copy(new, place)
+        return y
+    flat = expanded(new, where)
+    steps = {f.axis: (f.size, s) for f, s in zip(factors, flat.strides, strict=True)}
+    shape, strides = zip(*(steps.get(axis, (1, 0)) for axis in range(old.ndim)), strict=True)
+    box = View(new.buffer, new.offset, tuple(shape), tuple(strides), new.dtype)
+    pieces = [Piece((0,) * old.ndim, old, builder.label), Piece(where.low, box, builder.label)]
+    return builder.assemble(old.shape, old.dtype, pieces)
+
+
+@lowering("scatter_elements")
+def lower_scatter_elements(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+    """x with elements replaced along an axis."""
+    x, indices, updates = inputs
+    assert x is not None
+    assert indices is not None
+    assert updates is not None
+    reduction = _reduction(builder, node, x, updates)
+    if builder.dtype(indices) in ("bool", builder.float_dtype):
+        raise ShapeError(f"indices have dtype {builder.dtype(indices)}, expected an integer")
+    axis = normal_axis(node.attrs["axis"], x.ndim)
+    fits = indices.shape == updates.shape and indices.ndim == x.ndim
+    if not fits or any(n > s for i, (n, s) in enumerate(zip(indices.shape, x.shape, strict=True)) if i != axis):
+        raise ShapeError(f"x {x.shape}, indices {indices.shape}, updates {updates.shape} do not fit on axis {axis}")
+    if prod(updates.shape) == 0:
+        return [builder.view(x)]
+    y, wide = _filled(builder, x, reduction)
+    new = builder.view(updates) if wide is None else as_dtype(builder, updates, wide)
+    ids = as_dtype(builder, indices, "int64")
+    beside = tuple(0 if i == axis else s for i, s in enumerate(y.strides))
+    walk = walk_words(merged_axes(ids.shape, [beside, ids.strides, new.strides]))
+    words = [y.strides[axis], y.shape[axis], REDUCTION_CODES[reduction], *walk]
+    _emit(builder, "scatter_elements", reduction, [y, ids, new], words)
+    return [y if wide is None else as_dtype(builder, y, builder.dtype(x))]
+
+
+def _reduction(builder: Builder, node: Node, x: Value, updates: Value) -> str:
+    reduction: str = node.attrs["reduction"]
+    dtype = same_dtype(builder, x=x, updates=updates)
+    if reduction not in REDUCTION_CODES:
+        raise UnsupportedModelError(f"reduction {reduction!r} is not one of {', '.join(REDUCTION_CODES)}")
+    if reduction != "none" and dtype == "bool":
+        raise UnsupportedModelError(f"reduction {reduction!r} of bool: cast it to a number before")
+    return reduction
+
+
+def _filled(builder: Builder, x: Value, reduction: str) -> tuple[View, str | None]:
+    """A fresh copy of x to be written into, and the dtype to compute in where it is not that of x."""
+    wide = None if reduction == "none" or builder.dtype(x) in (builder.float_dtype, "int64") else "int64"
+    old = builder.view(x) if wide is None else as_dtype(builder, x, wide)
+    y = builder.new(old.shape, old.dtype)
+    builder.copy(old, y)
+    return y, wide
+
+
+def _emit(builder: Builder, op: str, reduction: str, tensors: list[View], words: list[int]) -> None:
+    if reduction == "none":
+        builder.emit(op, f"int{8 * itemsize(tensors[0].dtype)}", tensors, words)
+    else:
+        builder.emit(f"{op}_reduce", tensors[0].dtype, tensors, words)

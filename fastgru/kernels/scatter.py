@@ -1,0 +1,105 @@
+"""Elements and blocks written to positions that come with the data."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from fastgru.kernels.registry import INDEX_OUT_OF_RANGE, fail, handler, kernel, tensor
+from fastgru.kernels.walk import inner_stride, row_start
+from fastgru.simd.memory import offset, pointer
+
+__all__ = ["REDUCTION_CODES", "scatter_elements", "scatter_nd"]
+
+# As instruction words carry them.
+REDUCTION_CODES: Final = {"none": 0, "add": 1, "mul": 2, "max": 3, "min": 4}
+
+
+@kernel
+def _combine(code, old, new):
+    """NaN on either side is the largest and the smallest."""
+    if code == 1:
+        return old + new
+    if code == 2:
+        return old * new
+    if code == 3:
+        return old if old > new or old != old else new
+    return old if old < new or old != old else new
+
+
+def _make_scatter_nd(dtype: str, *, moves: bool) -> Any:
+    def handle(operands, bases, team):
+        y, ids = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), "int64")
+        updates = pointer(tensor(bases, operands, 4), dtype)
+        count, inner, code, k = operands[6], operands[7], operands[8], operands[9]
+        for i in range(count):
+            at = 0
+            for j in range(k):
+                where, size = ids[i * k + j], operands[10 + j]
+                if where < -size or where >= size:
+                    fail(bases, INDEX_OUT_OF_RANGE, where, size)
+                    return
+                at = at * size + (where + size if where < 0 else where)
+            target, source = offset(y, at * inner), offset(updates, i * inner)
+            if moves:
+                for j in range(inner):
+                    target[j] = source[j]
+            else:
+                for j in range(inner):
+                    target[j] = _combine(code, target[j], source[j])
+
+    return handle
+
+
+def _make_scatter_elements(dtype: str, *, moves: bool) -> Any:
+    def handle(operands, bases, team):
+        y, ids = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), "int64")
+        updates = pointer(tensor(bases, operands, 4), dtype)
+        along, entries, code, walk = operands[6], operands[7], operands[8], offset(operands, 9)
+        rows, n = walk[0], walk[2]
+        step_y, step_ids, step_u = inner_stride(walk, 0), inner_stride(walk, 1), inner_stride(walk, 2)
+        for row in range(rows):
+            py, pi = offset(y, row_start(walk, 0, row)), offset(ids, row_start(walk, 1, row))
+            pu = offset(updates, row_start(walk, 2, row))
+            for i in range(n):
+                where = pi[i * step_ids]
+                if where < -entries or where >= entries:
+                    fail(bases, INDEX_OUT_OF_RANGE, where, entries)
+                    return
+                at = i * step_y + (where + entries if where < 0 else where) * along
+                if moves:
+                    py[at] = pu[i * step_u]
+                else:
+                    py[at] = _combine(code, py[at], pu[i * step_u])
+
+    return handle
+
+
+@handler("scatter_nd", "int8", "int16", "int32", "int64")
+def scatter_nd(dtype: str) -> Any:
+    """y[ids[i]] = updates[i], blocks of `inner` elements; the last write stands. One handler an element width.
+
+    Operands: y, ids (count, k), updates (count, inner); count, inner, code, k, sizes of the first k axes of y.
+    """
+    return _make_scatter_nd(dtype, moves=True)
+
+
+@handler("scatter_nd_reduce", "float32", "float64", "int64")
+def scatter_nd_reduce(dtype: str) -> Any:
+    """y[ids[i]] = y[ids[i]] (op) updates[i]; operands as in `scatter_nd`."""
+    return _make_scatter_nd(dtype, moves=False)
+
+
+@handler("scatter_elements", "int8", "int16", "int32", "int64")
+def scatter_elements(dtype: str) -> Any:
+    """y[..., ids[i, j, ...], ...] = updates[i, j, ...]: one handler an element width.
+
+    Operands: y, ids, updates; stride of the axis in y, size of the axis, code, then a walk over y (its stride of the
+    axis being 0), ids and updates.
+    """
+    return _make_scatter_elements(dtype, moves=True)
+
+
+@handler("scatter_elements_reduce", "float32", "float64", "int64")
+def scatter_elements_reduce(dtype: str) -> Any:
+    """y[...] = y[...] (op) updates[...]; operands as in `scatter_elements`."""
+    return _make_scatter_elements(dtype, moves=False)

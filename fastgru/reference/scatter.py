@@ -1,0 +1,76 @@
+"""Tensors with elements or blocks of them replaced, or combined with others, at given positions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.errors import ShapeError
+from fastgru.reference.operator import choose, same_dtype
+from fastgru.reference.shape import normal_axis
+
+__all__ = ["scatter_elements", "scatter_nd"]
+
+Array = NDArray[Any]
+
+
+def _replace(x: Array, where: tuple[Array, ...], updates: Array) -> None:
+    x[where] = updates
+
+
+_REDUCTIONS: Final[Mapping[str, Callable[[Array, tuple[Array, ...], Array], None]]] = {
+    "add": np.add.at,
+    "max": np.maximum.at,
+    "min": np.minimum.at,
+    "mul": np.multiply.at,
+    "none": _replace,
+}
+
+
+def _positions(op: str, indices: Array, sizes: tuple[int, ...] | list[int]) -> None:
+    if indices.dtype.kind not in "iu":
+        raise ShapeError(f"{op}: indices have dtype {indices.dtype}, expected an integer")
+    for axis, size in enumerate(sizes):
+        one = indices[..., axis]
+        if one.size and (one.min() < -size or one.max() >= size):
+            raise ShapeError(f"{op}: indices from {one.min()} to {one.max()} on an axis of {size}")
+
+
+def scatter_nd(x: Array, indices: Array, updates: Array, *, reduction: str) -> Array:
+    """x with x[indices[i]] = updates[i] for every i, or combined with it by add, mul, max or min.
+
+    The last axis of `indices` (..., k) names the first k axes of x; updates (..., the other axes of x). Positions that
+    are named twice are combined one after the other; with "none" the last one stands.
+    """
+    same_dtype(x=x, updates=updates)
+    if indices.ndim < 1 or indices.shape[-1] > x.ndim:
+        raise ShapeError(f"scatter_nd: indices {indices.shape} do not fit x {x.shape}")
+    k = indices.shape[-1]
+    expected = (*indices.shape[:-1], *x.shape[k:])
+    if updates.shape != expected:
+        raise ShapeError(f"scatter_nd: updates have shape {updates.shape}, expected {expected}")
+    _positions("scatter_nd", indices, x.shape[:k])
+    y = x.copy()
+    choose(_REDUCTIONS, reduction)(y, tuple(indices[..., i] for i in range(k)), updates)
+    return y
+
+
+def scatter_elements(x: Array, indices: Array, updates: Array, *, axis: int, reduction: str) -> Array:
+    """x with x[..., indices[i, j, ...], ...] = updates[i, j, ...] along `axis`, or combined as in `scatter_nd`."""
+    same_dtype(x=x, updates=updates)
+    axis = normal_axis(axis, x.ndim)
+    if indices.shape != updates.shape or indices.ndim != x.ndim or any(
+        n > s for i, (n, s) in enumerate(zip(indices.shape, x.shape, strict=True)) if i != axis
+    ):  # fmt: skip
+        raise ShapeError(
+            f"scatter_elements: indices {indices.shape} and updates {updates.shape} do not fit x {x.shape}, axis {axis}"
+        )
+    _positions("scatter_elements", indices[..., None], [x.shape[axis]])
+    grid = list(np.ogrid[tuple(slice(n) for n in indices.shape)])
+    grid[axis] = indices
+    y = x.copy()
+    choose(_REDUCTIONS, reduction)(y, tuple(np.broadcast_arrays(*grid)), updates)
+    return y
