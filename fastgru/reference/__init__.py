@@ -12,6 +12,8 @@ give float64 and the answer is the definition that kernels are tested against. I
 | lstm | x, initial_h?, lengths?, mask?, initial_c?, then weight_ih, weight_hh, bias_ih?, bias_hh?, peephole? for each direction | spec (`LSTMSpec.to_dict()`) | y, h_n, c_n |
 | rnn | as for gru | spec (`RNNSpec.to_dict()`) | y, h_n |
 | linear | x (..., I), weight (O, I), bias? (O,) | | y (..., O) |
+| conv | x (N, C, D1, ...), weight (O, C / group, K1, ...), bias? (O,), slope? (O,) | strides, pads (befores then afters; or same_upper same_lower), dilations, group; clamp? [low or None, high or None] | y (N, O, E1, ...), clamped, then slope * y where negative |
+| conv_transpose | x (N, C, D1, ...), weight (C, O / group, K1, ...), bias? (O,), slope? (O,) | those of conv; output_padding, output_shape? | y (N, O, E1, ...) |
 | matmul | a, b (NumPy rules) | | y |
 | activation | x | kind, alpha, beta (`spec.Activation`) | y |
 | unary | x | kind: abs neg exp log sqrt reciprocal floor ceil round sign sin cos tan asin acos atan sinh cosh erf not gelu gelu_tanh selu silu hard_swish isnan isinf log1p expm1 bitwise_not; selu: alpha, gamma; hard_swish is ONNX's | y |

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fastgru.graph import Node
 from fastgru.reference.shape import integers
+from fastgru.reference.windows import slide, spread
 from fastgru.spec import spec_of
 
 __all__ = ["output_elements"]
@@ -54,6 +55,8 @@ def output_elements(node: Node, inputs: Sequence[Array | None]) -> int:
             return _broadcast(left[:-2], right[:-2]) * tail
         case "linear":
             return (a[0].size // max(a[0].shape[-1] if a[0].ndim else 1, 1)) * (a[1].shape[0] if a[1].ndim else 1)
+        case "conv" | "conv_transpose":
+            return _slid(node, [x.shape for x in a])
         case "gru" | "lstm" | "rnn":
             spec = spec_of(node.op, node.attrs)
             return a[0].size // spec.input_size * spec.output_size
@@ -61,6 +64,16 @@ def output_elements(node: Node, inputs: Sequence[Array | None]) -> int:
             return _broadcast(*(x.shape for x in a))
         case _:
             return total
+
+
+def _slid(node: Node, shapes: Sequence[tuple[int, ...]]) -> int:
+    x, attrs = shapes[0], node.attrs
+    forms = (attrs["strides"], attrs["dilations"], attrs["pads"])
+    weight = shapes[1]
+    if node.op == "conv":
+        return x[0] * weight[0] * math.prod(slide(x[2:], weight[2:], *forms).sizes)
+    windows = spread(x[2:], weight[2:], *forms, attrs["output_padding"], attrs.get("output_shape"))
+    return x[0] * weight[1] * int(attrs["group"]) * math.prod(windows.sizes)
 
 
 def _broadcast(*shapes: tuple[int, ...]) -> int:

@@ -9,7 +9,11 @@ from typing import Any, Final
 from numpy.typing import NDArray
 
 from fastgru.errors import ShapeError
+<<<<<<< HEAD
 from fastgru.reference import elementwise, indexing, linear, norm, reduce, scatter, shape, softmax
+=======
+from fastgru.reference import conv, elementwise, indexing, linear, norm, reduce, shape, softmax
+>>>>>>> f4e51ed (Convolutions, plain and transposed, over one and two axes)
 from fastgru.reference.gru import gru
 from fastgru.reference.lstm import lstm
 from fastgru.reference.operator import Operator
@@ -80,6 +84,8 @@ OPS: Final[Mapping[str, Operator]] = MappingProxyType(
         "compare": Operator(elementwise.compare),
         "concat": Operator(indexing.concat),
         "constant_of_shape": Operator(shape.constant_of_shape),
+        "conv": Operator(conv.conv),
+        "conv_transpose": Operator(conv.conv_transpose),
         "cumsum": Operator(reduce.cumsum),
         "embedding": Operator(linear.embedding),
         "expand": Operator(shape.expand),

@@ -303,6 +303,43 @@ def activations():
         yield Case("activation", (finite,), attrs, slack=2)
 
 
+SLIDING = [  # x, weight of conv, strides, pads, dilations, groups
+    ((1, 9, 1, 129), (16, 9, 1, 5), (1, 2), (0, 2, 0, 2), (1, 1), 1),
+    ((1, 16, 1, 65), (16, 8, 1, 5), (1, 2), (0, 2, 0, 2), (1, 1), 2),
+    ((1, 24, 1, 33), (16, 24, 1, 1), (1, 1), (0, 0, 0, 0), (1, 1), 1),
+    ((2, 16, 11, 33), (16, 1, 3, 3), (1, 1), (0, 1, 0, 1), (5, 1), 16),
+    ((2, 3, 7, 5), (7, 3, 3, 2), (2, 1), (1, 0, 2, 3), (1, 2), 1),
+    ((1, 4, 60, 1), (6, 2, 5, 1), (1, 1), (2, 0, 1, 0), (2, 1), 2),
+    ((1, 4, 60, 3), (6, 4, 5, 3), (2, 1), (2, 1, 1, 1), (1, 1), 1),
+    ((2, 5, 8, 21), (3, 5, 2, 1), (1, 1), (1, 0, 0, 0), (3, 1), 1),
+    ((1, 300, 40), (9, 300, 1), (1,), (0, 0), (1,), 1),
+    ((2, 70, 100), (26, 35, 5), (3,), (4, 0), (2,), 2),
+    ((0, 3, 20), (4, 3, 3), (1,), (0, 0), (1,), 1),
+    ((2, 3, 17), (1, 3, 17), (1,), (0, 0), (1,), 1),
+]
+CLAMPS = (None, [0, None], [-0.5, 0.75], [None, 0.25])
+
+
+def convolutions():
+    for i, (shape, kernel, strides, pads, dilations, group) in enumerate(SLIDING):
+        form = {"strides": strides, "pads": pads, "dilations": dilations, "group": group}
+        axes, O, clamp = len(strides), kernel[0], {"clamp": CLAMPS[i % 4]}
+        scale = np.float32(np.prod(kernel[1:]) ** -0.5)
+        w = normal(*kernel) * scale
+        yield Case("conv", (normal(*shape), w), form, constant=(1,), slack=4)
+        yield Case("conv", (normal(*shape), w, normal(O), normal(O)), form | clamp, constant=(1, 2, 3), slack=4)
+        same = form | {"pads": "same_upper" if i % 2 else "same_lower"}
+        yield Case("conv", (normal(*shape), w, None, normal(O)), same, constant=(1, 3), slack=4)
+        if i not in (3, 11):  # those crop more than there is
+            w = normal(shape[1], *kernel[1:]) * scale
+            form = form | {"output_padding": [s - 1 for s in strides]}
+            b = normal(w.shape[1] * group)
+            yield Case("conv_transpose", (normal(*shape), w, b), form | clamp, constant=(1, 2), slack=6)
+            sizes = form | {"output_shape": [n * s + 1 for n, s in zip(shape[2:], strides, strict=True)]}
+            yield Case("conv_transpose", (normal(*shape), w, None, b), sizes, constant=(1, 3), slack=6)
+            yield Case("conv_transpose", (normal(*shape), w), form | {"pads": [0] * 2 * axes}, constant=(1,), slack=6)
+
+
 FAMILIES = {
     "activations": activations,
     "elementwise": elementwise,
@@ -310,5 +347,6 @@ FAMILIES = {
     "reductions": reductions,
     "norms": norms,
     "positions": positions,
+    "convolutions": convolutions,
 }
 CASES = {name: list(make()) for name, make in FAMILIES.items()}

@@ -32,6 +32,12 @@ VALUES = {
     "to": st.sampled_from(DTYPES),
     "mode": st.sampled_from(["constant", "reflect", "edge"]),
     "keepdims": st.booleans(),
+    "strides": st.lists(SMALL, max_size=3),
+    "dilations": st.lists(SMALL, max_size=3),
+    "pads": st.lists(SMALL, max_size=4) | st.just("same_upper"),
+    "output_padding": st.lists(SMALL, max_size=3),
+    "output_shape": st.lists(SMALL, max_size=3) | st.none(),
+    "clamp": st.lists(SMALL | st.none(), max_size=2),
     "spec": st.fixed_dictionaries({"input_size": SMALL, "hidden_size": SMALL}),
 }
 

@@ -3,6 +3,7 @@
 import fastgru.kernels.movement  # noqa: F401  (entered in the table; the lowerings name its handlers)
 from fastgru.engine.ops import activation as activation
 from fastgru.engine.ops import cast as cast
+from fastgru.engine.ops import conv as conv
 from fastgru.engine.ops import elementwise as elementwise
 from fastgru.engine.ops import gru as gru
 from fastgru.engine.ops import indexing as indexing

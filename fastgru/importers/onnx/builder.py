@@ -136,6 +136,8 @@ def _work(op: str, arrays: list[Array | None], attrs: dict[str, Any], elements: 
     if op in ("matmul", "linear"):
         inner = a[0].shape[-1] if a[0].ndim else 1
         return elements * inner * (1 if a[0].dtype.kind == "f" else _SLOW_INTEGER_PRODUCT)
+    if op in ("conv", "conv_transpose"):
+        return elements * (a[1].size // max(a[1].shape[0] if a[1].ndim else 1, 1))
     if op in RECURRENT:
         steps = math.prod(a[0].shape[:2])
         return steps * (sum(x.size for x in a[1:]) + 100_000)

@@ -1,0 +1,137 @@
+"""Convolutions, plain and transposed, with constant weights packed once for all plans."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.engine.builder import Builder, known
+from fastgru.engine.lowering import lowering
+from fastgru.engine.ops.elementwise import same_dtype
+from fastgru.engine.view import Known, Value, View
+from fastgru.engine.windows import Axis, Part, sliding, transposed, walk_of
+from fastgru.errors import UnsupportedModelError
+from fastgru.graph import Node
+from fastgru.kernels import conv as kernel  # noqa: F401  (enters it into the table)
+from fastgru.packing.aligned import zeros
+from fastgru.packing.conv import pack_kernels
+from fastgru.reference.conv import check_conv, check_transposed
+from fastgru.reference.windows import slide, spread
+from fastgru.simd.cpu import LANES
+
+__all__ = ["lower_conv", "lower_conv_transpose"]
+
+
+@lowering("conv")
+def lower_conv(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+    """Windows over x (N, C, D1, ...) times weight (O, C / group, K1, ...)."""
+    x, weight, bias, slope = _checked(builder, inputs)
+    group = int(node.attrs["group"])
+    check_conv(x.shape, weight.shape, group, *(None if v is None else v.shape for v in (bias, slope)))
+    attrs = node.attrs
+    windows = slide(x.shape[2:], weight.shape[2:], attrs["strides"], attrs["dilations"], attrs["pads"])
+    kernels = _as_planes(weight.array)
+    y = builder.new((x.shape[0], weight.shape[0], *windows.sizes))
+    _emit(builder, node, x, kernels, (weight, bias, slope), y, sliding(x.shape[2:], windows))
+    return [y]
+
+
+@lowering("conv_transpose")
+def lower_conv_transpose(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+    """x (N, C, D1, ...) times weight (C, O / group, K1, ...), each pixel spread over a window of outputs."""
+    x, weight, bias, slope = _checked(builder, inputs)
+    attrs, group = node.attrs, int(node.attrs["group"])
+    check_transposed(x.shape, weight.shape, group, *(None if v is None else v.shape for v in (bias, slope)))
+    windows = spread(
+        x.shape[2:], weight.shape[2:], attrs["strides"], attrs["dilations"], attrs["pads"],
+        attrs["output_padding"], attrs.get("output_shape"),
+    )  # fmt: skip
+    C, each = weight.shape[:2]
+    planes = _as_planes(weight.array)
+    grouped = planes.reshape(group, C // group, each, *planes.shape[2:])
+    kernels = grouped.swapaxes(1, 2).reshape(group * each, C // group, *planes.shape[2:])
+    y = builder.new((x.shape[0], group * each, *windows.sizes))
+    _emit(builder, node, x, kernels, (weight, bias, slope), y, transposed(x.shape[2:], windows))
+    return [y]
+
+
+def _checked(builder: Builder, inputs: Sequence[Value | None]) -> tuple[View, Known, Known | None, Known | None]:
+    x, weight, bias, slope = [*inputs, None, None][:4]
+    assert x is not None
+    named = {"x": x, "weight": weight, "bias": bias, "slope": slope}
+    dtype = same_dtype(builder, **{name: value for name, value in named.items() if value is not None})
+    if dtype != builder.float_dtype:
+        raise UnsupportedModelError(f"a convolution of {dtype}: cast its inputs to float32 before it")
+    return (
+        builder.view(x),
+        known(weight, "the weight"),
+        None if bias is None else known(bias, "the bias"),
+        None if slope is None else known(slope, "the slope"),
+    )
+
+
+def _as_planes(weight: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Weights of one spatial axis as those of two."""
+    return weight[:, :, None, :] if weight.ndim == 3 else weight
+
+
+def _emit(
+    builder: Builder,
+    node: Node,
+    x: View,
+    kernels: NDArray[np.floating],
+    constants: tuple[Known, Known | None, Known | None],
+    y: View,
+    axes: Sequence[Axis],
+) -> None:
+    """kernels: (O, C / group, KH, KW)."""
+    dtype, group = builder.float_dtype, int(node.attrs["group"])
+    if y.size == 0:
+        return
+    N, O, C = y.shape[0], y.shape[1], x.shape[1]
+    walk = walk_of(x, axes, C, C // group, O, LANES[dtype])
+    weight, bias, slope = constants
+    names = [*node.inputs, "", "", ""]
+    matrices = [_matrix(kernels, h, w) for h, w in walk.phases]
+    taps = [[[t for t, _ in part.taps] for part in phase] for phase in walk.phases]
+    packed = builder.packed(
+        (names[1], node.op, str(group), repr(taps)), lambda: pack_kernels(matrices, group, dtype), [weight]
+    )
+    start = builder.packed(
+        (names[2], str(O), "conv bias"), lambda: _vector(None if bias is None else bias, O, dtype), [bias]
+    )
+    lean = None if slope is None else builder.packed((names[3], "slope"), lambda: _vector(slope, O, dtype), [slope])
+    clamp = node.attrs.get("clamp")
+    limits = None
+    if clamp is not None:
+        low, high = (b if b is not None else inf for b, inf in zip(clamp, (-np.inf, np.inf), strict=True))
+        limits = builder.packed(("clamp", repr(low), repr(high)), lambda: np.array([low, high], dtype))
+    scratch = builder.new((walk.scratch,)) if walk.padded else None
+    stage = builder.new((walk.stage,)) if walk.staged else None
+    words = [
+        N, group, O // group, x.strides[0], C // group * walk.x_channel, walk.y_channel, prod(y.shape[1:]),
+        walk.padded, walk.staged, len(walk.phases), *walk.pad_words, *walk.collect_words,
+    ]  # fmt: skip
+    at, first = 0, 0
+    for matrix, phase in zip(matrices, walk.phase_words, strict=True):
+        rows, pixels, begin, x_row, y_row = phase
+        words += [matrix.shape[1], at, first, rows, pixels, begin, x_row, y_row]
+        at, first = at + matrix.size, first + matrix.shape[1]
+    table = builder.constant(np.concatenate(walk.tables))
+    builder.emit("conv", dtype, [x, packed, start, lean, limits, y, scratch, stage, table], words)
+
+
+def _matrix(kernels: NDArray[np.floating], h: Part, w: Part) -> NDArray[np.floating]:
+    """(O, K): the taps of one phase, in the order of its table."""
+    some = kernels[:, :, [t for t, _ in h.taps]][:, :, :, [t for t, _ in w.taps]]
+    return some.reshape(kernels.shape[0], -1)
+
+
+def _vector(value: Known | None, size: int, dtype: str) -> NDArray[np.floating]:
+    vector = zeros((size,), dtype)
+    if value is not None:
+        vector[...] = value.array
+    return vector

@@ -1,0 +1,186 @@
+"""How a row kernel walks windows over an image: where each input of an output lies, with and without a padded copy.
+
+What `kernels.conv` and `kernels.pool` read as words. An image is C planes of H rows and W columns; one spatial axis is
+a plane of one row.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.engine.view import View
+from fastgru.errors import UnsupportedModelError
+from fastgru.reference.windows import Windows
+
+__all__ = ["Axis", "Part", "Walk", "sliding", "transposed", "walk_of"]
+
+_SHORT: Final = 2  # rows shorter than a vector by this factor are walked down their columns instead
+
+
+@dataclass(frozen=True)
+class Part:
+    """Every `Axis.out_step`-th output from `start` on: `count` of them. taps: (tap, what output `start` reads)."""
+
+    start: int
+    count: int
+    taps: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One spatial axis: input size, output size, how far inputs and outputs of neighbours in a part lie apart."""
+
+    size: int
+    outputs: int
+    in_step: int
+    out_step: int
+    parts: tuple[Part, ...]
+
+    @cached_property
+    def first(self) -> int:
+        """The first position that is read; negative in the padding."""
+        return min(at for part in self.parts for _, at in part.taps)
+
+    @cached_property
+    def last(self) -> int:
+        """The last position that is read."""
+        return max(at + (part.count - 1) * self.in_step for part in self.parts for _, at in part.taps)
+
+    @property
+    def inside(self) -> bool:
+        """True where no window reaches into the padding."""
+        return self.first >= 0 and self.last < self.size
+
+    @property
+    def plain(self) -> bool:
+        """True for an axis along which nothing slides."""
+        return self.outputs == self.size and self.in_step == 1 and [p.taps for p in self.parts] == [((0, 0),)]
+
+    @cached_property
+    def grid(self) -> int:
+        """The largest step that meets every position that is read, from `first` on."""
+        moves = self.in_step if any(part.count > 1 for part in self.parts) else 0
+        return math.gcd(moves, *(at - self.first for part in self.parts for _, at in part.taps)) or 1
+
+
+_POINT: Final = Axis(1, 1, 1, 1, (Part(0, 1, ((0, 0),)),))
+
+
+def sliding(spatial: Sequence[int], windows: Windows) -> list[Axis]:
+    """The axes of a convolution or a pool."""
+    axes = []
+    for i, size in enumerate(spatial):
+        k, d, begin = windows.taps[i], windows.dilations[i], windows.begin[i]
+        taps = tuple((t, t * d - begin) for t in range(k))
+        axes.append(Axis(size, windows.sizes[i], windows.strides[i], 1, (Part(0, windows.sizes[i], taps),)))
+    return axes
+
+
+def transposed(spatial: Sequence[int], windows: Windows) -> list[Axis]:
+    """The axes of a transposed convolution: outputs `stride` apart read neighbouring inputs through the same taps."""
+    axes = []
+    for i, size in enumerate(spatial):
+        k, d, begin, s = windows.taps[i], windows.dilations[i], windows.begin[i], windows.strides[i]
+        parts = []
+        for start in range(min(s, windows.sizes[i])):
+            taps = tuple((t, (start + begin - t * d) // s) for t in range(k) if (start + begin - t * d) % s == 0)
+            parts.append(Part(start, -(-(windows.sizes[i] - start) // s), taps))
+        axes.append(Axis(size, windows.sizes[i], 1, s, tuple(parts)))
+    return axes
+
+
+@dataclass(frozen=True)
+class Walk:
+    """Words for a row kernel.
+
+    tables: where each input of an output lies, part after part, channel by channel of a group, tap by tap. phases: the
+    parts in the same order, as (part of H, part of W); phase_words: rows, pixels, start in y, strides of a row in x, y.
+    """
+
+    x_channel: int
+    y_channel: int
+    padded: bool
+    staged: bool
+    pad_words: tuple[int, ...]
+    collect_words: tuple[int, ...]
+    scratch: int
+    stage: int
+    tables: tuple[NDArray[np.int64], ...]
+    phases: tuple[tuple[Part, Part], ...]
+    phase_words: tuple[tuple[int, ...], ...]
+
+
+def walk_of(x: View, axes: Sequence[Axis], C: int, read: int, O: int, lanes: int) -> Walk:
+    """The walk over x (N, C, ...), of which each output reads `read` channels, to O channels of contiguous outputs."""
+    if len(axes) > 2:
+        raise UnsupportedModelError(
+            f"windows over {len(axes)} axes; one and two are supported: slide over one axis at a time"
+        )
+    h, w = axes if len(axes) == 2 else (_POINT, axes[0])
+    s_h, s_w = x.strides[-2:] if len(axes) == 2 else (0, x.strides[-1])
+    y_h, y_w = w.outputs, 1
+    turned = False
+    if h is not _POINT and w.plain and (s_h == w.size * s_w or h.size == 1) and h.in_step == h.out_step == 1:
+        h, w, s_h, y_h, turned = _POINT, _merged(h, w.size), 0, h.outputs * w.outputs, True
+    elif w.outputs * _SHORT <= lanes and h.outputs > w.outputs:
+        h, w, s_h, s_w, y_h, y_w, turned = w, h, s_w, s_h, y_w, y_h, True
+    plane = h.outputs * w.outputs
+    shortest = min(part.count for part in w.parts)
+    padded = not (h.inside and w.inside and w.in_step == 1 and s_w == 1 and shortest >= lanes)
+    if padded:
+        rows = (h.last - h.first) // h.grid + 1
+        parts = w.in_step if any(part.count > 1 for part in w.parts) else 1
+        columns = w.last - w.first + 1
+        longest = max(part.count for part in w.parts)
+        run = -(-((columns - 1) // parts + 1 + max(lanes - longest, 0)) // lanes) * lanes
+        row, channel = parts * run, rows * parts * run
+        pad = (C, rows, h.first, h.grid, h.size, w.first, columns, w.size, parts, run, x.strides[1], s_h, s_w)
+        x_row = h.in_step // h.grid * row
+    else:
+        row, channel, pad, x_row = s_h, x.strides[1], (0,) * 13, h.in_step * s_h
+
+    def at_row(position: int) -> int:
+        return (position - h.first) // h.grid * row if padded else position * row
+
+    def at_column(position: int) -> int:
+        return (position - w.first) % parts * run + (position - w.first) // parts if padded else position
+
+    staged = w.out_step != 1 or y_w != 1 or shortest < lanes
+    out_run = -(-max(part.count for part in w.parts) // lanes) * lanes
+    out_row = w.out_step * out_run if staged else y_h
+    tables, phases, words = [], [], []
+    for v in h.parts:
+        for u in w.parts:
+            taps = np.add.outer([at_row(at) for _, at in v.taps], [at_column(at) for _, at in u.taps])
+            taps = (taps.T if turned else taps).reshape(-1).astype(np.int64)
+            tables.append(np.add.outer(np.arange(read) * channel, taps).reshape(-1).astype(np.int64))
+            phases.append((u, v) if turned else (v, u))
+            start = v.start * out_row + u.start * (out_run if staged else 1)
+            words.append((v.count, u.count, start, x_row, h.out_step * out_row))
+    return Walk(
+        channel,
+        h.outputs * out_row if staged else plane,
+        padded,
+        staged,
+        pad,
+        (O, h.outputs, w.outputs, w.out_step, out_run, plane, y_h, y_w) if staged else (0,) * 8,
+        C * channel + lanes if padded else 0,
+        O * h.outputs * out_row if staged else 0,
+        tuple(tables),
+        tuple(phases),
+        tuple(words),
+    )
+
+
+def _merged(h: Axis, columns: int) -> Axis:
+    """Rows that lie one after the other, as one row."""
+    (part,) = h.parts
+    taps = tuple((t, at * columns) for t, at in part.taps)
+    return Axis(h.size * columns, h.outputs * columns, 1, 1, (Part(0, part.count * columns, taps),))

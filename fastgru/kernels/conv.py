@@ -1,0 +1,175 @@
+"""Convolutions, plain and transposed: rows of pixels on vectors, a few output channels at a time.
+
+    y[o, i] = bias[o] + sum over k of w[o, k] * x[row(i) + tap[k]]
+
+A table says where each of the K = channels * taps inputs of an output lies, seen from the output's own place: so one
+kernel serves one or two axes, any dilation, and each phase of a transposed convolution. It reads the image as it lies
+in memory where every window stays inside and pixels of neighbouring outputs are neighbours; a padded copy elsewhere.
+
+Each output is a sum over k in ascending order, in blocks of `BLOCK` summed from zero and then added: the same bits in
+every tile. Weights are packed by `fastgru.packing.conv`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from fastgru.kernels.registry import handler, kernel, tensor
+from fastgru.kernels.windows import COLLECT_WORDS, PAD_WORDS, collect, pad_image
+from fastgru.simd.cpu import REGISTERS
+from fastgru.simd.memory import address, lanes_of, offset, pointer
+from fastgru.simd.rowtile import make_row_tile
+
+__all__ = ["BLOCK", "CHANNEL_TILES", "PHASE_WORDS", "conv"]
+
+BLOCK: Final = 256
+# Output channels of a tile, widest first: what `packing.conv` lays out.
+CHANNEL_TILES: Final = (8, 4, 2, 1) if REGISTERS >= 32 else (4, 2, 1)
+PHASE_WORDS: Final = 8
+_WIDEST: Final = CHANNEL_TILES[0]
+
+
+def _make_tile(channels: int, vectors: int) -> Any:
+    steps, zero, advance, advance_one, begin, resume, clamp, lean, put = make_row_tile(channels, vectors)
+
+    @kernel
+    def tile(x, w, taps, K, last, bias, slope, limits, y, y_stride):
+        done = 0
+        while done == 0 or done < K:
+            stop = min(K, done + BLOCK)
+            acc = zero(x)
+            k = done
+            while k + steps <= stop:
+                acc = advance(acc, offset(w, k * channels), x, offset(taps, k), last)
+                k += steps
+            while k < stop:
+                acc = advance_one(acc, offset(w, k * channels), x, offset(taps, k), last)
+                k += 1
+            acc = begin(acc, bias) if done == 0 else resume(acc, y, y_stride, last)
+            done += BLOCK
+            if done >= K:
+                if address(limits) != 0:
+                    acc = clamp(acc, limits)
+                if address(slope) != 0:
+                    acc = lean(acc, slope)
+            put(acc, y, y_stride, last)
+
+    return tile
+
+
+_t83, _t82, _t81 = _make_tile(8, 3), _make_tile(8, 2), _make_tile(8, 1)
+_t43, _t42, _t41 = _make_tile(4, 3), _make_tile(4, 2), _make_tile(4, 1)
+_t23, _t22, _t21 = _make_tile(2, 3), _make_tile(2, 2), _make_tile(2, 1)
+_t13, _t12, _t11 = _make_tile(1, 3), _make_tile(1, 2), _make_tile(1, 1)
+
+
+@kernel
+def _channels(left):
+    """Output channels of the next tile where `left` are left."""
+    if _WIDEST == 8 and left >= 8:
+        return 8
+    if left >= 4:
+        return 4
+    if left >= 2:
+        return 2
+    return 1
+
+
+@kernel
+def _group(x, w, taps, K, O, vectors, last, bias, slope, limits, y, y_stride):
+    """A few vectors of pixels of all O outputs of one group."""
+    o = 0
+    while o < O:
+        some = _channels(O - o)
+        ws, b, out = offset(w, o * K), offset(bias, o), offset(y, o * y_stride)
+        s = slope if address(slope) == 0 else offset(slope, o)
+        if some == 8:
+            if vectors == 3:
+                _t83(x, ws, taps, K, last, b, s, limits, out, y_stride)
+            elif vectors == 2:
+                _t82(x, ws, taps, K, last, b, s, limits, out, y_stride)
+            else:
+                _t81(x, ws, taps, K, last, b, s, limits, out, y_stride)
+        elif some == 4:
+            if vectors == 3:
+                _t43(x, ws, taps, K, last, b, s, limits, out, y_stride)
+            elif vectors == 2:
+                _t42(x, ws, taps, K, last, b, s, limits, out, y_stride)
+            else:
+                _t41(x, ws, taps, K, last, b, s, limits, out, y_stride)
+        elif some == 2:
+            if vectors == 3:
+                _t23(x, ws, taps, K, last, b, s, limits, out, y_stride)
+            elif vectors == 2:
+                _t22(x, ws, taps, K, last, b, s, limits, out, y_stride)
+            else:
+                _t21(x, ws, taps, K, last, b, s, limits, out, y_stride)
+        elif vectors == 3:
+            _t13(x, ws, taps, K, last, b, s, limits, out, y_stride)
+        elif vectors == 2:
+            _t12(x, ws, taps, K, last, b, s, limits, out, y_stride)
+        else:
+            _t11(x, ws, taps, K, last, b, s, limits, out, y_stride)
+        o += some
+
+
+@handler("conv", "float32", "float64")
+def conv(dtype: str) -> Any:
+    """y = x * w + bias, clamped, and leaned on where it is negative.
+
+    Operands: x, w, bias, slope, limits (either may be absent), y, scratch, stage, taps (int64); images, groups,
+    outputs of a group, strides of an image and a group in x, of a channel in what the tiles write, of an image in y,
+    whether x is padded, whether y is staged, phases; the words of `pad_image` and of `collect`; then for each phase
+    K, where its weights and taps start, rows, pixels of a row, where its row starts in y, strides of a row in x and y.
+    """
+    zero = np.dtype(dtype).type(0)
+
+    def handle(operands, bases, team):
+        x, w = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), dtype)
+        bias, slope = pointer(tensor(bases, operands, 4), dtype), pointer(tensor(bases, operands, 6), dtype)
+        limits, y = pointer(tensor(bases, operands, 8), dtype), pointer(tensor(bases, operands, 10), dtype)
+        scratch, stage = pointer(tensor(bases, operands, 12), dtype), pointer(tensor(bases, operands, 14), dtype)
+        table = pointer(tensor(bases, operands, 16), "int64")
+        words = offset(operands, 18)
+        images, groups, O = words[0], words[1], words[2]
+        x_image, x_group, y_channel, y_image = words[3], words[4], words[5], words[6]
+        pad_words = offset(words, 10)
+        collect_words = offset(pad_words, PAD_WORDS)
+        phases = offset(collect_words, COLLECT_WORDS)
+        lanes = lanes_of(x)
+        for n in range(images):
+            source, target = offset(x, n * x_image), offset(y, n * y_image)
+            if words[7] != 0:
+                pad_image(source, pad_words, zero, scratch)
+                source = scratch
+            if words[8] != 0:
+                target = stage
+            for p in range(words[9]):
+                phase = offset(phases, p * PHASE_WORDS)
+                K, rows, pixels = phase[0], phase[3], phase[4]
+                weights, taps = offset(w, phase[1]), offset(table, phase[2])
+                vectors = (pixels + lanes - 1) // lanes
+                for r in range(rows):
+                    xr, yr = offset(source, r * phase[6]), offset(target, phase[5] + r * phase[7])
+                    v = 0
+                    while v < vectors:
+                        left = vectors - v
+                        some = 2 if left == 4 else min(left, 3)
+                        first = v * lanes
+                        last = (some - 1) * lanes
+                        if some == left and pixels >= lanes:
+                            last = pixels - lanes - first
+                        for g in range(groups):
+                            o = g * O
+                            s = slope if address(slope) == 0 else offset(slope, o)
+                            _group(
+                                offset(xr, first + g * x_group), offset(weights, o * K), taps, K, O, some, last,
+                                offset(bias, o), s, limits, offset(yr, first + o * y_channel), y_channel,
+                            )  # fmt: skip
+                        v += some
+            if words[8] != 0:
+                collect(stage, collect_words, offset(y, n * y_image))
+
+    return handle

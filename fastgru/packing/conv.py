@@ -1,0 +1,56 @@
+"""Weights of a convolution as its tiles read them: a few output channels side by side, tap by tap.
+
+A matrix (O, K), O outputs in groups of equal size and K inputs each: the outputs of a group are dealt to tiles
+(`CHANNEL_TILES`, widest first); a tile of M outputs is K runs of M numbers. No output is padded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.kernels.conv import CHANNEL_TILES
+from fastgru.packing.aligned import empty
+
+__all__ = ["pack_kernels", "unpack_kernels"]
+
+Array = NDArray[Any]
+
+
+def _tiles(O: int, groups: int) -> Iterator[tuple[int, int]]:
+    """(first output, outputs) of each tile."""
+    each = O // groups
+    for g in range(groups):
+        first, left = g * each, each
+        while left:
+            count = next(m for m in CHANNEL_TILES if m <= left)
+            yield first, count
+            first += count
+            left -= count
+
+
+def pack_kernels(matrices: list[Array], groups: int, dtype: Any) -> Array:
+    """Matrices (O, K), K its own for each, one after the other in one flat array."""
+    flat = empty((sum(m.size for m in matrices),), dtype)
+    at = 0
+    for matrix in matrices:
+        O, K = matrix.shape
+        for first, count in _tiles(O, groups):
+            flat[at : at + K * count].reshape(K, count)[...] = matrix[first : first + count].T
+            at += K * count
+    return flat
+
+
+def unpack_kernels(flat: Array, groups: int, O: int, inputs: list[int]) -> list[Array]:
+    """The inverse of `pack_kernels`; `inputs` gives the K of each matrix."""
+    matrices, at = [], 0
+    for K in inputs:
+        matrix = np.empty((O, K), flat.dtype)
+        for first, count in _tiles(O, groups):
+            matrix[first : first + count] = flat[at : at + K * count].reshape(K, count).T
+            at += K * count
+        matrices.append(matrix)
+    return matrices

@@ -1,0 +1,161 @@
+"""Convolutions over any number of spatial axes, in groups: in the sense of neural networks, without a flip.
+
+    conv            y[n, o, i] = bias[o] + sum over c, k of x[n, c, i * stride + k * dilation - begin] * w[o, c, k]
+    conv_transpose  y[n, o, i * stride + k * dilation - begin] += x[n, c, i] * w[c, o, k], starting from bias[o]
+
+Dumoulin, Visin 2016, "A guide to convolution arithmetic for deep learning". Both end, where asked to, with a clamp and
+a slope for what is negative: y = min(max(y, low), high), then y if y >= 0 else slope * y.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.errors import ShapeError
+from fastgru.reference.operator import same_dtype
+from fastgru.reference.windows import Windows, slide, spread
+
+__all__ = ["check_conv", "check_transposed", "conv", "conv_transpose"]
+
+Array = NDArray[Any]
+Shape = tuple[int, ...]
+
+
+def check_conv(x: Shape, weight: Shape, group: int, bias: Shape | None = None, slope: Shape | None = None) -> None:
+    """Raise `ShapeError` unless x (N, C, ...), weight (O, C / group, ...), bias (O,) and slope (O,) fit."""
+    _check_ranks(x, weight)
+    if group < 1 or x[1] != weight[1] * group or weight[0] % group:
+        raise ShapeError(
+            f"x {x} has {x[1]} channels and weight {weight} reads {weight[1]} in each of {group} groups"
+            f" for {weight[0]} outputs; expected group * {weight[1]} channels and a multiple of group outputs"
+        )
+    _check_vectors(weight[0], bias, slope)
+
+
+def check_transposed(
+    x: Shape, weight: Shape, group: int, bias: Shape | None = None, slope: Shape | None = None
+) -> None:
+    """Raise `ShapeError` unless x (N, C, ...), weight (C, O / group, ...), bias (O,) and slope (O,) fit."""
+    _check_ranks(x, weight)
+    if group < 1 or x[1] != weight[0] or weight[0] % group:
+        raise ShapeError(
+            f"x {x} has {x[1]} channels, weight {weight} reads {weight[0]} in {group} groups;"
+            " expected as many, and a multiple of group"
+        )
+    _check_vectors(weight[1] * group, bias, slope)
+
+
+def _check_ranks(x: Shape, weight: Shape) -> None:
+    if len(x) < 3 or len(x) != len(weight):
+        raise ShapeError(f"x {x} and weight {weight}, expected as many axes in both: (N, C, D1, ...)")
+
+
+def _check_vectors(O: int, bias: Shape | None, slope: Shape | None) -> None:
+    for name, shape in (("bias", bias), ("slope", slope)):
+        if shape is not None and shape != (O,):
+            raise ShapeError(f"{name} has shape {shape}, expected {(O,)}")
+
+
+def conv(
+    x: Array,
+    weight: Array,
+    bias: Array | None = None,
+    slope: Array | None = None,
+    *,
+    strides: Sequence[int],
+    pads: Sequence[int] | str,
+    dilations: Sequence[int],
+    group: int,
+    clamp: Sequence[float | None] | None = None,
+) -> Array:
+    """x (N, C, D1, ...), weight (O, C / group, K1, ...), bias (O,), slope (O,) -> (N, O, E1, ...)."""
+    _check_dtypes(x, weight, bias, slope)
+    check_conv(x.shape, weight.shape, group, *(None if a is None else a.shape for a in (bias, slope)))
+    windows = slide(x.shape[2:], weight.shape[2:], strides, dilations, pads)
+    N, O = x.shape[0], weight.shape[0]
+    padded = np.pad(x, [(0, 0), (0, 0), *_room(x.shape[2:], windows)])
+    padded = padded.reshape(N, group, weight.shape[1], *padded.shape[2:])
+    kernels = weight.reshape(group, O // group, *weight.shape[1:])
+    y = np.zeros((N, group, O // group, *windows.sizes), x.dtype)
+    for tap in product(*map(range, windows.taps)):
+        seen: list[Any] = [
+            slice(t * d, t * d + (e - 1) * s + 1, s) if e else slice(0, 0)
+            for t, d, e, s in zip(tap, windows.dilations, windows.sizes, windows.strides, strict=True)
+        ]
+        y += np.einsum("ngc...,goc->ngo...", _at(padded, seen), _at(kernels, tap))
+    return _finished(y.reshape(N, O, *windows.sizes), bias, slope, clamp)
+
+
+def conv_transpose(
+    x: Array,
+    weight: Array,
+    bias: Array | None = None,
+    slope: Array | None = None,
+    *,
+    strides: Sequence[int],
+    pads: Sequence[int] | str,
+    dilations: Sequence[int],
+    group: int,
+    output_padding: Sequence[int],
+    output_shape: Sequence[int] | None = None,
+    clamp: Sequence[float | None] | None = None,
+) -> Array:
+    """x (N, C, D1, ...), weight (C, O / group, K1, ...), bias (O,), slope (O,) -> (N, O, E1, ...)."""
+    _check_dtypes(x, weight, bias, slope)
+    check_transposed(x.shape, weight.shape, group, *(None if a is None else a.shape for a in (bias, slope)))
+    windows = spread(x.shape[2:], weight.shape[2:], strides, dilations, pads, output_padding, output_shape)
+    N, C = x.shape[:2]
+    grouped = x.reshape(N, group, C // group, *x.shape[2:])
+    kernels = weight.reshape(group, C // group, *weight.shape[1:])
+    O = group * weight.shape[1]
+    y = np.zeros((N, group, weight.shape[1], *windows.sizes), x.dtype)
+    for tap in product(*map(range, windows.taps)):
+        read, written = [], []
+        for t, d, s, b, n, e in zip(
+            tap, windows.dilations, windows.strides, windows.begin, x.shape[2:], windows.sizes, strict=True
+        ):
+            shift = t * d - b
+            first, last = max(0, -(shift // s)), min(n, (e - 1 - shift) // s + 1)
+            last = max(first, last)
+            read.append(slice(first, last))
+            written.append(slice(first * s + shift, max((last - 1) * s + shift + 1, first * s + shift), s))
+        if all(r.start < r.stop for r in read):
+            there = _at(y, written)
+            there += np.einsum("ngc...,gco->ngo...", _at(grouped, read), _at(kernels, tap))
+    return _finished(y.reshape(N, O, *windows.sizes), bias, slope, clamp)
+
+
+def _at(array: Array, places: Sequence[Any]) -> Array:
+    """A view: `places` along the last axes."""
+    there: Array = array[(..., *places)]
+    return there
+
+
+def _check_dtypes(x: Array, weight: Array, bias: Array | None, slope: Array | None) -> None:
+    named = {"x": x, "weight": weight, "bias": bias, "slope": slope}
+    same_dtype(**{name: a for name, a in named.items() if a is not None})
+
+
+def _room(spatial: Sequence[int], windows: Windows) -> list[tuple[int, int]]:
+    """Padding before and after each axis, none of it where no window reaches."""
+    room = []
+    for i, n in enumerate(spatial):
+        last = (windows.sizes[i] - 1) * windows.strides[i] + (windows.taps[i] - 1) * windows.dilations[i] + 1
+        room.append((windows.begin[i], max(last - n - windows.begin[i], 0)))
+    return room
+
+
+def _finished(y: Array, bias: Array | None, slope: Array | None, clamp: Sequence[float | None] | None) -> Array:
+    along = (-1, *[1] * (y.ndim - 2))
+    if bias is not None:
+        y = y + bias.reshape(along)
+    if clamp is not None:
+        low, high = clamp
+        y = y if low is None else np.maximum(y, y.dtype.type(low))
+        y = y if high is None else np.minimum(y, y.dtype.type(high))
+    return y if slope is None else np.where(y < 0, slope.reshape(along) * y, y)
