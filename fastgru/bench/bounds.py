@@ -6,6 +6,7 @@ a call takes the larger of
 
     operations / peak of multiply-adds        weights read / bandwidth of the caches they can lie in
 
+Weights below float32 take fewer bytes; of their dot products no peak is measured, so the bytes alone bound them.
 A matrix that is larger than a cache is read from it for as much as fits and from the next for the rest: no order of
 walking over it does better.
 """
@@ -83,7 +84,7 @@ class Bound:
 
 def bound_of(case: Case, peaks: Peaks, row_steps: float | None = None) -> Bound:
     """The bound of one call. row_steps: steps that the rows take in all, where they have lengths; T * N if None."""
-    itemsize = np.dtype(case.precision).itemsize
+    itemsize = {"float64": 8, "float32": 4, "bfloat16": 2, "int8": 1}[case.precision]
     rows = case.T * case.N if row_steps is None else row_steps
     flops = weight_bytes = 0.0
     times = dict.fromkeys((level.name for level in peaks.levels), 0.0)
@@ -98,7 +99,7 @@ def bound_of(case: Case, peaks: Peaks, row_steps: float | None = None) -> Bound:
                 times[name] += case.directions * seconds * count
     peak = peaks.flops_per_s * 4 / itemsize
     reading = sum(times.values())
-    if flops / peak >= reading:
+    if itemsize >= 4 and flops / peak >= reading:
         return Bound(flops / peak, "fma", flops, weight_bytes)
     return Bound(reading, max(times, key=lambda name: times[name]), flops, weight_bytes)
 

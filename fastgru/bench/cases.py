@@ -10,27 +10,36 @@ A case is one GRU, a shape of its input, and how it is called:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatch
 from typing import Any, Final
 
-__all__ = ["KINDS", "RTNEURAL_NS", "SUITES", "Case", "find_cases"]
+__all__ = ["KINDS", "PRECISIONS", "RTNEURAL_NS", "SUITES", "Case", "dtype_of", "find_cases", "in_precision"]
 
 KINDS: Final = ("step", "sequence", "block")
+PRECISIONS: Final = ("float64", "float32", "bfloat16", "int8")
 
 # Nanoseconds a step of the fastest of RTNeural's back ends, by H; its authors' figures, desktop CPU of 2018.
 # Chowdhury, "RTNeural: Fast Neural Inferencing for Real-Time Systems", 2021.
 RTNEURAL_NS: Final[Mapping[int, float]] = {8: 105, 16: 219, 32: 669, 64: 2400}
 
 
+def dtype_of(precision: str) -> str:
+    """The dtype of inputs, outputs and state: below float32 only the weights are smaller."""
+    return "float64" if precision == "float64" else "float32"
+
+
 @dataclass(frozen=True)
 class Case:
     """One measurement. x is (T, N, I); every layer has H units in each direction.
 
+    precision: what ours computes in. Beside one below float32 the rivals run in float32 and in the lower precisions
+    that they have, and ours in float32, and for int8 in bfloat16, too.
     lengths: each row has a length of its own, drawn from 1 to T.
     goals: threads -> the least ratio (time of the best rival over ours) that we hold ourselves to.
     own_goals: threads -> the least ratio of our own time on one thread over ours on so many.
-    goal_rival: the rival that `goals` speaks of, where it is not the best of all.
+    goal_rival: the contender that `goals` speaks of, by its name in a table ("openvino bfloat16", "fastgru bfloat16"),
+    where it is not the best rival in float32.
     """
 
     kind: str
@@ -50,6 +59,8 @@ class Case:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"kind is {self.kind!r}, expected one of {', '.join(KINDS)}")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision is {self.precision!r}, expected one of {', '.join(PRECISIONS)}")
         if self.kind != "sequence" and (self.layers > 1 or self.bidirectional or self.lengths):
             raise ValueError(f"{self.kind}: one layer, one direction, no lengths")
         if self.kind == "step" and self.T != 1:
@@ -158,9 +169,42 @@ _ODD = tuple(
 )
 _BLOCKS = (_block(8, 50.0), _block(16, 30.0), _block(32, 13.0), _block(64, 5.0))
 
+
+def _reduced(
+    case: Case, int8: float, bfloat16: float, int8_over: str | None = None, bfloat16_over: str | None = None, **own: Any
+) -> tuple[Case, Case]:
+    """The case in both lower precisions, with the goals of each on one thread, and over whom they are."""
+    own_goals = {int(name.removeprefix("own_")): goal for name, goal in own.items()}
+    return (
+        replace(case, precision="int8", goals={1: int8}, goal_rival=int8_over, own_goals=own_goals),
+        replace(case, precision="bfloat16", goals={1: bfloat16}, goal_rival=bfloat16_over, own_goals=own_goals),
+    )
+
+
+_OWN, _OPENVINO = "fastgru bfloat16", "openvino bfloat16"
+_REDUCED = (
+    *_reduced(_STEPS[3], 5.0, 4.0),
+    *_reduced(_STEPS[4], 5.5, 4.0),
+    *_reduced(_STEPS[5], 14.0, 2.5),
+    *_reduced(_STEPS[6], 4.2, 2.0),
+    *_reduced(_SEQUENCES[2], 3.5, 2.0),
+    *_reduced(_SEQUENCES[3], 9.0, 4.0),
+    *_reduced(_SEQUENCES[4], 4.2, 2.0, own_2=2.0),
+    *(pair for case in _SEQUENCES[5:] for pair in _reduced(case, 1.2, 1.2, _OWN, _OPENVINO)),
+)
+
+
+def in_precision(case: Case, precision: str) -> Case:
+    """The case in another precision, without the goals of its own."""
+    if precision == case.precision:
+        return case
+    return replace(case, precision=precision, goals={}, own_goals={}, goal_rival=None)
+
+
 SUITES: Final[Mapping[str, tuple[Case, ...]]] = {
     "quick": (_STEPS[2], _STEPS[4], _SEQUENCES[2], _SEQUENCES[7], _FORMS[0], _BLOCKS[1]),
     "full": (*_STEPS, *_SEQUENCES, *_FORMS, *_ODD, *_BLOCKS),
+    "precision": _REDUCED,
 }
 
 

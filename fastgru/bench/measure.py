@@ -23,7 +23,17 @@ from fastgru.bench.problem import Problem
 from fastgru.errors import VerificationError
 from fastgru.verify.compare import TOLERANCES, Run, check_output
 
-__all__ = ["Plan", "Ratio", "Timing", "check_outputs", "fastest", "outputs_of", "ratio", "take_turns"]
+__all__ = [
+    "Plan",
+    "Ratio",
+    "Timing",
+    "check_outputs",
+    "fastest",
+    "largest_difference",
+    "outputs_of",
+    "ratio",
+    "take_turns",
+]
 
 Outputs = Sequence[Mapping[str, NDArray[Any]]]
 
@@ -116,6 +126,14 @@ def check_outputs(got: Outputs, expected: Outputs, *, who: str, against: str, pr
             raise VerificationError(
                 f"{who}: output {name!r} differs from {against} by {check.max_abs:.2e}, {check.allowed:.2e} is allowed"
             )
+
+
+def largest_difference(got: Outputs, expected: Outputs) -> float:
+    """Between the outputs of two contenders, over all that both give; infinite where one is not a number."""
+    names = [name for name in expected[0] if name in got[0]]
+    pairs = [(a[name], b[name]) for a, b in zip(got, expected, strict=True) for name in names]
+    found = max((float(np.abs(np.float64(a) - np.float64(b)).max(initial=0.0)) for a, b in pairs), default=0.0)
+    return found if np.isfinite(found) else float("inf")
 
 
 def take_turns(contenders: Sequence[Contender], plan: Plan) -> list[Timing]:

@@ -17,20 +17,24 @@ __all__ = ["NAME", "ours"]
 NAME = "fastgru"
 
 
-def ours(problem: Problem, threads: int) -> Contender:
-    """`Stream.push` where the problem carries a state, `Model.run` where not, each writing into arrays given to it.
+def ours(problem: Problem, threads: int, precision: str | None = None) -> Contender:
+    """In the precision of the problem, or in another, which is then in the name.
+
+    `Stream.push` where the problem carries a state, `Model.run` where not, each writing into arrays given to it.
 
     Raises `UnableError` where the model or the number of threads is refused.
     """
     setting = f"{threads} thread{'s' if threads > 1 else ''}"
+    name = NAME if precision is None else f"{NAME} {precision}"
     try:
-        model = fastgru.Model(problem.graph, precision=problem.precision, threads=threads)
+        model = fastgru.Model(problem.graph, precision=precision or problem.precision, threads=threads)
     except UnsupportedModelError as error:
         raise UnableError(str(error)) from error
-    return _stream(problem, model, setting) if problem.streaming else _whole(problem, model, setting)
+    make = _stream if problem.streaming else _whole
+    return make(problem, model, name, setting)
 
 
-def _stream(problem: Problem, model: fastgru.Model, setting: str) -> Contender:
+def _stream(problem: Problem, model: fastgru.Model, name: str, setting: str) -> Contender:
     stream = model.stream(_batch_size(problem), state=problem.states)
     frames = tuple(problem.feeds[name] for name in stream.inputs)
     first = stream.push(*frames)
@@ -40,9 +44,9 @@ def _stream(problem: Problem, model: fastgru.Model, setting: str) -> Contender:
 
     def results() -> dict[str, np.ndarray]:
         after = {problem.states[name]: array for name, array in stream.state.items()}
-        return {name: y.copy() for name, y in zip(stream.outputs, outs, strict=True)} | after
+        return {key: y.copy() for key, y in zip(stream.outputs, outs, strict=True)} | after
 
-    return Contender(NAME, setting, partial(stream.push, *frames, out=out), results, stream.reset)
+    return Contender(name, setting, partial(stream.push, *frames, out=out), results, stream.reset)
 
 
 def _batch_size(problem: Problem) -> int:
@@ -55,15 +59,15 @@ def _batch_size(problem: Problem) -> int:
     return 1
 
 
-def _whole(problem: Problem, model: fastgru.Model, setting: str) -> Contender:
+def _whole(problem: Problem, model: fastgru.Model, name: str, setting: str) -> Contender:
     feeds = {spec.name: problem.feeds[spec.name] for spec in model.inputs}
     outs = {
-        name: np.empty(y.shape, numpy_dtype(spec.dtype))
-        for spec, (name, y) in zip(model.outputs, model.run(feeds).items(), strict=True)
+        key: np.empty(y.shape, numpy_dtype(spec.dtype))
+        for spec, (key, y) in zip(model.outputs, model.run(feeds).items(), strict=True)
     }
     return Contender(
-        NAME,
+        name,
         setting,
         partial(model.run, feeds, out=outs),
-        lambda: {name: y.copy() for name, y in outs.items()},
+        lambda: {key: y.copy() for key, y in outs.items()},
     )

@@ -9,7 +9,7 @@ from statistics import median
 from fastgru.bench.report import steady_lines
 from fastgru.bench.result import Result, Row
 from fastgru.bench.svg import Bar, Series, bar_chart, line_chart
-from fastgru.bench.words import machine_line, percent, ratio_of, time_of, tiny_rows, versions_line
+from fastgru.bench.words import error_of, machine_line, percent, ratio_of, time_of, tiny_rows, versions_line
 
 __all__ = ["render_page"]
 
@@ -157,14 +157,17 @@ def _shares(rows: Sequence[Row]) -> str:
 def _table(rows: Sequence[Row]) -> str:
     rivals = list(dict.fromkeys(name for row in rows for name in (*row.rivals, *row.absent)))
     own = any(row.own_ratio for row in rows)
-    heads = ["case", "fastgru", "p99", "spread", *rivals, "best", "goal", *(["over 1 thread"] if own else []), "bound"]
+    error = any(error_of(row, "fastgru") for row in rows)
+    heads = ["case", "fastgru", *(["error"] if error else []), "p99", "spread", *rivals, "best", "goal"]
+    heads += [*(["over 1 thread"] if own else []), "bound"]
     lines = []
     for row in rows:
         if row.ours is None:
             lines.append(f'<tr><td>{escape(row.title)}</td><td class="bad" colspan="{len(heads) - 1}">'
                          f"{escape(row.trouble)}</td></tr>")  # fmt: skip
             continue
-        cells = [escape(row.title), time_of(row.ours.median_s), time_of(row.ours.p99_s), percent(row.ours.spread)]
+        cells = [escape(row.title), time_of(row.ours.median_s), *([error_of(row, "fastgru")] if error else [])]
+        cells += [time_of(row.ours.p99_s), percent(row.ours.spread)]
         cells += [_rival_cell(row, name) for name in rivals]
         mark = "bad" if row.faults else "good"
         cells.append(f'<span class="{mark}">{ratio_of(row.ratio)}</span>' if row.ratio is not None else "-")
@@ -183,7 +186,7 @@ def _rival_cell(row: Row, name: str) -> str:
     setting = escape(timing.setting, quote=True)
     return (
         f'<span title="{setting}">{time_of(timing.median_s)}'
-        f' <span class="dim">{ratio_of(row.ratios[name].median)}</span></span>'
+        f' <span class="dim">{f"{ratio_of(row.ratios[name].median)} {error_of(row, name)}".rstrip()}</span></span>'
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgru.bench.cases import Case
+from fastgru.bench.cases import Case, dtype_of
 from fastgru.bench.onnx_gru import onnx_model
 from fastgru.graph import Graph
 from fastgru.layers import GRU
@@ -62,6 +62,11 @@ class Problem:
     case: Case | None = None
     stack: Stack | None = None
 
+    @property
+    def dtype(self) -> str:
+        """Of the floating arrays: float32 where the weights alone are smaller."""
+        return dtype_of(self.precision)
+
     @cached_property
     def onnx(self) -> bytes | str | None:
         return None if self.make_onnx is None else self.make_onnx()
@@ -75,7 +80,7 @@ class Problem:
 def gru_problem(case: Case) -> Problem:
     """Weights uniform in +-1/sqrt(H), as torch.nn.GRU begins; inputs normal; the same ones for the same case."""
     rng = np.random.default_rng(zlib.crc32(case.slug.encode()))
-    dtype = np.dtype(case.precision)
+    dtype = np.dtype(dtype_of(case.precision))
     stack = _draw_stack(case, rng)
     streaming = case.kind != "sequence"
     count = _STEPS_COMPARED if case.kind == "step" else 1
@@ -87,7 +92,7 @@ def gru_problem(case: Case) -> Problem:
             lengths[rng.integers(case.N)] = case.T
             frames[-1]["lengths"] = lengths
     feeds = {name: empty(array.shape, array.dtype) for name, array in frames[0].items()}
-    layer = GRU(stack.specs, stack.weights, precision=case.precision)
+    layer = GRU(stack.specs, stack.weights, precision=dtype.name)
     problem = Problem(
         case.slug,
         layer.to_graph(lengths=case.lengths, initial_state=streaming),
@@ -117,7 +122,7 @@ def _draw_stack(case: Case, rng: np.random.Generator) -> Stack:
         specs.append(spec)
         weights.append(
             tuple(
-                GRUWeights(*(rng.uniform(-bound, bound, shape).astype(case.precision) for shape in shapes))
+                GRUWeights(*(rng.uniform(-bound, bound, shape).astype(dtype_of(case.precision)) for shape in shapes))
                 for _ in range(spec.num_directions)
             )
         )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from fastgru.bench.result import Result, Row
-from fastgru.bench.words import machine_line, percent, ratio_of, time_of, tiny_rows, versions_line
+from fastgru.bench.words import error_of, machine_line, percent, ratio_of, time_of, tiny_rows, versions_line
 from fastgru.errors import FastGRUError, InvalidModelError
 
 __all__ = ["BEGIN", "END", "main", "section", "update"]
@@ -53,9 +53,10 @@ def _lines(result: Result) -> Iterator[str]:
         yield ""
         yield f"**{count} thread{'s' if count > 1 else ''}**"
         yield ""
-        yield _line(["case", "fastgru", *rivals, "share of the bound"])
-        yield _line(["---", *["---:"] * (len(rivals) + 2)])
-        yield from (_line(_cells(row, rivals)) for row in rows if row.ours is not None)
+        reduced = any(error_of(row, "fastgru") for row in rows)
+        yield _line(["case", "fastgru", *(["error"] if reduced else []), *rivals, "share of the bound"])
+        yield _line(["---", *["---:"] * (len(rivals) + 2 + reduced)])
+        yield from (_line(_cells(row, rivals, reduced)) for row in rows if row.ours is not None)
     if tiny := tiny_rows(result):
         yield ""
         yield "**Tiny nets, block calls** (RTNeural's figures are its authors', on a desktop CPU of 2018)"
@@ -70,13 +71,14 @@ def _lines(result: Result) -> Iterator[str]:
         yield f"Not compared: {'; '.join(reasons)}."
 
 
-def _cells(row: Row, rivals: Sequence[str]) -> list[str]:
+def _cells(row: Row, rivals: Sequence[str], reduced: bool) -> list[str]:
     assert row.ours is not None
     ratios = {name: ratio_of(row.ratios[name].median) if name in row.ratios else "-" for name in rivals}
     best = row.best_rival
     marked = [f"**{words}**" if name == best else words for name, words in ratios.items()]
     share = f"{percent(row.share)} {row.bound.limit}" if row.bound else "-"
-    return [row.title, time_of(row.ours.median_s), *marked, share]
+    error = [error_of(row, "fastgru")] if reduced else []
+    return [row.title, time_of(row.ours.median_s), *error, *marked, share]
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fastgru.bench.result import Result, Row
-from fastgru.bench.words import machine_line, percent, ratio_of, time_of, tiny_rows, versions_line
+from fastgru.bench.words import error_of, machine_line, percent, ratio_of, time_of, tiny_rows, versions_line
 
 __all__ = ["print_report", "steady_lines"]
 
@@ -44,16 +44,20 @@ def _table(rows: list[Row], threads: int) -> Table:
     rivals = list(dict.fromkeys(name for row in rows for name in (*row.rivals, *row.absent)))
     title = f"{threads} thread{'s' if threads > 1 else ''}: time a call, and that of a rival over ours"
     own = ["over 1 thread"] if any(row.own_ratio for row in rows) else []
-    table = _new_table(title, "case", "fastgru", "p99", "spread", *rivals, "best", "goal", *own, "of the bound")
+    error = ["error"] if any(error_of(row, "fastgru") for row in rows) else []
+    heads = ["case", "fastgru", *error, "p99", "spread", *rivals, "best", "goal", *own, "of the bound"]
+    table = _new_table(title, *heads)
     for row in rows:
         if row.ours is None:
-            table.add_row(row.title, Text("none", style="bold red"), *[""] * (len(rivals) + 5 + len(own)))
+            table.add_row(row.title, Text("none", style="bold red"), *[""] * (len(heads) - 2))
             continue
-        goal = "" if row.goal is None else f"{row.goal:g}x"
+        over = row.case.goal_rival if row.case is not None else None
+        goal = "" if row.goal is None else f"{row.goal:g}x" + (f" {over}" if over else "")
         ratio = Text(ratio_of(row.ratio), style="bold red" if row.faults else "bold green" if row.ratio else "")
         table.add_row(
             row.title,
             time_of(row.ours.median_s),
+            *([error_of(row, "fastgru")] if error else []),
             time_of(row.ours.p99_s),
             percent(row.ours.spread),
             *[_rival(row, name) for name in rivals],
@@ -69,7 +73,7 @@ def _rival(row: Row, name: str) -> Text:
     timing = row.rivals.get(name)
     if timing is None:
         return Text("-", style="dim")
-    return Text(f"{time_of(timing.median_s)} {ratio_of(row.ratios[name].median):>6}")
+    return Text(f"{time_of(timing.median_s)} {ratio_of(row.ratios[name].median):>6} {error_of(row, name)}".rstrip())
 
 
 def _tiny(result: Result) -> ConsoleRenderable | None:

@@ -14,7 +14,7 @@ from fastgru.errors import InvalidModelError
 
 __all__ = ["FORMAT", "Result", "Row"]
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 _NOISE: Final = 0.03  # of a ratio that is to be 1, "no slower"
 
 
@@ -24,7 +24,11 @@ class Row:
 
     ours: None where it failed, and `trouble` says why. rivals: those that ran, by name, each in its best
     configuration; absent: the others, with the reason. ratios: time of a rival over ours. own_ratio: our time on one
-    thread over ours, where there are more. bound: None for a model from a file.
+    thread over ours, where there are more. bound: None for a model from a file. errors: the largest difference to
+    the float64 definition, by contender.
+
+    Beside ours in a lower precision, `rivals` holds ours in the wider ones, too ("fastgru float32"), and the rivals in
+    lower precisions ("torch int8"); the best rival is one without such a word.
     """
 
     title: str
@@ -38,11 +42,13 @@ class Row:
     own_ratio: Ratio | None = None
     bound: Bound | None = None
     trouble: str = ""
+    errors: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def best_rival(self) -> str | None:
-        """The rival that comes nearest to us, or beats us by most."""
-        return min(self.ratios.items(), key=lambda item: item[1].median)[0] if self.ratios else None
+        """The rival, in float32 (float64 where ours is), that comes nearest to us, or beats us by most."""
+        plain = {name: ratio.median for name, ratio in self.ratios.items() if " " not in name}
+        return min(plain, key=lambda name: plain[name]) if plain else None
 
     @property
     def ratio(self) -> float | None:
@@ -69,6 +75,9 @@ class Row:
         rival = self.ratios.get(self.case.goal_rival or self.best_rival or "")
         if self.goal is not None and rival is not None and rival.median < self.goal:
             found.append(f"{rival.median:.2f}x {self.case.goal_rival or self.best_rival}, the goal is {self.goal:g}x")
+        wide = self.ratios.get("fastgru float32")
+        if wide is not None and wide.median < 1 - _NOISE:
+            found.append(f"{wide.median:.2f}x our own float32: slower than it")
         own = self.case.own_goals.get(self.threads)
         if own is not None and self.own_ratio is not None and self.own_ratio.median < own - _NOISE:
             found.append(f"{self.own_ratio.median:.2f}x our own one thread, the goal is {own:g}x")
@@ -97,6 +106,7 @@ class Row:
             None if data["own_ratio"] is None else Ratio(**data["own_ratio"]),
             None if data["bound"] is None else Bound(**data["bound"]),
             data["trouble"],
+            dict(data["errors"]),
         )
 
 

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 from fastgru.bench.bounds import bound_of, measure_peaks
-from fastgru.bench.cases import SUITES, Case
+from fastgru.bench.cases import SUITES, Case, dtype_of
 from fastgru.bench.contender import Contender, UnableError
 from fastgru.bench.machine import describe
-from fastgru.bench.measure import Outputs, Plan, check_outputs, fastest, outputs_of, ratio, take_turns
+from fastgru.bench.measure import (
+    Outputs,
+    Plan,
+    check_outputs,
+    fastest,
+    largest_difference,
+    outputs_of,
+    ratio,
+    take_turns,
+)
 from fastgru.bench.ours import NAME, ours
 from fastgru.bench.problem import Problem, gru_problem
 from fastgru.bench.result import Result, Row
-from fastgru.bench.rivals import RIVALS, Rival
+from fastgru.bench.rivals import REDUCED, RIVALS, Rival
 from fastgru.errors import FastGRUError, VerificationError
 
 __all__ = ["run_problem", "run_suite"]
@@ -29,6 +38,9 @@ def _silent(message: str) -> None:
 
 # How long the idle threads of a rival may go on spinning after its last call: onnxruntime's were seen to for 40 ms.
 _SPINNING_S: Final = 0.08
+
+# What ours is compared with, of its own, in a lower precision.
+_WIDER: Final[Mapping[str, tuple[str, ...]]] = {"bfloat16": ("float32",), "int8": ("float32", "bfloat16")}
 
 
 def run_suite(
@@ -78,21 +90,31 @@ def run_problem(problem: Problem, title: str, threads: int, rivals: Sequence[Riv
         plan = replace(plan, settle_s=max(plan.settle_s, _SPINNING_S))
         time.sleep(_SPINNING_S)  # ours measures whether a team pays when it first runs
     fields: dict[str, Any] = {"title": title, "slug": problem.name, "threads": threads, "case": problem.case}
+    errors: dict[str, float] = {}
     try:
         own = [ours(problem, n) for n in ([threads] if threads == 1 else [threads, 1])]
         for contender in own:
-            made = _verified(contender, problem)
+            made = _verified(contender, problem, problem.precision)
+        errors[NAME] = largest_difference(made, problem.expected)
+        wider = [ours(problem, threads, p) for p in _WIDER.get(problem.precision, ())]
+        for contender, precision in zip(wider, _WIDER.get(problem.precision, ()), strict=True):
+            errors[contender.name] = largest_difference(_verified(contender, problem, precision), problem.expected)
     except UnableError as error:
         return Row(**fields, ours=None, trouble=f"refused: {error}")
     except FastGRUError as error:
         return Row(**fields, ours=None, trouble=str(error))
-    chosen: dict[str, Contender] = {}
+    chosen: dict[str, Contender] = {contender.name: contender for contender in wider}
     absent: dict[str, str] = {}
-    for rival in rivals:
+    reduced = problem.precision in _WIDER
+    for rival in [*rivals, *(_reduced_of(rivals) if reduced else [])]:
+        precision = rival.name.partition(" ")[2] or dtype_of(problem.precision)
         try:
-            chosen[rival.name] = _best_configuration(rival, problem, threads, made, plan)
+            contender, got = _best_configuration(rival, problem, threads, None if reduced else made, precision, plan)
         except UnableError as error:
             absent[rival.name] = str(error)
+            continue
+        chosen[rival.name] = replace(contender, name=rival.name)
+        errors[rival.name] = largest_difference(got, problem.expected)
     timed = take_turns([*own, *chosen.values()], plan)
     first, others = timed[0], dict(zip(chosen, timed[len(own) :], strict=True))
     return Row(
@@ -102,32 +124,42 @@ def run_problem(problem: Problem, title: str, threads: int, rivals: Sequence[Riv
         ratios={name: ratio(first, timing) for name, timing in others.items()},
         absent=absent,
         own_ratio=ratio(first, timed[1]) if len(own) > 1 else None,
+        errors=errors,
     )
 
 
-def _verified(contender: Contender, problem: Problem) -> Outputs:
+def _reduced_of(rivals: Sequence[Rival]) -> list[Rival]:
+    """The same engines in their lower precisions."""
+    packages = {rival.package for rival in rivals}
+    return [rival for rival in REDUCED.values() if rival.package in packages]
+
+
+def _verified(contender: Contender, problem: Problem, precision: str) -> Outputs:
     got = outputs_of(contender, problem)
-    check_outputs(
-        got, problem.expected, who=contender.label, against="the float64 definition", precision=problem.precision
-    )
+    check_outputs(got, problem.expected, who=contender.label, against="the float64 definition", precision=precision)
     return got
 
 
-def _best_configuration(rival: Rival, problem: Problem, threads: int, made: Outputs, plan: Plan) -> Contender:
-    """The fastest of the rival's configurations that give our numbers and the definition's."""
-    equal, fault = [], ""
+def _best_configuration(
+    rival: Rival, problem: Problem, threads: int, made: Outputs | None, precision: str, plan: Plan
+) -> tuple[Contender, Outputs]:
+    """The fastest of the rival's configurations that give the definition's numbers, and ours where `made` has them."""
+    equal, outputs, fault = [], [], ""
     for contender in rival.contenders(problem, threads):
         try:
-            got = _verified(contender, problem)
-            check_outputs(got, made, who=contender.label, against=NAME, precision=problem.precision)
+            got = _verified(contender, problem, precision)
+            if made is not None:
+                check_outputs(got, made, who=contender.label, against=NAME, precision=problem.precision)
             equal.append(contender)
+            outputs.append(got)
         except VerificationError as error:
             fault = str(error)
         except Exception as error:  # another project's code
             fault = f"{contender.label} fails: {' '.join(str(error).split())[:200]}"
     if not equal:
         raise UnableError(fault)
-    return fastest(equal, plan)
+    best = fastest(equal, plan)
+    return best, outputs[equal.index(best)]
 
 
 def _row_steps(problem: Problem) -> float | None:

@@ -8,7 +8,7 @@ from typing import Any
 from fastgru.bench.cases import RTNEURAL_NS
 from fastgru.bench.result import Result, Row
 
-__all__ = ["machine_line", "percent", "ratio_of", "time_of", "tiny_rows", "versions_line"]
+__all__ = ["error_of", "machine_line", "percent", "ratio_of", "time_of", "tiny_rows", "versions_line"]
 
 
 def time_of(seconds: float) -> str:
@@ -29,6 +29,13 @@ def ratio_of(value: float | None) -> str:
 def percent(share: float | None) -> str:
     """0.256 -> "26 %"; None -> "-"."""
     return "-" if share is None else f"{100 * share:.0f} %"
+
+
+def error_of(row: Row, name: str) -> str:
+    """The largest difference of a contender to the float64 definition, of rows where ours is below float32: "2e-03"."""
+    if row.case is None or row.case.precision not in ("bfloat16", "int8") or name not in row.errors:
+        return ""
+    return f"{row.errors[name]:.0e}"
 
 
 def machine_line(machine: Mapping[str, Any]) -> str:

@@ -11,20 +11,30 @@ import click
 from fastgru.cli.options import fallback_option
 
 if TYPE_CHECKING:
-    from fastgru.bench import Result, Row
+    from collections.abc import Sequence
+
+    from fastgru.bench import Case, Result, Row
     from fastgru.bench.measure import Plan
 
 __all__ = ["command"]
 
 # Those of `fastgru.bench.rivals.RIVALS` and `fastgru.bench.SUITES`, which cannot be imported without Numba.
 _RIVALS = ("onnxruntime", "openvino", "torch")
-_SUITES = ("quick", "full", "steady")
+_SUITES = ("quick", "full", "precision", "steady")
+_PRECISIONS = ("float64", "float32", "bfloat16", "int8")
 
 
 def _names(_: click.Context, parameter: click.Parameter, text: str) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip() not in ("", "none")))
     if unknown := [name for name in names if name not in _RIVALS]:
         raise click.BadParameter(f"{', '.join(unknown)}: there are {', '.join(_RIVALS)}, and none", param=parameter)
+    return names
+
+
+def _precisions(_: click.Context, parameter: click.Parameter, text: str | None) -> tuple[str, ...]:
+    names = () if text is None else tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+    if unknown := [name for name in names if name not in _PRECISIONS]:
+        raise click.BadParameter(f"{', '.join(unknown)}: there are {', '.join(_PRECISIONS)}", param=parameter)
     return names
 
 
@@ -46,6 +56,13 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option(
     "--threads", default="1", show_default=True, callback=_counts, metavar="N,N...", help="For ours and theirs."
 )
+@click.option(
+    "--precision",
+    "precisions",
+    callback=_precisions,
+    metavar="P,P...",
+    help="Run the cases of the suite in each of these instead of their own.",
+)
 @click.option("--shape", "shapes", multiple=True, metavar="NAME=SIZE", help="A free dimension of MODEL; repeatable.")
 @fallback_option
 @click.option("--rounds", type=click.IntRange(1, 1000), default=9, show_default=True, help="Turns of each contender.")
@@ -63,6 +80,7 @@ def command(
     pattern: str | None,
     rivals: tuple[str, ...],
     threads: tuple[int, ...],
+    precisions: tuple[str, ...],
     shapes: tuple[str, ...],
     fallback: str | None,
     rounds: int,
@@ -85,9 +103,9 @@ def command(
         raise click.UsageError("--shape is for a MODEL")
     if fallback is not None and model is None:
         raise click.UsageError("--fallback is for a MODEL")
-    if model is not None and (pattern is not None or only_list):
-        raise click.UsageError("--case and --list are for a suite, not for a MODEL")
-    from fastgru.bench.cases import SUITES, find_cases
+    if model is not None and (pattern is not None or only_list or precisions):
+        raise click.UsageError("--case, --precision and --list are for a suite, not for a MODEL")
+    from fastgru.bench.cases import SUITES, find_cases, in_precision
     from fastgru.bench.measure import Plan
     from fastgru.bench.page import render_page
     from fastgru.bench.readme import update
@@ -95,18 +113,21 @@ def command(
     from fastgru.cli.console import stdout
 
     cases = find_cases(SUITES.get(suite, ()), pattern)
+    if precisions:
+        cases = list(dict.fromkeys(in_precision(case, p) for case in cases for p in precisions))
     if only_list:
         for case in cases:
             click.echo(case.slug)
         return
     if pattern is not None and not cases:
         raise click.UsageError(f"--case {pattern}: no case of the suite {suite!r} matches; see --list")
+    label = ", ".join([suite, *([pattern] if pattern is not None else []), *precisions])
     readme = None if update_readme is None else update_readme.read_text(encoding="utf-8")
     plan = Plan(rounds, turn_ms / 1e3, collect=collect)
     result = (
         _measure_model(model, shapes, fallback, rivals, threads, plan)
         if model is not None
-        else _measure_suite(suite, pattern, rivals, threads, plan)
+        else _measure_suite(suite, cases, label, rivals, threads, plan)
     )
     print_report(result, stdout())
     if json_path is not None:
@@ -121,23 +142,26 @@ def command(
 
 
 def _measure_suite(
-    suite: str, pattern: str | None, rivals: tuple[str, ...], threads: tuple[int, ...], plan: Plan
+    suite: str,
+    cases: Sequence[Case],
+    label: str,
+    rivals: tuple[str, ...],
+    threads: tuple[int, ...],
+    plan: Plan,
 ) -> Result:
     import time
 
-    from fastgru.bench.cases import SUITES, find_cases
     from fastgru.bench.steady import measure_steadiness
     from fastgru.bench.suite import run_suite
     from fastgru.cli.console import stderr
 
     started = time.perf_counter()
     with stderr().status("") as status:
-        cases = find_cases(SUITES.get(suite, ()), pattern)
         result = run_suite(cases, threads=threads, rivals=rivals, plan=plan, progress=status.update, on_row=_print_row)
         steady = measure_steadiness(plan=plan, progress=status.update) if suite == "steady" else None
     return replace(
         result,
-        suite=suite if pattern is None else f"{suite}, {pattern}",
+        suite=label,
         steady=steady,
         seconds=time.perf_counter() - started,
     )

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from fastgru.bench.cases import RTNEURAL_NS, SUITES, Case, find_cases
+from fastgru.bench.cases import RTNEURAL_NS, SUITES, Case, find_cases, in_precision
 
 
 @pytest.mark.parametrize("name", sorted(SUITES))
@@ -34,7 +34,27 @@ def test_full_covers_the_sizes_that_are_promised() -> None:
     assert all(set(case.goals) == {1, 2} and min(case.goals.values()) >= 1 for case in cases)
 
 
-@pytest.mark.parametrize("case", SUITES["full"], ids=lambda case: case.slug)
+def test_the_lower_precisions_are_promised_in_the_same_cells() -> None:
+    cells = {
+        p: [replace(c, precision="float32") for c in SUITES["precision"] if c.precision == p]
+        for p in ("int8", "bfloat16")
+    }
+    assert len(SUITES["precision"]) == len(cells["int8"]) + len(cells["bfloat16"])
+    assert [c.slug for c in cells["int8"]] == [c.slug for c in cells["bfloat16"]]
+    assert all(case.goals.get(1) for case in SUITES["precision"])
+
+
+def test_another_precision_has_no_goals_and_a_name_of_its_own() -> None:
+    case = SUITES["full"][0]
+    other = in_precision(case, "int8")
+    assert in_precision(case, "float32") is case
+    assert (other.goals, other.own_goals, other.goal_rival) == ({}, {}, None)
+    assert other.slug == f"{case.slug}-int8"
+    with pytest.raises(ValueError, match="precision is 'int4'"):
+        in_precision(case, "int4")
+
+
+@pytest.mark.parametrize("case", [*SUITES["full"], *SUITES["precision"]], ids=lambda case: case.slug)
 def test_a_case_survives_json(case: Case) -> None:
     assert Case.from_dict(json.loads(json.dumps(case.to_dict()))) == case
 

@@ -37,7 +37,7 @@ def rival_of(*contenders: Contender, name: str = "rival") -> Rival:
                 raise UnableError("no reason in particular")
             return list(contenders)
 
-    return Installed(name, lambda problem, threads: [], has_isa_switch=False)
+    return Installed(name, name.split()[0], lambda problem, threads: [], has_isa_switch=False)
 
 
 def test_a_ratio_is_taken_within_each_round() -> None:

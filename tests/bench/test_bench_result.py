@@ -10,6 +10,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
+from bench_tools import timing
 from rich.console import Console
 
 from fastgru.bench.cases import Case
@@ -17,7 +18,7 @@ from fastgru.bench.measure import Ratio
 from fastgru.bench.page import render_page
 from fastgru.bench.readme import BEGIN, END, main, section, update
 from fastgru.bench.report import print_report
-from fastgru.bench.result import Result
+from fastgru.bench.result import Result, Row
 from fastgru.bench.svg import Bar, Series, bar_chart, line_chart
 from fastgru.bench.words import ratio_of, time_of
 from fastgru.errors import InvalidModelError
@@ -66,6 +67,29 @@ def test_the_terminal_shows_every_case(result: Result) -> None:
         assert row.title in text
     for words in ("5.00x", "torch: not installed", "the goal is 2x", "105 ns", "50 % L2", "10 pushes", "1.01x"):
         assert words in text
+
+
+def test_rows_below_float32_show_errors_and_count_rivals_in_float32_only(result: Result) -> None:
+    case = Case("step", 1, 1, 64, 64, precision="int8", goals={1: 1.2}, goal_rival="fastgru bfloat16")
+    names = ("onnxruntime", "fastgru float32", "fastgru bfloat16", "torch int8")
+    ratios = {name: Ratio(r, r, r) for name, r in zip(names, (3.0, 0.9, 1.1, 0.5), strict=True)}
+    errors = {"fastgru": 1.234e-2, **dict.fromkeys(names, 2e-7)}
+    row = Row(
+        case.title, case.slug, 1, case, timing("fastgru", 1e-6), {n: timing(n, 1e-6) for n in names}, ratios,
+        errors=errors,
+    )  # fmt: skip
+    assert row.best_rival == "onnxruntime"
+    assert row.faults == [
+        "1.10x fastgru bfloat16, the goal is 1.2x", "0.90x our own float32: slower than it"
+    ]  # fmt: skip
+    shown = replace(result, rows=(row,))
+    assert Result.from_json(shown.to_json()) == shown
+    out = io.StringIO()
+    print_report(shown, Console(file=out, width=250))
+    for text in (out.getvalue(), "".join(page_tree(shown).itertext())):
+        assert "1e-02" in text
+        assert "2e-07" in text
+    assert "| step N=1 H=64, int8 | 1 us | 1e-02 |" in section(shown)
 
 
 def page_tree(result: Result) -> ET.Element:

@@ -15,7 +15,7 @@ from fastgru.bench.measure import Plan, check_outputs, outputs_of
 from fastgru.bench.model_file import file_problem, parse_shapes
 from fastgru.bench.onnx_gru import onnx_model
 from fastgru.bench.problem import gru_problem
-from fastgru.bench.rivals import RIVALS, Rival
+from fastgru.bench.rivals import REDUCED, RIVALS, Rival
 from fastgru.bench.suite import run_problem
 from fastgru.errors import ShapeError
 from fastgru.load import load_graph
@@ -42,8 +42,19 @@ def test_every_configuration_gives_the_expected_outputs(name: str, case: Case) -
             check_outputs(got, problem.expected, who=contender.label, against="float64", precision="float32")
 
 
+@pytest.mark.parametrize("name", sorted(REDUCED))
+@pytest.mark.parametrize("case", CASES[:2], ids=lambda case: case.slug)
+def test_every_lower_precision_gives_the_expected_outputs_as_near_as_it_can(name: str, case: Case) -> None:
+    rival = REDUCED[name]
+    pytest.importorskip(rival.package)
+    problem = gru_problem(case)
+    for contender in rival.contenders(problem, 1):
+        got = outputs_of(contender, problem)
+        check_outputs(got, problem.expected, who=contender.label, against="float64", precision=name.split()[1])
+
+
 def test_a_rival_that_is_not_installed_says_so() -> None:
-    rival = Rival("no_such_module", lambda problem, threads: [], has_isa_switch=True)
+    rival = Rival("no_such_module", "no_such_module", lambda problem, threads: [], has_isa_switch=True)
     assert rival.version is None
     with pytest.raises(UnableError, match="not installed"):
         rival.contenders(gru_problem(CASES[0]), 1)
@@ -54,7 +65,7 @@ def test_a_rival_that_fails_says_how() -> None:
         raise RuntimeError("first line\nsecond line")
 
     with pytest.raises(UnableError, match=r"fails: first line$"):
-        Rival("numpy", make, has_isa_switch=True).contenders(gru_problem(CASES[0]), 1)  # type: ignore[arg-type]
+        Rival("numpy", "numpy", make, has_isa_switch=True).contenders(gru_problem(CASES[0]), 1)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.slug)

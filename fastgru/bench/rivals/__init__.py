@@ -1,0 +1,95 @@
+"""The rivals, each in every configuration that may be its best; the fastest of them is what we are compared with.
+
+    for contender in RIVALS["onnxruntime"].contenders(problem, threads=2): ...
+
+`threads` is what a rival may use; those that are quicker with fewer are tried with fewer. All of them read the arrays
+of `Problem.feeds` where they lie. Raises `UnableError` with the reason where a rival cannot run a problem. A rival is
+imported when it is first asked for. Where FASTGRU_ISA forces our kernels down to AVX2, the rivals that have a switch
+for it are held to AVX2 as well, and those that have none stay out.
+
+`RIVALS` compute in float32 (float64 where the case does). `REDUCED` are the same engines in the lower precisions that
+they have; they run beside a case in a lower precision.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from fastgru.bench.contender import Contender, UnableError
+from fastgru.bench.problem import Problem
+from fastgru.bench.rivals.onnx_runtime import onnxruntime
+from fastgru.bench.rivals.openvino import openvino
+from fastgru.bench.rivals.pytorch import pytorch
+from fastgru.simd.cpu import ISA, host_isa
+
+__all__ = ["REDUCED", "RIVALS", "Rival"]
+
+# Read by oneDNN (which OpenVINO and PyTorch carry), by MKL and by PyTorch's own kernels when they are loaded.
+_HELD_TO_AVX2: Final = {
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "DNNL_MAX_CPU_ISA": "AVX2",
+    "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "OV_CPU_MAX_ISA": "AVX2",
+}
+
+
+@dataclass(frozen=True)
+class Rival:
+    """name: what tables call it. package: its module. make: every configuration of it for a problem and threads."""
+
+    name: str
+    package: str
+    make: Callable[[Problem, int], list[Contender]]
+    has_isa_switch: bool
+
+    @property
+    def version(self) -> str | None:
+        """The installed version, None where it is absent. Nothing is imported for this."""
+        try:
+            return importlib.metadata.version(self.package)
+        except importlib.metadata.PackageNotFoundError:
+            return None
+
+    def contenders(self, problem: Problem, threads: int) -> list[Contender]:
+        """Raises `UnableError` where the rival is absent, cannot run this problem, or fails on it."""
+        if importlib.util.find_spec(self.package) is None:
+            raise UnableError("not installed")
+        if host_isa() != ISA:
+            if not self.has_isa_switch or ISA != "avx2":
+                raise UnableError(f"has no switch that limits it to {ISA}")
+            os.environ.update(_HELD_TO_AVX2)
+        try:
+            return self.make(problem, threads)
+        except UnableError:
+            raise
+        except Exception as error:  # another project's code, which may fail in any way
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            raise UnableError(f"fails: {lines[0][:200]}") from error
+
+
+RIVALS: Final[Mapping[str, Rival]] = {
+    rival.name: rival
+    for rival in (
+        Rival("onnxruntime", "onnxruntime", onnxruntime, has_isa_switch=False),
+        Rival("openvino", "openvino", openvino, has_isa_switch=True),
+        Rival("torch", "torch", pytorch, has_isa_switch=True),
+    )
+}
+
+# onnxruntime has no GRU in a lower precision; OpenVINO makes int8 models with the package nncf only, which leaves GRUs
+# in float32.
+REDUCED: Final[Mapping[str, Rival]] = {
+    rival.name: rival
+    for rival in (
+        Rival("openvino bfloat16", "openvino", partial(openvino, precision="bfloat16"), has_isa_switch=True),
+        Rival("torch bfloat16", "torch", partial(pytorch, precision="bfloat16"), has_isa_switch=True),
+        Rival("torch int8", "torch", partial(pytorch, precision="int8"), has_isa_switch=True),
+    )
+}

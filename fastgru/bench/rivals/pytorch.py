@@ -1,0 +1,161 @@
+"""PyTorch, eager."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.bench.contender import Contender, UnableError
+from fastgru.bench.problem import Problem
+from fastgru.bench.rivals.turns import counts, like, threads_of
+
+__all__ = ["pytorch"]
+
+Array = NDArray[Any]
+
+
+def pytorch(problem: Problem, threads: int, *, precision: str = "float32") -> list[Contender]:
+    """Eager, in inference mode: torch.nn.GRU, and torch.nn.GRUCell where a call is one frame.
+
+    precision: "float32" for that of the case; "bfloat16" for modules that compute in it, the frames rounded in the
+    call; "int8" for dynamically quantised modules, which read and give float32.
+    """
+    case, stack = problem.case, problem.stack
+    if case is None or stack is None:
+        raise UnableError("has no model of this file")
+    if not case.reset_after:
+        raise UnableError("its GRU has no reset before")
+    torch = importlib.import_module("torch")
+    dtype = getattr(torch, problem.dtype)
+    gru = torch.nn.GRU(case.I, case.H, case.layers, bidirectional=case.bidirectional, dtype=dtype)
+    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    state = {
+        f"{name}_l{k}{'_reverse' if d else ''}": torch.from_numpy(getattr(w, name))
+        for k, layer in enumerate(stack.weights)
+        for d, w in enumerate(layer)
+        for name in names
+    }
+    gru.load_state_dict(state)
+    modules = {"nn.GRU": gru.eval()}
+    if case.kind != "sequence":
+        cell = torch.nn.GRUCell(case.I, case.H, dtype=dtype)
+        cell.load_state_dict({name: state[f"{name}_l0"] for name in names})
+        modules["nn.GRUCell"] = cell.eval()
+    if precision == "bfloat16":
+        modules = {name: module.to(torch.bfloat16) for name, module in modules.items()}
+    elif precision == "int8":
+        modules = {name: _quantised(torch, module) for name, module in modules.items()}
+    make = {"sequence": _torch_sequence, "step": _torch_step, "block": _torch_frames}[case.kind]
+    return [make(problem, torch, name, module, n) for name, module in modules.items() for n in counts(threads)]
+
+
+def _quantised(torch: Any, module: Any) -> Any:
+    with warnings.catch_warnings():  # of its coming removal
+        warnings.simplefilter("ignore")
+        return torch.ao.quantization.quantize_dynamic(module, {type(module)}, dtype=torch.qint8)
+
+
+def _taken(torch: Any, module: Any, x: Any) -> Callable[[], Any]:
+    """x as the module takes it: itself, or rounded at each call."""
+    first = next(iter(module.parameters()), x)
+    return (lambda: x.to(torch.bfloat16)) if first.dtype == torch.bfloat16 else (lambda: x)
+
+
+def _array(tensor: Any) -> Array:
+    array: Array = tensor.float().numpy() if tensor.dtype.itemsize == 2 else tensor.numpy()
+    return array
+
+
+def _torch_context(torch: Any, n: int) -> Callable[[], Any]:
+    @contextmanager
+    def around() -> Iterator[None]:
+        before = torch.get_num_threads()
+        torch.set_num_threads(n)
+        try:
+            with torch.inference_mode():
+                yield
+        finally:
+            torch.set_num_threads(before)
+
+    return around
+
+
+def _torch_sequence(problem: Problem, torch: Any, name: str, gru: Any, n: int) -> Contender:
+    x = torch.from_numpy(problem.feeds["x"])
+    taken = _taken(torch, gru, x)
+    last: list[Any] = []
+    rnn = torch.nn.utils.rnn
+
+    def whole() -> None:
+        last[:] = gru(taken())
+
+    lengths = torch.from_numpy(problem.feeds["lengths"].astype(np.int64)) if "lengths" in problem.feeds else None
+
+    def ragged() -> None:
+        packed, h_n = gru(rnn.pack_padded_sequence(taken(), lengths, enforce_sorted=False))
+        last[:] = rnn.pad_packed_sequence(packed, total_length=x.shape[0])[0], h_n
+
+    def results() -> dict[str, Array]:
+        arrays = {key: _array(value) for key, value in zip(("y", "h_n"), last, strict=True)}
+        return like(problem.expected[0], arrays)
+
+    call, setting = (whole, name) if lengths is None else (ragged, f"{name} on packed sequences")
+    return Contender("torch", f"{setting}, {threads_of(n)}", call, results, around=_torch_context(torch, n))
+
+
+def _torch_step(problem: Problem, torch: Any, name: str, module: Any, n: int) -> Contender:
+    x, zero = torch.from_numpy(problem.feeds["x"]), torch.from_numpy(problem.state_arrays["h0"])
+    if name == "nn.GRUCell":
+        x, zero = x[0], zero[0]
+    taken = _taken(torch, module, x)
+    zero = zero.to(taken().dtype)
+    h = zero
+
+    def step_gru() -> None:
+        nonlocal h
+        h = module(taken(), h)[1]
+
+    def step_cell() -> None:
+        nonlocal h
+        h = module(taken(), h)
+
+    def reset() -> None:
+        nonlocal h
+        h = zero
+
+    return Contender(
+        "torch",
+        f"{name}, {threads_of(n)}",
+        step_cell if name == "nn.GRUCell" else step_gru,
+        lambda: like(problem.expected[0], {"h_n": _array(h)}),
+        reset,
+        _torch_context(torch, n),
+    )
+
+
+def _torch_frames(problem: Problem, torch: Any, name: str, module: Any, n: int) -> Contender:
+    x, zero = torch.from_numpy(problem.feeds["x"]), torch.from_numpy(problem.state_arrays["h0"])
+    cell = name == "nn.GRUCell"
+    frames = [_taken(torch, module, x[t] if cell else x[t : t + 1]) for t in range(len(x))]
+    zero = zero.to(frames[0]().dtype)
+    kept: list[Any] = []
+
+    def call() -> None:
+        h = zero[0] if cell else zero
+        kept.clear()
+        for frame in frames:
+            h = module(frame(), h) if cell else module(frame(), h)[1]
+            kept.append(h)
+
+    def results() -> dict[str, Array]:
+        y = np.stack([_array(h) for h in kept])
+        return like(problem.expected[0], {"y": y, "h_n": y[-1]})
+
+    setting = f"once a frame, {name}, {threads_of(n)}"
+    return Contender("torch", setting, call, results, around=_torch_context(torch, n))
