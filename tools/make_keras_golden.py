@@ -2,6 +2,7 @@
 
     KERAS_BACKEND=torch python tools/make_keras_golden.py keras keras3     # Keras 3
     python tools/make_keras_golden.py tf_keras keras2                      # Keras 2, as pip install tf_keras gives it
+    KERAS_BACKEND=torch python tools/make_keras_golden.py keras keras3_recurrent   # LSTM and SimpleRNN
 
 The zip holds <case>.keras, <case>.h5 and <case>.npz: the inputs by name, the outputs as out0, out1..., and for a
 stateful model those of a second call as again0...
@@ -23,11 +24,17 @@ import numpy as np
 
 HERE = Path(__file__).resolve().parent.parent / "tests" / "data" / "keras"
 CASES: dict[str, Any] = {}
+RECURRENT_CASES: dict[str, Any] = {}
 T, F = 6, 3
 
 
 def case(function: Any) -> Any:
     CASES[function.__name__] = function
+    return function
+
+
+def recurrent_case(function: Any) -> Any:
+    RECURRENT_CASES[function.__name__] = function
     return function
 
 
@@ -246,6 +253,71 @@ def time_major(k: Any, L: Any) -> Any:
     )
 
 
+@recurrent_case
+def other_layers(k: Any, L: Any) -> Any:
+    x = k.Input((T, F), name="x")
+    m = L.Masking(-1.0)(x)
+    outputs = []
+    for layer in (L.LSTM, L.SimpleRNN):
+        outputs += [
+            layer(4, return_sequences=True)(x),
+            layer(3, activation="relu", use_bias=False)(x),
+            layer(3, return_sequences=True)(m),
+            layer(3, go_backwards=True)(m),
+            layer(3, go_backwards=True, return_sequences=True)(x),
+        ]
+    hard = {"recurrent_activation": "hard_sigmoid", "activation": "softsign"}
+    outputs += [L.LSTM(3, **hard)(x), L.SimpleRNN(3, activation="linear", unroll=True)(x)]
+    return k.Model(x, outputs)
+
+
+@recurrent_case
+def other_bidirectional(k: Any, L: Any) -> Any:
+    x = k.Input((T, F), name="x")
+    m = L.Masking(-1.0)(x)
+    states = [k.Input((4,), name=name) for name in ("fh", "fc", "bh", "bc")]
+    layer = L.Bidirectional(L.LSTM(4, return_sequences=True, return_state=True), name="both")
+    outputs = list(layer(x, initial_state=states))
+    outputs += [
+        L.Bidirectional(L.LSTM(3, return_sequences=True), merge_mode="sum")(m),
+        L.Bidirectional(L.LSTM(3), merge_mode="ave")(m),
+        L.Bidirectional(L.SimpleRNN(3, return_sequences=True))(m),
+        L.Bidirectional(L.SimpleRNN(3), merge_mode="mul")(x),
+        L.Bidirectional(L.SimpleRNN(2), backward_layer=L.LSTM(5, go_backwards=True, name="other"), name="unlike")(x),
+    ]
+    return k.Model([x, *states], outputs)
+
+
+@recurrent_case
+def encoder_decoder_lstm(k: Any, L: Any) -> Any:
+    source, target = k.Input((None,), name="source"), k.Input((None,), name="target")
+    table = L.Embedding(9, 4, name="table")
+    _, *states = L.LSTM(5, return_state=True, name="encoder")(table(source))
+    y, h, c = L.LSTM(5, return_state=True, return_sequences=True, name="decoder")(table(target), initial_state=states)
+    return k.Model([source, target], [L.Dense(9, activation="softmax", name="out")(y), h, c])
+
+
+@recurrent_case
+def stateful_lstm(k: Any, L: Any) -> Any:
+    return k.Sequential([k.Input(batch_shape=(2, 4, F)),
+                         L.LSTM(4, stateful=True, return_sequences=True, name="low"),
+                         L.GRU(3, stateful=True, return_sequences=True, name="middle"),
+                         L.Bidirectional(L.LSTM(3, stateful=True), name="high")])  # fmt: skip
+
+
+@recurrent_case
+def other_cells(k: Any, L: Any) -> Any:
+    x = k.Input((T, F), name="x")
+    m = L.Masking(-1.0)(x)
+    stacked = [L.LSTMCell(4, name="zeta"), L.GRUCell(2, name="mid"), L.LSTMCell(3, name="alpha"), L.SimpleRNNCell(2)]
+    y = L.RNN(stacked, return_sequences=True, return_state=True, name="stacked")(m)
+    return k.Model(x, [
+        *(item for part in y for item in (part if isinstance(part, (list, tuple)) else [part])),
+        L.RNN(L.LSTMCell(3), go_backwards=True)(x),
+        L.RNN(L.SimpleRNNCell(3), return_sequences=True, zero_output_for_mask=True)(m),
+    ])  # fmt: skip
+
+
 def randomise(model: Any, rng: np.random.Generator) -> None:
     """Weights that no initialiser would give, so that one in the wrong place is seen."""
     values = []
@@ -259,7 +331,7 @@ def randomise(model: Any, rng: np.random.Generator) -> None:
 
 def make_input(tensor: Any, stem: str, rng: np.random.Generator) -> np.ndarray:
     shape = [2 if i == 0 else (5 if s is None else int(s)) for i, s in enumerate(tensor.shape)]
-    if stem in ("embedding", "encoder_decoder"):
+    if stem in ("embedding", "encoder_decoder", "encoder_decoder_lstm"):
         x = rng.integers(1, 7, shape)
         x[0, -2:], x[1, :1] = (0, 0) if stem == "embedding" else (x[0, -2:], x[1, :1])
         return x.astype(np.float32)
@@ -281,7 +353,7 @@ def main() -> None:
         def put(member: str, content: bytes) -> None:
             archive.writestr(zipfile.ZipInfo(member, (2020, 1, 1, 0, 0, 0)), content, zipfile.ZIP_DEFLATED, 9)
 
-        for stem, build in CASES.items():
+        for stem, build in (RECURRENT_CASES if name.endswith("recurrent") else CASES).items():
             k.utils.set_random_seed(0)
             rng = np.random.default_rng(sum(map(ord, stem)))
             model = build(k, k.layers)
@@ -296,7 +368,7 @@ def main() -> None:
                     model.save(path)
                     put(f"{stem}.{suffix}", Path(path).read_bytes())
             outputs = {}
-            for call in ("out", "again") if stem == "stateful" else ("out",):
+            for call in ("out", "again") if stem.startswith("stateful") else ("out",):
                 result = model(inputs if len(inputs) > 1 else inputs[0], training=False)
                 result = result if isinstance(result, list | tuple) else [result]
                 arrays = [k.ops.convert_to_numpy(r) if module == "keras" else r.numpy() for r in result]

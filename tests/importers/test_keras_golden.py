@@ -16,7 +16,7 @@ from fastgru.reference import check_node, run_graph
 FOLDER = Path(__file__).parent.parent / "data" / "keras"
 FILES = [
     (name, member)
-    for name in ("keras2", "keras3")
+    for name in ("keras2", "keras3", "keras3_recurrent")
     for member in zipfile.ZipFile(FOLDER / f"{name}.zip").namelist()
     if member.endswith((".h5", ".keras"))
 ]
@@ -65,6 +65,13 @@ def test_a_stateful_layer_has_its_state_as_input_and_output() -> None:
         "high_backward_state_in": "high_backward_state_out",
     }
     assert [spec.shape for spec in graph.inputs] == [(None, 4, 3), (None, 4), (None, 3), (None, 3)]
+
+
+def test_a_stateful_lstm_has_two_states() -> None:
+    graph = read_keras(zipfile.ZipFile(FOLDER / "keras3_recurrent.zip").read("stateful_lstm.keras"))
+    layers = ("low", "middle", "high_forward", "high_backward")
+    names = [f"{name}_{what}" for name in layers for what in ("state", "cell") if (name, what) != ("middle", "cell")]
+    assert dict(graph.states) == {f"{name}_in": f"{name}_out" for name in names}
 
 
 def test_an_input_of_an_embedding_is_of_integers() -> None:

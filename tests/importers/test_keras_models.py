@@ -201,3 +201,38 @@ def test_weights_of_another_model_in_the_archive_are_noticed() -> None:
     arrays = {"layers/dense/vars/0": np.ones((4, 2), "f4"), "layers/dense/vars/1": np.ones(2, "f4")}
     with pytest.raises(InvalidModelError, match=r"layer 'd' \(Dense\): kernel has shape \(4, 2\)"):
         read_keras(archive(config, arrays))
+
+
+def lstm_case(rng: np.random.Generator, gate: str) -> tuple[Any, Any, bytes, dict[str, Any]]:
+    """An LSTM of the usual layout: its arrays, an input, the file and the configuration of its layer."""
+    I, H = 3, 4
+    shapes = ((I, 4 * H), (H, 4 * H), (4 * H,))
+    arrays = [rng.normal(0, 0.5, shape).astype(np.float32) for shape in shapes]
+    config = {"units": H, "return_sequences": True, "recurrent_activation": gate, **INPUT}
+    named = list(zip(("l/kernel:0", "l/recurrent_kernel:0", "l/bias:0"), arrays, strict=True))
+    return arrays, rng.normal(0, 1, (2, 5, I)), legacy(sequential(layer("LSTM", "l", **config)), {"l": named}), config
+
+
+def test_cudnn_lstm_keeps_each_matrix_as_cudnn_has_it() -> None:
+    rng = np.random.default_rng(6)
+    (kernel, recurrent, bias), x, plain, _ = lstm_case(rng, "sigmoid")
+    half = rng.normal(0, 1, bias.shape).astype(np.float32)
+    cudnn = [
+        np.hstack([g.T.reshape(g.shape, order="C") for g in np.hsplit(kernel, 4)]),
+        np.hstack([g.T for g in np.hsplit(recurrent, 4)]),
+        np.concatenate((half, bias - half)),
+    ]
+    names = ["l/kernel:0", "l/recurrent_kernel:0", "l/bias:0"]
+    config = sequential(layer("CuDNNLSTM", "l", units=4, return_sequences=True, **INPUT))
+    content = legacy(config, {"l": list(zip(names, cudnn, strict=True))})
+    np.testing.assert_allclose(only_output(content, x), only_output(plain, x), atol=1e-6)
+
+
+def test_keras_1_wrote_an_lstm_gate_by_gate() -> None:
+    (kernel, recurrent, bias), x, plain, _ = lstm_case(np.random.default_rng(7), "hard_sigmoid")
+    parts = zip("WUb", (kernel, recurrent, bias), strict=True)
+    each = {f"l_{k}_{gate}": part for k, a in parts for gate, part in zip("ifco", np.split(a, 4, axis=-1), strict=True)}
+    names = [f"l_{k}_{gate}" for gate in "icfo" for k in "WUb"]  # the order of the file
+    config = layer("LSTM", "l", output_dim=4, return_sequences=True, inner_activation="hard_sigmoid", **INPUT)
+    content = legacy(sequential(config), {"l": [(name, each[name]) for name in names]}, version="1.2.2")
+    np.testing.assert_allclose(only_output(content, x), only_output(plain, x), atol=1e-6)

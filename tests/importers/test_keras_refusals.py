@@ -31,13 +31,13 @@ def read(*layers: Any, arrays: Any = GRU_ARRAYS, version: str = "2.15.0") -> Any
 
 def test_everything_unsupported_is_listed_at_once() -> None:
     with pytest.raises(UnsupportedModelError) as caught:
-        read(gru(activation="my_function"), layer("LSTM", "l", units=3),
+        read(gru(activation="my_function"), layer("ConvLSTM2D", "l", filters=3),
              layer("Lambda", "code", function="print('no')"), layer("Conv1D", "c", filters=2))  # fmt: skip
     message = str(caught.value)
     for part in (
         "4 things",
         "my_function",
-        "layer 'l' (LSTM)",
+        "layer 'l' (ConvLSTM2D)",
         "layer 'code' (Lambda)",
         "never run",
         "layer 'c' (Conv1D)",
@@ -53,13 +53,14 @@ def test_everything_unsupported_is_listed_at_once() -> None:
         ([gru(), {**layer("Dense", "s", units=1), "module": "my_package"}], "class of your own"),
         ([gru(), {**layer("Dense", "s", units=1), "registered_name": "Custom>Dense"}], "class of your own"),
         ([gru(), layer("Dense", "s", units=1, dtype={"class_name": "QuantizedDTypePolicy"})], "quantised"),
-        ([layer("RNN", "g", cell=layer("LSTMCell", "c", units=2), **INPUT)], "LSTMCell"),
-        ([layer("Bidirectional", "g", layer=layer("LSTM", "c", units=2), **INPUT)], "only GRU"),
+        ([layer("RNN", "g", cell=layer("MyCell", "c", units=2), **INPUT)], "MyCell"),
+        ([layer("Bidirectional", "g", layer=layer("ConvLSTM2D", "c", units=2), **INPUT)], "read are CuDNNGRU"),
         ([gru(return_sequences=True), layer("TimeDistributed", "t", layer=layer("GRU", "i"))], "applied to a GRU"),
         ([layer("BatchNormalization", "b", axis=[1, 2], **INPUT)], "axis"),
         ([layer("LayerNormalization", "b", axis=[1], **INPUT)], "last axes"),
         ([layer("Masking", "m", **INPUT), layer("Softmax", "s")], "mask"),
         ([layer("Masking", "m", **INPUT), layer("CuDNNGRU", "g", units=2)], "mask"),
+        ([layer("Masking", "m", **INPUT), layer("CuDNNLSTM", "g", units=2)], "use LSTM"),
     ],
 )  # fmt: skip
 def test_refusals_name_the_layer_and_the_reason(layers: Any, part: str) -> None:

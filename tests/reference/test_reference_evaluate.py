@@ -97,7 +97,7 @@ def test_a_limit_lets_what_fits_pass():
 def test_check_node_reads_no_value():
     check_node(node("softmax", "x", axis=1))
     with pytest.raises(UnsupportedModelError, match="'here'"):
-        check_node(node("lstm", "x"))
+        check_node(node("mystery", "x"))
     with pytest.raises(InvalidModelError, match="input weight"):
         check_node(node("linear", "x"))
 

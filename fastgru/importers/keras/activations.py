@@ -55,7 +55,7 @@ def _name(layer: Layer, *keys: str, default: str = "linear") -> str:
 
 
 def recurrent_activation(call: Call, layer: Layer, *keys: str, default: str) -> Activation:
-    """An activation of a GRU cell."""
+    """An activation of a recurrent cell."""
     return activation_from_keras(_name(layer, *keys, default=default), call.rules.major, what=str(layer))
 
 

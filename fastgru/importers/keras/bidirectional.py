@@ -33,11 +33,11 @@ def bidirectional(call: Call) -> list[Value]:
     half = len(initial) // 2
     if len(initial) % 2:
         raise layer.damaged(f"{len(initial)} initial states, expected as many for each direction")
-    bases = [f"{call.base}_forward_state", f"{call.base}_backward_state"]
-    states_f, targets_f = with_state(call, forward, initial[:half], bases[:1])
-    states_b, targets_b = with_state(call, backward, initial[half:], bases[1:])
-    initial, targets = [*states_f, *states_b], [*targets_f, *targets_b]
-    y_f, y_b, h_f, h_b = _both(call, x, forward, backward, initial, mask, targets)
+    before_f, targets_f = with_state(call, forward, initial[:half], f"{call.base}_forward")
+    before_b, targets_b = with_state(call, backward, initial[half:], f"{call.base}_backward")
+    initial = [*before_f, *before_b]
+    y_f, states_f = _emit(call, x, forward, before_f, mask, targets_f)
+    y_b, states_b = _emit(call, x, backward, before_b, mask, targets_b)
 
     axis, batch = forward.time_axis, x.shape[1 - forward.time_axis]
     if forward.return_sequences:
@@ -51,7 +51,7 @@ def bidirectional(call: Call) -> list[Value]:
             y_f = take_step(call, y_f, axis, 0 if forward.go_backwards else -1, f"{call.base}/forward")
             y_b = take_step(call, y_b, axis, 0 if backward.go_backwards else -1, f"{call.base}/backward")
         else:
-            y_f, y_b = h_f, h_b
+            y_f, y_b = states_f[0], states_b[0]
         shape, kept = (batch,), None
     sides = [
         x.but(name=y, shape=(*shape, side.output_size), mask=kept) for y, side in ((y_f, forward), (y_b, backward))
@@ -59,9 +59,8 @@ def bidirectional(call: Call) -> list[Value]:
     outputs = sides if merge is None else [_merge(call, merge, sides)]
     if not forward.return_state:
         return outputs
-    sizes = (forward.output_size, backward.output_size)
-    states = [x.but(name=h, shape=(batch, n), mask=None) for h, n in zip((h_f, h_b), sizes, strict=True)]
-    return [*outputs, *states]
+    pairs = [(name, side) for side, after in ((forward, states_f), (backward, states_b)) for name in after]
+    return [*outputs, *(x.but(name=name, shape=(batch, side.output_size), mask=None) for name, side in pairs)]
 
 
 def _read_pair(call: Call) -> tuple[Recurrent, Recurrent]:
@@ -76,7 +75,7 @@ def _read_pair(call: Call) -> tuple[Recurrent, Recurrent]:
         for inner, side in ((first, "forward"), (second, "backward"))
     )
     if len(forward.cells) > 1 or len(backward.cells) > 1:
-        raise layer.unsupported("a stack of cells inside", "wrap each GRU in a Bidirectional of its own")
+        raise layer.unsupported("a stack of cells inside", "wrap each layer in a Bidirectional of its own")
     if forward.go_backwards == backward.go_backwards:
         raise layer.damaged("both layers have the same go_backwards")
     for what in ("stateful", "return_sequences", "return_state", "time_major"):
@@ -88,28 +87,13 @@ def _read_pair(call: Call) -> tuple[Recurrent, Recurrent]:
     return forward, backward
 
 
-def _both(
-    call: Call,
-    x: Value,
-    forward: Recurrent,
-    backward: Recurrent,
-    initial: Sequence[Value],
-    mask: str | None,
-    targets: Sequence[str],
-) -> tuple[str, str, str, str]:
-    """(forward y, backward y, forward state, backward state), the sequences in the order of time."""
-    graph, results = call.graph, []
-    for n, (side, what) in enumerate(((forward, "forward"), (backward, "backward"))):
-        (cell,) = side.cells
-        spec = cell.spec("reverse" if side.go_backwards else "forward", side.time_major, side.zero_output)
-        h0 = graph.add("unsqueeze", [initial[n].name], f"{call.base}/{what}/h0", {"axes": [0]}) if initial else ""
-        inputs = [x.name, h0, "", mask or "", *cell.constants(call)]
-        bases = [f"{call.base}/{what}/y", f"{call.base}/{what}/h_n"]
-        y, h_n = graph.add_many("gru", inputs, bases, {"spec": spec.to_dict()})
-        state = graph.add("squeeze", [h_n], f"{call.base}/{what}/state", {"axes": [0]}, reserved=targets[n])
-        results.append((y, state))
-    (y_f, h_f), (y_b, h_b) = results
-    return y_f, y_b, h_f, h_b
+def _emit(
+    call: Call, x: Value, side: Recurrent, initial: Sequence[Value], mask: str | None, targets: Sequence[str]
+) -> tuple[str, list[str]]:
+    """One direction: its sequence, in the order of time, and its states."""
+    (cell,) = side.cells
+    spec = cell.spec("reverse" if side.go_backwards else "forward", side.time_major, side.zero_output)
+    return cell.emit(call, x.name, initial, mask, spec, targets)
 
 
 def _merge(call: Call, mode: str, sides: Sequence[Value]) -> Value:

@@ -1,32 +1,52 @@
-"""GRU cells: their arrays in the order of this package, and what their activations are."""
+"""Recurrent cells: their arrays in the order of this package, and what their activations are."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Final
 
 import numpy as np
 
-from fastgru.conventions import from_keras_gates
+from fastgru.conventions import from_keras_gates, from_keras_lstm, from_keras_rnn
 from fastgru.errors import ShapeError
 from fastgru.importers.keras.activations import recurrent_activation
 from fastgru.importers.keras.call import Call
 from fastgru.importers.keras.layer import Layer
+from fastgru.importers.keras.values import Value
 from fastgru.importers.keras.weights import Weights
-from fastgru.spec import Activation, GRUSpec, GRUWeights
+from fastgru.spec import RECURRENT, SIGMOID, TANH, Activation, GRUWeights, LSTMWeights, RecurrentSpec, RNNWeights
 
-__all__ = ["Cell", "read_cells"]
+__all__ = ["CELLS", "Cell", "read_cells"]
+
+# The operator that a class is, as a layer or as a cell of an RNN.
+_OPERATORS: Final[Mapping[str, str]] = {
+    "CuDNNGRU": "gru",
+    "CuDNNLSTM": "lstm",
+    "GRU": "gru",
+    "GRUCell": "gru",
+    "LSTM": "lstm",
+    "LSTMCell": "lstm",
+    "SimpleRNN": "rnn",
+    "SimpleRNNCell": "rnn",
+}
+CELLS: Final = frozenset(name for name in _OPERATORS if name.endswith("Cell"))
+_CONVERT: Final[Mapping[str, Callable[..., Any]]] = {
+    "gru": from_keras_gates,
+    "lstm": from_keras_lstm,
+    "rnn": from_keras_rnn,
+}
+_KERAS_1_GATES: Final = {"gru": "zrh", "lstm": "ifco"}
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One GRU cell: its arrays in our order, and what its activations are."""
+    """One cell: the operator, its arrays in our order, and the fields of its spec that it alone has."""
 
-    weights: GRUWeights
-    reset_after: bool
-    gate: Activation
-    candidate: Activation
+    op: str
+    weights: GRUWeights | LSTMWeights | RNNWeights
+    fields: Mapping[str, Any]
     base: str
     home: str
 
@@ -38,87 +58,140 @@ class Cell:
     def input_size(self) -> int:
         return int(self.weights.weight_ih.shape[1])
 
-    def spec(self, direction: str, time_major: bool, zero_output: bool) -> GRUSpec:
-        return GRUSpec(
-            self.input_size, self.hidden_size, direction, self.reset_after, (self.gate,), (self.candidate,),
-            batch_first=not time_major, mask_output="zero" if zero_output else "carry",
+    @property
+    def states(self) -> tuple[str, ...]:
+        """The names of what a step hands on."""
+        return RECURRENT[self.op].STATES
+
+    def spec(self, direction: str, time_major: bool, zero_output: bool) -> RecurrentSpec:
+        kind: Any = RECURRENT[self.op]
+        spec: RecurrentSpec = kind(
+            self.input_size, self.hidden_size, direction, batch_first=not time_major,
+            mask_output="zero" if zero_output else "carry", **self.fields,
         )  # fmt: skip
+        return spec
 
     def constants(self, call: Call) -> list[str]:
-        """The names of the four arrays as the operator gru takes them, '' for an absent bias."""
-        fields = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        arrays = [getattr(self.weights, field) for field in fields]
-        return [
-            "" if a is None else call.graph.constant(a, f"{self.home}/{field}")
-            for a, field in zip(arrays, fields, strict=True)
+        """The names of the arrays as the operator takes them, '' for an absent one."""
+        arrays = {field.name: getattr(self.weights, field.name) for field in fields(self.weights)}
+        return ["" if a is None else call.graph.constant(a, f"{self.home}/{name}") for name, a in arrays.items()]
+
+    def emit(
+        self,
+        call: Call,
+        x: str,
+        initial: Sequence[Value],
+        mask: str | None,
+        spec: RecurrentSpec,
+        targets: Sequence[str],
+    ) -> tuple[str, list[str]]:
+        """The names of the sequence, in the order of time, and of the states after it, which take those in `targets`.
+
+        initial: the values of the states before it, or none.
+        """
+        graph = call.graph
+        before = [
+            graph.add("unsqueeze", [value.name], f"{self.base}/{name}0", {"axes": [0]})
+            for name, value in zip(self.states, initial, strict=False)
+        ] or [""] * len(self.states)
+        inputs = [x, before[0], "", mask or "", *before[1:], *self.constants(call)]
+        bases = [f"{self.base}/y", *(f"{self.base}/{name}_n" for name in self.states)]
+        y, *last = graph.add_many(self.op, inputs, bases, {"spec": spec.to_dict()})
+        after = [
+            graph.add("squeeze", [one], f"{self.base}/{'state' if n == 0 else 'cell'}", {"axes": [0]}, reserved=target)
+            for n, (one, target) in enumerate(zip(last, targets, strict=True))
         ]
+        return y, after
 
 
 def read_cells(call: Call, layer: Layer, weights: Weights, below: str) -> list[Cell]:
-    """The cells of a GRU, a CuDNNGRU or an RNN layer; `below` is where they stand in the layer that is called."""
+    """The cells of a recurrent layer; `below` is where they stand in the layer that is called."""
     if layer.class_name != "RNN":
         return [_read_cell(call, layer, weights.child("cell", layer), below)]
     cell = layer.inner("cell")
-    if cell.class_name == "GRUCell":
+    if cell.class_name in CELLS:
         return [_read_cell(call, cell, weights.child("cell", cell), below)]
+    known = ", ".join(sorted(CELLS))
     if cell.class_name != "StackedRNNCells":
-        raise layer.unsupported(f"its cell is a {cell.class_name}", "only GRUCell is read; use an RNN of GRUCell")
+        raise layer.unsupported(f"its cell is a {cell.class_name}", f"read are {known}; use an RNN of one of them")
     if cell.flag("reverse_state_order", default=False):
         raise layer.unsupported("reverse_state_order", "build the StackedRNNCells without it")
     stacked = cell.get("cells")
     if not isinstance(stacked, list) or not stacked:
         raise cell.damaged("cells is empty or no list")
-    cells = []
+    cells: list[Cell] = []
+    counts: Counter[str] = Counter()
     for n, data in enumerate(stacked):
         inner = Layer.from_json(data, f"{cell}: cells[{n}]")
-        if inner.class_name != "GRUCell":
-            raise layer.unsupported(f"one of its cells is a {inner.class_name}", "only GRUCell is read")
-        cells.append(_read_cell(call, inner, weights.child("cells", inner, n), f"{below}/{n}"))
+        if inner.class_name not in CELLS:
+            raise layer.unsupported(f"one of its cells is a {inner.class_name}", f"read are {known}")
+        here = weights.child("cells", inner, counts[inner.class_name])
+        counts[inner.class_name] += 1
+        cells.append(_read_cell(call, inner, here, f"{below}/{n}"))
     return cells
 
 
 def _read_cell(call: Call, layer: Layer, weights: Weights, below: str) -> Cell:
-    cudnn = layer.class_name == "CuDNNGRU"
-    if cudnn:
-        gate, candidate = Activation("sigmoid"), Activation("tanh")
-        reset_after, use_bias = True, True
-    else:
-        hard = "hard_sigmoid" if call.rules.major < 3 else "sigmoid"
-        gate = recurrent_activation(call, layer, "recurrent_activation", "inner_activation", default=hard)
-        candidate = recurrent_activation(call, layer, "activation", default="tanh")
-        reset_after = layer.flag("reset_after", default=call.rules.reset_after)
-        use_bias = layer.flag("use_bias", default=True)
+    op = _OPERATORS[layer.class_name]
+    cudnn = layer.class_name.startswith("CuDNN")
     units = layer.integer("units", "output_dim")
-    arrays = _take_arrays(layer, weights, use_bias)
+    arrays = _take_arrays(layer, op, weights, cudnn or layer.flag("use_bias", default=True))
     if cudnn:
-        arrays = _from_cudnn_layout(layer, arrays)
+        arrays = _from_cudnn_layout(layer, arrays, RECURRENT[op].GATES)
+    own = _functions(call, layer, op, cudnn)
+    convert = _CONVERT[op]
+    options = {}
+    if op == "gru":
+        own["reset_after"] = cudnn or layer.flag("reset_after", default=call.rules.reset_after)
+        options["reset_after"] = own["reset_after"]
+    if op == "lstm" and cudnn:
+        arrays[2] = arrays[2].sum(axis=0)
     try:
-        gates = from_keras_gates(*arrays, reset_after=reset_after, what=str(layer))
+        gates = convert(*arrays, **options, what=str(layer))
     except ShapeError as error:
         raise layer.damaged(str(error).removeprefix(f"{layer}: ")) from None
-    cell = Cell(gates, reset_after, gate, candidate, f"{call.base}{below}", f"{call.home}{below}")
+    cell = Cell(op, gates, own, f"{call.base}{below}", f"{call.home}{below}")
     if cell.hidden_size != units:
         raise layer.damaged(f"units is {units}, and the recurrent kernel is of {cell.hidden_size}")
     return cell
 
 
-def _take_arrays(layer: Layer, weights: Weights, use_bias: bool) -> list[Any]:
-    if weights.has("W_z"):  # Keras 1 wrote nine arrays, a gate at a time
-        rows = [weights.take(layer, *(f"{k}_{gate}" for gate in "zrh")) for k in ("W", "U", "b")]
+def _functions(call: Call, layer: Layer, op: str, cudnn: bool) -> dict[str, Any]:
+    """The activations, by the fields of the spec; an LSTM shows its cell through that of the candidate."""
+    gate, candidate = SIGMOID, TANH
+    if not cudnn:
+        candidate = recurrent_activation(call, layer, "activation", default="tanh")
+    if op == "rnn":
+        return {"activations": (candidate,)}
+    if not cudnn:
+        hard = "hard_sigmoid" if call.rules.major < 3 else "sigmoid"
+        gate = recurrent_activation(call, layer, "recurrent_activation", "inner_activation", default=hard)
+    found: dict[str, tuple[Activation, ...]] = {"gate_activations": (gate,), "candidate_activations": (candidate,)}
+    return {**found, "cell_activations": (candidate,)} if op == "lstm" else dict(found)
+
+
+def _take_arrays(layer: Layer, op: str, weights: Weights, use_bias: bool) -> list[Any]:
+    letters = _KERAS_1_GATES.get(op, "")
+    if letters and weights.has(f"W_{letters[0]}"):  # Keras 1 wrote a gate at a time
+        rows = [weights.take(layer, *(f"{k}_{gate}" for gate in letters)) for k in ("W", "U", "b")]
         try:
             return [np.concatenate(row, axis=-1) for row in rows]
         except ValueError:
-            raise layer.damaged(f"its nine arrays have shapes {[[a.shape for a in row] for row in rows]}") from None
+            raise layer.damaged(f"its gates' arrays have shapes {[[a.shape for a in row] for row in rows]}") from None
     return weights.take(layer, "kernel", "recurrent_kernel", *(["bias"] if use_bias else []))
 
 
-def _from_cudnn_layout(layer: Layer, arrays: Sequence[Any]) -> list[Any]:
-    """CuDNNGRU keeps each gate's matrix as cuDNN has it, (H, I) and (H, H), in the memory of (I, H) and (H, H)."""
+def _from_cudnn_layout(layer: Layer, arrays: Sequence[Any], gates: int) -> list[Any]:
+    """CuDNN layers keep each gate's matrix as cuDNN has it, (H, I) and (H, H), in the memory of (I, H) and (H, H)."""
     kernel, recurrent, bias = arrays
     H = recurrent.shape[0] if recurrent.ndim == 2 else 0
-    if recurrent.shape != (H, 3 * H) or kernel.ndim != 2 or kernel.shape[1] != 3 * H or bias.shape != (6 * H,):
-        raise layer.damaged(f"its arrays have shapes {[a.shape for a in arrays]}, expected (I, 3H), (H, 3H), (6H,)")
-    gates = [np.ascontiguousarray(g) for g in np.split(kernel, 3, axis=1)]
-    kernel = np.concatenate([g.reshape(H, kernel.shape[0]).T for g in gates], axis=1)
-    recurrent = np.concatenate([g.T for g in np.split(recurrent, 3, axis=1)], axis=1)
-    return [kernel, recurrent, bias.reshape(2, 3 * H)]
+    rows = gates * H
+    if recurrent.shape != (H, rows) or kernel.ndim != 2 or kernel.shape[1] != rows or bias.shape != (2 * rows,):
+        raise layer.damaged(
+            f"its arrays have shapes {[a.shape for a in arrays]}, expected (I, {gates}H), (H, {gates}H),"
+            f" ({2 * gates}H,)"
+        )
+    each = [np.ascontiguousarray(g) for g in np.split(kernel, gates, axis=1)]
+    kernel = np.concatenate([g.reshape(H, kernel.shape[0]).T for g in each], axis=1)
+    recurrent = np.concatenate([g.T for g in np.split(recurrent, gates, axis=1)], axis=1)
+    return [kernel, recurrent, bias.reshape(2, rows)]

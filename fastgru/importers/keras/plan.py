@@ -20,7 +20,7 @@ __all__ = ["LayerCall", "Plan", "Ref", "map_refs", "plan_model"]
 
 MAX_CALLS: Final = 20_000
 
-_RECURRENT: Final = frozenset({"Bidirectional", "CuDNNGRU", "GRU", "LSTM", "RNN", "SimpleRNN"})
+_RECURRENT: Final = frozenset({"Bidirectional", "CuDNNGRU", "CuDNNLSTM", "GRU", "LSTM", "RNN", "SimpleRNN"})
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""GRU, CuDNNGRU and RNN over GRU cells, one after another where cells are stacked.
+"""GRU, LSTM, SimpleRNN, the CuDNN layers, and RNN over their cells, one after another where cells are stacked.
 
 Keras hands the outputs of go_backwards over in the order of the computation: the last step of the input comes first.
 """
@@ -17,9 +17,9 @@ from fastgru.importers.keras.layer import Layer
 from fastgru.importers.keras.values import Value
 from fastgru.importers.keras.weights import Weights
 
-__all__ = ["RECURRENT_LAYERS", "Recurrent", "flip", "gru", "split_arguments", "take_step", "with_state"]
+__all__ = ["RECURRENT_LAYERS", "Recurrent", "flip", "recurrent", "split_arguments", "take_step", "with_state"]
 
-RECURRENT_LAYERS: Final = frozenset({"CuDNNGRU", "GRU", "RNN"})
+RECURRENT_LAYERS: Final = frozenset({"CuDNNGRU", "CuDNNLSTM", "GRU", "LSTM", "RNN", "SimpleRNN"})
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class Recurrent:
     @classmethod
     def read(cls, call: Call, layer: Layer, weights: Weights, below: str = "") -> Recurrent:
         if layer.class_name not in RECURRENT_LAYERS:
-            raise layer.unsupported("this recurrent layer", "only GRU layers and RNN layers of GRUCell are read")
+            raise layer.unsupported("this recurrent layer", f"read are {', '.join(sorted(RECURRENT_LAYERS))}")
         if layer.get("num_constants", default=None):
-            raise layer.unsupported("num_constants", "GRU cells take no constants")
+            raise layer.unsupported("num_constants", "the cells that are read take no constants")
         return cls(
             layer,
             tuple(read_cells(call, layer, weights, below)),
@@ -67,41 +67,43 @@ class Recurrent:
             raise self.layer.damaged(f"kernel takes {self.cells[0].input_size} features, the input has shape {x.shape}")
 
 
-def gru(call: Call) -> list[Value]:
+def recurrent(call: Call) -> list[Value]:
     """The outputs of a recurrent layer: y, then the states where it returns them."""
     call.check_arguments("initial_state", "mask")
-    layer, graph = call.layer, call.graph
+    layer = call.layer
     x, initial, mask = split_arguments(call)
-    if mask is not None and layer.class_name == "CuDNNGRU":
-        raise layer.unsupported("a mask reaches this layer", "CuDNNGRU takes none in Keras either; use GRU")
-    recurrent = Recurrent.read(call, layer, call.weights)
-    recurrent.check_input(x)
-    cells = recurrent.cells
-    initial, targets = with_state(call, recurrent, initial, [f"{call.base}_state"])
-    backwards = recurrent.go_backwards
-    states: list[str] = []
+    if mask is not None and layer.class_name.startswith("CuDNN"):
+        way = f"{layer.class_name} takes none in Keras either; use {layer.class_name.removeprefix('CuDNN')}"
+        raise layer.unsupported("a mask reaches this layer", way)
+    form = Recurrent.read(call, layer, call.weights)
+    form.check_input(x)
+    cells = form.cells
+    initial, targets = with_state(call, form, initial, call.base)
+    backwards = form.go_backwards
+    states: list[list[str]] = []
     sequence = x.name
+    at = 0
     for i, cell in enumerate(cells):
         last = i == len(cells) - 1
-        spec = cell.spec("reverse" if backwards else "forward", recurrent.time_major, recurrent.zero_output and last)
-        h0 = graph.add("unsqueeze", [initial[i].name], f"{cell.base}/h0", {"axes": [0]}) if initial else ""
-        inputs = [sequence, h0, "", mask or "", *cell.constants(call)]
-        sequence, h_n = graph.add_many("gru", inputs, [f"{cell.base}/y", f"{cell.base}/h_n"], {"spec": spec.to_dict()})
-        states.append(graph.add("squeeze", [h_n], f"{cell.base}/state", {"axes": [0]}, reserved=targets[i]))
-    if recurrent.return_sequences:
-        y = flip(call, sequence, recurrent.time_axis, call.base) if backwards else sequence
-        out = x.but(name=y, shape=(*x.shape[:2], recurrent.output_size))
+        spec = cell.spec("reverse" if backwards else "forward", form.time_major, form.zero_output and last)
+        mine = slice(at, at + len(cell.states))
+        sequence, after = cell.emit(call, sequence, initial[mine], mask, spec, targets[mine])
+        states.append(after)
+        at = mine.stop
+    if form.return_sequences:
+        y = flip(call, sequence, form.time_axis, call.base) if backwards else sequence
+        out = x.but(name=y, shape=(*x.shape[:2], form.output_size))
         out = out.but(mask=mask if call.rules.recurrent_keeps_mask else None)
     else:
-        out = x.but(name=states[-1], shape=(x.shape[1 - recurrent.time_axis], recurrent.output_size), mask=None)
+        out = x.but(name=states[-1][0], shape=(x.shape[1 - form.time_axis], form.output_size), mask=None)
         # A masked step may show zeros; a row without a visible one shows zeros, and not its initial state.
-        if mask is not None and (recurrent.zero_output or initial):
-            out = out.but(name=take_step(call, sequence, recurrent.time_axis, 0 if backwards else -1, call.base))
-    if not recurrent.return_state:
+        if mask is not None and (form.zero_output or initial):
+            out = out.but(name=take_step(call, sequence, form.time_axis, 0 if backwards else -1, call.base))
+    if not form.return_state:
         return [out]
-    batch = x.shape[1 - recurrent.time_axis]
-    kept = [x.but(name=s, shape=(batch, c.hidden_size), mask=None) for s, c in zip(states, cells, strict=True)]
-    return [out, *kept]
+    batch = x.shape[1 - form.time_axis]
+    pairs = [(name, cell) for after, cell in zip(states, cells, strict=True) for name in after]
+    return [out, *(x.but(name=name, shape=(batch, cell.hidden_size), mask=None) for name, cell in pairs)]
 
 
 def split_arguments(call: Call) -> tuple[Value, list[Value], str | None]:
@@ -124,28 +126,28 @@ def _values(call: Call, given: Any) -> list[Value]:
     return flat
 
 
-def with_state(
-    call: Call, recurrent: Recurrent, initial: list[Value], bases: Sequence[str]
-) -> tuple[list[Value], list[str]]:
-    """The initial states, inputs of the graph where the layer is stateful, and the names that their next ones take."""
-    sizes = [c.hidden_size for c in recurrent.cells] * len(bases)
+def with_state(call: Call, form: Recurrent, initial: list[Value], base: str) -> tuple[list[Value], list[str]]:
+    """The initial states, inputs of the graph where the layer is stateful, and the names that their next ones take.
+
+    Both have the states of the first cell before those of the second.
+    """
+    wanted = [(name, cell.hidden_size) for cell in form.cells for name in cell.states]
     if initial:
-        if len(initial) != len(sizes):
-            raise call.layer.damaged(f"{len(initial)} initial states, expected {len(sizes)}")
-        for value, size in zip(initial, sizes, strict=True):
+        if len(initial) != len(wanted):
+            raise call.layer.damaged(f"{len(initial)} initial states, expected {len(wanted)}")
+        for value, (_, size) in zip(initial, wanted, strict=True):
             if value.rank != 2 or value.shape[1] not in (None, size):
                 raise call.layer.damaged(f"an initial state of shape {value.shape}, expected (batch, {size})")
-        return initial, [""] * len(sizes)
-    if not recurrent.stateful:
-        return [], [""] * len(sizes)
+        return initial, [""] * len(wanted)
+    if not form.stateful:
+        return [], [""] * len(wanted)
     if call.calls > 1:
         raise call.layer.unsupported(
             "stateful and called more than once", "its calls would share one state; use a layer for each"
         )
     values, targets = [], []
-    for n, size in enumerate(sizes):
-        base = bases[n // len(recurrent.cells)]
-        source, target = call.graph.add_state(base, (None, size))
+    for name, size in wanted:
+        source, target = call.graph.add_state(f"{base}_{'cell' if name == 'c' else 'state'}", (None, size))
         values.append(Value(source, (None, size)))
         targets.append(target)
     return values, targets

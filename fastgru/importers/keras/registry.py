@@ -13,7 +13,7 @@ from fastgru.importers.keras.dense import DENSE_LAYERS
 from fastgru.importers.keras.layer import Layer
 from fastgru.importers.keras.merging import MERGING_LAYERS
 from fastgru.importers.keras.operations import OPERATIONS
-from fastgru.importers.keras.recurrent import RECURRENT_LAYERS, gru
+from fastgru.importers.keras.recurrent import RECURRENT_LAYERS, recurrent
 from fastgru.importers.keras.shaping import SHAPING_LAYERS
 from fastgru.importers.keras.values import Value
 
@@ -30,7 +30,7 @@ _LAYERS: Final[Mapping[str, Handler]] = {
     **DENSE_LAYERS,
     **MERGING_LAYERS,
     **SHAPING_LAYERS,
-    **dict.fromkeys(RECURRENT_LAYERS, gru),
+    **dict.fromkeys(RECURRENT_LAYERS, recurrent),
     "Bidirectional": bidirectional,
     "TimeDistributed": lambda call: _time_distributed(call),
 }
@@ -42,13 +42,9 @@ _STEPWISE: Final = frozenset(
 )
 _LAST_AXIS: Final = frozenset({"BatchNormalization", "LayerNormalization", "Softmax"})
 
-_OTHER_RECURRENT = "only GRU layers are run here"
 _REASONS: Final[Mapping[str, str]] = {
-    "ConvLSTM2D": _OTHER_RECURRENT,
-    "CuDNNLSTM": _OTHER_RECURRENT,
+    "ConvLSTM2D": "run are GRU, LSTM and SimpleRNN layers",
     "Lambda": "it holds Python code, which is never run from a file: write it with layers",
-    "LSTM": _OTHER_RECURRENT,
-    "SimpleRNN": _OTHER_RECURRENT,
     "SlicingOpLambda": "write it with layers, or export the model to ONNX",
     "TFOpLambda": "write it with layers, or export the model to ONNX",
     "TensorFlowOpLayer": "write it with layers, or export the model to ONNX",

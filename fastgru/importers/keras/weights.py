@@ -37,7 +37,7 @@ ROLES: Final = {
     "mean": ("mean",),
     "variance": ("variance",),
     "count": ("count",),
-    **{f"{k}_{gate}": (f"{k}_{gate}",) for k in ("W", "U", "b") for gate in "zrh"},
+    **{f"{k}_{gate}": (f"{k}_{gate}",) for k in ("W", "U", "b") for gate in "zrhifco"},
 }
 _SUFFIX: Final = re.compile(r"(_\d+)?(:\d+)?$")
 
@@ -85,7 +85,10 @@ class Weights(ABC):
 
     @abstractmethod
     def child(self, attribute: str, inner: Layer, index: int = 0) -> Weights:
-        """The arrays of `inner`: this layer's cell, layer, forward_layer, backward_layer, or one of its cells."""
+        """The arrays of `inner`: this layer's cell, layer, forward_layer, backward_layer, or one of its cells.
+
+        index: how many of its cells before it are of its class.
+        """
 
     @abstractmethod
     def layers(self, layers: Sequence[Layer]) -> list[Weights]:
@@ -193,7 +196,8 @@ class _Numbered(Weights):
 
     def child(self, attribute: str, inner: Layer, index: int = 0) -> Weights:
         if attribute == "cells":
-            return _Numbered(self._store, f"{self._folder}cell/cells/gru_cell{f'_{index}' if index else ''}/")
+            folder = f"{_snake_case(inner.class_name)}{f'_{index}' if index else ''}"
+            return _Numbered(self._store, f"{self._folder}cell/cells/{folder}/")
         return _Numbered(self._store, f"{self._folder}{attribute}/")
 
     def layers(self, layers: Sequence[Layer]) -> list[Weights]:
