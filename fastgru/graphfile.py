@@ -23,7 +23,15 @@ from fastgru.jsontext import parse_json
 from fastgru.sources import Source, source_name
 from fastgru.tensorfile import TensorFile, read_tensor_file, tensor_file_chunks
 
-__all__ = ["FORMAT", "graph_from_tensor_file", "graph_to_bytes", "is_graph_file", "read_graph", "write_graph"]
+__all__ = [
+    "FORMAT",
+    "graph_from_tensor_file",
+    "graph_to_bytes",
+    "is_graph_file",
+    "read_graph",
+    "write_graph",
+    "write_whole",
+]
 
 FORMAT: Final = "1"
 FORMAT_KEY: Final = "fastgru.format"
@@ -44,15 +52,19 @@ def graph_to_bytes(graph: Graph) -> bytes:
 
 def write_graph(graph: Graph, path: str | PathLike[str]) -> None:
     """Write `graph` to `path`, whole or not at all; raises as `graph_to_bytes`, and `OSError` that names `path`."""
-    metadata = _metadata(graph)
+    write_whole(tensor_file_chunks(graph.constants, _metadata(graph)), path)
+
+
+def write_whole(chunks: Iterable[bytes], path: str | PathLike[str]) -> None:
+    """Write a file of these chunks, whole or not at all; `OSError` names `path`."""
     try:
-        _write_whole(tensor_file_chunks(graph.constants, metadata), path)
+        _replace(chunks, path)
     except OSError as error:
         # What failed was done to a file of another name, which the caller never heard of.
         raise OSError(error.errno, error.strerror or str(error), os.fspath(path)) from error
 
 
-def _write_whole(chunks: Iterable[bytes], path: str | PathLike[str]) -> None:
+def _replace(chunks: Iterable[bytes], path: str | PathLike[str]) -> None:
     folder = os.path.dirname(os.path.abspath(os.fspath(path)))
     handle, temporary = tempfile.mkstemp(dir=folder, prefix=".fastgru-", suffix=".tmp")
     try:

@@ -1,4 +1,4 @@
-"""`fastgru convert`: any format in, one .safetensors file out."""
+"""`fastgru convert`: any format in, one .safetensors or .onnx file out."""
 
 from __future__ import annotations
 
@@ -18,18 +18,25 @@ __all__ = ["command"]
 @click.option("--force", is_flag=True, help="Overwrite OUTPUT where it exists.")
 @load_options
 def command(file: Path, output: Path, force: bool, options: dict[str, Any]) -> None:
-    """Save the model in FILE as OUTPUT, one .safetensors file that any CPU can load."""
+    """Save the model in FILE as OUTPUT: one .safetensors file that any CPU can load, or an .onnx file."""
     from fastgru.cli.console import bytes_of, counted
+    from fastgru.exporters import to_onnx
     from fastgru.graphfile import read_graph, write_graph
     from fastgru.load import load_graph
 
-    if output.suffix.lower() != ".safetensors":
-        raise click.UsageError(f"{output}: expected a name that ends in .safetensors")
+    suffix = output.suffix.lower()
+    if suffix not in (".onnx", ".safetensors"):
+        raise click.UsageError(f"{output}: expected a name that ends in .safetensors or .onnx")
     if output.exists() and not force:
         raise click.UsageError(f"{output}: exists already; --force overwrites it")
     graph = load_graph(file, **options)
-    write_graph(graph, output)
-    read_graph(output)
+    if suffix == ".onnx":
+        wide = any(spec.dtype == "float64" for spec in (*graph.inputs, *graph.outputs))
+        to_onnx(graph, output, precision="float64" if wide else "float32")
+        load_graph(output)
+    else:
+        write_graph(graph, output)
+        read_graph(output)
     click.echo(
         f"{output}: {counted(len(graph.nodes), 'node')}, {counted(graph.num_parameters, 'parameter')},"
         f" {bytes_of(output.stat().st_size)}"

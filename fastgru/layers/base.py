@@ -5,6 +5,7 @@ A graph is made at the first call that needs it (one for each rank of the input,
 
 from __future__ import annotations
 
+from os import PathLike
 from threading import Lock
 from typing import Any
 
@@ -14,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastgru.engine import PRECISIONS, Executable
 from fastgru.engine.team import check_threads
 from fastgru.errors import ShapeError, UnsupportedModelError
+from fastgru.exporters import to_onnx
 from fastgru.graph import Graph, TensorSpec
 from fastgru.layers.arrays import as_lengths, float_input, int_input
 from fastgru.layers.builder import GraphBuilder
@@ -59,6 +61,22 @@ class Layer:
         in `Graph.states`.
         """
         return self._write(self.default_rank if rank is None else rank, lengths, initial_state, initial_state)
+
+    def to_onnx(
+        self,
+        path: str | PathLike[str] | None = None,
+        *,
+        rank: int | None = None,
+        lengths: bool = False,
+        initial_state: bool = False,
+    ) -> bytes:
+        """The layer as an ONNX file of opset 20; written to `path`, too, where one is given.
+
+        The other arguments are those of `to_graph`. Raises `UnsupportedModelError` that lists every node without a
+        counterpart in ONNX.
+        """
+        graph = self.to_graph(rank=rank, lengths=lengths, initial_state=initial_state)
+        return to_onnx(graph, path, precision=self.float_dtype)
 
     def _write(self, rank: int, lengths: bool, initial_state: bool, with_states: bool) -> Graph:
         if lengths:

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastgru.engine import Executable, Pieces, foreign_nodes
 from fastgru.errors import ShapeError
+from fastgru.exporters import to_onnx
 from fastgru.graph import Graph, TensorSpec
 from fastgru.graphfile import graph_to_bytes, write_graph
 from fastgru.model.pieces_stream import PiecesStream
@@ -110,6 +111,13 @@ class Model:
     def save(self, path: str | PathLike[str]) -> None:
         """Write the model as one safetensors file, for no particular CPU; `fastgru.load` reads it."""
         write_graph(self.graph, path)
+
+    def to_onnx(self, path: str | PathLike[str] | None = None) -> bytes:
+        """The model as an ONNX file of opset 20, in the model's precision; written to `path`, too, where one is given.
+
+        Raises `UnsupportedModelError` that lists every node without a counterpart in ONNX.
+        """
+        return to_onnx(self.graph, path, precision=self.precision)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _remake, (self.graph, self.precision, self.threads)

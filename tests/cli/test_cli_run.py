@@ -92,6 +92,11 @@ def test_a_converted_model_gives_the_same_bits(invoke: Invoke, gru_onnx: Path, x
         assert invoke("run", file, "--input", x_npy, "--output", output).exit_code == 0
     with np.load(tmp_path / "a.npz") as a, np.load(tmp_path / "b.npz") as b:
         assert all(np.array_equal(a[name], b[name]) for name in ("Y", "Y_h"))
+    again = tmp_path / "again.onnx"
+    assert invoke("convert", saved, again).exit_code == 0
+    assert invoke("run", again, "--input", x_npy, "--output", tmp_path / "c.npz").exit_code == 0
+    with np.load(tmp_path / "a.npz") as a, np.load(tmp_path / "c.npz") as c:
+        assert all(np.array_equal(a[name], c[name]) for name in ("Y", "Y_h"))
     assert invoke("convert", gru_onnx, saved).exit_code == 2
     assert invoke("convert", gru_onnx, saved, "--force").exit_code == 0
     assert invoke("convert", gru_onnx, tmp_path / "small.onnx2").exit_code == 2

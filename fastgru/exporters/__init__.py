@@ -1,0 +1,20 @@
+"""Graphs to files of other formats: data in, data out, no kernel."""
+
+from __future__ import annotations
+
+from os import PathLike
+
+from fastgru.graph import Graph
+
+__all__ = ["to_onnx"]
+
+
+def to_onnx(graph: Graph, path: str | PathLike[str] | None = None, *, precision: str = "float32") -> bytes:
+    """The graph as the bytes of an ONNX file, see `fastgru.exporters.onnx`; written to `path`, too, if one is given."""
+    from fastgru.exporters.onnx import graph_to_onnx
+    from fastgru.graphfile import write_whole
+
+    data: bytes = graph_to_onnx(graph, precision=precision).SerializeToString()
+    if path is not None:
+        write_whole([data], path)
+    return data

@@ -1,0 +1,9 @@
+"""A graph as an ONNX model, opset 20."""
+
+from __future__ import annotations
+
+from fastgru.exporters.onnx import elementwise, gru, indexing, normalise, products, reduce, shape  # noqa: F401
+from fastgru.exporters.onnx.registry import exported
+from fastgru.exporters.onnx.writer import OPSET, graph_to_onnx
+
+__all__ = ["OPSET", "exported", "graph_to_onnx"]

@@ -1,0 +1,164 @@
+"""One element in, one element out."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from onnx import helper
+
+from fastgru.errors import UnsupportedModelError
+from fastgru.exporters.onnx.registry import exporter
+from fastgru.exporters.onnx.writer import Writer
+from fastgru.graph import Node
+from fastgru.reference.operator import is_floating, numpy_dtype
+from fastgru.spec import Activation
+
+__all__ = ["attribute"]
+
+_UNARY: Final = {
+    "abs": "Abs",
+    "acos": "Acos",
+    "asin": "Asin",
+    "atan": "Atan",
+    "bitwise_not": "BitwiseNot",
+    "ceil": "Ceil",
+    "cos": "Cos",
+    "cosh": "Cosh",
+    "erf": "Erf",
+    "exp": "Exp",
+    "floor": "Floor",
+    "gelu": "Gelu",
+    "hard_swish": "HardSwish",
+    "isinf": "IsInf",
+    "isnan": "IsNaN",
+    "log": "Log",
+    "neg": "Neg",
+    "not": "Not",
+    "reciprocal": "Reciprocal",
+    "round": "Round",
+    "sign": "Sign",
+    "sin": "Sin",
+    "sinh": "Sinh",
+    "sqrt": "Sqrt",
+    "tan": "Tan",
+}
+_BINARY: Final = {"add": "Add", "div": "Div", "max": "Max", "min": "Min", "mul": "Mul", "pow": "Pow", "sub": "Sub"}
+_COMPARE: Final = {
+    "equal": "Equal",
+    "greater": "Greater",
+    "greater_equal": "GreaterOrEqual",
+    "less": "Less",
+    "less_equal": "LessOrEqual",
+}
+_LOGICAL: Final = {"and": "And", "or": "Or", "xor": "Xor"}
+_ACTIVATIONS: Final = {
+    "elu": "Elu",
+    "hard_sigmoid": "HardSigmoid",
+    "leaky_relu": "LeakyRelu",
+    "relu": "Relu",
+    "sigmoid": "Sigmoid",
+    "softplus": "Softplus",
+    "softsign": "Softsign",
+    "tanh": "Tanh",
+    "thresholded_relu": "ThresholdedRelu",
+}
+
+
+def attribute(value: float, name: str, node: Node, write: Writer) -> float:
+    """A number that ONNX stores in float32; refused where a float64 model would compute with another one."""
+    if write.precision == "float64" and float(np.float32(value)) != value:
+        raise UnsupportedModelError(
+            f"{node}: {name} = {value!r} is no float32, which is all that the attribute holds; export in float32"
+        )
+    return float(value)
+
+
+def _kind(table: dict[str, str], node: Node) -> str:
+    kind = node.attrs["kind"]
+    if kind not in table:
+        raise UnsupportedModelError(f"{node}: kind {kind!r} has no counterpart in ONNX")
+    return table[kind]
+
+
+@exporter("activation")
+def _activation(node: Node, write: Writer) -> None:
+    (x,), (y,) = node.inputs, node.outputs
+    nan = float("nan")
+    f = Activation(node.attrs["kind"], node.attrs.get("alpha", nan), node.attrs.get("beta", nan))
+    if f.kind == "affine":
+        if (f.alpha, f.beta) == (1, 0):
+            write.emit("Identity", x, out=y)
+            return
+        scaled = x if f.alpha == 1 else write.emit("Mul", x, write.scalar(f.alpha, x), out=None if f.beta else y)
+        if f.beta:
+            write.emit("Add", scaled, write.scalar(f.beta, x), out=y)
+    elif f.kind == "scaled_tanh":
+        inner = write.emit("Tanh", write.emit("Mul", x, write.scalar(f.beta, x)))
+        write.emit("Mul", inner, write.scalar(f.alpha, x), out=y)
+    else:
+        attrs: dict[str, Any] = {}
+        if f.kind in ("elu", "hard_sigmoid", "leaky_relu", "thresholded_relu"):
+            attrs["alpha"] = attribute(f.alpha, "alpha", node, write)
+        if f.kind == "hard_sigmoid":
+            attrs["beta"] = attribute(f.beta, "beta", node, write)
+        write.emit(_kind(_ACTIVATIONS, node), x, out=y, **attrs)
+
+
+@exporter("unary")
+def _unary(node: Node, write: Writer) -> None:
+    (x,), (y,) = node.inputs, node.outputs
+    match node.attrs["kind"]:
+        case "silu":
+            write.emit("Mul", x, write.emit("Sigmoid", x), out=y)
+        case "gelu_tanh":
+            write.emit("Gelu", x, out=y, approximate="tanh")
+        case "selu":
+            numbers = {name: attribute(node.attrs[name], name, node, write) for name in ("alpha", "gamma")}
+            write.emit("Selu", x, out=y, **numbers)
+        case _:
+            write.emit(_kind(_UNARY, node), x, out=y)
+
+
+@exporter("binary")
+def _binary(node: Node, write: Writer) -> None:
+    (a, b), (y,) = node.inputs, node.outputs
+    kind = node.attrs["kind"]
+    if kind == "fmod" or (kind == "mod" and not is_floating(numpy_dtype(write.dtype(a)))):
+        write.emit("Mod", a, b, out=y, fmod=int(kind == "fmod"))
+    else:
+        write.emit(_kind(_BINARY, node), a, b, out=y)
+
+
+@exporter("compare")
+def _compare(node: Node, write: Writer) -> None:
+    if node.attrs["kind"] == "not_equal":
+        write.emit("Not", write.emit("Equal", *node.inputs), out=node.outputs[0])
+    else:
+        write.emit(_kind(_COMPARE, node), *node.inputs, out=node.outputs[0])
+
+
+@exporter("logical")
+def _logical(node: Node, write: Writer) -> None:
+    write.emit(_kind(_LOGICAL, node), *node.inputs, out=node.outputs[0])
+
+
+@exporter("where")
+def _where(node: Node, write: Writer) -> None:
+    write.emit("Where", *node.inputs, out=node.outputs[0])
+
+
+@exporter("clip")
+def _clip(node: Node, write: Writer) -> None:
+    write.emit("Clip", *node.inputs, out=node.outputs[0])
+
+
+@exporter("prelu")
+def _prelu(node: Node, write: Writer) -> None:
+    write.emit("PRelu", *node.inputs, out=node.outputs[0])
+
+
+@exporter("cast")
+def _cast(node: Node, write: Writer) -> None:
+    element = helper.np_dtype_to_tensor_dtype(numpy_dtype(write.floats(node.attrs["to"])))
+    write.emit("Cast", *node.inputs, out=node.outputs[0], to=element)

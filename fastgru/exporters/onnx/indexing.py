@@ -1,0 +1,57 @@
+"""Tensors taken apart and put together."""
+
+from __future__ import annotations
+
+from fastgru.exporters.onnx.registry import exporter
+from fastgru.exporters.onnx.writer import Writer
+from fastgru.graph import Node
+
+__all__: list[str] = []
+
+
+@exporter("concat")
+def _concat(node: Node, write: Writer) -> None:
+    write.emit("Concat", *node.inputs, out=node.outputs[0], axis=node.attrs["axis"])
+
+
+@exporter("split")
+def _split(node: Node, write: Writer) -> None:
+    sizes, parts = node.attrs.get("sizes"), node.attrs.get("parts")
+    where = [] if sizes is None else [write.integers(list(sizes))]
+    write.emit_all("Split", [*node.inputs, *where], node.outputs, axis=node.attrs["axis"], num_outputs=parts)
+
+
+@exporter("slice")
+def _slice(node: Node, write: Writer) -> None:
+    write.emit("Slice", *node.inputs, out=node.outputs[0])
+
+
+@exporter("gather", "gather_elements")
+def _gather(node: Node, write: Writer) -> None:
+    op = "Gather" if node.op == "gather" else "GatherElements"
+    write.emit(op, *node.inputs, out=node.outputs[0], axis=node.attrs["axis"])
+
+
+@exporter("tile")
+def _tile(node: Node, write: Writer) -> None:
+    write.emit("Tile", *node.inputs, out=node.outputs[0])
+
+
+@exporter("pad")
+def _pad(node: Node, write: Writer) -> None:
+    x, pads, value = (*node.inputs, "")[:3]
+    axes = node.attrs.get("axes")
+    where = "" if axes is None else write.integers(list(axes))
+    write.emit("Pad", x, pads, value, where, out=node.outputs[0], mode=node.attrs["mode"])
+
+
+@exporter("last")
+def _last(node: Node, write: Writer) -> None:
+    """x (N, T, C) at step lengths - 1 of each row, at least 0: an index for every element of a row."""
+    x, lengths = node.inputs
+    step = write.emit("Max", write.emit("Sub", lengths, write.scalar(1, lengths)), write.scalar(0, lengths))
+    column = write.emit("Unsqueeze", step, write.integers([1, 2]))
+    one = write.integers([1])
+    row = write.emit("Concat", write.emit("Shape", x, end=1), one, write.emit("Shape", x, start=2), axis=0)
+    found = write.emit("GatherElements", x, write.emit("Expand", column, row), axis=1)
+    write.emit("Squeeze", found, one, out=node.outputs[0])

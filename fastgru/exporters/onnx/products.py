@@ -1,0 +1,36 @@
+"""Matrix products, and the lookup of rows."""
+
+from __future__ import annotations
+
+from onnx import TensorProto
+
+from fastgru.exporters.onnx.registry import exporter
+from fastgru.exporters.onnx.writer import Writer
+from fastgru.graph import Node
+
+__all__: list[str] = []
+
+
+@exporter("linear")
+def _linear(node: Node, write: Writer) -> None:
+    """x W' + b: Gemm takes matrices alone, so MatMul and Add, as torch exports it."""
+    x, weight, bias = (*node.inputs, "")[:3]
+    array = write.known(weight)
+    right = write.emit("Transpose", weight, perm=[1, 0]) if array is None else write.array(array.T, hint=weight)
+    product = write.emit("MatMul", x, right, out=None if bias else node.outputs[0])
+    if bias:
+        write.emit("Add", product, bias, out=node.outputs[0])
+
+
+@exporter("matmul")
+def _matmul(node: Node, write: Writer) -> None:
+    write.emit("MatMul", *node.inputs, out=node.outputs[0])
+
+
+@exporter("embedding")
+def _embedding(node: Node, write: Writer) -> None:
+    """Gather, which counts a negative id from the end, where an embedding refuses it."""
+    ids, weight = node.inputs
+    if write.dtype(ids) not in ("int32", "int64"):
+        ids = write.emit("Cast", ids, to=TensorProto.INT64)
+    write.emit("Gather", weight, ids, out=node.outputs[0], axis=0)

@@ -1,0 +1,54 @@
+"""Many elements to one along axes, and the running sum."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fastgru.errors import UnsupportedModelError
+from fastgru.exporters.onnx.registry import exporter
+from fastgru.exporters.onnx.writer import Writer
+from fastgru.graph import Node
+
+__all__: list[str] = []
+
+_REDUCE: Final = {
+    "all": "ReduceMin",
+    "any": "ReduceMax",
+    "l1": "ReduceL1",
+    "l2": "ReduceL2",
+    "log_sum": "ReduceLogSum",
+    "log_sum_exp": "ReduceLogSumExp",
+    "max": "ReduceMax",
+    "mean": "ReduceMean",
+    "min": "ReduceMin",
+    "prod": "ReduceProd",
+    "sum": "ReduceSum",
+    "sum_square": "ReduceSumSquare",
+}
+
+
+@exporter("reduce")
+def _reduce(node: Node, write: Writer) -> None:
+    kind, axes = node.attrs["kind"], list(node.attrs["axes"])
+    if kind not in _REDUCE:
+        raise UnsupportedModelError(f"{node}: kind {kind!r} has no counterpart in ONNX")
+    where = write.integers(axes) if axes else ""
+    write.emit(_REDUCE[kind], node.inputs[0], where, out=node.outputs[0], keepdims=int(node.attrs["keepdims"]))
+
+
+@exporter("arg")
+def _arg(node: Node, write: Writer) -> None:
+    write.emit(
+        "ArgMax" if node.attrs["kind"] == "max" else "ArgMin",
+        *node.inputs,
+        out=node.outputs[0],
+        axis=node.attrs["axis"],
+        keepdims=int(node.attrs["keepdims"]),
+        select_last_index=int(node.attrs["select_last"]),
+    )
+
+
+@exporter("cumsum")
+def _cumsum(node: Node, write: Writer) -> None:
+    flags = {name: int(node.attrs[name]) for name in ("exclusive", "reverse")}
+    write.emit("CumSum", node.inputs[0], write.integers(node.attrs["axis"]), out=node.outputs[0], **flags)
