@@ -9,11 +9,7 @@ from typing import Any, Final
 from numpy.typing import NDArray
 
 from fastgru.errors import ShapeError
-<<<<<<< HEAD
-from fastgru.reference import elementwise, indexing, linear, norm, reduce, scatter, shape, softmax
-=======
-from fastgru.reference import conv, elementwise, indexing, linear, norm, reduce, shape, softmax
->>>>>>> f4e51ed (Convolutions, plain and transposed, over one and two axes)
+from fastgru.reference import conv, elementwise, indexing, linear, norm, reduce, scatter, shape, softmax
 from fastgru.reference.gru import gru
 from fastgru.reference.lstm import lstm
 from fastgru.reference.operator import Operator
