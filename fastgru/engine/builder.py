@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
@@ -13,10 +12,12 @@ from numpy.typing import NDArray
 
 from fastgru.engine.arena import place
 from fastgru.engine.assembly import assemble, flush, resolved
+from fastgru.engine.chain import Chain, join
+from fastgru.engine.instruction import Instruction
 from fastgru.engine.program import Program, Sharing, Slot
 from fastgru.engine.view import Buffer, Known, Piece, Value, View, contiguous_strides, itemsize
 from fastgru.errors import UnsupportedModelError
-from fastgru.kernels.registry import ARENA, FIRST_FREE_BASE, PARTS, Handler, find
+from fastgru.kernels.registry import ARENA, FIRST_FREE_BASE, PARTS, find
 from fastgru.kernels.run import EVERYONE, HEAD_WORDS
 from fastgru.packing.aligned import empty
 from fastgru.reference.operator import is_floating
@@ -26,32 +27,6 @@ __all__ = ["MAX_RANK", "Builder", "Packs"]
 MAX_RANK = 6  # axes that a strided copy walks
 
 Packs = dict[tuple[str, ...], NDArray[Any]]
-
-
-@dataclass(eq=False)
-class Instruction:
-    """A handler, its operands, and the node it is for.
-
-    writes: the tensor, by its place, that the instruction fills and nothing else does, where it has one.
-    group: the instructions that may run at the same time; see `Builder.side_by_side`.
-    """
-
-    handler: Handler
-    tensors: list[View | None]
-    words: list[int]
-    label: str
-    lane: int
-    writes: int | None = None
-    meets: bool = True
-    group: object = None
-
-    def redirect(self, buffer: Buffer, place: View) -> bool:
-        """Write what goes into `buffer` to `place`, of its shape, if the handler can: one that does not take strides
-        for what it writes needs a contiguous one."""
-        if self.writes is None or not place.contiguous:
-            return False
-        self.tensors[self.writes] = place
-        return True
 
 
 class Builder:
@@ -230,6 +205,10 @@ class Builder:
     def finish(self, inputs: dict[str, View], outputs: dict[str, Value]) -> Program:
         """Give every buffer its address and write the words."""
         finals = {name: self._as_output(name, value) for name, value in outputs.items()}
+        self._instructions = join(self._instructions)
+        for instruction in self._instructions:
+            if isinstance(instruction, Chain):
+                instruction.complete(self)
         self._set_lives()
         arena_bytes = place([b for b in self._buffers if b.kind == "arena"])
         bases = [0] * FIRST_FREE_BASE

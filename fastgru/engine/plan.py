@@ -13,7 +13,7 @@ from fastgru.engine.program import Program
 from fastgru.engine.view import Known, Value
 from fastgru.errors import FastGRUError, UnsupportedModelError
 from fastgru.graph import Graph
-from fastgru.kernels import binary, reduce, unary
+from fastgru.kernels import binary, chain, reduce, unary
 from fastgru.reference import check_node
 from fastgru.spec import ACTIVATIONS
 
@@ -26,11 +26,11 @@ _MAX_KNOWN: Final = 1 << 26
 _KINDS: Final[Mapping[str, frozenset[str]]] = {
     "activation": frozenset(ACTIVATIONS),
     "arg": frozenset({"max", "min"}),
-    "binary": frozenset({*binary.VECTOR_CODES, *binary.LIBRARY_CODES} - {"prelu"}),
+    "binary": frozenset({*chain.BINARY, *binary.LIBRARY_CODES} - {"prelu"}),
     "compare": frozenset(binary.COMPARE_CODES),
     "logical": frozenset(binary.LOGICAL_CODES),
     "reduce": frozenset({*reduce.SUM_CODES, *reduce.EXTREME_CODES, *reduce.BOOL_CODES, "any", "all"}),
-    "unary": frozenset({*unary.VECTOR_CODES, *unary.LIBRARY_CODES, *unary.INTEGER_CODES, *unary.TEST_CODES, "not"}),
+    "unary": frozenset({*chain.UNARY, *unary.LIBRARY_CODES, *unary.INTEGER_CODES, *unary.TEST_CODES, "not"}),
 }
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastgru.engine.builder import Builder
 from fastgru.engine.view import View
 from fastgru.errors import ShapeError
+
+if TYPE_CHECKING:
+    from fastgru.engine.builder import Builder
 
 __all__ = ["broadcast_shape", "broadcast_strides", "merged_axes", "rows_of", "walk_words"]
 

@@ -1,4 +1,4 @@
-"""The activations of `fastgru.spec.ACTIVATIONS`, on vectors, chosen by a code; and the element-wise handler of them."""
+"""The activations of `fastgru.spec.ACTIVATIONS`, on vectors, chosen by a code."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from fastgru.kernels.registry import handler, kernel, tensor
+from fastgru.kernels.registry import kernel
 from fastgru.simd.math import expm1, sigmoid, softplus, tanh
-from fastgru.simd.memory import broadcast, lanes_of, load, load_tail, pointer, store, store_tail
+from fastgru.simd.memory import broadcast
 from fastgru.simd.vector import fma, maximum, minimum, select, vec_abs
 
 __all__ = ["ACTIVATION_CODES", "activate", "limit"]
@@ -62,28 +62,6 @@ def limit(bound, x):
     """x within [-bound[0], bound[0]]; NaN stays."""
     high = broadcast(bound, 0)
     return maximum(minimum(x, high), -high)
-
-
-@handler("activation", "float32", "float64")
-def activation(dtype: str) -> Any:
-    """y = f(x), element by element.
-
-    Operands: x, y, parameters (alpha, beta, 0, 1), count, code.
-    """
-
-    def handle(operands, bases, team):
-        x, y = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), dtype)
-        parameters = pointer(tensor(bases, operands, 4), dtype)
-        count, code = operands[6], operands[7]
-        lanes = lanes_of(x)
-        i = 0
-        while i + lanes <= count:
-            store(y, i, activate(code, parameters, load(x, i)))
-            i += lanes
-        if i < count:
-            store_tail(y, i, activate(code, parameters, load_tail(x, i, count - i)), count - i)
-
-    return handle
 
 
 def activation_parameters(alpha: float, beta: float, dtype: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Two elements in, one out, with broadcasting: arithmetic, comparison, logic, selection; and y = x * scale + shift."""
+"""Two elements in, one out, with broadcasting, where there is no vector form (`kernels.chain` has those)."""
 
 from __future__ import annotations
 
@@ -7,97 +7,18 @@ from typing import Any, Final
 import numpy as np
 
 from fastgru.kernels.registry import DIVISION_BY_ZERO, NEGATIVE_EXPONENT, fail, handler, kernel, tensor
-from fastgru.kernels.walk import fetch, fetch_tail, inner_stride, row_start
-from fastgru.simd.masks import maximum_nan, minimum_nan
-from fastgru.simd.memory import lanes_of, offset, pointer, store, store_tail
-from fastgru.simd.vector import fma, select
+from fastgru.kernels.walk import inner_stride, row_start
+from fastgru.simd.memory import offset, pointer
 
-__all__ = ["COMPARE_CODES", "INTEGER_CODES", "LIBRARY_CODES", "LOGICAL_CODES", "VECTOR_CODES"]
+__all__ = ["COMPARE_CODES", "INTEGER_CODES", "LIBRARY_CODES", "LOGICAL_CODES"]
 
 # As instruction words carry them.
-VECTOR_CODES: Final = {"add": 0, "sub": 1, "mul": 2, "div": 3, "min": 4, "max": 5, "prelu": 6}
 LIBRARY_CODES: Final = {"pow": 0, "mod": 1, "fmod": 2}
 INTEGER_CODES: Final = {
     "add": 0, "sub": 1, "mul": 2, "min": 3, "max": 4, "prelu": 5, "pow": 6, "div": 7, "mod": 8, "fmod": 9,
 }  # fmt: skip
 COMPARE_CODES: Final = {"equal": 0, "not_equal": 1, "less": 2, "less_equal": 3, "greater": 4, "greater_equal": 5}
 LOGICAL_CODES: Final = {"and": 0, "or": 1, "xor": 2}
-
-
-@kernel
-def _combine(kind, a, b):
-    if kind == 0:
-        return a + b
-    if kind == 1:
-        return a - b
-    if kind == 2:
-        return a * b
-    if kind == 3:
-        return a / b
-    if kind == 4:
-        return minimum_nan(a, b)
-    if kind == 5:
-        return maximum_nan(a, b)
-    return select(a < -a, a * b, a)  # negative, -inf too
-
-
-@handler("binary", "float32", "float64")
-def binary(dtype: str) -> Any:
-    """y = a (op) b for the kinds with a vector form.
-
-    Operands: a, b, y; code, then a walk over a and b with inner strides of 0 or 1.
-    """
-
-    def handle(operands, bases, team):
-        a, b = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), dtype)
-        y = pointer(tensor(bases, operands, 4), dtype)
-        kind, walk = operands[6], offset(operands, 7)
-        rows, n = walk[0], walk[2]
-        step_a, step_b = inner_stride(walk, 0), inner_stride(walk, 1)
-        lanes = lanes_of(y)
-        for row in range(rows):
-            pa, pb = offset(a, row_start(walk, 0, row)), offset(b, row_start(walk, 1, row))
-            py = offset(y, row * n)
-            i = 0
-            while i + lanes <= n:
-                store(py, i, _combine(kind, fetch(pa, i, step_a), fetch(pb, i, step_b)))
-                i += lanes
-            if i < n:
-                left = n - i
-                store_tail(
-                    py, i, _combine(kind, fetch_tail(pa, i, step_a, left), fetch_tail(pb, i, step_b, left)), left
-                )
-
-    return handle
-
-
-@handler("scale_shift", "float32", "float64")
-def scale_shift(dtype: str) -> Any:
-    """y = x * scale + shift, rounded once.
-
-    Operands: x, scale, shift, y; a walk over x, scale and shift with inner strides of 0 or 1.
-    """
-
-    def handle(operands, bases, team):
-        x, s = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), dtype)
-        t, y = pointer(tensor(bases, operands, 4), dtype), pointer(tensor(bases, operands, 6), dtype)
-        walk = offset(operands, 8)
-        rows, n = walk[0], walk[2]
-        step_x, step_s, step_t = inner_stride(walk, 0), inner_stride(walk, 1), inner_stride(walk, 2)
-        lanes = lanes_of(y)
-        for row in range(rows):
-            px, ps = offset(x, row_start(walk, 0, row)), offset(s, row_start(walk, 1, row))
-            pt, py = offset(t, row_start(walk, 2, row)), offset(y, row * n)
-            i = 0
-            while i + lanes <= n:
-                store(py, i, fma(fetch(px, i, step_x), fetch(ps, i, step_s), fetch(pt, i, step_t)))
-                i += lanes
-            if i < n:
-                left = n - i
-                v, w = fetch_tail(px, i, step_x, left), fetch_tail(ps, i, step_s, left)
-                store_tail(py, i, fma(v, w, fetch_tail(pt, i, step_t, left)), left)
-
-    return handle
 
 
 @handler("binary_library", "float32", "float64")

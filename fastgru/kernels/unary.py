@@ -1,4 +1,4 @@
-"""One element in, one out: on vectors where there is a vector form, by the C library's function where there is none."""
+"""One element in, one out, where there is no vector form (`kernels.chain` has those): by the C library's function."""
 
 from __future__ import annotations
 
@@ -7,39 +7,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from fastgru.kernels.registry import handler, kernel, tensor
-from fastgru.simd.math import exp, expm1, tanh
-from fastgru.simd.memory import broadcast, lanes_of, load, load_tail, pointer, store, store_tail
-from fastgru.simd.vector import (
-    fma,
-    maximum,
-    minimum,
-    round_even,
-    select,
-    splat,
-    vec_abs,
-    vec_floor,
-    vec_sqrt,
-)
+from fastgru.kernels.registry import handler, tensor
+from fastgru.simd.memory import pointer
 
-__all__ = ["INTEGER_CODES", "LIBRARY_CODES", "TEST_CODES", "VECTOR_CODES", "parameters"]
+__all__ = ["INTEGER_CODES", "LIBRARY_CODES", "TEST_CODES"]
 
 # As instruction words carry them.
-VECTOR_CODES: Final = {
-    "abs": 0,
-    "neg": 1,
-    "sign": 2,
-    "sqrt": 3,
-    "reciprocal": 4,
-    "floor": 5,
-    "ceil": 6,
-    "round": 7,
-    "exp": 8,
-    "silu": 9,
-    "gelu_tanh": 10,
-    "hard_swish": 11,
-    "selu": 12,
-}
 LIBRARY_CODES: Final = {
     "log": 0,
     "sin": 1,
@@ -57,74 +30,6 @@ LIBRARY_CODES: Final = {
 }
 INTEGER_CODES: Final = {"abs": 0, "neg": 1, "sign": 2, "bitwise_not": 3}
 TEST_CODES: Final = {"isnan": 0, "isinf": 1}
-
-
-def parameters(dtype: Any, alpha: float = 0.0, gamma: float = 0.0) -> Any:
-    """The numbers that `unary` reads: constants of its formulas, then alpha and gamma of selu."""
-    bound = 80.0 if np.dtype(dtype) == np.float32 else 700.0  # within it, exp neither overflows nor rounds to zero
-    tanh_scale = math.sqrt(2 / math.pi)
-    return np.array([0, 1, 0.5, 1 / 6, tanh_scale, tanh_scale * 0.044715, bound, gamma, gamma * alpha], dtype)
-
-
-@kernel
-def _whole_exp(c, x):
-    """e^x over the whole line: infinity and zero where the one of the vector floor saturates."""
-    bound = broadcast(c, 6)
-    inside = maximum(minimum(x, bound), -bound)
-    return exp(inside) * exp(x - inside)
-
-
-@kernel
-def _apply(kind, c, x):
-    zero, one = broadcast(c, 0), broadcast(c, 1)
-    if kind == 0:
-        return vec_abs(x)
-    if kind == 1:
-        return -x
-    if kind == 2:
-        return select(x > zero, one, select(x < zero, -one, x))
-    if kind == 3:
-        return vec_sqrt(x)
-    if kind == 4:
-        return one / x
-    if kind == 5:
-        return vec_floor(x)
-    if kind == 6:
-        return -vec_floor(-x)
-    if kind == 7:
-        return round_even(x)
-    if kind == 8:
-        return _whole_exp(c, x)
-    if kind == 9:
-        return x / (one + _whole_exp(c, -x))
-    if kind == 10:
-        inner = x * fma(x * x, broadcast(c, 5), broadcast(c, 4))
-        return broadcast(c, 2) * x * (one + tanh(inner))
-    if kind == 11:
-        return x * maximum(minimum(fma(x, broadcast(c, 3), broadcast(c, 2)), one), zero)
-    return select(x > zero, broadcast(c, 7) * x, broadcast(c, 8) * expm1(x))
-
-
-@handler("unary", "float32", "float64")
-def unary(dtype: str) -> Any:
-    """y = f(x) for the kinds with a vector form.
-
-    Operands: x, y, parameters; count, code.
-    """
-
-    def handle(operands, bases, team):
-        x, y = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), dtype)
-        c = pointer(tensor(bases, operands, 4), dtype)
-        count, kind = operands[6], operands[7]
-        lanes = lanes_of(x)
-        i = 0
-        while i + lanes <= count:
-            store(y, i, _apply(kind, c, load(x, i)))
-            i += lanes
-        if i < count:
-            store_tail(y, i, _apply(kind, c, load_tail(x, i, count - i)), count - i)
-
-    return handle
 
 
 @handler("unary_library", "float32", "float64")
@@ -211,37 +116,5 @@ def unary_test(dtype: str) -> Any:
         else:
             for i in range(count):
                 y[i] = 1 if abs(x[i]) == infinity else 0
-
-    return handle
-
-
-@handler("clip", "float32", "float64")
-def clip(dtype: str) -> Any:
-    """y = min(max(x, low), high); NaN stays, and a bound that is NaN makes everything NaN.
-
-    Operands: x, y, low (one number), high (one number); count. A bound may be absent.
-    """
-    infinity = np.dtype(dtype).type(np.inf)
-
-    def handle(operands, bases, team):
-        x, y = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), dtype)
-        low_at, high_at = tensor(bases, operands, 4), tensor(bases, operands, 6)
-        count = operands[8]
-        low, high = -infinity, infinity
-        if low_at != 0:
-            low = pointer(low_at, dtype)[0]
-        if high_at != 0:
-            high = pointer(high_at, dtype)[0]
-        lanes = lanes_of(x)
-        if low != low or high != high:
-            for i in range(count):
-                y[i] = low + high
-            return
-        i = 0
-        while i + lanes <= count:
-            store(y, i, minimum(maximum(load(x, i), splat(low)), splat(high)))
-            i += lanes
-        if i < count:
-            store_tail(y, i, minimum(maximum(load_tail(x, i, count - i), splat(low)), splat(high)), count - i)
 
     return handle

@@ -1,11 +1,11 @@
-"""Activations: element by element, through the codes of `kernels.activation`."""
+"""Activations: element by element, an operation of a chain."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import fastgru.kernels.activation as kernel
 from fastgru.engine.builder import Builder
+from fastgru.engine.chain import computed
 from fastgru.engine.lowering import lowering
 from fastgru.engine.view import Value
 from fastgru.graph import Node
@@ -19,11 +19,4 @@ def lower_activation(builder: Builder, node: Node, inputs: Sequence[Value | None
     """y = f(x)."""
     assert inputs[0] is not None
     f = Activation(**node.attrs)
-    x = builder.contiguous(inputs[0])
-    y = builder.new(x.shape)
-    parameters = builder.packed(
-        ("activation", f.kind, repr(f.alpha), repr(f.beta)),
-        lambda: kernel.activation_parameters(f.alpha, f.beta, builder.float_dtype),
-    )
-    builder.emit("activation", x.dtype, [x, y, parameters], [x.size, kernel.ACTIVATION_CODES[f.kind]])
-    return [y]
+    return [computed(builder, f.kind, builder.view(inputs[0]), alpha=f.alpha, beta=f.beta)]

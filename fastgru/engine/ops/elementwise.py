@@ -8,13 +8,16 @@ from math import prod
 import numpy as np
 
 from fastgru.engine.builder import Builder
+from fastgru.engine.chain import computed
 from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.cast import as_dtype
+from fastgru.engine.ops.shape import broadcast_to
 from fastgru.engine.view import Known, Value, View, itemsize
 from fastgru.engine.walk import broadcast_shape, rows_of
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Node
 from fastgru.kernels import binary as binary_kernel
+from fastgru.kernels import chain as chain_kernel
 from fastgru.kernels import unary as unary_kernel
 
 __all__ = ["apply_binary", "apply_unary", "same_dtype", "wide"]
@@ -40,17 +43,12 @@ def apply_unary(builder: Builder, kind: str, value: Value, *, alpha: float = 0.0
     """f(x), a kind of the operator `unary` that keeps the dtype."""
     dtype = builder.dtype(value)
     if dtype == builder.float_dtype:
+        if kind in chain_kernel.UNARY:
+            return computed(builder, kind, builder.view(value), alpha=alpha, gamma=gamma)
         x = builder.contiguous(value)
         y = builder.new(x.shape)
-        if x.size == 0:
-            return y
-        if kind in unary_kernel.VECTOR_CODES:
-            constants = builder.packed(
-                ("unary", repr(alpha), repr(gamma)), lambda: unary_kernel.parameters(dtype, alpha, gamma)
-            )
-            builder.emit("unary", dtype, [x, y, constants], [x.size, unary_kernel.VECTOR_CODES[kind]])
-        else:
-            builder.emit("unary_library", dtype, [x, y], [x.size, unary_kernel.LIBRARY_CODES[kind]])
+        if x.size:
+            builder.emit("unary_library", dtype, [x, y], [x.size, unary_kernel.LIBRARY_CODES[kind]], writes=1)
         return y
     if kind not in unary_kernel.INTEGER_CODES or (dtype == "bool" and kind != "abs"):
         raise ShapeError(f"{kind}: x has dtype {dtype}, expected a float")
@@ -97,9 +95,29 @@ def apply_binary(builder: Builder, kind: str, a: Value, b: Value) -> View:
                             [binary_kernel.INTEGER_CODES[kind]])  # fmt: skip
         return as_dtype(builder, result, dtype)
     views = [builder.view(a), builder.view(b)]
-    if kind in binary_kernel.VECTOR_CODES:
-        return _broadcast(builder, "binary", dtype, dtype, views, [binary_kernel.VECTOR_CODES[kind]])
+    if kind in chain_kernel.BINARY:
+        return computed(builder, kind, *views)
+    if kind == "pow" and (power := _power(builder, views[0], b)) is not None:
+        return power
     return _broadcast(builder, "binary_library", dtype, dtype, views, [binary_kernel.LIBRARY_CODES[kind]])
+
+
+def _power(builder: Builder, base: View, exponent: Value) -> View | None:
+    """A power known now that is a single operation with the same result."""
+    if not isinstance(exponent, Known) or exponent.array.size != 1:
+        return None
+    x = broadcast_to(base, broadcast_shape(base.shape, exponent.shape))
+    match float(exponent.array.reshape(-1)[0]):
+        case 2.0:
+            return computed(builder, "mul", x, x)
+        case 1.0:
+            return x
+        case -1.0:
+            return computed(builder, "reciprocal", x)
+        case 0.5:
+            return computed(builder, "root", x)
+        case _:
+            return None
 
 
 def _broadcast(
@@ -200,11 +218,9 @@ def lower_clip(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> 
         # Without axes, so that it broadcasts to any x.
         bounds.append(None if bound is None else _number(as_dtype(builder, bound, dtype)))
     if dtype == builder.float_dtype:
-        source = builder.contiguous(x)
-        y = builder.new(source.shape)
-        if source.size:
-            builder.emit("clip", dtype, [source, y, *bounds], [source.size])
-        return [y]
+        ends = [v if v is not None else as_dtype(builder, Known(np.array(e)), dtype)
+                for v, e in zip(bounds, (-np.inf, np.inf), strict=True)]  # fmt: skip
+        return [computed(builder, "clip", builder.view(x), *ends)]
     if dtype == "bool":
         raise UnsupportedModelError("clip of bool: cast it to a number before")
     result: Value = x

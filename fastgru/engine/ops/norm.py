@@ -8,10 +8,10 @@ from math import prod
 import numpy as np
 
 from fastgru.engine.builder import Builder
+from fastgru.engine.chain import computed
 from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.elementwise import apply_binary, apply_unary, same_dtype
 from fastgru.engine.view import Known, Value, View
-from fastgru.engine.walk import rows_of
 from fastgru.errors import ShapeError
 from fastgru.graph import Node
 from fastgru.kernels import norm as kernel  # noqa: F401  (enters it into the table)
@@ -69,11 +69,7 @@ def lower_batch_norm(builder: Builder, node: Node, inputs: Sequence[Value | None
         root = apply_unary(builder, "sqrt", apply_binary(builder, "add", named["var"], Known(np.array(epsilon))))
         factor = apply_binary(builder, "div", named["scale"], root)
         shift = apply_binary(builder, "sub", named["bias"], apply_binary(builder, "mul", named["mean"], factor))
-    y = builder.new(x.shape)
-    if x.size:
-        views, walk = rows_of(builder, x.shape, [x, _along(factor, axis, x.ndim), _along(shift, axis, x.ndim)])
-        builder.emit("scale_shift", x.dtype, [*views, y], walk)
-    return [y]
+    return [computed(builder, "fma", x, _along(factor, axis, x.ndim), _along(shift, axis, x.ndim))]
 
 
 def _folded(builder: Builder, node: Node, named: dict[str, Value], epsilon: float) -> tuple[View, View]:

@@ -1,0 +1,194 @@
+"""Element-wise operations as short programs over one shape, and the pass that joins those that follow each other.
+
+An instruction of the handler `chain` carries: the output, scratch, the numbers that its operations read, the sources;
+how many sources and operations there are; for each operation its code, target register, three registers and first
+number; then a walk over output and sources. A chain whose only reader is another is carried out within it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastgru.engine.instruction import Instruction
+from fastgru.engine.positions import positions
+from fastgru.engine.view import Buffer, View
+from fastgru.engine.walk import broadcast_shape, broadcast_strides, merged_axes, walk_words
+from fastgru.kernels.chain import (
+    ARITIES,
+    CODES,
+    MAX_REGISTERS,
+    MAX_SOURCES,
+    parameters,
+    scratch_elements,
+)
+from fastgru.kernels.registry import find
+
+if TYPE_CHECKING:
+    from fastgru.engine.builder import Builder
+
+__all__ = ["Chain", "computed", "join"]
+
+_MAX_OPERATIONS = 32
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A kind of `kernels.chain`, what it reads (sources first, then the operations before), and its own numbers."""
+
+    kind: str
+    reads: tuple[int, ...]
+    numbers: tuple[float, ...]
+
+
+@dataclass(eq=False)
+class Chain(Instruction):
+    """An instruction whose operands are written at the end: until then it can take others in, and move its output."""
+
+    out: View = None  # type: ignore[assignment]
+    sources: list[View] = field(default_factory=list)  # all of the shape of `out`
+    operations: list[Operation] = field(default_factory=list)
+
+    def redirect(self, buffer: Buffer, place: View) -> bool:
+        """Any strides will do."""
+        self.out = place
+        self.tensors[0] = place
+        return True
+
+    def complete(self, builder: Builder) -> None:
+        """Write the operands."""
+        dtype = self.out.dtype
+        targets, registers = _registers(len(self.sources), self.operations)
+        table: list[float] = []
+        words = [len(self.sources), len(self.operations)]
+        for operation, target in zip(self.operations, targets[len(self.sources) :], strict=True):
+            reads = [targets[i] for i in operation.reads]
+            words += [CODES[operation.kind], target, *reads, *[reads[0]] * (3 - len(reads)), len(table)]
+            table += operation.numbers
+        key = ("numbers of a chain", *map(repr, table))
+        numbers = builder.packed(key, lambda: np.array(table or [0], dtype))
+        scratch = builder.new((scratch_elements(dtype, registers),))
+        shape = self.out.shape
+        axes = merged_axes(shape, [broadcast_strides(v, shape) for v in (self.out, *self.sources)])
+        self.words = words + walk_words(axes)
+        absent: list[View | None] = [None] * (MAX_SOURCES - len(self.sources))
+        self.tensors = [self.out, scratch, numbers, *self.sources, *absent]
+
+
+def computed(builder: Builder, kind: str, *views: View, **numbers: float) -> View:
+    """A fresh tensor, f of the views broadcast against each other; `kind` is one of `kernels.chain.CODES`."""
+    assert len(views) == ARITIES[kind]
+    shape = broadcast_shape(*(v.shape for v in views))
+    out = builder.new(shape, views[0].dtype)
+    if out.size == 0:
+        return out
+    sources: list[View] = []
+    reads = tuple(_added(sources, View(v.buffer, v.offset, shape, _over(v, shape), v.dtype)) for v in views)
+    operation = Operation(kind, reads, tuple(parameters(kind, out.dtype, **numbers)))
+    handler = find("chain", out.dtype)
+    builder.append(
+        Chain(handler, [out, *sources], [], builder.label, 0, 0, out=out, sources=sources, operations=[operation])
+    )
+    return out
+
+
+def _over(view: View, shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(s if n != 1 else 0 for n, s in zip(shape, broadcast_strides(view, shape), strict=True))
+
+
+def _added(sources: list[View], view: View) -> int:
+    """The number of the source; one that is there already is not taken twice."""
+    for i, other in enumerate(sources):
+        if (other.buffer, other.offset, other.strides) == (view.buffer, view.offset, view.strides):
+            return i
+    sources.append(view)
+    return len(sources) - 1
+
+
+def _registers(sources: int, operations: Sequence[Operation]) -> tuple[list[int], int]:
+    """The register of every value, and how many there are: that of a value is free again after its last reader."""
+    last = {i: n for n, operation in enumerate(operations) for i in operation.reads}
+    targets, free, count = list(range(sources)), list[int](), sources
+    for n, operation in enumerate(operations):
+        free += [targets[i] for i in set(operation.reads) if i >= sources and last[i] == n]
+        if not free:
+            free.append(count)
+            count += 1
+        targets.append(free.pop())
+    return targets, count
+
+
+def join(instructions: Sequence[Instruction]) -> list[Instruction]:
+    """Chains that one other chain reads, element for element, become part of it."""
+    touches = Counter(buffer for i in instructions for buffer in {v.buffer: None for v in i.tensors if v is not None})
+    gone: set[Instruction] = set()
+    for reader in instructions:
+        if not isinstance(reader, Chain) or reader.group is not None:
+            continue
+        k = 0
+        while k < len(reader.sources):
+            view = reader.sources[k]
+            writer = view.buffer.writer
+            if (
+                isinstance(writer, Chain)
+                and writer.group is None
+                and writer is not reader
+                and view.buffer.kind == "arena"
+                and touches[view.buffer] == 2
+                and _taken_in(reader, writer, view)
+            ):
+                gone.add(writer)
+                k = 0
+            else:
+                k += 1
+    return [i for i in instructions if i not in gone]
+
+
+def _taken_in(reader: Chain, writer: Chain, view: View) -> bool:
+    """Join the writer of `view` to its only reader; False where it cannot be."""
+    if writer.out.buffer is not view.buffer or not writer.out.whole or view.size != writer.out.size:
+        return False
+    if sum(s.buffer is view.buffer for s in reader.sources) > 1:
+        return False
+    where = positions(view, writer.out.shape)
+    if where is None:
+        return False
+    moving = [f.axis for factors in where.factors for f in factors]
+    if any(f.axis < 0 and f.size > 1 for factors in where.factors for f in factors):
+        return False
+    covered = Counter[int]()
+    for factors in where.factors:
+        for f in factors:
+            covered[f.axis] += 1
+    if any(covered[a] > 1 for a in set(moving) if a >= 0):
+        return False
+    zeros = (0,) * writer.out.ndim
+    through = [where.through(s, zeros) for s in writer.sources]
+    sources: list[View] = []
+    for s in through:
+        if s is None:
+            return False
+        _added(sources, s)
+    early = [_added(sources, s) for s in through if s is not None]
+    late = [-1 if s is view else _added(sources, s) for s in reader.sources]
+    operations = [_renumbered(o, early, len(writer.sources), len(sources)) for o in writer.operations]
+    result = len(sources) + len(operations) - 1
+    late = [result if i < 0 else i for i in late]
+    operations += [_renumbered(o, late, len(reader.sources), result + 1) for o in reader.operations]
+    if len(sources) > MAX_SOURCES or len(operations) > _MAX_OPERATIONS:
+        return False
+    if _registers(len(sources), operations)[1] > MAX_REGISTERS:
+        return False
+    reader.sources, reader.operations = sources, operations
+    reader.tensors = [reader.out, *sources]
+    return True
+
+
+def _renumbered(operation: Operation, sources: Sequence[int], before: int, after: int) -> Operation:
+    """sources: the new numbers of the sources; operations counted from `before` are counted from `after` now."""
+    reads = tuple(sources[i] if i < before else i - before + after for i in operation.reads)
+    return Operation(operation.kind, reads, operation.numbers)
