@@ -52,12 +52,12 @@ _BLOCK_BYTES: Final = 2048
 
 def block_elements(dtype: Any) -> int:
     """Elements of a register: whole vectors."""
-    return _BLOCK_BYTES // np.dtype(dtype).itemsize
+    return _BLOCK_BYTES // int(np.dtype(dtype).itemsize)
 
 
 def scratch_elements(dtype: Any, registers: int) -> int:
     """Elements of scratch: an address a register, then the registers, each with a vector to spare."""
-    item = np.dtype(dtype).itemsize
+    item = int(np.dtype(dtype).itemsize)
     return MAX_REGISTERS * 8 // item + registers * (_BLOCK_BYTES + 64) // item
 
 
