@@ -146,14 +146,14 @@ def test_data_out_of_range_is_an_error_of_the_node(node, feeds, message):
 def test_everything_that_cannot_run_is_listed_at_once():
     x = {"x": normal(3)}
     nodes = [
-        Node("conv", ("x",), ("a",), name="first"),
+        Node("warp", ("x",), ("a",), name="first"),
         Node("activation", ("x",), ("b",), {"kind": "swoosh"}, name="second"),
         Node("softmax", ("x",), ("c",), {"axis": 0, "spline": 1}, name="third"),
         Node("activation", ("x",), ("d",), {"kind": "tanh"}, name="fourth"),
     ]
     with pytest.raises(UnsupportedModelError) as caught:
         Executable(graph_of(nodes, x, ["a", "b", "c", "d"]))
-    for name in ("3 node(s)", "conv 'first'", "swoosh", "softmax 'third'", "spline"):
+    for name in ("3 node(s)", "warp 'first'", "swoosh", "softmax 'third'", "spline"):
         assert name in str(caught.value)
     assert "fourth" not in str(caught.value)
 
