@@ -6,6 +6,7 @@ plan when it is read: the whole graph has one precision, that of the plan. Nodes
 
 from __future__ import annotations
 
+from fastgru.engine.passes.convolutions import merge_into_convolutions
 from fastgru.engine.passes.folding import drop_dead, fold_constants, fold_node
 from fastgru.engine.passes.merging import merge_batch_norm, merge_bias
 from fastgru.graph import Graph
@@ -16,4 +17,4 @@ __all__ = ["drop_dead", "fold_constants", "fold_node", "merge_batch_norm", "merg
 def simplify(graph: Graph) -> Graph:
     """Every pass, in order. The inputs and outputs stay what they are."""
     graph = fold_constants(drop_dead(graph))
-    return drop_dead(merge_batch_norm(merge_bias(graph)))
+    return drop_dead(merge_into_convolutions(merge_batch_norm(merge_bias(graph))))
