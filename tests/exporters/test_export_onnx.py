@@ -178,7 +178,7 @@ def test_a_model_that_was_read_is_written_again(tmp_path):
 
 # What ONNX has no form of, for floating-point numbers.
 NO_COUNTERPART = {"unary": ("log1p", "expm1"), "binary": ("mod",)}
-SAMPLE = [case for cases in CASES.values() for case in cases[:: max(1, len(cases) // 60)]]
+SAMPLE = [c for cases in CASES.values() for c in cases[:: max(1, len(cases) // 60)] if c.op in exported()]
 
 
 @pytest.mark.parametrize("case", SAMPLE, ids=str)
