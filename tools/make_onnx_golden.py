@@ -77,6 +77,37 @@ class Ragged(nn.Module):
         return nn.utils.rnn.pad_packed_sequence(y)[0], hn
 
 
+class Mixed(nn.Module):
+    """Ids (T, N) and the states of three kinds of layers -> scores (T, N, 4) and the next states."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(11, 6)
+        self.lstm = nn.LSTM(6, 7, num_layers=2)
+        self.rnn = nn.RNN(7, 5, nonlinearity="relu")
+        self.gru = nn.GRU(5, 5)
+        self.fc = nn.Linear(5, 4)
+
+    def forward(self, ids: Tensor, h0: Tensor, c0: Tensor, rnn_h0: Tensor, gru_h0: Tensor) -> tuple[Tensor, ...]:
+        y, (hn, cn) = self.lstm(self.embedding(ids), (h0, c0))
+        y, rnn_hn = self.rnn(y, rnn_h0)
+        y, gru_hn = self.gru(y, gru_h0)
+        return self.fc(y), hn, cn, rnn_hn, gru_hn
+
+
+class Tagger(nn.Module):
+    """x (N, T, 4) -> tags: an LSTM in both directions, then a GRU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(4, 5, bidirectional=True, batch_first=True)
+        self.gru = nn.GRU(10, 6, batch_first=True)
+        self.fc = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.gru(self.lstm(x)[0])[0])
+
+
 @dataclass(frozen=True)
 class Case:
     module: Callable[[], nn.Module]
@@ -87,7 +118,14 @@ class Case:
 
 
 def _cases() -> dict[str, Case]:
-    normal = torch.randn
+    normal, own = (
+        torch.randn,
+        torch.Generator().manual_seed(21),
+    )  # new cases draw from their own: files stay as they are
+
+    def drawn(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=own)
+
     return {
         "classifier": Case(
             Classifier,
@@ -111,6 +149,20 @@ def _cases() -> dict[str, Case]:
             {"x": {0: "time", 1: "batch"}, "lengths": {0: "batch"}},
             {"trace": 14},
         ),
+        "mixed": Case(
+            Mixed,
+            {
+                "ids": torch.randint(0, 11, (5, 2), generator=own),
+                "h0": drawn(2, 2, 7),
+                "c0": drawn(2, 2, 7),
+                "rnn_h0": drawn(1, 2, 5),
+                "gru_h0": drawn(1, 2, 5),
+            },
+            ("y", "hn", "cn", "rnn_hn", "gru_hn"),
+            {"ids": {0: "time"}},
+            {"trace": 17, "dynamo": 20},
+        ),
+        "tagger": Case(Tagger, {"x": drawn(2, 6, 4)}, ("y",), {"x": {0: "batch"}}, {"trace": 13, "dynamo": 18}),
     }
 
 

@@ -6,15 +6,21 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx_build import ort_run
 
 from fastgru.errors import UnsupportedModelError
 from fastgru.importers.onnx import read_onnx
+from fastgru.load import load
 from fastgru.reference import run_graph
 
 FOLDER = Path(__file__).parent.parent / "data" / "onnx"
 FILES = sorted(FOLDER.glob("*.onnx"))
-STATES = {"denoiser": {"h0": "hn"}}
+STATES = {
+    "denoiser": {"h0": "hn"},
+    "mixed": {"h0": "hn", "c0": "cn", "rnn_h0": "rnn_hn", "gru_h0": "gru_hn"},
+}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
@@ -35,6 +41,29 @@ def test_torch_export(path):
     assert graph.meta["producer"].startswith("pytorch 2")
     assert graph.meta["opset"] == f"ai.onnx {path.stem.split('_')[2]}"
     assert sum(node.op == "gru" for node in graph.nodes) in (1, 2)
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p.stem.startswith(("mixed", "tagger"))], ids=lambda p: p.stem)
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_networks_of_several_kinds_of_layers_are_those_of_onnxruntime(path, precision):
+    model = load(path, precision=precision)
+    with np.load(FOLDER / "golden.npz") as golden:
+        feeds = {spec.name: golden[f"{path.stem.split('_')[0]}.in.{spec.name}"] for spec in model.inputs}
+    expected = ort_run(onnx.load(path), feeds)
+    results = model.run(feeds)
+    assert list(results) == list(expected)
+    for name, array in expected.items():
+        assert np.abs(results[name] - array).max() < 1e-5
+
+
+def test_a_stream_carries_the_states_of_every_layer():
+    model = load(next(FOLDER.glob("mixed_trace*.onnx")))
+    ids = np.random.default_rng(0).integers(0, 11, (7, 2))
+    zeros = {s.name: np.zeros(s.shape) for s in model.inputs if s.name != "ids"}
+    whole = model.run({"ids": ids, **zeros})
+    stream = model.stream(batch_size=2)
+    pieces = [stream.push(ids[a:b]) for a, b in ((0, 1), (1, 4), (4, 7))]
+    np.testing.assert_array_equal(np.concatenate(pieces), whole["y"])
 
 
 @pytest.mark.parametrize("exporter", ["trace", "dynamo"])
