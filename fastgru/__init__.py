@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from fastgru.errors import (
     FastGRUError,
     InvalidModelError,
+    SessionError,
     ShapeError,
     SpecError,
     StateError,
@@ -62,12 +63,14 @@ if TYPE_CHECKING:
         Transpose,
     )
     from fastgru.model import Model, Stream
+    from fastgru.streaming import SessionPool
 
 __version__ = "0.1.0.dev0"
 
 # Public names that are imported when they are first asked for, and where they live.
 _LAZY = {
     "Model": "fastgru.model",
+    "SessionPool": "fastgru.streaming",
     "Stream": "fastgru.model",
     "Weights": "fastgru.importers.weights",
     "read_weights": "fastgru.importers.weights",
@@ -112,6 +115,8 @@ __all__ = [
     "ReLU",
     "Select",
     "Sequential",
+    "SessionError",
+    "SessionPool",
     "ShapeError",
     "SiLU",
     "Sigmoid",

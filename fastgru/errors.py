@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "FastGRUError",
     "InvalidModelError",
+    "SessionError",
     "ShapeError",
     "SpecError",
     "StateError",
@@ -44,6 +45,10 @@ class UnreadTensorsError(FastGRUError, ValueError):
 
 class StateError(FastGRUError, ValueError):
     """A saved stream state is damaged or belongs to another model."""
+
+
+class SessionError(FastGRUError, LookupError):
+    """A session of a pool is not open, or there is no room for another."""
 
 
 class VerificationError(FastGRUError):

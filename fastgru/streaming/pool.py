@@ -1,0 +1,261 @@
+"""Many sessions of one model, pushed together: a batch is as fast as a few rows of it, and no row touches another.
+
+The states of all sessions lie in one array each, a row a session. A push gathers the rows of its sessions, runs them as
+one batch, and scatters the new states. A row's bits do not depend on its batch, so each session gets what a stream of
+its own would give; the pool proves that on the first push of a shape, because a model may mix rows by design.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import count
+from threading import Lock
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastgru.errors import SessionError, ShapeError, StateError, UnsupportedModelError
+from fastgru.model import Model
+from fastgru.model.batch import find_batch_axes, given_axes
+from fastgru.model.state_blob import pack_state, unpack_state
+from fastgru.reference.operator import as_array
+
+__all__ = ["SessionPool"]
+
+Array = NDArray[Any]
+Frame = ArrayLike | tuple[ArrayLike, ...]
+Shapes = tuple[tuple[int, ...], ...]
+
+_EXACT_ROWS: Final = 8
+_MAX_SHAPES: Final = 16
+
+
+def _rounded(rows: int) -> int:
+    """The size of the batch that `rows` run in: at most an eighth more, so that few programs serve every number."""
+    step = max(1, 1 << max(0, (rows - 1).bit_length() - 4)) if rows > _EXACT_ROWS else 1
+    return -(-rows // step) * step
+
+
+class SessionPool:
+    """Up to `capacity` sessions of a model that carries a state. Safe to call from several threads.
+
+    state: {input: output} pairs, None for those that the model knows. batch_axes: {input: axis} where the declared
+    shapes do not tell which axis the rows are on.
+
+    inputs, outputs: names of what a session pushes and gets, as those of a `Stream`.
+
+    Raises `StateError` where there is no state or an axis cannot be told, `UnsupportedModelError` where the batch is of
+    a fixed size, `ShapeError` for a capacity that is no number of sessions.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        capacity: int,
+        *,
+        state: Mapping[str, str] | None = None,
+        batch_axes: Mapping[str, int] | None = None,
+    ) -> None:
+        if isinstance(capacity, bool) or not isinstance(capacity, int | np.integer) or capacity < 1:
+            raise ShapeError(f"capacity is {capacity!r}, expected an integer of at least 1")
+        single = model.stream(1, state=state)  # checks the pairs
+        self.inputs, self.outputs = single.inputs, single.outputs
+        self._model, self.capacity = model, int(capacity)
+        self._states = dict(model.graph.states if state is None else state)
+        self._single = {name: (a.shape, a.dtype) for name, a in single.state.items()}
+        self._axes = _axes(model, [*self._states, *self.inputs], batch_axes)
+        self._store = {
+            name: np.zeros(_with_rows(shape, self._axes[name], self.capacity), dtype)
+            for name, (shape, dtype) in self._single.items()
+        }
+        self._output_axes: dict[Shapes, dict[str, int]] = {}
+        self._rows: dict[int, int] = {}
+        self._free = list(range(self.capacity))[::-1]
+        self._handles = count(1)
+        self._lock = Lock()
+
+    def open(self, saved: bytes | None = None) -> int:
+        """A new session, from zeros or from a saved state; the number by which it is called from now on.
+
+        Raises `SessionError` where the pool is full, `StateError` for a saved state that does not fit.
+        """
+        state = None if saved is None else self._unpack(saved)
+        with self._lock:
+            if not self._free:
+                raise SessionError(f"all {self.capacity} sessions are taken; close one, or make a larger pool")
+            session, row = next(self._handles), self._free.pop()
+            self._rows[session] = row
+            self._put(row, state)
+        return session
+
+    def close(self, session: int) -> None:
+        """Give its place up. The number is not used again. Raises `SessionError` for one that is not open."""
+        with self._lock:
+            row = self._row(session)
+            del self._rows[session]
+            self._free.append(row)
+
+    @property
+    def sessions(self) -> tuple[int, ...]:
+        """Those that are open, the oldest first."""
+        with self._lock:
+            return tuple(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def push(self, frames: Mapping[int, Frame]) -> dict[int, Any]:
+        """One frame, or chunk, of each of these sessions; what each of them gets, by session.
+
+        A frame is what a `Stream` of one row takes: an array shaped as the model's input with a batch of 1, or a tuple
+        where `inputs` has several names. All of them have the same shapes.
+
+        Raises `SessionError` for a session that is not open, `ShapeError` for a frame that does not fit; all states are
+        then as they were.
+        """
+        if not frames:
+            return {}
+        arrays = {session: self._frame(session, frame) for session, frame in frames.items()}
+        sessions = list(arrays)
+        shapes = tuple(a.shape for a in arrays[sessions[0]])
+        for session in sessions[1:]:
+            came = tuple(a.shape for a in arrays[session])
+            if came != shapes:
+                raise ShapeError(
+                    f"session {session}: frames of {list(came)}, expected {list(shapes)}, as session {sessions[0]} has"
+                )
+        with self._lock:
+            rows = np.array([self._row(session) for session in sessions])
+            axes = self._output_axes.get(shapes)
+            if axes is None:
+                axes = self._prove(shapes, arrays[sessions[0]], rows[0])
+            # Rows beyond the sessions' own repeat the last one, whose values are sure to be in range.
+            order = [*range(len(sessions)), *[len(sessions) - 1] * (_rounded(len(sessions)) - len(sessions))]
+            results = self._run([arrays[sessions[i]] for i in order], rows[order])
+            for name, output in self._states.items():
+                axis = self._axes[name]
+                after = np.moveaxis(results[output], axis, 0)
+                np.moveaxis(self._store[name], axis, 0)[rows] = after[: len(rows)]
+        each = {}
+        for i, session in enumerate(sessions):
+            parts = [_row_of(results[name], axes[name], i) for name in self.outputs]
+            each[session] = parts[0] if len(parts) == 1 else tuple(parts)
+        return each
+
+    def save(self, session: int) -> bytes:
+        """Its state as bytes, the same as `Stream.save_state` gives for a stream of one row."""
+        with self._lock:
+            row = self._row(session)
+            state = {name: _row_of(a, self._axes[name], row) for name, a in self._store.items()}
+        return pack_state(state, self._model.fingerprint)
+
+    def load(self, session: int, saved: bytes) -> None:
+        """Take up what `save`, or a stream of one row, has saved. Raises `SessionError`, `StateError`."""
+        state = self._unpack(saved)
+        with self._lock:
+            self._put(self._row(session), state)
+
+    def reset(self, session: int) -> None:
+        """Back to zeros. Raises `SessionError`."""
+        with self._lock:
+            self._put(self._row(session), None)
+
+    def _row(self, session: int) -> int:
+        try:
+            return self._rows[session]
+        except (KeyError, TypeError):
+            raise SessionError(f"session {session!r} is not open; there are {len(self._rows)} open sessions") from None
+
+    def _put(self, row: int, state: Mapping[str, Array] | None) -> None:
+        for name, array in self._store.items():
+            axis = self._axes[name]
+            np.moveaxis(array, axis, 0)[row] = 0 if state is None else np.moveaxis(state[name], axis, 0)[0]
+
+    def _unpack(self, saved: bytes) -> dict[str, Array]:
+        state = unpack_state(saved, self._model.fingerprint)
+        came = {name: (a.dtype.name, a.shape) for name, a in state.items()}
+        expected = {name: (dtype.name, shape) for name, (shape, dtype) in self._single.items()}
+        if came != expected:
+            raise StateError(f"saved state: got {came}, expected {expected}")
+        return state
+
+    def _frame(self, session: int, frame: Frame) -> tuple[Array, ...]:
+        given = frame if isinstance(frame, tuple) else (frame,)
+        if len(given) != len(self.inputs):
+            raise ShapeError(
+                f"session {session}: got {len(given)} arrays, expected {len(self.inputs)}: {', '.join(self.inputs)}"
+            )
+        arrays = tuple(as_array(f"session {session}: {n}", a) for n, a in zip(self.inputs, given, strict=True))
+        for name, array in zip(self.inputs, arrays, strict=True):
+            axis = self._axes[name]
+            if array.ndim <= axis or array.shape[axis] != 1:
+                raise ShapeError(f"session {session}: {name} has shape {array.shape}, expected 1 on axis {axis}")
+        return arrays
+
+    def _run(self, frames: list[tuple[Array, ...]], rows: Array) -> dict[str, Array]:
+        feeds = {
+            name: np.concatenate([frame[i] for frame in frames], self._axes[name]) for i, name in enumerate(self.inputs)
+        }
+        feeds.update((name, np.take(a, rows, self._axes[name])) for name, a in self._store.items())
+        return self._model.run(feeds)
+
+    def _prove(self, shapes: Shapes, frame: tuple[Array, ...], row: int) -> dict[str, int]:
+        """The batch axis of each output; refuses a model whose rows depend on one another.
+
+        A frame goes through alone and on both sides of another one, and has to have the same bits.
+        """
+        rng = np.random.default_rng(0)
+        other = tuple(rng.standard_normal(a.shape).astype(a.dtype) if a.dtype.kind == "f" else a for a in frame)
+        alone = self._run([frame], np.array([row]))
+        beside = self._run([frame, other, frame], np.array([row] * 3))
+        axes = {}
+        for name, one in alone.items():
+            three = beside[name]
+            grown = [i for i, (m, n) in enumerate(zip(one.shape, three.shape, strict=False)) if m != n]
+            fits = one.ndim == three.ndim and len(grown) == 1 and (one.shape[grown[0]], three.shape[grown[0]]) == (1, 3)
+            if not fits or any(
+                _row_of(three, grown[0], i).tobytes() != np.ascontiguousarray(one).tobytes() for i in (0, 2)
+            ):
+                raise UnsupportedModelError(
+                    f"output {name!r}: a row of a batch of 3 ({three.shape}) is not what the row alone gives"
+                    f" ({one.shape}): the rows of this model depend on one another; keep a stream for each session"
+                )
+            axes[name] = grown[0]
+        while len(self._output_axes) >= _MAX_SHAPES:
+            self._output_axes.pop(next(iter(self._output_axes)))
+        self._output_axes[shapes] = axes
+        return axes
+
+
+def _axes(model: Model, names: list[str], given: Mapping[str, int] | None) -> dict[str, int]:
+    specs = {spec.name: spec for spec in model.inputs}
+    ranks = {name: len(specs[name].shape or ()) for name in names}
+    found = find_batch_axes(model.graph, names, given_axes(given, ranks))
+    axes = {}
+    for name, axis in found.items():
+        shape = specs[name].shape
+        if shape is not None and None not in shape:
+            raise UnsupportedModelError(
+                f"input {name!r} is of a fixed shape {shape}: there is no batch; keep a stream for each session"
+            )
+        if axis is None or shape is None:
+            raise StateError(
+                f"which axis of input {name!r} {shape} is the batch cannot be told; give batch_axes={{{name!r}: axis}}"
+            )
+        if shape[axis] is not None:
+            raise UnsupportedModelError(
+                f"input {name!r}: axis {axis}, the batch, is of the fixed size {shape[axis]}; keep a stream for each"
+                " session"
+            )
+        axes[name] = axis
+    return axes
+
+
+def _with_rows(shape: tuple[int, ...], axis: int, rows: int) -> tuple[int, ...]:
+    return (*shape[:axis], rows, *shape[axis + 1 :])
+
+
+def _row_of(array: Array, axis: int, row: int) -> Array:
+    """A copy, the axis kept with size 1."""
+    return np.take(array, [row], axis)
