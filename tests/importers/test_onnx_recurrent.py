@@ -12,6 +12,7 @@ from onnx_build import make_model, ort_run, recurrent_arrays, recurrent_model
 
 from fastgru.engine import Executable
 from fastgru.errors import InvalidModelError, UnsupportedModelError
+from fastgru.exporters.onnx import graph_to_onnx
 from fastgru.importers.onnx import read_onnx
 from fastgru.model import Model
 from fastgru.reference import run_graph
@@ -197,3 +198,25 @@ def test_a_layer_over_constants_folds():
     graph = read(model)
     assert [node.op for node in graph.nodes] == ["binary"]
     assert np.abs(run_graph(graph, {"x": x})["z"] - ort_run(model, {"x": x})["z"]).max() < TOLERANCE
+
+
+@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("direction", ["forward", "bidirectional"])
+@pytest.mark.parametrize("attributes", [{}, {"clip": 0.5}])
+def test_what_is_written_as_onnx_is_the_same_layer(op, direction, attributes):
+    form = {"lengths": True, "h0": True, "c0": True, "peephole": bool(attributes), "bias": not attributes}
+    feeds, model = make_case(op, 5, direction=direction, attributes=attributes, **form)
+    expected = ort_run(model, feeds)
+    written = graph_to_onnx(read(model))
+    results = ort_run(written, feeds)
+    for name, array in expected.items():
+        assert np.abs(results[name] - array).max() < TOLERANCE
+
+
+def test_activations_are_written_as_onnx():
+    attributes = {"activations": ["HardSigmoid", "LeakyRelu", "ScaledTanh"], "activation_alpha": [0.3, 0.1, 0.9],
+                  "activation_beta": [0.4, 1.1], "input_forget": 1}  # fmt: skip
+    feeds, model = make_case("LSTM", 5, attributes=attributes)
+    results = ort_run(graph_to_onnx(read(model)), feeds)
+    for name, array in ort_run(model, feeds).items():
+        assert np.abs(results[name] - array).max() < TOLERANCE
