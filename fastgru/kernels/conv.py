@@ -26,13 +26,13 @@ __all__ = ["BLOCK", "CHANNEL_TILES", "PHASE_WORDS", "conv"]
 
 BLOCK: Final = 256
 # Output channels of a tile, widest first: what `packing.conv` lays out.
-CHANNEL_TILES: Final = (8, 4, 2, 1) if REGISTERS >= 32 else (4, 2, 1)
+CHANNEL_TILES: Final = (8, 4, 1) if REGISTERS >= 32 else (4, 1)
 PHASE_WORDS: Final = 8
 _WIDEST: Final = CHANNEL_TILES[0]
 
 
 def _make_tile(channels: int, vectors: int) -> Any:
-    steps, zero, advance, advance_one, begin, resume, clamp, lean, put = make_row_tile(channels, vectors)
+    zero, advance, begin, resume, clamp, lean, put = make_row_tile(channels, vectors)
 
     @kernel
     def tile(x, w, taps, K, last, bias, slope, limits, y, y_stride):
@@ -41,11 +41,8 @@ def _make_tile(channels: int, vectors: int) -> Any:
             stop = min(K, done + BLOCK)
             acc = zero(x)
             k = done
-            while k + steps <= stop:
-                acc = advance(acc, offset(w, k * channels), x, offset(taps, k), last)
-                k += steps
             while k < stop:
-                acc = advance_one(acc, offset(w, k * channels), x, offset(taps, k), last)
+                acc = advance(acc, offset(w, k * channels), x, offset(taps, k), last)
                 k += 1
             acc = begin(acc, bias) if done == 0 else resume(acc, y, y_stride, last)
             done += BLOCK
@@ -59,10 +56,9 @@ def _make_tile(channels: int, vectors: int) -> Any:
     return tile
 
 
-_t83, _t82, _t81 = _make_tile(8, 3), _make_tile(8, 2), _make_tile(8, 1)
-_t43, _t42, _t41 = _make_tile(4, 3), _make_tile(4, 2), _make_tile(4, 1)
-_t23, _t22, _t21 = _make_tile(2, 3), _make_tile(2, 2), _make_tile(2, 1)
-_t13, _t12, _t11 = _make_tile(1, 3), _make_tile(1, 2), _make_tile(1, 1)
+_t83, _t81 = _make_tile(8, 3), _make_tile(8, 1)
+_t43, _t41 = _make_tile(4, 3), _make_tile(4, 1)
+_t13, _t11 = _make_tile(1, 3), _make_tile(1, 1)
 
 
 @kernel
@@ -72,8 +68,6 @@ def _channels(left):
         return 8
     if left >= 4:
         return 4
-    if left >= 2:
-        return 2
     return 1
 
 
@@ -88,28 +82,15 @@ def _group(x, w, taps, K, O, vectors, last, bias, slope, limits, y, y_stride):
         if some == 8:
             if vectors == 3:
                 _t83(x, ws, taps, K, last, b, s, limits, out, y_stride)
-            elif vectors == 2:
-                _t82(x, ws, taps, K, last, b, s, limits, out, y_stride)
             else:
                 _t81(x, ws, taps, K, last, b, s, limits, out, y_stride)
         elif some == 4:
             if vectors == 3:
                 _t43(x, ws, taps, K, last, b, s, limits, out, y_stride)
-            elif vectors == 2:
-                _t42(x, ws, taps, K, last, b, s, limits, out, y_stride)
             else:
                 _t41(x, ws, taps, K, last, b, s, limits, out, y_stride)
-        elif some == 2:
-            if vectors == 3:
-                _t23(x, ws, taps, K, last, b, s, limits, out, y_stride)
-            elif vectors == 2:
-                _t22(x, ws, taps, K, last, b, s, limits, out, y_stride)
-            else:
-                _t21(x, ws, taps, K, last, b, s, limits, out, y_stride)
         elif vectors == 3:
             _t13(x, ws, taps, K, last, b, s, limits, out, y_stride)
-        elif vectors == 2:
-            _t12(x, ws, taps, K, last, b, s, limits, out, y_stride)
         else:
             _t11(x, ws, taps, K, last, b, s, limits, out, y_stride)
         o += some
@@ -156,7 +137,7 @@ def conv(dtype: str) -> Any:
                     v = 0
                     while v < vectors:
                         left = vectors - v
-                        some = 2 if left == 4 else min(left, 3)
+                        some = 3 if left >= 3 else 1
                         first = v * lanes
                         last = (some - 1) * lanes
                         if some == left and pixels >= lanes:

@@ -26,8 +26,7 @@ class RowTile(NamedTuple):
     """Operations of one tile shape, to be used inside compiled code; `last` is where the last vector starts.
 
     zero(p): all accumulators zero, of the element type that p points to.
-    advance(acc, w, x, taps, last): acc[m][u] += w[k * M + m] * x[taps[k] + u], k = 0 .. steps - 1.
-    advance_one: the same for k = 0 alone.
+    advance(acc, w, x, taps, last): acc[m][u] += w[m] * x[taps[0] + u].
     begin(acc, bias): acc[m][u] + bias[m].
     resume(acc, out, stride, last): acc[m][u] + out[m * stride + u].
     clamp(acc, limits): each within limits[0], limits[1].
@@ -35,10 +34,8 @@ class RowTile(NamedTuple):
     put(acc, out, stride, last): out[m * stride + u] = acc[m][u].
     """
 
-    steps: int
     zero: Any
     advance: Any
-    advance_one: Any
     begin: Any
     resume: Any
     clamp: Any
@@ -67,8 +64,8 @@ def _packed(builder: ir.IRBuilder, like: ir.Value, values: list[ir.Value]) -> ir
     return like
 
 
-def make_row_tile(channels: int, vectors: int, steps: int = 2) -> RowTile:
-    """The operations of a tile of `channels` by `vectors`, unrolled `steps` times."""
+def make_row_tile(channels: int, vectors: int) -> RowTile:
+    """The operations of a tile of `channels` by `vectors`."""
     count = channels * vectors
 
     def tile_type(p: types.CPointer) -> types.UniTuple:
@@ -81,34 +78,28 @@ def make_row_tile(channels: int, vectors: int, steps: int = 2) -> RowTile:
         result = tile_type(p)
         return result(p), lambda context, builder, sig, args: ir.Constant(context.get_value_type(result), None)
 
-    def advancing(unroll: int) -> Any:
-        @intrinsic
-        def advance(typingctx, acc, w, x, taps, last):
-            if not (isinstance(x, types.CPointer) and x == w and acc == tile_type(x)):
-                return None
-            if not (taps == _WORDS and last == types.int64):
-                return None
+    @intrinsic
+    def advance(typingctx, acc, w, x, taps, last):
+        if not (isinstance(x, types.CPointer) and x == w and acc == tile_type(x)):
+            return None
+        if not (taps == _WORDS and last == types.int64):
+            return None
 
-            def codegen(context, builder, sig, args):
-                acc_value, w_value, x_value, taps_value, last_value = args
-                vec = vec_of(x.dtype)
-                lanes = VECTOR_BYTES * 8 // x.dtype.bitwidth
-                sums = [builder.extract_value(acc_value, i) for i in range(count)]
-                for k in range(unroll):
-                    tap = builder.load(builder.gep(taps_value, [ir.Constant(_INT64, k)]))
-                    starts = _starts(builder, builder.gep(x_value, [tap]), vectors, lanes, last_value)
-                    pixels = [_load(builder, p, vec) for p in starts]
-                    for m in range(channels):
-                        element = builder.gep(w_value, [ir.Constant(_INT64, k * channels + m)])
-                        scalar = splat_value(builder, builder.load(element), lanes)
-                        for u, pixel in enumerate(pixels):
-                            i = m * vectors + u
-                            sums[i] = multiply_add(builder, vec, scalar, pixel, sums[i])
-                return _packed(builder, acc_value, sums)
+        def codegen(context, builder, sig, args):
+            acc_value, w_value, x_value, taps_value, last_value = args
+            vec = vec_of(x.dtype)
+            start = builder.gep(x_value, [builder.load(taps_value)])
+            pixels = [_load(builder, p, vec) for p in _starts(builder, start, vectors, vec.lanes, last_value)]
+            values = []
+            for m in range(channels):
+                number = builder.load(builder.gep(w_value, [ir.Constant(_INT64, m)]))
+                scalar = splat_value(builder, number, vec.lanes)
+                for u, pixel in enumerate(pixels):
+                    before = builder.extract_value(acc_value, m * vectors + u)
+                    values.append(multiply_add(builder, vec, scalar, pixel, before))
+            return _packed(builder, acc_value, values)
 
-            return acc(acc, w, x, taps, last), codegen
-
-        return advance
+        return acc(acc, w, x, taps, last), codegen
 
     def by_channel(combine: Any) -> Any:
         """f(acc, p) with a number p[m] for each channel."""
@@ -193,4 +184,4 @@ def make_row_tile(channels: int, vectors: int, steps: int = 2) -> RowTile:
 
     begin = by_channel(lambda builder, value, bias: builder.fadd(bias, value))
     lean = by_channel(leaning)
-    return RowTile(steps, zero, advancing(steps), advancing(1), begin, resume, clamp, lean, put)
+    return RowTile(zero, advance, begin, resume, clamp, lean, put)
