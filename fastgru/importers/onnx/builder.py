@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fastgru.errors import FastGRUError, InvalidModelError
 from fastgru.graph import Node
+from fastgru.importers.onnx.sizes import element_sizes, sizes_from
 from fastgru.importers.onnx.values import Kind, Value, infer
 from fastgru.reference import evaluate
 from fastgru.reference.extent import output_elements
@@ -54,6 +55,13 @@ class Builder:
         self._bytes_left = _FOLD_BASE_BYTES
         self._work_left = _FOLD_WORK
 
+    def apart(self) -> Builder:
+        """Another, with nothing in it and what is left of the budgets."""
+        other = Builder()
+        other.node_name = self.node_name
+        other._bytes_left, other._work_left = self._bytes_left, self._work_left
+        return other
+
     def grant(self, nbytes: int) -> None:
         """Constants of `nbytes` were read from the file: as much again, and more, may be folded from them."""
         self._bytes_left += _FOLD_BYTES_PER_READ_BYTE * nbytes
@@ -94,7 +102,15 @@ class Builder:
             folded = self._fold(op, [None if v is None else v.array for v in inputs], outputs, attrs, kinds)
             if folded is not None:
                 return folded
+        elements = element_sizes(op, inputs, attrs)
+        if elements is not None and all(isinstance(n, int) for n in elements) and kinds[0].rank in (0, 1):
+            known = np.array(elements, dtype=kinds[0].dtype).reshape((-1,) if kinds[0].rank else ())
+            return (Value.constant(known, self.node_name),)
         values = tuple(Value(kind, self.node_name) for kind in kinds)
+        for i, value in enumerate(values):
+            sizes = sizes_from(op, inputs, attrs, i)
+            value.sizes = sizes if sizes is not None and len(sizes) == value.rank else None
+            value.elements = elements
         self.nodes.append(Emitted(op, inputs, values, attrs, self.node_name))
         return values
 

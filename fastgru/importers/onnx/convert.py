@@ -5,22 +5,26 @@ What cannot be converted is collected, so that one error names all of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Final
 
-from onnx import AttributeProto, FunctionProto, NodeProto
+from onnx import AttributeProto, FunctionProto, GraphProto, NodeProto
 
 from fastgru.errors import InvalidModelError, SpecError, UnsupportedModelError
 from fastgru.importers.onnx.builder import Builder
+from fastgru.importers.onnx.control import CONTROL
 from fastgru.importers.onnx.fallback import keep
 from fastgru.importers.onnx.node import Attributes, OnnxNode, collect_attributes, label
 from fastgru.importers.onnx.refusals import Refusals
 from fastgru.importers.onnx.registry import Operator, lookup
-from fastgru.importers.onnx.subgraphs import outer_reads
+from fastgru.importers.onnx.structure import live_nodes
+from fastgru.importers.onnx.subgraphs import MAX_DEPTH, outer_reads
 from fastgru.importers.onnx.values import Kind, Value
 
-__all__ = ["Converter", "Scope"]
+__all__ = ["Body", "Converter", "Scope"]
 
 # Functions that call functions grow without bound in a hostile file.
 _MAX_CONVERTED_NODES: Final = 50_000
@@ -53,13 +57,29 @@ class Scope:
         return here or (self.parent is not None and self.parent.defines(name))
 
 
+@dataclass(frozen=True)
+class Body:
+    """A subgraph with those of its nodes that its outputs need, and its initializers, each read once."""
+
+    graph: GraphProto
+    nodes: Sequence[NodeProto]
+    lazy: Mapping[str, Callable[[], Value]]
+
+
 class Converter:
     """`run` converts a list of nodes in a scope; `refusals` then holds what could not be converted."""
 
     def __init__(
-        self, build: Builder, functions: Mapping[tuple[str, str, str], FunctionProto], options: Mapping[str, Any]
+        self,
+        build: Builder,
+        functions: Mapping[tuple[str, str, str], FunctionProto],
+        options: Mapping[str, Any],
+        initializers: Callable[[GraphProto], dict[str, Callable[[], Value]]],
     ) -> None:
         self.build = build
+        self.unread: set[str] = set()
+        self._initializers = initializers
+        self._depth = 0
         self._falls_back = bool(options["fallback"])
         self.refusals = Refusals(fallback=self._falls_back)
         self._functions = functions
@@ -96,6 +116,15 @@ class Converter:
         if any(v is not None and v.tainted for v in inputs):
             self._known(proto, scope, what)
             return unknown
+        control = CONTROL.get(proto.op_type) if _domain(proto.domain) == "" else None
+        if control is not None:
+            try:
+                return control(self, proto, inputs, scope, what)
+            except UnsupportedModelError as error:
+                if self._falls_back:
+                    return self._keep(proto, inputs, scope, what)
+                self.refusals.add_fault(str(error))
+                return unknown
         known = self._known(proto, scope, what, quiet=self._falls_back)
         if known is None:
             return self._keep(proto, inputs, scope, what) if self._falls_back else unknown
@@ -119,6 +148,46 @@ class Converter:
         except UnsupportedModelError as error:
             self.refusals.add_fault(str(error))
             return unknown
+
+    def open_body(self, graph: GraphProto, what: str) -> Body:
+        """A subgraph, to be converted once or many times."""
+        if graph.sparse_initializer:
+            raise UnsupportedModelError(
+                f"{what}: sparse initializers of a subgraph are not implemented; store them dense"
+            )
+        nodes, wanted = live_nodes(graph)
+        lazy = self._initializers(graph)
+        self.unread.update(f"{what}: {name}" for name in lazy if name not in wanted)
+        return Body(graph, nodes, {name: cache(read) for name, read in lazy.items()})
+
+    def run_body(self, body: Body, given: Sequence[Value], scope: Scope, prefix: str, what: str) -> list[Value]:
+        """The outputs of a subgraph for these inputs, its nodes converted in place."""
+        if len(given) != len(body.graph.input):
+            raise InvalidModelError(f"{what}: a subgraph of {len(body.graph.input)} inputs, expected {len(given)}")
+        inner = Scope(scope.opsets, lazy=body.lazy, attributes=scope.attributes, prefix=prefix, parent=scope)
+        for info, value in zip(body.graph.input, given, strict=True):
+            if info.name in inner.values or info.name in body.lazy:
+                raise InvalidModelError(f"{what}: a subgraph defines {info.name!r} a second time")
+            inner.values[info.name] = value
+        if self._depth >= MAX_DEPTH:
+            raise InvalidModelError(f"{what}: subgraphs are nested too deeply")
+        self._depth += 1
+        try:
+            self.run(body.nodes, inner)
+        finally:
+            self._depth -= 1
+        return [inner.get(info.name, f"{what}: output of a subgraph") for info in body.graph.output]
+
+    @contextmanager
+    def tracing(self) -> Iterator[Builder]:
+        """A builder of its own for the time being; `UnsupportedModelError` at the end if anything was refused in it."""
+        kept = self.build, self.refusals, self._falls_back
+        self.build, self.refusals, self._falls_back = kept[0].apart(), Refusals(), False
+        try:
+            yield self.build
+            self.refusals.raise_if_any("a subgraph")
+        finally:
+            self.build, self.refusals, self._falls_back = kept
 
     def _known(self, proto: NodeProto, scope: Scope, what: str, *, quiet: bool = False) -> Operator | None:
         """The operator if it is imported in the version that the opset selects, else the refusal is noted."""

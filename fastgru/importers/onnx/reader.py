@@ -113,10 +113,10 @@ def _read(
     nodes, wanted = live_nodes(graph)
 
     specs = [_tensor_spec(info) for info in given]
-    inputs = {spec.name: Value(_kind(spec), spec.name) for spec in specs}
+    inputs = {spec.name: _input(spec) for spec in specs}
     scope = Scope(opsets, dict(inputs), initializers)
     functions = {(_main(f.domain), f.name, f.overload): f for f in model.functions}
-    converter = Converter(build, functions, options)
+    converter = Converter(build, functions, options, lambda body: _initializers(body, build, external))
     if sparse & wanted:
         converter.refusals.add_fault(
             f"sparse initializer {', '.join(map(repr, sorted(sparse & wanted)))} is not implemented; store it dense"
@@ -127,7 +127,7 @@ def _read(
     converter.refusals.raise_if_any(what)
     outputs = {info.name: scope.get(info.name, "output") for info in graph.output}
     if not allow_unread:
-        _check_unread({*initializers, *sparse} - wanted, what)
+        _check_unread(({*initializers, *sparse} - wanted) | converter.unread, what)
 
     output_specs = [_output_spec(info, outputs[info.name]) for info in graph.output]
     made, constants = assemble(build, inputs, outputs, scope.values)
@@ -235,8 +235,15 @@ def _output_spec(info: ValueInfoProto, value: Value) -> TensorSpec:
     return spec
 
 
-def _kind(spec: TensorSpec) -> Kind:
-    return Kind(spec.dtype, None if spec.shape is None else len(spec.shape))
+def _input(spec: TensorSpec) -> Value:
+    value = Value(Kind(spec.dtype, None if spec.shape is None else len(spec.shape)), spec.name)
+    if spec.shape is not None:
+        names = (*spec.dims, *(None for _ in range(len(spec.shape) - len(spec.dims))))
+        value.sizes = tuple(
+            (f"{spec.name}.{i}" if name is None else f"dimension {name}") if size is None else size
+            for i, (size, name) in enumerate(zip(spec.shape, names, strict=True))
+        )
+    return value
 
 
 def _main(domain: str) -> str:

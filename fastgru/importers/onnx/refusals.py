@@ -22,9 +22,6 @@ _FALLBACK: Final = (
 _WITH_REFERENCE: Final = ("ai.onnx", "ai.onnx.ml")
 _WAYS: Final[Mapping[str, str]] = {
     "Einsum": "write it as MatMul and Transpose in the model and export again",
-    "If": "export with a fixed condition, or simplify the file (onnxsim) so that it folds",
-    "Loop": "export with the loop unrolled, or the loop's body as a model of one step and loop outside",
-    "Scan": "export with the loop unrolled, or the loop's body as a model of one step and loop outside",
 }
 
 

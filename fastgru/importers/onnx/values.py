@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from fastgru.errors import InvalidModelError
 
-__all__ = ["MAX_RANK", "Kind", "Value", "infer"]
+__all__ = ["MAX_RANK", "Kind", "Size", "Value", "infer"]
 
 Array = NDArray[Any]
+Size = int | str | None
 
 MAX_RANK = 32  # what every NumPy holds
 
@@ -30,12 +31,15 @@ class Value:
     """One tensor: `array` where it is constant, else an input or a node's output.
 
     `tainted` marks what comes from a node that could not be converted: nothing is said of its readers.
+    `sizes` of its axes and `elements` of a vector of integers: see `fastgru.importers.onnx.sizes`.
     """
 
     kind: Kind
     hint: str
     array: Array | None = None
     tainted: bool = False
+    sizes: tuple[Size, ...] | None = None
+    elements: tuple[Size, ...] | None = None
 
     @property
     def dtype(self) -> str | None:
