@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from fastgru.exporters.onnx import elementwise, gru, indexing, normalise, products, recurrent, reduce, shape  # noqa: F401
+from fastgru.exporters.onnx import (  # noqa: F401
+    conv,
+    elementwise,
+    indexing,
+    normalise,
+    products,
+    recurrent,
+    reduce,
+    shape,
+)
 from fastgru.exporters.onnx.registry import exported
 from fastgru.exporters.onnx.writer import OPSET, graph_to_onnx
 

@@ -1,4 +1,9 @@
-"""The operators LSTM and RNN: their inputs and outputs as for GRU, the gates i, o, f, c as they are here."""
+"""The operators GRU, LSTM and RNN.
+
+ONNX, with G gates: X (T, N, I), W (D, GH, I), R (D, GH, H), B (D, 2GH), sequence_lens int32 (N,), initial_h and
+initial_c (D, N, H), P (D, 3H) -> Y (T, D, N, H), Y_h and Y_c (D, N, H). A GRU's gates are z, r, h. The layout 1 of the
+operators is left alone: ONNX Runtime refuses it.
+"""
 
 from __future__ import annotations
 
@@ -8,60 +13,57 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
+from fastgru.conventions import swap_zr
 from fastgru.errors import UnsupportedModelError
 from fastgru.exporters.onnx.elementwise import attribute
 from fastgru.exporters.onnx.registry import exporter
 from fastgru.exporters.onnx.writer import Writer
 from fastgru.graph import Node
-from fastgru.spec import TAKES_ALPHA, TAKES_BETA, RecurrentSpec, spec_of
+from fastgru.spec import TAKES_ALPHA, TAKES_BETA, GRUSpec, LSTMSpec, RecurrentSpec, spec_of
 
 __all__: list[str] = []
 
 Array = NDArray[Any]
 
 
-@exporter("lstm")
-def _lstm(node: Node, write: Writer) -> None:
-    _layer("LSTM", node, write)
-
-
-@exporter("rnn")
-def _rnn(node: Node, write: Writer) -> None:
-    _layer("RNN", node, write)
-
-
-def _layer(op: str, node: Node, write: Writer) -> None:
+@exporter("gru", "lstm", "rnn")
+def _recurrent(node: Node, write: Writer) -> None:
     spec = spec_of(node.op, node.attrs)
-    first = 3 + len(spec.STATES)
-    x, h0, lengths, mask, *rest = (*node.inputs, *("" for _ in range(first - len(node.inputs))))
-    c0, weights = rest[: first - 4], rest[first - 4 :]
+    x, h0, lengths, mask, *rest = (*node.inputs, *("" for _ in range(4 - len(node.inputs))))
     if mask:
-        raise UnsupportedModelError(f"{node}: a mask of steps has no counterpart in ONNX's {op}; lengths have")
+        raise UnsupportedModelError(f"{node}: a mask of steps has no counterpart in ONNX; lengths have")
+    more = len(spec.STATES) - 1
+    W, R, B, P = _arrays(node, spec, rest[more:], write)
     if spec.batch_first:
         x = write.emit("Transpose", x, perm=[1, 0, 2])
     if lengths:
         lengths = write.emit("Cast", lengths, to=TensorProto.INT32)
-    y, *states = node.outputs
-    Y = write.free(f"{node.name or y}/Y") if y else ""
-    arrays = _arrays(node, spec, weights, write)
-    names = {name: write.array(array, hint=f"{node.name}/{name}") for name, array in arrays.items()}
-    inputs = [x, names["W"], names["R"], names.get("B", ""), lengths, h0, *c0, *([names["P"]] if "P" in names else [])]
-    outputs = [Y, *states]
+    y, *last = (*node.outputs, *("" for _ in range(1 + len(spec.STATES) - len(node.outputs))))
+    Y = write.free(f"{node.name or node.op}/Y") if y else ""
+    stored = [
+        "" if a is None else write.array(a, hint=f"{node.name}/{key}") for key, a in (("W", W), ("R", R), ("B", B))
+    ]
+    peepholes = [write.array(P, hint=f"{node.name}/P")] if P is not None else []
+    outputs = [Y, *last]
     while len(outputs) > 1 and not outputs[-1]:
         outputs.pop()
-    own = {"input_forget": 1} if getattr(spec, "input_forget", False) else {}
     write.emit_all(
-        op,
-        inputs,
+        node.op.upper(),
+        [x, *stored, lengths, h0, *rest[:more], *peepholes],
         outputs,
         hidden_size=spec.hidden_size,
         direction=spec.direction,
         clip=None if spec.clip is None else attribute(spec.clip, "clip", node, write),
-        **own,
+        linear_before_reset=int(spec.reset_after) if isinstance(spec, GRUSpec) else None,
+        input_forget=int(spec.input_forget) if isinstance(spec, LSTMSpec) else None,
         **_activations(node, spec, write),
     )
-    if not y:
-        return
+    if y:
+        _write_y(Y, y, spec, write)
+
+
+def _write_y(Y: str, y: str, spec: RecurrentSpec, write: Writer) -> None:
+    """Y (T, D, N, H) -> y (T, N, D * H), or (N, T, D * H)."""
     if spec.num_directions == 1 and not spec.batch_first:
         write.emit("Squeeze", Y, write.integers([1]), out=y)
         return
@@ -69,34 +71,40 @@ def _layer(op: str, node: Node, write: Writer) -> None:
     write.emit("Reshape", apart, write.integers([0, 0, spec.output_size]), out=y)
 
 
-def _arrays(node: Node, spec: RecurrentSpec, weights: list[str], write: Writer) -> dict[str, Array]:
-    """W, R, and B and P where there are some."""
+def _arrays(
+    node: Node, spec: RecurrentSpec, names: list[str], write: Writer
+) -> tuple[Array, Array, Array | None, Array | None]:
+    """W, R, B and P of all directions; B and P are None where no direction has one."""
+    given = [write.constant(name, node) if name else None for name in names]
     shapes = spec.weight_shapes
-    given = [write.constant(name, node) if name else None for name in weights]
-    count = len(shapes)
-    each = [dict(zip(shapes, given[count * d : count * (d + 1)], strict=True)) for d in range(spec.num_directions)]
-    W, R = (np.stack([arrays[name] for arrays in each]) for name in ("weight_ih", "weight_hh"))  # type: ignore[misc]
+    width = len(shapes)
+    given += [None] * (width * spec.num_directions - len(given))
+    each = [given[width * d : width * (d + 1)] for d in range(spec.num_directions)]
+    ordered = swap_zr if node.op == "gru" else np.asarray
 
-    def filled(name: str, arrays: dict[str, Array | None]) -> Array:
-        array = arrays[name]
-        return np.zeros(shapes[name], W.dtype) if array is None else array
+    def stacked(start: int, stop: int) -> Array | None:
+        if all(arrays[k] is None for arrays in each for k in range(start, stop)):
+            return None
+        sizes = list(shapes.values())
+        parts = [[np.zeros(sizes[k]) if a[k] is None else a[k] for k in range(start, stop)] for a in each]
+        turned = ordered if start < 4 else np.asarray
+        return np.stack([np.concatenate([turned(np.asarray(part)) for part in direction]) for direction in parts])
 
-    found = {"W": W, "R": R}
-    if any(arrays[name] is not None for arrays in each for name in ("bias_ih", "bias_hh")):
-        biases = ("bias_ih", "bias_hh")
-        found["B"] = np.stack([np.concatenate([filled(name, arrays) for name in biases]) for arrays in each])
-    if any(arrays.get("peephole") is not None for arrays in each):
-        found["P"] = np.stack([filled("peephole", arrays) for arrays in each])
-    return found
+    W, R = stacked(0, 1), stacked(1, 2)
+    assert W is not None
+    assert R is not None
+    return W, R, stacked(2, 4), stacked(4, 5) if width > 4 else None
 
 
 def _activations(node: Node, spec: RecurrentSpec, write: Writer) -> dict[str, Any]:
-    """The functions of each direction; ONNX hands out alphas and betas in that order to those that have one."""
+    """f, g, h of each direction; ONNX hands out alphas and betas in that order to the functions that have one."""
     chosen = [f for d in range(spec.num_directions) for f in spec.functions(d)]
     if chosen == [*spec.FUNCTIONS.values()] * spec.num_directions:
         return {}
+    alphas = [attribute(f.alpha, "alpha", node, write) for f in chosen if f.kind in TAKES_ALPHA]
+    betas = [attribute(f.beta, "beta", node, write) for f in chosen if f.kind in TAKES_BETA]
     return {
         "activations": [f.kind.title().replace("_", "") for f in chosen],
-        "activation_alpha": [attribute(f.alpha, "alpha", node, write) for f in chosen if f.kind in TAKES_ALPHA] or None,
-        "activation_beta": [attribute(f.beta, "beta", node, write) for f in chosen if f.kind in TAKES_BETA] or None,
+        "activation_alpha": alphas or None,
+        "activation_beta": betas or None,
     }

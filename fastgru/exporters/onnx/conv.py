@@ -1,0 +1,31 @@
+"""Convolutions, plain and transposed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastgru.errors import UnsupportedModelError
+from fastgru.exporters.onnx.registry import exporter
+from fastgru.exporters.onnx.writer import Writer
+from fastgru.graph import Node
+
+__all__: list[str] = []
+
+
+@exporter("conv", "conv_transpose")
+def _conv(node: Node, write: Writer) -> None:
+    x, weight, bias, slope = (*node.inputs, "", "")[:4]
+    if slope or node.attrs.get("clamp") is not None:
+        raise UnsupportedModelError(f"{node}: a clamp or slope within a convolution is written as a node after it")
+    attrs: dict[str, Any] = {name: list(node.attrs[name]) for name in ("strides", "dilations")}
+    attrs["group"] = node.attrs["group"]
+    pads = node.attrs["pads"]
+    if isinstance(pads, str):
+        attrs["auto_pad"] = pads.upper()
+    else:
+        attrs["pads"] = list(pads)
+    if node.op == "conv_transpose":
+        attrs["output_padding"] = list(node.attrs["output_padding"])
+        sizes = node.attrs.get("output_shape")
+        attrs["output_shape"] = None if sizes is None else list(sizes)
+    write.emit("Conv" if node.op == "conv" else "ConvTranspose", x, weight, bias, out=node.outputs[0], **attrs)
