@@ -129,7 +129,7 @@ def test_a_second_process_compiles_nothing(model: CharModel) -> None:
     code = (
         "import json\n"
         "from fastgru.cli.charmodel import CharModel\n"
-        "from fastgru.kernels.registry import compiled_by_this_process, table\n"
+        "from fastgru.kernels.table import compiled_by_this_process, table\n"
         "CharModel().check()\n"
         "print(json.dumps([compiled_by_this_process(), [row for row in table() if row[3] == 'cached']]))\n"
     )

@@ -154,6 +154,18 @@ def test_reading_weights_and_graphs_needs_no_compiler(tmp_path: Path) -> None:
     assert json.loads(run_python(code)) == []
 
 
+def test_running_a_model_needs_no_compiler() -> None:
+    """Whatever the engine must know of a kernel stands in `kernels.operands`: a lowering imports no kernel module."""
+    code = (
+        "import json, sys\n"
+        "import fastgru.model, fastgru.layers\n"
+        "from fastgru.kernels import run, table\n"
+        "heavy = ('numba', 'fastgru.kernels.registry', 'fastgru.simd.compiler', 'fastgru.simd.memory')\n"
+        "print(json.dumps([m for m in heavy if m in sys.modules]))\n"
+    )
+    assert json.loads(run_python(code)) == []
+
+
 @pytest.mark.parametrize(
     "module", ["fastgru.engine", "fastgru.kernels.registry", "fastgru.bench", "fastgru.simd.cache"]
 )

@@ -5,7 +5,7 @@ Compiled in the process that asks, not cached: two small loops.
 
 from __future__ import annotations
 
-from fastgru.kernels.registry import kernel
+from fastgru.kernels.registry import callable_kernel
 from fastgru.simd.memory import lanes_of, load, offset, pointer
 from fastgru.simd.vector import fma, reduce_add
 
@@ -15,7 +15,7 @@ FMA_CHAINS = 12  # more than latency times ports, and with their operands within
 READ_VECTORS = 8  # a pass over a buffer is a multiple of so many vectors
 
 
-@kernel
+@callable_kernel
 def fma_chains(where, count):
     """`count` rounds of twelve independent multiply-adds; two vectors of numbers near 1 lie at `where`."""
     p = pointer(where, "float32")
@@ -38,7 +38,7 @@ def fma_chains(where, count):
     return reduce_add(a + b + c + d + e + f + (g + h + i + j + k + m))
 
 
-@kernel
+@callable_kernel
 def read_buffer(where, elements, passes):
     """Read `elements` floats, a multiple of `READ_VECTORS` vectors, `passes` times; every vector is added up."""
     p = pointer(where, "float32")

@@ -80,7 +80,7 @@ def compiling() -> Iterator[None]:
 
 def kernels_used() -> str:
     """The kernels that this process has run, and the instruction set they were built for."""
-    from fastgru.kernels.registry import table
+    from fastgru.kernels.table import table
 
     rows = [(op, dtype, isa, state) for op, dtype, isa, state in table() if state != "unused"]
     names = ", ".join(f"{op}_{dtype}" for op, dtype, _, _ in rows)

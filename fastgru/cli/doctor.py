@@ -30,13 +30,13 @@ def command(as_json: bool) -> None:
 
 def examine() -> dict[str, Any]:
     """Everything that `doctor` prints, as plain data."""
-    import fastgru.engine  # its operators enter their kernels into the table
-    from fastgru.kernels import registry
+    import fastgru
+    from fastgru.kernels import table
     from fastgru.simd import cache, cpu
 
     return {
         "cpu": cpu.describe(),
-        "kernels": [dict(zip(("op", "dtype", "isa", "state"), row, strict=True)) for row in registry.table()],
+        "kernels": [dict(zip(("op", "dtype", "isa", "state"), row, strict=True)) for row in table.table()],
         "cache": cache.describe(),
         "python": {"version": platform.python_version(), "system": platform.platform()},
         "fastgru": fastgru.__version__,

@@ -67,9 +67,8 @@ def _warm_files(files: tuple[Path, ...], precision: str, options: dict[str, Any]
 def _warm_all() -> None:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    import fastgru.engine  # noqa: F401  (its operators enter their kernels into the table)
     from fastgru.cli.console import stderr
-    from fastgru.kernels.registry import entries
+    from fastgru.kernels.table import entries
 
     handlers = list(entries())
     columns = (TextColumn("{task.description:<32}"), BarColumn(), MofNCompleteColumn())

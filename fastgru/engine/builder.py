@@ -17,8 +17,8 @@ from fastgru.engine.instruction import Instruction
 from fastgru.engine.program import Program, Sharing, Slot
 from fastgru.engine.view import Buffer, Known, Piece, Value, View, contiguous_strides, itemsize
 from fastgru.errors import UnsupportedModelError
-from fastgru.kernels.registry import ARENA, FIRST_FREE_BASE, PARTS, find
 from fastgru.kernels.run import EVERYONE, HEAD_WORDS
+from fastgru.kernels.table import ARENA, FIRST_FREE_BASE, PARTS, find
 from fastgru.packing.aligned import empty
 from fastgru.reference.operator import is_floating
 

@@ -18,7 +18,7 @@ from fastgru.engine.instruction import Instruction
 from fastgru.engine.positions import positions
 from fastgru.engine.view import Buffer, View
 from fastgru.engine.walk import broadcast_shape, broadcast_strides, merged_axes, walk_words
-from fastgru.kernels.chain import (
+from fastgru.kernels.operands.chain import (
     ARITIES,
     CODES,
     MAX_REGISTERS,
@@ -26,7 +26,7 @@ from fastgru.kernels.chain import (
     parameters,
     scratch_elements,
 )
-from fastgru.kernels.registry import find
+from fastgru.kernels.table import find
 
 if TYPE_CHECKING:
     from fastgru.engine.builder import Builder

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fastgru.engine.view import Buffer, View
-from fastgru.kernels.registry import Handler
+from fastgru.kernels.table import Native
 
 __all__ = ["Instruction"]
 
@@ -18,7 +18,7 @@ class Instruction:
     group: the instructions that may run at the same time; see `Builder.side_by_side`.
     """
 
-    handler: Handler
+    handler: Native
     tensors: list[View | None]
     words: list[int]
     label: str

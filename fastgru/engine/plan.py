@@ -13,7 +13,7 @@ from fastgru.engine.program import Program
 from fastgru.engine.view import Known, Value
 from fastgru.errors import FastGRUError, UnsupportedModelError
 from fastgru.graph import Graph
-from fastgru.kernels import binary, chain, reduce, unary
+from fastgru.kernels.operands import binary, chain, reduce, unary
 from fastgru.reference import check_node
 from fastgru.spec import ACTIVATIONS
 

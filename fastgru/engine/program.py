@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from fastgru.engine.team import Team, borrow, give_back, wake_seconds
 from fastgru.errors import ShapeError
-from fastgru.kernels.registry import ARENA, FAILURES, STATUS, STATUS_WORDS
+from fastgru.kernels.operands.team import TEAM_WORDS
 from fastgru.kernels.run import runner
-from fastgru.kernels.team import TEAM_WORDS
+from fastgru.kernels.table import ARENA, FAILURES, STATUS, STATUS_WORDS
 from fastgru.packing.aligned import zeros
 
 __all__ = ["Frame", "Program", "Sharing", "Slot"]

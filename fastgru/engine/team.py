@@ -21,10 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.errors import UnsupportedModelError
-from fastgru.kernels.registry import STATUS_WORDS
+from fastgru.kernels.operands.team import CORE, MEMBER_WORDS, TEAM_WORDS, THREAD
 from fastgru.kernels.run import ALLOWED, CONTROL_WORDS, team_runner, worker
-from fastgru.kernels.team import CORE, MEMBER_WORDS, TEAM_WORDS, THREAD
-from fastgru.simd.threads import CPU_WORDS, SHARED_WORDS
+from fastgru.kernels.table import STATUS_WORDS
+from fastgru.simd.sizes import CPU_WORDS, SHARED_WORDS
 
 __all__ = ["Team", "borrow", "check_threads", "give_back", "wake_seconds"]
 

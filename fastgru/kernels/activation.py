@@ -1,32 +1,13 @@
-"""The activations of `fastgru.spec.ACTIVATIONS`, on vectors, chosen by a code."""
+"""The activations of `fastgru.spec.ACTIVATIONS`, on vectors, chosen by a code of `kernels.operands.activation`."""
 
 from __future__ import annotations
-
-from typing import Any, Final
-
-import numpy as np
 
 from fastgru.kernels.registry import kernel
 from fastgru.simd.math import expm1, sigmoid, softplus, tanh
 from fastgru.simd.memory import broadcast
 from fastgru.simd.vector import fma, maximum, minimum, select, vec_abs
 
-__all__ = ["ACTIVATION_CODES", "activate", "limit"]
-
-# As instruction words carry them.
-ACTIVATION_CODES: Final = {
-    "affine": 0,
-    "elu": 1,
-    "hard_sigmoid": 2,
-    "leaky_relu": 3,
-    "relu": 4,
-    "scaled_tanh": 5,
-    "sigmoid": 6,
-    "softplus": 7,
-    "softsign": 8,
-    "tanh": 9,
-    "thresholded_relu": 10,
-}
+__all__ = ["activate", "limit"]
 
 
 @kernel
@@ -62,8 +43,3 @@ def limit(bound, x):
     """x within [-bound[0], bound[0]]; NaN stays."""
     high = broadcast(bound, 0)
     return maximum(minimum(x, high), -high)
-
-
-def activation_parameters(alpha: float, beta: float, dtype: Any) -> Any:
-    """The words that `activate` reads."""
-    return np.array([alpha, beta, 0, 1], dtype)

@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
+from fastgru.kernels.operands.cast import DIRECT
 from fastgru.kernels.registry import handler, tensor
 from fastgru.simd.memory import pointer
-
-__all__ = ["DIRECT"]
-
-# target -> sources that a handler converts from; floats to integers go towards zero, integers wrap around.
-DIRECT: Final = {
-    "float32": ("float64", "int64", "bool"),
-    "float64": ("float32", "int64", "bool"),
-    "int64": ("float32", "float64", "int32", "int16", "int8", "uint16", "uint8", "bool"),
-    "int32": ("int64",),
-    "int16": ("int64",),
-    "int8": ("int64",),
-    "uint16": ("int64",),
-    "uint8": ("int64",),
-    "bool": ("float32", "float64", "int64"),
-}
 
 
 def _make_cast(target: str) -> Any:

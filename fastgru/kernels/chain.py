@@ -7,12 +7,12 @@ and writes one; the last is stored. Operations work lane by lane, so the bits do
 
 from __future__ import annotations
 
-import math
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
-from fastgru.kernels.activation import ACTIVATION_CODES, activate
+from fastgru.kernels.activation import activate
+from fastgru.kernels.operands.chain import HEAD, MAX_REGISTERS, OPERATION_WORDS, block_elements
 from fastgru.kernels.registry import handler, kernel, tensor
 from fastgru.kernels.walk import inner_stride, row_start
 from fastgru.simd.masks import maximum_nan, minimum_nan
@@ -20,56 +20,7 @@ from fastgru.simd.math import exp, expm1, tanh
 from fastgru.simd.memory import address, broadcast, lanes_of, load, load_tail, offset, pointer, store, store_tail
 from fastgru.simd.vector import fma, maximum, minimum, round_even, select, vec_abs, vec_floor, vec_sqrt
 
-__all__ = [
-    "ARITIES", "BINARY", "CODES", "MAX_REGISTERS", "MAX_SOURCES", "OPERATION_WORDS", "UNARY", "block_elements",
-    "parameters", "scratch_elements",
-]  # fmt: skip
-
-BINARY: Final = ("add", "sub", "mul", "div", "min", "max", "prelu")
-UNARY: Final = (
-    "abs", "neg", "sign", "sqrt", "reciprocal", "floor", "ceil", "round", "exp", "silu", "gelu_tanh", "hard_swish",
-    "selu", "root",
-)  # fmt: skip
-_FIRST_UNARY: Final = 16
-_FIRST_ACTIVATION: Final = 32
-
-# As instruction words carry them.
-CODES: Final = {
-    **{kind: i for i, kind in enumerate(BINARY)},
-    "fma": 7,
-    "clip": 8,
-    **{kind: _FIRST_UNARY + i for i, kind in enumerate(UNARY)},
-    **{kind: _FIRST_ACTIVATION + code for kind, code in ACTIVATION_CODES.items()},
-}
-ARITIES: Final = {**dict.fromkeys(CODES, 1), **dict.fromkeys(BINARY, 2), "fma": 3, "clip": 3}
-
-MAX_SOURCES: Final = 8
-MAX_REGISTERS: Final = 24
-OPERATION_WORDS: Final = 6  # code, target, three sources, first parameter
-_HEAD: Final = 6 + 2 * MAX_SOURCES
-_BLOCK_BYTES: Final = 2048
-
-
-def block_elements(dtype: Any) -> int:
-    """Elements of a register: whole vectors."""
-    return _BLOCK_BYTES // int(np.dtype(dtype).itemsize)
-
-
-def scratch_elements(dtype: Any, registers: int) -> int:
-    """Elements of scratch: an address a register, then the registers, each with a vector to spare."""
-    item = int(np.dtype(dtype).itemsize)
-    return MAX_REGISTERS * 8 // item + registers * (_BLOCK_BYTES + 64) // item
-
-
-def parameters(kind: str, dtype: Any, *, alpha: float = 0.0, beta: float = 0.0, gamma: float = 0.0) -> list[float]:
-    """The numbers that an operation reads beside its registers."""
-    if kind in ACTIVATION_CODES:
-        return [alpha, beta, 0, 1]
-    if kind in UNARY:
-        bound = 80.0 if np.dtype(dtype) == np.float32 else 700.0  # within, exp neither overflows nor rounds to zero
-        tanh_scale = math.sqrt(2 / math.pi)
-        return [0, 1, 0.5, 1 / 6, tanh_scale, tanh_scale * 0.044715, bound, gamma, gamma * alpha, np.finfo(dtype).max]
-    return []
+__all__ = ["chain"]
 
 
 @kernel
@@ -197,8 +148,8 @@ def chain(dtype: str) -> Any:
         y, scratch = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), dtype)
         table = pointer(tensor(bases, operands, 2), "int64")
         numbers = pointer(tensor(bases, operands, 4), dtype)
-        sources, count_ops = operands[_HEAD], operands[_HEAD + 1]
-        ops = offset(operands, _HEAD + 2)
+        sources, count_ops = operands[HEAD], operands[HEAD + 1]
+        ops = offset(operands, HEAD + 2)
         walk = offset(ops, OPERATION_WORDS * count_ops)
         rows, n = walk[0], walk[2]
         lanes = lanes_of(y)

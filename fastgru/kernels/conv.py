@@ -16,17 +16,15 @@ from typing import Any, Final
 
 import numpy as np
 
+from fastgru.kernels.operands.conv import CHANNEL_TILES
 from fastgru.kernels.registry import handler, kernel, tensor
 from fastgru.kernels.windows import COLLECT_WORDS, PAD_WORDS, collect, pad_image
-from fastgru.simd.cpu import REGISTERS
 from fastgru.simd.memory import address, lanes_of, offset, pointer
 from fastgru.simd.rowtile import make_row_tile
 
-__all__ = ["BLOCK", "CHANNEL_TILES", "PHASE_WORDS", "conv"]
+__all__ = ["BLOCK", "PHASE_WORDS", "conv"]
 
 BLOCK: Final = 256
-# Output channels of a tile, widest first: what `packing.conv` lays out.
-CHANNEL_TILES: Final = (8, 4, 1) if REGISTERS >= 32 else (4, 1)
 PHASE_WORDS: Final = 8
 _WIDEST: Final = CHANNEL_TILES[0]
 

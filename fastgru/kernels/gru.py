@@ -19,16 +19,16 @@ from typing import Any, Final
 import numpy as np
 
 from fastgru.kernels.activation import activate, limit
-from fastgru.kernels.gru_step import SUM_VECTORS, in_turn, make_step_after, make_step_before
+from fastgru.kernels.gru_step import in_turn, make_step_after, make_step_before
+from fastgru.kernels.operands.gru import ROWS, SUM_VECTORS, UNITS, order_words
 from fastgru.kernels.product import panel_count, panel_first, panel_width, product_panels
 from fastgru.kernels.registry import LENGTH_OUT_OF_RANGE, PARTS, fail, handler, kernel, tensor
 from fastgru.kernels.team import TEAM_WORDS, barrier, share
-from fastgru.simd.cpu import LANES, cache_sizes
 from fastgru.simd.math import sigmoid, tanh
 from fastgru.simd.memory import call_native, lanes_of, load, load_tail, offset, pointer, store, store_tail
 from fastgru.simd.vector import splat
 
-__all__ = ["ALONE", "ROWS", "UNITS", "chunk_steps", "order_words", "scratch_elements"]
+__all__ = ["gru_reset_after", "gru_reset_before"]
 
 # Instruction words: tensors take two.
 _X, _Y, _H0, _HN, _WIH, _WHH, _BX, _BN, _LENGTHS, _MASK, _PARAMETERS, _SCRATCH, _ORDER, _GATHERED = range(0, 28, 2)
@@ -36,30 +36,7 @@ _T, _N, _I, _H, _XT, _XN, _YT, _YN, _MT, _MN, _REVERSE, _CARRY, _CHUNK, _GATE, _
 
 _PARTS: Final = ("product_panel", "product_gates")
 _PANEL, _GATES = PARTS["product_panel"], PARTS["product_gates"]
-
-# How a team shares the instruction: one member does it, each its rows, each its units.
-ALONE: Final = 0
-ROWS: Final = 1
-UNITS: Final = 2
-
-
-def chunk_steps(T: int, N: int, H: int, itemsize: int) -> int:
-    """Steps whose input products are made at once: what a quarter of the L2 holds, at least one."""
-    row = 3 * (H + 15) * itemsize * max(N, 1)
-    return max(1, min(T, cache_sizes()["l2"] // 4 // row))
-
-
-def scratch_elements(N: int, H: int, chunk: int, dtype: str, members: int) -> int:
-    """Elements of scratch: the state twice, r * h and z, the gate sums of each member, input products, a flag a row."""
-    lanes = LANES[dtype]
-    padded = -(-H // lanes) * lanes
-    return 4 * N * padded + members * SUM_VECTORS * lanes + 3 * chunk * N * padded + N
-
-
-@kernel
-def order_words(T, N, chunk):
-    """Words of one member for the order of a ragged batch: rows, counts by length, first rows of a chunk's steps."""
-    return N + T + 2 + chunk + 1
+_order_words = kernel(order_words)
 
 
 @kernel
@@ -182,7 +159,7 @@ def _make_handler(dtype: str, step: Any, *, panelwise: bool) -> Any:
         reverse, chunk = operands[_REVERSE] != 0, operands[_CHUNK]
 
         ragged = lengths != 0
-        order = offset(pointer(tensor(bases, operands, _ORDER), "int64"), team[0] * order_words(T, N, chunk))
+        order = offset(pointer(tensor(bases, operands, _ORDER), "int64"), team[0] * _order_words(T, N, chunk))
         starts = offset(order, N + T + 2)
         gathered = offset(pointer(tensor(bases, operands, _GATHERED), dtype), team[0] * chunk * N * operands[_I])
         if ragged:

@@ -11,19 +11,16 @@ ones, so that what a step left in the cache is what the next one begins with.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
+from fastgru.kernels.operands.gru import STEP_ROWS
 from fastgru.kernels.product import panel_first, panel_width
 from fastgru.kernels.registry import kernel
 from fastgru.kernels.team import barrier
 from fastgru.simd.memory import call_native, lanes_of, load, offset, store
 from fastgru.simd.vector import fma
 
-__all__ = ["SUM_VECTORS", "in_turn", "make_step_after", "make_step_before"]
-
-# Rows whose gate sums are kept between the products and the tail.
-_ROWS: Final = 12
-SUM_VECTORS: Final = 3 * 4 * _ROWS
+__all__ = ["in_turn", "make_step_after", "make_step_before"]
 
 
 @kernel
@@ -73,7 +70,7 @@ def make_step_after(gate: Any, candidate: Any) -> Any:
             panel, bias = offset(w, 3 * first * H), offset(bias_n, first)
             m = rows[0]
             while m < rows[1]:
-                some = min(_ROWS, rows[1] - m)
+                some = min(STEP_ROWS, rows[1] - m)
                 here = m * padded + first
                 hs, xs = offset(h, m * padded), offset(x_row, 3 * (m * padded + first))
                 if some == 1:
@@ -146,7 +143,7 @@ def make_step_before(gate: Any, candidate: Any) -> Any:
                 panel = offset(w, 3 * first * H)
                 m = rows[0]
                 while m < rows[1]:
-                    some = min(_ROWS, rows[1] - m)
+                    some = min(STEP_ROWS, rows[1] - m)
                     xs = offset(x_row, 3 * (m * padded + first))
                     for g in range(2 * phase, 2 + phase):
                         call_native(

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from fastgru.kernels.operands.linear import EDGE_ROWS
 from fastgru.kernels.product import panel_count, panel_first, panel_width
 from fastgru.kernels.registry import PARTS, handler, kernel, tensor
 from fastgru.kernels.team import share
-from fastgru.simd.cpu import LANES
 from fastgru.simd.memory import call_native, lanes_of, load, offset, pointer, store, store_tail
 
-__all__ = ["affine", "scratch_elements"]
+__all__ = ["affine"]
 
-# Rows of the last panel that are made at once where it is wider than what is left of y.
-_EDGE_ROWS: Final = 24
 _PANEL: Final = PARTS["product_panel"]
-
-
-def scratch_elements(O: int, dtype: str) -> int:
-    """Elements of scratch for O outputs: none where they fill whole vectors."""
-    return _EDGE_ROWS * 4 * LANES[dtype] if O % LANES[dtype] else 0
 
 
 @kernel
@@ -37,7 +30,7 @@ def affine(part, x, x_stride, rows, w, K, O, begin, end, start, y, scratch):
         else:
             m = 0
             while m < rows:
-                some = min(_EDGE_ROWS, rows - m)
+                some = min(EDGE_ROWS, rows - m)
                 call_native(part, offset(x, m * x_stride), x_stride, some, panel, K, width, bias, 0, scratch, size)
                 for i in range(some):
                     row = offset(out, (m + i) * O)

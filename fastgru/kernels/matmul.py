@@ -10,14 +10,9 @@ from fastgru.kernels.registry import PARTS, handler, kernel, tensor
 from fastgru.kernels.walk import row_start
 from fastgru.simd.memory import lanes_of, offset, pointer
 
-__all__ = ["matmul", "panel_elements"]
+__all__ = ["matmul"]
 
 _PANEL: Final = PARTS["product_panel"]
-
-
-def panel_elements(K: int, O: int, lanes: int) -> int:
-    """Elements for the panels of a K by O matrix."""
-    return K * (-(-O // lanes) * lanes)
 
 
 @kernel

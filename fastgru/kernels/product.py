@@ -22,13 +22,12 @@ from fastgru.simd.memory import call_native, lanes_of, offset
 from fastgru.simd.tile import make_gates, make_tile
 
 __all__ = [
-    "BLOCK", "PANEL_VECTORS", "panel_count", "panel_first", "panel_width", "product_panels",
+    "BLOCK", "panel_count", "panel_first", "panel_width", "product_panels",
 ]  # fmt: skip
 
 # Rows of the widest tile: four accumulators each, and room for four weights and a broadcast.
 _MOST_ROWS: Final = 6 if REGISTERS >= 32 else 3
 BLOCK: Final = 256
-PANEL_VECTORS: Final = (4, 2, 1)  # widest first: what `packing.panels` lays out
 
 
 @kernel

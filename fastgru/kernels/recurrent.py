@@ -17,16 +17,15 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from fastgru.kernels.gru_step import in_turn
+from fastgru.kernels.operands.recurrent import STEP_ROWS
 from fastgru.kernels.product import panel_count, panel_first, panel_width, product_panels
 from fastgru.kernels.registry import LENGTH_OUT_OF_RANGE, PARTS, fail, kernel, tensor
 from fastgru.kernels.rows import clear_row, copy_row
-from fastgru.simd.cpu import LANES, cache_sizes
 from fastgru.simd.memory import call_native, lanes_of, offset, pointer
 from fastgru.simd.vector import splat
 
 __all__ = [
-    "CLIP", "CODES", "INPUT_FORGET", "PEEPHOLES", "RECURRENT_PARTS", "Cell", "chunk_steps", "make_recurrent",
-    "scratch_elements",
+    "CLIP", "CODES", "INPUT_FORGET", "PEEPHOLES", "RECURRENT_PARTS", "Cell", "make_recurrent",
 ]  # fmt: skip
 
 # Instruction words: tensors take two.
@@ -38,9 +37,6 @@ CLIP, PEEPHOLES, INPUT_FORGET, CODES = range(43, 47)
 RECURRENT_PARTS: Final = ("product_panel", "product_pair")
 _PANEL, _PAIR = PARTS["product_panel"], PARTS["product_pair"]
 
-# Rows whose gate sums are kept between the products and the tail.
-_ROWS: Final = 12
-
 
 class Cell(NamedTuple):
     """groups: gates. tail(operands, parameters, peephole, sums, c, h_next, size, padded): renews the cells of `size`
@@ -49,19 +45,6 @@ class Cell(NamedTuple):
 
     groups: int
     tail: Any
-
-
-def chunk_steps(T: int, N: int, H: int, groups: int, itemsize: int) -> int:
-    """Steps whose input products are made at once: what a quarter of the L2 holds, at least one."""
-    row = groups * (H + 15) * itemsize * max(N, 1)
-    return max(1, min(T, cache_sizes()["l2"] // 4 // row))
-
-
-def scratch_elements(N: int, H: int, groups: int, chunk: int, dtype: str) -> int:
-    """Elements of scratch: h twice, c, the sums of a block, input products."""
-    lanes = LANES[dtype]
-    padded = -(-H // lanes) * lanes
-    return 3 * N * padded + 4 * max(groups, 2) * _ROWS * lanes + groups * chunk * N * padded
 
 
 def make_recurrent(dtype: str, cell: Cell) -> Any:
@@ -151,7 +134,7 @@ def make_recurrent(dtype: str, cell: Cell) -> Any:
             stride, units = runs * size, runs * size // groups
             m = 0
             while m < N:
-                some = min(_ROWS, N - m)
+                some = min(STEP_ROWS, N - m)
                 here = m * padded + first
                 block_product(
                     parts, offset(h, m * padded), padded, some, offset(w, groups * first * H), H, width, runs,
@@ -201,7 +184,7 @@ def make_recurrent(dtype: str, cell: Cell) -> Any:
         h = pointer(tensor(bases, operands, _SCRATCH), dtype)
         h_next, c = offset(h, N * padded), offset(h, 2 * N * padded)
         sums = offset(h, 3 * N * padded)
-        projected = offset(sums, 4 * max(groups, 2) * _ROWS * lanes)
+        projected = offset(sums, 4 * max(groups, 2) * STEP_ROWS * lanes)
         visible = pointer(tensor(bases, operands, _FLAGS), "int64")
         seen = offset(visible, N)
         zero = splat(zero_value)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from fastgru.kernels.registry import INDEX_OUT_OF_RANGE, fail, handler, kernel, tensor
 from fastgru.kernels.walk import inner_stride, row_start
 from fastgru.simd.memory import offset, pointer
 
-__all__ = ["REDUCTION_CODES", "scatter_elements", "scatter_nd"]
-
-# As instruction words carry them.
-REDUCTION_CODES: Final = {"none": 0, "add": 1, "mul": 2, "max": 3, "min": 4}
+__all__ = ["scatter_elements", "scatter_nd"]
 
 
 @kernel

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from fastgru.kernels.operands.team import CORE, MEMBER_WORDS, TEAM_WORDS, THREAD
 from fastgru.kernels.registry import kernel
 from fastgru.simd.memory import pointer
+from fastgru.simd.sizes import CPU_WORDS, GENERATION
 from fastgru.simd.threads import (
-    CPU_WORDS,
-    GENERATION,
     allow_cpus,
     atomic_add,
     atomic_load,
@@ -16,15 +16,6 @@ from fastgru.simd.threads import (
 )
 
 __all__ = ["CORE", "MEMBER_WORDS", "TEAM_WORDS", "THREAD", "barrier", "keep_off", "share"]
-
-# Own number, members, address of the shared words, walk (0 or 1: the way round that the weights are walked first, so
-# that successive calls can take turns). Every team is followed by a team of one, for those who
-# have an instruction to themselves.
-TEAM_WORDS = 4
-
-# Of a member: its team, a team of one, then the system's number of its thread and the core it was last on.
-MEMBER_WORDS = 2 * TEAM_WORDS + 2
-THREAD, CORE = 2 * TEAM_WORDS, 2 * TEAM_WORDS + 1
 
 # Pauses before a waiting thread lets others run: longer than any step that keeps both cores busy should take.
 _PATIENCE = 2_000

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgru.kernels.conv import CHANNEL_TILES
+from fastgru.kernels.operands.conv import CHANNEL_TILES
 from fastgru.packing.aligned import empty
 
 __all__ = ["pack_kernels", "unpack_kernels"]

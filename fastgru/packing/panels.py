@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgru.kernels.product import PANEL_VECTORS
+from fastgru.kernels.operands.product import PANEL_VECTORS
 from fastgru.packing.aligned import zeros
 from fastgru.simd.cpu import LANES
 

@@ -1,31 +1,50 @@
 """Where compiled kernels are kept, and when they are stale.
 
-Numba's cache of a function does not see edits in another file than its own, and a read-only package without a
-writable home has no place for one. Here the folder's name carries a hash of the package's sources, of the versions
-of Numba and llvmlite, and of the instruction set; a stale folder is simply another one. `FASTGRU_CACHE_DIR` moves it.
-A folder that can be read but not written is used as it is: what it lacks is compiled anew in each process.
+An entry is a file of its own: a checksum, what it is, and object code. The folder's name carries a hash of the
+package's sources, of the versions of Numba, llvmlite and Python, and of the CPU and its features; a stale folder is
+simply another one. `FASTGRU_CACHE_DIR` moves it. A folder that can be read but not written is used as it is: what it
+lacks is compiled anew in each process. An entry that is damaged, or not of this folder, is as good as none.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
+import importlib.util
+import json
 import os
 import sys
 import tempfile
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import llvmlite
-import numba
-from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
 
-from fastgru.simd.cpu import ISA
+from fastgru.simd.cpu import ISA, target_cpu
 
-__all__ = ["CompiledCache", "cache_folder", "describe"]
+__all__ = ["Entry", "cache_folder", "describe", "read", "telling", "write"]
 
 # Whatever ends up inside compiled code stands in these folders.
 _SOURCES = ("simd", "kernels")
+
+_MAGIC: Final = b"fastgru object 1\n"
+_SUFFIX: Final = ".fgo"
+_DIGEST: Final = 32
+_MOST_BYTES: Final = 1 << 26
+
+_PATIENCE_S: Final = 0.3  # of compiling before anything is said
+
+
+class Entry(NamedTuple):
+    """Object code, its one symbol, and the parts that it calls (`kernels.table`)."""
+
+    symbol: str
+    parts: tuple[str, ...]
+    code: bytes
 
 
 def _user_folder() -> Path:
@@ -38,11 +57,24 @@ def _user_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastgru"
 
 
+def _numba_version() -> bytes:
+    """Numba's version file, which tells versions apart without an import of Numba."""
+    spec = importlib.util.find_spec("numba")
+    folder = Path((spec.submodule_search_locations or ["."])[0]) if spec else Path()
+    try:
+        return (folder / "_version.py").read_bytes()
+    except OSError:
+        from importlib.metadata import version
+
+        return version("numba").encode()
+
+
 @functools.cache
 def source_hash() -> str:
-    """A hash of the sources that compiled code is made of, and of the compiler's versions."""
+    """A hash of all that compiled code is made of: the sources, the compiler's versions, the CPU."""
     root = Path(__file__).parent.parent
-    digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__} {sys.version_info[:2]} {ISA}".encode())
+    what = (llvmlite.__version__, sys.version_info[:2], sys.implementation.cache_tag, ISA, *target_cpu())
+    digest = hashlib.sha256(repr(what).encode() + _numba_version())
     for folder in _SOURCES:
         for path in sorted((root / folder).rglob("*.py")):
             digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
@@ -60,51 +92,74 @@ def cache_folder() -> str:
         return tempfile.mkdtemp(prefix="fastgru-")
 
 
-class _Locator(_CacheLocator):
-    """One folder for every kernel; the stamp is constant because the folder's name carries the hash."""
-
-    def __init__(self, py_func: Any, py_file: str) -> None:
-        self._name = f"{py_func.__module__}.{py_func.__qualname__}"
-        self._line = py_func.__code__.co_firstlineno
-
-    def get_cache_path(self) -> str:
-        return cache_folder()
-
-    def get_source_stamp(self) -> str:
-        return source_hash()
-
-    def get_disambiguator(self) -> str:
-        return hashlib.sha256(f"{self._name}:{self._line}".encode()).hexdigest()[:10]
-
-    def ensure_cache_path(self) -> None:
-        """Nothing to prove: writing is attempted, and a folder that refuses it is still read."""
-
-    @classmethod
-    def from_function(cls, py_func: Any, py_file: str) -> _Locator:
-        return cls(py_func, py_file)
+def _path(name: str) -> Path:
+    return Path(cache_folder()) / (name + _SUFFIX)
 
 
-class _Impl(CompileResultCacheImpl):
-    _locator_classes = (_Locator,)
+def read(name: str) -> Entry | None:
+    """The entry of that name; None where there is none that is whole and of this folder."""
+    try:
+        with open(_path(name), "rb") as file:
+            data = file.read(_MOST_BYTES)
+    except OSError:
+        return None
+    body = data[len(_MAGIC) + _DIGEST :]
+    if data[: len(_MAGIC) + _DIGEST] != _MAGIC + hashlib.sha256(body).digest():
+        return None
+    head, _, code = body.partition(b"\n")
+    try:
+        found = json.loads(head)
+        if found["name"] != name or found["key"] != source_hash():
+            return None
+        return Entry(str(found["symbol"]), tuple(map(str, found["parts"])), code)
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
-class CompiledCache(FunctionCache):
-    """Numba's function cache in our folder."""
+def write(name: str, entry: Entry) -> None:
+    """Keep an entry for other processes, if the folder can be written: all of it or nothing."""
+    head = {"name": name, "key": source_hash(), "symbol": entry.symbol, "parts": entry.parts}
+    body = json.dumps(head).encode() + b"\n" + entry.code
+    path = _path(name)
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{name}-")
+    except OSError:  # read-only: this process keeps what it compiled in memory
+        return
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(_MAGIC + hashlib.sha256(body).digest() + body)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
 
-    _impl_class = _Impl
 
-    def _index_key(self, sig: Any, codegen: Any) -> tuple[Any, ...]:
-        """Numba's key also hashes what a function closes over, which differs in each process where that is compiled.
+_spent_s = 0.0
+_told = False
 
-        The name alone is enough here: the folder stands for the sources, and no two functions share a name.
-        """
-        return sig, codegen.magic_tuple(), f"{self._py_func.__module__}.{self._py_func.__qualname__}"
 
-    def save_overload(self, sig: Any, data: Any) -> None:
-        try:
-            super().save_overload(sig, data)
-        except OSError:  # read-only: this process keeps what it compiled in memory
-            return
+def _tell() -> None:
+    global _told
+    if not _told and not os.environ.get("FASTGRU_QUIET"):
+        _told = True
+        name = target_cpu()[0]
+        print(f"fastgru: compiling kernels for this CPU ({name}, {ISA}), once for all processes...", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def telling() -> Iterator[None]:
+    """Around a compilation: one line on stderr where a process spends long on it. `FASTGRU_QUIET=1` keeps it quiet."""
+    global _spent_s
+    timer = threading.Timer(max(0.0, _PATIENCE_S - _spent_s), _tell)
+    timer.daemon = True
+    started = time.monotonic()
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        _spent_s += time.monotonic() - started
 
 
 def describe() -> dict[str, Any]:
@@ -114,6 +169,6 @@ def describe() -> dict[str, Any]:
     return {
         "directory": str(folder),
         "writable": os.access(folder, os.W_OK),
-        "entries": sum(p.suffix == ".nbc" for p in files),
+        "entries": sum(p.suffix == _SUFFIX for p in files),
         "bytes": sum(p.stat().st_size for p in files),
     }

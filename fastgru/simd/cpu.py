@@ -18,7 +18,9 @@ import llvmlite.binding as llvm
 
 from fastgru.errors import FastGRUError
 
-__all__ = ["HAS_FMA", "ISA", "ISAS", "LANES", "REGISTERS", "VECTOR_BYTES", "cache_sizes", "describe", "host_isa"]
+__all__ = [
+    "HAS_FMA", "ISA", "ISAS", "LANES", "REGISTERS", "VECTOR_BYTES", "cache_sizes", "describe", "host_isa", "target_cpu",
+]  # fmt: skip
 
 # Vector bytes of each. "generic" is 128 bits: SSE on x86-64, NEON on Arm.
 ISAS: Final = {"avx512": 64, "avx2": 32, "generic": 16}
@@ -85,6 +87,15 @@ VECTOR_BYTES: Final = ISAS[ISA]
 REGISTERS: Final = 32 if ISA == "avx512" or not _is_x86() else 16
 HAS_FMA: Final = ISA != "generic" or not _is_x86()
 LANES: Final = {"float32": VECTOR_BYTES // 4, "float64": VECTOR_BYTES // 8}
+
+
+@functools.cache
+def target_cpu() -> tuple[str, str]:
+    """LLVM's name of the CPU that kernels are built for, and its features."""
+    name, features = os.environ.get("NUMBA_CPU_NAME"), os.environ.get("NUMBA_CPU_FEATURES")
+    if features is None:
+        features = ",".join(f"{'+' if on else '-'}{feature}" for feature, on in sorted(_host_features().items()))
+    return name or llvm.get_host_cpu_name(), features
 
 
 @functools.cache

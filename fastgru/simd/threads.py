@@ -14,17 +14,13 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.extending import intrinsic
 
+from fastgru.simd.sizes import CPU_WORDS
 from fastgru.simd.vector import call
 
 __all__ = [
-    "CPU_WORDS", "GENERATION", "SHARED_WORDS", "allow_cpus", "atomic_add", "atomic_load", "atomic_store", "current_cpu",
+    "allow_cpus", "atomic_add", "atomic_load", "atomic_store", "current_cpu",
     "give_way", "read_word", "relax", "write_word",
 ]  # fmt: skip
-
-SHARED_WORDS = 32
-GENERATION = 16  # 128 bytes after the count: two cache lines, as the adjacent-line prefetcher sees them
-
-CPU_WORDS = 16  # of a mask of cores: 1024, as the C library has it
 
 _INT64 = ir.IntType(64)
 _LINUX = sys.platform == "linux"

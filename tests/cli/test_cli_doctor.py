@@ -9,7 +9,7 @@ from click.testing import Result
 
 from fastgru.cli.options import PRECISIONS
 from fastgru.engine import PRECISIONS as ENGINE_PRECISIONS
-from fastgru.kernels.registry import table
+from fastgru.kernels.table import table
 from fastgru.simd.cpu import ISA
 
 

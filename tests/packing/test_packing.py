@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastgru.kernels.product import PANEL_VECTORS
+from fastgru.kernels.operands.product import PANEL_VECTORS
 from fastgru.packing.aligned import ALIGNMENT, empty, zeros
 from fastgru.packing.gru import pack_gru, unpack_gru
 from fastgru.packing.panels import pack_matrices, pack_vectors, padded, panels, unpack_matrices, unpack_vectors

@@ -2,45 +2,51 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 import fastgru
+from fastgru.simd.cpu import host_isa
 
 RUN = """
-import json, numpy as np
-import fastgru.simd
-from numba.core import event
+import json, sys, numpy as np
 from fastgru.engine import Executable
 from fastgru.graph import Graph, Node, TensorSpec
-from fastgru.kernels import registry
+from fastgru.kernels import table
 from fastgru.simd.cache import cache_folder
 
 x = TensorSpec("x", "float32", (None, 4))
 nodes = (Node("linear", ("x", "w"), ("h",)), Node("softmax", ("h",), ("y",), {"axis": -1}))
 graph = Graph((x,), (TensorSpec("y", "float32", None),), nodes, {"w": np.eye(4, dtype=np.float32)})
-with event.install_recorder("numba:compile") as compilations:
-    y = Executable(graph).run({"x": np.ones((2, 4), np.float32)})["y"]
-assert abs(y - 0.25).max() < 1e-6, y
+executable = Executable(graph)
+for _ in range(2):
+    y = executable.run({"x": np.ones((2, 4), np.float32)})["y"]
+    assert abs(y - 0.25).max() < 1e-6, y
+numba = "numba" in sys.modules
 print(json.dumps({
-    "compiled": registry.compiled_by_this_process(),
-    "used": [h.name for h in registry.entries() if h.state != "unused"],
-    "compilations": len(compilations.buffer),
+    "compiled": table.compiled_by_this_process(),
+    "used": [native.name for native in table.entries() if native.state != "unused"],
+    "numba": numba,
     "folder": cache_folder(),
-    "package": registry.__file__,
+    "package": table.__file__,
 }))
 """
 
 
-def run(package: Path, cache: Path) -> dict:
+_NOT_COPIED = shutil.ignore_patterns("__pycache__", "data")
+
+
+def run(package: Path, cache: Path, **settings: str) -> dict:
     """What a process of its own reports that uses the package in that folder."""
-    environment = {**os.environ, "PYTHONPATH": str(package), "FASTGRU_CACHE_DIR": str(cache)}
+    environment = {**os.environ, "PYTHONPATH": str(package), "FASTGRU_CACHE_DIR": str(cache), **settings}
     done = subprocess.run(
         [sys.executable, "-c", RUN],
         env=environment,
@@ -52,6 +58,7 @@ def run(package: Path, cache: Path) -> dict:
     )
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout.splitlines()[-1])
+    report["stderr"] = done.stderr
     assert Path(report["package"]).is_relative_to(package)
     return report
 
@@ -60,8 +67,25 @@ def run(package: Path, cache: Path) -> dict:
 def package(tmp_path):
     copy = tmp_path / "copy"
     source = Path(fastgru.__file__).parent
-    shutil.copytree(source, copy / "fastgru", ignore=shutil.ignore_patterns("__pycache__", "data"))
+    shutil.copytree(source, copy / "fastgru", ignore=_NOT_COPIED)
     return copy
+
+
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory):
+    """(a package, a cache folder that one process filled): not to be changed."""
+    root = tmp_path_factory.mktemp("warm")
+    shutil.copytree(Path(fastgru.__file__).parent, root / "copy" / "fastgru", ignore=_NOT_COPIED)
+    assert run(root / "copy", root / "cache")["compiled"]
+    return root / "copy", root / "cache"
+
+
+@pytest.fixture
+def filled(warm, tmp_path):
+    """The same, with a cache folder of the test's own."""
+    package, cache = warm
+    shutil.copytree(cache, tmp_path / "cache")
+    return package, tmp_path / "cache"
 
 
 def test_a_second_process_compiles_nothing_and_an_edit_is_seen(package, tmp_path):
@@ -70,9 +94,9 @@ def test_a_second_process_compiles_nothing_and_an_edit_is_seen(package, tmp_path
     assert set(first["compiled"]) == set(first["used"])
     assert {"linear_float32", "softmax_float32"} <= set(first["used"])
     second = run(package, cache)
-    assert first["compilations"] > 0
+    assert first["numba"]
     assert second["compiled"] == []
-    assert second["compilations"] == 0
+    assert not second["numba"]
     assert second["used"] == first["used"]
     assert second["folder"] == first["folder"]
 
@@ -97,8 +121,8 @@ def test_an_edit_elsewhere_keeps_the_cache(package, tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")
-def test_a_warm_folder_that_cannot_be_written_is_used(package, tmp_path):
-    cache = tmp_path / "cache"
+def test_a_warm_folder_that_cannot_be_written_is_used(filled):
+    package, cache = filled
     folder = Path(run(package, cache)["folder"])
     folder.chmod(0o555)
     try:
@@ -107,25 +131,85 @@ def test_a_warm_folder_that_cannot_be_written_is_used(package, tmp_path):
         folder.chmod(0o755)
 
 
+def test_damaged_and_foreign_entries_are_compiled_anew(filled):
+    package, cache = filled
+    first = run(package, cache)
+    folder = Path(first["folder"])
+    whole = {path.stem: path.read_bytes() for path in folder.iterdir()}
+    assert set(whole) == set(first["used"])
+
+    def spoil(name: str, data: bytes) -> None:
+        (folder / f"{name}.fgo").write_bytes(data)
+
+    def changed(data: bytes, at: int) -> bytes:
+        return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
+    spoil("linear_float32", whole["linear_float32"][:-1])
+    spoil("softmax_float32", b"")
+    spoil("product_panel_float32", changed(whole["product_panel_float32"], -100))
+    spoil("run_alone", changed(whole["run_alone"], 20))
+    spoil("put", whole["apart"])  # whole, but another
+    second = run(package, cache)
+    spoilt = ["linear_float32", "product_panel_float32", "put", "run_alone", "softmax_float32"]
+    assert second["compiled"] == spoilt
+    assert {path.stem for path in folder.iterdir()} == set(whole)
+    assert run(package, cache)["compiled"] == []
+
+
+def test_an_entry_that_does_not_link_is_compiled_anew(filled):
+    """A file with a right checksum around something that is no object code, as another LLVM may see it."""
+    package, cache = filled
+    first = run(package, cache)
+    path = Path(first["folder"]) / "softmax_float32.fgo"
+    magic, rest = path.read_bytes()[:17], path.read_bytes()[17 + 32 :]
+    body = rest.split(b"\n", 1)[0] + b"\n" + b"no object code"
+    path.write_bytes(magic + hashlib.sha256(body).digest() + body)
+    assert run(package, cache)["compiled"] == ["softmax_float32"]
+
+
+def test_processes_that_start_at_once_share_an_empty_folder_and_say_what_takes_long(warm, tmp_path):
+    package, _ = warm
+    cache = tmp_path / "cache"
+    with ThreadPoolExecutor(2) as pool:
+        told, kept_quiet = pool.map(lambda quiet: run(package, cache, FASTGRU_QUIET=quiet), ("", "1"))
+    (line,) = told["stderr"].splitlines()
+    assert "compiling kernels" in line
+    assert kept_quiet["stderr"] == ""
+    assert {path.suffix for path in Path(told["folder"]).iterdir()} == {".fgo"}
+    again = run(package, cache, FASTGRU_QUIET="")
+    assert again["compiled"] == []
+    assert again["stderr"] == ""
+
+
+@pytest.mark.skipif(host_isa() == "generic", reason="nothing lower")
+def test_another_instruction_set_has_a_folder_of_its_own(filled):
+    package, cache = filled
+    first = run(package, cache)
+    forced = run(package, cache, FASTGRU_ISA="generic")
+    assert Path(forced["folder"]).name.startswith("generic-")
+    assert set(forced["compiled"]) == set(first["used"])
+    again = run(package, cache, FASTGRU_ISA="generic")
+    assert again["compiled"] == []
+    assert not again["numba"]
+
+
 STREAM = """
 import sys, numpy as np
 import fastgru
 from fastgru.graph import Graph, Node, TensorSpec
-from numba.core import event
 
 if sys.argv[1] == "save":
     x, h, y, g = (TensorSpec(name, "float32", (None, 4)) for name in "xhyg")
     nodes = tuple(Node("binary", ("x", "h"), (name,), {"kind": "add"}) for name in "yg")
     fastgru.Model(Graph((x, h), (y, g), nodes, {}, {"h": "g"})).save("model.safetensors")
 else:
-    with event.install_recorder("numba:compile") as compilations:
-        for threads in (1, 2):
-            stream = fastgru.load("model.safetensors", threads=threads).stream()
-            frame = np.ones((1, 4), np.float32)
-            assert [float(stream.push(frame)[0, 0]) for _ in range(3)] == [1, 2, 3]
-        from fastgru.kernels import run
-        run.team_runner(), run.worker()
-    print("compilations", len(compilations.buffer))
+    for threads in (1, 2):
+        stream = fastgru.load("model.safetensors", threads=threads).stream()
+        frame = np.ones((1, 4), np.float32)
+        assert [float(stream.push(frame)[0, 0]) for _ in range(3)] == [1, 2, 3]
+    from fastgru.kernels import run
+    run.team_runner(), run.worker()
+    print("numba" in sys.modules)
 """
 
 
@@ -142,4 +226,4 @@ def test_after_a_warmup_streams_and_teams_compile_nothing(tmp_path):
 
     python("-c", STREAM, "save")
     python("-m", "fastgru", "warmup", "model.safetensors")
-    assert python("-c", STREAM, "push").split() == ["compilations", "0"]
+    assert python("-c", STREAM, "push").split() == ["False"]

@@ -1,6 +1,5 @@
-"""The lowerings, a module a family. Importing this package fills `engine.lowering.LOWERINGS` and the kernel table."""
+"""The lowerings, a module a family. Importing this package fills `engine.lowering.LOWERINGS`."""
 
-import fastgru.kernels.movement  # noqa: F401  (entered in the table; the lowerings name its handlers)
 from fastgru.engine.ops import activation as activation
 from fastgru.engine.ops import cast as cast
 from fastgru.engine.ops import conv as conv

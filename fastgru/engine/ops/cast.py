@@ -10,7 +10,7 @@ from fastgru.engine.builder import Builder
 from fastgru.engine.lowering import lowering
 from fastgru.engine.view import Known, Value, View
 from fastgru.graph import Node
-from fastgru.kernels.cast import DIRECT
+from fastgru.kernels.operands.cast import DIRECT
 from fastgru.reference.operator import is_floating, numpy_dtype
 
 __all__ = ["as_dtype", "lower_cast"]

@@ -15,7 +15,6 @@ from fastgru.engine.view import Known, Value, View
 from fastgru.engine.windows import Axis, Part, sliding, transposed, walk_of
 from fastgru.errors import UnsupportedModelError
 from fastgru.graph import Node
-from fastgru.kernels import conv as kernel  # noqa: F401  (enters it into the table)
 from fastgru.packing.aligned import zeros
 from fastgru.packing.conv import pack_kernels
 from fastgru.reference.conv import check_conv, check_transposed

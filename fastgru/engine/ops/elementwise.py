@@ -16,9 +16,9 @@ from fastgru.engine.view import Known, Value, View, itemsize
 from fastgru.engine.walk import broadcast_shape, rows_of
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Node
-from fastgru.kernels import binary as binary_kernel
-from fastgru.kernels import chain as chain_kernel
-from fastgru.kernels import unary as unary_kernel
+from fastgru.kernels.operands import binary as binary_kernel
+from fastgru.kernels.operands import chain as chain_kernel
+from fastgru.kernels.operands import unary as unary_kernel
 
 __all__ = ["apply_binary", "apply_unary", "same_dtype", "wide"]
 

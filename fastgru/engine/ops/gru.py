@@ -16,8 +16,8 @@ from fastgru.engine.sharing import choose
 from fastgru.engine.view import Known, Value, View, itemsize
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Node
-from fastgru.kernels.activation import ACTIVATION_CODES, activation_parameters
-from fastgru.kernels.gru import ALONE, chunk_steps, order_words, scratch_elements
+from fastgru.kernels.operands.activation import ACTIVATION_CODES, activation_parameters
+from fastgru.kernels.operands.gru import ALONE, chunk_steps, order_words, scratch_elements
 from fastgru.kernels.run import EVERYONE
 from fastgru.packing.gru import PackedGRU, pack_gru
 from fastgru.spec import SIGMOID, TANH, GRUSpec, GRUWeights, check_weights
@@ -70,7 +70,7 @@ def lower_gru(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> l
                 lambda: _parameters(spec, d, builder.float_dtype),
             ),
             builder.new((scratch_elements(N, H, chunk, builder.float_dtype, builder.members),)),
-            None if lengths is None else builder.new((builder.members * order_words.py_func(T, N, chunk),), "int64"),
+            None if lengths is None else builder.new((builder.members * order_words(T, N, chunk),), "int64"),
             None if lengths is None else builder.new((builder.members * chunk * N * spec.input_size,)),
         ]
         y_steps = (0, 0) if y is None else (y.strides[time], y.strides[batch])

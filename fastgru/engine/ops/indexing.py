@@ -16,8 +16,6 @@ from fastgru.engine.view import Known, Piece, Value, View, contiguous_strides, i
 from fastgru.engine.walk import merged_axes, walk_words
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Node
-from fastgru.kernels import indexing as indexing_kernels  # noqa: F401  (enters them into the table)
-from fastgru.kernels import movement as movement_kernels  # noqa: F401
 from fastgru.reference.shape import normal_axis
 
 __all__ = ["gathered", "lower_gather", "lower_gather_elements", "lower_last", "lower_pad", "lower_tile"]

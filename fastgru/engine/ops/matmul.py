@@ -14,8 +14,8 @@ from fastgru.engine.view import Known, Value, View, contiguous_strides
 from fastgru.engine.walk import broadcast_shape, broadcast_strides, merged_axes, walk_words
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Node
-from fastgru.kernels.linear import scratch_elements
-from fastgru.kernels.matmul import panel_elements
+from fastgru.kernels.operands.linear import scratch_elements
+from fastgru.kernels.operands.matmul import panel_elements
 from fastgru.packing.panels import pack_vectors
 from fastgru.simd.cpu import LANES
 

@@ -14,7 +14,6 @@ from fastgru.engine.ops.elementwise import apply_binary, apply_unary, same_dtype
 from fastgru.engine.view import Known, Value, View
 from fastgru.errors import ShapeError
 from fastgru.graph import Node
-from fastgru.kernels import norm as kernel  # noqa: F401  (enters it into the table)
 from fastgru.reference.shape import normal_axis
 
 __all__ = ["lower_batch_norm", "lower_layer_norm"]

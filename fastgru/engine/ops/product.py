@@ -8,7 +8,7 @@ from math import prod
 from fastgru.engine.builder import Builder
 from fastgru.engine.sharing import LINEAR_FLOPS_S
 from fastgru.engine.view import Known, Value, View
-from fastgru.kernels.linear import scratch_elements
+from fastgru.kernels.operands.linear import scratch_elements
 from fastgru.kernels.run import EVERYONE
 from fastgru.packing.panels import pack_matrices, pack_vectors, padded
 from fastgru.simd.cpu import LANES

@@ -8,16 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import fastgru.kernels.lstm
-import fastgru.kernels.rnn  # noqa: F401  (both are entered in the table)
 from fastgru.engine.builder import Builder
 from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.cast import as_dtype
 from fastgru.engine.view import Known, Value, View, itemsize
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Node
-from fastgru.kernels.activation import ACTIVATION_CODES, activation_parameters
-from fastgru.kernels.recurrent import chunk_steps, scratch_elements
+from fastgru.kernels.operands.activation import ACTIVATION_CODES, activation_parameters
+from fastgru.kernels.operands.recurrent import chunk_steps, scratch_elements
 from fastgru.packing.recurrent import PackedRecurrent, pack_peephole, pack_recurrent
 from fastgru.spec import (
     SIGMOID,

@@ -15,7 +15,7 @@ from fastgru.engine.ops.softmax import last_axis, permuted
 from fastgru.engine.view import Known, Value, View, contiguous_strides
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Node
-from fastgru.kernels import reduce as kernel
+from fastgru.kernels.operands import reduce as kernel
 from fastgru.reference import evaluate
 from fastgru.reference.shape import normal_axis
 

@@ -16,7 +16,7 @@ from fastgru.engine.view import Known, Piece, Value, View, contiguous_strides, i
 from fastgru.engine.walk import merged_axes, walk_words
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Node
-from fastgru.kernels.scatter import REDUCTION_CODES
+from fastgru.kernels.operands.scatter import REDUCTION_CODES
 from fastgru.reference.shape import normal_axis
 
 __all__ = ["lower_scatter_elements", "lower_scatter_nd"]

@@ -10,7 +10,6 @@ from fastgru.engine.lowering import lowering
 from fastgru.engine.view import Value, View
 from fastgru.errors import ShapeError
 from fastgru.graph import Node
-from fastgru.kernels import softmax as kernel  # noqa: F401  (enters it into the table)
 from fastgru.reference.shape import normal_axis
 
 __all__ = ["last_axis", "permuted"]

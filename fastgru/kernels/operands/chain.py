@@ -1,0 +1,73 @@
+"""Codes of the operations of a chain, what each reads, and the scratch of a chain."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import numpy as np
+
+from fastgru.kernels.operands.activation import ACTIVATION_CODES
+
+__all__ = [
+    "ARITIES",
+    "BINARY",
+    "BLOCK_BYTES",
+    "CODES",
+    "FIRST_ACTIVATION",
+    "FIRST_UNARY",
+    "HEAD",
+    "MAX_REGISTERS",
+    "MAX_SOURCES",
+    "OPERATION_WORDS",
+    "UNARY",
+    "block_elements",
+    "parameters",
+    "scratch_elements",
+]
+
+BINARY: Final = ("add", "sub", "mul", "div", "min", "max", "prelu")
+UNARY: Final = (
+    "abs", "neg", "sign", "sqrt", "reciprocal", "floor", "ceil", "round", "exp", "silu", "gelu_tanh", "hard_swish",
+    "selu", "root",
+)  # fmt: skip
+FIRST_UNARY: Final = 16
+FIRST_ACTIVATION: Final = 32
+
+# As instruction words carry them.
+CODES: Final = {
+    **{kind: i for i, kind in enumerate(BINARY)},
+    "fma": 7,
+    "clip": 8,
+    **{kind: FIRST_UNARY + i for i, kind in enumerate(UNARY)},
+    **{kind: FIRST_ACTIVATION + code for kind, code in ACTIVATION_CODES.items()},
+}
+ARITIES: Final = {**dict.fromkeys(CODES, 1), **dict.fromkeys(BINARY, 2), "fma": 3, "clip": 3}
+
+MAX_SOURCES: Final = 8
+MAX_REGISTERS: Final = 24
+OPERATION_WORDS: Final = 6  # code, target, three sources, first parameter
+HEAD: Final = 6 + 2 * MAX_SOURCES
+BLOCK_BYTES: Final = 2048
+
+
+def block_elements(dtype: Any) -> int:
+    """Elements of a register: whole vectors."""
+    return BLOCK_BYTES // int(np.dtype(dtype).itemsize)
+
+
+def scratch_elements(dtype: Any, registers: int) -> int:
+    """Elements of scratch: an address a register, then the registers, each with a vector to spare."""
+    item = int(np.dtype(dtype).itemsize)
+    return MAX_REGISTERS * 8 // item + registers * (BLOCK_BYTES + 64) // item
+
+
+def parameters(kind: str, dtype: Any, *, alpha: float = 0.0, beta: float = 0.0, gamma: float = 0.0) -> list[float]:
+    """The numbers that an operation reads beside its registers."""
+    if kind in ACTIVATION_CODES:
+        return [alpha, beta, 0, 1]
+    if kind in UNARY:
+        bound = 80.0 if np.dtype(dtype) == np.float32 else 700.0  # within, exp neither overflows nor rounds to zero
+        tanh_scale = math.sqrt(2 / math.pi)
+        return [0, 1, 0.5, 1 / 6, tanh_scale, tanh_scale * 0.044715, bound, gamma, gamma * alpha, np.finfo(dtype).max]
+    return []

@@ -1,0 +1,176 @@
+"""The dispatch table: one native handler an operation and dtype, compiled the first time a program needs it.
+
+A handler is `void(int64* operands, int64* bases, int64* team)`. Operands are the instruction's own words: a tensor
+is two of them (index into `bases`, byte offset; a negative index means absent), the rest are sizes, strides and codes.
+`bases` holds addresses; `bases[STATUS]` that of the status words a handler writes when data is wrong
+(`registry.fail`), and `bases[PARTS[name]]` those of the parts: native functions that several handlers call, compiled
+once for all of them. `team` holds the calling thread's number and the number of threads.
+
+What the cache holds is run without Numba. The modules that define handlers (`kernels.registry` is how) are imported
+when something has to be compiled, or when somebody asks for all there is.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import pkgutil
+import threading
+from collections.abc import Callable, Iterator
+from typing import Final, NamedTuple
+
+from fastgru.simd import cache
+from fastgru.simd.cpu import ISA
+from fastgru.simd.native import load_object
+
+__all__ = [
+    "ARENA", "DIVISION_BY_ZERO", "FAILURES", "FIRST_FREE_BASE", "INDEX_OUT_OF_RANGE", "LENGTH_OUT_OF_RANGE",
+    "NEGATIVE_EXPONENT", "PARTS", "STATUS", "STATUS_WORDS", "Native", "Recipe", "compiled_by_this_process", "enter",
+    "entries", "find", "table",
+]  # fmt: skip
+
+STATUS: Final = 0  # index into bases
+ARENA: Final = 1
+PARTS: Final = {"product_panel": 2, "product_gates": 3, "product_pair": 4}
+FIRST_FREE_BASE: Final = 5
+STATUS_WORDS: Final = 4  # code, two numbers for its message, the instruction
+
+INDEX_OUT_OF_RANGE: Final = 1
+LENGTH_OUT_OF_RANGE: Final = 2
+DIVISION_BY_ZERO: Final = 3
+NEGATIVE_EXPONENT: Final = 4
+FAILURES: Final = {
+    INDEX_OUT_OF_RANGE: "index {0} is out of range for {1} entries",
+    LENGTH_OUT_OF_RANGE: "length {0} is not within 0 to {1}",
+    DIVISION_BY_ZERO: "integer division of {0} by zero",
+    NEGATIVE_EXPONENT: "an integer to the negative power {0}",
+}
+
+
+class Recipe(NamedTuple):
+    """How a native function is made: `compile` gives the object code that defines a symbol. parts: those it calls."""
+
+    compile: Callable[[str], bytes]
+    parts: tuple[str, ...] = ()
+
+
+class Native:
+    """One native function: a handler, a part, or what Python calls (of no dtype)."""
+
+    def __init__(self, op: str, dtype: str = "") -> None:
+        self.op, self.dtype = op, dtype
+        self._found: cache.Entry | None = None
+        self._address = 0
+        self._compiled = False
+        self._lock = threading.RLock()
+
+    @property
+    def name(self) -> str:
+        return f"{self.op}_{self.dtype}" if self.dtype else self.op
+
+    @property
+    def state(self) -> str:
+        """The state: "compiled" in this process, "cached" where it came from the cache folder, "unused" so far."""
+        if not self._address:
+            return "unused"
+        return "compiled" if self._compiled else "cached"
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The parts that it calls."""
+        return (self.from_cache() or self._make()).parts
+
+    @property
+    def address(self) -> int:
+        """The native address; the first use compiles, or loads from the cache."""
+        if not self._address:
+            with self._lock:
+                if not self._address:
+                    self._address = self._load()
+        return self._address
+
+    def from_cache(self) -> cache.Entry | None:
+        """What the cache folder holds of it, or what was compiled here."""
+        with self._lock:
+            if self._found is None:
+                self._found = cache.read(self.name)
+            return self._found
+
+    def _load(self) -> int:
+        entry = self.from_cache()
+        if entry is not None:
+            try:
+                return load_object(entry.code, entry.symbol)
+            except RuntimeError:  # whole, and yet not for this process: a library that it needs is another one
+                pass
+        entry = self._make()
+        return load_object(entry.code, entry.symbol)
+
+    def _make(self) -> cache.Entry:
+        with self._lock:
+            recipe, symbol = _recipe(self.op, self.dtype), f"fastgru_{self.name}"
+            with cache.telling():
+                code = recipe.compile(symbol)
+            self._found = cache.Entry(symbol, recipe.parts, code)
+            self._compiled = True
+            cache.write(self.name, self._found)
+            return self._found
+
+
+_recipes: dict[tuple[str, str], Recipe] = {}
+_natives: dict[tuple[str, str], Native] = {}
+_lock = threading.Lock()
+
+
+def enter(op: str, dtype: str, recipe: Recipe) -> None:
+    """Put a recipe into the table."""
+    _recipes[op, dtype] = recipe
+
+
+@functools.cache
+def _import_all() -> None:
+    """Every module of this package, so that every recipe is there. Imports Numba."""
+    package = importlib.import_module(__package__)
+    for module in pkgutil.iter_modules(package.__path__):
+        if not module.ispkg:
+            importlib.import_module(f"{__package__}.{module.name}")
+
+
+def _recipe(op: str, dtype: str) -> Recipe:
+    if (op, dtype) not in _recipes:
+        _import_all()
+    return _recipes[op, dtype]
+
+
+def _native(op: str, dtype: str) -> Native:
+    with _lock:
+        return _natives.setdefault((op, dtype), Native(op, dtype))
+
+
+def find(op: str, dtype: str = "") -> Native:
+    """The native function of an operation for a dtype; `KeyError` where there is none."""
+    native = _natives.get((op, dtype))
+    if native is None:
+        native = Native(op, dtype)
+        if native.from_cache() is None:
+            _recipe(op, dtype)
+        with _lock:
+            native = _natives.setdefault((op, dtype), native)
+    return native
+
+
+def entries() -> Iterator[Native]:
+    """Every native function there is, by name. Imports Numba."""
+    _import_all()
+    return iter([_native(op, dtype) for op, dtype in sorted(_recipes)])
+
+
+def table() -> list[tuple[str, str, str, str]]:
+    """(operation, dtype, instruction set, state) of every handler and part: what `fastgru doctor` prints."""
+    return [(native.op, native.dtype, ISA, native.state) for native in entries() if native.dtype]
+
+
+def compiled_by_this_process() -> list[str]:
+    """Names of native functions that were compiled here rather than found in the cache."""
+    with _lock:
+        return sorted(native.name for native in _natives.values() if native.state == "compiled")

@@ -1,0 +1,48 @@
+"""Whether an object is the array that compiled code expects, and where its data lies: see `simd.ndarray`."""
+
+from __future__ import annotations
+
+from numba import njit
+
+from fastgru.simd.memory import offset, pointer
+from fastgru.simd.ndarray import DATA, DESCR, DIMENSIONS, FLAGS, ITEMS, ND, SIZE, STRIDES, TYPE
+
+__all__ = ["data_of", "fits", "holds", "item_of"]
+
+
+@njit(nogil=True, error_model="numpy", no_cpython_wrapper=True)
+def fits(array, expected):
+    """Whether the object at an address is as `ndarray.expectation` says: type and dtype, shape, strides, flags."""
+    words = pointer(array, "int64")
+    if words[TYPE] != expected[0]:
+        return False
+    if words[DESCR] != expected[1] or (words[FLAGS] & expected[2]) != expected[2]:
+        return False
+    nd = words[ND] & 0xFFFFFFFF
+    if nd != expected[3]:
+        return False
+    shape, strides = pointer(words[DIMENSIONS], "int64"), pointer(words[STRIDES], "int64")
+    sizes = offset(expected, 4)
+    for d in range(nd):  # noqa: SIM110  (compiled: no generators)
+        if shape[d] != sizes[2 * d] or (shape[d] != 1 and strides[d] != sizes[2 * d + 1]):
+            return False
+    return True
+
+
+@njit(nogil=True, error_model="numpy", no_cpython_wrapper=True)
+def data_of(array):
+    """The address of the first element of the array at an address."""
+    return pointer(array, "int64")[DATA]
+
+
+@njit(nogil=True, error_model="numpy", no_cpython_wrapper=True)
+def holds(items, kind, count):
+    """Whether the object is a tuple, itself and no subclass, of `count` items. `kind` is id(tuple) of this process."""
+    words = pointer(items, "int64")
+    return words[TYPE] == kind and words[SIZE] == count
+
+
+@njit(nogil=True, error_model="numpy", no_cpython_wrapper=True)
+def item_of(items, index):
+    """The address of an item of an object that `holds` found to be a tuple."""
+    return pointer(items, "int64")[ITEMS + index]

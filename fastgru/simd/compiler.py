@@ -1,0 +1,198 @@
+"""From a Python function to object code that needs nothing of Numba to run: Numba types and lowers, LLVM does the rest.
+
+Numba would optimise and generate code for every function that a kernel calls, each with an entry for Python, and then
+once more inside the kernel. Here the pieces are only linked, and optimised once, as one module with one symbol.
+
+A native function never raises: there is nobody to tell. Where Numba would, it stops the process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Final
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+from numba.core import cgutils, compiler, types, typing
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler_lock import global_compiler_lock
+from numba.core.registry import cpu_target
+
+from fastgru.errors import FastGRUError
+from fastgru.simd.native import target_machine
+
+__all__ = ["OPTIONS", "compile_object"]
+
+# No nnan or ninf: NaN and infinities are data. No reassoc: sums have one order.
+OPTIONS: Final = {"error_model": "numpy", "boundscheck": False, "fastmath": {"nsz"}}
+
+_OPTIMISATION: Final = 3
+
+
+class _Piece(JITCodeLibrary):
+    """What one function was lowered to: not optimised, not linked to what it calls, kept out of Numba's engine."""
+
+    def finalize(self) -> None:
+        self._finalized = True
+
+    def get_pointer_to_function(self, name: str) -> int:
+        return 0
+
+    def whole(self) -> Any:
+        """A module of its own with everything it calls, each once."""
+        module = self._final_module.clone()
+        seen, left = {self}, list(self._linking_libraries)
+        while left:
+            library = left.pop()
+            if library in seen:
+                continue
+            seen.add(library)
+            piece = isinstance(library, _Piece)
+            module.link_in(library._final_module if piece else library._get_module_for_linking(), preserve=True)
+            left += library._linking_libraries if piece else ()
+        return module
+
+    def _get_module_for_linking(self) -> Any:
+        """For a function outside kernels, which Numba compiles its own way."""
+        module = self.whole()
+        for function in module.functions:
+            if not function.is_declaration and function.linkage == llvm.Linkage.external:
+                function.linkage = "linkonce_odr"
+        return module
+
+
+@contextmanager
+def _only_pieces(codegen: Any) -> Iterator[None]:
+    """Numba's code generator hands out `_Piece`. Under Numba's lock: it is everybody's generator."""
+    codegen._library_class = _Piece
+    codegen.set_env = lambda name, environment: None  # which a piece, being nowhere, has no address for
+    try:
+        yield
+    finally:
+        del codegen._library_class, codegen.set_env
+
+
+def compile_object(function: Any, arguments: tuple[Any, ...], result: Any, symbol: str) -> bytes:
+    """Object code with one symbol, the C function result(*arguments), in Numba's types."""
+    code: bytes = _compile(function, typing.signature(result, *arguments), symbol, _export_c)
+    return code
+
+
+def compile_python(function: Any, kinds: str, symbol: str, *, keep_gil: bool) -> bytes:
+    """Object code with one symbol, a C function that CPython calls (METH_FASTCALL).
+
+    function: of as many 64-bit integers as `kinds` has letters: "i" for an int of Python, "o" for the address of any
+    object, borrowed for the call. Returns an integer. keep_gil: for what is too short to let others run meanwhile.
+    """
+    signature = typing.signature(types.int64, *[types.int64] * len(kinds))
+    code: bytes = _compile(function, signature, symbol, partial(_export_python, kinds, keep_gil))
+    return code
+
+
+@global_compiler_lock
+def _compile(function: Any, signature: Any, symbol: str, export: Callable[..., None]) -> bytes:
+    context = cpu_target.target_context
+    context.refresh()
+    cpu_target.typing_context.refresh()
+    flags = compiler.Flags()
+    cpu_target.options.parse_as_flags(flags, {"nopython": True, **OPTIONS})
+    flags.no_cpython_wrapper = True
+    flags.no_cfunc_wrapper = True
+    flags.no_compile = True
+    codegen = context.codegen()
+    with _only_pieces(codegen):
+        compiled = compiler.compile_extra(
+            cpu_target.typing_context, context, function, signature.args, signature.return_type, flags, locals={}
+        )
+        library = codegen.create_library(symbol)
+        outside = library.create_ir_module(symbol)
+        export(context, outside, context.declare_function(outside, compiled.fndesc), signature, symbol)
+        library.add_ir_module(outside)
+        library.add_linking_library(compiled.library)
+        module = library.whole()
+    for defined in (*module.functions, *module.global_variables):
+        if not defined.is_declaration and defined.name != symbol:
+            defined.linkage = "internal"
+    machine = target_machine()
+    tuning = llvm.create_pipeline_tuning_options(speed_level=_OPTIMISATION)
+    tuning.loop_vectorization = True
+    tuning.slp_vectorization = False
+    builder = llvm.create_pass_builder(machine, tuning)
+    builder.getModulePassManager().run(module, builder)
+    foreign = [f.name for f in (*module.functions, *module.global_variables) if f.is_declaration and _is_numbas(f.name)]
+    if foreign:
+        raise FastGRUError(f"{symbol}: its code needs {', '.join(foreign)} of Numba's runtime; kernels must not")
+    code: bytes = machine.emit_object(module)
+    return code
+
+
+def _is_numbas(name: str) -> bool:
+    return name.startswith(("NRT_", "numba_", "_numba", "_ZN5numba", ".numba"))
+
+
+def _call(context: Any, builder: Any, inner: Any, signature: Any, values: list[Any]) -> Any:
+    """The result of the lowered function; an exception stops the process."""
+    status, value = context.call_conv.call_function(builder, inner, signature.return_type, signature.args, values)
+    with builder.if_then(status.is_error, likely=False):
+        builder.call(builder.module.declare_intrinsic("llvm.trap", (), ir.FunctionType(ir.VoidType(), [])), [])
+        builder.unreachable()
+    return value
+
+
+def _export_c(context: Any, module: Any, inner: Any, signature: Any, symbol: str) -> None:
+    """Define `symbol` in a module as the C function around a lowered one."""
+    returns = signature.return_type != types.void
+    kind = context.get_value_type(signature.return_type) if returns else ir.VoidType()
+    outer = ir.Function(module, ir.FunctionType(kind, [context.get_value_type(a) for a in signature.args]), symbol)
+    builder = ir.IRBuilder(outer.append_basic_block())
+    value = _call(context, builder, inner, signature, list(outer.args))
+    if returns:
+        builder.ret(value)
+    else:
+        builder.ret_void()
+
+
+def _export_python(
+    kinds: str, keep_gil: bool, context: Any, module: Any, inner: Any, signature: Any, symbol: str
+) -> None:
+    """PyObject *symbol(PyObject *self, PyObject *const *args, Py_ssize_t nargs)."""
+    word, text, nothing = ir.IntType(64), ir.IntType(8).as_pointer(), ir.VoidType()
+    outer = ir.Function(module, ir.FunctionType(text, [text, text.as_pointer(), word]), symbol)
+    builder = ir.IRBuilder(outer.append_basic_block())
+    failed = outer.append_basic_block()
+    ir.IRBuilder(failed).ret(ir.Constant(text, None))
+
+    def python(name: str, result: Any, *values: Any) -> Any:
+        function = module.globals.get(name) or ir.Function(
+            module, ir.FunctionType(result, [v.type for v in values]), name
+        )
+        return builder.call(function, values)
+
+    wrong, right = outer.append_basic_block(), outer.append_basic_block()
+    builder.cbranch(builder.icmp_signed("==", outer.args[2], ir.Constant(word, len(kinds))), right, wrong)
+    builder.position_at_end(wrong)
+    kind = ir.GlobalVariable(module, text, "PyExc_TypeError")
+    message = cgutils.make_bytearray(f"{symbol}() takes {len(kinds)} positional arguments\0".encode())
+    where = builder.bitcast(cgutils.global_constant(module, "message", message), text)
+    python("PyErr_SetString", nothing, builder.load(kind), where)
+    builder.branch(failed)
+    builder.position_at_end(right)
+    values = []
+    for i, letter in enumerate(kinds):
+        given = builder.load(builder.gep(outer.args[1], [ir.Constant(word, i)]))
+        if letter == "o":
+            values.append(builder.ptrtoint(given, word))
+            continue
+        values.append(python("PyLong_AsLongLong", word, given))
+        with builder.if_then(builder.icmp_signed("==", values[-1], ir.Constant(word, -1)), likely=False):
+            error = builder.ptrtoint(python("PyErr_Occurred", text), word)
+            fine = outer.append_basic_block()
+            builder.cbranch(builder.icmp_signed("!=", error, ir.Constant(word, 0)), failed, fine)
+            builder.position_at_end(fine)
+    state = None if keep_gil else python("PyEval_SaveThread", text)
+    value = _call(context, builder, inner, signature, values)
+    if not keep_gil:
+        python("PyEval_RestoreThread", nothing, state)
+    builder.ret(python("PyLong_FromLongLong", text, value))

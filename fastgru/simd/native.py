@@ -1,0 +1,71 @@
+"""Object code in this process: loaded by LLVM's linker, without Numba."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import itertools
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import llvmlite.binding as llvm
+
+from fastgru.simd.cpu import target_cpu
+
+__all__ = ["load_object", "python_function", "target_machine"]
+
+_lock = threading.Lock()
+_numbers = itertools.count()
+_loaded: list[Any] = []  # the linker frees what nobody holds, and Python's functions point to their definitions
+
+_METH_FASTCALL = 0x0080
+
+
+class _MethodDefinition(ctypes.Structure):
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("function", ctypes.c_void_p),
+        ("flags", ctypes.c_int),
+        ("doc", ctypes.c_char_p),
+    )
+
+
+@functools.cache
+def target_machine() -> Any:
+    """Of the CPU that kernels are built for."""
+    name, features = target_cpu()
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    target = llvm.Target.from_default_triple()
+    reloc = "static" if target.name.startswith("x86") else "default"
+    return target.create_target_machine(
+        cpu=name, features=features, opt=3, reloc=reloc, codemodel="jitdefault", jit=True
+    )
+
+
+@functools.cache
+def _linker() -> Any:
+    return llvm.create_lljit_compiler(target_machine())
+
+
+def load_object(code: bytes, symbol: str) -> int:
+    """The address of a symbol of object code, whose other names are those of the process: libm, Python.
+
+    Raises `RuntimeError` where something is missing or the code is no object of this system.
+    """
+    with _lock:
+        library = llvm.JITLibraryBuilder().add_object_img(code).add_current_process().export_symbol(symbol)
+        tracker = library.link(_linker(), f"fastgru{next(_numbers)}")
+        _loaded.append(tracker)
+        return int(tracker[symbol])
+
+
+def python_function(address: int, name: str) -> Callable[..., int]:
+    """The C function at an address, as `compiler.compile_python` makes it, as a function of Python."""
+    definition = _MethodDefinition(name.encode(), address, _METH_FASTCALL, None)
+    _loaded.append(definition)
+    make = ctypes.pythonapi.PyCFunction_NewEx
+    make.argtypes, make.restype = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p), ctypes.py_object
+    function: Callable[..., int] = make(ctypes.addressof(definition), None, None)
+    return function

@@ -1,0 +1,12 @@
+"""Words of what threads share, for those who compile it and those who allocate it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["CPU_WORDS", "GENERATION", "SHARED_WORDS"]
+
+SHARED_WORDS: Final = 32
+GENERATION: Final = 16  # 128 bytes after the count: two cache lines, as the adjacent-line prefetcher sees them
+
+CPU_WORDS: Final = 16  # of a mask of cores: 1024, as the C library has it
