@@ -23,15 +23,22 @@ GRU_CASES = ["batchwise", "bidirectional", "defaults", "reverse", "seq_length", 
 
 # What is left out of the node tests whose operators are all imported: pattern -> reason.
 EXCLUDED = {
-    r"uint(32|64)": "uint32 and uint64 are no element types here",
+    r"uint(32|64)|_ui(32|64)_": "uint32 and uint64 are no element types here",
     r"(?i)float(8|6(?!4)|4)|e8m0": "float8 and smaller types are no element types here",
     r"(U?INT|u?int)[24](_|$)": "integers of 2 and 4 bits are no element types here",
     r"string|STRING": "strings are no element type here",
     r"_training_mode$|^test_training_dropout": "inference only",
     r"^test_conv.*_3d": "windows slide over one or two axes here",
-    r"^test_wrap_pad$": "Pad has no mode wrap here",
     r"^test_identity_(sequence|opt)$": "sequences and optionals are no values here",
     r"^test_not_\dd$": "its files are of opset 1, read are 7 and later",
+}
+
+# What is run and refused, but where other numbers come out, rightly: pattern -> reason.
+OTHER_NUMBERS = {
+    r"^test_resize_downsample_scales_(linear|cubic)_align_corners$": "the stored values take the resized length before"
+    " it is rounded down; ONNX's text, PyTorch and ONNX Runtime take the length that comes out",
+    r"^test_causal_conv_with_state_silu_fp16_expanded$": "the stored values are rounded to float16 after every node",
+    r"^test_dft_inverse": "the stored zeros are the rounding of one float32 FFT, 2e-7, where 1e-7 is allowed",
 }
 
 
@@ -62,8 +69,8 @@ def _node_cases():
 NODE_CASES = _node_cases()
 
 
-def _reason(name):
-    return next((reason for pattern, reason in EXCLUDED.items() if re.search(pattern, name)), None)
+def _reason(name, reasons=EXCLUDED):
+    return next((reason for pattern, reason in reasons.items() if re.search(pattern, name)), None)
 
 
 def _arrays(values):
@@ -90,24 +97,31 @@ def test_the_gru_cases_of_the_suite_as_the_suite_runs_them():
     assert result.testsRun == 6
 
 
-@pytest.mark.parametrize("case", [c for c in NODE_CASES if not _reason(c.name)], ids=lambda c: c.name)
+RUN = [c for c in NODE_CASES if not _reason(c.name) and not _reason(c.name, OTHER_NUMBERS)]
+
+
+@pytest.mark.parametrize("case", RUN, ids=lambda c: c.name)
 def test_node_by_definition(case):
     _check(DefinitionBackend, case)
 
 
 def test_nodes_by_engine():
-    """What the engine takes it computes rightly; what it does not take it refuses, and nothing else comes out."""
-    right, wrong = 0, []
-    for case in NODE_CASES:
+    """The engine runs all that the definitions do, and gives the stored numbers."""
+    wrong = []
+    for case in RUN:
         try:
             _check(FastGRUBackend, case)
-            right += 1
-        except UnsupportedModelError:
-            pass
         except Exception as error:
             wrong.append(f"{case.name}: {error!r:.300}")
+    print(f"{len(operators())} operators, {len(RUN)} of {len(NODE_CASES)} node tests run")
     assert not wrong
-    assert right >= 30
+
+
+@pytest.mark.parametrize("case", [c for c in NODE_CASES if _reason(c.name, OTHER_NUMBERS)], ids=lambda c: c.name)
+def test_node_with_other_numbers(case):
+    """So that the list goes when the reason goes."""
+    with pytest.raises(AssertionError, match="Mismatched elements"):
+        _check(FastGRUBackend, case)
 
 
 @pytest.mark.parametrize("case", [c for c in NODE_CASES if _reason(c.name)], ids=lambda c: c.name)
@@ -119,7 +133,7 @@ def test_node_that_is_left_out_is_refused(case):
 def test_the_list_of_exclusions_is_no_longer_than_it_must_be():
     for pattern in EXCLUDED:
         assert any(re.search(pattern, case.name) for case in NODE_CASES), pattern
-    assert sum(not _reason(case.name) for case in NODE_CASES) > 800
+    assert sum(not _reason(case.name) for case in NODE_CASES) > 1300
 
 
 def _tanh_model():

@@ -26,7 +26,7 @@ _MAX_KNOWN: Final = 1 << 26
 _KINDS: Final[Mapping[str, frozenset[str]]] = {
     "activation": frozenset(ACTIVATIONS),
     "arg": frozenset({"max", "min"}),
-    "binary": frozenset({*chain.BINARY, *binary.LIBRARY_CODES} - {"prelu"}),
+    "binary": frozenset({*chain.BINARY, *binary.LIBRARY_CODES, *binary.INTEGER_CODES} - {"prelu"}),
     "compare": frozenset(binary.COMPARE_CODES),
     "logical": frozenset(binary.LOGICAL_CODES),
     "reduce": frozenset({*reduce.SUM_CODES, *reduce.EXTREME_CODES, *reduce.BOOL_CODES, "any", "all"}),

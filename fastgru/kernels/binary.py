@@ -65,6 +65,20 @@ def _divide(kind, a, b):
     return quotient + 1 if kind == 7 else rest - b
 
 
+@kernel
+def _bitwise(kind, a, b):
+    """And (10), or (11), exclusive or (12), shift to the left (13) or right (14)."""
+    if kind == 10:
+        return a & b
+    if kind == 11:
+        return a | b
+    if kind == 12:
+        return a ^ b
+    if b < 0 or b > 63:  # which the machine would take modulo 64
+        return np.int64(-1) if kind == 14 and a < 0 else np.int64(0)
+    return a << b if kind == 13 else a >> b
+
+
 @handler("binary", "int64")
 def binary_int64(dtype: str) -> Any:
     """y = a (op) b for integers; they wrap around.
@@ -100,6 +114,8 @@ def binary_int64(dtype: str) -> Any:
                         fail(bases, NEGATIVE_EXPONENT, v, 0)
                         return
                     py[i] = _power(u, v)
+                elif kind >= 10:
+                    py[i] = _bitwise(kind, u, v)
                 else:
                     if v == 0:
                         fail(bases, DIVISION_BY_ZERO, u, 0)

@@ -1,4 +1,4 @@
-"""Layer normalisation over contiguous rows."""
+"""Normalisation over contiguous rows: by mean and variance, by the root of the mean square, by groups of channels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fastgru.kernels.rows import make_row_sum
 from fastgru.simd.memory import lanes_of, load, load_tail, offset, pointer, store, store_tail
 from fastgru.simd.vector import splat
 
-__all__ = ["layer_norm"]
+__all__ = ["group_norm", "layer_norm", "rms_norm"]
 
 
 @kernel
@@ -24,6 +24,11 @@ def _same(v, parameter):
 def _centred_square(v, mean):
     d = v - splat(mean)
     return d * d
+
+
+@kernel
+def _square(v, parameter):
+    return v * v
 
 
 @handler("layer_norm", "float32", "float64")
@@ -65,5 +70,84 @@ def layer_norm(dtype: str) -> Any:
                 if bias_at != 0:
                     v = v + load_tail(bias, i, left)
                 store_tail(py, i, v, left)
+
+    return handle
+
+
+@handler("rms_norm", "float32", "float64")
+def rms_norm(dtype: str) -> Any:
+    """y = x / sqrt(mean(x^2) + epsilon) * scale, row by row.
+
+    Operands: x, y, scale, none, epsilon (one number); rows, length of a row. Scale may be absent.
+    """
+    row_squares = make_row_sum(dtype, _square)
+    number, zero = np.dtype(dtype).type, np.dtype(dtype).type(0)
+
+    def handle(operands, bases, team):
+        x, y = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), dtype)
+        scale_at = tensor(bases, operands, 4)
+        epsilon = pointer(tensor(bases, operands, 8), dtype)[0]
+        rows, n = operands[10], operands[11]
+        scale = pointer(scale_at, dtype)
+        lanes = lanes_of(x)
+        count = number(n)
+        for row in range(rows):
+            px, py = offset(x, row * n), offset(y, row * n)
+            root = splat(math.sqrt(row_squares(px, n, zero) / count + epsilon))
+            i = 0
+            while i + lanes <= n:
+                v = load(px, i) / root
+                if scale_at != 0:
+                    v = v * load(scale, i)
+                store(py, i, v)
+                i += lanes
+            if i < n:
+                left = n - i
+                v = load_tail(px, i, left) / root
+                if scale_at != 0:
+                    v = v * load_tail(scale, i, left)
+                store_tail(py, i, v, left)
+
+    return handle
+
+
+@handler("group_norm", "float32", "float64")
+def group_norm(dtype: str) -> Any:
+    """y = (x - mean) / sqrt(var + epsilon) * scale + bias, statistics a group, scale and bias a channel.
+
+    Operands: x and y (N, groups, channels, S), scale, bias, epsilon (one number); N, groups, channels of a group, S.
+    """
+    row_sum, row_squares = make_row_sum(dtype, _same), make_row_sum(dtype, _centred_square)
+    number, zero = np.dtype(dtype).type, np.dtype(dtype).type(0)
+
+    def handle(operands, bases, team):
+        x, y = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), dtype)
+        scale, bias = pointer(tensor(bases, operands, 4), dtype), pointer(tensor(bases, operands, 6), dtype)
+        epsilon = pointer(tensor(bases, operands, 8), dtype)[0]
+        N, groups, channels, S = operands[10], operands[11], operands[12], operands[13]
+        lanes = lanes_of(x)
+        n = channels * S
+        count = number(n)
+        for row in range(N * groups):
+            px = offset(x, row * n)
+            mean = row_sum(px, n, zero) / count
+            deviation = math.sqrt(row_squares(px, n, mean) / count + epsilon)
+            first = (row % groups) * channels
+            for c in range(channels):
+                qx, qy = offset(x, row * n + c * S), offset(y, row * n + c * S)
+                factor, shift = scale[first + c], bias[first + c]
+                if S == 1:
+                    qy[0] = (qx[0] - mean) / deviation * factor + shift
+                    continue
+                i = 0
+                while i < S:
+                    left = S - i
+                    if left >= lanes:
+                        v = (load(qx, i) - splat(mean)) / splat(deviation)
+                        store(qy, i, v * splat(factor) + splat(shift))
+                    else:
+                        v = (load_tail(qx, i, left) - splat(mean)) / splat(deviation)
+                        store_tail(qy, i, v * splat(factor) + splat(shift), left)
+                    i += lanes
 
     return handle

@@ -195,25 +195,24 @@ def arg(dtype: str) -> Any:
 
 @handler("cumsum", "float32", "float64", "int64")
 def cumsum(dtype: str) -> Any:
-    """y = the running sum of each row, kept in 64 bits.
+    """y = the running sum or product of each row, kept in 64 bits.
 
-    Operands: x, y; rows, length of a row, exclusive (without the element itself), reverse (from the end).
+    Operands: x, y; rows, length of a row, exclusive (without the element itself), reverse (from the end), product.
     """
-    zero = np.int64(0) if dtype == "int64" else np.float64(0)
+    wide = np.int64 if dtype == "int64" else np.float64
+    zero, one = wide(0), wide(1)
 
     def handle(operands, bases, team):
         x, y = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), dtype)
         rows, n, exclusive, reverse = operands[4], operands[5], operands[6] != 0, operands[7] != 0
+        product = operands[8] != 0
         for row in range(rows):
             px, py = offset(x, row * n), offset(y, row * n)
-            total = zero
+            total = one if product else zero
             for j in range(n):
                 i = n - 1 - j if reverse else j
-                if exclusive:
-                    py[i] = total
-                    total += px[i]
-                else:
-                    total += px[i]
-                    py[i] = total
+                before = total
+                total = total * px[i] if product else total + px[i]
+                py[i] = before if exclusive else total
 
     return handle

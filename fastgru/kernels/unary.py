@@ -20,6 +20,7 @@ def unary_library(dtype: str) -> Any:
     Operands: x, y; count, code.
     """
     half, root_half = np.dtype(dtype).type(0.5), np.dtype(dtype).type(math.sqrt(0.5))
+    nan = np.dtype(dtype).type(np.nan)
 
     def handle(operands, bases, team):
         x, y = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), dtype)
@@ -50,8 +51,14 @@ def unary_library(dtype: str) -> Any:
                 y[i] = math.log1p(v)
             elif kind == 11:
                 y[i] = math.expm1(v)
-            else:
+            elif kind == 12:
                 y[i] = half * v * math.erfc(-v * root_half)
+            elif kind == 13:
+                y[i] = math.acosh(v) if v >= 1 else nan
+            elif kind == 14:
+                y[i] = math.asinh(v)
+            else:
+                y[i] = math.atanh(v)
 
     return handle
 

@@ -16,9 +16,9 @@ give float64 and the answer is the definition that kernels are tested against. I
 | conv_transpose | x (N, C, D1, ...), weight (C, O / group, K1, ...), bias? (O,), slope? (O,) | those of conv; output_padding, output_shape? | y (N, O, E1, ...) |
 | matmul | a, b (NumPy rules) | | y |
 | activation | x | kind, alpha, beta (`spec.Activation`) | y |
-| unary | x | kind: abs neg exp log sqrt reciprocal floor ceil round sign sin cos tan asin acos atan sinh cosh erf not gelu gelu_tanh selu silu hard_swish isnan isinf log1p expm1 bitwise_not; selu: alpha, gamma; hard_swish is ONNX's | y |
+| unary | x | kind: abs neg exp log sqrt reciprocal floor ceil round sign sin cos tan asin acos atan sinh cosh erf not gelu gelu_tanh selu silu hard_swish isnan isinf log1p expm1 bitwise_not acosh asinh atanh; selu: alpha, gamma; hard_swish is ONNX's | y |
 | prelu | x, slope (broadcast) | | y |
-| binary | a, b (broadcast) | kind: add sub mul div pow min max mod fmod | y |
+| binary | a, b (broadcast) | kind: add sub mul div pow min max mod fmod, of integers bit_and bit_or bit_xor shift_left shift_right | y |
 | compare | a, b (broadcast) | kind: equal not_equal less less_equal greater greater_equal | y (bool) |
 | logical | a, b (broadcast) | kind: and or xor | y (bool) |
 | where | condition, a, b (broadcast) | | y |
@@ -39,16 +39,27 @@ give float64 and the answer is the definition that kernels are tested against. I
 | scatter_nd | x, indices (..., k), updates (..., x.shape[k:]) | reduction: none add mul max min | y |
 | scatter_elements | x, indices, updates | axis, reduction | y |
 | embedding | ids (...), weight (V, D) | | y (..., D) |
-| pad | x, pads (int64: begins then ends, of `axes` or of all), value? | mode: constant reflect edge; axes? | y |
+| pad | x, pads (int64: begins then ends, of `axes` or of all), value? | mode: constant reflect edge wrap; axes? | y |
 | shape | x | start, end? | int64 vector |
 | range | start, limit, delta (scalars) | | vector |
 | constant_of_shape | shape | value (a number), dtype | y |
 | reduce | x | kind: sum mean max min prod any all l1 l2 sum_square log_sum log_sum_exp; axes (empty: all), keepdims | y |
 | arg | x | kind: max min; axis, keepdims, select_last | int64 |
 | cumsum | x | axis, exclusive, reverse | y |
+| cumprod | x | axis, exclusive, reverse | y |
+| topk | x, k | axis, largest (True) | values, positions (int64) |
+| einsum | x0, x1... | equation | y |
+| gather_nd | x, indices (..., d) | batch_dims (0) | y |
+| nonzero | x | | int64 (rank, count) |
+| reverse_sequence | x, lengths | time_axis, batch_axis (0 and 1) | y |
+| resize | x, roi?, scales?, sizes? | mode, coordinates, nearest, cubic, exclude_outside, antialias, outside, axes, policy (`reference.resize`) | y |
+| dft | x (..., 1 or 2) | axis, length?, onesided (False), inverse (False) | y (..., 2), or (..., 1) |
+| stft | signal (N, L[, 1 or 2]), window? | step, length?, onesided (True) | y (N, frames, bins, 2) |
 | softmax | x | axis | y |
 | log_softmax | x | axis | y |
 | layer_norm | x, scale?, bias? (shape x.shape[axis:]) | axis, epsilon | y |
+| rms_norm | x, scale? (shape x.shape[axis:]) | axis, epsilon | y |
+| group_norm | x (N, C, ...), scale (C,), bias (C,) | epsilon, groups (absent: C) | y |
 | batch_norm | x, scale, bias, mean, var (each (C,)) | axis, epsilon | y |
 | last | x (N, T, C), lengths (N,) | | x[n, max(lengths[n] - 1, 0)] (N, C) |
 

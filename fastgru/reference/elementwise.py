@@ -19,7 +19,7 @@ from fastgru.reference.gru import activate
 from fastgru.reference.operator import choose, is_floating, numpy_dtype, same_dtype
 from fastgru.spec import Activation
 
-__all__ = ["activation", "binary", "cast", "clip", "compare", "logical", "prelu", "unary", "where"]
+__all__ = ["BITWISE", "activation", "binary", "cast", "clip", "compare", "logical", "prelu", "unary", "where"]
 
 Array = NDArray[Any]
 
@@ -50,8 +50,11 @@ def _selu(x: Array, alpha: float, gamma: float) -> Array:
 
 _FLOATING: Final[Mapping[str, Callable[[Array], Array]]] = {
     "acos": np.arccos,
+    "acosh": np.arccosh,
     "asin": np.arcsin,
+    "asinh": np.arcsinh,
     "atan": np.arctan,
+    "atanh": np.arctanh,
     "ceil": np.ceil,
     "cos": np.cos,
     "cosh": np.cosh,
@@ -130,14 +133,28 @@ def _fmod(a: Array, b: Array) -> Array:
     return np.asarray(np.fmod(a, b))
 
 
+def _shift(a: Array, b: Array, *, left: bool) -> Array:
+    """Zero where the bits move out altogether, which a machine's shift does not say."""
+    width = 8 * a.dtype.itemsize
+    far = (b < 0) | (b >= width)
+    moved = (np.left_shift if left else np.right_shift)(a, np.where(far, 0, b).astype(a.dtype))
+    return np.where(far, np.where(a < 0, -1, 0).astype(a.dtype) if not left else np.zeros_like(a), moved)
+
+
+BITWISE: Final = ("bit_and", "bit_or", "bit_xor", "shift_left", "shift_right")
 _BINARY: Final[Mapping[str, Callable[[Array, Array], Array]]] = {
     "add": np.add,
+    "bit_and": np.bitwise_and,
+    "bit_or": np.bitwise_or,
+    "bit_xor": np.bitwise_xor,
     "div": _divide,
     "fmod": _fmod,
     "max": np.maximum,
     "min": np.minimum,
     "mod": _mod,
     "mul": np.multiply,
+    "shift_left": lambda a, b: _shift(a, b, left=True),
+    "shift_right": lambda a, b: _shift(a, b, left=False),
     "sub": np.subtract,
 }
 
@@ -151,6 +168,8 @@ def binary(a: Array, b: Array, *, kind: str) -> Array:
     same_dtype(a=a, b=b)
     if a.dtype == np.bool_:
         raise ShapeError(f"{kind}: got bool, expected numbers; logical is for bool")
+    if kind in BITWISE and a.dtype.kind not in "iu":
+        raise ShapeError(f"{kind}: got {a.dtype}, expected integers")
     return np.asarray(function(a, b))
 
 

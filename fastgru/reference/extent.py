@@ -10,7 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.graph import Node
+from fastgru.reference.einsum import label_sizes, parse_equation
+from fastgru.reference.resize import resize_axes
 from fastgru.reference.shape import integers
+from fastgru.reference.spectral import check_stft, dft_sizes
 from fastgru.reference.windows import slide, spread
 from fastgru.spec import spec_of
 
@@ -57,6 +60,17 @@ def output_elements(node: Node, inputs: Sequence[Array | None]) -> int:
             return (a[0].size // max(a[0].shape[-1] if a[0].ndim else 1, 1)) * (a[1].shape[0] if a[1].ndim else 1)
         case "conv" | "conv_transpose":
             return _slid(node, [x.shape for x in a])
+        case "einsum":
+            return _einsum(node, [x.shape for x in a])
+        case "resize":
+            return _resized(node, inputs)
+        case "dft" | "stft":
+            return _transformed(node, a)
+        case "gather_nd":
+            lead = node.attrs.get("batch_dims", 0)
+            depth = a[1].shape[-1] if a[1].ndim else 0
+            block = math.prod(a[0].shape[lead + depth :]) if isinstance(lead, int) and lead >= 0 else 0
+            return math.prod(a[1].shape[:-1]) * block
         case "gru" | "lstm" | "rnn":
             spec = spec_of(node.op, node.attrs)
             return a[0].size // spec.input_size * spec.output_size
@@ -81,3 +95,34 @@ def _broadcast(*shapes: tuple[int, ...]) -> int:
         return math.prod(np.broadcast_shapes(*shapes))
     except ValueError:
         return 0
+
+
+def _einsum(node: Node, shapes: list[tuple[int, ...]]) -> int:
+    labels, output = parse_equation(node.attrs["equation"], [len(s) for s in shapes])
+    sizes = label_sizes(labels, shapes)
+    return math.prod(sizes[label] for label in output)
+
+
+def _resized(node: Node, inputs: Sequence[Array | None]) -> int:
+    x, roi, scales, sizes = [*inputs, None, None, None][:4]
+    assert x is not None
+    names = ("axes", "policy", "coordinates")
+    axes, policy, coordinates = (node.attrs.get(name) for name in names)
+    changed = resize_axes(x.shape, roi, scales, sizes, axes, policy or "stretch", str(coordinates))
+    total = [*x.shape]
+    largest = x.size
+    for axis in changed:
+        total[axis.axis] = axis.out
+        largest = max(largest, math.prod(total))
+    return largest
+
+
+def _transformed(node: Node, a: list[Array]) -> int:
+    length = node.attrs.get("length")
+    if node.op == "dft":
+        one, inverse = bool(node.attrs.get("onesided", False)), bool(node.attrs.get("inverse", False))
+        axis, n, _, _ = dft_sizes(a[0].shape, node.attrs["axis"], length, onesided=one, inverse=inverse)
+        return int(2 * n * (a[0].size // max(a[0].shape[axis], 1)))
+    window = a[1].shape if len(a) > 1 else None
+    size, frames = check_stft(a[0].shape, window, node.attrs["step"], length, bool(node.attrs.get("onesided", True)))
+    return int(4 * size * frames * a[0].shape[0])

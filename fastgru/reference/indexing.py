@@ -109,9 +109,10 @@ def pad(x: Array, pads: Array, value: Array | None = None, *, mode: str, axes: S
     """x with `pads` (begins, then ends, of `axes` or of all) elements added; a negative one takes away.
 
     mode constant: value, 0 if absent. reflect: mirrored without the edge. edge: the edge itself again and again.
+    wrap: from the other end.
     """
-    if mode not in ("constant", "edge", "reflect"):
-        raise UnsupportedModelError(f"pad: mode {mode!r} is not one of constant, edge, reflect")
+    if mode not in ("constant", "edge", "reflect", "wrap"):
+        raise UnsupportedModelError(f"pad: mode {mode!r} is not one of constant, edge, reflect, wrap")
     amounts = integers("pads", pads)
     named = list(range(x.ndim)) if axes is None else [normal_axis(a, x.ndim) for a in axes]
     if len(amounts) != 2 * len(named) or len(set(named)) != len(named):

@@ -1,6 +1,7 @@
-"""Normalisation by the statistics of the input itself (layer_norm) or by stored ones (batch_norm).
+"""Normalisation by statistics of the input itself (layer_norm, group_norm, rms_norm) or by stored ones (batch_norm).
 
-Ba, Kiros, Hinton 2016, "Layer Normalization"; Ioffe, Szegedy 2015, "Batch Normalization", in inference.
+Ba, Kiros, Hinton 2016, "Layer Normalization"; Ioffe, Szegedy 2015, "Batch Normalization", in inference;
+Wu, He 2018, "Group Normalization"; Zhang, Sennrich 2019, "Root Mean Square Layer Normalization".
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from fastgru.errors import ShapeError
 from fastgru.reference.operator import same_dtype
 from fastgru.reference.shape import normal_axis
 
-__all__ = ["batch_norm", "layer_norm"]
+__all__ = ["batch_norm", "check_group_norm", "group_norm", "layer_norm", "rms_norm"]
 
 Array = NDArray[Any]
 
@@ -48,3 +49,46 @@ def batch_norm(x: Array, scale: Array, bias: Array, mean: Array, var: Array, *, 
     along[axis] = x.shape[axis]
     s, b, m, v = (a.reshape(along) for a in (scale, bias, mean, var))
     return np.asarray((x - m) / np.sqrt(v + epsilon) * s + b)
+
+
+def group_norm(x: Array, scale: Array, bias: Array, *, epsilon: float, groups: int | None = None) -> Array:
+    """x (N, C, ...) normalised over each group of channels, then times scale (C,) plus bias (C,) a channel.
+
+    groups: how many; None for one a channel, which is instance normalisation.
+    """
+    same_dtype(x=x, scale=scale, bias=bias)
+    groups = check_group_norm(x.shape, scale.shape, bias.shape, groups)
+    if x.size == 0:
+        return x.copy()
+    rows = x.reshape(x.shape[0], groups, -1)
+    centred = rows - np.mean(rows, axis=2, keepdims=True)
+    y = centred / np.sqrt(np.mean(centred * centred, axis=2, keepdims=True) + epsilon)
+    along = (-1, *(1,) * (x.ndim - 2))
+    return np.asarray(y.reshape(x.shape) * scale.reshape(along) + bias.reshape(along))
+
+
+def check_group_norm(x: tuple[int, ...], scale: tuple[int, ...], bias: tuple[int, ...], groups: int | None) -> int:
+    """The number of groups. Raises `ShapeError` where the shapes do not fit."""
+    if len(x) < 2:
+        raise ShapeError(f"group_norm: x has shape {x}, expected (N, C, ...)")
+    C = x[1]
+    if scale != (C,) or bias != (C,):
+        raise ShapeError(f"group_norm: scale {scale} and bias {bias}, expected {(C,)} for x {x}")
+    groups = C if groups is None else groups
+    if groups < 0 or (groups == 0) != (C == 0) or (groups and C % groups):
+        raise ShapeError(f"group_norm: {groups} groups do not divide {C} channels")
+    return groups
+
+
+def rms_norm(x: Array, scale: Array | None = None, *, axis: int, epsilon: float) -> Array:
+    """x / sqrt(mean(x^2) + epsilon) * scale, the mean over the axes from `axis` on."""
+    axis = normal_axis(axis, x.ndim)
+    if math.prod(x.shape[axis:]) == 0:
+        raise ShapeError(f"rms_norm: nothing to normalise in x of shape {x.shape} from axis {axis} on")
+    y = x / np.sqrt(np.mean(x * x, axis=tuple(range(axis, x.ndim)), keepdims=True) + epsilon)
+    if scale is None:
+        return np.asarray(y)
+    same_dtype(x=x, scale=scale)
+    if scale.shape != x.shape[axis:]:
+        raise ShapeError(f"rms_norm: scale has shape {scale.shape}, expected {x.shape[axis:]}")
+    return np.asarray(y * scale)

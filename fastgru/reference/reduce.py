@@ -12,7 +12,7 @@ from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.reference.operator import choose, is_floating
 from fastgru.reference.shape import normal_axis
 
-__all__ = ["arg", "cumsum", "reduce"]
+__all__ = ["arg", "cumprod", "cumsum", "reduce"]
 
 Array = NDArray[Any]
 Axes = tuple[int, ...]
@@ -101,6 +101,17 @@ def cumsum(x: Array, *, axis: int, exclusive: bool, reverse: bool) -> Array:
     y = np.cumsum(y, axis=axis, dtype=x.dtype)
     if exclusive:
         y = np.concatenate((np.zeros(_one(y, axis), y.dtype), y), axis=axis)
+        y = np.take(y, np.arange(x.shape[axis]), axis=axis)
+    return np.flip(y, axis) if reverse else y
+
+
+def cumprod(x: Array, *, axis: int, exclusive: bool, reverse: bool) -> Array:
+    """The running product along `axis`; exclusive leaves the element itself out, reverse runs from the end."""
+    axis = normal_axis(axis, x.ndim)
+    y = np.flip(x, axis) if reverse else x
+    y = np.cumprod(y, axis=axis, dtype=x.dtype)
+    if exclusive:
+        y = np.concatenate((np.ones(_one(y, axis), y.dtype), y), axis=axis)
         y = np.take(y, np.arange(x.shape[axis]), axis=axis)
     return np.flip(y, axis) if reverse else y
 

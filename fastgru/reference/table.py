@@ -9,11 +9,26 @@ from typing import Any, Final
 from numpy.typing import NDArray
 
 from fastgru.errors import ShapeError
-from fastgru.reference import conv, elementwise, indexing, linear, norm, reduce, scatter, shape, softmax
+from fastgru.reference import (
+    conv,
+    elementwise,
+    indexing,
+    linear,
+    norm,
+    reduce,
+    scatter,
+    selection,
+    shape,
+    softmax,
+    spectral,
+)
+from fastgru.reference.einsum import einsum
 from fastgru.reference.gru import gru
 from fastgru.reference.lstm import lstm
 from fastgru.reference.operator import Operator
+from fastgru.reference.resize import resize
 from fastgru.reference.rnn import rnn
+from fastgru.reference.topk import topk
 from fastgru.spec import GRUSpec, GRUWeights, LSTMSpec, LSTMWeights, RecurrentSpec, RNNSpec, RNNWeights
 
 __all__ = ["OPS"]
@@ -82,12 +97,17 @@ OPS: Final[Mapping[str, Operator]] = MappingProxyType(
         "constant_of_shape": Operator(shape.constant_of_shape),
         "conv": Operator(conv.conv),
         "conv_transpose": Operator(conv.conv_transpose),
+        "cumprod": Operator(reduce.cumprod),
         "cumsum": Operator(reduce.cumsum),
+        "dft": Operator(spectral.dft),
+        "einsum": Operator(einsum),
         "embedding": Operator(linear.embedding),
         "expand": Operator(shape.expand),
         "flatten": Operator(shape.flatten),
         "gather": Operator(indexing.gather),
         "gather_elements": Operator(indexing.gather_elements),
+        "gather_nd": Operator(selection.gather_nd),
+        "group_norm": Operator(norm.group_norm),
         "gru": Operator(_gru),
         "last": Operator(indexing.last),
         "layer_norm": Operator(norm.layer_norm),
@@ -96,6 +116,7 @@ OPS: Final[Mapping[str, Operator]] = MappingProxyType(
         "logical": Operator(elementwise.logical),
         "lstm": Operator(_lstm),
         "matmul": Operator(linear.matmul),
+        "nonzero": Operator(selection.nonzero),
         "pad": Operator(indexing.pad),
         "prelu": Operator(elementwise.prelu),
         "range": Operator(shape.arange),
@@ -104,12 +125,17 @@ OPS: Final[Mapping[str, Operator]] = MappingProxyType(
         "rnn": Operator(_rnn),
         "scatter_elements": Operator(scatter.scatter_elements),
         "scatter_nd": Operator(scatter.scatter_nd),
+        "resize": Operator(resize),
+        "reverse_sequence": Operator(selection.reverse_sequence),
+        "rms_norm": Operator(norm.rms_norm),
         "shape": Operator(shape.shape),
         "slice": Operator(indexing.slice_),
         "softmax": Operator(softmax.softmax),
         "split": Operator(indexing.split),
         "squeeze": Operator(shape.squeeze),
+        "stft": Operator(spectral.stft),
         "tile": Operator(indexing.tile),
+        "topk": Operator(topk),
         "transpose": Operator(shape.transpose),
         "unary": Operator(elementwise.unary),
         "unsqueeze": Operator(shape.unsqueeze),

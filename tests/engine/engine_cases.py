@@ -340,6 +340,100 @@ def convolutions():
             yield Case("conv_transpose", (normal(*shape), w), form | {"pads": [0] * 2 * axes}, constant=(1,), slack=6)
 
 
+def group_norms():
+    for shape, groups in (((2, 6), 3), ((2, 6, 17), 2), ((1, 4, 3, 5), 4), ((3, 5, 33), None), ((0, 4, 3), 2)):
+        C = shape[1]
+        attrs = {"epsilon": 1e-5} if groups is None else {"epsilon": 1e-5, "groups": groups}
+        yield Case("group_norm", (normal(*shape), normal(C), normal(C)), attrs, slack=20)
+    for shape in ((3,), (17,), (2, 5), (2, 3, 17), (0, 4)):
+        for axis in range(1 if shape[0] == 0 else 0, len(shape)):
+            attrs = {"axis": axis, "epsilon": 1e-5}
+            yield Case("rms_norm", (normal(*shape), normal(*shape[axis:])), attrs, slack=10)
+            yield Case("rms_norm", (normal(*shape),), attrs, slack=10)
+
+
+def contractions():
+    for equation, shapes in (
+        ("ij,jk->ik", ((3, 4), (4, 5))), ("bij,bjk->bik", ((2, 3, 17), (2, 17, 5))), ("ij,jk", ((3, 4), (4, 5))),
+        ("bhqd,bhkd->bhqk", ((2, 3, 5, 8), (2, 3, 7, 8))), ("i,i->", ((33,), (33,))), ("i,j->ji", ((3,), (4,))),
+        ("ii->i", ((5, 5),)), ("ii", ((5, 5),)), ("ijk->kj", ((2, 3, 4),)), ("...ij,...jk->...ik", ((2, 3, 4), (4, 5))),
+        ("...i,...i->...", ((2, 1, 4), (3, 4))), ("b...,b->...", ((3, 4, 2), (3,))), ("nchw,nvw->nchv", ((2, 3, 4, 5),
+        (2, 6, 5))), ("ab,bc,cd->da", ((2, 3), (3, 4), (4, 5))), ("ij,ik->jk", ((0, 3), (0, 4))), ("aij,k->ai", ((2, 3,
+        4), (5,))), ("nkctv,kvw->nctw", ((1, 2, 3, 4, 5), (2, 5, 5))), ("ij->", ((3, 17),)),
+    ):  # fmt: skip
+        arrays = tuple(normal(*s) for s in shapes)
+        for constant in ((), (len(shapes) - 1,)) if len(shapes) > 1 else ((),):
+            yield Case("einsum", arrays, {"equation": equation}, constant=constant, slack=10)
+    yield Case("einsum", (whole("int32", 3, 4), whole("int32", 4, 2)), {"equation": "ij,jk->ik"})
+
+
+def resizes():
+    def f32(*values):
+        return np.array(values, np.float32)
+
+    x = normal(2, 3, 5, 7)
+    modes = ("asymmetric", "half_pixel", "pytorch_half_pixel", "align_corners", "half_pixel_symmetric")
+    for mode, coordinates in itertools.product(("nearest", "linear", "cubic"), modes):
+        attrs = {"mode": mode, "coordinates": coordinates}
+        yield Case("resize", (x, None, f32(1, 1, 2, 2.5)), attrs, constant=(2,), slack=10)
+        yield Case("resize", (x, None, None, i64(2, 3, 1, 20)), attrs, constant=(3,), slack=10)
+        yield Case("resize", (x, None, f32(0.6, 3)), {**attrs, "axes": [3, 1]}, constant=(2,), slack=10)
+        if mode != "nearest":
+            more = {**attrs, "antialias": True, "exclude_outside": True}
+            yield Case("resize", (x, None, f32(1, 1, 0.4, 0.7)), more, constant=(2,), slack=10)
+    for nearest in ("floor", "ceil", "round_prefer_ceil"):
+        attrs = {"mode": "nearest", "coordinates": "half_pixel", "nearest": nearest, "policy": "not_larger"}
+        for array in (x, whole("int8", 1, 2, 4, 3)):
+            yield Case("resize", (array, None, None, i64(1, 2, 9, 3)), attrs, constant=(3,))
+    crop = {"mode": "linear", "coordinates": "tf_crop_and_resize", "outside": 10.0, "axes": [2, 3]}
+    yield Case("resize", (x, f32(-0.2, 0.3, 1.2, 0.6), None, i64(6, 4)), crop, constant=(1, 3), slack=10)
+    yield Case("resize", (normal(1, 2, 40), None, f32(1, 1, 2)), {"mode": "linear", "coordinates": "half_pixel"},
+               constant=(2,), slack=10)  # fmt: skip
+
+
+def selections():
+    for largest, k in itertools.product((True, False), (0, 1, 3, 17)):
+        for array in (normal(4, 17), normal(4, 17).round(), whole("int32", 2, 17), normal(2, 17, 3)):
+            yield Case("topk", (array, i64(k)), {"axis": 1, "largest": largest}, constant=(1,))
+        yield Case("topk", (SPECIAL, i64(k)), {"axis": 0, "largest": largest}, constant=(1,))
+    for dtype in ("float32", "int64", "bool", "uint8"):
+        x = whole("int64", 3, 4, 5, low=0, high=2).astype(dtype)
+        for lead, where in (
+            (0, i64([1], [-1])), (0, i64([1, 3, -5], [0, 0, 0])), (1, i64([1], [0], [3])), (0, i64([[2, 1]])),
+            (2, _random.integers(-5, 5, (3, 4, 2, 1))), (0, np.zeros((2, 0), np.int64)),
+            (0, np.zeros((0, 2), np.int64)),
+        ):  # fmt: skip
+            yield Case("gather_nd", (x, where), {"batch_dims": lead})
+        yield Case("reverse_sequence", (x, i64(0, 1, 2, 3)), {"time_axis": 0, "batch_axis": 1})
+        yield Case("reverse_sequence", (x, np.array([4, 0, 3], np.int32)), {"time_axis": 1, "batch_axis": 0})
+    yield Case("nonzero", (whole("int64", 3, 4, low=0, high=2),), constant=(0,))
+    yield Case("pad", (normal(3, 4), i64(1, 0, 2, 5)), {"mode": "wrap"}, constant=(1,))
+    for shape, exclusive, reverse in itertools.product(((3,), (2, 17)), (True, False), (True, False)):
+        attrs = {"axis": len(shape) - 1, "exclusive": exclusive, "reverse": reverse}
+        yield Case("cumprod", (normal(*shape),), attrs, slack=4)
+    for kind in ("bit_and", "bit_or", "bit_xor", "shift_left", "shift_right"):
+        for dtype in INTEGERS:
+            b = whole(dtype, 4, low=0, high=70) if "shift" in kind else whole(dtype, 4)
+            yield Case("binary", (whole(dtype, 3, 4), b), {"kind": kind})
+    for kind, x in (("acosh", np.abs(normal(19)) + 1), ("asinh", SPECIAL), ("atanh", np.tanh(normal(19)))):
+        yield Case("unary", (x,), {"kind": kind}, slack=4)
+
+
+def spectra():
+    for n, parts, axis in itertools.product((1, 8, 15), (1, 2), (1, 2)):
+        x = normal(2, *((n, 3) if axis == 1 else (3, n)), parts)
+        for inverse in (False, True):
+            yield Case("dft", (x,), {"axis": axis, "inverse": inverse}, slack=40)
+        yield Case("dft", (x,), {"axis": axis, "length": 11}, slack=40)
+        one = {"axis": axis, "onesided": True}
+        yield Case("dft", (x,), one if parts == 1 else {**one, "inverse": True, "length": n}, slack=40)
+    window = np.hanning(16).astype(np.float32)
+    for shape, constant in itertools.product(((1, 50), (2, 50, 1)), ((), (1,))):
+        yield Case("stft", (normal(*shape), window), {"step": 8}, constant=constant, slack=40)
+        yield Case("stft", (normal(*shape),), {"step": 5, "length": 12, "onesided": False}, slack=40)
+    yield Case("stft", (normal(2, 40, 2), window), {"step": 4, "onesided": False}, constant=(1,), slack=40)
+
+
 FAMILIES = {
     "activations": activations,
     "elementwise": elementwise,
@@ -348,5 +442,10 @@ FAMILIES = {
     "norms": norms,
     "positions": positions,
     "convolutions": convolutions,
+    "contractions": contractions,
+    "group_norms": group_norms,
+    "resizes": resizes,
+    "selections": selections,
+    "spectra": spectra,
 }
 CASES = {name: list(make()) for name, make in FAMILIES.items()}

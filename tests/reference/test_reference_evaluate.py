@@ -46,7 +46,7 @@ REFUSED = [
     (node("gather", "x", "i", axis=0), [X, np.array([2])], ShapeError, "2"),
     (node("embedding", "i", "w"), [np.array([-1]), X], ShapeError, "-1"),
     (node("slice", "x", "s", "e"), [X, np.array([0]), np.array([1, 2])], ShapeError, "length"),
-    (node("pad", "x", "p", mode="wrap"), [X, np.zeros(4, int)], UnsupportedModelError, "wrap"),
+    (node("pad", "x", "p", mode="mirror"), [X, np.zeros(4, int)], UnsupportedModelError, "mirror"),
     (node("range", "a", "b", "c"), [np.array(0), np.array(1), np.array(0)], ShapeError, "delta"),
     (node("constant_of_shape", "s", value=0, dtype="float8"), [np.array([2])], UnsupportedModelError, "float8"),
     (node("cast", "x", to="complex64"), [X], UnsupportedModelError, "complex64"),

@@ -30,7 +30,11 @@ VALUES = {
     "sizes": st.lists(SMALL, max_size=3),
     "dtype": st.sampled_from(DTYPES),
     "to": st.sampled_from(DTYPES),
-    "mode": st.sampled_from(["constant", "reflect", "edge"]),
+    "mode": st.sampled_from(["constant", "reflect", "edge", "wrap", "nearest", "linear", "cubic"]),
+    "equation": st.sampled_from(
+        ["ij,jk->ik", "i...,i...", "ii->i", "...->...", "a,b->ab", "ij->k", "i->...i", "(", ""]
+    ),
+    "coordinates": st.sampled_from(["half_pixel", "align_corners", "tf_crop_and_resize"]),
     "keepdims": st.booleans(),
     "strides": st.lists(SMALL, max_size=3),
     "dilations": st.lists(SMALL, max_size=3),

@@ -3,6 +3,7 @@
 from fastgru.engine.ops import activation as activation
 from fastgru.engine.ops import cast as cast
 from fastgru.engine.ops import conv as conv
+from fastgru.engine.ops import einsum as einsum
 from fastgru.engine.ops import elementwise as elementwise
 from fastgru.engine.ops import gru as gru
 from fastgru.engine.ops import indexing as indexing
@@ -11,6 +12,10 @@ from fastgru.engine.ops import matmul as matmul
 from fastgru.engine.ops import norm as norm
 from fastgru.engine.ops import recurrent as recurrent
 from fastgru.engine.ops import reduce as reduce
+from fastgru.engine.ops import resize as resize
 from fastgru.engine.ops import scatter as scatter
+from fastgru.engine.ops import selection as selection
 from fastgru.engine.ops import shape as shape
 from fastgru.engine.ops import softmax as softmax
+from fastgru.engine.ops import spectral as spectral
+from fastgru.engine.ops import topk as topk

@@ -19,8 +19,9 @@ from fastgru.graph import Node
 from fastgru.kernels.operands import binary as binary_kernel
 from fastgru.kernels.operands import chain as chain_kernel
 from fastgru.kernels.operands import unary as unary_kernel
+from fastgru.reference.elementwise import BITWISE
 
-__all__ = ["apply_binary", "apply_unary", "same_dtype", "wide"]
+__all__ = ["apply_binary", "apply_unary", "same_dtype", "selected", "wide"]
 
 
 def same_dtype(builder: Builder, **values: Value) -> str:
@@ -90,6 +91,8 @@ def apply_binary(builder: Builder, kind: str, a: Value, b: Value) -> View:
     dtype = same_dtype(builder, a=a, b=b)
     if dtype == "bool":
         raise ShapeError(f"{kind}: got bool, expected numbers; logical is for bool")
+    if kind in BITWISE and dtype == builder.float_dtype:
+        raise ShapeError(f"{kind}: got {dtype}, expected integers")
     if dtype != builder.float_dtype:
         result = _broadcast(builder, "binary", "int64", "int64", [wide(builder, a), wide(builder, b)],
                             [binary_kernel.INTEGER_CODES[kind]])  # fmt: skip
@@ -198,11 +201,16 @@ def lower_where(builder: Builder, node: Node, inputs: Sequence[Value | None]) ->
     assert condition is not None
     assert a is not None
     assert b is not None
+    return [selected(builder, condition, a, b)]
+
+
+def selected(builder: Builder, condition: Value, a: Value, b: Value) -> View:
+    """a where the condition (bool) holds, else b, broadcast against each other."""
     if builder.dtype(condition) != "bool":
         raise ShapeError(f"the condition has dtype {builder.dtype(condition)}, expected bool")
     dtype = same_dtype(builder, a=a, b=b)
     views = [builder.view(condition), builder.view(a), builder.view(b)]
-    return [_broadcast(builder, "where", f"int{8 * itemsize(dtype)}", dtype, views)]
+    return _broadcast(builder, "where", f"int{8 * itemsize(dtype)}", dtype, views)
 
 
 @lowering("clip")

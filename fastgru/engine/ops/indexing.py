@@ -137,8 +137,8 @@ def lower_pad(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> l
     assert x_value is not None
     x = builder.view(x_value)
     mode = node.attrs["mode"]
-    if mode not in ("constant", "edge", "reflect"):
-        raise UnsupportedModelError(f"pad: mode {mode!r} is not one of constant, edge, reflect")
+    if mode not in ("constant", "edge", "reflect", "wrap"):
+        raise UnsupportedModelError(f"pad: mode {mode!r} is not one of constant, edge, reflect, wrap")
     amounts = [int(p) for p in known(pads, "the pads").array.reshape(-1)]
     axes = node.attrs.get("axes")
     named = list(range(x.ndim)) if axes is None else [normal_axis(a, x.ndim) for a in axes]

@@ -1,4 +1,7 @@
-"""Normalisation: layer_norm over rows; batch_norm as one multiplication and one addition a channel."""
+"""Normalisation: layer_norm and rms_norm over rows, group_norm over groups of channels.
+
+batch_norm is one multiplication and one addition a channel.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +17,16 @@ from fastgru.engine.ops.elementwise import apply_binary, apply_unary, same_dtype
 from fastgru.engine.view import Known, Value, View
 from fastgru.errors import ShapeError
 from fastgru.graph import Node
+from fastgru.reference.norm import check_group_norm
 from fastgru.reference.shape import normal_axis
 
-__all__ = ["lower_batch_norm", "lower_layer_norm"]
+__all__ = ["lower_batch_norm", "lower_group_norm", "lower_layer_norm"]
 
 
 @lowering("layer_norm")
+@lowering("rms_norm")
 def lower_layer_norm(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
-    """(x - mean) / sqrt(var + epsilon) * scale + bias."""
+    """(x - mean) / sqrt(var + epsilon) * scale + bias, or x / sqrt(mean(x^2) + epsilon) * scale."""
     x_value, scale, bias = [*inputs, None, None][:3]
     assert x_value is not None
     if builder.dtype(x_value) != builder.float_dtype:
@@ -40,9 +45,32 @@ def lower_layer_norm(builder: Builder, node: Node, inputs: Sequence[Value | None
         factors.append(None if value is None else builder.contiguous(value))
     y = builder.new(x.shape)
     epsilon = float(node.attrs["epsilon"])
-    number = builder.packed(("epsilon", repr(epsilon)), lambda: np.array([epsilon], builder.float_dtype))
     if x.size:
-        builder.emit("layer_norm", x.dtype, [x, y, *factors, number], [prod(x.shape[:axis]), prod(tail)])
+        operands = [x, y, *factors, _number(builder, epsilon)]
+        builder.emit(node.op, x.dtype, operands, [prod(x.shape[:axis]), prod(tail)])
+    return [y]
+
+
+def _number(builder: Builder, epsilon: float) -> View:
+    return builder.packed(("epsilon", repr(epsilon)), lambda: np.array([epsilon], builder.float_dtype))
+
+
+@lowering("group_norm")
+def lower_group_norm(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+    """(x - mean) / sqrt(var + epsilon) over each group of channels, then scale and bias a channel."""
+    x_value, scale, bias = inputs
+    assert x_value is not None
+    assert scale is not None
+    assert bias is not None
+    if same_dtype(builder, x=x_value, scale=scale, bias=bias) != builder.float_dtype:
+        raise ShapeError(f"x has dtype {builder.dtype(x_value)}, expected a float")
+    groups = check_group_norm(x_value.shape, scale.shape, bias.shape, node.attrs.get("groups"))
+    x = builder.contiguous(x_value)
+    y = builder.new(x.shape)
+    if x.size:
+        operands = [x, y, builder.contiguous(scale), builder.contiguous(bias)]
+        words = [x.shape[0], groups, x.shape[1] // groups, prod(x.shape[2:])]
+        builder.emit("group_norm", x.dtype, [*operands, _number(builder, float(node.attrs["epsilon"]))], words)
     return [y]
 
 

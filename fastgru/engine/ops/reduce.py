@@ -19,7 +19,7 @@ from fastgru.kernels.operands import reduce as kernel
 from fastgru.reference import evaluate
 from fastgru.reference.shape import normal_axis
 
-__all__ = ["lower_arg", "lower_cumsum", "lower_reduce"]
+__all__ = ["lower_arg", "lower_cumsum", "lower_reduce", "reduced"]
 
 
 @lowering("reduce")
@@ -29,16 +29,21 @@ def lower_reduce(builder: Builder, node: Node, inputs: Sequence[Value | None]) -
     assert value is not None
     kind, keepdims = node.attrs["kind"], node.attrs["keepdims"]
     gone = sorted({normal_axis(a, value.ndim) for a in node.attrs["axes"]}) or list(range(value.ndim))
-    kept = [i for i in range(value.ndim) if i not in gone]
     dtype = builder.dtype(value)
     if kind in ("all", "any") and dtype != "bool":
         raise ShapeError(f"{kind}: x has dtype {dtype}, expected bool")
-    n = prod(value.shape[i] for i in gone)
-    if n == 0:  # the same number everywhere, which does not depend on the data
+    if prod(value.shape[i] for i in gone) == 0:  # the same number everywhere, which does not depend on the data
         return [Known(evaluate(node, [np.empty(value.shape, dtype)])[0])]
-    shape = tuple(1 if i in gone else s for i, s in enumerate(value.shape) if keepdims or i in kept)
-    rows = builder.contiguous(permuted(builder.view(value), [*kept, *gone]))
-    return [_shaped(_reduced(builder, rows, kind, prod(shape), n), shape)]
+    return [reduced(builder, builder.view(value), kind, gone, keepdims=keepdims)]
+
+
+def reduced(builder: Builder, x: View, kind: str, gone: Sequence[int], *, keepdims: bool) -> View:
+    """x reduced over the axes `gone`, counted from 0."""
+    kept = [i for i in range(x.ndim) if i not in gone]
+    n = prod(x.shape[i] for i in gone)
+    shape = tuple(1 if i in gone else s for i, s in enumerate(x.shape) if keepdims or i in kept)
+    rows = builder.contiguous(permuted(x, [*kept, *gone]))
+    return _shaped(_reduced(builder, rows, kind, prod(shape), n), shape)
 
 
 def _reduced(builder: Builder, x: View, kind: str, rows: int, n: int) -> View:
@@ -91,15 +96,17 @@ def lower_arg(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> l
 
 
 @lowering("cumsum")
+@lowering("cumprod")
 def lower_cumsum(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
-    """The running sum along an axis."""
+    """The running sum or product along an axis."""
     assert inputs[0] is not None
     dtype = builder.dtype(inputs[0])
     if dtype == "bool":
-        raise UnsupportedModelError("cumsum of bool: cast it to a number before")
+        raise UnsupportedModelError(f"{node.op} of bool: cast it to a number before")
     x, back = last_axis(builder, wide(builder, inputs[0]), node.attrs["axis"])
     y = builder.new(x.shape, x.dtype)
     if x.size:
         words = [prod(x.shape[:-1]), x.shape[-1], bool(node.attrs["exclusive"]), bool(node.attrs["reverse"])]
+        words.append(node.op == "cumprod")
         builder.emit("cumsum", x.dtype, [x, y], words)
     return [as_dtype(builder, permuted(y, back), dtype)]

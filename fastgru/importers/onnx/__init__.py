@@ -11,15 +11,19 @@ from __future__ import annotations
 from fastgru.importers.onnx import (
     conv,
     elementwise,
+    functions,
     gru,
     indexing,
     normalise,
+    positions,
     products,
     recurrent,
     reduce,
+    resize,
     scatter,
     shape,
     sources,
+    spectral,
 )
 from fastgru.importers.onnx.reader import read_onnx
 from fastgru.importers.onnx.registry import NEWEST_OPSET, OLDEST_OPSET, Operator, operators
@@ -28,4 +32,7 @@ from fastgru.importers.onnx.structure import inputs_to_fix
 __all__ = ["NEWEST_OPSET", "OLDEST_OPSET", "Operator", "inputs_to_fix", "operators", "read_onnx"]
 
 # Importing a family registers its operators.
-_FAMILIES = (conv, elementwise, gru, indexing, normalise, products, recurrent, reduce, scatter, shape, sources)
+_FAMILIES = (
+    conv, elementwise, functions, gru, indexing, normalise, positions, products, recurrent, reduce,
+    resize, scatter, shape, sources, spectral,
+)  # fmt: skip

@@ -15,6 +15,7 @@ from fastgru.graph import Node
 from fastgru.importers.onnx.sizes import element_sizes, sizes_from
 from fastgru.importers.onnx.values import Kind, Value, infer
 from fastgru.reference import evaluate
+from fastgru.reference.einsum import label_sizes, parse_equation
 from fastgru.reference.extent import output_elements
 from fastgru.reference.operator import numpy_dtype
 from fastgru.spec import RECURRENT
@@ -96,7 +97,7 @@ class Builder:
             inputs = inputs[:-1]
         try:
             kinds = infer(op, inputs, attrs, outputs)
-        except InvalidModelError as error:
+        except FastGRUError as error:
             raise InvalidModelError(f"{self.node_name}: {error}") from None
         if all(v is None or v.array is not None for v in inputs):
             folded = self._fold(op, [None if v is None else v.array for v in inputs], outputs, attrs, kinds)
@@ -154,6 +155,9 @@ def _work(op: str, arrays: list[Array | None], attrs: dict[str, Any], elements: 
         return elements * inner * (1 if a[0].dtype.kind == "f" else _SLOW_INTEGER_PRODUCT)
     if op in ("conv", "conv_transpose"):
         return elements * (a[1].size // max(a[1].shape[0] if a[1].ndim else 1, 1))
+    if op == "einsum":
+        labels, _ = parse_equation(attrs["equation"], [x.ndim for x in a])
+        return math.prod(label_sizes(labels, [x.shape for x in a]).values()) * len(a)
     if op in RECURRENT:
         steps = math.prod(a[0].shape[:2])
         return steps * (sum(x.size for x in a[1:]) + 100_000)

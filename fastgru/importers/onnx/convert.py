@@ -17,6 +17,7 @@ from fastgru.errors import InvalidModelError, SpecError, UnsupportedModelError
 from fastgru.importers.onnx.builder import Builder
 from fastgru.importers.onnx.control import CONTROL
 from fastgru.importers.onnx.fallback import keep
+from fastgru.importers.onnx.functions import function_body
 from fastgru.importers.onnx.node import Attributes, OnnxNode, collect_attributes, label
 from fastgru.importers.onnx.refusals import Refusals
 from fastgru.importers.onnx.registry import Operator, lookup
@@ -222,6 +223,10 @@ class Converter:
         protos = collect_attributes(proto.attribute, what, scope.attributes)
         attrs = Attributes(protos, what)
         version = known.version_for(opset)
+        if known.convert is None:
+            body, given = function_body(proto, version, protos, inputs, what)
+            key = ("onnx", proto.op_type, "")
+            return self._inline(key, body, given, inputs, proto.output, label(proto, scope.prefix), what)
         node = OnnxNode(proto.op_type, what, opset, version, inputs, tuple(proto.output), attrs, self._options)
         self.build.node_name = label(proto, scope.prefix)
         try:
@@ -261,20 +266,37 @@ class Converter:
         defaults = collect_attributes(function.attribute_proto, what)
         if unknown := sorted(set(given) - set(defaults) - set(function.attribute)):
             raise InvalidModelError(f"{what}: attribute {', '.join(unknown)} is none of the function's")
+        name = label(proto, scope.prefix)
+        return self._inline(key, function, {**defaults, **given}, inputs, proto.output, name, what)
+
+    def _inline(
+        self,
+        key: tuple[str, str, str],
+        function: FunctionProto,
+        attributes: Mapping[str, AttributeProto],
+        inputs: tuple[Value | None, ...],
+        outputs: Sequence[str],
+        name: str,
+        what: str,
+    ) -> Sequence[Value]:
+        """What a function's body gives for `outputs`, the names outside; it is converted with names of its own."""
         inner = Scope(
             opsets={_domain(o.domain): o.version for o in function.opset_import},
-            attributes={**defaults, **given},
-            prefix=f"{label(proto, scope.prefix)}/",
+            attributes=attributes,
+            prefix=f"{name}/",
         )
         absent = Value(Kind(), "")
-        for i, name in enumerate(function.input):
-            inner.values[name] = (inputs[i] if i < len(inputs) else None) or absent
+        for i, given in enumerate(function.input):
+            inner.values[given] = (inputs[i] if i < len(inputs) else None) or absent
         self._calls.append(key)
         try:
             self.run(_without_absent(function.node, inner, absent), inner)
         finally:
             self._calls.pop()
-        return [inner.get(name, f"{what}: output") for name in function.output[: len(proto.output)]]
+        return [
+            inner.get(inside, f"{what}: output") if outside else absent
+            for inside, outside in zip(function.output, outputs, strict=False)
+        ]
 
 
 def _without_absent(protos: Sequence[NodeProto], scope: Scope, absent: Value) -> Sequence[NodeProto]:

@@ -17,8 +17,11 @@ __all__: list[str] = []
 _UNARY: Final = {
     "Abs": ("abs", (6, 13)),
     "Acos": ("acos", (7, 22)),
+    "Acosh": ("acosh", (9, 22)),
     "Asin": ("asin", (7, 22)),
+    "Asinh": ("asinh", (9, 22)),
     "Atan": ("atan", (7, 22)),
+    "Atanh": ("atanh", (9, 22)),
     "BitwiseNot": ("bitwise_not", (18,)),
     "Ceil": ("ceil", (6, 13)),
     "Cos": ("cos", (7, 22)),
@@ -55,6 +58,9 @@ _ACTIVATIONS_WITH: Final = {
 }
 _BINARY: Final = {
     "Add": ("add", (7, 13, 14)),
+    "BitwiseAnd": ("bit_and", (18,)),
+    "BitwiseOr": ("bit_or", (18,)),
+    "BitwiseXor": ("bit_xor", (18,)),
     "Div": ("div", (7, 13, 14)),
     "Mul": ("mul", (7, 13, 14)),
     "Pow": ("pow", (7, 12, 13, 15)),
@@ -119,6 +125,14 @@ for _name, (_kind, _versions) in _VARIADIC.items():
 def _mean(node: OnnxNode, build: Builder) -> Value:
     total = _chain("add")(node, build)
     return build.emit("binary", total, build.scalar(len(node.inputs), total), kind="div")
+
+
+@operator("BitShift", versions=(11, 28), inputs=(2, 2))
+def _bit_shift(node: OnnxNode, build: Builder) -> Value:
+    direction = node.attrs.string("direction")
+    if direction not in ("LEFT", "RIGHT"):
+        raise node.invalid(f"attribute 'direction' is {direction!r}, expected LEFT or RIGHT")
+    return build.emit("binary", node.input(0), node.input(1), kind=f"shift_{direction.lower()}")
 
 
 @operator("Mod", versions=(10, 13, 28), inputs=(2, 2))

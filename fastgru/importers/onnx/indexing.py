@@ -22,12 +22,15 @@ def _concat(node: OnnxNode, build: Builder) -> Value:
     return values[0] if len(values) == 1 else build.emit("concat", *values, axis=axis)
 
 
-@operator("Split", versions=(2, 11, 13, 18), inputs=(1, 2), outputs=None, constants={1: "split"})
+@operator("Split", versions=(2, 11, 13, 18), inputs=(1, 2), outputs=None, sizes=(1,))
 def _split(node: OnnxNode, build: Builder) -> tuple[Value, ...]:
     x = node.input(0)
     axis = node.attrs.integer("axis", 0)
-    sizes = node.constant_integers(1, "split") if node.version >= 13 else node.attrs.integers("split")
     parts = len(node.outputs)
+    given = node.optional(1) if node.version >= 13 else None
+    if given is not None and given.array is None and "num_outputs" not in node.attrs:
+        return _split_by_value(x, given, axis, parts, build)
+    sizes = node.constant_integers(1, "split") if node.version >= 13 else node.attrs.integers("split")
     if sizes is not None:
         if "num_outputs" in node.attrs:
             raise node.invalid("both split and num_outputs are given")
@@ -39,7 +42,18 @@ def _split(node: OnnxNode, build: Builder) -> tuple[Value, ...]:
     return build.emit_all("split", [x], parts, {"axis": axis, "parts": parts})
 
 
-@operator("Slice", versions=(1, 10, 11, 13), inputs=(1, 5))
+def _split_by_value(x: Value, sizes: Value, axis: int, parts: int, build: Builder) -> tuple[Value, ...]:
+    """Slices between the running sums of sizes that follow from shapes."""
+    ends = build.emit("cumsum", sizes, axis=0, exclusive=False, reverse=False)
+    starts = build.emit("binary", ends, sizes, kind="sub")
+
+    def one(vector: Value, i: int) -> Value:
+        return build.emit("slice", vector, build.integers([i]), build.integers([i + 1]), build.integers([0]))
+
+    return tuple(build.emit("slice", x, one(starts, i), one(ends, i), build.integers([axis])) for i in range(parts))
+
+
+@operator("Slice", versions=(1, 10, 11, 13), inputs=(1, 5), sizes=(1, 2, 3, 4))
 def _slice(node: OnnxNode, build: Builder) -> Value:
     x = node.input(0)
     if node.version >= 10:
@@ -64,20 +78,30 @@ def _gather_elements(node: OnnxNode, build: Builder) -> Value:
     return build.emit("gather_elements", node.input(0), node.input(1), axis=node.attrs.integer("axis", 0))
 
 
-@operator("Tile", versions=(6, 13), inputs=(2, 2))
+@operator("GatherND", versions=(11, 12, 13), inputs=(2, 2))
+def _gather_nd(node: OnnxNode, build: Builder) -> Value:
+    lead = node.attrs.integer("batch_dims", 0) if node.version >= 12 else 0
+    return build.emit("gather_nd", node.input(0), node.input(1), batch_dims=lead)
+
+
+@operator("ReverseSequence", versions=(10, 28), inputs=(2, 2))
+def _reverse_sequence(node: OnnxNode, build: Builder) -> Value:
+    time, batch = node.attrs.integer("time_axis", 0), node.attrs.integer("batch_axis", 1)
+    return build.emit("reverse_sequence", node.input(0), node.input(1), time_axis=time, batch_axis=batch)
+
+
+@operator("Tile", versions=(6, 13), inputs=(2, 2), sizes=(1,))
 def _tile(node: OnnxNode, build: Builder) -> Value:
     return build.emit("tile", node.input(0), node.input(1))
 
 
-@operator(
-    "Pad", versions=(2, 11, 13, 18, 19, 21, 23, 24, 25), inputs=(1, 4), constants={3: "axes"}, limits="no mode wrap"
-)
+@operator("Pad", versions=(2, 11, 13, 18, 19, 21, 23, 24, 25), inputs=(1, 4), constants={3: "axes"}, sizes=(1,))
 def _pad(node: OnnxNode, build: Builder) -> Value:
     x = node.input(0)
     mode = node.attrs.string("mode", "constant")
-    if mode == "wrap":
-        raise node.unsupported("attribute 'mode' is 'wrap', which is not implemented", "write it as Slice and Concat")
-    if mode not in ("constant", "edge", "reflect"):
+    if mode == "wrap" and node.version < 19:
+        raise node.unsupported("attribute 'mode' is 'wrap', which opset 19 brings", "export with opset 19 or later")
+    if mode not in ("constant", "edge", "reflect", "wrap"):
         raise node.invalid(f"attribute 'mode' is {mode!r}")
     if node.version >= 11:
         axes = node.constant_integers(3, "axes")

@@ -72,3 +72,53 @@ def _batch_norm(node: OnnxNode, build: Builder) -> Value:
     if training or any(node.wants(i) for i in range(1, 5)):
         raise node.unsupported("it is in training mode", "export the model in inference mode: model.eval()")
     return build.emit("batch_norm", *(node.input(i) for i in range(5)), axis=1, epsilon=epsilon)
+
+
+@operator("InstanceNormalization", versions=(6, 22), inputs=(3, 3))
+def _instance_norm(node: OnnxNode, build: Builder) -> Value:
+    return build.emit("group_norm", *(node.input(i) for i in range(3)), epsilon=node.attrs.number("epsilon", 1e-5))
+
+
+@operator("GroupNormalization", versions=(18, 21), inputs=(3, 3), limits="stash_type 1")
+def _group_norm(node: OnnxNode, build: Builder) -> Value:
+    """Version 18 has scale and bias a group, which is repeated for the channels of the group."""
+    x, scale, bias = (node.input(i) for i in range(3))
+    groups, epsilon = node.attrs.integer("num_groups"), node.attrs.number("epsilon", 1e-5)
+    _stash(node)
+    if node.version < 21:
+        each = build.emit("binary", build.emit("shape", x, start=1, end=2), build.integers([groups]), kind="div")
+        tall = build.emit("concat", build.integers([groups]), each, axis=0)
+        scale, bias = (
+            build.emit(
+                "reshape", build.emit("expand", build.emit("unsqueeze", v, axes=[1]), tall), build.integers([-1])
+            )
+            for v in (scale, bias)
+        )
+    return build.emit("group_norm", x, scale, bias, epsilon=epsilon, groups=groups)
+
+
+@operator("RMSNormalization", versions=(23,), inputs=(2, 2), limits="stash_type 1")
+def _rms_norm(node: OnnxNode, build: Builder) -> Value:
+    x, scale = node.input(0), node.input(1)
+    axis, epsilon = node.attrs.integer("axis", -1), node.attrs.number("epsilon", 1e-5)
+    _stash(node)
+    normalised = -axis if axis < 0 else None if x.rank is None else x.rank - axis
+    if normalised is not None and scale.rank == normalised and scale.array is not None and 1 not in scale.array.shape:
+        return build.emit("rms_norm", x, scale, axis=axis, epsilon=epsilon)
+    return build.emit("binary", build.emit("rms_norm", x, axis=axis, epsilon=epsilon), scale, kind="mul")
+
+
+def _stash(node: OnnxNode) -> None:
+    if node.attrs.integer("stash_type", 1) != 1:
+        raise node.unsupported("attribute 'stash_type' is not 1 (float32)", "export with stash_type 1")
+
+
+@operator("LpNormalization", versions=(1, 22), inputs=(1, 1))
+def _lp_norm(node: OnnxNode, build: Builder) -> Value:
+    """Where the norm is zero, so is x, and stays it."""
+    x, p = node.input(0), node.attrs.integer("p", 2)
+    if p not in (1, 2):
+        raise node.invalid(f"attribute 'p' is {p}, expected 1 or 2")
+    norm = build.emit("reduce", x, kind=f"l{p}", axes=[node.attrs.integer("axis", -1)], keepdims=True)
+    nothing = build.emit("compare", norm, build.scalar(0.0, x), kind="equal")
+    return build.emit("binary", x, build.emit("where", nothing, build.scalar(1.0, x), norm), kind="div")

@@ -1,4 +1,4 @@
-"""Matrix products. One by a constant matrix is a linear layer."""
+"""Matrix products and Einsum. A product by a constant matrix is a linear layer."""
 
 from __future__ import annotations
 
@@ -87,3 +87,11 @@ def _scaled(value: Value, factor: float, node: OnnxNode, build: Builder) -> Valu
     if value.dtype is None or value.dtype.startswith(("int", "uint")):
         raise node.unsupported(f"a factor of {factor} on {value.dtype or 'an unknown type'}", "multiply with Mul")
     return build.emit("binary", value, build.scalar(factor, value), kind="mul")
+
+
+@operator("Einsum", versions=(12, 28), inputs=(1, None))
+def _einsum(node: OnnxNode, build: Builder) -> Value:
+    values = [node.input(i) for i in range(len(node.inputs))]
+    for value in values:
+        finite(value, node, "operand")
+    return build.emit("einsum", *values, equation=node.attrs.string("equation"))

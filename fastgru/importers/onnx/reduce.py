@@ -80,10 +80,27 @@ operator("ArgMax", versions=(1, 11, 12, 13), inputs=(1, 1))(_arg("max"))
 operator("ArgMin", versions=(1, 11, 12, 13), inputs=(1, 1))(_arg("min"))
 
 
-@operator("CumSum", versions=(11, 14), inputs=(2, 2), constants={1: "axis"})
-def _cumsum(node: OnnxNode, build: Builder) -> Value:
-    axis = node.constant_integers(1, "axis")
-    if axis is None or len(axis) != 1:
-        raise node.invalid(f"axis is {axis}, expected one integer")
-    exclusive, reverse = node.attrs.flag("exclusive", False), node.attrs.flag("reverse", False)
-    return build.emit("cumsum", node.input(0), axis=axis[0], exclusive=exclusive, reverse=reverse)
+def _running(op: str) -> Callable[[OnnxNode, Builder], Value]:
+    def convert(node: OnnxNode, build: Builder) -> Value:
+        axis = node.constant_integers(1, "axis")
+        if axis is None or len(axis) != 1:
+            raise node.invalid(f"axis is {axis}, expected one integer")
+        exclusive, reverse = node.attrs.flag("exclusive", False), node.attrs.flag("reverse", False)
+        return build.emit(op, node.input(0), axis=axis[0], exclusive=exclusive, reverse=reverse)
+
+    return convert
+
+
+operator("CumProd", versions=(26,), inputs=(2, 2), constants={1: "axis"})(_running("cumprod"))
+operator("CumSum", versions=(11, 14), inputs=(2, 2), constants={1: "axis"})(_running("cumsum"))
+
+
+@operator("TopK", versions=(1, 10, 11, 24), inputs=(1, 2), outputs=2, sizes=(1,))
+def _topk(node: OnnxNode, build: Builder) -> tuple[Value, ...]:
+    """The order is always that of a sorted answer, which an unsorted one may be too."""
+    x = node.input(0)
+    k = build.integers([node.attrs.integer("k")]) if node.version < 10 else node.input(1)
+    largest = node.attrs.flag("largest", True) if node.version >= 11 else True
+    if node.version >= 11:
+        node.attrs.flag("sorted", True)
+    return build.emit_all("topk", [x, k], 2, {"axis": node.attrs.integer("axis", -1), "largest": largest})

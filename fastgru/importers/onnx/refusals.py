@@ -21,7 +21,24 @@ _FALLBACK: Final = (
 )
 _WITH_REFERENCE: Final = ("ai.onnx", "ai.onnx.ml")
 _WAYS: Final[Mapping[str, str]] = {
-    "Einsum": "write it as MatMul and Transpose in the model and export again",
+    **dict.fromkeys(
+        ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"),
+        "a model gives the same numbers each time here: make the random tensor outside and feed it as an input",
+    ),
+    **dict.fromkeys(
+        (
+            "ConcatFromSequence",
+            "SequenceAt",
+            "SequenceConstruct",
+            "SequenceEmpty",
+            "SequenceErase",
+            "SequenceInsert",
+            "SequenceLength",
+            "SequenceMap",
+            "SplitToSequence",
+        ),
+        "sequences are no values here: export with tensors (Split, Concat, a fixed number of steps)",
+    ),
 }
 
 

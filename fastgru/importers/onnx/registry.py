@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from fastgru.importers.onnx.values import Value
 
@@ -25,13 +25,16 @@ OLDEST_OPSET: Final = 7
 NEWEST_OPSET: Final = 28
 
 Convert = Callable[["OnnxNode", "Builder"], "Value | tuple[Value, ...]"]
+Registered = TypeVar("Registered", Convert, None)
 
 
 @dataclass(frozen=True)
 class Operator:
     """One operator: the versions of its definition in opsets 7 to `NEWEST_OPSET`, its arity, and what it becomes.
 
-    constants: the inputs, by index, that must be known when the model is read. limits: what else is refused.
+    constants: the inputs, by index, that must be known when the model is read; sizes: those that must be known when a
+    plan is made, as they are where they follow from constants and shapes. limits: what else is refused.
+    convert: None where a node is replaced by the body of ONNX's own definition, see `functions`.
     """
 
     name: str
@@ -39,8 +42,9 @@ class Operator:
     min_inputs: int
     max_inputs: int | None
     max_outputs: int | None
-    convert: Convert
+    convert: Convert | None
     constants: Mapping[int, str] = field(default_factory=dict)
+    sizes: tuple[int, ...] = ()
     limits: str = ""
 
     @property
@@ -63,13 +67,16 @@ def operator(
     inputs: tuple[int, int | None],
     outputs: int | None = 1,
     constants: Mapping[int, str] | None = None,
+    sizes: tuple[int, ...] = (),
     limits: str = "",
-) -> Callable[[Convert], Convert]:
+) -> Callable[[Registered], Registered]:
     """Register the decorated function, see `Operator`."""
 
-    def register(convert: Convert) -> Convert:
+    def register(convert: Registered) -> Registered:
         assert name not in _OPERATORS, name
-        _OPERATORS[name] = Operator(name, tuple(sorted(versions)), *inputs, outputs, convert, constants or {}, limits)
+        _OPERATORS[name] = Operator(
+            name, tuple(sorted(versions)), *inputs, outputs, convert, constants or {}, sizes, limits
+        )
         return convert
 
     return register

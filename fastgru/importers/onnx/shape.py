@@ -10,7 +10,7 @@ from fastgru.importers.onnx.values import Value
 __all__: list[str] = []
 
 
-@operator("Reshape", versions=(5, 13, 14, 19, 21, 23, 24, 25), inputs=(2, 2))
+@operator("Reshape", versions=(5, 13, 14, 19, 21, 23, 24, 25), inputs=(2, 2), sizes=(1,))
 def _reshape(node: OnnxNode, build: Builder) -> Value:
     allow_zero = node.attrs.flag("allowzero", False)
     attrs = {"allow_zero": True} if allow_zero else {}
@@ -62,7 +62,7 @@ def _flatten(node: OnnxNode, build: Builder) -> Value:
     return build.emit("flatten", node.input(0), axis=node.attrs.integer("axis", 1))
 
 
-@operator("Expand", versions=(8, 13), inputs=(2, 2))
+@operator("Expand", versions=(8, 13), inputs=(2, 2), sizes=(1,))
 def _expand(node: OnnxNode, build: Builder) -> Value:
     return build.emit("expand", node.input(0), node.input(1))
 

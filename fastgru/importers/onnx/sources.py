@@ -49,7 +49,7 @@ def _array(numbers: list[float] | list[int] | None, dtype: type[np.generic]) -> 
     return None if numbers is None else np.array(numbers, dtype=dtype)
 
 
-@operator("ConstantOfShape", versions=(9, 20, 21, 23, 24, 25), inputs=(1, 1))
+@operator("ConstantOfShape", versions=(9, 20, 21, 23, 24, 25), inputs=(1, 1), sizes=(0,))
 def _constant_of_shape(node: OnnxNode, build: Builder) -> Value:
     proto = node.attrs.tensor("value")
     value = np.zeros(1, np.float32) if proto is None else read_tensor(proto, node.what, _NO_FILES)
@@ -87,7 +87,7 @@ def _dropout(node: OnnxNode, build: Builder) -> Value | tuple[Value, ...]:
     return x, build.emit("constant_of_shape", build.emit("shape", x), value=1, dtype="bool")
 
 
-@operator("Range", versions=(11, 27), inputs=(3, 3))
+@operator("Range", versions=(11, 27), inputs=(3, 3), sizes=(0, 1, 2))
 def _range(node: OnnxNode, build: Builder) -> Value:
     bounds = [node.input(i) for i in range(3)]
     dtype = bounds[0].dtype

@@ -58,7 +58,8 @@ def live_nodes(graph: GraphProto) -> tuple[Sequence[NodeProto], set[str]]:
 def inputs_to_fix(model: ModelProto) -> tuple[str, ...]:
     """The graph inputs that must become constants before the model can be read, such as a GRU's weights.
 
-    They feed, directly or through other nodes, an operand that an operator of the registry needs as a constant.
+    They feed, directly or through other nodes, an operand that an operator of the registry needs as a constant or
+    as a size.
     """
     wanted: set[str] = set()
     for proto in reversed(model.graph.node):
@@ -66,6 +67,6 @@ def inputs_to_fix(model: ModelProto) -> tuple[str, ...]:
         if any(name in wanted for name in proto.output if name):
             wanted.update(proto.input)
         elif known is not None:
-            wanted.update(proto.input[i] for i in known.constants if i < len(proto.input))
+            wanted.update(proto.input[i] for i in (*known.constants, *known.sizes) if i < len(proto.input))
     initializers = {proto.name for proto in model.graph.initializer}
     return tuple(info.name for info in model.graph.input if info.name in wanted and info.name not in initializers)

@@ -9,6 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from fastgru.errors import InvalidModelError
+from fastgru.reference.einsum import parse_equation
 
 __all__ = ["MAX_RANK", "Kind", "Size", "Value", "infer"]
 
@@ -60,7 +61,8 @@ def infer(op: str, inputs: Sequence[Value | None], attrs: dict[str, Any], output
     rank = _rank(op, inputs, attrs, first.rank)
     if rank is not None and rank > MAX_RANK:
         raise InvalidModelError(f"a tensor of {rank} axes, expected at most {MAX_RANK}")
-    return [Kind(_dtype(op, inputs, attrs, first.dtype), rank)] * outputs
+    kinds = [Kind(_dtype(op, inputs, attrs, first.dtype), rank)] * outputs
+    return [kinds[0], Kind("int64", rank)] if op == "topk" and outputs == 2 else kinds
 
 
 def _dtype(op: str, inputs: Sequence[Value | None], attrs: dict[str, Any], first: str | None) -> str | None:
@@ -69,7 +71,7 @@ def _dtype(op: str, inputs: Sequence[Value | None], attrs: dict[str, Any], first
             return "bool"
         case "unary" if attrs["kind"] in ("isinf", "isnan"):
             return "bool"
-        case "shape" | "arg":
+        case "shape" | "arg" | "nonzero":
             return "int64"
         case "cast":
             return str(attrs["to"])
@@ -100,6 +102,17 @@ def _rank(op: str, inputs: Sequence[Value | None], attrs: dict[str, Any], first:
         case "gather":
             index = None if inputs[1] is None else inputs[1].rank
             return None if first is None or index is None else first - 1 + index
+        case "gather_nd":
+            return None
+        case "einsum":
+            ranks = [v.rank for v in inputs if v is not None]
+            if any(r is None for r in ranks):
+                return None
+            return len(parse_equation(attrs["equation"], [r for r in ranks if r is not None])[1])
+        case "nonzero":
+            return 2
+        case "stft":
+            return 4
         case "gather_elements":
             return first
         case "embedding":

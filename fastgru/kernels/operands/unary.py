@@ -21,6 +21,9 @@ LIBRARY_CODES: Final = {
     "log1p": 10,
     "expm1": 11,
     "gelu": 12,
+    "acosh": 13,
+    "asinh": 14,
+    "atanh": 15,
 }
 INTEGER_CODES: Final = {"abs": 0, "neg": 1, "sign": 2, "bitwise_not": 3}
 TEST_CODES: Final = {"isnan": 0, "isinf": 1}

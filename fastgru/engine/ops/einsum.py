@@ -1,0 +1,119 @@
+"""Einsum: transposed views, sums over what one operand alone has, and a matrix product an operand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+import numpy as np
+
+from fastgru.engine.builder import Builder
+from fastgru.engine.lowering import lowering
+from fastgru.engine.ops.elementwise import apply_binary, same_dtype
+from fastgru.engine.ops.matmul import multiplied
+from fastgru.engine.ops.product import product
+from fastgru.engine.ops.reduce import reduced
+from fastgru.engine.ops.shape import broadcast_to, reshaped
+from fastgru.engine.ops.softmax import permuted
+from fastgru.engine.view import Known, Value, View
+from fastgru.errors import ShapeError
+from fastgru.graph import Node
+from fastgru.reference.einsum import Labels, label_sizes, parse_equation
+
+__all__ = ["lower_einsum"]
+
+
+@lowering("einsum")
+def lower_einsum(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+    """Operands are multiplied from left to right; a label is summed as soon as no later operand has it."""
+    values = [v for v in inputs if v is not None]
+    equation = node.attrs["equation"]
+    if same_dtype(builder, **{f"x{i}": v for i, v in enumerate(values)}) == "bool":
+        raise ShapeError("einsum: got bool, expected numbers")
+    labels, output = parse_equation(equation, [v.ndim for v in values])
+    sizes = label_sizes(labels, [v.shape for v in values])
+    result, have = _summed(builder, values[0], labels[0], {*output, *(c for axes in labels[1:] for c in axes)})
+    for i in range(1, len(values)):
+        needed = {*output, *(c for axes in labels[i + 1 :] for c in axes)}
+        b = values[i]
+        key = (node.inputs[i], "einsum", equation, str(i))
+        if isinstance(b, Known) and _is_product(builder, have, labels[i], needed):
+            result, have = _by_weight(builder, result, have, b, labels[i], needed, key)
+            continue
+        right, right_has = _summed(builder, b, labels[i], {*needed, *have})
+        result, have = _joined(builder, result, have, right, right_has, needed)
+    view = permuted(result, [have.index(label) for label in output])
+    return [broadcast_to(view, tuple(sizes[label] for label in output))]
+
+
+def _summed(builder: Builder, value: Value, axes: Labels, needed: set[str]) -> tuple[View, Labels]:
+    """The diagonal of labels that come twice, then sums over those that nobody needs."""
+    view = builder.view(value)
+    unique = tuple(dict.fromkeys(axes))
+    if len(unique) != len(axes):
+        shape = tuple(view.shape[axes.index(c)] for c in unique)
+        strides = tuple(sum(s for a, s in zip(axes, view.strides, strict=True) if a == c) for c in unique)
+        view = View(view.buffer, view.offset, shape, strides, view.dtype)
+    gone = [i for i, c in enumerate(unique) if c not in needed]
+    if gone:
+        view = reduced(builder, view, "sum", gone, keepdims=False)
+    return view, tuple(c for c in unique if c in needed)
+
+
+def _is_product(builder: Builder, have: Labels, axes: Labels, needed: set[str]) -> bool:
+    """True for a matrix product without stacks, the right side of which can be packed once."""
+    both = set(have) & set(axes)
+    return bool(both) and not (both & needed) and len(set(axes)) == len(axes) and set(axes) <= both | needed
+
+
+def _by_weight(
+    builder: Builder, a: View, have: Labels, b: Known, axes: Labels, needed: set[str], key: tuple[str, ...]
+) -> tuple[View, Labels]:
+    a, have = _summed(builder, a, have, needed | set(axes))
+    inner = tuple(c for c in have if c in axes)
+    left, right = tuple(c for c in have if c not in axes), tuple(c for c in axes if c not in inner)
+    if builder.dtype(b) != builder.float_dtype:
+        return _joined(builder, a, have, builder.view(b), axes, needed)
+    array = np.transpose(b.array, [axes.index(c) for c in (*right, *inner)])
+    sizes = array.shape[: len(right)]
+    weight = Known(array.reshape(prod(sizes), -1), b.name)
+    x = permuted(a, [have.index(c) for c in (*left, *inner)])
+    lead = x.shape[: len(left)]
+    flat = reshaped(builder, x, (*lead, prod(x.shape[len(left) :])))
+    y = product(builder, flat, weight, None, (*key, *inner))
+    return reshaped(builder, y, (*lead, *sizes)), (*left, *right)
+
+
+def _joined(builder: Builder, a: View, a_has: Labels, b: View, b_has: Labels, needed: set[str]) -> tuple[View, Labels]:
+    """The product of two, summed over the labels that both have and nobody needs."""
+    a, a_has = _summed(builder, a, a_has, needed | set(b_has))
+    both = [c for c in a_has if c in b_has]
+    inner = tuple(c for c in both if c not in needed)
+    stack = tuple(c for c in both if c in needed)
+    left, right = tuple(c for c in a_has if c not in both), tuple(c for c in b_has if c not in both)
+    x = permuted(a, [a_has.index(c) for c in (*stack, *left, *inner)])
+    y = permuted(b, [b_has.index(c) for c in (*stack, *inner, *right)])
+    s, sizes = len(stack), {}
+    for c, n, m in zip(stack, x.shape, y.shape, strict=False):
+        sizes[c] = m if n == 1 else n
+    sizes.update(zip(left, x.shape[s:], strict=False))
+    sizes.update(zip(right, y.shape[s + len(inner) :], strict=True))
+    labels = (*stack, *left, *right)
+    if not inner or x.dtype != builder.float_dtype:
+        return _by_elements(builder, x, y, s, len(left), len(inner), len(right)), labels
+    K = prod(y.shape[s : s + len(inner)])
+    rows = reshaped(builder, x, (*x.shape[:s], prod(x.shape[s : s + len(left)]), K))
+    columns = reshaped(builder, y, (*y.shape[:s], K, prod(y.shape[s + len(inner) :])))
+    result = multiplied(builder, rows, columns)
+    return reshaped(builder, result, tuple(sizes[c] for c in labels)), labels
+
+
+def _by_elements(builder: Builder, x: View, y: View, s: int, left: int, inner: int, right: int) -> View:
+    """Every product of elements, axes (stack, left, inner, right), then the sum over inner."""
+    a = View(x.buffer, x.offset, (*x.shape, *(1,) * right), (*x.strides, *(0,) * right), x.dtype)
+    b = View(
+        y.buffer, y.offset, (*y.shape[:s], *(1,) * left, *y.shape[s:]), (*y.strides[:s], *(0,) * left, *y.strides[s:]),
+        y.dtype,
+    )  # fmt: skip
+    z = apply_binary(builder, "mul", a, b)
+    return reduced(builder, z, "sum", list(range(s + left, s + left + inner)), keepdims=False) if inner else z

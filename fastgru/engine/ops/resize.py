@@ -1,0 +1,69 @@
+"""Resize: axis by axis, by position where one neighbour is taken, else weighted sums with a table made now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.engine.builder import Builder, known
+from fastgru.engine.lowering import lowering
+from fastgru.engine.ops.elementwise import selected
+from fastgru.engine.ops.indexing import gathered
+from fastgru.engine.view import Known, Value, View
+from fastgru.errors import ShapeError
+from fastgru.graph import Node
+from fastgru.reference.resize import Axis, resize_axes, taps
+
+__all__ = ["lower_resize"]
+
+
+@lowering("resize")
+def lower_resize(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+    """x at other sizes, which are known when the plan is made."""
+    value = inputs[0]
+    assert value is not None
+    roi, scales, sizes = (
+        None if v is None else known(v, f"the {name} of a resize").array
+        for name, v in zip(("roi", "scales", "sizes"), [*inputs[1:], None, None, None][:3], strict=True)
+    )
+    attrs = dict(node.attrs)
+    outside, axes, policy = attrs.pop("outside", 0.0), attrs.pop("axes", None), attrs.pop("policy", "stretch")
+    defaults = {"nearest": "round_prefer_floor", "cubic": -0.75, "exclude_outside": False, "antialias": False}
+    if attrs["mode"] != "nearest" and builder.dtype(value) != builder.float_dtype:
+        raise ShapeError(f"x has dtype {builder.dtype(value)}, expected a float for mode {attrs['mode']}")
+    y = builder.view(value)
+    for axis in resize_axes(y.shape, roi, scales, sizes, axes, policy, attrs["coordinates"]):
+        if axis.size == 0 and axis.out:
+            raise ShapeError(f"axis {axis.axis} of shape {value.shape} is empty")
+        at, weights, inside = taps(axis, **{**defaults, **attrs})
+        if not (axis.size == axis.out and _is_identity(at, weights)):
+            if attrs["mode"] == "nearest":
+                y = gathered(builder, y, Known(at[:, 0]), axis.axis, wrap=False)
+            else:
+                y = _weighted(builder, y, axis, at, weights)
+        if attrs["coordinates"] == "tf_crop_and_resize" and not inside.all():
+            mask = inside.reshape([-1 if i == axis.axis else 1 for i in range(y.ndim)])
+            number = Known(np.asarray(outside, np.dtype(builder.float_dtype if y.dtype == "float32" else y.dtype)))
+            y = selected(builder, Known(mask), y, number)
+    return [y]
+
+
+def _is_identity(at: NDArray[Any], weights: NDArray[Any]) -> bool:
+    own = at == np.arange(len(at))[:, None]
+    return bool(np.all(np.where(own, 0, weights) == 0)) and bool(np.all(np.sum(weights, axis=1) == 1))
+
+
+def _weighted(builder: Builder, value: View, axis: Axis, at: NDArray[Any], weights: NDArray[Any]) -> View:
+    x = builder.contiguous(value)
+    before, after = x.shape[: axis.axis], x.shape[axis.axis + 1 :]
+    y = builder.new((*before, axis.out, *after))
+    if y.size:
+        places = builder.constant(np.ascontiguousarray(at, np.int64))
+        table = builder.constant(np.ascontiguousarray(weights, x.dtype))
+        words = [prod(before), axis.size, axis.out, prod(after), at.shape[1]]
+        builder.emit("resample", x.dtype, [x, places, table, y], words)
+    return y

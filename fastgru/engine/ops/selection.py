@@ -1,0 +1,65 @@
+"""GatherND, ReverseSequence and NonZero."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+from fastgru.engine.builder import Builder, known
+from fastgru.engine.lowering import lowering
+from fastgru.engine.ops.cast import as_dtype
+from fastgru.engine.view import Value, contiguous_strides, itemsize
+from fastgru.errors import ShapeError
+from fastgru.graph import Node
+from fastgru.reference.selection import check_gather_nd, check_reverse
+
+__all__ = ["lower_gather_nd", "lower_nonzero", "lower_reverse_sequence"]
+
+
+@lowering("gather_nd")
+def lower_gather_nd(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+    """Blocks of x by tuples of positions."""
+    x_value, indices = inputs
+    assert x_value is not None
+    assert indices is not None
+    if builder.dtype(indices) in ("bool", builder.float_dtype):
+        raise ShapeError(f"indices have dtype {builder.dtype(indices)}, expected an integer")
+    lead = node.attrs.get("batch_dims", 0)
+    check_gather_nd(x_value.shape, indices.shape, lead)
+    x, ids = builder.contiguous(x_value), builder.contiguous(as_dtype(builder, indices, "int64"))
+    depth = ids.shape[-1]
+    block = x.shape[lead + depth :]
+    y = builder.new((*ids.shape[:-1], *block), x.dtype)
+    if y.size:
+        size = itemsize(x.dtype)
+        steps = [s * size for s in contiguous_strides(x.shape)[lead : lead + depth]]
+        batches, count = prod(ids.shape[:lead]), prod(ids.shape[lead:-1])
+        words = [batches, count, depth, prod(block) * size, prod(x.shape[lead:]) * size]
+        builder.emit("gather_nd", "int64", [x, ids, y], [*words, *x.shape[lead : lead + depth], *steps])
+    return [y]
+
+
+@lowering("reverse_sequence")
+def lower_reverse_sequence(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+    """The valid steps of each row in the other order."""
+    x_value, lengths = inputs
+    assert x_value is not None
+    assert lengths is not None
+    if builder.dtype(lengths) in ("bool", builder.float_dtype):
+        raise ShapeError(f"lengths have dtype {builder.dtype(lengths)}, expected an integer")
+    time, batch = node.attrs["time_axis"], node.attrs["batch_axis"]
+    check_reverse(x_value.shape, lengths.shape, time, batch)
+    x, ends = builder.contiguous(x_value), builder.contiguous(as_dtype(builder, lengths, "int64"))
+    y = builder.new(x.shape, x.dtype)
+    if y.size:
+        steps = [s * itemsize(x.dtype) for s in contiguous_strides(x.shape)]
+        words = [x.shape[time], x.shape[batch], steps[1], steps[time], steps[batch]]
+        builder.emit("reverse_sequence", "int64", [x, ends, y], words)
+    return [y]
+
+
+@lowering("nonzero")
+def lower_nonzero(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+    """Only of a known tensor: the size of the result would depend on the data."""
+    known(inputs[0], "how many elements are not zero, and with it the size of the result,")
+    raise AssertionError("the positions in a known tensor are evaluated by the plan")

@@ -1,0 +1,102 @@
+"""Fourier transforms as products by a matrix of cosines and sines, made once for all plans.
+
+Frames of a signal are a view that overlaps itself, and a constant window is multiplied into the matrix: a short-time
+transform of one signal is a single product, without a copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from fastgru.engine.builder import Builder
+from fastgru.engine.lowering import lowering
+from fastgru.engine.ops.elementwise import apply_binary, same_dtype
+from fastgru.engine.ops.product import product
+from fastgru.engine.ops.shape import reshaped
+from fastgru.engine.ops.softmax import permuted
+from fastgru.engine.view import Known, Value, View
+from fastgru.errors import ShapeError, UnsupportedModelError
+from fastgru.graph import Node
+from fastgru.reference.spectral import check_stft, dft_sizes, dft_table
+
+__all__ = ["lower_dft", "lower_stft"]
+
+# A larger matrix would take longer to make and to read than the transform is worth: 64 Mi numbers, 8192 real points.
+_MOST_ELEMENTS: Final = 1 << 26
+
+
+@lowering("dft")
+def lower_dft(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+    """The transform along an axis."""
+    assert inputs[0] is not None
+    length, onesided = node.attrs.get("length"), bool(node.attrs.get("onesided", False))
+    return [
+        _transform(builder, inputs[0], node.attrs["axis"], length, onesided, bool(node.attrs.get("inverse", False)))
+    ]
+
+
+def _transform(
+    builder: Builder, value: Value, axis: int, length: int | None, onesided: bool, inverse: bool,
+    window: Known | None = None,
+) -> View:  # fmt: skip
+    if builder.dtype(value) != builder.float_dtype:
+        raise ShapeError(f"x has dtype {builder.dtype(value)}, expected a float")
+    x = builder.view(value)
+    axis, n, taken, out = dft_sizes(x.shape, axis, length, onesided=onesided, inverse=inverse)
+    parts, parts_out = x.shape[-1], 1 if onesided and inverse else 2
+    if taken * parts * out * parts_out > _MOST_ELEMENTS:
+        raise UnsupportedModelError(
+            f"a Fourier transform of {n} points, here a product by {taken * parts} x {out * parts_out} numbers,"
+            f" at most {_MOST_ELEMENTS} are supported: transform shorter frames"
+        )
+
+    order = [*(i for i in range(x.ndim) if i not in (axis, x.ndim - 1)), axis, x.ndim - 1]
+    rows = permuted(x, order)
+    rows = View(rows.buffer, rows.offset, (*rows.shape[:-2], taken, parts), rows.strides, rows.dtype)
+    flat = _flat(builder, rows)
+    # A matrix of this name is the same in every plan, unless the window belongs to this plan alone.
+    name = f"dft {n} {taken} {out} {parts} {onesided} {inverse} window {'' if window is None else window.name!r}"
+    made = dft_table(n, taken, out, complex_in=parts == 2, onesided=onesided, inverse=inverse)
+    if window is not None:
+        made = made * np.repeat(window.array.astype(np.float64), parts)[:, None]
+    own = window is not None and not window.name
+    y = product(builder, flat, Known(made.T, "" if own else name), None, (name,))
+    y = reshaped(builder, y, (*flat.shape[:-1], out, parts_out))
+    return permuted(y, sorted(range(x.ndim), key=lambda i: order[i]))
+
+
+def _flat(builder: Builder, rows: View) -> View:
+    """(..., n, parts) as (..., n * parts), one after the other; a view where n runs on at one stride."""
+    *outer, n, parts = rows.shape
+    step, within = rows.strides[-2:]
+    if parts == 1 or (within == 1 and step == parts):
+        strides = (*rows.strides[:-2], step if parts == 1 else 1)
+        return View(rows.buffer, rows.offset, (*outer, n * parts), strides, rows.dtype)
+    return reshaped(builder, rows, (*outer, n * parts))
+
+
+@lowering("stft")
+def lower_stft(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+    """The transform of every frame."""
+    signal, window = [*inputs, None][:2]
+    assert signal is not None
+    onesided, step = bool(node.attrs.get("onesided", True)), node.attrs["step"]
+    shape = None if window is None else window.shape
+    size, frames = check_stft(signal.shape, shape, step, node.attrs.get("length"), onesided)
+    if builder.dtype(signal) != builder.float_dtype:
+        raise ShapeError(f"signal has dtype {builder.dtype(signal)}, expected a float")
+    x = builder.view(signal)
+    parts, part_stride = (x.shape[2], x.strides[2]) if x.ndim == 3 else (1, 1)
+    N, along = x.shape[0], x.strides[1]
+    taken = View(
+        x.buffer, x.offset, (N, frames, size, parts), (x.strides[0], step * along, along, part_stride), x.dtype
+    )
+    if window is not None and not isinstance(window, Known):
+        same_dtype(builder, signal=signal, window=window)
+        w = builder.view(window)
+        taken = apply_binary(builder, "mul", taken, View(w.buffer, w.offset, (size, 1), (w.strides[0], 0), w.dtype))
+        window = None
+    return [_transform(builder, taken, 2, None, onesided, False, window)]

@@ -1,0 +1,37 @@
+"""TopK: along any axis, without bringing it to the end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+from fastgru.engine.builder import Builder, known
+from fastgru.engine.lowering import lowering
+from fastgru.engine.ops.cast import as_dtype
+from fastgru.engine.ops.elementwise import wide
+from fastgru.engine.view import Value
+from fastgru.errors import ShapeError
+from fastgru.graph import Node
+from fastgru.reference.shape import integers, normal_axis
+
+__all__ = ["lower_topk"]
+
+
+@lowering("topk")
+def lower_topk(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+    """The k largest or smallest, in order, and where they are."""
+    value, k_value = inputs
+    assert value is not None
+    axis = normal_axis(node.attrs["axis"], value.ndim)
+    count = integers("k", known(k_value, "the k of a TopK").array)
+    n = value.shape[axis]
+    if len(count) != 1 or not 0 <= count[0] <= n:
+        raise ShapeError(f"k is {count}, expected one number from 0 to {n}, axis {axis} of {value.shape}")
+    x = builder.contiguous(wide(builder, value))
+    before, after = x.shape[:axis], x.shape[axis + 1 :]
+    shape = (*before, count[0], *after)
+    y, where = builder.new(shape, x.dtype), builder.new(shape, "int64")
+    if y.size:
+        words = [prod(before), n, prod(after), count[0], not node.attrs.get("largest", True)]
+        builder.emit("topk", x.dtype, [x, y, where], words)
+    return [as_dtype(builder, y, builder.dtype(value)), where]

@@ -1,0 +1,90 @@
+"""Operators that ONNX itself defines by simpler ones: a node becomes the body of its definition.
+
+The bodies are the onnx package's own. Those that depend on the node are built for its attributes and for what is known
+of its inputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from onnx import AttributeProto, FunctionProto, NodeProto, TypeProto, defs, helper
+
+from fastgru.errors import UnsupportedModelError
+from fastgru.importers.onnx.registry import operator
+from fastgru.importers.onnx.values import Value
+from fastgru.reference.operator import numpy_dtype
+
+__all__ = ["function_body"]
+
+
+def function_body(
+    proto: NodeProto, version: int, attributes: Mapping[str, AttributeProto], inputs: Sequence[Value | None], what: str
+) -> tuple[FunctionProto, dict[str, AttributeProto]]:
+    """The definition of a node in `version` of its operator, and the attributes that it reads, defaults among them.
+
+    Raises `UnsupportedModelError` where the onnx package has no body for it.
+    """
+    schema = defs.get_schema(proto.op_type, version, "")
+    if unknown := sorted(set(attributes) - set(schema.attributes)):
+        raise UnsupportedModelError(f"{what}: attribute {', '.join(map(repr, unknown))} means nothing to this operator")
+    defaults = {n: a.default_value for n, a in schema.attributes.items() if a.default_value.type}
+    given = {**defaults, **{name: _named(a, name) for name, a in attributes.items()}}
+    if schema.has_function:
+        return schema.function_body, given
+    node = NodeProto(op_type=proto.op_type, name="node", input=proto.input, output=proto.output)
+    node.attribute.extend(given[name] for name in attributes)
+    types = [_type(value, what).SerializeToString() for value in inputs]
+    body = FunctionProto()
+    try:
+        opset = max(v for v in schema.context_dependent_function_opset_versions if v <= version)
+        made = schema.get_context_dependent_function_with_opset_version(opset, node.SerializeToString(), types)
+        body.ParseFromString(made)
+    except (RuntimeError, ValueError) as error:
+        raise UnsupportedModelError(f"{what}: onnx gives no definition of it for these attributes: {error}") from None
+    if not body.node:
+        raise UnsupportedModelError(
+            f"{what}: onnx gives no definition of it for these attributes and what is known of its inputs; declare the"
+            " shapes of the graph's inputs (onnx.shape_inference), or write it with simpler operators"
+        )
+    return body, given
+
+
+def _named(attribute: AttributeProto, name: str) -> AttributeProto:
+    copy = AttributeProto()
+    copy.CopyFrom(attribute)
+    copy.name = name
+    return copy
+
+
+def _type(value: Value | None, what: str) -> TypeProto:
+    if value is None:
+        return TypeProto()
+    if value.dtype is None:
+        raise UnsupportedModelError(
+            f"{what}: the element type of input {value.hint!r} cannot be told from the file; declare it"
+        )
+    shape = None if value.rank is None else [None] * value.rank
+    if value.array is not None:
+        shape = list(value.array.shape)
+    return helper.make_tensor_type_proto(helper.np_dtype_to_tensor_dtype(numpy_dtype(value.dtype)), shape)
+
+
+# ONNX name -> (versions, least and most inputs, outputs), and the inputs that are sizes
+_DEFINED = {
+    "Attention": ((23, 24, 25), (3, 7), 4),
+    "BlackmanWindow": ((17,), (1, 1), 1),
+    "CenterCropPad": ((18,), (2, 2), 1),
+    "HammingWindow": ((17,), (1, 1), 1),
+    "HannWindow": ((17,), (1, 1), 1),
+    "MeanVarianceNormalization": ((9, 13), (1, 1), 1),
+    "NegativeLogLikelihoodLoss": ((12, 13, 22), (2, 3), 1),
+    "RotaryEmbedding": ((23,), (3, 4), 1),
+    "Shrink": ((9,), (1, 1), 1),
+    "SoftmaxCrossEntropyLoss": ((12, 13), (2, 3), 2),
+    "SwiGLU": ((28,), (2, 2), 1),
+}
+_SIZES = {"BlackmanWindow": (0,), "CenterCropPad": (1,), "HammingWindow": (0,), "HannWindow": (0,)}
+for _name, (_versions, _inputs, _outputs) in _DEFINED.items():
+    operator(_name, versions=_versions, inputs=_inputs, outputs=_outputs,
+             sizes=_SIZES.get(_name, ()), limits="by ONNX's own definition")(None)  # fmt: skip

@@ -1,0 +1,172 @@
+"""Operators that say where things are: masks over rows and columns, classes, positions of what is not zero.
+
+They become comparisons of positions, which fold away where the shapes are known.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastgru.importers.onnx.builder import Builder
+from fastgru.importers.onnx.node import OnnxNode
+from fastgru.importers.onnx.registry import operator
+from fastgru.importers.onnx.tensors import dtype_name
+from fastgru.importers.onnx.values import Value
+
+__all__: list[str] = []
+
+
+def _count(build: Builder, size: Value) -> Value:
+    """0, 1, ... below a size (1,) or ()."""
+    limit = build.emit("reshape", size, build.integers([]))
+    return build.emit("range", build.constant(0, dtype="int64"), limit, build.constant(1, dtype="int64"))
+
+
+def _diagonals(x: Value, build: Builder) -> Value:
+    """Column less row, of the last two axes."""
+    rows = _count(build, build.emit("shape", x, start=-2, end=-1))
+    columns = _count(build, build.emit("shape", x, start=-1))
+    return build.emit("binary", columns, build.emit("unsqueeze", rows, axes=[1]), kind="sub")
+
+
+@operator("Trilu", versions=(14,), inputs=(1, 2), sizes=(1,))
+def _trilu(node: OnnxNode, build: Builder) -> Value:
+    x, k = node.input(0), node.optional(1) or build.integers([0])
+    kind = "greater_equal" if node.attrs.flag("upper", True) else "less_equal"
+    kept = build.emit("compare", _diagonals(x, build), build.emit("reshape", k, build.integers([])), kind=kind)
+    return build.emit("where", kept, x, build.scalar(0, x))
+
+
+@operator("EyeLike", versions=(9, 22), inputs=(1, 1))
+def _eye_like(node: OnnxNode, build: Builder) -> Value:
+    x, k = node.input(0), node.attrs.integer("k", 0)
+    to = dtype_name(node.attrs.integer("dtype"), node.what) if "dtype" in node.attrs else x.dtype
+    if to is None:
+        raise node.unsupported("the element type of its input cannot be told from the file", "give attribute 'dtype'")
+    ones = build.emit("compare", _diagonals(x, build), build.constant(k, dtype="int64"), kind="equal")
+    return build.emit("cast", ones, to=to)
+
+
+def _along(positions: Value, axis: int, rank: int | None, node: OnnxNode, build: Builder) -> Value:
+    """A vector that broadcasts along `axis` of a tensor of `rank` axes."""
+    if axis >= 0 and rank is None:
+        raise node.unsupported("the number of axes of its input cannot be told from the file", "give a negative axis")
+    after = -axis - 1 if axis < 0 else (rank or 0) - axis - 1
+    if after < 0:
+        raise node.invalid(f"attribute 'axis' is {axis} for {rank} axes")
+    return build.emit("unsqueeze", positions, axes=list(range(1, after + 1))) if after else positions
+
+
+@operator("OneHot", versions=(9, 11, 28), inputs=(3, 3), sizes=(1,))
+def _one_hot(node: OnnxNode, build: Builder) -> Value:
+    """Indices from -depth to -1 count from the end; all others are of no class."""
+    indices, depth, values = (node.input(i) for i in range(3))
+    axis = node.attrs.integer("axis", -1)
+    indices = build.emit("cast", indices, to="int64")
+    depth = build.emit("reshape", build.emit("cast", depth, to="int64"), build.integers([]))
+    zero = build.constant(0, dtype="int64")
+    below = build.emit("compare", indices, zero, kind="less")
+    if node.version >= 11:
+        wrapped = build.emit("binary", indices, depth, kind="add")
+        indices = build.emit("where", below, wrapped, indices)
+    rank = None if indices.rank is None else indices.rank + 1
+    classes = _along(_count(build, depth), axis, rank, node, build)
+    hit = build.emit("compare", build.emit("unsqueeze", indices, axes=[axis]), classes, kind="equal")
+    off, on = (build.emit("gather", values, build.constant(i, dtype="int64"), axis=0) for i in (0, 1))
+    return build.emit("where", hit, on, off)
+
+
+@operator("Hardmax", versions=(1, 11, 13), inputs=(1, 1))
+def _hardmax(node: OnnxNode, build: Builder) -> Value:
+    x = node.input(0)
+    axis = node.attrs.integer("axis", -1 if node.version >= 13 else 1)
+    if node.version >= 13 or axis == -1 or (x.rank is not None and axis == x.rank - 1):
+        return _hit(x, axis if node.version >= 13 else -1, node, build)
+    flat = _hit(build.emit("flatten", x, axis=axis), 1, node, build)
+    return build.emit("reshape", flat, build.emit("shape", x))
+
+
+def _hit(x: Value, axis: int, node: OnnxNode, build: Builder) -> Value:
+    if x.dtype is None:
+        raise node.unsupported("the element type of its input cannot be told from the file", "declare it")
+    top = build.emit("arg", x, kind="max", axis=axis, keepdims=True, select_last=False)
+    stop = {} if axis == -1 else {"end": axis + 1}
+    places = _along(_count(build, build.emit("shape", x, start=axis, **stop)), axis, x.rank, node, build)
+    return build.emit("cast", build.emit("compare", top, places, kind="equal"), to=x.dtype)
+
+
+@operator("NonZero", versions=(9, 13), inputs=(1, 1), sizes=(0,), limits="X known from constants and shapes")
+def _nonzero(node: OnnxNode, build: Builder) -> Value:
+    return build.emit("nonzero", node.input(0))
+
+
+@operator("Compress", versions=(9, 11, 28), inputs=(2, 2), constants={1: "condition"})
+def _compress(node: OnnxNode, build: Builder) -> Value:
+    x, condition = node.input(0), node.input(1).array
+    assert condition is not None
+    if condition.dtype != np.bool_ or condition.ndim != 1:
+        raise node.invalid(f"condition is {condition.dtype} of shape {condition.shape}, expected a vector of bool")
+    kept = build.integers(np.flatnonzero(condition).tolist())
+    if "axis" in node.attrs:
+        return build.emit("gather", x, kept, axis=node.attrs.integer("axis"))
+    return build.emit("gather", build.emit("reshape", x, build.integers([-1])), kept, axis=0)
+
+
+@operator("Unique", versions=(11, 28), inputs=(1, 1), outputs=4, constants={0: "X"})
+def _unique(node: OnnxNode, build: Builder) -> tuple[Value, ...]:
+    x = node.input(0).array
+    assert x is not None
+    in_order = node.attrs.flag("sorted", True)
+    axis = node.attrs.integer("axis") if "axis" in node.attrs else None
+    if axis is not None and not -x.ndim <= axis < x.ndim:
+        raise node.invalid(f"attribute 'axis' is {axis} for {x.ndim} axes")
+    y, first, back, counts = np.unique(x, return_index=True, return_inverse=True, return_counts=True, axis=axis)
+    back = back.reshape(-1)
+    if not in_order:
+        order = np.argsort(first, kind="stable")
+        y, first, counts = np.take(y, order, axis=0 if axis is None else axis), first[order], counts[order]
+        back = np.argsort(order, kind="stable")[back]
+    numbers = (build.constant(a, dtype="int64") for a in (first, back, counts))
+    return (build.constant(y), *numbers)
+
+
+@operator("DepthToSpace", versions=(1, 11, 13, 28), inputs=(1, 1))
+def _depth_to_space(node: OnnxNode, build: Builder) -> Value:
+    """(N, C, H, W) -> (N, C / b^2, H b, W b)."""
+    x, b = node.input(0), _block(node)
+    mode = node.attrs.string("mode", "DCR") if node.version >= 11 else "DCR"
+    if mode not in ("CRD", "DCR"):
+        raise node.invalid(f"attribute 'mode' is {mode!r}, expected DCR or CRD")
+    n, hw = build.emit("shape", x, start=0, end=1), build.emit("shape", x, start=2, end=4)
+    split = [build.integers([b, b, -1])] if mode == "DCR" else [build.integers([-1, b, b])]
+    wide = build.emit("reshape", x, build.emit("concat", n, *split, hw, axis=0))
+    perm = [0, 3, 4, 1, 5, 2] if mode == "DCR" else [0, 1, 4, 2, 5, 3]
+    sizes = build.emit("binary", hw, build.integers([b]), kind="mul")
+    target = build.emit("concat", n, build.integers([-1]), sizes, axis=0)
+    return build.emit("reshape", build.emit("transpose", wide, perm=perm), target)
+
+
+@operator("SpaceToDepth", versions=(1, 13, 28), inputs=(1, 1))
+def _space_to_depth(node: OnnxNode, build: Builder) -> Value:
+    """(N, C, H, W) -> (N, C b^2, H / b, W / b)."""
+    x, b = node.input(0), _block(node)
+    mode = node.attrs.string("mode", "DCR") if node.version >= 28 else "DCR"
+    if mode not in ("CRD", "DCR"):
+        raise node.invalid(f"attribute 'mode' is {mode!r}, expected DCR or CRD")
+    nc, n = build.emit("shape", x, start=0, end=2), build.emit("shape", x, start=0, end=1)
+    h, w = (
+        build.emit("binary", build.emit("shape", x, start=i, end=i + 1), build.integers([b]), kind="div")
+        for i in (2, 3)
+    )
+    block = build.integers([b])
+    wide = build.emit("reshape", x, build.emit("concat", nc, h, block, w, block, axis=0))
+    perm = [0, 3, 5, 1, 2, 4] if mode == "DCR" else [0, 1, 3, 5, 2, 4]
+    target = build.emit("concat", n, build.integers([-1]), h, w, axis=0)
+    return build.emit("reshape", build.emit("transpose", wide, perm=perm), target)
+
+
+def _block(node: OnnxNode) -> int:
+    size = node.attrs.integer("blocksize")
+    if not 1 <= size <= 1 << 15:
+        raise node.invalid(f"attribute 'blocksize' is {size}, expected a positive integer")
+    return size

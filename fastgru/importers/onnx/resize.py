@@ -1,0 +1,71 @@
+"""Resize in all its versions, and Upsample, which came before it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastgru.importers.onnx.builder import Builder
+from fastgru.importers.onnx.node import OnnxNode
+from fastgru.importers.onnx.registry import operator
+from fastgru.importers.onnx.values import Value
+
+__all__: list[str] = []
+
+
+def _given(node: OnnxNode, index: int) -> Value | None:
+    """The input; an empty vector stands for an absent one."""
+    value = node.optional(index)
+    return None if value is None or (value.array is not None and value.array.size == 0) else value
+
+
+def _mode(node: OnnxNode) -> str:
+    mode = node.attrs.string("mode", "nearest")
+    known = ("nearest", "linear", "cubic") if node.op == "Resize" and node.version >= 11 else ("nearest", "linear")
+    if mode not in known:
+        raise node.invalid(f"attribute 'mode' is {mode!r}, expected one of {', '.join(known)}")
+    return mode
+
+
+@operator("Resize", versions=(10, 11, 13, 18, 19), inputs=(1, 4), sizes=(1, 2, 3))
+def _resize(node: OnnxNode, build: Builder) -> Value:
+    x, mode = node.input(0), _mode(node)
+    if node.version < 11:
+        return _upsampled(x, node.input(1), mode, build)
+    coordinates = node.attrs.string("coordinate_transformation_mode", "half_pixel")
+    attrs: dict[str, Any] = {"mode": mode, "coordinates": coordinates}
+    attrs["nearest"] = node.attrs.string("nearest_mode", "round_prefer_floor")
+    attrs["cubic"] = node.attrs.number("cubic_coeff_a", -0.75)
+    attrs["exclude_outside"] = node.attrs.flag("exclude_outside", False)
+    outside = node.attrs.number("extrapolation_value", 0.0)
+    roi, scales, sizes = (_given(node, i) for i in (1, 2, 3))
+    if coordinates == "tf_crop_and_resize":
+        attrs["outside"] = outside
+    else:
+        roi = None
+    if node.version >= 18:
+        attrs["antialias"] = node.attrs.flag("antialias", False)
+        policy = node.attrs.string("keep_aspect_ratio_policy", "stretch")
+        if sizes is not None:
+            attrs["policy"] = policy
+        if (axes := node.attrs.integers("axes")) is not None:
+            attrs["axes"] = axes
+    if (scales is None) == (sizes is None):
+        raise node.invalid("expected either scales or sizes, not both and not none")
+    return build.emit("resize", x, roi, scales, sizes, **attrs)
+
+
+@operator("Upsample", versions=(7, 9, 10), inputs=(1, 2), sizes=(1,))
+def _upsample(node: OnnxNode, build: Builder) -> Value:
+    if node.version >= 10:
+        raise node.unsupported("Upsample ends with opset 9", "use Resize")
+    x, mode = node.input(0), _mode(node)
+    if node.version >= 9:
+        return _upsampled(x, node.input(1), mode, build)
+    scales = node.attrs.numbers("scales")
+    if scales is None:
+        raise node.invalid("attribute 'scales' is missing")
+    return _upsampled(x, build.constant(scales, dtype="float32"), mode, build)
+
+
+def _upsampled(x: Value, scales: Value, mode: str, build: Builder) -> Value:
+    return build.emit("resize", x, None, scales, mode=mode, coordinates="asymmetric", nearest="floor")

@@ -1,0 +1,51 @@
+"""Weighted sums of a few positions along one axis."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastgru.kernels.registry import handler, tensor
+from fastgru.simd.memory import lanes_of, load, load_tail, offset, pointer, store, store_tail
+from fastgru.simd.vector import splat
+
+__all__ = ["resample"]
+
+
+@handler("resample", "float32", "float64")
+def resample(dtype: str) -> Any:
+    """y[o, j, i] = the sum over k < K of w[j, k] x[o, at[j, k], i], in the order of k.
+
+    Operands: x (outer, n, inner), at (out, K), w (out, K), y (outer, out, inner); outer, n, out, inner, K.
+    """
+
+    def handle(operands, bases, team):
+        x, at = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), "int64")
+        w, y = pointer(tensor(bases, operands, 4), dtype), pointer(tensor(bases, operands, 6), dtype)
+        outer, n, out, inner, K = operands[8], operands[9], operands[10], operands[11], operands[12]
+        lanes = lanes_of(x)
+        for o in range(outer):
+            for j in range(out):
+                source, target = offset(x, o * n * inner), offset(y, (o * out + j) * inner)
+                places, weights = offset(at, j * K), offset(w, j * K)
+                if inner == 1:
+                    total = weights[0] * source[places[0]]
+                    for k in range(1, K):
+                        total += weights[k] * source[places[k]]
+                    target[0] = total
+                    continue
+                i = 0
+                while i < inner:
+                    left = inner - i
+                    if left >= lanes:
+                        v = load(source, places[0] * inner + i) * splat(weights[0])
+                        for k in range(1, K):
+                            v = v + load(source, places[k] * inner + i) * splat(weights[k])
+                        store(target, i, v)
+                    else:
+                        v = load_tail(source, places[0] * inner + i, left) * splat(weights[0])
+                        for k in range(1, K):
+                            v = v + load_tail(source, places[k] * inner + i, left) * splat(weights[k])
+                        store_tail(target, i, v, left)
+                    i += lanes
+
+    return handle

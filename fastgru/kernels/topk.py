@@ -1,0 +1,97 @@
+"""The best k of a row: a heap of positions, its worst on top, then sorted in place.
+
+The order is total, equal elements being told apart by their position, so that nothing depends on how the heap grew.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastgru.kernels.registry import handler, kernel, tensor
+from fastgru.simd.memory import offset, pointer
+
+__all__ = ["topk"]
+
+
+@kernel
+def _before(x, step, a, b, smallest):
+    """Whether position a comes before position b in the answer."""
+    u, v = x[a * step], x[b * step]
+    if u == v:
+        return a < b
+    if (u != u) or (v != v):
+        if (u != u) and (v != v):
+            return a < b
+        return (v != v) if smallest else (u != u)
+    return u < v if smallest else u > v
+
+
+@kernel
+def _sink(x, heap, step, size, smallest):
+    """Let the position on top of the heap find its place: every one is worse than its children."""
+    at = 0
+    moving = heap[0]
+    while True:
+        child = 2 * at + 1
+        if child >= size:
+            break
+        if child + 1 < size and _before(x, step, heap[child * step], heap[(child + 1) * step], smallest):
+            child += 1
+        if not _before(x, step, moving, heap[child * step], smallest):
+            break
+        heap[at * step] = heap[child * step]
+        at = child
+    heap[at * step] = moving
+
+
+@kernel
+def _rise(x, heap, step, at, smallest):
+    """Let the position at the end of the heap find its place."""
+    moving = heap[at * step]
+    while at > 0:
+        parent = (at - 1) // 2
+        if not _before(x, step, heap[parent * step], moving, smallest):
+            break
+        heap[at * step] = heap[parent * step]
+        at = parent
+    heap[at * step] = moving
+
+
+@handler("topk", "float32", "float64", "int64")
+def topk(dtype: str) -> Any:
+    """y = the k best elements along the middle axis, in order, and their positions.
+
+    Operands: x (outer, n, inner), y and positions (outer, k, inner); outer, n, inner, k (1 to n), smallest.
+    """
+
+    def handle(operands, bases, team):
+        x, y = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), dtype)
+        where = pointer(tensor(bases, operands, 4), "int64")
+        outer, n, inner, k, smallest = operands[6], operands[7], operands[8], operands[9], operands[10] != 0
+        for row in range(outer * inner):
+            o = row // inner
+            q = row - o * inner
+            px, py = offset(x, o * n * inner + q), offset(y, o * k * inner + q)
+            heap = offset(where, o * k * inner + q)
+            for i in range(k):
+                heap[i * inner] = i
+                _rise(px, heap, inner, i, smallest)
+            worst = px[heap[0] * inner]
+            for i in range(k, n):
+                v = px[i * inner]
+                # Later equals lose, so that only a strictly better element gets in; NaN decides below.
+                if v >= worst if smallest else v <= worst:
+                    continue
+                if _before(px, inner, i, heap[0], smallest):
+                    heap[0] = i
+                    _sink(px, heap, inner, k, smallest)
+                    worst = px[heap[0] * inner]
+            for size in range(k - 1, 0, -1):
+                last = heap[size * inner]
+                heap[size * inner] = heap[0]
+                heap[0] = last
+                _sink(px, heap, inner, size, smallest)
+            for i in range(k):
+                py[i * inner] = px[heap[i * inner] * inner]
+
+    return handle

@@ -1,0 +1,90 @@
+"""Sums of products by Einstein's convention: the notation, and NumPy's own evaluation of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.errors import InvalidModelError, ShapeError
+from fastgru.reference.operator import same_dtype
+
+__all__ = ["einsum", "label_sizes", "parse_equation"]
+
+Array = NDArray[Any]
+Labels = tuple[str, ...]
+
+
+def parse_equation(equation: str, ranks: Sequence[int]) -> tuple[list[Labels], Labels]:
+    """The labels of each operand's axes, and of the output's: single letters, and "0", "1"... for those of "...".
+
+    The axes of an ellipsis are counted from its right end, so that they broadcast as NumPy's do.
+    """
+    if not isinstance(equation, str):
+        raise InvalidModelError(f"einsum: equation {equation!r}, expected a string")
+    text = equation.replace(" ", "")
+    left, arrow, right = text.partition("->")
+    terms = left.split(",")
+    if len(terms) != len(ranks):
+        raise InvalidModelError(f"einsum: equation {equation!r} has {len(terms)} operands, {len(ranks)} came")
+    labels = [_term_labels(term, rank, equation) for term, rank in zip(terms, ranks, strict=True)]
+    spread = max((sum(label.isdigit() for label in axes) for axes in labels), default=0)
+    dots = tuple(str(i) for i in reversed(range(spread)))
+    if not arrow:
+        counts = [label for axes in labels for label in axes if label.isalpha()]
+        return labels, (*dots, *sorted(label for label in set(counts) if counts.count(label) == 1))
+    head, has_dots, tail = right.partition("...")
+    if has_dots and "..." not in left:
+        raise InvalidModelError(f"einsum: equation {equation!r} has an ellipsis in its output alone")
+    if spread and not has_dots:
+        raise InvalidModelError(f"einsum: equation {equation!r} sums over the axes of its ellipsis, which is undefined")
+    output = (*head, *(dots if has_dots else ()), *tail)
+    known = {label for axes in labels for label in axes}
+    if len(set(output)) != len(output) or not set(output) <= known or not all(c.isalpha() for c in head + tail):
+        raise InvalidModelError(f"einsum: equation {equation!r} has an output that its operands do not give")
+    return labels, output
+
+
+def _term_labels(term: str, rank: int, equation: str) -> Labels:
+    head, has_dots, tail = term.partition("...")
+    if not all(c.isascii() and c.isalpha() for c in head + tail):
+        raise InvalidModelError(f"einsum: equation {equation!r} has {term!r}, expected letters and one ellipsis")
+    spread = rank - len(head) - len(tail)
+    if spread < 0 or (spread and not has_dots):
+        raise ShapeError(f"einsum: equation {equation!r} has {term!r} for {rank} axes")
+    return (*head, *(str(i) for i in reversed(range(spread))), *tail)
+
+
+def label_sizes(labels: Sequence[Labels], shapes: Sequence[tuple[int, ...]]) -> dict[str, int]:
+    """The size of every label. Axes of an ellipsis broadcast, all others must agree."""
+    sizes: dict[str, int] = {}
+    for axes, shape in zip(labels, shapes, strict=True):
+        for label, size in zip(axes, shape, strict=True):
+            seen = sizes.setdefault(label, size)
+            if label.isdigit() and 1 in (seen, size):
+                sizes[label] = size if seen == 1 else seen
+            elif seen != size:
+                raise ShapeError(f"einsum: axis {label!r} is {seen} and {size} in shapes {list(shapes)}")
+    return sizes
+
+
+def einsum(x: Array, *others: Array, equation: str) -> Array:
+    """The sum over every label that the output has not, of the products of the operands' elements.
+
+    equation: as numpy.einsum has it, "bij,bjk->bik"; without an arrow the output has the labels that come once, sorted.
+    """
+    arrays = (x, *others)
+    same_dtype(**{f"x{i}": a for i, a in enumerate(arrays)})
+    if x.dtype == np.bool_:
+        raise ShapeError("einsum: got bool, expected numbers")
+    labels, output = parse_equation(equation, [a.ndim for a in arrays])
+    sizes = label_sizes(labels, [a.shape for a in arrays])
+    numbers = {label: i for i, label in enumerate(sizes)}
+    if len(numbers) > 50:
+        raise ShapeError(f"einsum: equation {equation!r} has {len(numbers)} labels, expected at most 50")
+    operands: list[Any] = []
+    for array, axes in zip(arrays, labels, strict=True):
+        operands += [array, [numbers[label] for label in axes]]
+    return np.asarray(np.einsum(*operands, [numbers[label] for label in output]), dtype=x.dtype)

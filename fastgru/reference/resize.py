@@ -1,0 +1,168 @@
+"""Resampling axis by axis: every output is a weighted sum of a few neighbours of the place it comes from.
+
+Places, neighbours and weights are those of ONNX Resize; cubic weights are Keys' (1981), with coefficient `cubic`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.errors import ShapeError, UnsupportedModelError
+from fastgru.reference.operator import is_floating
+from fastgru.reference.shape import integers, normal_axis
+
+__all__ = ["Axis", "resize", "resize_axes", "taps"]
+
+Array = NDArray[Any]
+
+MODES: Final = ("nearest", "linear", "cubic")
+COORDINATES: Final = (
+    "align_corners", "asymmetric", "half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "tf_crop_and_resize",
+    "tf_half_pixel_for_nn",
+)  # fmt: skip
+NEAREST: Final = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
+POLICIES: Final = ("stretch", "not_larger", "not_smaller")
+MOST_TAPS: Final = 4096
+
+
+class Axis:
+    """One axis that changes: `size` becomes `out`; `scale` as given or as the sizes make it, `crop` start and end."""
+
+    def __init__(self, axis: int, size: int, out: int, scale: float, crop: tuple[float, float]) -> None:
+        self.axis, self.size, self.out, self.scale, self.crop = axis, size, out, scale, crop
+
+
+def resize_axes(
+    shape: tuple[int, ...], roi: Array | None, scales: Array | None, sizes: Array | None,
+    axes: Sequence[int] | None, policy: str, coordinates: str,
+) -> list[Axis]:  # fmt: skip
+    """The axes of x and what becomes of each. Raises `ShapeError` where the vectors do not fit."""
+    rank = len(shape)
+    named = list(range(rank)) if axes is None else [normal_axis(a, rank) for a in axes]
+    if policy not in POLICIES:
+        raise UnsupportedModelError(f"resize: policy {policy!r} is not one of {', '.join(POLICIES)}")
+    if len(set(named)) != len(named) or (scales is None) == (sizes is None):
+        raise ShapeError(f"resize: axes {named}, expected each once, and either scales or sizes")
+    n = len(named)
+    crops = [(0.0, 1.0)] * n
+    if coordinates == "tf_crop_and_resize":
+        if roi is None or roi.shape != (2 * n,):
+            raise ShapeError(f"resize: roi has shape {None if roi is None else roi.shape}, expected {(2 * n,)}")
+        crops = [(float(roi[i]), float(roi[i + n])) for i in range(n)]
+    if scales is not None:
+        if scales.shape != (n,) or not (np.isfinite(scales).all() and (scales > 0).all()):
+            raise ShapeError(f"resize: scales {scales.tolist()}, expected {n} positive numbers")
+        factors = [float(s) for s in scales]
+        outs = [math.floor(shape[a] * s) for a, s in zip(named, factors, strict=True)]
+    else:
+        assert sizes is not None
+        outs = integers("sizes", sizes)
+        if len(outs) != n or min(outs, default=0) < 0 or any(shape[a] == 0 for a in named):
+            raise ShapeError(f"resize: sizes {outs} for axes {named} of shape {shape}")
+        factors = [o / shape[a] for a, o in zip(named, outs, strict=True)]
+        if policy != "stretch" and n:
+            one = (min if policy == "not_larger" else max)(factors)
+            factors, outs = [one] * n, [math.floor(one * shape[a] + 0.5) for a in named]
+    return [Axis(a, shape[a], o, s, c) for a, o, s, c in zip(named, outs, factors, crops, strict=True)]
+
+
+def _places(axis: Axis, coordinates: str) -> Array:
+    """Where in x each output comes from."""
+    i, n, out, scale = np.arange(axis.out), axis.size, axis.out, axis.scale
+    match coordinates:
+        case "asymmetric":
+            return np.asarray(i / scale)
+        case "half_pixel":
+            return np.asarray((i + 0.5) / scale - 0.5)
+        case "half_pixel_symmetric":
+            shrunk = out / (scale * n)
+            return np.asarray(n / 2 * (1 - shrunk) + (i + 0.5) / scale - 0.5)
+        case "pytorch_half_pixel":
+            return np.asarray((i + 0.5) / scale - 0.5) if out > 1 else np.zeros(out)
+        case "align_corners":
+            return np.asarray(i * ((n - 1) / (out - 1))) if out > 1 else np.zeros(out)
+        case "tf_half_pixel_for_nn":
+            return np.asarray((i + 0.5) / scale)
+        case "tf_crop_and_resize":
+            start, end = axis.crop
+            if out > 1:
+                return np.asarray(start * (n - 1) + i * ((end - start) * (n - 1) / (out - 1)))
+            return np.full(out, 0.5 * (start + end) * (n - 1))
+    raise UnsupportedModelError(f"resize: coordinates {coordinates!r}, which are not one of {', '.join(COORDINATES)}")
+
+
+def taps(
+    axis: Axis, *, mode: str, coordinates: str, nearest: str, cubic: float, exclude_outside: bool, antialias: bool
+) -> tuple[Array, Array, Array]:
+    """(neighbours (out, K) as positions in x, weights (out, K), whether the place is inside of x (out,))."""
+    if mode not in MODES or nearest not in NEAREST:
+        raise UnsupportedModelError(f"resize: mode {mode!r}, {nearest!r}; there are {MODES} and {NEAREST}")
+    x = _places(axis, coordinates)
+    inside = (x >= 0) & (x <= axis.size - 1)
+    if mode == "nearest":
+        where = {
+            "round_prefer_floor": lambda: np.ceil(x - 0.5),
+            "round_prefer_ceil": lambda: np.floor(x + 0.5),
+            "floor": lambda: np.floor(x),
+            "ceil": lambda: np.ceil(x),
+        }[nearest]()
+        at = where.astype(np.int64)[:, None]
+        return np.clip(at, 0, max(axis.size - 1, 0)), np.ones(at.shape), inside
+    stretch = min(axis.scale, 1.0) if antialias else 1.0
+    reach = 1 if mode == "linear" else 2
+    first = math.floor(-reach / stretch) + 1
+    if 2 - 2 * first > MOST_TAPS:
+        raise ShapeError(f"resize: a scale of {axis.scale} takes {2 - 2 * first} neighbours, at most {MOST_TAPS}")
+    base = np.floor(x)
+    steps = np.arange(first, 2 - first)
+    distance = np.abs((steps[None, :] - (x - base)[:, None]) * stretch)
+    weights = np.maximum(1 - distance, 0) if mode == "linear" else _cubic(distance, cubic)
+    at = base.astype(np.int64)[:, None] + steps
+    if exclude_outside:
+        weights = np.where((at < 0) | (at >= axis.size), 0.0, weights)
+    if exclude_outside or antialias:
+        weights = weights / np.sum(weights, axis=1, keepdims=True)
+    return np.clip(at, 0, max(axis.size - 1, 0)), weights, inside
+
+
+def _cubic(d: Array, a: float) -> Array:
+    near = ((a + 2) * d - (a + 3)) * d * d + 1
+    far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
+    return np.where(d <= 1, near, np.where(d < 2, far, 0.0))
+
+
+def resize(
+    x: Array, roi: Array | None = None, scales: Array | None = None, sizes: Array | None = None, *,
+    mode: str, coordinates: str, nearest: str = "round_prefer_floor", cubic: float = -0.75,
+    exclude_outside: bool = False, antialias: bool = False, outside: float = 0.0,
+    axes: Sequence[int] | None = None, policy: str = "stretch",
+) -> Array:  # fmt: skip
+    """x at other sizes. `outside` is the value of what lies beyond x under tf_crop_and_resize."""
+    if mode != "nearest" and not is_floating(x.dtype):
+        raise ShapeError(f"resize: x has dtype {x.dtype}, expected a float for mode {mode}")
+    y = x
+    for axis in resize_axes(x.shape, roi, scales, sizes, axes, policy, coordinates):
+        at, weights, inside = taps(
+            axis, mode=mode, coordinates=coordinates, nearest=nearest, cubic=cubic,
+            exclude_outside=exclude_outside, antialias=antialias,
+        )  # fmt: skip
+        if axis.size == 0 and axis.out:
+            raise ShapeError(f"resize: axis {axis.axis} of shape {x.shape} is empty")
+        along = [1] * x.ndim
+        along[axis.axis] = axis.out
+        if mode == "nearest":
+            y = np.take(y, at[:, 0], axis=axis.axis)
+        else:
+            parts = [
+                np.take(y, at[:, k], axis=axis.axis) * weights[:, k].astype(x.dtype).reshape(along)
+                for k in range(at.shape[1])
+            ]
+            y = np.asarray(sum(parts[1:], parts[0]))
+        if coordinates == "tf_crop_and_resize":
+            y = np.where(inside.reshape(along), y, np.asarray(outside, x.dtype))
+    return y

@@ -1,0 +1,67 @@
+"""Elements by tuples of positions, rows turned round, positions of what is not zero."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.errors import ShapeError
+
+__all__ = ["gather_nd", "nonzero", "reverse_sequence"]
+
+Array = NDArray[Any]
+
+
+def gather_nd(x: Array, indices: Array, *, batch_dims: int = 0) -> Array:
+    """y[b, i] = x[b, indices[b, i, 0], indices[b, i, 1], ...]: the last axis of indices is a tuple of positions.
+
+    batch_dims: leading axes that x and indices share; a negative position counts from the end.
+    """
+    if indices.dtype.kind not in "iu" or indices.ndim < 1:
+        raise ShapeError(f"gather_nd: indices are {indices.dtype} of shape {indices.shape}, expected integers (..., d)")
+    check_gather_nd(x.shape, indices.shape, batch_dims)
+    depth = indices.shape[-1]
+    sizes = np.array(x.shape[batch_dims : batch_dims + depth])
+    if indices.size and ((indices < -sizes) | (indices >= sizes)).any():
+        raise ShapeError(f"gather_nd: indices from {indices.min()} to {indices.max()} on axes of {sizes.tolist()}")
+    lead = np.ogrid[tuple(slice(n) for n in indices.shape[:-1])][:batch_dims] if batch_dims else []
+    picked = [np.broadcast_to(g, indices.shape[:-1]) for g in lead] + [indices[..., i] for i in range(depth)]
+    return np.asarray(x[tuple(picked)]) if picked else np.broadcast_to(x, indices.shape[:-1] + x.shape).copy()
+
+
+def check_gather_nd(x: tuple[int, ...], indices: tuple[int, ...], batch_dims: int) -> None:
+    """Raise `ShapeError` unless the shapes fit each other."""
+    if not 0 <= batch_dims < len(indices) or batch_dims > len(x):
+        raise ShapeError(f"gather_nd: batch_dims {batch_dims} for x {x} and indices {indices}")
+    if x[:batch_dims] != indices[:batch_dims] or indices[-1] > len(x) - batch_dims:
+        raise ShapeError(f"gather_nd: indices {indices} do not fit x {x} with batch_dims {batch_dims}")
+
+
+def reverse_sequence(x: Array, lengths: Array, *, time_axis: int, batch_axis: int) -> Array:
+    """Each row's first lengths[n] steps in the other order, the rest as it was. The axes are 0 and 1."""
+    check_reverse(x.shape, lengths.shape, time_axis, batch_axis)
+    if lengths.dtype.kind not in "iu":
+        raise ShapeError(f"reverse_sequence: lengths have dtype {lengths.dtype}, expected an integer")
+    T = x.shape[time_axis]
+    if lengths.size and (lengths.min() < 0 or lengths.max() > T):
+        raise ShapeError(f"reverse_sequence: lengths from {lengths.min()} to {lengths.max()}, expected 0 to {T}")
+    steps, ends = np.arange(T)[:, None], lengths.astype(np.int64)[None, :]
+    source = np.where(steps < ends, ends - 1 - steps, steps)
+    rows = np.arange(x.shape[batch_axis])[None, :]
+    moved = np.moveaxis(x, (time_axis, batch_axis), (0, 1))
+    return np.moveaxis(moved[source, rows], (0, 1), (time_axis, batch_axis))
+
+
+def check_reverse(x: tuple[int, ...], lengths: tuple[int, ...], time_axis: int, batch_axis: int) -> None:
+    """Raise `ShapeError` unless time and batch are axes 0 and 1 of x, and lengths has one number a row."""
+    if len(x) < 2 or {time_axis, batch_axis} != {0, 1}:
+        raise ShapeError(f"reverse_sequence: time_axis {time_axis}, batch_axis {batch_axis} of {x}, expected 0 and 1")
+    if lengths != (x[batch_axis],):
+        raise ShapeError(f"reverse_sequence: lengths have shape {lengths}, expected {(x[batch_axis],)}")
+
+
+def nonzero(x: Array) -> Array:
+    """The positions of the elements that are not zero, (rank, count), in C order."""
+    return np.array(np.nonzero(x if x.ndim else x.reshape(1)), dtype=np.int64).reshape(max(x.ndim, 1), -1)[: x.ndim]

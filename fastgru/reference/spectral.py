@@ -1,0 +1,139 @@
+"""The discrete Fourier transform, of an axis and of overlapping frames, with real and imaginary part as a last axis."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.errors import ShapeError
+from fastgru.reference.operator import is_floating, same_dtype
+from fastgru.reference.shape import normal_axis
+
+__all__ = ["check_stft", "dft", "dft_sizes", "dft_table", "mel_weights", "stft"]
+
+Array = NDArray[Any]
+
+MOST_POINTS: Final = 1 << 26
+
+
+def dft_sizes(
+    shape: tuple[int, ...], axis: int, length: int | None, *, onesided: bool, inverse: bool
+) -> tuple[int, int, int, int]:
+    """(axis, points of the transform, positions of x that it reads, positions that come out). Raises `ShapeError`."""
+    if len(shape) < 2 or shape[-1] not in (1, 2):
+        raise ShapeError(f"dft: x has shape {shape}, expected (..., 1) for real and (..., 2) for complex numbers")
+    axis = normal_axis(axis, len(shape))
+    if axis == len(shape) - 1:
+        raise ShapeError(f"dft: axis {axis} of shape {shape} is that of real and imaginary part")
+    have = shape[axis]
+    if length is None:
+        length = 2 * (have - 1) if onesided and inverse else have
+    if not 1 <= length <= MOST_POINTS:
+        raise ShapeError(f"dft: {length} points, expected 1 to {MOST_POINTS}")
+    half = length // 2 + 1
+    if onesided and inverse:
+        if shape[-1] != 2:
+            raise ShapeError(f"dft: x has shape {shape}, expected (..., 2) for a one-sided inverse")
+        return axis, length, min(have, half), length
+    if onesided and shape[-1] == 2:
+        raise ShapeError(f"dft: x has shape {shape}, expected (..., 1): one side says everything of real numbers only")
+    return axis, length, min(have, length), half if onesided else length
+
+
+def dft_table(n: int, inputs: int, outputs: int, *, complex_in: bool, onesided: bool, inverse: bool) -> Array:
+    """The transform as a matrix (inputs * parts, outputs * parts), float64: rows times it are the transforms."""
+    turns = np.outer(np.arange(inputs), np.arange(outputs)) % n
+    angle = 2 * np.pi / n * turns
+    c, s = np.cos(angle), np.sin(angle)
+    if onesided and inverse:  # of what a real sequence has: every other bin but the first and the middle stands for two
+        twice = np.full(inputs, 2.0)
+        twice[0] = 1.0
+        if n % 2 == 0 and inputs == n // 2 + 1:
+            twice[-1] = 1.0
+        return np.asarray(np.stack([c, -s], axis=1).reshape(2 * inputs, outputs) * np.repeat(twice, 2)[:, None] / n)
+    s = -s if not inverse else s
+    real = np.stack([c, s], axis=-1)
+    if not complex_in:
+        table = real.reshape(inputs, 2 * outputs)
+    else:
+        table = np.stack([real, np.stack([-s, c], axis=-1)], axis=1).reshape(2 * inputs, 2 * outputs)
+    return np.asarray(table / n if inverse else table)
+
+
+def dft(x: Array, *, axis: int, length: int | None = None, onesided: bool = False, inverse: bool = False) -> Array:
+    """x (..., 1) or (..., 2) -> its transform along `axis`, cut or filled with zeros to `length` points, (..., 2).
+
+    inverse: with the other sign, divided by the points. onesided: the first half of the points, of real numbers; the
+    inverse of that reads half of the points and gives real numbers (..., 1).
+    """
+    _need_floating(x)
+    axis, n, _, _ = dft_sizes(x.shape, axis, length, onesided=onesided, inverse=inverse)
+    numbers = x[..., 0] if x.shape[-1] == 1 else x[..., 0] + 1j * x[..., 1]
+    if onesided and inverse:
+        return np.asarray(np.fft.irfft(numbers, n, axis))[..., None].astype(x.dtype)
+    transform = np.fft.ifft if inverse else np.fft.rfft if onesided else np.fft.fft
+    y = transform(numbers, n, axis)
+    return np.stack([y.real, y.imag], axis=-1).astype(x.dtype)
+
+
+def check_stft(
+    signal: tuple[int, ...], window: tuple[int, ...] | None, step: int, length: int | None, onesided: bool
+) -> tuple[int, int]:
+    """(length of a frame, number of frames). Raises `ShapeError`."""
+    if len(signal) not in (2, 3) or (len(signal) == 3 and signal[2] not in (1, 2)):
+        raise ShapeError(f"stft: signal has shape {signal}, expected (N, L), (N, L, 1) or (N, L, 2)")
+    if length is None:
+        if window is None:
+            raise ShapeError("stft: neither a window nor the length of a frame came")
+        length = window[0] if window else 0
+    if (window is not None and window != (length,)) or not 1 <= length <= signal[1] or step < 1:
+        raise ShapeError(
+            f"stft: window {window}, frames of {length} every {step} for a signal of {signal[1]}: expected a window as"
+            " long as a frame, a frame no longer than the signal and a step of at least 1"
+        )
+    if onesided and len(signal) == 3 and signal[2] == 2:
+        raise ShapeError("stft: one side says everything of real signals only")
+    return length, (signal[1] - length) // step + 1
+
+
+def stft(
+    signal: Array, window: Array | None = None, *, step: int, length: int | None = None, onesided: bool = True
+) -> Array:
+    """signal (N, L), (N, L, 1) or (N, L, 2) -> (N, frames, bins, 2): the transform of every windowed frame."""
+    _need_floating(signal)
+    size, frames = check_stft(signal.shape, None if window is None else window.shape, step, length, onesided)
+    x = signal if signal.ndim == 3 else signal[..., None]
+    taken = x[:, np.arange(frames)[:, None] * step + np.arange(size)]
+    if window is not None:
+        same_dtype(signal=signal, window=window)
+        taken = taken * window[:, None]
+    return dft(taken, axis=2, onesided=onesided)
+
+
+def mel_weights(bands: int, points: int, rate: int, lowest: float, highest: float) -> Array:
+    """(points // 2 + 1, bands), float64: triangles over the bins of a spectrum, evenly spaced in mel (ONNX).
+
+    mel = 2595 log10(1 + f / 700); corners are the bins floor((points + 1) f / rate), a triangle rises from 0 at its
+    first corner to 1 at its second and falls to 0 at its third.
+    """
+    bins = points // 2 + 1
+    first, last = (2595 * np.log10(1 + f / 700) for f in (lowest, highest))
+    mels = np.linspace(first, last, bands + 2, endpoint=False)  # as ONNX spaces them: none lies at the highest
+    corners = np.floor((points + 1) * (700 * (10 ** (mels / 2595) - 1)) / rate).astype(np.int64)
+    table = np.zeros((bins, bands))
+    for band in range(bands):
+        low, top, high = corners[band : band + 3]
+        if low == top:
+            table[top : top + 1, band] = 1
+        for i in range(max(low, 0), min(top + 1, bins) if low != top else 0):
+            table[i, band] = (i - low) / (top - low)
+        for i in range(max(top, 0), min(high, bins) if high != top else 0):
+            table[i, band] = (high - i) / (high - top)
+    return table
+
+
+def _need_floating(x: Array) -> None:
+    if not is_floating(x.dtype):
+        raise ShapeError(f"dft: x has dtype {x.dtype}, expected a float")

@@ -1,0 +1,32 @@
+"""The largest or smallest elements of an axis, in order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.errors import ShapeError
+from fastgru.reference.shape import integers, normal_axis
+
+__all__ = ["topk"]
+
+Array = NDArray[Any]
+
+
+def topk(x: Array, k: Array, *, axis: int, largest: bool = True) -> tuple[Array, Array]:
+    """(values, positions as int64) of the k first along `axis`, the best first.
+
+    Of equal elements the one of the lower position comes first. NaN counts as larger than every number.
+    """
+    axis = normal_axis(axis, x.ndim)
+    count = integers("k", k)
+    if len(count) != 1 or not 0 <= count[0] <= x.shape[axis]:
+        raise ShapeError(f"topk: k is {count}, expected one number from 0 to {x.shape[axis]}, axis {axis} of {x.shape}")
+    if largest:
+        order = x.shape[axis] - 1 - np.flip(np.argsort(np.flip(x, axis), axis=axis, kind="stable"), axis)
+    else:
+        order = np.argsort(x, axis=axis, kind="stable")
+    where = np.take(order, range(count[0]), axis=axis).astype(np.int64)
+    return np.take_along_axis(x, where, axis=axis), where
