@@ -12,7 +12,7 @@ from fastgru.bench.problem import Problem
 from fastgru.errors import UnsupportedModelError
 from fastgru.reference.operator import numpy_dtype
 
-__all__ = ["NAME", "ours"]
+__all__ = ["NAME", "batch_size", "ours"]
 
 NAME = "fastgru"
 
@@ -35,7 +35,7 @@ def ours(problem: Problem, threads: int, precision: str | None = None) -> Conten
 
 
 def _stream(problem: Problem, model: fastgru.Model, name: str, setting: str) -> Contender:
-    stream = model.stream(_batch_size(problem), state=problem.states)
+    stream = model.stream(batch_size(problem), state=problem.states)
     frames = tuple(problem.feeds[name] for name in stream.inputs)
     first = stream.push(*frames)
     outs = tuple(np.empty_like(y) for y in (first if isinstance(first, tuple) else (first,)))
@@ -49,7 +49,7 @@ def _stream(problem: Problem, model: fastgru.Model, name: str, setting: str) -> 
     return Contender(name, setting, partial(stream.push, *frames, out=out), results, stream.reset)
 
 
-def _batch_size(problem: Problem) -> int:
+def batch_size(problem: Problem) -> int:
     """The size of the first axis that the model leaves free in a state."""
     for spec in problem.graph.inputs:
         if spec.name in problem.state_arrays:

@@ -120,6 +120,9 @@ def steady_lines(steady: Mapping[str, Any]) -> Iterator[str]:
             f"tail of {found['pushes']:,} pushes, collector {collector}: median {time_of(found['median_s'])},"
             f" p99 {found['p99']:.2f}x, p99.9 {found['p999']:.2f}x, worst {found['worst']:.1f}x of it"
         )
+    if found := steady.get("growth"):
+        grown = "not told by this system" if found["bytes"] is None else f"{found['bytes'] / 1024:+.0f} KiB"
+        yield f"resident memory over {found['frames']:,} calls that return new arrays: {grown}"
     if found := steady.get("denormals"):
         yield f"a step on a state of denormal numbers takes {found['ratio']:.2f}x the time of a lively one"
     if found := steady.get("cold"):

@@ -24,11 +24,11 @@ import fastgru
 from fastgru.bench.cases import Case
 from fastgru.bench.contender import Contender
 from fastgru.bench.measure import Plan, ratio, take_turns
-from fastgru.bench.ours import ours
+from fastgru.bench.ours import batch_size, ours
 from fastgru.bench.problem import Problem, gru_problem
 from fastgru.spec import GRUWeights
 
-__all__ = ["allocations", "cold_start", "denormals", "measure_steadiness", "tail"]
+__all__ = ["allocations", "cold_start", "denormals", "growth", "measure_model", "measure_steadiness", "tail"]
 
 _CASE = Case("step", 1, 1, 64, 64)
 _KEEPS = 8.0  # of the update gate's bias: the state then shrinks by 3e-4 a step
@@ -47,6 +47,53 @@ def measure_steadiness(
     progress("processes that start")
     found["cold"] = cold_start(starts)
     return found
+
+
+def measure_model(
+    problem: Problem, *, frames: int = 1_000_000, seconds: float = 60.0, progress: Callable[[str], None] = print
+) -> dict[str, Any]:
+    """What a call of a model allocates, its tail, and by how much the process grows over so many frames.
+
+    seconds: the most that each of the three may take; fewer calls are made where they are slower.
+    """
+    call = ours(problem, 1).call
+    start = time.perf_counter()
+    for _ in range(20):
+        call()
+    most = max(100, int(seconds * 20 / (time.perf_counter() - start)))
+    progress("allocations of a call")
+    found: dict[str, Any] = {"case": problem.name, "allocations": allocations(min(100_000, most // 4), problem)}
+    progress("the tail of a call")
+    found["tails"] = [tail(min(100_000, most // 2), collector=on, problem=problem) for on in (True, False)]
+    progress("growth of the process")
+    found["growth"] = growth(min(frames, most), problem)
+    return found
+
+
+def growth(frames: int, problem: Problem) -> dict[str, Any]:
+    """Bytes of resident memory after `frames` calls that return new arrays, less those before; None where the system
+    does not tell."""
+    model = fastgru.Model(problem.graph, precision=problem.precision)
+    if problem.streaming:
+        stream = model.stream(batch_size(problem), state=problem.states)
+        call: Callable[[], object] = partial(stream.push, *(problem.feeds[name] for name in stream.inputs))
+    else:
+        call = partial(model.run, problem.feeds)
+    for _ in range(min(1000, frames)):
+        call()
+    before = _resident_bytes()
+    for _ in repeat(None, frames):
+        call()
+    after = _resident_bytes()
+    return {"frames": frames, "bytes": None if before is None or after is None else after - before}
+
+
+def _resident_bytes() -> int | None:
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def allocations(pushes: int, problem: Problem | None = None) -> dict[str, Any]:
@@ -99,10 +146,10 @@ def _numba_allocations() -> int:
     return int(stats.alloc + stats.mi_alloc)
 
 
-def tail(pushes: int, *, collector: bool) -> dict[str, Any]:
+def tail(pushes: int, *, collector: bool, problem: Problem | None = None) -> dict[str, Any]:
     """p99, p99.9 and the worst of single steps as multiples of their median, the garbage collector on or off."""
-    call, clock = ours(gru_problem(_CASE), 1).call, time.perf_counter_ns
-    for _ in range(1000):
+    call, clock = ours(problem or gru_problem(_CASE), 1).call, time.perf_counter_ns
+    for _ in range(min(1000, pushes)):
         call()
     samples = np.empty(pushes, np.int64)
     was_on = gc.isenabled()

@@ -95,7 +95,8 @@ def command(
 
     Outputs are compared before anything is timed. A rival runs in the fastest of its configurations; one that is not
     installed, or cannot run a case, is named. MODEL is run at --shape, free dimensions being 1 where nothing is said,
-    beside the rivals that read its format.
+    beside the rivals that read its format; with --suite steady it is also told what a call allocates, and how memory
+    grows over a million of them.
 
     Exit status 1 where ours fails, or its outputs are not those of the float64 definition.
     """
@@ -125,7 +126,7 @@ def command(
     readme = None if update_readme is None else update_readme.read_text(encoding="utf-8")
     plan = Plan(rounds, turn_ms / 1e3, collect=collect)
     result = (
-        _measure_model(model, shapes, fallback, rivals, threads, plan)
+        _measure_model(model, suite, shapes, fallback, rivals, threads, plan)
         if model is not None
         else _measure_suite(suite, cases, label, rivals, threads, plan)
     )
@@ -169,6 +170,7 @@ def _measure_suite(
 
 def _measure_model(
     model: Path,
+    suite: str,
     shapes: tuple[str, ...],
     fallback: str | None,
     rivals: tuple[str, ...],
@@ -181,6 +183,7 @@ def _measure_model(
     from fastgru.bench.model_file import file_problem, parse_shapes
     from fastgru.bench.result import Result
     from fastgru.bench.rivals import RIVALS
+    from fastgru.bench.steady import measure_model
     from fastgru.bench.suite import run_problem
     from fastgru.cli.console import stderr
 
@@ -189,9 +192,12 @@ def _measure_model(
     problem = file_problem(model, parse_shapes(shapes), fallback=fallback)
     shown = ", ".join(f"{name} {a.shape}" for name, a in problem.feeds.items())
     title = f"{model.name}, {'a push of' if problem.streaming else 'a run of'} {shown}"
-    with stderr().status(title):
+    with stderr().status(title) as status:
         rows = [run_problem(problem, title, n, [RIVALS[r] for r in rivals], plan) for n in threads]
-    return Result(model.name, machine, (), tuple(rows), time.perf_counter() - started)
+        steady = None
+        if suite == "steady" and not any(row.trouble for row in rows):
+            steady = measure_model(problem, progress=status.update)
+    return Result(model.name, machine, (), tuple(rows), time.perf_counter() - started, steady)
 
 
 def _print_row(row: Row) -> None:

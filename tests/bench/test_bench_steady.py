@@ -9,6 +9,7 @@ import pytest
 from fastgru.bench import steady
 from fastgru.bench.contender import Contender
 from fastgru.bench.measure import Plan
+from fastgru.bench.problem import gru_problem
 from fastgru.bench.report import steady_lines
 
 
@@ -23,6 +24,19 @@ def test_what_a_step_keeps_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     leaking = Contender("leaking", "", lambda: kept.append(bytes(1000)), dict)
     monkeypatch.setattr(steady, "ours", lambda problem, threads: leaking)
     assert steady.allocations(50)["kept_bytes"] > 50_000
+
+
+def test_a_model_of_a_file_is_watched() -> None:
+    heard: list[str] = []
+    problem = gru_problem(steady._CASE)
+    found = steady.measure_model(problem, frames=500, seconds=0.05, progress=heard.append)
+    assert len(heard) == 3
+    assert found["growth"]["frames"] <= 500
+    assert found["growth"]["bytes"] is None or found["growth"]["bytes"] < 1 << 24
+    lines = list(steady_lines(found))
+    assert len(lines) == 4
+    assert "resident memory" in lines[-1]
+    assert "not told" in next(steady_lines({"growth": {"frames": 1, "bytes": None}}))
 
 
 def test_a_tail_is_at_least_its_median() -> None:
