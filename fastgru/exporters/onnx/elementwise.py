@@ -19,8 +19,11 @@ __all__ = ["attribute"]
 _UNARY: Final = {
     "abs": "Abs",
     "acos": "Acos",
+    "acosh": "Acosh",
     "asin": "Asin",
+    "asinh": "Asinh",
     "atan": "Atan",
+    "atanh": "Atanh",
     "bitwise_not": "BitwiseNot",
     "ceil": "Ceil",
     "cos": "Cos",
@@ -43,7 +46,18 @@ _UNARY: Final = {
     "sqrt": "Sqrt",
     "tan": "Tan",
 }
-_BINARY: Final = {"add": "Add", "div": "Div", "max": "Max", "min": "Min", "mul": "Mul", "pow": "Pow", "sub": "Sub"}
+_BINARY: Final = {
+    "add": "Add",
+    "bit_and": "BitwiseAnd",
+    "bit_or": "BitwiseOr",
+    "bit_xor": "BitwiseXor",
+    "div": "Div",
+    "max": "Max",
+    "min": "Min",
+    "mul": "Mul",
+    "pow": "Pow",
+    "sub": "Sub",
+}
 _COMPARE: Final = {
     "equal": "Equal",
     "greater": "Greater",
