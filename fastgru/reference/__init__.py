@@ -39,6 +39,7 @@ give float64 and the answer is the definition that kernels are tested against. I
 | scatter_nd | x, indices (..., k), updates (..., x.shape[k:]) | reduction: none add mul max min | y |
 | scatter_elements | x, indices, updates | axis, reduction | y |
 | embedding | ids (...), weight (V, D) | | y (..., D) |
+| pool | x (N, C, D1, ...) | kind: average max sum; kernel, strides, pads (as conv), dilations, ceil_mode?, count_include_pad? | y (N, C, E1, ...) |
 | pad | x, pads (int64: begins then ends, of `axes` or of all), value? | mode: constant reflect edge wrap; axes? | y |
 | shape | x | start, end? | int64 vector |
 | range | start, limit, delta (scalars) | | vector |

@@ -58,7 +58,7 @@ def output_elements(node: Node, inputs: Sequence[Array | None]) -> int:
             return _broadcast(left[:-2], right[:-2]) * tail
         case "linear":
             return (a[0].size // max(a[0].shape[-1] if a[0].ndim else 1, 1)) * (a[1].shape[0] if a[1].ndim else 1)
-        case "conv" | "conv_transpose":
+        case "conv" | "conv_transpose" | "pool":
             return _slid(node, [x.shape for x in a])
         case "einsum":
             return _einsum(node, [x.shape for x in a])
@@ -83,6 +83,9 @@ def output_elements(node: Node, inputs: Sequence[Array | None]) -> int:
 def _slid(node: Node, shapes: Sequence[tuple[int, ...]]) -> int:
     x, attrs = shapes[0], node.attrs
     forms = (attrs["strides"], attrs["dilations"], attrs["pads"])
+    if node.op == "pool":
+        windows = slide(x[2:], attrs["kernel"], *forms, ceil_mode=bool(attrs.get("ceil_mode", False)))
+        return math.prod(x[:2]) * math.prod(windows.sizes)
     weight = shapes[1]
     if node.op == "conv":
         return x[0] * weight[0] * math.prod(slide(x[2:], weight[2:], *forms).sizes)

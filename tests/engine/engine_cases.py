@@ -317,6 +317,22 @@ SLIDING = [  # x, weight of conv, strides, pads, dilations, groups
     ((0, 3, 20), (4, 3, 3), (1,), (0, 0), (1,), 1),
     ((2, 3, 17), (1, 3, 17), (1,), (0, 0), (1,), 1),
 ]
+POOLING = [  # x, kernel, strides, pads, dilations
+    ((2, 3, 37), (3,), (2,), (1, 1), (1,)),
+    ((1, 2, 9, 40), (3, 2), (1, 1), (0, 0, 0, 0), (2, 3)),
+    ((2, 2, 30, 5), (2, 3), (2, 2), (1, 1, 0, 1), (1, 1)),
+    ((1, 3, 7, 33), (1, 3), (1, 3), (0, 1, 0, 1), (1, 1)),
+    ((0, 3, 7), (2,), (1,), (0, 0), (1,)),
+]
+
+
+def pools():
+    for (shape, kernel, strides, pads, dilations), kind in itertools.product(POOLING, ("max", "average", "sum")):
+        form = {"kind": kind, "kernel": kernel, "strides": strides, "pads": pads, "dilations": dilations}
+        for more in ({}, {"ceil_mode": True}, {"count_include_pad": True, "ceil_mode": True}, {"pads": "same_upper"}):
+            yield Case("pool", (normal(*shape),), form | more)
+
+
 CLAMPS = (None, [0, None], [-0.5, 0.75], [None, 0.25])
 
 
@@ -447,5 +463,6 @@ FAMILIES = {
     "resizes": resizes,
     "selections": selections,
     "spectra": spectra,
+    "pools": pools,
 }
 CASES = {name: list(make()) for name, make in FAMILIES.items()}

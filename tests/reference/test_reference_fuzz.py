@@ -19,6 +19,7 @@ KINDS = {
     "compare": ("equal", "less"),
     "logical": ("and", "xor"),
     "reduce": ("sum", "mean", "max", "prod", "any", "l2", "log_sum_exp"),
+    "pool": ("max", "average", "sum"),
     "unary": ("abs", "exp", "erf", "sign", "not", "selu", "gelu", "bitwise_not", "isnan"),
 }
 SMALL = st.integers(-4, 4)
@@ -36,6 +37,7 @@ VALUES = {
     ),
     "coordinates": st.sampled_from(["half_pixel", "align_corners", "tf_crop_and_resize"]),
     "keepdims": st.booleans(),
+    "kernel": st.lists(SMALL, max_size=3),
     "strides": st.lists(SMALL, max_size=3),
     "dilations": st.lists(SMALL, max_size=3),
     "pads": st.lists(SMALL, max_size=4) | st.just("same_upper"),

@@ -1,0 +1,60 @@
+"""Pools over one or two spatial axes."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from math import prod
+
+import numpy as np
+
+from fastgru.engine.builder import Builder
+from fastgru.engine.lowering import lowering
+from fastgru.engine.ops.elementwise import apply_binary
+from fastgru.engine.view import Known, Value
+from fastgru.engine.windows import sliding, walk_of
+from fastgru.errors import ShapeError, UnsupportedModelError
+from fastgru.graph import Node
+from fastgru.kernels.pool import POOL_CODES
+from fastgru.reference.pool import POOLS, seen_counts
+from fastgru.reference.windows import slide
+from fastgru.simd.cpu import LANES
+
+__all__ = ["lower_pool"]
+
+
+@lowering("pool")
+def lower_pool(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+    """x (N, C, D1, ...) -> (N, C, E1, ...)."""
+    (value,) = inputs
+    assert value is not None
+    attrs, kind, dtype = node.attrs, node.attrs["kind"], builder.float_dtype
+    if kind not in POOLS:
+        raise UnsupportedModelError(f"kind {kind!r} is not implemented; there are {', '.join(POOLS)}")
+    if builder.dtype(value) != dtype:
+        raise UnsupportedModelError(f"a pool of {builder.dtype(value)}: cast its input to float32 before it")
+    if value.ndim < 3:
+        raise ShapeError(f"x has shape {value.shape}, expected (N, C, D1, ...)")
+    x = builder.view(value)
+    spatial = x.shape[2:]
+    ceil = bool(attrs.get("ceil_mode", False))
+    windows = slide(spatial, attrs["kernel"], attrs["strides"], attrs["dilations"], attrs["pads"], ceil_mode=ceil)
+    N, C = x.shape[:2]
+    y = builder.new((N, C, *windows.sizes))
+    if y.size == 0:
+        return [y]
+    walk = walk_of(x, sliding(spatial, windows), C, 1, C, LANES[dtype])
+    ((rows, pixels, _, x_row, y_row),) = walk.phase_words
+    scratch = builder.new((walk.scratch,)) if walk.padded else None
+    stage = builder.new((walk.stage,)) if walk.staged else None
+    code = POOL_CODES["max" if kind == "max" else "sum"]
+    words = [
+        N, C, x.strides[0], walk.x_channel, walk.y_channel, prod(y.shape[1:]), walk.padded, walk.staged,
+        code, prod(windows.taps), rows, pixels, x_row, y_row, *walk.pad_words, *walk.collect_words,
+    ]  # fmt: skip
+    table = builder.constant(walk.tables[0])
+    builder.emit("pool", dtype, [x, y, scratch, stage, table], words)
+    if kind == "average":
+        along = seen_counts(spatial, windows, include_padding=bool(attrs.get("count_include_pad", False)))
+        return [apply_binary(builder, "div", y, Known(functools.reduce(np.multiply.outer, along).astype(dtype)))]
+    return [y]

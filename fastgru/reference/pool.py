@@ -1,0 +1,78 @@
+"""Pools: the greatest, the mean or the sum of what each window sees, channel by channel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.errors import ShapeError, UnsupportedModelError
+from fastgru.reference.operator import is_floating
+from fastgru.reference.windows import Windows, slide
+
+__all__ = ["POOLS", "pool", "seen_counts"]
+
+Array = NDArray[Any]
+
+POOLS = ("average", "max", "sum")
+
+
+def seen_counts(spatial: Sequence[int], windows: Windows, *, include_padding: bool) -> list[Array]:
+    """For each axis, how many elements each window counts: those of the input, or those of the padding as well.
+
+    What a last window sees beyond the padding (ceil_mode) never counts.
+    """
+    counts = []
+    for i, n in enumerate(spatial):
+        starts = np.arange(windows.sizes[i], dtype=np.int64) * windows.strides[i] - windows.begin[i]
+        count = np.zeros(windows.sizes[i], np.int64)
+        low, high = (-windows.begin[i], n + windows.end[i]) if include_padding else (0, n)
+        for tap in range(windows.taps[i]):
+            at = starts + tap * windows.dilations[i]
+            count += (at >= low) & (at < high)
+        counts.append(count)
+    return counts
+
+
+def pool(
+    x: Array,
+    *,
+    kind: str,
+    kernel: Sequence[int],
+    strides: Sequence[int],
+    pads: Sequence[int] | str,
+    dilations: Sequence[int],
+    ceil_mode: bool = False,
+    count_include_pad: bool = False,
+) -> Array:
+    """x (N, C, D1, ...) -> (N, C, E1, ...). Padding is below everything for max, nothing for sum and average."""
+    if kind not in POOLS:
+        raise UnsupportedModelError(f"kind {kind!r} is not implemented; there are {', '.join(POOLS)}")
+    if kind != "max" and not is_floating(x.dtype):
+        raise ShapeError(f"{kind}: x has dtype {x.dtype}, expected a float")
+    windows = slide(x.shape[2:], kernel, strides, dilations, pads, ceil_mode=ceil_mode)
+    least: Any = 0
+    if kind == "max":
+        least = -np.inf if is_floating(x.dtype) else np.iinfo(x.dtype).min
+    y = np.full((*x.shape[:2], *windows.sizes), least, x.dtype)
+    for tap in product(*map(range, windows.taps)):
+        read, written = [], []
+        for t, d, s, b, n, e in zip(
+            tap, windows.dilations, windows.strides, windows.begin, x.shape[2:], windows.sizes, strict=True
+        ):
+            shift = t * d - b
+            first, last = max(0, -(shift // s)), min(e, (n - 1 - shift) // s + 1)
+            read.append(slice(first * s + shift, (last - 1) * s + shift + 1, s))
+            written.append(slice(first, last))
+        if all(w.start < w.stop for w in written):
+            there: Any = (..., *written)
+            where: Any = (..., *read)
+            seen = x[where]
+            y[there] = np.maximum(y[there], seen) if kind == "max" else y[there] + seen
+    if kind == "average":
+        for i, count in enumerate(seen_counts(x.shape[2:], windows, include_padding=count_include_pad)):
+            y = y / count.astype(y.dtype).reshape(-1, *[1] * (x.ndim - 3 - i))
+    return y
