@@ -19,17 +19,27 @@ __all__ = ["command"]
 @click.command("inspect")
 @file_argument
 @click.option("--nodes", "with_nodes", is_flag=True, help="List every node or tensor, not only the GRUs.")
+@click.option("--profile", "with_times", is_flag=True, help="Time every instruction that the model is run by.")
 @load_options
 @json_option
-def command(file: Path, with_nodes: bool, options: dict[str, Any], as_json: bool) -> None:
+def command(file: Path, with_nodes: bool, with_times: bool, options: dict[str, Any], as_json: bool) -> None:
     """Show what FILE is: its layers, shapes, GRU conventions, parameters and states, and what is not supported.
 
     Of a file of weights alone it shows the GRUs found in it, and how to load them. Exit status 1 where the model is
     valid but something in it is not supported.
+
+    With --profile the instructions that a run in float32 consists of, and how long each takes on one thread, on random
+    numbers: the inputs' free dimensions are 1.
     """
     from fastgru.cli.findings import examine
 
     found = examine(file, **options)
+    if with_times and found["kind"] == "model" and not found["unsupported"]:
+        from fastgru.cli.profiles import instructions
+
+        found["profile"] = instructions(file, options)
+    elif with_times:
+        raise click.UsageError(f"--profile: {file} is not a model that runs")
     if as_json:
         click.echo(json.dumps(found, indent=2))
     else:
@@ -53,6 +63,8 @@ def _print(found: dict[str, Any], with_nodes: bool) -> None:
         _print_model(console, found, with_nodes)
     elif found["kind"] == "weights":
         _print_weights(console, found, with_nodes)
+    if "profile" in found:
+        _print_profile(console, found["profile"])
     if found["unsupported"]:
         console.print(Text("Not supported", style="bold red"))
         console.print(Text(found["unsupported"]))
@@ -99,6 +111,20 @@ def _print_model(console: Console, found: dict[str, Any], with_nodes: bool) -> N
             reads, gives = ", ".join(name or "-" for name in node["inputs"]), ", ".join(node["outputs"])
             table.add_row(node["op"], Text(node["name"]), Text(reads), Text(gives))
         console.print(table)
+
+
+def _print_profile(console: Console, rows: list[dict[str, Any]]) -> None:
+    from rich.text import Text
+
+    from fastgru.cli.console import counted, plain_table, time_of
+
+    total = sum(row["seconds"] for row in rows)
+    table = plain_table("share", "time", "kernel", "node", right=("share", "time"))
+    for row in rows:
+        share = f"{row['seconds'] / total:.1%}"
+        table.add_row(share, time_of(row["seconds"]), row["kernel"], Text(row["node"]))
+    console.print(Text(f"{counted(len(rows), 'instruction')}, {time_of(total)} in all, each with its data in cache"))
+    console.print(table)
 
 
 def _print_weights(console: Console, found: dict[str, Any], with_nodes: bool) -> None:

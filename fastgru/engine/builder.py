@@ -243,6 +243,7 @@ class Builder:
             outputs={name: Slot(v.buffer.base, v.shape, v.dtype) for name, v in finals.items()},
             constants=tuple(constants),
             labels=tuple(i.label for i in self._instructions),
+            names=tuple(i.handler.name for i in self._instructions),
             handlers=tuple(sorted({i.handler.name for i in self._instructions})),
             sharing=Sharing(self.members, self.gain_s),
         )

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastgru.engine.builder import Packs
 from fastgru.engine.passes import simplify
 from fastgru.engine.plan import check_supported, make_program
+from fastgru.engine.profile import Timing, profile
 from fastgru.engine.program import Frame, Program, Slot
 from fastgru.engine.team import check_threads
 from fastgru.errors import ShapeError, UnsupportedModelError
@@ -187,6 +188,20 @@ class Executable:
         finally:
             route.give_back(frame)
         return results
+
+    def profile(self, inputs: Mapping[str, ArrayLike]) -> list[Timing]:
+        """How long each instruction of the program for these inputs takes, in order, on one thread.
+
+        Raises `ShapeError` where an array does not fit.
+        """
+        arrays = self.bind(inputs)
+        frame = Frame(self.program({name: a.shape for name, a in arrays.items()}))
+        program = frame.program
+        results = {name: np.empty(slot.shape, slot.dtype) for name, slot in program.outputs.items()}
+        for slots, bound in ((program.inputs, arrays), (program.outputs, results)):
+            for name, slot in slots.items():
+                frame.bases[slot.base] = bound[name].ctypes.data
+        return profile(frame)
 
     def bind(self, inputs: Mapping[str, ArrayLike]) -> dict[str, NDArray[Any]]:
         """The inputs as C-contiguous arrays of the dtypes that the programs read. Raises `ShapeError`."""

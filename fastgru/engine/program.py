@@ -41,8 +41,8 @@ class Program:
     """Instructions as words (see `kernels.run`), addresses of the constants, and the slots of inputs and outputs.
 
     Immutable, and shared by every frame. `constants` keeps the arrays alive whose addresses stand in `bases`;
-    `labels` names the node of each instruction; `handlers` the native functions it calls; `sharing` knows
-    the team it was planned for, and whether that pays.
+    `labels` and `names` tell the node and the native function of each instruction; `handlers` lists the
+    functions; `sharing` knows the team it was planned for, and whether that pays.
     """
 
     words: NDArray[np.int64]
@@ -52,6 +52,7 @@ class Program:
     outputs: Mapping[str, Slot]
     constants: tuple[NDArray[Any], ...]
     labels: tuple[str, ...]
+    names: tuple[str, ...]
     handlers: tuple[str, ...]
     sharing: Sharing
 

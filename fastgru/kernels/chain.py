@@ -59,9 +59,7 @@ def _unary(kind, c, x):
         return broadcast(c, 2) * x * (one + tanh(inner))
     if kind == 11:
         return x * maximum(minimum(fma(x, broadcast(c, 3), broadcast(c, 2)), one), zero)
-    if kind == 12:
-        return select(x > zero, broadcast(c, 7) * x, broadcast(c, 8) * expm1(x))
-    return select(x < -broadcast(c, 9), -x, vec_sqrt(x))  # x to the power of a half, which is infinite at -inf
+    return select(x > zero, broadcast(c, 7) * x, broadcast(c, 8) * expm1(x))
 
 
 @kernel

@@ -11,7 +11,8 @@ from typing import Any
 from numpy.typing import ArrayLike, NDArray
 
 from fastgru.engine import Executable, Pieces, foreign_nodes
-from fastgru.errors import ShapeError
+from fastgru.engine.profile import Timing
+from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.exporters import to_onnx
 from fastgru.graph import Graph, TensorSpec
 from fastgru.graphfile import graph_to_bytes, write_graph
@@ -86,6 +87,15 @@ class Model:
         Raises `ShapeError` where an array does not fit: the name, what came, what was expected.
         """
         return self._executable.run(inputs, out)
+
+    def profile(self, inputs: Mapping[str, ArrayLike]) -> list[Timing]:
+        """How long each instruction of one run on these inputs takes, in order, on one thread.
+
+        Raises `ShapeError` where an input does not fit, `UnsupportedModelError` where other runtimes run some nodes.
+        """
+        if isinstance(self._executable, Pieces):
+            raise UnsupportedModelError("a model of which onnx runs some nodes is not one program; it has no profile")
+        return self._executable.profile(inputs)
 
     def stream(
         self,

@@ -116,3 +116,20 @@ def test_models_of_others(invoke: Invoke, shared_models: Path, name: str, words:
     result = invoke("inspect", shared_models / name, "--nodes")
     assert result.exit_code == 0, result.output
     assert words in result.stdout
+
+
+def test_profile_times_every_instruction(invoke: Invoke) -> None:
+    file = DATA / "demo.safetensors"
+    result = invoke("inspect", file, "--profile")
+    assert result.exit_code == 0, result.output
+    found = json.loads(invoke("inspect", file, "--profile", "--json").stdout)
+    assert f"{len(found['profile'])} instructions" in result.stdout
+    assert all(row["seconds"] > 0 and row["node"] for row in found["profile"])
+    assert any(row["kernel"].startswith("gru_") for row in found["profile"])
+
+
+def test_profile_of_what_does_not_run_is_refused(invoke: Invoke, tmp_path: Path) -> None:
+    np.savez(tmp_path / "w.npz", weight_ih_l0=np.zeros((9, 2), np.float32))
+    result = invoke("inspect", tmp_path / "w.npz", "--profile")
+    assert result.exit_code == 2
+    assert "not a model that runs" in result.output

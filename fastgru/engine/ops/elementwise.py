@@ -118,7 +118,7 @@ def _power(builder: Builder, base: View, exponent: Value) -> View | None:
         case -1.0:
             return computed(builder, "reciprocal", x)
         case 0.5:
-            return computed(builder, "root", x)
+            return computed(builder, "sqrt", x)
         case _:
             return None
 
