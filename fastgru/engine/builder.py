@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import zip_longest
 from typing import Any
@@ -141,11 +141,13 @@ class Builder:
         *,
         lane: int = 0,
         writes: int | None = None,
+        moved: Callable[[View], Mapping[int, int] | None] | None = None,
     ) -> None:
         """Append an instruction: the tensors' operand words first, in order, then `words`.
 
         lane: the member of a team that carries it out, or `EVERYONE` where the handler shares it out.
         writes: the place among `tensors` of a whole fresh tensor that this instruction alone fills.
+        moved: see `Instruction`.
         """
         try:
             handler = find(op, dtype)
@@ -153,7 +155,7 @@ class Builder:
             raise UnsupportedModelError(
                 f"{self.label}: there is no kernel {op!r} for {dtype}; cast the tensor to float32 before it"
             ) from None
-        self.append(Instruction(handler, list(tensors), [int(w) for w in words], self.label, lane, writes))
+        self.append(Instruction(handler, list(tensors), [int(w) for w in words], self.label, lane, writes, moved=moved))
 
     def append(self, instruction: Instruction) -> None:
         """An instruction made elsewhere."""

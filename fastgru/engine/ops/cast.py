@@ -28,7 +28,7 @@ def as_dtype(builder: Builder, value: Value, dtype: str) -> View:
     source = builder.contiguous(value)
     result = builder.new(source.shape, dtype)
     if source.size:
-        builder.emit(f"cast_to_{dtype}", source.dtype, [source, result], [source.size])
+        builder.emit(f"cast_to_{dtype}", source.dtype, [source, result], [source.size], writes=1)
     return result
 
 

@@ -120,7 +120,15 @@ def _emit(
         words += [matrix.shape[1], at, first, rows, pixels, begin, x_row, y_row]
         at, first = at + matrix.size, first + matrix.shape[1]
     table = builder.constant(np.concatenate(walk.tables))
-    builder.emit("conv", dtype, [x, packed, start, lean, limits, y, scratch, stage, table], words)
+    builder.emit(
+        "conv", dtype, [x, packed, start, lean, limits, y, scratch, stage, table], words, writes=5, moved=_moved
+    )
+
+
+def _moved(place: View) -> dict[int, int] | None:
+    """The strides of an image and of a channel are free; the pixels of a channel lie one after the other."""
+    plane = View(place.buffer, place.offset, place.shape[2:], place.strides[2:], place.dtype)
+    return {5: place.strides[1], 6: place.strides[0]} if plane.contiguous else None
 
 
 def _matrix(kernels: NDArray[np.floating], h: Part, w: Part) -> NDArray[np.floating]:

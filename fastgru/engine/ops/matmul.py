@@ -70,5 +70,5 @@ def _stacked(builder: Builder, a: View, b: View, stack: tuple[int, ...], M: int,
     # One stack after the other: the row of the walk is a single product.
     axes = [*merged_axes(stack, [broadcast_strides(v, stack) for v in outer]), (1, (1, 1))]
     words = [M, K, O, a.strides[-2], b.strides[-2], b.strides[-1], *walk_words(axes)]
-    builder.emit("matmul", dtype, [a, b, y, zeros, edge, panels], words)
+    builder.emit("matmul", dtype, [a, b, y, zeros, edge, panels], words, writes=2)
     return y

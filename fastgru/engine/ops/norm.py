@@ -47,7 +47,7 @@ def lower_layer_norm(builder: Builder, node: Node, inputs: Sequence[Value | None
     epsilon = float(node.attrs["epsilon"])
     if x.size:
         operands = [x, y, *factors, _number(builder, epsilon)]
-        builder.emit(node.op, x.dtype, operands, [prod(x.shape[:axis]), prod(tail)])
+        builder.emit(node.op, x.dtype, operands, [prod(x.shape[:axis]), prod(tail)], writes=1)
     return [y]
 
 

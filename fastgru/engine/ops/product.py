@@ -38,7 +38,7 @@ def product(
     shared = builder.members > 1 and padded(O, dtype) >= 8 * LANES[dtype] and seconds > 1e-6
     builder.gain_s += seconds * (1 - 1 / builder.members) if shared else 0.0
     words = [rows, K, O, row_stride, shared]
-    builder.emit("linear", dtype, [x, panels, start, y, scratch], words, lane=EVERYONE if shared else 0)
+    builder.emit("linear", dtype, [x, panels, start, y, scratch], words, lane=EVERYONE if shared else 0, writes=3)
     return y
 
 

@@ -71,7 +71,7 @@ def _reduced(builder: Builder, x: View, kind: str, rows: int, n: int) -> View:
 def _emit(builder: Builder, op: str, x: View, rows: int, n: int, code: int) -> View:
     y = builder.new((rows,), x.dtype)
     if rows:
-        builder.emit(op, x.dtype, [x, y], [rows, n, code])
+        builder.emit(op, x.dtype, [x, y], [rows, n, code], writes=1)
     return y
 
 

@@ -39,5 +39,5 @@ def lower_softmax(builder: Builder, node: Node, inputs: Sequence[Value | None]) 
     x, back = last_axis(builder, inputs[0], node.attrs["axis"])
     y = builder.new(x.shape)
     if x.size:
-        builder.emit(node.op, x.dtype, [x, y], [prod(x.shape[:-1]), x.shape[-1]])
+        builder.emit(node.op, x.dtype, [x, y], [prod(x.shape[:-1]), x.shape[-1]], writes=1)
     return [permuted(y, back)]
