@@ -74,8 +74,8 @@ def state_npz(tmp_path: Path) -> Path:
 def unsupported_onnx(tmp_path: Path) -> Path:
     graph = helper.make_graph(
         [
-            helper.make_node("Hardmax", ["x"], ["Y"], name="the_hardmax"),
-            helper.make_node("NonZero", ["x"], ["Z"], name="the_other"),
+            helper.make_node("Unique", ["x"], ["Y"], name="the_unique"),
+            helper.make_node("Bernoulli", ["x"], ["Z"], name="the_other"),
         ],
         "unsupported",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["T", "N", I])],
