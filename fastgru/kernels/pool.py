@@ -9,14 +9,15 @@ from typing import Any, Final
 
 import numpy as np
 
+from fastgru.kernels.operands.pool import POOL_CODES
 from fastgru.kernels.registry import handler, kernel, tensor
 from fastgru.kernels.windows import PAD_WORDS, collect, pad_image
 from fastgru.simd.masks import maximum_nan
 from fastgru.simd.memory import lanes_of, load, offset, pointer, store
 
-__all__ = ["POOL_CODES", "pool"]
+__all__ = ["pool"]
 
-POOL_CODES: Final = {"max": 0, "sum": 1}
+_GREATEST: Final = POOL_CODES["max"]
 
 
 @kernel
@@ -46,7 +47,7 @@ def pool(dtype: str) -> Any:
         scratch, stage = pointer(tensor(bases, operands, 4), dtype), pointer(tensor(bases, operands, 6), dtype)
         taps = pointer(tensor(bases, operands, 8), "int64")
         words = offset(operands, 10)
-        channels, greatest = words[1], words[8] == 0
+        channels, greatest = words[1], words[8] == _GREATEST
         K, rows, pixels = words[9], words[10], words[11]
         pad_words = offset(words, 14)
         lanes = lanes_of(x)

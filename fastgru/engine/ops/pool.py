@@ -15,7 +15,7 @@ from fastgru.engine.view import Known, Value
 from fastgru.engine.windows import sliding, walk_of
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Node
-from fastgru.kernels.pool import POOL_CODES
+from fastgru.kernels.operands.pool import POOL_CODES
 from fastgru.reference.pool import POOLS, seen_counts
 from fastgru.reference.windows import slide
 from fastgru.simd.cpu import LANES
