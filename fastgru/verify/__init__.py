@@ -6,7 +6,54 @@ assert report.holds, report
 
 from __future__ import annotations
 
-from fastgru.verify.check import verify, verify_graph
-from fastgru.verify.report import Check, Report
+import importlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from fastgru.sources import Source
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from fastgru.verify.check import verify_graph
+    from fastgru.verify.report import Check, Report
 
 __all__ = ["Check", "Report", "verify", "verify_graph"]
+
+# Imported when they are first asked for: a model that is loaded and run is seldom verified.
+_LAZY = {"Check": "fastgru.verify.report", "Report": "fastgru.verify.report", "verify_graph": "fastgru.verify.check"}
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        module = importlib.import_module(_LAZY[name])
+    except KeyError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+    return getattr(module, name)
+
+
+def verify(
+    source: Source,
+    *,
+    inputs: Mapping[str, ArrayLike] | None = None,
+    seed: int = 0,
+    tol: float | None = None,
+    precision: str = "float32",
+    runtimes: bool = True,
+    **options: Any,
+) -> Report:
+    """Run the model of `source` and its float64 definition on the same inputs, and report the differences.
+
+    source, options: as `fastgru.load_graph` takes them; of a state dict, every GRU that is found in it is verified.
+    inputs: arrays by name; without them, random ones of several sizes are drawn from `seed`, and a model with states
+    is called several times in a row, each side feeding back its own. tol: the difference allowed for outputs of
+    magnitude up to 1, beyond that times the magnitude; by default a value for the precision, and where rounding alone
+    moves the definition by more (it is run in float32, too), a few times that. runtimes: also compare
+    with ONNX Runtime, Keras or torch where the file is theirs and they are installed.
+
+    Returns a `Report`; `report.holds` says whether every output is within its tolerance.
+    Raises what `fastgru.load` raises, and `ShapeError` where no inputs can be drawn and none were given.
+    """
+    from fastgru.verify.check import verify_source
+
+    return verify_source(source, inputs=inputs, seed=seed, tol=tol, precision=precision, runtimes=runtimes, **options)

@@ -19,7 +19,7 @@ from fastgru.verify.report import Check, Report
 from fastgru.verify.roles import AxisRoles
 from fastgru.verify.runtimes import Runtime, open_runtime, runtime_of
 
-__all__ = ["verify", "verify_graph"]
+__all__ = ["verify_graph", "verify_source"]
 
 Array = NDArray[Any]
 # Options that say how we read a file, not what it means.
@@ -27,28 +27,17 @@ _OURS_ALONE = frozenset({"allow_unread", "fallback"})
 Executor = Callable[[Mapping[str, Array]], Mapping[str, Array]]
 
 
-def verify(
+def verify_source(
     source: Source,
     *,
-    inputs: Mapping[str, ArrayLike] | None = None,
-    seed: int = 0,
-    tol: float | None = None,
-    precision: str = "float32",
-    runtimes: bool = True,
+    inputs: Mapping[str, ArrayLike] | None,
+    seed: int,
+    tol: float | None,
+    precision: str,
+    runtimes: bool,
     **options: Any,
 ) -> Report:
-    """Run the model of `source` and its float64 definition on the same inputs, and report the differences.
-
-    source, options: as `fastgru.load_graph` takes them; of a state dict, every GRU that is found in it is verified.
-    inputs: arrays by name; without them, random ones of several sizes are drawn from `seed`, and a model with states
-    is called several times in a row, each side feeding back its own. tol: the difference allowed for outputs of
-    magnitude up to 1, beyond that times the magnitude; by default a value for the precision, and where rounding alone
-    moves the definition by more (it is run in float32, too), a few times that. runtimes: also compare
-    with ONNX Runtime, Keras or torch where the file is theirs and they are installed.
-
-    Returns a `Report`; `report.holds` says whether every output is within its tolerance.
-    Raises what `fastgru.load` raises, and `ShapeError` where no inputs can be drawn and none were given.
-    """
+    """`fastgru.verify`."""
     from fastgru.importers.files import detect_format
     from fastgru.load import load_graph
     from fastgru.model import Model
@@ -122,7 +111,7 @@ def verify_graph(
     opponents: Sequence[Runtime] = (),
     skipped: Sequence[tuple[str, str]] = (),
 ) -> Report:
-    """`verify` for any function `run` from inputs to outputs by name that claims to compute `graph`."""
+    """`verify_source` for any function `run` from inputs to outputs by name that claims to compute `graph`."""
     if precision not in TOLERANCES:
         raise UnsupportedModelError(f"precision {precision!r} is not one of {', '.join(sorted(TOLERANCES))}")
     if tol is not None and not tol > 0:

@@ -6,9 +6,8 @@ import hashlib
 import os
 from typing import Final
 
-from onnx import TensorProto
-
 from fastgru.errors import InvalidModelError, UnsupportedModelError
+from fastgru.importers.onnx.proto import TensorProto
 from fastgru.sources import open_source
 
 __all__ = ["ExternalData"]

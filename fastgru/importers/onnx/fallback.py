@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from onnx import NodeProto, TypeProto, defs, helper, shape_inference
 
 from fastgru.errors import UnsupportedModelError
 from fastgru.graph import DTYPES
 from fastgru.importers.onnx.builder import Builder
 from fastgru.importers.onnx.node import collect_attributes
+from fastgru.importers.onnx.proto import NodeProto, TypeProto
 from fastgru.importers.onnx.tensors import dtype_name
 from fastgru.importers.onnx.values import Kind, Value
 from fastgru.reference.foreign import foreign_node
@@ -61,6 +61,8 @@ def keep(
 
 def _kinds(proto: NodeProto, inputs: Sequence[Value | None], opsets: Mapping[str, int]) -> dict[str, Kind]:
     """What onnx infers of each output: dtype and rank, where it can."""
+    from onnx import defs, helper, shape_inference
+
     known: dict[str, TypeProto] = {}
     for name, value in zip(proto.input, inputs, strict=True):
         if value is not None and value.dtype is not None:

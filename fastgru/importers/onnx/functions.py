@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from onnx import AttributeProto, FunctionProto, NodeProto, TypeProto, defs, helper
-
 from fastgru.errors import UnsupportedModelError
+from fastgru.importers.onnx.proto import AttributeProto, FunctionProto, NodeProto, TypeProto
 from fastgru.importers.onnx.registry import operator
 from fastgru.importers.onnx.values import Value
 from fastgru.reference.operator import numpy_dtype
@@ -25,6 +24,8 @@ def function_body(
 
     Raises `UnsupportedModelError` where the onnx package has no body for it.
     """
+    from onnx import defs
+
     schema = defs.get_schema(proto.op_type, version, "")
     if unknown := sorted(set(attributes) - set(schema.attributes)):
         raise UnsupportedModelError(f"{what}: attribute {', '.join(map(repr, unknown))} means nothing to this operator")
@@ -67,6 +68,8 @@ def _type(value: Value | None, what: str) -> TypeProto:
     shape = None if value.rank is None else [None] * value.rank
     if value.array is not None:
         shape = list(value.array.shape)
+    from onnx import helper
+
     return helper.make_tensor_type_proto(helper.np_dtype_to_tensor_dtype(numpy_dtype(value.dtype)), shape)
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from onnx import AttributeProto, NodeProto
 
 from fastgru.errors import InvalidModelError, UnsupportedModelError
+from fastgru.importers.onnx.proto import AttributeProto, NodeProto
 from fastgru.importers.onnx.values import Value
 
 __all__ = ["Attributes", "OnnxNode", "collect_attributes", "label"]

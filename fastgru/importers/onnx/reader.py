@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from google.protobuf.message import DecodeError
-from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto
 
 from fastgru.errors import (
     InvalidModelError,
@@ -22,6 +21,7 @@ from fastgru.importers.onnx.assemble import assemble
 from fastgru.importers.onnx.builder import Builder
 from fastgru.importers.onnx.convert import Converter, Scope
 from fastgru.importers.onnx.external import ExternalData
+from fastgru.importers.onnx.proto import GraphProto, ModelProto, TensorProto, ValueInfoProto
 from fastgru.importers.onnx.registry import NEWEST_OPSET, OLDEST_OPSET
 from fastgru.importers.onnx.structure import check_order, live_nodes
 from fastgru.importers.onnx.tensors import dtype_name, read_tensor

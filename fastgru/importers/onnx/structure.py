@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from onnx import GraphProto, ModelProto, NodeProto
-
 from fastgru.errors import InvalidModelError
 from fastgru.importers.onnx.node import label
+from fastgru.importers.onnx.proto import GraphProto, ModelProto, NodeProto
 from fastgru.importers.onnx.registry import lookup
 from fastgru.importers.onnx.subgraphs import outer_reads
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from onnx import GraphProto, NodeProto
-
 from fastgru.errors import InvalidModelError
+from fastgru.importers.onnx.proto import GraphProto, NodeProto
 
 __all__ = ["MAX_DEPTH", "body_graphs", "outer_reads"]
 

@@ -7,10 +7,10 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import TensorProto
 
 from fastgru.errors import InvalidModelError, UnsupportedModelError
 from fastgru.importers.onnx.external import ExternalData
+from fastgru.importers.onnx.proto import TensorProto
 from fastgru.importers.onnx.values import MAX_RANK
 from fastgru.reference.operator import numpy_dtype
 

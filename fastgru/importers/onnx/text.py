@@ -6,9 +6,9 @@ from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
-from onnx import TensorProto
 
 from fastgru.errors import InvalidModelError
+from fastgru.importers.onnx.proto import TensorProto
 
 __all__ = ["check_text"]
 
