@@ -244,8 +244,12 @@ def cold_start(starts: int, *, compile_once: bool = True) -> dict[str, Any]:
 
 
 def _start(script: str, path: Path, **environment: str) -> float:
-    """Seconds until the process has written its line. Its errors are ours."""
+    """Seconds until the process has written its line. Its errors are ours.
+
+    Python may keep the bytecode of modules, as it does of what pip has installed.
+    """
     package = str(Path(fastgru.__file__).parent.parent)
+    inherited = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     search = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))
     start = time.perf_counter()
     with subprocess.Popen(
@@ -253,7 +257,7 @@ def _start(script: str, path: Path, **environment: str) -> float:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": search, **environment},
+        env={**inherited, "PYTHONPATH": search, **environment},
     ) as process:
         assert process.stdout is not None
         line = process.stdout.readline()

@@ -13,7 +13,6 @@ from typing import Any, Final
 
 from fastgru.errors import InvalidModelError, SpecError, UnsupportedModelError
 from fastgru.importers.onnx.builder import Builder
-from fastgru.importers.onnx.control import CONTROL
 from fastgru.importers.onnx.fallback import keep
 from fastgru.importers.onnx.functions import function_body
 from fastgru.importers.onnx.node import Attributes, OnnxNode, collect_attributes, label
@@ -25,6 +24,8 @@ from fastgru.importers.onnx.subgraphs import MAX_DEPTH, outer_reads
 from fastgru.importers.onnx.values import Kind, Value
 
 __all__ = ["Body", "Converter", "Scope"]
+
+_CONTROL: Final = frozenset({"If", "Loop", "Scan"})
 
 # Functions that call functions grow without bound in a hostile file.
 _MAX_CONVERTED_NODES: Final = 50_000
@@ -116,10 +117,11 @@ class Converter:
         if any(v is not None and v.tainted for v in inputs):
             self._known(proto, scope, what)
             return unknown
-        control = CONTROL.get(proto.op_type) if _domain(proto.domain) == "" else None
-        if control is not None:
+        if proto.op_type in _CONTROL and _domain(proto.domain) == "":
+            from fastgru.importers.onnx.control import CONTROL  # few files have any
+
             try:
-                return control(self, proto, inputs, scope, what)
+                return CONTROL[proto.op_type](self, proto, inputs, scope, what)
             except UnsupportedModelError as error:
                 if self._falls_back:
                     return self._keep(proto, inputs, scope, what)
