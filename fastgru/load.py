@@ -32,7 +32,7 @@ def load(
     """Read a trained model and make it ready to run.
 
     source: a path, or the bytes of a file: ONNX, Keras (.keras, .h5), RTNeural's JSON, or what `Model.save` wrote.
-    precision: "float32" or "float64".
+    precision: "float32" or "float64"; or "bfloat16" or "int8" for smaller weights, with all else in float32.
     threads: cores a call may use.
     allow_unread: accept tensors of the file that nothing reads.
     linear_before_reset: for ONNX, overrides the attribute of every GRU (0 or 1).

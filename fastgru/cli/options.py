@@ -16,7 +16,7 @@ __all__ = ["PRECISIONS", "fallback_option", "file_argument", "json_option", "loa
 F = TypeVar("F", bound=Callable[..., Any])
 
 # Those of `fastgru.engine.PRECISIONS`, which cannot be imported without Numba.
-PRECISIONS = ("float64", "float32")
+PRECISIONS = ("float64", "float32", "bfloat16", "int8")
 
 
 def file_argument(function: F) -> F:
@@ -26,7 +26,7 @@ def file_argument(function: F) -> F:
 
 def precision_option(function: F) -> F:
     """--precision, one of `PRECISIONS`."""
-    text = "What the kernels compute in."
+    text = "What the kernels compute in; bfloat16 and int8 are those of weights, with the rest in float32."
     option = click.option("--precision", type=click.Choice(PRECISIONS), default="float32", show_default=True, help=text)
     return option(function)
 

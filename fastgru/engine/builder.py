@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import zip_longest
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,11 @@ from fastgru.engine.arena import place
 from fastgru.engine.assembly import assemble, flush, resolved
 from fastgru.engine.chain import Chain, join
 from fastgru.engine.instruction import Instruction
+from fastgru.engine.precision import SMALL, WeightPrecision
 from fastgru.engine.program import Program, Sharing, Slot
 from fastgru.engine.view import Buffer, Known, Piece, Value, View, contiguous_strides, itemsize
 from fastgru.errors import UnsupportedModelError
+from fastgru.graph import Node
 from fastgru.kernels.run import EVERYONE, HEAD_WORDS
 from fastgru.kernels.table import ARENA, FIRST_FREE_BASE, PARTS, find
 from fastgru.packing.aligned import empty
@@ -35,10 +38,18 @@ class Builder:
     float_dtype: the dtype of every floating-point intermediate.
     members: threads that may run the plan together.
     packs: packed weights, shared by the plans of one executable; see `packed`.
+    precisions: of the weights of nodes, see `weight_precision`.
     """
 
-    def __init__(self, float_dtype: str, packs: Packs, members: int = 1) -> None:
+    def __init__(
+        self,
+        float_dtype: str,
+        packs: Packs,
+        members: int = 1,
+        precisions: Mapping[str, WeightPrecision] = MappingProxyType({}),
+    ) -> None:
         self.float_dtype, self.members = float_dtype, members
+        self._precisions = precisions
         self.gain_s = 0.0  # seconds that the team saves, by estimate
         self._packs = packs
         self._buffers: list[Buffer] = []
@@ -48,6 +59,11 @@ class Builder:
         self._region: int | None = None  # where the instructions that run side by side begin
         self._ahead = False
         self.label = ""
+
+    def small_weights(self, node: Node) -> str | None:
+        """The precision of the node's weights, "bfloat16" or "int8"; None where they have the dtype of the plan."""
+        chosen = self._precisions.get(node.outputs[0] or node.outputs[-1])
+        return chosen.precision if chosen is not None and chosen.precision in SMALL else None
 
     # Values
 

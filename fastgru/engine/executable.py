@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastgru.engine.builder import Packs
 from fastgru.engine.passes import simplify
 from fastgru.engine.plan import check_supported, make_program
+from fastgru.engine.precision import FLOAT_DTYPES, PRECISIONS, weight_precisions
 from fastgru.engine.profile import Timing, profile
 from fastgru.engine.program import Frame, Program, Slot
 from fastgru.engine.team import check_threads
@@ -27,7 +28,6 @@ from fastgru.simd.ndarray import WRITEABLE, expectation
 
 __all__ = ["PRECISIONS", "Executable", "checked_out", "typed_spec"]
 
-PRECISIONS: Final = ("float64", "float32")
 _FLOATS: Final = ("float64", "float32", "float16", "bfloat16")
 _MAX_PROGRAMS: Final = 64
 _MAX_IDLE_FRAMES: Final = 4
@@ -36,8 +36,8 @@ Shapes = tuple[tuple[int, ...], ...]
 
 
 def typed_spec(spec: TensorSpec, precision: str) -> TensorSpec:
-    """The spec with `precision` for a floating-point dtype."""
-    return replace(spec, dtype=precision) if spec.dtype in _FLOATS else spec
+    """The spec with the dtype that `precision` computes in for a floating-point one."""
+    return replace(spec, dtype=FLOAT_DTYPES[precision]) if spec.dtype in _FLOATS else spec
 
 
 class _Route:
@@ -77,22 +77,33 @@ class _Route:
 
 
 class Executable:
-    """Runs a graph in one precision. Safe to call from several threads at once: each call has a frame of its own.
+    """Runs a graph in a precision. Safe to call from several threads at once: each call has a frame of its own.
 
-    precision: "float32" or "float64", the dtype of every floating-point value, inputs and outputs included.
+    precision: "float32" or "float64", the dtype of every floating-point value, inputs and outputs included; or
+        "bfloat16" or "int8", the precision of weights, with everything else in float32.
+    overrides: other precisions for the weights of the nodes with these outputs.
+    weight_precisions: what each node with weights got, by its first output, and why where it is not what was asked.
     threads: cores that one call may use; a program too small to gain from more than one uses one.
 
     Raises `UnsupportedModelError` that lists every node that cannot be run.
     """
 
-    def __init__(self, graph: Graph, *, precision: str = "float32", threads: int = 1) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        *,
+        precision: str = "float32",
+        threads: int = 1,
+        overrides: Mapping[str, str] | None = None,
+    ) -> None:
         if precision not in PRECISIONS:
             raise UnsupportedModelError(f"precision {precision!r} is not supported; there are {', '.join(PRECISIONS)}")
         check_threads(threads)
         check_supported(graph)
         self.graph = graph.validate()
         self._simplified = simplify(graph)
-        self.precision = precision
+        self.precision, self.float_dtype = precision, FLOAT_DTYPES[precision]
+        self.weight_precisions = weight_precisions(self._simplified, precision, overrides)
         self.threads = threads
         self.inputs = tuple(typed_spec(spec, precision) for spec in graph.inputs)
         self.outputs = tuple(typed_spec(spec, precision) for spec in graph.outputs)
@@ -112,7 +123,15 @@ class Executable:
             if route is None:
                 dtypes = {spec.name: spec.dtype for spec in self.inputs}
                 route = _Route(
-                    make_program(self._simplified, shapes, dtypes, self.precision, self._packs, self.threads)
+                    make_program(
+                        self._simplified,
+                        shapes,
+                        dtypes,
+                        self.float_dtype,
+                        self._packs,
+                        self.threads,
+                        self.weight_precisions,
+                    )
                 )
                 self._routes[key] = route
                 while len(self._routes) > _MAX_PROGRAMS:

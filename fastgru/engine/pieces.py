@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastgru.engine.executable import PRECISIONS, Executable, checked_out, typed_spec
 from fastgru.engine.plan import check_supported
+from fastgru.engine.precision import FLOAT_DTYPES
 from fastgru.engine.program import Slot
 from fastgru.engine.team import check_threads
 from fastgru.errors import ShapeError, UnsupportedModelError
@@ -70,7 +71,7 @@ class Pieces:
     def _output(self, spec: TensorSpec, value: Any) -> Array:
         if not isinstance(value, np.ndarray):
             raise UnsupportedModelError(f"output {spec.name!r}: a {type(value).__name__}, expected an array")
-        return np.array(value, dtype=self.precision if is_floating(value.dtype) else None, order="C")
+        return np.array(value, dtype=FLOAT_DTYPES[self.precision] if is_floating(value.dtype) else None, order="C")
 
     def bind(self, inputs: Mapping[str, ArrayLike]) -> dict[str, Array]:
         """The inputs as C-contiguous arrays of the dtypes that are computed in. Raises `ShapeError`."""
@@ -129,7 +130,7 @@ class _Piece:
         graph = Graph(
             inputs=tuple(specs),
             # Nobody reads what a piece declares of its outputs: their dtypes are those that come.
-            outputs=tuple(TensorSpec(name, self._owner.precision, None) for name in self._gives),
+            outputs=tuple(TensorSpec(name, FLOAT_DTYPES[self._owner.precision], None) for name in self._gives),
             nodes=self._nodes,
             constants=self._constants,
             name=self._owner.graph.name,

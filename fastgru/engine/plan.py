@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 import fastgru.engine.ops  # noqa: F401  (fills the table)
 from fastgru.engine.builder import Builder, Packs
 from fastgru.engine.lowering import LOWERINGS
 from fastgru.engine.passes import fold_node
+from fastgru.engine.precision import WeightPrecision
 from fastgru.engine.program import Program
 from fastgru.engine.view import Known, Value
 from fastgru.errors import FastGRUError, UnsupportedModelError
@@ -66,13 +68,14 @@ def make_program(
     float_dtype: str,
     packs: Packs,
     members: int = 1,
+    precisions: Mapping[str, WeightPrecision] = MappingProxyType({}),
 ) -> Program:
     """Plan every node for inputs of these shapes and dtypes.
 
     A node whose inputs are all known is evaluated by its definition now; every other emits its instructions. Raises
     `ShapeError` or `UnsupportedModelError` naming the node.
     """
-    builder = Builder(float_dtype, packs, members)
+    builder = Builder(float_dtype, packs, members, precisions)
     values: dict[str, Value] = {name: Known(array, name) for name, array in graph.constants.items()}
     inputs = {spec.name: builder.input(spec.name, shapes[spec.name], dtypes[spec.name]) for spec in graph.inputs}
     values.update(inputs)

@@ -13,10 +13,11 @@ from fastgru.kernels.operands.product import PANEL_VECTORS
 from fastgru.simd.cpu import VECTOR_BYTES, cache_sizes
 from fastgru.spec import GRUSpec
 
-__all__ = ["LINEAR_FLOPS_S", "Split", "choose"]
+__all__ = ["LINEAR_FLOPS_S", "WEIGHT_BYTES", "Split", "choose"]
 
 # Multiply-adds count as two. What one core does on weights in its cache: half of what two fused units do at 3 GHz.
 LINEAR_FLOPS_S: Final = 3e9 * VECTOR_BYTES / 4 * 2
+WEIGHT_BYTES: Final = {"bfloat16": 2.0, "int8": 1.0}
 _MEMORY_BYTES_S: Final = 25e9
 _MEETING_S: Final = 3e-7
 _MIN_ROWS: Final = 4  # a member's, for its tiles to be worth their weights
@@ -31,16 +32,17 @@ class Split:
     gain_s: float
 
 
-def choose(members: int, T: int, N: int, spec: GRUSpec, itemsize: int) -> Split:
-    """The way that saves most."""
+def choose(members: int, T: int, N: int, spec: GRUSpec, itemsize: int, weight_bytes: float | None = None) -> Split:
+    """The way that saves most. weight_bytes: of one weight, where that is not `itemsize`."""
+    weight_bytes = weight_bytes or itemsize
     alone = Split(ALONE, False, 0.0)
     if members == 1 or T * N == 0:
         return alone
     I, H, D = spec.input_size, spec.hidden_size, spec.num_directions
-    weights = 3 * H * (I + H) * itemsize
+    weights = 3 * H * (I + H) * weight_bytes
     spills = weights > cache_sizes()["l2"]
-    compute = 2.0 * 3 * H * (I + H) * T * N / LINEAR_FLOPS_S * (itemsize / 4)
-    fetch = 3 * H * H * itemsize * T / _MEMORY_BYTES_S if spills else 0.0
+    compute = 2.0 * 3 * H * (I + H) * T * N / LINEAR_FLOPS_S * (weight_bytes / 4)
+    fetch = 3 * H * H * weight_bytes * T / _MEMORY_BYTES_S if spills else 0.0
     each = max(compute, fetch)
     saved = 1 - 1 / members
     panels = H * itemsize // (VECTOR_BYTES * PANEL_VECTORS[0])

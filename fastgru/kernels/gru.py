@@ -1,7 +1,8 @@
 """GRU over a sequence, one direction: input products of many steps at a time, then the recurrence step by step.
 
-The steps are those of `kernels.gru_step`. Each reset form has a handler for f = sigmoid, g = tanh and no clip, and one
-for the rest ("general"). The state lies in scratch as two padded copies that take turns.
+The steps are those of `kernels.gru_step`, the input products those of `kernels.gru_input`. Each reset form has a
+handler for f = sigmoid, g = tanh and no clip, and one for the rest ("general"), for weights of each precision. The
+state lies in scratch as two padded copies that take turns.
 
 A ragged batch is worked through in the order of falling lengths, so that the rows that a step reaches lie side by side
 and no work is done on the others; their state stays in the copy that they left it in. A row that a mask hides is
@@ -19,64 +20,23 @@ from typing import Any, Final
 import numpy as np
 
 from fastgru.kernels.activation import activate, limit
+from fastgru.kernels.gru_input import FORMS, H_AT, I_AT, N_AT, T_AT, Form, clear_row, copy_row
 from fastgru.kernels.gru_step import in_turn, make_step_after, make_step_before
 from fastgru.kernels.operands.gru import ROWS, SUM_VECTORS, UNITS, order_words
-from fastgru.kernels.product import panel_count, panel_first, panel_width, product_panels
-from fastgru.kernels.registry import LENGTH_OUT_OF_RANGE, PARTS, fail, handler, kernel, tensor
+from fastgru.kernels.product import panel_count, panel_first
+from fastgru.kernels.registry import LENGTH_OUT_OF_RANGE, fail, handler, kernel, tensor
 from fastgru.kernels.team import TEAM_WORDS, barrier, share
 from fastgru.simd.math import sigmoid, tanh
-from fastgru.simd.memory import call_native, lanes_of, load, load_tail, offset, pointer, store, store_tail
+from fastgru.simd.memory import lanes_of, offset, pointer
 from fastgru.simd.vector import splat
 
-__all__ = ["gru_reset_after", "gru_reset_before"]
+__all__: list[str] = []  # its handlers are found in the table
 
 # Instruction words: tensors take two.
 _X, _Y, _H0, _HN, _WIH, _WHH, _BX, _BN, _LENGTHS, _MASK, _PARAMETERS, _SCRATCH, _ORDER, _GATHERED = range(0, 28, 2)
-_T, _N, _I, _H, _XT, _XN, _YT, _YN, _MT, _MN, _REVERSE, _CARRY, _CHUNK, _GATE, _CANDIDATE, _CLIP, _SPLIT = range(28, 45)
+_YT, _YN, _MT, _MN, _REVERSE, _CARRY, _CHUNK, _GATE, _CANDIDATE, _CLIP, _SPLIT = range(34, 45)
 
-_PARTS: Final = ("product_panel", "product_gates")
-_PANEL, _GATES = PARTS["product_panel"], PARTS["product_gates"]
 _order_words = kernel(order_words)
-
-
-@kernel
-def _project(part, gates_part, operands, x, w, bias, out, first, steps, padded, row, count, panels):
-    """Input products of `steps` steps from `first`, in ascending time, `count` rows from `row`, step by step."""
-    N, I, x_t, x_n = operands[_N], operands[_I], operands[_XT], operands[_XN]
-    lanes = lanes_of(x)
-    vectors, width_out = padded // lanes, 3 * padded
-    start = offset(x, first * x_t + row * x_n)
-    if steps * N == 1:
-        for p in range(panels[0], panels[1]):
-            v = panel_first(vectors, p)
-            width = panel_width(vectors - v)
-            at = 3 * v * lanes
-            last = offset(bias, at + 2 * width * lanes)
-            call_native(gates_part, start, offset(w, at * I), I, width, offset(bias, at), last, offset(out, at))
-        return
-    rows, stride, passes = count, x_n, steps
-    if N == 1:
-        rows, stride, passes = steps, x_t, 1
-    elif count == N and x_t == N * x_n:
-        rows, passes = steps * N, 1
-    for t in range(passes):
-        product_panels(
-            part, offset(start, t * x_t), stride, rows, w, I, vectors, 3, panels[0], panels[1],
-            bias, 0, offset(out, t * count * width_out), width_out,
-        )  # fmt: skip
-
-
-@kernel
-def _project_ragged(part, operands, x, w, bias, out, first, padded, order, starts, steps, gathered, panels):
-    """The same for rows that end at different steps: those of step t become rows starts[t] to starts[t + 1]."""
-    I, x_t, x_n = operands[_I], operands[_XT], operands[_XN]
-    for t in range(steps):
-        for p in range(starts[t + 1] - starts[t]):
-            source = offset(x, (first + t) * x_t + order[p] * x_n)
-            _copy_row(source, offset(gathered, (starts[t] + p) * I), np.int64(0), I, I)
-    product_panels(
-        part, gathered, I, starts[steps], w, I, padded // lanes_of(x), 3, panels[0], panels[1], bias, 0, out, 3 * padded
-    )  # fmt: skip
 
 
 @kernel
@@ -101,41 +61,22 @@ def _by_length(lengths, N, T, me, members, order, counts):
     return mine, before
 
 
-@kernel
-def _copy_row(source, target, first, last, end):
-    """target[first:last] = source[first:last], vector by vector; `end` is where target ends."""
-    lanes = lanes_of(source)
-    i = first
-    while i + lanes <= end and i < last:
-        store(target, i, load(source, i))
-        i += lanes
-    if i < last:
-        store_tail(target, i, load_tail(source, i, end - i), end - i)
-
-
-@kernel
-def _clear_row(zero, target, first, last, end):
-    lanes = lanes_of(target)
-    i = first
-    while i + lanes <= end and i < last:
-        store(target, i, zero)
-        i += lanes
-    if i < last:
-        store_tail(target, i, zero, end - i)
-
-
-def _make_handler(dtype: str, step: Any, *, panelwise: bool) -> Any:
+def _make_handler(dtype: str, step: Any, form: Form, *, panelwise: bool) -> Any:
     """panelwise: a panel's step needs no other panel's input products, so a single step can take them as they come."""
     zero_value = np.dtype(dtype).type(0)
+    element = dtype if form.weights is None else form.weights
+    depth_of, row_of, state_of, ready, project = form.depth, form.row, form.state, form.ready, form.project
+    rows_at, panel_at, gates_at = form.bases
 
     def handle(operands, bases, team):
-        T, N, H = operands[_T], operands[_N], operands[_H]
+        T, N, H = operands[T_AT], operands[N_AT], operands[H_AT]
         x, y = pointer(tensor(bases, operands, _X), dtype), tensor(bases, operands, _Y)
         h0, hn = tensor(bases, operands, _H0), tensor(bases, operands, _HN)
-        w_ih, w_hh = pointer(tensor(bases, operands, _WIH), dtype), pointer(tensor(bases, operands, _WHH), dtype)
+        w_ih, w_hh = pointer(tensor(bases, operands, _WIH), element), pointer(tensor(bases, operands, _WHH), element)
         bias_x, bias_n = pointer(tensor(bases, operands, _BX), dtype), pointer(tensor(bases, operands, _BN), dtype)
         parameters = pointer(tensor(bases, operands, _PARAMETERS), dtype)
-        panel_part, gates_part = bases[_PANEL], bases[_GATES]
+        parts = bases[rows_at], bases[panel_at], bases[gates_at]
+        depth_x, depth_h = depth_of(operands[I_AT]), depth_of(H)
         lengths, mask = tensor(bases, operands, _LENGTHS), tensor(bases, operands, _MASK)
         if lengths != 0:
             for n in range(N):
@@ -161,7 +102,9 @@ def _make_handler(dtype: str, step: Any, *, panelwise: bool) -> Any:
         ragged = lengths != 0
         order = offset(pointer(tensor(bases, operands, _ORDER), "int64"), team[0] * _order_words(T, N, chunk))
         starts = offset(order, N + T + 2)
-        gathered = offset(pointer(tensor(bases, operands, _GATHERED), dtype), team[0] * chunk * N * operands[_I])
+        width_x = chunk * N * row_of(operands[I_AT])
+        gathered = offset(pointer(tensor(bases, operands, _GATHERED), element), team[0] * (width_x + N * state_of(H)))
+        buffer_h = offset(gathered, width_x)
         if ragged:
             count, row = _by_length(pointer(lengths, "int64"), N, T, me, members, order, offset(order, N))
 
@@ -177,13 +120,13 @@ def _make_handler(dtype: str, step: Any, *, panelwise: bool) -> Any:
         for p in range(row, row + count):
             seen[p] = 0
             n = order[p - row] if ragged else p
-            _clear_row(zero, offset(even, p * padded), first, last, padded)
+            clear_row(zero, offset(even, p * padded), first, last, padded)
             if h0 != 0:
                 source, target = offset(pointer(h0, dtype), n * H), offset(even, p * padded)
                 for i in range(first, min(last, H)):
                     target[i] = source[i]
             if ragged:
-                _copy_row(offset(even, p * padded), offset(odd, p * padded), first, last, padded)
+                copy_row(offset(even, p * padded), offset(odd, p * padded), first, last, padded)
         barrier(meeting)
 
         h, h_next = even, odd
@@ -192,30 +135,28 @@ def _make_handler(dtype: str, step: Any, *, panelwise: bool) -> Any:
             steps = min(chunk, T - done)
             start = T - done - steps if reverse else done
             if panelwise and T == 1 and not ragged:
+                rows_h, stride_h = ready(parts[0], h, row, count, padded, H, buffer_h)
                 for i in range(panels[0], panels[1]):
                     one = in_turn(i, panels[0], panels[1], team[3])
-                    _project(
-                        panel_part, gates_part, operands, x, w_ih, bias_x, projected, done, T, padded, row, count,
-                        (one, one + 1),
+                    project(
+                        parts, operands, x, w_ih, depth_x, bias_x, projected, done, T, padded, row, count,
+                        (one, one + 1), False, order, starts, gathered, i == panels[0],
                     )  # fmt: skip
                     step(
-                        operands, parameters, panel_part, gates_part, meeting, offset(projected, -3 * row * padded),
-                        w_hh, bias_n, h, h_next, held, sums, padded, H, (row, row + count, N), (one, one + 1), done,
+                        operands, parameters, parts, meeting, offset(projected, -3 * row * padded), w_hh, depth_h,
+                        bias_n, rows_h, stride_h, h, h_next, held, sums, padded, H, (row, row + count, N),
+                        (one, one + 1), done,
                     )  # fmt: skip
-            elif ragged:
-                active, starts[0] = count, 0
-                for s in range(steps):
-                    while active > 0 and pointer(lengths, "int64")[order[active - 1]] <= start + s:
-                        active -= 1
-                    starts[s + 1] = starts[s] + active
-                _project_ragged(
-                    panel_part, operands, x, w_ih, bias_x, projected, start, padded, order, starts, steps, gathered,
-                    panels,
-                )  # fmt: skip
             else:
-                _project(
-                    panel_part, gates_part, operands, x, w_ih, bias_x, projected, start, steps, padded, row, count,
-                    panels,
+                if ragged:
+                    active, starts[0] = count, 0
+                    for s in range(steps):
+                        while active > 0 and pointer(lengths, "int64")[order[active - 1]] <= start + s:
+                            active -= 1
+                        starts[s + 1] = starts[s] + active
+                project(
+                    parts, operands, x, w_ih, depth_x, bias_x, projected, start, steps, padded, row, count, panels,
+                    ragged, order, starts, gathered, True,
                 )  # fmt: skip
             for s in range(steps):
                 local = steps - 1 - s if reverse else s
@@ -224,10 +165,11 @@ def _make_handler(dtype: str, step: Any, *, panelwise: bool) -> Any:
                 if ragged:
                     active, at = starts[local + 1] - starts[local], starts[local]
                 if not panelwise or T > 1 or ragged:
+                    rows_h, stride_h = ready(parts[0], h, row, active, padded, H, buffer_h)
                     step(
-                        operands, parameters, panel_part, gates_part, meeting,
-                        offset(projected, 3 * (at - row) * padded), w_hh, bias_n, h, h_next, held, sums, padded, H,
-                        (row, row + active, N), panels, team[3] + done + s,
+                        operands, parameters, parts, meeting, offset(projected, 3 * (at - row) * padded), w_hh,
+                        depth_h, bias_n, rows_h, stride_h, h, h_next, held, sums, padded, H, (row, row + active, N),
+                        panels, team[3] + done + s,
                     )  # fmt: skip
                 for p in range(row, row + count):
                     n = order[p - row] if ragged else p
@@ -236,14 +178,14 @@ def _make_handler(dtype: str, step: Any, *, panelwise: bool) -> Any:
                         if pointer(mask, "bool")[t * operands[_MT] + n * operands[_MN]] != 0:
                             seen[p] = 1
                         else:
-                            _copy_row(offset(h, p * padded), offset(h_next, p * padded), first, last, padded)
+                            copy_row(offset(h, p * padded), offset(h_next, p * padded), first, last, padded)
                             shown = operands[_CARRY] != 0 and seen[p] != 0
                     if y != 0:
                         target = offset(pointer(y, dtype), t * operands[_YT] + n * operands[_YN])
                         if shown:
-                            _copy_row(offset(h_next, p * padded), target, first, last, H)
+                            copy_row(offset(h_next, p * padded), target, first, last, H)
                         else:
-                            _clear_row(zero, target, first, last, H)
+                            clear_row(zero, target, first, last, H)
                 h, h_next = h_next, h
                 barrier(meeting)
             done += steps
@@ -255,7 +197,7 @@ def _make_handler(dtype: str, step: Any, *, panelwise: bool) -> Any:
                     n = order[p - row]
                     if not reverse:  # the row has been left where its last step wrote it
                         source = odd if pointer(lengths, "int64")[n] % 2 == 1 else even
-                _copy_row(offset(source, p * padded), offset(pointer(hn, dtype), n * H), first, last, H)
+                copy_row(offset(source, p * padded), offset(pointer(hn, dtype), n * H), first, last, H)
 
     return handle
 
@@ -284,31 +226,25 @@ def _general_candidate(operands, parameters, v):
     return activate(operands[_CANDIDATE], offset(parameters, 4), v)
 
 
-_after = make_step_after(_sigmoid_gate, _tanh_candidate)
-_after_general = make_step_after(_general_gate, _general_candidate)
-_before = make_step_before(_sigmoid_gate, _tanh_candidate)
-_before_general = make_step_before(_general_gate, _general_candidate)
+_ACTIVATIONS: Final = {"": (_sigmoid_gate, _tanh_candidate), "_general": (_general_gate, _general_candidate)}
 
 
-@handler("gru_reset_after", "float32", "float64", parts=_PARTS)
-def gru_reset_after(dtype: str) -> Any:
-    """One direction, reset after the recurrent product, sigmoid and tanh."""
-    return _make_handler(dtype, _after, panelwise=True)
+def _enter(name: str, doc: str, make_step: Any, *, panelwise: bool) -> None:
+    """The handlers of a reset form: with the usual activations and any, with weights of every precision."""
+    for activations, functions in _ACTIVATIONS.items():
+        for weights, form in FORMS.items():
+
+            def factory(dtype: str, functions: Any = functions, form: Form = form) -> Any:
+                return _make_handler(dtype, make_step(*functions, form.value, form.ready), form, panelwise=panelwise)
+
+            factory.__doc__ = (
+                f"One direction, {doc}, {'any activations, clip' if activations else 'sigmoid and tanh'}"
+                f"{f', weights in {weights}' if weights else ''}."
+            )
+            op = f"{name}{activations}{f'_{weights}' if weights else ''}"
+            dtypes = ("float32",) if weights else ("float32", "float64")
+            handler(op, *dtypes, parts=tuple(filter(None, form.parts)))(factory)
 
 
-@handler("gru_reset_after_general", "float32", "float64", parts=_PARTS)
-def gru_reset_after_general(dtype: str) -> Any:
-    """One direction, reset after the recurrent product, any activations, clip."""
-    return _make_handler(dtype, _after_general, panelwise=True)
-
-
-@handler("gru_reset_before", "float32", "float64", parts=_PARTS)
-def gru_reset_before(dtype: str) -> Any:
-    """One direction, reset before the recurrent product, sigmoid and tanh."""
-    return _make_handler(dtype, _before, panelwise=False)
-
-
-@handler("gru_reset_before_general", "float32", "float64", parts=_PARTS)
-def gru_reset_before_general(dtype: str) -> Any:
-    """One direction, reset before the recurrent product, any activations, clip."""
-    return _make_handler(dtype, _before_general, panelwise=False)
+_enter("gru_reset_after", "reset after the recurrent product", make_step_after, panelwise=True)
+_enter("gru_reset_before", "reset before the recurrent product", make_step_before, panelwise=False)

@@ -57,6 +57,6 @@ def matmul(dtype: str) -> Any:
                 _pack(offset(b, start), b_k, b_o, K, O, panels)
                 packed = start
             rows = offset(a, row_start(walk, 0, at))
-            affine(bases[_PANEL], rows, a_m, M, panels, K, O, 0, count, zeros, offset(y, at * M * O), edge)
+            affine(bases[_PANEL], rows, a_m, M, panels, K, K, O, 0, count, zeros, offset(y, at * M * O), edge)
 
     return handle

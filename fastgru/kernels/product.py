@@ -164,20 +164,23 @@ def product_panel_part(dtype: str) -> Any:
 
 
 @kernel
-def product_panels(panel, x, x_stride, rows, w, K, vectors, groups, first, last, start, start_stride, out, out_stride):
+def product_panels(
+    panel, x, x_stride, rows, w, K, depth, vectors, groups, first, last, start, start_stride, out, out_stride
+):
     """Panels `first` to `last` of a matrix of `vectors` vectors of outputs, `groups` matrices interleaved.
 
-    `panel` is the address of the part "product_panel". A row of `start` and `out` holds, panel after panel, `groups`
+    `panel` is the address of the part "product_panel", or of one of its like; `depth` the elements of w that an output
+    takes, K here. A row of `start` and `out` holds, panel after panel, `groups`
     runs of the panel's width.
     """
-    lanes = lanes_of(w)
+    lanes = lanes_of(out)
     for p in range(first, last):
         v = panel_first(vectors, p)
         width = panel_width(vectors - v)
         for g in range(groups):
             at = (groups * v + g * width) * lanes
             call_native(
-                panel, x, x_stride, rows, offset(w, at * K), K, width,
+                panel, x, x_stride, rows, offset(w, at * depth), K, width,
                 offset(start, at), start_stride, offset(out, at), out_stride,
             )  # fmt: skip
 

@@ -118,7 +118,7 @@ def make_recurrent(dtype: str, cell: Cell) -> Any:
             rows, passes = steps * N, 1
         for t in range(passes):
             product_panels(
-                parts[0], offset(start, t * x_t), stride, rows, w, I, vectors, groups, 0, panel_count(vectors),
+                parts[0], offset(start, t * x_t), stride, rows, w, I, I, vectors, groups, 0, panel_count(vectors),
                 bias, 0, offset(out, t * N * width_out), width_out,
             )  # fmt: skip
 

@@ -31,8 +31,18 @@ __all__ = [
 
 STATUS: Final = 0  # index into bases
 ARENA: Final = 1
-PARTS: Final = {"product_panel": 2, "product_gates": 3, "product_pair": 4}
-FIRST_FREE_BASE: Final = 5
+PARTS: Final = {
+    "product_panel": 2,
+    "product_gates": 3,
+    "product_pair": 4,
+    "bfloat16_rows": 5,
+    "bfloat16_panel": 6,
+    "bfloat16_gates": 7,
+    "int8_rows": 8,
+    "int8_panel": 9,
+    "int8_gates": 10,
+}
+FIRST_FREE_BASE: Final = 2 + len(PARTS)
 STATUS_WORDS: Final = 4  # code, two numbers for its message, the instruction
 
 INDEX_OUT_OF_RANGE: Final = 1

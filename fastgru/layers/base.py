@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastgru.engine import PRECISIONS, Executable
+from fastgru.engine.precision import FLOAT_DTYPES
 from fastgru.engine.team import check_threads
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.exporters import to_onnx
@@ -24,9 +25,10 @@ __all__ = ["Layer"]
 
 
 class Layer:
-    """Base of the layers. precision: "float32" or "float64"; threads: how many work on one call.
+    """Base of the layers. precision: "float32", "float64", or "bfloat16" or "int8", which are those of weights alone;
+    threads: how many work on one call.
 
-    Inputs may be of any floating-point dtype and are converted to the precision, which the outputs have, too.
+    Inputs may be of any floating-point dtype and are converted to that of the outputs: float32, or float64.
     Raises `UnsupportedModelError` for any other precision, and for threads that there cannot be.
     """
 
@@ -47,7 +49,7 @@ class Layer:
 
     @property
     def float_dtype(self) -> str:
-        return self.precision
+        return FLOAT_DTYPES[self.precision]
 
     def emit(self, graph: GraphBuilder, x: TensorSpec, lengths: TensorSpec | None = None) -> TensorSpec:
         """Write this layer's nodes for the value x into `graph` and return the value that comes out."""

@@ -11,6 +11,7 @@ from typing import Any
 from numpy.typing import ArrayLike, NDArray
 
 from fastgru.engine import Executable, Pieces, foreign_nodes
+from fastgru.engine.precision import FLOAT_DTYPES
 from fastgru.engine.profile import Timing
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.exporters import to_onnx
@@ -29,7 +30,8 @@ class Model:
     """A network ready to run. Safe to call from several threads at once.
 
     graph: the network as plain data.
-    precision: "float32" or "float64": what it computes in, and the dtype of its floating inputs and outputs.
+    precision: "float32" or "float64": what it computes in, and the dtype of its floating inputs and outputs; or
+        "bfloat16" or "int8": the precision of its weights, with everything else in float32.
     threads: cores that one call may use.
     """
 
@@ -123,11 +125,11 @@ class Model:
         write_graph(self.graph, path)
 
     def to_onnx(self, path: str | PathLike[str] | None = None) -> bytes:
-        """The model as an ONNX file of opset 20, in the model's precision; written to `path`, too, where one is given.
+        """The model as an ONNX file of opset 20, in the dtype it computes in; written to `path`, too, where given.
 
         Raises `UnsupportedModelError` that lists every node without a counterpart in ONNX.
         """
-        return to_onnx(self.graph, path, precision=self.precision)
+        return to_onnx(self.graph, path, precision=FLOAT_DTYPES[self.precision])
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _remake, (self.graph, self.precision, self.threads)

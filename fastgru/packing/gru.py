@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.packing.panels import pack_matrices, pack_vectors, unpack_matrices, unpack_vectors
+from fastgru.packing.small import pack_small, unpack_small
 from fastgru.spec import GRUSpec, GRUWeights
 
 __all__ = ["PackedGRU", "pack_gru", "unpack_gru"]
@@ -25,8 +26,10 @@ class PackedGRU(NamedTuple):
     bias_n: Array
 
 
-def pack_gru(spec: GRUSpec, weights: GRUWeights, dtype: Any) -> PackedGRU:
-    """With the reset gate after the product, b_hn is multiplied by r and stays apart; the other biases are added up."""
+def pack_gru(spec: GRUSpec, weights: GRUWeights, dtype: Any, precision: str | None = None) -> PackedGRU:
+    """dtype: of biases, and of weights where no `precision` ("bfloat16" or "int8") says otherwise.
+
+    With the reset gate after the product, b_hn is multiplied by r and stays apart; the other biases are added up."""
     H = spec.hidden_size
 
     def gates(bias: Array | None) -> Array:
@@ -35,22 +38,32 @@ def pack_gru(spec: GRUSpec, weights: GRUWeights, dtype: Any) -> PackedGRU:
     b_i, b_h = gates(weights.bias_ih), gates(weights.bias_hh)
     n_apart = b_h[2] if spec.reset_after else np.zeros(H)
     b_x = [b_i[0] + b_h[0], b_i[1] + b_h[1], b_i[2] + (0 if spec.reset_after else b_h[2])]
+
+    def matrices(stacked: Array) -> Array:
+        split = np.split(np.asarray(stacked), 3)
+        return pack_matrices(split, dtype) if precision is None else pack_small(split, precision)
+
     return PackedGRU(
-        pack_matrices(np.split(np.asarray(weights.weight_ih), 3), dtype),
-        pack_matrices(np.split(np.asarray(weights.weight_hh), 3), dtype),
+        matrices(weights.weight_ih),
+        matrices(weights.weight_hh),
         pack_vectors([b.astype(dtype) for b in b_x], H, dtype),
         pack_vectors([n_apart.astype(dtype)], H, dtype),
     )
 
 
-def unpack_gru(spec: GRUSpec, packed: PackedGRU) -> GRUWeights:
+def unpack_gru(spec: GRUSpec, packed: PackedGRU, precision: str | None = None) -> GRUWeights:
     """Weights that mean the same GRU; what were two biases comes back as their sum in bias_ih."""
+
+    def matrices(flat: Array, K: int) -> Array:
+        unpacked = unpack_matrices(flat, 3, H, K) if precision is None else unpack_small(flat, precision, 3, H, K)
+        return np.concatenate(unpacked)
+
     H = spec.hidden_size
     bias_hh = np.zeros(3 * H, packed.bias_n.dtype)
     bias_hh[2 * H :] = unpack_vectors(packed.bias_n, 1, H)[0]
     return GRUWeights(
-        np.concatenate(unpack_matrices(packed.weight_ih, 3, H, spec.input_size)),
-        np.concatenate(unpack_matrices(packed.weight_hh, 3, H, H)),
+        matrices(packed.weight_ih, spec.input_size),
+        matrices(packed.weight_hh, H),
         np.concatenate(unpack_vectors(packed.bias_x, 3, H)),
         bias_hh,
     )

@@ -14,18 +14,20 @@ Nothing here is fast, and nothing is shared with the kernels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.errors import ShapeError
+from fastgru.reference.linear import linear
 from fastgru.spec import Activation, GRUSpec, GRUWeights, check_weights
 
 __all__ = ["activate", "gru", "gru_cell"]
 
 Array = NDArray[Any]
+Product = Callable[[Array, Array], Array]
 
 
 def activate(activation: Activation, x: Array) -> Array:
@@ -59,10 +61,18 @@ def activate(activation: Activation, x: Array) -> Array:
 
 
 def gru_cell(
-    spec: GRUSpec, weights: GRUWeights, x: Array, h: Array, *, direction: int = 0, update_gate: str = "keeps"
+    spec: GRUSpec,
+    weights: GRUWeights,
+    x: Array,
+    h: Array,
+    *,
+    direction: int = 0,
+    update_gate: str = "keeps",
+    product: Product = linear,
 ) -> Array:
     """One step of one direction: x (N, I), h (N, H) -> h' (N, H).
 
+    `product` is x (N, I), weight (O, I) -> x weight^T, exact or of a lower precision (`reference.small`).
     `update_gate` is "keeps" everywhere inside the package; "replaces" is here so that a book's other form can be
     written down as it stands.
     """
@@ -78,12 +88,12 @@ def gru_cell(
     def limit(a: Array) -> Array:
         return a if spec.clip is None else np.clip(a, -spec.clip, spec.clip)
 
-    r = activate(f, limit(x @ W[0].T + b_i[0] + h @ R[0].T + b_h[0]))
-    z = activate(f, limit(x @ W[1].T + b_i[1] + h @ R[1].T + b_h[1]))
+    r = activate(f, limit(product(x, W[0]) + b_i[0] + product(h, R[0]) + b_h[0]))
+    z = activate(f, limit(product(x, W[1]) + b_i[1] + product(h, R[1]) + b_h[1]))
     if spec.reset_after:
-        n = activate(g, limit(x @ W[2].T + b_i[2] + r * (h @ R[2].T + b_h[2])))
+        n = activate(g, limit(product(x, W[2]) + b_i[2] + r * (product(h, R[2]) + b_h[2])))
     else:
-        n = activate(g, limit(x @ W[2].T + b_i[2] + (r * h) @ R[2].T + b_h[2]))
+        n = activate(g, limit(product(x, W[2]) + b_i[2] + product(r * h, R[2]) + b_h[2]))
     if update_gate == "replaces":
         return np.asarray((1 - z) * h + z * n)
     return np.asarray(z * h + (1 - z) * n)
@@ -107,6 +117,7 @@ def gru(
     mask: Array | None = None,
     *,
     update_gate: str = "keeps",
+    product: Product = linear,
 ) -> tuple[Array, Array]:
     """A whole sequence, every direction.
 
@@ -144,7 +155,8 @@ def gru(
         for t in reversed(range(T)) if backward else range(T):
             within = (t < steps)[:, None]
             visible = within if mask is None else within & np.asarray(mask[t], dtype=bool)[:, None]
-            h = np.where(visible, gru_cell(spec, weights[d], x[t], h, direction=d, update_gate=update_gate), h)
+            moved = gru_cell(spec, weights[d], x[t], h, direction=d, update_gate=update_gate, product=product)
+            h = np.where(visible, moved, h)
             shown = np.where(visible, h, shown if spec.mask_output == "carry" else 0)
             y[t, :, d * H : (d + 1) * H] = np.where(within, shown, 0)
         h_n[d] = h

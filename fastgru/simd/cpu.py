@@ -19,7 +19,8 @@ import llvmlite.binding as llvm
 from fastgru.errors import FastGRUError
 
 __all__ = [
-    "HAS_FMA", "ISA", "ISAS", "LANES", "REGISTERS", "VECTOR_BYTES", "cache_sizes", "describe", "host_isa", "target_cpu",
+    "HAS_DOT_BFLOAT16", "HAS_DOT_INT8", "HAS_FMA", "ISA", "ISAS", "LANES", "REGISTERS", "VECTOR_BYTES", "cache_sizes",
+    "describe", "host_isa", "is_x86", "target_cpu",
 ]  # fmt: skip
 
 # Vector bytes of each. "generic" is 128 bits: SSE on x86-64, NEON on Arm.
@@ -47,7 +48,8 @@ def host_isa() -> str:
     return "generic"
 
 
-def _is_x86() -> bool:
+def is_x86() -> bool:
+    """True on Intel's and AMD's 64-bit instruction set."""
     return platform.machine().lower() in ("x86_64", "amd64")
 
 
@@ -60,9 +62,16 @@ def _choose() -> str:
         raise FastGRUError(f"FASTGRU_ISA is {forced!r}, expected one of {', '.join(ISAS)}")
     if ISAS[forced] > ISAS[host]:
         raise FastGRUError(f"FASTGRU_ISA is {forced!r}, which this CPU does not run: its widest is {host!r}")
-    if _is_x86() and forced in _FORCED_CPU:
+    if is_x86() and forced in _FORCED_CPU:
         _force_numba(*_FORCED_CPU[forced])
     return forced
+
+
+def _dot_int8() -> bool:
+    features = _host_features()
+    if ISA == "avx512":
+        return features.get("avx512vnni", False)
+    return ISA == "avx2" == host_isa() and features.get("avxvnni", False)
 
 
 def _force_numba(name: str, features: str) -> None:
@@ -84,8 +93,11 @@ ISA: Final = _choose()
 VECTOR_BYTES: Final = ISAS[ISA]
 # What the kernels' tiles have to do with: vector registers, and whether a multiply-add is one instruction. Without it
 # `fma` is a multiplication and an addition, each rounded: a call of the C library would cost fifty times as much.
-REGISTERS: Final = 32 if ISA == "avx512" or not _is_x86() else 16
-HAS_FMA: Final = ISA != "generic" or not _is_x86()
+REGISTERS: Final = 32 if ISA == "avx512" or not is_x86() else 16
+HAS_FMA: Final = ISA != "generic" or not is_x86()
+# Products of pairs of bfloat16, and of groups of four bytes, in one instruction each.
+HAS_DOT_BFLOAT16: Final = ISA == "avx512" and _host_features().get("avx512bf16", False)
+HAS_DOT_INT8: Final = _dot_int8()
 LANES: Final = {"float32": VECTOR_BYTES // 4, "float64": VECTOR_BYTES // 8}
 
 

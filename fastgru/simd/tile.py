@@ -6,18 +6,53 @@ order whatever M and U are: results do not depend on which tile computed them.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from llvmlite import ir
 from numba.core import types
 from numba.core.extending import intrinsic
 
-from fastgru.simd.cpu import VECTOR_BYTES
 from fastgru.simd.vector import Vec, llvm_vec, multiply_add, splat_value, vec_of
 
-__all__ = ["Gates", "Tile", "make_gates", "make_tile"]
+__all__ = ["Form", "Gates", "Tile", "advancing", "make_gates", "make_tile", "tile_type", "zeros"]
 
 _INT64 = ir.IntType(64)
+
+
+class Form(Protocol):
+    """What a tile multiplies: how one k of a row, and of the weights, is read, and enters the sums.
+
+    A k is a unit: one number, or as many as one instruction multiplies and adds.
+    """
+
+    def sums(self, p: types.CPointer) -> Vec | None:
+        """The type of a sum of products of what p points to; None where p is no pointer of this form."""
+
+    def weight(self, builder: ir.IRBuilder, sums: Vec, p: ir.Value, index: int) -> ir.Value:
+        """The index-th vector of weights from p on."""
+
+    def value(self, builder: ir.IRBuilder, sums: Vec, p: ir.Value, k: int) -> ir.Value:
+        """Unit k of the row at p, in every lane."""
+
+    def accumulate(self, builder: ir.IRBuilder, sums: Vec, x: ir.Value, w: ir.Value, acc: ir.Value) -> ir.Value:
+        """acc + x * w."""
+
+
+class _Plain:
+    """Floats times floats: a unit is one number."""
+
+    def sums(self, p: types.CPointer) -> Vec | None:
+        return vec_of(p.dtype) if isinstance(p.dtype, types.Float) else None
+
+    def weight(self, builder: ir.IRBuilder, sums: Vec, p: ir.Value, index: int) -> ir.Value:
+        return _load(builder, sums, p, index)
+
+    def value(self, builder: ir.IRBuilder, sums: Vec, p: ir.Value, k: int) -> ir.Value:
+        element = builder.gep(p, [ir.Constant(_INT64, k)]) if k else p
+        return splat_value(builder, builder.load(element), sums.lanes)
+
+    def accumulate(self, builder: ir.IRBuilder, sums: Vec, x: ir.Value, w: ir.Value, acc: ir.Value) -> ir.Value:
+        return multiply_add(builder, sums, x, w, acc)
 
 
 class Tile(NamedTuple):
@@ -66,34 +101,38 @@ def _store_sum(
     builder.store(total, builder.bitcast(where, llvm_vec(vec).as_pointer())).align = vec.dtype.bitwidth // 8
 
 
-def _tile_type(p: types.CPointer, count: int) -> types.UniTuple:
-    return types.UniTuple(vec_of(p.dtype), count)
+def tile_type(vec: Vec, count: int) -> types.UniTuple:
+    """The type of `count` accumulators."""
+    return types.UniTuple(vec, count)
 
 
-def _zero(count: int) -> Any:
+def zeros(form: Form, count: int) -> Any:
+    """zero(p): `count` accumulators of a form, all zero."""
+
     @intrinsic
     def zero(typingctx, p):
-        if not isinstance(p, types.CPointer):
+        if not isinstance(p, types.CPointer) or (vec := form.sums(p)) is None:
             return None
-        result = _tile_type(p, count)
+        result = tile_type(vec, count)
         return result(p), lambda context, builder, sig, args: ir.Constant(context.get_value_type(result), None)
 
     return zero
 
 
-def _advancing(rows: int, groups: int, vectors: int, unroll: int) -> Any:
-    """The stride is that of the rows of x, or, where there is one row, that of the groups of w."""
+def advancing(form: Form, rows: int, groups: int, vectors: int, unroll: int) -> Any:
+    """advance(acc, x, stride, w): the stride is that of the rows of x, or, with one row, that of the groups of w."""
     count = rows * groups * vectors
 
     @intrinsic
     def advance(typingctx, acc, x, stride, w):
-        if not (isinstance(x, types.CPointer) and x == w and acc == _tile_type(x, count) and stride == types.int64):
+        if not (isinstance(x, types.CPointer) and x == w and stride == types.int64):
+            return None
+        vec = form.sums(x)
+        if vec is None or acc != tile_type(vec, count):
             return None
 
         def codegen(context, builder, sig, args):
             acc_value, x_value, stride_value, w_value = args
-            vec = vec_of(x.dtype)
-            lanes = VECTOR_BYTES * 8 // x.dtype.bitwidth
             sums = [builder.extract_value(acc_value, i) for i in range(count)]
             rows_at, groups_at = [x_value], [w_value]
             for _ in range(1, rows):
@@ -101,13 +140,12 @@ def _advancing(rows: int, groups: int, vectors: int, unroll: int) -> Any:
             for _ in range(1, groups):
                 groups_at.append(builder.gep(groups_at[-1], [stride_value]))
             for k in range(unroll):
-                weights = [_load(builder, vec, g, k * vectors + u) for g in groups_at for u in range(vectors)]
+                weights = [form.weight(builder, vec, g, k * vectors + u) for g in groups_at for u in range(vectors)]
                 for m in range(rows):
-                    element = builder.gep(rows_at[m], [ir.Constant(_INT64, k)]) if k else rows_at[m]
-                    scalar = splat_value(builder, builder.load(element), lanes)
+                    value = form.value(builder, vec, rows_at[m], k)
                     for j, weight in enumerate(weights):
                         i = m * len(weights) + j
-                        sums[i] = multiply_add(builder, vec, scalar, weight, sums[i])
+                        sums[i] = form.accumulate(builder, vec, value, weight, sums[i])
             result = acc_value
             for i, value in enumerate(sums):
                 result = builder.insert_value(result, value, i)
@@ -118,13 +156,17 @@ def _advancing(rows: int, groups: int, vectors: int, unroll: int) -> Any:
     return advance
 
 
-def make_tile(rows: int, vectors: int, steps: int = 4) -> Tile:
+_PLAIN = _Plain()
+
+
+def make_tile(rows: int, vectors: int, steps: int = 4, form: Form = _PLAIN) -> Tile:
     """The operations of a tile of `rows` by `vectors`, unrolled `steps` times."""
     count = rows * vectors
 
     @intrinsic
     def finish(typingctx, acc, start, start_stride, out, out_stride):
-        if not (start == out and acc == _tile_type(out, count) and start_stride == out_stride == types.int64):
+        acc_fits = acc == tile_type(vec_of(out.dtype), count)
+        if not (start == out and acc_fits and start_stride == out_stride == types.int64):
             return None
 
         def codegen(context, builder, sig, args):
@@ -139,16 +181,17 @@ def make_tile(rows: int, vectors: int, steps: int = 4) -> Tile:
 
         return types.void(acc, start, start_stride, out, out_stride), codegen
 
-    return Tile(steps, _zero(count), _advancing(rows, 1, vectors, steps), _advancing(rows, 1, vectors, 1), finish)
+    advance, advance_one = (advancing(form, rows, 1, vectors, n) for n in (steps, 1))
+    return Tile(steps, zeros(form, count), advance, advance_one, finish)
 
 
-def make_gates(groups: int, vectors: int, steps: int = 4) -> Gates:
+def make_gates(groups: int, vectors: int, steps: int = 4, form: Form = _PLAIN) -> Gates:
     """The operations of one row times `groups` panels of `vectors`, unrolled `steps` times."""
     count = groups * vectors
 
     @intrinsic
     def finish(typingctx, acc, start, start_last, out):
-        if not (start == out == start_last and acc == _tile_type(out, count)):
+        if not (start == out == start_last and acc == tile_type(vec_of(out.dtype), count)):
             return None
 
         def codegen(context, builder, sig, args):
@@ -161,4 +204,5 @@ def make_gates(groups: int, vectors: int, steps: int = 4) -> Gates:
 
         return types.void(acc, start, start_last, out), codegen
 
-    return Gates(steps, _zero(count), _advancing(1, groups, vectors, steps), _advancing(1, groups, vectors, 1), finish)
+    advance, advance_one = (advancing(form, 1, groups, vectors, n) for n in (steps, 1))
+    return Gates(steps, zeros(form, count), advance, advance_one, finish)

@@ -19,6 +19,8 @@ from fastgru.simd.cpu import HAS_FMA, VECTOR_BYTES
 __all__ = [
     "Vec",
     "bits_to_float",
+    "combined",
+    "exact",
     "float_to_int",
     "fma",
     "maximum",
@@ -37,11 +39,15 @@ __all__ = [
 
 
 class Vec(types.Type):
-    """A vector of `lanes` elements of `dtype`; a boolean one is a mask."""
+    """A vector of `lanes` elements of `dtype`; a boolean one is a mask.
 
-    def __init__(self, dtype: types.Type, lanes: int) -> None:
-        self.dtype, self.lanes = dtype, lanes
-        super().__init__(name=f"Vec({dtype}, {lanes})")
+    exact: `fma` on it is a multiplication and an addition, each rounded, on every instruction set, so that all give
+    the same bits. What an exact vector is combined with becomes exact.
+    """
+
+    def __init__(self, dtype: types.Type, lanes: int, *, exact: bool = False) -> None:
+        self.dtype, self.lanes, self.exact = dtype, lanes, exact
+        super().__init__(name=f"Vec({dtype}, {lanes}{', exact' if exact else ''})")
 
 
 _ELEMENTS = {
@@ -66,6 +72,13 @@ def vec_of(dtype: types.Type) -> Vec:
 
 def is_float_vec(*args: types.Type) -> bool:
     return all(isinstance(a, Vec) and isinstance(a.dtype, types.Float) for a in args)
+
+
+def combined(*args: types.Type) -> Vec | None:
+    """The type of what these float vectors make together; None where they do not fit."""
+    if not is_float_vec(*args) or len({(a.dtype, a.lanes) for a in args}) > 1:
+        return None
+    return Vec(args[0].dtype, args[0].lanes, exact=any(a.exact for a in args))
 
 
 def llvm_vec(vec: Vec) -> ir.VectorType:
@@ -106,9 +119,9 @@ def splat(typingctx, scalar):
 def _binary(name: str):
     @intrinsic
     def op(typingctx, a, b):
-        if not is_float_vec(a, b) or a != b:
+        if (result := combined(a, b)) is None:
             return None
-        return a(a, b), lambda context, builder, sig, args: getattr(builder, name)(*args)
+        return result(a, b), lambda context, builder, sig, args: getattr(builder, name)(*args)
 
     return op
 
@@ -118,7 +131,7 @@ def _overload_binary(python_operator: Any, llvm_name: str) -> None:
 
     @overload(python_operator)
     def lanewise(a, b):
-        if is_float_vec(a, b) and a == b:
+        if combined(a, b) is not None:
             return lambda a, b: op(a, b)
         return None
 
@@ -135,14 +148,14 @@ for _operator, _name in (
 def _overload_compare(python_operator: Any, llvm_name: str) -> None:
     @intrinsic
     def op(typingctx, a, b):
-        if not is_float_vec(a, b) or a != b:
+        if combined(a, b) is None:
             return None
         mask = Vec(types.boolean, a.lanes)
         return mask(a, b), lambda context, builder, sig, args: builder.fcmp_ordered(llvm_name, *args)
 
     @overload(python_operator)
     def lanewise(a, b):
-        if is_float_vec(a, b) and a == b:
+        if combined(a, b) is not None:
             return lambda a, b: op(a, b)
         return None
 
@@ -166,18 +179,26 @@ def _overload_neg(a):
 
 
 def multiply_add(builder: ir.IRBuilder, vec: Vec, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
-    """a * b + c, as one instruction where the instruction set has it."""
-    if HAS_FMA:
+    """a * b + c, as one instruction where the instruction set has it and the vector may."""
+    if HAS_FMA and not vec.exact:
         return call(builder, f"llvm.fma.{suffix(vec)}", llvm_vec(vec), [a, b, c])
     return builder.fadd(builder.fmul(a, b), c)
 
 
 @intrinsic
 def fma(typingctx, a, b, c):
-    """a * b + c, rounded once where the instruction set can (`cpu.HAS_FMA`)."""
-    if not is_float_vec(a, b, c) or not a == b == c:
+    """a * b + c, rounded once where the instruction set can (`cpu.HAS_FMA`) and no vector is exact."""
+    if (result := combined(a, b, c)) is None:
         return None
-    return a(a, b, c), lambda context, builder, sig, args: multiply_add(builder, a, *args)
+    return result(a, b, c), lambda context, builder, sig, args: multiply_add(builder, result, *args)
+
+
+@intrinsic
+def exact(typingctx, a):
+    """The same lanes, as an exact vector."""
+    if not is_float_vec(a):
+        return None
+    return Vec(a.dtype, a.lanes, exact=True)(a), lambda context, builder, sig, args: args[0]
 
 
 def _unary_intrinsic(llvm_name: str, doc: str):
@@ -200,20 +221,22 @@ round_even = _unary_intrinsic("nearbyint", "The nearest integer, halves to even.
 @intrinsic
 def select(typingctx, mask, a, b):
     """a where the mask holds, b elsewhere; never a multiplication, so NaN stays in its lane."""
-    if not (isinstance(mask, Vec) and mask.dtype == types.boolean and isinstance(a, Vec) and a == b):
+    if not (isinstance(mask, Vec) and mask.dtype == types.boolean and isinstance(a, Vec)):
         return None
-    return a(mask, a, b), lambda context, builder, sig, args: builder.select(*args)
+    if (result := a if a == b else combined(a, b)) is None:
+        return None
+    return result(mask, a, b), lambda context, builder, sig, args: builder.select(*args)
 
 
 def _pick(llvm_name: str, doc: str):
     def op(typingctx, a, b):
-        if not is_float_vec(a, b) or a != b:
+        if (result := combined(a, b)) is None:
             return None
 
         def codegen(context, builder, sig, args):
             return builder.select(builder.fcmp_ordered(llvm_name, args[1], args[0]), args[1], args[0])
 
-        return a(a, b), codegen
+        return result(a, b), codegen
 
     op.__doc__ = doc
     return intrinsic(op)

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from fastgru.engine.builder import Builder
 from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.cast import as_dtype
-from fastgru.engine.sharing import choose
+from fastgru.engine.sharing import WEIGHT_BYTES, choose
 from fastgru.engine.view import Known, Value, View, itemsize
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Node
 from fastgru.kernels.operands.activation import ACTIVATION_CODES, activation_parameters
 from fastgru.kernels.operands.gru import ALONE, chunk_steps, order_words, scratch_elements
+from fastgru.kernels.operands.small import gathered_elements
 from fastgru.kernels.run import EVERYONE
 from fastgru.packing.gru import PackedGRU, pack_gru
 from fastgru.spec import SIGMOID, TANH, GRUSpec, GRUWeights, check_weights
@@ -50,19 +51,23 @@ def lower_gru(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> l
     weights = _weights(node, spec, arrays)
     size = itemsize(builder.float_dtype)
     chunk = chunk_steps(T, N, H, size)
-    sharing = choose(builder.members, T, N, spec, size)
+    small = builder.small_weights(node)
+    sharing = choose(builder.members, T, N, spec, size, WEIGHT_BYTES.get(small or ""))
     builder.gain_s += sharing.gain_s
+
+    gathered = gathered_elements(small, N, spec.input_size, H, chunk, ragged=lengths is not None)
 
     def emit_direction(d: int) -> None:
         gate, candidate = spec.gate_activations[d], spec.candidate_activations[d]
         standard = gate == SIGMOID and candidate == TANH and spec.clip is None
         name = f"gru_reset_{'after' if spec.reset_after else 'before'}{'' if standard else '_general'}"
+        name += f"_{small}" if small else ""
         tensors: list[View | None] = [
             x,
             None if y is None else _part(y, y.moved(d * H)),
             None if h0 is None else _part(h0, h0.moved(d * N * H)),
             _part(h_n, h_n.moved(d * N * H)),
-            *_packed(builder, node, spec, weights[d], arrays, d),
+            *_packed(builder, node, spec, weights[d], arrays, d, small),
             lengths,
             mask,
             builder.packed(
@@ -71,7 +76,7 @@ def lower_gru(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> l
             ),
             builder.new((scratch_elements(N, H, chunk, builder.float_dtype, builder.members),)),
             None if lengths is None else builder.new((builder.members * order_words(T, N, chunk),), "int64"),
-            None if lengths is None else builder.new((builder.members * chunk * N * spec.input_size,)),
+            builder.new((builder.members * gathered,), "uint8" if small else None) if gathered else None,
         ]
         y_steps = (0, 0) if y is None else (y.strides[time], y.strides[batch])
         mask_steps = (0, 0) if mask is None else (mask.strides[time], mask.strides[batch])
@@ -113,17 +118,23 @@ def _weights(node: Node, spec: GRUSpec, arrays: Sequence[Value | None]) -> list[
 
 
 def _packed(
-    builder: Builder, node: Node, spec: GRUSpec, weights: GRUWeights, sources: Sequence[Value | None], d: int
+    builder: Builder,
+    node: Node,
+    spec: GRUSpec,
+    weights: GRUWeights,
+    sources: Sequence[Value | None],
+    d: int,
+    small: str | None,
 ) -> list[View]:
     made: list[PackedGRU] = []
 
     def part(field: str) -> NDArray[Any]:
         if not made:
-            made.append(pack_gru(spec, weights, builder.float_dtype))
+            made.append(pack_gru(spec, weights, builder.float_dtype, small))
         array: NDArray[Any] = getattr(made[0], field)
         return array
 
-    key = (*node.inputs[4:], "after" if spec.reset_after else "before", f"direction {d}")
+    key = (*node.inputs[4:], "after" if spec.reset_after else "before", f"direction {d}", small or "")
     return [builder.packed((*key, field), lambda field=field: part(field), sources) for field in PackedGRU._fields]  # type: ignore[misc]
 
 

@@ -37,7 +37,9 @@ def lower_matmul(builder: Builder, node: Node, inputs: Sequence[Value | None]) -
         raise ShapeError(f"a {a_value.shape} and b {b_value.shape} do not fit together")
     if isinstance(b_value, Known) and b_value.ndim == 2:
         weight = Known(b_value.array.T, b_value.name)
-        return [product(builder, a_value, weight, None, (node.inputs[1], "transposed"))]
+        return [
+            product(builder, a_value, weight, None, (node.inputs[1], "transposed"), small=builder.small_weights(node))
+        ]
     return [multiplied(builder, builder.view(a_value), builder.view(b_value))]
 
 

@@ -6,27 +6,41 @@ import itertools
 from math import prod
 
 from fastgru.engine.builder import Builder
-from fastgru.engine.sharing import LINEAR_FLOPS_S
+from fastgru.engine.sharing import LINEAR_FLOPS_S, WEIGHT_BYTES
 from fastgru.engine.view import Known, Value, View
 from fastgru.kernels.operands.linear import scratch_elements
+from fastgru.kernels.operands.small import ready_block
 from fastgru.kernels.run import EVERYONE
 from fastgru.packing.panels import pack_matrices, pack_vectors, padded
+from fastgru.packing.small import pack_small
 from fastgru.simd.cpu import LANES
 
 __all__ = ["product"]
 
 
 def product(
-    builder: Builder, value: Value, weight: Known, bias: Known | None, key: tuple[str, ...], bias_key: str = ""
+    builder: Builder,
+    value: Value,
+    weight: Known,
+    bias: Known | None,
+    key: tuple[str, ...],
+    bias_key: str = "",
+    small: str | None = None,
 ) -> View:
-    """x (..., K), weight (O, K), bias (O,) -> x W^T + b (..., O). The keys name weight and bias among the packs."""
+    """x (..., K), weight (O, K), bias (O,) -> x W^T + b (..., O). The keys name weight and bias among the packs.
+
+    small: "bfloat16" or "int8", the precision of the weights, None for that of the plan.
+    """
     O, K = weight.shape
     dtype = builder.float_dtype
     x, row_stride = _rows(builder, builder.view(value))
     y = builder.new((*x.shape[:-1], O))
     if y.size == 0:
         return y
-    panels = builder.packed((*key, "panels"), lambda: pack_matrices([weight.array], dtype), [weight])
+    if small is None:
+        panels = builder.packed((*key, "panels"), lambda: pack_matrices([weight.array], dtype), [weight])
+    else:
+        panels = builder.packed((*key, small, "panels"), lambda: pack_small([weight.array], small), [weight])
     start = builder.packed(
         (bias_key, str(O), "start"),
         lambda: pack_vectors([None if bias is None else bias.array.astype(dtype)], O, dtype),
@@ -34,11 +48,17 @@ def product(
     )
     scratch = builder.new((scratch_elements(O, dtype),))
     rows = prod(x.shape[:-1])
-    seconds = 2.0 * rows * K * O / LINEAR_FLOPS_S
+    seconds = 2.0 * rows * K * O / LINEAR_FLOPS_S * WEIGHT_BYTES.get(small or "", 4.0) / 4
     shared = builder.members > 1 and padded(O, dtype) >= 8 * LANES[dtype] and seconds > 1e-6
     builder.gain_s += seconds * (1 - 1 / builder.members) if shared else 0.0
-    words = [rows, K, O, row_stride, shared]
-    builder.emit("linear", dtype, [x, panels, start, y, scratch], words, lane=EVERYONE if shared else 0, writes=3)
+    words, lane = [rows, K, O, row_stride, shared], EVERYONE if shared else 0
+    if small is None:
+        builder.emit("linear", dtype, [x, panels, start, y, scratch], words, lane=lane, writes=3)
+    else:
+        block, size = ready_block(rows, K, small)
+        ready = builder.new(((builder.members if shared else 1) * size,), "uint8")
+        tensors = [x, panels, start, y, scratch, ready]
+        builder.emit(f"linear_{small}", dtype, tensors, [*words, block], lane=lane, writes=3)
     return y
 
 

@@ -1,0 +1,64 @@
+"""Rows of a table in 16 or 8 bits, by id, as float32."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastgru.kernels.operands.small import table_row
+from fastgru.kernels.registry import INDEX_OUT_OF_RANGE, fail, handler, kernel, tensor
+from fastgru.simd.memory import address, offset, pointer
+
+__all__ = ["embedding_bfloat16", "embedding_int8"]
+
+
+_table_row = kernel(table_row)
+
+
+@handler("embedding_bfloat16", "float32")
+def embedding_bfloat16(dtype: str) -> Any:
+    """y[i] = table[ids[i]]: the bits of a bfloat16 are the upper half of a float32.
+
+    Operands: ids, table (V, D), y; ids, V, D.
+    """
+
+    def handle(operands, bases, team):
+        ids, table = pointer(tensor(bases, operands, 0), "int64"), pointer(tensor(bases, operands, 2), "uint16")
+        y = pointer(tensor(bases, operands, 4), "int32")
+        count, V, D = operands[6], operands[7], operands[8]
+        for i in range(count):
+            where = ids[i]
+            if where < 0 or where >= V:
+                fail(bases, INDEX_OUT_OF_RANGE, where, V)
+                return
+            row, out = offset(table, where * D), offset(y, i * D)
+            for k in range(D):
+                out[k] = np.int32(row[k]) << np.int32(16)
+
+    return handle
+
+
+@handler("embedding_int8", "float32")
+def embedding_int8(dtype: str) -> Any:
+    """y[i] = scale * values of row ids[i].
+
+    Operands: ids, table (V rows of `table_row`), y; ids, V, D.
+    """
+
+    def handle(operands, bases, team):
+        ids, table = pointer(tensor(bases, operands, 0), "int64"), pointer(tensor(bases, operands, 2), "int8")
+        y = pointer(tensor(bases, operands, 4), dtype)
+        count, V, D = operands[6], operands[7], operands[8]
+        width = _table_row(D)
+        for i in range(count):
+            where = ids[i]
+            if where < 0 or where >= V:
+                fail(bases, INDEX_OUT_OF_RANGE, where, V)
+                return
+            row, out = offset(table, where * width), offset(y, i * D)
+            scale = pointer(address(row), "float32")[0]
+            for k in range(D):
+                out[k] = np.float32(row[4 + k]) * scale
+
+    return handle

@@ -1,0 +1,48 @@
+"""Weights in 16 and 8 bits: what becomes of a number, whatever the layout that follows.
+
+bfloat16   rounded to the nearest, halves to even: the upper 16 bits of a float32
+int8       q = round(w / s), halves to even, with s = max|w| / 127 of the row, in float32
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.kernels.operands.small import LEAST_PEAK
+
+__all__ = ["dequantise_rows", "quantise_rows", "round_bfloat16", "widen_bfloat16"]
+
+Array = NDArray[Any]
+
+
+def round_bfloat16(a: Array) -> NDArray[np.uint16]:
+    """The bits of the nearest bfloat16 of each number; NaN stays NaN."""
+    single = np.ascontiguousarray(a, np.float32)
+    bits = single.view(np.uint32)
+    rounded = (bits + (0x7FFF + (bits >> 16 & 1))) >> 16
+    return np.where(np.isnan(single), bits >> 16 | 0x40, rounded).astype(np.uint16)
+
+
+def widen_bfloat16(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
+    """The inverse of `round_bfloat16`, exact."""
+    return (bits.astype(np.uint32) << 16).view(np.float32)
+
+
+def quantise_rows(w: Array) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """w (O, K) -> q (O, K) int8 from -127 to 127, scale (O,) float32, with w about scale * q.
+
+    A row of magnitudes below `LEAST_PEAK` is zero.
+    """
+    single = np.asarray(w, np.float32)
+    peak = np.abs(single).max(axis=1, initial=0)
+    scale = np.where(peak < LEAST_PEAK, np.float32(0), peak / np.float32(127))
+    factor = np.divide(np.float32(127), peak, out=np.zeros_like(peak), where=scale > 0)
+    return np.rint(single * factor[:, None]).astype(np.int8), scale
+
+
+def dequantise_rows(q: NDArray[np.int8], scale: NDArray[np.float32]) -> NDArray[np.float32]:
+    """scale * q, row by row: quantised once more it gives the same q."""
+    return q.astype(np.float32) * scale[:, None]

@@ -1,0 +1,302 @@
+"""Tiles of small numbers: pairs of bfloat16 that add up in float32, groups of bytes that add up in int32.
+
+Rows and weights are bytes in memory (`types.uint8`), grouped along k so that one instruction multiplies and adds a
+whole group: AVX512-BF16 and VNNI where the CPU has them, else pairs, widened. Sums of bytes are exact on every path.
+
+    bfloat16   row: values.   Weights: k pair by k pair, the pair of each output.
+    int8       row: its scale (float32), then its values q. Weights: for each output a start (int32) and a scale
+               (float32), then k group by k group, the group of each output.
+               out = start + float(sum of q * w) * (scale of the row * scale of the output), each operation rounded.
+
+VNNI multiplies unsigned by signed bytes: there a row holds q + 128, and the start of an output takes 128 * the sum of
+its weights off again. Elsewhere a row holds q in 16 bits and the starts are zero.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from llvmlite import ir
+from numba.core import types
+from numba.core.extending import intrinsic
+
+from fastgru.simd.cpu import HAS_DOT_BFLOAT16, HAS_DOT_INT8, VECTOR_BYTES, is_x86
+from fastgru.simd.groups import INT8_BIAS, INT8_GROUP, INT8_UNIT
+from fastgru.simd.tile import Tile, advancing, tile_type
+from fastgru.simd.vector import Vec, call, llvm_vec, multiply_add, splat_value
+
+__all__ = [
+    "BFLOAT16", "INT8", "dot_bytes", "dot_pairs", "largest", "make_int8_tile", "no_bits", "peak_bits", "store_bfloat16",
+    "store_int8",
+]  # fmt: skip
+
+LANES: Final = VECTOR_BYTES // 4
+_I8, _I16, _I32, _I64, _F32 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType()
+_BYTES = types.CPointer(types.uint8)
+_FLOATS = types.CPointer(types.float32)
+
+
+class _BFloat(ir.Type):
+    """The type that LLVM calls bfloat."""
+
+    def _to_string(self) -> str:
+        return "bfloat"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _BFloat)
+
+    def __hash__(self) -> int:
+        return hash(_BFloat)
+
+
+def _vector(kind: ir.Type, lanes: int) -> ir.VectorType:
+    return ir.VectorType(kind, lanes)
+
+
+def _at(builder: ir.IRBuilder, p: ir.Value, nbytes: int) -> ir.Value:
+    return builder.gep(p, [ir.Constant(_I64, nbytes)]) if nbytes else p
+
+
+def _load(builder: ir.IRBuilder, p: ir.Value, kind: ir.Type) -> ir.Value:
+    value = builder.load(builder.bitcast(p, kind.as_pointer()))
+    value.align = 1 if isinstance(kind, ir.VectorType) else 4
+    return value
+
+
+def _constant(value: int, lanes: int) -> ir.Constant:
+    return ir.Constant(_vector(_I32, lanes), [value] * lanes)
+
+
+def _halves(builder: ir.IRBuilder, pairs: ir.Value, lanes: int) -> tuple[ir.Value, ir.Value]:
+    """The two bfloat16 of each 32-bit lane, as float32."""
+    floats = _vector(_F32, lanes)
+    low = builder.bitcast(builder.shl(pairs, _constant(16, lanes)), floats)
+    return low, builder.bitcast(builder.and_(pairs, _constant(0xFFFF0000, lanes)), floats)
+
+
+def dot_pairs(
+    builder: ir.IRBuilder, a: ir.Value, b: ir.Value, acc: ir.Value, *, native: bool = HAS_DOT_BFLOAT16
+) -> ir.Value:
+    """acc + the products of the pairs of bfloat16 in each 32-bit lane of a and b, in float32."""
+    lanes = acc.type.count
+    if native:
+        pairs = _vector(_BFloat(), 2 * lanes)
+        args = [acc, builder.bitcast(a, pairs), builder.bitcast(b, pairs)]
+        return call(builder, f"llvm.x86.avx512bf16.dpbf16ps.{32 * lanes}", acc.type, args)
+    vec = Vec(types.float32, lanes)
+    for x, w in zip(_halves(builder, a, lanes), _halves(builder, b, lanes), strict=True):
+        acc = multiply_add(builder, vec, x, w, acc)
+    return acc
+
+
+def dot_bytes(
+    builder: ir.IRBuilder, a: ir.Value, b: ir.Value, acc: ir.Value, *, native: bool = HAS_DOT_INT8
+) -> ir.Value:
+    """acc + the products of the groups in each 32-bit lane.
+
+    native: a four unsigned bytes, b four signed ones. Else a two of 16 bits, b two signed bytes, 16 bits a lane.
+    """
+    lanes = acc.type.count
+    if native:
+        group = _vector(_I8, 4 * lanes)
+        args = [acc, builder.bitcast(a, group), builder.bitcast(b, group)]
+        return call(builder, f"llvm.x86.avx512.vpdpbusd.{32 * lanes}", acc.type, args)
+    pairs = _vector(_I16, 2 * lanes)
+    x, w = builder.bitcast(a, pairs), builder.sext(builder.bitcast(b, _vector(_I8, 2 * lanes)), pairs)
+    if is_x86():
+        name = {4: "sse2.pmadd.wd", 8: "avx2.pmadd.wd", 16: "avx512.pmaddw.d.512"}[lanes]
+        return builder.add(acc, call(builder, f"llvm.x86.{name}", acc.type, [x, w]))
+    for odd in (0, 1):
+        order = ir.Constant(_vector(_I32, lanes), [2 * i + odd for i in range(lanes)])
+        x_part, w_part = (
+            builder.sext(builder.shuffle_vector(v, ir.Constant(pairs, ir.Undefined), order), acc.type) for v in (x, w)
+        )
+        acc = builder.add(acc, builder.mul(x_part, w_part))
+    return acc
+
+
+class _BFloat16:
+    """Pairs of bfloat16; `sums` in float32."""
+
+    def sums(self, p: types.CPointer) -> Vec | None:
+        return Vec(types.float32, LANES) if p == _BYTES else None
+
+    def weight(self, builder: ir.IRBuilder, sums: Vec, p: ir.Value, index: int) -> ir.Value:
+        return _load(builder, _at(builder, p, index * 4 * sums.lanes), _vector(_I32, sums.lanes))
+
+    def value(self, builder: ir.IRBuilder, sums: Vec, p: ir.Value, k: int) -> ir.Value:
+        return splat_value(builder, _load(builder, _at(builder, p, 4 * k), _I32), sums.lanes)
+
+    def accumulate(self, builder: ir.IRBuilder, sums: Vec, x: ir.Value, w: ir.Value, acc: ir.Value) -> ir.Value:
+        return dot_pairs(builder, x, w, acc)
+
+
+class _Int8:
+    """Groups of bytes; `sums` in int32."""
+
+    def sums(self, p: types.CPointer) -> Vec | None:
+        return Vec(types.int32, LANES) if p == _BYTES else None
+
+    def weight(self, builder: ir.IRBuilder, sums: Vec, p: ir.Value, index: int) -> ir.Value:
+        nbytes = INT8_GROUP * sums.lanes
+        kind = _vector(_I32, sums.lanes) if HAS_DOT_INT8 else _vector(_I8, nbytes)
+        return _load(builder, _at(builder, p, index * nbytes), kind)
+
+    def value(self, builder: ir.IRBuilder, sums: Vec, p: ir.Value, k: int) -> ir.Value:
+        return splat_value(builder, _load(builder, _at(builder, p, INT8_UNIT * k), _I32), sums.lanes)
+
+    def accumulate(self, builder: ir.IRBuilder, sums: Vec, x: ir.Value, w: ir.Value, acc: ir.Value) -> ir.Value:
+        return dot_bytes(builder, x, w, acc)
+
+
+BFLOAT16: Final = _BFloat16()
+INT8: Final = _Int8()
+
+
+def make_int8_tile(rows: int, groups: int, vectors: int, steps: int = 4) -> Tile:
+    """The operations of `rows` rows by `groups` matrices of `vectors` vectors, one row where there are several groups.
+
+    zero(head, apart): the starts of the outputs; the heads of the groups lie `apart` bytes from each other.
+    finish(acc, head, apart, x, x_stride, start, start_stride, start_last, out, out_stride): x points to the scale of
+        the first row; the last group of several starts from `start_last`.
+    """
+    count = rows * groups * vectors
+    vec, floats = Vec(types.int32, LANES), Vec(types.float32, LANES, exact=True)
+
+    @intrinsic
+    def begin(typingctx, head, apart):
+        if head != _BYTES or apart != types.int64:
+            return None
+        result = tile_type(vec, count)
+
+        def codegen(context, builder, sig, args):
+            at, made = args[0], []
+            for _ in range(groups):
+                made += [_load(builder, _at(builder, at, 4 * LANES * u), llvm_vec(vec)) for u in range(vectors)]
+                at = builder.gep(at, [args[1]])
+            value = ir.Constant(context.get_value_type(result), ir.Undefined)
+            for i in range(count):
+                value = builder.insert_value(value, made[i % (groups * vectors)], i)
+            return value
+
+        return result(head, apart), codegen
+
+    @intrinsic
+    def finish(typingctx, acc, head, apart, x, x_stride, start, start_stride, start_last, out, out_stride):
+        strides = apart == x_stride == start_stride == out_stride == types.int64
+        if not (acc == tile_type(vec, count) and head == x == _BYTES and strides):
+            return None
+        if not start == start_last == out == _FLOATS:
+            return None
+
+        def codegen(context, builder, sig, args):
+            acc_value, head_at, apart_value, x_at, x_step, start_at, start_step, last_at, out_at, out_step = args
+            real = llvm_vec(floats)
+            scales, at = [], _at(builder, head_at, 4 * LANES * vectors)
+            for _ in range(groups):
+                scales += [_load(builder, _at(builder, at, 4 * LANES * u), real) for u in range(vectors)]
+                at = builder.gep(at, [apart_value])
+            for m in range(rows):
+                row = splat_value(builder, _load(builder, x_at, _F32), LANES)
+                for i, scale in enumerate(scales):
+                    own = groups > 1 and i >= (groups - 1) * vectors
+                    place = ir.Constant(_I64, (i - (groups - 1) * vectors if own else i) * LANES)
+                    begin_at = builder.gep(last_at if own else start_at, [place])
+                    total = builder.sitofp(builder.extract_value(acc_value, m * len(scales) + i), real)
+                    total = builder.fmul(total, builder.fmul(row, scale))
+                    total = builder.fadd(_load(builder, begin_at, real), total)
+                    where = builder.gep(out_at, [ir.Constant(_I64, i * LANES)])
+                    builder.store(total, builder.bitcast(where, real.as_pointer())).align = 4
+                x_at, start_at = builder.gep(x_at, [x_step]), builder.gep(start_at, [start_step])
+                out_at = builder.gep(out_at, [out_step])
+            return context.get_dummy_value()
+
+        given = (acc, head, apart, x, x_stride, start, start_stride, start_last, out, out_stride)
+        return types.void(*given), codegen
+
+    advance, advance_one = (advancing(INT8, rows, groups, vectors, n) for n in (steps, 1))
+    return Tile(steps, begin, advance, advance_one, finish)
+
+
+def _float_lanes(v: types.Type) -> bool:
+    return isinstance(v, Vec) and v.dtype == types.float32
+
+
+@intrinsic
+def peak_bits(typingctx, peak, v):
+    """The larger of `peak` and the bits of |v|, lane by lane, as int32: the order of magnitudes, then inf, then NaN."""
+    integers = Vec(types.int32, LANES)
+    if not _float_lanes(v) or peak != integers:
+        return None
+
+    def codegen(context, builder, sig, args):
+        bits = builder.and_(builder.bitcast(args[1], llvm_vec(integers)), _constant(0x7FFFFFFF, LANES))
+        return builder.select(builder.icmp_signed(">", bits, args[0]), bits, args[0])
+
+    return integers(peak, v), codegen
+
+
+@intrinsic
+def no_bits(typingctx):
+    """Zeros for `peak_bits` to start from."""
+    integers = Vec(types.int32, LANES)
+    return integers(), lambda context, builder, sig, args: ir.Constant(llvm_vec(integers), None)
+
+
+@intrinsic
+def largest(typingctx, peak):
+    """The largest lane, read as the bits of a float32."""
+    if peak != Vec(types.int32, LANES):
+        return None
+
+    def codegen(context, builder, sig, args):
+        best = call(builder, f"llvm.vector.reduce.smax.v{LANES}i32", _I32, [args[0]])
+        return builder.bitcast(best, _F32)
+
+    return types.float32(peak), codegen
+
+
+@intrinsic
+def store_int8(typingctx, out, i, v):
+    """Lanes rounded to the nearest integer, halves to even, as value i and on of a row; 0 for what is not finite."""
+    if out != _BYTES or not isinstance(i, types.Integer) or not _float_lanes(v):
+        return None
+
+    def codegen(context, builder, sig, args):
+        value = args[2]
+        real, whole = value.type, _vector(_I32, LANES)
+        size = call(builder, f"llvm.fabs.v{LANES}f32", real, [value])
+        within = builder.fcmp_ordered("<", size, ir.Constant(real, [127.5] * LANES))
+        value = builder.select(within, value, ir.Constant(real, None))
+        value = builder.fptosi(call(builder, f"llvm.nearbyint.v{LANES}f32", real, [value]), whole)
+        if INT8_BIAS:
+            value = builder.add(value, _constant(INT8_BIAS, LANES))
+        kind = _vector(_I8 if HAS_DOT_INT8 else _I16, LANES)
+        width = INT8_UNIT // INT8_GROUP
+        where = builder.gep(args[0], [builder.mul(args[1], ir.Constant(_I64, width))])
+        builder.store(builder.trunc(value, kind), builder.bitcast(where, kind.as_pointer())).align = 1
+        return context.get_dummy_value()
+
+    return types.void(out, i, v), codegen
+
+
+@intrinsic
+def store_bfloat16(typingctx, out, i, v):
+    """Lanes rounded to bfloat16, halves to even, as the value i and on of a row; NaN stays NaN."""
+    if out != _BYTES or not isinstance(i, types.Integer) or not _float_lanes(v):
+        return None
+
+    def codegen(context, builder, sig, args):
+        bits = builder.bitcast(args[2], _vector(_I32, LANES))
+        high = builder.lshr(bits, _constant(16, LANES))
+        odd = builder.and_(high, _constant(1, LANES))
+        rounded = builder.add(builder.add(bits, odd), _constant(0x7FFF, LANES))
+        rounded = builder.lshr(rounded, _constant(16, LANES))
+        quiet = builder.or_(high, _constant(0x40, LANES))
+        rounded = builder.select(builder.fcmp_unordered("uno", args[2], args[2]), quiet, rounded)
+        kind = _vector(_I16, LANES)
+        where = builder.gep(args[0], [builder.mul(args[1], ir.Constant(_I64, 2))])
+        builder.store(builder.trunc(rounded, kind), builder.bitcast(where, kind.as_pointer())).align = 1
+        return context.get_dummy_value()
+
+    return types.void(out, i, v), codegen

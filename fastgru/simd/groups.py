@@ -1,0 +1,23 @@
+"""How small numbers are grouped along k, for those who compile products of them and those who lay them out.
+
+A group is what is multiplied and added at once: pairs of bfloat16; four bytes, or two where the CPU has no instruction
+for four.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fastgru.simd.cpu import HAS_DOT_INT8
+
+__all__ = [
+    "BFLOAT16_GROUP", "INT8_BIAS", "INT8_GROUP", "INT8_HEAD", "INT8_LIMIT", "INT8_SCALE", "INT8_UNIT",
+]  # fmt: skip
+
+BFLOAT16_GROUP: Final = 2
+INT8_GROUP: Final = 4 if HAS_DOT_INT8 else 2
+INT8_UNIT: Final = 4  # bytes of a group in a row: four bytes, or two of 16 bits
+INT8_BIAS: Final = 128 if HAS_DOT_INT8 else 0  # added to the values of a row
+INT8_SCALE: Final = 4  # bytes of the scale in front of a row
+INT8_HEAD: Final = 8  # bytes of start and scale of an output
+INT8_LIMIT: Final = 1 << 17  # most k whose sum is sure to fit 32 bits

@@ -1,0 +1,80 @@
+"""Small weights: what is rounded, what comes back, and the layout."""
+
+from __future__ import annotations
+
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastgru.packing.gru import pack_gru, unpack_gru
+from fastgru.packing.quantise import dequantise_rows, quantise_rows, round_bfloat16, widen_bfloat16
+from fastgru.packing.small import pack_rows, pack_small, unpack_rows, unpack_small
+from fastgru.reference.small import quantised, rounded
+from fastgru.spec import GRUSpec, GRUWeights
+
+SIZES = st.one_of(st.integers(1, 9), st.sampled_from([15, 16, 17, 63, 64, 65, 130]))
+PRECISIONS = ("bfloat16", "int8")
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def kept(matrix, precision):
+    if precision == "bfloat16":
+        return rounded(matrix)
+    q, scale = quantised(matrix)
+    return q.astype(np.float32) * scale[:, None]
+
+
+@given(st.lists(st.floats(width=32), min_size=1))
+def test_bfloat16_is_rounded_as_elsewhere(values):
+    a = np.array(values, np.float32)
+    with np.errstate(invalid="ignore", over="ignore"):
+        wanted = a.astype(ml_dtypes.bfloat16).astype(np.float32)
+    np.testing.assert_array_equal(widen_bfloat16(round_bfloat16(a)), wanted)
+
+
+@given(O=SIZES, K=SIZES)
+def test_rows_are_quantised_as_defined(O, K):
+    w = normal(O, K)
+    w[0] = 0
+    q, scale = quantise_rows(w)
+    wanted, wanted_scale = quantised(w)
+    np.testing.assert_array_equal(q, wanted)
+    np.testing.assert_array_equal(scale, wanted_scale)
+    assert np.abs(q[1:]).max(axis=1, initial=0).tolist() == [127] * (O - 1)
+    np.testing.assert_array_equal(quantise_rows(dequantise_rows(q, scale))[0], q)
+    assert (np.abs(dequantise_rows(q, scale) - w) <= scale[:, None] * 0.5001).all()
+
+
+@given(precision=st.sampled_from(PRECISIONS), groups=st.integers(1, 3), O=SIZES, K=st.integers(0, 21))
+def test_matrices_come_back_as_they_are_kept(precision, groups, O, K):
+    matrices = [normal(O, K, seed=g) for g in range(groups)]
+    flat = pack_small(matrices, precision)
+    for before, after in zip(matrices, unpack_small(flat, precision, groups, O, K), strict=True):
+        np.testing.assert_array_equal(after, kept(before, precision))
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_table_comes_back_as_it_is_kept(precision):
+    table = normal(5, 13)
+    np.testing.assert_array_equal(unpack_rows(pack_rows(table, precision), precision, 13), kept(table, precision))
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_gru_comes_back_as_it_is_kept(precision):
+    spec = GRUSpec(5, 19)
+    weights = GRUWeights(normal(57, 5, seed=1), normal(57, 19, seed=2), normal(57, seed=3), normal(57, seed=4))
+    back = unpack_gru(spec, pack_gru(spec, weights, "float32", precision), precision)
+    np.testing.assert_array_equal(back.weight_ih, kept(weights.weight_ih, precision))
+    np.testing.assert_array_equal(back.weight_hh, kept(weights.weight_hh, precision))
+    np.testing.assert_allclose(back.bias_ih[:38], (weights.bias_ih + weights.bias_hh)[:38], atol=1e-6)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_small_weights_take_so_many_bytes(precision):
+    nbytes = pack_small([normal(512, 512)] * 3, precision).nbytes
+    assert nbytes <= 3 * 512 * 512 * 4 * (0.5 if precision == "bfloat16" else 0.255)
