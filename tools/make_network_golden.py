@@ -1,0 +1,43 @@
+"""Write the small networks that the tests of whole models read, as both of PyTorch's exporters write them.
+
+    python tools/make_network_golden.py tests/data/networks
+
+Needs torch, onnx and onnxscript. `<network>_<exporter>_<free or static>.onnx`; `golden.npz` holds torch's own
+`<network>.in.<input>` and `<network>.out.<output>`, the same for all of them.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "networks"))
+from torch_networks import EXPORTERS, NETWORKS, export, make_module
+
+
+def main(folder: Path, names: list[str]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays: dict[str, np.ndarray] = {}
+    for seed, (name, network) in enumerate(NETWORKS.items()):
+        if names and name not in names:
+            continue
+        module = make_module(network, seed)
+        inputs = network.inputs(torch.Generator().manual_seed(seed))
+        with torch.no_grad():
+            results = module(*inputs.values())
+            results = results if isinstance(results, tuple) else (results,)
+            arrays |= {f"{name}.in.{key}": value.numpy() for key, value in inputs.items()}
+            arrays |= {f"{name}.out.{key}": value.numpy() for key, value in zip(network.outputs, results, strict=True)}
+            for exporter in EXPORTERS:
+                for free in (True, False):
+                    path = folder / f"{name}_{exporter}_{'free' if free else 'static'}.onnx"
+                    export(network, module, inputs, exporter, path, free=free)
+                    print(f"{path.name}: {path.stat().st_size} bytes")
+    np.savez(folder / "golden.npz", **arrays)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])
