@@ -179,8 +179,7 @@ def test_a_wrong_prefix_says_which_there_are(rng):
     "given",
     [
         {"precision": "float8"},
-        {"precision": "int8"},
-        {"precision": "bfloat16"},
+        {"precision": "int4"},
         {"threads": 0},
         {"threads": 1.5},
         {"threads": True},

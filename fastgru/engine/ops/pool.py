@@ -10,6 +10,7 @@ import numpy as np
 
 from fastgru.engine.builder import Builder
 from fastgru.engine.lowering import lowering
+from fastgru.engine.ops.cast import as_dtype
 from fastgru.engine.ops.elementwise import apply_binary
 from fastgru.engine.view import Known, Value
 from fastgru.engine.windows import sliding, walk_of
@@ -31,8 +32,11 @@ def lower_pool(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> 
     attrs, kind, dtype = node.attrs, node.attrs["kind"], builder.float_dtype
     if kind not in POOLS:
         raise UnsupportedModelError(f"kind {kind!r} is not implemented; there are {', '.join(POOLS)}")
-    if builder.dtype(value) != dtype:
-        raise UnsupportedModelError(f"a pool of {builder.dtype(value)}: cast its input to float32 before it")
+    given = builder.dtype(value)
+    if kind == "max" and given in ("int8", "uint8"):  # every one of their values is a float
+        value = as_dtype(builder, value, dtype)
+    elif given != dtype:
+        raise UnsupportedModelError(f"a pool of {given}: cast its input to float32 before it")
     if value.ndim < 3:
         raise ShapeError(f"x has shape {value.shape}, expected (N, C, D1, ...)")
     x = builder.view(value)
@@ -42,7 +46,7 @@ def lower_pool(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> 
     N, C = x.shape[:2]
     y = builder.new((N, C, *windows.sizes))
     if y.size == 0:
-        return [y]
+        return [as_dtype(builder, y, given)]
     walk = walk_of(x, sliding(spatial, windows), C, 1, C, LANES[dtype])
     ((rows, pixels, _, x_row, y_row),) = walk.phase_words
     scratch = builder.new((walk.scratch,)) if walk.padded else None
@@ -57,4 +61,4 @@ def lower_pool(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> 
     if kind == "average":
         along = seen_counts(spatial, windows, include_padding=bool(attrs.get("count_include_pad", False)))
         return [apply_binary(builder, "div", y, Known(functools.reduce(np.multiply.outer, along).astype(dtype)))]
-    return [y]
+    return [as_dtype(builder, y, given)]
