@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+import fastgru
 from fastgru.importers.keras import read_keras
 from fastgru.reference import check_node, run_graph
 
 FOLDER = Path(__file__).parent.parent / "data" / "keras"
 FILES = [
     (name, member)
-    for name in ("keras2", "keras3", "keras3_recurrent")
+    for name in ("keras2", "keras3", "keras3_recurrent", "keras3_networks")
     for member in zipfile.ZipFile(FOLDER / f"{name}.zip").namelist()
     if member.endswith((".h5", ".keras"))
 ]
@@ -78,3 +79,17 @@ def test_an_input_of_an_embedding_is_of_integers() -> None:
     graph = read_keras(zipfile.ZipFile(FOLDER / "keras2.zip").read("encoder_decoder.h5"))
     assert [(spec.name, spec.dtype) for spec in graph.inputs] == [("source", "int32"), ("target", "int32")]
     assert [spec.name for spec in graph.outputs] == ["out", "decoder_1"]
+
+
+NETWORKS = [member for name, member in FILES if name == "keras3_networks"]
+
+
+@pytest.mark.parametrize("member", [m for m in NETWORKS if m.endswith(".keras")])
+def test_the_engine_gives_what_keras_gives(member: str) -> None:
+    files = zipfile.ZipFile(FOLDER / "keras3_networks.zip")
+    golden = np.load(io.BytesIO(files.read(member.replace(".keras", ".npz"))))
+    model = fastgru.load(files.read(member))
+    outputs = model.run(feed_of(model.graph, golden))
+    expected = [golden[key] for key in golden.files if key.startswith("out")]
+    for spec, want in zip(model.outputs, expected, strict=True):
+        np.testing.assert_allclose(outputs[spec.name], want, rtol=0, atol=1e-5, err_msg=spec.name)

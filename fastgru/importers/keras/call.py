@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,6 +22,7 @@ class Call:
     arguments: what else the call names ("initial_state", "mask"...): values, lists of values, or plain JSON.
     base: the name of this call in the graph. home: that of the layer, for its arrays, which all its calls share.
     calls: how often the model calls the layer.
+    run: applies whatever layer a call is of, models included.
     """
 
     graph: GraphBuilder
@@ -33,6 +34,7 @@ class Call:
     base: str = ""
     home: str = ""
     calls: int = 1
+    run: Callable[[Call], list[Value]] | None = None
 
     @property
     def x(self) -> Value:

@@ -121,6 +121,13 @@ def _cast(call: Call) -> list[Value]:
     return [call.x.but(name=call.graph.add("cast", [call.x.name], call.base, {"to": dtype}), dtype=dtype, mask=None)]
 
 
+def _convert(call: Call) -> list[Value]:
+    """What Keras writes around the masks that some layers hand on: the tensor as it is, or cast."""
+    dtype = call.layer.get("dtype", default=None) or call.arguments.get("dtype")
+    x = call.inputs[0]
+    return [x.but(mask=None)] if dtype in (None, x.dtype) else _cast(call)
+
+
 def _get_item(call: Call) -> list[Value]:
     """x[key] with integers and slices of step 1."""
     args: Sequence[Any] = call.arguments.get("args", ())
@@ -162,6 +169,7 @@ OPERATIONS: Final[Mapping[str, Callable[[Call], list[Value]]]] = {
     **{name: _two("logical", kind, "bool") for name, kind in _LOGICAL.items()},
     **{name.title(): _reduced(name) for name in ("all", "any", "max", "mean", "min", "sum")},
     "Cast": _cast,
+    "ConvertToTensor": _convert,
     "ExpandDims": _expand_dims,
     "GetItem": _get_item,
     "LogicalNot": _logical_not,

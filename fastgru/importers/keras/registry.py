@@ -7,12 +7,16 @@ from typing import Final
 
 from fastgru.errors import UnsupportedModelError
 from fastgru.importers.keras.activations import ACTIVATION_LAYERS
+from fastgru.importers.keras.attention import ATTENTION_LAYERS
 from fastgru.importers.keras.bidirectional import bidirectional
 from fastgru.importers.keras.call import Call
+from fastgru.importers.keras.convolution import CONVOLUTION_LAYERS
 from fastgru.importers.keras.dense import DENSE_LAYERS
+from fastgru.importers.keras.distributed import time_distributed
 from fastgru.importers.keras.layer import Layer
 from fastgru.importers.keras.merging import MERGING_LAYERS
 from fastgru.importers.keras.operations import OPERATIONS
+from fastgru.importers.keras.pooling import POOLING_LAYERS
 from fastgru.importers.keras.recurrent import RECURRENT_LAYERS, recurrent
 from fastgru.importers.keras.shaping import SHAPING_LAYERS
 from fastgru.importers.keras.values import Value
@@ -27,20 +31,16 @@ MODELS: Final = frozenset({"Functional", "Model", "Sequential"})
 
 _LAYERS: Final[Mapping[str, Handler]] = {
     **ACTIVATION_LAYERS,
+    **ATTENTION_LAYERS,
+    **CONVOLUTION_LAYERS,
     **DENSE_LAYERS,
     **MERGING_LAYERS,
+    **POOLING_LAYERS,
     **SHAPING_LAYERS,
     **dict.fromkeys(RECURRENT_LAYERS, recurrent),
     "Bidirectional": bidirectional,
-    "TimeDistributed": lambda call: _time_distributed(call),
+    "TimeDistributed": time_distributed,
 }
-
-# Layers that do the same to every step, so that applying them to each step is applying them to all.
-_STEPWISE: Final = frozenset(
-    {"Activation", "ActivityRegularization", "AlphaDropout", "Dense", "Dropout", "ELU", "GaussianDropout"}
-    | {"GaussianNoise", "Identity", "LeakyReLU", "ReLU", "Rescaling", "ThresholdedReLU"}
-)
-_LAST_AXIS: Final = frozenset({"BatchNormalization", "LayerNormalization", "Softmax"})
 
 _REASONS: Final[Mapping[str, str]] = {
     "ConvLSTM2D": "run are GRU, LSTM and SimpleRNN layers",
@@ -83,21 +83,3 @@ def _check_dtype(layer: Layer) -> None:
         raise layer.unsupported("its weights are quantised", "save the model before quantize()")
     if layer.get("quantization_config", default=None) is not None:
         raise layer.unsupported("quantization_config", "save the model before quantize()")
-
-
-def _time_distributed(call: Call) -> list[Value]:
-    call.check_arguments("mask")
-    inner, x = call.layer.inner("layer"), call.x
-    if inner.class_name not in _STEPWISE | _LAST_AXIS or x.rank < 3:
-        raise call.layer.unsupported(
-            f"applied to a {inner.class_name} on {x.rank} axes",
-            f"it is read around {', '.join(sorted(_STEPWISE | _LAST_AXIS))}",
-        )
-    if inner.class_name in _LAST_AXIS and tuple(inner.integers("axis", default=-1)) not in ((-1,), (x.rank - 2,)):
-        raise call.layer.unsupported(f"{inner.class_name} over axis {inner.get('axis')!r}", "use the last axis")
-    if inner.class_name in _LAST_AXIS:
-        inner = inner.replaced(axis=-1)
-    explicit = call.arguments.get("mask")
-    mask = explicit.name if isinstance(explicit, Value) else x.mask
-    outputs = apply(call.of(inner, call.weights.child("layer", inner), x))
-    return [y.but(mask=mask if call.rules.recurrent_keeps_mask else None) for y in outputs]

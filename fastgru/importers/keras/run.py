@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from fastgru.errors import InvalidModelError, UnsupportedModelError
@@ -21,6 +22,8 @@ __all__ = ["Outputs", "Place", "Reading", "output_of"]
 
 MAX_NESTING: Final = 16
 _INPUT_DTYPES: Final = frozenset({"bool", "int8", "int16", "int32", "int64", "uint8", "uint16"})
+
+_OWN_ARGUMENTS: Final = RECURRENT_LAYERS | {"AdditiveAttention", "Attention", "Bidirectional"}
 
 Outputs = list[Value | None]
 
@@ -121,13 +124,26 @@ class Reading:
                 return [None]
             self.time_major |= bool(layer.get("time_major", default=False))
             known = [value for value in inputs if value is not None]
-            one = Call(self.graph, self.rules, layer, weights, known, arguments, base, home, calls)
-            if layer.class_name not in RECURRENT_LAYERS | {"Bidirectional"}:
+            inner = partial(self._inner, depth=place.depth)
+            one = Call(self.graph, self.rules, layer, weights, known, arguments, base, home, calls, inner)
+            if layer.class_name not in _OWN_ARGUMENTS:
                 one.check_arguments("args", "mask", "dtype")
             return list(apply(one))
         except UnsupportedModelError as error:
             self.faults.append(str(error))
             return [None]
+
+    def _inner(self, call: Call, depth: int) -> list[Value]:
+        """A layer or model inside of a layer, which stands where `call` says. Raises `UnsupportedModelError`."""
+        layer = call.layer
+        if layer.class_name not in MODELS or layer.custom:
+            return apply(call)
+        faults = len(self.faults)
+        inside = Place(f"{call.base}/", f"{call.home}/", call.calls, depth + 1)
+        outputs = self._nested(layer, call.weights, call.inputs, {}, inside)
+        if len(self.faults) > faults:
+            raise UnsupportedModelError(self.faults[-1])
+        return [value for value in outputs if value is not None]
 
     def _nested(
         self,

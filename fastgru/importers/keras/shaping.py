@@ -1,4 +1,4 @@
-"""Layers that move elements and change none, and pooling over time."""
+"""Layers that move, repeat or add elements and compute none, up-sampling by lines aside."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Final
 import numpy as np
 
 from fastgru.importers.keras.call import Call
+from fastgru.importers.keras.layer import Layer
 from fastgru.importers.keras.values import Value
+from fastgru.importers.keras.windows import Frame, numbers
 
 __all__ = ["SHAPING_LAYERS"]
 
@@ -22,16 +24,16 @@ def _product(shape: tuple[int | None, ...]) -> int | None:
     return total
 
 
-def _channels_last(call: Call) -> None:
-    form = call.layer.get("data_format", default=None)
-    if form not in (None, "channels_last") and call.x.rank > 2:
-        raise call.layer.unsupported(f"data_format is {form!r}", "use channels_last")
-
-
 def _flatten(call: Call) -> list[Value]:
-    _channels_last(call)
-    x = call.x
-    y = call.graph.add("flatten", [x.name], call.base, {"axis": 1})
+    """In the order of channels last, whatever the layout: Keras moves the channels to the end first."""
+    x, graph = call.x, call.graph
+    form = call.layer.get("data_format", default=None)
+    if form not in (None, "channels_last", "channels_first"):
+        raise call.layer.damaged(f"data_format is {form!r:.40}, expected channels_last or channels_first")
+    name = x.name
+    if form == "channels_first" and x.rank > 2:
+        name = graph.add("transpose", [name], f"{call.base}/channels_last", {"perm": [0, *range(2, x.rank), 1]})
+    y = graph.add("flatten", [name], call.base, {"axis": 1})
     return [x.but(name=y, shape=(x.shape[0], _product(x.shape[1:])), mask=None)]
 
 
@@ -75,76 +77,83 @@ def _repeat_vector(call: Call) -> list[Value]:
     return [x.but(name=name, shape=(x.shape[0], n, x.shape[1]), mask=None)]
 
 
-def _steps(call: Call, key: str) -> tuple[int, int]:
-    amounts = call.layer.integers(key, default=1)
-    pair = (amounts[0], amounts[0]) if len(amounts) == 1 else amounts
-    if len(pair) != 2 or min(pair) < 0 or call.x.rank != 3:
-        raise call.layer.damaged(f"{key} is {list(amounts)} for an input of shape {call.x.shape}")
-    return pair[0], pair[1]
+def _amounts(layer: Layer, key: str, rank: int) -> list[tuple[int, int]]:
+    """What a layer adds or takes before and after each of `rank` axes."""
+    value = layer.get(key, default=1)
+    if isinstance(value, Mapping):
+        value = value.get("items")
+    items = [value] * rank if isinstance(value, int) else value
+    if isinstance(items, list) and rank == 1 and len(items) == 2:
+        items = [items]
+    pairs = []
+    for item in items if isinstance(items, list) else ():
+        item = item.get("items") if isinstance(item, Mapping) else item
+        pair = [item, item] if isinstance(item, int) else item
+        if isinstance(pair, list) and len(pair) == 2 and all(type(n) is int and 0 <= n < 1 << 31 for n in pair):
+            pairs.append((pair[0], pair[1]))
+    if len(pairs) != rank or len(items) != rank:
+        raise layer.damaged(f"{key} is {value!r:.60}, expected {rank} pairs of numbers")
+    return pairs
 
 
-def _cropping(call: Call) -> list[Value]:
-    (begin, end), x, graph = _steps(call, "cropping"), call.x, call.graph
-    stop = -end if end else np.iinfo(np.int64).max
-    names = [graph.integers([v], f"{call.base}/{w}") for v, w in ((begin, "start"), (stop, "end"), (1, "axis"))]
-    name = graph.add("slice", [x.name, *names], call.base)
-    length = None if x.shape[1] is None else max(x.shape[1] - begin - end, 0)
-    return [x.but(name=name, shape=(x.shape[0], length, x.shape[2]), mask=None)]
+def _cropping(rank: int) -> Callable[[Call], list[Value]]:
+    def handler(call: Call) -> list[Value]:
+        frame, graph = Frame.of(call, rank), call.graph
+        pairs = _amounts(call.layer, "cropping", rank)
+        ends = [-end if end else np.iinfo(np.int64).max for _, end in pairs]
+        positions = (("start", [begin for begin, _ in pairs]), ("end", ends), ("axis", frame.axes))
+        names = [graph.integers(v, f"{call.base}/{what}") for what, v in positions]
+        name = graph.add("slice", [frame.x.name, *names], call.base)
+        sizes = [
+            None if n is None else max(n - begin - end, 0) for n, (begin, end) in zip(frame.spatial, pairs, strict=True)
+        ]
+        return [frame.x.but(name=name, shape=frame.shape(frame.x.shape[frame.channel_axis], tuple(sizes)), mask=None)]
+
+    return handler
 
 
-def _padding(call: Call) -> list[Value]:
-    _channels_last(call)
-    (begin, end), x, graph = _steps(call, "padding"), call.x, call.graph
-    pads = graph.integers([begin, end], f"{call.base}/pads")
-    name = graph.add("pad", [x.name, pads], call.base, {"mode": "constant", "axes": [1]})
-    length = None if x.shape[1] is None else x.shape[1] + begin + end
-    return [x.but(name=name, shape=(x.shape[0], length, x.shape[2]), mask=None)]
+def _padding(rank: int) -> Callable[[Call], list[Value]]:
+    def handler(call: Call) -> list[Value]:
+        frame, graph = Frame.of(call, rank), call.graph
+        pairs = _amounts(call.layer, "padding", rank)
+        pads = graph.integers([*(b for b, _ in pairs), *(e for _, e in pairs)], f"{call.base}/pads")
+        name = graph.add("pad", [frame.x.name, pads], call.base, {"mode": "constant", "axes": frame.axes})
+        sizes = [None if n is None else n + b + e for n, (b, e) in zip(frame.spatial, pairs, strict=True)]
+        return [frame.x.but(name=name, shape=frame.shape(frame.x.shape[frame.channel_axis], tuple(sizes)), mask=None)]
+
+    return handler
 
 
-def _pooled(call: Call, name: str, keepdims: bool) -> list[Value]:
-    x = call.x
-    shape = (x.shape[0], 1, x.shape[2]) if keepdims else (x.shape[0], x.shape[2])
-    return [x.but(name=name, shape=shape, mask=None)]
+def _up_sampling(rank: int) -> Callable[[Call], list[Value]]:
+    """Each step or pixel `size` times, or the line between neighbours at the middles of the new ones."""
 
+    def handler(call: Call) -> list[Value]:
+        frame, layer = Frame.of(call, rank), call.layer
+        times = numbers(layer, rank, "size", "length", default=2)
+        how = layer.text("interpolation", default="nearest")
+        if how not in ("nearest", "bilinear"):
+            raise layer.unsupported(f"interpolation is {how!r:.40}", "there are nearest and bilinear")
+        if how == "nearest":
+            attrs = {"mode": "nearest", "coordinates": "asymmetric", "nearest": "floor"}
+        else:
+            attrs = {"mode": "linear", "coordinates": "half_pixel"}
+        scales = call.graph.constant(np.asarray(times, np.float32), f"{call.base}/scales")
+        name = call.graph.add("resize", [frame.x.name, "", scales], call.base, {**attrs, "axes": frame.axes})
+        sizes = tuple(None if n is None else n * t for n, t in zip(frame.spatial, times, strict=True))
+        return [frame.x.but(name=name, shape=frame.shape(frame.x.shape[frame.channel_axis], sizes), mask=None)]
 
-def _max_pooling(call: Call) -> list[Value]:
-    """Keras takes the maximum over masked steps, too."""
-    _channels_last(call)
-    keepdims = call.layer.flag("keepdims", default=False)
-    if call.x.rank != 3:
-        raise call.layer.damaged(f"an input of shape {call.x.shape}, expected three axes")
-    attrs = {"kind": "max", "axes": [1], "keepdims": keepdims}
-    return _pooled(call, call.graph.add("reduce", [call.x.name], call.base, attrs), keepdims)
-
-
-def _average_pooling(call: Call) -> list[Value]:
-    _channels_last(call)
-    call.check_arguments("mask")
-    layer, graph, x = call.layer, call.graph, call.x
-    keepdims = layer.flag("keepdims", default=False)
-    if x.rank != 3:
-        raise layer.damaged(f"an input of shape {x.shape}, expected three axes")
-    explicit = call.arguments.get("mask")
-    mask = explicit.name if isinstance(explicit, Value) else x.mask
-    if mask is None:
-        attrs = {"kind": "mean", "axes": [1], "keepdims": keepdims}
-        return _pooled(call, graph.add("reduce", [x.name], call.base, attrs), keepdims)
-    attrs = {"kind": "sum", "axes": [1], "keepdims": keepdims}
-    shown = graph.add("unsqueeze", [mask], f"{call.base}/shown", {"axes": [2]})
-    ones = graph.add("cast", [shown], f"{call.base}/ones", {"to": x.dtype})
-    kept = graph.add("where", [shown, x.name, graph.scalar(0.0, x, f"{call.base}/zero")], f"{call.base}/kept")
-    total = graph.add("reduce", [kept], f"{call.base}/total", attrs)
-    count = graph.add("reduce", [ones], f"{call.base}/count", attrs)
-    return _pooled(call, graph.add("binary", [total, count], call.base, {"kind": "div"}), keepdims)
+    return handler
 
 
 SHAPING_LAYERS: Final[Mapping[str, Callable[[Call], list[Value]]]] = {
-    "Cropping1D": _cropping,
+    "Cropping1D": _cropping(1),
+    "Cropping2D": _cropping(2),
     "Flatten": _flatten,
-    "GlobalAveragePooling1D": _average_pooling,
-    "GlobalMaxPooling1D": _max_pooling,
     "Permute": _permute,
     "RepeatVector": _repeat_vector,
     "Reshape": _reshape,
-    "ZeroPadding1D": _padding,
+    "UpSampling1D": _up_sampling(1),
+    "UpSampling2D": _up_sampling(2),
+    "ZeroPadding1D": _padding(1),
+    "ZeroPadding2D": _padding(2),
 }

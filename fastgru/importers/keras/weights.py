@@ -26,6 +26,10 @@ Array = NDArray[Any]
 # batchnormalization_1_running_std, which held the variance, whatever its name says.
 ROLES: Final = {
     "kernel": ("kernel", "W"),
+    "depthwise_kernel": ("depthwise_kernel", "kernel"),
+    "pointwise_kernel": ("pointwise_kernel",),
+    "scale": ("scale",),
+    "concat_score_weight": ("concat_score_weight",),
     "recurrent_kernel": ("recurrent_kernel", "U"),
     "bias": ("bias", "b"),
     "embeddings": ("embeddings", "W"),

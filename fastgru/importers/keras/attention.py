@@ -1,0 +1,175 @@
+"""Dot products of two inputs, and the attention layers made of them.
+
+    Attention          softmax(scale * q k^T) v, or with scores w * sum(tanh(scale * (q + k)))
+    AdditiveAttention  softmax(sum(scale * tanh(q + k))) v
+
+Luong, Pham, Manning 2015, "Effective Approaches to Attention-based Neural Machine Translation"; Bahdanau, Cho,
+Bengio 2015, "Neural Machine Translation by Jointly Learning to Align and Translate". Keras subtracts 1e9 from the
+scores of values that a mask hides, and shows zeros at queries that one hides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.importers.keras.call import Call
+from fastgru.importers.keras.values import Value
+
+__all__ = ["ATTENTION_LAYERS"]
+
+_HIDDEN: Final = 1e9
+
+
+def _dot(call: Call) -> list[Value]:
+    """The products of two inputs along one axis of each, after the batch."""
+    layer, graph = call.layer, call.graph
+    if len(call.inputs) != 2 or any(x.rank not in (2, 3) for x in call.inputs):
+        raise layer.unsupported(f"inputs of shapes {[x.shape for x in call.inputs]}", "give two inputs of 2 or 3 axes")
+    axes = list(layer.integers("axes", "dot_axes"))
+    axes = axes * 2 if len(axes) == 1 else axes
+    if len(axes) != 2:
+        raise layer.damaged(f"axes is {axes}, expected one or two")
+    sides, sizes = [], []
+    for n, (x, given) in enumerate(zip(call.inputs, axes, strict=True)):
+        axis, what = call.axis(x, given, "axes"), f"{call.base}/{'ab'[n]}"
+        if axis == 0:
+            raise layer.damaged("axes names the batch")
+        sizes.append(x.shape[axis])
+        name = _normalised(call, x, axis, what) if layer.flag("normalize", default=False) else x.name
+        if x.rank == 2:
+            name = graph.add("unsqueeze", [name], f"{what}/matrix", {"axes": [2 if n else 1]})
+        elif axis != (1 if n else 2):
+            name = graph.add("transpose", [name], f"{what}/turned", {"perm": [0, 2, 1]})
+        sides.append((name, [s for i, s in enumerate(x.shape) if i not in (0, axis)]))
+    if None not in sizes and sizes[0] != sizes[1]:
+        raise layer.damaged(f"inputs of shapes {[x.shape for x in call.inputs]} along axes {axes}")
+    (a, rows), (b, columns) = sides
+    y = graph.add("matmul", [a, b], f"{call.base}/product")
+    left = [axis for axis, kept in ((1, rows), (2, columns)) if not kept]
+    if len(left) == 2:
+        left = [1]  # (N, 1)
+    y = graph.add("squeeze", [y], call.base, {"axes": left}) if left else y
+    shape = (call.inputs[0].shape[0], *rows, *columns) if rows or columns else (call.inputs[0].shape[0], 1)
+    return [call.inputs[0].but(name=y, shape=shape, mask=None)]
+
+
+def _normalised(call: Call, x: Value, axis: int, base: str) -> str:
+    """x over its length along `axis`, which is at least Keras's epsilon."""
+    graph = call.graph
+    least = 1e-14 if call.rules.major == 3 else 1e-12
+    square = graph.add("binary", [x.name, x.name], f"{base}/square", {"kind": "mul"})
+    total = graph.add("reduce", [square], f"{base}/total", {"kind": "sum", "axes": [axis], "keepdims": True})
+    floor = graph.scalar(least, x, f"{base}/least")
+    safe = graph.add("binary", [total, floor], f"{base}/safe", {"kind": "max"})
+    length = graph.add("unary", [safe], f"{base}/length", {"kind": "sqrt"})
+    return graph.add("binary", [x.name, length], f"{base}/unit", {"kind": "div"})
+
+
+def _attention(call: Call) -> list[Value]:
+    layer = call.layer
+    scaled, mode = layer.flag("use_scale", default=False), layer.get("score_mode", default="dot")
+    if mode not in ("dot", "concat"):
+        raise layer.damaged(f"score_mode is {mode!r:.40}, expected dot or concat")
+    roles = [*(["scale"] if scaled else []), *(["concat_score_weight"] if mode == "concat" else [])]
+    arrays = dict(zip(roles, call.weights.take(layer, *roles) if roles else [], strict=True))
+    for role, array in arrays.items():
+        if array.size != 1:
+            raise layer.damaged(f"{role} has shape {array.shape}, expected a number")
+    q, _, k = _operands(call)
+    if mode == "concat":
+        scores = _summed(call, q, k, arrays.get("scale"), None)
+        return _attend(call, _times(call, scores, arrays["concat_score_weight"], "concat_score_weight"))
+    keys = call.graph.add("transpose", [k.name], f"{call.base}/keys", {"perm": [0, 2, 1]})
+    scores = call.graph.add("matmul", [q.name, keys], f"{call.base}/scores")
+    return _attend(call, _times(call, scores, arrays["scale"], "scale") if scaled else scores)
+
+
+def _additive_attention(call: Call) -> list[Value]:
+    layer = call.layer
+    q, _, k = _operands(call)
+    scale = None
+    if layer.flag("use_scale", default=True):
+        (scale,) = call.weights.take(layer, "scale")
+        if scale.shape != (q.shape[2],):
+            raise layer.damaged(f"scale has shape {scale.shape} for a query of shape {q.shape}")
+    return _attend(call, _summed(call, q, k, None, scale))
+
+
+def _operands(call: Call) -> tuple[Value, Value, Value]:
+    """query (N, Tq, D), value (N, Tv, E), key (N, Tv, D)."""
+    call.check_arguments("args", "mask", "use_causal_mask", "return_attention_scores")
+    layer, inputs = call.layer, list(call.inputs)
+    if len(inputs) not in (2, 3) or any(x.rank != 3 for x in inputs):
+        raise layer.unsupported(f"inputs of shapes {[x.shape for x in inputs]}", "give two or three of (N, T, D)")
+    q, v, k = inputs[0], inputs[1], inputs[-1]
+    if None not in (q.shape[2], k.shape[2]) and q.shape[2] != k.shape[2]:
+        raise layer.damaged(f"inputs of shapes {[x.shape for x in inputs]}")
+    return q, v, k
+
+
+def _times(call: Call, x: str, array: NDArray[Any], what: str) -> str:
+    factor = call.graph.constant(array.reshape(()), f"{call.home}/{what}")
+    return call.graph.add("binary", [x, factor], f"{call.base}/times_{what}", {"kind": "mul"})
+
+
+def _summed(call: Call, q: Value, k: Value, inside: NDArray[Any] | None, outside: NDArray[Any] | None) -> str:
+    """sum(outside * tanh(inside * (q + k))) over the features, for every pair of steps."""
+    graph, base = call.graph, call.base
+    rows = graph.add("unsqueeze", [q.name], f"{base}/queries", {"axes": [2]})
+    columns = graph.add("unsqueeze", [k.name], f"{base}/keys", {"axes": [1]})
+    y = graph.add("binary", [rows, columns], f"{base}/pairs", {"kind": "add"})
+    y = y if inside is None else _times(call, y, inside, "scale")
+    y = graph.add("activation", [y], f"{base}/tanh", {"kind": "tanh"})
+    if outside is not None:
+        factor = graph.constant(outside, f"{call.home}/scale")
+        y = graph.add("binary", [y, factor], f"{base}/scaled", {"kind": "mul"})
+    return graph.add("reduce", [y], f"{base}/scores", {"kind": "sum", "axes": [3], "keepdims": False})
+
+
+def _attend(call: Call, scores: str) -> list[Value]:
+    """The values by the softmax of the scores (N, Tq, Tv), and the weights where they are asked for."""
+    graph, base = call.graph, call.base
+    q, v, _ = _operands(call)
+    q_mask, v_mask = _masks(call)
+    shown = None if v_mask is None else graph.add("unsqueeze", [v_mask], f"{base}/shown", {"axes": [1]})
+    if call.arguments.get("use_causal_mask") or call.layer.flag("causal", default=False):
+        Tq, Tv = call.known(q, 1), call.known(v, 1)
+        if Tq * Tv > 1 << 24:
+            raise call.layer.unsupported(f"a causal mask of {Tq} by {Tv} steps", "attend over shorter sequences")
+        seen = graph.constant(np.tri(Tq, Tv, dtype=np.bool_)[None], f"{base}/causal")
+        shown = seen if shown is None else graph.add("logical", [shown, seen], f"{base}/visible", {"kind": "and"})
+    if shown is not None:
+        far = graph.scalar(_HIDDEN, q, f"{base}/far")
+        lowered = graph.add("binary", [scores, far], f"{base}/lowered", {"kind": "sub"})
+        scores = graph.add("where", [shown, scores, lowered], f"{base}/masked")
+    weights = graph.add("softmax", [scores], f"{base}/weights", {"axis": 2})
+    y = graph.add("matmul", [weights, v.name], base if q_mask is None else f"{base}/attended")
+    if q_mask is not None:
+        rows = graph.add("unsqueeze", [q_mask], f"{base}/rows", {"axes": [2]})
+        y = graph.add("where", [rows, y, graph.scalar(0.0, q, f"{base}/zero")], base)
+    out = q.but(name=y, shape=(*q.shape[:2], v.shape[2]), mask=q_mask)
+    if not call.arguments.get("return_attention_scores"):
+        return [out]
+    return [out, q.but(name=weights, shape=(*q.shape[:2], v.shape[1]), mask=None)]
+
+
+def _masks(call: Call) -> tuple[str | None, str | None]:
+    """Of the query and of the value: those of the call, else those of the inputs."""
+    given = call.arguments.get("mask")
+    if given is None:
+        return call.inputs[0].mask, call.inputs[1].mask
+    if not isinstance(given, list) or len(given) < 2 or any(not isinstance(m, Value | None) for m in given):
+        raise call.layer.unsupported("its mask is no list of tensors", "pass [query mask, value mask]")
+    q, v = (None if m is None else m.name for m in given[:2])
+    return q, v
+
+
+ATTENTION_LAYERS: Final[Mapping[str, Callable[[Call], list[Value]]]] = {
+    "AdditiveAttention": _additive_attention,
+    "Attention": _attention,
+    "Dot": _dot,
+}

@@ -1,0 +1,89 @@
+"""TimeDistributed: one layer or model applied to every step, each as if it were a row of the batch.
+
+(N, T, ...) becomes (N * T, ...) and back. What does the same to every step by itself is applied as it stands.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from fastgru.importers.keras.call import Call
+from fastgru.importers.keras.layer import Layer
+from fastgru.importers.keras.values import Shape, Value
+from fastgru.importers.keras.weights import Weights
+
+__all__ = ["time_distributed"]
+
+Part = list[int] | tuple[str, int]
+
+# Layers that do the same to every step, so that applying them to each step is applying them to all.
+_STEPWISE: Final = frozenset(
+    {"Activation", "ActivityRegularization", "AlphaDropout", "Dense", "Dropout", "ELU", "GaussianDropout"}
+    | {"GaussianNoise", "Identity", "LeakyReLU", "ReLU", "Rescaling", "ThresholdedReLU"}
+)
+_LAST_AXIS: Final = frozenset({"BatchNormalization", "LayerNormalization", "Softmax"})
+
+
+def time_distributed(call: Call) -> list[Value]:
+    call.check_arguments("mask")
+    layer, x = call.layer, call.x
+    inner = layer.inner("layer")
+    if x.rank < 2 or (x.rank < 3 and inner.class_name != "Embedding"):
+        raise layer.unsupported(f"applied to {x.rank} axes", "it wants (batch, time, ...)")
+    weights = call.weights.child("layer", inner)
+    explicit = call.arguments.get("mask")
+    mask = explicit.name if isinstance(explicit, Value) else x.mask
+    if inner.class_name in _LAST_AXIS and tuple(inner.integers("axis", default=-1)) in ((-1,), (x.rank - 2,)):
+        inner = inner.replaced(axis=-1)
+    elif inner.class_name not in _STEPWISE:
+        return _folded(call, inner, weights, mask)
+    assert call.run is not None
+    outputs = call.run(call.of(inner, weights, x))
+    return [y.but(mask=mask if call.rules.recurrent_keeps_mask else None) for y in outputs]
+
+
+def _folded(call: Call, inner: Layer, weights: Weights, mask: str | None) -> list[Value]:
+    layer, x, graph = call.layer, call.x, call.graph
+    if mask is not None:
+        raise layer.unsupported(
+            f"a mask reaches it, and the {inner.class_name} inside", "put the Masking or the Embedding inside of it"
+        )
+    steps = x.shape[2:]
+    rest: list[Part] = [[s] if s is not None else (x.name, axis) for axis, s in enumerate(steps, 2)]
+    sizes = _joined(call, "rows", [[-1], *rest])
+    rows = x.but(name=graph.add("reshape", [x.name, sizes], f"{call.base}/rows"), shape=(None, *steps), mask=None)
+    # More than one call: a state would go from step to step, and from row to row.
+    below = replace(call.of(inner, weights, rows), base=f"{call.base}/{inner.name}", home=f"{call.home}/{inner.name}")
+    assert call.run is not None
+    outputs = call.run(replace(below, calls=call.calls + 1))
+    return [_unfolded(call, y, n) for n, y in enumerate(outputs)]
+
+
+def _unfolded(call: Call, y: Value, n: int) -> Value:
+    x = call.x
+    if y.mask is not None and call.rules.major < 3:
+        raise call.layer.unsupported(
+            "the layer inside hands on a mask", "end the model inside with a layer that drops it"
+        )
+    time: Part = [x.shape[1]] if x.shape[1] is not None else (x.name, 1)
+    rest: list[Part] = [[s] if s is not None else (y.name, a) for a, s in enumerate(y.shape) if a]
+    sizes = _joined(call, f"steps_{n}" if n else "steps", [[-1], time, *rest])
+    name = call.graph.add("reshape", [y.name, sizes], call.base)
+    shape: Shape = (x.shape[0], x.shape[1], *y.shape[1:])
+    return y.but(name=name, shape=shape, mask=None)
+
+
+def _joined(call: Call, what: str, parts: list[Part]) -> str:
+    """A shape: numbers as they are, (name, axis) for the size of an axis that the file leaves free."""
+    graph, base = call.graph, f"{call.base}/{what}_shape"
+    if all(isinstance(part, list) for part in parts):
+        return graph.integers([number for part in parts if isinstance(part, list) for number in part], base)
+    names = []
+    for n, part in enumerate(parts):
+        if isinstance(part, list):
+            names.append(graph.integers(part, f"{base}/{n}"))
+        else:
+            name, axis = part
+            names.append(graph.add("shape", [name], f"{base}/{n}", {"start": axis, "end": axis + 1}))
+    return graph.add("concat", names, base, {"axis": 0})

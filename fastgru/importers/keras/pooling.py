@@ -1,0 +1,70 @@
+"""Pools over windows of one and two axes, and over all steps or pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from fastgru.importers.keras.call import Call
+from fastgru.importers.keras.values import Value
+from fastgru.importers.keras.windows import Frame, Windows, numbers
+
+__all__ = ["POOLING_LAYERS"]
+
+
+def _pool(kind: str, rank: int) -> Callable[[Call], list[Value]]:
+    def handler(call: Call) -> list[Value]:
+        layer, frame = call.layer, Frame.of(call, rank)
+        taps = numbers(layer, rank, "pool_size", "pool_length", default=2)
+        given = layer.get("strides", "stride", default=None)
+        strides = taps if given is None else numbers(layer, rank, "strides", "stride")
+        windows = Windows.of(layer, taps, strides, [1] * rank, causal=False)
+        attrs = {"kind": kind, "kernel": taps, **windows.attrs()}
+        y = call.graph.add("pool", [frame.enter()], f"{call.base}/pool", attrs)
+        return [frame.leave(y, frame.channels, windows.sizes(layer, frame.spatial))]
+
+    return handler
+
+
+def _over_all(kind: str, rank: int) -> Callable[[Call], list[Value]]:
+    def handler(call: Call) -> list[Value]:
+        frame = Frame.of(call, rank)
+        keepdims = call.layer.flag("keepdims", default=False)
+        attrs = {"kind": kind, "axes": frame.axes, "keepdims": keepdims}
+        return [_pooled(frame, call.graph.add("reduce", [frame.x.name], call.base, attrs), keepdims)]
+
+    return handler
+
+
+def _pooled(frame: Frame, name: str, keepdims: bool) -> Value:
+    shape = tuple(1 if a in frame.axes else s for a, s in enumerate(frame.x.shape) if keepdims or a not in frame.axes)
+    return frame.x.but(name=name, shape=shape, mask=None)
+
+
+def _mean_over_steps(call: Call) -> list[Value]:
+    """The mean over the steps that the mask shows; of all layers of this file it alone looks at masks."""
+    call.check_arguments("mask")
+    layer, graph, frame = call.layer, call.graph, Frame.of(call, 1)
+    x = frame.x
+    explicit = call.arguments.get("mask")
+    mask = explicit.name if isinstance(explicit, Value) else x.mask
+    if mask is None:
+        return _over_all("mean", 1)(call)
+    keepdims = layer.flag("keepdims", default=False)
+    attrs = {"kind": "sum", "axes": frame.axes, "keepdims": keepdims}
+    shown = graph.add("unsqueeze", [mask], f"{call.base}/shown", {"axes": [frame.channel_axis]})
+    ones = graph.add("cast", [shown], f"{call.base}/ones", {"to": x.dtype})
+    kept = graph.add("where", [shown, x.name, graph.scalar(0.0, x, f"{call.base}/zero")], f"{call.base}/kept")
+    total = graph.add("reduce", [kept], f"{call.base}/total", attrs)
+    count = graph.add("reduce", [ones], f"{call.base}/count", attrs)
+    return [_pooled(frame, graph.add("binary", [total, count], call.base, {"kind": "div"}), keepdims)]
+
+
+POOLING_LAYERS: Final[Mapping[str, Callable[[Call], list[Value]]]] = {
+    **{f"AveragePooling{rank}D": _pool("average", rank) for rank in (1, 2)},
+    **{f"MaxPooling{rank}D": _pool("max", rank) for rank in (1, 2)},
+    "GlobalAveragePooling1D": _mean_over_steps,
+    "GlobalAveragePooling2D": _over_all("mean", 2),
+    "GlobalMaxPooling1D": _over_all("max", 1),
+    "GlobalMaxPooling2D": _over_all("max", 2),
+}

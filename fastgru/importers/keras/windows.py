@@ -1,0 +1,132 @@
+"""What convolutions and pools share: the place of the channels, and windows that slide over one or two axes.
+
+Keras keeps the channels last unless a layer says otherwise, the operators of this package second: the transposes
+between the two are views.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fastgru.importers.keras.call import Call
+from fastgru.importers.keras.layer import Layer
+from fastgru.importers.keras.values import Value
+
+__all__ = ["Frame", "Windows", "numbers"]
+
+Shape = tuple[int | None, ...]
+
+
+def numbers(layer: Layer, rank: int, *names: str, default: int | None = None, least: int = 1) -> list[int]:
+    """One number for each of `rank` axes; a single one stands for all of them."""
+    value = layer.integers(*names) if default is None else layer.integers(*names, default=default)
+    each = list(value) * rank if len(value) == 1 else list(value)
+    if len(each) != rank or min(each) < least:
+        raise layer.damaged(f"{names[0]} is {list(value)}, expected {rank} numbers of at least {least}")
+    return each
+
+
+@dataclass(frozen=True)
+class Frame:
+    """An input of `rank` spatial axes and where its channels are."""
+
+    call: Call
+    x: Value
+    rank: int
+    channels_last: bool
+
+    @classmethod
+    def of(cls, call: Call, rank: int) -> Frame:
+        """Of the only input. Raises `InvalidModelError` where it has not rank + 2 axes."""
+        layer, x = call.layer, call.x
+        form = layer.get("data_format", "dim_ordering", default=None)
+        known = {None: True, "channels_last": True, "tf": True, "channels_first": False, "th": False}
+        if not isinstance(form, str | None) or form not in known:
+            raise layer.damaged(f"data_format is {form!r:.40}, expected channels_last or channels_first")
+        if x.rank != rank + 2:
+            raise layer.damaged(f"an input of shape {x.shape}, expected {rank + 2} axes")
+        return cls(call, x, rank, known[form])
+
+    @property
+    def channel_axis(self) -> int:
+        return self.rank + 1 if self.channels_last else 1
+
+    @property
+    def axes(self) -> list[int]:
+        """The spatial axes of the input."""
+        return [n + (1 if self.channels_last else 2) for n in range(self.rank)]
+
+    @property
+    def spatial(self) -> Shape:
+        return tuple(self.x.shape[a] for a in self.axes)
+
+    @property
+    def channels(self) -> int:
+        """Of the input. A refusal where the file leaves them free."""
+        return self.call.known(self.x, self.channel_axis)
+
+    def enter(self) -> str:
+        """The input as (N, C, ...)."""
+        if not self.channels_last:
+            return self.x.name
+        perm = [0, self.rank + 1, *range(1, self.rank + 1)]
+        return self.call.graph.add("transpose", [self.x.name], f"{self.call.base}/channels_first", {"perm": perm})
+
+    def leave(self, name: str, channels: int, spatial: Shape) -> Value:
+        """`name`, of (N, C, ...), with its channels where the input has them; without a mask."""
+        shape = self.shape(channels, spatial)
+        if self.channels_last:
+            perm = [0, *range(2, self.rank + 2), 1]
+            name = self.call.graph.add("transpose", [name], self.call.base, {"perm": perm})
+        return self.x.but(name=name, shape=shape, mask=None)
+
+    def shape(self, channels: int | None, spatial: Shape) -> Shape:
+        batch = self.x.shape[0]
+        return (batch, *spatial, channels) if self.channels_last else (batch, channels, *spatial)
+
+
+@dataclass(frozen=True)
+class Windows:
+    """How a window slides: taps, strides and dilations by axis, and the padding as the operators of this package say.
+
+    `begin` is what stands before the first axis under causal padding.
+    """
+
+    taps: list[int]
+    strides: list[int]
+    dilations: list[int]
+    same: bool
+    begin: int = 0
+
+    @classmethod
+    def of(
+        cls, layer: Layer, taps: Sequence[int], strides: list[int], dilations: list[int], *, causal: bool
+    ) -> Windows:
+        """By the layer's padding. Raises `UnsupportedModelError` for a kind that Keras does not have there."""
+        kind = layer.get("padding", "border_mode", default="valid")
+        if kind == "causal" and causal:
+            return cls(list(taps), strides, dilations, False, dilations[0] * (taps[0] - 1))
+        if kind not in ("valid", "same"):
+            raise layer.unsupported(f"padding is {kind!r:.40}", f"there are valid, same{', causal' if causal else ''}")
+        return cls(list(taps), strides, dilations, kind == "same")
+
+    def attrs(self) -> dict[str, Any]:
+        pads: list[int] | str = [0] * (2 * len(self.taps))
+        if self.same:
+            pads = "same_upper"
+        elif self.begin:
+            pads = [self.begin, 0]
+        return {"strides": self.strides, "dilations": self.dilations, "pads": pads}
+
+    def sizes(self, layer: Layer, spatial: Shape) -> Shape:
+        """Of the output; None where the input's is free."""
+        sizes: list[int | None] = []
+        for n, k, s, d in zip(spatial, self.taps, self.strides, self.dilations, strict=True):
+            reach = (k - 1) * d + 1
+            if n is not None and not self.same and n + self.begin < reach:
+                raise layer.damaged(f"its window reaches over {reach} elements, the input has {n}")
+            whole = None if n is None else n + (s - 1 if self.same else self.begin - reach + s)
+            sizes.append(None if whole is None else whole // s)
+        return tuple(sizes)
