@@ -8,6 +8,7 @@ import warnings
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx.backend.test import BackendTest
@@ -124,6 +125,16 @@ def test_node_with_other_numbers(case):
     """So that the list goes when the reason goes."""
     with pytest.raises(AssertionError, match="Mismatched elements"):
         _check(FastGRUBackend, case)
+
+
+@pytest.mark.parametrize("case", [c for c in NODE_CASES if "align_corners" in c.name], ids=lambda c: c.name)
+def test_aligned_corners_are_those_of_onnxruntime(case):
+    for inputs, _ in case.data_sets:
+        session = onnxruntime.InferenceSession(case.model.SerializeToString(), providers=["CPUExecutionProvider"])
+        feeds = {i.name: a for i, a in zip(session.get_inputs(), _arrays(inputs), strict=True)}
+        expected = session.run(None, feeds)
+        results = FastGRUBackend.prepare(case.model).run(feeds)
+        BackendTest.assert_similar_outputs(expected, results, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("case", [c for c in NODE_CASES if _reason(c.name)], ids=lambda c: c.name)

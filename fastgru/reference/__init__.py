@@ -32,7 +32,7 @@ give float64 and the answer is the definition that kernels are tested against. I
 | expand | x, shape (int64) | | y (broadcast both ways) |
 | tile | x, repeats (int64) | | y |
 | concat | x0, x1... | axis | y |
-| split | x | axis, sizes (a list; or parts, a number: equal parts, the last may be smaller) | y0, y1... |
+| split | x, sizes? | axis, sizes? (a list; or parts, a number: equal parts, the last may be smaller) | y0, y1... |
 | slice | x, starts, ends, axes?, steps? (int64) | | y (ONNX rules for clamping) |
 | gather | x, indices (negative from the end) | axis | y |
 | gather_elements | x, indices | axis | y |

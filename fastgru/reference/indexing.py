@@ -23,10 +23,19 @@ def concat(x: Array, *others: Array, axis: int) -> Array:
     return np.concatenate((x, *others), axis=axis)
 
 
-def split(x: Array, *, axis: int, sizes: Sequence[int] | None = None, parts: int | None = None) -> tuple[Array, ...]:
-    """x cut along `axis` into `sizes`, or into `parts` of equal size, of which the last may be smaller."""
-    if (sizes is None) == (parts is None):
+def split(
+    x: Array,
+    given: Array | None = None,
+    *,
+    axis: int,
+    sizes: Sequence[int] | None = None,
+    parts: int | None = None,
+) -> tuple[Array, ...]:
+    """x cut along `axis` into `sizes`, the sizes `given`, or `parts` of equal size, of which the last may be smaller."""
+    if (given is not None) + (sizes is not None) + (parts is not None) != 1:
         raise InvalidModelError("split: expected either sizes or parts")
+    if given is not None:
+        sizes = integers("sizes", given)
     length = x.shape[normal_axis(axis, x.ndim)]
     if sizes is None:
         assert parts is not None

@@ -155,7 +155,7 @@ class AxisRoles:
             self._keep(x, out, pairs, whole if node.op == "unsqueeze" else len(kept))
         elif node.op in ("concat", "split"):
             kept = [i for i in range(rank) if i != int(node.attrs["axis"]) % rank]
-            for name in filter(None, node.inputs):
+            for name in filter(None, node.inputs if node.op == "concat" else node.inputs[:1]):
                 for target in node.outputs:
                     self._keep(name, target, [(i, i) for i in kept], rank)
         elif node.op == "slice":

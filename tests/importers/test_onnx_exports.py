@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -108,3 +109,12 @@ def test_every_operator_that_is_missing_is_named_at_once(tmp_path):
     assert "operator Det (ai.onnx opset 17) is not implemented: 2 nodes, 'det_0" in message
     assert "operator MyOp (my.domain opset 1)" in message
     assert "way round" in message
+
+
+@pytest.mark.parametrize("name", ["gtcrn", "gtcrn_simple"])
+def test_a_whole_network_is_read_with_its_states(shared_models, name):
+    path = shared_models / "gtcrn" / f"{name}.onnx"
+    graph = read_onnx(path)
+    assert graph.states == {f"{name}_cache": f"{name}_cache_out" for name in ("conv", "tra", "inter")}
+    counts = Counter(node.op_type for node in onnx.load(path).graph.node)
+    assert Counter(node.op for node in graph.nodes)["gru"] == counts["GRU"] == 14

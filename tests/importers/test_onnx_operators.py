@@ -7,8 +7,9 @@ import pytest
 from onnx import TensorProto, helper
 from onnx_build import make_model, ort_run
 
-from fastgru.errors import InvalidModelError, UnsupportedModelError
+from fastgru.errors import InvalidModelError, ShapeError, UnsupportedModelError
 from fastgru.importers.onnx import read_onnx
+from fastgru.load import load
 from fastgru.reference import run_graph
 
 RNG = np.random.default_rng(1)
@@ -289,6 +290,30 @@ def test_what_is_invalid(op, opset, inputs, constants, outputs, dtype, attribute
     with pytest.raises(InvalidModelError, match=message) as caught:
         read_onnx(model.SerializeToString())
     assert "the_node" in str(caught.value)
+
+
+@pytest.mark.parametrize("extra", [0, 1, -1])
+def test_the_sizes_of_a_split_that_follow_from_shapes_must_add_up(extra):
+    nodes = [
+        helper.make_node("Shape", ["a"], ["n"], start=0, end=1),
+        helper.make_node("Shape", ["b"], ["m"], start=0, end=1),
+        helper.make_node("Concat", ["n", "m"], ["sizes"], axis=0),
+        helper.make_node("Split", ["x", "sizes"], ["y0", "y1"], axis=1, name="the_node"),
+    ]
+    feeds = {"x": X, "a": X[:0, 0, 0], "b": X[:0, 0, 0]}
+    model = make_model(nodes, feeds, ["y0", "y1"], opset=15)
+    for info, dims in zip(model.graph.input, [[2, "c", 4], ["n"], ["m"]], strict=True):
+        info.type.CopyFrom(helper.make_tensor_type_proto(TensorProto.FLOAT, dims))
+    feeds |= {"a": np.zeros(1, np.float32), "b": np.zeros(2 + extra, np.float32)}
+    data = model.SerializeToString()
+    for run in (load(data).run, lambda f: run_graph(read_onnx(data), f)):
+        if extra:
+            with pytest.raises(ShapeError, match=r"the_node.*sizes") as caught:
+                run(feeds)
+            assert "3" in str(caught.value)
+            continue
+        for name, expected in ort_run(model, feeds).items():
+            np.testing.assert_array_equal(run(feeds)[name].astype(np.float32), expected)
 
 
 def test_every_form_of_constant():

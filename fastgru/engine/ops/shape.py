@@ -198,12 +198,17 @@ def lower_split(builder: Builder, node: Node, inputs: Sequence[Value | None]) ->
     axis = normal_axis(node.attrs["axis"], x.ndim)
     size = x.shape[axis]
     sizes, parts = node.attrs.get("sizes"), node.attrs.get("parts")
+    if len(inputs) > 1:
+        given = [int(n) for n in known(inputs[1], f"{node}: the sizes").array.reshape(-1)]
+        sizes = given if sizes is None else None
     if (sizes is None) == (parts is None) or (parts is not None and parts < 1):
         raise InvalidModelError(f"{node}: sizes {sizes}, parts {parts}; expected one of them")
     if sizes is None:
         assert parts is not None
         each = -(-size // parts)
         sizes = [each] * (parts - 1) + [size - each * (parts - 1)]
+    if len(sizes) != len(node.outputs):
+        raise ShapeError(f"{node}: sizes {list(sizes)} for {len(node.outputs)} outputs")
     if sum(sizes) != size or min(sizes, default=0) < 0:
         raise ShapeError(f"{node}: sizes {list(sizes)} do not add up to {size}, axis {axis} of {x.shape}")
     views: list[Value] = []

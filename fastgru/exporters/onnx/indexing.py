@@ -17,7 +17,7 @@ def _concat(node: Node, write: Writer) -> None:
 @exporter("split")
 def _split(node: Node, write: Writer) -> None:
     sizes, parts = node.attrs.get("sizes"), node.attrs.get("parts")
-    where = [] if sizes is None else [write.integers(list(sizes))]
+    where = [] if sizes is None else [write.integers(list(sizes))]  # or they are an input of the node
     write.emit_all("Split", [*node.inputs, *where], node.outputs, axis=node.attrs["axis"], num_outputs=parts)
 
 

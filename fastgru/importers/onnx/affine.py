@@ -141,7 +141,7 @@ def _forms(node: Emitted, given: Sequence[Form | None]) -> list[Form | None]:
             return [_activated(Activation(attrs["kind"], **numbers), x)]
         case "clip" if x.terms and [_number(v) for v in node.inputs[1:]] == [0.0, 1.0]:
             return [_activated(Activation("hard_sigmoid", 1.0, 0.5), x.add(Form(1, {}, np.array([-0.5]))))]
-        case "split" if last:
+        case "split" if last and len(given) == 1:
             return _split(x, attrs, len(node.outputs))
         case "slice":
             return [_slice(node, x)]

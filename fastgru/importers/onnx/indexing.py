@@ -29,7 +29,8 @@ def _split(node: OnnxNode, build: Builder) -> tuple[Value, ...]:
     parts = len(node.outputs)
     given = node.optional(1) if node.version >= 13 else None
     if given is not None and given.array is None and "num_outputs" not in node.attrs:
-        return _split_by_value(x, given, axis, parts, build)
+        # Sizes that follow from shapes are checked against the axis when they are known.
+        return build.emit_all("split", [x, positions(given, build)], parts, {"axis": axis})
     sizes = node.constant_integers(1, "split") if node.version >= 13 else node.attrs.integers("split")
     if sizes is not None:
         if "num_outputs" in node.attrs:
@@ -40,17 +41,6 @@ def _split(node: OnnxNode, build: Builder) -> tuple[Value, ...]:
     if node.version >= 18 and node.attrs.integer("num_outputs", parts) != parts:
         raise node.invalid(f"num_outputs is {node.attrs.integer('num_outputs')} with {parts} outputs")
     return build.emit_all("split", [x], parts, {"axis": axis, "parts": parts})
-
-
-def _split_by_value(x: Value, sizes: Value, axis: int, parts: int, build: Builder) -> tuple[Value, ...]:
-    """Slices between the running sums of sizes that follow from shapes."""
-    ends = build.emit("cumsum", sizes, axis=0, exclusive=False, reverse=False)
-    starts = build.emit("binary", ends, sizes, kind="sub")
-
-    def one(vector: Value, i: int) -> Value:
-        return build.emit("slice", vector, build.integers([i]), build.integers([i + 1]), build.integers([0]))
-
-    return tuple(build.emit("slice", x, one(starts, i), one(ends, i), build.integers([axis])) for i in range(parts))
 
 
 @operator("Slice", versions=(1, 10, 11, 13), inputs=(1, 5), sizes=(1, 2, 3, 4))
