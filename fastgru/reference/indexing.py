@@ -31,7 +31,7 @@ def split(
     sizes: Sequence[int] | None = None,
     parts: int | None = None,
 ) -> tuple[Array, ...]:
-    """x cut along `axis` into `sizes`, the sizes `given`, or `parts` of equal size, of which the last may be smaller."""
+    """x cut along `axis` into `sizes`, the sizes `given`, or `parts` of one size, of which the last may be smaller."""
     if (given is not None) + (sizes is not None) + (parts is not None) != 1:
         raise InvalidModelError("split: expected either sizes or parts")
     if given is not None:
