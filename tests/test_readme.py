@@ -7,15 +7,14 @@ import importlib.util
 import io
 import re
 import shlex
-import sys
 import textwrap
 from pathlib import Path
-from types import ModuleType
 
 import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from pages import PRINTS, load_tool
 from readme_files import make_readme_files
 
 import fastgru
@@ -26,21 +25,7 @@ from fastgru.cli.group import COMMANDS
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
-# A line of Python that prints, and says what, after two blanks.
-PRINTS = re.compile(r"^print\(.*\)  # (?P<said>.*)$", re.MULTILINE)
-
-
-def load_tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("update_readme", ROOT / "tools" / "update_readme.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-tool = load_tool()
+tool = load_tool("update_readme")
 BLOCKS = tool.blocks(README)
 SHOWN = [pair for block in BLOCKS if block.kind == "console" for pair in tool.commands(block.body)]
 RUN_ONLY = [line for block in BLOCKS if block.kind == "sh" for line in block.body.splitlines() if line.strip()]

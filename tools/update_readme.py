@@ -1,27 +1,30 @@
-"""Run the commands that the README shows, and put what they print below them.
+"""Run the commands that the README and the pages of docs/ show, and put what they print below them.
 
-    python tools/update_readme.py            # rewrite README.md
-    python tools/update_readme.py --check    # exit status 1 where what does not depend on the machine is out of date
+    python tools/update_readme.py [PAGE]...            # rewrite the pages, by default all of them
+    python tools/update_readme.py --check [PAGE]...    # exit status 1 where what no machine changes is out of date
 
 In a block of the kind `console`, a line that begins with `$` is a command and the lines below it are its output. Only
-commands of `fastgru` are run, in a folder with the files of tests/readme_files.py, each twice, so that nothing is
-compiled in the second run, which is the one that is shown. The section on speed is not touched: `fastgru bench
---update-readme README.md` writes that.
+commands of `fastgru` are run, in a folder with the files of tests/readme_files.py and those that the page's Python has
+written so far, each twice, so that nothing is compiled in the second run, which is the one that is shown. The section
+on speed is not touched: `fastgru bench --update-readme README.md` writes that.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import re
 import shlex
 import subprocess
 import sys
 import tempfile
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-README = ROOT / "README.md"
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "pages").glob("*.md"))]
 
 _FENCE = re.compile(r"^(?P<indent> *)```(?P<kind>\w*)\n(?P<body>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL)
 _LAYOUT = re.compile(r"[─━]+|\s+")
@@ -78,15 +81,21 @@ def same_everywhere(command: str, output: str) -> str:
     what = command.split()[1]
     if what == "demo":
         output = "\n".join(output.splitlines()[:2])
-    elif what == "verify":
+    elif what == "bench":
+        output = "\n".join(line.split("  ")[0] for line in output.splitlines() if line.startswith(" "))
+    elif what == "verify" or "--profile" in command:
         output = _MACHINE.sub(" ", output)
     return _LAYOUT.sub(" ", output).strip()
 
 
 def updated(text: str, folder: Path) -> str:
-    """`text` with every output as it is now."""
+    """`text` with every output as it is now. The page's Python is run, too: commands read the files that it writes."""
+    names: dict[str, object] = {"__name__": "page"}
 
     def replace(match: re.Match[str]) -> str:
+        if match["kind"] == "python":
+            with contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()):
+                exec(textwrap.dedent(match["body"]), names)
         if match["kind"] != "console":
             return match[0]
         lines = []
@@ -101,26 +110,33 @@ def updated(text: str, folder: Path) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    if arguments not in ([], ["--check"]):
-        print("usage: python tools/update_readme.py [--check]", file=sys.stderr)
+    check = arguments[:1] == ["--check"]
+    pages = [Path(name).resolve() for name in arguments[check:]] or PAGES
+    if not all(page.is_file() for page in pages):
+        print("usage: python tools/update_readme.py [--check] [PAGE]...", file=sys.stderr)
         return 2
+    return int(sum([update(page, check=check) for page in pages]) > 0)
+
+
+def update(page: Path, *, check: bool) -> int:
+    """Write the page anew; with `check`, only tell how many of its outputs are out of date."""
     sys.path.insert(0, str(ROOT / "tests"))
     from readme_files import make_readme_files
 
-    text = README.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory() as name:
         make_readme_files(Path(name))
         new = updated(text, Path(name))
-    if not arguments:
-        README.write_text(new, encoding="utf-8")
+    if not check:
+        page.write_text(new, encoding="utf-8")
         return 0
     stale = 0
     for before, after in zip(blocks(text), blocks(new), strict=True):
         for (command, old), (_, now) in zip(commands(before.body), commands(after.body), strict=True):
             if before.kind == "console" and same_everywhere(command, old) != same_everywhere(command, now):
-                print(f"README.md:{before.line}: {command}: out of date")
+                print(f"{page.name}:{before.line}: {command}: out of date")
                 stale += 1
-    return int(stale > 0)
+    return stale
 
 
 if __name__ == "__main__":

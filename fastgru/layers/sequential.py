@@ -16,7 +16,7 @@ __all__ = ["Sequential"]
 
 
 class Sequential(Layer):
-    """layers[-1](... layers[0](x)): a GRU passes its y on, its h_n ends there.
+    """`layers[-1](... layers[0](x))`: a GRU passes its y on, its h_n ends there.
 
     precision and threads hold for the whole; None takes those of the layers, which must then agree.
     Raises `SpecError`.

@@ -21,7 +21,7 @@ from fastgru.importers.keras.recurrent import RECURRENT_LAYERS, recurrent
 from fastgru.importers.keras.shaping import SHAPING_LAYERS
 from fastgru.importers.keras.values import Value
 
-__all__ = ["MODELS", "OPERATIONS_MODULE", "apply", "handler_of", "is_operation"]
+__all__ = ["MODELS", "OPERATIONS_MODULE", "apply", "handler_of", "is_operation", "layers"]
 
 OPERATIONS_MODULE: Final = "keras.src.ops"
 
@@ -49,6 +49,11 @@ _REASONS: Final[Mapping[str, str]] = {
     "TFOpLambda": "write it with layers, or export the model to ONNX",
     "TensorFlowOpLayer": "write it with layers, or export the model to ONNX",
 }
+
+
+def layers() -> tuple[str, ...]:
+    """The classes of layers that are read, by name."""
+    return tuple(sorted(_LAYERS))
 
 
 def is_operation(layer: Layer) -> bool:

@@ -1,0 +1,109 @@
+"""docs/: it builds without a warning, its examples run, and nothing public is left out."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pages import load_tool, run_page
+from readme_files import make_readme_files
+
+import fastgru
+from fastgru.cli.group import COMMANDS
+from fastgru.importers.onnx import operators
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs" / "pages"
+PAGES = {path.name: path.read_text(encoding="utf-8") for path in sorted(DOCS.glob("*.md"))}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    make_readme_files(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The documents, built as CI builds them: a warning is a failure."""
+    pytest.importorskip("mkdocs", reason="not installed: the extra `docs`")
+    target = tmp_path_factory.mktemp("site")
+    result = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "-f", "docs/mkdocs.yml", "--site-dir", str(target)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=250,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert "Documentation built" in result.stderr  # with --quiet, warnings would not be counted
+    assert "WARNING" not in result.stderr
+    return target
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_examples_of_a_page_run_and_print_what_they_say(name: str, folder: Path) -> None:
+    run_page(PAGES[name], f"docs/{name}", folder)
+
+
+def test_most_pages_have_examples() -> None:
+    tool = load_tool("update_readme")
+    with_examples = [name for name, text in PAGES.items() if any(b.kind == "python" for b in tool.blocks(text))]
+    assert len(with_examples) >= 12
+
+
+def test_the_page_runner_finds_a_wrong_output(folder: Path) -> None:
+    assert run_page("```python\nprint(1 + 1)  # 2\n```\n", "page", folder) == 1
+    for wrong in ("print(1 + 1)  # 3", "print(1 + 1)", "raise ValueError"):
+        with pytest.raises((AssertionError, ValueError)):
+            run_page(f"```python\n{wrong}\n```\n", "page", folder)
+    with pytest.raises(AssertionError):
+        run_page("```python\nprint(1)\n```\n\n```text\n2\n```\n", "page", folder)
+    with pytest.raises(AssertionError):
+        run_page("```console\n$ fastgru --version\nanother one\n```\n", "page", folder)
+
+
+def test_every_page_is_in_the_site_and_every_table_is_filled(site: Path) -> None:
+    built = {path.parent.name or "index" for path in site.rglob("index.html")}
+    for name in PAGES:
+        assert name.removesuffix(".md") in built | {"index"}, name
+    table = (site / "operators" / "index.html").read_text(encoding="utf-8")
+    missing = [op.name for op in operators() if f"<code>{op.name}</code>" not in table]
+    assert not missing
+    assert "<!-- table" not in table
+
+
+def test_the_tables_tell_what_the_registry_tells() -> None:
+    hooks = load_tool("docs_hooks")
+    rows = hooks.onnx_operators().splitlines()[2:]
+    assert len(rows) == len(operators())
+    assert any(row.startswith("| `GRU` | 7 | 7, 14, 22 |") for row in rows)
+    assert "`TimeDistributed`" in hooks.keras_layers()
+    assert "`gru`" in hooks.onnx_exports()
+    with pytest.raises(KeyError):
+        hooks.fill("<!-- table: unknown -->")
+
+
+def test_every_public_name_is_in_the_api_page() -> None:
+    named = set(re.findall(r"^::: fastgru\.(\w+)$", PAGES["api.md"], re.MULTILINE))
+    assert sorted(set(fastgru.__all__) - named) == []
+    assert sorted(named - set(fastgru.__all__)) == []
+
+
+def test_every_error_has_its_section_in_troubleshooting() -> None:
+    from fastgru import errors
+
+    headings = set(re.findall(r"^## `(\w+)`", PAGES["troubleshooting.md"], re.MULTILINE))
+    assert sorted(set(errors.__all__) - headings) == []
+
+
+def test_every_command_is_described() -> None:
+    for name in COMMANDS:
+        assert f"fastgru {name}" in PAGES["command-line.md"], name
