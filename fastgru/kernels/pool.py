@@ -11,7 +11,7 @@ import numpy as np
 
 from fastgru.kernels.operands.pool import POOL_CODES
 from fastgru.kernels.registry import handler, kernel, tensor
-from fastgru.kernels.windows import PAD_WORDS, collect, pad_image
+from fastgru.kernels.windows import PAD_WORDS, collect, pad_plane
 from fastgru.simd.masks import maximum_nan
 from fastgru.simd.memory import lanes_of, load, offset, pointer, store
 
@@ -38,7 +38,7 @@ def pool(dtype: str) -> Any:
 
     Operands: x, y, scratch, stage, taps (int64); images, channels, strides of an image and a channel in x, of a
     channel in what is written, of an image in y, whether x is padded, whether y is staged, code, K, rows, pixels of a
-    row, strides of a row in x and in what is written; the words of `pad_image` and of `collect`.
+    row, strides of a row in what is read and in what is written; the words of `pad_plane` and of `collect`.
     """
     zero, least = np.dtype(dtype).type(0), np.dtype(dtype).type(-np.inf)
 
@@ -54,14 +54,15 @@ def pool(dtype: str) -> Any:
         vectors = (pixels + lanes - 1) // lanes
         for n in range(words[0]):
             source, target = offset(x, n * words[2]), offset(y, n * words[5])
-            if words[6] != 0:
-                pad_image(source, pad_words, least if greatest else zero, scratch)
-                source = scratch
             if words[7] != 0:
                 target = stage
             for c in range(channels):
+                plane = offset(source, c * words[3])
+                if words[6] != 0:
+                    pad_plane(plane, pad_words, least if greatest else zero, scratch)
+                    plane = scratch
                 for r in range(rows):
-                    xr, yr = offset(source, c * words[3] + r * words[12]), offset(target, c * words[4] + r * words[13])
+                    xr, yr = offset(plane, r * words[12]), offset(target, c * words[4] + r * words[13])
                     for v in range(vectors):
                         i = v * lanes
                         if v == vectors - 1 and pixels >= lanes:

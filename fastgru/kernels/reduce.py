@@ -10,8 +10,9 @@ import numpy as np
 from fastgru.kernels.registry import handler, kernel, tensor
 from fastgru.kernels.rows import make_row_max, make_row_sum
 from fastgru.kernels.softmax import make_shifted_exp
-from fastgru.simd.memory import offset, pointer
-from fastgru.simd.vector import vec_abs
+from fastgru.simd.masks import first_true, same_or_nan, zeros_above
+from fastgru.simd.memory import lanes_of, load, offset, pointer
+from fastgru.simd.vector import splat, vec_abs
 
 __all__ = ["reduce_extreme", "reduce_sum"]
 
@@ -162,32 +163,70 @@ def reduce_bool(dtype: str) -> Any:
     return handle
 
 
-@handler("arg", "float32", "float64", "int64")
+@kernel
+def _first_equal(p, n, best):
+    """The first i where p[i] == best, or is NaN where best is."""
+    lanes, wanted = lanes_of(p), splat(best)
+    for i in range(0, n // lanes * lanes, lanes):
+        at = first_true(same_or_nan(load(p, i), wanted))
+        if at < lanes:
+            return i + at
+    for i in range(n // lanes * lanes, n):
+        if p[i] == best or (best != best and p[i] != p[i]):
+            return i
+    return 0
+
+
+@kernel
+def _last_equal(p, n, best):
+    """The last i where p[i] == best, or is NaN where best is."""
+    lanes, wanted = lanes_of(p), splat(best)
+    for i in range(n - 1, n // lanes * lanes - 1, -1):
+        if p[i] == best or (best != best and p[i] != p[i]):
+            return i
+    for i in range(n // lanes * lanes - lanes, -1, -lanes):
+        above = zeros_above(same_or_nan(load(p, i), wanted))
+        if above < 64:
+            return i + 63 - above
+    return 0
+
+
+@handler("arg", "float32", "float64")
 def arg(dtype: str) -> Any:
     """y = where in each row its largest (0) or smallest (1) element is; a NaN is found before any number.
 
     Operands: x, y; rows, length of a row (at least 1), code, last (of equals the last, not the first).
     """
+    row_max, row_min = make_row_max(dtype, _itself), make_row_max(dtype, _negative)
 
     def handle(operands, bases, team):
         x, y = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), "int64")
         rows, n, smallest, last = operands[4], operands[5], operands[6] != 0, operands[7] != 0
         for row in range(rows):
             p = offset(x, row * n)
+            best = -row_min(p, n) if smallest else row_max(p, n)
+            y[row] = _last_equal(p, n, best) if last else _first_equal(p, n, best)
+
+    return handle
+
+
+@handler("arg", "int64")
+def arg_int64(dtype: str) -> Any:
+    """y = where in each row its largest (0) or smallest (1) element is.
+
+    Operands: x, y; rows, length of a row (at least 1), code, last (of equals the last, not the first).
+    """
+
+    def handle(operands, bases, team):
+        x, y = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), dtype)
+        rows, n, smallest, last = operands[4], operands[5], operands[6] != 0, operands[7] != 0
+        for row in range(rows):
+            p = offset(x, row * n)
             where = 0
-            best = p[0]
             for i in range(1, n):
-                v = p[i]
-                if best != best:
-                    better = last and v != v
-                elif v != v:
-                    better = True
-                elif smallest:
-                    better = v < best or (last and v == best)
-                else:
-                    better = v > best or (last and v == best)
-                if better:
-                    where, best = i, v
+                further = p[i] < p[where] if smallest else p[i] > p[where]
+                if further or (last and p[i] == p[where]):
+                    where = i
             y[row] = where
 
     return handle

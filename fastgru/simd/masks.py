@@ -1,4 +1,4 @@
-"""Masks: which lanes are NaN, which lie before the end of a row; minimum and maximum that let NaN through."""
+"""Masks: which lanes are NaN or equal, which lie before the end of a row, where one holds; extremes that keep NaN."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from llvmlite import ir
 from numba.core import types
 from numba.core.extending import intrinsic
 
-from fastgru.simd.vector import Vec, is_float_vec, splat_value, vec_of
+from fastgru.simd.vector import Vec, call, is_float_vec, splat_value, vec_of
 
-__all__ = ["first_lanes", "is_nan", "maximum_nan", "minimum_nan"]
+__all__ = ["first_lanes", "first_true", "is_nan", "maximum_nan", "minimum_nan", "same_or_nan", "zeros_above"]
 
 
 @intrinsic
@@ -18,6 +18,20 @@ def is_nan(typingctx, a):
         return None
     mask = Vec(types.boolean, a.lanes)
     return mask(a), lambda context, builder, sig, args: builder.fcmp_unordered("uno", args[0], args[0])
+
+
+@intrinsic
+def same_or_nan(typingctx, a, b):
+    """The lanes where a and b are equal, or both are NaN."""
+    if not is_float_vec(a, b) or a != b:
+        return None
+
+    def codegen(context, builder, sig, args):
+        a, b = args
+        nan = builder.and_(builder.fcmp_unordered("uno", a, a), builder.fcmp_unordered("uno", b, b))
+        return builder.or_(builder.fcmp_ordered("==", a, b), nan)
+
+    return Vec(types.boolean, a.lanes)(a, b), codegen
 
 
 @intrinsic
@@ -53,3 +67,22 @@ def _pick_nan(llvm_name: str, doc: str):
 
 minimum_nan = _pick_nan("<", "The smaller, NaN where either is NaN: numpy.minimum.")
 maximum_nan = _pick_nan(">", "The larger, NaN where either is NaN: numpy.maximum.")
+
+
+def _lane_count(name: str, doc: str):
+    def op(typingctx, mask):
+        if not (isinstance(mask, Vec) and mask.dtype == types.boolean):
+            return None
+
+        def codegen(context, builder, sig, args):
+            bits = builder.zext(builder.bitcast(args[0], ir.IntType(mask.lanes)), ir.IntType(64))
+            return call(builder, f"llvm.{name}.i64", ir.IntType(64), [bits, ir.Constant(ir.IntType(1), 0)])
+
+        return types.int64(mask), codegen
+
+    op.__doc__ = doc
+    return intrinsic(op)
+
+
+first_true = _lane_count("cttz", "The first lane where the mask holds; 64 where it holds nowhere.")
+zeros_above = _lane_count("ctlz", "63 minus the last lane where the mask holds; 64 where it holds nowhere.")

@@ -198,6 +198,11 @@ def reductions():
         with_nan = normal(3, 9)
         with_nan[0, [2, 5]] = np.nan
         yield Case("arg", (with_nan,), {**attrs, "axis": 1})
+        for n in (1, 16, 33, 100):
+            rows = normal(9, n).round()
+            rows[1], rows[2], rows[3], rows[4], rows[5] = -np.inf, np.inf, np.nan, -0.0, 0.0
+            rows[6, [0, -1]], rows[7, n // 2], rows[4, n // 3] = np.nan, np.nan, 0.0
+            yield Case("arg", (rows,), {**attrs, "axis": 1})
         yield Case("arg", (whole("int32", 4, 5),), {**attrs, "axis": 0})
     for shape, exclusive, reverse in itertools.product(SHAPES[1:], (True, False), (True, False)):
         for axis in range(len(shape)):
@@ -314,6 +319,7 @@ SLIDING = [  # x, weight of conv, strides, pads, dilations, groups
     ((2, 5, 8, 21), (3, 5, 2, 1), (1, 1), (1, 0, 0, 0), (3, 1), 1),
     ((1, 300, 40), (9, 300, 1), (1,), (0, 0), (1,), 1),
     ((2, 70, 100), (26, 35, 5), (3,), (4, 0), (2,), 2),
+    ((1, 3, 9, 83), (5, 3, 3, 3), (2, 2), (1, 1, 1, 1), (1, 1), 1),
     ((0, 3, 20), (4, 3, 3), (1,), (0, 0), (1,), 1),
     ((2, 3, 17), (1, 3, 17), (1,), (0, 0), (1,), 1),
 ]
@@ -322,6 +328,8 @@ POOLING = [  # x, kernel, strides, pads, dilations
     ((1, 2, 9, 40), (3, 2), (1, 1), (0, 0, 0, 0), (2, 3)),
     ((2, 2, 30, 5), (2, 3), (2, 2), (1, 1, 0, 1), (1, 1)),
     ((1, 3, 7, 33), (1, 3), (1, 3), (0, 1, 0, 1), (1, 1)),
+    ((2, 3, 6, 75), (2, 2), (2, 2), (0, 0, 0, 0), (1, 1)),
+    ((1, 2, 5, 150), (3, 4), (2, 2), (1, 3, 1, 3), (1, 1)),
     ((0, 3, 7), (2,), (1,), (0, 0), (1,)),
 ]
 

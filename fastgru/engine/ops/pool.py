@@ -49,11 +49,11 @@ def lower_pool(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> 
         return [as_dtype(builder, y, given)]
     walk = walk_of(x, sliding(spatial, windows), C, 1, C, LANES[dtype])
     ((rows, pixels, _, x_row, y_row),) = walk.phase_words
-    scratch = builder.new((walk.scratch,)) if walk.padded else None
+    scratch = builder.new((walk.x_channel + LANES[dtype],)) if walk.padded else None
     stage = builder.new((walk.stage,)) if walk.staged else None
     code = POOL_CODES["max" if kind == "max" else "sum"]
     words = [
-        N, C, x.strides[0], walk.x_channel, walk.y_channel, prod(y.shape[1:]), walk.padded, walk.staged,
+        N, C, x.strides[0], x.strides[1], walk.y_channel, prod(y.shape[1:]), walk.padded, walk.staged,
         code, prod(windows.taps), rows, pixels, x_row, y_row, *walk.pad_words, *walk.collect_words,
     ]  # fmt: skip
     table = builder.constant(walk.tables[0])
