@@ -1,6 +1,7 @@
 """What the documents take from the code: MkDocs calls this while it builds, so that no table is typed by hand.
 
-A page asks for a table with a line `<!-- table: NAME -->`.
+A page asks for a table with a line `<!-- table: NAME -->`. In the docstrings of the API's page a paragraph of lines
+`name: what it is` becomes a list.
 """
 
 from __future__ import annotations
@@ -9,28 +10,62 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-__all__ = ["TABLES", "fill", "on_page_markdown"]
+__all__ = ["TABLES", "as_list", "fill", "on_page_content", "on_page_markdown"]
 
 _MARK: Final = re.compile(r"^<!-- table: (?P<name>[\w-]+) -->$", re.MULTILINE)
+_PARAGRAPH: Final = re.compile(r"<p>(?P<text>[^<\n]*:.*?)</p>", re.DOTALL)
+_ENTRY: Final = re.compile(r"^(?P<names>\w+(?:, \w+)*): (?P<what>.*)$")
 
 
 def onnx_operators() -> str:
     """Every ONNX operator that is read: since which opset, in which versions of its definition, and what is refused."""
+    from onnx import defs
+
     from fastgru.importers.onnx import operators
 
     rows = []
     for op in operators():
-        known = [f"{name} must be known when the file is read" for name in op.constants.values()]
-        limits = "; ".join([*([op.limits] if op.limits else []), *known])
-        rows.append((f"`{op.name}`", str(op.since), ", ".join(map(str, op.versions)), limits))
-    return _table(("operator", "from opset", "versions known", "limits"), rows)
+        schema = defs.get_schema(op.name, op.versions[-1], "")
+        sizes = [schema.inputs[min(i, len(schema.inputs) - 1)].name for i in op.sizes if i not in op.constants]
+        limits = [
+            op.limits,
+            _must(op.constants.values(), "be known when the file is read"),
+            _must(sizes, "follow from constants and shapes"),
+        ]
+        rows.append((f"`{op.name}`", str(op.since), ", ".join(map(str, op.versions)), "; ".join(filter(None, limits))))
+    return _table(("operator", "from opset", "versions known", "limits"), sorted([*rows, *_control()]))
+
+
+def _control() -> list[tuple[str, str, str, str]]:
+    from onnx import defs
+
+    from fastgru.importers.onnx import NEWEST_OPSET, OLDEST_OPSET
+    from fastgru.importers.onnx.control import _MAX_TRIPS, _MAX_UNROLLED_NODES, CONTROL
+
+    loop = f"over a GRU cell; or a number of turns known when the file is read, of at most {_MAX_TRIPS} turns"
+    loop += f" and {_MAX_UNROLLED_NODES:,} nodes"
+    limits = {"If": "a condition known when the file is read", "Loop": loop, "Scan": loop}
+    rows = []
+    for name in CONTROL:
+        schemas = [s for s in defs.get_all_schemas_with_history() if s.name == name and s.domain == ""]
+        versions = sorted(s.since_version for s in schemas if s.since_version <= NEWEST_OPSET)
+        since = max(versions[0], OLDEST_OPSET)
+        rows.append((f"`{name}`", str(since), ", ".join(map(str, versions)), limits[name]))
+    return rows
+
+
+def _must(names: Iterable[str], what: str) -> str:
+    joined = ", ".join(names)
+    return f"{joined} must {what}" if joined else ""
 
 
 def onnx_exports() -> str:
-    """The operators of our graphs that become ONNX nodes."""
+    """The operators of our graphs that become ONNX nodes, and those that are refused."""
     from fastgru.exporters.onnx import exported
+    from fastgru.reference import OPS
 
-    return ", ".join(f"`{name}`" for name in exported())
+    kinds = {"written": exported(), "refused": sorted(set(OPS) - set(exported()))}
+    return _table(("", "operators of a graph"), [(kind, _named(names)) for kind, names in kinds.items()])
 
 
 def keras_layers() -> str:
@@ -39,7 +74,7 @@ def keras_layers() -> str:
     from fastgru.importers.keras.registry import layers
 
     kinds = {"layers": layers(), "functions of `keras.ops`": sorted(OPERATIONS)}
-    return _table(("", "read"), [(kind, ", ".join(f"`{name}`" for name in names)) for kind, names in kinds.items()])
+    return _table(("", "read"), [(kind, _named(names)) for kind, names in kinds.items()])
 
 
 TABLES: Final[Mapping[str, Callable[[], str]]] = {
@@ -54,9 +89,37 @@ def fill(markdown: str) -> str:
     return _MARK.sub(lambda match: TABLES[match["name"]](), markdown)
 
 
+def as_list(paragraph: str) -> str | None:
+    """The lines `name: what it is` of a docstring's paragraph as a list of HTML; None where it is another text.
+
+    A line of another form goes on with the entry before it.
+    """
+    entries: list[list[str]] = []
+    for line in paragraph.splitlines():
+        match = _ENTRY.match(line)
+        if match:
+            entries.append([f"<code>{match['names'].replace(', ', '</code>, <code>')}</code>: {match['what']}"])
+        elif entries:
+            entries[-1].append(line.strip())
+        else:
+            return None
+    return "<ul>\n" + "\n".join(f"<li>{' '.join(lines)}</li>" for lines in entries) + "\n</ul>"
+
+
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """The event of MkDocs."""
+    """The event of MkDocs before a page is rendered."""
     return fill(markdown)
+
+
+def on_page_content(html: str, page: Any, **_: Any) -> str:
+    """The event of MkDocs after it."""
+    if page.file.src_uri != "api.md":
+        return html
+    return _PARAGRAPH.sub(lambda match: as_list(match["text"]) or match[0], html)
+
+
+def _named(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

@@ -52,10 +52,12 @@ class Model:
 
     @property
     def precision(self) -> str:
+        """What it was loaded with."""
         return self._executable.precision
 
     @property
     def threads(self) -> int:
+        """The most cores that a call uses."""
         return self._executable.threads
 
     @property
