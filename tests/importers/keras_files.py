@@ -18,13 +18,17 @@ Array = NDArray[Any]
 Layers = Mapping[str, Sequence[tuple[str, Array]]]
 
 
-def legacy(config: Any, weights: Layers, *, version: str | None = "2.2.4", **more: Array) -> bytes:
+def legacy(
+    config: Any, weights: Layers, *, version: str | None = "2.2.4", backend: str | None = None, **more: Array
+) -> bytes:
     """A whole-model .h5: `weights` are the arrays of each layer by name. more: other datasets."""
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
         file.attrs["model_config"] = (config if isinstance(config, str) else json.dumps(config)).encode()
         if version is not None:
             file.attrs["keras_version"] = version.encode()
+        if backend is not None:
+            file.attrs["backend"] = backend.encode()
         group = file.create_group("model_weights")
         group.attrs["layer_names"] = [name.encode() for name in weights]
         for layer, arrays in weights.items():

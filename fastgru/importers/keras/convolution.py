@@ -31,6 +31,11 @@ def _take(call: Call, rank: int, *kernels: str) -> tuple[list[Array], Array | No
             "a convolution of Keras 1, whose files do not tell whether the kernel is flipped",
             "open the file in Keras 2 and save it again",
         )
+    if call.rules.backend == "theano":
+        raise layer.unsupported(
+            "a convolution saved on Theano, which turns the kernel round",
+            "open the file in Keras 2 on TensorFlow and save it again",
+        )
     biased = layer.flag("use_bias", default=True)
     arrays = call.weights.take(layer, *kernels, *(["bias"] if biased else []))
     for role, array in zip(kernels, arrays, strict=False):
@@ -140,6 +145,11 @@ def _transposed(rank: int) -> Callable[[Call], list[Value]]:
         given = layer.get("output_padding", default=None)
         extra = [None] * rank if given is None else numbers(layer, rank, "output_padding", least=0)
         cuts = [_cut(windows, n, more) for n, more in enumerate(extra)]
+        if windows.same and call.rules.backend == "torch" and any(a + b > 0 and a != b for a, b in cuts):
+            raise layer.unsupported(
+                "padding is 'same' with an uneven cut, whose longer half versions of Keras on torch put at either end",
+                "use padding='valid' and a Cropping layer",
+            )
         sizes: list[int | None] = []
         for n, k, s, d, (before, after) in zip(
             frame.spatial, taps, windows.strides, windows.dilations, cuts, strict=True
@@ -166,7 +176,7 @@ def _cut(windows: Windows, axis: int, extra: int | None) -> tuple[int, int]:
     """What the whole of a transposed convolution loses before and after `axis`; negative where it grows after.
 
     The sizes are those of Keras's documentation; the smaller half of an odd number goes before, as TensorFlow's
-    gradient of a convolution has it.
+    gradient of a convolution has it, and JAX; on torch Keras did it the other way round until 3.15.
     """
     k, s, d = windows.taps[axis], windows.strides[axis], windows.dilations[axis]
     reach = (k - 1) * d + 1

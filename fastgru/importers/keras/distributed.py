@@ -9,7 +9,10 @@ from dataclasses import replace
 from typing import Final
 
 from fastgru.importers.keras.call import Call
+from fastgru.importers.keras.convolution import CONVOLUTION_LAYERS
 from fastgru.importers.keras.layer import Layer
+from fastgru.importers.keras.pooling import POOLING_LAYERS
+from fastgru.importers.keras.shaping import SHAPING_LAYERS
 from fastgru.importers.keras.values import Shape, Value
 from fastgru.importers.keras.weights import Weights
 
@@ -23,6 +26,11 @@ _STEPWISE: Final = frozenset(
     | {"GaussianNoise", "Identity", "LeakyReLU", "ReLU", "Rescaling", "ThresholdedReLU"}
 )
 _LAST_AXIS: Final = frozenset({"BatchNormalization", "LayerNormalization", "Softmax"})
+
+# Layers whose call takes no mask: one that reaches the wrapper passes them by (Keras 3; before, it was an error).
+_MASKLESS: Final = frozenset({*CONVOLUTION_LAYERS, *SHAPING_LAYERS, *POOLING_LAYERS, "Embedding"}) - {
+    "GlobalAveragePooling1D"
+}
 
 
 def time_distributed(call: Call) -> list[Value]:
@@ -45,7 +53,7 @@ def time_distributed(call: Call) -> list[Value]:
 
 def _folded(call: Call, inner: Layer, weights: Weights, mask: str | None) -> list[Value]:
     layer, x, graph = call.layer, call.x, call.graph
-    if mask is not None:
+    if mask is not None and (inner.class_name not in _MASKLESS or inner.custom or call.rules.major < 3):
         raise layer.unsupported(
             f"a mask reaches it, and the {inner.class_name} inside", "put the Masking or the Embedding inside of it"
         )
@@ -57,7 +65,8 @@ def _folded(call: Call, inner: Layer, weights: Weights, mask: str | None) -> lis
     below = replace(call.of(inner, weights, rows), base=f"{call.base}/{inner.name}", home=f"{call.home}/{inner.name}")
     assert call.run is not None
     outputs = call.run(replace(below, calls=call.calls + 1))
-    return [_unfolded(call, y, n) for n, y in enumerate(outputs)]
+    kept = mask if call.rules.recurrent_keeps_mask else None
+    return [_unfolded(call, y, n).but(mask=kept) for n, y in enumerate(outputs)]
 
 
 def _unfolded(call: Call, y: Value, n: int) -> Value:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from fastgru.errors import InvalidModelError
+from fastgru.importers.keras.attention import ATTENTION_LAYERS
 from fastgru.importers.keras.layer import Layer
 from fastgru.importers.keras.operations import OPERATIONS
 from fastgru.importers.keras.registry import MODELS, OPERATIONS_MODULE, is_operation
@@ -147,6 +148,8 @@ def _positional(layer: Layer, rest: Sequence[Any]) -> dict[str, Any]:
     """What Keras 3 passed by position after the first argument, by the names of the call signatures."""
     if layer.class_name in _RECURRENT:
         names = ["initial_state", "mask", "training"]
+    elif layer.class_name in ATTENTION_LAYERS:
+        names = ["mask", "training", "return_attention_scores", "use_causal_mask"]
     else:
         names = ["training", "mask"] if layer.class_name in MODELS else ["training"]
     if len(rest) > len(names):

@@ -1,4 +1,7 @@
-"""Pools over windows of one and two axes, and over all steps or pixels."""
+"""Pools over windows of one and two axes, and over all steps or pixels.
+
+A mean with padding 'same' leaves the padding out, as TensorFlow and JAX have it.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,11 @@ def _pool(kind: str, rank: int) -> Callable[[Call], list[Value]]:
         given = layer.get("strides", "stride", default=None)
         strides = taps if given is None else numbers(layer, rank, "strides", "stride")
         windows = Windows.of(layer, taps, strides, [1] * rank, causal=False)
+        if kind == "average" and call.rules.backend == "torch" and windows.uneven(frame.spatial):
+            raise layer.unsupported(
+                "a mean with padding 'same' that is uneven: on torch Keras fills it with the edge and counts that",
+                "use padding='valid', or pad before it with a layer of its own",
+            )
         attrs = {"kind": kind, "kernel": taps, **windows.attrs()}
         y = call.graph.add("pool", [frame.enter()], f"{call.base}/pool", attrs)
         return [frame.leave(y, frame.channels, windows.sizes(layer, frame.spatial))]

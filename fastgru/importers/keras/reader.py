@@ -46,7 +46,7 @@ def read_keras(source: Source, *, outputs: Sequence[str] = (), allow_unread: boo
 
 
 def _read(container: Container, extra: Sequence[str], allow_unread: bool) -> Graph:
-    rules = Rules.of(container.version)
+    rules = Rules.of(container.version, container.backend)
     model = Layer.from_json(container.config, f"{container.weights.name}: the model's configuration")
     if model.class_name not in MODELS:
         raise UnsupportedModelError(

@@ -25,6 +25,7 @@ class Rules:
     states_hide_mask: a mask travels to a layer by itself only where it has one tensor argument: an initial state
         beside the input leaves a GRU unmasked (Keras 3).
     reset_after: what a GRU without the attribute is.
+    backend: what Keras ran on, where the file tells ("tensorflow", "theano", "torch"...): some compute of their own.
     """
 
     version: str
@@ -34,9 +35,10 @@ class Rules:
     bidirectional_zeroes: bool
     states_hide_mask: bool
     reset_after: bool
+    backend: str | None = None
 
     @classmethod
-    def of(cls, version: str | None) -> Rules:
+    def of(cls, version: str | None, backend: str | None = None) -> Rules:
         """The rules of a version ("2.2.4-tf"); files without one are Keras 1's."""
         text = (version or "1").strip()
         match = re.match(r"(\d{1,4})(?:\.(\d{1,4}))?", text)
@@ -54,4 +56,5 @@ class Rules:
             bidirectional_zeroes=at >= (2, 4) or "tf" in text,
             states_hide_mask=major == 3,
             reset_after=major == 3,
+            backend=backend,
         )

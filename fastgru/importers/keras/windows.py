@@ -120,6 +120,16 @@ class Windows:
             pads = [self.begin, 0]
         return {"strides": self.strides, "dilations": self.dilations, "pads": pads}
 
+    def uneven(self, spatial: Shape) -> bool:
+        """True where "same" pads one end more than the other, or may, for all that the file tells of the sizes."""
+        for n, k, s, d in zip(spatial, self.taps, self.strides, self.dilations, strict=True):
+            reach = (k - 1) * d + 1
+            total = None if n is None else max((-(-n // s) - 1) * s + reach - n, 0)
+            total = reach - 1 if s == 1 else total
+            if self.same and (reach > 1 if total is None else total % 2):
+                return True
+        return False
+
     def sizes(self, layer: Layer, spatial: Shape) -> Shape:
         """Of the output; None where the input's is free."""
         sizes: list[int | None] = []
