@@ -34,6 +34,7 @@ _MASKLESS: Final = frozenset({*CONVOLUTION_LAYERS, *SHAPING_LAYERS, *POOLING_LAY
 
 
 def time_distributed(call: Call) -> list[Value]:
+    """The outputs of the layer inside for every step: (N, T, ...), with the mask that the wrapper hands on."""
     call.check_arguments("mask")
     layer, x = call.layer, call.x
     inner = layer.inner("layer")
