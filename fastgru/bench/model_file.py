@@ -1,10 +1,11 @@
-"""A model from a file as a problem: random inputs of a serving shape, outputs by the float64 definition."""
+"""A model as a problem: random inputs of a serving shape, outputs by the float64 definition."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from fastgru.reference import run_graph
 from fastgru.reference.operator import numpy_dtype
 from fastgru.verify.domains import Domain, find_domains
 
-__all__ = ["file_problem", "parse_shapes"]
+__all__ = ["file_problem", "model_problem", "parse_shapes"]
 
 Array = NDArray[Any]
 _FRAMES_COMPARED = 3
@@ -46,7 +47,19 @@ def file_problem(
     Where the model carries a state, a call is one push of a stream. Raises `ShapeError` for names that the model does
     not have and shapes that it does not take, and what `fastgru.load` raises.
     """
-    graph = load_graph(path, fallback=fallback)
+    onnx = str(path) if detect_format(path) == "onnx" else None
+    return model_problem(path.name, load_graph(path, fallback=fallback), onnx, shapes, seed=seed)
+
+
+def model_problem(
+    name: str,
+    graph: Graph,
+    onnx: bytes | str | None,
+    shapes: Mapping[str, int | tuple[int, ...]] = MappingProxyType({}),
+    *,
+    seed: int = 0,
+) -> Problem:
+    """The model `graph`, which is also the ONNX file `onnx` where there is one; otherwise as `file_problem`."""
     sizes = _sizes(graph, shapes)
     rng, domains = np.random.default_rng(seed), find_domains(graph)
     visible = [spec for spec in graph.inputs if spec.name not in graph.states]
@@ -57,7 +70,7 @@ def file_problem(
     feeds = {name: empty(a.shape, a.dtype) for name, a in frames[0].items()}
     states = {spec.name: np.zeros(sizes[spec.name], _dtype(spec)) for spec in graph.inputs if spec.name in graph.states}
     problem = Problem(
-        path.name,
+        name,
         graph,
         "float32",
         bool(graph.states),
@@ -66,7 +79,7 @@ def file_problem(
         _expected(graph, frames, states),
         graph.states,
         states,
-        (lambda: str(path)) if detect_format(path) == "onnx" else None,
+        None if onnx is None else lambda: onnx,
     )
     problem.present(0)
     return problem

@@ -43,6 +43,7 @@ class Row:
     bound: Bound | None = None
     trouble: str = ""
     errors: Mapping[str, float] = field(default_factory=dict)
+    least: float | None = None
 
     @property
     def best_rival(self) -> str | None:
@@ -64,17 +65,18 @@ class Row:
     @property
     def goal(self) -> float | None:
         """The least ratio to the best rival that we hold ourselves to."""
-        return None if self.case is None else self.case.goals.get(self.threads)
+        return self.least if self.case is None else self.case.goals.get(self.threads)
 
     @property
     def faults(self) -> list[str]:
         """The goals of the case that this row misses, and what else is wrong."""
         found = [self.trouble] if self.trouble else []
+        against = self.best_rival if self.case is None else self.case.goal_rival or self.best_rival
+        rival = self.ratios.get(against or "")
+        if self.goal is not None and rival is not None and rival.median < self.goal:
+            found.append(f"{rival.median:.2f}x {against}, the goal is {self.goal:g}x")
         if self.case is None:
             return found
-        rival = self.ratios.get(self.case.goal_rival or self.best_rival or "")
-        if self.goal is not None and rival is not None and rival.median < self.goal:
-            found.append(f"{rival.median:.2f}x {self.case.goal_rival or self.best_rival}, the goal is {self.goal:g}x")
         wide = self.ratios.get("fastgru float32")
         if wide is not None and wide.median < 1 - _NOISE:
             found.append(f"{wide.median:.2f}x our own float32: slower than it")
@@ -107,6 +109,7 @@ class Row:
             None if data["bound"] is None else Bound(**data["bound"]),
             data["trouble"],
             dict(data["errors"]),
+            data.get("least"),
         )
 
 

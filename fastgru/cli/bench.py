@@ -15,12 +15,13 @@ if TYPE_CHECKING:
 
     from fastgru.bench import Case, Result, Row
     from fastgru.bench.measure import Plan
+    from fastgru.bench.model_suite import ModelCase
 
 __all__ = ["command"]
 
 # Those of `fastgru.bench.rivals.RIVALS` and `fastgru.bench.SUITES`, which cannot be imported without Numba.
 _RIVALS = ("onnxruntime", "openvino", "torch")
-_SUITES = ("quick", "full", "precision", "steady")
+_SUITES = ("quick", "full", "precision", "models", "steady")
 _PRECISIONS = ("float64", "float32", "bfloat16", "int8")
 
 
@@ -51,6 +52,11 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.command("bench")
 @click.argument("model", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--suite", type=click.Choice(_SUITES), default="quick", show_default=True, help="What is measured.")
+@click.option(
+    "--models-dir",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="With --suite models: every ONNX file in this folder, too.",
+)
 @click.option("--case", "pattern", metavar="FILTER", help="Only cases with this in their name; wildcards are allowed.")
 @click.option("--rivals", default=",".join(_RIVALS), show_default=True, callback=_names, help='Names, or "none".')
 @click.option(
@@ -77,6 +83,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 def command(
     model: Path | None,
     suite: str,
+    models_dir: Path | None,
     pattern: str | None,
     rivals: tuple[str, ...],
     threads: tuple[int, ...],
@@ -91,12 +98,13 @@ def command(
     update_readme: Path | None,
     only_list: bool,
 ) -> None:
-    """Measure a suite of GRUs, or the model in MODEL, ours and the rivals in turn.
+    """Measure a suite of GRUs or of whole networks, or the model in MODEL, ours and the rivals in turn.
 
     Outputs are compared before anything is timed. A rival runs in the fastest of its configurations; one that is not
     installed, or cannot run a case, is named. MODEL is run at --shape, free dimensions being 1 where nothing is said,
     beside the rivals that read its format; with --suite steady it is also told what a call allocates, and how memory
-    grows over a million of them.
+    grows over a million of them. --suite models measures networks around GRUs at the shape in which they are served:
+    one row, one frame or one request.
 
     Exit status 1 where ours fails, or its outputs are not those of the float64 definition.
     """
@@ -106,21 +114,27 @@ def command(
         raise click.UsageError("--fallback is for a MODEL")
     if model is not None and (pattern is not None or only_list or precisions):
         raise click.UsageError("--case, --precision and --list are for a suite, not for a MODEL")
+    if models_dir is not None and (model is not None or suite != "models"):
+        raise click.UsageError("--models-dir is for --suite models")
+    if precisions and suite == "models":
+        raise click.UsageError("--precision is for the suites of GRUs; whole models run in float32")
     from fastgru.bench.cases import SUITES, find_cases, in_precision
     from fastgru.bench.measure import Plan
+    from fastgru.bench.model_suite import find_models, model_cases
     from fastgru.bench.page import render_page
     from fastgru.bench.readme import update
     from fastgru.bench.report import print_report
     from fastgru.cli.console import stdout
 
+    models = find_models(model_cases(models_dir), pattern) if suite == "models" else []
     cases = find_cases(SUITES.get(suite, ()), pattern)
     if precisions:
         cases = list(dict.fromkeys(in_precision(case, p) for case in cases for p in precisions))
     if only_list:
-        for case in cases:
-            click.echo(case.slug)
+        for slug in (*(case.slug for case in models), *(case.slug for case in cases)):
+            click.echo(slug)
         return
-    if pattern is not None and not cases:
+    if pattern is not None and not (models or cases):
         raise click.UsageError(f"--case {pattern}: no case of the suite {suite!r} matches; see --list")
     label = ", ".join([suite, *([pattern] if pattern is not None else []), *precisions])
     readme = None if update_readme is None else update_readme.read_text(encoding="utf-8")
@@ -128,7 +142,7 @@ def command(
     result = (
         _measure_model(model, suite, shapes, fallback, rivals, threads, plan)
         if model is not None
-        else _measure_suite(suite, cases, label, rivals, threads, plan)
+        else _measure_suite(suite, cases, models, label, rivals, threads, plan)
     )
     print_report(result, stdout())
     if json_path is not None:
@@ -145,6 +159,7 @@ def command(
 def _measure_suite(
     suite: str,
     cases: Sequence[Case],
+    models: Sequence[ModelCase],
     label: str,
     rivals: tuple[str, ...],
     threads: tuple[int, ...],
@@ -152,13 +167,18 @@ def _measure_suite(
 ) -> Result:
     import time
 
+    from fastgru.bench.model_suite import run_models
     from fastgru.bench.steady import measure_steadiness
     from fastgru.bench.suite import run_suite
     from fastgru.cli.console import stderr
 
     started = time.perf_counter()
     with stderr().status("") as status:
-        result = run_suite(cases, threads=threads, rivals=rivals, plan=plan, progress=status.update, on_row=_print_row)
+        result = (
+            run_models(models, threads=threads, rivals=rivals, plan=plan, progress=status.update, on_row=_print_row)
+            if suite == "models"
+            else run_suite(cases, threads=threads, rivals=rivals, plan=plan, progress=status.update, on_row=_print_row)
+        )
         steady = measure_steadiness(plan=plan, progress=status.update) if suite == "steady" else None
     return replace(
         result,

@@ -33,7 +33,7 @@ def run(*arguments: str) -> str:
 
 def test_the_names_of_the_command_are_those_of_the_package() -> None:
     assert set(bench._RIVALS) == set(RIVALS)
-    assert set(bench._SUITES) == {*SUITES, "steady"}
+    assert set(bench._SUITES) == {*SUITES, "models", "steady"}
 
 
 def test_a_case_with_all_its_files(tmp_path: Path) -> None:
