@@ -55,10 +55,11 @@ def test_the_python_blocks_run_in_order_and_print_what_they_say(folder: Path) ->
 
 
 def test_the_recipe_of_tensorflow_1_is_its_formula(folder: Path) -> None:
-    """The one recipe of the README that no framework at hand can confirm, against the formula of GRUBlockCell."""
+    """The one recipe that no framework at hand can confirm, against the formula of GRUBlockCell."""
     names: dict[str, object] = {"np": np, "fastgru": fastgru}
-    (block,) = (block for block in BLOCKS if "gates_kernel" in block.body)
-    exec(block.body.split("rng =")[0], names)
+    arrays = (ROOT / "docs" / "pages" / "arrays.md").read_text(encoding="utf-8")
+    (block,) = (block for block in tool.blocks(arrays) if "gates_kernel" in block.body)
+    exec(block.body, names)
     gru, w = names["gru"], fastgru.read_weights("weights.npz")
     assert isinstance(gru, fastgru.GRU)
     x, h = np.random.default_rng(1).standard_normal((9, 1, 12)), np.zeros((1, 24))

@@ -1,6 +1,7 @@
-"""What the documents take from the code: MkDocs calls this while it builds, so that no table is typed by hand.
+"""What the documents take from the code, so that no table is typed by hand: MkDocs calls this while it builds.
 
-A page asks for a table with a line `<!-- table: NAME -->`. In the docstrings of the API's page a paragraph of lines
+A page has a table between `<!-- table: NAME -->` and `<!-- end of table -->`; `tools/update_readme.py PAGE` writes it
+there, for those who read the page as it is. In the docstrings of the API's page a paragraph of lines
 `name: what it is` becomes a list.
 """
 
@@ -12,7 +13,9 @@ from typing import Any, Final
 
 __all__ = ["TABLES", "as_list", "fill", "on_page_content", "on_page_markdown"]
 
-_MARK: Final = re.compile(r"^<!-- table: (?P<name>[\w-]+) -->$", re.MULTILINE)
+_TABLE: Final = re.compile(
+    r"^(?P<begin><!-- table: (?P<name>[\w-]+) -->)$.*?^(?P<end><!-- end of table -->)$", re.MULTILINE | re.DOTALL
+)
 _PARAGRAPH: Final = re.compile(r"<p>(?P<text>[^<\n]*:.*?)</p>", re.DOTALL)
 _ENTRY: Final = re.compile(r"^(?P<names>\w+(?:, \w+)*): (?P<what>.*)$")
 
@@ -86,7 +89,7 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {
 
 def fill(markdown: str) -> str:
     """The text with every table in its place; `KeyError` for a name that `TABLES` lacks."""
-    return _MARK.sub(lambda match: TABLES[match["name"]](), markdown)
+    return _TABLE.sub(lambda match: f"{match['begin']}\n\n{TABLES[match['name']]()}\n\n{match['end']}", markdown)
 
 
 def as_list(paragraph: str) -> str | None:

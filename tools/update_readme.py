@@ -1,4 +1,4 @@
-"""Run the commands that the README and the pages of docs/ show, and put what they print below them.
+"""Run the commands that the README and the pages of docs/ show, and put what they print below them; fill the tables.
 
     python tools/update_readme.py [PAGE]...            # rewrite the pages, by default all of them
     python tools/update_readme.py --check [PAGE]...    # exit status 1 where what no machine changes is out of date
@@ -121,16 +121,20 @@ def main(arguments: list[str]) -> int:
 def update(page: Path, *, check: bool) -> int:
     """Write the page anew; with `check`, only tell how many of its outputs are out of date."""
     sys.path.insert(0, str(ROOT / "tests"))
+    sys.path.insert(0, str(ROOT / "tools"))
+    from docs_hooks import fill
     from readme_files import make_readme_files
 
     text = page.read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory() as name:
         make_readme_files(Path(name))
-        new = updated(text, Path(name))
+        new = fill(updated(text, Path(name)))
     if not check:
         page.write_text(new, encoding="utf-8")
         return 0
-    stale = 0
+    stale = int(fill(text) != text)
+    if stale:
+        print(f"{page.name}: a table is out of date")
     for before, after in zip(blocks(text), blocks(new), strict=True):
         for (command, old), (_, now) in zip(commands(before.body), commands(after.body), strict=True):
             if before.kind == "console" and same_everywhere(command, old) != same_everywhere(command, now):
