@@ -185,13 +185,18 @@ def test_damaged_files_end_in_an_error_of_ours(data: st.DataObject) -> None:
         pass
 
 
-VALUES = st.sampled_from([None, 0, -1, 2**40, 10**30, 1.5, "x", [], [1], {}, True, [[["a", 0, 0]]], "Sequential"])
+VALUES = st.sampled_from(
+    [None, 0, -1, 2**31 - 1, 2**40, 10**30, 1.5, "x", [], [1], {}, True, [[["a", 0, 0]]], "Sequential"]
+)
 
 
 @given(st.data())
 def test_configurations_with_anything_anywhere(data: st.DataObject) -> None:
-    files = zipfile.ZipFile(FOLDER / "keras3.zip")
-    member = data.draw(st.sampled_from(["merges", "cells", "nested", "operations", "bidirectional_unlike"]))
+    name = data.draw(st.sampled_from(["keras3.zip", "keras3_networks.zip"]))
+    files = zipfile.ZipFile(FOLDER / name)
+    plain = ["merges", "cells", "nested", "operations", "bidirectional_unlike"]
+    networks = ["convolutions_1d", "convolutions_2d", "pools", "frames", "attention", "distributed", "speech_mask"]
+    member = data.draw(st.sampled_from(plain if name == "keras3.zip" else networks))
     with zipfile.ZipFile(files.open(f"{member}.keras")) as inner:
         config, weights = json.loads(inner.read("config.json")), inner.read("model.weights.h5")
     places: list[Any] = []
@@ -209,6 +214,7 @@ def test_configurations_with_anything_anywhere(data: st.DataObject) -> None:
 
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as out:
+        out.writestr("metadata.json", '{"keras_version": "3.15.1"}')
         out.writestr("config.json", json.dumps(config))
         out.writestr("model.weights.h5", weights)
     try:

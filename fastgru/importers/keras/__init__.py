@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fastgru.importers.keras.container import find_configuration
 from fastgru.importers.keras.reader import read_keras
 
-__all__ = ["read_keras"]
+__all__ = ["find_configuration", "read_keras"]

@@ -65,6 +65,14 @@ class Call:
             raise self.layer.damaged(f"{what} is {axis}, the input has {value.rank} axes")
         return axis % value.rank
 
+    def check_masks(self) -> None:
+        """Refuse to make a mask by the rules of a Keras that the file does not tell."""
+        if not self.rules.exact:
+            raise self.layer.unsupported(
+                "it makes a mask, whose ways depend on the version of Keras, which the files do not tell",
+                'add "keras_version": "3.x.y" to the outermost object of the configuration',
+            )
+
     def known(self, value: Value, axis: int) -> int:
         """The size of `axis` (from 0), or a refusal where the file leaves it free."""
         size = value.shape[axis]

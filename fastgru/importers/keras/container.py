@@ -1,7 +1,11 @@
-"""The two files that Keras writes, opened: a configuration, a version, and the HDF5 file of the weights."""
+"""What Keras writes, opened: a configuration, a version, and the HDF5 file of the weights.
+
+All three are in a .keras archive and in a legacy .h5; `model.to_json` and `model.save_weights` write two files.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +14,9 @@ from fastgru.importers.archive import Archive
 from fastgru.importers.files import detect_format, load_json
 from fastgru.importers.hdf5 import Hdf5
 from fastgru.importers.keras.layer import as_mapping
-from fastgru.sources import Source, source_name
+from fastgru.sources import Source, open_source, source_name
 
-__all__ = ["Container", "open_container"]
+__all__ = ["Container", "find_configuration", "open_container", "open_pair"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,49 @@ def open_container(source: Source) -> Container:
     if kind == "hdf5":
         return _open_legacy(source)
     raise InvalidModelError(f"{source_name(source)}: expected a Keras model (.keras, .h5, .hdf5), this is {kind}")
+
+
+def find_configuration(architecture: Source | Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What `model.to_json` gave, from the text or as JSON's objects; None where this is something else."""
+    data: Any = architecture
+    if not isinstance(architecture, Mapping):
+        head = bytes(open_source(architecture)[:64])
+        data = load_json(architecture) if head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"{" else None
+    if isinstance(data, Mapping) and isinstance(data.get("class_name"), str) and "config" in data:
+        return data
+    return None
+
+
+def open_pair(config: Any, source: Source) -> Container:
+    """A configuration as `model.to_json` writes it, and the file of `model.save_weights`, either layout.
+
+    The version is that of the configuration, or of the weights; Keras 3 writes it to neither.
+
+    Raises `InvalidModelError` for a damaged file, `UnsupportedModelError` for one with a configuration of its own.
+    """
+    name, kind = source_name(source), detect_format(source)
+    own = f"{name}: this file has a configuration of its own: load it without another"
+    if kind == "keras":
+        raise UnsupportedModelError(own)
+    if kind != "hdf5":
+        raise InvalidModelError(f"{name}: expected the weights of a Keras model (.weights.h5, .h5), this is {kind}")
+    config = as_mapping(config, "the configuration of the model")
+    file = Hdf5(source)
+    try:
+        if file.text("/", "model_config") is not None:
+            raise UnsupportedModelError(own)
+        version = (
+            config.get("keras_version") or file.text("/", "keras_version") or ("3" if "module" in config else None)
+        )
+        if version is not None and not isinstance(version, str):
+            raise InvalidModelError(f"keras_version is {version!r:.40}, expected a text")
+        backend = file.text("/", "backend") or config.get("backend")
+        if backend is not None and not isinstance(backend, str):
+            raise InvalidModelError(f"backend is {backend!r:.40}, expected a text")
+        return Container(config, version, backend, "keras-json", file)
+    except BaseException:
+        file.close()
+        raise
 
 
 def _open_archive(source: Source) -> Container:

@@ -40,6 +40,7 @@ def _embedding(call: Call) -> list[Value]:
         raise layer.damaged(f"embeddings have shape {matrix.shape}, expected (V, D)")
     mask = None
     if layer.flag("mask_zero", default=False):
+        call.check_masks()
         zero = graph.constant(np.zeros((), dtype=x.dtype), f"{call.base}/zero")
         mask = graph.add("compare", [x.name, zero], f"{call.base}/mask", {"kind": "not_equal"})
     ids = x.name
@@ -50,6 +51,7 @@ def _embedding(call: Call) -> list[Value]:
 
 
 def _masking(call: Call) -> list[Value]:
+    call.check_masks()
     graph, x = call.graph, call.x
     value = graph.scalar(call.layer.number("mask_value", default=0.0), x, f"{call.base}/mask_value")
     differs = graph.add("compare", [x.name, value], f"{call.base}/differs", {"kind": "not_equal"})

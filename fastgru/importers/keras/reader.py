@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from fastgru.errors import InvalidModelError, ShapeError, SpecError, UnsupportedModelError
 from fastgru.graph import Graph
-from fastgru.importers.keras.container import Container, open_container
+from fastgru.importers.keras.container import Container, open_container, open_pair
 from fastgru.importers.keras.layer import Layer
 from fastgru.importers.keras.outputs import finish, wanted_outputs
 from fastgru.importers.keras.plan import plan_model
@@ -21,9 +22,12 @@ from fastgru.sources import Source
 __all__ = ["read_keras"]
 
 
-def read_keras(source: Source, *, outputs: Sequence[str] = (), allow_unread: bool = False) -> Graph:
+def read_keras(
+    source: Source, *, outputs: Sequence[str] = (), allow_unread: bool = False, configuration: Any = None
+) -> Graph:
     """The graph of a whole model that Keras 1, 2 or 3 saved: .keras, .h5 or .hdf5, Sequential or functional.
 
+    configuration: what `model.to_json` gave, as JSON's objects, where `source` holds what `model.save_weights` wrote.
     outputs: names of layers of the outermost model whose outputs the graph gives besides the model's own.
     allow_unread: accept arrays in the file that belong to no layer of the model.
 
@@ -35,7 +39,7 @@ def read_keras(source: Source, *, outputs: Sequence[str] = (), allow_unread: boo
     Raises `UnsupportedModelError` that lists every layer that is not implemented, and why; `InvalidModelError` for a
     damaged file; `UnreadTensorsError` for arrays that nobody read.
     """
-    container = open_container(source)
+    container = open_container(source) if configuration is None else open_pair(configuration, source)
     with container.weights:
         try:
             return _read(container, outputs, allow_unread)

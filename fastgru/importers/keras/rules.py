@@ -26,6 +26,7 @@ class Rules:
         beside the input leaves a GRU unmasked (Keras 3).
     reset_after: what a GRU without the attribute is.
     backend: what Keras ran on, where the file tells ("tensorflow", "theano", "torch"...): some compute of their own.
+    exact: False where the file says 3 and not which: masks are joined and handed on by rules that changed since.
     """
 
     version: str
@@ -36,6 +37,7 @@ class Rules:
     states_hide_mask: bool
     reset_after: bool
     backend: str | None = None
+    exact: bool = True
 
     @classmethod
     def of(cls, version: str | None, backend: str | None = None) -> Rules:
@@ -57,4 +59,5 @@ class Rules:
             states_hide_mask=major == 3,
             reset_after=major == 3,
             backend=backend,
+            exact=major != 3 or match[2] is not None,
         )

@@ -43,6 +43,7 @@ ROLES: Final = {
     "count": ("count",),
     **{f"{k}_{gate}": (f"{k}_{gate}",) for k in ("W", "U", "b") for gate in "zrhifco"},
 }
+_NUMBERED: Final = re.compile(r"(^|/)vars/\d+$")
 _SUFFIX: Final = re.compile(r"(_\d+)?(:\d+)?$")
 
 # State of the training, or of the random generators of dropout: nothing that inference reads.
@@ -106,7 +107,9 @@ def open_weights(file: Hdf5) -> tuple[Store, Weights]:
         return store, _Named(
             store, "model_weights/", [p for p in file.datasets if p.startswith("model_weights/")], True
         )
-    return store, _Numbered(store, "")
+    if any(_NUMBERED.search(p) for p in file.datasets):
+        return store, _Numbered(store, "")
+    return store, _Named(store, "", list(file.datasets), True)
 
 
 class _Named(Weights):
