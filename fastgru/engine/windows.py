@@ -45,13 +45,13 @@ class Axis:
 
     @cached_property
     def first(self) -> int:
-        """The first position that is read; negative in the padding."""
-        return min(at for part in self.parts for _, at in part.taps)
+        """The first position that is read; negative in the padding; 0 where only the gaps of a dilation are met."""
+        return min((at for part in self.parts for _, at in part.taps), default=0)
 
     @cached_property
     def last(self) -> int:
         """The last position that is read."""
-        return max(at + (part.count - 1) * self.in_step for part in self.parts for _, at in part.taps)
+        return max((at + (part.count - 1) * self.in_step for part in self.parts for _, at in part.taps), default=0)
 
     @property
     def inside(self) -> bool:

@@ -21,9 +21,9 @@ POOLS = ("average", "max", "sum")
 
 
 def seen_counts(spatial: Sequence[int], windows: Windows, *, include_padding: bool) -> list[Array]:
-    """For each axis, how many elements each window counts: those of the input, or those of the padding as well.
+    """For each axis, by how many elements the sum of each window is divided: those of the input, or of the padding too.
 
-    What a last window sees beyond the padding (ceil_mode) never counts.
+    What a last window sees beyond the padding (ceil_mode) never counts. At least 1: the mean of nothing is zero.
     """
     counts = []
     for i, n in enumerate(spatial):
@@ -33,7 +33,7 @@ def seen_counts(spatial: Sequence[int], windows: Windows, *, include_padding: bo
         for tap in range(windows.taps[i]):
             at = starts + tap * windows.dilations[i]
             count += (at >= low) & (at < high)
-        counts.append(count)
+        counts.append(np.maximum(count, 1))
     return counts
 
 
