@@ -20,8 +20,8 @@ from recurrent_cases import Recurrent  # noqa: E402
 from fastgru.spec import Activation, GRUSpec, LSTMSpec, RNNSpec  # noqa: E402
 
 # fmt: on
-COMPACT = {"activation", "binary", "conv", "conv_transpose", "gather", "layer_norm", "linear", "reduce"}
-COMPACT |= {"softmax", "unary"}
+COMPACT = {"activation", "binary", "conv", "conv_transpose", "gather", "layer_norm", "linear", "pool"}
+COMPACT |= {"reduce", "softmax", "unary"}
 
 
 def failures(everything: bool) -> list[str]:

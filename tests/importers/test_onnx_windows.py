@@ -149,6 +149,72 @@ def test_any_pool(**drawn):
     pool(**drawn)
 
 
+def test_an_image_has_the_bits_it_has_alone():
+    x, w, back = filled(3, (5, 4, 9, 35), (6, 2, 3, 3), (6, 2, 3, 2))
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"], group=2, strides=[2, 1], pads=[1, 1, 1, 1]),
+        helper.make_node("MaxPool", ["a"], ["b"], kernel_shape=[2, 3], strides=[1, 2]),
+        helper.make_node("ConvTranspose", ["b", "back"], ["c"], group=2, strides=[1, 2]),
+        helper.make_node("AveragePool", ["c"], ["y"], kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
+    ]
+    proto = make_model(nodes, {"x": x}, ["y"], {"w": w, "back": back}, opset=17)
+    proto.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "batch"
+    model = fastgru.load(proto.SerializeToString())
+    whole = model.run({"x": x})["y"]
+    mixed = x[[3, 1, 4, 0, 2]].copy()
+    mixed[0] = np.nan
+    moved = model.run({"x": mixed})["y"]
+    for at, n in enumerate([3, 1, 4, 0, 2]):
+        np.testing.assert_array_equal(model.run({"x": x[n : n + 1]})["y"][0], whole[n])
+        assert at == 0 or (moved[at] == whole[n]).all()
+
+
+BAD = [
+    ("Conv", {"kernel_shape": [3, 3, 3]}, (4, 2, 3)),
+    ("Conv", {"kernel_shape": [2]}, (4, 2, 3)),
+    ("Conv", {"strides": [0]}, (4, 2, 3)),
+    ("Conv", {"strides": [-1]}, (4, 2, 3)),
+    ("Conv", {"dilations": [0]}, (4, 2, 3)),
+    ("Conv", {"pads": [-2, 0]}, (4, 2, 3)),
+    ("Conv", {"pads": [1]}, (4, 2, 3)),
+    ("Conv", {"pads": [1 << 62, 1 << 62]}, (4, 2, 3)),
+    ("Conv", {"dilations": [1 << 62]}, (4, 2, 3)),
+    ("Conv", {"group": 0}, (4, 2, 3)),
+    ("Conv", {"group": 3}, (4, 2, 3)),
+    ("Conv", {"group": -1}, (4, 2, 3)),
+    ("Conv", {"auto_pad": "SAME"}, (4, 2, 3)),
+    ("Conv", {}, (4, 3, 3)),
+    ("Conv", {}, (4, 2)),
+    ("Conv", {}, (4, 2, 90)),
+    ("Conv", {}, (4, 2, 3, 3, 3)),
+    ("ConvTranspose", {"group": 5}, (2, 4, 3)),
+    ("ConvTranspose", {"output_padding": [-3]}, (2, 4, 3)),
+    ("ConvTranspose", {"output_padding": [1 << 60]}, (2, 4, 3)),
+    ("ConvTranspose", {"output_shape": [1 << 60]}, (2, 4, 3)),
+    ("ConvTranspose", {"output_shape": [-5]}, (2, 4, 3)),
+    ("ConvTranspose", {"strides": [1 << 60]}, (2, 4, 3)),
+    ("ConvTranspose", {"pads": [50, 50]}, (2, 4, 3)),
+    ("MaxPool", {"kernel_shape": [0]}, None),
+    ("MaxPool", {"kernel_shape": [-2]}, None),
+    ("MaxPool", {"kernel_shape": [1 << 61]}, None),
+    ("MaxPool", {"kernel_shape": [2, 2]}, None),
+    ("MaxPool", {"kernel_shape": [2], "strides": [0]}, None),
+    ("AveragePool", {"kernel_shape": [2], "pads": [-1, -1]}, None),
+    ("AveragePool", {"kernel_shape": [2], "pads": [1 << 62, 0]}, None),
+    ("AveragePool", {}, None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("op", "attributes", "weight"), BAD, ids=[f"{op} {more} {w}" for op, more, w in BAD])
+def test_what_cannot_be_is_refused_by_name(op, attributes, weight):
+    (x,) = filled(0, (1, 2, 20))
+    constants = {} if weight is None else {"w": filled(1, weight)[0]}
+    data = one_node(op, {"x": x}, constants, attributes, 11).SerializeToString()
+    with pytest.raises((InvalidModelError, ShapeError, UnsupportedModelError)) as caught:
+        fastgru.load(data).run({"x": x})
+    assert "the_node" in str(caught.value) or op.lower() in str(caught.value).lower(), caught.value
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
 def test_many_windows():

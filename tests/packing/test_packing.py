@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from fastgru.kernels.operands.product import PANEL_VECTORS
 from fastgru.packing.aligned import ALIGNMENT, empty, zeros
+from fastgru.packing.conv import pack_kernels, unpack_kernels
 from fastgru.packing.gru import pack_gru, unpack_gru
 from fastgru.packing.panels import pack_matrices, pack_vectors, padded, panels, unpack_matrices, unpack_vectors
 from fastgru.packing.recurrent import pack_peephole, pack_recurrent, unpack_peephole, unpack_recurrent
@@ -35,6 +36,15 @@ def test_matrices_come_back(dtype, groups, O, K):
         np.testing.assert_array_equal(after, before)
     # What is not a weight is zero: nothing left over from the heap can reach a sum.
     assert np.count_nonzero(flat) <= sum(np.count_nonzero(m) for m in matrices)
+
+
+@given(dtype=DTYPES, groups=st.integers(1, 3), each=st.integers(1, 19), inputs=st.lists(st.integers(0, 9), max_size=4))
+def test_kernels_come_back(dtype, groups, each, inputs):
+    matrices = [normal(groups * each, K, seed=i) for i, K in enumerate(inputs)]
+    flat = pack_kernels(matrices, groups, dtype)
+    assert flat.shape == (sum(m.size for m in matrices),)
+    for before, after in zip(matrices, unpack_kernels(flat, groups, groups * each, inputs), strict=True):
+        np.testing.assert_array_equal(after, before)
 
 
 @given(dtype=DTYPES, groups=st.integers(1, 3), O=SIZES, absent=st.integers(0, 3))
