@@ -10,7 +10,7 @@ from onnx import helper
 from onnx_build import make_model, ort_run
 
 import fastgru
-from fastgru.errors import FastGRUError, InvalidModelError, ShapeError, UnsupportedModelError
+from fastgru.errors import InvalidModelError, ShapeError, UnsupportedModelError
 
 FEW = settings(max_examples=60, deadline=None)
 MANY = settings(max_examples=4000, deadline=None)
