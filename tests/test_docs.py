@@ -59,6 +59,13 @@ def test_most_pages_have_examples() -> None:
     assert len(with_examples) >= 12
 
 
+def test_every_section_on_semantics_shows_what_it_says() -> None:
+    sections = re.split(r"^## ", PAGES["semantics.md"], flags=re.MULTILINE)[1:]
+    without = {section.splitlines()[0] for section in sections if "```python" not in section}
+    assert len(sections) > 20
+    assert without == {"The one form inside", "Literature"}
+
+
 def test_the_page_runner_finds_a_wrong_output(folder: Path) -> None:
     assert run_page("```python\nprint(1 + 1)  # 2\n```\n", "page", folder) == 1
     for wrong in ("print(1 + 1)  # 3", "print(1 + 1)", "raise ValueError"):
