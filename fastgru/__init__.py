@@ -63,6 +63,7 @@ if TYPE_CHECKING:
         Transpose,
     )
     from fastgru.model import Model, Stream
+    from fastgru.quantise import quantize
     from fastgru.streaming import SessionPool
 
 __version__ = "0.1.0.dev0"
@@ -73,6 +74,7 @@ _LAZY = {
     "SessionPool": "fastgru.streaming",
     "Stream": "fastgru.model",
     "Weights": "fastgru.importers.weights",
+    "quantize": "fastgru.quantise",
     "read_weights": "fastgru.importers.weights",
     **dict.fromkeys(
         (
@@ -136,6 +138,7 @@ __all__ = [
     "Weights",
     "load",
     "load_graph",
+    "quantize",
     "read_weights",
     "verify",
 ]

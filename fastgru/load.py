@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +23,7 @@ _WITH_WEIGHTS = frozenset({"batch_norm", "embedding", "layer_norm", "linear", "m
 def load(
     source: Source,
     *,
-    precision: str = "float32",
+    precision: str | Mapping[str, str] = "float32",
     threads: int = 1,
     allow_unread: bool = False,
     linear_before_reset: int | None = None,
@@ -32,7 +33,8 @@ def load(
     """Read a trained model and make it ready to run.
 
     source: a path, or the bytes of a file: ONNX, Keras (.keras, .h5), RTNeural's JSON, or what `Model.save` wrote.
-    precision: "float32" or "float64"; or "bfloat16" or "int8" for smaller weights, with all else in float32.
+    precision: "float32" or "float64"; or "bfloat16" or "int8" for smaller weights, with all else in float32; or a
+        mapping that gives single nodes, by name or output, one of these, and "*" the others.
     threads: cores a call may use.
     allow_unread: accept tensors of the file that nothing reads.
     linear_before_reset: for ONNX, overrides the attribute of every GRU (0 or 1).

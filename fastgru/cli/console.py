@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -11,7 +13,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["bytes_of", "compiling", "counted", "kernels_used", "plain_table", "stderr", "stdout", "time_of"]
+__all__ = ["bars", "bytes_of", "compiling", "counted", "kernels_used", "plain_table", "stderr", "stdout", "time_of"]
 
 _FILE_WIDTH: Final = 160
 
@@ -35,6 +37,20 @@ def plain_table(*columns: str, right: tuple[str, ...] = (), title: str | None = 
     for column in columns:
         table.add_column(column, justify="right" if column in right else "left", overflow="fold")
     return table
+
+
+def bars(errors: Sequence[float], largest: float, *, width: int = 16) -> str:
+    """The errors over time as a row of bars, each a share of the steps, full height being the largest; "" for one."""
+    if len(errors) < 2:
+        return ""
+    finite = [e if math.isfinite(e) else largest for e in errors]
+    top = max(finite)
+    if not top or not math.isfinite(top):
+        return "▁" * min(width, len(finite))
+    count = min(width, len(finite))
+    cuts = [len(finite) * i // count for i in range(count + 1)]
+    peaks = [max(finite[a:b]) for a, b in itertools.pairwise(cuts)]
+    return "".join("▁▂▃▄▅▆▇█"[min(7, int(8 * peak / top))] for peak in peaks)
 
 
 def bytes_of(count: float) -> str:

@@ -20,6 +20,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "demo": "Run the model that comes with the package: text, and its speed.",
     "doctor": "The CPU, the kernels chosen for it, the cache, the versions.",
     "inspect": "What is in a file: layers, shapes, conventions, what is not supported.",
+    "quantize": "Weights in int8 or bfloat16: what they cost and save, layer by layer.",
     "run": "Run a model on arrays from .npy, .npz or .csv files.",
     "verify": "Compare a model with its float64 definition and its own framework.",
     "warmup": "Compile and cache the kernels, so that later processes compile nothing.",

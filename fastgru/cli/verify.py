@@ -11,7 +11,7 @@ import click
 from fastgru.cli.options import file_argument, json_option, load_options, precision_option
 
 if TYPE_CHECKING:
-    from fastgru.verify import Check, Report
+    from fastgru.verify import Report
 
 __all__ = ["command"]
 
@@ -68,7 +68,7 @@ def command(
 def _print(report: Report) -> None:
     from rich.text import Text
 
-    from fastgru.cli.console import plain_table, stdout
+    from fastgru.cli.console import bars, plain_table, stdout
 
     console = stdout()
     console.print(Text(report.source, style="bold"), Text(f"in {report.precision}; inputs: {'; '.join(report.cases)}"))
@@ -83,7 +83,7 @@ def _print(report: Report) -> None:
             f"{check.max_abs:.2e}",
             f"{check.allowed:.2e}",
             "-" if check.step is None else str(check.step),
-            _profile(check),
+            bars(check.by_step, check.max_abs),
             Text("holds", style="green") if check.holds else Text("FAILS", style="bold red"),
         )
     console.print(table)
@@ -93,20 +93,3 @@ def _print(report: Report) -> None:
         console.print(Text("Every output holds.", style="green"))
     else:
         console.print(Text("The outputs do not hold.", style="bold red"))
-
-
-def _profile(check: Check, *, width: int = 16) -> str:
-    """The errors over time as a row of bars, each a share of the steps, full height being the largest error."""
-    import itertools
-    import math
-
-    if len(check.by_step) < 2:
-        return ""
-    errors = [e if math.isfinite(e) else check.max_abs for e in check.by_step]
-    top = max(errors)
-    if not top or not math.isfinite(top):
-        return "▁" * min(width, len(errors))
-    count = min(width, len(errors))
-    cuts = [len(errors) * i // count for i in range(count + 1)]
-    peaks = [max(errors[a:b]) for a, b in itertools.pairwise(cuts)]
-    return "".join("▁▂▃▄▅▆▇█"[min(7, int(8 * peak / top))] for peak in peaks)

@@ -81,7 +81,8 @@ class Executable:
 
     precision: "float32" or "float64", the dtype of every floating-point value, inputs and outputs included; or
         "bfloat16" or "int8", the precision of weights, with everything else in float32.
-    overrides: other precisions for the weights of the nodes with these outputs.
+    overrides: other precisions for the weights of the nodes with these outputs or names.
+    packs: of an executable of the same graph, to be shared.
     weight_precisions: what each node with weights got, by its first output, and why where it is not what was asked.
     threads: cores that one call may use; a program too small to gain from more than one uses one.
 
@@ -95,6 +96,7 @@ class Executable:
         precision: str = "float32",
         threads: int = 1,
         overrides: Mapping[str, str] | None = None,
+        packs: Packs | None = None,
     ) -> None:
         if precision not in PRECISIONS:
             raise UnsupportedModelError(f"precision {precision!r} is not supported; there are {', '.join(PRECISIONS)}")
@@ -107,7 +109,7 @@ class Executable:
         self.threads = threads
         self.inputs = tuple(typed_spec(spec, precision) for spec in graph.inputs)
         self.outputs = tuple(typed_spec(spec, precision) for spec in graph.outputs)
-        self._packs: Packs = {}
+        self._packs: Packs = {} if packs is None else packs
         self._routes: OrderedDict[Shapes, _Route] = OrderedDict()
         self._last: _Route | None = None
         self._lock = threading.Lock()

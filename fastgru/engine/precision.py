@@ -6,15 +6,28 @@ look-ups in constant tables have weights to make small. Everything else computes
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from fastgru.errors import UnsupportedModelError
 from fastgru.graph import Graph, Node
 from fastgru.simd.groups import INT8_LIMIT
+from fastgru.spec import RECURRENT, spec_of
 
-__all__ = ["FLOAT_DTYPES", "PRECISIONS", "SMALL", "WeightPrecision", "weight_precisions"]
+__all__ = [
+    "FLOAT_DTYPES",
+    "PRECISIONS",
+    "SMALL",
+    "Precision",
+    "WeightPrecision",
+    "split_precision",
+    "weight_matrices",
+    "weight_precisions",
+]
+
+# One for all, or by node: its name or an output of it; "*" stands for the others, which are float32 without it.
+Precision = str | Mapping[str, str]
 
 # The dtype that a model of each precision computes in.
 FLOAT_DTYPES: Final = {"float64": "float64", "float32": "float32", "bfloat16": "float32", "int8": "float32"}
@@ -41,35 +54,73 @@ def weight_precisions(
     """By the name of its first output, the precision of every node that has weights.
 
     precision: of the model, float32 remaining where smaller weights would not pay; overrides: of the nodes with these
-    outputs, taken at their word where it can be done at all. Decided by sizes of weights alone, so that a model gives a
-    row the same bits whatever comes with it. Raises `UnsupportedModelError` for a precision that there is not,
-    or a name of no node that has weights.
+    outputs or names, taken at their word. Decided by sizes of weights alone, so that a model gives a row the same bits
+    whatever comes with it. Raises `UnsupportedModelError` for a precision that there is not, a name of no node that has
+    weights or of several, and an override that cannot be done.
     """
     for asked in (precision, *(overrides or {}).values()):
         if asked not in PRECISIONS:
             raise UnsupportedModelError(f"precision {asked!r} is not supported; there are {', '.join(PRECISIONS)}")
     float_dtype = FLOAT_DTYPES[precision]
+    shapes = [(node, shape) for node in graph.nodes if (shape := _weight_shape(graph, node)) is not None]
+    wished = _by_output([node for node, _ in shapes], overrides or {})
     chosen = {}
+    for node, shape in shapes:
+        name = _name(node)
+        asked = wished.get(name, precision)
+        if FLOAT_DTYPES[asked] != float_dtype:
+            raise UnsupportedModelError(f"{node}: weights in {asked} in a model that computes in {float_dtype}")
+        why = _impossible(node, shape, asked) if asked in SMALL else ""
+        if why and name in wished:
+            raise UnsupportedModelError(f"{node}: weights in {asked}: {why}")
+        if asked in SMALL and name not in wished:
+            why = why or _pointless(node, shape)
+        chosen[name] = WeightPrecision(float_dtype if why else asked, why)
+    return chosen
+
+
+def split_precision(precision: Precision) -> tuple[str, dict[str, str]]:
+    """The precision of the model, and those of single nodes."""
+    if not isinstance(precision, Mapping):
+        return precision, {}
+    return precision.get("*", "float32"), {name: p for name, p in precision.items() if name != "*"}
+
+
+def weight_matrices(graph: Graph) -> dict[str, tuple[Node, list[tuple[int, int]]]]:
+    """By the name of its first output, every node with weights and the (outputs, inputs) of each of its matrices."""
+    found = {}
     for node in graph.nodes:
         shape = _weight_shape(graph, node)
         if shape is None:
             continue
-        name = node.outputs[0] or node.outputs[-1]
-        asked = (overrides or {}).get(name, precision)
-        if FLOAT_DTYPES[asked] != float_dtype:
-            raise UnsupportedModelError(f"{node}: weights in {asked} in a model that computes in {float_dtype}")
-        why = ""
-        if asked in SMALL:
-            why = _impossible(node, shape, asked) or ("" if name in (overrides or {}) else _pointless(node, shape))
-        chosen[name] = WeightPrecision(float_dtype if why else asked, why)
-    if unknown := sorted(set(overrides or {}) - set(chosen)):
-        raise UnsupportedModelError(f"precisions for {unknown}, which are no nodes with weights: {sorted(chosen)}")
-    return chosen
+        shapes = [shape]
+        if node.op in RECURRENT:
+            spec = spec_of(node.op, node.attrs)
+            each = [s for name, s in spec.weight_shapes.items() if name.startswith("weight")]
+            shapes = [(s[0], s[1]) for s in each * spec.num_directions]
+        found[_name(node)] = (node, shapes)
+    return found
 
 
-def _weight_shape(graph: Graph, node: Node) -> tuple[int, ...] | None:
-    """(outputs, inputs) of the node's largest matrix; None where it has no constant weights."""
-    if node.op in ("gru", "lstm", "rnn"):
+def _name(node: Node) -> str:
+    return node.outputs[0] or node.outputs[-1]
+
+
+def _by_output(nodes: Sequence[Node], overrides: Mapping[str, str]) -> dict[str, str]:
+    """The overrides by first output, whatever name of the node they came by."""
+    wished = {}
+    for key, precision in overrides.items():
+        meant = [n for n in nodes if key and key in n.outputs] or [n for n in nodes if key and key == n.name]
+        if len(meant) != 1:
+            fault = f"{len(meant)} nodes are called" if meant else "no node with weights is called"
+            raise UnsupportedModelError(f"precision of {key!r}: {fault} so; there are {[_name(n) for n in nodes]}")
+        wished[_name(meant[0])] = precision
+    return wished
+
+
+def _weight_shape(graph: Graph, node: Node) -> tuple[int, int] | None:
+    """(outputs, inputs) of the node's largest matrix, of one gate; None where it has no constant weights."""
+    if node.op in RECURRENT:
         sizes = node.attrs["spec"]
         return sizes["hidden_size"], max(sizes["hidden_size"], sizes["input_size"])
     if node.op not in ("embedding", "linear", "matmul"):
@@ -77,7 +128,8 @@ def _weight_shape(graph: Graph, node: Node) -> tuple[int, ...] | None:
     array = graph.constants.get(node.inputs[1])
     if array is None or array.ndim != 2 or array.dtype.kind in "iub":
         return None
-    return array.shape[::-1] if node.op == "matmul" else array.shape
+    first, second = array.shape
+    return (second, first) if node.op == "matmul" else (first, second)
 
 
 def _impossible(node: Node, shape: tuple[int, ...], asked: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from numpy.typing import ArrayLike, NDArray
 
 from fastgru.engine import Executable, Pieces, foreign_nodes
-from fastgru.engine.precision import FLOAT_DTYPES
+from fastgru.engine.precision import FLOAT_DTYPES, Precision, WeightPrecision, split_precision
 from fastgru.engine.profile import Timing
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.exporters import to_onnx
@@ -31,13 +31,23 @@ class Model:
 
     graph: the network as plain data.
     precision: "float32" or "float64": what it computes in, and the dtype of its floating inputs and outputs; or
-        "bfloat16" or "int8": the precision of its weights, with everything else in float32.
+        "bfloat16" or "int8": the precision of its weights, with everything else in float32. A mapping gives single
+        nodes, by their names or outputs, a precision of their own, and "*" that of the others.
     threads: cores that one call may use.
+
+    Raises `UnsupportedModelError` for what cannot be run, or cannot be in that precision.
     """
 
-    def __init__(self, graph: Graph, *, precision: str = "float32", threads: int = 1) -> None:
-        make = Pieces if foreign_nodes(graph) else Executable
-        self._executable: Executable | Pieces = make(graph, precision=precision, threads=threads)
+    def __init__(self, graph: Graph, *, precision: Precision = "float32", threads: int = 1) -> None:
+        self._asked = precision if isinstance(precision, str) else dict(precision)
+        common, overrides = split_precision(precision)
+        self._executable: Executable | Pieces
+        if not foreign_nodes(graph):
+            self._executable = Executable(graph, precision=common, overrides=overrides, threads=threads)
+        elif overrides:
+            raise UnsupportedModelError("a model of which onnx runs some nodes takes one precision for all the others")
+        else:
+            self._executable = Pieces(graph, precision=common, threads=threads)
         self.graph = graph
 
     @property
@@ -52,8 +62,18 @@ class Model:
 
     @property
     def precision(self) -> str:
-        """What it was loaded with."""
-        return self._executable.precision
+        """What was asked for; "mixed" where nodes were given precisions of their own."""
+        return self._asked if isinstance(self._asked, str) else "mixed"
+
+    @property
+    def weight_precisions(self) -> Mapping[str, WeightPrecision]:
+        """What each node with weights has them in, by its first output, and why where it is not what was asked for.
+
+        Raises `UnsupportedModelError` where other runtimes run some nodes.
+        """
+        if isinstance(self._executable, Pieces):
+            raise UnsupportedModelError("a model of which onnx runs some nodes is planned piece by piece as it runs")
+        return dict(self._executable.weight_precisions)
 
     @property
     def threads(self) -> int:
@@ -131,10 +151,10 @@ class Model:
 
         Raises `UnsupportedModelError` that lists every node without a counterpart in ONNX.
         """
-        return to_onnx(self.graph, path, precision=FLOAT_DTYPES[self.precision])
+        return to_onnx(self.graph, path, precision=FLOAT_DTYPES[self._executable.precision])
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _remake, (self.graph, self.precision, self.threads)
+        return _remake, (self.graph, self._asked, self.threads)
 
     def __repr__(self) -> str:
         def shown(specs: tuple[TensorSpec, ...]) -> str:
@@ -143,5 +163,5 @@ class Model:
         return f"Model({shown(self.inputs)} -> {shown(self.outputs)}, precision={self.precision!r})"
 
 
-def _remake(graph: Graph, precision: str, threads: int) -> Model:
+def _remake(graph: Graph, precision: Precision, threads: int) -> Model:
     return Model(graph, precision=precision, threads=threads)

@@ -22,7 +22,7 @@ from fastgru.spec import RECURRENT
 from fastgru.verify.domains import Domain, find_domains
 from fastgru.verify.roles import AxisRoles
 
-__all__ = ["Case", "draw_cases"]
+__all__ = ["Case", "draw_cases", "draw_long"]
 
 Array = NDArray[Any]
 
@@ -63,13 +63,27 @@ def draw_cases(graph: Graph, *, seed: int = 0, small: bool = False) -> list[Case
     return [_with_padding(graph, roles, case) if masked else case for case in cases.values()]
 
 
+def draw_long(graph: Graph, *, steps: int, seed: int = 0) -> Case | None:
+    """One case of a row in which about `steps` steps follow one another; None where the graph has no steps to follow.
+
+    Raises as `draw_cases`.
+    """
+    roles, domains = AxisRoles(graph), find_domains(graph)
+    plan = _working_plan(graph, roles, domains)
+    timed = any(plan[roles.group(spec.name, i)] == "T" for spec, i in _free_axes(graph))
+    if not timed and not graph.states:
+        return None
+    calls = 1 if not graph.states else _CALLS_WITH_TIME if timed else steps
+    T = -(-steps // calls) if timed else 1
+    return _draw(graph, roles, domains, plan, 1, T, np.random.default_rng(seed), calls=calls)
+
+
+def _free_axes(graph: Graph) -> list[tuple[TensorSpec, int]]:
+    return [(spec, i) for spec in graph.inputs for i, size in enumerate(spec.shape or ()) if size is None]
+
+
 def _working_plan(graph: Graph, roles: AxisRoles, domains: Mapping[str, Domain]) -> dict[Any, str]:
-    free = [
-        (spec.name, axis, len(spec.shape or ()))
-        for spec in graph.inputs
-        for axis, size in enumerate(spec.shape or ())
-        if size is None
-    ]
+    free = [(spec.name, axis, len(spec.shape or ())) for spec, axis in _free_axes(graph)]
     if unknown := [spec.name for spec in graph.inputs if spec.shape is None]:
         raise ShapeError(f"inputs {', '.join(unknown)} declare no shape: give inputs to run this model with")
     open_groups = {roles.group(name, axis): (axis, rank) for name, axis, rank in free if not roles.role(name, axis)}
@@ -99,6 +113,7 @@ def _draw(
     N: int,
     T: int,
     rng: np.random.Generator,
+    calls: int | None = None,
 ) -> Case:
     sizes = {"N": N, "T": T, "D": 5, "1": 1}
     shapes = {
@@ -110,8 +125,9 @@ def _draw(
     time_axes = {name: roles.axis_of(name, "T") for name in shapes}
     steps = next((shapes[name][axis] for name, axis in time_axes.items() if axis is not None), None)
     count = 1 if not graph.states else _CALLS_WITHOUT_TIME if steps is None or steps == 1 else _CALLS_WITH_TIME
+    count = count if calls is None else calls
     with_zero = N == 3
-    calls = []
+    given = []
     for number in range(count):
         drawn = {
             spec.name: _values(
@@ -120,12 +136,12 @@ def _draw(
             for spec in graph.inputs
             if number == 0 or spec.name not in graph.states
         }
-        calls.append(drawn)
+        given.append(drawn)
     lengths = [name for name, domain in domains.items() if domain.kind == "lengths"]
-    has_zero = any((call[name] == 0).any() for call in calls for name in lengths if name in call)
+    has_zero = any((call[name] == 0).any() for call in given for name in lengths if name in call)
     free = ", ".join(f"{role}={sizes[role]}" for role in ("N", "T") if role in plan.values())
     words = (free or "fixed shapes", f"{count} calls" if count > 1 else "", "a length of 0" if has_zero else "")
-    return Case(", ".join(filter(None, words)), tuple(calls), steps, agreed=not has_zero)
+    return Case(", ".join(filter(None, words)), tuple(given), steps, agreed=not has_zero)
 
 
 def _values(

@@ -1,0 +1,166 @@
+"""`fastgru quantize`: smaller weights, and what they cost and save."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fastgru.cli.options import file_argument, json_option, load_options
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from rich.console import Console
+
+    from fastgru.graph import Graph
+    from fastgru.quantise import Errors, QuantizeReport
+
+__all__ = ["command"]
+
+# Those of `fastgru.quantise.PRECISIONS`, which cannot be imported without NumPy.
+PRECISIONS = ("bfloat16", "int8", "auto")
+_BOUND = click.FloatRange(min=0, min_open=True)
+
+
+@click.command("quantize")
+@file_argument
+@click.option("--precision", type=click.Choice(PRECISIONS), default="int8", show_default=True, help="Of the weights.")
+@click.option("--keep", multiple=True, metavar="NODE", help="Leave this node in float32; repeatable, not with auto.")
+@click.option("--data", multiple=True, metavar="[NAME=]FILE", help="Inputs instead of random ones; repeatable.")
+@click.option("--max-error", type=_BOUND, help="Difference allowed at magnitude 1; 0.02 with auto.")
+@click.option("--min-db", type=float, help="How far below an output the difference must lie, in decibel.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the random inputs.")
+@load_options
+@json_option
+def command(
+    file: Path,
+    precision: str,
+    keep: tuple[str, ...],
+    data: tuple[str, ...],
+    max_error: float | None,
+    min_db: float | None,
+    seed: int,
+    options: dict[str, Any],
+    as_json: bool,
+) -> None:
+    """Give the model in FILE smaller weights; show by layer and by output how far that moves it from float32.
+
+    Weights become bfloat16 or int8 wherever that makes them faster; auto takes int8 as far as the bounds allow, then
+    bfloat16, then float32. What a model says of random inputs is a hint: give it --data of its own kind, as for
+    `fastgru run`; with one axis more than its input an array holds one call in each entry. Activations are scaled as
+    they come, so nothing has to be calibrated.
+
+    Exit status 0 where every output is within the bounds, 1 where one is not.
+    """
+    from fastgru.cli.console import compiling
+    from fastgru.load import load_graph
+    from fastgru.quantise import quantize
+
+    if keep and precision == "auto":
+        raise click.UsageError("--keep: auto decides by itself what stays in float32")
+    graph = load_graph(file, **options)
+    arrays = _data(data, graph) if data else None
+    asked: Any = {"*": precision, **dict.fromkeys(keep, "float32")} if keep else precision
+    with compiling():
+        report = quantize(graph, precision=asked, data=arrays, max_error=max_error, min_db=min_db, seed=seed)
+    if as_json:
+        click.echo(json.dumps({**report.to_dict(), "source": str(file)}, indent=2))
+    else:
+        _print(report, file)
+    if not report.holds:
+        raise click.exceptions.Exit(1)
+
+
+def _data(options: tuple[str, ...], graph: Graph) -> dict[str, NDArray[Any]]:
+    from fastgru.cli.arrays import fit, name_inputs
+
+    named = name_inputs(options, graph.inputs, graph.states)
+    specs = {spec.name: spec for spec in graph.inputs}
+    return {name: _fit_calls(fit, array, specs[name], graph) for name, array in named.items()}
+
+
+def _fit_calls(fit: Any, array: NDArray[Any], spec: Any, graph: Graph) -> NDArray[Any]:
+    """`fit`, of each call where the array holds several."""
+    import numpy as np
+
+    if spec.shape is not None and array.ndim == len(spec.shape) + 1 and len(array):
+        return np.stack([fit(call, spec, graph) for call in array])
+    fitted: NDArray[Any] = fit(array, spec, graph)
+    return fitted
+
+
+def _print(report: QuantizeReport, file: Path) -> None:
+    from rich.text import Text
+
+    from fastgru.cli.console import bytes_of, counted, stdout
+
+    console = stdout()
+    console.print(Text(str(file), style="bold"), Text(f"in {report.precision}; inputs: {'; '.join(report.cases)}"))
+    _print_layers(console, report)
+    _print_outputs(console, report)
+    for t in report.timings:
+        ratio = t.before_s / t.after_s if t.after_s else 1.0
+        console.print(Text(f"a call, {t.label}: {_time(t.before_s)} to {_time(t.after_s)}, {ratio:.2f} times as fast"))
+    share = report.bytes_after / max(report.bytes_before, 1)
+    sizes = f"{bytes_of(report.bytes_before)} of constants in float32, {bytes_of(report.bytes_after)} now ({share:.0%})"
+    console.print(Text(f"{sizes}; {counted(len(report.kept), 'node')} of {len(report.layers)} left in float32"))
+    if report.max_error is None and report.min_db is None:
+        console.print(Text("No bound was given: --max-error, --min-db.", style="dim"))
+    elif report.holds:
+        console.print(Text("Every output is within the bounds.", style="green"))
+    else:
+        console.print(Text("The outputs are beyond the bounds.", style="bold red"))
+
+
+def _print_layers(console: Console, report: QuantizeReport) -> None:
+    from rich.text import Text
+
+    from fastgru.cli.console import bytes_of, plain_table
+
+    columns = ("node", "", "outputs", "inputs", "weights", "bytes", "largest error", "mean", "below", "alone", "")
+    table = plain_table(*columns, right=("outputs", "inputs", "bytes", "largest error", "mean", "below", "alone"))
+    for layer in report.layers:
+        table.add_row(
+            Text(layer.name),
+            layer.op,
+            *(str(n) for n in layer.shape),
+            layer.precision,
+            bytes_of(layer.bytes_after),
+            *_figures(layer.errors),
+            "-" if layer.alone is None else f"{layer.alone:.1e}",
+            Text(layer.why, style="dim"),
+        )
+    console.print(table)
+
+
+def _print_outputs(console: Console, report: QuantizeReport) -> None:
+    from rich.text import Text
+
+    from fastgru.cli.console import bars, plain_table
+
+    columns = ("output", "largest error", "mean", "below", "at most", "by step", "drift", "")
+    table = plain_table(*columns, right=("largest error", "mean", "below", "at most", "drift"))
+    for output in report.outputs:
+        errors, beyond = output.errors, output.counts and report.beyond(output.errors)
+        bounded = output.counts and (report.max_error is not None or report.min_db is not None)
+        table.add_row(
+            Text(output.name),
+            *_figures(errors),
+            "-" if not output.counts or report.max_error is None else f"{report.max_error * max(1, errors.scale):.1e}",
+            bars(errors.by_step, errors.largest),
+            "-" if errors.drift is None else f"{errors.drift:.2f}",
+            Text("beyond", style="bold red") if beyond else Text("within" if bounded else "", style="green"),
+        )
+    console.print(table)
+
+
+def _figures(errors: Errors) -> tuple[str, str, str]:
+    return f"{errors.largest:.1e}", f"{errors.mean:.1e}", f"{errors.db:.1f} dB"
+
+
+def _time(seconds: float) -> str:
+    from fastgru.cli.console import time_of
+
+    return time_of(seconds)

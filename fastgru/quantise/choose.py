@@ -1,0 +1,68 @@
+"""Which nodes to leave in more than 8 bits, so that the outputs stay within a bound.
+
+Every node starts in int8. Alone with small weights, each moves the outputs by so much; going up to bfloat16, and from
+there to float32, wins that back at the price of its bytes. The steps are ordered by what they win for a byte, and as
+few of them are taken as the whole model, measured, needs. Nothing but the order is an estimate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final
+
+__all__ = ["LADDER", "choose", "weight_bytes"]
+
+LADDER: Final = ("int8", "bfloat16", "float32")
+
+Choice = dict[str, str]
+
+
+def weight_bytes(precision: str, rows: int, elements: int) -> int:
+    """Of matrices of so many rows and elements together."""
+    return {"float32": 4 * elements, "bfloat16": 2 * elements, "int8": elements + 4 * rows}[precision]
+
+
+def choose(
+    ladders: Mapping[str, Sequence[str]],
+    bytes_of: Callable[[str, str], int],
+    alone: Callable[[str, str], float],
+    excess: Callable[[Choice], float],
+) -> Choice:
+    """A precision for each node.
+
+    ladders: the precisions that each can have, smallest first, float32 last. alone(node, precision): how far the
+    outputs are from the bound, 1 being at it, with that node alone so. excess(choice): the same of a whole choice.
+    """
+    start = {name: ladder[0] for name, ladder in ladders.items()}
+    if excess(start) <= 1:
+        return start
+    steps = list(_ordered(ladders, bytes_of, alone))
+    enough, too_few = len(steps), 0  # with every step taken all is float32, and nothing moves
+    while enough - too_few > 1:
+        middle = (enough + too_few) // 2
+        if excess(_taken(start, steps[:middle])) <= 1:
+            enough = middle
+        else:
+            too_few = middle
+    return _taken(start, steps[:enough])
+
+
+def _taken(start: Mapping[str, str], steps: Sequence[tuple[str, str]]) -> Choice:
+    return {**start, **dict(steps)}
+
+
+def _ordered(
+    ladders: Mapping[str, Sequence[str]], bytes_of: Callable[[str, str], int], alone: Callable[[str, str], float]
+) -> Iterator[tuple[str, str]]:
+    """(node, next precision) of every step, what wins most for a byte first; errors are taken to add up as squares."""
+    places = dict.fromkeys(ladders, 0)
+    costs = {(n, p): 0.0 if p == "float32" else alone(n, p) ** 2 for n, ladder in ladders.items() for p in ladder}
+
+    def worth(name: str) -> float:
+        now, then = ladders[name][places[name] : places[name] + 2]
+        return (costs[name, now] - costs[name, then]) / max(bytes_of(name, then) - bytes_of(name, now), 1)
+
+    while left := [name for name, ladder in ladders.items() if places[name] + 1 < len(ladder)]:
+        name = max(left, key=worth)
+        places[name] += 1
+        yield name, ladders[name][places[name]]
