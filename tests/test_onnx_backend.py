@@ -25,7 +25,7 @@ GRU_CASES = ["batchwise", "bidirectional", "defaults", "reverse", "seq_length", 
 # What is left out of the node tests whose operators are all imported: pattern -> reason.
 EXCLUDED = {
     r"uint(32|64)|_ui(32|64)_": "uint32 and uint64 are no element types here",
-    r"(?i)float(8|6(?!4)|4)|e8m0": "float8 and smaller types are no element types here",
+    r"(?i)float(8|6(?!4)|4)|e8m0|e4m3|e5m2": "float8 and smaller types are no element types here",
     r"(U?INT|u?int)[24](_|$)": "integers of 2 and 4 bits are no element types here",
     r"string|STRING": "strings are no element type here",
     r"_training_mode$|^test_training_dropout": "inference only",

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastgru.kernels.operands.cast import DIRECT
+from fastgru.kernels.operands.cast import DIRECT, SATURATING
 from fastgru.kernels.registry import handler, tensor
 from fastgru.simd.memory import pointer
 
@@ -37,3 +37,32 @@ def _make_cast(target: str) -> Any:
 
 for _target, _sources in DIRECT.items():
     handler(f"cast_to_{_target}", *_sources)(_make_cast(_target))
+
+
+def _make_saturate(target: str) -> Any:
+    limits = np.iinfo(target)
+
+    def saturate(dtype: str) -> Any:
+        """y = x, which holds whole numbers, at the limits of y where it is outside them, at the lower one for NaN.
+
+        Operands: x, y; count.
+        """
+        kind = np.dtype(dtype).type
+        low, high = kind(limits.min), kind(limits.max)
+        if int(high) > limits.max:
+            high = np.nextafter(high, kind(0))
+
+        def handle(operands, bases, team):
+            x, y = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), target)
+            for i in range(operands[4]):
+                v = x[i]
+                v = v if v > low else low  # NaN is not above
+                y[i] = np.int32(v if v < high else high)
+
+        return handle
+
+    return saturate
+
+
+for _target in SATURATING:
+    handler(f"saturate_to_{_target}", "float32", "float64")(_make_saturate(_target))

@@ -15,6 +15,11 @@ give float64 and the answer is the definition that kernels are tested against. I
 | conv | x (N, C, D1, ...), weight (O, C / group, K1, ...), bias? (O,), slope? (O,) | strides, pads (befores then afters; or same_upper same_lower), dilations, group; clamp? [low or None, high or None] | y (N, O, E1, ...), clamped, then slope * y where negative |
 | conv_transpose | x (N, C, D1, ...), weight (C, O / group, K1, ...), bias? (O,), slope? (O,) | those of conv; output_padding, output_shape? | y (N, O, E1, ...) |
 | matmul | a, b (NumPy rules) | | y |
+| quantize | x, scale, zero_point? (numbers; along `axis`; or blocks of `block_size` in it) | axis (1), block_size (0: none), to (uint8) | y (integers of `to`) |
+| dequantize | x (integers), scale, zero_point? (as quantize) | axis (1), block_size (0) | y |
+| dynamic_quantize | x | | y (uint8), scale, zero_point |
+| matmul_integer | a, b (8 bits), a_zero_point?, b_zero_point? | | y (int32) |
+| conv_integer | x, weight (as conv, 8 bits), x_zero_point?, weight_zero_point? | strides, pads, dilations, group | y (int32) |
 | activation | x | kind, alpha, beta (`spec.Activation`) | y |
 | unary | x | kind: abs neg exp log sqrt reciprocal floor ceil round sign sin cos tan asin acos atan sinh cosh erf not gelu gelu_tanh selu silu hard_swish isnan isinf log1p expm1 bitwise_not acosh asinh atanh; selu: alpha, gamma; hard_swish is ONNX's | y |
 | prelu | x, slope (broadcast) | | y |

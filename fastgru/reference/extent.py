@@ -50,7 +50,7 @@ def output_elements(node: Node, inputs: Sequence[Array | None]) -> int:
             axis = node.attrs.get("axis", 0)
             size = data.shape[axis] if -data.ndim <= axis < data.ndim else 1
             return where.size * (data.size // max(size, 1))
-        case "matmul":
+        case "matmul" | "matmul_integer":
             left, right = a[0].shape, a[1].shape
             if not left or not right:
                 return 0
@@ -58,7 +58,7 @@ def output_elements(node: Node, inputs: Sequence[Array | None]) -> int:
             return _broadcast(left[:-2], right[:-2]) * tail
         case "linear":
             return (a[0].size // max(a[0].shape[-1] if a[0].ndim else 1, 1)) * (a[1].shape[0] if a[1].ndim else 1)
-        case "conv" | "conv_transpose" | "pool":
+        case "conv" | "conv_integer" | "conv_transpose" | "pool":
             return _slid(node, [x.shape for x in a])
         case "einsum":
             return _einsum(node, [x.shape for x in a])
@@ -87,7 +87,7 @@ def _slid(node: Node, shapes: Sequence[tuple[int, ...]]) -> int:
         windows = slide(x[2:], attrs["kernel"], *forms, ceil_mode=bool(attrs.get("ceil_mode", False)))
         return math.prod(x[:2]) * math.prod(windows.sizes)
     weight = shapes[1]
-    if node.op == "conv":
+    if node.op in ("conv", "conv_integer"):
         return x[0] * weight[0] * math.prod(slide(x[2:], weight[2:], *forms).sizes)
     windows = spread(x[2:], weight[2:], *forms, attrs["output_padding"], attrs.get("output_shape"))
     return x[0] * weight[1] * int(attrs["group"]) * math.prod(windows.sizes)

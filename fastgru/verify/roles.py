@@ -141,8 +141,10 @@ class AxisRoles:
     def _follow_shape(self, node: Node, x: str, rank: int) -> None:
         every = [(i, i) for i in range(rank)]
         out = node.outputs[0]
-        if node.op in ("linear", "matmul") and rank >= 2:
+        if node.op in ("linear", "matmul", "matmul_integer") and rank >= 2:
             self._keep(x, out, every[:-1], rank)
+        elif node.op in ("dequantize", "dynamic_quantize", "quantize"):
+            self._keep(x, out, every, rank)
         elif node.op == "embedding":
             self._keep(x, out, every, rank + 1)
         elif node.op == "transpose":

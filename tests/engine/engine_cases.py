@@ -458,6 +458,81 @@ def spectra():
     yield Case("stft", (normal(2, 40, 2), window), {"step": 4, "onesided": False}, constant=(1,), slack=40)
 
 
+def quantised(dtype, *shape):
+    limits = np.iinfo(dtype)
+    return _random.integers(limits.min, limits.max + 1, shape).astype(dtype)
+
+
+def _halves(*shape, low=-9, high=7):
+    """Powers of two: a scale that both precisions divide by with the same result, ties and all."""
+    return (2.0 ** _random.integers(low, high, shape)).astype(np.float32)
+
+
+def quantisations():
+    for to, shape in itertools.product(("int8", "uint8", "int16", "uint16"), ((), (0,), (17,), (2, 5), (3, 4, 33))):
+        x, attrs = normal(*shape) * 40, {"to": to}
+        yield Case("quantize", (x, np.float32(0.25), quantised(to)), attrs)
+        yield Case("quantize", (x, np.float32([0.25])), attrs, constant=(1,))
+        q, z = quantised(to, *shape), quantised(to)
+        yield Case("dequantize", (q, np.float32(0.37), z), constant=(1,))
+        yield Case("dequantize", (q, np.float32(0.37)))
+        for axis in range(len(shape)):
+            n = shape[axis]
+            pair = (_halves(n), quantised(to, n))
+            for constant in ((), (1, 2), (2,)):
+                yield Case("quantize", (x, *pair), attrs | {"axis": axis}, constant=constant)
+                yield Case("dequantize", (q, *pair), {"axis": axis - len(shape)}, constant=constant)
+            for size in (1, 2, 3, 40):
+                blocks = tuple(-(-m // size) if i == axis else m for i, m in enumerate(shape))
+                pair, where = (_halves(*blocks), quantised(to, *blocks)), {"axis": axis, "block_size": size}
+                yield Case("quantize", (x, *pair), attrs | where, constant=(1, 2) if size % 2 else ())
+                yield Case("dequantize", (q, *pair), where, constant=() if size % 2 else (1, 2))
+    for to in ("int8", "uint8", "int16", "uint16"):
+        yield Case("quantize", (SPECIAL, np.float32(1), quantised(to)), {"to": to})
+        yield Case("quantize", (whole("int32", 3, 7, low=-90000, high=90000), np.float32(2)), {"to": to})
+    yield Case("dequantize", (quantised("int32", 3, 7) >> 8, np.float32(0.5)))
+    for shape in ((), (3,), (2, 5, 33)):
+        x = whole("int32", *shape, low=-100, high=156) / np.float32(8)
+        x.reshape(-1)[:3] = np.float32([0, 155 / 8, -100 / 8])[: x.size]
+        for part in (x, np.abs(x), np.zeros_like(x)):
+            yield Case("dynamic_quantize", (part.astype(np.float32),))
+    yield Case("dynamic_quantize", (normal(2, 0),))
+
+
+def integer_products():
+    kinds = itertools.cycle(itertools.product(("uint8", "int8"), repeat=2))
+    shapes = [
+        ((3, 4), (4, 5)), ((4,), (4, 5)), ((3, 4), (4,)), ((4,), (4,)), ((2, 3, 4), (4, 5)), ((2, 3, 4), (2, 4, 5)),
+        ((3, 0), (0, 5)), ((0, 4), (4, 5)), ((3, 4), (4, 0)), ((2, 7, 1800), (1800, 33)), ((5, 130), (130, 70)),
+        ((1, 40000), (40000, 1)),
+    ]  # fmt: skip
+    for a, b in shapes:
+        for constant in ((), (1, 2, 3), (1,), (1, 3)):
+            left, right = next(kinds)
+            zeros = (quantised(left), quantised(right, 1))
+            extreme = np.full(b, np.iinfo(right).max, right) if b[0] == 40000 else quantised(right, *b)
+            factors = (quantised(left, *a), extreme)
+            yield Case("matmul_integer", (*factors, *zeros), constant=constant)
+            if 2 not in constant:
+                yield Case("matmul_integer", factors, constant=constant[:1])
+            if len(a) == len(b) == 2:
+                zeros = (quantised(left, a[0]), quantised(right, b[1]))
+                yield Case("matmul_integer", (*factors, *zeros), constant=constant)
+    for i, (shape, kernel, strides, pads, dilations, group) in enumerate(SLIDING):
+        form = {"strides": strides, "pads": pads, "dilations": dilations, "group": group}
+        left, right = next(kinds)
+        factors = quantised(left, *shape), quantised(right, *kernel)
+        zeros = quantised(left), quantised(right, *((kernel[0],) if i % 2 else ()))
+        yield Case("conv_integer", (*factors, *zeros), form, constant=(1, 2, 3) if i % 3 else (1, 3))
+        yield Case("conv_integer", factors, form | {"pads": "same_upper"}, constant=(1,))
+    form = {"strides": [1], "pads": [1, 1], "dilations": [1], "group": 2}
+    factors = np.full((1, 500, 9), 255, np.uint8), np.full((4, 250, 3), -128, np.int8)
+    yield Case("conv_integer", (*factors, np.uint8(0), np.int8(127)), form, constant=(1, 3))
+    form = {"strides": [1, 1], "pads": [0] * 4, "dilations": [1, 1], "group": 1}
+    factors = quantised("uint8", 1, 2, 19, 20), np.full((2, 2, 17, 17), 255, np.uint8)
+    yield Case("conv_integer", factors, form, constant=(1,))
+
+
 FAMILIES = {
     "activations": activations,
     "elementwise": elementwise,
@@ -472,5 +547,7 @@ FAMILIES = {
     "selections": selections,
     "spectra": spectra,
     "pools": pools,
+    "quantisations": quantisations,
+    "integer_products": integer_products,
 }
 CASES = {name: list(make()) for name, make in FAMILIES.items()}

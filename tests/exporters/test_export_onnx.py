@@ -213,6 +213,10 @@ def test_every_operator_goes_out_and_comes_back(case: Case):
         with pytest.raises(UnsupportedModelError, match="clamp or slope within a convolution"):
             to_onnx(graph)
         return
+    if "quantize" in case.op and (case.attrs.get("block_size") or any("16" in str(a.dtype) for a in case.inputs)):
+        with pytest.raises(UnsupportedModelError, match="not in opset 20"):
+            to_onnx(graph)
+        return
     data = to_onnx(graph)
     onnx.checker.check_model(onnx.load_model_from_string(data))
     again = Executable(reimported(data)).run(feeds)

@@ -11,6 +11,7 @@ from fastgru.engine.ops import linear as linear
 from fastgru.engine.ops import matmul as matmul
 from fastgru.engine.ops import norm as norm
 from fastgru.engine.ops import pool as pool
+from fastgru.engine.ops import quantize as quantize
 from fastgru.engine.ops import recurrent as recurrent
 from fastgru.engine.ops import reduce as reduce
 from fastgru.engine.ops import resize as resize

@@ -13,7 +13,7 @@ from fastgru.graph import Node
 from fastgru.kernels.operands.cast import DIRECT
 from fastgru.reference.operator import is_floating, numpy_dtype
 
-__all__ = ["as_dtype", "lower_cast"]
+__all__ = ["as_dtype", "lower_cast", "saturated"]
 
 
 def as_dtype(builder: Builder, value: Value, dtype: str) -> View:
@@ -29,6 +29,15 @@ def as_dtype(builder: Builder, value: Value, dtype: str) -> View:
     result = builder.new(source.shape, dtype)
     if source.size:
         builder.emit(f"cast_to_{dtype}", source.dtype, [source, result], [source.size], writes=1)
+    return result
+
+
+def saturated(builder: Builder, value: View, dtype: str) -> View:
+    """Floats that are whole numbers as the nearest integers of `dtype`, one of `SATURATING`; NaN as the smallest."""
+    source = builder.contiguous(value)
+    result = builder.new(source.shape, dtype)
+    if source.size:
+        builder.emit(f"saturate_to_{dtype}", source.dtype, [source, result], [source.size], writes=1)
     return result
 
 

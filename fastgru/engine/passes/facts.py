@@ -21,7 +21,18 @@ def ranks_of(graph: Graph) -> dict[str, int]:
     ranks = {spec.name: len(spec.shape) for spec in graph.inputs if spec.shape is not None}
     ranks.update((name, array.ndim) for name, array in graph.constants.items())
     fixed = {"gru": 3, "lstm": 3, "rnn": 3, "last": 2, "flatten": 2}
-    same = ("activation", "batch_norm", "clip", "layer_norm", "linear", "softmax", "transpose", "unary")
+    same = (
+        "activation",
+        "batch_norm",
+        "clip",
+        "dequantize",
+        "layer_norm",
+        "linear",
+        "quantize",
+        "softmax",
+        "transpose",
+        "unary",
+    )
     for node in graph.nodes:
         if node.op in fixed:
             ranks.update((name, fixed[node.op]) for name in node.outputs if name)

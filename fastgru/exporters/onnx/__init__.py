@@ -8,6 +8,7 @@ from fastgru.exporters.onnx import (  # noqa: F401
     indexing,
     normalise,
     products,
+    quantize,
     recurrent,
     reduce,
     shape,

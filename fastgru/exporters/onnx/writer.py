@@ -114,19 +114,25 @@ class Writer:
     def write(self, node: Node) -> None:
         """Everything that a node of the graph becomes."""
         self._what = node.name or node.outputs[0]
-        for name in node.outputs:
+        for i, name in enumerate(node.outputs):
             if name:
-                self._dtypes[name] = self._made(node)
+                self._dtypes[name] = self._made(node, i)
         EXPORTERS[node.op](node, self)
 
-    def _made(self, node: Node) -> str:
+    def _made(self, node: Node, output: int) -> str:
         if node.op in _BOOLS or (node.op == "unary" and node.attrs["kind"] in ("isnan", "isinf", "not")):
             return "bool"
         if node.op in _POSITIONS:
             return "int64"
+        if node.op in ("matmul_integer", "conv_integer"):
+            return "int32"
+        if node.op == "quantize":
+            return str(node.attrs.get("to", "uint8"))
+        if node.op == "dynamic_quantize" and output != 1:
+            return "uint8"
         if node.op in ("cast", "constant_of_shape"):
             return self.floats(node.attrs["to" if node.op == "cast" else "dtype"])
-        return self.dtype(node.inputs[1 if node.op in ("embedding", "where") else 0])
+        return self.dtype(node.inputs[1 if node.op in ("dequantize", "embedding", "where") else 0])
 
 
 def graph_to_onnx(graph: Graph, *, precision: str = "float32") -> ModelProto:

@@ -18,6 +18,7 @@ from fastgru.importers.onnx import (
     pool,
     positions,
     products,
+    quantize,
     recurrent,
     reduce,
     resize,
@@ -34,6 +35,6 @@ __all__ = ["NEWEST_OPSET", "OLDEST_OPSET", "Operator", "inputs_to_fix", "operato
 
 # Importing a family registers its operators.
 _FAMILIES = (
-    conv, elementwise, functions, gru, indexing, normalise, pool, positions, products, recurrent, reduce,
+    conv, elementwise, functions, gru, indexing, normalise, pool, positions, products, quantize, recurrent, reduce,
     resize, scatter, shape, sources, spectral,
 )  # fmt: skip

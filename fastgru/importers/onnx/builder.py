@@ -150,10 +150,10 @@ def _item_bytes(dtype: str | None) -> int:
 def _work(op: str, arrays: list[Array | None], attrs: dict[str, Any], elements: int) -> int:
     """Multiplications beyond one or two an element."""
     a = [x for x in arrays if x is not None]
-    if op in ("matmul", "linear"):
+    if op in ("matmul", "matmul_integer", "linear"):
         inner = a[0].shape[-1] if a[0].ndim else 1
-        return elements * inner * (1 if a[0].dtype.kind == "f" else _SLOW_INTEGER_PRODUCT)
-    if op in ("conv", "conv_transpose"):
+        return elements * inner * (_SLOW_INTEGER_PRODUCT if op != "matmul_integer" and a[0].dtype.kind != "f" else 1)
+    if op in ("conv", "conv_integer", "conv_transpose"):
         return elements * (a[1].size // max(a[1].shape[0] if a[1].ndim else 1, 1))
     if op == "einsum":
         labels, _ = parse_equation(attrs["equation"], [x.ndim for x in a])

@@ -10,7 +10,7 @@ from fastgru.importers.onnx.products import finite
 from fastgru.importers.onnx.registry import operator
 from fastgru.importers.onnx.values import Value
 
-__all__ = ["check_axes", "padding", "windows"]
+__all__ = ["check_axes", "kernel_axes", "padding", "windows"]
 
 _MOST_AXES: Final = 2
 _CONSTANTS: Final = {1: "W", 2: "B"}
@@ -58,14 +58,13 @@ def windows(node: OnnxNode, rank: int) -> dict[str, Any]:
     }
 
 
-def _weights(node: OnnxNode) -> tuple[Value, Value | None, int]:
-    weight, bias = finite(node.input(1), node, "W"), node.optional(2)
+def kernel_axes(node: OnnxNode, x: Value, weight: Value) -> tuple[int, int]:
+    """(group, spatial axes) of a convolution, checked against its constant weight."""
     assert weight.array is not None, "the registry says which inputs are constants"
     rank = weight.array.ndim - 2
     check_axes(node, rank)
-    x = node.input(0).rank
-    if x is not None and x != rank + 2:
-        raise node.invalid(f"X has {x} axes and W {rank + 2}, expected as many")
+    if x.rank is not None and x.rank != rank + 2:
+        raise node.invalid(f"X has {x.rank} axes and W {rank + 2}, expected as many")
     taps = list(weight.array.shape[2:])
     shape = node.attrs.integers("kernel_shape")
     if shape is not None and shape != taps:
@@ -73,6 +72,12 @@ def _weights(node: OnnxNode) -> tuple[Value, Value | None, int]:
     group = node.attrs.integer("group", 1)
     if group < 1 or weight.array.shape[0] % group:
         raise node.invalid(f"attribute 'group' is {group}, expected a divisor of the {weight.array.shape[0]} of W")
+    return group, rank
+
+
+def _weights(node: OnnxNode) -> tuple[Value, Value | None, int]:
+    weight, bias = finite(node.input(1), node, "W"), node.optional(2)
+    group, _ = kernel_axes(node, node.input(0), weight)
     return weight, None if bias is None else finite(bias, node, "B"), group
 
 

@@ -20,6 +20,7 @@ _FALLBACK: Final = (
     " `fastgru inspect`."
 )
 _WITH_REFERENCE: Final = ("ai.onnx", "ai.onnx.ml")
+_SMALL: Final = "take the float model it was made from; fastgru.load(..., precision='int8') makes its weights small"
 _WAYS: Final[Mapping[str, str]] = {
     **dict.fromkeys(
         ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"),
@@ -39,6 +40,35 @@ _WAYS: Final[Mapping[str, str]] = {
         ),
         "sequences are no values here: export with tensors (Split, Concat, a fixed number of steps)",
     ),
+}
+_OF_MICROSOFT: Final[Mapping[str, str]] = {
+    "DynamicQuantizeLSTM": "leave the LSTM in float: quantize_dynamic(..., op_types_to_quantize=['MatMul', 'Conv'])",
+    **dict.fromkeys(
+        ("DynamicQuantizeMatMul", "MatMulInteger16", "MatMulIntegerToFloat"),
+        "take the file as it was before onnxruntime optimised it",
+    ),
+    **dict.fromkeys(
+        ("DequantizeLinear", "QuantizeLinear"),
+        "quantise a model of opset 21, whose own operators have 16 bits, without the option UseQDQContribOps",
+    ),
+    **dict.fromkeys(
+        (
+            "QGemm",
+            "QLinearAdd",
+            "QLinearAveragePool",
+            "QLinearConcat",
+            "QLinearConvTranspose",
+            "QLinearGlobalAveragePool",
+            "QLinearLeakyRelu",
+            "QLinearMul",
+            "QLinearReduceMean",
+            "QLinearSigmoid",
+            "QLinearSoftmax",
+            "QLinearWhere",
+        ),
+        "quantise with quant_format=QuantFormat.QDQ, which keeps to ONNX's own operators",
+    ),
+    **dict.fromkeys(("GatherBlockQuantized", "MatMulBnb4", "MatMulFpQ4", "MatMulNBits", "QAttention"), _SMALL),
 }
 
 
@@ -62,18 +92,22 @@ class Refusals:
             return
         lines = [
             f"operator {op} ({domain} opset {opset}) is not implemented: {_nodes(nodes)}"
-            + (f"; {_WAYS[op]}" if op in _WAYS else "")
+            + (f"; {way}" if (way := _way(op, domain)) else "")
             for (op, domain, opset), nodes in sorted(self._operators.items())
         ]
         lines += self._faults[:_SHOWN_FAULTS]
         if (more := len(self._faults) - _SHOWN_FAULTS) > 0:
             lines.append(f"and {more} more")
-        way = f"\nA way round: {_WAY}." if any(op not in _WAYS for op, _, _ in self._operators) else ""
+        way = f"\nA way round: {_WAY}." if any(not _way(op, domain) for op, domain, _ in self._operators) else ""
         if not self._fallback and (self._faults or any(domain in _WITH_REFERENCE for _, domain, _ in self._operators)):
             way += f"\n{_FALLBACK}"
         if len(lines) == 1:
             raise UnsupportedModelError(f"{what}: {lines[0]}{way}")
         raise UnsupportedModelError(f"{what}:\n" + "\n".join(f"  - {line}" for line in lines) + way)
+
+
+def _way(op: str, domain: str) -> str | None:
+    return (_OF_MICROSOFT if domain == "com.microsoft" else _WAYS).get(op)
 
 
 def _nodes(names: list[str]) -> str:

@@ -15,7 +15,8 @@ __all__ = ["element_sizes", "elements_of", "sizes_from", "sizes_of"]
 Sizes = tuple[Size, ...]
 
 _SAME: Final = frozenset({
-    "activation", "batch_norm", "cast", "clip", "cumsum", "layer_norm", "log_softmax", "softmax", "unary",
+    "activation", "batch_norm", "cast", "clip", "cumsum", "dequantize", "layer_norm", "log_softmax",
+    "quantize", "softmax", "unary",
 })  # fmt: skip
 _BROADCAST: Final = frozenset({"binary", "compare", "logical", "where"})
 

@@ -62,6 +62,8 @@ def infer(op: str, inputs: Sequence[Value | None], attrs: dict[str, Any], output
     if rank is not None and rank > MAX_RANK:
         raise InvalidModelError(f"a tensor of {rank} axes, expected at most {MAX_RANK}")
     kinds = [Kind(_dtype(op, inputs, attrs, first.dtype), rank)] * outputs
+    if op == "dynamic_quantize":
+        kinds = [Kind("uint8", rank), Kind(first.dtype, 0), Kind("uint8", 0)][:outputs]
     return [kinds[0], Kind("int64", rank)] if op == "topk" and outputs == 2 else kinds
 
 
@@ -73,8 +75,12 @@ def _dtype(op: str, inputs: Sequence[Value | None], attrs: dict[str, Any], first
             return "bool"
         case "shape" | "arg" | "nonzero":
             return "int64"
-        case "cast":
+        case "cast" | "quantize":
             return str(attrs["to"])
+        case "dequantize":
+            return None if inputs[1] is None else inputs[1].dtype
+        case "matmul_integer" | "conv_integer":
+            return "int32"
         case "constant_of_shape":
             return str(attrs["dtype"])
         case "where" | "embedding":
@@ -89,7 +95,7 @@ def _rank(op: str, inputs: Sequence[Value | None], attrs: dict[str, Any], first:
             return _widest(inputs)
         case "gru" | "lstm" | "rnn":
             return 3
-        case "matmul":
+        case "matmul" | "matmul_integer":
             return _matmul(first, None if inputs[1] is None else inputs[1].rank)
         case "reshape" | "expand" | "constant_of_shape":
             return _from_shape(op, inputs, first)

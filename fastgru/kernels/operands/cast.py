@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["DIRECT"]
+__all__ = ["DIRECT", "SATURATING"]
 
 # target -> sources that a handler converts from; floats to integers go towards zero, integers wrap around.
 DIRECT: Final = {
-    "float32": ("float64", "int64", "bool"),
-    "float64": ("float32", "int64", "bool"),
+    "float32": ("float64", "int64", "int32", "int16", "int8", "uint16", "uint8", "bool"),
+    "float64": ("float32", "int64", "int32", "int16", "int8", "uint16", "uint8", "bool"),
     "int64": ("float32", "float64", "int32", "int16", "int8", "uint16", "uint8", "bool"),
     "int32": ("int64",),
     "int16": ("int64",),
@@ -18,3 +18,6 @@ DIRECT: Final = {
     "uint8": ("int64",),
     "bool": ("float32", "float64", "int64"),
 }
+
+# Targets of conversions from floats that hold whole numbers, or NaN, to the nearest integer that there is.
+SATURATING: Final = ("int32", "int16", "int8", "uint16", "uint8")

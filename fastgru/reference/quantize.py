@@ -1,0 +1,181 @@
+"""Integers that stand for reals, as ONNX has them: real = (integer - zero_point) * scale.
+
+    quantize          y = saturate(round(x / scale) + zero_point), halves to even
+    dequantize        y = (x - zero_point) * scale
+    dynamic_quantize  scale = (max(x, 0) - min(x, 0)) / 255, zero_point = saturate(round(-min(x, 0) / scale)), in uint8
+    matmul_integer    (a - a_zero_point) (b - b_zero_point), summed in int32, which wraps around
+    conv_integer      the convolution of x - x_zero_point and weight - weight_zero_point, in int32; padding is zero
+
+Scale and zero point are numbers, vectors along `axis`, or, with a `block_size`, tensors of which each element counts
+for that many neighbours along `axis`. NaN becomes the smallest integer; a dynamic scale of data with a NaN is NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.errors import ShapeError, UnsupportedModelError
+from fastgru.reference.conv import conv
+from fastgru.reference.operator import is_floating
+from fastgru.reference.shape import normal_axis
+
+__all__ = [
+    "PRODUCT_DTYPES", "STORED_DTYPES", "TARGET_DTYPES", "check_blocks", "check_stored", "conv_integer", "dequantize",
+    "dynamic_quantize", "matmul_integer", "quantize", "vector_axis",
+]  # fmt: skip
+
+Array = NDArray[Any]
+Shape = tuple[int, ...]
+
+TARGET_DTYPES: Final = ("int16", "int8", "uint16", "uint8")
+STORED_DTYPES: Final = ("int16", "int32", "int8", "uint16", "uint8")
+PRODUCT_DTYPES: Final = ("int8", "uint8")
+
+
+def vector_axis(name: str, parameter: Shape, x: Shape, axis: int) -> int | None:
+    """The axis of x along which a vector lies, None for a number; `ShapeError` where it does not fit."""
+    if parameter in ((), (1,)):
+        return None
+    at = normal_axis(axis, len(x))
+    if parameter != (x[at],):
+        raise ShapeError(f"{name} has shape {parameter}, expected a number or one for each of the {x[at]} of axis {at}")
+    return at
+
+
+def check_blocks(name: str, parameter: Shape, x: Shape, axis: int, block_size: int) -> int:
+    """The axis that blocks divide; `ShapeError` unless each element of `parameter` counts for a block of x."""
+    at = normal_axis(axis, len(x))
+    expected = tuple(-(-n // block_size) if i == at else n for i, n in enumerate(x)) if block_size > 0 else ()
+    if block_size < 1 or parameter != expected:
+        raise ShapeError(f"{name} has shape {parameter} for blocks of {block_size} in axis {at} of x {x}")
+    return at
+
+
+def check_stored(name: str, dtype: str, known: Sequence[str]) -> None:
+    """Raise `UnsupportedModelError` for integers of another kind."""
+    if dtype not in known:
+        raise UnsupportedModelError(f"{name} has dtype {dtype}; there are {', '.join(known)}")
+
+
+def _spread(name: str, parameter: Array, x: Shape, axis: int, block_size: int) -> Array:
+    """The scale or zero point of every element, to broadcast with x."""
+    if block_size:
+        at = check_blocks(name, parameter.shape, x, axis, block_size)
+        return np.repeat(parameter, min(block_size, x[at]), axis=at)[(slice(None),) * at + (slice(x[at]),)]
+    along = vector_axis(name, parameter.shape, x, axis)
+    return parameter.reshape([-1 if i == along else 1 for i in range(len(x))])
+
+
+def _wide(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    return np.dtype(np.float32) if dtype == np.float16 else dtype
+
+
+def _check_pair(scale: Array, zero_point: Array | None) -> None:
+    if not is_floating(scale.dtype):
+        raise ShapeError(f"scale has dtype {scale.dtype}, expected a float")
+    if zero_point is not None and zero_point.shape not in (scale.shape, *([(), (1,)] if scale.size == 1 else [])):
+        raise ShapeError(f"zero_point has shape {zero_point.shape}, expected {scale.shape} as scale")
+
+
+def quantize(
+    x: Array, scale: Array, zero_point: Array | None = None, *, axis: int = 1, block_size: int = 0, to: str = "uint8"
+) -> Array:
+    """x of floats or int32, scale, zero_point of the dtype `to` -> integers of the dtype `to`."""
+    check_stored("to", to, TARGET_DTYPES)
+    _check_pair(scale, zero_point)
+    if not is_floating(x.dtype) and x.dtype != np.int32:
+        raise ShapeError(f"x has dtype {x.dtype}, expected a float or int32")
+    if zero_point is not None and zero_point.dtype.name != to:
+        raise ShapeError(f"zero_point has dtype {zero_point.dtype}, expected {to}")
+    limits, real = np.iinfo(to), _wide(scale.dtype)
+    y = np.rint(x.astype(real) / _spread("scale", scale.astype(real), x.shape, axis, block_size))
+    if zero_point is not None:
+        y = y + _spread("zero_point", zero_point, x.shape, axis, block_size).astype(real)
+    y = np.where(np.isnan(y), limits.min, np.clip(y, limits.min, limits.max))
+    return np.asarray(y).astype(to)
+
+
+def dequantize(x: Array, scale: Array, zero_point: Array | None = None, *, axis: int = 1, block_size: int = 0) -> Array:
+    """x of integers, scale, zero_point of the dtype of x -> floats of the dtype of scale."""
+    check_stored("x", x.dtype.name, STORED_DTYPES)
+    _check_pair(scale, zero_point)
+    moved = x.astype(np.int64)
+    if zero_point is not None:
+        if zero_point.dtype != x.dtype:
+            raise ShapeError(f"zero_point has dtype {zero_point.dtype}, expected {x.dtype} as x")
+        moved = moved - _spread("zero_point", zero_point, x.shape, axis, block_size)
+    real = _wide(scale.dtype)
+    y = moved.astype(real) * _spread("scale", scale.astype(real), x.shape, axis, block_size)
+    return np.asarray(y).astype(scale.dtype)
+
+
+def dynamic_quantize(x: Array) -> tuple[Array, Array, Array]:
+    """x -> y (uint8), scale and zero_point (uint8), numbers; the scale is 1 where x is 0 everywhere."""
+    if not is_floating(x.dtype):
+        raise ShapeError(f"x has dtype {x.dtype}, expected a float")
+    real = _wide(x.dtype)
+    zero = np.zeros((), real)
+    low = np.minimum(zero, x.astype(real).min(initial=0))
+    high = np.maximum(zero, x.astype(real).max(initial=0))
+    scale = np.asarray((high - low) / real.type(255))
+    scale = np.ones((), real) if scale == 0 else scale
+    zero_point = quantize(zero - low, scale)
+    return quantize(x.astype(real), scale, zero_point), scale.astype(x.dtype), zero_point
+
+
+def matmul_integer(a: Array, b: Array, a_zero_point: Array | None = None, b_zero_point: Array | None = None) -> Array:
+    """a (..., M, K), b (..., K, N), by NumPy's rules -> int32.
+
+    Zero points: numbers, or a vector over the rows of a and one over the columns of b; or of the axes of a and b, with
+    size 1 for K.
+    """
+    given = {"a": (a, a_zero_point), "b": (b, b_zero_point)}
+    parts = [_less(name, x, zero_point, of_rows=name == "a") for name, (x, zero_point) in given.items()]
+    with np.errstate(all="ignore"):  # exact in float64 as long as K is below 2^36
+        return np.asarray(np.matmul(parts[0], parts[1])).astype(np.int64).astype(np.int32)
+
+
+def _less(name: str, x: Array, zero_point: Array | None, *, of_rows: bool) -> Array:
+    """x less its zero point, in float64."""
+    check_stored(name, x.dtype.name, PRODUCT_DTYPES)
+    if zero_point is None:
+        return x.astype(np.float64)
+    if zero_point.dtype != x.dtype:
+        raise ShapeError(f"the zero point of {name} has dtype {zero_point.dtype}, expected {x.dtype}")
+    column = of_rows and zero_point.ndim == 1 and zero_point.size != 1
+    spread = zero_point[:, None] if column else zero_point.reshape(()) if zero_point.size == 1 else zero_point
+    if np.broadcast_shapes(x.shape, spread.shape) != x.shape:
+        raise ShapeError(f"the zero point of {name} has shape {zero_point.shape} for {x.shape}")
+    return np.asarray(x.astype(np.float64) - spread)
+
+
+def conv_integer(
+    x: Array,
+    weight: Array,
+    x_zero_point: Array | None = None,
+    weight_zero_point: Array | None = None,
+    *,
+    strides: Sequence[int],
+    pads: Sequence[int] | str,
+    dilations: Sequence[int],
+    group: int,
+) -> Array:
+    """x (N, C, D1, ...), weight (O, C / group, K1, ...) -> int32 (N, O, E1, ...).
+
+    x_zero_point: a number; weight_zero_point: a number, or one for each output channel.
+    """
+    if x_zero_point is not None and x_zero_point.size != 1:
+        raise ShapeError(f"the zero point of x has shape {x_zero_point.shape}, expected a number")
+    if weight_zero_point is not None and weight_zero_point.size > 1:
+        vector_axis("the zero point of weight", weight_zero_point.shape, weight.shape, 0)
+        weight_zero_point = weight_zero_point.reshape(-1, *[1] * (weight.ndim - 1))
+    y = conv(
+        _less("x", x, x_zero_point, of_rows=False),
+        _less("weight", weight, weight_zero_point, of_rows=False),
+        strides=strides, pads=pads, dilations=dilations, group=group,
+    )  # fmt: skip
+    return y.astype(np.int64).astype(np.int32)
