@@ -70,7 +70,7 @@ class _Bound:
         self.ys = tuple(self.outputs.values())
         self.made = tuple((y.shape, y.dtype) for y in self.ys)
         self.direct: Any = None
-        if not self.frames[0].shared and all(a.size for a in (*self.xs, *self.ys)):
+        if not self.frames[stream._turn].shared and all(a.size for a in (*self.xs, *self.ys)):
             self._make_direct(stream)
 
     def _make_direct(self, stream: Stream) -> None:

@@ -69,6 +69,14 @@ def test_chunks_give_the_bits_of_one_call(precision, threads, sizes):
     np.testing.assert_allclose(whole["y"], definition, atol=2e-6 if precision == "float32" else 1e-12)
 
 
+def test_timing_a_team_on_a_new_shape_leaves_the_state_alone(monkeypatch):
+    monkeypatch.setattr("fastgru.engine.program.wake_seconds", lambda members: 0.0)  # no estimate is clear enough
+    plain.cache_clear()
+    x, zeros = normal(T, N, I), np.zeros((1, N, H), np.float32)
+    whole = plain().run({"x": x, "h0_0": zeros, "h0_1": zeros})["y"]
+    np.testing.assert_array_equal(pushed(plain(threads=2).stream(N), x, [1, 2, 3, 4, 2]), whole)
+
+
 def test_several_inputs_outputs_and_states():
     graph = two_ways()
     stream = Model(graph).stream(N)
