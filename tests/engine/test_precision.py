@@ -1,0 +1,175 @@
+"""Which node gets small weights, and what a model of small weights is to its user."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import fastgru
+from fastgru.engine import Executable
+from fastgru.engine.precision import SMALL
+from fastgru.errors import UnsupportedModelError
+from fastgru.graph import TensorSpec
+from fastgru.reference.gru import gru_cell
+from fastgru.reference.small import PRODUCTS, quantised, rounded
+from fastgru.spec import GRUSpec, GRUWeights
+
+GATES = ("reset", "update", "candidate")
+
+
+def network(H):
+    rng = np.random.default_rng(0)
+
+    def uniform(*shape):
+        return rng.uniform(-0.1, 0.1, shape).astype(np.float32)
+
+    weights = {"weight_ih_l0": uniform(3 * H, 24), "weight_hh_l0": uniform(3 * H, H)}
+    weights |= {"bias_ih_l0": uniform(3 * H), "bias_hh_l0": uniform(3 * H)}
+    table = fastgru.Embedding(uniform(30, 24))
+    return fastgru.Sequential(table, fastgru.GRU.from_torch(weights), fastgru.Linear(uniform(40, H))).to_graph()
+
+
+@pytest.mark.parametrize("precision", SMALL)
+def test_a_model_of_small_weights_has_float32_at_its_ends(precision):
+    graph = network(128)
+    model = fastgru.Model(graph, precision=precision)
+    assert model.precision == precision
+    assert [spec.dtype for spec in (*model.inputs, *model.outputs)] == ["int64", "float32"]
+    ids = np.arange(12).reshape(6, 2)
+    y = model(ids)
+    assert y.dtype == np.float32
+    exact = fastgru.Model(graph)(ids)
+    assert 0 < np.abs(y - exact).max() < 0.02
+    handlers = Executable(graph, precision=precision).program({"x": (6, 2)}).handlers
+    for op in ("embedding", "gru_reset_after", "linear"):
+        assert f"{op}_{precision}_float32" in handlers
+
+
+def test_what_would_not_pay_stays_in_float32_and_says_why():
+    chosen = Executable(network(32), precision="int8").weight_precisions
+    by_precision = {name: (c.precision, bool(c.why)) for name, c in chosen.items()}
+    assert sorted(by_precision.values()) == [("float32", True), ("float32", True), ("int8", False)]
+    assert any("32 units are faster in float32" in c.why for c in chosen.values())
+    assert {c.precision for c in Executable(network(32)).weight_precisions.values()} == {"float32"}
+
+
+def test_overrides_are_taken_at_their_word():
+    graph = network(32)
+    gru = next(node for node in graph.nodes if node.op == "gru")
+    name = gru.outputs[0]
+    chosen = Executable(graph, overrides={name: "int8"}).weight_precisions
+    assert {n: c.precision for n, c in chosen.items() if c.precision != "float32"} == {name: "int8"}
+    with pytest.raises(UnsupportedModelError, match="nobody"):
+        Executable(graph, overrides={"nobody": "int8"})
+    with pytest.raises(UnsupportedModelError, match="int4"):
+        Executable(graph, overrides={name: "int4"})
+    with pytest.raises(UnsupportedModelError, match="weights in int8 in a model that computes in float64"):
+        Executable(graph, precision="float64", overrides={name: "int8"})
+
+
+def deep():
+    """ids (T, N) -> a table, a GRU of 70 units, one of 67 with the reset before and relu, which has no bounds, a layer.
+
+    The states go in and out: h0 (1, N, 70) and the like.
+    """
+    rng = np.random.default_rng(1)
+
+    def uniform(*shape):
+        return rng.uniform(-0.12, 0.12, shape).astype(np.float32)
+
+    first = fastgru.GRU.from_gates(
+        **{gate: fastgru.Gate(uniform(70, 24), uniform(70, 70), uniform(70)) for gate in GATES}, reset_after=True
+    )
+    second = fastgru.GRU.from_gates(
+        **{gate: fastgru.Gate(uniform(67, 70), uniform(67, 67), uniform(67)) for gate in GATES},
+        candidate_activation="relu",
+    )
+    layers = fastgru.Embedding(uniform(30, 24)), first, second, fastgru.Linear(uniform(64, 67), uniform(64))
+    return fastgru.Sequential(*layers).to_graph(initial_state=True)
+
+
+@cache
+def deep_model(precision, threads=1):
+    return fastgru.Model(deep(), precision=precision, threads=threads)
+
+
+@pytest.mark.parametrize("precision", SMALL)
+def test_every_layer_of_a_model_is_the_definition_of_it(precision):
+    graph = deep()
+    inner = [name for node in graph.nodes for name in node.outputs[:1]]
+    shown = replace(graph, outputs=tuple(TensorSpec(name, "float32", None) for name in inner), states={})
+    executable = Executable(shown, precision=precision)
+    assert {c.precision for c in executable.weight_precisions.values()} == {precision}
+    ids = np.random.default_rng(2).integers(0, 30, (9, 5))
+    feeds = {spec.name: np.zeros((1, 5, spec.shape[2]), np.float32) for spec in graph.inputs[1:]}
+    got = list(executable.run({"x": ids, **feeds}).values())
+    nodes = [node for node in graph.nodes if node.outputs[0] in inner]
+    assert [node.op for node in nodes] == ["embedding", "gru", "gru", "linear"]
+    table = graph.constants[nodes[0].inputs[1]]
+    q, scale = quantised(table)
+    kept = rounded(table) if precision == "bfloat16" else q.astype(np.float32) * scale[:, None]
+    np.testing.assert_array_equal(got[0], kept[ids])
+    for node, x, y in zip(nodes[1:3], got, got[1:], strict=False):
+        spec = GRUSpec.from_dict(node.attrs["spec"])
+        weights = GRUWeights(*(graph.constants.get(name) for name in node.inputs[4:8]))
+        before = np.concatenate([np.zeros_like(y[:1]), y[:-1]]).astype(np.float64)
+        flat = (x.astype(np.float64).reshape(-1, spec.input_size), before.reshape(-1, spec.hidden_size))
+        wanted = gru_cell(spec, weights, *flat, product=PRODUCTS[precision]).reshape(y.shape)
+        # r * h is rounded, too, which may fall on either side of a half.
+        assert np.abs(y - wanted).max() <= (3e-6 if spec.reset_after else 3e-3 * np.abs(y).max())
+    weight, bias = (graph.constants[name] for name in nodes[3].inputs[1:3])
+    wanted = PRODUCTS[precision](got[2].astype(np.float64), weight.astype(np.float64)) + bias
+    np.testing.assert_allclose(got[3], wanted, rtol=0, atol=3e-6)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    precision=st.sampled_from(SMALL),
+    sizes=st.lists(st.integers(0, 6), min_size=1, max_size=5),
+    N=st.integers(0, 13),
+    threads=st.sampled_from([1, 2]),
+    data=st.data(),
+)
+def test_rows_have_their_bits_in_any_chunks_company_and_team(precision, sizes, N, threads, data):
+    ids = np.random.default_rng(N).integers(0, 30, (sum(sizes), N))
+    model = deep_model(precision)
+    states = {spec.name: np.zeros((1, N, spec.shape[2]), np.float32) for spec in model.inputs[1:]}
+    y = next(iter(model.run({"x": ids, **states}).values()))
+    assert y.shape == (sum(sizes), N, 64)
+    other = deep_model(precision, threads)
+    chunks = np.split(ids, np.cumsum(sizes)[:-1])
+    if N:
+        stream = other.stream(batch_size=N)
+        np.testing.assert_array_equal(np.concatenate([stream.push(chunk) for chunk in chunks]), y)
+        rows = data.draw(st.lists(st.integers(0, N - 1), min_size=1, max_size=15))
+        feeds = {name: h[:, rows] for name, h in states.items()}
+        alone = next(iter(other.run({"x": ids[:, rows], **feeds}).values()))
+        np.testing.assert_array_equal(alone, y[:, rows])
+
+
+@pytest.mark.parametrize("precision", SMALL)
+def test_a_state_that_is_not_finite_stays_in_its_row(precision):
+    model, ids = deep_model(precision), np.random.default_rng(3).integers(0, 30, (4, 6))
+    states = {spec.name: np.zeros((1, 6, spec.shape[2]), np.float32) for spec in model.inputs[1:]}
+    y = next(iter(model.run({"x": ids, **states}).values()))
+    for name in states:
+        spoilt = {**states, name: states[name].copy()}
+        spoilt[name][0, 2, 5] = np.nan
+        got = next(iter(model.run({"x": ids, **spoilt}).values()))
+        np.testing.assert_array_equal(np.delete(got, 2, 1), np.delete(y, 2, 1))
+        assert np.isnan(got[:, 2]).all()
+
+
+@pytest.mark.parametrize("precision", SMALL)
+@pytest.mark.parametrize("H", [64, 65, 100, 256])
+def test_from_64_units_on_a_gru_has_small_weights(precision, H):
+    for I in (1, 40, 257):
+        shapes = {"weight_ih_l0": (3 * H, I), "weight_hh_l0": (3 * H, H)}
+        gru = fastgru.GRU.from_torch({name: np.full(shape, 0.01, np.float32) for name, shape in shapes.items()})
+        chosen = Executable(gru.to_graph(), precision=precision).weight_precisions
+        assert [(c.precision, c.why) for c in chosen.values()] == [(precision, "")]
