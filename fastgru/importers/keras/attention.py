@@ -13,10 +13,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.importers.keras.call import Call
+from fastgru.importers.keras.heads import causal_mask
+from fastgru.importers.keras.normalisation import unit_length
 from fastgru.importers.keras.values import Value
 
 __all__ = ["ATTENTION_LAYERS"]
@@ -39,7 +40,9 @@ def _dot(call: Call) -> list[Value]:
         if axis == 0:
             raise layer.damaged("axes names the batch")
         sizes.append(x.shape[axis])
-        name = _normalised(call, x, axis, what) if layer.flag("normalize", default=False) else x.name
+        least = 1e-14 if call.rules.major == 3 else 1e-12
+        unit = layer.flag("normalize", default=False)
+        name = unit_length(call, x, [axis], f"{what}/unit", least) if unit else x.name
         if x.rank == 2:
             name = graph.add("unsqueeze", [name], f"{what}/matrix", {"axes": [2 if n else 1]})
         elif axis != (1 if n else 2):
@@ -55,18 +58,6 @@ def _dot(call: Call) -> list[Value]:
     y = graph.add("squeeze", [y], call.base, {"axes": left}) if left else y
     shape = (call.inputs[0].shape[0], *rows, *columns) if rows or columns else (call.inputs[0].shape[0], 1)
     return [call.inputs[0].but(name=y, shape=shape, mask=None)]
-
-
-def _normalised(call: Call, x: Value, axis: int, base: str) -> str:
-    """x over its length along `axis`, which is at least Keras's epsilon."""
-    graph = call.graph
-    least = 1e-14 if call.rules.major == 3 else 1e-12
-    square = graph.add("binary", [x.name, x.name], f"{base}/square", {"kind": "mul"})
-    total = graph.add("reduce", [square], f"{base}/total", {"kind": "sum", "axes": [axis], "keepdims": True})
-    floor = graph.scalar(least, x, f"{base}/least")
-    safe = graph.add("binary", [total, floor], f"{base}/safe", {"kind": "max"})
-    length = graph.add("unary", [safe], f"{base}/length", {"kind": "sqrt"})
-    return graph.add("binary", [x.name, length], f"{base}/unit", {"kind": "div"})
 
 
 def _attention(call: Call) -> list[Value]:
@@ -137,10 +128,7 @@ def _attend(call: Call, scores: str) -> list[Value]:
     q_mask, v_mask = _masks(call)
     shown = None if v_mask is None else graph.add("unsqueeze", [v_mask], f"{base}/shown", {"axes": [1]})
     if call.arguments.get("use_causal_mask") or call.layer.flag("causal", default=False):
-        Tq, Tv = call.known(q, 1), call.known(v, 1)
-        if Tq * Tv > 1 << 24:
-            raise call.layer.unsupported(f"a causal mask of {Tq} by {Tv} steps", "attend over shorter sequences")
-        seen = graph.constant(np.tri(Tq, Tv, dtype=np.bool_)[None], f"{base}/causal")
+        seen = causal_mask(call, q, v)
         shown = seen if shown is None else graph.add("logical", [shown, seen], f"{base}/visible", {"kind": "and"})
     if shown is not None:
         far = graph.scalar(_HIDDEN, q, f"{base}/far")

@@ -8,14 +8,16 @@ from typing import Any, Final
 import numpy as np
 
 from fastgru.importers.keras.call import Call
+from fastgru.importers.keras.functions import FUNCTIONS, number_or_tensor
 from fastgru.importers.keras.merging import broadcast_shape
+from fastgru.importers.keras.moving import MOVING
 from fastgru.importers.keras.values import Value
 
 __all__ = ["OPERATIONS"]
 
 _ARITHMETIC: Final = {
-    "Add": "add", "Divide": "div", "Maximum": "max", "Minimum": "min", "Multiply": "mul", "Subtract": "sub",
-    "TrueDivide": "div",
+    "Add": "add", "Divide": "div", "Maximum": "max", "Minimum": "min", "Multiply": "mul", "Power": "pow",
+    "Subtract": "sub", "TrueDivide": "div",
 }  # fmt: skip
 _COMPARE: Final = {
     "Equal": "equal", "Greater": "greater", "GreaterEqual": "greater_equal", "Less": "less",
@@ -31,15 +33,7 @@ def _pair(call: Call) -> tuple[Value, Value]:
     tensors = [a for a in args if isinstance(a, Value)]
     if len(args) != 2 or not tensors:
         raise call.layer.damaged(f"{len(args)} arguments, expected two")
-    like, operands = tensors[0], []
-    for n, arg in enumerate(args):
-        if isinstance(arg, Value):
-            operands.append(arg)
-        elif isinstance(arg, int | float) and abs(arg) < 1e300:
-            name = call.graph.scalar(arg, like, f"{call.base}/{'ab'[n]}")
-            operands.append(Value(name, (1,) * like.rank, like.dtype))
-        else:
-            raise call.layer.unsupported(f"its argument {arg!r:.40}", "use numbers and tensors of the model")
+    operands = [number_or_tensor(call, arg, tensors[0], what) for arg, what in zip(args, "ab", strict=True)]
     if operands[0].dtype != operands[1].dtype:
         raise call.layer.unsupported(f"operands of {operands[0].dtype} and {operands[1].dtype}", "cast one of them")
     return operands[0], operands[1]
@@ -164,6 +158,8 @@ def _bounds(call: Call, item: Any) -> tuple[int, int]:
 
 
 OPERATIONS: Final[Mapping[str, Callable[[Call], list[Value]]]] = {
+    **FUNCTIONS,
+    **MOVING,
     **{name: _two("binary", kind, None) for name, kind in _ARITHMETIC.items()},
     **{name: _two("compare", kind, "bool") for name, kind in _COMPARE.items()},
     **{name: _two("logical", kind, "bool") for name, kind in _LOGICAL.items()},

@@ -113,12 +113,18 @@ def _functional(model: Layer, layers: Mapping[str, Layer], data: list[Any]) -> P
 
 
 def _told_apart(layer: Layer, data: Mapping[str, Any]) -> Layer:
-    """Legacy files of Keras 3 name no modules: keras.ops.add(a, b) has two arguments, the layer Add()([a, b]) one."""
+    """Legacy files of Keras 3 name no modules.
+
+    keras.ops.add(a, b) has two arguments, the layer Add()([a, b]) one; every layer tells whether it is trainable.
+    """
     nodes = data.get("inbound_nodes")
-    if layer.module or layer.class_name not in OPERATIONS or not isinstance(nodes, list) or not nodes:
+    if layer.module or layer.custom or not isinstance(nodes, list) or not nodes or not isinstance(nodes[0], Mapping):
         return layer
-    args = nodes[0].get("args") if isinstance(nodes[0], Mapping) else None
-    return replace(layer, module=OPERATIONS_MODULE) if isinstance(args, list) and len(args) > 1 else layer
+    if layer.class_name in ("InputLayer", *MODELS):
+        return layer
+    args = nodes[0].get("args")
+    several = layer.class_name in OPERATIONS and isinstance(args, list) and len(args) > 1
+    return replace(layer, module=OPERATIONS_MODULE) if several or "trainable" not in layer.config else layer
 
 
 def _read_call(layer: Layer, name: str, number: int, node: Any) -> LayerCall:
@@ -148,6 +154,9 @@ def _positional(layer: Layer, rest: Sequence[Any]) -> dict[str, Any]:
     """What Keras 3 passed by position after the first argument, by the names of the call signatures."""
     if layer.class_name in _RECURRENT:
         names = ["initial_state", "mask", "training"]
+    elif layer.class_name == "MultiHeadAttention":
+        names = ["value", "key", "query_mask", "value_mask", "key_mask", "attention_mask"]
+        names += ["return_attention_scores", "training", "use_causal_mask"]
     elif layer.class_name in ATTENTION_LAYERS:
         names = ["mask", "training", "return_attention_scores", "use_causal_mask"]
     else:

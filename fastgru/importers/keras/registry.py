@@ -13,8 +13,10 @@ from fastgru.importers.keras.call import Call
 from fastgru.importers.keras.convolution import CONVOLUTION_LAYERS
 from fastgru.importers.keras.dense import DENSE_LAYERS
 from fastgru.importers.keras.distributed import time_distributed
+from fastgru.importers.keras.heads import HEAD_LAYERS
 from fastgru.importers.keras.layer import Layer
 from fastgru.importers.keras.merging import MERGING_LAYERS
+from fastgru.importers.keras.normalisation import NORMALISATION_LAYERS
 from fastgru.importers.keras.operations import OPERATIONS
 from fastgru.importers.keras.pooling import POOLING_LAYERS
 from fastgru.importers.keras.recurrent import RECURRENT_LAYERS, recurrent
@@ -34,7 +36,9 @@ _LAYERS: Final[Mapping[str, Handler]] = {
     **ATTENTION_LAYERS,
     **CONVOLUTION_LAYERS,
     **DENSE_LAYERS,
+    **HEAD_LAYERS,
     **MERGING_LAYERS,
+    **NORMALISATION_LAYERS,
     **POOLING_LAYERS,
     **SHAPING_LAYERS,
     **dict.fromkeys(RECURRENT_LAYERS, recurrent),

@@ -23,7 +23,13 @@ __all__ = ["Outputs", "Place", "Reading", "output_of"]
 MAX_NESTING: Final = 16
 _INPUT_DTYPES: Final = frozenset({"bool", "int8", "int16", "int32", "int64", "uint8", "uint16"})
 
-_OWN_ARGUMENTS: Final = RECURRENT_LAYERS | {"AdditiveAttention", "Attention", "Bidirectional"}
+_OWN_ARGUMENTS: Final = RECURRENT_LAYERS | {
+    "AdditiveAttention",
+    "Attention",
+    "Bidirectional",
+    "MultiHeadAttention",
+    "Pad",
+}
 
 Outputs = list[Value | None]
 

@@ -90,7 +90,7 @@ class Weights(ABC):
 
     @abstractmethod
     def child(self, attribute: str, inner: Layer, index: int = 0) -> Weights:
-        """The arrays of `inner`: this layer's cell, layer, forward_layer, backward_layer, or one of its cells.
+        """The arrays of `inner`: this layer's cell, layer, forward_layer, query_dense..., or one of its cells.
 
         index: how many of its cells before it are of its class.
         """
@@ -129,6 +129,9 @@ class _Named(Weights):
             return _Named(self._store, self._group, forward if attribute == "forward_layer" else backward)
         if attribute == "cells":
             mine = [p for p in self._paths if inner.name in self._components(p)[:-1]]
+            return _Named(self._store, self._group, mine)
+        if attribute.endswith("_dense"):
+            mine = [p for p in self._paths if self._components(p)[-2:-1] == [inner.name]]
             return _Named(self._store, self._group, mine)
         return self
 

@@ -1,0 +1,194 @@
+"""Functions of `keras.ops` that move elements and compute none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, Final
+
+import numpy as np
+
+from fastgru.importers.keras.call import Call
+from fastgru.importers.keras.merging import broadcast_shape
+from fastgru.importers.keras.values import Shape, Value
+
+__all__ = ["MOVING"]
+
+Handler = Callable[[Call], list[Value]]
+
+_LEAST: Final = int(np.iinfo(np.int64).min)
+
+
+def _reshape(call: Call) -> list[Value]:
+    """A size of -1 is what is left; sizes that the file leaves free make it free, too."""
+    x, layer = call.x, call.layer
+    target = layer.integers("newshape", "shape")
+    if target.count(-1) > 1 or any(size < -1 or size == 0 for size in target):
+        raise layer.unsupported(f"newshape is {list(target)}", "give sizes above zero, and -1 once at most")
+    shape: list[int | None] = [None if size == -1 else size for size in target]
+    if -1 in target and None not in x.shape:
+        total, known = (int(np.prod([s for s in sizes if s], dtype=object)) for sizes in (x.shape, shape))
+        if total % known:
+            raise layer.damaged(f"newshape is {list(target)} for an input of shape {x.shape}")
+        shape[target.index(-1)] = total // known
+    name = call.graph.add("reshape", [x.name, call.graph.integers(target, f"{call.base}/shape")], call.base)
+    return [Value(name, tuple(shape), x.dtype)]
+
+
+def _turned(call: Call, perm: Sequence[int]) -> list[Value]:
+    x = call.x
+    if sorted(perm) != list(range(x.rank)):
+        raise call.layer.damaged(f"the order {list(perm)} for an input of shape {x.shape}")
+    name = call.graph.add("transpose", [x.name], call.base, {"perm": list(perm)})
+    return [Value(name, tuple(x.shape[i] for i in perm), x.dtype)]
+
+
+def _transpose(call: Call) -> list[Value]:
+    x = call.x
+    if call.layer.get("axes", default=None) is None:
+        return _turned(call, list(range(x.rank))[::-1])
+    return _turned(call, [call.axis(x, a, "axes") for a in call.layer.integers("axes")])
+
+
+def _swapaxes(call: Call) -> list[Value]:
+    a, b = (call.axis(call.x, call.layer.integer(key), key) for key in ("axis1", "axis2"))
+    perm = list(range(call.x.rank))
+    perm[a], perm[b] = b, a
+    return _turned(call, perm)
+
+
+def _moveaxis(call: Call) -> list[Value]:
+    sources, targets = (
+        [call.axis(call.x, a, key) for a in call.layer.integers(key)] for key in ("source", "destination")
+    )
+    if len(sources) != len(targets) or len(set(sources)) < len(sources) or len(set(targets)) < len(targets):
+        raise call.layer.damaged(f"source is {sources}, destination {targets}")
+    perm = [a for a in range(call.x.rank) if a not in sources]
+    for target, source in sorted(zip(targets, sources, strict=True)):
+        perm.insert(target, source)
+    return _turned(call, perm)
+
+
+def _stack(call: Call) -> list[Value]:
+    inputs, graph = call.inputs, call.graph
+    if len({x.dtype for x in inputs}) != 1:
+        raise call.layer.unsupported(f"operands of {sorted({x.dtype for x in inputs})}", "cast them to one dtype")
+    shape = broadcast_shape(call, *(x.shape for x in inputs))
+    axis = call.axis(Value("", (*shape, 1)), call.layer.integer("axis", default=0))
+    names = [graph.add("unsqueeze", [x.name], f"{call.base}/{n}", {"axes": [axis]}) for n, x in enumerate(inputs)]
+    name = graph.add("concat", names, call.base, {"axis": axis})
+    return [Value(name, (*shape[:axis], len(inputs), *shape[axis:]), inputs[0].dtype)]
+
+
+def _split(call: Call) -> list[Value]:
+    """A number of equal parts, or the positions between them."""
+    x, layer = call.x, call.layer
+    axis = call.axis(x, layer.integer("axis", default=0))
+    size, given = call.known(x, axis), layer.get("indices_or_sections")
+    if isinstance(given, int):
+        if given < 1 or given > 1 << 10 or size % given:
+            raise layer.damaged(f"{given} parts of an axis of {size}")
+        sizes = [size // given] * given
+    else:
+        cuts = [0, *(min(c, size) for c in layer.integers("indices_or_sections")), size]
+        sizes = [b - a for a, b in pairwise(cuts)]
+        if len(sizes) > 1 << 10 or any(s < 0 for s in sizes):
+            raise layer.damaged(f"positions {cuts[1:-1]!r:.60} on an axis of {size}")
+    bases = [f"{call.base}_{n}" if n else call.base for n in range(len(sizes))]
+    names = call.graph.add_many("split", [x.name], bases, {"axis": axis, "sizes": sizes})
+    return [
+        Value(name, (*x.shape[:axis], part, *x.shape[axis + 1 :]), x.dtype)
+        for name, part in zip(names, sizes, strict=True)
+    ]
+
+
+def _flip(call: Call) -> list[Value]:
+    x, layer, graph = call.x, call.layer, call.graph
+    given = layer.get("axis", default=None)
+    axes = list(range(x.rank)) if given is None else [call.axis(x, a) for a in layer.integers("axis")]
+    back = [-1] * len(axes)
+    parts = (("last", back), ("before_first", [_LEAST] * len(axes)), ("axes", axes), ("steps", back))
+    names = [graph.integers(numbers, f"{call.base}/{what}") for what, numbers in parts]
+    return [Value(graph.add("slice", [x.name, *names], call.base), x.shape, x.dtype)]
+
+
+def _pad(call: Call) -> list[Value]:
+    x, layer, graph = call.x, call.layer, call.graph
+    if layer.get("mode", default="constant") != "constant" or x.dtype != "float32":
+        raise layer.unsupported(f"mode is {layer.get('mode')!r:.40} on {x.dtype}", "pad float32 by a constant")
+    pairs = layer.get("pad_width")
+    pairs = pairs if isinstance(pairs, list) else []
+    flat: list[Any] = [pair.get("items") if isinstance(pair, Mapping) else pair for pair in pairs]
+    if len(flat) != x.rank or any(
+        not isinstance(p, list) or len(p) != 2 or any(type(n) is not int or not 0 <= n < 1 << 31 for n in p)
+        for p in flat
+    ):
+        raise layer.unsupported(f"pad_width is {layer.get('pad_width')!r:.60}", "give a pair of numbers for each axis")
+    call.check_arguments("args", "constant_values")
+    pads = graph.integers([*(p[0] for p in flat), *(p[1] for p in flat)], f"{call.base}/pads")
+    value = call.arguments.get("constant_values")
+    names = [x.name, pads]
+    if value is not None:
+        if not isinstance(value, int | float) or abs(value) > 1e300:
+            raise layer.unsupported(f"constant_values is {value!r:.40}", "pad by a number")
+        names.append(graph.scalar(value, x, f"{call.base}/value"))
+    shape: Shape = tuple(None if s is None else s + b + e for s, (b, e) in zip(x.shape, flat, strict=True))
+    return [Value(graph.add("pad", names, call.base, {"mode": "constant"}), shape, x.dtype)]
+
+
+def _repeat(call: Call) -> list[Value]:
+    """Each element `repeats` times, one after another."""
+    x, layer, graph = call.x, call.layer, call.graph
+    if layer.get("axis", default=None) is None:
+        raise layer.unsupported("axis is None", "give one axis")
+    axis, times = call.axis(x, layer.integer("axis")), layer.integer("repeats")
+    size = call.known(x, axis)
+    if times < 1 or size * times > 1 << 20:
+        raise layer.damaged(f"{times} repeats on an axis of {size}")
+    places = graph.integers([int(n) for n in np.repeat(np.arange(size), times)], f"{call.base}/places")
+    name = graph.add("gather", [x.name, places], call.base, {"axis": axis})
+    return [Value(name, (*x.shape[:axis], size * times, *x.shape[axis + 1 :]), x.dtype)]
+
+
+def _tile(call: Call) -> list[Value]:
+    x, times = call.x, call.layer.integers("repeats")
+    if len(times) != x.rank or min(times) < 1:
+        raise call.layer.unsupported(f"repeats is {list(times)}", "give a number above zero for each axis")
+    name = call.graph.add("tile", [x.name, call.graph.integers(times, f"{call.base}/repeats")], call.base)
+    return [Value(name, tuple(None if s is None else s * t for s, t in zip(x.shape, times, strict=True)), x.dtype)]
+
+
+def _take(call: Call) -> list[Value]:
+    """Fixed positions along an axis."""
+    args: Sequence[Any] = call.arguments.get("args", ())
+    layer, graph = call.layer, call.graph
+    places = args[1] if len(args) == 2 else None
+    x = args[0] if args else None
+    single = isinstance(places, int) and not isinstance(places, bool)
+    items = [places] if single else places
+    if layer.get("axis", default=None) is None or not isinstance(x, Value) or not isinstance(items, list):
+        raise layer.unsupported("positions that are no numbers, or no axis", "take fixed positions along an axis")
+    axis = call.axis(x, layer.integer("axis"))
+    size = call.known(x, axis)
+    if not items or any(type(n) is not int or not -size <= n < size for n in items):
+        raise layer.damaged(f"the positions {items!r:.60} on an axis of {size}")
+    where = graph.integers([n % size for n in items], f"{call.base}/places")
+    name = graph.add("gather", [x.name, where], f"{call.base}/taken" if single else call.base, {"axis": axis})
+    if single:
+        name = graph.add("squeeze", [name], call.base, {"axes": [axis]})
+    return [Value(name, (*x.shape[:axis], *([] if single else [len(items)]), *x.shape[axis + 1 :]), x.dtype)]
+
+
+MOVING: Final[Mapping[str, Handler]] = {
+    "Flip": _flip,
+    "Moveaxis": _moveaxis,
+    "Pad": _pad,
+    "Repeat": _repeat,
+    "Reshape": _reshape,
+    "Split": _split,
+    "Stack": _stack,
+    "Swapaxes": _swapaxes,
+    "Take": _take,
+    "Tile": _tile,
+    "Transpose": _transpose,
+}
