@@ -25,7 +25,7 @@ from fastgru.errors import (
     VerificationError,
 )
 from fastgru.graph import Graph, Node, TensorSpec
-from fastgru.load import load, load_graph
+from fastgru.load import from_architecture, load, load_graph
 from fastgru.spec import Activation, GRUSpec, GRUWeights
 from fastgru.verify import verify  # here, so that the name is the function: a later import would bind the package
 
@@ -136,6 +136,7 @@ __all__ = [
     "UnsupportedModelError",
     "VerificationError",
     "Weights",
+    "from_architecture",
     "load",
     "load_graph",
     "quantize",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -13,9 +13,13 @@ from fastgru.sources import Source, source_name
 from fastgru.spec import RECURRENT
 
 if TYPE_CHECKING:
+    from fastgru.importers.architecture.text import Architecture
     from fastgru.model import Model
 
-__all__ = ["load", "load_graph", "options_for"]
+__all__ = ["STATE_DICTS", "from_architecture", "load", "load_graph", "options_for"]
+
+# The formats that `read_weights` reads, which an architecture can go with.
+STATE_DICTS: Final = ("hdf5", "json", "keras", "npz", "safetensors", "torch-legacy", "torch-zip")
 
 _WITH_WEIGHTS = frozenset({"batch_norm", "embedding", "layer_norm", "linear", "matmul", "prelu", *RECURRENT})
 
@@ -29,10 +33,12 @@ def load(
     linear_before_reset: int | None = None,
     outputs: list[str] | None = None,
     fallback: str | None = None,
+    architecture: Architecture | None = None,
 ) -> Model:
     """Read a trained model and make it ready to run.
 
-    source: a path, or the bytes of a file: ONNX, Keras (.keras, .h5), RTNeural's JSON, or what `Model.save` wrote.
+    source: a path, or the bytes of a file: ONNX, Keras (.keras, .h5), RTNeural's JSON, or what `Model.save` wrote; with
+        an architecture, any file of `read_weights`.
     precision: "float32" or "float64"; or "bfloat16" or "int8" for smaller weights, with all else in float32; or a
         mapping that gives single nodes, by name or output, one of these, and "*" the others.
     threads: cores a call may use.
@@ -41,15 +47,57 @@ def load(
     outputs: for Keras, names of inner layers to return besides the model's own outputs.
     fallback: for ONNX, "reference" to have nodes that are not implemented carried out by onnx's own reference
         implementation, slow and correct (`Model.reference_nodes` lists them); None to refuse them.
+    architecture: for weights alone, what happens between them: the path or the bytes of a description in YAML or JSON,
+        or the same as a mapping; `fastgru.importers.architecture` says what it holds.
 
     Raises `UnsupportedModelError` naming all that cannot be run and the way round, `InvalidModelError` for a damaged
     file, `UnreadTensorsError` for tensors left over, `FileNotFoundError`.
     """
     graph = load_graph(
-        source, allow_unread=allow_unread, linear_before_reset=linear_before_reset, outputs=outputs, fallback=fallback
+        source,
+        allow_unread=allow_unread,
+        linear_before_reset=linear_before_reset,
+        outputs=outputs,
+        fallback=fallback,
+        architecture=architecture,
     )
     from fastgru.model import Model
 
+    return Model(graph, precision=precision, threads=threads)
+
+
+def from_architecture(
+    architecture: Architecture,
+    weights: Mapping[str, Any],
+    *,
+    precision: str | Mapping[str, str] = "float32",
+    threads: int = 1,
+    allow_unread: bool = False,
+) -> Model:
+    """A network that exists only as code, from a description of its layers and a state dict, ready to run.
+
+    architecture: as for `load`. weights: what `read_weights` gives, or any mapping from names to arrays.
+
+        model = fastgru.from_architecture(
+            {
+                "inputs": {"x": ["T", "N", 40]},
+                "layers": [
+                    {"type": "GRU", "prefix": "encoder", "states": {"h0": "hn"}},
+                    {"type": "Linear", "prefix": "head"},
+                    "Sigmoid",
+                ],
+            },
+            fastgru.read_weights("checkpoint.pt"),
+        )
+
+    Raises `UnsupportedModelError` for types and options of layers that do not exist, with those that do;
+    `InvalidModelError` where the description contradicts itself or asks for tensors that are not there; `ShapeError`
+    naming layer, key, what came and what was expected; `UnreadTensorsError` for tensors left over.
+    """
+    from fastgru.importers.architecture import build_architecture
+    from fastgru.model import Model
+
+    graph = build_architecture(architecture, weights, allow_unread=allow_unread)
     return Model(graph, precision=precision, threads=threads)
 
 
@@ -60,10 +108,16 @@ def load_graph(
     linear_before_reset: int | None = None,
     outputs: list[str] | None = None,
     fallback: str | None = None,
+    architecture: Architecture | None = None,
 ) -> Graph:
     """Read a model into plain data, without any kernel; arguments and errors as for `load`."""
     graph = _read(
-        source, allow_unread=allow_unread, linear_before_reset=linear_before_reset, outputs=outputs, fallback=fallback
+        source,
+        allow_unread=allow_unread,
+        linear_before_reset=linear_before_reset,
+        outputs=outputs,
+        fallback=fallback,
+        architecture=architecture,
     )
     for node in graph.nodes:
         for name in node.inputs if node.op in _WITH_WEIGHTS else ():
@@ -84,6 +138,7 @@ def options_for(
     linear_before_reset: int | None = None,
     outputs: list[str] | None = None,
     fallback: str | None = None,
+    architecture: Architecture | None = None,
 ) -> dict[str, Any]:
     """Those options that are given, for the reader of a format; `UnsupportedModelError` where it has no use for one."""
     if fallback not in (None, "reference"):
@@ -93,10 +148,11 @@ def options_for(
         ("linear_before_reset", linear_before_reset, ("onnx",)),
         ("outputs", outputs, ("hdf5", "keras")),
         ("fallback", fallback, ("onnx", "safetensors")),
+        ("architecture", architecture, STATE_DICTS),
     ):
         if value is None:
             continue
-        if kind not in owners:
+        if kind not in owners or (architecture is not None and name != "architecture"):
             raise UnsupportedModelError(
                 f"{source_name(source)}: {name}= has no meaning for this file ({kind}), only for {' and '.join(owners)}"
             )
@@ -111,11 +167,23 @@ def _read(
     linear_before_reset: int | None,
     outputs: list[str] | None,
     fallback: str | None,
+    architecture: Architecture | None,
 ) -> Graph:
     from fastgru.importers.files import detect_format
 
     kind = detect_format(source)
-    options = options_for(kind, source, linear_before_reset=linear_before_reset, outputs=outputs, fallback=fallback)
+    options = options_for(
+        kind,
+        source,
+        linear_before_reset=linear_before_reset,
+        outputs=outputs,
+        fallback=fallback,
+        architecture=architecture,
+    )
+    if architecture is not None:
+        from fastgru.importers.architecture import read_architecture
+
+        return read_architecture(source, allow_unread=allow_unread, **options)
     if kind == "onnx":
         from fastgru.importers.onnx import read_onnx
 

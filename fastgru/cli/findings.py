@@ -35,6 +35,7 @@ def examine(
     linear_before_reset: int | None = None,
     outputs: list[str] | None = None,
     fallback: str | None = None,
+    architecture: Path | None = None,
 ) -> dict[str, Any]:
     """kind "model", "weights" or "unknown" with what is known of it; `unsupported` says why a model does not load.
 
@@ -44,7 +45,14 @@ def examine(
     from fastgru.load import load_graph, options_for
 
     kind = detect_format(file)
-    options = options_for(kind, file, linear_before_reset=linear_before_reset, outputs=outputs, fallback=fallback)
+    options = options_for(
+        kind,
+        file,
+        linear_before_reset=linear_before_reset,
+        outputs=outputs,
+        fallback=fallback,
+        architecture=architecture,
+    )
     found: dict[str, Any] = {
         "file": str(file),
         "format": kind,
@@ -54,9 +62,11 @@ def examine(
         "meta": {},
         "unsupported": "",
     }
-    if kind in _WEIGHTS_ONLY:
+    if kind in _WEIGHTS_ONLY and architecture is None:
         return {**found, **_of_weights(file)}
     model, weights = _EITHER.get(kind, (FORMATS[kind],) * 2)
+    if architecture is not None:
+        model = f"weights, {FORMATS[kind]}, of the network that {architecture.name} describes"
     try:
         graph = load_graph(file, allow_unread=allow_unread, **options)
         return {**found, **_of_graph(graph), "description": model}

@@ -50,6 +50,7 @@ def load_options(function: F) -> F:
         linear_before_reset: str | None,
         outputs: tuple[str, ...],
         fallback: str | None,
+        architecture: Path | None,
         **rest: Any,
     ) -> Any:
         options: dict[str, Any] = {"allow_unread": True} if allow_unread else {}
@@ -59,6 +60,8 @@ def load_options(function: F) -> F:
             options["outputs"] = list(outputs)
         if fallback is not None:
             options["fallback"] = fallback
+        if architecture is not None:
+            options["architecture"] = architecture
         try:
             return function(*args, options=options, **rest)
         except UnreadTensorsError as error:
@@ -75,6 +78,11 @@ def load_options(function: F) -> F:
             "--outputs", multiple=True, metavar="NAME", help="Keras: an inner layer to return, too; repeatable."
         ),
         fallback_option,
+        click.option(
+            "--architecture",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            help="Weights alone: the description of the network that they are of, in YAML or JSON.",
+        ),
     )
     decorated: Any = command
     for decorator in reversed(decorators):

@@ -1,0 +1,176 @@
+"""Activations and other functions of one element, under the names and with the defaults of torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from fastgru.graph import TensorSpec
+from fastgru.importers.architecture.layer import Layer
+from fastgru.importers.architecture.registry import layer_type
+from fastgru.importers.architecture.values import shape_of
+
+__all__: list[str] = []
+
+# Klambauer et al. 2017, "Self-Normalizing Neural Networks".
+_SELU: Final = {"alpha": 1.6732632423543772848170429916717, "gamma": 1.0507009873554804934193349852946}
+
+_PLAIN: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
+    "Abs": ("unary", {"kind": "abs"}),
+    "Cos": ("unary", {"kind": "cos"}),
+    "Erf": ("unary", {"kind": "erf"}),
+    "Exp": ("unary", {"kind": "exp"}),
+    "Hardsigmoid": ("activation", {"kind": "hard_sigmoid", "alpha": 1 / 6, "beta": 0.5}),
+    "Hardswish": ("unary", {"kind": "hard_swish"}),
+    "Log": ("unary", {"kind": "log"}),
+    "Log1p": ("unary", {"kind": "log1p"}),
+    "Neg": ("unary", {"kind": "neg"}),
+    "Reciprocal": ("unary", {"kind": "reciprocal"}),
+    "ReLU": ("activation", {"kind": "relu"}),
+    "SELU": ("unary", {"kind": "selu", **_SELU}),
+    "SiLU": ("unary", {"kind": "silu"}),
+    "Sigmoid": ("activation", {"kind": "sigmoid"}),
+    "Sign": ("unary", {"kind": "sign"}),
+    "Sin": ("unary", {"kind": "sin"}),
+    "Softsign": ("activation", {"kind": "softsign"}),
+    "Sqrt": ("unary", {"kind": "sqrt"}),
+    "Tanh": ("activation", {"kind": "tanh"}),
+}
+
+
+@layer_type(*_PLAIN, training="inplace")
+def _plain(layer: Layer) -> TensorSpec:
+    layer.need_float()
+    op, attrs = _PLAIN[layer.type]
+    return layer.apply(op, layer.x, **attrs)
+
+
+@layer_type("ELU", options="alpha", training="inplace")
+def _elu(layer: Layer) -> TensorSpec:
+    layer.need_float()
+    return layer.apply("activation", layer.x, kind="elu", alpha=layer.options.number("alpha", 1.0))
+
+
+@layer_type("LeakyReLU", options="negative_slope", training="inplace")
+def _leaky_relu(layer: Layer) -> TensorSpec:
+    layer.need_float()
+    slope = layer.options.number("negative_slope", 0.01)
+    return layer.apply("activation", layer.x, kind="leaky_relu", alpha=slope)
+
+
+@layer_type("GELU", options="approximate")
+def _gelu(layer: Layer) -> TensorSpec:
+    layer.need_float()
+    kinds = {"none": "gelu", "tanh": "gelu_tanh"}
+    return layer.apply("unary", layer.x, kind=kinds[layer.options.choice("approximate", tuple(kinds), "none")])
+
+
+@layer_type("Softplus", options="beta threshold")
+def _softplus(layer: Layer) -> TensorSpec:
+    """log(1 + exp(beta * x)) / beta; torch's switch to x itself above the threshold differs by less than rounding."""
+    if layer.options.number("threshold", 20.0) < 20:
+        raise layer.unsupported("a threshold below 20", "leave it out, or write the function with other layers")
+    layer.need_float()
+    beta = layer.options.number("beta", 1.0)
+    if beta <= 0:
+        raise layer.options.wrong("beta", "a number above 0")
+    if beta == 1:
+        return layer.apply("activation", layer.x, kind="softplus")
+    soft = layer.apply("activation", _affine(layer, layer.x, beta), kind="softplus")
+    return _affine(layer, soft, 1 / beta)
+
+
+@layer_type("LogSigmoid")
+def _log_sigmoid(layer: Layer) -> TensorSpec:
+    """-softplus(-x)."""
+    layer.need_float()
+    soft = layer.apply("activation", _affine(layer, layer.x, -1.0), kind="softplus")
+    return _affine(layer, soft, -1.0)
+
+
+@layer_type("Mish", training="inplace")
+def _mish(layer: Layer) -> TensorSpec:
+    """x * tanh(softplus(x))."""
+    layer.need_float()
+    soft = layer.apply("activation", layer.x, kind="softplus")
+    return layer.apply("binary", layer.x, layer.apply("activation", soft, kind="tanh"), kind="mul")
+
+
+@layer_type("Clamp", options="min max")
+def _clamp(layer: Layer) -> TensorSpec:
+    if "min" not in layer.options and "max" not in layer.options:
+        raise layer.invalid("neither min nor max is given")
+    low, high = (layer.options.number(n) if n in layer.options else None for n in ("min", "max"))
+    return _clip(layer, low, high)
+
+
+@layer_type("Hardtanh", options="min_val max_val", training="inplace")
+def _hardtanh(layer: Layer) -> TensorSpec:
+    return _clip(layer, layer.options.number("min_val", -1.0), layer.options.number("max_val", 1.0))
+
+
+@layer_type("ReLU6", training="inplace")
+def _relu6(layer: Layer) -> TensorSpec:
+    return _clip(layer, 0.0, 6.0)
+
+
+def _clip(layer: Layer, low: float | None, high: float | None) -> TensorSpec:
+    layer.need_float()
+    bounds = [None if v is None else layer.constant(n, v, "float64") for n, v in (("low", low), ("high", high))]
+    return layer.apply("clip", layer.x, *bounds)
+
+
+@layer_type("Pow", options="exponent")
+def _pow(layer: Layer) -> TensorSpec:
+    layer.need_float()
+    exponent = layer.constant("exponent", layer.options.number("exponent"), "float64")
+    return layer.apply("binary", layer.x, exponent, kind="pow")
+
+
+@layer_type("Affine", options="scale offset")
+def _scaled(layer: Layer) -> TensorSpec:
+    """scale * x + offset."""
+    layer.need_float()
+    scale, offset = layer.options.number("scale", 1.0), layer.options.number("offset", 0.0)
+    return _affine(layer, layer.x, scale, offset)
+
+
+@layer_type("LogSoftmax", "Softmax", options="dim")
+def _softmax(layer: Layer) -> TensorSpec:
+    layer.need_float()
+    return layer.apply("softmax" if layer.type == "Softmax" else "log_softmax", layer.x, axis=layer.axis("dim"))
+
+
+@layer_type("PReLU", sizes="num_parameters", weights=True)
+def _prelu(layer: Layer) -> TensorSpec:
+    """A slope for all, or one a channel along axis 1."""
+    layer.need_float()
+    slope = layer.weight("weight", ("C",))
+    layer.check_size("num_parameters", slope.size)
+    if slope.size != 1:
+        if layer.rank < 2 or shape_of(layer.x)[1] not in (None, slope.size):
+            raise layer.wrong_input(
+                f"(N, {slope.size}, ...), as {layer.parameters.key('weight')!r} has {slope.size} slopes"
+            )
+        slope = slope.reshape(-1, *(1 for _ in range(layer.rank - 2)))
+    return layer.apply("prelu", layer.x, layer.stored("weight", np.ascontiguousarray(slope)))
+
+
+@layer_type("GLU", options="dim")
+def _glu(layer: Layer) -> TensorSpec:
+    """a * sigmoid(b), where a and b are the halves of x along an axis."""
+    layer.need_float()
+    axis = layer.axis("dim", -1)
+    shape = shape_of(layer.x)
+    size = shape[axis]
+    if size is None or size % 2:
+        raise layer.wrong_input(f"an even size on axis {axis}")
+    half = TensorSpec("half", layer.x.dtype, (*shape[:axis], size // 2, *shape[axis + 1 :]), layer.x.dims)
+    a, b = layer.add("split", [layer.x], [half, half], axis=axis, sizes=[size // 2] * 2)
+    return layer.apply("binary", a, layer.apply("activation", b, kind="sigmoid"), kind="mul")
+
+
+def _affine(layer: Layer, x: TensorSpec, scale: float, offset: float = 0.0) -> TensorSpec:
+    return layer.apply("activation", x, kind="affine", alpha=scale, beta=offset)

@@ -1,0 +1,133 @@
+"""Convolutions and transposed convolutions over one axis or two, as torch.nn has them."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from numpy.typing import NDArray
+
+from fastgru.graph import TensorSpec
+from fastgru.importers.architecture.layer import Layer
+from fastgru.importers.architecture.pad import padded
+from fastgru.importers.architecture.registry import layer_type
+from fastgru.importers.architecture.values import Shape, shape_of
+
+__all__: list[str] = []
+
+_SIZES: Final = "in_channels out_channels kernel_size bias"
+_MODES: Final = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+
+
+@layer_type("Conv1d", "Conv2d", options="stride padding dilation groups padding_mode", sizes=_SIZES, weights=True)
+def _conv(layer: Layer) -> TensorSpec:
+    """x (N, C, ...), weight (O, C / groups, K...), bias (O,) -> (N, O, ...)."""
+    n = _spatial(layer)
+    group = layer.options.integer("groups", 1, least=1)
+    C = shape_of(layer.x)[1]
+    weight = layer.weight("weight", ("O", f"C / {group}", *"KL"[:n]))
+    O, each, *taps = weight.shape
+    if C not in (None, each * group) or O % group:
+        raise layer.wrong_input(f"{each * group} channels in {_where(layer, weight.shape, group)}")
+    strides, dilations = layer.options.each("stride", n, 1, least=1), layer.options.each("dilation", n, 1, least=1)
+    _check_sizes(layer, each * group, O, taps)
+    pads = _pads(layer, taps, strides, dilations)
+    mode = layer.options.choice("padding_mode", ("zeros", *_MODES), "zeros")
+    x = layer.x
+    if mode != "zeros" and any(pads):
+        x, pads = padded(layer, x, list(range(2, n + 2)), pads, _MODES[mode]), [0] * (2 * n)
+    sizes, dims = [], []
+    for i, (size, name) in enumerate(zip(shape_of(x)[2:], x.dims[2:], strict=True)):
+        reach, room = (taps[i] - 1) * dilations[i] + 1, pads[i] + pads[i + n]
+        if size is not None and size + room < reach:
+            raise layer.wrong_input(f"{reach - room} elements or more on axis {i + 2}")
+        sizes.append(None if size is None else (size + room - reach) // strides[i] + 1)
+        dims.append(name if strides[i] == 1 and room == reach - 1 else None)
+    return layer.apply(
+        "conv",
+        x,
+        *_constants(layer, weight, O),
+        shape=(shape_of(x)[0], O, *sizes),
+        dims=(x.dims[0], None, *dims),
+        strides=strides,
+        pads=pads,
+        dilations=dilations,
+        group=group,
+    )
+
+
+@layer_type(
+    *("ConvTranspose1d", "ConvTranspose2d"),
+    options="stride padding output_padding dilation groups",
+    sizes=_SIZES,
+    weights=True,
+)
+def _conv_transpose(layer: Layer) -> TensorSpec:
+    """x (N, C, ...), weight (C, O / groups, K...), bias (O,) -> (N, O, ...)."""
+    n = _spatial(layer)
+    group = layer.options.integer("groups", 1, least=1)
+    weight = layer.weight("weight", (shape_of(layer.x)[1] or "C", f"O / {group}", *"KL"[:n]))
+    C, each, *taps = weight.shape
+    if C % group:
+        raise layer.wrong_input(f"a multiple of {group} channels in {_where(layer, weight.shape, group)}")
+    strides, dilations = layer.options.each("stride", n, 1, least=1), layer.options.each("dilation", n, 1, least=1)
+    padding, more = layer.options.each("padding", n, 0), layer.options.each("output_padding", n, 0)
+    _check_sizes(layer, C, each * group, taps)
+    sizes: list[int | None] = []
+    for i, size in enumerate(shape_of(layer.x)[2:]):
+        if more[i] >= max(strides[i], dilations[i]):
+            raise layer.invalid(f"output_padding is {more}, expected less than the stride {strides} or the dilation")
+        out = -2 * padding[i] + dilations[i] * (taps[i] - 1) + more[i] + 1
+        sizes.append(None if size is None else (size - 1) * strides[i] + out)
+        if size is not None and (size - 1) * strides[i] + out < 1:
+            raise layer.wrong_input(f"more elements on axis {i + 2}: the padding {padding} leaves nothing")
+    return layer.apply(
+        "conv_transpose",
+        layer.x,
+        *_constants(layer, weight, each * group),
+        shape=(shape_of(layer.x)[0], each * group, *sizes),
+        dims=(layer.x.dims[0], *(None for _ in range(n + 1))),
+        strides=strides,
+        pads=[*padding, *padding],
+        dilations=dilations,
+        group=group,
+        output_padding=more,
+    )
+
+
+def _spatial(layer: Layer) -> int:
+    layer.need_float()
+    n = int(layer.type[-2])
+    layer.need_rank(n + 2, form=f"{n + 2} axes: (N, C, {'L' if n == 1 else 'H, W'})")
+    return n
+
+
+def _where(layer: Layer, weight: Shape, group: int) -> str:
+    return f"{layer.parameters.key('weight')!r} of shape {weight}, groups {group}"
+
+
+def _check_sizes(layer: Layer, inputs: int, outputs: int, taps: list[int]) -> None:
+    layer.check_size("in_channels", inputs)
+    layer.check_size("out_channels", outputs)
+    layer.check_size("bias", layer.parameters.has("bias"))
+    if "kernel_size" in layer.options and layer.options.each("kernel_size", len(taps)) != taps:
+        raise layer.invalid(f"kernel_size is {layer.options.raw('kernel_size')!r}, but its weights say {taps}")
+
+
+def _constants(layer: Layer, weight: NDArray[Any], O: int) -> list[str]:
+    bias = layer.parameters.optional("bias", (O,))
+    return [layer.stored("weight", weight)] + ([] if bias is None else [layer.stored("bias", bias)])
+
+
+def _pads(layer: Layer, taps: list[int], strides: list[int], dilations: list[int]) -> list[int]:
+    """Before each axis, then after each; for "same" the odd element comes after."""
+    given = layer.options.raw("padding", 0)
+    if given == "valid":
+        return [0] * (2 * len(taps))
+    if given == "same":
+        if any(s != 1 for s in strides):
+            raise layer.invalid(f"padding 'same' with stride {strides}, expected 1, as torch does")
+        totals = [d * (k - 1) for k, d in zip(taps, dilations, strict=True)]
+        return [*(t // 2 for t in totals), *(t - t // 2 for t in totals)]
+    if isinstance(given, str):
+        raise layer.options.wrong("padding", "an integer, one for each axis, 'same' or 'valid'")
+    return layer.options.each("padding", len(taps), 0) * 2

@@ -1,0 +1,143 @@
+"""A description, checked as far as it can be without the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, Final
+
+from fastgru.errors import InvalidModelError, UnsupportedModelError
+from fastgru.graph import TensorSpec
+from fastgru.importers.architecture.options import MOST, as_mapping, as_text, show
+from fastgru.importers.architecture.registry import LayerType, types
+
+__all__ = ["Description", "Entry", "parse"]
+
+_KEYS: Final = ("inputs", "layers", "outputs", "states", "name", "key", "ignore")
+_DTYPES: Final = ("float32", "float64", "int64", "int32", "bool")
+_MAX_LAYERS: Final = 10_000
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One layer as it is written. name: "" where it has none; inputs: None where it takes what came before."""
+
+    name: str
+    kind: LayerType
+    prefix: str | None
+    keys: Mapping[str, str]
+    inputs: tuple[str, ...] | None
+    states: Mapping[str, str]
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Description:
+    """outputs: (output name, value) pairs, None for the last value."""
+
+    name: str
+    inputs: tuple[TensorSpec, ...]
+    layers: tuple[Entry, ...]
+    outputs: tuple[tuple[str, str], ...] | None
+    states: Mapping[str, str]
+    key: str | None
+    ignore: tuple[str, ...]
+
+
+def parse(data: Any, what: str) -> Description:
+    """The description in `data`.
+
+    Raises `InvalidModelError` for what is missing or of another kind, `UnsupportedModelError` for types and options
+    that do not exist, with those that do.
+    """
+    data = as_mapping(data, f"{what}: the description")
+    if unknown := [key for key in data if key not in _KEYS]:
+        raise UnsupportedModelError(f"{what}: {_unknown('key', unknown, _KEYS)}")
+    if missing := [key for key in ("inputs", "layers") if not data.get(key)]:
+        raise InvalidModelError(
+            f"{what}: {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing or empty"
+        )
+    layers = data["layers"]
+    if not isinstance(layers, Sequence) or isinstance(layers, str) or len(layers) > _MAX_LAYERS:
+        raise InvalidModelError(f"{what}: layers is {show(layers)}, expected a list of at most {_MAX_LAYERS} layers")
+    inputs = as_mapping(data["inputs"], f"{what}: inputs")
+    return Description(
+        name=as_text(data.get("name") or "", f"{what}: name"),
+        inputs=tuple(_input(name, form, f"{what}: input {name!r}") for name, form in inputs.items()),
+        layers=tuple(_entry(layer, f"{what}: layers[{i}]") for i, layer in enumerate(layers)),
+        outputs=_outputs(data.get("outputs"), f"{what}: outputs"),
+        states=_names(data.get("states"), f"{what}: states"),
+        key=None if data.get("key") is None else as_text(data["key"], f"{what}: key"),
+        ignore=_texts(data.get("ignore"), f"{what}: ignore") or (),
+    )
+
+
+def _input(name: str, form: Any, what: str) -> TensorSpec:
+    dtype = "float32"
+    if isinstance(form, Mapping):
+        if unknown := [key for key in form if key not in ("shape", "dtype")]:
+            raise UnsupportedModelError(f"{what}: {_unknown('key', unknown, ('shape', 'dtype'))}")
+        form, dtype = form.get("shape"), form.get("dtype", dtype)
+    if dtype not in _DTYPES:
+        raise UnsupportedModelError(f"{what}: dtype is {show(dtype)}, expected one of {', '.join(_DTYPES)}")
+    if not isinstance(form, Sequence) or isinstance(form, str) or len(form) > 8 or not all(map(_is_size, form)):
+        raise InvalidModelError(f"{what} has shape {show(form)}, expected a list of sizes, names or nulls")
+    sizes = tuple(size if isinstance(size, int) else None for size in form)
+    return TensorSpec(name, dtype, sizes, tuple(size if isinstance(size, str) else None for size in form))
+
+
+def _is_size(size: Any) -> bool:
+    if isinstance(size, str):
+        return bool(size)
+    return size is None or (isinstance(size, int) and not isinstance(size, bool) and 0 < size < MOST)
+
+
+def _entry(layer: Any, what: str) -> Entry:
+    data = as_mapping({"type": layer} if isinstance(layer, str) else layer, what)
+    type_name = data.get("type")
+    known = types()
+    if not isinstance(type_name, str) or type_name not in known:
+        if type_name is None:
+            raise InvalidModelError(f"{what} has no type; it is {show(dict(data))}")
+        raise UnsupportedModelError(f"{what}: {_unknown('type', [type_name], tuple(known))}")
+    kind = known[type_name]
+    what = f"{what} ({type_name})"
+    if unknown := [key for key in data if key not in kind.known]:
+        raise UnsupportedModelError(f"{what}: {_unknown('option', unknown, kind.known)}")
+    common = ("name", "type", "prefix", "keys", "inputs", "states")
+    return Entry(
+        name=as_text(data.get("name") or "", f"{what}: name"),
+        kind=kind,
+        prefix=None if data.get("prefix") is None else as_text(data["prefix"], f"{what}: prefix").rstrip("."),
+        keys=_names(data.get("keys"), f"{what}: keys"),
+        inputs=_texts(data.get("inputs"), f"{what}: inputs"),
+        states=_names(data.get("states"), f"{what}: states"),
+        options={key: value for key, value in data.items() if key not in common and key not in kind.training},
+    )
+
+
+def _outputs(value: Any, what: str) -> tuple[tuple[str, str], ...] | None:
+    if isinstance(value, Mapping):
+        return tuple(_names(value, what).items())
+    names = _texts(value, what)
+    return None if names is None else tuple((name, name) for name in names)
+
+
+def _names(value: Any, what: str) -> Mapping[str, str]:
+    return {} if value is None else {k: as_text(v, f"{what}: {k}") for k, v in as_mapping(value, what).items()}
+
+
+def _texts(value: Any, what: str) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    values = [value] if isinstance(value, str) else value
+    if not isinstance(values, Sequence) or not all(isinstance(v, str) for v in values):
+        raise InvalidModelError(f"{what} is {show(value)}, expected a name or a list of names")
+    return tuple(values)
+
+
+def _unknown(what: str, unknown: Sequence[Any], known: Sequence[str]) -> str:
+    close = [near for key in unknown[:5] for near in get_close_matches(str(key)[:80], known, n=1)]
+    hint = f"did you mean {', '.join(close)}? There are" if close else "there are"
+    return f"{what} {', '.join(show(key) for key in unknown[:5])} does not exist; {hint} {', '.join(known)}"

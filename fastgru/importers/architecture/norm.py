@@ -1,0 +1,147 @@
+"""Normalisations, as torch.nn has them in inference."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.graph import TensorSpec
+from fastgru.importers.architecture.layer import Layer
+from fastgru.importers.architecture.registry import layer_type
+from fastgru.importers.architecture.values import shape_of
+
+__all__: list[str] = []
+
+Array = NDArray[Any]
+
+# torch.nn.RMSNorm without eps takes that of the dtype that it computes in, which is float32.
+_LEAST: Final = float(np.finfo(np.float32).eps)
+
+
+def _eps(layer: Layer, default: float = 1e-5) -> float:
+    eps = layer.options.number("eps", default)
+    if eps < 0:
+        raise layer.options.wrong("eps", "a number of at least 0")
+    return eps
+
+
+def _channels(layer: Layer, *ranks: int) -> int | None:
+    layer.need_float()
+    forms = {2: "(N, C)", 3: "(N, C, L)", 4: "(N, C, H, W)"}
+    if layer.rank not in (ranks or range(2, 7)):
+        raise layer.wrong_input(" or ".join(forms[r] for r in ranks) or "(N, C, ...)")
+    return shape_of(layer.x)[1]
+
+
+def _affine(layer: Layer, C: int, like: Array | None = None) -> tuple[Array, Array]:
+    """weight and bias, (C,), which are ones and zeros where the layer has none."""
+    dtype = np.dtype(np.float32) if like is None else like.dtype
+    weight, bias = (layer.parameters.optional(name, (C,)) for name in ("weight", "bias"))
+    return np.ones(C, dtype) if weight is None else weight, np.zeros(C, dtype) if bias is None else bias
+
+
+def _with_statistics(layer: Layer, C: int | None) -> TensorSpec:
+    mean = layer.weight("running_mean", (C or "C",))
+    C = mean.size
+    var = layer.weight("running_var", (C,))
+    layer.parameters.skip("num_batches_tracked")
+    layer.check_size("num_features", C)
+    layer.check_size("affine", layer.parameters.has("weight"))
+    layer.check_size("track_running_stats", True)
+    weight, bias = _affine(layer, C, mean)
+    arrays = {"weight": weight, "bias": bias, "running_mean": mean, "running_var": var}
+    names = [layer.stored(name, array) for name, array in arrays.items()]
+    return layer.apply("batch_norm", layer.x, *names, axis=1, epsilon=_eps(layer))
+
+
+@layer_type(
+    *("BatchNorm1d", "BatchNorm2d"),
+    options="eps",
+    sizes="num_features affine track_running_stats",
+    training="momentum",
+    weights=True,
+)
+def _batch_norm(layer: Layer) -> TensorSpec:
+    """(x - running_mean) / sqrt(running_var + eps) * weight + bias, along axis 1."""
+    return _with_statistics(layer, _channels(layer, *((2, 3) if layer.type == "BatchNorm1d" else (4,))))
+
+
+@layer_type(
+    *("InstanceNorm1d", "InstanceNorm2d"),
+    options="eps",
+    sizes="num_features affine track_running_stats",
+    training="momentum",
+    weights=True,
+)
+def _instance_norm(layer: Layer) -> TensorSpec:
+    """Over each channel of each row; by running statistics where the layer has some, as torch does in inference."""
+    C = _channels(layer, 3 if layer.type == "InstanceNorm1d" else 4)
+    if layer.parameters.has("running_mean"):
+        return _with_statistics(layer, C)
+    return _grouped(layer, C, None, "num_features")
+
+
+@layer_type("GroupNorm", options="num_groups eps", sizes="num_channels affine", weights=True)
+def _group_norm(layer: Layer) -> TensorSpec:
+    """Over each group of channels of each row."""
+    return _grouped(layer, _channels(layer), layer.options.integer("num_groups", least=1), "num_channels")
+
+
+def _grouped(layer: Layer, C: int | None, groups: int | None, size: str) -> TensorSpec:
+    if C is None and not layer.parameters.has("weight"):
+        raise layer.wrong_input("a known number of channels, as the layer has no weights that would tell it")
+    C = layer.weight("weight", (C or "C",)).size if layer.parameters.has("weight") else C
+    assert C is not None
+    if groups is not None and C % groups:
+        raise layer.wrong_input(f"a multiple of {groups} channels")
+    layer.check_size(size, C)
+    layer.check_size("affine", layer.parameters.has("weight"))
+    layer.check_size("track_running_stats", False)
+    names = [layer.stored(name, a) for name, a in zip(("weight", "bias"), _affine(layer, C), strict=True)]
+    return layer.apply("group_norm", layer.x, *names, epsilon=_eps(layer), groups=groups)
+
+
+@layer_type("LayerNorm", options="normalized_shape eps", sizes="elementwise_affine bias", weights=True)
+def _layer_norm(layer: Layer) -> TensorSpec:
+    """Over the last axes, which have normalized_shape; the weights tell it where there are some."""
+    sizes, names = _last_axes(layer)
+    if "bias" in layer.options:
+        layer.check_size("bias", layer.parameters.has("bias"))
+    if layer.parameters.has("bias"):
+        names.append(layer.stored("bias", layer.weight("bias", tuple(sizes))))
+    return layer.apply("layer_norm", layer.x, *names, axis=layer.rank - len(sizes), epsilon=_eps(layer))
+
+
+@layer_type("RMSNorm", options="normalized_shape eps", sizes="elementwise_affine", weights=True)
+def _rms_norm(layer: Layer) -> TensorSpec:
+    """x / sqrt(mean(x^2) + eps) * weight over the last axes; eps is that of float32 where none is given."""
+    sizes, names = _last_axes(layer)
+    return layer.apply("rms_norm", layer.x, *names, axis=layer.rank - len(sizes), epsilon=_eps(layer, _LEAST))
+
+
+def _last_axes(layer: Layer) -> tuple[Sequence[int], list[str | None]]:
+    """(their sizes, the constant of the weight or None)."""
+    layer.need_float()
+    has_weight = layer.parameters.has("weight")
+    layer.check_size("elementwise_affine", has_weight)
+    given = layer.options.integers("normalized_shape", least=1) if "normalized_shape" in layer.options else None
+    if given is None and not has_weight:
+        raise layer.invalid("normalized_shape is missing, and there is no weight that would tell it")
+    names: list[str | None] = [None]
+    sizes: Sequence[int] = given or ()
+    if has_weight:
+        key = layer.parameters.key("weight")
+        weight = layer.parameters.take("weight", None if given is None else tuple(given))
+        sizes, names = weight.shape, [layer.stored("weight", weight)]
+        if not math.prod(sizes):
+            raise layer.invalid(f"{key!r} has shape {sizes}")
+    k = len(sizes)
+    if layer.rank < k or any(
+        m not in (None, n) for m, n in zip(shape_of(layer.x)[layer.rank - k :], sizes, strict=True)
+    ):
+        raise layer.wrong_input(f"one that ends with {tuple(sizes)}")
+    return sizes, names

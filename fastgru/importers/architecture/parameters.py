@@ -1,0 +1,115 @@
+"""The tensors of a layer in a state dict, by the names that torch gives its parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.errors import InvalidModelError, ShapeError
+from fastgru.importers.weights import Weights
+from fastgru.reference.operator import is_floating
+
+__all__ = ["Parameters", "Sizes"]
+
+Array = NDArray[Any]
+Sizes = tuple[int | str | None, ...]  # a text is the name of a size that may be anything, None is "?"
+
+
+class Parameters:
+    """The parameters at a prefix of a state dict; `keys` says where else some of them are.
+
+    `what` begins every message. A parameter under torch's weight_norm, of either generation, is put together.
+    """
+
+    def __init__(self, weights: Weights, prefix: str, keys: Mapping[str, str], what: str) -> None:
+        self.weights, self.prefix, self.what = weights, prefix, what
+        self._keys = keys
+        self._used: set[str] = set()
+
+    def key(self, name: str) -> str:
+        """Where the parameter `name` is."""
+        if name in self._keys:
+            self._used.add(name)
+            return self._keys[name]
+        return ".".join(filter(None, (self.prefix, name)))
+
+    def unused_keys(self) -> list[str]:
+        """The entries of `keys` that named no parameter of this layer."""
+        return [name for name in self._keys if name not in self._used]
+
+    def names(self) -> list[str]:
+        """The parameters of this layer itself: those without a dot after the prefix, and those of `keys`."""
+        start = f"{self.prefix}." if self.prefix else ""
+        rests = [key.removeprefix(start) for key in self.weights if key.startswith(start)]
+        return [*dict.fromkeys([*(rest for rest in rests if "." not in rest), *self._keys])]
+
+    def has(self, name: str) -> bool:
+        return self.key(name) in self.weights
+
+    def skip(self, name: str) -> None:
+        """A tensor that means nothing to inference."""
+        if self.has(name):
+            self.weights[self.key(name)]
+
+    def take(self, name: str, expected: Sizes | None, *, why: str = "") -> Array:
+        """The parameter `name`, in float32 or float64 (the half precisions are widened, which is exact).
+
+        expected: its shape, None for any; why: where that comes from. Raises `ShapeError` for another,
+        `InvalidModelError` for one that is missing, no float, or holds NaN or infinities.
+        """
+        key = self.key(name)
+        array = self._floats(key) if key in self.weights else self._normed(name, key)
+        if expected is not None and (
+            len(array.shape) != len(expected)
+            or any(isinstance(n, int) and n != s for n, s in zip(expected, array.shape, strict=True))
+        ):
+            raise ShapeError(f"{self.what}: {key!r} has shape {array.shape}, expected {_shown(expected)}{why}")
+        return array
+
+    def optional(self, name: str, expected: Sizes) -> Array | None:
+        """The parameter, or None where there is none of this name."""
+        return self.take(name, expected) if self.has(name) else None
+
+    def _floats(self, key: str) -> Array:
+        array = self.weights[key]
+        native = array.dtype.newbyteorder("=")
+        if not is_floating(native):
+            raise InvalidModelError(f"{self.what}: {key!r} has dtype {array.dtype}, expected a float")
+        array = array.astype(np.float64 if native.itemsize > 4 else np.float32, copy=False)
+        if bad := array.size - int(np.count_nonzero(np.isfinite(array))):
+            raise InvalidModelError(
+                f"{self.what}: {bad} of the {array.size} values of {key!r} are NaN or infinite, which no training"
+                " leaves in a model that works: a damaged file?"
+            )
+        return array
+
+    def _normed(self, name: str, key: str) -> Array:
+        """g * v / |v|, the norm over all axes but the first (Salimans, Kingma 2016, "Weight Normalization")."""
+        stem = key.removesuffix(name)
+        for g, v in ((f"{key}_g", f"{key}_v"), (f"{stem}parametrizations.{name}.original0",) * 2):
+            v = v.replace("original0", "original1")
+            if g in self.weights and v in self.weights:
+                size, direction = self._floats(g), self._floats(v)
+                axes = tuple(range(1, direction.ndim))
+                if size.ndim == direction.ndim > 0 and size.shape == (len(direction), *(1 for _ in axes)):
+                    length = np.sqrt(np.square(direction.astype(np.float64)).sum(axes, keepdims=True))
+                    return np.asarray(size * direction / length).astype(direction.dtype)
+                raise ShapeError(
+                    f"{self.what}: weight_norm with {g!r} of shape {size.shape} and {v!r} of shape {direction.shape},"
+                    " expected norms along axis 0: remove it (torch.nn.utils.remove_weight_norm) and save again"
+                )
+        way = ""
+        if f"{key}_orig" in self.weights or f"{stem}parametrizations.{name}.original" in self.weights:
+            way = "; it is parametrised (spectral_norm?): remove that (torch.nn.utils.parametrize) and save again"
+        near = [k for k in self.weights if k.startswith(stem)] if stem else list(self.weights)
+        there = f"at {self.prefix!r} there is" if near and stem else "the file has"
+        listed = ", ".join((near or list(self.weights))[:12]) or "nothing"
+        more = ", ..." if len(near or self.weights) > 12 else ""
+        raise InvalidModelError(f"{self.what}: no tensor {key!r}; {there} {listed}{more}{way}")
+
+
+def _shown(sizes: Sizes) -> str:
+    return f"({', '.join('?' if n is None else str(n) for n in sizes)}{',' if len(sizes) == 1 else ''})"

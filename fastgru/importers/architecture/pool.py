@@ -1,0 +1,110 @@
+"""Pools and upsampling, as torch.nn has them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from fastgru.graph import TensorSpec
+from fastgru.importers.architecture.layer import Layer
+from fastgru.importers.architecture.registry import layer_type
+from fastgru.importers.architecture.values import shape_of
+
+__all__: list[str] = []
+
+
+@layer_type("MaxPool1d", "MaxPool2d", options="kernel_size stride padding dilation ceil_mode")
+def _max_pool(layer: Layer) -> TensorSpec:
+    return _pool(layer, "max", layer.options.each("dilation", _spatial(layer), 1, least=1), include=False)
+
+
+@layer_type("AvgPool1d", "AvgPool2d", options="kernel_size stride padding ceil_mode count_include_pad")
+def _average_pool(layer: Layer) -> TensorSpec:
+    return _pool(layer, "average", [1] * _spatial(layer), include=layer.options.flag("count_include_pad", True))
+
+
+@layer_type("AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveMaxPool1d", "AdaptiveMaxPool2d", options="output_size")
+def _adaptive(layer: Layer) -> TensorSpec:
+    n = _spatial(layer)
+    if any(size != 1 for size in layer.options.each("output_size", n, least=1)):
+        raise layer.unsupported("an output_size other than 1", "use a pool with the kernel_size that your sizes give")
+    kind = "mean" if "Avg" in layer.type else "max"
+    shape, dims = (*shape_of(layer.x)[:2], *[1] * n), (*layer.x.dims[:2], *[None] * n)
+    return layer.apply("reduce", layer.x, shape=shape, dims=dims, kind=kind, axes=list(range(2, n + 2)), keepdims=True)
+
+
+def _spatial(layer: Layer) -> int:
+    layer.need_float()
+    n = int(layer.type[-2])
+    layer.need_rank(n + 2, form=f"{n + 2} axes: (N, C, {'L' if n == 1 else 'H, W'})")
+    return n
+
+
+def _pool(layer: Layer, kind: str, dilations: list[int], *, include: bool) -> TensorSpec:
+    n = len(dilations)
+    kernel, ceil_mode = layer.options.each("kernel_size", n, least=1), layer.options.flag("ceil_mode", False)
+    strides = layer.options.each("stride", n, kernel, least=1)
+    padding = layer.options.each("padding", n, 0)
+    if any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
+        raise layer.options.wrong("padding", f"at most half of the kernel {kernel}")
+    sizes: list[int | None] = []
+    for i, size in enumerate(shape_of(layer.x)[2:]):
+        room = None if size is None else size + 2 * padding[i] - (kernel[i] - 1) * dilations[i] - 1
+        if size is None or room is None:
+            sizes.append(None)
+            continue
+        if room < 0:
+            raise layer.wrong_input(f"{-room} elements more on axis {i + 2} for a kernel of {kernel}")
+        count = (-(-room // strides[i]) if ceil_mode else room // strides[i]) + 1
+        sizes.append(count - 1 if ceil_mode and (count - 1) * strides[i] >= size + padding[i] else count)
+    return layer.apply(
+        "pool",
+        layer.x,
+        shape=(*shape_of(layer.x)[:2], *sizes),
+        dims=(*layer.x.dims[:2], *[None] * n),
+        kind=kind,
+        kernel=kernel,
+        strides=strides,
+        pads=[*padding, *padding],
+        dilations=dilations,
+        ceil_mode=ceil_mode,
+        count_include_pad=include,
+    )
+
+
+@layer_type("Upsample", options="scale_factor mode align_corners")
+def _upsample(layer: Layer) -> TensorSpec:
+    """The axes after the second, scale_factor times as long."""
+    layer.need_float()
+    layer.need_rank(3, 4, form="(N, C, L) or (N, C, H, W)")
+    n = layer.rank - 2
+    smooth = "linear" if n == 1 else "bilinear"
+    mode = layer.options.choice("mode", ("nearest", smooth), "nearest")
+    corners = layer.options.flag("align_corners", False)
+    given = layer.options.raw("scale_factor")
+    factors = [float(v) for v in (given if isinstance(given, list | tuple) else [given] * n) if _is_factor(v)]
+    if len(factors) != n:
+        raise layer.options.wrong("scale_factor", f"a positive number, or {n}")
+    if mode == "nearest":
+        attrs: dict[str, Any] = {"mode": "nearest", "coordinates": "asymmetric", "nearest": "floor"}
+    else:
+        attrs = {"mode": "linear", "coordinates": "align_corners" if corners else "half_pixel"}
+    if mode == "nearest" and corners:
+        raise layer.invalid("align_corners has no meaning for mode 'nearest'")
+    sizes = [None if s is None else math.floor(s * f) for s, f in zip(shape_of(layer.x)[2:], factors, strict=True)]
+    scales = layer.builder.constant(f"{layer.name}/scales", np.array([1.0, 1.0, *factors], np.float32))
+    return layer.apply(
+        "resize",
+        layer.x,
+        None,
+        scales,
+        shape=(*shape_of(layer.x)[:2], *sizes),
+        dims=(*layer.x.dims[:2], *[None] * n),
+        **attrs,
+    )
+
+
+def _is_factor(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1 << 16

@@ -1,0 +1,231 @@
+"""A description and the weights of a checkpoint as a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from typing import Any
+
+from fastgru.errors import InvalidModelError, ShapeError
+from fastgru.graph import Graph, TensorSpec
+from fastgru.importers.architecture.description import Description, Entry, parse
+from fastgru.importers.architecture.layer import Layer
+from fastgru.importers.architecture.options import Options
+from fastgru.importers.architecture.parameters import Parameters
+from fastgru.importers.architecture.text import Architecture, read_text
+from fastgru.importers.architecture.values import Builder, shape_of
+from fastgru.importers.states import pair_states
+from fastgru.importers.weights import Weights, read_weights
+from fastgru.sources import Source
+
+__all__ = ["build_architecture", "read_architecture"]
+
+
+def read_architecture(source: Source, architecture: Architecture, *, allow_unread: bool = False) -> Graph:
+    """The network that `architecture` describes with the tensors of `source`, any file of `read_weights`.
+
+    Raises as `build_architecture` and `read_weights`.
+    """
+    description = _described(architecture)
+    weights = read_weights(source, key=description.key)
+    graph = _build(description, weights, allow_unread)
+    return replace(graph, meta={**graph.meta, "weights": weights.format})
+
+
+def build_architecture(architecture: Architecture, weights: Mapping[str, Any], *, allow_unread: bool = False) -> Graph:
+    """The network that `architecture` (a mapping, a path, or the bytes of a text) describes, with these weights.
+
+    Raises `UnsupportedModelError` for types and options that do not exist, listing those that do; `InvalidModelError`
+    for what is missing or contradicts itself; `ShapeError` naming layer, key, what came and what was expected;
+    `UnreadTensorsError` for tensors that no layer reads, unless allow_unread.
+    """
+    description = _described(architecture)
+    if description.key is not None:
+        raise InvalidModelError(f"key is {description.key!r}, but the weights are no file: give those under it")
+    if not isinstance(weights, Mapping):
+        raise InvalidModelError(f"weights is a {type(weights).__name__}, expected a mapping from names to arrays")
+    return _build(description, weights if isinstance(weights, Weights) else Weights(weights), allow_unread)
+
+
+def _described(architecture: Architecture) -> Description:
+    if isinstance(architecture, Mapping):
+        return parse(architecture, "architecture")
+    return parse(*read_text(architecture))
+
+
+def _build(description: Description, weights: Weights, allow_unread: bool) -> Graph:
+    network = _Network(description, weights)
+    for index, entry in enumerate(description.layers):
+        network.add(index, entry)
+    graph = network.finish()
+    if not allow_unread:
+        _check_unread(weights, description)
+    return graph
+
+
+def _check_unread(weights: Weights, description: Description) -> None:
+    for pattern in description.ignore:
+        if not any(fnmatchcase(name, pattern) for name in weights):
+            raise InvalidModelError(f"ignore: {pattern!r} matches no tensor of {weights.source}")
+    weights.check_all_read(description.ignore)
+
+
+class _Network:
+    """Values by the names that the description gives them, while layers become nodes."""
+
+    def __init__(self, description: Description, weights: Weights) -> None:
+        self.description, self.weights = description, weights
+        self.inputs = list(description.inputs)
+        opened = [pair for entry in description.layers for pair in entry.states.items()]
+        reserved = [*(spec.name for spec in self.inputs), *(name for pair in opened for name in pair)]
+        if twice := sorted({name for name in reserved if reserved.count(name) > 1}):
+            raise InvalidModelError(f"inputs and states: {', '.join(map(repr, twice))} is the name of two of them")
+        reserved += [name for name, _ in description.outputs or ()]
+        self.builder = Builder(reserved)
+        self.values: dict[str, TensorSpec] = {spec.name: spec for spec in self.inputs}
+        self.layers: dict[str, list[str]] = {}
+        self.last = self.inputs[0].name
+        self.state_outputs: dict[str, TensorSpec] = {}
+        self.states: dict[str, str] = {}
+
+    def value(self, name: str, reader: str) -> TensorSpec:
+        """A value by name; `InvalidModelError` where there is none before `reader`."""
+        if name not in self.values:
+            there = ", ".join(list(self.values)[-20:])
+            raise InvalidModelError(f"{reader}: there is no value {name!r} before it; there are {there}")
+        return self.values[name]
+
+    def add(self, index: int, entry: Entry) -> None:
+        """One layer."""
+        name = self._name_of(index, entry)
+        what = f"layer {name!r} ({entry.kind.name})"
+        least, most = entry.kind.inputs
+        names = ((self.last,) if most != 0 else ()) if entry.inputs is None else entry.inputs
+        if len(names) < least or (most is not None and len(names) > most):
+            expected = str(least) if most == least else f"{least} or more" if most is None else f"{least} to {most}"
+            raise InvalidModelError(f"{what}: {len(names)} inputs, expected {expected}")
+        options = Options(entry.options, what)
+        parameters = Parameters(self.weights, self._prefix_of(entry, what), entry.keys, what)
+        layer = Layer(
+            name=name,
+            type=entry.kind.name,
+            inputs=tuple(self.value(n, what) for n in names),
+            input_names=tuple(names),
+            states=tuple(entry.states),
+            options=options,
+            parameters=parameters,
+            builder=self.builder,
+            value=lambda n: self.value(n, what),
+            dimension=self._dimension,
+            open_state=self._open_state,
+        )
+        made = entry.kind.handler(layer)
+        if unasked := options.unasked():
+            raise InvalidModelError(f"{what}: {', '.join(unasked)} has no meaning beside the other options")
+        if unused := parameters.unused_keys():
+            raise InvalidModelError(
+                f"{what}: keys names {', '.join(map(repr, unused))}, which this layer does not have"
+            )
+        parts: tuple[tuple[str, TensorSpec], ...] = made if isinstance(made, tuple) else (("", made),)
+        for part, value in parts:
+            self._define(f"{name}.{part}" if part else name, value, what)
+        self.layers[name] = [value.name for _, value in parts]
+        self.last = f"{name}.{parts[0][0]}" if parts[0][0] else name
+        by_part = dict(parts)
+        for (source, target), part in zip(entry.states.items(), ("h_n", "c_n"), strict=False):
+            self.state_outputs[target], self.states[source] = by_part[part], target
+
+    def _name_of(self, index: int, entry: Entry) -> str:
+        if entry.name or (entry.prefix and entry.prefix not in self.values):
+            return entry.name or entry.prefix or ""
+        return f"{entry.kind.name.lower()}_{index}"
+
+    def _prefix_of(self, entry: Entry, what: str) -> str:
+        if entry.prefix is not None or not entry.kind.has_weights:
+            return entry.prefix or ""
+        if not entry.name and not entry.keys:
+            raise InvalidModelError(f"{what}: where are its weights? Give a prefix, or a name that is one")
+        return entry.name
+
+    def _define(self, name: str, value: TensorSpec, what: str) -> None:
+        if name in self.values:
+            raise InvalidModelError(f"{what}: the name {name!r} is taken by another value")
+        self.values[name] = value
+
+    def _dimension(self, name: str) -> tuple[TensorSpec, int] | None:
+        found = ((spec, spec.dims.index(name)) for spec in self.description.inputs if name in spec.dims)
+        return next(found, None)
+
+    def _open_state(self, name: str, form: TensorSpec) -> TensorSpec:
+        self._define(name, replace(form, name=name), "states")
+        self.inputs.append(self.values[name])
+        return self.values[name]
+
+    def finish(self) -> Graph:
+        """The graph, its outputs under their names."""
+        wanted = {name: self.value(of, "outputs") for name, of in self.description.outputs or ((self.last, self.last),)}
+        if twice := [name for name in wanted if name in self.state_outputs]:
+            raise InvalidModelError(f"outputs: {', '.join(map(repr, twice))} is the name of a state, too")
+        wanted |= self.state_outputs
+        self._check_dead({value.name for value in wanted.values()})
+        renamed: dict[str, str] = {}
+        outputs = []
+        for name, value in wanted.items():
+            made = any(value.name in node.outputs for node in self.builder.nodes)
+            if value.name in renamed or not made:  # an input, a tensor of the file, or an output twice: a copy
+                form = replace(value, name=name)
+                (value,) = self.builder.add("cast", [value], [replace(form, name="")], {"to": value.dtype}, name)
+            renamed[value.name] = name
+            outputs.append(replace(value, name=name))
+        return self._graph(outputs, renamed)
+
+    def _check_dead(self, ends: set[str]) -> None:
+        needed = set(ends)
+        for node in reversed(self.builder.nodes):
+            if needed.intersection(node.outputs):
+                needed.update(node.inputs)
+        dead = [spec.name for spec in self.inputs if spec.name not in needed]
+        dead += [name for name, made in self.layers.items() if not needed.intersection(made)]
+        if dead:
+            raise InvalidModelError(f"nothing that is an output needs {', '.join(map(repr, dead[:20]))}")
+
+    def _graph(self, outputs: list[TensorSpec], renamed: Mapping[str, str]) -> Graph:
+        needed = {spec.name for spec in outputs} | set(renamed)
+        kept = []
+        for node in reversed(self.builder.nodes):
+            if needed.intersection(node.outputs):
+                # An output that nobody reads gets no name, so that nothing is computed for it.
+                names = tuple(renamed.get(n, n) if n in needed else "" for n in node.outputs)
+                needed.update(node.inputs)
+                kept.append(replace(node, inputs=tuple(renamed.get(n, n) for n in node.inputs), outputs=names))
+        pairs = dict(self.states)
+        for source, target in self.description.states.items():
+            by_input = {spec.name: spec for spec in self.inputs}
+            by_output = {spec.name: spec for spec in outputs}
+            if source not in by_input or target not in by_output or source in pairs:
+                raise InvalidModelError(f"states: {source!r} -> {target!r} is no pair of an input and an output")
+            self._check_pair(by_input[source], by_output[target])
+            pairs[source] = target
+        if not self.description.states:
+            taken = set(pairs) | set(pairs.values())
+            free = ([spec for spec in group if spec.name not in taken] for group in (self.inputs, outputs))
+            pairs |= pair_states(*free)
+        return Graph(
+            tuple(self.inputs),
+            tuple(outputs),
+            tuple(reversed(kept)),
+            {n: a for n, a in self.builder.constants.items() if n in needed},
+            pairs,
+            name=self.description.name,
+            meta={"format": "architecture", "producer": "PyTorch"},
+        ).validate()
+
+    def _check_pair(self, source: TensorSpec, target: TensorSpec) -> None:
+        m, n = shape_of(source), shape_of(target)
+        if (
+            source.dtype != target.dtype
+            or len(m) != len(n)
+            or any(a is not None and b is not None and a != b for a, b in zip(m, n, strict=True))
+        ):
+            raise ShapeError(f"states: {source.name!r} is {source.dtype} {m}, {target.name!r} is {target.dtype} {n}")

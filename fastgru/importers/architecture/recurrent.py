@@ -1,0 +1,237 @@
+"""GRU, LSTM and RNN, stacks and cells, with the weights of torch: every layer and direction is found by key.
+
+Gates of torch: r, z, n (GRU), which are ours; i, f, g, o (LSTM), where ours are i, o, f, g. States are those of torch:
+(layers * directions, N, H) whatever batch_first says.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.errors import ShapeError
+from fastgru.graph import TensorSpec
+from fastgru.importers.architecture.layer import Layer
+from fastgru.importers.architecture.registry import layer_type
+from fastgru.importers.architecture.values import shape_of, shown
+from fastgru.spec import Activation, GRUSpec, LSTMSpec, RecurrentSpec, RNNSpec
+
+__all__: list[str] = []
+
+Array = NDArray[Any]
+Parts = tuple[tuple[str, TensorSpec], ...]
+
+_KEY: Final = re.compile(r"(?:weight|bias)_[ih]h_l(0|[1-9]\d{0,3})(?:_reverse)?")
+_SPECS: Final[Mapping[str, type[RecurrentSpec]]] = {"GRU": GRUSpec, "LSTM": LSTMSpec, "RNN": RNNSpec}
+_SIZES: Final = "input_size hidden_size num_layers bidirectional bias"
+
+
+@layer_type(
+    *("GRU", "LSTM"),
+    options="batch_first lengths",
+    sizes=_SIZES,
+    training="dropout",
+    inputs=(1, 3),
+    weights=True,
+    states=True,
+)
+@layer_type(
+    *("RNN",),
+    options="batch_first lengths nonlinearity",
+    sizes=_SIZES,
+    training="dropout",
+    inputs=(1, 2),
+    weights=True,
+    states=True,
+)
+def _stack(layer: Layer) -> Parts:
+    """x (T, N, I), or (N, T, I) with batch_first -> y (..., D * H) and the last states (L * D, N, H).
+
+    Further inputs are the initial states; lengths names an int64 value (N,).
+    """
+    layer.need_float()
+    layer.need_rank(3, form="3 axes: (T, N, I), or (N, T, I) with batch_first")
+    batch_first = layer.options.flag("batch_first", False)
+    row = 0 if batch_first else 1
+    num_layers, suffixes = _found(layer)
+    D, I = len(suffixes), shape_of(layer.x)[-1]
+    stack = []
+    for k in range(num_layers):
+        names, I, H = _weights(layer, [f"_l{k}{suffix}" for suffix in suffixes], I)
+        stack.append((names, I))
+        I = D * H
+    layer.check_size("input_size", stack[0][1])
+    layer.check_size("hidden_size", H)
+    batch, name = shape_of(layer.x)[row], layer.x.dims[row]
+    whole = TensorSpec("", layer.x.dtype, (num_layers * D, batch, H), (None, name, None))
+    piece = TensorSpec("", layer.x.dtype, (D, batch, H), (None, name, None))
+    initial = [_cut(layer, state, piece, num_layers) for state in _initial(layer, whole)]
+    lengths = _lengths(layer, row)
+    spec = _spec(layer, D, H, batch_first)
+    x, finals = layer.x, []
+    for k, (names, I) in enumerate(stack):
+        form = {**spec, "input_size": I}
+        y = TensorSpec("" if k == num_layers - 1 else f"l{k}", x.dtype, (*shape_of(x)[:2], D * H), (*x.dims[:2], None))
+        x, last = _emit(layer, x, [rows[k] for rows in initial], lengths, names, form, y, piece)
+        finals.append(last)
+    ends = [_joined(layer, rows, whole) for rows in zip(*finals, strict=True)]
+    return (("", x), *((f"{s}_n", value) for s, value in zip(_SPECS[layer.type].STATES, ends, strict=True)))
+
+
+@layer_type(*("GRUCell", "LSTMCell"), sizes="input_size hidden_size bias", inputs=(1, 3), weights=True, states=True)
+@layer_type(
+    *("RNNCell",),
+    options="nonlinearity",
+    sizes="input_size hidden_size bias",
+    inputs=(1, 2),
+    weights=True,
+    states=True,
+)
+def _cell(layer: Layer) -> Parts:
+    """x (N, I) and states (N, H) -> the next h (N, H), which is "h_n", too, and of an LSTM "c_n"."""
+    layer.need_float()
+    layer.need_rank(2, form="2 axes: (N, I)")
+    names, I, H = _weights(layer, [""], shape_of(layer.x)[-1])
+    layer.check_size("input_size", I)
+    layer.check_size("hidden_size", H)
+    (batch, _), (name, _) = shape_of(layer.x), layer.x.dims
+    flat = TensorSpec("", layer.x.dtype, (batch, H), (name, None))
+    once = TensorSpec("step", layer.x.dtype, (1, batch, H), (None, name, None))
+
+    def lifted(value: TensorSpec) -> TensorSpec:
+        shape, dims = (1, *shape_of(value)), (None, *value.dims)
+        return layer.apply("unsqueeze", value, shape=shape, dims=dims, axes=[0])
+
+    before = [None if state is None else lifted(state) for state in _initial(layer, flat)]
+    form = {**_spec(layer, 1, H, False), "input_size": I}
+    _, after = _emit(layer, lifted(layer.x), before, None, names, form, once, once)
+    ends = [layer.apply("squeeze", value, shape=(batch, H), dims=(name, None), axes=[0]) for value in after]
+    states = _SPECS[layer.type.removesuffix("Cell")].STATES
+    return (("", ends[0]), *((f"{s}_n", value) for s, value in zip(states, ends, strict=True)))
+
+
+def _found(layer: Layer) -> tuple[int, tuple[str, ...]]:
+    """(number of layers, what the keys of each direction end in)."""
+    names = layer.parameters.names()
+    if any(name.startswith("weight_hr_l") for name in names):
+        raise layer.unsupported("an LSTM with proj_size", "export the network to ONNX")
+    matches = {name: match for name in names if (match := _KEY.fullmatch(name))}
+    num_layers = 1 + max((int(match[1]) for match in matches.values()), default=0)
+    suffixes = ("", "_reverse") if any(name.endswith("_reverse") for name in matches) else ("",)
+    layer.check_size("num_layers", num_layers)
+    layer.check_size("bidirectional", len(suffixes) == 2)
+    return min(num_layers, len(matches) + 1), suffixes
+
+
+def _weights(layer: Layer, ends: Sequence[str], I: int | None) -> tuple[list[str], int, int]:
+    """(constants of every direction in the order of the operator, I, H); ends: of the keys of each direction."""
+    kind = _SPECS[layer.type.removesuffix("Cell")]
+    has_bias = layer.parameters.has(f"bias_ih{ends[0]}") or layer.parameters.has(f"bias_hh{ends[0]}")
+    layer.check_size("bias", has_bias)
+    names: list[str] = []
+    H: int | None = None
+    for end in ends:
+        G = kind.GATES
+        form = f"{G}H" if G > 1 else "H"
+        weight_hh = layer.parameters.take(f"weight_hh{end}", (form if H is None else G * H, "H" if H is None else H))
+        rows, H = weight_hh.shape
+        if rows != G * H:
+            gates = {4: "; four gates are an LSTM's", 3: "; three are a GRU's", 1: "; one is a plain RNN's"}
+            key, hint = layer.parameters.key(f"weight_hh{end}"), gates.get(rows // H if H else 0, "")
+            raise ShapeError(f"{layer}: {key!r} has shape {weight_hh.shape}, expected ({form}, H){hint}")
+        why = f": its input {layer.input_names[0]!r} is {shown(layer.x)}"
+        weight_ih = layer.parameters.take(f"weight_ih{end}", (rows, "I" if I is None else I), why=why)
+        I = weight_ih.shape[1]
+        arrays = {"weight_ih": weight_ih, "weight_hh": weight_hh}
+        for part in ("bias_ih", "bias_hh") if has_bias else ():
+            arrays[part] = layer.parameters.take(f"{part}{end}", (rows,))
+        names += [layer.stored(f"{part}{end}", _in_order(kind, array)) for part, array in arrays.items()]
+        names += [""] * (len(_example(kind).weight_shapes) - len(arrays))
+    assert I is not None
+    assert H is not None
+    return names, I, H
+
+
+def _example(kind: type[RecurrentSpec]) -> RecurrentSpec:
+    return kind.from_dict({"input_size": 1, "hidden_size": 1})
+
+
+def _in_order(kind: type[RecurrentSpec], array: Array) -> Array:
+    if kind is not LSTMSpec:
+        return array
+    i, f, g, o = np.split(array, 4)
+    return np.concatenate((i, o, f, g))
+
+
+def _spec(layer: Layer, D: int, H: int, batch_first: bool) -> dict[str, Any]:
+    """The form of every layer of the stack, for an input of one feature."""
+    kind = _SPECS[layer.type.removesuffix("Cell")]
+    more: dict[str, Any] = {"direction": "bidirectional" if D == 2 else "forward", "batch_first": batch_first}
+    if kind is RNNSpec:
+        more["activations"] = (Activation(layer.options.choice("nonlinearity", ("tanh", "relu"), "tanh")),) * D
+    return kind.from_dict({"input_size": 1, "hidden_size": H, **more}).to_dict()
+
+
+def _initial(layer: Layer, form: TensorSpec) -> list[TensorSpec | None]:
+    """The initial states: further inputs, or those that the layer opens, or None for each."""
+    names = _SPECS[layer.type.removesuffix("Cell")].STATES
+    given = layer.inputs[1:]
+    if given and layer.states:
+        raise layer.invalid("initial states come as inputs and as `states`: give one of them")
+    if layer.states:
+        if len(layer.states) != len(names):
+            raise layer.invalid(f"{len(layer.states)} states, expected {len(names)}: {', '.join(names)}")
+        return [layer.open_state(name, form) for name in layer.states]
+    if len(given) not in (0, len(names)):
+        raise layer.invalid(f"{len(given)} initial states, expected {len(names)}: {', '.join(names)}")
+    for index, state in enumerate(given, 1):
+        pairs = zip(shape_of(state), shape_of(form), strict=False)
+        if len(shape_of(state)) != len(shape_of(form)) or any(m not in (None, n) for m, n in pairs if n is not None):
+            raise layer.wrong_input(shown(form), index)
+    return list(given) or [None] * len(names)
+
+
+def _cut(layer: Layer, state: TensorSpec | None, piece: TensorSpec, count: int) -> Sequence[TensorSpec | None]:
+    """The state of each layer of a stack."""
+    if state is None or count == 1:
+        return [state] * count
+    parts = [TensorSpec("h0", piece.dtype, piece.shape, piece.dims)] * count
+    return layer.add("split", [state], parts, axis=0, sizes=[shape_of(piece)[0]] * count)
+
+
+def _joined(layer: Layer, rows: Sequence[TensorSpec], whole: TensorSpec) -> TensorSpec:
+    if len(rows) == 1:
+        return rows[0]
+    return layer.apply("concat", *rows, shape=whole.shape, dims=whole.dims, axis=0)
+
+
+def _lengths(layer: Layer, row: int) -> TensorSpec | None:
+    if "lengths" not in layer.options:
+        return None
+    name = layer.options.text("lengths")
+    lengths = layer.value(name)
+    if not lengths.dtype.startswith("int") or len(shape_of(lengths)) != 1:
+        raise ShapeError(f"{layer}: lengths {name!r} is {lengths.dtype} of shape {shown(lengths)}, expected int64 (N,)")
+    return lengths
+
+
+def _emit(
+    layer: Layer,
+    x: TensorSpec,
+    before: Sequence[TensorSpec | None],
+    lengths: TensorSpec | None,
+    weights: Sequence[str],
+    spec: Mapping[str, Any],
+    y: TensorSpec,
+    state: TensorSpec,
+) -> tuple[TensorSpec, tuple[TensorSpec, ...]]:
+    """One recurrent node: its output and its last states, of the forms y and state."""
+    kind = _SPECS[layer.type.removesuffix("Cell")]
+    after = [TensorSpec(f"{s}_n", state.dtype, state.shape, state.dims) for s in kind.STATES]
+    inputs = [x, before[0], lengths, None, *before[1:], *weights]
+    out, *last = layer.add(kind.KIND.lower(), inputs, [y, *after], spec=dict(spec))
+    return out, tuple(last)

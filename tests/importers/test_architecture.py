@@ -1,0 +1,91 @@
+"""Descriptions of networks with torch's weights: every type of layer, and whole networks, give torch's numbers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+import fastgru
+from fastgru.importers.architecture import build_architecture, types
+from fastgru.reference import run_graph
+
+DATA = Path(__file__).parent.parent / "data" / "architecture"
+LAYERS: dict[str, Any] = json.loads((DATA / "layers.json").read_text(encoding="utf-8"))
+ARRAYS = load_file(DATA / "layers.safetensors")
+with np.load(DATA / "networks.npz") as networks:
+    NETWORKS = dict(networks)
+
+
+def golden(case: str, arrays: dict[str, Any] = ARRAYS) -> tuple[dict[str, Any], dict[str, Any], list[Any]]:
+    """(state dict, inputs, outputs)."""
+    state, inputs, outputs = (
+        {name.removeprefix(start): a for name, a in arrays.items() if name.startswith(start)}
+        for start in (f"{case}/state/", f"{case}/x/", f"{case}/y/")
+    )
+    return state, inputs, list(outputs.values())
+
+
+def check(got: dict[str, Any], expected: list[Any], tol: float) -> None:
+    assert len(got) == len(expected)
+    for y, want in zip(got.values(), expected, strict=True):
+        assert y.shape == want.shape
+        np.testing.assert_allclose(y, want, rtol=tol, atol=tol)
+
+
+@pytest.mark.parametrize("case", LAYERS)
+def test_a_layer_is_that_of_torch(case: str) -> None:
+    state, inputs, expected = golden(case)
+    graph = build_architecture(LAYERS[case], state)
+    check(run_graph(graph, inputs), expected, 1e-6)
+    check(fastgru.Model(graph).run(inputs), expected, 2e-5)
+    for spec, want in zip(graph.outputs, expected, strict=True):
+        assert spec.shape is not None
+        assert len(spec.shape) == want.ndim
+        assert all(size in (None, n) for size, n in zip(spec.shape, want.shape, strict=True)), "a size it declares"
+
+
+def test_every_type_is_compared_with_torch() -> None:
+    seen = {layer["type"] for description in LAYERS.values() for layer in description["layers"]}
+    texts = "".join(path.read_text(encoding="utf-8") for path in DATA.glob("*.yaml"))
+    assert {name for name in types() if name not in seen and name not in texts} <= {
+        *("AlphaDropout", "Dropout1d", "Dropout2d", "Identity", "Parameter"),
+    }
+
+
+@pytest.mark.parametrize("case", ["mask", "recogniser", "recommender"])
+def test_a_network_is_that_of_torch(case: str, tmp_path: Path) -> None:
+    _, inputs, expected = golden(case, NETWORKS)
+    graph = fastgru.load_graph(DATA / f"{case}.pt", architecture=DATA / f"{case}.yaml")
+    check(run_graph(graph, inputs), expected, 1e-6)
+    model = fastgru.load(DATA / f"{case}.pt", architecture=DATA / f"{case}.yaml")
+    check(model.run(inputs), expected, 2e-5)
+    model.save(tmp_path / "saved.safetensors")
+    again = fastgru.load(tmp_path / "saved.safetensors")
+    for y, want in zip(again.run(inputs).values(), model.run(inputs).values(), strict=True):
+        np.testing.assert_array_equal(y, want)
+
+
+def test_a_state_that_a_layer_opens_streams() -> None:
+    _, inputs, (expected, _) = golden("mask", NETWORKS)
+    model = fastgru.load(DATA / "mask.pt", architecture=str(DATA / "mask.yaml"))
+    assert model.graph.states == {"h0": "hn"}
+    assert [(spec.name, spec.shape, spec.dims) for spec in model.inputs] == [
+        ("spectrum", (None, None, 15), ("T", "N", None)),
+        ("h0", (1, None, 6), (None, "N", None)),
+    ]
+    stream = model.stream(batch_size=2)
+    whole = model.run({**inputs, "h0": np.zeros((1, 2, 6))})["enhanced"]
+    got = np.concatenate([stream.push(frame) for frame in np.split(inputs["spectrum"], 5)])
+    np.testing.assert_array_equal(got, whole)
+    assert np.abs(whole - expected).max() > 1e-4, "the golden state is not zero"
+
+
+def test_a_network_holds_against_its_definition() -> None:
+    report = fastgru.verify(DATA / "mask.pt", architecture=DATA / "mask.yaml")
+    assert report.holds
+    assert {check.output for check in report.checks} == {"enhanced", "hn"}
