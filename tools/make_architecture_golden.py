@@ -4,8 +4,8 @@
 
 Needs torch. layers.json and layers.safetensors hold one small network for every type of layer: its description, its
 state dict, its inputs, and what torch computes from these in float64, rounded to float32. The networks (a recogniser of
-text lines, a mask for speech, a recommender) are a .yaml, a .pt and the arrays of networks.npz. Values depend on torch's
-generator, so another version of torch may write others; they are right all the same.
+text lines, a mask for speech, a recommender) are a .yaml, a .pt and the arrays of networks.npz. Values depend on
+torch's generator, so another version of torch may write others; they are right all the same.
 """
 
 from __future__ import annotations
@@ -502,7 +502,8 @@ def main() -> None:
     cases = Cases()
     for family in (elementwise, moving, convolutions, normalisations, products, recurrent):
         family(cases)
-    (FOLDER / "layers.json").write_text(json.dumps(cases.descriptions, indent=1) + "\n")
+    lines = (f"{json.dumps(name)}: {json.dumps(found)}" for name, found in cases.descriptions.items())
+    (FOLDER / "layers.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
     save_file({name: np.ascontiguousarray(a) for name, a in cases.arrays.items()}, FOLDER / "layers.safetensors")
     arrays: Arrays = {}
     networks(arrays)

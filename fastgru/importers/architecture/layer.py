@@ -110,7 +110,7 @@ class Layer:
     ) -> tuple[TensorSpec, ...]:
         """A node with several outputs, whose shapes are given; their names say what they are of the layer."""
         named = [replace(spec, name=f"{self.name}/{spec.name}" if spec.name else self.name) for spec in outputs]
-        return self.builder.add(op, inputs, named, attrs, self.name)
+        return self.builder.add(op, inputs, named, attrs, named[0].name)
 
     def apply(
         self,

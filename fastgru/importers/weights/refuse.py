@@ -26,9 +26,13 @@ def refuse_state_dict(source: Source) -> NoReturn:
     )
     if not grus:
         raise UnsupportedModelError(
-            f"{message} No tensors named as torch.nn.GRU names them were found; read them with fastgru.read_weights"
-            " and make the layers with fastgru.GRU.from_torch, from_keras, from_onnx or from_gates"
+            f"{message} Describe that: fastgru.load(..., architecture=...). No tensors named as torch.nn.GRU names them"
+            " were found; or read them with fastgru.read_weights and make the layers with fastgru.GRU.from_torch,"
+            " from_keras, from_onnx or from_gates"
         )
     listed = "; ".join(map(str, grus[:SHOWN])) + (f"; and {len(grus) - SHOWN} more" if len(grus) > SHOWN else "")
     recipe = grus[0].recipe.replace("(weights,", f'(fastgru.read_weights("{path}"),')
-    raise UnsupportedModelError(f"{message} It holds {listed}. Make a layer of one with {recipe}, or export to ONNX")
+    raise UnsupportedModelError(
+        f"{message} It holds {listed}. Make a layer of one with {recipe}, describe the network with"
+        " fastgru.load(..., architecture=...), or export it to ONNX"
+    )
