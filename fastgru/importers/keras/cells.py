@@ -18,7 +18,7 @@ from fastgru.importers.keras.values import Value
 from fastgru.importers.keras.weights import Weights
 from fastgru.spec import RECURRENT, SIGMOID, TANH, Activation, GRUWeights, LSTMWeights, RecurrentSpec, RNNWeights
 
-__all__ = ["CELLS", "Cell", "read_cells"]
+__all__ = ["CELLS", "Cell", "read_cell", "read_cells"]
 
 # The operator that a class is, as a layer or as a cell of an RNN.
 _OPERATORS: Final[Mapping[str, str]] = {
@@ -107,10 +107,10 @@ class Cell:
 def read_cells(call: Call, layer: Layer, weights: Weights, below: str) -> list[Cell]:
     """The cells of a recurrent layer; `below` is where they stand in the layer that is called."""
     if layer.class_name != "RNN":
-        return [_read_cell(call, layer, weights.child("cell", layer), below)]
+        return [read_cell(call, layer, weights.child("cell", layer), below)]
     cell = layer.inner("cell")
     if cell.class_name in CELLS:
-        return [_read_cell(call, cell, weights.child("cell", cell), below)]
+        return [read_cell(call, cell, weights.child("cell", cell), below)]
     known = ", ".join(sorted(CELLS))
     if cell.class_name != "StackedRNNCells":
         raise layer.unsupported(f"its cell is a {cell.class_name}", f"read are {known}; use an RNN of one of them")
@@ -127,11 +127,12 @@ def read_cells(call: Call, layer: Layer, weights: Weights, below: str) -> list[C
             raise layer.unsupported(f"one of its cells is a {inner.class_name}", f"read are {known}")
         here = weights.child("cells", inner, counts[inner.class_name])
         counts[inner.class_name] += 1
-        cells.append(_read_cell(call, inner, here, f"{below}/{n}"))
+        cells.append(read_cell(call, inner, here, f"{below}/{n}"))
     return cells
 
 
-def _read_cell(call: Call, layer: Layer, weights: Weights, below: str) -> Cell:
+def read_cell(call: Call, layer: Layer, weights: Weights, below: str = "") -> Cell:
+    """One cell, or the one inside of a layer."""
     op = _OPERATORS[layer.class_name]
     cudnn = layer.class_name.startswith("CuDNN")
     units = layer.integer("units", "output_dim")

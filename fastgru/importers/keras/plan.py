@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from fastgru.errors import InvalidModelError
 from fastgru.importers.keras.attention import ATTENTION_LAYERS
+from fastgru.importers.keras.cells import CELLS
 from fastgru.importers.keras.layer import Layer
 from fastgru.importers.keras.operations import OPERATIONS
 from fastgru.importers.keras.registry import MODELS, OPERATIONS_MODULE, is_operation
@@ -157,6 +158,8 @@ def _positional(layer: Layer, rest: Sequence[Any]) -> dict[str, Any]:
     elif layer.class_name == "MultiHeadAttention":
         names = ["value", "key", "query_mask", "value_mask", "key_mask", "attention_mask"]
         names += ["return_attention_scores", "training", "use_causal_mask"]
+    elif layer.class_name in CELLS:
+        names = ["states", "training"]
     elif layer.class_name in ATTENTION_LAYERS:
         names = ["mask", "training", "return_attention_scores", "use_causal_mask"]
     else:

@@ -1,4 +1,4 @@
-"""GRU, LSTM, SimpleRNN, the CuDNN layers, and RNN over their cells, one after another where cells are stacked.
+"""GRU, LSTM, SimpleRNN, the CuDNN layers, RNN over their cells, one after another where cells are stacked; and a cell.
 
 Keras hands the outputs of go_backwards over in the order of the computation: the last step of the input comes first.
 """
@@ -12,12 +12,21 @@ from typing import Any, Final
 import numpy as np
 
 from fastgru.importers.keras.call import Call
-from fastgru.importers.keras.cells import Cell, read_cells
+from fastgru.importers.keras.cells import Cell, read_cell, read_cells
 from fastgru.importers.keras.layer import Layer
 from fastgru.importers.keras.values import Value
 from fastgru.importers.keras.weights import Weights
 
-__all__ = ["RECURRENT_LAYERS", "Recurrent", "flip", "recurrent", "split_arguments", "take_step", "with_state"]
+__all__ = [
+    "RECURRENT_LAYERS",
+    "Recurrent",
+    "cell_step",
+    "flip",
+    "recurrent",
+    "split_arguments",
+    "take_step",
+    "with_state",
+]
 
 RECURRENT_LAYERS: Final = frozenset({"CuDNNGRU", "CuDNNLSTM", "GRU", "LSTM", "RNN", "SimpleRNN"})
 
@@ -106,24 +115,47 @@ def recurrent(call: Call) -> list[Value]:
     return [out, *(x.but(name=name, shape=(batch, cell.hidden_size), mask=None) for name, cell in pairs)]
 
 
+def cell_step(call: Call) -> list[Value]:
+    """A cell that the model calls itself: one step. Its output, which is the first state, then every state."""
+    call.check_arguments("states")
+    cell = read_cell(call, call.layer, call.weights)
+    x, *states = [*call.inputs, *_values(call, call.arguments.get("states"), "states")]
+    if x.rank != 2 or x.shape[1] not in (None, cell.input_size):
+        raise call.layer.damaged(f"an input of shape {x.shape}, expected (batch, {cell.input_size})")
+    _check_states(call, states, [cell.hidden_size] * len(cell.states))
+    frame = call.graph.add("unsqueeze", [x.name], f"{call.base}/frame", {"axes": [1]})
+    spec = cell.spec("forward", time_major=False, zero_output=False)
+    _, after = cell.emit(call, frame, states, None, spec, [""] * len(states))
+    made = [x.but(name=name, shape=(x.shape[0], cell.hidden_size), mask=None) for name in after]
+    return [made[0], *made]
+
+
 def split_arguments(call: Call) -> tuple[Value, list[Value], str | None]:
     """The input, the initial states and the mask of a call, by the rules of its Keras."""
     if not call.inputs:
         raise call.layer.damaged("no input")
     given = call.arguments.get("initial_state")
-    states = [*call.inputs[1:], *_values(call, given)]
+    states = [*call.inputs[1:], *_values(call, given, "initial_state")]
     explicit = call.arguments.get("mask")
     if isinstance(explicit, Value):
         return call.inputs[0], states, explicit.name
     return call.inputs[0], states, None if states and call.rules.states_hide_mask else call.inputs[0].mask
 
 
-def _values(call: Call, given: Any) -> list[Value]:
+def _values(call: Call, given: Any, what: str) -> list[Value]:
     items = [] if given is None else list(given) if isinstance(given, Sequence) else [given]
     flat = [inner for item in items for inner in (item if isinstance(item, list) else [item])]
     if any(not isinstance(item, Value) for item in flat):
-        raise call.layer.unsupported("initial_state is not a tensor of the model", "pass it as an Input")
+        raise call.layer.unsupported(f"{what} is not a tensor of the model", "pass it as an Input")
     return flat
+
+
+def _check_states(call: Call, given: Sequence[Value], sizes: Sequence[int]) -> None:
+    if len(given) != len(sizes):
+        raise call.layer.damaged(f"{len(given)} initial states, expected {len(sizes)}")
+    for value, size in zip(given, sizes, strict=True):
+        if value.rank != 2 or value.shape[1] not in (None, size):
+            raise call.layer.damaged(f"an initial state of shape {value.shape}, expected (batch, {size})")
 
 
 def with_state(call: Call, form: Recurrent, initial: list[Value], base: str) -> tuple[list[Value], list[str]]:
@@ -133,11 +165,7 @@ def with_state(call: Call, form: Recurrent, initial: list[Value], base: str) -> 
     """
     wanted = [(name, cell.hidden_size) for cell in form.cells for name in cell.states]
     if initial:
-        if len(initial) != len(wanted):
-            raise call.layer.damaged(f"{len(initial)} initial states, expected {len(wanted)}")
-        for value, (_, size) in zip(initial, wanted, strict=True):
-            if value.rank != 2 or value.shape[1] not in (None, size):
-                raise call.layer.damaged(f"an initial state of shape {value.shape}, expected (batch, {size})")
+        _check_states(call, initial, [size for _, size in wanted])
         return initial, [""] * len(wanted)
     if not form.stateful:
         return [], [""] * len(wanted)

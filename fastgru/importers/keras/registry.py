@@ -10,6 +10,7 @@ from fastgru.importers.keras.activations import ACTIVATION_LAYERS
 from fastgru.importers.keras.attention import ATTENTION_LAYERS
 from fastgru.importers.keras.bidirectional import bidirectional
 from fastgru.importers.keras.call import Call
+from fastgru.importers.keras.cells import CELLS
 from fastgru.importers.keras.convolution import CONVOLUTION_LAYERS
 from fastgru.importers.keras.dense import DENSE_LAYERS
 from fastgru.importers.keras.distributed import time_distributed
@@ -19,7 +20,7 @@ from fastgru.importers.keras.merging import MERGING_LAYERS
 from fastgru.importers.keras.normalisation import NORMALISATION_LAYERS
 from fastgru.importers.keras.operations import OPERATIONS
 from fastgru.importers.keras.pooling import POOLING_LAYERS
-from fastgru.importers.keras.recurrent import RECURRENT_LAYERS, recurrent
+from fastgru.importers.keras.recurrent import RECURRENT_LAYERS, cell_step, recurrent
 from fastgru.importers.keras.shaping import SHAPING_LAYERS
 from fastgru.importers.keras.values import Value
 
@@ -42,6 +43,7 @@ _LAYERS: Final[Mapping[str, Handler]] = {
     **POOLING_LAYERS,
     **SHAPING_LAYERS,
     **dict.fromkeys(RECURRENT_LAYERS, recurrent),
+    **dict.fromkeys(CELLS, cell_step),
     "Bidirectional": bidirectional,
     "TimeDistributed": time_distributed,
 }

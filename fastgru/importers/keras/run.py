@@ -10,6 +10,7 @@ from typing import Any, Final
 from fastgru.errors import InvalidModelError, UnsupportedModelError
 from fastgru.graph import TensorSpec
 from fastgru.importers.keras.call import Call
+from fastgru.importers.keras.cells import CELLS
 from fastgru.importers.keras.layer import Layer
 from fastgru.importers.keras.plan import MAX_CALLS, LayerCall, Plan, Ref, map_refs, plan_model
 from fastgru.importers.keras.recurrent import RECURRENT_LAYERS
@@ -23,7 +24,7 @@ __all__ = ["Outputs", "Place", "Reading", "output_of"]
 MAX_NESTING: Final = 16
 _INPUT_DTYPES: Final = frozenset({"bool", "int8", "int16", "int32", "int64", "uint8", "uint16"})
 
-_OWN_ARGUMENTS: Final = RECURRENT_LAYERS | {
+_OWN_ARGUMENTS: Final = RECURRENT_LAYERS | CELLS | {
     "AdditiveAttention",
     "Attention",
     "Bidirectional",
