@@ -90,3 +90,29 @@ def test_what_the_installed_keras_makes(name: str, tmp_path: Path) -> None:
     expected = outputs_of(model, feeds)
     for path in export(model, tmp_path).values():
         check(run(fastgru.load(path), feeds), expected)
+
+
+@pytest.mark.parametrize(
+    ("found", "put", "part"),
+    [
+        (
+            '"keras_history": ["g", 0, 0]',
+            '"keras_history": ["h", 0, 0]',
+            r"'lstm_cell' .*: an initial state of shape \(None, 5\), expected \(batch, 4\)",
+        ),
+        (
+            '"keras_history": ["a", 0, 0]',
+            '"keras_history": ["c", 0, 0]',
+            r"'gru_cell_1' .*: an input of shape \(None, 4\), expected \(batch, 3\)",
+        ),
+        ('"LSTMCell"', '"SimpleRNNCell"', r"'lstm_cell' \(SimpleRNNCell\)"),
+    ],
+)
+def test_a_cell_on_a_state_that_does_not_fit_is_refused(found: str, put: str, part: str) -> None:
+    source, target = zipfile.ZipFile(io.BytesIO(member("cells.keras"))), io.BytesIO()
+    with zipfile.ZipFile(target, "w") as archive:
+        for name in source.namelist():
+            data = source.read(name)
+            archive.writestr(name, data.replace(found.encode(), put.encode()) if name == "config.json" else data)
+    with pytest.raises(fastgru.FastGRUError, match=part):
+        fastgru.load(target.getvalue())

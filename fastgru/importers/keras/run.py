@@ -24,13 +24,17 @@ __all__ = ["Outputs", "Place", "Reading", "output_of"]
 MAX_NESTING: Final = 16
 _INPUT_DTYPES: Final = frozenset({"bool", "int8", "int16", "int32", "int64", "uint8", "uint16"})
 
-_OWN_ARGUMENTS: Final = RECURRENT_LAYERS | CELLS | {
-    "AdditiveAttention",
-    "Attention",
-    "Bidirectional",
-    "MultiHeadAttention",
-    "Pad",
-}
+_OWN_ARGUMENTS: Final = (
+    RECURRENT_LAYERS
+    | CELLS
+    | {
+        "AdditiveAttention",
+        "Attention",
+        "Bidirectional",
+        "MultiHeadAttention",
+        "Pad",
+    }
+)
 
 Outputs = list[Value | None]
 
