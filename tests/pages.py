@@ -10,6 +10,7 @@ import re
 import shlex
 import sys
 import textwrap
+import warnings
 from pathlib import Path
 from types import ModuleType
 
@@ -39,6 +40,7 @@ def run_page(text: str, name: str, folder: Path) -> int:
     """Run every block of a page in order, in `folder`, which is the current one; how many there were.
 
     python: run, in one namespace for the page; what it prints is what its comments say, or the block `text` below it.
+    One with `<!-- needs: torch -->` above it is passed over where that is not installed, and its warnings are torch's.
     console: each command of fastgru prints what stands below it. sh: each ends well.
     """
     tool = load_tool("update_readme")
@@ -47,8 +49,13 @@ def run_page(text: str, name: str, folder: Path) -> int:
     count = 0
     for block, after in itertools.zip_longest(blocks, blocks[1:]):
         where = f"{name}:{block.line}"
-        if block.kind == "python":
-            printed = run_python(block.body, block.line, name, names)
+        if block.kind == "python" and not tool.can_run(block):
+            print(f"{where}: not run, without {', '.join(block.needs)}")
+        elif block.kind == "python":
+            with warnings.catch_warnings():
+                if block.needs:
+                    warnings.simplefilter("ignore")
+                printed = run_python(block.body, block.line, name, names)
             said = [match["said"] for match in PRINTS.finditer(block.body)]
             if after is not None and after.kind == "text":
                 assert printed.split() == after.body.split(), (where, printed)

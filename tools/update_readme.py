@@ -12,6 +12,7 @@ on speed is not touched: `fastgru bench --update-readme README.md` writes that.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
 import os
 import re
@@ -26,26 +27,42 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "pages").glob("*.md"))]
 
-_FENCE = re.compile(r"^(?P<indent> *)```(?P<kind>\w*)\n(?P<body>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(
+    r"(?:^<!-- needs: (?P<needs>.+) -->\n\n?)?^(?P<indent> *)```(?P<kind>\w*)\n(?P<body>.*?)^(?P=indent)```$",
+    re.MULTILINE | re.DOTALL,
+)
 _LAYOUT = re.compile(r"[─━]+|\s+")
 _MACHINE = re.compile(r"\d[\d.,]*(?:e[+-]\d+)?|[▁▂▃▄▅▆▇█]+")
 
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: its kind ("python"), its text, the line of the README on which the text begins."""
+    """A fenced block: its kind ("python"), its text, the line of the page on which the text begins.
+
+    needs: the packages that the comment above it names, `<!-- needs: torch -->`, without which it is not run.
+    """
 
     kind: str
     body: str
     line: int
+    needs: tuple[str, ...] = ()
 
 
 def blocks(text: str) -> list[Block]:
     """Every fenced block, in order."""
     return [
-        Block(match["kind"], match["body"], text.count("\n", 0, match.start("body")) + 1)
+        Block(match["kind"], match["body"], text.count("\n", 0, match.start("body")) + 1, _needs(match))
         for match in _FENCE.finditer(text)
     ]
+
+
+def _needs(match: re.Match[str]) -> tuple[str, ...]:
+    return tuple(match["needs"].split(", ")) if match["needs"] else ()
+
+
+def can_run(block: Block) -> bool:
+    """Whether everything that it needs is installed."""
+    return all(importlib.util.find_spec(name) for name in block.needs)
 
 
 def commands(body: str) -> list[tuple[str, str]]:
@@ -93,7 +110,7 @@ def updated(text: str, folder: Path) -> str:
     names: dict[str, object] = {"__name__": "page"}
 
     def replace(match: re.Match[str]) -> str:
-        if match["kind"] == "python":
+        if match["kind"] == "python" and all(importlib.util.find_spec(name) for name in _needs(match)):
             with contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()):
                 exec(textwrap.dedent(match["body"]), names)
         if match["kind"] != "console":
