@@ -80,7 +80,20 @@ def keras_layers() -> str:
     return _table(("", "read"), [(kind, _named(names)) for kind, names in kinds.items()])
 
 
+def architecture_types() -> str:
+    """The types of layers that a description may have, with what each may be told."""
+    from fastgru.importers.architecture import types
+
+    rows = []
+    for name, kind in sorted(types().items()):
+        least, most = kind.inputs
+        count = str(least) if least == most else f"{least} or more" if most is None else f"{least} to {most}"
+        rows.append((f"`{name}`", count, *(_named(each) for each in (kind.options, kind.sizes, kind.training))))
+    return _table(("type", "inputs", "options", "checked", "accepted"), rows)
+
+
 TABLES: Final[Mapping[str, Callable[[], str]]] = {
+    "architecture-types": architecture_types,
     "keras-layers": keras_layers,
     "onnx-exports": onnx_exports,
     "onnx-operators": onnx_operators,
