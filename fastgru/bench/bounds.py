@@ -6,7 +6,7 @@ a call takes the larger of
 
     operations / peak of multiply-adds        weights read / bandwidth of the caches they can lie in
 
-Weights below float32 take fewer bytes; of their dot products no peak is measured, so the bytes alone bound them.
+Weights below float32 take fewer bytes, and their multiply-adds are dot products, which have peaks of their own.
 A matrix that is larger than a cache is read from it for as much as fits and from the next for the rest: no order of
 walking over it does better.
 """
@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from fastgru.bench.cases import Case
-from fastgru.bench.kernels import FMA_CHAINS, READ_VECTORS, fma_chains, read_buffer
+from fastgru.bench.kernels import DOT_FLOPS, FMA_CHAINS, READ_VECTORS, dot_work, fma_chains, read_buffer
 from fastgru.packing.aligned import empty
 from fastgru.simd.cpu import LANES, cache_sizes
 
@@ -42,18 +42,29 @@ class Level:
 
 @dataclass(frozen=True)
 class Peaks:
-    """Of `threads` threads together. flops_per_s: float32, a multiply-add being two operations."""
+    """Of `threads` threads together, a multiply-add being two operations.
+
+    flops_per_s: float32. dots_per_s: operations of dot products, by the precision of their factors.
+    """
 
     threads: int
     flops_per_s: float
     levels: tuple[Level, ...]
+    dots_per_s: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def note(self) -> str:
-        """ "1 thread: 170 GFLOP/s; L1 400, L2 220, memory 28 GB/s"."""
+        """ "1 thread: 170 GFLOP/s, bfloat16 340, int8 680; L1 400, L2 220, memory 28 GB/s"."""
         rates = ", ".join(f"{level.name} {level.bytes_per_s / 1e9:.0f}" for level in self.levels)
+        dots = "".join(f", {name} {rate / 1e9:.0f}" for name, rate in self.dots_per_s.items())
         count = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
-        return f"{count}: {self.flops_per_s / 1e9:.0f} GFLOP/s; {rates} GB/s"
+        return f"{count}: {self.flops_per_s / 1e9:.0f} GFLOP/s{dots}; {rates} GB/s"
+
+    def compute_rate(self, precision: str) -> float:
+        """Operations a second on factors of a precision; that of float32 where its dot products were not measured."""
+        if precision == "float64":
+            return self.flops_per_s / 2
+        return self.dots_per_s.get(precision, self.flops_per_s)
 
     def read_times(self, size: float) -> dict[str, float]:
         """Seconds, by level, to read `size` bytes that were read before and lie as near as they can."""
@@ -69,12 +80,16 @@ class Peaks:
             Level(a.name, a.capacity, max(a.bytes_per_s, b.bytes_per_s))
             for a, b in zip(self.levels, other.levels, strict=True)
         )
-        return Peaks(self.threads, max(self.flops_per_s, other.flops_per_s), levels)
+        dots = {name: max(rate, other.dots_per_s.get(name, 0.0)) for name, rate in self.dots_per_s.items()}
+        return Peaks(self.threads, max(self.flops_per_s, other.flops_per_s), levels, dots)
 
 
 @dataclass(frozen=True)
 class Bound:
-    """The least seconds a call could take, and what sets it: "fma", or the level that most of the time goes to."""
+    """The least seconds a call could take, and what sets it.
+
+    limit: "fma", "dot" where the weights are smaller, or the level that most of the time goes to.
+    """
 
     seconds: float
     limit: str
@@ -97,15 +112,15 @@ def bound_of(case: Case, peaks: Peaks, row_steps: float | None = None) -> Bound:
             weight_bytes += case.directions * size * count
             for name, seconds in peaks.read_times(size).items():
                 times[name] += case.directions * seconds * count
-    peak = peaks.flops_per_s * 4 / itemsize
+    computing = flops / peaks.compute_rate(case.precision)
     reading = sum(times.values())
-    if itemsize >= 4 and flops / peak >= reading:
-        return Bound(flops / peak, "fma", flops, weight_bytes)
+    if computing >= reading:
+        return Bound(computing, "fma" if itemsize >= 4 else "dot", flops, weight_bytes)
     return Bound(reading, max(times, key=lambda name: times[name]), flops, weight_bytes)
 
 
 def measure_peaks(threads: Sequence[int]) -> list[Peaks]:
-    """For each number of threads, all running at once. About a second each."""
+    """For each number of threads, all running at once. A second or two each."""
     return [_measure(n) for n in threads]
 
 
@@ -115,6 +130,10 @@ def _measure(n: int) -> Peaks:
     ones = empty(2 * lanes, np.float32)
     ones[:lanes], ones[lanes:] = 0.5, 0.5
     flops = 2 * FMA_CHAINS * lanes * _best_rate(lambda _: lambda count: fma_chains(ones.ctypes.data, count), n)
+    dots = {
+        precision: each * _best_rate(lambda _, precision=precision: dot_work(precision), n)  # type: ignore[misc]
+        for precision, each in DOT_FLOPS.items()
+    }
     # Half of a cache is surely in it. L1 and L2 belong to a core, L3 and memory are shared.
     plan = [
         ("L1", sizes["l1d"] // 2, n * sizes["l1d"]),
@@ -126,7 +145,7 @@ def _measure(n: int) -> Peaks:
     least, most = _MEMORY_BYTES
     plan.append(("memory", min(max(4 * sizes["l3"], least), most) // n, 1 << 50))
     levels = tuple(Level(name, float(capacity), _bandwidth(size, n)) for name, size, capacity in plan)
-    return Peaks(n, flops, levels)
+    return Peaks(n, flops, levels, dots)
 
 
 def _bandwidth(size: int, n: int) -> float:
@@ -144,23 +163,21 @@ def _best_rate(make: Callable[[int], Callable[[int], object]], n: int) -> float:
     count = 1
     work = make(0)
     work(1)  # compiles
-    while True:
-        start = time.perf_counter()
-        work(count)
-        elapsed = time.perf_counter() - start
-        if elapsed > _RUN_S / 2:
-            break
+    while (elapsed := min(_elapsed(work, count) for _ in range(3))) <= _RUN_S / 2:  # of one run a pause may be most
         count *= 2
     count = max(1, int(count * _RUN_S / elapsed))
     return max(_rate(make, n, count) for _ in range(_RUNS))
 
 
+def _elapsed(work: Callable[[int], object], count: int) -> float:
+    start = time.perf_counter()
+    work(count)
+    return time.perf_counter() - start
+
+
 def _rate(make: Callable[[int], Callable[[int], object]], n: int, count: int) -> float:
     if n == 1:
-        work = make(0)
-        start = time.perf_counter()
-        work(count)
-        return count / (time.perf_counter() - start)
+        return count / _elapsed(make(0), count)
     barrier = threading.Barrier(n)
     spans: list[tuple[float, float]] = []
 

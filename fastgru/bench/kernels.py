@@ -1,15 +1,25 @@
 """What the machine can do: chains of multiply-adds in registers, and reads of a buffer, over our vector vocabulary.
 
-Compiled in the process that asks, not cached: two small loops.
+Compiled in the process that asks, not cached: small loops.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+
 from fastgru.kernels.registry import callable_kernel
+from fastgru.packing.aligned import zeros
+from fastgru.simd.cpu import LANES, REGISTERS
+from fastgru.simd.dot import BFLOAT16, make_int8_tile
+from fastgru.simd.groups import BFLOAT16_GROUP, INT8_GROUP
 from fastgru.simd.memory import lanes_of, load, offset, pointer
+from fastgru.simd.tile import make_tile
 from fastgru.simd.vector import fma, reduce_add
 
-__all__ = ["FMA_CHAINS", "READ_VECTORS", "fma_chains", "read_buffer"]
+__all__ = ["DOT_FLOPS", "FMA_CHAINS", "READ_VECTORS", "dot_work", "fma_chains", "read_buffer"]
 
 FMA_CHAINS = 12  # more than latency times ports, and with their operands within 16 registers
 READ_VECTORS = 8  # a pass over a buffer is a multiple of so many vectors
@@ -56,3 +66,62 @@ def read_buffer(where, elements, passes):
             g = g + load(q, 6 * lanes)
             h = h + load(q, 7 * lanes)
     return reduce_add(a + b + c + d + (e + f + g + h))
+
+
+# A tile of accumulators with its factors in registers, too.
+_ROWS: Final = 4
+_VECTORS: Final = 4 if REGISTERS >= 32 else 2
+_WIDTH: Final = _VECTORS * LANES["float32"]
+_UNITS: Final = 256
+DOT_FLOPS: Final = {  # operations of a round, a multiply-add being two
+    "bfloat16": 2 * _ROWS * _WIDTH * BFLOAT16_GROUP,
+    "int8": 2 * _ROWS * _WIDTH * INT8_GROUP,
+}
+
+_bfloat16, _int8 = make_tile(_ROWS, _VECTORS, 1, BFLOAT16), make_int8_tile(_ROWS, 1, _VECTORS, 1)
+_zero, _advance_pairs, _finish_pairs = _bfloat16.zero, _bfloat16.advance, _bfloat16.finish
+_begin, _advance_bytes, _finish_bytes = _int8.zero, _int8.advance, _int8.finish
+
+
+@callable_kernel
+def _pair_chains(x_at, w_at, start_at, out_at, count):
+    x, w, none = pointer(x_at, "uint8"), pointer(w_at, "uint8"), np.int64(0)
+    start, out = pointer(start_at, "float32"), pointer(out_at, "float32")
+    acc = _zero(w)
+    for k in range(count):
+        acc = _advance_pairs(acc, offset(x, 4 * (k % _UNITS)), none, w)
+    _finish_pairs(acc, start, none, out, _VECTORS * lanes_of(out))
+    return out[0]
+
+
+@callable_kernel
+def _byte_chains(x_at, w_at, start_at, out_at, count):
+    scale, w, none = pointer(x_at, "uint8"), pointer(w_at, "uint8"), np.int64(0)
+    start, out = pointer(start_at, "float32"), pointer(out_at, "float32")
+    width = _VECTORS * lanes_of(out)
+    values, weights = offset(scale, 4), offset(w, 8 * width)
+    acc = _begin(w, none)
+    for k in range(count):
+        acc = _advance_bytes(acc, offset(values, 4 * (k % _UNITS)), none, weights)
+    _finish_bytes(acc, w, none, scale, none, start, none, start, out, width)
+    return out[0]
+
+
+def dot_work(precision: str) -> Callable[[int], float]:
+    """Rounds of dot products of ones, as `kernels.small` does them: what it returns grows by a group each round.
+
+    Rounds go through the units of a row: products of one unit alone would be made once, and added up.
+    """
+    small = precision == "int8"
+    x, w, start = zeros(1 + _UNITS, np.float32), zeros(3 * _WIDTH, np.float32), zeros(_WIDTH, np.float32)
+    out = zeros(_ROWS * _WIDTH, np.float32)
+    x[0], w[_WIDTH : 2 * _WIDTH] = 1, 1
+    if small:
+        x[1:].view(np.int8 if INT8_GROUP == 4 else np.int16)[:] = 1
+        w[2 * _WIDTH :].view(np.int8)[:] = 1
+    else:
+        for pairs in (x, w):
+            pairs.view(np.uint16)[:] = 0x3F80
+    chains: Any = _byte_chains if small else _pair_chains
+    arrays = x, w, start, out
+    return lambda count: float(chains(*(a.ctypes.data for a in arrays), count))

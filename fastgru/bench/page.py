@@ -147,7 +147,12 @@ def _count_of(value: float) -> str:
 
 def _shares(rows: Sequence[Row]) -> str:
     bars = [
-        Bar(row.title, row.share, f"{percent(row.share)} of {row.bound.limit}", 0 if row.bound.limit == "fma" else 1)
+        Bar(
+            row.title,
+            row.share,
+            f"{percent(row.share)} of {row.bound.limit}",
+            0 if row.bound.limit in ("fma", "dot") else 1,
+        )
         for row in rows
         if row.share is not None and row.bound is not None
     ]

@@ -150,7 +150,12 @@ class Result:
             if data["format"] != FORMAT:
                 raise InvalidModelError(f"bench result: format {data['format']!r}, expected {FORMAT}")
             peaks = tuple(
-                Peaks(p["threads"], p["flops_per_s"], tuple(Level(**level) for level in p["levels"]))
+                Peaks(
+                    p["threads"],
+                    p["flops_per_s"],
+                    tuple(Level(**level) for level in p["levels"]),
+                    dict(p.get("dots_per_s", {})),
+                )
                 for p in data["peaks"]
             )
             rows = tuple(Row.from_dict(row) for row in data["rows"])

@@ -9,9 +9,10 @@ import pytest
 
 from fastgru.bench.bounds import Peaks, bound_of
 from fastgru.bench.cases import Case
-from fastgru.bench.kernels import FMA_CHAINS, READ_VECTORS, fma_chains, read_buffer
+from fastgru.bench.kernels import DOT_FLOPS, FMA_CHAINS, READ_VECTORS, dot_work, fma_chains, read_buffer
 from fastgru.packing.aligned import empty
 from fastgru.simd.cpu import LANES
+from fastgru.simd.groups import INT8_GROUP
 
 
 def test_what_exceeds_a_cache_is_read_from_the_next(peaks: Peaks) -> None:
@@ -59,6 +60,28 @@ def test_lengths_take_work_away(peaks: Peaks) -> None:
 def test_float64_has_half_the_lanes(peaks: Peaks) -> None:
     half = bound_of(Case("sequence", 50, 64, 64, 64, precision="float64"), peaks)
     assert half.seconds == pytest.approx(2 * bound_of(Case("sequence", 50, 64, 64, 64), peaks).seconds)
+
+
+@pytest.mark.parametrize(("precision", "itemsize"), [("bfloat16", 2), ("int8", 1)])
+def test_small_weights_are_bound_by_their_bytes_or_their_dot_products(
+    peaks: Peaks, precision: str, itemsize: int
+) -> None:
+    peaks = replace(peaks, dots_per_s={"bfloat16": 2e11, "int8": 4e11})
+    step = bound_of(Case("step", 1, 1, 1000, 500, precision=precision), peaks)
+    assert step.weight_bytes == itemsize * 3 * 500 * 1500
+    assert step.limit == "memory"
+    batch = bound_of(Case("sequence", 50, 128, 256, 256, precision=precision), peaks)
+    assert batch.limit == "dot"
+    assert batch.seconds == pytest.approx(50 * 128 * 6 * 256 * 512 / (4e11 / itemsize))
+    assert "100 GFLOP/s, bfloat16 200, int8 400;" in peaks.note
+    twice = replace(peaks, dots_per_s={"bfloat16": 4e11, "int8": 1e11})
+    assert peaks.best_with(twice).dots_per_s == {"bfloat16": 4e11, "int8": 4e11}
+
+
+@pytest.mark.parametrize(("precision", "least"), [("bfloat16", 2), ("int8", INT8_GROUP)])
+def test_the_dot_products_are_those_that_are_timed(precision: str, least: int) -> None:
+    assert [dot_work(precision)(count) for count in (0, 1, 3, 1000)] == [0, least, 3 * least, 1000 * least]
+    assert DOT_FLOPS[precision] % (2 * least * LANES["float32"]) == 0
 
 
 def test_the_kernels_compute_what_they_time() -> None:
