@@ -1,7 +1,8 @@
 """Weights in 16 and 8 bits: what becomes of a number, whatever the layout that follows.
 
 bfloat16   rounded to the nearest, halves to even: the upper 16 bits of a float32
-int8       q = round(w / s), halves to even, with s = max|w| / 127 of the row, in float32
+int8       q = round(w / s), halves to even, with s = max|w| / 127 of the row, in float32; a row that was
+           quantised before keeps its q, see `fastgru.reference.grid`
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.kernels.operands.small import LEAST_PEAK
+from fastgru.reference.grid import grid_steps
 
 __all__ = ["dequantise_rows", "quantise_rows", "round_bfloat16", "widen_bfloat16"]
 
@@ -38,8 +40,9 @@ def quantise_rows(w: Array) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """
     single = np.asarray(w, np.float32)
     peak = np.abs(single).max(axis=1, initial=0)
-    scale = np.where(peak < LEAST_PEAK, np.float32(0), peak / np.float32(127))
-    factor = np.divide(np.float32(127), peak, out=np.zeros_like(peak), where=scale > 0)
+    steps = grid_steps(single, peak)
+    scale = np.where(peak < LEAST_PEAK, np.float32(0), peak / steps)
+    factor = np.divide(steps, peak, out=np.zeros_like(peak), where=scale > 0)
     return np.rint(single * factor[:, None]).astype(np.int8), scale
 
 

@@ -4,6 +4,7 @@
     int8       both factors as q * s, a scale s = max|a| / 127 for each row of x and each output of the weights,
                q = round(a * (127 / max|a|)), halves to even; the sum of integers is exact:
                x W^T = (q_x q_w^T) * (s_x * s_w)
+               A row of weights that was quantised before (`grid`) keeps its q, and s = max|a| / max|q|.
 
 A row of x that is not finite has the scale NaN, one of magnitudes below `LEAST_PEAK` the scale 0. Scales and their
 products are float32 whatever the dtype of x.
@@ -18,11 +19,11 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LEAST_PEAK", "PRODUCTS", "product_bfloat16", "product_int8", "quantised", "rounded"]
+from fastgru.reference.grid import LEAST_PEAK, MOST_STEPS, grid_steps
+
+__all__ = ["LEAST_PEAK", "PRODUCTS", "product_bfloat16", "product_int8", "quantised", "quantised_weights", "rounded"]
 
 Array = NDArray[Any]
-
-LEAST_PEAK: Final = 2.0**-100
 
 
 def rounded(a: Array) -> Array:
@@ -30,15 +31,21 @@ def rounded(a: Array) -> Array:
     return a.astype(np.float32).astype(ml_dtypes.bfloat16).astype(a.dtype)
 
 
-def quantised(a: Array) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """q, in the shape of a, and the scale of each row along the last axis."""
-    single = a.astype(np.float32)
+def quantised(a: Array, steps: Array | float = MOST_STEPS) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """q, in the shape of a, and the scale of each row along the last axis; steps: the largest q of each row."""
+    single, most = a.astype(np.float32), np.asarray(steps, np.float32)
     peak = np.abs(single).max(axis=-1, initial=0)
     usable = np.isfinite(peak) & (peak >= LEAST_PEAK)
-    factor = np.float32(127) / np.where(usable, peak, np.float32(1))
+    factor = most / np.where(usable, peak, np.float32(1))
     q = np.rint(np.where(usable[..., None], single, np.float32(0)) * factor[..., None]).astype(np.int64)
-    scale = np.where(usable, peak / np.float32(127), np.where(np.isfinite(peak), np.float32(0), np.float32(np.nan)))
+    scale = np.where(usable, peak / most, np.where(np.isfinite(peak), np.float32(0), np.float32(np.nan)))
     return q, scale.astype(np.float32)
+
+
+def quantised_weights(w: Array) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """q (O, K) and the scale of each row; rows that were quantised before keep their q."""
+    single = w.astype(np.float32)
+    return quantised(w, grid_steps(single, np.abs(single).max(axis=1, initial=0)))
 
 
 def product_bfloat16(x: Array, weight: Array) -> Array:
@@ -48,7 +55,7 @@ def product_bfloat16(x: Array, weight: Array) -> Array:
 
 def product_int8(x: Array, weight: Array) -> Array:
     """x (..., I), weight (O, I) -> x weight^T of quantised factors, each output of one exact sum."""
-    (q_x, s_x), (q_w, s_w) = quantised(x), quantised(weight)
+    (q_x, s_x), (q_w, s_w) = quantised(x), quantised_weights(weight)
     total = (q_x @ q_w.T).astype(np.float32)
     return np.asarray((total * (s_x[..., None] * s_w)).astype(x.dtype))
 

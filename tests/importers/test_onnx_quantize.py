@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib.util
 import itertools
 
+import ml_dtypes
 import numpy as np
 import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import helper
+from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 from onnx_build import gru_arrays, make_model, ort_run
 
@@ -314,3 +315,86 @@ def test_what_static_quantisation_writes(tmp_path, form):
     want, got = ort_run(model, {"x": x})["y"], ours(model, {"x": x})["y"]
     assert np.abs(got - want).max() < 0.05 * np.ptp(want)
     assert np.median(np.abs(got - want)) < 1e-5
+
+
+# Weights that were quantised, in a model with small weights
+
+
+def test_rows_of_int8_are_multiplied_as_they_stand():
+    """Inputs that are whole numbers with 127 among them: nothing at all is rounded."""
+    q = RNG.integers(-100, 101, (80, 96)).astype(np.int8)
+    scale = (0.001 + RNG.random(80) / 90).astype(np.float32)
+    nodes = [
+        helper.make_node("DequantizeLinear", ["q", "s"], ["w"], axis=0),
+        helper.make_node("Transpose", ["w"], ["wt"], perm=[1, 0]),
+        helper.make_node("MatMul", ["x", "wt"], ["y"], name="product"),
+    ]
+    x = RNG.integers(-127, 128, (7, 96)).astype(np.float32)
+    x[:, 0] = 127
+    model = make_model(nodes, {"x": x}, ["y"], {"q": q, "s": scale})
+    loaded = fastgru.load(model.SerializeToString(), precision="int8")
+    assert [chosen.precision for chosen in loaded.weight_precisions.values()] == ["int8"]
+    exact = (x.astype(np.float64) @ q.T) * scale
+    np.testing.assert_allclose(loaded(x), exact, rtol=2e-6, atol=1e-4 * scale.min())
+
+
+def test_a_gru_of_int8_weights():
+    arrays = gru_arrays(RNG, I=70, H=64, D=1, scale=0.1)
+    held, nodes = {"B": arrays["B"]}, []
+    for name in ("W", "R"):
+        peak = np.abs(arrays[name]).max()
+        held |= {f"{name}_q": np.rint(arrays[name] / peak * 90).astype(np.int8), f"{name}_s": np.float32(peak / 90)}
+        nodes.append(helper.make_node("DequantizeLinear", [f"{name}_q", f"{name}_s"], [name]))
+    nodes.append(helper.make_node("GRU", ["x", "W", "R", "B"], ["", "h"], hidden_size=64, linear_before_reset=1))
+    x = normal(30, 2, 70)
+    model = make_model(nodes, {"x": x}, ["h"], held)
+    want = ort_run(model, {"x": x})["h"]
+    np.testing.assert_allclose(ours(model, {"x": x})["h"], want, atol=5e-6)
+    small = ours(model, {"x": x}, precision="int8")["h"]
+    assert 1e-5 < np.abs(small - want).max() < 0.03
+
+
+# float16 and bfloat16
+
+
+def test_models_of_float16():
+    """Inputs are widened, all is computed in float32: as ONNX Runtime, within what float16 rounds."""
+    arrays = gru_arrays(RNG, I=5, H=9, D=1, dtype=np.float16)
+    held = {**arrays, "w": normal(9, 4).astype(np.float16), "table": normal(11, 5).astype(np.float16)}
+    nodes = [
+        helper.make_node("Gather", ["table", "ids"], ["e"]),
+        helper.make_node("Add", ["x", "e"], ["sum"]),
+        helper.make_node("GRU", ["sum", "W", "R", "B"], ["g", "h"], hidden_size=9),
+        helper.make_node("MatMul", ["h", "w"], ["m"]),
+        helper.make_node("Cast", ["m"], ["wide"], to=1),
+        helper.make_node("Tanh", ["wide"], ["t"]),
+        helper.make_node("Cast", ["t"], ["y"], to=10),
+        helper.make_node("DequantizeLinear", ["q", "s"], ["d"]),
+    ]
+    held |= {"s": np.float16(0.013)}
+    feeds = {"x": normal(6, 2, 5).astype(np.float16), "ids": RNG.integers(0, 11, (6, 2)), "q": whole("int8", 5)}
+    outputs = {"g": "float16", "y": "float16", "t": "float32", "d": "float16"}
+    model = make_model(nodes, feeds, outputs, held, opset=19)
+    theirs, mine = ort_run(model, feeds), ours(model, feeds)
+    for name, want in theirs.items():
+        assert mine[name].dtype == np.float32, name
+        np.testing.assert_allclose(mine[name], want.astype(np.float32), rtol=2e-3, atol=2e-3, err_msg=name)
+    wide = ours(model, {**feeds, "x": feeds["x"].astype(np.float32)})
+    for name, array in mine.items():
+        np.testing.assert_array_equal(array, wide[name])
+    small = ours(model, feeds, precision="float64")
+    assert np.abs(small["g"] - mine["g"]).max() < 1e-6
+
+
+def test_models_of_bfloat16():
+    x, w = normal(4, 6), normal(6, 3).astype(ml_dtypes.bfloat16)
+    weight = helper.make_tensor("w", TensorProto.BFLOAT16, w.shape, w.tobytes(), raw=True)
+    infos = [helper.make_tensor_value_info(n, TensorProto.BFLOAT16, s) for n, s in (("x", [4, 6]), ("y", [4, 3]))]
+    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "g", infos[:1], infos[1:], [weight])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    given = x.astype(ml_dtypes.bfloat16)
+    want = given.astype(np.float64) @ w.astype(np.float64)
+    for feed in (given, given.astype(np.float32)):
+        y = ours(model, {"x": feed})["y"]
+        assert y.dtype == np.float32
+        np.testing.assert_allclose(y, want, atol=1e-6)

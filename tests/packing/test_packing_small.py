@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from fastgru.packing.gru import pack_gru, unpack_gru
 from fastgru.packing.quantise import dequantise_rows, quantise_rows, round_bfloat16, widen_bfloat16
 from fastgru.packing.small import pack_rows, pack_small, unpack_rows, unpack_small
-from fastgru.reference.small import quantised, rounded
+from fastgru.reference.grid import grid_steps
+from fastgru.reference.small import quantised, quantised_weights, rounded
 from fastgru.spec import GRUSpec, GRUWeights
 
 SIZES = st.one_of(st.integers(1, 9), st.sampled_from([15, 16, 17, 63, 64, 65, 130]))
@@ -48,6 +49,37 @@ def test_rows_are_quantised_as_defined(O, K):
     assert np.abs(q[1:]).max(axis=1, initial=0).tolist() == [127] * (O - 1)
     np.testing.assert_array_equal(quantise_rows(dequantise_rows(q, scale))[0], q)
     assert (np.abs(dequantise_rows(q, scale) - w) <= scale[:, None] * 0.5001).all()
+
+
+@given(
+    O=st.integers(1, 9), K=st.integers(4, 70), most=st.integers(1, 127), scale=st.floats(2.0**-20, 10, width=32),
+    offset=st.integers(0, 1), seed=st.integers(0, 99),
+)  # fmt: skip
+def test_rows_that_were_quantised_before_are_not_rounded_again(O, K, most, scale, offset, seed):
+    rng = np.random.default_rng(seed)
+    before = rng.integers(-most, most + 1, (O, K))
+    w = (before * np.float32(scale)).astype(np.float32)
+    w[:offset] += np.float32(np.pi * scale)  # which is no longer on the grid
+    q, found = quantise_rows(w)
+    np.testing.assert_allclose(dequantise_rows(q, found)[offset:], w[offset:], rtol=1e-6)
+    for ours, defined in zip((q, found), quantised_weights(w), strict=True):
+        np.testing.assert_array_equal(ours, defined)
+    again, scales = quantise_rows(dequantise_rows(q, found))
+    np.testing.assert_array_equal(again, q)
+    np.testing.assert_allclose(scales, found, rtol=1e-6)
+
+
+def test_a_grid_is_not_seen_where_there_is_none():
+    w = normal(300, 40)
+    w[:100, :20] = 0
+    w[100:200] = w[100:200].clip(-0.7, 0.7)
+    w[200] = np.float32([0.5, -0.5] * 20)
+    np.testing.assert_array_equal(quantise_rows(w)[0], quantised(w)[0])
+    w[7, 3] = np.inf
+    w[8, 5] = np.nan
+    w[9] = 1e-40
+    peak = np.abs(w).max(axis=1)
+    assert (grid_steps(w, peak) == 127).all()
 
 
 @given(precision=st.sampled_from(PRECISIONS), groups=st.integers(1, 3), O=SIZES, K=st.integers(0, 21))

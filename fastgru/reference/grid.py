@@ -1,0 +1,59 @@
+"""Weights that were quantised before: rows of which every number is a whole multiple of one step.
+
+A file that comes quantised is read as floats; so are weights trained to be quantised. Quantised once more by the scale
+max|w| / 127, a row whose largest number stood at less than 127 steps would be rounded a second time.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["LEAST_PEAK", "MOST_STEPS", "grid_steps"]
+
+Array = NDArray[Any]
+
+LEAST_PEAK: Final = 2.0**-100  # the magnitude below which a row counts as zero
+MOST_STEPS: Final = 127
+_TOLERANCE: Final = 2.0**-14  # in steps: what float32 makes of 127 steps, four times rounded
+_SEEN_COLUMNS: Final = 256
+_ROWS_AT_ONCE: Final = 1024
+_LEVELS: Final = (0.3, 0.5, 0.7, 0.9)  # of the largest, near which numbers are taken that a wrong step does not fit
+
+
+def grid_steps(rows: Array, peak: Array) -> NDArray[np.float32]:
+    """How many steps the largest number of each row is; 127, as for any other row, where there is no such step.
+
+    rows: (O, K) of float32, peak: (O,), the largest magnitudes. Of several the most steps, up to 127, count. Two or
+    three numbers have a common step by chance: from four on it is taken for one.
+    """
+    steps = np.full(len(rows), MOST_STEPS, np.float32)
+    usable = np.flatnonzero(np.isfinite(peak) & (peak >= LEAST_PEAK) & (rows.shape[1] > 3))
+    for first in range(0, len(usable), _ROWS_AT_ONCE):
+        some = usable[first : first + _ROWS_AT_ONCE]
+        steps[some] = _found(rows[some], peak[some])
+    return steps
+
+
+def _found(rows: Array, peak: Array) -> NDArray[np.float32]:
+    steps = np.full(len(rows), MOST_STEPS, np.float32)
+    counts = np.arange(MOST_STEPS, 0, -1, dtype=np.float32)
+    factors = counts / peak[:, None]
+    seen = rows[:, :: -(-rows.shape[1] // _SEEN_COLUMNS)]
+    share = np.abs(seen) / peak[:, None]
+    maybe = np.ones(factors.shape, bool)
+    for level in _LEVELS:
+        probe = np.abs(share - level).argmin(axis=1)
+        maybe &= _whole(seen[np.arange(len(rows)), probe, None] * factors)
+    for i in np.flatnonzero(maybe.any(axis=0)):
+        left = np.flatnonzero(maybe[:, i])
+        fits = left[_whole(rows[left] * factors[left, i, None]).all(axis=1)]
+        steps[fits] = counts[i]
+        maybe[fits] = False
+    return steps
+
+
+def _whole(scaled: Array) -> NDArray[np.bool_]:
+    return np.asarray(np.abs(scaled - np.rint(scaled)) <= _TOLERANCE)
