@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from engine_cases import agree, normal
@@ -73,3 +75,33 @@ def test_it_stays_where_something_else_reads_the_convolution(after):
     graph = chain("conv", after, read=True)
     assert len(simplify(graph).nodes) == 2
     agree(graph, {"x": normal(1, 4, 5, 40)}, "float64", 20)
+
+
+LAST = {"axis": -1, "epsilon": 1e-3}
+TURNED = [
+    ([("batch_norm", ("s", "t", "m", "v"), LAST), RELU], ["conv", "transpose"]),
+    ([("batch_norm", ("s", "t", "m", "v"), {**LAST, "axis": 3}), ("prelu", ("vector",), {})], ["conv", "transpose"]),
+    ([CLIP], ["conv", "transpose"]),
+    ([LEAKY], ["conv", "transpose"]),
+    ([("activation", (), {"kind": "tanh"}), RELU], ["conv", "transpose", "activation", "activation"]),
+    ([("prelu", ("pixels",), {})], ["conv", "prelu", "transpose"]),
+]
+
+
+@pytest.mark.parametrize(("after", "left"), TURNED, ids=lambda case: str(len(case)))
+@pytest.mark.parametrize("op", ["conv", "conv_transpose"])
+def test_what_stands_after_a_transpose_goes_before_it(op, after, left):
+    graph = chain(op, ("transpose", (), {"perm": [0, 2, 3, 1]}), *after, vector=normal(1, 1, 6))
+    width = 21 if op == "conv" else 79
+    graph = replace(graph, constants={**graph.constants, "pixels": normal(width, 6)})
+    assert [node.op for node in simplify(graph).nodes] == [op, *left[1:]]
+    for precision in ("float32", "float64"):
+        agree(graph, {"x": normal(1, 4, 5, 40)}, precision, 20)
+
+
+def test_a_transpose_that_others_read_stays_where_it_is():
+    graph = chain("conv", ("transpose", (), {"perm": [0, 2, 3, 1]}), RELU)
+    outputs = (*graph.outputs, TensorSpec("y1", "float32", None))
+    graph = replace(graph, outputs=outputs)
+    assert [node.op for node in simplify(graph).nodes] == ["conv", "transpose", "activation"]
+    agree(graph, {"x": normal(1, 4, 5, 40)}, "float32", 20)

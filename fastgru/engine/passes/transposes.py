@@ -1,0 +1,73 @@
+"""What stands between a convolution and what it could take in: a transpose.
+
+Networks with channels last have one after every convolution; normalisations and activations come after it. They change
+places with it, so that `convolutions` finds them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.engine.passes.facts import count_readers
+from fastgru.graph import Graph, Node
+
+__all__ = ["lift_over_transposes"]
+
+Array = NDArray[Any]
+
+_KINDS: Final = ("relu", "leaky_relu")
+
+
+def lift_over_transposes(graph: Graph) -> Graph:
+    """f(transpose(x)) becomes transpose(f(x)) where x is of a convolution and nothing else reads what stands between."""
+    constants: dict[str, Array] = dict(graph.constants)
+    readers = count_readers(graph)
+    convolved = {n.outputs[0] for n in graph.nodes if n.op in ("conv", "conv_transpose")}
+    turned: dict[str, int] = {}
+    nodes: list[Node | None] = []
+    for node in graph.nodes:
+        x = node.inputs[0] if node.inputs else ""
+        at = turned.get(x)
+        before = None if at is None else nodes[at]
+        if at is not None and before is not None and readers[x] == 1:
+            lifted = _lifted(node, before, constants)
+            if lifted is not None:
+                y = node.outputs[0]
+                nodes[at] = None
+                convolved.add(f"{y}/lifted")
+                nodes.append(replace(lifted, outputs=(f"{y}/lifted",)))
+                node = replace(before, inputs=(f"{y}/lifted",), outputs=(y,))
+        if node.op == "transpose" and node.inputs[0] in convolved:
+            turned[node.outputs[0]] = len(nodes)
+        nodes.append(node)
+    return replace(graph, nodes=tuple(node for node in nodes if node is not None), constants=constants)
+
+
+def _lifted(node: Node, transpose: Node, constants: dict[str, Array]) -> Node | None:
+    """The node over what `transpose` reads, its outputs still to be named, or None."""
+    perm = [int(axis) for axis in transpose.attrs["perm"]]
+    inputs = (transpose.inputs[0], *node.inputs[1:])
+    if node.op == "clip" or (node.op == "activation" and node.attrs["kind"] in _KINDS):
+        return replace(node, inputs=inputs)
+    if node.op == "batch_norm" and -len(perm) <= node.attrs["axis"] < len(perm):
+        return replace(node, inputs=inputs, attrs={**node.attrs, "axis": perm[node.attrs["axis"]]})
+    if node.op == "prelu":
+        slope = _turned_back(node.inputs[1], perm, constants)
+        if slope is not None:
+            constants[f"{node.outputs[0]}/slope"] = slope
+            return replace(node, inputs=(inputs[0], f"{node.outputs[0]}/slope"))
+    return None
+
+
+def _turned_back(name: str, perm: list[int], constants: Mapping[str, Array]) -> Array | None:
+    """The constant that broadcasts to what goes into the transpose as `name` does to what comes out."""
+    array = constants.get(name)
+    if array is None or array.ndim > len(perm):
+        return None
+    whole = array.reshape((1,) * (len(perm) - array.ndim) + array.shape)
+    return whole.transpose(tuple(int(axis) for axis in np.argsort(perm)))
