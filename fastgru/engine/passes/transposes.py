@@ -24,7 +24,7 @@ _KINDS: Final = ("relu", "leaky_relu")
 
 
 def lift_over_transposes(graph: Graph) -> Graph:
-    """f(transpose(x)) becomes transpose(f(x)) where a convolution makes x and nothing else reads what stands between."""
+    """f(transpose(x)) is transpose(f(x)) where a convolution makes x and nothing else reads what stands between."""
     constants: dict[str, Array] = dict(graph.constants)
     readers = count_readers(graph)
     convolved = {n.outputs[0] for n in graph.nodes if n.op in ("conv", "conv_transpose")}
