@@ -9,12 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from onnx import defs
 from pages import load_tool, run_page
 from readme_files import make_readme_files
 
 import fastgru
 from fastgru.cli.group import COMMANDS
-from fastgru.importers.onnx import operators
+from fastgru.importers.onnx import NEWEST_OPSET, operators
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs" / "pages"
@@ -100,6 +101,7 @@ def test_the_tables_tell_what_the_registry_tells() -> None:
         hooks.fill("<!-- table: unknown -->\n<!-- end of table -->")
 
 
+@pytest.mark.skipif(defs.onnx_opset_version() < NEWEST_OPSET, reason="this onnx knows fewer operators")
 def test_the_tables_in_the_pages_are_those_of_today() -> None:
     hooks = load_tool("docs_hooks")
     filled = {name: hooks.fill(text) for name, text in PAGES.items()}

@@ -57,6 +57,24 @@ def _control() -> list[tuple[str, str, str, str]]:
     return rows
 
 
+def onnx_refused() -> str:
+    """The operators that are refused, with the way round where each has one of its own."""
+    from onnx import defs
+
+    from fastgru.importers.onnx import NEWEST_OPSET, operators
+    from fastgru.importers.onnx.control import CONTROL
+    from fastgru.importers.onnx.refusals import _OF_MICROSOFT, _WAYS
+
+    read = {op.name for op in operators()} | set(CONTROL)
+    schemas = [s for s in defs.get_all_schemas_with_history() if s.domain == "" and s.since_version <= NEWEST_OPSET]
+    rest = {s.name for s in schemas} - {s.name for s in schemas if s.deprecated} - read - set(_WAYS)
+    rows = []
+    for domain, ways in (("ai.onnx", _WAYS), ("com.microsoft", _OF_MICROSOFT)):
+        rows += [(domain, _named(op for op in ways if ways[op] == way), way) for way in dict.fromkeys(ways.values())]
+    rows.append(("ai.onnx", _named(sorted(rest)), '`fallback="reference"`; simplify the file, or cut it there'))
+    return _table(("domain", "operators", "way round"), rows)
+
+
 def _must(names: Iterable[str], what: str) -> str:
     joined = ", ".join(names)
     return f"{joined} must {what}" if joined else ""
@@ -97,6 +115,7 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "keras-layers": keras_layers,
     "onnx-exports": onnx_exports,
     "onnx-operators": onnx_operators,
+    "onnx-refused": onnx_refused,
 }
 
 
