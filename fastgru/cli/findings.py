@@ -31,6 +31,7 @@ _EITHER: Final[Mapping[str, tuple[str, str]]] = {
 def examine(
     file: Path,
     *,
+    precision: str = "float32",
     allow_unread: bool = False,
     linear_before_reset: int | None = None,
     outputs: list[str] | None = None,
@@ -40,6 +41,7 @@ def examine(
     """kind "model", "weights" or "unknown" with what is known of it; `unsupported` says why a model does not load.
 
     The options are those of `fastgru.load`; to weights alone, of which nothing has to be read, allow_unread is all one.
+    `weights` tells what each node's weights would be in, where the precision is one of weights.
     Raises what the readers raise for damaged files, `UnsupportedModelError` for an option that the file has no use for.
     """
     from fastgru.load import load_graph, options_for
@@ -69,7 +71,7 @@ def examine(
         model = f"weights, {FORMATS[kind]}, of the network that {architecture.name} describes"
     try:
         graph = load_graph(file, allow_unread=allow_unread, **options)
-        return {**found, **_of_graph(graph), "description": model}
+        return {**found, **_of_graph(graph, precision), "description": model}
     except UnsupportedModelError as error:
         if kind in _EITHER and not options:
             try:
@@ -79,7 +81,8 @@ def examine(
         return {**found, "unsupported": str(error)}
 
 
-def _of_graph(graph: Graph) -> dict[str, Any]:
+def _of_graph(graph: Graph, precision: str) -> dict[str, Any]:
+    unsupported = _unsupported(graph)
     states = {**graph.states, **{target: source for source, target in graph.states.items()}}
     return {
         "kind": "model",
@@ -94,7 +97,9 @@ def _of_graph(graph: Graph) -> dict[str, Any]:
             {"op": n.op, "name": n.name, "inputs": list(n.inputs), "outputs": list(n.outputs)} for n in graph.nodes
         ],
         "parameters": graph.num_parameters,
-        "unsupported": _unsupported(graph),
+        "unsupported": unsupported,
+        "precision": precision,
+        "weights": [] if unsupported or precision in ("float32", "float64") else _weights(graph, precision),
         "reference_nodes": [describe_foreign(node) for node in graph.nodes if node.op == FOREIGN],
         "constant_bytes": sum(int(a.nbytes) for a in graph.constants.values()),
     }
@@ -109,6 +114,19 @@ def _unsupported(graph: Graph) -> str:
     except UnsupportedModelError as error:
         return str(error)
     return ""
+
+
+def _weights(graph: Graph, precision: str) -> list[dict[str, str]]:
+    from fastgru.engine.passes import simplify
+    from fastgru.engine.precision import weight_matrices
+    from fastgru.model import Model
+
+    chosen = Model(graph, precision=precision).weight_precisions
+    nodes = {name: node for name, (node, _) in weight_matrices(simplify(graph)).items()}
+    return [
+        {"op": nodes[name].op, "node": name, "precision": found.precision, "why": found.why}
+        for name, found in chosen.items()
+    ]
 
 
 def _tensor(spec: TensorSpec, states: Mapping[str, str]) -> dict[str, Any]:

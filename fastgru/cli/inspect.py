@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fastgru.cli.options import file_argument, json_option, load_options
+from fastgru.cli.options import file_argument, json_option, load_options, precision_option
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,24 +20,29 @@ __all__ = ["command"]
 @file_argument
 @click.option("--nodes", "with_nodes", is_flag=True, help="List every node or tensor, not only the GRUs.")
 @click.option("--profile", "with_times", is_flag=True, help="Time every instruction that the model is run by.")
+@precision_option
 @load_options
 @json_option
-def command(file: Path, with_nodes: bool, with_times: bool, options: dict[str, Any], as_json: bool) -> None:
+def command(
+    file: Path, with_nodes: bool, with_times: bool, precision: str, options: dict[str, Any], as_json: bool
+) -> None:
     """Show what FILE is: its layers, shapes, GRU conventions, parameters and states, and what is not supported.
 
     Of a file of weights alone it shows the GRUs found in it, and how to load them. Exit status 1 where the model is
     valid but something in it is not supported.
 
-    With --profile the instructions that a run in float32 consists of, and how long each takes on one thread, on random
-    numbers: the inputs' free dimensions are 1.
+    With --precision bfloat16 or int8, which nodes would have such weights, and what keeps the others in float32.
+
+    With --profile the instructions that a run in this precision consists of, and how long each takes on one thread, on
+    random numbers: the inputs' free dimensions are 1.
     """
     from fastgru.cli.findings import examine
 
-    found = examine(file, **options)
+    found = examine(file, precision=precision, **options)
     if with_times and found["kind"] == "model" and not found["unsupported"]:
         from fastgru.cli.profiles import instructions
 
-        found["profile"] = instructions(file, options)
+        found["profile"] = instructions(file, precision, options)
     elif with_times:
         raise click.UsageError(f"--profile: {file} is not a model that runs")
     if as_json:
@@ -105,6 +110,11 @@ def _print_model(console: Console, found: dict[str, Any], with_nodes: bool) -> N
             console.print(Text(f"  {described}"))
     memory = f"{found['parameters']:,} parameters: {bytes_of(4 * found['parameters'])} in float32"
     console.print(Text(f"{memory}, {bytes_of(found['constant_bytes'])} of constants in the file's own dtypes"))
+    if found["weights"]:
+        table = plain_table("weights of", "node", "in", "because")
+        for kept in found["weights"]:
+            table.add_row(kept["op"], Text(kept["node"]), kept["precision"], Text(kept["why"]))
+        console.print(table)
     if with_nodes:
         table = plain_table("node", "name", "reads", "gives")
         for node in found["nodes"]:

@@ -8,14 +8,14 @@ from typing import Any
 __all__ = ["instructions"]
 
 
-def instructions(file: Path, options: dict[str, Any]) -> list[dict[str, Any]]:
+def instructions(file: Path, precision: str, options: dict[str, Any]) -> list[dict[str, Any]]:
     """node, kernel and seconds of every instruction, in order. Raises what `fastgru.load` and the model raise."""
     import numpy as np
 
     from fastgru.errors import UnsupportedModelError
     from fastgru.load import load
 
-    model = load(file, **options)
+    model = load(file, precision=precision, **options)
     random = np.random.default_rng(0)
     inputs = {}
     for spec in model.inputs:

@@ -133,3 +133,22 @@ def test_profile_of_what_does_not_run_is_refused(invoke: Invoke, tmp_path: Path)
     result = invoke("inspect", tmp_path / "w.npz", "--profile")
     assert result.exit_code == 2
     assert "not a model that runs" in result.output
+
+
+def test_what_stays_in_float32_is_said_and_why(invoke: Invoke, gru_onnx: Path) -> None:
+    small = invoke("inspect", gru_onnx, "--precision", "int8")
+    assert small.exit_code == 0
+    assert "5 units are faster in float32: small weights pay from 64" in " ".join(small.stdout.split())
+    assert json.loads(invoke("inspect", gru_onnx, "--json").stdout)["weights"] == []
+    demo = json.loads(invoke("inspect", DATA / "demo.safetensors", "--precision", "bfloat16", "--json").stdout)
+    assert demo["precision"] == "bfloat16"
+    assert [(w["op"], w["precision"], w["why"]) for w in demo["weights"]] == [
+        ("embedding", "bfloat16", ""),
+        ("gru", "bfloat16", ""),
+        ("gru", "bfloat16", ""),
+        ("linear", "bfloat16", ""),
+    ]
+    timed = json.loads(
+        invoke("inspect", DATA / "demo.safetensors", "--precision", "int8", "--profile", "--json").stdout
+    )
+    assert "gru_reset_after_int8_float32" in {row["kernel"] for row in timed["profile"]}
