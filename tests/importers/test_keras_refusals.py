@@ -196,6 +196,7 @@ def test_configurations_with_anything_anywhere(data: st.DataObject) -> None:
     files = zipfile.ZipFile(FOLDER / name)
     plain = ["merges", "cells", "nested", "operations", "bidirectional_unlike"]
     networks = ["convolutions_1d", "convolutions_2d", "pools", "frames", "attention", "distributed", "speech_mask"]
+    networks += ["functions_of_tensors", "heads", "other_normalisations", "distributed_masks"]
     member = data.draw(st.sampled_from(plain if name == "keras3.zip" else networks))
     with zipfile.ZipFile(files.open(f"{member}.keras")) as inner:
         config, weights = json.loads(inner.read("config.json")), inner.read("model.weights.h5")
