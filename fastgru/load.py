@@ -48,7 +48,8 @@ def load(
     fallback: for ONNX, "reference" to have nodes that are not implemented carried out by onnx's own reference
         implementation, slow and correct (`Model.reference_nodes` lists them); None to refuse them.
     architecture: for weights alone, what happens between them: the path or the bytes of a description in YAML or JSON,
-        or the same as a mapping; `fastgru.importers.architecture` says what it holds.
+        or the same as a mapping; `fastgru.importers.architecture` says what it holds. For the weights of a Keras model,
+        what its `to_json` gave.
 
     Raises `UnsupportedModelError` naming all that cannot be run and the way round, `InvalidModelError` for a damaged
     file, `UnreadTensorsError` for tensors left over, `FileNotFoundError`.
@@ -152,7 +153,7 @@ def options_for(
     ):
         if value is None:
             continue
-        if kind not in owners or (architecture is not None and name != "architecture"):
+        if kind not in owners or (architecture is not None and name not in ("architecture", "outputs")):
             raise UnsupportedModelError(
                 f"{source_name(source)}: {name}= has no meaning for this file ({kind}), only for {' and '.join(owners)}"
             )
@@ -182,8 +183,16 @@ def _read(
     )
     if architecture is not None:
         from fastgru.importers.architecture import read_architecture
+        from fastgru.importers.keras import find_configuration, read_keras
 
-        return read_architecture(source, allow_unread=allow_unread, **options)
+        configuration = find_configuration(options.pop("architecture"))
+        if configuration is not None:
+            return read_keras(source, configuration=configuration, allow_unread=allow_unread, **options)
+        if outputs is not None:
+            raise UnsupportedModelError(
+                f"{source_name(source)}: outputs= has no meaning for a description of layers, which names its outputs"
+            )
+        return read_architecture(source, architecture, allow_unread=allow_unread)
     if kind == "onnx":
         from fastgru.importers.onnx import read_onnx
 
@@ -196,8 +205,16 @@ def _read(
         from fastgru.importers.rtneural import is_rtneural, read_rtneural
         from fastgru.jsontext import load_json
 
-        if is_rtneural(load_json(source)):
+        data = load_json(source)
+        if is_rtneural(data):
             return read_rtneural(source, allow_unread=allow_unread)
+        from fastgru.importers.keras import find_configuration
+
+        if isinstance(data, dict) and find_configuration(data) is not None:
+            raise UnsupportedModelError(
+                f"{source_name(source)}: this is the architecture of a Keras model, without its weights: load the file"
+                " that model.save_weights wrote, with this one as architecture="
+            )
     if kind == "safetensors":
         from fastgru.graphfile import is_graph_file, read_graph
         from fastgru.tensorfile import read_tensor_file

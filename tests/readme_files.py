@@ -31,6 +31,9 @@ def make_readme_files(folder: Path) -> None:
     shutil.copy(DATA / "torch" / "nested.tar", folder / "checkpoint.tar")
     with zipfile.ZipFile(DATA / "keras" / "keras3.zip") as keras:
         (folder / "model.keras").write_bytes(keras.read("sequential.keras"))
+        with zipfile.ZipFile(keras.open("sequential.keras")) as parts:  # what to_json and save_weights write
+            (folder / "network.json").write_bytes(parts.read("config.json"))
+            (folder / "network.weights.h5").write_bytes(parts.read("model.weights.h5"))
     with zipfile.ZipFile(DATA / "keras" / "keras2.zip") as keras:
         (folder / "model.h5").write_bytes(keras.read("sequential.h5"))
     shipped = folder / "fastgru" / "data"

@@ -118,3 +118,44 @@ def test_attention_between_what_does_not_fit(config: Any, shapes: Any, part: str
     )  # fmt: skip
     with pytest.raises((InvalidModelError, UnsupportedModelError), match=part):
         read_keras(legacy(model, {}))
+
+
+def filtered(x: Any, kernel: Any, begin: int, stride: int, dilation: int) -> Any:
+    """(N, T, I), (K, I, O) -> (N, T', O) after `begin` zeros: a convolution as its documentation writes it."""
+    x = np.pad(x, ((0, 0), (begin, 0), (0, 0)))
+    reach = (kernel.shape[0] - 1) * dilation + 1
+    steps = [
+        sum(x[:, t + k * dilation] @ kernel[k] for k in range(kernel.shape[0]))
+        for t in range(0, x.shape[1] - reach + 1, stride)
+    ]
+    return np.stack(steps, axis=1)
+
+
+@pytest.mark.parametrize(("padding", "stride", "dilation"), [("valid", 2, 1), ("causal", 1, 2), ("causal", 3, 1)])
+def test_a_convolution_of_keras_2(padding: str, stride: int, dilation: int) -> None:
+    rng = np.random.default_rng(0)
+    kernel, bias = rng.normal(0, 1, (3, 4, 5)).astype("f4"), rng.normal(0, 1, 5).astype("f4")
+    config = conv(padding=padding, strides=[stride], dilation_rate=[dilation], activation="relu")
+    graph = read_keras(legacy(sequential(config), {"c": [("c/kernel:0", kernel), ("c/bias:0", bias)]}))
+    x = rng.normal(0, 1, (2, 8, 4))
+    (y,) = run_graph(graph, {graph.inputs[0].name: x}).values()
+    expected = filtered(x, kernel, 2 * dilation if padding == "causal" else 0, stride, dilation) + bias
+    np.testing.assert_allclose(y, np.maximum(expected, 0), atol=1e-6)
+
+
+def test_depthwise_and_separable_convolutions_of_keras_2() -> None:
+    rng = np.random.default_rng(1)
+    depth, point = rng.normal(0, 1, (3, 4, 2)).astype("f4"), rng.normal(0, 1, (1, 8, 5)).astype("f4")
+    x = rng.normal(0, 1, (2, 8, 4))
+    wide = np.zeros((3, 4, 8))
+    for channel in range(4):
+        wide[:, channel, 2 * channel : 2 * channel + 2] = depth[:, channel]
+    shapes = {"kernel_size": [3], "depth_multiplier": 2, "use_bias": False, **INPUT}
+    for name, arrays, expected in (
+        ("DepthwiseConv1D", [("c/depthwise_kernel:0", depth)], filtered(x, wide, 0, 1, 1)),
+        ("SeparableConv1D", [("c/depthwise_kernel:0", depth), ("c/pointwise_kernel:0", point)],
+         filtered(x, wide, 0, 1, 1) @ point[0]),
+    ):  # fmt: skip
+        graph = read_keras(legacy(sequential(layer(name, "c", filters=5, **shapes)), {"c": arrays}))
+        (y,) = run_graph(graph, {graph.inputs[0].name: x}).values()
+        np.testing.assert_allclose(y, expected, atol=1e-5)

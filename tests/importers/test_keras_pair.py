@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from keras_files import h5py, layer, legacy, sequential
 from test_keras_golden import FOLDER, feed_of
 
+import fastgru
 from fastgru.errors import FastGRUError, InvalidModelError, UnreadTensorsError, UnsupportedModelError
 from fastgru.importers.keras import find_configuration, read_keras
 from fastgru.reference import run_graph
@@ -88,3 +90,26 @@ def test_weights_of_another_model_are_noticed() -> None:
 @pytest.mark.parametrize("text", [b"inputs:\n  x: [1]\n", b'{"layers": [], "in_shape": []}', b'{"class_name": 3}'])
 def test_other_descriptions_are_no_configuration(text: bytes) -> None:
     assert find_configuration(text) is None
+
+
+def test_load_takes_the_configuration_as_the_architecture(tmp_path: Path) -> None:
+    config, weights = pair_of_archive("nested")
+    (tmp_path / "model.json").write_text(json.dumps(config))
+    (tmp_path / "model.weights.h5").write_bytes(weights)
+    golden = np.load(io.BytesIO(GOLDEN.read("nested.npz")))
+    model = fastgru.load(
+        tmp_path / "model.weights.h5",
+        architecture=tmp_path / "model.json",
+        outputs=["concatenate"],
+        precision="float64",
+    )
+    assert [spec.name for spec in model.outputs] == ["out", "concatenate"]
+    y = model.run(feed_of(model.graph, golden))["out"]
+    np.testing.assert_allclose(y, golden["out0"], rtol=0, atol=2e-6)
+    assert fastgru.load(weights, architecture=config).graph.num_parameters == model.graph.num_parameters
+    with pytest.raises(UnsupportedModelError, match="architecture of a Keras model, without its weights"):
+        fastgru.load(tmp_path / "model.json")
+    with pytest.raises(UnsupportedModelError, match="names its outputs"):
+        fastgru.load(weights, architecture={"inputs": {}, "layers": []}, outputs=["out"])
+    with pytest.raises(UnsupportedModelError, match="fallback= has no meaning"):
+        fastgru.load(weights, architecture=config, fallback="reference")

@@ -112,9 +112,9 @@ def _open_legacy(source: Source) -> Container:
         config = file.text("/", "model_config")
         if config is None:
             raise UnsupportedModelError(
-                f"{name}: this HDF5 file has weights but no model (no attribute model_config): save the whole model"
-                " with model.save(path), or read the arrays with fastgru.read_weights and build"
-                " fastgru.GRU.from_keras of them"
+                f"{name}: this HDF5 file has weights but no model (no attribute model_config): give what"
+                " model.to_json() gave as architecture=, save the whole model with model.save(path), or read the arrays"
+                " with fastgru.read_weights and build fastgru.GRU.from_keras of them"
             )
         if not file.has_group("model_weights"):
             raise InvalidModelError(f"{name}: the group model_weights is missing")

@@ -62,6 +62,8 @@ def _reduced(kind: str) -> Callable[[Call], list[Value]]:
         x = call.x
         if (kind in ("any", "all")) != (x.dtype == "bool"):
             raise call.layer.unsupported(f"an operand of {x.dtype}", "cast it first")
+        if call.layer.get("initial", default=None) is not None:
+            raise call.layer.unsupported(f"initial is {call.layer.get('initial')!r:.40}", "leave it out")
         axes, keepdims = _axes(call, x), call.layer.flag("keepdims", default=False)
         name = call.graph.add("reduce", [x.name], call.base, {"kind": kind, "axes": axes, "keepdims": keepdims})
         shape = tuple(1 if i in axes else s for i, s in enumerate(x.shape) if keepdims or i not in axes)
