@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -138,6 +139,15 @@ def test_every_error_has_its_section_in_troubleshooting() -> None:
 
     headings = set(re.findall(r"^## `(\w+)`", PAGES["troubleshooting.md"], re.MULTILINE))
     assert sorted(set(errors.__all__) - headings) == []
+
+
+def test_every_floor_of_the_house_is_in_the_page_on_architecture() -> None:
+    contract = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ][0]
+    floors = [name.strip().removeprefix("fastgru.") for layer in contract["layers"] for name in layer.split("|")]
+    named = re.findall(r"`(\w+)`", PAGES["architecture.md"].split("## The floors")[1].split("## ")[0])
+    assert floors == named
 
 
 def test_every_command_is_described() -> None:
