@@ -58,6 +58,8 @@ class Graph:
     """Inputs, outputs, nodes in an order in which every input is known before it is read, and constants.
 
     `states` pairs an input with the output that is its next value, where the source says so.
+    `precisions` gives nodes, by an output of theirs, the precision their weights are kept in, where that is a smaller
+    one than the others'; the weights of such a node are bfloat16 constants, or int8 ones behind a `dequantize`.
     `meta` is a flat dict of strings: producer, format, version, licence: shown by `inspect`, never computed with.
     """
 
@@ -68,6 +70,7 @@ class Graph:
     states: Mapping[str, str] = field(default_factory=dict)
     name: str = ""
     meta: Mapping[str, str] = field(default_factory=dict)
+    precisions: Mapping[str, str] = field(default_factory=dict)
 
     def validate(self) -> Graph:
         """Return self, or raise `InvalidModelError`: undefined or twice defined values, unknown outputs or states."""
@@ -97,12 +100,16 @@ class Graph:
             if source not in names_in or target not in names_out:
                 pair = f"{source!r} -> {target!r}"
                 raise InvalidModelError(f"graph {self.name!r}: state {pair} is not an input and an output")
+        if unknown := sorted(set(self.precisions) - {name for node in self.nodes for name in node.outputs}):
+            raise InvalidModelError(f"graph {self.name!r}: precisions of {unknown[:10]}, which no node computes")
         return self
 
     @property
     def num_parameters(self) -> int:
-        """Elements of the floating-point constants."""
-        return sum(int(a.size) for a in self.constants.values() if a.dtype.kind == "f" or a.dtype.name == "bfloat16")
+        """Elements of the floating-point constants, and of those that stand for floats."""
+        floats = sum(int(a.size) for a in self.constants.values() if a.dtype.kind == "f" or a.dtype.name == "bfloat16")
+        kept = {n.inputs[:2] for n in self.nodes if n.op == "dequantize" and set(n.inputs[:2]) <= set(self.constants)}
+        return floats + sum(int(self.constants[q].size - self.constants[scale].size) for q, scale in kept)
 
     def constant(self, name: str, *, reader: str) -> NDArray[Any]:
         """The constant `name`, or `InvalidModelError` naming `reader`, the node that needed it."""

@@ -1,7 +1,8 @@
 """The package's own file of a model: one safetensors file, with the graph as JSON in its `__metadata__`.
 
-    __metadata__["fastgru.format"]   the version of this form, FORMAT
-    __metadata__["fastgru.graph"]    name, inputs, outputs, nodes, states, meta, constants (names, in order)
+    __metadata__["fastgru.format"]   the version of this form: "1", or "2" where the graph has precisions
+    __metadata__["fastgru.graph"]    name, inputs, outputs, nodes, states, meta, constants (names, in order); in "2",
+                                     precisions, too
     tensors                          the constants, under their own names
 
 Nothing in it is code, and nothing is packed for a CPU: any safetensors reader opens it, and constants are views of the
@@ -34,11 +35,13 @@ __all__ = [
 ]
 
 FORMAT: Final = "1"
+SMALL_FORMAT: Final = "2"
 FORMAT_KEY: Final = "fastgru.format"
 GRAPH_KEY: Final = "fastgru.graph"
 MAX_ATTR_DEPTH: Final = 16
 
 _FIELDS: Final = ("name", "inputs", "outputs", "nodes", "states", "meta", "constants")
+_FORMATS: Final = {FORMAT: _FIELDS, SMALL_FORMAT: (*_FIELDS, "precisions")}
 
 
 def graph_to_bytes(graph: Graph) -> bytes:
@@ -100,15 +103,15 @@ def graph_from_tensor_file(file: TensorFile, *, name: str, allow_unread: bool = 
     """The graph of a safetensors file that is already open; raises as `read_graph`."""
     if not is_graph_file(file):
         raise InvalidModelError(f"{name}: a safetensors file of tensors alone, without a graph ({FORMAT_KEY})")
-    if file.metadata[FORMAT_KEY] != FORMAT:
-        version = file.metadata[FORMAT_KEY]
+    version = file.metadata[FORMAT_KEY]
+    if version not in _FORMATS:
         raise UnsupportedModelError(
-            f"{name}: {FORMAT_KEY} is {version[:40]!r}, this release reads {FORMAT!r}: use a newer"
-            " release, or convert the original again"
+            f"{name}: {FORMAT_KEY} is {version[:40]!r}, this release reads {', '.join(map(repr, _FORMATS))}: use a"
+            " newer release, or convert the original again"
         )
     what = f"{name}: {GRAPH_KEY}"
     data = parse_json(file.metadata.get(GRAPH_KEY, ""), what=what)
-    name_, inputs, outputs, nodes, states, meta, constants = _fields(data, _FIELDS, what)
+    name_, inputs, outputs, nodes, states, meta, constants, *rest = _fields(data, _FORMATS[version], what)
     wanted = [_text(c, what) for c in _list(constants, what)]
     if len(set(wanted)) != len(wanted):
         raise InvalidModelError(f"{what}: a constant is listed twice")
@@ -127,6 +130,7 @@ def graph_from_tensor_file(file: TensorFile, *, name: str, allow_unread: bool = 
         states=_texts(states, what),
         name=_text(name_, what),
         meta=_texts(meta, what),
+        precisions=_texts(rest[0], what) if rest else {},
     ).validate()
 
 
@@ -145,8 +149,10 @@ def _metadata(graph: Graph) -> dict[str, str]:
         "states": dict(graph.states),
         "meta": dict(graph.meta),
         "constants": list(graph.constants),
+        **({"precisions": dict(graph.precisions)} if graph.precisions else {}),
     }
-    return {FORMAT_KEY: FORMAT, GRAPH_KEY: json.dumps(data, ensure_ascii=False, separators=(",", ":"))}
+    version = SMALL_FORMAT if graph.precisions else FORMAT
+    return {FORMAT_KEY: version, GRAPH_KEY: json.dumps(data, ensure_ascii=False, separators=(",", ":"))}
 
 
 def _spec_data(spec: TensorSpec) -> dict[str, Any]:

@@ -21,13 +21,15 @@ __all__ = ["STATE_DICTS", "from_architecture", "load", "load_graph", "options_fo
 # The formats that `read_weights` reads, which an architecture can go with.
 STATE_DICTS: Final = ("hdf5", "json", "keras", "npz", "safetensors", "torch-legacy", "torch-zip")
 
-_WITH_WEIGHTS = frozenset({"batch_norm", "embedding", "layer_norm", "linear", "matmul", "prelu", *RECURRENT})
+_WITH_WEIGHTS = frozenset({
+    "batch_norm", "dequantize", "embedding", "layer_norm", "linear", "matmul", "prelu", *RECURRENT,
+})  # fmt: skip
 
 
 def load(
     source: Source,
     *,
-    precision: str | Mapping[str, str] = "float32",
+    precision: str | Mapping[str, str] | None = None,
     threads: int = 1,
     allow_unread: bool = False,
     linear_before_reset: int | None = None,
@@ -40,7 +42,8 @@ def load(
     source: a path, or the bytes of a file: ONNX, Keras (.keras, .h5), RTNeural's JSON, or what `Model.save` wrote; with
         an architecture, any file of `read_weights`.
     precision: "float32" or "float64"; or "bfloat16" or "int8" for smaller weights, with all else in float32; or a
-        mapping that gives single nodes, by name or output, one of these, and "*" the others.
+        mapping that gives single nodes, by name or output, one of these, and "*" the others. None is what a quantised
+        file was saved with, "float32" for any other.
     threads: cores a call may use.
     allow_unread: accept tensors of the file that nothing reads.
     linear_before_reset: for ONNX, overrides the attribute of every GRU (0 or 1).

@@ -15,6 +15,7 @@ from fastgru.errors import FastGRUError, UnsupportedModelError
 from fastgru.graph import Graph, Node, TensorSpec
 from fastgru.importers.files import FORMATS, detect_format
 from fastgru.reference.foreign import FOREIGN, describe_foreign
+from fastgru.reference.plain import with_plain_weights
 from fastgru.spec import Activation, GRUSpec
 
 __all__ = ["examine"]
@@ -31,7 +32,7 @@ _EITHER: Final[Mapping[str, tuple[str, str]]] = {
 def examine(
     file: Path,
     *,
-    precision: str = "float32",
+    precision: str | None = None,
     allow_unread: bool = False,
     linear_before_reset: int | None = None,
     outputs: list[str] | None = None,
@@ -81,8 +82,10 @@ def examine(
         return {**found, "unsupported": str(error)}
 
 
-def _of_graph(graph: Graph, precision: str) -> dict[str, Any]:
+def _of_graph(graph: Graph, precision: str | None) -> dict[str, Any]:
     unsupported = _unsupported(graph)
+    plain = with_plain_weights(graph)
+    small = (precision or "float32") not in ("float32", "float64") or (precision is None and graph.precisions)
     states = {**graph.states, **{target: source for source, target in graph.states.items()}}
     return {
         "kind": "model",
@@ -91,15 +94,15 @@ def _of_graph(graph: Graph, precision: str) -> dict[str, Any]:
         "inputs": [_tensor(spec, states) for spec in graph.inputs],
         "outputs": [_tensor(spec, states) for spec in graph.outputs],
         "states": dict(graph.states),
-        "grus": [_gru(node, graph) for node in graph.nodes if node.op == "gru"],
+        "grus": [_gru(node, plain) for node in graph.nodes if node.op == "gru"],
         "operators": dict(Counter(node.op for node in graph.nodes)),
         "nodes": [
             {"op": n.op, "name": n.name, "inputs": list(n.inputs), "outputs": list(n.outputs)} for n in graph.nodes
         ],
         "parameters": graph.num_parameters,
         "unsupported": unsupported,
-        "precision": precision,
-        "weights": [] if unsupported or precision in ("float32", "float64") else _weights(graph, precision),
+        "precision": precision or ("as saved" if graph.precisions else "float32"),
+        "weights": _weights(graph, precision) if small and not unsupported else [],
         "reference_nodes": [describe_foreign(node) for node in graph.nodes if node.op == FOREIGN],
         "constant_bytes": sum(int(a.nbytes) for a in graph.constants.values()),
     }
@@ -116,13 +119,13 @@ def _unsupported(graph: Graph) -> str:
     return ""
 
 
-def _weights(graph: Graph, precision: str) -> list[dict[str, str]]:
+def _weights(graph: Graph, precision: str | None) -> list[dict[str, str]]:
     from fastgru.engine.passes import simplify
     from fastgru.engine.precision import weight_matrices
     from fastgru.model import Model
 
     chosen = Model(graph, precision=precision).weight_precisions
-    nodes = {name: node for name, (node, _) in weight_matrices(simplify(graph)).items()}
+    nodes = {name: node for name, (node, _) in weight_matrices(simplify(graph, keep_rows=True)).items()}
     return [
         {"op": nodes[name].op, "node": name, "precision": found.precision, "why": found.why}
         for name, found in chosen.items()

@@ -24,7 +24,7 @@ __all__ = ["command"]
 @load_options
 @json_option
 def command(
-    file: Path, with_nodes: bool, with_times: bool, precision: str, options: dict[str, Any], as_json: bool
+    file: Path, with_nodes: bool, with_times: bool, precision: str | None, options: dict[str, Any], as_json: bool
 ) -> None:
     """Show what FILE is: its layers, shapes, GRU conventions, parameters and states, and what is not supported.
 

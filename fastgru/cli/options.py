@@ -25,9 +25,10 @@ def file_argument(function: F) -> F:
 
 
 def precision_option(function: F) -> F:
-    """--precision, one of `PRECISIONS`."""
+    """--precision, one of `PRECISIONS`, or None."""
     text = "What the kernels compute in; bfloat16 and int8 are those of weights, with the rest in float32."
-    option = click.option("--precision", type=click.Choice(PRECISIONS), default="float32", show_default=True, help=text)
+    text += "  [default: float32, or what a quantised file has]"
+    option = click.option("--precision", type=click.Choice(PRECISIONS), help=text)
     return option(function)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 __all__ = ["instructions"]
 
 
-def instructions(file: Path, precision: str, options: dict[str, Any]) -> list[dict[str, Any]]:
+def instructions(file: Path, precision: str | None, options: dict[str, Any]) -> list[dict[str, Any]]:
     """node, kernel and seconds of every instruction, in order. Raises what `fastgru.load` and the model raise."""
     import numpy as np
 

@@ -32,6 +32,8 @@ _BOUND = click.FloatRange(min=0, min_open=True)
 @click.option("--max-error", type=_BOUND, help="Difference allowed at magnitude 1; 0.02 with auto.")
 @click.option("--min-db", type=float, help="How far below an output the difference must lie, in decibel.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the random inputs.")
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Where to save: .safetensors.")
+@click.option("--force", is_flag=True, help="Overwrite the output where it exists; save it whatever the bounds say.")
 @load_options
 @json_option
 def command(
@@ -42,6 +44,8 @@ def command(
     max_error: float | None,
     min_db: float | None,
     seed: int,
+    output: Path | None,
+    force: bool,
     options: dict[str, Any],
     as_json: bool,
 ) -> None:
@@ -52,12 +56,18 @@ def command(
     `fastgru run`; with one axis more than its input an array holds one call in each entry. Activations are scaled as
     they come, so nothing has to be calibrated.
 
-    Exit status 0 where every output is within the bounds, 1 where one is not.
+    What -o saves holds the small weights, and `fastgru.load` runs it as it was measured.
+
+    Exit status 0 where every output is within the bounds, 1 where one is not: nothing is saved then.
     """
     from fastgru.cli.console import compiling
     from fastgru.load import load_graph
     from fastgru.quantise import quantize
 
+    if output is not None and output.suffix.lower() != ".safetensors":
+        raise click.UsageError(f"{output}: expected a name that ends in .safetensors")
+    if output is not None and output.exists() and not force:
+        raise click.UsageError(f"{output}: exists already; --force overwrites it")
     if keep and precision == "auto":
         raise click.UsageError("--keep: auto decides by itself what stays in float32")
     graph = load_graph(file, **options)
@@ -65,10 +75,14 @@ def command(
     asked: Any = {"*": precision, **dict.fromkeys(keep, "float32")} if keep else precision
     with compiling():
         report = quantize(graph, precision=asked, data=arrays, max_error=max_error, min_db=min_db, seed=seed)
+    saved = output if report.holds or force else None
+    if saved is not None:
+        report.model.save(saved)
     if as_json:
-        click.echo(json.dumps({**report.to_dict(), "source": str(file)}, indent=2))
+        whole = {**report.to_dict(), "source": str(file), "saved": None if saved is None else str(saved)}
+        click.echo(json.dumps(whole, indent=2))
     else:
-        _print(report, file)
+        _print(report, file, saved)
     if not report.holds:
         raise click.exceptions.Exit(1)
 
@@ -91,7 +105,7 @@ def _fit_calls(fit: Any, array: NDArray[Any], spec: Any, graph: Graph) -> NDArra
     return fitted
 
 
-def _print(report: QuantizeReport, file: Path) -> None:
+def _print(report: QuantizeReport, file: Path, saved: Path | None) -> None:
     from rich.text import Text
 
     from fastgru.cli.console import bytes_of, counted, stdout
@@ -112,6 +126,8 @@ def _print(report: QuantizeReport, file: Path) -> None:
         console.print(Text("Every output is within the bounds.", style="green"))
     else:
         console.print(Text("The outputs are beyond the bounds.", style="bold red"))
+    if saved is not None:
+        console.print(Text(f"{saved}: {bytes_of(saved.stat().st_size)}"))
 
 
 def _print_layers(console: Console, report: QuantizeReport) -> None:

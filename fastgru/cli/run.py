@@ -31,7 +31,7 @@ def command(
     output: Path | None,
     only: tuple[str, ...],
     options: dict[str, Any],
-    precision: str,
+    precision: str | None,
 ) -> None:
     """Run the model in FILE on arrays.
 

@@ -32,7 +32,7 @@ def command(
     tol: float | None,
     runtimes: bool,
     options: dict[str, Any],
-    precision: str,
+    precision: str | None,
     as_json: bool,
 ) -> None:
     """Compare the model in FILE with the float64 definition of its graph, and with the framework that it is from.

@@ -17,7 +17,7 @@ __all__ = ["command"]
 @click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="[FILE]...")
 @load_options
 @precision_option
-def command(files: tuple[Path, ...], options: dict[str, Any], precision: str) -> None:
+def command(files: tuple[Path, ...], options: dict[str, Any], precision: str | None) -> None:
     """Compile the kernels that the models in FILEs need, or every kernel, into the cache of this CPU.
 
     Later processes, and others that share the folder (see `fastgru doctor`), then compile nothing.
@@ -51,7 +51,7 @@ def _warm_entries() -> None:
             entry()
 
 
-def _warm_files(files: tuple[Path, ...], precision: str, options: dict[str, Any]) -> None:
+def _warm_files(files: tuple[Path, ...], precision: str | None, options: dict[str, Any]) -> None:
     import fastgru
     from fastgru.cli.console import stderr
     from fastgru.verify.cases import draw_cases

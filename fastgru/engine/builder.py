@@ -15,7 +15,7 @@ from fastgru.engine.arena import place
 from fastgru.engine.assembly import assemble, flush, resolved
 from fastgru.engine.chain import Chain, join
 from fastgru.engine.instruction import Instruction
-from fastgru.engine.precision import SMALL, WeightPrecision
+from fastgru.engine.precision import SMALL, WeightPrecision, node_name
 from fastgru.engine.program import Program, Sharing, Slot
 from fastgru.engine.view import Buffer, Known, Piece, Value, View, contiguous_strides, itemsize
 from fastgru.errors import UnsupportedModelError
@@ -62,7 +62,7 @@ class Builder:
 
     def small_weights(self, node: Node) -> str | None:
         """The precision of the node's weights, "bfloat16" or "int8"; None where they have the dtype of the plan."""
-        chosen = self._precisions.get(node.outputs[0] or node.outputs[-1])
+        chosen = self._precisions.get(node_name(node))
         return chosen.precision if chosen is not None and chosen.precision in SMALL else None
 
     # Values

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastgru.engine.builder import Packs
 from fastgru.engine.passes import simplify
+from fastgru.engine.passes.rows import kept_rows
 from fastgru.engine.plan import check_supported, make_program
 from fastgru.engine.precision import FLOAT_DTYPES, PRECISIONS, weight_precisions
 from fastgru.engine.profile import Timing, profile
@@ -103,7 +104,9 @@ class Executable:
         check_threads(threads)
         check_supported(graph)
         self.graph = graph.validate()
-        self._simplified = simplify(graph)
+        keep_rows = "int8" in (precision, *(overrides or {}).values())
+        self._simplified = simplify(graph, keep_rows=keep_rows)
+        self._rows = kept_rows(self._simplified) if keep_rows else {}
         self.precision, self.float_dtype = precision, FLOAT_DTYPES[precision]
         self.weight_precisions = weight_precisions(self._simplified, precision, overrides)
         self.threads = threads
@@ -133,6 +136,7 @@ class Executable:
                         self._packs,
                         self.threads,
                         self.weight_precisions,
+                        self._rows,
                     )
                 )
                 self._routes[key] = route

@@ -12,7 +12,7 @@ from fastgru.engine.lowering import LOWERINGS
 from fastgru.engine.passes import fold_node
 from fastgru.engine.precision import WeightPrecision
 from fastgru.engine.program import Program
-from fastgru.engine.view import Known, Value
+from fastgru.engine.view import Known, KnownRows, Value
 from fastgru.errors import FastGRUError, UnsupportedModelError
 from fastgru.graph import Graph
 from fastgru.kernels.operands import binary, chain, reduce, unary
@@ -69,10 +69,12 @@ def make_program(
     packs: Packs,
     members: int = 1,
     precisions: Mapping[str, WeightPrecision] = MappingProxyType({}),
+    rows: Mapping[str, KnownRows] = MappingProxyType({}),
 ) -> Program:
     """Plan every node for inputs of these shapes and dtypes.
 
-    A node whose inputs are all known is evaluated by its definition now; every other emits its instructions. Raises
+    A node whose inputs are all known is evaluated by its definition now, unless its outputs are among `rows`; every
+    other emits its instructions. Raises
     `ShapeError` or `UnsupportedModelError` naming the node.
     """
     builder = Builder(float_dtype, packs, members, precisions)
@@ -81,6 +83,9 @@ def make_program(
     values.update(inputs)
     for node in graph.nodes:
         builder.label = str(node)
+        if node.outputs[0] in rows:
+            values[node.outputs[0]] = rows[node.outputs[0]]
+            continue
         given = [values[name] if name else None for name in node.inputs]
         if given and all(v is None or isinstance(v, Known) for v in given):
             arrays = [v.array if isinstance(v, Known) else None for v in given]

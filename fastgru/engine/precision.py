@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from fastgru.engine.passes.rows import matrix_shapes
 from fastgru.errors import UnsupportedModelError
 from fastgru.graph import Graph, Node
 from fastgru.simd.groups import INT8_LIMIT
@@ -21,6 +22,7 @@ __all__ = [
     "SMALL",
     "Precision",
     "WeightPrecision",
+    "node_name",
     "split_precision",
     "weight_matrices",
     "weight_precisions",
@@ -62,11 +64,12 @@ def weight_precisions(
         if asked not in PRECISIONS:
             raise UnsupportedModelError(f"precision {asked!r} is not supported; there are {', '.join(PRECISIONS)}")
     float_dtype = FLOAT_DTYPES[precision]
-    shapes = [(node, shape) for node in graph.nodes if (shape := _weight_shape(graph, node)) is not None]
-    wished = _by_output([node for node, _ in shapes], overrides or {})
+    known = matrix_shapes(graph)
+    weighted = [(node, shape) for node in graph.nodes if (shape := _weight_shape(known, node)) is not None]
+    wished = _by_output([node for node, _ in weighted], overrides or {})
     chosen = {}
-    for node, shape in shapes:
-        name = _name(node)
+    for node, shape in weighted:
+        name = node_name(node)
         asked = wished.get(name, precision)
         if FLOAT_DTYPES[asked] != float_dtype:
             raise UnsupportedModelError(f"{node}: weights in {asked} in a model that computes in {float_dtype}")
@@ -88,9 +91,9 @@ def split_precision(precision: Precision) -> tuple[str, dict[str, str]]:
 
 def weight_matrices(graph: Graph) -> dict[str, tuple[Node, list[tuple[int, int]]]]:
     """By the name of its first output, every node with weights and the (outputs, inputs) of each of its matrices."""
-    found = {}
+    found, known = {}, matrix_shapes(graph)
     for node in graph.nodes:
-        shape = _weight_shape(graph, node)
+        shape = _weight_shape(known, node)
         if shape is None:
             continue
         shapes = [shape]
@@ -98,11 +101,12 @@ def weight_matrices(graph: Graph) -> dict[str, tuple[Node, list[tuple[int, int]]
             spec = spec_of(node.op, node.attrs)
             each = [s for name, s in spec.weight_shapes.items() if name.startswith("weight")]
             shapes = [(s[0], s[1]) for s in each * spec.num_directions]
-        found[_name(node)] = (node, shapes)
+        found[node_name(node)] = (node, shapes)
     return found
 
 
-def _name(node: Node) -> str:
+def node_name(node: Node) -> str:
+    """Its first output: the name by which its precision goes."""
     return node.outputs[0] or node.outputs[-1]
 
 
@@ -113,22 +117,22 @@ def _by_output(nodes: Sequence[Node], overrides: Mapping[str, str]) -> dict[str,
         meant = [n for n in nodes if key and key in n.outputs] or [n for n in nodes if key and key == n.name]
         if len(meant) != 1:
             fault = f"{len(meant)} nodes are called" if meant else "no node with weights is called"
-            raise UnsupportedModelError(f"precision of {key!r}: {fault} so; there are {[_name(n) for n in nodes]}")
-        wished[_name(meant[0])] = precision
+            raise UnsupportedModelError(f"precision of {key!r}: {fault} so; there are {[node_name(n) for n in nodes]}")
+        wished[node_name(meant[0])] = precision
     return wished
 
 
-def _weight_shape(graph: Graph, node: Node) -> tuple[int, int] | None:
+def _weight_shape(shapes: Mapping[str, tuple[int, ...]], node: Node) -> tuple[int, int] | None:
     """(outputs, inputs) of the node's largest matrix, of one gate; None where it has no constant weights."""
     if node.op in RECURRENT:
         sizes = node.attrs["spec"]
         return sizes["hidden_size"], max(sizes["hidden_size"], sizes["input_size"])
     if node.op not in ("embedding", "linear", "matmul"):
         return None
-    array = graph.constants.get(node.inputs[1])
-    if array is None or array.ndim != 2 or array.dtype.kind in "iub":
+    shape = shapes.get(node.inputs[1])
+    if shape is None or len(shape) != 2:
         return None
-    first, second = array.shape
+    first, second = shape
     return (second, first) if node.op == "matmul" else (first, second)
 
 

@@ -9,7 +9,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Buffer", "Known", "Piece", "Value", "View", "contiguous_strides", "itemsize"]
+from fastgru.packing.quantise import QuantisedRows
+
+__all__ = ["Buffer", "Known", "KnownRows", "Piece", "Value", "View", "contiguous_strides", "itemsize"]
 
 Kind = Literal["arena", "constant", "input", "output"]
 
@@ -116,6 +118,56 @@ class Known:
     @property
     def dtype(self) -> str:
         return self.array.dtype.name
+
+    @property
+    def matrix(self) -> NDArray[Any] | QuantisedRows:
+        """What weights are packed from: `array`, or what is kept in its stead."""
+        return self.array
+
+    @property
+    def transposed(self) -> Known:
+        """Of two axes, the other way round."""
+        return Known(self.array.T, self.name)
+
+
+class KnownRows(Known):
+    """A constant matrix of floats that is kept in int8: `array` makes floats of it, each time.
+
+    rows: its rows, or its columns where `turned`.
+    """
+
+    def __init__(self, rows: QuantisedRows, name: str, *, turned: bool = False) -> None:
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "rows", rows)
+        object.__setattr__(self, "turned", turned)
+
+    rows: QuantisedRows
+    turned: bool
+
+    @property
+    def array(self) -> NDArray[Any]:
+        whole = np.asarray(self.rows)
+        return whole.T if self.turned else whole
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.rows.shape[::-1] if self.turned else self.rows.shape
+
+    @property
+    def ndim(self) -> int:
+        return 2
+
+    @property
+    def dtype(self) -> str:
+        return "float32"
+
+    @property
+    def matrix(self) -> NDArray[Any] | QuantisedRows:
+        return self.array if self.turned else self.rows
+
+    @property
+    def transposed(self) -> Known:
+        return KnownRows(self.rows, self.name, turned=not self.turned)
 
 
 Value = View | Known

@@ -11,8 +11,9 @@ from typing import Any
 from numpy.typing import ArrayLike, NDArray
 
 from fastgru.engine import Executable, Pieces, foreign_nodes
-from fastgru.engine.precision import FLOAT_DTYPES, Precision, WeightPrecision, split_precision
+from fastgru.engine.precision import FLOAT_DTYPES, SMALL, Precision, WeightPrecision, split_precision
 from fastgru.engine.profile import Timing
+from fastgru.engine.small_graph import with_small_weights
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.exporters import to_onnx
 from fastgru.graph import Graph, TensorSpec
@@ -20,6 +21,7 @@ from fastgru.graphfile import graph_to_bytes, write_graph
 from fastgru.model.pieces_stream import PiecesStream
 from fastgru.model.stream import Stream
 from fastgru.reference.foreign import describe_foreign
+from fastgru.reference.plain import with_plain_weights
 
 __all__ = ["Model"]
 
@@ -32,13 +34,16 @@ class Model:
     graph: the network as plain data.
     precision: "float32" or "float64": what it computes in, and the dtype of its floating inputs and outputs; or
         "bfloat16" or "int8": the precision of its weights, with everything else in float32. A mapping gives single
-        nodes, by their names or outputs, a precision of their own, and "*" that of the others.
+        nodes, by their names or outputs, a precision of their own, and "*" that of the others. None: what the graph
+        says, "float32" where it says nothing.
     threads: cores that one call may use.
 
     Raises `UnsupportedModelError` for what cannot be run, or cannot be in that precision.
     """
 
-    def __init__(self, graph: Graph, *, precision: Precision = "float32", threads: int = 1) -> None:
+    def __init__(self, graph: Graph, *, precision: Precision | None = None, threads: int = 1) -> None:
+        if precision is None:
+            precision = graph.precisions or "float32"
         self._asked = precision if isinstance(precision, str) else dict(precision)
         common, overrides = split_precision(precision)
         self._executable: Executable | Pieces
@@ -62,8 +67,9 @@ class Model:
 
     @property
     def precision(self) -> str:
-        """What was asked for; "mixed" where nodes were given precisions of their own."""
-        return self._asked if isinstance(self._asked, str) else "mixed"
+        """What was asked for, or what the file has; "mixed" where nodes were given precisions of their own."""
+        kinds = {self._asked} if isinstance(self._asked, str) else set(self._asked.values())
+        return kinds.pop() if len(kinds) == 1 and self._asked in (*kinds, self.graph.precisions) else "mixed"
 
     @property
     def weight_precisions(self) -> Mapping[str, WeightPrecision]:
@@ -143,15 +149,28 @@ class Model:
         return Stream(self._executable, batch_size, states, self, batch_axes)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the model as one safetensors file, for no particular CPU; `fastgru.load` reads it."""
-        write_graph(self.graph, path)
+        """Write the model as one safetensors file, for no particular CPU; `fastgru.load` reads it.
+
+        Weights are written as small as the model has them, and come back so: the file's model gives the same bits. One
+        of which onnx runs some nodes is written as it was read.
+        """
+        write_graph(self.to_graph(), path)
+
+    def to_graph(self) -> Graph:
+        """The network as plain data, its weights as small as they are in this model: what `save` writes."""
+        if isinstance(self._executable, Pieces):
+            return self.graph
+        small = {name: c.precision for name, c in self._executable.weight_precisions.items() if c.precision in SMALL}
+        if small == dict(self.graph.precisions):
+            return self.graph
+        return with_small_weights(self.graph, small) if small else with_plain_weights(self.graph)
 
     def to_onnx(self, path: str | PathLike[str] | None = None) -> bytes:
         """The model as an ONNX file of opset 20, in the dtype it computes in; written to `path`, too, where given.
 
         Raises `UnsupportedModelError` that lists every node without a counterpart in ONNX.
         """
-        return to_onnx(self.graph, path, precision=FLOAT_DTYPES[self._executable.precision])
+        return to_onnx(with_plain_weights(self.graph), path, precision=FLOAT_DTYPES[self._executable.precision])
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _remake, (self.graph, self._asked, self.threads)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.packing.panels import pack_matrices, pack_vectors, unpack_matrices, unpack_vectors
+from fastgru.packing.quantise import split_rows
 from fastgru.packing.small import pack_small, unpack_small
 from fastgru.spec import GRUSpec, GRUWeights
 
@@ -40,8 +41,9 @@ def pack_gru(spec: GRUSpec, weights: GRUWeights, dtype: Any, precision: str | No
     b_x = [b_i[0] + b_h[0], b_i[1] + b_h[1], b_i[2] + (0 if spec.reset_after else b_h[2])]
 
     def matrices(stacked: Array) -> Array:
-        split = np.split(np.asarray(stacked), 3)
-        return pack_matrices(split, dtype) if precision is None else pack_small(split, precision)
+        if precision is None:
+            return pack_matrices(np.split(np.asarray(stacked), 3), dtype)
+        return pack_small(split_rows(stacked, 3), precision)
 
     return PackedGRU(
         matrices(weights.weight_ih),

@@ -7,21 +7,54 @@ int8       q = round(w / s), halves to even, with s = max|w| / 127 of the row, i
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
+import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.kernels.operands.small import LEAST_PEAK
 from fastgru.reference.grid import grid_steps
 
-__all__ = ["dequantise_rows", "quantise_rows", "round_bfloat16", "widen_bfloat16"]
+__all__ = ["QuantisedRows", "dequantise_rows", "quantise_rows", "round_bfloat16", "split_rows", "widen_bfloat16"]
 
 Array = NDArray[Any]
 
 
+@dataclass(frozen=True, eq=False)
+class QuantisedRows:
+    """A matrix (O, K) of floats that is kept as q (O, K) int8 and scale (O,) float32.
+
+    `numpy.asarray` makes floats of it.
+    """
+
+    q: NDArray[np.int8]
+    scale: NDArray[np.float32]
+    ndim: ClassVar = 2
+    dtype: ClassVar = np.dtype(np.float32)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.q.shape)
+
+    def __getitem__(self, rows: slice) -> QuantisedRows:
+        return QuantisedRows(self.q[rows], self.scale[rows])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return np.asarray(dequantise_rows(self.q, self.scale), dtype)
+
+
+def split_rows(matrix: Array | QuantisedRows, count: int) -> list[Any]:
+    """So many parts of as many rows each."""
+    rows = matrix.shape[0] // count
+    return [matrix[i * rows : (i + 1) * rows] for i in range(count)]
+
+
 def round_bfloat16(a: Array) -> NDArray[np.uint16]:
     """The bits of the nearest bfloat16 of each number; NaN stays NaN."""
+    if a.dtype == ml_dtypes.bfloat16:
+        return np.ascontiguousarray(a).view(np.uint16)
     single = np.ascontiguousarray(a, np.float32)
     bits = single.view(np.uint32)
     rounded = (bits + (0x7FFF + (bits >> 16 & 1))) >> 16
@@ -33,11 +66,13 @@ def widen_bfloat16(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
     return (bits.astype(np.uint32) << 16).view(np.float32)
 
 
-def quantise_rows(w: Array) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+def quantise_rows(w: Array | QuantisedRows) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """w (O, K) -> q (O, K) int8 from -127 to 127, scale (O,) float32, with w about scale * q.
 
-    A row of magnitudes below `LEAST_PEAK` is zero.
+    A row of magnitudes below `LEAST_PEAK` is zero. What is quantised already stays as it is.
     """
+    if isinstance(w, QuantisedRows):
+        return w.q, w.scale
     single = np.asarray(w, np.float32)
     peak = np.abs(single).max(axis=1, initial=0)
     steps = grid_steps(single, peak)

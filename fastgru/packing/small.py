@@ -16,7 +16,13 @@ from numpy.typing import NDArray
 from fastgru.kernels.operands.small import SMALL, table_row
 from fastgru.packing.aligned import zeros
 from fastgru.packing.panels import padded, panels
-from fastgru.packing.quantise import dequantise_rows, quantise_rows, round_bfloat16, widen_bfloat16
+from fastgru.packing.quantise import (
+    QuantisedRows,
+    dequantise_rows,
+    quantise_rows,
+    round_bfloat16,
+    widen_bfloat16,
+)
 from fastgru.simd.groups import BFLOAT16_GROUP, INT8_BIAS, INT8_GROUP, INT8_HEAD
 
 __all__ = ["pack_rows", "pack_small", "unpack_rows", "unpack_small"]
@@ -44,13 +50,13 @@ def _blocks(flat: Bytes, precision: str, groups: int, O: int, K: int) -> Iterato
             yield g, first, min(count, O - first), block[: head * count], values
 
 
-def pack_small(matrices: Sequence[Array], precision: str) -> Bytes:
+def pack_small(matrices: Sequence[Array | QuantisedRows], precision: str) -> Bytes:
     """Matrices (O, K), all of one shape, to one flat array of bytes."""
     groups, (O, K) = len(matrices), matrices[0].shape
     flat = zeros(groups * padded(O, np.float32) * _depth(precision, K), np.uint8)
     for g, first, kept, head, values in _blocks(flat, precision, groups, O, K):
         units, count, group = values.shape
-        rows = np.asarray(matrices[g][first : first + kept])
+        rows = matrices[g][first : first + kept]
         whole = np.zeros((count, units * group), values.dtype)
         if precision == "int8":
             whole[:kept, :K], scale = quantise_rows(rows)
@@ -58,7 +64,7 @@ def pack_small(matrices: Sequence[Array], precision: str) -> Bytes:
             head[: 4 * count].view(np.int32)[:] = starts
             head[4 * count :].view(np.float32)[:kept] = scale
         else:
-            whole[:kept, :K] = round_bfloat16(rows)
+            whole[:kept, :K] = round_bfloat16(np.asarray(rows))
         values[...] = whole.reshape(count, units, group).swapaxes(0, 1)
     return flat
 
@@ -76,10 +82,13 @@ def unpack_small(flat: Bytes, precision: str, groups: int, O: int, K: int) -> li
     return matrices
 
 
-def pack_rows(table: Array, precision: str) -> Bytes:
+def pack_rows(table: Array | QuantisedRows, precision: str) -> Bytes:
     """A table (V, D) as `kernels.embedding` reads it: rows of values, with int8 each behind its scale (float32)."""
     if precision == "bfloat16":
-        return round_bfloat16(table).view(np.uint8)
+        bits = round_bfloat16(np.asarray(table))
+        rows = zeros(bits.shape, np.uint16)
+        rows[...] = bits
+        return rows.view(np.uint8)
     V, D = table.shape
     rows = zeros((V, table_row(D)), np.uint8)
     q, scale = quantise_rows(table)

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
+
 from fastgru.engine import foreign_nodes
-from fastgru.engine.passes import simplify
+from fastgru.engine.passes import settle, simplify
 from fastgru.engine.precision import SMALL, Precision, split_precision, weight_matrices, weight_precisions
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Graph, Node
@@ -122,8 +124,8 @@ def quantize(
         ),
         outputs=tuple(OutputReport(spec.name, spec.name in counted, errors[spec.name]) for spec in graph.outputs),
         timings=tuple(bench.timings(chosen)),
-        bytes_before=(before := _constant_bytes(simple)),
-        bytes_after=before - sum(layer.bytes("float32") - layer.bytes(chosen[n]) for n, layer in layers.items()),
+        bytes_before=_constant_bytes(settle(graph)),
+        bytes_after=_constant_bytes(made.to_graph()),
     )
 
 
@@ -143,6 +145,8 @@ def _check(graph: Graph, source: str, precision: Precision, max_error: float | N
         raise UnsupportedModelError(f"precision {', '.join(unknown)} is not one of {', '.join(known)}")
     if "auto" in overrides.values() or (overrides and common == "auto"):
         raise UnsupportedModelError('"auto" is for a whole model: give each node a precision, or the model "auto"')
+    if graph.precisions:
+        raise UnsupportedModelError(f"{source}: its weights are quantised already; quantise the file that it came from")
     if foreign_nodes(graph):
         raise UnsupportedModelError(
             f"{source}: onnx runs some of its nodes, between which nothing is measured;"
@@ -181,5 +185,5 @@ def _excess(errors: Errors, max_error: float | None, min_db: float | None) -> fl
 
 
 def _constant_bytes(graph: Graph) -> int:
-    """Of all constants, a float counting for 4."""
-    return sum(4 * int(a.size) if a.dtype.kind not in "iub" else int(a.nbytes) for a in graph.constants.values())
+    """Of all constants, a float64 counting for the float32 that it becomes."""
+    return sum(int(a.nbytes) // (2 if a.dtype == np.float64 else 1) for a in graph.constants.values())

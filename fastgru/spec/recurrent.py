@@ -107,6 +107,12 @@ class RecurrentSpec:
         return cls(**fields)
 
 
+def _dtype(array: Any) -> np.dtype[Any]:
+    """Without making an array of what only stands for one."""
+    dtype = getattr(array, "dtype", None)
+    return np.asarray(array).dtype if dtype is None else np.dtype(dtype)
+
+
 def check_weights(spec: RecurrentSpec, weights: Sequence[Any], *, what: str = "") -> None:
     """Raise `SpecError` naming every array whose shape or dtype does not fit `spec`; only biases may be absent."""
     faults = []
@@ -120,7 +126,7 @@ def check_weights(spec: RecurrentSpec, weights: Sequence[Any], *, what: str = ""
                     faults.append(f"direction {d}: {name} is missing")
             elif np.shape(array) != shape:
                 faults.append(f"direction {d}: {name} has shape {np.shape(array)}, expected {shape}")
-            elif np.asarray(array).dtype.kind != "f" and np.asarray(array).dtype.name != "bfloat16":
-                faults.append(f"direction {d}: {name} has dtype {np.asarray(array).dtype}, expected a float")
+            elif (dtype := _dtype(array)).kind != "f" and dtype.name != "bfloat16":
+                faults.append(f"direction {d}: {name} has dtype {dtype}, expected a float")
     if faults:
         raise SpecError(f"{what or spec.KIND}: " + "; ".join(faults))

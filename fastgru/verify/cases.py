@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from fastgru.errors import FastGRUError, ShapeError
 from fastgru.graph import Graph, TensorSpec
 from fastgru.reference import run_graph
+from fastgru.reference.plain import with_plain_weights
 from fastgru.spec import RECURRENT
 from fastgru.verify.domains import Domain, find_domains
 from fastgru.verify.roles import AxisRoles
@@ -50,6 +51,7 @@ def draw_cases(graph: Graph, *, seed: int = 0, small: bool = False) -> list[Case
 
     Raises `ShapeError` where no assignment of the free dimensions runs: the caller has to be given inputs.
     """
+    graph = with_plain_weights(graph)
     roles, domains = AxisRoles(graph), find_domains(graph)
     plan = _working_plan(graph, roles, domains)
     rng = np.random.default_rng(seed)
@@ -68,6 +70,7 @@ def draw_long(graph: Graph, *, steps: int, seed: int = 0) -> Case | None:
 
     Raises as `draw_cases`.
     """
+    graph = with_plain_weights(graph)
     roles, domains = AxisRoles(graph), find_domains(graph)
     plan = _working_plan(graph, roles, domains)
     timed = any(plan[roles.group(spec.name, i)] == "T" for spec, i in _free_axes(graph))

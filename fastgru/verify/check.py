@@ -33,7 +33,7 @@ def verify_source(
     inputs: Mapping[str, ArrayLike] | None,
     seed: int,
     tol: float | None,
-    precision: str,
+    precision: str | None,
     runtimes: bool,
     **options: Any,
 ) -> Report:
@@ -43,7 +43,7 @@ def verify_source(
     from fastgru.model import Model
 
     name = source_name(source).strip("'")
-    settings: dict[str, Any] = {"seed": seed, "tol": tol, "precision": precision}
+    settings: dict[str, Any] = {"seed": seed, "tol": tol, "precision": precision or "float32"}
     try:
         graph = load_graph(source, **options)
     except UnsupportedModelError:
@@ -54,6 +54,8 @@ def verify_source(
             raise
         return report
     model = Model(graph, precision=precision)
+    if precision is None:
+        settings["precision"] = next((p for p in ("int8", "bfloat16") if p in graph.precisions.values()), "float32")
     opponents: list[Runtime] = []
     skipped: list[tuple[str, str]] = []
     if runtimes and (module := runtime_of(detect_format(source))) is not None:

@@ -71,3 +71,31 @@ def test_data_of_the_wrong_shape_is_refused(invoke: Invoke, tmp_path: Path) -> N
     refused = invoke("quantize", DEMO, "--data", f"hn={tmp_path / 'x.npy'}")
     assert refused.exit_code == 2
     assert "no input is called 'hn'" in refused.stderr
+
+
+def test_what_is_saved_runs_as_it_was_measured(invoke: Invoke, data: Path, tmp_path: Path) -> None:
+    small, broken = tmp_path / "small.safetensors", tmp_path / "broken.safetensors"
+    result = invoke("quantize", DEMO, "--data", data, "-o", small)
+    assert result.exit_code == 0, result.output
+    assert str(small) in result.stdout.replace("\n", "")
+    assert small.stat().st_size < 0.27 * DEMO.stat().st_size
+    model = fastgru.load(small)
+    assert model.precision == "int8"
+    assert invoke("quantize", DEMO, "-o", small).exit_code == 2
+    assert invoke("quantize", DEMO, "-o", tmp_path / "small.onnx").exit_code == 2
+    again = invoke("quantize", DEMO, "--data", data, "-o", small, "--force", "--json")
+    assert json.loads(again.stdout)["saved"] == str(small)
+    assert invoke("quantize", DEMO, "--data", data, "-o", broken, "--max-error", "1e-6").exit_code == 1
+    assert not broken.exists()
+    assert invoke("quantize", DEMO, "--data", data, "-o", broken, "--max-error", "1e-6", "--force").exit_code == 1
+    assert broken.read_bytes() == small.read_bytes()
+    shown = invoke("inspect", small)
+    assert "weights of" in shown.stdout
+    kept = json.loads(invoke("inspect", small, "--json").stdout)["weights"]
+    assert {node["node"]: node["precision"] for node in kept} == dict(model.graph.precisions)
+    parameters = [json.loads(invoke("inspect", f, "--json").stdout)["parameters"] for f in (small, DEMO)]
+    assert parameters[0] == parameters[1]
+    assert invoke("verify", small).exit_code == 0
+    refused = invoke("quantize", small)
+    assert refused.exit_code == 2
+    assert "quantised already" in refused.stderr

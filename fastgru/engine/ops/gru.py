@@ -110,7 +110,7 @@ def _checked(
 def _weights(node: Node, spec: GRUSpec, arrays: Sequence[Value | None]) -> list[GRUWeights]:
     if any(a is not None and not isinstance(a, Known) for a in arrays):
         raise UnsupportedModelError(f"{node}: weights that are computed from the inputs; make them constants")
-    plain: list[Any] = [a.array if isinstance(a, Known) else None for a in arrays]
+    plain: list[Any] = [a.matrix if isinstance(a, Known) else None for a in arrays]
     plain += [None] * (4 * spec.num_directions - len(plain))
     weights = [GRUWeights(*plain[4 * d : 4 * d + 4]) for d in range(spec.num_directions)]
     check_weights(spec, weights, what=str(node))

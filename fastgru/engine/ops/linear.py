@@ -59,7 +59,7 @@ def _looked_up(builder: Builder, table: Known, ids: Value, small: str) -> View:
     if builder.dtype(ids) in ("bool", builder.float_dtype):
         raise ShapeError(f"ids have dtype {builder.dtype(ids)}, expected an integer")
     V, D = table.shape
-    rows = builder.packed((table.name, small, "rows"), lambda: pack_rows(table.array, small), [table])
+    rows = builder.packed((table.name, small, "rows"), lambda: pack_rows(table.matrix, small), [table])
     y = builder.new((*ids.shape, D))
     if y.size:
         where = builder.contiguous(as_dtype(builder, ids, "int64"))

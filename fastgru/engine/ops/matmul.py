@@ -36,7 +36,7 @@ def lower_matmul(builder: Builder, node: Node, inputs: Sequence[Value | None]) -
     if a_value.shape[-1] != b_value.shape[-2 if b_value.ndim > 1 else 0]:
         raise ShapeError(f"a {a_value.shape} and b {b_value.shape} do not fit together")
     if isinstance(b_value, Known) and b_value.ndim == 2:
-        weight = Known(b_value.array.T, b_value.name)
+        weight = b_value.transposed
         return [
             product(builder, a_value, weight, None, (node.inputs[1], "transposed"), small=builder.small_weights(node))
         ]

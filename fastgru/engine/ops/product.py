@@ -40,7 +40,7 @@ def product(
     if small is None:
         panels = builder.packed((*key, "panels"), lambda: pack_matrices([weight.array], dtype), [weight])
     else:
-        panels = builder.packed((*key, small, "panels"), lambda: pack_small([weight.array], small), [weight])
+        panels = builder.packed((*key, small, "panels"), lambda: pack_small([weight.matrix], small), [weight])
     start = builder.packed(
         (bias_key, str(O), "start"),
         lambda: pack_vectors([None if bias is None else bias.array.astype(dtype)], O, dtype),

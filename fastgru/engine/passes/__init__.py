@@ -9,13 +9,23 @@ from __future__ import annotations
 from fastgru.engine.passes.convolutions import merge_into_convolutions
 from fastgru.engine.passes.folding import drop_dead, fold_constants, fold_node
 from fastgru.engine.passes.merging import merge_batch_norm, merge_bias
+from fastgru.engine.passes.rows import kept_rows
 from fastgru.engine.passes.transposes import lift_over_transposes
 from fastgru.graph import Graph
 
-__all__ = ["drop_dead", "fold_constants", "fold_node", "merge_batch_norm", "merge_bias", "simplify"]
+__all__ = ["drop_dead", "fold_constants", "fold_node", "merge_batch_norm", "merge_bias", "settle", "simplify"]
 
 
-def simplify(graph: Graph) -> Graph:
-    """Every pass, in order. The inputs and outputs stay what they are."""
-    graph = fold_constants(drop_dead(graph))
-    return drop_dead(merge_into_convolutions(lift_over_transposes(merge_batch_norm(merge_bias(graph)))))
+def simplify(graph: Graph, *, keep_rows: bool = False) -> Graph:
+    """Every pass, in order. The inputs and outputs stay what they are. keep_rows: see `settle`."""
+    return drop_dead(merge_into_convolutions(lift_over_transposes(settle(graph, keep_rows=keep_rows))))
+
+
+def settle(graph: Graph, *, keep_rows: bool = False) -> Graph:
+    """The passes after which the weights of products and recurrent layers are what they stay.
+
+    keep_rows: do not make floats of weights that int8 kernels can take as they are.
+    """
+    graph = drop_dead(graph)
+    graph = fold_constants(graph, keep=kept_rows(graph) if keep_rows else ())
+    return drop_dead(merge_batch_norm(merge_bias(graph)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -39,13 +39,16 @@ def fold_node(node: Node, inputs: Sequence[Array | None], *, max_elements: int |
     return evaluate(node, wide, max_elements=max_elements)
 
 
-def fold_constants(graph: Graph) -> Graph:
-    """Nodes of constants become constants. One that cannot be evaluated is left, to fail when it runs."""
+def fold_constants(graph: Graph, *, keep: Container[str] = ()) -> Graph:
+    """Nodes of constants become constants, but those with the outputs `keep`.
+
+    One that cannot be evaluated is left, to fail when it runs.
+    """
     constants = dict(graph.constants)
     nodes = []
     for node in graph.nodes:
         names = [name for name in node.inputs if name]
-        if not names or any(name not in constants for name in names):
+        if not names or node.outputs[0] in keep or any(name not in constants for name in names):
             nodes.append(node)
             continue
         try:

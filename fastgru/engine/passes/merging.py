@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.engine.passes.facts import count_readers, ranks_of
+from fastgru.engine.passes.rows import matrix_shapes
 from fastgru.graph import Graph, Node
 
 __all__ = ["merge_batch_norm", "merge_bias"]
@@ -24,6 +25,7 @@ def merge_bias(graph: Graph) -> Graph:
     """
     constants: dict[str, Array] = dict(graph.constants)
     readers = count_readers(graph)
+    shapes = matrix_shapes(graph)
     bare = {n.outputs[0]: n for n in graph.nodes if n.op == "linear" and not any(n.inputs[2:])}
     merged: dict[str, Node] = {}
     gone = set()
@@ -32,10 +34,10 @@ def merge_bias(graph: Graph) -> Graph:
             continue
         for x, bias in (add.inputs, tuple(reversed(add.inputs))):
             linear = bare.get(x)
-            if linear is None or readers[x] != 1 or bias not in constants or linear.inputs[1] not in constants:
+            if linear is None or readers[x] != 1 or bias not in constants or linear.inputs[1] not in shapes:
                 continue
             vector = constants[bias].reshape(-1)
-            if vector.shape != constants[linear.inputs[1]].shape[:1] or constants[bias].ndim > 1:
+            if vector.shape != shapes[linear.inputs[1]][:1] or constants[bias].ndim > 1:
                 continue
             merged[add.outputs[0]] = replace(linear, inputs=(*linear.inputs[:2], bias), outputs=add.outputs)
             gone.add(x)

@@ -1,0 +1,77 @@
+"""Matrices that are kept in int8 with a scale for each output: `dequantize` of constants that only products read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.engine.view import KnownRows
+from fastgru.graph import Graph, Node
+from fastgru.packing.quantise import QuantisedRows
+from fastgru.reference.operator import is_floating
+from fastgru.spec import RECURRENT, spec_of
+
+__all__ = ["kept_rows", "matrix_shapes", "weight_axes"]
+
+Array = NDArray[Any]
+
+_LEAST: Final = -127  # int8 kernels take a number and its negative
+
+
+def weight_axes(node: Node) -> dict[str, int]:
+    """The matrices among the inputs of a node that has weights, and the axis of the outputs in each."""
+    if node.op in RECURRENT:
+        spec = spec_of(node.op, node.attrs)
+        names, first = list(spec.weight_shapes), 3 + len(spec.STATES)
+        inputs = enumerate(node.inputs[first:])
+        return {name: 0 for i, name in inputs if name and names[i % len(names)].startswith("weight")}
+    if node.op in ("linear", "embedding"):
+        return {node.inputs[1]: 0}
+    return {node.inputs[1]: 1} if node.op == "matmul" else {}
+
+
+def matrix_shapes(graph: Graph) -> dict[str, tuple[int, ...]]:
+    """The shapes of floating constants, those behind a `dequantize` among them."""
+    shapes = {name: tuple(a.shape) for name, a in graph.constants.items() if is_floating(a.dtype)}
+    for node in graph.nodes:
+        if node.op == "dequantize" and node.inputs[0] in graph.constants and node.inputs[1] in graph.constants:
+            shapes[node.outputs[0]] = tuple(graph.constants[node.inputs[0]].shape)
+    return shapes
+
+
+def kept_rows(graph: Graph) -> dict[str, KnownRows]:
+    """By name, what int8 kernels can take as it is: symmetric, one scale an output, read by GRUs and products alone."""
+    readers: dict[str, set[int | None]] = {spec.name: {None} for spec in graph.outputs}
+    for node in graph.nodes:
+        axes = weight_axes(node) if node.op not in RECURRENT or node.op == "gru" else {}
+        for i, name in enumerate(node.inputs):
+            readers.setdefault(name, set()).add(axes.get(name) if i else None)
+    found = {}
+    for node in graph.nodes:
+        axes_read = readers.get(node.outputs[0], set()) if node.op == "dequantize" else set()
+        axis = next(iter(axes_read)) if len(axes_read) == 1 else None
+        rows = None if axis is None else _rows(node, graph.constants, axis)
+        if rows is not None:
+            found[node.outputs[0]] = KnownRows(rows, node.outputs[0], turned=axis == 1)
+    return found
+
+
+def _rows(node: Node, constants: Mapping[str, Array], axis: int) -> QuantisedRows | None:
+    arrays = [constants.get(name) for name in node.inputs if name]
+    q, scale, *zero_point = arrays
+    if q is None or scale is None or any(z is None or z.any() for z in zero_point):
+        return None
+    if q.dtype != np.int8 or q.ndim != 2 or node.attrs.get("block_size", 0) or not is_floating(scale.dtype):
+        return None
+    outputs = q.shape[axis]
+    if scale.size == 1:
+        scale = np.broadcast_to(scale.reshape(()), (outputs,))
+    elif scale.shape != (outputs,) or node.attrs.get("axis", 1) % 2 != axis:
+        return None
+    single = np.ascontiguousarray(scale, np.float32)
+    if not (np.isfinite(single) & (single >= 0)).all() or q.min(initial=0) < _LEAST:
+        return None
+    return QuantisedRows(q.T if axis else q, single)
