@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 NETWORK_CASES: dict[str, Any] = {}
 INTEGERS = ("hierarchical", "seq2seq_attention")
 T, F = 6, 3
@@ -177,4 +179,31 @@ def functions_of_tensors(k: Any, L: Any) -> Any:
         o.reciprocal(positive), o.sign(x), o.sin(x), o.cos(x), o.erf(x), o.floor(x * 3.0),
         o.norm(x, axis=-1), o.var(x, axis=1), o.std(x, axis=-1, keepdims=True), o.prod(x, axis=-1),
         o.logsumexp(x, axis=1), o.mean(z, axis=1), (x - o.mean(x, axis=(1, 2), keepdims=True)) / positive,
+    ])  # fmt: skip
+
+
+@network_case
+def subscripts(k: Any, L: Any) -> Any:
+    x, z, m = k.Input((T, 4), name="x"), k.Input((None, 4), name="z"), k.Input((5, 5, 3), name="m")
+    o = k.ops
+    row, matrix = np.array([1, -2, 3, 0.5], np.float32), np.arange(12, dtype=np.float32).reshape(4, 3)
+    return k.Model([x, z, m], [
+        x[:, None], x[..., 0], x[:, :-2:3], x[:, 1::2, 1:], x[..., None], m[:, ..., 1], m[:, 2, None, ..., ::2],
+        x[:, -1], z[:, -3:], z[:, 1:-1], z[:, 0] * row, x * row, o.subtract(row, x), o.matmul(x, matrix),
+        o.dot(x, matrix), x @ matrix,
+        o.unstack(x, axis=2)[1], o.normalize(x, axis=1), x + o.convert_to_tensor([1.0, 2.0, 3.0, 4.0]),
+        x + o.mean(x, axis=1)[:, None], o.where(x > 0, row, x), o.round(x * 3.0), o.roll(x, 2, axis=1),
+        o.expand_dims(x, (1, -1)), o.where(o.isnan(x), 0.0, x), 1.0 - x,
+    ])  # fmt: skip
+
+
+@network_case
+def einsum_dense(k: Any, L: Any) -> Any:
+    x, z = k.Input((None, 4), name="x"), k.Input((5, 3, 4), name="z")
+    D = L.EinsumDense
+    return k.Model([x, z], [
+        D("abc,cd->abd", output_shape=(None, 7), bias_axes="d", activation="tanh")(x), D("...x,xy->...y", 7)(z),
+        D("abcd,de->abce", (5, 3, 2), bias_axes="ce")(z), D("abc,cde->abde", (None, 2, 3), bias_axes="de")(x),
+        D("abcd,cde->abe", (5, 6), bias_axes="e")(z), D("abcd,bd->abcd", (5, 3, 4))(z),
+        D("...bc,bcd->...d", (5, 3), bias_axes="d")(z), D("abc,dc->adb", (2, None))(x),
     ])  # fmt: skip

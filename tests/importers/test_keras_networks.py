@@ -159,3 +159,96 @@ def test_depthwise_and_separable_convolutions_of_keras_2() -> None:
         graph = read_keras(legacy(sequential(layer(name, "c", filters=5, **shapes)), {"c": arrays}))
         (y,) = run_graph(graph, {graph.inputs[0].name: x}).values()
         np.testing.assert_allclose(y, expected, atol=1e-5)
+
+
+def operation(name: str, args: Any, **config: Any) -> Any:
+    """A function of keras.ops as archives of Keras 3 have it; its graph over x (N, 4, 3) and ids (N, 4)."""
+    data = {"class_name": name, "module": "keras.src.ops.numpy", "name": "f", "config": {"name": "f", **config}}
+    inputs = [
+        node(layer("InputLayer", n, batch_shape=[None, *s], dtype=d))
+        for n, s, d in (("x", [4, 3], "float32"), ("ids", [4], "int32"))
+    ]
+    called = {**data, "inbound_nodes": [{"args": args, "kwargs": {}}]}
+    names = [["x", 0, 0], ["ids", 0, 0]]
+    return functional(*inputs, called, inputs=names, outputs=[["f", 0, 0]])
+
+
+def tensor(name: str) -> dict[str, Any]:
+    return {"class_name": "__keras_tensor__", "config": {"keras_history": [name, 0, 0]}}
+
+
+def cut(start: Any, stop: Any, step: Any) -> dict[str, Any]:
+    return {"class_name": "__slice__", "config": {"start": start, "stop": stop, "step": step}}
+
+
+def array(*value: float) -> dict[str, Any]:
+    return {"class_name": "__numpy__", "config": {"value": list(value), "dtype": "float32"}}
+
+
+X, IDS = tensor("x"), tensor("ids")
+WHOLE = cut(None, None, None)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [np.s_[:, ::-1], np.s_[:, -1:0:-2, 1], np.s_[..., ::-2], np.s_[:, None, 3], np.s_[:, 1:99], np.s_[:, -99:2, -3:-1]],
+    ids=str,
+)
+def test_subscripts_are_those_of_numpy(key: Any) -> None:
+    written = [
+        cut(k.start, k.stop, k.step) if isinstance(k, slice)
+        else {"class_name": "__ellipsis__", "config": {}} if k is Ellipsis else k
+        for k in key
+    ]  # fmt: skip
+    graph = read_keras(legacy(operation("GetItem", [X, written]), {}, version="3.15.1"))
+    x = np.random.default_rng(0).normal(0, 1, (2, 4, 3))
+    (y,) = run_graph(graph, {"x": x, "ids": np.zeros((2, 4), np.int32)}).values()
+    np.testing.assert_array_equal(y, x[key])
+    assert graph.outputs[0].shape == (None, *x[key].shape[1:])
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "config", "part"),
+    [
+        ("TrueDivide", [IDS, 2], {}, "int32.*cast them to float32"),
+        ("Multiply", [IDS, 0.5], {}, "0.5 beside a tensor of int32"),
+        ("Multiply", [IDS, X], {}, "int32 and float32"),
+        ("Multiply", [X, {"class_name": "__numpy__", "config": {"value": [1.0], "dtype": "float64"}}], {}, "float64"),
+        ("Mean", [IDS], {"axis": 1}, "int32"),
+        ("Exp", [IDS], {}, "int32"),
+        ("Max", [X], {"axis": 1, "initial": 3.0}, "initial is 3.0"),
+        ("Prod", [X], {"axis": 1, "dtype": "int32"}, "dtype is 'int32'"),
+        ("GetItem", [X, [WHOLE, IDS]], {}, "the subscript"),
+        ("GetItem", [X, [0, 0, 0, 0]], {}, "4 positions for 3 axes"),
+        ("Matmul", [X, array(1, 2, 3)], {}, "two axes and more"),
+        ("Pad", [X], {"pad_width": [[0, 0], [1, 1], [0, 0]], "mode": "reflect"}, "reflect"),
+        ("Reshape", [X], {"newshape": [0, 12]}, "newshape"),
+        ("Take", [X, IDS], {"axis": 1}, "fixed positions"),
+        ("Einsum", [X, X], {"subscripts": "...a,...a->..."}, "subscripts"),
+        ("Norm", [X], {"ord": 1, "axis": 1}, "norm"),
+        ("Fft", [X], {}, "not implemented"),
+    ],
+)  # fmt: skip
+def test_functions_that_would_give_other_numbers_are_refused(name: str, args: Any, config: Any, part: str) -> None:
+    with pytest.raises(UnsupportedModelError, match=part) as caught:
+        read_keras(legacy(operation(name, args, **config), {}, version="3.15.1"))
+    assert f"layer 'f' ({name})" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "config", "part"),
+    [
+        ("Multiply", [X, array(1, 2)], {}, "do not broadcast"),
+        ("Reshape", [X], {"newshape": [5, 7, -1, 2, -1]}, "newshape"),
+        ("Split", [X], {"indices_or_sections": 3, "axis": 1}, "3 parts of an axis of 4"),
+        ("Take", [X, [9]], {"axis": 1}, "positions"),
+        ("Einsum", [X, X], {"subscripts": "abc,acd->abd"}, "'c' is 3 and 4"),
+        ("Transpose", [X], {"axes": [0, 1, 1]}, "order"),
+        ("GetItem", [X, [WHOLE, 7]], {}, "the position 7 on an axis of 4"),
+        ("Multiply", [X, {"class_name": "__numpy__", "config": {"value": [[1], [1, 2]], "dtype": "float32"}}], {},
+         "an array of float32"),
+    ],
+)  # fmt: skip
+def test_functions_that_contradict_themselves(name: str, args: Any, config: Any, part: str) -> None:
+    with pytest.raises((InvalidModelError, UnsupportedModelError), match=part):
+        read_keras(legacy(operation(name, args, **config), {}, version="3.15.1"))

@@ -33,6 +33,43 @@ def _dense(call: Call) -> list[Value]:
     return [activate(call, y)]
 
 
+def _einsum_dense(call: Call) -> list[Value]:
+    """A product by a kernel along the axes that an equation names, "..." for all before them."""
+    layer, x, graph = call.layer, call.x, call.graph
+    equation = layer.text("equation").replace(" ", "")
+    given, _, result = equation.partition("->")
+    inputs, _, weights = given.partition(",")
+    biased = layer.get("bias_axes", default=None) is not None
+    kernel, *bias = call.weights.take(layer, "kernel", *(["bias"] if biased else []))
+    if inputs.startswith("...") and result.startswith("..."):
+        free = [c for c in "ABCDEFGH" if c not in equation][: max(x.rank - len(inputs) + 3, 0)]
+        inputs, result = ("".join(free) + term[3:] for term in (inputs, result))
+    if not all(term.isalpha() and term.isascii() for term in (inputs, weights, result)):
+        raise layer.unsupported(f"equation is {equation!r:.60}", "name every axis, or begin with '...' on both sides")
+    fits = len(inputs) == x.rank and len(weights) == kernel.ndim
+    if not fits or not set(result) <= {*inputs, *weights} or len(set(result)) < len(result):
+        raise layer.damaged(f"equation is {equation!r:.60} for {x.shape} and a kernel of shape {kernel.shape}")
+    sizes: dict[str, int | None] = dict(zip(weights, kernel.shape, strict=True))
+    for letter, size in zip(inputs, x.shape, strict=True):
+        if size is not None and sizes.get(letter, size) != size:
+            raise layer.damaged(f"kernel has shape {kernel.shape} for an input of shape {x.shape} by {equation!r:.60}")
+        sizes[letter] = sizes.get(letter, size)
+    shape = tuple(sizes[letter] for letter in result)
+    term = f"{inputs},{weights}->{result}"
+    if inputs[:-1] == result[:-1] and weights == inputs[-1] + result[-1] and len({*weights, *inputs}) == x.rank + 1:
+        name = graph.constant(np.ascontiguousarray(kernel.T), f"{call.home}/kernel")
+        y = graph.add("linear", [x.name, name], f"{call.base}/product")
+    else:
+        name = graph.constant(kernel, f"{call.home}/kernel")
+        y = graph.add("einsum", [x.name, name], f"{call.base}/product", {"equation": term})
+    if bias:
+        ends = zip(bias[0].shape[::-1], shape[::-1], strict=False)
+        if bias[0].ndim > len(shape) or any(b not in (1, s) for b, s in ends):
+            raise layer.damaged(f"bias has shape {bias[0].shape} for an output of shape {shape}")
+        y = graph.add("binary", [y, graph.constant(bias[0], f"{call.home}/bias")], call.base, {"kind": "add"})
+    return [activate(call, x.but(name=y, shape=shape, mask=None))]
+
+
 def _embedding(call: Call) -> list[Value]:
     layer, graph, x = call.layer, call.graph, call.x
     (matrix,) = call.weights.take(layer, "embeddings")
@@ -68,6 +105,7 @@ def _identity(call: Call) -> list[Value]:
 
 DENSE_LAYERS: Final[Mapping[str, Callable[[Call], list[Value]]]] = {
     "Dense": _dense,
+    "EinsumDense": _einsum_dense,
     "Embedding": _embedding,
     "Masking": _masking,
     "TimeDistributedDense": _dense,

@@ -1,4 +1,4 @@
-"""Functions of `keras.ops` that compute: element by element, products, and reductions made of several nodes."""
+"""Functions of `keras.ops` that compute element by element, or products."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
+import numpy as np
+
 from fastgru.conventions import activation_from_keras
 from fastgru.importers.keras.activations import SELU
 from fastgru.importers.keras.call import Call
-from fastgru.importers.keras.merging import broadcast_shape
+from fastgru.importers.keras.merging import numpy_shape
+from fastgru.importers.keras.normalisation import unit_length
 from fastgru.importers.keras.values import Value
 from fastgru.spec import Activation
 
-__all__ = ["FUNCTIONS", "number_or_tensor"]
+__all__ = ["FUNCTIONS", "float_operand", "number_or_tensor"]
 
 Handler = Callable[[Call], list[Value]]
 
@@ -29,7 +32,8 @@ _ACTIVATIONS: Final = {
 }  # fmt: skip
 
 
-def _operand(call: Call) -> Value:
+def float_operand(call: Call) -> Value:
+    """The only input, which must be of float32."""
     x = call.x
     if x.dtype != "float32":
         raise call.layer.unsupported(f"an operand of {x.dtype}", "cast it to float32 first")
@@ -37,13 +41,34 @@ def _operand(call: Call) -> Value:
 
 
 def number_or_tensor(call: Call, arg: Any, like: Value, what: str) -> Value:
-    """An argument of a function: a tensor of the model, or a number of the dtype of `like`."""
+    """An argument of a function: a tensor of the model, an array of the file, or a number of the dtype of `like`."""
     if isinstance(arg, Value):
         return arg
+    if isinstance(arg, Mapping) and arg.get("class_name") in ("__numpy__", "__tensor__"):
+        return _array(call, arg, what)
     if isinstance(arg, int | float) and abs(arg) < 1e300:
-        name = call.graph.scalar(arg, like, f"{call.base}/{what}")
-        return Value(name, (1,) * like.rank, like.dtype)
+        wide = {"bool": bool, "float32": int | float}.get(like.dtype, int)
+        if not isinstance(arg, wide):
+            raise call.layer.unsupported(f"{arg!r} beside a tensor of {like.dtype}", "cast the tensor first")
+        return Value(call.graph.scalar(arg, like, f"{call.base}/{what}"), (), like.dtype)
     raise call.layer.unsupported(f"its argument {arg!r:.40}", "use numbers and tensors of the model")
+
+
+def _array(call: Call, data: Mapping[str, Any], what: str) -> Value:
+    """An array that Keras wrote into the configuration."""
+    config = data.get("config")
+    dtype = config.get("dtype") if isinstance(config, Mapping) else None
+    if not isinstance(config, Mapping) or dtype not in ("bool", "float32", "int32", "int64"):
+        raise call.layer.unsupported(f"an array of {dtype!r:.40} in its arguments", "use float32, int32, int64 or bool")
+    try:
+        array = np.asarray(config.get("value"))
+    except (OverflowError, ValueError):
+        array = np.asarray(None)
+    if array.dtype.kind not in "biuf" or (array.dtype.kind == "f" and dtype != "float32"):
+        raise call.layer.damaged(f"an array of {dtype} that holds {config.get('value')!r:.40}")
+    if array.dtype.kind in "iu" and array.size and np.abs(array).max() >= 1 << 31:
+        raise call.layer.damaged(f"an array of {dtype} with integers of more than 31 bits")
+    return Value(call.graph.constant(array.astype(dtype), f"{call.base}/{what}"), array.shape, dtype)
 
 
 def _arguments(call: Call, count: int) -> list[Any]:
@@ -54,7 +79,7 @@ def _arguments(call: Call, count: int) -> list[Any]:
 
 
 def _unary(kind: str, call: Call, **attrs: float) -> list[Value]:
-    x = _operand(call)
+    x = float_operand(call)
     return [x.but(name=call.graph.add("unary", [x.name], call.base, {"kind": kind, **attrs}), mask=None)]
 
 
@@ -65,16 +90,16 @@ def _applied(call: Call, x: Value, activation: Activation, base: str) -> Value:
 
 def _activation(name: str, call: Call) -> list[Value]:
     kind = activation_from_keras(name, call.rules.major, what=str(call.layer))
-    return [_applied(call, _operand(call), kind, call.base)]
+    return [_applied(call, float_operand(call), kind, call.base)]
 
 
 def _elu(call: Call) -> list[Value]:
-    return [_applied(call, _operand(call), Activation("elu", call.layer.number("alpha", default=1.0)), call.base)]
+    return [_applied(call, float_operand(call), Activation("elu", call.layer.number("alpha", default=1.0)), call.base)]
 
 
 def _leaky_relu(call: Call) -> list[Value]:
     slope = call.layer.number("negative_slope", default=0.2)
-    return [_applied(call, _operand(call), Activation("leaky_relu", slope), call.base)]
+    return [_applied(call, float_operand(call), Activation("leaky_relu", slope), call.base)]
 
 
 def _gelu(call: Call) -> list[Value]:
@@ -82,30 +107,30 @@ def _gelu(call: Call) -> list[Value]:
 
 
 def _square(call: Call) -> list[Value]:
-    x = _operand(call)
+    x = float_operand(call)
     return [x.but(name=call.graph.add("binary", [x.name, x.name], call.base, {"kind": "mul"}), mask=None)]
 
 
 def _rsqrt(call: Call) -> list[Value]:
-    x = _operand(call)
+    x = float_operand(call)
     root = call.graph.add("unary", [x.name], f"{call.base}/root", {"kind": "sqrt"})
     return [x.but(name=call.graph.add("unary", [root], call.base, {"kind": "reciprocal"}), mask=None)]
 
 
 def _clip(call: Call) -> list[Value]:
-    x, layer = _operand(call), call.layer
+    x, layer = float_operand(call), call.layer
     low, high = (call.graph.scalar(layer.number(k), x, f"{call.base}/{k}") for k in ("x_min", "x_max"))
     return [x.but(name=call.graph.add("clip", [x.name, low, high], call.base), mask=None)]
 
 
 def _relu6(call: Call) -> list[Value]:
-    x = _operand(call)
+    x = float_operand(call)
     low, high = (call.graph.scalar(v, x, f"{call.base}/{v:g}") for v in (0.0, 6.0))
     return [x.but(name=call.graph.add("clip", [x.name, low, high], call.base), mask=None)]
 
 
 def _over_axis(op: str, call: Call) -> list[Value]:
-    x = _operand(call)
+    x = float_operand(call)
     axis = call.axis(x, call.layer.integer("axis", default=-1))
     return [x.but(name=call.graph.add(op, [x.name], call.base, {"axis": axis}), mask=None)]
 
@@ -120,19 +145,22 @@ def _where(call: Call) -> list[Value]:
     a, b = (number_or_tensor(call, side, tensors[0], what) for side, what in zip(sides, "ab", strict=True))
     if a.dtype != b.dtype:
         raise call.layer.unsupported(f"operands of {a.dtype} and {b.dtype}", "cast one of them")
-    shape = broadcast_shape(call, condition.shape, a.shape, b.shape)
+    shape = numpy_shape(call, condition.shape, a.shape, b.shape)
     return [Value(call.graph.add("where", [condition.name, a.name, b.name], call.base), shape, a.dtype)]
 
 
 def _matmul(call: Call) -> list[Value]:
-    a, b = _arguments(call, 2)
-    if not isinstance(a, Value) or not isinstance(b, Value) or a.dtype != "float32" or b.dtype != "float32":
-        raise call.layer.unsupported("its operands are no tensors of float32", "multiply tensors of the model")
-    if a.rank < 2 or a.rank != b.rank:
-        raise call.layer.unsupported(f"operands of shapes {a.shape} and {b.shape}", "give both the same number of axes")
+    first, second = _arguments(call, 2)
+    a, b = (number_or_tensor(call, arg, Value("", ()), what) for arg, what in ((first, "a"), (second, "b")))
+    if (a.dtype, b.dtype) != ("float32", "float32") or min(a.rank, b.rank) < 2:
+        raise call.layer.unsupported(
+            f"operands of {a.dtype} {a.shape} and {b.dtype} {b.shape}", "multiply float32 of two axes and more"
+        )
+    if call.layer.class_name == "Dot" and b.rank != 2:
+        raise call.layer.unsupported(f"operands of shapes {a.shape} and {b.shape}", "use keras.ops.matmul")
     if None not in (a.shape[-1], b.shape[-2]) and a.shape[-1] != b.shape[-2]:
         raise call.layer.damaged(f"operands of shapes {a.shape} and {b.shape}")
-    stack = broadcast_shape(call, a.shape[:-2], b.shape[:-2]) if a.rank > 2 else ()
+    stack = numpy_shape(call, a.shape[:-2], b.shape[:-2])
     name = call.graph.add("matmul", [a.name, b.name], call.base)
     return [Value(name, (*stack, a.shape[-2], b.shape[-1]), a.dtype)]
 
@@ -159,94 +187,44 @@ def _einsum(call: Call) -> list[Value]:
     return [Value(name, tuple(sizes[letter] for letter in result))]
 
 
-def _axes(call: Call, x: Value) -> list[int]:
-    if call.layer.get("axis", default=None) is None:
-        return list(range(x.rank))
-    return sorted(call.axis(x, a) for a in call.layer.integers("axis"))
+def _normalize(call: Call) -> list[Value]:
+    x, layer = float_operand(call), call.layer
+    if layer.get("order", default=2) != 2:
+        raise layer.unsupported(f"order is {layer.get('order')!r:.40}", "normalise by the length, order 2")
+    least = 1e-7 if layer.get("epsilon", default=None) is None else layer.number("epsilon")
+    axes = sorted(call.axis(x, a) for a in layer.integers("axis", default=-1))
+    return [x.but(name=unit_length(call, x, axes, call.base, least * least), mask=None)]
 
 
-def _reduced(call: Call, x: Value, name: str, kind: str, base: str) -> Value:
-    axes, keepdims = _axes(call, x), call.layer.flag("keepdims", default=False)
-    y = call.graph.add("reduce", [name], base, {"kind": kind, "axes": axes, "keepdims": keepdims})
-    shape = tuple(1 if i in axes else s for i, s in enumerate(x.shape) if keepdims or i not in axes)
-    return Value(y, shape, x.dtype)
+def _isnan(call: Call) -> list[Value]:
+    x = float_operand(call)
+    return [Value(call.graph.add("unary", [x.name], call.base, {"kind": "isnan"}), x.shape, "bool")]
 
 
-def _reduction(kind: str, call: Call) -> list[Value]:
-    x = _operand(call)
-    _check_dtype(call)
-    return [_reduced(call, x, x.name, kind, call.base)]
-
-
-def _check_dtype(call: Call) -> None:
-    dtype = call.layer.get("dtype", default=None)
-    if dtype not in (None, "float32"):
-        raise call.layer.unsupported(f"dtype is {dtype!r:.40}", "leave it out, and cast what comes")
-
-
-def _cumsum(call: Call) -> list[Value]:
-    x = _operand(call)
-    _check_dtype(call)
-    if call.layer.get("axis", default=None) is None:
-        raise call.layer.unsupported("axis is None", "give one axis")
-    attrs = {"axis": call.axis(x, call.layer.integer("axis")), "exclusive": False, "reverse": False}
-    return [x.but(name=call.graph.add("cumsum", [x.name], call.base, attrs), mask=None)]
-
-
-def _norm(call: Call) -> list[Value]:
-    if call.layer.get("ord", default=None) not in (None, 2, "fro") or len(_axes(call, call.x)) != 1:
-        raise call.layer.unsupported("a norm that is no length along one axis", "give one axis, and no ord")
-    return _reduction("l2", call)
-
-
-def _variance(call: Call, base: str) -> Value:
-    """The mean of the squared distances from the mean."""
-    x, graph = _operand(call), call.graph
-    attrs = {"kind": "mean", "axes": _axes(call, x), "keepdims": True}
-    mean = graph.add("reduce", [x.name], f"{call.base}/mean", attrs)
-    apart = graph.add("binary", [x.name, mean], f"{call.base}/centred", {"kind": "sub"})
-    square = graph.add("binary", [apart, apart], f"{call.base}/square", {"kind": "mul"})
-    return _reduced(call, x, square, "mean", base)
-
-
-def _std(call: Call) -> list[Value]:
-    y = _variance(call, f"{call.base}/variance")
-    return [y.but(name=call.graph.add("unary", [y.name], call.base, {"kind": "sqrt"}))]
-
-
-def _arg(kind: str, call: Call) -> list[Value]:
-    x, layer = _operand(call), call.layer
-    if layer.get("axis", default=None) is None:
-        raise layer.unsupported("axis is None", "give one axis")
-    axis, keepdims = call.axis(x, layer.integer("axis")), layer.flag("keepdims", default=False)
-    attrs = {"kind": kind, "axis": axis, "keepdims": keepdims, "select_last": False}
-    name = call.graph.add("arg", [x.name], f"{call.base}/index", attrs)
-    shape = tuple(1 if i == axis else s for i, s in enumerate(x.shape) if keepdims or i != axis)
-    return [Value(call.graph.add("cast", [name], call.base, {"to": "int32"}), shape, "int32")]
+def _round(call: Call) -> list[Value]:
+    if call.layer.integer("decimals", default=0) != 0:
+        raise call.layer.unsupported(f"decimals is {call.layer.get('decimals')}", "round to whole numbers")
+    return _unary("round", call)
 
 
 FUNCTIONS: Final[Mapping[str, Handler]] = {
     **{name: partial(_unary, kind) for name, kind in _UNARY.items()},
     **{name: partial(_activation, kind) for name, kind in _ACTIVATIONS.items()},
-    "Argmax": partial(_arg, "max"),
-    "Argmin": partial(_arg, "min"),
     "Clip": _clip,
-    "Cumsum": _cumsum,
+    "Dot": _matmul,
     "Einsum": _einsum,
     "Elu": _elu,
     "Gelu": _gelu,
+    "Isnan": _isnan,
     "LeakyRelu": _leaky_relu,
     "LogSoftmax": partial(_over_axis, "log_softmax"),
-    "Logsumexp": partial(_reduction, "log_sum_exp"),
     "Matmul": _matmul,
-    "Norm": _norm,
-    "Prod": partial(_reduction, "prod"),
+    "Normalize": _normalize,
     "Relu6": _relu6,
+    "Round": _round,
     "Rsqrt": _rsqrt,
     "Selu": lambda call: _unary("selu", call, **SELU),
     "Softmax": partial(_over_axis, "softmax"),
     "Square": _square,
-    "Std": _std,
-    "Var": lambda call: [_variance(call, call.base)],
     "Where": _where,
 }

@@ -8,7 +8,7 @@ from typing import Final
 from fastgru.importers.keras.call import Call
 from fastgru.importers.keras.values import Value
 
-__all__ = ["MERGING_LAYERS", "broadcast_shape"]
+__all__ = ["MERGING_LAYERS", "broadcast_shape", "numpy_shape"]
 
 _BINARY: Final = {
     "Add": "add",
@@ -36,6 +36,12 @@ def broadcast_shape(call: Call, *shapes: tuple[int | None, ...]) -> tuple[int | 
             raise call.layer.damaged(f"inputs of shapes {list(shapes)} do not broadcast")
         sizes.append(fixed.pop() if fixed else None if None in axis else 1)
     return tuple(sizes)
+
+
+def numpy_shape(call: Call, *shapes: tuple[int | None, ...]) -> tuple[int | None, ...]:
+    """The same where axes that are missing on the left have size 1, as in NumPy and in functions, not in layers."""
+    rank = max(len(shape) for shape in shapes)
+    return broadcast_shape(call, *((*(1,) * (rank - len(shape)), *shape) for shape in shapes))
 
 
 def _elementwise(call: Call, class_name: str) -> list[Value]:

@@ -102,6 +102,34 @@ def _split(call: Call) -> list[Value]:
     ]
 
 
+def _unstack(call: Call) -> list[Value]:
+    x, layer = call.x, call.layer
+    axis = call.axis(x, layer.integer("axis", default=0))
+    size = call.known(x, axis)
+    if layer.get("num", default=None) not in (None, size) or not 0 < size <= 1 << 10:
+        raise layer.damaged(f"{layer.get('num', default=None)!r:.40} parts of an axis of {size}")
+    graph, sizes = call.graph, [1] * size
+    names = graph.add_many("split", [x.name], [f"{call.base}/{n}" for n in range(size)], {"axis": axis, "sizes": sizes})
+    shape = (*x.shape[:axis], *x.shape[axis + 1 :])
+    return [
+        Value(graph.add("squeeze", [name], f"{call.base}_{n}" if n else call.base, {"axes": [axis]}), shape, x.dtype)
+        for n, name in enumerate(names)
+    ]
+
+
+def _roll(call: Call) -> list[Value]:
+    x, layer, graph = call.x, call.layer, call.graph
+    if layer.get("axis", default=None) is None:
+        raise layer.unsupported("axis is None", "give one axis")
+    axis = call.axis(x, layer.integer("axis"))
+    size = call.known(x, axis)
+    shift = layer.integer("shift") % size if size else 0
+    if not 0 < size <= 1 << 20:
+        raise layer.unsupported(f"an axis of {size}", "roll axes of 1 to 1048576 elements")
+    places = graph.integers([int(n) for n in np.roll(np.arange(size), shift)], f"{call.base}/places")
+    return [Value(graph.add("gather", [x.name, places], call.base, {"axis": axis}), x.shape, x.dtype)]
+
+
 def _flip(call: Call) -> list[Value]:
     x, layer, graph = call.x, call.layer, call.graph
     given = layer.get("axis", default=None)
@@ -185,10 +213,12 @@ MOVING: Final[Mapping[str, Handler]] = {
     "Pad": _pad,
     "Repeat": _repeat,
     "Reshape": _reshape,
+    "Roll": _roll,
     "Split": _split,
     "Stack": _stack,
     "Swapaxes": _swapaxes,
     "Take": _take,
     "Tile": _tile,
     "Transpose": _transpose,
+    "Unstack": _unstack,
 }

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
-
-import numpy as np
+from collections.abc import Callable, Mapping
+from typing import Final
 
 from fastgru.importers.keras.call import Call
 from fastgru.importers.keras.functions import FUNCTIONS, number_or_tensor
-from fastgru.importers.keras.merging import broadcast_shape
+from fastgru.importers.keras.merging import numpy_shape
 from fastgru.importers.keras.moving import MOVING
+from fastgru.importers.keras.reductions import REDUCTIONS
+from fastgru.importers.keras.subscript import get_item
 from fastgru.importers.keras.values import Value
 
 __all__ = ["OPERATIONS"]
@@ -23,7 +23,6 @@ _COMPARE: Final = {
     "Equal": "equal", "Greater": "greater", "GreaterEqual": "greater_equal", "Less": "less",
     "LessEqual": "less_equal", "NotEqual": "not_equal",
 }  # fmt: skip
-_END: Final = int(np.iinfo(np.int64).max)
 _LOGICAL: Final = {"LogicalAnd": "and", "LogicalOr": "or", "LogicalXor": "xor"}
 
 
@@ -44,49 +43,32 @@ def _two(op: str, kind: str, result: str | None) -> Callable[[Call], list[Value]
         a, b = _pair(call)
         if (op == "logical") != (a.dtype == "bool"):
             raise call.layer.unsupported(f"operands of {a.dtype}", "cast them first")
-        shape = broadcast_shape(call, a.shape, b.shape)
+        if kind == "div" and a.dtype != "float32":  # Keras divides integers as floats
+            raise call.layer.unsupported(f"operands of {a.dtype}", "cast them to float32 first")
+        shape = numpy_shape(call, a.shape, b.shape)
         name = call.graph.add(op, [a.name, b.name], call.base, {"kind": kind})
         return [Value(name, shape, result or a.dtype)]
 
     return handler
 
 
-def _axes(call: Call, x: Value) -> list[int]:
-    if call.layer.get("axis", default=None) is None:
-        return list(range(x.rank))
-    return sorted(call.axis(x, a) for a in call.layer.integers("axis"))
-
-
-def _reduced(kind: str) -> Callable[[Call], list[Value]]:
-    def handler(call: Call) -> list[Value]:
-        x = call.x
-        if (kind in ("any", "all")) != (x.dtype == "bool"):
-            raise call.layer.unsupported(f"an operand of {x.dtype}", "cast it first")
-        if call.layer.get("initial", default=None) is not None:
-            raise call.layer.unsupported(f"initial is {call.layer.get('initial')!r:.40}", "leave it out")
-        axes, keepdims = _axes(call, x), call.layer.flag("keepdims", default=False)
-        name = call.graph.add("reduce", [x.name], call.base, {"kind": kind, "axes": axes, "keepdims": keepdims})
-        shape = tuple(1 if i in axes else s for i, s in enumerate(x.shape) if keepdims or i not in axes)
-        return [Value(name, shape, x.dtype)]
-
-    return handler
-
-
 def _expand_dims(call: Call) -> list[Value]:
-    x = call.x
-    grown = x.but(shape=(*x.shape, 1))
-    axes = sorted(call.axis(grown, a) for a in call.layer.integers("axis"))
-    if len(axes) != 1:
-        raise call.layer.unsupported(f"axis is {axes}", "insert one axis at a time")
-    shape = (*x.shape[: axes[0]], 1, *x.shape[axes[0] :])
+    x, given = call.x, call.layer.integers("axis")
+    grown = x.but(shape=(*x.shape, *(1,) * len(given)))
+    axes = sorted(call.axis(grown, a) for a in given)
+    if len(set(axes)) != len(axes) or not axes:
+        raise call.layer.damaged(f"axis is {list(given)}")
+    sizes = iter(x.shape)
+    shape = tuple(1 if i in axes else next(sizes) for i in range(grown.rank))
     return [Value(call.graph.add("unsqueeze", [x.name], call.base, {"axes": axes}), shape, x.dtype)]
 
 
 def _squeeze(call: Call) -> list[Value]:
-    x = call.x
-    axes = _axes(call, x) if call.layer.get("axis", default=None) is not None else [
-        i for i, s in enumerate(x.shape) if s == 1
-    ]  # fmt: skip
+    x, layer = call.x, call.layer
+    if layer.get("axis", default=None) is None:
+        axes = [i for i, s in enumerate(x.shape) if s == 1]
+    else:
+        axes = sorted(call.axis(x, a) for a in layer.integers("axis"))
     shape = tuple(s for i, s in enumerate(x.shape) if i not in axes)
     return [Value(call.graph.add("squeeze", [x.name], call.base, {"axes": axes}), shape, x.dtype)]
 
@@ -124,52 +106,17 @@ def _convert(call: Call) -> list[Value]:
     return [x.but(mask=None)] if dtype in (None, x.dtype) else _cast(call)
 
 
-def _get_item(call: Call) -> list[Value]:
-    """x[key] with integers and slices of step 1."""
-    args: Sequence[Any] = call.arguments.get("args", ())
-    layer, graph, x = call.layer, call.graph, call.inputs[0]
-    key = args[1] if len(args) == 2 else None
-    items = list(key) if isinstance(key, list) else [key]
-    if len(items) > x.rank:
-        raise layer.unsupported(f"{len(items)} positions for {x.rank} axes", "index without new axes")
-    name, shape, dropped = x.name, list(x.shape), []
-    for axis, item in enumerate(items):
-        begin, end = _bounds(call, item)
-        if isinstance(item, int):
-            dropped.append(axis)
-        size = shape[axis]
-        shape[axis] = None if size is None else len(range(size)[begin:end])
-        if (begin, end) != (0, _END):
-            where = zip((begin, end, axis), ("from", "to", "axis"), strict=True)
-            positions = [graph.integers([v], f"{call.base}/{what}{axis}") for v, what in where]
-            name = graph.add("slice", [name, *positions], f"{call.base}/{axis}")
-    if dropped:
-        name = graph.add("squeeze", [name], call.base, {"axes": dropped})
-    return [Value(name, tuple(s for i, s in enumerate(shape) if i not in dropped), x.dtype)]
-
-
-def _bounds(call: Call, item: Any) -> tuple[int, int]:
-    """Where one position of a subscript begins and ends."""
-    if isinstance(item, int) and not isinstance(item, bool) and abs(item) < 1 << 31:
-        return item, _END if item == -1 else item + 1
-    if isinstance(item, Mapping) and item.get("class_name") == "__slice__" and isinstance(item.get("config"), Mapping):
-        start, stop, step = (item["config"].get(k) for k in ("start", "stop", "step"))
-        if step in (None, 1) and all(v is None or (isinstance(v, int) and abs(v) < 1 << 31) for v in (start, stop)):
-            return start or 0, _END if stop is None else stop
-    raise call.layer.unsupported(f"the subscript {item!r:.60}", "index with integers and slices of step 1")
-
-
 OPERATIONS: Final[Mapping[str, Callable[[Call], list[Value]]]] = {
     **FUNCTIONS,
     **MOVING,
+    **REDUCTIONS,
+    "GetItem": get_item,
     **{name: _two("binary", kind, None) for name, kind in _ARITHMETIC.items()},
     **{name: _two("compare", kind, "bool") for name, kind in _COMPARE.items()},
     **{name: _two("logical", kind, "bool") for name, kind in _LOGICAL.items()},
-    **{name.title(): _reduced(name) for name in ("all", "any", "max", "mean", "min", "sum")},
     "Cast": _cast,
     "ConvertToTensor": _convert,
     "ExpandDims": _expand_dims,
-    "GetItem": _get_item,
     "LogicalNot": _logical_not,
     "OnesLike": _filled(1),
     "Squeeze": _squeeze,

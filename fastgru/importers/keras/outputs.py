@@ -8,7 +8,8 @@ from dataclasses import replace
 from fastgru.errors import InvalidModelError
 from fastgru.graph import Graph, Node, TensorSpec
 from fastgru.importers.keras.layer import Layer
-from fastgru.importers.keras.plan import Plan, Ref
+from fastgru.importers.keras.plan import Plan
+from fastgru.importers.keras.refs import Ref
 from fastgru.importers.keras.run import Outputs, output_of
 from fastgru.importers.keras.values import GraphBuilder, Value
 

@@ -11,27 +11,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from fastgru.errors import InvalidModelError
 from fastgru.importers.keras.attention import ATTENTION_LAYERS
 from fastgru.importers.keras.cells import CELLS
 from fastgru.importers.keras.layer import Layer
 from fastgru.importers.keras.operations import OPERATIONS
+from fastgru.importers.keras.refs import Ref, is_tensor, map_refs, refs_in, revive, tensors_of
 from fastgru.importers.keras.registry import MODELS, OPERATIONS_MODULE, is_operation
 
-__all__ = ["LayerCall", "Plan", "Ref", "map_refs", "plan_model"]
+__all__ = ["LayerCall", "Plan", "plan_model"]
 
 MAX_CALLS: Final = 20_000
 
 _RECURRENT: Final = frozenset({"Bidirectional", "CuDNNGRU", "CuDNNLSTM", "GRU", "LSTM", "RNN", "SimpleRNN"})
-
-
-@dataclass(frozen=True)
-class Ref:
-    """One tensor of a functional model."""
-
-    layer: str
-    node: int
-    tensor: int
 
 
 @dataclass(frozen=True)
@@ -45,7 +36,7 @@ class LayerCall:
 
     def refs(self) -> Iterator[Ref]:
         yield from self.inputs
-        yield from _refs_in(self.arguments)
+        yield from refs_in(self.arguments)
 
 
 @dataclass(frozen=True)
@@ -104,8 +95,8 @@ def _functional(model: Layer, layers: Mapping[str, Layer], data: list[Any]) -> P
         calls += [_read_call(layer, name, n, node) for n, node in enumerate(nodes)]
     if len(calls) > MAX_CALLS:
         raise model.damaged(f"{len(calls)} calls of layers, expected at most {MAX_CALLS}")
-    inputs = [ref.layer for ref in _tensors(model, model.get("input_layers"))]
-    outputs = list(_tensors(model, model.get("output_layers")))
+    inputs = [ref.layer for ref in tensors_of(model, model.get("input_layers"))]
+    outputs = list(tensors_of(model, model.get("output_layers")))
     for name in inputs:
         if name not in layers:
             raise model.damaged(f"input_layers names {name!r}, which is no layer")
@@ -130,24 +121,24 @@ def _told_apart(layer: Layer, data: Mapping[str, Any]) -> Layer:
 
 def _read_call(layer: Layer, name: str, number: int, node: Any) -> LayerCall:
     if isinstance(node, Mapping):  # Keras 3
-        args, kwargs = _revive(node.get("args", [])), _revive(node.get("kwargs", {}))
+        args, kwargs = revive(node.get("args", [])), revive(node.get("kwargs", {}))
         if not isinstance(args, list) or not isinstance(kwargs, dict):
             raise layer.damaged(f"inbound_nodes[{number}] has no args and kwargs")
         if is_operation(layer):
-            return LayerCall(name, number, tuple(_refs_in(args)), {"args": args, **kwargs})
-        return LayerCall(name, number, tuple(_refs_in(args[:1])), {**_positional(layer, args[1:]), **kwargs})
+            return LayerCall(name, number, tuple(refs_in(args)), {"args": args, **kwargs})
+        return LayerCall(name, number, tuple(refs_in(args[:1])), {**_positional(layer, args[1:]), **kwargs})
     if not isinstance(node, list):
         raise layer.damaged(f"inbound_nodes[{number}] is no list")
-    entries = [node] if _is_tensor(node) else node
+    entries = [node] if is_tensor(node) else node
     inputs, arguments = [], {}
     for entry in entries:
-        if not _is_tensor(entry):
+        if not is_tensor(entry):
             raise layer.damaged(f"inbound_nodes[{number}] names {entry!r:.60}, expected [layer, node, tensor]")
         inputs.append(Ref(*entry[:3]))
         if len(entry) > 3:
             if not isinstance(entry[3], Mapping):
                 raise layer.damaged(f"inbound_nodes[{number}] has arguments {entry[3]!r:.60}")
-            arguments.update(_revive(dict(entry[3]), lists=True))
+            arguments.update(revive(dict(entry[3]), lists=True))
     return LayerCall(name, number, tuple(inputs), arguments)
 
 
@@ -167,70 +158,6 @@ def _positional(layer: Layer, rest: Sequence[Any]) -> dict[str, Any]:
     if len(rest) > len(names):
         raise layer.unsupported(f"called with {len(rest) + 1} arguments", "pass one tensor, or a list of tensors")
     return dict(zip(names, rest, strict=False))
-
-
-def _is_tensor(value: Any) -> bool:
-    return (
-        isinstance(value, list)
-        and len(value) in (3, 4)
-        and isinstance(value[0], str)
-        and all(isinstance(v, int) and not isinstance(v, bool) and 0 <= v < 1 << 31 for v in value[1:3])
-    )
-
-
-def _revive(value: Any, *, lists: bool = False) -> Any:
-    """Plain JSON with `Ref` where a tensor stands; `lists` for Keras 2, which writes [layer, node, tensor]."""
-    if lists and _is_tensor(value):
-        return Ref(*value[:3])
-    if isinstance(value, Mapping):
-        config = value.get("config")
-        if value.get("class_name") == "__keras_tensor__" and isinstance(config, Mapping):
-            history = config.get("keras_history")
-            if not isinstance(history, list) or not _is_tensor(history):
-                raise InvalidModelError(f"keras_history is {history!r:.60}, expected [layer, node, tensor]")
-            return Ref(*history[:3])
-        if value.get("class_name") == "__tuple__" and isinstance(value.get("items"), list):
-            return _revive(value["items"], lists=lists)
-        return {key: _revive(item, lists=lists) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_revive(item, lists=lists) for item in value]
-    return value
-
-
-def _refs_in(value: Any) -> Iterator[Ref]:
-    if isinstance(value, Ref):
-        yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _refs_in(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _refs_in(item)
-
-
-def map_refs(value: Any, values: Any) -> Any:
-    """`value` with `values(ref)` for each `Ref`."""
-    if isinstance(value, Ref):
-        return values(value)
-    if isinstance(value, Mapping):
-        return {key: map_refs(item, values) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [map_refs(item, values) for item in value]
-    return value
-
-
-def _tensors(model: Layer, value: Any) -> Iterator[Ref]:
-    """The tensors of input_layers and output_layers: one, a list, or a dict of them."""
-    if _is_tensor(value):
-        yield Ref(*value[:3])
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _tensors(model, item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _tensors(model, item)
-    else:
-        raise model.damaged(f"input_layers or output_layers holds {value!r:.60}, expected [layer, node, tensor]")
 
 
 def _without_own_nodes(

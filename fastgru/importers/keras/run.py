@@ -12,8 +12,9 @@ from fastgru.graph import TensorSpec
 from fastgru.importers.keras.call import Call
 from fastgru.importers.keras.cells import CELLS
 from fastgru.importers.keras.layer import Layer
-from fastgru.importers.keras.plan import MAX_CALLS, LayerCall, Plan, Ref, map_refs, plan_model
+from fastgru.importers.keras.plan import MAX_CALLS, LayerCall, Plan, plan_model
 from fastgru.importers.keras.recurrent import RECURRENT_LAYERS
+from fastgru.importers.keras.refs import Ref, map_refs
 from fastgru.importers.keras.registry import MODELS, apply, handler_of
 from fastgru.importers.keras.rules import Rules
 from fastgru.importers.keras.values import GraphBuilder, Value

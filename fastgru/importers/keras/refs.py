@@ -1,0 +1,87 @@
+"""How configurations name tensors: (layer, number of the call, number of the output)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fastgru.errors import InvalidModelError
+from fastgru.importers.keras.layer import Layer
+
+__all__ = ["Ref", "is_tensor", "map_refs", "refs_in", "revive", "tensors_of"]
+
+
+@dataclass(frozen=True)
+class Ref:
+    """One tensor of a functional model."""
+
+    layer: str
+    node: int
+    tensor: int
+
+
+def is_tensor(value: Any) -> bool:
+    """True for [layer, number of its call, number of the output], and what Keras 1 and 2 write after it."""
+    return (
+        isinstance(value, list)
+        and len(value) in (3, 4)
+        and isinstance(value[0], str)
+        and all(isinstance(v, int) and not isinstance(v, bool) and 0 <= v < 1 << 31 for v in value[1:3])
+    )
+
+
+def revive(value: Any, *, lists: bool = False) -> Any:
+    """Plain JSON with `Ref` where a tensor stands; `lists` for Keras 2, which writes [layer, node, tensor]."""
+    if lists and is_tensor(value):
+        return Ref(*value[:3])
+    if isinstance(value, Mapping):
+        config = value.get("config")
+        if value.get("class_name") == "__keras_tensor__" and isinstance(config, Mapping):
+            history = config.get("keras_history")
+            if not isinstance(history, list) or not is_tensor(history):
+                raise InvalidModelError(f"keras_history is {history!r:.60}, expected [layer, node, tensor]")
+            return Ref(*history[:3])
+        if value.get("class_name") == "__tuple__" and isinstance(value.get("items"), list):
+            return revive(value["items"], lists=lists)
+        return {key: revive(item, lists=lists) for key, item in value.items()}
+    if isinstance(value, list):
+        return [revive(item, lists=lists) for item in value]
+    return value
+
+
+def refs_in(value: Any) -> Iterator[Ref]:
+    """Every tensor that is named somewhere in `value`."""
+    if isinstance(value, Ref):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from refs_in(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from refs_in(item)
+
+
+def map_refs(value: Any, values: Any) -> Any:
+    """`value` with `values(ref)` for each `Ref`."""
+    if isinstance(value, Ref):
+        return values(value)
+    if isinstance(value, Mapping):
+        return {key: map_refs(item, values) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [map_refs(item, values) for item in value]
+    return value
+
+
+def tensors_of(model: Layer, value: Any) -> Iterator[Ref]:
+    """The tensors of input_layers and output_layers: one, a list, or a dict of them."""
+    if is_tensor(value):
+        yield Ref(*value[:3])
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from tensors_of(model, item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from tensors_of(model, item)
+    else:
+        raise model.damaged(f"input_layers or output_layers holds {value!r:.60}, expected [layer, node, tensor]")

@@ -1,0 +1,88 @@
+"""x[...]: integers, slices, new axes and an ellipsis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from fastgru.importers.keras.call import Call
+from fastgru.importers.keras.values import Value
+
+__all__ = ["get_item"]
+
+_END: Final = int(np.iinfo(np.int64).max)
+_BEGIN: Final = int(np.iinfo(np.int64).min)
+_ALL: Final = slice(None)
+
+
+def get_item(call: Call) -> list[Value]:
+    """One view: a slice, of which axes with an integer go and to which new ones come."""
+    args: Sequence[Any] = call.arguments.get("args", ())
+    graph, x = call.graph, call.inputs[0]
+    key = args[1] if len(args) == 2 else _ALL
+    items = [_item(call, item) for item in (key if isinstance(key, list) else [key])]
+    items = _spread(call, items, x.rank)
+    cuts: list[tuple[int, int, int, int]] = []
+    shape: list[int | None] = []
+    dropped, added, axis = [], [], 0
+    for item in items:
+        if item is None:
+            added.append(len(shape))
+            shape.append(1)
+            continue
+        size = x.shape[axis]
+        if isinstance(item, int):
+            if size is not None and not -size <= item < size:
+                raise call.layer.damaged(f"the position {item} on an axis of {size}")
+            dropped.append(axis)
+            cuts.append((item, _END if item == -1 else item + 1, axis, 1))
+        else:
+            shape.append(None if size is None else len(range(size)[item]))
+            if item != _ALL:
+                cuts.append((*_bounds(item), axis, item.step or 1))
+        axis += 1
+    name = x.name
+    if cuts:
+        parts = zip(("from", "to", "axes", "steps"), zip(*cuts, strict=True), strict=True)
+        positions = [graph.integers(list(numbers), f"{call.base}/{what}") for what, numbers in parts]
+        name = graph.add("slice", [name, *positions], f"{call.base}/cut" if dropped or added else call.base)
+    if dropped:
+        name = graph.add("squeeze", [name], f"{call.base}/dropped" if added else call.base, {"axes": dropped})
+    if added:
+        name = graph.add("unsqueeze", [name], call.base, {"axes": added})
+    return [Value(name, tuple(shape), x.dtype)]
+
+
+def _bounds(item: slice) -> tuple[int, int]:
+    """Where a slice begins and ends, with numbers for what it leaves out."""
+    begin, end = (0, _END) if (item.step or 1) > 0 else (-1, _BEGIN)
+    return (begin if item.start is None else item.start), (end if item.stop is None else item.stop)
+
+
+def _item(call: Call, item: Any) -> Any:
+    """None, an integer, a slice or Ellipsis. Raises `UnsupportedModelError` for what else Keras writes."""
+    if item is None or (isinstance(item, int) and not isinstance(item, bool) and abs(item) < 1 << 31):
+        return item
+    config = item.get("config") if isinstance(item, Mapping) else None
+    if isinstance(config, Mapping) and item.get("class_name") == "__ellipsis__":
+        return Ellipsis
+    if isinstance(config, Mapping) and item.get("class_name") == "__slice__":
+        parts = [config.get(k) for k in ("start", "stop", "step")]
+        if parts[2] != 0 and all(p is None or (type(p) is int and abs(p) < 1 << 31) for p in parts):
+            return slice(*parts)
+    if isinstance(item, slice):
+        return item
+    raise call.layer.unsupported(f"the subscript {item!r:.60}", "index with integers, slices, None and an ellipsis")
+
+
+def _spread(call: Call, items: list[Any], rank: int) -> list[Any]:
+    """The items with a whole slice for every axis that they do not name."""
+    missing = rank - sum(item is not None and item is not Ellipsis for item in items)
+    if missing < 0 or items.count(Ellipsis) > 1:
+        raise call.layer.unsupported(f"{len(items)} positions for {rank} axes", "name each axis once")
+    if Ellipsis not in items:
+        return [*items, *[_ALL] * missing]
+    at = items.index(Ellipsis)
+    return [*items[:at], *[_ALL] * missing, *items[at + 1 :]]
