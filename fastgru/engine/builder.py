@@ -28,6 +28,7 @@ from fastgru.reference.operator import is_floating
 __all__ = ["MAX_RANK", "Builder", "Packs"]
 
 MAX_RANK = 6  # axes that a strided copy walks
+_TILE, _LEAST_TURN = 4, 128  # the least axes that `turn` takes; elements from which it is worth its own code
 
 Packs = dict[tuple[str, ...], NDArray[Any]]
 
@@ -142,9 +143,13 @@ class Builder:
             raise UnsupportedModelError(
                 f"{self.label}: a copy over {len(shape)} axes; at most {MAX_RANK} are supported: merge some axes"
             )
+        op, width = "copy", 8 * itemsize(source.dtype)
+        if width >= 32 and source.size >= _LEAST_TURN and (order := _turning(shape, strides_in, strides_out)):
+            op = "turn"
+            shape, strides_in, strides_out = ([a[i] for i in order] for a in (shape, strides_in, strides_out))
         lead = MAX_RANK - len(shape)
         words = [*[1] * lead, *shape, *[0] * lead, *strides_in, *[0] * lead, *strides_out]
-        self.emit("copy", f"int{8 * itemsize(source.dtype)}", [source, target], words)
+        self.emit(op, f"int{width}", [source, target], words)
 
     # Instructions
 
@@ -287,6 +292,16 @@ def known(value: Value | None, what: str) -> Known:
     if isinstance(value, Known):
         return value
     raise UnsupportedModelError(f"{what} depends on the data, not only on shapes; make it a constant of the model")
+
+
+def _turning(shape: list[int], strides_in: list[int], strides_out: list[int]) -> list[int] | None:
+    """The axes in the order that the handler `turn` wants, None where it does not serve."""
+    near_in = [i for i, s in enumerate(strides_in) if s == 1 and shape[i] >= _TILE]
+    near_out = [i for i, s in enumerate(strides_out) if s == 1 and shape[i] >= _TILE]
+    if not near_in or not near_out or near_in[-1] == near_out[-1]:
+        return None
+    last = [near_in[-1], near_out[-1]]
+    return [*(i for i in range(len(shape)) if i not in last), *last]
 
 
 def _merge(

@@ -1,13 +1,34 @@
-"""Moving elements without computing: strided copies and gathers. One handler an element width, not a dtype."""
+"""Moving elements without computing: strided copies, transposes, gathers. One handler an element width, not a dtype."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
-from fastgru.kernels.registry import INDEX_OUT_OF_RANGE, fail, handler, tensor
-from fastgru.simd.memory import offset, pointer
+import numpy as np
 
-__all__ = ["copy", "gather"]
+from fastgru.kernels.registry import INDEX_OUT_OF_RANGE, fail, handler, kernel, tensor
+from fastgru.kernels.windows import copy_row
+from fastgru.simd.memory import lanes_of, offset, pointer
+from fastgru.simd.shuffle import turn_tile
+
+__all__ = ["copy", "gather", "turn"]
+
+_FLOATS: Final = {"int32": "float32", "int64": "float64"}  # vectors hold floats; what only moves keeps its bits
+
+
+@kernel
+def _plain_row(p, q, n):
+    for i in range(n):
+        q[i] = p[i]
+
+
+@kernel
+def _vector_row(p, q, n):
+    lanes = lanes_of(p)
+    if n < lanes:
+        _plain_row(p, q, n)
+    else:
+        copy_row(p, q, n)
 
 
 @handler("copy", "int8", "int16", "int32", "int64")
@@ -16,9 +37,11 @@ def copy(dtype: str) -> Any:
 
     Operands: source, target; shape (6), source strides (6), target strides (6), in elements.
     """
+    number = _FLOATS.get(dtype, dtype)
+    row = _vector_row if dtype in _FLOATS else _plain_row
 
     def handle(operands, bases, team):
-        source, target = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), dtype)
+        source, target = pointer(tensor(bases, operands, 0), number), pointer(tensor(bases, operands, 2), number)
         n, s, t = offset(operands, 4), offset(operands, 10), offset(operands, 16)
         for a in range(n[0]):
             for b in range(n[1]):
@@ -28,11 +51,56 @@ def copy(dtype: str) -> Any:
                             p = offset(source, a * s[0] + b * s[1] + c * s[2] + d * s[3] + e * s[4])
                             q = offset(target, a * t[0] + b * t[1] + c * t[2] + d * t[3] + e * t[4])
                             if s[5] == 1 and t[5] == 1:
-                                for f in range(n[5]):
-                                    q[f] = p[f]
+                                row(p, q, n[5])
                             else:
                                 for f in range(n[5]):
                                     q[f * t[5]] = p[f * s[5]]
+
+    return handle
+
+
+@kernel
+def _turn_plane(p, q, rows, columns, apart, beyond):
+    """q[r * beyond + c] = p[c * apart + r]; both sizes are at least 4."""
+    lanes = lanes_of(p)
+    wide = lanes > 4 and rows >= lanes and columns >= lanes
+    size = lanes if wide else np.int64(4)
+    r = np.int64(0)
+    while r < rows:
+        r = min(r, rows - size)  # the last tile takes some once more
+        c = np.int64(0)
+        while c < columns:
+            c = min(c, columns - size)
+            a, b = offset(p, c * apart + r), offset(q, r * beyond + c)
+            if not wide:
+                turn_tile(a, apart, b, beyond, 4)
+            elif lanes == 16:
+                turn_tile(a, apart, b, beyond, 16)
+            else:
+                turn_tile(a, apart, b, beyond, 8)
+            c += size
+        r += size
+
+
+@handler("turn", "int32", "int64")
+def turn(dtype: str) -> Any:
+    """target = source over six axes, where neighbours along axis 4 lie side by side in the source, those along axis 5
+    in the target, and both have at least 4 elements.
+
+    Operands: source, target; shape (6), source strides (6), target strides (6), in elements.
+    """
+    number = _FLOATS[dtype]
+
+    def handle(operands, bases, team):
+        source, target = pointer(tensor(bases, operands, 0), number), pointer(tensor(bases, operands, 2), number)
+        n, s, t = offset(operands, 4), offset(operands, 10), offset(operands, 16)
+        for a in range(n[0]):
+            for b in range(n[1]):
+                for c in range(n[2]):
+                    for d in range(n[3]):
+                        p = offset(source, a * s[0] + b * s[1] + c * s[2] + d * s[3])
+                        q = offset(target, a * t[0] + b * t[1] + c * t[2] + d * t[3])
+                        _turn_plane(p, q, n[4], n[5], s[5], t[4])
 
     return handle
 

@@ -308,6 +308,21 @@ def activations():
         yield Case("activation", (finite,), attrs, slack=2)
 
 
+TURNED = [(5, 33), (16, 17), (8, 3, 20), (2, 16, 6, 40), (7, 9, 11), (3, 4, 5, 6), (2, 40, 3, 21), (4, 4, 8)]
+
+
+def transposes():
+    for shape in TURNED:
+        for perm in itertools.permutations(range(len(shape))):
+            yield Case("transpose", (normal(*shape),), {"perm": list(perm)})
+        for dtype in ("int64", "int32", "int16", "bool"):
+            perm = list(range(len(shape)))[::-1]
+            yield Case("transpose", (bools(*shape) if dtype == "bool" else whole(dtype, *shape),), {"perm": perm})
+    with_nan = normal(40, 40)
+    with_nan[::7, ::3] = np.nan
+    yield Case("transpose", (with_nan,), {"perm": [1, 0]})
+
+
 SLIDING = [  # x, weight of conv, strides, pads, dilations, groups
     ((1, 9, 1, 129), (16, 9, 1, 5), (1, 2), (0, 2, 0, 2), (1, 1), 1),
     ((1, 16, 1, 65), (16, 8, 1, 5), (1, 2), (0, 2, 0, 2), (1, 1), 2),
@@ -541,6 +556,7 @@ FAMILIES = {
     "norms": norms,
     "positions": positions,
     "convolutions": convolutions,
+    "transposes": transposes,
     "contractions": contractions,
     "group_norms": group_norms,
     "resizes": resizes,
