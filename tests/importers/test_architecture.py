@@ -89,3 +89,31 @@ def test_a_network_holds_against_its_definition() -> None:
     report = fastgru.verify(DATA / "mask.pt", architecture=DATA / "mask.yaml")
     assert report.holds
     assert {check.output for check in report.checks} == {"enhanced", "hn"}
+
+
+def test_a_convolution_with_a_state_is_one_that_is_padded_on_the_left() -> None:
+    rng = np.random.default_rng(2)
+    state = {"c.weight": rng.standard_normal((4, 3, 3)), "c.bias": rng.standard_normal(4)}
+    inputs = {"x": ["N", 3, "T"]}
+    conv = {"type": "Conv1d", "name": "c", "dilation": 2}
+    padded = [{"type": "ZeroPad1d", "padding": [4, 0]}, conv]
+    whole = fastgru.from_architecture({"inputs": inputs, "layers": padded}, state)
+    model = fastgru.from_architecture({"inputs": inputs, "layers": [{**conv, "states": {"old": "new"}}]}, state)
+    assert [(s.name, s.shape, s.dims) for s in model.outputs] == [
+        ("c", (None, 4, None), ("N", None, "T")),
+        ("new", (None, 3, 4), ("N", None, None)),
+    ]
+    x = rng.standard_normal((2, 3, 12), dtype=np.float32)
+    stream = model.stream(batch_size=2)
+    got = np.concatenate([stream.push(part) for part in np.split(x, [1, 2, 7], axis=2)], axis=2)
+    np.testing.assert_array_equal(got, whole(x))
+
+    image = {"c.weight": rng.standard_normal((2, 1, 2, 3))}
+    frames = {"type": "Conv2d", "name": "c", "padding": [0, 1], "states": {"old": "new"}}
+    model = fastgru.from_architecture({"inputs": {"x": [1, 1, "T", 5]}, "layers": [frames]}, image)
+    padded = [{"type": "ZeroPad2d", "padding": [0, 0, 1, 0]}, {"type": "Conv2d", "name": "c", "padding": [0, 1]}]
+    whole = fastgru.from_architecture({"inputs": {"x": [1, 1, "T", 5]}, "layers": padded}, image)
+    x = rng.standard_normal((1, 1, 6, 5), dtype=np.float32)
+    stream = model.stream()
+    got = np.concatenate([stream.push(frame) for frame in np.split(x, 6, axis=2)], axis=2)
+    np.testing.assert_array_equal(got, whole(x))

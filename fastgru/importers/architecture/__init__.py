@@ -20,8 +20,9 @@ be left out, and are checked where they are given. What a layer reads:
     keys      {parameter: key} for tensors that are not at prefix + parameter (tied weights, other names)
     inputs    a value or a list of them, by default that of the layer before (the first input for the first layer);
               "rnn.h_n" (and "c_n") is the last state of a recurrent layer, "cut.0" the first part of a Split
-    states    of recurrent layers, {input: output}: opens an input and an output for the state, and pairs them; an
-              LSTM has two pairs, h before c
+    states    {input: output}: opens an input and an output for a state, and pairs them, so that the network streams;
+              of a recurrent layer (an LSTM has two pairs, h before c), or of a convolution without padding along time,
+              the axis after the channels: its state is the frames before the input, zeros at first
 
 At the outermost level: `inputs`, `layers`, `outputs` (a value, a list of values, or {output name: value}), `states`
 ({input: output} of other pairs), `name`, `key` (the dict of a checkpoint that holds several), `ignore` (patterns of

@@ -18,9 +18,18 @@ _SIZES: Final = "in_channels out_channels kernel_size bias"
 _MODES: Final = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 
 
-@layer_type("Conv1d", "Conv2d", options="stride padding dilation groups padding_mode", sizes=_SIZES, weights=True)
-def _conv(layer: Layer) -> TensorSpec:
-    """x (N, C, ...), weight (O, C / groups, K...), bias (O,) -> (N, O, ...)."""
+@layer_type(
+    *("Conv1d", "Conv2d"),
+    options="stride padding dilation groups padding_mode",
+    sizes=_SIZES,
+    weights=True,
+    states=True,
+)
+def _conv(layer: Layer) -> TensorSpec | tuple[tuple[str, TensorSpec], ...]:
+    """x (N, C, ...), weight (O, C / groups, K...), bias (O,) -> (N, O, ...).
+
+    With a state, the axis after the channels is time: the state is the (K - 1) * dilation frames before x.
+    """
     n = _spatial(layer)
     group = layer.options.integer("groups", 1, least=1)
     C = shape_of(layer.x)[1]
@@ -32,7 +41,9 @@ def _conv(layer: Layer) -> TensorSpec:
     _check_sizes(layer, each * group, O, taps)
     pads = _pads(layer, taps, strides, dilations)
     mode = layer.options.choice("padding_mode", ("zeros", *_MODES), "zeros")
-    x = layer.x
+    x, frames = layer.x, None
+    if layer.states:
+        x, frames = _continued(layer, (taps[0] - 1) * dilations[0], strides[0], pads[0] + pads[n])
     if mode != "zeros" and any(pads):
         x, pads = padded(layer, x, list(range(2, n + 2)), pads, _MODES[mode]), [0] * (2 * n)
     sizes, dims = [], []
@@ -42,7 +53,9 @@ def _conv(layer: Layer) -> TensorSpec:
             raise layer.wrong_input(f"{reach - room} elements or more on axis {i + 2}")
         sizes.append(None if size is None else (size + room - reach) // strides[i] + 1)
         dims.append(name if strides[i] == 1 and room == reach - 1 else None)
-    return layer.apply(
+    if frames is not None:
+        dims[0] = layer.x.dims[2]
+    y = layer.apply(
         "conv",
         x,
         *_constants(layer, weight, O),
@@ -53,6 +66,26 @@ def _conv(layer: Layer) -> TensorSpec:
         dilations=dilations,
         group=group,
     )
+    return y if frames is None else (("", y), ("frames", frames))
+
+
+def _continued(layer: Layer, context: int, stride: int, padding: int) -> tuple[TensorSpec, TensorSpec]:
+    """(the frames of the state and those of x, the last ones of them)."""
+    if len(layer.states) != 1 or not context or stride != 1 or padding:
+        raise layer.invalid(
+            f"{len(layer.states)} states, kernel and dilation reaching {context} frames back, stride {stride} and"
+            f" padding {padding} along time; with a state, expected 1, 1 or more, 1 and 0"
+        )
+    N, C, T, *rest = shape_of(layer.x)
+    batch, names = layer.x.dims[0], layer.x.dims[3:]
+    form = TensorSpec("", layer.x.dtype, (N, C, context, *rest), (batch, None, None, *names))
+    before = layer.open_state(layer.states[0], form)
+    total = None if T is None else T + context
+    dims = (batch, None, None, *names)
+    whole = layer.apply("concat", before, layer.x, shape=(N, C, total, *rest), dims=dims, axis=2)
+    bounds = {"start": -context, "end": (1 << 63) - 1, "axis": 2, "step": 1}
+    constants = [layer.constant(key, [value]) for key, value in bounds.items()]
+    return whole, layer.apply("slice", whole, *constants, shape=form.shape, dims=form.dims)
 
 
 @layer_type(

@@ -132,9 +132,8 @@ class _Network:
             self._define(f"{name}.{part}" if part else name, value, what)
         self.layers[name] = [value.name for _, value in parts]
         self.last = f"{name}.{parts[0][0]}" if parts[0][0] else name
-        by_part = dict(parts)
-        for (source, target), part in zip(entry.states.items(), ("h_n", "c_n"), strict=False):
-            self.state_outputs[target], self.states[source] = by_part[part], target
+        for (source, target), (_, value) in zip(entry.states.items(), parts[1:], strict=False):
+            self.state_outputs[target], self.states[source] = value, target
 
     def _name_of(self, index: int, entry: Entry) -> str:
         if entry.name or (entry.prefix and entry.prefix not in self.values):
@@ -165,8 +164,9 @@ class _Network:
     def finish(self) -> Graph:
         """The graph, its outputs under their names."""
         wanted = {name: self.value(of, "outputs") for name, of in self.description.outputs or ((self.last, self.last),)}
-        if twice := [name for name in wanted if name in self.state_outputs]:
-            raise InvalidModelError(f"outputs: {', '.join(map(repr, twice))} is the name of a state, too")
+        taken = {*self.state_outputs, *(spec.name for spec in self.inputs)}
+        if twice := [name for name in wanted if name in taken]:
+            raise InvalidModelError(f"outputs: {', '.join(map(repr, twice))} is the name of an input or a state, too")
         wanted |= self.state_outputs
         self._check_dead({value.name for value in wanted.values()})
         renamed: dict[str, str] = {}
@@ -178,6 +178,9 @@ class _Network:
                 (value,) = self.builder.add("cast", [value], [replace(form, name="")], {"to": value.dtype}, name)
             renamed[value.name] = name
             outputs.append(replace(value, name=name))
+        for name in wanted:  # an inner value gives way to the output of its name
+            if name not in renamed and self.builder.is_taken(name):
+                renamed[name] = self.builder.fresh(name)
         return self._graph(outputs, renamed)
 
     def _check_dead(self, ends: set[str]) -> None:
@@ -191,7 +194,8 @@ class _Network:
             raise InvalidModelError(f"nothing that is an output needs {', '.join(map(repr, dead[:20]))}")
 
     def _graph(self, outputs: list[TensorSpec], renamed: Mapping[str, str]) -> Graph:
-        needed = {spec.name for spec in outputs} | set(renamed)
+        ends = {spec.name for spec in outputs}
+        needed = {inner for inner, name in renamed.items() if name in ends}
         kept = []
         for node in reversed(self.builder.nodes):
             if needed.intersection(node.outputs):
@@ -215,7 +219,7 @@ class _Network:
             tuple(self.inputs),
             tuple(outputs),
             tuple(reversed(kept)),
-            {n: a for n, a in self.builder.constants.items() if n in needed},
+            {renamed.get(n, n): a for n, a in self.builder.constants.items() if n in needed},
             pairs,
             name=self.description.name,
             meta={"format": "architecture", "producer": "PyTorch"},

@@ -65,6 +65,10 @@ class Builder:
         self._taken.add(name)
         return name
 
+    def is_taken(self, name: str) -> bool:
+        """Whether a constant or the output of a node has this name."""
+        return name in self.constants or any(name in node.outputs for node in self.nodes)
+
     def constant(self, base: str, array: NDArray[Any]) -> str:
         """The name of a constant; equal arrays under one base (tied weights) are one constant."""
         seen = self.constants.get(base)

@@ -1,0 +1,256 @@
+"""Descriptions that are wrong, hostile, or not of these weights: errors that name what came and what was expected."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import fastgru
+from fastgru.errors import FastGRUError, InvalidModelError, ShapeError, UnreadTensorsError, UnsupportedModelError
+from fastgru.importers.architecture import build_architecture, types
+
+DATA = Path(__file__).parent.parent / "data"
+GRU = {"type": "GRU", "prefix": "rnn"}
+FC = {"type": "Linear", "name": "fc"}
+
+
+def ones(*shape: int) -> Any:
+    return np.full(shape, 0.1, np.float32)
+
+
+def weights(**more: Any) -> dict[str, Any]:
+    """GRU(5, 4) at "rnn" and Linear(4, 2) at "fc"."""
+    state = {
+        "rnn.weight_ih_l0": ones(12, 5),
+        "rnn.weight_hh_l0": ones(12, 4),
+        "rnn.bias_ih_l0": ones(12),
+        "rnn.bias_hh_l0": ones(12),
+        "fc.weight": ones(2, 4),
+        "fc.bias": ones(2),
+    }
+    return {name: a for name, a in {**state, **more}.items() if a is not None}
+
+
+def described(*layers: Any, **more: Any) -> dict[str, Any]:
+    return {"inputs": {"x": ["T", "N", 5]}, "layers": list(layers), **more}
+
+
+def test_what_is_right_is_read() -> None:
+    graph = build_architecture(described(GRU, FC), weights())
+    assert [node.op for node in graph.nodes] == ["gru", "linear"]
+    assert [spec.name for spec in graph.outputs] == ["fc"]
+
+
+@pytest.mark.parametrize(
+    ("description", "kind", "words"),
+    [
+        (described({"type": "GRUU"}), UnsupportedModelError, ["layers[0]", "'GRUU'", "did you mean GRU?", "Conv1d"]),
+        (described({"type": ["GRU"]}), UnsupportedModelError, ["layers[0]", "type ['GRU'] does not exist"]),
+        (described({"name": "rnn"}), InvalidModelError, ["layers[0]", "no type"]),
+        (described({**GRU, "batchfirst": True}), UnsupportedModelError, ["'batchfirst'", "did you mean batch_first"]),
+        (described({"type": "ReLU", "prefix": "act"}), UnsupportedModelError, ["(ReLU)", "'prefix'", "inplace"]),
+        (described({"type": "Tanh", "states": {"a": "b"}}), UnsupportedModelError, ["'states'"]),
+        (described(3), InvalidModelError, ["layers[0]", "is 3"]),
+        (described(GRU, layer=[]), UnsupportedModelError, ["key 'layer'", "did you mean layers"]),
+        ({"layers": [GRU]}, InvalidModelError, ["inputs is missing"]),
+        ({"inputs": {"x": [1]}, "layers": []}, InvalidModelError, ["layers is missing or empty"]),
+        ({"inputs": {"x": [1]}, "layers": "GRU"}, InvalidModelError, ["layers is 'GRU'", "a list"]),
+        ({"inputs": {"x": 5}, "layers": [GRU]}, InvalidModelError, ["input 'x' has shape 5"]),
+        ({"inputs": {"x": [0]}, "layers": [GRU]}, InvalidModelError, ["input 'x' has shape [0]"]),
+        ({"inputs": {"x": {"shape": [1], "dtype": "int7"}}, "layers": [GRU]}, UnsupportedModelError, ["'int7'"]),
+        ({"inputs": {"x": {"shape": [1], "type": "int64"}}, "layers": [GRU]}, UnsupportedModelError, ["'type'"]),
+        (described({**GRU, "batch_first": "yes"}, FC), InvalidModelError, ["'rnn' (GRU)", "batch_first is 'yes'"]),
+        (described({"type": "Softmax"}), InvalidModelError, ["option dim is missing"]),
+        (described({"type": "Softmax", "dim": 3}), ShapeError, ["'x' has shape (T, N, 5)", "an axis 3"]),
+        (described({"type": "Softmax", "dim": 1.5}), InvalidModelError, ["dim is 1.5", "an integer"]),
+        (described({"type": "Clamp", "min": float("nan")}), InvalidModelError, ["min is nan", "finite"]),
+        (described({**GRU, "inputs": "y"}), InvalidModelError, ["no value 'y'", "there are x"]),
+        (described({**GRU, "inputs": ["x", "x", "x", "x"]}), InvalidModelError, ["4 inputs, expected 1 to 3"]),
+        (described({**GRU, "inputs": ["x", "x"]}), ShapeError, ["'x' has shape (T, N, 5)", "expected (1, N, 4)"]),
+        (described({**GRU, "lengths": "x"}), ShapeError, ["lengths 'x' is float32", "expected int64 (N,)"]),
+        (described({**GRU, "hidden_size": 5}), ShapeError, ["hidden_size is 5, but its weights say 4"]),
+        (described({**GRU, "bidirectional": True}), ShapeError, ["bidirectional is True", "say False"]),
+        (described({**GRU, "num_layers": 2}), ShapeError, ["num_layers is 2", "say 1"]),
+        (described({**GRU, "states": {"h0": "hn", "c0": "cn"}}), InvalidModelError, ["2 states, expected 1"]),
+        (described({**GRU, "states": {"x": "hn"}}), InvalidModelError, ["'x'", "two of them"]),
+        (described({"type": "LSTM", "prefix": "rnn"}), ShapeError, ["'rnn.weight_hh_l0'", "(12, 4)", "a GRU's"]),
+        (described({"type": "GRU"}), InvalidModelError, ["where are its weights"]),
+        (described({**GRU, "prefix": "gru"}), InvalidModelError, ["no tensor 'gru.weight_hh_l0'", "rnn.weight_ih_l0"]),
+        (described(FC), ShapeError, ["'fc' (Linear)", "'fc.weight' has shape (2, 4), expected (O, 5)"]),
+        (described(GRU, {**FC, "out_features": 3}), ShapeError, ["out_features is 3", "say 2"]),
+        (described(GRU, {**FC, "keys": {"wieght": "fc.weight"}}), InvalidModelError, ["'wieght'", "does not have"]),
+        (described(GRU, {**FC, "name": "rnn"}), InvalidModelError, ["no tensor 'rnn.weight'"]),
+        (described(GRU, {**FC, "name": "x", "prefix": "fc"}), InvalidModelError, ["'x' is taken"]),
+        (described(GRU, "Tanh", {**FC, "inputs": "rnn"}), InvalidModelError, ["no", "output needs 'tanh_1'"]),
+        (described(GRU, FC, outputs=["logits"]), InvalidModelError, ["no value 'logits'", "rnn.h_n, fc"]),
+        (described(GRU, FC, outputs={"x": "fc"}), InvalidModelError, ["'x' is the name of an input"]),
+        (described(GRU, FC, states={"x": "fc"}), ShapeError, ["'x' is float32 (None, None, 5)", "(None, None, 2)"]),
+        (described(GRU, FC, states={"h0": "fc"}), InvalidModelError, ["'h0' -> 'fc'"]),
+        (described(GRU, FC, key="model"), InvalidModelError, ["key is 'model'"]),
+        (described(GRU, FC, ignore=["old.*"]), InvalidModelError, ["'old.*' matches no tensor"]),
+        (described({"type": "Conv1d", "name": "fc"}), ShapeError, ["shape (2, 4), expected (O, C / 1, K)"]),
+        (described({"type": "Flatten", "start_dim": 2, "end_dim": 1}), InvalidModelError, ["start_dim is 2"]),
+        (described({"type": "Reshape", "shape": ["T", "N", 6]}), ShapeError, ["(T, N, 5)", "fits the shape (T, N, 6)"]),
+        (described({"type": "Reshape", "shape": ["T", 5]}), ShapeError, ["all go into the shape (T, 5)"]),
+        (described({"type": "Reshape", "shape": ["M", -1]}), ShapeError, ["a free dimension 'M'"]),
+        (described({"type": "Reshape", "shape": [-1, -1]}), InvalidModelError, ["more than one -1"]),
+        (described({"type": "AdaptiveAvgPool1d", "output_size": 2}), UnsupportedModelError, ["output_size"]),
+    ],
+)  # fmt: skip
+def test_a_fault_is_named(description: Any, kind: type[FastGRUError], words: list[str]) -> None:
+    with pytest.raises(kind) as caught:
+        build_architecture(description, weights())
+    missing = [word for word in words if word not in str(caught.value)]
+    assert not missing, str(caught.value)
+
+
+def test_tensors_that_nobody_reads_are_listed() -> None:
+    state = weights(**{"old.weight": ones(3), "fc.scale": ones(2)})
+    with pytest.raises(
+        UnreadTensorsError, match=r"2 tensor\(s\) were not read: old.weight float32\[3\], fc.scale float32"
+    ):
+        build_architecture(described(GRU, FC), state)
+    assert build_architecture(described(GRU, FC), state, allow_unread=True).nodes
+    assert build_architecture(described(GRU, FC, ignore=["old.*", "fc.s?ale"]), state).nodes
+
+
+def test_weights_that_cannot_be_are_refused() -> None:
+    for name, array, words in (
+        ("fc.weight", np.full((2, 4), np.nan), "8 of the 8 values of 'fc.weight' are NaN"),
+        ("fc.weight", np.ones((2, 4), np.int64), "'fc.weight' has dtype int64"),
+        ("fc.bias", ones(3), r"'fc.bias' has shape \(3,\), expected \(2,\)"),
+        ("rnn.bias_hh_l0", None, "no tensor 'rnn.bias_hh_l0'"),
+        ("rnn.weight_hr_l0", ones(2, 4), "proj_size"),
+        ("rnn.weight_hh_l7", ones(12, 4), "no tensor 'rnn.weight_hh_l1'"),
+    ):
+        with pytest.raises(FastGRUError, match=words):
+            build_architecture(described(GRU, FC), weights(**{name: array}))
+    with pytest.raises(InvalidModelError, match="spectral_norm"):
+        build_architecture(described(GRU, FC), weights(**{"fc.weight": None, "fc.weight_orig": ones(2, 4)}))
+    with pytest.raises(InvalidModelError, match="weights is a list"):
+        build_architecture(described(GRU, FC), [1])  # type: ignore[arg-type]
+
+
+def test_tied_weights_and_other_names() -> None:
+    layers = [GRU, {"type": "Linear", "keys": {"weight": "fc.weight", "bias": "fc.bias"}}]
+    graph = build_architecture(described(*layers, {"type": "Affine", "scale": 0.5}), weights())
+    assert set(graph.constants) >= {"fc.weight", "fc.bias"}
+    table = {"e.weight": np.eye(4, dtype=np.float32)}
+    tied = {
+        "inputs": {"ids": {"shape": ["N"], "dtype": "int64"}},
+        "layers": [{"type": "Embedding", "prefix": "e"}, {"type": "Linear", "keys": {"weight": "e.weight"}}],
+    }
+    model = fastgru.from_architecture(tied, table)
+    assert len(model.graph.constants) == 1
+    np.testing.assert_array_equal(model(np.array([2])), [[0, 0, 1, 0]])
+
+
+def test_outputs_may_be_inputs_tensors_and_one_value_twice() -> None:
+    layers = [{"type": "Parameter", "name": "p", "prefix": "", "key": "p"}, {"type": "Neg", "name": "y", "inputs": "x"}]
+    outputs = {"a": "y", "b": "y", "same": "x", "p": "p"}
+    model = fastgru.from_architecture(
+        {"inputs": {"x": ["N"]}, "layers": layers, "outputs": outputs}, {"p": np.float32([5])}
+    )
+    got = model.run({"x": np.float32([1, 2])})
+    assert {name: a.tolist() for name, a in got.items()} == {"a": [-1, -2], "b": [-1, -2], "same": [1, 2], "p": [5]}
+
+
+TEXT = "inputs: {x: [T, N, 5]}\nlayers:\n  - {type: GRU, prefix: rnn}\n  - {type: Linear, prefix: fc}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (TEXT + "layers: []\n", "the key 'layers' is there twice"),
+        (TEXT + "name: !!python/object/apply:os.getcwd []\n", "not a text in YAML"),
+        (TEXT + "name: !!binary aGFsbG8=\n", "name is b'hallo'"),
+        (TEXT.replace("prefix: fc", "<<: {prefix: fc}"), "'<<' does not exist"),
+        (TEXT.replace("prefix: fc", "!!merge <<: {prefix: fc}"), "not a text in YAML"),
+        (TEXT + "name: [a\n", "not a text in YAML"),
+        ("&a [*a]", "expected names and values"),
+        ("[" * 2000, "nested too deeply"),
+        ("a: " + "9" * 5000, "not a text in YAML"),
+        ("# " + "x" * (1 << 18), "bytes, expected at most"),
+        ("", "empty"),
+        ("\n", "expected names and values"),
+        ("{", "not a JSON text"),
+        ('{"inputs": {"x": [1]}, "inputs": {"x": [2]}}', "'inputs' is there twice"),
+        ("{1: 2}", "not a JSON text"),
+        ("1: 2", "expected names and values"),
+        ("\udcff", "not a text in UTF-8"),
+    ],
+)
+def test_a_text_that_is_none_is_refused(text: str, words: str) -> None:
+    with pytest.raises(FastGRUError) as caught:
+        build_architecture(text.encode("utf-8", "surrogateescape"), weights())
+    assert words in str(caught.value)
+    assert len(str(caught.value)) < 3000
+
+
+def test_yaml_and_json_are_one_description(tmp_path: Path) -> None:
+    (tmp_path / "net.yaml").write_text("\ufeff" + TEXT + "name: no\n", encoding="utf-8")
+    (tmp_path / "net.json").write_text(json.dumps(described(GRU, FC | {"name": None, "prefix": "fc"}, name="no")))
+    one, two = (build_architecture(tmp_path / name, weights()) for name in ("net.yaml", "net.json"))
+    assert (one.nodes, one.inputs, one.outputs, one.name) == (two.nodes, two.inputs, two.outputs, "no")
+    numbers = [{"type": "ELU", "alpha": 1e-5}, {"type": "ELU", "alpha": 0.25}, {"type": "ELU", "alpha": -2e3}]
+    text = "inputs: {x: [N]}\nlayers:\n" + "".join(f"- {{type: ELU, alpha: {a}}}\n" for a in ("1e-5", ".25", "-2E+3"))
+    assert (
+        build_architecture(text.encode(), {}).nodes
+        == build_architecture({"inputs": {"x": ["N"]}, "layers": numbers}, {}).nodes
+    )
+    with pytest.raises(InvalidModelError, match="alpha is '010'"):
+        build_architecture(text.replace("1e-5", "010").encode(), {})
+
+
+def test_an_architecture_goes_with_weights_alone(tmp_path: Path) -> None:
+    np.savez(tmp_path / "state.npz", **weights())
+    description = described(GRU, FC)
+    assert fastgru.load(tmp_path / "state.npz", architecture=description)(ones(3, 2, 5)).shape == (3, 2, 2)
+    with pytest.raises(UnsupportedModelError, match="outputs= has no meaning"):
+        fastgru.load(tmp_path / "state.npz", architecture=description, outputs=["rnn"])
+    with pytest.raises(UnsupportedModelError, match=r"architecture= has no meaning for this file \(onnx\)"):
+        fastgru.load(next((DATA / "onnx").glob("*.onnx")), architecture=description)
+    with pytest.raises(InvalidModelError, match="nests no dicts"):
+        fastgru.load(tmp_path / "state.npz", architecture={**description, "key": "model"})
+    with pytest.raises(UnsupportedModelError, match="architecture="):
+        fastgru.load(tmp_path / "state.npz")
+    with pytest.raises(FileNotFoundError):
+        fastgru.load(tmp_path / "state.npz", architecture="nowhere.yaml")
+
+
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-3, 9),
+    st.floats(),
+    st.text(max_size=3),
+    st.just("x"),
+    st.lists(st.integers(-2, 5), max_size=5),
+    st.dictionaries(st.sampled_from(["a", "h0", "weight"]), st.sampled_from(["b", "hn"]), max_size=2),
+)
+
+
+@st.composite
+def layers(draw: st.DrawFn) -> dict[str, Any]:
+    """A layer of any type with any options of that type, at the weights or nowhere."""
+    kind = draw(st.sampled_from(list(types().values())))
+    names = [name for name in kind.known if name not in ("type", "name", "prefix")]
+    options = draw(st.dictionaries(st.sampled_from(names), VALUES, max_size=4))
+    place = {"prefix": draw(st.sampled_from(["rnn", "fc", "conv", ""]))} if kind.has_weights else {}
+    return {"type": kind.name, **place, **options}
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(layers(), min_size=1, max_size=3), st.lists(st.sampled_from([1, 2, 5, "N", None]), max_size=4))
+def test_any_description_is_read_or_refused_with_an_error_of_ours(chain: list[Any], shape: list[Any]) -> None:
+    state = weights(**{"conv.weight": ones(2, 5, 3), "conv.bias": ones(2)})
+    with contextlib.suppress(FastGRUError):
+        graph = build_architecture({"inputs": {"x": shape}, "layers": chain}, state, allow_unread=True)
+        assert graph.outputs
