@@ -41,7 +41,8 @@ def run_page(text: str, name: str, folder: Path) -> int:
 
     python: run, in one namespace for the page; what it prints is what its comments say, or the block `text` below it.
     One with `<!-- needs: torch -->` above it is passed over where that is not installed, and its warnings are torch's.
-    console: each command of fastgru prints what stands below it. sh: each ends well.
+    console: each command of fastgru prints what stands below it. sh: each ends well. yaml: a file, which
+    the first line names.
     """
     tool = load_tool("update_readme")
     blocks = tool.blocks(text)
@@ -71,6 +72,8 @@ def run_page(text: str, name: str, folder: Path) -> int:
                 if words[:1] == ["fastgru"]:
                     result = CliRunner().invoke(main, words[1:])
                     assert result.exit_code == 0, (where, line, result.output, result.exception)
+        elif block.kind == "yaml":
+            tool.write_file(block.body, folder)
         else:
             assert block.kind == "text", f"{where}: a block of the kind {block.kind!r} is not run"
             continue

@@ -29,6 +29,8 @@ def make_readme_files(folder: Path) -> None:
     np.save(folder / "x.npy", draw(rng, 100, 1, 40))
     np.save(folder / "frames.npy", draw(rng, 2, 7, 3))
     shutil.copy(DATA / "torch" / "nested.tar", folder / "checkpoint.tar")
+    shutil.copy(DATA / "architecture" / "mask.pt", folder / "mask.pt")
+    make_gains(folder / "gains.safetensors", rng)
     with zipfile.ZipFile(DATA / "keras" / "keras3.zip") as keras:
         (folder / "model.keras").write_bytes(keras.read("sequential.keras"))
         with zipfile.ZipFile(keras.open("sequential.keras")) as parts:  # what to_json and save_weights write
@@ -71,6 +73,14 @@ def make_onnx(path: Path, rng: np.random.Generator) -> None:
     model = helper.make_model(graph, producer_name="tests", opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     onnx.checker.check_model(model)
     onnx.save(model, path)
+
+
+def make_gains(path: Path, rng: np.random.Generator) -> None:
+    """A torch state dict: GRU(15, 6) "gru", Linear(6, 15) "fc"."""
+    I, H = 15, 6
+    shapes = {"gru.weight_ih_l0": (3 * H, I), "gru.weight_hh_l0": (3 * H, H), "fc.weight": (I, H), "fc.bias": (I,)}
+    biases = {"gru.bias_ih_l0": (3 * H,), "gru.bias_hh_l0": (3 * H,)}
+    save_file({name: draw(rng, *shape) for name, shape in {**shapes, **biases}.items()}, path)
 
 
 def make_tagger(path: Path, rng: np.random.Generator) -> None:

@@ -40,9 +40,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_python_blocks_run_in_order_and_print_what_they_say(folder: Path) -> None:
     names: dict[str, object] = {"__name__": "readme"}
-    pieces = [block for block in BLOCKS if block.kind == "python"]
+    pieces = [block for block in BLOCKS if block.kind in ("python", "yaml")]
     assert len(pieces) > 8
     for block in pieces:
+        if block.kind == "yaml":
+            tool.write_file(block.body, folder)
+            continue
         source = "\n" * (block.line - 1) + textwrap.dedent(block.body)
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):

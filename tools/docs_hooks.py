@@ -99,15 +99,16 @@ def keras_layers() -> str:
 
 
 def architecture_types() -> str:
-    """The types of layers that a description may have, with what each may be told."""
+    """The types of layers that a description may have, and what each may be told."""
     from fastgru.importers.architecture import types
 
     rows = []
-    for name, kind in sorted(types().items()):
+    for name, kind in types().items():
         least, most = kind.inputs
-        count = str(least) if least == most else f"{least} or more" if most is None else f"{least} to {most}"
-        rows.append((f"`{name}`", count, *(_named(each) for each in (kind.options, kind.sizes, kind.training))))
-    return _table(("type", "inputs", "options", "checked", "accepted"), rows)
+        count = str(least) if most == least else f"{least} or more" if most is None else f"{least} to {most}"
+        states = "yes" if kind.has_states else ""
+        rows.append((f"`{name}`", count, _named(kind.options), _named(kind.sizes), _named(kind.training), states))
+    return _table(("type", "inputs", "options", "checked", "accepted", "states"), rows)
 
 
 TABLES: Final[Mapping[str, Callable[[], str]]] = {

@@ -4,9 +4,10 @@
     python tools/update_readme.py --check [PAGE]...    # exit status 1 where what no machine changes is out of date
 
 In a block of the kind `console`, a line that begins with `$` is a command and the lines below it are its output. Only
-commands of `fastgru` are run, in a folder with the files of tests/readme_files.py and those that the page's Python has
-written so far, each twice, so that nothing is compiled in the second run, which is the one that is shown. The section
-on speed is not touched: `fastgru bench --update-readme README.md` writes that.
+commands of `fastgru` are run, in a folder with the files of tests/readme_files.py, those that the page's Python has
+written so far, and those that stand in blocks of the kind `yaml`; each twice, so that nothing is compiled in the second
+run, which is the one that is shown. The section on speed is not touched: `fastgru bench --update-readme README.md`
+writes that.
 """
 
 from __future__ import annotations
@@ -76,6 +77,13 @@ def commands(body: str) -> list[tuple[str, str]]:
     return [(command, "\n".join(lines)) for command, lines in found]
 
 
+def write_file(body: str, folder: Path) -> None:
+    """The file of a block of the kind `yaml`, whose first line is its name in a comment."""
+    match = re.match(r"# (\S+)\n", body)
+    assert match is not None, body
+    (folder / match[1]).write_text(body, encoding="utf-8")
+
+
 def run(command: str, folder: Path) -> str:
     """What a command of `fastgru` prints on standard output, without blank lines around and blanks at line ends."""
     environment = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "FASTGRU_ISA")}
@@ -110,6 +118,8 @@ def updated(text: str, folder: Path) -> str:
     names: dict[str, object] = {"__name__": "page"}
 
     def replace(match: re.Match[str]) -> str:
+        if match["kind"] == "yaml":
+            write_file(match["body"], folder)
         if match["kind"] == "python" and all(importlib.util.find_spec(name) for name in _needs(match)):
             with contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()):
                 exec(textwrap.dedent(match["body"]), names)

@@ -1,4 +1,4 @@
-"""--allow-unread, --linear-before-reset and --outputs, in every command that loads a model."""
+"""--allow-unread, --linear-before-reset, --outputs and --architecture, in every command that loads a model."""
 
 from __future__ import annotations
 
@@ -110,6 +110,46 @@ def test_inner_layers_of_keras_can_be_had(invoke: Invoke, keras_h5: Path, tmp_pa
     result = invoke("inspect", keras_h5, "--outputs", "nowhere")
     assert result.exit_code in (1, 2)
     assert "nowhere" in result.output
+
+
+@pytest.fixture
+def described(tmp_path: Path) -> tuple[Path, Path]:
+    """A torch state dict of GRU(3, 4) and Linear(4, 2), with one tensor more, and the description of the network."""
+    rng = np.random.default_rng(9)
+    shapes = {"gru.weight_ih_l0": (12, 3), "gru.weight_hh_l0": (12, 4), "fc.weight": (2, 4), "loss.scale": (1,)}
+    np.savez(tmp_path / "net.npz", **{name: rng.standard_normal(shape) for name, shape in shapes.items()})
+    layers = [{"type": "GRU", "prefix": "gru", "states": {"h0": "hn"}}, {"type": "Linear", "name": "fc"}]
+    (tmp_path / "net.json").write_text(json.dumps({"inputs": {"x": ["T", "N", 3]}, "layers": layers}))
+    return tmp_path / "net.npz", tmp_path / "net.json"
+
+
+@pytest.mark.parametrize("command", ["run", "verify", "inspect", "convert", "warmup"])
+def test_weights_go_with_a_description(
+    invoke: Invoke, command: str, described: tuple[Path, Path], gru_onnx: Path, x_npy: Path
+) -> None:
+    file, architecture = described
+    arguments = arguments_of(command, file, x_npy)
+    result = invoke(*arguments, "--architecture", architecture)
+    assert result.exit_code == 2
+    assert "not read: loss.scale float64[1]; on the command line, --allow-unread" in result.stderr
+    result = invoke(*arguments, "--architecture", architecture, "--allow-unread")
+    assert result.exit_code == 0, result.output
+    if command == "inspect":
+        found = json.loads(invoke(*arguments, "--architecture", architecture, "--allow-unread", "--json").stdout)
+        assert (found["kind"], found["states"], found["operators"]) == ("model", {"h0": "hn"}, {"gru": 1, "linear": 1})
+    if command == "convert":
+        saved = x_npy.parent / "out.safetensors"
+        assert load_graph(saved).states == {"h0": "hn"}
+        saved.unlink()
+    for wrong in (gru_onnx, file):
+        options = (
+            ["--architecture", architecture]
+            if wrong is gru_onnx
+            else ["--architecture", architecture, "--outputs", "y"]
+        )
+        result = invoke(*arguments_of(command, wrong, x_npy), *options)
+        assert result.exit_code == 2
+        assert "has no meaning for this file" in result.stderr
 
 
 def test_options_of_weights_alone(invoke: Invoke, state_npz: Path) -> None:

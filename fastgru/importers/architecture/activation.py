@@ -40,7 +40,12 @@ _PLAIN: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
 }
 
 
-@layer_type(*_PLAIN, training="inplace")
+# Functions of torch, and no modules.
+_FUNCTIONS: Final = ("Abs", "Cos", "Erf", "Exp", "Log", "Log1p", "Neg", "Reciprocal", "Sign", "Sin", "Sqrt")
+
+
+@layer_type(*(name for name in _PLAIN if name not in _FUNCTIONS), training="inplace")
+@layer_type(*_FUNCTIONS)
 def _plain(layer: Layer) -> TensorSpec:
     layer.need_float()
     op, attrs = _PLAIN[layer.type]
