@@ -98,11 +98,17 @@ class Builder:
 
         sources: what it is made of. Where one is known in this plan only, the constant belongs to this plan alone.
         """
+        return self.constant(self.kept(key, make, sources))
+
+    def kept(
+        self, key: tuple[str, ...], make: Callable[[], NDArray[Any]], sources: Sequence[Value | None] = ()
+    ) -> NDArray[Any]:
+        """As `packed`, for what planning itself reads."""
         if any(isinstance(source, Known) and not source.name for source in sources):
-            return self.constant(make())
+            return make()
         if key not in self._packs:
             self._packs[key] = make()
-        return self.constant(self._packs[key])
+        return self._packs[key]
 
     def view(self, value: Value) -> View:
         """A value as a tensor; a known one becomes a constant in the dtype it is computed in."""

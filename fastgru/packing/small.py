@@ -25,7 +25,7 @@ from fastgru.packing.quantise import (
 )
 from fastgru.simd.groups import BFLOAT16_GROUP, INT8_BIAS, INT8_GROUP, INT8_HEAD
 
-__all__ = ["pack_rows", "pack_small", "unpack_rows", "unpack_small"]
+__all__ = ["pack_bytes", "pack_rows", "pack_small", "unpack_rows", "unpack_small"]
 
 Array = NDArray[Any]
 Bytes = NDArray[np.uint8]
@@ -55,18 +55,36 @@ def pack_small(matrices: Sequence[Array | QuantisedRows], precision: str) -> Byt
     groups, (O, K) = len(matrices), matrices[0].shape
     flat = zeros(groups * padded(O, np.float32) * _depth(precision, K), np.uint8)
     for g, first, kept, head, values in _blocks(flat, precision, groups, O, K):
-        units, count, group = values.shape
         rows = matrices[g][first : first + kept]
-        whole = np.zeros((count, units * group), values.dtype)
         if precision == "int8":
-            whole[:kept, :K], scale = quantise_rows(rows)
-            starts = -INT8_BIAS * whole.astype(np.int64).sum(axis=1)
-            head[: 4 * count].view(np.int32)[:] = starts
-            head[4 * count :].view(np.float32)[:kept] = scale
+            _fill_int8(head, values, *quantise_rows(rows))
         else:
-            whole[:kept, :K] = round_bfloat16(np.asarray(rows))
-        values[...] = whole.reshape(count, units, group).swapaxes(0, 1)
+            _fill(values, round_bfloat16(np.asarray(rows)))
     return flat
+
+
+def pack_bytes(matrix: NDArray[np.int8]) -> Bytes:
+    """A matrix (O, K) of int8 as it stands, every scale 1; `unpack_small` gives it back."""
+    O, K = matrix.shape
+    flat = zeros(padded(O, np.float32) * _depth("int8", K), np.uint8)
+    for _, first, kept, head, values in _blocks(flat, "int8", 1, O, K):
+        _fill_int8(head, values, matrix[first : first + kept], np.ones(kept, np.float32))
+    return flat
+
+
+def _fill(values: Array, rows: Array) -> Array:
+    """Rows of a panel into its values, group by group; the rows with all padding."""
+    units, count, group = values.shape
+    whole = np.zeros((count, units * group), values.dtype)
+    whole[: len(rows), : rows.shape[1]] = rows
+    values[...] = whole.reshape(count, units, group).swapaxes(0, 1)
+    return whole
+
+
+def _fill_int8(head: Bytes, values: Array, rows: NDArray[np.int8], scale: NDArray[np.float32]) -> None:
+    whole, count = _fill(values, rows), values.shape[1]
+    head[: 4 * count].view(np.int32)[:] = -INT8_BIAS * whole.astype(np.int64).sum(axis=1)
+    head[4 * count :].view(np.float32)[: len(rows)] = scale
 
 
 def unpack_small(flat: Bytes, precision: str, groups: int, O: int, K: int) -> list[Array]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fastgru.packing.gru import pack_gru, unpack_gru
 from fastgru.packing.quantise import dequantise_rows, quantise_rows, round_bfloat16, widen_bfloat16
-from fastgru.packing.small import pack_rows, pack_small, unpack_rows, unpack_small
+from fastgru.packing.small import pack_bytes, pack_rows, pack_small, unpack_rows, unpack_small
 from fastgru.reference.grid import grid_steps
 from fastgru.reference.small import quantised, quantised_weights, rounded
 from fastgru.spec import GRUSpec, GRUWeights
@@ -110,3 +110,10 @@ def test_a_gru_comes_back_as_it_is_kept(precision):
 def test_small_weights_take_so_many_bytes(precision):
     nbytes = pack_small([normal(512, 512)] * 3, precision).nbytes
     assert nbytes <= 3 * 512 * 512 * 4 * (0.5 if precision == "bfloat16" else 0.255)
+
+
+@given(O=SIZES, K=st.integers(0, 21), seed=st.integers(0, 99))
+def test_bytes_come_back_as_they_are(O, K, seed):
+    matrix = np.random.default_rng(seed).integers(-128, 128, (O, K)).astype(np.int8)
+    (back,) = unpack_small(pack_bytes(matrix), "int8", 1, O, K)
+    np.testing.assert_array_equal(back, matrix)

@@ -7,6 +7,7 @@ from fastgru.engine.ops import einsum as einsum
 from fastgru.engine.ops import elementwise as elementwise
 from fastgru.engine.ops import gru as gru
 from fastgru.engine.ops import indexing as indexing
+from fastgru.engine.ops import integers as integers
 from fastgru.engine.ops import linear as linear
 from fastgru.engine.ops import matmul as matmul
 from fastgru.engine.ops import norm as norm

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Sequence
 from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fastgru.engine.builder import Builder
 from fastgru.engine.sharing import LINEAR_FLOPS_S, WEIGHT_BYTES
@@ -12,10 +16,10 @@ from fastgru.kernels.operands.linear import scratch_elements
 from fastgru.kernels.operands.small import ready_block
 from fastgru.kernels.run import EVERYONE
 from fastgru.packing.panels import pack_matrices, pack_vectors, padded
-from fastgru.packing.small import pack_small
+from fastgru.packing.small import pack_bytes, pack_small
 from fastgru.simd.cpu import LANES
 
-__all__ = ["product"]
+__all__ = ["byte_product", "product"]
 
 
 def product(
@@ -48,9 +52,7 @@ def product(
     )
     scratch = builder.new((scratch_elements(O, dtype),))
     rows = prod(x.shape[:-1])
-    seconds = 2.0 * rows * K * O / LINEAR_FLOPS_S * WEIGHT_BYTES.get(small or "", 4.0) / 4
-    shared = builder.members > 1 and padded(O, dtype) >= 8 * LANES[dtype] and seconds > 1e-6
-    builder.gain_s += seconds * (1 - 1 / builder.members) if shared else 0.0
+    shared = _shared(builder, rows, K, O, small)
     words, lane = [rows, K, O, row_stride, shared], EVERYONE if shared else 0
     if small is None:
         builder.emit("linear", dtype, [x, panels, start, y, scratch], words, lane=lane, writes=3)
@@ -60,6 +62,44 @@ def product(
         tensors = [x, panels, start, y, scratch, ready]
         builder.emit(f"linear_{small}", dtype, tensors, [*words, block], lane=lane, writes=3)
     return y
+
+
+def byte_product(
+    builder: Builder,
+    x: View,
+    O: int,
+    weight: Callable[[], NDArray[np.int8]],
+    key: tuple[str, ...],
+    sources: Sequence[Value | None],
+) -> View:
+    """x (..., K) of int8, or of uint8 less 128; weight (O, K) of int8 -> x W^T (..., O) in float32.
+
+    No sum of products may pass 2^24. The key names the weight among the packs, sources are what it is made of.
+    """
+    K = x.shape[-1]
+    x, row_stride = _rows(builder, x)
+    y = builder.new((*x.shape[:-1], O), "float32")
+    if y.size == 0:
+        return y
+    panels = builder.packed((*key, "bytes", "panels"), lambda: pack_bytes(weight()), sources)
+    start = builder.packed(("", str(O), "start"), lambda: pack_vectors([None], O, "float32"))
+    scratch = builder.new((scratch_elements(O, "float32"),), "float32")
+    rows = prod(x.shape[:-1])
+    shared = _shared(builder, rows, K, O, "int8")
+    block, size = ready_block(rows, K, "int8")
+    ready = builder.new(((builder.members if shared else 1) * size,), "uint8")
+    words, lane = [rows, K, O, row_stride, shared, block], EVERYONE if shared else 0
+    builder.emit("linear_bytes", x.dtype, [x, panels, start, y, scratch, ready], words, lane=lane, writes=3)
+    return y
+
+
+def _shared(builder: Builder, rows: int, K: int, O: int, small: str | None) -> bool:
+    """Whether a team shares the panels, by the time that it takes."""
+    dtype = builder.float_dtype
+    seconds = 2.0 * rows * K * O / LINEAR_FLOPS_S * WEIGHT_BYTES.get(small or "", 4.0) / 4
+    shared = builder.members > 1 and padded(O, dtype) >= 8 * LANES[dtype] and seconds > 1e-6
+    builder.gain_s += seconds * (1 - 1 / builder.members) if shared else 0.0
+    return shared
 
 
 def _rows(builder: Builder, x: View) -> tuple[View, int]:

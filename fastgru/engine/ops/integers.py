@@ -1,0 +1,235 @@
+"""Products of integers of 8 bits, exact in int32.
+
+Sums are made by the kernels for bytes where the matrix is constant, else by those for floats, in parts so small that
+every sum on the way is a whole number that a float holds: what comes out is exact, whatever the order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from math import prod
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.engine.builder import Builder, known
+from fastgru.engine.chain import computed
+from fastgru.engine.exact import EXACT, bytes_of, peak_of, runs_of
+from fastgru.engine.lowering import lowering
+from fastgru.engine.ops.cast import as_dtype, saturated
+from fastgru.engine.ops.conv import lower_conv
+from fastgru.engine.ops.elementwise import apply_binary
+from fastgru.engine.ops.matmul import multiplied
+from fastgru.engine.ops.product import byte_product, product
+from fastgru.engine.ops.quantize import moved
+from fastgru.engine.ops.shape import reshaped
+from fastgru.engine.view import Known, Value, View
+from fastgru.errors import ShapeError
+from fastgru.graph import Node
+from fastgru.reference.conv import check_conv
+from fastgru.reference.quantize import (
+    PRODUCT_DTYPES,
+    check_stored,
+    vector_axis,
+)
+
+__all__ = ["lower_conv_integer", "lower_matmul_integer"]
+
+Array = NDArray[Any]
+
+_MIDDLE: Final = {"int8": 0, "uint8": 128}  # what the kernel for bytes takes off
+
+
+@lowering("matmul_integer")
+def lower_matmul_integer(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+    """(a - a_zero_point) (b - b_zero_point) in int32."""
+    a, b, a_zero, b_zero = [*inputs, None, None][:4]
+    assert a is not None
+    assert b is not None
+    _check_product(a=(a, a_zero), b=(b, b_zero))
+    if not a.ndim or not b.ndim or a.shape[-1] != b.shape[-2 if b.ndim > 1 else 0]:
+        raise ShapeError(f"a {a.shape} and b {b.shape} do not fit together")
+    a_zero, b_zero = _zero_point("a", a_zero, a, of_rows=True), _zero_point("b", b_zero, b, of_rows=False)
+    if isinstance(b, Known) and b.ndim == 2 and (b_zero is None or isinstance(b_zero, Known)):
+        right = _Constant(builder, b, b_zero, (node.inputs[1], *node.inputs[3:4], "less its zero point"))
+        by_bytes = builder.float_dtype == "float32" and (a_zero is None or a_zero.shape[-1:] in ((), (1,)))
+        return [(_by_bytes if by_bytes else _by_floats)(builder, a, a_zero, right)]
+    left = moved(builder, a, _placed(builder, a_zero))
+    right_view = moved(builder, b, _placed(builder, b_zero))
+    each = EXACT[builder.float_dtype] // (peak_of(a, a_zero) * peak_of(b, b_zero))
+    K = a.shape[-1]
+    parts = []
+    for first in range(0, max(K, 1), each):
+        some = _sliced(left, left.ndim - 1, first, min(first + each, K))
+        others = _sliced(right_view, max(right_view.ndim - 2, 0), first, min(first + each, K))
+        parts.append(saturated(builder, multiplied(builder, some, others), "int32"))
+    return [_total(builder, parts)]
+
+
+class _Constant:
+    """b (K, O) less its zero point, taken only where a pack has to be made of it."""
+
+    def __init__(self, builder: Builder, b: Known, zero_point: Known | None, key: tuple[str, ...]) -> None:
+        self.builder, self.key, self.shape = builder, key, b.shape
+        self.sources = b, zero_point
+
+    def difference(self, first: int = 0, last: int | None = None) -> Array:
+        return _difference(*self.sources)[first:last]
+
+    def sums(self, first: int, last: int) -> Array:
+        """Over k."""
+        return np.asarray(self.difference(first, last).sum(axis=0), np.float32)
+
+    def stacked(self, first: int, last: int) -> NDArray[np.int8]:
+        """Layer under layer, as (layers * O, K)."""
+        return np.concatenate(bytes_of(self.difference(first, last)), axis=1).T
+
+    def runs(self, peak: int) -> Array:
+        """(first, last, layers) of each run of k."""
+        exact = EXACT[self.builder.float_dtype]
+
+        def make() -> Array:
+            whole = self.difference()
+            found = [(*ends, len(bytes_of(whole[slice(*ends)]))) for ends in runs_of(whole, peak, exact)]
+            return np.array(found, np.int64)
+
+        return self.builder.kept((*self.key, "runs", str(peak)), make, self.sources)
+
+
+def _by_floats(builder: Builder, a: Value, a_zero: Value | None, right: _Constant) -> View:
+    left = moved(builder, a, _placed(builder, a_zero))
+    name = "" if any(s is not None and not s.name for s in right.sources) else right.key[0]
+    parts = []
+    for first, last, _ in right.runs(peak_of(a, a_zero)).tolist():
+        weight = Known(right.difference(first, last).T, name)
+        y = product(builder, _sliced(left, left.ndim - 1, first, last), weight, None, (*right.key, str(first)))
+        parts.append(saturated(builder, y, "int32"))
+    return _total(builder, parts)
+
+
+def _by_bytes(builder: Builder, a: Value, a_zero: Value | None, right: _Constant) -> View:
+    """What of b less its zero point does not fit a byte is added up of several.
+
+    a - a_zero = a' + move, where a' is what the kernel makes of a, so that move times the sums over k is added.
+    """
+    middle = _MIDDLE[a.dtype]
+    zero = a_zero if a_zero is not None else Known(np.zeros((), a.dtype))
+    move: View | None = None
+    if not isinstance(zero, Known):
+        middle_view = builder.view(Known(np.asarray(middle, np.float32)))
+        move = computed(builder, "sub", middle_view, as_dtype(builder, zero, "float32"))
+    elif (zero.array != middle).any():
+        move = builder.view(Known(np.asarray(middle - zero.array.astype(np.float32))))
+    x, O = builder.view(a), right.shape[1]
+    totals = []
+    for first, last, layers in right.runs(max(peak_of(a, a_zero), 128)).tolist():
+        key = (*right.key, str(first))
+        part = _sliced(x, x.ndim - 1, first, last)
+        y = byte_product(builder, part, layers * O, partial(right.stacked, first, last), key, right.sources)
+        total = _sliced(y, y.ndim - 1, 0, O)
+        for i in range(1, layers):
+            total = computed(builder, "add", total, _sliced(y, y.ndim - 1, i * O, (i + 1) * O))
+        if move is not None:
+            sums = builder.packed((*key, "sums"), partial(right.sums, first, last), right.sources)
+            total = computed(builder, "fma", move, sums, total)
+        totals.append(saturated(builder, total, "int32"))
+    return _total(builder, totals)
+
+
+@lowering("conv_integer")
+def lower_conv_integer(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+    """The convolution of x - x_zero_point and weight - weight_zero_point in int32."""
+    x, weight_value, x_zero, weight_zero = [*inputs, None, None][:4]
+    assert x is not None
+    assert weight_value is not None
+    _check_product(x=(x, x_zero), weight=(weight_value, weight_zero))
+    weight = known(weight_value, "the weight")
+    start = None if weight_zero is None else known(weight_zero, "the zero point of the weight")
+    group = int(node.attrs["group"])
+    check_conv(x.shape, weight.shape, group)
+    if x_zero is not None:
+        if prod(x_zero.shape) != 1:
+            raise ShapeError(f"the zero point of x has shape {x_zero.shape}, expected a number")
+        x_zero = _zero_point("x", x_zero, x, of_rows=False)
+    spread = start
+    if start is not None and start.array.size != 1:
+        vector_axis("the zero point of weight", start.shape, weight.shape, 0)
+        spread = Known(start.array.reshape(-1, *[1] * (weight.ndim - 1)), start.name)
+    elif start is not None:
+        spread = Known(start.array.reshape(()), start.name)
+    O, each, *sizes = weight.shape
+    taps = max(prod(sizes), 1)
+    kernels = _difference(weight, spread)
+    flat = kernels.reshape(O, each * taps).T
+    left = moved(builder, x, _placed(builder, x_zero))
+    parts = []
+    for first, last in runs_of(flat, peak_of(x, x_zero), EXACT[builder.float_dtype]):
+        some = np.zeros_like(flat)
+        some[first:last] = flat[first:last]
+        channels = first // taps, max(-(-last // taps), first // taps + 1)
+        of_part = some.T.reshape(kernels.shape)[:, channels[0] : channels[1]]
+        key = "/".join((*node.inputs[1:2], *node.inputs[3:4], "less its zero point", str(first)))
+        channels_of = _channels(builder, left, group, *channels) if channels != (0, each) else left
+        inner = Known(of_part, key if _shared(weight, spread) else "")
+        (y,) = lower_conv(builder, replace(node, inputs=("x", key)), [channels_of, inner])
+        parts.append(saturated(builder, builder.view(y), "int32"))
+    return [_total(builder, parts)]
+
+
+def _check_product(**given: tuple[Value, Value | None]) -> None:
+    for name, (x, zero_point) in given.items():
+        check_stored(name, x.dtype, PRODUCT_DTYPES)
+        if zero_point is not None and zero_point.dtype != x.dtype:
+            raise ShapeError(f"the zero point of {name} has dtype {zero_point.dtype}, expected {x.dtype}")
+
+
+def _zero_point(name: str, value: Value | None, x: Value, *, of_rows: bool) -> Value | None:
+    """A zero point with the axes by which it broadcasts with x."""
+    if value is None:
+        return None
+    shape = value.shape
+    if prod(shape) == 1:
+        shape = ()
+    elif of_rows and len(shape) == 1:
+        shape = (*shape, 1)
+    if len(shape) > x.ndim or any(n not in (1, of) for n, of in zip(shape[::-1], x.shape[::-1], strict=False)):
+        raise ShapeError(f"the zero point of {name} has shape {value.shape} for {x.shape}")
+    if isinstance(value, Known):
+        return Known(value.array.reshape(shape), value.name)
+    return View(value.buffer, value.offset, shape, (*value.strides, 0)[: len(shape)], value.dtype)
+
+
+def _placed(builder: Builder, zero_point: Value | None) -> Value | None:
+    """Without the name that stands for a constant in its own shape."""
+    return Known(zero_point.array) if isinstance(zero_point, Known) else zero_point
+
+
+def _difference(x: Known, zero_point: Value | None) -> Array:
+    return x.array.astype(np.float64) - (zero_point.array if isinstance(zero_point, Known) else 0)
+
+
+def _shared(x: Known, zero_point: Value | None) -> str:
+    """A name where both are the same in all plans."""
+    return x.name if zero_point is None or (isinstance(zero_point, Known) and zero_point.name) else ""
+
+
+def _sliced(view: View, axis: int, first: int, last: int) -> View:
+    shape = (*view.shape[:axis], last - first, *view.shape[axis + 1 :])
+    return View(view.buffer, view.moved(first * view.strides[axis]), shape, view.strides, view.dtype)
+
+
+def _channels(builder: Builder, x: View, group: int, first: int, last: int) -> View:
+    """These channels of each group of x (N, C, D1, ...)."""
+    N, C, *sizes = x.shape
+    some = _sliced(reshaped(builder, x, (N, group, C // group, *sizes)), 2, first, last)
+    return reshaped(builder, some, (N, group * (last - first), *sizes))
+
+
+def _total(builder: Builder, parts: Sequence[View]) -> View:
+    total = parts[0]
+    for part in parts[1:]:
+        total = apply_binary(builder, "add", total, part)
+    return total
