@@ -9,12 +9,12 @@ from fastgru import GRU, Embedding, GRUCell, Linear, Sequential, read_weights
 KEYS = {"weight_ih": "w_ih", "weight_hh": "w_hh", "bias_ih": "b_ih", "bias_hh": "b_hh"}
 
 
-def load(path):
+def load(path, **how):  # precision=, threads=
     with read_weights(path) as w:  # on leaving, a tensor that nobody read is an error
-        encoder = GRU.from_torch({f"{torch}_l0": w[f"enc_{key}"] for torch, key in KEYS.items()})
-        decoder = GRUCell.from_torch({torch: w[f"dec_{key}"] for torch, key in KEYS.items()})
-        letters, sounds, fc = Embedding(w["enc_emb"]), Embedding(w["dec_emb"]), Linear(w["fc_w"], w["fc_b"])
-        return Sequential(letters, encoder), sounds, decoder, fc
+        encoder = GRU.from_torch({f"{torch}_l0": w[f"enc_{key}"] for torch, key in KEYS.items()}, **how)
+        decoder = GRUCell.from_torch({torch: w[f"dec_{key}"] for torch, key in KEYS.items()}, **how)
+        letters, sounds = Embedding(w["enc_emb"], **how), Embedding(w["dec_emb"], **how)
+        return Sequential(letters, encoder, **how), sounds, decoder, Linear(w["fc_w"], w["fc_b"], **how)
 
 
 def phonemes(model, word):

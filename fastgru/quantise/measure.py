@@ -74,16 +74,17 @@ class Bench:
         outputs = [spec.name for spec in graph.outputs]
         self.layers = [name for name in layers if name not in outputs]
         taps = tuple(TensorSpec(name, "float32", None) for name in self.layers)
-        self._graph, self._tapped = graph, replace(graph, outputs=(*graph.outputs, *taps))
+        self._graphs = {False: graph, True: replace(graph, outputs=(*graph.outputs, *taps))}
         self._cases = list(cases)
         roles = AxisRoles(graph)
         self._axes = {name: roles.axis_of(name, "T") for name in (*outputs, *self.layers)}
         self._packs: Packs = {}
+        self._exact = {layers: Executable(g, packs=self._packs) for layers, g in self._graphs.items()}
 
     def errors(self, precisions: Mapping[str, str], *, layers: bool = True, short: bool = False) -> dict[str, Errors]:
         """Of every output, and of the layers, in these precisions, the others in float32. short: not the last case."""
-        graph = self._tapped if layers else self._graph
-        ours, theirs = self._executable(graph, precisions), self._executable(graph, {})
+        graph, theirs = self._graphs[layers], self._exact[layers]
+        ours = Executable(graph, overrides=precisions, packs=self._packs)
         tallies = {spec.name: Tally(self._axes[spec.name]) for spec in graph.outputs}
         for case in self._cases[:-1] if short and len(self._cases) > 1 else self._cases:
             for tally in tallies.values():
@@ -102,7 +103,7 @@ class Bench:
 
     def timings(self, precisions: Mapping[str, str]) -> list[Timing]:
         """Of the first call of every case, both sides in turn."""
-        sides = self._executable(self._graph, {}), self._executable(self._graph, precisions)
+        sides = self._exact[False], Executable(self._graphs[False], overrides=precisions, packs=self._packs)
         timings = []
         for case in self._cases:
             call = case.calls[0]
@@ -118,6 +119,3 @@ class Bench:
             before, after = (float(np.median(taken)) for taken in samples)
             timings.append(Timing(case.label, before, after))
         return timings
-
-    def _executable(self, graph: Graph, precisions: Mapping[str, str]) -> Executable:
-        return Executable(graph, overrides=precisions, packs=self._packs)
