@@ -16,7 +16,7 @@ import numpy as np
 
 from fastgru.engine.instruction import Instruction
 from fastgru.engine.positions import positions
-from fastgru.engine.view import Buffer, View
+from fastgru.engine.view import Buffer, View, contiguous_strides
 from fastgru.engine.walk import broadcast_shape, broadcast_strides, merged_axes, walk_words
 from fastgru.kernels.operands.chain import (
     ARITIES,
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Chain", "computed", "join"]
 
 _MAX_OPERATIONS = 32
+_LEAST_TURN = 256  # elements from which the order in memory is looked at
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,12 @@ def computed(builder: Builder, kind: str, *views: View, **numbers: float) -> Vie
     """A fresh tensor, f of the views broadcast against each other; `kind` is one of `kernels.chain.CODES`."""
     assert len(views) == ARITIES[kind]
     shape = broadcast_shape(*(v.shape for v in views))
+    order = _order(shape, views)
+    if order is not None:
+        turned = computed(builder, kind, *(_turned(v, shape, order) for v in views), **numbers)
+        back = [order.index(axis) for axis in range(len(order))]
+        return View(turned.buffer, turned.offset, shape, tuple(turned.strides[i] for i in back), turned.dtype)
+    views = tuple(_straight(builder, v, shape) for v in views)
     out = builder.new(shape, views[0].dtype)
     if out.size == 0:
         return out
@@ -94,6 +101,33 @@ def computed(builder: Builder, kind: str, *views: View, **numbers: float) -> Vie
         Chain(handler, [out, *sources], [], builder.label, 0, 0, out=out, sources=sources, operations=[operation])
     )
     return out
+
+
+def _order(shape: tuple[int, ...], views: Sequence[View]) -> list[int] | None:
+    """The order of axes in which every operand as large as the result runs on, None where that is theirs already."""
+    whole = [v for v in views if v.shape == shape and v.size >= _LEAST_TURN]
+    if not whole or whole[0].contiguous:
+        return None
+    order = sorted(range(len(shape)), key=lambda axis: -whole[0].strides[axis])
+    straight = contiguous_strides(tuple(shape[axis] for axis in order))
+    if order == sorted(order) or any(tuple(v.strides[axis] for axis in order) != straight for v in whole):
+        return None
+    return order
+
+
+def _turned(view: View, shape: tuple[int, ...], order: Sequence[int]) -> View:
+    strides = broadcast_strides(view, shape)
+    sizes = (1,) * (len(shape) - view.ndim) + view.shape
+    return View(
+        view.buffer, view.offset, tuple(sizes[i] for i in order), tuple(strides[i] for i in order), view.dtype
+    )  # fmt: skip
+
+
+def _straight(builder: Builder, view: View, shape: tuple[int, ...]) -> View:
+    """The view, or a copy of one that would be read element by element; what a chain makes it can compute itself."""
+    if view.shape != shape or view.size < _LEAST_TURN or view.contiguous or view.strides[-1] in (0, 1):
+        return view
+    return view if isinstance(view.buffer.writer, Chain) else builder.contiguous(view)
 
 
 def _over(view: View, shape: tuple[int, ...]) -> tuple[int, ...]:
