@@ -35,7 +35,16 @@ _FORCED_CPU: Final = {
 
 @functools.cache
 def _host_features() -> dict[str, bool]:
-    return dict(llvm.get_host_cpu_features())
+    """What the CPU has, as far as NUMBA_CPU_FEATURES, where it is set, lets the compiler use it.
+
+    LLVM does not compile an instruction that it may not use: it ends the process.
+    """
+    features = dict(llvm.get_host_cpu_features())
+    allowed = os.environ.get("NUMBA_CPU_FEATURES")
+    if allowed is None:
+        return features
+    names = {feature[1:] for feature in allowed.split(",") if feature.startswith("+")}
+    return {name: on and name in names for name, on in features.items()}
 
 
 def host_isa() -> str:
