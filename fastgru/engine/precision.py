@@ -36,8 +36,10 @@ FLOAT_DTYPES: Final = {"float64": "float64", "float32": "float32", "bfloat16": "
 PRECISIONS: Final = tuple(FLOAT_DTYPES)
 SMALL: Final = ("bfloat16", "int8")
 
-# Below these a product is done before smaller weights could save a byte worth waiting for.
+# Below these a product is done before smaller weights could save a byte worth waiting for; making its rows ready costs
+# what few outputs save.
 _LEAST_UNITS: Final = 64
+_LEAST_OUTPUTS: Final = 32
 _LEAST_INPUTS: Final = 16
 _LEAST_WEIGHTS: Final = 1 << 12
 
@@ -150,6 +152,8 @@ def _pointless(node: Node, shape: tuple[int, ...]) -> str:
         return "" if inputs >= _LEAST_INPUTS else f"rows of {inputs} numbers gain little"
     if node.op == "gru" and outputs < _LEAST_UNITS:
         return f"{outputs} units are faster in float32: small weights pay from {_LEAST_UNITS}"
+    if node.op in ("linear", "matmul") and outputs < _LEAST_OUTPUTS:
+        return f"{outputs} outputs are faster in float32: small weights pay from {_LEAST_OUTPUTS}"
     if outputs * inputs < _LEAST_WEIGHTS:
         return f"{outputs} by {inputs} weights are faster in float32: small ones pay from {_LEAST_WEIGHTS}"
     if inputs < _LEAST_INPUTS:

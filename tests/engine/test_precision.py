@@ -14,7 +14,7 @@ import fastgru
 from fastgru.engine import Executable
 from fastgru.engine.precision import SMALL
 from fastgru.errors import UnsupportedModelError
-from fastgru.graph import TensorSpec
+from fastgru.graph import Graph, Node, TensorSpec
 from fastgru.reference.gru import gru_cell
 from fastgru.reference.small import PRODUCTS, quantised, rounded
 from fastgru.spec import GRUSpec, GRUWeights
@@ -173,3 +173,24 @@ def test_from_64_units_on_a_gru_has_small_weights(precision, H):
         gru = fastgru.GRU.from_torch({name: np.full(shape, 0.01, np.float32) for name, shape in shapes.items()})
         chosen = Executable(gru.to_graph(), precision=precision).weight_precisions
         assert [(c.precision, c.why) for c in chosen.values()] == [(precision, "")]
+
+
+@pytest.mark.parametrize("op", ["linear", "matmul"])
+@pytest.mark.parametrize(
+    ("outputs", "inputs", "why"),
+    [
+        (32, 128, ""),
+        (31, 1024, "31 outputs are faster"),
+        (63, 64, "63 by 64 weights are faster"),
+        (400, 15, "sums of 15 products are faster"),
+    ],
+)
+def test_a_product_too_small_to_gain_keeps_float32(op, outputs, inputs, why):
+    weight = np.ones((outputs, inputs) if op == "linear" else (inputs, outputs), np.float32)
+    x, y = TensorSpec("x", "float32", (None, inputs)), TensorSpec("y", "float32", None)
+    graph = Graph((x,), (y,), (Node(op, ("x", "w"), ("y",)),), {"w": weight})
+    for precision in SMALL:
+        (chosen,) = Executable(graph, precision=precision).weight_precisions.values()
+        assert chosen.precision == ("float32" if why else precision)
+        assert chosen.why.startswith(why)
+        assert bool(chosen.why) == bool(why)

@@ -147,15 +147,14 @@ def test_a_state_without_bounds_is_taken_by_its_own_range(precision):
     assert np.abs(y.reshape(-1, 70) - wanted).max() <= 0.02
 
 
-@pytest.mark.parametrize("H", [64, 100, 256, 1024])
-def test_the_error_over_a_hundred_steps(H):
-    layer = SmallLayer(GRUSpec(H, H), 100, 1 if H > 256 else 3, seed=H)
+@pytest.mark.parametrize(("H", "reset_after"), [(64, True), (100, False), (256, True), (512, False), (1024, True)])
+def test_the_error_over_a_hundred_steps(H, reset_after):
+    layer = SmallLayer(GRUSpec(H, H, reset_after=reset_after), 100, 1 if H > 256 else 16, seed=H)
     wanted = layer.defined()
     assert 1e-6 < error(layer.run("bfloat16"), wanted) <= 1e-2
     assert 1e-6 < error(layer.run("int8"), wanted) <= 3e-2
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_hundred_thousand_steps_do_not_drift(precision):
     layer = SmallLayer(GRUSpec(16, 128), 100_000, 1)
