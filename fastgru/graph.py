@@ -108,7 +108,8 @@ class Graph:
     def num_parameters(self) -> int:
         """Elements of the floating-point constants, and of those that stand for floats."""
         floats = sum(int(a.size) for a in self.constants.values() if a.dtype.kind == "f" or a.dtype.name == "bfloat16")
-        kept = {n.inputs[:2] for n in self.nodes if n.op == "dequantize" and set(n.inputs[:2]) <= set(self.constants)}
+        pairs = {n.inputs[:2] for n in self.nodes if n.op == "dequantize" and len(n.inputs) > 1}
+        kept = [pair for pair in pairs if set(pair) <= set(self.constants)]
         return floats + sum(int(self.constants[q].size - self.constants[scale].size) for q, scale in kept)
 
     def constant(self, name: str, *, reader: str) -> NDArray[Any]:

@@ -141,7 +141,17 @@ def graph_files() -> list[bytes]:
         constants=random_arrays(),
         meta={"producer": "tests"},
     )
-    return [graph_to_bytes(graph)]
+    quantised = Graph(
+        inputs=(TensorSpec("x", "float32", (None, I)),),
+        outputs=(TensorSpec("y", "float32", None),),
+        nodes=(
+            Node("dequantize", ("w/int8", "w/scale"), ("w",), {"axis": 0}),
+            Node("linear", ("x", "w"), ("y",), {}),
+        ),
+        constants={"w/int8": np.arange(2 * I, dtype=np.int8).reshape(2, I), "w/scale": np.ones(2, np.float32)},
+        precisions={"y": "int8"},
+    )
+    return [graph_to_bytes(graph), graph_to_bytes(quantised)]
 
 
 def keras_layers(*, version: int) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import ml_dtypes
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 import fastgru
 from fastgru.cli.charmodel import DATA
 from fastgru.engine import Executable
-from fastgru.errors import InvalidModelError, UnsupportedModelError
+from fastgru.errors import FastGRUError, InvalidModelError, UnsupportedModelError
 from fastgru.exporters import to_onnx
 from fastgru.graph import Graph, Node, TensorSpec
 from fastgru.graphfile import graph_to_bytes, read_graph
@@ -184,6 +185,33 @@ def forged(change):
 def test_a_forged_file_is_refused(change, error, message):
     with pytest.raises(error, match=message):
         fastgru.load(forged(change))
+
+
+def spoilt(name, changes):
+    """The saved network with other inputs or attributes of the node that gives `name`, or with another constant."""
+    graph = fastgru.Model(network(), precision="int8").to_graph()
+    if isinstance(changes, np.ndarray):
+        return replace(graph, constants={**graph.constants, name: changes})
+    return replace(graph, nodes=tuple(replace(n, **changes) if name in n.outputs else n for n in graph.nodes))
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("wide/dequantized", {"attrs": {"axis": "x"}}, "dequantize 'wide/dequantized'"),
+        ("wide/dequantized", {"attrs": {"axis": 0}}, "scale has shape"),
+        ("wide/dequantized", {"attrs": {"axis": 2}}, "dequantize 'wide/dequantized'"),
+        ("wide/dequantized", {"inputs": ("wide/int8",)}, "scale is missing"),
+        ("y", {"inputs": ("x",)}, "weight_ih is missing"),
+        ("wide/scale", np.ones(7, np.float32), "scale has shape"),
+        ("wide/scale", np.full(100, np.nan, np.float32), "100 of the 100 values of 'wide/scale' are NaN"),
+        ("wide/int8", np.ones((3, 100), np.int8), "expected .*, the last of|do not fit|expected"),
+    ],
+)
+def test_nodes_and_scales_that_do_not_fit(name, changes, message):
+    content = graph_to_bytes(spoilt(name, changes))
+    with pytest.raises(FastGRUError, match=message):
+        fastgru.load(content).run({"ids": IDS})
 
 
 def test_a_file_may_choose_other_nodes(tmp_path):

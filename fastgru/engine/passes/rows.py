@@ -69,7 +69,7 @@ def _rows(node: Node, constants: Mapping[str, Array], axis: int) -> QuantisedRow
     outputs = q.shape[axis]
     if scale.size == 1:
         scale = np.broadcast_to(scale.reshape(()), (outputs,))
-    elif scale.shape != (outputs,) or node.attrs.get("axis", 1) % 2 != axis:
+    elif scale.shape != (outputs,) or node.attrs.get("axis", 1) not in (axis, axis - 2):
         return None
     single = np.ascontiguousarray(scale, np.float32)
     if not (np.isfinite(single) & (single >= 0)).all() or q.min(initial=0) < _LEAST:
