@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import zipfile
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+import fastgru
 from fastgru.errors import InvalidModelError, UnsupportedModelError
 from fastgru.importers.files import detect_format
 from fastgru.importers.weights import find_grus, read_weights
@@ -176,3 +178,24 @@ def test_hdf5_and_keras_give_raw_weights(tmp_path: Path) -> None:
 def test_formats_of_others_are_named(head: bytes, way: str) -> None:
     with pytest.raises(UnsupportedModelError, match=way):
         detect_format(head + bytes(100))
+
+
+PACKED = {
+    "bitsandbytes (8 bits)": {"fc.weight": "i1", "fc.SCB": "f4", "fc.bias": "f4"},
+    "bitsandbytes (4 bits)": {"fc.weight": "u1", "fc.weight.absmax": "f4", "fc.weight.quant_map": "f4"},
+    "GPTQ": {"fc.qweight": "i4", "fc.qzeros": "i4", "fc.scales": "f2", "fc.g_idx": "i4"},
+    "AWQ": {"fc.qweight": "i4", "fc.qzeros": "i4", "fc.scales": "f2"},
+    "quanto": {"fc.weight._data": "i1", "fc.weight._scale": "f4"},
+    "compressed-tensors": {"fc.weight_packed": "i4", "fc.weight_scale": "f2"},
+}
+
+
+@pytest.mark.parametrize("library", PACKED)
+def test_weights_that_another_library_packed_are_refused_by_its_name(library: str) -> None:
+    tensors = {name: np.zeros((2, 2), dtype) for name, dtype in PACKED[library].items()}
+    message = f"{re.escape(library)} quantised and packed.*state dict of the float model.*precision='int8'"
+    for read in (read_weights, fastgru.load):
+        with pytest.raises(UnsupportedModelError, match=message):
+            read(safetensors.numpy.save(tensors))
+    del tensors[next(name for name in tensors if name.endswith((".SCB", ".absmax", ".qweight", "_scale")))]
+    assert set(read_weights(safetensors.numpy.save(tensors))) == set(tensors)

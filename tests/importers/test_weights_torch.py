@@ -221,3 +221,15 @@ def test_the_checksum_of_every_member_counts() -> None:
     content[at] ^= 0x10
     with pytest.raises(InvalidModelError, match="checksum of member"):
         read_weights(bytes(content), key="generator")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["torch qint8", "torch._utils _rebuild_qtensor", "torch ScriptObject", "torchao.dtypes AffineQuantizedTensor"],
+)
+def test_tensors_that_were_quantised_are_refused(name):
+    module, attribute = name.split()
+    pickled = f"\x80\x02}}(X\x01\x00\x00\x00wc{module}\n{attribute}\nu.".encode("latin-1")
+    message = f"{module}.{attribute}.*quantised and packed.*state dict of the float model"
+    with pytest.raises(UnsupportedModelError, match=message):
+        read_weights(torch_zip(pickled))

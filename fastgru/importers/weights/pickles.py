@@ -30,6 +30,13 @@ _HOSTILE: Final = {
     "sys", "timeit", "trace", "types", "urllib", "webbrowser",
 }  # fmt: skip
 
+# Torch's own tensors of packed integers, and modules of libraries that make some.
+_QUANTISED: Final = {
+    "torch.ScriptObject", "torch._utils._rebuild_qtensor", "torch.qint32", "torch.qint8", "torch.quint2x4",
+    "torch.quint4x2", "torch.quint8",
+}  # fmt: skip
+_QUANTISERS: Final = {"bitsandbytes", "optimum", "quanto", "torchao"}
+
 # Warning: texts with odd backslashes warn of deprecation, which some programs turn into an error.
 _BROKEN: Final = (
     AttributeError, EOFError, IndexError, KeyError, OverflowError, TypeError, ValueError, Warning, struct.error,
@@ -181,6 +188,11 @@ class PickleReader:
         )
         if module.split(".")[0] in _HOSTILE:
             raise InvalidModelError(f"{message} Files of weights have no use for it: do not trust this one")
+        if name in _QUANTISED or module.split(".")[0] in _QUANTISERS:
+            raise UnsupportedModelError(
+                f"{self.name}: the pickle names {name!r}: weights that were quantised and packed, which are not read:"
+                " save the state dict of the float model; precision='int8' makes its weights small when they are loaded"
+            )
         raise UnsupportedModelError(
             f"{message} It was probably made by torch.save(model): load it where its classes are, and save"
             " the weights alone with torch.save(model.state_dict(), path)"

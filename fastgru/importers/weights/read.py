@@ -13,6 +13,7 @@ from fastgru.importers.weights.hdf5_state import read_hdf5_state, read_keras_sta
 from fastgru.importers.weights.json_state import read_json_state
 from fastgru.importers.weights.mapping import Weights
 from fastgru.importers.weights.npz_state import read_npz_state
+from fastgru.importers.weights.packed import refuse_packed
 from fastgru.importers.weights.safetensors_state import read_safetensors_state
 from fastgru.importers.weights.torch_state import read_torch_legacy_state, read_torch_zip_state
 from fastgru.sources import Source, source_name
@@ -64,6 +65,7 @@ def read_weights(source: Source, *, format: str | None = None, key: str | None =
         raise InvalidModelError(f"{name}: key={key!r} was given, but {FORMATS[found]} nests no dicts")
     else:
         tensors = _FLAT[found](source)
+    refuse_packed(tensors, name)
     return Weights(_unwrap(tensors), source=name, form=found)
 
 
