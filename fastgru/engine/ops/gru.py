@@ -30,7 +30,8 @@ __all__ = ["lower_gru"]
 def lower_gru(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """x, initial_h?, lengths?, mask? -> y, h_n."""
     spec = GRUSpec.from_dict(node.attrs["spec"])
-    x_value, h0_value, lengths_value, mask_value, *arrays = *inputs, *[None] * (4 - len(inputs))
+    given: list[Value | None] = [*inputs, None, None, None][: max(4, len(inputs))]
+    x_value, h0_value, lengths_value, mask_value, *arrays = given
     assert x_value is not None
     x = builder.view(x_value)
     if x.ndim != 3 or x.shape[2] != spec.input_size:
