@@ -16,9 +16,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from fastgru.kernels.operands.conv import CHANNEL_TILES
+from fastgru.kernels.operands.conv import CHANNEL_TILES, WORDS, Y_CHANNEL, Y_IMAGE
+from fastgru.kernels.operands.windows import COLLECT_WORDS, PAD_WORDS
 from fastgru.kernels.registry import handler, kernel, tensor
-from fastgru.kernels.windows import COLLECT_WORDS, PAD_WORDS, collect, pad_image
+from fastgru.kernels.windows import collect, pad_image
 from fastgru.simd.memory import address, lanes_of, offset, pointer
 from fastgru.simd.rowtile import make_row_tile
 
@@ -113,8 +114,8 @@ def conv(dtype: str) -> Any:
         table = pointer(tensor(bases, operands, 16), "int64")
         words = offset(operands, 18)
         images, groups, O = words[0], words[1], words[2]
-        x_image, x_group, y_channel, y_image = words[3], words[4], words[5], words[6]
-        pad_words = offset(words, 10)
+        x_image, x_group, y_channel, y_image = words[3], words[4], words[Y_CHANNEL], words[Y_IMAGE]
+        pad_words = offset(words, WORDS)
         collect_words = offset(pad_words, PAD_WORDS)
         phases = offset(collect_words, COLLECT_WORDS)
         lanes = lanes_of(x)

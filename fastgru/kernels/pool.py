@@ -10,8 +10,9 @@ from typing import Any, Final
 import numpy as np
 
 from fastgru.kernels.operands.pool import POOL_CODES
+from fastgru.kernels.operands.windows import PAD_WORDS
 from fastgru.kernels.registry import handler, kernel, tensor
-from fastgru.kernels.windows import PAD_WORDS, collect, pad_plane
+from fastgru.kernels.windows import collect, pad_plane
 from fastgru.simd.masks import maximum_nan
 from fastgru.simd.memory import lanes_of, load, offset, pointer, store
 

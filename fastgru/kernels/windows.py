@@ -6,17 +6,13 @@ pixels which neighbouring outputs read lie side by side. The same layout takes o
 
 from __future__ import annotations
 
-from typing import Final
-
+from fastgru.kernels.operands.windows import COLLECT_STRIDES
 from fastgru.kernels.registry import kernel
 from fastgru.simd.memory import lanes_of, load, load_tail, offset, store, store_tail
 from fastgru.simd.shuffle import evens, odds
 from fastgru.simd.vector import splat
 
-__all__ = ["COLLECT_WORDS", "PAD_WORDS", "collect", "copy_row", "pad_image", "pad_plane"]
-
-PAD_WORDS: Final = 13
-COLLECT_WORDS: Final = 8
+__all__ = ["collect", "copy_row", "pad_image", "pad_plane"]
 
 
 @kernel
@@ -99,7 +95,7 @@ def collect(stage, words, y):
     Words: C, H, W, parts, run, then the strides of C, H, W in y.
     """
     C, H, W, parts, run = words[0], words[1], words[2], words[3], words[4]
-    strides = offset(words, 5)
+    strides = offset(words, COLLECT_STRIDES)
     for c in range(C):
         for h in range(H):
             source = offset(stage, (c * H + h) * parts * run)

@@ -377,6 +377,9 @@ def convolutions():
             sizes = form | {"output_shape": [n * s + 1 for n, s in zip(shape[2:], strides, strict=True)]}
             yield Case("conv_transpose", (normal(*shape), w, None, b), sizes, constant=(1, 3), slack=6)
             yield Case("conv_transpose", (normal(*shape), w), form | {"pads": [0] * 2 * axes}, constant=(1,), slack=6)
+    between = {"strides": [2, 2], "pads": [0, 1, 2, 1], "dilations": [1, 1], "group": 1, "output_padding": [0, 0]}
+    arrays = (normal(3, 2, 4, 2), normal(2, 2, 2, 1), normal(2))  # no output of the last axis reads any input
+    yield Case("conv_transpose", arrays, between, constant=(1, 2))
 
 
 def group_norms():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import numpy as np
+import pytest
 from engine_cases import agree, normal
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -141,6 +142,22 @@ def test_what_is_computed_for_a_concatenation_is_written_there():
     graph = graph_of(nodes, {"x": x}, ["y"], {"shape": i64(2, 16, 33)})
     agree(graph, {"x": x}, "float32")
     assert names(graph) == ("chain_float32",) * 2
+
+
+@pytest.mark.parametrize(("height", "width", "strides"), [(16, 3, [2, 1]), (5, 40, [1, 1]), (5, 40, [1, 2])])
+def test_a_convolution_made_channel_by_channel_first(height, width, strides):
+    """Its images and channels change places in what reads it; what it is staged in keeps the layout of its own."""
+    x, weight = normal(3, 4, height, width), normal(6, 2, 2, 2)
+    attrs = {"strides": strides, "dilations": [1, 1], "pads": "same_upper", "group": 2}
+    nodes = [
+        Node("conv", ("x", "weight"), ("c",), attrs),
+        Node("transpose", ("c",), ("t",), {"perm": [1, 0, 2, 3]}),
+        Node("reshape", ("t", "rows"), ("r",)),
+        Node("reduce", ("r",), ("y",), {"kind": "min", "axes": [1], "keepdims": False}),
+    ]
+    graph = graph_of(nodes, {"x": x}, ["y"], {"weight": weight, "rows": i64(6, -1)})
+    agree(graph, {"x": x}, "float32")
+    assert names(graph) == ("conv_float32", "reduce_extreme_float32")
 
 
 def test_a_slice_of_a_scattered_tensor_reads_what_was_put_there():

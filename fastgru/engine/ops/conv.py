@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 
 import numpy as np
@@ -15,6 +15,8 @@ from fastgru.engine.view import Known, Value, View
 from fastgru.engine.windows import Axis, Part, sliding, transposed, walk_of
 from fastgru.errors import UnsupportedModelError
 from fastgru.graph import Node
+from fastgru.kernels.operands.conv import WORDS, Y_CHANNEL, Y_IMAGE
+from fastgru.kernels.operands.windows import COLLECT_STRIDES, PAD_WORDS
 from fastgru.packing.aligned import zeros
 from fastgru.packing.conv import pack_kernels
 from fastgru.reference.conv import check_conv, check_transposed
@@ -121,14 +123,27 @@ def _emit(
         at, first = at + matrix.size, first + matrix.shape[1]
     table = builder.constant(np.concatenate(walk.tables))
     builder.emit(
-        "conv", dtype, [x, packed, start, lean, limits, y, scratch, stage, table], words, writes=5, moved=_moved
+        "conv",
+        dtype,
+        [x, packed, start, lean, limits, y, scratch, stage, table],
+        words,
+        writes=5,
+        moved=_mover(walk.staged),
     )
 
 
-def _moved(place: View) -> dict[int, int] | None:
-    """The strides of an image and of a channel are free; the pixels of a channel lie one after the other."""
-    plane = View(place.buffer, place.offset, place.shape[2:], place.strides[2:], place.dtype)
-    return {5: place.strides[1], 6: place.strides[0]} if plane.contiguous else None
+def _mover(staged: bool) -> Callable[[View], dict[int, int] | None]:
+    """The strides of an image and of a channel are free; the pixels of a channel lie one after the other.
+
+    staged: what the tiles write keeps its place, and what is collected from there goes elsewhere.
+    """
+    channel = WORDS + PAD_WORDS + COLLECT_STRIDES if staged else Y_CHANNEL
+
+    def moved(place: View) -> dict[int, int] | None:
+        plane = View(place.buffer, place.offset, place.shape[2:], place.strides[2:], place.dtype)
+        return {channel: place.strides[1], Y_IMAGE: place.strides[0]} if plane.contiguous else None
+
+    return moved
 
 
 def _matrix(kernels: NDArray[np.floating], h: Part, w: Part) -> NDArray[np.floating]:
