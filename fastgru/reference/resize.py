@@ -25,6 +25,7 @@ COORDINATES: Final = (
     "align_corners", "asymmetric", "half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "tf_crop_and_resize",
     "tf_half_pixel_for_nn",
 )  # fmt: skip
+_ROUNDED: Final = 1e-5
 NEAREST: Final = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
 POLICIES: Final = ("stretch", "not_larger", "not_smaller")
 MOST_TAPS: Final = 4096
@@ -105,6 +106,7 @@ def taps(
     x = _places(axis, coordinates)
     inside = (x >= 0) & (x <= axis.size - 1)
     if mode == "nearest":
+        x = _snapped(x)
         where = {
             "round_prefer_floor": lambda: np.ceil(x - 0.5),
             "round_prefer_ceil": lambda: np.floor(x + 0.5),
@@ -128,6 +130,12 @@ def taps(
     if exclude_outside or antialias:
         weights = weights / np.sum(weights, axis=1, keepdims=True)
     return np.clip(at, 0, max(axis.size - 1, 0)), weights, inside
+
+
+def _snapped(x: Array) -> Array:
+    """Places that miss an integer or a half by what float32 rounds away are there: scales come in float32."""
+    grid = np.rint(2 * x) / 2
+    return np.where(np.abs(x - grid) < _ROUNDED, grid, x)
 
 
 def _cubic(d: Array, a: float) -> Array:

@@ -186,6 +186,26 @@ CASES = [
     case("LayerNormalization", 17, X, constants={1: ROW, 2: ROW + 1}),
     case("LayerNormalization", 17, X, constants={1: M}, axis=1, epsilon=0.01),
     case("LayerNormalization", 17, X, constants={1: ROW}, axis=-2),
+    case(
+        "LayerNormalization",
+        17,
+        X.astype(np.float64),
+        constants={1: ROW.astype(np.float64)},
+        outputs=3,
+        dtype=("float64", "float32", "float32"),
+    ),
+    case("DepthToSpace", 13, np.zeros((0, 8, 1, 3), np.float32), blocksize=2),
+    case("DepthToSpace", 13, np.zeros((2, 8, 0, 3), np.float32), blocksize=2, mode="CRD"),
+    case("SpaceToDepth", 13, np.zeros((0, 2, 4, 2), np.float32), blocksize=2),
+    case(
+        "Resize",
+        19,
+        RNG.standard_normal((1, 1, 9)).astype(np.float32),
+        constants={1: None, 2: f32([1, 1, 1.5])},
+        mode="nearest",
+        nearest_mode="ceil",
+        coordinate_transformation_mode="half_pixel_symmetric",
+    ),
     # products
     case("MatMul", 7, X, constants={1: M.T}),
     case("MatMul", 13, X, np.swapaxes(X, 1, 2)),
@@ -343,6 +363,32 @@ def test_products_by_a_constant_matrix_and_lookups_become_layers():
     graph = read_onnx(model.SerializeToString())
     assert [node.op for node in graph.nodes] == ["gather", "linear"]
     assert graph.constants["weight"].shape == (3, 4)
+
+
+def test_the_number_of_axes_follows_from_the_length_of_a_shape():
+    """Whatever the sizes are: GlobalMaxPool has to know the number, and Transpose without perm."""
+    nodes = [
+        helper.make_node("SpaceToDepth", ["x"], ["a"], blocksize=2),
+        helper.make_node("GlobalMaxPool", ["a"], ["b"]),
+        helper.make_node("GatherND", ["b", "where"], ["c"]),
+        helper.make_node("Transpose", ["c"], ["y"]),
+    ]
+    x = RNG.standard_normal((2, 3, 4, 6)).astype(np.float32)
+    model = make_model(nodes, {"x": x}, ["y"], {"where": np.array([[1], [0]])}, opset=18)
+    for axis, name in enumerate("NCHW"):
+        model.graph.input[0].type.tensor_type.shape.dim[axis].dim_param = name
+    graph = read_onnx(model.SerializeToString())
+    np.testing.assert_array_equal(run_graph(graph, {"x": x}, dtype="float32")["y"], ort_run(model, {"x": x})["y"])
+
+
+def test_the_number_of_axes_that_squeeze_leaves_follows_from_known_sizes():
+    nodes = [helper.make_node("Squeeze", ["x"], ["a"]), helper.make_node("Transpose", ["a"], ["y"])]
+    x = RNG.standard_normal((2, 1, 4, 1)).astype(np.float32)
+    model = make_model(nodes, {"x": x}, ["y"])
+    assert run_graph(read_onnx(model.SerializeToString()), {"x": x})["y"].shape == (4, 2)
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "N"
+    with pytest.raises(UnsupportedModelError, match="'perm' is absent and the number of axes"):
+        read_onnx(model.SerializeToString())
 
 
 def test_identities_cost_nothing_and_outputs_keep_their_names():

@@ -55,7 +55,10 @@ def _layer_norm(node: OnnxNode, build: Builder) -> Value | tuple[Value, ...]:
     square = build.emit("binary", centred, centred, kind="mul")
     variance = build.emit("reduce", square, kind="mean", axes=axes, keepdims=True)
     deviation = build.emit("unary", _plus(variance, epsilon, build), kind="sqrt")
-    return y, mean, build.emit("unary", deviation, kind="reciprocal")
+    inverse = build.emit("unary", deviation, kind="reciprocal")
+    if x.dtype == "float64":  # of the type of stash_type
+        mean, inverse = (build.emit("cast", v, to="float32") for v in (mean, inverse))
+    return y, mean, inverse
 
 
 def _plus(x: Value, number: float, build: Builder) -> Value:

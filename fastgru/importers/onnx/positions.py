@@ -138,12 +138,15 @@ def _depth_to_space(node: OnnxNode, build: Builder) -> Value:
     if mode not in ("CRD", "DCR"):
         raise node.invalid(f"attribute 'mode' is {mode!r}, expected DCR or CRD")
     n, hw = build.emit("shape", x, start=0, end=1), build.emit("shape", x, start=2, end=4)
-    split = [build.integers([b, b, -1])] if mode == "DCR" else [build.integers([-1, b, b])]
-    wide = build.emit("reshape", x, build.emit("concat", n, *split, hw, axis=0))
+    channels = build.emit("shape", x, start=1, end=2)
+    c = build.emit("binary", channels, build.integers([b * b]), kind="div")
+    block = build.integers([b, b])
+    split = [block, c] if mode == "DCR" else [c, block]
+    wide = build.emit("reshape", x, build.emit("concat", n, *split, hw, axis=0), allow_zero=True)
     perm = [0, 3, 4, 1, 5, 2] if mode == "DCR" else [0, 1, 4, 2, 5, 3]
     sizes = build.emit("binary", hw, build.integers([b]), kind="mul")
-    target = build.emit("concat", n, build.integers([-1]), sizes, axis=0)
-    return build.emit("reshape", build.emit("transpose", wide, perm=perm), target)
+    target = build.emit("concat", n, c, sizes, axis=0)
+    return build.emit("reshape", build.emit("transpose", wide, perm=perm), target, allow_zero=True)
 
 
 @operator("SpaceToDepth", versions=(1, 13, 28), inputs=(1, 1))
@@ -159,10 +162,11 @@ def _space_to_depth(node: OnnxNode, build: Builder) -> Value:
         for i in (2, 3)
     )
     block = build.integers([b])
-    wide = build.emit("reshape", x, build.emit("concat", nc, h, block, w, block, axis=0))
+    wide = build.emit("reshape", x, build.emit("concat", nc, h, block, w, block, axis=0), allow_zero=True)
     perm = [0, 3, 5, 1, 2, 4] if mode == "DCR" else [0, 1, 3, 5, 2, 4]
-    target = build.emit("concat", n, build.integers([-1]), h, w, axis=0)
-    return build.emit("reshape", build.emit("transpose", wide, perm=perm), target)
+    channels = build.emit("binary", build.emit("shape", x, start=1, end=2), build.integers([b * b]), kind="mul")
+    target = build.emit("concat", n, channels, h, w, axis=0)
+    return build.emit("reshape", build.emit("transpose", wide, perm=perm), target, allow_zero=True)
 
 
 def _block(node: OnnxNode) -> int:

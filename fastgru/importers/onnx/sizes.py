@@ -71,6 +71,8 @@ def element_sizes(op: str, inputs: Sequence[Value | None], attrs: Mapping[str, A
 def sizes_from(op: str, inputs: Sequence[Value | None], attrs: Mapping[str, Any], output: int) -> Sizes | None:
     """The sizes of an output of a node; None for nothing known."""
     x = sizes_of(inputs[0]) if inputs else None
+    if op == "shape":
+        return None if x is None else (len(x[attrs.get("start", 0) : attrs.get("end")]),)
     if op in _BROADCAST:
         return _broadcast([sizes_of(v) for v in inputs if v is not None])
     if op in ("expand", "constant_of_shape"):
@@ -92,8 +94,9 @@ def sizes_from(op: str, inputs: Sequence[Value | None], attrs: Mapping[str, Any]
             rank = len(x) + len(attrs["axes"])
             axes, rest = {a % rank for a in attrs["axes"]}, iter(x)
             return tuple(1 if i in axes else next(rest, None) for i in range(rank))
-        case "squeeze" if attrs["axes"]:
+        case "squeeze" if attrs["axes"] or all(isinstance(n, int) for n in x):
             axes = {a % len(x) for a in attrs["axes"]} if x else set()
+            axes = axes or {i for i, n in enumerate(x) if n == 1}
             return tuple(n for i, n in enumerate(x) if i not in axes)
         case "gather":
             index = sizes_of(inputs[1])

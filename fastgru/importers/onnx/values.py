@@ -100,7 +100,7 @@ def _rank(op: str, inputs: Sequence[Value | None], attrs: dict[str, Any], first:
         case "reshape" | "expand" | "constant_of_shape":
             return _from_shape(op, inputs, first)
         case "squeeze":
-            return None if first is None or not attrs["axes"] else first - len(set(attrs["axes"]))
+            return _squeezed(first, inputs[0], attrs["axes"])
         case "unsqueeze":
             return None if first is None else first + len(attrs["axes"])
         case "flatten":
@@ -109,7 +109,7 @@ def _rank(op: str, inputs: Sequence[Value | None], attrs: dict[str, Any], first:
             index = None if inputs[1] is None else inputs[1].rank
             return None if first is None or index is None else first - 1 + index
         case "gather_nd":
-            return None
+            return _gathered(first, inputs[1], attrs.get("batch_dims", 0))
         case "einsum":
             ranks = [v.rank for v in inputs if v is not None]
             if any(r is None for r in ranks):
@@ -139,6 +139,23 @@ def _widest(inputs: Sequence[Value | None]) -> int | None:
     return None if None in ranks or not ranks else max(r for r in ranks if r is not None)
 
 
+def _squeezed(first: int | None, x: Value | None, axes: Sequence[int]) -> int | None:
+    """Without axes, every axis of one: known where every size is."""
+    if first is None or x is None or axes:
+        return None if first is None else first - len(set(axes))
+    sizes = x.sizes or ()
+    return sum(size != 1 for size in sizes) if len(sizes) == first and all(isinstance(s, int) for s in sizes) else None
+
+
+def _gathered(first: int | None, indices: Value | None, lead: int) -> int | None:
+    """Axes of the indices but the last, and of the input those that the last does not point into."""
+    if first is None or indices is None or not indices.rank:
+        return None
+    sizes = indices.sizes if indices.array is None else indices.array.shape
+    depth = sizes[-1] if sizes else None
+    return indices.rank - 1 + first - lead - depth if isinstance(depth, int) and lead + depth <= first else None
+
+
 def _matmul(a: int | None, b: int | None) -> int | None:
     if a is None or b is None:
         return None
@@ -146,10 +163,20 @@ def _matmul(a: int | None, b: int | None) -> int | None:
 
 
 def _from_shape(op: str, inputs: Sequence[Value | None], first: int | None) -> int | None:
-    """The rank that a vector of sizes gives, known where the vector is a constant."""
-    sizes = inputs[0] if op == "constant_of_shape" else inputs[1]
-    if sizes is None or sizes.array is None:
+    """The rank that a vector of sizes gives, known where its length is."""
+    count = _length(inputs[0] if op == "constant_of_shape" else inputs[1])
+    if op != "expand" or count is None:
+        return count
+    return None if first is None else max(first, count)
+
+
+def _length(vector: Value | None) -> int | None:
+    """The number of elements of a vector, None where it is not known."""
+    if vector is None:
         return None
-    if op != "expand":
-        return int(sizes.array.size)
-    return None if first is None else max(first, int(sizes.array.size))
+    if vector.array is not None:
+        return int(vector.array.size)
+    if vector.elements is not None:
+        return len(vector.elements)
+    size = vector.sizes[0] if vector.sizes is not None and len(vector.sizes) == 1 else None
+    return size if isinstance(size, int) else None
