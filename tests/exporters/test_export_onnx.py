@@ -288,3 +288,35 @@ def test_words_about_the_model_are_kept():
     model = checked(data)
     assert {p.key: p.value for p in model.metadata_props} == {"licence": "Apache-2.0", "alphabet": "abc"}
     assert model.doc_string == "a model"
+
+
+def test_what_reads_a_node_without_counterpart_is_not_the_fault():
+    x = TensorSpec("x", "float32", (4, 6, 2))
+    attrs = {"axis": 1, "inverse": True, "onesided": False}
+    nodes = (
+        Node("rms_norm", ("x",), ("a",), {"axis": 1, "epsilon": 1e-5}),
+        Node("binary", ("a", "x"), ("b",), {"kind": "mul"}),
+        Node("dft", ("b",), ("y",), attrs),
+    )
+    graph = Graph((x,), (TensorSpec("y", "float32", None),), nodes)
+    missing = [node.op for node in nodes if node.op not in exported()]
+    assert "rms_norm" in missing
+    with pytest.raises(UnsupportedModelError, match=rf"^{len(missing)} node.s. that have no counterpart in ONNX: rms_"):
+        to_onnx(graph)
+
+
+def test_a_constant_that_is_read_and_an_output_too():
+    c, x = normal(3), normal(2, 3)
+    node = Node("binary", ("x", "c"), ("y",), {"kind": "add"})
+    outputs = (TensorSpec("y", "float32", (2, 3)), TensorSpec("c", "float32", (3,)))
+    data = to_onnx(Graph((TensorSpec("x", "float32", (2, 3)),), outputs, (node,), {"c": c}))
+    checked(data)
+    for results in (theirs(data, {"x": x}), Executable(reimported(data)).run({"x": x})):
+        np.testing.assert_array_equal(results["y"], x + c)
+        np.testing.assert_array_equal(results["c"], c)
+
+
+def test_the_transpose_of_a_number():
+    node = Node("transpose", ("x",), ("y",), {"perm": []})
+    data = to_onnx(Graph((TensorSpec("x", "float32", ()),), (TensorSpec("y", "float32", ()),), (node,)))
+    assert theirs(data, {"x": np.array(3, np.float32)})["y"] == 3

@@ -20,7 +20,7 @@ def _reshape(node: Node, write: Writer) -> None:
 
 @exporter("transpose")
 def _transpose(node: Node, write: Writer) -> None:
-    write.emit("Transpose", *node.inputs, out=node.outputs[0], perm=list(node.attrs["perm"]))
+    write.emit("Transpose", *node.inputs, out=node.outputs[0], perm=list(node.attrs["perm"]) or None)
 
 
 @exporter("squeeze", "unsqueeze")

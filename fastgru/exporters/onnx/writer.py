@@ -41,7 +41,8 @@ class Writer:
         self._dtypes = {spec.name: self.floats(spec.dtype) for spec in graph.inputs}
         self._dtypes.update((name, self.floats(array.dtype.name)) for name, array in graph.constants.items())
         self._used = {*self._dtypes, *(name for node in graph.nodes for name in node.outputs)}
-        self._written: set[str] = set()
+        self._outputs = {spec.name for spec in graph.outputs}
+        self._written: dict[str, str] = {}
         self._what = ""
 
     def floats(self, dtype: str) -> str:
@@ -49,8 +50,8 @@ class Writer:
         return self.precision if is_floating(numpy_dtype(dtype)) else dtype
 
     def dtype(self, name: str) -> str:
-        """The dtype of a value of the graph."""
-        return self._dtypes[name]
+        """The dtype of a value of the graph; of one of a node that was refused, something to go on with."""
+        return self._dtypes.get(name, self.precision)
 
     def known(self, name: str) -> Array | None:
         """The constant of this name, None where it is computed."""
@@ -64,11 +65,16 @@ class Writer:
         return array
 
     def read(self, name: str) -> str:
-        """`name` as an input of a node that is written: what is constant is stored when it is first read."""
+        """`name` as an input of a node that is written: what is constant is stored when it is first read.
+
+        A constant that is an output of the graph keeps its name for that, and is read under another.
+        """
         array = self.known(name) if name else None
-        if array is not None and name not in self._written:
-            self._store(array, name)
-        return name
+        if array is None:
+            return name
+        if name not in self._written:
+            self._written[name] = self._store(array, self.free(name) if name in self._outputs else name)
+        return self._written[name]
 
     def array(self, value: ArrayLike, dtype: str | None = None, hint: str = "constant") -> str:
         """The name of a new initializer."""
@@ -86,7 +92,6 @@ class Writer:
         if is_floating(array.dtype):
             array = array.astype(numpy_dtype(self.precision))
         self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), name))
-        self._written.add(name)
         return name
 
     def free(self, hint: str) -> str:
@@ -111,12 +116,15 @@ class Writer:
         self.nodes.append(helper.make_node(op, names, list(outputs), title, **given))
         return list(outputs)
 
-    def write(self, node: Node) -> None:
-        """Everything that a node of the graph becomes."""
-        self._what = node.name or node.outputs[0]
+    def declare(self, node: Node) -> None:
+        """What the outputs of a node are: its readers ask, even where it is not written itself."""
         for i, name in enumerate(node.outputs):
             if name:
                 self._dtypes[name] = self._made(node, i)
+
+    def write(self, node: Node) -> None:
+        """Everything that a node of the graph becomes."""
+        self._what = node.name or node.outputs[0]
         EXPORTERS[node.op](node, self)
 
     def _made(self, node: Node, output: int) -> str:
@@ -146,12 +154,13 @@ def graph_to_onnx(graph: Graph, *, precision: str = "float32") -> ModelProto:
     writer = Writer(graph.validate(), precision)
     faults = []
     for node in graph.nodes:
-        if node.op not in EXPORTERS:
-            faults.append(f"{node} (operator {node.op!r})")
-            continue
         try:
             check_node(node)
-            writer.write(node)
+            writer.declare(node)
+            if node.op in EXPORTERS:
+                writer.write(node)
+            else:
+                faults.append(f"{node} (operator {node.op!r})")
         except FastGRUError as error:
             faults.append(str(error) if str(node) in str(error) else f"{node}: {error}")
     if faults:
