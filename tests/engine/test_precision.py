@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
+from deep_model import deep, outputs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,9 +22,8 @@ from fastgru.errors import UnsupportedModelError
 from fastgru.graph import Graph, Node, TensorSpec
 from fastgru.reference.gru import gru_cell
 from fastgru.reference.small import PRODUCTS, quantised, rounded
+from fastgru.simd.cpu import ISA, ISAS, host_isa
 from fastgru.spec import GRUSpec, GRUWeights
-
-GATES = ("reset", "update", "candidate")
 
 
 def network(H):
@@ -70,27 +74,6 @@ def test_overrides_are_taken_at_their_word():
         Executable(graph, overrides={name: "int4"})
     with pytest.raises(UnsupportedModelError, match="weights in int8 in a model that computes in float64"):
         Executable(graph, precision="float64", overrides={name: "int8"})
-
-
-def deep():
-    """ids (T, N) -> a table, a GRU of 70 units, one of 67 with the reset before and relu, which has no bounds, a layer.
-
-    The states go in and out: h0 (1, N, 70) and the like.
-    """
-    rng = np.random.default_rng(1)
-
-    def uniform(*shape):
-        return rng.uniform(-0.12, 0.12, shape).astype(np.float32)
-
-    first = fastgru.GRU.from_gates(
-        **{gate: fastgru.Gate(uniform(70, 24), uniform(70, 70), uniform(70)) for gate in GATES}, reset_after=True
-    )
-    second = fastgru.GRU.from_gates(
-        **{gate: fastgru.Gate(uniform(67, 70), uniform(67, 67), uniform(67)) for gate in GATES},
-        candidate_activation="relu",
-    )
-    layers = fastgru.Embedding(uniform(30, 24)), first, second, fastgru.Linear(uniform(64, 67), uniform(64))
-    return fastgru.Sequential(*layers).to_graph(initial_state=True)
 
 
 @cache
@@ -194,3 +177,17 @@ def test_a_product_too_small_to_gain_keeps_float32(op, outputs, inputs, why):
         assert chosen.precision == ("float32" if why else precision)
         assert chosen.why.startswith(why)
         assert bool(chosen.why) == bool(why)
+
+
+@pytest.mark.parametrize("isa", [isa for isa in ISAS if isa != ISA])
+def test_a_model_in_int8_has_the_same_bits_on(isa):
+    if ISAS[isa] > ISAS[host_isa()]:
+        pytest.skip(f"this CPU does not run {isa}")
+    paths = [str(Path(__file__).parent.parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "FASTGRU_ISA": isa, "PYTHONPATH": os.pathsep.join(paths)}
+    for name in ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES"):
+        environment.pop(name, None)
+    command = [sys.executable, "-W", "error", str(Path(__file__).parent / "deep_model.py")]
+    done = subprocess.run(command, env=environment, capture_output=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    assert done.stdout == isa.encode() + b"\n" + outputs("int8")
