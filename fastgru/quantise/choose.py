@@ -2,7 +2,8 @@
 
 Every node starts in int8. Alone with small weights, each moves the outputs by so much; going up to bfloat16, and from
 there to float32, wins that back at the price of its bytes. The steps are ordered by what they win for a byte, and as
-few of them are taken as the whole model, measured, needs. Nothing but the order is an estimate.
+few of them are taken as the whole model, measured, needs; those that prove needless are taken back. Nothing but the
+order is an estimate.
 """
 
 from __future__ import annotations
@@ -44,7 +45,24 @@ def choose(
             enough = middle
         else:
             too_few = middle
-    return _taken(start, steps[:enough])
+    return _lowered(_taken(start, steps[:enough]), ladders, bytes_of, excess)
+
+
+def _lowered(
+    choice: Choice,
+    ladders: Mapping[str, Sequence[str]],
+    bytes_of: Callable[[str, str], int],
+    excess: Callable[[Choice], float],
+) -> Choice:
+    """The choice without the steps that the bound does not need after all, those of most bytes tried first."""
+    raised = [name for name, precision in choice.items() if precision != ladders[name][0]]
+    for name in sorted(raised, key=lambda n: bytes_of(n, ladders[n][0]) - bytes_of(n, choice[n])):
+        for lower in reversed(ladders[name][: ladders[name].index(choice[name])]):
+            trial = {**choice, name: lower}
+            if excess(trial) > 1:
+                break
+            choice = trial
+    return choice
 
 
 def _taken(start: Mapping[str, str], steps: Sequence[tuple[str, str]]) -> Choice:

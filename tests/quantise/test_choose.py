@@ -53,6 +53,9 @@ def test_the_bound_holds_whatever_the_costs(nodes, bound):
     choice, excess = chosen(moved, {str(i): s for i, (_, s) in enumerate(nodes)}, bound)
     assert set(choice) == set(moved)
     assert excess(choice) <= 1
+    for name, precision in choice.items():  # and nothing could be smaller by itself
+        for lower in LADDER[: LADDER.index(precision)][-1:]:
+            assert excess({**choice, name: lower}) > 1
 
 
 @pytest.mark.parametrize(("precision", "expected"), [("float32", 48), ("bfloat16", 24), ("int8", 24)])

@@ -132,7 +132,7 @@ def test_auto_keeps_the_phonemes_and_says_what_it_left(shared_models, words, g2p
     heard = [{"x": letters(word)} for word, _ in known]
     told = [{"x": np.array([2, *ids]), "h0": exact.run({"x": letters(word)})["y"][-1:, None]} for word, ids in known]
     reports = [
-        fastgru.quantize(graph, precision="auto", max_error=0.01, data=data)
+        fastgru.quantize(graph, precision="auto", min_db=52, data=data)
         for graph, data in ((encoder, heard), (decoder, told))
     ]
     assert all(report.holds for report in reports)
