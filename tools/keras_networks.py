@@ -129,6 +129,8 @@ def speech_mask(k: Any, L: Any) -> Any:
 
 @network_case
 def distributed_masks(k: Any, L: Any) -> Any:
+    if k.__name__ == "tf_keras":
+        return None
     x = k.Input((T, F), name="x")
     m = L.Masking(-1.0)(x)
     ids = L.TimeDistributed(L.Embedding(5, 3))
@@ -142,10 +144,12 @@ def distributed_masks(k: Any, L: Any) -> Any:
 @network_case
 def other_normalisations(k: Any, L: Any) -> Any:
     x, z = k.Input((None, 4), name="x"), k.Input((3, 5, 4), name="z")
+    newer = [] if k.__name__ == "tf_keras" else [L.RMSNormalization()(x)]
     return k.Model([x, z], [
-        L.GroupNormalization(2)(x), L.GroupNormalization(-1, scale=False)(z), L.GroupNormalization(1, epsilon=0.1)(z),
-        L.GroupNormalization(3, axis=1)(z), L.GroupNormalization(5, axis=2, center=False)(z),
-        L.RMSNormalization()(x), L.UnitNormalization()(x), L.UnitNormalization(axis=[1, 2])(z),
+        *newer, L.GroupNormalization(2)(x), L.GroupNormalization(-1, scale=False)(z),
+        L.GroupNormalization(1, epsilon=0.1)(z), L.GroupNormalization(3, axis=1)(z),
+        L.GroupNormalization(5, axis=2, center=False)(z),
+        L.UnitNormalization()(x), L.UnitNormalization(axis=[1, 2])(z),
     ])  # fmt: skip
 
 
@@ -162,6 +166,8 @@ def heads(k: Any, L: Any) -> Any:
 
 @network_case
 def functions_of_tensors(k: Any, L: Any) -> Any:
+    if k.__name__ == "tf_keras":
+        return None
     x, z = k.Input((T, 4), name="x"), k.Input((None, 4), name="z")
     o = k.ops
     positive, wide = x * x + 1.0, o.transpose(x, (0, 2, 1))
@@ -184,6 +190,8 @@ def functions_of_tensors(k: Any, L: Any) -> Any:
 
 @network_case
 def subscripts(k: Any, L: Any) -> Any:
+    if k.__name__ == "tf_keras":
+        return None
     x, z, m = k.Input((T, 4), name="x"), k.Input((None, 4), name="z"), k.Input((5, 5, 3), name="m")
     o = k.ops
     row, matrix = np.array([1, -2, 3, 0.5], np.float32), np.arange(12, dtype=np.float32).reshape(4, 3)

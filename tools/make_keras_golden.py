@@ -4,6 +4,7 @@
     python tools/make_keras_golden.py tf_keras keras2                      # Keras 2, as pip install tf_keras gives it
     KERAS_BACKEND=torch python tools/make_keras_golden.py keras keras3_recurrent   # LSTM and SimpleRNN
     KERAS_BACKEND=torch python tools/make_keras_golden.py keras keras3_networks    # convolutions, pools, attention
+    python tools/make_keras_golden.py tf_keras keras2_networks
 
 The zip holds <case>.keras, <case>.h5 and <case>.npz: the inputs by name, the outputs as out0, out1..., and for a
 stateful model those of a second call as again0...

@@ -17,7 +17,7 @@ from fastgru.reference import check_node, run_graph
 FOLDER = Path(__file__).parent.parent / "data" / "keras"
 FILES = [
     (name, member)
-    for name in ("keras2", "keras3", "keras3_recurrent", "keras3_networks")
+    for name in ("keras2", "keras2_networks", "keras3", "keras3_recurrent", "keras3_networks")
     for member in zipfile.ZipFile(FOLDER / f"{name}.zip").namelist()
     if member.endswith((".h5", ".keras"))
 ]

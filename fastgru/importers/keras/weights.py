@@ -208,6 +208,9 @@ class _Numbered(Weights):
         if attribute == "cells":
             folder = f"{_snake_case(inner.class_name)}{f'_{index}' if index else ''}"
             return _Numbered(self._store, f"{self._folder}cell/cells/{folder}/")
+        private = f"{self._folder}_{attribute}"  # so the archives of TensorFlow 2 call the layers of MultiHeadAttention
+        if attribute.endswith("_dense") and self._store.file.has_group(private):
+            return _Numbered(self._store, f"{private}/")
         return _Numbered(self._store, f"{self._folder}{attribute}/")
 
     def layers(self, layers: Sequence[Layer]) -> list[Weights]:
