@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastgru.engine.builder import Packs
-from fastgru.engine.passes import simplify
+from fastgru.engine.passes import merge_quantised, simplify
 from fastgru.engine.passes.rows import kept_rows
 from fastgru.engine.plan import check_supported, make_program
-from fastgru.engine.precision import FLOAT_DTYPES, PRECISIONS, weight_precisions
+from fastgru.engine.precision import FLOAT_DTYPES, PRECISIONS, SMALL, weight_precisions
 from fastgru.engine.profile import Timing, profile
 from fastgru.engine.program import Frame, Program, Slot
 from fastgru.engine.team import check_threads
@@ -109,6 +109,9 @@ class Executable:
         self._rows = kept_rows(self._simplified) if keep_rows else {}
         self.precision, self.float_dtype = precision, FLOAT_DTYPES[precision]
         self.weight_precisions = weight_precisions(self._simplified, precision, overrides)
+        if self.float_dtype == "float32":
+            small = [name for name, chosen in self.weight_precisions.items() if chosen.precision in SMALL]
+            self._simplified = merge_quantised(self._simplified, small)
         self.threads = threads
         self.inputs = tuple(typed_spec(spec, precision) for spec in graph.inputs)
         self.outputs = tuple(typed_spec(spec, precision) for spec in graph.outputs)

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LEAST_PEAK", "MOST_STEPS", "grid_steps"]
+__all__ = ["LEAST_PEAK", "MOST_STEPS", "grid_steps", "integer_rows"]
 
 Array = NDArray[Any]
 
@@ -35,6 +35,19 @@ def grid_steps(rows: Array, peak: Array) -> NDArray[np.float32]:
         some = usable[first : first + _ROWS_AT_ONCE]
         steps[some] = _found(rows[some], peak[some])
     return steps
+
+
+def integer_rows(rows: Array) -> tuple[NDArray[np.int8], NDArray[np.float32]] | None:
+    """rows (O, K) of float32 as q (O, K) int8 and scale (O,): scale * q; None where a row is not on a grid."""
+    peak = np.abs(rows).max(axis=1, initial=0)
+    if not np.isfinite(peak).all() or ((peak > 0) & (peak < LEAST_PEAK)).any():
+        return None
+    steps = grid_steps(rows, peak)
+    factor = np.divide(steps, peak, out=np.zeros_like(peak), where=peak > 0)
+    scaled = rows * factor[:, None]
+    if not _whole(scaled).all():
+        return None
+    return np.rint(scaled).astype(np.int8), np.asarray(peak / steps, np.float32)
 
 
 def _found(rows: Array, peak: Array) -> NDArray[np.float32]:

@@ -383,6 +383,59 @@ def test_a_gru_of_int8_weights():
     assert 1e-5 < np.abs(small - want).max() < 0.03
 
 
+@pytest.mark.parametrize("kind", ["uint8", "int8", "no zero point"])
+@pytest.mark.parametrize("bias", [True, False])
+def test_products_between_nodes_that_quantise_are_made_of_the_integers(kind, bias):
+    """In float32; not in float64, nor where the weights are too few, not of 8 bits, or on no grid."""
+    q, wide = whole("int8", 80, 96).clip(-127, 127), normal(96, 80)
+    held = {"q": q.T, "ws": np.full(80, 0.01, np.float32), "s": np.float32(0.05), "b": normal(80), "wide": wide}
+    held |= {} if kind == "no zero point" else {"z": whole(kind)}
+    pair = ["s", *(["z"] if "z" in held else [])]
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", *pair], ["xq"]),
+        helper.make_node("DequantizeLinear", ["xq", *pair], ["xd"]),
+        helper.make_node("DequantizeLinear", ["q", "ws"], ["w"], axis=1),
+        helper.make_node("MatMul", ["xd", "w"], ["m"]),
+        helper.make_node("Add" if bias else "Mul", ["m", "b"], ["y"]),
+        helper.make_node("MatMul", ["xd", "wide"], ["other"]),
+    ]
+    x = 3 * normal(7, 96)
+    model = make_model(nodes, {"x": x}, ["y", "other"], held)
+    loaded = fastgru.load(model.SerializeToString())
+    assert sum(t.handler.startswith("linear_bytes") for t in loaded.profile({"x": x})) == 1
+    exact = run_graph(read_onnx(model.SerializeToString()), {"x": x})
+    for name, y in loaded.run({"x": x}).items():
+        np.testing.assert_allclose(y, exact[name], rtol=1e-5, atol=2e-5)
+    for name, y in ours(model, {"x": x}, precision="float64").items():
+        np.testing.assert_allclose(y, exact[name], rtol=1e-12, atol=1e-12)
+    theirs = ort_run(model, {"x": x})
+    np.testing.assert_allclose(loaded.run({"x": x})["other"], theirs["other"], atol=2e-4)
+    np.testing.assert_allclose(loaded.run({"x": x})["y"], theirs["y"], atol=2e-4)
+    small = fastgru.load(model.SerializeToString(), precision="int8")
+    assert not any(t.handler.startswith("linear_bytes") for t in small.profile({"x": x}))
+
+
+def test_a_quantised_file_is_saved_exported_and_verified(tmp_path):
+    q, scale = whole("int8", 70, 64), np.float32(0.01)
+    nodes = [
+        helper.make_node("DynamicQuantizeLinear", ["x"], ["xq", "xs", "xz"]),
+        helper.make_node("MatMulInteger", ["xq", "q", "xz"], ["sums"]),
+        helper.make_node("Cast", ["sums"], ["f"], to=1),
+        helper.make_node("Mul", ["xs", "scale"], ["both"]),
+        helper.make_node("Mul", ["f", "both"], ["y"]),
+    ]
+    x = normal(3, 70)
+    model = make_model(nodes, {"x": x}, ["y"], {"q": q, "scale": scale})
+    loaded = fastgru.load(model.SerializeToString())
+    y = loaded(x)
+    np.testing.assert_allclose(y, ort_run(model, {"x": x})["y"], rtol=1e-6)
+    loaded.save(tmp_path / "saved.safetensors")
+    loaded.to_onnx(tmp_path / "again.onnx")
+    for again in ("saved.safetensors", "again.onnx"):
+        np.testing.assert_array_equal(fastgru.load(tmp_path / again)(x), y)
+    assert fastgru.verify(tmp_path / "again.onnx").holds
+
+
 # float16 and bfloat16
 
 

@@ -9,11 +9,21 @@ from __future__ import annotations
 from fastgru.engine.passes.convolutions import merge_into_convolutions
 from fastgru.engine.passes.folding import drop_dead, fold_constants, fold_node
 from fastgru.engine.passes.merging import merge_batch_norm, merge_bias
+from fastgru.engine.passes.quantised import merge_quantised
 from fastgru.engine.passes.rows import kept_rows
 from fastgru.engine.passes.transposes import lift_over_transposes
 from fastgru.graph import Graph
 
-__all__ = ["drop_dead", "fold_constants", "fold_node", "merge_batch_norm", "merge_bias", "settle", "simplify"]
+__all__ = [
+    "drop_dead",
+    "fold_constants",
+    "fold_node",
+    "merge_batch_norm",
+    "merge_bias",
+    "merge_quantised",
+    "settle",
+    "simplify",
+]
 
 
 def simplify(graph: Graph, *, keep_rows: bool = False) -> Graph:

@@ -1,0 +1,90 @@
+"""Products of values that were quantised by weights that were: made of the integers, and scaled once at the end.
+
+    (q - zero) s (w s_o)^T + b   becomes   ((q - zero) w^T) * (s s_o) + b
+
+Files write such a layer as a product of floats between nodes that quantise and dequantise, for runtimes to take apart.
+The sums of integers are exact, and their weights a quarter of the bytes. Weights that were dequantised when the file
+was read are known by their values (`fastgru.reference.grid`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.engine.passes.folding import drop_dead
+from fastgru.graph import Graph, Node
+from fastgru.reference.grid import integer_rows
+from fastgru.reference.operator import is_floating
+from fastgru.reference.quantize import PRODUCT_DTYPES
+
+__all__ = ["merge_quantised"]
+
+Array = NDArray[Any]
+
+_LEAST_WEIGHTS: Final = 1 << 12  # below, the floats are as fast
+
+
+def merge_quantised(graph: Graph, kept: Collection[str] = ()) -> Graph:
+    """Linear layers and products by a constant matrix of which both factors are dequantised integers of 8 bits.
+
+    kept: the first outputs of nodes that stay what they are.
+    """
+    constants: dict[str, Array] = dict(graph.constants)
+    made_by = {name: node for node in graph.nodes for name in node.outputs if name}
+    dtypes = {spec.name: spec.dtype for spec in graph.inputs}
+    used = {*constants, *made_by, *dtypes}
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        product = node.op in ("linear", "matmul") and node.outputs[0] not in kept
+        source = made_by.get(node.inputs[0]) if product else None
+        found = None if source is None else _factors(source, node, constants, made_by, dtypes)
+        y = node.outputs[0]
+        names = {part: f"{y}/{part}" for part in ("weight", "scale", "sums", "floats", "scaled")}
+        if source is None or found is None or used.intersection(names.values()):
+            nodes.append(node)
+            continue
+        constants[names["weight"]], constants[names["scale"]] = found
+        zero = source.inputs[2:3]
+        bias = node.inputs[2:3] if any(node.inputs[2:3]) else ()
+        scaled = names["scaled"] if bias else y
+        steps: list[tuple[str, tuple[str, ...], str, dict[str, Any]]] = [
+            ("matmul_integer", (source.inputs[0], names["weight"], *zero), names["sums"], {}),
+            ("cast", (names["sums"],), names["floats"], {"to": "float32"}),
+            ("binary", (names["floats"], names["scale"]), scaled, {"kind": "mul"}),
+        ]
+        if bias:
+            steps.append(("binary", (scaled, *bias), y, {"kind": "add"}))
+        nodes += [Node(op, inputs, (out,), attrs, node.name or y) for op, inputs, out, attrs in steps]
+    return drop_dead(replace(graph, nodes=tuple(nodes), constants=constants))
+
+
+def _factors(
+    source: Node, node: Node, constants: Mapping[str, Array], made_by: Mapping[str, Node], dtypes: Mapping[str, str]
+) -> tuple[Array, Array] | None:
+    """The integers of the weights as (K, O), and the scale of each output; None where they are none."""
+    if source.op != "dequantize" or source.inputs[0] in constants or source.attrs.get("block_size"):
+        return None
+    by, zero = constants.get(source.inputs[1]), (*source.inputs[2:3], "")[0]
+    if by is None or by.size != 1 or (zero and (zero not in constants or constants[zero].size != 1)):
+        return None
+    before = made_by.get(source.inputs[0])
+    dtype = dtypes.get(source.inputs[0])
+    if zero:
+        dtype = constants[zero].dtype.name
+    elif before is not None:
+        dtype = before.attrs.get("to", "uint8") if before.op == "quantize" else None
+    weight = constants.get(node.inputs[1])
+    if dtype not in PRODUCT_DTYPES or weight is None or weight.ndim != 2 or not is_floating(weight.dtype):
+        return None
+    if weight.size < _LEAST_WEIGHTS:
+        return None
+    rows = integer_rows(np.asarray(weight if node.op == "linear" else weight.T, np.float32))
+    if rows is None:
+        return None
+    q, scale = rows
+    return np.ascontiguousarray(q.T), (scale.astype(np.float64) * float(by.reshape(-1)[0])).astype(np.float32)
