@@ -170,7 +170,7 @@ class Model:
 
         Raises `UnsupportedModelError` that lists every node without a counterpart in ONNX.
         """
-        return to_onnx(with_plain_weights(self.graph), path, precision=FLOAT_DTYPES[self._executable.precision])
+        return to_onnx(self.graph, path, precision=FLOAT_DTYPES[self._executable.precision])
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _remake, (self.graph, self._asked, self.threads)

@@ -96,6 +96,10 @@ def test_what_is_saved_runs_as_it_was_measured(invoke: Invoke, data: Path, tmp_p
     parameters = [json.loads(invoke("inspect", f, "--json").stdout)["parameters"] for f in (small, DEMO)]
     assert parameters[0] == parameters[1]
     assert invoke("verify", small).exit_code == 0
+    assert invoke("convert", small, tmp_path / "small.onnx").exit_code == 0
+    assert (tmp_path / "small.onnx").stat().st_size > 3 * small.stat().st_size
+    assert invoke("convert", small, tmp_path / "same.safetensors").exit_code == 0
+    assert (tmp_path / "same.safetensors").read_bytes() == small.read_bytes()
     refused = invoke("quantize", small)
     assert refused.exit_code == 2
     assert "quantised already" in refused.stderr
