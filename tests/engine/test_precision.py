@@ -24,6 +24,7 @@ from fastgru.reference.gru import gru_cell
 from fastgru.reference.small import PRODUCTS, quantised, rounded
 from fastgru.simd.cpu import ISA, ISAS, host_isa
 from fastgru.spec import GRUSpec, GRUWeights
+from fastgru.streaming import SessionPool
 
 
 def network(H):
@@ -133,6 +134,20 @@ def test_rows_have_their_bits_in_any_chunks_company_and_team(precision, sizes, N
         feeds = {name: h[:, rows] for name, h in states.items()}
         alone = next(iter(other.run({"x": ids[:, rows], **feeds}).values()))
         np.testing.assert_array_equal(alone, y[:, rows])
+
+
+@pytest.mark.parametrize("precision", SMALL)
+def test_sessions_of_a_pool_have_the_bits_of_their_streams(precision):
+    model, rng = deep_model(precision), np.random.default_rng(6)
+    pool = SessionPool(model, 11)
+    streams = {pool.open(): model.stream(1) for _ in range(11)}
+    for _ in range(6):
+        chosen = rng.permutation(pool.sessions)[: rng.integers(1, 12)].tolist()
+        frames = {session: rng.integers(0, 30, (2, 1)) for session in chosen}
+        for session, y in pool.push(frames).items():
+            np.testing.assert_array_equal(y, streams[session].push(frames[session]))
+    for session, stream in streams.items():
+        assert pool.save(session) == stream.save_state()
 
 
 @pytest.mark.parametrize("precision", SMALL)
