@@ -18,6 +18,7 @@ from fastgru.engine.instruction import Instruction
 from fastgru.engine.precision import SMALL, WeightPrecision, node_name
 from fastgru.engine.program import Program, Sharing, Slot
 from fastgru.engine.view import Buffer, Known, Piece, Value, View, contiguous_strides, itemsize
+from fastgru.engine.walk import LEAST_TURN, turning
 from fastgru.errors import UnsupportedModelError
 from fastgru.graph import Node
 from fastgru.kernels.run import EVERYONE, HEAD_WORDS
@@ -28,7 +29,6 @@ from fastgru.reference.operator import is_floating
 __all__ = ["MAX_RANK", "Builder", "Packs"]
 
 MAX_RANK = 6  # axes that a strided copy walks
-_TILE, _LEAST_TURN = 4, 128  # the least axes that `turn` takes; elements from which it is worth its own code
 
 Packs = dict[tuple[str, ...], NDArray[Any]]
 
@@ -135,6 +135,14 @@ class Builder:
             self._copies[key] = self.assemble(view.shape, view.dtype, [Piece((0,) * view.ndim, view, self.label)])
         return self._copies[key]
 
+    def rows(self, value: Value) -> View:
+        """The value as it lies where it lies in rows, or where bringing it into rows takes long; else copied."""
+        view = self.view(value)
+        if view.size < LEAST_TURN or view.strides[-1] == 1:
+            return view
+        quick = turning(list(view.shape), list(view.strides), list(contiguous_strides(view.shape)))
+        return view if quick is None else self.contiguous(view)
+
     def assemble(self, shape: Sequence[int], dtype: str, pieces: Sequence[Piece]) -> View:
         """A tensor of boxes that are views of others, copied together when an instruction reads it; a later piece hides
         the earlier ones."""
@@ -150,7 +158,7 @@ class Builder:
                 f"{self.label}: a copy over {len(shape)} axes; at most {MAX_RANK} are supported: merge some axes"
             )
         op, width = "copy", 8 * itemsize(source.dtype)
-        if width >= 32 and source.size >= _LEAST_TURN and (order := _turning(shape, strides_in, strides_out)):
+        if width >= 32 and source.size >= LEAST_TURN and (order := turning(shape, strides_in, strides_out)):
             op = "turn"
             shape, strides_in, strides_out = ([a[i] for i in order] for a in (shape, strides_in, strides_out))
         lead = MAX_RANK - len(shape)
@@ -298,16 +306,6 @@ def known(value: Value | None, what: str) -> Known:
     if isinstance(value, Known):
         return value
     raise UnsupportedModelError(f"{what} depends on the data, not only on shapes; make it a constant of the model")
-
-
-def _turning(shape: list[int], strides_in: list[int], strides_out: list[int]) -> list[int] | None:
-    """The axes in the order that the handler `turn` wants, None where it does not serve."""
-    near_in = [i for i, s in enumerate(strides_in) if s == 1 and shape[i] >= _TILE]
-    near_out = [i for i, s in enumerate(strides_out) if s == 1 and shape[i] >= _TILE]
-    if not near_in or not near_out or near_in[-1] == near_out[-1]:
-        return None
-    last = [near_in[-1], near_out[-1]]
-    return [*(i for i in range(len(shape)) if i not in last), *last]
 
 
 def _merge(

@@ -17,7 +17,7 @@ import numpy as np
 from fastgru.engine.instruction import Instruction
 from fastgru.engine.positions import positions
 from fastgru.engine.view import Buffer, View, contiguous_strides
-from fastgru.engine.walk import broadcast_shape, broadcast_strides, merged_axes, walk_words
+from fastgru.engine.walk import LEAST_TURN, broadcast_shape, broadcast_strides, merged_axes, turning, walk_words
 from fastgru.kernels.operands.chain import (
     ARITIES,
     CODES,
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 __all__ = ["Chain", "computed", "join"]
 
 _MAX_OPERATIONS = 32
-_LEAST_TURN = 256  # elements from which the order in memory is looked at
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,9 @@ class Chain(Instruction):
     operations: list[Operation] = field(default_factory=list)
 
     def redirect(self, buffer: Buffer, place: View) -> bool:
-        """Any strides will do."""
+        """Any strides will do, but where a copy that turns rows into columns is quicker."""
+        if place.size >= LEAST_TURN and turning(place.shape, self.out.strides, place.strides) is not None:
+            return False
         self.out = place
         self.tensors[0] = place
         return True
@@ -105,7 +106,7 @@ def computed(builder: Builder, kind: str, *views: View, **numbers: float) -> Vie
 
 def _order(shape: tuple[int, ...], views: Sequence[View]) -> list[int] | None:
     """The order of axes in which every operand as large as the result runs on, None where that is theirs already."""
-    whole = [v for v in views if v.shape == shape and v.size >= _LEAST_TURN]
+    whole = [v for v in views if v.shape == shape and v.size >= LEAST_TURN]
     if not whole or whole[0].contiguous:
         return None
     order = sorted(range(len(shape)), key=lambda axis: -whole[0].strides[axis])
@@ -125,7 +126,7 @@ def _turned(view: View, shape: tuple[int, ...], order: Sequence[int]) -> View:
 
 def _straight(builder: Builder, view: View, shape: tuple[int, ...]) -> View:
     """The view, or a copy of one that would be read element by element; what a chain makes it can compute itself."""
-    if view.shape != shape or view.size < _LEAST_TURN or view.contiguous or view.strides[-1] in (0, 1):
+    if view.shape != shape or view.size < LEAST_TURN or view.contiguous or view.strides[-1] in (0, 1):
         return view
     return view if isinstance(view.buffer.writer, Chain) else builder.contiguous(view)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -14,9 +14,12 @@ from fastgru.errors import ShapeError
 if TYPE_CHECKING:
     from fastgru.engine.builder import Builder
 
-__all__ = ["broadcast_shape", "broadcast_strides", "merged_axes", "rows_of", "walk_words"]
+__all__ = ["LEAST_TURN", "broadcast_shape", "broadcast_strides", "merged_axes", "rows_of", "turning", "walk_words"]
 
 Axis = tuple[int, tuple[int, ...]]
+
+LEAST_TURN: Final = 256  # elements from which it matters in which order they lie
+_TILE: Final = 4  # the least size of the two axes that change places
 
 
 def broadcast_shape(*shapes: tuple[int, ...]) -> tuple[int, ...]:
@@ -32,6 +35,16 @@ def broadcast_strides(view: View, shape: tuple[int, ...]) -> tuple[int, ...]:
     lead = len(shape) - view.ndim
     sizes, steps = (1,) * lead + view.shape, (0,) * lead + view.strides
     return tuple(0 if n == 1 else s for n, s in zip(sizes, steps, strict=True))
+
+
+def turning(shape: Sequence[int], strides_in: Sequence[int], strides_out: Sequence[int]) -> list[int] | None:
+    """The axes in the order that the handler `turn` wants, None where a copy turns no rows into columns."""
+    near_in = [i for i, s in enumerate(strides_in) if s == 1 and shape[i] >= _TILE]
+    near_out = [i for i, s in enumerate(strides_out) if s == 1 and shape[i] >= _TILE]
+    if not near_in or not near_out or near_in[-1] == near_out[-1]:
+        return None
+    last = [near_in[-1], near_out[-1]]
+    return [*(i for i in range(len(shape)) if i not in last), *last]
 
 
 def merged_axes(shape: Sequence[int], strides: Sequence[Sequence[int]]) -> list[Axis]:

@@ -61,8 +61,8 @@ def test_two_operands_in_different_orders():
 def test_random_graphs_whatever_their_size(precision, seed, nodes):
     graph, feeds = draw_graph(random.Random(seed), nodes)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(chain, "_LEAST_TURN", 1)
-        patch.setattr(builder, "_LEAST_TURN", 1)
+        patch.setattr(chain, "LEAST_TURN", 1)
+        patch.setattr(builder, "LEAST_TURN", 1)
         agree(graph, feeds, precision, 100)
 
 
@@ -81,3 +81,30 @@ def test_a_row_in_a_batch_has_the_bits_that_it_has_alone():
     assert np.isnan(whole).sum() == 1
     for i in range(5):
         np.testing.assert_array_equal(executable.run({"x0": x[i : i + 1]})["y"][0], whole[i])
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("axes", [1, 2])
+def test_windows_over_images_with_channels_last(axes, precision):
+    form = {"strides": [2] * axes, "pads": [1] * 2 * axes, "dilations": [1] * axes}
+    shape, perm = (2, *(9, 20)[:axes], 6), [0, axes + 1, *range(1, axes + 1)]
+    weight, turned = normal(5, 6, *[3] * axes), normal(6, 5, *[3] * axes)
+    nodes = (
+        Node("conv", ("t0", "w"), ("y",), {**form, "group": 1}),
+        Node("conv_transpose", ("t0", "w"), ("y",), {**form, "group": 1, "output_padding": [0] * axes}),
+        Node("pool", ("t0",), ("y",), {**form, "kind": "max", "kernel": [3] * axes}),
+    )
+    for node, w in zip(nodes, (weight, turned, turned), strict=True):
+        constants = {"w": w} if len(node.inputs) > 1 else {}
+        agree(*after_transposes(shape, [perm], node, **constants), precision, 20)
+
+
+def test_a_chain_that_makes_part_of_another_tensor():
+    nodes = (
+        Node("activation", ("t0",), ("a",), {"kind": "tanh"}),
+        Node("transpose", ("a",), ("b",), {"perm": [0, 2, 1]}),
+        Node("concat", ("b", "t1", "b"), ("y",), {"axis": 1}),
+    )
+    agree(*after_transposes((3, 20, 20), [[0, 2, 1], [0, 1, 2]], *nodes), "float32")
+    swapped = (nodes[0], Node("concat", ("a", "t1", "a"), ("y",), {"axis": 2}))
+    agree(*after_transposes((3, 20, 20), [[0, 2, 1], [0, 1, 2]], *swapped), "float32")

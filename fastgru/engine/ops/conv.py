@@ -67,7 +67,7 @@ def _checked(builder: Builder, inputs: Sequence[Value | None]) -> tuple[View, Kn
     if dtype != builder.float_dtype:
         raise UnsupportedModelError(f"a convolution of {dtype}: cast its inputs to float32 before it")
     return (
-        builder.view(x),
+        builder.rows(x),
         known(weight, "the weight"),
         None if bias is None else known(bias, "the bias"),
         None if slope is None else known(slope, "the slope"),

@@ -39,7 +39,7 @@ def lower_pool(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> 
         raise UnsupportedModelError(f"a pool of {given}: cast its input to float32 before it")
     if value.ndim < 3:
         raise ShapeError(f"x has shape {value.shape}, expected (N, C, D1, ...)")
-    x = builder.view(value)
+    x = builder.rows(value)
     spatial = x.shape[2:]
     ceil = bool(attrs.get("ceil_mode", False))
     windows = slide(spatial, attrs["kernel"], attrs["strides"], attrs["dilations"], attrs["pads"], ceil_mode=ceil)
