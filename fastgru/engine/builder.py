@@ -242,7 +242,11 @@ class Builder:
     def finish(self, inputs: dict[str, View], outputs: dict[str, Value]) -> Program:
         """Give every buffer its address and write the words."""
         finals = {name: self._as_output(name, value) for name, value in outputs.items()}
-        self._instructions = join(self._instructions)
+        steps, self._instructions = join(self._instructions), []
+        for instruction in steps:
+            if isinstance(instruction, Chain):
+                instruction.straighten(self)
+            self._instructions.append(instruction)
         for instruction in self._instructions:
             if isinstance(instruction, Chain):
                 instruction.complete(self)

@@ -61,6 +61,18 @@ class Chain(Instruction):
         self.tensors[0] = place
         return True
 
+    def straighten(self, builder: Builder) -> None:
+        """Emit copies of large sources that would be read element by element."""
+        for k, source in enumerate(self.sources):
+            spread = any(step == 0 and size > 1 for size, step in zip(source.shape, source.strides, strict=True))
+            if self.group is not None or spread or source.size < LEAST_TURN:
+                continue
+            if turning(source.shape, source.strides, self.out.strides) is not None:
+                self.sources[k] = builder.new(source.shape, source.dtype)
+                builder.label = self.label
+                builder.copy(source, self.sources[k])
+        self.tensors = [self.out, *self.sources]
+
     def complete(self, builder: Builder) -> None:
         """Write the operands."""
         dtype = self.out.dtype

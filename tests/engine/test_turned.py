@@ -108,3 +108,18 @@ def test_a_chain_that_makes_part_of_another_tensor():
     agree(*after_transposes((3, 20, 20), [[0, 2, 1], [0, 1, 2]], *nodes), "float32")
     swapped = (nodes[0], Node("concat", ("a", "t1", "a"), ("y",), {"axis": 2}))
     agree(*after_transposes((3, 20, 20), [[0, 2, 1], [0, 1, 2]], *swapped), "float32")
+
+
+def test_a_source_that_two_read_is_turned_for_the_one_that_needs_it():
+    nodes = (
+        Node("transpose", ("x0",), ("t0",), {"perm": [0, 2, 1]}),
+        Node("activation", ("t0",), ("a",), {"kind": "tanh"}),
+        Node("binary", ("a", "x1"), ("y",), {"kind": "add"}),
+        Node("transpose", ("a",), ("z",), {"perm": [0, 2, 1]}),
+    )
+    inputs = (TensorSpec("x0", "float32", (6, 20, 30)), TensorSpec("x1", "float32", (6, 30, 20)))
+    graph = Graph(inputs, tuple(TensorSpec(name, "float32", None) for name in "yz"), nodes, {})
+    feeds = {"x0": normal(6, 20, 30), "x1": normal(6, 30, 20)}
+    agree(graph, feeds, "float32")
+    kernels = [timing.handler for timing in Executable(graph, precision="float32").profile(feeds)]
+    assert sorted(kernels) == ["chain_float32", "chain_float32", "turn_int32"]
