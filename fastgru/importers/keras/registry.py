@@ -50,7 +50,8 @@ _LAYERS: Final[Mapping[str, Handler]] = {
 
 _REASONS: Final[Mapping[str, str]] = {
     "ConvLSTM2D": "run are GRU, LSTM and SimpleRNN layers",
-    "Lambda": "it holds Python code, which is never run from a file: write it with layers",
+    "Lambda": "it holds Python code, which is never run from a file: write it with layers or functions of keras.ops, or"
+    " export the model to ONNX",
     "SlicingOpLambda": "write it with layers, or export the model to ONNX",
     "TFOpLambda": "write it with layers, or export the model to ONNX",
     "TensorFlowOpLayer": "write it with layers, or export the model to ONNX",
