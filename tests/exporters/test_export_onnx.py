@@ -191,7 +191,7 @@ def test_a_whole_network_goes_out_and_comes_back(shared_models):
 
 # What ONNX has no form of (of mod, for floating-point numbers), or nothing here writes.
 NO_COUNTERPART = {
-    ("unary", "log1p"), ("unary", "expm1"), ("binary", "mod"), ("binary", "shift_left"), ("binary", "shift_right"),
+    ("pool", "sum"), ("unary", "log1p"), ("unary", "expm1"), ("binary", "mod"), ("binary", "shift_left"), ("binary", "shift_right"),
 }  # fmt: skip
 SAMPLE = [c for cases in CASES.values() for c in cases[:: max(1, len(cases) // 60)] if c.op in exported()]
 
@@ -240,6 +240,9 @@ def test_operators_without_a_counterpart_are_listed():
     )
     with pytest.raises(UnsupportedModelError, match=r"2 node\(s\).*'first'.*'log1p'.*'second'.*Model\.save"):
         to_onnx(graph)
+    nodes = (Node("dft", ("x",), ("a",), {}, "first"), Node("unary", ("a",), ("y",), {"kind": "log1p"}, "second"))
+    with pytest.raises(UnsupportedModelError, match=r"2 node\(s\).*'first'.*'second'"):
+        to_onnx(Graph(graph.inputs, graph.outputs, nodes))
     for op in missing:
         node = Node(op, ("x",), ("y",), {}, "here")
         with pytest.raises(UnsupportedModelError, match="'here'"):

@@ -7,6 +7,7 @@ from fastgru.exporters.onnx import (  # noqa: F401
     elementwise,
     indexing,
     normalise,
+    pool,
     products,
     quantize,
     recurrent,

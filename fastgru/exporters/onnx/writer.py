@@ -127,6 +127,10 @@ class Writer:
         self._what = node.name or node.outputs[0]
         EXPORTERS[node.op](node, self)
 
+    def skip(self, node: Node) -> None:
+        """A node that is refused: what reads it is still looked at, so that every fault is found."""
+        self._dtypes.update((name, self.precision) for name in node.outputs if name and name not in self._dtypes)
+
     def _made(self, node: Node, output: int) -> str:
         if node.op in _BOOLS or (node.op == "unary" and node.attrs["kind"] in ("isnan", "isinf", "not")):
             return "bool"
@@ -162,6 +166,7 @@ def graph_to_onnx(graph: Graph, *, precision: str = "float32") -> ModelProto:
             else:
                 faults.append(f"{node} (operator {node.op!r})")
         except FastGRUError as error:
+            writer.skip(node)
             faults.append(str(error) if str(node) in str(error) else f"{node}: {error}")
     if faults:
         raise UnsupportedModelError(

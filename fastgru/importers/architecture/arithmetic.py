@@ -35,7 +35,7 @@ def _binary(layer: Layer) -> TensorSpec:
 def _reduce(layer: Layer) -> TensorSpec:
     """Over the axes dim."""
     layer.need_float()
-    axes = sorted({layer.normal_axis(d, layer.rank) for d in layer.options.integers("dim")})
+    axes = layer.axes("dim")
     return _reduced(layer, "reduce", axes, layer.x.dtype, {"kind": _REDUCE[layer.type], "axes": axes})
 
 

@@ -83,6 +83,13 @@ class Layer:
         axis = self.options.integer(option) if default is ... else self.options.integer(option, default)
         return self.normal_axis(axis, self.rank if rank is None else rank)
 
+    def axes(self, option: str) -> list[int]:
+        """The axes of the input that an option names, each once, sorted."""
+        axes = [self.normal_axis(axis, self.rank) for axis in self.options.integers(option)]
+        if len(set(axes)) != len(axes):
+            raise self.options.wrong(option, "each axis once")
+        return sorted(axes)
+
     def normal_axis(self, axis: int, rank: int) -> int:
         if not -rank <= axis < rank:
             raise self.wrong_input(f"one with an axis {axis}")

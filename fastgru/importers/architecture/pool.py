@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from fastgru.importers.architecture.registry import layer_type
 from fastgru.importers.architecture.values import shape_of
 
 __all__: list[str] = []
+
+_MOST_CHECKED: Final = 1 << 12
 
 
 @layer_type("MaxPool1d", "MaxPool2d", options="kernel_size stride padding dilation ceil_mode")
@@ -94,6 +96,14 @@ def _upsample(layer: Layer) -> TensorSpec:
     if mode == "nearest" and corners:
         raise layer.invalid("align_corners has no meaning for mode 'nearest'")
     sizes = [None if s is None else math.floor(s * f) for s, f in zip(shape_of(layer.x)[2:], factors, strict=True)]
+    if 0 in sizes:
+        raise layer.wrong_input(f"more elements: scale_factor {factors} leaves none")
+    for factor, size in zip(factors, shape_of(layer.x)[2:], strict=True) if mode == "nearest" else ():
+        if not _agrees(factor, size):
+            raise layer.unsupported(
+                f"scale_factor {factor} with mode 'nearest', where torch takes neighbours by the way that it rounds",
+                "use a whole number, or mode 'linear' or 'bilinear'",
+            )
     scales = layer.builder.constant(f"{layer.name}/scales", np.array([1.0, 1.0, *factors], np.float32))
     return layer.apply(
         "resize",
@@ -104,6 +114,21 @@ def _upsample(layer: Layer) -> TensorSpec:
         dims=(*layer.x.dims[:2], *[None] * n),
         **attrs,
     )
+
+
+def _agrees(factor: float, size: int | None) -> bool:
+    """Whether torch takes the neighbours floor(i / factor).
+
+    It multiplies by 1 / factor in float32, unless the output is as long as the input, or twice as long.
+    """
+    for n in (*range(1, 65), _MOST_CHECKED) if size is None else (min(size, _MOST_CHECKED),):
+        count = math.floor(n * factor)
+        i = np.arange(count)
+        theirs = np.floor(i.astype(np.float32) * np.float32(1 / factor))
+        theirs = i if count == n else i // 2 if count == 2 * n else theirs
+        if not np.array_equal(np.minimum(theirs, n - 1), np.minimum(np.floor(i / float(np.float32(factor))), n - 1)):
+            return False
+    return True
 
 
 def _is_factor(value: object) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from fastgru.errors import ShapeError
 from fastgru.graph import TensorSpec
 from fastgru.importers.architecture.layer import Layer
 from fastgru.importers.architecture.registry import layer_type
@@ -51,7 +50,7 @@ def _unsqueeze(layer: Layer) -> TensorSpec:
 
 @layer_type("Squeeze", options="dim")
 def _squeeze(layer: Layer) -> TensorSpec:
-    axes = sorted({layer.normal_axis(d, layer.rank) for d in layer.options.integers("dim")})
+    axes = layer.axes("dim")
     if any(shape_of(layer.x)[a] != 1 for a in axes):
         raise layer.wrong_input(f"size 1 on axis {', '.join(map(str, axes))}")
     kept = [a for a in range(layer.rank) if a not in axes]
@@ -172,8 +171,8 @@ def _expand(layer: Layer) -> TensorSpec:
     if len(sizes) != layer.rank:
         raise layer.wrong_input(f"{len(sizes)} axes, one for each of sizes")
     for axis, (size, wanted) in enumerate(zip(shape_of(layer.x), sizes, strict=True)):
-        if wanted != -1 and size not in (1, wanted):
-            raise ShapeError(f"{layer}: its input has {size} elements on axis {axis}, expected 1 to become {wanted}")
+        if wanted != -1 and size not in (None, 1, wanted):
+            raise layer.wrong_input(f"1 element on axis {axis}, to become {wanted}")
     shape = tuple(size if wanted == -1 else wanted for size, wanted in zip(shape_of(layer.x), sizes, strict=True))
     target = layer.constant("sizes", [1 if wanted == -1 else wanted for wanted in sizes])
     return layer.apply("expand", layer.x, target, shape=shape, dims=layer.x.dims)

@@ -1,0 +1,31 @@
+"""Pools over windows."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from fastgru.errors import UnsupportedModelError
+from fastgru.exporters.onnx.registry import exporter
+from fastgru.exporters.onnx.writer import Writer
+from fastgru.graph import Node
+
+__all__: list[str] = []
+
+_KINDS: Final = {"average": "AveragePool", "max": "MaxPool"}
+
+
+@exporter("pool")
+def _pool(node: Node, write: Writer) -> None:
+    kind, pads = node.attrs["kind"], node.attrs["pads"]
+    if kind not in _KINDS:
+        raise UnsupportedModelError(f"{node}: kind {kind!r} has no counterpart in ONNX")
+    attrs: dict[str, Any] = {name: list(node.attrs[name]) for name in ("strides", "dilations")}
+    attrs["kernel_shape"] = list(node.attrs["kernel"])
+    attrs["ceil_mode"] = int(node.attrs.get("ceil_mode", False))
+    if kind == "average":
+        attrs["count_include_pad"] = int(node.attrs.get("count_include_pad", False))
+    if isinstance(pads, str):
+        attrs["auto_pad"] = pads.upper()
+    else:
+        attrs["pads"] = list(pads)
+    write.emit(_KINDS[kind], node.inputs[0], out=node.outputs[0], **attrs)
