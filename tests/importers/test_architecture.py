@@ -117,3 +117,40 @@ def test_a_convolution_with_a_state_is_one_that_is_padded_on_the_left() -> None:
     stream = model.stream()
     got = np.concatenate([stream.push(frame) for frame in np.split(x, 6, axis=2)], axis=2)
     np.testing.assert_array_equal(got, whole(x))
+
+
+def test_a_description_goes_out_as_onnx_and_comes_back() -> None:
+    for case in ("mask", "recogniser", "recommender"):
+        _, inputs, expected = golden(case, NETWORKS)
+        model = fastgru.load(DATA / f"{case}.pt", architecture=DATA / f"{case}.yaml")
+        check(fastgru.load(model.to_onnx()).run(inputs), expected, 2e-5)
+
+
+def test_a_state_dict_of_rtneural(shared_models: Path) -> None:
+    """torch's GRUs as nested lists in JSON: one of one layer into one of three, a linear layer, each sample a step."""
+    folder = shared_models / "rtneural"
+    layers = [{"type": "GRU", "prefix": "gru"}, {"type": "GRU", "prefix": "gru2", "num_layers": 3}]
+    description = {"inputs": {"x": ["T", "N", 1]}, "layers": [*layers, {"type": "Linear", "prefix": "dense"}]}
+    model = fastgru.load(folder / "gru_torch.json", architecture=description)
+    x, y = (np.loadtxt(folder / f"gru_torch_{name}_python.csv", delimiter=",") for name in "xy")
+    np.testing.assert_allclose(model(x.reshape(-1, 1, 1)).ravel(), y.ravel(), atol=1e-5)
+
+
+def test_weights_under_names_of_their_own(shared_models: Path) -> None:
+    """The encoder of a grapheme-to-phoneme model: `keys` says where its arrays are, `ignore` what is the decoder's."""
+    keys = {f"{a}_{b}_l0": f"enc_{a[0]}_{b}" for a in ("weight", "bias") for b in ("ih", "hh")}
+    description = {
+        "inputs": {"ids": {"shape": ["N", "T"], "dtype": "int64"}},
+        "layers": [
+            {"type": "Embedding", "keys": {"weight": "enc_emb"}},
+            {"name": "gru", "type": "GRU", "batch_first": True, "keys": keys},
+        ],
+        "outputs": "gru.h_n",
+        "ignore": ["dec_*", "fc_*"],
+    }
+    folder = shared_models / "g2p"
+    model = fastgru.load(folder / "checkpoint20.npz", architecture=description)
+    with np.load(folder / "golden.npz") as wanted:
+        for word in wanted["words"][:4]:
+            ids = [*(ord(letter) - ord("a") + 3 for letter in str(word)), 2]
+            np.testing.assert_allclose(model(np.array([ids])).ravel(), wanted[f"{word}_enc"].ravel(), atol=1e-5)

@@ -12,6 +12,7 @@ from fastgru.exporters.onnx import (  # noqa: F401
     quantize,
     recurrent,
     reduce,
+    resize,
     shape,
 )
 from fastgru.exporters.onnx.registry import exported

@@ -47,3 +47,27 @@ def _batch_norm(node: Node, write: Writer) -> None:
 def _softmax(node: Node, write: Writer) -> None:
     op = "Softmax" if node.op == "softmax" else "LogSoftmax"
     write.emit(op, *node.inputs, out=node.outputs[0], axis=node.attrs["axis"])
+
+
+@exporter("group_norm")
+def _group_norm(node: Node, write: Writer) -> None:
+    """Groups are the channels of an instance normalisation; the factors of the channels come after it."""
+    x, scale, bias = node.inputs
+    groups, epsilon = node.attrs.get("groups"), float(node.attrs["epsilon"])
+    if groups is None:
+        write.emit("InstanceNormalization", x, scale, bias, out=node.outputs[0], epsilon=epsilon)
+        return
+    one, zero = (write.array([value] * groups, write.precision, "each") for value in (1.0, 0.0))
+    # A -1 in a shape means nothing where a batch is empty: every size is computed.
+    first, shape = write.integers([0]), write.emit("Shape", x)
+    each = write.emit("ReduceProd", write.emit("Shape", x, start=1), first, keepdims=1)
+    each = write.emit("Div", each, write.integers([groups]))
+    sizes = write.emit("Concat", write.emit("Shape", x, end=1), write.integers([groups]), each, axis=0)
+    rows = write.emit("Reshape", x, sizes, allowzero=1)
+    rows = write.emit("InstanceNormalization", rows, one, zero, epsilon=epsilon)
+    # The channels last, where (C,) broadcasts to them.
+    rest = write.emit("ReduceProd", write.emit("Shape", x, start=2), first, keepdims=1)
+    sizes = write.emit("Concat", write.emit("Shape", x, end=2), rest, axis=0)
+    last = write.emit("Transpose", write.emit("Reshape", rows, sizes, allowzero=1), perm=[0, 2, 1])
+    y = write.emit("Transpose", write.emit("Add", write.emit("Mul", last, scale), bias), perm=[0, 2, 1])
+    write.emit("Reshape", y, shape, out=node.outputs[0], allowzero=1)
