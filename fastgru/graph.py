@@ -110,7 +110,9 @@ class Graph:
         floats = sum(int(a.size) for a in self.constants.values() if a.dtype.kind == "f" or a.dtype.name == "bfloat16")
         pairs = {n.inputs[:2] for n in self.nodes if n.op == "dequantize" and len(n.inputs) > 1}
         kept = [pair for pair in pairs if set(pair) <= set(self.constants)]
-        return floats + sum(int(self.constants[q].size - self.constants[scale].size) for q, scale in kept)
+        factors = {n.inputs[1] for n in self.nodes if n.op in ("matmul_integer", "conv_integer")}
+        products = sum(int(self.constants[name].size) for name in factors if name in self.constants)
+        return floats + products + sum(int(self.constants[q].size - self.constants[scale].size) for q, scale in kept)
 
     def constant(self, name: str, *, reader: str) -> NDArray[Any]:
         """The constant `name`, or `InvalidModelError` naming `reader`, the node that needed it."""

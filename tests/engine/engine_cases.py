@@ -515,6 +515,8 @@ def quantisations():
         for part in (x, np.abs(x), np.zeros_like(x)):
             yield Case("dynamic_quantize", (part.astype(np.float32),))
     yield Case("dynamic_quantize", (normal(2, 0),))
+    yield Case("dynamic_quantize", (SPECIAL,))
+    yield Case("dynamic_quantize", (SPECIAL[~np.isnan(SPECIAL)],))
 
 
 def integer_products():

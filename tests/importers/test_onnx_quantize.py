@@ -429,6 +429,7 @@ def test_a_quantised_file_is_saved_exported_and_verified(tmp_path):
     loaded = fastgru.load(model.SerializeToString())
     y = loaded(x)
     np.testing.assert_allclose(y, ort_run(model, {"x": x})["y"], rtol=1e-6)
+    assert loaded.graph.num_parameters == q.size + 1
     loaded.save(tmp_path / "saved.safetensors")
     loaded.to_onnx(tmp_path / "again.onnx")
     for again in ("saved.safetensors", "again.onnx"):
