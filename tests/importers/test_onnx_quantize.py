@@ -141,6 +141,28 @@ def test_constant_matrices_of_any_size_and_value(M, K, O, left, right, seed):
         np.testing.assert_array_equal(ours(model, {"a": a}, **options)["y"], want)
 
 
+def test_products_of_several_kinds_by_one_matrix():
+    """How many k one sum may have depends on the other factor: so do the packs."""
+    b = RNG.choice(np.array([-128, 127], np.int8), (1100, 20))
+    w = RNG.choice(np.array([-128, 127], np.int8), (3, 550, 2))
+    feeds = {"a": whole("int8", 4, 1100), "u": whole("uint8", 4, 1100), "z": np.uint8(255)}
+    feeds |= {"x": whole("int8", 1, 550, 9), "v": whole("uint8", 1, 550, 9)}
+    nodes = [
+        helper.make_node("MatMulInteger", ["a", "b"], ["small"]),
+        helper.make_node("MatMulInteger", ["u", "b", "z"], ["large"]),
+        helper.make_node("ConvInteger", ["x", "w"], ["narrow"]),
+        helper.make_node("ConvInteger", ["v", "w", "z"], ["wide"]),
+    ]
+    names = ("small", "large", "narrow", "wide")
+    model = make_model(nodes, feeds, dict.fromkeys(names, "int32"), {"b": b, "w": w})
+    wanted = run_graph(read_onnx(model.SerializeToString()), feeds)
+    for options in ({}, {"precision": "float64"}):
+        got = ours(model, feeds, **options)
+        for name in names:
+            np.testing.assert_array_equal(got[name], wanted[name], err_msg=name)
+    np.testing.assert_array_equal(wanted["large"], (feeds["u"].astype(np.int64) - 255) @ b)
+
+
 def test_threads_and_shapes_share_one_matrix():
     b, bz = whole("uint8", 256, 300), whole("uint8", 300)
     a = whole("uint8", 40, 256)

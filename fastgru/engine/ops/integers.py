@@ -105,7 +105,7 @@ def _by_floats(builder: Builder, a: Value, a_zero: Value | None, right: _Constan
     parts = []
     for first, last, _ in right.runs(peak_of(a, a_zero)).tolist():
         weight = Known(right.difference(first, last).T, name)
-        y = product(builder, _sliced(left, left.ndim - 1, first, last), weight, None, (*right.key, str(first)))
+        y = product(builder, _sliced(left, left.ndim - 1, first, last), weight, None, (*right.key, f"{first}:{last}"))
         parts.append(saturated(builder, y, "int32"))
     return _total(builder, parts)
 
@@ -126,7 +126,7 @@ def _by_bytes(builder: Builder, a: Value, a_zero: Value | None, right: _Constant
     x, O = builder.view(a), right.shape[1]
     totals = []
     for first, last, layers in right.runs(max(peak_of(a, a_zero), 128)).tolist():
-        key = (*right.key, str(first))
+        key = (*right.key, f"{first}:{last}")
         part = _sliced(x, x.ndim - 1, first, last)
         y = byte_product(builder, part, layers * O, partial(right.stacked, first, last), key, right.sources)
         total = _sliced(y, y.ndim - 1, 0, O)
@@ -171,7 +171,7 @@ def lower_conv_integer(builder: Builder, node: Node, inputs: Sequence[Value | No
         some[first:last] = flat[first:last]
         channels = first // taps, max(-(-last // taps), first // taps + 1)
         of_part = some.T.reshape(kernels.shape)[:, channels[0] : channels[1]]
-        key = "/".join((*node.inputs[1:2], *node.inputs[3:4], "less its zero point", str(first)))
+        key = "/".join((*node.inputs[1:2], *node.inputs[3:4], "less its zero point", f"{first}:{last}"))
         channels_of = _channels(builder, left, group, *channels) if channels != (0, each) else left
         inner = Known(of_part, key if _shared(weight, spread) else "")
         (y,) = lower_conv(builder, replace(node, inputs=("x", key)), [channels_of, inner])

@@ -44,18 +44,18 @@ def merge_quantised(graph: Graph, kept: Collection[str] = ()) -> Graph:
         source = made_by.get(node.inputs[0]) if product else None
         found = None if source is None else _factors(source, node, constants, made_by, dtypes)
         y = node.outputs[0]
-        names = {part: f"{y}/{part}" for part in ("weight", "scale", "sums", "floats", "scaled")}
+        names = {part: f"{y}/{part}" for part in ("integers", "steps", "sums", "floats", "scaled")}
         if source is None or found is None or used.intersection(names.values()):
             nodes.append(node)
             continue
-        constants[names["weight"]], constants[names["scale"]] = found
+        constants[names["integers"]], constants[names["steps"]] = found
         zero = source.inputs[2:3]
         bias = node.inputs[2:3] if any(node.inputs[2:3]) else ()
         scaled = names["scaled"] if bias else y
         steps: list[tuple[str, tuple[str, ...], str, dict[str, Any]]] = [
-            ("matmul_integer", (source.inputs[0], names["weight"], *zero), names["sums"], {}),
+            ("matmul_integer", (source.inputs[0], names["integers"], *zero), names["sums"], {}),
             ("cast", (names["sums"],), names["floats"], {"to": "float32"}),
-            ("binary", (names["floats"], names["scale"]), scaled, {"kind": "mul"}),
+            ("binary", (names["floats"], names["steps"]), scaled, {"kind": "mul"}),
         ]
         if bias:
             steps.append(("binary", (scaled, *bias), y, {"kind": "add"}))
