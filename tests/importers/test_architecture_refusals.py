@@ -101,6 +101,10 @@ def test_what_is_right_is_read() -> None:
         (described({"type": "Reshape", "shape": ["T", 5]}), ShapeError, ["all go into the shape (T, 5)"]),
         (described({"type": "Reshape", "shape": ["M", -1]}), ShapeError, ["a free dimension 'M'"]),
         (described({"type": "Reshape", "shape": [-1, -1]}), InvalidModelError, ["more than one -1"]),
+        (described({"type": "GroupNorm", "prefix": "no", "num_groups": 1}), InvalidModelError, ["weight'; affine:"]),
+        (described({"type": "LayerNorm", "prefix": "no", "normalized_shape": 5}), InvalidModelError, ["'no.weight'"]),
+        (described({"type": "Upsample", "scale_factor": 1.1}), UnsupportedModelError, ["scale_factor 1.1", "whole"]),
+        (described({"type": "Mean", "dim": [0, -3]}), InvalidModelError, ["dim is [0, -3]", "each axis once"]),
         (described({"type": "AdaptiveAvgPool1d", "output_size": 2}), UnsupportedModelError, ["output_size"]),
     ],
 )  # fmt: skip
@@ -129,6 +133,7 @@ def test_weights_that_cannot_be_are_refused() -> None:
         ("rnn.bias_hh_l0", None, "no tensor 'rnn.bias_hh_l0'"),
         ("rnn.weight_hr_l0", ones(2, 4), "proj_size"),
         ("rnn.weight_hh_l7", ones(12, 4), "no tensor 'rnn.weight_hh_l1'"),
+        ("rnn.weight_hh_l1", ones(15, 5), r"'rnn.weight_hh_l1' has shape \(15, 5\), expected \(12, 4\)"),
     ):
         with pytest.raises(FastGRUError, match=words):
             build_architecture(described(GRU, FC), weights(**{name: array}))

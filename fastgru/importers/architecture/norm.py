@@ -29,6 +29,12 @@ def _eps(layer: Layer, default: float = 1e-5) -> float:
     return eps
 
 
+def _need_weight(layer: Layer, option: str, default: bool) -> None:
+    """Raise where there is no weight and `option` does not say so: a wrong prefix is no layer without weights."""
+    if default and option not in layer.options and not layer.parameters.has("weight"):
+        raise layer.invalid(f"no tensor {layer.parameters.key('weight')!r}; {option}: false, if it was made without")
+
+
 def _channels(layer: Layer, *ranks: int) -> int | None:
     layer.need_float()
     forms = {2: "(N, C)", 3: "(N, C, L)", 4: "(N, C, H, W)"}
@@ -82,16 +88,19 @@ def _instance_norm(layer: Layer) -> TensorSpec:
     C = _channels(layer, 3 if layer.type == "InstanceNorm1d" else 4)
     if layer.parameters.has("running_mean"):
         return _with_statistics(layer, C)
-    return _grouped(layer, C, None, "num_features")
+    return _grouped(layer, C, None, "num_features", affine=False)
 
 
 @layer_type("GroupNorm", options="num_groups eps", sizes="num_channels affine", weights=True)
 def _group_norm(layer: Layer) -> TensorSpec:
     """Over each group of channels of each row."""
-    return _grouped(layer, _channels(layer), layer.options.integer("num_groups", least=1), "num_channels")
+    C = _channels(layer)
+    return _grouped(layer, C, layer.options.integer("num_groups", least=1), "num_channels", affine=True)
 
 
-def _grouped(layer: Layer, C: int | None, groups: int | None, size: str) -> TensorSpec:
+def _grouped(layer: Layer, C: int | None, groups: int | None, size: str, *, affine: bool) -> TensorSpec:
+    """affine: torch's default; a layer that has none of the weights then must say so."""
+    _need_weight(layer, "affine", affine)
     if C is None and not layer.parameters.has("weight"):
         raise layer.wrong_input("a known number of channels, as the layer has no weights that would tell it")
     C = layer.weight("weight", (C or "C",)).size if layer.parameters.has("weight") else C
@@ -126,6 +135,7 @@ def _rms_norm(layer: Layer) -> TensorSpec:
 def _last_axes(layer: Layer) -> tuple[Sequence[int], list[str | None]]:
     """(their sizes, the constant of the weight or None)."""
     layer.need_float()
+    _need_weight(layer, "elementwise_affine", True)
     has_weight = layer.parameters.has("weight")
     layer.check_size("elementwise_affine", has_weight)
     given = layer.options.integers("normalized_shape", least=1) if "normalized_shape" in layer.options else None

@@ -59,11 +59,11 @@ def _stack(layer: Layer) -> Parts:
     row = 0 if batch_first else 1
     num_layers, suffixes = _found(layer)
     D, I = len(suffixes), shape_of(layer.x)[-1]
-    stack = []
-    for k in range(num_layers):
-        names, I, H = _weights(layer, [f"_l{k}{suffix}" for suffix in suffixes], I)
+    names, I, H = _weights(layer, [f"_l0{suffix}" for suffix in suffixes], I)
+    stack = [(names, I)]
+    for k in range(1, num_layers):
+        names, I, H = _weights(layer, [f"_l{k}{suffix}" for suffix in suffixes], D * H, H)
         stack.append((names, I))
-        I = D * H
     layer.check_size("input_size", stack[0][1])
     layer.check_size("hidden_size", H)
     batch, name = shape_of(layer.x)[row], layer.x.dims[row]
@@ -127,13 +127,12 @@ def _found(layer: Layer) -> tuple[int, tuple[str, ...]]:
     return min(num_layers, len(matches) + 1), suffixes
 
 
-def _weights(layer: Layer, ends: Sequence[str], I: int | None) -> tuple[list[str], int, int]:
+def _weights(layer: Layer, ends: Sequence[str], I: int | None, H: int | None = None) -> tuple[list[str], int, int]:
     """(constants of every direction in the order of the operator, I, H); ends: of the keys of each direction."""
     kind = _SPECS[layer.type.removesuffix("Cell")]
     has_bias = layer.parameters.has(f"bias_ih{ends[0]}") or layer.parameters.has(f"bias_hh{ends[0]}")
     layer.check_size("bias", has_bias)
     names: list[str] = []
-    H: int | None = None
     for end in ends:
         G = kind.GATES
         form = f"{G}H" if G > 1 else "H"
