@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import zip_longest
+from math import prod
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ from fastgru.engine.precision import SMALL, WeightPrecision, node_name
 from fastgru.engine.program import Program, Sharing, Slot
 from fastgru.engine.view import Buffer, Known, Piece, Value, View, contiguous_strides, itemsize
 from fastgru.engine.walk import LEAST_TURN, turning
-from fastgru.errors import UnsupportedModelError
+from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Node
 from fastgru.kernels.run import EVERYONE, HEAD_WORDS
 from fastgru.kernels.table import ARENA, FIRST_FREE_BASE, PARTS, find
@@ -29,6 +30,10 @@ from fastgru.reference.operator import is_floating
 __all__ = ["MAX_RANK", "Builder", "Packs"]
 
 MAX_RANK = 6  # axes that a strided copy walks
+
+# A tensor may take this much, or so many times what inputs and constants do: a small file must not fill the memory.
+_ROOM_BYTES: Final = 1 << 30
+_GROWTH: Final = 1 << 10
 
 Packs = dict[tuple[str, ...], NDArray[Any]]
 
@@ -40,6 +45,7 @@ class Builder:
     members: threads that may run the plan together.
     packs: packed weights, shared by the plans of one executable; see `packed`.
     precisions: of the weights of nodes, see `weight_precision`.
+    constant_bytes: of the constants of the graph, see `room_for`.
     """
 
     def __init__(
@@ -48,7 +54,9 @@ class Builder:
         packs: Packs,
         members: int = 1,
         precisions: Mapping[str, WeightPrecision] = MappingProxyType({}),
+        constant_bytes: int = 0,
     ) -> None:
+        self._given_bytes = constant_bytes
         self.float_dtype, self.members = float_dtype, members
         self._precisions = precisions
         self.gain_s = 0.0  # seconds that the team saves, by estimate
@@ -70,15 +78,26 @@ class Builder:
 
     def input(self, name: str, shape: tuple[int, ...], dtype: str) -> View:
         """A view of memory that the caller brings."""
-        buffer = self._buffer(int(np.prod(shape, dtype=np.int64)) * itemsize(dtype), "input", name)
+        buffer = self._buffer(prod(shape) * itemsize(dtype), "input", name)
+        self._given_bytes += buffer.nbytes
         return View(buffer, 0, shape, contiguous_strides(shape), dtype)
 
     def new(self, shape: Sequence[int], dtype: str | None = None) -> View:
-        """A fresh contiguous tensor in the arena."""
+        """A fresh contiguous tensor in the arena. `ShapeError` where a plan of these inputs has no room for it."""
         shape, dtype = tuple(int(n) for n in shape), dtype or self.float_dtype
-        buffer = self._buffer(int(np.prod(shape, dtype=np.int64)) * itemsize(dtype), "arena")
+        buffer = self._buffer(self.room_for(shape, dtype), "arena")
         buffer.shape = shape
         return View(buffer, 0, shape, contiguous_strides(shape), dtype)
+
+    def room_for(self, shape: Sequence[int], dtype: str) -> int:
+        """The bytes of a tensor; `ShapeError` where they are out of all proportion to inputs and constants."""
+        nbytes, most = prod(shape) * itemsize(dtype), max(_ROOM_BYTES, _GROWTH * self._given_bytes)
+        if nbytes > most:
+            raise ShapeError(
+                f"{self.label}: a tensor of shape {tuple(shape)} takes {nbytes} bytes, expected at most {most}"
+                f" in a plan of {self._given_bytes} bytes of inputs and constants"
+            )
+        return nbytes
 
     def constant(self, array: NDArray[Any]) -> View:
         """A constant as it stands: the array must be contiguous and is kept alive by the program."""

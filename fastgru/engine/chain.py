@@ -18,6 +18,7 @@ from fastgru.engine.instruction import Instruction
 from fastgru.engine.positions import positions
 from fastgru.engine.view import Buffer, View, contiguous_strides
 from fastgru.engine.walk import LEAST_TURN, broadcast_shape, broadcast_strides, merged_axes, turning, walk_words
+from fastgru.errors import UnsupportedModelError
 from fastgru.kernels.operands.chain import (
     ARITIES,
     CODES,
@@ -96,6 +97,8 @@ class Chain(Instruction):
 def computed(builder: Builder, kind: str, *views: View, **numbers: float) -> View:
     """A fresh tensor, f of the views broadcast against each other; `kind` is one of `kernels.chain.CODES`."""
     assert len(views) == ARITIES[kind]
+    if views[0].dtype != builder.float_dtype:
+        raise UnsupportedModelError(f"{kind} of {views[0].dtype}: cast its input to float32 before it")
     shape = broadcast_shape(*(v.shape for v in views))
     order = _order(shape, views)
     if order is not None:

@@ -77,7 +77,8 @@ def make_program(
     other emits its instructions. Raises
     `ShapeError` or `UnsupportedModelError` naming the node.
     """
-    builder = Builder(float_dtype, packs, members, precisions)
+    given = sum(array.nbytes for array in graph.constants.values())
+    builder = Builder(float_dtype, packs, members, precisions, given)
     values: dict[str, Value] = {name: Known(array, name) for name, array in graph.constants.items()}
     inputs = {spec.name: builder.input(spec.name, shapes[spec.name], dtypes[spec.name]) for spec in graph.inputs}
     values.update(inputs)
@@ -86,14 +87,14 @@ def make_program(
         if node.outputs[0] in rows:
             values[node.outputs[0]] = rows[node.outputs[0]]
             continue
-        given = [values[name] if name else None for name in node.inputs]
-        if given and all(v is None or isinstance(v, Known) for v in given):
-            arrays = [v.array if isinstance(v, Known) else None for v in given]
+        reads = [values[name] if name else None for name in node.inputs]
+        if reads and all(v is None or isinstance(v, Known) for v in reads):
+            arrays = [v.array if isinstance(v, Known) else None for v in reads]
             results = fold_node(node, arrays, max_elements=_MAX_KNOWN)
             outputs: list[Value] = [Known(array) for array in results]
         else:
             try:
-                outputs = LOWERINGS[node.op](builder, node, given)
+                outputs = LOWERINGS[node.op](builder, node, reads)
             except FastGRUError as error:
                 if str(node) in str(error):
                     raise

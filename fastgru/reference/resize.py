@@ -103,6 +103,8 @@ def taps(
     """(neighbours (out, K) as positions in x, weights (out, K), whether the place is inside of x (out,))."""
     if mode not in MODES or nearest not in NEAREST:
         raise UnsupportedModelError(f"resize: mode {mode!r}, {nearest!r}; there are {MODES} and {NEAREST}")
+    if not math.isfinite(cubic):
+        raise ShapeError(f"resize: a cubic coefficient of {cubic}, expected a finite number")
     x = _places(axis, coordinates)
     inside = (x >= 0) & (x <= axis.size - 1)
     if mode == "nearest":

@@ -87,7 +87,10 @@ def flatten(x: Array, *, axis: int) -> Array:
 
 def expand(x: Array, shape: Array) -> Array:
     """x and `shape` broadcast against each other: a size of 1 gives way on either side."""
-    return np.broadcast_to(x, np.broadcast_shapes(x.shape, tuple(integers("shape", shape))))
+    sizes = integers("shape", shape)
+    if min(sizes, default=0) < 0:
+        raise ShapeError(f"expand: shape {sizes}, expected sizes of at least 0")
+    return np.broadcast_to(x, np.broadcast_shapes(x.shape, tuple(sizes)))
 
 
 def shape(x: Array, *, start: int = 0, end: int | None = None) -> Array:

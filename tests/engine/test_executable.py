@@ -12,6 +12,7 @@ from fastgru.engine import Executable
 from fastgru.engine.executable import _MAX_IDLE_FRAMES, _MAX_PROGRAMS
 from fastgru.errors import InvalidModelError, ShapeError, UnsupportedModelError
 from fastgru.graph import Graph, Node, TensorSpec
+from fastgru.reference import run_graph
 from fastgru.spec import GRUSpec
 
 
@@ -247,3 +248,45 @@ def test_calls_like_the_last_one_give_the_same_and_check_as_much():
         frozen.flags.writeable = False
         with pytest.raises(ShapeError, match="y"):
             executable.run({"x": x}, {"y": frozen, "z": given["z"]})
+
+
+@pytest.mark.parametrize(
+    ("op", "constant", "attrs"),
+    [
+        ("expand", [1 << 30, 2, 3, 4], {}),
+        ("tile", [1, 1 << 62, 4], {}),
+        ("tile", [1 << 31, 1, 1], {}),
+        ("pad", [0, 0, 0, 1 << 40, 0, 0], {"mode": "constant"}),
+        ("pad", [0, 0, 0, 0, 0, 1 << 31], {"mode": "reflect"}),
+    ],
+)
+def test_a_few_numbers_ask_for_no_memory_to_speak_of(op, constant, attrs):
+    """Products of sizes may pass 64 bits."""
+    x = normal(2, 3, 4)
+    graph = graph_of([Node(op, ("x", "k"), ("y",), attrs)], {"x": x}, ["y"], {"k": np.array(constant)})
+    with pytest.raises(ShapeError, match=r"'y': a tensor of shape .* takes [0-9]{10,} bytes, expected at most"):
+        Executable(graph).run({"x": x})
+
+
+@pytest.mark.parametrize(("op", "count"), [("reshape", 24), ("expand", 4), ("tile", 2)])
+def test_sizes_are_vectors_of_integers(op, count):
+    x = normal(2, 3, 4)
+    for constant in (np.array([[count]]), np.array([float(count)])):
+        graph = graph_of([Node(op, ("x", "k"), ("y",))], {"x": x}, ["y"], {"k": constant})
+        with pytest.raises(ShapeError, match=f"{op} 'y': .*expected a vector of integers"):
+            Executable(graph).run({"x": x})
+
+
+def test_no_size_is_negative():
+    x = normal(2, 1)
+    graph = graph_of([Node("expand", ("x", "k"), ("y",))], {"x": x}, ["y"], {"k": np.array([2, -2])})
+    for run in (Executable(graph).run, lambda inputs: run_graph(graph, inputs)):
+        with pytest.raises(ShapeError, match="expected sizes of at least 0"):
+            run({"x": x})
+
+
+def test_an_activation_of_integers_is_refused_by_name():
+    x = np.arange(3)
+    graph = graph_of([Node("activation", ("x",), ("y",), {"kind": "tanh"})], {"x": x}, ["y"])
+    with pytest.raises(UnsupportedModelError, match="activation 'y': tanh of int64: cast its input"):
+        Executable(graph).run({"x": x})

@@ -294,6 +294,7 @@ def test_what_is_refused(op, opset, inputs, constants, outputs, dtype, attribute
         (*case("Unsqueeze", 13, X, constants={1: i64(1, 1)}).values, "twice"),
         (*case("Unsqueeze", 13, X).values, "missing"),
         (*case("Split", 13, X, constants={1: i64(1, 1, 1)}, axis=1, outputs=2).values, "split"),
+        (*case("Split", 18, X, i64(1, 1, 1), axis=1, outputs=3, num_outputs=3).values, "both split and num_outputs"),
         (*case("Concat", 13, X).values, "'axis' is missing"),
         (*case("Constant", 13, dtype="float32").values, "exactly one of"),
         (*case("Constant", 13, value_int=1, value_float=1.0, dtype="float32").values, "exactly one of"),

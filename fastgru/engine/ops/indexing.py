@@ -16,7 +16,7 @@ from fastgru.engine.view import Known, Piece, Value, View, contiguous_strides, i
 from fastgru.engine.walk import merged_axes, walk_words
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Node
-from fastgru.reference.shape import normal_axis
+from fastgru.reference.shape import integers, normal_axis
 
 __all__ = ["gathered", "lower_gather", "lower_gather_elements", "lower_last", "lower_pad", "lower_tile"]
 
@@ -115,7 +115,7 @@ def lower_tile(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> 
     """x again and again along each axis: a copy for each axis that repeats, the last first."""
     assert inputs[0] is not None
     x = builder.view(inputs[0])
-    counts = [int(c) for c in known(inputs[1], "the repeats of tile").array.reshape(-1)]
+    counts = integers("the repeats", known(inputs[1], "the repeats of tile").array)
     if len(counts) != x.ndim or any(c < 0 for c in counts):
         raise ShapeError(f"repeats {counts} for {x.ndim} axes")
     for axis in reversed(range(x.ndim)):
@@ -139,7 +139,7 @@ def lower_pad(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> l
     mode = node.attrs["mode"]
     if mode not in ("constant", "edge", "reflect", "wrap"):
         raise UnsupportedModelError(f"pad: mode {mode!r} is not one of constant, edge, reflect, wrap")
-    amounts = [int(p) for p in known(pads, "the pads").array.reshape(-1)]
+    amounts = integers("the pads", known(pads, "the pads").array)
     axes = node.attrs.get("axes")
     named = list(range(x.ndim)) if axes is None else [normal_axis(a, x.ndim) for a in axes]
     if len(amounts) != 2 * len(named) or len(set(named)) != len(named):
@@ -152,6 +152,7 @@ def lower_pad(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> l
         return [_framed(builder, x, grown, value) if grown else x]
     result = x
     for axis, both in grown.items():
+        builder.room_for((x.shape[axis] + sum(both),), "int64")
         try:
             positions = np.pad(np.arange(x.shape[axis]), both, mode=mode)
         except ValueError as error:

@@ -12,7 +12,7 @@ from fastgru.engine.lowering import lowering
 from fastgru.engine.view import Known, Piece, Value, View, contiguous_strides
 from fastgru.errors import InvalidModelError, ShapeError
 from fastgru.graph import Node
-from fastgru.reference.shape import normal_axis
+from fastgru.reference.shape import integers, normal_axis
 
 __all__ = ["reshaped"]
 
@@ -72,7 +72,7 @@ def lower_reshape(builder: Builder, node: Node, inputs: Sequence[Value | None]) 
     """0 copies a size of x, -1 is what is left."""
     x = inputs[0]
     assert x is not None
-    target = [int(n) for n in known(inputs[1], f"{node}: the new shape").array]
+    target = integers("the new shape", known(inputs[1], f"{node}: the new shape").array)
     if not node.attrs.get("allow_zero", False):
         if any(n == 0 and i >= x.ndim for i, n in enumerate(target)):
             raise ShapeError(f"{node}: shape {target} copies an axis that shape {x.shape} has not")
@@ -142,7 +142,9 @@ def lower_expand(builder: Builder, node: Node, inputs: Sequence[Value | None]) -
     """Broadcast, with strides of 0."""
     assert inputs[0] is not None
     x = builder.view(inputs[0])
-    target = tuple(int(n) for n in known(inputs[1], f"{node}: the new shape").array)
+    target = tuple(integers("the new shape", known(inputs[1], f"{node}: the new shape").array))
+    if min(target, default=0) < 0:
+        raise ShapeError(f"{node}: the new shape is {target}, expected sizes of at least 0")
     return [broadcast_to(x, _broadcast_shape(node, x.shape, target))]
 
 
@@ -199,7 +201,7 @@ def lower_split(builder: Builder, node: Node, inputs: Sequence[Value | None]) ->
     size = x.shape[axis]
     sizes, parts = node.attrs.get("sizes"), node.attrs.get("parts")
     if len(inputs) > 1:
-        given = [int(n) for n in known(inputs[1], f"{node}: the sizes").array.reshape(-1)]
+        given = integers("the sizes", known(inputs[1], f"{node}: the sizes").array)
         sizes = given if sizes is None else None
     if (sizes is None) == (parts is None) or (parts is not None and parts < 1):
         raise InvalidModelError(f"{node}: sizes {sizes}, parts {parts}; expected one of them")

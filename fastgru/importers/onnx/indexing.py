@@ -28,13 +28,13 @@ def _split(node: OnnxNode, build: Builder) -> tuple[Value, ...]:
     axis = node.attrs.integer("axis", 0)
     parts = len(node.outputs)
     given = node.optional(1) if node.version >= 13 else None
-    if given is not None and given.array is None and "num_outputs" not in node.attrs:
+    if given is not None and "num_outputs" in node.attrs:
+        raise node.invalid("both split and num_outputs are given")
+    if given is not None and given.array is None:
         # Sizes that follow from shapes are checked against the axis when they are known.
         return build.emit_all("split", [x, positions(given, build)], parts, {"axis": axis})
     sizes = node.constant_integers(1, "split") if node.version >= 13 else node.attrs.integers("split")
     if sizes is not None:
-        if "num_outputs" in node.attrs:
-            raise node.invalid("both split and num_outputs are given")
         if len(sizes) != parts:
             raise node.invalid(f"split {sizes} for {parts} outputs")
         return build.emit_all("split", [x], parts, {"axis": axis, "sizes": sizes})
