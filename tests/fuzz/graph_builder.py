@@ -130,12 +130,12 @@ class Builder:
     def filled(self, shape: tuple[int, ...], dtype: np.dtype[Any], low: float, high: float, grid: bool) -> Array:
         """Random numbers; on a grid of eighths where they must be exact after a few sums and products."""
         if dtype.kind == "b":
-            return self.numbers.random(shape) < 0.5
+            return np.asarray(self.numbers.random(shape) < 0.5)
         if dtype.kind in "iu":
-            return self.numbers.integers(int(np.ceil(low)), int(high) + 1, shape).astype(dtype)
+            return np.asarray(self.numbers.integers(int(np.ceil(low)), int(high) + 1, shape)).astype(dtype)
         if grid:
-            return (self.numbers.integers(int(np.ceil(8 * low)), int(8 * high) + 1, shape) / 8).astype(dtype)
-        return self.numbers.uniform(low, high, shape).astype(dtype)
+            return np.asarray(self.numbers.integers(int(np.ceil(8 * low)), int(8 * high) + 1, shape) / 8).astype(dtype)
+        return np.asarray(self.numbers.uniform(low, high, shape)).astype(dtype)
 
     def fresh(
         self,
@@ -158,10 +158,13 @@ class Builder:
             raise RejectError("too large an input")
         if constant:
             return self.constant(self.filled(shapes[0], kind, low, high, grid))
+        return self.given(*(self.filled(shape, kind, low, high, grid) for shape in shapes))
+
+    def given(self, first: Array, second: Array) -> Value:
+        """A new input of the graph."""
         if len(self.inputs) >= 6:
             raise RejectError("inputs enough")
-        arrays = (self.filled(shapes[0], kind, low, high, grid), self.filled(shapes[1], kind, low, high, grid))
-        value = Value(self.name(), arrays, True)
+        value = Value(self.name(), (first, second), True)
         self.inputs.append(value)
         self.pool.append(value)
         return value

@@ -6,6 +6,7 @@ import random
 
 import make_elementwise
 import make_networks
+import make_quantised
 import make_selection
 import make_shape
 from graph_builder import OPERATORS, Builder, RejectError, Value
@@ -16,7 +17,7 @@ from fastgru.importers.onnx import NEWEST_OPSET
 
 __all__ = ["build_graph", "graphs"]
 
-_FAMILIES = (make_elementwise, make_networks, make_selection, make_shape)
+_FAMILIES = (make_elementwise, make_networks, make_quantised, make_selection, make_shape)
 
 # Where an operator ends before the newest opset.
 LAST_OPSET = {"Scatter": 10, "Upsample": 9}

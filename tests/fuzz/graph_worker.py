@@ -1,11 +1,14 @@
 """Check random graphs in a process of its own, and say what became of them as JSON on standard output.
 
     python tests/fuzz/graph_worker.py numbered FIRST COUNT SEED FOLDER [thorough]
+    python tests/fuzz/graph_worker.py spoiled FIRST COUNT SEED FOLDER
     python tests/fuzz/graph_worker.py drawn COUNT SEED FOLDER
 
-numbered: graph n of a seed is the same every time, and a failure does not end the run. drawn: hypothesis draws the
-graphs, and makes the first failure small. Any exception is a failure, or more than SECONDS for one graph: the model is
-left in FOLDER, numbered as SEED-n.onnx. The one on which the process died is last.onnx, its number in last.
+numbered: graph n of a seed is the same every time, and a failure does not end the run. spoiled: each graph some times
+with other numbers in it, for which an error of the tree is an answer, see `graph_spoil`. drawn: hypothesis draws the
+graphs, and makes the first failure small. Any exception is a failure, or more than SECONDS of processor time for one
+graph: the model is left in FOLDER, numbered as SEED-n.onnx. The one on which the process died is last.onnx, its number
+in last.
 """
 
 from __future__ import annotations
@@ -23,11 +26,14 @@ from typing import Any
 
 from graph_check import check_graph
 from graph_registry import GENERATORS
+from graph_spoil import run_spoiled
 from graph_strategies import RejectError, build_graph, graphs
 from hypothesis import HealthCheck, given, seed, settings
 from onnx import printer
 
 SECONDS = 60
+SECONDS_SPOILED = 10
+SPOILED = 8  # versions of each graph
 SHOWN = 4000
 ONE_IN = 4  # graphs that are checked in every way
 
@@ -51,13 +57,23 @@ class Run:
         (self.folder / "last.onnx").write_bytes(model.SerializeToString())
         (self.folder / "last").write_text(str(number))
         self.operators.update(node.op_type for node in model.graph.node)
-        signal.alarm(SECONDS)
+        signal.setitimer(signal.ITIMER_PROF, SECONDS)
         try:
             self.outcomes[check_graph(b, values, rng, thorough=thorough)] += 1
         except TooLongError:
             raise AssertionError(f"more than {SECONDS} seconds") from None
         finally:
-            signal.alarm(0)
+            signal.setitimer(signal.ITIMER_PROF, 0)
+
+    def spoiled(self, number: str, b: Any, values: Any) -> None:
+        (self.folder / "last").write_text(number)
+        signal.setitimer(signal.ITIMER_PROF, SECONDS_SPOILED)
+        try:
+            self.outcomes[run_spoiled(b, values, random.Random(number))] += 1
+        except (Exception, TooLongError) as error:
+            self.failed(number, error)
+        finally:
+            signal.setitimer(signal.ITIMER_PROF, 0)
 
     def failed(self, number: Any, error: BaseException) -> None:
         self.outcomes["failure"] += 1
@@ -92,6 +108,20 @@ def numbered(first: str, count: str, name: str, folder: str, thorough: str = "")
     run.report()
 
 
+def spoiled(first: str, count: str, name: str, folder: str) -> None:
+    names = sorted(GENERATORS)
+    run = Run(Path(folder))
+    for number in range(int(first), int(first) + int(count)):
+        rng = random.Random(f"{name} {number}")
+        try:
+            b, values = build_graph(rng, names[number % len(names)])
+        except RejectError:
+            continue
+        for turn in range(SPOILED):
+            run.spoiled(f"{name}-{number}-{turn}", b, values)
+    run.report()
+
+
 def drawn(count: str, name: str, folder: str) -> None:
     run = Run(Path(folder))
     last: list[Any] = []
@@ -114,5 +144,5 @@ def drawn(count: str, name: str, folder: str) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGALRM, _too_long)
-    {"numbered": numbered, "drawn": drawn}[sys.argv[1]](*sys.argv[2:])
+    signal.signal(signal.SIGPROF, _too_long)
+    {"numbered": numbered, "spoiled": spoiled, "drawn": drawn}[sys.argv[1]](*sys.argv[2:])

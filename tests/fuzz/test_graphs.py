@@ -1,6 +1,7 @@
 """Random valid ONNX graphs over the whole operator table: imported, planned and run, against ONNX Runtime.
 
-500 graphs in the ordinary run, which hypothesis draws and makes small when one fails; `pytest -m fuzz` takes 20,000.
+500 graphs in the ordinary run, which hypothesis draws and makes small when one fails; `pytest -m fuzz` takes 20,000,
+and 40,000 with numbers in them that make no sense.
 Each graph is checked in `graph_check`: against the oracle and the definition in float64, for two sizes of its free
 dimensions in turn; one in four in every other way too: in float64, on two threads, saved, exported, as a stream.
 """
@@ -72,6 +73,20 @@ def test_random_graphs(seed: int, tmp_path: Path) -> None:
     result = run_worker(tmp_path, "drawn", 125, seed, tmp_path)
     assert result["outcomes"]["checked"] >= 100
     assert len(result["operators"]) > 60
+
+
+def test_spoiled_graphs(tmp_path: Path) -> None:
+    """Numbers that make no sense end in an error of the tree, and nothing is written where it should not be."""
+    result = run_worker(tmp_path, "spoiled", 0, 40, "spoiled", tmp_path)
+    assert result["outcomes"]["run"] > 30
+    assert result["outcomes"]["InvalidModelError"] + result["outcomes"]["ShapeError"] > 100
+
+
+@pytest.mark.fuzz
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("first", range(1000, 6000, 250))
+def test_many_spoiled_graphs(first: int, tmp_path: Path) -> None:
+    run_worker(tmp_path, "spoiled", first, 250, "spoiled", tmp_path)
 
 
 @pytest.mark.fuzz
