@@ -21,10 +21,17 @@ __all__ = ["command"]
 @click.option("--nodes", "with_nodes", is_flag=True, help="List every node or tensor, not only the GRUs.")
 @click.option("--profile", "with_times", is_flag=True, help="Time every instruction that the model is run by.")
 @precision_option
+@click.option("--draft", "as_draft", is_flag=True, help="Of weights alone, print a description to begin with, in YAML.")
 @load_options
 @json_option
 def command(
-    file: Path, with_nodes: bool, with_times: bool, precision: str | None, options: dict[str, Any], as_json: bool
+    file: Path,
+    with_nodes: bool,
+    with_times: bool,
+    precision: str | None,
+    as_draft: bool,
+    options: dict[str, Any],
+    as_json: bool,
 ) -> None:
     """Show what FILE is: its layers, shapes, GRU conventions, parameters and states, and what is not supported.
 
@@ -35,10 +42,21 @@ def command(
 
     With --profile the instructions that a run in this precision consists of, and how long each takes on one thread, on
     random numbers: the inputs' free dimensions are 1.
+
+    With --draft nothing but a description of the layers that the tensors seem to be of, to be completed and given to
+    --architecture.
     """
     from fastgru.cli.findings import examine
 
     found = examine(file, precision=precision, **options)
+    if as_draft:
+        if found["kind"] != "weights" or as_json or with_nodes or with_times:
+            raise click.UsageError("--draft: for weights alone, and without --json, --nodes and --profile")
+        from fastgru.importers.architecture import draft
+        from fastgru.importers.weights import read_weights
+
+        click.echo(draft(read_weights(file)), nl=False)
+        return
     if with_times and found["kind"] == "model" and not found["unsupported"]:
         from fastgru.cli.profiles import instructions
 

@@ -152,6 +152,14 @@ def test_weights_go_with_a_description(
         assert "has no meaning for this file" in result.stderr
 
 
+def test_a_draft_is_for_weights_alone(invoke: Invoke, described: tuple[Path, Path], gru_onnx: Path) -> None:
+    result = invoke("inspect", described[0], "--draft")
+    assert result.exit_code == 0
+    assert '- {type: GRU, prefix: "gru"} # 3 -> 4\n' in result.stdout
+    assert invoke("inspect", described[0], "--draft", "--json").exit_code == 2
+    assert "--draft: for weights alone" in invoke("inspect", gru_onnx, "--draft").stderr
+
+
 def test_options_of_weights_alone(invoke: Invoke, state_npz: Path) -> None:
     for command in ("inspect", "verify"):
         result = invoke(command, state_npz, "--allow-unread")

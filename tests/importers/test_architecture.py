@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 from safetensors.numpy import load_file
 
 import fastgru
-from fastgru.importers.architecture import build_architecture, types
+from fastgru.importers.architecture import build_architecture, draft, types
+from fastgru.importers.weights import Weights
 from fastgru.reference import run_graph
 
 DATA = Path(__file__).parent.parent / "data" / "architecture"
@@ -154,3 +156,42 @@ def test_weights_under_names_of_their_own(shared_models: Path) -> None:
         for word in wanted["words"][:4]:
             ids = [*(ord(letter) - ord("a") + 3 for letter in str(word)), 2]
             np.testing.assert_allclose(model(np.array([ids])).ravel(), wanted[f"{word}_enc"].ravel(), atol=1e-5)
+
+
+def test_a_draft_names_every_module() -> None:
+    with fastgru.read_weights(DATA / "mask.pt") as weights:
+        text = draft(weights)
+        for name in weights:
+            weights[name]
+    kinds = [re.findall(r"type: (\w+), prefix: \"(\w*)\"", line) for line in text.splitlines() if "{type:" in line]
+    assert [kind for (kind,) in kinds] == [
+        ("Conv1d", "down"),
+        ("PReLU", "act"),
+        ("LayerNorm", "norm"),
+        ("GRU", "gru"),
+        ("Linear", "fc"),
+        ("ConvTranspose1d", "up"),
+    ]
+    with pytest.raises(fastgru.ShapeError, match="layer 'down'"):  # a text that is read, and lacks the shape of x
+        build_architecture(text.encode(), fastgru.read_weights(DATA / "mask.pt"))
+    for case, description in LAYERS.items():
+        state, _, _ = golden(case)
+        layer = description["layers"][0]
+        # Affine norms and bias-free products look like others, and are told of in comments.
+        if len(description["layers"]) == 1 and state and layer["type"] in ("GRU", "LSTM", "RNN", "MultiheadAttention"):
+            assert f'type: {layer["type"]}, prefix: "m"' in draft(Weights(state)), case
+
+
+def test_a_draft_of_anything_is_a_text_that_is_read() -> None:
+    shapes = [(), (0,), (3,), (4, 2), (2, 0), (12, 4), (2, 3, 4), (2, 2, 2, 2), (1, 1, 1, 1, 1)]
+    names = ["weight", "bias", "weight_hh_l0", "weight_hh", "running_mean", "in_proj_weight", "x", 'q"\n', "weight_g"]
+    rng = np.random.default_rng(4)
+    for _ in range(300):
+        keys = {
+            f"{p}{names[i]}": np.zeros(shapes[rng.integers(9)])
+            for p in ("", "a.", "b: #.")
+            for i in rng.integers(9, size=2)
+        }
+        text = draft(Weights(keys))
+        with pytest.raises((fastgru.InvalidModelError, fastgru.ShapeError)):
+            build_architecture(text.encode(), Weights(keys))

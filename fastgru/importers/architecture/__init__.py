@@ -31,7 +31,8 @@ tensors that may stay unread). A shape may also be {shape: [...], dtype: int64}.
 
 from __future__ import annotations
 
+from fastgru.importers.architecture.draft import draft
 from fastgru.importers.architecture.reader import build_architecture, read_architecture
 from fastgru.importers.architecture.registry import LayerType, types
 
-__all__ = ["LayerType", "build_architecture", "read_architecture", "types"]
+__all__ = ["LayerType", "build_architecture", "draft", "read_architecture", "types"]
