@@ -258,12 +258,14 @@ def test_calls_like_the_last_one_give_the_same_and_check_as_much():
         ("tile", [1 << 31, 1, 1], {}),
         ("pad", [0, 0, 0, 1 << 40, 0, 0], {"mode": "constant"}),
         ("pad", [0, 0, 0, 0, 0, 1 << 31], {"mode": "reflect"}),
+        ("resize", [1.0, 1.0, 1e30], {"mode": "nearest", "coordinates": "asymmetric"}),
     ],
 )
 def test_a_few_numbers_ask_for_no_memory_to_speak_of(op, constant, attrs):
     """Products of sizes may pass 64 bits."""
     x = normal(2, 3, 4)
-    graph = graph_of([Node(op, ("x", "k"), ("y",), attrs)], {"x": x}, ["y"], {"k": np.array(constant)})
+    reads = ("x", "", "k") if op == "resize" else ("x", "k")
+    graph = graph_of([Node(op, reads, ("y",), attrs)], {"x": x}, ["y"], {"k": np.array(constant)})
     with pytest.raises(ShapeError, match=r"'y': a tensor of shape .* takes [0-9]{10,} bytes, expected at most"):
         Executable(graph).run({"x": x})
 

@@ -19,7 +19,7 @@ from onnx import AttributeProto, ModelProto, TensorProto, helper, numpy_helper
 from fastgru.errors import FastGRUError
 from fastgru.load import load
 
-__all__ = ["run_spoiled", "spoil"]
+__all__ = ["run_between_fences", "run_spoiled", "spoil", "spoiled_inputs"]
 
 Array = NDArray[Any]
 
@@ -39,8 +39,19 @@ def spoil(model: ModelProto, rng: random.Random) -> ModelProto:
 
 def run_spoiled(b: Builder, values: list[Value], rng: random.Random) -> str:
     """The error it ends in, or "run". Raises what is no error of the tree, and `AssertionError`."""
-    model = spoil(b.model(values), rng)
-    feeds = _feeds(b, model, rng)
+    return run_between_fences(*spoiled_inputs(b.model(values), {v.name: v.arrays[0] for v in b.inputs}, rng))
+
+
+def spoiled_inputs(
+    model: ModelProto, feeds: Mapping[str, Array], rng: random.Random
+) -> tuple[ModelProto, Mapping[str, Array]]:
+    """A spoiled copy, and what it takes."""
+    copy = spoil(model, rng)
+    return copy, _feeds(feeds, copy, rng)
+
+
+def run_between_fences(model: ModelProto, feeds: Mapping[str, Array]) -> str:
+    """As `run_spoiled`."""
     with fences() as made:
         outcome, message = "run", ""
         try:
@@ -52,18 +63,17 @@ def run_spoiled(b: Builder, values: list[Value], rng: random.Random) -> str:
     return outcome
 
 
-def _feeds(b: Builder, model: ModelProto, rng: random.Random) -> Mapping[str, Array]:
+def _feeds(given: Mapping[str, Array], model: ModelProto, rng: random.Random) -> Mapping[str, Array]:
     """What the inputs take; some of the time positions that point to nowhere."""
     feeds = {}
-    for value in b.inputs:
-        if all(info.name != value.name for info in model.graph.input):
+    for name, array in given.items():
+        if all(info.name != name for info in model.graph.input):
             continue
-        array = value.arrays[0]
         if array.dtype.kind == "i" and array.size and rng.random() < 0.3:
             array = array.copy()
             odd = [n for n in ODD if np.iinfo(array.dtype).min <= n <= np.iinfo(array.dtype).max]
             array.reshape(-1)[rng.randrange(array.size)] = rng.choice(odd)
-        feeds[value.name] = array
+        feeds[name] = array
     return feeds
 
 

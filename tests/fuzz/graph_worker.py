@@ -2,13 +2,14 @@
 
     python tests/fuzz/graph_worker.py numbered FIRST COUNT SEED FOLDER [thorough]
     python tests/fuzz/graph_worker.py spoiled FIRST COUNT SEED FOLDER
+    python tests/fuzz/graph_worker.py file PATH COUNT SEED FOLDER
     python tests/fuzz/graph_worker.py drawn COUNT SEED FOLDER
 
 numbered: graph n of a seed is the same every time, and a failure does not end the run. spoiled: each graph some times
-with other numbers in it, for which an error of the tree is an answer, see `graph_spoil`. drawn: hypothesis draws the
-graphs, and makes the first failure small. Any exception is a failure, or more than SECONDS of processor time for one
-graph: the model is left in FOLDER, numbered as SEED-n.onnx. The one on which the process died is last.onnx, its number
-in last.
+with other numbers in it, for which an error of the tree is an answer, see `graph_spoil`. file: the same with the model
+of a file. drawn: hypothesis draws the graphs, and makes the first failure small. Any exception is a failure, or more
+than SECONDS of processor time for one graph: the model is left in FOLDER, numbered as SEED-n.onnx. The one on which the
+process died is last.onnx, its number in last.
 """
 
 from __future__ import annotations
@@ -20,16 +21,20 @@ import signal
 import sys
 import traceback
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import numpy as np
+import onnx
 from graph_check import check_graph
 from graph_registry import GENERATORS
-from graph_spoil import run_spoiled
+from graph_spoil import run_between_fences, run_spoiled, spoiled_inputs
 from graph_strategies import RejectError, build_graph, graphs
 from hypothesis import HealthCheck, given, seed, settings
-from onnx import printer
+from onnx import helper, printer
 
 SECONDS = 60
 SECONDS_SPOILED = 10
@@ -65,11 +70,11 @@ class Run:
         finally:
             signal.setitimer(signal.ITIMER_PROF, 0)
 
-    def spoiled(self, number: str, b: Any, values: Any) -> None:
+    def spoiled(self, number: str, outcome: Callable[[], str]) -> None:
         (self.folder / "last").write_text(number)
         signal.setitimer(signal.ITIMER_PROF, SECONDS_SPOILED)
         try:
-            self.outcomes[run_spoiled(b, values, random.Random(number))] += 1
+            self.outcomes[outcome()] += 1
         except (Exception, TooLongError) as error:
             self.failed(number, error)
         finally:
@@ -114,11 +119,29 @@ def spoiled(first: str, count: str, name: str, folder: str) -> None:
     for number in range(int(first), int(first) + int(count)):
         rng = random.Random(f"{name} {number}")
         try:
-            b, values = build_graph(rng, names[number % len(names)])
+            graph = build_graph(rng, names[number % len(names)])
         except RejectError:
             continue
         for turn in range(SPOILED):
-            run.spoiled(f"{name}-{number}-{turn}", b, values)
+            key = f"{name}-{number}-{turn}"
+            run.spoiled(key, partial(run_spoiled, *graph, random.Random(key)))
+    run.report()
+
+
+def file(path: str, count: str, name: str, folder: str) -> None:
+    """Every free size is 1, and every input 0."""
+    model = onnx.load(path)
+    feeds = {}
+    for info in model.graph.input:
+        tensor = info.type.tensor_type
+        shape = [d.dim_value or 1 for d in tensor.shape.dim]
+        feeds[info.name] = np.zeros(shape, helper.tensor_dtype_to_np_dtype(tensor.elem_type))
+    held = {tensor.name for tensor in model.graph.initializer}
+    feeds = {n: a for n, a in feeds.items() if n not in held}
+    run = Run(Path(folder))
+    for number in range(int(count)):
+        key = f"{name}-{number}"
+        run.spoiled(key, lambda key=key: run_between_fences(*spoiled_inputs(model, feeds, random.Random(key))))
     run.report()
 
 
@@ -145,4 +168,4 @@ def drawn(count: str, name: str, folder: str) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGPROF, _too_long)
-    {"numbered": numbered, "spoiled": spoiled, "drawn": drawn}[sys.argv[1]](*sys.argv[2:])
+    {"numbered": numbered, "spoiled": spoiled, "file": file, "drawn": drawn}[sys.argv[1]](*sys.argv[2:])

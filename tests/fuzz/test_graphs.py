@@ -82,6 +82,13 @@ def test_spoiled_graphs(tmp_path: Path) -> None:
     assert result["outcomes"]["InvalidModelError"] + result["outcomes"]["ShapeError"] > 100
 
 
+@pytest.mark.parametrize("count", [25, pytest.param(5000, marks=[pytest.mark.fuzz, pytest.mark.timeout(3600)])])
+def test_a_spoiled_network(count: int, shared_models: Path, tmp_path: Path) -> None:
+    path = shared_models / "gtcrn" / "gtcrn_simple.onnx"
+    result = run_worker(tmp_path, "file", path, count, "gtcrn", tmp_path)
+    assert result["outcomes"]["InvalidModelError"] + result["outcomes"]["ShapeError"] > count / 4
+
+
 @pytest.mark.fuzz
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("first", range(1000, 6000, 250))

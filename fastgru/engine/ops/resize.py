@@ -39,6 +39,7 @@ def lower_resize(builder: Builder, node: Node, inputs: Sequence[Value | None]) -
     for axis in resize_axes(y.shape, roi, scales, sizes, axes, policy, attrs["coordinates"]):
         if axis.size == 0 and axis.out:
             raise ShapeError(f"axis {axis.axis} of shape {value.shape} is empty")
+        builder.room_for((axis.out,), "int64")
         at, weights, inside = taps(axis, **{**defaults, **attrs})
         if not (axis.size == axis.out and _is_identity(at, weights)):
             if attrs["mode"] == "nearest":
