@@ -296,6 +296,12 @@ def test_what_is_refused(op, opset, inputs, constants, outputs, dtype, attribute
         (*case("Split", 13, X, constants={1: i64(1, 1, 1)}, axis=1, outputs=2).values, "split"),
         (*case("Split", 18, X, i64(1, 1, 1), axis=1, outputs=3, num_outputs=3).values, "both split and num_outputs"),
         (*case("Concat", 13, X).values, "'axis' is missing"),
+        (*case("Celu", 12, IDS, alpha=0.5, dtype="int64").values, "0.5 is no int64"),
+        (*case("Pad", 7, IDS, pads=[0, 1, 0, 1], value=1e30, dtype="int64").values, "e.30 is no int64"),
+        (
+            *case("STFT", 17, X[:, :, :1], constants={1: i64(1), 2: f32([1, np.inf])}).values,
+            "window .* NaN or infinite",
+        ),
         (*case("Constant", 13, dtype="float32").values, "exactly one of"),
         (*case("Constant", 13, value_int=1, value_float=1.0, dtype="float32").values, "exactly one of"),
         (*case("Add", 13, X).values, "1 inputs, expected 2"),

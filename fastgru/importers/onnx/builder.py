@@ -79,9 +79,13 @@ class Builder:
             raise InvalidModelError(f"{self.node_name}: an integer of {hint} does not fit 64 bits") from None
 
     def scalar(self, number: float, like: Value) -> Value:
-        """A constant of the dtype of `like`."""
+        """A constant of the dtype of `like`; `InvalidModelError` for a number that this does not hold."""
         if like.dtype is None:
             raise InvalidModelError(f"{self.node_name}: the dtype of {like.hint!r} cannot be told from the file")
+        kind = numpy_dtype(like.dtype)
+        whole = float(number).is_integer()
+        if kind.kind in "iu" and not (whole and np.iinfo(kind).min <= int(number) <= np.iinfo(kind).max):
+            raise InvalidModelError(f"{self.node_name}: {number} is no {like.dtype}, which {like.hint!r} is of")
         return self.constant(number, dtype=like.dtype)
 
     def emit(self, op: str, *inputs: Value | None, **attrs: Any) -> Value:

@@ -6,6 +6,7 @@ from typing import Any
 
 from fastgru.importers.onnx.builder import Builder
 from fastgru.importers.onnx.node import OnnxNode
+from fastgru.importers.onnx.products import finite
 from fastgru.importers.onnx.registry import operator
 from fastgru.importers.onnx.tensors import dtype_name
 from fastgru.importers.onnx.values import Value
@@ -49,7 +50,9 @@ def _stft(node: OnnxNode, build: Builder) -> Value:
         raise node.invalid("input frame_step is missing")
     onesided = node.attrs.flag("onesided", True)
     attrs: dict[str, Any] = {} if length is None else {"length": length}
-    return build.emit("stft", node.input(0), node.optional(2), step=step, onesided=onesided, **attrs)
+    window = node.optional(2)
+    window = None if window is None else finite(window, node, "window")
+    return build.emit("stft", node.input(0), window, step=step, onesided=onesided, **attrs)
 
 
 @operator(
