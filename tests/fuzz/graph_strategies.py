@@ -9,6 +9,8 @@ import make_networks
 import make_quantised
 import make_selection
 import make_shape
+import make_sources
+import make_windows
 from graph_builder import OPERATORS, Builder, RejectError, Value
 from graph_registry import GENERATORS
 from hypothesis import strategies as st
@@ -17,7 +19,9 @@ from fastgru.importers.onnx import NEWEST_OPSET
 
 __all__ = ["build_graph", "graphs"]
 
-_FAMILIES = (make_elementwise, make_networks, make_quantised, make_selection, make_shape)
+_FAMILIES = (
+    make_elementwise, make_networks, make_quantised, make_selection, make_shape, make_sources, make_windows
+)  # fmt: skip
 
 # Where an operator ends before the newest opset.
 LAST_OPSET = {"Scatter": 10, "Upsample": 9}
