@@ -103,6 +103,10 @@ def group_norm(b: Builder, op: str) -> object:
     x = spatial(b, b.integer(1, 2), least=3)
     channels = x.sizes[1][0]
     groups = b.pick([g for g in range(1, channels + 1) if channels % g == 0]) if op == "GroupNormalization" else None
+    for a in (a for a in x.arrays if a.size):
+        members = a.reshape(a.shape[0], groups or channels, -1)
+        if (members.var(-1) < 1e-4 * np.square(members).mean(-1)).any():
+            raise RejectError(f"{op}: groups that hardly vary, whose variance ONNX Runtime takes as a difference")
     count = groups if groups and b.version(op) < 21 else channels
     return b.add(op, [x, weight(b, count, scale=1.5), weight(b, count, scale=1.0)], num_groups=groups,
                  epsilon=b.pick([None, 1e-2]))  # fmt: skip
