@@ -94,6 +94,10 @@ class Form:
         return total
 
 
+_RECTIFIER: Final = Activation("relu")
+_HARD_SIGMOID: Final = Activation("hard_sigmoid", 1.0, 0.5)
+
+
 def affine_forms(nodes: Sequence[Emitted], atoms: Mapping[int, Atom]) -> tuple[dict[int, Form], list[Atom]]:
     """The form of each value, by id, that has one, and every activation on the way.
 
@@ -140,7 +144,7 @@ def _forms(node: Emitted, given: Sequence[Form | None]) -> list[Form | None]:
             numbers = {key: attrs[key] for key in ("alpha", "beta") if key in attrs}
             return [_activated(Activation(attrs["kind"], **numbers), x)]
         case "clip" if x.terms and [_number(v) for v in node.inputs[1:]] == [0.0, 1.0]:
-            return [_activated(Activation("hard_sigmoid", 1.0, 0.5), x.add(Form(1, {}, np.array([-0.5]))))]
+            return [_activated(_HARD_SIGMOID, x.add(Form(1, {}, np.array([-0.5]))))]
         case "split" if last and len(given) == 1:
             return _split(x, attrs, len(node.outputs))
         case "slice":
@@ -195,7 +199,28 @@ def _binary(kind: str, a: Form, b: Form) -> Form | None:
             return _of(Atom(a.width, None, (a, b)))
         case "div" if not b.terms and b.bias.all():
             return a.scale(1 / b.bias)
+        case "max" | "min":
+            return _bounded(kind, *((b, a) if a.terms else (a, b)))
     return None
+
+
+def _bounded(kind: str, bound: Form, x: Form) -> Form | None:
+    """max(0, x) and min(1, x) as rectifiers, and both of them as the hard sigmoid, in either order."""
+    if bound.terms or not x.terms or not (bound.bias == (0 if kind == "max" else 1)).all():
+        return None
+    # min(1, x) is 1 - max(0, 1 - x): what either is taken of may be the other, as a rectifier or one less a rectifier.
+    y = x if kind == "min" else _from_one(x)
+    (atom, *more) = y.terms
+    alone = not more and not y.bias.any() and np.array_equal(y.matrix(atom), np.eye(y.width))
+    if alone and atom.activation == _RECTIFIER:
+        inner = atom.parts[0] if kind == "min" else _from_one(atom.parts[0])
+        return _activated(_HARD_SIGMOID, inner.add(Form(1, {}, np.array([-0.5]))))
+    return _activated(_RECTIFIER, x) if kind == "max" else _from_one(_activated(_RECTIFIER, _from_one(x)))
+
+
+def _from_one(x: Form) -> Form:
+    """1 - x"""
+    return x.scale(np.array([-1.0])).add(Form(1, {}, np.array([1.0])))
 
 
 def _activated(activation: Activation, x: Form) -> Form:
@@ -211,10 +236,12 @@ def _split(x: Form, attrs: Mapping[str, Any], outputs: int) -> list[Form | None]
     if sizes is None:
         each = -(-x.width // outputs)
         sizes = [each] * (outputs - 1) + [x.width - each * (outputs - 1)]
-    if sum(sizes) != x.width or min(sizes) < 1:
+    if sum(sizes) != x.width or min(sizes) < 0:
         return []
     ends = np.cumsum(sizes)
-    return [x.columns(slice(int(end) - size, int(end))) for end, size in zip(ends, sizes, strict=True)]
+    return [
+        x.columns(slice(int(end) - size, int(end))) if size else None for end, size in zip(ends, sizes, strict=True)
+    ]
 
 
 def _slice(node: Emitted, x: Form) -> Form | None:

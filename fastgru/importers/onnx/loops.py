@@ -50,6 +50,17 @@ class LoopForm:
     def first_scan(self) -> int:
         return self.first_state + len(self.states)
 
+    def keeps(self, state: int) -> bool:
+        """True for a state that every turn hands on as it is: TensorFlow's exporter takes weights through a loop so."""
+        graph = self.body.graph
+        same = {n.output[0]: n.input[0] for n in graph.node if n.op_type == "Identity" and n.input and n.output}
+        name, before = graph.output[self.first_state + state].name, graph.input[2 * self.is_loop + state].name
+        for _ in range(len(same) + 1):
+            if name == before:
+                return True
+            name = same.get(name, "")
+        return False
+
     @property
     def num_scans(self) -> int:
         return len(self.body.graph.output) - self.first_scan

@@ -76,7 +76,9 @@ def recognise(
 def _trace(
     converter: Converter, trace: Builder, outer: Sequence[Emitted], form: LoopForm, scope: Scope, what: str
 ) -> _Body | None:
-    states = [Value(v.kind, v.hint, sizes=v.sizes or sizes_of(v)) for v in form.states]
+    states = [
+        v if form.keeps(i) else Value(v.kind, v.hint, sizes=v.sizes or sizes_of(v)) for i, v in enumerate(form.states)
+    ]
     turn = Value(Kind("int64", 0), "turn")
     if form.is_loop:
         given = [turn, trace.constant(np.array(True)), *states]

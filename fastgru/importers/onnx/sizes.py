@@ -16,7 +16,7 @@ Sizes = tuple[Size, ...]
 
 _SAME: Final = frozenset({
     "activation", "batch_norm", "cast", "clip", "cumsum", "dequantize", "layer_norm", "log_softmax",
-    "quantize", "softmax", "unary",
+    "quantize", "reverse_sequence", "softmax", "unary",
 })  # fmt: skip
 _BROADCAST: Final = frozenset({"binary", "compare", "logical", "where"})
 

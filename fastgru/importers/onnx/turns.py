@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from fastgru.importers.onnx.builder import Builder, Emitted
 from fastgru.importers.onnx.loops import LoopForm
@@ -11,6 +12,9 @@ from fastgru.importers.onnx.sizes import elements_of, sizes_of
 from fastgru.importers.onnx.values import Kind, Size, Value
 
 __all__ = ["Number", "Step", "loop_length", "scan_steps", "steps_of", "turn_numbers"]
+
+# Types that hold a counter; TensorFlow's exporter compares as float32, which is exact for 2^24 turns.
+_COUNTING: Final = ("int32", "int64", "float32", "float64")
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,7 @@ def _follow(nodes: Sequence[Emitted], numbers: Mapping[int, Number]) -> dict[int
     def number(value: Value | None) -> Number | None:
         if value is not None and id(value) in found:
             return found[id(value)]
-        known = elements_of(value)
+        known = _whole(value)
         return Number(0, known[0]) if known is not None and len(known) == 1 and isinstance(known[0], int) else None
 
     for node in nodes:
@@ -90,7 +94,7 @@ def _follow(nodes: Sequence[Emitted], numbers: Mapping[int, Number]) -> dict[int
         if a is None or not node.outputs:
             continue
         if node.op in ("cast", "reshape", "squeeze", "unsqueeze"):
-            if not (node.op == "cast" and node.attrs["to"] not in ("int32", "int64")):
+            if node.op != "cast" or node.attrs["to"] in _COUNTING:
                 found[id(node.outputs[0])] = a
         elif node.op == "binary" and node.attrs["kind"] in ("add", "sub"):
             b = number(node.inputs[1])
@@ -98,6 +102,14 @@ def _follow(nodes: Sequence[Emitted], numbers: Mapping[int, Number]) -> dict[int
                 sign = 1 if node.attrs["kind"] == "add" else -1
                 found[id(node.outputs[0])] = Number(a.slope + sign * b.slope, a.start + sign * b.start)
     return found
+
+
+def _whole(value: Value | None) -> Sequence[Size] | None:
+    """The elements of a vector or a scalar of integers, of which a number may stand in a floating type."""
+    array = None if value is None else value.array
+    if array is not None and array.dtype.kind == "f" and array.size == 1 and float(array.reshape(-1)[0]).is_integer():
+        return (int(array.reshape(-1)[0]),)
+    return elements_of(value)
 
 
 def steps_of(nodes: Sequence[Emitted], numbers: Mapping[int, Number], length: Size) -> dict[int, Step]:
@@ -176,11 +188,11 @@ def _bounds(
     low, high = node.inputs if node.attrs["kind"] == "less" else node.inputs[::-1]
     if low is None or high is None:
         return None
-    known = elements_of(low)
+    known = _whole(low)
     turn = numbers.get(id(low))
     if turn is None and at == 0 and known == (0,):
         turn = Number(1, 0)
-    bound = elements_of(high)
+    bound = _whole(high)
     if turn is None or turn.slope != 1 or bound is None or len(bound) != 1 or id(high) in numbers:
         return None
     if isinstance(bound[0], int):
