@@ -75,6 +75,8 @@ def resize_axes(
 def _places(axis: Axis, coordinates: str) -> Array:
     """Where in x each output comes from."""
     i, n, out, scale = np.arange(axis.out), axis.size, axis.out, axis.scale
+    if out == 0:
+        return np.zeros(0)
     match coordinates:
         case "asymmetric":
             return np.asarray(i / scale)

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from onnx_build import gru_arrays, gru_model, make_model
 
-from fastgru.errors import FastGRUError, InvalidModelError, UnreadTensorsError, UnsupportedModelError
+import fastgru
+from fastgru.errors import FastGRUError, InvalidModelError, ShapeError, UnreadTensorsError, UnsupportedModelError
 from fastgru.importers.onnx import read_onnx
 from fastgru.reference import run_graph
 
@@ -244,6 +245,33 @@ def test_outputs_that_are_declared_wrongly():
     model.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", 1, [2, 3, 4]))
     with pytest.raises(InvalidModelError, match="3 axes, computed with 2"):
         read(model)
+
+
+@pytest.mark.parametrize("axis", [-(1 << 31), 1 << 62])
+def test_axes_that_no_tensor_has(axis):
+    """Whatever counts up to one of them takes any time and memory."""
+    s = np.ones(3, np.float32)
+    for nodes in (
+        [Node("LayerNormalization", ["x", "s"], ["y", "mean"], axis=axis, name="n")],
+        [Node("Cast", ["x"], ["i"], to=7), Node("OneHot", ["i", "d", "v"], ["y"], axis=axis, name="n")],
+        [Node("Softmax", ["x"], ["y"], axis=axis, name="n")],
+    ):
+        constants = {"s": s, "d": np.array(3), "v": np.array([0, 1], np.float32)}
+        with pytest.raises(InvalidModelError, match=r"'n'.*'axis' has .*no tensor has so many axes"):
+            read(make_model(nodes, {"x": X}, ["y"], constants))
+
+
+def test_sizes_below_nothing_beside_the_one_that_is_left_over():
+    model = make_model([Node("Reshape", ["x", "to"], ["y"])], {"x": X}, ["y"], {"to": np.array([3, -2, -1])})
+    with pytest.raises(ShapeError, match="sizes of at least 0"):
+        fastgru.load(model.SerializeToString()).run({"x": X})
+
+
+def test_a_resize_to_nothing():
+    nodes = [Node("Resize", ["x", "", "", "to"], ["y"], mode="cubic",
+                  coordinate_transformation_mode="half_pixel_symmetric")]  # fmt: skip
+    model = make_model(nodes, {"x": X}, ["y"], {"to": np.array([0, X.shape[1]])}, opset=19)
+    assert fastgru.load(model.SerializeToString()).run({"x": X})["y"].shape == (0, X.shape[1])
 
 
 def test_damaged_attributes():

@@ -77,6 +77,8 @@ def lower_reshape(builder: Builder, node: Node, inputs: Sequence[Value | None]) 
         if any(n == 0 and i >= x.ndim for i, n in enumerate(target)):
             raise ShapeError(f"{node}: shape {target} copies an axis that shape {x.shape} has not")
         target = [x.shape[i] if n == 0 else n for i, n in enumerate(target)]
+    if any(n < -1 for n in target):
+        raise ShapeError(f"{node}: shape {target}, expected sizes of at least 0 and at most one -1")
     if -1 in target:
         rest = prod(n for n in target if n != -1)
         if target.count(-1) > 1 or rest == 0 or prod(x.shape) % rest:

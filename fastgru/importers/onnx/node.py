@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from fastgru.importers.onnx.values import Value
 
 __all__ = ["Attributes", "OnnxNode", "collect_attributes", "label"]
 
+_MOST_AXES: Final = 64  # of an array of NumPy's
 _TYPE_NAMES = {number: name for name, number in AttributeProto.AttributeType.items()}
 
 
@@ -63,9 +64,16 @@ class Attributes:
             raise InvalidModelError(f"{self._what}: attribute {name!r} is of type {came}, expected {type_name}")
         return proto
 
+    def _possible(self, name: str, numbers: list[int]) -> list[int]:
+        """Axes that an array can have: what counts up to one of a file's would take any time and memory."""
+        wrong = next((n for n in numbers if abs(n) > _MOST_AXES), None) if name in ("axis", "axes") else None
+        if wrong is not None:
+            raise InvalidModelError(f"{self._what}: attribute {name!r} has {wrong}, and no tensor has so many axes")
+        return numbers
+
     def integer(self, name: str, default: int | None = None) -> int:
         proto = self._get(name, "INT")
-        return self._required(name, default) if proto is None else int(proto.i)
+        return self._required(name, default) if proto is None else self._possible(name, [int(proto.i)])[0]
 
     def flag(self, name: str, default: bool) -> bool:
         value = self.integer(name, int(default))
@@ -83,7 +91,7 @@ class Attributes:
 
     def integers(self, name: str) -> list[int] | None:
         proto = self._get(name, "INTS")
-        return None if proto is None else [int(i) for i in proto.ints]
+        return None if proto is None else self._possible(name, [int(i) for i in proto.ints])
 
     def numbers(self, name: str) -> list[float] | None:
         proto = self._get(name, "FLOATS")
