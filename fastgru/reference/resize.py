@@ -75,8 +75,6 @@ def resize_axes(
 def _places(axis: Axis, coordinates: str) -> Array:
     """Where in x each output comes from."""
     i, n, out, scale = np.arange(axis.out), axis.size, axis.out, axis.scale
-    if out == 0:
-        return np.zeros(0)
     match coordinates:
         case "asymmetric":
             return np.asarray(i / scale)
@@ -107,6 +105,8 @@ def taps(
         raise UnsupportedModelError(f"resize: mode {mode!r}, {nearest!r}; there are {MODES} and {NEAREST}")
     if not math.isfinite(cubic):
         raise ShapeError(f"resize: a cubic coefficient of {cubic}, expected a finite number")
+    if axis.out == 0:
+        return np.zeros((0, 1), np.int64), np.zeros((0, 1)), np.zeros(0, np.bool_)
     x = _places(axis, coordinates)
     inside = (x >= 0) & (x <= axis.size - 1)
     if mode == "nearest":

@@ -267,9 +267,10 @@ def test_sizes_below_nothing_beside_the_one_that_is_left_over():
         fastgru.load(model.SerializeToString()).run({"x": X})
 
 
-def test_a_resize_to_nothing():
-    nodes = [Node("Resize", ["x", "", "", "to"], ["y"], mode="cubic",
-                  coordinate_transformation_mode="half_pixel_symmetric")]  # fmt: skip
+@pytest.mark.parametrize("more", [{"coordinate_transformation_mode": "half_pixel_symmetric"}, {"antialias": 1}])
+@pytest.mark.parametrize("mode", ["linear", "cubic"])
+def test_a_resize_to_nothing(mode, more):
+    nodes = [Node("Resize", ["x", "", "", "to"], ["y"], mode=mode, **more)]
     model = make_model(nodes, {"x": X}, ["y"], {"to": np.array([0, X.shape[1]])}, opset=19)
     assert fastgru.load(model.SerializeToString()).run({"x": X})["y"].shape == (0, X.shape[1])
 
