@@ -10,6 +10,7 @@ imported before it is used.
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 from fastgru.errors import (
@@ -28,6 +29,12 @@ from fastgru.graph import Graph, Node, TensorSpec
 from fastgru.load import from_architecture, load, load_graph
 from fastgru.spec import Activation, GRUSpec, GRUWeights
 from fastgru.verify import verify  # here, so that the name is the function: a later import would bind the package
+
+if "free-threading" in sys.version:
+    raise ImportError(
+        "fastgru has not been tested on a free-threaded build of Python, whose objects are laid out in another way: use"
+        " an ordinary build"
+    )
 
 if TYPE_CHECKING:
     from fastgru.importers.weights import Weights, read_weights

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from fastgru.budget import PLAN_BYTES
 from fastgru.errors import InvalidModelError, UnsupportedModelError
 from fastgru.graph import Graph
 from fastgru.sources import Source, source_name
@@ -31,6 +32,7 @@ def load(
     *,
     precision: str | Mapping[str, str] | None = None,
     threads: int = 1,
+    plan_bytes: int = PLAN_BYTES,
     allow_unread: bool = False,
     linear_before_reset: int | None = None,
     outputs: list[str] | None = None,
@@ -45,6 +47,8 @@ def load(
         mapping that gives single nodes, by name or output, one of these, and "*" the others. None is what a quantised
         file was saved with, "float32" for any other.
     threads: cores a call may use.
+    plan_bytes: what plans of input shapes may take that have come, with the memory that they run in; the least used are
+        forgotten, and made anew when their shapes come again.
     allow_unread: accept tensors of the file that nothing reads.
     linear_before_reset: for ONNX, overrides the attribute of every GRU (0 or 1).
     outputs: for Keras, names of inner layers to return besides the model's own outputs.
@@ -57,17 +61,19 @@ def load(
     Raises `UnsupportedModelError` naming all that cannot be run and the way round, `InvalidModelError` for a damaged
     file, `UnreadTensorsError` for tensors left over, `FileNotFoundError`.
     """
-    graph = load_graph(
-        source,
-        allow_unread=allow_unread,
-        linear_before_reset=linear_before_reset,
-        outputs=outputs,
-        fallback=fallback,
-        architecture=architecture,
-    )
+    from fastgru.kernels.run import plain_mode
     from fastgru.model import Model
 
-    return Model(graph, precision=precision, threads=threads)
+    with plain_mode():
+        graph = load_graph(
+            source,
+            allow_unread=allow_unread,
+            linear_before_reset=linear_before_reset,
+            outputs=outputs,
+            fallback=fallback,
+            architecture=architecture,
+        )
+    return Model(graph, precision=precision, threads=threads, plan_bytes=plan_bytes)
 
 
 def from_architecture(
@@ -76,6 +82,7 @@ def from_architecture(
     *,
     precision: str | Mapping[str, str] = "float32",
     threads: int = 1,
+    plan_bytes: int = PLAN_BYTES,
     allow_unread: bool = False,
 ) -> Model:
     """A network that exists only as code, from a description of its layers and a state dict, ready to run.
@@ -99,10 +106,12 @@ def from_architecture(
     naming layer, key, what came and what was expected; `UnreadTensorsError` for tensors left over.
     """
     from fastgru.importers.architecture import build_architecture
+    from fastgru.kernels.run import plain_mode
     from fastgru.model import Model
 
-    graph = build_architecture(architecture, weights, allow_unread=allow_unread)
-    return Model(graph, precision=precision, threads=threads)
+    with plain_mode():
+        graph = build_architecture(architecture, weights, allow_unread=allow_unread)
+    return Model(graph, precision=precision, threads=threads, plan_bytes=plan_bytes)
 
 
 def load_graph(

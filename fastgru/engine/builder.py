@@ -17,12 +17,12 @@ from fastgru.engine.assembly import assemble, flush, resolved
 from fastgru.engine.chain import Chain, join
 from fastgru.engine.instruction import Instruction
 from fastgru.engine.precision import SMALL, WeightPrecision, node_name
-from fastgru.engine.program import Program, Sharing, Slot
+from fastgru.engine.program import Program, Slot
 from fastgru.engine.view import Buffer, Known, Piece, Value, View, contiguous_strides, itemsize
 from fastgru.engine.walk import LEAST_TURN, turning
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Node
-from fastgru.kernels.run import EVERYONE, HEAD_WORDS
+from fastgru.kernels.run import EVERYONE, HEAD_WORDS, LOOKS, MEETS
 from fastgru.kernels.table import ARENA, FIRST_FREE_BASE, PARTS, find
 from fastgru.packing.aligned import empty
 from fastgru.reference.operator import is_floating
@@ -34,6 +34,9 @@ MAX_RANK = 6  # axes that a strided copy walks
 # A tensor may take this much, or so many times what inputs and constants do: a small file must not fill the memory.
 _ROOM_BYTES: Final = 1 << 30
 _GROWTH: Final = 1 << 10
+
+# Signals are looked for after instructions that have gone over so much, unless they do that themselves.
+_LOOK_BYTES: Final = 1 << 21
 
 Packs = dict[tuple[str, ...], NDArray[Any]]
 
@@ -285,13 +288,18 @@ class Builder:
             if buffer.data is not None:
                 constants.append(buffer.data)
                 bases[-1] = buffer.data.ctypes.data
+        shared = {id(array) for array in self._packs.values()}
         heads: list[int] = [len(self._instructions)]
+        work = 0
         operands: list[int] = []
         first = 1 + HEAD_WORDS * len(self._instructions)
         for instruction, after in zip_longest(self._instructions, self._instructions[1:]):
             alone = after is not None and instruction.lane == after.lane != EVERYONE
             meets = instruction.meets and not alone
-            heads += [instruction.handler.address, first + len(operands), instruction.lane, meets]
+            work += 512 + sum(view.size * itemsize(view.dtype) for view in instruction.tensors if view is not None)
+            after_it = (MEETS if meets else 0) | (LOOKS if work > _LOOK_BYTES else 0)
+            work = work if work <= _LOOK_BYTES else 0
+            heads += [instruction.handler.address, first + len(operands), instruction.lane, after_it]
             for view in instruction.tensors:
                 operands += [-1, 0] if view is None else [view.buffer.base, view.buffer.offset + view.offset]
             operands += instruction.words
@@ -302,10 +310,12 @@ class Builder:
             inputs={name: Slot(v.buffer.base, v.shape, v.dtype) for name, v in inputs.items()},
             outputs={name: Slot(v.buffer.base, v.shape, v.dtype) for name, v in finals.items()},
             constants=tuple(constants),
+            own_bytes=sum(array.nbytes for array in constants if id(array) not in shared),
             labels=tuple(i.label for i in self._instructions),
             names=tuple(i.handler.name for i in self._instructions),
             handlers=tuple(sorted({i.handler.name for i in self._instructions})),
-            sharing=Sharing(self.members, self.gain_s),
+            members=self.members,
+            gain_s=self.gain_s,
         )
 
     def _as_output(self, name: str, value: Value) -> View:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import threading
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import replace
-from math import prod
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastgru.budget import PLAN_BYTES, Budget
 from fastgru.engine.builder import Packs
 from fastgru.engine.passes import merge_quantised, simplify
 from fastgru.engine.passes.rows import kept_rows
@@ -21,19 +20,22 @@ from fastgru.engine.precision import FLOAT_DTYPES, PRECISIONS, SMALL, weight_pre
 from fastgru.engine.profile import Timing, profile
 from fastgru.engine.program import Frame, Program, Slot
 from fastgru.engine.team import check_threads
+from fastgru.engine.worth import Sharing
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Graph, TensorSpec
-from fastgru.kernels.run import apart, putter
+from fastgru.kernels.run import plain_mode
 from fastgru.reference import bind_inputs
-from fastgru.simd.ndarray import WRITEABLE, expectation
+from fastgru.simd.process import lock
 
-__all__ = ["PRECISIONS", "Executable", "checked_out", "typed_spec"]
+__all__ = ["PRECISIONS", "Executable", "Route", "checked_out", "typed_spec"]
 
 _FLOATS: Final = ("float64", "float32", "float16", "bfloat16")
-_MAX_PROGRAMS: Final = 64
 _MAX_IDLE_FRAMES: Final = 4
 
+Array = NDArray[Any]
 Shapes = tuple[tuple[int, ...], ...]
+
+_empty = np.empty
 
 
 def typed_spec(spec: TensorSpec, precision: str) -> TensorSpec:
@@ -41,40 +43,34 @@ def typed_spec(spec: TensorSpec, precision: str) -> TensorSpec:
     return replace(spec, dtype=FLOAT_DTYPES[precision]) if spec.dtype in _FLOATS else spec
 
 
-class _Route:
-    """A program with what a call of it needs at hand: idle frames, and what its inputs and outputs must be."""
+class Route:
+    """A program with what a call of it needs at hand: the team that runs it, idle frames, how outputs are made."""
 
     def __init__(self, program: Program) -> None:
-        self.program = program
-        self.put = putter()
-        self._idle: list[Frame] = []
-        self._expected: list[NDArray[Any]] = []
-        self.inputs = [(name, slot.base, self._expect(slot, 0)) for name, slot in program.inputs.items()]
-        self.outputs = [
-            (name, slot.base, self._expect(slot, WRITEABLE), slot.shape, np.dtype(slot.dtype))
-            for name, slot in program.outputs.items()
-        ]
+        self.program, self.sharing = program, Sharing(program.members, program.gain_s)
+        self.inputs = tuple(program.inputs)
+        self.outputs = [(name, slot.shape, np.dtype(slot.dtype)) for name, slot in program.outputs.items()]
+        self._idle: list[Frame] = [Frame(program)]
+        self.nbytes = program.nbytes + _MAX_IDLE_FRAMES * self._idle[0].nbytes
 
-        slots = [*program.inputs.values(), *program.outputs.values()]
-        sizes = [np.dtype(s.dtype).itemsize * prod(s.shape) for s in slots]
-        self._slots = np.array([(s.base, size) for s, size in zip(slots, sizes, strict=True)], np.int64)
-        self.apart, self.slots = apart(), (int(self._slots.ctypes.data), len(program.inputs), len(program.outputs))
-
-    def _expect(self, slot: Slot, flags: int) -> int:
-        words = expectation(np.empty(slot.shape, slot.dtype), flags)
-        self._expected.append(words)
-        return int(words.ctypes.data)
-
-    def frame(self) -> Frame:
-        """A frame for one call."""
+    def call(self, inputs: tuple[Any, ...], outputs: tuple[Any, ...]) -> bool:
+        """Run on arrays of the caller; False, and nothing done, where one does not fit. Raises as `Frame.run`."""
         try:
-            return self._idle.pop()
+            frame = self._idle.pop()
         except IndexError:
-            return Frame(self.program)
-
-    def give_back(self, frame: Frame) -> None:
+            frame = Frame(self.program)
+        team = self.sharing.team(partial(self.attempt, inputs)) if self.sharing.members > 1 else 0
+        code = frame.call(frame.ticket, inputs, outputs, team)
         if len(self._idle) < _MAX_IDLE_FRAMES:
             self._idle.append(frame)
+        if code > 0:
+            frame.raise_for(code)
+        return code == 0
+
+    def attempt(self, inputs: tuple[Any, ...], team: int) -> None:
+        """Run on a team, or alone where it is 0, and throw the outputs away."""
+        frame = Frame(self.program)
+        frame.call(frame.ticket, inputs, tuple([_empty(shape, dtype) for _, shape, dtype in self.outputs]), team)
 
 
 class Executable:
@@ -86,6 +82,7 @@ class Executable:
     packs: of an executable of the same graph, to be shared.
     weight_precisions: what each node with weights got, by its first output, and why where it is not what was asked.
     threads: cores that one call may use; a program too small to gain from more than one uses one.
+    budget: of the plans that are kept, with their arenas, for the shapes that have come; the least used are forgotten.
 
     Raises `UnsupportedModelError` that lists every node that cannot be run.
     """
@@ -98,60 +95,59 @@ class Executable:
         threads: int = 1,
         overrides: Mapping[str, str] | None = None,
         packs: Packs | None = None,
+        budget: Budget | None = None,
     ) -> None:
         if precision not in PRECISIONS:
             raise UnsupportedModelError(f"precision {precision!r} is not supported; there are {', '.join(PRECISIONS)}")
         check_threads(threads)
+        self.budget = Budget(PLAN_BYTES) if budget is None else budget
         check_supported(graph)
         self.graph = graph.validate()
         keep_rows = "int8" in (precision, *(overrides or {}).values())
-        self._simplified = simplify(graph, keep_rows=keep_rows)
-        self._rows = kept_rows(self._simplified) if keep_rows else {}
-        self.precision, self.float_dtype = precision, FLOAT_DTYPES[precision]
-        self.weight_precisions = weight_precisions(self._simplified, precision, overrides)
-        if self.float_dtype == "float32":
-            small = [name for name, chosen in self.weight_precisions.items() if chosen.precision in SMALL]
-            self._simplified = merge_quantised(self._simplified, small)
+        with plain_mode():
+            self._simplified = simplify(_with_plain_bools(graph), keep_rows=keep_rows)
+            self._rows = kept_rows(self._simplified) if keep_rows else {}
+            self.precision, self.float_dtype = precision, FLOAT_DTYPES[precision]
+            self.weight_precisions = weight_precisions(self._simplified, precision, overrides)
+            if self.float_dtype == "float32":
+                small = [name for name, chosen in self.weight_precisions.items() if chosen.precision in SMALL]
+                self._simplified = merge_quantised(self._simplified, small)
         self.threads = threads
         self.inputs = tuple(typed_spec(spec, precision) for spec in graph.inputs)
         self.outputs = tuple(typed_spec(spec, precision) for spec in graph.outputs)
         self._packs: Packs = {} if packs is None else packs
-        self._routes: OrderedDict[Shapes, _Route] = OrderedDict()
-        self._last: _Route | None = None
-        self._lock = threading.Lock()
+        self._routes: dict[Shapes, Route] = {}
+        self._last: Route | None = None
 
     def program(self, shapes: Mapping[str, tuple[int, ...]]) -> Program:
         """The program for inputs of these shapes, planned if it is not at hand; the least used are forgotten."""
-        return self._route(shapes).program
+        return self.route(shapes).program
 
-    def _route(self, shapes: Mapping[str, tuple[int, ...]]) -> _Route:
+    def route(self, shapes: Mapping[str, tuple[int, ...]]) -> Route:
+        """The program for inputs of these shapes, ready to be called."""
         key = tuple(tuple(shapes[spec.name]) for spec in self.inputs)
-        with self._lock:
+        with lock:
             route = self._routes.get(key)
-            if route is None:
-                dtypes = {spec.name: spec.dtype for spec in self.inputs}
-                route = _Route(
-                    make_program(
-                        self._simplified,
-                        shapes,
-                        dtypes,
-                        self.float_dtype,
-                        self._packs,
-                        self.threads,
-                        self.weight_precisions,
-                        self._rows,
-                    )
+            if route is not None:
+                self.budget.touch((id(self), key))
+                return route
+            dtypes = {spec.name: spec.dtype for spec in self.inputs}
+            with plain_mode():
+                program = make_program(
+                    self._simplified,
+                    shapes,
+                    dtypes,
+                    self.float_dtype,
+                    self._packs,
+                    self.threads,
+                    self.weight_precisions,
+                    self._rows,
                 )
-                self._routes[key] = route
-                while len(self._routes) > _MAX_PROGRAMS:
-                    self._routes.popitem(last=False)
-            else:
-                self._routes.move_to_end(key)
+            route = self._routes[key] = Route(program)
+            self.budget.add((id(self), key), route.nbytes, partial(self._routes.pop, key, None))
             return route
 
-    def run(
-        self, inputs: Mapping[str, ArrayLike], out: Mapping[str, NDArray[Any]] | None = None
-    ) -> dict[str, NDArray[Any]]:
+    def run(self, inputs: Mapping[str, ArrayLike], out: Mapping[str, Array] | None = None) -> dict[str, Array]:
         """Outputs by name.
 
         out: arrays to write outputs into, by name: C-contiguous, writable, of the output's exact shape and dtype. One
@@ -162,60 +158,35 @@ class Executable:
         if (results := self._run_again(inputs, out)) is not None:
             return results
         arrays = self.bind(inputs)
-        route = self._route({name: a.shape for name, a in arrays.items()})
-        program = route.program
-        given = {} if out is None else checked_out(program.outputs, out)
-        if given:
-            # A node may write an output before another has read the input that it lies in.
-            arrays = {
-                name: a.copy() if any(np.may_share_memory(a, o) for o in given.values()) else a
-                for name, a in arrays.items()
-            }
-        results = {
-            name: given[name] if name in given else np.empty(slot.shape, slot.dtype)
-            for name, slot in program.outputs.items()
-        }
-        frame = route.frame()
-        bases = frame.bases
-        for name, slot in program.inputs.items():
-            bases[slot.base] = arrays[name].ctypes.data
-        for name, slot in program.outputs.items():
-            bases[slot.base] = results[name].ctypes.data
-        try:
-            frame.run_shared()
-        finally:
-            route.give_back(frame)
+        route = self.route({name: a.shape for name, a in arrays.items()})
+        given = {} if out is None else checked_out(route.program.outputs, out)
+        # A node may write an output before another has read the input that it lies in.
+        apart = [
+            a.copy() if any(np.may_share_memory(a, o) for o in given.values()) else a
+            for a in (arrays[name] for name in route.inputs)
+        ]
+        results = {name: given[name] if name in given else _empty(shape, dtype) for name, shape, dtype in route.outputs}
+        if not route.call(tuple(apart), tuple(results.values())):
+            raise ShapeError("run: an array of `inputs` or `out` changed its shape or dtype during the call")
         self._last = route
         return results
 
-    def _run_again(
-        self, inputs: Mapping[str, ArrayLike], out: Mapping[str, NDArray[Any]] | None
-    ) -> dict[str, NDArray[Any]] | None:
+    def _run_again(self, inputs: Mapping[str, ArrayLike], out: Mapping[str, Array] | None) -> dict[str, Array] | None:
         """The program of the last call, if every array that is given fits it as it is; None if not."""
         route = self._last
-        if route is None or route.put is None or len(inputs) != len(route.inputs):
+        if route is None or len(inputs) != len(route.inputs):
             return None
         if out is not None and (type(out) is not dict or len(out) != len(route.outputs)):
             return None
-        frame = route.frame()
-        put, at = route.put, frame.bases_at
         try:
-            for name, index, expected in route.inputs:
-                if not put(at, index, expected, inputs[name]):
-                    return None
-            results = {}
-            for name, index, expected, shape, dtype in route.outputs:
-                results[name] = array = np.empty(shape, dtype) if out is None else out[name]
-                if not put(at, index, expected, array):
-                    return None
-            if out is not None and not route.apart(at, *route.slots):
-                return None
-            frame.run_shared()
+            arrays = tuple([inputs[name] for name in route.inputs])
+            if out is None:
+                results = {name: _empty(shape, dtype) for name, shape, dtype in route.outputs}
+            else:
+                results = {name: out[name] for name, _, _ in route.outputs}
         except KeyError:
             return None
-        finally:
-            route.give_back(frame)
-        return results
+        return results if route.call(arrays, tuple(results.values())) else None
 
     def profile(self, inputs: Mapping[str, ArrayLike]) -> list[Timing]:
         """How long each instruction of the program for these inputs takes, in order, on one thread.
@@ -223,21 +194,23 @@ class Executable:
         Raises `ShapeError` where an array does not fit.
         """
         arrays = self.bind(inputs)
-        frame = Frame(self.program({name: a.shape for name, a in arrays.items()}))
-        program = frame.program
-        results = {name: np.empty(slot.shape, slot.dtype) for name, slot in program.outputs.items()}
-        for slots, bound in ((program.inputs, arrays), (program.outputs, results)):
-            for name, slot in slots.items():
-                frame.bases[slot.base] = bound[name].ctypes.data
-        return profile(frame)
+        program = self.program({name: a.shape for name, a in arrays.items()})
+        results = tuple([_empty(slot.shape, slot.dtype) for slot in program.outputs.values()])
+        return profile(program, tuple([arrays[name] for name in program.inputs]), results)
 
-    def bind(self, inputs: Mapping[str, ArrayLike]) -> dict[str, NDArray[Any]]:
+    def bind(self, inputs: Mapping[str, ArrayLike]) -> dict[str, Array]:
         """The inputs as C-contiguous arrays of the dtypes that the programs read. Raises `ShapeError`."""
         bound = bind_inputs(self.inputs, inputs)
         return {
             spec.name: np.ascontiguousarray(bound[spec.name], dtype=spec.dtype).reshape(bound[spec.name].shape)
             for spec in self.inputs
         }
+
+
+def _with_plain_bools(graph: Graph) -> Graph:
+    """The graph with each byte of a bool constant 0 or 1, as handlers take them."""
+    bools = {name: np.not_equal(a.view(np.uint8), 0) for name, a in graph.constants.items() if a.dtype == bool}
+    return replace(graph, constants={**graph.constants, **bools}) if bools else graph
 
 
 def checked_out(slots: Mapping[str, Slot], out: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -6,7 +6,6 @@ shape and dtype that came; an executable is made when its dtypes first come, and
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastgru.budget import PLAN_BYTES, Budget
 from fastgru.engine.executable import PRECISIONS, Executable, checked_out, typed_spec
 from fastgru.engine.plan import check_supported
 from fastgru.engine.precision import FLOAT_DTYPES
@@ -24,6 +24,7 @@ from fastgru.graph import DTYPES, Graph, Node, TensorSpec
 from fastgru.reference import bind_inputs
 from fastgru.reference.foreign import FOREIGN, check_foreign, describe_foreign, evaluate_foreign
 from fastgru.reference.operator import is_floating, numpy_dtype
+from fastgru.simd.process import lock
 
 __all__ = ["Pieces", "foreign_nodes"]
 
@@ -41,7 +42,9 @@ class Pieces:
     Raises `UnsupportedModelError` that lists every node that cannot be run, a foreign one that onnx does not know too.
     """
 
-    def __init__(self, graph: Graph, *, precision: str = "float32", threads: int = 1) -> None:
+    def __init__(
+        self, graph: Graph, *, precision: str = "float32", threads: int = 1, budget: Budget | None = None
+    ) -> None:
         if precision not in PRECISIONS:
             raise UnsupportedModelError(f"precision {precision!r} is not supported; there are {', '.join(PRECISIONS)}")
         check_threads(threads)
@@ -50,6 +53,7 @@ class Pieces:
             check_foreign(node)
         check_supported(replace(graph, nodes=tuple(node for node in graph.nodes if node.op != FOREIGN)))
         self.precision, self.threads = precision, threads
+        self.budget = Budget(PLAN_BYTES) if budget is None else budget
         self.inputs = tuple(typed_spec(spec, precision) for spec in graph.inputs)
         self.outputs = tuple(typed_spec(spec, precision) for spec in graph.outputs)
         self._pieces = [_Piece(self, nodes, later) for nodes, later in _cut(graph)]
@@ -97,7 +101,6 @@ class _Piece:
         self._gives = sorted(made & later)
         self._specs = {spec.name: spec for spec in owner.graph.inputs}
         self._executables: dict[tuple[str, ...], Executable] = {}
-        self._lock = threading.Lock()
 
     def run(self, values: Mapping[str, Any]) -> dict[str, Any]:
         first = self._nodes[0]
@@ -111,7 +114,7 @@ class _Piece:
 
     def _executable(self, given: Mapping[str, Any]) -> Executable:
         dtypes = tuple(self._dtype(name, value) for name, value in given.items())
-        with self._lock:
+        with lock:
             if dtypes not in self._executables:
                 self._executables[dtypes] = self._make(dict(zip(given, dtypes, strict=True)))
             return self._executables[dtypes]
@@ -135,7 +138,8 @@ class _Piece:
             constants=self._constants,
             name=self._owner.graph.name,
         )
-        return Executable(graph, precision=self._owner.precision, threads=self._owner.threads)
+        owner = self._owner
+        return Executable(graph, precision=owner.precision, threads=owner.threads, budget=owner.budget)
 
 
 def _cut(graph: Graph) -> list[tuple[list[Node], frozenset[str]]]:

@@ -12,7 +12,7 @@ from fastgru.engine.lowering import LOWERINGS
 from fastgru.engine.passes import fold_node
 from fastgru.engine.precision import WeightPrecision
 from fastgru.engine.program import Program
-from fastgru.engine.view import Known, KnownRows, Value
+from fastgru.engine.view import Known, KnownRows, Value, View
 from fastgru.errors import FastGRUError, UnsupportedModelError
 from fastgru.graph import Graph
 from fastgru.kernels.operands import binary, chain, reduce, unary
@@ -81,7 +81,8 @@ def make_program(
     builder = Builder(float_dtype, packs, members, precisions, given)
     values: dict[str, Value] = {name: Known(array, name) for name, array in graph.constants.items()}
     inputs = {spec.name: builder.input(spec.name, shapes[spec.name], dtypes[spec.name]) for spec in graph.inputs}
-    values.update(inputs)
+    builder.label = "inputs"
+    values.update((name, _plain(builder, view)) for name, view in inputs.items())
     for node in graph.nodes:
         builder.label = str(node)
         if node.outputs[0] in rows:
@@ -101,3 +102,12 @@ def make_program(
                 raise type(error)(f"{node}: {error}") from None
         values.update((name, value) for name, value in zip(node.outputs, outputs, strict=False) if name)
     return builder.finish(inputs, {spec.name: values[spec.name] for spec in graph.outputs})
+
+
+def _plain(builder: Builder, view: View) -> View:
+    """An input as handlers take it: each byte of a bool 0 or 1."""
+    if view.dtype != "bool" or not view.size:
+        return view
+    plain = builder.new(view.shape, "bool")
+    builder.emit("truth", "bool", [view, plain], [view.size])
+    return plain

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.engine.program import Frame, Program
-from fastgru.kernels.run import HEAD_WORDS, runner
+from fastgru.kernels.run import HEAD_WORDS
 
 __all__ = ["Timing", "profile"]
+
+Array = NDArray[Any]
 
 _SAMPLE_S: Final = 2e-4
 _SAMPLES: Final = 5
@@ -28,32 +30,33 @@ class Timing:
     seconds: float
 
 
-def profile(frame: Frame) -> list[Timing]:
-    """The timings of `frame`'s program, in order. Inputs and outputs must be bound; it runs on the caller's thread."""
-    frame.run()
-    program = frame.program
+def profile(program: Program, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> list[Timing]:
+    """The timings of a program on arrays that fit it, in order; it runs on the caller's thread."""
+    frame = Frame(program)
+    frame.run(inputs, outputs)
     return [
-        Timing(label, name, _seconds(frame, program, i))
+        Timing(label, name, _seconds(frame, i, inputs, outputs))
         for i, (label, name) in enumerate(zip(program.labels, program.names, strict=True))
     ]
 
 
-def _seconds(frame: Frame, program: Program, number: int) -> float:
-    repeats, run = 8, runner()
+def _seconds(frame: Frame, number: int, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> float:
+    repeats = 8
     best = np.inf
+
+    def taken() -> float:
+        start = time.perf_counter()
+        frame.call(frame.ticket, inputs, outputs, 0)
+        return time.perf_counter() - start
+
     while True:
-        words = _repeated(program.words, number, repeats)
-        start = time.perf_counter()
-        run(words.ctypes.data, frame.bases_at)
-        taken = time.perf_counter() - start
-        if taken >= _SAMPLE_S or repeats >= _MOST:
-            break
+        words = _repeated(frame.program.words, number, repeats)
+        with frame.instead(words):
+            if taken() >= _SAMPLE_S or repeats >= _MOST:
+                for _ in range(_SAMPLES):
+                    best = min(best, taken() / repeats)
+                return best
         repeats = min(_MOST, repeats * 4)
-    for _ in range(_SAMPLES):
-        start = time.perf_counter()
-        run(words.ctypes.data, frame.bases_at)
-        best = min(best, (time.perf_counter() - start) / repeats)
-    return best
 
 
 def _repeated(words: NDArray[np.int64], number: int, repeats: int) -> NDArray[np.int64]:

@@ -1,30 +1,50 @@
-"""A finished plan, and frames: the memory in which one caller at a time runs it."""
+"""A finished plan, and frames: the memory in which one caller at a time runs it.
+
+Who keeps what alive, and for how long, of everything whose address native code reads:
+
+    what                                          kept by
+    arrays of a call: inputs, outputs             the tuples that `kernels.run.caller` is called with, until it returns
+    constants: packed weights, tables             `Program.constants`, with the program
+    instructions                                  `Program.words`, with the program
+    arena, addresses, status, ticket              `Frame`, with the program; a frame runs one call at a time
+    banks of a stream's state, and its words      `Frame.kept`, besides the stream
+    words and locks of a team                     `team.Team`, which the table of teams keeps until the process ends
+    native functions, and what names them         `simd.native._loaded`, until the process ends
+    words of the process                          `simd.process.process`, until the process ends
+
+Whoever puts an address into an array of words keeps its object beside that array. A model's file is read into memory of
+the process when it is loaded; nothing of it stays open or mapped.
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from statistics import median
 from typing import Any, Final, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgru.engine.team import Team, borrow, give_back, wake_seconds
-from fastgru.errors import ShapeError
-from fastgru.kernels.operands.team import TEAM_WORDS
-from fastgru.kernels.run import runner
-from fastgru.kernels.table import ARENA, FAILURES, STATUS, STATUS_WORDS
+from fastgru.errors import ShapeError, StateError
+from fastgru.kernels.operands.team import MEMBERS, PROCESS, STATUS_WORDS, TEAM_WORDS, WALK
+from fastgru.kernels.operands.ticket import PROGRAM, REPORT
+from fastgru.kernels.run import IN_USE, MISFIT, caller
+from fastgru.kernels.table import ARENA, FAILURES, FORKED, STATUS
 from fastgru.packing.aligned import zeros
+from fastgru.simd.ndarray import WRITEABLE, expectation
+from fastgru.simd.process import process
 
-__all__ = ["Frame", "Program", "Sharing", "Slot"]
+__all__ = ["Frame", "Program", "Slot", "refuse_second_user"]
 
+Array = NDArray[Any]
 
-# Beyond this gain no measurement is worth its time.
-_CLEAR_GAIN_S: Final = 1e-3
-_TRIALS: Final = 7
-_WORTH: Final = 0.9  # the share of the time alone that a team has to stay below
+# Of a program in Python's memory, besides its arrays: by experience, rounded up.
+_OBJECT_BYTES: Final = 4096
+_INSTRUCTION_BYTES: Final = 256
+
+# The state of a call that has none: no turn but its own, nobody at it, no arrays.
+_STATELESS: Final = (0, 0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -41,8 +61,9 @@ class Program:
     """Instructions as words (see `kernels.run`), addresses of the constants, and the slots of inputs and outputs.
 
     Immutable, and shared by every frame. `constants` keeps the arrays alive whose addresses stand in `bases`;
-    `labels` and `names` tell the node and the native function of each instruction; `handlers` lists the
-    functions; `sharing` knows the team it was planned for, and whether that pays.
+    `own_bytes` is what those take that no other program has; `labels` and `names` tell the node and the native function
+    of each instruction; `handlers` lists the functions; `members` threads may share it, which saves `gain_s` seconds by
+    estimate.
     """
 
     words: NDArray[np.int64]
@@ -50,99 +71,106 @@ class Program:
     arena_bytes: int
     inputs: Mapping[str, Slot]
     outputs: Mapping[str, Slot]
-    constants: tuple[NDArray[Any], ...]
+    constants: tuple[Array, ...]
+    own_bytes: int
     labels: tuple[str, ...]
     names: tuple[str, ...]
     handlers: tuple[str, ...]
-    sharing: Sharing
+    members: int
+    gain_s: float
 
-
-class Sharing:
-    """Whether a team runs a program: told by the estimate where that is clear, measured on the first run where not."""
-
-    def __init__(self, members: int, gain_s: float) -> None:
-        self.members, self._gain_s = members, gain_s
-        self._pays: bool | None = None if members > 1 else False
-
-    def pays(self, frame: Frame) -> bool:
-        """`frame` has its inputs and outputs bound: a measurement runs it a few times."""
-        if self._pays is None:
-            wake = wake_seconds(self.members)
-            if wake is None:
-                return False  # busy: this call runs alone, and the question stays open
-            if self._gain_s < 0.3 * wake:
-                self._pays = False
-            elif self._gain_s > max(_CLEAR_GAIN_S, 10 * wake):
-                self._pays = True
-            else:
-                return self._measure(frame)
-        return self._pays
-
-    def _measure(self, frame: Frame) -> bool:
-        team = borrow(self.members)
-        if team is None:
-            return False  # busy: this call runs alone, and the question stays open
-        try:
-            alone: list[float] = []
-            shared: list[float] = []
-            for _ in range(_TRIALS):
-                for run, times in ((frame.run, alone), (lambda: frame.run_on(team), shared)):
-                    start = time.perf_counter()
-                    run()
-                    times.append(time.perf_counter() - start)
-        finally:
-            give_back(team)
-        self._pays = median(shared) < _WORTH * median(alone)
-        return self._pays
+    @property
+    def nbytes(self) -> int:
+        """What the program takes in memory, without frames and without constants that it shares."""
+        lists = _OBJECT_BYTES + _INSTRUCTION_BYTES * len(self.labels)
+        return self.words.nbytes + self.bases.nbytes + self.own_bytes + lists
 
 
 class Frame:
-    """One caller's arena and addresses. Not for two threads at once.
+    """What one call at a time runs a program in: an arena, addresses, a ticket.
 
-    walk: 0 or 1, the way round in which weights are walked first; frames that take turns have one of each.
+    state: the words of the state that turns with every call (see `kernels.operands.ticket`); None for a state of the
+        frame's own, without arrays.
+    bound: inputs and outputs that are no arguments of a call, each as the arrays of turn 0 and of turn 1.
+    kept: whatever has to live as long as the frame.
+
+    `call` is the native function, to be called with `ticket`, a tuple of the other inputs, a tuple of the other
+    outputs, in order, and the address of a team or 0; it answers 0, or what `raise_for` takes.
     """
 
-    __slots__ = ("_arena", "_run", "_status", "_walk", "_words_at", "bases", "bases_at", "program")
+    __slots__ = ("_keeps", "_words", "call", "nbytes", "program", "ticket")
 
-    def __init__(self, program: Program, walk: int = 0) -> None:
-        self.program, self._walk = program, walk
-        self.bases = program.bases.copy()
-        self._arena = zeros(max(program.arena_bytes, 1), np.uint8)
-        self._status = np.zeros(STATUS_WORDS + 2 * TEAM_WORDS, np.int64)
-        self._status[[STATUS_WORDS + 1, STATUS_WORDS + TEAM_WORDS + 1]] = 1
-        self._status[[STATUS_WORDS + 3, STATUS_WORDS + TEAM_WORDS + 3]] = walk
-        self.bases[STATUS] = self._status.ctypes.data
-        self.bases[ARENA] = self._arena.ctypes.data
-        self._run = runner()
-        self._words_at, self.bases_at = program.words.ctypes.data, self.bases.ctypes.data
+    def __init__(
+        self,
+        program: Program,
+        state: NDArray[np.int64] | None = None,
+        inputs: Mapping[str, tuple[Array, Array]] | None = None,
+        outputs: Mapping[str, tuple[Array, Array]] | None = None,
+    ) -> None:
+        self.program, self.call = program, caller()
+        bound_in, bound_out = inputs or {}, outputs or {}
+        state = np.array(_STATELESS, np.int64) if state is None else state
+        arena = zeros(max(program.arena_bytes, 1), np.uint8)
+        status = np.zeros((2, STATUS_WORDS + 2 * TEAM_WORDS), np.int64)
+        tables = np.stack([program.bases, program.bases])
+        for turn in (0, 1):
+            status[turn, PROCESS] = process.ctypes.data
+            for team in (STATUS_WORDS, STATUS_WORDS + TEAM_WORDS):
+                status[turn, team + MEMBERS], status[turn, team + WALK] = 1, turn
+            tables[turn, STATUS], tables[turn, ARENA] = status[turn].ctypes.data, arena.ctypes.data
+            for slots, bound in ((program.inputs, bound_in), (program.outputs, bound_out)):
+                for name, banks in bound.items():
+                    tables[turn, slots[name].base] = banks[turn].ctypes.data
+        free_in = [slot for name, slot in program.inputs.items() if name not in bound_in]
+        free_out = [slot for name, slot in program.outputs.items() if name not in bound_out]
+        ends = [
+            (slot, _expected(slot, flags)) for slots, flags in ((free_in, 0), (free_out, WRITEABLE)) for slot in slots
+        ]
+        self._words = np.array(
+            [
+                *(state.ctypes.data, tables[0].ctypes.data, tables[1].ctypes.data, program.words.ctypes.data),
+                *(id(tuple), len(free_in), len(free_out), 0, 0, 0, 0),
+                *(word for slot, (words, nbytes) in ends for word in (slot.base, words.ctypes.data, nbytes)),
+            ],
+            np.int64,
+        )
+        self.ticket = int(self._words.ctypes.data)
+        self._keeps = (state, arena, status, tables, [words for _, (words, _) in ends], bound_in, bound_out)
+        self.nbytes = arena.nbytes + tables.nbytes + status.nbytes + self._words.nbytes + _OBJECT_BYTES
 
-    @property
-    def shared(self) -> bool:
-        """True where a team runs the program. Inputs and outputs must be bound."""
-        return self.program.sharing.pays(self)
+    def run(self, inputs: tuple[Array, ...], outputs: tuple[Array, ...], team: int = 0) -> None:
+        """Carry out the program. Raises `ShapeError` for data out of range; the arrays must fit."""
+        if code := self.call(self.ticket, inputs, outputs, team):
+            self.raise_for(code)
 
-    def run(self) -> None:
-        """Carry out the program on the addresses that stand in `bases`. Raises `ShapeError` for data out of range."""
-        if self._run(self._words_at, self.bases_at):
-            self.fail()
-
-    def run_shared(self) -> None:
-        """The same, on the threads of a team; on the caller's alone where the team is busy or the program is small."""
-        team = borrow(self.program.sharing.members) if self.shared else None
-        if team is None:
-            self.run()
-            return
+    @contextmanager
+    def instead(self, words: NDArray[np.int64]) -> Iterator[None]:
+        """Have calls carry out other instructions, on the same arrays and with the same arena."""
+        self._words[PROGRAM] = words.ctypes.data
         try:
-            self.run_on(team)
+            yield
         finally:
-            give_back(team)
+            self._words[PROGRAM] = self.program.words.ctypes.data
 
-    def run_on(self, team: Team) -> None:
-        """The same, on the members of a team that the caller holds."""
-        if team.run(self._words_at, self.bases_at, self._walk):
-            self.fail()
+    def raise_for(self, code: int) -> NoReturn:
+        """Raise what an answer of `call` says."""
+        if code == IN_USE:
+            refuse_second_user()
+        if code == MISFIT:
+            raise ShapeError(f"an array changed while it was checked: expected {dict(self.program.inputs)}")
+        _, first, second, instruction = self._words[REPORT : REPORT + 4].tolist()
+        kind = StateError if code == FORKED else ShapeError
+        raise kind(f"{self.program.labels[instruction]}: {FAILURES[code].format(first, second)}")
 
-    def fail(self) -> NoReturn:
-        """Raise what the status words say."""
-        code, first, second, instruction = self._status[:STATUS_WORDS].tolist()
-        raise ShapeError(f"{self.program.labels[instruction]}: {FAILURES[code].format(first, second)}")
+
+def refuse_second_user() -> NoReturn:
+    """Raise `StateError` for whoever comes to a stream in the middle of a push."""
+    raise StateError(
+        "this stream is in use: another thread, or the call that a signal handler interrupts, pushes or changes its"
+        " state; give each a stream of its own, or keep many sessions in a SessionPool"
+    )
+
+
+def _expected(slot: Slot, flags: int) -> tuple[NDArray[np.int64], int]:
+    array = np.empty(slot.shape, slot.dtype)
+    return expectation(array, flags), array.nbytes

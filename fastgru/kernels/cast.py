@@ -39,6 +39,15 @@ for _target, _sources in DIRECT.items():
     handler(f"cast_to_{_target}", *_sources)(_make_cast(_target))
 
 
+@handler("truth", "bool")
+def truth(dtype: str) -> Any:
+    """y = 1 where a byte of x is not 0: a bool of the caller may be any byte.
+
+    Operands: x, y; count.
+    """
+    return _make_cast("bool")(dtype)
+
+
 def _make_saturate(target: str) -> Any:
     limits = np.iinfo(target)
 

@@ -1,147 +1,298 @@
-"""What Python calls: a program run alone, by a team, as a stream; see `kernels.run`."""
+"""What Python calls: a program run on the caller's arrays, by one thread or a team, and the state of a stream.
+
+`call` has the GIL while it looks at objects of Python, as nobody can change them then, and lets others run while the
+program does. The arrays of a call are items of tuples that the caller holds, so they last as long as the call; all else
+that a ticket names is kept by `engine.program.Frame`.
+"""
 
 from __future__ import annotations
 
 from typing import Final
 
-import numpy as np
+from numba.core import types
 
-from fastgru.kernels.registry import STATUS, STATUS_WORDS, called_by_python, kernel
-from fastgru.kernels.run import ALLOWED, HEAD_WORDS, MASK
-from fastgru.kernels.team import CORE, MEMBER_WORDS, TEAM_WORDS, barrier, keep_off
+from fastgru.kernels.operands.team import (
+    ALLOWED,
+    CODE,
+    FIRST,
+    INSTRUCTION,
+    MASK,
+    MODE,
+    PROCESS,
+    SECOND,
+    SINCE,
+    STATE,
+    STATUS_WORDS,
+    TEAM,
+)
+from fastgru.kernels.operands.ticket import (
+    ARRAY_WORDS,
+    BANKS,
+    BASES,
+    BASES_INDEX,
+    BUSY,
+    EXPECTED,
+    INPUTS,
+    NBYTES,
+    OUTPUTS,
+    PROGRAM,
+    REPORT,
+    STATE_OF,
+    STATE_WORDS,
+    TEAM_BUSY,
+    TEAM_CONTROL,
+    TEAM_HEAD,
+    TEAM_MEMBERS,
+    TEAM_SIZE,
+    TICKET_HEAD,
+    TUPLE,
+    TURN,
+    VERSION,
+)
+from fastgru.kernels.registry import STATUS, called_by_python, kernel, native_entry
+from fastgru.kernels.run import HEAD_WORDS, IN_USE, LOOKS, MEETS, MISFIT
+from fastgru.kernels.table import FORKED, INTERRUPTED
+from fastgru.kernels.team import (
+    CORE,
+    LOOK_BY,
+    MEMBER_WORDS,
+    MEMBERS,
+    NUMBER,
+    TEAM_WORDS,
+    WALK,
+    keep_off,
+    look_out,
+    meet,
+)
 from fastgru.simd.arrays import data_of, fits, holds, item_of
-from fastgru.simd.control import flush_denormals, restore_denormals
-from fastgru.simd.memory import call_handler, offset, pointer
-from fastgru.simd.threads import current_cpu, read_word, write_word
+from fastgru.simd.compiler import RAISED
+from fastgru.simd.control import PLAIN, RUNNING, exchange_mode
+from fastgru.simd.interpreter import (
+    acquire_gil,
+    acquire_lock,
+    check_signals,
+    milliseconds,
+    release_gil,
+    release_lock,
+    thread_number,
+)
+from fastgru.simd.memory import address, call_handler, offset, pointer
+from fastgru.simd.process import EPOCH, LOOK, MAIN
+from fastgru.simd.threads import atomic_exchange, atomic_load, atomic_store, current_cpu
 
 __all__ = ["run_member"]
+
+# A look at the clock costs 20 ns; one for signals waits for the GIL, for which Python lets others wait 5 ms.
+_LOOK_MS: Final = 50
+
+
+@native_entry("look", types.void(types.CPointer(types.int64)))
+def look(status):
+    """Have signals handled, now and then. For the thread that called, in the middle of its run.
+
+    A handler may do anything: run the same model, raise an exception, which ends the run, or fork.
+    """
+    now = milliseconds()
+    if status[SINCE] == 0:
+        status[SINCE] = now
+    if now - status[SINCE] < _LOOK_MS:
+        return
+    process = pointer(status[PROCESS], "int64")
+    epoch = process[EPOCH]
+    exchange_mode(status[MODE])
+    acquire_gil(status[STATE])
+    raised = check_signals()
+    status[STATE] = release_gil()
+    exchange_mode(RUNNING)
+    status[SINCE] = milliseconds()
+    team = pointer(status[TEAM], "int64")
+    if raised != 0:
+        status[CODE] = INTERRUPTED
+    elif process[EPOCH] != epoch and team[MEMBERS] > 1:
+        status[CODE] = FORKED
+    if process[EPOCH] != epoch:
+        team[MEMBERS] = 1  # nobody else is in this process to be waited for
 
 
 @kernel
 def run_member(words, bases, team):
     """Everything that falls to one member."""
     status = pointer(bases[STATUS], "int64")
-    me, members = team[0], team[1]
+    me, members = team[NUMBER], team[MEMBERS]
     alone = offset(team, TEAM_WORDS)
-    mode = flush_denormals()
+    mode = exchange_mode(RUNNING)
+    if team[LOOK_BY] != 0:
+        status[MODE] = mode
     for i in range(words[0]):
         head = offset(words, 1 + HEAD_WORDS * i)
         operands = offset(words, head[1])
-        if members == 1:
+        if members == 1 or head[2] < 0:
             call_handler(head[0], operands, bases, team)
-            if status[0] != 0:
-                status[STATUS_WORDS - 1] = i
-                break
-        else:
-            if head[2] < 0:
-                call_handler(head[0], operands, bases, team)
-            elif head[2] % members == me:
-                call_handler(head[0], operands, bases, alone)
-            if status[0] != 0 and status[STATUS_WORDS - 1] < 0:
-                status[STATUS_WORDS - 1] = i
-            if head[3] != 0:
-                barrier(team)
-    barrier(team)
-    restore_denormals(mode)
+        elif head[2] % members == me and atomic_load(status, CODE) == 0:
+            call_handler(head[0], operands, bases, alone)
+        if status[CODE] != 0 and status[INSTRUCTION] < 0:
+            status[INSTRUCTION] = i
+        if (head[3] & LOOKS) != 0:
+            look_out(team, bases)
+        if ((head[3] & MEETS) != 0 or members == 1) and meet(team, bases) != 0:
+            break
+    meet(team, bases)
+    exchange_mode(mode)
 
 
-@called_by_python("run_alone", "ii")
-def run_alone(words, bases):
-    table = pointer(bases, "int64")
+@kernel
+def _run_alone(words, table, look_by):
     status = pointer(table[STATUS], "int64")
-    status[0] = 0
-    run_member(pointer(words, "int64"), table, offset(status, STATUS_WORDS))
-    return status[0]
+    team = offset(status, STATUS_WORDS)
+    team[LOOK_BY] = look_by
+    status[TEAM] = address(team)
+    run_member(words, table, team)
 
 
-@called_by_python("run_team", "iiiiii")
-def run_team(words, bases, control, teams, members, wake):
-    """The caller is member 0; `teams` holds the words of every member, `wake` the descriptors that wake the others."""
-    table = pointer(bases, "int64")
-    status = pointer(table[STATUS], "int64")
-    status[0] = 0
-    status[STATUS_WORDS - 1] = -1
-    shared = pointer(control, "int64")
-    shared[0], shared[1] = words, bases
+@kernel
+def _run_team(words, table, turn, look_by, team):
+    """The caller is member 0."""
+    control, members = pointer(team[TEAM_CONTROL], "int64"), pointer(team[TEAM_MEMBERS], "int64")
+    control[0], control[1] = address(words), address(table)
+    pointer(table[STATUS], "int64")[TEAM] = address(members)
     core = current_cpu()
-    for i in range(1, members):
-        member = offset(pointer(teams, "int64"), i * MEMBER_WORDS)
-        keep_off(member, core, offset(shared, ALLOWED), offset(shared, MASK))
-        write_word(pointer(wake, "int64")[i], np.int64(1))
-    run_member(pointer(words, "int64"), table, pointer(teams, "int64"))
-    return status[0]
+    for i in range(team[TEAM_SIZE]):
+        member = offset(members, i * MEMBER_WORDS)
+        member[WALK] = member[TEAM_WORDS + WALK] = turn
+        if i == 0:
+            member[LOOK_BY] = member[TEAM_WORDS + LOOK_BY] = look_by
+        else:
+            keep_off(member, core, offset(control, ALLOWED), offset(control, MASK))
+            release_lock(team[TEAM_HEAD + i])
+    run_member(words, table, members)
+
+
+@kernel
+def _claim(words, where, epoch):
+    """Whether a word was free, and is ours from now on."""
+    return atomic_exchange(words, where, epoch) != epoch
+
+
+@kernel
+def _bind(t, table, inputs, outputs):
+    """Put the addresses of arrays into `table`; False where one is not as the ticket says, or an output lies over
+    another array."""
+    count = t[INPUTS] + t[OUTPUTS]
+    if not holds(inputs, t[TUPLE], t[INPUTS]):
+        return False
+    single = not holds(outputs, t[TUPLE], t[OUTPUTS])
+    if single and t[OUTPUTS] != 1:
+        return False
+    arrays = offset(t, TICKET_HEAD)
+    for i in range(count):
+        about = offset(arrays, ARRAY_WORDS * i)
+        if i < t[INPUTS]:
+            array = item_of(inputs, i)
+        else:
+            array = outputs if single else item_of(outputs, i - t[INPUTS])
+        if not fits(array, pointer(about[EXPECTED], "int64")):
+            return False
+        start = data_of(array)
+        end = start + about[NBYTES]
+        for j in range(i if i >= t[INPUTS] else 0):
+            other = offset(arrays, ARRAY_WORDS * j)
+            begins = table[other[BASES_INDEX]]
+            if start < end and begins < end and max(start, begins) < begins + other[NBYTES]:
+                return False
+        table[about[BASES_INDEX]] = start
+    return True
+
+
+@called_by_python("call", "iooi", keep_gil=True)
+def call(ticket, inputs, outputs, team):
+    """Run a program; 0, a code of `FAILURES`, or `IN_USE` or `MISFIT`, for which nothing has happened.
+
+    inputs: a tuple of arrays. outputs: the same, or the only array. team: 0 to run on this thread alone.
+    """
+    t = pointer(ticket, "int64")
+    state = pointer(t[STATE_OF], "int64")
+    turn = state[TURN]
+    table = pointer(t[BASES + turn], "int64")
+    status = pointer(table[STATUS], "int64")
+    process = pointer(status[PROCESS], "int64")
+    epoch = process[EPOCH]
+    if not _claim(state, BUSY, epoch):
+        return IN_USE
+    if not _bind(t, table, inputs, outputs):
+        atomic_store(state, BUSY, 0)
+        return MISFIT
+    status[CODE], status[INSTRUCTION], status[SINCE] = 0, -1, 0
+    words, look_by = pointer(t[PROGRAM], "int64"), 0
+    if thread_number() == process[MAIN]:
+        look_by = process[LOOK]
+    status[STATE] = release_gil()
+    others = pointer(team, "int64")
+    if team != 0 and _claim(others, TEAM_BUSY, epoch):
+        _run_team(words, table, turn, look_by, others)
+        atomic_store(others, TEAM_BUSY, 0)
+    else:
+        _run_alone(words, table, look_by)
+    acquire_gil(status[STATE])
+    code = status[CODE]
+    if code == 0:
+        state[TURN] = 1 - turn
+        state[VERSION] += 1
+    elif code == INTERRUPTED:
+        code = RAISED
+    else:
+        report = offset(t, REPORT)
+        report[0], report[1], report[2], report[3] = code, status[FIRST], status[SECOND], status[INSTRUCTION]
+    atomic_store(state, BUSY, 0)
+    return code
+
+
+@kernel
+def _exchange(state, epoch, arrays, version, writes):
+    """Copy the present state to arrays, or from them; the version that it has then."""
+    if state[BUSY] == epoch:
+        return IN_USE
+    if version >= 0 and state[VERSION] != version:
+        return IN_USE
+    i = 0
+    while state[BANKS + STATE_WORDS * i] != 0:
+        about = offset(state, BANKS + STATE_WORDS * i)
+        own, theirs = pointer(about[state[TURN]], "uint8"), pointer(data_of(item_of(arrays, i)), "uint8")
+        for k in range(about[2]):
+            if writes:
+                own[k] = theirs[k]
+            else:
+                theirs[k] = own[k]
+        i += 1
+    if writes:
+        state[VERSION] += 1
+    return state[VERSION]
+
+
+@called_by_python("read_state", "iio", keep_gil=True)
+def read_state(state, process, arrays):
+    """Copy the state of a stream to a tuple of arrays, as large; its version, or `IN_USE`."""
+    return _exchange(pointer(state, "int64"), pointer(process, "int64")[EPOCH], arrays, -1, False)
+
+
+@called_by_python("write_state", "iioi", keep_gil=True)
+def write_state(state, process, arrays, version):
+    """Copy arrays to the state, if it still has this version (-1: whatever it has); its new one, or `IN_USE`."""
+    return _exchange(pointer(state, "int64"), pointer(process, "int64")[EPOCH], arrays, version, True)
 
 
 @called_by_python("work", "iii")
-def work(control, team, source):
-    """The life of a worker: sleep until woken, run, sleep again; ends when there is no program or no other side."""
-    shared = pointer(control, "int64")
-    while read_word(source) > 0 and shared[0] != 0:
-        member = pointer(team, "int64")
-        member[CORE] = current_cpu()
-        run_member(pointer(shared[0], "int64"), pointer(shared[1], "int64"), member)
+def work(control, member, lock):
+    """The life of a worker: sleep until woken, run, sleep again; ends when there is no program."""
+    shared, words = pointer(control, "int64"), pointer(member, "int64")
+    acquire_lock(lock)
+    while shared[0] != 0:
+        words[CORE] = current_cpu()
+        run_member(pointer(shared[0], "int64"), pointer(shared[1], "int64"), words)
+        acquire_lock(lock)
     return 0
 
 
-# Words of a ticket: the address of whose turn it is, the addresses of the bases of turn 0 and 1, the program's words,
-# id(tuple), the numbers of inputs and outputs; then for each array, inputs first, its index in the bases, the address
-# of what it must be (`simd.ndarray.expectation`), and its bytes.
-_TURN, _BASES, _WORDS, _TUPLE, _INPUTS, _OUTPUTS, _ARRAYS = 0, 1, 3, 4, 5, 6, 7
-_ARRAY_WORDS: Final = 3
-
-
-@called_by_python("push", "ioo")
-def push(ticket, frames, out):
-    """One frame of a stream. -1 where an array is not as the ticket says, or an output lies over another array."""
-    t = pointer(ticket, "int64")
-    inputs = t[_INPUTS]
-    count = inputs + t[_OUTPUTS]
-    if not holds(frames, t[_TUPLE], inputs):
-        return -1
-    single = not holds(out, t[_TUPLE], t[_OUTPUTS])
-    if single and count != inputs + 1:
-        return -1
-    turn = pointer(t[_TURN], "int64")
-    table = pointer(t[_BASES + turn[0]], "int64")
-    arrays = offset(t, _ARRAYS)
-    for i in range(count):
-        about = offset(arrays, _ARRAY_WORDS * i)
-        array = item_of(frames, i) if i < inputs else out if single else item_of(out, i - inputs)
-        if not fits(array, pointer(about[1], "int64")):
-            return -1
-        start = data_of(array)
-        for j in range(i if i >= inputs else 0):
-            other = offset(arrays, _ARRAY_WORDS * j)
-            if start < table[other[0]] + other[2] and table[other[0]] < start + about[2]:
-                return -1
-        table[about[0]] = start
-    status = pointer(table[STATUS], "int64")
-    status[0] = 0
-    run_member(pointer(t[_WORDS], "int64"), table, offset(status, STATUS_WORDS))
-    if status[0] == 0:
-        turn[0] = 1 - turn[0]
-    return status[0]
-
-
-@called_by_python("put", "iiio", keep_gil=True)
-def put(bases, index, expected, array):
-    """bases[index] = the array's address, if the array is as expected; 1 where it is."""
-    if not fits(array, pointer(expected, "int64")):
-        return 0
-    pointer(bases, "int64")[index] = data_of(array)
-    return 1
-
-
-@called_by_python("apart", "iiii", keep_gil=True)
-def apart(bases, slots, inputs, outputs):
-    """1 where no output lies over another or over an input. `slots` holds (index, bytes), inputs first."""
-    table, words = pointer(bases, "int64"), pointer(slots, "int64")
-    count = inputs + outputs
-    for i in range(inputs, count):
-        start = table[words[2 * i]]
-        end = start + words[2 * i + 1]
-        for j in range(count):
-            other = table[words[2 * j]]
-            if j != i and start < other + words[2 * j + 1] and other < end:
-                return 0
-    return 1
+@called_by_python("change_mode", "i", keep_gil=True)
+def change_mode(mode):
+    """Set the mode of the floating-point unit (-1: the plain one) on this thread; the one before."""
+    return exchange_mode(PLAIN if mode < 0 else mode)

@@ -24,8 +24,8 @@ from fastgru.kernels.gru_input import FORMS, H_AT, I_AT, N_AT, T_AT, Form, clear
 from fastgru.kernels.gru_step import in_turn, make_step_after, make_step_before
 from fastgru.kernels.operands.gru import ROWS, SUM_VECTORS, UNITS, order_words
 from fastgru.kernels.product import panel_count, panel_first
-from fastgru.kernels.registry import LENGTH_OUT_OF_RANGE, fail, handler, kernel, tensor
-from fastgru.kernels.team import TEAM_WORDS, barrier, share
+from fastgru.kernels.registry import handler, kernel, tensor
+from fastgru.kernels.team import MEMBERS, NUMBER, TEAM_WORDS, WALK, look_out, meet, share
 from fastgru.simd.math import sigmoid, tanh
 from fastgru.simd.memory import lanes_of, offset, pointer
 from fastgru.simd.vector import splat
@@ -34,7 +34,7 @@ __all__: list[str] = []  # its handlers are found in the table
 
 # Instruction words: tensors take two.
 _X, _Y, _H0, _HN, _WIH, _WHH, _BX, _BN, _LENGTHS, _MASK, _PARAMETERS, _SCRATCH, _ORDER, _GATHERED = range(0, 28, 2)
-_YT, _YN, _MT, _MN, _REVERSE, _CARRY, _CHUNK, _GATE, _CANDIDATE, _CLIP, _SPLIT = range(34, 45)
+_YT, _YN, _MT, _MN, _REVERSE, _CARRY, _CHUNK, _GATE, _CANDIDATE, _CLIP, _SPLIT, _PATIENCE = range(34, 46)
 
 _order_words = kernel(order_words)
 
@@ -78,12 +78,6 @@ def _make_handler(dtype: str, step: Any, form: Form, *, panelwise: bool) -> Any:
         parts = bases[rows_at], bases[panel_at], bases[gates_at]
         depth_x, depth_h = depth_of(operands[I_AT]), depth_of(H)
         lengths, mask = tensor(bases, operands, _LENGTHS), tensor(bases, operands, _MASK)
-        if lengths != 0:
-            for n in range(N):
-                length = pointer(lengths, "int64")[n]
-                if length < 0 or length > T:
-                    fail(bases, LENGTH_OUT_OF_RANGE, length, T)
-                    return
 
         lanes = lanes_of(x)
         vectors = (H + lanes - 1) // lanes
@@ -91,19 +85,22 @@ def _make_handler(dtype: str, step: Any, form: Form, *, panelwise: bool) -> Any:
         me, members, together = 0, 1, operands[_SPLIT] == UNITS
         row, count, panels = 0, N, (0, panel_total)
         if operands[_SPLIT] == ROWS:
-            me, members = team[0], team[1]
-            row, count = share(N, me, members), share(N, me + 1, members) - share(N, me, members)
+            me, members = team[NUMBER], team[MEMBERS]
+            row, count = share(N, team)
+            count -= row
         elif together:
-            panels = (share(panel_total, team[0], team[1]), share(panel_total, team[0] + 1, team[1]))
-        meeting = team if together or team[1] == 1 else offset(team, TEAM_WORDS)
+            panels = share(panel_total, team)
+        meeting = team if together or team[MEMBERS] == 1 else offset(team, TEAM_WORDS)
         first, last = panel_first(vectors, panels[0]) * lanes, panel_first(vectors, panels[1]) * lanes
         reverse, chunk = operands[_REVERSE] != 0, operands[_CHUNK]
 
         ragged = lengths != 0
-        order = offset(pointer(tensor(bases, operands, _ORDER), "int64"), team[0] * _order_words(T, N, chunk))
+        order = offset(pointer(tensor(bases, operands, _ORDER), "int64"), team[NUMBER] * _order_words(T, N, chunk))
         starts = offset(order, N + T + 2)
         width_x = chunk * N * row_of(operands[I_AT])
-        gathered = offset(pointer(tensor(bases, operands, _GATHERED), element), team[0] * (width_x + N * state_of(H)))
+        gathered = offset(
+            pointer(tensor(bases, operands, _GATHERED), element), team[NUMBER] * (width_x + N * state_of(H))
+        )
         buffer_h = offset(gathered, width_x)
         if ragged:
             count, row = _by_length(pointer(lengths, "int64"), N, T, me, members, order, offset(order, N))
@@ -111,10 +108,10 @@ def _make_handler(dtype: str, step: Any, form: Form, *, panelwise: bool) -> Any:
         even = pointer(tensor(bases, operands, _SCRATCH), dtype)
         odd, held = offset(even, N * padded), offset(even, 2 * N * padded)
         sums = offset(even, 4 * N * padded)
-        projected = offset(sums, team[1] * SUM_VECTORS * lanes)
+        projected = offset(sums, team[MEMBERS] * SUM_VECTORS * lanes)
         seen = offset(projected, 3 * chunk * N * padded)  # last: all before it stays on whole vectors
         projected = offset(projected, 3 * row * chunk * padded)
-        sums = offset(sums, team[0] * SUM_VECTORS * lanes)
+        sums = offset(sums, team[NUMBER] * SUM_VECTORS * lanes)
         zero = splat(zero_value)
 
         for p in range(row, row + count):
@@ -127,24 +124,25 @@ def _make_handler(dtype: str, step: Any, form: Form, *, panelwise: bool) -> Any:
                     target[i] = source[i]
             if ragged:
                 copy_row(offset(even, p * padded), offset(odd, p * padded), first, last, padded)
-        barrier(meeting)
+        if meet(meeting, bases) != 0:
+            return
 
         h, h_next = even, odd
-        done = 0
+        done, left = 0, operands[_PATIENCE]
         while done < T:
             steps = min(chunk, T - done)
             start = T - done - steps if reverse else done
             if panelwise and T == 1 and not ragged:
                 rows_h, stride_h = ready(parts[0], h, row, count, padded, H, buffer_h)
                 for i in range(panels[0], panels[1]):
-                    one = in_turn(i, panels[0], panels[1], team[3])
+                    one = in_turn(i, panels[0], panels[1], team[WALK])
                     project(
                         parts, operands, x, w_ih, depth_x, bias_x, projected, done, T, padded, row, count,
                         (one, one + 1), False, order, starts, gathered, i == panels[0],
                     )  # fmt: skip
                     step(
-                        operands, parameters, parts, meeting, offset(projected, -3 * row * padded), w_hh, depth_h,
-                        bias_n, rows_h, stride_h, h, h_next, held, sums, padded, H, (row, row + count, N),
+                        operands, bases, parameters, parts, meeting, offset(projected, -3 * row * padded), w_hh,
+                        depth_h, bias_n, rows_h, stride_h, h, h_next, held, sums, padded, H, (row, row + count, N),
                         (one, one + 1), done,
                     )  # fmt: skip
             else:
@@ -167,9 +165,9 @@ def _make_handler(dtype: str, step: Any, form: Form, *, panelwise: bool) -> Any:
                 if not panelwise or T > 1 or ragged:
                     rows_h, stride_h = ready(parts[0], h, row, active, padded, H, buffer_h)
                     step(
-                        operands, parameters, parts, meeting, offset(projected, 3 * (at - row) * padded), w_hh,
+                        operands, bases, parameters, parts, meeting, offset(projected, 3 * (at - row) * padded), w_hh,
                         depth_h, bias_n, rows_h, stride_h, h, h_next, held, sums, padded, H, (row, row + active, N),
-                        panels, team[3] + done + s,
+                        panels, team[WALK] + done + s,
                     )  # fmt: skip
                 for p in range(row, row + count):
                     n = order[p - row] if ragged else p
@@ -187,7 +185,12 @@ def _make_handler(dtype: str, step: Any, form: Form, *, panelwise: bool) -> Any:
                         else:
                             clear_row(zero, target, first, last, H)
                 h, h_next = h_next, h
-                barrier(meeting)
+                left -= 1
+                if left == 0:
+                    look_out(team, bases)
+                    left = operands[_PATIENCE]
+                if meet(meeting, bases) != 0:
+                    return
             done += steps
 
         if hn != 0:

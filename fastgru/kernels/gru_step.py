@@ -17,7 +17,7 @@ from typing import Any
 from fastgru.kernels.operands.gru import STEP_ROWS
 from fastgru.kernels.product import panel_first, panel_width
 from fastgru.kernels.registry import kernel
-from fastgru.kernels.team import barrier
+from fastgru.kernels.team import meet
 from fastgru.simd.memory import call_native, lanes_of, load, offset, store
 from fastgru.simd.vector import fma
 
@@ -49,6 +49,7 @@ def make_step_after(gate: Any, candidate: Any, value: Any, ready: Any) -> Any:
     @kernel
     def step(
         operands,
+        bases,
         parameters,
         parts,
         team,
@@ -122,6 +123,7 @@ def make_step_before(gate: Any, candidate: Any, value: Any, ready: Any) -> Any:
     @kernel
     def step(
         operands,
+        bases,
         parameters,
         parts,
         team,
@@ -176,6 +178,6 @@ def make_step_before(gate: Any, candidate: Any, value: Any, ready: Any) -> Any:
                             )
                     m += some
             if phase == 0:
-                barrier(team)
+                meet(team, bases)
 
     return step

@@ -62,6 +62,25 @@ def last(dtype: str) -> Any:
     return handle
 
 
+@handler("lengths", "int64")
+def lengths(dtype: str) -> Any:
+    """y = lengths, each of which must be within 0 to T: what others may change is read once.
+
+    Operands: lengths (N), y (N); N, T.
+    """
+
+    def handle(operands, bases, team):
+        x, y = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), dtype)
+        T = operands[5]
+        for n in range(operands[4]):
+            length = x[n]
+            y[n] = min(max(length, 0), T)
+            if length < 0 or length > T:
+                fail(bases, LENGTH_OUT_OF_RANGE, length, T)
+
+    return handle
+
+
 @handler("fill", "int8", "int16", "int32", "int64")
 def fill(dtype: str) -> Any:
     """y = value everywhere: one handler an element width.

@@ -15,7 +15,7 @@ from fastgru.kernels.operands.small import INT8_BIAS, INT8_GROUP, INT8_SCALE, IN
 from fastgru.kernels.product import panel_count
 from fastgru.kernels.registry import PARTS, handler, kernel, tensor
 from fastgru.kernels.small import WEIGHTS
-from fastgru.kernels.team import share
+from fastgru.kernels.team import NUMBER, share
 from fastgru.simd.memory import address, lanes_of, offset, pointer
 
 __all__ = ["linear_bytes"]
@@ -57,13 +57,17 @@ def linear_bytes(dtype: str) -> Any:
         block, depth, stride = operands[17], _depth(operands[13]), _row(operands[13])
         begin, end = 0, panel_count((O + lanes_of(y) - 1) // lanes_of(y))
         if operands[16] != 0:
-            begin, end = share(end, team[0], team[1]), share(end, team[0] + 1, team[1])
-            ready = offset(ready, team[0] * block * stride)
+            begin, end = share(end, team)
+            ready = offset(ready, team[NUMBER] * block * stride)
         m = 0
         while m < rows:
             some = min(block, rows - m)
             ready_rows(offset(x, m * x_stride), x_stride, some, K, ready, stride)
-            affine(bases[_PANEL], ready, stride, some, w, K, depth, O, begin, end, start, offset(y, m * O), scratch)
+            if not affine(
+                team, bases, bases[_PANEL], ready, stride, some, w, K, depth, O, begin, end, start, offset(y, m * O),
+                scratch,
+            ):  # fmt: skip
+                return
             m += some
 
     return handle

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any, Final
 
 from fastgru.kernels.operands.linear import EDGE_ROWS
+from fastgru.kernels.operands.team import LOOK_WORK
 from fastgru.kernels.product import panel_count, panel_first, panel_width
 from fastgru.kernels.registry import PARTS, handler, kernel, tensor
 from fastgru.kernels.small import WEIGHTS
-from fastgru.kernels.team import share
+from fastgru.kernels.team import NUMBER, over, share
 from fastgru.simd.memory import call_native, lanes_of, load, offset, pointer, store, store_tail
 
 __all__ = ["affine"]
@@ -17,34 +18,44 @@ _PANEL: Final = PARTS["product_panel"]
 
 
 @kernel
-def affine(part, x, x_stride, rows, w, K, depth, O, begin, end, start, y, scratch):
-    """Panels `begin` to `end` of y (rows, O) = start + x W^T.
+def affine(team, bases, part, x, x_stride, rows, w, K, depth, O, begin, end, start, y, scratch):
+    """Panels `begin` to `end` of y (rows, O) = start + x W^T; False where the run is over before that is done.
 
     `part` is the address of the part "product_panel" or of one of its like, `depth` the elements of w of an output.
     """
     lanes = lanes_of(y)
     vectors = (O + lanes - 1) // lanes
+    left = LOOK_WORK
     for p in range(begin, end):
         v = panel_first(vectors, p)
         width = panel_width(vectors - v)
         first, size = v * lanes, width * lanes
         panel, bias, out = offset(w, first * depth), offset(start, first), offset(y, first)
-        if first + size <= O:
-            call_native(part, x, x_stride, rows, panel, K, width, bias, 0, out, O)
-        else:
-            m = 0
-            while m < rows:
-                some = min(EDGE_ROWS, rows - m)
-                call_native(part, offset(x, m * x_stride), x_stride, some, panel, K, width, bias, 0, scratch, size)
+        whole = first + size <= O
+        most = (LOOK_WORK // (K * size + 1) // EDGE_ROWS + 1) * EDGE_ROWS if whole else EDGE_ROWS
+        m = 0
+        while m < rows:
+            some = min(most, rows - m)
+            source, target = offset(x, m * x_stride), offset(out, m * O)
+            if whole:
+                call_native(part, source, x_stride, some, panel, K, width, bias, 0, target, O)
+            else:
+                call_native(part, source, x_stride, some, panel, K, width, bias, 0, scratch, size)
                 for i in range(some):
-                    row = offset(out, (m + i) * O)
+                    row = offset(target, i * O)
                     u = 0
                     while first + u + lanes <= O:
                         store(row, u, load(scratch, i * size + u))
                         u += lanes
                     if first + u < O:
                         store_tail(row, u, load(scratch, i * size + u), O - first - u)
-                m += some
+            m += some
+            left -= some * K * size
+            if left <= 0:
+                if over(team, bases):
+                    return False
+                left = LOOK_WORK
+    return True
 
 
 @handler("linear", "float32", "float64", parts=("product_panel",))
@@ -62,8 +73,8 @@ def linear(dtype: str) -> Any:
         rows, K, O, x_stride = operands[10], operands[11], operands[12], operands[13]
         begin, end = 0, panel_count((O + lanes_of(x) - 1) // lanes_of(x))
         if operands[14] != 0:
-            begin, end = share(end, team[0], team[1]), share(end, team[0] + 1, team[1])
-        affine(bases[_PANEL], x, x_stride, rows, w, K, K, O, begin, end, start, y, scratch)
+            begin, end = share(end, team)
+        affine(team, bases, bases[_PANEL], x, x_stride, rows, w, K, K, O, begin, end, start, y, scratch)
 
     return handle
 
@@ -83,15 +94,17 @@ def _enter(precision: str) -> None:
             block, depth, stride = operands[17], depth_of(operands[13]), row_of(operands[13])
             begin, end = 0, panel_count((O + lanes_of(x) - 1) // lanes_of(x))
             if operands[16] != 0:
-                begin, end = share(end, team[0], team[1]), share(end, team[0] + 1, team[1])
-                ready = offset(ready, team[0] * block * stride)
+                begin, end = share(end, team)
+                ready = offset(ready, team[NUMBER] * block * stride)
             m = 0
             while m < rows:
                 some = min(block, rows - m)
                 call_native(bases[rows_at], offset(x, m * x_stride), x_stride, some, K, ready, stride)
-                affine(
-                    bases[panel_at], ready, stride, some, w, K, depth, O, begin, end, start, offset(y, m * O), scratch
-                )
+                if not affine(
+                    team, bases, bases[panel_at], ready, stride, some, w, K, depth, O, begin, end, start,
+                    offset(y, m * O), scratch,
+                ):  # fmt: skip
+                    return
                 m += some
 
         return handle

@@ -19,8 +19,9 @@ import numpy as np
 from fastgru.kernels.gru_step import in_turn
 from fastgru.kernels.operands.recurrent import STEP_ROWS
 from fastgru.kernels.product import panel_count, panel_first, panel_width, product_panels
-from fastgru.kernels.registry import LENGTH_OUT_OF_RANGE, PARTS, fail, kernel, tensor
+from fastgru.kernels.registry import PARTS, kernel, tensor
 from fastgru.kernels.rows import clear_row, copy_row
+from fastgru.kernels.team import WALK, over
 from fastgru.simd.memory import call_native, lanes_of, offset, pointer
 from fastgru.simd.vector import splat
 
@@ -31,8 +32,8 @@ __all__ = [
 # Instruction words: tensors take two.
 _X, _Y, _H0, _C0, _HN, _CN, _WIH, _WHH, _BIAS, _PEEPHOLE = range(0, 20, 2)
 _LENGTHS, _MASK, _PARAMETERS, _SCRATCH, _FLAGS = range(20, 30, 2)
-_T, _N, _I, _H, _XT, _XN, _YT, _YN, _MT, _MN, _REVERSE, _CARRY, _CHUNK = range(30, 43)
-CLIP, PEEPHOLES, INPUT_FORGET, CODES = range(43, 47)
+_T, _N, _I, _H, _XT, _XN, _YT, _YN, _MT, _MN, _REVERSE, _CARRY, _CHUNK, _PATIENCE = range(30, 44)
+CLIP, PEEPHOLES, INPUT_FORGET, CODES = range(44, 48)
 
 RECURRENT_PARTS: Final = ("product_panel", "product_pair")
 _PANEL, _PAIR = PARTS["product_panel"], PARTS["product_pair"]
@@ -171,12 +172,6 @@ def make_recurrent(dtype: str, cell: Cell) -> Any:
         parameters = pointer(tensor(bases, operands, _PARAMETERS), dtype)
         lengths, mask = tensor(bases, operands, _LENGTHS), tensor(bases, operands, _MASK)
         parts = (bases[_PANEL], bases[_PAIR])
-        if lengths != 0:
-            for n in range(N):
-                length = pointer(lengths, "int64")[n]
-                if length < 0 or length > T:
-                    fail(bases, LENGTH_OUT_OF_RANGE, length, T)
-                    return
 
         lanes = lanes_of(x)
         padded = (H + lanes - 1) // lanes * lanes
@@ -196,7 +191,7 @@ def make_recurrent(dtype: str, cell: Cell) -> Any:
                 if initial != 0:
                     copy_row(offset(pointer(initial, dtype), n * H), state, H)
 
-        done = 0
+        done, left = 0, operands[_PATIENCE]
         while done < T:
             steps = min(chunk, T - done)
             start = T - done - steps if reverse else done
@@ -207,7 +202,7 @@ def make_recurrent(dtype: str, cell: Cell) -> Any:
                 look(operands, lengths, mask, visible, t)
                 step(
                     operands, parameters, parts, peephole, offset(projected, groups * local * N * padded), w_hh, c, h,
-                    h_next, sums, visible, padded, team[3] + done + s,
+                    h_next, sums, visible, padded, team[WALK] + done + s,
                 )  # fmt: skip
                 for n in range(N):
                     if visible[n] != 0:
@@ -222,6 +217,11 @@ def make_recurrent(dtype: str, cell: Cell) -> Any:
                         else:
                             clear_row(zero, target, H)
                 h, h_next = h_next, h
+                left -= 1
+                if left == 0:
+                    if over(team, bases):
+                        return
+                    left = operands[_PATIENCE]
             done += steps
 
         for n in range(N):

@@ -8,6 +8,7 @@ from typing import Any
 from numba import njit
 from numba.core import types
 
+from fastgru.kernels.operands.team import CODE, FIRST, SECOND
 from fastgru.kernels.table import (
     ARENA,
     DIVISION_BY_ZERO,
@@ -18,7 +19,6 @@ from fastgru.kernels.table import (
     NEGATIVE_EXPONENT,
     PARTS,
     STATUS,
-    STATUS_WORDS,
     Recipe,
     enter,
 )
@@ -27,8 +27,8 @@ from fastgru.simd.memory import pointer, tensor_address
 
 __all__ = [
     "ARENA", "DIVISION_BY_ZERO", "FAILURES", "FIRST_FREE_BASE", "INDEX_OUT_OF_RANGE", "LENGTH_OUT_OF_RANGE",
-    "NEGATIVE_EXPONENT", "PARTS", "STATUS", "STATUS_WORDS", "callable_kernel", "called_by_python", "fail", "handler",
-    "kernel", "part", "tensor",
+    "NEGATIVE_EXPONENT", "PARTS", "STATUS", "callable_kernel", "called_by_python", "fail", "handler", "kernel",
+    "native_entry", "part", "tensor",
 ]  # fmt: skip
 
 _WORDS = types.CPointer(types.int64)
@@ -45,10 +45,10 @@ tensor = tensor_address  # the address of the tensor whose operand words start a
 def fail(bases, code, first, second):
     """Record why an instruction could not be carried out; the first report of a run stands."""
     status = pointer(bases[STATUS], "int64")
-    if status[0] == 0:
-        status[0] = code
-        status[1] = first
-        status[2] = second
+    if status[CODE] == 0:
+        status[CODE] = code
+        status[FIRST] = first
+        status[SECOND] = second
 
 
 def handler(op: str, *dtypes: str, parts: tuple[str, ...] = ()) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -78,6 +78,16 @@ def _enter(
 
             enter(op, dtype, Recipe(make, parts))
         return factory
+
+    return enter_it
+
+
+def native_entry(name: str, signature: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Enter a function, of no dtype, that native code calls by its address; `signature` is Numba's."""
+
+    def enter_it(function: Callable[..., Any]) -> Callable[..., Any]:
+        enter(name, "", Recipe(lambda symbol: compile_object(function, signature.args, signature.return_type, symbol)))
+        return function
 
     return enter_it
 

@@ -1,13 +1,13 @@
 """One native call that carries out a whole program, alone or as one member of a team.
 
-    words: [count, then (handler address, first operand, lane, meet) for each instruction, then the operands]
+    words: [count, then (handler address, first operand, lane, after) for each instruction, then the operands]
 
-`lane` is the member that carries the instruction out, EVERYONE for one that the team shares; `meet` says that the
-members wait for each other after it. The caller's addresses of inputs and outputs are written into `bases` before the
-call; `bases[STATUS]` points to the status words. A run alone ends at the first instruction that fails, a team's goes
-on so that nobody waits for ever; the first report stands either way.
+`lane` is the member that carries the instruction out, EVERYONE for one that the team shares; `after` says what comes
+behind it: `MEETS` where the members wait for each other, `LOOKS` where signals may be handled. The addresses of inputs
+and outputs are written into `bases` by the call; `bases[STATUS]` points to the status words. A run ends where its
+members meet after one of them has failed; the first report stands.
 
-Denormals are flushed inside a run, and the caller's mode of the floating-point unit is restored after it.
+A run has a mode of the floating-point unit of its own (`simd.control`), and the caller's is restored after it.
 
 The functions are those of `kernels.entries`; the first use of each compiles it or reads it from the cache.
 """
@@ -15,35 +15,28 @@ The functions are those of `kernels.entries`; the first use of each compiles it 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from fastgru.kernels.table import find
 from fastgru.simd.native import python_function
-from fastgru.simd.ndarray import layout_holds
-from fastgru.simd.sizes import CPU_WORDS
+from fastgru.simd.ndarray import check_layout
+from fastgru.simd.process import LOOK, process
 
 __all__ = [
-    "ALLOWED",
-    "CONTROL_WORDS",
-    "EVERYONE",
-    "HEAD_WORDS",
-    "MASK",
-    "apart",
-    "pusher",
-    "putter",
-    "runner",
-    "team_runner",
-    "worker",
-]
+    "EVERYONE", "HEAD_WORDS", "IN_USE", "LOOKS", "MEETS", "MISFIT", "caller", "plain_mode", "state_reader",
+    "state_writer", "worker",
+]  # fmt: skip
 
 EVERYONE: Final = -1
 HEAD_WORDS: Final = 4  # of an instruction
+MEETS: Final = 1
+LOOKS: Final = 2
 
-# What a team shares: the program and its addresses, then the cores that its threads may use and room for a mask.
-ALLOWED: Final = 2
-MASK: Final = ALLOWED + CPU_WORDS
-CONTROL_WORDS: Final = MASK + CPU_WORDS
+# What `caller` answers where it has not run: an array is not as the ticket says; another thread is at it.
+MISFIT: Final = -1
+IN_USE: Final = -2
 
 
 def _entry(name: str) -> Callable[..., int]:
@@ -51,43 +44,51 @@ def _entry(name: str) -> Callable[..., int]:
 
 
 @functools.cache
-def runner() -> Callable[..., int]:
-    """int64(words address, bases address): the status code."""
-    return _entry("run_alone")
+def caller() -> Callable[..., int]:
+    """int64(ticket address, inputs, outputs, team address): see `entries.call`.
+
+    inputs, outputs: tuples of arrays, or the only output. Any objects can be given: what does not fit is not touched.
+    Raises `UnsupportedModelError` where this NumPy is not laid out as expected.
+    """
+    check_layout()
+    process[LOOK] = find("look").address
+    return _entry("call")
 
 
 @functools.cache
-def team_runner() -> Callable[..., int]:
-    """int64(words, bases, control, teams, members, wake): the status code."""
-    return _entry("run_team")
+def state_reader() -> Callable[..., int]:
+    """int64(state address, process address, arrays): see `entries.read_state`."""
+    check_layout()
+    return _entry("read_state")
+
+
+@functools.cache
+def state_writer() -> Callable[..., int]:
+    """int64(state address, process address, arrays, version): see `entries.write_state`."""
+    check_layout()
+    return _entry("write_state")
 
 
 @functools.cache
 def worker() -> Callable[..., int]:
-    """int64(control, team, descriptor): returns when the descriptor is closed on the other side."""
+    """int64(control, member, lock): returns when it is woken and there is no program."""
     return _entry("work")
 
 
 @functools.cache
-def pusher() -> Callable[..., int] | None:
-    """int64(ticket address, frames, out): one frame of a stream, straight from and into the caller's arrays.
+def _mode_exchanger() -> Callable[..., int]:
+    return _entry("change_mode")
 
-    frames: a tuple of the inputs. out: a tuple of the outputs, or the only one. Any objects can be given: what does not
-    fit is not touched. None where this NumPy is not laid out as expected.
+
+@contextmanager
+def plain_mode() -> Iterator[None]:
+    """Python's own mode of the floating-point unit, on this thread: rounding to nearest, denormals kept, no traps.
+
+    For what is computed once for many calls, whose bits must not depend on what a library has set.
     """
-    return _entry("push") if layout_holds() else None
-
-
-@functools.cache
-def putter() -> Callable[..., int] | None:
-    """int64(bases address, index, address of an expectation, object): 1 where it was an array as expected, and put.
-
-    None where this NumPy is not laid out as expected.
-    """
-    return _entry("put") if layout_holds() else None
-
-
-@functools.cache
-def apart() -> Callable[..., int]:
-    """int64(bases address, slots address, inputs, outputs): 1 where no output lies over another or over an input."""
-    return _entry("apart")
+    change = _mode_exchanger()
+    before = change(-1)
+    try:
+        yield
+    finally:
+        change(before)

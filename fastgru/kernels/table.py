@@ -15,18 +15,18 @@ from __future__ import annotations
 import functools
 import importlib
 import pkgutil
-import threading
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from fastgru.simd import cache
 from fastgru.simd.cpu import ISA
 from fastgru.simd.native import load_object
+from fastgru.simd.process import lock
 
 __all__ = [
-    "ARENA", "DIVISION_BY_ZERO", "FAILURES", "FIRST_FREE_BASE", "INDEX_OUT_OF_RANGE", "LENGTH_OUT_OF_RANGE",
-    "NEGATIVE_EXPONENT", "PARTS", "STATUS", "STATUS_WORDS", "Native", "Recipe", "compiled_by_this_process", "enter",
-    "entries", "find", "table",
+    "ARENA", "DIVISION_BY_ZERO", "FAILURES", "FIRST_FREE_BASE", "FORKED", "INDEX_OUT_OF_RANGE", "INTERRUPTED",
+    "LENGTH_OUT_OF_RANGE", "NEGATIVE_EXPONENT", "PARTS", "STATUS", "Native", "Recipe", "compiled_by_this_process",
+    "enter", "entries", "find", "table",
 ]  # fmt: skip
 
 STATUS: Final = 0  # index into bases
@@ -43,17 +43,19 @@ PARTS: Final = {
     "int8_gates": 10,
 }
 FIRST_FREE_BASE: Final = 2 + len(PARTS)
-STATUS_WORDS: Final = 4  # code, two numbers for its message, the instruction
 
 INDEX_OUT_OF_RANGE: Final = 1
 LENGTH_OUT_OF_RANGE: Final = 2
 DIVISION_BY_ZERO: Final = 3
 NEGATIVE_EXPONENT: Final = 4
+INTERRUPTED: Final = 5  # a signal handler has raised an exception, which the caller gets
+FORKED: Final = 6
 FAILURES: Final = {
     INDEX_OUT_OF_RANGE: "index {0} is out of range for {1} entries",
     LENGTH_OUT_OF_RANGE: "length {0} is not within 0 to {1}",
     DIVISION_BY_ZERO: "integer division of {0} by zero",
     NEGATIVE_EXPONENT: "an integer to the negative power {0}",
+    FORKED: "a signal handler has forked inside a call of several threads, which cannot end in the child",
 }
 
 
@@ -72,7 +74,6 @@ class Native:
         self._found: cache.Entry | None = None
         self._address = 0
         self._compiled = False
-        self._lock = threading.RLock()
 
     @property
     def name(self) -> str:
@@ -88,23 +89,23 @@ class Native:
     @property
     def parts(self) -> tuple[str, ...]:
         """The parts that it calls."""
-        return (self.from_cache() or self._make()).parts
+        with lock:
+            return (self.from_cache() or self._make()).parts
 
     @property
     def address(self) -> int:
         """The native address; the first use compiles, or loads from the cache."""
         if not self._address:
-            with self._lock:
+            with lock:
                 if not self._address:
                     self._address = self._load()
         return self._address
 
     def from_cache(self) -> cache.Entry | None:
         """What the cache folder holds of it, or what was compiled here."""
-        with self._lock:
-            if self._found is None:
-                self._found = cache.read(self.name)
-            return self._found
+        if self._found is None:
+            self._found = cache.read(self.name)
+        return self._found
 
     def _load(self) -> int:
         entry = self.from_cache()
@@ -117,19 +118,17 @@ class Native:
         return load_object(entry.code, entry.symbol)
 
     def _make(self) -> cache.Entry:
-        with self._lock:
-            recipe, symbol = _recipe(self.op, self.dtype), f"fastgru_{self.name}"
-            with cache.telling():
-                code = recipe.compile(symbol)
-            self._found = cache.Entry(symbol, recipe.parts, code)
-            self._compiled = True
-            cache.write(self.name, self._found)
-            return self._found
+        recipe, symbol = _recipe(self.op, self.dtype), f"fastgru_{self.name}"
+        with cache.telling():
+            code = recipe.compile(symbol)
+        self._found = cache.Entry(symbol, recipe.parts, code)
+        self._compiled = True
+        cache.write(self.name, self._found)
+        return self._found
 
 
 _recipes: dict[tuple[str, str], Recipe] = {}
 _natives: dict[tuple[str, str], Native] = {}
-_lock = threading.Lock()
 
 
 def enter(op: str, dtype: str, recipe: Recipe) -> None:
@@ -153,8 +152,7 @@ def _recipe(op: str, dtype: str) -> Recipe:
 
 
 def _native(op: str, dtype: str) -> Native:
-    with _lock:
-        return _natives.setdefault((op, dtype), Native(op, dtype))
+    return _natives.setdefault((op, dtype), Native(op, dtype))
 
 
 def find(op: str, dtype: str = "") -> Native:
@@ -164,8 +162,7 @@ def find(op: str, dtype: str = "") -> Native:
         native = Native(op, dtype)
         if native.from_cache() is None:
             _recipe(op, dtype)
-        with _lock:
-            native = _natives.setdefault((op, dtype), native)
+        native = _natives.setdefault((op, dtype), native)
     return native
 
 
@@ -182,5 +179,4 @@ def table() -> list[tuple[str, str, str, str]]:
 
 def compiled_by_this_process() -> list[str]:
     """Names of native functions that were compiled here rather than found in the cache."""
-    with _lock:
-        return sorted(native.name for native in _natives.values() if native.state == "compiled")
+    return sorted(native.name for native in list(_natives.values()) if native.state == "compiled")

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from fastgru.kernels.operands.team import CORE, MEMBER_WORDS, TEAM_WORDS, THREAD
-from fastgru.kernels.registry import kernel
-from fastgru.simd.memory import pointer
-from fastgru.simd.sizes import CPU_WORDS, GENERATION
+from fastgru.kernels.operands.team import (
+    CODE,
+    CORE,
+    LOOK_BY,
+    MEMBER_WORDS,
+    MEMBERS,
+    NUMBER,
+    SHARED,
+    TEAM_WORDS,
+    THREAD,
+    WALK,
+)
+from fastgru.kernels.registry import STATUS, kernel
+from fastgru.simd.memory import call_native, pointer
+from fastgru.simd.sizes import CPU_WORDS, GENERATION, VERDICT
 from fastgru.simd.threads import (
     allow_cpus,
     atomic_add,
@@ -15,34 +26,55 @@ from fastgru.simd.threads import (
     relax,
 )
 
-__all__ = ["CORE", "MEMBER_WORDS", "TEAM_WORDS", "THREAD", "barrier", "keep_off", "share"]
+__all__ = [
+    "CORE", "LOOK_BY", "MEMBERS", "MEMBER_WORDS", "NUMBER", "SHARED", "TEAM_WORDS", "THREAD", "WALK", "keep_off",
+    "look_out", "meet", "over", "share",
+]  # fmt: skip
 
 # Pauses before a waiting thread lets others run: longer than any step that keeps both cores busy should take.
 _PATIENCE = 2_000
 
 
 @kernel
-def barrier(team):
-    """Return when every member of the team has come here."""
-    if team[1] > 1:
-        shared = pointer(team[2], "int64")
-        generation = atomic_load(shared, GENERATION)
-        if atomic_add(shared, 0, 1) == team[1] - 1:
-            atomic_store(shared, 0, 0)
-            atomic_store(shared, GENERATION, generation + 1)
-        else:
-            spins = 0
-            while atomic_load(shared, GENERATION) == generation:
-                relax()
-                spins += 1
-                if spins > _PATIENCE:
-                    give_way()
+def meet(team, bases):
+    """Wait until every member of the team has come here. Not 0 where the run is to end: all are told the same."""
+    status = pointer(bases[STATUS], "int64")
+    if team[MEMBERS] == 1:
+        return status[CODE]
+    shared = pointer(team[SHARED], "int64")
+    generation = atomic_load(shared, GENERATION)
+    if atomic_add(shared, 0, 1) == team[MEMBERS] - 1:
+        atomic_store(shared, 0, 0)
+        shared[VERDICT] = atomic_load(status, CODE)
+        atomic_store(shared, GENERATION, generation + 1)
+    else:
+        spins = 0
+        while atomic_load(shared, GENERATION) == generation:
+            relax()
+            spins += 1
+            if spins > _PATIENCE:
+                give_way()
+    return shared[VERDICT]
 
 
 @kernel
-def share(count, team, parts):
-    """The first of `count` things of this member, where `parts` members share them; ask for number + 1 for the end."""
-    return count * team // parts
+def look_out(team, bases):
+    """Let signals of Python be handled, if this member is who does that; about every millisecond of a run."""
+    if team[LOOK_BY] != 0:
+        call_native(team[LOOK_BY], pointer(bases[STATUS], "int64"))
+
+
+@kernel
+def over(team, bases):
+    """Look out, and tell whether the run is to end: for a member that meets nobody until its instruction is done."""
+    look_out(team, bases)
+    return atomic_load(pointer(bases[STATUS], "int64"), CODE) != 0
+
+
+@kernel
+def share(count, team):
+    """The first of `count` things of this member, and the one behind its last."""
+    return count * team[NUMBER] // team[MEMBERS], count * (team[NUMBER] + 1) // team[MEMBERS]
 
 
 @kernel

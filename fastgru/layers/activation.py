@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 from numpy.typing import ArrayLike
 
 from fastgru.errors import ShapeError, SpecError
 from fastgru.graph import TensorSpec
 from fastgru.layers.arrays import as_weight, at_key, integer, number
-from fastgru.layers.base import Layer
+from fastgru.layers.base import Layer, Options
 from fastgru.layers.builder import GraphBuilder
 
 __all__ = [
@@ -103,16 +103,16 @@ class SELU(_Elementwise):
 class ELU(_Elementwise):
     """x if x >= 0 else alpha * (exp(x) - 1)."""
 
-    def __init__(self, alpha: float = 1.0, *, precision: str = "float32", threads: int = 1) -> None:
-        super().__init__(precision=precision, threads=threads)
+    def __init__(self, alpha: float = 1.0, **options: Unpack[Options]) -> None:
+        super().__init__(**options)
         self.attrs = {"kind": "elu", "alpha": number("ELU: alpha", alpha)}
 
 
 class LeakyReLU(_Elementwise):
     """x if x >= 0 else negative_slope * x."""
 
-    def __init__(self, negative_slope: float = 0.01, *, precision: str = "float32", threads: int = 1) -> None:
-        super().__init__(precision=precision, threads=threads)
+    def __init__(self, negative_slope: float = 0.01, **options: Unpack[Options]) -> None:
+        super().__init__(**options)
         self.attrs = {"kind": "leaky_relu", "alpha": number("LeakyReLU: negative_slope", negative_slope)}
 
 
@@ -121,8 +121,8 @@ class GELU(_Elementwise):
 
     op = "unary"
 
-    def __init__(self, approximate: str = "none", *, precision: str = "float32", threads: int = 1) -> None:
-        super().__init__(precision=precision, threads=threads)
+    def __init__(self, approximate: str = "none", **options: Unpack[Options]) -> None:
+        super().__init__(**options)
         kinds = {"none": "gelu", "tanh": "gelu_tanh"}
         if not isinstance(approximate, str) or approximate not in kinds:
             raise SpecError(f"GELU: approximate is {approximate!r}, expected 'none' or 'tanh'")
@@ -135,8 +135,8 @@ class Softplus(Layer):
     torch switches to x itself where beta * x > 20; the formula is kept here, and differs by less than 2.1e-9 / beta.
     """
 
-    def __init__(self, beta: float = 1.0, *, precision: str = "float32", threads: int = 1) -> None:
-        super().__init__(precision=precision, threads=threads)
+    def __init__(self, beta: float = 1.0, **options: Unpack[Options]) -> None:
+        super().__init__(**options)
         self.beta = number("Softplus: beta", beta)
         if self.beta == 0:
             raise SpecError("Softplus: beta is 0")
@@ -152,18 +152,16 @@ class Softplus(Layer):
 class PReLU(Layer):
     """x if x >= 0 else weight * x; weight (1,), or (C,) along axis 1 of x (N, C, ...)."""
 
-    def __init__(self, weight: ArrayLike, *, precision: str = "float32", threads: int = 1) -> None:
-        super().__init__(precision=precision, threads=threads)
+    def __init__(self, weight: ArrayLike, **options: Unpack[Options]) -> None:
+        super().__init__(**options)
         self.weight = as_weight("PReLU: weight", weight)
         if self.weight.ndim != 1 or self.weight.size == 0:
             raise ShapeError(f"PReLU: weight has shape {self.weight.shape}, expected (1,) or (C,)")
 
     @classmethod
-    def from_torch(
-        cls, weights: Mapping[str, ArrayLike], prefix: str = "", *, precision: str = "float32", threads: int = 1
-    ) -> PReLU:
+    def from_torch(cls, weights: Mapping[str, ArrayLike], prefix: str = "", **options: Unpack[Options]) -> PReLU:
         """The module `prefix` of a state dict: weight. Raises `SpecError` without it."""
-        return cls(**at_key(weights, prefix, ["weight"], what="PReLU"), precision=precision, threads=threads)
+        return cls(**at_key(weights, prefix, ["weight"], what="PReLU"), **options)
 
     def emit(self, graph: GraphBuilder, x: TensorSpec, lengths: TensorSpec | None = None) -> TensorSpec:
         assert x.shape is not None
@@ -182,8 +180,8 @@ class Softmax(Layer):
 
     op: ClassVar[str] = "softmax"
 
-    def __init__(self, dim: int, *, precision: str = "float32", threads: int = 1) -> None:
-        super().__init__(precision=precision, threads=threads)
+    def __init__(self, dim: int, **options: Unpack[Options]) -> None:
+        super().__init__(**options)
         self.dim = integer(f"{type(self).__name__}: dim", dim)
 
     def emit(self, graph: GraphBuilder, x: TensorSpec, lengths: TensorSpec | None = None) -> TensorSpec:

@@ -6,12 +6,12 @@ A graph is made at the first call that needs it (one for each rank of the input,
 from __future__ import annotations
 
 from os import PathLike
-from threading import Lock
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastgru.budget import PLAN_BYTES, Budget
 from fastgru.engine import PRECISIONS, Executable
 from fastgru.engine.precision import FLOAT_DTYPES
 from fastgru.engine.team import check_threads
@@ -20,16 +20,31 @@ from fastgru.exporters import to_onnx
 from fastgru.graph import Graph, TensorSpec
 from fastgru.layers.arrays import as_lengths, float_input, int_input
 from fastgru.layers.builder import GraphBuilder
+from fastgru.simd.process import lock
 
-__all__ = ["Layer"]
+__all__ = ["Layer", "Options"]
+
+
+class Options(TypedDict, total=False):
+    """What every layer takes by keyword.
+
+    precision: "float32" (where nothing is said), "float64", or "bfloat16" or "int8", which are those of weights alone.
+    threads: how many work on one call, 1 where nothing is said.
+    plan_bytes: what plans of input shapes may take that have come, 256 MiB where nothing is said; the least used are
+        forgotten, and made anew when their shapes come again.
+    """
+
+    precision: str
+    threads: int
+    plan_bytes: int
 
 
 class Layer:
-    """Base of the layers. precision: "float32", "float64", or "bfloat16" or "int8", which are those of weights alone;
-    threads: how many work on one call.
+    """Base of the layers. options: `Options`, those of every layer.
 
     Inputs may be of any floating-point dtype and are converted to that of the outputs: float32, or float64.
-    Raises `UnsupportedModelError` for any other precision, and for threads that there cannot be.
+    Raises `UnsupportedModelError` for any other precision, for threads that there cannot be, `ShapeError` for
+    `plan_bytes` that are no number of bytes.
     """
 
     default_rank = 2  # axes of the input where nobody says
@@ -38,14 +53,19 @@ class Layer:
     batch_first: bool | None = None  # which of the first two axes is the batch, where the layer cares
     input_size: int | None = None  # of the last axis, where the layer cares
 
-    def __init__(self, *, precision: str = "float32", threads: int = 1) -> None:
+    def __init__(self, **options: Unpack[Options]) -> None:
+        if unknown := sorted(set(options) - Options.__annotations__.keys()):
+            raise TypeError(
+                f"{type(self).__name__} takes no {', '.join(unknown)}; there are {', '.join(Options.__annotations__)}"
+            )
+        precision, threads = options.get("precision", "float32"), options.get("threads", 1)
         if precision not in PRECISIONS:
             raise UnsupportedModelError(f"precision {precision!r} is not supported; there are {', '.join(PRECISIONS)}")
         self.precision = precision
         self.threads = int(threads) if isinstance(threads, np.integer) else threads
         check_threads(self.threads)
-        self._executables: dict[tuple[Any, ...], Executable] = {}
-        self._lock = Lock()
+        self.plan_bytes = options.get("plan_bytes", PLAN_BYTES)
+        self._forget()
 
     @property
     def float_dtype(self) -> str:
@@ -98,10 +118,12 @@ class Layer:
 
     def _executable(self, rank: int, lengths: bool, initial_state: bool, with_states: bool) -> Executable:
         key = (rank, lengths, initial_state, with_states)
-        with self._lock:
+        with lock:
             if key not in self._executables:
                 graph = self._write(*key)
-                self._executables[key] = Executable(graph, precision=self.precision, threads=self.threads)
+                self._executables[key] = Executable(
+                    graph, precision=self.precision, threads=self.threads, budget=self._budget
+                )
             return self._executables[key]
 
     def __call__(self, x: ArrayLike) -> NDArray[Any]:
@@ -131,10 +153,15 @@ class Layer:
         return array
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k not in ("_executables", "_lock")}
+        return {k: v for k, v in self.__dict__.items() if k not in ("_executables", "_budget")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _executables={}, _lock=Lock())
+        self.__dict__.update(state)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._executables: dict[tuple[Any, ...], Executable] = {}
+        self._budget = Budget(self.plan_bytes)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._summary()})"

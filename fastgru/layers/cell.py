@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastgru.errors import ShapeError, SpecError
 from fastgru.graph import TensorSpec
 from fastgru.layers.arrays import float_input
-from fastgru.layers.base import Layer
+from fastgru.layers.base import Layer, Options
 from fastgru.layers.builder import GraphBuilder
 from fastgru.layers.gate import GateLike, stack_gates
 from fastgru.layers.gru import GRU
@@ -27,22 +27,20 @@ Array = NDArray[Any]
 class GRUCell(Layer):
     """h' of one step: a forward `GRUSpec` and its `GRUWeights`. Raises `SpecError` where they do not fit."""
 
-    def __init__(self, spec: GRUSpec, weights: GRUWeights, *, precision: str = "float32", threads: int = 1) -> None:
-        super().__init__(precision=precision, threads=threads)
+    def __init__(self, spec: GRUSpec, weights: GRUWeights, **options: Unpack[Options]) -> None:
+        super().__init__(**options)
         if not isinstance(spec, GRUSpec):
             raise SpecError(f"GRUCell: spec is {spec!r}, expected a GRUSpec; from_torch and from_gates make their own")
         if spec.direction != "forward":
             raise SpecError(f"GRUCell: direction is {spec.direction!r}; one step has no other than 'forward'")
-        self._gru = GRU([replace(spec, batch_first=False)], [(weights,)], precision=precision, threads=threads)
+        self._gru = GRU([replace(spec, batch_first=False)], [(weights,)], **options)
         self.spec, self.weights = self._gru.specs[0], weights
         self.input_size = spec.input_size
 
     @classmethod
-    def from_torch(
-        cls, weights: Mapping[str, ArrayLike], prefix: str = "", *, precision: str = "float32", threads: int = 1
-    ) -> GRUCell:
+    def from_torch(cls, weights: Mapping[str, ArrayLike], prefix: str = "", **options: Unpack[Options]) -> GRUCell:
         """The torch.nn.GRUCell at `prefix` of a state dict. Raises `SpecError` that lists missing and unknown keys."""
-        return cls(*cell_weights(weights, prefix), precision=precision, threads=threads)
+        return cls(*cell_weights(weights, prefix), **options)
 
     @classmethod
     def from_gates(
@@ -55,8 +53,7 @@ class GRUCell(Layer):
         reset_after: bool = False,
         gate_activation: str | Activation = "sigmoid",
         candidate_activation: str | Activation = "tanh",
-        precision: str = "float32",
-        threads: int = 1,
+        **options: Unpack[Options],
     ) -> GRUCell:
         """As `GRU.from_gates`."""
         spec, weights = stack_gates(
@@ -67,7 +64,7 @@ class GRUCell(Layer):
             candidate_activation=candidate_activation,
             batch_first=False,
         )
-        return cls(spec, weights, precision=precision, threads=threads)
+        return cls(spec, weights, **options)
 
     def emit(self, graph: GraphBuilder, x: TensorSpec, lengths: TensorSpec | None = None) -> TensorSpec:
         assert x.shape is not None

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,7 +21,7 @@ from fastgru.conventions import activation_from_keras, activations_from_onnx, fr
 from fastgru.errors import ShapeError, SpecError
 from fastgru.graph import Graph, TensorSpec
 from fastgru.layers.arrays import as_lengths, as_weight, check_last, float_input
-from fastgru.layers.base import Layer
+from fastgru.layers.base import Layer, Options
 from fastgru.layers.builder import GraphBuilder
 from fastgru.layers.gate import GateLike, stack_gates
 from fastgru.layers.torch_keys import stack_weights
@@ -48,10 +48,9 @@ class GRU(Layer):
         weights: Sequence[Sequence[GRUWeights]],
         *,
         flip_output: bool = False,
-        precision: str = "float32",
-        threads: int = 1,
+        **options: Unpack[Options],
     ) -> None:
-        super().__init__(precision=precision, threads=threads)
+        super().__init__(**options)
         _check_kinds(specs, weights)
         self.specs, self.flip_output = tuple(specs), bool(flip_output)
         self.weights = tuple(tuple(layer) for layer in weights)
@@ -64,9 +63,7 @@ class GRU(Layer):
         weights: Mapping[str, ArrayLike],
         prefix: str = "",
         batch_first: bool = False,
-        *,
-        precision: str = "float32",
-        threads: int = 1,
+        **options: Unpack[Options],
     ) -> GRU:
         """The torch.nn.GRU at `prefix` ("gru" or "gru.") of a state dict, every layer and direction found by key.
 
@@ -74,7 +71,7 @@ class GRU(Layer):
         left alone. Raises `SpecError` that lists missing and unknown keys, `ShapeError` naming a key.
         """
         specs, stack = stack_weights(weights, prefix, batch_first=batch_first)
-        return cls(specs, stack, precision=precision, threads=threads)
+        return cls(specs, stack, **options)
 
     @classmethod
     def from_onnx(
@@ -91,8 +88,7 @@ class GRU(Layer):
         activation_beta: Sequence[float] | None = None,
         clip: float | None = None,
         layout: int = 0,
-        precision: str = "float32",
-        threads: int = 1,
+        **options: Unpack[Options],
     ) -> GRU:
         """The inputs and attributes of ONNX's operator GRU, with its defaults: the reset comes before.
 
@@ -122,7 +118,7 @@ class GRU(Layer):
             clip=clip,
             batch_first=layout == 1,
         )
-        return cls([spec], [each], precision=precision, threads=threads)
+        return cls([spec], [each], **options)
 
     @classmethod
     def from_keras(
@@ -137,8 +133,7 @@ class GRU(Layer):
         go_backwards: bool = False,
         keras_version: int | None = None,
         batch_first: bool = True,
-        precision: str = "float32",
-        threads: int = 1,
+        **options: Unpack[Options],
     ) -> GRU:
         """The arrays and arguments of a Keras GRU layer, shaped (N, T, I) as Keras has them unless batch_first=False.
 
@@ -169,7 +164,7 @@ class GRU(Layer):
             candidate_activations=(activation_from_keras(activation, version, what="GRU.from_keras"),),
             batch_first=batch_first,
         )
-        return cls([spec], [(w,)], flip_output=go_backwards, precision=precision, threads=threads)
+        return cls([spec], [(w,)], flip_output=go_backwards, **options)
 
     @classmethod
     def from_gates(
@@ -183,8 +178,7 @@ class GRU(Layer):
         gate_activation: str | Activation = "sigmoid",
         candidate_activation: str | Activation = "tanh",
         batch_first: bool = False,
-        precision: str = "float32",
-        threads: int = 1,
+        **options: Unpack[Options],
     ) -> GRU:
         """Three gates as a book writes them: each (W (H, I), U (H, H)[, b (H,)]), a `Gate`, or `Gate.concat`.
 
@@ -203,7 +197,7 @@ class GRU(Layer):
             candidate_activation=candidate_activation,
             batch_first=batch_first,
         )
-        return cls([spec], [(weights,)], precision=precision, threads=threads)
+        return cls([spec], [(weights,)], **options)
 
     @property
     def num_layers(self) -> int:

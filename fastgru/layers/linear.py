@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Unpack
 
 from numpy.typing import ArrayLike
 
 from fastgru.errors import ShapeError
 from fastgru.graph import TensorSpec
 from fastgru.layers.arrays import as_weight, at_key, check_last
-from fastgru.layers.base import Layer
+from fastgru.layers.base import Layer, Options
 from fastgru.layers.builder import GraphBuilder
 
 __all__ = ["Embedding", "Linear"]
@@ -19,10 +20,8 @@ __all__ = ["Embedding", "Linear"]
 class Linear(Layer):
     """y = x weight^T + bias: x (..., I), weight (O, I), bias (O,) or None -> (..., O)."""
 
-    def __init__(
-        self, weight: ArrayLike, bias: ArrayLike | None = None, *, precision: str = "float32", threads: int = 1
-    ) -> None:
-        super().__init__(precision=precision, threads=threads)
+    def __init__(self, weight: ArrayLike, bias: ArrayLike | None = None, **options: Unpack[Options]) -> None:
+        super().__init__(**options)
         self.weight = as_weight("Linear: weight", weight)
         self.bias = None if bias is None else as_weight("Linear: bias", bias)
         if self.weight.ndim != 2:
@@ -32,12 +31,10 @@ class Linear(Layer):
             raise ShapeError(f"Linear: bias has shape {self.bias.shape}, expected {(self.output_size,)}")
 
     @classmethod
-    def from_torch(
-        cls, weights: Mapping[str, ArrayLike], prefix: str = "", *, precision: str = "float32", threads: int = 1
-    ) -> Linear:
+    def from_torch(cls, weights: Mapping[str, ArrayLike], prefix: str = "", **options: Unpack[Options]) -> Linear:
         """The module `prefix` of a state dict: weight, and bias if there is one. Raises `SpecError` without weight."""
         arrays = at_key(weights, prefix, ["weight"], optional=["bias"], what="Linear")
-        return cls(**arrays, precision=precision, threads=threads)
+        return cls(**arrays, **options)
 
     def emit(self, graph: GraphBuilder, x: TensorSpec, lengths: TensorSpec | None = None) -> TensorSpec:
         assert self.input_size is not None
@@ -57,18 +54,16 @@ class Embedding(Layer):
 
     takes_ids = True
 
-    def __init__(self, weight: ArrayLike, *, precision: str = "float32", threads: int = 1) -> None:
-        super().__init__(precision=precision, threads=threads)
+    def __init__(self, weight: ArrayLike, **options: Unpack[Options]) -> None:
+        super().__init__(**options)
         self.weight = as_weight("Embedding: weight", weight)
         if self.weight.ndim != 2:
             raise ShapeError(f"Embedding: weight has shape {self.weight.shape}, expected (V, D)")
 
     @classmethod
-    def from_torch(
-        cls, weights: Mapping[str, ArrayLike], prefix: str = "", *, precision: str = "float32", threads: int = 1
-    ) -> Embedding:
+    def from_torch(cls, weights: Mapping[str, ArrayLike], prefix: str = "", **options: Unpack[Options]) -> Embedding:
         """The module `prefix` of a state dict: weight. Raises `SpecError` without it."""
-        return cls(**at_key(weights, prefix, ["weight"], what="Embedding"), precision=precision, threads=threads)
+        return cls(**at_key(weights, prefix, ["weight"], what="Embedding"), **options)
 
     def emit(self, graph: GraphBuilder, x: TensorSpec, lengths: TensorSpec | None = None) -> TensorSpec:
         if not x.dtype.startswith(("int", "uint")):

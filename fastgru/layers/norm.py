@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -10,7 +11,7 @@ from numpy.typing import ArrayLike
 from fastgru.errors import ShapeError, SpecError
 from fastgru.graph import TensorSpec
 from fastgru.layers.arrays import as_weight, at_key, integer, number
-from fastgru.layers.base import Layer
+from fastgru.layers.base import Layer, Options
 from fastgru.layers.builder import GraphBuilder
 
 __all__ = ["BatchNorm1d", "LayerNorm"]
@@ -29,10 +30,9 @@ class LayerNorm(Layer):
         bias: ArrayLike | None = None,
         *,
         eps: float = 1e-5,
-        precision: str = "float32",
-        threads: int = 1,
+        **options: Unpack[Options],
     ) -> None:
-        super().__init__(precision=precision, threads=threads)
+        super().__init__(**options)
         given = normalized_shape
         sizes = tuple(given) if isinstance(given, Sequence) or np.ndim(given) == 1 else (given,)  # type: ignore[arg-type]
         self.normalized_shape = tuple(integer("LayerNorm: normalized_shape", size, least=1) for size in sizes)
@@ -53,12 +53,11 @@ class LayerNorm(Layer):
         prefix: str = "",
         *,
         eps: float = 1e-5,
-        precision: str = "float32",
-        threads: int = 1,
+        **options: Unpack[Options],
     ) -> LayerNorm:
         """The module `prefix` of a state dict: weight, and bias if there is one. eps is not in a state dict."""
         arrays = at_key(weights, prefix, ["weight"], optional=["bias"], what="LayerNorm")
-        return cls(arrays["weight"].shape, **arrays, eps=eps, precision=precision, threads=threads)
+        return cls(arrays["weight"].shape, **arrays, eps=eps, **options)
 
     def emit(self, graph: GraphBuilder, x: TensorSpec, lengths: TensorSpec | None = None) -> TensorSpec:
         assert x.shape is not None
@@ -89,10 +88,9 @@ class BatchNorm1d(Layer):
         bias: ArrayLike | None = None,
         *,
         eps: float = 1e-5,
-        precision: str = "float32",
-        threads: int = 1,
+        **options: Unpack[Options],
     ) -> None:
-        super().__init__(precision=precision, threads=threads)
+        super().__init__(**options)
         self.running_mean = as_weight("BatchNorm1d: running_mean", running_mean)
         self.running_var = as_weight("BatchNorm1d: running_var", running_var)
         dtype = self.running_mean.dtype
@@ -113,13 +111,12 @@ class BatchNorm1d(Layer):
         prefix: str = "",
         *,
         eps: float = 1e-5,
-        precision: str = "float32",
-        threads: int = 1,
+        **options: Unpack[Options],
     ) -> BatchNorm1d:
         """The module `prefix` of a state dict: running_mean, running_var, and weight and bias if it is affine."""
         statistics = ["running_mean", "running_var"]
         arrays = at_key(weights, prefix, statistics, optional=["weight", "bias"], what="BatchNorm1d")
-        return cls(**arrays, eps=eps, precision=precision, threads=threads)
+        return cls(**arrays, eps=eps, **options)
 
     def emit(self, graph: GraphBuilder, x: TensorSpec, lengths: TensorSpec | None = None) -> TensorSpec:
         assert x.shape is not None

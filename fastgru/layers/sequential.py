@@ -7,6 +7,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike, NDArray
 
+from fastgru.budget import PLAN_BYTES
 from fastgru.errors import ShapeError, SpecError
 from fastgru.graph import TensorSpec
 from fastgru.layers.base import Layer
@@ -22,12 +23,19 @@ class Sequential(Layer):
     Raises `SpecError`.
     """
 
-    def __init__(self, *layers: Layer, precision: str | None = None, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        *layers: Layer,
+        precision: str | None = None,
+        threads: int | None = None,
+        plan_bytes: int = PLAN_BYTES,
+    ) -> None:
         if not layers or not all(isinstance(layer, Layer) for layer in layers):
             raise SpecError(f"Sequential: expected layers, got {', '.join(type(a).__name__ for a in layers) or 'none'}")
         super().__init__(
             precision=_agreed("precision", layers) if precision is None else precision,
             threads=_agreed("threads", layers) if threads is None else threads,
+            plan_bytes=plan_bytes,
         )
         self.layers = tuple(layers)
         head = next((layer for layer in layers if layer.input_size or layer.takes_ids), layers[0])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Unpack
 
 import numpy as np
 
 from fastgru.errors import ShapeError, SpecError
 from fastgru.graph import TensorSpec
 from fastgru.layers.arrays import integer, number
-from fastgru.layers.base import Layer
+from fastgru.layers.base import Layer, Options
 from fastgru.layers.builder import GraphBuilder
 
 __all__ = ["Dropout", "Identity", "LastStep", "Select", "Transpose"]
@@ -25,8 +26,8 @@ class Identity(Layer):
 class Dropout(Identity):
     """x as it is: dropping is for training. Here so that a network can be written down as it was trained."""
 
-    def __init__(self, p: float = 0.5, *, precision: str = "float32", threads: int = 1) -> None:
-        super().__init__(precision=precision, threads=threads)
+    def __init__(self, p: float = 0.5, **options: Unpack[Options]) -> None:
+        super().__init__(**options)
         self.p = number("Dropout: p", p)
         if not 0 <= self.p <= 1:
             raise SpecError(f"Dropout: p is {p!r}, expected a probability")
@@ -38,8 +39,8 @@ class Dropout(Identity):
 class Select(Layer):
     """x without the axis `dim`, at `index` of it; negative numbers count from the end (torch.select)."""
 
-    def __init__(self, dim: int, index: int, *, precision: str = "float32", threads: int = 1) -> None:
-        super().__init__(precision=precision, threads=threads)
+    def __init__(self, dim: int, index: int, **options: Unpack[Options]) -> None:
+        super().__init__(**options)
         self.dim, self.index = integer("Select: dim", dim), integer("Select: index", index)
 
     def emit(self, graph: GraphBuilder, x: TensorSpec, lengths: TensorSpec | None = None) -> TensorSpec:
@@ -64,8 +65,8 @@ class LastStep(Layer):
     default_rank = 3
     takes_lengths = True
 
-    def __init__(self, *, batch_first: bool = False, precision: str = "float32", threads: int = 1) -> None:
-        super().__init__(precision=precision, threads=threads)
+    def __init__(self, *, batch_first: bool = False, **options: Unpack[Options]) -> None:
+        super().__init__(**options)
         self.batch_first = bool(batch_first)
 
     def emit(self, graph: GraphBuilder, x: TensorSpec, lengths: TensorSpec | None = None) -> TensorSpec:
@@ -86,8 +87,8 @@ class LastStep(Layer):
 class Transpose(Layer):
     """x with the axes dim0 and dim1 exchanged."""
 
-    def __init__(self, dim0: int, dim1: int, *, precision: str = "float32", threads: int = 1) -> None:
-        super().__init__(precision=precision, threads=threads)
+    def __init__(self, dim0: int, dim1: int, **options: Unpack[Options]) -> None:
+        super().__init__(**options)
         self.dim0, self.dim1 = integer("Transpose: dim0", dim0), integer("Transpose: dim1", dim1)
 
     def emit(self, graph: GraphBuilder, x: TensorSpec, lengths: TensorSpec | None = None) -> TensorSpec:

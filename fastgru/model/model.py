@@ -10,6 +10,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike, NDArray
 
+from fastgru.budget import PLAN_BYTES, Budget
 from fastgru.engine import Executable, Pieces, foreign_nodes
 from fastgru.engine.precision import FLOAT_DTYPES, SMALL, Precision, WeightPrecision, split_precision
 from fastgru.engine.profile import Timing
@@ -37,22 +38,28 @@ class Model:
         nodes, by their names or outputs, a precision of their own, and "*" that of the others. None: what the graph
         says, "float32" where it says nothing.
     threads: cores that one call may use.
+    plan_bytes: what plans of input shapes may take that have come, with the memory that they run in; the least used are
+        forgotten, and made anew when their shapes come again.
 
-    Raises `UnsupportedModelError` for what cannot be run, or cannot be in that precision.
+    Raises `UnsupportedModelError` for what cannot be run, or cannot be in that precision, `ShapeError` for `plan_bytes`
+    that are no number of bytes.
     """
 
-    def __init__(self, graph: Graph, *, precision: Precision | None = None, threads: int = 1) -> None:
+    def __init__(
+        self, graph: Graph, *, precision: Precision | None = None, threads: int = 1, plan_bytes: int = PLAN_BYTES
+    ) -> None:
         if precision is None:
             precision = graph.precisions or "float32"
         self._asked = precision if isinstance(precision, str) else dict(precision)
         common, overrides = split_precision(precision)
         self._executable: Executable | Pieces
+        budget = Budget(plan_bytes)
         if not foreign_nodes(graph):
-            self._executable = Executable(graph, precision=common, overrides=overrides, threads=threads)
+            self._executable = Executable(graph, precision=common, overrides=overrides, threads=threads, budget=budget)
         elif overrides:
             raise UnsupportedModelError("a model of which onnx runs some nodes takes one precision for all the others")
         else:
-            self._executable = Pieces(graph, precision=common, threads=threads)
+            self._executable = Pieces(graph, precision=common, threads=threads, budget=budget)
         self.graph = graph
 
     @property
@@ -173,7 +180,7 @@ class Model:
         return to_onnx(self.graph, path, precision=FLOAT_DTYPES[self._executable.precision])
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _remake, (self.graph, self._asked, self.threads)
+        return _remake, (self.graph, self._asked, self.threads, self._executable.budget.limit)
 
     def __repr__(self) -> str:
         def shown(specs: tuple[TensorSpec, ...]) -> str:
@@ -182,5 +189,5 @@ class Model:
         return f"Model({shown(self.inputs)} -> {shown(self.outputs)}, precision={self.precision!r})"
 
 
-def _remake(graph: Graph, precision: Precision, threads: int) -> Model:
-    return Model(graph, precision=precision, threads=threads)
+def _remake(graph: Graph, precision: Precision, threads: int, plan_bytes: int) -> Model:
+    return Model(graph, precision=precision, threads=threads, plan_bytes=plan_bytes)

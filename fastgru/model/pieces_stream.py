@@ -24,25 +24,25 @@ class PiecesStream(Stream):
         if len(frames) != len(self.inputs):
             raise ShapeError(f"push: got {len(frames)} arrays, expected {len(self.inputs)}: {', '.join(self.inputs)}")
         given = {name: as_array("push", a) for name, a in zip(self.inputs, frames, strict=True)}
-        before, after = self._banks[self._turn], self._banks[1 - self._turn]
+        before, version = self._read()
         results = self._executable.run({**given, **before})
+        after = {name: results[output] for name, output in self._states.items()}
         for name, output in self._states.items():
-            if results[output].shape != after[name].shape or results[output].dtype != after[name].dtype:
+            came, state = after[name], before[name]
+            if came.shape != state.shape or came.dtype != state.dtype:
                 raise StateError(
-                    f"state {name!r} is {after[name].dtype} {after[name].shape}, but its next value {output!r} came as"
-                    f" {results[output].dtype} {results[output].shape}"
+                    f"state {name!r} is {state.dtype} {state.shape}, but its next value {output!r} came as"
+                    f" {came.dtype} {came.shape}"
                 )
         ys = [results[name] for name in self.outputs]
         if out is not None:
-            self._write(ys, out if isinstance(out, tuple) else (out,))
-        for name, output in self._states.items():
-            after[name][...] = results[output]
-        self._turns[0] = 1 - self._turn
+            self._put(ys, out if isinstance(out, tuple) else (out,))
+        self._write(after, version)
         if out is not None:
             return out
         return ys[0] if len(ys) == 1 else tuple(ys)
 
-    def _write(self, ys: list[Array], targets: tuple[Array, ...]) -> None:
+    def _put(self, ys: list[Array], targets: tuple[Array, ...]) -> None:
         came = [(t.dtype.name, t.shape) if isinstance(t, np.ndarray) else type(t).__name__ for t in targets]
         expected = [(y.dtype.name, y.shape) for y in ys]
         if came != expected:

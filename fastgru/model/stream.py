@@ -1,33 +1,44 @@
 """Streams: frames in, frames out, the state kept inside.
 
-The state lies in two sets of arrays that take turns: a push reads one and writes the other, so nothing is copied and
-a network may read an old state after it has written the new one. Arrays that come as the model takes them go straight
-from and into the caller's memory in a single native call; others through arrays of the stream's own, bound once a
-shape. After the first push of a shape, a push allocates only what it returns.
+The state lies in two sets of arrays that take turns: a push reads one and writes the other, so nothing is copied, a
+network may read an old state after it has written the new one, and a push that ends early leaves the state as it was.
+Arrays that come as the model takes them go straight from and into the caller's memory in a single native call; others
+are converted before it, and their results copied after it. After the first push of a shape, a push allocates only what
+it returns.
+
+Whoever runs, reads or changes a stream does so in one native call, which claims it (`kernels.entries.call`): a second
+thread, or a signal handler, is refused. A change of part of a state is a reading and a writing, and the writing is
+refused if the state has changed in between.
 """
 
 from __future__ import annotations
 
 import itertools
+import weakref
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastgru.engine import Executable, Pieces
-from fastgru.engine.program import Frame
+from fastgru.engine.executable import Route
+from fastgru.engine.program import Frame, refuse_second_user
+from fastgru.engine.team import team_address
 from fastgru.errors import ShapeError, StateError
-from fastgru.kernels.run import pusher
+from fastgru.kernels.operands.ticket import BANKS
+from fastgru.kernels.run import IN_USE, MISFIT, state_reader, state_writer
 from fastgru.model.batch import check_rows, find_batch_axes, given_axes
 from fastgru.model.state_blob import pack_state, unpack_state
 from fastgru.packing.aligned import zeros
 from fastgru.reference.operator import as_array
-from fastgru.simd.ndarray import WRITEABLE, expectation
+from fastgru.simd.process import lock, process
 
 __all__ = ["Stream"]
 
 Array = NDArray[Any]
+Shapes = tuple[tuple[int, ...], ...]
 
 _empty = np.empty
 
@@ -38,61 +49,60 @@ class _Fingerprinted(Protocol):
 
 
 class _Bound:
-    """Everything of one input shape: a frame for each turn of the state, and arrays for inputs and outputs."""
+    """A program for frames of certain shapes, bound to the banks of a stream.
 
-    def __init__(self, stream: Stream, shapes: dict[str, tuple[int, ...]]) -> None:
-        executable, states = stream._executable, stream._states
-        program = executable.program({**shapes, **{name: a.shape for name, a in stream._banks[0].items()}})
-        for name, output in states.items():
-            if program.outputs[output].shape != program.inputs[name].shape:
+    frames, made: what a push brings and gets, (shape, dtype) of each array. members: of the team that runs it, 0 where
+    one thread does.
+    """
+
+    def __init__(self, stream: Stream, route: Route, arrays: tuple[Array, ...]) -> None:
+        self._gone = stream._executable.budget.gone
+        program, (now, then) = route.program, stream._banks
+        for name, output in stream._states.items():
+            came, following = program.inputs[name].shape, program.outputs[output].shape
+            if following != came:
                 raise StateError(
-                    f"state {name!r} has shape {program.inputs[name].shape}, but its next value {output!r} has"
-                    f" shape {program.outputs[output].shape} for inputs of {shapes}"
+                    f"state {name!r} has shape {came}, but its next value {output!r} has shape {following} for inputs"
+                    f" of {dict(zip(stream.inputs, (a.shape for a in arrays), strict=True))}"
                 )
-        self.inputs = {name: zeros(shape, program.inputs[name].dtype) for name, shape in shapes.items()}
-        self.outputs = {
-            name: zeros(program.outputs[name].shape, program.outputs[name].dtype) for name in stream.outputs
-        }
-        self.frames = (Frame(program, walk=0), Frame(program, walk=1))
-        for turn, frame in enumerate(self.frames):
-            before, after = stream._banks[turn], stream._banks[1 - turn]
-            where = {**self.inputs, **before}
-            for name, slot in program.inputs.items():
-                frame.bases[slot.base] = where[name].ctypes.data
-            where = {**self.outputs, **{output: after[name] for name, output in states.items()}}
-            for name, slot in program.outputs.items():
-                frame.bases[slot.base] = where[name].ctypes.data
-        self.own_addresses = [
-            *((program.inputs[name].base, a.ctypes.data) for name, a in self.inputs.items()),
-            *((program.outputs[name].base, a.ctypes.data) for name, a in self.outputs.items()),
-        ]
-        self.xs = tuple(self.inputs.values())
-        self.ys = tuple(self.outputs.values())
-        self.made = tuple((y.shape, y.dtype) for y in self.ys)
-        self.direct: Any = None
-        if not self.frames[stream._turn].shared and all(a.size for a in (*self.xs, *self.ys)):
-            self._make_direct(stream)
+        self.frame = Frame(
+            program,
+            stream._words,
+            {name: (now[name], then[name]) for name in now},
+            {output: (then[name], now[name]) for name, output in stream._states.items()},
+        )
+        self.call, self.ticket = self.frame.call, self.frame.ticket
+        self.shapes = tuple([a.shape for a in arrays])
+        self.frames = [(slot.shape, np.dtype(slot.dtype)) for slot in map(program.inputs.__getitem__, stream.inputs)]
+        self.made = [(slot.shape, np.dtype(slot.dtype)) for slot in map(program.outputs.__getitem__, stream.outputs)]
+        self.members = 0
+        self._route = route
 
-    def _make_direct(self, stream: Stream) -> None:
-        """The native push: no copy and no allocation on either side."""
-        program = self.frames[0].program
-        ends = [
-            *((program.inputs[name].base, expectation(a, 0), a.nbytes) for name, a in self.inputs.items()),
-            *((program.outputs[name].base, expectation(a, WRITEABLE), a.nbytes) for name, a in self.outputs.items()),
-        ]
-        self._expected = [words for _, words, _ in ends]
-        ticket = [
-            stream._turns.ctypes.data,
-            *(frame.bases.ctypes.data for frame in self.frames),
-            program.words.ctypes.data,
-            id(tuple),
-            len(self.xs),
-            len(self.ys),
-            *(word for base, words, nbytes in ends for word in (base, words.ctypes.data, nbytes)),
-        ]
-        self._ticket = np.array(ticket, np.int64)
-        self.ticket_at = int(self._ticket.ctypes.data)
-        self.direct = pusher()
+    def choose_team(self, stream: Stream, arrays: tuple[Array, ...]) -> None:
+        """Have a team run the program, if that pays with frames like these."""
+        given = {
+            **{name: np.zeros_like(a) for name, a in stream._banks[0].items()},
+            **self.fitting(stream.inputs, arrays),
+        }
+        trial = partial(self._route.attempt, tuple([given[name] for name in self._route.inputs]))
+        self.members = self._route.sharing.members if self._route.sharing.team(trial) else 0
+
+    @property
+    def nbytes(self) -> int:
+        return self.frame.nbytes + self.frame.program.nbytes
+
+    def fitting(self, names: tuple[str, ...], arrays: tuple[Array, ...]) -> dict[str, Array]:
+        """Frames by name, as the program takes them."""
+        return {
+            name: np.ascontiguousarray(array, dtype).reshape(shape)
+            for name, array, (shape, dtype) in zip(names, arrays, self.frames, strict=True)
+        }
+
+    def run(self, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> None:
+        self.frame.run(inputs, outputs, self.members and team_address(self.members))
+
+    def __del__(self) -> None:
+        self._gone.append(id(self))
 
 
 class Stream:
@@ -146,11 +156,16 @@ class Stream:
                     raise StateError(f"state {name!r}: the model does not say its shape")
                 bank[name] = zeros(tuple(batch_size if n is None else n for n in spec.shape), spec.dtype)
             banks.append(bank)
-        self._banks = tuple(banks)
         self._axes = given_axes(batch_axes, {name: a.ndim for name, a in banks[0].items()})
-        self._turns = np.zeros(1, np.int64)
+        self._take((banks[0], banks[1]))
+
+    def _take(self, banks: tuple[dict[str, Array], dict[str, Array]]) -> None:
+        """Keep the state in these arrays from now on, the first set being the present one."""
+        self._banks = banks
+        each = [(a.ctypes.data, b.ctypes.data, a.nbytes) for a, b in zip(*(d.values() for d in banks), strict=True)]
+        self._words = np.array([*[0] * BANKS, *itertools.chain.from_iterable(each), 0], np.int64)
         self._bound: _Bound | None = None
-        self._others: dict[tuple[tuple[int, ...], ...], _Bound] = {}
+        self._others: dict[Shapes, _Bound] = {}
 
     def push(self, *frames: ArrayLike, out: Array | tuple[Array, ...] | None = None) -> Any:
         """Run one frame, or a chunk of them, from the state that the push before left.
@@ -160,56 +175,37 @@ class Stream:
         frame, too, two of them may not overlap.
 
         Returns an array, or a tuple where `self.outputs` has several names. Raises `ShapeError` for a frame that does
-        not fit; the state is then as it was.
+        not fit, `StateError` where another thread is using the stream; the state is then as it was.
         """
         bound = self._bound
-        if bound is not None and bound.direct is not None:
+        if bound is not None:
             given: Any = out
             if out is None:
                 made = bound.made
                 given = _empty(*made[0]) if len(made) == 1 else tuple([_empty(*each) for each in made])
-            code = bound.direct(bound.ticket_at, frames, given)
+            code = bound.call(bound.ticket, frames, given, bound.members and team_address(bound.members))
             if code == 0:
                 return given
-            if code > 0:
-                bound.frames[self._turn].fail()
+            if code != MISFIT:
+                bound.frame.raise_for(code)
         return self._push(frames, out)
 
     def _push(self, frames: tuple[ArrayLike, ...], out: Array | tuple[Array, ...] | None) -> Any:
-        """Through arrays of the stream's own: any number of inputs and outputs, any layout, float dtypes converted."""
-        arrays = [f if type(f) is np.ndarray else as_array("push", f) for f in frames]
-        bound = self._bound
-        if (
-            bound is None
-            or len(arrays) != len(bound.xs)
-            or any(own.shape != a.shape or own.dtype != a.dtype for own, a in zip(bound.xs, arrays, strict=True))
-        ):
-            bound = self._bind(arrays)
-        targets = None
+        """Of any layout, float dtypes converted, and `out` lying anywhere."""
+        arrays = tuple([as_array("push", f) for f in frames])
+        bound = self._bind(arrays)
+        targets = () if out is None else out if isinstance(out, tuple) else (out,)
         if out is not None:
-            targets = out if isinstance(out, tuple) else (out,)
             self._check_out(targets, bound)
-        for own, array in zip(bound.xs, arrays, strict=True):
-            own[...] = array
-        frame = bound.frames[self._turn]
-        # A direct push leaves the addresses of the caller's arrays behind, which may be gone by now.
-        for base, address in bound.own_addresses:
-            frame.bases[base] = address
-        frame.run_shared()
-        self._turns[0] = 1 - self._turn
-        if targets is None:
-            return bound.ys[0].copy() if len(bound.ys) == 1 else tuple([y.copy() for y in bound.ys])
-        for target, y in zip(targets, bound.ys, strict=True):
-            target[...] = y
-        return out
+        made = tuple([_empty(*each) for each in bound.made])
+        bound.run(tuple(bound.fitting(self.inputs, arrays).values()), made)
+        for target, array in zip(targets, made, strict=False):
+            target[...] = array
+        return out if out is not None else made[0] if len(made) == 1 else made
 
-    @property
-    def _turn(self) -> int:
-        return int(self._turns[0])
-
-    def _check_out(self, targets: tuple[Array, ...], bound: _Bound) -> None:
+    def _check_out(self, targets: tuple[Any, ...], bound: _Bound) -> None:
         came = [(t.dtype.name, t.shape) if isinstance(t, np.ndarray) else type(t).__name__ for t in targets]
-        expected = [(y.dtype.name, y.shape) for y in bound.ys]
+        expected = [(dtype.name, shape) for shape, dtype in bound.made]
         if came != expected:
             raise ShapeError(f"out: got {came}, expected {expected}")
         if not all(t.flags.writeable for t in targets):
@@ -217,38 +213,63 @@ class Stream:
         if any(np.may_share_memory(a, b) for a, b in itertools.combinations(targets, 2)):
             raise ShapeError("out: two of the arrays overlap, expected arrays of their own")
 
-    def _bind(self, arrays: list[Array]) -> _Bound:
+    def _bind(self, arrays: tuple[Array, ...]) -> _Bound:
         if len(arrays) != len(self.inputs):
             raise ShapeError(f"push: got {len(arrays)} arrays, expected {len(self.inputs)}: {', '.join(self.inputs)}")
         given = dict(zip(self.inputs, arrays, strict=True))
         self._executable.bind({**given, **self._banks[0]})
-        key = tuple(a.shape for a in arrays)
-        bound = self._others.get(key)
-        if bound is None:
-            bound = _Bound(self, {name: a.shape for name, a in given.items()})
-            while len(self._others) >= 16:
-                self._others.pop(next(iter(self._others)))
-            self._others[key] = bound
-        self._bound = bound
+        key, last = tuple([a.shape for a in arrays]), self._bound
+        if last is not None and last.shapes == key:
+            return last
+        with lock:
+            bound = self._others.pop(key, None)
+            if bound is None:
+                shapes = {name: a.shape for name, a in {**given, **self._banks[0]}.items()}
+                bound = _Bound(self, self._executable.route(shapes), arrays)
+            budget, self._bound = self._executable.budget, bound
+            budget.forget(id(bound))
+            if last is not None:
+                self._others[last.shapes] = last
+                budget.add(id(last), last.nbytes, partial(_let_go, weakref.ref(self), last.shapes))
+        if bound.frame.program.members > 1:
+            bound.choose_team(self, arrays)
         return bound
 
     @property
     def state(self) -> dict[str, Array]:
         """A copy of the current state, by input name."""
-        return {name: a.copy() for name, a in self._banks[self._turn].items()}
+        return self._read()[0]
+
+    def _read(self) -> tuple[dict[str, Array], int]:
+        """A copy of the state, and its version."""
+        state = {name: _empty(a.shape, a.dtype) for name, a in self._banks[0].items()}
+        version = state_reader()(self._words.ctypes.data, process.ctypes.data, tuple(state.values()))
+        if version == IN_USE:
+            refuse_second_user()
+        return state, version
+
+    def _write(self, state: Mapping[str, Array], version: int = -1) -> None:
+        """Replace the state, if it still has this version."""
+        arrays = tuple([np.ascontiguousarray(state[name], a.dtype) for name, a in self._banks[0].items()])
+        if state_writer()(self._words.ctypes.data, process.ctypes.data, arrays, version) == IN_USE:
+            refuse_second_user()
 
     def set_state(self, state: Mapping[str, ArrayLike]) -> None:
-        """Replace the state by these arrays; names that are not given keep theirs. Raises `ShapeError`."""
-        bank = self._banks[self._turn]
+        """Replace the state by these arrays; names that are not given keep theirs.
+
+        Raises `ShapeError` for an array that does not fit, `StateError` for a name that is no state.
+        """
+        if not isinstance(state, Mapping):
+            raise StateError(f"state: got {type(state).__name__}, expected arrays by name: {list(self._states)}")
+        now, version = self._read()
         arrays = {name: as_array(f"state {name!r}", a) for name, a in state.items()}
         for name, array in arrays.items():
-            if name not in bank:
-                raise StateError(f"state {name!r} is unknown; expected some of {list(bank)}")
-            own = bank[name]
+            if name not in now:
+                raise StateError(f"state {name!r} is unknown; expected some of {list(now)}")
+            own = now[name]
             if array.shape != own.shape or not np.can_cast(array.dtype, own.dtype, "same_kind"):
                 raise ShapeError(f"state {name!r}: got {array.dtype} {array.shape}, expected {own.dtype} {own.shape}")
-        for name, array in arrays.items():
-            bank[name][...] = array
+        self._write({**now, **arrays}, version)
 
     def reset(self, rows: ArrayLike | None = None) -> None:
         """Back to zeros: every row, or those of `rows` alone, counted from 0.
@@ -257,17 +278,17 @@ class Stream:
         state. Raises `StateError` where none of these tells it, `ShapeError` for rows that are not there.
         """
         if rows is None:
-            for array in self._banks[self._turn].values():
-                array[...] = 0
+            self._write({name: np.zeros_like(a) for name, a in self._banks[0].items()})
             return
-        by_row = self._by_row()
+        state, version = self._read()
+        by_row = self._by_row(state)
         chosen = check_rows(rows, next(iter(by_row.values())).shape[0])
         for array in by_row.values():
             array[chosen] = 0
+        self._write(state, version)
 
-    def _by_row(self) -> dict[str, Array]:
-        """Views of the states with the batch axis in front."""
-        bank = self._banks[self._turn]
+    def _by_row(self, bank: dict[str, Array]) -> dict[str, Array]:
+        """Views of these states with the batch axis in front."""
         axes = find_batch_axes(self._executable.graph, bank, self._axes)
         if unknown := [name for name, axis in axes.items() if axis is None]:
             raise StateError(
@@ -284,9 +305,8 @@ class Stream:
         """Another stream of the same model that goes on from the same state."""
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
-        other._banks = tuple({name: _copied(a) for name, a in bank.items()} for bank in self._banks)
-        other._turns = self._turns.copy()
-        other._bound, other._others = None, {}
+        state, _ = self._read()
+        other._take((_copied(state), _copied(state)))
         return other
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -300,8 +320,7 @@ class Stream:
 
         row: save this row alone, as a stream of one row would. Raises as `reset` does.
         """
-        state = self.state if row is None else self._row_state(row)
-        return pack_state(state, self._model.fingerprint)
+        return pack_state(self._row_views(self.state, row), self._model.fingerprint)
 
     def load_state(self, blob: bytes, row: int | None = None) -> None:
         """Take up the state that `save_state` gave, into `row` alone where it was the state of one row.
@@ -309,30 +328,34 @@ class Stream:
         Raises `StateError` for a damaged blob, or one of another model, precision or batch size; the state is then as
         it was.
         """
-        state = unpack_state(blob, self._model.fingerprint)
-        expected = self._banks[self._turn] if row is None else self._row_state(row)
-        wanted = {name: (a.dtype.name, a.shape) for name, a in expected.items()}
-        came = {name: (a.dtype.name, a.shape) for name, a in state.items()}
+        given = unpack_state(blob, self._model.fingerprint)
+        state, version = self._read()
+        views = self._row_views(state, row)
+        wanted = {name: (a.dtype.name, a.shape) for name, a in views.items()}
+        came = {name: (a.dtype.name, a.shape) for name, a in given.items()}
         if came != wanted:
             raise StateError(f"saved state: got {came}, expected {wanted}")
-        for name, array in self._row_views(row).items():
-            array[...] = state[name]
+        for name, array in views.items():
+            array[...] = given[name]
+        self._write(state, version)
 
-    def _row_views(self, row: int | None) -> dict[str, Array]:
+    def _row_views(self, state: dict[str, Array], row: int | None) -> dict[str, Array]:
         """The states, or what belongs to one row of them, the batch axis kept where it is."""
-        bank = self._banks[self._turn]
         if row is None:
-            return bank
-        by_row = self._by_row()
+            return state
+        by_row = self._by_row(state)
         check_rows([row], next(iter(by_row.values())).shape[0])
-        axes = find_batch_axes(self._executable.graph, bank, self._axes)
+        axes = find_batch_axes(self._executable.graph, state, self._axes)
         return {name: np.moveaxis(a[row : row + 1], 0, axes[name] or 0) for name, a in by_row.items()}
 
-    def _row_state(self, row: int) -> dict[str, Array]:
-        return {name: a.copy() for name, a in self._row_views(row).items()}
+
+def _copied(state: Mapping[str, Array]) -> dict[str, Array]:
+    copies = {name: zeros(a.shape, a.dtype) for name, a in state.items()}
+    for name, copy in copies.items():
+        copy[...] = state[name]
+    return copies
 
 
-def _copied(array: Array) -> Array:
-    copy = zeros(array.shape, array.dtype)
-    copy[...] = array
-    return copy
+def _let_go(stream: weakref.ref[Stream], shapes: Shapes) -> None:
+    if (held := stream()) is not None:
+        held._others.pop(shapes, None)

@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-import threading
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -165,14 +164,18 @@ class _Runner:
             [helper.make_empty_tensor_value_info(name) for name in wanted],
         )
         imports = [helper.make_opsetid(domain, version) for domain, version in opsets.items()]
-        self._evaluator = ReferenceEvaluator(helper.make_model(graph, opset_imports=imports))
+        self._make = partial(ReferenceEvaluator, helper.make_model(graph, opset_imports=imports))
+        self._idle = [self._make()]  # an evaluator is for one call at a time
         self._wanted = wanted
-        self._lock = threading.Lock()
 
     def __call__(self, inputs: Sequence[Any]) -> list[Any]:
         feeds = {name: a for name, a in zip(self._names, inputs, strict=True) if name}
-        with self._lock:
-            results = dict(zip(self._wanted, self._evaluator.run(self._wanted, feeds), strict=True))
+        try:
+            evaluator = self._idle.pop()
+        except IndexError:
+            evaluator = self._make()
+        results = dict(zip(self._wanted, evaluator.run(self._wanted, feeds), strict=True))
+        self._idle.append(evaluator)
         return [results.get(name) for name in self._outputs]
 
 

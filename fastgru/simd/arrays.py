@@ -5,7 +5,7 @@ from __future__ import annotations
 from numba import njit
 
 from fastgru.simd.memory import offset, pointer
-from fastgru.simd.ndarray import DATA, DESCR, DIMENSIONS, FLAGS, ITEMS, ND, SIZE, STRIDES, TYPE
+from fastgru.simd.ndarray import ANY_STRIDE, DATA, DESCR, DIMENSIONS, FLAGS, ITEMS, ND, SIZE, STRIDES, TYPE
 
 __all__ = ["data_of", "fits", "holds", "item_of"]
 
@@ -23,8 +23,8 @@ def fits(array, expected):
         return False
     shape, strides = pointer(words[DIMENSIONS], "int64"), pointer(words[STRIDES], "int64")
     sizes = offset(expected, 4)
-    for d in range(nd):  # noqa: SIM110  (compiled: no generators)
-        if shape[d] != sizes[2 * d] or (shape[d] != 1 and strides[d] != sizes[2 * d + 1]):
+    for d in range(nd):
+        if shape[d] != sizes[2 * d] or (sizes[2 * d + 1] != ANY_STRIDE and strides[d] != sizes[2 * d + 1]):
             return False
     return True
 

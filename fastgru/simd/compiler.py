@@ -23,12 +23,14 @@ from numba.core.registry import cpu_target
 from fastgru.errors import FastGRUError
 from fastgru.simd.native import target_machine
 
-__all__ = ["OPTIONS", "compile_object"]
+__all__ = ["OPTIONS", "RAISED", "compile_object", "compile_python"]
 
 # No nnan or ninf: NaN and infinities are data. No reassoc: sums have one order.
 OPTIONS: Final = {"error_model": "numpy", "boundscheck": False, "fastmath": {"nsz"}}
 
 _OPTIMISATION: Final = 3
+
+RAISED: Final = -(1 << 63)
 
 
 class _Piece(JITCodeLibrary):
@@ -66,12 +68,17 @@ class _Piece(JITCodeLibrary):
 @contextmanager
 def _only_pieces(codegen: Any) -> Iterator[None]:
     """Numba's code generator hands out `_Piece`. Under Numba's lock: it is everybody's generator."""
+    own = dict(codegen.__dict__)  # a signal handler, or a finaliser, may compile in the middle of this
     codegen._library_class = _Piece
     codegen.set_env = lambda name, environment: None  # which a piece, being nowhere, has no address for
     try:
         yield
     finally:
-        del codegen._library_class, codegen.set_env
+        for name in ("_library_class", "set_env"):
+            if name in own:
+                setattr(codegen, name, own[name])
+            else:
+                delattr(codegen, name)
 
 
 def compile_object(function: Any, arguments: tuple[Any, ...], result: Any, symbol: str) -> bytes:
@@ -84,7 +91,8 @@ def compile_python(function: Any, kinds: str, symbol: str, *, keep_gil: bool) ->
     """Object code with one symbol, a C function that CPython calls (METH_FASTCALL).
 
     function: of as many 64-bit integers as `kinds` has letters: "i" for an int of Python, "o" for the address of any
-    object, borrowed for the call. Returns an integer. keep_gil: for what is too short to let others run meanwhile.
+    object, borrowed for the call. Returns an integer; `RAISED` where an exception of Python is set, which the caller
+    then gets. keep_gil: for what is too short to let others run meanwhile, or lets them run itself.
     """
     signature = typing.signature(types.int64, *[types.int64] * len(kinds))
     code: bytes = _compile(function, signature, symbol, partial(_export_python, kinds, keep_gil))
@@ -195,4 +203,9 @@ def _export_python(
     value = _call(context, builder, inner, signature, values)
     if not keep_gil:
         python("PyEval_RestoreThread", nothing, state)
+    with builder.if_then(builder.icmp_signed("==", value, ir.Constant(word, RAISED)), likely=False):
+        error = builder.ptrtoint(python("PyErr_Occurred", text), word)
+        fine = outer.append_basic_block()
+        builder.cbranch(builder.icmp_signed("!=", error, ir.Constant(word, 0)), failed, fine)
+        builder.position_at_end(fine)
     builder.ret(python("PyLong_FromLongLong", text, value))

@@ -1,4 +1,9 @@
-"""The mode of the floating-point unit. A decaying state sinks into denormals, which cost a hundred times as much."""
+"""The mode of the floating-point unit: rounding, denormals, exceptions.
+
+A run has a mode of its own, whole, so that its bits do not depend on what the caller, or a library in its process, has
+set: rounding to nearest, no exception raised, denormals flushed to zero, since a decaying state sinks into them and
+they cost a hundred times as much.
+"""
 
 from __future__ import annotations
 
@@ -11,52 +16,38 @@ from numba.core.extending import intrinsic
 
 from fastgru.simd.vector import call
 
-__all__ = ["flush_denormals", "restore_denormals"]
+__all__ = ["PLAIN", "RUNNING", "exchange_mode"]
 
 _MACHINE: Final = platform.machine().lower()
 _X86: Final = _MACHINE in ("x86_64", "amd64")
 _ARM64: Final = _MACHINE in ("aarch64", "arm64")
 
-_MXCSR_FLUSH: Final = (1 << 15) | (1 << 6)  # FTZ: results; DAZ: operands
-_FPCR_FLUSH: Final = 1 << 24  # FZ: both
+# MXCSR with every exception masked (bits 7 to 12), with FTZ and DAZ (15 and 6) for a run; FPCR with FZ (24) for one.
+PLAIN: Final = 0x1F80 if _X86 else 0
+RUNNING: Final = PLAIN | (1 << 15 | 1 << 6 if _X86 else 1 << 24)
 
 
 @intrinsic
-def flush_denormals(typingctx):
-    """Results and operands too small for a normal number become zero; returns the mode before. This thread only."""
-
-    def codegen(context, builder, sig, args):
-        wide = ir.IntType(64)
-        if _X86:
-            word = cgutils.alloca_once(builder, ir.IntType(32))
-            call(builder, "llvm.x86.sse.stmxcsr", ir.VoidType(), [builder.bitcast(word, ir.IntType(8).as_pointer())])
-            mode = builder.load(word)
-            builder.store(builder.or_(mode, ir.Constant(mode.type, _MXCSR_FLUSH)), word)
-            call(builder, "llvm.x86.sse.ldmxcsr", ir.VoidType(), [builder.bitcast(word, ir.IntType(8).as_pointer())])
-            return builder.zext(mode, wide)
-        if _ARM64:
-            mode = call(builder, "llvm.aarch64.get.fpcr", wide, [])
-            flushing = builder.or_(mode, ir.Constant(wide, _FPCR_FLUSH))
-            call(builder, "llvm.aarch64.set.fpcr", ir.VoidType(), [flushing])
-            return mode
-        return ir.Constant(wide, 0)
-
-    return types.int64(), codegen
-
-
-@intrinsic
-def restore_denormals(typingctx, mode):
-    """Back to the mode that `flush_denormals` returned."""
-    if mode != types.int64:
+def exchange_mode(typingctx, mode):
+    """Set the mode of this thread; returns the one before. Where it is not known how, nothing happens."""
+    if not isinstance(mode, types.Integer):
         return None
 
     def codegen(context, builder, sig, args):
+        wide = ir.IntType(64)
+        new = context.cast(builder, args[0], sig.args[0], types.int64)
         if _X86:
             word = cgutils.alloca_once(builder, ir.IntType(32))
-            builder.store(builder.trunc(args[0], ir.IntType(32)), word)
-            call(builder, "llvm.x86.sse.ldmxcsr", ir.VoidType(), [builder.bitcast(word, ir.IntType(8).as_pointer())])
-        elif _ARM64:
-            call(builder, "llvm.aarch64.set.fpcr", ir.VoidType(), [args[0]])
-        return context.get_dummy_value()
+            where = builder.bitcast(word, ir.IntType(8).as_pointer())
+            call(builder, "llvm.x86.sse.stmxcsr", ir.VoidType(), [where])
+            before = builder.load(word)
+            builder.store(builder.trunc(new, ir.IntType(32)), word)
+            call(builder, "llvm.x86.sse.ldmxcsr", ir.VoidType(), [where])
+            return builder.zext(before, wide)
+        if _ARM64:
+            before = call(builder, "llvm.aarch64.get.fpcr", wide, [])
+            call(builder, "llvm.aarch64.set.fpcr", ir.VoidType(), [new])
+            return before
+        return ir.Constant(wide, 0)
 
-    return types.void(mode), codegen
+    return types.int64(mode), codegen

@@ -5,17 +5,16 @@ from __future__ import annotations
 import ctypes
 import functools
 import itertools
-import threading
 from collections.abc import Callable
 from typing import Any
 
 import llvmlite.binding as llvm
 
 from fastgru.simd.cpu import target_cpu
+from fastgru.simd.process import lock
 
 __all__ = ["load_object", "python_function", "target_machine"]
 
-_lock = threading.Lock()
 _numbers = itertools.count()
 _loaded: list[Any] = []  # the linker frees what nobody holds, and Python's functions point to their definitions
 
@@ -54,7 +53,7 @@ def load_object(code: bytes, symbol: str) -> int:
 
     Raises `RuntimeError` where something is missing or the code is no object of this system.
     """
-    with _lock:
+    with lock:
         library = llvm.JITLibraryBuilder().add_object_img(code).add_current_process().export_symbol(symbol)
         tracker = library.link(_linker(), f"fastgru{next(_numbers)}")
         _loaded.append(tracker)

@@ -11,15 +11,14 @@ import platform
 import sys
 
 from llvmlite import ir
-from numba.core import cgutils, types
+from numba.core import types
 from numba.core.extending import intrinsic
 
 from fastgru.simd.sizes import CPU_WORDS
 from fastgru.simd.vector import call
 
 __all__ = [
-    "allow_cpus", "atomic_add", "atomic_load", "atomic_store", "current_cpu",
-    "give_way", "read_word", "relax", "write_word",
+    "allow_cpus", "atomic_add", "atomic_exchange", "atomic_load", "atomic_store", "current_cpu", "give_way", "relax",
 ]  # fmt: skip
 
 _INT64 = ir.IntType(64)
@@ -39,6 +38,16 @@ def atomic_add(typingctx, p, i, value):
         return builder.atomic_rmw("add", builder.gep(args[0], [args[1]]), amount, "seq_cst")
 
     return types.int64(p, i, value), codegen
+
+
+@intrinsic
+def atomic_exchange(typingctx, p, i, value):
+    """p[i] = value; returns what was there before, as one step."""
+    if p != _WORDS or not isinstance(i, types.Integer) or value != types.int64:
+        return None
+    return types.int64(p, i, value), lambda context, builder, sig, args: builder.atomic_rmw(
+        "xchg", builder.gep(args[0], [args[1]]), args[2], "seq_cst"
+    )
 
 
 @intrinsic
@@ -87,44 +96,6 @@ def give_way(typingctx):
         return context.get_dummy_value()
 
     return types.void(), codegen
-
-
-@intrinsic
-def read_word(typingctx, descriptor):
-    """Sleep until eight bytes can be read; their number, or 0 when the other side of a pipe is closed. POSIX."""
-    if descriptor != types.int64:
-        return None
-
-    def codegen(context, builder, sig, args):
-        word = cgutils.alloca_once(builder, _INT64)
-        got = cgutils.alloca_once(builder, _INT64)
-        again = builder.append_basic_block("again")
-        done = builder.append_basic_block("done")
-        builder.branch(again)
-        builder.position_at_end(again)
-        number = builder.trunc(args[0], ir.IntType(32))
-        builder.store(call(builder, "read", _INT64, [number, word, ir.Constant(_INT64, 8)]), got)
-        interrupted = builder.icmp_signed("<", builder.load(got), ir.Constant(_INT64, 0))
-        builder.cbranch(interrupted, again, done)
-        builder.position_at_end(done)
-        return builder.load(got)
-
-    return types.int64(descriptor), codegen
-
-
-@intrinsic
-def write_word(typingctx, descriptor, value):
-    """Wake whoever sleeps in `read_word` with eight bytes: an eventfd adds them up, a pipe hands them over. POSIX."""
-    if descriptor != types.int64 or value != types.int64:
-        return None
-
-    def codegen(context, builder, sig, args):
-        word = cgutils.alloca_once(builder, _INT64)
-        builder.store(args[1], word)
-        number = builder.trunc(args[0], ir.IntType(32))
-        return call(builder, "write", _INT64, [number, word, ir.Constant(_INT64, 8)])
-
-    return types.int64(descriptor, value), codegen
 
 
 @intrinsic

@@ -1,15 +1,20 @@
 """Many sessions of one model, pushed together: a batch is as fast as a few rows of it, and no row touches another.
 
-The states of all sessions lie in one array each, a row a session. A push gathers the rows of its sessions, runs them as
-one batch, and scatters the new states. A row's bits do not depend on its batch, so each session gets what a stream of
-its own would give; the pool proves that on the first push of a shape, because a model may mix rows by design.
+The states of all sessions lie in two banks, a row a session. A push gathers the rows of its sessions, runs them as one
+batch, scatters the new states into the other bank, and then lets the rows change banks, all at once: a push that ends
+early leaves every state as it was. A row's bits do not depend on its batch, so each session gets what a stream of its
+own would give; the pool proves that on the first push of a shape, because a model may mix rows by design.
+
+A call claims its sessions, with an object that lasts as long as the call, and gives them up however it ends. A session
+is for one call at a time; calls of other sessions run beside it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import weakref
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import count
-from threading import Lock
 from typing import Any, Final
 
 import numpy as np
@@ -20,6 +25,7 @@ from fastgru.model import Model
 from fastgru.model.batch import find_batch_axes, given_axes
 from fastgru.model.state_blob import pack_state, unpack_state
 from fastgru.reference.operator import as_array
+from fastgru.simd.process import EPOCH, process, short_lock
 
 __all__ = ["SessionPool"]
 
@@ -35,6 +41,20 @@ def _rounded(rows: int) -> int:
     """The size of the batch that `rows` run in: at most an eighth more, so that few programs serve every number."""
     step = max(1, 1 << max(0, (rows - 1).bit_length() - 4)) if rows > _EXACT_ROWS else 1
     return -(-rows // step) * step
+
+
+_lock = short_lock()
+
+
+class _Claim:
+    """What a call holds its sessions by. epoch: of the process; a forked child lacks the calls of its parent."""
+
+    def __init__(self) -> None:
+        self.epoch = int(process[EPOCH])
+
+
+def _nobody() -> None:
+    return None
 
 
 class SessionPool:
@@ -66,14 +86,15 @@ class SessionPool:
         self._single = {name: (a.shape, a.dtype) for name, a in single.state.items()}
         self._axes = _axes(model, [*self._states, *self.inputs], batch_axes)
         self._store = {
-            name: np.zeros(_with_rows(shape, self._axes[name], self.capacity), dtype)
+            name: np.zeros((2, self.capacity, *_without(shape, self._axes[name])), dtype)
             for name, (shape, dtype) in self._single.items()
         }
+        self._bank = np.zeros(self.capacity, np.intp)  # in which the state of a row is
         self._output_axes: dict[Shapes, dict[str, int]] = {}
         self._rows: dict[int, int] = {}
         self._free = list(range(self.capacity))[::-1]
         self._handles = count(1)
-        self._lock = Lock()
+        self._claims: dict[int, weakref.ref[_Claim]] = {}
 
     def open(self, saved: bytes | None = None) -> int:
         """A new session, from zeros or from a saved state; the number by which it is called from now on.
@@ -81,26 +102,27 @@ class SessionPool:
         Raises `SessionError` where the pool is full, `StateError` for a saved state that does not fit.
         """
         state = None if saved is None else self._unpack(saved)
-        with self._lock:
-            if not self._free:
-                raise SessionError(f"all {self.capacity} sessions are taken; close one, or make a larger pool")
-            session, row = next(self._handles), self._free.pop()
-            self._rows[session] = row
-            self._put(row, state)
+        session = next(self._handles)
+        try:
+            # One call from the list into the dict: nothing comes in between, and no row is lost on the way.
+            self._rows.update(zip((session,), map(list.pop, (self._free,)), strict=True))
+        except IndexError:
+            raise SessionError(f"all {self.capacity} sessions are taken; close one, or make a larger pool") from None
+        self._put([self._rows[session]], state)
         return session
 
     def close(self, session: int) -> None:
-        """Give its place up. The number is not used again. Raises `SessionError` for one that is not open."""
-        with self._lock:
-            row = self._row(session)
-            del self._rows[session]
-            self._free.append(row)
+        """Give its place up. The number is not used again.
+
+        Raises `SessionError` for one that is not open, `StateError` for one that another call is using.
+        """
+        with self._claimed([session]):
+            self._free.extend(map(self._rows.pop, (session,)))  # as in `open`
 
     @property
     def sessions(self) -> tuple[int, ...]:
         """Those that are open, the oldest first."""
-        with self._lock:
-            return tuple(self._rows)
+        return tuple(self._rows)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -111,8 +133,8 @@ class SessionPool:
         A frame is what a `Stream` of one row takes: an array shaped as the model's input with a batch of 1, or a tuple
         where `inputs` has several names. All of them have the same shapes.
 
-        Raises `SessionError` for a session that is not open, `ShapeError` for a frame that does not fit; all states are
-        then as they were.
+        Raises `SessionError` for a session that is not open, `StateError` for one that another call is using,
+        `ShapeError` for a frame that does not fit; all states are then as they were.
         """
         if not frames:
             return {}
@@ -125,18 +147,18 @@ class SessionPool:
                 raise ShapeError(
                     f"session {session}: frames of {list(came)}, expected {list(shapes)}, as session {sessions[0]} has"
                 )
-        with self._lock:
-            rows = np.array([self._row(session) for session in sessions])
+        with self._claimed(sessions) as given:
+            rows = np.array(given)
             axes = self._output_axes.get(shapes)
             if axes is None:
                 axes = self._prove(shapes, arrays[sessions[0]], rows[0])
             # Rows beyond the sessions' own repeat the last one, whose values are sure to be in range.
             order = [*range(len(sessions)), *[len(sessions) - 1] * (_rounded(len(sessions)) - len(sessions))]
             results = self._run([arrays[sessions[i]] for i in order], rows[order])
-            for name, output in self._states.items():
-                axis = self._axes[name]
-                after = np.moveaxis(results[output], axis, 0)
-                np.moveaxis(self._store[name], axis, 0)[rows] = after[: len(rows)]
+            self._change(
+                rows,
+                {name: np.moveaxis(results[o], self._axes[name], 0)[: len(rows)] for name, o in self._states.items()},
+            )
         each = {}
         for i, session in enumerate(sessions):
             parts = [_row_of(results[name], axes[name], i) for name in self.outputs]
@@ -145,21 +167,43 @@ class SessionPool:
 
     def save(self, session: int) -> bytes:
         """Its state as bytes, the same as `Stream.save_state` gives for a stream of one row."""
-        with self._lock:
-            row = self._row(session)
-            state = {name: _row_of(a, self._axes[name], row) for name, a in self._store.items()}
+        with self._claimed([session]) as rows:
+            state = self._gather(np.array(rows))
         return pack_state(state, self._model.fingerprint)
 
     def load(self, session: int, saved: bytes) -> None:
         """Take up what `save`, or a stream of one row, has saved. Raises `SessionError`, `StateError`."""
         state = self._unpack(saved)
-        with self._lock:
-            self._put(self._row(session), state)
+        with self._claimed([session]) as rows:
+            self._put(rows, state)
 
     def reset(self, session: int) -> None:
-        """Back to zeros. Raises `SessionError`."""
-        with self._lock:
-            self._put(self._row(session), None)
+        """Back to zeros. Raises `SessionError`, `StateError`."""
+        with self._claimed([session]) as rows:
+            self._put(rows, None)
+
+    @contextmanager
+    def _claimed(self, sessions: Iterable[int]) -> Iterator[list[int]]:
+        """The rows of these sessions, which no other call uses meanwhile. Raises `SessionError`, `StateError`."""
+        claim = _Claim()
+        try:
+            yield self._claim(sessions, claim)
+        finally:
+            with _lock:
+                self._claims = {s: c for s, c in self._claims.items() if c() not in (claim, None)}
+
+    def _claim(self, sessions: Iterable[int], claim: _Claim) -> list[int]:
+        with _lock:
+            rows = [self._row(session) for session in sessions]
+            for session in sessions:
+                other = self._claims.get(session, _nobody)()
+                if other is not None and other.epoch == process[EPOCH]:
+                    raise StateError(
+                        f"session {session} is in use: another thread, or the call that a signal handler interrupts,"
+                        " has not done with it"
+                    )
+            self._claims.update(dict.fromkeys(sessions, weakref.ref(claim)))
+        return rows
 
     def _row(self, session: int) -> int:
         try:
@@ -167,10 +211,25 @@ class SessionPool:
         except (KeyError, TypeError):
             raise SessionError(f"session {session!r} is not open; there are {len(self._rows)} open sessions") from None
 
-    def _put(self, row: int, state: Mapping[str, Array] | None) -> None:
-        for name, array in self._store.items():
-            axis = self._axes[name]
-            np.moveaxis(array, axis, 0)[row] = 0 if state is None else np.moveaxis(state[name], axis, 0)[0]
+    def _gather(self, rows: Array) -> dict[str, Array]:
+        """The states of these rows, as the model takes them."""
+        banks = self._bank[rows]
+        return {
+            name: np.ascontiguousarray(np.moveaxis(a[banks, rows], 0, self._axes[name]))
+            for name, a in self._store.items()
+        }
+
+    def _change(self, rows: Array, states: Mapping[str, Array]) -> None:
+        """Give these rows new states, the rows being in front: all of them, in one step that nothing interrupts."""
+        others = 1 - self._bank[rows]
+        for name, array in states.items():
+            self._store[name][others, rows] = array
+        self._bank[rows] = others
+
+    def _put(self, rows: list[int], state: Mapping[str, Array] | None) -> None:
+        zeros = {name: np.zeros(shape, dtype) for name, (shape, dtype) in self._single.items()}
+        given = zeros if state is None else state
+        self._change(np.array(rows), {name: np.moveaxis(a, self._axes[name], 0) for name, a in given.items()})
 
     def _unpack(self, saved: bytes) -> dict[str, Array]:
         state = unpack_state(saved, self._model.fingerprint)
@@ -197,8 +256,7 @@ class SessionPool:
         feeds = {
             name: np.concatenate([frame[i] for frame in frames], self._axes[name]) for i, name in enumerate(self.inputs)
         }
-        feeds.update((name, np.take(a, rows, self._axes[name])) for name, a in self._store.items())
-        return self._model.run(feeds)
+        return self._model.run({**feeds, **self._gather(rows)})
 
     def _prove(self, shapes: Shapes, frame: tuple[Array, ...], row: int) -> dict[str, int]:
         """The batch axis of each output; refuses a model whose rows depend on one another.
@@ -252,8 +310,8 @@ def _axes(model: Model, names: list[str], given: Mapping[str, int] | None) -> di
     return axes
 
 
-def _with_rows(shape: tuple[int, ...], axis: int, rows: int) -> tuple[int, ...]:
-    return (*shape[:axis], rows, *shape[axis + 1 :])
+def _without(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
+    return (*shape[:axis], *shape[axis + 1 :])
 
 
 def _row_of(array: Array, axis: int, row: int) -> Array:

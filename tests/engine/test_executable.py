@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from engine_cases import normal
 
+from fastgru.budget import Budget
 from fastgru.engine import Executable
-from fastgru.engine.executable import _MAX_IDLE_FRAMES, _MAX_PROGRAMS
 from fastgru.errors import InvalidModelError, ShapeError, UnsupportedModelError
 from fastgru.graph import Graph, Node, TensorSpec
 from fastgru.reference import run_graph
@@ -36,16 +36,38 @@ def network():
     return graph_of(nodes, {"ids": ids}, ["p", "h_n"], weights), ids
 
 
-def test_the_program_cache_is_bounded():
+def test_plans_of_ever_new_shapes_have_a_bound():
     graph = graph_of([Node("activation", ("x",), ("y",), {"kind": "tanh"})], {"x": normal(1)}, ["y"])
-    executable = Executable(graph)
-    for n in range(_MAX_PROGRAMS + 20):
+    executable = Executable(graph, budget=Budget(1 << 20))
+    for n in range(200):
         x = normal(n)
         np.testing.assert_allclose(executable.run({"x": x})["y"], np.tanh(x), atol=1e-6)
-    assert len(executable._routes) == _MAX_PROGRAMS
-    assert all(len(route._idle) <= _MAX_IDLE_FRAMES for route in executable._routes.values())
+    assert 3 < len(executable._routes) < 200
+    assert len(executable._routes) == len(executable.budget)
+    assert executable.budget.used == sum(route.nbytes for route in executable._routes.values()) <= 1 << 20
+    assert ((199,),) in executable._routes
+    assert ((3,),) not in executable._routes
     forgotten = normal(3)
     np.testing.assert_allclose(executable.run({"x": forgotten})["y"], np.tanh(forgotten), atol=1e-6)
+
+
+def test_a_plan_that_is_used_outlasts_those_that_are_not():
+    graph = graph_of([Node("activation", ("x",), ("y",), {"kind": "tanh"})], {"x": normal(1)}, ["y"])
+    executable = Executable(graph, budget=Budget(1 << 20))
+    for n in range(200):
+        executable.run({"x": normal(5)})
+        executable.run({"x": normal(n)})
+    assert ((5,),) in executable._routes
+
+
+def test_no_room_for_plans_keeps_the_newest():
+    graph = graph_of([Node("activation", ("x",), ("y",), {"kind": "tanh"})], {"x": normal(1)}, ["y"])
+    executable = Executable(graph, budget=Budget(0))
+    for n in (3, 4, 3):
+        executable.run({"x": normal(n)})
+        assert list(executable._routes) == [((n,),)]
+    with pytest.raises(ShapeError, match="plan_bytes is -1"):
+        Budget(-1)
 
 
 def test_packed_weights_are_shared_by_all_programs():

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastgru
-from fastgru.engine import Executable, program, sharing, team
+from fastgru.engine import Executable, sharing, team, worth
 from fastgru.engine.ops import gru as lowering
 from fastgru.graph import Graph, Node, TensorSpec
 from fastgru.reference import run_graph
@@ -79,7 +79,7 @@ def test_every_way_of_sharing_and_chunking(seed, H, T, N, direction, reset_after
     for name, expected in run_graph(graph, inputs).items():
         np.testing.assert_allclose(alone[name], expected, rtol=0, atol=1e-6)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(program.Sharing, "pays", lambda self, frame: self.members > 1)
+        patch.setattr(worth.Sharing, "_is_worth", lambda self, trial: self.members > 1)
         for way in WAYS.values():
             patch.setattr(lowering, "choose", lambda *_, way=way: way)
             for threads in (2, 3):
@@ -139,7 +139,7 @@ def test_workers_sleep_between_calls(big):
     """The processor time of the process stands still while no call runs."""
     graph, inputs, _ = big
     Executable(graph, threads=2).run(inputs)
-    assert team._free[2].members == 2
+    assert 2 in team._teams
     before = os.times()
     threading.Event().wait(0.3)
     after = os.times()
@@ -156,26 +156,23 @@ def test_a_small_program_stays_on_one_thread():
     rng = np.random.default_rng(0)
     graph = network(GRUSpec(8, 8), rng, lengths=False, mask=False, h0=False)
     plan = Executable(graph, threads=2).program({"x": (1, 1, 8)})
-    assert not plan.sharing.pays(program.Frame(plan))
+    assert worth.Sharing(plan.members, plan.gain_s).team(lambda which: None) == 0
 
 
 def test_a_system_that_refuses_threads_is_named_and_asked_again(monkeypatch):
-    def refuse() -> tuple[int, int]:
-        raise OSError("too many open files")
+    before = threading.active_count()
+    start, started = threading.Thread.start, []
 
-    monkeypatch.setattr(team, "_channel", refuse)
-    for _ in range(2):  # the first refusal must not leave the size marked as busy
-        with pytest.raises(fastgru.UnsupportedModelError, match=r"threads=17.*too many open files"):
-            team.borrow(17)
+    def refuse(thread: threading.Thread) -> None:
+        if len(started) % 3 == 2:
+            started.append(thread)
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
 
-
-def test_a_busy_team_leaves_the_question_open(monkeypatch):
-    """What waking costs is measured when it can be, never guessed for the life of the process."""
-    monkeypatch.setattr(team, "_wake_costs", {})
-    monkeypatch.setattr(team, "_busy", {2})
-    assert team.wake_seconds(2) is None
-    choice = program.Sharing(2, 1.0)
-    assert not choice.pays(object())
-    monkeypatch.setattr(team, "_busy", set())
-    assert choice.pays(object())
-    assert team.wake_seconds(2) > 0
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    for _ in range(2):
+        with pytest.raises(fastgru.UnsupportedModelError, match=r"threads=17.*can't start new thread"):
+            team.team_address(17)
+    assert 17 not in team._teams
+    assert threading.active_count() == before  # those that had started have ended

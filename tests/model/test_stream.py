@@ -70,7 +70,7 @@ def test_chunks_give_the_bits_of_one_call(precision, threads, sizes):
 
 
 def test_timing_a_team_on_a_new_shape_leaves_the_state_alone(monkeypatch):
-    monkeypatch.setattr("fastgru.engine.program.wake_seconds", lambda members: 0.0)  # no estimate is clear enough
+    monkeypatch.setattr("fastgru.engine.worth.wake_seconds", lambda members: 0.0)  # no estimate is clear enough
     plain.cache_clear()
     x, zeros = normal(T, N, I), np.zeros((1, N, H), np.float32)
     whole = plain().run({"x": x, "h0_0": zeros, "h0_1": zeros})["y"]

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import threading
 
 import numpy as np
 import pytest
 
+from fastgru.engine import Executable
+from fastgru.engine.program import Frame, Program
+from fastgru.graph import Graph, Node, TensorSpec
 from fastgru.kernels.registry import callable_kernel
-from fastgru.kernels.run import apart, pusher, putter, runner, worker
-from fastgru.kernels.table import STATUS, STATUS_WORDS, find
+from fastgru.kernels.run import MISFIT, caller, state_reader, state_writer, worker
+from fastgru.kernels.table import find
 from fastgru.simd.compiler import compile_object, compile_python
 from fastgru.simd.native import load_object, python_function
-from fastgru.simd.ndarray import WRITEABLE, expectation
 
 
 def made(function, kinds):
@@ -55,7 +58,7 @@ def test_other_arguments_are_refused(arguments, error, match):
     assert subtract(1, 1) == 0
 
 
-@pytest.mark.parametrize("entry", [runner, worker, apart, pusher, putter])
+@pytest.mark.parametrize("entry", [caller, state_reader, state_writer, worker])
 def test_the_entries_refuse_what_is_no_address(entry):
     with pytest.raises(TypeError):
         entry()()
@@ -63,37 +66,62 @@ def test_the_entries_refuse_what_is_no_address(entry):
         entry()("words", "bases", "more", "things")
 
 
+def double() -> Program:
+    graph = Graph(
+        (TensorSpec("x", "float32", (4,)),),
+        (TensorSpec("y", "float32", (4,)),),
+        (Node("binary", ("x", "x"), ("y",), {"kind": "add"}),),
+    )
+    return Executable(graph).program({"x": (4,)})
+
+
 def test_objects_that_are_no_arrays_are_not_touched():
-    array, bases = np.zeros(4, np.float32), np.zeros(3, np.int64)
-    expected = expectation(array, WRITEABLE)
-    put, at = putter(), (bases.ctypes.data, 1, expected.ctypes.data)
-    for wrong in (None, 5, "text", [0.0] * 4, array.astype(np.float64), array[:3], array[::2], bases):
-        assert put(*at, wrong) == 0
-    assert not bases.any()
-    assert put(*at, array) == 1
-    assert bases.tolist() == [0, array.ctypes.data, 0]
+    frame, x, y = Frame(double()), np.ones(4, np.float32), np.zeros(4, np.float32)
+    wrong = [
+        None,
+        5,
+        "text",
+        [0.0] * 4,
+        x.astype(np.float64),
+        x[:3],
+        np.ones(8, np.float32)[::2],
+        np.ones((4, 1), "f4"),
+    ]
+    for other in wrong:
+        assert frame.call(frame.ticket, (other,), y, 0) == MISFIT
+        assert frame.call(frame.ticket, (x,), other, 0) == MISFIT
+        assert frame.call(frame.ticket, (x,), (other,), 0) == MISFIT
+        assert frame.call(frame.ticket, other, y, 0) == MISFIT
+    frozen = np.zeros(4, np.float32)
+    frozen.flags.writeable = False
+    for inputs, outputs in (((x, x), y), ((), y), ((x,), (y, y)), ((x,), ()), ((x,), frozen), ((x,), x)):
+        assert frame.call(frame.ticket, inputs, outputs, 0) == MISFIT
+    assert not y.any()
+    for outputs in (y, (y,)):
+        y[:] = 0
+        assert frame.call(frame.ticket, (x,), outputs, 0) == 0
+        np.testing.assert_array_equal(y, 2 * x)
 
 
-def test_others_run_while_a_program_does():
-    """The worker's loop sleeps in a read: only without the interpreter's lock can this thread end it."""
-    source, target = os.pipe()
-    control, team = np.zeros(64, np.int64), np.zeros(16, np.int64)
-    thread = threading.Thread(target=worker(), args=(control.ctypes.data, team.ctypes.data, source), daemon=True)
+def test_others_run_while_a_worker_sleeps():
+    """A worker sleeps on a lock: only without the interpreter's lock can this thread end it."""
+    control, words = np.zeros(64, np.int64), np.zeros(16, np.int64)
+    allocate, acquire = ctypes.pythonapi.PyThread_allocate_lock, ctypes.pythonapi.PyThread_acquire_lock
+    release = ctypes.pythonapi.PyThread_release_lock
+    allocate.restype, acquire.argtypes, release.argtypes = (
+        ctypes.c_void_p,
+        (ctypes.c_void_p, ctypes.c_int),
+        (ctypes.c_void_p,),
+    )
+    asleep = allocate()
+    acquire(asleep, 1)
+    thread = threading.Thread(target=worker(), args=(control.ctypes.data, words.ctypes.data, asleep), daemon=True)
     thread.start()
-    os.write(target, bytes(8))
+    thread.join(timeout=0.05)
+    assert thread.is_alive()
+    release(asleep)
     thread.join(timeout=30)
     assert not thread.is_alive()
-    os.close(source)
-    os.close(target)
-
-
-def test_an_empty_program_runs():
-    status, words = np.zeros(STATUS_WORDS + 8, np.int64), np.zeros(1, np.int64)
-    status[STATUS_WORDS + 1] = 1
-    bases = np.zeros(4, np.int64)
-    bases[STATUS] = status.ctypes.data
-    run = runner()
-    assert run(words.ctypes.data, bases.ctypes.data) == 0
 
 
 def test_code_that_needs_numbas_runtime_is_refused():

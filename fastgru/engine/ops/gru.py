@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fastgru.engine.builder import Builder
 from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.cast import as_dtype
+from fastgru.engine.ops.indexing import checked_lengths
 from fastgru.engine.sharing import WEIGHT_BYTES, choose
 from fastgru.engine.view import Known, Value, View, itemsize
 from fastgru.errors import ShapeError, UnsupportedModelError
@@ -19,6 +20,7 @@ from fastgru.graph import Node
 from fastgru.kernels.operands.activation import ACTIVATION_CODES, activation_parameters
 from fastgru.kernels.operands.gru import ALONE, chunk_steps, order_words, scratch_elements
 from fastgru.kernels.operands.small import gathered_elements
+from fastgru.kernels.operands.team import patience
 from fastgru.kernels.run import EVERYONE
 from fastgru.packing.gru import PackedGRU, pack_gru
 from fastgru.spec import SIGMOID, TANH, GRUSpec, GRUWeights, check_weights
@@ -46,7 +48,7 @@ def lower_gru(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> l
     y = builder.new(y_shape) if wanted[0] else None
     h_n = builder.new((D, N, H))
     h0 = _checked(builder, node, "initial_h", h0_value, (D, N, H), builder.float_dtype)
-    lengths = _checked(builder, node, "lengths", lengths_value, (N,), "int64")
+    lengths = checked_lengths(builder, _checked(builder, node, "lengths", lengths_value, (N,), "int64"), T)
     mask = _checked(builder, node, "mask", mask_value, x.shape[:2], "bool")
 
     weights = _weights(node, spec, arrays)
@@ -84,6 +86,7 @@ def lower_gru(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> l
         words = [T, N, spec.input_size, H, x.strides[time], x.strides[batch], *y_steps, *mask_steps]
         words += [spec.direction == "reverse" or d == 1, spec.mask_output == "carry", chunk]
         words += [ACTIVATION_CODES[gate.kind], ACTIVATION_CODES[candidate.kind], spec.clip is not None, sharing.split]
+        words.append(patience(N, 3 * H * (spec.input_size + H)))
         lane = d if sharing.lanes else EVERYONE if sharing.split != ALONE else 0
         builder.emit(name, builder.float_dtype, tensors, words, lane=lane)
 

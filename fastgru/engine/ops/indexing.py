@@ -18,7 +18,24 @@ from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Node
 from fastgru.reference.shape import integers, normal_axis
 
-__all__ = ["gathered", "lower_gather", "lower_gather_elements", "lower_last", "lower_pad", "lower_tile"]
+__all__ = [
+    "checked_lengths",
+    "gathered",
+    "lower_gather",
+    "lower_gather_elements",
+    "lower_last",
+    "lower_pad",
+    "lower_tile",
+]
+
+
+def checked_lengths(builder: Builder, lengths: View | None, T: int) -> View | None:
+    """A copy that nobody else writes, of lengths that are within 0 to T when it is made."""
+    if lengths is None:
+        return None
+    copy = builder.new(lengths.shape, "int64")
+    builder.emit("lengths", "int64", [lengths, copy], [lengths.size, T])
+    return copy
 
 
 def gathered(builder: Builder, value: Value, indices: Value, axis: int, *, wrap: bool) -> View:

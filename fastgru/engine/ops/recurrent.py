@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 from fastgru.engine.builder import Builder
 from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.cast import as_dtype
+from fastgru.engine.ops.indexing import checked_lengths
 from fastgru.engine.view import Known, Value, View, itemsize
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Node
 from fastgru.kernels.operands.activation import ACTIVATION_CODES, activation_parameters
 from fastgru.kernels.operands.recurrent import chunk_steps, scratch_elements
+from fastgru.kernels.operands.team import patience
 from fastgru.packing.recurrent import PackedRecurrent, pack_peephole, pack_recurrent
 from fastgru.spec import (
     SIGMOID,
@@ -77,7 +79,7 @@ def lower_sequence(
     state = ((D, N, H), builder.float_dtype)
     h0 = _checked(builder, node, "initial_h", h0_value, *state)
     c0 = _checked(builder, node, "initial_c", inputs[4], *state) if cell else None
-    lengths = _checked(builder, node, "lengths", lengths_value, (N,), "int64")
+    lengths = checked_lengths(builder, _checked(builder, node, "lengths", lengths_value, (N,), "int64"), T)
     mask = _checked(builder, node, "mask", mask_value, x.shape[:2], "bool")
     chunk = chunk_steps(T, N, H, spec.GATES, itemsize(builder.float_dtype))
 
@@ -104,8 +106,9 @@ def lower_sequence(
         y_steps = (0, 0) if y is None else (y.strides[time], y.strides[batch])
         mask_steps = (0, 0) if mask is None else (mask.strides[time], mask.strides[batch])
         words = [T, N, spec.input_size, H, x.strides[time], x.strides[batch], *y_steps, *mask_steps]
-        words += [spec.direction == "reverse" or d == 1, spec.mask_output == "carry", chunk, spec.clip is not None]
-        words += [peephole is not None, getattr(spec, "input_forget", False)]
+        words += [spec.direction == "reverse" or d == 1, spec.mask_output == "carry", chunk]
+        words += [patience(N, spec.GATES * H * (spec.input_size + H)), spec.clip is not None, peephole is not None]
+        words += [getattr(spec, "input_forget", False)]
         words += [ACTIVATION_CODES[f.kind] for f in functions]
         builder.emit(handler, builder.float_dtype, tensors, words)
     return [h_n if y is None else y, h_n, *([] if c_n is None else [c_n])]

@@ -1,0 +1,97 @@
+"""What native code asks of Python's C interface, and of the clock: see `kernels.entries`.
+
+A thread state is the address of Python's record of a thread, as `PyEval_SaveThread` gives it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.core.extending import intrinsic
+
+from fastgru.simd.vector import call
+
+__all__ = [
+    "acquire_gil", "acquire_lock", "check_signals", "milliseconds", "release_gil", "release_lock", "thread_number",
+]  # fmt: skip
+
+_INT32, _INT64, _BYTES = ir.IntType(32), ir.IntType(64), ir.IntType(8).as_pointer()
+_MONOTONIC = 6 if sys.platform == "darwin" else 1  # CLOCK_MONOTONIC
+
+
+@intrinsic
+def release_gil(typingctx):
+    """Let other threads of Python run; returns this thread's state."""
+    return types.int64(), lambda context, builder, sig, args: builder.ptrtoint(
+        call(builder, "PyEval_SaveThread", _BYTES, []), _INT64
+    )
+
+
+@intrinsic
+def acquire_gil(typingctx, state):
+    """Wait until this thread, whose state is given, may use objects of Python again."""
+    if state != types.int64:
+        return None
+
+    def codegen(context, builder, sig, args):
+        call(builder, "PyEval_RestoreThread", ir.VoidType(), [builder.inttoptr(args[0], _BYTES)])
+        return context.get_dummy_value()
+
+    return types.void(state), codegen
+
+
+@intrinsic
+def check_signals(typingctx):
+    """Run Python's handlers of the signals that have come, under the GIL; not 0 where one has raised an exception."""
+    return types.int64(), lambda context, builder, sig, args: builder.sext(
+        call(builder, "PyErr_CheckSignals", _INT32, []), _INT64
+    )
+
+
+@intrinsic
+def thread_number(typingctx):
+    """What `threading.get_ident` gives."""
+    return types.int64(), lambda context, builder, sig, args: call(builder, "PyThread_get_thread_ident", _INT64, [])
+
+
+@intrinsic
+def acquire_lock(typingctx, lock):
+    """Sleep until a lock of `PyThread_allocate_lock` is free, and take it. Needs no GIL."""
+    if lock != types.int64:
+        return None
+    return types.int64(lock), lambda context, builder, sig, args: builder.sext(
+        call(builder, "PyThread_acquire_lock", _INT32, [builder.inttoptr(args[0], _BYTES), ir.Constant(_INT32, 1)]),
+        _INT64,
+    )
+
+
+@intrinsic
+def release_lock(typingctx, lock):
+    """Give a lock back, or to whoever sleeps in `acquire_lock`. Needs no GIL."""
+    if lock != types.int64:
+        return None
+
+    def codegen(context, builder, sig, args):
+        call(builder, "PyThread_release_lock", ir.VoidType(), [builder.inttoptr(args[0], _BYTES)])
+        return context.get_dummy_value()
+
+    return types.void(lock), codegen
+
+
+@intrinsic
+def milliseconds(typingctx):
+    """A clock that only goes forward."""
+
+    def codegen(context, builder, sig, args):
+        if os.name != "posix":
+            return call(builder, "GetTickCount64", _INT64, [])
+        moment = cgutils.alloca_once(builder, ir.ArrayType(_INT64, 2))
+        call(builder, "clock_gettime", _INT32, [ir.Constant(_INT32, _MONOTONIC), builder.bitcast(moment, _BYTES)])
+        seconds, nanoseconds = (builder.load(cgutils.gep_inbounds(builder, moment, 0, i)) for i in range(2))
+        whole = builder.mul(seconds, ir.Constant(_INT64, 1000))
+        return builder.add(whole, builder.sdiv(nanoseconds, ir.Constant(_INT64, 1_000_000)))
+
+    return types.int64(), codegen
