@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
 
-from fastgru.errors import StateError
+from fastgru.errors import FastGRUError, StateError
+from fastgru.tensorfile import read_tensor_file, tensor_file_chunks
 
 __all__ = ["pack_state", "unpack_state"]
 
@@ -20,7 +19,7 @@ _DIGEST: Final = 32
 
 def pack_state(state: Mapping[str, NDArray[Any]], fingerprint: str) -> bytes:
     """Magic, fingerprint (32 bytes), checksum of what follows (32 bytes), the arrays."""
-    body: bytes = save(dict(state))
+    body = b"".join(tensor_file_chunks(state, {}))
     return b"".join((_MAGIC, bytes.fromhex(fingerprint), hashlib.sha256(body).digest(), body))
 
 
@@ -39,6 +38,9 @@ def unpack_state(blob: bytes, fingerprint: str) -> dict[str, NDArray[Any]]:
     if hashlib.sha256(body).digest() != checksum:
         raise StateError("saved state: damaged, its checksum does not hold")
     try:
-        return dict(load(body))
-    except SafetensorError as error:
+        file = read_tensor_file(body)
+    except FastGRUError as error:
         raise StateError(f"saved state: {error}") from None
+    if file.metadata:
+        raise StateError(f"saved state: came with the metadata {sorted(file.metadata)!r:.200}, expected none")
+    return dict(file.tensors)
