@@ -5,8 +5,8 @@
                                      precisions, too
     tensors                          the constants, under their own names
 
-Nothing in it is code, and nothing is packed for a CPU: any safetensors reader opens it, and constants are views of the
-mapped file. A reader takes exactly the fields it knows; whatever is added needs another FORMAT.
+Nothing in it is code, and nothing is packed for a CPU: any safetensors reader opens it. A reader takes exactly the
+fields it knows; whatever is added needs another FORMAT.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def _replace(chunks: Iterable[bytes], path: str | PathLike[str]) -> None:
 
 
 def read_graph(source: Source, *, allow_unread: bool = False) -> Graph:
-    """The graph in `source`, its constants as read-only views of it.
+    """The graph in `source`, its constants as `read_tensor_file` gives them.
 
     allow_unread: accept tensors that the graph does not name.
 

@@ -6,7 +6,7 @@ import json
 from typing import Any, Final
 
 from fastgru.errors import InvalidModelError
-from fastgru.sources import Source, open_source, source_name
+from fastgru.sources import Source, read_source, source_name
 
 __all__ = ["JSON_LIMIT", "load_json", "parse_json"]
 
@@ -19,7 +19,7 @@ MAX_KEYS: Final = 1_000_000
 
 def load_json(source: Source, *, limit: int = JSON_LIMIT) -> Any:
     """The value of the JSON text in `source`, of at most `limit` bytes; raises as `parse_json`."""
-    return parse_json(open_source(source, limit=limit), what=source_name(source))
+    return parse_json(read_source(source, limit=limit), what=source_name(source))
 
 
 def parse_json(text: str | memoryview | bytes, *, what: str) -> Any:

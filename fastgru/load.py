@@ -10,7 +10,7 @@ import numpy as np
 from fastgru.budget import PLAN_BYTES
 from fastgru.errors import InvalidModelError, UnsupportedModelError
 from fastgru.graph import Graph
-from fastgru.sources import Source, source_name
+from fastgru.sources import Content, Source, opened, source_name
 from fastgru.spec import RECURRENT
 
 if TYPE_CHECKING:
@@ -124,14 +124,15 @@ def load_graph(
     architecture: Architecture | None = None,
 ) -> Graph:
     """Read a model into plain data, without any kernel; arguments and errors as for `load`."""
-    graph = _read(
-        source,
-        allow_unread=allow_unread,
-        linear_before_reset=linear_before_reset,
-        outputs=outputs,
-        fallback=fallback,
-        architecture=architecture,
-    )
+    with opened(source) as content:
+        graph = _read(
+            content,
+            allow_unread=allow_unread,
+            linear_before_reset=linear_before_reset,
+            outputs=outputs,
+            fallback=fallback,
+            architecture=architecture,
+        )
     for node in graph.nodes:
         for name in node.inputs if node.op in _WITH_WEIGHTS else ():
             array = graph.constants.get(name)
@@ -174,7 +175,7 @@ def options_for(
 
 
 def _read(
-    source: Source,
+    source: Content,
     *,
     allow_unread: bool,
     linear_before_reset: int | None,
@@ -214,12 +215,12 @@ def _read(
 
         return read_keras(source, allow_unread=allow_unread, **options)
     if kind == "json":
-        from fastgru.importers.rtneural import is_rtneural, read_rtneural
+        from fastgru.importers.rtneural import graph_from_rtneural, is_rtneural
         from fastgru.jsontext import load_json
 
         data = load_json(source)
         if is_rtneural(data):
-            return read_rtneural(source, allow_unread=allow_unread)
+            return graph_from_rtneural(data, name=source.name, allow_unread=allow_unread)
         from fastgru.importers.keras import find_configuration
 
         if isinstance(data, dict) and find_configuration(data) is not None:
@@ -228,11 +229,14 @@ def _read(
                 " that model.save_weights wrote, with this one as architecture="
             )
     if kind == "safetensors":
-        from fastgru.graphfile import is_graph_file, read_graph
+        from fastgru.graphfile import graph_from_tensor_file, is_graph_file
         from fastgru.tensorfile import read_tensor_file
 
-        if is_graph_file(read_tensor_file(source)):
-            return _permitted(read_graph(source, allow_unread=allow_unread), source, fallback)
+        file = read_tensor_file(source)
+        if is_graph_file(file):
+            graph = graph_from_tensor_file(file, name=source.name, allow_unread=allow_unread)
+            return _permitted(graph, source, fallback)
+        del file
     from fastgru.importers.weights import refuse_state_dict
 
     refuse_state_dict(source)

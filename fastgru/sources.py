@@ -1,47 +1,196 @@
-"""Where bytes come from: a path, mapped read-only, or bytes given as they are."""
+"""Where bytes come from: a file, read through one descriptor into private memory, or bytes given as they are.
+
+    with opened("model.onnx") as content:
+        content[:8]                 # a few bytes of a header
+        content.read(128, 4096)     # the bytes of a tensor
+
+A function that takes a `Source` takes what `opened` gave, too, so that whoever calls several of them opens a file once.
+"""
 
 from __future__ import annotations
 
-import mmap
+import io
 import os
 import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from os import PathLike
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
-from fastgru.errors import InvalidModelError
+import numpy as np
 
-__all__ = ["Source", "open_source", "source_name"]
+from fastgru.errors import FastGRUError, InvalidModelError
 
-Source: TypeAlias = str | PathLike[str] | bytes | bytearray | memoryview
+__all__ = ["Content", "Source", "opened", "read_source", "source_name"]
+
+_WINDOW: Final = 8192  # bytes that are read at once where few are asked for
+_MOST_AT_ONCE: Final = 1 << 30  # macOS reads less than 2 GiB in a call
+_ALIGNMENT: Final = 64
+
+
+class Content:
+    """The bytes of a source: `content[a:b]` and `content.read(a, b)` are read-only views of bytes `a` to `b`.
+
+    name: what error messages call the source. path: of the file, None where it came as bytes. in_memory: whether
+    `read` gives views of memory that belongs to somebody else.
+    """
+
+    path: str | None = None
+    in_memory = True
+
+    def __init__(self, data: memoryview, name: str) -> None:
+        self.name = name
+        self._data = data
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __getitem__(self, where: slice) -> memoryview:
+        """For headers and the like: a file keeps what it read last, so that the next bytes cost no call."""
+        return self._data[where]
+
+    @property
+    def stamp(self) -> tuple[int, int]:
+        """Size and time of writing: what tells one state of a file from another."""
+        return len(self), 0
+
+    def read(self, begin: int = 0, end: int | None = None) -> memoryview:
+        """For tensors and whole files: of a file, in memory of its own that starts on a multiple of 64 bytes.
+
+        Raises `InvalidModelError` where the file has become shorter, or memory does not hold so much.
+        """
+        return self._data[begin:end]
+
+    def tobytes(self) -> bytes:
+        """All of it, for parsers that take nothing but `bytes`: of a file, without a second copy."""
+        return bytes(self._data)
+
+
+class _File(Content):
+    in_memory = False
+
+    def __init__(self, path: str) -> None:
+        self.path, self.name = path, source_name(path)
+        self._file = io.FileIO(path, "rb", opener=_open_regular)
+        self._size, self._modified_ns = self._stamp_now()
+        self._begin, self._window = 0, memoryview(b"")
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, where: slice) -> memoryview:
+        begin, end, _ = where.indices(self._size)
+        if end - begin > _WINDOW:
+            return self.read(begin, end)
+        if not self._begin <= begin <= end <= self._begin + len(self._window):
+            self._window = self.read(begin, min(begin + _WINDOW, self._size))
+            self._begin = begin
+        return self._window[begin - self._begin : max(end, begin) - self._begin]
+
+    def read(self, begin: int = 0, end: int | None = None) -> memoryview:
+        begin, end, _ = slice(begin, end).indices(self._size)
+        size = max(end - begin, 0)
+        try:
+            memory = np.empty(size + _ALIGNMENT, np.uint8)
+        except (MemoryError, ValueError):
+            raise InvalidModelError(f"{self.name}: {size} bytes to read, more than memory holds") from None
+        start = -memory.ctypes.data % _ALIGNMENT
+        view, done = memory[start : start + size].data, 0
+        while done < size:
+            count = _read_at(self._file, view[done : done + _MOST_AT_ONCE], begin + done)
+            if not count:
+                self.check()
+                raise InvalidModelError(f"{self.name}: ends at byte {begin + done}, expected {self._size} bytes")
+            done += count
+        return view.toreadonly()
+
+    @property
+    def stamp(self) -> tuple[int, int]:
+        return self._size, self._modified_ns
+
+    def tobytes(self) -> bytes:
+        self._file.seek(0)
+        data = self._file.readall()
+        if len(data) != self._size:
+            self.check()
+        return data
+
+    def check(self) -> None:
+        """Raise `InvalidModelError` where the file is not as it was when it was opened."""
+        size, modified_ns = self._stamp_now()
+        if size != self._size:
+            raise InvalidModelError(
+                f"{self.name}: changed while it was read: {size} bytes, {self._size} when it was opened"
+            )
+        if modified_ns != self._modified_ns:
+            raise InvalidModelError(
+                f"{self.name}: changed while it was read: written at {modified_ns} ns, at {self._modified_ns} when it was"
+                " opened"
+            )
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _stamp_now(self) -> tuple[int, int]:
+        status = os.fstat(self._file.fileno())
+        return status.st_size, status.st_mtime_ns
+
+
+Source: TypeAlias = str | PathLike[str] | bytes | bytearray | memoryview | Content
 
 
 def source_name(source: Source) -> str:
     """What error messages call `source`: the file's name in quotes, or its length where it is bytes."""
+    if isinstance(source, Content):
+        return source.name
     if isinstance(source, bytes | bytearray | memoryview):
         return f"<{memoryview(source).nbytes} bytes>"
     return repr(os.path.basename(os.fspath(source)))
 
 
-def open_source(source: Source, *, limit: int | None = None) -> memoryview:
-    """The bytes of `source`, as a read-only view of one axis.
+@contextmanager
+def opened(source: Source, *, limit: int | None = None) -> Iterator[Content]:
+    """The content of `source`, to be read inside the block; the file is closed after it.
 
-    A file is mapped, so that nothing is read before it is looked at; the mapping lives as long as the view and the
-    arrays made from it. Bytes are viewed without a copy. `limit` bounds the number of bytes.
+    Bytes are viewed without a copy; what others can write, such as a bytearray, is copied. `limit` bounds the number of
+    bytes.
 
-    Raises `InvalidModelError` for an empty source, a directory, a pipe or device, or more than `limit` bytes;
-    `FileNotFoundError` and `PermissionError` pass through as they are.
+    Raises `InvalidModelError` for an empty source, a directory, a pipe or device, more than `limit` bytes, and at the
+    end of the block for a file whose size or time of writing has changed meanwhile; `FileNotFoundError` and
+    `PermissionError` pass through as they are.
     """
-    if isinstance(source, bytes | bytearray | memoryview):
-        view = memoryview(source).cast("B").toreadonly()
+    if isinstance(source, Content):
+        yield _within(source, limit)
+    elif isinstance(source, bytes | bytearray | memoryview):
+        yield _within(Content(memoryview(bytes(source)), source_name(source)), limit)
     else:
-        with open(source, "rb", opener=_open_regular) as file:
-            empty = os.fstat(file.fileno()).st_size == 0
-            view = memoryview(b"" if empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    if not view.nbytes:
-        raise InvalidModelError(f"{source_name(source)}: empty, expected a model or weights")
-    if limit is not None and view.nbytes > limit:
-        raise InvalidModelError(f"{source_name(source)}: {view.nbytes} bytes, expected at most {limit}")
-    return view
+        content = _File(os.fspath(source))
+        try:
+            yield _within(content, limit)
+            content.check()
+        except FastGRUError as error:
+            try:
+                content.check()
+            except InvalidModelError as changed:
+                raise changed from error
+            raise
+        finally:
+            content.close()
+
+
+def read_source(source: Source, *, limit: int | None = None) -> memoryview:
+    """All bytes of `source`, as a read-only view of one axis; raises as `opened`."""
+    with opened(source, limit=limit) as content:
+        return content.read()
+
+
+def _within(content: Content, limit: int | None) -> Content:
+    if not len(content):
+        raise InvalidModelError(f"{content.name}: empty, expected a model or weights")
+    if limit is not None and len(content) > limit:
+        raise InvalidModelError(f"{content.name}: {len(content)} bytes, expected at most {limit}")
+    return content
 
 
 def _open_regular(path: str, flags: int) -> int:
@@ -53,3 +202,10 @@ def _open_regular(path: str, flags: int) -> int:
         kind = "a directory" if stat.S_ISDIR(mode) else "not a regular file"
         raise InvalidModelError(f"{os.path.basename(path)!r}: {kind}, expected a file that holds a model or weights")
     return fd
+
+
+def _read_at(file: io.FileIO, into: memoryview, offset: int) -> int:
+    if sys.platform == "win32":
+        file.seek(offset)
+        return file.readinto(into) or 0
+    return os.preadv(file.fileno(), [into], offset)

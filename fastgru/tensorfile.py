@@ -1,7 +1,8 @@
 """safetensors files: 8 bytes of header length, a JSON header, and the tensors one after another.
 
 The format: https://github.com/huggingface/safetensors, README, "Format". Read here rather than by its library so that
-arrays are views of the mapped file, and written so that every tensor starts at a multiple of its own item size.
+every tensor is read once, into aligned memory of its own, and written so that every tensor starts at a multiple of its
+own item size.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from fastgru.errors import InvalidModelError, UnsupportedModelError
 from fastgru.jsontext import parse_json
-from fastgru.sources import Source, open_source, source_name
+from fastgru.sources import Content, Source, opened
 
 __all__ = ["HEADER_LIMIT", "TensorFile", "read_tensor_file", "tensor_file_chunks"]
 
@@ -52,37 +53,38 @@ class TensorFile:
 
 
 def read_tensor_file(source: Source) -> TensorFile:
-    """The tensors as views of `source`, which stays mapped as long as they live.
+    """The tensors, each in memory of its own where `source` is a file, as views where it is bytes.
 
     Raises `InvalidModelError` for a header that is damaged, contradicts itself, or leaves bytes of the file to nobody;
-    `UnsupportedModelError` for a dtype that NumPy and ml_dtypes cannot hold here.
+    `UnsupportedModelError` for a dtype that NumPy and ml_dtypes cannot hold here. The header is checked as a whole
+    before any tensor is read.
     """
-    data, name = open_source(source), source_name(source)
-    size = int.from_bytes(data[:8], "little")
-    if len(data) < 8 or size > min(len(data) - 8, HEADER_LIMIT):
+    with opened(source) as content:
+        return _read(content)
+
+
+def _read(content: Content) -> TensorFile:
+    name, size = content.name, int.from_bytes(content[:8], "little")
+    if len(content) < 8 or size > min(len(content) - 8, HEADER_LIMIT):
         raise InvalidModelError(
-            f"{name}: a safetensors header of {size} bytes in a file of {len(data)}; at most {HEADER_LIMIT} are read"
+            f"{name}: a safetensors header of {size} bytes in a file of {len(content)}; at most {HEADER_LIMIT} are read"
         )
-    header = parse_json(bytes(data[8 : 8 + size]), what=f"{name}: safetensors header")
+    header = parse_json(bytes(content[8 : 8 + size]), what=f"{name}: safetensors header")
     if not isinstance(header, dict):
         raise InvalidModelError(f"{name}: the safetensors header is a {type(header).__name__}, expected an object")
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise InvalidModelError(f"{name}: __metadata__ is not a mapping of texts")
-    body = data[8 + size :]
-    tensors, ranges = {}, []
-    for tensor_name, entry in header.items():
-        array, begin, end = _tensor(entry, body, what=f"{name}: tensor {tensor_name[:80]!r}")
-        tensors[tensor_name] = array
-        ranges.append((begin, end))
-    position = 0
-    for begin, end in sorted(ranges):
+    start = 8 + size
+    nbytes, position = len(content) - start, 0
+    entries = [_entry(tensor, entry, nbytes, name) for tensor, entry in header.items()]
+    for begin, end in sorted((entry.begin, entry.end) for entry in entries):
         if begin != position:
             raise InvalidModelError(f"{name}: a hole or an overlap at byte {position} of the safetensors data")
         position = end
-    if position != len(body):
-        raise InvalidModelError(f"{name}: {len(body)} bytes of safetensors data, of which tensors use {position}")
-    return TensorFile(tensors, metadata)
+    if position != nbytes:
+        raise InvalidModelError(f"{name}: {nbytes} bytes of safetensors data, of which tensors use {position}")
+    return TensorFile({e.name: e.array(content.read(start + e.begin, start + e.end)) for e in entries}, metadata)
 
 
 def tensor_file_chunks(tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> Iterator[bytes]:
@@ -123,7 +125,27 @@ def tensor_file_chunks(tensors: Mapping[str, NDArray[Any]], metadata: Mapping[st
         yield flat.view(np.uint8).tobytes()
 
 
-def _tensor(entry: Any, body: memoryview, *, what: str) -> tuple[NDArray[Any], int, int]:
+class _Entry(NamedTuple):
+    what: str
+    name: str
+    dtype: np.dtype[Any]
+    shape: list[int]
+    begin: int
+    end: int
+
+    def array(self, data: memoryview) -> NDArray[Any]:
+        array = np.frombuffer(data, self.dtype)
+        if array.dtype.kind == "b" and array.size and array.view(np.uint8).max() > 1:
+            raise InvalidModelError(f"{self.what}: a bool that is neither 0 nor 1")
+        array = array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+        try:
+            return array.reshape(self.shape)
+        except ValueError:  # an empty array with axes too long for NumPy
+            raise InvalidModelError(f"{self.what}: no array has the shape {self.shape!r:.200}") from None
+
+
+def _entry(tensor: str, entry: Any, nbytes: int, file: str) -> _Entry:
+    what = f"{file}: tensor {tensor[:80]!r}"
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
         raise InvalidModelError(f"{what}: expected an entry of dtype, shape and data_offsets")
     name, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
@@ -134,16 +156,9 @@ def _tensor(entry: Any, body: memoryview, *, what: str) -> tuple[NDArray[Any], i
             f"{what}: dtype {name!r:.40} is not read, only {', '.join(sorted(_DTYPES))}: convert it and save again"
         )
     dtype, (begin, end) = _DTYPES[name], offsets
-    if end > len(body) or end - begin != prod(shape) * dtype.itemsize:
-        raise InvalidModelError(f"{what}: {name} {shape!r:.200} does not fit bytes {begin} to {end} of {len(body)}")
-    array = np.frombuffer(body[begin:end], dtype)
-    if dtype.kind == "b" and array.size and array.view(np.uint8).max() > 1:
-        raise InvalidModelError(f"{what}: a bool that is neither 0 nor 1")
-    array = array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
-    try:
-        return array.reshape(shape), begin, end
-    except ValueError:  # an empty array with axes too long for NumPy
-        raise InvalidModelError(f"{what}: no array has the shape {shape!r:.200}") from None
+    if end > nbytes or end - begin != prod(shape) * dtype.itemsize:
+        raise InvalidModelError(f"{what}: {name} {shape!r:.200} does not fit bytes {begin} to {end} of {nbytes}")
+    return _Entry(what, tensor, dtype, shape, begin, end)
 
 
 def _sizes(value: Any, most: int) -> bool:

@@ -13,7 +13,7 @@ from fastgru.cli.options import json_option
 
 __all__ = ["command", "examine"]
 
-_PACKAGES = ("numpy", "numba", "llvmlite", "onnx", "safetensors", "click", "rich")
+_PACKAGES = ("numpy", "numba", "llvmlite", "onnx", "click", "rich")
 _RUNTIMES = ("onnxruntime", "openvino", "torch", "keras")
 
 

@@ -1,4 +1,4 @@
-"""Zip archives, read in place: stored members are views of the file, deflated ones are bounded while they inflate.
+"""Zip archives, read in place: stored members are read once, deflated ones are bounded while they inflate.
 
 Why not `zipfile`: it builds an object for every entry that a directory declares, trusts declared sizes, and copies.
 Layout of the records: PKWARE's APPNOTE 6.3, sections 4.3 and 4.5.3 (ZIP64).
@@ -10,10 +10,10 @@ import struct
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from fastgru.errors import InvalidModelError, UnsupportedModelError
-from fastgru.sources import Source, open_source, source_name
+from fastgru.sources import Content
 
 __all__ = ["MAX_MEMBERS", "Archive", "Member"]
 
@@ -44,20 +44,20 @@ class Member:
 
 
 class Archive(Mapping[str, memoryview]):
-    """Member name -> content. `archive[name]` checks the size and the CRC-32.
+    """Member name -> content, while `content` is open. `archive[name]` checks the size and the CRC-32.
 
     Raises `InvalidModelError` for what is damaged or hostile: a record outside the file, members that overlap or share
     a name, a wrong size or checksum, too many members, a deflated member that grows too large; `UnsupportedModelError`
     for encryption and for compression other than deflate.
     """
 
-    def __init__(self, source: Source) -> None:
-        self.source_name = source_name(source)
-        self._data = open_source(source)
+    def __init__(self, content: Content) -> None:
+        self.source_name = content.name
+        self._data = content
         self._inflatable = INFLATE_ALLOWANCE + INFLATE_RATIO * len(self._data)
         try:
             self.members = {member.name: member for member in self._directory()}
-        except (struct.error, IndexError):
+        except struct.error:
             raise self._damaged("a record lies outside the file") from None
         end = 0
         for member in sorted(self.members.values(), key=lambda m: m.header):
@@ -73,7 +73,7 @@ class Archive(Mapping[str, memoryview]):
 
     def __getitem__(self, name: str) -> memoryview:
         member = self.members[name]
-        packed = self._data[member.start : member.start + member.packed]
+        packed = self._data.read(member.start, member.start + member.packed)
         content = packed if member.method == 0 else self._inflate(member, packed)
         if zlib.crc32(content) != member.crc:
             raise self._damaged(
@@ -101,7 +101,7 @@ class Archive(Mapping[str, memoryview]):
             raise self._damaged(f"{count} members, expected at most {MAX_MEMBERS}")
         names = set()
         for _ in range(count):
-            magic, *fields = _CENTRAL.unpack_from(self._data, position)
+            magic, *fields = self._record(_CENTRAL, position)
             _, _, flags, method, _, _, crc, packed, size, n_name, n_extra, n_comment, _, _, _, header = fields
             position += _CENTRAL.size
             raw_name = bytes(self._data[position : position + n_name])
@@ -133,11 +133,11 @@ class Archive(Mapping[str, memoryview]):
         if found < 0:
             raise self._damaged("the end of the archive is missing: a truncated file?")
         end = len(self._data) - len(tail) + found
-        _, _, _, _, count, size, start, _ = _END.unpack_from(self._data, end)
+        _, _, _, _, count, size, start, _ = self._record(_END, end)
         if end >= _END64_LOCATOR.size:
-            magic, _, end64, _ = _END64_LOCATOR.unpack_from(self._data, end - _END64_LOCATOR.size)
+            magic, _, end64, _ = self._record(_END64_LOCATOR, end - _END64_LOCATOR.size)
             if magic == b"PK\x06\x07":
-                magic, *_, count, size, start = _END64.unpack_from(self._data, min(end64, len(self._data)))
+                magic, *_, count, size, start = self._record(_END64, end64)
                 if magic != b"PK\x06\x06":
                     raise self._damaged("the ZIP64 end record is broken")
         if start + size > end:
@@ -145,13 +145,14 @@ class Archive(Mapping[str, memoryview]):
         return count, start, start + size
 
     def _find_content(self, raw_name: bytes, method: int, header: int) -> int:
-        if header > len(self._data):
-            raise self._damaged(f"member {raw_name[:80]!r} lies outside the file")
-        magic, *_, local_method, _, _, _, _, _, n_name, n_extra = _LOCAL.unpack_from(self._data, header)
+        magic, *_, local_method, _, _, _, _, _, n_name, n_extra = self._record(_LOCAL, header)
         start = header + _LOCAL.size
         if (magic, local_method) != (b"PK\x03\x04", method) or bytes(self._data[start : start + n_name]) != raw_name:
             raise self._damaged(f"member {raw_name[:80]!r} has a header that contradicts the directory")
         return int(start + n_name + n_extra)
+
+    def _record(self, form: struct.Struct, position: int) -> tuple[Any, ...]:
+        return form.unpack(self._data[position : position + form.size])
 
     def _damaged(self, fault: str) -> InvalidModelError:
         return InvalidModelError(f"{self.source_name}: a damaged zip archive: {fault}")

@@ -1,6 +1,5 @@
 """What a file is, told by its bytes: a suffix says nothing (a `.tar` is most often a zip).
 
-data = open_source("model.bin")          # a read-only memoryview; files are mapped
 detect_format("model.bin")               # "onnx", "torch-zip", ...: one of FORMATS
 """
 
@@ -12,9 +11,9 @@ from typing import Final
 from fastgru.errors import InvalidModelError, UnsupportedModelError
 from fastgru.importers.archive import Archive
 from fastgru.jsontext import JSON_LIMIT, load_json
-from fastgru.sources import Source, open_source, source_name
+from fastgru.sources import Content, Source, opened
 
-__all__ = ["FORMATS", "JSON_LIMIT", "Source", "detect_format", "load_json", "open_source", "source_name"]
+__all__ = ["FORMATS", "JSON_LIMIT", "detect_format", "load_json"]
 
 FORMATS: Final[Mapping[str, str]] = {
     "hdf5": "an HDF5 file (.h5, .hdf5)",
@@ -55,12 +54,16 @@ def detect_format(source: Source) -> str:
     Raises `UnsupportedModelError` for a known format that is not read, with the way round, and `InvalidModelError`
     for an empty file, a damaged archive, or bytes that are none of them.
     """
-    data, name = open_source(source), source_name(source)
-    head = bytes(data[:512])
+    with opened(source) as content:
+        return _detect(content)
+
+
+def _detect(data: Content) -> str:
+    name, head = data.name, bytes(data[:512])
     if head.startswith(_HDF5_MAGIC) or _has_user_block(data):
         return "hdf5"
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-        return _detect_zip(source)
+        return _detect_zip(data)
     for offset, magic, what, way in _FOREIGN:
         if head[offset:].startswith(magic):
             raise UnsupportedModelError(f"{name}: this is {what}, which is not read: {way}")
@@ -81,7 +84,7 @@ def detect_format(source: Source) -> str:
     raise InvalidModelError(f"{name}: starts with {head[:8]!r}, which is none of the known formats ({known})")
 
 
-def _has_user_block(data: memoryview) -> bool:
+def _has_user_block(data: Content) -> bool:
     offset = 512  # an HDF5 superblock may stand at 0, 512, 1024, 2048, ...
     while offset + 8 <= len(data):
         if bytes(data[offset : offset + 8]) == _HDF5_MAGIC:
@@ -90,8 +93,8 @@ def _has_user_block(data: memoryview) -> bool:
     return False
 
 
-def _detect_zip(source: Source) -> str:
-    members, name = list(Archive(source)), source_name(source)
+def _detect_zip(content: Content) -> str:
+    members, name = list(Archive(content)), content.name
     stems = {member.rsplit("/", 1)[-1] for member in members}
     if "data.pkl" in stems:
         if "constants.pkl" in stems or any("/code/" in member for member in members):
@@ -108,9 +111,10 @@ def _detect_zip(source: Source) -> str:
     raise InvalidModelError(f"{name}: a zip archive of {shown}; expected a PyTorch checkpoint, a .keras or a .npz file")
 
 
-def _looks_like_onnx(data: memoryview) -> bool:
+def _looks_like_onnx(data: Content) -> bool:
     """True where the first field is an `ir_version`, or all of `data` is a row of ModelProto's fields with a graph."""
-    if data[0] == 0x08 and len(data) > 2 and 0 < data[1] < 0x80:
+    head = data[:3]
+    if head[0] == 0x08 and len(head) > 2 and 0 < head[1] < 0x80:
         return True
     position, seen = 0, set()
     for _ in range(10_000):
@@ -128,14 +132,10 @@ def _looks_like_onnx(data: memoryview) -> bool:
     return False
 
 
-def _varint(data: memoryview, position: int) -> tuple[int, int]:
+def _varint(data: Content, position: int) -> tuple[int, int]:
     value = 0
-    for shift in range(0, 70, 7):
-        if position >= len(data):
-            return 0, len(data) + 1
-        byte = data[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
+    for count, byte in enumerate(data[position : position + 10]):
+        value |= (byte & 0x7F) << 7 * count
         if byte < 0x80:
-            break
-    return value, position
+            return value, position + count + 1
+    return 0, len(data) + 1

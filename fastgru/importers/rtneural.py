@@ -20,7 +20,7 @@ from fastgru.importers.files import load_json
 from fastgru.sources import Source, source_name
 from fastgru.spec import GRUSpec
 
-__all__ = ["is_rtneural", "read_rtneural"]
+__all__ = ["graph_from_rtneural", "is_rtneural", "read_rtneural"]
 
 Array = NDArray[Any]
 
@@ -39,6 +39,11 @@ def is_rtneural(data: Any) -> bool:
 
 
 def read_rtneural(source: Source, *, allow_unread: bool = False) -> Graph:
+    """The graph of a file of RTNeural's layer JSON; raises as `graph_from_rtneural` and `load_json`."""
+    return graph_from_rtneural(load_json(source), name=source_name(source), allow_unread=allow_unread)
+
+
+def graph_from_rtneural(data: Any, *, name: str, allow_unread: bool = False) -> Graph:
     """The graph of a model in RTNeural's layer JSON: input "x" (N, T, I), output "y" (N, T, O), from a state of zeros.
 
     allow_unread: accept entries of "weights" that their layer has no use for.
@@ -47,8 +52,6 @@ def read_rtneural(source: Source, *, allow_unread: bool = False) -> Graph:
     that is damaged, whose weights do not fit its layers, or whose sizes contradict its "shape" entries;
     `UnreadTensorsError` for weights left over.
     """
-    data = load_json(source)
-    name = source_name(source)
     if not is_rtneural(data):
         raise InvalidModelError(f"{name}: expected a JSON object with 'in_shape' and 'layers'")
     # Programs that embed RTNeural add gains and skips: what is not plainly off changes the sound.

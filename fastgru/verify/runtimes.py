@@ -54,7 +54,7 @@ def open_runtime(module: str, source: Source, graph: Graph) -> Runtime | str:
     """The runtime with the file loaded, or the reason why there is none."""
     if importlib.util.find_spec(module) is None:
         return "not installed"
-    if isinstance(source, bytes | bytearray | memoryview):
+    if not isinstance(source, str | os.PathLike):
         return "it is given files only, and these are bytes"
     opener = {"onnxruntime": _open_onnxruntime, "keras": _open_keras}[module]
     try:

@@ -31,7 +31,7 @@ from fastgru.graph import Graph, TensorSpec
 from fastgru.load import load_graph
 from fastgru.model import Model
 from fastgru.reference.operator import numpy_dtype
-from fastgru.sources import open_source
+from fastgru.sources import Content, opened
 
 __all__ = ["PROVIDERS", "InferenceSession"]
 
@@ -71,8 +71,7 @@ class InferenceSession:
             raise TypeError(f"sess_options: expected SessionOptions of this package, got {type(sess_options)}")
         self._options = SessionOptions() if sess_options is None else sess_options
         self.set_providers(providers, provider_options)
-        proto = _parse(path_or_bytes)
-        graph = _read(path_or_bytes, self._options._free_dimensions)
+        proto, graph = _read(path_or_bytes, self._options._free_dimensions)
         self._meta = metadata(proto)
         self._inputs = [node_arg(spec) for spec in graph.inputs]
         self._outputs = [node_arg(spec) for spec in graph.outputs]
@@ -286,16 +285,22 @@ def _check_run(options: RunOptions | None) -> None:
         raise Fail("Exiting due to terminate flag being set to true.")
 
 
-def _parse(source: str | bytes | os.PathLike[str]) -> ModelProto:
-    """The file as it is, without its external data, for what it says of itself."""
-    proto = ModelProto()
+def _read(source: str | bytes | os.PathLike[str], sizes: Mapping[str, int]) -> tuple[ModelProto, Graph]:
     try:
-        proto.ParseFromString(bytes(open_source(source, limit=_PROTOBUF_LIMIT)))
+        with opened(source, limit=_PROTOBUF_LIMIT) as content:
+            return _parse(content), _read_graph(content, sizes)
     except FileNotFoundError:
         name = os.fspath(source) if not isinstance(source, bytes) else ""
         raise NoSuchFile(f"Load model from {name} failed. File doesn't exist") from None
     except InvalidModelError as error:
         raise InvalidArgument(f"No graph was found in the protobuf. {error}") from error
+
+
+def _parse(content: Content) -> ModelProto:
+    """The file as it is, without its external data, for what it says of itself."""
+    proto = ModelProto()
+    try:
+        proto.ParseFromString(content.tobytes())
     except (DecodeError, ValueError):
         raise InvalidProtobuf("Failed to load model because protobuf parsing failed.") from None
     if not proto.HasField("graph"):
@@ -303,9 +308,9 @@ def _parse(source: str | bytes | os.PathLike[str]) -> ModelProto:
     return proto
 
 
-def _read(source: str | bytes | os.PathLike[str], sizes: Mapping[str, int]) -> Graph:
+def _read_graph(content: Content, sizes: Mapping[str, int]) -> Graph:
     try:
-        graph = load_graph(source, allow_unread=True)  # onnxruntime drops what nothing reads
+        graph = load_graph(content, allow_unread=True)  # onnxruntime drops what nothing reads
     except UnsupportedModelError as error:
         raise OrtNotImplemented(str(error)) from error
     except InvalidModelError as error:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fastgru.errors import InvalidModelError
 from fastgru.jsontext import parse_json
-from fastgru.sources import Source, open_source, source_name
+from fastgru.sources import Source, read_source, source_name
 
 if TYPE_CHECKING:
     from yaml.nodes import MappingNode
@@ -41,7 +41,7 @@ def read_text(source: Source) -> tuple[Any, str]:
     YAML, or is longer than 256 KiB; `FileNotFoundError` as it comes.
     """
     name = source_name(source)
-    data = open_source(source, limit=LIMIT)
+    data = read_source(source, limit=LIMIT)
     if bytes(data[:64]).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"{":
         return parse_json(data, what=name), name
     try:

@@ -1,6 +1,7 @@
 """HDF5 files, read by this package itself: no library is loaded, and nothing a file says can make it open another file.
 
-    with Hdf5(source) as file:
+    with opened(source) as content:
+        file = Hdf5(content)
         file.datasets                       # path -> shape, for every dataset of the file
         file.read("model_weights/gru/kernel:0")
         file.text("/", "model_config")      # a string attribute, or None

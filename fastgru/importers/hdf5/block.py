@@ -1,4 +1,4 @@
-"""A stretch of an HDF5 file, read from front to back, with every step checked against its end."""
+"""A stretch of an HDF5 file, read from front to back as it is asked for, with every step checked against its end."""
 
 from __future__ import annotations
 
@@ -6,24 +6,33 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from fastgru.errors import InvalidModelError
+from fastgru.sources import Content
 
 __all__ = ["MAX_STEPS", "Block", "Form", "aligned"]
 
 # Messages, links and tree entries that are looked at in one file: a link can name one object any number of times.
 MAX_STEPS: Final = 200_000
 MAX_NAME: Final = 1 << 16
+SHORT_NAME: Final = 256
+
+# What all values that are read may add up to, in sizes of the file: datasets and chunks can name one place in it, too.
+READ_RATIO: Final = 20
 
 
 @dataclass(frozen=True)
 class Form:
     """The file's bytes, and what its superblock says of numbers in them: addresses are relative to `base`."""
 
-    name: str
-    data: memoryview
+    data: Content
     base: int = 0
     offset_size: int = 8
     length_size: int = 8
     steps: list[int] = field(default_factory=lambda: [0])
+    bytes_read: list[int] = field(default_factory=lambda: [0])
+
+    @property
+    def name(self) -> str:
+        return self.data.name
 
     def step(self) -> None:
         """Count one thing looked at."""
@@ -42,7 +51,15 @@ class Form:
         end = len(self.data) if size is None else begin + size
         if address == self.undefined or not 0 <= begin <= end <= len(self.data):
             raise self.damaged(f"{what} lies outside the file")
-        return Block(self, self.data[begin:end], what)
+        return Block(self, self.data, what, begin, end)
+
+    def values(self, address: int, size: int, what: str) -> memoryview:
+        """The `size` bytes at `address`, as `Content.read` gives them."""
+        block = self.block(address, size, what)
+        self.bytes_read[0] += size
+        if self.bytes_read[0] > READ_RATIO * len(self.data):
+            raise self.damaged(f"its values add up to more than {READ_RATIO} times its own size")
+        return self.data.read(block.at, block.end)
 
     def damaged(self, fault: str) -> InvalidModelError:
         return InvalidModelError(f"{self.name}: a damaged HDF5 file: {fault}")
@@ -51,18 +68,23 @@ class Form:
 class Block:
     """Little-endian numbers and bytes, one after another; `InvalidModelError` names `what` where it ends too early."""
 
-    def __init__(self, form: Form, data: memoryview, what: str) -> None:
-        self.form, self.data, self.what = form, data, what
-        self.at = 0
+    def __init__(
+        self, form: Form, data: memoryview | Content, what: str, begin: int = 0, end: int | None = None
+    ) -> None:
+        self.form, self.what = form, what
+        self._data = data
+        self.at, self.end = begin, len(data) if end is None else end
 
     def __len__(self) -> int:
-        return len(self.data) - self.at
+        return self.end - self.at
+
+    def peek(self, count: int) -> bytes:
+        """The next bytes, at most `count`."""
+        return bytes(self._data[self.at : min(self.at + count, self.end)])
 
     def take(self, count: int) -> memoryview:
-        if not 0 <= count <= len(self):
-            raise self.form.damaged(f"{self.what} ends too early")
-        self.at += count
-        return self.data[self.at - count : self.at]
+        self._skip(count)
+        return self._data[self.at - count : self.at]
 
     def number(self, size: int) -> int:
         return int.from_bytes(self.take(size), "little")
@@ -74,7 +96,8 @@ class Block:
         return self.number(self.form.length_size)
 
     def part(self, count: int) -> Block:
-        return Block(self.form, self.take(count), self.what)
+        self._skip(count)
+        return Block(self.form, self._data, self.what, self.at - count, self.at)
 
     def expect(self, signature: bytes) -> None:
         if self.take(len(signature)) != signature:
@@ -83,8 +106,7 @@ class Block:
     def text(self, count: int | None = None) -> str:
         """UTF-8 of `count` bytes up to the first zero, or up to the next zero."""
         if count is None:
-            raw = bytes(self.data[self.at : self.at + MAX_NAME])
-            count = raw.find(b"\0") + 1
+            count = (self.peek(SHORT_NAME).find(b"\0") + 1) or (self.peek(MAX_NAME).find(b"\0") + 1)
             if count == 0:
                 raise self.form.damaged(f"{self.what}: a name does not end")
         raw = bytes(self.take(count)).split(b"\0", 1)[0]
@@ -92,6 +114,11 @@ class Block:
             return raw.decode("utf-8")
         except UnicodeDecodeError:
             raise self.form.damaged(f"{self.what}: {raw[:40]!r} is not UTF-8") from None
+
+    def _skip(self, count: int) -> None:
+        if not 0 <= count <= len(self):
+            raise self.form.damaged(f"{self.what} ends too early")
+        self.at += count
 
 
 def aligned(count: int) -> int:

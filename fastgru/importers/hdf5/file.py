@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Final
 
 import numpy as np
@@ -26,12 +25,13 @@ from fastgru.importers.hdf5.headers import (
 from fastgru.importers.hdf5.links import is_group, read_links
 from fastgru.importers.hdf5.storage import read_filters, read_storage
 from fastgru.importers.hdf5.types import Datatype, read_dataspace, read_datatype
-from fastgru.sources import Source, open_source, source_name
+from fastgru.sources import Content
 
 __all__ = ["MAX_OBJECTS", "Hdf5"]
 
 MAX_OBJECTS: Final = 100_000
 MAX_DEPTH: Final = 64
+MAX_PATHS: Final = 32 << 20  # characters of the paths of all objects
 
 # What all compressed datasets of a file may grow to: this, and 20 times the file's own size.
 INFLATE_ALLOWANCE: Final = 256 << 20
@@ -47,33 +47,22 @@ class _Dataset:
 
 
 class Hdf5:
-    """An HDF5 file; `datasets` are the shapes by path. Nothing stays open, but `with` reads well.
+    """An HDF5 file; `datasets` are the shapes by path, read while `content` is open.
 
     Raises `InvalidModelError` for what is damaged: parts outside the file, sizes that do not fit it, groups in a cycle;
     `UnsupportedModelError` for what HDF5 has and Keras does not write, with the way round.
     """
 
-    def __init__(self, source: Source, *, name: str | None = None) -> None:
-        self.name = source_name(source) if name is None else name
-        data = open_source(source)
-        form, root = _superblock(Form(self.name, data))
+    def __init__(self, content: Content) -> None:
+        self.name = content.name
+        form, root = _superblock(Form(content))
         self._form = form
-        self._plain_left = len(data)
-        self._inflatable = INFLATE_ALLOWANCE + INFLATE_RATIO * len(data)
+        self._plain_left = len(content)
+        self._inflatable = INFLATE_ALLOWANCE + INFLATE_RATIO * len(content)
         self._groups: dict[str, list[Message]] = {}
         self._datasets: dict[str, _Dataset] = {}
         self._walk(root)
         self.datasets: Mapping[str, tuple[int, ...]] = {path: d.shape for path, d in self._datasets.items()}
-
-    def __enter__(self) -> Hdf5:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Forget the file; arrays that were read stay."""
-        self._groups, self._datasets = {}, {}
 
     def has_group(self, path: str) -> bool:
         """True where `path` is a group of the file, empty or not."""
@@ -93,10 +82,9 @@ class Hdf5:
         if datatype.numbers is None:
             raise UnsupportedModelError(f"{self.name}: {what} holds texts, expected numbers")
         filters = read_filters(parts[FILTERS].block(self._form, what)) if FILTERS in parts else ()
-        self._spend(what, math.prod(dataset.shape) * datatype.size, packed=bool(filters))
         storage = read_storage(parts[LAYOUT].block(self._form, what), len(dataset.shape), filters)
-        if storage.content is None:
-            self._spend(what, 0, chunk=math.prod(storage.chunk) * datatype.size, packed=bool(filters))
+        values = max(math.prod(dataset.shape), storage.unpacked(dataset.shape))
+        self._spend(what, values * datatype.size, packed=bool(filters))
         return storage.load(dataset.shape, datatype)
 
     def text(self, group: str, attribute: str) -> str | None:
@@ -110,7 +98,7 @@ class Hdf5:
 
     def _walk(self, root: int) -> None:
         """Every object below the root; each group once, so that links in a cycle end."""
-        pending, seen, count = [("", root, 0)], set[int](), 0
+        pending, seen, count, characters = [("", root, 0)], set[int](), 0, 0
         while pending:
             path, address, depth = pending.pop()
             messages = read_messages(self._form, address)
@@ -129,8 +117,9 @@ class Hdf5:
             below = []
             for name, target in read_links(self._form, messages, f"{path}/" if path else ""):
                 count += 1
-                if count > MAX_OBJECTS:
-                    raise self._form.damaged(f"more than {MAX_OBJECTS} objects")
+                characters += len(path) + len(name)
+                if count > MAX_OBJECTS or characters > MAX_PATHS:
+                    raise self._form.damaged(f"more than {MAX_OBJECTS} objects, or paths of {MAX_PATHS} characters")
                 if not name or "/" in name:
                     raise self._form.damaged(f"{path!r} has a link named {name[:40]!r}")
                 below.append((f"{path}/{name}" if path else name, target, depth + 1))
@@ -138,13 +127,12 @@ class Hdf5:
                 raise self._form.damaged(f"the group {path!r} has two links of one name")
             pending += reversed(below)
 
-    def _spend(self, what: str, nbytes: int, *, packed: bool, chunk: int = 0) -> None:
+    def _spend(self, what: str, nbytes: int, *, packed: bool) -> None:
         """Unpacked, the datasets fit the file that they are in; packed, they may grow so far and no further."""
         limit = self._inflatable if packed else self._plain_left
-        if nbytes > limit or chunk > limit + nbytes + (1 << 20):
+        if nbytes > limit:
             raise InvalidModelError(
-                f"{self.name}: {what} declares {max(nbytes, chunk)} bytes, more than fit a file"
-                f" of {len(self._form.data)} bytes"
+                f"{self.name}: {what} declares {nbytes} bytes, more than fit a file of {len(self._form.data)} bytes"
             )
         if packed:
             self._inflatable -= nbytes
@@ -162,6 +150,7 @@ class Hdf5:
         heap.take(4)
         objects = heap.part(min(max(heap.length() - 8 - self._form.length_size, 0), len(heap)))
         while len(objects) >= 8 + self._form.length_size:
+            self._form.step()
             number, _, size = objects.number(2), objects.take(6), objects.length()
             if number == 0:
                 break
@@ -191,7 +180,7 @@ def _superblock(form: Form) -> tuple[Form, int]:
         raise form.damaged(f"a superblock of version {version}")
     if not all(size in (2, 4, 8) for size in sizes):
         raise form.damaged(f"addresses and lengths of {sizes} bytes")
-    block.form = form = Form(form.name, form.data, start, *sizes)
+    block.form = form = Form(form.data, start, *sizes)
     block.offset()  # the base address: files with a user block are read from their signature on
     if version < 2:
         for _ in range(4):

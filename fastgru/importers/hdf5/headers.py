@@ -46,7 +46,7 @@ class Message:
 def read_messages(form: Form, address: int) -> list[Message]:
     """Every message of the object at `address`, continuations followed."""
     block = form.block(address, None, f"the object at {address:#x}")
-    if bytes(block.data[:4]) == b"OHDR":
+    if block.peek(4) == b"OHDR":
         messages = _read_version_2(form, block)
     else:
         messages = _read_version_1(form, block)

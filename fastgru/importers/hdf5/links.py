@@ -92,9 +92,12 @@ def walk_tree(form: Form, root: int, kind: int, key_size: int, what: str) -> Ite
         if node_kind != kind or (expected is not None and level != expected):
             raise form.damaged(f"{what}: a node of its tree is of kind {node_kind} and level {level}")
         node.take(2 * form.offset_size)
-        entries = [(node.part(key_size), node.offset()) for _ in range(count)]
-        for entry in entries if level == 0 else ():
+        children = []
+        for _ in range(count):
             form.step()
-            yield entry
-        if level:
-            pending += [(child, level - 1) for _, child in reversed(entries)]
+            key, child = node.part(key_size), node.offset()
+            if level == 0:
+                yield key, child
+            else:
+                children.append((child, level - 1))
+        pending += reversed(children)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,14 +24,19 @@ _DEFLATE, _SHUFFLE, _FLETCHER32 = 1, 2, 3
 
 @dataclass(frozen=True)
 class Storage:
-    """content: the bytes, where they are in one piece. tree, chunk: where they are in pieces of this shape."""
+    """held: how many bytes are in one piece, and `content` gives them. tree, chunk: where pieces of this shape are."""
 
     form: Form
     what: str
-    content: memoryview | None
+    held: int = 0
+    content: Callable[[int], memoryview] | None = None
     tree: int = 0
     chunk: tuple[int, ...] = ()
     filters: tuple[int, ...] = ()
+
+    def unpacked(self, shape: tuple[int, ...]) -> int:
+        """How many values have to be unpacked for that shape: chunks are whole, also those at an edge."""
+        return math.prod(-(-s // c) * c for s, c in zip(shape, self.chunk, strict=True)) if self.chunk else 0
 
     def load(self, shape: tuple[int, ...], datatype: Datatype) -> NDArray[Any]:
         """The array, in memory of its own and the byte order of the machine."""
@@ -39,10 +44,10 @@ class Storage:
         assert dtype is not None
         count = math.prod(shape)
         if self.content is not None:
-            if len(self.content) < count * dtype.itemsize:
-                raise self.form.damaged(f"{self.what} declares {shape} of {dtype}, and holds {len(self.content)} bytes")
-            array = np.frombuffer(self.content, dtype, count).reshape(shape)
-            return array.astype(dtype.newbyteorder("="))
+            if self.held < count * dtype.itemsize:
+                raise self.form.damaged(f"{self.what} declares {shape} of {dtype}, and holds {self.held} bytes")
+            array = np.frombuffer(self.content(count * dtype.itemsize), dtype, count).reshape(shape)
+            return array.astype(dtype.newbyteorder("="), copy=self.form.data.in_memory)
         array = np.zeros(shape, dtype)
         missing = count
         if count:
@@ -65,7 +70,7 @@ class Storage:
             if begin in seen or any(b >= s or b % c for b, s, c in zip(begin, shape, self.chunk, strict=True)):
                 raise self.form.damaged(f"{self.what} has a chunk at {begin}, twice or outside of {shape}")
             seen.add(begin)
-            data = bytes(self.form.block(address, packed, f"a chunk of {self.what}").data)
+            data = bytes(self.form.values(address, packed, f"a chunk of {self.what}"))
             for n in reversed(range(len(self.filters))):
                 if not skipped >> n & 1:
                     data = self._undo(self.filters[n], data, size, dtype.itemsize)
@@ -104,6 +109,8 @@ def read_filters(block: Block) -> tuple[int, ...]:
                 f"{block.form.name}: {block.what} is packed by filter {number}; deflate, shuffle and fletcher32 are"
                 " read: h5repack -f GZIP=4, or write it without compression"
             )
+        if number in found:
+            raise block.form.damaged(f"{block.what} is packed by filter {number} twice")
         found.append(number)
     return tuple(found)
 
@@ -119,10 +126,11 @@ def read_storage(block: Block, rank: int, filters: Sequence[int]) -> Storage:
         raise form.damaged(f"{what}: a layout of version {version}")
     kind = block.number(1)
     if kind == _COMPACT:
-        return Storage(form, what, block.take(block.number(2)))
+        compact = block.part(block.number(2))
+        return Storage(form, what, len(compact), lambda n: memoryview(bytes(compact.take(n))))
     if kind == _CONTIGUOUS:
         address, size = block.offset(), block.length()
-        return Storage(form, what, form.block(address, size, what).data if size else memoryview(b""))
+        return Storage(form, what, size, lambda n: form.values(address, n, what) if n else memoryview(b""))
     if kind == _CHUNKED and version == 3:
         axes, address = block.number(1), block.offset()
         sizes = tuple(block.number(4) for _ in range(axes))
@@ -138,4 +146,4 @@ def read_storage(block: Block, rank: int, filters: Sequence[int]) -> Storage:
 def _chunked(form: Form, what: str, address: int, chunk: tuple[int, ...], rank: int, filters: Sequence[int]) -> Storage:
     if len(chunk) != rank or 0 in chunk:
         raise form.damaged(f"{what}: chunks of shape {chunk} for {rank} axes")
-    return Storage(form, what, None, address, chunk, tuple(filters))
+    return Storage(form, what, tree=address, chunk=chunk, filters=tuple(filters))

@@ -11,10 +11,11 @@ from typing import Any
 
 from fastgru.errors import InvalidModelError, UnsupportedModelError
 from fastgru.importers.archive import Archive
-from fastgru.importers.files import detect_format, load_json
+from fastgru.importers.files import detect_format
 from fastgru.importers.hdf5 import Hdf5
 from fastgru.importers.keras.layer import as_mapping
-from fastgru.sources import Source, open_source, source_name
+from fastgru.jsontext import load_json
+from fastgru.sources import Content, Source, opened
 
 __all__ = ["Container", "find_configuration", "open_container", "open_pair"]
 
@@ -30,7 +31,7 @@ class Container:
     weights: Hdf5
 
 
-def open_container(source: Source) -> Container:
+def open_container(source: Content) -> Container:
     """Open a .keras archive or a legacy .h5 file that holds a whole model.
 
     Raises `InvalidModelError` for a damaged file, `UnsupportedModelError` for weights without a model.
@@ -40,28 +41,29 @@ def open_container(source: Source) -> Container:
         return _open_archive(source)
     if kind == "hdf5":
         return _open_legacy(source)
-    raise InvalidModelError(f"{source_name(source)}: expected a Keras model (.keras, .h5, .hdf5), this is {kind}")
+    raise InvalidModelError(f"{source.name}: expected a Keras model (.keras, .h5, .hdf5), this is {kind}")
 
 
 def find_configuration(architecture: Source | Mapping[str, Any]) -> Mapping[str, Any] | None:
     """What `model.to_json` gave, from the text or as JSON's objects; None where this is something else."""
     data: Any = architecture
     if not isinstance(architecture, Mapping):
-        head = bytes(open_source(architecture)[:64])
-        data = load_json(architecture) if head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"{" else None
+        with opened(architecture) as content:
+            head = bytes(content[:64])
+            data = load_json(content) if head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"{" else None
     if isinstance(data, Mapping) and isinstance(data.get("class_name"), str) and "config" in data:
         return data
     return None
 
 
-def open_pair(config: Any, source: Source) -> Container:
+def open_pair(config: Any, source: Content) -> Container:
     """A configuration as `model.to_json` writes it, and the file of `model.save_weights`, either layout.
 
     The version is that of the configuration, or of the weights; Keras 3 writes it to neither.
 
     Raises `InvalidModelError` for a damaged file, `UnsupportedModelError` for one with a configuration of its own.
     """
-    name, kind = source_name(source), detect_format(source)
+    name, kind = source.name, detect_format(source)
     own = f"{name}: this file has a configuration of its own: load it without another"
     if kind == "keras":
         raise UnsupportedModelError(own)
@@ -69,25 +71,19 @@ def open_pair(config: Any, source: Source) -> Container:
         raise InvalidModelError(f"{name}: expected the weights of a Keras model (.weights.h5, .h5), this is {kind}")
     config = as_mapping(config, "the configuration of the model")
     file = Hdf5(source)
-    try:
-        if file.text("/", "model_config") is not None:
-            raise UnsupportedModelError(own)
-        version = (
-            config.get("keras_version") or file.text("/", "keras_version") or ("3" if "module" in config else None)
-        )
-        if version is not None and not isinstance(version, str):
-            raise InvalidModelError(f"keras_version is {version!r:.40}, expected a text")
-        backend = file.text("/", "backend") or config.get("backend")
-        if backend is not None and not isinstance(backend, str):
-            raise InvalidModelError(f"backend is {backend!r:.40}, expected a text")
-        return Container(config, version, backend, "keras-json", file)
-    except BaseException:
-        file.close()
-        raise
+    if file.text("/", "model_config") is not None:
+        raise UnsupportedModelError(own)
+    version = config.get("keras_version") or file.text("/", "keras_version") or ("3" if "module" in config else None)
+    if version is not None and not isinstance(version, str):
+        raise InvalidModelError(f"keras_version is {version!r:.40}, expected a text")
+    backend = file.text("/", "backend") or config.get("backend")
+    if backend is not None and not isinstance(backend, str):
+        raise InvalidModelError(f"backend is {backend!r:.40}, expected a text")
+    return Container(config, version, backend, "keras-json", file)
 
 
-def _open_archive(source: Source) -> Container:
-    archive, name = Archive(source), source_name(source)
+def _open_archive(source: Content) -> Container:
+    archive, name = Archive(source), source.name
     if "config.json" not in archive:
         raise InvalidModelError(f"{name}: this .keras archive has no config.json")
     if "model.weights.h5" not in archive:
@@ -96,31 +92,31 @@ def _open_archive(source: Source) -> Container:
             f"{name}: this .keras archive holds {held}, and no model.weights.h5: save the model with"
             " model.save(path), without weights_format or sharding"
         )
-    config = load_json(archive["config.json"])
-    metadata: Any = load_json(archive["metadata.json"]) if "metadata.json" in archive else {}
+    config = _json(archive["config.json"], f"{name}: config.json")
+    held = "metadata.json"
+    metadata: Any = _json(archive[held], f"{name}: {held}") if held in archive else {}
     version = as_mapping(metadata, f"{name}: metadata.json").get("keras_version", "3")
     if not isinstance(version, str):
         raise InvalidModelError(f"{name}: metadata.json: keras_version is {version!r}, expected a text")
-    weights = Hdf5(archive["model.weights.h5"], name=f"{name}: model.weights.h5")
+    weights = Hdf5(Content(archive["model.weights.h5"], f"{name}: model.weights.h5"))
     return Container(config, version, None, "keras", weights)
 
 
-def _open_legacy(source: Source) -> Container:
-    name = source_name(source)
-    file = Hdf5(source)
-    try:
-        config = file.text("/", "model_config")
-        if config is None:
-            raise UnsupportedModelError(
-                f"{name}: this HDF5 file has weights but no model (no attribute model_config): give what"
-                " model.to_json() gave as architecture=, save the whole model with model.save(path), or read the arrays"
-                " with fastgru.read_weights and build fastgru.GRU.from_keras of them"
-            )
-        if not file.has_group("model_weights"):
-            raise InvalidModelError(f"{name}: the group model_weights is missing")
-        version = file.text("/", "keras_version") or file.text("model_weights", "keras_version")
-        backend = file.text("/", "backend") or file.text("model_weights", "backend")
-        return Container(load_json(config.encode()), version, backend, "keras-h5", file)
-    except BaseException:
-        file.close()
-        raise
+def _open_legacy(source: Content) -> Container:
+    name, file = source.name, Hdf5(source)
+    config = file.text("/", "model_config")
+    if config is None:
+        raise UnsupportedModelError(
+            f"{name}: this HDF5 file has weights but no model (no attribute model_config): give what"
+            " model.to_json() gave as architecture=, save the whole model with model.save(path), or read the arrays"
+            " with fastgru.read_weights and build fastgru.GRU.from_keras of them"
+        )
+    if not file.has_group("model_weights"):
+        raise InvalidModelError(f"{name}: the group model_weights is missing")
+    version = file.text("/", "keras_version") or file.text("model_weights", "keras_version")
+    backend = file.text("/", "backend") or file.text("model_weights", "backend")
+    return Container(_json(config.encode(), f"{name}: model_config"), version, backend, "keras-h5", file)
+
+
+def _json(text: bytes | memoryview, name: str) -> Any:
+    return load_json(Content(memoryview(text), name))

@@ -17,7 +17,7 @@ from fastgru.importers.keras.rules import Rules
 from fastgru.importers.keras.run import Place, Reading
 from fastgru.importers.keras.values import GraphBuilder
 from fastgru.importers.keras.weights import open_weights
-from fastgru.sources import Source
+from fastgru.sources import Source, opened
 
 __all__ = ["read_keras"]
 
@@ -39,8 +39,8 @@ def read_keras(
     Raises `UnsupportedModelError` that lists every layer that is not implemented, and why; `InvalidModelError` for a
     damaged file; `UnreadTensorsError` for arrays that nobody read.
     """
-    container = open_container(source) if configuration is None else open_pair(configuration, source)
-    with container.weights:
+    with opened(source) as content:
+        container = open_container(content) if configuration is None else open_pair(configuration, content)
         try:
             return _read(container, outputs, allow_unread)
         except (ShapeError, SpecError) as error:

@@ -4,26 +4,41 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import ExitStack
+from types import TracebackType
 from typing import Final
 
 from fastgru.errors import InvalidModelError, UnsupportedModelError
 from fastgru.importers.onnx.proto import TensorProto
-from fastgru.sources import open_source
+from fastgru.sources import Content, opened
 
 __all__ = ["ExternalData"]
 
+_CHUNK: Final = 1 << 20  # bytes that a checksum takes at once
 _KEYS: Final = ("checksum", "length", "location", "offset")
 
 
 class ExternalData:
-    """Reads the ranges that `TensorProto.external_data` names; `path` is the model's, None where it came as bytes."""
+    """Reads the ranges that `TensorProto.external_data` names; `path` is the model's, None where it came as bytes.
+
+    One file is open at a time, since a model may have one for every tensor. Leaving the block closes it.
+    """
 
     def __init__(self, path: str | None) -> None:
         self._folder = None if path is None else os.path.dirname(os.path.abspath(path))
         # A model in a cache of links has its files side by side where the links lead.
         self._roots = () if path is None else (os.path.realpath(str(self._folder)), _real_folder(path))
-        self._files: dict[str, memoryview] = {}
+        self._open = ExitStack()
+        self._location: str | None = None
+        self._content: Content | None = None
+        self._stamps: dict[str, tuple[int, int]] = {}
         self._digests: dict[str, str] = {}
+
+    def __enter__(self) -> ExternalData:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._open.__exit__(kind, error, at)
 
     def read(self, proto: TensorProto, nbytes: int, what: str) -> memoryview:
         """The `nbytes` bytes of the tensor.
@@ -35,22 +50,22 @@ class ExternalData:
         if unknown := sorted(set(entries) - set(_KEYS)):
             raise UnsupportedModelError(f"{what}: external data with {', '.join(unknown)} is not implemented")
         location = entries.get("location", "")
-        data = self._open(location, what)
+        content = self._find(location, what)
         offset = _whole(entries.get("offset", "0"), "offset", what)
         length = _whole(entries.get("length", str(nbytes)), "length", what)
         if length != nbytes:
             raise InvalidModelError(f"{what}: external data of {length} bytes, expected {nbytes} for its dims and type")
-        if offset + length > data.nbytes:
+        if offset + length > len(content):
             raise InvalidModelError(
-                f"{what}: bytes {offset} to {offset + length} of {location!r}, which has {data.nbytes}"
+                f"{what}: bytes {offset} to {offset + length} of {location!r}, which has {len(content)}"
             )
-        if "checksum" in entries and entries["checksum"].lower() != self._digest(location):
+        if "checksum" in entries and entries["checksum"].lower() != self._digest(location, content):
             raise InvalidModelError(f"{what}: the SHA-1 checksum of {location!r} is not the one the model gives")
-        return data[offset : offset + length]
+        return content.read(offset, offset + length)
 
-    def _open(self, location: str, what: str) -> memoryview:
-        if location in self._files:
-            return self._files[location]
+    def _find(self, location: str, what: str) -> Content:
+        if self._content is not None and location == self._location:
+            return self._content
         if self._folder is None:
             raise InvalidModelError(
                 f"{what}: its data is in the file {location!r} beside the model, but the model came as bytes;"
@@ -60,21 +75,28 @@ class ExternalData:
         if not location or "\0" in location or os.path.isabs(location) or ":" in parts[0] or ".." in parts:
             raise InvalidModelError(f"{what}: external data at {location!r}, expected a path inside the model's folder")
         where = os.path.join(self._folder, location)
+        self._content = None
+        self._open.close()
         try:
-            inside = any(os.path.commonpath((root, os.path.realpath(where))) == root for root in self._roots)
-            data = open_source(os.path.realpath(where, strict=True)) if inside else None
+            if any(os.path.commonpath((root, os.path.realpath(where))) == root for root in self._roots):
+                self._content = self._open.enter_context(opened(os.path.realpath(where, strict=True)))
         except (OSError, ValueError) as error:
             raise InvalidModelError(f"{what}: external data at {location!r} cannot be read ({error})") from None
-        if data is None:
+        if self._content is None:
             raise InvalidModelError(
                 f"{what}: external data at {location!r} leads out of the model's folder; put the file there"
             )
-        self._files[location] = data
-        return data
+        if self._stamps.setdefault(location, self._content.stamp) != self._content.stamp:
+            raise InvalidModelError(f"{what}: external data at {location!r} changed while the model was read")
+        self._location = location
+        return self._content
 
-    def _digest(self, location: str) -> str:
+    def _digest(self, location: str, content: Content) -> str:
         if location not in self._digests:
-            self._digests[location] = hashlib.sha1(self._files[location], usedforsecurity=False).hexdigest()
+            digest = hashlib.sha1(usedforsecurity=False)
+            for begin in range(0, len(content), _CHUNK):
+                digest.update(content.read(begin, begin + _CHUNK))
+            self._digests[location] = digest.hexdigest()
         return self._digests[location]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -28,7 +27,7 @@ from fastgru.importers.onnx.tensors import dtype_name, read_tensor
 from fastgru.importers.onnx.text import check_text
 from fastgru.importers.onnx.values import MAX_RANK, Kind, Value
 from fastgru.importers.states import pair_states
-from fastgru.sources import Source, open_source, source_name
+from fastgru.sources import Content, Source, opened
 
 __all__ = ["read_onnx"]
 
@@ -62,9 +61,9 @@ def read_onnx(
         raise SpecError(f"linear_before_reset is {linear_before_reset!r}, expected 0, 1 or None")
     if fallback not in (None, "reference"):
         raise UnsupportedModelError(f"fallback is {fallback!r}, expected None or 'reference'")
-    what = source_name(source)
-    path = None if isinstance(source, bytes | bytearray | memoryview) else os.fspath(source)
-    model = _parse(open_source(source, limit=_PROTOBUF_LIMIT), what)
+    with opened(source, limit=_PROTOBUF_LIMIT) as content:
+        what, path = content.name, content.path
+        model = parse_model(content)
     build = Builder()
     try:
         check_text(model)
@@ -73,7 +72,8 @@ def read_onnx(
             "producer": model.producer_name,
             "fallback": fallback == "reference",
         }
-        graph = _read(model, build, what, path, options, allow_unread)
+        with ExternalData(path) as external:
+            graph = _read(model, build, what, external, options, allow_unread)
     except (InvalidModelError, UnsupportedModelError) as error:
         if str(error).startswith(what):
             raise
@@ -85,10 +85,11 @@ def read_onnx(
     return graph
 
 
-def _parse(data: memoryview, what: str) -> ModelProto:
-    model = ModelProto()
+def parse_model(content: Content) -> ModelProto:
+    """The file's message; raises `InvalidModelError` where it is none, or one without a graph."""
+    model, what = ModelProto(), content.name
     try:
-        model.ParseFromString(bytes(data))
+        model.ParseFromString(content.tobytes())
         if not model.HasField("graph"):
             raise InvalidModelError(f"{what}: no graph in it; expected an ONNX model")
     except (DecodeError, RecursionError, UnicodeError, ValueError) as error:
@@ -99,11 +100,15 @@ def _parse(data: memoryview, what: str) -> ModelProto:
 
 
 def _read(
-    model: ModelProto, build: Builder, what: str, path: str | None, options: Mapping[str, Any], allow_unread: bool
+    model: ModelProto,
+    build: Builder,
+    what: str,
+    external: ExternalData,
+    options: Mapping[str, Any],
+    allow_unread: bool,
 ) -> Graph:
     graph = model.graph
     opsets = _opsets(model)
-    external = ExternalData(path)
     initializers = _initializers(graph, build, external)
     sparse = {t.values.name for t in graph.sparse_initializer}
     given = [info for info in graph.input if info.name not in initializers and info.name not in sparse]

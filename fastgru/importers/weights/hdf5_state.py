@@ -13,24 +13,26 @@ from numpy.typing import NDArray
 from fastgru.errors import InvalidModelError
 from fastgru.importers.archive import Archive
 from fastgru.importers.hdf5 import Hdf5
-from fastgru.sources import Source, source_name
+from fastgru.sources import Content, Source, opened
 
 __all__ = ["read_hdf5_state", "read_keras_state"]
 
 
-def read_hdf5_state(source: Source, *, name: str | None = None) -> Mapping[str, NDArray[Any]]:
+def read_hdf5_state(source: Source) -> Mapping[str, NDArray[Any]]:
     """Every dataset under its path ("model_weights/gru/gru/kernel:0"), but for those of an optimizer.
 
     Raises as `Hdf5`.
     """
-    with Hdf5(source, name=name) as file:
+    with opened(source) as content:
+        file = Hdf5(content)
         paths = [path for path in file.datasets if path.split("/")[0] not in ("optimizer", "optimizer_weights")]
         return {path: file.read(path) for path in paths}
 
 
 def read_keras_state(source: Source) -> Mapping[str, NDArray[Any]]:
     """The datasets of `model.weights.h5` inside a `.keras` archive; raises as `Archive` and `Hdf5`."""
-    archive, name = Archive(source), source_name(source)
-    if "model.weights.h5" not in archive:
-        raise InvalidModelError(f"{name}: a Keras archive without model.weights.h5")
-    return read_hdf5_state(archive["model.weights.h5"], name=f"{name}: model.weights.h5")
+    with opened(source) as content:
+        archive, name = Archive(content), content.name
+        if "model.weights.h5" not in archive:
+            raise InvalidModelError(f"{name}: a Keras archive without model.weights.h5")
+        return read_hdf5_state(Content(archive["model.weights.h5"], f"{name}: model.weights.h5"))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fastgru.errors import InvalidModelError, UnsupportedModelError
 from fastgru.importers.archive import Archive
-from fastgru.sources import Source, source_name
+from fastgru.sources import Source, opened
 
 __all__ = ["read_npz_state"]
 
@@ -28,15 +28,16 @@ _SHAPE: Final = re.compile(r"'shape': *\(((?:\d{1,18}L?, *)*(?:\d{1,18}L?)?)\)")
 
 
 def read_npz_state(source: Source) -> Mapping[str, NDArray[Any]]:
-    """Name without `.npy` -> array, in the archive's order; stored members are views of the file.
+    """Name without `.npy` -> array, in the archive's order.
 
     Raises `InvalidModelError` for what is damaged, `UnsupportedModelError` for arrays of objects (which are pickles),
     texts and records.
     """
-    archive, name = Archive(source), source_name(source)
-    if strangers := [member for member in archive if not member.endswith(".npy")]:
-        raise InvalidModelError(f"{name}: the member {strangers[0][:80]!r} is not an array (.npy)")
-    return {m.removesuffix(".npy"): _array(archive[m], f"{name}: array {m[:80]!r}") for m in archive}
+    with opened(source) as content:
+        archive, name = Archive(content), content.name
+        if strangers := [member for member in archive if not member.endswith(".npy")]:
+            raise InvalidModelError(f"{name}: the member {strangers[0][:80]!r} is not an array (.npy)")
+        return {m.removesuffix(".npy"): _array(archive[m], f"{name}: array {m[:80]!r}") for m in archive}
 
 
 def _array(data: memoryview, what: str) -> NDArray[Any]:

@@ -16,7 +16,7 @@ from fastgru.importers.weights.npz_state import read_npz_state
 from fastgru.importers.weights.packed import refuse_packed
 from fastgru.importers.weights.safetensors_state import read_safetensors_state
 from fastgru.importers.weights.torch_state import read_torch_legacy_state, read_torch_zip_state
-from fastgru.sources import Source, source_name
+from fastgru.sources import Content, Source, opened
 
 __all__ = ["read_weights"]
 
@@ -45,14 +45,19 @@ def read_weights(source: Source, *, format: str | None = None, key: str | None =
     key: where a PyTorch or JSON checkpoint nests several dicts of tensors, the dotted path of the one to read. One
         alone ("model", "state_dict") is found; optimizers are passed over.
 
-    Arrays keep the file's dtype (bfloat16 as `ml_dtypes.bfloat16`; JSON becomes float64) and are views of the file
-    wherever it allows. A prefix `module.` or `_orig_mod.` that every name has is taken off.
+    Arrays keep the file's dtype (bfloat16 as `ml_dtypes.bfloat16`; JSON becomes float64), in memory of their own: what
+    happens to the file afterwards does not reach them. A prefix `module.` or `_orig_mod.` that every name has is taken
+    off.
 
     Raises `InvalidModelError` for a damaged or hostile file, `UnsupportedModelError` for pickled code, dtypes and forms
     that are not read, with the way round; `FileNotFoundError` and `PermissionError` as they come.
     """
-    name = source_name(source)
-    found = detect_format(source)
+    with opened(source) as content:
+        return _read(content, format, key)
+
+
+def _read(source: Content, format: str | None, key: str | None) -> Weights:  # noqa: A002
+    name, found = source.name, detect_format(source)
     if format is not None and format not in (*_FLAT, *_NESTED):
         raise InvalidModelError(f"format {format!r} is not one of {', '.join(sorted((*_FLAT, *_NESTED)))}")
     if format not in (None, found):

@@ -8,7 +8,7 @@ from fastgru.errors import UnsupportedModelError
 from fastgru.importers.files import FORMATS
 from fastgru.importers.weights.find import find_grus
 from fastgru.importers.weights.read import read_weights
-from fastgru.sources import Source
+from fastgru.sources import Source, opened
 
 __all__ = ["refuse_state_dict"]
 
@@ -18,7 +18,8 @@ SHOWN: Final = 8
 def refuse_state_dict(source: Source) -> NoReturn:
     """Raise `UnsupportedModelError` naming the GRUs in `source` and how to make them; raises as `read_weights`, too."""
     weights = read_weights(source)
-    path = source if isinstance(source, str) else weights.source.strip("'")
+    with opened(source) as content:
+        path = weights.source.strip("'") if content.path is None else content.path
     grus = find_grus(weights)
     message = (
         f"{weights.source}: this is {FORMATS[weights.format]}, with {len(weights)} tensors and no model around them:"

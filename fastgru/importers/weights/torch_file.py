@@ -17,9 +17,13 @@ from fastgru.importers.archive import Archive
 from fastgru.importers.weights.pickles import PICKLE_LIMIT, PickleReader
 from fastgru.importers.weights.torch_globals import persistent_storage, torch_table
 from fastgru.importers.weights.torch_tensors import Storage, Tensor
-from fastgru.sources import Source, open_source, source_name
+from fastgru.sources import Content
 
 __all__ = ["TorchFile", "read_torch_legacy", "read_torch_zip"]
+
+# What all tensors that have to be checked or converted number by number may add up to: this, and 20 times the file.
+CONVERTED_ALLOWANCE: Final = 256 << 20
+CONVERTED_RATIO: Final = 20
 
 MAGIC: Final = 0x1950A86A20F9469CFC6C
 PROTOCOL: Final = 1001
@@ -31,21 +35,33 @@ class TorchFile:
     value: the pickled object: dicts, lists, scalars, `Tensor` and `Inert`.
     """
 
-    def __init__(self, value: Any, storage: Callable[[Storage], memoryview], *, big_endian: bool, name: str) -> None:
+    def __init__(
+        self, value: Any, storage: Callable[[Storage], memoryview], *, big_endian: bool, file: Content
+    ) -> None:
         self.value = value
-        self.name = name
+        self.name = file.name
         self._storage = storage
         self._big_endian = big_endian
+        self._left = CONVERTED_ALLOWANCE + CONVERTED_RATIO * len(file)
 
     def array(self, tensor: Tensor, label: str) -> Any:
         """The array of `tensor`. Raises `InvalidModelError` or `UnsupportedModelError` naming `label`."""
         what = f"{self.name}: tensor {label!r}"
-        return tensor.array(self._storage(tensor.storage), big_endian=self._big_endian, what=what)
+
+        def charge(nbytes: int) -> None:
+            self._left -= nbytes
+            if self._left < 0:
+                raise InvalidModelError(f"{what}: tensors that overlap so much that they are {CONVERTED_RATIO} files")
+
+        return tensor.array(self._storage(tensor.storage), charge, big_endian=self._big_endian, what=what)
 
 
-def read_torch_zip(source: Source) -> TorchFile:
-    """Raises `InvalidModelError` for what is damaged, `UnsupportedModelError` for pickled code."""
-    archive, name = Archive(source), source_name(source)
+def read_torch_zip(file: Content) -> TorchFile:
+    """A checkpoint whose storages are read when an array is asked for, while `file` is open.
+
+    Raises `InvalidModelError` for what is damaged, `UnsupportedModelError` for pickled code.
+    """
+    archive, name = Archive(file), file.name
     pickled = [member for member in archive if member == "data.pkl" or member.endswith("/data.pkl")]
     if len(pickled) != 1:
         raise InvalidModelError(f"{name}: {len(pickled)} members called data.pkl, expected one")
@@ -66,13 +82,12 @@ def read_torch_zip(source: Source) -> TorchFile:
             contents[member] = archive[member]
         return contents[member]
 
-    return TorchFile(value, storage, big_endian=order == b"big", name=name)
+    return TorchFile(value, storage, big_endian=order == b"big", file=file)
 
 
-def read_torch_legacy(source: Source) -> TorchFile:
-    """Raises as `read_torch_zip`."""
-    data, name = open_source(source), source_name(source)
-    stream = BytesIO(data[:PICKLE_LIMIT])
+def read_torch_legacy(file: Content) -> TorchFile:
+    """As `read_torch_zip`."""
+    name, stream = file.name, BytesIO(file[:PICKLE_LIMIT])
     item_sizes: dict[str, int] = {}
 
     def persistent(ident: Any) -> Storage:
@@ -86,14 +101,17 @@ def read_torch_legacy(source: Source) -> TorchFile:
         raise InvalidModelError(f"{name}: the magic number or the protocol version is not torch's ({PROTOCOL})")
     reader.load()  # system information: torch itself does not look at it
     value, keys = reader.load(), reader.load()
-    contents = dict(_legacy_storages(data, stream.tell(), keys, item_sizes, name))
+    places = dict(_legacy_storages(file, stream.tell(), keys, item_sizes))
+    contents: dict[str, memoryview] = {}
 
     def storage(wanted: Storage) -> memoryview:
         if wanted.key not in contents:
-            raise InvalidModelError(f"{name}: the storage {wanted.key[:80]!r} is missing")
+            if wanted.key not in places:
+                raise InvalidModelError(f"{name}: the storage {wanted.key[:80]!r} is missing")
+            contents[wanted.key] = file.read(*places[wanted.key])
         return contents[wanted.key]
 
-    return TorchFile(value, storage, big_endian=False, name=name)
+    return TorchFile(value, storage, big_endian=False, file=file)
 
 
 def _reader(stream: BytesIO, name: str, persistent: Callable[[Any], Storage] = persistent_storage) -> PickleReader:
@@ -101,8 +119,9 @@ def _reader(stream: BytesIO, name: str, persistent: Callable[[Any], Storage] = p
 
 
 def _legacy_storages(
-    data: memoryview, position: int, keys: Any, item_sizes: dict[str, int], name: str
-) -> Iterator[tuple[str, memoryview]]:
+    data: Content, position: int, keys: Any, item_sizes: dict[str, int]
+) -> Iterator[tuple[str, tuple[int, int]]]:
+    name = data.name
     if not isinstance(keys, list) or not all(isinstance(key, str) and key in item_sizes for key in keys):
         raise InvalidModelError(f"{name}: the list of storages does not name the storages that tensors use")
     for key in keys:
@@ -110,6 +129,6 @@ def _legacy_storages(
         start, position = position + 8, position + 8 + count * item_sizes[key]
         if count < 0 or position > len(data):
             raise InvalidModelError(f"{name}: storage {key[:80]!r} declares {count} elements, more than the file holds")
-        yield key, data[start:position]
+        yield key, (start, position)
     if position != len(data):
         raise InvalidModelError(f"{name}: {len(data) - position} bytes after the last storage")

@@ -10,19 +10,21 @@ from numpy.typing import NDArray
 from fastgru.importers.weights.nested import choose_state_dict
 from fastgru.importers.weights.torch_file import TorchFile, read_torch_legacy, read_torch_zip
 from fastgru.importers.weights.torch_tensors import Tensor
-from fastgru.sources import Source
+from fastgru.sources import Source, opened
 
 __all__ = ["read_torch_legacy_state", "read_torch_zip_state"]
 
 
 def read_torch_zip_state(source: Source, key: str | None = None) -> Mapping[str, NDArray[Any]]:
     """Raises as `read_torch_zip` and `choose_state_dict`; storages of other dicts are not even read."""
-    return _arrays(read_torch_zip(source), key)
+    with opened(source) as content:
+        return _arrays(read_torch_zip(content), key)
 
 
 def read_torch_legacy_state(source: Source, key: str | None = None) -> Mapping[str, NDArray[Any]]:
     """Raises as `read_torch_legacy` and `choose_state_dict`."""
-    return _arrays(read_torch_legacy(source), key)
+    with opened(source) as content:
+        return _arrays(read_torch_legacy(content), key)
 
 
 def _arrays(file: TorchFile, key: str | None) -> Mapping[str, NDArray[Any]]:

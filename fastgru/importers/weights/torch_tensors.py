@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -75,8 +76,10 @@ class Tensor:
         """True for what weights look like: numbers that are not whole, of at least one axis."""
         return bool(self.shape) and self.dtype in ("bfloat16", "float16", "float32", "float64")
 
-    def array(self, raw: memoryview, *, big_endian: bool, what: str) -> NDArray[Any]:
+    def array(self, raw: memoryview, charge: Callable[[int], None], *, big_endian: bool, what: str) -> NDArray[Any]:
         """The view itself, read-only, in native byte order; `raw` holds the bytes of the storage.
+
+        `charge` is told of every byte that has to be looked at, since any number of tensors may share a storage.
 
         Raises `InvalidModelError` if it reaches outside, `UnsupportedModelError` for a dtype that is not read.
         """
@@ -98,13 +101,16 @@ class Tensor:
             raise InvalidModelError(f"{what}: element {last} of a storage of {flat.size} elements")
         if count > max(flat.size, MAX_EXPANDED):
             raise InvalidModelError(f"{what}: {count} elements made from {flat.size} by strides of 0")
+        flat = flat[self.offset : last + 1 if count else self.offset]
+        if self.dtype == "bool" or not flat.dtype.isnative:
+            charge(flat.nbytes)
         if self.dtype == "bool" and flat.size and flat.view(np.uint8).max() > 1:
             raise InvalidModelError(f"{what}: a bool that is neither 0 nor 1")
         if not flat.dtype.isnative:
             flat = flat.astype(dtype)
         strides = tuple(stride * dtype.itemsize for stride in self.strides)
         try:
-            return np.lib.stride_tricks.as_strided(flat[self.offset :], self.shape, strides, writeable=False)
+            return np.lib.stride_tricks.as_strided(flat, self.shape, strides, writeable=False)
         except ValueError:  # an empty array with axes too long for NumPy
             raise InvalidModelError(f"{what}: no array has the shape {list(self.shape)}") from None
 
