@@ -125,8 +125,8 @@ class _File(Content):
             )
         if modified_ns != self._modified_ns:
             raise InvalidModelError(
-                f"{self.name}: changed while it was read: written at {modified_ns} ns, at {self._modified_ns} when it was"
-                " opened"
+                f"{self.name}: changed while it was read: written at {modified_ns} ns, at {self._modified_ns} when it"
+                " was opened"
             )
 
     def close(self) -> None:

@@ -241,9 +241,10 @@ def test_many_files_of_external_data_are_open_one_at_a_time(tmp_path: Path) -> N
 
 @pytest.mark.slow
 def test_two_gigabytes_of_external_data(tmp_path: Path) -> None:
-    from onnx import TensorProto, helper, numpy_helper
+    from onnx import TensorProto, helper
 
     x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, [4]) for n in "xy")
+    at = helper.make_tensor_value_info("at", TensorProto.INT64, [1])
     weight = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[4], data_location=TensorProto.EXTERNAL)
     for key, value in (("location", "w.data"), ("offset", str(3 << 30)), ("length", "16")):
         weight.external_data.add(key=key, value=value)
@@ -255,9 +256,8 @@ def test_two_gigabytes_of_external_data(tmp_path: Path) -> None:
         helper.make_node("Cast", ["g"], ["c"], to=TensorProto.FLOAT),
         helper.make_node("Add", ["s", "c"], ["y"]),
     ]
-    at = numpy_helper.from_array(np.array([(1 << 31) + 4000]), "at")
     model = helper.make_model(
-        helper.make_graph(nodes, "g", [x], [y], [weight, table, at]),
+        helper.make_graph(nodes, "g", [x, at], [y], [weight, table]),
         opset_imports=[helper.make_opsetid("", 17)], ir_version=8,
     )  # fmt: skip
     (tmp_path / "m.onnx").write_bytes(model.SerializeToString())

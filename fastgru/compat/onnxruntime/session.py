@@ -292,6 +292,8 @@ def _read(source: str | bytes | os.PathLike[str], sizes: Mapping[str, int]) -> t
     except FileNotFoundError:
         name = os.fspath(source) if not isinstance(source, bytes) else ""
         raise NoSuchFile(f"Load model from {name} failed. File doesn't exist") from None
+    except (InvalidGraph, InvalidProtobuf):
+        raise
     except InvalidModelError as error:
         raise InvalidArgument(f"No graph was found in the protobuf. {error}") from error
 
