@@ -85,7 +85,8 @@ def compiling() -> Iterator[None]:
     if cache["entries"]:
         yield
         return
-    message = f"Compiling the kernels for this CPU: once, then they come from {cache['directory']}"
+    once = f"once, then they come from {cache['directory']}"
+    message = f"Compiling the kernels for this CPU: {cache['problem'] or once}"
     if console.is_terminal:
         with console.status(message):
             yield

@@ -77,10 +77,12 @@ def _print(found: dict[str, Any]) -> None:
         },
     )
     state = "writable" if cache["writable"] else "read-only: what it lacks is compiled in each process"
+    if cache["problem"]:
+        state = f"not used: {cache['problem']}; FASTGRU_CACHE_DIR names another"
     section(
         "Cache of compiled kernels",
         {
-            "folder": f"{cache['directory']} ({state})",
+            "folder": f"{cache['directory'] or 'none'} ({state})",
             "holds": f"{cache['entries']} kernels, {bytes_of(cache['bytes'])}"
             + ("" if cache["entries"] else "; `fastgru warmup` fills it"),
         },

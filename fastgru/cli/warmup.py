@@ -23,11 +23,15 @@ def command(files: tuple[Path, ...], options: dict[str, Any], precision: str | N
     Later processes, and others that share the folder (see `fastgru doctor`), then compile nothing.
     """
     from fastgru.cli.console import bytes_of, counted
+    from fastgru.kernels.table import compiled_by_this_process
     from fastgru.simd import cache
 
     if options and not files:
         given = ", ".join(f"--{name.replace('_', '-')}" for name in options)
         raise click.UsageError(f"{given}: how to read a FILE, and none is given")
+    found = cache.describe()
+    if found["problem"] and not found["writable"]:
+        raise click.ClickException(f"{found['problem']}; FASTGRU_CACHE_DIR names another folder")
     started = time.perf_counter()
     _warm_entries()
     if files:
@@ -35,6 +39,8 @@ def command(files: tuple[Path, ...], options: dict[str, Any], precision: str | N
     else:
         _warm_all()
     found = cache.describe()
+    if compiled_by_this_process() and not found["writable"]:
+        raise click.ClickException(f"{found['directory']} cannot be written; FASTGRU_CACHE_DIR names another folder")
     click.echo(
         f"{found['directory']}: {counted(found['entries'], 'kernel')}, {bytes_of(found['bytes'])},"
         f" in {time.perf_counter() - started:.1f} s"

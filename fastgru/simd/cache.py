@@ -3,7 +3,8 @@
 An entry is a file of its own: a checksum, what it is, and object code. The folder's name carries a hash of the
 package's sources, of the versions of Numba, llvmlite and Python, and of the CPU and its features; a stale folder is
 simply another one. `FASTGRU_CACHE_DIR` moves it. A folder that can be read but not written is used as it is: what it
-lacks is compiled anew in each process. An entry that is damaged, or not of this folder, is as good as none.
+lacks is compiled anew in each process. An entry that is damaged, not of this folder, or open to changes by others
+(`simd.trusted`) is as good as none.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import importlib.util
 import json
 import os
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -25,6 +25,7 @@ from typing import Any, Final, NamedTuple
 import llvmlite
 
 from fastgru.simd.cpu import ISA, target_cpu
+from fastgru.simd.trusted import UntrustedError, open_folder
 
 __all__ = ["Entry", "cache_folder", "describe", "read", "telling", "write"]
 
@@ -47,14 +48,15 @@ class Entry(NamedTuple):
     code: bytes
 
 
-def _user_folder() -> Path:
+def _user_folder() -> tuple[Path, int]:
+    """Where, and the mode of what has to be made for it. Raises `RuntimeError` where there is no home."""
     if configured := os.environ.get("FASTGRU_CACHE_DIR"):
-        return Path(configured)
+        return Path(configured), 0o755
     if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "fastgru"
+        return Path.home() / "Library" / "Caches" / "fastgru", 0o700
     if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "fastgru" / "cache"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastgru"
+        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "fastgru" / "cache", 0o700
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastgru", 0o700
 
 
 def _numba_version() -> bytes:
@@ -82,25 +84,27 @@ def source_hash() -> str:
 
 
 @functools.cache
-def cache_folder() -> str:
-    """The folder of this version of the kernels; made if it can be, else a folder of this process's own."""
+def _place() -> tuple[str, int]:
     try:
-        folder = _user_folder() / f"{ISA}-{source_hash()}"
-        folder.mkdir(parents=True, exist_ok=True)
-        return str(folder)
-    except (OSError, RuntimeError):  # no home, or one that cannot be written
-        return tempfile.mkdtemp(prefix="fastgru-")
+        folder, mode = _user_folder()
+    except RuntimeError as error:
+        raise FileNotFoundError(None, f"there is no home folder ({error})") from None
+    return os.path.abspath(folder / f"{ISA}-{source_hash()}"), mode
 
 
-def _path(name: str) -> Path:
-    return Path(cache_folder()) / (name + _SUFFIX)
+def cache_folder() -> str:
+    """The folder of this version of the kernels, there or not; `OSError` where no place is known for it."""
+    return _place()[0]
 
 
 def read(name: str) -> Entry | None:
-    """The entry of that name; None where there is none that is whole and of this folder."""
+    """The entry of that name; None where there is none that is whole, of this folder, and safe from others."""
     try:
-        with open(_path(name), "rb") as file:
-            data = file.read(_MOST_BYTES)
+        with open_folder(cache_folder()) as folder:
+            data = folder.read(name + _SUFFIX, _MOST_BYTES)
+    except UntrustedError as error:
+        _tell_unused(error)
+        return None
     except OSError:
         return None
     body = data[len(_MAGIC) + _DIGEST :]
@@ -117,34 +121,51 @@ def read(name: str) -> Entry | None:
 
 
 def write(name: str, entry: Entry) -> None:
-    """Keep an entry for other processes, if the folder can be written: all of it or nothing."""
+    """Keep an entry for other processes, if the folder can be written and trusted: all of it or nothing."""
+    global _swept
     head = {"name": name, "key": source_hash(), "symbol": entry.symbol, "parts": entry.parts}
     body = json.dumps(head).encode() + b"\n" + entry.code
-    path = _path(name)
     try:
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{name}-")
-    except OSError:  # read-only: this process keeps what it compiled in memory
-        return
-    try:
-        with open(descriptor, "wb") as file:
-            file.write(_MAGIC + hashlib.sha256(body).digest() + body)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
+        place, mode = _place()
+        with open_folder(place, make=mode) as folder:
+            folder.write(name + _SUFFIX, _MAGIC + hashlib.sha256(body).digest() + body)
+            if not _swept:
+                _swept = True
+                folder.sweep()
+    except OSError as error:
+        _tell_unused(error)
+
+
+def _fault(error: OSError) -> str:
+    if isinstance(error, UntrustedError):
+        return str(error)
+    where = "" if error.errno is None else f"{cache_folder()}: "
+    return f"{where}{error.strerror or error}"
+
+
+def _tell_unused(error: OSError) -> None:
+    """Once in a process, and not under `FASTGRU_QUIET`: what is not kept or not run, and the way round."""
+    global _told_unused
+    if not _told_unused and not os.environ.get("FASTGRU_QUIET"):
+        _told_unused = True
+        print(
+            f"fastgru: the cache of kernels cannot be used, so this process compiles what it needs: {_fault(error)};"
+            " FASTGRU_CACHE_DIR names another folder",
+            file=sys.stderr,
+        )
 
 
 _spent_s = 0.0
-_told = False
+_told = _told_unused = _swept = False
 
 
 def _tell() -> None:
     global _told
     if not _told and not os.environ.get("FASTGRU_QUIET"):
         _told = True
-        name = target_cpu()[0]
-        print(f"fastgru: compiling kernels for this CPU ({name}, {ISA}), once for all processes...", file=sys.stderr)
+        cache = describe()
+        reach = ", once for all processes" if cache["writable"] and not cache["problem"] else ""
+        print(f"fastgru: compiling kernels for this CPU ({target_cpu()[0]}, {ISA}){reach}...", file=sys.stderr)
 
 
 @contextlib.contextmanager
@@ -163,12 +184,16 @@ def telling() -> Iterator[None]:
 
 
 def describe() -> dict[str, Any]:
-    """What `fastgru doctor` prints of the cache."""
-    folder = Path(cache_folder())
-    files = [p for p in folder.iterdir() if p.is_file()] if folder.is_dir() else []
-    return {
-        "directory": str(folder),
-        "writable": os.access(folder, os.W_OK),
-        "entries": sum(p.suffix == _SUFFIX for p in files),
-        "bytes": sum(p.stat().st_size for p in files),
-    }
+    """What `fastgru doctor` prints of the cache; "problem" says why it, or an entry of it, is not used, if so."""
+    found: dict[str, Any] = {"directory": "", "writable": False, "entries": 0, "bytes": 0, "problem": ""}
+    try:
+        found["directory"], mode = _place()
+        with open_folder(found["directory"], make=mode) as folder:
+            found["writable"] = os.access(folder.path, os.W_OK)
+            for size, fault in folder.files(_SUFFIX):
+                found["entries"] += 1
+                found["bytes"] += size
+                found["problem"] = found["problem"] or fault
+    except OSError as error:
+        found["problem"] = _fault(error)
+    return found
