@@ -33,15 +33,17 @@ class Content:
     """The bytes of a source: `content[a:b]` and `content.read(a, b)` are read-only views of bytes `a` to `b`.
 
     name: what error messages call the source. path: of the file, None where it came as bytes. in_memory: whether
-    `read` gives views of memory that belongs to somebody else.
+    `read` gives views of memory that belongs to somebody else. stored: the size of the file that it was unpacked from,
+    or its own: what is unpacked from it in turn is measured by that.
     """
 
     path: str | None = None
     in_memory = True
 
-    def __init__(self, data: memoryview, name: str) -> None:
+    def __init__(self, data: memoryview, name: str, *, stored: int | None = None) -> None:
         self.name = name
         self._data = data
+        self._stored = stored
 
     def __len__(self) -> int:
         return len(self._data)
@@ -49,6 +51,10 @@ class Content:
     def __getitem__(self, where: slice) -> memoryview:
         """For headers and the like: a file keeps what it read last, so that the next bytes cost no call."""
         return self._data[where]
+
+    @property
+    def stored(self) -> int:
+        return len(self) if self._stored is None else self._stored
 
     @property
     def stamp(self) -> tuple[int, int]:
@@ -71,7 +77,7 @@ class _File(Content):
     in_memory = False
 
     def __init__(self, path: str) -> None:
-        self.path, self.name = path, source_name(path)
+        self.path, self.name, self._stored = path, source_name(path), None
         self._file = io.FileIO(path, "rb", opener=_open_regular)
         self._size, self._modified_ns = self._stamp_now()
         self._begin, self._window = 0, memoryview(b"")

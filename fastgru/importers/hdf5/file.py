@@ -58,7 +58,7 @@ class Hdf5:
         form, root = _superblock(Form(content))
         self._form = form
         self._plain_left = len(content)
-        self._inflatable = INFLATE_ALLOWANCE + INFLATE_RATIO * len(content)
+        self._inflatable = INFLATE_ALLOWANCE + INFLATE_RATIO * content.stored
         self._groups: dict[str, list[Message]] = {}
         self._datasets: dict[str, _Dataset] = {}
         self._walk(root)

@@ -92,14 +92,12 @@ def _open_archive(source: Content) -> Container:
             f"{name}: this .keras archive holds {held}, and no model.weights.h5: save the model with"
             " model.save(path), without weights_format or sharding"
         )
-    config = _json(archive["config.json"], f"{name}: config.json")
-    held = "metadata.json"
-    metadata: Any = _json(archive[held], f"{name}: {held}") if held in archive else {}
+    config = load_json(archive.open("config.json"))
+    metadata: Any = load_json(archive.open("metadata.json")) if "metadata.json" in archive else {}
     version = as_mapping(metadata, f"{name}: metadata.json").get("keras_version", "3")
     if not isinstance(version, str):
         raise InvalidModelError(f"{name}: metadata.json: keras_version is {version!r}, expected a text")
-    weights = Hdf5(Content(archive["model.weights.h5"], f"{name}: model.weights.h5"))
-    return Container(config, version, None, "keras", weights)
+    return Container(config, version, None, "keras", Hdf5(archive.open("model.weights.h5")))
 
 
 def _open_legacy(source: Content) -> Container:
@@ -115,8 +113,5 @@ def _open_legacy(source: Content) -> Container:
         raise InvalidModelError(f"{name}: the group model_weights is missing")
     version = file.text("/", "keras_version") or file.text("model_weights", "keras_version")
     backend = file.text("/", "backend") or file.text("model_weights", "backend")
-    return Container(_json(config.encode(), f"{name}: model_config"), version, backend, "keras-h5", file)
-
-
-def _json(text: bytes | memoryview, name: str) -> Any:
-    return load_json(Content(memoryview(text), name))
+    text = Content(memoryview(config.encode()), f"{name}: model_config")
+    return Container(load_json(text), version, backend, "keras-h5", file)

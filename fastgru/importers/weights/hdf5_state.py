@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fastgru.errors import InvalidModelError
 from fastgru.importers.archive import Archive
 from fastgru.importers.hdf5 import Hdf5
-from fastgru.sources import Content, Source, opened
+from fastgru.sources import Source, opened
 
 __all__ = ["read_hdf5_state", "read_keras_state"]
 
@@ -35,4 +35,4 @@ def read_keras_state(source: Source) -> Mapping[str, NDArray[Any]]:
         archive, name = Archive(content), content.name
         if "model.weights.h5" not in archive:
             raise InvalidModelError(f"{name}: a Keras archive without model.weights.h5")
-        return read_hdf5_state(Content(archive["model.weights.h5"], f"{name}: model.weights.h5"))
+        return read_hdf5_state(archive.open("model.weights.h5"))
