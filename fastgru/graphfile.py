@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Iterable, Mapping
 from os import PathLike
 from typing import Any, Final
@@ -69,14 +69,12 @@ def write_whole(chunks: Iterable[bytes], path: str | PathLike[str]) -> None:
 
 def _replace(chunks: Iterable[bytes], path: str | PathLike[str]) -> None:
     folder = os.path.dirname(os.path.abspath(os.fspath(path)))
-    handle, temporary = tempfile.mkstemp(dir=folder, prefix=".fastgru-", suffix=".tmp")
+    temporary = os.path.join(folder, f".fastgru-{secrets.token_hex(8)}.tmp")
+    file = open(temporary, "xb")  # noqa: SIM115
     try:
-        with os.fdopen(handle, "wb") as file:
+        with file:
             for chunk in chunks:
                 file.write(chunk)
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)  # mkstemp makes private files
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)

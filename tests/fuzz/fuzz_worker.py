@@ -2,8 +2,9 @@
 
     python tests/fuzz/fuzz_worker.py FORMAT COUNT SEED FOLDER
 
-Any exception but a `FastGRUError`, or more than SECONDS of processor time for one file, is a failure: the file is left
-in FOLDER. So is the file on which the process died, as `last`.
+Each is read as bytes and as a file, which are two ways through the readers and have to end alike. Any exception but a
+`FastGRUError`, or more than SECONDS of processor time for one file, is a failure: the file is left in FOLDER. So is the
+file on which the process died, as `last`.
 """
 
 from __future__ import annotations
@@ -47,19 +48,24 @@ def main(name: str, count: str, seed: str, folder: str) -> None:
         last = Path(folder) / "last"
         last.write_bytes(content)
         signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
+        ends = []
         try:
-            form.read(content)
-            outcome = "read"
-        except FastGRUError as error:
-            outcome = type(error).__name__
-            if len(str(error)) > 20_000:
-                failures.append([number, f"a message of {len(str(error))} characters"])
+            for source in (content, last):
+                try:
+                    form.read(source)
+                    ends.append("read")
+                except FastGRUError as error:
+                    ends.append(type(error).__name__)
+                    if len(str(error)) > 20_000:
+                        failures.append([number, f"a message of {len(str(error))} characters"])
+            if ends[0] != ends[1]:
+                failures.append([number, f"as bytes {ends[0]}, as a file {ends[1]}"])
         except (Exception, TooLongError) as error:
-            outcome = "failure"
+            ends = ["failure"]
             failures.append([number, "".join(traceback.format_exception(error)[-6:])])
         finally:
             signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-        outcomes[outcome] += 1
+        outcomes[ends[0]] += 1
         if failures and failures[-1][0] == number:
             last.rename(Path(folder) / f"{name}-{seed}-{number}")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

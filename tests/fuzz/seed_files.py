@@ -33,16 +33,16 @@ class Format:
     """seeds: makes the valid files. read: reads one, and looks at every number in it. mutate: spoils one."""
 
     seeds: Callable[[], list[bytes]]
-    read: Callable[[bytes], None]
+    read: Callable[[bytes | Path], None]
     mutate: Callable[[bytes, random.Random], bytes]
 
 
-def touch_weights(content: bytes) -> None:
+def touch_weights(content: bytes | Path) -> None:
     for array in read_weights(content).values():
         array.tobytes()
 
 
-def touch_graph(content: bytes) -> None:
+def touch_graph(content: bytes | Path) -> None:
     graph = load_graph(content).validate()
     for array in graph.constants.values():
         array.tobytes()
