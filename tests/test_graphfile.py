@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 import struct
 from collections.abc import Callable
@@ -117,6 +118,19 @@ def test_a_written_file_is_whole(tmp_path: Path) -> None:
         write_graph(strange, path)
     assert [p.name for p in tmp_path.iterdir()] == ["m.safetensors"]
     assert len(read_graph(path).nodes) == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")
+def test_a_written_file_has_the_mode_of_the_umask_which_nobody_touches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, set_umask = os.umask(0o027), os.umask
+    monkeypatch.setattr(os, "umask", lambda mask: pytest.fail("another thread would make files for everybody"))
+    try:
+        write_graph(example(), tmp_path / "m.safetensors")
+    finally:
+        set_umask(old)
+    assert stat.S_IMODE((tmp_path / "m.safetensors").stat().st_mode) == 0o640
 
 
 def test_a_file_that_cannot_be_written_is_named_and_nothing_is_left(tmp_path: Path) -> None:
