@@ -14,9 +14,17 @@ from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatch
 from typing import Any, Final
 
+from fastgru.bench.worker import WAYS
+
 __all__ = ["KINDS", "PRECISIONS", "RTNEURAL_NS", "SUITES", "Case", "dtype_of", "find_cases", "in_precision"]
 
 KINDS: Final = ("step", "sequence", "block")
+_CALLED: Final = {
+    "push": "a push without out=",
+    "call": "model(x, h)",
+    "run": "model.run by name",
+    "layer": "a GRU layer",
+}
 PRECISIONS: Final = ("float64", "float32", "bfloat16", "int8")
 
 # Nanoseconds a step of the fastest of RTNeural's back ends, by H; its authors' figures, desktop CPU of 2018.
@@ -36,6 +44,7 @@ class Case:
     precision: what ours computes in. Beside one below float32 the rivals run in float32 and in the lower precisions
     that they have, and ours in float32, and for int8 in bfloat16, too.
     lengths: each row has a length of its own, drawn from 1 to T.
+    way: how ours is called, one of `fastgru.bench.worker.WAYS`. A rival is called in its own fastest way.
     goals: threads -> the least ratio (time of the best rival over ours) that we hold ourselves to.
     own_goals: threads -> the least ratio of our own time on one thread over ours on so many.
     goal_rival: the contender that `goals` speaks of, by its name in a table ("openvino bfloat16", "fastgru bfloat16"),
@@ -52,6 +61,7 @@ class Case:
     reset_after: bool = True
     lengths: bool = False
     precision: str = "float32"
+    way: str = "bound"
     goals: Mapping[int, float] = field(default_factory=dict, hash=False)
     own_goals: Mapping[int, float] = field(default_factory=dict, hash=False)
     goal_rival: str | None = None
@@ -61,6 +71,10 @@ class Case:
             raise ValueError(f"kind is {self.kind!r}, expected one of {', '.join(KINDS)}")
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision is {self.precision!r}, expected one of {', '.join(PRECISIONS)}")
+        if self.way not in WAYS:
+            raise ValueError(f"way is {self.way!r}, expected one of {', '.join(WAYS)}")
+        if self.way == "layer" and not self.reset_after:
+            raise ValueError("way is 'layer', which is a GRU as torch has it: reset after")
         if self.kind != "sequence" and (self.layers > 1 or self.bidirectional or self.lengths):
             raise ValueError(f"{self.kind}: one layer, one direction, no lengths")
         if self.kind == "step" and self.T != 1:
@@ -83,6 +97,7 @@ class Case:
         words += ["before"] if not self.reset_after else []
         words += ["lengths"] if self.lengths else []
         words += [self.precision] if self.precision != "float32" else []
+        words += [self.way] if self.way != "bound" else []
         return "-".join(words)
 
     @property
@@ -100,6 +115,7 @@ class Case:
         words += ["reset before"] if not self.reset_after else []
         words += [f"lengths 1 to {self.T}"] if self.lengths else []
         words += [self.precision] if self.precision != "float32" else []
+        words += [_CALLED[self.way]] if self.way != "bound" else []
         return ", ".join(words)
 
     def to_dict(self) -> dict[str, Any]:
@@ -169,6 +185,11 @@ _ODD = tuple(
 )
 _BLOCKS = (_block(8, 50.0), _block(16, 30.0), _block(32, 13.0), _block(64, 5.0))
 
+# Calls as a user makes them, where a call costs more than the arithmetic in it.
+_CALLS = tuple(Case("step", 1, 1, H, H, way=way) for H in (8, 16, 32, 64) for way in WAYS) + tuple(
+    Case("sequence", 8, 1, H, H, way=way) for H in (8, 32) for way in ("bound", "call", "run", "layer")
+)
+
 
 def _reduced(
     case: Case, int8: float, bfloat16: float, int8_over: str | None = None, bfloat16_over: str | None = None, **own: Any
@@ -205,6 +226,7 @@ SUITES: Final[Mapping[str, tuple[Case, ...]]] = {
     "quick": (_STEPS[2], _STEPS[4], _SEQUENCES[2], _SEQUENCES[7], _FORMS[0], _BLOCKS[1]),
     "full": (*_STEPS, *_SEQUENCES, *_FORMS, *_ODD, *_BLOCKS),
     "precision": _REDUCED,
+    "calls": _CALLS,
 }
 
 

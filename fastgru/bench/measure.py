@@ -7,13 +7,13 @@ two contenders is taken within a round, and the figure is the median of these ra
 from __future__ import annotations
 
 import gc
+import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import repeat
+from dataclasses import dataclass, replace
 from statistics import median
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,8 @@ from fastgru.errors import VerificationError
 from fastgru.verify.compare import TOLERANCES, Run, check_output
 
 __all__ = [
+    "AGAINST",
+    "SPINNING_S",
     "Plan",
     "Ratio",
     "Timing",
@@ -32,6 +34,7 @@ __all__ = [
     "largest_difference",
     "outputs_of",
     "ratio",
+    "same_bits",
     "take_turns",
 ]
 
@@ -42,12 +45,17 @@ _SLOW_TURNS = 8  # where a single call takes so many turns, half the rounds have
 _SINGLE_CALLS = 400  # at most, timed one by one in a turn, for the tail
 
 
+# How long the idle threads of a rival may go on spinning after its last call: onnxruntime's were seen to for 40 ms.
+SPINNING_S: Final = 0.08
+
+
 @dataclass(frozen=True)
 class Plan:
     """rounds, each with one turn of `turn_s` seconds for every contender (of one call at least).
 
     Before a turn: `settle_s` of sleep, in which the threads of whoever came before stop spinning, and untimed calls
-    for `warm_s`. collect: leave the garbage collector on.
+    for `warm_s`. collect: leave the garbage collector on. rested_turn_s: the length of a turn on several threads, where
+    each begins with a long rest; rounds are then fewer, for the same time in all.
     """
 
     rounds: int = 9
@@ -55,11 +63,23 @@ class Plan:
     warm_s: float = 0.005
     settle_s: float = 0.01
     collect: bool = False
+    rested_turn_s: float | None = None
 
     @property
     def shorter(self) -> Plan:
         """What is enough to tell the fastest of a few configurations."""
-        return Plan(min(self.rounds, 3), self.turn_s / 2, self.warm_s, self.settle_s, self.collect)
+        return replace(self, rounds=min(self.rounds, 3), turn_s=self.turn_s / 2)
+
+    @property
+    def rested(self) -> Plan:
+        """For several threads: rests as long as the idle threads of a contender may go on spinning."""
+        turn_s = self.rested_turn_s or self.turn_s
+        rounds = max(1, round(self.rounds * self.turn_s / turn_s))
+        return replace(self, rounds=rounds, turn_s=turn_s, settle_s=max(self.settle_s, SPINNING_S))
+
+
+# Two of the same kind: turns so short that a drift of the machine meets both, and many of them.
+AGAINST: Final = Plan(120, 0.004, 0.0005, 0.0, rested_turn_s=0.03)
 
 
 @dataclass(frozen=True)
@@ -80,18 +100,24 @@ class Timing:
 
 @dataclass(frozen=True)
 class Ratio:
-    """Time of the other over ours, within a round: the median of the rounds and the quartiles."""
+    """Time of the other over ours, within a round: the median of so many rounds, and the quartiles."""
 
     median: float
     low: float
     high: float
+    rounds: int = 1
+
+    @property
+    def noise(self) -> float:
+        """The standard error of the median, as a share of it: that of normal samples with these quartiles."""
+        return 1.2533 / 1.349 * (self.high - self.low) / (self.median * math.sqrt(self.rounds))
 
 
 def ratio(ours: Timing, other: Timing) -> Ratio:
     """How many times faster than `other` ours is. Both must come from the same `take_turns`."""
     each = np.array(other.rounds) / np.array(ours.rounds)
     low, middle, high = np.percentile(each, [25, 50, 75])
-    return Ratio(float(middle), float(low), float(high))
+    return Ratio(float(middle), float(low), float(high), len(each))
 
 
 def outputs_of(contender: Contender, problem: Problem) -> list[Mapping[str, NDArray[Any]]]:
@@ -136,6 +162,12 @@ def largest_difference(got: Outputs, expected: Outputs) -> float:
     return found if np.isfinite(found) else float("inf")
 
 
+def same_bits(got: Outputs, expected: Outputs) -> bool:
+    """Whether all outputs that both give are equal to the last bit."""
+    names = [name for name in expected[0] if name in got[0]]
+    return all(a[n].tobytes() == b[n].tobytes() for a, b in zip(got, expected, strict=True) for n in names)
+
+
 def take_turns(contenders: Sequence[Contender], plan: Plan) -> list[Timing]:
     """A `Timing` for each contender, in order. Every round begins with another one."""
     estimates = []
@@ -144,14 +176,14 @@ def take_turns(contenders: Sequence[Contender], plan: Plan) -> list[Timing]:
     with _collector(plan.collect):
         for contender in contenders:
             with contender.around():
-                estimates.append(_estimate(contender.call, plan.turn_s))
+                estimates.append(_estimate(contender, plan.turn_s))
         slow = max(estimates) > _SLOW_TURNS * plan.turn_s
         for number in range((plan.rounds + 1) // 2 if slow else plan.rounds):
             for k in range(len(contenders)):
                 i = (k + number) % len(contenders)
                 time.sleep(plan.settle_s)
                 with contenders[i].around():
-                    _turn(contenders[i].call, estimates[i], plan, rounds[i], singles[i])
+                    _turn(contenders[i], estimates[i], plan, rounds[i], singles[i])
     timings = []
     for contender, each, single in zip(contenders, rounds, singles, strict=True):
         low, middle, high = np.percentile(each, [25, 50, 75])
@@ -169,36 +201,25 @@ def fastest(contenders: Sequence[Contender], plan: Plan) -> Contender:
     return contenders[min(range(len(contenders)), key=lambda i: timings[i].median_s)]
 
 
-def _turn(call: Callable[[], object], estimate_s: float, plan: Plan, means: list[float], singles: list[int]) -> None:
+def _turn(contender: Contender, estimate_s: float, plan: Plan, means: list[float], singles: list[int]) -> None:
     if estimate_s < plan.turn_s:
-        _timed(call, max(1, int(plan.warm_s / estimate_s)))
+        contender.timed(max(1, int(plan.warm_s / estimate_s)), 1)
     calls = max(1, round(plan.turn_s / estimate_s))
     bunches = min(calls, _BUNCHES)
     size = calls // bunches
-    samples = [_timed(call, size) / size for _ in range(bunches)]
-    means.append(median(samples) * 1e-9)
-    if size == 1:
-        singles += [int(s) for s in samples]
-    else:
-        singles += [_timed(call, 1) for _ in range(min(calls // 4, _SINGLE_CALLS))]
+    samples = contender.timed(size, bunches)
+    means.append(median(samples) / size * 1e-9)
+    singles += samples if size == 1 else contender.timed(1, min(calls // 4, _SINGLE_CALLS))
 
 
-def _timed(call: Callable[[], object], count: int) -> int:
-    """Nanoseconds of `count` calls."""
-    start = time.perf_counter_ns()
-    for _ in repeat(None, count):
-        call()
-    return time.perf_counter_ns() - start
-
-
-def _estimate(call: Callable[[], object], enough_s: float) -> float:
+def _estimate(contender: Contender, enough_s: float) -> float:
     """Seconds a call, from runs that double until they take a tenth of a turn; the first call is not counted."""
-    first = _timed(call, 1) * 1e-9
+    first = contender.timed(1, 1)[0] * 1e-9
     if first > 4 * enough_s:
         return first
     count = 1
     while True:
-        elapsed = _timed(call, count) * 1e-9
+        elapsed = contender.timed(count, 1)[0] * 1e-9
         if elapsed > enough_s / 10:
             return elapsed / count
         count *= 2

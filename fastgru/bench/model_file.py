@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -48,7 +49,8 @@ def file_problem(
     not have and shapes that it does not take, and what `fastgru.load` raises.
     """
     onnx = str(path) if detect_format(path) == "onnx" else None
-    return model_problem(path.name, load_graph(path, fallback=fallback), onnx, shapes, seed=seed)
+    problem = model_problem(path.name, load_graph(path, fallback=fallback), onnx, shapes, seed=seed)
+    return replace(problem, path=str(path), fallback=fallback)
 
 
 def model_problem(

@@ -53,6 +53,7 @@ def run_models(
     threads: Sequence[int] = (1,),
     rivals: Sequence[str] = tuple(RIVALS),
     plan: Plan | None = None,
+    against: Path | None = None,
     progress: Callable[[str], None] = lambda message: None,
     on_row: Callable[[Row], None] | None = None,
 ) -> Result:
@@ -62,21 +63,23 @@ def run_models(
     rows = []
     for number, case in enumerate(cases, 1):
         progress(f"{number} of {len(cases)}: {case.title}")
-        for row in _rows(case, threads, [RIVALS[r] for r in rivals], plan or Plan()):
+        for row in _rows(case, threads, [RIVALS[r] for r in rivals], plan or Plan(), against):
             rows.append(row)
             if on_row is not None:
                 on_row(row)
     return Result("models", machine, (), tuple(rows), time.perf_counter() - started)
 
 
-def _rows(case: ModelCase, threads: Sequence[int], rivals: Sequence[Rival], plan: Plan) -> Iterator[Row]:
+def _rows(
+    case: ModelCase, threads: Sequence[int], rivals: Sequence[Rival], plan: Plan, against: Path | None
+) -> Iterator[Row]:
     try:
         problem = case.make()
     except FastGRUError as error:
         yield from (Row(case.title, case.slug, n, None, None, trouble=f"refused: {error}") for n in threads)
         return
     for n in threads:
-        row = run_problem(problem, case.title, n, rivals, plan)
+        row = run_problem(problem, case.title, n, rivals, plan, against)
         yield replace(row, slug=case.slug, least=case.goal if n == 1 else None)
 
 

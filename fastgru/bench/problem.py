@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from fastgru.bench.cases import Case, dtype_of
 from fastgru.bench.onnx_gru import onnx_model
+from fastgru.exporters import to_onnx
 from fastgru.graph import Graph
 from fastgru.layers import GRU
 from fastgru.packing.aligned import empty
@@ -36,6 +37,16 @@ class Stack:
     specs: tuple[GRUSpec, ...]
     weights: tuple[tuple[GRUWeights, ...], ...]
 
+    @property
+    def torch_weights(self) -> dict[str, Array]:
+        """The state dict of the same torch.nn.GRU, where the reset comes after."""
+        return {
+            f"{name}_l{k}{'_reverse' if d else ''}": getattr(w, name)
+            for k, layer in enumerate(self.weights)
+            for d, w in enumerate(layer)
+            for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        }
+
 
 @dataclass
 class Problem:
@@ -46,6 +57,7 @@ class Problem:
     expected: the float64 outputs of the frames presented one after the other, from a state of zeros.
     states: input -> output, where the state goes between two calls; state_arrays: zeros of the states' shapes.
     make_onnx: the bytes or the path of the same model as an ONNX file, or None where there is none.
+    path: the file it came from, and fallback: as for `fastgru.load`.
     case, stack: what it was made of, where that is a case.
     """
 
@@ -61,6 +73,37 @@ class Problem:
     make_onnx: Callable[[], bytes | str] | None = None
     case: Case | None = None
     stack: Stack | None = None
+    path: str | None = None
+    fallback: str | None = None
+
+    @cached_property
+    def portable(self) -> bytes:
+        """The model as an ONNX file that every version reads, and that is called as ours is: a block in one call."""
+        return (
+            self.onnx
+            if self.case is None and isinstance(self.onnx, bytes)
+            else to_onnx(self.graph, precision=self.dtype)
+        )
+
+    @property
+    def way(self) -> str:
+        """How ours is called: one of `fastgru.bench.worker.WAYS`."""
+        return "bound" if self.case is None else self.case.way
+
+    @property
+    def carried(self) -> Mapping[str, str]:
+        """`states`, where each call continues the one before."""
+        return self.states if self.streaming else {}
+
+    @property
+    def batch_size(self) -> int:
+        """The size of the first axis that the model leaves free in a state."""
+        for spec in self.graph.inputs:
+            if spec.name in self.state_arrays:
+                for size, axis in zip(self.state_arrays[spec.name].shape, spec.shape or (), strict=False):
+                    if axis is None:
+                        return int(size)
+        return 1
 
     @property
     def dtype(self) -> str:

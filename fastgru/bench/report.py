@@ -10,7 +10,9 @@ from rich.console import Console, ConsoleRenderable
 from rich.table import Table
 from rich.text import Text
 
+from fastgru.bench.against import print_against
 from fastgru.bench.result import Result, Row
+from fastgru.bench.rivals.other import OTHER
 from fastgru.bench.words import error_of, machine_line, percent, ratio_of, time_of, tiny_rows, versions_line
 
 __all__ = ["print_report", "steady_lines"]
@@ -21,7 +23,9 @@ def print_report(result: Result, console: Console) -> None:
     console.print(Text(f"{machine_line(result.machine)}\n{versions_line(result.machine)}", style="dim"))
     for peaks in result.peaks:
         console.print(Text(f"measured peaks, {peaks.note}", style="dim"))
-    for threads in sorted({row.threads for row in result.rows}):
+    if result.sides is not None:
+        print_against(result, console)
+    for threads in sorted({row.threads for row in result.rows if set(row.rivals) - {OTHER} or result.sides is None}):
         console.print(_table([row for row in result.rows if row.threads == threads], threads))
     for part in (_tiny(result), *_notes(result)):
         if part is not None:

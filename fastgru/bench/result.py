@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from fastgru.bench.bounds import Bound, Level, Peaks
 from fastgru.bench.cases import Case
+from fastgru.bench.comparison import Comparison
 from fastgru.bench.measure import Ratio, Timing
 from fastgru.errors import InvalidModelError
 
@@ -25,7 +26,7 @@ class Row:
     ours: None where it failed, and `trouble` says why. rivals: those that ran, by name, each in its best
     configuration; absent: the others, with the reason. ratios: time of a rival over ours. own_ratio: our time on one
     thread over ours, where there are more. bound: None for a model from a file. errors: the largest difference to
-    the float64 definition, by contender.
+    the float64 definition, by contender. other: ours beside another environment's fastgru.
 
     Beside ours in a lower precision, `rivals` holds ours in the wider ones, too ("fastgru float32"), and the rivals in
     lower precisions ("torch int8"); the best rival is one without such a word.
@@ -44,6 +45,7 @@ class Row:
     trouble: str = ""
     errors: Mapping[str, float] = field(default_factory=dict)
     least: float | None = None
+    other: Comparison | None = None
 
     @property
     def best_rival(self) -> str | None:
@@ -89,6 +91,8 @@ class Row:
         data = asdict(self)
         data["case"] = None if self.case is None else self.case.to_dict()
         derived = {"best_rival": self.best_rival, "ratio": self.ratio, "share": self.share, "goal": self.goal}
+        if self.other is not None:
+            data["other"] = self.other.to_dict()
         return data | derived | {"faults": self.faults}
 
     @classmethod
@@ -110,6 +114,7 @@ class Row:
             data["trouble"],
             dict(data["errors"]),
             data.get("least"),
+            Comparison.from_dict(data["other"]) if data.get("other") else None,
         )
 
 
@@ -117,7 +122,8 @@ class Row:
 class Result:
     """A run: where (`machine.describe`), what it can do, and a row for each case and number of threads.
 
-    steady: what `fastgru.bench.steady` found, None where it was not asked.
+    steady: what `fastgru.bench.steady` found, None where it was not asked. sides: what `Sides.about` tells of ours and
+    the other fastgru, where there was one.
     """
 
     suite: str
@@ -126,6 +132,7 @@ class Result:
     rows: tuple[Row, ...]
     seconds: float
     steady: Mapping[str, Any] | None = None
+    sides: Mapping[str, Any] | None = None
 
     def peaks_of(self, threads: int) -> Peaks | None:
         return next((p for p in self.peaks if p.threads == threads), None)
@@ -139,6 +146,7 @@ class Result:
             "peaks": [asdict(p) for p in self.peaks],
             "rows": [row.to_dict() for row in self.rows],
             "steady": self.steady,
+            "sides": self.sides,
         }
         return json.dumps(data, indent=1, allow_nan=False) + "\n"
 
@@ -159,7 +167,7 @@ class Result:
                 for p in data["peaks"]
             )
             rows = tuple(Row.from_dict(row) for row in data["rows"])
-            return cls(data["suite"], data["machine"], peaks, rows, data["seconds"], data["steady"])
+            return cls(data["suite"], data["machine"], peaks, rows, data["seconds"], data["steady"], data.get("sides"))
         except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
             if isinstance(error, InvalidModelError):
                 raise

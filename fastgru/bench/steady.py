@@ -24,7 +24,7 @@ import fastgru
 from fastgru.bench.cases import Case
 from fastgru.bench.contender import Contender
 from fastgru.bench.measure import Plan, ratio, take_turns
-from fastgru.bench.ours import batch_size, ours
+from fastgru.bench.ours import ours
 from fastgru.bench.problem import Problem, gru_problem
 from fastgru.spec import GRUWeights
 
@@ -75,7 +75,7 @@ def growth(frames: int, problem: Problem) -> dict[str, Any]:
     does not tell."""
     model = fastgru.Model(problem.graph, precision=problem.precision)
     if problem.streaming:
-        stream = model.stream(batch_size(problem), state=problem.states)
+        stream = model.stream(problem.batch_size, state=problem.states)
         call: Callable[[], object] = partial(stream.push, *(problem.feeds[name] for name in stream.inputs))
     else:
         call = partial(model.run, problem.feeds)

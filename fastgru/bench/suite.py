@@ -5,13 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final
 
-from fastgru.bench.bounds import bound_of, measure_peaks
-from fastgru.bench.cases import SUITES, Case, dtype_of
+from fastgru.bench.bounds import Peaks, bound_of, measure_peaks
+from fastgru.bench.cases import SUITES, Case
+from fastgru.bench.comparison import Comparison
 from fastgru.bench.contender import Contender, UnableError
 from fastgru.bench.machine import describe
 from fastgru.bench.measure import (
+    SPINNING_S,
     Outputs,
     Plan,
     check_outputs,
@@ -19,12 +22,14 @@ from fastgru.bench.measure import (
     largest_difference,
     outputs_of,
     ratio,
+    same_bits,
     take_turns,
 )
 from fastgru.bench.ours import NAME, ours
 from fastgru.bench.problem import Problem, gru_problem
 from fastgru.bench.result import Result, Row
 from fastgru.bench.rivals import REDUCED, RIVALS, Rival
+from fastgru.bench.rivals.other import OTHER, Sides, WorkerError
 from fastgru.errors import FastGRUError, VerificationError
 
 __all__ = ["run_problem", "run_suite"]
@@ -36,9 +41,6 @@ def _silent(message: str) -> None:
     """Nobody asked."""
 
 
-# How long the idle threads of a rival may go on spinning after its last call: onnxruntime's were seen to for 40 ms.
-_SPINNING_S: Final = 0.08
-
 # What ours is compared with, of its own, in a lower precision.
 _WIDER: Final[Mapping[str, tuple[str, ...]]] = {"bfloat16": ("float32",), "int8": ("float32", "bfloat16")}
 
@@ -49,6 +51,7 @@ def run_suite(
     threads: Sequence[int] = (1,),
     rivals: Sequence[str] = tuple(RIVALS),
     plan: Plan | None = None,
+    against: Path | None = None,
     progress: Progress = _silent,
     on_row: Callable[[Row], None] | None = None,
 ) -> Result:
@@ -61,43 +64,72 @@ def run_suite(
     name = cases if isinstance(cases, str) else "chosen"
     chosen = SUITES[cases] if isinstance(cases, str) else tuple(cases)
     machine = describe(rivals)  # first, for the load is to be that of others
-    progress("measuring what the machine can do")
-    before = measure_peaks(threads) if chosen else []
+    before = _peaks(threads, "measuring what the machine can do", progress) if chosen and against is None else {}
     rows: list[Row] = []
     row_steps: list[float | None] = []
     for number, case in enumerate(chosen, 1):
         progress(f"{number} of {len(chosen)}: {case.title}")
         problem = gru_problem(case)
-        for each in before:
-            row = run_problem(problem, case.title, each.threads, [RIVALS[r] for r in rivals], plan)
+        for n in threads:
+            row = run_problem(problem, case.title, n, [RIVALS[r] for r in rivals], plan, against)
             row_steps.append(_row_steps(problem))
             rows.append(row)
             if on_row is not None:
                 on_row(row)
-    progress("measuring once more what the machine can do")
-    after = measure_peaks(threads) if chosen else []
-    peaks = {a.threads: a.best_with(b) for a, b in zip(before, after, strict=True)}
+    after = _peaks(threads, "measuring once more what the machine can do", progress) if before else {}
+    peaks = {n: after[n].best_with(each) for n, each in before.items()}
     bounded = [
-        replace(row, bound=bound_of(row.case, peaks[row.threads], steps)) if row.case is not None else row
+        replace(row, bound=bound_of(row.case, peaks[row.threads], steps)) if peaks and row.case is not None else row
         for row, steps in zip(rows, row_steps, strict=True)
     ]
     return Result(name, machine, tuple(peaks.values()), tuple(bounded), time.perf_counter() - started)
 
 
-def run_problem(problem: Problem, title: str, threads: int, rivals: Sequence[Rival], plan: Plan) -> Row:
-    """One row: who cannot run it says so in the row, who gives other numbers too, and nobody is timed before that."""
+def _peaks(threads: Sequence[int], what: str, progress: Progress) -> dict[int, Peaks]:
+    progress(what)
+    return {each.threads: each for each in measure_peaks(threads)}
+
+
+def run_problem(
+    problem: Problem, title: str, threads: int, rivals: Sequence[Rival], plan: Plan, against: Path | None = None
+) -> Row:
+    """One row: who cannot run it says so in the row, who gives other numbers too, and nobody is timed before that.
+
+    against: an interpreter with another fastgru, which is one more rival. Each repetition is of new processes, and
+    there are as many as `Comparison` needs.
+    """
+    if against is None:
+        return _measured(problem, title, threads, rivals, plan)
+    with Sides(against) as sides:
+        row = _measured(problem, title, threads, [sides.rival, *rivals], plan, sides)
+    while row.other is not None and not row.other.decided:
+        with Sides(against) as sides:
+            again = _measured(problem, title, threads, [sides.rival], plan, sides)
+        if again.other is None:
+            return replace(row, other=None, trouble=again.trouble or again.absent[OTHER])
+        row = replace(row, other=row.other.followed_by(again.other))
+    return row
+
+
+def _measured(
+    problem: Problem, title: str, threads: int, rivals: Sequence[Rival], plan: Plan, sides: Sides | None = None
+) -> Row:
     if threads > 1:
-        plan = replace(plan, settle_s=max(plan.settle_s, _SPINNING_S))
-        time.sleep(_SPINNING_S)  # ours measures whether a team pays when it first runs
+        plan = plan.rested
+        time.sleep(SPINNING_S)  # ours measures whether a team pays when it first runs
     fields: dict[str, Any] = {"title": title, "slug": problem.name, "threads": threads, "case": problem.case}
     errors: dict[str, float] = {}
+    equal = False
     try:
-        own = [ours(problem, n) for n in ([threads] if threads == 1 else [threads, 1])]
+        # Beside another fastgru nothing but the two is timed that is not asked for: they take turns at once.
+        counts = [threads] if threads == 1 or sides is not None else [threads, 1]
+        own = [(ours if sides is None else sides.ours)(problem, n) for n in counts]
         for contender in own:
             made = _verified(contender, problem, problem.precision)
         errors[NAME] = largest_difference(made, problem.expected)
-        wider = [ours(problem, threads, p) for p in _WIDER.get(problem.precision, ())]
-        for contender, precision in zip(wider, _WIDER.get(problem.precision, ()), strict=True):
+        precisions = _WIDER.get(problem.precision, ()) if sides is None else ()
+        wider = [ours(problem, threads, p) for p in precisions]
+        for contender, precision in zip(wider, precisions, strict=True):
             errors[contender.name] = largest_difference(_verified(contender, problem, precision), problem.expected)
     except UnableError as error:
         return Row(**fields, ours=None, trouble=f"refused: {error}")
@@ -107,24 +139,31 @@ def run_problem(problem: Problem, title: str, threads: int, rivals: Sequence[Riv
     absent: dict[str, str] = {}
     reduced = problem.precision in _WIDER
     for rival in [*rivals, *(_reduced_of(rivals) if reduced else [])]:
-        precision = rival.name.partition(" ")[2] or dtype_of(problem.precision)
+        precision = rival.precision_of(problem)
         try:
             contender, got = _best_configuration(rival, problem, threads, None if reduced else made, precision, plan)
-        except UnableError as error:
+        except (UnableError, WorkerError) as error:
             absent[rival.name] = str(error)
             continue
+        if rival.name == OTHER:
+            equal = same_bits(got, made)
         chosen[rival.name] = replace(contender, name=rival.name)
         errors[rival.name] = largest_difference(got, problem.expected)
-    timed = take_turns([*own, *chosen.values()], plan)
+    try:
+        timed = take_turns([*own, *chosen.values()], plan)
+    except WorkerError as error:
+        return Row(**fields, ours=None, absent=absent, trouble=str(error))
     first, others = timed[0], dict(zip(chosen, timed[len(own) :], strict=True))
+    ratios = {name: ratio(first, timing) for name, timing in others.items()}
     return Row(
         **fields,
         ours=first,
         rivals=others,
-        ratios={name: ratio(first, timing) for name, timing in others.items()},
+        ratios=ratios,
         absent=absent,
         own_ratio=ratio(first, timed[1]) if len(own) > 1 else None,
         errors=errors,
+        other=Comparison((ratios[OTHER],), equal) if OTHER in ratios else None,
     )
 
 
@@ -144,22 +183,22 @@ def _best_configuration(
     rival: Rival, problem: Problem, threads: int, made: Outputs | None, precision: str, plan: Plan
 ) -> tuple[Contender, Outputs]:
     """The fastest of the rival's configurations that give the definition's numbers, and ours where `made` has them."""
-    equal, outputs, fault = [], [], ""
+    able, outputs, fault = [], [], ""
     for contender in rival.contenders(problem, threads):
         try:
             got = _verified(contender, problem, precision)
             if made is not None:
                 check_outputs(got, made, who=contender.label, against=NAME, precision=problem.precision)
-            equal.append(contender)
+            able.append(contender)
             outputs.append(got)
         except VerificationError as error:
             fault = str(error)
         except Exception as error:  # another project's code
             fault = f"{contender.label} fails: {' '.join(str(error).split())[:200]}"
-    if not equal:
+    if not able:
         raise UnableError(fault)
-    best = fastest(equal, plan)
-    return best, outputs[equal.index(best)]
+    best = fastest(able, plan)
+    return best, outputs[able.index(best)]
 
 
 def _row_steps(problem: Problem) -> float | None:

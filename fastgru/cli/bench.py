@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,11 +21,13 @@ __all__ = ["command"]
 
 # Those of `fastgru.bench.rivals.RIVALS` and `fastgru.bench.SUITES`, which cannot be imported without Numba.
 _RIVALS = ("onnxruntime", "openvino", "torch")
-_SUITES = ("quick", "full", "precision", "models", "steady")
+_SUITES = ("quick", "full", "precision", "calls", "models", "steady")
 _PRECISIONS = ("float64", "float32", "bfloat16", "int8")
 
 
-def _names(_: click.Context, parameter: click.Parameter, text: str) -> tuple[str, ...]:
+def _names(_: click.Context, parameter: click.Parameter, text: str | None) -> tuple[str, ...] | None:
+    if text is None:
+        return None
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip() not in ("", "none")))
     if unknown := [name for name in names if name not in _RIVALS]:
         raise click.BadParameter(f"{', '.join(unknown)}: there are {', '.join(_RIVALS)}, and none", param=parameter)
@@ -58,7 +60,23 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     help="With --suite models: every ONNX file in this folder, too.",
 )
 @click.option("--case", "pattern", metavar="FILTER", help="Only cases with this in their name; wildcards are allowed.")
-@click.option("--rivals", default=",".join(_RIVALS), show_default=True, callback=_names, help='Names, or "none".')
+@click.option(
+    "--rivals",
+    callback=_names,
+    help=f'Names, or "none".  [default: {",".join(_RIVALS)}; none with --against]',
+)
+@click.option(
+    "--against",
+    metavar="PYTHON",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="An interpreter with another fastgru, which is one more rival: what is slower or faster than there?",
+)
+@click.option(
+    "--fail-below",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="RATIO",
+    help="With --against: exit 1 where the geometric mean is lower, or a cell is slower or cannot be compared.",
+)
 @click.option(
     "--threads", default="1", show_default=True, callback=_counts, metavar="N,N...", help="For ours and theirs."
 )
@@ -71,9 +89,13 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 )
 @click.option("--shape", "shapes", multiple=True, metavar="NAME=SIZE", help="A free dimension of MODEL; repeatable.")
 @fallback_option
-@click.option("--rounds", type=click.IntRange(1, 1000), default=9, show_default=True, help="Turns of each contender.")
 @click.option(
-    "--turn-ms", type=click.FloatRange(0.1, 10_000), default=30.0, show_default=True, help="Length of a turn."
+    "--rounds", type=click.IntRange(1, 1000), help="Turns of each contender.  [default: 9; 120 with --against]"
+)
+@click.option(
+    "--turn-ms",
+    type=click.FloatRange(0.1, 10_000),
+    help="Length of a turn.  [default: 30; with --against 4, and 30 on several threads, with fewer rounds]",
 )
 @click.option("--gc/--no-gc", "collect", default=False, help="Leave the garbage collector on while timing.")
 @click.option("--json", "json_path", type=_FILE, help="Write every figure as JSON.")
@@ -85,13 +107,15 @@ def command(
     suite: str,
     models_dir: Path | None,
     pattern: str | None,
-    rivals: tuple[str, ...],
+    rivals: tuple[str, ...] | None,
+    against: Path | None,
+    fail_below: float | None,
     threads: tuple[int, ...],
     precisions: tuple[str, ...],
     shapes: tuple[str, ...],
     fallback: str | None,
-    rounds: int,
-    turn_ms: float,
+    rounds: int | None,
+    turn_ms: float | None,
     collect: bool,
     json_path: Path | None,
     html_path: Path | None,
@@ -108,6 +132,10 @@ def command(
 
     Exit status 1 where ours fails, or its outputs are not those of the float64 definition.
     """
+    if fail_below is not None and against is None:
+        raise click.UsageError("--fail-below is for --against")
+    if against is not None and suite == "steady":
+        raise click.UsageError("--against is not for --suite steady yet")
     if shapes and model is None:
         raise click.UsageError("--shape is for a MODEL")
     if fallback is not None and model is None:
@@ -118,12 +146,14 @@ def command(
         raise click.UsageError("--models-dir is for --suite models")
     if precisions and suite == "models":
         raise click.UsageError("--precision is for the suites of GRUs; whole models run in float32")
+    from fastgru.bench.against import failures
     from fastgru.bench.cases import SUITES, find_cases, in_precision
-    from fastgru.bench.measure import Plan
+    from fastgru.bench.measure import AGAINST, Plan
     from fastgru.bench.model_suite import find_models, model_cases
     from fastgru.bench.page import render_page
     from fastgru.bench.readme import update
     from fastgru.bench.report import print_report
+    from fastgru.bench.rivals.other import about_sides
     from fastgru.cli.console import stdout
 
     models = find_models(model_cases(models_dir), pattern) if suite == "models" else []
@@ -138,12 +168,20 @@ def command(
         raise click.UsageError(f"--case {pattern}: no case of the suite {suite!r} matches; see --list")
     label = ", ".join([suite, *([pattern] if pattern is not None else []), *precisions])
     readme = None if update_readme is None else update_readme.read_text(encoding="utf-8")
-    plan = Plan(rounds, turn_ms / 1e3, collect=collect)
+    plan = replace(Plan() if against is None else AGAINST, collect=collect)
+    if rounds is not None:
+        plan = replace(plan, rounds=rounds)
+    if turn_ms is not None:
+        plan = replace(plan, turn_s=turn_ms / 1e3, rested_turn_s=None)
+    if rivals is None:
+        rivals = _RIVALS if against is None else ()
+    sides = None if against is None else about_sides(against)
     result = (
-        _measure_model(model, suite, shapes, fallback, rivals, threads, plan)
+        _measure_model(model, suite, shapes, fallback, rivals, threads, plan, against)
         if model is not None
-        else _measure_suite(suite, cases, models, label, rivals, threads, plan)
+        else _measure_suite(suite, cases, models, label, rivals, threads, plan, against)
     )
+    result = replace(result, sides=sides)
     print_report(result, stdout())
     if json_path is not None:
         json_path.write_text(result.to_json(), encoding="utf-8")
@@ -152,6 +190,8 @@ def command(
     if update_readme is not None and readme is not None:
         update_readme.write_text(update(readme, result), encoding="utf-8")
     # A suite may ask for threads that are not to be had; a MODEL that does not run is why one looks at the status.
+    if fail_below is not None and failures(result.rows, fail_below):
+        raise click.exceptions.Exit(1)
     if any(row.trouble and (model is not None or not row.trouble.startswith("refused: ")) for row in result.rows):
         raise click.exceptions.Exit(1)
 
@@ -164,6 +204,7 @@ def _measure_suite(
     rivals: tuple[str, ...],
     threads: tuple[int, ...],
     plan: Plan,
+    against: Path | None,
 ) -> Result:
     import time
 
@@ -174,11 +215,15 @@ def _measure_suite(
 
     started = time.perf_counter()
     with stderr().status("") as status:
-        result = (
-            run_models(models, threads=threads, rivals=rivals, plan=plan, progress=status.update, on_row=_print_row)
-            if suite == "models"
-            else run_suite(cases, threads=threads, rivals=rivals, plan=plan, progress=status.update, on_row=_print_row)
-        )
+        how: dict[str, Any] = {
+            "threads": threads,
+            "rivals": rivals,
+            "plan": plan,
+            "against": against,
+            "progress": status.update,
+            "on_row": _print_row,
+        }
+        result = run_models(models, **how) if suite == "models" else run_suite(cases, **how)
         steady = measure_steadiness(plan=plan, progress=status.update) if suite == "steady" else None
     return replace(
         result,
@@ -196,6 +241,7 @@ def _measure_model(
     rivals: tuple[str, ...],
     threads: tuple[int, ...],
     plan: Plan,
+    against: Path | None,
 ) -> Result:
     import time
 
@@ -213,7 +259,7 @@ def _measure_model(
     shown = ", ".join(f"{name} {a.shape}" for name, a in problem.feeds.items())
     title = f"{model.name}, {'a push of' if problem.streaming else 'a run of'} {shown}"
     with stderr().status(title) as status:
-        rows = [run_problem(problem, title, n, [RIVALS[r] for r in rivals], plan) for n in threads]
+        rows = [run_problem(problem, title, n, [RIVALS[r] for r in rivals], plan, against) for n in threads]
         steady = None
         if suite == "steady" and not any(row.trouble for row in rows):
             steady = measure_model(problem, progress=status.update)
@@ -229,6 +275,9 @@ def _print_row(row: Row) -> None:
     if row.ours is None:
         line = row.trouble
     else:
-        best = f", {ratio_of(row.ratio)} {row.best_rival}" if row.best_rival else ""
+        if row.other is not None:
+            best = f", {row.other.ratio:.3f} {row.other.verdict}"
+        else:
+            best = f", {ratio_of(row.ratio)} {row.best_rival}" if row.best_rival else ""
         line = f"{time_of(row.ours.median_s)}{best}"
     stderr().print(f"{row.title}, {count}: {line}", soft_wrap=True, markup=False)

@@ -57,6 +57,10 @@ class Rival:
         except importlib.metadata.PackageNotFoundError:
             return None
 
+    def precision_of(self, problem: Problem) -> str:
+        """What it computes in."""
+        return self.name.partition(" ")[2] or problem.dtype
+
     def contenders(self, problem: Problem, threads: int) -> list[Contender]:
         """Raises `UnableError` where the rival is absent, cannot run this problem, or fails on it."""
         if importlib.util.find_spec(self.package) is None:

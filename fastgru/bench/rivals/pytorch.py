@@ -35,12 +35,7 @@ def pytorch(problem: Problem, threads: int, *, precision: str = "float32") -> li
     dtype = getattr(torch, problem.dtype)
     gru = torch.nn.GRU(case.I, case.H, case.layers, bidirectional=case.bidirectional, dtype=dtype)
     names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-    state = {
-        f"{name}_l{k}{'_reverse' if d else ''}": torch.from_numpy(getattr(w, name))
-        for k, layer in enumerate(stack.weights)
-        for d, w in enumerate(layer)
-        for name in names
-    }
+    state = {name: torch.from_numpy(array) for name, array in stack.torch_weights.items()}
     gru.load_state_dict(state)
     modules = {"nn.GRU": gru.eval()}
     if case.kind != "sequence":

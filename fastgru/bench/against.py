@@ -1,0 +1,111 @@
+"""Ours beside another environment's fastgru in the terminal: a table of cells, the means, what has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from fastgru.bench.comparison import geometric_mean
+from fastgru.bench.ours import NAME
+from fastgru.bench.result import Result, Row
+from fastgru.bench.rivals.other import OTHER
+from fastgru.bench.words import percent, time_of
+
+__all__ = ["changed", "failures", "mean_of", "print_against"]
+
+_STYLES = {"faster": "bold green", "slower": "bold red"}
+
+
+def print_against(result: Result, console: Console) -> None:
+    """Print what `result` says of ours and the other fastgru."""
+    assert result.sides is not None
+    title = "time a call, and theirs over ours: above 1 ours is faster"
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
+    for column in ("cell", "threads", "theirs", "ours", "ratio", "spread", "verdict", "bits"):
+        table.add_column(column, justify="left" if column in ("cell", "verdict", "bits") else "right")
+    for row in result.rows:
+        table.add_row(row.title, str(row.threads), *_cells(row))
+    console.print(table)
+    for line in _lines(result, result.sides):
+        console.print(Text(line), soft_wrap=True)
+
+
+def _cells(row: Row) -> list[str | Text]:
+    other, theirs = row.other, row.rivals.get(OTHER)
+    if other is None or theirs is None or row.ours is None:
+        return ["", "", "", "", Text("none", style="bold red"), ""]
+    times = f" ({', '.join(f'{repeat.median:.3f}' for repeat in other.repeats)})" if len(other.repeats) > 1 else ""
+    return [
+        time_of(theirs.median_s),
+        time_of(row.ours.median_s),
+        f"{other.ratio:.3f}",
+        percent(other.spread),
+        Text(f"{other.verdict}{times}", style=_STYLES.get(other.verdict, "")),
+        "same" if other.same_bits else "differ",
+    ]
+
+
+def _lines(result: Result, sides: Mapping[str, Any]) -> Iterator[str]:
+    for row in result.rows:
+        if row.other is None:
+            yield f"not compared: {_name(row)}: {row.trouble or row.absent.get(OTHER, '')}"
+    for verdict in ("slower", "faster"):
+        if rows := changed(result.rows, verdict):
+            yield f"{verdict}: {', '.join(f'{_name(row)} {row.other.ratio:.3f}' for row in rows if row.other)}"
+    mean = mean_of(result.rows)
+    if mean is not None:
+        for name, rows in _groups(result.rows).items():
+            yield f"geometric mean of {name}: {mean_of(rows):.4f} ({len(rows)} cells)"
+        count = sum(row.other is not None for row in result.rows)
+        differ = len([row for row in result.rows if row.other is not None and not row.other.same_bits])
+        moved = {verdict: len(changed(result.rows, verdict)) for verdict in ("slower", "faster")}
+        yield (
+            f"geometric mean of all: {mean:.4f} ({count} cells, {moved['slower']} slower, {moved['faster']} faster,"
+            f" {differ} with other bits)"
+        )
+    for who, name in (("theirs", OTHER), ("ours", NAME)):
+        about = sides[name]
+        yield (
+            f"{who}: fastgru {about['fastgru']}, sources {about['sources']}; Python {about['python']},"
+            f" numpy {about['numpy']}"
+        )
+    if sides[OTHER]["sources"] == sides[NAME]["sources"]:
+        yield "both sides are of the same sources"
+
+
+def _name(row: Row) -> str:
+    return f"{row.slug} on {row.threads}"
+
+
+def _groups(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """By kind of case and by threads, those that have been compared; {} where there is one group only."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.other is not None:
+            kind = "models" if row.case is None else f"{row.case.kind}s"
+            found.setdefault(f"{kind} on {row.threads} thread{'s' if row.threads > 1 else ''}", []).append(row)
+    return found if len(found) > 1 else {}
+
+
+def changed(rows: Sequence[Row], verdict: str) -> list[Row]:
+    """The rows of this verdict."""
+    return [row for row in rows if row.other is not None and row.other.verdict == verdict]
+
+
+def failures(rows: Sequence[Row], least: float) -> list[str]:
+    """Why the other fastgru is to be preferred: a mean below `least`, cells that are slower or not compared."""
+    mean = mean_of(rows)
+    found = [] if mean is None or mean >= least else [f"the geometric mean is {mean:.4f}, expected at least {least:g}"]
+    found += [f"{_name(row)} is slower" for row in changed(rows, "slower")]
+    return found + [f"{_name(row)} is not compared" for row in rows if row.other is None]
+
+
+def mean_of(rows: Sequence[Row]) -> float | None:
+    """The geometric mean of theirs over ours, None where nothing was compared."""
+    ratios = [row.other.ratio for row in rows if row.other is not None]
+    return geometric_mean(ratios) if ratios else None

@@ -1,0 +1,198 @@
+"""The fastgru of another environment, and ours: each in a process of its own, both run by the same script.
+
+    with Sides(Path("/old/bin/python")) as sides:
+        contenders = sides.ours(problem, 1), sides.theirs(problem, 1)
+
+Ours is in a process of its own, too, so that neither is favoured by what else a process holds.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.bench import worker
+from fastgru.bench.contender import Contender, UnableError
+from fastgru.bench.ours import NAME, setting_of
+from fastgru.bench.problem import Problem
+from fastgru.bench.rivals import Rival
+from fastgru.errors import FastGRUError
+
+__all__ = ["OTHER", "Sides", "Worker", "WorkerError", "about_sides"]
+
+OTHER: Final = "other fastgru"
+
+Array = NDArray[Any]
+_HELLO_S: Final = 60.0
+_ANSWER_S: Final = 300.0  # kernels may have to be compiled
+
+
+class WorkerError(FastGRUError):
+    """The interpreter of the other side does not do what it should; the message says what came."""
+
+
+class Worker:
+    """A process of `fastgru.bench.worker`; `close` ends it, whatever it does."""
+
+    def __init__(self, python: Path, search: list[str] | None = None, *, answer_s: float = _ANSWER_S) -> None:
+        """search: what becomes its `sys.path`; None for what its interpreter finds by itself."""
+        self.python, self._answer_s = python, answer_s
+        command = [str(python), "-I", str(Path(worker.__file__)), *([] if search is None else [json.dumps(search)])]
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `close`)
+        try:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors
+            )
+        except OSError as error:
+            self._errors.close()
+            raise WorkerError(f"{python}: expected a Python interpreter: {error.strerror}") from None
+        self.about: dict[str, Any] = {}
+
+    def hello(self) -> None:
+        """Wait until it has found its fastgru; `about` tells which."""
+        self.about, _ = self.ask("hello", within_s=_HELLO_S)
+
+    def ask(
+        self, do: str, arrays: Mapping[str, Array] | None = None, *, within_s: float | None = None, **header: Any
+    ) -> tuple[dict[str, Any], dict[str, Array]]:
+        """Raises `WorkerError` for anything but an answer, `UnableError` where its fastgru refuses or fails."""
+        limit = within_s or self._answer_s
+        process, late = self._process, threading.Event()
+        assert process.stdin is not None
+        assert process.stdout is not None
+
+        def end() -> None:
+            late.set()
+            process.kill()
+
+        timer = threading.Timer(limit, end)
+        timer.start()
+        try:
+            worker.send(process.stdin, {"do": do, **header}, arrays or {})  # type: ignore[arg-type]
+            answer = worker.receive(process.stdout)  # type: ignore[arg-type]
+        except (OSError, ValueError) as error:
+            answer, what = None, "" if isinstance(error, OSError) else f"{error}"
+        else:
+            what = ""
+        finally:
+            timer.cancel()
+        if answer is None:
+            raise WorkerError(f"{self.python}: {self._fault(do, what, limit if late.is_set() else None)}")
+        reply, made = answer
+        if "error" in reply:
+            if do == "hello":
+                raise WorkerError(f"{self.python}: expected an interpreter that imports fastgru: {reply['error']}")
+            refused = "UnsupportedModelError" in reply["kinds"]
+            raise (UnableError if refused else WorkerError)(f"{self.python}, {do}: {reply['error']}")
+        return reply, made
+
+    def _fault(self, do: str, what: str, limit: float | None) -> str:
+        if what:
+            return f"no answer to {do!r}: {what}"
+        if limit is not None:
+            return f"no answer to {do!r} within {limit:g} s"
+        status = self._process.wait(10)
+        self._errors.seek(0)
+        said = self._errors.read().decode(errors="replace").strip().splitlines()
+        return (
+            f"the process ended with status {status} before it answered {do!r}: {' '.join(said[-3:]) or 'no message'}"
+        )
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+        self._errors.close()
+
+
+class Sides:
+    """Both processes, for one problem after the other; a context that ends them."""
+
+    def __init__(self, python: Path) -> None:
+        self._workers: dict[str, Worker] = {}
+        try:
+            self._workers[NAME] = Worker(Path(sys.executable), list(sys.path))
+            self._workers[OTHER] = Worker(python)
+            for each in self._workers.values():
+                each.hello()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Sides:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        for each in self._workers.values():
+            each.close()
+
+    @property
+    def about(self) -> dict[str, dict[str, Any]]:
+        """Versions, and a hash of the sources, by side."""
+        return {name: each.about for name, each in self._workers.items()}
+
+    def ours(self, problem: Problem, threads: int) -> Contender:
+        return _contender(self._workers[NAME], NAME, problem, threads)
+
+    @property
+    def rival(self) -> Rival:
+        return _Other(OTHER, NAME, lambda problem, n: [_contender(self._workers[OTHER], OTHER, problem, n)], True)
+
+
+def about_sides(python: Path) -> dict[str, dict[str, Any]]:
+    """Which fastgru ours and the other is. Raises `WorkerError` where the interpreter has none."""
+    with Sides(python) as sides:
+        return sides.about
+
+
+class _Other(Rival):
+    """It computes in the precision of ours, and hears FASTGRU_ISA itself."""
+
+    def contenders(self, problem: Problem, threads: int) -> list[Contender]:
+        return self.make(problem, threads)
+
+    def precision_of(self, problem: Problem) -> str:
+        return problem.precision
+
+
+def _contender(side: Worker, name: str, problem: Problem, threads: int) -> Contender:
+    arrays: dict[str, Array] = {f"feed:{key}": array for key, array in problem.feeds.items()}
+    arrays |= {f"zero:{key}": array for key, array in problem.state_arrays.items()}
+    options: dict[str, Any] = {"precision": problem.precision, "threads": threads}
+    if problem.way == "layer":
+        assert problem.stack is not None
+        arrays |= {f"weight:{key}": array for key, array in problem.stack.torch_weights.items()}
+    else:
+        options |= {} if problem.fallback is None else {"fallback": problem.fallback}
+        if problem.path is None:
+            arrays["model"] = np.frombuffer(problem.portable, np.uint8)
+    path = None if problem.path is None else str(Path(problem.path).resolve())
+    side.ask(
+        "build", arrays, way=problem.way, source=path, states=dict(problem.carried), batch=problem.batch_size, **options
+    )
+    last: dict[str, Array] = {}
+
+    def call() -> None:
+        nonlocal last
+        last = side.ask("call", problem.feeds)[1]
+
+    def time(calls: int, bunches: int) -> list[int]:
+        made = side.ask("time", size=calls, bunches=bunches, collect=gc.isenabled())[1]
+        return [int(ns) for ns in made["ns"]]
+
+    return Contender(name, setting_of(threads), call, lambda: last, lambda: (side.ask("reset"), None)[1], time=time)
