@@ -39,7 +39,7 @@ def _cells(row: Row) -> list[str | Text]:
     other, theirs = row.other, row.rivals.get(OTHER)
     if other is None or theirs is None or row.ours is None:
         return ["", "", "", "", Text("none", style="bold red"), ""]
-    times = f" ({', '.join(f'{repeat.median:.3f}' for repeat in other.repeats)})" if len(other.repeats) > 1 else ""
+    times = f" ({', '.join(f'{repeat.ratio:.3f}' for repeat in other.repeats)})" if len(other.repeats) > 1 else ""
     return [
         time_of(theirs.median_s),
         time_of(row.ours.median_s),

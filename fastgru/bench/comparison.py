@@ -1,4 +1,4 @@
-"""Ours beside another environment's fastgru in one cell: whether it has changed, and over all cells."""
+"""Ours beside another environment's fastgru in one cell: whether it has changed; and over all cells."""
 
 from __future__ import annotations
 
@@ -7,67 +7,87 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from fastgru.bench.measure import Ratio
+import numpy as np
 
-__all__ = ["LEAST_CHANGE", "REPEATS", "Comparison", "geometric_mean"]
+__all__ = ["LEAST_CHANGE", "REPEATS", "Comparison", "Repeat", "geometric_mean"]
 
 REPEATS: Final = 3
-LEAST_CHANGE: Final = 0.02  # what two builds of the same code may differ by
-_NOISES: Final = 3.0  # standard errors of the median
+LEAST_CHANGE: Final = 0.02
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """ratios: theirs over ours, above 1 where ours is faster, each of a pair of new processes.
+
+    Where a process puts its code and its arrays moves a short call by some percent for as long as the process lives:
+    the spread is that between pairs, and more turns of one pair would not lessen it.
+    """
+
+    ratios: tuple[float, ...]
+
+    @property
+    def ratio(self) -> float:
+        return float(np.median(self.ratios))
+
+    @property
+    def spread(self) -> float:
+        """The distance of the quartiles, as a share of the median."""
+        low, high = np.percentile(self.ratios, [25, 75])
+        return float(high - low) / self.ratio
+
+    @property
+    def change(self) -> int:
+        """1 where ours is faster, -1 where it is slower, by more than the spread and than `LEAST_CHANGE`; else 0."""
+        change = math.log(self.ratio)
+        return 0 if abs(change) <= max(LEAST_CHANGE, self.spread) else 1 if change > 0 else -1
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """repeats: theirs over ours, above 1 where ours is faster, each of new processes. same_bits: of the outputs.
+    """A cell has changed where each of three repeats shows a change, and the same; the first that does not ends it.
 
-    A repeat shows a change where its ratio is further from 1 than `LEAST_CHANGE`, and than three times the standard
-    error of its median. The cell has changed where three repeats show it, all in one direction, and do not lie further
-    apart than their middle is from 1; the first that shows none ends it.
+    same_bits: of the outputs of both.
     """
 
-    repeats: tuple[Ratio, ...]
+    repeats: tuple[Repeat, ...]
     same_bits: bool
+
+    @classmethod
+    def of(cls, ratio: float, same_bits: bool) -> Comparison:
+        """That of a single pair."""
+        return cls((Repeat((ratio,)),), same_bits)
 
     @property
     def ratio(self) -> float:
-        return geometric_mean(repeat.median for repeat in self.repeats)
+        """Theirs over ours, the mean of the repeats."""
+        return geometric_mean(repeat.ratio for repeat in self.repeats)
 
     @property
     def spread(self) -> float:
-        """The distance of the quartiles over all rounds of a repeat, the largest of the repeats."""
-        return max((repeat.high - repeat.low) / repeat.median for repeat in self.repeats)
+        return max(repeat.spread for repeat in self.repeats)
 
     @property
     def decided(self) -> bool:
-        return len(self.repeats) >= REPEATS or abs(sum(map(_sign, self.repeats))) < len(self.repeats)
+        """Whether another repeat would change nothing."""
+        return len(self.repeats) >= REPEATS or abs(self._changes) < len(self.repeats)
 
     @property
     def verdict(self) -> str:
-        """ "faster" or "slower" where ours has changed, "same" where not, "" before it is decided."""
-        if not self.decided:
-            return ""
-        signs = sum(map(_sign, self.repeats))
-        medians = [math.log(repeat.median) for repeat in self.repeats]
-        if abs(signs) < REPEATS or max(medians) - min(medians) > abs(math.log(self.ratio)):
+        """ "faster", "slower" or "same"."""
+        if len(self.repeats) < REPEATS or abs(self._changes) < REPEATS:
             return "same"
-        return "faster" if signs > 0 else "slower"
+        return "faster" if self._changes > 0 else "slower"
 
-    def followed_by(self, other: Comparison) -> Comparison:
-        return Comparison((*self.repeats, *other.repeats), self.same_bits and other.same_bits)
+    @property
+    def _changes(self) -> int:
+        return sum(repeat.change for repeat in self.repeats)
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"ratio": self.ratio, "verdict": self.verdict}
+        return asdict(self) | {"ratio": self.ratio, "spread": self.spread, "verdict": self.verdict}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Comparison:
-        return cls(tuple(Ratio(**each) for each in data["repeats"]), data["same_bits"])
-
-
-def _sign(repeat: Ratio) -> int:
-    """1 where the repeat shows that ours is faster, -1 where slower, 0 where it shows neither."""
-    change = math.log(repeat.median)
-    limit = max(LEAST_CHANGE, _NOISES * repeat.noise)
-    return 0 if abs(change) <= limit else 1 if change > 0 else -1
+        return cls(tuple(Repeat(tuple(each["ratios"])) for each in data["repeats"]), data["same_bits"])
 
 
 def geometric_mean(ratios: Iterable[float]) -> float:

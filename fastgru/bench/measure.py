@@ -7,7 +7,6 @@ two contenders is taken within a round, and the figure is the median of these ra
 from __future__ import annotations
 
 import gc
-import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -33,6 +32,7 @@ __all__ = [
     "fastest",
     "largest_difference",
     "outputs_of",
+    "pooled",
     "ratio",
     "same_bits",
     "take_turns",
@@ -78,8 +78,8 @@ class Plan:
         return replace(self, rounds=rounds, turn_s=turn_s, settle_s=max(self.settle_s, SPINNING_S))
 
 
-# Two of the same kind: turns so short that a drift of the machine meets both, and many of them.
-AGAINST: Final = Plan(120, 0.004, 0.0005, 0.0, rested_turn_s=0.03)
+# Of a pair of processes: turns so short that a drift of the machine meets both.
+AGAINST: Final = Plan(12, 0.004, 0.0005, 0.0, rested_turn_s=0.03)
 
 
 @dataclass(frozen=True)
@@ -100,24 +100,18 @@ class Timing:
 
 @dataclass(frozen=True)
 class Ratio:
-    """Time of the other over ours, within a round: the median of so many rounds, and the quartiles."""
+    """Time of the other over ours, within a round: the median of the rounds and the quartiles."""
 
     median: float
     low: float
     high: float
-    rounds: int = 1
-
-    @property
-    def noise(self) -> float:
-        """The standard error of the median, as a share of it: that of normal samples with these quartiles."""
-        return 1.2533 / 1.349 * (self.high - self.low) / (self.median * math.sqrt(self.rounds))
 
 
 def ratio(ours: Timing, other: Timing) -> Ratio:
     """How many times faster than `other` ours is. Both must come from the same `take_turns`."""
     each = np.array(other.rounds) / np.array(ours.rounds)
     low, middle, high = np.percentile(each, [25, 50, 75])
-    return Ratio(float(middle), float(low), float(high), len(each))
+    return Ratio(float(middle), float(low), float(high))
 
 
 def outputs_of(contender: Contender, problem: Problem) -> list[Mapping[str, NDArray[Any]]]:
@@ -184,13 +178,21 @@ def take_turns(contenders: Sequence[Contender], plan: Plan) -> list[Timing]:
                 time.sleep(plan.settle_s)
                 with contenders[i].around():
                     _turn(contenders[i], estimates[i], plan, rounds[i], singles[i])
-    timings = []
-    for contender, each, single in zip(contenders, rounds, singles, strict=True):
-        low, middle, high = np.percentile(each, [25, 50, 75])
-        p99 = float(np.percentile(single, 99)) * 1e-9
-        spread = float((high - low) / middle)
-        timings.append(Timing(contender.name, contender.setting, float(middle), p99, spread, tuple(each)))
-    return timings
+    return [
+        _timing(contender.name, contender.setting, float(np.percentile(single, 99)) * 1e-9, each)
+        for contender, each, single in zip(contenders, rounds, singles, strict=True)
+    ]
+
+
+def pooled(timings: Sequence[Timing]) -> Timing:
+    """Those of one contender in several processes as one; its p99 is their median."""
+    first, each = timings[0], [seconds for timing in timings for seconds in timing.rounds]
+    return _timing(first.name, first.setting, median(timing.p99_s for timing in timings), each)
+
+
+def _timing(name: str, setting: str, p99_s: float, rounds: Sequence[float]) -> Timing:
+    low, middle, high = np.percentile(rounds, [25, 50, 75])
+    return Timing(name, setting, float(middle), p99_s, float((high - low) / middle), tuple(rounds))
 
 
 def fastest(contenders: Sequence[Contender], plan: Plan) -> Contender:

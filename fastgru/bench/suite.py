@@ -26,6 +26,7 @@ from fastgru.bench.measure import (
     take_turns,
 )
 from fastgru.bench.ours import NAME, ours
+from fastgru.bench.pairs import compare
 from fastgru.bench.problem import Problem, gru_problem
 from fastgru.bench.result import Result, Row
 from fastgru.bench.rivals import REDUCED, RIVALS, Rival
@@ -95,20 +96,14 @@ def run_problem(
 ) -> Row:
     """One row: who cannot run it says so in the row, who gives other numbers too, and nobody is timed before that.
 
-    against: an interpreter with another fastgru, which is one more rival. Each repetition is of new processes, and
-    there are as many as `Comparison` needs.
+    against: an interpreter with another fastgru, which is one more rival; both are then in processes of their own.
     """
     if against is None:
         return _measured(problem, title, threads, rivals, plan)
-    with Sides(against) as sides:
-        row = _measured(problem, title, threads, [sides.rival, *rivals], plan, sides)
-    while row.other is not None and not row.other.decided:
-        with Sides(against) as sides:
-            again = _measured(problem, title, threads, [sides.rival], plan, sides)
-        if again.other is None:
-            return replace(row, other=None, trouble=again.trouble or again.absent[OTHER])
-        row = replace(row, other=row.other.followed_by(again.other))
-    return row
+    return compare(
+        against,
+        lambda sides, first: _measured(problem, title, threads, [sides.rival, *(rivals if first else ())], plan, sides),
+    )
 
 
 def _measured(
@@ -163,7 +158,7 @@ def _measured(
         absent=absent,
         own_ratio=ratio(first, timed[1]) if len(own) > 1 else None,
         errors=errors,
-        other=Comparison((ratios[OTHER],), equal) if OTHER in ratios else None,
+        other=Comparison.of(ratios[OTHER].median, equal) if OTHER in ratios else None,
     )
 
 
