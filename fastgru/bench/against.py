@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from statistics import median
 from typing import Any
 
 from rich import box
@@ -24,15 +25,22 @@ _STYLES = {"faster": "bold green", "slower": "bold red"}
 def print_against(result: Result, console: Console) -> None:
     """Print what `result` says of ours and the other fastgru."""
     assert result.sides is not None
+    if result.rows:
+        console.print(_cell_table(result))
+    if result.steady is not None and OTHER in result.steady:
+        console.print(_steady_table(result.steady))
+    for line in _lines(result, result.sides):
+        console.print(Text(line), soft_wrap=True)
+
+
+def _cell_table(result: Result) -> Table:
     title = "time a call, and theirs over ours: above 1 ours is faster"
     table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
     for column in ("cell", "threads", "theirs", "ours", "ratio", "spread", "verdict", "bits"):
         table.add_column(column, justify="left" if column in ("cell", "verdict", "bits") else "right")
     for row in result.rows:
         table.add_row(row.title, str(row.threads), *_cells(row))
-    console.print(table)
-    for line in _lines(result, result.sides):
-        console.print(Text(line), soft_wrap=True)
+    return table
 
 
 def _cells(row: Row) -> list[str | Text]:
@@ -97,12 +105,50 @@ def changed(rows: Sequence[Row], verdict: str) -> list[Row]:
     return [row for row in rows if row.other is not None and row.other.verdict == verdict]
 
 
-def failures(rows: Sequence[Row], least: float) -> list[str]:
-    """Why the other fastgru is to be preferred: a mean below `least`, cells that are slower or not compared."""
-    mean = mean_of(rows)
+def failures(result: Result, least: float) -> list[str]:
+    """Why ours falls short: a mean below `least`, cells that are slower or not compared, a step that keeps more."""
+    rows, mean = result.rows, mean_of(result.rows)
     found = [] if mean is None or mean >= least else [f"the geometric mean is {mean:.4f}, expected at least {least:g}"]
     found += [f"{_name(row)} is slower" for row in changed(rows, "slower")]
+    if result.steady is not None and OTHER in result.steady:
+        kept = {n: max(each["allocations"]["kept_bytes"] for each in result.steady[n]) for n in (OTHER, NAME)}
+        theirs, ours = kept[OTHER], kept[NAME]
+        found += [f"a step keeps {ours:g} bytes, theirs {theirs:g}"] if ours > theirs else []
     return found + [f"{_name(row)} is not compared" for row in rows if row.other is None]
+
+
+def _steady_table(steady: Mapping[str, Any]) -> Table:
+    table = _new_table(f"steadiness of {steady['case']}: the median of {len(steady[NAME])} processes", "theirs", "ours")
+    theirs, ours = ([_figures(each) for each in steady[name]] for name in (OTHER, NAME))
+    for name in ours[0]:
+        show = time_of if name.endswith("time") else "{:,.4g}".format
+        table.add_row(name, *(show(median(each[name] for each in side)) for side in (theirs, ours)))
+    starts = steady["cold"]["medians_s"]
+    table.add_row("process start to first output", time_of(starts[OTHER]), time_of(starts[NAME]))
+    return table
+
+
+def _figures(found: Mapping[str, Any]) -> dict[str, float]:
+    """What one process gives, by name; names of times end so."""
+    kept, pace = found["allocations"], found["paced"]
+    figures = {
+        f"bytes kept over {kept['pushes']:,} pushes": kept["kept_bytes"],
+        "bytes that come and go in a push": kept["passing_bytes"],
+        "blocks that Numba allocates": kept["numba_allocations"],
+    }
+    for tail in found["tails"]:
+        collector = "on" if tail["collector"] else "off"
+        figures[f"collector {collector}: time"] = tail["median_s"]
+        figures |= {f"collector {collector}: {key} over median": tail[key] for key in ("p99", "p999", "worst")}
+    every = f"a push every {1e3 * pace['interval_s']:g} ms"
+    return {**figures, f"{every}: median time": pace["median_s"], f"{every}: p99 time": pace["p99_s"]}
+
+
+def _new_table(title: str, *columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
+    for column in ("", *columns):
+        table.add_column(column, justify="right" if column else "left")
+    return table
 
 
 def mean_of(rows: Sequence[Row]) -> float | None:

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatch
 from typing import Any, Final
 
-from fastgru.bench.worker import WAYS
+from fastgru.bench.calls import WAYS
 
 __all__ = ["KINDS", "PRECISIONS", "RTNEURAL_NS", "SUITES", "Case", "dtype_of", "find_cases", "in_precision"]
 
@@ -44,7 +44,7 @@ class Case:
     precision: what ours computes in. Beside one below float32 the rivals run in float32 and in the lower precisions
     that they have, and ours in float32, and for int8 in bfloat16, too.
     lengths: each row has a length of its own, drawn from 1 to T.
-    way: how ours is called, one of `fastgru.bench.worker.WAYS`. A rival is called in its own fastest way.
+    way: how ours is called, one of `fastgru.bench.calls.WAYS`. A rival is called in its own fastest way.
     goals: threads -> the least ratio (time of the best rival over ours) that we hold ourselves to.
     own_goals: threads -> the least ratio of our own time on one thread over ours on so many.
     goal_rival: the contender that `goals` speaks of, by its name in a table ("openvino bfloat16", "fastgru bfloat16"),

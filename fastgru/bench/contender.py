@@ -9,7 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from fastgru.bench.worker import timed
+from fastgru.bench.calls import timed
 from fastgru.errors import FastGRUError
 
 __all__ = ["Contender", "UnableError"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import fastgru
+from fastgru.bench.calls import prepare
 from fastgru.bench.contender import Contender, UnableError
 from fastgru.bench.problem import Problem
-from fastgru.bench.worker import prepare
 from fastgru.errors import UnsupportedModelError
 
 __all__ = ["NAME", "name_of", "ours", "setting_of"]

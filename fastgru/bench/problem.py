@@ -87,7 +87,7 @@ class Problem:
 
     @property
     def way(self) -> str:
-        """How ours is called: one of `fastgru.bench.worker.WAYS`."""
+        """How ours is called: one of `fastgru.bench.calls.WAYS`."""
         return "bound" if self.case is None else self.case.way
 
     @property

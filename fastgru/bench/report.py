@@ -30,7 +30,7 @@ def print_report(result: Result, console: Console) -> None:
     for part in (_tiny(result), *_notes(result)):
         if part is not None:
             console.print(part)
-    if result.steady is not None:
+    if result.steady is not None and OTHER not in result.steady:
         for line in steady_lines(result.steady):
             console.print(Text(line))
     count = f"{len(result.rows)} measurements " if result.rows else ""

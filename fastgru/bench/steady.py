@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-import gc
-import importlib.util
 import os
-import subprocess
-import sys
-import tempfile
 import time
-import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from itertools import repeat
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
 
 import fastgru
-from fastgru.bench.cases import Case
+from fastgru.bench import watch
+from fastgru.bench.cold import CASE, cold_start
 from fastgru.bench.contender import Contender
-from fastgru.bench.measure import Plan, ratio, take_turns
-from fastgru.bench.ours import ours
+from fastgru.bench.measure import Plan, outputs_of, ratio, take_turns
+from fastgru.bench.ours import NAME, ours
 from fastgru.bench.problem import Problem, gru_problem
+from fastgru.bench.rivals.other import OTHER, Sides
 from fastgru.spec import GRUWeights
 
-__all__ = ["allocations", "cold_start", "denormals", "growth", "measure_model", "measure_steadiness", "tail"]
+__all__ = ["compare_steadiness", "denormals", "growth", "measure_model", "measure_steadiness"]
 
-_CASE = Case("step", 1, 1, 64, 64)
+_PACED, _INTERVAL_S = 100, 0.01  # as a sound card calls
 _KEEPS = 8.0  # of the update gate's bias: the state then shrinks by 3e-4 a step
 
 
@@ -38,15 +33,40 @@ def measure_steadiness(
     *, pushes: int = 100_000, plan: Plan | None = None, starts: int = 7, progress: Callable[[str], None] = print
 ) -> dict[str, Any]:
     """All of it, as plain data. `starts`: how many processes of each kind are started."""
-    progress("allocations of a step")
-    found: dict[str, Any] = {"case": _CASE.slug, "allocations": allocations(pushes)}
-    progress("the tail of a step")
-    found["tails"] = [tail(pushes, collector=on) for on in (True, False)]
+    progress("what a step keeps, and its tail")
+    call = ours(gru_problem(CASE), 1).call
+    found: dict[str, Any] = {"case": CASE.slug, **_watched(lambda what, **o: getattr(watch, what)(call, **o), pushes)}
     progress("a step on denormals")
     found["denormals"] = denormals(plan or Plan())
     progress("processes that start")
     found["cold"] = cold_start(starts)
     return found
+
+
+def compare_steadiness(
+    against: Path, *, pairs: int = 5, pushes: int = 50_000, starts: int = 7, progress: Callable[[str], None] = print
+) -> dict[str, Any]:
+    """Ours and the fastgru of another interpreter: for each, a list of what so many new processes give."""
+    problem = gru_problem(CASE)
+    found: dict[str, Any] = {"case": CASE.slug, NAME: [], OTHER: []}
+    for number in range(pairs):
+        progress(f"what a step keeps, and its tail, {number + 1} of {pairs}")
+        with Sides(against) as sides:
+            made = {NAME: sides.ours, OTHER: sides.theirs}
+            for name in (NAME, OTHER) if number % 2 else (OTHER, NAME):
+                outputs_of(made[name](problem, 1), problem)
+                found[name].append(_watched(partial(sides.watch, name), pushes))
+    progress("processes that start")
+    found["cold"] = cold_start(starts, against=against)
+    return found
+
+
+def _watched(watch: Callable[..., dict[str, Any]], pushes: int) -> dict[str, Any]:
+    return {
+        "allocations": watch("allocations", pushes=pushes),
+        "tails": [watch("tail", pushes=pushes, collector=on) for on in (True, False)],
+        "paced": watch("paced", pushes=_PACED, interval_s=_INTERVAL_S),
+    }
 
 
 def measure_model(
@@ -62,9 +82,10 @@ def measure_model(
         call()
     most = max(100, int(seconds * 20 / (time.perf_counter() - start)))
     progress("allocations of a call")
-    found: dict[str, Any] = {"case": problem.name, "allocations": allocations(min(100_000, most // 4), problem)}
+    allocations = watch.allocations(call, pushes=min(100_000, most // 4))
+    found: dict[str, Any] = {"case": problem.name, "allocations": allocations}
     progress("the tail of a call")
-    found["tails"] = [tail(min(100_000, most // 2), collector=on, problem=problem) for on in (True, False)]
+    found["tails"] = [watch.tail(call, pushes=min(100_000, most // 2), collector=on) for on in (True, False)]
     progress("growth of the process")
     found["growth"] = growth(min(frames, most), problem)
     return found
@@ -96,92 +117,15 @@ def _resident_bytes() -> int | None:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def allocations(pushes: int, problem: Problem | None = None) -> dict[str, Any]:
-    """Of `pushes` steps with `out=` given: bytes that Python keeps, bytes that come and go within a step, and blocks
-    that Numba's runtime allocates."""
-    call = ours(problem or gru_problem(_CASE), 1).call
-    was_on = gc.isenabled()
-    gc.collect()
-    gc.disable()  # a collection empties Python's free lists, and filling them again would be counted
-    tracemalloc.start()
-    try:
-        for _ in range(100):
-            call()
-        _traced(call, 1)
-        # What looking costs, and calling anything at all with these arguments.
-        arguments = call if isinstance(call, partial) else partial(call)
-        idle = _traced(partial(_nothing, *arguments.args, **arguments.keywords), pushes)
-        numba_before = _numba_allocations()
-        busy = _traced(call, pushes)
-        by_numba = _numba_allocations() - numba_before
-    finally:
-        tracemalloc.stop()
-        (gc.enable if was_on else gc.disable)()
-    return {
-        "pushes": pushes,
-        "kept_bytes": max(0, busy[0] - idle[0]),
-        "passing_bytes": max(0, busy[1] - idle[1]),
-        "numba_allocations": by_numba,
-    }
-
-
-def _nothing(*_: object, **__: object) -> None: ...
-
-
-def _traced(call: Callable[[], object], count: int) -> tuple[int, int]:
-    """Bytes kept after `count` calls, and the most that there were in between."""
-    tracemalloc.reset_peak()
-    before, _ = tracemalloc.get_traced_memory()
-    for _ in repeat(None, count):
-        call()
-    after, peak = tracemalloc.get_traced_memory()
-    return after - before, peak - before
-
-
-def _numba_allocations() -> int:
-    from numba.core.runtime import _nrt_python, rtsys
-
-    _nrt_python.memsys_enable_stats()
-    stats = rtsys.get_allocation_stats()
-    return int(stats.alloc + stats.mi_alloc)
-
-
-def tail(pushes: int, *, collector: bool, problem: Problem | None = None) -> dict[str, Any]:
-    """p99, p99.9 and the worst of single steps as multiples of their median, the garbage collector on or off."""
-    call, clock = ours(problem or gru_problem(_CASE), 1).call, time.perf_counter_ns
-    for _ in range(min(1000, pushes)):
-        call()
-    samples = np.empty(pushes, np.int64)
-    was_on = gc.isenabled()
-    gc.collect()
-    (gc.enable if collector else gc.disable)()
-    try:
-        for k in range(pushes):
-            start = clock()
-            call()
-            samples[k] = clock() - start
-    finally:
-        (gc.enable if was_on else gc.disable)()
-    middle, p99, p999 = np.percentile(samples, [50, 99, 99.9])
-    return {
-        "pushes": pushes,
-        "collector": collector,
-        "median_s": float(middle) * 1e-9,
-        "p99": float(p99 / middle),
-        "p999": float(p999 / middle),
-        "worst": float(samples.max() / middle),
-    }
-
-
 def denormals(plan: Plan) -> dict[str, Any]:
     """Time of a step whose input is silence and whose state has sunk to denormal numbers, over that of a lively one.
 
     The update gate nearly keeps the state, so that without flushing it would stay denormal for thousands of steps.
     """
-    problem = gru_problem(_CASE)
+    problem = gru_problem(CASE)
     assert problem.stack is not None
     ((w,),) = problem.stack.weights
-    H = _CASE.H
+    H = CASE.H
     keeping = GRUWeights(
         w.weight_ih, w.weight_hh, np.repeat(np.array([0, _KEEPS, 0], np.float32), H), np.zeros(3 * H, np.float32)
     )
@@ -189,7 +133,7 @@ def denormals(plan: Plan) -> dict[str, Any]:
     contenders = []
     for name, x, h in (
         ("lively", problem.feeds["x"], np.random.default_rng(0).standard_normal((1, 1, H)).astype(np.float32)),
-        ("denormal", np.zeros((1, 1, _CASE.I), np.float32), np.full((1, 1, H), 1e-39, np.float32)),
+        ("denormal", np.zeros((1, 1, CASE.I), np.float32), np.full((1, 1, H), 1e-39, np.float32)),
     ):
         stream = fastgru.Model(graph).stream(1)
         out = np.empty((1, 1, H), np.float32)
@@ -199,70 +143,3 @@ def denormals(plan: Plan) -> dict[str, Any]:
     lively, denormal = take_turns(contenders, replace(plan, turn_s=min(plan.turn_s, 0.01)))
     found = ratio(lively, denormal)
     return {"ratio": found.median, "low": found.low, "high": found.high}
-
-
-_START_OURS = """
-import sys, numpy
-import fastgru
-model = fastgru.load(sys.argv[1])
-model.run({spec.name: numpy.zeros([n or 1 for n in spec.shape], "float32") for spec in model.inputs})
-print("out", flush=True)
-"""
-_START_ONNXRUNTIME = """
-import sys, numpy
-import onnxruntime
-session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
-session.run(None, {i.name: numpy.zeros(i.shape, "float32") for i in session.get_inputs()})
-print("out", flush=True)
-"""
-
-
-def cold_start(starts: int, *, compile_once: bool = True) -> dict[str, Any]:
-    """Seconds from the start of a process to the first output of the same ONNX file: medians, in turn.
-
-    With `compile_once`, first_compile_s is ours once more with an empty cache of kernels.
-    """
-    scripts, absent = {"fastgru": _START_OURS}, {}
-    if importlib.util.find_spec("onnxruntime") is None:
-        absent["onnxruntime"] = "not installed"
-    else:
-        scripts["onnxruntime"] = _START_ONNXRUNTIME
-    problem = gru_problem(_CASE)
-    assert isinstance(problem.onnx, bytes)
-    with tempfile.TemporaryDirectory(prefix="fastgru-bench-") as folder:
-        path = Path(folder) / "model.onnx"
-        path.write_bytes(problem.onnx)
-        _start(_START_OURS, path)  # warms the cache
-        times: dict[str, list[float]] = {name: [] for name in scripts}
-        for _ in range(starts):
-            for name, script in scripts.items():
-                times[name].append(_start(script, path))
-        found: dict[str, Any] = {"medians_s": {name: median(each) for name, each in times.items()}, "absent": absent}
-        if compile_once:
-            found["first_compile_s"] = _start(_START_OURS, path, FASTGRU_CACHE_DIR=str(Path(folder) / "cache"))
-    return found
-
-
-def _start(script: str, path: Path, **environment: str) -> float:
-    """Seconds until the process has written its line. Its errors are ours.
-
-    Python may keep the bytecode of modules, as it does of what pip has installed.
-    """
-    package = str(Path(fastgru.__file__).parent.parent)
-    inherited = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
-    search = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))
-    start = time.perf_counter()
-    with subprocess.Popen(
-        [sys.executable, "-c", script, str(path)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**inherited, "PYTHONPATH": search, **environment},
-    ) as process:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        elapsed = time.perf_counter() - start
-        _, errors = process.communicate()
-    if line.strip() != "out":
-        raise RuntimeError(f"a process that should give a first output fails: {errors.strip()[-500:]}")
-    return elapsed

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import importlib.util
 import io
 import json
 import os
@@ -17,140 +18,18 @@ import platform
 import signal
 import struct
 import sys
-import time
-from collections.abc import Callable, Mapping
-from itertools import repeat
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import numpy as np
 
-__all__ = ["MAGIC", "WAYS", "Calls", "main", "prepare", "receive", "send", "timed"]
+__all__ = ["MAGIC", "main", "receive", "send"]
 
 Arrays = dict[str, np.ndarray]
 
 MAGIC = b"fastgru-bench-1\n"
 _SIZES = struct.Struct("<QQ")  # of the JSON and of the arrays
-
-# How a model is called, beside "layer", which is a GRU composed in Python. "bound": with arrays for the outputs.
-WAYS = ("bound", "push", "call", "run", "layer")
-
-
-class Calls(NamedTuple):
-    """One way of running a problem. results: the outputs of the last call, by name; reset: to a state of zeros."""
-
-    call: Callable[[], object]
-    results: Callable[[], Arrays]
-    reset: Callable[[], None]
-
-
-def prepare(model: Any, way: str, feeds: Arrays, states: Mapping[str, str], zeros: Arrays, batch: int) -> Calls:
-    """states: input -> output, where each call continues the one before; zeros: the states' first values, by input."""
-    if way == "layer":
-        return _layer(model, feeds, zeros)
-    if way in ("bound", "push") and states:
-        return _stream(model.stream(batch, state=dict(states)), feeds, states, bound=way == "bound")
-    if way == "bound":
-        return _bound(model, feeds)
-    return _whole(model, feeds, states, zeros, by_name=way == "run")
-
-
-def _aligned(array: np.ndarray) -> np.ndarray:
-    """A copy that begins a cache line, as the outputs do, so that no run is luckier than another."""
-    buffer = np.empty(array.nbytes + 64, np.uint8)
-    begin = -buffer.ctypes.data % 64
-    copy = buffer[begin : begin + array.nbytes].view(array.dtype).reshape(array.shape)
-    copy[...] = array
-    return copy
-
-
-def _stream(stream: Any, feeds: Arrays, states: Mapping[str, str], *, bound: bool) -> Calls:
-    frames = tuple(feeds[name] for name in stream.inputs)
-    push = stream.push
-    last = push(*frames)
-    several = isinstance(last, tuple)
-    out = tuple(_aligned(y) for y in last) if several else _aligned(last)
-    stream.reset()
-
-    def call_bound() -> None:
-        push(*frames, out=out)
-
-    def call() -> None:
-        nonlocal last
-        last = push(*frames)
-
-    def results() -> Arrays:
-        made = out if bound else last
-        after = {states[name]: np.array(array) for name, array in stream.state.items()}
-        return {k: np.array(y) for k, y in zip(stream.outputs, made if several else (made,), strict=True)} | after
-
-    return Calls(call_bound if bound else call, results, stream.reset)
-
-
-def _bound(model: Any, feeds: Arrays) -> Calls:
-    named = {spec.name: feeds[spec.name] for spec in model.inputs}
-    out = {name: _aligned(y) for name, y in model.run(named).items()}
-    run = model.run
-    return Calls(lambda: run(named, out=out), lambda: {k: y.copy() for k, y in out.items()}, lambda: None)
-
-
-def _whole(model: Any, feeds: Arrays, states: Mapping[str, str], zeros: Arrays, *, by_name: bool) -> Calls:
-    named = {spec.name: {**feeds, **zeros}[spec.name] for spec in model.inputs}
-    outputs = [spec.name for spec in model.outputs]
-    places = [(list(named).index(source), outputs.index(target)) for source, target in states.items()]
-    inputs, last = list(named.values()), None
-    run = model.run
-
-    def call() -> None:
-        nonlocal last
-        last = model(*inputs)
-        for source, target in places:
-            inputs[source] = last[target]
-
-    def call_by_name() -> None:
-        nonlocal last
-        last = run(named)
-        for source, target in states.items():
-            named[source] = last[target]
-
-    def results() -> Arrays:
-        made: Any = last
-        if isinstance(made, Mapping):
-            return {name: np.array(y) for name, y in made.items()}
-        return {n: np.array(y) for n, y in zip(outputs, made if isinstance(made, tuple) else (made,), strict=True)}
-
-    def reset() -> None:
-        named.update(zeros)
-        inputs[:] = named.values()
-
-    return Calls(call_by_name if by_name else call, results, reset)
-
-
-def _layer(gru: Any, feeds: Arrays, zeros: Arrays) -> Calls:
-    x, y, first = feeds["x"], None, zeros.get("h0")
-    h = first
-
-    def whole() -> None:
-        nonlocal y, h
-        y, h = gru(x)
-
-    def step() -> None:
-        nonlocal y, h
-        y, h = gru(x, h)
-
-    def reset() -> None:
-        nonlocal h
-        h = first
-
-    return Calls(whole if first is None else step, lambda: {"y": np.array(y), "h_n": np.array(h)}, reset)
-
-
-def timed(call: Callable[[], object], count: int) -> int:
-    """Nanoseconds of `count` calls."""
-    start = time.perf_counter_ns()
-    for _ in repeat(None, count):
-        call()
-    return time.perf_counter_ns() - start
 
 
 def send(stream: BinaryIO, header: Mapping[str, Any], arrays: Mapping[str, Any]) -> None:
@@ -177,11 +56,22 @@ def receive(stream: BinaryIO) -> tuple[dict[str, Any], Arrays] | None:
         return header, {name: archive[name] for name in archive.files}
 
 
+def _beside(name: str) -> Any:
+    """The module in the file beside this one, which the fastgru that is found may have otherwise or not at all."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 class _Worker:
     """What is built, and the answers to messages: each method is one, and gives a header and arrays."""
 
     feeds: Arrays
-    calls: Calls
+    calls: Any
+    timed: Any
 
     def hello(self, arrays: Arrays) -> tuple[dict[str, Any], Arrays]:
         import fastgru
@@ -206,12 +96,14 @@ class _Worker:
         def named(prefix: str) -> Arrays:
             return {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
 
-        self.feeds = {name: _aligned(array) for name, array in named("feed:").items()}
+        calls = _beside("calls")
+        self.timed = calls.timed
+        self.feeds = {name: calls.aligned(array) for name, array in named("feed:").items()}
         if way == "layer":
             model: Any = fastgru.GRU.from_torch(named("weight:"), **options)
         else:
             model = fastgru.load(arrays["model"].tobytes() if source is None else source, **options)
-        self.calls = prepare(model, way, self.feeds, states, named("zero:"), batch)
+        self.calls = calls.prepare(model, way, self.feeds, states, named("zero:"), batch)
         return {}, {}
 
     def reset(self, arrays: Arrays) -> tuple[dict[str, Any], Arrays]:
@@ -228,7 +120,11 @@ class _Worker:
     def time(self, arrays: Arrays, size: int, bunches: int, collect: bool) -> tuple[dict[str, Any], Arrays]:
         """Nanoseconds of each of so many bunches of calls."""
         (gc.enable if collect else gc.disable)()
-        return {}, {"ns": np.array([timed(self.calls.call, size) for _ in range(bunches)])}
+        return {}, {"ns": np.array([self.timed(self.calls.call, size) for _ in range(bunches)])}
+
+    def watch(self, arrays: Arrays, what: str, **options: Any) -> tuple[dict[str, Any], Arrays]:
+        """A function of `fastgru.bench.watch`."""
+        return getattr(_beside("watch"), what)(self.calls.call, **options), {}
 
 
 def main() -> None:

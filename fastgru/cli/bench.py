@@ -4,18 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
+from fastgru.cli.bench_runs import measure_model, measure_suite
 from fastgru.cli.options import fallback_option
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from fastgru.bench import Case, Result, Row
-    from fastgru.bench.measure import Plan
-    from fastgru.bench.model_suite import ModelCase
 
 __all__ = ["command"]
 
@@ -134,8 +127,6 @@ def command(
     """
     if fail_below is not None and against is None:
         raise click.UsageError("--fail-below is for --against")
-    if against is not None and suite == "steady":
-        raise click.UsageError("--against is not for --suite steady yet")
     if shapes and model is None:
         raise click.UsageError("--shape is for a MODEL")
     if fallback is not None and model is None:
@@ -177,9 +168,9 @@ def command(
         rivals = _RIVALS if against is None else ()
     sides = None if against is None else about_sides(against)
     result = (
-        _measure_model(model, suite, shapes, fallback, rivals, threads, plan, against)
+        measure_model(model, suite, shapes, fallback, rivals, threads, plan, against)
         if model is not None
-        else _measure_suite(suite, cases, models, label, rivals, threads, plan, against)
+        else measure_suite(suite, cases, models, label, rivals, threads, plan, against)
     )
     result = replace(result, sides=sides)
     print_report(result, stdout())
@@ -190,94 +181,7 @@ def command(
     if update_readme is not None and readme is not None:
         update_readme.write_text(update(readme, result), encoding="utf-8")
     # A suite may ask for threads that are not to be had; a MODEL that does not run is why one looks at the status.
-    if fail_below is not None and failures(result.rows, fail_below):
+    if fail_below is not None and failures(result, fail_below):
         raise click.exceptions.Exit(1)
     if any(row.trouble and (model is not None or not row.trouble.startswith("refused: ")) for row in result.rows):
         raise click.exceptions.Exit(1)
-
-
-def _measure_suite(
-    suite: str,
-    cases: Sequence[Case],
-    models: Sequence[ModelCase],
-    label: str,
-    rivals: tuple[str, ...],
-    threads: tuple[int, ...],
-    plan: Plan,
-    against: Path | None,
-) -> Result:
-    import time
-
-    from fastgru.bench.model_suite import run_models
-    from fastgru.bench.steady import measure_steadiness
-    from fastgru.bench.suite import run_suite
-    from fastgru.cli.console import stderr
-
-    started = time.perf_counter()
-    with stderr().status("") as status:
-        how: dict[str, Any] = {
-            "threads": threads,
-            "rivals": rivals,
-            "plan": plan,
-            "against": against,
-            "progress": status.update,
-            "on_row": _print_row,
-        }
-        result = run_models(models, **how) if suite == "models" else run_suite(cases, **how)
-        steady = measure_steadiness(plan=plan, progress=status.update) if suite == "steady" else None
-    return replace(
-        result,
-        suite=label,
-        steady=steady,
-        seconds=time.perf_counter() - started,
-    )
-
-
-def _measure_model(
-    model: Path,
-    suite: str,
-    shapes: tuple[str, ...],
-    fallback: str | None,
-    rivals: tuple[str, ...],
-    threads: tuple[int, ...],
-    plan: Plan,
-    against: Path | None,
-) -> Result:
-    import time
-
-    from fastgru.bench.machine import describe
-    from fastgru.bench.model_file import file_problem, parse_shapes
-    from fastgru.bench.result import Result
-    from fastgru.bench.rivals import RIVALS
-    from fastgru.bench.steady import measure_model
-    from fastgru.bench.suite import run_problem
-    from fastgru.cli.console import stderr
-
-    started = time.perf_counter()
-    machine = describe(rivals)
-    problem = file_problem(model, parse_shapes(shapes), fallback=fallback)
-    shown = ", ".join(f"{name} {a.shape}" for name, a in problem.feeds.items())
-    title = f"{model.name}, {'a push of' if problem.streaming else 'a run of'} {shown}"
-    with stderr().status(title) as status:
-        rows = [run_problem(problem, title, n, [RIVALS[r] for r in rivals], plan, against) for n in threads]
-        steady = None
-        if suite == "steady" and not any(row.trouble for row in rows):
-            steady = measure_model(problem, progress=status.update)
-    return Result(model.name, machine, (), tuple(rows), time.perf_counter() - started, steady)
-
-
-def _print_row(row: Row) -> None:
-    """A line as soon as a case is done, for whoever watches; the tables come at the end."""
-    from fastgru.bench.words import ratio_of, time_of
-    from fastgru.cli.console import stderr
-
-    count = f"{row.threads} thread{'s' if row.threads > 1 else ''}"
-    if row.ours is None:
-        line = row.trouble
-    else:
-        if row.other is not None:
-            best = f", {row.other.ratio:.3f} {row.other.verdict}"
-        else:
-            best = f", {ratio_of(row.ratio)} {row.best_rival}" if row.best_rival else ""
-        line = f"{time_of(row.ours.median_s)}{best}"
-    stderr().print(f"{row.title}, {count}: {line}", soft_wrap=True, markup=False)

@@ -149,9 +149,16 @@ class Sides:
     def ours(self, problem: Problem, threads: int) -> Contender:
         return _contender(self._workers[NAME], NAME, problem, threads)
 
+    def theirs(self, problem: Problem, threads: int) -> Contender:
+        return _contender(self._workers[OTHER], OTHER, problem, threads)
+
     @property
     def rival(self) -> Rival:
-        return _Other(OTHER, NAME, lambda problem, n: [_contender(self._workers[OTHER], OTHER, problem, n)], True)
+        return _Other(OTHER, NAME, lambda problem, n: [self.theirs(problem, n)], has_isa_switch=True)
+
+    def watch(self, name: str, what: str, **options: Any) -> dict[str, Any]:
+        """What a function of `fastgru.bench.watch` finds on the side `name`, of the problem it has built."""
+        return self._workers[name].ask("watch", what=what, **options)[0]
 
 
 def about_sides(python: Path) -> dict[str, dict[str, Any]]:

@@ -1,0 +1,96 @@
+"""How long a process takes from its start to its first output."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from fastgru.bench.cases import Case
+from fastgru.bench.ours import NAME
+from fastgru.bench.problem import gru_problem
+from fastgru.bench.rivals.other import OTHER, WorkerError
+
+__all__ = ["CASE", "cold_start"]
+
+CASE = Case("step", 1, 1, 64, 64)
+
+_START_OURS = """
+import json, sys
+sys.path[:] = json.loads(sys.argv[2]) or sys.path
+import numpy
+import fastgru
+model = fastgru.load(sys.argv[1])
+model.run({spec.name: numpy.zeros([n or 1 for n in spec.shape], "float32") for spec in model.inputs})
+print("out", flush=True)
+"""
+_START_ONNXRUNTIME = """
+import json, sys
+sys.path[:] = json.loads(sys.argv[2]) or sys.path
+import numpy
+import onnxruntime
+session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
+session.run(None, {i.name: numpy.zeros(i.shape, "float32") for i in session.get_inputs()})
+print("out", flush=True)
+"""
+
+
+def cold_start(starts: int, *, compile_once: bool = True, against: Path | None = None) -> dict[str, Any]:
+    """Seconds from the start of a process to the first output of the same ONNX file: medians, in turn.
+
+    With `compile_once`, first_compile_s is ours once more with an empty cache of kernels. against: an interpreter with
+    another fastgru, instead of onnxruntime.
+    """
+    python, absent = Path(sys.executable), {}
+    commands = {NAME: (python, _START_OURS, sys.path)}
+    if against is not None:
+        commands[OTHER] = (against, _START_OURS, [])
+    elif importlib.util.find_spec("onnxruntime") is None:
+        absent["onnxruntime"] = "not installed"
+    else:
+        commands["onnxruntime"] = (python, _START_ONNXRUNTIME, sys.path)
+    problem = gru_problem(CASE)
+    assert isinstance(problem.onnx, bytes)
+    with tempfile.TemporaryDirectory(prefix="fastgru-bench-") as folder:
+        path = Path(folder) / "model.onnx"
+        path.write_bytes(problem.onnx)
+        for command in commands.values():
+            _start(*command, path)  # warms the cache
+        times: dict[str, list[float]] = {name: [] for name in commands}
+        for number in range(starts):
+            for name in sorted(commands, reverse=bool(number % 2)):
+                times[name].append(_start(*commands[name], path))
+        found: dict[str, Any] = {"medians_s": {name: median(each) for name, each in times.items()}, "absent": absent}
+        if compile_once and against is None:
+            found["first_compile_s"] = _start(*commands[NAME], path, FASTGRU_CACHE_DIR=str(Path(folder) / "cache"))
+    return found
+
+
+def _start(python: Path, script: str, search: list[str], path: Path, **environment: str) -> float:
+    """Seconds until the process has written its line. search: its `sys.path`, what it has by itself where empty.
+
+    Python may keep the bytecode of modules, as it does of what pip has installed. Nothing of ours is on the way of an
+    interpreter that has another fastgru.
+    """
+    start = time.perf_counter()
+    with subprocess.Popen(
+        [str(python), "-I", "-c", script, str(path), json.dumps(search)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
+    ) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        elapsed = time.perf_counter() - start
+        _, errors = process.communicate()
+    if line.strip() != "out":
+        raise WorkerError(f"{python}: a process that should give a first output fails: {errors.strip()[-500:]}")
+    return elapsed

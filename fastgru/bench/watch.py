@@ -1,0 +1,117 @@
+"""What calls keep, how their times scatter, and how long they take at an interval, as a sound card makes them.
+
+Any call will do. `fastgru.bench.worker` loads this file beside the fastgru of another environment, so it imports the
+standard library, NumPy and Numba alone.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from itertools import repeat
+from typing import Any
+
+import numpy as np
+
+__all__ = ["allocations", "paced", "tail"]
+
+_WARM = 1000  # calls, at most, before any is counted
+
+
+def allocations(call: Callable[[], object], *, pushes: int) -> dict[str, Any]:
+    """Bytes that Python keeps over so many calls, bytes that come and go within one, and blocks that Numba's runtime
+    allocates."""
+    _numba_allocations()  # imports, which would be counted
+    with _collector(False):  # a collection empties Python's free lists, and filling them again would be counted
+        tracemalloc.start()
+        try:
+            for _ in range(100):
+                call()
+            _traced(call, 1)
+            # What looking costs, and calling anything at all with these arguments.
+            arguments = call if isinstance(call, partial) else partial(call)
+            idle = _traced(partial(_nothing, *arguments.args, **arguments.keywords), pushes)
+            numba_before = _numba_allocations()
+            busy = _traced(call, pushes)
+            by_numba = _numba_allocations() - numba_before
+        finally:
+            tracemalloc.stop()
+    return {
+        "pushes": pushes,
+        "kept_bytes": max(0, busy[0] - idle[0]),
+        "passing_bytes": max(0, busy[1] - idle[1]),
+        "numba_allocations": by_numba,
+    }
+
+
+def _nothing(*_: object, **__: object) -> None: ...
+
+
+def _traced(call: Callable[[], object], count: int) -> tuple[int, int]:
+    """Bytes kept after `count` calls, and the most that there were in between."""
+    tracemalloc.reset_peak()
+    before, _ = tracemalloc.get_traced_memory()
+    for _ in repeat(None, count):
+        call()
+    after, peak = tracemalloc.get_traced_memory()
+    return after - before, peak - before
+
+
+def _numba_allocations() -> int:
+    from numba.core.runtime import _nrt_python, rtsys
+
+    _nrt_python.memsys_enable_stats()
+    stats = rtsys.get_allocation_stats()
+    return int(stats.alloc + stats.mi_alloc)
+
+
+def tail(call: Callable[[], object], *, pushes: int, collector: bool) -> dict[str, Any]:
+    """p99, p99.9 and the worst of single calls as multiples of their median, the garbage collector on or off."""
+    for _ in range(min(_WARM, pushes)):
+        call()
+    clock, samples = time.perf_counter_ns, np.empty(pushes, np.int64)
+    with _collector(collector):
+        for k in range(pushes):
+            start = clock()
+            call()
+            samples[k] = clock() - start
+    middle, p99, p999 = np.percentile(samples, [50, 99, 99.9])
+    return {
+        "pushes": pushes,
+        "collector": collector,
+        "median_s": float(middle) * 1e-9,
+        "p99": float(p99 / middle),
+        "p999": float(p999 / middle),
+        "worst": float(samples.max() / middle),
+    }
+
+
+def paced(call: Callable[[], object], *, pushes: int, interval_s: float) -> dict[str, Any]:
+    """The median and p99 of calls that come at an interval, between which the process sleeps."""
+    for _ in range(min(_WARM, pushes)):
+        call()
+    clock, samples = time.perf_counter_ns, []
+    due = time.perf_counter()
+    for _ in range(pushes):
+        due += interval_s
+        time.sleep(max(0.0, due - time.perf_counter()))
+        start = clock()
+        call()
+        samples.append(clock() - start)
+    middle, p99 = np.percentile(samples, [50, 99])
+    return {"pushes": pushes, "interval_s": interval_s, "median_s": float(middle) * 1e-9, "p99_s": float(p99) * 1e-9}
+
+
+@contextmanager
+def _collector(on: bool) -> Iterator[None]:
+    was_on = gc.isenabled()
+    gc.collect()
+    (gc.enable if on else gc.disable)()
+    try:
+        yield
+    finally:
+        (gc.enable if was_on else gc.disable)()
