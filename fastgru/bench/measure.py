@@ -41,7 +41,7 @@ __all__ = [
 Outputs = Sequence[Mapping[str, NDArray[Any]]]
 
 _BUNCHES = 25  # samples of a turn, of several calls each where calls are short
-_SLOW_TURNS = 8  # where a single call takes so many turns, half the rounds have to do
+_SLOW_TURNS, _SLOWEST_TURNS = 8, 32  # where one call takes so many, a half or a sixth of the rounds has to do
 _SINGLE_CALLS = 400  # at most, timed one by one in a turn, for the tail
 
 
@@ -171,8 +171,7 @@ def take_turns(contenders: Sequence[Contender], plan: Plan) -> list[Timing]:
         for contender in contenders:
             with contender.around():
                 estimates.append(_estimate(contender, plan.turn_s))
-        slow = max(estimates) > _SLOW_TURNS * plan.turn_s
-        for number in range((plan.rounds + 1) // 2 if slow else plan.rounds):
+        for number in range(_rounds(plan, max(estimates) / plan.turn_s)):
             for k in range(len(contenders)):
                 i = (k + number) % len(contenders)
                 time.sleep(plan.settle_s)
@@ -182,6 +181,13 @@ def take_turns(contenders: Sequence[Contender], plan: Plan) -> list[Timing]:
         _timing(contender.name, contender.setting, float(np.percentile(single, 99)) * 1e-9, each)
         for contender, each, single in zip(contenders, rounds, singles, strict=True)
     ]
+
+
+def _rounds(plan: Plan, turns: float) -> int:
+    """turns: that the slowest call takes."""
+    if turns > _SLOWEST_TURNS:
+        return min(plan.rounds, max(2, plan.rounds // 6))
+    return (plan.rounds + 1) // 2 if turns > _SLOW_TURNS else plan.rounds
 
 
 def pooled(timings: Sequence[Timing]) -> Timing:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -15,9 +15,11 @@ from fastgru.bench.rivals.other import OTHER, Sides
 
 __all__ = ["compare"]
 
-_LEAST_PAIRS: Final = 3
-_PAIRS: Final = 7
-_REPEAT_S: Final = 5.0  # after which a repeat takes no further pair
+# A repeat has enough pairs where the error of their median is small, or where it has taken long. Long calls vary little
+# from pair to pair: the least number of pairs has to do where it takes a while.
+_LEAST_PAIRS, _LEAST_OF_LONG = 5, 3
+_ERROR: Final = 0.01
+_LONG_S, _MOST_S = 5.0, 15.0
 
 
 def compare(python: Path, measure: Callable[[Sides, bool], Row]) -> Row:
@@ -27,9 +29,7 @@ def compare(python: Path, measure: Callable[[Sides, bool], Row]) -> Row:
     repeats: list[Repeat] = []
     while not repeats or not Comparison(tuple(repeats), True).decided:
         started, begin = time.perf_counter(), len(rows)
-        while (count := len(rows) - begin) < _PAIRS:
-            if count >= _LEAST_PAIRS and time.perf_counter() - started > _REPEAT_S:
-                break
+        while not _enough([pair.ratio for pair in pairs[begin:]], time.perf_counter() - started):
             with Sides(python) as sides:
                 row = measure(sides, not rows)
             if row.other is None:
@@ -43,3 +43,10 @@ def compare(python: Path, measure: Callable[[Sides, bool], Row]) -> Row:
         rivals={**rows[0].rivals, OTHER: pooled([row.rivals[OTHER] for row in rows])},
         other=Comparison(tuple(repeats), all(pair.same_bits for pair in pairs)),
     )
+
+
+def _enough(ratios: Sequence[float], elapsed_s: float) -> bool:
+    """Says nothing of where the ratios lie, so that no result is likelier to end a repeat than another."""
+    if len(ratios) < (_LEAST_PAIRS if elapsed_s < _LONG_S else _LEAST_OF_LONG):
+        return False
+    return elapsed_s > _MOST_S or Repeat(tuple(ratios)).error <= _ERROR

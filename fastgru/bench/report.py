@@ -25,11 +25,12 @@ def print_report(result: Result, console: Console) -> None:
         console.print(Text(f"measured peaks, {peaks.note}", style="dim"))
     if result.sides is not None:
         print_against(result, console)
-    for threads in sorted({row.threads for row in result.rows if set(row.rivals) - {OTHER} or result.sides is None}):
-        console.print(_table([row for row in result.rows if row.threads == threads], threads))
-    for part in (_tiny(result), *_notes(result)):
-        if part is not None:
-            console.print(part)
+    if result.sides is None or any(set(row.rivals) - {OTHER} for row in result.rows):
+        for threads in sorted({row.threads for row in result.rows}):
+            console.print(_table([row for row in result.rows if row.threads == threads], threads))
+        for part in (_tiny(result), *_notes(result)):
+            if part is not None:
+                console.print(part)
     if result.steady is not None and OTHER not in result.steady:
         for line in steady_lines(result.steady):
             console.print(Text(line))

@@ -15,7 +15,6 @@ import io
 import json
 import os
 import platform
-import signal
 import struct
 import sys
 from collections.abc import Mapping
@@ -42,18 +41,26 @@ def send(stream: BinaryIO, header: Mapping[str, Any], arrays: Mapping[str, Any])
 
 
 def receive(stream: BinaryIO) -> tuple[dict[str, Any], Arrays] | None:
-    """The next message, None where the stream ends. Raises `ValueError` with what came instead of one."""
+    """The next message, None where the stream ends. Raises `ValueError` with what came instead of one, and `EOFError`
+    where it ends within one."""
     head = stream.read(len(MAGIC))
     if not head:
         return None
     if head != MAGIC:
         raise ValueError(f"expected a message that begins with {MAGIC!r}, got {head!r}")
-    text_size, packed_size = _SIZES.unpack(stream.read(_SIZES.size))
-    header = json.loads(stream.read(text_size))
+    text_size, packed_size = _SIZES.unpack(_exactly(stream, _SIZES.size))
+    header = json.loads(_exactly(stream, text_size))
     if not packed_size:
         return header, {}
-    with np.load(io.BytesIO(stream.read(packed_size)), allow_pickle=False) as archive:
+    with np.load(io.BytesIO(_exactly(stream, packed_size)), allow_pickle=False) as archive:
         return header, {name: archive[name] for name in archive.files}
+
+
+def _exactly(stream: BinaryIO, size: int) -> bytes:
+    found = stream.read(size)
+    if len(found) < size:
+        raise EOFError
+    return found
 
 
 def _beside(name: str) -> Any:
@@ -81,6 +88,7 @@ class _Worker:
             sources.update(path.read_bytes())
         return {
             "fastgru": fastgru.__version__,
+            "file": fastgru.__file__,
             "sources": sources.hexdigest()[:10],
             "python": platform.python_version(),
             "numpy": np.__version__,
@@ -129,7 +137,6 @@ class _Worker:
 
 def main() -> None:
     """Answers messages until the other end is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted, too, and ends this process
     requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints is no message
     if len(sys.argv) > 1:

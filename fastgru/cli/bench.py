@@ -127,6 +127,8 @@ def command(
     """
     if fail_below is not None and against is None:
         raise click.UsageError("--fail-below is for --against")
+    if against is not None and update_readme is not None:
+        raise click.UsageError("--update-readme is for the figures beside the rivals, not for --against")
     if shapes and model is None:
         raise click.UsageError("--shape is for a MODEL")
     if fallback is not None and model is None:

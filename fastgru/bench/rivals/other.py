@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import gc
 import json
+import os
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -22,6 +25,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+import fastgru
 from fastgru.bench import worker
 from fastgru.bench.contender import Contender, UnableError
 from fastgru.bench.ours import NAME, setting_of
@@ -52,7 +56,11 @@ class Worker:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `close`)
         try:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                start_new_session=True,  # what it starts ends with it, and Ctrl-C is heard here alone
             )
         except OSError as error:
             self._errors.close()
@@ -61,7 +69,7 @@ class Worker:
 
     def hello(self) -> None:
         """Wait until it has found its fastgru; `about` tells which."""
-        self.about, _ = self.ask("hello", within_s=_HELLO_S)
+        self.about, _ = self.ask("hello", within_s=min(_HELLO_S, self._answer_s))
 
     def ask(
         self, do: str, arrays: Mapping[str, Array] | None = None, *, within_s: float | None = None, **header: Any
@@ -74,17 +82,18 @@ class Worker:
 
         def end() -> None:
             late.set()
-            process.kill()
+            self._kill()
 
         timer = threading.Timer(limit, end)
         timer.start()
+        answer, what = None, ""
         try:
             worker.send(process.stdin, {"do": do, **header}, arrays or {})  # type: ignore[arg-type]
             answer = worker.receive(process.stdout)  # type: ignore[arg-type]
-        except (OSError, ValueError) as error:
-            answer, what = None, "" if isinstance(error, OSError) else f"{error}"
-        else:
-            what = ""
+        except (OSError, EOFError):
+            pass  # the process has ended
+        except ValueError as error:
+            what = str(error)
         finally:
             timer.cancel()
         if answer is None:
@@ -109,8 +118,15 @@ class Worker:
             f"the process ended with status {status} before it answered {do!r}: {' '.join(said[-3:]) or 'no message'}"
         )
 
+    def _kill(self) -> None:
+        if hasattr(os, "killpg"):
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+        else:
+            self._process.kill()
+
     def close(self) -> None:
-        self._process.kill()
+        self._kill()
         self._process.communicate()
         self._errors.close()
 
@@ -125,6 +141,8 @@ class Sides:
             self._workers[OTHER] = Worker(python)
             for each in self._workers.values():
                 each.hello()
+            if (found := self._workers[NAME].about["file"]) != fastgru.__file__:
+                raise WorkerError(f"{sys.executable}: expected a process that imports {fastgru.__file__}, got {found}")
         except BaseException:
             self.close()
             raise
@@ -144,7 +162,10 @@ class Sides:
     @property
     def about(self) -> dict[str, dict[str, Any]]:
         """Versions, and a hash of the sources, by side."""
-        return {name: each.about for name, each in self._workers.items()}
+        return {
+            name: {key: value for key, value in each.about.items() if key != "file"}
+            for name, each in self._workers.items()
+        }
 
     def ours(self, problem: Problem, threads: int) -> Contender:
         return _contender(self._workers[NAME], NAME, problem, threads)
