@@ -125,6 +125,9 @@ def steady_lines(steady: Mapping[str, Any]) -> Iterator[str]:
             f"tail of {found['pushes']:,} pushes, collector {collector}: median {time_of(found['median_s'])},"
             f" p99 {found['p99']:.2f}x, p99.9 {found['p999']:.2f}x, worst {found['worst']:.1f}x of it"
         )
+    if found := steady.get("paced"):
+        every, times = f"{1e3 * found['interval_s']:g} ms", (time_of(found["median_s"]), time_of(found["p99_s"]))
+        yield f"{found['pushes']:,} pushes, one every {every}: median {times[0]}, p99 {times[1]}"
     if found := steady.get("growth"):
         grown = "not told by this system" if found["bytes"] is None else f"{found['bytes'] / 1024:+.0f} KiB"
         yield f"resident memory over {found['frames']:,} calls that return new arrays: {grown}"

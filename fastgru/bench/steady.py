@@ -25,6 +25,7 @@ from fastgru.spec import GRUWeights
 
 __all__ = ["compare_steadiness", "denormals", "growth", "measure_model", "measure_steadiness"]
 
+_PAIRS = 5  # of new processes, beside another fastgru
 _PACED, _INTERVAL_S = 100, 0.01  # as a sound card calls
 _KEEPS = 8.0  # of the update gate's bias: the state then shrinks by 3e-4 a step
 
@@ -44,13 +45,13 @@ def measure_steadiness(
 
 
 def compare_steadiness(
-    against: Path, *, pairs: int = 5, pushes: int = 50_000, starts: int = 7, progress: Callable[[str], None] = print
+    against: Path, *, pushes: int = 50_000, starts: int = 7, progress: Callable[[str], None] = print
 ) -> dict[str, Any]:
     """Ours and the fastgru of another interpreter: for each, a list of what so many new processes give."""
     problem = gru_problem(CASE)
     found: dict[str, Any] = {"case": CASE.slug, NAME: [], OTHER: []}
-    for number in range(pairs):
-        progress(f"what a step keeps, and its tail, {number + 1} of {pairs}")
+    for number in range(_PAIRS):
+        progress(f"what a step keeps, and its tail, {number + 1} of {_PAIRS}")
         with Sides(against) as sides:
             made = {NAME: sides.ours, OTHER: sides.theirs}
             for name in (NAME, OTHER) if number % 2 else (OTHER, NAME):

@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
-from fastgru.bench import steady
-from fastgru.bench.contender import Contender
+from fastgru.bench import cold, steady, watch
 from fastgru.bench.measure import Plan
+from fastgru.bench.ours import ours
 from fastgru.bench.problem import gru_problem
 from fastgru.bench.report import steady_lines
+from fastgru.bench.rivals.other import WorkerError
 
 
 def test_allocations_are_counted() -> None:
-    found = steady.allocations(200)
+    found = watch.allocations(ours(gru_problem(cold.CASE), 1).call, pushes=200)
     assert found["pushes"] == 200
     assert min(found["kept_bytes"], found["passing_bytes"], found["numba_allocations"]) >= 0
 
 
-def test_what_a_step_keeps_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_step_keeps_is_seen() -> None:
     kept: list[bytes] = []
-    leaking = Contender("leaking", "", lambda: kept.append(bytes(1000)), dict)
-    monkeypatch.setattr(steady, "ours", lambda problem, threads: leaking)
-    assert steady.allocations(50)["kept_bytes"] > 50_000
+    assert watch.allocations(lambda: kept.append(bytes(1000)), pushes=50)["kept_bytes"] > 50_000
 
 
 def test_a_model_of_a_file_is_watched() -> None:
     heard: list[str] = []
-    problem = gru_problem(steady._CASE)
+    problem = gru_problem(cold.CASE)
     found = steady.measure_model(problem, frames=500, seconds=0.05, progress=heard.append)
     assert len(heard) == 3
     assert found["growth"]["frames"] <= 500
@@ -40,8 +40,15 @@ def test_a_model_of_a_file_is_watched() -> None:
 
 
 def test_a_tail_is_at_least_its_median() -> None:
-    found = steady.tail(500, collector=False)
+    found = watch.tail(lambda: None, pushes=500, collector=False)
     assert found["worst"] >= found["p999"] >= found["p99"] >= 1
+
+
+def test_calls_at_an_interval_are_all_made() -> None:
+    made: list[int] = []
+    found = watch.paced(lambda: made.append(1), pushes=5, interval_s=0.001)
+    assert len(made) == 10  # five of them to warm up
+    assert found["p99_s"] >= found["median_s"] > 0
 
 
 def test_denormals_are_compared(quick_plan: Plan) -> None:
@@ -49,20 +56,21 @@ def test_denormals_are_compared(quick_plan: Plan) -> None:
 
 
 def test_all_of_it_becomes_lines(monkeypatch: pytest.MonkeyPatch, quick_plan: Plan) -> None:
-    cold = {"medians_s": {"fastgru": 0.5}, "absent": {}, "first_compile_s": 5.0}
-    monkeypatch.setattr(steady, "cold_start", lambda starts: cold)
+    found_cold = {"medians_s": {"fastgru": 0.5}, "absent": {}, "first_compile_s": 5.0}
+    monkeypatch.setattr(steady, "cold_start", lambda starts: found_cold)
+    monkeypatch.setattr(steady, "_PACED", 3)
     heard: list[str] = []
     found = steady.measure_steadiness(pushes=100, plan=quick_plan, progress=heard.append)
-    assert len(heard) == 4
-    assert len(list(steady_lines(found))) == 6
+    assert len(heard) == 3
+    assert len(list(steady_lines(found))) == 7
 
 
 def test_a_process_is_timed_to_its_first_output() -> None:
-    found = steady.cold_start(1, compile_once=False)
+    found = cold.cold_start(1, compile_once=False)
     assert found["medians_s"]["fastgru"] > 0
     assert "first_compile_s" not in found
 
 
 def test_a_process_that_fails_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match="no such thing"):
-        steady._start("raise SystemExit('no such thing')", tmp_path)
+    with pytest.raises(WorkerError, match="no such thing"):
+        cold._start(Path(sys.executable), "raise SystemExit('no such thing')", [], tmp_path)

@@ -113,10 +113,8 @@ class Worker:
             return f"no answer to {do!r} within {limit:g} s"
         status = self._process.wait(10)
         self._errors.seek(0)
-        said = self._errors.read().decode(errors="replace").strip().splitlines()
-        return (
-            f"the process ended with status {status} before it answered {do!r}: {' '.join(said[-3:]) or 'no message'}"
-        )
+        said = " ".join(self._errors.read().decode(errors="replace").strip().splitlines()[-3:]) or "it said nothing"
+        return f"the process ended with status {status} before it answered {do!r}: {said}"
 
     def _kill(self) -> None:
         if hasattr(os, "killpg"):
@@ -127,8 +125,10 @@ class Worker:
 
     def close(self) -> None:
         self._kill()
-        self._process.communicate()
-        self._errors.close()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._errors):
+            with suppress(BrokenPipeError):  # what it did not read is of no use
+                stream.close()  # type: ignore[union-attr]
 
 
 class Sides:
