@@ -123,8 +123,9 @@ def _steady_table(steady: Mapping[str, Any]) -> Table:
     for name in ours[0]:
         show = time_of if name.endswith("time") else "{:,.4g}".format
         table.add_row(name, *(show(median(each[name] for each in side)) for side in (theirs, ours)))
-    starts = steady["cold"]["medians_s"]
-    table.add_row("process start to first output", time_of(starts[OTHER]), time_of(starts[NAME]))
+    if "cold" in steady:
+        starts = steady["cold"]["medians_s"]
+        table.add_row("process start to first output", time_of(starts[OTHER]), time_of(starts[NAME]))
     return table
 
 

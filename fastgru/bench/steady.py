@@ -25,13 +25,15 @@ from fastgru.spec import GRUWeights
 
 __all__ = ["compare_steadiness", "denormals", "growth", "measure_model", "measure_steadiness"]
 
-_PAIRS = 5  # of new processes, beside another fastgru
+# Beside another fastgru: pairs of new processes, calls that are watched, and the most that these may take.
+_PAIRS, _PUSHES, _WATCH_S = 5, 50_000, 1.0
+_STARTS = 7
 _PACED, _INTERVAL_S = 100, 0.01  # as a sound card calls
 _KEEPS = 8.0  # of the update gate's bias: the state then shrinks by 3e-4 a step
 
 
 def measure_steadiness(
-    *, pushes: int = 100_000, plan: Plan | None = None, starts: int = 7, progress: Callable[[str], None] = print
+    *, pushes: int = 100_000, plan: Plan | None = None, starts: int = _STARTS, progress: Callable[[str], None] = print
 ) -> dict[str, Any]:
     """All of it, as plain data. `starts`: how many processes of each kind are started."""
     progress("what a step keeps, and its tail")
@@ -45,20 +47,27 @@ def measure_steadiness(
 
 
 def compare_steadiness(
-    against: Path, *, pushes: int = 50_000, starts: int = 7, progress: Callable[[str], None] = print
+    against: Path, problem: Problem | None = None, *, progress: Callable[[str], None] = print
 ) -> dict[str, Any]:
-    """Ours and the fastgru of another interpreter: for each, a list of what so many new processes give."""
-    problem = gru_problem(CASE)
-    found: dict[str, Any] = {"case": CASE.slug, NAME: [], OTHER: []}
+    """Ours and the fastgru of another interpreter: for each, a list of what so many new processes give.
+
+    problem: a model, whose calls are watched instead of a step; processes that start are of the step alone.
+    """
+    watched = problem or gru_problem(CASE)
+    found: dict[str, Any] = {"case": watched.name, NAME: [], OTHER: []}
     for number in range(_PAIRS):
-        progress(f"what a step keeps, and its tail, {number + 1} of {_PAIRS}")
+        progress(f"what a call keeps, and its tail, {number + 1} of {_PAIRS}")
         with Sides(against) as sides:
-            made = {NAME: sides.ours, OTHER: sides.theirs}
-            for name in (NAME, OTHER) if number % 2 else (OTHER, NAME):
-                outputs_of(made[name](problem, 1), problem)
-                found[name].append(_watched(partial(sides.watch, name), pushes))
-    progress("processes that start")
-    found["cold"] = cold_start(starts, against=against)
+            made = {NAME: sides.ours(watched, 1), OTHER: sides.theirs(watched, 1)}
+            for contender in made.values():
+                outputs_of(contender, watched)
+            # As many of both, whatever each of them takes.
+            seconds = max(contender.timed(5, 1)[0] for contender in made.values()) / 5e9
+            for name in made if number % 2 else reversed(made):
+                found[name].append(_watched(partial(sides.watch, name), max(20, min(_PUSHES, int(_WATCH_S / seconds)))))
+    if problem is None:
+        progress("processes that start")
+        found["cold"] = cold_start(_STARTS, against=against)
     return found
 
 

@@ -123,7 +123,10 @@ def command(
     grows over a million of them. --suite models measures networks around GRUs at the shape in which they are served:
     one row, one frame or one request.
 
-    Exit status 1 where ours fails, or its outputs are not those of the float64 definition.
+    --against PYTHON adds the fastgru of another environment, both then in processes of their own. A cell is slower or
+    faster where three repeats say so.
+
+    Exit status 1 where ours fails, its outputs are not those of the float64 definition, or --fail-below is not met.
     """
     if fail_below is not None and against is None:
         raise click.UsageError("--fail-below is for --against")

@@ -73,6 +73,7 @@ def measure_model(
     from fastgru.bench.model_file import file_problem, parse_shapes
     from fastgru.bench.result import Result
     from fastgru.bench.rivals import RIVALS
+    from fastgru.bench.steady import compare_steadiness
     from fastgru.bench.steady import measure_model as watch_model
     from fastgru.bench.suite import run_problem
     from fastgru.cli.console import stderr
@@ -86,7 +87,8 @@ def measure_model(
         rows = [run_problem(problem, title, n, [RIVALS[r] for r in rivals], plan, against) for n in threads]
         steady = None
         if suite == "steady" and not any(row.trouble for row in rows):
-            steady = watch_model(problem, progress=status.update)
+            watch = watch_model if against is None else partial(compare_steadiness, against)
+            steady = watch(problem, progress=status.update)
     return Result(model.name, machine, (), tuple(rows), time.perf_counter() - started, steady)
 
 
