@@ -16,10 +16,12 @@ NAME = "fastgru"
 
 
 def name_of(precision: str | None) -> str:
+    """Ours in a table: "fastgru", or "fastgru int8" where it is not in the precision of the problem."""
     return NAME if precision is None else f"{NAME} {precision}"
 
 
 def setting_of(threads: int) -> str:
+    """ "1 thread", "2 threads"."""
     return f"{threads} thread{'s' if threads > 1 else ''}"
 
 

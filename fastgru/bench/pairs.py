@@ -8,8 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
 from fastgru.bench.comparison import Comparison, Repeat
-from fastgru.bench.measure import pooled
+from fastgru.bench.measure import Ratio, pooled
 from fastgru.bench.result import Row
 from fastgru.bench.rivals.other import OTHER, Sides
 
@@ -37,10 +39,12 @@ def compare(python: Path, measure: Callable[[Sides, bool], Row]) -> Row:
             rows.append(row)
             pairs.append(row.other)
         repeats.append(Repeat(tuple(pair.ratio for pair in pairs[begin:])))
+    low, middle, high = np.percentile([pair.ratio for pair in pairs], [25, 50, 75])
     return replace(
         rows[0],
         ours=pooled([row.ours for row in rows if row.ours is not None]),
         rivals={**rows[0].rivals, OTHER: pooled([row.rivals[OTHER] for row in rows])},
+        ratios={**rows[0].ratios, OTHER: Ratio(float(middle), float(low), float(high))},
         other=Comparison(tuple(repeats), all(pair.same_bits for pair in pairs)),
     )
 

@@ -46,7 +46,8 @@ def _new_table(title: str, *columns: str) -> Table:
 
 
 def _table(rows: list[Row], threads: int) -> Table:
-    rivals = list(dict.fromkeys(name for row in rows for name in (*row.rivals, *row.absent)))
+    names = dict.fromkeys(name for row in rows for name in (*row.rivals, *row.absent))
+    rivals = [name for name in names if name != OTHER]
     title = f"{threads} thread{'s' if threads > 1 else ''}: time a call, and that of a rival over ours"
     own = ["over 1 thread"] if any(row.own_ratio for row in rows) else []
     error = ["error"] if any(error_of(row, "fastgru") for row in rows) else []

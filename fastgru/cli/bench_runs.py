@@ -27,6 +27,7 @@ def measure_suite(
     plan: Plan,
     against: Path | None,
 ) -> Result:
+    """The cases or the models, and for the suite "steady" what that measures; beside the fastgru of `against` too."""
     import time
 
     from fastgru.bench.model_suite import run_models
@@ -67,6 +68,7 @@ def measure_model(
     plan: Plan,
     against: Path | None,
 ) -> Result:
+    """A model file at `--shape` on each number of threads, and with the suite "steady" what its calls keep."""
     import time
 
     from fastgru.bench.machine import describe
