@@ -81,6 +81,13 @@ class _Worker:
     timed: Any
 
     def hello(self, arrays: Arrays) -> tuple[dict[str, Any], Arrays]:
+        """The first message, which finds fastgru."""
+        import fastgru
+
+        return {"file": fastgru.__file__}, {}
+
+    def about(self, arrays: Arrays) -> tuple[dict[str, Any], Arrays]:
+        """Versions, and what tells two trees of one version apart."""
         import fastgru
 
         sources = hashlib.sha256()
@@ -88,7 +95,6 @@ class _Worker:
             sources.update(path.read_bytes())
         return {
             "fastgru": fastgru.__version__,
-            "file": fastgru.__file__,
             "sources": sources.hexdigest()[:10],
             "python": platform.python_version(),
             "numpy": np.__version__,

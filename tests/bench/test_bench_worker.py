@@ -105,7 +105,6 @@ def test_each_side_tells_which_it_is(sides: Sides) -> None:
     about = sides.about
     assert about[NAME] == about[OTHER]
     assert len(about[NAME]["sources"]) == 10
-    assert "file" not in about[NAME]
 
 
 def test_calls_are_watched_beside_another_fastgru(sides: Sides) -> None:

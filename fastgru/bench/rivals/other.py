@@ -65,11 +65,10 @@ class Worker:
         except OSError as error:
             self._errors.close()
             raise WorkerError(f"{python}: expected a Python interpreter: {error.strerror}") from None
-        self.about: dict[str, Any] = {}
 
-    def hello(self) -> None:
-        """Wait until it has found its fastgru; `about` tells which."""
-        self.about, _ = self.ask("hello", within_s=min(_HELLO_S, self._answer_s))
+    def hello(self) -> str:
+        """Wait until it has found its fastgru: the file of that."""
+        return str(self.ask("hello", within_s=min(_HELLO_S, self._answer_s))[0]["file"])
 
     def ask(
         self, do: str, arrays: Mapping[str, Array] | None = None, *, within_s: float | None = None, **header: Any
@@ -139,10 +138,11 @@ class Sides:
         try:
             self._workers[NAME] = Worker(Path(sys.executable), list(sys.path))
             self._workers[OTHER] = Worker(python)
-            for each in self._workers.values():
-                each.hello()
-            if (found := self._workers[NAME].about["file"]) != fastgru.__file__:
-                raise WorkerError(f"{sys.executable}: expected a process that imports {fastgru.__file__}, got {found}")
+            files = {name: each.hello() for name, each in self._workers.items()}
+            if files[NAME] != fastgru.__file__:
+                raise WorkerError(
+                    f"{sys.executable}: expected a process that imports {fastgru.__file__}, got {files[NAME]}"
+                )
         except BaseException:
             self.close()
             raise
@@ -162,10 +162,7 @@ class Sides:
     @property
     def about(self) -> dict[str, dict[str, Any]]:
         """Versions, and a hash of the sources, by side."""
-        return {
-            name: {key: value for key, value in each.about.items() if key != "file"}
-            for name, each in self._workers.items()
-        }
+        return {name: each.ask("about")[0] for name, each in self._workers.items()}
 
     def ours(self, problem: Problem, threads: int) -> Contender:
         return _contender(self._workers[NAME], NAME, problem, threads)
