@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
@@ -66,6 +66,15 @@ class Route:
         if code > 0:
             frame.raise_for(code)
         return code == 0
+
+    def plain(self, inputs: Sequence[Array], outputs: Sequence[Array]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        """Arrays of the right dtypes as native code takes them: of no subclass, and with NumPy's own objects for their
+        dtypes, where a pickled array has another that is equal."""
+        ins = [np.dtype(slot.dtype) for slot in self.program.inputs.values()]
+        return (
+            tuple([np.asarray(array).view(dtype) for array, dtype in zip(inputs, ins, strict=True)]),
+            tuple([np.asarray(array).view(dtype) for array, (_, _, dtype) in zip(outputs, self.outputs, strict=True)]),
+        )
 
     def attempt(self, inputs: tuple[Any, ...], team: int) -> None:
         """Run on a team, or alone where it is 0, and throw the outputs away."""
@@ -166,7 +175,7 @@ class Executable:
             for a in (arrays[name] for name in route.inputs)
         ]
         results = {name: given[name] if name in given else _empty(shape, dtype) for name, shape, dtype in route.outputs}
-        if not route.call(tuple(apart), tuple(results.values())):
+        if not route.call(*route.plain(apart, list(results.values()))):
             raise ShapeError("run: an array of `inputs` or `out` changed its shape or dtype during the call")
         self._last = route
         return results

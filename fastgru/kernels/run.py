@@ -25,8 +25,8 @@ from fastgru.simd.ndarray import check_layout
 from fastgru.simd.process import LOOK, process
 
 __all__ = [
-    "EVERYONE", "HEAD_WORDS", "IN_USE", "LOOKS", "MEETS", "MISFIT", "caller", "plain_mode", "state_reader",
-    "state_writer", "worker",
+    "EVERYONE", "HEAD_WORDS", "IN_USE", "LOOKS", "MEETS", "MISFIT", "caller", "mode_exchanger", "plain_mode",
+    "state_reader", "state_writer", "worker",
 ]  # fmt: skip
 
 EVERYONE: Final = -1
@@ -76,7 +76,8 @@ def worker() -> Callable[..., int]:
 
 
 @functools.cache
-def _mode_exchanger() -> Callable[..., int]:
+def mode_exchanger() -> Callable[..., int]:
+    """int64(mode, -1 for the plain one): the mode of this thread's floating-point unit before (`simd.control`)."""
     return _entry("change_mode")
 
 
@@ -86,7 +87,7 @@ def plain_mode() -> Iterator[None]:
 
     For what is computed once for many calls, whose bits must not depend on what a library has set.
     """
-    change = _mode_exchanger()
+    change = mode_exchanger()
     before = change(-1)
     try:
         yield

@@ -94,7 +94,7 @@ class _Bound:
     def fitting(self, names: tuple[str, ...], arrays: tuple[Array, ...]) -> dict[str, Array]:
         """Frames by name, as the program takes them."""
         return {
-            name: np.ascontiguousarray(array, dtype).reshape(shape)
+            name: np.ascontiguousarray(array, dtype).reshape(shape).view(dtype)
             for name, array, (shape, dtype) in zip(names, arrays, self.frames, strict=True)
         }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import textwrap
+import threading
 import warnings
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,38 @@ def test_a_serving_program_runs_unchanged(path):
             np.testing.assert_allclose(a, b, atol=1e-5)
     for a, b in zip(mine["everything"], mine["into"], strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_what_is_bound_changes_while_it_runs():
+    """Another thread binds other arrays: every run has those that were bound when it began."""
+    path = FILES[0]
+    session = ours.InferenceSession(str(path))
+    feeds = feeds_of(path)
+    want = session.run(None, feeds)
+    names = [arg.name for arg in session.get_outputs()]
+    binding, done = session.io_binding(), threading.Event()
+
+    def bind() -> None:
+        for name, array in feeds.items():
+            binding.bind_cpu_input(name, array.copy())
+        for name in names:
+            binding.bind_output(name)
+
+    def rebind() -> None:
+        while not done.is_set():
+            bind()
+
+    bind()
+    thread = threading.Thread(target=rebind)
+    thread.start()
+    try:
+        for _ in range(300):
+            binding.run()
+            for array, expected in zip(binding.copy_outputs_to_cpu(), want, strict=True):
+                np.testing.assert_array_equal(array, expected)
+    finally:
+        done.set()
+        thread.join()
 
 
 STREAMING = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 
 import numpy as np
@@ -299,6 +300,22 @@ def test_sizes_are_vectors_of_integers(op, count):
         graph = graph_of([Node(op, ("x", "k"), ("y",))], {"x": x}, ["y"], {"k": constant})
         with pytest.raises(ShapeError, match=f"{op} 'y': .*expected a vector of integers"):
             Executable(graph).run({"x": x})
+
+
+def test_arrays_of_subclasses_and_with_dtypes_of_their_own():
+    """A pickled array has an object for its dtype that is equal to NumPy's, but another."""
+    graph = graph_of([Node("binary", ("x", "x"), ("y",), {"kind": "add"})], {"x": normal(2, 3)}, ["y"])
+    executable, x = Executable(graph), normal(2, 3)
+    for change in (lambda a: pickle.loads(pickle.dumps(a)), lambda a: a.view(np.recarray)):
+        given, out = change(x), change(np.empty_like(x))
+        for _ in range(2):
+            assert executable.run({"x": given}, {"y": out})["y"] is out
+            np.testing.assert_array_equal(out, 2 * x)
+            np.testing.assert_array_equal(executable.run({"x": given})["y"], 2 * x)
+    graph = graph_of([Node("binary", ("i", "i"), ("y",), {"kind": "add"})], {"i": np.arange(3)}, ["y"])
+    for dtype in (np.longlong, np.int_, np.dtype(np.int64, metadata={"a": 1})):
+        got = Executable(graph).run({"i": np.arange(3).astype(dtype)})["y"]
+        np.testing.assert_array_equal(got, [0, 2, 4])
 
 
 def test_no_size_is_negative():

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import textwrap
 import threading
 
 import numpy as np
@@ -144,6 +147,31 @@ def test_workers_sleep_between_calls(big):
     threading.Event().wait(0.3)
     after = os.times()
     assert after.user - before.user + after.system - before.system < 0.1
+
+
+def test_a_program_may_close_descriptors_that_it_does_not_know(tmp_path):
+    """As daemons do. The team has none, so it goes on, and nothing is written into what has their numbers then."""
+    code = """
+        import os, sys
+        import numpy as np
+        import fastgru
+
+        rng = np.random.default_rng(0)
+        weights = {name: rng.normal(0, 0.1, (768, 256)).astype(np.float32) for name in ("weight_ih_l0", "weight_hh_l0")}
+        gru = fastgru.GRU.from_torch(weights, threads=2)
+        x = rng.standard_normal((400, 4, 256), dtype=np.float32)
+        want = gru(x)[0]
+        os.closerange(3, 256)
+        kept = [os.open(sys.argv[1], os.O_RDWR) for _ in range(8)]
+        assert np.array_equal(gru(x)[0], want)
+        os._exit(0)
+    """
+    (file := tmp_path / "own").write_bytes(b"")
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), file], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert file.read_bytes() == b""
 
 
 @pytest.mark.parametrize("threads", [0, -1, 1.5, True, "2", 257, 2**40])

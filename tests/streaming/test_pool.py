@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 
 import numpy as np
@@ -214,3 +215,122 @@ def test_threads_share_a_pool():
         stream = model.stream(1)
         for k, y in enumerate(results[session]):
             np.testing.assert_array_equal(y, stream.push(frame(1000 * session + k)))
+
+
+def test_a_session_is_for_one_call_at_a_time(monkeypatch):
+    """Other sessions of the pool are pushed, opened and closed beside it."""
+    model = net()
+    pool = SessionPool(model, 4)
+    first, second = pool.open(), pool.open()
+    pool.push({first: frame(1), second: frame(2)})
+    saved, inside, leave, faults = pool.save(first), threading.Event(), threading.Event(), []
+    run = model.run
+
+    def slow(feeds):
+        result = run(feeds)
+        if threading.current_thread() is pushing:
+            inside.set()
+            leave.wait(60)
+        return result
+
+    monkeypatch.setattr(model, "run", slow)
+    pushing = threading.Thread(target=lambda: faults.extend([] if first in pool.push({first: frame(3)}) else ["none"]))
+    pushing.start()
+    assert inside.wait(60)
+    for use in (
+        lambda: pool.push({second: frame(4), first: frame(4)}),
+        lambda: pool.close(first),
+        lambda: pool.save(first),
+        lambda: pool.load(first, saved),
+        lambda: pool.reset(first),
+    ):
+        with pytest.raises(StateError, match=f"session {first} is in use"):
+            use()
+    stream = model.stream(1)
+    stream.push(frame(2))
+    np.testing.assert_array_equal(pool.push({second: frame(4)})[second], stream.push(frame(4)))
+    pool.close(pool.open())
+    leave.set()
+    pushing.join()
+    assert not faults
+    pool.load(first, saved)
+    assert pool.save(first) == saved
+    pool.close(first)
+    assert pool.sessions == (second,)
+
+
+def test_a_push_that_ends_early_leaves_every_state(monkeypatch):
+    model = net()
+    pool = SessionPool(model, 4)
+    sessions = [pool.open() for _ in range(3)]
+    pool.push({session: frame(session) for session in sessions})
+    before = [pool.save(session) for session in sessions]
+    writes, plain = [], dict.items
+
+    class Ends(BaseException):
+        pass
+
+    def change(rows, states):
+        for name, array in list(plain(states))[:1]:  # the states are two: one is written, then an exception comes
+            pool._store[name][1 - pool._bank[rows], rows] = array
+            writes.append(name)
+        raise Ends
+
+    monkeypatch.setattr(pool, "_change", change)
+    with pytest.raises(Ends):
+        pool.push({session: frame(9) for session in sessions})
+    monkeypatch.undo()
+    assert writes
+    assert [pool.save(session) for session in sessions] == before
+    stream = model.stream(1)
+    stream.load_state(before[1])
+    np.testing.assert_array_equal(pool.push({sessions[1]: frame(5)})[sessions[1]], stream.push(frame(5)))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_child_may_use_sessions_that_a_thread_of_its_parent_was_pushing(monkeypatch):
+    model = net()
+    pool = SessionPool(model, 4)
+    session = pool.open()
+    pool.push({session: frame(1)})
+    stream = model.stream(1)
+    stream.load_state(pool.save(session))
+    want, inside, leave, run = stream.push(frame(2)), threading.Event(), threading.Event(), model.run
+
+    def slow(feeds):
+        if threading.current_thread() is pushing:
+            inside.set()
+            leave.wait(60)
+        return run(feeds)
+
+    monkeypatch.setattr(model, "run", slow)
+    pushing = threading.Thread(target=lambda: pool.push({session: frame(2)}))
+    pushing.start()
+    assert inside.wait(60)
+    if (child := os.fork()) == 0:
+        try:
+            os._exit(0 if np.array_equal(pool.push({session: frame(2)})[session], want) else 1)
+        finally:
+            os._exit(2)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    leave.set()
+    pushing.join()
+    assert status == 0
+    stream.load_state(pool.save(session))
+    assert len(pool) == 1
+
+
+def test_rows_come_back_however_sessions_end():
+    pool = SessionPool(net(), 3)
+    for _ in range(20):
+        sessions = [pool.open() for _ in range(3)]
+        with pytest.raises(SessionError, match="all 3 sessions are taken"):
+            pool.open()
+        with pytest.raises(StateError):
+            pool.open(b"no state")
+        for session in sessions:
+            pool.close(session)
+            with pytest.raises(SessionError, match="is not open"):
+                pool.close(session)
+    assert sorted(pool._free) == [0, 1, 2]

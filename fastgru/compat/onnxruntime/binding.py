@@ -94,9 +94,10 @@ class IOBinding:
 
     def run(self) -> None:
         """What `InferenceSession.run_with_iobinding` does."""
-        if not self._outputs:
+        inputs, outputs = dict(self._inputs), dict(self._outputs)  # another thread may bind meanwhile
+        if not outputs:
             raise RuntimeException("Error in execution: At least one output should be requested.")
-        self._results = self._session._compute(self._inputs, list(self._outputs), self._outputs)
+        self._results = self._session._compute(inputs, list(outputs), outputs)
 
     def _check(self, name: str, known: list[str]) -> None:
         if name not in known:
