@@ -59,8 +59,10 @@ class Route:
             frame = self._idle.pop()
         except IndexError:
             frame = Frame(self.program)
-        team = self.sharing.team(partial(self.attempt, inputs)) if self.sharing.members > 1 else 0
-        code = frame.call(frame.ticket, inputs, outputs, team)
+        if self.sharing.members > 1:
+            code = frame.call_on(self.sharing.team(partial(self.attempt, inputs)), inputs, outputs)
+        else:
+            code = frame.call(frame.ticket, inputs, outputs)
         if len(self._idle) < _MAX_IDLE_FRAMES:
             self._idle.append(frame)
         if code > 0:
@@ -79,7 +81,7 @@ class Route:
     def attempt(self, inputs: tuple[Any, ...], team: int) -> None:
         """Run on a team, or alone where it is 0, and throw the outputs away."""
         frame = Frame(self.program)
-        frame.call(frame.ticket, inputs, tuple([_empty(shape, dtype) for _, shape, dtype in self.outputs]), team)
+        frame.call_on(team, inputs, tuple([_empty(shape, dtype) for _, shape, dtype in self.outputs]))
 
 
 class Executable:

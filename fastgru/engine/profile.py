@@ -46,7 +46,7 @@ def _seconds(frame: Frame, number: int, inputs: tuple[Array, ...], outputs: tupl
 
     def taken() -> float:
         start = time.perf_counter()
-        frame.call(frame.ticket, inputs, outputs, 0)
+        frame.call(frame.ticket, inputs, outputs)
         return time.perf_counter() - start
 
     while True:

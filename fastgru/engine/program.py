@@ -3,7 +3,7 @@
 Who keeps what alive, and for how long, of everything whose address native code reads:
 
     what                                          kept by
-    arrays of a call: inputs, outputs             the tuples that `kernels.run.caller` is called with, until it returns
+    arrays of a call: inputs, outputs             the tuples that a native call is given, until it returns
     constants: packed weights, tables             `Program.constants`, with the program
     instructions                                  `Program.words`, with the program
     arena, addresses, status, ticket              `Frame`, with the program; a frame runs one call at a time
@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from fastgru.errors import ShapeError, StateError
 from fastgru.kernels.operands.team import MEMBERS, PROCESS, STATUS_WORDS, TEAM_WORDS, WALK
 from fastgru.kernels.operands.ticket import PROGRAM, REPORT
-from fastgru.kernels.run import IN_USE, MISFIT, caller
+from fastgru.kernels.run import IN_USE, MISFIT, calls, team_caller
 from fastgru.kernels.table import ARENA, FAILURES, FORKED, STATUS
 from fastgru.packing.aligned import zeros
 from fastgru.simd.ndarray import WRITEABLE, expectation
@@ -94,8 +94,8 @@ class Frame:
     bound: inputs and outputs that are no arguments of a call, each as the arrays of turn 0 and of turn 1.
     kept: whatever has to live as long as the frame.
 
-    `call` is the native function, to be called with `ticket`, a tuple of the other inputs, a tuple of the other
-    outputs, in order, and the address of a team or 0; it answers 0, or what `raise_for` takes.
+    `call` is the native function, to be called with `ticket`, a tuple of the other inputs, and a tuple of the other
+    outputs, in order; it answers 0, or what `raise_for` takes.
     """
 
     __slots__ = ("_keeps", "_words", "call", "nbytes", "program", "ticket")
@@ -107,7 +107,7 @@ class Frame:
         inputs: Mapping[str, tuple[Array, Array]] | None = None,
         outputs: Mapping[str, tuple[Array, Array]] | None = None,
     ) -> None:
-        self.program, self.call = program, caller()
+        self.program, self.call = program, calls().alone
         bound_in, bound_out = inputs or {}, outputs or {}
         state = np.array(_STATELESS, np.int64) if state is None else state
         arena = zeros(max(program.arena_bytes, 1), np.uint8)
@@ -138,9 +138,15 @@ class Frame:
         self._keeps = (state, arena, status, tables, [words for _, (words, _) in ends], bound_in, bound_out)
         self.nbytes = arena.nbytes + tables.nbytes + status.nbytes + self._words.nbytes + _OBJECT_BYTES
 
+    def call_on(self, team: int, inputs: Any, outputs: Any) -> int:
+        """As `call`, on the team of this address; 0 is none."""
+        if team:
+            return team_caller()(self.ticket, inputs, outputs, team)
+        return self.call(self.ticket, inputs, outputs)
+
     def run(self, inputs: tuple[Array, ...], outputs: tuple[Array, ...], team: int = 0) -> None:
         """Carry out the program. Raises `ShapeError` for data out of range; the arrays must fit."""
-        if code := self.call(self.ticket, inputs, outputs, team):
+        if code := self.call_on(team, inputs, outputs):
             self.raise_for(code)
 
     @contextmanager

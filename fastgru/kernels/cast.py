@@ -40,7 +40,7 @@ for _target, _sources in DIRECT.items():
 
 
 @handler("truth", "bool")
-def truth(dtype: str) -> Any:
+def _truth(dtype: str) -> Any:
     """y = 1 where a byte of x is not 0: a bool of the caller may be any byte.
 
     Operands: x, y; count.

@@ -1,6 +1,6 @@
 """What Python calls: a program run on the caller's arrays, by one thread or a team, and the state of a stream.
 
-`call` has the GIL while it looks at objects of Python, as nobody can change them then, and lets others run while the
+A run has the GIL while it looks at objects of Python, as nobody can change them then, and lets others run while the
 program does. The arrays of a call are items of tuples that the caller holds, so they last as long as the call; all else
 that a ticket names is kept by `engine.program.Frame`.
 """
@@ -141,7 +141,7 @@ def run_member(words, bases, team):
 
 
 @kernel
-def _run_alone(words, table, look_by):
+def _alone(words, table, look_by):
     status = pointer(table[STATUS], "int64")
     team = offset(status, STATUS_WORDS)
     team[LOOK_BY] = look_by
@@ -150,7 +150,7 @@ def _run_alone(words, table, look_by):
 
 
 @kernel
-def _run_team(words, table, turn, look_by, team):
+def _together(words, table, turn, look_by, team):
     """The caller is member 0."""
     control, members = pointer(team[TEAM_CONTROL], "int64"), pointer(team[TEAM_MEMBERS], "int64")
     control[0], control[1] = address(words), address(table)
@@ -203,12 +203,8 @@ def _bind(t, table, inputs, outputs):
     return True
 
 
-@called_by_python("call", "iooi", keep_gil=True)
-def call(ticket, inputs, outputs, team):
-    """Run a program; 0, a code of `FAILURES`, or `IN_USE` or `MISFIT`, for which nothing has happened.
-
-    inputs: a tuple of arrays. outputs: the same, or the only array. team: 0 to run on this thread alone.
-    """
+@kernel
+def _call(ticket, inputs, outputs, team):
     t = pointer(ticket, "int64")
     state = pointer(t[STATE_OF], "int64")
     turn = state[TURN]
@@ -228,10 +224,10 @@ def call(ticket, inputs, outputs, team):
     status[STATE] = release_gil()
     others = pointer(team, "int64")
     if team != 0 and _claim(others, TEAM_BUSY, epoch):
-        _run_team(words, table, turn, look_by, others)
+        _together(words, table, turn, look_by, others)
         atomic_store(others, TEAM_BUSY, 0)
     else:
-        _run_alone(words, table, look_by)
+        _alone(words, table, look_by)
     acquire_gil(status[STATE])
     code = status[CODE]
     if code == 0:
@@ -244,6 +240,21 @@ def call(ticket, inputs, outputs, team):
         report[0], report[1], report[2], report[3] = code, status[FIRST], status[SECOND], status[INSTRUCTION]
     atomic_store(state, BUSY, 0)
     return code
+
+
+@called_by_python("run_alone", "ioo", keep_gil=True)
+def run_alone(ticket, inputs, outputs):
+    """Run a program on this thread; 0, a code of `FAILURES`, or `IN_USE` or `MISFIT`, for which nothing has happened.
+
+    inputs: a tuple of arrays. outputs: the same, or the only array.
+    """
+    return _call(ticket, inputs, outputs, 0)
+
+
+@called_by_python("run_team", "iooi", keep_gil=True)
+def run_team(ticket, inputs, outputs, team):
+    """The same with a team, unless another call has it."""
+    return _call(ticket, inputs, outputs, team)
 
 
 @kernel
@@ -268,15 +279,15 @@ def _exchange(state, epoch, arrays, version, writes):
     return state[VERSION]
 
 
-@called_by_python("read_state", "iio", keep_gil=True)
-def read_state(state, process, arrays):
-    """Copy the state of a stream to a tuple of arrays, as large; its version, or `IN_USE`."""
+@called_by_python("take", "iio", keep_gil=True)
+def take(state, process, arrays):
+    """Take a copy of the state of a stream into a tuple of arrays, as large; its version, or `IN_USE`."""
     return _exchange(pointer(state, "int64"), pointer(process, "int64")[EPOCH], arrays, -1, False)
 
 
-@called_by_python("write_state", "iioi", keep_gil=True)
-def write_state(state, process, arrays, version):
-    """Copy arrays to the state, if it still has this version (-1: whatever it has); its new one, or `IN_USE`."""
+@called_by_python("put", "iioi", keep_gil=True)
+def put(state, process, arrays, version):
+    """Put arrays in the place of the state, if that has this version (-1: whatever it is); the new one, or `IN_USE`."""
     return _exchange(pointer(state, "int64"), pointer(process, "int64")[EPOCH], arrays, version, True)
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 from fastgru.kernels.table import find
 from fastgru.simd.native import python_function
@@ -25,8 +25,8 @@ from fastgru.simd.ndarray import check_layout
 from fastgru.simd.process import LOOK, process
 
 __all__ = [
-    "EVERYONE", "HEAD_WORDS", "IN_USE", "LOOKS", "MEETS", "MISFIT", "caller", "mode_exchanger", "plain_mode",
-    "state_reader", "state_writer", "worker",
+    "EVERYONE", "HEAD_WORDS", "IN_USE", "LOOKS", "MEETS", "MISFIT", "Calls", "calls", "mode_exchanger", "plain_mode",
+    "team_caller", "worker",
 ]  # fmt: skip
 
 EVERYONE: Final = -1
@@ -34,7 +34,7 @@ HEAD_WORDS: Final = 4  # of an instruction
 MEETS: Final = 1
 LOOKS: Final = 2
 
-# What `caller` answers where it has not run: an array is not as the ticket says; another thread is at it.
+# What a call answers where it has not run: an array is not as the ticket says; another thread is at it.
 MISFIT: Final = -1
 IN_USE: Final = -2
 
@@ -43,30 +43,29 @@ def _entry(name: str) -> Callable[..., int]:
     return python_function(find(name).address, name)
 
 
-@functools.cache
-def caller() -> Callable[..., int]:
-    """int64(ticket address, inputs, outputs, team address): see `entries.call`.
+class Calls(NamedTuple):
+    """What every caller of programs needs: `run_alone`, and `take` and `put` of a state (`kernels.entries`)."""
 
-    inputs, outputs: tuples of arrays, or the only output. Any objects can be given: what does not fit is not touched.
+    alone: Callable[[int, Any, Any], int]
+    take: Callable[[int, int, Any], int]
+    put: Callable[[int, int, Any, int], int]
+
+
+@functools.cache
+def calls() -> Calls:
+    """The functions. Any objects can be given for arrays and tuples of them: what does not fit is not touched.
+
     Raises `UnsupportedModelError` where this NumPy is not laid out as expected.
     """
     check_layout()
     process[LOOK] = find("look").address
-    return _entry("call")
+    return Calls(_entry("run_alone"), _entry("take"), _entry("put"))
 
 
 @functools.cache
-def state_reader() -> Callable[..., int]:
-    """int64(state address, process address, arrays): see `entries.read_state`."""
-    check_layout()
-    return _entry("read_state")
-
-
-@functools.cache
-def state_writer() -> Callable[..., int]:
-    """int64(state address, process address, arrays, version): see `entries.write_state`."""
-    check_layout()
-    return _entry("write_state")
+def team_caller() -> Callable[[int, Any, Any, int], int]:
+    """`entries.run_team`; call `calls` first."""
+    return _entry("run_team")
 
 
 @functools.cache

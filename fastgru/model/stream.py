@@ -6,7 +6,7 @@ Arrays that come as the model takes them go straight from and into the caller's 
 are converted before it, and their results copied after it. After the first push of a shape, a push allocates only what
 it returns.
 
-Whoever runs, reads or changes a stream does so in one native call, which claims it (`kernels.entries.call`): a second
+Whoever runs, reads or changes a stream does so in one native call, which claims it (`kernels.entries`): a second
 thread, or a signal handler, is refused. A change of part of a state is a reading and a writing, and the writing is
 refused if the state has changed in between.
 """
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Protocol
 
@@ -28,7 +28,7 @@ from fastgru.engine.program import Frame, refuse_second_user
 from fastgru.engine.team import team_address
 from fastgru.errors import ShapeError, StateError
 from fastgru.kernels.operands.ticket import BANKS
-from fastgru.kernels.run import IN_USE, MISFIT, state_reader, state_writer
+from fastgru.kernels.run import IN_USE, MISFIT, calls
 from fastgru.model.batch import check_rows, find_batch_axes, given_axes
 from fastgru.model.state_blob import pack_state, unpack_state
 from fastgru.packing.aligned import zeros
@@ -51,8 +51,8 @@ class _Fingerprinted(Protocol):
 class _Bound:
     """A program for frames of certain shapes, bound to the banks of a stream.
 
-    frames, made: what a push brings and gets, (shape, dtype) of each array. members: of the team that runs it, 0 where
-    one thread does.
+    frames, made: what a push brings and gets, (shape, dtype) of each array. call: as `Frame.call`, by a team where that
+    pays.
     """
 
     def __init__(self, stream: Stream, route: Route, arrays: tuple[Array, ...]) -> None:
@@ -71,11 +71,11 @@ class _Bound:
             {name: (now[name], then[name]) for name in now},
             {output: (then[name], now[name]) for name, output in stream._states.items()},
         )
-        self.call, self.ticket = self.frame.call, self.frame.ticket
+        self.call: Callable[[int, Any, Any], int] = self.frame.call
+        self.ticket = self.frame.ticket
         self.shapes = tuple([a.shape for a in arrays])
         self.frames = [(slot.shape, np.dtype(slot.dtype)) for slot in map(program.inputs.__getitem__, stream.inputs)]
         self.made = [(slot.shape, np.dtype(slot.dtype)) for slot in map(program.outputs.__getitem__, stream.outputs)]
-        self.members = 0
         self._route = route
 
     def choose_team(self, stream: Stream, arrays: tuple[Array, ...]) -> None:
@@ -85,7 +85,8 @@ class _Bound:
             **self.fitting(stream.inputs, arrays),
         }
         trial = partial(self._route.attempt, tuple([given[name] for name in self._route.inputs]))
-        self.members = self._route.sharing.members if self._route.sharing.team(trial) else 0
+        if self._route.sharing.team(trial):
+            self.call = self._call_team
 
     @property
     def nbytes(self) -> int:
@@ -98,8 +99,8 @@ class _Bound:
             for name, array, (shape, dtype) in zip(names, arrays, self.frames, strict=True)
         }
 
-    def run(self, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> None:
-        self.frame.run(inputs, outputs, self.members and team_address(self.members))
+    def _call_team(self, ticket: int, inputs: Any, outputs: Any) -> int:
+        return self.frame.call_on(team_address(self._route.sharing.members), inputs, outputs)
 
     def __del__(self) -> None:
         self._gone.append(id(self))
@@ -183,7 +184,7 @@ class Stream:
             if out is None:
                 made = bound.made
                 given = _empty(*made[0]) if len(made) == 1 else tuple([_empty(*each) for each in made])
-            code = bound.call(bound.ticket, frames, given, bound.members and team_address(bound.members))
+            code = bound.call(bound.ticket, frames, given)
             if code == 0:
                 return given
             if code != MISFIT:
@@ -198,7 +199,8 @@ class Stream:
         if out is not None:
             self._check_out(targets, bound)
         made = tuple([_empty(*each) for each in bound.made])
-        bound.run(tuple(bound.fitting(self.inputs, arrays).values()), made)
+        if code := bound.call(bound.ticket, tuple(bound.fitting(self.inputs, arrays).values()), made):
+            bound.frame.raise_for(code)
         for target, array in zip(targets, made, strict=False):
             target[...] = array
         return out if out is not None else made[0] if len(made) == 1 else made
@@ -243,7 +245,7 @@ class Stream:
     def _read(self) -> tuple[dict[str, Array], int]:
         """A copy of the state, and its version."""
         state = {name: _empty(a.shape, a.dtype) for name, a in self._banks[0].items()}
-        version = state_reader()(self._words.ctypes.data, process.ctypes.data, tuple(state.values()))
+        version = calls().take(self._words.ctypes.data, process.ctypes.data, tuple(state.values()))
         if version == IN_USE:
             refuse_second_user()
         return state, version
@@ -251,7 +253,7 @@ class Stream:
     def _write(self, state: Mapping[str, Array], version: int = -1) -> None:
         """Replace the state, if it still has this version."""
         arrays = tuple([np.ascontiguousarray(state[name], a.dtype) for name, a in self._banks[0].items()])
-        if state_writer()(self._words.ctypes.data, process.ctypes.data, arrays, version) == IN_USE:
+        if calls().put(self._words.ctypes.data, process.ctypes.data, arrays, version) == IN_USE:
             refuse_second_user()
 
     def set_state(self, state: Mapping[str, ArrayLike]) -> None:

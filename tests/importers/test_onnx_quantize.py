@@ -95,6 +95,7 @@ def test_the_element_type_that_is_asked_for():
 )
 def test_dynamic_scales(data, factor):
     x = np.array(data, np.float32) * np.float32(factor)
+    x[np.abs(x) < 1e-30] = 0  # a run flushes subnormal numbers to zero, and a scale is a fraction of what comes
     outputs = {"y": "uint8", "scale": "float32", "zero": "uint8"}
     agree(node_model("DynamicQuantizeLinear", {"x": x}, {}, outputs), {"x": x})
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import fastgru.layers.base
+from fastgru.budget import Budget
 from fastgru.graph import Graph
 from fastgru.reference import run_graph
 
@@ -13,7 +14,7 @@ from fastgru.reference import run_graph
 class Definition:
     """What `fastgru.engine.Executable` promises, computed by `fastgru.reference`."""
 
-    def __init__(self, graph: Graph, *, precision: str, threads: int) -> None:
+    def __init__(self, graph: Graph, *, precision: str, threads: int, budget: Budget) -> None:
         self.graph, self.precision, self.threads = graph.validate(), precision, threads
 
     def run(self, inputs, out=None):

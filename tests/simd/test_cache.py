@@ -148,7 +148,7 @@ def test_damaged_and_foreign_entries_are_compiled_anew(filled):
     spoil("softmax_float32", b"")
     spoil("product_panel_float32", changed(whole["product_panel_float32"], -100))
     spoil("run_alone", changed(whole["run_alone"], 20))
-    spoil("put", whole["apart"])  # whole, but another
+    spoil("put", whole["take"])  # whole, but another
     second = run(package, cache)
     spoilt = ["linear_float32", "product_panel_float32", "put", "run_alone", "softmax_float32"]
     assert second["compiled"] == spoilt
@@ -208,7 +208,7 @@ else:
         frame = np.ones((1, 4), np.float32)
         assert [float(stream.push(frame)[0, 0]) for _ in range(3)] == [1, 2, 3]
     from fastgru.kernels import run
-    run.team_runner(), run.worker()
+    run.team_caller(), run.worker()
     print("numba" in sys.modules)
 """
 

@@ -13,7 +13,7 @@ from fastgru.engine import Executable
 from fastgru.engine.program import Frame, Program
 from fastgru.graph import Graph, Node, TensorSpec
 from fastgru.kernels.registry import callable_kernel
-from fastgru.kernels.run import MISFIT, caller, state_reader, state_writer, worker
+from fastgru.kernels.run import MISFIT, calls, team_caller, worker
 from fastgru.kernels.table import find
 from fastgru.simd.compiler import compile_object, compile_python
 from fastgru.simd.native import load_object, python_function
@@ -58,7 +58,9 @@ def test_other_arguments_are_refused(arguments, error, match):
     assert subtract(1, 1) == 0
 
 
-@pytest.mark.parametrize("entry", [caller, state_reader, state_writer, worker])
+@pytest.mark.parametrize(
+    "entry", [lambda: calls().alone, lambda: calls().take, lambda: calls().put, team_caller, worker]
+)
 def test_the_entries_refuse_what_is_no_address(entry):
     with pytest.raises(TypeError):
         entry()()
@@ -88,18 +90,18 @@ def test_objects_that_are_no_arrays_are_not_touched():
         np.ones((4, 1), "f4"),
     ]
     for other in wrong:
-        assert frame.call(frame.ticket, (other,), y, 0) == MISFIT
-        assert frame.call(frame.ticket, (x,), other, 0) == MISFIT
-        assert frame.call(frame.ticket, (x,), (other,), 0) == MISFIT
-        assert frame.call(frame.ticket, other, y, 0) == MISFIT
+        assert frame.call(frame.ticket, (other,), y) == MISFIT
+        assert frame.call(frame.ticket, (x,), other) == MISFIT
+        assert frame.call(frame.ticket, (x,), (other,)) == MISFIT
+        assert frame.call(frame.ticket, other, y) == MISFIT
     frozen = np.zeros(4, np.float32)
     frozen.flags.writeable = False
     for inputs, outputs in (((x, x), y), ((), y), ((x,), (y, y)), ((x,), ()), ((x,), frozen), ((x,), x)):
-        assert frame.call(frame.ticket, inputs, outputs, 0) == MISFIT
+        assert frame.call(frame.ticket, inputs, outputs) == MISFIT
     assert not y.any()
     for outputs in (y, (y,)):
         y[:] = 0
-        assert frame.call(frame.ticket, (x,), outputs, 0) == 0
+        assert frame.call(frame.ticket, (x,), outputs) == 0
         np.testing.assert_array_equal(y, 2 * x)
 
 

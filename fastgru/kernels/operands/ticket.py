@@ -1,4 +1,4 @@
-"""Words of a ticket: what `kernels.entries.call` needs to know of a program's caller; of a team; of a state."""
+"""Words of a ticket: what `kernels.entries.run_alone` needs to know of a program's caller; of a team; of a state."""
 
 from __future__ import annotations
 
