@@ -9,16 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.errors import InvalidModelError
 
-__all__ = ["DTYPES", "Graph", "Node", "TensorSpec"]
+__all__ = ["DTYPES", "MOST_SIZE", "Graph", "Node", "TensorSpec"]
 
 DTYPES = ("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "uint16", "bool")
+MOST_SIZE: Final = 1 << 40  # of an axis: what is longer fits no memory
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,13 @@ class TensorSpec:
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise InvalidModelError(f"tensor {self.name!r}: dtype {self.dtype!r} is not one of {', '.join(DTYPES)}")
+        sizes = [] if self.shape is None else self.shape
+        if not all(n is None or (type(n) is int and 0 <= n <= MOST_SIZE) for n in sizes):
+            raise InvalidModelError(f"tensor {self.name!r}: shape {self.shape!r:.80} is not a list of sizes")
+        if not all(dim is None or type(dim) is str for dim in self.dims):
+            raise InvalidModelError(f"tensor {self.name!r}: dims {self.dims!r:.80} is not a list of names")
+        if self.dims and (self.shape is None or len(self.dims) != len(sizes)):
+            raise InvalidModelError(f"tensor {self.name!r}: {len(self.dims)} dims do not fit the shape")
 
 
 @dataclass(frozen=True)

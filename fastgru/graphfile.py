@@ -175,13 +175,11 @@ def _check_plain(value: Any, what: str, depth: int = 0) -> None:
 def _tensor_spec(data: Any, what: str) -> TensorSpec:
     name, dtype, shape, dims = _fields(data, ("name", "dtype", "shape", "dims"), f"{what}: input or output")
     what = f"{what}: {_text(name, what)[:80]!r}"
-    if shape is not None and not all(n is None or (type(n) is int and n >= 0) for n in _list(shape, what)):
-        raise InvalidModelError(f"{what}: shape {shape!r:.80} is not a list of sizes")
-    if not all(dim is None or type(dim) is str for dim in _list(dims, what)):
-        raise InvalidModelError(f"{what}: dims {dims!r:.80} is not a list of names")
-    if dims and (shape is None or len(dims) != len(shape)):
-        raise InvalidModelError(f"{what}: {len(dims)} dims do not fit the shape")
-    return TensorSpec(name, _text(dtype, what), None if shape is None else tuple(shape), tuple(dims))
+    sizes = None if shape is None else tuple(_list(shape, what))
+    try:
+        return TensorSpec(name, _text(dtype, what), sizes, tuple(_list(dims, what)))
+    except InvalidModelError as error:
+        raise InvalidModelError(f"{what}: {error}") from None
 
 
 def _node(data: Any, what: str) -> Node:

@@ -11,19 +11,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.errors import ShapeError
+from fastgru.reference.attributes import Count, Counts, Length, Sizes
 from fastgru.reference.operator import same_dtype
-from fastgru.reference.windows import Windows, slide, spread
+from fastgru.reference.windows import Pads, Windows, slide, spread
 
 __all__ = ["check_conv", "check_transposed", "conv", "conv_transpose"]
 
 Array = NDArray[Any]
 Shape = tuple[int, ...]
+Clamp = Annotated[Sequence[float | None], Length(2)]  # low and high
 
 
 def check_conv(x: Shape, weight: Shape, group: int, bias: Shape | None = None, slope: Shape | None = None) -> None:
@@ -67,11 +69,11 @@ def conv(
     bias: Array | None = None,
     slope: Array | None = None,
     *,
-    strides: Sequence[int],
-    pads: Sequence[int] | str,
-    dilations: Sequence[int],
-    group: int,
-    clamp: Sequence[float | None] | None = None,
+    strides: Counts,
+    pads: Pads,
+    dilations: Counts,
+    group: Count,
+    clamp: Clamp | None = None,
 ) -> Array:
     """x (N, C, D1, ...), weight (O, C / group, K1, ...), bias (O,), slope (O,) -> (N, O, E1, ...)."""
     _check_dtypes(x, weight, bias, slope)
@@ -97,13 +99,13 @@ def conv_transpose(
     bias: Array | None = None,
     slope: Array | None = None,
     *,
-    strides: Sequence[int],
-    pads: Sequence[int] | str,
-    dilations: Sequence[int],
-    group: int,
-    output_padding: Sequence[int],
-    output_shape: Sequence[int] | None = None,
-    clamp: Sequence[float | None] | None = None,
+    strides: Counts,
+    pads: Pads,
+    dilations: Counts,
+    group: Count,
+    output_padding: Sizes,
+    output_shape: Sizes | None = None,
+    clamp: Clamp | None = None,
 ) -> Array:
     """x (N, C, D1, ...), weight (C, O / group, K1, ...), bias (O,), slope (O,) -> (N, O, E1, ...)."""
     _check_dtypes(x, weight, bias, slope)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +12,20 @@ from numpy.typing import NDArray
 from fastgru.errors import InvalidModelError, ShapeError
 from fastgru.reference.operator import same_dtype
 
-__all__ = ["einsum", "label_sizes", "parse_equation"]
+__all__ = ["check_equation", "einsum", "label_sizes", "parse_equation"]
 
 Array = NDArray[Any]
 Labels = tuple[str, ...]
+
+
+_TERM: Final = r"[A-Za-z]*(\.{3}[A-Za-z]*)?"
+_EQUATION: Final = re.compile(rf"{_TERM}(,{_TERM})*(->{_TERM})?")
+
+
+def check_equation(*, equation: str) -> None:
+    """Raise `InvalidModelError` unless the equation has terms of letters, each with one ellipsis at most."""
+    if not _EQUATION.fullmatch(equation.replace(" ", "")):
+        raise InvalidModelError(f"einsum: equation {equation!r:.200}, expected terms of letters and one ellipsis each")
 
 
 def parse_equation(equation: str, ranks: Sequence[int]) -> tuple[list[Labels], Labels]:
@@ -22,8 +33,7 @@ def parse_equation(equation: str, ranks: Sequence[int]) -> tuple[list[Labels], L
 
     The axes of an ellipsis are counted from its right end, so that they broadcast as NumPy's do.
     """
-    if not isinstance(equation, str):
-        raise InvalidModelError(f"einsum: equation {equation!r}, expected a string")
+    check_equation(equation=equation)
     text = equation.replace(" ", "")
     left, arrow, right = text.partition("->")
     terms = left.split(",")
@@ -42,15 +52,13 @@ def parse_equation(equation: str, ranks: Sequence[int]) -> tuple[list[Labels], L
         raise InvalidModelError(f"einsum: equation {equation!r} sums over the axes of its ellipsis, which is undefined")
     output = (*head, *(dots if has_dots else ()), *tail)
     known = {label for axes in labels for label in axes}
-    if len(set(output)) != len(output) or not set(output) <= known or not all(c.isalpha() for c in head + tail):
+    if len(set(output)) != len(output) or not set(output) <= known:
         raise InvalidModelError(f"einsum: equation {equation!r} has an output that its operands do not give")
     return labels, output
 
 
 def _term_labels(term: str, rank: int, equation: str) -> Labels:
     head, has_dots, tail = term.partition("...")
-    if not all(c.isascii() and c.isalpha() for c in head + tail):
-        raise InvalidModelError(f"einsum: equation {equation!r} has {term!r}, expected letters and one ellipsis")
     spread = rank - len(head) - len(tail)
     if spread < 0 or (spread and not has_dots):
         raise ShapeError(f"einsum: equation {equation!r} has {term!r} for {rank} axes")

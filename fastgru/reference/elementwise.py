@@ -9,17 +9,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgru.errors import InvalidModelError, ShapeError
+from fastgru.errors import InvalidModelError, ShapeError, SpecError
+from fastgru.reference.attributes import DType, Finite, OneOf
 from fastgru.reference.gru import activate
 from fastgru.reference.operator import choose, is_floating, numpy_dtype, same_dtype
-from fastgru.spec import Activation
+from fastgru.spec import ACTIVATIONS, Activation
 
-__all__ = ["BITWISE", "activation", "binary", "cast", "clip", "compare", "logical", "prelu", "unary", "where"]
+__all__ = [
+    "BITWISE", "activation", "binary", "cast", "check_activation", "check_unary", "clip", "compare", "logical", "prelu",
+    "unary", "where",
+]  # fmt: skip
 
 Array = NDArray[Any]
 
@@ -78,18 +82,38 @@ _FLOATING: Final[Mapping[str, Callable[[Array], Array]]] = {
     "tan": np.tan,
 }
 _NUMERIC: Final[Mapping[str, Callable[[Array], Array]]] = {"abs": np.abs, "neg": np.negative, "sign": np.sign}
+_UNARY: Final[Mapping[str, Callable[..., Array]]] = {
+    **_FLOATING, **_NUMERIC, "bitwise_not": np.invert, "not": np.logical_not, "selu": _selu,
+}  # fmt: skip
 
 
-def activation(x: Array, *, kind: str, alpha: float = math.nan, beta: float = math.nan) -> Array:
+def check_activation(*, kind: str, alpha: float = math.nan, beta: float = math.nan) -> None:
+    """Raise `InvalidModelError` unless there is such an `Activation`."""
+    try:
+        Activation(kind, alpha, beta)
+    except SpecError as error:
+        raise InvalidModelError(str(error)) from None
+
+
+def check_unary(*, kind: str, alpha: float | None = None, gamma: float | None = None) -> None:
+    """Raise `InvalidModelError` unless selu has alpha and gamma, and others have neither."""
+    if (kind == "selu") != (alpha is not None and gamma is not None) or (alpha is None) != (gamma is None):
+        raise InvalidModelError(f"{kind}: alpha and gamma came as {alpha} and {gamma}; selu takes both, others neither")
+
+
+def activation(
+    x: Array, *, kind: Annotated[str, OneOf(ACTIVATIONS)], alpha: float = math.nan, beta: float = math.nan
+) -> Array:
     """f(x) for the eleven kinds of `spec.ACTIVATIONS`."""
     _need_floating(kind, x)
     return activate(Activation(kind, alpha, beta), x)
 
 
-def unary(x: Array, *, kind: str, alpha: float | None = None, gamma: float | None = None) -> Array:
+def unary(
+    x: Array, *, kind: Annotated[str, OneOf(_UNARY)], alpha: Finite | None = None, gamma: Finite | None = None
+) -> Array:
     """f(x). alpha and gamma belong to selu alone: gamma * (x if x > 0 else alpha * (exp(x) - 1))."""
-    if (kind == "selu") != (alpha is not None and gamma is not None) or (alpha is None) != (gamma is None):
-        raise InvalidModelError(f"{kind}: alpha and gamma came as {alpha} and {gamma}; selu takes both, others neither")
+    check_unary(kind=kind, alpha=alpha, gamma=gamma)
     if alpha is not None and gamma is not None:
         _need_floating(kind, x)
         return _selu(x, alpha, gamma)
@@ -102,7 +126,7 @@ def unary(x: Array, *, kind: str, alpha: float | None = None, gamma: float | Non
         return np.invert(x)
     if kind in _NUMERIC:
         return np.asarray(_NUMERIC[kind](x))
-    function = choose({**_FLOATING, **_NUMERIC, "not": np.logical_not, "selu": _selu, "bitwise_not": np.invert}, kind)
+    function = choose(_UNARY, kind)
     _need_floating(kind, x)
     return np.asarray(function(x))
 
@@ -153,15 +177,16 @@ _BINARY: Final[Mapping[str, Callable[[Array, Array], Array]]] = {
     "min": np.minimum,
     "mod": _mod,
     "mul": np.multiply,
+    "pow": np.power,
     "shift_left": lambda a, b: _shift(a, b, left=True),
     "shift_right": lambda a, b: _shift(a, b, left=False),
     "sub": np.subtract,
 }
 
 
-def binary(a: Array, b: Array, *, kind: str) -> Array:
+def binary(a: Array, b: Array, *, kind: Annotated[str, OneOf(_BINARY)]) -> Array:
     """a and b of one dtype; pow alone lets them differ, and then answers in the dtype of a."""
-    function = choose({**_BINARY, "pow": np.power}, kind)
+    function = choose(_BINARY, kind)
     if kind == "pow":
         exponent = b.astype(a.dtype) if is_floating(a.dtype) else b
         return np.asarray(np.power(a, exponent)).astype(a.dtype)
@@ -188,13 +213,13 @@ _LOGICAL: Final[Mapping[str, Callable[[Array, Array], Array]]] = {
 }
 
 
-def compare(a: Array, b: Array, *, kind: str) -> Array:
+def compare(a: Array, b: Array, *, kind: Annotated[str, OneOf(_COMPARE)]) -> Array:
     """a < b and the like, element by element; bool."""
     same_dtype(a=a, b=b)
     return np.asarray(choose(_COMPARE, kind)(a, b))
 
 
-def logical(a: Array, b: Array, *, kind: str) -> Array:
+def logical(a: Array, b: Array, *, kind: Annotated[str, OneOf(_LOGICAL)]) -> Array:
     """and, or, xor of two bool arrays, element by element."""
     _need_bool(kind, a)
     _need_bool(kind, b)
@@ -217,7 +242,7 @@ def clip(x: Array, low: Array | None = None, high: Array | None = None) -> Array
     return np.asarray(y if high is None else np.minimum(y, high.reshape(()).astype(x.dtype)))
 
 
-def cast(x: Array, *, to: str) -> Array:
+def cast(x: Array, *, to: DType) -> Array:
     """x in the dtype `to`: floats to integers towards zero, anything that is not zero to True."""
     return x.astype(numpy_dtype(to))
 

@@ -32,7 +32,7 @@ def check_node(node: Node) -> None:
     if node.op not in OPS:
         raise UnsupportedModelError(f"{node}: operator {node.op!r} is unknown; there are {', '.join(sorted(OPS))}")
     try:
-        OPS[node.op].schema.check([bool(name) for name in node.inputs], node.attrs)
+        OPS[node.op].schema.check([bool(name) for name in node.inputs], node.attrs, len(node.outputs))
     except FastGRUError as error:
         raise type(error)(f"{node}: {error}") from None
 

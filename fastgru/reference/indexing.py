@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgru.errors import InvalidModelError, ShapeError, UnsupportedModelError
+from fastgru.errors import InvalidModelError, ShapeError
+from fastgru.reference.attributes import Axes, Axis, Count, OneOf, Sizes
 from fastgru.reference.operator import same_dtype
 from fastgru.reference.shape import integers, normal_axis
 
-__all__ = ["concat", "gather", "gather_elements", "last", "pad", "slice_", "split", "tile"]
+__all__ = ["concat", "gather", "gather_elements", "last", "pad", "slice_", "split", "split_sizes", "tile"]
 
 Array = NDArray[Any]
 
+PADS: Final = ("constant", "edge", "reflect", "wrap")
 
-def concat(x: Array, *others: Array, axis: int) -> Array:
+
+def concat(x: Array, *others: Array, axis: Axis) -> Array:
     """The arrays one after the other along `axis`."""
     same_dtype(**{f"x{i}": a for i, a in enumerate((x, *others))})
     return np.concatenate((x, *others), axis=axis)
@@ -27,25 +30,29 @@ def split(
     x: Array,
     given: Array | None = None,
     *,
-    axis: int,
-    sizes: Sequence[int] | None = None,
-    parts: int | None = None,
+    axis: Axis,
+    sizes: Sizes | None = None,
+    parts: Count | None = None,
 ) -> tuple[Array, ...]:
     """x cut along `axis` into `sizes`, the sizes `given`, or `parts` of one size, of which the last may be smaller."""
+    cut = split_sizes(x.shape[normal_axis(axis, x.ndim)], given, sizes, parts)
+    return tuple(np.split(x, np.cumsum(cut)[:-1], axis=axis))
+
+
+def split_sizes(length: int, given: Array | None, sizes: Sequence[int] | None, parts: int | None) -> list[int]:
+    """The sizes into which `split` cuts an axis. Raises `ShapeError` where they do not make it up."""
     if (given is not None) + (sizes is not None) + (parts is not None) != 1:
         raise InvalidModelError("split: expected either sizes or parts")
-    if given is not None:
-        sizes = integers("sizes", given)
-    length = x.shape[normal_axis(axis, x.ndim)]
-    if sizes is None:
-        assert parts is not None
-        if not 1 <= parts <= max(length, 1):
-            raise ShapeError(f"split: parts is {parts}, expected 1 to {max(length, 1)} for an axis of {length}")
+    if parts is None:
+        cut = integers("sizes", given) if given is not None else list(sizes or ())
+    elif 1 <= parts <= max(length, 1):
         each = -(-length // parts)
-        sizes = [each] * (parts - 1) + [length - each * (parts - 1)]
-    if sum(sizes) != length or any(s < 0 for s in sizes):
-        raise ShapeError(f"split: sizes {list(sizes)} for an axis of {length}")
-    return tuple(np.split(x, np.cumsum(sizes)[:-1], axis=axis))
+        cut = [each] * (parts - 1) + [length - each * (parts - 1)]
+    else:
+        raise ShapeError(f"split: parts is {parts}, expected 1 to {max(length, 1)} for an axis of {length}")
+    if sum(cut) != length or any(s < 0 for s in cut):
+        raise ShapeError(f"split: sizes {cut} for an axis of {length}")
+    return cut
 
 
 def slice_(x: Array, starts: Array, ends: Array, axes: Array | None = None, steps: Array | None = None) -> Array:
@@ -79,14 +86,14 @@ def _positions(size: int, start: int, end: int, step: int) -> slice:
     return slice(start, None if end < 0 else end, step) if size else slice(0, 0)
 
 
-def gather(x: Array, indices: Array, *, axis: int) -> Array:
+def gather(x: Array, indices: Array, *, axis: Axis) -> Array:
     """x taken at `indices` along `axis`, which the axes of `indices` replace; -1 is the last."""
     axis = normal_axis(axis, x.ndim)
     _check_indices("gather", indices, x.shape[axis])
     return np.take(x, indices, axis=axis)
 
 
-def gather_elements(x: Array, indices: Array, *, axis: int) -> Array:
+def gather_elements(x: Array, indices: Array, *, axis: Axis) -> Array:
     """y[i, j, ...] = x[..., indices[i, j, ...], ...] along `axis`; indices has the rank of x."""
     axis = normal_axis(axis, x.ndim)
     _check_indices("gather_elements", indices, x.shape[axis])
@@ -114,14 +121,14 @@ def tile(x: Array, repeats: Array) -> Array:
     return np.tile(x, counts)
 
 
-def pad(x: Array, pads: Array, value: Array | None = None, *, mode: str, axes: Sequence[int] | None = None) -> Array:
+def pad(
+    x: Array, pads: Array, value: Array | None = None, *, mode: Annotated[str, OneOf(PADS)], axes: Axes | None = None
+) -> Array:
     """x with `pads` (begins, then ends, of `axes` or of all) elements added; a negative one takes away.
 
     mode constant: value, 0 if absent. reflect: mirrored without the edge. edge: the edge itself again and again.
     wrap: from the other end.
     """
-    if mode not in ("constant", "edge", "reflect", "wrap"):
-        raise UnsupportedModelError(f"pad: mode {mode!r} is not one of constant, edge, reflect, wrap")
     amounts = integers("pads", pads)
     named = list(range(x.ndim)) if axes is None else [normal_axis(a, x.ndim) for a in axes]
     if len(amounts) != 2 * len(named) or len(set(named)) != len(named):

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.errors import ShapeError
+from fastgru.reference.attributes import Axis, Finite, Size
 from fastgru.reference.operator import same_dtype
 from fastgru.reference.shape import normal_axis
 
@@ -21,7 +22,9 @@ __all__ = ["batch_norm", "check_group_norm", "group_norm", "layer_norm", "rms_no
 Array = NDArray[Any]
 
 
-def layer_norm(x: Array, scale: Array | None = None, bias: Array | None = None, *, axis: int, epsilon: float) -> Array:
+def layer_norm(
+    x: Array, scale: Array | None = None, bias: Array | None = None, *, axis: Axis, epsilon: Finite
+) -> Array:
     """(x - mean) / sqrt(var + epsilon) * scale + bias, mean and variance over the axes from `axis` on."""
     axis = normal_axis(axis, x.ndim)
     axes = tuple(range(axis, x.ndim))
@@ -38,7 +41,7 @@ def layer_norm(x: Array, scale: Array | None = None, bias: Array | None = None, 
     return np.asarray(y if bias is None else y + bias)
 
 
-def batch_norm(x: Array, scale: Array, bias: Array, mean: Array, var: Array, *, axis: int, epsilon: float) -> Array:
+def batch_norm(x: Array, scale: Array, bias: Array, mean: Array, var: Array, *, axis: Axis, epsilon: Finite) -> Array:
     """(x - mean) / sqrt(var + epsilon) * scale + bias, each of the four (C,) along `axis`."""
     axis = normal_axis(axis, x.ndim)
     arrays = {"scale": scale, "bias": bias, "mean": mean, "var": var}
@@ -51,7 +54,7 @@ def batch_norm(x: Array, scale: Array, bias: Array, mean: Array, var: Array, *, 
     return np.asarray((x - m) / np.sqrt(v + epsilon) * s + b)
 
 
-def group_norm(x: Array, scale: Array, bias: Array, *, epsilon: float, groups: int | None = None) -> Array:
+def group_norm(x: Array, scale: Array, bias: Array, *, epsilon: Finite, groups: Size | None = None) -> Array:
     """x (N, C, ...) normalised over each group of channels, then times scale (C,) plus bias (C,) a channel.
 
     groups: how many; None for one a channel, which is instance normalisation.
@@ -80,7 +83,7 @@ def check_group_norm(x: tuple[int, ...], scale: tuple[int, ...], bias: tuple[int
     return groups
 
 
-def rms_norm(x: Array, scale: Array | None = None, *, axis: int, epsilon: float) -> Array:
+def rms_norm(x: Array, scale: Array | None = None, *, axis: Axis, epsilon: Finite) -> Array:
     """x / sqrt(mean(x^2) + epsilon) * scale, the mean over the axes from `axis` on."""
     axis = normal_axis(axis, x.ndim)
     if math.prod(x.shape[axis:]) == 0:

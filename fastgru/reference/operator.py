@@ -1,7 +1,7 @@
 """How a definition becomes an operator: its Python signature is its schema, and nothing outside the schema passes.
 
 Positional parameters are the inputs (a default of None marks an optional one, *rest any number), keyword-only
-parameters are the attributes.
+parameters are the attributes, and their annotations say what these may hold: see `fastgru.reference.attributes`.
 """
 
 from __future__ import annotations
@@ -9,13 +9,16 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from types import NoneType
+from typing import Any, get_args, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastgru.errors import InvalidModelError, ShapeError, UnsupportedModelError
 from fastgru.graph import DTYPES
+from fastgru.reference.attributes import check_attribute
 
 __all__ = ["Operator", "Schema", "as_array", "choose", "is_floating", "numpy_dtype", "same_dtype"]
 
@@ -63,38 +66,64 @@ def choose(kinds: Mapping[str, Callable[..., Any]], kind: str) -> Callable[..., 
 
 @dataclass(frozen=True)
 class Schema:
-    """Names of the inputs and attributes; `rest` is the name of the inputs without number, or None."""
+    """Names of the inputs, and the kinds of the attributes; what a definition's signature says of a node.
+
+    rest: the name of the inputs without number, or None; gaps: whether some of them may be absent. outputs: how many
+    there are, None for any number. agree: raises where attributes, each fine by itself, contradict each other.
+    """
 
     required_inputs: tuple[str, ...]
     optional_inputs: tuple[str, ...]
     rest: str | None
+    gaps: bool
     required_attrs: tuple[str, ...]
     optional_attrs: tuple[str, ...]
+    kinds: Mapping[str, Any]
+    outputs: int | None
+    agree: Callable[..., None] | None = None
 
     @classmethod
-    def of(cls, function: Callable[..., Any]) -> Schema:
+    def of(cls, function: Callable[..., Any], agree: Callable[..., None] | None = None) -> Schema:
         parameters = inspect.signature(function).parameters.values()
         positional = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
         keywords = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
+        rest = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), None)
+        hints = get_type_hints(function, include_extras=True)
+        results = get_args(hints["return"]) if get_origin(hints["return"]) is tuple else (Array,)
         return cls(
             tuple(p.name for p in positional if p.default is p.empty),
             tuple(p.name for p in positional if p.default is not p.empty),
-            next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), None),
+            rest,
+            rest is not None and NoneType in get_args(hints[rest]),
             tuple(p.name for p in keywords if p.default is p.empty),
             tuple(p.name for p in keywords if p.default is not p.empty),
+            {p.name: hints[p.name] for p in keywords},
+            None if Ellipsis in results else len(results),
+            agree,
         )
 
-    def check(self, present: Sequence[bool], attrs: Mapping[str, Any]) -> None:
-        """Raise `InvalidModelError` for what is missing, `UnsupportedModelError` for what is unknown."""
+    def check(self, present: Sequence[bool], attrs: Mapping[str, Any], outputs: int | None = None) -> None:
+        """Raise `InvalidModelError` for what is missing or wrong, `UnsupportedModelError` for what is unknown.
+
+        outputs: how many a node names.
+        """
+        named = len(self.required_inputs) + len(self.optional_inputs)
         if missing := [n for i, n in enumerate(self.required_inputs) if i >= len(present) or not present[i]]:
             raise InvalidModelError(f"input {', '.join(missing)} is missing")
-        most = len(self.required_inputs) + len(self.optional_inputs)
-        if self.rest is None and len(present) > most:
-            raise UnsupportedModelError(f"{len(present)} inputs came, at most {most} are known")
+        if self.rest is None and len(present) > named:
+            raise UnsupportedModelError(f"{len(present)} inputs came, at most {named} are known")
+        if not self.gaps and not all(present[named:]):
+            raise InvalidModelError(f"one of the inputs {self.rest} is missing")
+        if outputs is not None and not 1 <= outputs <= (outputs if self.outputs is None else self.outputs):
+            raise InvalidModelError(f"{outputs} outputs are named, expected 1 to {self.outputs or 'any number'}")
         if missing := [n for n in self.required_attrs if n not in attrs]:
             raise InvalidModelError(f"attribute {', '.join(missing)} is missing")
-        if unknown := sorted(set(attrs) - {*self.required_attrs, *self.optional_attrs}):
+        if unknown := sorted(set(attrs) - set(self.kinds)):
             raise UnsupportedModelError(f"attribute {', '.join(unknown)} is unknown")
+        for name, value in attrs.items():
+            check_attribute(name, self.kinds[name], value)
+        if self.agree is not None:
+            self.agree(**attrs)
 
 
 class Operator:
@@ -103,11 +132,16 @@ class Operator:
     bfloat16 is computed in float32 and rounded once at the end; every other dtype is computed in itself.
     """
 
-    def __init__(self, function: Callable[..., Any], *, converts: bool = False) -> None:
+    def __init__(
+        self, function: Callable[..., Any], *, converts: bool = False, agree: Callable[..., None] | None = None
+    ) -> None:
         self.function = function
-        self.schema = Schema.of(function)
-        self._converts = converts
+        self._converts, self._agree = converts, agree
         self.__doc__ = function.__doc__
+
+    @cached_property
+    def schema(self) -> Schema:
+        return Schema.of(self.function, self._agree)
 
     def __call__(self, inputs: Sequence[Array | None], attrs: Mapping[str, Any]) -> tuple[Array, ...]:
         arrays = [None if a is None else np.asarray(a) for a in inputs]

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.errors import ShapeError, UnsupportedModelError
+from fastgru.reference.attributes import Counts, OneOf
 from fastgru.reference.operator import is_floating
-from fastgru.reference.windows import Windows, slide
+from fastgru.reference.windows import Pads, Windows, slide
 
 __all__ = ["POOLS", "pool", "seen_counts"]
 
@@ -40,11 +41,11 @@ def seen_counts(spatial: Sequence[int], windows: Windows, *, include_padding: bo
 def pool(
     x: Array,
     *,
-    kind: str,
-    kernel: Sequence[int],
-    strides: Sequence[int],
-    pads: Sequence[int] | str,
-    dilations: Sequence[int],
+    kind: Annotated[str, OneOf(POOLS)],
+    kernel: Counts,
+    strides: Counts,
+    pads: Pads,
+    dilations: Counts,
     ceil_mode: bool = False,
     count_include_pad: bool = False,
 ) -> Array:

@@ -13,15 +13,17 @@ for that many neighbours along `axis`. NaN becomes the smallest integer; a dynam
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.errors import ShapeError, UnsupportedModelError
+from fastgru.reference.attributes import Axis, Count, Counts, OneOf, Size
 from fastgru.reference.conv import conv
 from fastgru.reference.operator import is_floating
 from fastgru.reference.shape import normal_axis
+from fastgru.reference.windows import Pads
 
 __all__ = [
     "PRODUCT_DTYPES", "STORED_DTYPES", "TARGET_DTYPES", "check_blocks", "check_stored", "conv_integer", "dequantize",
@@ -82,7 +84,13 @@ def _check_pair(scale: Array, zero_point: Array | None) -> None:
 
 
 def quantize(
-    x: Array, scale: Array, zero_point: Array | None = None, *, axis: int = 1, block_size: int = 0, to: str = "uint8"
+    x: Array,
+    scale: Array,
+    zero_point: Array | None = None,
+    *,
+    axis: Axis = 1,
+    block_size: Size = 0,
+    to: Annotated[str, OneOf(TARGET_DTYPES)] = "uint8",
 ) -> Array:
     """x of floats or int32, scale, zero_point of the dtype `to` -> integers of the dtype `to`."""
     check_stored("to", to, TARGET_DTYPES)
@@ -99,7 +107,9 @@ def quantize(
     return np.asarray(y).astype(to)
 
 
-def dequantize(x: Array, scale: Array, zero_point: Array | None = None, *, axis: int = 1, block_size: int = 0) -> Array:
+def dequantize(
+    x: Array, scale: Array, zero_point: Array | None = None, *, axis: Axis = 1, block_size: Size = 0
+) -> Array:
     """x of integers, scale, zero_point of the dtype of x -> floats of the dtype of scale."""
     check_stored("x", x.dtype.name, STORED_DTYPES)
     _check_pair(scale, zero_point)
@@ -159,10 +169,10 @@ def conv_integer(
     x_zero_point: Array | None = None,
     weight_zero_point: Array | None = None,
     *,
-    strides: Sequence[int],
-    pads: Sequence[int] | str,
-    dilations: Sequence[int],
-    group: int,
+    strides: Counts,
+    pads: Pads,
+    dilations: Counts,
+    group: Count,
 ) -> Array:
     """x (N, C, D1, ...), weight (O, C / group, K1, ...) -> int32 (N, O, E1, ...).
 

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgru.errors import ShapeError, UnsupportedModelError
+from fastgru.errors import ShapeError
+from fastgru.reference.attributes import Axes, Axis, OneOf
 from fastgru.reference.operator import choose, is_floating
 from fastgru.reference.shape import normal_axis
 
 __all__ = ["arg", "cumprod", "cumsum", "reduce"]
 
 Array = NDArray[Any]
-Axes = tuple[int, ...]
+Named = tuple[int, ...]
 
 
-def _log_sum_exp(x: Array, axes: Axes) -> Array:
+def _log_sum_exp(x: Array, axes: Named) -> Array:
     top = _max(x, axes)
     safe = np.where(np.isfinite(top), top, np.zeros_like(top))
     return np.asarray(np.log(np.sum(np.exp(x - safe), axis=axes, keepdims=True)) + safe)
 
 
-def _mean(x: Array, axes: Axes) -> Array:
+def _mean(x: Array, axes: Named) -> Array:
     if 0 in (x.shape[a] for a in axes):
         if not is_floating(x.dtype):
             raise ShapeError(f"mean: x of shape {x.shape} has nothing to average, and {x.dtype} has no NaN")
@@ -32,15 +33,15 @@ def _mean(x: Array, axes: Axes) -> Array:
     return np.asarray(np.mean(x, axis=axes, keepdims=True)).astype(x.dtype)
 
 
-def _sum(x: Array, axes: Axes) -> Array:
+def _sum(x: Array, axes: Named) -> Array:
     return np.asarray(np.sum(x, axis=axes, keepdims=True, dtype=x.dtype))
 
 
-def _max(x: Array, axes: Axes) -> Array:
+def _max(x: Array, axes: Named) -> Array:
     return np.asarray(np.max(x, axis=axes, keepdims=True, initial=_least(x.dtype)))
 
 
-def _min(x: Array, axes: Axes) -> Array:
+def _min(x: Array, axes: Named) -> Array:
     return np.asarray(np.min(x, axis=axes, keepdims=True, initial=_greatest(x.dtype)))
 
 
@@ -52,7 +53,7 @@ def _greatest(dtype: np.dtype[Any]) -> Any:
     return np.inf if is_floating(dtype) else (True if dtype == np.bool_ else np.iinfo(dtype).max)
 
 
-_KINDS: Final[Mapping[str, Callable[[Array, Axes], Array]]] = {
+_KINDS: Final[Mapping[str, Callable[[Array, Named], Array]]] = {
     "all": lambda x, axes: np.all(x, axis=axes, keepdims=True),
     "any": lambda x, axes: np.any(x, axis=axes, keepdims=True),
     "l1": lambda x, axes: _sum(np.abs(x), axes),
@@ -68,7 +69,7 @@ _KINDS: Final[Mapping[str, Callable[[Array, Axes], Array]]] = {
 }
 
 
-def reduce(x: Array, *, kind: str, axes: Sequence[int], keepdims: bool) -> Array:
+def reduce(x: Array, *, kind: Annotated[str, OneOf(_KINDS)], axes: Axes, keepdims: bool) -> Array:
     """x reduced over `axes`, over all of them when `axes` is empty, in the dtype of x.
 
     Over no element, max is the least number there is, min the greatest, and mean NaN.
@@ -81,10 +82,10 @@ def reduce(x: Array, *, kind: str, axes: Sequence[int], keepdims: bool) -> Array
     return y if keepdims else np.squeeze(y, named)
 
 
-def arg(x: Array, *, kind: str, axis: int, keepdims: bool, select_last: bool) -> Array:
+def arg(
+    x: Array, *, kind: Annotated[str, OneOf(("max", "min"))], axis: Axis, keepdims: bool, select_last: bool
+) -> Array:
     """Where the largest or smallest element along `axis` is: the first of equals, or the last with select_last."""
-    if kind not in ("max", "min"):
-        raise UnsupportedModelError(f"arg: kind {kind!r} is not one of max, min")
     axis = normal_axis(axis, x.ndim)
     find = np.argmax if kind == "max" else np.argmin
     if select_last:
@@ -94,7 +95,7 @@ def arg(x: Array, *, kind: str, axis: int, keepdims: bool, select_last: bool) ->
     return np.asarray(y if keepdims else np.squeeze(y, axis)).astype(np.int64)
 
 
-def cumsum(x: Array, *, axis: int, exclusive: bool, reverse: bool) -> Array:
+def cumsum(x: Array, *, axis: Axis, exclusive: bool, reverse: bool) -> Array:
     """The running sum along `axis`; exclusive leaves the element itself out, reverse runs from the end."""
     axis = normal_axis(axis, x.ndim)
     y = np.flip(x, axis) if reverse else x
@@ -105,7 +106,7 @@ def cumsum(x: Array, *, axis: int, exclusive: bool, reverse: bool) -> Array:
     return np.flip(y, axis) if reverse else y
 
 
-def cumprod(x: Array, *, axis: int, exclusive: bool, reverse: bool) -> Array:
+def cumprod(x: Array, *, axis: Axis, exclusive: bool, reverse: bool) -> Array:
     """The running product along `axis`; exclusive leaves the element itself out, reverse runs from the end."""
     axis = normal_axis(axis, x.ndim)
     y = np.flip(x, axis) if reverse else x

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.errors import ShapeError, UnsupportedModelError
+from fastgru.reference.attributes import Axes, Finite, OneOf
 from fastgru.reference.operator import is_floating
 from fastgru.reference.shape import integers, normal_axis
 
@@ -150,9 +151,10 @@ def _cubic(d: Array, a: float) -> Array:
 
 def resize(
     x: Array, roi: Array | None = None, scales: Array | None = None, sizes: Array | None = None, *,
-    mode: str, coordinates: str, nearest: str = "round_prefer_floor", cubic: float = -0.75,
+    mode: Annotated[str, OneOf(MODES)], coordinates: Annotated[str, OneOf(COORDINATES)],
+    nearest: Annotated[str, OneOf(NEAREST)] = "round_prefer_floor", cubic: Finite = -0.75,
     exclude_outside: bool = False, antialias: bool = False, outside: float = 0.0,
-    axes: Sequence[int] | None = None, policy: str = "stretch",
+    axes: Axes | None = None, policy: Annotated[str, OneOf(POLICIES)] = "stretch",
 ) -> Array:  # fmt: skip
     """x at other sizes. `outside` is the value of what lies beyond x under tf_crop_and_resize."""
     if mode != "nearest" and not is_floating(x.dtype):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.errors import ShapeError
+from fastgru.reference.attributes import Axis, OneOf
 from fastgru.reference.operator import choose, same_dtype
 from fastgru.reference.shape import normal_axis
 
@@ -30,6 +31,9 @@ _REDUCTIONS: Final[Mapping[str, Callable[[Array, tuple[Array, ...], Array], None
 }
 
 
+Reduction = Annotated[str, OneOf(_REDUCTIONS)]
+
+
 def _positions(op: str, indices: Array, sizes: tuple[int, ...] | list[int]) -> None:
     if indices.dtype.kind not in "iu":
         raise ShapeError(f"{op}: indices have dtype {indices.dtype}, expected an integer")
@@ -39,7 +43,7 @@ def _positions(op: str, indices: Array, sizes: tuple[int, ...] | list[int]) -> N
             raise ShapeError(f"{op}: indices from {one.min()} to {one.max()} on an axis of {size}")
 
 
-def scatter_nd(x: Array, indices: Array, updates: Array, *, reduction: str) -> Array:
+def scatter_nd(x: Array, indices: Array, updates: Array, *, reduction: Reduction) -> Array:
     """x with x[indices[i]] = updates[i] for every i, or combined with it by add, mul, max or min.
 
     The last axis of `indices` (..., k) names the first k axes of x; updates (..., the other axes of x). Positions that
@@ -58,7 +62,7 @@ def scatter_nd(x: Array, indices: Array, updates: Array, *, reduction: str) -> A
     return y
 
 
-def scatter_elements(x: Array, indices: Array, updates: Array, *, axis: int, reduction: str) -> Array:
+def scatter_elements(x: Array, indices: Array, updates: Array, *, axis: Axis, reduction: Reduction) -> Array:
     """x with x[..., indices[i, j, ...], ...] = updates[i, j, ...] along `axis`, or combined as in `scatter_nd`."""
     same_dtype(x=x, updates=updates)
     axis = normal_axis(axis, x.ndim)

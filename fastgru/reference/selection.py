@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.errors import ShapeError
+from fastgru.reference.attributes import Axis, Size
 
 __all__ = ["gather_nd", "nonzero", "reverse_sequence"]
 
 Array = NDArray[Any]
 
 
-def gather_nd(x: Array, indices: Array, *, batch_dims: int = 0) -> Array:
+def gather_nd(x: Array, indices: Array, *, batch_dims: Size = 0) -> Array:
     """y[b, i] = x[b, indices[b, i, 0], indices[b, i, 1], ...]: the last axis of indices is a tuple of positions.
 
     batch_dims: leading axes that x and indices share; a negative position counts from the end.
@@ -39,7 +40,7 @@ def check_gather_nd(x: tuple[int, ...], indices: tuple[int, ...], batch_dims: in
         raise ShapeError(f"gather_nd: indices {indices} do not fit x {x} with batch_dims {batch_dims}")
 
 
-def reverse_sequence(x: Array, lengths: Array, *, time_axis: int, batch_axis: int) -> Array:
+def reverse_sequence(x: Array, lengths: Array, *, time_axis: Axis, batch_axis: Axis) -> Array:
     """Each row's first lengths[n] steps in the other order, the rest as it was. The axes are 0 and 1."""
     check_reverse(x.shape, lengths.shape, time_axis, batch_axis)
     if lengths.dtype.kind not in "iu":

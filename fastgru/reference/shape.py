@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgru.errors import ShapeError
-from fastgru.reference.operator import numpy_dtype, same_dtype
+from fastgru.errors import InvalidModelError, ShapeError
+from fastgru.reference.attributes import Axes, Axis, DType, Position
+from fastgru.reference.operator import is_floating, numpy_dtype, same_dtype
 
 __all__ = [
     "arange",
+    "check_constant",
     "constant_of_shape",
     "expand",
     "flatten",
@@ -55,20 +56,20 @@ def reshape(x: Array, shape: Array, *, allow_zero: bool = False) -> Array:
     return x.reshape(sizes)
 
 
-def transpose(x: Array, *, perm: Sequence[int]) -> Array:
+def transpose(x: Array, *, perm: Axes) -> Array:
     """y.shape[i] == x.shape[perm[i]]."""
     if sorted(perm) != list(range(x.ndim)):
         raise ShapeError(f"transpose: perm {list(perm)} does not permute {x.ndim} axes")
     return x.transpose(tuple(perm))
 
 
-def squeeze(x: Array, *, axes: Sequence[int]) -> Array:
+def squeeze(x: Array, *, axes: Axes) -> Array:
     """x without the axes named, each of size 1; without every axis of size 1 when none is named."""
     named = sorted(normal_axis(a, x.ndim) for a in axes) or [i for i, s in enumerate(x.shape) if s == 1]
     return np.squeeze(x, tuple(named))
 
 
-def unsqueeze(x: Array, *, axes: Sequence[int]) -> Array:
+def unsqueeze(x: Array, *, axes: Axes) -> Array:
     """x with axes of size 1, which stand at `axes` of the output."""
     rank = x.ndim + len(axes)
     named = [normal_axis(a, rank) for a in axes]
@@ -77,7 +78,7 @@ def unsqueeze(x: Array, *, axes: Sequence[int]) -> Array:
     return np.expand_dims(x, tuple(named))
 
 
-def flatten(x: Array, *, axis: int) -> Array:
+def flatten(x: Array, *, axis: Axis) -> Array:
     """x (d0, ..., dn) -> (d0 * ... * d(axis-1), the rest); axis from -rank to rank."""
     if not -x.ndim <= axis <= x.ndim:
         raise ShapeError(f"flatten: axis {axis} is outside {x.ndim} axes")
@@ -93,7 +94,7 @@ def expand(x: Array, shape: Array) -> Array:
     return np.broadcast_to(x, np.broadcast_shapes(x.shape, tuple(sizes)))
 
 
-def shape(x: Array, *, start: int = 0, end: int | None = None) -> Array:
+def shape(x: Array, *, start: Position = 0, end: Position | None = None) -> Array:
     """x.shape[start:end] as int64; negative bounds count from the end, and both are clamped."""
     return np.array(x.shape[slice(start, end)], dtype=np.int64)
 
@@ -110,6 +111,16 @@ def arange(start: Array, limit: Array, delta: Array) -> Array:
     return np.asarray(first + step * np.arange(count)).astype(start.dtype)
 
 
-def constant_of_shape(shape: Array, *, value: float, dtype: str) -> Array:
+def check_constant(*, value: float, dtype: str) -> None:
+    """Raise `InvalidModelError` for a value that an integer or bool of `dtype` does not hold."""
+    kind = numpy_dtype(dtype)
+    if is_floating(kind):
+        return
+    limits = (0, 1) if kind == np.bool_ else (np.iinfo(kind).min, np.iinfo(kind).max)
+    if not (limits[0] <= value <= limits[1] and float(value).is_integer()):
+        raise InvalidModelError(f"constant_of_shape: value is {value}, which is no {dtype}")
+
+
+def constant_of_shape(shape: Array, *, value: float | bool, dtype: DType) -> Array:
     """An array of this shape filled with `value`."""
     return np.full(tuple(integers("shape", shape)), value, dtype=numpy_dtype(dtype))

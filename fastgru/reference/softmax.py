@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastgru.reference.attributes import Axis
 from fastgru.reference.shape import normal_axis
 
 __all__ = ["log_softmax", "softmax"]
@@ -14,7 +15,7 @@ __all__ = ["log_softmax", "softmax"]
 Array = NDArray[Any]
 
 
-def softmax(x: Array, *, axis: int) -> Array:
+def softmax(x: Array, *, axis: Axis) -> Array:
     """exp(x) / sum(exp(x)) along `axis`."""
     axis = normal_axis(axis, x.ndim)
     if x.size == 0:
@@ -23,7 +24,7 @@ def softmax(x: Array, *, axis: int) -> Array:
     return np.asarray(e / np.sum(e, axis=axis, keepdims=True))
 
 
-def log_softmax(x: Array, *, axis: int) -> Array:
+def log_softmax(x: Array, *, axis: Axis) -> Array:
     """x - log(sum(exp(x))) along `axis`."""
     axis = normal_axis(axis, x.ndim)
     if x.size == 0:

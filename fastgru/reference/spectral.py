@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.errors import ShapeError
+from fastgru.reference.attributes import Axis, Count
 from fastgru.reference.operator import is_floating, same_dtype
 from fastgru.reference.shape import normal_axis
 
@@ -62,7 +63,7 @@ def dft_table(n: int, inputs: int, outputs: int, *, complex_in: bool, onesided: 
     return np.asarray(table / n if inverse else table)
 
 
-def dft(x: Array, *, axis: int, length: int | None = None, onesided: bool = False, inverse: bool = False) -> Array:
+def dft(x: Array, *, axis: Axis, length: Count | None = None, onesided: bool = False, inverse: bool = False) -> Array:
     """x (..., 1) or (..., 2) -> its transform along `axis`, cut or filled with zeros to `length` points, (..., 2).
 
     inverse: with the other sign, divided by the points. onesided: the first half of the points, of real numbers; the
@@ -99,7 +100,7 @@ def check_stft(
 
 
 def stft(
-    signal: Array, window: Array | None = None, *, step: int, length: int | None = None, onesided: bool = True
+    signal: Array, window: Array | None = None, *, step: Count, length: Count | None = None, onesided: bool = True
 ) -> Array:
     """signal (N, L), (N, L, 1) or (N, L, 2) -> (N, frames, bins, 2): the transform of every windowed frame."""
     _need_floating(signal)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 from numpy.typing import NDArray
 
@@ -24,13 +24,15 @@ from fastgru.reference import (
     softmax,
     spectral,
 )
-from fastgru.reference.einsum import einsum
+from fastgru.reference.attributes import Made
+from fastgru.reference.einsum import check_equation, einsum
 from fastgru.reference.gru import gru
 from fastgru.reference.lstm import lstm
 from fastgru.reference.operator import Operator
 from fastgru.reference.resize import resize
 from fastgru.reference.rnn import rnn
 from fastgru.reference.topk import topk
+from fastgru.reference.windows import check_forms
 from fastgru.spec import GRUSpec, GRUWeights, LSTMSpec, LSTMWeights, RecurrentSpec, RNNSpec, RNNWeights
 
 __all__ = ["OPS"]
@@ -44,7 +46,7 @@ def _gru(
     lengths: Array | None = None,
     mask: Array | None = None,
     *weights: Array | None,
-    spec: Mapping[str, Any],
+    spec: Annotated[Mapping[str, Any], Made(GRUSpec.from_dict)],
 ) -> tuple[Array, Array]:
     """`fastgru.reference.gru.gru`, with weight_ih, weight_hh, bias_ih, bias_hh of each direction in a row."""
     form = GRUSpec.from_dict(spec)
@@ -58,7 +60,7 @@ def _lstm(
     mask: Array | None = None,
     initial_c: Array | None = None,
     *weights: Array | None,
-    spec: Mapping[str, Any],
+    spec: Annotated[Mapping[str, Any], Made(LSTMSpec.from_dict)],
 ) -> tuple[Array, Array, Array]:
     """`fastgru.reference.lstm.lstm`, with the arrays of `LSTMWeights` of each direction in a row."""
     form = LSTMSpec.from_dict(spec)
@@ -71,7 +73,7 @@ def _rnn(
     lengths: Array | None = None,
     mask: Array | None = None,
     *weights: Array | None,
-    spec: Mapping[str, Any],
+    spec: Annotated[Mapping[str, Any], Made(RNNSpec.from_dict)],
 ) -> tuple[Array, Array]:
     """`fastgru.reference.rnn.rnn`, with the arrays of `RNNWeights` of each direction in a row."""
     form = RNNSpec.from_dict(spec)
@@ -88,7 +90,7 @@ def _each(op: str, spec: RecurrentSpec, kind: Any, weights: Sequence[Array | Non
 
 OPS: Final[Mapping[str, Operator]] = MappingProxyType(
     {
-        "activation": Operator(elementwise.activation),
+        "activation": Operator(elementwise.activation, agree=elementwise.check_activation),
         "arg": Operator(reduce.arg),
         "batch_norm": Operator(norm.batch_norm),
         "binary": Operator(elementwise.binary),
@@ -96,16 +98,16 @@ OPS: Final[Mapping[str, Operator]] = MappingProxyType(
         "clip": Operator(elementwise.clip),
         "compare": Operator(elementwise.compare),
         "concat": Operator(indexing.concat),
-        "constant_of_shape": Operator(shape.constant_of_shape),
-        "conv": Operator(conv.conv),
-        "conv_integer": Operator(quantize.conv_integer),
-        "conv_transpose": Operator(conv.conv_transpose),
+        "constant_of_shape": Operator(shape.constant_of_shape, agree=shape.check_constant),
+        "conv": Operator(conv.conv, agree=check_forms),
+        "conv_integer": Operator(quantize.conv_integer, agree=check_forms),
+        "conv_transpose": Operator(conv.conv_transpose, agree=check_forms),
         "cumprod": Operator(reduce.cumprod),
         "cumsum": Operator(reduce.cumsum),
         "dequantize": Operator(quantize.dequantize),
         "dft": Operator(spectral.dft),
         "dynamic_quantize": Operator(quantize.dynamic_quantize),
-        "einsum": Operator(einsum),
+        "einsum": Operator(einsum, agree=check_equation),
         "embedding": Operator(linear.embedding),
         "expand": Operator(shape.expand),
         "flatten": Operator(shape.flatten),
@@ -124,7 +126,7 @@ OPS: Final[Mapping[str, Operator]] = MappingProxyType(
         "matmul_integer": Operator(quantize.matmul_integer),
         "nonzero": Operator(selection.nonzero),
         "pad": Operator(indexing.pad),
-        "pool": Operator(pool.pool),
+        "pool": Operator(pool.pool, agree=check_forms),
         "prelu": Operator(elementwise.prelu),
         "quantize": Operator(quantize.quantize),
         "range": Operator(shape.arange),
@@ -145,7 +147,7 @@ OPS: Final[Mapping[str, Operator]] = MappingProxyType(
         "tile": Operator(indexing.tile),
         "topk": Operator(topk),
         "transpose": Operator(shape.transpose),
-        "unary": Operator(elementwise.unary),
+        "unary": Operator(elementwise.unary, agree=elementwise.check_unary),
         "unsqueeze": Operator(shape.unsqueeze),
         "where": Operator(elementwise.where),
     }

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.errors import ShapeError
+from fastgru.reference.attributes import Axis
 from fastgru.reference.shape import integers, normal_axis
 
 __all__ = ["topk"]
@@ -15,7 +16,7 @@ __all__ = ["topk"]
 Array = NDArray[Any]
 
 
-def topk(x: Array, k: Array, *, axis: int, largest: bool = True) -> tuple[Array, Array]:
+def topk(x: Array, k: Array, *, axis: Axis, largest: bool = True) -> tuple[Array, Array]:
     """(values, positions as int64) of the k first along `axis`, the best first.
 
     Of equal elements the one of the lower position comes first. NaN counts as larger than every number.

@@ -9,16 +9,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final
 
-from fastgru.errors import ShapeError, UnsupportedModelError
+from fastgru.errors import InvalidModelError, ShapeError, UnsupportedModelError
+from fastgru.reference.attributes import OneOf, Sizes
 
-__all__ = ["Windows", "slide", "spread"]
+__all__ = ["Pads", "Windows", "check_forms", "slide", "spread"]
 
 # Beyond these a file is out to fill the memory or the time.
 _MAX_NUMBER: Final = 1 << 30
 _MAX_TAPS: Final = 1 << 20
 _MAX_OUTPUTS: Final = 1 << 26  # of a channel; more where the input itself is as large
+
+
+Pads = Sizes | Annotated[str, OneOf(("same_lower", "same_upper"))]  # befores then afters, or as much as keeps the size
 
 
 @dataclass(frozen=True)
@@ -33,12 +37,35 @@ class Windows:
     sizes: tuple[int, ...]
 
 
+def check_forms(
+    *,
+    strides: Sequence[int],
+    dilations: Sequence[int],
+    pads: Pads,
+    kernel: Sequence[int] | None = None,
+    output_padding: Sequence[int] | None = None,
+    output_shape: Sequence[int] | None = None,
+    **_: object,
+) -> None:
+    """Raise `InvalidModelError` unless the lists of a node are for as many axes as `strides`."""
+    rank = len(strides)
+    for name, given, counts in (
+        ("dilations", dilations, (rank,)),
+        ("kernel", kernel, (rank,)),
+        ("output_padding", output_padding, (rank,)),
+        ("output_shape", output_shape, (rank, rank + 2)),
+        ("pads", None if isinstance(pads, str) else pads, (2 * rank,)),
+    ):
+        if given is not None and len(given) not in counts:
+            raise InvalidModelError(f"{name} has {len(given)} entries, expected {counts[0]} for {rank} strides")
+
+
 def slide(
     spatial: Sequence[int],
     taps: Sequence[int],
     strides: Sequence[int],
     dilations: Sequence[int],
-    pads: Sequence[int] | str,
+    pads: Pads,
     *,
     ceil_mode: bool = False,
 ) -> Windows:
@@ -78,7 +105,7 @@ def spread(
     taps: Sequence[int],
     strides: Sequence[int],
     dilations: Sequence[int],
-    pads: Sequence[int] | str,
+    pads: Pads,
     output_padding: Sequence[int],
     output_shape: Sequence[int] | None = None,
 ) -> Windows:
@@ -120,7 +147,7 @@ def _check_lengths(
     taps: Sequence[int],
     strides: Sequence[int],
     dilations: Sequence[int],
-    pads: Sequence[int] | str,
+    pads: Pads,
 ) -> None:
     rank = len(spatial)
     if rank == 0:

@@ -10,8 +10,9 @@ import numpy as np
 from fastgru.engine.builder import Builder, known
 from fastgru.engine.lowering import lowering
 from fastgru.engine.view import Known, Piece, Value, View, contiguous_strides
-from fastgru.errors import InvalidModelError, ShapeError
+from fastgru.errors import ShapeError
 from fastgru.graph import Node
+from fastgru.reference.indexing import split_sizes
 from fastgru.reference.shape import integers, normal_axis
 
 __all__ = ["reshaped"]
@@ -200,21 +201,10 @@ def lower_split(builder: Builder, node: Node, inputs: Sequence[Value | None]) ->
     assert inputs[0] is not None
     x = builder.view(inputs[0])
     axis = normal_axis(node.attrs["axis"], x.ndim)
-    size = x.shape[axis]
-    sizes, parts = node.attrs.get("sizes"), node.attrs.get("parts")
-    if len(inputs) > 1:
-        given = integers("the sizes", known(inputs[1], f"{node}: the sizes").array)
-        sizes = given if sizes is None else None
-    if (sizes is None) == (parts is None) or (parts is not None and parts < 1):
-        raise InvalidModelError(f"{node}: sizes {sizes}, parts {parts}; expected one of them")
-    if sizes is None:
-        assert parts is not None
-        each = -(-size // parts)
-        sizes = [each] * (parts - 1) + [size - each * (parts - 1)]
+    given = known(inputs[1], f"{node}: the sizes").array if len(inputs) > 1 and inputs[1] is not None else None
+    sizes = split_sizes(x.shape[axis], given, node.attrs.get("sizes"), node.attrs.get("parts"))
     if len(sizes) != len(node.outputs):
-        raise ShapeError(f"{node}: sizes {list(sizes)} for {len(node.outputs)} outputs")
-    if sum(sizes) != size or min(sizes, default=0) < 0:
-        raise ShapeError(f"{node}: sizes {list(sizes)} do not add up to {size}, axis {axis} of {x.shape}")
+        raise ShapeError(f"{node}: sizes {sizes} for {len(node.outputs)} outputs")
     views: list[Value] = []
     first = 0
     for part in sizes:

@@ -1,0 +1,138 @@
+"""What an attribute may hold: named kinds for the definitions' annotations, and the check that follows from one.
+
+Values are JSON-plain and exact: a bool is no integer, and a float that is whole is none either. A float is any number,
+NaN and infinity among them; `Finite` excludes those.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from types import NoneType, UnionType
+from typing import Annotated, Any, Final, Union, get_args, get_origin
+
+from fastgru.errors import FastGRUError, InvalidModelError, UnsupportedModelError
+from fastgru.graph import DTYPES, MOST_SIZE
+
+__all__ = [
+    "Axes", "Axis", "Count", "Counts", "DType", "Finite", "Length", "Made", "OneOf", "Position", "Range", "Size",
+    "Sizes", "check_attribute",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from `least` to `most`."""
+
+    least: float
+    most: float
+
+    def __call__(self, value: Any) -> bool:
+        return bool(self.least <= value <= self.most)
+
+    def __str__(self) -> str:
+        return f"from {self.least} to {self.most}"
+
+
+@dataclass(frozen=True)
+class Length:
+    """Lists of so many entries."""
+
+    count: int
+
+    def __call__(self, value: Any) -> bool:
+        return len(value) == self.count
+
+    def __str__(self) -> str:
+        return f"of {self.count} entries"
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Texts that name something: one that is not among them is unsupported, not invalid."""
+
+    names: Collection[str]
+
+    def __call__(self, value: Any) -> bool:
+        if value not in self.names:
+            raise UnsupportedModelError(f"{value!r:.80} is not implemented; there are {', '.join(sorted(self.names))}")
+        return True
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a function takes without an error of this package."""
+
+    make: Callable[[Any], object]
+
+    def __call__(self, value: Any) -> bool:
+        try:
+            self.make(value)
+        except FastGRUError as error:
+            raise InvalidModelError(str(error)) from None
+        return True
+
+
+_MOST_AXES: Final = 64  # NumPy's bound
+_INT64: Final = Range(-(1 << 63), (1 << 63) - 1)
+
+Axis = Annotated[int, Range(-_MOST_AXES, _MOST_AXES)]
+Axes = Sequence[Axis]
+Size = Annotated[int, Range(0, MOST_SIZE)]
+Sizes = Sequence[Size]
+Count = Annotated[int, Range(1, MOST_SIZE)]
+Counts = Sequence[Count]
+Position = Annotated[int, _INT64]
+Finite = Annotated[float, Range(-sys.float_info.max, sys.float_info.max)]
+DType = Annotated[str, OneOf(DTYPES)]
+
+_PLAIN: Final[Mapping[Any, str]] = {
+    bool: "true or false", int: "an integer", float: "a number", str: "a text", NoneType: "nothing",
+}  # fmt: skip
+
+
+def check_attribute(name: str, kind: Any, value: Any) -> None:
+    """Raise unless `value` is of a kind, an annotation: the error names the attribute, what came, what was expected.
+
+    `UnsupportedModelError` for a text that names nothing, `InvalidModelError` for all else.
+    """
+    try:
+        if _fits(kind, value):
+            return
+    except FastGRUError as error:
+        raise type(error)(f"attribute {name}: {error}") from None
+    raise InvalidModelError(f"attribute {name}: got {_shown(value)}, expected {_described(kind)}")
+
+
+def _fits(kind: Any, value: Any) -> bool:
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return _fits(arguments[0], value) and all(condition(value) for condition in arguments[1:])
+    if origin in (Union, UnionType):
+        return any(_fits(one, value) for one in sorted(arguments, key=lambda one: one is not NoneType))
+    if origin is Sequence:
+        return isinstance(value, list | tuple) and all(_fits(arguments[0], entry) for entry in value)
+    if origin is Mapping:
+        return isinstance(value, Mapping)
+    if kind is float and type(value) is int:
+        return _INT64(value)
+    return type(value) is kind
+
+
+def _described(kind: Any) -> str:
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return " ".join((_described(arguments[0]), *(str(c) for c in arguments[1:] if isinstance(c, Range | Length))))
+    if origin in (Union, UnionType):
+        return " or ".join(map(_described, arguments))
+    if origin is Sequence:
+        return f"a list, each entry {_described(arguments[0])}"
+    return _PLAIN.get(kind, "an object")
+
+
+def _shown(value: Any) -> str:
+    try:
+        return f"{value!r:.80}"
+    except ValueError:  # an integer of more digits than Python writes
+        return "an integer of thousands of digits"
