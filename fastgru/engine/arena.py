@@ -7,30 +7,38 @@ largest first, each at the lowest offset that is free for its whole life.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 from fastgru.engine.view import Buffer
 from fastgru.packing.aligned import ALIGNMENT
 
-__all__ = ["place"]
+__all__ = ["most_alive", "place"]
+
+
+def most_alive(buffers: Sequence[Buffer]) -> int:
+    """The most bytes that are in use at once: no placement takes less."""
+    changes: dict[int, int] = {}
+    for buffer in buffers:
+        if buffer.first is not None:
+            changes[buffer.first] = changes.get(buffer.first, 0) + buffer.nbytes
+            changes[buffer.last + 1] = changes.get(buffer.last + 1, 0) - buffer.nbytes
+    return max(accumulate(changes[at] for at in sorted(changes)), default=0)
 
 
 def place(buffers: Sequence[Buffer]) -> int:
     """Set the offset of every buffer; returns the bytes that all of them take together."""
-    placed: list[Buffer] = []
+    placed: list[tuple[int, int, int, int]] = []  # first and last instruction, offset, end
     total = 0
     for buffer in sorted(buffers, key=lambda b: -b.nbytes):
-        if buffer.first is None:
+        first, last = buffer.first, buffer.last
+        if first is None:
             continue
-        alive = sorted(
-            (b for b in placed if b.first is not None and b.first <= buffer.last and buffer.first <= b.last),
-            key=lambda b: b.offset,
-        )
         offset = 0
-        for other in alive:
-            if offset + buffer.nbytes <= other.offset:
+        for start, end in sorted([(p[2], p[3]) for p in placed if p[0] <= last and first <= p[1]]):
+            if offset + buffer.nbytes <= start:
                 break
-            offset = max(offset, -(-(other.offset + other.nbytes) // ALIGNMENT) * ALIGNMENT)
+            offset = max(offset, -(-end // ALIGNMENT) * ALIGNMENT)
         buffer.offset = offset
-        placed.append(buffer)
+        placed.append((first, last, offset, offset + buffer.nbytes))
         total = max(total, offset + buffer.nbytes)
     return total

@@ -20,7 +20,7 @@ __all__ = ["assemble", "flush", "resolved"]
 
 Box = tuple[tuple[int, ...], tuple[int, ...]]  # first corner, and the one beyond the last
 
-_MAX_BOXES: Final = 64  # of one tensor; more are copied one over the other
+_MAX_BOXES: Final = 64  # of one tensor, those of what it is made of among them; more are copied one over the other
 _MAX_DEPTH: Final = 16  # of tensors that are made of tensors that are not in memory yet
 
 
@@ -28,10 +28,24 @@ def assemble(builder: Builder, shape: Sequence[int], dtype: str, pieces: Sequenc
     """A tensor of `pieces`, of which a later one hides the earlier ones; together they cover all of it."""
     view = builder.new(shape, dtype)
     if view.size:
+        if sum(_boxes(p.source.buffer, _MAX_BOXES) for p in pieces) > _MAX_BOXES:
+            # Or all of them would be copied box by box, and a concat of a tensor with itself has twice as many.
+            for piece in pieces:
+                flush(builder, piece.source.buffer)
         view.buffer.pieces = [p for p in pieces if p.source.size]
         if _depth(view.buffer) > _MAX_DEPTH or len(pieces) > _MAX_BOXES:
             flush(builder, view.buffer)
     return view
+
+
+def _boxes(buffer: Buffer, most: int) -> int:
+    """The copies that a tensor takes that is not in memory, 1 for one that is; counts little further than `most`."""
+    count = 0 if buffer.pieces else 1
+    for piece in buffer.pieces or ():
+        if count > most:
+            break
+        count += _boxes(piece.source.buffer, most - count)
+    return count
 
 
 def _depth(buffer: Buffer) -> int:
@@ -78,9 +92,9 @@ def flush(builder: Builder, buffer: Buffer) -> None:
         whole = View(buffer, 0, shape, contiguous_strides(shape), pieces[0].source.dtype)
         for piece, (low, high) in _shown(shape, pieces):
             size = tuple(h - l for l, h in zip(low, high, strict=True))
-            source = _part(piece.source, tuple(a - b for a, b in zip(low, piece.start, strict=True)), size)
+            source = piece.source.subview(tuple(a - b for a, b in zip(low, piece.start, strict=True)), size)
             builder.label = piece.label or builder.label
-            _place(builder, source, _part(whole, low, size))
+            _place(builder, source, whole.subview(low, size))
 
 
 def _place(builder: Builder, source: View, target: View) -> None:
@@ -113,7 +127,7 @@ def _split(builder: Builder, source: View, target: View) -> bool:
             continue
         first = tuple(common[0][f.axis] - where.low[f.axis] if f.axis >= 0 else 0 for f in axes)
         size = tuple(common[1][f.axis] - common[0][f.axis] if f.axis >= 0 else f.size for f in axes)
-        _place(builder, _part(source, first, size), _part(target, first, size))
+        _place(builder, source.subview(first, size), target.subview(first, size))
     return True
 
 
@@ -138,7 +152,7 @@ def _shown(shape: tuple[int, ...], pieces: Sequence[Piece]) -> list[tuple[Piece,
         box = _box(piece)
         shown += [(piece, common) for free in hidden if (common := _common(free, box)) is not None]
         hidden = [rest for free in hidden for rest in _without(free, box)]
-        if len(hidden) > _MAX_BOXES:
+        if max(len(hidden), len(shown)) > _MAX_BOXES:
             return [(piece, _box(piece)) for piece in pieces]
     return shown[::-1]
 
@@ -167,8 +181,3 @@ def _without(box: Box, hole: Box) -> list[Box]:
             rest.append(((*low[:axis], last, *low[axis + 1 :]), tuple(high)))
         low[axis], high[axis] = first, last
     return rest
-
-
-def _part(view: View, first: tuple[int, ...], size: tuple[int, ...]) -> View:
-    start = view.moved(sum(i * s for i, s in zip(first, view.strides, strict=True)))
-    return View(view.buffer, start, size, view.strides, view.dtype)

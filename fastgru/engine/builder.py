@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import zip_longest
 from math import prod
@@ -12,13 +12,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgru.engine.arena import place
+from fastgru.engine.arena import most_alive, place
 from fastgru.engine.assembly import assemble, flush, resolved
 from fastgru.engine.chain import Chain, join
 from fastgru.engine.instruction import Instruction
 from fastgru.engine.precision import SMALL, WeightPrecision, node_name
 from fastgru.engine.program import Program, Slot
-from fastgru.engine.view import Buffer, Known, Piece, Value, View, contiguous_strides, itemsize
+from fastgru.engine.view import Buffer, Known, Piece, Value, View, contiguous_strides, integers, itemsize, whole
 from fastgru.engine.walk import LEAST_TURN, turning
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Node
@@ -31,7 +31,7 @@ __all__ = ["MAX_RANK", "Builder", "Packs"]
 
 MAX_RANK = 6  # axes that a strided copy walks
 
-# A tensor may take this much, or so many times what inputs and constants do: a small file must not fill the memory.
+# A plan may take this much, or so many times what inputs and constants do.
 _ROOM_BYTES: Final = 1 << 30
 _GROWTH: Final = 1 << 10
 
@@ -48,7 +48,8 @@ class Builder:
     members: threads that may run the plan together.
     packs: packed weights, shared by the plans of one executable; see `packed`.
     precisions: of the weights of nodes, see `weight_precision`.
-    constant_bytes: of the constants of the graph, see `room_for`.
+    constant_bytes: of the constants of the graph. The plan as a whole, its arena, outputs and own constants, takes no
+        more than so many times these and the inputs: a small file must not fill the memory.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class Builder:
         precisions: Mapping[str, WeightPrecision] = MappingProxyType({}),
         constant_bytes: int = 0,
     ) -> None:
-        self._given_bytes = constant_bytes
+        self._given_bytes, self._made_bytes = constant_bytes, 0
         self.float_dtype, self.members = float_dtype, members
         self._precisions = precisions
         self.gain_s = 0.0  # seconds that the team saves, by estimate
@@ -81,26 +82,40 @@ class Builder:
 
     def input(self, name: str, shape: tuple[int, ...], dtype: str) -> View:
         """A view of memory that the caller brings."""
-        buffer = self._buffer(prod(shape) * itemsize(dtype), "input", name)
+        buffer = self._buffer(prod(whole(shape)) * itemsize(dtype), "input", name)
         self._given_bytes += buffer.nbytes
         return View(buffer, 0, shape, contiguous_strides(shape), dtype)
 
     def new(self, shape: Sequence[int], dtype: str | None = None) -> View:
         """A fresh contiguous tensor in the arena. `ShapeError` where a plan of these inputs has no room for it."""
-        shape, dtype = tuple(int(n) for n in shape), dtype or self.float_dtype
+        shape, dtype = whole(shape), dtype or self.float_dtype
         buffer = self._buffer(self.room_for(shape, dtype), "arena")
         buffer.shape = shape
         return View(buffer, 0, shape, contiguous_strides(shape), dtype)
 
     def room_for(self, shape: Sequence[int], dtype: str) -> int:
         """The bytes of a tensor; `ShapeError` where they are out of all proportion to inputs and constants."""
-        nbytes, most = prod(shape) * itemsize(dtype), max(_ROOM_BYTES, _GROWTH * self._given_bytes)
-        if nbytes > most:
-            raise ShapeError(
-                f"{self.label}: a tensor of shape {tuple(shape)} takes {nbytes} bytes, expected at most {most}"
-                f" in a plan of {self._given_bytes} bytes of inputs and constants"
-            )
+        nbytes = prod(whole(shape)) * itemsize(dtype)
+        if nbytes > self.room:
+            self._refuse(f"{self.label}: a tensor of shape {tuple(shape)}", nbytes)
         return nbytes
+
+    def hold(self, arrays: Iterable[NDArray[Any]]) -> None:
+        """Count what planning itself has made; `ShapeError` as for `room_for`."""
+        self._made_bytes += sum(array.nbytes for array in arrays)
+        if self.room < 0:
+            self._refuse(self.label, self._made_bytes)
+
+    @property
+    def room(self) -> int:
+        """Bytes that the plan may still take."""
+        return max(_ROOM_BYTES, _GROWTH * self._given_bytes) - self._made_bytes
+
+    def _refuse(self, what: str, nbytes: int) -> None:
+        raise ShapeError(
+            f"{what} takes {nbytes} bytes, expected at most {max(self.room, 0)}, beside {self._made_bytes} of constants"
+            f" that are made, in a plan of {self._given_bytes} bytes of inputs and constants"
+        )
 
     def constant(self, array: NDArray[Any]) -> View:
         """A constant as it stands: the array must be contiguous and is kept alive by the program."""
@@ -111,6 +126,7 @@ class Builder:
             buffer = self._buffer(array.nbytes, "constant")
             buffer.data = array
             self._constants[id(array)] = buffer
+            self.hold([array])
         return View(buffer, 0, shape, contiguous_strides(shape), array.dtype.name)
 
     def packed(
@@ -212,7 +228,7 @@ class Builder:
             raise UnsupportedModelError(
                 f"{self.label}: there is no kernel {op!r} for {dtype}; cast the tensor to float32 before it"
             ) from None
-        self.append(Instruction(handler, list(tensors), [int(w) for w in words], self.label, lane, writes, moved=moved))
+        self.append(Instruction(handler, list(tensors), [*integers(words)], self.label, lane, writes, moved=moved))
 
     def append(self, instruction: Instruction) -> None:
         """An instruction made elsewhere."""
@@ -272,8 +288,17 @@ class Builder:
         for instruction in self._instructions:
             if isinstance(instruction, Chain):
                 instruction.complete(self)
+        for instruction in self._instructions:
+            if outside := next((v for v in instruction.tensors if v is not None and not v.inside), None):
+                raise ShapeError(f"{instruction.label}: {instruction.handler.name} reaches beyond a tensor: {outside}")
         self._set_lives()
-        arena_bytes = place([b for b in self._buffers if b.kind == "arena"])
+        arena = [b for b in self._buffers if b.kind == "arena"]
+        results = sum(b.nbytes for b in self._buffers if b.kind == "output")
+        if (least := results + most_alive(arena)) > self.room:
+            self._refuse("the plan", least)
+        arena_bytes = place(arena)
+        if results + arena_bytes > self.room:
+            self._refuse("the plan", results + arena_bytes)
         bases = [0] * FIRST_FREE_BASE
         for instruction in self._instructions:
             for part in instruction.handler.parts:

@@ -24,6 +24,7 @@ __all__ = ["check_supported", "make_program"]
 
 # Elements of a value that a plan computes for itself: beyond it a shape is more likely hostile than meant.
 _MAX_KNOWN: Final = 1 << 26
+_WIDEST: Final = 8  # bytes of an element
 
 _KINDS: Final[Mapping[str, frozenset[str]]] = {
     "activation": frozenset(ACTIVATIONS),
@@ -91,7 +92,8 @@ def make_program(
         reads = [values[name] if name else None for name in node.inputs]
         if reads and all(v is None or isinstance(v, Known) for v in reads):
             arrays = [v.array if isinstance(v, Known) else None for v in reads]
-            results = fold_node(node, arrays, max_elements=_MAX_KNOWN)
+            results = fold_node(node, arrays, max_elements=min(_MAX_KNOWN, builder.room // _WIDEST))
+            builder.hold(results)
             outputs: list[Value] = [Known(array) for array in results]
         else:
             try:

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from math import prod
-from typing import Any, Literal
+from operator import index
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastgru.errors import ShapeError
 from fastgru.packing.quantise import QuantisedRows
 
-__all__ = ["Buffer", "Known", "KnownRows", "Piece", "Value", "View", "contiguous_strides", "itemsize"]
+__all__ = [
+    "Buffer", "Known", "KnownRows", "Piece", "Value", "View", "contiguous_strides", "integers", "itemsize", "whole",
+]  # fmt: skip
 
 Kind = Literal["arena", "constant", "input", "output"]
+_INTEGERS: Final = frozenset({int})
 
 
+@cache
 def itemsize(dtype: str) -> int:
     """Bytes of an element; bfloat16 is not a NumPy name."""
     return 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize
@@ -28,6 +36,25 @@ def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
         strides.append(step)
         step *= max(size, 1)
     return tuple(reversed(strides))
+
+
+def integers(numbers: Iterable[Any]) -> tuple[int, ...]:
+    """Python's own integers; `ShapeError` for what is no integer, a float that is whole among them."""
+    given = tuple(numbers)
+    if _INTEGERS.issuperset(map(type, given)):
+        return given
+    try:
+        return tuple(map(index, given))
+    except TypeError:
+        raise ShapeError(f"{given!r:.200} where integers belong") from None
+
+
+def whole(shape: Iterable[Any]) -> tuple[int, ...]:
+    """Sizes as Python's integers; `ShapeError` for what is none, or below 0."""
+    sizes = integers(shape)
+    if sizes and min(sizes) < 0:
+        raise ShapeError(f"a tensor of shape {sizes}, expected sizes of at least 0")
+    return sizes
 
 
 @dataclass(eq=False)
@@ -63,6 +90,20 @@ class View:
     strides: tuple[int, ...]
     dtype: str
 
+    def __post_init__(self) -> None:
+        if {type(self.offset), *map(type, self.shape), *map(type, self.strides)} != _INTEGERS:
+            object.__setattr__(self, "offset", integers([self.offset])[0])
+            object.__setattr__(self, "shape", integers(self.shape))
+            object.__setattr__(self, "strides", integers(self.strides))
+        if min(self.shape, default=0) < 0 or len(self.shape) != len(self.strides):
+            raise ShapeError(f"a view of shape {self.shape} with strides {self.strides}")
+
+    def __str__(self) -> str:
+        return (
+            f"{self.dtype} {self.shape}, strides {self.strides}, from byte {self.offset} of {self.buffer.nbytes}"
+            f" ({self.buffer.kind})"
+        )
+
     @property
     def size(self) -> int:
         return prod(self.shape)
@@ -70,6 +111,17 @@ class View:
     @property
     def ndim(self) -> int:
         return len(self.shape)
+
+    @property
+    def inside(self) -> bool:
+        """True where every element lies within the buffer."""
+        low, high = 0, 1
+        for size, step in zip(self.shape, self.strides, strict=True):
+            if step < 0:
+                low += (size - 1) * step
+            else:
+                high += (size - 1) * step
+        return 0 in self.shape or (self.moved(low) >= 0 and self.moved(high) <= self.buffer.nbytes)
 
     @property
     def contiguous(self) -> bool:
@@ -82,6 +134,11 @@ class View:
     def whole(self) -> bool:
         """True where the view is all of its buffer, in order."""
         return self.contiguous and self.offset == 0 and self.size * itemsize(self.dtype) == self.buffer.nbytes
+
+    def subview(self, first: tuple[int, ...], size: tuple[int, ...]) -> View:
+        """A box of it: where it starts, and its sizes."""
+        start = self.moved(sum(i * s for i, s in zip(first, self.strides, strict=True)))
+        return View(self.buffer, start, size, self.strides, self.dtype)
 
     def moved(self, elements: int) -> int:
         """The byte offset `elements` further on."""

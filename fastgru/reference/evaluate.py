@@ -52,12 +52,11 @@ def evaluate(node: Node, inputs: Sequence[Array | None], *, max_elements: int | 
         raise UnsupportedModelError(f"{node}: operator {node.op!r} is unknown; there are {', '.join(sorted(OPS))}")
     arrays = [None if a is None else np.asarray(a) for a in inputs]
     try:
-        if max_elements is not None:
-            OPS[node.op].schema.check([a is not None for a in arrays], node.attrs)
-            if (count := output_elements(node, arrays)) > max_elements:
-                raise ShapeError(f"{count} elements come out, expected at most {max_elements}")
+        OPS[node.op].schema.check([a is not None for a in arrays], node.attrs)
+        if max_elements is not None and (count := output_elements(node, arrays)) > max_elements:
+            raise ShapeError(f"{count} elements come out, expected at most {max_elements}")
         with np.errstate(all="ignore"):
-            return OPS[node.op](arrays, node.attrs)
+            return OPS[node.op].compute(arrays, node.attrs)
     except FastGRUError as error:
         raise type(error)(f"{node}: {error} ({_came(node, arrays)})") from None
     except (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError) as error:

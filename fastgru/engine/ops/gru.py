@@ -67,9 +67,9 @@ def lower_gru(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> l
         name += f"_{small}" if small else ""
         tensors: list[View | None] = [
             x,
-            None if y is None else _part(y, y.moved(d * H)),
-            None if h0 is None else _part(h0, h0.moved(d * N * H)),
-            _part(h_n, h_n.moved(d * N * H)),
+            None if y is None else y.subview((0, 0, d * H), (*y.shape[:2], H)),
+            None if h0 is None else h0.subview((d, 0, 0), (1, N, H)),
+            h_n.subview((d, 0, 0), (1, N, H)),
             *_packed(builder, node, spec, weights[d], arrays, d, small),
             lengths,
             mask,
@@ -94,11 +94,6 @@ def lower_gru(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> l
         for d in range(D):
             emit_direction(d)
     return [h_n if y is None else y, h_n]
-
-
-def _part(view: View, offset: int) -> View:
-    """The same buffer from another byte on."""
-    return View(view.buffer, offset, view.shape, view.strides, view.dtype)
 
 
 def _checked(

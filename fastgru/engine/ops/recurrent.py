@@ -90,8 +90,8 @@ def lower_sequence(
         key = (*node.inputs[3 + len(spec.STATES) :], spec.KIND, f"direction {d}")
         tensors: list[View | None] = [
             x,
-            None if y is None else _part(y, d * H),
-            *(None if s is None else _part(s, d * N * H) for s in (h0, c0, h_n, c_n)),
+            None if y is None else y.subview((0, 0, d * H), (*y.shape[:2], H)),
+            *(None if s is None else s.subview((d, 0, 0), (1, N, H)) for s in (h0, c0, h_n, c_n)),
             *_packed(builder, spec, weights[d], key, sources),
             None if peephole is None else _packed_peephole(builder, peephole, key, sources),
             lengths,
@@ -124,11 +124,6 @@ def weights_of(node: Node, spec: RecurrentSpec, kind: Any, arrays: Sequence[Valu
     weights = [kind(*plain[count * d : count * (d + 1)]) for d in range(spec.num_directions)]
     check_weights(spec, weights, what=str(node))
     return weights
-
-
-def _part(view: View, elements: int) -> View:
-    """The same buffer from another element on."""
-    return View(view.buffer, view.moved(elements), view.shape, view.strides, view.dtype)
 
 
 def _checked(

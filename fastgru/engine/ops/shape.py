@@ -148,7 +148,9 @@ def lower_expand(builder: Builder, node: Node, inputs: Sequence[Value | None]) -
     target = tuple(integers("the new shape", known(inputs[1], f"{node}: the new shape").array))
     if min(target, default=0) < 0:
         raise ShapeError(f"{node}: the new shape is {target}, expected sizes of at least 0")
-    return [broadcast_to(x, _broadcast_shape(node, x.shape, target))]
+    shape = _broadcast_shape(node, x.shape, target)
+    builder.room_for(shape, x.dtype)  # a view takes no memory, but who reads it takes the time
+    return [broadcast_to(x, shape)]
 
 
 def broadcast_to(x: View, shape: tuple[int, ...]) -> View:

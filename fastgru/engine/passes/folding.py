@@ -18,8 +18,11 @@ __all__ = ["drop_dead", "fold_constants", "fold_node"]
 
 Array = NDArray[Any]
 
-# A folded constant beyond this would cost more memory than the nodes that make it cost time.
+# Elements. A folded constant beyond this would cost more memory than the nodes that make it cost time; and all of them
+# together are no more than this, or so many times what the graph's own constants are.
 _MAX_FOLDED: Final = 1 << 24
+_MAX_FOLDED_IN_ALL: Final = 1 << 26
+_GROWTH: Final = 16
 
 _MOVES: Final = frozenset({
     "concat", "embedding", "expand", "flatten", "gather", "gather_elements", "last", "reshape", "slice", "split",
@@ -42,9 +45,10 @@ def fold_node(node: Node, inputs: Sequence[Array | None], *, max_elements: int |
 def fold_constants(graph: Graph, *, keep: Container[str] = ()) -> Graph:
     """Nodes of constants become constants, but those with the outputs `keep`.
 
-    One that cannot be evaluated is left, to fail when it runs.
+    One that cannot be evaluated, or makes too much, is left for the plan.
     """
     constants = dict(graph.constants)
+    left = max(_MAX_FOLDED_IN_ALL, _GROWTH * sum(a.size for a in constants.values()))
     nodes = []
     for node in graph.nodes:
         names = [name for name in node.inputs if name]
@@ -52,12 +56,12 @@ def fold_constants(graph: Graph, *, keep: Container[str] = ()) -> Graph:
             nodes.append(node)
             continue
         try:
-            results = fold_node(
-                node, [constants[name] if name else None for name in node.inputs], max_elements=_MAX_FOLDED
-            )
+            arrays = [constants[name] if name else None for name in node.inputs]
+            results = fold_node(node, arrays, max_elements=min(_MAX_FOLDED, left))
         except FastGRUError:
             nodes.append(node)
             continue
+        left -= sum(a.size for a in results)
         constants.update((name, a) for name, a in zip(node.outputs, results, strict=False) if name)
     return replace(graph, nodes=tuple(nodes), constants=constants)
 

@@ -35,6 +35,14 @@ _VIEWS: Final = frozenset({"flatten", "reshape", "slice", "split", "squeeze", "t
 _SLOW_UNARY: Final = frozenset({"erf", "gelu"})
 
 
+@dataclass
+class _Budget:
+    """What folding may still make and do, for a whole file."""
+
+    nbytes: int = _FOLD_BASE_BYTES
+    work: int = _FOLD_WORK
+
+
 @dataclass(frozen=True)
 class Emitted:
     """A node whose values have no names yet."""
@@ -53,19 +61,18 @@ class Builder:
         self.nodes: list[Emitted] = []
         self.node_name = ""
         self.warnings: list[str] = []
-        self._bytes_left = _FOLD_BASE_BYTES
-        self._work_left = _FOLD_WORK
+        self._left = _Budget()
 
     def apart(self) -> Builder:
-        """Another, with nothing in it and what is left of the budgets."""
+        """Another, with nothing in it and the same budget."""
         other = Builder()
         other.node_name = self.node_name
-        other._bytes_left, other._work_left = self._bytes_left, self._work_left
+        other._left = self._left
         return other
 
     def grant(self, nbytes: int) -> None:
         """Constants of `nbytes` were read from the file: as much again, and more, may be folded from them."""
-        self._bytes_left += _FOLD_BYTES_PER_READ_BYTE * nbytes
+        self._left.nbytes += _FOLD_BYTES_PER_READ_BYTE * nbytes
 
     def constant(self, array: Any, hint: str = "constant", dtype: str | None = None) -> Value:
         given = np.asarray(array) if dtype is None else np.asarray(array).astype(numpy_dtype(dtype))
@@ -130,13 +137,13 @@ class Builder:
         try:
             elements = output_elements(node, arrays)
             nbytes = 0 if op in _VIEWS else elements * _item_bytes(kinds[0].dtype) * outputs
-            if nbytes > self._bytes_left:
-                raise InvalidModelError(f"{op} of constants makes {nbytes} bytes, {self._bytes_left} are left to it")
+            if nbytes > self._left.nbytes:
+                raise InvalidModelError(f"{op} of constants makes {nbytes} bytes, {self._left.nbytes} are left to it")
             work = _work(op, arrays, attrs, elements)
-            if work > self._work_left:
+            if work > self._left.work:
                 return None
-            self._bytes_left -= nbytes
-            self._work_left -= work
+            self._left.nbytes -= nbytes
+            self._left.work -= work
             results = evaluate(node, arrays)
         except FastGRUError as error:
             raise InvalidModelError(f"{self.node_name}: {error}") from None
