@@ -154,6 +154,12 @@ class Builder:
             return resolved(value)
         return self.packed((value.name, "as it is"), lambda: self._aligned(value.array), [value])
 
+    def floats(self, value: Value, name: str = "x") -> View:
+        """A value as a tensor of floats; `ShapeError` for one of anything else."""
+        if (dtype := self.dtype(value)) != self.float_dtype:
+            raise ShapeError(f"{name} has dtype {dtype}, expected a float")
+        return self.view(value)
+
     def dtype(self, value: Value) -> str:
         """The dtype in which the plan computes with a value: one for everything floating."""
         return self.float_dtype if is_floating(value.dtype) else value.dtype

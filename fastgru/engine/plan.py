@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+import numpy as np
+
 import fastgru.engine.ops  # noqa: F401  (fills the table)
 from fastgru.engine.builder import Builder, Packs
 from fastgru.engine.lowering import LOWERINGS
@@ -62,6 +64,7 @@ def check_supported(graph: Graph) -> None:
         )
 
 
+@np.errstate(all="ignore")  # of constants, which become infinite where the precision of the plan does not hold them
 def make_program(
     graph: Graph,
     shapes: Mapping[str, tuple[int, ...]],

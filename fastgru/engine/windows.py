@@ -70,6 +70,7 @@ class Axis:
         return math.gcd(moves, *(at - self.first for part in self.parts for _, at in part.taps)) or 1
 
 
+_MOST_PARTS: Final = 1 << 14  # each of which is words of the program
 _POINT: Final = Axis(1, 1, 1, 1, (Part(0, 1, ((0, 0),)),))
 
 
@@ -85,13 +86,20 @@ def sliding(spatial: Sequence[int], windows: Windows) -> list[Axis]:
 
 def transposed(spatial: Sequence[int], windows: Windows) -> list[Axis]:
     """The axes of a transposed convolution: outputs `stride` apart read neighbouring inputs through the same taps."""
+    counts = [min(s, n) for s, n in zip(windows.strides, windows.sizes, strict=True)]
+    if math.prod(counts) > _MOST_PARTS:
+        raise UnsupportedModelError(
+            f"a transposed convolution with strides {list(windows.strides)}, of {math.prod(counts)} kinds of outputs;"
+            f" at most {_MOST_PARTS} are supported"
+        )
     axes = []
-    for i, size in enumerate(spatial):
-        k, d, begin, s = windows.taps[i], windows.dilations[i], windows.begin[i], windows.strides[i]
-        parts = []
-        for start in range(min(s, windows.sizes[i])):
-            taps = tuple((t, (start + begin - t * d) // s) for t in range(k) if (start + begin - t * d) % s == 0)
-            parts.append(Part(start, -(-(windows.sizes[i] - start) // s), taps))
+    for i, (size, count) in enumerate(zip(spatial, counts, strict=True)):
+        d, begin, s = windows.dilations[i], windows.begin[i], windows.strides[i]
+        taps: list[list[tuple[int, int]]] = [[] for _ in range(count)]
+        for t in range(windows.taps[i]):
+            if (start := (t * d - begin) % s) < count:
+                taps[start].append((t, (start + begin - t * d) // s))
+        parts = [Part(k, -(-(windows.sizes[i] - k) // s), tuple(one)) for k, one in enumerate(taps)]
         axes.append(Axis(size, windows.sizes[i], 1, s, tuple(parts)))
     return axes
 

@@ -142,7 +142,7 @@ def gru(
     if mask is not None and mask.shape != (T, N):
         raise ShapeError(f"mask: got shape {mask.shape}, expected {(T, N)}")
     steps = np.full(N, T) if lengths is None else np.asarray(lengths)
-    if steps.shape != (N,) or (N and (steps.min() < 0 or steps.max() > T)):
+    if steps.shape != (N,) or steps.dtype.kind not in "iu" or (N and (steps.min() < 0 or steps.max() > T)):
         raise ShapeError(f"lengths: got {steps.tolist()}, expected {N} integers from 0 to {T}")
 
     weights = [_as_dtype(w, x.dtype) for w in weights]

@@ -29,12 +29,10 @@ def seen_counts(spatial: Sequence[int], windows: Windows, *, include_padding: bo
     counts = []
     for i, n in enumerate(spatial):
         starts = np.arange(windows.sizes[i], dtype=np.int64) * windows.strides[i] - windows.begin[i]
-        count = np.zeros(windows.sizes[i], np.int64)
         low, high = (-windows.begin[i], n + windows.end[i]) if include_padding else (0, n)
-        for tap in range(windows.taps[i]):
-            at = starts + tap * windows.dilations[i]
-            count += (at >= low) & (at < high)
-        counts.append(np.maximum(count, 1))
+        first = np.maximum(-((starts - low) // windows.dilations[i]), 0)
+        last = np.minimum((high - 1 - starts) // windows.dilations[i], windows.taps[i] - 1)
+        counts.append(np.maximum(last - first + 1, 1))
     return counts
 
 

@@ -30,6 +30,7 @@ _ROUNDED: Final = 1e-5
 NEAREST: Final = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
 POLICIES: Final = ("stretch", "not_larger", "not_smaller")
 MOST_TAPS: Final = 4096
+_MOST_WEIGHTS: Final = 1 << 25
 
 
 class Axis:
@@ -125,6 +126,8 @@ def taps(
     first = math.floor(-reach / stretch) + 1
     if 2 - 2 * first > MOST_TAPS:
         raise ShapeError(f"resize: a scale of {axis.scale} takes {2 - 2 * first} neighbours, at most {MOST_TAPS}")
+    if axis.out * (2 - 2 * first) > _MOST_WEIGHTS:
+        raise ShapeError(f"resize: {2 - 2 * first} neighbours of each of {axis.out}, expected {_MOST_WEIGHTS} in all")
     base = np.floor(x)
     steps = np.arange(first, 2 - first)
     distance = np.abs((steps[None, :] - (x - base)[:, None]) * stretch)

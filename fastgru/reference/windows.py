@@ -20,6 +20,8 @@ __all__ = ["Pads", "Windows", "check_forms", "slide", "spread"]
 _MAX_NUMBER: Final = 1 << 30
 _MAX_TAPS: Final = 1 << 20
 _MAX_OUTPUTS: Final = 1 << 26  # of a channel; more where the input itself is as large
+_MAX_READS: Final = 1 << 32  # by the windows of a channel; more where the input is large
+_READS_EACH: Final = 1 << 12
 
 
 Pads = Sizes | Annotated[str, OneOf(("same_lower", "same_upper"))]  # befores then afters, or as much as keeps the size
@@ -96,7 +98,7 @@ def slide(
         begin.append(before)
         end.append(after)
         sizes.append(size)
-    _check_outputs(sizes, spatial)
+    _check_outputs(sizes, spatial, taps)
     return Windows(tuple(taps), tuple(strides), tuple(dilations), tuple(begin), tuple(end), tuple(sizes))
 
 
@@ -138,7 +140,7 @@ def spread(
         begin.append(before)
         end.append(after)
         sizes.append(size if n else 0)
-    _check_outputs(sizes, spatial)
+    _check_outputs(sizes, spatial, taps)
     return Windows(tuple(taps), tuple(strides), tuple(dilations), tuple(begin), tuple(end), tuple(sizes))
 
 
@@ -164,9 +166,11 @@ def _check_lengths(
         raise ShapeError(f"pads {list(pads)}, expected {2 * rank} numbers of at least 0: all befores, then all afters")
 
 
-def _check_outputs(sizes: Sequence[int], spatial: Sequence[int]) -> None:
+def _check_outputs(sizes: Sequence[int], spatial: Sequence[int], taps: Sequence[int]) -> None:
     if math.prod(sizes) > max(_MAX_OUTPUTS, math.prod(spatial)):
         raise ShapeError(f"outputs of {list(sizes)} from inputs of {list(spatial)}, expected at most {_MAX_OUTPUTS}")
+    if math.prod(sizes) * math.prod(taps) > max(_MAX_READS, _READS_EACH * math.prod(spatial)):
+        raise ShapeError(f"outputs of {list(sizes)} read {list(taps)} each, far more than inputs of {list(spatial)}")
 
 
 def _same(n: int, reach: int, stride: int, *, upper: bool) -> tuple[int, int]:

@@ -70,7 +70,7 @@ def test_values_known_to_the_plan_are_bounded_together(monkeypatch: pytest.Monke
     monkeypatch.setattr(builder, "_ROOM_BYTES", 1 << 20)
     Executable(graph).program({"x": (1000,)})
     monkeypatch.setattr(builder, "_ROOM_BYTES", 100_000)
-    with pytest.raises(ShapeError, match="'c12': .* expected at most 500"):
+    with pytest.raises(ShapeError, match=r"'c12': .* expected at most 500"):
         Executable(graph).program({"x": (1000,)})
 
 
@@ -114,7 +114,8 @@ def test_words_and_steps_are_integers() -> None:
     ("offset", "shape", "strides", "inside"),
     [
         (0, (4, 4), (4, 1), True), (4, (4, 4), (4, 1), False), (-4, (4, 4), (4, 1), False),
-        (60, (4, 4), (-4, -1), True), (56, (4, 4), (-4, -1), False), (0, (100,), (0,), True), (0, (4, 0), (100, 1), True), (64, (), (), False),
+        (60, (4, 4), (-4, -1), True), (56, (4, 4), (-4, -1), False),
+        (0, (100,), (0,), True), (0, (4, 0), (100, 1), True), (64, (), (), False),
     ],
 )  # fmt: skip
 def test_a_view_beyond_its_buffer_is_found_in_the_end(

@@ -6,6 +6,8 @@ and what lies between two buffers, or around an output, must still be what it wa
 
 from __future__ import annotations
 
+import ctypes
+import mmap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -15,15 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.engine import builder, program
+from fastgru.errors import ShapeError
 from fastgru.model import Model
 
-__all__ = ["run_fenced"]
+__all__ = ["check_fence", "fenced", "fences", "guarded", "run_fenced"]
 
 Array = NDArray[Any]
 
 FENCE = 256  # bytes; a multiple of what buffers are aligned to
 FIELD = 1 << 16  # behind an array, so that what goes wrong stays where it is seen
 FILL = 0xFF  # of every byte: NaN in floats, -1 in integers
+MOST = 1 << 30  # bytes between fences: more takes too long to look at
 
 
 class Fences:
@@ -41,6 +45,8 @@ class Fences:
             buffer.offset = total
             self.spans.append((total, total + buffer.nbytes))
             total += -(-buffer.nbytes // FENCE) * FENCE + FENCE
+        if total > MOST:
+            raise ShapeError(f"{total} bytes between fences, expected at most {MOST}")
         return total
 
     def arena(self, count: int, dtype: Any) -> Array:
@@ -64,6 +70,19 @@ def fenced(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     raw = np.full(size + 2 * FENCE + FIELD, FILL, np.uint8)
     start = -raw.ctypes.data % FENCE + FENCE
     return raw[start : start + size].view(dtype).reshape(shape)
+
+
+def guarded(array: Array) -> Array:
+    """A copy that ends where a page begins that nobody may read or write."""
+    size = -(-array.nbytes // mmap.PAGESIZE) * mmap.PAGESIZE
+    memory = mmap.mmap(-1, size + mmap.PAGESIZE)
+    raw = np.frombuffer(memory, np.uint8)
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mprotect(ctypes.c_void_p(raw.ctypes.data + size), mmap.PAGESIZE, 0):  # PROT_NONE
+        raise OSError(ctypes.get_errno(), "mprotect")
+    copy: Array = raw[size - array.nbytes : size].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
 
 
 def check_fence(what: str, array: Array) -> None:

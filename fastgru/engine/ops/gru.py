@@ -35,7 +35,7 @@ def lower_gru(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> l
     given: list[Value | None] = [*inputs, None, None, None][: max(4, len(inputs))]
     x_value, h0_value, lengths_value, mask_value, *arrays = given
     assert x_value is not None
-    x = builder.view(x_value)
+    x = builder.floats(x_value)
     if x.ndim != 3 or x.shape[2] != spec.input_size:
         raise ShapeError(f"{node}: x has shape {x.shape}, expected 3 axes, the last of {spec.input_size}")
     if x.strides[2] != 1 and x.shape[2] > 1:
@@ -101,6 +101,8 @@ def _checked(
 ) -> View | None:
     if value is None:
         return None
+    if dtype == "int64" and builder.dtype(value) in ("bool", builder.float_dtype):
+        raise ShapeError(f"{node}: {name} has dtype {builder.dtype(value)}, expected an integer")
     if value.shape != shape:
         raise ShapeError(f"{node}: {name} has shape {value.shape}, expected {shape}")
     return builder.contiguous(as_dtype(builder, value, dtype))
@@ -109,6 +111,8 @@ def _checked(
 def _weights(node: Node, spec: GRUSpec, arrays: Sequence[Value | None]) -> list[GRUWeights]:
     if any(a is not None and not isinstance(a, Known) for a in arrays):
         raise UnsupportedModelError(f"{node}: weights that are computed from the inputs; make them constants")
+    if len(arrays) > 4 * spec.num_directions:
+        raise ShapeError(f"{node}: {len(arrays)} weight inputs, expected {4 * spec.num_directions}")
     plain: list[Any] = [a.matrix if isinstance(a, Known) else None for a in arrays]
     plain += [None] * (4 * spec.num_directions - len(plain))
     weights = [GRUWeights(*plain[4 * d : 4 * d + 4]) for d in range(spec.num_directions)]

@@ -29,9 +29,7 @@ def lower_layer_norm(builder: Builder, node: Node, inputs: Sequence[Value | None
     """(x - mean) / sqrt(var + epsilon) * scale + bias, or x / sqrt(mean(x^2) + epsilon) * scale."""
     x_value, scale, bias = [*inputs, None, None][:3]
     assert x_value is not None
-    if builder.dtype(x_value) != builder.float_dtype:
-        raise ShapeError(f"x has dtype {builder.dtype(x_value)}, expected a float")
-    x = builder.contiguous(x_value)
+    x = builder.contiguous(builder.floats(x_value))
     axis = normal_axis(node.attrs["axis"], x.ndim)
     tail = x.shape[axis:]
     if prod(tail) == 0:
@@ -62,10 +60,9 @@ def lower_group_norm(builder: Builder, node: Node, inputs: Sequence[Value | None
     assert x_value is not None
     assert scale is not None
     assert bias is not None
-    if same_dtype(builder, x=x_value, scale=scale, bias=bias) != builder.float_dtype:
-        raise ShapeError(f"x has dtype {builder.dtype(x_value)}, expected a float")
+    same_dtype(builder, x=x_value, scale=scale, bias=bias)
     groups = check_group_norm(x_value.shape, scale.shape, bias.shape, node.attrs.get("groups"))
-    x = builder.contiguous(x_value)
+    x = builder.contiguous(builder.floats(x_value))
     y = builder.new(x.shape)
     if x.size:
         operands = [x, y, builder.contiguous(scale), builder.contiguous(bias)]
@@ -79,7 +76,7 @@ def lower_batch_norm(builder: Builder, node: Node, inputs: Sequence[Value | None
     """(x - mean) / sqrt(var + epsilon) * scale + bias, along one axis."""
     x_value, scale, bias, mean, var = inputs
     assert x_value is not None
-    x = builder.view(x_value)
+    x = builder.floats(x_value)
     axis = normal_axis(node.attrs["axis"], x.ndim)
     C = x.shape[axis]
     named: dict[str, Value] = {}

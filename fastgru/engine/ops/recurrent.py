@@ -63,7 +63,7 @@ def lower_sequence(
     """The instructions of every direction, and the values of y and of each state."""
     x_value, h0_value, lengths_value, mask_value = inputs[:4]
     assert x_value is not None
-    x = builder.view(x_value)
+    x = builder.floats(x_value)
     if x.ndim != 3 or x.shape[2] != spec.input_size:
         raise ShapeError(f"{node}: x has shape {x.shape}, expected 3 axes, the last of {spec.input_size}")
     if x.strides[2] != 1 and x.shape[2] > 1:
@@ -119,6 +119,8 @@ def weights_of(node: Node, spec: RecurrentSpec, kind: Any, arrays: Sequence[Valu
     if any(a is not None and not isinstance(a, Known) for a in arrays):
         raise UnsupportedModelError(f"{node}: weights that are computed from the inputs; make them constants")
     count = len(spec.weight_shapes)
+    if len(arrays) > count * spec.num_directions:
+        raise ShapeError(f"{node}: {len(arrays)} weight inputs, expected {count * spec.num_directions}")
     plain: list[Any] = [a.array if isinstance(a, Known) else None for a in arrays]
     plain += [None] * (count * spec.num_directions - len(plain))
     weights = [kind(*plain[count * d : count * (d + 1)]) for d in range(spec.num_directions)]

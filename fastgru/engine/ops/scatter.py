@@ -35,8 +35,10 @@ def lower_scatter_nd(builder: Builder, node: Node, inputs: Sequence[Value | None
     k = indices.shape[-1] if indices.ndim else x.ndim + 1
     if k > x.ndim or updates.shape != (*indices.shape[:-1], *x.shape[k:]):
         raise ShapeError(f"x {x.shape}, indices {indices.shape} and updates {updates.shape} do not fit together")
-    if 0 in (prod(x.shape), prod(updates.shape)):
+    if prod(updates.shape) == 0:
         return [builder.view(x)]
+    if prod(x.shape) == 0:
+        raise ShapeError(f"there is nothing to replace in x of shape {x.shape}")
     if isinstance(indices, Known) and reduction == "none":
         target = _block(x.shape, indices, updates.shape)
         if target is not None:

@@ -174,7 +174,7 @@ def lower_slice(builder: Builder, node: Node, inputs: Sequence[Value | None]) ->
     assert inputs[0] is not None
     x = builder.view(inputs[0])
     starts, ends, axes, steps = (
-        None if v is None else [int(i) for i in known(v, f"{node}: the bounds").array.reshape(-1)]
+        None if v is None else integers("the bounds", known(v, f"{node}: the bounds").array)
         for v in [*inputs[1:], None, None][:4]
     )
     assert starts is not None

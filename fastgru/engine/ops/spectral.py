@@ -18,7 +18,7 @@ from fastgru.engine.ops.product import product
 from fastgru.engine.ops.shape import reshaped
 from fastgru.engine.ops.softmax import permuted
 from fastgru.engine.view import Known, Value, View
-from fastgru.errors import ShapeError, UnsupportedModelError
+from fastgru.errors import UnsupportedModelError
 from fastgru.graph import Node
 from fastgru.reference.spectral import check_stft, dft_sizes, dft_table
 
@@ -42,9 +42,7 @@ def _transform(
     builder: Builder, value: Value, axis: int, length: int | None, onesided: bool, inverse: bool,
     window: Known | None = None,
 ) -> View:  # fmt: skip
-    if builder.dtype(value) != builder.float_dtype:
-        raise ShapeError(f"x has dtype {builder.dtype(value)}, expected a float")
-    x = builder.view(value)
+    x = builder.floats(value)
     axis, n, taken, out = dft_sizes(x.shape, axis, length, onesided=onesided, inverse=inverse)
     parts, parts_out = x.shape[-1], 1 if onesided and inverse else 2
     if taken * parts * out * parts_out > _MOST_ELEMENTS:
@@ -86,9 +84,7 @@ def lower_stft(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> 
     onesided, step = bool(node.attrs.get("onesided", True)), node.attrs["step"]
     shape = None if window is None else window.shape
     size, frames = check_stft(signal.shape, shape, step, node.attrs.get("length"), onesided)
-    if builder.dtype(signal) != builder.float_dtype:
-        raise ShapeError(f"signal has dtype {builder.dtype(signal)}, expected a float")
-    x = builder.view(signal)
+    x = builder.floats(signal, "signal")
     parts, part_stride = (x.shape[2], x.strides[2]) if x.ndim == 3 else (1, 1)
     N, along = x.shape[0], x.strides[1]
     taken = View(

@@ -6,6 +6,8 @@ plan when it is read: the whole graph has one precision, that of the plan. Nodes
 
 from __future__ import annotations
 
+import numpy as np
+
 from fastgru.engine.passes.convolutions import merge_into_convolutions
 from fastgru.engine.passes.folding import drop_dead, fold_constants, fold_node
 from fastgru.engine.passes.merging import merge_batch_norm, merge_bias
@@ -26,6 +28,7 @@ __all__ = [
 ]
 
 
+@np.errstate(all="ignore")
 def simplify(graph: Graph, *, keep_rows: bool = False) -> Graph:
     """Every pass, in order. The inputs and outputs stay what they are. keep_rows: see `settle`."""
     return drop_dead(merge_into_convolutions(lift_over_transposes(settle(graph, keep_rows=keep_rows))))
