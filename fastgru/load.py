@@ -23,7 +23,8 @@ __all__ = ["STATE_DICTS", "from_architecture", "load", "load_graph", "options_fo
 STATE_DICTS: Final = ("hdf5", "json", "keras", "npz", "safetensors", "torch-legacy", "torch-zip")
 
 _WITH_WEIGHTS = frozenset({
-    "batch_norm", "dequantize", "embedding", "layer_norm", "linear", "matmul", "prelu", *RECURRENT,
+    "batch_norm", "conv", "conv_transpose", "dequantize", "embedding", "group_norm", "layer_norm", "linear", "matmul",
+    "prelu", "rms_norm", *RECURRENT,
 })  # fmt: skip
 
 

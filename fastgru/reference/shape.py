@@ -65,7 +65,7 @@ def transpose(x: Array, *, perm: Axes) -> Array:
 
 def squeeze(x: Array, *, axes: Axes) -> Array:
     """x without the axes named, each of size 1; without every axis of size 1 when none is named."""
-    named = sorted(normal_axis(a, x.ndim) for a in axes) or [i for i, s in enumerate(x.shape) if s == 1]
+    named = sorted({normal_axis(a, x.ndim) for a in axes}) or [i for i, s in enumerate(x.shape) if s == 1]
     return np.squeeze(x, tuple(named))
 
 

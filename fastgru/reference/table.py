@@ -81,10 +81,11 @@ def _rnn(
 
 
 def _each(op: str, spec: RecurrentSpec, kind: Any, weights: Sequence[Array | None]) -> list[Any]:
-    """The arrays of each direction as its dataclass."""
+    """The arrays of each direction as its dataclass; those that are absent in the end need not be named."""
     count = len(spec.weight_shapes)
-    if len(weights) != count * spec.num_directions:
+    if len(weights) > count * spec.num_directions:
         raise ShapeError(f"{op}: {len(weights)} weight inputs, expected {count * spec.num_directions}")
+    weights = [*weights, *[None] * (count * spec.num_directions - len(weights))]
     return [kind(*weights[count * d : count * (d + 1)]) for d in range(spec.num_directions)]
 
 

@@ -55,7 +55,8 @@ REFUSED = [
     (node("layer_norm", "x", "s", axis=1, epsilon=0.1), [X, np.ones(2)], ShapeError, "scale"),
     (node("batch_norm", "x", "s", "b", "m", "v", axis=1, epsilon=0.1), [X, *[np.ones(2)] * 4], ShapeError, "scale"),
     (node("gru", "x", spec={"input_size": 3, "hidden_size": 2, "peephole": 1}), [X], FastGRUError, "peephole"),
-    (node("gru", "x", spec={"input_size": 3, "hidden_size": 2}), [X], ShapeError, "weight inputs"),
+    (node("gru", "x", spec={"input_size": 3, "hidden_size": 2}), [X], FastGRUError, "weight_ih is missing"),
+    (node("gru", *"xhlmabcde", spec={"input_size": 3, "hidden_size": 2}), [X] * 9, ShapeError, "5 weight inputs"),
     (node("gru", "x", spec=3), [X], FastGRUError, "expected an object"),
 ]
 

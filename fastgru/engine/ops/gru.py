@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from fastgru.engine.builder import Builder
 from fastgru.engine.lowering import lowering
-from fastgru.engine.ops.cast import as_dtype
 from fastgru.engine.ops.indexing import checked_lengths
+from fastgru.engine.ops.recurrent import checked_input
 from fastgru.engine.sharing import WEIGHT_BYTES, choose
 from fastgru.engine.view import Known, Value, View, itemsize
 from fastgru.errors import ShapeError, UnsupportedModelError
@@ -47,9 +47,9 @@ def lower_gru(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> l
     wanted = [*node.outputs, "", ""]
     y = builder.new(y_shape) if wanted[0] else None
     h_n = builder.new((D, N, H))
-    h0 = _checked(builder, node, "initial_h", h0_value, (D, N, H), builder.float_dtype)
-    lengths = checked_lengths(builder, _checked(builder, node, "lengths", lengths_value, (N,), "int64"), T)
-    mask = _checked(builder, node, "mask", mask_value, x.shape[:2], "bool")
+    h0 = checked_input(builder, node, "initial_h", h0_value, (D, N, H), builder.float_dtype)
+    lengths = checked_lengths(builder, checked_input(builder, node, "lengths", lengths_value, (N,), "int64"), T)
+    mask = checked_input(builder, node, "mask", mask_value, x.shape[:2], "bool")
 
     weights = _weights(node, spec, arrays)
     size = itemsize(builder.float_dtype)
@@ -94,18 +94,6 @@ def lower_gru(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> l
         for d in range(D):
             emit_direction(d)
     return [h_n if y is None else y, h_n]
-
-
-def _checked(
-    builder: Builder, node: Node, name: str, value: Value | None, shape: tuple[int, ...], dtype: str
-) -> View | None:
-    if value is None:
-        return None
-    if dtype == "int64" and builder.dtype(value) in ("bool", builder.float_dtype):
-        raise ShapeError(f"{node}: {name} has dtype {builder.dtype(value)}, expected an integer")
-    if value.shape != shape:
-        raise ShapeError(f"{node}: {name} has shape {value.shape}, expected {shape}")
-    return builder.contiguous(as_dtype(builder, value, dtype))
 
 
 def _weights(node: Node, spec: GRUSpec, arrays: Sequence[Value | None]) -> list[GRUWeights]:

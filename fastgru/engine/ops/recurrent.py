@@ -30,7 +30,7 @@ from fastgru.spec import (
     check_weights,
 )
 
-__all__ = ["lower_lstm", "lower_rnn", "lower_sequence"]
+__all__ = ["checked_input", "lower_lstm", "lower_rnn", "lower_sequence"]
 
 Weights = LSTMWeights | RNNWeights
 
@@ -77,10 +77,10 @@ def lower_sequence(
     h_n = builder.new((D, N, H))
     c_n = builder.new((D, N, H)) if cell else None
     state = ((D, N, H), builder.float_dtype)
-    h0 = _checked(builder, node, "initial_h", h0_value, *state)
-    c0 = _checked(builder, node, "initial_c", inputs[4], *state) if cell else None
-    lengths = checked_lengths(builder, _checked(builder, node, "lengths", lengths_value, (N,), "int64"), T)
-    mask = _checked(builder, node, "mask", mask_value, x.shape[:2], "bool")
+    h0 = checked_input(builder, node, "initial_h", h0_value, *state)
+    c0 = checked_input(builder, node, "initial_c", inputs[4], *state) if cell else None
+    lengths = checked_lengths(builder, checked_input(builder, node, "lengths", lengths_value, (N,), "int64"), T)
+    mask = checked_input(builder, node, "mask", mask_value, x.shape[:2], "bool")
     chunk = chunk_steps(T, N, H, spec.GATES, itemsize(builder.float_dtype))
 
     for d in range(D):
@@ -128,11 +128,14 @@ def weights_of(node: Node, spec: RecurrentSpec, kind: Any, arrays: Sequence[Valu
     return weights
 
 
-def _checked(
+def checked_input(
     builder: Builder, node: Node, name: str, value: Value | None, shape: tuple[int, ...], dtype: str
 ) -> View | None:
+    """An optional input of a recurrent layer, in `dtype`; a length must be an integer from the first."""
     if value is None:
         return None
+    if dtype == "int64" and builder.dtype(value) in ("bool", builder.float_dtype):
+        raise ShapeError(f"{node}: {name} has dtype {builder.dtype(value)}, expected an integer")
     if value.shape != shape:
         raise ShapeError(f"{node}: {name} has shape {value.shape}, expected {shape}")
     return builder.contiguous(as_dtype(builder, value, dtype))

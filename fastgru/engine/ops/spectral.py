@@ -90,8 +90,9 @@ def lower_stft(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> 
     taken = View(
         x.buffer, x.offset, (N, frames, size, parts), (x.strides[0], step * along, along, part_stride), x.dtype
     )
-    if window is not None and not isinstance(window, Known):
+    if window is not None:
         same_dtype(builder, signal=signal, window=window)
+    if window is not None and not isinstance(window, Known):
         w = builder.view(window)
         taken = apply_binary(builder, "mul", taken, View(w.buffer, w.offset, (size, 1), (w.strides[0], 0), w.dtype))
         window = None
