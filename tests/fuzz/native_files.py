@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import random
 import sys
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastgru.errors import FastGRUError
 from fastgru.graph import Graph, Node, TensorSpec
-from fastgru.reference import OPS
+from fastgru.model import Model
+from fastgru.reference import OPS, run_graph
+from fastgru.reference.operator import is_floating
 from fastgru.spec import ACTIVATIONS, RECURRENT, Activation, RecurrentSpec
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "engine"))
@@ -81,7 +86,23 @@ def draw_graph(rng: random.Random) -> tuple[Graph, dict[str, Array]]:
         results = tuple(f"{k}.y{i}" for i in range(_outputs(case)))
         nodes.append(Node(op, names, results, dict(case.attrs), f"node {k}" if rng.random() < 0.5 else ""))
         outputs += [TensorSpec(name, "float32", None) for name in results]
-    return Graph(tuple(inputs), tuple(outputs), tuple(nodes), constants, name="native"), feeds
+    graph = Graph(tuple(inputs), tuple(outputs), tuple(nodes), constants, name="native")
+    if rng.random() < 0.15:
+        graph = replace(graph, states=_states(graph, feeds))
+    if rng.random() < 0.15:
+        with suppress(FastGRUError):
+            graph = Model(graph, precision=rng.choice(("bfloat16", "int8"))).to_graph()
+    return graph, feeds
+
+
+def _states(graph: Graph, feeds: dict[str, Array]) -> dict[str, str]:
+    """The first input that has the shape of an output may be its last value."""
+    with suppress(FastGRUError):
+        for name, result in run_graph(graph, feeds).items():
+            for given, array in feeds.items():
+                if result.shape == array.shape and is_floating(result.dtype) and is_floating(array.dtype):
+                    return {given: name}
+    return {}
 
 
 def _outputs(case: Case) -> int:
