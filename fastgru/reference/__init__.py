@@ -70,7 +70,8 @@ give float64 and the answer is the definition that kernels are tested against. I
 | last | x (N, T, C), lengths (N,) | | x[n, max(lengths[n] - 1, 0)] (N, C) |
 
 Besides these there is `foreign`, one node of an ONNX file that onnx's own implementation carries out: `reference.foreign`.
-A name, an input or an attribute that is not in this table is refused by `Graph` readers, never passed over.
+A name, an input or an attribute that is not in this table is refused when a model is made of a graph, never passed over;
+so is an attribute of another kind than the definition's annotations say (`reference.attributes`).
 """  # noqa: E501
 
 from __future__ import annotations
