@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import zip_longest
 from math import prod
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.engine.arena import most_alive, place
 from fastgru.engine.assembly import assemble, flush, resolved
+from fastgru.engine.budget import Budget
 from fastgru.engine.chain import Chain, join
 from fastgru.engine.instruction import Instruction
 from fastgru.engine.precision import SMALL, WeightPrecision, node_name
@@ -31,10 +32,6 @@ __all__ = ["MAX_RANK", "Builder", "Packs"]
 
 MAX_RANK = 6  # axes that a strided copy walks
 
-# A plan may take this much, or so many times what inputs and constants do.
-_ROOM_BYTES: Final = 1 << 30
-_GROWTH: Final = 1 << 10
-
 # Signals are looked for after instructions that have gone over so much, unless they do that themselves.
 _LOOK_BYTES: Final = 1 << 21
 
@@ -48,8 +45,7 @@ class Builder:
     members: threads that may run the plan together.
     packs: packed weights, shared by the plans of one executable; see `packed`.
     precisions: of the weights of nodes, see `weight_precision`.
-    constant_bytes: of the constants of the graph. The plan as a whole, its arena, outputs and own constants, takes no
-        more than so many times these and the inputs: a small file must not fill the memory.
+    constant_bytes: of the constants of the graph, see `Budget`.
     """
 
     def __init__(
@@ -60,7 +56,7 @@ class Builder:
         precisions: Mapping[str, WeightPrecision] = MappingProxyType({}),
         constant_bytes: int = 0,
     ) -> None:
-        self._given_bytes, self._made_bytes = constant_bytes, 0
+        self.budget = Budget(constant_bytes)
         self.float_dtype, self.members = float_dtype, members
         self._precisions = precisions
         self.gain_s = 0.0  # seconds that the team saves, by estimate
@@ -83,7 +79,7 @@ class Builder:
     def input(self, name: str, shape: tuple[int, ...], dtype: str) -> View:
         """A view of memory that the caller brings."""
         buffer = self._buffer(prod(whole(shape)) * itemsize(dtype), "input", name)
-        self._given_bytes += buffer.nbytes
+        self.budget.given += buffer.nbytes
         return View(buffer, 0, shape, contiguous_strides(shape), dtype)
 
     def new(self, shape: Sequence[int], dtype: str | None = None) -> View:
@@ -96,26 +92,9 @@ class Builder:
     def room_for(self, shape: Sequence[int], dtype: str) -> int:
         """The bytes of a tensor; `ShapeError` where they are out of all proportion to inputs and constants."""
         nbytes = prod(whole(shape)) * itemsize(dtype)
-        if nbytes > self.room:
-            self._refuse(f"{self.label}: a tensor of shape {tuple(shape)}", nbytes)
+        if nbytes > self.budget.room:
+            self.budget.check(nbytes, f"{self.label}: a tensor of shape {tuple(shape)}")
         return nbytes
-
-    def hold(self, arrays: Iterable[NDArray[Any]]) -> None:
-        """Count what planning itself has made; `ShapeError` as for `room_for`."""
-        self._made_bytes += sum(array.nbytes for array in arrays)
-        if self.room < 0:
-            self._refuse(self.label, self._made_bytes)
-
-    @property
-    def room(self) -> int:
-        """Bytes that the plan may still take."""
-        return max(_ROOM_BYTES, _GROWTH * self._given_bytes) - self._made_bytes
-
-    def _refuse(self, what: str, nbytes: int) -> None:
-        raise ShapeError(
-            f"{what} takes {nbytes} bytes, expected at most {max(self.room, 0)}, beside {self._made_bytes} of constants"
-            f" that are made, in a plan of {self._given_bytes} bytes of inputs and constants"
-        )
 
     def constant(self, array: NDArray[Any]) -> View:
         """A constant as it stands: the array must be contiguous and is kept alive by the program."""
@@ -126,7 +105,7 @@ class Builder:
             buffer = self._buffer(array.nbytes, "constant")
             buffer.data = array
             self._constants[id(array)] = buffer
-            self.hold([array])
+            self.budget.hold([array], self.label)
         return View(buffer, 0, shape, contiguous_strides(shape), array.dtype.name)
 
     def packed(
@@ -300,11 +279,9 @@ class Builder:
         self._set_lives()
         arena = [b for b in self._buffers if b.kind == "arena"]
         results = sum(b.nbytes for b in self._buffers if b.kind == "output")
-        if (least := results + most_alive(arena)) > self.room:
-            self._refuse("the plan", least)
+        self.budget.check(results + most_alive(arena), "the plan")
         arena_bytes = place(arena)
-        if results + arena_bytes > self.room:
-            self._refuse("the plan", results + arena_bytes)
+        self.budget.check(results + arena_bytes, "the plan")
         bases = [0] * FIRST_FREE_BASE
         for instruction in self._instructions:
             for part in instruction.handler.parts:

@@ -56,7 +56,10 @@ def evaluate(node: Node, inputs: Sequence[Array | None], *, max_elements: int | 
         if max_elements is not None and (count := output_elements(node, arrays)) > max_elements:
             raise ShapeError(f"{count} elements come out, expected at most {max_elements}")
         with np.errstate(all="ignore"):
-            return OPS[node.op].compute(arrays, node.attrs)
+            results = OPS[node.op].compute(arrays, node.attrs)
+        if len(results) < len(node.outputs):
+            raise InvalidModelError(f"{len(node.outputs)} outputs are named, there are {len(results)}")
+        return results
     except FastGRUError as error:
         raise type(error)(f"{node}: {error} ({_came(node, arrays)})") from None
     except (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError) as error:
@@ -94,8 +97,6 @@ def run_graph(
         outputs = evaluate(_in_precision(node, dtype), arrays)
         if node.op == FOREIGN:  # which computes in the dtype of its file
             outputs = tuple(_floats_as(a, kind) if isinstance(a, np.ndarray) else a for a in outputs)
-        if len(outputs) < len(node.outputs):
-            raise InvalidModelError(f"{node}: {len(node.outputs)} outputs are named, there are {len(outputs)}")
         values.update((name, a) for name, a in zip(node.outputs, outputs, strict=False) if name)
     if missing := [spec.name for spec in graph.outputs if spec.name not in values]:
         raise InvalidModelError(f"graph {graph.name!r}: output {', '.join(missing)} is defined by nothing")

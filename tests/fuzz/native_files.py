@@ -87,8 +87,9 @@ def draw_graph(rng: random.Random) -> tuple[Graph, dict[str, Array]]:
         nodes.append(Node(op, names, results, dict(case.attrs), f"node {k}" if rng.random() < 0.5 else ""))
         outputs += [TensorSpec(name, "float32", None) for name in results]
     graph = Graph(tuple(inputs), tuple(outputs), tuple(nodes), constants, name="native")
-    if rng.random() < 0.15:
-        graph = replace(graph, states=_states(graph, feeds))
+    if rng.random() < 0.15 and (states := _states(graph, feeds)):
+        fixed = [replace(s, shape=feeds[s.name].shape) if s.name in states else s for s in graph.inputs]
+        graph = replace(graph, inputs=tuple(fixed), states=states)
     if rng.random() < 0.15:
         with suppress(FastGRUError):
             graph = Model(graph, precision=rng.choice(("bfloat16", "int8"))).to_graph()

@@ -1,0 +1,41 @@
+"""How much memory a plan may take, as a whole: its arena, its outputs, and the constants that planning makes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from numpy.typing import NDArray
+
+from fastgru.errors import ShapeError
+
+__all__ = ["Budget"]
+
+# A plan may take this much, or so many times what inputs and constants do: a small file must not fill the memory.
+_ROOM_BYTES: Final = 1 << 30
+_GROWTH: Final = 1 << 10
+
+
+class Budget:
+    """given: bytes of the inputs, and of the constants of the graph. made: of the constants made so far."""
+
+    def __init__(self, given: int = 0) -> None:
+        self.given, self.made = given, 0
+
+    @property
+    def room(self) -> int:
+        """Bytes that the plan may still take."""
+        return max(_ROOM_BYTES, _GROWTH * self.given) - self.made
+
+    def hold(self, arrays: Iterable[NDArray[Any]], what: str) -> None:
+        """Count constants that planning has made. Raises `ShapeError` where they are too many."""
+        self.made += sum(array.nbytes for array in arrays)
+        self.check(0, what)
+
+    def check(self, nbytes: int, what: str) -> None:
+        """Raise `ShapeError` unless there is room for `nbytes`."""
+        if nbytes > self.room:
+            raise ShapeError(
+                f"{what} takes {nbytes} bytes, expected at most {max(self.room, 0)}, beside {self.made} of constants"
+                f" that are made, in a plan of {self.given} bytes of inputs and constants"
+            )
