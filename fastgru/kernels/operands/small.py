@@ -73,7 +73,7 @@ def gathered_elements(precision: str | None, N: int, I: int, H: int, chunk: int,
 def ready_block(rows: int, K: int, precision: str) -> tuple[int, int]:
     """(rows that are made ready at once for a linear layer, bytes that they take)"""
     row = SMALL[precision].row(K)
-    block = max(1, min(rows, max(EDGE_ROWS, _READY_BYTES // row)))
+    block = max(1, min(rows, max(EDGE_ROWS, _READY_BYTES // max(row, 1))))
     return block, block * row
 
 
