@@ -37,6 +37,11 @@ def _sum(x: Array, axes: Named) -> Array:
     return np.asarray(np.sum(x, axis=axes, keepdims=True, dtype=x.dtype))
 
 
+def _real(x: Array) -> Array:
+    """Integers as float64: their roots and logarithms are computed of the whole sum, and cut off at the end."""
+    return x if is_floating(x.dtype) else x.astype(np.float64)
+
+
 def _max(x: Array, axes: Named) -> Array:
     return np.asarray(np.max(x, axis=axes, keepdims=True, initial=_least(x.dtype)))
 
@@ -57,9 +62,9 @@ _KINDS: Final[Mapping[str, Callable[[Array, Named], Array]]] = {
     "all": lambda x, axes: np.all(x, axis=axes, keepdims=True),
     "any": lambda x, axes: np.any(x, axis=axes, keepdims=True),
     "l1": lambda x, axes: _sum(np.abs(x), axes),
-    "l2": lambda x, axes: np.sqrt(_sum(x * x, axes)).astype(x.dtype),
-    "log_sum": lambda x, axes: np.log(_sum(x, axes)).astype(x.dtype),
-    "log_sum_exp": lambda x, axes: _log_sum_exp(x, axes).astype(x.dtype),
+    "l2": lambda x, axes: np.sqrt(_sum(_real(x) ** 2, axes)).astype(x.dtype),
+    "log_sum": lambda x, axes: np.log(_sum(_real(x), axes)).astype(x.dtype),
+    "log_sum_exp": lambda x, axes: _log_sum_exp(_real(x), axes).astype(x.dtype),
     "max": _max,
     "mean": _mean,
     "min": _min,
