@@ -1,11 +1,12 @@
 """What an attribute may hold: named kinds for the definitions' annotations, and the check that follows from one.
 
 Values are JSON-plain and exact: a bool is no integer, and a float that is whole is none either. A float is any number,
-NaN and infinity among them; `Finite` excludes those.
+NaN and infinity among them; `Bound` excludes NaN, `Finite` both.
 """
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from fastgru.errors import FastGRUError, InvalidModelError, UnsupportedModelErro
 from fastgru.graph import DTYPES, MOST_SIZE
 
 __all__ = [
-    "Axes", "Axis", "Count", "Counts", "DType", "Finite", "Length", "Made", "OneOf", "Position", "Range", "Size",
+    "Axes", "Axis", "Bound", "Count", "Counts", "DType", "Finite", "Length", "Made", "OneOf", "Position", "Range", "Size",
     "Sizes", "check_attribute",
 ]  # fmt: skip
 
@@ -84,6 +85,7 @@ Sizes = Sequence[Size]
 Count = Annotated[int, Range(1, MOST_SIZE)]
 Counts = Sequence[Count]
 Position = Annotated[int, _INT64]
+Bound = Annotated[float, Range(-math.inf, math.inf)]
 Finite = Annotated[float, Range(-sys.float_info.max, sys.float_info.max)]
 DType = Annotated[str, OneOf(DTYPES)]
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.errors import ShapeError
-from fastgru.reference.attributes import Count, Counts, Length, Sizes
+from fastgru.reference.attributes import Bound, Count, Counts, Length, Sizes
 from fastgru.reference.operator import same_dtype
 from fastgru.reference.windows import Pads, Windows, slide, spread
 
@@ -25,7 +25,7 @@ __all__ = ["check_conv", "check_transposed", "conv", "conv_transpose"]
 
 Array = NDArray[Any]
 Shape = tuple[int, ...]
-Clamp = Annotated[Sequence[float | None], Length(2)]  # low and high
+Clamp = Annotated[Sequence[Bound | None], Length(2)]  # low and high
 
 
 def check_conv(x: Shape, weight: Shape, group: int, bias: Shape | None = None, slope: Shape | None = None) -> None:

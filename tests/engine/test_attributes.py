@@ -106,6 +106,12 @@ def test_nothing_but_an_error_of_the_tree(pair: tuple[str, str], value: Any) -> 
             }),
             "kernel has 1 entries, expected 2",
         ),
+        (
+            Node("conv", ("x", "w"), ("y",), {
+                "strides": [1], "pads": [0, 0], "dilations": [1], "group": 1, "clamp": [float("nan"), 1.0],
+            }),
+            "clamp: got",
+        ),
         (Node("constant_of_shape", ("x",), ("y",), {"value": 0.5, "dtype": "int64"}), "0.5, which is no int64"),
         (Node("constant_of_shape", ("x",), ("y",), {"value": 256, "dtype": "uint8"}), "256, which is no uint8"),
         (Node("activation", ("x",), ("y",), {"kind": "elu", "alpha": float("inf")}), "must be finite"),

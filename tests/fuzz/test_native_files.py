@@ -1,7 +1,7 @@
 """Random files of our own form, spoiled in graph and tensors, end in an error of the tree, or in the right numbers.
 
-600 files in the ordinary run; `pytest -m fuzz tests/fuzz/test_native_files.py` takes 100,000, in 40 parts of 2,500, of which
-`-k "[17]"` is one. File n is the same every time; one alone is
+600 files in the ordinary run; `pytest -m fuzz tests/fuzz/test_native_files.py` takes 100,000, in 40 parts of 2,500, of
+which `-k "[17]"` is one. File n is the same every time; one alone is
 
     python tests/fuzz/native_worker.py NUMBER 1 FOLDER
 """
