@@ -17,8 +17,8 @@ from fastgru.errors import FastGRUError, InvalidModelError, UnsupportedModelErro
 from fastgru.graph import DTYPES, MOST_SIZE
 
 __all__ = [
-    "Axes", "Axis", "Bound", "Count", "Counts", "DType", "Finite", "Length", "Made", "OneOf", "Position", "Range", "Size",
-    "Sizes", "check_attribute",
+    "Axes", "Axis", "Bound", "Count", "Counts", "DType", "Finite", "Length", "Made", "OneOf", "Position", "Range",
+    "Size", "Sizes", "check_attribute",
 ]  # fmt: skip
 
 
