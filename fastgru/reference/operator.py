@@ -114,11 +114,11 @@ class Schema:
             raise UnsupportedModelError(f"{len(present)} inputs came, at most {named} are known")
         if not self.gaps and not all(present[named:]):
             raise InvalidModelError(f"one of the inputs {self.rest} is missing")
-        if outputs is not None and not 1 <= outputs <= (outputs if self.outputs is None else self.outputs):
+        if outputs is not None and not 1 <= outputs <= (self.outputs or outputs):
             raise InvalidModelError(f"{outputs} outputs are named, expected 1 to {self.outputs or 'any number'}")
         if missing := [n for n in self.required_attrs if n not in attrs]:
             raise InvalidModelError(f"attribute {', '.join(missing)} is missing")
-        if unknown := sorted(set(attrs) - set(self.kinds)):
+        if unknown := sorted(map(str, set(attrs) - set(self.kinds))):
             raise UnsupportedModelError(f"attribute {', '.join(unknown)} is unknown")
         for name, value in attrs.items():
             check_attribute(name, self.kinds[name], value)
