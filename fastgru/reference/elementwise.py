@@ -143,8 +143,8 @@ def _divide(a: Array, b: Array) -> Array:
     if is_floating(a.dtype):
         return a / b
     _refuse_zero(b)
-    quotient = np.abs(a) // np.abs(b) if a.dtype.kind == "i" else a // b
-    return np.where((a < 0) != (b < 0), -quotient, quotient) if a.dtype.kind == "i" else quotient
+    quotient = a // b  # rounded down; the least integer has no magnitude to divide by
+    return np.asarray(quotient + ((quotient * b != a) & ((a < 0) != (b < 0))))
 
 
 def _mod(a: Array, b: Array) -> Array:

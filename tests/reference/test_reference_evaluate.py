@@ -166,3 +166,16 @@ def test_a_graph_runs_in_one_precision():
 def test_inputs_are_checked_by_name(inputs, said):
     with pytest.raises(ShapeError, match=said):
         bind_inputs(GRAPH.inputs, inputs)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "int64", "uint8"])
+def test_division_truncates_to_the_least_integer(dtype):
+    limits = np.iinfo(dtype)
+    values = np.array([limits.min, limits.min + 1, -7 % (limits.max + 1), 0, 1, 2, 5, limits.max], dtype)
+    a, b = (m.reshape(-1) for m in np.meshgrid(values, values[values != 0]))
+    [y] = evaluate(node("binary", "a", "b", kind="div"), [a, b])
+    assert y.dtype == dtype
+    pairs = [(int(p), int(q)) for p, q in zip(a, b, strict=True)]
+    exact = [abs(p) // abs(q) * (1 if p * q > 0 else -1) for p, q in pairs]
+    wrapped = [(n - limits.min) % (limits.max - limits.min + 1) + limits.min for n in exact]
+    np.testing.assert_array_equal(y, np.array(wrapped, dtype))
