@@ -7,18 +7,18 @@ from contextlib import contextmanager
 from itertools import zip_longest
 from math import prod
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.engine.arena import most_alive, place
 from fastgru.engine.assembly import assemble, flush, resolved
-from fastgru.engine.budget import Budget
 from fastgru.engine.chain import Chain, join
 from fastgru.engine.instruction import Instruction
 from fastgru.engine.precision import SMALL, WeightPrecision, node_name
 from fastgru.engine.program import Program, Slot
+from fastgru.engine.room import Room
 from fastgru.engine.view import Buffer, Known, Piece, Value, View, contiguous_strides, integers, itemsize, whole
 from fastgru.engine.walk import LEAST_TURN, turning
 from fastgru.errors import ShapeError, UnsupportedModelError
@@ -45,7 +45,7 @@ class Builder:
     members: threads that may run the plan together.
     packs: packed weights, shared by the plans of one executable; see `packed`.
     precisions: of the weights of nodes, see `weight_precision`.
-    constant_bytes: of the constants of the graph, see `Budget`.
+    constant_bytes: of the constants of the graph, see `Room`.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Builder:
         precisions: Mapping[str, WeightPrecision] = MappingProxyType({}),
         constant_bytes: int = 0,
     ) -> None:
-        self.budget = Budget(constant_bytes)
+        self.room = Room(constant_bytes)
         self.float_dtype, self.members = float_dtype, members
         self._precisions = precisions
         self.gain_s = 0.0  # seconds that the team saves, by estimate
@@ -79,7 +79,7 @@ class Builder:
     def input(self, name: str, shape: tuple[int, ...], dtype: str) -> View:
         """A view of memory that the caller brings."""
         buffer = self._buffer(prod(whole(shape)) * itemsize(dtype), "input", name)
-        self.budget.given += buffer.nbytes
+        self.room.given += buffer.nbytes
         return View(buffer, 0, shape, contiguous_strides(shape), dtype)
 
     def new(self, shape: Sequence[int], dtype: str | None = None) -> View:
@@ -92,8 +92,8 @@ class Builder:
     def room_for(self, shape: Sequence[int], dtype: str) -> int:
         """The bytes of a tensor; `ShapeError` where they are out of all proportion to inputs and constants."""
         nbytes = prod(whole(shape)) * itemsize(dtype)
-        if nbytes > self.budget.room:
-            self.budget.check(nbytes, f"{self.label}: a tensor of shape {tuple(shape)}")
+        if nbytes > self.room.left:
+            self.room.check(nbytes, f"{self.label}: a tensor of shape {tuple(shape)}")
         return nbytes
 
     def constant(self, array: NDArray[Any]) -> View:
@@ -105,7 +105,7 @@ class Builder:
             buffer = self._buffer(array.nbytes, "constant")
             buffer.data = array
             self._constants[id(array)] = buffer
-            self.budget.hold([array], self.label)
+            self.room.hold([array], self.label)
         return View(buffer, 0, shape, contiguous_strides(shape), array.dtype.name)
 
     def packed(
@@ -279,9 +279,9 @@ class Builder:
         self._set_lives()
         arena = [b for b in self._buffers if b.kind == "arena"]
         results = sum(b.nbytes for b in self._buffers if b.kind == "output")
-        self.budget.check(results + most_alive(arena), "the plan")
+        self.room.check(results + most_alive(arena), "the plan")
         arena_bytes = place(arena)
-        self.budget.check(results + arena_bytes, "the plan")
+        self.room.check(results + arena_bytes, "the plan")
         bases = [0] * FIRST_FREE_BASE
         for instruction in self._instructions:
             for part in instruction.handler.parts:

@@ -95,8 +95,8 @@ def make_program(
         reads = [values[name] if name else None for name in node.inputs]
         if reads and all(v is None or isinstance(v, Known) for v in reads):
             arrays = [v.array if isinstance(v, Known) else None for v in reads]
-            results = fold_node(node, arrays, max_elements=min(_MAX_KNOWN, builder.budget.room // _WIDEST))
-            builder.budget.hold(results, builder.label)
+            results = fold_node(node, arrays, max_elements=min(_MAX_KNOWN, builder.room.left // _WIDEST))
+            builder.room.hold(results, builder.label)
             outputs: list[Value] = [Known(array) for array in results]
         else:
             try:

@@ -41,9 +41,9 @@ class Model:
     plan_bytes: what plans of input shapes may take that have come, with the memory that they run in; the least used are
         forgotten, and made anew when their shapes come again.
 
-    Raises `UnsupportedModelError` for what cannot be run, or cannot be in that precision, `InvalidModelError` for a node
-    whose inputs, outputs or attributes are not those of its operator, `ShapeError` for `plan_bytes` that are no number
-    of bytes.
+    Raises `UnsupportedModelError` for what cannot be run, or cannot be in that precision, `InvalidModelError` for a
+    node whose inputs, outputs or attributes are not those of its operator, `ShapeError` for `plan_bytes` that are no
+    number of bytes.
     """
 
     def __init__(

@@ -9,21 +9,21 @@ from numpy.typing import NDArray
 
 from fastgru.errors import ShapeError
 
-__all__ = ["Budget"]
+__all__ = ["Room"]
 
 # A plan may take this much, or so many times what inputs and constants do: a small file must not fill the memory.
 _ROOM_BYTES: Final = 1 << 30
 _GROWTH: Final = 1 << 10
 
 
-class Budget:
+class Room:
     """given: bytes of the inputs, and of the constants of the graph. made: of the constants made so far."""
 
     def __init__(self, given: int = 0) -> None:
         self.given, self.made = given, 0
 
     @property
-    def room(self) -> int:
+    def left(self) -> int:
         """Bytes that the plan may still take."""
         return max(_ROOM_BYTES, _GROWTH * self.given) - self.made
 
@@ -34,8 +34,8 @@ class Budget:
 
     def check(self, nbytes: int, what: str) -> None:
         """Raise `ShapeError` unless there is room for `nbytes`."""
-        if nbytes > self.room:
+        if nbytes > self.left:
             raise ShapeError(
-                f"{what} takes {nbytes} bytes, expected at most {max(self.room, 0)}, beside {self.made} of constants"
+                f"{what} takes {nbytes} bytes, expected at most {max(self.left, 0)}, beside {self.made} of constants"
                 f" that are made, in a plan of {self.given} bytes of inputs and constants"
             )
