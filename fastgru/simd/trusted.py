@@ -6,14 +6,16 @@
 
 The path is followed one component at a time, every folder through a descriptor of the one above, so that what was
 checked is what is opened. Each folder and each symbolic link on the way belongs to this user or to root; nobody else
-can write to the folders, except that those above the last may be sticky, as /tmp is. Windows has no such owners and
-modes: there the access lists of the folder decide.
+can write to the folders, except that those above the last may be sticky, as /tmp is. A user's private group, of which
+nobody else is a member, counts as the user. Windows has no such owners and modes: there the access lists of the folder
+decide.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import secrets
 import stat
@@ -27,7 +29,6 @@ __all__ = ["Folder", "UntrustedError", "open_folder"]
 _POSIX: Final = os.name == "posix"
 _CAREFULLY: Final = sum(getattr(os, flag, 0) for flag in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
 _AS_FOLDER: Final = _CAREFULLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_PATH", os.O_RDONLY)
-_OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 _MOST_LINKS: Final = 40
 
 _TEMPORARY: Final = ".tmp"
@@ -179,8 +180,23 @@ def _check_owner(status: os.stat_result, path: str) -> None:
 
 
 def _check_mode(status: os.stat_result, path: str) -> None:
-    if _POSIX and status.st_mode & _OTHERS_WRITE:
+    by_group = status.st_mode & stat.S_IWGRP and not _is_private(status.st_uid, status.st_gid)
+    if _POSIX and (status.st_mode & stat.S_IWOTH or by_group):
         raise UntrustedError(_fault(status, path))
+
+
+@functools.cache
+def _is_private(user: int, group: int) -> bool:
+    """Whether a group is that of one user alone, as systems make them whose umask is 002."""
+    try:
+        import grp
+        import pwd
+
+        owner, owners = pwd.getpwuid(user), grp.getgrgid(group)
+    except (ImportError, KeyError):
+        return False
+    same = owner.pw_gid == group and owner.pw_name == owners.gr_name
+    return user != 0 and same and set(owners.gr_mem) <= {owner.pw_name}
 
 
 def _fault(status: os.stat_result, path: str) -> str:

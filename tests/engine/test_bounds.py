@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fastgru.engine import Executable, budget
+from fastgru.engine import Executable, room
 from fastgru.engine.arena import most_alive, place
 from fastgru.engine.builder import Builder
 from fastgru.engine.passes import fold_constants, folding
@@ -42,10 +42,10 @@ def test_tensors_that_fit_one_by_one_are_bounded_together(monkeypatch: pytest.Mo
     specs = tuple(TensorSpec(f"y{i}", "float32", None) for i in range(8))
     graph = Graph((x,), specs, tuple(wide), {"r": np.array([64, 64])})
     executable = Executable(graph)
-    monkeypatch.setattr(budget, "_GROWTH", 1)
-    monkeypatch.setattr(budget, "_ROOM_BYTES", 2_200_000)
+    monkeypatch.setattr(room, "_GROWTH", 1)
+    monkeypatch.setattr(room, "_ROOM_BYTES", 2_200_000)
     executable.program({"x": (4, 4)})
-    monkeypatch.setattr(budget, "_ROOM_BYTES", 2_000_000)
+    monkeypatch.setattr(room, "_ROOM_BYTES", 2_000_000)
     with pytest.raises(ShapeError, match=r"the plan takes [0-9]{7} bytes, expected at most 2000000"):
         Executable(graph).program({"x": (4, 4)})
 
@@ -54,8 +54,8 @@ def test_tensors_that_share_a_place_count_once(monkeypatch: pytest.MonkeyPatch) 
     nodes = [Node("softmax", (f"x{i}",), (f"x{i + 1}",), {"axis": 1}) for i in range(50)]
     spec = TensorSpec("x0", "float32", (100, 10))
     graph = Graph((spec,), (TensorSpec("x50", "float32", None),), tuple(nodes))
-    monkeypatch.setattr(budget, "_GROWTH", 4)
-    monkeypatch.setattr(budget, "_ROOM_BYTES", 0)
+    monkeypatch.setattr(room, "_GROWTH", 4)
+    monkeypatch.setattr(room, "_ROOM_BYTES", 0)
     Executable(graph).program({"x0": (100, 10)})
 
 
@@ -66,10 +66,10 @@ def test_values_known_to_the_plan_are_bounded_together(monkeypatch: pytest.Monke
     nodes += [Node("binary", ("x", f"c{i}"), (f"y{i}",), {"kind": "add"}) for i in range(20)]
     specs = tuple(TensorSpec(f"y{i}", "float32", None) for i in range(20))
     graph = Graph((TensorSpec("x", "float32", (None,)),), specs, tuple(nodes))
-    monkeypatch.setattr(budget, "_GROWTH", 4)
-    monkeypatch.setattr(budget, "_ROOM_BYTES", 1 << 20)
+    monkeypatch.setattr(room, "_GROWTH", 4)
+    monkeypatch.setattr(room, "_ROOM_BYTES", 1 << 20)
     Executable(graph).program({"x": (1000,)})
-    monkeypatch.setattr(budget, "_ROOM_BYTES", 100_000)
+    monkeypatch.setattr(room, "_ROOM_BYTES", 100_000)
     with pytest.raises(ShapeError, match=r"'c12': .* expected at most 500"):
         Executable(graph).program({"x": (1000,)})
 

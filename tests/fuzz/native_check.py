@@ -12,7 +12,7 @@ from graph_check import MOST_ERROR, SHARE, SHARE64, SMALL, TIMES, TIMES64, large
 from graph_fences import check_fence, fenced, fences, guarded
 from numpy.typing import NDArray
 
-from fastgru.engine import budget
+from fastgru.engine import room
 from fastgru.engine.passes import drop_dead
 from fastgru.errors import FastGRUError
 from fastgru.graph import Graph, TensorSpec
@@ -37,8 +37,8 @@ PRECISIONS = ("float32", "float64") * 4 + SMALL_WEIGHTS
 def check_native(content: bytes, feeds: Mapping[str, Array], rng: random.Random) -> str:
     """The error it ends in, "checked", or "wild" where rounding hides the numbers. Raises `AssertionError`."""
     precision, outcome, message = rng.choice(PRECISIONS), "run", ""
-    room = budget._ROOM_BYTES if rng.randrange(ONE_IN) == 0 else ROOM
-    with fences() as made, mock.patch.object(budget, "_ROOM_BYTES", room), mock.patch.object(budget, "_GROWTH", 1):
+    least = room._ROOM_BYTES if rng.randrange(ONE_IN) == 0 else ROOM
+    with fences() as made, mock.patch.object(room, "_ROOM_BYTES", least), mock.patch.object(room, "_GROWTH", 1):
         try:
             model = load(content, allow_unread=True, precision=None if b'\\"precisions\\"' in content else precision)
             given = {spec.name: _fitting(spec, feeds, rng) for spec in model.inputs}

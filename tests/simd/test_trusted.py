@@ -9,9 +9,11 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from fastgru.simd import trusted
 from fastgru.simd.trusted import UntrustedError, open_folder
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="owners and modes are POSIX's")
@@ -70,7 +72,8 @@ def test_what_is_missing_is_not_made_for_a_reader(base: Path) -> None:
 
 
 @pytest.mark.parametrize("bits", [0o775, 0o757, 0o777])
-def test_what_others_can_write_is_refused(base: Path, bits: int) -> None:
+def test_what_others_can_write_is_refused(base: Path, bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trusted, "_is_private", lambda user, group: False)
     folder = base / "a" / "b"
     write(folder)
     for path in (folder / "entry", folder, base / "a"):
@@ -84,6 +87,35 @@ def test_what_others_can_write_is_refused(base: Path, bits: int) -> None:
                 write(folder, b"lost")
         path.chmod(kept)
     assert read(folder) == b"data"
+
+
+def test_a_group_of_one_user_is_that_user(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Systems that give every user a group of his own have a umask of 002."""
+    write(base / "a")
+    (base / "a").chmod(0o775)
+    monkeypatch.setattr(trusted, "_is_private", lambda user, group: (user, group) == (os.geteuid(), os.getegid()))
+    read(base / "a")
+    (base / "a").chmod(0o777)
+    with pytest.raises(UntrustedError):
+        read(base / "a")
+
+
+@pytest.mark.parametrize(
+    ("owner", "group", "members", "private"),
+    [
+        (("ann", 7), ("ann", 7), [], True),
+        (("ann", 7), ("ann", 7), ["ann"], True),
+        (("ann", 7), ("ann", 7), ["ann", "bob"], False),
+        (("ann", 7), ("users", 7), [], False),
+        (("ann", 8), ("ann", 7), [], False),
+    ],
+)
+def test_which_groups_are_private(owner, group, members, private, monkeypatch: pytest.MonkeyPatch) -> None:
+    pwd, grp = pytest.importorskip("pwd"), pytest.importorskip("grp")
+    monkeypatch.setattr(pwd, "getpwuid", lambda user: SimpleNamespace(pw_name=owner[0], pw_gid=owner[1]))
+    monkeypatch.setattr(grp, "getgrgid", lambda number: SimpleNamespace(gr_name=group[0], gr_mem=members))
+    assert trusted._is_private.__wrapped__(1000, group[1]) is private
+    assert not trusted._is_private.__wrapped__(0, group[1])
 
 
 def test_sticky_folders_are_accepted_above_alone(base: Path) -> None:
