@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+import threading
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from graph_builder import Builder, Value
-from graph_fences import run_fenced
+from graph_fences import guarded, run_fenced
 from numpy.typing import NDArray
 
 from fastgru.errors import StateError, UnsupportedModelError
@@ -17,7 +18,7 @@ from fastgru.load import load, load_graph
 from fastgru.model import Model
 from fastgru.reference import run_graph
 
-__all__ = ["check_graph"]
+__all__ = ["check_callers", "check_graph"]
 
 Array = NDArray[Any]
 
@@ -33,11 +34,12 @@ MOST_ERROR = 1e-2
 def check_graph(b: Builder, values: list[Value], rng: random.Random, *, thorough: bool = False) -> str:
     """ "checked", or "wild" where the graph amplifies rounding errors. Raises `AssertionError` on a finding.
 
-    thorough: also in float64, on two threads, as a file of our own, as an ONNX file that we wrote, and as a stream.
+    thorough: also in float64, on two threads, called by eight at once, as a file of our own, as an ONNX file that we
+    wrote, and as a stream.
     """
     content = b.model(values).SerializeToString()
     graph = load_graph(content)
-    model, guarded = Model(graph), Model(graph)
+    model, between = Model(graph), Model(graph)
     sides = [{spec.name: named(b, spec.name).arrays[k] for spec in graph.inputs} for k in (0, 1)]
     first: list[dict[str, Array]] = []
     wild = False
@@ -46,7 +48,7 @@ def check_graph(b: Builder, values: list[Value], rng: random.Random, *, thorough
     for k, feeds in enumerate(sides):
         definition = run_graph(graph, feeds)
         single = run_graph(graph, feeds, dtype="float32")
-        fenced = run_fenced(guarded, feeds, single)
+        fenced = run_fenced(between, feeds, single)
         results = model.run(feeds)
         bits("between fences", fenced, results)
         errors = {}
@@ -77,6 +79,7 @@ def check_graph(b: Builder, values: list[Value], rng: random.Random, *, thorough
 
     check_float64(graph, sides, exact, rough)
     bits("two threads", Model(graph, threads=2).run(sides[1]), first[1])
+    check_callers(model, sides, first)
     blob = saved(model)
     bits("saved and loaded", load(blob).run(sides[0]), first[0])
     try:
@@ -98,6 +101,27 @@ def check_graph(b: Builder, values: list[Value], rng: random.Random, *, thorough
                 same(f"{v.name}: written as ONNX", again[v.name], first[1][v.name])
     check_stream(b, values, model, sides[0], rng)
     return "wild" if wild else "checked"
+
+
+def check_callers(model: Model, sides: Sequence[Mapping[str, Array]], wanted: Sequence[Mapping[str, Array]]) -> None:
+    """Eight threads at once, with inputs that end where a page begins that nobody may read."""
+    faults: list[BaseException] = []
+
+    def call(number: int) -> None:
+        try:
+            for k in (number % len(sides), (number + 1) % len(sides)):
+                feeds = {name: guarded(array) for name, array in sides[k].items()}
+                bits(f"caller {number} of 8", model.run(feeds), wanted[k])
+        except BaseException as fault:
+            faults.append(fault)
+
+    callers = [threading.Thread(target=call, args=(number,)) for number in range(8)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    if faults:
+        raise faults[0]
 
 
 def check_float64(

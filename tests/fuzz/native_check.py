@@ -8,7 +8,7 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
-from graph_check import MOST_ERROR, SHARE, SHARE64, SMALL, TIMES, TIMES64, largest
+from graph_check import MOST_ERROR, SHARE, SHARE64, SMALL, TIMES, TIMES64, check_callers, largest
 from graph_fences import check_fence, fenced, fences, guarded
 from numpy.typing import NDArray
 
@@ -28,6 +28,7 @@ Array = NDArray[Any]
 
 ROOM = 32 << 20  # bytes of a plan, so that its fences can be looked at quickly
 ONE_IN = 64  # files that have all the room that a user's have
+CALLED = 8  # one in so many files is run by eight threads at once
 LONGEST = 20_000  # characters of a message
 LARGEST = 4000  # elements of an input of another shape
 SMALL_WEIGHTS = ("bfloat16", "int8")
@@ -44,6 +45,8 @@ def check_native(content: bytes, feeds: Mapping[str, Array], rng: random.Random)
             given = {spec.name: _fitting(spec, feeds, rng) for spec in model.inputs}
             results = _run(model, given)
             _check_stream(model, given)
+            if rng.randrange(CALLED) == 0:
+                check_callers(model, [given], [{name: array.copy() for name, array in results.items()}])
         except FastGRUError as error:
             outcome, message = type(error).__name__, str(error)
         made.check()
