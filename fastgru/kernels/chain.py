@@ -13,7 +13,9 @@ import numpy as np
 
 from fastgru.kernels.activation import activate
 from fastgru.kernels.operands.chain import HEAD, MAX_REGISTERS, OPERATION_WORDS, block_elements
+from fastgru.kernels.operands.team import LOOK_WORK
 from fastgru.kernels.registry import handler, kernel, tensor
+from fastgru.kernels.team import spend
 from fastgru.kernels.walk import inner_stride, row_start
 from fastgru.simd.masks import maximum_nan, minimum_nan
 from fastgru.simd.math import exp, expm1, tanh
@@ -166,7 +168,7 @@ def chain(dtype: str) -> Any:
                 source = pointer(tensor(bases, operands, 6 + 2 * k), dtype)
                 _load_block(source, np.int64(0), register, min(block, rows * n))
                 table[k] = -address(register)
-        row = 0
+        row, left = 0, np.int64(LOOK_WORK)
         while row < rows:
             group = min(at_once, rows - row)
             start = 0
@@ -217,6 +219,9 @@ def chain(dtype: str) -> Any:
                             place = offset(y, row_start(walk, 0, row + r))
                             _store_block(offset(result, r * inside), place, y_step, inside)
                 start += inside
+                left = spend(left, 8 * count * count_ops, team, bases)
+                if left < 0:
+                    return
             row += group
 
     return handle

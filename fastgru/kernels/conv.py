@@ -20,7 +20,7 @@ from fastgru.kernels.operands.conv import CHANNEL_TILES, WORDS, Y_CHANNEL, Y_IMA
 from fastgru.kernels.operands.team import LOOK_WORK
 from fastgru.kernels.operands.windows import COLLECT_WORDS, PAD_WORDS
 from fastgru.kernels.registry import handler, kernel, tensor
-from fastgru.kernels.team import over
+from fastgru.kernels.team import spend
 from fastgru.kernels.windows import collect, pad_image
 from fastgru.simd.memory import address, lanes_of, offset, pointer
 from fastgru.simd.rowtile import make_row_tile
@@ -120,7 +120,7 @@ def conv(dtype: str) -> Any:
         pad_words = offset(words, WORDS)
         collect_words = offset(pad_words, PAD_WORDS)
         phases = offset(collect_words, COLLECT_WORDS)
-        lanes, left = lanes_of(x), LOOK_WORK
+        lanes, left = lanes_of(x), np.int64(LOOK_WORK)
         for n in range(images):
             source, target = offset(x, n * x_image), offset(y, n * y_image)
             if words[7] != 0:
@@ -151,11 +151,9 @@ def conv(dtype: str) -> Any:
                                 offset(bias, o), s, limits, offset(yr, first + o * y_channel), y_channel,
                             )  # fmt: skip
                         v += some
-                    left -= K * O * groups * pixels
-                    if left <= 0:
-                        if over(team, bases):
-                            return
-                        left = LOOK_WORK
+                    left = spend(left, K * O * groups * pixels, team, bases)
+                    if left < 0:
+                        return
             if words[8] != 0:
                 collect(stage, collect_words, offset(y, n * y_image))
 

@@ -23,6 +23,7 @@ from fastgru.kernels.activation import activate, limit
 from fastgru.kernels.gru_input import FORMS, H_AT, I_AT, N_AT, T_AT, Form, clear_row, copy_row
 from fastgru.kernels.gru_step import in_turn, make_step_after, make_step_before
 from fastgru.kernels.operands.gru import ROWS, SUM_VECTORS, UNITS, order_words
+from fastgru.kernels.operands.team import LOOK_WORK
 from fastgru.kernels.product import panel_count, panel_first
 from fastgru.kernels.registry import handler, kernel, tensor
 from fastgru.kernels.team import MEMBERS, NUMBER, TEAM_WORDS, WALK, look_out, meet, share
@@ -34,7 +35,7 @@ __all__: list[str] = []  # its handlers are found in the table
 
 # Instruction words: tensors take two.
 _X, _Y, _H0, _HN, _WIH, _WHH, _BX, _BN, _LENGTHS, _MASK, _PARAMETERS, _SCRATCH, _ORDER, _GATHERED = range(0, 28, 2)
-_YT, _YN, _MT, _MN, _REVERSE, _CARRY, _CHUNK, _GATE, _CANDIDATE, _CLIP, _SPLIT, _PATIENCE = range(34, 46)
+_YT, _YN, _MT, _MN, _REVERSE, _CARRY, _CHUNK, _GATE, _CANDIDATE, _CLIP, _SPLIT, _WORK = range(34, 46)
 
 _order_words = kernel(order_words)
 
@@ -128,7 +129,7 @@ def _make_handler(dtype: str, step: Any, form: Form, *, panelwise: bool) -> Any:
             return
 
         h, h_next = even, odd
-        done, left = 0, operands[_PATIENCE]
+        done, left = 0, np.int64(LOOK_WORK)
         while done < T:
             steps = min(chunk, T - done)
             start = T - done - steps if reverse else done
@@ -185,10 +186,10 @@ def _make_handler(dtype: str, step: Any, form: Form, *, panelwise: bool) -> Any:
                         else:
                             clear_row(zero, target, first, last, H)
                 h, h_next = h_next, h
-                left -= 1
-                if left == 0:
+                left -= operands[_WORK]
+                if left <= 0:
                     look_out(team, bases)
-                    left = operands[_PATIENCE]
+                    left = np.int64(LOOK_WORK)
                 if meet(meeting, bases) != 0:
                     return
             done += steps

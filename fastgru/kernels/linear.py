@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import numpy as np
+
 from fastgru.kernels.operands.linear import EDGE_ROWS
 from fastgru.kernels.operands.team import LOOK_WORK
 from fastgru.kernels.product import panel_count, panel_first, panel_width
 from fastgru.kernels.registry import PARTS, handler, kernel, tensor
 from fastgru.kernels.small import WEIGHTS
-from fastgru.kernels.team import NUMBER, over, share
+from fastgru.kernels.team import NUMBER, share, spend
 from fastgru.simd.memory import call_native, lanes_of, load, offset, pointer, store, store_tail
 
 __all__ = ["affine"]
@@ -25,7 +27,7 @@ def affine(team, bases, part, x, x_stride, rows, w, K, depth, O, begin, end, sta
     """
     lanes = lanes_of(y)
     vectors = (O + lanes - 1) // lanes
-    left = LOOK_WORK
+    left = np.int64(LOOK_WORK)
     for p in range(begin, end):
         v = panel_first(vectors, p)
         width = panel_width(vectors - v)
@@ -50,11 +52,9 @@ def affine(team, bases, part, x, x_stride, rows, w, K, depth, O, begin, end, sta
                     if first + u < O:
                         store_tail(row, u, load(scratch, i * size + u), O - first - u)
             m += some
-            left -= some * K * size
-            if left <= 0:
-                if over(team, bases):
-                    return False
-                left = LOOK_WORK
+            left = spend(left, some * K * size, team, bases)
+            if left < 0:
+                return False
     return True
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import numpy as np
+
 from fastgru.kernels.linear import affine
 from fastgru.kernels.operands.team import LOOK_WORK
 from fastgru.kernels.product import panel_count, panel_width
 from fastgru.kernels.registry import PARTS, handler, kernel, tensor
-from fastgru.kernels.team import over
+from fastgru.kernels.team import spend
 from fastgru.kernels.walk import row_start
 from fastgru.simd.memory import lanes_of, offset, pointer
 
@@ -52,18 +54,16 @@ def matmul(dtype: str) -> Any:
         M, K, O, a_m, b_k, b_o = operands[12], operands[13], operands[14], operands[15], operands[16], operands[17]
         walk = offset(operands, 18)
         count = panel_count((O + lanes_of(a) - 1) // lanes_of(a))
-        packed, left = -1, LOOK_WORK
+        packed, left = -1, np.int64(LOOK_WORK)
         for at in range(walk[0]):
             start = row_start(walk, 1, at)
             if at == 0 or start != packed:
                 _pack(offset(b, start), b_k, b_o, K, O, panels)
                 packed = start
             rows = offset(a, row_start(walk, 0, at))
-            left -= M * K * O
-            if left <= 0:
-                if over(team, bases):
-                    return
-                left = LOOK_WORK
+            left = spend(left, M * K * O, team, bases)
+            if left < 0:
+                return
             affine(
                 team, bases, bases[_PANEL], rows, a_m, M, panels, K, K, O, 0, count, zeros, offset(y, at * M * O), edge
             )

@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from fastgru.kernels.operands.team import LOOK_WORK
 from fastgru.kernels.registry import handler, kernel, tensor
 from fastgru.kernels.rows import make_row_sum
+from fastgru.kernels.team import spend
 from fastgru.simd.memory import lanes_of, load, load_tail, offset, pointer, store, store_tail
 from fastgru.simd.vector import splat
 
@@ -46,9 +48,12 @@ def layer_norm(dtype: str) -> Any:
         epsilon = pointer(tensor(bases, operands, 8), dtype)[0]
         rows, n = operands[10], operands[11]
         scale, bias = pointer(scale_at, dtype), pointer(bias_at, dtype)
-        lanes = lanes_of(x)
+        lanes, left = lanes_of(x), np.int64(LOOK_WORK)
         count = number(n)
         for row in range(rows):
+            left = spend(left, 32 * n, team, bases)
+            if left < 0:
+                return
             px, py = offset(x, row * n), offset(y, row * n)
             mean = row_sum(px, n, zero) / count
             deviation = splat(math.sqrt(row_squares(px, n, mean) / count + epsilon))
@@ -89,9 +94,12 @@ def rms_norm(dtype: str) -> Any:
         epsilon = pointer(tensor(bases, operands, 8), dtype)[0]
         rows, n = operands[10], operands[11]
         scale = pointer(scale_at, dtype)
-        lanes = lanes_of(x)
+        lanes, left = lanes_of(x), np.int64(LOOK_WORK)
         count = number(n)
         for row in range(rows):
+            left = spend(left, 32 * n, team, bases)
+            if left < 0:
+                return
             px, py = offset(x, row * n), offset(y, row * n)
             root = splat(math.sqrt(row_squares(px, n, zero) / count + epsilon))
             i = 0

@@ -18,10 +18,11 @@ import numpy as np
 
 from fastgru.kernels.gru_step import in_turn
 from fastgru.kernels.operands.recurrent import STEP_ROWS
+from fastgru.kernels.operands.team import LOOK_WORK
 from fastgru.kernels.product import panel_count, panel_first, panel_width, product_panels
 from fastgru.kernels.registry import PARTS, kernel, tensor
 from fastgru.kernels.rows import clear_row, copy_row
-from fastgru.kernels.team import WALK, over
+from fastgru.kernels.team import WALK, spend
 from fastgru.simd.memory import call_native, lanes_of, offset, pointer
 from fastgru.simd.vector import splat
 
@@ -32,7 +33,7 @@ __all__ = [
 # Instruction words: tensors take two.
 _X, _Y, _H0, _C0, _HN, _CN, _WIH, _WHH, _BIAS, _PEEPHOLE = range(0, 20, 2)
 _LENGTHS, _MASK, _PARAMETERS, _SCRATCH, _FLAGS = range(20, 30, 2)
-_T, _N, _I, _H, _XT, _XN, _YT, _YN, _MT, _MN, _REVERSE, _CARRY, _CHUNK, _PATIENCE = range(30, 44)
+_T, _N, _I, _H, _XT, _XN, _YT, _YN, _MT, _MN, _REVERSE, _CARRY, _CHUNK, _WORK = range(30, 44)
 CLIP, PEEPHOLES, INPUT_FORGET, CODES = range(44, 48)
 
 RECURRENT_PARTS: Final = ("product_panel", "product_pair")
@@ -191,7 +192,7 @@ def make_recurrent(dtype: str, cell: Cell) -> Any:
                 if initial != 0:
                     copy_row(offset(pointer(initial, dtype), n * H), state, H)
 
-        done, left = 0, operands[_PATIENCE]
+        done, left = 0, np.int64(LOOK_WORK)
         while done < T:
             steps = min(chunk, T - done)
             start = T - done - steps if reverse else done
@@ -217,11 +218,9 @@ def make_recurrent(dtype: str, cell: Cell) -> Any:
                         else:
                             clear_row(zero, target, H)
                 h, h_next = h_next, h
-                left -= 1
-                if left == 0:
-                    if over(team, bases):
-                        return
-                    left = operands[_PATIENCE]
+                left = spend(left, operands[_WORK], team, bases)
+                if left < 0:
+                    return
             done += steps
 
         for n in range(N):

@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from fastgru.kernels.operands.team import LOOK_WORK
 from fastgru.kernels.registry import handler, kernel, tensor
 from fastgru.kernels.rows import BLOCK, make_row_max, make_row_sum
+from fastgru.kernels.team import spend
 from fastgru.simd.masks import first_lanes
 from fastgru.simd.math import exp
 from fastgru.simd.memory import lanes_of, load, load_tail, offset, pointer, store, store_tail
@@ -70,8 +72,11 @@ def softmax(dtype: str) -> Any:
     def handle(operands, bases, team):
         x, y = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), dtype)
         rows, n = operands[4], operands[5]
-        lanes = lanes_of(x)
+        lanes, left = lanes_of(x), np.int64(LOOK_WORK)
         for row in range(rows):
+            left = spend(left, 64 * n, team, bases)
+            if left < 0:
+                return
             px, py = offset(x, row * n), offset(y, row * n)
             total = splat(row_exp(px, py, n, row_max(px, n)))
             i = 0
@@ -95,8 +100,11 @@ def log_softmax(dtype: str) -> Any:
     def handle(operands, bases, team):
         x, y = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), dtype)
         rows, n = operands[4], operands[5]
-        lanes = lanes_of(x)
+        lanes, left = lanes_of(x), np.int64(LOOK_WORK)
         for row in range(rows):
+            left = spend(left, 64 * n, team, bases)
+            if left < 0:
+                return
             px, py = offset(x, row * n), offset(y, row * n)
             top = row_max(px, n)
             shift, rest = splat(top), splat(math.log(row_sum(px, n, top)))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from fastgru.kernels.operands.team import (
     CODE,
     CORE,
     LOOK_BY,
+    LOOK_WORK,
     MEMBER_WORDS,
     MEMBERS,
     NUMBER,
@@ -28,7 +31,7 @@ from fastgru.simd.threads import (
 
 __all__ = [
     "CORE", "LOOK_BY", "MEMBERS", "MEMBER_WORDS", "NUMBER", "SHARED", "TEAM_WORDS", "THREAD", "WALK", "keep_off",
-    "look_out", "meet", "over", "share",
+    "look_out", "meet", "share", "spend",
 ]  # fmt: skip
 
 # Pauses before a waiting thread lets others run: longer than any step that keeps both cores busy should take.
@@ -65,10 +68,16 @@ def look_out(team, bases):
 
 
 @kernel
-def over(team, bases):
-    """Look out, and tell whether the run is to end: for a member that meets nobody until its instruction is done."""
+def spend(left, work, team, bases):
+    """What is `left` of the work until the next look at signals, `work` being done; negative where the run is to end.
+
+    For a member that meets nobody until its instruction is done. Work is counted as in `LOOK_WORK`, where it begins.
+    """
+    left -= work
+    if left > 0:
+        return left
     look_out(team, bases)
-    return atomic_load(pointer(bases[STATUS], "int64"), CODE) != 0
+    return -1 if atomic_load(pointer(bases[STATUS], "int64"), CODE) != 0 else np.int64(LOOK_WORK)
 
 
 @kernel

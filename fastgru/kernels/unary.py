@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
+from fastgru.kernels.operands.team import LOOK_WORK
 from fastgru.kernels.registry import handler, tensor
+from fastgru.kernels.team import spend
 from fastgru.simd.memory import pointer
 
 __all__ = ["unary_library"]
+
+_BLOCK: Final = 1024
 
 
 @handler("unary_library", "float32", "float64")
@@ -24,8 +28,12 @@ def unary_library(dtype: str) -> Any:
 
     def handle(operands, bases, team):
         x, y = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), dtype)
-        count, kind = operands[4], operands[5]
+        count, kind, left = operands[4], operands[5], np.int64(LOOK_WORK)
         for i in range(count):
+            if i % _BLOCK == 0:
+                left = spend(left, 128 * _BLOCK, team, bases)
+                if left < 0:
+                    return
             v = x[i]
             if kind == 0:
                 y[i] = math.log(v)

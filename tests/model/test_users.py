@@ -461,6 +461,41 @@ def test_forks_while_other_threads_plan_and_run(saved):
     assert alone(code, saved).strip() == ""
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_a_signal_handler_may_fork_inside_a_call(threads, tmp_path):
+    """The parent's call goes on. So does the child's where it needs no other thread; else it ends in an error there."""
+    network(256).save(path := tmp_path / "model.safetensors")
+    code = """
+        from fastgru.engine import worth
+        worth.Sharing._is_worth = lambda self, trial: True
+        model, threads = fastgru.load(sys.argv[1], threads=int(sys.argv[2])), int(sys.argv[2])
+        x = np.random.default_rng(0).standard_normal((6000, 4, 256), dtype=np.float32)
+        h0 = np.zeros((1, 4, 256), np.float32)
+        want, children = model(x, h0)[0], []
+
+        def handle(*_):
+            if not children:
+                children.append(os.fork())
+
+        signal.signal(signal.SIGALRM, handle)
+        me = os.getpid()
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        try:
+            while not children:
+                y = model(x, h0)[0]
+            ended = np.array_equal(y, want)
+        except fastgru.StateError as error:
+            ended = threads > 1 and os.getpid() != me and "forked inside a call" in str(error)
+        if os.getpid() != me:
+            again = np.array_equal(model(x[:500], h0)[0], want[:500])
+            os._exit(0 if ended and again else 1)
+        assert ended
+        assert os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1]) == 0
+    """
+    alone(code, str(path), threads)
+
+
 def test_the_callers_floating_point_mode_changes_no_bit(saved):
     """Rounding upwards and flushing denormals, set before the model is loaded: the same bits, and the mode is kept."""
     code = """

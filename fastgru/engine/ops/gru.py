@@ -20,7 +20,7 @@ from fastgru.graph import Node
 from fastgru.kernels.operands.activation import ACTIVATION_CODES, activation_parameters
 from fastgru.kernels.operands.gru import ALONE, chunk_steps, order_words, scratch_elements
 from fastgru.kernels.operands.small import gathered_elements
-from fastgru.kernels.operands.team import patience
+from fastgru.kernels.operands.team import step_work
 from fastgru.kernels.run import EVERYONE
 from fastgru.packing.gru import PackedGRU, pack_gru
 from fastgru.spec import SIGMOID, TANH, GRUSpec, GRUWeights, check_weights
@@ -86,7 +86,7 @@ def lower_gru(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> l
         words = [T, N, spec.input_size, H, x.strides[time], x.strides[batch], *y_steps, *mask_steps]
         words += [spec.direction == "reverse" or d == 1, spec.mask_output == "carry", chunk]
         words += [ACTIVATION_CODES[gate.kind], ACTIVATION_CODES[candidate.kind], spec.clip is not None, sharing.split]
-        words.append(patience(N, 3 * H * (spec.input_size + H)))
+        words.append(step_work(N, 3 * H * (spec.input_size + H)))
         lane = d if sharing.lanes else EVERYONE if sharing.split != ALONE else 0
         builder.emit(name, builder.float_dtype, tensors, words, lane=lane)
 

@@ -17,7 +17,7 @@ from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Node
 from fastgru.kernels.operands.activation import ACTIVATION_CODES, activation_parameters
 from fastgru.kernels.operands.recurrent import chunk_steps, scratch_elements
-from fastgru.kernels.operands.team import patience
+from fastgru.kernels.operands.team import step_work
 from fastgru.packing.recurrent import PackedRecurrent, pack_peephole, pack_recurrent
 from fastgru.spec import (
     SIGMOID,
@@ -107,7 +107,7 @@ def lower_sequence(
         mask_steps = (0, 0) if mask is None else (mask.strides[time], mask.strides[batch])
         words = [T, N, spec.input_size, H, x.strides[time], x.strides[batch], *y_steps, *mask_steps]
         words += [spec.direction == "reverse" or d == 1, spec.mask_output == "carry", chunk]
-        words += [patience(N, spec.GATES * H * (spec.input_size + H)), spec.clip is not None, peephole is not None]
+        words += [step_work(N, spec.GATES * H * (spec.input_size + H)), spec.clip is not None, peephole is not None]
         words += [getattr(spec, "input_forget", False)]
         words += [ACTIVATION_CODES[f.kind] for f in functions]
         builder.emit(handler, builder.float_dtype, tensors, words)

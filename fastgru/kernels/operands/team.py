@@ -9,7 +9,7 @@ from fastgru.simd.sizes import CPU_WORDS
 __all__ = [
     "ALLOWED", "CODE", "CONTROL_WORDS", "CORE", "FIRST", "INSTRUCTION", "LOOK_BY", "LOOK_WORK", "MASK", "MEMBERS",
     "MEMBER_WORDS", "MODE", "NUMBER", "PROCESS", "SECOND", "SHARED", "SINCE", "STATE", "STATUS_WORDS", "TEAM",
-    "TEAM_WORDS", "THREAD", "WALK", "patience",
+    "TEAM_WORDS", "THREAD", "WALK", "step_work",
 ]  # fmt: skip
 
 # Of a team, as one member sees it: its own number, how many there are, the address of what they share, the way round in
@@ -34,11 +34,11 @@ ALLOWED: Final = 2
 MASK: Final = ALLOWED + CPU_WORDS
 CONTROL_WORDS: Final = MASK + CPU_WORDS
 
-# A look at signals comes after so many multiplications and additions: about a millisecond of a slow core.
+# A look at signals comes after work of so many multiplications and additions: about a millisecond of a slow core.
 LOOK_WORK: Final = 1 << 24
 _STEP_WORK: Final = 2048  # what one step of a network costs beyond its products
 
 
-def patience(N: int, work: int) -> int:
-    """Steps between two looks, where one takes `work` multiplications for each of N rows."""
-    return max(1, LOOK_WORK // (_STEP_WORK + N * (work + 512)))
+def step_work(N: int, work: int) -> int:
+    """What a step counts as that takes `work` multiplications for each of N rows."""
+    return _STEP_WORK + N * (work + 512)
