@@ -27,6 +27,7 @@ from fastgru.errors import (
 )
 from fastgru.graph import Graph, Node, TensorSpec
 from fastgru.load import from_architecture, load, load_graph
+from fastgru.simd.process import lock
 from fastgru.spec import Activation, GRUSpec, GRUWeights
 from fastgru.verify import verify  # here, so that the name is the function: a later import would bind the package
 
@@ -153,10 +154,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    try:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'fastgru' has no attribute {name!r}")
+    with lock:  # which a fork waits for: a child could not finish an import of another thread
         module = importlib.import_module(_LAZY[name])
-    except KeyError:
-        raise AttributeError(f"module 'fastgru' has no attribute {name!r}") from None
     value = getattr(module, name)
     globals()[name] = value
     return value

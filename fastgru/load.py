@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,6 +11,7 @@ import numpy as np
 from fastgru.budget import PLAN_BYTES
 from fastgru.errors import InvalidModelError, UnsupportedModelError
 from fastgru.graph import Graph
+from fastgru.simd.process import lock
 from fastgru.sources import Content, Source, opened, source_name
 from fastgru.spec import RECURRENT
 
@@ -21,6 +23,15 @@ __all__ = ["STATE_DICTS", "from_architecture", "load", "load_graph", "options_fo
 
 # The formats that `read_weights` reads, which an architecture can go with.
 STATE_DICTS: Final = ("hdf5", "json", "keras", "npz", "safetensors", "torch-legacy", "torch-zip")
+
+# What reads each kind of file, besides the weights of other programs.
+_READERS: Final = {
+    "onnx": ("importers.onnx",),
+    "hdf5": ("importers.keras",),
+    "keras": ("importers.keras",),
+    "json": ("importers.rtneural", "importers.keras"),
+    "safetensors": ("graphfile",),
+}
 
 _WITH_WEIGHTS = frozenset({
     "batch_norm", "conv", "conv_transpose", "dequantize", "embedding", "group_norm", "layer_norm", "linear", "matmul",
@@ -62,6 +73,7 @@ def load(
     Raises `UnsupportedModelError` naming all that cannot be run and the way round, `InvalidModelError` for a damaged
     file, `UnreadTensorsError` for tensors left over, `FileNotFoundError`.
     """
+    _prepare("model")
     from fastgru.kernels.run import plain_mode
     from fastgru.model import Model
 
@@ -106,6 +118,7 @@ def from_architecture(
     `InvalidModelError` where the description contradicts itself or asks for tensors that are not there; `ShapeError`
     naming layer, key, what came and what was expected; `UnreadTensorsError` for tensors left over.
     """
+    _prepare("importers.architecture", "model")
     from fastgru.importers.architecture import build_architecture
     from fastgru.kernels.run import plain_mode
     from fastgru.model import Model
@@ -184,9 +197,11 @@ def _read(
     fallback: str | None,
     architecture: Architecture | None,
 ) -> Graph:
+    _prepare("importers.files")
     from fastgru.importers.files import detect_format
 
     kind = detect_format(source)
+    _prepare(*_READERS.get(kind, ()))
     options = options_for(
         kind,
         source,
@@ -242,6 +257,13 @@ def _read(
 
     refuse_state_dict(source)
     raise AssertionError(kind)
+
+
+def _prepare(*modules: str) -> None:
+    """Import what is imported when it is first needed, under the lock that forks wait for: no child could end it."""
+    with lock:
+        for name in modules:
+            importlib.import_module(f"fastgru.{name}")
 
 
 def _permitted(graph: Graph, source: Source, fallback: str | None) -> Graph:

@@ -16,12 +16,13 @@ import functools
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final, NamedTuple
 
 from fastgru.simd import cache
 from fastgru.simd.cpu import ISA
 from fastgru.simd.native import load_object
-from fastgru.simd.process import lock
+from fastgru.simd.process import lock, undisturbed
 
 __all__ = [
     "ARENA", "DIVISION_BY_ZERO", "FAILURES", "FIRST_FREE_BASE", "FORKED", "INDEX_OUT_OF_RANGE", "INTERRUPTED",
@@ -90,7 +91,7 @@ class Native:
     def parts(self) -> tuple[str, ...]:
         """The parts that it calls."""
         with lock:
-            return (self.from_cache() or self._make()).parts
+            return (self.from_cache() or undisturbed(self._make)).parts
 
     @property
     def address(self) -> int:
@@ -98,7 +99,7 @@ class Native:
         if not self._address:
             with lock:
                 if not self._address:
-                    self._address = self._load()
+                    self._address = undisturbed(self._load)
         return self._address
 
     def from_cache(self) -> cache.Entry | None:
@@ -118,12 +119,13 @@ class Native:
         return load_object(entry.code, entry.symbol)
 
     def _make(self) -> cache.Entry:
-        recipe, symbol = _recipe(self.op, self.dtype), f"fastgru_{self.name}"
-        with cache.telling():
-            code = recipe.compile(symbol)
-        self._found = cache.Entry(symbol, recipe.parts, code)
-        self._compiled = True
-        cache.write(self.name, self._found)
+        if self._found is None or not self._compiled:  # as it may be after a waiting that was ended
+            recipe, symbol = _recipe(self.op, self.dtype), f"fastgru_{self.name}"
+            with cache.telling():
+                code = recipe.compile(symbol)
+            self._found = cache.Entry(symbol, recipe.parts, code)
+            self._compiled = True
+            cache.write(self.name, self._found)
         return self._found
 
 
@@ -161,14 +163,14 @@ def find(op: str, dtype: str = "") -> Native:
     if native is None:
         native = Native(op, dtype)
         if native.from_cache() is None:
-            _recipe(op, dtype)
+            undisturbed(partial(_recipe, op, dtype))
         native = _natives.setdefault((op, dtype), native)
     return native
 
 
 def entries() -> Iterator[Native]:
     """Every native function there is, by name. Imports Numba."""
-    _import_all()
+    undisturbed(_import_all)
     return iter([_native(op, dtype) for op, dtype in sorted(_recipes)])
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import llvmlite.binding as llvm
 
 from fastgru.simd.cpu import target_cpu
-from fastgru.simd.process import lock
+from fastgru.simd.process import wait_at_forks
 
 __all__ = ["load_object", "python_function", "target_machine"]
 
@@ -19,6 +19,10 @@ _numbers = itertools.count()
 _loaded: list[Any] = []  # the linker frees what nobody holds, and Python's functions point to their definitions
 
 _METH_FASTCALL = 0x0080
+
+# Whatever thread frees an object of llvmlite holds its lock meanwhile, and lets others run.
+if (_lock := getattr(getattr(llvm.ffi, "lib", None), "_lock", None)) is not None:
+    wait_at_forks(_lock._lock)
 
 
 class _MethodDefinition(ctypes.Structure):
@@ -53,11 +57,10 @@ def load_object(code: bytes, symbol: str) -> int:
 
     Raises `RuntimeError` where something is missing or the code is no object of this system.
     """
-    with lock:
-        library = llvm.JITLibraryBuilder().add_object_img(code).add_current_process().export_symbol(symbol)
-        tracker = library.link(_linker(), f"fastgru{next(_numbers)}")
-        _loaded.append(tracker)
-        return int(tracker[symbol])
+    library = llvm.JITLibraryBuilder().add_object_img(code).add_current_process().export_symbol(symbol)
+    tracker = library.link(_linker(), f"fastgru{next(_numbers)}")
+    _loaded.append(tracker)
+    return int(tracker[symbol])
 
 
 def python_function(address: int, name: str) -> Callable[..., int]:

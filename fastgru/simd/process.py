@@ -16,12 +16,13 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
-__all__ = ["EPOCH", "LOOK", "MAIN", "lock", "process", "short_lock"]
+__all__ = ["EPOCH", "LOOK", "MAIN", "lock", "process", "short_lock", "undisturbed", "wait_at_forks"]
 
 EPOCH: Final = 0  # of this process: 1, and one more in each child that a fork made
 MAIN: Final = 1  # the thread that runs Python's signal handlers
@@ -36,8 +37,51 @@ _locks = [lock]  # in the order in which a fork takes them
 
 def short_lock() -> Any:
     """Another lock, for the life of the process. Call it where a module is imported."""
-    _locks.append(threading.RLock())
-    return _locks[-1]
+    made = threading.RLock()
+    wait_at_forks(made)
+    return made
+
+
+def wait_at_forks(held: Any) -> None:
+    """Have a fork wait until no other thread has this `RLock`, under which nothing waits for a lock of this package."""
+    _locks.append(held)
+
+
+_Result = TypeVar("_Result")
+_undisturbed = short_lock()
+
+
+def undisturbed(work: Callable[[], _Result]) -> _Result:
+    """What `work` returns or raises; no signal handler comes into the middle of it.
+
+    An import of Numba, or a compilation, that an exception leaves half done cannot be begun again in the same process,
+    and llvmlite would keep its lock. Handlers run on the main thread alone, so that one has another thread do the work.
+    An exception of a handler ends the waiting, not the work, and whoever comes next waits for it. `work` must not need
+    `lock`.
+    """
+    outcome: list[Any] = []
+
+    def do() -> None:
+        with _undisturbed:
+            try:
+                outcome.append((work(), None))
+            except BaseException as error:
+                outcome.append((None, error))
+
+    if threading.current_thread() is threading.main_thread():
+        try:
+            thread = threading.Thread(target=do, name="fastgru-compiler")
+            thread.start()
+        except RuntimeError:  # the system has no more threads
+            do()
+        else:
+            thread.join()
+    else:
+        do()
+    result, error = outcome[0]
+    if error is not None:
+        raise error
+    return result  # type: ignore[no-any-return]
 
 
 def _before_fork() -> None:

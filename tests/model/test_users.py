@@ -298,6 +298,35 @@ def test_an_exception_of_a_signal_handler_ends_a_call(threads, monkeypatch):
     np.testing.assert_array_equal(model.run(short)["y"], network(512).run(short)["y"])  # nobody waits for nobody
 
 
+@needs_timers
+def test_what_is_interrupted_while_it_compiles_is_taken_up(tmp_path, monkeypatch):
+    """An exception in the middle of the import of Numba, or of a compilation, must not end either for good."""
+    monkeypatch.setenv("FASTGRU_CACHE_DIR", str(tmp_path / "cache"))
+    code = """
+        class Over(Exception):
+            pass
+
+        def over(*_):
+            raise Over
+
+        signal.signal(signal.SIGALRM, over)
+        x, interrupted = np.array([[0.0, 1.0, 2.0]], np.float32), 0
+        while True:
+            signal.setitimer(signal.ITIMER_REAL, 0.02 * (1 + interrupted))
+            try:
+                y = fastgru.Softmax(-1)(x)
+            except Over:
+                interrupted += 1
+                continue
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            break
+        np.testing.assert_allclose(y, np.exp(x) / np.exp(x).sum(), atol=1e-6)
+        print(interrupted)
+    """
+    assert int(alone(code)) > 2
+
+
 def again(model: Model, feeds: dict[str, np.ndarray]) -> None:
     for _ in range(50):
         model.run(feeds)
@@ -426,6 +455,7 @@ def test_a_child_may_use_a_stream_that_a_thread_of_its_parent_was_pushing(monkey
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_forks_while_other_threads_plan_and_run(saved):
     code = """
+        import numpy.random  # imports of others are nobody's but Python's
         model = fastgru.load(sys.argv[1], threads=2)
         gru = {"weight_ih_l0": np.ones((192, 64), np.float32), "weight_hh_l0": np.ones((192, 64), np.float32)}
         end, faults = time.time() + 5, []
