@@ -27,7 +27,7 @@ from fastgru.errors import (
 )
 from fastgru.graph import Graph, Node, TensorSpec
 from fastgru.load import from_architecture, load, load_graph
-from fastgru.simd.process import lock
+from fastgru.process import lock
 from fastgru.spec import Activation, GRUSpec, GRUWeights
 from fastgru.verify import verify  # here, so that the name is the function: a later import would bind the package
 

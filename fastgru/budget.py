@@ -14,7 +14,7 @@ PLAN_BYTES: Final = 256 << 20
 
 
 class Budget:
-    """Entries of so many bytes in all; at least the newest is kept. Used under `simd.process.lock`.
+    """Entries of so many bytes in all; at least the newest is kept. Used under `process.lock`.
 
     limit: bytes. Raises `ShapeError` where it is no number of bytes.
     gone: keys of what has been freed; a finaliser, which may come at any moment, adds to it.

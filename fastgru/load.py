@@ -11,7 +11,7 @@ import numpy as np
 from fastgru.budget import PLAN_BYTES
 from fastgru.errors import InvalidModelError, UnsupportedModelError
 from fastgru.graph import Graph
-from fastgru.simd.process import lock
+from fastgru.process import lock
 from fastgru.sources import Content, Source, opened, source_name
 from fastgru.spec import RECURRENT
 

@@ -177,3 +177,14 @@ def test_a_lesser_instruction_set_reaches_numba(module: str) -> None:
         "print(ISA, VECTOR_BYTES, 'avx' in (numba.config.CPU_FEATURES or ''))"
     )
     assert run_python(code, FASTGRU_ISA="generic").split() == ["generic", "16", "False"]
+
+
+def test_the_locks_of_the_package_are_those_of_one_file() -> None:
+    """Any other would be found taken by a vanished thread after a fork, or by the thread that a handler interrupts."""
+    takes_locks = re.compile(r"\b(R?Lock|Condition|Semaphore|Event|Queue|cached_property|SimpleQueue)\b\(?")
+    found = {
+        path.relative_to(ROOT).as_posix()
+        for path in ROOT.rglob("*.py")
+        if takes_locks.search(path.read_text(encoding="utf-8")) and path.parts[len(ROOT.parts)] not in ("bench", "cli")
+    }
+    assert found == {"process.py"}

@@ -24,8 +24,8 @@ from fastgru.engine.worth import Sharing
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Graph, TensorSpec
 from fastgru.kernels.run import plain_mode
+from fastgru.process import lock
 from fastgru.reference import bind_inputs
-from fastgru.simd.process import lock
 
 __all__ = ["PRECISIONS", "Executable", "Route", "checked_out", "typed_spec"]
 

@@ -21,10 +21,10 @@ from fastgru.engine.program import Slot
 from fastgru.engine.team import check_threads
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import DTYPES, Graph, Node, TensorSpec
+from fastgru.process import lock
 from fastgru.reference import bind_inputs
 from fastgru.reference.foreign import FOREIGN, check_foreign, describe_foreign, evaluate_foreign
 from fastgru.reference.operator import is_floating, numpy_dtype
-from fastgru.simd.process import lock
 
 __all__ = ["Pieces", "foreign_nodes"]
 

@@ -10,7 +10,7 @@ Who keeps what alive, and for how long, of everything whose address native code 
     banks of a stream's state, and its words      `Frame.kept`, besides the stream
     words and locks of a team                     `team.Team`, which the table of teams keeps until the process ends
     native functions, and what names them         `simd.native._loaded`, until the process ends
-    words of the process                          `simd.process.process`, until the process ends
+    words of the process                          `process.process`, until the process ends
 
 Whoever puts an address into an array of words keeps its object beside that array. A model's file is read into memory of
 the process when it is loaded; nothing of it stays open or mapped.
@@ -32,8 +32,8 @@ from fastgru.kernels.operands.ticket import PROGRAM, REPORT
 from fastgru.kernels.run import IN_USE, MISFIT, calls, team_caller
 from fastgru.kernels.table import ARENA, FAILURES, FORKED, STATUS
 from fastgru.packing.aligned import zeros
+from fastgru.process import process
 from fastgru.simd.ndarray import WRITEABLE, expectation
-from fastgru.simd.process import process
 
 __all__ = ["Frame", "Program", "Slot", "refuse_second_user"]
 

@@ -31,7 +31,7 @@ from fastgru.kernels.operands.team import (
 )
 from fastgru.kernels.operands.ticket import TEAM_CONTROL, TEAM_HEAD, TEAM_MEMBERS, TEAM_SIZE
 from fastgru.kernels.run import worker
-from fastgru.simd.process import lock
+from fastgru.process import lock
 from fastgru.simd.sizes import CPU_WORDS, SHARED_WORDS
 
 __all__ = ["Team", "check_threads", "team_address"]

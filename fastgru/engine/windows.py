@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from fastgru.engine.view import View
 from fastgru.errors import UnsupportedModelError
+from fastgru.process import once
 from fastgru.reference.windows import Windows
 
 __all__ = ["Axis", "Part", "Walk", "sliding", "transposed", "walk_of"]
@@ -43,12 +43,12 @@ class Axis:
     out_step: int
     parts: tuple[Part, ...]
 
-    @cached_property
+    @once
     def first(self) -> int:
         """The first position that is read; negative in the padding; 0 where only the gaps of a dilation are met."""
         return min((at for part in self.parts for _, at in part.taps), default=0)
 
-    @cached_property
+    @once
     def last(self) -> int:
         """The last position that is read."""
         return max((at + (part.count - 1) * self.in_step for part in self.parts for _, at in part.taps), default=0)
@@ -63,7 +63,7 @@ class Axis:
         """True for an axis along which nothing slides."""
         return self.outputs == self.size and self.in_step == 1 and [p.taps for p in self.parts] == [((0, 0),)]
 
-    @cached_property
+    @once
     def grid(self) -> int:
         """The largest step that meets every position that is read, from `first` on."""
         moves = self.in_step if any(part.count > 1 for part in self.parts) else 0

@@ -64,6 +64,7 @@ from fastgru.kernels.team import (
     look_out,
     meet,
 )
+from fastgru.process import EPOCH, LOOK, MAIN
 from fastgru.simd.arrays import data_of, fits, holds, item_of
 from fastgru.simd.compiler import RAISED
 from fastgru.simd.control import PLAIN, RUNNING, exchange_mode
@@ -77,7 +78,6 @@ from fastgru.simd.interpreter import (
     thread_number,
 )
 from fastgru.simd.memory import address, call_handler, offset, pointer
-from fastgru.simd.process import EPOCH, LOOK, MAIN
 from fastgru.simd.threads import atomic_exchange, atomic_load, atomic_store, current_cpu
 
 __all__ = ["run_member"]

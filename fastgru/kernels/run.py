@@ -20,9 +20,9 @@ from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
 from fastgru.kernels.table import find
+from fastgru.process import LOOK, process
 from fastgru.simd.native import python_function
 from fastgru.simd.ndarray import check_layout
-from fastgru.simd.process import LOOK, process
 
 __all__ = [
     "EVERYONE", "HEAD_WORDS", "IN_USE", "LOOKS", "MEETS", "MISFIT", "Calls", "calls", "mode_exchanger", "plain_mode",

@@ -19,10 +19,10 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final, NamedTuple
 
+from fastgru.process import lock, undisturbed
 from fastgru.simd import cache
 from fastgru.simd.cpu import ISA
 from fastgru.simd.native import load_object
-from fastgru.simd.process import lock, undisturbed
 
 __all__ = [
     "ARENA", "DIVISION_BY_ZERO", "FAILURES", "FIRST_FREE_BASE", "FORKED", "INDEX_OUT_OF_RANGE", "INTERRUPTED",

@@ -20,7 +20,7 @@ from fastgru.exporters import to_onnx
 from fastgru.graph import Graph, TensorSpec
 from fastgru.layers.arrays import as_lengths, float_input, int_input
 from fastgru.layers.builder import GraphBuilder
-from fastgru.simd.process import lock
+from fastgru.process import lock
 
 __all__ = ["Layer", "Options"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from functools import cached_property
 from os import PathLike
 from typing import Any
 
@@ -21,6 +20,7 @@ from fastgru.graph import Graph, TensorSpec
 from fastgru.graphfile import graph_to_bytes, write_graph
 from fastgru.model.pieces_stream import PiecesStream
 from fastgru.model.stream import Stream
+from fastgru.process import once
 from fastgru.reference.foreign import describe_foreign
 from fastgru.reference.plain import with_plain_weights
 
@@ -99,7 +99,7 @@ class Model:
         """The nodes that onnx's own reference implementation carries out (`fallback="reference"`): slow and correct."""
         return tuple(describe_foreign(node) for node in foreign_nodes(self.graph))
 
-    @cached_property
+    @once
     def fingerprint(self) -> str:
         """A hash of the network and its weights: the same for the same file, whatever the precision."""
         return hashlib.sha256(graph_to_bytes(self.graph)).hexdigest()

@@ -32,8 +32,8 @@ from fastgru.kernels.run import IN_USE, MISFIT, calls
 from fastgru.model.batch import check_rows, find_batch_axes, given_axes
 from fastgru.model.state_blob import pack_state, unpack_state
 from fastgru.packing.aligned import zeros
+from fastgru.process import lock, process
 from fastgru.reference.operator import as_array
-from fastgru.simd.process import lock, process
 
 __all__ = ["Stream"]
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from types import NoneType
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -18,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastgru.errors import InvalidModelError, ShapeError, UnsupportedModelError
 from fastgru.graph import DTYPES
+from fastgru.process import once
 from fastgru.reference.attributes import check_attribute
 
 __all__ = ["Operator", "Schema", "as_array", "choose", "is_floating", "numpy_dtype", "same_dtype"]
@@ -139,7 +139,7 @@ class Operator:
         self._converts, self._agree = converts, agree
         self.__doc__ = function.__doc__
 
-    @cached_property
+    @once
     def schema(self) -> Schema:
         return Schema.of(self.function, self._agree)
 

@@ -29,8 +29,8 @@ from fastgru.simd.trusted import UntrustedError, open_folder
 
 __all__ = ["Entry", "cache_folder", "describe", "read", "telling", "write"]
 
-# Whatever ends up inside compiled code stands in these folders.
-_SOURCES = ("simd", "kernels")
+# Whatever ends up inside compiled code stands in these folders and files.
+_SOURCES = ("simd", "kernels", "process.py")
 
 _MAGIC: Final = b"fastgru object 1\n"
 _SUFFIX: Final = ".fgo"
@@ -77,8 +77,8 @@ def source_hash() -> str:
     root = Path(__file__).parent.parent
     what = (llvmlite.__version__, sys.version_info[:2], sys.implementation.cache_tag, ISA, *target_cpu())
     digest = hashlib.sha256(repr(what).encode() + _numba_version())
-    for folder in _SOURCES:
-        for path in sorted((root / folder).rglob("*.py")):
+    for name in _SOURCES:
+        for path in sorted((root / name).rglob("*.py")) or [root / name]:
             digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
 

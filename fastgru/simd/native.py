@@ -10,8 +10,8 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
+from fastgru.process import wait_at_forks
 from fastgru.simd.cpu import target_cpu
-from fastgru.simd.process import wait_at_forks
 
 __all__ = ["load_object", "python_function", "target_machine"]
 

@@ -24,8 +24,8 @@ from fastgru.errors import SessionError, ShapeError, StateError, UnsupportedMode
 from fastgru.model import Model
 from fastgru.model.batch import find_batch_axes, given_axes
 from fastgru.model.state_blob import pack_state, unpack_state
+from fastgru.process import EPOCH, process, short_lock
 from fastgru.reference.operator import as_array
-from fastgru.simd.process import EPOCH, process, short_lock
 
 __all__ = ["SessionPool"]
 

@@ -19,7 +19,7 @@ import pytest
 from fastgru import Model
 from fastgru.errors import StateError
 from fastgru.graph import Graph, Node, TensorSpec
-from fastgru.simd.process import EPOCH, process
+from fastgru.process import EPOCH, process
 from fastgru.spec import GRUSpec
 
 H = 64

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import os
 import random
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.testing  # which NumPy imports when it is first asked for: no child can finish an import of another thread
 
 import fastgru
 from fastgru.graph import Graph, Node, TensorSpec
@@ -78,7 +80,7 @@ class World:
         if model.precision == "float32":
             check(y, self.want[:4])
         else:
-            np.testing.assert_allclose(y, self.want[:4], atol=1e-5)
+            numpy.testing.assert_allclose(y, self.want[:4], atol=1e-5)
 
     def sessions(self) -> None:
         opened = [self.pool.open() for _ in range(self.random.randint(1, 3))]
@@ -175,7 +177,7 @@ def forks(world: World, count: int) -> None:
         time.sleep(world.random.random() * 0.02)
         child = os.fork()
         if child == 0:
-            signal.alarm(60)
+            faulthandler.dump_traceback_later(60, exit=True)
             try:
                 world.random.seed(n)
                 for use in world.uses():

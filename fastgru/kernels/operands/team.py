@@ -25,7 +25,7 @@ THREAD, CORE = 2 * TEAM_WORDS, 2 * TEAM_WORDS + 1
 
 # Of a run: why it ends early (0: it does not; a code of `kernels.table.FAILURES`) with two numbers for the message and
 # the instruction; then, for `look`, the state of the caller's thread, when the look-out began in milliseconds, the
-# caller's mode of the floating-point unit, and the addresses of `simd.process.process` and of the caller's team.
+# caller's mode of the floating-point unit, and the addresses of `process.process` and of the caller's team.
 CODE, FIRST, SECOND, INSTRUCTION, STATE, SINCE, MODE, PROCESS, TEAM = range(9)
 STATUS_WORDS: Final = 9
 

@@ -18,11 +18,11 @@ import os
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Generic, TypeVar, overload
 
 import numpy as np
 
-__all__ = ["EPOCH", "LOOK", "MAIN", "lock", "process", "short_lock", "undisturbed", "wait_at_forks"]
+__all__ = ["EPOCH", "LOOK", "MAIN", "lock", "once", "process", "short_lock", "undisturbed", "wait_at_forks"]
 
 EPOCH: Final = 0  # of this process: 1, and one more in each child that a fork made
 MAIN: Final = 1  # the thread that runs Python's signal handlers
@@ -32,7 +32,7 @@ process = np.array([1, threading.main_thread().ident or 0, 0], np.int64)
 
 
 lock = threading.RLock()
-_locks = [lock]  # in the order in which a fork takes them
+_locks: list[Any] = [lock]  # in the order in which a fork takes them
 
 
 def short_lock() -> Any:
@@ -48,6 +48,30 @@ def wait_at_forks(held: Any) -> None:
 
 
 _Result = TypeVar("_Result")
+
+
+class once(Generic[_Result]):  # noqa: N801  (used as a decorator)
+    """`functools.cached_property` as Python has it from 3.12 on: in 3.11 all objects of a class share a lock."""
+
+    def __init__(self, function: Callable[[Any], _Result]) -> None:
+        self._function, self.__doc__ = function, function.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, owner: None, kind: type) -> once[_Result]: ...
+
+    @overload
+    def __get__(self, owner: object, kind: type) -> _Result: ...
+
+    def __get__(self, owner: object | None, kind: type) -> once[_Result] | _Result:
+        if owner is None:
+            return self
+        result = owner.__dict__[self._name] = self._function(owner)
+        return result
+
+
 _undisturbed = short_lock()
 
 
