@@ -7,9 +7,9 @@ begins in the middle of somebody else's work. What is done under the lock may be
 exception. A lock of `short_lock` is the same for a few lines of Python that wait for nothing at all, so it may be taken
 by whoever has `lock`, never the other way round.
 
-Native code runs without locks. It claims a stream, a frame or a team by exchanging a word for the number of the process
-(`EPOCH`), which a forked child counts up: what a thread of the parent had claimed, and will never give back here, is
-free again.
+Native code runs without locks. It claims a stream, a frame or a team by writing the number of the process (`EPOCH`)
+into a word, in one step with a look at what was there. A forked child counts that number up: what a thread of the
+parent had claimed, and will never give back here, is free again.
 """
 
 from __future__ import annotations

@@ -168,12 +168,6 @@ def _together(words, table, turn, look_by, team):
 
 
 @kernel
-def _claim(words, where, epoch):
-    """Whether a word was free, and is ours from now on."""
-    return atomic_exchange(words, where, epoch) != epoch
-
-
-@kernel
 def _bind(t, table, inputs, outputs):
     """Put the addresses of arrays into `table`; False where one is not as the ticket says, or an output lies over
     another array."""
@@ -212,10 +206,11 @@ def _call(ticket, inputs, outputs, team):
     status = pointer(table[STATUS], "int64")
     process = pointer(status[PROCESS], "int64")
     epoch = process[EPOCH]
-    if not _claim(state, BUSY, epoch):
+    if state[BUSY] == epoch:
         return IN_USE
+    state[BUSY] = epoch  # which the GIL makes one step with the look before it
     if not _bind(t, table, inputs, outputs):
-        atomic_store(state, BUSY, 0)
+        state[BUSY] = 0
         return MISFIT
     status[CODE], status[INSTRUCTION], status[SINCE] = 0, -1, 0
     words, look_by = pointer(t[PROGRAM], "int64"), 0
@@ -223,7 +218,7 @@ def _call(ticket, inputs, outputs, team):
         look_by = process[LOOK]
     status[STATE] = release_gil()
     others = pointer(team, "int64")
-    if team != 0 and _claim(others, TEAM_BUSY, epoch):
+    if team != 0 and atomic_exchange(others, TEAM_BUSY, epoch) != epoch:
         _together(words, table, turn, look_by, others)
         atomic_store(others, TEAM_BUSY, 0)
     else:
@@ -238,7 +233,7 @@ def _call(ticket, inputs, outputs, team):
     else:
         report = offset(t, REPORT)
         report[0], report[1], report[2], report[3] = code, status[FIRST], status[SECOND], status[INSTRUCTION]
-    atomic_store(state, BUSY, 0)
+    state[BUSY] = 0
     return code
 
 

@@ -26,7 +26,7 @@ from fastgru.kernels.operands.gru import ROWS, SUM_VECTORS, UNITS, order_words
 from fastgru.kernels.operands.team import LOOK_WORK
 from fastgru.kernels.product import panel_count, panel_first
 from fastgru.kernels.registry import handler, kernel, tensor
-from fastgru.kernels.team import MEMBERS, NUMBER, TEAM_WORDS, WALK, look_out, meet, share
+from fastgru.kernels.team import MEMBERS, NUMBER, TEAM_WORDS, WALK, barrier, look_out, meet, share
 from fastgru.simd.math import sigmoid, tanh
 from fastgru.simd.memory import lanes_of, offset, pointer
 from fastgru.simd.vector import splat
@@ -125,11 +125,10 @@ def _make_handler(dtype: str, step: Any, form: Form, *, panelwise: bool) -> Any:
                     target[i] = source[i]
             if ragged:
                 copy_row(offset(even, p * padded), offset(odd, p * padded), first, last, padded)
-        if meet(meeting, bases) != 0:
-            return
+        barrier(meeting)
 
         h, h_next = even, odd
-        done, left = 0, np.int64(LOOK_WORK)
+        done, left, work = 0, np.int64(LOOK_WORK), operands[_WORK]
         while done < T:
             steps = min(chunk, T - done)
             start = T - done - steps if reverse else done
@@ -142,7 +141,7 @@ def _make_handler(dtype: str, step: Any, form: Form, *, panelwise: bool) -> Any:
                         (one, one + 1), False, order, starts, gathered, i == panels[0],
                     )  # fmt: skip
                     step(
-                        operands, bases, parameters, parts, meeting, offset(projected, -3 * row * padded), w_hh,
+                        operands, parameters, parts, meeting, offset(projected, -3 * row * padded), w_hh,
                         depth_h, bias_n, rows_h, stride_h, h, h_next, held, sums, padded, H, (row, row + count, N),
                         (one, one + 1), done,
                     )  # fmt: skip
@@ -166,7 +165,7 @@ def _make_handler(dtype: str, step: Any, form: Form, *, panelwise: bool) -> Any:
                 if not panelwise or T > 1 or ragged:
                     rows_h, stride_h = ready(parts[0], h, row, active, padded, H, buffer_h)
                     step(
-                        operands, bases, parameters, parts, meeting, offset(projected, 3 * (at - row) * padded), w_hh,
+                        operands, parameters, parts, meeting, offset(projected, 3 * (at - row) * padded), w_hh,
                         depth_h, bias_n, rows_h, stride_h, h, h_next, held, sums, padded, H, (row, row + active, N),
                         panels, team[WALK] + done + s,
                     )  # fmt: skip
@@ -186,12 +185,13 @@ def _make_handler(dtype: str, step: Any, form: Form, *, panelwise: bool) -> Any:
                         else:
                             clear_row(zero, target, first, last, H)
                 h, h_next = h_next, h
-                left -= operands[_WORK]
-                if left <= 0:
+                barrier(meeting)
+                left -= work
+                if left <= 0:  # after the same steps in every member
                     look_out(team, bases)
+                    if meet(meeting, bases) != 0:
+                        return
                     left = np.int64(LOOK_WORK)
-                if meet(meeting, bases) != 0:
-                    return
             done += steps
 
         if hn != 0:

@@ -16,8 +16,8 @@ from typing import Any
 
 from fastgru.kernels.operands.gru import STEP_ROWS
 from fastgru.kernels.product import panel_first, panel_width
-from fastgru.kernels.registry import kernel
-from fastgru.kernels.team import meet
+from fastgru.kernels.registry import inlined, kernel
+from fastgru.kernels.team import barrier
 from fastgru.simd.memory import call_native, lanes_of, load, offset, store
 from fastgru.simd.vector import fma
 
@@ -46,10 +46,9 @@ def make_step_after(gate: Any, candidate: Any, value: Any, ready: Any) -> Any:
             n = candidate(operands, parameters, fma(r, load(sums, 2 * size + u), load(x_n, u)))
             store(h_next, u, fma(z, load(h, u) - n, n))
 
-    @kernel
+    @inlined
     def step(
         operands,
-        bases,
         parameters,
         parts,
         team,
@@ -120,10 +119,9 @@ def make_step_before(gate: Any, candidate: Any, value: Any, ready: Any) -> Any:
             n = candidate(operands, parameters, value(load(sums, u)))
             store(h_next, u, fma(load(update, u), load(h, u) - n, n))
 
-    @kernel
+    @inlined
     def step(
         operands,
-        bases,
         parameters,
         parts,
         team,
@@ -178,6 +176,6 @@ def make_step_before(gate: Any, candidate: Any, value: Any, ready: Any) -> Any:
                             )
                     m += some
             if phase == 0:
-                meet(team, bases)
+                barrier(team)
 
     return step

@@ -27,8 +27,8 @@ from fastgru.simd.memory import pointer, tensor_address
 
 __all__ = [
     "ARENA", "DIVISION_BY_ZERO", "FAILURES", "FIRST_FREE_BASE", "INDEX_OUT_OF_RANGE", "LENGTH_OUT_OF_RANGE",
-    "NEGATIVE_EXPONENT", "PARTS", "STATUS", "callable_kernel", "called_by_python", "fail", "handler", "kernel",
-    "native_entry", "part", "tensor",
+    "NEGATIVE_EXPONENT", "PARTS", "STATUS", "callable_kernel", "called_by_python", "fail", "handler", "inlined",
+    "kernel", "native_entry", "part", "tensor",
 ]  # fmt: skip
 
 _WORDS = types.CPointer(types.int64)
@@ -36,6 +36,8 @@ _WORDS = types.CPointer(types.int64)
 # Of kernels, called by kernels only: one that Python calls is a `callable_kernel`.
 kernel = njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)
 callable_kernel = njit(nogil=True, **OPTIONS)
+# For what a loop calls at every turn and LLVM may find too large to be worth it.
+inlined = njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=True, **OPTIONS)
 
 
 tensor = tensor_address  # the address of the tensor whose operand words start at k; 0 where it is absent

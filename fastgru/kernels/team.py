@@ -30,8 +30,8 @@ from fastgru.simd.threads import (
 )
 
 __all__ = [
-    "CORE", "LOOK_BY", "MEMBERS", "MEMBER_WORDS", "NUMBER", "SHARED", "TEAM_WORDS", "THREAD", "WALK", "keep_off",
-    "look_out", "meet", "share", "spend",
+    "CORE", "LOOK_BY", "MEMBERS", "MEMBER_WORDS", "NUMBER", "SHARED", "TEAM_WORDS", "THREAD", "WALK", "barrier",
+    "keep_off", "look_out", "meet", "share", "spend",
 ]  # fmt: skip
 
 # Pauses before a waiting thread lets others run: longer than any step that keeps both cores busy should take.
@@ -39,16 +39,13 @@ _PATIENCE = 2_000
 
 
 @kernel
-def meet(team, bases):
-    """Wait until every member of the team has come here. Not 0 where the run is to end: all are told the same."""
-    status = pointer(bases[STATUS], "int64")
-    if team[MEMBERS] == 1:
-        return status[CODE]
+def _wait(team, told, where):
+    """Until every member has come here; the last to come tells all of them told[where]."""
     shared = pointer(team[SHARED], "int64")
     generation = atomic_load(shared, GENERATION)
     if atomic_add(shared, 0, 1) == team[MEMBERS] - 1:
         atomic_store(shared, 0, 0)
-        shared[VERDICT] = atomic_load(status, CODE)
+        shared[VERDICT] = atomic_load(told, where)
         atomic_store(shared, GENERATION, generation + 1)
     else:
         spins = 0
@@ -57,7 +54,23 @@ def meet(team, bases):
             spins += 1
             if spins > _PATIENCE:
                 give_way()
-    return shared[VERDICT]
+
+
+@kernel
+def barrier(team):
+    """Return when every member of the team has come here."""
+    if team[MEMBERS] > 1:
+        _wait(team, pointer(team[SHARED], "int64"), VERDICT)
+
+
+@kernel
+def meet(team, bases):
+    """The same; not 0 where the run is to end: all are told the same. Costs more than `barrier` in a short loop."""
+    status = pointer(bases[STATUS], "int64")
+    if team[MEMBERS] == 1:
+        return atomic_load(status, CODE)
+    _wait(team, status, CODE)
+    return pointer(team[SHARED], "int64")[VERDICT]
 
 
 @kernel
