@@ -5,17 +5,15 @@ batch, scatters the new states into the other bank, and then lets the rows chang
 early leaves every state as it was. A row's bits do not depend on its batch, so each session gets what a stream of its
 own would give; the pool proves that on the first push of a shape, because a model may mix rows by design.
 
-A call claims its sessions, with an object that lasts as long as the call, and gives them up however it ends. A session
-is for one call at a time; calls of other sessions run beside it.
+A call claims its sessions, and gives them up however it ends. A session is for one call at a time; calls of other
+sessions run beside it.
 """
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
 from itertools import count
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -43,6 +41,7 @@ def _rounded(rows: int) -> int:
     return -(-rows // step) * step
 
 
+_Result = TypeVar("_Result")
 _lock = short_lock()
 
 
@@ -50,11 +49,7 @@ class _Claim:
     """What a call holds its sessions by. epoch: of the process; a forked child lacks the calls of its parent."""
 
     def __init__(self) -> None:
-        self.epoch = int(process[EPOCH])
-
-
-def _nobody() -> None:
-    return None
+        self.epoch, self.over = int(process[EPOCH]), False
 
 
 class SessionPool:
@@ -94,7 +89,7 @@ class SessionPool:
         self._rows: dict[int, int] = {}
         self._free = list(range(self.capacity))[::-1]
         self._handles = count(1)
-        self._claims: dict[int, weakref.ref[_Claim]] = {}
+        self._claims: dict[int, _Claim] = {}
 
     def open(self, saved: bytes | None = None) -> int:
         """A new session, from zeros or from a saved state; the number by which it is called from now on.
@@ -116,8 +111,8 @@ class SessionPool:
 
         Raises `SessionError` for one that is not open, `StateError` for one that another call is using.
         """
-        with self._claimed([session]):
-            self._free.extend(map(self._rows.pop, (session,)))  # as in `open`
+        self._alone([session], lambda rows: self._free.extend(map(self._rows.pop, (session,))))  # as in `open`
+        self._claims.pop(session, None)
 
     @property
     def sessions(self) -> tuple[int, ...]:
@@ -147,62 +142,62 @@ class SessionPool:
                 raise ShapeError(
                     f"session {session}: frames of {list(came)}, expected {list(shapes)}, as session {sessions[0]} has"
                 )
-        with self._claimed(sessions) as given:
-            rows = np.array(given)
-            axes = self._output_axes.get(shapes)
-            if axes is None:
-                axes = self._prove(shapes, arrays[sessions[0]], rows[0])
-            # Rows beyond the sessions' own repeat the last one, whose values are sure to be in range.
-            order = [*range(len(sessions)), *[len(sessions) - 1] * (_rounded(len(sessions)) - len(sessions))]
-            results = self._run([arrays[sessions[i]] for i in order], rows[order])
-            self._change(
-                rows,
-                {name: np.moveaxis(results[o], self._axes[name], 0)[: len(rows)] for name, o in self._states.items()},
-            )
+        return self._alone(sessions, lambda rows: self._push(arrays, shapes, np.array(rows)))
+
+    def _push(self, arrays: Mapping[int, tuple[Array, ...]], shapes: Shapes, rows: Array) -> dict[int, Any]:
+        frames = list(arrays.values())
+        axes = self._output_axes.get(shapes)
+        if axes is None:
+            axes = self._prove(shapes, frames[0], rows[0])
+        # Rows beyond the sessions' own repeat the last one, whose values are sure to be in range.
+        order = [*range(len(rows)), *[len(rows) - 1] * (_rounded(len(rows)) - len(rows))]
+        results = self._run([frames[i] for i in order], rows[order])
         each = {}
-        for i, session in enumerate(sessions):
+        for i, session in enumerate(arrays):
             parts = [_row_of(results[name], axes[name], i) for name in self.outputs]
             each[session] = parts[0] if len(parts) == 1 else tuple(parts)
+        self._change(
+            rows,
+            {name: np.moveaxis(results[o], self._axes[name], 0)[: len(rows)] for name, o in self._states.items()},
+        )
         return each
 
     def save(self, session: int) -> bytes:
         """Its state as bytes, the same as `Stream.save_state` gives for a stream of one row."""
-        with self._claimed([session]) as rows:
-            state = self._gather(np.array(rows))
+        state = self._alone([session], lambda rows: self._gather(np.array(rows)))
         return pack_state(state, self._model.fingerprint)
 
     def load(self, session: int, saved: bytes) -> None:
         """Take up what `save`, or a stream of one row, has saved. Raises `SessionError`, `StateError`."""
         state = self._unpack(saved)
-        with self._claimed([session]) as rows:
-            self._put(rows, state)
+        self._alone([session], lambda rows: self._put(rows, state))
 
     def reset(self, session: int) -> None:
         """Back to zeros. Raises `SessionError`, `StateError`."""
-        with self._claimed([session]) as rows:
-            self._put(rows, None)
+        self._alone([session], lambda rows: self._put(rows, None))
 
-    @contextmanager
-    def _claimed(self, sessions: Iterable[int]) -> Iterator[list[int]]:
-        """The rows of these sessions, which no other call uses meanwhile. Raises `SessionError`, `StateError`."""
+    def _alone(self, sessions: Collection[int], use: Callable[[list[int]], _Result]) -> _Result:
+        """What `use` makes of the rows of these sessions, which no other call uses meanwhile.
+
+        Raises `SessionError`, `StateError`.
+        """
         claim = _Claim()
         try:
-            yield self._claim(sessions, claim)
+            return use(self._claim(sessions, claim))
         finally:
-            with _lock:
-                self._claims = {s: c for s, c in self._claims.items() if c() not in (claim, None)}
+            claim.over = True  # an exception of a signal handler comes before this assignment or after it
 
-    def _claim(self, sessions: Iterable[int], claim: _Claim) -> list[int]:
+    def _claim(self, sessions: Collection[int], claim: _Claim) -> list[int]:
         with _lock:
             rows = [self._row(session) for session in sessions]
             for session in sessions:
-                other = self._claims.get(session, _nobody)()
-                if other is not None and other.epoch == process[EPOCH]:
+                other = self._claims.get(session)
+                if other is not None and not other.over and other.epoch == process[EPOCH]:
                     raise StateError(
                         f"session {session} is in use: another thread, or the call that a signal handler interrupts,"
                         " has not done with it"
                     )
-            self._claims.update(dict.fromkeys(sessions, weakref.ref(claim)))
+            self._claims.update(dict.fromkeys(sessions, claim))
         return rows
 
     def _row(self, session: int) -> int:
