@@ -23,7 +23,7 @@ class Budget:
     def __init__(self, limit: int) -> None:
         if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
             raise ShapeError(f"plan_bytes is {limit!r}, expected an integer of at least 0")
-        self.limit, self.used = limit, 0
+        self.limit = limit
         self.gone: deque[Hashable] = deque()
         self._entries: OrderedDict[Hashable, tuple[int, Callable[[], object]]] = OrderedDict()
 
@@ -33,11 +33,14 @@ class Budget:
         while self.gone:
             self.forget(self.gone.pop())
         self._entries[key] = (nbytes, drop)
-        self.used += nbytes
         while self.used > self.limit and len(self._entries) > 1:
-            _, (freed, let_go) = self._entries.popitem(last=False)
-            self.used -= freed
+            _, (_, let_go) = self._entries.popitem(last=False)
             let_go()
+
+    @property
+    def used(self) -> int:
+        """Bytes of all entries: a sum that was kept would be wrong where a signal handler came between its parts."""
+        return sum(nbytes for nbytes, _ in list(self._entries.values()))
 
     def touch(self, key: Hashable) -> None:
         """It has been used again."""
@@ -46,7 +49,7 @@ class Budget:
 
     def forget(self, key: Hashable) -> None:
         """It is gone."""
-        self.used -= self._entries.pop(key, (0, None))[0]
+        self._entries.pop(key, None)
 
     def __len__(self) -> int:
         return len(self._entries)

@@ -14,6 +14,7 @@ parent had claimed, and will never give back here, is free again.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import threading
 from collections.abc import Callable
@@ -22,13 +23,25 @@ from typing import Any, Final, Generic, TypeVar, overload
 
 import numpy as np
 
-__all__ = ["EPOCH", "LOOK", "MAIN", "lock", "once", "process", "short_lock", "undisturbed", "wait_at_forks"]
+__all__ = [
+    "EPOCH", "LOOK", "MAIN", "lock", "once", "process", "short_lock", "to_the_end", "undisturbed", "wait_at_forks",
+]  # fmt: skip
 
 EPOCH: Final = 0  # of this process: 1, and one more in each child that a fork made
 MAIN: Final = 1  # the thread that runs Python's signal handlers
 LOOK: Final = 2  # the address of `kernels.entries.look`, 0 until something runs
 
-process = np.array([1, threading.main_thread().ident or 0, 0], np.int64)
+_Kept = TypeVar("_Kept")
+_Result = TypeVar("_Result")
+
+
+def to_the_end(thing: _Kept) -> _Kept:
+    """Keep an object when the interpreter is taken down, too: a daemon thread may be in the middle of a native call."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
+    return thing
+
+
+process = to_the_end(np.array([1, threading.main_thread().ident or 0, 0], np.int64))
 
 
 lock = threading.RLock()
@@ -45,9 +58,6 @@ def short_lock() -> Any:
 def wait_at_forks(held: Any) -> None:
     """Have a fork wait until no other thread has this `RLock`, under which nothing waits for a lock of this package."""
     _locks.append(held)
-
-
-_Result = TypeVar("_Result")
 
 
 class once(Generic[_Result]):  # noqa: N801  (used as a decorator)

@@ -154,8 +154,9 @@ class Executable:
                     self.weight_precisions,
                     self._rows,
                 )
-            route = self._routes[key] = Route(program)
+            route = Route(program)
             self.budget.add((id(self), key), route.nbytes, partial(self._routes.pop, key, None))
+            self._routes[key] = route
             return route
 
     def run(self, inputs: Mapping[str, ArrayLike], out: Mapping[str, Array] | None = None) -> dict[str, Array]:
@@ -185,7 +186,7 @@ class Executable:
     def _run_again(self, inputs: Mapping[str, ArrayLike], out: Mapping[str, Array] | None) -> dict[str, Array] | None:
         """The program of the last call, if every array that is given fits it as it is; None if not."""
         route = self._last
-        if route is None or len(inputs) != len(route.inputs):
+        if route is None or not isinstance(inputs, Mapping) or len(inputs) != len(route.inputs):
             return None
         if out is not None and (type(out) is not dict or len(out) != len(route.outputs)):
             return None
@@ -228,6 +229,7 @@ def checked_out(slots: Mapping[str, Slot], out: Mapping[str, NDArray[Any]]) -> d
     """`out` as a dict. Raises `ShapeError` for an array that does not fit its slot, or overlaps another."""
     if not isinstance(out, Mapping):
         raise ShapeError(f"out: got {type(out).__name__}, expected arrays by output name")
+    out = dict(out)  # a mapping may answer otherwise the next time
     if unknown := [name for name in out if name not in slots]:
         raise ShapeError(f"out: unknown outputs {unknown}; expected some of {list(slots)}")
     for name, array in out.items():
@@ -242,4 +244,4 @@ def checked_out(slots: Mapping[str, Slot], out: Mapping[str, NDArray[Any]]) -> d
     for (first, a), (second, b) in itertools.combinations(out.items(), 2):
         if np.may_share_memory(a, b):
             raise ShapeError(f"out: {first!r} and {second!r} overlap, expected arrays of their own")
-    return dict(out)
+    return out

@@ -7,7 +7,6 @@ the child starts with no team and makes its own when it needs one.
 
 from __future__ import annotations
 
-import atexit
 import ctypes
 import os
 import threading
@@ -31,7 +30,7 @@ from fastgru.kernels.operands.team import (
 )
 from fastgru.kernels.operands.ticket import TEAM_CONTROL, TEAM_HEAD, TEAM_MEMBERS, TEAM_SIZE
 from fastgru.kernels.run import worker
-from fastgru.process import lock
+from fastgru.process import lock, to_the_end
 from fastgru.simd.sizes import CPU_WORDS, SHARED_WORDS
 
 __all__ = ["Team", "check_threads", "team_address"]
@@ -47,7 +46,10 @@ _acquire.argtypes, _release.argtypes = (ctypes.c_void_p, ctypes.c_int), (ctypes.
 
 
 class Team:
-    """The workers of a team, and the words through which a call finds them. Raises `OSError` or `RuntimeError`."""
+    """The workers of a team, and the words through which a call finds them. Raises `OSError` or `RuntimeError`.
+
+    It is there until the process ends, also while the interpreter is taken down: a daemon thread may be in a call.
+    """
 
     def __init__(self, members: int) -> None:
         self._control = np.zeros(CONTROL_WORDS, np.int64)
@@ -120,7 +122,7 @@ def team_address(members: int) -> int:
     if team is None:
         with lock:
             try:
-                team = _teams.get(members) or _teams.setdefault(members, Team(members))
+                team = _teams.get(members) or _teams.setdefault(members, to_the_end(Team(members)))
             except (OSError, RuntimeError) as error:
                 raise UnsupportedModelError(
                     f"threads={members}: the system refuses them ({error}); use fewer"
@@ -134,12 +136,5 @@ def _forget() -> None:
     _teams.clear()
 
 
-def _close_all() -> None:
-    for team in _teams.values():
-        team.close()
-    _teams.clear()
-
-
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
-atexit.register(_close_all)

@@ -291,10 +291,12 @@ def work(control, member, lock):
     """The life of a worker: sleep until woken, run, sleep again; ends when there is no program."""
     shared, words = pointer(control, "int64"), pointer(member, "int64")
     acquire_lock(lock)
-    while shared[0] != 0:
+    program = shared[0]
+    while program != 0:
         words[CORE] = current_cpu()
-        run_member(pointer(shared[0], "int64"), pointer(shared[1], "int64"), words)
+        run_member(pointer(program, "int64"), pointer(shared[1], "int64"), words)
         acquire_lock(lock)
+        program = shared[0]
     return 0
 
 

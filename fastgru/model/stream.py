@@ -214,6 +214,8 @@ class Stream:
             raise ShapeError("out: got an array that cannot be written")
         if any(np.may_share_memory(a, b) for a, b in itertools.combinations(targets, 2)):
             raise ShapeError("out: two of the arrays overlap, expected arrays of their own")
+        if any(n > 1 and stride == 0 for t in targets for n, stride in zip(t.shape, t.strides, strict=True)):
+            raise ShapeError("out: got an array whose elements share memory, expected a place for each")
 
     def _bind(self, arrays: tuple[Array, ...]) -> _Bound:
         if len(arrays) != len(self.inputs):
@@ -271,6 +273,8 @@ class Stream:
             own = now[name]
             if array.shape != own.shape or not np.can_cast(array.dtype, own.dtype, "same_kind"):
                 raise ShapeError(f"state {name!r}: got {array.dtype} {array.shape}, expected {own.dtype} {own.shape}")
+            if own.dtype.kind in "iu" and not np.array_equal(array.astype(own.dtype), array):
+                raise ShapeError(f"state {name!r}: got {array.dtype} values that {own.dtype} does not hold")
         self._write({**now, **arrays}, version)
 
     def reset(self, rows: ArrayLike | None = None) -> None:

@@ -139,8 +139,17 @@ def write(name: str, entry: Entry) -> None:
 def _fault(error: OSError) -> str:
     if isinstance(error, UntrustedError):
         return str(error)
-    where = "" if error.errno is None else f"{cache_folder()}: "
+    where = ""
+    with contextlib.suppress(OSError):  # the folder that a relative one is in may be gone
+        where = "" if error.errno is None else f"{cache_folder()}: "
     return f"{where}{error.strerror or error}"
+
+
+def _say(text: str) -> None:
+    """On stderr, where there is one: what cannot be said must not keep a model from running."""
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError, ValueError):
+            print(text, file=sys.stderr)
 
 
 def _tell_unused(error: OSError) -> None:
@@ -148,10 +157,9 @@ def _tell_unused(error: OSError) -> None:
     global _told_unused
     if not _told_unused and not os.environ.get("FASTGRU_QUIET"):
         _told_unused = True
-        print(
+        _say(
             f"fastgru: the cache of kernels cannot be used, so this process compiles what it needs: {_fault(error)};"
-            " FASTGRU_CACHE_DIR names another folder",
-            file=sys.stderr,
+            " FASTGRU_CACHE_DIR names another folder"
         )
 
 
@@ -165,7 +173,7 @@ def _tell() -> None:
         _told = True
         cache = describe()
         reach = ", once for all processes" if cache["writable"] and not cache["problem"] else ""
-        print(f"fastgru: compiling kernels for this CPU ({target_cpu()[0]}, {ISA}){reach}...", file=sys.stderr)
+        _say(f"fastgru: compiling kernels for this CPU ({target_cpu()[0]}, {ISA}){reach}...")
 
 
 @contextlib.contextmanager

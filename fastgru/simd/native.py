@@ -10,13 +10,15 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
-from fastgru.process import wait_at_forks
+from fastgru.process import to_the_end, wait_at_forks
 from fastgru.simd.cpu import target_cpu
 
 __all__ = ["load_object", "python_function", "target_machine"]
 
 _numbers = itertools.count()
-_loaded: list[Any] = []  # the linker frees what nobody holds, and Python's functions point to their definitions
+_loaded: list[Any] = to_the_end(
+    []
+)  # the linker frees what nobody holds, and Python's functions point to their definitions
 
 _METH_FASTCALL = 0x0080
 

@@ -103,7 +103,11 @@ class SessionPool:
             self._rows.update(zip((session,), map(list.pop, (self._free,)), strict=True))
         except IndexError:
             raise SessionError(f"all {self.capacity} sessions are taken; close one, or make a larger pool") from None
-        self._put([self._rows[session]], state)
+        try:
+            self._put([self._rows[session]], state)
+        except BaseException:
+            self._free.extend(map(self._rows.pop, (session,)))
+            raise
         return session
 
     def close(self, session: int) -> None:
@@ -113,6 +117,9 @@ class SessionPool:
         """
         self._alone([session], lambda rows: self._free.extend(map(self._rows.pop, (session,))))  # as in `open`
         self._claims.pop(session, None)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise TypeError("a SessionPool is neither copied nor pickled: save() gives the state of a session as bytes")
 
     @property
     def sessions(self) -> tuple[int, ...]:
@@ -131,6 +138,8 @@ class SessionPool:
         Raises `SessionError` for a session that is not open, `StateError` for one that another call is using,
         `ShapeError` for a frame that does not fit; all states are then as they were.
         """
+        if not isinstance(frames, Mapping):
+            raise ShapeError(f"push: got {type(frames).__name__}, expected frames by session")
         if not frames:
             return {}
         arrays = {session: self._frame(session, frame) for session, frame in frames.items()}

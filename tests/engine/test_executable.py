@@ -318,6 +318,26 @@ def test_arrays_of_subclasses_and_with_dtypes_of_their_own():
         np.testing.assert_array_equal(got, [0, 2, 4])
 
 
+def test_what_is_no_mapping_is_refused_after_a_good_call_too():
+    graph = graph_of([Node("binary", ("x", "x"), ("y",), {"kind": "add"})], {"x": normal(3)}, ["y"])
+    executable = Executable(graph)
+    for _ in range(2):
+        for wrong in ([normal(3)], (normal(3),), "x", {"x"}, None, 1, normal(1, 3)):
+            with pytest.raises(ShapeError, match="expected arrays by name"):
+                executable.run(wrong)
+        executable.run({"x": normal(3)})
+
+
+def test_an_out_mapping_is_asked_once():
+    class Changes(dict):
+        def items(self):
+            return {"y": np.empty(3, np.float32)}.items()
+
+    graph = graph_of([Node("binary", ("x", "x"), ("y",), {"kind": "add"})], {"x": normal(3)}, ["y"])
+    with pytest.raises(ShapeError, match="out 'y': got float64"):
+        Executable(graph).run({"x": normal(3)}, Changes(y=np.empty(3)))
+
+
 def test_no_size_is_negative():
     x = normal(2, 1)
     graph = graph_of([Node("expand", ("x", "k"), ("y",))], {"x": x}, ["y"], {"k": np.array([2, -2])})

@@ -174,6 +174,43 @@ def test_a_program_may_close_descriptors_that_it_does_not_know(tmp_path):
     assert file.read_bytes() == b""
 
 
+def test_a_process_ends_while_a_daemon_thread_is_in_a_call():
+    """Handlers that run at exit may wait for it, too: nothing of a team is given up before the process ends."""
+    code = """
+        import atexit, threading
+        import numpy as np
+
+        stop, calls = threading.Event(), []
+
+        def wait() -> None:
+            stop.set()
+            thread.join(60)
+            print("ended" if not thread.is_alive() else "hangs", len(calls) > 0, flush=True)
+
+        atexit.register(wait)
+        import fastgru
+        from fastgru.engine import worth
+
+        worth.Sharing._is_worth = lambda self, trial: True
+        rng = np.random.default_rng(0)
+        weights = {name: rng.normal(0, 0.1, (768, 256)).astype(np.float32) for name in ("weight_ih_l0", "weight_hh_l0")}
+        gru, x = fastgru.GRU.from_torch(weights, threads=2), rng.standard_normal((300, 4, 256), dtype=np.float32)
+        want = gru(x)[0]
+
+        def run() -> None:
+            while not stop.is_set():
+                calls.append(np.array_equal(gru(x)[0], want))
+            assert all(calls)
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        while not calls:
+            pass
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "ended True\n"), done.stderr
+
+
 @pytest.mark.parametrize("threads", [0, -1, 1.5, True, "2", 257, 2**40])
 def test_what_is_no_number_of_threads_is_refused(big, threads):
     with pytest.raises(fastgru.UnsupportedModelError, match="threads="):

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from fastgru import Model
-from fastgru.errors import StateError
+from fastgru.errors import ShapeError, StateError
 from fastgru.graph import Graph, Node, TensorSpec
 from fastgru.process import EPOCH, process
 from fastgru.spec import GRUSpec
@@ -608,6 +608,33 @@ def test_a_stream_of_arrays_with_dtypes_of_their_own():
     for _ in range(2):
         np.testing.assert_array_equal(stream.fork().push(copy), want)
         np.testing.assert_array_equal(stream.fork().push(x.view(np.recarray), out=np.empty_like(copy)), want)
+
+
+def test_whole_numbers_that_a_state_does_not_hold():
+    node = Node("binary", ("x", "s"), ("n",), {"kind": "add"})
+    specs = TensorSpec("x", "int32", (None,)), TensorSpec("s", "int32", (None,))
+    outputs = (TensorSpec("y", "int32", None), TensorSpec("n", "int32", None))
+    copy = Node("binary", ("x", "x"), ("y",), {"kind": "add"})
+    stream = Model(Graph(specs, outputs, (copy, node), {}, {"s": "n"})).stream(2)
+    stream.set_state({"s": np.array([7, -1], np.int64)})
+    with pytest.raises(ShapeError, match="does not hold"):
+        stream.set_state({"s": np.array([2**40 + 7, -1])})
+    assert stream.state["s"].tolist() == [7, -1]
+    y = stream.push(np.array([1, 2], np.int32), out=np.zeros(2, np.int32))
+    assert y.tolist() == [2, 4]
+    with pytest.raises(ShapeError, match="share memory"):
+        stream.push(np.array([1, 2], np.int32), out=np.lib.stride_tricks.as_strided(np.zeros(1, np.int32), (2,), (0,)))
+
+
+def test_a_closed_stderr_keeps_no_model_from_running(tmp_path, monkeypatch):
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("FASTGRU_CACHE_DIR", str(tmp_path / "file" / "below"))
+    code = """
+        del os.environ["FASTGRU_QUIET"]
+        sys.stderr.close()
+        print(fastgru.ReLU()(np.array([[-1.0, 2.0]], np.float32)).tolist())
+    """
+    assert alone(code) == "[[0.0, 2.0]]\n"
 
 
 def test_a_state_that_is_no_mapping():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import pickle
 import threading
 
 import numpy as np
@@ -319,6 +321,30 @@ def test_a_child_may_use_sessions_that_a_thread_of_its_parent_was_pushing(monkey
     assert status == 0
     stream.load_state(pool.save(session))
     assert len(pool) == 1
+
+
+def test_a_pool_is_not_copied():
+    pool = SessionPool(net(), 3)
+    for copying in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError, match="neither copied nor pickled"):
+            copying(pool)
+    for wrong in ([frame(1)], None, "frames"):
+        with pytest.raises(ShapeError, match="expected frames by session"):
+            pool.push(wrong)
+
+
+def test_an_opening_that_ends_early_takes_no_row(monkeypatch):
+    pool = SessionPool(net(), 3)
+
+    def ends(rows, state):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pool, "_put", ends)
+        for _ in range(5):
+            with pytest.raises(KeyboardInterrupt):
+                pool.open()
+    assert len([pool.open() for _ in range(3)]) == len(pool) == 3
 
 
 def test_rows_come_back_however_sessions_end():
