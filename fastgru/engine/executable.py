@@ -186,7 +186,9 @@ class Executable:
     def _run_again(self, inputs: Mapping[str, ArrayLike], out: Mapping[str, Array] | None) -> dict[str, Array] | None:
         """The program of the last call, if every array that is given fits it as it is; None if not."""
         route = self._last
-        if route is None or not isinstance(inputs, Mapping) or len(inputs) != len(route.inputs):
+        if route is None or (type(inputs) is not dict and not isinstance(inputs, Mapping)):
+            return None
+        if len(inputs) != len(route.inputs):
             return None
         if out is not None and (type(out) is not dict or len(out) != len(route.outputs)):
             return None
