@@ -11,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -193,16 +194,19 @@ def test_a_stream_has_one_user_at_a_time():
 
     messages = {}
     for name, use in uses.items():
-        while name not in messages:
+        for _ in range(20):  # a thread that is not in its push yet is tried again, not raced: it would always lose
             pushed.clear()
             other = threading.Thread(target=push)
             other.start()
-            while other.is_alive() and name not in messages:
-                try:
-                    use()
-                except StateError as error:
-                    messages[name] = str(error)
+            time.sleep(0.2)
+            try:
+                use()
+            except StateError as error:
+                messages[name] = str(error)
             other.join()
+            if name in messages:
+                break
+    assert set(messages) == set(uses)
     assert all("in use" in message for message in messages.values())
     stream.load_state(before)
     assert stream.save_state() == before
