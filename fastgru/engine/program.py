@@ -7,7 +7,7 @@ Who keeps what alive, and for how long, of everything whose address native code 
     constants: packed weights, tables             `Program.constants`, with the program
     instructions                                  `Program.words`, with the program
     arena, addresses, status, ticket              `Frame`, with the program; a frame runs one call at a time
-    banks of a stream's state, and its words      `Frame.kept`, besides the stream
+    banks of a stream's state, and its words      the frames that are bound to them, besides the stream
     words and locks of a team                     `team.Team`, which the table of teams keeps until the process ends
     native functions, and what names them         `simd.native._loaded`, until the process ends
     words of the process                          `process.process`, until the process ends
@@ -92,7 +92,6 @@ class Frame:
     state: the words of the state that turns with every call (see `kernels.operands.ticket`); None for a state of the
         frame's own, without arrays.
     bound: inputs and outputs that are no arguments of a call, each as the arrays of turn 0 and of turn 1.
-    kept: whatever has to live as long as the frame.
 
     `call` is the native function, to be called with `ticket`, a tuple of the other inputs, and a tuple of the other
     outputs, in order; it answers 0, or what `raise_for` takes.
