@@ -71,7 +71,7 @@ if TYPE_CHECKING:
         Transpose,
     )
     from fastgru.model import Model, Stream
-    from fastgru.quantise import quantize
+    from fastgru.quantization import quantize
     from fastgru.streaming import SessionPool
 
 __version__ = "0.1.0.dev0"
@@ -82,7 +82,7 @@ _LAZY = {
     "SessionPool": "fastgru.streaming",
     "Stream": "fastgru.model",
     "Weights": "fastgru.importers.weights",
-    "quantize": "fastgru.quantise",
+    "quantize": "fastgru.quantization",
     "read_weights": "fastgru.importers.weights",
     **dict.fromkeys(
         (

@@ -35,13 +35,13 @@ __all__ = [
 ]
 
 FORMAT: Final = "1"
-SMALL_FORMAT: Final = "2"
+LOWP_FORMAT: Final = "2"
 FORMAT_KEY: Final = "fastgru.format"
 GRAPH_KEY: Final = "fastgru.graph"
 MAX_ATTR_DEPTH: Final = 16
 
 _FIELDS: Final = ("name", "inputs", "outputs", "nodes", "states", "meta", "constants")
-_FORMATS: Final = {FORMAT: _FIELDS, SMALL_FORMAT: (*_FIELDS, "precisions")}
+_FORMATS: Final = {FORMAT: _FIELDS, LOWP_FORMAT: (*_FIELDS, "precisions")}
 
 
 def graph_to_bytes(graph: Graph) -> bytes:
@@ -149,7 +149,7 @@ def _metadata(graph: Graph) -> dict[str, str]:
         "constants": list(graph.constants),
         **({"precisions": dict(graph.precisions)} if graph.precisions else {}),
     }
-    version = SMALL_FORMAT if graph.precisions else FORMAT
+    version = LOWP_FORMAT if graph.precisions else FORMAT
     return {FORMAT_KEY: version, GRAPH_KEY: json.dumps(data, ensure_ascii=False, separators=(",", ":"))}
 
 

@@ -108,7 +108,7 @@ def _byte_chains(x_at, w_at, start_at, out_at, count):
 
 
 def dot_work(precision: str) -> Callable[[int], float]:
-    """Rounds of dot products of ones, as `kernels.small` does them: what it returns grows by a group each round.
+    """Rounds of dot products of ones, as `kernels.lowp` does them: what it returns grows by a group each round.
 
     Rounds go through the units of a row: products of one unit alone would be made once, and added up.
     """

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from fastgru.graph import Graph
-    from fastgru.quantise import Errors, QuantizeReport
+    from fastgru.quantization import Errors, QuantizeReport
 
 __all__ = ["command"]
 
-# Those of `fastgru.quantise.PRECISIONS`, which cannot be imported without NumPy.
+# Those of `fastgru.quantization.PRECISIONS`, which cannot be imported without NumPy.
 PRECISIONS = ("bfloat16", "int8", "auto")
 _BOUND = click.FloatRange(min=0, min_open=True)
 
@@ -62,7 +62,7 @@ def command(
     """
     from fastgru.cli.console import compiling
     from fastgru.load import load_graph
-    from fastgru.quantise import quantize
+    from fastgru.quantization import quantize
 
     if output is not None and output.suffix.lower() != ".safetensors":
         raise click.UsageError(f"{output}: expected a name that ends in .safetensors")

@@ -13,18 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.engine.arena import most_alive, place
-from fastgru.engine.assembly import assemble, flush, resolved
-from fastgru.engine.chain import Chain, join
+from fastgru.engine.fusion import Fusion, join
 from fastgru.engine.instruction import Instruction
-from fastgru.engine.precision import SMALL, WeightPrecision, node_name
+from fastgru.engine.lazy import assemble, flush, resolved
+from fastgru.engine.precision import LOWP, WeightPrecision, node_name
 from fastgru.engine.program import Program, Slot
 from fastgru.engine.room import Room
-from fastgru.engine.view import Buffer, Known, Piece, Value, View, contiguous_strides, integers, itemsize, whole
-from fastgru.engine.walk import LEAST_TURN, turning
+from fastgru.engine.strides import LEAST_TRANSPOSED, transposing
+from fastgru.engine.view import Buffer, Constant, Region, Value, View, contiguous_strides, integers, itemsize, whole
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Node
+from fastgru.kernels.operands.declare import Operands
 from fastgru.kernels.run import EVERYONE, HEAD_WORDS, LOOKS, MEETS
-from fastgru.kernels.table import ARENA, FIRST_FREE_BASE, PARTS, find
+from fastgru.kernels.table import ARENA, FIRST_FREE_BASE, MICROKERNELS, find
 from fastgru.packing.aligned import empty
 from fastgru.reference.operator import is_floating
 
@@ -69,10 +70,10 @@ class Builder:
         self._ahead = False
         self.label = ""
 
-    def small_weights(self, node: Node) -> str | None:
+    def lowp_weights(self, node: Node) -> str | None:
         """The precision of the node's weights, "bfloat16" or "int8"; None where they have the dtype of the plan."""
         chosen = self._precisions.get(node_name(node))
-        return chosen.precision if chosen is not None and chosen.precision in SMALL else None
+        return chosen.precision if chosen is not None and chosen.precision in LOWP else None
 
     # Values
 
@@ -121,7 +122,7 @@ class Builder:
         self, key: tuple[str, ...], make: Callable[[], NDArray[Any]], sources: Sequence[Value | None] = ()
     ) -> NDArray[Any]:
         """As `packed`, for what planning itself reads."""
-        if any(isinstance(source, Known) and not source.name for source in sources):
+        if any(isinstance(source, Constant) and not source.name for source in sources):
             return make()
         if key not in self._packs:
             self._packs[key] = make()
@@ -155,21 +156,21 @@ class Builder:
             return View(view.buffer, view.offset, view.shape, contiguous_strides(view.shape), view.dtype)
         key = (view.buffer, view.offset, view.shape, view.strides, view.dtype)
         if key not in self._copies:
-            self._copies[key] = self.assemble(view.shape, view.dtype, [Piece((0,) * view.ndim, view, self.label)])
+            self._copies[key] = self.assemble(view.shape, view.dtype, [Region((0,) * view.ndim, view, self.label)])
         return self._copies[key]
 
     def rows(self, value: Value) -> View:
         """The value as it lies where it lies in rows, or where bringing it into rows takes long; else copied."""
         view = self.view(value)
-        if view.size < LEAST_TURN or view.strides[-1] == 1:
+        if view.size < LEAST_TRANSPOSED or view.strides[-1] == 1:
             return view
-        quick = turning(list(view.shape), list(view.strides), list(contiguous_strides(view.shape)))
+        quick = transposing(list(view.shape), list(view.strides), list(contiguous_strides(view.shape)))
         return view if quick is None else self.contiguous(view)
 
-    def assemble(self, shape: Sequence[int], dtype: str, pieces: Sequence[Piece]) -> View:
-        """A tensor of boxes that are views of others, copied together when an instruction reads it; a later piece hides
+    def assemble(self, shape: Sequence[int], dtype: str, regions: Sequence[Region]) -> View:
+        """A tensor of boxes that are views of others, copied together when an instruction reads it; a later one hides
         the earlier ones."""
-        return assemble(self, shape, dtype, pieces)
+        return assemble(self, shape, dtype, regions)
 
     def copy(self, source: View, target: View) -> None:
         """Element by element, any strides on both sides; shapes are equal."""
@@ -181,8 +182,8 @@ class Builder:
                 f"{self.label}: a copy over {len(shape)} axes; at most {MAX_RANK} are supported: merge some axes"
             )
         op, width = "copy", 8 * itemsize(source.dtype)
-        if width >= 32 and source.size >= LEAST_TURN and (order := turning(shape, strides_in, strides_out)):
-            op = "turn"
+        if width >= 32 and source.size >= LEAST_TRANSPOSED and (order := transposing(shape, strides_in, strides_out)):
+            op = "transpose"
             shape, strides_in, strides_out = ([a[i] for i in order] for a in (shape, strides_in, strides_out))
         lead = MAX_RANK - len(shape)
         words = [*[1] * lead, *shape, *[0] * lead, *strides_in, *[0] * lead, *strides_out]
@@ -194,17 +195,19 @@ class Builder:
         self,
         op: str,
         dtype: str,
-        tensors: Sequence[View | None],
-        words: Sequence[int] = (),
+        operands: Any,
+        given: Any = (),
+        rest: Sequence[int] = (),
         *,
-        lane: int = 0,
-        writes: int | None = None,
+        member: int = 0,
+        writes: Any = None,
         moved: Callable[[View], Mapping[int, int] | None] | None = None,
     ) -> None:
-        """Append an instruction: the tensors' operand words first, in order, then `words`.
+        """Append an instruction with the operands `given` by the names of its declaration.
 
-        lane: the member of a team that carries it out, or `EVERYONE` where the handler shares it out.
-        writes: the place among `tensors` of a whole fresh tensor that this instruction alone fills.
+        rest: the words behind the named ones.
+        member: the member of a team that carries it out, or `EVERYONE` where the handler shares it out.
+        writes: the whole fresh tensor that this instruction alone fills, where there is one.
         moved: see `Instruction`.
         """
         try:
@@ -213,7 +216,12 @@ class Builder:
             raise UnsupportedModelError(
                 f"{self.label}: there is no kernel {op!r} for {dtype}; cast the tensor to float32 before it"
             ) from None
-        self.append(Instruction(handler, list(tensors), [*integers(words)], self.label, lane, writes, moved=moved))
+        if isinstance(operands, Operands):
+            tensors, words = operands.encode(given, rest)
+            writes = operands.tensor(writes) if writes else None
+        else:  # an instruction that is not declared yet: tensors and words in their order
+            tensors, words = list(operands), given
+        self.append(Instruction(handler, tensors, [*integers(words)], self.label, member, writes, moved=moved))
 
     def append(self, instruction: Instruction) -> None:
         """An instruction made elsewhere."""
@@ -267,11 +275,11 @@ class Builder:
         finals = {name: self._as_output(name, value) for name, value in outputs.items()}
         steps, self._instructions = join(self._instructions), []
         for instruction in steps:
-            if isinstance(instruction, Chain):
+            if isinstance(instruction, Fusion):
                 instruction.straighten(self)
             self._instructions.append(instruction)
         for instruction in self._instructions:
-            if isinstance(instruction, Chain):
+            if isinstance(instruction, Fusion):
                 instruction.complete(self)
         for instruction in self._instructions:
             if outside := next((v for v in instruction.tensors if v is not None and not v.inside), None):
@@ -284,8 +292,8 @@ class Builder:
         self.room.check(results + arena_bytes, "the plan")
         bases = [0] * FIRST_FREE_BASE
         for instruction in self._instructions:
-            for part in instruction.handler.parts:
-                bases[PARTS[part]] = find(part, self.float_dtype).address
+            for name in instruction.handler.microkernels:
+                bases[MICROKERNELS[name]] = find(name, self.float_dtype).address
         constants = []
         for buffer in self._buffers:
             if buffer.kind == "arena":
@@ -302,12 +310,12 @@ class Builder:
         operands: list[int] = []
         first = 1 + HEAD_WORDS * len(self._instructions)
         for instruction, after in zip_longest(self._instructions, self._instructions[1:]):
-            alone = after is not None and instruction.lane == after.lane != EVERYONE
+            alone = after is not None and instruction.member == after.member != EVERYONE
             meets = instruction.meets and not alone
             work += 512 + sum(view.size * itemsize(view.dtype) for view in instruction.tensors if view is not None)
             after_it = (MEETS if meets else 0) | (LOOKS if work > _LOOK_BYTES else 0)
             work = work if work <= _LOOK_BYTES else 0
-            heads += [instruction.handler.address, first + len(operands), instruction.lane, after_it]
+            heads += [instruction.handler.address, first + len(operands), instruction.member, after_it]
             for view in instruction.tensors:
                 operands += [-1, 0] if view is None else [view.buffer.base, view.buffer.offset + view.offset]
             operands += instruction.words
@@ -331,7 +339,7 @@ class Builder:
         self.label = f"output {name!r}"
         view = self.view(value)
         if not (view.whole and view.buffer.kind == "arena"):
-            view = self.assemble(view.shape, view.dtype, [Piece((0,) * view.ndim, view)])
+            view = self.assemble(view.shape, view.dtype, [Region((0,) * view.ndim, view)])
         flush(self, view.buffer)
         view.buffer.kind, view.buffer.name = "output", name
         return view
@@ -342,9 +350,9 @@ class Builder:
         return buffer
 
 
-def known(value: Value | None, what: str) -> Known:
+def known(value: Value | None, what: str) -> Constant:
     """The value, which must be known when the plan is made."""
-    if isinstance(value, Known):
+    if isinstance(value, Constant):
         return value
     raise UnsupportedModelError(f"{what} depends on the data, not only on shapes; make it a constant of the model")
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgru.engine.view import Known, Value
+from fastgru.engine.view import Constant, Value
 
 __all__ = ["EXACT", "bytes_of", "peak_of", "runs_of"]
 
@@ -24,7 +24,7 @@ def peak_of(x: Value, zero_point: Value | None) -> int:
     low, high = limits.min, limits.max
     if zero_point is None:
         low = high = 0
-    elif isinstance(zero_point, Known) and zero_point.array.size:
+    elif isinstance(zero_point, Constant) and zero_point.array.size:
         low, high = int(zero_point.array.min()), int(zero_point.array.max())
     return max(limits.max - low, high - limits.min)
 

@@ -16,10 +16,10 @@ from fastgru.engine.builder import Packs
 from fastgru.engine.passes import merge_quantised, simplify
 from fastgru.engine.passes.rows import kept_rows
 from fastgru.engine.plan import check_supported, make_program
-from fastgru.engine.precision import FLOAT_DTYPES, PRECISIONS, SMALL, weight_precisions
+from fastgru.engine.precision import FLOAT_DTYPES, LOWP, PRECISIONS, weight_precisions
 from fastgru.engine.profile import Timing, profile
 from fastgru.engine.program import Frame, Program, Slot
-from fastgru.engine.team import check_threads
+from fastgru.engine.threads import check_threads
 from fastgru.engine.worth import Sharing
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Graph, TensorSpec
@@ -121,8 +121,8 @@ class Executable:
             self.precision, self.float_dtype = precision, FLOAT_DTYPES[precision]
             self.weight_precisions = weight_precisions(self._simplified, precision, overrides)
             if self.float_dtype == "float32":
-                small = [name for name, chosen in self.weight_precisions.items() if chosen.precision in SMALL]
-                self._simplified = merge_quantised(self._simplified, small)
+                lowp = [name for name, chosen in self.weight_precisions.items() if chosen.precision in LOWP]
+                self._simplified = merge_quantised(self._simplified, lowp)
         self.threads = threads
         self.inputs = tuple(typed_spec(spec, precision) for spec in graph.inputs)
         self.outputs = tuple(typed_spec(spec, precision) for spec in graph.outputs)

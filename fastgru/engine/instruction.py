@@ -24,7 +24,7 @@ class Instruction:
     tensors: list[View | None]
     words: list[int]
     label: str
-    lane: int
+    member: int
     writes: int | None = None
     meets: bool = True
     group: object = None

@@ -8,20 +8,22 @@ from typing import Final
 
 import numpy as np
 
-import fastgru.engine.ops  # noqa: F401  (fills the table)
 from fastgru.engine.builder import Builder, Packs
 from fastgru.engine.lowering import LOWERINGS
 from fastgru.engine.passes import fold_node
 from fastgru.engine.precision import WeightPrecision
 from fastgru.engine.program import Program
-from fastgru.engine.view import Known, KnownRows, Value, View
+from fastgru.engine.view import Constant, ConstantRows, Value, View
 from fastgru.errors import FastGRUError, UnsupportedModelError
 from fastgru.graph import Graph
-from fastgru.kernels.operands import binary, chain, reduce, unary
+from fastgru.kernels.operands import binary, fusion, reduce, unary
+from fastgru.modules import import_all
 from fastgru.reference import check_node
 from fastgru.spec import ACTIVATIONS
 
 __all__ = ["check_supported", "make_program"]
+
+import_all("fastgru.engine.ops")
 
 
 # Elements of a value that a plan computes for itself: beyond it a shape is more likely hostile than meant.
@@ -31,11 +33,11 @@ _WIDEST: Final = 8  # bytes of an element
 _KINDS: Final[Mapping[str, frozenset[str]]] = {
     "activation": frozenset(ACTIVATIONS),
     "arg": frozenset({"max", "min"}),
-    "binary": frozenset({*chain.BINARY, *binary.LIBRARY_CODES, *binary.INTEGER_CODES} - {"prelu"}),
+    "binary": frozenset({*fusion.BINARY, *binary.LIBRARY_CODES, *binary.INTEGER_CODES} - {"prelu"}),
     "compare": frozenset(binary.COMPARE_CODES),
     "logical": frozenset(binary.LOGICAL_CODES),
     "reduce": frozenset({*reduce.SUM_CODES, *reduce.EXTREME_CODES, *reduce.BOOL_CODES, "any", "all"}),
-    "unary": frozenset({*chain.UNARY, *unary.LIBRARY_CODES, *unary.INTEGER_CODES, *unary.TEST_CODES, "not"}),
+    "unary": frozenset({*fusion.UNARY, *unary.LIBRARY_CODES, *unary.INTEGER_CODES, *unary.TEST_CODES, "not"}),
 }
 
 
@@ -73,7 +75,7 @@ def make_program(
     packs: Packs,
     members: int = 1,
     precisions: Mapping[str, WeightPrecision] = MappingProxyType({}),
-    rows: Mapping[str, KnownRows] = MappingProxyType({}),
+    rows: Mapping[str, ConstantRows] = MappingProxyType({}),
 ) -> Program:
     """Plan every node for inputs of these shapes and dtypes.
 
@@ -83,7 +85,7 @@ def make_program(
     """
     given = sum(array.nbytes for array in graph.constants.values())
     builder = Builder(float_dtype, packs, members, precisions, given)
-    values: dict[str, Value] = {name: Known(array, name) for name, array in graph.constants.items()}
+    values: dict[str, Value] = {name: Constant(array, name) for name, array in graph.constants.items()}
     inputs = {spec.name: builder.input(spec.name, shapes[spec.name], dtypes[spec.name]) for spec in graph.inputs}
     builder.label = "inputs"
     values.update((name, _plain(builder, view)) for name, view in inputs.items())
@@ -93,11 +95,11 @@ def make_program(
             values[node.outputs[0]] = rows[node.outputs[0]]
             continue
         reads = [values[name] if name else None for name in node.inputs]
-        if reads and all(v is None or isinstance(v, Known) for v in reads):
-            arrays = [v.array if isinstance(v, Known) else None for v in reads]
+        if reads and all(v is None or isinstance(v, Constant) for v in reads):
+            arrays = [v.array if isinstance(v, Constant) else None for v in reads]
             results = fold_node(node, arrays, max_elements=min(_MAX_KNOWN, builder.room.left // _WIDEST))
             builder.room.hold(results, builder.label)
-            outputs: list[Value] = [Known(array) for array in results]
+            outputs: list[Value] = [Constant(array) for array in results]
         else:
             try:
                 outputs = LOWERINGS[node.op](builder, node, reads)

@@ -18,8 +18,8 @@ from fastgru.spec import RECURRENT, spec_of
 
 __all__ = [
     "FLOAT_DTYPES",
+    "LOWP",
     "PRECISIONS",
-    "SMALL",
     "Precision",
     "WeightPrecision",
     "node_name",
@@ -34,7 +34,7 @@ Precision = str | Mapping[str, str]
 # The dtype that a model of each precision computes in.
 FLOAT_DTYPES: Final = {"float64": "float64", "float32": "float32", "bfloat16": "float32", "int8": "float32"}
 PRECISIONS: Final = tuple(FLOAT_DTYPES)
-SMALL: Final = ("bfloat16", "int8")
+LOWP: Final = ("bfloat16", "int8")
 
 # Below these a product is done before smaller weights could save a byte worth waiting for; making its rows ready costs
 # what few outputs save.
@@ -75,10 +75,10 @@ def weight_precisions(
         asked = wished.get(name, precision)
         if FLOAT_DTYPES[asked] != float_dtype:
             raise UnsupportedModelError(f"{node}: weights in {asked} in a model that computes in {float_dtype}")
-        why = _impossible(node, shape, asked) if asked in SMALL else ""
+        why = _impossible(node, shape, asked) if asked in LOWP else ""
         if why and name in wished:
             raise UnsupportedModelError(f"{node}: weights in {asked}: {why}")
-        if asked in SMALL and name not in wished:
+        if asked in LOWP and name not in wished:
             why = why or _pointless(node, shape)
         chosen[name] = WeightPrecision(float_dtype if why else asked, why)
     return chosen

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from fastgru.kernels.operands.gemm import PANEL_VECTORS
 from fastgru.kernels.operands.gru import ALONE, ROWS, UNITS
-from fastgru.kernels.operands.product import PANEL_VECTORS
 from fastgru.simd.cpu import VECTOR_BYTES, cache_sizes
 from fastgru.spec import GRUSpec
 

@@ -16,8 +16,17 @@ from fastgru.errors import ShapeError
 from fastgru.packing.quantise import QuantisedRows
 
 __all__ = [
-    "Buffer", "Known", "KnownRows", "Piece", "Value", "View", "contiguous_strides", "integers", "itemsize", "whole",
-]  # fmt: skip
+    "Buffer",
+    "Constant",
+    "ConstantRows",
+    "Region",
+    "Value",
+    "View",
+    "contiguous_strides",
+    "integers",
+    "itemsize",
+    "whole",
+]
 
 Kind = Literal["arena", "constant", "input", "output"]
 _INTEGERS: Final = frozenset({int})
@@ -62,7 +71,7 @@ class Buffer:
     """A run of bytes. `first` and `last` are the instructions between which an arena buffer must keep its place.
 
     shape: of the contiguous tensor that an arena buffer was made for.
-    pieces: what the tensor will be copied together from when something has to read it; None once it lies in memory.
+    regions: what the tensor will be copied together from when something has to read it; None once it lies in memory.
     writer: the one instruction that fills it all, where that can write elsewhere as well; touches: instructions so far.
     """
 
@@ -70,7 +79,7 @@ class Buffer:
     kind: Kind
     name: str = ""
     shape: tuple[int, ...] = ()
-    pieces: list[Piece] | None = None
+    regions: list[Region] | None = None
     writer: Any = None
     touches: int = 0
     data: NDArray[Any] | None = None
@@ -146,7 +155,7 @@ class View:
 
 
 @dataclass(frozen=True, eq=False)
-class Piece:
+class Region:
     """A box of a tensor: where it starts, and what it holds; the shape of the source is its size."""
 
     start: tuple[int, ...]
@@ -155,7 +164,7 @@ class Piece:
 
 
 @dataclass(frozen=True, eq=False)
-class Known:
+class Constant:
     """A value that planning knows: a constant of the graph, or a size that follows from the input shapes.
 
     name: of a constant of the graph, the same in every plan; empty for what one plan alone knows.
@@ -182,12 +191,12 @@ class Known:
         return self.array
 
     @property
-    def transposed(self) -> Known:
+    def transposed(self) -> Constant:
         """Of two axes, the other way round."""
-        return Known(self.array.T, self.name)
+        return Constant(self.array.T, self.name)
 
 
-class KnownRows(Known):
+class ConstantRows(Constant):
     """A constant matrix of floats that is kept in int8: `array` makes floats of it, each time.
 
     rows: its rows, or its columns where `turned`.
@@ -223,8 +232,8 @@ class KnownRows(Known):
         return self.array if self.turned else self.rows
 
     @property
-    def transposed(self) -> Known:
-        return KnownRows(self.rows, self.name, turned=not self.turned)
+    def transposed(self) -> Constant:
+        return ConstantRows(self.rows, self.name, turned=not self.turned)
 
 
-Value = View | Known
+Value = View | Constant

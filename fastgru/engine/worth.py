@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from fastgru.engine.program import Frame, Program
-from fastgru.engine.team import team_address
+from fastgru.engine.threads import team_address
 from fastgru.kernels.table import FIRST_FREE_BASE
 
 __all__ = ["Sharing", "wake_seconds"]

@@ -1,4 +1,4 @@
-"""Two elements in, one out, with broadcasting, where there is no vector form (`kernels.chain` has those)."""
+"""Two elements in, one out, with broadcasting, where there is no vector form (`kernels.fusion` has those)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastgru.kernels.registry import DIVISION_BY_ZERO, NEGATIVE_EXPONENT, fail, handler, kernel, tensor
-from fastgru.kernels.walk import inner_stride, row_start
+from fastgru.kernels.strides import inner_stride, row_start
 from fastgru.simd.memory import offset, pointer
 
 __all__ = ["binary_library", "compare", "logical"]

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastgru.kernels.operands.small import table_row
+from fastgru.kernels.operands.lowp import table_row
 from fastgru.kernels.registry import INDEX_OUT_OF_RANGE, fail, handler, kernel, tensor
 from fastgru.simd.memory import address, offset, pointer
 

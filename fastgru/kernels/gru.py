@@ -9,7 +9,7 @@ and no work is done on the others; their state stays in the copy that they left 
 carried along, and its old state selected.
 
 A team shares the units, each member with its own part of the weights, meeting after every step; or the rows, meeting
-never. Any shape, number of rows, chunking or team gives a row the same bits: products are those of `kernels.product`,
+never. Any shape, number of rows, chunking or team gives a row the same bits: products are those of `kernels.gemm`,
 and the tail works lane by lane.
 """
 
@@ -20,11 +20,11 @@ from typing import Any, Final
 import numpy as np
 
 from fastgru.kernels.activation import activate, limit
+from fastgru.kernels.gemm import panel_count, panel_first
 from fastgru.kernels.gru_input import FORMS, H_AT, I_AT, N_AT, T_AT, Form, clear_row, copy_row
 from fastgru.kernels.gru_step import in_turn, make_step_after, make_step_before
 from fastgru.kernels.operands.gru import ROWS, SUM_VECTORS, UNITS, order_words
 from fastgru.kernels.operands.team import LOOK_WORK
-from fastgru.kernels.product import panel_count, panel_first
 from fastgru.kernels.registry import handler, kernel, tensor
 from fastgru.kernels.team import MEMBERS, NUMBER, TEAM_WORDS, WALK, barrier, look_out, meet, share
 from fastgru.simd.math import sigmoid, tanh
@@ -247,7 +247,7 @@ def _enter(name: str, doc: str, make_step: Any, *, panelwise: bool) -> None:
             )
             op = f"{name}{activations}{f'_{weights}' if weights else ''}"
             dtypes = ("float32",) if weights else ("float32", "float64")
-            handler(op, *dtypes, parts=tuple(filter(None, form.parts)))(factory)
+            handler(op, *dtypes, microkernels=tuple(filter(None, form.parts)))(factory)
 
 
 _enter("gru_reset_after", "reset after the recurrent product", make_step_after, panelwise=True)

@@ -1,7 +1,7 @@
 """The input products of a GRU, many steps at a time, and what weights of a precision ask of the rows they multiply.
 
 With weights of the model's own dtype rows are taken where they lie; smaller weights want rows made ready
-(`kernels.small`), which a member of a team does for itself: that costs less than meeting.
+(`kernels.lowp`), which a member of a team does for itself: that costs less than meeting.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from fastgru.kernels.product import panel_first, panel_width, product_panels
-from fastgru.kernels.registry import ARENA, PARTS, kernel
-from fastgru.kernels.small import WEIGHTS, SmallWeights
+from fastgru.kernels.gemm import panel_first, panel_width, product_panels
+from fastgru.kernels.lowp import WEIGHTS, LowpWeights
+from fastgru.kernels.registry import ARENA, MICROKERNELS, kernel
 from fastgru.simd.memory import call_native, lanes_of, load, load_tail, offset, store, store_tail
 
 __all__ = ["FORMS", "H_AT", "I_AT", "N_AT", "T_AT", "Form", "clear_row", "copy_row"]
@@ -46,7 +46,7 @@ class Form(NamedTuple):
     @property
     def bases(self) -> tuple[int, int, int]:
         """Where the addresses of the parts stand; what stands for a part that there is not is never called."""
-        rows, panel, gates = (PARTS.get(name, ARENA) for name in self.parts)
+        rows, panel, gates = (MICROKERNELS.get(name, ARENA) for name in self.parts)
         return rows, panel, gates
 
 
@@ -136,11 +136,11 @@ def _project_as_they_are(
 
 
 def _plain_form() -> Form:
-    parts = ("", "product_panel", "product_gates")
+    parts = ("", "gemm_panel", "gemm_gates")
     return Form(None, parts, _same, _same, _none, _value, _ready_as_they_are, _project_as_they_are)
 
 
-def _small_form(weights: SmallWeights) -> Form:
+def _lowp_form(weights: LowpWeights) -> Form:
     row_of = weights.row
 
     @kernel
@@ -182,4 +182,4 @@ def _small_form(weights: SmallWeights) -> Form:
     return Form("uint8", weights.parts, weights.depth, row_of, row_of, weights.value, ready, project)
 
 
-FORMS: Final = {"": _plain_form(), **{name: _small_form(weights) for name, weights in WEIGHTS.items()}}
+FORMS: Final = {"": _plain_form(), **{name: _lowp_form(weights) for name, weights in WEIGHTS.items()}}

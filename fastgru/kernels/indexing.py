@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastgru.kernels.registry import INDEX_OUT_OF_RANGE, LENGTH_OUT_OF_RANGE, fail, handler, tensor
-from fastgru.kernels.walk import inner_stride, row_start
+from fastgru.kernels.strides import inner_stride, row_start
 from fastgru.simd.memory import offset, pointer
 
 __all__ = ["fill", "gather_elements", "last"]

@@ -1,4 +1,4 @@
-"""Products of bytes by a constant matrix of bytes: rows are copied as they stand, then tiles as in `kernels.small`.
+"""Products of bytes by a constant matrix of bytes: rows are copied as they stand, then tiles as in `kernels.lowp`.
 
 A row holds a' = a for signed bytes and a' = a - 128 for unsigned ones, under the scale 1; the sums of a' w are exact,
 and come out as floats: they are whole numbers that a float32 holds as long as none passes 2^24.
@@ -10,17 +10,17 @@ from typing import Any, Final
 
 import numpy as np
 
+from fastgru.kernels.gemm import panel_count
 from fastgru.kernels.linear import affine
-from fastgru.kernels.operands.small import INT8_BIAS, INT8_GROUP, INT8_SCALE, INT8_UNIT
-from fastgru.kernels.product import panel_count
-from fastgru.kernels.registry import PARTS, handler, kernel, tensor
-from fastgru.kernels.small import WEIGHTS
+from fastgru.kernels.lowp import WEIGHTS
+from fastgru.kernels.operands.lowp import INT8_BIAS, INT8_GROUP, INT8_SCALE, INT8_UNIT
+from fastgru.kernels.registry import MICROKERNELS, handler, kernel, tensor
 from fastgru.kernels.team import NUMBER, share
 from fastgru.simd.memory import address, lanes_of, offset, pointer
 
 __all__ = ["linear_bytes"]
 
-_PANEL: Final = PARTS["int8_panel"]
+_PANEL: Final = MICROKERNELS["int8_panel"]
 _depth, _row = WEIGHTS["int8"].depth, WEIGHTS["int8"].row
 
 
@@ -41,7 +41,7 @@ def _make_ready(dtype: str) -> Any:
     return ready
 
 
-@handler("linear_bytes", "int8", "uint8", parts=("int8_panel",))
+@handler("linear_bytes", "int8", "uint8", microkernels=("int8_panel",))
 def linear_bytes(dtype: str) -> Any:
     """y = a' W^T, in float32.
 

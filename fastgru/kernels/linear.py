@@ -1,4 +1,4 @@
-"""y = x W^T + b: `kernels.product` panel by panel, straight into y where whole vectors fit."""
+"""y = x W^T + b: `kernels.gemm` panel by panel, straight into y where whole vectors fit."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from typing import Any, Final
 
 import numpy as np
 
+from fastgru.kernels.gemm import panel_count, panel_first, panel_width
+from fastgru.kernels.lowp import WEIGHTS
 from fastgru.kernels.operands.linear import EDGE_ROWS
 from fastgru.kernels.operands.team import LOOK_WORK
-from fastgru.kernels.product import panel_count, panel_first, panel_width
-from fastgru.kernels.registry import PARTS, handler, kernel, tensor
-from fastgru.kernels.small import WEIGHTS
+from fastgru.kernels.registry import MICROKERNELS, handler, kernel, tensor
 from fastgru.kernels.team import NUMBER, share, spend
 from fastgru.simd.memory import call_native, lanes_of, load, offset, pointer, store, store_tail
 
 __all__ = ["affine"]
 
-_PANEL: Final = PARTS["product_panel"]
+_PANEL: Final = MICROKERNELS["gemm_panel"]
 
 
 @kernel
 def affine(team, bases, part, x, x_stride, rows, w, K, depth, O, begin, end, start, y, scratch):
     """Panels `begin` to `end` of y (rows, O) = start + x W^T; False where the run is over before that is done.
 
-    `part` is the address of the part "product_panel" or of one of its like, `depth` the elements of w of an output.
+    `part` is the address of the part "gemm_panel" or of one of its like, `depth` the elements of w of an output.
     """
     lanes = lanes_of(y)
     vectors = (O + lanes - 1) // lanes
@@ -58,7 +58,7 @@ def affine(team, bases, part, x, x_stride, rows, w, K, depth, O, begin, end, sta
     return True
 
 
-@handler("linear", "float32", "float64", parts=("product_panel",))
+@handler("linear", "float32", "float64", microkernels=("gemm_panel",))
 def linear(dtype: str) -> Any:
     """y = x W^T + b for rows of x that lie at one stride.
 
@@ -83,7 +83,7 @@ def _enter(precision: str) -> None:
     """The handler for weights of a precision."""
     weights = WEIGHTS[precision]
     depth_of, row_of = weights.depth, weights.row
-    rows_at, panel_at = PARTS[weights.parts[0]], PARTS[weights.parts[1]]
+    rows_at, panel_at = MICROKERNELS[weights.parts[0]], MICROKERNELS[weights.parts[1]]
 
     def factory(dtype: str) -> Any:
         def handle(operands, bases, team):
@@ -113,7 +113,7 @@ def _enter(precision: str) -> None:
 
     Operands: as for "linear", the last tensor being room for the rows of each member; then the rows of a block.
     """
-    handler(f"linear_{precision}", "float32", parts=weights.parts[:2])(factory)
+    handler(f"linear_{precision}", "float32", microkernels=weights.parts[:2])(factory)
 
 
 _enter("bfloat16")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastgru.kernels.activation import activate, limit
-from fastgru.kernels.recurrent import CLIP, CODES, INPUT_FORGET, PEEPHOLES, RECURRENT_PARTS, Cell, make_recurrent
+from fastgru.kernels.recurrent import CLIP, CODES, INPUT_FORGET, PEEPHOLES, RECURRENT_MICROKERNELS, Cell, make_recurrent
 from fastgru.kernels.registry import handler, kernel
 from fastgru.simd.math import sigmoid, tanh
 from fastgru.simd.memory import broadcast, lanes_of, load, offset, store
@@ -67,13 +67,13 @@ def _tail_general(operands, parameters, peephole, sums, c, h_next, size, padded)
         store(h_next, u, load(o, u) * load(n, u))
 
 
-@handler("lstm", "float32", "float64", parts=RECURRENT_PARTS)
+@handler("lstm", "float32", "float64", microkernels=RECURRENT_MICROKERNELS)
 def lstm(dtype: str) -> Any:
     """One direction, sigmoid and tanh."""
     return make_recurrent(dtype, Cell(4, _tail))
 
 
-@handler("lstm_general", "float32", "float64", parts=RECURRENT_PARTS)
+@handler("lstm_general", "float32", "float64", microkernels=RECURRENT_MICROKERNELS)
 def lstm_general(dtype: str) -> Any:
     """One direction, any activations, clip, peepholes, coupled gates."""
     return make_recurrent(dtype, Cell(4, _tail_general))

@@ -6,17 +6,17 @@ from typing import Any, Final
 
 import numpy as np
 
+from fastgru.kernels.gemm import panel_count, panel_width
 from fastgru.kernels.linear import affine
 from fastgru.kernels.operands.team import LOOK_WORK
-from fastgru.kernels.product import panel_count, panel_width
-from fastgru.kernels.registry import PARTS, handler, kernel, tensor
+from fastgru.kernels.registry import MICROKERNELS, handler, kernel, tensor
+from fastgru.kernels.strides import row_start
 from fastgru.kernels.team import spend
-from fastgru.kernels.walk import row_start
 from fastgru.simd.memory import lanes_of, offset, pointer
 
 __all__ = ["matmul"]
 
-_PANEL: Final = PARTS["product_panel"]
+_PANEL: Final = MICROKERNELS["gemm_panel"]
 
 
 @kernel
@@ -39,7 +39,7 @@ def _pack(b, b_k, b_o, K, O, panels):
         v += width
 
 
-@handler("matmul", "float32", "float64", parts=("product_panel",))
+@handler("matmul", "float32", "float64", microkernels=("gemm_panel",))
 def matmul(dtype: str) -> Any:
     """y = a b for stacks of matrices; a matrix b that comes again for the next a is packed once.
 

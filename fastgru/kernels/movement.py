@@ -11,7 +11,7 @@ from fastgru.kernels.windows import copy_row
 from fastgru.simd.memory import lanes_of, offset, pointer
 from fastgru.simd.shuffle import turn_tile
 
-__all__ = ["copy", "gather", "turn"]
+__all__ = ["copy", "gather", "transpose"]
 
 _FLOATS: Final = {"int32": "float32", "int64": "float64"}  # vectors hold floats; what only moves keeps its bits
 
@@ -82,8 +82,8 @@ def _turn_plane(p, q, rows, columns, apart, beyond):
         r += size
 
 
-@handler("turn", "int32", "int64")
-def turn(dtype: str) -> Any:
+@handler("transpose", "int32", "int64")
+def transpose(dtype: str) -> Any:
     """target = source over six axes, where neighbours along axis 4 lie side by side in the source, those along axis 5
     in the target, and both have at least 4 elements.
 

@@ -6,7 +6,7 @@ units, or, for a cell of one gate, twice as many units. The cell's state, if it 
 two copies that take turns.
 
 Every row is multiplied at every step; the tail leaves out those that have ended or that a mask hides, whose states stay
-as they are. Any number of rows and any chunking give a row the same bits: products are those of `kernels.product`, and
+as they are. Any number of rows and any chunking give a row the same bits: products are those of `kernels.gemm`, and
 the tail works lane by lane.
 """
 
@@ -16,18 +16,18 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from fastgru.kernels.gemm import panel_count, panel_first, panel_width, product_panels
 from fastgru.kernels.gru_step import in_turn
 from fastgru.kernels.operands.recurrent import STEP_ROWS
 from fastgru.kernels.operands.team import LOOK_WORK
-from fastgru.kernels.product import panel_count, panel_first, panel_width, product_panels
-from fastgru.kernels.registry import PARTS, kernel, tensor
+from fastgru.kernels.registry import MICROKERNELS, kernel, tensor
 from fastgru.kernels.rows import clear_row, copy_row
 from fastgru.kernels.team import WALK, spend
 from fastgru.simd.memory import call_native, lanes_of, offset, pointer
 from fastgru.simd.vector import splat
 
 __all__ = [
-    "CLIP", "CODES", "INPUT_FORGET", "PEEPHOLES", "RECURRENT_PARTS", "Cell", "make_recurrent",
+    "CLIP", "CODES", "INPUT_FORGET", "PEEPHOLES", "RECURRENT_MICROKERNELS", "Cell", "make_recurrent",
 ]  # fmt: skip
 
 # Instruction words: tensors take two.
@@ -36,8 +36,8 @@ _LENGTHS, _MASK, _PARAMETERS, _SCRATCH, _FLAGS = range(20, 30, 2)
 _T, _N, _I, _H, _XT, _XN, _YT, _YN, _MT, _MN, _REVERSE, _CARRY, _CHUNK, _WORK = range(30, 44)
 CLIP, PEEPHOLES, INPUT_FORGET, CODES = range(44, 48)
 
-RECURRENT_PARTS: Final = ("product_panel", "product_pair")
-_PANEL, _PAIR = PARTS["product_panel"], PARTS["product_pair"]
+RECURRENT_MICROKERNELS: Final = ("gemm_panel", "gemm_pair")
+_PANEL, _PAIR = MICROKERNELS["gemm_panel"], MICROKERNELS["gemm_pair"]
 
 
 class Cell(NamedTuple):

@@ -16,8 +16,8 @@ from fastgru.kernels.table import (
     FIRST_FREE_BASE,
     INDEX_OUT_OF_RANGE,
     LENGTH_OUT_OF_RANGE,
+    MICROKERNELS,
     NEGATIVE_EXPONENT,
-    PARTS,
     STATUS,
     Recipe,
     enter,
@@ -26,9 +26,24 @@ from fastgru.simd.compiler import OPTIONS, compile_object, compile_python
 from fastgru.simd.memory import pointer, tensor_address
 
 __all__ = [
-    "ARENA", "DIVISION_BY_ZERO", "FAILURES", "FIRST_FREE_BASE", "INDEX_OUT_OF_RANGE", "LENGTH_OUT_OF_RANGE",
-    "NEGATIVE_EXPONENT", "PARTS", "STATUS", "callable_kernel", "called_by_python", "fail", "handler", "inlined",
-    "kernel", "native_entry", "part", "tensor",
+    "ARENA",
+    "DIVISION_BY_ZERO",
+    "FAILURES",
+    "FIRST_FREE_BASE",
+    "INDEX_OUT_OF_RANGE",
+    "LENGTH_OUT_OF_RANGE",
+    "MICROKERNELS",
+    "NEGATIVE_EXPONENT",
+    "STATUS",
+    "callable_kernel",
+    "called_by_python",
+    "fail",
+    "handler",
+    "inlined",
+    "kernel",
+    "microkernel",
+    "native_entry",
+    "tensor",
 ]  # fmt: skip
 
 _WORDS = types.CPointer(types.int64)
@@ -53,15 +68,17 @@ def fail(bases, code, first, second):
         status[SECOND] = second
 
 
-def handler(op: str, *dtypes: str, parts: tuple[str, ...] = ()) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def handler(
+    op: str, *dtypes: str, microkernels: tuple[str, ...] = ()
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Enter a factory, called with a dtype's name, that returns the Python function of the handler.
 
-    parts: names of `PARTS` that it calls.
+    microkernels: names of `MICROKERNELS` that it calls.
     """
-    return _enter(op, dtypes, parts, lambda dtype: ((_WORDS, _WORDS, _WORDS), types.void))
+    return _enter(op, dtypes, microkernels, lambda dtype: ((_WORDS, _WORDS, _WORDS), types.void))
 
 
-def part(
+def microkernel(
     name: str, *dtypes: str, signature: Callable[[str], Any]
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Enter a factory of a part; `signature` gives its Numba signature for a dtype."""
@@ -69,7 +86,7 @@ def part(
 
 
 def _enter(
-    op: str, dtypes: tuple[str, ...], parts: tuple[str, ...], signature: Callable[[str], Any]
+    op: str, dtypes: tuple[str, ...], microkernels: tuple[str, ...], signature: Callable[[str], Any]
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     def enter_it(factory: Callable[..., Any]) -> Callable[..., Any]:
         for dtype in dtypes:
@@ -78,7 +95,7 @@ def _enter(
                 arguments, result = signature(dtype)
                 return compile_object(factory(dtype), arguments, result, symbol)
 
-            enter(op, dtype, Recipe(make, parts))
+            enter(op, dtype, Recipe(make, microkernels))
         return factory
 
     return enter_it

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastgru.kernels.activation import activate, limit
-from fastgru.kernels.recurrent import CLIP, CODES, RECURRENT_PARTS, Cell, make_recurrent
+from fastgru.kernels.recurrent import CLIP, CODES, RECURRENT_MICROKERNELS, Cell, make_recurrent
 from fastgru.kernels.registry import handler, kernel
 from fastgru.simd.memory import lanes_of, load, offset, store
 
@@ -22,7 +22,7 @@ def _tail(operands, parameters, peephole, sums, c, h_next, size, padded):
         store(h_next, u, activate(operands[CODES], parameters, v))
 
 
-@handler("rnn", "float32", "float64", parts=RECURRENT_PARTS)
+@handler("rnn", "float32", "float64", microkernels=RECURRENT_MICROKERNELS)
 def rnn(dtype: str) -> Any:
     """One direction, any activation, clip."""
     return make_recurrent(dtype, Cell(1, _tail))

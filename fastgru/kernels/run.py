@@ -1,8 +1,8 @@
 """One native call that carries out a whole program, alone or as one member of a team.
 
-    words: [count, then (handler address, first operand, lane, after) for each instruction, then the operands]
+    words: [count, then (handler address, first operand, member, after) for each instruction, then the operands]
 
-`lane` is the member that carries the instruction out, EVERYONE for one that the team shares; `after` says what comes
+`member` is the member that carries the instruction out, EVERYONE for one that the team shares; `after` says what comes
 behind it: `MEETS` where the members wait for each other, `LOOKS` where signals may be handled. The addresses of inputs
 and outputs are written into `bases` by the call; `bases[STATUS]` points to the status words. A run ends where its
 members meet after one of them has failed; the first report stands.

@@ -3,8 +3,8 @@
 A handler is `void(int64* operands, int64* bases, int64* team)`. Operands are the instruction's own words: a tensor
 is two of them (index into `bases`, byte offset; a negative index means absent), the rest are sizes, strides and codes.
 `bases` holds addresses; `bases[STATUS]` that of the status words a handler writes when data is wrong
-(`registry.fail`), and `bases[PARTS[name]]` those of the parts: native functions that several handlers call, compiled
-once for all of them. `team` holds the calling thread's number and the number of threads.
+(`registry.fail`), and `bases[MICROKERNELS[name]]` those of the microkernels: native code that several handlers call,
+compiled once for all of them. `team` holds the calling thread's number and the number of threads.
 
 What the cache holds is run without Numba. The modules that define handlers (`kernels.registry` is how) are imported
 when something has to be compiled, or when somebody asks for all there is.
@@ -13,29 +13,43 @@ when something has to be compiled, or when somebody asks for all there is.
 from __future__ import annotations
 
 import functools
-import importlib
-import pkgutil
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final, NamedTuple
 
+from fastgru.modules import import_all
 from fastgru.process import lock, undisturbed
 from fastgru.simd import cache
 from fastgru.simd.cpu import ISA
 from fastgru.simd.native import load_object
 
 __all__ = [
-    "ARENA", "DIVISION_BY_ZERO", "FAILURES", "FIRST_FREE_BASE", "FORKED", "INDEX_OUT_OF_RANGE", "INTERRUPTED",
-    "LENGTH_OUT_OF_RANGE", "NEGATIVE_EXPONENT", "PARTS", "STATUS", "Native", "Recipe", "compiled_by_this_process",
-    "enter", "entries", "find", "table",
+    "ARENA",
+    "DIVISION_BY_ZERO",
+    "FAILURES",
+    "FIRST_FREE_BASE",
+    "FORKED",
+    "INDEX_OUT_OF_RANGE",
+    "INTERRUPTED",
+    "LENGTH_OUT_OF_RANGE",
+    "MICROKERNELS",
+    "NEGATIVE_EXPONENT",
+    "STATUS",
+    "Native",
+    "Recipe",
+    "compiled_by_this_process",
+    "enter",
+    "entries",
+    "find",
+    "table",
 ]  # fmt: skip
 
 STATUS: Final = 0  # index into bases
 ARENA: Final = 1
-PARTS: Final = {
-    "product_panel": 2,
-    "product_gates": 3,
-    "product_pair": 4,
+MICROKERNELS: Final = {
+    "gemm_panel": 2,
+    "gemm_gates": 3,
+    "gemm_pair": 4,
     "bfloat16_rows": 5,
     "bfloat16_panel": 6,
     "bfloat16_gates": 7,
@@ -43,7 +57,7 @@ PARTS: Final = {
     "int8_panel": 9,
     "int8_gates": 10,
 }
-FIRST_FREE_BASE: Final = 2 + len(PARTS)
+FIRST_FREE_BASE: Final = 2 + len(MICROKERNELS)
 
 INDEX_OUT_OF_RANGE: Final = 1
 LENGTH_OUT_OF_RANGE: Final = 2
@@ -61,10 +75,11 @@ FAILURES: Final = {
 
 
 class Recipe(NamedTuple):
-    """How a native function is made: `compile` gives the object code that defines a symbol. parts: those it calls."""
+    """How a native function is made: `compile` gives the object code that defines a symbol,
+    `microkernels` those it calls."""
 
     compile: Callable[[str], bytes]
-    parts: tuple[str, ...] = ()
+    microkernels: tuple[str, ...] = ()
 
 
 class Native:
@@ -88,10 +103,10 @@ class Native:
         return "compiled" if self._compiled else "cached"
 
     @property
-    def parts(self) -> tuple[str, ...]:
-        """The parts that it calls."""
+    def microkernels(self) -> tuple[str, ...]:
+        """The microkernels that it calls."""
         with lock:
-            return (self.from_cache() or undisturbed(self._make)).parts
+            return (self.from_cache() or undisturbed(self._make)).microkernels
 
     @property
     def address(self) -> int:
@@ -123,7 +138,7 @@ class Native:
             recipe, symbol = _recipe(self.op, self.dtype), f"fastgru_{self.name}"
             with cache.telling():
                 code = recipe.compile(symbol)
-            self._found = cache.Entry(symbol, recipe.parts, code)
+            self._found = cache.Entry(symbol, recipe.microkernels, code)
             self._compiled = True
             cache.write(self.name, self._found)
         return self._found
@@ -141,10 +156,7 @@ def enter(op: str, dtype: str, recipe: Recipe) -> None:
 @functools.cache
 def _import_all() -> None:
     """Every module of this package, so that every recipe is there. Imports Numba."""
-    package = importlib.import_module(__package__)
-    for module in pkgutil.iter_modules(package.__path__):
-        if not module.ispkg:
-            importlib.import_module(f"{__package__}.{module.name}")
+    import_all("fastgru.kernels")
 
 
 def _recipe(op: str, dtype: str) -> Recipe:

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastgru.kernels.operands.topk import TOPK
 from fastgru.kernels.registry import handler, kernel, tensor
 from fastgru.simd.memory import offset, pointer
 
 __all__ = ["topk"]
+
+AT = TOPK.at
 
 
 @kernel
@@ -59,15 +62,13 @@ def _rise(x, heap, step, at, smallest):
 
 @handler("topk", "float32", "float64", "int64")
 def topk(dtype: str) -> Any:
-    """y = the k best elements along the middle axis, in order, and their positions.
-
-    Operands: x (outer, n, inner), y and positions (outer, k, inner); outer, n, inner, k (1 to n), smallest.
-    """
+    """y = the k best elements along the middle axis, in order, and their positions."""
 
     def handle(operands, bases, team):
-        x, y = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), dtype)
-        where = pointer(tensor(bases, operands, 4), "int64")
-        outer, n, inner, k, smallest = operands[6], operands[7], operands[8], operands[9], operands[10] != 0
+        x, y = pointer(tensor(bases, operands, AT.x), dtype), pointer(tensor(bases, operands, AT.y), dtype)
+        where = pointer(tensor(bases, operands, AT.positions), "int64")
+        outer, n, inner = operands[AT.outer], operands[AT.n], operands[AT.inner]
+        k, smallest = operands[AT.k], operands[AT.smallest] != 0
         for row in range(outer * inner):
             o = row // inner
             q = row - o * inner

@@ -1,4 +1,4 @@
-"""One element in, one out, where there is no vector form (`kernels.chain` has those): by the C library's function."""
+"""One element in, one out, where there is no vector form (`kernels.fusion` has those): by the C library's function."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastgru.budget import PLAN_BYTES, Budget
 from fastgru.engine import PRECISIONS, Executable
 from fastgru.engine.precision import FLOAT_DTYPES
-from fastgru.engine.team import check_threads
+from fastgru.engine.threads import check_threads
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.exporters import to_onnx
 from fastgru.graph import Graph, TensorSpec

@@ -11,14 +11,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastgru.budget import PLAN_BYTES, Budget
 from fastgru.engine import Executable, Pieces, foreign_nodes
-from fastgru.engine.precision import FLOAT_DTYPES, SMALL, Precision, WeightPrecision, split_precision
+from fastgru.engine.lowp_graph import with_lowp_weights
+from fastgru.engine.precision import FLOAT_DTYPES, LOWP, Precision, WeightPrecision, split_precision
 from fastgru.engine.profile import Timing
-from fastgru.engine.small_graph import with_small_weights
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.exporters import to_onnx
 from fastgru.graph import Graph, TensorSpec
 from fastgru.graphfile import graph_to_bytes, write_graph
-from fastgru.model.pieces_stream import PiecesStream
+from fastgru.model.partition_stream import PiecesStream
 from fastgru.model.stream import Stream
 from fastgru.process import once
 from fastgru.reference.foreign import describe_foreign
@@ -168,10 +168,10 @@ class Model:
         """The network as plain data, its weights as small as they are in this model: what `save` writes."""
         if isinstance(self._executable, Pieces):
             return self.graph
-        small = {name: c.precision for name, c in self._executable.weight_precisions.items() if c.precision in SMALL}
-        if small == dict(self.graph.precisions):
+        lowp = {name: c.precision for name, c in self._executable.weight_precisions.items() if c.precision in LOWP}
+        if lowp == dict(self.graph.precisions):
             return self.graph
-        return with_small_weights(self.graph, small) if small else with_plain_weights(self.graph)
+        return with_lowp_weights(self.graph, lowp) if lowp else with_plain_weights(self.graph)
 
     def to_onnx(self, path: str | PathLike[str] | None = None) -> bytes:
         """The model as an ONNX file of opset 20, in the dtype it computes in; written to `path`, too, where given.

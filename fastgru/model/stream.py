@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastgru.engine import Executable, Pieces
 from fastgru.engine.executable import Route
 from fastgru.engine.program import Frame, refuse_second_user
-from fastgru.engine.team import team_address
+from fastgru.engine.threads import team_address
 from fastgru.errors import ShapeError, StateError
 from fastgru.kernels.operands.ticket import BANKS
 from fastgru.kernels.run import IN_USE, MISFIT, calls

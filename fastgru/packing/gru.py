@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fastgru.packing.lowp import pack_lowp, unpack_lowp
 from fastgru.packing.panels import pack_matrices, pack_vectors, unpack_matrices, unpack_vectors
 from fastgru.packing.quantise import split_rows
-from fastgru.packing.small import pack_small, unpack_small
 from fastgru.spec import GRUSpec, GRUWeights
 
 __all__ = ["PackedGRU", "pack_gru", "unpack_gru"]
@@ -43,7 +43,7 @@ def pack_gru(spec: GRUSpec, weights: GRUWeights, dtype: Any, precision: str | No
     def matrices(stacked: Array) -> Array:
         if precision is None:
             return pack_matrices(np.split(np.asarray(stacked), 3), dtype)
-        return pack_small(split_rows(stacked, 3), precision)
+        return pack_lowp(split_rows(stacked, 3), precision)
 
     return PackedGRU(
         matrices(weights.weight_ih),
@@ -57,7 +57,7 @@ def unpack_gru(spec: GRUSpec, packed: PackedGRU, precision: str | None = None) -
     """Weights that mean the same GRU; what were two biases comes back as their sum in bias_ih."""
 
     def matrices(flat: Array, K: int) -> Array:
-        unpacked = unpack_matrices(flat, 3, H, K) if precision is None else unpack_small(flat, precision, 3, H, K)
+        unpacked = unpack_matrices(flat, 3, H, K) if precision is None else unpack_lowp(flat, precision, 3, H, K)
         return np.concatenate(unpacked)
 
     H = spec.hidden_size

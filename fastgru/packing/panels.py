@@ -1,4 +1,4 @@
-"""Matrices as panels of outputs: what `fastgru.kernels.product` reads.
+"""Matrices as panels of outputs: what `fastgru.kernels.gemm` reads.
 
 `groups` matrices of O outputs and K inputs each, (O, K), interleaved: a panel holds `width` vectors of outputs of the
 first matrix, k by k (K * width * lanes numbers), then the same outputs of the second, and so on; then the next panel.
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgru.kernels.operands.product import PANEL_VECTORS
+from fastgru.kernels.operands.gemm import PANEL_VECTORS
 from fastgru.packing.aligned import zeros
 from fastgru.simd.cpu import LANES
 

@@ -72,7 +72,7 @@ def gru_cell(
 ) -> Array:
     """One step of one direction: x (N, I), h (N, H) -> h' (N, H).
 
-    `product` is x (N, I), weight (O, I) -> x weight^T, exact or of a lower precision (`reference.small`).
+    `product` is x (N, I), weight (O, I) -> x weight^T, exact or of a lower precision (`reference.lowp`).
     `update_gate` is "keeps" everywhere inside the package; "replaces" is here so that a book's other form can be
     written down as it stands.
     """

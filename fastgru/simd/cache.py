@@ -41,10 +41,10 @@ _PATIENCE_S: Final = 0.3  # of compiling before anything is said
 
 
 class Entry(NamedTuple):
-    """Object code, its one symbol, and the parts that it calls (`kernels.table`)."""
+    """Object code, its one symbol, and the microkernels that it calls (`kernels.table`)."""
 
     symbol: str
-    parts: tuple[str, ...]
+    microkernels: tuple[str, ...]
     code: bytes
 
 
@@ -115,7 +115,7 @@ def read(name: str) -> Entry | None:
         found = json.loads(head)
         if found["name"] != name or found["key"] != source_hash():
             return None
-        return Entry(str(found["symbol"]), tuple(map(str, found["parts"])), code)
+        return Entry(str(found["symbol"]), tuple(map(str, found["microkernels"])), code)
     except (ValueError, KeyError, TypeError):
         return None
 
@@ -123,7 +123,7 @@ def read(name: str) -> Entry | None:
 def write(name: str, entry: Entry) -> None:
     """Keep an entry for other processes, if the folder can be written and trusted: all of it or nothing."""
     global _swept
-    head = {"name": name, "key": source_hash(), "symbol": entry.symbol, "parts": entry.parts}
+    head = {"name": name, "key": source_hash(), "symbol": entry.symbol, "microkernels": entry.microkernels}
     body = json.dumps(head).encode() + b"\n" + entry.code
     try:
         place, mode = _place()

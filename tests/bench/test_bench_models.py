@@ -22,7 +22,7 @@ from fastgru.cli import main
 from fastgru.load import load_graph
 from fastgru.simd.cpu import ISA, host_isa
 
-SMALL: dict[str, dict[str, int]] = {
+LOWP: dict[str, dict[str, int]] = {
     "crnn": {"T": 13, "bands": 9, "channels": 3, "H": 5, "classes": 4},
     "spotter": {"T": 23, "bands": 11, "channels": 3, "H": 4, "classes": 3},
     "mask-net": {"bands": 17, "channels": 4, "H": 6},
@@ -42,7 +42,7 @@ STATES = {
 
 
 def small_problem(slug: str) -> Problem:
-    data = partial(NETWORKS[slug].build, **SMALL[slug])()
+    data = partial(NETWORKS[slug].build, **LOWP[slug])()
     return model_problem(slug, load_graph(data), data)
 
 
@@ -51,13 +51,13 @@ def small_case(slug: str, goal: float | None = None) -> ModelCase:
 
 
 def test_every_network_of_the_table_is_tested() -> None:
-    assert set(SMALL) == set(NETWORKS)
+    assert set(LOWP) == set(NETWORKS)
     assert len({network.title for network in NETWORKS.values()}) == len(NETWORKS)
     assert all(network.goal >= 1 for network in NETWORKS.values())
 
 
 @pytest.mark.skipif(host_isa() != ISA, reason="rivals are held back or stay out where FASTGRU_ISA is set")
-@pytest.mark.parametrize("slug", sorted(SMALL))
+@pytest.mark.parametrize("slug", sorted(LOWP))
 def test_ours_and_onnxruntime_give_the_numbers_of_the_definition(slug: str, quick_plan: Plan) -> None:
     (row,) = run_models([small_case(slug)], rivals=("onnxruntime",), plan=quick_plan).rows
     assert row.ours is not None, row.trouble
@@ -65,7 +65,7 @@ def test_ours_and_onnxruntime_give_the_numbers_of_the_definition(slug: str, quic
     assert max(row.errors.values()) < 1e-5
 
 
-@pytest.mark.parametrize("slug", sorted(SMALL))
+@pytest.mark.parametrize("slug", sorted(LOWP))
 def test_states_are_carried_and_outputs_are_not_all_alike(slug: str) -> None:
     problem = small_problem(slug)
     assert problem.states == STATES.get(slug, {})

@@ -13,7 +13,7 @@ from click.testing import Result
 import fastgru
 from fastgru.cli.charmodel import DATA
 from fastgru.cli.quantize import PRECISIONS
-from fastgru.quantise import PRECISIONS as KNOWN
+from fastgru.quantization import PRECISIONS as KNOWN
 
 Invoke = Callable[..., Result]
 DEMO = DATA / "demo.safetensors"

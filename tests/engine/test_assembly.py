@@ -141,7 +141,7 @@ def test_what_is_computed_for_a_concatenation_is_written_there():
     ]
     graph = graph_of(nodes, {"x": x}, ["y"], {"shape": i64(2, 16, 33)})
     agree(graph, {"x": x}, "float32")
-    assert names(graph) == ("chain_float32",) * 2
+    assert names(graph) == ("fusion_float32",) * 2
 
 
 @pytest.mark.parametrize(("height", "width", "strides"), [(16, 3, [2, 1]), (5, 40, [1, 1]), (5, 40, [1, 2])])
@@ -173,7 +173,7 @@ def test_a_slice_of_a_scattered_tensor_reads_what_was_put_there():
         constants = {"where": where, "from": i64(first), "to": i64(last), "axis": i64(1)}
         graph = graph_of(nodes, inputs, ["y"], constants)
         agree(graph, inputs, "float32")
-        assert names(graph).count("chain_float32") == 1
+        assert names(graph).count("fusion_float32") == 1
         assert (len(names(graph)) == 1) == (first != 3)
 
 

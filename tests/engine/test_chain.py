@@ -61,7 +61,7 @@ def test_a_line_of_operations_is_one_instruction():
     graph = graph_of(nodes, {"x": x}, ["y"], constants)
     agree(graph, {"x": x}, "float32")
     program = Executable(graph).program({"x": x.shape})
-    assert program.names == ("reduce_sum_float32", "chain_float32")
+    assert program.names == ("reduce_sum_float32", "fusion_float32")
 
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 
 import fastgru
 from fastgru.engine import Executable
-from fastgru.engine.precision import SMALL
+from fastgru.engine.precision import LOWP
 from fastgru.errors import UnsupportedModelError
 from fastgru.graph import Graph, Node, TensorSpec
 from fastgru.reference.gru import gru_cell
-from fastgru.reference.small import PRODUCTS, quantised, rounded
+from fastgru.reference.lowp import PRODUCTS, quantised, rounded
 from fastgru.simd.cpu import ISA, ISAS, host_isa
 from fastgru.spec import GRUSpec, GRUWeights
 from fastgru.streaming import SessionPool
@@ -39,7 +39,7 @@ def network(H):
     return fastgru.Sequential(table, fastgru.GRU.from_torch(weights), fastgru.Linear(uniform(40, H))).to_graph()
 
 
-@pytest.mark.parametrize("precision", SMALL)
+@pytest.mark.parametrize("precision", LOWP)
 def test_a_model_of_small_weights_has_float32_at_its_ends(precision):
     graph = network(128)
     model = fastgru.Model(graph, precision=precision)
@@ -82,7 +82,7 @@ def deep_model(precision, threads=1):
     return fastgru.Model(deep(), precision=precision, threads=threads)
 
 
-@pytest.mark.parametrize("precision", SMALL)
+@pytest.mark.parametrize("precision", LOWP)
 def test_every_layer_of_a_model_is_the_definition_of_it(precision):
     graph = deep()
     inner = [name for node in graph.nodes for name in node.outputs[:1]]
@@ -113,7 +113,7 @@ def test_every_layer_of_a_model_is_the_definition_of_it(precision):
 
 @settings(max_examples=25, deadline=None)
 @given(
-    precision=st.sampled_from(SMALL),
+    precision=st.sampled_from(LOWP),
     sizes=st.lists(st.integers(0, 6), min_size=1, max_size=5),
     N=st.integers(0, 13),
     threads=st.sampled_from([1, 2]),
@@ -136,7 +136,7 @@ def test_rows_have_their_bits_in_any_chunks_company_and_team(precision, sizes, N
         np.testing.assert_array_equal(alone, y[:, rows])
 
 
-@pytest.mark.parametrize("precision", SMALL)
+@pytest.mark.parametrize("precision", LOWP)
 def test_sessions_of_a_pool_have_the_bits_of_their_streams(precision):
     model, rng = deep_model(precision), np.random.default_rng(6)
     pool = SessionPool(model, 11)
@@ -150,7 +150,7 @@ def test_sessions_of_a_pool_have_the_bits_of_their_streams(precision):
         assert pool.save(session) == stream.save_state()
 
 
-@pytest.mark.parametrize("precision", SMALL)
+@pytest.mark.parametrize("precision", LOWP)
 def test_a_state_that_is_not_finite_stays_in_its_row(precision):
     model, ids = deep_model(precision), np.random.default_rng(3).integers(0, 30, (4, 6))
     states = {spec.name: np.zeros((1, 6, spec.shape[2]), np.float32) for spec in model.inputs[1:]}
@@ -163,7 +163,7 @@ def test_a_state_that_is_not_finite_stays_in_its_row(precision):
         assert np.isnan(got[:, 2]).all()
 
 
-@pytest.mark.parametrize("precision", SMALL)
+@pytest.mark.parametrize("precision", LOWP)
 @pytest.mark.parametrize("H", [64, 65, 100, 256])
 def test_from_64_units_on_a_gru_has_small_weights(precision, H):
     for I in (1, 40, 257):
@@ -187,7 +187,7 @@ def test_a_product_too_small_to_gain_keeps_float32(op, outputs, inputs, why):
     weight = np.ones((outputs, inputs) if op == "linear" else (inputs, outputs), np.float32)
     x, y = TensorSpec("x", "float32", (None, inputs)), TensorSpec("y", "float32", None)
     graph = Graph((x,), (y,), (Node(op, ("x", "w"), ("y",)),), {"w": weight})
-    for precision in SMALL:
+    for precision in LOWP:
         (chosen,) = Executable(graph, precision=precision).weight_precisions.values()
         assert chosen.precision == ("float32" if why else precision)
         assert chosen.why.startswith(why)

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastgru
-from fastgru.engine import Executable, sharing, team, worth
+from fastgru.engine import Executable, sharing, threads, worth
 from fastgru.engine.ops import gru as lowering
 from fastgru.graph import Graph, Node, TensorSpec
 from fastgru.reference import run_graph
@@ -142,7 +142,7 @@ def test_workers_sleep_between_calls(big):
     """The processor time of the process stands still while no call runs."""
     graph, inputs, _ = big
     Executable(graph, threads=2).run(inputs)
-    assert 2 in team._teams
+    assert 2 in threads._teams
     before = os.times()
     threading.Event().wait(0.3)
     after = os.times()
@@ -238,6 +238,6 @@ def test_a_system_that_refuses_threads_is_named_and_asked_again(monkeypatch):
     monkeypatch.setattr(threading.Thread, "start", refuse)
     for _ in range(2):
         with pytest.raises(fastgru.UnsupportedModelError, match=r"threads=17.*can't start new thread"):
-            team.team_address(17)
-    assert 17 not in team._teams
+            threads.team_address(17)
+    assert 17 not in threads._teams
     assert threading.active_count() == before  # those that had started have ended

@@ -12,7 +12,7 @@ from engine_graphs import draw_graph
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fastgru.engine import Executable, builder, chain
+from fastgru.engine import Executable, builder, fusion
 from fastgru.graph import Graph, Node, TensorSpec
 
 QUICK = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -32,7 +32,7 @@ def test_nothing_is_copied_between_two_transposes():
         Node("transpose", ("a",), ("y",), {"perm": [0, 2, 1]}),
     )
     graph, feeds = after_transposes((3, 20, 30), [[0, 2, 1]], *nodes)
-    assert [timing.handler for timing in Executable(graph, precision="float32").profile(feeds)] == ["chain_float32"]
+    assert [timing.handler for timing in Executable(graph, precision="float32").profile(feeds)] == ["fusion_float32"]
 
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])
@@ -61,8 +61,8 @@ def test_two_operands_in_different_orders():
 def test_random_graphs_whatever_their_size(precision, seed, nodes):
     graph, feeds = draw_graph(random.Random(seed), nodes)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(chain, "LEAST_TURN", 1)
-        patch.setattr(builder, "LEAST_TURN", 1)
+        patch.setattr(fusion, "LEAST_TRANSPOSED", 1)
+        patch.setattr(builder, "LEAST_TRANSPOSED", 1)
         agree(graph, feeds, precision, 100)
 
 
@@ -122,4 +122,4 @@ def test_a_source_that_two_read_is_turned_for_the_one_that_needs_it():
     feeds = {"x0": normal(6, 20, 30), "x1": normal(6, 30, 20)}
     agree(graph, feeds, "float32")
     kernels = [timing.handler for timing in Executable(graph, precision="float32").profile(feeds)]
-    assert sorted(kernels) == ["chain_float32", "chain_float32", "turn_int32"]
+    assert sorted(kernels) == ["fusion_float32", "fusion_float32", "transpose_int32"]

@@ -25,7 +25,7 @@ Array = NDArray[Any]
 # A float32 answer may be off by this part of its largest element, and by so many times what NumPy in float32 is.
 SHARE, TIMES = 2e-5, 64
 ORACLE_SHARE = 1e-4  # more for the oracle, whose sums and Fourier transforms are rough
-SMALL = 0.1  # and a tensor of smaller numbers counts as if it had this one
+LOWP = 0.1  # and a tensor of smaller numbers counts as if it had this one
 SHARE64, TIMES64 = 1e-11, 64 * 2.0**-28
 # A graph that amplifies rounding errors beyond this says nothing, and is left.
 MOST_ERROR = 1e-2
@@ -60,7 +60,7 @@ def check_graph(b: Builder, values: list[Value], rng: random.Random, *, thorough
                 same(f"{v.name} by engine", came, oracle)
                 continue
             error = largest(single[v.name] - expected)
-            scale = max(largest(expected), SMALL)
+            scale = max(largest(expected), LOWP)
             errors[v.name] = error
             if not error <= MOST_ERROR * scale:
                 wild = True
@@ -90,7 +90,7 @@ def check_graph(b: Builder, values: list[Value], rng: random.Random, *, thorough
         again = load(written, allow_unread=True).run(sides[1])
         for v in values:
             if v.is_float and not v.exact:
-                scale = max(largest(exact[1][v.name]), SMALL)
+                scale = max(largest(exact[1][v.name]), LOWP)
                 near(
                     f"{v.name}: written as ONNX",
                     again[v.name],
@@ -131,7 +131,7 @@ def check_float64(
     for feeds, expected, errors in zip(sides, exact, rough, strict=True):
         results = model.run(feeds)
         for name, error in errors.items():
-            scale = max(largest(expected[name]), SMALL)
+            scale = max(largest(expected[name]), LOWP)
             if error <= MOST_ERROR * scale:
                 near(f"{name}: engine in float64", results[name], expected[name], SHARE64 * scale + TIMES64 * error)
 

@@ -8,7 +8,7 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
-from graph_check import MOST_ERROR, SHARE, SHARE64, SMALL, TIMES, TIMES64, check_callers, largest
+from graph_check import LOWP, MOST_ERROR, SHARE, SHARE64, TIMES, TIMES64, check_callers, largest
 from graph_fences import check_fence, fenced, fences, guarded
 from numpy.typing import NDArray
 
@@ -123,7 +123,7 @@ def _compare(graph: Graph, feeds: Mapping[str, Array], results: Mapping[str, Arr
             assert np.array_equal(came, exact), f"{name}: {_shown(came, exact)}"
             continue
         finite = np.isfinite(exact)
-        error, scale = largest(single[finite] - exact[finite]), max(largest(exact[finite]), SMALL)
+        error, scale = largest(single[finite] - exact[finite]), max(largest(exact[finite]), LOWP)
         if not error <= MOST_ERROR * scale:
             outcome = "wild"
             continue

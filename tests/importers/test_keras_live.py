@@ -21,23 +21,23 @@ with warnings.catch_warnings():
 
 L: Any = getattr(keras, "layers", None)
 TORCH = L is not None and keras.backend.backend() == "torch"
-SMALL = st.integers(1, 3)
+LOWP = st.integers(1, 3)
 FORMS = st.sampled_from(["channels_last", "channels_first"])
 PADDINGS = st.sampled_from(["valid", "same"])
-PAIRS = st.tuples(SMALL, SMALL)
+PAIRS = st.tuples(LOWP, LOWP)
 
 
 def windows(draw: Any, rank: int) -> dict[str, Any]:
     """Strides or dilations: Keras has no convolution with both."""
     key = draw(st.sampled_from(["strides", "dilation_rate"]))
-    return {key: tuple(draw(SMALL) for _ in range(rank))}
+    return {key: tuple(draw(LOWP) for _ in range(rank))}
 
 
 @st.composite
 def convolutions(draw: Any, rank: int) -> Any:
     kind = draw(st.sampled_from(["Conv", "DepthwiseConv", "SeparableConv", "ConvTranspose"]))
     config: dict[str, Any] = {
-        "kernel_size": tuple(draw(SMALL) for _ in range(rank)),
+        "kernel_size": tuple(draw(LOWP) for _ in range(rank)),
         "padding": draw(PADDINGS),
         "data_format": draw(FORMS),
         "use_bias": draw(st.booleans()),
@@ -45,11 +45,11 @@ def convolutions(draw: Any, rank: int) -> Any:
         **windows(draw, rank),
     }
     if kind in ("DepthwiseConv", "SeparableConv"):
-        config["depth_multiplier"] = draw(SMALL)
+        config["depth_multiplier"] = draw(LOWP)
         if "strides" in config:
-            config["strides"] = draw(SMALL)
+            config["strides"] = draw(LOWP)
     if kind != "DepthwiseConv":
-        config["filters"] = 2 * draw(SMALL)
+        config["filters"] = 2 * draw(LOWP)
     if kind == "Conv":
         config["groups"] = draw(st.sampled_from([1, 2]))
     if kind == "Conv" and rank == 1 and config["data_format"] == "channels_last":
@@ -64,8 +64,8 @@ def convolutions(draw: Any, rank: int) -> Any:
 def pools(draw: Any, rank: int) -> Any:
     kind, form = draw(st.sampled_from(["Max", "Average"])), draw(FORMS)
     if draw(st.booleans()):
-        config = {"pool_size": tuple(draw(SMALL) for _ in range(rank)), "padding": draw(PADDINGS), "data_format": form}
-        config["strides"] = draw(st.none() | SMALL)
+        config = {"pool_size": tuple(draw(LOWP) for _ in range(rank)), "padding": draw(PADDINGS), "data_format": form}
+        config["strides"] = draw(st.none() | LOWP)
         if kind == "Average" and config["padding"] == "same" and TORCH:  # torch has means of its own
             config.update(pool_size=draw(st.sampled_from([1, 3])), strides=1)
         return f"{kind}Pooling{rank}D", config, form
@@ -82,7 +82,7 @@ def frames(draw: Any, rank: int) -> Any:
     more = {"data_format": form} if rank == 2 else {}
     if kind == "UpSampling":
         how = {"interpolation": draw(st.sampled_from(["nearest", "bilinear"]))} if rank == 2 else {}
-        return f"UpSampling{rank}D", {"size": draw(PAIRS) if rank == 2 else draw(SMALL), **how, **more}, form
+        return f"UpSampling{rank}D", {"size": draw(PAIRS) if rank == 2 else draw(LOWP), **how, **more}, form
     amounts = draw(st.integers(0, 2) | st.tuples(st.integers(0, 2), st.integers(0, 2)))
     if rank == 2 and draw(st.booleans()):
         amounts = tuple(draw(st.tuples(st.integers(0, 2), st.integers(0, 2))) for _ in range(2))

@@ -18,7 +18,7 @@ from small_cases import FORMS, PRECISIONS, SmallLayer, int8_outputs, one_node
 import fastgru.engine.ops.gru as lowering
 from fastgru.errors import ShapeError
 from fastgru.reference.gru import gru_cell
-from fastgru.reference.small import PRODUCTS, quantised, rounded
+from fastgru.reference.lowp import PRODUCTS, quantised, rounded
 from fastgru.simd.cpu import ISA, ISAS, host_isa
 from fastgru.spec import Activation, GRUSpec
 

@@ -8,7 +8,7 @@ from torch_gru import torch_gru
 from fastgru.importers.weights import find_grus, read_weights
 from fastgru.layers import GRU, Embedding, GRUCell, Linear, Sequential
 
-PARTS = {"weight_ih": "w_ih", "weight_hh": "w_hh", "bias_ih": "b_ih", "bias_hh": "b_hh"}
+MICROKERNELS = {"weight_ih": "w_ih", "weight_hh": "w_hh", "bias_ih": "b_ih", "bias_hh": "b_hh"}
 END_OF_WORD, START, STOP = 2, 2, 3
 
 
@@ -18,10 +18,10 @@ def test_g2p(runner, shared_models):
     golden = np.load(shared_models / "g2p" / "golden.npz")
     encoder = Sequential(
         Embedding(weights["enc_emb"]),
-        GRU.from_torch({f"{part}_l0": weights[f"enc_{key}"] for part, key in PARTS.items()}),
+        GRU.from_torch({f"{part}_l0": weights[f"enc_{key}"] for part, key in MICROKERNELS.items()}),
     )
     table = Embedding(weights["dec_emb"])
-    decoder = GRUCell.from_torch({part: weights[f"dec_{key}"] for part, key in PARTS.items()})
+    decoder = GRUCell.from_torch({part: weights[f"dec_{key}"] for part, key in MICROKERNELS.items()})
     fc = Linear(weights["fc_w"], weights["fc_b"])
     for word in golden["words"]:
         letters = np.array([3 + ord(c) - ord("a") for c in word] + [END_OF_WORD])

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastgru.kernels.operands.product import PANEL_VECTORS
+from fastgru.kernels.operands.gemm import PANEL_VECTORS
 from fastgru.packing.aligned import ALIGNMENT, empty, zeros
 from fastgru.packing.conv import pack_kernels, unpack_kernels
 from fastgru.packing.gru import pack_gru, unpack_gru

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastgru.packing.gru import pack_gru, unpack_gru
+from fastgru.packing.lowp import pack_bytes, pack_lowp, pack_rows, unpack_lowp, unpack_rows
 from fastgru.packing.quantise import dequantise_rows, quantise_rows, round_bfloat16, widen_bfloat16
-from fastgru.packing.small import pack_bytes, pack_rows, pack_small, unpack_rows, unpack_small
 from fastgru.reference.grid import grid_steps
-from fastgru.reference.small import quantised, quantised_weights, rounded
+from fastgru.reference.lowp import quantised, quantised_weights, rounded
 from fastgru.spec import GRUSpec, GRUWeights
 
 SIZES = st.one_of(st.integers(1, 9), st.sampled_from([15, 16, 17, 63, 64, 65, 130]))
@@ -85,8 +85,8 @@ def test_a_grid_is_not_seen_where_there_is_none():
 @given(precision=st.sampled_from(PRECISIONS), groups=st.integers(1, 3), O=SIZES, K=st.integers(0, 21))
 def test_matrices_come_back_as_they_are_kept(precision, groups, O, K):
     matrices = [normal(O, K, seed=g) for g in range(groups)]
-    flat = pack_small(matrices, precision)
-    for before, after in zip(matrices, unpack_small(flat, precision, groups, O, K), strict=True):
+    flat = pack_lowp(matrices, precision)
+    for before, after in zip(matrices, unpack_lowp(flat, precision, groups, O, K), strict=True):
         np.testing.assert_array_equal(after, kept(before, precision))
 
 
@@ -108,12 +108,12 @@ def test_a_gru_comes_back_as_it_is_kept(precision):
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_small_weights_take_so_many_bytes(precision):
-    nbytes = pack_small([normal(512, 512)] * 3, precision).nbytes
+    nbytes = pack_lowp([normal(512, 512)] * 3, precision).nbytes
     assert nbytes <= 3 * 512 * 512 * 4 * (0.5 if precision == "bfloat16" else 0.255)
 
 
 @given(O=SIZES, K=st.integers(0, 21), seed=st.integers(0, 99))
 def test_bytes_come_back_as_they_are(O, K, seed):
     matrix = np.random.default_rng(seed).integers(-128, 128, (O, K)).astype(np.int8)
-    (back,) = unpack_small(pack_bytes(matrix), "int8", 1, O, K)
+    (back,) = unpack_lowp(pack_bytes(matrix), "int8", 1, O, K)
     np.testing.assert_array_equal(back, matrix)

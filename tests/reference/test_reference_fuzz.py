@@ -22,13 +22,13 @@ KINDS = {
     "pool": ("max", "average", "sum"),
     "unary": ("abs", "exp", "erf", "sign", "not", "selu", "gelu", "bitwise_not", "isnan"),
 }
-SMALL = st.integers(-4, 4)
+LOWP = st.integers(-4, 4)
 ODD = st.sampled_from([None, "", "constant", 2**40, -(2**70), float("nan"), float("inf"), [], [[1]], {}, {"kind": 1}])
 VALUES = {
-    "axis": SMALL,
-    "axes": st.lists(SMALL, max_size=3),
-    "perm": st.permutations([0, 1, 2]) | st.lists(SMALL, max_size=3),
-    "sizes": st.lists(SMALL, max_size=3),
+    "axis": LOWP,
+    "axes": st.lists(LOWP, max_size=3),
+    "perm": st.permutations([0, 1, 2]) | st.lists(LOWP, max_size=3),
+    "sizes": st.lists(LOWP, max_size=3),
     "dtype": st.sampled_from(DTYPES),
     "to": st.sampled_from(DTYPES),
     "mode": st.sampled_from(["constant", "reflect", "edge", "wrap", "nearest", "linear", "cubic"]),
@@ -37,14 +37,14 @@ VALUES = {
     ),
     "coordinates": st.sampled_from(["half_pixel", "align_corners", "tf_crop_and_resize"]),
     "keepdims": st.booleans(),
-    "kernel": st.lists(SMALL, max_size=3),
-    "strides": st.lists(SMALL, max_size=3),
-    "dilations": st.lists(SMALL, max_size=3),
-    "pads": st.lists(SMALL, max_size=4) | st.just("same_upper"),
-    "output_padding": st.lists(SMALL, max_size=3),
-    "output_shape": st.lists(SMALL, max_size=3) | st.none(),
-    "clamp": st.lists(SMALL | st.none(), max_size=2),
-    "spec": st.fixed_dictionaries({"input_size": SMALL, "hidden_size": SMALL}),
+    "kernel": st.lists(LOWP, max_size=3),
+    "strides": st.lists(LOWP, max_size=3),
+    "dilations": st.lists(LOWP, max_size=3),
+    "pads": st.lists(LOWP, max_size=4) | st.just("same_upper"),
+    "output_padding": st.lists(LOWP, max_size=3),
+    "output_shape": st.lists(LOWP, max_size=3) | st.none(),
+    "clamp": st.lists(LOWP | st.none(), max_size=2),
+    "spec": st.fixed_dictionaries({"input_size": LOWP, "hidden_size": LOWP}),
 }
 
 
@@ -64,7 +64,7 @@ def nodes(draw, op):
     inputs = draw(st.lists(arrays() if draw(st.booleans()) else arrays() | st.none(), min_size=least, max_size=most))
     attrs = {}
     for name in schema.required_attrs + schema.optional_attrs:
-        usual = st.sampled_from(KINDS[op]) if name == "kind" else VALUES.get(name, SMALL)
+        usual = st.sampled_from(KINDS[op]) if name == "kind" else VALUES.get(name, LOWP)
         if name in schema.required_attrs or draw(st.booleans()):
             attrs[name] = draw(st.one_of(usual, usual, usual, ODD))
     return Node(op, tuple(f"x{i}" for i in range(len(inputs))), ("y",), attrs, "here"), inputs

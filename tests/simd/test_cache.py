@@ -146,11 +146,11 @@ def test_damaged_and_foreign_entries_are_compiled_anew(filled):
 
     spoil("linear_float32", whole["linear_float32"][:-1])
     spoil("softmax_float32", b"")
-    spoil("product_panel_float32", changed(whole["product_panel_float32"], -100))
+    spoil("gemm_panel_float32", changed(whole["gemm_panel_float32"], -100))
     spoil("run_alone", changed(whole["run_alone"], 20))
     spoil("put", whole["take"])  # whole, but another
     second = run(package, cache)
-    spoilt = ["linear_float32", "product_panel_float32", "put", "run_alone", "softmax_float32"]
+    spoilt = ["linear_float32", "gemm_panel_float32", "put", "run_alone", "softmax_float32"]
     assert second["compiled"] == spoilt
     assert {path.stem for path in folder.iterdir()} == set(whole)
     assert run(package, cache)["compiled"] == []

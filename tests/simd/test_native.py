@@ -139,13 +139,13 @@ def test_code_that_needs_numbas_runtime_is_refused():
 
 
 def test_kernels_that_python_calls_use_those_that_it_does_not():
-    from fastgru.kernels.product import panel_width
+    from fastgru.kernels.gemm import panel_width
 
     @callable_kernel
     def width(left):
         return panel_width(left)
 
-    assert find("product_panel", "float32").address  # which has panel_width compiled as a piece
+    assert find("gemm_panel", "float32").address  # which has panel_width compiled as a piece
     assert [width(left) for left in (1, 2, 3, 4, 9)] == [1, 2, 2, 4, 4]
 
 

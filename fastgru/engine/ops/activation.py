@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fastgru.engine.builder import Builder
-from fastgru.engine.chain import computed
+from fastgru.engine.fusion import computed
 from fastgru.engine.lowering import lowering
 from fastgru.engine.view import Value
 from fastgru.graph import Node

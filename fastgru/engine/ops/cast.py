@@ -8,7 +8,7 @@ import numpy as np
 
 from fastgru.engine.builder import Builder
 from fastgru.engine.lowering import lowering
-from fastgru.engine.view import Known, Value, View
+from fastgru.engine.view import Constant, Value, View
 from fastgru.graph import Node
 from fastgru.kernels.operands.cast import DIRECT
 from fastgru.reference.operator import is_floating, numpy_dtype
@@ -18,9 +18,9 @@ __all__ = ["as_dtype", "lower_cast", "saturated"]
 
 def as_dtype(builder: Builder, value: Value, dtype: str) -> View:
     """The value with elements of `dtype`, converted if it has others."""
-    if isinstance(value, Known):
+    if isinstance(value, Constant):
         same = builder.dtype(value) == dtype
-        return builder.view(value if same else Known(value.array.astype(np.dtype(dtype))))
+        return builder.view(value if same else Constant(value.array.astype(np.dtype(dtype))))
     if value.dtype == dtype:
         return value
     if value.dtype not in DIRECT[dtype]:

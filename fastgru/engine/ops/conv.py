@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fastgru.engine.builder import Builder, known
 from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.elementwise import same_dtype
-from fastgru.engine.view import Known, Value, View
+from fastgru.engine.view import Constant, Value, View
 from fastgru.engine.windows import Axis, Part, sliding, transposed, walk_of
 from fastgru.errors import UnsupportedModelError
 from fastgru.graph import Node
@@ -59,7 +59,9 @@ def lower_conv_transpose(builder: Builder, node: Node, inputs: Sequence[Value | 
     return [y]
 
 
-def _checked(builder: Builder, inputs: Sequence[Value | None]) -> tuple[View, Known, Known | None, Known | None]:
+def _checked(
+    builder: Builder, inputs: Sequence[Value | None]
+) -> tuple[View, Constant, Constant | None, Constant | None]:
     x, weight, bias, slope = [*inputs, None, None][:4]
     assert x is not None
     named = {"x": x, "weight": weight, "bias": bias, "slope": slope}
@@ -84,7 +86,7 @@ def _emit(
     node: Node,
     x: View,
     kernels: NDArray[np.floating],
-    constants: tuple[Known, Known | None, Known | None],
+    constants: tuple[Constant, Constant | None, Constant | None],
     y: View,
     axes: Sequence[Axis],
 ) -> None:
@@ -152,7 +154,7 @@ def _matrix(kernels: NDArray[np.floating], h: Part, w: Part) -> NDArray[np.float
     return some.reshape(kernels.shape[0], -1)
 
 
-def _vector(value: Known | None, size: int, dtype: str) -> NDArray[np.floating]:
+def _vector(value: Constant | None, size: int, dtype: str) -> NDArray[np.floating]:
     vector = zeros((size,), dtype)
     if value is not None:
         vector[...] = value.array

@@ -10,12 +10,12 @@ import numpy as np
 from fastgru.engine.builder import Builder
 from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.elementwise import apply_binary, same_dtype
+from fastgru.engine.ops.gemm import product
 from fastgru.engine.ops.matmul import multiplied
-from fastgru.engine.ops.product import product
 from fastgru.engine.ops.reduce import reduced
 from fastgru.engine.ops.shape import broadcast_to, reshaped
 from fastgru.engine.ops.softmax import permuted
-from fastgru.engine.view import Known, Value, View
+from fastgru.engine.view import Constant, Value, View
 from fastgru.errors import ShapeError
 from fastgru.graph import Node
 from fastgru.reference.einsum import Labels, label_sizes, parse_equation
@@ -37,7 +37,7 @@ def lower_einsum(builder: Builder, node: Node, inputs: Sequence[Value | None]) -
         needed = {*output, *(c for axes in labels[i + 1 :] for c in axes)}
         b = values[i]
         key = (node.inputs[i], "einsum", equation, str(i))
-        if isinstance(b, Known) and _is_product(builder, have, labels[i], needed):
+        if isinstance(b, Constant) and _is_product(builder, have, labels[i], needed):
             result, have = _by_weight(builder, result, have, b, labels[i], needed, key)
             continue
         right, right_has = _summed(builder, b, labels[i], {*needed, *have})
@@ -67,7 +67,7 @@ def _is_product(builder: Builder, have: Labels, axes: Labels, needed: set[str]) 
 
 
 def _by_weight(
-    builder: Builder, a: View, have: Labels, b: Known, axes: Labels, needed: set[str], key: tuple[str, ...]
+    builder: Builder, a: View, have: Labels, b: Constant, axes: Labels, needed: set[str], key: tuple[str, ...]
 ) -> tuple[View, Labels]:
     a, have = _summed(builder, a, have, needed | set(axes))
     inner = tuple(c for c in have if c in axes)
@@ -76,7 +76,7 @@ def _by_weight(
         return _joined(builder, a, have, builder.view(b), axes, needed)
     array = np.transpose(b.array, [axes.index(c) for c in (*right, *inner)])
     sizes = array.shape[: len(right)]
-    weight = Known(array.reshape(prod(sizes), -1), b.name)
+    weight = Constant(array.reshape(prod(sizes), -1), b.name)
     x = permuted(a, [have.index(c) for c in (*left, *inner)])
     lead = x.shape[: len(left)]
     flat = reshaped(builder, x, (*lead, prod(x.shape[len(left) :])))

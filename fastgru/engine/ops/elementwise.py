@@ -8,16 +8,16 @@ from math import prod
 import numpy as np
 
 from fastgru.engine.builder import Builder
-from fastgru.engine.chain import computed
+from fastgru.engine.fusion import computed
 from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.cast import as_dtype
 from fastgru.engine.ops.shape import broadcast_to
-from fastgru.engine.view import Known, Value, View, itemsize
-from fastgru.engine.walk import broadcast_shape, rows_of
+from fastgru.engine.strides import broadcast_shape, rows_of
+from fastgru.engine.view import Constant, Value, View, itemsize
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Node
 from fastgru.kernels.operands import binary as binary_kernel
-from fastgru.kernels.operands import chain as chain_kernel
+from fastgru.kernels.operands import fusion as fusion_kernel
 from fastgru.kernels.operands import unary as unary_kernel
 from fastgru.reference.elementwise import BITWISE
 
@@ -44,7 +44,7 @@ def apply_unary(builder: Builder, kind: str, value: Value, *, alpha: float = 0.0
     """f(x), a kind of the operator `unary` that keeps the dtype."""
     dtype = builder.dtype(value)
     if dtype == builder.float_dtype:
-        if kind in chain_kernel.UNARY:
+        if kind in fusion_kernel.UNARY:
             return computed(builder, kind, builder.view(value), alpha=alpha, gamma=gamma)
         x = builder.contiguous(value)
         y = builder.new(x.shape)
@@ -71,7 +71,7 @@ def lower_unary(builder: Builder, node: Node, inputs: Sequence[Value | None]) ->
     if kind == "not":
         if dtype != "bool":
             raise ShapeError(f"{kind}: got dtype {dtype}, expected bool")
-        return [_logical(builder, "xor", x, Known(np.array(True)))]
+        return [_logical(builder, "xor", x, Constant(np.array(True)))]
     if kind in unary_kernel.TEST_CODES:
         if dtype != builder.float_dtype:
             raise ShapeError(f"{kind}: x has dtype {dtype}, expected a float")
@@ -98,7 +98,7 @@ def apply_binary(builder: Builder, kind: str, a: Value, b: Value) -> View:
                             [binary_kernel.INTEGER_CODES[kind]])  # fmt: skip
         return as_dtype(builder, result, dtype)
     views = [builder.view(a), builder.view(b)]
-    if kind in chain_kernel.BINARY:
+    if kind in fusion_kernel.BINARY:
         return computed(builder, kind, *views)
     if kind == "pow" and (power := _power(builder, views[0], b)) is not None:
         return power
@@ -107,7 +107,7 @@ def apply_binary(builder: Builder, kind: str, a: Value, b: Value) -> View:
 
 def _power(builder: Builder, base: View, exponent: Value) -> View | None:
     """A power known now that is a single operation with the same result."""
-    if not isinstance(exponent, Known) or exponent.array.size != 1:
+    if not isinstance(exponent, Constant) or exponent.array.size != 1:
         return None
     x = broadcast_to(base, broadcast_shape(base.shape, exponent.shape))
     match float(exponent.array.reshape(-1)[0]):
@@ -226,7 +226,7 @@ def lower_clip(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> 
         # Without axes, so that it broadcasts to any x.
         bounds.append(None if bound is None else _number(as_dtype(builder, bound, dtype)))
     if dtype == builder.float_dtype:
-        ends = [v if v is not None else as_dtype(builder, Known(np.array(e)), dtype)
+        ends = [v if v is not None else as_dtype(builder, Constant(np.array(e)), dtype)
                 for v, e in zip(bounds, (-np.inf, np.inf), strict=True)]  # fmt: skip
         return [computed(builder, "clip", builder.view(x), *ends)]
     if dtype == "bool":

@@ -14,12 +14,12 @@ from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.indexing import checked_lengths
 from fastgru.engine.ops.recurrent import checked_input
 from fastgru.engine.sharing import WEIGHT_BYTES, choose
-from fastgru.engine.view import Known, Value, View, itemsize
+from fastgru.engine.view import Constant, Value, View, itemsize
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Node
 from fastgru.kernels.operands.activation import ACTIVATION_CODES, activation_parameters
 from fastgru.kernels.operands.gru import ALONE, chunk_steps, order_words, scratch_elements
-from fastgru.kernels.operands.small import gathered_elements
+from fastgru.kernels.operands.lowp import gathered_elements
 from fastgru.kernels.operands.team import step_work
 from fastgru.kernels.run import EVERYONE
 from fastgru.packing.gru import PackedGRU, pack_gru
@@ -54,23 +54,23 @@ def lower_gru(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> l
     weights = _weights(node, spec, arrays)
     size = itemsize(builder.float_dtype)
     chunk = chunk_steps(T, N, H, size)
-    small = builder.small_weights(node)
-    sharing = choose(builder.members, T, N, spec, size, WEIGHT_BYTES.get(small or ""))
+    lowp = builder.lowp_weights(node)
+    sharing = choose(builder.members, T, N, spec, size, WEIGHT_BYTES.get(lowp or ""))
     builder.gain_s += sharing.gain_s
 
-    gathered = gathered_elements(small, N, spec.input_size, H, chunk, ragged=lengths is not None)
+    gathered = gathered_elements(lowp, N, spec.input_size, H, chunk, ragged=lengths is not None)
 
     def emit_direction(d: int) -> None:
         gate, candidate = spec.gate_activations[d], spec.candidate_activations[d]
         standard = gate == SIGMOID and candidate == TANH and spec.clip is None
         name = f"gru_reset_{'after' if spec.reset_after else 'before'}{'' if standard else '_general'}"
-        name += f"_{small}" if small else ""
+        name += f"_{lowp}" if lowp else ""
         tensors: list[View | None] = [
             x,
             None if y is None else y.subview((0, 0, d * H), (*y.shape[:2], H)),
             None if h0 is None else h0.subview((d, 0, 0), (1, N, H)),
             h_n.subview((d, 0, 0), (1, N, H)),
-            *_packed(builder, node, spec, weights[d], arrays, d, small),
+            *_packed(builder, node, spec, weights[d], arrays, d, lowp),
             lengths,
             mask,
             builder.packed(
@@ -79,7 +79,7 @@ def lower_gru(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> l
             ),
             builder.new((scratch_elements(N, H, chunk, builder.float_dtype, builder.members),)),
             None if lengths is None else builder.new((builder.members * order_words(T, N, chunk),), "int64"),
-            builder.new((builder.members * gathered,), "uint8" if small else None) if gathered else None,
+            builder.new((builder.members * gathered,), "uint8" if lowp else None) if gathered else None,
         ]
         y_steps = (0, 0) if y is None else (y.strides[time], y.strides[batch])
         mask_steps = (0, 0) if mask is None else (mask.strides[time], mask.strides[batch])
@@ -87,8 +87,8 @@ def lower_gru(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> l
         words += [spec.direction == "reverse" or d == 1, spec.mask_output == "carry", chunk]
         words += [ACTIVATION_CODES[gate.kind], ACTIVATION_CODES[candidate.kind], spec.clip is not None, sharing.split]
         words.append(step_work(N, 3 * H * (spec.input_size + H)))
-        lane = d if sharing.lanes else EVERYONE if sharing.split != ALONE else 0
-        builder.emit(name, builder.float_dtype, tensors, words, lane=lane)
+        member = d if sharing.lanes else EVERYONE if sharing.split != ALONE else 0
+        builder.emit(name, builder.float_dtype, tensors, words, member=member)
 
     with builder.side_by_side() if sharing.lanes else nullcontext():
         for d in range(D):
@@ -97,11 +97,11 @@ def lower_gru(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> l
 
 
 def _weights(node: Node, spec: GRUSpec, arrays: Sequence[Value | None]) -> list[GRUWeights]:
-    if any(a is not None and not isinstance(a, Known) for a in arrays):
+    if any(a is not None and not isinstance(a, Constant) for a in arrays):
         raise UnsupportedModelError(f"{node}: weights that are computed from the inputs; make them constants")
     if len(arrays) > 4 * spec.num_directions:
         raise ShapeError(f"{node}: {len(arrays)} weight inputs, expected {4 * spec.num_directions}")
-    plain: list[Any] = [a.matrix if isinstance(a, Known) else None for a in arrays]
+    plain: list[Any] = [a.matrix if isinstance(a, Constant) else None for a in arrays]
     plain += [None] * (4 * spec.num_directions - len(plain))
     weights = [GRUWeights(*plain[4 * d : 4 * d + 4]) for d in range(spec.num_directions)]
     check_weights(spec, weights, what=str(node))
@@ -115,17 +115,17 @@ def _packed(
     weights: GRUWeights,
     sources: Sequence[Value | None],
     d: int,
-    small: str | None,
+    lowp: str | None,
 ) -> list[View]:
     made: list[PackedGRU] = []
 
     def part(field: str) -> NDArray[Any]:
         if not made:
-            made.append(pack_gru(spec, weights, builder.float_dtype, small))
+            made.append(pack_gru(spec, weights, builder.float_dtype, lowp))
         array: NDArray[Any] = getattr(made[0], field)
         return array
 
-    key = (*node.inputs[4:], "after" if spec.reset_after else "before", f"direction {d}", small or "")
+    key = (*node.inputs[4:], "after" if spec.reset_after else "before", f"direction {d}", lowp or "")
     return [builder.packed((*key, field), lambda field=field: part(field), sources) for field in PackedGRU._fields]  # type: ignore[misc]
 
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from fastgru.engine.builder import Builder, known
 from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.cast import as_dtype
-from fastgru.engine.view import Known, Piece, Value, View, contiguous_strides, itemsize
-from fastgru.engine.walk import merged_axes, walk_words
+from fastgru.engine.strides import merged_axes, walk_words
+from fastgru.engine.view import Constant, Region, Value, View, contiguous_strides, itemsize
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Node
 from fastgru.reference.shape import integers, normal_axis
@@ -43,7 +43,7 @@ def gathered(builder: Builder, value: Value, indices: Value, axis: int, *, wrap:
     if builder.dtype(indices) in ("bool", builder.float_dtype):
         raise ShapeError(f"indices have dtype {builder.dtype(indices)}, expected an integer")
     axis = normal_axis(axis, value.ndim)
-    if isinstance(indices, Known) and indices.array.size:
+    if isinstance(indices, Constant) and indices.array.size:
         view = _selected(builder.view(value), indices.array, axis, wrap=wrap)
         if view is not None:
             return view
@@ -174,7 +174,7 @@ def lower_pad(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> l
             positions = np.pad(np.arange(x.shape[axis]), both, mode=mode)
         except ValueError as error:
             raise ShapeError(f"pad: axis {axis} of shape {x.shape}: {error}") from None
-        result = gathered(builder, result, Known(positions), axis, wrap=False)
+        result = gathered(builder, result, Constant(positions), axis, wrap=False)
     return [result]
 
 
@@ -193,11 +193,11 @@ def _framed(builder: Builder, x: View, grown: dict[int, tuple[int, int]], value:
     shape = [n + sum(grown.get(i, (0, 0))) for i, n in enumerate(x.shape)]
     if prod(shape) == 0:
         return builder.new(shape, x.dtype)
-    number = as_dtype(builder, Known(np.zeros(1, x.dtype)) if value is None else value, x.dtype)
+    number = as_dtype(builder, Constant(np.zeros(1, x.dtype)) if value is None else value, x.dtype)
     around = View(number.buffer, number.offset, tuple(shape), (0,) * len(shape), x.dtype)
     start = tuple(grown.get(i, (0, 0))[0] for i in range(x.ndim))
     zeros = (0,) * x.ndim
-    return builder.assemble(shape, x.dtype, [Piece(zeros, around, builder.label), Piece(start, x, builder.label)])
+    return builder.assemble(shape, x.dtype, [Region(zeros, around, builder.label), Region(start, x, builder.label)])
 
 
 @lowering("range")

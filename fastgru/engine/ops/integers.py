@@ -16,17 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.engine.builder import Builder, known
-from fastgru.engine.chain import computed
 from fastgru.engine.exact import EXACT, bytes_of, peak_of, runs_of
+from fastgru.engine.fusion import computed
 from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.cast import as_dtype, saturated
 from fastgru.engine.ops.conv import lower_conv
 from fastgru.engine.ops.elementwise import apply_binary
+from fastgru.engine.ops.gemm import byte_product, product
 from fastgru.engine.ops.matmul import multiplied
-from fastgru.engine.ops.product import byte_product, product
 from fastgru.engine.ops.quantize import moved
 from fastgru.engine.ops.shape import reshaped
-from fastgru.engine.view import Known, Value, View
+from fastgru.engine.view import Constant, Value, View
 from fastgru.errors import ShapeError
 from fastgru.graph import Node
 from fastgru.reference.conv import check_conv
@@ -53,7 +53,7 @@ def lower_matmul_integer(builder: Builder, node: Node, inputs: Sequence[Value | 
     if not a.ndim or not b.ndim or a.shape[-1] != b.shape[-2 if b.ndim > 1 else 0]:
         raise ShapeError(f"a {a.shape} and b {b.shape} do not fit together")
     a_zero, b_zero = _zero_point("a", a_zero, a, of_rows=True), _zero_point("b", b_zero, b, of_rows=False)
-    if isinstance(b, Known) and b.ndim == 2 and (b_zero is None or isinstance(b_zero, Known)):
+    if isinstance(b, Constant) and b.ndim == 2 and (b_zero is None or isinstance(b_zero, Constant)):
         right = _Constant(builder, b, b_zero, (node.inputs[1], *node.inputs[3:4], "less its zero point"))
         by_bytes = builder.float_dtype == "float32" and (a_zero is None or a_zero.shape[-1:] in ((), (1,)))
         return [(_by_bytes if by_bytes else _by_floats)(builder, a, a_zero, right)]
@@ -72,7 +72,7 @@ def lower_matmul_integer(builder: Builder, node: Node, inputs: Sequence[Value | 
 class _Constant:
     """b (K, O) less its zero point, taken only where a pack has to be made of it."""
 
-    def __init__(self, builder: Builder, b: Known, zero_point: Known | None, key: tuple[str, ...]) -> None:
+    def __init__(self, builder: Builder, b: Constant, zero_point: Constant | None, key: tuple[str, ...]) -> None:
         self.builder, self.key, self.shape = builder, key, b.shape
         self.sources = b, zero_point
 
@@ -104,7 +104,7 @@ def _by_floats(builder: Builder, a: Value, a_zero: Value | None, right: _Constan
     name = "" if any(s is not None and not s.name for s in right.sources) else right.key[0]
     parts = []
     for first, last, _ in right.runs(peak_of(a, a_zero)).tolist():
-        weight = Known(right.difference(first, last).T, name)
+        weight = Constant(right.difference(first, last).T, name)
         y = product(builder, _sliced(left, left.ndim - 1, first, last), weight, None, (*right.key, f"{first}:{last}"))
         parts.append(saturated(builder, y, "int32"))
     return _total(builder, parts)
@@ -116,13 +116,13 @@ def _by_bytes(builder: Builder, a: Value, a_zero: Value | None, right: _Constant
     a - a_zero = a' + move, where a' is what the kernel makes of a, so that move times the sums over k is added.
     """
     middle = _MIDDLE[a.dtype]
-    zero = a_zero if a_zero is not None else Known(np.zeros((), a.dtype))
+    zero = a_zero if a_zero is not None else Constant(np.zeros((), a.dtype))
     move: View | None = None
-    if not isinstance(zero, Known):
-        middle_view = builder.view(Known(np.asarray(middle, np.float32)))
+    if not isinstance(zero, Constant):
+        middle_view = builder.view(Constant(np.asarray(middle, np.float32)))
         move = computed(builder, "sub", middle_view, as_dtype(builder, zero, "float32"))
     elif (zero.array != middle).any():
-        move = builder.view(Known(np.asarray(middle - zero.array.astype(np.float32))))
+        move = builder.view(Constant(np.asarray(middle - zero.array.astype(np.float32))))
     x, O = builder.view(a), right.shape[1]
     totals = []
     for first, last, layers in right.runs(max(peak_of(a, a_zero), 128)).tolist():
@@ -157,9 +157,9 @@ def lower_conv_integer(builder: Builder, node: Node, inputs: Sequence[Value | No
     spread = start
     if start is not None and start.array.size != 1:
         vector_axis("the zero point of weight", start.shape, weight.shape, 0)
-        spread = Known(start.array.reshape(-1, *[1] * (weight.ndim - 1)), start.name)
+        spread = Constant(start.array.reshape(-1, *[1] * (weight.ndim - 1)), start.name)
     elif start is not None:
-        spread = Known(start.array.reshape(()), start.name)
+        spread = Constant(start.array.reshape(()), start.name)
     O, each, *sizes = weight.shape
     taps = max(prod(sizes), 1)
     kernels = _difference(weight, spread)
@@ -173,7 +173,7 @@ def lower_conv_integer(builder: Builder, node: Node, inputs: Sequence[Value | No
         of_part = some.T.reshape(kernels.shape)[:, channels[0] : channels[1]]
         key = "/".join((*node.inputs[1:2], *node.inputs[3:4], "less its zero point", f"{first}:{last}"))
         channels_of = _channels(builder, left, group, *channels) if channels != (0, each) else left
-        inner = Known(of_part, key if _shared(weight, spread) else "")
+        inner = Constant(of_part, key if _shared(weight, spread) else "")
         (y,) = lower_conv(builder, replace(node, inputs=("x", key)), [channels_of, inner])
         parts.append(saturated(builder, builder.view(y), "int32"))
     return [_total(builder, parts)]
@@ -197,23 +197,23 @@ def _zero_point(name: str, value: Value | None, x: Value, *, of_rows: bool) -> V
         shape = (*shape, 1)
     if len(shape) > x.ndim or any(n not in (1, of) for n, of in zip(shape[::-1], x.shape[::-1], strict=False)):
         raise ShapeError(f"the zero point of {name} has shape {value.shape} for {x.shape}")
-    if isinstance(value, Known):
-        return Known(value.array.reshape(shape), value.name)
+    if isinstance(value, Constant):
+        return Constant(value.array.reshape(shape), value.name)
     return View(value.buffer, value.offset, shape, (*value.strides, 0)[: len(shape)], value.dtype)
 
 
 def _placed(builder: Builder, zero_point: Value | None) -> Value | None:
     """Without the name that stands for a constant in its own shape."""
-    return Known(zero_point.array) if isinstance(zero_point, Known) else zero_point
+    return Constant(zero_point.array) if isinstance(zero_point, Constant) else zero_point
 
 
-def _difference(x: Known, zero_point: Value | None) -> Array:
-    return x.array.astype(np.float64) - (zero_point.array if isinstance(zero_point, Known) else 0)
+def _difference(x: Constant, zero_point: Value | None) -> Array:
+    return x.array.astype(np.float64) - (zero_point.array if isinstance(zero_point, Constant) else 0)
 
 
-def _shared(x: Known, zero_point: Value | None) -> str:
+def _shared(x: Constant, zero_point: Value | None) -> str:
     """A name where both are the same in all plans."""
-    return x.name if zero_point is None or (isinstance(zero_point, Known) and zero_point.name) else ""
+    return x.name if zero_point is None or (isinstance(zero_point, Constant) and zero_point.name) else ""
 
 
 def _sliced(view: View, axis: int, first: int, last: int) -> View:

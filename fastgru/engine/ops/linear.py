@@ -8,14 +8,14 @@ from fastgru.engine.builder import Builder
 from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.cast import as_dtype
 from fastgru.engine.ops.elementwise import apply_binary, same_dtype
+from fastgru.engine.ops.gemm import product
 from fastgru.engine.ops.indexing import gathered
 from fastgru.engine.ops.matmul import multiplied
-from fastgru.engine.ops.product import product
 from fastgru.engine.ops.softmax import permuted
-from fastgru.engine.view import Known, Value, View
+from fastgru.engine.view import Constant, Value, View
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Node
-from fastgru.packing.small import pack_rows
+from fastgru.packing.lowp import pack_rows
 
 __all__ = ["lower_embedding", "lower_linear"]
 
@@ -33,9 +33,9 @@ def lower_linear(builder: Builder, node: Node, inputs: Sequence[Value | None]) -
         raise ShapeError(f"x {x.shape} and weight {weight.shape}, expected (..., I) and (O, I)")
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ShapeError(f"bias has shape {bias.shape}, expected {weight.shape[:1]}")
-    if isinstance(weight, Known) and (bias is None or isinstance(bias, Known)):
+    if isinstance(weight, Constant) and (bias is None or isinstance(bias, Constant)):
         name = "" if bias is None else node.inputs[2]
-        return [product(builder, x, weight, bias, (node.inputs[1],), name, builder.small_weights(node))]
+        return [product(builder, x, weight, bias, (node.inputs[1],), name, builder.lowp_weights(node))]
     y = multiplied(builder, builder.view(x), permuted(builder.view(weight), (1, 0)))
     return [y if bias is None else apply_binary(builder, "add", y, bias)]
 
@@ -48,20 +48,20 @@ def lower_embedding(builder: Builder, node: Node, inputs: Sequence[Value | None]
     assert table is not None
     if table.ndim != 2:
         raise ShapeError(f"weight has shape {table.shape}, expected (V, D)")
-    small = builder.small_weights(node)
-    if small is None or not isinstance(table, Known):
+    lowp = builder.lowp_weights(node)
+    if lowp is None or not isinstance(table, Constant):
         return [gathered(builder, table, ids, 0, wrap=False)]
-    return [_looked_up(builder, table, ids, small)]
+    return [_looked_up(builder, table, ids, lowp)]
 
 
-def _looked_up(builder: Builder, table: Known, ids: Value, small: str) -> View:
+def _looked_up(builder: Builder, table: Constant, ids: Value, lowp: str) -> View:
     """Rows of a table that is kept in 16 or 8 bits."""
     if builder.dtype(ids) in ("bool", builder.float_dtype):
         raise ShapeError(f"ids have dtype {builder.dtype(ids)}, expected an integer")
     V, D = table.shape
-    rows = builder.packed((table.name, small, "rows"), lambda: pack_rows(table.matrix, small), [table])
+    rows = builder.packed((table.name, lowp, "rows"), lambda: pack_rows(table.matrix, lowp), [table])
     y = builder.new((*ids.shape, D))
     if y.size:
         where = builder.contiguous(as_dtype(builder, ids, "int64"))
-        builder.emit(f"embedding_{small}", builder.float_dtype, [where, rows, y], [where.size, V, D])
+        builder.emit(f"embedding_{lowp}", builder.float_dtype, [where, rows, y], [where.size, V, D])
     return y

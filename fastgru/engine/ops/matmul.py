@@ -8,10 +8,10 @@ from math import prod
 from fastgru.engine.builder import Builder
 from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.elementwise import same_dtype
-from fastgru.engine.ops.product import product
+from fastgru.engine.ops.gemm import product
 from fastgru.engine.ops.shape import reshaped
-from fastgru.engine.view import Known, Value, View, contiguous_strides
-from fastgru.engine.walk import broadcast_shape, broadcast_strides, merged_axes, walk_words
+from fastgru.engine.strides import broadcast_shape, broadcast_strides, merged_axes, walk_words
+from fastgru.engine.view import Constant, Value, View, contiguous_strides
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Node
 from fastgru.kernels.operands.linear import scratch_elements
@@ -35,10 +35,10 @@ def lower_matmul(builder: Builder, node: Node, inputs: Sequence[Value | None]) -
         raise ShapeError(f"a {a_value.shape} and b {b_value.shape}, expected at least one axis each")
     if a_value.shape[-1] != b_value.shape[-2 if b_value.ndim > 1 else 0]:
         raise ShapeError(f"a {a_value.shape} and b {b_value.shape} do not fit together")
-    if isinstance(b_value, Known) and b_value.ndim == 2:
+    if isinstance(b_value, Constant) and b_value.ndim == 2:
         weight = b_value.transposed
         return [
-            product(builder, a_value, weight, None, (node.inputs[1], "transposed"), small=builder.small_weights(node))
+            product(builder, a_value, weight, None, (node.inputs[1], "transposed"), lowp=builder.lowp_weights(node))
         ]
     return [multiplied(builder, builder.view(a_value), builder.view(b_value))]
 

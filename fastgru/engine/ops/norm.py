@@ -11,10 +11,10 @@ from math import prod
 import numpy as np
 
 from fastgru.engine.builder import Builder
-from fastgru.engine.chain import computed
+from fastgru.engine.fusion import computed
 from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.elementwise import apply_binary, apply_unary, same_dtype
-from fastgru.engine.view import Known, Value, View
+from fastgru.engine.view import Constant, Value, View
 from fastgru.errors import ShapeError
 from fastgru.graph import Node
 from fastgru.reference.norm import check_group_norm
@@ -87,17 +87,17 @@ def lower_batch_norm(builder: Builder, node: Node, inputs: Sequence[Value | None
         named[name] = value
     same_dtype(builder, x=x, **named)
     epsilon = float(node.attrs["epsilon"])
-    if all(isinstance(v, Known) for v in named.values()):
+    if all(isinstance(v, Constant) for v in named.values()):
         factor, shift = _folded(builder, node, named, epsilon)
     else:
-        root = apply_unary(builder, "sqrt", apply_binary(builder, "add", named["var"], Known(np.array(epsilon))))
+        root = apply_unary(builder, "sqrt", apply_binary(builder, "add", named["var"], Constant(np.array(epsilon))))
         factor = apply_binary(builder, "div", named["scale"], root)
         shift = apply_binary(builder, "sub", named["bias"], apply_binary(builder, "mul", named["mean"], factor))
     return [computed(builder, "fma", x, _along(factor, axis, x.ndim), _along(shift, axis, x.ndim))]
 
 
 def _folded(builder: Builder, node: Node, named: dict[str, Value], epsilon: float) -> tuple[View, View]:
-    scale, bias, mean, var = (v.array.astype(np.float64) for v in named.values() if isinstance(v, Known))
+    scale, bias, mean, var = (v.array.astype(np.float64) for v in named.values() if isinstance(v, Constant))
     with np.errstate(all="ignore"):
         factor = scale / np.sqrt(var + epsilon)
         shift = bias - mean * factor

@@ -12,7 +12,7 @@ from fastgru.engine.builder import Builder
 from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.cast import as_dtype
 from fastgru.engine.ops.elementwise import apply_binary
-from fastgru.engine.view import Known, Value
+from fastgru.engine.view import Constant, Value
 from fastgru.engine.windows import sliding, walk_of
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Node
@@ -60,5 +60,5 @@ def lower_pool(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> 
     builder.emit("pool", dtype, [x, y, scratch, stage, table], words)
     if kind == "average":
         along = seen_counts(spatial, windows, include_padding=bool(attrs.get("count_include_pad", False)))
-        return [apply_binary(builder, "div", y, Known(functools.reduce(np.multiply.outer, along).astype(dtype)))]
+        return [apply_binary(builder, "div", y, Constant(functools.reduce(np.multiply.outer, along).astype(dtype)))]
     return [as_dtype(builder, y, given)]

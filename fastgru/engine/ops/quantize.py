@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.engine.builder import Builder
-from fastgru.engine.chain import computed
+from fastgru.engine.fusion import computed
 from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.cast import as_dtype, saturated
 from fastgru.engine.ops.elementwise import selected
 from fastgru.engine.ops.reduce import reduced
 from fastgru.engine.ops.shape import reshaped
-from fastgru.engine.view import Known, Value, View
+from fastgru.engine.view import Constant, Value, View
 from fastgru.errors import ShapeError
 from fastgru.graph import Node
 from fastgru.reference.quantize import (
@@ -49,7 +49,7 @@ def lower_quantize(builder: Builder, node: Node, inputs: Sequence[Value | None])
 
 
 def _quantized(builder: Builder, x: View, scale: Value, zero_point: Value | None, to: str) -> View:
-    if not (isinstance(scale, Known) and np.all(scale.array == 1)):
+    if not (isinstance(scale, Constant) and np.all(scale.array == 1)):
         x = computed(builder, "div", x, builder.view(scale))
     y = computed(builder, "round", x)
     if zero_point is not None:
@@ -73,7 +73,7 @@ def lower_dequantize(builder: Builder, node: Node, inputs: Sequence[Value | None
 def moved(builder: Builder, x: Value, zero_point: Value | None) -> View:
     """x - zero_point, in floats."""
     real = as_dtype(builder, x, builder.float_dtype)
-    if zero_point is None or (isinstance(zero_point, Known) and not zero_point.array.any()):
+    if zero_point is None or (isinstance(zero_point, Constant) and not zero_point.array.any()):
         return real
     return computed(builder, "sub", real, as_dtype(builder, zero_point, builder.float_dtype))
 
@@ -101,13 +101,13 @@ def _spread(builder: Builder, name: str, value: Value, x: tuple[int, ...], axis:
     if not block_size:
         along = vector_axis(name, value.shape, x, axis)
         shape = () if along is None else tuple(n if i == along else 1 for i, n in enumerate(x))
-        if isinstance(value, Known):
-            return Known(value.array.reshape(shape))
+        if isinstance(value, Constant):
+            return Constant(value.array.reshape(shape))
         return reshaped(builder, value, shape)
     at = check_blocks(name, value.shape, x, axis, block_size)
     each = min(block_size, x[at])
-    if isinstance(value, Known):
-        return Known(np.repeat(value.array, each, axis=at)[(slice(None),) * at + (slice(x[at]),)])
+    if isinstance(value, Constant):
+        return Constant(np.repeat(value.array, each, axis=at)[(slice(None),) * at + (slice(x[at]),)])
     view = builder.view(value)
     blocks = View(
         view.buffer, view.offset, (*view.shape[: at + 1], each, *view.shape[at + 1 :]),
@@ -125,7 +125,11 @@ def lower_dynamic_quantize(builder: Builder, node: Node, inputs: Sequence[Value 
     x = builder.floats(value)
     zero, steps, one = (_number(builder, n) for n in (0, 255, 1))
     if x.size == 0:
-        return [builder.new(x.shape, "uint8"), Known(np.ones((), builder.float_dtype)), Known(np.zeros((), np.uint8))]
+        return [
+            builder.new(x.shape, "uint8"),
+            Constant(np.ones((), builder.float_dtype)),
+            Constant(np.zeros((), np.uint8)),
+        ]
     axes = range(x.ndim)
     if x.ndim:
         low, high = (reduced(builder, x, kind, axes, keepdims=False) for kind in ("min", "max"))

@@ -12,7 +12,7 @@ from fastgru.engine.builder import Builder
 from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.cast import as_dtype
 from fastgru.engine.ops.indexing import checked_lengths
-from fastgru.engine.view import Known, Value, View, itemsize
+from fastgru.engine.view import Constant, Value, View, itemsize
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Node
 from fastgru.kernels.operands.activation import ACTIVATION_CODES, activation_parameters
@@ -116,12 +116,12 @@ def lower_sequence(
 
 def weights_of(node: Node, spec: RecurrentSpec, kind: Any, arrays: Sequence[Value | None]) -> list[Any]:
     """The arrays of each direction, which must be constants, as its dataclass."""
-    if any(a is not None and not isinstance(a, Known) for a in arrays):
+    if any(a is not None and not isinstance(a, Constant) for a in arrays):
         raise UnsupportedModelError(f"{node}: weights that are computed from the inputs; make them constants")
     count = len(spec.weight_shapes)
     if len(arrays) > count * spec.num_directions:
         raise ShapeError(f"{node}: {len(arrays)} weight inputs, expected {count * spec.num_directions}")
-    plain: list[Any] = [a.array if isinstance(a, Known) else None for a in arrays]
+    plain: list[Any] = [a.array if isinstance(a, Constant) else None for a in arrays]
     plain += [None] * (count * spec.num_directions - len(plain))
     weights = [kind(*plain[count * d : count * (d + 1)]) for d in range(spec.num_directions)]
     check_weights(spec, weights, what=str(node))

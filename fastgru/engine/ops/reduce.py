@@ -12,7 +12,7 @@ from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.cast import as_dtype
 from fastgru.engine.ops.elementwise import wide
 from fastgru.engine.ops.softmax import last_axis, permuted
-from fastgru.engine.view import Known, Value, View, contiguous_strides
+from fastgru.engine.view import Constant, Value, View, contiguous_strides
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Node
 from fastgru.kernels.operands import reduce as kernel
@@ -33,7 +33,7 @@ def lower_reduce(builder: Builder, node: Node, inputs: Sequence[Value | None]) -
     if kind in ("all", "any") and dtype != "bool":
         raise ShapeError(f"{kind}: x has dtype {dtype}, expected bool")
     if prod(value.shape[i] for i in gone) == 0:  # the same number everywhere, which does not depend on the data
-        return [Known(evaluate(node, [np.empty(value.shape, dtype)])[0])]
+        return [Constant(evaluate(node, [np.empty(value.shape, dtype)])[0])]
     return [reduced(builder, builder.view(value), kind, gone, keepdims=keepdims)]
 
 

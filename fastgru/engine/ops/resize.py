@@ -13,7 +13,7 @@ from fastgru.engine.builder import Builder, known
 from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.elementwise import selected
 from fastgru.engine.ops.indexing import gathered
-from fastgru.engine.view import Known, Value, View
+from fastgru.engine.view import Constant, Value, View
 from fastgru.errors import ShapeError
 from fastgru.graph import Node
 from fastgru.reference.resize import Axis, resize_axes, taps
@@ -43,13 +43,13 @@ def lower_resize(builder: Builder, node: Node, inputs: Sequence[Value | None]) -
         at, weights, inside = taps(axis, **{**defaults, **attrs})
         if not (axis.size == axis.out and _is_identity(at, weights)):
             if attrs["mode"] == "nearest":
-                y = gathered(builder, y, Known(at[:, 0]), axis.axis, wrap=False)
+                y = gathered(builder, y, Constant(at[:, 0]), axis.axis, wrap=False)
             else:
                 y = _weighted(builder, y, axis, at, weights)
         if attrs["coordinates"] == "tf_crop_and_resize" and not inside.all():
             mask = inside.reshape([-1 if i == axis.axis else 1 for i in range(y.ndim)])
-            number = Known(np.asarray(outside, np.dtype(builder.float_dtype if y.dtype == "float32" else y.dtype)))
-            y = selected(builder, Known(mask), y, number)
+            number = Constant(np.asarray(outside, np.dtype(builder.float_dtype if y.dtype == "float32" else y.dtype)))
+            y = selected(builder, Constant(mask), y, number)
     return [y]
 
 

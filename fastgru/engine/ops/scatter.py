@@ -12,8 +12,8 @@ from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.cast import as_dtype
 from fastgru.engine.ops.elementwise import same_dtype
 from fastgru.engine.positions import expanded, positions
-from fastgru.engine.view import Known, Piece, Value, View, contiguous_strides, itemsize
-from fastgru.engine.walk import merged_axes, walk_words
+from fastgru.engine.strides import merged_axes, walk_words
+from fastgru.engine.view import Constant, Region, Value, View, contiguous_strides, itemsize
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Node
 from fastgru.kernels.operands.scatter import REDUCTION_CODES
@@ -39,7 +39,7 @@ def lower_scatter_nd(builder: Builder, node: Node, inputs: Sequence[Value | None
         return [builder.view(x)]
     if prod(x.shape) == 0:
         raise ShapeError(f"there is nothing to replace in x of shape {x.shape}")
-    if isinstance(indices, Known) and reduction == "none":
+    if isinstance(indices, Constant) and reduction == "none":
         target = _block(x.shape, indices, updates.shape)
         if target is not None:
             return [_replaced(builder, x, target, updates)]
@@ -51,7 +51,7 @@ def lower_scatter_nd(builder: Builder, node: Node, inputs: Sequence[Value | None
     return [y if wide is None else as_dtype(builder, y, builder.dtype(x))]
 
 
-def _block(shape: tuple[int, ...], indices: Known, updates: tuple[int, ...]) -> tuple[int, tuple[int, ...]] | None:
+def _block(shape: tuple[int, ...], indices: Constant, updates: tuple[int, ...]) -> tuple[int, tuple[int, ...]] | None:
     """Where the updates lie in a contiguous tensor of `shape`: first element and strides, no element twice; or None."""
     k = indices.shape[-1]
     where = indices.array.astype(np.int64)
@@ -88,8 +88,8 @@ def _replaced(builder: Builder, x: Value, target: tuple[int, tuple[int, ...]], u
     steps = {f.axis: (f.size, s) for f, s in zip(factors, flat.strides, strict=True)}
     shape, strides = zip(*(steps.get(axis, (1, 0)) for axis in range(old.ndim)), strict=True)
     box = View(new.buffer, new.offset, tuple(shape), tuple(strides), new.dtype)
-    pieces = [Piece((0,) * old.ndim, old, builder.label), Piece(where.low, box, builder.label)]
-    return builder.assemble(old.shape, old.dtype, pieces)
+    regions = [Region((0,) * old.ndim, old, builder.label), Region(where.low, box, builder.label)]
+    return builder.assemble(old.shape, old.dtype, regions)
 
 
 @lowering("scatter_elements")

@@ -9,7 +9,7 @@ import numpy as np
 
 from fastgru.engine.builder import Builder, known
 from fastgru.engine.lowering import lowering
-from fastgru.engine.view import Known, Piece, Value, View, contiguous_strides
+from fastgru.engine.view import Constant, Region, Value, View, contiguous_strides
 from fastgru.errors import ShapeError
 from fastgru.graph import Node
 from fastgru.reference.indexing import split_sizes
@@ -228,12 +228,12 @@ def lower_concat(builder: Builder, node: Node, inputs: Sequence[Value | None]) -
         raise ShapeError(f"{node}: shapes {', '.join(str(p.shape) for p in parts)} differ beside axis {axis}")
     first = parts[0]
     shape = (*first.shape[:axis], sum(p.shape[axis] for p in parts), *first.shape[axis + 1 :])
-    pieces, at = [], 0
+    regions, at = [], 0
     for part in parts:
         start = tuple(at if i == axis else 0 for i in range(len(shape)))
-        pieces.append(Piece(start, part, builder.label))
+        regions.append(Region(start, part, builder.label))
         at += part.shape[axis]
-    return [builder.assemble(shape, first.dtype, pieces)]
+    return [builder.assemble(shape, first.dtype, regions)]
 
 
 @lowering("shape")
@@ -241,4 +241,4 @@ def lower_shape(builder: Builder, node: Node, inputs: Sequence[Value | None]) ->
     """The sizes, known when the plan is made."""
     assert inputs[0] is not None
     sizes = np.array(inputs[0].shape, np.int64)
-    return [Known(sizes[node.attrs.get("start", 0) : node.attrs.get("end")])]
+    return [Constant(sizes[node.attrs.get("start", 0) : node.attrs.get("end")])]

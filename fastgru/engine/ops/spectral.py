@@ -14,10 +14,10 @@ import numpy as np
 from fastgru.engine.builder import Builder
 from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.elementwise import apply_binary, same_dtype
-from fastgru.engine.ops.product import product
+from fastgru.engine.ops.gemm import product
 from fastgru.engine.ops.shape import reshaped
 from fastgru.engine.ops.softmax import permuted
-from fastgru.engine.view import Known, Value, View
+from fastgru.engine.view import Constant, Value, View
 from fastgru.errors import UnsupportedModelError
 from fastgru.graph import Node
 from fastgru.reference.spectral import check_stft, dft_sizes, dft_table
@@ -40,7 +40,7 @@ def lower_dft(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> l
 
 def _transform(
     builder: Builder, value: Value, axis: int, length: int | None, onesided: bool, inverse: bool,
-    window: Known | None = None,
+    window: Constant | None = None,
 ) -> View:  # fmt: skip
     x = builder.floats(value)
     axis, n, taken, out = dft_sizes(x.shape, axis, length, onesided=onesided, inverse=inverse)
@@ -61,7 +61,7 @@ def _transform(
     if window is not None:
         made = made * np.repeat(window.array.astype(np.float64), parts)[:, None]
     own = window is not None and not window.name
-    y = product(builder, flat, Known(made.T, "" if own else name), None, (name,))
+    y = product(builder, flat, Constant(made.T, "" if own else name), None, (name,))
     y = reshaped(builder, y, (*flat.shape[:-1], out, parts_out))
     return permuted(y, sorted(range(x.ndim), key=lambda i: order[i]))
 
@@ -92,7 +92,7 @@ def lower_stft(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> 
     )
     if window is not None:
         same_dtype(builder, signal=signal, window=window)
-    if window is not None and not isinstance(window, Known):
+    if window is not None and not isinstance(window, Constant):
         w = builder.view(window)
         taken = apply_binary(builder, "mul", taken, View(w.buffer, w.offset, (size, 1), (w.strides[0], 0), w.dtype))
         window = None

@@ -12,6 +12,7 @@ from fastgru.engine.ops.elementwise import wide
 from fastgru.engine.view import Value
 from fastgru.errors import ShapeError
 from fastgru.graph import Node
+from fastgru.kernels.operands.topk import TOPK
 from fastgru.reference.shape import integers, normal_axis
 
 __all__ = ["lower_topk"]
@@ -32,6 +33,8 @@ def lower_topk(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> 
     shape = (*before, count[0], *after)
     y, where = builder.new(shape, x.dtype), builder.new(shape, "int64")
     if y.size:
-        words = [prod(before), n, prod(after), count[0], not node.attrs.get("largest", True)]
-        builder.emit("topk", x.dtype, [x, y, where], words)
+        builder.emit("topk", x.dtype, TOPK, {
+            "x": x, "y": y, "positions": where, "outer": prod(before), "n": n, "inner": prod(after),
+            "k": count[0], "smallest": not node.attrs.get("largest", True),
+        })  # fmt: skip
     return [as_dtype(builder, y, builder.dtype(value)), where]

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgru.engine.view import KnownRows
+from fastgru.engine.view import ConstantRows
 from fastgru.graph import Graph, Node
 from fastgru.packing.quantise import QuantisedRows
 from fastgru.reference.operator import is_floating
@@ -42,7 +42,7 @@ def matrix_shapes(graph: Graph) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def kept_rows(graph: Graph) -> dict[str, KnownRows]:
+def kept_rows(graph: Graph) -> dict[str, ConstantRows]:
     """By name, what int8 kernels can take as it is: symmetric, one scale an output, read by GRUs and products alone."""
     readers: dict[str, set[int | None]] = {spec.name: {None} for spec in graph.outputs}
     for node in graph.nodes:
@@ -55,7 +55,7 @@ def kept_rows(graph: Graph) -> dict[str, KnownRows]:
         axis = next(iter(axes_read)) if len(axes_read) == 1 else None
         rows = None if axis is None else _rows(node, graph.constants, axis)
         if rows is not None:
-            found[node.outputs[0]] = KnownRows(rows, node.outputs[0], turned=axis == 1)
+            found[node.outputs[0]] = ConstantRows(rows, node.outputs[0], turned=axis == 1)
     return found
 
 

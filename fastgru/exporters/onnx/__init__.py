@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-from fastgru.exporters.onnx import (  # noqa: F401
-    conv,
-    elementwise,
-    indexing,
-    normalise,
-    pool,
-    products,
-    quantize,
-    recurrent,
-    reduce,
-    resize,
-    shape,
-)
 from fastgru.exporters.onnx.registry import exported
 from fastgru.exporters.onnx.writer import OPSET, graph_to_onnx
+from fastgru.modules import import_all
 
 __all__ = ["OPSET", "exported", "graph_to_onnx"]
+
+import_all("fastgru.exporters.onnx.ops")

@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from fastgru.errors import InvalidModelError, UnsupportedModelError
-from fastgru.importers.onnx.loops import LoopForm, loop_form, scan_form
+from fastgru.importers.onnx.loops.form import LoopForm, loop_form, scan_form
+from fastgru.importers.onnx.loops.recognise import recognise
 from fastgru.importers.onnx.node import Attributes, collect_attributes, label
 from fastgru.importers.onnx.proto import GraphProto, NodeProto
-from fastgru.importers.onnx.recognise import recognise
 from fastgru.importers.onnx.values import Value
 
 if TYPE_CHECKING:

@@ -1,0 +1,251 @@
+"""Element-wise operations as short programs over one shape, and the pass that joins those that follow each other.
+
+An instruction of the handler `chain` carries: the output, scratch, the numbers that its operations read, the sources;
+how many sources and operations there are; for each operation its code, target register, three registers and first
+number; then a walk over output and sources. A chain whose only reader is another is carried out within it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastgru.engine.instruction import Instruction
+from fastgru.engine.positions import positions
+from fastgru.engine.strides import (
+    LEAST_TRANSPOSED,
+    broadcast_shape,
+    broadcast_strides,
+    merged_axes,
+    transposing,
+    walk_words,
+)
+from fastgru.engine.view import Buffer, View, contiguous_strides
+from fastgru.errors import UnsupportedModelError
+from fastgru.kernels.operands.fusion import (
+    ARITIES,
+    CODES,
+    MAX_REGISTERS,
+    MAX_SOURCES,
+    parameters,
+    scratch_elements,
+)
+from fastgru.kernels.table import find
+
+if TYPE_CHECKING:
+    from fastgru.engine.builder import Builder
+
+__all__ = ["Fusion", "computed", "join"]
+
+_MAX_OPERATIONS = 32
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A kind of `kernels.fusion`, what it reads (sources first, then the operations before), and its own numbers."""
+
+    kind: str
+    reads: tuple[int, ...]
+    numbers: tuple[float, ...]
+
+
+@dataclass(eq=False)
+class Fusion(Instruction):
+    """An instruction whose operands are written at the end: until then it can take others in, and move its output."""
+
+    out: View = None  # type: ignore[assignment]
+    sources: list[View] = field(default_factory=list)  # all of the shape of `out`
+    operations: list[Operation] = field(default_factory=list)
+
+    def redirect(self, buffer: Buffer, place: View) -> bool:
+        """Any strides will do, but where a copy that turns rows into columns is quicker."""
+        if place.size >= LEAST_TRANSPOSED and transposing(place.shape, self.out.strides, place.strides) is not None:
+            return False
+        self.out = place
+        self.tensors[0] = place
+        return True
+
+    def straighten(self, builder: Builder) -> None:
+        """Emit copies of large sources that would be read element by element."""
+        for k, source in enumerate(self.sources):
+            spread = any(step == 0 and size > 1 for size, step in zip(source.shape, source.strides, strict=True))
+            if self.group is not None or spread or source.size < LEAST_TRANSPOSED:
+                continue
+            if transposing(source.shape, source.strides, self.out.strides) is not None:
+                self.sources[k] = builder.new(source.shape, source.dtype)
+                builder.label = self.label
+                builder.copy(source, self.sources[k])
+        self.tensors = [self.out, *self.sources]
+
+    def complete(self, builder: Builder) -> None:
+        """Write the operands."""
+        dtype = self.out.dtype
+        targets, registers = _registers(len(self.sources), self.operations)
+        table: list[float] = []
+        words = [len(self.sources), len(self.operations)]
+        for operation, target in zip(self.operations, targets[len(self.sources) :], strict=True):
+            reads = [targets[i] for i in operation.reads]
+            words += [CODES[operation.kind], target, *reads, *[reads[0]] * (3 - len(reads)), len(table)]
+            table += operation.numbers
+        key = ("numbers of a chain", *map(repr, table))
+        numbers = builder.packed(key, lambda: np.array(table or [0], dtype))
+        scratch = builder.new((scratch_elements(dtype, registers),))
+        shape = self.out.shape
+        axes = merged_axes(shape, [broadcast_strides(v, shape) for v in (self.out, *self.sources)])
+        self.words = words + walk_words(axes)
+        absent: list[View | None] = [None] * (MAX_SOURCES - len(self.sources))
+        self.tensors = [self.out, scratch, numbers, *self.sources, *absent]
+
+
+def computed(builder: Builder, kind: str, *views: View, **numbers: float) -> View:
+    """A fresh tensor, f of the views broadcast against each other; `kind` is one of `kernels.fusion.CODES`."""
+    assert len(views) == ARITIES[kind]
+    if views[0].dtype != builder.float_dtype:
+        raise UnsupportedModelError(f"{kind} of {views[0].dtype}: cast its input to float32 before it")
+    shape = broadcast_shape(*(v.shape for v in views))
+    order = _order(shape, views)
+    if order is not None:
+        turned = computed(builder, kind, *(_turned(v, shape, order) for v in views), **numbers)
+        back = [order.index(axis) for axis in range(len(order))]
+        return View(turned.buffer, turned.offset, shape, tuple(turned.strides[i] for i in back), turned.dtype)
+    views = tuple(_straight(builder, v, shape) for v in views)
+    out = builder.new(shape, views[0].dtype)
+    if out.size == 0:
+        return out
+    sources: list[View] = []
+    reads = tuple(_added(sources, View(v.buffer, v.offset, shape, _over(v, shape), v.dtype)) for v in views)
+    operation = Operation(kind, reads, tuple(parameters(kind, out.dtype, **numbers)))
+    handler = find("fusion", out.dtype)
+    builder.append(
+        Fusion(handler, [out, *sources], [], builder.label, 0, 0, out=out, sources=sources, operations=[operation])
+    )
+    return out
+
+
+def _order(shape: tuple[int, ...], views: Sequence[View]) -> list[int] | None:
+    """The order of axes in which every operand as large as the result runs on, None where that is theirs already."""
+    whole = [v for v in views if v.shape == shape and v.size >= LEAST_TRANSPOSED]
+    if not whole or whole[0].contiguous:
+        return None
+    order = sorted(range(len(shape)), key=lambda axis: -whole[0].strides[axis])
+    straight = contiguous_strides(tuple(shape[axis] for axis in order))
+    if order == sorted(order) or any(tuple(v.strides[axis] for axis in order) != straight for v in whole):
+        return None
+    return order
+
+
+def _turned(view: View, shape: tuple[int, ...], order: Sequence[int]) -> View:
+    strides = broadcast_strides(view, shape)
+    sizes = (1,) * (len(shape) - view.ndim) + view.shape
+    return View(
+        view.buffer, view.offset, tuple(sizes[i] for i in order), tuple(strides[i] for i in order), view.dtype
+    )  # fmt: skip
+
+
+def _straight(builder: Builder, view: View, shape: tuple[int, ...]) -> View:
+    """The view, or a copy of one that would be read element by element; what a chain makes it can compute itself."""
+    if view.shape != shape or view.size < LEAST_TRANSPOSED or view.contiguous or view.strides[-1] in (0, 1):
+        return view
+    return view if isinstance(view.buffer.writer, Fusion) else builder.contiguous(view)
+
+
+def _over(view: View, shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(s if n != 1 else 0 for n, s in zip(shape, broadcast_strides(view, shape), strict=True))
+
+
+def _added(sources: list[View], view: View) -> int:
+    """The number of the source; one that is there already is not taken twice."""
+    for i, other in enumerate(sources):
+        if (other.buffer, other.offset, other.strides) == (view.buffer, view.offset, view.strides):
+            return i
+    sources.append(view)
+    return len(sources) - 1
+
+
+def _registers(sources: int, operations: Sequence[Operation]) -> tuple[list[int], int]:
+    """The register of every value, and how many there are: that of a value is free again after its last reader."""
+    last = {i: n for n, operation in enumerate(operations) for i in operation.reads}
+    targets, free, count = list(range(sources)), list[int](), sources
+    for n, operation in enumerate(operations):
+        free += [targets[i] for i in set(operation.reads) if i >= sources and last[i] == n]
+        if not free:
+            free.append(count)
+            count += 1
+        targets.append(free.pop())
+    return targets, count
+
+
+def join(instructions: Sequence[Instruction]) -> list[Instruction]:
+    """Chains that one other chain reads, element for element, become part of it."""
+    touches = Counter(buffer for i in instructions for buffer in {v.buffer: None for v in i.tensors if v is not None})
+    gone: set[Instruction] = set()
+    for reader in instructions:
+        if not isinstance(reader, Fusion) or reader.group is not None:
+            continue
+        k = 0
+        while k < len(reader.sources):
+            view = reader.sources[k]
+            writer = view.buffer.writer
+            if (
+                isinstance(writer, Fusion)
+                and writer.group is None
+                and writer is not reader
+                and view.buffer.kind == "arena"
+                and touches[view.buffer] == 2
+                and _taken_in(reader, writer, view)
+            ):
+                gone.add(writer)
+                k = 0
+            else:
+                k += 1
+    return [i for i in instructions if i not in gone]
+
+
+def _taken_in(reader: Fusion, writer: Fusion, view: View) -> bool:
+    """Join the writer of `view` to its only reader; False where it cannot be."""
+    if writer.out.buffer is not view.buffer or not writer.out.whole or view.size != writer.out.size:
+        return False
+    if sum(s.buffer is view.buffer for s in reader.sources) > 1:
+        return False
+    where = positions(view, writer.out.shape)
+    if where is None:
+        return False
+    moving = [f.axis for factors in where.factors for f in factors]
+    if any(f.axis < 0 and f.size > 1 for factors in where.factors for f in factors):
+        return False
+    covered = Counter[int]()
+    for factors in where.factors:
+        for f in factors:
+            covered[f.axis] += 1
+    if any(covered[a] > 1 for a in set(moving) if a >= 0):
+        return False
+    zeros = (0,) * writer.out.ndim
+    through = [where.through(s, zeros) for s in writer.sources]
+    sources: list[View] = []
+    for s in through:
+        if s is None:
+            return False
+        _added(sources, s)
+    early = [_added(sources, s) for s in through if s is not None]
+    late = [-1 if s is view else _added(sources, s) for s in reader.sources]
+    operations = [_renumbered(o, early, len(writer.sources), len(sources)) for o in writer.operations]
+    result = len(sources) + len(operations) - 1
+    late = [result if i < 0 else i for i in late]
+    operations += [_renumbered(o, late, len(reader.sources), result + 1) for o in reader.operations]
+    if len(sources) > MAX_SOURCES or len(operations) > _MAX_OPERATIONS:
+        return False
+    if _registers(len(sources), operations)[1] > MAX_REGISTERS:
+        return False
+    reader.sources, reader.operations = sources, operations
+    reader.tensors = [reader.out, *sources]
+    return True
+
+
+def _renumbered(operation: Operation, sources: Sequence[int], before: int, after: int) -> Operation:
+    """sources: the new numbers of the sources; operations counted from `before` are counted from `after` now."""
+    reads = tuple(sources[i] if i < before else i - before + after for i in operation.reads)
+    return Operation(operation.kind, reads, operation.numbers)

@@ -1,0 +1,92 @@
+"""Broadcast operands as the rows that an element-wise handler walks: see `fastgru.kernels.strides`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from fastgru.engine.view import View
+from fastgru.errors import ShapeError
+
+if TYPE_CHECKING:
+    from fastgru.engine.builder import Builder
+
+__all__ = [
+    "LEAST_TRANSPOSED",
+    "broadcast_shape",
+    "broadcast_strides",
+    "merged_axes",
+    "rows_of",
+    "transposing",
+    "walk_words",
+]
+
+Axis = tuple[int, tuple[int, ...]]
+
+LEAST_TRANSPOSED: Final = 256  # elements from which it matters in which order they lie
+_TILE: Final = 4  # the least size of the two axes that change places
+
+
+def broadcast_shape(*shapes: tuple[int, ...]) -> tuple[int, ...]:
+    """NumPy's rule; `ShapeError` that lists the shapes."""
+    try:
+        return tuple(int(n) for n in np.broadcast_shapes(*shapes))
+    except ValueError:
+        raise ShapeError(f"shapes {', '.join(map(str, shapes))} do not broadcast") from None
+
+
+def broadcast_strides(view: View, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The strides under which a view is read as `shape`, to which it broadcasts."""
+    lead = len(shape) - view.ndim
+    sizes, steps = (1,) * lead + view.shape, (0,) * lead + view.strides
+    return tuple(0 if n == 1 else s for n, s in zip(sizes, steps, strict=True))
+
+
+def transposing(shape: Sequence[int], strides_in: Sequence[int], strides_out: Sequence[int]) -> list[int] | None:
+    """The axes in the order that the handler `turn` wants, None where a copy turns no rows into columns."""
+    near_in = [i for i, s in enumerate(strides_in) if s == 1 and shape[i] >= _TILE]
+    near_out = [i for i, s in enumerate(strides_out) if s == 1 and shape[i] >= _TILE]
+    if not near_in or not near_out or near_in[-1] == near_out[-1]:
+        return None
+    last = [near_in[-1], near_out[-1]]
+    return [*(i for i in range(len(shape)) if i not in last), *last]
+
+
+def merged_axes(shape: Sequence[int], strides: Sequence[Sequence[int]]) -> list[Axis]:
+    """The same walk over fewer axes: those of size 1 dropped, neighbours that run on in every operand joined.
+
+    Each axis is its size and the stride of every operand; there is at least one.
+    """
+    axes: list[Axis] = []
+    for i, size in enumerate(shape):
+        steps = tuple(s[i] for s in strides)
+        if size == 1:
+            continue
+        if axes and all(before == step * size for before, step in zip(axes[-1][1], steps, strict=True)):
+            axes[-1] = (axes[-1][0] * size, steps)
+        else:
+            axes.append((size, steps))
+    return axes or [(1, (1,) * len(strides))]
+
+
+def walk_words(axes: Sequence[Axis]) -> list[int]:
+    """The words of `kernels.strides`: the last axis is the row."""
+    *outer, (inner, steps) = axes
+    words = [prod(size for size, _ in outer), len(outer), inner, *(size for size, _ in outer)]
+    for k, step in enumerate(steps):
+        words += [step, *(s[k] for _, s in outer)]
+    return words
+
+
+def rows_of(builder: Builder, shape: tuple[int, ...], views: Sequence[View]) -> tuple[list[View], list[int]]:
+    """The views and their walk over `shape`, with inner strides of 0 or 1: a view that has another is copied."""
+    views = list(views)
+    axes = merged_axes(shape, [broadcast_strides(v, shape) for v in views])
+    if uneven := [k for k, step in enumerate(axes[-1][1]) if step not in (0, 1)]:
+        for k in uneven:
+            views[k] = builder.contiguous(views[k])
+        axes = merged_axes(shape, [broadcast_strides(v, shape) for v in views])
+    return views, walk_words(axes)

@@ -1,0 +1,110 @@
+"""The operators GRU, LSTM and RNN.
+
+ONNX, with G gates: X (T, N, I), W (D, GH, I), R (D, GH, H), B (D, 2GH), sequence_lens int32 (N,), initial_h and
+initial_c (D, N, H), P (D, 3H) -> Y (T, D, N, H), Y_h and Y_c (D, N, H). A GRU's gates are z, r, h. The layout 1 of the
+operators is left alone: ONNX Runtime refuses it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import TensorProto
+
+from fastgru.conventions import swap_zr
+from fastgru.errors import UnsupportedModelError
+from fastgru.exporters.onnx.ops.elementwise import attribute
+from fastgru.exporters.onnx.registry import exporter
+from fastgru.exporters.onnx.writer import Writer
+from fastgru.graph import Node
+from fastgru.spec import TAKES_ALPHA, TAKES_BETA, GRUSpec, LSTMSpec, RecurrentSpec, spec_of
+
+__all__: list[str] = []
+
+Array = NDArray[Any]
+
+
+@exporter("gru", "lstm", "rnn")
+def _recurrent(node: Node, write: Writer) -> None:
+    spec = spec_of(node.op, node.attrs)
+    x, h0, lengths, mask, *rest = (*node.inputs, *("" for _ in range(4 - len(node.inputs))))
+    if mask:
+        raise UnsupportedModelError(f"{node}: a mask of steps has no counterpart in ONNX; lengths have")
+    more = len(spec.STATES) - 1
+    W, R, B, P = _arrays(node, spec, rest[more:], write)
+    if spec.batch_first:
+        x = write.emit("Transpose", x, perm=[1, 0, 2])
+    if lengths:
+        lengths = write.emit("Cast", lengths, to=TensorProto.INT32)
+    y, *last = (*node.outputs, *("" for _ in range(1 + len(spec.STATES) - len(node.outputs))))
+    Y = write.free(f"{node.name or node.op}/Y") if y else ""
+    stored = [
+        "" if a is None else write.array(a, hint=f"{node.name}/{key}") for key, a in (("W", W), ("R", R), ("B", B))
+    ]
+    peepholes = [write.array(P, hint=f"{node.name}/P")] if P is not None else []
+    outputs = [Y, *last]
+    while len(outputs) > 1 and not outputs[-1]:
+        outputs.pop()
+    write.emit_all(
+        node.op.upper(),
+        [x, *stored, lengths, h0, *rest[:more], *peepholes],
+        outputs,
+        hidden_size=spec.hidden_size,
+        direction=spec.direction,
+        clip=None if spec.clip is None else attribute(spec.clip, "clip", node, write),
+        linear_before_reset=int(spec.reset_after) if isinstance(spec, GRUSpec) else None,
+        input_forget=int(spec.input_forget) if isinstance(spec, LSTMSpec) else None,
+        **_activations(node, spec, write),
+    )
+    if y:
+        _write_y(Y, y, spec, write)
+
+
+def _write_y(Y: str, y: str, spec: RecurrentSpec, write: Writer) -> None:
+    """Y (T, D, N, H) -> y (T, N, D * H), or (N, T, D * H)."""
+    if spec.num_directions == 1 and not spec.batch_first:
+        write.emit("Squeeze", Y, write.integers([1]), out=y)
+        return
+    apart = write.emit("Transpose", Y, perm=[2, 0, 1, 3] if spec.batch_first else [0, 2, 1, 3])
+    write.emit("Reshape", apart, write.integers([0, 0, spec.output_size]), out=y)
+
+
+def _arrays(
+    node: Node, spec: RecurrentSpec, names: list[str], write: Writer
+) -> tuple[Array, Array, Array | None, Array | None]:
+    """W, R, B and P of all directions; B and P are None where no direction has one."""
+    given = [write.constant(name, node) if name else None for name in names]
+    shapes = spec.weight_shapes
+    width = len(shapes)
+    given += [None] * (width * spec.num_directions - len(given))
+    each = [given[width * d : width * (d + 1)] for d in range(spec.num_directions)]
+    ordered = swap_zr if node.op == "gru" else np.asarray
+
+    def stacked(start: int, stop: int) -> Array | None:
+        if all(arrays[k] is None for arrays in each for k in range(start, stop)):
+            return None
+        sizes = list(shapes.values())
+        parts = [[np.zeros(sizes[k]) if a[k] is None else a[k] for k in range(start, stop)] for a in each]
+        turned = ordered if start < 4 else np.asarray
+        return np.stack([np.concatenate([turned(np.asarray(part)) for part in direction]) for direction in parts])
+
+    W, R = stacked(0, 1), stacked(1, 2)
+    assert W is not None
+    assert R is not None
+    return W, R, stacked(2, 4), stacked(4, 5) if width > 4 else None
+
+
+def _activations(node: Node, spec: RecurrentSpec, write: Writer) -> dict[str, Any]:
+    """f, g, h of each direction; ONNX hands out alphas and betas in that order to the functions that have one."""
+    chosen = [f for d in range(spec.num_directions) for f in spec.functions(d)]
+    if chosen == [*spec.FUNCTIONS.values()] * spec.num_directions:
+        return {}
+    alphas = [attribute(f.alpha, "alpha", node, write) for f in chosen if f.kind in TAKES_ALPHA]
+    betas = [attribute(f.beta, "beta", node, write) for f in chosen if f.kind in TAKES_BETA]
+    return {
+        "activations": [f.kind.title().replace("_", "") for f in chosen],
+        "activation_alpha": alphas or None,
+        "activation_beta": betas or None,
+    }

@@ -1,0 +1,1 @@
+"""GRUs found in what Loop and Scan repeat."""

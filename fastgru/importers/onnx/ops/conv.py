@@ -1,0 +1,102 @@
+"""Convolutions over one or two spatial axes."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from fastgru.importers.onnx.builder import Builder
+from fastgru.importers.onnx.node import OnnxNode
+from fastgru.importers.onnx.ops.linear import finite
+from fastgru.importers.onnx.registry import operator
+from fastgru.importers.onnx.values import Value
+
+__all__ = ["check_axes", "kernel_axes", "padding", "windows"]
+
+_MOST_AXES: Final = 2
+_CONSTANTS: Final = {1: "W", 2: "B"}
+_LIMITS: Final = "one or two spatial axes"
+
+
+def check_axes(node: OnnxNode, rank: int) -> None:
+    """Refuse windows over more spatial axes than are run."""
+    if rank < 1:
+        raise node.invalid("there is no spatial axis, expected inputs of (N, C, D1, ...)")
+    if rank > _MOST_AXES:
+        raise node.unsupported(
+            f"windows over {rank} spatial axes",
+            f"at most {_MOST_AXES} are supported: put one axis into the batch, or write it as a sum over slices",
+        )
+
+
+def padding(node: OnnxNode, rank: int) -> list[int] | str:
+    """pads and auto_pad in one: numbers, or "same_upper", "same_lower"."""
+    mode = node.attrs.string("auto_pad", "NOTSET")
+    pads = node.attrs.integers("pads")
+    if mode == "NOTSET":
+        return _numbers(node, "pads", pads, 2 * rank, 0)
+    if pads is not None and any(pads):
+        raise node.invalid(f"attribute 'pads' is {pads} where 'auto_pad' is {mode!r}, expected one of the two")
+    if mode not in ("SAME_LOWER", "SAME_UPPER", "VALID"):
+        raise node.invalid(f"attribute 'auto_pad' is {mode!r}, expected NOTSET, SAME_UPPER, SAME_LOWER or VALID")
+    return [0] * (2 * rank) if mode == "VALID" else mode.lower()
+
+
+def _numbers(node: OnnxNode, name: str, given: list[int] | None, count: int, default: int) -> list[int]:
+    if given is None:
+        return [default] * count
+    if len(given) != count or min(given, default=0) < min(default, 1):
+        raise node.invalid(f"attribute {name!r} is {given}, expected {count} numbers of at least {default}")
+    return given
+
+
+def windows(node: OnnxNode, rank: int) -> dict[str, Any]:
+    """strides, dilations and pads of a node that slides over `rank` axes."""
+    return {
+        "strides": _numbers(node, "strides", node.attrs.integers("strides"), rank, 1),
+        "dilations": _numbers(node, "dilations", node.attrs.integers("dilations"), rank, 1),
+        "pads": padding(node, rank),
+    }
+
+
+def kernel_axes(node: OnnxNode, x: Value, weight: Value) -> tuple[int, int]:
+    """(group, spatial axes) of a convolution, checked against its constant weight."""
+    assert weight.array is not None, "the registry says which inputs are constants"
+    rank = weight.array.ndim - 2
+    check_axes(node, rank)
+    if x.rank is not None and x.rank != rank + 2:
+        raise node.invalid(f"X has {x.rank} axes and W {rank + 2}, expected as many")
+    taps = list(weight.array.shape[2:])
+    shape = node.attrs.integers("kernel_shape")
+    if shape is not None and shape != taps:
+        raise node.invalid(f"attribute 'kernel_shape' is {shape} where W has {taps}")
+    group = node.attrs.integer("group", 1)
+    if group < 1 or weight.array.shape[0] % group:
+        raise node.invalid(f"attribute 'group' is {group}, expected a divisor of the {weight.array.shape[0]} of W")
+    return group, rank
+
+
+def _weights(node: OnnxNode) -> tuple[Value, Value | None, int]:
+    weight, bias = finite(node.input(1), node, "W"), node.optional(2)
+    group, _ = kernel_axes(node, node.input(0), weight)
+    return weight, None if bias is None else finite(bias, node, "B"), group
+
+
+@operator("Conv", versions=(1, 11, 22), inputs=(2, 3), constants=_CONSTANTS, limits=_LIMITS)
+def _conv(node: OnnxNode, build: Builder) -> Value:
+    weight, bias, group = _weights(node)
+    rank = (weight.rank or 0) - 2
+    return build.emit("conv", node.input(0), weight, bias, group=group, **windows(node, rank))
+
+
+@operator("ConvTranspose", versions=(1, 11, 22), inputs=(2, 3), constants=_CONSTANTS, limits=_LIMITS)
+def _conv_transpose(node: OnnxNode, build: Builder) -> Value:
+    weight, bias, group = _weights(node)
+    rank = (weight.rank or 0) - 2
+    attrs = windows(node, rank)
+    attrs["output_padding"] = _numbers(node, "output_padding", node.attrs.integers("output_padding"), rank, 0)
+    sizes = node.attrs.integers("output_shape")
+    if sizes:
+        if len(sizes) not in (rank, rank + 2) or min(sizes) < 0:
+            raise node.invalid(f"attribute 'output_shape' is {sizes}, expected {rank} sizes")
+        attrs["output_shape"] = sizes
+    return build.emit("conv_transpose", node.input(0), weight, bias, group=group, **attrs)

@@ -1,0 +1,59 @@
+"""Pools over windows of one or two spatial axes, and over all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from fastgru.importers.onnx.builder import Builder
+from fastgru.importers.onnx.node import OnnxNode
+from fastgru.importers.onnx.ops.conv import check_axes, windows
+from fastgru.importers.onnx.registry import operator
+from fastgru.importers.onnx.values import Value
+
+__all__: list[str] = []
+
+_LIMITS: Final = "one or two spatial axes"
+
+
+def _pooled(node: OnnxNode, build: Builder, kind: str) -> Value:
+    kernel = node.attrs.integers("kernel_shape")
+    if not kernel:
+        raise node.invalid("attribute 'kernel_shape' is missing")
+    check_axes(node, len(kernel))
+    x = node.input(0)
+    if x.rank is not None and x.rank != len(kernel) + 2:
+        raise node.invalid(f"X has {x.rank} axes and 'kernel_shape' is {kernel}, expected {x.rank - 2} numbers")
+    attrs = windows(node, len(kernel)) | {"kernel": kernel, "ceil_mode": node.attrs.flag("ceil_mode", False)}
+    if kind == "average":
+        attrs["count_include_pad"] = node.attrs.flag("count_include_pad", False)
+    return build.emit("pool", x, kind=kind, **attrs)
+
+
+@operator("AveragePool", versions=(7, 10, 11, 19, 22), inputs=(1, 1), limits=_LIMITS)
+def _average_pool(node: OnnxNode, build: Builder) -> Value:
+    return _pooled(node, build, "average")
+
+
+@operator("MaxPool", versions=(1, 8, 10, 11, 12, 22), inputs=(1, 1), outputs=2, limits=f"{_LIMITS}; no Indices")
+def _max_pool(node: OnnxNode, build: Builder) -> Value:
+    if node.wants(1):
+        raise node.unsupported("output Indices is asked for", "export the model without it")
+    node.attrs.flag("storage_order", False)  # of the Indices alone
+    return _pooled(node, build, "max")
+
+
+def _global(kind: str) -> Callable[[OnnxNode, Builder], Value]:
+    def convert(node: OnnxNode, build: Builder) -> Value:
+        x = node.input(0)
+        if x.rank is None:
+            raise node.unsupported("the number of axes of X cannot be told", "export with shape inference")
+        if x.rank < 3:
+            raise node.invalid(f"X has {x.rank} axes, expected (N, C, D1, ...)")
+        return build.emit("reduce", x, kind=kind, axes=list(range(2, x.rank)), keepdims=True)
+
+    return convert
+
+
+operator("GlobalAveragePool", versions=(1, 22), inputs=(1, 1))(_global("mean"))
+operator("GlobalMaxPool", versions=(1, 22), inputs=(1, 1))(_global("max"))

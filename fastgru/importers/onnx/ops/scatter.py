@@ -1,0 +1,33 @@
+"""Operators that write into a copy of a tensor. Before version 16 there is no reduction."""
+
+from __future__ import annotations
+
+from fastgru.importers.onnx.builder import Builder
+from fastgru.importers.onnx.node import OnnxNode
+from fastgru.importers.onnx.ops.indexing import positions
+from fastgru.importers.onnx.registry import operator
+from fastgru.importers.onnx.values import Value
+
+__all__: list[str] = []
+
+
+def _reduction(node: OnnxNode) -> str:
+    reduction = node.attrs.string("reduction", "none") if node.version >= 16 else "none"
+    known = ("none", "add", "mul", "max", "min") if node.version >= 18 else ("none", "add", "mul")
+    if reduction not in known:
+        raise node.invalid(f"attribute 'reduction' is {reduction!r}, not one of {', '.join(known)}")
+    return reduction
+
+
+@operator("ScatterND", versions=(11, 13, 16, 18), inputs=(3, 3))
+def _scatter_nd(node: OnnxNode, build: Builder) -> Value:
+    where = positions(node.input(1), build)
+    return build.emit("scatter_nd", node.input(0), where, node.input(2), reduction=_reduction(node))
+
+
+@operator("Scatter", versions=(9, 11), inputs=(3, 3))
+@operator("ScatterElements", versions=(11, 13, 16, 18), inputs=(3, 3))
+def _scatter_elements(node: OnnxNode, build: Builder) -> Value:
+    attrs = {"axis": node.attrs.integer("axis", 0), "reduction": _reduction(node)}
+    where = positions(node.input(1), build)
+    return build.emit("scatter_elements", node.input(0), where, node.input(2), **attrs)

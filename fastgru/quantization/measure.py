@@ -1,0 +1,121 @@
+"""A graph run twice, in float32 and with smaller weights, and the differences of what both compute."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.engine import Executable
+from fastgru.engine.builder import Packs
+from fastgru.graph import Graph, TensorSpec
+from fastgru.quantization.report import Errors, Timing
+from fastgru.verify.cases import Case
+from fastgru.verify.roles import AxisRoles
+
+__all__ = ["Bench", "Tally"]
+
+Array = NDArray[Any]
+
+_TIMED_S: Final = 0.15
+_MOST_CALLS: Final = 400
+
+
+class Tally:
+    """The errors of one tensor, added up call by call. time_axis: along which `by_step` runs, if any."""
+
+    def __init__(self, time_axis: int | None = None) -> None:
+        self._time_axis = time_axis
+        self._largest = self._scale = self._sum = self._squares = self._signal = 0.0
+        self._count = 0
+        self._cases: list[list[float]] = []
+
+    def begin(self) -> None:
+        """Another case begins."""
+        self._cases.append([])
+
+    def add(self, got: Array, expected: Array) -> None:
+        a, b = got.astype(np.float64), expected.astype(np.float64)
+        with np.errstate(invalid="ignore"):
+            same = (a == b) | (np.isnan(a) & np.isnan(b))
+            d = np.where(same, 0.0, np.abs(a - b))
+        d = np.where(np.isnan(d), np.inf, d)
+        finite = np.abs(b[np.isfinite(b)])
+        self._largest = max(self._largest, float(d.max(initial=0.0)))
+        self._scale = max(self._scale, float(finite.max(initial=0.0)))
+        self._sum += float(d.sum())
+        self._squares += float(np.square(d).sum())
+        self._signal += float(np.square(finite).sum())
+        self._count += d.size
+        steps = [d] if self._time_axis is None else np.moveaxis(d, self._time_axis, 0)
+        self._cases[-1] += [float(row.max(initial=0.0)) for row in steps]
+
+    def errors(self) -> Errors:
+        if not self._squares:
+            db = math.inf
+        elif not math.isfinite(self._squares) or not self._signal:
+            db = -math.inf
+        else:
+            db = 10 * math.log10(self._signal / self._squares)
+        longest = max(self._cases, key=len, default=[])
+        by_step = tuple(longest) if len(longest) > 1 else ()
+        return Errors(self._largest, self._sum / max(self._count, 1), self._scale, db, by_step)
+
+
+class Bench:
+    """A simplified graph on its cases. layers: values between its nodes that are compared, too."""
+
+    def __init__(self, graph: Graph, cases: Sequence[Case], layers: Sequence[str]) -> None:
+        outputs = [spec.name for spec in graph.outputs]
+        self.layers = [name for name in layers if name not in outputs]
+        taps = tuple(TensorSpec(name, "float32", None) for name in self.layers)
+        self._graphs = {False: graph, True: replace(graph, outputs=(*graph.outputs, *taps))}
+        self._cases = list(cases)
+        roles = AxisRoles(graph)
+        self._axes = {name: roles.axis_of(name, "T") for name in (*outputs, *self.layers)}
+        self._packs: Packs = {}
+        self._exact = {layers: Executable(g, packs=self._packs) for layers, g in self._graphs.items()}
+
+    def errors(self, precisions: Mapping[str, str], *, layers: bool = True, short: bool = False) -> dict[str, Errors]:
+        """Of every output, and of the layers, in these precisions, the others in float32. short: not the last case."""
+        graph, theirs = self._graphs[layers], self._exact[layers]
+        ours = Executable(graph, overrides=precisions, packs=self._packs)
+        tallies = {spec.name: Tally(self._axes[spec.name]) for spec in graph.outputs}
+        for case in self._cases[:-1] if short and len(self._cases) > 1 else self._cases:
+            for tally in tallies.values():
+                tally.begin()
+            carried: tuple[dict[str, Array], dict[str, Array]] = ({}, {})
+            for call in case.calls:
+                got, expected = (
+                    executable.run({**states, **call})
+                    for executable, states in zip((ours, theirs), carried, strict=True)
+                )
+                for name, tally in tallies.items():
+                    tally.add(got[name], expected[name])
+                for states, results in zip(carried, (got, expected), strict=True):
+                    states.update((source, results[target]) for source, target in graph.states.items())
+        return {name: tally.errors() for name, tally in tallies.items()}
+
+    def timings(self, precisions: Mapping[str, str]) -> list[Timing]:
+        """Of the first call of every case, both sides in turn."""
+        sides = self._exact[False], Executable(self._graphs[False], overrides=precisions, packs=self._packs)
+        timings = []
+        for case in self._cases:
+            call = case.calls[0]
+            for side in sides:
+                side.run(call)
+            samples: tuple[list[float], list[float]] = ([], [])
+            begin = time.perf_counter()
+            while len(samples[0]) < _MOST_CALLS and (time.perf_counter() - begin < _TIMED_S or len(samples[0]) < 5):
+                for side, taken in zip(sides, samples, strict=True):
+                    start = time.perf_counter()
+                    side.run(call)
+                    taken.append(time.perf_counter() - start)
+            before, after = (float(np.median(taken)) for taken in samples)
+            timings.append(Timing(case.label, before, after))
+        return timings

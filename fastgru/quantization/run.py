@@ -1,0 +1,189 @@
+"""The whole of it: measure a model in float32 and with smaller weights, choose, and report."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from fastgru.engine import foreign_nodes
+from fastgru.engine.passes import settle, simplify
+from fastgru.engine.precision import LOWP, Precision, split_precision, weight_matrices, weight_precisions
+from fastgru.errors import ShapeError, UnsupportedModelError
+from fastgru.graph import Graph, Node
+from fastgru.load import load_graph
+from fastgru.model import Model
+from fastgru.quantization.choose import LADDER, choose, weight_bytes
+from fastgru.quantization.inputs import Data, cases_from, drawn_cases
+from fastgru.quantization.measure import Bench
+from fastgru.quantization.report import Errors, LayerReport, OutputReport, QuantizeReport
+from fastgru.sources import Source, source_name
+
+__all__ = ["AUTO_ERROR", "PRECISIONS", "quantize"]
+
+PRECISIONS: Final = (*LOWP, "auto")
+AUTO_ERROR: Final = 0.02
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """A node with weights: its name, the (rows, elements) of its matrices together, the shape of the largest."""
+
+    node: Node
+    name: str
+    rows: int
+    elements: int
+    shape: tuple[int, int]
+
+    def bytes(self, precision: str) -> int:
+        return weight_bytes(precision, self.rows, self.elements)
+
+
+def quantize(
+    model: Model | Graph | Source,
+    *,
+    precision: Precision = "int8",
+    data: Data | None = None,
+    max_error: float | None = None,
+    min_db: float | None = None,
+    seed: int = 0,
+    threads: int = 1,
+    **options: Any,
+) -> QuantizeReport:
+    """Give a model smaller weights, and measure what that costs and saves against float32.
+
+    model: a path or the bytes of a file, with the options of `fastgru.load`; or a model, or a graph.
+    precision: "int8" or "bfloat16" for every node that gains from it; "auto" for int8 as far as the bounds allow, then
+        bfloat16, then float32; or a mapping of nodes, by name or output, to precisions ("*" is for the others).
+    data: arrays by input name, or several such mappings, one a call; with one axis more than an input has, an array
+        holds one call in each entry. States are carried. Without it random inputs are drawn from `seed`, a run of
+        1,000 steps among them, which tell less than inputs of the model's own kind.
+    max_error: the largest difference of an output that counts, beyond magnitude 1 over the magnitude. "auto" takes
+        0.02 where no bound is given. min_db: how far below the output the difference has to lie, in decibel.
+    threads: of the model that is returned; everything is measured on one.
+
+    Returns a report with the model in `report.model`; `report.holds` says whether the bounds do. Raises what
+    `fastgru.load` raises, `ShapeError` where the data does not fit, or none was given and none can be drawn.
+    """
+    graph, source = _graph(model, options)
+    _check(graph, source, precision, max_error, min_db)
+    if precision == "auto" and max_error is None and min_db is None:
+        max_error = AUTO_ERROR
+    cases = drawn_cases(graph, seed) if data is None else cases_from(graph, data)
+    simple = simplify(graph)
+    layers = {layer.name: layer for layer in _layers(simple)}
+    bench = Bench(simple, cases, list(layers))
+    counted = [spec.name for spec in graph.outputs if spec.name not in graph.states.values()]
+    counted = counted or [spec.name for spec in graph.outputs]
+
+    def judged(errors: Mapping[str, Errors]) -> float:
+        return max((_excess(errors[name], max_error, min_db) for name in counted), default=0.0)
+
+    @functools.cache
+    def alone(name: str, of: str) -> dict[str, Errors]:
+        return bench.errors({name: of}, layers=False, short=True)
+
+    if precision == "auto":
+        chosen = choose(
+            {name: _ladder(simple, name) for name in layers},
+            lambda name, of: layers[name].bytes(of),
+            lambda name, of: judged(alone(name, of)),
+            lambda choice: judged(bench.errors(choice, layers=False)),
+        )
+        lowp = {name: of for name, of in chosen.items() if of in LOWP}
+        made = Model(graph, precision=lowp, threads=threads)
+        reasons = dict(_reasons(simple, chosen))
+    else:
+        made = Model(graph, precision=precision, threads=threads)
+        chosen = {name: given.precision for name, given in made.weight_precisions.items()}
+        reasons = {name: given.why for name, given in made.weight_precisions.items()}
+    errors = bench.errors(chosen)
+    return QuantizeReport(
+        model=made,
+        source=source,
+        precision=precision if isinstance(precision, str) else "mixed",
+        max_error=max_error,
+        min_db=min_db,
+        cases=tuple(case.label for case in cases),
+        layers=tuple(
+            LayerReport(
+                name=name,
+                op=layer.node.op,
+                shape=layer.shape,
+                precision=chosen[name],
+                why=reasons[name],
+                bytes_before=layer.bytes("float32"),
+                bytes_after=layer.bytes(chosen[name]),
+                errors=errors[name],
+                alone=max(alone(name, chosen[name])[o].relative for o in counted) if chosen[name] in LOWP else None,
+            )
+            for name, layer in layers.items()
+        ),
+        outputs=tuple(OutputReport(spec.name, spec.name in counted, errors[spec.name]) for spec in graph.outputs),
+        timings=tuple(bench.timings(chosen)),
+        bytes_before=_constant_bytes(settle(graph)),
+        bytes_after=_constant_bytes(made.to_graph()),
+    )
+
+
+def _graph(model: Model | Graph | Source, options: Mapping[str, Any]) -> tuple[Graph, str]:
+    if not isinstance(model, Model | Graph):
+        return load_graph(model, **options), source_name(model).strip("'")
+    if options:
+        raise UnsupportedModelError(f"{', '.join(options)}: options for reading a file, but the model is read already")
+    graph = model if isinstance(model, Graph) else model.graph
+    return graph, graph.name or "the model"
+
+
+def _check(graph: Graph, source: str, precision: Precision, max_error: float | None, min_db: float | None) -> None:
+    common, overrides = split_precision(precision)
+    known = PRECISIONS if isinstance(precision, str) else (*PRECISIONS, "float32")
+    if unknown := sorted({str(p) for p in (common, *overrides.values())} - set(known)):
+        raise UnsupportedModelError(f"precision {', '.join(unknown)} is not one of {', '.join(known)}")
+    if "auto" in overrides.values() or (overrides and common == "auto"):
+        raise UnsupportedModelError('"auto" is for a whole model: give each node a precision, or the model "auto"')
+    if graph.precisions:
+        raise UnsupportedModelError(f"{source}: its weights are quantised already; quantise the file that it came from")
+    if foreign_nodes(graph):
+        raise UnsupportedModelError(
+            f"{source}: onnx runs some of its nodes, between which nothing is measured;"
+            " fastgru.load(..., precision=, fallback=) runs it with smaller weights"
+        )
+    if max_error is not None and not max_error > 0:
+        raise ShapeError(f"max_error is {max_error!r}, expected a positive number")
+    if min_db is not None and not min_db == min_db:
+        raise ShapeError(f"min_db is {min_db!r}, expected a number")
+
+
+def _layers(graph: Graph) -> list[_Layer]:
+    found = []
+    for name, (node, shapes) in weight_matrices(graph).items():
+        rows, elements = sum(s[0] for s in shapes), sum(s[0] * s[1] for s in shapes)
+        found.append(_Layer(node, name, rows, elements, max(shapes, key=lambda s: s[0] * s[1])))
+    return found
+
+
+def _ladder(graph: Graph, name: str) -> tuple[str, ...]:
+    """The precisions worth having for a node, smallest first."""
+    return tuple(p for p in LADDER if p == "float32" or weight_precisions(graph, p)[name].precision == p)
+
+
+def _reasons(graph: Graph, chosen: Mapping[str, str]) -> Mapping[str, str]:
+    """Why a node did not become the smallest that there is."""
+    plain = weight_precisions(graph, "int8")
+    return {name: "" if of == "int8" else plain[name].why or "left so for the bound" for name, of in chosen.items()}
+
+
+def _excess(errors: Errors, max_error: float | None, min_db: float | None) -> float:
+    """How far beyond the nearest bound, as a factor of the difference: 1 at the bound."""
+    by_error = 0.0 if max_error is None else errors.relative / max_error
+    by_db = 0.0 if min_db is None else 10.0 ** min((min_db - errors.db) / 20, 300.0)
+    return max(by_error, by_db)
+
+
+def _constant_bytes(graph: Graph) -> int:
+    """Of all constants, a float64 counting for the float32 that it becomes."""
+    return sum(int(a.nbytes) // (2 if a.dtype == np.float64 else 1) for a in graph.constants.values())
