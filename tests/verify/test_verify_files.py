@@ -15,7 +15,7 @@ from fastgru.errors import InvalidModelError, UnsupportedModelError
 from fastgru.verify import runtimes as runtimes_module
 from fastgru.verify import verify
 
-GOLDEN = Path(__file__).parent / "data"
+GOLDEN = Path(__file__).parents[1] / "data"
 ONNX = sorted((GOLDEN / "onnx").glob("*.onnx"))
 
 
