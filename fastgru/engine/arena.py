@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import accumulate
 
-from fastgru.engine.view import Buffer
+from fastgru.engine.buffers import Buffer
 from fastgru.packing.aligned import ALIGNMENT
 
 __all__ = ["most_alive", "place"]

@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.engine.arena import most_alive, place
+from fastgru.engine.buffers import Buffer, Constant, Region, Value, View, contiguous_strides, integers, itemsize, whole
 from fastgru.engine.fusion import Fusion, join
 from fastgru.engine.instruction import Instruction
 from fastgru.engine.lazy import assemble, flush, resolved
 from fastgru.engine.precision import LOWP, WeightPrecision, node_name
 from fastgru.engine.program import Program, Slot
 from fastgru.engine.room import Room
-from fastgru.engine.strides import LEAST_TRANSPOSED, transposing
-from fastgru.engine.view import Buffer, Constant, Region, Value, View, contiguous_strides, integers, itemsize, whole
+from fastgru.engine.strides import LEAST_TRANSPOSED, broadcast_strides, merged_axes, nditer_words, transposing
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Node
 from fastgru.kernels.operands.declare import Operands
@@ -29,7 +29,7 @@ from fastgru.kernels.table import ARENA, FIRST_FREE_BASE, MICROKERNELS, find
 from fastgru.packing.aligned import empty
 from fastgru.reference.operator import is_floating
 
-__all__ = ["MAX_RANK", "Builder", "Packs"]
+__all__ = ["MAX_RANK", "Packs", "PlanBuilder"]
 
 MAX_RANK = 6  # axes that a strided copy walks
 
@@ -39,7 +39,7 @@ _LOOK_BYTES: Final = 1 << 21
 Packs = dict[tuple[str, ...], NDArray[Any]]
 
 
-class Builder:
+class PlanBuilder:
     """One plan in the making.
 
     float_dtype: the dtype of every floating-point intermediate.
@@ -167,6 +167,19 @@ class Builder:
         quick = transposing(list(view.shape), list(view.strides), list(contiguous_strides(view.shape)))
         return view if quick is None else self.contiguous(view)
 
+    def broadcast_rows(self, shape: tuple[int, ...], views: Sequence[View]) -> tuple[list[View], list[int]]:
+        """The views, and how a kernel goes over them as `shape`: a view that does not lie in rows is copied.
+
+        The stride within a row is 0 or 1.
+        """
+        views = list(views)
+        axes = merged_axes(shape, [broadcast_strides(v, shape) for v in views])
+        if uneven := [k for k, step in enumerate(axes[-1][1]) if step not in (0, 1)]:
+            for k in uneven:
+                views[k] = self.contiguous(views[k])
+            axes = merged_axes(shape, [broadcast_strides(v, shape) for v in views])
+        return views, nditer_words(axes)
+
     def assemble(self, shape: Sequence[int], dtype: str, regions: Sequence[Region]) -> View:
         """A tensor of boxes that are views of others, copied together when an instruction reads it; a later one hides
         the earlier ones."""
@@ -176,7 +189,8 @@ class Builder:
         """Element by element, any strides on both sides; shapes are equal."""
         if source.size == 0:
             return
-        shape, strides_in, strides_out = _merge(source.shape, source.strides, target.strides)
+        axes = merged_axes(source.shape, [source.strides, target.strides])
+        shape, strides_in, strides_out = [n for n, _ in axes], [s[0] for _, s in axes], [s[1] for _, s in axes]
         if len(shape) > MAX_RANK:
             raise UnsupportedModelError(
                 f"{self.label}: a copy over {len(shape)} axes; at most {MAX_RANK} are supported: merge some axes"
@@ -348,28 +362,3 @@ class Builder:
         buffer = Buffer(nbytes, kind, name)
         self._buffers.append(buffer)
         return buffer
-
-
-def known(value: Value | None, what: str) -> Constant:
-    """The value, which must be known when the plan is made."""
-    if isinstance(value, Constant):
-        return value
-    raise UnsupportedModelError(f"{what} depends on the data, not only on shapes; make it a constant of the model")
-
-
-def _merge(
-    shape: tuple[int, ...], strides_in: tuple[int, ...], strides_out: tuple[int, ...]
-) -> tuple[list[int], list[int], list[int]]:
-    """The same walk over fewer axes: those of size 1 dropped, neighbours that run on joined."""
-    axes: list[tuple[int, int, int]] = []
-    for size, s_in, s_out in zip(shape, strides_in, strides_out, strict=True):
-        if size == 1:
-            continue
-        if axes:
-            before = axes[-1]
-            if before[1] == s_in * size and before[2] == s_out * size:
-                axes[-1] = (before[0] * size, s_in, s_out)
-                continue
-        axes.append((size, s_in, s_out))
-    axes = axes or [(1, 1, 1)]
-    return [a[0] for a in axes], [a[1] for a in axes], [a[2] for a in axes]

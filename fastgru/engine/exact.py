@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgru.engine.view import Constant, Value
+from fastgru.engine.buffers import Constant, Value
 
 __all__ = ["EXACT", "bytes_of", "peak_of", "runs_of"]
 

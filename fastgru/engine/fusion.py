@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fastgru.engine.buffers import Buffer, View, contiguous_strides
 from fastgru.engine.instruction import Instruction
 from fastgru.engine.positions import positions
 from fastgru.engine.strides import (
@@ -21,10 +22,9 @@ from fastgru.engine.strides import (
     broadcast_shape,
     broadcast_strides,
     merged_axes,
+    nditer_words,
     transposing,
-    walk_words,
 )
-from fastgru.engine.view import Buffer, View, contiguous_strides
 from fastgru.errors import UnsupportedModelError
 from fastgru.kernels.operands.fusion import (
     ARITIES,
@@ -37,7 +37,7 @@ from fastgru.kernels.operands.fusion import (
 from fastgru.kernels.table import find
 
 if TYPE_CHECKING:
-    from fastgru.engine.builder import Builder
+    from fastgru.engine.builder import PlanBuilder
 
 __all__ = ["Fusion", "computed", "join"]
 
@@ -69,7 +69,7 @@ class Fusion(Instruction):
         self.tensors[0] = place
         return True
 
-    def straighten(self, builder: Builder) -> None:
+    def straighten(self, builder: PlanBuilder) -> None:
         """Emit copies of large sources that would be read element by element."""
         for k, source in enumerate(self.sources):
             spread = any(step == 0 and size > 1 for size, step in zip(source.shape, source.strides, strict=True))
@@ -81,7 +81,7 @@ class Fusion(Instruction):
                 builder.copy(source, self.sources[k])
         self.tensors = [self.out, *self.sources]
 
-    def complete(self, builder: Builder) -> None:
+    def complete(self, builder: PlanBuilder) -> None:
         """Write the operands."""
         dtype = self.out.dtype
         targets, registers = _registers(len(self.sources), self.operations)
@@ -96,12 +96,12 @@ class Fusion(Instruction):
         scratch = builder.new((scratch_elements(dtype, registers),))
         shape = self.out.shape
         axes = merged_axes(shape, [broadcast_strides(v, shape) for v in (self.out, *self.sources)])
-        self.words = words + walk_words(axes)
+        self.words = words + nditer_words(axes)
         absent: list[View | None] = [None] * (MAX_SOURCES - len(self.sources))
         self.tensors = [self.out, scratch, numbers, *self.sources, *absent]
 
 
-def computed(builder: Builder, kind: str, *views: View, **numbers: float) -> View:
+def computed(builder: PlanBuilder, kind: str, *views: View, **numbers: float) -> View:
     """A fresh tensor, f of the views broadcast against each other; `kind` is one of `kernels.fusion.CODES`."""
     assert len(views) == ARITIES[kind]
     if views[0].dtype != builder.float_dtype:
@@ -146,7 +146,7 @@ def _turned(view: View, shape: tuple[int, ...], order: Sequence[int]) -> View:
     )  # fmt: skip
 
 
-def _straight(builder: Builder, view: View, shape: tuple[int, ...]) -> View:
+def _straight(builder: PlanBuilder, view: View, shape: tuple[int, ...]) -> View:
     """The view, or a copy of one that would be read element by element; what a chain makes it can compute itself."""
     if view.shape != shape or view.size < LEAST_TRANSPOSED or view.contiguous or view.strides[-1] in (0, 1):
         return view

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from fastgru.engine.view import Buffer, View
+from fastgru.engine.buffers import Buffer, View
 from fastgru.kernels.table import Native
 
 __all__ = ["Instruction"]
@@ -17,7 +17,7 @@ class Instruction:
 
     writes: the tensor, by its place, that the instruction fills and nothing else does, where it has one.
     moved: the words that change, by their place, for an output with other strides; None where the handler cannot.
-    group: the instructions that may run at the same time; see `Builder.side_by_side`.
+    group: the instructions that may run at the same time; see `PlanBuilder.side_by_side`.
     """
 
     handler: Native

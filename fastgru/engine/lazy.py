@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+from fastgru.engine.buffers import Buffer, Region, View, contiguous_strides
 from fastgru.engine.positions import expanded, inverse, positions
-from fastgru.engine.view import Buffer, Region, View, contiguous_strides
 
 if TYPE_CHECKING:
-    from fastgru.engine.builder import Builder
+    from fastgru.engine.builder import PlanBuilder
 
 __all__ = ["assemble", "flush", "resolved"]
 
@@ -24,7 +24,7 @@ _MAX_BOXES: Final = 64  # of one tensor, those of what it is made of among them;
 _MAX_DEPTH: Final = 16  # of tensors that are made of tensors that are not in memory yet
 
 
-def assemble(builder: Builder, shape: Sequence[int], dtype: str, regions: Sequence[Region]) -> View:
+def assemble(builder: PlanBuilder, shape: Sequence[int], dtype: str, regions: Sequence[Region]) -> View:
     """A tensor of `regions`, of which a later one hides the earlier ones; together they cover all of it."""
     view = builder.new(shape, dtype)
     if view.size:
@@ -82,7 +82,7 @@ def _within_one(view: View, regions: Sequence[Region]) -> View | None:
     return None
 
 
-def flush(builder: Builder, buffer: Buffer) -> None:
+def flush(builder: PlanBuilder, buffer: Buffer) -> None:
     """Copy a tensor together in its buffer, where it is not there yet."""
     regions, buffer.regions = buffer.regions, None
     if regions is None:
@@ -97,7 +97,7 @@ def flush(builder: Builder, buffer: Buffer) -> None:
             _place(builder, source, whole.subview(low, size))
 
 
-def _place(builder: Builder, source: View, target: View) -> None:
+def _place(builder: PlanBuilder, source: View, target: View) -> None:
     """target = source, by the instruction that computes the source if it can, by copies if not."""
     source = resolved(source)
     if source.buffer.regions is not None and _split(builder, source, target):
@@ -108,7 +108,7 @@ def _place(builder: Builder, source: View, target: View) -> None:
         builder.copy(source, target)
 
 
-def _split(builder: Builder, source: View, target: View) -> bool:
+def _split(builder: PlanBuilder, source: View, target: View) -> bool:
     """Copy box after box from a tensor that is not in memory itself; False where the boxes cut across the view."""
     buffer = source.buffer
     where = positions(source, buffer.shape)

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from fastgru.engine.builder import Builder
-from fastgru.engine.view import Value
+from fastgru.engine.buffers import Value
+from fastgru.engine.builder import PlanBuilder
 from fastgru.graph import Node
 
 __all__ = ["LOWERINGS", "Lowering", "lowering"]
 
-Lowering: TypeAlias = Callable[[Builder, Node, Sequence[Value | None]], list[Value]]
+Lowering: TypeAlias = Callable[[PlanBuilder, Node, Sequence[Value | None]], list[Value]]
 
 LOWERINGS: dict[str, Lowering] = {}
 

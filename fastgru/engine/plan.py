@@ -8,12 +8,12 @@ from typing import Final
 
 import numpy as np
 
-from fastgru.engine.builder import Builder, Packs
+from fastgru.engine.buffers import Constant, ConstantRows, Value, View
+from fastgru.engine.builder import Packs, PlanBuilder
 from fastgru.engine.lowering import LOWERINGS
 from fastgru.engine.passes import fold_node
 from fastgru.engine.precision import WeightPrecision
 from fastgru.engine.program import Program
-from fastgru.engine.view import Constant, ConstantRows, Value, View
 from fastgru.errors import FastGRUError, UnsupportedModelError
 from fastgru.graph import Graph
 from fastgru.kernels.operands import binary, fusion, reduce, unary
@@ -84,7 +84,7 @@ def make_program(
     `ShapeError` or `UnsupportedModelError` naming the node.
     """
     given = sum(array.nbytes for array in graph.constants.values())
-    builder = Builder(float_dtype, packs, members, precisions, given)
+    builder = PlanBuilder(float_dtype, packs, members, precisions, given)
     values: dict[str, Value] = {name: Constant(array, name) for name, array in graph.constants.items()}
     inputs = {spec.name: builder.input(spec.name, shapes[spec.name], dtypes[spec.name]) for spec in graph.inputs}
     builder.label = "inputs"
@@ -111,7 +111,7 @@ def make_program(
     return builder.finish(inputs, {spec.name: values[spec.name] for spec in graph.outputs})
 
 
-def _plain(builder: Builder, view: View) -> View:
+def _plain(builder: PlanBuilder, view: View) -> View:
     """An input as handlers take it: each byte of a bool 0 or 1."""
     if view.dtype != "bool" or not view.size:
         return view

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from fastgru.engine.view import View, contiguous_strides, itemsize
+from fastgru.engine.buffers import View, contiguous_strides, itemsize
 
 __all__ = ["Factor", "Positions", "expanded", "inverse", "positions"]
 

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
-from fastgru.engine.view import View
+from fastgru.engine.buffers import View
 from fastgru.errors import ShapeError
-
-if TYPE_CHECKING:
-    from fastgru.engine.builder import Builder
 
 __all__ = [
     "LEAST_TRANSPOSED",
     "broadcast_shape",
     "broadcast_strides",
     "merged_axes",
-    "rows_of",
+    "nditer_words",
     "transposing",
-    "walk_words",
 ]
 
 Axis = tuple[int, tuple[int, ...]]
@@ -72,21 +68,10 @@ def merged_axes(shape: Sequence[int], strides: Sequence[Sequence[int]]) -> list[
     return axes or [(1, (1,) * len(strides))]
 
 
-def walk_words(axes: Sequence[Axis]) -> list[int]:
+def nditer_words(axes: Sequence[Axis]) -> list[int]:
     """The words of `kernels.strides`: the last axis is the row."""
     *outer, (inner, steps) = axes
     words = [prod(size for size, _ in outer), len(outer), inner, *(size for size, _ in outer)]
     for k, step in enumerate(steps):
         words += [step, *(s[k] for _, s in outer)]
     return words
-
-
-def rows_of(builder: Builder, shape: tuple[int, ...], views: Sequence[View]) -> tuple[list[View], list[int]]:
-    """The views and their walk over `shape`, with inner strides of 0 or 1: a view that has another is copied."""
-    views = list(views)
-    axes = merged_axes(shape, [broadcast_strides(v, shape) for v in views])
-    if uneven := [k for k, step in enumerate(axes[-1][1]) if step not in (0, 1)]:
-        for k in uneven:
-            views[k] = builder.contiguous(views[k])
-        axes = merged_axes(shape, [broadcast_strides(v, shape) for v in views])
-    return views, walk_words(axes)

@@ -14,19 +14,19 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgru.engine.view import View
+from fastgru.engine.buffers import View
 from fastgru.errors import UnsupportedModelError
 from fastgru.process import once
 from fastgru.reference.windows import Windows
 
-__all__ = ["Axis", "Part", "Walk", "sliding", "transposed", "walk_of"]
+__all__ = ["Phase", "SlidingAxis", "WindowWords", "sliding", "transposed", "window_words"]
 
 _SHORT: Final = 2  # rows shorter than a vector by this factor are walked down their columns instead
 
 
 @dataclass(frozen=True)
-class Part:
-    """Every `Axis.out_step`-th output from `start` on: `count` of them. taps: (tap, what output `start` reads)."""
+class Phase:
+    """Every `out_step`-th output of an axis from `start` on: `count`. taps: (tap, what output `start` reads)."""
 
     start: int
     count: int
@@ -34,14 +34,14 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Axis:
+class SlidingAxis:
     """One spatial axis: input size, output size, how far inputs and outputs of neighbours in a part lie apart."""
 
     size: int
     outputs: int
     in_step: int
     out_step: int
-    parts: tuple[Part, ...]
+    parts: tuple[Phase, ...]
 
     @once
     def first(self) -> int:
@@ -71,20 +71,20 @@ class Axis:
 
 
 _MOST_PARTS: Final = 1 << 14  # each of which is words of the program
-_POINT: Final = Axis(1, 1, 1, 1, (Part(0, 1, ((0, 0),)),))
+_POINT: Final = SlidingAxis(1, 1, 1, 1, (Phase(0, 1, ((0, 0),)),))
 
 
-def sliding(spatial: Sequence[int], windows: Windows) -> list[Axis]:
+def sliding(spatial: Sequence[int], windows: Windows) -> list[SlidingAxis]:
     """The axes of a convolution or a pool."""
     axes = []
     for i, size in enumerate(spatial):
         k, d, begin = windows.taps[i], windows.dilations[i], windows.begin[i]
         taps = tuple((t, t * d - begin) for t in range(k))
-        axes.append(Axis(size, windows.sizes[i], windows.strides[i], 1, (Part(0, windows.sizes[i], taps),)))
+        axes.append(SlidingAxis(size, windows.sizes[i], windows.strides[i], 1, (Phase(0, windows.sizes[i], taps),)))
     return axes
 
 
-def transposed(spatial: Sequence[int], windows: Windows) -> list[Axis]:
+def transposed(spatial: Sequence[int], windows: Windows) -> list[SlidingAxis]:
     """The axes of a transposed convolution: outputs `stride` apart read neighbouring inputs through the same taps."""
     counts = [min(s, n) for s, n in zip(windows.strides, windows.sizes, strict=True)]
     if math.prod(counts) > _MOST_PARTS:
@@ -99,13 +99,13 @@ def transposed(spatial: Sequence[int], windows: Windows) -> list[Axis]:
         for t in range(windows.taps[i]):
             if (start := (t * d - begin) % s) < count:
                 taps[start].append((t, (start + begin - t * d) // s))
-        parts = [Part(k, -(-(windows.sizes[i] - k) // s), tuple(one)) for k, one in enumerate(taps)]
-        axes.append(Axis(size, windows.sizes[i], 1, s, tuple(parts)))
+        parts = [Phase(k, -(-(windows.sizes[i] - k) // s), tuple(one)) for k, one in enumerate(taps)]
+        axes.append(SlidingAxis(size, windows.sizes[i], 1, s, tuple(parts)))
     return axes
 
 
 @dataclass(frozen=True)
-class Walk:
+class WindowWords:
     """Words for a row kernel.
 
     tables: where each input of an output lies, part after part, channel by channel of a group, tap by tap. phases: the
@@ -121,12 +121,12 @@ class Walk:
     scratch: int
     stage: int
     tables: tuple[NDArray[np.int64], ...]
-    phases: tuple[tuple[Part, Part], ...]
+    phases: tuple[tuple[Phase, Phase], ...]
     phase_words: tuple[tuple[int, ...], ...]
 
 
-def walk_of(x: View, axes: Sequence[Axis], C: int, read: int, O: int, lanes: int) -> Walk:
-    """The walk over x (N, C, ...), of which each output reads `read` channels, to O channels of contiguous outputs."""
+def window_words(x: View, axes: Sequence[SlidingAxis], C: int, read: int, O: int, lanes: int) -> WindowWords:
+    """How windows slide over x (N, C, ...), `read` channels for each output, to O channels of contiguous outputs."""
     if len(axes) > 2:
         raise UnsupportedModelError(
             f"windows over {len(axes)} axes; one and two are supported: slide over one axis at a time"
@@ -172,7 +172,7 @@ def walk_of(x: View, axes: Sequence[Axis], C: int, read: int, O: int, lanes: int
             phases.append((u, v) if turned else (v, u))
             start = v.start * out_row + u.start * (out_run if staged else 1)
             words.append((v.count, u.count, start, x_row, h.out_step * out_row))
-    return Walk(
+    return WindowWords(
         channel,
         h.outputs * out_row if staged else plane,
         padded,
@@ -187,8 +187,8 @@ def walk_of(x: View, axes: Sequence[Axis], C: int, read: int, O: int, lanes: int
     )
 
 
-def _merged(h: Axis, columns: int) -> Axis:
+def _merged(h: SlidingAxis, columns: int) -> SlidingAxis:
     """Rows that lie one after the other, as one row."""
     (part,) = h.parts
     taps = tuple((t, at * columns) for t, at in part.taps)
-    return Axis(h.size * columns, h.outputs * columns, 1, 1, (Part(0, part.count * columns, taps),))
+    return SlidingAxis(h.size * columns, h.outputs * columns, 1, 1, (Phase(0, part.count * columns, taps),))

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastgru.engine.arena import place
-from fastgru.engine.view import Buffer
+from fastgru.engine.buffers import Buffer
 from fastgru.packing.aligned import ALIGNMENT
 
 LIVES = st.tuples(st.integers(0, 300), st.integers(0, 12), st.integers(0, 12))

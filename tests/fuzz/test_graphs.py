@@ -26,7 +26,7 @@ from graph_registry import GENERATORS
 from graph_strategies import RejectError, build_graph
 
 from fastgru.engine.ops import conv, pool
-from fastgru.engine.windows import Walk
+from fastgru.engine.windows import WindowWords
 from fastgru.model import Model
 
 WORKER = Path(__file__).parent / "graph_worker.py"
@@ -136,13 +136,13 @@ def test_a_wrong_answer_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_write_beyond_a_buffer_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stages that are planned smaller than what is written into them."""
-    real = conv.walk_of
+    real = conv.window_words
 
-    def small(*arguments: Any) -> Walk:
-        walk = real(*arguments)
-        return Walk(**{**vars(walk), "stage": walk.stage // 2})
+    def small(*arguments: Any) -> WindowWords:
+        window = real(*arguments)
+        return WindowWords(**{**vars(window), "stage": window.stage // 2})
 
     assert findings(["Conv"], 12) == 0
-    monkeypatch.setattr(conv, "walk_of", small)
-    monkeypatch.setattr(pool, "walk_of", small)
+    monkeypatch.setattr(conv, "window_words", small)
+    monkeypatch.setattr(pool, "window_words", small)
     assert findings(["Conv"], 12) > 0

@@ -24,7 +24,7 @@ from native_check import check_native
 from native_files import draw_graph, operators
 from native_spoil import spoiled_bytes
 
-from fastgru.engine.builder import Builder
+from fastgru.engine.builder import PlanBuilder
 from fastgru.graphfile import graph_to_bytes
 from fastgru.model import Model
 from fastgru.reference import OPS
@@ -92,14 +92,14 @@ def test_a_wrong_number_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_buffer_that_is_too_small_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Or whoever checks that views lie inside has nothing to say."""
-    new = Builder.new
+    new = PlanBuilder.new
 
-    def smaller(self: Builder, shape: Any, dtype: str | None = None) -> Any:
+    def smaller(self: PlanBuilder, shape: Any, dtype: str | None = None) -> Any:
         view = new(self, shape, dtype)
         view.buffer.nbytes //= 2
         return view
 
-    monkeypatch.setattr(Builder, "new", smaller)
+    monkeypatch.setattr(PlanBuilder, "new", smaller)
     assert {unspoiled(n) for n in range(20)} & {"ShapeError"}
 
 

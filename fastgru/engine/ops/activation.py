@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fastgru.engine.builder import Builder
+from fastgru.engine.buffers import Value
+from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.fusion import computed
 from fastgru.engine.lowering import lowering
-from fastgru.engine.view import Value
 from fastgru.graph import Node
 from fastgru.spec import Activation
 
@@ -15,7 +15,7 @@ __all__ = ["lower_activation"]
 
 
 @lowering("activation")
-def lower_activation(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_activation(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """y = f(x)."""
     assert inputs[0] is not None
     f = Activation(**node.attrs)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fastgru.engine.builder import Builder
+from fastgru.engine.buffers import Constant, Value, View
+from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.lowering import lowering
-from fastgru.engine.view import Constant, Value, View
 from fastgru.graph import Node
 from fastgru.kernels.operands.cast import DIRECT
 from fastgru.reference.operator import is_floating, numpy_dtype
@@ -16,7 +16,7 @@ from fastgru.reference.operator import is_floating, numpy_dtype
 __all__ = ["as_dtype", "lower_cast", "saturated"]
 
 
-def as_dtype(builder: Builder, value: Value, dtype: str) -> View:
+def as_dtype(builder: PlanBuilder, value: Value, dtype: str) -> View:
     """The value with elements of `dtype`, converted if it has others."""
     if isinstance(value, Constant):
         same = builder.dtype(value) == dtype
@@ -32,7 +32,7 @@ def as_dtype(builder: Builder, value: Value, dtype: str) -> View:
     return result
 
 
-def saturated(builder: Builder, value: View, dtype: str) -> View:
+def saturated(builder: PlanBuilder, value: View, dtype: str) -> View:
     """Floats that are whole numbers as the nearest integers of `dtype`, one of `SATURATING`; NaN as the smallest."""
     source = builder.contiguous(value)
     result = builder.new(source.shape, dtype)
@@ -42,7 +42,7 @@ def saturated(builder: Builder, value: View, dtype: str) -> View:
 
 
 @lowering("cast")
-def lower_cast(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_cast(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """Every floating type is the precision of the plan."""
     assert inputs[0] is not None
     to = node.attrs["to"]

@@ -8,11 +8,11 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgru.engine.builder import Builder, known
+from fastgru.engine.buffers import Constant, Value, View, constant_of
+from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.elementwise import same_dtype
-from fastgru.engine.view import Constant, Value, View
-from fastgru.engine.windows import Axis, Part, sliding, transposed, walk_of
+from fastgru.engine.windows import Phase, SlidingAxis, sliding, transposed, window_words
 from fastgru.errors import UnsupportedModelError
 from fastgru.graph import Node
 from fastgru.kernels.operands.conv import WORDS, Y_CHANNEL, Y_IMAGE
@@ -27,7 +27,7 @@ __all__ = ["lower_conv", "lower_conv_transpose"]
 
 
 @lowering("conv")
-def lower_conv(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_conv(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """Windows over x (N, C, D1, ...) times weight (O, C / group, K1, ...)."""
     x, weight, bias, slope = _checked(builder, inputs)
     group = int(node.attrs["group"])
@@ -41,7 +41,7 @@ def lower_conv(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> 
 
 
 @lowering("conv_transpose")
-def lower_conv_transpose(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_conv_transpose(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """x (N, C, D1, ...) times weight (C, O / group, K1, ...), each pixel spread over a window of outputs."""
     x, weight, bias, slope = _checked(builder, inputs)
     attrs, group = node.attrs, int(node.attrs["group"])
@@ -60,7 +60,7 @@ def lower_conv_transpose(builder: Builder, node: Node, inputs: Sequence[Value | 
 
 
 def _checked(
-    builder: Builder, inputs: Sequence[Value | None]
+    builder: PlanBuilder, inputs: Sequence[Value | None]
 ) -> tuple[View, Constant, Constant | None, Constant | None]:
     x, weight, bias, slope = [*inputs, None, None][:4]
     assert x is not None
@@ -70,9 +70,9 @@ def _checked(
         raise UnsupportedModelError(f"a convolution of {dtype}: cast its inputs to float32 before it")
     return (
         builder.rows(x),
-        known(weight, "the weight"),
-        None if bias is None else known(bias, "the bias"),
-        None if slope is None else known(slope, "the slope"),
+        constant_of(weight, "the weight"),
+        None if bias is None else constant_of(bias, "the bias"),
+        None if slope is None else constant_of(slope, "the slope"),
     )
 
 
@@ -82,24 +82,24 @@ def _as_planes(weight: NDArray[np.floating]) -> NDArray[np.floating]:
 
 
 def _emit(
-    builder: Builder,
+    builder: PlanBuilder,
     node: Node,
     x: View,
     kernels: NDArray[np.floating],
     constants: tuple[Constant, Constant | None, Constant | None],
     y: View,
-    axes: Sequence[Axis],
+    axes: Sequence[SlidingAxis],
 ) -> None:
     """kernels: (O, C / group, KH, KW)."""
     dtype, group = builder.float_dtype, int(node.attrs["group"])
     if y.size == 0:
         return
     N, O, C = y.shape[0], y.shape[1], x.shape[1]
-    walk = walk_of(x, axes, C, C // group, O, LANES[dtype])
+    window = window_words(x, axes, C, C // group, O, LANES[dtype])
     weight, bias, slope = constants
     names = [*node.inputs, "", "", ""]
-    matrices = [_matrix(kernels, h, w) for h, w in walk.phases]
-    taps = [[[t for t, _ in part.taps] for part in phase] for phase in walk.phases]
+    matrices = [_matrix(kernels, h, w) for h, w in window.phases]
+    taps = [[[t for t, _ in part.taps] for part in phase] for phase in window.phases]
     packed = builder.packed(
         (names[1], node.op, str(group), repr(taps)), lambda: pack_kernels(matrices, group, dtype), [weight]
     )
@@ -112,25 +112,25 @@ def _emit(
     if clamp is not None:
         low, high = (b if b is not None else inf for b, inf in zip(clamp, (-np.inf, np.inf), strict=True))
         limits = builder.packed(("clamp", repr(low), repr(high)), lambda: np.array([low, high], dtype))
-    scratch = builder.new((walk.scratch,)) if walk.padded else None
-    stage = builder.new((walk.stage,)) if walk.staged else None
+    scratch = builder.new((window.scratch,)) if window.padded else None
+    stage = builder.new((window.stage,)) if window.staged else None
     words = [
-        N, group, O // group, x.strides[0], C // group * walk.x_channel, walk.y_channel, prod(y.shape[1:]),
-        walk.padded, walk.staged, len(walk.phases), *walk.pad_words, *walk.collect_words,
+        N, group, O // group, x.strides[0], C // group * window.x_channel, window.y_channel, prod(y.shape[1:]),
+        window.padded, window.staged, len(window.phases), *window.pad_words, *window.collect_words,
     ]  # fmt: skip
     at, first = 0, 0
-    for matrix, phase in zip(matrices, walk.phase_words, strict=True):
+    for matrix, phase in zip(matrices, window.phase_words, strict=True):
         rows, pixels, begin, x_row, y_row = phase
         words += [matrix.shape[1], at, first, rows, pixels, begin, x_row, y_row]
         at, first = at + matrix.size, first + matrix.shape[1]
-    table = builder.constant(np.concatenate(walk.tables))
+    table = builder.constant(np.concatenate(window.tables))
     builder.emit(
         "conv",
         dtype,
         [x, packed, start, lean, limits, y, scratch, stage, table],
         words,
         writes=5,
-        moved=_mover(walk.staged),
+        moved=_mover(window.staged),
     )
 
 
@@ -148,7 +148,7 @@ def _mover(staged: bool) -> Callable[[View], dict[int, int] | None]:
     return moved
 
 
-def _matrix(kernels: NDArray[np.floating], h: Part, w: Part) -> NDArray[np.floating]:
+def _matrix(kernels: NDArray[np.floating], h: Phase, w: Phase) -> NDArray[np.floating]:
     """(O, K): the taps of one phase, in the order of its table."""
     some = kernels[:, :, [t for t, _ in h.taps]][:, :, :, [t for t, _ in w.taps]]
     return some.reshape(kernels.shape[0], -1)

@@ -7,7 +7,8 @@ from math import prod
 
 import numpy as np
 
-from fastgru.engine.builder import Builder
+from fastgru.engine.buffers import Constant, Value, View
+from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.elementwise import apply_binary, same_dtype
 from fastgru.engine.ops.gemm import product
@@ -15,7 +16,6 @@ from fastgru.engine.ops.matmul import multiplied
 from fastgru.engine.ops.reduce import reduced
 from fastgru.engine.ops.shape import broadcast_to, reshaped
 from fastgru.engine.ops.softmax import permuted
-from fastgru.engine.view import Constant, Value, View
 from fastgru.errors import ShapeError
 from fastgru.graph import Node
 from fastgru.reference.einsum import Labels, label_sizes, parse_equation
@@ -24,7 +24,7 @@ __all__ = ["lower_einsum"]
 
 
 @lowering("einsum")
-def lower_einsum(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_einsum(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """Operands are multiplied from left to right; a label is summed as soon as no later operand has it."""
     values = [v for v in inputs if v is not None]
     equation = node.attrs["equation"]
@@ -46,7 +46,7 @@ def lower_einsum(builder: Builder, node: Node, inputs: Sequence[Value | None]) -
     return [broadcast_to(view, tuple(sizes[label] for label in output))]
 
 
-def _summed(builder: Builder, value: Value, axes: Labels, needed: set[str]) -> tuple[View, Labels]:
+def _summed(builder: PlanBuilder, value: Value, axes: Labels, needed: set[str]) -> tuple[View, Labels]:
     """The diagonal of labels that come twice, then sums over those that nobody needs."""
     view = builder.view(value)
     unique = tuple(dict.fromkeys(axes))
@@ -60,14 +60,14 @@ def _summed(builder: Builder, value: Value, axes: Labels, needed: set[str]) -> t
     return view, tuple(c for c in unique if c in needed)
 
 
-def _is_product(builder: Builder, have: Labels, axes: Labels, needed: set[str]) -> bool:
+def _is_product(builder: PlanBuilder, have: Labels, axes: Labels, needed: set[str]) -> bool:
     """True for a matrix product without stacks, the right side of which can be packed once."""
     both = set(have) & set(axes)
     return bool(both) and not (both & needed) and len(set(axes)) == len(axes) and set(axes) <= both | needed
 
 
 def _by_weight(
-    builder: Builder, a: View, have: Labels, b: Constant, axes: Labels, needed: set[str], key: tuple[str, ...]
+    builder: PlanBuilder, a: View, have: Labels, b: Constant, axes: Labels, needed: set[str], key: tuple[str, ...]
 ) -> tuple[View, Labels]:
     a, have = _summed(builder, a, have, needed | set(axes))
     inner = tuple(c for c in have if c in axes)
@@ -84,7 +84,9 @@ def _by_weight(
     return reshaped(builder, y, (*lead, *sizes)), (*left, *right)
 
 
-def _joined(builder: Builder, a: View, a_has: Labels, b: View, b_has: Labels, needed: set[str]) -> tuple[View, Labels]:
+def _joined(
+    builder: PlanBuilder, a: View, a_has: Labels, b: View, b_has: Labels, needed: set[str]
+) -> tuple[View, Labels]:
     """The product of two, summed over the labels that both have and nobody needs."""
     a, a_has = _summed(builder, a, a_has, needed | set(b_has))
     both = [c for c in a_has if c in b_has]
@@ -108,7 +110,7 @@ def _joined(builder: Builder, a: View, a_has: Labels, b: View, b_has: Labels, ne
     return reshaped(builder, result, tuple(sizes[c] for c in labels)), labels
 
 
-def _by_elements(builder: Builder, x: View, y: View, s: int, left: int, inner: int, right: int) -> View:
+def _by_elements(builder: PlanBuilder, x: View, y: View, s: int, left: int, inner: int, right: int) -> View:
     """Every product of elements, axes (stack, left, inner, right), then the sum over inner."""
     a = View(x.buffer, x.offset, (*x.shape, *(1,) * right), (*x.strides, *(0,) * right), x.dtype)
     b = View(

@@ -7,13 +7,13 @@ from math import prod
 
 import numpy as np
 
-from fastgru.engine.builder import Builder
+from fastgru.engine.buffers import Constant, Value, View, itemsize
+from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.fusion import computed
 from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.cast import as_dtype
 from fastgru.engine.ops.shape import broadcast_to
-from fastgru.engine.strides import broadcast_shape, rows_of
-from fastgru.engine.view import Constant, Value, View, itemsize
+from fastgru.engine.strides import broadcast_shape
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Node
 from fastgru.kernels.operands import binary as binary_kernel
@@ -24,7 +24,7 @@ from fastgru.reference.elementwise import BITWISE
 __all__ = ["apply_binary", "apply_unary", "same_dtype", "selected", "wide"]
 
 
-def same_dtype(builder: Builder, **values: Value) -> str:
+def same_dtype(builder: PlanBuilder, **values: Value) -> str:
     """The one dtype of all values; `ShapeError` where there are several: no operator but cast converts."""
     dtypes = {name: builder.dtype(value) for name, value in values.items()}
     if len(set(dtypes.values())) > 1:
@@ -34,13 +34,13 @@ def same_dtype(builder: Builder, **values: Value) -> str:
     return next(iter(dtypes.values()))
 
 
-def wide(builder: Builder, value: Value) -> View:
+def wide(builder: PlanBuilder, value: Value) -> View:
     """The value in the dtype in which kernels compute with it: floats as they are, the rest as int64."""
     dtype = builder.dtype(value)
     return builder.view(value) if dtype == builder.float_dtype else as_dtype(builder, value, "int64")
 
 
-def apply_unary(builder: Builder, kind: str, value: Value, *, alpha: float = 0.0, gamma: float = 0.0) -> View:
+def apply_unary(builder: PlanBuilder, kind: str, value: Value, *, alpha: float = 0.0, gamma: float = 0.0) -> View:
     """f(x), a kind of the operator `unary` that keeps the dtype."""
     dtype = builder.dtype(value)
     if dtype == builder.float_dtype:
@@ -63,7 +63,7 @@ def apply_unary(builder: Builder, kind: str, value: Value, *, alpha: float = 0.0
 
 
 @lowering("unary")
-def lower_unary(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_unary(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """y = f(x)."""
     (x,) = inputs
     assert x is not None
@@ -86,7 +86,7 @@ def lower_unary(builder: Builder, node: Node, inputs: Sequence[Value | None]) ->
     return [apply_unary(builder, kind, x, **parameters)]
 
 
-def apply_binary(builder: Builder, kind: str, a: Value, b: Value) -> View:
+def apply_binary(builder: PlanBuilder, kind: str, a: Value, b: Value) -> View:
     """a (op) b of one dtype, a kind of the operator `binary` or prelu."""
     dtype = same_dtype(builder, a=a, b=b)
     if dtype == "bool":
@@ -105,7 +105,7 @@ def apply_binary(builder: Builder, kind: str, a: Value, b: Value) -> View:
     return _broadcast(builder, "binary_library", dtype, dtype, views, [binary_kernel.LIBRARY_CODES[kind]])
 
 
-def _power(builder: Builder, base: View, exponent: Value) -> View | None:
+def _power(builder: PlanBuilder, base: View, exponent: Value) -> View | None:
     """A power known now that is a single operation with the same result."""
     if not isinstance(exponent, Constant) or exponent.array.size != 1:
         return None
@@ -124,18 +124,18 @@ def _power(builder: Builder, base: View, exponent: Value) -> View | None:
 
 
 def _broadcast(
-    builder: Builder, op: str, dtype: str, result: str, views: Sequence[View], codes: Sequence[int] = ()
+    builder: PlanBuilder, op: str, dtype: str, result: str, views: Sequence[View], codes: Sequence[int] = ()
 ) -> View:
     """A fresh tensor of dtype `result` that `op` fills from the views, broadcast against each other."""
     shape = broadcast_shape(*(v.shape for v in views))
     y = builder.new(shape, result)
     if y.size:
-        views, walk = rows_of(builder, shape, views)
-        builder.emit(op, dtype, [*views, y], [*codes, *walk])
+        views, over = builder.broadcast_rows(shape, views)
+        builder.emit(op, dtype, [*views, y], [*codes, *over])
     return y
 
 
-def _logical(builder: Builder, kind: str, a: Value, b: Value) -> View:
+def _logical(builder: PlanBuilder, kind: str, a: Value, b: Value) -> View:
     if (dtypes := {builder.dtype(a), builder.dtype(b)}) != {"bool"}:
         raise ShapeError(f"{kind}: got {', '.join(sorted(dtypes))}, expected bool")
     code = binary_kernel.LOGICAL_CODES[kind]
@@ -143,7 +143,7 @@ def _logical(builder: Builder, kind: str, a: Value, b: Value) -> View:
 
 
 @lowering("binary")
-def lower_binary(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_binary(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """y = a (op) b; pow alone takes two dtypes, and answers in that of a."""
     a, b = inputs
     assert a is not None
@@ -163,7 +163,7 @@ def lower_binary(builder: Builder, node: Node, inputs: Sequence[Value | None]) -
 
 
 @lowering("prelu")
-def lower_prelu(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_prelu(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """x if x >= 0 else slope * x."""
     x, slope = inputs
     assert x is not None
@@ -174,7 +174,7 @@ def lower_prelu(builder: Builder, node: Node, inputs: Sequence[Value | None]) ->
 
 
 @lowering("compare")
-def lower_compare(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_compare(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """y (bool) = a (relation) b."""
     a, b = inputs
     assert a is not None
@@ -186,7 +186,7 @@ def lower_compare(builder: Builder, node: Node, inputs: Sequence[Value | None]) 
 
 
 @lowering("logical")
-def lower_logical(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_logical(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """y = a (and, or, xor) b, all bool."""
     a, b = inputs
     assert a is not None
@@ -195,7 +195,7 @@ def lower_logical(builder: Builder, node: Node, inputs: Sequence[Value | None]) 
 
 
 @lowering("where")
-def lower_where(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_where(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """a where the condition holds, else b."""
     condition, a, b = inputs
     assert condition is not None
@@ -204,7 +204,7 @@ def lower_where(builder: Builder, node: Node, inputs: Sequence[Value | None]) ->
     return [selected(builder, condition, a, b)]
 
 
-def selected(builder: Builder, condition: Value, a: Value, b: Value) -> View:
+def selected(builder: PlanBuilder, condition: Value, a: Value, b: Value) -> View:
     """a where the condition (bool) holds, else b, broadcast against each other."""
     if builder.dtype(condition) != "bool":
         raise ShapeError(f"the condition has dtype {builder.dtype(condition)}, expected bool")
@@ -214,7 +214,7 @@ def selected(builder: Builder, condition: Value, a: Value, b: Value) -> View:
 
 
 @lowering("clip")
-def lower_clip(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_clip(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """min(max(x, low), high)."""
     x, low, high = [*inputs, None, None][:3]
     assert x is not None

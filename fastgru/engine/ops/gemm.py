@@ -9,9 +9,9 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgru.engine.builder import Builder
+from fastgru.engine.buffers import Constant, Value, View
+from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.sharing import LINEAR_FLOPS_S, WEIGHT_BYTES
-from fastgru.engine.view import Constant, Value, View
 from fastgru.kernels.operands.linear import scratch_elements
 from fastgru.kernels.operands.lowp import ready_block
 from fastgru.kernels.run import EVERYONE
@@ -23,7 +23,7 @@ __all__ = ["byte_product", "product"]
 
 
 def product(
-    builder: Builder,
+    builder: PlanBuilder,
     value: Value,
     weight: Constant,
     bias: Constant | None,
@@ -65,7 +65,7 @@ def product(
 
 
 def byte_product(
-    builder: Builder,
+    builder: PlanBuilder,
     x: View,
     O: int,
     weight: Callable[[], NDArray[np.int8]],
@@ -93,7 +93,7 @@ def byte_product(
     return y
 
 
-def _shared(builder: Builder, rows: int, K: int, O: int, lowp: str | None) -> bool:
+def _shared(builder: PlanBuilder, rows: int, K: int, O: int, lowp: str | None) -> bool:
     """Whether a team shares the panels, by the time that it takes."""
     dtype = builder.float_dtype
     seconds = 2.0 * rows * K * O / LINEAR_FLOPS_S * WEIGHT_BYTES.get(lowp or "", 4.0) / 4
@@ -102,7 +102,7 @@ def _shared(builder: Builder, rows: int, K: int, O: int, lowp: str | None) -> bo
     return shared
 
 
-def _rows(builder: Builder, x: View) -> tuple[View, int]:
+def _rows(builder: PlanBuilder, x: View) -> tuple[View, int]:
     """x, and the one stride that leads from each row to the next; copied where there is no such stride."""
     row_stride = x.shape[-1]
     if x.strides[-1] == 1 or x.shape[-1] == 1:

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgru.engine.builder import Builder
+from fastgru.engine.buffers import Constant, Value, View, itemsize
+from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.indexing import checked_lengths
 from fastgru.engine.ops.recurrent import checked_input
 from fastgru.engine.sharing import WEIGHT_BYTES, choose
-from fastgru.engine.view import Constant, Value, View, itemsize
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Node
 from fastgru.kernels.operands.activation import ACTIVATION_CODES, activation_parameters
@@ -29,7 +29,7 @@ __all__ = ["lower_gru"]
 
 
 @lowering("gru")
-def lower_gru(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_gru(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """x, initial_h?, lengths?, mask? -> y, h_n."""
     spec = GRUSpec.from_dict(node.attrs["spec"])
     given: list[Value | None] = [*inputs, None, None, None][: max(4, len(inputs))]
@@ -109,7 +109,7 @@ def _weights(node: Node, spec: GRUSpec, arrays: Sequence[Value | None]) -> list[
 
 
 def _packed(
-    builder: Builder,
+    builder: PlanBuilder,
     node: Node,
     spec: GRUSpec,
     weights: GRUWeights,

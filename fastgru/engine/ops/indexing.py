@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgru.engine.builder import Builder, known
+from fastgru.engine.buffers import Constant, Region, Value, View, constant_of, contiguous_strides, itemsize
+from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.cast import as_dtype
-from fastgru.engine.strides import merged_axes, walk_words
-from fastgru.engine.view import Constant, Region, Value, View, contiguous_strides, itemsize
+from fastgru.engine.strides import merged_axes, nditer_words
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Node
 from fastgru.reference.shape import integers, normal_axis
@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 
-def checked_lengths(builder: Builder, lengths: View | None, T: int) -> View | None:
+def checked_lengths(builder: PlanBuilder, lengths: View | None, T: int) -> View | None:
     """A copy that nobody else writes, of lengths that are within 0 to T when it is made."""
     if lengths is None:
         return None
@@ -38,7 +38,7 @@ def checked_lengths(builder: Builder, lengths: View | None, T: int) -> View | No
     return copy
 
 
-def gathered(builder: Builder, value: Value, indices: Value, axis: int, *, wrap: bool) -> View:
+def gathered(builder: PlanBuilder, value: Value, indices: Value, axis: int, *, wrap: bool) -> View:
     """Blocks of the value at `indices` along `axis`; with `wrap` a negative one counts from the end."""
     if builder.dtype(indices) in ("bool", builder.float_dtype):
         raise ShapeError(f"indices have dtype {builder.dtype(indices)}, expected an integer")
@@ -74,7 +74,7 @@ def _selected(x: View, indices: NDArray[Any], axis: int, *, wrap: bool) -> View 
 
 
 @lowering("gather")
-def lower_gather(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_gather(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """x taken at indices along an axis."""
     x, indices = inputs
     assert x is not None
@@ -83,7 +83,7 @@ def lower_gather(builder: Builder, node: Node, inputs: Sequence[Value | None]) -
 
 
 @lowering("gather_elements")
-def lower_gather_elements(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_gather_elements(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """y[i, j, ...] = x[..., indices[i, j, ...], ...]."""
     x_value, indices = inputs
     assert x_value is not None
@@ -97,14 +97,14 @@ def lower_gather_elements(builder: Builder, node: Node, inputs: Sequence[Value |
     y = builder.new(ids.shape, x.dtype)
     if y.size:
         beside = tuple(0 if i == axis else s for i, s in enumerate(x.strides))
-        walk = walk_words(merged_axes(ids.shape, [beside, ids.strides]))
+        walk = nditer_words(merged_axes(ids.shape, [beside, ids.strides]))
         words = [x.strides[axis], x.shape[axis], *walk]
         builder.emit("gather_elements", f"int{8 * itemsize(x.dtype)}", [x, ids, y], words)
     return [y]
 
 
 @lowering("last")
-def lower_last(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_last(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """The step of each row that its length ends with."""
     x_value, lengths = inputs
     assert x_value is not None
@@ -128,11 +128,11 @@ def lower_last(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> 
 
 
 @lowering("tile")
-def lower_tile(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_tile(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """x again and again along each axis: a copy for each axis that repeats, the last first."""
     assert inputs[0] is not None
     x = builder.view(inputs[0])
-    counts = integers("the repeats", known(inputs[1], "the repeats of tile").array)
+    counts = integers("the repeats", constant_of(inputs[1], "the repeats of tile").array)
     if len(counts) != x.ndim or any(c < 0 for c in counts):
         raise ShapeError(f"repeats {counts} for {x.ndim} axes")
     for axis in reversed(range(x.ndim)):
@@ -148,7 +148,7 @@ def lower_tile(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> 
 
 
 @lowering("pad")
-def lower_pad(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_pad(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """x with elements added around it; a negative pad takes away."""
     x_value, pads, value = [*inputs, None][:3]
     assert x_value is not None
@@ -156,7 +156,7 @@ def lower_pad(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> l
     mode = node.attrs["mode"]
     if mode not in ("constant", "edge", "reflect", "wrap"):
         raise UnsupportedModelError(f"pad: mode {mode!r} is not one of constant, edge, reflect, wrap")
-    amounts = integers("the pads", known(pads, "the pads").array)
+    amounts = integers("the pads", constant_of(pads, "the pads").array)
     axes = node.attrs.get("axes")
     named = list(range(x.ndim)) if axes is None else [normal_axis(a, x.ndim) for a in axes]
     if len(amounts) != 2 * len(named) or len(set(named)) != len(named):
@@ -186,7 +186,7 @@ def _cut(x: View, axis: int, begin: int, end: int) -> View:
     return View(x.buffer, x.moved(begin * x.strides[axis]) if kept else x.offset, shape, x.strides, x.dtype)
 
 
-def _framed(builder: Builder, x: View, grown: dict[int, tuple[int, int]], value: Value | None) -> View:
+def _framed(builder: PlanBuilder, x: View, grown: dict[int, tuple[int, int]], value: Value | None) -> View:
     """x inside a tensor of one number."""
     if value is not None and prod(value.shape) != 1:
         raise ShapeError(f"pad: value has shape {value.shape}, expected a scalar")
@@ -201,15 +201,15 @@ def _framed(builder: Builder, x: View, grown: dict[int, tuple[int, int]], value:
 
 
 @lowering("range")
-def lower_range(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_range(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """Only known bounds: its length would depend on the data."""
     for name, value in zip(("start", "limit", "delta"), inputs, strict=True):
-        known(value, f"{name} of a range, and with it the size of the result,")
+        constant_of(value, f"{name} of a range, and with it the size of the result,")
     raise AssertionError("a range of known bounds is evaluated by the plan")
 
 
 @lowering("constant_of_shape")
-def lower_constant_of_shape(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_constant_of_shape(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """Only a known shape: the size of the result would depend on the data."""
-    known(inputs[0], "the shape of a constant")
+    constant_of(inputs[0], "the shape of a constant")
     raise AssertionError("a constant of a known shape is evaluated by the plan")

@@ -15,7 +15,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgru.engine.builder import Builder, known
+from fastgru.engine.buffers import Constant, Value, View, constant_of
+from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.exact import EXACT, bytes_of, peak_of, runs_of
 from fastgru.engine.fusion import computed
 from fastgru.engine.lowering import lowering
@@ -26,7 +27,6 @@ from fastgru.engine.ops.gemm import byte_product, product
 from fastgru.engine.ops.matmul import multiplied
 from fastgru.engine.ops.quantize import moved
 from fastgru.engine.ops.shape import reshaped
-from fastgru.engine.view import Constant, Value, View
 from fastgru.errors import ShapeError
 from fastgru.graph import Node
 from fastgru.reference.conv import check_conv
@@ -44,7 +44,7 @@ _MIDDLE: Final = {"int8": 0, "uint8": 128}  # what the kernel for bytes takes of
 
 
 @lowering("matmul_integer")
-def lower_matmul_integer(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_matmul_integer(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """(a - a_zero_point) (b - b_zero_point) in int32."""
     a, b, a_zero, b_zero = [*inputs, None, None][:4]
     assert a is not None
@@ -72,7 +72,7 @@ def lower_matmul_integer(builder: Builder, node: Node, inputs: Sequence[Value | 
 class _Constant:
     """b (K, O) less its zero point, taken only where a pack has to be made of it."""
 
-    def __init__(self, builder: Builder, b: Constant, zero_point: Constant | None, key: tuple[str, ...]) -> None:
+    def __init__(self, builder: PlanBuilder, b: Constant, zero_point: Constant | None, key: tuple[str, ...]) -> None:
         self.builder, self.key, self.shape = builder, key, b.shape
         self.sources = b, zero_point
 
@@ -99,7 +99,7 @@ class _Constant:
         return self.builder.kept((*self.key, "runs", str(peak)), make, self.sources)
 
 
-def _by_floats(builder: Builder, a: Value, a_zero: Value | None, right: _Constant) -> View:
+def _by_floats(builder: PlanBuilder, a: Value, a_zero: Value | None, right: _Constant) -> View:
     left = moved(builder, a, _placed(builder, a_zero))
     name = "" if any(s is not None and not s.name for s in right.sources) else right.key[0]
     parts = []
@@ -110,7 +110,7 @@ def _by_floats(builder: Builder, a: Value, a_zero: Value | None, right: _Constan
     return _total(builder, parts)
 
 
-def _by_bytes(builder: Builder, a: Value, a_zero: Value | None, right: _Constant) -> View:
+def _by_bytes(builder: PlanBuilder, a: Value, a_zero: Value | None, right: _Constant) -> View:
     """What of b less its zero point does not fit a byte is added up of several.
 
     a - a_zero = a' + move, where a' is what the kernel makes of a, so that move times the sums over k is added.
@@ -140,14 +140,14 @@ def _by_bytes(builder: Builder, a: Value, a_zero: Value | None, right: _Constant
 
 
 @lowering("conv_integer")
-def lower_conv_integer(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_conv_integer(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """The convolution of x - x_zero_point and weight - weight_zero_point in int32."""
     x, weight_value, x_zero, weight_zero = [*inputs, None, None][:4]
     assert x is not None
     assert weight_value is not None
     _check_product(x=(x, x_zero), weight=(weight_value, weight_zero))
-    weight = known(weight_value, "the weight")
-    start = None if weight_zero is None else known(weight_zero, "the zero point of the weight")
+    weight = constant_of(weight_value, "the weight")
+    start = None if weight_zero is None else constant_of(weight_zero, "the zero point of the weight")
     group = int(node.attrs["group"])
     check_conv(x.shape, weight.shape, group)
     if x_zero is not None:
@@ -202,7 +202,7 @@ def _zero_point(name: str, value: Value | None, x: Value, *, of_rows: bool) -> V
     return View(value.buffer, value.offset, shape, (*value.strides, 0)[: len(shape)], value.dtype)
 
 
-def _placed(builder: Builder, zero_point: Value | None) -> Value | None:
+def _placed(builder: PlanBuilder, zero_point: Value | None) -> Value | None:
     """Without the name that stands for a constant in its own shape."""
     return Constant(zero_point.array) if isinstance(zero_point, Constant) else zero_point
 
@@ -221,14 +221,14 @@ def _sliced(view: View, axis: int, first: int, last: int) -> View:
     return View(view.buffer, view.moved(first * view.strides[axis]), shape, view.strides, view.dtype)
 
 
-def _channels(builder: Builder, x: View, group: int, first: int, last: int) -> View:
+def _channels(builder: PlanBuilder, x: View, group: int, first: int, last: int) -> View:
     """These channels of each group of x (N, C, D1, ...)."""
     N, C, *sizes = x.shape
     some = _sliced(reshaped(builder, x, (N, group, C // group, *sizes)), 2, first, last)
     return reshaped(builder, some, (N, group * (last - first), *sizes))
 
 
-def _total(builder: Builder, parts: Sequence[View]) -> View:
+def _total(builder: PlanBuilder, parts: Sequence[View]) -> View:
     total = parts[0]
     for part in parts[1:]:
         total = apply_binary(builder, "add", total, part)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fastgru.engine.builder import Builder
+from fastgru.engine.buffers import Constant, Value, View
+from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.cast import as_dtype
 from fastgru.engine.ops.elementwise import apply_binary, same_dtype
@@ -12,7 +13,6 @@ from fastgru.engine.ops.gemm import product
 from fastgru.engine.ops.indexing import gathered
 from fastgru.engine.ops.matmul import multiplied
 from fastgru.engine.ops.softmax import permuted
-from fastgru.engine.view import Constant, Value, View
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Node
 from fastgru.packing.lowp import pack_rows
@@ -21,7 +21,7 @@ __all__ = ["lower_embedding", "lower_linear"]
 
 
 @lowering("linear")
-def lower_linear(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_linear(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """y = x W^T + b over the last axis."""
     x, weight, bias = [*inputs, None][:3]
     assert x is not None
@@ -41,7 +41,7 @@ def lower_linear(builder: Builder, node: Node, inputs: Sequence[Value | None]) -
 
 
 @lowering("embedding")
-def lower_embedding(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_embedding(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """Rows of a table by id; an id outside the table is an error when it comes."""
     ids, table = inputs
     assert ids is not None
@@ -54,7 +54,7 @@ def lower_embedding(builder: Builder, node: Node, inputs: Sequence[Value | None]
     return [_looked_up(builder, table, ids, lowp)]
 
 
-def _looked_up(builder: Builder, table: Constant, ids: Value, lowp: str) -> View:
+def _looked_up(builder: PlanBuilder, table: Constant, ids: Value, lowp: str) -> View:
     """Rows of a table that is kept in 16 or 8 bits."""
     if builder.dtype(ids) in ("bool", builder.float_dtype):
         raise ShapeError(f"ids have dtype {builder.dtype(ids)}, expected an integer")

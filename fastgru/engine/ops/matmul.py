@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from fastgru.engine.builder import Builder
+from fastgru.engine.buffers import Constant, Value, View, contiguous_strides
+from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.elementwise import same_dtype
 from fastgru.engine.ops.gemm import product
 from fastgru.engine.ops.shape import reshaped
-from fastgru.engine.strides import broadcast_shape, broadcast_strides, merged_axes, walk_words
-from fastgru.engine.view import Constant, Value, View, contiguous_strides
+from fastgru.engine.strides import broadcast_shape, broadcast_strides, merged_axes, nditer_words
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Node
 from fastgru.kernels.operands.linear import scratch_elements
@@ -23,7 +23,7 @@ __all__ = ["lower_matmul", "multiplied"]
 
 
 @lowering("matmul")
-def lower_matmul(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_matmul(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """y = a b; a vector is a row on the left, a column on the right."""
     a_value, b_value = inputs
     assert a_value is not None
@@ -43,7 +43,7 @@ def lower_matmul(builder: Builder, node: Node, inputs: Sequence[Value | None]) -
     return [multiplied(builder, builder.view(a_value), builder.view(b_value))]
 
 
-def multiplied(builder: Builder, a: View, b: View) -> View:
+def multiplied(builder: PlanBuilder, a: View, b: View) -> View:
     """a b for tensors of at least one axis that fit together."""
     left = a if a.ndim > 1 else View(a.buffer, a.offset, (1, *a.shape), (0, *a.strides), a.dtype)
     right = b if b.ndim > 1 else View(b.buffer, b.offset, (*b.shape, 1), (*b.strides, 0), b.dtype)
@@ -58,7 +58,7 @@ def multiplied(builder: Builder, a: View, b: View) -> View:
     return View(y.buffer, y.offset, shape, contiguous_strides(shape), y.dtype)
 
 
-def _stacked(builder: Builder, a: View, b: View, stack: tuple[int, ...], M: int, K: int, O: int) -> View:
+def _stacked(builder: PlanBuilder, a: View, b: View, stack: tuple[int, ...], M: int, K: int, O: int) -> View:
     if a.strides[-1] != 1 and K > 1:
         a = builder.contiguous(a)
     dtype = a.dtype
@@ -71,6 +71,6 @@ def _stacked(builder: Builder, a: View, b: View, stack: tuple[int, ...], M: int,
     outer = [View(v.buffer, v.offset, v.shape[:-2], v.strides[:-2], v.dtype) for v in (a, b)]
     # One stack after the other: the row of the walk is a single product.
     axes = [*merged_axes(stack, [broadcast_strides(v, stack) for v in outer]), (1, (1, 1))]
-    words = [M, K, O, a.strides[-2], b.strides[-2], b.strides[-1], *walk_words(axes)]
+    words = [M, K, O, a.strides[-2], b.strides[-2], b.strides[-1], *nditer_words(axes)]
     builder.emit("matmul", dtype, [a, b, y, zeros, edge, panels], words, writes=2)
     return y

@@ -10,11 +10,11 @@ from math import prod
 
 import numpy as np
 
-from fastgru.engine.builder import Builder
+from fastgru.engine.buffers import Constant, Value, View
+from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.fusion import computed
 from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.elementwise import apply_binary, apply_unary, same_dtype
-from fastgru.engine.view import Constant, Value, View
 from fastgru.errors import ShapeError
 from fastgru.graph import Node
 from fastgru.reference.norm import check_group_norm
@@ -25,7 +25,7 @@ __all__ = ["lower_batch_norm", "lower_group_norm", "lower_layer_norm"]
 
 @lowering("layer_norm")
 @lowering("rms_norm")
-def lower_layer_norm(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_layer_norm(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """(x - mean) / sqrt(var + epsilon) * scale + bias, or x / sqrt(mean(x^2) + epsilon) * scale."""
     x_value, scale, bias = [*inputs, None, None][:3]
     assert x_value is not None
@@ -49,12 +49,12 @@ def lower_layer_norm(builder: Builder, node: Node, inputs: Sequence[Value | None
     return [y]
 
 
-def _number(builder: Builder, epsilon: float) -> View:
+def _number(builder: PlanBuilder, epsilon: float) -> View:
     return builder.packed(("epsilon", repr(epsilon)), lambda: np.array([epsilon], builder.float_dtype))
 
 
 @lowering("group_norm")
-def lower_group_norm(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_group_norm(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """(x - mean) / sqrt(var + epsilon) over each group of channels, then scale and bias a channel."""
     x_value, scale, bias = inputs
     assert x_value is not None
@@ -72,7 +72,7 @@ def lower_group_norm(builder: Builder, node: Node, inputs: Sequence[Value | None
 
 
 @lowering("batch_norm")
-def lower_batch_norm(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_batch_norm(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """(x - mean) / sqrt(var + epsilon) * scale + bias, along one axis."""
     x_value, scale, bias, mean, var = inputs
     assert x_value is not None
@@ -96,7 +96,7 @@ def lower_batch_norm(builder: Builder, node: Node, inputs: Sequence[Value | None
     return [computed(builder, "fma", x, _along(factor, axis, x.ndim), _along(shift, axis, x.ndim))]
 
 
-def _folded(builder: Builder, node: Node, named: dict[str, Value], epsilon: float) -> tuple[View, View]:
+def _folded(builder: PlanBuilder, node: Node, named: dict[str, Value], epsilon: float) -> tuple[View, View]:
     scale, bias, mean, var = (v.array.astype(np.float64) for v in named.values() if isinstance(v, Constant))
     with np.errstate(all="ignore"):
         factor = scale / np.sqrt(var + epsilon)

@@ -8,12 +8,12 @@ from math import prod
 
 import numpy as np
 
-from fastgru.engine.builder import Builder
+from fastgru.engine.buffers import Constant, Value
+from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.cast import as_dtype
 from fastgru.engine.ops.elementwise import apply_binary
-from fastgru.engine.view import Constant, Value
-from fastgru.engine.windows import sliding, walk_of
+from fastgru.engine.windows import sliding, window_words
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Node
 from fastgru.kernels.operands.pool import POOL_CODES
@@ -25,7 +25,7 @@ __all__ = ["lower_pool"]
 
 
 @lowering("pool")
-def lower_pool(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_pool(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """x (N, C, D1, ...) -> (N, C, E1, ...)."""
     (value,) = inputs
     assert value is not None
@@ -47,16 +47,16 @@ def lower_pool(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> 
     y = builder.new((N, C, *windows.sizes))
     if y.size == 0:
         return [as_dtype(builder, y, given)]
-    walk = walk_of(x, sliding(spatial, windows), C, 1, C, LANES[dtype])
-    ((rows, pixels, _, x_row, y_row),) = walk.phase_words
-    scratch = builder.new((walk.x_channel + LANES[dtype],)) if walk.padded else None
-    stage = builder.new((walk.stage,)) if walk.staged else None
+    window = window_words(x, sliding(spatial, windows), C, 1, C, LANES[dtype])
+    ((rows, pixels, _, x_row, y_row),) = window.phase_words
+    scratch = builder.new((window.x_channel + LANES[dtype],)) if window.padded else None
+    stage = builder.new((window.stage,)) if window.staged else None
     code = POOL_CODES["max" if kind == "max" else "sum"]
     words = [
-        N, C, x.strides[0], x.strides[1], walk.y_channel, prod(y.shape[1:]), walk.padded, walk.staged,
-        code, prod(windows.taps), rows, pixels, x_row, y_row, *walk.pad_words, *walk.collect_words,
+        N, C, x.strides[0], x.strides[1], window.y_channel, prod(y.shape[1:]), window.padded, window.staged,
+        code, prod(windows.taps), rows, pixels, x_row, y_row, *window.pad_words, *window.collect_words,
     ]  # fmt: skip
-    table = builder.constant(walk.tables[0])
+    table = builder.constant(window.tables[0])
     builder.emit("pool", dtype, [x, y, scratch, stage, table], words)
     if kind == "average":
         along = seen_counts(spatial, windows, include_padding=bool(attrs.get("count_include_pad", False)))

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgru.engine.builder import Builder
+from fastgru.engine.buffers import Constant, Value, View
+from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.fusion import computed
 from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.cast import as_dtype, saturated
 from fastgru.engine.ops.elementwise import selected
 from fastgru.engine.ops.reduce import reduced
 from fastgru.engine.ops.shape import reshaped
-from fastgru.engine.view import Constant, Value, View
 from fastgru.errors import ShapeError
 from fastgru.graph import Node
 from fastgru.reference.quantize import (
@@ -33,7 +33,7 @@ Array = NDArray[Any]
 
 
 @lowering("quantize")
-def lower_quantize(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_quantize(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """y = saturate(round(x / scale) + zero_point)."""
     x, scale, zero_point = [*inputs, None][:3]
     assert x is not None
@@ -48,7 +48,7 @@ def lower_quantize(builder: Builder, node: Node, inputs: Sequence[Value | None])
     return [_quantized(builder, as_dtype(builder, x, builder.float_dtype), by, start, to)]
 
 
-def _quantized(builder: Builder, x: View, scale: Value, zero_point: Value | None, to: str) -> View:
+def _quantized(builder: PlanBuilder, x: View, scale: Value, zero_point: Value | None, to: str) -> View:
     if not (isinstance(scale, Constant) and np.all(scale.array == 1)):
         x = computed(builder, "div", x, builder.view(scale))
     y = computed(builder, "round", x)
@@ -58,7 +58,7 @@ def _quantized(builder: Builder, x: View, scale: Value, zero_point: Value | None
 
 
 @lowering("dequantize")
-def lower_dequantize(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_dequantize(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """y = (x - zero_point) * scale."""
     x, scale, zero_point = [*inputs, None][:3]
     assert x is not None
@@ -70,7 +70,7 @@ def lower_dequantize(builder: Builder, node: Node, inputs: Sequence[Value | None
     return [computed(builder, "mul", moved(builder, x, start), builder.view(by))]
 
 
-def moved(builder: Builder, x: Value, zero_point: Value | None) -> View:
+def moved(builder: PlanBuilder, x: Value, zero_point: Value | None) -> View:
     """x - zero_point, in floats."""
     real = as_dtype(builder, x, builder.float_dtype)
     if zero_point is None or (isinstance(zero_point, Constant) and not zero_point.array.any()):
@@ -79,7 +79,7 @@ def moved(builder: Builder, x: Value, zero_point: Value | None) -> View:
 
 
 def _parameters(
-    builder: Builder, node: Node, x: Value, scale: Value, zero_point: Value | None
+    builder: PlanBuilder, node: Node, x: Value, scale: Value, zero_point: Value | None
 ) -> tuple[Value, Value | None]:
     """Scale and zero point of every element, to broadcast with x."""
     if builder.dtype(scale) != builder.float_dtype:
@@ -97,7 +97,7 @@ def _parameters(
     return by, _spread(builder, "zero_point", zero_point, x.shape, axis, block_size)
 
 
-def _spread(builder: Builder, name: str, value: Value, x: tuple[int, ...], axis: int, block_size: int) -> Value:
+def _spread(builder: PlanBuilder, name: str, value: Value, x: tuple[int, ...], axis: int, block_size: int) -> Value:
     if not block_size:
         along = vector_axis(name, value.shape, x, axis)
         shape = () if along is None else tuple(n if i == along else 1 for i, n in enumerate(x))
@@ -118,7 +118,7 @@ def _spread(builder: Builder, name: str, value: Value, x: tuple[int, ...], axis:
 
 
 @lowering("dynamic_quantize")
-def lower_dynamic_quantize(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_dynamic_quantize(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """y (uint8), scale, zero_point of all of x."""
     (value,) = inputs
     assert value is not None
@@ -144,5 +144,5 @@ def lower_dynamic_quantize(builder: Builder, node: Node, inputs: Sequence[Value 
     return [_quantized(builder, x, scale, zero_point, "uint8"), scale, zero_point]
 
 
-def _number(builder: Builder, value: float) -> View:
+def _number(builder: PlanBuilder, value: float) -> View:
     return builder.packed(("number", repr(value)), lambda: np.array(value, builder.float_dtype))

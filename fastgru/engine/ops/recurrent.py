@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgru.engine.builder import Builder
+from fastgru.engine.buffers import Constant, Value, View, itemsize
+from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.cast import as_dtype
 from fastgru.engine.ops.indexing import checked_lengths
-from fastgru.engine.view import Constant, Value, View, itemsize
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Node
 from fastgru.kernels.operands.activation import ACTIVATION_CODES, activation_parameters
@@ -36,7 +36,7 @@ Weights = LSTMWeights | RNNWeights
 
 
 @lowering("lstm")
-def lower_lstm(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_lstm(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """x, initial_h?, lengths?, mask?, initial_c?, then the weights -> y, h_n, c_n."""
     spec = LSTMSpec.from_dict(node.attrs["spec"])
     weights = weights_of(node, spec, LSTMWeights, inputs[5:])
@@ -46,14 +46,14 @@ def lower_lstm(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> 
 
 
 @lowering("rnn")
-def lower_rnn(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_rnn(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """x, initial_h?, lengths?, mask?, then the weights -> y, h_n."""
     spec = RNNSpec.from_dict(node.attrs["spec"])
     return lower_sequence(builder, node, "rnn", spec, weights_of(node, spec, RNNWeights, inputs[4:]), inputs)
 
 
 def lower_sequence(
-    builder: Builder,
+    builder: PlanBuilder,
     node: Node,
     handler: str,
     spec: RecurrentSpec,
@@ -129,7 +129,7 @@ def weights_of(node: Node, spec: RecurrentSpec, kind: Any, arrays: Sequence[Valu
 
 
 def checked_input(
-    builder: Builder, node: Node, name: str, value: Value | None, shape: tuple[int, ...], dtype: str
+    builder: PlanBuilder, node: Node, name: str, value: Value | None, shape: tuple[int, ...], dtype: str
 ) -> View | None:
     """An optional input of a recurrent layer, in `dtype`; a length must be an integer from the first."""
     if value is None:
@@ -142,7 +142,7 @@ def checked_input(
 
 
 def _packed(
-    builder: Builder, spec: RecurrentSpec, weights: Weights, key: tuple[str, ...], sources: Sequence[Value | None]
+    builder: PlanBuilder, spec: RecurrentSpec, weights: Weights, key: tuple[str, ...], sources: Sequence[Value | None]
 ) -> list[View]:
     made: list[PackedRecurrent] = []
 
@@ -159,7 +159,7 @@ def _packed(
 
 
 def _packed_peephole(
-    builder: Builder, peephole: NDArray[Any], key: tuple[str, ...], sources: Sequence[Value | None]
+    builder: PlanBuilder, peephole: NDArray[Any], key: tuple[str, ...], sources: Sequence[Value | None]
 ) -> View:
     return builder.packed((*key, "peephole"), lambda: pack_peephole(peephole, builder.float_dtype), sources)
 

@@ -7,12 +7,12 @@ from math import prod
 
 import numpy as np
 
-from fastgru.engine.builder import Builder
+from fastgru.engine.buffers import Constant, Value, View, contiguous_strides
+from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.cast import as_dtype
 from fastgru.engine.ops.elementwise import wide
 from fastgru.engine.ops.softmax import last_axis, permuted
-from fastgru.engine.view import Constant, Value, View, contiguous_strides
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Node
 from fastgru.kernels.operands import reduce as kernel
@@ -23,7 +23,7 @@ __all__ = ["lower_arg", "lower_cumsum", "lower_reduce", "reduced"]
 
 
 @lowering("reduce")
-def lower_reduce(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_reduce(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """x reduced over `axes`, over all when there are none."""
     value = inputs[0]
     assert value is not None
@@ -37,7 +37,7 @@ def lower_reduce(builder: Builder, node: Node, inputs: Sequence[Value | None]) -
     return [reduced(builder, builder.view(value), kind, gone, keepdims=keepdims)]
 
 
-def reduced(builder: Builder, x: View, kind: str, gone: Sequence[int], *, keepdims: bool) -> View:
+def reduced(builder: PlanBuilder, x: View, kind: str, gone: Sequence[int], *, keepdims: bool) -> View:
     """x reduced over the axes `gone`, counted from 0."""
     kept = [i for i in range(x.ndim) if i not in gone]
     n = prod(x.shape[i] for i in gone)
@@ -46,7 +46,7 @@ def reduced(builder: Builder, x: View, kind: str, gone: Sequence[int], *, keepdi
     return _shaped(_reduced(builder, rows, kind, prod(shape), n), shape)
 
 
-def _reduced(builder: Builder, x: View, kind: str, rows: int, n: int) -> View:
+def _reduced(builder: PlanBuilder, x: View, kind: str, rows: int, n: int) -> View:
     """The x (rows, n) -> (rows,), by the kernel of its dtype."""
     if x.dtype == "bool":
         if kind not in ("all", "any", *kernel.BOOL_CODES):
@@ -68,7 +68,7 @@ def _reduced(builder: Builder, x: View, kind: str, rows: int, n: int) -> View:
     return as_dtype(builder, result, x.dtype)
 
 
-def _emit(builder: Builder, op: str, x: View, rows: int, n: int, code: int) -> View:
+def _emit(builder: PlanBuilder, op: str, x: View, rows: int, n: int, code: int) -> View:
     y = builder.new((rows,), x.dtype)
     if rows:
         builder.emit(op, x.dtype, [x, y], [rows, n, code], writes=1)
@@ -80,7 +80,7 @@ def _shaped(view: View, shape: tuple[int, ...]) -> View:
 
 
 @lowering("arg")
-def lower_arg(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_arg(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """Where the largest or smallest element along an axis is."""
     assert inputs[0] is not None
     axis, kind = normal_axis(node.attrs["axis"], inputs[0].ndim), node.attrs["kind"]
@@ -97,7 +97,7 @@ def lower_arg(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> l
 
 @lowering("cumsum")
 @lowering("cumprod")
-def lower_cumsum(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_cumsum(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """The running sum or product along an axis."""
     assert inputs[0] is not None
     dtype = builder.dtype(inputs[0])

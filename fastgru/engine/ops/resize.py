@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgru.engine.builder import Builder, known
+from fastgru.engine.buffers import Constant, Value, View, constant_of
+from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.elementwise import selected
 from fastgru.engine.ops.indexing import gathered
-from fastgru.engine.view import Constant, Value, View
 from fastgru.errors import ShapeError
 from fastgru.graph import Node
 from fastgru.reference.resize import Axis, resize_axes, taps
@@ -22,12 +22,12 @@ __all__ = ["lower_resize"]
 
 
 @lowering("resize")
-def lower_resize(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_resize(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """x at other sizes, which are known when the plan is made."""
     value = inputs[0]
     assert value is not None
     roi, scales, sizes = (
-        None if v is None else known(v, f"the {name} of a resize").array
+        None if v is None else constant_of(v, f"the {name} of a resize").array
         for name, v in zip(("roi", "scales", "sizes"), [*inputs[1:], None, None, None][:3], strict=True)
     )
     attrs = dict(node.attrs)
@@ -58,7 +58,7 @@ def _is_identity(at: NDArray[Any], weights: NDArray[Any]) -> bool:
     return bool(np.all(np.where(own, 0, weights) == 0)) and bool(np.all(np.sum(weights, axis=1) == 1))
 
 
-def _weighted(builder: Builder, value: View, axis: Axis, at: NDArray[Any], weights: NDArray[Any]) -> View:
+def _weighted(builder: PlanBuilder, value: View, axis: Axis, at: NDArray[Any], weights: NDArray[Any]) -> View:
     x = builder.contiguous(value)
     before, after = x.shape[: axis.axis], x.shape[axis.axis + 1 :]
     y = builder.new((*before, axis.out, *after))

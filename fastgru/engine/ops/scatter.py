@@ -7,13 +7,13 @@ from math import prod
 
 import numpy as np
 
-from fastgru.engine.builder import Builder
+from fastgru.engine.buffers import Constant, Region, Value, View, contiguous_strides, itemsize
+from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.cast import as_dtype
 from fastgru.engine.ops.elementwise import same_dtype
 from fastgru.engine.positions import expanded, positions
-from fastgru.engine.strides import merged_axes, walk_words
-from fastgru.engine.view import Constant, Region, Value, View, contiguous_strides, itemsize
+from fastgru.engine.strides import merged_axes, nditer_words
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Node
 from fastgru.kernels.operands.scatter import REDUCTION_CODES
@@ -23,7 +23,7 @@ __all__ = ["lower_scatter_elements", "lower_scatter_nd"]
 
 
 @lowering("scatter_nd")
-def lower_scatter_nd(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_scatter_nd(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """x with blocks of it replaced."""
     x, indices, updates = inputs
     assert x is not None
@@ -72,7 +72,7 @@ def _block(shape: tuple[int, ...], indices: Constant, updates: tuple[int, ...]) 
     return start, (*strides, *steps[k:])
 
 
-def _replaced(builder: Builder, x: Value, target: tuple[int, tuple[int, ...]], updates: Value) -> View:
+def _replaced(builder: PlanBuilder, x: Value, target: tuple[int, tuple[int, ...]], updates: Value) -> View:
     """x with a regular part of it replaced: a box where the part is one, a copy into it where it has steps."""
     old, new = builder.view(x), builder.view(updates)
     y = builder.new(old.shape, old.dtype)
@@ -93,7 +93,7 @@ def _replaced(builder: Builder, x: Value, target: tuple[int, tuple[int, ...]], u
 
 
 @lowering("scatter_elements")
-def lower_scatter_elements(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_scatter_elements(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """x with elements replaced along an axis."""
     x, indices, updates = inputs
     assert x is not None
@@ -112,13 +112,13 @@ def lower_scatter_elements(builder: Builder, node: Node, inputs: Sequence[Value 
     new = builder.view(updates) if wide is None else as_dtype(builder, updates, wide)
     ids = as_dtype(builder, indices, "int64")
     beside = tuple(0 if i == axis else s for i, s in enumerate(y.strides))
-    walk = walk_words(merged_axes(ids.shape, [beside, ids.strides, new.strides]))
+    walk = nditer_words(merged_axes(ids.shape, [beside, ids.strides, new.strides]))
     words = [y.strides[axis], y.shape[axis], REDUCTION_CODES[reduction], *walk]
     _emit(builder, "scatter_elements", reduction, [y, ids, new], words)
     return [y if wide is None else as_dtype(builder, y, builder.dtype(x))]
 
 
-def _reduction(builder: Builder, node: Node, x: Value, updates: Value) -> str:
+def _reduction(builder: PlanBuilder, node: Node, x: Value, updates: Value) -> str:
     reduction: str = node.attrs["reduction"]
     dtype = same_dtype(builder, x=x, updates=updates)
     if reduction not in REDUCTION_CODES:
@@ -128,7 +128,7 @@ def _reduction(builder: Builder, node: Node, x: Value, updates: Value) -> str:
     return reduction
 
 
-def _filled(builder: Builder, x: Value, reduction: str) -> tuple[View, str | None]:
+def _filled(builder: PlanBuilder, x: Value, reduction: str) -> tuple[View, str | None]:
     """A fresh copy of x to be written into, and the dtype to compute in where it is not that of x."""
     wide = None if reduction == "none" or builder.dtype(x) in (builder.float_dtype, "int64") else "int64"
     old = builder.view(x) if wide is None else as_dtype(builder, x, wide)
@@ -137,7 +137,7 @@ def _filled(builder: Builder, x: Value, reduction: str) -> tuple[View, str | Non
     return y, wide
 
 
-def _emit(builder: Builder, op: str, reduction: str, tensors: list[View], words: list[int]) -> None:
+def _emit(builder: PlanBuilder, op: str, reduction: str, tensors: list[View], words: list[int]) -> None:
     if reduction == "none":
         builder.emit(op, f"int{8 * itemsize(tensors[0].dtype)}", tensors, words)
     else:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from fastgru.engine.builder import Builder, known
+from fastgru.engine.buffers import Value, constant_of, contiguous_strides, itemsize
+from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.cast import as_dtype
-from fastgru.engine.view import Value, contiguous_strides, itemsize
 from fastgru.errors import ShapeError
 from fastgru.graph import Node
 from fastgru.reference.selection import check_gather_nd, check_reverse
@@ -17,7 +17,7 @@ __all__ = ["lower_gather_nd", "lower_nonzero", "lower_reverse_sequence"]
 
 
 @lowering("gather_nd")
-def lower_gather_nd(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_gather_nd(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """Blocks of x by tuples of positions."""
     x_value, indices = inputs
     assert x_value is not None
@@ -40,7 +40,7 @@ def lower_gather_nd(builder: Builder, node: Node, inputs: Sequence[Value | None]
 
 
 @lowering("reverse_sequence")
-def lower_reverse_sequence(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_reverse_sequence(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """The valid steps of each row in the other order."""
     x_value, lengths = inputs
     assert x_value is not None
@@ -59,7 +59,7 @@ def lower_reverse_sequence(builder: Builder, node: Node, inputs: Sequence[Value 
 
 
 @lowering("nonzero")
-def lower_nonzero(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_nonzero(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """Only of a known tensor: the size of the result would depend on the data."""
-    known(inputs[0], "how many elements are not zero, and with it the size of the result,")
+    constant_of(inputs[0], "how many elements are not zero, and with it the size of the result,")
     raise AssertionError("the positions in a known tensor are evaluated by the plan")

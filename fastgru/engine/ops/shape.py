@@ -7,9 +7,9 @@ from math import prod
 
 import numpy as np
 
-from fastgru.engine.builder import Builder, known
+from fastgru.engine.buffers import Constant, Region, Value, View, constant_of, contiguous_strides
+from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.lowering import lowering
-from fastgru.engine.view import Constant, Region, Value, View, contiguous_strides
 from fastgru.errors import ShapeError
 from fastgru.graph import Node
 from fastgru.reference.indexing import split_sizes
@@ -18,7 +18,7 @@ from fastgru.reference.shape import integers, normal_axis
 __all__ = ["reshaped"]
 
 
-def reshaped(builder: Builder, value: Value, shape: Sequence[int]) -> View:
+def reshaped(builder: PlanBuilder, value: Value, shape: Sequence[int]) -> View:
     """The same elements in C order under another shape; copied where the strides do not allow a view."""
     shape = tuple(int(n) for n in shape)
     view = builder.view(value)
@@ -69,11 +69,11 @@ def _restride(view: View, shape: tuple[int, ...]) -> tuple[int, ...] | None:
 
 
 @lowering("reshape")
-def lower_reshape(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_reshape(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """0 copies a size of x, -1 is what is left."""
     x = inputs[0]
     assert x is not None
-    target = integers("the new shape", known(inputs[1], f"{node}: the new shape").array)
+    target = integers("the new shape", constant_of(inputs[1], f"{node}: the new shape").array)
     if not node.attrs.get("allow_zero", False):
         if any(n == 0 and i >= x.ndim for i, n in enumerate(target)):
             raise ShapeError(f"{node}: shape {target} copies an axis that shape {x.shape} has not")
@@ -89,7 +89,7 @@ def lower_reshape(builder: Builder, node: Node, inputs: Sequence[Value | None]) 
 
 
 @lowering("flatten")
-def lower_flatten(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_flatten(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """Two axes: what stands before `axis`, and the rest."""
     x = inputs[0]
     assert x is not None
@@ -101,7 +101,7 @@ def lower_flatten(builder: Builder, node: Node, inputs: Sequence[Value | None]) 
 
 
 @lowering("squeeze")
-def lower_squeeze(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_squeeze(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """Drop axes of size 1."""
     assert inputs[0] is not None
     x = builder.view(inputs[0])
@@ -114,7 +114,7 @@ def lower_squeeze(builder: Builder, node: Node, inputs: Sequence[Value | None]) 
 
 
 @lowering("unsqueeze")
-def lower_unsqueeze(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_unsqueeze(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """Insert axes of size 1."""
     assert inputs[0] is not None
     x = builder.view(inputs[0])
@@ -129,7 +129,7 @@ def lower_unsqueeze(builder: Builder, node: Node, inputs: Sequence[Value | None]
 
 
 @lowering("transpose")
-def lower_transpose(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_transpose(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """Axes in another order."""
     assert inputs[0] is not None
     x = builder.view(inputs[0])
@@ -141,11 +141,11 @@ def lower_transpose(builder: Builder, node: Node, inputs: Sequence[Value | None]
 
 
 @lowering("expand")
-def lower_expand(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_expand(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """Broadcast, with strides of 0."""
     assert inputs[0] is not None
     x = builder.view(inputs[0])
-    target = tuple(integers("the new shape", known(inputs[1], f"{node}: the new shape").array))
+    target = tuple(integers("the new shape", constant_of(inputs[1], f"{node}: the new shape").array))
     if min(target, default=0) < 0:
         raise ShapeError(f"{node}: the new shape is {target}, expected sizes of at least 0")
     shape = _broadcast_shape(node, x.shape, target)
@@ -169,12 +169,12 @@ def _broadcast_shape(node: Node, a: tuple[int, ...], b: tuple[int, ...]) -> tupl
 
 
 @lowering("slice")
-def lower_slice(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_slice(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """A view with steps, negative ones too; bounds are clamped as ONNX defines."""
     assert inputs[0] is not None
     x = builder.view(inputs[0])
     starts, ends, axes, steps = (
-        None if v is None else integers("the bounds", known(v, f"{node}: the bounds").array)
+        None if v is None else integers("the bounds", constant_of(v, f"{node}: the bounds").array)
         for v in [*inputs[1:], None, None][:4]
     )
     assert starts is not None
@@ -198,12 +198,12 @@ def lower_slice(builder: Builder, node: Node, inputs: Sequence[Value | None]) ->
 
 
 @lowering("split")
-def lower_split(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_split(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """Views side by side along an axis."""
     assert inputs[0] is not None
     x = builder.view(inputs[0])
     axis = normal_axis(node.attrs["axis"], x.ndim)
-    given = known(inputs[1], f"{node}: the sizes").array if len(inputs) > 1 and inputs[1] is not None else None
+    given = constant_of(inputs[1], f"{node}: the sizes").array if len(inputs) > 1 and inputs[1] is not None else None
     sizes = split_sizes(x.shape[axis], given, node.attrs.get("sizes"), node.attrs.get("parts"))
     if len(sizes) != len(node.outputs):
         raise ShapeError(f"{node}: sizes {sizes} for {len(node.outputs)} outputs")
@@ -217,7 +217,7 @@ def lower_split(builder: Builder, node: Node, inputs: Sequence[Value | None]) ->
 
 
 @lowering("concat")
-def lower_concat(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_concat(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """Each input in its place."""
     parts = [builder.view(v) for v in inputs if v is not None]
     axis = normal_axis(node.attrs["axis"], parts[0].ndim)
@@ -237,7 +237,7 @@ def lower_concat(builder: Builder, node: Node, inputs: Sequence[Value | None]) -
 
 
 @lowering("shape")
-def lower_shape(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_shape(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """The sizes, known when the plan is made."""
     assert inputs[0] is not None
     sizes = np.array(inputs[0].shape, np.int64)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from fastgru.engine.builder import Builder
+from fastgru.engine.buffers import Value, View
+from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.lowering import lowering
-from fastgru.engine.view import Value, View
 from fastgru.graph import Node
 from fastgru.reference.shape import normal_axis
 
@@ -20,7 +20,7 @@ def permuted(view: View, order: Sequence[int]) -> View:
     return View(view.buffer, view.offset, shape, strides, view.dtype)
 
 
-def last_axis(builder: Builder, value: Value, axis: int) -> tuple[View, list[int]]:
+def last_axis(builder: PlanBuilder, value: Value, axis: int) -> tuple[View, list[int]]:
     """The value in C order with `axis` as the last, and the order that `permuted` needs to undo it."""
     axis = normal_axis(axis, value.ndim)
     order = [*(i for i in range(value.ndim) if i != axis), axis]
@@ -30,7 +30,7 @@ def last_axis(builder: Builder, value: Value, axis: int) -> tuple[View, list[int
 
 @lowering("softmax")
 @lowering("log_softmax")
-def lower_softmax(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_softmax(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """exp(x) / sum(exp(x)) along an axis, or its logarithm."""
     assert inputs[0] is not None
     x, back = last_axis(builder, builder.floats(inputs[0]), node.attrs["axis"])

@@ -11,13 +11,13 @@ from typing import Final
 
 import numpy as np
 
-from fastgru.engine.builder import Builder
+from fastgru.engine.buffers import Constant, Value, View
+from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.elementwise import apply_binary, same_dtype
 from fastgru.engine.ops.gemm import product
 from fastgru.engine.ops.shape import reshaped
 from fastgru.engine.ops.softmax import permuted
-from fastgru.engine.view import Constant, Value, View
 from fastgru.errors import UnsupportedModelError
 from fastgru.graph import Node
 from fastgru.reference.spectral import check_stft, dft_sizes, dft_table
@@ -29,7 +29,7 @@ _MOST_ELEMENTS: Final = 1 << 26
 
 
 @lowering("dft")
-def lower_dft(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_dft(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """The transform along an axis."""
     assert inputs[0] is not None
     length, onesided = node.attrs.get("length"), bool(node.attrs.get("onesided", False))
@@ -39,7 +39,7 @@ def lower_dft(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> l
 
 
 def _transform(
-    builder: Builder, value: Value, axis: int, length: int | None, onesided: bool, inverse: bool,
+    builder: PlanBuilder, value: Value, axis: int, length: int | None, onesided: bool, inverse: bool,
     window: Constant | None = None,
 ) -> View:  # fmt: skip
     x = builder.floats(value)
@@ -66,7 +66,7 @@ def _transform(
     return permuted(y, sorted(range(x.ndim), key=lambda i: order[i]))
 
 
-def _flat(builder: Builder, rows: View) -> View:
+def _flat(builder: PlanBuilder, rows: View) -> View:
     """(..., n, parts) as (..., n * parts), one after the other; a view where n runs on at one stride."""
     *outer, n, parts = rows.shape
     step, within = rows.strides[-2:]
@@ -77,7 +77,7 @@ def _flat(builder: Builder, rows: View) -> View:
 
 
 @lowering("stft")
-def lower_stft(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_stft(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """The transform of every frame."""
     signal, window = [*inputs, None][:2]
     assert signal is not None

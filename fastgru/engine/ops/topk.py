@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from fastgru.engine.builder import Builder, known
+from fastgru.engine.buffers import Value, constant_of
+from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.cast import as_dtype
 from fastgru.engine.ops.elementwise import wide
-from fastgru.engine.view import Value
 from fastgru.errors import ShapeError
 from fastgru.graph import Node
 from fastgru.kernels.operands.topk import TOPK
@@ -19,12 +19,12 @@ __all__ = ["lower_topk"]
 
 
 @lowering("topk")
-def lower_topk(builder: Builder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_topk(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """The k largest or smallest, in order, and where they are."""
     value, k_value = inputs
     assert value is not None
     axis = normal_axis(node.attrs["axis"], value.ndim)
-    count = integers("k", known(k_value, "the k of a TopK").array)
+    count = integers("k", constant_of(k_value, "the k of a TopK").array)
     n = value.shape[axis]
     if len(count) != 1 or not 0 <= count[0] <= n:
         raise ShapeError(f"k is {count}, expected one number from 0 to {n}, axis {axis} of {value.shape}")

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgru.engine.view import ConstantRows
+from fastgru.engine.buffers import ConstantRows
 from fastgru.graph import Graph, Node
 from fastgru.packing.quantise import QuantisedRows
 from fastgru.reference.operator import is_floating

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgru.errors import ShapeError
+from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.packing.quantise import QuantisedRows
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Region",
     "Value",
     "View",
+    "constant_of",
     "contiguous_strides",
     "integers",
     "itemsize",
@@ -237,3 +238,10 @@ class ConstantRows(Constant):
 
 
 Value = View | Constant
+
+
+def constant_of(value: Value | None, what: str) -> Constant:
+    """The value, which must be a constant when the plan is made."""
+    if isinstance(value, Constant):
+        return value
+    raise UnsupportedModelError(f"{what} depends on the data, not only on shapes; make it a constant of the model")
