@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.compat.onnxruntime.errors import InvalidArgument, RuntimeException
+from fastgru.compat.onnxruntime.loaded import LoadedFile
 from fastgru.compat.onnxruntime.values import OrtValue, array_at, check_device, element_dtype
-
-if TYPE_CHECKING:
-    from fastgru.compat.onnxruntime.session import InferenceSession
 
 __all__ = ["IOBinding"]
 
@@ -22,7 +20,7 @@ Array = NDArray[Any]
 class IOBinding:
     """Made by `InferenceSession.io_binding`. What is bound stays bound until it is bound anew or cleared."""
 
-    def __init__(self, session: InferenceSession) -> None:
+    def __init__(self, session: LoadedFile) -> None:
         self._session = session
         self._inputs: dict[str, Array] = {}
         self._outputs: dict[str, Array | None] = {}  # None: made by the run
@@ -97,7 +95,7 @@ class IOBinding:
         inputs, outputs = dict(self._inputs), dict(self._outputs)  # another thread may bind meanwhile
         if not outputs:
             raise RuntimeException("Error in execution: At least one output should be requested.")
-        self._results = self._session._compute(inputs, list(outputs), outputs)
+        self._results = self._session.compute(inputs, list(outputs), outputs)
 
     def _check(self, name: str, known: list[str]) -> None:
         if name not in known:

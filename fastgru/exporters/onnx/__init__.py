@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from fastgru.exporters.onnx.model import graph_to_onnx
 from fastgru.exporters.onnx.registry import exported
-from fastgru.exporters.onnx.writer import OPSET, graph_to_onnx
+from fastgru.exporters.onnx.writer import OPSET
 from fastgru.modules import import_all
 
 __all__ = ["OPSET", "exported", "graph_to_onnx"]

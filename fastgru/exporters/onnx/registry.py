@@ -9,16 +9,14 @@ A function takes the `Node` and the `Writer`, and writes nodes whose last ones h
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from fastgru.exporters.onnx.writer import Writer
 from fastgru.graph import Node
-
-if TYPE_CHECKING:
-    from fastgru.exporters.onnx.writer import Writer
 
 __all__ = ["EXPORTERS", "exported", "exporter"]
 
-Export = Callable[[Node, "Writer"], None]
+Export = Callable[[Node, Writer], None]
 
 EXPORTERS: Final[dict[str, Export]] = {}
 

@@ -1,28 +1,23 @@
-"""The ONNX graph while it is being written, and the file around it."""
+"""The ONNX graph while it is being written."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper, shape_inference
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from fastgru.errors import FastGRUError, UnsupportedModelError
-from fastgru.exporters.onnx.registry import EXPORTERS
-from fastgru.graph import Graph, Node, TensorSpec
-from fastgru.reference import check_node
+from fastgru.errors import UnsupportedModelError
+from fastgru.graph import Graph, Node
 from fastgru.reference.operator import is_floating, numpy_dtype
 
-__all__ = ["OPSET", "Writer", "graph_to_onnx"]
+__all__ = ["OPSET", "Writer"]
 
 Array = NDArray[Any]
 
 OPSET: Final = 20
-_IR_VERSION: Final = 9  # the first that belongs to the opset
-_PROTOBUF_LIMIT: Final = (1 << 31) - 1
-_OWN_META: Final = frozenset({"format", "ir_version", "opset", "producer", "domain", "description"})
 _BOOLS: Final = frozenset({"compare", "logical"})
 _POSITIONS: Final = frozenset({"arg", "shape"})
 
@@ -117,15 +112,11 @@ class Writer:
         return list(outputs)
 
     def declare(self, node: Node) -> None:
-        """What the outputs of a node are: its readers ask, even where it is not written itself."""
+        """What the outputs of a node are, and from whom the nodes that are written next take their names."""
+        self._what = node.name or node.outputs[0]
         for i, name in enumerate(node.outputs):
             if name:
                 self._dtypes[name] = self._made(node, i)
-
-    def write(self, node: Node) -> None:
-        """Everything that a node of the graph becomes."""
-        self._what = node.name or node.outputs[0]
-        EXPORTERS[node.op](node, self)
 
     def skip(self, node: Node) -> None:
         """A node that is refused: what reads it is still looked at, so that every fault is found."""
@@ -145,83 +136,3 @@ class Writer:
         if node.op in ("cast", "constant_of_shape"):
             return self.floats(node.attrs["to" if node.op == "cast" else "dtype"])
         return self.dtype(node.inputs[1 if node.op in ("dequantize", "embedding", "where") else 0])
-
-
-def graph_to_onnx(graph: Graph, *, precision: str = "float32") -> ModelProto:
-    """The graph as an ONNX model of opset 20, every floating-point value in `precision`.
-
-    Raises `UnsupportedModelError` that lists every node without a counterpart in ONNX, or names an output of which
-    nothing tells the number of axes.
-    """
-    if precision not in ("float32", "float64"):
-        raise UnsupportedModelError(f"precision {precision!r} is not exported; there are float32 and float64")
-    writer = Writer(graph.validate(), precision)
-    faults = []
-    for node in graph.nodes:
-        try:
-            check_node(node)
-            writer.declare(node)
-            if node.op in EXPORTERS:
-                writer.write(node)
-            else:
-                faults.append(f"{node} (operator {node.op!r})")
-        except FastGRUError as error:
-            writer.skip(node)
-            faults.append(str(error) if str(node) in str(error) else f"{node}: {error}")
-    if faults:
-        raise UnsupportedModelError(
-            f"{len(faults)} node(s) that have no counterpart in ONNX: {'; '.join(faults)};"
-            " Model.save writes any model, for fastgru.load"
-        )
-    made = {name for node in writer.nodes for name in node.output}
-    inputs = {spec.name for spec in graph.inputs}
-    outputs = []
-    for spec in graph.outputs:
-        if spec.name not in made | inputs:
-            # A constant: the file's output must be computed by something.
-            array = writer.constant(spec.name, Node("constant", (), (spec.name,)))
-            writer.nodes.append(helper.make_node("Identity", [writer.array(array)], [spec.name]))
-        outputs.append(_value_info(spec, writer))
-    body = helper.make_graph(
-        writer.nodes,
-        graph.name or "graph",
-        [_value_info(spec, writer) for spec in graph.inputs],
-        outputs,
-        writer.initializers,
-    )
-    model = helper.make_model(
-        body, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=_IR_VERSION, producer_name="fastgru"
-    )
-    model.doc_string = graph.meta.get("description", "")
-    props = {key.removeprefix("metadata."): text for key, text in graph.meta.items() if key not in _OWN_META}
-    helper.set_model_props(model, props)
-    _add_shapes(model)
-    if (size := model.ByteSize()) > _PROTOBUF_LIMIT:
-        raise UnsupportedModelError(
-            f"{size} bytes do not fit one ONNX file (at most {_PROTOBUF_LIMIT}); use Model.save"
-        )
-    return model
-
-
-def _add_shapes(model: ModelProto) -> None:
-    """The number of axes of outputs of which the graph says nothing, where it follows from the operators."""
-    if all(info.type.tensor_type.HasField("shape") for info in model.graph.output):
-        return
-    inferred = shape_inference.infer_shapes(model, data_prop=True).graph.output
-    for info, found in zip(model.graph.output, inferred, strict=True):
-        if not found.type.tensor_type.HasField("shape"):
-            raise UnsupportedModelError(
-                f"output {info.name!r}: its number of axes cannot be told, and an ONNX file has to say it;"
-                " Model.save writes any model, for fastgru.load"
-            )
-        info.type.tensor_type.shape.CopyFrom(found.type.tensor_type.shape)
-
-
-def _value_info(spec: TensorSpec, writer: Writer) -> Any:
-    dtype = writer.dtype(spec.name)  # a graph may say less exactly what comes out
-    element = TensorProto.BFLOAT16 if dtype == "bfloat16" else helper.np_dtype_to_tensor_dtype(numpy_dtype(dtype))
-    if spec.shape is None:
-        return helper.make_tensor_value_info(spec.name, element, None)
-    names: Mapping[int, str | None] = dict(enumerate(spec.dims))
-    shape = [names.get(i) if size is None else size for i, size in enumerate(spec.shape)]
-    return helper.make_tensor_value_info(spec.name, element, shape)

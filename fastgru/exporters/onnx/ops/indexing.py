@@ -55,10 +55,3 @@ def _last(node: Node, write: Writer) -> None:
     row = write.emit("Concat", write.emit("Shape", x, end=1), one, write.emit("Shape", x, start=2), axis=0)
     found = write.emit("GatherElements", x, write.emit("Expand", column, row), axis=1)
     write.emit("Squeeze", found, one, out=node.outputs[0])
-
-
-@exporter("scatter_elements", "scatter_nd")
-def _scatter(node: Node, write: Writer) -> None:
-    op = "ScatterND" if node.op == "scatter_nd" else "ScatterElements"
-    attrs = {"axis": node.attrs.get("axis"), "reduction": node.attrs["reduction"]}
-    write.emit(op, *node.inputs, out=node.outputs[0], **attrs)

@@ -1,4 +1,4 @@
-"""Normalisation and softmax."""
+"""Normalisation."""
 
 from __future__ import annotations
 
@@ -41,12 +41,6 @@ def _batch_norm(node: Node, write: Writer) -> None:
     flat = write.emit("Reshape", x, write.emit("Concat", *wide, axis=0), allowzero=1)
     y = write.emit("BatchNormalization", flat, *arrays, epsilon=epsilon)
     write.emit("Reshape", y, write.emit("Shape", x), out=node.outputs[0], allowzero=1)
-
-
-@exporter("softmax", "log_softmax")
-def _softmax(node: Node, write: Writer) -> None:
-    op = "Softmax" if node.op == "softmax" else "LogSoftmax"
-    write.emit(op, *node.inputs, out=node.outputs[0], axis=node.attrs["axis"])
 
 
 @exporter("group_norm")
