@@ -24,8 +24,8 @@ from fastgru.engine.strides import LEAST_TRANSPOSED, broadcast_strides, merged_a
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Node
 from fastgru.kernels.operands.declare import Operands
-from fastgru.kernels.run import EVERYONE, HEAD_WORDS, LOOKS, MEETS
-from fastgru.kernels.table import ARENA, FIRST_FREE_BASE, MICROKERNELS, find
+from fastgru.kernels.run import EVERYONE, HEAD, LOOKS, MEETS, PROGRAM
+from fastgru.kernels.table import BASES, find
 from fastgru.packing.aligned import empty
 from fastgru.reference.operator import is_floating
 
@@ -304,14 +304,14 @@ class PlanBuilder:
         self.room.check(results + most_alive(arena), "the plan")
         arena_bytes = place(arena)
         self.room.check(results + arena_bytes, "the plan")
-        bases = [0] * FIRST_FREE_BASE
+        bases = [0] * BASES.words
         for instruction in self._instructions:
             for name in instruction.handler.microkernels:
-                bases[MICROKERNELS[name]] = find(name, self.float_dtype).address
+                bases[getattr(BASES, name)] = find(name, self.float_dtype).address
         constants = []
         for buffer in self._buffers:
             if buffer.kind == "arena":
-                buffer.base = ARENA
+                buffer.base = BASES.arena
                 continue
             buffer.base = len(bases)
             bases.append(0)
@@ -322,7 +322,7 @@ class PlanBuilder:
         heads: list[int] = [len(self._instructions)]
         work = 0
         operands: list[int] = []
-        first = 1 + HEAD_WORDS * len(self._instructions)
+        first = PROGRAM.heads + HEAD.words * len(self._instructions)
         for instruction, after in zip_longest(self._instructions, self._instructions[1:]):
             alone = after is not None and instruction.member == after.member != EVERYONE
             meets = instruction.meets and not alone

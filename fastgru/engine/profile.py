@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.engine.program import Frame, Program
-from fastgru.kernels.run import HEAD_WORDS
+from fastgru.kernels.run import HEAD, PROGRAM
 
 __all__ = ["Timing", "profile"]
 
@@ -61,8 +61,7 @@ def _seconds(frame: Frame, number: int, inputs: tuple[Array, ...], outputs: tupl
 
 def _repeated(words: NDArray[np.int64], number: int, repeats: int) -> NDArray[np.int64]:
     """A program of one instruction, `repeats` times over."""
-    count = int(words[0])
-    head = words[1 + HEAD_WORDS * number : 1 + HEAD_WORDS * (number + 1)].copy()
-    operands = words[1 + HEAD_WORDS * count :]
-    head[1] += HEAD_WORDS * (repeats - count)
-    return np.concatenate([np.array([repeats], np.int64), np.tile(head, repeats), operands])
+    behind = PROGRAM.heads + HEAD.words * words[PROGRAM.count]
+    head = words[PROGRAM.heads : behind].reshape(-1, HEAD.words)[number].copy()
+    head[HEAD.operands] += HEAD.words * (repeats - words[PROGRAM.count])
+    return np.concatenate([np.array([repeats], np.int64), np.tile(head, repeats), words[behind:]])

@@ -27,10 +27,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.errors import ShapeError, StateError
-from fastgru.kernels.operands.team import MEMBERS, PROCESS, STATUS_WORDS, TEAM_WORDS, WALK
-from fastgru.kernels.operands.ticket import PROGRAM, REPORT
+from fastgru.kernels.operands.team import MEMBER, STATUS, TEAM
+from fastgru.kernels.operands.ticket import ARRAY, REPORT, STATE, TICKET
 from fastgru.kernels.run import IN_USE, MISFIT, calls, team_caller
-from fastgru.kernels.table import ARENA, FAILURES, FORKED, STATUS
+from fastgru.kernels.table import BASES, FAILURES, FORKED
 from fastgru.packing.aligned import zeros
 from fastgru.process import process
 from fastgru.simd.ndarray import WRITEABLE, expectation
@@ -43,8 +43,8 @@ Array = NDArray[Any]
 _OBJECT_BYTES: Final = 4096
 _INSTRUCTION_BYTES: Final = 256
 
-# The state of a call that has none: no turn but its own, nobody at it, no arrays.
-_STATELESS: Final = (0, 0, 0, 0)
+# The state of a call that has none: nobody at it, no arrays.
+_STATELESS: Final = (0,) * (STATE.words + 1)
 
 
 @dataclass(frozen=True)
@@ -89,9 +89,9 @@ class Program:
 class Frame:
     """What one call at a time runs a program in: an arena, addresses, a ticket.
 
-    state: the words of the state that turns with every call (see `kernels.operands.ticket`); None for a state of the
-        frame's own, without arrays.
-    bound: inputs and outputs that are no arguments of a call, each as the arrays of turn 0 and of turn 1.
+    state: the words of the state, whose parity changes with every call (see `kernels.operands.ticket`); None for a
+        state of the frame's own, without arrays.
+    bound: inputs and outputs that are no arguments of a call, each as the arrays of parity 0 and of parity 1.
 
     `call` is the native function, to be called with `ticket`, a tuple of the other inputs, and a tuple of the other
     outputs, in order; it answers 0, or what `raise_for` takes.
@@ -110,29 +110,29 @@ class Frame:
         bound_in, bound_out = inputs or {}, outputs or {}
         state = np.array(_STATELESS, np.int64) if state is None else state
         arena = zeros(max(program.arena_bytes, 1), np.uint8)
-        status = np.zeros((2, STATUS_WORDS + 2 * TEAM_WORDS), np.int64)
+        status = np.zeros((2, STATUS.words), np.int64)
         tables = np.stack([program.bases, program.bases])
-        for turn in (0, 1):
-            status[turn, PROCESS] = process.ctypes.data
-            for team in (STATUS_WORDS, STATUS_WORDS + TEAM_WORDS):
-                status[turn, team + MEMBERS], status[turn, team + WALK] = 1, turn
-            tables[turn, STATUS], tables[turn, ARENA] = status[turn].ctypes.data, arena.ctypes.data
+        for parity in (0, 1):
+            status[parity, STATUS.process] = process.ctypes.data
+            for team in (STATUS.own + MEMBER.team, STATUS.own + MEMBER.alone):
+                status[parity, [team + TEAM.members, team + TEAM.parity]] = 1, parity
+            tables[parity, [BASES.status, BASES.arena]] = status[parity].ctypes.data, arena.ctypes.data
             for slots, bound in ((program.inputs, bound_in), (program.outputs, bound_out)):
                 for name, banks in bound.items():
-                    tables[turn, slots[name].base] = banks[turn].ctypes.data
+                    tables[parity, slots[name].base] = banks[parity].ctypes.data
         free_in = [slot for name, slot in program.inputs.items() if name not in bound_in]
         free_out = [slot for name, slot in program.outputs.items() if name not in bound_out]
         ends = [
             (slot, _expected(slot, flags)) for slots, flags in ((free_in, 0), (free_out, WRITEABLE)) for slot in slots
         ]
-        self._words = np.array(
-            [
-                *(state.ctypes.data, tables[0].ctypes.data, tables[1].ctypes.data, program.words.ctypes.data),
-                *(id(tuple), len(free_in), len(free_out), 0, 0, 0, 0),
-                *(word for slot, (words, nbytes) in ends for word in (slot.base, words.ctypes.data, nbytes)),
-            ],
-            np.int64,
-        )
+        self._words = np.zeros(TICKET.words + ARRAY.words * len(ends), np.int64)
+        self._words[[TICKET.state, TICKET.program]] = state.ctypes.data, program.words.ctypes.data
+        self._words[[TICKET.bases, TICKET.bases + 1]] = tables[0].ctypes.data, tables[1].ctypes.data
+        self._words[[TICKET.tuple, TICKET.inputs, TICKET.outputs]] = id(tuple), len(free_in), len(free_out)
+        for about, (slot, (words, nbytes)) in zip(
+            self._words[TICKET.arrays :].reshape(-1, ARRAY.words), ends, strict=True
+        ):
+            about[[ARRAY.base, ARRAY.expected, ARRAY.nbytes]] = slot.base, words.ctypes.data, nbytes
         self.ticket = int(self._words.ctypes.data)
         self._keeps = (state, arena, status, tables, [words for _, (words, _) in ends], bound_in, bound_out)
         self.nbytes = arena.nbytes + tables.nbytes + status.nbytes + self._words.nbytes + _OBJECT_BYTES
@@ -151,11 +151,11 @@ class Frame:
     @contextmanager
     def instead(self, words: NDArray[np.int64]) -> Iterator[None]:
         """Have calls carry out other instructions, on the same arrays and with the same arena."""
-        self._words[PROGRAM] = words.ctypes.data
+        self._words[TICKET.program] = words.ctypes.data
         try:
             yield
         finally:
-            self._words[PROGRAM] = self.program.words.ctypes.data
+            self._words[TICKET.program] = self.program.words.ctypes.data
 
     def raise_for(self, code: int) -> NoReturn:
         """Raise what an answer of `call` says."""
@@ -163,7 +163,8 @@ class Frame:
             refuse_second_user()
         if code == MISFIT:
             raise ShapeError(f"an array changed while it was checked: expected {dict(self.program.inputs)}")
-        _, first, second, instruction = self._words[REPORT : REPORT + 4].tolist()
+        report = self._words[TICKET.report :]
+        first, second, instruction = report[[REPORT.first, REPORT.second, REPORT.instruction]].tolist()
         kind = StateError if code == FORKED else ShapeError
         raise kind(f"{self.program.labels[instruction]}: {FAILURES[code].format(first, second)}")
 

@@ -17,18 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.errors import UnsupportedModelError
-from fastgru.kernels.operands.team import (
-    ALLOWED,
-    CONTROL_WORDS,
-    CORE,
-    MEMBER_WORDS,
-    MEMBERS,
-    NUMBER,
-    SHARED,
-    TEAM_WORDS,
-    THREAD,
-)
-from fastgru.kernels.operands.ticket import TEAM_CONTROL, TEAM_HEAD, TEAM_MEMBERS, TEAM_SIZE
+from fastgru.kernels.operands.team import CONTROL, MEMBER, TEAM
+from fastgru.kernels.operands.ticket import ROSTER
 from fastgru.kernels.run import worker
 from fastgru.process import lock, to_the_end
 from fastgru.simd.sizes import CPU_WORDS, SHARED_WORDS
@@ -52,20 +42,20 @@ class Team:
     """
 
     def __init__(self, members: int) -> None:
-        self._control = np.zeros(CONTROL_WORDS, np.int64)
+        self._control = np.zeros(CONTROL.words, np.int64)
         self._shared = np.zeros(SHARED_WORDS + 16, np.int64)
         meeting = self._shared.ctypes.data + -self._shared.ctypes.data % 128
-        self._words: NDArray[Any] = np.zeros((members, MEMBER_WORDS), np.int64)
+        self._words: NDArray[Any] = np.zeros((members, MEMBER.words), np.int64)
         for number, words in enumerate(self._words):
-            words[[NUMBER, MEMBERS, SHARED, CORE]] = number, members, meeting, -1
-            words[TEAM_WORDS + MEMBERS] = 1
+            words[[TEAM.number, TEAM.members, TEAM.shared, MEMBER.core]] = number, members, meeting, -1
+            words[MEMBER.alone + TEAM.members] = 1
         if hasattr(os, "sched_getaffinity"):
             for core in os.sched_getaffinity(0):
                 if core < 64 * CPU_WORDS:
-                    self._control.view(np.uint64)[ALLOWED + core // 64] |= np.uint64(1 << (core % 64))
-        self._team = np.zeros(TEAM_HEAD + members, np.int64)
-        self._team[TEAM_SIZE] = members
-        self._team[TEAM_CONTROL], self._team[TEAM_MEMBERS] = self._control.ctypes.data, self._words.ctypes.data
+                    self._control.view(np.uint64)[CONTROL.allowed + core // 64] |= np.uint64(1 << (core % 64))
+        self._team = np.zeros(ROSTER.locks + members, np.int64)
+        self._team[ROSTER.size] = members
+        self._team[[ROSTER.control, ROSTER.members]] = self._control.ctypes.data, self._words.ctypes.data
         self.address = int(self._team.ctypes.data)
         self._threads: list[threading.Thread] = []
         try:
@@ -80,18 +70,18 @@ class Team:
         if not asleep:
             raise OSError("no lock to be had")
         _acquire(asleep, 1)
-        self._team[TEAM_HEAD + number] = asleep
+        self._team[ROSTER.locks + number] = asleep
         arguments = (int(self._control.ctypes.data), int(self._words[number].ctypes.data), asleep)
         thread = threading.Thread(target=_work, args=(worker(), arguments, self), daemon=True, name=f"fastgru-{number}")
         thread.start()
         self._threads.append(thread)
-        self._words[number, THREAD] = thread.native_id or 0
+        self._words[number, MEMBER.thread] = thread.native_id or 0
 
     def close(self) -> None:
         """Let the workers end. No call may be on its way."""
-        self._control[:ALLOWED] = 0
+        self._control[CONTROL.program] = 0
         for number, _ in enumerate(self._threads, start=1):
-            _release(int(self._team[TEAM_HEAD + number]))
+            _release(int(self._team[ROSTER.locks + number]))
         for thread in self._threads:
             thread.join(timeout=1)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from fastgru.engine.program import Frame, Program
 from fastgru.engine.threads import team_address
-from fastgru.kernels.table import FIRST_FREE_BASE
+from fastgru.kernels.table import BASES
 
 __all__ = ["Sharing", "wake_seconds"]
 
@@ -22,7 +22,7 @@ _WORTH: Final = 0.9  # the share of the time alone that a team has to stay below
 
 _EMPTY: Final = Program(
     words=np.zeros(1, np.int64),
-    bases=np.zeros(FIRST_FREE_BASE, np.int64),
+    bases=np.zeros(BASES.words, np.int64),
     arena_bytes=0,
     inputs={},
     outputs={},

@@ -11,59 +11,12 @@ from typing import Final
 
 from numba.core import types
 
-from fastgru.kernels.operands.team import (
-    ALLOWED,
-    CODE,
-    FIRST,
-    INSTRUCTION,
-    MASK,
-    MODE,
-    PROCESS,
-    SECOND,
-    SINCE,
-    STATE,
-    STATUS_WORDS,
-    TEAM,
-)
-from fastgru.kernels.operands.ticket import (
-    ARRAY_WORDS,
-    BANKS,
-    BASES,
-    BASES_INDEX,
-    BUSY,
-    EXPECTED,
-    INPUTS,
-    NBYTES,
-    OUTPUTS,
-    PROGRAM,
-    REPORT,
-    STATE_OF,
-    STATE_WORDS,
-    TEAM_BUSY,
-    TEAM_CONTROL,
-    TEAM_HEAD,
-    TEAM_MEMBERS,
-    TEAM_SIZE,
-    TICKET_HEAD,
-    TUPLE,
-    TURN,
-    VERSION,
-)
-from fastgru.kernels.registry import STATUS, called_by_python, kernel, native_entry
-from fastgru.kernels.run import HEAD_WORDS, IN_USE, LOOKS, MEETS, MISFIT
+from fastgru.kernels.operands.team import CONTROL, MEMBER, STATUS, TEAM
+from fastgru.kernels.operands.ticket import ARRAY, BANKS, REPORT, ROSTER, STATE, TICKET
+from fastgru.kernels.registry import BASES, called_by_python, kernel, native_entry
+from fastgru.kernels.run import HEAD, IN_USE, LOOKS, MEETS, MISFIT, PROGRAM
 from fastgru.kernels.table import FORKED, INTERRUPTED
-from fastgru.kernels.team import (
-    CORE,
-    LOOK_BY,
-    MEMBER_WORDS,
-    MEMBERS,
-    NUMBER,
-    TEAM_WORDS,
-    WALK,
-    keep_off,
-    look_out,
-    meet,
-)
+from fastgru.kernels.team import keep_off, look_out, meet
 from fastgru.process import EPOCH, LOOK, MAIN
 from fastgru.simd.arrays import data_of, fits, holds, item_of
 from fastgru.simd.compiler import RAISED
@@ -93,48 +46,48 @@ def look(status):
     A handler may do anything: run the same model, raise an exception, which ends the run, or fork.
     """
     now = milliseconds()
-    if status[SINCE] == 0:
-        status[SINCE] = now
-    if now - status[SINCE] < _LOOK_MS:
+    if status[STATUS.since] == 0:
+        status[STATUS.since] = now
+    if now - status[STATUS.since] < _LOOK_MS:
         return
-    process = pointer(status[PROCESS], "int64")
+    process = pointer(status[STATUS.process], "int64")
     epoch = process[EPOCH]
-    exchange_mode(status[MODE])
-    acquire_gil(status[STATE])
+    exchange_mode(status[STATUS.mode])
+    acquire_gil(status[STATUS.state])
     raised = check_signals()
-    status[STATE] = release_gil()
+    status[STATUS.state] = release_gil()
     exchange_mode(RUNNING)
-    status[SINCE] = milliseconds()
-    team = pointer(status[TEAM], "int64")
+    status[STATUS.since] = milliseconds()
+    team = pointer(status[STATUS.team], "int64")
     if raised != 0:
-        status[CODE] = INTERRUPTED
-    elif process[EPOCH] != epoch and team[MEMBERS] > 1:
-        status[CODE] = FORKED
+        status[STATUS.code] = INTERRUPTED
+    elif process[EPOCH] != epoch and team[TEAM.members] > 1:
+        status[STATUS.code] = FORKED
     if process[EPOCH] != epoch:
-        team[MEMBERS] = 1  # nobody else is in this process to be waited for
+        team[TEAM.members] = 1  # nobody else is in this process to be waited for
 
 
 @kernel
 def run_member(words, bases, team):
     """Everything that falls to one member."""
-    status = pointer(bases[STATUS], "int64")
-    me, members = team[NUMBER], team[MEMBERS]
-    alone = offset(team, TEAM_WORDS)
+    status = pointer(bases[BASES.status], "int64")
+    me, members = team[TEAM.number], team[TEAM.members]
+    alone = offset(team, MEMBER.alone)
     mode = exchange_mode(RUNNING)
-    if team[LOOK_BY] != 0:
-        status[MODE] = mode
-    for i in range(words[0]):
-        head = offset(words, 1 + HEAD_WORDS * i)
-        operands = offset(words, head[1])
-        if members == 1 or head[2] < 0:
-            call_handler(head[0], operands, bases, team)
-        elif head[2] % members == me and atomic_load(status, CODE) == 0:
-            call_handler(head[0], operands, bases, alone)
-        if status[CODE] != 0 and status[INSTRUCTION] < 0:
-            status[INSTRUCTION] = i
-        if (head[3] & LOOKS) != 0:
+    if team[TEAM.look] != 0:
+        status[STATUS.mode] = mode
+    for i in range(words[PROGRAM.count]):
+        head = offset(words, PROGRAM.heads + HEAD.words * i)
+        operands = offset(words, head[HEAD.operands])
+        if members == 1 or head[HEAD.member] < 0:
+            call_handler(head[HEAD.handler], operands, bases, team)
+        elif head[HEAD.member] % members == me and atomic_load(status, STATUS.code) == 0:
+            call_handler(head[HEAD.handler], operands, bases, alone)
+        if status[STATUS.code] != 0 and status[STATUS.instruction] < 0:
+            status[STATUS.instruction] = i
+        if (head[HEAD.after] & LOOKS) != 0:
             look_out(team, bases)
-        if ((head[3] & MEETS) != 0 or members == 1) and meet(team, bases) != 0:
+        if ((head[HEAD.after] & MEETS) != 0 or members == 1) and meet(team, bases) != 0:
             break
     meet(team, bases)
     exchange_mode(mode)
@@ -142,28 +95,28 @@ def run_member(words, bases, team):
 
 @kernel
 def _alone(words, table, look_by):
-    status = pointer(table[STATUS], "int64")
-    team = offset(status, STATUS_WORDS)
-    team[LOOK_BY] = look_by
-    status[TEAM] = address(team)
+    status = pointer(table[BASES.status], "int64")
+    team = offset(status, STATUS.own)
+    team[TEAM.look] = look_by
+    status[STATUS.team] = address(team)
     run_member(words, table, team)
 
 
 @kernel
-def _together(words, table, turn, look_by, team):
+def _together(words, table, parity, look_by, team):
     """The caller is member 0."""
-    control, members = pointer(team[TEAM_CONTROL], "int64"), pointer(team[TEAM_MEMBERS], "int64")
-    control[0], control[1] = address(words), address(table)
-    pointer(table[STATUS], "int64")[TEAM] = address(members)
+    control, members = pointer(team[ROSTER.control], "int64"), pointer(team[ROSTER.members], "int64")
+    control[CONTROL.program], control[CONTROL.bases] = address(words), address(table)
+    pointer(table[BASES.status], "int64")[STATUS.team] = address(members)
     core = current_cpu()
-    for i in range(team[TEAM_SIZE]):
-        member = offset(members, i * MEMBER_WORDS)
-        member[WALK] = member[TEAM_WORDS + WALK] = turn
+    for i in range(team[ROSTER.size]):
+        member = offset(members, i * MEMBER.words)
+        member[MEMBER.team + TEAM.parity] = member[MEMBER.alone + TEAM.parity] = parity
         if i == 0:
-            member[LOOK_BY] = member[TEAM_WORDS + LOOK_BY] = look_by
+            member[MEMBER.team + TEAM.look] = member[MEMBER.alone + TEAM.look] = look_by
         else:
-            keep_off(member, core, offset(control, ALLOWED), offset(control, MASK))
-            release_lock(team[TEAM_HEAD + i])
+            keep_off(member, core, offset(control, CONTROL.allowed), offset(control, CONTROL.mask))
+            release_lock(team[ROSTER.locks + i])
     run_member(words, table, members)
 
 
@@ -171,69 +124,70 @@ def _together(words, table, turn, look_by, team):
 def _bind(t, table, inputs, outputs):
     """Put the addresses of arrays into `table`; False where one is not as the ticket says, or an output lies over
     another array."""
-    count = t[INPUTS] + t[OUTPUTS]
-    if not holds(inputs, t[TUPLE], t[INPUTS]):
+    count = t[TICKET.inputs] + t[TICKET.outputs]
+    if not holds(inputs, t[TICKET.tuple], t[TICKET.inputs]):
         return False
-    single = not holds(outputs, t[TUPLE], t[OUTPUTS])
-    if single and t[OUTPUTS] != 1:
+    single = not holds(outputs, t[TICKET.tuple], t[TICKET.outputs])
+    if single and t[TICKET.outputs] != 1:
         return False
-    arrays = offset(t, TICKET_HEAD)
+    arrays = offset(t, TICKET.arrays)
     for i in range(count):
-        about = offset(arrays, ARRAY_WORDS * i)
-        if i < t[INPUTS]:
+        about = offset(arrays, ARRAY.words * i)
+        if i < t[TICKET.inputs]:
             array = item_of(inputs, i)
         else:
-            array = outputs if single else item_of(outputs, i - t[INPUTS])
-        if not fits(array, pointer(about[EXPECTED], "int64")):
+            array = outputs if single else item_of(outputs, i - t[TICKET.inputs])
+        if not fits(array, pointer(about[ARRAY.expected], "int64")):
             return False
         start = data_of(array)
-        end = start + about[NBYTES]
-        for j in range(i if i >= t[INPUTS] else 0):
-            other = offset(arrays, ARRAY_WORDS * j)
-            begins = table[other[BASES_INDEX]]
-            if start < end and begins < end and max(start, begins) < begins + other[NBYTES]:
+        end = start + about[ARRAY.nbytes]
+        for j in range(i if i >= t[TICKET.inputs] else 0):
+            other = offset(arrays, ARRAY.words * j)
+            begins = table[other[ARRAY.base]]
+            if start < end and begins < end and max(start, begins) < begins + other[ARRAY.nbytes]:
                 return False
-        table[about[BASES_INDEX]] = start
+        table[about[ARRAY.base]] = start
     return True
 
 
 @kernel
 def _call(ticket, inputs, outputs, team):
     t = pointer(ticket, "int64")
-    state = pointer(t[STATE_OF], "int64")
-    turn = state[TURN]
-    table = pointer(t[BASES + turn], "int64")
-    status = pointer(table[STATUS], "int64")
-    process = pointer(status[PROCESS], "int64")
+    state = pointer(t[TICKET.state], "int64")
+    parity = state[STATE.parity]
+    table = pointer(t[TICKET.bases + parity], "int64")
+    status = pointer(table[BASES.status], "int64")
+    process = pointer(status[STATUS.process], "int64")
     epoch = process[EPOCH]
-    if state[BUSY] == epoch:
+    if state[STATE.busy] == epoch:
         return IN_USE
-    state[BUSY] = epoch  # which the GIL makes one step with the look before it
+    state[STATE.busy] = epoch  # which the GIL makes one step with the look before it
     if not _bind(t, table, inputs, outputs):
-        state[BUSY] = 0
+        state[STATE.busy] = 0
         return MISFIT
-    status[CODE], status[INSTRUCTION], status[SINCE] = 0, -1, 0
-    words, look_by = pointer(t[PROGRAM], "int64"), 0
+    status[STATUS.code], status[STATUS.instruction], status[STATUS.since] = 0, -1, 0
+    words, look_by = pointer(t[TICKET.program], "int64"), 0
     if thread_number() == process[MAIN]:
         look_by = process[LOOK]
-    status[STATE] = release_gil()
+    status[STATUS.state] = release_gil()
     others = pointer(team, "int64")
-    if team != 0 and atomic_exchange(others, TEAM_BUSY, epoch) != epoch:
-        _together(words, table, turn, look_by, others)
-        atomic_store(others, TEAM_BUSY, 0)
+    if team != 0 and atomic_exchange(others, ROSTER.busy, epoch) != epoch:
+        _together(words, table, parity, look_by, others)
+        atomic_store(others, ROSTER.busy, 0)
     else:
         _alone(words, table, look_by)
-    acquire_gil(status[STATE])
-    code = status[CODE]
+    acquire_gil(status[STATUS.state])
+    code = status[STATUS.code]
     if code == 0:
-        state[TURN] = 1 - turn
-        state[VERSION] += 1
+        state[STATE.parity] = 1 - parity
+        state[STATE.version] += 1
     elif code == INTERRUPTED:
         code = RAISED
     else:
-        report = offset(t, REPORT)
-        report[0], report[1], report[2], report[3] = code, status[FIRST], status[SECOND], status[INSTRUCTION]
-    state[BUSY] = 0
+        report = offset(t, TICKET.report)
+        report[REPORT.code], report[REPORT.instruction] = code, status[STATUS.instruction]
+        report[REPORT.first], report[REPORT.second] = status[STATUS.first], status[STATUS.second]
+    state[STATE.busy] = 0
     return code
 
 
@@ -255,23 +209,26 @@ def run_team(ticket, inputs, outputs, team):
 @kernel
 def _exchange(state, epoch, arrays, version, writes):
     """Copy the present state to arrays, or from them; the version that it has then."""
-    if state[BUSY] == epoch:
+    if state[STATE.busy] == epoch:
         return IN_USE
-    if version >= 0 and state[VERSION] != version:
+    if version >= 0 and state[STATE.version] != version:
         return IN_USE
     i = 0
-    while state[BANKS + STATE_WORDS * i] != 0:
-        about = offset(state, BANKS + STATE_WORDS * i)
-        own, theirs = pointer(about[state[TURN]], "uint8"), pointer(data_of(item_of(arrays, i)), "uint8")
-        for k in range(about[2]):
+    while state[STATE.arrays + BANKS.words * i] != 0:
+        banks = offset(state, STATE.arrays + BANKS.words * i)
+        own, theirs = (
+            pointer(banks[BANKS.even + state[STATE.parity]], "uint8"),
+            pointer(data_of(item_of(arrays, i)), "uint8"),
+        )
+        for k in range(banks[BANKS.nbytes]):
             if writes:
                 own[k] = theirs[k]
             else:
                 theirs[k] = own[k]
         i += 1
     if writes:
-        state[VERSION] += 1
-    return state[VERSION]
+        state[STATE.version] += 1
+    return state[STATE.version]
 
 
 @called_by_python("take", "iio", keep_gil=True)
@@ -291,12 +248,12 @@ def work(control, member, lock):
     """The life of a worker: sleep until woken, run, sleep again; ends when there is no program."""
     shared, words = pointer(control, "int64"), pointer(member, "int64")
     acquire_lock(lock)
-    program = shared[0]
+    program = shared[CONTROL.program]
     while program != 0:
-        words[CORE] = current_cpu()
-        run_member(pointer(program, "int64"), pointer(shared[1], "int64"), words)
+        words[MEMBER.core] = current_cpu()
+        run_member(pointer(program, "int64"), pointer(shared[CONTROL.bases], "int64"), words)
         acquire_lock(lock)
-        program = shared[0]
+        program = shared[CONTROL.program]
     return 0
 
 

@@ -24,9 +24,9 @@ from fastgru.kernels.gemm import panel_count, panel_first
 from fastgru.kernels.gru_input import FORMS, H_AT, I_AT, N_AT, T_AT, Form, clear_row, copy_row
 from fastgru.kernels.gru_step import in_turn, make_step_after, make_step_before
 from fastgru.kernels.operands.gru import ROWS, SUM_VECTORS, UNITS, order_words
-from fastgru.kernels.operands.team import LOOK_WORK
+from fastgru.kernels.operands.team import LOOK_WORK, TEAM
 from fastgru.kernels.registry import handler, kernel, tensor
-from fastgru.kernels.team import MEMBERS, NUMBER, TEAM_WORDS, WALK, barrier, look_out, meet, share
+from fastgru.kernels.team import barrier, look_out, meet, share
 from fastgru.simd.math import sigmoid, tanh
 from fastgru.simd.memory import lanes_of, offset, pointer
 from fastgru.simd.vector import splat
@@ -86,21 +86,21 @@ def _make_handler(dtype: str, step: Any, form: Form, *, panelwise: bool) -> Any:
         me, members, together = 0, 1, operands[_SPLIT] == UNITS
         row, count, panels = 0, N, (0, panel_total)
         if operands[_SPLIT] == ROWS:
-            me, members = team[NUMBER], team[MEMBERS]
+            me, members = team[TEAM.number], team[TEAM.members]
             row, count = share(N, team)
             count -= row
         elif together:
             panels = share(panel_total, team)
-        meeting = team if together or team[MEMBERS] == 1 else offset(team, TEAM_WORDS)
+        meeting = team if together or team[TEAM.members] == 1 else offset(team, TEAM.words)
         first, last = panel_first(vectors, panels[0]) * lanes, panel_first(vectors, panels[1]) * lanes
         reverse, chunk = operands[_REVERSE] != 0, operands[_CHUNK]
 
         ragged = lengths != 0
-        order = offset(pointer(tensor(bases, operands, _ORDER), "int64"), team[NUMBER] * _order_words(T, N, chunk))
+        order = offset(pointer(tensor(bases, operands, _ORDER), "int64"), team[TEAM.number] * _order_words(T, N, chunk))
         starts = offset(order, N + T + 2)
         width_x = chunk * N * row_of(operands[I_AT])
         gathered = offset(
-            pointer(tensor(bases, operands, _GATHERED), element), team[NUMBER] * (width_x + N * state_of(H))
+            pointer(tensor(bases, operands, _GATHERED), element), team[TEAM.number] * (width_x + N * state_of(H))
         )
         buffer_h = offset(gathered, width_x)
         if ragged:
@@ -109,10 +109,10 @@ def _make_handler(dtype: str, step: Any, form: Form, *, panelwise: bool) -> Any:
         even = pointer(tensor(bases, operands, _SCRATCH), dtype)
         odd, held = offset(even, N * padded), offset(even, 2 * N * padded)
         sums = offset(even, 4 * N * padded)
-        projected = offset(sums, team[MEMBERS] * SUM_VECTORS * lanes)
+        projected = offset(sums, team[TEAM.members] * SUM_VECTORS * lanes)
         seen = offset(projected, 3 * chunk * N * padded)  # last: all before it stays on whole vectors
         projected = offset(projected, 3 * row * chunk * padded)
-        sums = offset(sums, team[NUMBER] * SUM_VECTORS * lanes)
+        sums = offset(sums, team[TEAM.number] * SUM_VECTORS * lanes)
         zero = splat(zero_value)
 
         for p in range(row, row + count):
@@ -135,7 +135,7 @@ def _make_handler(dtype: str, step: Any, form: Form, *, panelwise: bool) -> Any:
             if panelwise and T == 1 and not ragged:
                 rows_h, stride_h = ready(parts[0], h, row, count, padded, H, buffer_h)
                 for i in range(panels[0], panels[1]):
-                    one = in_turn(i, panels[0], panels[1], team[WALK])
+                    one = in_turn(i, panels[0], panels[1], team[TEAM.parity])
                     project(
                         parts, operands, x, w_ih, depth_x, bias_x, projected, done, T, padded, row, count,
                         (one, one + 1), False, order, starts, gathered, i == panels[0],
@@ -167,7 +167,7 @@ def _make_handler(dtype: str, step: Any, form: Form, *, panelwise: bool) -> Any:
                     step(
                         operands, parameters, parts, meeting, offset(projected, 3 * (at - row) * padded), w_hh,
                         depth_h, bias_n, rows_h, stride_h, h, h_next, held, sums, padded, H, (row, row + active, N),
-                        panels, team[WALK] + done + s,
+                        panels, team[TEAM.parity] + done + s,
                     )  # fmt: skip
                 for p in range(row, row + count):
                     n = order[p - row] if ragged else p

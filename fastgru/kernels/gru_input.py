@@ -12,7 +12,7 @@ import numpy as np
 
 from fastgru.kernels.gemm import panel_first, panel_width, product_panels
 from fastgru.kernels.lowp import WEIGHTS, LowpWeights
-from fastgru.kernels.registry import ARENA, MICROKERNELS, kernel
+from fastgru.kernels.registry import BASES, kernel
 from fastgru.simd.memory import call_native, lanes_of, load, load_tail, offset, store, store_tail
 
 __all__ = ["FORMS", "H_AT", "I_AT", "N_AT", "T_AT", "Form", "clear_row", "copy_row"]
@@ -46,7 +46,7 @@ class Form(NamedTuple):
     @property
     def bases(self) -> tuple[int, int, int]:
         """Where the addresses of the parts stand; what stands for a part that there is not is never called."""
-        rows, panel, gates = (MICROKERNELS.get(name, ARENA) for name in self.parts)
+        rows, panel, gates = (getattr(BASES, name or "arena") for name in self.parts)
         return rows, panel, gates
 
 

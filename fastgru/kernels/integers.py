@@ -6,7 +6,7 @@ and come out as floats: they are whole numbers that a float32 holds as long as n
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
@@ -14,13 +14,13 @@ from fastgru.kernels.gemm import panel_count
 from fastgru.kernels.linear import affine
 from fastgru.kernels.lowp import WEIGHTS
 from fastgru.kernels.operands.lowp import INT8_BIAS, INT8_GROUP, INT8_SCALE, INT8_UNIT
-from fastgru.kernels.registry import MICROKERNELS, handler, kernel, tensor
-from fastgru.kernels.team import NUMBER, share
+from fastgru.kernels.operands.team import TEAM
+from fastgru.kernels.registry import BASES, handler, kernel, tensor
+from fastgru.kernels.team import share
 from fastgru.simd.memory import address, lanes_of, offset, pointer
 
 __all__ = ["linear_bytes"]
 
-_PANEL: Final = MICROKERNELS["int8_panel"]
 _depth, _row = WEIGHTS["int8"].depth, WEIGHTS["int8"].row
 
 
@@ -58,14 +58,14 @@ def linear_bytes(dtype: str) -> Any:
         begin, end = 0, panel_count((O + lanes_of(y) - 1) // lanes_of(y))
         if operands[16] != 0:
             begin, end = share(end, team)
-            ready = offset(ready, team[NUMBER] * block * stride)
+            ready = offset(ready, team[TEAM.number] * block * stride)
         m = 0
         while m < rows:
             some = min(block, rows - m)
             ready_rows(offset(x, m * x_stride), x_stride, some, K, ready, stride)
             if not affine(
-                team, bases, bases[_PANEL], ready, stride, some, w, K, depth, O, begin, end, start, offset(y, m * O),
-                scratch,
+                team, bases, bases[BASES.int8_panel], ready, stride, some, w, K, depth, O, begin, end, start,
+                offset(y, m * O), scratch,
             ):  # fmt: skip
                 return
             m += some

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from fastgru.kernels.gemm import panel_count, panel_first, panel_width
 from fastgru.kernels.lowp import WEIGHTS
 from fastgru.kernels.operands.linear import EDGE_ROWS
-from fastgru.kernels.operands.team import LOOK_WORK
-from fastgru.kernels.registry import MICROKERNELS, handler, kernel, tensor
-from fastgru.kernels.team import NUMBER, share, spend
+from fastgru.kernels.operands.team import LOOK_WORK, TEAM
+from fastgru.kernels.registry import BASES, handler, kernel, tensor
+from fastgru.kernels.team import share, spend
 from fastgru.simd.memory import call_native, lanes_of, load, offset, pointer, store, store_tail
 
 __all__ = ["affine"]
-
-_PANEL: Final = MICROKERNELS["gemm_panel"]
 
 
 @kernel
@@ -74,7 +72,7 @@ def linear(dtype: str) -> Any:
         begin, end = 0, panel_count((O + lanes_of(x) - 1) // lanes_of(x))
         if operands[14] != 0:
             begin, end = share(end, team)
-        affine(team, bases, bases[_PANEL], x, x_stride, rows, w, K, K, O, begin, end, start, y, scratch)
+        affine(team, bases, bases[BASES.gemm_panel], x, x_stride, rows, w, K, K, O, begin, end, start, y, scratch)
 
     return handle
 
@@ -83,7 +81,7 @@ def _enter(precision: str) -> None:
     """The handler for weights of a precision."""
     weights = WEIGHTS[precision]
     depth_of, row_of = weights.depth, weights.row
-    rows_at, panel_at = MICROKERNELS[weights.parts[0]], MICROKERNELS[weights.parts[1]]
+    rows_at, panel_at = getattr(BASES, weights.parts[0]), getattr(BASES, weights.parts[1])
 
     def factory(dtype: str) -> Any:
         def handle(operands, bases, team):
@@ -95,7 +93,7 @@ def _enter(precision: str) -> None:
             begin, end = 0, panel_count((O + lanes_of(x) - 1) // lanes_of(x))
             if operands[16] != 0:
                 begin, end = share(end, team)
-                ready = offset(ready, team[NUMBER] * block * stride)
+                ready = offset(ready, team[TEAM.number] * block * stride)
             m = 0
             while m < rows:
                 some = min(block, rows - m)

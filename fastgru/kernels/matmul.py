@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from fastgru.kernels.gemm import panel_count, panel_width
 from fastgru.kernels.linear import affine
 from fastgru.kernels.operands.team import LOOK_WORK
-from fastgru.kernels.registry import MICROKERNELS, handler, kernel, tensor
+from fastgru.kernels.registry import BASES, handler, kernel, tensor
 from fastgru.kernels.strides import row_start
 from fastgru.kernels.team import spend
 from fastgru.simd.memory import lanes_of, offset, pointer
 
 __all__ = ["matmul"]
-
-_PANEL: Final = MICROKERNELS["gemm_panel"]
 
 
 @kernel
@@ -65,7 +63,21 @@ def matmul(dtype: str) -> Any:
             if left < 0:
                 return
             affine(
-                team, bases, bases[_PANEL], rows, a_m, M, panels, K, K, O, 0, count, zeros, offset(y, at * M * O), edge
+                team,
+                bases,
+                bases[BASES.gemm_panel],
+                rows,
+                a_m,
+                M,
+                panels,
+                K,
+                K,
+                O,
+                0,
+                count,
+                zeros,
+                offset(y, at * M * O),
+                edge,
             )
 
     return handle

@@ -19,10 +19,10 @@ import numpy as np
 from fastgru.kernels.gemm import panel_count, panel_first, panel_width, product_panels
 from fastgru.kernels.gru_step import in_turn
 from fastgru.kernels.operands.recurrent import STEP_ROWS
-from fastgru.kernels.operands.team import LOOK_WORK
-from fastgru.kernels.registry import MICROKERNELS, kernel, tensor
+from fastgru.kernels.operands.team import LOOK_WORK, TEAM
+from fastgru.kernels.registry import BASES, kernel, tensor
 from fastgru.kernels.rows import clear_row, copy_row
-from fastgru.kernels.team import WALK, spend
+from fastgru.kernels.team import spend
 from fastgru.simd.memory import call_native, lanes_of, offset, pointer
 from fastgru.simd.vector import splat
 
@@ -37,7 +37,6 @@ _T, _N, _I, _H, _XT, _XN, _YT, _YN, _MT, _MN, _REVERSE, _CARRY, _CHUNK, _WORK = 
 CLIP, PEEPHOLES, INPUT_FORGET, CODES = range(44, 48)
 
 RECURRENT_MICROKERNELS: Final = ("gemm_panel", "gemm_pair")
-_PANEL, _PAIR = MICROKERNELS["gemm_panel"], MICROKERNELS["gemm_pair"]
 
 
 class Cell(NamedTuple):
@@ -172,7 +171,7 @@ def make_recurrent(dtype: str, cell: Cell) -> Any:
         peephole = pointer(tensor(bases, operands, _PEEPHOLE), dtype)
         parameters = pointer(tensor(bases, operands, _PARAMETERS), dtype)
         lengths, mask = tensor(bases, operands, _LENGTHS), tensor(bases, operands, _MASK)
-        parts = (bases[_PANEL], bases[_PAIR])
+        parts = (bases[BASES.gemm_panel], bases[BASES.gemm_pair])
 
         lanes = lanes_of(x)
         padded = (H + lanes - 1) // lanes * lanes
@@ -203,7 +202,7 @@ def make_recurrent(dtype: str, cell: Cell) -> Any:
                 look(operands, lengths, mask, visible, t)
                 step(
                     operands, parameters, parts, peephole, offset(projected, groups * local * N * padded), w_hh, c, h,
-                    h_next, sums, visible, padded, team[WALK] + done + s,
+                    h_next, sums, visible, padded, team[TEAM.parity] + done + s,
                 )  # fmt: skip
                 for n in range(N):
                     if visible[n] != 0:

@@ -8,17 +8,14 @@ from typing import Any
 from numba import njit
 from numba.core import types
 
-from fastgru.kernels.operands.team import CODE, FIRST, SECOND
+from fastgru.kernels.operands.team import STATUS
 from fastgru.kernels.table import (
-    ARENA,
+    BASES,
     DIVISION_BY_ZERO,
     FAILURES,
-    FIRST_FREE_BASE,
     INDEX_OUT_OF_RANGE,
     LENGTH_OUT_OF_RANGE,
-    MICROKERNELS,
     NEGATIVE_EXPONENT,
-    STATUS,
     Recipe,
     enter,
 )
@@ -26,15 +23,12 @@ from fastgru.simd.compiler import OPTIONS, compile_object, compile_python
 from fastgru.simd.memory import pointer, tensor_address
 
 __all__ = [
-    "ARENA",
+    "BASES",
     "DIVISION_BY_ZERO",
     "FAILURES",
-    "FIRST_FREE_BASE",
     "INDEX_OUT_OF_RANGE",
     "LENGTH_OUT_OF_RANGE",
-    "MICROKERNELS",
     "NEGATIVE_EXPONENT",
-    "STATUS",
     "callable_kernel",
     "called_by_python",
     "fail",
@@ -51,7 +45,7 @@ _WORDS = types.CPointer(types.int64)
 # Of kernels, called by kernels only: one that Python calls is a `callable_kernel`.
 kernel = njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)
 callable_kernel = njit(nogil=True, **OPTIONS)
-# For what a loop calls at every turn and LLVM may find too large to be worth it.
+# For what a loop calls in every iteration and LLVM may find too large to be worth it.
 inlined = njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=True, **OPTIONS)
 
 
@@ -61,11 +55,11 @@ tensor = tensor_address  # the address of the tensor whose operand words start a
 @kernel
 def fail(bases, code, first, second):
     """Record why an instruction could not be carried out; the first report of a run stands."""
-    status = pointer(bases[STATUS], "int64")
-    if status[CODE] == 0:
-        status[CODE] = code
-        status[FIRST] = first
-        status[SECOND] = second
+    status = pointer(bases[BASES.status], "int64")
+    if status[STATUS.code] == 0:
+        status[STATUS.code] = code
+        status[STATUS.first] = first
+        status[STATUS.second] = second
 
 
 def handler(
@@ -73,7 +67,7 @@ def handler(
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Enter a factory, called with a dtype's name, that returns the Python function of the handler.
 
-    microkernels: names of `MICROKERNELS` that it calls.
+    microkernels: names of those that it calls.
     """
     return _enter(op, dtypes, microkernels, lambda dtype: ((_WORDS, _WORDS, _WORDS), types.void))
 
@@ -81,7 +75,7 @@ def handler(
 def microkernel(
     name: str, *dtypes: str, signature: Callable[[str], Any]
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Enter a factory of a part; `signature` gives its Numba signature for a dtype."""
+    """Enter a factory of a microkernel; `signature` gives its Numba signature for a dtype."""
     return _enter(name, dtypes, (), signature)
 
 

@@ -1,10 +1,10 @@
 """One native call that carries out a whole program, alone or as one member of a team.
 
-    words: [count, then (handler address, first operand, member, after) for each instruction, then the operands]
+    words: `PROGRAM`, with `HEAD` for each instruction, then the operands
 
 `member` is the member that carries the instruction out, EVERYONE for one that the team shares; `after` says what comes
 behind it: `MEETS` where the members wait for each other, `LOOKS` where signals may be handled. The addresses of inputs
-and outputs are written into `bases` by the call; `bases[STATUS]` points to the status words. A run ends where its
+and outputs are written into `bases` by the call; `bases[BASES.status]` points to the status words. A run ends where its
 members meet after one of them has failed; the first report stands.
 
 A run has a mode of the floating-point unit of its own (`simd.control`), and the caller's is restored after it.
@@ -19,18 +19,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
+from fastgru.kernels.operands.declare import places
 from fastgru.kernels.table import find
 from fastgru.process import LOOK, process
 from fastgru.simd.native import python_function
 from fastgru.simd.ndarray import check_layout
 
 __all__ = [
-    "EVERYONE", "HEAD_WORDS", "IN_USE", "LOOKS", "MEETS", "MISFIT", "Calls", "calls", "mode_exchanger", "plain_mode",
-    "team_caller", "worker",
+    "EVERYONE", "HEAD", "IN_USE", "LOOKS", "MEETS", "MISFIT", "PROGRAM", "Calls", "calls", "mode_exchanger",
+    "plain_mode", "team_caller", "worker",
 ]  # fmt: skip
 
 EVERYONE: Final = -1
-HEAD_WORDS: Final = 4  # of an instruction
+PROGRAM: Final = places("count heads", heads=0)
+HEAD: Final = places("handler operands member after")  # of an instruction
 MEETS: Final = 1
 LOOKS: Final = 2
 

@@ -2,9 +2,9 @@
 
 A handler is `void(int64* operands, int64* bases, int64* team)`. Operands are the instruction's own words: a tensor
 is two of them (index into `bases`, byte offset; a negative index means absent), the rest are sizes, strides and codes.
-`bases` holds addresses; `bases[STATUS]` that of the status words a handler writes when data is wrong
-(`registry.fail`), and `bases[MICROKERNELS[name]]` those of the microkernels: native code that several handlers call,
-compiled once for all of them. `team` holds the calling thread's number and the number of threads.
+`bases` holds addresses: at `BASES.status` that of the status words a handler writes when data is wrong
+(`registry.fail`), and at the names of microkernels those of native code that several handlers call, compiled once for
+all of them. `team` holds the calling thread's number and the number of threads.
 
 What the cache holds is run without Numba. The modules that define handlers (`kernels.registry` is how) are imported
 when something has to be compiled, or when somebody asks for all there is.
@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final, NamedTuple
 
+from fastgru.kernels.operands.declare import places
 from fastgru.modules import import_all
 from fastgru.process import lock, undisturbed
 from fastgru.simd import cache
@@ -24,17 +25,14 @@ from fastgru.simd.cpu import ISA
 from fastgru.simd.native import load_object
 
 __all__ = [
-    "ARENA",
+    "BASES",
     "DIVISION_BY_ZERO",
     "FAILURES",
-    "FIRST_FREE_BASE",
     "FORKED",
     "INDEX_OUT_OF_RANGE",
     "INTERRUPTED",
     "LENGTH_OUT_OF_RANGE",
-    "MICROKERNELS",
     "NEGATIVE_EXPONENT",
-    "STATUS",
     "Native",
     "Recipe",
     "compiled_by_this_process",
@@ -44,20 +42,12 @@ __all__ = [
     "table",
 ]  # fmt: skip
 
-STATUS: Final = 0  # index into bases
-ARENA: Final = 1
-MICROKERNELS: Final = {
-    "gemm_panel": 2,
-    "gemm_gates": 3,
-    "gemm_pair": 4,
-    "bfloat16_rows": 5,
-    "bfloat16_panel": 6,
-    "bfloat16_gates": 7,
-    "int8_rows": 8,
-    "int8_panel": 9,
-    "int8_gates": 10,
-}
-FIRST_FREE_BASE: Final = 2 + len(MICROKERNELS)
+_MICROKERNELS: Final = sorted(
+    name for module in import_all("fastgru.kernels.operands") for name in getattr(module, "MICROKERNELS", ())
+)
+
+# What stands at fixed places of `bases`; the addresses of buffers follow.
+BASES: Final = places(f"status arena {' '.join(_MICROKERNELS)}")
 
 INDEX_OUT_OF_RANGE: Final = 1
 LENGTH_OUT_OF_RANGE: Final = 2
@@ -83,7 +73,7 @@ class Recipe(NamedTuple):
 
 
 class Native:
-    """One native function: a handler, a part, or what Python calls (of no dtype)."""
+    """One native function: a handler, a microkernel, or what Python calls (of no dtype)."""
 
     def __init__(self, op: str, dtype: str = "") -> None:
         self.op, self.dtype = op, dtype
@@ -187,7 +177,7 @@ def entries() -> Iterator[Native]:
 
 
 def table() -> list[tuple[str, str, str, str]]:
-    """(operation, dtype, instruction set, state) of every handler and part: what `fastgru doctor` prints."""
+    """(operation, dtype, instruction set, state) of every handler and microkernel: what `fastgru doctor` prints."""
     return [(native.op, native.dtype, ISA, native.state) for native in entries() if native.dtype]
 
 

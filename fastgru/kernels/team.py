@@ -4,22 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastgru.kernels.operands.team import (
-    CODE,
-    CORE,
-    LOOK_BY,
-    LOOK_WORK,
-    MEMBER_WORDS,
-    MEMBERS,
-    NUMBER,
-    SHARED,
-    TEAM_WORDS,
-    THREAD,
-    WALK,
-)
-from fastgru.kernels.registry import STATUS, kernel
+from fastgru.kernels.operands.team import LOOK_WORK, MEMBER, STATUS, TEAM
+from fastgru.kernels.registry import BASES, kernel
 from fastgru.simd.memory import call_native, pointer
-from fastgru.simd.sizes import CPU_WORDS, GENERATION, VERDICT
+from fastgru.simd.sizes import COUNT, CPU_WORDS, GENERATION, VERDICT
 from fastgru.simd.threads import (
     allow_cpus,
     atomic_add,
@@ -29,10 +17,7 @@ from fastgru.simd.threads import (
     relax,
 )
 
-__all__ = [
-    "CORE", "LOOK_BY", "MEMBERS", "MEMBER_WORDS", "NUMBER", "SHARED", "TEAM_WORDS", "THREAD", "WALK", "barrier",
-    "keep_off", "look_out", "meet", "share", "spend",
-]  # fmt: skip
+__all__ = ["barrier", "keep_off", "look_out", "meet", "share", "spend"]
 
 # Pauses before a waiting thread lets others run: longer than any step that keeps both cores busy should take.
 _PATIENCE = 2_000
@@ -41,10 +26,10 @@ _PATIENCE = 2_000
 @kernel
 def _wait(team, told, where):
     """Until every member has come here; the last to come tells all of them told[where]."""
-    shared = pointer(team[SHARED], "int64")
+    shared = pointer(team[TEAM.shared], "int64")
     generation = atomic_load(shared, GENERATION)
-    if atomic_add(shared, 0, 1) == team[MEMBERS] - 1:
-        atomic_store(shared, 0, 0)
+    if atomic_add(shared, COUNT, 1) == team[TEAM.members] - 1:
+        atomic_store(shared, COUNT, 0)
         shared[VERDICT] = atomic_load(told, where)
         atomic_store(shared, GENERATION, generation + 1)
     else:
@@ -59,25 +44,25 @@ def _wait(team, told, where):
 @kernel
 def barrier(team):
     """Return when every member of the team has come here."""
-    if team[MEMBERS] > 1:
-        _wait(team, pointer(team[SHARED], "int64"), VERDICT)
+    if team[TEAM.members] > 1:
+        _wait(team, pointer(team[TEAM.shared], "int64"), VERDICT)
 
 
 @kernel
 def meet(team, bases):
     """The same; not 0 where the run is to end: all are told the same. Costs more than `barrier` in a short loop."""
-    status = pointer(bases[STATUS], "int64")
-    if team[MEMBERS] == 1:
-        return atomic_load(status, CODE)
-    _wait(team, status, CODE)
-    return pointer(team[SHARED], "int64")[VERDICT]
+    status = pointer(bases[BASES.status], "int64")
+    if team[TEAM.members] == 1:
+        return atomic_load(status, STATUS.code)
+    _wait(team, status, STATUS.code)
+    return pointer(team[TEAM.shared], "int64")[VERDICT]
 
 
 @kernel
 def look_out(team, bases):
     """Let signals of Python be handled, if this member is who does that; about every millisecond of a run."""
-    if team[LOOK_BY] != 0:
-        call_native(team[LOOK_BY], pointer(bases[STATUS], "int64"))
+    if team[TEAM.look] != 0:
+        call_native(team[TEAM.look], pointer(bases[BASES.status], "int64"))
 
 
 @kernel
@@ -90,13 +75,13 @@ def spend(left, work, team, bases):
     if left > 0:
         return left
     look_out(team, bases)
-    return -1 if atomic_load(pointer(bases[STATUS], "int64"), CODE) != 0 else np.int64(LOOK_WORK)
+    return -1 if atomic_load(pointer(bases[BASES.status], "int64"), STATUS.code) != 0 else np.int64(LOOK_WORK)
 
 
 @kernel
 def share(count, team):
     """The first of `count` things of this member, and the one behind its last."""
-    return count * team[NUMBER] // team[MEMBERS], count * (team[NUMBER] + 1) // team[MEMBERS]
+    return count * team[TEAM.number] // team[TEAM.members], count * (team[TEAM.number] + 1) // team[TEAM.members]
 
 
 @kernel
@@ -104,9 +89,9 @@ def keep_off(member, core, allowed, mask):
     """Send a sleeping worker to other cores than `core`, the caller's, if it last ran there.
 
     A scheduler wakes a thread where it slept if nothing better is idle at that moment, and two threads that meet after
-    every step on one core take turns instead of working side by side.
+    every step on one core alternate instead of working side by side.
     """
-    if core < 0 or member[CORE] != core or core >= 64 * CPU_WORDS:
+    if core < 0 or member[MEMBER.core] != core or core >= 64 * CPU_WORDS:
         return
     left = 0
     for i in range(CPU_WORDS):
@@ -115,4 +100,4 @@ def keep_off(member, core, allowed, mask):
             mask[i] = allowed[i] & ~(1 << (core % 64))
         left |= mask[i]
     if left != 0:
-        allow_cpus(member[THREAD], mask)
+        allow_cpus(member[MEMBER.thread], mask)

@@ -1,6 +1,6 @@
 """Streams: frames in, frames out, the state kept inside.
 
-The state lies in two sets of arrays that take turns: a push reads one and writes the other, so nothing is copied, a
+The state lies in two sets of arrays that alternate: a push reads one and writes the other, so nothing is copied, a
 network may read an old state after it has written the new one, and a push that ends early leaves the state as it was.
 Arrays that come as the model takes them go straight from and into the caller's memory in a single native call; others
 are converted before it, and their results copied after it. After the first push of a shape, a push allocates only what
@@ -27,7 +27,7 @@ from fastgru.engine.executable import Route
 from fastgru.engine.program import Frame, refuse_second_user
 from fastgru.engine.threads import team_address
 from fastgru.errors import ShapeError, StateError
-from fastgru.kernels.operands.ticket import BANKS
+from fastgru.kernels.operands.ticket import STATE
 from fastgru.kernels.run import IN_USE, MISFIT, calls
 from fastgru.model.batch import check_rows, find_batch_axes, given_axes
 from fastgru.model.state_blob import pack_state, unpack_state
@@ -164,7 +164,7 @@ class Stream:
         """Keep the state in these arrays from now on, the first set being the present one."""
         self._banks = banks
         each = [(a.ctypes.data, b.ctypes.data, a.nbytes) for a, b in zip(*(d.values() for d in banks), strict=True)]
-        self._words = np.array([*[0] * BANKS, *itertools.chain.from_iterable(each), 0], np.int64)
+        self._words = np.array([*[0] * STATE.words, *itertools.chain.from_iterable(each), 0], np.int64)
         self._bound: _Bound | None = None
         self._others: dict[Shapes, _Bound] = {}
 

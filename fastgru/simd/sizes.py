@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["CPU_WORDS", "GENERATION", "SHARED_WORDS", "VERDICT"]
+__all__ = ["COUNT", "CPU_WORDS", "GENERATION", "SHARED_WORDS", "VERDICT"]
 
 SHARED_WORDS: Final = 32
+COUNT: Final = 0  # how many members have come
 GENERATION: Final = 16  # 128 bytes after the count: two cache lines, as the adjacent-line prefetcher sees them
 VERDICT: Final = GENERATION + 1  # what the members were told when they met last
 

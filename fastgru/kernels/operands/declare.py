@@ -11,15 +11,23 @@ from __future__ import annotations
 
 from collections import namedtuple
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 __all__ = ["Operands", "places"]
 
 
-def places(names: str, first: int = 0, width: int = 1) -> Any:
-    """A named tuple of the places of `names`, each `width` words wide: a constant for Numba, which reads its fields."""
-    kind: Any = namedtuple("Places", names.split())  # type: ignore[misc]
-    return kind(*range(first, first + width * len(kind._fields), width))
+def places(names: str, *, first: int = 0, **widths: int) -> Any:
+    """The places of `names` in an array of words, in order, as a named tuple whose fields Numba reads as constants.
+
+    first: the place of the first name. widths: how many words a name takes where it is not one.
+    The field `words` behind them is the place behind the last: the number of words, where `first` is 0.
+    """
+    each = names.split()
+    if unknown := {*widths} - {*each}:
+        raise TypeError(f"widths of {', '.join(sorted(unknown))}, which {names!r} does not name")
+    kind: Any = namedtuple("Places", [*each, "words"])  # type: ignore[misc]
+    return kind(*accumulate((widths.get(name, 1) for name in each), initial=first))
 
 
 class Operands:
@@ -31,10 +39,8 @@ class Operands:
     def __init__(self, tensors: str, words: str = "", *, rest: str = "") -> None:
         self.tensors, self.words = tensors.split(), words.split()
         names = [*self.tensors, *self.words, *([rest] if rest else [])]
-        kind: Any = namedtuple("At", names)  # type: ignore[misc]
-        first = 2 * len(self.tensors)
         self._rest = bool(rest)
-        self.at = kind(*range(0, first, 2), *range(first, first + len(self.words) + self._rest))
+        self.at = places(" ".join(names), **dict.fromkeys(self.tensors, 2))
 
     def encode(self, given: Mapping[str, Any], rest: Sequence[int] = ()) -> tuple[list[Any], list[Any]]:
         """(tensors, words) in their order; `TypeError` that names what is missing and what is not declared."""

@@ -19,7 +19,7 @@ from fastgru.simd.groups import (
 
 __all__ = [
     "BFLOAT16_GROUP", "INT8_BIAS", "INT8_GROUP", "INT8_HEAD", "INT8_LIMIT", "INT8_SCALE", "INT8_UNIT", "LEAST_PEAK",
-    "LOWP", "Layout", "gathered_elements", "ready_block", "table_row",
+    "LOWP", "MICROKERNELS", "Layout", "gathered_elements", "ready_block", "table_row",
 ]  # fmt: skip
 
 # The largest magnitude of a row below which it counts as zero: 127 divided by it has to be a float32.
@@ -60,6 +60,7 @@ LOWP: Final = {
     "bfloat16": Layout(_bfloat16_depth, _bfloat16_row, ("bfloat16_rows", "bfloat16_panel", "bfloat16_gates")),
     "int8": Layout(_int8_depth, _int8_row, ("int8_rows", "int8_panel", "int8_gates")),
 }
+MICROKERNELS: Final = tuple(name for layout in LOWP.values() for name in layout.parts)
 
 
 def gathered_elements(precision: str | None, N: int, I: int, H: int, chunk: int, *, ragged: bool) -> int:

@@ -4,35 +4,29 @@ from __future__ import annotations
 
 from typing import Final
 
+from fastgru.kernels.operands.declare import places
 from fastgru.simd.sizes import CPU_WORDS
 
-__all__ = [
-    "ALLOWED", "CODE", "CONTROL_WORDS", "CORE", "FIRST", "INSTRUCTION", "LOOK_BY", "LOOK_WORK", "MASK", "MEMBERS",
-    "MEMBER_WORDS", "MODE", "NUMBER", "PROCESS", "SECOND", "SHARED", "SINCE", "STATE", "STATUS_WORDS", "TEAM",
-    "TEAM_WORDS", "THREAD", "WALK", "step_work",
-]  # fmt: skip
+__all__ = ["CONTROL", "LOOK_WORK", "MEMBER", "STATUS", "TEAM", "step_work"]
 
-# Of a team, as one member sees it: its own number, how many there are, the address of what they share, the way round in
-# which weights are walked first (0 or 1, so that successive calls can take turns), and the address of
-# `kernels.entries.look` for the member that looks out for signals, else 0. Every team is followed by a team of one, for
-# those who have an instruction to themselves.
-NUMBER, MEMBERS, SHARED, WALK, LOOK_BY = range(5)
-TEAM_WORDS: Final = 5
+# Of a team, as one member sees it: its own number, how many there are, the address of what they share, the parity of
+# the call, which says from which end panels of weights are read first, and the address of `kernels.entries.look` for
+# the member that looks out for signals, else 0.
+TEAM: Final = places("number members shared parity look")
 
-# Of a member: its team, a team of one, then the system's number of its thread and the core it was last on.
-MEMBER_WORDS: Final = 2 * TEAM_WORDS + 2
-THREAD, CORE = 2 * TEAM_WORDS, 2 * TEAM_WORDS + 1
+# Of a member: its team, a team of one for instructions that it has to itself, then the system's number of its thread
+# and the core it was last on.
+MEMBER: Final = places("team alone thread core", team=TEAM.words, alone=TEAM.words)
 
 # Of a run: why it ends early (0: it does not; a code of `kernels.table.FAILURES`) with two numbers for the message and
 # the instruction; then, for `look`, the state of the caller's thread, when the look-out began in milliseconds, the
-# caller's mode of the floating-point unit, and the addresses of `process.process` and of the caller's team.
-CODE, FIRST, SECOND, INSTRUCTION, STATE, SINCE, MODE, PROCESS, TEAM = range(9)
-STATUS_WORDS: Final = 9
+# caller's mode of the floating-point unit, and the addresses of `process.process` and of the caller's team; then the
+# words of the only member, for a run without a team.
+STATUS: Final = places("code first second instruction state since mode process team own", own=MEMBER.words)
 
-# Of all members: the program and its addresses, then the cores that the threads may use and room for a mask of them.
-ALLOWED: Final = 2
-MASK: Final = ALLOWED + CPU_WORDS
-CONTROL_WORDS: Final = MASK + CPU_WORDS
+# Of all members: the addresses of the program and of its bases, then the cores that the threads may use and room for a
+# mask of them.
+CONTROL: Final = places("program bases allowed mask", allowed=CPU_WORDS, mask=CPU_WORDS)
 
 # A look at signals comes after work of so many multiplications and additions: about a millisecond of a slow core.
 LOOK_WORK: Final = 1 << 24
