@@ -15,7 +15,7 @@ from fastgru.errors import InvalidModelError, SpecError, UnsupportedModelError
 from fastgru.importers.onnx.builder import Builder
 from fastgru.importers.onnx.fallback import keep
 from fastgru.importers.onnx.node import Attributes, OnnxNode, collect_attributes, label
-from fastgru.importers.onnx.ops.functions import function_body
+from fastgru.importers.onnx.ops.defined import function_body
 from fastgru.importers.onnx.proto import AttributeProto, FunctionProto, GraphProto, NodeProto
 from fastgru.importers.onnx.refusals import Refusals
 from fastgru.importers.onnx.registry import Operator, lookup

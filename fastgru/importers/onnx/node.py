@@ -7,14 +7,19 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastgru.errors import InvalidModelError, UnsupportedModelError
+from fastgru.importers.onnx.external import ExternalData
 from fastgru.importers.onnx.proto import AttributeProto, NodeProto
+from fastgru.importers.onnx.tensors import read_tensor
 from fastgru.importers.onnx.values import Value
+from fastgru.reference.operator import is_floating
 
 __all__ = ["Attributes", "OnnxNode", "collect_attributes", "label"]
 
 _MOST_AXES: Final = 64  # of an array of NumPy's
+_NO_FILES: Final = ExternalData(None)
 _TYPE_NAMES = {number: name for name, number in AttributeProto.AttributeType.items()}
 
 
@@ -101,10 +106,10 @@ class Attributes:
         proto = self._get(name, "STRINGS")
         return None if proto is None else [self._text(name, s) for s in proto.strings]
 
-    def tensor(self, name: str) -> Any:
-        """The TensorProto, or None."""
+    def array(self, name: str) -> NDArray[Any] | None:
+        """The array of a tensor whose data is in the model itself."""
         proto = self._get(name, "TENSOR")
-        return None if proto is None else proto.t
+        return None if proto is None else read_tensor(proto.t, self._what, _NO_FILES)
 
     def _required(self, name: str, default: Any) -> Any:
         if default is None:
@@ -154,6 +159,14 @@ class OnnxNode:
         if value.array.dtype.kind not in "iu" or value.array.ndim > 1:
             raise self.invalid(f"{what} is {value.array.dtype} of shape {value.array.shape}, expected integers")
         return [int(v) for v in value.array.reshape(-1)]
+
+    def finite(self, value: Value, name: str) -> Value:
+        """The value, or `InvalidModelError`: a NaN or an infinity among weights is damage, never training."""
+        array = value.array
+        if array is not None and is_floating(array.dtype) and not np.isfinite(array).all():
+            bad = int(array.size - np.count_nonzero(np.isfinite(array)))
+            raise self.invalid(f"{name} ({value.hint!r}) has {bad} values of {array.size} that are NaN or infinite")
+        return value
 
     def invalid(self, fault: str) -> InvalidModelError:
         return InvalidModelError(f"{self.what}: {fault}")

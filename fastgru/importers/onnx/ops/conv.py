@@ -6,7 +6,6 @@ from typing import Any, Final
 
 from fastgru.importers.onnx.builder import Builder
 from fastgru.importers.onnx.node import OnnxNode
-from fastgru.importers.onnx.ops.linear import finite
 from fastgru.importers.onnx.registry import operator
 from fastgru.importers.onnx.values import Value
 
@@ -76,9 +75,9 @@ def kernel_axes(node: OnnxNode, x: Value, weight: Value) -> tuple[int, int]:
 
 
 def _weights(node: OnnxNode) -> tuple[Value, Value | None, int]:
-    weight, bias = finite(node.input(1), node, "W"), node.optional(2)
+    weight, bias = node.finite(node.input(1), "W"), node.optional(2)
     group, _ = kernel_axes(node, node.input(0), weight)
-    return weight, None if bias is None else finite(bias, node, "B"), group
+    return weight, None if bias is None else node.finite(bias, "B"), group
 
 
 @operator("Conv", versions=(1, 11, 22), inputs=(2, 3), constants=_CONSTANTS, limits=_LIMITS)

@@ -68,18 +68,6 @@ def _gather_elements(node: OnnxNode, build: Builder) -> Value:
     return build.emit("gather_elements", node.input(0), node.input(1), axis=node.attrs.integer("axis", 0))
 
 
-@operator("GatherND", versions=(11, 12, 13), inputs=(2, 2))
-def _gather_nd(node: OnnxNode, build: Builder) -> Value:
-    lead = node.attrs.integer("batch_dims", 0) if node.version >= 12 else 0
-    return build.emit("gather_nd", node.input(0), node.input(1), batch_dims=lead)
-
-
-@operator("ReverseSequence", versions=(10, 28), inputs=(2, 2))
-def _reverse_sequence(node: OnnxNode, build: Builder) -> Value:
-    time, batch = node.attrs.integer("time_axis", 0), node.attrs.integer("batch_axis", 1)
-    return build.emit("reverse_sequence", node.input(0), node.input(1), time_axis=time, batch_axis=batch)
-
-
 @operator("Tile", versions=(6, 13), inputs=(2, 2), sizes=(1,))
 def _tile(node: OnnxNode, build: Builder) -> Value:
     return build.emit("tile", node.input(0), node.input(1))

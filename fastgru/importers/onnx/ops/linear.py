@@ -1,28 +1,14 @@
-"""Matrix products and Einsum. A product by a constant matrix is a linear layer."""
+"""Matrix products. A product by a constant matrix is a linear layer."""
 
 from __future__ import annotations
 
-import numpy as np
-
-from fastgru.errors import InvalidModelError
 from fastgru.importers.onnx.builder import Builder
 from fastgru.importers.onnx.node import OnnxNode
 from fastgru.importers.onnx.registry import operator
 from fastgru.importers.onnx.values import Value
 from fastgru.reference.operator import is_floating
 
-__all__ = ["finite"]
-
-
-def finite(value: Value, node: OnnxNode, name: str) -> Value:
-    """The value, or `InvalidModelError`: a NaN or an infinity among weights is damage, never training."""
-    array = value.array
-    if array is not None and is_floating(array.dtype) and not np.isfinite(array).all():
-        bad = int(array.size - np.count_nonzero(np.isfinite(array)))
-        raise InvalidModelError(
-            f"{node.what}: {name} ({value.hint!r}) has {bad} values of {array.size} that are NaN or infinite"
-        )
-    return value
+__all__: list[str] = []
 
 
 def _is_weight(value: Value) -> bool:
@@ -33,7 +19,7 @@ def _is_weight(value: Value) -> bool:
 def _matmul(node: OnnxNode, build: Builder) -> Value:
     a, b = node.input(0), node.input(1)
     if a.array is None and _is_weight(b) and a.rank != 0:
-        weight = build.emit("transpose", finite(b, node, "weight"), perm=[1, 0])
+        weight = build.emit("transpose", node.finite(b, "weight"), perm=[1, 0])
         weight.hint = b.hint
         return build.emit("linear", a, weight)
     return build.emit("matmul", a, b)
@@ -55,12 +41,10 @@ def _gemm(node: OnnxNode, build: Builder) -> Value:
         y = _scaled(build.emit("matmul", a, b), alpha, node, build)
         return y if c is None else build.emit("binary", y, _scaled(c, beta, node, build), kind="add")
     hint = b.hint
-    weight = (
-        finite(b, node, "weight") if transposed else build.emit("transpose", finite(b, node, "weight"), perm=[1, 0])
-    )
+    weight = node.finite(b, "weight") if transposed else build.emit("transpose", node.finite(b, "weight"), perm=[1, 0])
     weight = _scaled(weight, alpha, node, build)
     weight.hint = hint
-    bias = None if c is None else _scaled(finite(c, node, "bias"), beta, node, build)
+    bias = None if c is None else _scaled(node.finite(c, "bias"), beta, node, build)
     if bias is None or bias.array is None or not _is_row(bias, weight):
         y = build.emit("linear", a, weight)
         return y if bias is None else build.emit("binary", y, bias, kind="add")
@@ -87,11 +71,3 @@ def _scaled(value: Value, factor: float, node: OnnxNode, build: Builder) -> Valu
     if value.dtype is None or value.dtype.startswith(("int", "uint")):
         raise node.unsupported(f"a factor of {factor} on {value.dtype or 'an unknown type'}", "multiply with Mul")
     return build.emit("binary", value, build.scalar(factor, value), kind="mul")
-
-
-@operator("Einsum", versions=(12, 28), inputs=(1, None))
-def _einsum(node: OnnxNode, build: Builder) -> Value:
-    values = [node.input(i) for i in range(len(node.inputs))]
-    for value in values:
-        finite(value, node, "operand")
-    return build.emit("einsum", *values, equation=node.attrs.string("equation"))

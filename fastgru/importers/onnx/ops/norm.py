@@ -1,8 +1,6 @@
-"""Softmax and normalisation."""
+"""Normalisation."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 from fastgru.importers.onnx.builder import Builder
 from fastgru.importers.onnx.node import OnnxNode
@@ -10,25 +8,6 @@ from fastgru.importers.onnx.registry import operator
 from fastgru.importers.onnx.values import Value
 
 __all__: list[str] = []
-
-
-def _softmax(op: str) -> Callable[[OnnxNode, Builder], Value]:
-    def convert(node: OnnxNode, build: Builder) -> Value:
-        x = node.input(0)
-        if node.version >= 13:
-            return build.emit(op, x, axis=node.attrs.integer("axis", -1))
-        # Before version 13 everything from `axis` on counts as one axis.
-        axis = node.attrs.integer("axis", 1)
-        if axis == -1 or (x.rank is not None and axis == x.rank - 1):
-            return build.emit(op, x, axis=-1)
-        flat = build.emit(op, build.emit("flatten", x, axis=axis), axis=1)
-        return build.emit("reshape", flat, build.emit("shape", x))
-
-    return convert
-
-
-operator("Softmax", versions=(1, 11, 13), inputs=(1, 1))(_softmax("softmax"))
-operator("LogSoftmax", versions=(1, 11, 13), inputs=(1, 1))(_softmax("log_softmax"))
 
 
 @operator("LayerNormalization", versions=(17,), inputs=(2, 3), outputs=3, limits="stash_type 1")

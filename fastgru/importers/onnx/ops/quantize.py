@@ -10,7 +10,6 @@ from typing import Final
 from fastgru.importers.onnx.builder import Builder
 from fastgru.importers.onnx.node import OnnxNode
 from fastgru.importers.onnx.ops.conv import kernel_axes, windows
-from fastgru.importers.onnx.ops.linear import finite
 from fastgru.importers.onnx.proto import TensorProto
 from fastgru.importers.onnx.registry import operator
 from fastgru.importers.onnx.tensors import dtype_name
@@ -47,7 +46,7 @@ def _output_dtype(node: OnnxNode, since: int) -> str | None:
 
 @operator("QuantizeLinear", versions=_VERSIONS, inputs=(2, 3), limits=_LIMITS)
 def _quantize(node: OnnxNode, build: Builder) -> Value:
-    x, scale, zero_point = node.input(0), finite(node.input(1), node, "y_scale"), node.optional(2)
+    x, scale, zero_point = node.input(0), node.finite(node.input(1), "y_scale"), node.optional(2)
     layout, to = _layout(node), _output_dtype(node, 21)
     if node.version >= 19:
         node.attrs.flag("saturate", True)  # of float8 alone, which is refused
@@ -68,7 +67,7 @@ def _quantize(node: OnnxNode, build: Builder) -> Value:
 
 @operator("DequantizeLinear", versions=_VERSIONS, inputs=(2, 3), limits=f"{_LIMITS}, and int32")
 def _dequantize(node: OnnxNode, build: Builder) -> Value:
-    x, scale = node.input(0), finite(node.input(1), node, "x_scale")
+    x, scale = node.input(0), node.finite(node.input(1), "x_scale")
     _checked(node, "x", x.dtype, STORED_DTYPES)
     layout, to = _layout(node), _output_dtype(node, 23)
     if to is not None and not is_floating(numpy_dtype(to)):
@@ -117,7 +116,7 @@ def _convolved(
 
 def _single(node: OnnxNode, build: Builder, index: int, name: str, axes: list[int]) -> Value:
     """A scale in float32, a vector of several spread over the axes behind its own."""
-    value = finite(node.input(index), node, name)
+    value = node.finite(node.input(index), name)
     value = value if value.dtype == "float32" else build.emit("cast", value, to="float32")
     if value.array is not None and value.array.size == 1:
         return build.emit("reshape", value, build.integers([]))

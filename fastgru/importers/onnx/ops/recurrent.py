@@ -1,8 +1,8 @@
-"""What the operators GRU, LSTM and RNN share, and the operators LSTM and RNN, of their versions 7, 14 and 22.
+"""The operators GRU, LSTM and RNN, with every attribute and input of their versions 7, 14 and 22.
 
-ONNX, with G gates (4: i, o, f, c; 1): X (T, N, I), W (D, GH, I), R (D, GH, H), B (D, 2GH), sequence_lens (N,),
-initial_h and initial_c (D, N, H), P (D, 3H) in the order i, o, f -> Y (T, D, N, H), Y_h and Y_c (D, N, H); layout 1
-has the batch first in X, Y (N, T, D, H), and the states (N, D, H).
+ONNX, with G gates (3: z, r, h; 4: i, o, f, c; 1): X (T, N, I), W (D, GH, I), R (D, GH, H), B (D, 2GH),
+sequence_lens (N,), initial_h and initial_c (D, N, H), P (D, 3H) in the order i, o, f -> Y (T, D, N, H), Y_h and Y_c
+(D, N, H); layout 1 has the batch first in X, Y (N, T, D, H), and the states (N, D, H).
 """
 
 from __future__ import annotations
@@ -12,43 +12,67 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from fastgru.conventions import from_onnx_lstm, from_onnx_rnn, functions_from_onnx
+from fastgru.conventions import from_onnx_gates, from_onnx_lstm, from_onnx_rnn, functions_from_onnx
 from fastgru.errors import ShapeError
 from fastgru.importers.onnx.builder import Builder
 from fastgru.importers.onnx.node import OnnxNode
-from fastgru.importers.onnx.ops.linear import finite
 from fastgru.importers.onnx.registry import operator
 from fastgru.importers.onnx.values import Value
-from fastgru.spec import DIRECTIONS, LSTMSpec, RecurrentSpec, RNNSpec
+from fastgru.spec import DIRECTIONS, GRUSpec, LSTMSpec, RecurrentSpec, RNNSpec
 
-__all__ = ["arrays_of", "common_fields", "emit_layer", "functions_of"]
+__all__: list[str] = []
 
 _WEIGHTS = {"W": 1, "R": 2, "B": 3, "P": 7}
 
 
+@operator("GRU", versions=(7, 14, 22), inputs=(3, 6), outputs=2, constants={1: "W", 2: "R", 3: "B"})
+def _gru(node: OnnxNode, build: Builder) -> tuple[Value, ...]:
+    weights = _arrays_of(node, ("W", "R", "B"), from_onnx_gates)
+    fields = _common_fields(node, weights)
+    gates, candidates = _functions_of(node, ("Sigmoid", "Tanh"), len(weights))
+    spec = GRUSpec(
+        reset_after=_reset_after(node, build), gate_activations=gates, candidate_activations=candidates, **fields
+    )
+    return _emit_layer(node, build, "gru", spec, weights, [node.optional(5)])
+
+
+def _reset_after(node: OnnxNode, build: Builder) -> bool:
+    given = node.attrs.flag("linear_before_reset", False)
+    override = node.options["linear_before_reset"]
+    if override is not None:
+        return bool(override)
+    if not given and node.options["producer"].lower().startswith("pytorch"):
+        build.warnings.append(
+            f"{node.what}: linear_before_reset is 0 in a file that PyTorch wrote, whose GRU is always of the other"
+            " kind: some exporters drop the attribute (microsoft/onnxscript issue 2852). If the model came from"
+            " torch.nn.GRU, read it with linear_before_reset=1; with linear_before_reset=0 this warning goes"
+        )
+    return given
+
+
 @operator("LSTM", versions=(7, 14, 22), inputs=(3, 8), outputs=3, constants={1: "W", 2: "R", 3: "B", 7: "P"})
 def _lstm(node: OnnxNode, build: Builder) -> tuple[Value, ...]:
-    weights = arrays_of(node, ("W", "R", "B", "P"), from_onnx_lstm)
-    gates, candidates, cells = functions_of(node, ("Sigmoid", "Tanh", "Tanh"), len(weights))
+    weights = _arrays_of(node, ("W", "R", "B", "P"), from_onnx_lstm)
+    gates, candidates, cells = _functions_of(node, ("Sigmoid", "Tanh", "Tanh"), len(weights))
     spec = LSTMSpec(
         gate_activations=gates,
         candidate_activations=candidates,
         cell_activations=cells,
         input_forget=node.attrs.flag("input_forget", False),
-        **common_fields(node, weights),
+        **_common_fields(node, weights),
     )
-    return emit_layer(node, build, "lstm", spec, weights, [node.optional(5), node.optional(6)])
+    return _emit_layer(node, build, "lstm", spec, weights, [node.optional(5), node.optional(6)])
 
 
 @operator("RNN", versions=(7, 14, 22), inputs=(3, 6), outputs=2, constants={1: "W", 2: "R", 3: "B"})
 def _rnn(node: OnnxNode, build: Builder) -> tuple[Value, ...]:
-    weights = arrays_of(node, ("W", "R", "B"), from_onnx_rnn)
-    (activations,) = functions_of(node, ("Tanh",), len(weights))
-    spec = RNNSpec(activations=activations, **common_fields(node, weights))
-    return emit_layer(node, build, "rnn", spec, weights, [node.optional(5)])
+    weights = _arrays_of(node, ("W", "R", "B"), from_onnx_rnn)
+    (activations,) = _functions_of(node, ("Tanh",), len(weights))
+    spec = RNNSpec(activations=activations, **_common_fields(node, weights))
+    return _emit_layer(node, build, "rnn", spec, weights, [node.optional(5)])
 
 
-def emit_layer(
+def _emit_layer(
     node: OnnxNode,
     build: Builder,
     op: str,
@@ -85,19 +109,19 @@ def emit_layer(
     return build.emit("transpose", apart, perm=[0, 2, 1, 3]), *last
 
 
-def arrays_of(node: OnnxNode, names: Sequence[str], convert: Callable[..., tuple[Any, ...]]) -> tuple[Any, ...]:
+def _arrays_of(node: OnnxNode, names: Sequence[str], convert: Callable[..., tuple[Any, ...]]) -> tuple[Any, ...]:
     """The weights of each direction: the inputs `names` through the verb of `fastgru.conventions` for them."""
     arrays: list[NDArray[Any] | None] = []
     for name in names:
         value = node.input(_WEIGHTS[name]) if name in "WR" else node.optional(_WEIGHTS[name])
-        arrays.append(None if value is None else finite(value, node, f"input {name}").array)
+        arrays.append(None if value is None else node.finite(value, f"input {name}").array)
     try:
         return convert(*arrays, what=node.what)
     except ShapeError as error:
         raise node.invalid(str(error).removeprefix(f"{node.what}: ")) from None
 
 
-def functions_of(node: OnnxNode, defaults: Sequence[str], num_directions: int) -> tuple[Any, ...]:
+def _functions_of(node: OnnxNode, defaults: Sequence[str], num_directions: int) -> tuple[Any, ...]:
     """The activations of each function, one a direction."""
     attrs = node.attrs
     return functions_from_onnx(
@@ -110,7 +134,7 @@ def functions_of(node: OnnxNode, defaults: Sequence[str], num_directions: int) -
     )
 
 
-def common_fields(node: OnnxNode, weights: Sequence[Any]) -> dict[str, Any]:
+def _common_fields(node: OnnxNode, weights: Sequence[Any]) -> dict[str, Any]:
     """The fields that the specs of all recurrent layers have."""
     attrs = node.attrs
     H = weights[0].weight_hh.shape[1]

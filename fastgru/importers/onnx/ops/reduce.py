@@ -93,14 +93,3 @@ def _running(op: str) -> Callable[[OnnxNode, Builder], Value]:
 
 operator("CumProd", versions=(26,), inputs=(2, 2), constants={1: "axis"})(_running("cumprod"))
 operator("CumSum", versions=(11, 14), inputs=(2, 2), constants={1: "axis"})(_running("cumsum"))
-
-
-@operator("TopK", versions=(1, 10, 11, 24), inputs=(1, 2), outputs=2, sizes=(1,))
-def _topk(node: OnnxNode, build: Builder) -> tuple[Value, ...]:
-    """The order is always that of a sorted answer, which an unsorted one may be too."""
-    x = node.input(0)
-    k = build.integers([node.attrs.integer("k")]) if node.version < 10 else node.input(1)
-    largest = node.attrs.flag("largest", True) if node.version >= 11 else True
-    if node.version >= 11:
-        node.attrs.flag("sorted", True)
-    return build.emit_all("topk", [x, k], 2, {"axis": node.attrs.integer("axis", -1), "largest": largest})

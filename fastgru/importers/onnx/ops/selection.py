@@ -1,6 +1,6 @@
-"""Operators that say where things are: masks over rows and columns, classes, positions of what is not zero.
+"""Operators that say where things are (masks over rows and columns, classes, what is not zero), or take what is there.
 
-They become comparisons of positions, which fold away where the shapes are known.
+Masks become comparisons of positions, which fold away where the shapes are known.
 """
 
 from __future__ import annotations
@@ -130,47 +130,13 @@ def _unique(node: OnnxNode, build: Builder) -> tuple[Value, ...]:
     return (build.constant(y), *numbers)
 
 
-@operator("DepthToSpace", versions=(1, 11, 13, 28), inputs=(1, 1))
-def _depth_to_space(node: OnnxNode, build: Builder) -> Value:
-    """(N, C, H, W) -> (N, C / b^2, H b, W b)."""
-    x, b = node.input(0), _block(node)
-    mode = node.attrs.string("mode", "DCR") if node.version >= 11 else "DCR"
-    if mode not in ("CRD", "DCR"):
-        raise node.invalid(f"attribute 'mode' is {mode!r}, expected DCR or CRD")
-    n, hw = build.emit("shape", x, start=0, end=1), build.emit("shape", x, start=2, end=4)
-    channels = build.emit("shape", x, start=1, end=2)
-    c = build.emit("binary", channels, build.integers([b * b]), kind="div")
-    block = build.integers([b, b])
-    split = [block, c] if mode == "DCR" else [c, block]
-    wide = build.emit("reshape", x, build.emit("concat", n, *split, hw, axis=0), allow_zero=True)
-    perm = [0, 3, 4, 1, 5, 2] if mode == "DCR" else [0, 1, 4, 2, 5, 3]
-    sizes = build.emit("binary", hw, build.integers([b]), kind="mul")
-    target = build.emit("concat", n, c, sizes, axis=0)
-    return build.emit("reshape", build.emit("transpose", wide, perm=perm), target, allow_zero=True)
+@operator("GatherND", versions=(11, 12, 13), inputs=(2, 2))
+def _gather_nd(node: OnnxNode, build: Builder) -> Value:
+    lead = node.attrs.integer("batch_dims", 0) if node.version >= 12 else 0
+    return build.emit("gather_nd", node.input(0), node.input(1), batch_dims=lead)
 
 
-@operator("SpaceToDepth", versions=(1, 13, 28), inputs=(1, 1))
-def _space_to_depth(node: OnnxNode, build: Builder) -> Value:
-    """(N, C, H, W) -> (N, C b^2, H / b, W / b)."""
-    x, b = node.input(0), _block(node)
-    mode = node.attrs.string("mode", "DCR") if node.version >= 28 else "DCR"
-    if mode not in ("CRD", "DCR"):
-        raise node.invalid(f"attribute 'mode' is {mode!r}, expected DCR or CRD")
-    nc, n = build.emit("shape", x, start=0, end=2), build.emit("shape", x, start=0, end=1)
-    h, w = (
-        build.emit("binary", build.emit("shape", x, start=i, end=i + 1), build.integers([b]), kind="div")
-        for i in (2, 3)
-    )
-    block = build.integers([b])
-    wide = build.emit("reshape", x, build.emit("concat", nc, h, block, w, block, axis=0), allow_zero=True)
-    perm = [0, 3, 5, 1, 2, 4] if mode == "DCR" else [0, 1, 3, 5, 2, 4]
-    channels = build.emit("binary", build.emit("shape", x, start=1, end=2), build.integers([b * b]), kind="mul")
-    target = build.emit("concat", n, channels, h, w, axis=0)
-    return build.emit("reshape", build.emit("transpose", wide, perm=perm), target, allow_zero=True)
-
-
-def _block(node: OnnxNode) -> int:
-    size = node.attrs.integer("blocksize")
-    if not 1 <= size <= 1 << 15:
-        raise node.invalid(f"attribute 'blocksize' is {size}, expected a positive integer")
-    return size
+@operator("ReverseSequence", versions=(10, 28), inputs=(2, 2))
+def _reverse_sequence(node: OnnxNode, build: Builder) -> Value:
+    time, batch = node.attrs.integer("time_axis", 0), node.attrs.integer("batch_axis", 1)
+    return build.emit("reverse_sequence", node.input(0), node.input(1), time_axis=time, batch_axis=batch)

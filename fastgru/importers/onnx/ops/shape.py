@@ -1,6 +1,8 @@
-"""Operators that move nothing: the same elements in another shape, and shapes as values."""
+"""Operators that give the same elements another shape or order, make a tensor of a shape, or a vector of one."""
 
 from __future__ import annotations
+
+import numpy as np
 
 from fastgru.importers.onnx.builder import Builder
 from fastgru.importers.onnx.node import OnnxNode
@@ -78,3 +80,69 @@ def _shape(node: OnnxNode, build: Builder) -> Value:
 @operator("Size", versions=(1, 13, 19, 21, 23, 24, 25), inputs=(1, 1))
 def _size(node: OnnxNode, build: Builder) -> Value:
     return build.emit("reduce", build.emit("shape", node.input(0)), kind="prod", axes=[0], keepdims=False)
+
+
+@operator("ConstantOfShape", versions=(9, 20, 21, 23, 24, 25), inputs=(1, 1), sizes=(0,))
+def _constant_of_shape(node: OnnxNode, build: Builder) -> Value:
+    given = node.attrs.array("value")
+    value = np.zeros(1, np.float32) if given is None else given
+    if value.size != 1:
+        raise node.invalid(f"attribute 'value' has {value.size} elements, expected 1")
+    number = value.reshape(-1)[0].item()
+    return build.emit("constant_of_shape", node.input(0), value=number, dtype=value.dtype.name)
+
+
+@operator("Range", versions=(11, 27), inputs=(3, 3), sizes=(0, 1, 2))
+def _range(node: OnnxNode, build: Builder) -> Value:
+    bounds = [node.input(i) for i in range(3)]
+    dtype = bounds[0].dtype
+    if node.attrs.integer("stash_type", 1) == 1 and node.version >= 27 and dtype in ("bfloat16", "float16"):
+        y = build.emit("range", *(build.emit("cast", v, to="float32") for v in bounds))
+        return build.emit("cast", y, to=dtype)
+    return build.emit("range", *bounds)
+
+
+@operator("DepthToSpace", versions=(1, 11, 13, 28), inputs=(1, 1))
+def _depth_to_space(node: OnnxNode, build: Builder) -> Value:
+    """(N, C, H, W) -> (N, C / b^2, H b, W b)."""
+    x, b = node.input(0), _block(node)
+    mode = node.attrs.string("mode", "DCR") if node.version >= 11 else "DCR"
+    if mode not in ("CRD", "DCR"):
+        raise node.invalid(f"attribute 'mode' is {mode!r}, expected DCR or CRD")
+    n, hw = build.emit("shape", x, start=0, end=1), build.emit("shape", x, start=2, end=4)
+    channels = build.emit("shape", x, start=1, end=2)
+    c = build.emit("binary", channels, build.integers([b * b]), kind="div")
+    block = build.integers([b, b])
+    split = [block, c] if mode == "DCR" else [c, block]
+    wide = build.emit("reshape", x, build.emit("concat", n, *split, hw, axis=0), allow_zero=True)
+    perm = [0, 3, 4, 1, 5, 2] if mode == "DCR" else [0, 1, 4, 2, 5, 3]
+    sizes = build.emit("binary", hw, build.integers([b]), kind="mul")
+    target = build.emit("concat", n, c, sizes, axis=0)
+    return build.emit("reshape", build.emit("transpose", wide, perm=perm), target, allow_zero=True)
+
+
+@operator("SpaceToDepth", versions=(1, 13, 28), inputs=(1, 1))
+def _space_to_depth(node: OnnxNode, build: Builder) -> Value:
+    """(N, C, H, W) -> (N, C b^2, H / b, W / b)."""
+    x, b = node.input(0), _block(node)
+    mode = node.attrs.string("mode", "DCR") if node.version >= 28 else "DCR"
+    if mode not in ("CRD", "DCR"):
+        raise node.invalid(f"attribute 'mode' is {mode!r}, expected DCR or CRD")
+    nc, n = build.emit("shape", x, start=0, end=2), build.emit("shape", x, start=0, end=1)
+    h, w = (
+        build.emit("binary", build.emit("shape", x, start=i, end=i + 1), build.integers([b]), kind="div")
+        for i in (2, 3)
+    )
+    block = build.integers([b])
+    wide = build.emit("reshape", x, build.emit("concat", nc, h, block, w, block, axis=0), allow_zero=True)
+    perm = [0, 3, 5, 1, 2, 4] if mode == "DCR" else [0, 1, 3, 5, 2, 4]
+    channels = build.emit("binary", build.emit("shape", x, start=1, end=2), build.integers([b * b]), kind="mul")
+    target = build.emit("concat", n, channels, h, w, axis=0)
+    return build.emit("reshape", build.emit("transpose", wide, perm=perm), target, allow_zero=True)
+
+
+def _block(node: OnnxNode) -> int:
+    size = node.attrs.integer("blocksize")
+    if not 1 <= size <= 1 << 15:
+        raise node.invalid(f"attribute 'blocksize' is {size}, expected a positive integer")
+    return size

@@ -6,7 +6,6 @@ from typing import Any
 
 from fastgru.importers.onnx.builder import Builder
 from fastgru.importers.onnx.node import OnnxNode
-from fastgru.importers.onnx.ops.linear import finite
 from fastgru.importers.onnx.registry import operator
 from fastgru.importers.onnx.tensors import dtype_name
 from fastgru.importers.onnx.values import Value
@@ -51,7 +50,7 @@ def _stft(node: OnnxNode, build: Builder) -> Value:
     onesided = node.attrs.flag("onesided", True)
     attrs: dict[str, Any] = {} if length is None else {"length": length}
     window = node.optional(2)
-    window = None if window is None else finite(window, node, "window")
+    window = None if window is None else node.finite(window, "window")
     return build.emit("stft", node.input(0), window, step=step, onesided=onesided, **attrs)
 
 

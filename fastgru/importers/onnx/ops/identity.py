@@ -1,14 +1,12 @@
-"""Operators that make a tensor out of nothing, or hand one on: Constant, Identity, Dropout, Range."""
+"""Operators that hand on a tensor as it is: that of the file, or their input."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from fastgru.importers.onnx.builder import Builder
-from fastgru.importers.onnx.external import ExternalData
 from fastgru.importers.onnx.node import OnnxNode
 from fastgru.importers.onnx.registry import operator
-from fastgru.importers.onnx.tensors import read_tensor
 from fastgru.importers.onnx.values import Value
 
 __all__: list[str] = []
@@ -26,9 +24,8 @@ def _constant(node: OnnxNode, build: Builder) -> Value:
     for name in _REFUSED_FORMS:
         if name in node.attrs:
             raise node.unsupported(f"attribute {name!r} is not implemented", "store a dense tensor of numbers")
-    proto = node.attrs.tensor("value")
     forms = {
-        "value": None if proto is None else read_tensor(proto, node.what, _NO_FILES),
+        "value": node.attrs.array("value"),
         "value_float": np.float32(node.attrs.number("value_float")) if "value_float" in node.attrs else None,
         "value_floats": _array(node.attrs.numbers("value_floats"), np.float32),
         "value_int": np.int64(node.attrs.integer("value_int")) if "value_int" in node.attrs else None,
@@ -42,21 +39,8 @@ def _constant(node: OnnxNode, build: Builder) -> Value:
     return build.constant(array, build.node_name)
 
 
-_NO_FILES = ExternalData(None)
-
-
 def _array(numbers: list[float] | list[int] | None, dtype: type[np.generic]) -> np.ndarray | None:
     return None if numbers is None else np.array(numbers, dtype=dtype)
-
-
-@operator("ConstantOfShape", versions=(9, 20, 21, 23, 24, 25), inputs=(1, 1), sizes=(0,))
-def _constant_of_shape(node: OnnxNode, build: Builder) -> Value:
-    proto = node.attrs.tensor("value")
-    value = np.zeros(1, np.float32) if proto is None else read_tensor(proto, node.what, _NO_FILES)
-    if value.size != 1:
-        raise node.invalid(f"attribute 'value' has {value.size} elements, expected 1")
-    number = value.reshape(-1)[0].item()
-    return build.emit("constant_of_shape", node.input(0), value=number, dtype=value.dtype.name)
 
 
 @operator("Identity", versions=(1, 13, 14, 16, 19, 21, 23, 24, 25), inputs=(1, 1))
@@ -85,13 +69,3 @@ def _dropout(node: OnnxNode, build: Builder) -> Value | tuple[Value, ...]:
     if node.version < 12:
         raise node.unsupported("what the output mask is in inference is not defined before opset 12", "remove the mask")
     return x, build.emit("constant_of_shape", build.emit("shape", x), value=1, dtype="bool")
-
-
-@operator("Range", versions=(11, 27), inputs=(3, 3), sizes=(0, 1, 2))
-def _range(node: OnnxNode, build: Builder) -> Value:
-    bounds = [node.input(i) for i in range(3)]
-    dtype = bounds[0].dtype
-    if node.attrs.integer("stash_type", 1) == 1 and node.version >= 27 and dtype in ("bfloat16", "float16"):
-        y = build.emit("range", *(build.emit("cast", v, to="float32") for v in bounds))
-        return build.emit("cast", y, to=dtype)
-    return build.emit("range", *bounds)

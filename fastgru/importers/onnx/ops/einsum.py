@@ -1,0 +1,18 @@
+"""Sums over products of elements, by labels of the axes."""
+
+from __future__ import annotations
+
+from fastgru.importers.onnx.builder import Builder
+from fastgru.importers.onnx.node import OnnxNode
+from fastgru.importers.onnx.registry import operator
+from fastgru.importers.onnx.values import Value
+
+__all__: list[str] = []
+
+
+@operator("Einsum", versions=(12, 28), inputs=(1, None))
+def _einsum(node: OnnxNode, build: Builder) -> Value:
+    values = [node.input(i) for i in range(len(node.inputs))]
+    for value in values:
+        node.finite(value, "operand")
+    return build.emit("einsum", *values, equation=node.attrs.string("equation"))

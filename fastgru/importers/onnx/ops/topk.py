@@ -1,0 +1,21 @@
+"""The greatest or least elements along an axis."""
+
+from __future__ import annotations
+
+from fastgru.importers.onnx.builder import Builder
+from fastgru.importers.onnx.node import OnnxNode
+from fastgru.importers.onnx.registry import operator
+from fastgru.importers.onnx.values import Value
+
+__all__: list[str] = []
+
+
+@operator("TopK", versions=(1, 10, 11, 24), inputs=(1, 2), outputs=2, sizes=(1,))
+def _topk(node: OnnxNode, build: Builder) -> tuple[Value, ...]:
+    """The order is always that of a sorted answer, which an unsorted one may be too."""
+    x = node.input(0)
+    k = build.integers([node.attrs.integer("k")]) if node.version < 10 else node.input(1)
+    largest = node.attrs.flag("largest", True) if node.version >= 11 else True
+    if node.version >= 11:
+        node.attrs.flag("sorted", True)
+    return build.emit_all("topk", [x, k], 2, {"axis": node.attrs.integer("axis", -1), "largest": largest})
