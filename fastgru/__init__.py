@@ -70,9 +70,9 @@ if TYPE_CHECKING:
         Tanh,
         Transpose,
     )
-    from fastgru.model import Model, Stream
+    from fastgru.model import Model
     from fastgru.quantization import quantize
-    from fastgru.streaming import SessionPool
+    from fastgru.streaming import SessionPool, Stream
 
 __version__ = "0.1.0.dev0"
 
@@ -80,7 +80,7 @@ __version__ = "0.1.0.dev0"
 _LAZY = {
     "Model": "fastgru.model",
     "SessionPool": "fastgru.streaming",
-    "Stream": "fastgru.model",
+    "Stream": "fastgru.streaming",
     "Weights": "fastgru.importers.weights",
     "quantize": "fastgru.quantization",
     "read_weights": "fastgru.importers.weights",

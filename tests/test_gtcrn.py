@@ -22,7 +22,7 @@ def golden(folder):
 
 
 def program(model):
-    return model._executable.program({spec.name: spec.shape for spec in model.inputs})
+    return model._runnable.program({spec.name: spec.shape for spec in model.inputs})
 
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])
@@ -43,7 +43,7 @@ def test_the_raw_file_plans_to_the_program_of_the_simplified_one(folder):
     raw, simple = (program(fastgru.load(folder / file)) for file in FILES)
     assert len(raw.names) <= len(simple.names) < 240
     kinds = {name.removesuffix("_float32").removesuffix("_int32") for name in raw.names}
-    assert kinds <= {"chain", "conv", "copy", "gru_reset_after", "layer_norm", "linear", "reduce_sum", "turn"}
+    assert kinds <= {"conv", "copy", "fusion", "gru_reset_after", "layer_norm", "linear", "reduce_sum", "transpose"}
 
 
 def test_both_files_give_the_same_bits(folder, golden):

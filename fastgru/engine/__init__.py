@@ -1,6 +1,8 @@
-"""Graph to program: passes, planning, and the object that runs one program a shape. See `engine.executable`."""
+"""Graph to program: passes, planning, and what runs one program a shape. See `engine.runnable`."""
 
-from fastgru.engine.executable import PRECISIONS, Executable
-from fastgru.engine.partition import Pieces, foreign_nodes
+from fastgru.engine.executable import Executable
+from fastgru.engine.partition import foreign_nodes, make_runnable
+from fastgru.engine.precision import PRECISIONS
+from fastgru.engine.runnable import Runnable
 
-__all__ = ["PRECISIONS", "Executable", "Pieces", "foreign_nodes"]
+__all__ = ["PRECISIONS", "Executable", "Runnable", "foreign_nodes", "make_runnable"]

@@ -1,6 +1,6 @@
-"""A graph with foreign nodes: executables for the stretches between them, and onnx's own implementation for each.
+"""A graph with foreign nodes: executables for the partitions between them, onnx's own implementation for each of them.
 
-Between two pieces every value is an array (or whatever ONNX hands on, from one foreign node to the next), with the
+Between two partitions every value is an array (or whatever ONNX hands on, from one foreign node to the next), with the
 shape and dtype that came; an executable is made when its dtypes first come, and plans a program for each shape.
 """
 
@@ -8,27 +8,45 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastgru.budget import PLAN_BYTES, Budget
-from fastgru.engine.executable import PRECISIONS, Executable, checked_out, typed_spec
+from fastgru.budget import Budget
+from fastgru.engine.executable import Executable
 from fastgru.engine.plan import check_supported
 from fastgru.engine.precision import FLOAT_DTYPES
 from fastgru.engine.program import Slot
-from fastgru.engine.threads import check_threads
+from fastgru.engine.runnable import Runnable, checked_out
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import DTYPES, Graph, Node, TensorSpec
 from fastgru.process import lock
-from fastgru.reference import bind_inputs
 from fastgru.reference.foreign import FOREIGN, check_foreign, describe_foreign, evaluate_foreign
-from fastgru.reference.operator import is_floating, numpy_dtype
+from fastgru.reference.operator import is_floating
 
-__all__ = ["Pieces", "foreign_nodes"]
+__all__ = ["Partitioned", "foreign_nodes", "make_runnable"]
 
 Array = NDArray[Any]
+
+
+def make_runnable(
+    graph: Graph,
+    *,
+    precision: str = "float32",
+    overrides: Mapping[str, str] | None = None,
+    threads: int = 1,
+    budget: Budget | None = None,
+) -> Runnable:
+    """What runs the graph: one program where all of its nodes are ours. Arguments and errors as for `Executable`.
+
+    Raises `UnsupportedModelError` for `overrides` where other runtimes run some nodes.
+    """
+    if not foreign_nodes(graph):
+        return Executable(graph, precision=precision, overrides=overrides, threads=threads, budget=budget)
+    if overrides:
+        raise UnsupportedModelError("a model of which onnx runs some nodes takes one precision for all the others")
+    return Partitioned(graph, precision=precision, threads=threads, budget=budget)
 
 
 def foreign_nodes(graph: Graph) -> tuple[Node, ...]:
@@ -36,33 +54,28 @@ def foreign_nodes(graph: Graph) -> tuple[Node, ...]:
     return tuple(node for node in graph.nodes if node.op == FOREIGN)
 
 
-class Pieces:
-    """As `Executable` towards a caller, for a graph with foreign nodes. Safe to call from several threads at once.
+class Partitioned(Runnable):
+    """A graph with foreign nodes, whose partitions run one after the other.
 
-    Raises `UnsupportedModelError` that lists every node that cannot be run, a foreign one that onnx does not know too.
+    Raises as `Runnable`, and `UnsupportedModelError` that lists every node that cannot be run, a foreign one that onnx
+    does not know too. `run` raises `ShapeError` naming a foreign node that refuses what it gets.
     """
 
     def __init__(
         self, graph: Graph, *, precision: str = "float32", threads: int = 1, budget: Budget | None = None
     ) -> None:
-        if precision not in PRECISIONS:
-            raise UnsupportedModelError(f"precision {precision!r} is not supported; there are {', '.join(PRECISIONS)}")
-        check_threads(threads)
-        self.graph = graph.validate()
-        for node in foreign_nodes(graph):
+        super().__init__(graph, precision, threads, budget)
+        self._partitions = [_Partition(self, nodes, later) for nodes, later in _cut(graph)]
+
+    def _check(self, graph: Graph) -> None:
+        for node in foreign_nodes(graph.validate()):
             check_foreign(node)
         check_supported(replace(graph, nodes=tuple(node for node in graph.nodes if node.op != FOREIGN)))
-        self.precision, self.threads = precision, threads
-        self.budget = Budget(PLAN_BYTES) if budget is None else budget
-        self.inputs = tuple(typed_spec(spec, precision) for spec in graph.inputs)
-        self.outputs = tuple(typed_spec(spec, precision) for spec in graph.outputs)
-        self._pieces = [_Piece(self, nodes, later) for nodes, later in _cut(graph)]
 
     def run(self, inputs: Mapping[str, ArrayLike], out: Mapping[str, Array] | None = None) -> dict[str, Array]:
-        """Outputs by name; arguments and errors as for `Executable.run`, and `ShapeError` naming a foreign node."""
         values: dict[str, Any] = {**self.graph.constants, **self.bind(inputs)}
-        for piece in self._pieces:
-            values.update(piece.run(values))
+        for partition in self._partitions:
+            values.update(partition.run(values))
         results = {spec.name: self._output(spec, values[spec.name]) for spec in self.graph.outputs}
         if out is None:
             return results
@@ -75,23 +88,28 @@ class Pieces:
     def _output(self, spec: TensorSpec, value: Any) -> Array:
         if not isinstance(value, np.ndarray):
             raise UnsupportedModelError(f"output {spec.name!r}: a {type(value).__name__}, expected an array")
-        return np.array(value, dtype=FLOAT_DTYPES[self.precision] if is_floating(value.dtype) else None, order="C")
+        return np.array(value, dtype=self.float_dtype if is_floating(value.dtype) else None, order="C")
 
-    def bind(self, inputs: Mapping[str, ArrayLike]) -> dict[str, Array]:
-        """The inputs as C-contiguous arrays of the dtypes that are computed in. Raises `ShapeError`."""
-        bound = bind_inputs(self.inputs, inputs)
-        return {
-            spec.name: np.ascontiguousarray(bound[spec.name], dtype=numpy_dtype(spec.dtype)).reshape(
-                bound[spec.name].shape
-            )
-            for spec in self.inputs
-        }
+    def route(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        return None
+
+    def profile(self, inputs: Mapping[str, ArrayLike]) -> NoReturn:
+        raise UnsupportedModelError("a model of which onnx runs some nodes is not one program; it has no profile")
+
+    @property
+    def weight_precisions(self) -> NoReturn:
+        raise UnsupportedModelError(
+            "a model of which onnx runs some nodes is planned partition by partition as it runs"
+        )
+
+    def to_graph(self) -> Graph:
+        return self.graph
 
 
-class _Piece:
+class _Partition:
     """Nodes of ours, or one foreign node. later: the names that something behind it reads."""
 
-    def __init__(self, owner: Pieces, nodes: Sequence[Node], later: frozenset[str]) -> None:
+    def __init__(self, owner: Partitioned, nodes: Sequence[Node], later: frozenset[str]) -> None:
         self._owner, self._nodes = owner, tuple(nodes)
         made = {name for node in nodes for name in node.outputs if name}
         read = dict.fromkeys(name for node in nodes for name in node.inputs if name and name not in made)
@@ -132,7 +150,7 @@ class _Piece:
         specs = [self._specs.get(name) or TensorSpec(name, dtype, None) for name, dtype in dtypes.items()]
         graph = Graph(
             inputs=tuple(specs),
-            # Nobody reads what a piece declares of its outputs: their dtypes are those that come.
+            # Nobody reads what a partition declares of its outputs: their dtypes are those that come.
             outputs=tuple(TensorSpec(name, FLOAT_DTYPES[self._owner.precision], None) for name in self._gives),
             nodes=self._nodes,
             constants=self._constants,
@@ -143,15 +161,15 @@ class _Piece:
 
 
 def _cut(graph: Graph) -> list[tuple[list[Node], frozenset[str]]]:
-    """The nodes in an order in which as many of ours as possible stand together, each stretch with what is read later.
+    """The nodes in an order in which as many of ours as possible stand together; a foreign node stands alone.
 
-    A foreign node stands alone.
+    Each partition comes with the names that are read later.
     """
     known = {*graph.constants, *(spec.name for spec in graph.inputs)}
     waiting = list(graph.nodes)
-    stretches: list[list[Node]] = []
+    partitions: list[list[Node]] = []
     while waiting:
-        foreign = stretches != [] and stretches[-1][0].op != FOREIGN
+        foreign = partitions != [] and partitions[-1][0].op != FOREIGN
         ready: list[Node] = []
         rest: list[Node] = []
         for node in waiting:
@@ -160,15 +178,15 @@ def _cut(graph: Graph) -> list[tuple[list[Node], frozenset[str]]]:
             if fits:
                 known.update(name for name in node.outputs if name)
         if ready:
-            stretches += [[node] for node in ready] if foreign else [ready]
+            partitions += [[node] for node in ready] if foreign else [ready]
         elif not foreign:
             # Nothing of ours is ready: the first that waits is foreign, for the graph is in order.
-            stretches.append([rest.pop(0)])
-            known.update(name for name in stretches[-1][0].outputs if name)
+            partitions.append([rest.pop(0)])
+            known.update(name for name in partitions[-1][0].outputs if name)
         waiting = rest
     wanted = {spec.name for spec in graph.outputs}
     result = []
-    for nodes in reversed(stretches):
+    for nodes in reversed(partitions):
         result.append((nodes, frozenset(wanted)))
         wanted.update(name for node in nodes for name in node.inputs if name)
     return result[::-1]

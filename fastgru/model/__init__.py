@@ -1,6 +1,5 @@
-"""Models: a graph with names, run whole or as a stream."""
+"""Models: a graph with names, ready to run."""
 
 from fastgru.model.model import Model
-from fastgru.model.stream import Stream
 
-__all__ = ["Model", "Stream"]
+__all__ = ["Model"]

@@ -1,8 +1,7 @@
-"""A loaded model: named inputs and outputs over an executable."""
+"""A loaded model: named inputs and outputs over what runs."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from os import PathLike
 from typing import Any
@@ -10,19 +9,15 @@ from typing import Any
 from numpy.typing import ArrayLike, NDArray
 
 from fastgru.budget import PLAN_BYTES, Budget
-from fastgru.engine import Executable, Pieces, foreign_nodes
-from fastgru.engine.lowp_graph import with_lowp_weights
-from fastgru.engine.precision import FLOAT_DTYPES, LOWP, Precision, WeightPrecision, split_precision
+from fastgru.engine import foreign_nodes, make_runnable
+from fastgru.engine.precision import Precision, WeightPrecision, split_precision
 from fastgru.engine.profile import Timing
-from fastgru.errors import ShapeError, UnsupportedModelError
+from fastgru.errors import ShapeError
 from fastgru.exporters import to_onnx
 from fastgru.graph import Graph, TensorSpec
-from fastgru.graphfile import graph_to_bytes, write_graph
-from fastgru.model.partition_stream import PiecesStream
-from fastgru.model.stream import Stream
-from fastgru.process import once
+from fastgru.graphfile import write_graph
 from fastgru.reference.foreign import describe_foreign
-from fastgru.reference.plain import with_plain_weights
+from fastgru.streaming import Stream
 
 __all__ = ["Model"]
 
@@ -53,25 +48,20 @@ class Model:
             precision = graph.precisions or "float32"
         self._asked = precision if isinstance(precision, str) else dict(precision)
         common, overrides = split_precision(precision)
-        self._executable: Executable | Pieces
-        budget = Budget(plan_bytes)
-        if not foreign_nodes(graph):
-            self._executable = Executable(graph, precision=common, overrides=overrides, threads=threads, budget=budget)
-        elif overrides:
-            raise UnsupportedModelError("a model of which onnx runs some nodes takes one precision for all the others")
-        else:
-            self._executable = Pieces(graph, precision=common, threads=threads, budget=budget)
+        self._runnable = make_runnable(
+            graph, precision=common, overrides=overrides, threads=threads, budget=Budget(plan_bytes)
+        )
         self.graph = graph
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
         """Names, dtypes and shapes of the inputs; None for a free dimension."""
-        return self._executable.inputs
+        return self._runnable.inputs
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
         """Names, dtypes and shapes of the outputs; None for a free dimension."""
-        return self._executable.outputs
+        return self._runnable.outputs
 
     @property
     def precision(self) -> str:
@@ -85,24 +75,22 @@ class Model:
 
         Raises `UnsupportedModelError` where other runtimes run some nodes.
         """
-        if isinstance(self._executable, Pieces):
-            raise UnsupportedModelError("a model of which onnx runs some nodes is planned piece by piece as it runs")
-        return dict(self._executable.weight_precisions)
+        return self._runnable.weight_precisions
 
     @property
     def threads(self) -> int:
         """The most cores that a call uses."""
-        return self._executable.threads
+        return self._runnable.threads
 
     @property
     def reference_nodes(self) -> tuple[str, ...]:
         """The nodes that onnx's own reference implementation carries out (`fallback="reference"`): slow and correct."""
         return tuple(describe_foreign(node) for node in foreign_nodes(self.graph))
 
-    @once
+    @property
     def fingerprint(self) -> str:
         """A hash of the network and its weights: the same for the same file, whatever the precision."""
-        return hashlib.sha256(graph_to_bytes(self.graph)).hexdigest()
+        return self._runnable.fingerprint
 
     def __call__(self, *inputs: ArrayLike) -> Array | tuple[Array, ...]:
         """Run on inputs in the order of `self.inputs`; an array, or a tuple where there are several outputs.
@@ -124,16 +112,14 @@ class Model:
 
         Raises `ShapeError` where an array does not fit: the name, what came, what was expected.
         """
-        return self._executable.run(inputs, out)
+        return self._runnable.run(inputs, out)
 
     def profile(self, inputs: Mapping[str, ArrayLike]) -> list[Timing]:
         """How long each instruction of one run on these inputs takes, in order, on one thread.
 
         Raises `ShapeError` where an input does not fit, `UnsupportedModelError` where other runtimes run some nodes.
         """
-        if isinstance(self._executable, Pieces):
-            raise UnsupportedModelError("a model of which onnx runs some nodes is not one program; it has no profile")
-        return self._executable.profile(inputs)
+        return self._runnable.profile(inputs)
 
     def stream(
         self,
@@ -151,10 +137,7 @@ class Model:
 
         Raises `StateError` where there is no state, or a pair does not fit.
         """
-        states = self.graph.states if state is None else state
-        if isinstance(self._executable, Pieces):
-            return PiecesStream(self._executable, batch_size, states, self, batch_axes)
-        return Stream(self._executable, batch_size, states, self, batch_axes)
+        return Stream(self._runnable, self.graph.states if state is None else state, batch_size, batch_axes)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the model as one safetensors file, for no particular CPU; `fastgru.load` reads it.
@@ -166,22 +149,17 @@ class Model:
 
     def to_graph(self) -> Graph:
         """The network as plain data, its weights as small as they are in this model: what `save` writes."""
-        if isinstance(self._executable, Pieces):
-            return self.graph
-        lowp = {name: c.precision for name, c in self._executable.weight_precisions.items() if c.precision in LOWP}
-        if lowp == dict(self.graph.precisions):
-            return self.graph
-        return with_lowp_weights(self.graph, lowp) if lowp else with_plain_weights(self.graph)
+        return self._runnable.to_graph()
 
     def to_onnx(self, path: str | PathLike[str] | None = None) -> bytes:
         """The model as an ONNX file of opset 20, in the dtype it computes in; written to `path`, too, where given.
 
         Raises `UnsupportedModelError` that lists every node without a counterpart in ONNX.
         """
-        return to_onnx(self.graph, path, precision=FLOAT_DTYPES[self._executable.precision])
+        return to_onnx(self.graph, path, precision=self._runnable.float_dtype)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _remake, (self.graph, self._asked, self.threads, self._executable.budget.limit)
+        return _remake, (self.graph, self._asked, self.threads, self._runnable.budget.limit)
 
     def __repr__(self) -> str:
         def shown(specs: tuple[TensorSpec, ...]) -> str:

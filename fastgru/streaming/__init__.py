@@ -1,6 +1,6 @@
-"""Streams, and pools of them for servers."""
+"""What keeps a state between calls, over whatever runs: streams, and pools of sessions for servers."""
 
-from fastgru.model import Stream
 from fastgru.streaming.pool import SessionPool
+from fastgru.streaming.stream import Stream
 
 __all__ = ["SessionPool", "Stream"]

@@ -13,17 +13,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from itertools import count
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastgru.engine import Runnable
 from fastgru.errors import SessionError, ShapeError, StateError, UnsupportedModelError
-from fastgru.model import Model
-from fastgru.model.batch import find_batch_axes, given_axes
-from fastgru.model.state_blob import pack_state, unpack_state
 from fastgru.process import EPOCH, process, short_lock
 from fastgru.reference.operator import as_array
+from fastgru.streaming.batch import find_batch_axes, given_axes
+from fastgru.streaming.state_blob import pack_state, unpack_state
+from fastgru.streaming.stream import Stream
 
 __all__ = ["SessionPool"]
 
@@ -45,6 +46,12 @@ _Result = TypeVar("_Result")
 _lock = short_lock()
 
 
+class Streaming(Protocol):
+    """What makes a stream of so many rows: a model, or a layer."""
+
+    def stream(self, *arguments: Any, **options: Any) -> Stream: ...
+
+
 class _Claim:
     """What a call holds its sessions by. epoch: of the process; a forked child lacks the calls of its parent."""
 
@@ -53,9 +60,9 @@ class _Claim:
 
 
 class SessionPool:
-    """Up to `capacity` sessions of a model that carries a state. Safe to call from several threads.
+    """Up to `capacity` sessions of a model or layer that carries a state. Safe to call from several threads.
 
-    state: {input: output} pairs, None for those that the model knows. batch_axes: {input: axis} where the declared
+    state: {input: output} pairs of a model, None for those that it knows. batch_axes: {input: axis} where the declared
     shapes do not tell which axis the rows are on.
 
     inputs, outputs: names of what a session pushes and gets, as those of a `Stream`.
@@ -66,7 +73,7 @@ class SessionPool:
 
     def __init__(
         self,
-        model: Model,
+        model: Streaming,
         capacity: int,
         *,
         state: Mapping[str, str] | None = None,
@@ -74,12 +81,11 @@ class SessionPool:
     ) -> None:
         if isinstance(capacity, bool) or not isinstance(capacity, int | np.integer) or capacity < 1:
             raise ShapeError(f"capacity is {capacity!r}, expected an integer of at least 1")
-        single = model.stream(1, state=state)  # checks the pairs
+        single = model.stream(1) if state is None else model.stream(1, state=state)  # checks the pairs
         self.inputs, self.outputs = single.inputs, single.outputs
-        self._model, self.capacity = model, int(capacity)
-        self._states = dict(model.graph.states if state is None else state)
+        self._runnable, self._states, self.capacity = single.runnable, single.states, int(capacity)
         self._single = {name: (a.shape, a.dtype) for name, a in single.state.items()}
-        self._axes = _axes(model, [*self._states, *self.inputs], batch_axes)
+        self._axes = _axes(self._runnable, [*self._states, *self.inputs], batch_axes)
         self._store = {
             name: np.zeros((2, self.capacity, *_without(shape, self._axes[name])), dtype)
             for name, (shape, dtype) in self._single.items()
@@ -174,7 +180,7 @@ class SessionPool:
     def save(self, session: int) -> bytes:
         """Its state as bytes, the same as `Stream.save_state` gives for a stream of one row."""
         state = self._alone([session], lambda rows: self._gather(np.array(rows)))
-        return pack_state(state, self._model.fingerprint)
+        return pack_state(state, self._runnable.fingerprint)
 
     def load(self, session: int, saved: bytes) -> None:
         """Take up what `save`, or a stream of one row, has saved. Raises `SessionError`, `StateError`."""
@@ -236,7 +242,7 @@ class SessionPool:
         self._change(np.array(rows), {name: np.moveaxis(a, self._axes[name], 0) for name, a in given.items()})
 
     def _unpack(self, saved: bytes) -> dict[str, Array]:
-        state = unpack_state(saved, self._model.fingerprint)
+        state = unpack_state(saved, self._runnable.fingerprint)
         came = {name: (a.dtype.name, a.shape) for name, a in state.items()}
         expected = {name: (dtype.name, shape) for name, (shape, dtype) in self._single.items()}
         if came != expected:
@@ -260,7 +266,7 @@ class SessionPool:
         feeds = {
             name: np.concatenate([frame[i] for frame in frames], self._axes[name]) for i, name in enumerate(self.inputs)
         }
-        return self._model.run({**feeds, **self._gather(rows)})
+        return self._runnable.run({**feeds, **self._gather(rows)})
 
     def _prove(self, shapes: Shapes, frame: tuple[Array, ...], row: int) -> dict[str, int]:
         """The batch axis of each output; refuses a model whose rows depend on one another.
@@ -290,10 +296,10 @@ class SessionPool:
         return axes
 
 
-def _axes(model: Model, names: list[str], given: Mapping[str, int] | None) -> dict[str, int]:
-    specs = {spec.name: spec for spec in model.inputs}
+def _axes(runnable: Runnable, names: list[str], given: Mapping[str, int] | None) -> dict[str, int]:
+    specs = {spec.name: spec for spec in runnable.inputs}
     ranks = {name: len(specs[name].shape or ()) for name in names}
-    found = find_batch_axes(model.graph, names, given_axes(given, ranks))
+    found = find_batch_axes(runnable.graph, names, given_axes(given, ranks))
     axes = {}
     for name, axis in found.items():
         shape = specs[name].shape

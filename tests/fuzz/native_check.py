@@ -76,7 +76,7 @@ def _fitting(spec: TensorSpec, feeds: Mapping[str, Array], rng: random.Random) -
 
 def _run(model: Model, given: Mapping[str, Array]) -> dict[str, Array]:
     """Into arrays with fences."""
-    executable: Any = model._executable
+    executable: Any = model._runnable
     program = executable.program({name: a.shape for name, a in executable.bind(given).items()})
     out = {name: fenced(slot.shape, np.dtype(slot.dtype)) for name, slot in program.outputs.items()}
     results = model.run(given, out=out)

@@ -20,6 +20,7 @@ import pytest
 from fastgru import Model
 from fastgru.errors import ShapeError, StateError
 from fastgru.graph import Graph, Node, TensorSpec
+from fastgru.kernels.operands.ticket import STATE
 from fastgru.process import EPOCH, process
 from fastgru.spec import GRUSpec
 
@@ -440,7 +441,7 @@ def test_a_child_may_use_a_stream_that_a_thread_of_its_parent_was_pushing(monkey
     stream.push(x)
     copy = stream.fork()
     want = copy.push(x)
-    stream._words[1] = process[EPOCH]  # as a push of a thread leaves it that is not in the child
+    stream._banks.words[STATE.busy] = process[EPOCH]  # as a push of a thread leaves it that is not in the child
     with pytest.raises(StateError, match="in use"):
         stream.push(x)
     if (child := os.fork()) == 0:
@@ -449,7 +450,7 @@ def test_a_child_may_use_a_stream_that_a_thread_of_its_parent_was_pushing(monkey
         finally:
             os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    stream._words[1] = 0
+    stream._banks.words[STATE.busy] = 0
     np.testing.assert_array_equal(stream.push(x), want)
 
 
@@ -649,7 +650,7 @@ def test_a_state_that_is_no_mapping():
 def test_plans_of_a_stream_have_a_bound():
     graph = network().graph
     model = Model(graph, plan_bytes=4 << 20)
-    stream, held = model.stream(4), model._executable.budget
+    stream, held = model.stream(4), model._runnable.budget
     for steps in range(1, 120):
         stream.push(frames(steps, 4))
         assert held.used <= 4 << 20

@@ -265,7 +265,7 @@ def use(file):
 use(small)
 before = status("VmRSS")
 model = use(path)
-print(status("VmHWM") - before, status("VmRSS") - before, sum(a.nbytes for a in model._executable._packs.values()))
+print(status("VmHWM") - before, status("VmRSS") - before, sum(a.nbytes for a in model._runnable._packs.values()))
 """
 
 

@@ -226,7 +226,7 @@ def test_a_session_is_for_one_call_at_a_time(monkeypatch):
     first, second = pool.open(), pool.open()
     pool.push({first: frame(1), second: frame(2)})
     saved, inside, leave, faults = pool.save(first), threading.Event(), threading.Event(), []
-    run = model.run
+    run = pool._runnable.run
 
     def slow(feeds):
         result = run(feeds)
@@ -235,7 +235,7 @@ def test_a_session_is_for_one_call_at_a_time(monkeypatch):
             leave.wait(60)
         return result
 
-    monkeypatch.setattr(model, "run", slow)
+    monkeypatch.setattr(pool._runnable, "run", slow)
     pushing = threading.Thread(target=lambda: faults.extend([] if first in pool.push({first: frame(3)}) else ["none"]))
     pushing.start()
     assert inside.wait(60)
@@ -298,7 +298,7 @@ def test_a_child_may_use_sessions_that_a_thread_of_its_parent_was_pushing(monkey
     pool.push({session: frame(1)})
     stream = model.stream(1)
     stream.load_state(pool.save(session))
-    want, inside, leave, run = stream.push(frame(2)), threading.Event(), threading.Event(), model.run
+    want, inside, leave, run = stream.push(frame(2)), threading.Event(), threading.Event(), pool._runnable.run
 
     def slow(feeds):
         if threading.current_thread() is pushing:
@@ -306,7 +306,7 @@ def test_a_child_may_use_sessions_that_a_thread_of_its_parent_was_pushing(monkey
             leave.wait(60)
         return run(feeds)
 
-    monkeypatch.setattr(model, "run", slow)
+    monkeypatch.setattr(pool._runnable, "run", slow)
     pushing = threading.Thread(target=lambda: pool.push({session: frame(2)}))
     pushing.start()
     assert inside.wait(60)

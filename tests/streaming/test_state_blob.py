@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import save
 
 from fastgru.errors import StateError
-from fastgru.model.state_blob import pack_state, unpack_state
+from fastgru.streaming.state_blob import pack_state, unpack_state
 
 MODEL = "ab" * 32
 

@@ -1,0 +1,130 @@
+"""What runs: one interface for a graph that is one program, and for one of which other runtimes run some nodes."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastgru.budget import PLAN_BYTES, Budget
+from fastgru.engine.precision import FLOAT_DTYPES, PRECISIONS, WeightPrecision
+from fastgru.engine.profile import Timing
+from fastgru.engine.program import Slot
+from fastgru.engine.route import Route
+from fastgru.engine.threads import check_threads
+from fastgru.errors import ShapeError, UnsupportedModelError
+from fastgru.graph import Graph, TensorSpec
+from fastgru.graphfile import graph_to_bytes
+from fastgru.process import once
+from fastgru.reference import bind_inputs
+from fastgru.reference.operator import numpy_dtype
+
+__all__ = ["Runnable", "checked_out"]
+
+_FLOATS: Final = ("float64", "float32", "float16", "bfloat16")
+
+Array = NDArray[Any]
+
+
+class Runnable(ABC):
+    """A graph that runs in a precision. Safe to call from several threads at once.
+
+    inputs, outputs: of the graph, with the dtypes that are computed in. budget: of the plans that are kept for the
+    shapes that have come, with their arenas; the least used are forgotten.
+
+    Raises `UnsupportedModelError` for a precision or a number of threads that there is not.
+    """
+
+    def __init__(self, graph: Graph, precision: str, threads: int, budget: Budget | None) -> None:
+        if precision not in PRECISIONS:
+            raise UnsupportedModelError(f"precision {precision!r} is not supported; there are {', '.join(PRECISIONS)}")
+        check_threads(threads)
+        self.budget = Budget(PLAN_BYTES) if budget is None else budget
+        self._check(graph)
+        self.graph = graph.validate()
+        self.precision, self.float_dtype, self.threads = precision, FLOAT_DTYPES[precision], threads
+        self.inputs = tuple(self._typed(spec) for spec in graph.inputs)
+        self.outputs = tuple(self._typed(spec) for spec in graph.outputs)
+        self._dtypes = {spec.name: numpy_dtype(spec.dtype) for spec in self.inputs}
+
+    def _typed(self, spec: TensorSpec) -> TensorSpec:
+        """The spec with the dtype that is computed in for a floating-point one."""
+        return replace(spec, dtype=self.float_dtype) if spec.dtype in _FLOATS else spec
+
+    @abstractmethod
+    def _check(self, graph: Graph) -> None:
+        """Raise `UnsupportedModelError` that lists every node that cannot be run."""
+
+    @abstractmethod
+    def run(self, inputs: Mapping[str, ArrayLike], out: Mapping[str, Array] | None = None) -> dict[str, Array]:
+        """Outputs by name.
+
+        out: arrays to write outputs into, by name: C-contiguous, writable, of the output's exact shape and dtype. One
+        may be an input, too; two of them may not overlap.
+
+        Raises `ShapeError` where an array does not fit: the name, what came, what was expected.
+        """
+
+    @abstractmethod
+    def route(self, shapes: Mapping[str, tuple[int, ...]]) -> Route | None:
+        """The program for inputs of these shapes, ready to be called; None where no single program does the work."""
+
+    @abstractmethod
+    def profile(self, inputs: Mapping[str, ArrayLike]) -> list[Timing]:
+        """How long each instruction of one run on these inputs takes, in order, on one thread.
+
+        Raises `ShapeError` where an input does not fit, `UnsupportedModelError` where other runtimes run some nodes.
+        """
+
+    @property
+    @abstractmethod
+    def weight_precisions(self) -> Mapping[str, WeightPrecision]:
+        """What each node with weights has them in, by its first output, and why where it is not what was asked for.
+
+        Raises `UnsupportedModelError` where other runtimes run some nodes.
+        """
+
+    @abstractmethod
+    def to_graph(self) -> Graph:
+        """The graph with its weights as small as they are here."""
+
+    @once
+    def fingerprint(self) -> str:
+        """A hash of the graph and its weights, whatever the precision."""
+        return hashlib.sha256(graph_to_bytes(self.graph)).hexdigest()
+
+    def bind(self, inputs: Mapping[str, ArrayLike]) -> dict[str, Array]:
+        """The inputs as C-contiguous arrays of the dtypes that are computed in. Raises `ShapeError`."""
+        bound = bind_inputs(self.inputs, inputs)
+        return {
+            name: np.ascontiguousarray(bound[name], dtype).reshape(bound[name].shape)
+            for name, dtype in self._dtypes.items()
+        }
+
+
+def checked_out(slots: Mapping[str, Slot], out: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """`out` as a dict. Raises `ShapeError` for an array that does not fit its slot, or overlaps another."""
+    if not isinstance(out, Mapping):
+        raise ShapeError(f"out: got {type(out).__name__}, expected arrays by output name")
+    out = dict(out)  # a mapping may answer otherwise the next time
+    if unknown := [name for name in out if name not in slots]:
+        raise ShapeError(f"out: unknown outputs {unknown}; expected some of {list(slots)}")
+    for name, array in out.items():
+        slot = slots[name]
+        expected = f"expected {slot.dtype} {slot.shape}"
+        if not isinstance(array, np.ndarray):
+            raise ShapeError(f"out {name!r}: got {type(array).__name__}, {expected}")
+        faults = "" if array.flags.c_contiguous else ", not C-contiguous"
+        faults += "" if array.flags.writeable else ", not writable"
+        if array.shape != slot.shape or array.dtype != slot.dtype or faults:
+            raise ShapeError(f"out {name!r}: got {array.dtype} {array.shape}{faults}, {expected}")
+    for (first, a), (second, b) in itertools.combinations(out.items(), 2):
+        if np.may_share_memory(a, b):
+            raise ShapeError(f"out: {first!r} and {second!r} overlap, expected arrays of their own")
+    return out

@@ -1,0 +1,88 @@
+"""The memory of a state: two sets of arrays, of which a push reads one and writes the other.
+
+Whoever runs on a state, reads it or changes it does so in one native call, which claims it (`kernels.entries`): a
+second thread, or a signal handler, is refused. A change of part of a state is a reading and a writing, and the writing
+is refused if the state has changed in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.engine import Runnable
+from fastgru.engine.program import refuse_second_user
+from fastgru.errors import ShapeError, StateError
+from fastgru.kernels.operands.ticket import STATE
+from fastgru.kernels.run import IN_USE, calls
+from fastgru.packing.aligned import zeros
+from fastgru.process import process
+
+__all__ = ["Banks", "first_state"]
+
+Array = NDArray[Any]
+
+
+class Banks:
+    """A state that begins with these values. arrays: its two sets. words: what native code claims it by."""
+
+    def __init__(self, state: Mapping[str, Array]) -> None:
+        self.arrays = tuple({name: zeros(a.shape, a.dtype) for name, a in state.items()} for _ in range(2))
+        for name, array in self.arrays[0].items():
+            array[...] = state[name]
+        each = zip(*(bank.values() for bank in self.arrays), strict=True)
+        addresses = [word for a, b in each for word in (a.ctypes.data, b.ctypes.data, a.nbytes)]  # as `BANKS` says
+        self.words = np.array([*[0] * STATE.words, *addresses, 0], np.int64)
+
+    def read(self) -> tuple[dict[str, Array], int]:
+        """A copy of the state, and its version. Raises `StateError` where it is in use."""
+        state = {name: np.empty(a.shape, a.dtype) for name, a in self.arrays[0].items()}
+        version = calls().take(self.words.ctypes.data, process.ctypes.data, tuple(state.values()))
+        if version == IN_USE:
+            refuse_second_user()
+        return state, version
+
+    def write(self, state: Mapping[str, Array], version: int = -1) -> None:
+        """Replace the state, if it still has this version. Raises `StateError` where not, or where it is in use."""
+        arrays = tuple([np.ascontiguousarray(state[name], a.dtype) for name, a in self.arrays[0].items()])
+        if calls().put(self.words.ctypes.data, process.ctypes.data, arrays, version) == IN_USE:
+            refuse_second_user()
+
+
+def first_state(runnable: Runnable, states: Mapping[str, str], batch_size: int) -> dict[str, Array]:
+    """Zeros for each input that is a state. states: {input: output}.
+
+    Raises `StateError` where there is none, or a pair does not fit, `ShapeError` for a batch of no size.
+    """
+    inputs = {spec.name: spec for spec in runnable.inputs}
+    outputs = {spec.name: spec for spec in runnable.outputs}
+    if not states:
+        raise StateError(
+            f"no state is known: none of the inputs {list(inputs)} goes with an output {list(outputs)} by name; pass"
+            ' state={"input": "output"}'
+        )
+    for source, target in states.items():
+        if source not in inputs or target not in outputs:
+            raise StateError(
+                f"state {source!r} -> {target!r}: expected an input of {list(inputs)} and an output of {list(outputs)}"
+            )
+        if inputs[source].dtype != outputs[target].dtype:
+            raise StateError(
+                f"state {source!r} is {inputs[source].dtype}, but its next value {target!r} is {outputs[target].dtype}"
+            )
+    if len(set(states.values())) != len(states):
+        raise StateError(f"state {dict(states)}: two inputs share an output")
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer) or batch_size < 1:
+        raise ShapeError(f"batch_size is {batch_size!r}, expected an integer of at least 1")
+    if len(states) == len(inputs):
+        raise StateError("every input is a state: a stream needs something to push")
+    state = {}
+    for name in states:
+        shape = inputs[name].shape
+        if shape is None:
+            raise StateError(f"state {name!r}: the model does not say its shape")
+        state[name] = np.zeros(tuple(batch_size if n is None else n for n in shape), inputs[name].dtype)
+    return state

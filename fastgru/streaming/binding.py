@@ -1,0 +1,81 @@
+"""A program bound to a state: what a push of frames of certain shapes calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.budget import Budget
+from fastgru.engine.program import Frame
+from fastgru.engine.route import Route
+from fastgru.engine.threads import team_address
+from fastgru.errors import StateError
+from fastgru.streaming.banks import Banks
+
+__all__ = ["Binding"]
+
+Array = NDArray[Any]
+
+
+class Binding:
+    """The program of `route` on the state in `banks`. states: {input: output}.
+
+    shapes: of the frames. frames, made: what a push brings and gets, (shape, dtype) of each array. call: as
+    `Frame.call`, by a team where that pays. Its end is entered in `budget.gone`.
+
+    Raises `StateError` where a state would change its shape.
+    """
+
+    def __init__(self, route: Route, banks: Banks, states: Mapping[str, str], budget: Budget) -> None:
+        self._gone, self._route, self._banks = budget.gone, route, banks
+        program, (now, then) = route.program, banks.arrays
+        self._inputs = [name for name in program.inputs if name not in states]
+        self.frames = [(slot.shape, np.dtype(slot.dtype)) for slot in map(program.inputs.__getitem__, self._inputs)]
+        self.shapes = tuple([shape for shape, _ in self.frames])
+        outputs = [slot for name, slot in program.outputs.items() if name not in states.values()]
+        self.made = [(slot.shape, np.dtype(slot.dtype)) for slot in outputs]
+        for name, output in states.items():
+            came, following = program.inputs[name].shape, program.outputs[output].shape
+            if following != came:
+                raise StateError(
+                    f"state {name!r} has shape {came}, but its next value {output!r} has shape {following} for inputs"
+                    f" of {dict(zip(self._inputs, self.shapes, strict=True))}"
+                )
+        self.frame = Frame(
+            program,
+            banks.words,
+            {name: (now[name], then[name]) for name in now},
+            {output: (then[name], now[name]) for name, output in states.items()},
+        )
+        self.call: Callable[[int, Any, Any], int] = self.frame.call
+        self.ticket = self.frame.ticket
+
+    def choose_team(self, arrays: tuple[Array, ...]) -> None:
+        """Have a team run the program, if that pays with frames like these."""
+        given = {name: np.zeros_like(a) for name, a in self._banks.arrays[0].items()}
+        given.update(zip(self._inputs, self.fitting(arrays), strict=True))
+        if self._route.sharing.team(partial(self._route.attempt, tuple([given[name] for name in self._route.inputs]))):
+            self.call = self._call_team
+
+    @property
+    def nbytes(self) -> int:
+        return self.frame.nbytes + self.frame.program.nbytes
+
+    def fitting(self, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+        """Frames as the program takes them."""
+        return tuple(
+            [
+                np.ascontiguousarray(array, dtype).reshape(shape).view(dtype)
+                for array, (shape, dtype) in zip(arrays, self.frames, strict=True)
+            ]
+        )
+
+    def _call_team(self, ticket: int, inputs: Any, outputs: Any) -> int:
+        return self.frame.call_on(team_address(self._route.sharing.members), inputs, outputs)
+
+    def __del__(self) -> None:
+        self._gone.append(id(self))

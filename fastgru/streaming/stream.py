@@ -1,0 +1,276 @@
+"""Streams: frames in, frames out, the state kept inside.
+
+The state lies in two sets of arrays (`banks`) that alternate: a push reads one and writes the other, so nothing is
+copied, a network may read an old state after it has written the new one, and a push that ends early leaves the state as
+it was. Arrays that come as the model takes them go straight from and into the caller's memory in a single native call;
+others are converted before it, and their results copied after it. After the first push of a shape, a push allocates
+only what it returns.
+
+Where no single program does the work, a push is a run, and the state is carried from one to the next.
+"""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastgru.engine import Runnable
+from fastgru.errors import ShapeError, StateError
+from fastgru.kernels.run import MISFIT
+from fastgru.process import lock
+from fastgru.reference.operator import as_array
+from fastgru.streaming.banks import Banks, first_state
+from fastgru.streaming.batch import check_rows, find_batch_axes, given_axes
+from fastgru.streaming.binding import Binding
+from fastgru.streaming.state_blob import pack_state, unpack_state
+
+__all__ = ["Stream"]
+
+Array = NDArray[Any]
+Shapes = tuple[tuple[int, ...], ...]
+
+_empty = np.empty
+
+
+class Stream:
+    """Made by `Model.stream` and `Layer.stream`. One thread at a time.
+
+    runnable: what a push runs. states: {input: output} pairs. batch_size: rows of a state where its shape leaves them
+    free. batch_axes: {input: axis} of the states whose rows are to be reset or saved one by one.
+
+    inputs, outputs: names of what `push` takes and gives: those of `runnable`, less the states.
+
+    Raises `StateError` where there is no state, or a pair does not fit, `ShapeError` for a batch of no size.
+    """
+
+    def __init__(
+        self,
+        runnable: Runnable,
+        states: Mapping[str, str],
+        batch_size: int = 1,
+        batch_axes: Mapping[str, int] | None = None,
+    ) -> None:
+        self.runnable, self.states = runnable, dict(states)
+        state = first_state(runnable, self.states, batch_size)
+        self.inputs = tuple(spec.name for spec in runnable.inputs if spec.name not in self.states)
+        self.outputs = tuple(spec.name for spec in runnable.outputs if spec.name not in self.states.values())
+        self._axes = given_axes(batch_axes, {name: a.ndim for name, a in state.items()})
+        self._take(state)
+
+    def _take(self, state: Mapping[str, Array]) -> None:
+        """Go on from this state, with nothing bound."""
+        self._banks = Banks(state)
+        self._bound: Binding | None = None
+        self._others: dict[Shapes, Binding] = {}
+
+    def push(self, *frames: ArrayLike, out: Array | tuple[Array, ...] | None = None) -> Any:
+        """Run one frame, or a chunk of them, from the state that the push before left.
+
+        frames: one array for each name of `self.inputs`, shaped as the model's inputs.
+        out: an array (a tuple of them where there are several outputs) to be written into and returned; one may be a
+        frame, too, two of them may not overlap.
+
+        Returns an array, or a tuple where `self.outputs` has several names. Raises `ShapeError` for a frame that does
+        not fit, `StateError` where another thread is using the stream; the state is then as it was.
+        """
+        bound = self._bound
+        if bound is not None:
+            given: Any = out
+            if out is None:
+                made = bound.made
+                given = _empty(*made[0]) if len(made) == 1 else tuple([_empty(*each) for each in made])
+            code = bound.call(bound.ticket, frames, given)
+            if code == 0:
+                return given
+            if code != MISFIT:
+                bound.frame.raise_for(code)
+        return self._push(frames, out)
+
+    def _push(self, frames: tuple[ArrayLike, ...], out: Array | tuple[Array, ...] | None) -> Any:
+        """Of any layout, float dtypes converted, and `out` lying anywhere."""
+        arrays = tuple([as_array("push", f) for f in frames])
+        if len(arrays) != len(self.inputs):
+            raise ShapeError(f"push: got {len(arrays)} arrays, expected {len(self.inputs)}: {', '.join(self.inputs)}")
+        targets = None if out is None else out if isinstance(out, tuple) else (out,)
+        bound = self._bind(arrays)
+        if bound is None:
+            made = self._carry(arrays, targets)
+        else:
+            if targets is not None:
+                _check_out(targets, bound.made)
+            made = tuple([_empty(*each) for each in bound.made])
+            if code := bound.call(bound.ticket, bound.fitting(arrays), made):
+                bound.frame.raise_for(code)
+            _copy(made, targets or ())
+        return out if out is not None else made[0] if len(made) == 1 else made
+
+    def _carry(self, arrays: tuple[Array, ...], targets: tuple[Array, ...] | None) -> tuple[Array, ...]:
+        """What a run on these frames gives, for which there is no single program; the state goes on."""
+        before, version = self._banks.read()
+        results = self.runnable.run({**dict(zip(self.inputs, arrays, strict=True)), **before})
+        after = {name: results[output] for name, output in self.states.items()}
+        for name, output in self.states.items():
+            came, state = after[name], before[name]
+            if came.shape != state.shape or came.dtype != state.dtype:
+                raise StateError(
+                    f"state {name!r} is {state.dtype} {state.shape}, but its next value {output!r} came as"
+                    f" {came.dtype} {came.shape}"
+                )
+        made = tuple([results[name] for name in self.outputs])
+        if targets is not None:
+            _check_out(targets, [(a.shape, a.dtype) for a in made])
+            _copy(made, targets)
+        self._banks.write(after, version)
+        return made
+
+    def _bind(self, arrays: tuple[Array, ...]) -> Binding | None:
+        """The program for frames of these shapes; None where there is none."""
+        given = {**dict(zip(self.inputs, arrays, strict=True)), **self._banks.arrays[0]}
+        self.runnable.bind(given)
+        key, last = tuple([a.shape for a in arrays]), self._bound
+        if last is not None and last.shapes == key:
+            return last
+        with lock:
+            bound = self._others.pop(key, None)
+            if bound is None:
+                route = self.runnable.route({name: a.shape for name, a in given.items()})
+                if route is None:
+                    return None
+                bound = Binding(route, self._banks, self.states, self.runnable.budget)
+            budget, self._bound = self.runnable.budget, bound
+            budget.forget(id(bound))
+            if last is not None:
+                self._others[last.shapes] = last
+                budget.add(id(last), last.nbytes, partial(_let_go, weakref.ref(self), last.shapes))
+        if bound.frame.program.members > 1:
+            bound.choose_team(arrays)
+        return bound
+
+    @property
+    def state(self) -> dict[str, Array]:
+        """A copy of the current state, by input name."""
+        return self._banks.read()[0]
+
+    def set_state(self, state: Mapping[str, ArrayLike]) -> None:
+        """Replace the state by these arrays; names that are not given keep theirs.
+
+        Raises `ShapeError` for an array that does not fit, `StateError` for a name that is no state.
+        """
+        if not isinstance(state, Mapping):
+            raise StateError(f"state: got {type(state).__name__}, expected arrays by name: {list(self.states)}")
+        now, version = self._banks.read()
+        arrays = {name: as_array(f"state {name!r}", a) for name, a in state.items()}
+        for name, array in arrays.items():
+            if name not in now:
+                raise StateError(f"state {name!r} is unknown; expected some of {list(now)}")
+            own = now[name]
+            if array.shape != own.shape or not np.can_cast(array.dtype, own.dtype, "same_kind"):
+                raise ShapeError(f"state {name!r}: got {array.dtype} {array.shape}, expected {own.dtype} {own.shape}")
+            if own.dtype.kind in "iu" and not np.array_equal(array.astype(own.dtype), array):
+                raise ShapeError(f"state {name!r}: got {array.dtype} values that {own.dtype} does not hold")
+        self._banks.write({**now, **arrays}, version)
+
+    def reset(self, rows: ArrayLike | None = None) -> None:
+        """Back to zeros: every row, or those of `rows` alone, counted from 0.
+
+        The batch axis of a state is the one in `batch_axes`, else its only free axis, else that of a GRU's initial
+        state. Raises `StateError` where none of these tells it, `ShapeError` for rows that are not there.
+        """
+        if rows is None:
+            self._banks.write({name: np.zeros_like(a) for name, a in self._banks.arrays[0].items()})
+            return
+        state, version = self._banks.read()
+        by_row = self._by_row(state)
+        chosen = check_rows(rows, next(iter(by_row.values())).shape[0])
+        for array in by_row.values():
+            array[chosen] = 0
+        self._banks.write(state, version)
+
+    def _by_row(self, bank: dict[str, Array]) -> dict[str, Array]:
+        """Views of these states with the batch axis in front."""
+        axes = find_batch_axes(self.runnable.graph, bank, self._axes)
+        if unknown := [name for name, axis in axes.items() if axis is None]:
+            raise StateError(
+                f"{', '.join(f'state {n!r} {bank[n].shape}' for n in unknown)}: which axis is the batch cannot be told;"
+                f" make the stream with batch_axes={{{unknown[0]!r}: axis}}"
+            )
+        views = {name: np.moveaxis(a, axes[name] or 0, 0) for name, a in bank.items()}
+        if len({a.shape[0] for a in views.values()}) > 1:
+            came = ", ".join(f"{a.shape[0]} in {name!r} (axis {axes[name]})" for name, a in views.items())
+            raise StateError(f"the states have different numbers of rows: {came}; give batch_axes=")
+        return views
+
+    def fork(self) -> Stream:
+        """Another stream of the same model that goes on from the same state."""
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        other._take(self.state)
+        return other
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise TypeError(
+            "a Stream is neither copied nor pickled: fork() gives another that goes on from its state, and save_state()"
+            " the state as bytes, for a stream of the same model in any process"
+        )
+
+    def save_state(self, row: int | None = None) -> bytes:
+        """The state as bytes that `load_state` takes, in this process or another; carries the model's fingerprint.
+
+        row: save this row alone, as a stream of one row would. Raises as `reset` does.
+        """
+        return pack_state(self._row_views(self.state, row), self.runnable.fingerprint)
+
+    def load_state(self, blob: bytes, row: int | None = None) -> None:
+        """Take up the state that `save_state` gave, into `row` alone where it was the state of one row.
+
+        Raises `StateError` for a damaged blob, or one of another model, precision or batch size; the state is then as
+        it was.
+        """
+        given = unpack_state(blob, self.runnable.fingerprint)
+        state, version = self._banks.read()
+        views = self._row_views(state, row)
+        wanted = {name: (a.dtype.name, a.shape) for name, a in views.items()}
+        came = {name: (a.dtype.name, a.shape) for name, a in given.items()}
+        if came != wanted:
+            raise StateError(f"saved state: got {came}, expected {wanted}")
+        for name, array in views.items():
+            array[...] = given[name]
+        self._banks.write(state, version)
+
+    def _row_views(self, state: dict[str, Array], row: int | None) -> dict[str, Array]:
+        """The states, or what belongs to one row of them, the batch axis kept where it is."""
+        if row is None:
+            return state
+        by_row = self._by_row(state)
+        check_rows([row], next(iter(by_row.values())).shape[0])
+        axes = find_batch_axes(self.runnable.graph, state, self._axes)
+        return {name: np.moveaxis(a[row : row + 1], 0, axes[name] or 0) for name, a in by_row.items()}
+
+
+def _copy(made: Iterable[Array], targets: Iterable[Array]) -> None:
+    for target, array in zip(targets, made, strict=False):
+        target[...] = array
+
+
+def _check_out(targets: tuple[Any, ...], made: Iterable[tuple[tuple[int, ...], np.dtype[Any]]]) -> None:
+    came = [(t.dtype.name, t.shape) if isinstance(t, np.ndarray) else type(t).__name__ for t in targets]
+    expected = [(dtype.name, shape) for shape, dtype in made]
+    if came != expected:
+        raise ShapeError(f"out: got {came}, expected {expected}")
+    if not all(t.flags.writeable for t in targets):
+        raise ShapeError("out: got an array that cannot be written")
+    if any(np.may_share_memory(a, b) for a, b in itertools.combinations(targets, 2)):
+        raise ShapeError("out: two of the arrays overlap, expected arrays of their own")
+    if any(n > 1 and stride == 0 for t in targets for n, stride in zip(t.shape, t.strides, strict=True)):
+        raise ShapeError("out: got an array whose elements share memory, expected a place for each")
+
+
+def _let_go(stream: weakref.ref[Stream], shapes: Shapes) -> None:
+    if (held := stream()) is not None:
+        held._others.pop(shapes, None)
