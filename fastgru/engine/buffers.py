@@ -150,6 +150,10 @@ class View:
         start = self.moved(sum(i * s for i, s in zip(first, self.strides, strict=True)))
         return View(self.buffer, start, size, self.strides, self.dtype)
 
+    def as_strided(self, shape: tuple[int, ...], strides: tuple[int, ...]) -> View:
+        """From the same first element on, in another shape."""
+        return View(self.buffer, self.offset, shape, strides, self.dtype)
+
     def moved(self, elements: int) -> int:
         """The byte offset `elements` further on."""
         return self.offset + elements * itemsize(self.dtype)

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastgru.budget import Budget
-from fastgru.engine.builder import Packs
 from fastgru.engine.lowp_graph import with_lowp_weights
+from fastgru.engine.memory import Packs
 from fastgru.engine.passes import merge_quantised, simplify
 from fastgru.engine.passes.rows import kept_rows
 from fastgru.engine.plan import check_supported, make_program

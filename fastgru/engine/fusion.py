@@ -1,8 +1,8 @@
 """Element-wise operations as short programs over one shape, and the pass that joins those that follow each other.
 
-An instruction of the handler `chain` carries: the output, scratch, the numbers that its operations read, the sources;
+An instruction of the handler `fusion` carries: the output, scratch, the numbers that its operations read, the sources;
 how many sources and operations there are; for each operation its code, target register, three registers and first
-number; then a walk over output and sources. A chain whose only reader is another is carried out within it.
+number; then how the kernel goes over output and sources. A fusion whose only reader is another is carried out in it.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fastgru.engine.buffers import Buffer, View, contiguous_strides
-from fastgru.engine.instruction import Instruction
+from fastgru.engine.emission import Instruction
+from fastgru.engine.lazy import LazyCopies
+from fastgru.engine.memory import Memory
 from fastgru.engine.positions import positions
 from fastgru.engine.strides import (
     LEAST_TRANSPOSED,
@@ -36,10 +37,7 @@ from fastgru.kernels.operands.fusion import (
 )
 from fastgru.kernels.table import find
 
-if TYPE_CHECKING:
-    from fastgru.engine.builder import PlanBuilder
-
-__all__ = ["Fusion", "computed", "join"]
+__all__ = ["Fusion", "computed", "fuse"]
 
 _MAX_OPERATIONS = 32
 
@@ -69,19 +67,19 @@ class Fusion(Instruction):
         self.tensors[0] = place
         return True
 
-    def straighten(self, builder: PlanBuilder) -> None:
+    def straighten(self, plan: LazyCopies) -> None:
         """Emit copies of large sources that would be read element by element."""
         for k, source in enumerate(self.sources):
             spread = any(step == 0 and size > 1 for size, step in zip(source.shape, source.strides, strict=True))
             if self.group is not None or spread or source.size < LEAST_TRANSPOSED:
                 continue
             if transposing(source.shape, source.strides, self.out.strides) is not None:
-                self.sources[k] = builder.new(source.shape, source.dtype)
-                builder.label = self.label
-                builder.copy(source, self.sources[k])
+                self.sources[k] = plan.new(source.shape, source.dtype)
+                plan.label = self.label
+                plan.copy(source, self.sources[k])
         self.tensors = [self.out, *self.sources]
 
-    def complete(self, builder: PlanBuilder) -> None:
+    def complete(self, plan: Memory) -> None:
         """Write the operands."""
         dtype = self.out.dtype
         targets, registers = _registers(len(self.sources), self.operations)
@@ -91,9 +89,9 @@ class Fusion(Instruction):
             reads = [targets[i] for i in operation.reads]
             words += [CODES[operation.kind], target, *reads, *[reads[0]] * (3 - len(reads)), len(table)]
             table += operation.numbers
-        key = ("numbers of a chain", *map(repr, table))
-        numbers = builder.packed(key, lambda: np.array(table or [0], dtype))
-        scratch = builder.new((scratch_elements(dtype, registers),))
+        key = ("numbers of a fusion", *map(repr, table))
+        numbers = plan.packed(key, lambda: np.array(table or [0], dtype))
+        scratch = plan.new((scratch_elements(dtype, registers),))
         shape = self.out.shape
         axes = merged_axes(shape, [broadcast_strides(v, shape) for v in (self.out, *self.sources)])
         self.words = words + nditer_words(axes)
@@ -101,27 +99,27 @@ class Fusion(Instruction):
         self.tensors = [self.out, scratch, numbers, *self.sources, *absent]
 
 
-def computed(builder: PlanBuilder, kind: str, *views: View, **numbers: float) -> View:
+def computed(plan: LazyCopies, kind: str, *views: View, **numbers: float) -> View:
     """A fresh tensor, f of the views broadcast against each other; `kind` is one of `kernels.fusion.CODES`."""
     assert len(views) == ARITIES[kind]
-    if views[0].dtype != builder.float_dtype:
+    if views[0].dtype != plan.float_dtype:
         raise UnsupportedModelError(f"{kind} of {views[0].dtype}: cast its input to float32 before it")
     shape = broadcast_shape(*(v.shape for v in views))
     order = _order(shape, views)
     if order is not None:
-        turned = computed(builder, kind, *(_turned(v, shape, order) for v in views), **numbers)
+        y = computed(plan, kind, *(_transposed(v, shape, order) for v in views), **numbers)
         back = [order.index(axis) for axis in range(len(order))]
-        return View(turned.buffer, turned.offset, shape, tuple(turned.strides[i] for i in back), turned.dtype)
-    views = tuple(_straight(builder, v, shape) for v in views)
-    out = builder.new(shape, views[0].dtype)
+        return y.as_strided(shape, tuple(y.strides[i] for i in back))
+    views = tuple(_straight(plan, v, shape) for v in views)
+    out = plan.new(shape, views[0].dtype)
     if out.size == 0:
         return out
     sources: list[View] = []
-    reads = tuple(_added(sources, View(v.buffer, v.offset, shape, _over(v, shape), v.dtype)) for v in views)
+    reads = tuple(_added(sources, v.as_strided(shape, _over(v, shape))) for v in views)
     operation = Operation(kind, reads, tuple(parameters(kind, out.dtype, **numbers)))
     handler = find("fusion", out.dtype)
-    builder.append(
-        Fusion(handler, [out, *sources], [], builder.label, 0, 0, out=out, sources=sources, operations=[operation])
+    plan.append(
+        Fusion(handler, [out, *sources], [], plan.label, 0, 0, out=out, sources=sources, operations=[operation])
     )
     return out
 
@@ -138,19 +136,17 @@ def _order(shape: tuple[int, ...], views: Sequence[View]) -> list[int] | None:
     return order
 
 
-def _turned(view: View, shape: tuple[int, ...], order: Sequence[int]) -> View:
+def _transposed(view: View, shape: tuple[int, ...], order: Sequence[int]) -> View:
     strides = broadcast_strides(view, shape)
     sizes = (1,) * (len(shape) - view.ndim) + view.shape
-    return View(
-        view.buffer, view.offset, tuple(sizes[i] for i in order), tuple(strides[i] for i in order), view.dtype
-    )  # fmt: skip
+    return view.as_strided(tuple(sizes[i] for i in order), tuple(strides[i] for i in order))
 
 
-def _straight(builder: PlanBuilder, view: View, shape: tuple[int, ...]) -> View:
-    """The view, or a copy of one that would be read element by element; what a chain makes it can compute itself."""
+def _straight(plan: LazyCopies, view: View, shape: tuple[int, ...]) -> View:
+    """The view, or a copy of one that would be read element by element; what a fusion makes it can compute itself."""
     if view.shape != shape or view.size < LEAST_TRANSPOSED or view.contiguous or view.strides[-1] in (0, 1):
         return view
-    return view if isinstance(view.buffer.writer, Fusion) else builder.contiguous(view)
+    return view if isinstance(view.buffer.writer, Fusion) else plan.contiguous(view)
 
 
 def _over(view: View, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -179,8 +175,19 @@ def _registers(sources: int, operations: Sequence[Operation]) -> tuple[list[int]
     return targets, count
 
 
-def join(instructions: Sequence[Instruction]) -> list[Instruction]:
-    """Chains that one other chain reads, element for element, become part of it."""
+def fuse(plan: LazyCopies) -> None:
+    """Fusions that one other reads, element for element, become part of it, and the operands of all are written."""
+    steps, plan.instructions = _joined(plan.instructions), []
+    for instruction in steps:
+        if isinstance(instruction, Fusion):
+            instruction.straighten(plan)
+        plan.instructions.append(instruction)
+    for instruction in plan.instructions:
+        if isinstance(instruction, Fusion):
+            instruction.complete(plan)
+
+
+def _joined(instructions: Sequence[Instruction]) -> list[Instruction]:
     touches = Counter(buffer for i in instructions for buffer in {v.buffer: None for v in i.tensors if v is not None})
     gone: set[Instruction] = set()
     for reader in instructions:

@@ -9,8 +9,9 @@ from typing import Final
 import numpy as np
 
 from fastgru.engine.buffers import Constant, ConstantRows, Value, View
-from fastgru.engine.builder import Packs, PlanBuilder
+from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.lowering import LOWERINGS
+from fastgru.engine.memory import Packs
 from fastgru.engine.passes import fold_node
 from fastgru.engine.precision import WeightPrecision
 from fastgru.engine.program import Program

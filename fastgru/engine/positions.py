@@ -109,7 +109,7 @@ def expanded(view: View, where: Positions) -> View:
             step *= factor.size
         shape += [f.size for f in factors]
         strides += reversed(steps)
-    return View(view.buffer, view.offset, tuple(shape), tuple(strides), view.dtype)
+    return view.as_strided(tuple(shape), tuple(strides))
 
 
 def inverse(source: View, shape: tuple[int, ...], target: View) -> View | None:
@@ -138,4 +138,4 @@ def inverse(source: View, shape: tuple[int, ...], target: View) -> View | None:
         if reached != size:
             return None
         strides.append(stride)
-    return View(target.buffer, target.offset, shape, tuple(strides), target.dtype)
+    return target.as_strided(shape, tuple(strides))

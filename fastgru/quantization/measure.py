@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.engine import Executable
-from fastgru.engine.builder import Packs
+from fastgru.engine.memory import Packs
 from fastgru.graph import Graph, TensorSpec
 from fastgru.quantization.report import Errors, Timing
 from fastgru.verify.cases import Case

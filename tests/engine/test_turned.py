@@ -12,7 +12,7 @@ from engine_graphs import draw_graph
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fastgru.engine import Executable, builder, fusion
+from fastgru.engine import Executable, fusion, lazy
 from fastgru.graph import Graph, Node, TensorSpec
 
 QUICK = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -62,7 +62,7 @@ def test_random_graphs_whatever_their_size(precision, seed, nodes):
     graph, feeds = draw_graph(random.Random(seed), nodes)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fusion, "LEAST_TRANSPOSED", 1)
-        patch.setattr(builder, "LEAST_TRANSPOSED", 1)
+        patch.setattr(lazy, "LEAST_TRANSPOSED", 1)
         agree(graph, feeds, precision, 100)
 
 

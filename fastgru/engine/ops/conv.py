@@ -124,14 +124,8 @@ def _emit(
         words += [matrix.shape[1], at, first, rows, pixels, begin, x_row, y_row]
         at, first = at + matrix.size, first + matrix.shape[1]
     table = builder.constant(np.concatenate(window.tables))
-    builder.emit(
-        "conv",
-        dtype,
-        [x, packed, start, lean, limits, y, scratch, stage, table],
-        words,
-        writes=5,
-        moved=_mover(window.staged),
-    )
+    tensors = [x, packed, start, lean, limits, y, scratch, stage, table]
+    builder.emit("conv", dtype, tensors, words, writes=5).moved = _mover(window.staged)
 
 
 def _mover(staged: bool) -> Callable[[View], dict[int, int] | None]:

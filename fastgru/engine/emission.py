@@ -1,0 +1,127 @@
+"""The instructions of a plan in the making: each a handler, its operands, and the node that it is for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from fastgru.engine.buffers import Buffer, View, integers
+from fastgru.engine.memory import Memory, Packs
+from fastgru.errors import UnsupportedModelError
+from fastgru.kernels.operands.declare import Operands
+from fastgru.kernels.table import Native, find
+
+__all__ = ["Emitter", "Instruction"]
+
+
+@dataclass(eq=False)
+class Instruction:
+    """A handler, its operands, and the label of the node it is for.
+
+    writes: the tensor, by its place, that the instruction fills and nothing else does, where it has one.
+    moved: the words that change, by their place, for an output with other strides; None where the handler cannot.
+    group: the instructions that may run at the same time; see `Emitter.side_by_side`.
+    """
+
+    handler: Native
+    tensors: list[View | None]
+    words: list[int]
+    label: str
+    member: int
+    writes: int | None = None
+    meets: bool = True
+    group: object = None
+    moved: Callable[[View], Mapping[int, int] | None] | None = None
+
+    def redirect(self, buffer: Buffer, place: View) -> bool:
+        """Write what goes into `buffer` to `place`, of its shape, if the handler can."""
+        if self.writes is None:
+            return False
+        if not place.contiguous:
+            words = None if self.moved is None else self.moved(place)
+            if words is None:
+                return False
+            for at, word in words.items():
+                self.words[at] = word
+        self.tensors[self.writes] = place
+        return True
+
+
+class Emitter(Memory):
+    """Takes down instructions over the tensors of a plan."""
+
+    def __init__(self, float_dtype: str, packs: Packs, constant_bytes: int = 0) -> None:
+        super().__init__(float_dtype, packs, constant_bytes)
+        self.instructions: list[Instruction] = []
+        self._together: int | None = None  # where the instructions that run side by side begin
+        self._ahead = False
+
+    def emit(
+        self,
+        op: str,
+        dtype: str,
+        operands: Any,
+        given: Any = (),
+        rest: Sequence[int] = (),
+        *,
+        member: int = 0,
+        writes: Any = None,
+    ) -> Instruction:
+        """Append an instruction with the operands `given` by the names of its declaration.
+
+        rest: the words behind the named ones.
+        member: the member of a team that carries it out, or `EVERYONE` where the handler shares it out.
+        writes: the whole fresh tensor that this instruction alone fills, where there is one.
+        """
+        try:
+            handler = find(op, dtype)
+        except KeyError:
+            raise UnsupportedModelError(
+                f"{self.label}: there is no kernel {op!r} for {dtype}; cast the tensor to float32 before it"
+            ) from None
+        if isinstance(operands, Operands):
+            tensors, words = operands.encode(given, rest)
+            writes = operands.tensor(writes) if writes else None
+        else:  # an instruction that is not declared yet: tensors and words in their order
+            tensors, words = list(operands), given
+        instruction = Instruction(handler, tensors, [*integers(words)], self.label, member, writes)
+        self.append(instruction)
+        return instruction
+
+    def append(self, instruction: Instruction) -> None:
+        """An instruction made elsewhere."""
+        for view in instruction.tensors:
+            if view is not None:
+                self.touch(view)
+        if instruction.writes is not None and (target := instruction.tensors[instruction.writes]) is not None:
+            target.buffer.writer = instruction
+        if self._ahead and self._together is not None:
+            self.instructions.insert(self._together, instruction)
+            self._together += 1
+        else:
+            self.instructions.append(instruction)
+
+    def touch(self, view: View) -> None:
+        """Count that an instruction reads or writes a tensor."""
+        view.buffer.touches += 1
+
+    @contextmanager
+    def ahead(self) -> Iterator[None]:
+        """What is emitted inside comes before the instructions that run side by side, whose inputs it makes."""
+        before = self._ahead, self.label
+        self._ahead = True
+        yield
+        self._ahead, self.label = before
+
+    @contextmanager
+    def side_by_side(self) -> Iterator[None]:
+        """The instructions emitted inside may run at the same time, on members of their own."""
+        self._together = len(self.instructions)
+        yield
+        together = self.instructions[self._together :]
+        self._together = None
+        for instruction in together:
+            instruction.meets = instruction is together[-1]
+            instruction.group = together[0]

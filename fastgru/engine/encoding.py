@@ -1,0 +1,118 @@
+"""From the instructions of a plan to a program: a place and a base for every buffer, then the words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.engine.arena import most_alive, place
+from fastgru.engine.buffers import View, itemsize
+from fastgru.engine.emission import Emitter, Instruction
+from fastgru.engine.memory import Memory
+from fastgru.engine.program import Program, Slot
+from fastgru.errors import ShapeError
+from fastgru.kernels.run import EVERYONE, HEAD, LOOKS, MEETS, PROGRAM
+from fastgru.kernels.table import BASES, find
+
+__all__ = ["encode"]
+
+# Signals are looked for after instructions that have gone over so much, unless they do that themselves.
+_LOOK_BYTES: Final = 1 << 21
+
+
+def encode(
+    plan: Emitter, inputs: Mapping[str, View], outputs: Mapping[str, View], *, members: int, gain_s: float
+) -> Program:
+    """The program of a plan whose instructions are all there.
+
+    members, gain_s: see `Program`. Raises `ShapeError` where an instruction reaches beyond a tensor, or the whole takes
+    too much.
+    """
+    steps = plan.instructions
+    for step in steps:
+        if outside := next((v for v in step.tensors if v is not None and not v.inside), None):
+            raise ShapeError(f"{step.label}: {step.handler.name} reaches beyond a tensor: {outside}")
+    _set_lives(steps)
+    arena_bytes = _placed(plan)
+    bases, constants = _bases(plan)
+    shared = {id(array) for array in plan.packs.values()}
+    return Program(
+        words=_words(steps),
+        bases=bases,
+        arena_bytes=arena_bytes,
+        inputs={name: Slot(v.buffer.base, v.shape, v.dtype) for name, v in inputs.items()},
+        outputs={name: Slot(v.buffer.base, v.shape, v.dtype) for name, v in outputs.items()},
+        constants=constants,
+        own_bytes=sum(array.nbytes for array in constants if id(array) not in shared),
+        labels=tuple(step.label for step in steps),
+        names=tuple(step.handler.name for step in steps),
+        handlers=tuple(sorted({step.handler.name for step in steps})),
+        members=members,
+        gain_s=gain_s,
+    )
+
+
+def _set_lives(steps: Sequence[Instruction]) -> None:
+    """Between which instructions each buffer has to keep its place."""
+    groups: dict[int, list[int]] = {}
+    for number, step in enumerate(steps):
+        if step.group is not None:
+            groups.setdefault(id(step.group), []).append(number)
+    for number, step in enumerate(steps):
+        span = groups.get(id(step.group), [number])
+        for view in step.tensors:
+            if view is not None:
+                buffer = view.buffer
+                buffer.first = span[0] if buffer.first is None else min(buffer.first, span[0])
+                buffer.last = max(buffer.last, span[-1])
+
+
+def _placed(memory: Memory) -> int:
+    """Give every buffer of the arena its place; the bytes that they take together."""
+    arena = [b for b in memory.buffers if b.kind == "arena"]
+    results = sum(b.nbytes for b in memory.buffers if b.kind == "output")
+    memory.room.check(results + most_alive(arena), "the plan")
+    arena_bytes = place(arena)
+    memory.room.check(results + arena_bytes, "the plan")
+    return arena_bytes
+
+
+def _bases(plan: Emitter) -> tuple[NDArray[np.int64], tuple[NDArray[Any], ...]]:
+    """The addresses that are known now, 0 for the others, and the constants that some of them are of."""
+    bases = [0] * BASES.words
+    for step in plan.instructions:
+        for name in step.handler.microkernels:
+            bases[getattr(BASES, name)] = find(name, plan.float_dtype).address
+    constants = []
+    for buffer in plan.buffers:
+        if buffer.kind == "arena":
+            buffer.base = BASES.arena
+            continue
+        buffer.base = len(bases)
+        bases.append(0)
+        if buffer.data is not None:
+            constants.append(buffer.data)
+            bases[-1] = buffer.data.ctypes.data
+    return np.array(bases, np.int64), tuple(constants)
+
+
+def _words(steps: Sequence[Instruction]) -> NDArray[np.int64]:
+    """The instructions as `kernels.run` reads them."""
+    heads: list[int] = [len(steps)]
+    operands: list[int] = []
+    work, first = 0, PROGRAM.heads + HEAD.words * len(steps)
+    for step, after in zip_longest(steps, steps[1:]):
+        alone = after is not None and step.member == after.member != EVERYONE
+        meets = step.meets and not alone
+        work += 512 + sum(view.size * itemsize(view.dtype) for view in step.tensors if view is not None)
+        after_it = (MEETS if meets else 0) | (LOOKS if work > _LOOK_BYTES else 0)
+        work = work if work <= _LOOK_BYTES else 0
+        heads += [step.handler.address, first + len(operands), step.member, after_it]
+        for view in step.tensors:
+            operands += [-1, 0] if view is None else [view.buffer.base, view.buffer.offset + view.offset]
+        operands += step.words
+    return np.array(heads + operands, np.int64)
