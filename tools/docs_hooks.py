@@ -36,25 +36,7 @@ def onnx_operators() -> str:
             _must(sizes, "follow from constants and shapes"),
         ]
         rows.append((f"`{op.name}`", str(op.since), ", ".join(map(str, op.versions)), "; ".join(filter(None, limits))))
-    return _table(("operator", "from opset", "versions known", "limits"), sorted([*rows, *_control()]))
-
-
-def _control() -> list[tuple[str, str, str, str]]:
-    from onnx import defs
-
-    from fastgru.importers.onnx import NEWEST_OPSET, OLDEST_OPSET
-    from fastgru.importers.onnx.control import _MAX_TRIPS, _MAX_UNROLLED_NODES, CONTROL
-
-    loop = f"over a GRU cell; or a number of turns known when the file is read, of at most {_MAX_TRIPS} turns"
-    loop += f" and {_MAX_UNROLLED_NODES:,} nodes"
-    limits = {"If": "a condition known when the file is read", "Loop": loop, "Scan": loop}
-    rows = []
-    for name in CONTROL:
-        schemas = [s for s in defs.get_all_schemas_with_history() if s.name == name and s.domain == ""]
-        versions = sorted(s.since_version for s in schemas if s.since_version <= NEWEST_OPSET)
-        since = max(versions[0], OLDEST_OPSET)
-        rows.append((f"`{name}`", str(since), ", ".join(map(str, versions)), limits[name]))
-    return rows
+    return _table(("operator", "from opset", "versions known", "limits"), sorted(rows))
 
 
 def onnx_refused() -> str:
@@ -62,10 +44,9 @@ def onnx_refused() -> str:
     from onnx import defs
 
     from fastgru.importers.onnx import NEWEST_OPSET, operators
-    from fastgru.importers.onnx.control import CONTROL
     from fastgru.importers.onnx.refusals import _OF_MICROSOFT, _WAYS
 
-    read = {op.name for op in operators()} | set(CONTROL)
+    read = {op.name for op in operators()}
     schemas = [s for s in defs.get_all_schemas_with_history() if s.domain == "" and s.since_version <= NEWEST_OPSET]
     rest = {s.name for s in schemas} - {s.name for s in schemas if s.deprecated} - read - set(_WAYS)
     rows = []

@@ -181,9 +181,9 @@ def _free(model, name, axis):
 def loop_model(write, *, T=None, backward=False, counter=False, axis=0):
     """The same by a Loop that gathers x; counter: a while loop over a state that counts, as TensorFlow writes it."""
     c = Cell()
-    at = "time" if counter else "turn"
+    at = "time" if counter else "iteration"
     if backward:
-        c.nodes.append(node("Sub", ["last", "turn"], ["at"]))
+        c.nodes.append(node("Sub", ["last", "iteration"], ["at"]))
         at = "at"
     c.nodes.append(node("Gather", ["xs", at], ["x"], axis=axis))
     write(c)
@@ -197,7 +197,7 @@ def loop_model(write, *, T=None, backward=False, counter=False, axis=0):
     body = helper.make_graph(
         [*c.nodes, node("Identity", ["h2"], ["y"])],
         "body",
-        [info("turn", TensorProto.INT64, []), info("go", TensorProto.BOOL, []), *states],
+        [info("iteration", TensorProto.INT64, []), info("go", TensorProto.BOOL, []), *states],
         [info("go2", TensorProto.BOOL, []), *outs, info("y")],
     )
     arrays = {**c.arrays, "axis": np.array(axis), "zero": np.array(0), "one": np.array(1), "true": np.array(True)}

@@ -95,7 +95,7 @@ def test_two_cells_in_one_body():
             n.output[:] = [names.get(a, names["*"] + a) for a in n.output]
 
     arrays = {f"a{k}": v for k, v in first.arrays.items()} | {f"b{k}": v for k, v in second.arrays.items()}
-    # The second reads the first's state of the same turn: as wide as its own input has to be.
+    # The second reads the first's state of the same iteration: as wide as its own input has to be.
     for name, array in arrays.items():
         if name.startswith("b") and array.shape == (3 * H, I):
             arrays[name] = RNG.standard_normal((3 * H, H)).astype(np.float32)
@@ -128,7 +128,7 @@ def test_what_is_almost_a_gru_is_unrolled_or_refused():
     for make, name in ((scan_model, "scan"), (loop_model, "loop")):
         with pytest.raises(UnsupportedModelError, match=f"'{name}'.*no GRU cell.*not known before it runs"):
             read_onnx(make(damaged_cell).SerializeToString())
-        with pytest.raises(UnsupportedModelError, match=f"'{name}'.*1000 turns is too long"):
+        with pytest.raises(UnsupportedModelError, match=f"'{name}'.*1000 iterations is too long"):
             read_onnx(make(damaged_cell, T=1000).SerializeToString())
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from fastgru.graph import DTYPES
 from fastgru.importers.onnx.builder import Builder
 from fastgru.importers.onnx.node import collect_attributes
 from fastgru.importers.onnx.proto import NodeProto, TypeProto
+from fastgru.importers.onnx.scope import Site
 from fastgru.importers.onnx.tensors import dtype_name
 from fastgru.importers.onnx.values import Kind, Value
 from fastgru.reference.foreign import foreign_node
@@ -20,22 +20,15 @@ from fastgru.reference.operator import numpy_dtype
 __all__ = ["keep"]
 
 
-def keep(
-    proto: NodeProto,
-    inputs: Sequence[Value | None],
-    captured: Mapping[str, Value],
-    opsets: Mapping[str, int],
-    attributes: Mapping[str, Any] | None,
-    what: str,
-    build: Builder,
-) -> tuple[Value, ...]:
+def keep(site: Site, captured: Mapping[str, Value], build: Builder) -> tuple[Value, ...]:
     """The outputs of a foreign node; `UnsupportedModelError` where onnx's reference implementation has no such node.
 
     captured: what its subgraphs read of the graph around it.
     """
     own = NodeProto()
-    own.CopyFrom(proto)
-    resolved = collect_attributes(proto.attribute, what, attributes)
+    own.CopyFrom(site.proto)
+    resolved = collect_attributes(site.proto.attribute, site.what, site.scope.attributes)
+    inputs, opsets = site.inputs, site.scope.opsets
     del own.attribute[:]
     for name, attribute in resolved.items():
         own.attribute.add().CopyFrom(attribute)
@@ -48,7 +41,7 @@ def keep(
     node = foreign_node(
         own,
         [*own.input, *captured],
-        list(proto.output),
+        list(own.output),
         opsets=opsets,
         captured=list(captured),
         dtypes=[None if v is None or v.dtype not in DTYPES else v.dtype for v in values],

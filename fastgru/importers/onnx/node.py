@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -11,21 +11,17 @@ from numpy.typing import NDArray
 
 from fastgru.errors import InvalidModelError, UnsupportedModelError
 from fastgru.importers.onnx.external import ExternalData
-from fastgru.importers.onnx.proto import AttributeProto, NodeProto
+from fastgru.importers.onnx.proto import AttributeProto, GraphProto
+from fastgru.importers.onnx.scope import Site, Surroundings
 from fastgru.importers.onnx.tensors import read_tensor
 from fastgru.importers.onnx.values import Value
 from fastgru.reference.operator import is_floating
 
-__all__ = ["Attributes", "OnnxNode", "collect_attributes", "label"]
+__all__ = ["Attributes", "OnnxNode", "collect_attributes"]
 
 _MOST_AXES: Final = 64  # of an array of NumPy's
 _NO_FILES: Final = ExternalData(None)
 _TYPE_NAMES = {number: name for name, number in AttributeProto.AttributeType.items()}
-
-
-def label(proto: NodeProto, prefix: str = "") -> str:
-    """The node's name, or that of its first output."""
-    return prefix + (proto.name or next((f"-> {name}" for name in proto.output if name), "unnamed"))
 
 
 def collect_attributes(
@@ -106,6 +102,17 @@ class Attributes:
         proto = self._get(name, "STRINGS")
         return None if proto is None else [self._text(name, s) for s in proto.strings]
 
+    def graph(self, name: str) -> GraphProto:
+        proto = self._get(name, "GRAPH")
+        if proto is None:
+            raise InvalidModelError(f"{self._what}: attribute {name!r} is missing, expected a graph")
+        return proto.g
+
+    def every(self) -> Mapping[str, AttributeProto]:
+        """All of them, which counts as reading them."""
+        self._read.update(self._protos)
+        return self._protos
+
     def array(self, name: str) -> NDArray[Any] | None:
         """The array of a tensor whose data is in the model itself."""
         proto = self._get(name, "TENSOR")
@@ -125,16 +132,31 @@ class Attributes:
 
 @dataclass(frozen=True)
 class OnnxNode:
-    """`version` is the version of the operator's definition that `opset` selects."""
+    """`version` is the version of the operator's definition that the opset selects."""
 
-    op: str
-    what: str
-    opset: int
+    site: Site
     version: int
-    inputs: tuple[Value | None, ...]
-    outputs: tuple[str, ...]
     attrs: Attributes
-    options: Mapping[str, Any] = field(default_factory=dict)
+    around: Surroundings
+    options: Mapping[str, Any]
+
+    @property
+    def op(self) -> str:
+        return str(self.site.proto.op_type)
+
+    @property
+    def what(self) -> str:
+        """How messages call it."""
+        return self.site.what
+
+    @property
+    def inputs(self) -> tuple[Value | None, ...]:
+        return self.site.inputs
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of its outputs, "" for one that nobody asks for."""
+        return tuple(self.site.proto.output)
 
     def input(self, index: int) -> Value:
         """The input, or `InvalidModelError` where it is absent."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 __all__ = [
     "AttributeProto", "FunctionProto", "GraphProto", "ModelProto", "NodeProto", "TensorProto", "TypeProto",
-    "ValueInfoProto",
+    "ValueInfoProto", "label", "main_domain",
 ]  # fmt: skip
 
 _NAME: Final = "onnx.onnx_ml_pb2"
@@ -60,3 +60,13 @@ else:
     TensorProto = _module.TensorProto
     TypeProto = _module.TypeProto
     ValueInfoProto = _module.ValueInfoProto
+
+
+def label(proto: NodeProto, prefix: str = "") -> str:
+    """The node's name, or that of its first output."""
+    return prefix + (proto.name or next((f"-> {name}" for name in proto.output if name), "unnamed"))
+
+
+def main_domain(domain: str) -> str:
+    """ONNX's own domain has two names: "" for both, any other as it is."""
+    return "" if domain == "ai.onnx" else domain

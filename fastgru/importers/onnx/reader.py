@@ -18,10 +18,12 @@ from fastgru.errors import (
 from fastgru.graph import Graph, TensorSpec
 from fastgru.importers.onnx.assemble import assemble
 from fastgru.importers.onnx.builder import Builder
-from fastgru.importers.onnx.convert import Converter, Scope
+from fastgru.importers.onnx.convert import Converter
 from fastgru.importers.onnx.external import ExternalData
-from fastgru.importers.onnx.proto import GraphProto, ModelProto, TensorProto, ValueInfoProto
+from fastgru.importers.onnx.functions import Functions
+from fastgru.importers.onnx.proto import GraphProto, ModelProto, TensorProto, ValueInfoProto, main_domain
 from fastgru.importers.onnx.registry import NEWEST_OPSET, OLDEST_OPSET
+from fastgru.importers.onnx.scope import Scope
 from fastgru.importers.onnx.structure import check_order, live_nodes
 from fastgru.importers.onnx.tensors import dtype_name, read_tensor
 from fastgru.importers.onnx.text import check_text
@@ -120,8 +122,7 @@ def _read(
     specs = [_tensor_spec(info) for info in given]
     inputs = {spec.name: _input(spec) for spec in specs}
     scope = Scope(opsets, dict(inputs), initializers)
-    functions = {(_main(f.domain), f.name, f.overload): f for f in model.functions}
-    converter = Converter(build, functions, options, lambda body: _initializers(body, build, external))
+    converter = Converter(build, Functions(model.functions), options, lambda body: _initializers(body, build, external))
     if sparse & wanted:
         converter.refusals.add_fault(
             f"sparse initializer {', '.join(map(repr, sorted(sparse & wanted)))} is not implemented; store it dense"
@@ -150,12 +151,12 @@ def _read(
 def _opsets(model: ModelProto) -> dict[str, int]:
     opsets: dict[str, int] = {}
     for entry in model.opset_import:
-        opsets[_main(entry.domain)] = entry.version
+        opsets[main_domain(entry.domain)] = entry.version
     for function in model.functions:
         for entry in function.opset_import:
-            if _main(entry.domain) == "":
+            if main_domain(entry.domain) == "":
                 _check_opset(entry.version, f"function {function.name!r}")
-    if "" not in opsets and any(_main(node.domain) == "" for node in model.graph.node):
+    if "" not in opsets and any(main_domain(node.domain) == "" for node in model.graph.node):
         raise InvalidModelError("no opset of ai.onnx is imported (opset_import)")
     if "" in opsets:
         _check_opset(opsets[""], "the model")
@@ -249,10 +250,6 @@ def _input(spec: TensorSpec) -> Value:
             for i, (size, name) in enumerate(zip(spec.shape, names, strict=True))
         )
     return value
-
-
-def _main(domain: str) -> str:
-    return "" if domain == "ai.onnx" else domain
 
 
 def _meta(model: ModelProto, opsets: Mapping[str, int]) -> dict[str, str]:

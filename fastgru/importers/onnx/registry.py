@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import Final
 
+from fastgru.errors import InvalidModelError, UnsupportedModelError
+from fastgru.importers.onnx.builder import Builder
+from fastgru.importers.onnx.node import OnnxNode
+from fastgru.importers.onnx.scope import Site
 from fastgru.importers.onnx.values import Value
-
-if TYPE_CHECKING:
-    from fastgru.importers.onnx.builder import Builder
-    from fastgru.importers.onnx.node import OnnxNode
 
 __all__ = ["NEWEST_OPSET", "OLDEST_OPSET", "Operator", "lookup", "operator", "operators"]
 
@@ -24,8 +24,7 @@ OLDEST_OPSET: Final = 7
 # The newest opset whose definitions were read; a test holds `versions` against the schemas of the onnx package.
 NEWEST_OPSET: Final = 28
 
-Convert = Callable[["OnnxNode", "Builder"], "Value | tuple[Value, ...]"]
-Registered = TypeVar("Registered", Convert, None)
+Convert = Callable[[OnnxNode, Builder], Value | tuple[Value, ...]]
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,6 @@ class Operator:
 
     constants: the inputs, by index, that must be known when the model is read; sizes: those that must be known when a
     plan is made, as they are where they follow from constants and shapes. limits: what else is refused.
-    convert: None where a node is replaced by the body of ONNX's own definition, see `functions`.
     """
 
     name: str
@@ -42,7 +40,7 @@ class Operator:
     min_inputs: int
     max_inputs: int | None
     max_outputs: int | None
-    convert: Convert | None
+    convert: Convert
     constants: Mapping[int, str] = field(default_factory=dict)
     sizes: tuple[int, ...] = ()
     limits: str = ""
@@ -55,6 +53,23 @@ class Operator:
     def version_for(self, opset: int) -> int:
         """The version that `opset` selects, 0 where the operator came later."""
         return max((v for v in self.versions if v <= opset), default=0)
+
+    def check(self, site: Site) -> None:
+        """Raise `InvalidModelError` for a node of another arity, `UnsupportedModelError` for an operand that is
+        computed and may not be."""
+        proto, inputs = site.proto, site.inputs
+        if len(inputs) < self.min_inputs or (self.max_inputs is not None and len(inputs) > self.max_inputs):
+            expected = f"{self.min_inputs} to {'any number' if self.max_inputs is None else self.max_inputs}"
+            raise InvalidModelError(f"{site.what}: {len(inputs)} inputs, expected {expected}")
+        if self.max_outputs is not None and len(proto.output) > self.max_outputs:
+            raise InvalidModelError(f"{site.what}: {len(proto.output)} outputs, expected at most {self.max_outputs}")
+        for index, name in self.constants.items():
+            value = inputs[index] if index < len(inputs) else None
+            if value is not None and value.array is None:
+                raise UnsupportedModelError(
+                    f"{site.what}: input {name} ({proto.input[index]!r}) is computed while the model runs;"
+                    f" export the model so that {name} is a constant"
+                )
 
 
 _OPERATORS: Final[dict[str, Operator]] = {}
@@ -69,10 +84,10 @@ def operator(
     constants: Mapping[int, str] | None = None,
     sizes: tuple[int, ...] = (),
     limits: str = "",
-) -> Callable[[Registered], Registered]:
+) -> Callable[[Convert], Convert]:
     """Register the decorated function, see `Operator`."""
 
-    def register(convert: Registered) -> Registered:
+    def register(convert: Convert) -> Convert:
         assert name not in _OPERATORS, name
         _OPERATORS[name] = Operator(
             name, tuple(sorted(versions)), *inputs, outputs, convert, constants or {}, sizes, limits

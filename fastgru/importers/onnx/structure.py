@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from fastgru.errors import InvalidModelError
-from fastgru.importers.onnx.node import label
-from fastgru.importers.onnx.proto import GraphProto, ModelProto, NodeProto
+from fastgru.importers.onnx.proto import GraphProto, ModelProto, NodeProto, label, main_domain
 from fastgru.importers.onnx.registry import lookup
 from fastgru.importers.onnx.subgraphs import outer_reads
 
@@ -62,7 +61,7 @@ def inputs_to_fix(model: ModelProto) -> tuple[str, ...]:
     """
     wanted: set[str] = set()
     for proto in reversed(model.graph.node):
-        known = lookup(proto.op_type) if proto.domain in ("", "ai.onnx") else None
+        known = lookup(proto.op_type) if main_domain(proto.domain) == "" else None
         if any(name in wanted for name in proto.output if name):
             wanted.update(proto.input)
         elif known is not None:

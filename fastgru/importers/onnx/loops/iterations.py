@@ -1,4 +1,4 @@
-"""What a loop reads in which turn: counters, the steps of a sequence, and how many turns there are."""
+"""What a loop reads in which iteration: counters, the steps of a sequence, and how many iterations there are."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from fastgru.importers.onnx.loops.form import LoopForm
 from fastgru.importers.onnx.sizes import elements_of, sizes_of
 from fastgru.importers.onnx.values import Kind, Size, Value
 
-__all__ = ["Number", "Step", "loop_length", "scan_steps", "steps_of", "turn_numbers"]
+__all__ = ["Number", "Step", "count_iterations", "scan_steps", "steps_of", "trip_count"]
 
-# Types that hold a counter; TensorFlow's exporter compares as float32, which is exact for 2^24 turns.
+# Types that hold a counter; TensorFlow's exporter compares as float32, which is exact for 2^24 iterations.
 _COUNTING: Final = ("int32", "int64", "float32", "float64")
 
 
 @dataclass(frozen=True)
 class Number:
-    """slope * turn + start."""
+    """slope * iteration + start."""
 
     slope: int
     start: int
@@ -27,14 +27,14 @@ class Number:
 
 @dataclass(frozen=True)
 class Step:
-    """One step a turn of a sequence, along an axis, from its beginning or its end."""
+    """One step an iteration of a sequence, along an axis, from its beginning or its end."""
 
     whole: Value
     axis: int
     backward: bool
 
     def sequence(self, build: Builder, length: Size) -> Value | None:
-        """(T, N, I) in the order of time, as many steps as there are turns."""
+        """(T, N, I) in the order of time, as many steps as there are iterations."""
         x = self.whole
         sizes = sizes_of(x)
         if x.rank not in (2, 3) or sizes is None:
@@ -61,23 +61,23 @@ def scan_steps(form: LoopForm) -> list[tuple[Value, Step]] | None:
     return rows
 
 
-def turn_numbers(
-    nodes: Sequence[Emitted], turn: Value, before: Sequence[Value], after: Sequence[Value], init: Sequence[Value]
+def count_iterations(
+    nodes: Sequence[Emitted], iteration: Value, before: Sequence[Value], after: Sequence[Value], init: Sequence[Value]
 ) -> dict[int, Number]:
-    """The integers of a Loop's body that follow from the turn alone, by id: counters that are states among them."""
-    numbers = {id(turn): Number(1, 0)}
+    """The integers of a Loop's body that follow from the iteration alone, by id; states that count are among them."""
+    numbers = {id(iteration): Number(1, 0)}
     for state, first in zip(before, init, strict=True):
         known = elements_of(first)
         if known is not None and len(known) == 1 and isinstance(known[0], int):
             numbers[id(state)] = Number(1, known[0])
     found = _follow(nodes, numbers)
-    # A state counts if it is one more after the turn; what followed from one that does not is dropped.
+    # A state counts if it is one more after the iteration; what followed from one that does not is dropped.
     counting = {
         id(state)
         for state, next_ in zip(before, after, strict=True)
         if id(state) in numbers and found.get(id(next_)) == Number(1, numbers[id(state)].start + 1)
     }
-    return _follow(nodes, {key: n for key, n in numbers.items() if key == id(turn) or key in counting})
+    return _follow(nodes, {key: n for key, n in numbers.items() if key == id(iteration) or key in counting})
 
 
 def _follow(nodes: Sequence[Emitted], numbers: Mapping[int, Number]) -> dict[int, Number]:
@@ -137,7 +137,7 @@ def steps_of(nodes: Sequence[Emitted], numbers: Mapping[int, Number], length: Si
 
 
 def _single_step(node: Emitted, start: Number, numbers: Mapping[int, Number]) -> int | None:
-    """The axis of a slice from a turn to the next."""
+    """The axis of a slice from an iteration to the next."""
     end = numbers.get(id(node.inputs[2])) if len(node.inputs) > 2 else None
     axes = elements_of(node.inputs[3]) if len(node.inputs) > 3 else (0,)
     strides = elements_of(node.inputs[4]) if len(node.inputs) > 4 else (1,)
@@ -147,15 +147,15 @@ def _single_step(node: Emitted, start: Number, numbers: Mapping[int, Number]) ->
     return axes[0]
 
 
-def loop_length(
+def trip_count(
     form: LoopForm, going_on: Value, nodes: Sequence[Emitted], outer: Sequence[Emitted], numbers: Mapping[int, Number]
 ) -> Size:
-    """The number of turns: a size, or None where it is not one that is known or has a name."""
+    """The number of iterations: a size, or None where it is not one that is known or has a name."""
     first = _bounds(form.condition, outer, {}, at=0) if form.condition is not None else []
     later = _bounds(going_on, nodes, numbers, at=1)
     if first is None or later is None or not set(first) <= set(later):
         return None
-    # A loop that begins without asking has a first turn.
+    # A loop that begins without asking has a first iteration.
     bounds = {max(n, 1) if isinstance(n, int) and not first else n for n in later}
     if not form.endless:
         bounds.add(form.limit if form.limit != "?" else None)
@@ -170,7 +170,7 @@ def loop_length(
 def _bounds(
     condition: Value, nodes: Sequence[Emitted], numbers: Mapping[int, Number], *, at: int, depth: int = 0
 ) -> list[Size] | None:
-    """What the turn, `at` turns on, must stay below; an empty list for a condition that always holds."""
+    """What the iteration, `at` iterations on, must stay below; an empty list for a condition that always holds."""
     if condition.array is not None:
         return [] if condition.array.size == 1 and condition.array.all() else None
     node = next((n for n in nodes if any(v is condition for v in n.outputs)), None)
@@ -189,12 +189,12 @@ def _bounds(
     if low is None or high is None:
         return None
     known = _whole(low)
-    turn = numbers.get(id(low))
-    if turn is None and at == 0 and known == (0,):
-        turn = Number(1, 0)
+    number = numbers.get(id(low))
+    if number is None and at == 0 and known == (0,):
+        number = Number(1, 0)
     bound = _whole(high)
-    if turn is None or turn.slope != 1 or bound is None or len(bound) != 1 or id(high) in numbers:
+    if number is None or number.slope != 1 or bound is None or len(bound) != 1 or id(high) in numbers:
         return None
     if isinstance(bound[0], int):
-        return [bound[0] - turn.start + at]
-    return [bound[0]] if turn.start == at and bound[0] is not None else None
+        return [bound[0] - number.start + at]
+    return [bound[0]] if number.start == at and bound[0] is not None else None

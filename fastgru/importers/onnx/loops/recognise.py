@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,14 +15,12 @@ from fastgru.importers.onnx.builder import Builder, Emitted
 from fastgru.importers.onnx.loops.affine import Atom, Form, affine_forms
 from fastgru.importers.onnx.loops.cell import Cell, find_cell
 from fastgru.importers.onnx.loops.form import LoopForm
-from fastgru.importers.onnx.loops.iterations import Step, loop_length, scan_steps, steps_of, turn_numbers
+from fastgru.importers.onnx.loops.iterations import Step, count_iterations, scan_steps, steps_of, trip_count
+from fastgru.importers.onnx.node import OnnxNode
 from fastgru.importers.onnx.sizes import sizes_of
 from fastgru.importers.onnx.values import Kind, Size, Value
 from fastgru.reference import evaluate
 from fastgru.reference.operator import is_floating, numpy_dtype
-
-if TYPE_CHECKING:
-    from fastgru.importers.onnx.convert import Converter, Scope
 
 __all__ = ["recognise"]
 
@@ -58,42 +56,40 @@ class _Layer:
     h_n: Value
 
 
-def recognise(
-    converter: Converter, form: LoopForm, wanted: Sequence[bool], scope: Scope, what: str
-) -> list[Value] | None:
+def recognise(node: OnnxNode, build: Builder, form: LoopForm) -> list[Value] | None:
     """The outputs of the loop, None where its body is not made of GRU cells."""
     if not form.states or len(form.states) > _MAX_STATES or len(form.body.nodes) > _MAX_BODY:
         return None
-    outer = converter.build.nodes
     try:
-        with converter.tracing() as trace:
-            body = _trace(converter, trace, outer, form, scope, what)
+        with node.around.tracing() as trace:
+            body = _traced(node, trace, build.nodes, form)
     except UnsupportedModelError:
         return None
-    return None if body is None or not body.steps else _Recogniser(converter.build, form, body, wanted).run()
+    if body is None or not body.steps:
+        return None
+    outputs = len(form.states) + form.num_scans
+    return _Recogniser(build, form, body, [node.wants(i) for i in range(outputs)]).run()
 
 
-def _trace(
-    converter: Converter, trace: Builder, outer: Sequence[Emitted], form: LoopForm, scope: Scope, what: str
-) -> _Body | None:
+def _traced(node: OnnxNode, trace: Builder, outer: Sequence[Emitted], form: LoopForm) -> _Body | None:
     states = [
         v if form.keeps(i) else Value(v.kind, v.hint, sizes=v.sizes or sizes_of(v)) for i, v in enumerate(form.states)
     ]
-    turn = Value(Kind("int64", 0), "turn")
+    iteration = Value(Kind("int64", 0), "iteration")
     if form.is_loop:
-        given = [turn, trace.constant(np.array(True)), *states]
+        given = [iteration, trace.constant(np.array(True)), *states]
     else:
         rows = scan_steps(form)
         if rows is None:
             return None
         given = [*states, *(value for value, _ in rows)]
-    outputs = converter.run_body(form.body, given, scope, "", what)
+    outputs = node.around.run_body(form.body, given, "", node.site)
     after = outputs[form.first_state : form.first_scan]
     if not form.is_loop:
         steps = {id(value): step for value, step in rows or ()}
         return _Body(trace.nodes, states, after, outputs[form.first_scan :], steps, form.limit)
-    numbers = turn_numbers(trace.nodes, turn, states, after, form.states)
-    length = loop_length(form, outputs[0], trace.nodes, outer, numbers)
+    numbers = count_iterations(trace.nodes, iteration, states, after, form.states)
+    length = trip_count(form, outputs[0], trace.nodes, outer, numbers)
     if length is None:
         return None
     steps = steps_of(trace.nodes, numbers, length)
@@ -203,7 +199,7 @@ class _Recogniser:
         return True
 
     def _sequence(self, atom: Atom, atoms: Mapping[int, Atom]) -> Value | None:
-        """What an atom is over all turns, (T, N, its width) in the order of time."""
+        """What an atom is over all iterations, (T, N, its width) in the order of time."""
         if atom not in self._sequences:
             key = next(key for key, a in atoms.items() if a is atom)
             x = self._body.steps[key].sequence(self._build, self._body.length)
@@ -234,7 +230,7 @@ class _Recogniser:
 
     def _outputs(self, atoms: Mapping[int, Atom], forms: Mapping[int, Form]) -> list[Value] | None:
         form, build, outputs = self._form, self._build, []
-        wanted = [*self._wanted, *(False for _ in range(len(form.states) + form.num_scans - len(self._wanted)))]
+        wanted = self._wanted
         for i, init in enumerate(form.states):
             if i in self._layers:
                 h_n = self._layers[i].h_n
@@ -254,14 +250,14 @@ class _Recogniser:
         return outputs
 
     def _counted(self, init: Value) -> Value:
-        """A counter after the last turn."""
+        """A counter after the last iteration."""
         build, y = self._build, next(iter(self._layers.values())).y
-        turns = build.emit("shape", y, start=0, end=1)
+        count = build.emit("shape", y, start=0, end=1)
         if init.rank == 0:
-            turns = build.emit("squeeze", turns, axes=[0])
+            count = build.emit("squeeze", count, axes=[0])
         if init.dtype != "int64":
-            turns = build.emit("cast", turns, to=init.dtype)
-        return build.emit("binary", init, turns, kind="add")
+            count = build.emit("cast", count, to=init.dtype)
+        return build.emit("binary", init, count, kind="add")
 
     def _stacked(self, k: int, value: Value, atoms: Mapping[int, Atom], form: Form | None) -> Value | None:
         """A stacked output: the states themselves, or an affine function of them and of the inputs."""

@@ -6,40 +6,43 @@ of its inputs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 from fastgru.errors import UnsupportedModelError
+from fastgru.importers.onnx.builder import Builder
+from fastgru.importers.onnx.node import OnnxNode
 from fastgru.importers.onnx.proto import AttributeProto, FunctionProto, NodeProto, TypeProto
 from fastgru.importers.onnx.registry import operator
 from fastgru.importers.onnx.values import Value
 from fastgru.reference.operator import numpy_dtype
 
-__all__ = ["function_body"]
+__all__: list[str] = []
 
 
-def function_body(
-    proto: NodeProto, version: int, attributes: Mapping[str, AttributeProto], inputs: Sequence[Value | None], what: str
-) -> tuple[FunctionProto, dict[str, AttributeProto]]:
-    """The definition of a node in `version` of its operator, and the attributes that it reads, defaults among them.
+def _by_definition(node: OnnxNode, build: Builder) -> tuple[Value, ...]:
+    return node.around.call(*_definition(node), node.site)
+
+
+def _definition(node: OnnxNode) -> tuple[FunctionProto, dict[str, AttributeProto]]:
+    """The body of the operator in the node's version, and the attributes that it reads, defaults among them.
 
     Raises `UnsupportedModelError` where the onnx package has no body for it.
     """
     from onnx import defs
 
-    schema = defs.get_schema(proto.op_type, version, "")
+    proto, what, attributes = node.site.proto, node.what, node.attrs.every()
+    schema = defs.get_schema(node.op, node.version, "")
     if unknown := sorted(set(attributes) - set(schema.attributes)):
         raise UnsupportedModelError(f"{what}: attribute {', '.join(map(repr, unknown))} means nothing to this operator")
     defaults = {n: a.default_value for n, a in schema.attributes.items() if a.default_value.type}
     given = {**defaults, **{name: _named(a, name) for name, a in attributes.items()}}
     if schema.has_function:
         return schema.function_body, given
-    node = NodeProto(op_type=proto.op_type, name="node", input=proto.input, output=proto.output)
-    node.attribute.extend(given[name] for name in attributes)
-    types = [_type(value, what).SerializeToString() for value in inputs]
+    bare = NodeProto(op_type=node.op, name="node", input=proto.input, output=proto.output)
+    bare.attribute.extend(given[name] for name in attributes)
+    types = [_type(value, what).SerializeToString() for value in node.inputs]
     body = FunctionProto()
     try:
-        opset = max(v for v in schema.context_dependent_function_opset_versions if v <= version)
-        made = schema.get_context_dependent_function_with_opset_version(opset, node.SerializeToString(), types)
+        opset = max(v for v in schema.context_dependent_function_opset_versions if v <= node.version)
+        made = schema.get_context_dependent_function_with_opset_version(opset, bare.SerializeToString(), types)
         body.ParseFromString(made)
     except (RuntimeError, ValueError) as error:
         raise UnsupportedModelError(f"{what}: onnx gives no definition of it for these attributes: {error}") from None
@@ -90,4 +93,4 @@ _DEFINED = {
 _SIZES = {"BlackmanWindow": (0,), "CenterCropPad": (1,), "HammingWindow": (0,), "HannWindow": (0,)}
 for _name, (_versions, _inputs, _outputs) in _DEFINED.items():
     operator(_name, versions=_versions, inputs=_inputs, outputs=_outputs,
-             sizes=_SIZES.get(_name, ()), limits="by ONNX's own definition")(None)  # fmt: skip
+             sizes=_SIZES.get(_name, ()), limits="by ONNX's own definition")(_by_definition)  # fmt: skip

@@ -1,0 +1,79 @@
+"""Functions: bodies of nodes that a model defines, or ONNX itself, and that stand for the node which calls them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+from fastgru.errors import InvalidModelError
+from fastgru.importers.onnx.node import collect_attributes
+from fastgru.importers.onnx.proto import AttributeProto, FunctionProto, NodeProto, main_domain
+from fastgru.importers.onnx.scope import Scope, Site
+
+__all__ = ["Functions", "attributes_of", "opened"]
+
+# Functions that call functions grow without bound in a hostile file.
+_MAX_CALL_DEPTH: Final = 32
+
+
+class Functions:
+    """Those of a model, and which calls are under way."""
+
+    def __init__(self, functions: Iterable[FunctionProto]) -> None:
+        self._functions = {(main_domain(f.domain), f.name, f.overload): f for f in functions}
+        self._calls: list[tuple[str, str, str]] = []
+
+    def find(self, site: Site) -> FunctionProto | None:
+        """The function that a node calls."""
+        return self._functions.get(_key(site))
+
+    @contextmanager
+    def entered(self, site: Site) -> Iterator[None]:
+        """While a node's function is converted; raises `InvalidModelError` for calls without an end."""
+        key = _key(site)
+        if key in self._calls or len(self._calls) >= _MAX_CALL_DEPTH:
+            raise InvalidModelError(f"{site.what}: function {key[1]!r} calls itself, or calls are nested too deeply")
+        self._calls.append(key)
+        try:
+            yield
+        finally:
+            self._calls.pop()
+
+
+def _key(site: Site) -> tuple[str, str, str]:
+    return site.domain, site.proto.op_type, site.proto.overload
+
+
+def attributes_of(function: FunctionProto, site: Site) -> dict[str, AttributeProto]:
+    """What a call gives to a function of the model; raises `InvalidModelError` where the call does not fit it."""
+    outputs = site.proto.output
+    if len(site.inputs) > len(function.input) or len(outputs) > len(function.output):
+        raise InvalidModelError(
+            f"{site.what}: {len(site.inputs)} inputs and {len(outputs)} outputs for a function of"
+            f" {len(function.input)} and {len(function.output)}"
+        )
+    given = collect_attributes(site.proto.attribute, site.what, site.scope.attributes)
+    defaults = collect_attributes(function.attribute_proto, site.what)
+    if unknown := sorted(set(given) - set(defaults) - set(function.attribute)):
+        raise InvalidModelError(f"{site.what}: attribute {', '.join(unknown)} is none of the function's")
+    return {**defaults, **given}
+
+
+def opened(
+    function: FunctionProto, attributes: Mapping[str, AttributeProto], site: Site
+) -> tuple[Sequence[NodeProto], Scope]:
+    """The nodes of a function for one call, without inputs that the caller left out, and the scope of their names."""
+    values = {name: value for name, value in zip(function.input, site.inputs, strict=False) if value is not None}
+    opsets = {main_domain(entry.domain): entry.version for entry in function.opset_import}
+    absent = set(function.input) - set(values)
+    nodes = [_without(proto, absent) for proto in function.node] if absent else function.node
+    return nodes, Scope(opsets, values, attributes=attributes, prefix=f"{site.name}/")
+
+
+def _without(proto: NodeProto, absent: set[str]) -> NodeProto:
+    copy = NodeProto()
+    copy.CopyFrom(proto)
+    del copy.input[:]
+    copy.input.extend("" if name in absent else name for name in proto.input)
+    return copy
