@@ -12,15 +12,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastgru.budget import PLAN_BYTES, Budget
-from fastgru.engine import PRECISIONS, Executable
+from fastgru.engine import PRECISIONS, Runnable, make_runnable
 from fastgru.engine.precision import FLOAT_DTYPES
 from fastgru.engine.threads import check_threads
-from fastgru.errors import ShapeError, UnsupportedModelError
+from fastgru.errors import ShapeError, StateError, UnsupportedModelError
 from fastgru.exporters import to_onnx
 from fastgru.graph import Graph, TensorSpec
 from fastgru.layers.arrays import as_lengths, float_input, int_input
 from fastgru.layers.builder import GraphBuilder
 from fastgru.process import lock
+from fastgru.streaming import Stream
 
 __all__ = ["Layer", "Options"]
 
@@ -116,15 +117,38 @@ class Layer:
         counts = graph.input("lengths", "int64", (None,), ("N",)) if lengths else None
         return graph.build(self.emit(graph, x, counts), with_states=with_states, name=type(self).__name__)
 
-    def _executable(self, rank: int, lengths: bool, initial_state: bool, with_states: bool) -> Executable:
+    def stream(self, batch_size: int = 1) -> Stream:
+        """A stream of frames that carries the state of every GRU from one to the next, starting from zeros.
+
+        Frames, or chunks of any length, are shaped as a batch of `batch_size` rows is for a call; what comes out has
+        the bits of a call with all of them at once. States are named "h0", or "h0_0", "h0_1"... in the order of the
+        layers. A layer that looks across frames, such as a Softmax along them, sees those of the chunk alone.
+
+        Raises `StateError` where no layer has a state, `UnsupportedModelError` where one begins with the last frame.
+        """
+        if self._needs_last_frame():
+            raise UnsupportedModelError(
+                f"{self!r}: a reverse direction begins with the last frame, which a stream does not have yet; call the"
+                " network on whole sequences, or train it with forward layers"
+            )
+        runnable = self._runnable(self.default_rank, False, True, True)
+        if not runnable.graph.states:
+            raise StateError(f"{self!r} keeps no state from frame to frame: call it, there is nothing to stream")
+        return Stream(runnable, runnable.graph.states, batch_size)
+
+    def _needs_last_frame(self) -> bool:
+        """Whether the first step of an output is known only when all frames are there."""
+        return False
+
+    def _runnable(self, rank: int, lengths: bool, initial_state: bool, with_states: bool) -> Runnable:
         key = (rank, lengths, initial_state, with_states)
         with lock:
-            if key not in self._executables:
+            if key not in self._runnables:
                 graph = self._write(*key)
-                self._executables[key] = Executable(
+                self._runnables[key] = make_runnable(
                     graph, precision=self.precision, threads=self.threads, budget=self._budget
                 )
-            return self._executables[key]
+            return self._runnables[key]
 
     def __call__(self, x: ArrayLike) -> NDArray[Any]:
         """The layer applied to x. Raises `ShapeError` where x does not fit."""
@@ -139,7 +163,7 @@ class Layer:
                 raise ShapeError(f"{type(self).__name__}: lengths came with x of shape {array.shape}, without a batch")
             N, T = array.shape[:2] if self.batch_first else array.shape[1::-1]
             feeds["lengths"] = as_lengths(lengths, N, T)
-        return self._executable(array.ndim, lengths is not None, False, False).run(feeds)["y"]
+        return self._runnable(array.ndim, lengths is not None, False, False).run(feeds)["y"]
 
     def _check_takes_lengths(self) -> None:
         if not self.takes_lengths:
@@ -153,14 +177,14 @@ class Layer:
         return array
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k not in ("_executables", "_budget")}
+        return {k: v for k, v in self.__dict__.items() if k not in ("_runnables", "_budget")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._forget()
 
     def _forget(self) -> None:
-        self._executables: dict[tuple[Any, ...], Executable] = {}
+        self._runnables: dict[tuple[Any, ...], Runnable] = {}
         self._budget = Budget(self.plan_bytes)
 
     def __repr__(self) -> str:

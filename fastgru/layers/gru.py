@@ -255,10 +255,13 @@ class GRU(Layer):
             feeds.update(self._split_state(h0, N, batched=array.ndim == 3))
         if lengths is not None:
             feeds["lengths"] = as_lengths(lengths, N, T)
-        outputs = self._executable(3, lengths is not None, h0 is not None, True).run(feeds)
+        outputs = self._runnable(3, lengths is not None, h0 is not None, True).run(feeds)
         states = [outputs[name] for name in self._state_names("h_n")]
         y, h_n = outputs["y"], states[0] if len(states) == 1 else np.concatenate(states)
         return (y, h_n) if array.ndim == 3 else (y.squeeze(row), h_n[:, 0])
+
+    def _needs_last_frame(self) -> bool:
+        return self.flip_output or any(spec.direction != "forward" for spec in self.specs)
 
     def _state_names(self, stem: str) -> list[str]:
         return [stem] if len(self.specs) == 1 else [f"{stem}_{k}" for k in range(len(self.specs))]

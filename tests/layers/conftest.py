@@ -12,7 +12,7 @@ from fastgru.reference import run_graph
 
 
 class Definition:
-    """What `fastgru.engine.Executable` promises, computed by `fastgru.reference`."""
+    """What `fastgru.engine.Runnable` promises, computed by `fastgru.reference`."""
 
     def __init__(self, graph: Graph, *, precision: str, threads: int, budget: Budget) -> None:
         self.graph, self.precision, self.threads = graph.validate(), precision, threads
@@ -29,7 +29,7 @@ class Definition:
 def runner(request, monkeypatch):
     """Each way of running a layer's graph."""
     if request.param == "definition":
-        monkeypatch.setattr(fastgru.layers.base, "Executable", Definition)
+        monkeypatch.setattr(fastgru.layers.base, "make_runnable", Definition)
     return request.param
 
 
