@@ -152,7 +152,16 @@ def source_name(source: Source) -> str:
         return source.name
     if isinstance(source, bytes | bytearray | memoryview):
         return f"<{memoryview(source).nbytes} bytes>"
-    return repr(os.path.basename(os.fspath(source)))
+    return repr(os.path.basename(_path(source)))
+
+
+def _path(source: str | PathLike[str]) -> str:
+    try:
+        return os.fsdecode(source)
+    except TypeError:
+        raise InvalidModelError(
+            f"source: got {type(source).__name__}, expected the path of a file, or its bytes"
+        ) from None
 
 
 @contextmanager
@@ -162,16 +171,16 @@ def opened(source: Source, *, limit: int | None = None) -> Iterator[Content]:
     Bytes are viewed without a copy; what others can write, such as a bytearray, is copied. `limit` bounds the number of
     bytes.
 
-    Raises `InvalidModelError` for an empty source, a directory, a pipe or device, more than `limit` bytes, and at the
-    end of the block for a file whose size or time of writing has changed meanwhile; `FileNotFoundError` and
-    `PermissionError` pass through as they are.
+    Raises `InvalidModelError` for what is neither a path nor bytes, an empty source, a directory, a pipe or device,
+    more than `limit` bytes, and at the end of the block for a file whose size or time of writing has changed meanwhile;
+    `FileNotFoundError` and `PermissionError` pass through as they are.
     """
     if isinstance(source, Content):
         yield _within(source, limit)
     elif isinstance(source, bytes | bytearray | memoryview):
         yield _within(Content(memoryview(bytes(source)), source_name(source)), limit)
     else:
-        content = _File(os.fspath(source))
+        content = _File(_path(source))
         try:
             yield _within(content, limit)
             content.check()

@@ -6,7 +6,9 @@ import io
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ import pytest
 import fastgru
 from fastgru import sources
 from fastgru.errors import InvalidModelError
-from fastgru.sources import opened, read_source
+from fastgru.sources import opened, read_source, source_name
 
 DATA = Path(__file__).parent / "data"
 
@@ -49,6 +51,13 @@ def test_what_others_can_write_is_copied() -> None:
     with opened(data) as content, opened(memoryview(data)[::2]) as every_second:
         data[0] = ord("x")
         assert (content.tobytes(), every_second.tobytes()) == (b"abc", b"ac")
+
+
+@pytest.mark.parametrize("source", [None, 3, ["model.onnx"], object()])
+@pytest.mark.parametrize("read", [fastgru.load, fastgru.load_graph, fastgru.read_weights, fastgru.verify, source_name])
+def test_what_is_neither_a_path_nor_bytes_is_refused_by_name(read: Callable[[Any], object], source: object) -> None:
+    with pytest.raises(InvalidModelError, match=f"got {type(source).__name__}, expected the path of a file"):
+        read(source)
 
 
 def shorten(path: Path) -> None:

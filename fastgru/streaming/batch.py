@@ -9,11 +9,12 @@ from typing import Any, SupportsIndex
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastgru.errors import ShapeError, StateError
+from fastgru.engine import Runnable
+from fastgru.errors import ShapeError, StateError, UnsupportedModelError
 from fastgru.graph import Graph, TensorSpec
 from fastgru.reference.operator import as_array
 
-__all__ = ["check_rows", "find_batch_axes", "given_axes"]
+__all__ = ["check_rows", "find_batch_axes", "free_batch_axes", "given_axes"]
 
 
 def find_batch_axes(graph: Graph, names: Iterable[str], given: Mapping[str, int]) -> dict[str, int | None]:
@@ -65,6 +66,37 @@ def given_axes(given: Mapping[str, SupportsIndex] | None, ranks: Mapping[str, in
         if isinstance(value, bool) or not -rank <= axis < rank:
             raise StateError(f"batch_axes: {name!r} has {rank} axes, and no axis {value!r}")
         axes[name] = axis % rank
+    return axes
+
+
+def free_batch_axes(
+    runnable: Runnable, names: Iterable[str], given: Mapping[str, SupportsIndex] | None
+) -> dict[str, int]:
+    """The batch axis of each of these inputs, which has to be told and to be free.
+
+    Raises `StateError` where it cannot be told, `UnsupportedModelError` where it is of a fixed size.
+    """
+    names = list(names)
+    specs = {spec.name: spec for spec in runnable.inputs}
+    ranks = {name: len(specs[name].shape or ()) for name in names}
+    found = find_batch_axes(runnable.graph, names, given_axes(given, ranks))
+    axes = {}
+    for name, axis in found.items():
+        shape = specs[name].shape
+        if shape is not None and None not in shape:
+            raise UnsupportedModelError(
+                f"input {name!r} is of a fixed shape {shape}: there is no batch; keep a stream for each session"
+            )
+        if axis is None or shape is None:
+            raise StateError(
+                f"which axis of input {name!r} {shape} is the batch cannot be told; give batch_axes={{{name!r}: axis}}"
+            )
+        if shape[axis] is not None:
+            raise UnsupportedModelError(
+                f"input {name!r}: axis {axis}, the batch, is of the fixed size {shape[axis]}; keep a stream for each"
+                " session"
+            )
+        axes[name] = axis
     return axes
 
 

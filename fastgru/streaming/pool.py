@@ -4,25 +4,22 @@ The states of all sessions lie in two banks, a row a session. A push gathers the
 batch, scatters the new states into the other bank, and then lets the rows change banks, all at once: a push that ends
 early leaves every state as it was. A row's bits do not depend on its batch, so each session gets what a stream of its
 own would give; the pool proves that on the first push of a shape, because a model may mix rows by design.
-
-A call claims its sessions, and gives them up however it ends. A session is for one call at a time; calls of other
-sessions run beside it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+import math
+from collections.abc import Mapping
 from itertools import count
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastgru.engine import Runnable
 from fastgru.errors import SessionError, ShapeError, StateError, UnsupportedModelError
-from fastgru.process import EPOCH, process, short_lock
 from fastgru.reference.operator import as_array
-from fastgru.streaming.batch import find_batch_axes, given_axes
+from fastgru.streaming.batch import free_batch_axes
+from fastgru.streaming.claims import Claims
 from fastgru.streaming.state_blob import pack_state, unpack_state
 from fastgru.streaming.stream import Stream
 
@@ -34,6 +31,7 @@ Shapes = tuple[tuple[int, ...], ...]
 
 _EXACT_ROWS: Final = 8
 _MAX_SHAPES: Final = 16
+_SESSION_BYTES: Final = 64  # of a session besides its state
 
 
 def _rounded(rows: int) -> int:
@@ -42,21 +40,10 @@ def _rounded(rows: int) -> int:
     return -(-rows // step) * step
 
 
-_Result = TypeVar("_Result")
-_lock = short_lock()
-
-
 class Streaming(Protocol):
     """What makes a stream of so many rows: a model, or a layer."""
 
     def stream(self, *arguments: Any, **options: Any) -> Stream: ...
-
-
-class _Claim:
-    """What a call holds its sessions by. epoch: of the process; a forked child lacks the calls of its parent."""
-
-    def __init__(self) -> None:
-        self.epoch, self.over = int(process[EPOCH]), False
 
 
 class SessionPool:
@@ -68,7 +55,7 @@ class SessionPool:
     inputs, outputs: names of what a session pushes and gets, as those of a `Stream`.
 
     Raises `StateError` where there is no state or an axis cannot be told, `UnsupportedModelError` where the batch is of
-    a fixed size, `ShapeError` for a capacity that is no number of sessions.
+    a fixed size, `ShapeError` for a capacity that is no number of sessions, or more of them than memory holds.
     """
 
     def __init__(
@@ -85,17 +72,26 @@ class SessionPool:
         self.inputs, self.outputs = single.inputs, single.outputs
         self._runnable, self._states, self.capacity = single.runnable, single.states, int(capacity)
         self._single = {name: (a.shape, a.dtype) for name, a in single.state.items()}
-        self._axes = _axes(self._runnable, [*self._states, *self.inputs], batch_axes)
-        self._store = {
-            name: np.zeros((2, self.capacity, *_without(shape, self._axes[name])), dtype)
-            for name, (shape, dtype) in self._single.items()
-        }
-        self._bank = np.zeros(self.capacity, np.intp)  # in which the state of a row is
+        self._axes = free_batch_axes(self._runnable, [*self._states, *self.inputs], batch_axes)
+        self._allocate()
         self._output_axes: dict[Shapes, dict[str, int]] = {}
         self._rows: dict[int, int] = {}
-        self._free = list(range(self.capacity))[::-1]
         self._handles = count(1)
-        self._claims: dict[int, _Claim] = {}
+        self._claims = Claims(self._rows)
+
+    def _allocate(self) -> None:
+        """The states in two banks, in which of them that of a row is, and the rows that are free."""
+        shapes = {name: (2, self.capacity, *_without(s, self._axes[name])) for name, (s, _) in self._single.items()}
+        each = sum(2 * math.prod(shape) * dtype.itemsize for shape, dtype in self._single.values()) + _SESSION_BYTES
+        try:
+            np.empty(self.capacity * each, np.uint8)  # as much as there will be in the end: memory is given out late
+            self._store = {name: np.zeros(shapes[name], dtype) for name, (_, dtype) in self._single.items()}
+            self._bank = np.zeros(self.capacity, np.intp)
+            self._free = list(range(self.capacity))[::-1]
+        except (MemoryError, OverflowError, ValueError):
+            raise ShapeError(
+                f"capacity is {self.capacity}, of sessions of {each} bytes: more than memory holds"
+            ) from None
 
     def open(self, saved: bytes | None = None) -> int:
         """A new session, from zeros or from a saved state; the number by which it is called from now on.
@@ -121,8 +117,8 @@ class SessionPool:
 
         Raises `SessionError` for one that is not open, `StateError` for one that another call is using.
         """
-        self._alone([session], lambda rows: self._free.extend(map(self._rows.pop, (session,))))  # as in `open`
-        self._claims.pop(session, None)
+        self._claims.alone([session], lambda rows: self._free.extend(map(self._rows.pop, (session,))))  # as in `open`
+        self._claims.forget(session)
 
     def __reduce__(self) -> tuple[Any, ...]:
         raise TypeError("a SessionPool is neither copied nor pickled: save() gives the state of a session as bytes")
@@ -157,7 +153,7 @@ class SessionPool:
                 raise ShapeError(
                     f"session {session}: frames of {list(came)}, expected {list(shapes)}, as session {sessions[0]} has"
                 )
-        return self._alone(sessions, lambda rows: self._push(arrays, shapes, np.array(rows)))
+        return self._claims.alone(sessions, lambda rows: self._push(arrays, shapes, np.array(rows)))
 
     def _push(self, arrays: Mapping[int, tuple[Array, ...]], shapes: Shapes, rows: Array) -> dict[int, Any]:
         frames = list(arrays.values())
@@ -179,47 +175,17 @@ class SessionPool:
 
     def save(self, session: int) -> bytes:
         """Its state as bytes, the same as `Stream.save_state` gives for a stream of one row."""
-        state = self._alone([session], lambda rows: self._gather(np.array(rows)))
+        state = self._claims.alone([session], lambda rows: self._gather(np.array(rows)))
         return pack_state(state, self._runnable.fingerprint)
 
     def load(self, session: int, saved: bytes) -> None:
         """Take up what `save`, or a stream of one row, has saved. Raises `SessionError`, `StateError`."""
         state = self._unpack(saved)
-        self._alone([session], lambda rows: self._put(rows, state))
+        self._claims.alone([session], lambda rows: self._put(rows, state))
 
     def reset(self, session: int) -> None:
         """Back to zeros. Raises `SessionError`, `StateError`."""
-        self._alone([session], lambda rows: self._put(rows, None))
-
-    def _alone(self, sessions: Collection[int], use: Callable[[list[int]], _Result]) -> _Result:
-        """What `use` makes of the rows of these sessions, which no other call uses meanwhile.
-
-        Raises `SessionError`, `StateError`.
-        """
-        claim = _Claim()
-        try:
-            return use(self._claim(sessions, claim))
-        finally:
-            claim.over = True  # an exception of a signal handler comes before this assignment or after it
-
-    def _claim(self, sessions: Collection[int], claim: _Claim) -> list[int]:
-        with _lock:
-            rows = [self._row(session) for session in sessions]
-            for session in sessions:
-                other = self._claims.get(session)
-                if other is not None and not other.over and other.epoch == process[EPOCH]:
-                    raise StateError(
-                        f"session {session} is in use: another thread, or the call that a signal handler interrupts,"
-                        " has not done with it"
-                    )
-            self._claims.update(dict.fromkeys(sessions, claim))
-        return rows
-
-    def _row(self, session: int) -> int:
-        try:
-            return self._rows[session]
-        except (KeyError, TypeError):
-            raise SessionError(f"session {session!r} is not open; there are {len(self._rows)} open sessions") from None
+        self._claims.alone([session], lambda rows: self._put(rows, None))
 
     def _gather(self, rows: Array) -> dict[str, Array]:
         """The states of these rows, as the model takes them."""
@@ -294,30 +260,6 @@ class SessionPool:
             self._output_axes.pop(next(iter(self._output_axes)))
         self._output_axes[shapes] = axes
         return axes
-
-
-def _axes(runnable: Runnable, names: list[str], given: Mapping[str, int] | None) -> dict[str, int]:
-    specs = {spec.name: spec for spec in runnable.inputs}
-    ranks = {name: len(specs[name].shape or ()) for name in names}
-    found = find_batch_axes(runnable.graph, names, given_axes(given, ranks))
-    axes = {}
-    for name, axis in found.items():
-        shape = specs[name].shape
-        if shape is not None and None not in shape:
-            raise UnsupportedModelError(
-                f"input {name!r} is of a fixed shape {shape}: there is no batch; keep a stream for each session"
-            )
-        if axis is None or shape is None:
-            raise StateError(
-                f"which axis of input {name!r} {shape} is the batch cannot be told; give batch_axes={{{name!r}: axis}}"
-            )
-        if shape[axis] is not None:
-            raise UnsupportedModelError(
-                f"input {name!r}: axis {axis}, the batch, is of the fixed size {shape[axis]}; keep a stream for each"
-                " session"
-            )
-        axes[name] = axis
-    return axes
 
 
 def _without(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:

@@ -153,6 +153,9 @@ def test_frames_that_do_not_fit():
     for capacity in (0, -1, True, 1.5, None):
         with pytest.raises(ShapeError, match="capacity"):
             SessionPool(net(), capacity)
+    for capacity in (10**13, 2**62, 10**30):
+        with pytest.raises(ShapeError, match=f"capacity is {capacity}.*more than memory holds"):
+            SessionPool(net(), capacity)
 
 
 def mixing(kind: str) -> Model:
