@@ -15,19 +15,20 @@ from fastgru.errors import (
     UnreadTensorsError,
     UnsupportedModelError,
 )
-from fastgru.graph import Graph, TensorSpec
+from fastgru.graph import Graph
 from fastgru.importers.onnx.assemble import assemble
 from fastgru.importers.onnx.builder import Builder
 from fastgru.importers.onnx.convert import Converter
 from fastgru.importers.onnx.external import ExternalData
 from fastgru.importers.onnx.functions import Functions
-from fastgru.importers.onnx.proto import GraphProto, ModelProto, TensorProto, ValueInfoProto, main_domain
+from fastgru.importers.onnx.proto import GraphProto, ModelProto, TensorProto, main_domain
 from fastgru.importers.onnx.registry import NEWEST_OPSET, OLDEST_OPSET
 from fastgru.importers.onnx.scope import Scope
+from fastgru.importers.onnx.specs import input_value, meta, output_spec, tensor_spec
 from fastgru.importers.onnx.structure import check_order, live_nodes
-from fastgru.importers.onnx.tensors import dtype_name, read_tensor
+from fastgru.importers.onnx.tensors import read_tensor
 from fastgru.importers.onnx.text import check_text
-from fastgru.importers.onnx.values import MAX_RANK, Kind, Value
+from fastgru.importers.onnx.values import Kind, Value
 from fastgru.importers.states import pair_states
 from fastgru.sources import Content, Source, opened
 
@@ -35,7 +36,6 @@ __all__ = ["read_onnx"]
 
 _PROTOBUF_LIMIT: Final = (1 << 31) - 1
 _SHOWN_TENSORS: Final = 20
-_SHOWN_TEXT: Final = 500
 
 
 def read_onnx(
@@ -119,8 +119,8 @@ def _read(
     check_order(graph, {*initializers, *sparse, *(info.name for info in given)})
     nodes, wanted = live_nodes(graph)
 
-    specs = [_tensor_spec(info) for info in given]
-    inputs = {spec.name: _input(spec) for spec in specs}
+    specs = [tensor_spec(info) for info in given]
+    inputs = {spec.name: input_value(spec) for spec in specs}
     scope = Scope(opsets, dict(inputs), initializers)
     converter = Converter(build, Functions(model.functions), options, lambda body: _initializers(body, build, external))
     if sparse & wanted:
@@ -135,7 +135,7 @@ def _read(
     if not allow_unread:
         _check_unread(({*initializers, *sparse} - wanted) | converter.unread, what)
 
-    output_specs = [_output_spec(info, outputs[info.name]) for info in graph.output]
+    output_specs = [output_spec(info, outputs[info.name]) for info in graph.output]
     made, constants = assemble(build, inputs, outputs, scope.values)
     return Graph(
         inputs=tuple(specs),
@@ -144,7 +144,7 @@ def _read(
         constants=constants,
         states=pair_states(specs, output_specs),
         name=graph.name,
-        meta=_meta(model, opsets),
+        meta=meta(model, opsets),
     ).validate()
 
 
@@ -201,65 +201,3 @@ def _check_unread(names: set[str], what: str) -> None:
         raise UnreadTensorsError(
             f"{what}: no output depends on {len(names)} initializer(s): {shown}{more}; allow_unread=True accepts them"
         )
-
-
-def _tensor_spec(info: ValueInfoProto) -> TensorSpec:
-    what = f"value {info.name!r}"
-    if not info.type.HasField("tensor_type"):
-        came = info.type.WhichOneof("value") or "no type"
-        raise UnsupportedModelError(f"{what}: {came} is not implemented; inputs and outputs must be dense tensors")
-    tensor = info.type.tensor_type
-    dtype = dtype_name(tensor.elem_type, what)
-    if not tensor.HasField("shape"):
-        return TensorSpec(info.name, dtype, None)
-    shape: list[int | None] = []
-    dims: list[str | None] = []
-    for dim in tensor.shape.dim:
-        fixed = dim.HasField("dim_value")
-        if fixed and dim.dim_value < 0:
-            raise InvalidModelError(f"{what}: an axis of size {dim.dim_value}")
-        shape.append(int(dim.dim_value) if fixed else None)
-        dims.append(dim.dim_param or None)
-    if len(shape) > MAX_RANK:
-        raise InvalidModelError(f"{what}: {len(shape)} axes, expected at most {MAX_RANK}")
-    return TensorSpec(info.name, dtype, tuple(shape), tuple(dims) if any(dims) else ())
-
-
-def _output_spec(info: ValueInfoProto, value: Value) -> TensorSpec:
-    """As the file declares it, or as far as it is known where the file says nothing or is silent on the shape."""
-    if not info.type.WhichOneof("value"):
-        if value.dtype is None:
-            raise InvalidModelError(f"output {info.name!r}: its element type cannot be told from the file")
-        return TensorSpec(info.name, value.dtype, None if value.rank is None else (None,) * value.rank)
-    spec = _tensor_spec(info)
-    if value.dtype is not None and value.dtype != spec.dtype:
-        raise InvalidModelError(f"output {info.name!r}: declared as {spec.dtype}, computed as {value.dtype}")
-    if spec.shape is not None and value.rank is not None and len(spec.shape) != value.rank:
-        raise InvalidModelError(
-            f"output {info.name!r}: declared with {len(spec.shape)} axes, computed with {value.rank}"
-        )
-    return spec
-
-
-def _input(spec: TensorSpec) -> Value:
-    value = Value(Kind(spec.dtype, None if spec.shape is None else len(spec.shape)), spec.name)
-    if spec.shape is not None:
-        names = (*spec.dims, *(None for _ in range(len(spec.shape) - len(spec.dims))))
-        value.sizes = tuple(
-            (f"{spec.name}.{i}" if name is None else f"dimension {name}") if size is None else size
-            for i, (size, name) in enumerate(zip(spec.shape, names, strict=True))
-        )
-    return value
-
-
-def _meta(model: ModelProto, opsets: Mapping[str, int]) -> dict[str, str]:
-    meta = {
-        "format": "onnx",
-        "ir_version": str(model.ir_version),
-        "opset": ", ".join(f"{domain or 'ai.onnx'} {version}" for domain, version in sorted(opsets.items())),
-        "producer": f"{model.producer_name} {model.producer_version}".strip(),
-        "domain": model.domain,
-        "description": model.doc_string,
-    }
-    meta |= {f"metadata.{entry.key}": entry.value for entry in model.metadata_props}
-    return {key: text[:_SHOWN_TEXT] for key, text in meta.items() if text}

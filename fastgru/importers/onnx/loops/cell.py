@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from fastgru.conventions import replacing_to_keeping
 from fastgru.errors import FastGRUError
-from fastgru.importers.onnx.loops.affine import Atom, Form
+from fastgru.importers.onnx.loops.affine import AffineForm, Atom
 from fastgru.reference.gru import gru_cell
 from fastgru.spec import Activation, GRUSpec, GRUWeights
 
-__all__ = ["Cell", "find_cell"]
+__all__ = ["FoundCell", "find_cell"]
 
 Array = NDArray[Any]
 
@@ -31,7 +31,7 @@ _MAX_BLOCKS: Final = 24
 
 
 @dataclass(frozen=True)
-class Cell:
+class FoundCell:
     """A GRU of one direction; sources are the atoms that its input is made of, side by side."""
 
     spec: GRUSpec
@@ -51,14 +51,14 @@ class _Block:
         assert self.atom.activation is not None
         return self.atom.activation
 
-    def inner(self) -> Form:
+    def inner(self) -> AffineForm:
         """What the activation is taken of."""
         return self.atom.parts[0].columns(self.index)
 
 
 def find_cell(
     state: Atom, activations: Sequence[Atom], sources: Sequence[Atom], draws: Sequence[tuple[dict[Atom, Array], Array]]
-) -> Cell | None:
+) -> FoundCell | None:
     """The cell whose next state is what the body computes, None where there is none.
 
     draws: random inputs by atom, each (rows, width), with the next state (rows, H) that the body makes of them.
@@ -70,7 +70,7 @@ def find_cell(
     known, expected = draws[0]
     known = dict(known)
     h = known[state]
-    values = [Form(b.atom.width, {b.atom: None}).value(known)[:, b.index] for b in blocks]
+    values = [AffineForm(b.atom.width, {b.atom: None}).value(known)[:, b.index] for b in blocks]
     for (i, z), (j, n) in product(enumerate(values), enumerate(values)):
         if i == j:
             continue
@@ -87,7 +87,7 @@ def _differ(a: Array, b: Array) -> float:
     return float(np.abs(a - b).max()) if np.isfinite(a).all() and np.isfinite(b).all() else np.inf
 
 
-def _holds(cell: Cell, state: Atom, draws: Sequence[tuple[dict[Atom, Array], Array]]) -> bool:
+def _holds(cell: FoundCell, state: Atom, draws: Sequence[tuple[dict[Atom, Array], Array]]) -> bool:
     for known, expected in draws:
         x = np.concatenate([known[atom] for atom in cell.sources], axis=1)
         if _differ(gru_cell(cell.spec, cell.weights, x, known[state]), expected) > _CLOSE:
@@ -95,7 +95,7 @@ def _holds(cell: Cell, state: Atom, draws: Sequence[tuple[dict[Atom, Array], Arr
     return True
 
 
-def _read(z: _Block, n: _Block, state: Atom, sources: Sequence[Atom], H: int, keeps: bool) -> Cell | None:
+def _read(z: _Block, n: _Block, state: Atom, sources: Sequence[Atom], H: int, keeps: bool) -> FoundCell | None:
     inner = n.inner()
     products = [atom for atom in inner.terms if len(atom.parts) == 2]
     if len(products) != 1 or not set(inner.terms) <= {*sources, *products}:
@@ -132,11 +132,11 @@ def _read(z: _Block, n: _Block, state: Atom, sources: Sequence[Atom], H: int, ke
             )
         except FastGRUError:
             return None
-        return Cell(spec, weights, used)
+        return FoundCell(spec, weights, used)
     return None
 
 
-def _selected(form: Form, H: int) -> _Block | None:
+def _selected(form: AffineForm, H: int) -> _Block | None:
     """The columns of one activation that a form is, and nothing else."""
     if form.width != H or len(form.terms) != 1 or form.bias.any():
         return None
@@ -150,7 +150,7 @@ def _selected(form: Form, H: int) -> _Block | None:
     return None
 
 
-def _candidate(matrix: Array, other: Form, state: Atom) -> tuple[bool, Array, Array] | None:
+def _candidate(matrix: Array, other: AffineForm, state: Atom) -> tuple[bool, Array, Array] | None:
     """(reset after, R_n transposed, b_hn) where the candidate reads (r * other) @ matrix."""
     if set(other.terms) != {state}:
         return None

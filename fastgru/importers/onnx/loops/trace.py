@@ -1,0 +1,104 @@
+"""A loop's body converted once, and what each value is that comes into it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from fastgru.importers.onnx.builder import Builder, Emitted
+from fastgru.importers.onnx.loops.affine import Atom
+from fastgru.importers.onnx.loops.form import LoopForm
+from fastgru.importers.onnx.loops.iterations import Step, count_iterations, scan_steps, steps_of, trip_count
+from fastgru.importers.onnx.node import OnnxNode
+from fastgru.importers.onnx.sizes import sizes_of
+from fastgru.importers.onnx.values import Kind, Size, Value
+
+__all__ = ["TracedBody", "traced"]
+
+
+@dataclass
+class TracedBody:
+    """The body as nodes of ours, what it reads and gives.
+
+    steps: what is one step of a sequence outside, by id. length: the number of iterations. counters: the states that
+    count them.
+    """
+
+    nodes: list[Emitted]
+    states: list[Value]
+    next_states: list[Value]
+    scans: list[Value]
+    steps: dict[int, Step]
+    length: Size
+    counters: frozenset[int] = frozenset()
+
+    @cached_property
+    def values(self) -> dict[int, Value]:
+        """Every value that a node reads or makes, by id."""
+        return {id(v): v for node in self.nodes for v in (*node.inputs, *node.outputs) if v is not None}
+
+    def open_states(self) -> list[int]:
+        """The states that a cell must account for: what passes through unchanged, or counts, needs none."""
+        return [
+            i
+            for i, (before, after) in enumerate(zip(self.states, self.next_states, strict=True))
+            if before is not after and _is_floating(before)
+        ]
+
+    def atoms(self, open_states: Sequence[int]) -> dict[int, Atom] | None:
+        """What comes into the body, by id; None where the width of a value is not known."""
+        coming = [self.states[i] for i in open_states]
+        coming += [self.values[key] for key in self.steps if key in self.values and _is_floating(self.values[key])]
+        atoms = {}
+        for value in coming:
+            width = self._width(value)
+            if width is None or value.rank not in (1, 2, 3):
+                return None
+            atoms[id(value)] = Atom(width, name=value.hint)
+        return atoms
+
+    def _width(self, value: Value) -> int | None:
+        sizes = sizes_of(value)
+        if sizes and isinstance(sizes[-1], int):
+            return sizes[-1] or None
+        for node in self.nodes:
+            if node.op == "linear" and node.inputs[0] is value and node.inputs[1] is not None:
+                weight = node.inputs[1].array
+                return None if weight is None or weight.ndim != 2 else int(weight.shape[1])
+        return None
+
+
+def _is_floating(value: Value) -> bool:
+    return (value.dtype or "").startswith(("float", "bfloat"))
+
+
+def traced(node: OnnxNode, trace: Builder, outer: Sequence[Emitted], form: LoopForm) -> TracedBody | None:
+    """The body of a loop, converted into `trace`; None where it is not known what it reads in which iteration.
+
+    outer: the nodes of the graph around the loop.
+    """
+    states = [
+        v if form.keeps(i) else Value(v.kind, v.hint, sizes=v.sizes or sizes_of(v)) for i, v in enumerate(form.states)
+    ]
+    iteration = Value(Kind("int64", 0), "iteration")
+    rows = None
+    if form.is_loop:
+        given = [iteration, trace.constant(np.array(True)), *states]
+    else:
+        rows = scan_steps(form)
+        if rows is None:
+            return None
+        given = [*states, *(value for value, _ in rows)]
+    outputs = node.around.run_body(form.body, given, "", node.site)
+    after, scans = outputs[form.first_state : form.first_scan], outputs[form.first_scan :]
+    if rows is not None:
+        return TracedBody(trace.nodes, states, after, scans, {id(value): step for value, step in rows}, form.limit)
+    numbers = count_iterations(trace.nodes, iteration, states, after, form.states)
+    length = trip_count(form, outputs[0], trace.nodes, outer, numbers)
+    if length is None:
+        return None
+    counters = frozenset(i for i, state in enumerate(states) if id(state) in numbers)
+    return TracedBody(trace.nodes, states, after, scans, steps_of(trace.nodes, numbers, length), length, counters)
