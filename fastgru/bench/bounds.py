@@ -23,6 +23,7 @@ import numpy as np
 from fastgru.bench.cases import Case
 from fastgru.bench.kernels import DOT_FLOPS, FMA_CHAINS, READ_VECTORS, dot_work, fma_chains, read_buffer
 from fastgru.packing.aligned import empty
+from fastgru.precisions import WEIGHT_BYTES
 from fastgru.simd.cpu import LANES, cache_sizes
 
 __all__ = ["Bound", "Level", "Peaks", "bound_of", "measure_peaks"]
@@ -99,7 +100,7 @@ class Bound:
 
 def bound_of(case: Case, peaks: Peaks, row_steps: float | None = None) -> Bound:
     """The bound of one call. row_steps: steps that the rows take in all, where they have lengths; T * N if None."""
-    itemsize = {"float64": 8, "float32": 4, "bfloat16": 2, "int8": 1}[case.precision]
+    itemsize = WEIGHT_BYTES[case.precision]
     rows = case.T * case.N if row_steps is None else row_steps
     flops = weight_bytes = 0.0
     times = dict.fromkeys((level.name for level in peaks.levels), 0.0)

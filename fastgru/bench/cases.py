@@ -15,8 +15,9 @@ from fnmatch import fnmatch
 from typing import Any, Final
 
 from fastgru.bench.calls import WAYS
+from fastgru.precisions import PRECISIONS
 
-__all__ = ["KINDS", "PRECISIONS", "RTNEURAL_NS", "SUITES", "Case", "dtype_of", "find_cases", "in_precision"]
+__all__ = ["KINDS", "RTNEURAL_NS", "SUITES", "Case", "find_cases", "in_precision"]
 
 KINDS: Final = ("step", "sequence", "block")
 _CALLED: Final = {
@@ -25,16 +26,10 @@ _CALLED: Final = {
     "run": "model.run by name",
     "layer": "a GRU layer",
 }
-PRECISIONS: Final = ("float64", "float32", "bfloat16", "int8")
 
 # Nanoseconds a step of the fastest of RTNeural's back ends, by H; its authors' figures, desktop CPU of 2018.
 # Chowdhury, "RTNeural: Fast Neural Inferencing for Real-Time Systems", 2021.
 RTNEURAL_NS: Final[Mapping[int, float]] = {8: 105, 16: 219, 32: 669, 64: 2400}
-
-
-def dtype_of(precision: str) -> str:
-    """The dtype of inputs, outputs and state: below float32 only the weights are smaller."""
-    return "float64" if precision == "float64" else "float32"
 
 
 @dataclass(frozen=True)

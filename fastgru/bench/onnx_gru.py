@@ -15,7 +15,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from fastgru.bench.cases import Case, dtype_of
+from fastgru.bench.cases import Case
+from fastgru.precisions import float_dtype_of
 from fastgru.spec import GRUWeights
 
 __all__ = ["onnx_model"]
@@ -53,7 +54,7 @@ def _join_directions(raw: str, joined: str, D: int) -> list[Any]:
 
 def onnx_model(case: Case, weights: Sequence[Sequence[GRUWeights]]) -> bytes:
     """The file, with every size fixed: a runtime that plans for static shapes can. Biases must be there."""
-    kind = {"float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE}[dtype_of(case.precision)]
+    kind = {"float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE}[float_dtype_of(case.precision)]
     T, N, D, H = case.T, case.N, case.directions, case.H
     if case.kind == "block":  # the rivals are called once a frame
         T = 1

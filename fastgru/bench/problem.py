@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgru.bench.cases import Case, dtype_of
+from fastgru.bench.cases import Case
 from fastgru.bench.onnx_gru import onnx_model
 from fastgru.exporters import to_onnx
 from fastgru.graph import Graph
 from fastgru.layers import GRU
 from fastgru.packing.aligned import empty
+from fastgru.precisions import float_dtype_of
 from fastgru.reference.gru import gru
 from fastgru.spec import GRUSpec, GRUWeights
 
@@ -108,7 +109,7 @@ class Problem:
     @property
     def dtype(self) -> str:
         """Of the floating arrays: float32 where the weights alone are smaller."""
-        return dtype_of(self.precision)
+        return float_dtype_of(self.precision)
 
     @cached_property
     def onnx(self) -> bytes | str | None:
@@ -123,7 +124,7 @@ class Problem:
 def gru_problem(case: Case) -> Problem:
     """Weights uniform in +-1/sqrt(H), as torch.nn.GRU begins; inputs normal; the same ones for the same case."""
     rng = np.random.default_rng(zlib.crc32(case.slug.encode()))
-    dtype = np.dtype(dtype_of(case.precision))
+    dtype = np.dtype(float_dtype_of(case.precision))
     stack = _draw_stack(case, rng)
     streaming = case.kind != "sequence"
     count = _STEPS_COMPARED if case.kind == "step" else 1
@@ -156,7 +157,7 @@ def gru_problem(case: Case) -> Problem:
 
 def _draw_stack(case: Case, rng: np.random.Generator) -> Stack:
     bound = case.H**-0.5
-    specs, weights = [], []
+    specs, weights, dtype = [], [], float_dtype_of(case.precision)
     size = case.I
     for _ in range(case.layers):
         direction = "bidirectional" if case.bidirectional else "forward"
@@ -165,7 +166,7 @@ def _draw_stack(case: Case, rng: np.random.Generator) -> Stack:
         specs.append(spec)
         weights.append(
             tuple(
-                GRUWeights(*(rng.uniform(-bound, bound, shape).astype(dtype_of(case.precision)) for shape in shapes))
+                GRUWeights(*(rng.uniform(-bound, bound, shape).astype(dtype) for shape in shapes))
                 for _ in range(spec.num_directions)
             )
         )

@@ -9,13 +9,13 @@ import click
 
 from fastgru.cli.bench_runs import measure_model, measure_suite
 from fastgru.cli.options import fallback_option
+from fastgru.precisions import PRECISIONS
 
 __all__ = ["command"]
 
 # Those of `fastgru.bench.rivals.RIVALS` and `fastgru.bench.SUITES`, which cannot be imported without Numba.
 _RIVALS = ("onnxruntime", "openvino", "torch")
 _SUITES = ("quick", "full", "precision", "calls", "models", "steady")
-_PRECISIONS = ("float64", "float32", "bfloat16", "int8")
 
 
 def _names(_: click.Context, parameter: click.Parameter, text: str | None) -> tuple[str, ...] | None:
@@ -29,8 +29,8 @@ def _names(_: click.Context, parameter: click.Parameter, text: str | None) -> tu
 
 def _precisions(_: click.Context, parameter: click.Parameter, text: str | None) -> tuple[str, ...]:
     names = () if text is None else tuple(dict.fromkeys(name.strip() for name in text.split(",")))
-    if unknown := [name for name in names if name not in _PRECISIONS]:
-        raise click.BadParameter(f"{', '.join(unknown)}: there are {', '.join(_PRECISIONS)}", param=parameter)
+    if unknown := [name for name in names if name not in PRECISIONS]:
+        raise click.BadParameter(f"{', '.join(unknown)}: there are {', '.join(PRECISIONS)}", param=parameter)
     return names
 
 

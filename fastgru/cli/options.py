@@ -10,13 +10,11 @@ from typing import Any, TypeVar
 import click
 
 from fastgru.errors import UnreadTensorsError
+from fastgru.precisions import PRECISIONS
 
-__all__ = ["PRECISIONS", "fallback_option", "file_argument", "json_option", "load_options", "precision_option"]
+__all__ = ["fallback_option", "file_argument", "json_option", "load_options", "precision_option"]
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-# Those of `fastgru.engine.PRECISIONS`, which cannot be imported without Numba.
-PRECISIONS = ("float64", "float32", "bfloat16", "int8")
 
 
 def file_argument(function: F) -> F:

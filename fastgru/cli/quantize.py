@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fastgru.cli.options import file_argument, json_option, load_options
+from fastgru.precisions import LOWP
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,14 +20,14 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
-# Those of `fastgru.quantization.PRECISIONS`, which cannot be imported without NumPy.
-PRECISIONS = ("bfloat16", "int8", "auto")
 _BOUND = click.FloatRange(min=0, min_open=True)
 
 
 @click.command("quantize")
 @file_argument
-@click.option("--precision", type=click.Choice(PRECISIONS), default="int8", show_default=True, help="Of the weights.")
+@click.option(
+    "--precision", type=click.Choice((*LOWP, "auto")), default="int8", show_default=True, help="Of the weights."
+)
 @click.option("--keep", multiple=True, metavar="NODE", help="Leave this node in float32; repeatable, not with auto.")
 @click.option("--data", multiple=True, metavar="[NAME=]FILE", help="Inputs instead of random ones; repeatable.")
 @click.option("--max-error", type=_BOUND, help="Difference allowed at magnitude 1; 0.02 with auto.")

@@ -2,7 +2,6 @@
 
 from fastgru.engine.executable import Executable
 from fastgru.engine.partition import foreign_nodes, make_runnable
-from fastgru.engine.precision import PRECISIONS
 from fastgru.engine.runnable import Runnable
 
-__all__ = ["PRECISIONS", "Executable", "Runnable", "foreign_nodes", "make_runnable"]
+__all__ = ["Executable", "Runnable", "foreign_nodes", "make_runnable"]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 
 from fastgru.engine.buffers import Region, Value, View
 from fastgru.engine.encoding import encode
 from fastgru.engine.fusion import fuse
 from fastgru.engine.lazy import LazyCopies
 from fastgru.engine.memory import Packs
-from fastgru.engine.precision import LOWP, WeightPrecision, node_name
+from fastgru.engine.precision import PrecisionPlan, node_name
 from fastgru.engine.program import Program
 from fastgru.graph import Node
 
@@ -20,27 +19,20 @@ __all__ = ["PlanBuilder"]
 class PlanBuilder(LazyCopies):
     """What a lowering works with: tensors (`Memory`), instructions (`Emitter`), and copies where they are needed.
 
+    precisions: of the model and its weights.
+    packs: packed weights, shared by the plans of one model.
     members: threads that may run the plan together.
+    constant_bytes: of the constants of the graph.
     gain_s: seconds that the team saves, by estimate; lowerings add to it.
-    precisions: of the weights of nodes, see `weight_precisions`.
     """
 
-    def __init__(
-        self,
-        float_dtype: str,
-        packs: Packs,
-        members: int = 1,
-        precisions: Mapping[str, WeightPrecision] = MappingProxyType({}),
-        constant_bytes: int = 0,
-    ) -> None:
-        super().__init__(float_dtype, packs, constant_bytes)
-        self.members, self.gain_s = members, 0.0
-        self._precisions = precisions
+    def __init__(self, precisions: PrecisionPlan, packs: Packs, members: int = 1, constant_bytes: int = 0) -> None:
+        super().__init__(precisions.float_dtype, packs, constant_bytes)
+        self.precisions, self.members, self.gain_s = precisions, members, 0.0
 
     def lowp_weights(self, node: Node) -> str | None:
         """The precision of the node's weights, "bfloat16" or "int8"; None where they have the dtype of the plan."""
-        chosen = self._precisions.get(node_name(node))
-        return chosen.precision if chosen is not None and chosen.precision in LOWP else None
+        return self.precisions.lowp.get(node_name(node))
 
     def finish(self, inputs: Mapping[str, View], outputs: Mapping[str, Value]) -> Program:
         """The program that computes `outputs` from `inputs`."""

@@ -13,10 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from fastgru.budget import Budget
 from fastgru.engine.lowp_graph import with_lowp_weights
 from fastgru.engine.memory import Packs
-from fastgru.engine.passes import merge_quantised, simplify
-from fastgru.engine.passes.rows import kept_rows
 from fastgru.engine.plan import check_supported, make_program
-from fastgru.engine.precision import LOWP, WeightPrecision, weight_precisions
+from fastgru.engine.precision import WeightPrecision, prepare
 from fastgru.engine.profile import Timing, profile
 from fastgru.engine.program import Program
 from fastgru.engine.route import Route
@@ -24,6 +22,7 @@ from fastgru.engine.runnable import Runnable, checked_out
 from fastgru.errors import ShapeError
 from fastgru.graph import Graph
 from fastgru.kernels.run import plain_mode
+from fastgru.precisions import Precision
 from fastgru.process import lock
 from fastgru.reference.plain import with_plain_weights
 
@@ -39,8 +38,8 @@ class Executable(Runnable):
     """A graph that runs as one program. Each call has a frame of its own.
 
     precision: "float32" or "float64", the dtype of every floating-point value, inputs and outputs included; or
-        "bfloat16" or "int8", the precision of weights, with everything else in float32.
-    overrides: other precisions for the weights of the nodes with these outputs or names.
+        "bfloat16" or "int8", the precision of weights, with everything else in float32; or a mapping that gives single
+        nodes, by their outputs or names, one of these, and "*" the others.
     packs: of an executable of the same graph, to be shared.
     threads: cores that one call may use; a program too small to gain from more than one uses one.
 
@@ -51,21 +50,15 @@ class Executable(Runnable):
         self,
         graph: Graph,
         *,
-        precision: str = "float32",
+        precision: Precision = "float32",
         threads: int = 1,
-        overrides: Mapping[str, str] | None = None,
         packs: Packs | None = None,
         budget: Budget | None = None,
     ) -> None:
         super().__init__(graph, precision, threads, budget)
-        keep_rows = "int8" in (precision, *(overrides or {}).values())
         with plain_mode():
-            self._simplified = simplify(_with_plain_bools(graph), keep_rows=keep_rows)
-            self._rows = kept_rows(self._simplified) if keep_rows else {}
-            self._weight_precisions = weight_precisions(self._simplified, precision, overrides)
-            if self.float_dtype == "float32":
-                lowp = [name for name, chosen in self._weight_precisions.items() if chosen.precision in LOWP]
-                self._simplified = merge_quantised(self._simplified, lowp)
+            simplified, self.precisions = prepare(_with_plain_bools(graph), precision)
+        self._simplified = replace(simplified, inputs=self.inputs)
         self._packs: Packs = {} if packs is None else packs
         self._routes: dict[Shapes, Route] = {}
         self._last: Route | None = None
@@ -75,10 +68,10 @@ class Executable(Runnable):
 
     @property
     def weight_precisions(self) -> Mapping[str, WeightPrecision]:
-        return dict(self._weight_precisions)
+        return dict(self.precisions.weights)
 
     def to_graph(self) -> Graph:
-        lowp = {name: c.precision for name, c in self._weight_precisions.items() if c.precision in LOWP}
+        lowp = self.precisions.lowp
         if lowp == dict(self.graph.precisions):
             return self.graph
         return with_lowp_weights(self.graph, lowp) if lowp else with_plain_weights(self.graph)
@@ -94,18 +87,8 @@ class Executable(Runnable):
             if route is not None:
                 self.budget.touch((id(self), key))
                 return route
-            dtypes = {spec.name: spec.dtype for spec in self.inputs}
             with plain_mode():
-                program = make_program(
-                    self._simplified,
-                    shapes,
-                    dtypes,
-                    self.float_dtype,
-                    self._packs,
-                    self.threads,
-                    self._weight_precisions,
-                    self._rows,
-                )
+                program = make_program(self._simplified, shapes, self.precisions, self._packs, self.threads)
             route = Route(program)
             self.budget.add((id(self), key), route.nbytes, partial(self._routes.pop, key, None))
             self._routes[key] = route

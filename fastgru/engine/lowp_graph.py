@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fastgru.engine.passes import drop_dead, settle
 from fastgru.engine.passes.rows import kept_rows, weight_axes
-from fastgru.engine.precision import LOWP, node_name
+from fastgru.engine.precision import node_name
 from fastgru.graph import Graph, Node
 from fastgru.packing.quantise import quantise_rows, round_bfloat16
 
@@ -21,13 +21,13 @@ __all__ = ["with_lowp_weights"]
 Array = NDArray[Any]
 
 
-def with_lowp_weights(graph: Graph, chosen: Mapping[str, str]) -> Graph:
-    """The graph with the weights of nodes, by their first outputs, in the precisions chosen for them.
+def with_lowp_weights(graph: Graph, lowp: Mapping[str, str]) -> Graph:
+    """The graph with the weights of nodes, by their first outputs, in the low precisions chosen for them.
 
     Constants are computed and biases and norms merged, as they are before a plan: what is rounded is what a plan would
     round, so both give the same bits. int8: the rows, and a `dequantize` of them; bfloat16: constants of that dtype.
     """
-    return _Shrinking(settle(graph, keep_rows=True)).done({n: p for n, p in chosen.items() if p in LOWP})
+    return _Shrinking(settle(graph, keep_rows=True)).done(lowp)
 
 
 class _Shrinking:

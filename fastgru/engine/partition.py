@@ -16,11 +16,11 @@ from numpy.typing import ArrayLike, NDArray
 from fastgru.budget import Budget
 from fastgru.engine.executable import Executable
 from fastgru.engine.plan import check_supported
-from fastgru.engine.precision import FLOAT_DTYPES
 from fastgru.engine.program import Slot
 from fastgru.engine.runnable import Runnable, checked_out
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import DTYPES, Graph, Node, TensorSpec
+from fastgru.precisions import Precision, split_precision
 from fastgru.process import lock
 from fastgru.reference.foreign import FOREIGN, check_foreign, describe_foreign, evaluate_foreign
 from fastgru.reference.operator import is_floating
@@ -31,22 +31,18 @@ Array = NDArray[Any]
 
 
 def make_runnable(
-    graph: Graph,
-    *,
-    precision: str = "float32",
-    overrides: Mapping[str, str] | None = None,
-    threads: int = 1,
-    budget: Budget | None = None,
+    graph: Graph, *, precision: Precision = "float32", threads: int = 1, budget: Budget | None = None
 ) -> Runnable:
     """What runs the graph: one program where all of its nodes are ours. Arguments and errors as for `Executable`.
 
-    Raises `UnsupportedModelError` for `overrides` where other runtimes run some nodes.
+    Raises `UnsupportedModelError` for precisions of single nodes where other runtimes run some nodes.
     """
     if not foreign_nodes(graph):
-        return Executable(graph, precision=precision, overrides=overrides, threads=threads, budget=budget)
+        return Executable(graph, precision=precision, threads=threads, budget=budget)
+    common, overrides = split_precision(precision)
     if overrides:
         raise UnsupportedModelError("a model of which onnx runs some nodes takes one precision for all the others")
-    return Partitioned(graph, precision=precision, threads=threads, budget=budget)
+    return Partitioned(graph, precision=common, threads=threads, budget=budget)
 
 
 def foreign_nodes(graph: Graph) -> tuple[Node, ...]:
@@ -151,7 +147,7 @@ class _Partition:
         graph = Graph(
             inputs=tuple(specs),
             # Nobody reads what a partition declares of its outputs: their dtypes are those that come.
-            outputs=tuple(TensorSpec(name, FLOAT_DTYPES[self._owner.precision], None) for name in self._gives),
+            outputs=tuple(TensorSpec(name, self._owner.float_dtype, None) for name in self._gives),
             nodes=self._nodes,
             constants=self._constants,
             name=self._owner.graph.name,

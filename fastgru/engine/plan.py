@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Final
 
 import numpy as np
 
-from fastgru.engine.buffers import Constant, ConstantRows, Value, View
+from fastgru.engine.buffers import Constant, Value, View
 from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.lowering import LOWERINGS
 from fastgru.engine.memory import Packs
 from fastgru.engine.passes import fold_node
-from fastgru.engine.precision import WeightPrecision
+from fastgru.engine.precision import PrecisionPlan
 from fastgru.engine.program import Program
 from fastgru.errors import FastGRUError, UnsupportedModelError
 from fastgru.graph import Graph
@@ -71,29 +70,25 @@ def check_supported(graph: Graph) -> None:
 def make_program(
     graph: Graph,
     shapes: Mapping[str, tuple[int, ...]],
-    dtypes: Mapping[str, str],
-    float_dtype: str,
+    precisions: PrecisionPlan,
     packs: Packs,
     members: int = 1,
-    precisions: Mapping[str, WeightPrecision] = MappingProxyType({}),
-    rows: Mapping[str, ConstantRows] = MappingProxyType({}),
 ) -> Program:
-    """Plan every node for inputs of these shapes and dtypes.
+    """Plan every node for inputs of these shapes, and of the dtypes that the graph declares.
 
-    A node whose inputs are all known is evaluated by its definition now, unless its outputs are among `rows`; every
-    other emits its instructions. Raises
-    `ShapeError` or `UnsupportedModelError` naming the node.
+    A node whose inputs are all constants is evaluated by its definition now, unless its rows are kept in int8; every
+    other emits its instructions. Raises `ShapeError` or `UnsupportedModelError` naming the node.
     """
     given = sum(array.nbytes for array in graph.constants.values())
-    builder = PlanBuilder(float_dtype, packs, members, precisions, given)
+    builder = PlanBuilder(precisions, packs, members, given)
     values: dict[str, Value] = {name: Constant(array, name) for name, array in graph.constants.items()}
-    inputs = {spec.name: builder.input(spec.name, shapes[spec.name], dtypes[spec.name]) for spec in graph.inputs}
+    inputs = {spec.name: builder.input(spec.name, shapes[spec.name], spec.dtype) for spec in graph.inputs}
     builder.label = "inputs"
     values.update((name, _plain(builder, view)) for name, view in inputs.items())
     for node in graph.nodes:
         builder.label = str(node)
-        if node.outputs[0] in rows:
-            values[node.outputs[0]] = rows[node.outputs[0]]
+        if (rows := precisions.rows.get(node.outputs[0])) is not None:
+            values[node.outputs[0]] = rows
             continue
         reads = [values[name] if name else None for name in node.inputs]
         if reads and all(v is None or isinstance(v, Constant) for v in reads):

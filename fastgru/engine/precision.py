@@ -1,47 +1,35 @@
-"""Which node has its weights in which precision.
+"""Which node has its weights in which precision, and why: decided once for a model.
 
-Activations, states, inputs and outputs stay in float32 with small weights; only products by constants, GRUs and
-look-ups in constant tables have weights to make small. Everything else computes in float32 as it does.
+Only GEMMs with constants, GRUs and look-ups in constant tables have weights of low precision. Everything else computes
+in the dtype of the model.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
-from fastgru.engine.passes.rows import matrix_shapes
+from fastgru.engine.buffers import ConstantRows
+from fastgru.engine.passes import merge_quantised, simplify
+from fastgru.engine.passes.rows import kept_rows, matrix_shapes
 from fastgru.errors import UnsupportedModelError
 from fastgru.graph import Graph, Node
+from fastgru.precisions import (
+    LEAST_INPUTS,
+    LEAST_OUTPUTS,
+    LEAST_UNITS,
+    LEAST_WEIGHTS,
+    LOWP,
+    Precision,
+    float_dtype_of,
+    split_precision,
+)
+from fastgru.process import once
 from fastgru.simd.groups import INT8_LIMIT
 from fastgru.spec import RECURRENT, spec_of
 
-__all__ = [
-    "FLOAT_DTYPES",
-    "LOWP",
-    "PRECISIONS",
-    "Precision",
-    "WeightPrecision",
-    "node_name",
-    "split_precision",
-    "weight_matrices",
-    "weight_precisions",
-]
-
-# One for all, or by node: its name or an output of it; "*" stands for the others, which are float32 without it.
-Precision = str | Mapping[str, str]
-
-# The dtype that a model of each precision computes in.
-FLOAT_DTYPES: Final = {"float64": "float64", "float32": "float32", "bfloat16": "float32", "int8": "float32"}
-PRECISIONS: Final = tuple(FLOAT_DTYPES)
-LOWP: Final = ("bfloat16", "int8")
-
-# Below these a product is done before smaller weights could save a byte worth waiting for; making its rows ready costs
-# what few outputs save.
-_LEAST_UNITS: Final = 64
-_LEAST_OUTPUTS: Final = 32
-_LEAST_INPUTS: Final = 16
-_LEAST_WEIGHTS: Final = 1 << 12
+__all__ = ["PrecisionPlan", "WeightPrecision", "node_name", "prepare", "weight_matrices", "weight_precisions"]
 
 
 @dataclass(frozen=True)
@@ -52,28 +40,59 @@ class WeightPrecision:
     why: str = ""
 
 
-def weight_precisions(
-    graph: Graph, precision: str, overrides: Mapping[str, str] | None = None
-) -> dict[str, WeightPrecision]:
+@dataclass(frozen=True)
+class PrecisionPlan:
+    """What a model computes in, and what each of its weights is packed in: passes, lowerings and packing read it.
+
+    precision: of the model. weights: by the name of its first output, of every node that has weights. rows: by name,
+    the matrices that int8 kernels take as the file has them.
+    """
+
+    precision: str
+    weights: Mapping[str, WeightPrecision] = field(default_factory=lambda: MappingProxyType({}))
+    rows: Mapping[str, ConstantRows] = field(default_factory=lambda: MappingProxyType({}))
+
+    @once
+    def float_dtype(self) -> str:
+        """The dtype of everything floating, but for weights."""
+        return float_dtype_of(self.precision)
+
+    @once
+    def lowp(self) -> Mapping[str, str]:
+        """The nodes with weights of 16 or 8 bits, by the name of the first output, and their precisions."""
+        return {name: chosen.precision for name, chosen in self.weights.items() if chosen.precision in LOWP}
+
+
+def prepare(graph: Graph, precision: Precision) -> tuple[Graph, PrecisionPlan]:
+    """The graph as it is planned for every shape, and its precisions.
+
+    Raises as `weight_precisions`.
+    """
+    common, overrides = split_precision(precision)
+    keep_rows = "int8" in (common, *overrides.values())
+    graph = simplify(graph, keep_rows=keep_rows)
+    plan = PrecisionPlan(common, weight_precisions(graph, precision), kept_rows(graph) if keep_rows else {})
+    return (merge_quantised(graph, plan.lowp) if plan.float_dtype == "float32" else graph), plan
+
+
+def weight_precisions(graph: Graph, precision: Precision) -> dict[str, WeightPrecision]:
     """By the name of its first output, the precision of every node that has weights.
 
-    precision: of the model, float32 remaining where smaller weights would not pay; overrides: of the nodes with these
-    outputs or names, taken at their word. Decided by sizes of weights alone, so that a model gives a row the same bits
-    whatever comes with it. Raises `UnsupportedModelError` for a precision that there is not, a name of no node that has
-    weights or of several, and an override that cannot be done.
+    The precision of the model gives way to float32 where a low one would not pay; that of a single node is taken at its
+    word. Decided by sizes of weights alone, so that a model gives a row the same bits whatever comes with it. Raises
+    `UnsupportedModelError` for a precision that there is not, a name of no node that has weights or of several, and one
+    of a single node that cannot be done.
     """
-    for asked in (precision, *(overrides or {}).values()):
-        if asked not in PRECISIONS:
-            raise UnsupportedModelError(f"precision {asked!r} is not supported; there are {', '.join(PRECISIONS)}")
-    float_dtype = FLOAT_DTYPES[precision]
-    known = matrix_shapes(graph)
-    weighted = [(node, shape) for node in graph.nodes if (shape := _weight_shape(known, node)) is not None]
-    wished = _by_output([node for node, _ in weighted], overrides or {})
+    common, overrides = split_precision(precision)
+    float_dtype, *_ = [float_dtype_of(asked) for asked in (common, *overrides.values())]
+    shapes = matrix_shapes(graph)
+    weighted = [(node, shape) for node in graph.nodes if (shape := _weight_shape(shapes, node)) is not None]
+    wished = _by_output([node for node, _ in weighted], overrides)
     chosen = {}
     for node, shape in weighted:
         name = node_name(node)
-        asked = wished.get(name, precision)
-        if FLOAT_DTYPES[asked] != float_dtype:
+        asked = wished.get(name, common)
+        if float_dtype_of(asked) != float_dtype:
             raise UnsupportedModelError(f"{node}: weights in {asked} in a model that computes in {float_dtype}")
         why = _impossible(node, shape, asked) if asked in LOWP else ""
         if why and name in wished:
@@ -84,18 +103,11 @@ def weight_precisions(
     return chosen
 
 
-def split_precision(precision: Precision) -> tuple[str, dict[str, str]]:
-    """The precision of the model, and those of single nodes."""
-    if not isinstance(precision, Mapping):
-        return precision, {}
-    return precision.get("*", "float32"), {name: p for name, p in precision.items() if name != "*"}
-
-
 def weight_matrices(graph: Graph) -> dict[str, tuple[Node, list[tuple[int, int]]]]:
     """By the name of its first output, every node with weights and the (outputs, inputs) of each of its matrices."""
-    found, known = {}, matrix_shapes(graph)
+    found, known_shapes = {}, matrix_shapes(graph)
     for node in graph.nodes:
-        shape = _weight_shape(known, node)
+        shape = _weight_shape(known_shapes, node)
         if shape is None:
             continue
         shapes = [shape]
@@ -140,7 +152,7 @@ def _weight_shape(shapes: Mapping[str, tuple[int, ...]], node: Node) -> tuple[in
 
 def _impossible(node: Node, shape: tuple[int, ...], asked: str) -> str:
     if node.op in ("lstm", "rnn"):
-        return f"there are no kernels for an {node.op.upper()} with small weights"
+        return f"there are no kernels for an {node.op.upper()} with weights of low precision"
     if asked == "int8" and shape[1] > INT8_LIMIT:
         return f"a sum of {shape[1]} products of int8 may not fit 32 bits; bfloat16 has no such limit"
     return ""
@@ -149,13 +161,13 @@ def _impossible(node: Node, shape: tuple[int, ...], asked: str) -> str:
 def _pointless(node: Node, shape: tuple[int, ...]) -> str:
     outputs, inputs = shape
     if node.op == "embedding":
-        return "" if inputs >= _LEAST_INPUTS else f"rows of {inputs} numbers gain little"
-    if node.op == "gru" and outputs < _LEAST_UNITS:
-        return f"{outputs} units are faster in float32: small weights pay from {_LEAST_UNITS}"
-    if node.op in ("linear", "matmul") and outputs < _LEAST_OUTPUTS:
-        return f"{outputs} outputs are faster in float32: small weights pay from {_LEAST_OUTPUTS}"
-    if outputs * inputs < _LEAST_WEIGHTS:
-        return f"{outputs} by {inputs} weights are faster in float32: small ones pay from {_LEAST_WEIGHTS}"
-    if inputs < _LEAST_INPUTS:
-        return f"sums of {inputs} products are faster in float32: small weights pay from {_LEAST_INPUTS}"
+        return "" if inputs >= LEAST_INPUTS else f"rows of {inputs} numbers gain little"
+    if node.op == "gru" and outputs < LEAST_UNITS:
+        return f"{outputs} units are faster in float32: low precision pays from {LEAST_UNITS}"
+    if node.op in ("linear", "matmul") and outputs < LEAST_OUTPUTS:
+        return f"{outputs} outputs are faster in float32: low precision pays from {LEAST_OUTPUTS}"
+    if outputs * inputs < LEAST_WEIGHTS:
+        return f"{outputs} by {inputs} weights are faster in float32: low precision pays from {LEAST_WEIGHTS}"
+    if inputs < LEAST_INPUTS:
+        return f"sums of {inputs} products are faster in float32: low precision pays from {LEAST_INPUTS}"
     return ""

@@ -13,14 +13,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastgru.budget import PLAN_BYTES, Budget
-from fastgru.engine.precision import FLOAT_DTYPES, PRECISIONS, WeightPrecision
+from fastgru.engine.precision import WeightPrecision
 from fastgru.engine.profile import Timing
 from fastgru.engine.program import Slot
 from fastgru.engine.route import Route
 from fastgru.engine.threads import check_threads
-from fastgru.errors import ShapeError, UnsupportedModelError
+from fastgru.errors import ShapeError
 from fastgru.graph import Graph, TensorSpec
 from fastgru.graphfile import graph_to_bytes
+from fastgru.precisions import Precision, float_dtype_of, split_precision
 from fastgru.process import once
 from fastgru.reference import bind_inputs
 from fastgru.reference.operator import numpy_dtype
@@ -41,14 +42,13 @@ class Runnable(ABC):
     Raises `UnsupportedModelError` for a precision or a number of threads that there is not.
     """
 
-    def __init__(self, graph: Graph, precision: str, threads: int, budget: Budget | None) -> None:
-        if precision not in PRECISIONS:
-            raise UnsupportedModelError(f"precision {precision!r} is not supported; there are {', '.join(PRECISIONS)}")
+    def __init__(self, graph: Graph, precision: Precision, threads: int, budget: Budget | None) -> None:
+        self.precision, _ = split_precision(precision)
+        self.float_dtype, self.threads = float_dtype_of(self.precision), threads
         check_threads(threads)
         self.budget = Budget(PLAN_BYTES) if budget is None else budget
         self._check(graph)
         self.graph = graph.validate()
-        self.precision, self.float_dtype, self.threads = precision, FLOAT_DTYPES[precision], threads
         self.inputs = tuple(self._typed(spec) for spec in graph.inputs)
         self.outputs = tuple(self._typed(spec) for spec in graph.outputs)
         self._dtypes = {spec.name: numpy_dtype(spec.dtype) for spec in self.inputs}

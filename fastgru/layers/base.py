@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastgru.budget import PLAN_BYTES, Budget
-from fastgru.engine import PRECISIONS, Runnable, make_runnable
-from fastgru.engine.precision import FLOAT_DTYPES
+from fastgru.engine import Runnable, make_runnable
 from fastgru.engine.threads import check_threads
 from fastgru.errors import ShapeError, StateError, UnsupportedModelError
 from fastgru.exporters import to_onnx
 from fastgru.graph import Graph, TensorSpec
 from fastgru.layers.arrays import as_lengths, float_input, int_input
 from fastgru.layers.builder import GraphBuilder
+from fastgru.precisions import float_dtype_of
 from fastgru.process import lock
 from fastgru.streaming import Stream
 
@@ -60,17 +60,11 @@ class Layer:
                 f"{type(self).__name__} takes no {', '.join(unknown)}; there are {', '.join(Options.__annotations__)}"
             )
         precision, threads = options.get("precision", "float32"), options.get("threads", 1)
-        if precision not in PRECISIONS:
-            raise UnsupportedModelError(f"precision {precision!r} is not supported; there are {', '.join(PRECISIONS)}")
-        self.precision = precision
+        self.float_dtype, self.precision = float_dtype_of(precision), precision
         self.threads = int(threads) if isinstance(threads, np.integer) else threads
         check_threads(self.threads)
         self.plan_bytes = options.get("plan_bytes", PLAN_BYTES)
         self._forget()
-
-    @property
-    def float_dtype(self) -> str:
-        return FLOAT_DTYPES[self.precision]
 
     def emit(self, graph: GraphBuilder, x: TensorSpec, lengths: TensorSpec | None = None) -> TensorSpec:
         """Write this layer's nodes for the value x into `graph` and return the value that comes out."""

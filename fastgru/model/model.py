@@ -10,12 +10,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastgru.budget import PLAN_BYTES, Budget
 from fastgru.engine import foreign_nodes, make_runnable
-from fastgru.engine.precision import Precision, WeightPrecision, split_precision
+from fastgru.engine.precision import WeightPrecision
 from fastgru.engine.profile import Timing
 from fastgru.errors import ShapeError
 from fastgru.exporters import to_onnx
 from fastgru.graph import Graph, TensorSpec
 from fastgru.graphfile import write_graph
+from fastgru.precisions import Precision
 from fastgru.reference.foreign import describe_foreign
 from fastgru.streaming import Stream
 
@@ -47,10 +48,7 @@ class Model:
         if precision is None:
             precision = graph.precisions or "float32"
         self._asked = precision if isinstance(precision, str) else dict(precision)
-        common, overrides = split_precision(precision)
-        self._runnable = make_runnable(
-            graph, precision=common, overrides=overrides, threads=threads, budget=Budget(plan_bytes)
-        )
+        self._runnable = make_runnable(graph, precision=precision, threads=threads, budget=Budget(plan_bytes))
         self.graph = graph
 
     @property

@@ -11,16 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
-__all__ = ["LADDER", "choose", "weight_bytes"]
+__all__ = ["LADDER", "choose"]
 
 LADDER: Final = ("int8", "bfloat16", "float32")
 
 Choice = dict[str, str]
-
-
-def weight_bytes(precision: str, rows: int, elements: int) -> int:
-    """Of matrices of so many rows and elements together."""
-    return {"float32": 4 * elements, "bfloat16": 2 * elements, "int8": elements + 4 * rows}[precision]
 
 
 def choose(

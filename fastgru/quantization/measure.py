@@ -84,7 +84,7 @@ class Bench:
     def errors(self, precisions: Mapping[str, str], *, layers: bool = True, short: bool = False) -> dict[str, Errors]:
         """Of every output, and of the layers, in these precisions, the others in float32. short: not the last case."""
         graph, theirs = self._graphs[layers], self._exact[layers]
-        ours = Executable(graph, overrides=precisions, packs=self._packs)
+        ours = Executable(graph, precision=precisions, packs=self._packs)
         tallies = {spec.name: Tally(self._axes[spec.name]) for spec in graph.outputs}
         for case in self._cases[:-1] if short and len(self._cases) > 1 else self._cases:
             for tally in tallies.values():
@@ -103,7 +103,7 @@ class Bench:
 
     def timings(self, precisions: Mapping[str, str]) -> list[Timing]:
         """Of the first call of every case, both sides in turn."""
-        sides = self._exact[False], Executable(self._graphs[False], overrides=precisions, packs=self._packs)
+        sides = self._exact[False], Executable(self._graphs[False], precision=precisions, packs=self._packs)
         timings = []
         for case in self._cases:
             call = case.calls[0]

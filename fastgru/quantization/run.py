@@ -11,12 +11,13 @@ import numpy as np
 
 from fastgru.engine import foreign_nodes
 from fastgru.engine.passes import settle, simplify
-from fastgru.engine.precision import LOWP, Precision, split_precision, weight_matrices, weight_precisions
+from fastgru.engine.precision import weight_matrices, weight_precisions
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Graph, Node
 from fastgru.load import load_graph
 from fastgru.model import Model
-from fastgru.quantization.choose import LADDER, choose, weight_bytes
+from fastgru.precisions import LOWP, Precision, split_precision, weight_bytes
+from fastgru.quantization.choose import LADDER, choose
 from fastgru.quantization.inputs import Data, cases_from, drawn_cases
 from fastgru.quantization.measure import Bench
 from fastgru.quantization.report import Errors, LayerReport, OutputReport, QuantizeReport
@@ -75,6 +76,7 @@ def quantize(
     cases = drawn_cases(graph, seed) if data is None else cases_from(graph, data)
     simple = simplify(graph)
     layers = {layer.name: layer for layer in _layers(simple)}
+    pays = {of: weight_precisions(simple, of) for of in LADDER}
     bench = Bench(simple, cases, list(layers))
     counted = [spec.name for spec in graph.outputs if spec.name not in graph.states.values()]
     counted = counted or [spec.name for spec in graph.outputs]
@@ -88,14 +90,15 @@ def quantize(
 
     if precision == "auto":
         chosen = choose(
-            {name: _ladder(simple, name) for name in layers},
+            {name: tuple(of for of in LADDER if pays[of][name].precision == of) for name in layers},
             lambda name, of: layers[name].bytes(of),
             lambda name, of: judged(alone(name, of)),
             lambda choice: judged(bench.errors(choice, layers=False)),
         )
         lowp = {name: of for name, of in chosen.items() if of in LOWP}
         made = Model(graph, precision=lowp, threads=threads)
-        reasons = dict(_reasons(simple, chosen))
+        smallest = pays[LADDER[0]]
+        reasons = {n: "" if of == LADDER[0] else smallest[n].why or "left so for the bound" for n, of in chosen.items()}
     else:
         made = Model(graph, precision=precision, threads=threads)
         chosen = {name: given.precision for name, given in made.weight_precisions.items()}
@@ -164,17 +167,6 @@ def _layers(graph: Graph) -> list[_Layer]:
         rows, elements = sum(s[0] for s in shapes), sum(s[0] * s[1] for s in shapes)
         found.append(_Layer(node, name, rows, elements, max(shapes, key=lambda s: s[0] * s[1])))
     return found
-
-
-def _ladder(graph: Graph, name: str) -> tuple[str, ...]:
-    """The precisions worth having for a node, smallest first."""
-    return tuple(p for p in LADDER if p == "float32" or weight_precisions(graph, p)[name].precision == p)
-
-
-def _reasons(graph: Graph, chosen: Mapping[str, str]) -> Mapping[str, str]:
-    """Why a node did not become the smallest that there is."""
-    plain = weight_precisions(graph, "int8")
-    return {name: "" if of == "int8" else plain[name].why or "left so for the bound" for name, of in chosen.items()}
 
 
 def _excess(errors: Errors, max_error: float | None, min_db: float | None) -> float:

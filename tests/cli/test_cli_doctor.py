@@ -7,8 +7,6 @@ from collections.abc import Callable
 
 from click.testing import Result
 
-from fastgru.cli.options import PRECISIONS
-from fastgru.engine import PRECISIONS as ENGINE_PRECISIONS
 from fastgru.kernels.table import table
 from fastgru.simd.cpu import ISA
 
@@ -24,7 +22,3 @@ def test_the_machine_is_described(invoke: Callable[..., Result]) -> None:
     assert len(found["kernels"]) == len(table()) > 0
     assert {row["op"] for row in found["kernels"]} == {op for op, *_ in table()}
     assert "gru" in result.stdout
-
-
-def test_the_precisions_offered_are_those_of_the_engine() -> None:
-    assert sorted(PRECISIONS) == sorted(ENGINE_PRECISIONS)

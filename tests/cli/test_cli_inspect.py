@@ -138,7 +138,7 @@ def test_profile_of_what_does_not_run_is_refused(invoke: Invoke, tmp_path: Path)
 def test_what_stays_in_float32_is_said_and_why(invoke: Invoke, gru_onnx: Path) -> None:
     small = invoke("inspect", gru_onnx, "--precision", "int8")
     assert small.exit_code == 0
-    assert "5 units are faster in float32: small weights pay from 64" in " ".join(small.stdout.split())
+    assert "5 units are faster in float32: low precision pays from 64" in " ".join(small.stdout.split())
     assert json.loads(invoke("inspect", gru_onnx, "--json").stdout)["weights"] == []
     demo = json.loads(invoke("inspect", DATA / "demo.safetensors", "--precision", "bfloat16", "--json").stdout)
     assert demo["precision"] == "bfloat16"

@@ -12,8 +12,6 @@ from click.testing import Result
 
 import fastgru
 from fastgru.cli.charmodel import DATA
-from fastgru.cli.quantize import PRECISIONS
-from fastgru.quantization import PRECISIONS as KNOWN
 
 Invoke = Callable[..., Result]
 DEMO = DATA / "demo.safetensors"
@@ -27,10 +25,6 @@ def data(tmp_path: Path) -> Path:
     letters = np.random.default_rng(0).integers(0, 60, (30, 1, 1))
     np.savez(tmp_path / "data.npz", **{ids.name: letters})
     return tmp_path / "data.npz"
-
-
-def test_the_choices_are_those_of_the_function() -> None:
-    assert PRECISIONS == KNOWN
 
 
 def test_the_table_and_the_json_say_the_same(invoke: Invoke, data: Path) -> None:

@@ -10,6 +10,7 @@ from fastgru.engine.arena import most_alive, place
 from fastgru.engine.buffers import Buffer, View, contiguous_strides
 from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.passes import fold_constants, folding
+from fastgru.engine.precision import PrecisionPlan
 from fastgru.errors import ShapeError
 from fastgru.graph import Graph, Node, TensorSpec
 from fastgru.reference import run_graph
@@ -87,7 +88,7 @@ def test_what_is_folded_is_bounded_together(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("shape", [(2.0, 3), (2, 2.5), (-1, 3), ("2",), (None,)])
 def test_sizes_are_integers(shape: tuple[object, ...]) -> None:
-    b = PlanBuilder("float32", {})
+    b = PlanBuilder(PrecisionPlan("float32"), {})
     buffer = Buffer(1000, "arena")
     for make in (
         lambda: b.new(shape),  # type: ignore[arg-type]
@@ -101,7 +102,7 @@ def test_sizes_are_integers(shape: tuple[object, ...]) -> None:
 
 
 def test_words_and_steps_are_integers() -> None:
-    b = PlanBuilder("float32", {})
+    b = PlanBuilder(PrecisionPlan("float32"), {})
     x = b.input("x", (4, 4), "float32")
     with pytest.raises(ShapeError, match="where integers belong"):
         b.emit("copy", "int32", [x, b.new((4, 4))], [1, 1, 1, 1, 4, 4.0, *[1] * 12])  # type: ignore[list-item]
@@ -121,7 +122,7 @@ def test_words_and_steps_are_integers() -> None:
 def test_a_view_beyond_its_buffer_is_found_in_the_end(
     offset: int, shape: tuple[int, ...], strides: tuple[int, ...], inside: bool
 ) -> None:
-    b = PlanBuilder("float32", {})
+    b = PlanBuilder(PrecisionPlan("float32"), {})
     x = b.input("x", (4, 4), "float32")
     view = View(x.buffer, offset, shape, strides, "float32")
     assert view.inside == inside

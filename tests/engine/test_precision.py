@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 import fastgru
 from fastgru.engine import Executable
-from fastgru.engine.precision import LOWP
 from fastgru.errors import UnsupportedModelError
 from fastgru.graph import Graph, Node, TensorSpec
+from fastgru.precisions import LOWP
 from fastgru.reference.gru import gru_cell
 from fastgru.reference.lowp import PRODUCTS, quantised, rounded
 from fastgru.simd.cpu import ISA, ISAS, host_isa
@@ -67,14 +67,14 @@ def test_overrides_are_taken_at_their_word():
     graph = network(32)
     gru = next(node for node in graph.nodes if node.op == "gru")
     name = gru.outputs[0]
-    chosen = Executable(graph, overrides={name: "int8"}).weight_precisions
+    chosen = Executable(graph, precision={name: "int8"}).weight_precisions
     assert {n: c.precision for n, c in chosen.items() if c.precision != "float32"} == {name: "int8"}
     with pytest.raises(UnsupportedModelError, match="nobody"):
-        Executable(graph, overrides={"nobody": "int8"})
+        Executable(graph, precision={"nobody": "int8"})
     with pytest.raises(UnsupportedModelError, match="int4"):
-        Executable(graph, overrides={name: "int4"})
+        Executable(graph, precision={name: "int4"})
     with pytest.raises(UnsupportedModelError, match="weights in int8 in a model that computes in float64"):
-        Executable(graph, precision="float64", overrides={name: "int8"})
+        Executable(graph, precision={"*": "float64", name: "int8"})
 
 
 @cache

@@ -12,6 +12,7 @@ from fastgru.engine import Executable
 from fastgru.engine.buffers import View, contiguous_strides
 from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.ops.shape import reshaped
+from fastgru.engine.precision import PrecisionPlan
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Graph, Node, TensorSpec
 from fastgru.reference import run_graph
@@ -72,7 +73,7 @@ def test_a_view_reads_what_numpy_reads(sizes, data):
     perm = data.draw(st.permutations(range(len(sizes))))
     array = np.arange(np.prod(sizes)).reshape(sizes).transpose(perm).astype(np.float32)
     target = data.draw(st.sampled_from([(array.size,), (1, array.size), array.shape[::-1], (*array.shape, 1)]))
-    builder = PlanBuilder("float32", {})
+    builder = PlanBuilder(PrecisionPlan("float32"), {})
     whole = builder.input("x", tuple(sizes), "float32")
     strides = tuple(whole.strides[p] for p in perm)
     view = View(whole.buffer, 0, array.shape, strides, "float32")

@@ -19,7 +19,7 @@ def one_node(op, precision, weight, bias=None, *, threads=1, transposed=False):
     node = Node(op, ("x", *constants), ("y",), {})
     rank = (None, None) if dtype == "float32" else (None,)
     graph = Graph((TensorSpec("x", dtype, rank),), (TensorSpec("y", "float32", None),), (node,), constants)
-    executable = Executable(graph, overrides={"y": precision}, threads=threads)
+    executable = Executable(graph, precision={"y": precision}, threads=threads)
     return lambda x: executable.run({"x": x})["y"]
 
 
@@ -30,7 +30,7 @@ class SmallLayer(Layer):
         key = precision, threads, tuple(sorted(given))
         if key not in self._executables:
             graph = self._graph(given)
-            self._executables[key] = Executable(graph, overrides={"y": precision}, threads=threads)
+            self._executables[key] = Executable(graph, precision={"y": precision}, threads=threads)
         feeds = {"x": self.x, **given}
         along = {"x": 0 if self.spec.batch_first else 1, "mask": 0 if self.spec.batch_first else 1, "h0": 1}
         feeds = {k: np.moveaxis(np.moveaxis(a, along.get(k, 0), 0)[rows], 0, along.get(k, 0)) for k, a in feeds.items()}

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastgru.quantization.choose import LADDER, choose, weight_bytes
+from fastgru.precisions import weight_bytes
+from fastgru.quantization.choose import LADDER, choose
 
 COSTS = {"int8": 1.0, "bfloat16": 0.1, "float32": 0.0}
 

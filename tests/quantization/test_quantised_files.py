@@ -135,10 +135,10 @@ def test_rows_that_int8_kernels_cannot_take_become_floats():
         constants = {"q": q, "s": scale} | ({} if zero_point is None else {"z": zero_point})
         nodes = (Node("dequantize", tuple(constants), ("w",), {"axis": axis}), Node("linear", ("x", "w"), ("y",), {}))
         specs = (TensorSpec("x", "float32", (None, None)),), (TensorSpec("y", "float32", None),)
-        return Executable(Graph(*specs, nodes, constants), overrides={"y": "int8"})
+        return Executable(Graph(*specs, nodes, constants), precision={"y": "int8"})
 
     kept = product(q, scale)
-    assert list(kept._rows) == ["w"]
+    assert list(kept.precisions.rows) == ["w"]
     want = x.astype(np.float64) @ (q.astype(np.float64) * scale[:, None]).T
     low = q.copy()
     low[3, 4] = -128
@@ -151,7 +151,7 @@ def test_rows_that_int8_kernels_cannot_take_become_floats():
         (product(q, normal(3, 24), axis=1), x @ (q * normal(3, 24)).T, []),
         (product(q, -scale), -want, []),
     ):
-        assert list(executable._rows) == rows
+        assert list(executable.precisions.rows) == rows
         got = executable.run({"x": x})["y"]
         assert np.abs(got - exact).max() < 0.02 * np.abs(exact).max()
 

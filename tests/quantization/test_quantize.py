@@ -175,7 +175,7 @@ def test_an_lstm_keeps_its_weights_and_says_so():
     )  # fmt: skip
     report = fastgru.quantize(graph, data={"x": normal(0, 3, 1, 8)})
     assert report.layers[0].precision == "float32"
-    assert "no kernels for an LSTM with small weights" in report.layers[0].why
+    assert "no kernels for an LSTM with weights of low precision" in report.layers[0].why
     with pytest.raises(UnsupportedModelError, match="no kernels for an LSTM"):
         fastgru.Model(graph, precision={"y": "int8"})
 

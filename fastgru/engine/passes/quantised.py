@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.engine.passes.folding import drop_dead
 from fastgru.graph import Graph, Node
+from fastgru.precisions import LEAST_WEIGHTS
 from fastgru.reference.grid import integer_rows
 from fastgru.reference.operator import is_floating
 from fastgru.reference.quantize import PRODUCT_DTYPES
@@ -25,8 +26,6 @@ from fastgru.reference.quantize import PRODUCT_DTYPES
 __all__ = ["merge_quantised"]
 
 Array = NDArray[Any]
-
-_LEAST_WEIGHTS: Final = 1 << 12  # below, the floats are as fast
 
 
 def merge_quantised(graph: Graph, kept: Collection[str] = ()) -> Graph:
@@ -81,7 +80,7 @@ def _factors(
     weight = constants.get(node.inputs[1])
     if dtype not in PRODUCT_DTYPES or weight is None or weight.ndim != 2 or not is_floating(weight.dtype):
         return None
-    if weight.size < _LEAST_WEIGHTS:
+    if weight.size < LEAST_WEIGHTS:
         return None
     rows = integer_rows(np.asarray(weight if node.op == "linear" else weight.T, np.float32))
     if rows is None:

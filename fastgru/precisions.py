@@ -1,0 +1,59 @@
+"""The precisions that there are: what a model computes in, what its weights take, and from which sizes low ones pay.
+
+Below float32 only weights are smaller: activations, states, inputs and outputs stay in float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from fastgru.errors import UnsupportedModelError
+
+__all__ = [
+    "LEAST_INPUTS",
+    "LEAST_OUTPUTS",
+    "LEAST_UNITS",
+    "LEAST_WEIGHTS",
+    "LOWP",
+    "PRECISIONS",
+    "WEIGHT_BYTES",
+    "Precision",
+    "float_dtype_of",
+    "split_precision",
+    "weight_bytes",
+]
+
+# One for all, or by node: its name or an output of it; "*" stands for the others, which are float32 without it.
+Precision = str | Mapping[str, str]
+
+PRECISIONS: Final = ("float64", "float32", "bfloat16", "int8")
+LOWP: Final = ("bfloat16", "int8")
+WEIGHT_BYTES: Final = {"float64": 8, "float32": 4, "bfloat16": 2, "int8": 1}
+_SCALE_BYTES: Final = 4  # which every output of an int8 matrix has
+
+# Below these sizes a GEMM is done before weights of fewer bytes could save time that counts; quantising its rows costs
+# what few outputs save.
+LEAST_UNITS: Final = 64  # of a GRU
+LEAST_OUTPUTS: Final = 32  # of a linear layer
+LEAST_INPUTS: Final = 16
+LEAST_WEIGHTS: Final = 1 << 12
+
+
+def float_dtype_of(precision: str) -> str:
+    """The dtype that a model of a precision computes in. Raises `UnsupportedModelError` for one that there is not."""
+    if precision not in PRECISIONS:
+        raise UnsupportedModelError(f"precision {precision!r} is not supported; there are {', '.join(PRECISIONS)}")
+    return "float64" if precision == "float64" else "float32"
+
+
+def split_precision(precision: Precision) -> tuple[str, dict[str, str]]:
+    """The precision of the model, and those of single nodes."""
+    if not isinstance(precision, Mapping):
+        return precision, {}
+    return precision.get("*", "float32"), {name: p for name, p in precision.items() if name != "*"}
+
+
+def weight_bytes(precision: str, rows: int, elements: int) -> int:
+    """Of matrices of so many rows and elements together."""
+    return WEIGHT_BYTES[precision] * elements + (_SCALE_BYTES * rows if precision == "int8" else 0)
