@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from fastgru.engine.buffers import Buffer, View, integers
 from fastgru.engine.memory import Memory, Packs
@@ -13,19 +13,22 @@ from fastgru.errors import UnsupportedModelError
 from fastgru.kernels.operands.declare import Operands
 from fastgru.kernels.table import Native, find
 
-__all__ = ["Emitter", "Instruction"]
+__all__ = ["Emitter", "Instruction", "Moved"]
+
+Moved: TypeAlias = Callable[[View], Mapping[str, int | Sequence[int]] | None]
 
 
 @dataclass(eq=False)
 class Instruction:
-    """A handler, its operands, and the label of the node it is for.
+    """A handler, its operands and how they are declared, and the label of the node it is for.
 
     writes: the tensor, by its place, that the instruction fills and nothing else does, where it has one.
-    moved: the words that change, by their place, for an output with other strides; None where the handler cannot.
+    moved: the words that change, by name, for an output with other strides; None where the handler cannot.
     group: the instructions that may run at the same time; see `Emitter.side_by_side`.
     """
 
     handler: Native
+    operands: Operands
     tensors: list[View | None]
     words: list[int]
     label: str
@@ -33,7 +36,7 @@ class Instruction:
     writes: int | None = None
     meets: bool = True
     group: object = None
-    moved: Callable[[View], Mapping[int, int] | None] | None = None
+    moved: Moved | None = None
 
     def redirect(self, buffer: Buffer, place: View) -> bool:
         """Write what goes into `buffer` to `place`, of its shape, if the handler can."""
@@ -43,8 +46,8 @@ class Instruction:
             words = None if self.moved is None else self.moved(place)
             if words is None:
                 return False
-            for at, word in words.items():
-                self.words[at] = word
+            for name, word in words.items():
+                self.operands.words.put(self.words, name, word)
         self.tensors[self.writes] = place
         return True
 
@@ -64,14 +67,12 @@ class Emitter(Memory):
         dtype: str,
         operands: Any,
         given: Any = (),
-        rest: Sequence[int] = (),
         *,
         member: int = 0,
         writes: Any = None,
     ) -> Instruction:
         """Append an instruction with the operands `given` by the names of its declaration.
 
-        rest: the words behind the named ones.
         member: the member of a team that carries it out, or `EVERYONE` where the handler shares it out.
         writes: the whole fresh tensor that this instruction alone fills, where there is one.
         """
@@ -82,11 +83,13 @@ class Emitter(Memory):
                 f"{self.label}: there is no kernel {op!r} for {dtype}; cast the tensor to float32 before it"
             ) from None
         if isinstance(operands, Operands):
-            tensors, words = operands.encode(given, rest)
-            writes = operands.tensor(writes) if writes else None
+            tensors, words = operands.encode(given)
+            if wrong := {type(view).__name__ for view in tensors if view is not None and not isinstance(view, View)}:
+                raise TypeError(f"{op}: got {', '.join(sorted(wrong))} for a tensor")
+            writes = getattr(operands.tensors.at, writes) if writes else None
         else:  # an instruction that is not declared yet: tensors and words in their order
-            tensors, words = list(operands), given
-        instruction = Instruction(handler, tensors, [*integers(words)], self.label, member, writes)
+            tensors, words, operands = list(operands), given, None
+        instruction = Instruction(handler, operands, tensors, [*integers(words)], self.label, member, writes)
         self.append(instruction)
         return instruction
 

@@ -1,8 +1,7 @@
 """Element-wise operations as short programs over one shape, and the pass that joins those that follow each other.
 
-An instruction of the handler `fusion` carries: the output, scratch, the numbers that its operations read, the sources;
-how many sources and operations there are; for each operation its code, target register, three registers and first
-number; then how the kernel goes over output and sources. A fusion whose only reader is another is carried out in it.
+An instruction of the handler `fusion` carries its operations as `kernels.operands.fusion` declares them. A fusion whose
+only reader is another is carried out in it.
 """
 
 from __future__ import annotations
@@ -30,10 +29,12 @@ from fastgru.errors import UnsupportedModelError
 from fastgru.kernels.operands.fusion import (
     ARITIES,
     CODES,
+    FUSION,
     MAX_REGISTERS,
     MAX_SOURCES,
+    OPERATION,
     parameters,
-    scratch_elements,
+    scratch,
 )
 from fastgru.kernels.table import find
 
@@ -60,7 +61,7 @@ class Fusion(Instruction):
     operations: list[Operation] = field(default_factory=list)
 
     def redirect(self, buffer: Buffer, place: View) -> bool:
-        """Any strides will do, but where a copy that turns rows into columns is quicker."""
+        """Any strides will do, but where a copy that makes rows into columns is quicker."""
         if place.size >= LEAST_TRANSPOSED and transposing(place.shape, self.out.strides, place.strides) is not None:
             return False
         self.out = place
@@ -84,19 +85,24 @@ class Fusion(Instruction):
         dtype = self.out.dtype
         targets, registers = _registers(len(self.sources), self.operations)
         table: list[float] = []
-        words = [len(self.sources), len(self.operations)]
+        program: list[int] = []
         for operation, target in zip(self.operations, targets[len(self.sources) :], strict=True):
             reads = [targets[i] for i in operation.reads]
-            words += [CODES[operation.kind], target, *reads, *[reads[0]] * (3 - len(reads)), len(table)]
+            a, b, c = [*reads, *[reads[0]] * (3 - len(reads))]
+            program += OPERATION.encode(
+                {"code": CODES[operation.kind], "target": target, "a": a, "b": b, "c": c, "numbers": len(table)}
+            )
             table += operation.numbers
         key = ("numbers of a fusion", *map(repr, table))
         numbers = plan.packed(key, lambda: np.array(table or [0], dtype))
-        scratch = plan.new((scratch_elements(dtype, registers),))
+        room = plan.new((scratch(dtype, registers).total,))
         shape = self.out.shape
         axes = merged_axes(shape, [broadcast_strides(v, shape) for v in (self.out, *self.sources)])
-        self.words = words + nditer_words(axes)
-        absent: list[View | None] = [None] * (MAX_SOURCES - len(self.sources))
-        self.tensors = [self.out, scratch, numbers, *self.sources, *absent]
+        self.tensors, self.words = FUSION.encode({
+            "y": self.out, "scratch": room, "numbers": numbers,
+            "sources": [*self.sources, *[None] * (MAX_SOURCES - len(self.sources))],
+            "count": len(self.sources), "operations": len(self.operations), "program": program + nditer_words(axes),
+        })  # fmt: skip
 
 
 def computed(plan: LazyCopies, kind: str, *views: View, **numbers: float) -> View:
@@ -119,7 +125,7 @@ def computed(plan: LazyCopies, kind: str, *views: View, **numbers: float) -> Vie
     operation = Operation(kind, reads, tuple(parameters(kind, out.dtype, **numbers)))
     handler = find("fusion", out.dtype)
     plan.append(
-        Fusion(handler, [out, *sources], [], plan.label, 0, 0, out=out, sources=sources, operations=[operation])
+        Fusion(handler, FUSION, [out, *sources], [], plan.label, 0, 0, out=out, sources=sources, operations=[operation])
     )
     return out
 

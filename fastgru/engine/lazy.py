@@ -17,10 +17,10 @@ from fastgru.engine.memory import Packs
 from fastgru.engine.positions import expanded, inverse, positions
 from fastgru.engine.strides import LEAST_TRANSPOSED, broadcast_strides, merged_axes, nditer_words, transposing
 from fastgru.errors import ShapeError, UnsupportedModelError
+from fastgru.kernels.operands.movement import COPY, MAX_RANK
 
 __all__ = ["LazyCopies"]
 
-_MAX_RANK: Final = 6  # axes that a strided copy goes over
 _MAX_DEPTH: Final = 16  # of tensors that are made of tensors that are not in memory yet
 
 
@@ -110,17 +110,19 @@ class LazyCopies(Emitter):
             return
         axes = merged_axes(source.shape, [source.strides, target.strides])
         shape, strides_in, strides_out = [n for n, _ in axes], [s[0] for _, s in axes], [s[1] for _, s in axes]
-        if len(shape) > _MAX_RANK:
+        if len(shape) > MAX_RANK:
             raise UnsupportedModelError(
-                f"{self.label}: a copy over {len(shape)} axes; at most {_MAX_RANK} are supported: merge some axes"
+                f"{self.label}: a copy over {len(shape)} axes; at most {MAX_RANK} are supported: merge some axes"
             )
         op, width = "copy", 8 * itemsize(source.dtype)
         if width >= 32 and source.size >= LEAST_TRANSPOSED and (order := transposing(shape, strides_in, strides_out)):
             op = "transpose"
             shape, strides_in, strides_out = ([a[i] for i in order] for a in (shape, strides_in, strides_out))
-        lead = _MAX_RANK - len(shape)
-        words = [*[1] * lead, *shape, *[0] * lead, *strides_in, *[0] * lead, *strides_out]
-        self.emit(op, f"int{width}", [source, target], words)
+        ones, zeros = [1] * (MAX_RANK - len(shape)), [0] * (MAX_RANK - len(shape))
+        self.emit(op, f"int{width}", COPY, {
+            "source": source, "target": target, "shape": ones + shape,
+            "source_strides": zeros + strides_in, "target_strides": zeros + strides_out,
+        })  # fmt: skip
 
     def _place(self, source: View, target: View) -> None:
         """target = source, by the instruction that computes the source if it can, by copies if not."""

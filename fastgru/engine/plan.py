@@ -17,6 +17,7 @@ from fastgru.engine.program import Program
 from fastgru.errors import FastGRUError, UnsupportedModelError
 from fastgru.graph import Graph
 from fastgru.kernels.operands import binary, fusion, reduce, unary
+from fastgru.kernels.operands.cast import CAST
 from fastgru.modules import import_all
 from fastgru.reference import check_node
 from fastgru.spec import ACTIVATIONS
@@ -33,11 +34,11 @@ _WIDEST: Final = 8  # bytes of an element
 _KINDS: Final[Mapping[str, frozenset[str]]] = {
     "activation": frozenset(ACTIVATIONS),
     "arg": frozenset({"max", "min"}),
-    "binary": frozenset({*fusion.BINARY, *binary.LIBRARY_CODES, *binary.INTEGER_CODES} - {"prelu"}),
-    "compare": frozenset(binary.COMPARE_CODES),
+    "binary": frozenset({*fusion.BINARY, *binary.LIBRARY._fields, *binary.INTEGER._fields} - {"prelu"}),
+    "compare": frozenset(binary.COMPARISONS._fields),
     "logical": frozenset(binary.LOGICAL_CODES),
-    "reduce": frozenset({*reduce.SUM_CODES, *reduce.EXTREME_CODES, *reduce.BOOL_CODES, "any", "all"}),
-    "unary": frozenset({*fusion.UNARY, *unary.LIBRARY_CODES, *unary.INTEGER_CODES, *unary.TEST_CODES, "not"}),
+    "reduce": frozenset({*reduce.SUMS._fields, *reduce.EXTREMES._fields, *reduce.BOOL_CODES}),
+    "unary": frozenset({*fusion.UNARY, *unary.LIBRARY._fields, *unary.INTEGER._fields, *unary.TESTS._fields, "not"}),
 }
 
 
@@ -112,5 +113,5 @@ def _plain(builder: PlanBuilder, view: View) -> View:
     if view.dtype != "bool" or not view.size:
         return view
     plain = builder.new(view.shape, "bool")
-    builder.emit("truth", "bool", [view, plain], [view.size])
+    builder.emit("truth", "bool", CAST, {"x": view, "y": plain, "count": view.size})
     return plain

@@ -1,4 +1,4 @@
-"""Broadcast operands as the rows that an element-wise handler walks: see `fastgru.kernels.strides`."""
+"""Broadcast operands as the rows over which an element-wise handler goes: see `kernels.operands.strides`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from fastgru.engine.buffers import View
 from fastgru.errors import ShapeError
+from fastgru.kernels.operands.strides import NDITER_WORDS
 
 __all__ = [
     "LEAST_TRANSPOSED",
@@ -42,7 +43,7 @@ def broadcast_strides(view: View, shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def transposing(shape: Sequence[int], strides_in: Sequence[int], strides_out: Sequence[int]) -> list[int] | None:
-    """The axes in the order that the handler `turn` wants, None where a copy turns no rows into columns."""
+    """The axes in the order that the handler `transpose` wants, None where a copy makes no rows into columns."""
     near_in = [i for i, s in enumerate(strides_in) if s == 1 and shape[i] >= _TILE]
     near_out = [i for i, s in enumerate(strides_out) if s == 1 and shape[i] >= _TILE]
     if not near_in or not near_out or near_in[-1] == near_out[-1]:
@@ -52,7 +53,7 @@ def transposing(shape: Sequence[int], strides_in: Sequence[int], strides_out: Se
 
 
 def merged_axes(shape: Sequence[int], strides: Sequence[Sequence[int]]) -> list[Axis]:
-    """The same walk over fewer axes: those of size 1 dropped, neighbours that run on in every operand joined.
+    """The same elements over fewer axes: those of size 1 dropped, neighbours that run on in every operand joined.
 
     Each axis is its size and the stride of every operand; there is at least one.
     """
@@ -69,9 +70,10 @@ def merged_axes(shape: Sequence[int], strides: Sequence[Sequence[int]]) -> list[
 
 
 def nditer_words(axes: Sequence[Axis]) -> list[int]:
-    """The words of `kernels.strides`: the last axis is the row."""
+    """The words of an nd-iterator: the last axis is the row."""
     *outer, (inner, steps) = axes
-    words = [prod(size for size, _ in outer), len(outer), inner, *(size for size, _ in outer)]
+    sizes = [size for size, _ in outer]
     for k, step in enumerate(steps):
-        words += [step, *(s[k] for _, s in outer)]
-    return words
+        sizes += [step, *(s[k] for _, s in outer)]
+    rows = prod(size for size, _ in outer)
+    return NDITER_WORDS.encode({"rows": rows, "axes": len(outer), "inner": inner, "sizes": sizes})

@@ -1,4 +1,4 @@
-"""How a row kernel walks windows over an image: where each input of an output lies, with and without a padded copy.
+"""How a row kernel slides windows over an image: where each input of an output lies, with and without a padded copy.
 
 What `kernels.conv` and `kernels.pool` read as words. An image is C planes of H rows and W columns; one spatial axis is
 a plane of one row.
@@ -7,7 +7,7 @@ a plane of one row.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from fastgru.engine.buffers import View
 from fastgru.errors import UnsupportedModelError
+from fastgru.kernels.operands.windows import COLLECT, PAD
 from fastgru.process import once
 from fastgru.reference.windows import Windows
 
 __all__ = ["Phase", "SlidingAxis", "WindowWords", "sliding", "transposed", "window_words"]
 
-_SHORT: Final = 2  # rows shorter than a vector by this factor are walked down their columns instead
+_SHORT: Final = 2  # rows shorter than a vector by this factor are read down their columns instead
 
 
 @dataclass(frozen=True)
@@ -35,23 +36,23 @@ class Phase:
 
 @dataclass(frozen=True)
 class SlidingAxis:
-    """One spatial axis: input size, output size, how far inputs and outputs of neighbours in a part lie apart."""
+    """One spatial axis: input size, output size, how far inputs and outputs of neighbours in a phase lie apart."""
 
     size: int
     outputs: int
     in_step: int
     out_step: int
-    parts: tuple[Phase, ...]
+    phases: tuple[Phase, ...]
 
     @once
     def first(self) -> int:
         """The first position that is read; negative in the padding; 0 where only the gaps of a dilation are met."""
-        return min((at for part in self.parts for _, at in part.taps), default=0)
+        return min((at for phase in self.phases for _, at in phase.taps), default=0)
 
     @once
     def last(self) -> int:
         """The last position that is read."""
-        return max((at + (part.count - 1) * self.in_step for part in self.parts for _, at in part.taps), default=0)
+        return max((at + (phase.count - 1) * self.in_step for phase in self.phases for _, at in phase.taps), default=0)
 
     @property
     def inside(self) -> bool:
@@ -61,16 +62,16 @@ class SlidingAxis:
     @property
     def plain(self) -> bool:
         """True for an axis along which nothing slides."""
-        return self.outputs == self.size and self.in_step == 1 and [p.taps for p in self.parts] == [((0, 0),)]
+        return self.outputs == self.size and self.in_step == 1 and [p.taps for p in self.phases] == [((0, 0),)]
 
     @once
     def grid(self) -> int:
         """The largest step that meets every position that is read, from `first` on."""
-        moves = self.in_step if any(part.count > 1 for part in self.parts) else 0
-        return math.gcd(moves, *(at - self.first for part in self.parts for _, at in part.taps)) or 1
+        moves = self.in_step if any(phase.count > 1 for phase in self.phases) else 0
+        return math.gcd(moves, *(at - self.first for phase in self.phases for _, at in phase.taps)) or 1
 
 
-_MOST_PARTS: Final = 1 << 14  # each of which is words of the program
+_MOST_PHASES: Final = 1 << 14  # each of which is words of the program
 _POINT: Final = SlidingAxis(1, 1, 1, 1, (Phase(0, 1, ((0, 0),)),))
 
 
@@ -87,10 +88,10 @@ def sliding(spatial: Sequence[int], windows: Windows) -> list[SlidingAxis]:
 def transposed(spatial: Sequence[int], windows: Windows) -> list[SlidingAxis]:
     """The axes of a transposed convolution: outputs `stride` apart read neighbouring inputs through the same taps."""
     counts = [min(s, n) for s, n in zip(windows.strides, windows.sizes, strict=True)]
-    if math.prod(counts) > _MOST_PARTS:
+    if math.prod(counts) > _MOST_PHASES:
         raise UnsupportedModelError(
             f"a transposed convolution with strides {list(windows.strides)}, of {math.prod(counts)} kinds of outputs;"
-            f" at most {_MOST_PARTS} are supported"
+            f" at most {_MOST_PHASES} are supported"
         )
     axes = []
     for i, (size, count) in enumerate(zip(spatial, counts, strict=True)):
@@ -108,21 +109,22 @@ def transposed(spatial: Sequence[int], windows: Windows) -> list[SlidingAxis]:
 class WindowWords:
     """Words for a row kernel.
 
-    tables: where each input of an output lies, part after part, channel by channel of a group, tap by tap. phases: the
-    parts in the same order, as (part of H, part of W); phase_words: rows, pixels, start in y, strides of a row in x, y.
+    pad, collect: what `operands.windows` declares, by name. tables: where each input of an output lies, phase after
+    phase, channel by channel of a group, tap by tap. phases: in the same order, as (that of H, that of W); phase_words:
+    some of what `operands.conv.PHASE` declares.
     """
 
     x_channel: int
     y_channel: int
     padded: bool
     staged: bool
-    pad_words: tuple[int, ...]
-    collect_words: tuple[int, ...]
+    pad: Mapping[str, int]
+    collect: Mapping[str, int]
     scratch: int
     stage: int
     tables: tuple[NDArray[np.int64], ...]
     phases: tuple[tuple[Phase, Phase], ...]
-    phase_words: tuple[tuple[int, ...], ...]
+    phase_words: tuple[Mapping[str, int], ...]
 
 
 def window_words(x: View, axes: Sequence[SlidingAxis], C: int, read: int, O: int, lanes: int) -> WindowWords:
@@ -134,51 +136,60 @@ def window_words(x: View, axes: Sequence[SlidingAxis], C: int, read: int, O: int
     h, w = axes if len(axes) == 2 else (_POINT, axes[0])
     s_h, s_w = x.strides[-2:] if len(axes) == 2 else (0, x.strides[-1])
     y_h, y_w = w.outputs, 1
-    turned = False
+    swapped = False
     if h is not _POINT and w.plain and (s_h == w.size * s_w or h.size == 1) and h.in_step == h.out_step == 1:
-        h, w, s_h, y_h, turned = _POINT, _merged(h, w.size), 0, h.outputs * w.outputs, True
+        h, w, s_h, y_h, swapped = _POINT, _merged(h, w.size), 0, h.outputs * w.outputs, True
     elif w.outputs * _SHORT <= lanes and h.outputs > w.outputs:
-        h, w, s_h, s_w, y_h, y_w, turned = w, h, s_w, s_h, y_w, y_h, True
+        h, w, s_h, s_w, y_h, y_w, swapped = w, h, s_w, s_h, y_w, y_h, True
     plane = h.outputs * w.outputs
-    shortest = min(part.count for part in w.parts)
+    shortest = min(phase.count for phase in w.phases)
     padded = not (h.inside and w.inside and w.in_step == 1 and s_w == 1 and shortest >= lanes)
     if padded:
         rows = (h.last - h.first) // h.grid + 1
-        parts = w.in_step if any(part.count > 1 for part in w.parts) else 1
+        runs = w.in_step if any(phase.count > 1 for phase in w.phases) else 1
         columns = w.last - w.first + 1
-        longest = max(part.count for part in w.parts)
-        run = -(-((columns - 1) // parts + 1 + max(lanes - longest, 0)) // lanes) * lanes
-        row, channel = parts * run, rows * parts * run
-        pad = (C, rows, h.first, h.grid, h.size, w.first, columns, w.size, parts, run, x.strides[1], s_h, s_w)
+        longest = max(phase.count for phase in w.phases)
+        run = -(-((columns - 1) // runs + 1 + max(lanes - longest, 0)) // lanes) * lanes
+        row, channel = runs * run, rows * runs * run
+        pad = {
+            "C": C, "rows": rows, "first": h.first, "step": h.grid, "H": h.size, "left": w.first, "columns": columns,
+            "W": w.size, "phases": runs, "run": run, "s_c": x.strides[1], "s_h": s_h, "s_w": s_w,
+        }  # fmt: skip
         x_row = h.in_step // h.grid * row
     else:
-        row, channel, pad, x_row = s_h, x.strides[1], (0,) * 13, h.in_step * s_h
+        row, channel, pad, x_row = s_h, x.strides[1], PAD.zeros, h.in_step * s_h
 
     def at_row(position: int) -> int:
         return (position - h.first) // h.grid * row if padded else position * row
 
     def at_column(position: int) -> int:
-        return (position - w.first) % parts * run + (position - w.first) // parts if padded else position
+        return (position - w.first) % runs * run + (position - w.first) // runs if padded else position
 
     staged = w.out_step != 1 or y_w != 1 or shortest < lanes
-    out_run = -(-max(part.count for part in w.parts) // lanes) * lanes
+    out_run = -(-max(phase.count for phase in w.phases) // lanes) * lanes
     out_row = w.out_step * out_run if staged else y_h
     tables, phases, words = [], [], []
-    for v in h.parts:
-        for u in w.parts:
+    for v in h.phases:
+        for u in w.phases:
             taps = np.add.outer([at_row(at) for _, at in v.taps], [at_column(at) for _, at in u.taps])
-            taps = (taps.T if turned else taps).reshape(-1).astype(np.int64)
+            taps = (taps.T if swapped else taps).reshape(-1).astype(np.int64)
             tables.append(np.add.outer(np.arange(read) * channel, taps).reshape(-1).astype(np.int64))
-            phases.append((u, v) if turned else (v, u))
+            phases.append((u, v) if swapped else (v, u))
             start = v.start * out_row + u.start * (out_run if staged else 1)
-            words.append((v.count, u.count, start, x_row, h.out_step * out_row))
+            words.append({
+                "rows": v.count, "pixels": u.count, "start": start, "x_row": x_row, "y_row": h.out_step * out_row,
+            })  # fmt: skip
+    collect = {
+        "C": O, "H": h.outputs, "W": w.outputs, "phases": w.out_step, "run": out_run, "s_c": plane, "s_h": y_h,
+        "s_w": y_w,
+    }  # fmt: skip
     return WindowWords(
         channel,
         h.outputs * out_row if staged else plane,
         padded,
         staged,
         pad,
-        (O, h.outputs, w.outputs, w.out_step, out_run, plane, y_h, y_w) if staged else (0,) * 8,
+        collect if staged else COLLECT.zeros,
         C * channel + lanes if padded else 0,
         O * h.outputs * out_row if staged else 0,
         tuple(tables),
@@ -189,6 +200,6 @@ def window_words(x: View, axes: Sequence[SlidingAxis], C: int, read: int, O: int
 
 def _merged(h: SlidingAxis, columns: int) -> SlidingAxis:
     """Rows that lie one after the other, as one row."""
-    (part,) = h.parts
-    taps = tuple((t, at * columns) for t, at in part.taps)
-    return SlidingAxis(h.size * columns, h.outputs * columns, 1, 1, (Phase(0, part.count * columns, taps),))
+    (phase,) = h.phases
+    taps = tuple((t, at * columns) for t, at in phase.taps)
+    return SlidingAxis(h.size * columns, h.outputs * columns, 1, 1, (Phase(0, phase.count * columns, taps),))

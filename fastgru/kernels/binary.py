@@ -2,44 +2,70 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from fastgru.kernels.operands.binary import BINARY, COMPARISONS, INTEGER, LIBRARY, LOGICAL_CODES, WHERE
+from fastgru.kernels.operands.strides import NDITER
 from fastgru.kernels.registry import DIVISION_BY_ZERO, NEGATIVE_EXPONENT, fail, handler, kernel, tensor
 from fastgru.kernels.strides import inner_stride, row_start
 from fastgru.simd.memory import offset, pointer
 
 __all__ = ["binary_library", "compare", "logical"]
 
+_AND, _OR = LOGICAL_CODES["and"], LOGICAL_CODES["or"]
+
+
+def _make_handler(dtype: str, result: str, fill: Any) -> Any:
+    """A handler that goes over a and b (dtype) in rows; y (result) is contiguous.
+
+    fill(bases, code, a, step_a, b, step_b, y, n): the n elements of a row, False where they cannot be computed.
+    """
+    at, nth = BINARY.at, BINARY.tensors.at
+
+    def handle(operands, bases, team):
+        a, b = pointer(tensor(bases, operands, at.a), dtype), pointer(tensor(bases, operands, at.b), dtype)
+        y = pointer(tensor(bases, operands, at.y), result)
+        code, nditer = operands[at.code], offset(operands, at.nditer)
+        n = nditer[NDITER.inner]
+        step_a, step_b = inner_stride(nditer, nth.a), inner_stride(nditer, nth.b)
+        for row in range(nditer[NDITER.rows]):
+            row_a, row_b = offset(a, row_start(nditer, nth.a, row)), offset(b, row_start(nditer, nth.b, row))
+            if not fill(bases, code, row_a, step_a, row_b, step_b, offset(y, row * n), n):
+                return
+
+    return handle
+
+
+def _element_by_element(compute: Callable[[Any, Any, Any], Any]) -> Any:
+    """`fill` for y[i] = compute(code, a[i], b[i])."""
+
+    @kernel
+    def fill(bases, code, a, step_a, b, step_b, y, n):
+        for i in range(n):
+            y[i] = compute(code, a[i * step_a], b[i * step_b])
+        return True
+
+    return fill
+
+
+@kernel
+def _library(code, u, v):
+    if code == LIBRARY.pow:
+        return u**v
+    r = np.fmod(u, v)
+    if code == LIBRARY.mod and r != 0 and (r < 0) != (v < 0):
+        r += v
+    return r
+
 
 @handler("binary_library", "float32", "float64")
 def binary_library(dtype: str) -> Any:
-    """y = a (op) b, element by element, by the C library.
-
-    Operands: a, b, y; code, then a walk over a and b.
-    """
-
-    def handle(operands, bases, team):
-        a, b = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), dtype)
-        y = pointer(tensor(bases, operands, 4), dtype)
-        kind, walk = operands[6], offset(operands, 7)
-        rows, n = walk[0], walk[2]
-        step_a, step_b = inner_stride(walk, 0), inner_stride(walk, 1)
-        for row in range(rows):
-            pa, pb = offset(a, row_start(walk, 0, row)), offset(b, row_start(walk, 1, row))
-            py = offset(y, row * n)
-            for i in range(n):
-                u, v = pa[i * step_a], pb[i * step_b]
-                if kind == 0:
-                    py[i] = u**v
-                else:
-                    r = np.fmod(u, v)
-                    if kind == 1 and r != 0 and (r < 0) != (v < 0):
-                        r += v
-                    py[i] = r
-
-    return handle
+    """y = a (op) b, element by element, by the C library."""
+    return _make_handler(dtype, dtype, _element_by_element(_library))
 
 
 @kernel
@@ -54,160 +80,137 @@ def _power(base, exponent):
 
 
 @kernel
-def _divide(kind, a, b):
-    """Quotient towards zero (7), remainder with the divisor's sign (8) or the dividend's (9); b is not 0."""
+def _divide(code, a, b):
+    """The quotient towards zero, the remainder with the divisor's sign (mod) or the dividend's (fmod); b is not 0."""
     if b == -1:  # the one quotient that may not fit
-        return -a if kind == 7 else 0
+        return -a if code == INTEGER.div else 0
     quotient = a // b
     rest = a - quotient * b
-    if kind == 8 or rest == 0 or (rest < 0) == (a < 0):
-        return quotient if kind == 7 else rest
-    return quotient + 1 if kind == 7 else rest - b
+    if code == INTEGER.mod or rest == 0 or (rest < 0) == (a < 0):
+        return quotient if code == INTEGER.div else rest
+    return quotient + 1 if code == INTEGER.div else rest - b
 
 
 @kernel
-def _bitwise(kind, a, b):
-    """And (10), or (11), exclusive or (12), shift to the left (13) or right (14)."""
-    if kind == 10:
+def _bitwise(code, a, b):
+    if code == INTEGER.bit_and:
         return a & b
-    if kind == 11:
+    if code == INTEGER.bit_or:
         return a | b
-    if kind == 12:
+    if code == INTEGER.bit_xor:
         return a ^ b
     if b < 0 or b > 63:  # which the machine would take modulo 64
-        return np.int64(-1) if kind == 14 and a < 0 else np.int64(0)
-    return a << b if kind == 13 else a >> b
+        return np.int64(-1) if code == INTEGER.shift_right and a < 0 else np.int64(0)
+    return a << b if code == INTEGER.shift_left else a >> b
+
+
+@kernel
+def _integers(bases, code, a, step_a, b, step_b, y, n):
+    for i in range(n):
+        u, v = a[i * step_a], b[i * step_b]
+        if code == INTEGER.add:
+            y[i] = u + v
+        elif code == INTEGER.sub:
+            y[i] = u - v
+        elif code == INTEGER.mul:
+            y[i] = u * v
+        elif code == INTEGER.min:
+            y[i] = min(u, v)
+        elif code == INTEGER.max:
+            y[i] = max(u, v)
+        elif code == INTEGER.prelu:
+            y[i] = u * v if u < 0 else u
+        elif code == INTEGER.pow:
+            if v < 0:
+                fail(bases, NEGATIVE_EXPONENT, v, 0)
+                return False
+            y[i] = _power(u, v)
+        elif code >= INTEGER.bit_and:
+            y[i] = _bitwise(code, u, v)
+        else:
+            if v == 0:
+                fail(bases, DIVISION_BY_ZERO, u, 0)
+                return False
+            y[i] = _divide(code, u, v)
+    return True
 
 
 @handler("binary", "int64")
 def binary_int64(dtype: str) -> Any:
-    """y = a (op) b for integers; they wrap around.
+    """y = a (op) b for integers; they wrap around."""
+    return _make_handler(dtype, dtype, _integers)
 
-    Operands: a, b, y; code, then a walk over a and b.
-    """
 
-    def handle(operands, bases, team):
-        a, b = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), dtype)
-        y = pointer(tensor(bases, operands, 4), dtype)
-        kind, walk = operands[6], offset(operands, 7)
-        rows, n = walk[0], walk[2]
-        step_a, step_b = inner_stride(walk, 0), inner_stride(walk, 1)
-        for row in range(rows):
-            pa, pb = offset(a, row_start(walk, 0, row)), offset(b, row_start(walk, 1, row))
-            py = offset(y, row * n)
-            for i in range(n):
-                u, v = pa[i * step_a], pb[i * step_b]
-                if kind == 0:
-                    py[i] = u + v
-                elif kind == 1:
-                    py[i] = u - v
-                elif kind == 2:
-                    py[i] = u * v
-                elif kind == 3:
-                    py[i] = min(u, v)
-                elif kind == 4:
-                    py[i] = max(u, v)
-                elif kind == 5:
-                    py[i] = u * v if u < 0 else u
-                elif kind == 6:
-                    if v < 0:
-                        fail(bases, NEGATIVE_EXPONENT, v, 0)
-                        return
-                    py[i] = _power(u, v)
-                elif kind >= 10:
-                    py[i] = _bitwise(kind, u, v)
-                else:
-                    if v == 0:
-                        fail(bases, DIVISION_BY_ZERO, u, 0)
-                        return
-                    py[i] = _divide(kind, u, v)
+def _relation(holds: Callable[[Any, Any], bool]) -> Any:
+    """A loop of its own for each relation, which LLVM makes into vectors."""
 
-    return handle
+    @kernel
+    def fill(a, step_a, b, step_b, y, n):
+        for i in range(n):
+            y[i] = 1 if holds(a[i * step_a], b[i * step_b]) else 0
+
+    return fill
+
+
+_equal, _not_equal = _relation(operator.eq), _relation(operator.ne)
+_less, _less_equal = _relation(operator.lt), _relation(operator.le)
+_greater, _greater_equal = _relation(operator.gt), _relation(operator.ge)
+
+
+@kernel
+def _compared(bases, code, a, step_a, b, step_b, y, n):
+    if code == COMPARISONS.equal:
+        _equal(a, step_a, b, step_b, y, n)
+    elif code == COMPARISONS.not_equal:
+        _not_equal(a, step_a, b, step_b, y, n)
+    elif code == COMPARISONS.less:
+        _less(a, step_a, b, step_b, y, n)
+    elif code == COMPARISONS.less_equal:
+        _less_equal(a, step_a, b, step_b, y, n)
+    elif code == COMPARISONS.greater:
+        _greater(a, step_a, b, step_b, y, n)
+    else:
+        _greater_equal(a, step_a, b, step_b, y, n)
+    return True
 
 
 @handler("compare", "float32", "float64", "int64")
 def compare(dtype: str) -> Any:
-    """y (bool) = a (relation) b.
+    """y (bool) = a (relation) b."""
+    return _make_handler(dtype, "bool", _compared)
 
-    Operands: a, b, y; code, then a walk over a and b.
-    """
 
-    def handle(operands, bases, team):
-        a, b = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), dtype)
-        y = pointer(tensor(bases, operands, 4), "bool")
-        kind, walk = operands[6], offset(operands, 7)
-        rows, n = walk[0], walk[2]
-        step_a, step_b = inner_stride(walk, 0), inner_stride(walk, 1)
-        for row in range(rows):
-            pa, pb = offset(a, row_start(walk, 0, row)), offset(b, row_start(walk, 1, row))
-            py = offset(y, row * n)
-            if kind == 0:
-                for i in range(n):
-                    py[i] = 1 if pa[i * step_a] == pb[i * step_b] else 0
-            elif kind == 1:
-                for i in range(n):
-                    py[i] = 1 if pa[i * step_a] != pb[i * step_b] else 0
-            elif kind == 2:
-                for i in range(n):
-                    py[i] = 1 if pa[i * step_a] < pb[i * step_b] else 0
-            elif kind == 3:
-                for i in range(n):
-                    py[i] = 1 if pa[i * step_a] <= pb[i * step_b] else 0
-            elif kind == 4:
-                for i in range(n):
-                    py[i] = 1 if pa[i * step_a] > pb[i * step_b] else 0
-            else:
-                for i in range(n):
-                    py[i] = 1 if pa[i * step_a] >= pb[i * step_b] else 0
-
-    return handle
+@kernel
+def _logical(code, u, v):
+    if code == _AND:
+        return u & v
+    if code == _OR:
+        return u | v
+    return u ^ v
 
 
 @handler("logical", "bool")
 def logical(dtype: str) -> Any:
-    """y = a (and, or, xor) b, all bool.
-
-    Operands: a, b, y; code, then a walk over a and b.
-    """
-
-    def handle(operands, bases, team):
-        a, b = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), dtype)
-        y = pointer(tensor(bases, operands, 4), dtype)
-        kind, walk = operands[6], offset(operands, 7)
-        rows, n = walk[0], walk[2]
-        step_a, step_b = inner_stride(walk, 0), inner_stride(walk, 1)
-        for row in range(rows):
-            pa, pb = offset(a, row_start(walk, 0, row)), offset(b, row_start(walk, 1, row))
-            py = offset(y, row * n)
-            for i in range(n):
-                u, v = pa[i * step_a], pb[i * step_b]
-                if kind == 0:
-                    py[i] = u & v
-                elif kind == 1:
-                    py[i] = u | v
-                else:
-                    py[i] = u ^ v
-
-    return handle
+    """y = a (and, or, xor) b, all bool."""
+    return _make_handler(dtype, dtype, _element_by_element(_logical))
 
 
 @handler("where", "int8", "int16", "int32", "int64")
 def where(dtype: str) -> Any:
-    """y = a where the condition holds, b elsewhere: elements are moved, so their width is all that matters.
-
-    Operands: condition, a, b, y; a walk over condition, a and b.
-    """
+    """y = a where the condition holds, b elsewhere: elements are moved, so their width is all that matters."""
+    at, nth = WHERE.at, WHERE.tensors.at
 
     def handle(operands, bases, team):
-        c, a = pointer(tensor(bases, operands, 0), "bool"), pointer(tensor(bases, operands, 2), dtype)
-        b, y = pointer(tensor(bases, operands, 4), dtype), pointer(tensor(bases, operands, 6), dtype)
-        walk = offset(operands, 8)
-        rows, n = walk[0], walk[2]
-        step_c, step_a, step_b = inner_stride(walk, 0), inner_stride(walk, 1), inner_stride(walk, 2)
-        for row in range(rows):
-            pc, pa = offset(c, row_start(walk, 0, row)), offset(a, row_start(walk, 1, row))
-            pb, py = offset(b, row_start(walk, 2, row)), offset(y, row * n)
+        c, y = pointer(tensor(bases, operands, at.condition), "bool"), pointer(tensor(bases, operands, at.y), dtype)
+        a, b = pointer(tensor(bases, operands, at.a), dtype), pointer(tensor(bases, operands, at.b), dtype)
+        nditer = offset(operands, at.nditer)
+        n = nditer[NDITER.inner]
+        step_c = inner_stride(nditer, nth.condition)
+        step_a, step_b = inner_stride(nditer, nth.a), inner_stride(nditer, nth.b)
+        for row in range(nditer[NDITER.rows]):
+            row_c, row_y = offset(c, row_start(nditer, nth.condition, row)), offset(y, row * n)
+            row_a, row_b = offset(a, row_start(nditer, nth.a, row)), offset(b, row_start(nditer, nth.b, row))
             for i in range(n):
-                py[i] = pa[i * step_a] if pc[i * step_c] != 0 else pb[i * step_b]
+                row_y[i] = row_a[i * step_a] if row_c[i * step_c] != 0 else row_b[i * step_b]
 
     return handle

@@ -6,28 +6,27 @@ from typing import Any
 
 import numpy as np
 
-from fastgru.kernels.operands.cast import DIRECT, SATURATING
+from fastgru.kernels.operands.cast import CAST, DIRECT, SATURATING
 from fastgru.kernels.registry import handler, tensor
 from fastgru.simd.memory import pointer
+
+AT = CAST.at
 
 
 def _make_cast(target: str) -> Any:
     convert = np.dtype(target).type
 
     def cast(dtype: str) -> Any:
-        """y = x converted.
-
-        Operands: x, y; count.
-        """
+        """y = x converted."""
 
         def handle(operands, bases, team):
-            x, y = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), target)
-            for i in range(operands[4]):
+            x, y = pointer(tensor(bases, operands, AT.x), dtype), pointer(tensor(bases, operands, AT.y), target)
+            for i in range(operands[AT.count]):
                 y[i] = convert(x[i])
 
         def handle_bool(operands, bases, team):
-            x, y = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), target)
-            for i in range(operands[4]):
+            x, y = pointer(tensor(bases, operands, AT.x), dtype), pointer(tensor(bases, operands, AT.y), target)
+            for i in range(operands[AT.count]):
                 y[i] = 1 if x[i] != 0 else 0
 
         return handle_bool if target == "bool" else handle
@@ -41,10 +40,7 @@ for _target, _sources in DIRECT.items():
 
 @handler("truth", "bool")
 def _truth(dtype: str) -> Any:
-    """y = 1 where a byte of x is not 0: a bool of the caller may be any byte.
-
-    Operands: x, y; count.
-    """
+    """y = 1 where a byte of x is not 0: a bool of the caller may be any byte."""
     return _make_cast("bool")(dtype)
 
 
@@ -52,18 +48,15 @@ def _make_saturate(target: str) -> Any:
     limits = np.iinfo(target)
 
     def saturate(dtype: str) -> Any:
-        """y = x, which holds whole numbers, at the limits of y where it is outside them, at the lower one for NaN.
-
-        Operands: x, y; count.
-        """
+        """y = x, which holds whole numbers, at the limits of y where it is outside them, at the lower one for NaN."""
         kind = np.dtype(dtype).type
         low, high = kind(limits.min), kind(limits.max)
         if int(high) > limits.max:
             high = np.nextafter(high, kind(0))
 
         def handle(operands, bases, team):
-            x, y = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), target)
-            for i in range(operands[4]):
+            x, y = pointer(tensor(bases, operands, AT.x), dtype), pointer(tensor(bases, operands, AT.y), target)
+            for i in range(operands[AT.count]):
                 v = x[i]
                 v = v if v > low else low  # NaN is not above
                 y[i] = np.int32(v if v < high else high)

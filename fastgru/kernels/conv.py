@@ -16,19 +16,19 @@ from typing import Any, Final
 
 import numpy as np
 
-from fastgru.kernels.operands.conv import CHANNEL_TILES, WORDS, Y_CHANNEL, Y_IMAGE
+from fastgru.kernels.operands.conv import CHANNEL_TILES, CONV, PHASE
 from fastgru.kernels.operands.team import LOOK_WORK
-from fastgru.kernels.operands.windows import COLLECT_WORDS, PAD_WORDS
 from fastgru.kernels.registry import handler, kernel, tensor
 from fastgru.kernels.team import spend
 from fastgru.kernels.windows import collect, pad_image
 from fastgru.simd.memory import address, lanes_of, offset, pointer
 from fastgru.simd.rowtile import make_row_tile
 
-__all__ = ["BLOCK", "PHASE_WORDS", "conv"]
+__all__ = ["BLOCK", "conv"]
+
+AT, OF = CONV.at, PHASE.at
 
 BLOCK: Final = 256
-PHASE_WORDS: Final = 8
 _WIDEST: Final = CHANNEL_TILES[0]
 
 
@@ -99,49 +99,42 @@ def _group(x, w, taps, K, O, vectors, last, bias, slope, limits, y, y_stride):
 
 @handler("conv", "float32", "float64")
 def conv(dtype: str) -> Any:
-    """y = x * w + bias, clamped, and leaned on where it is negative.
-
-    Operands: x, w, bias, slope, limits (either may be absent), y, scratch, stage, taps (int64); images, groups,
-    outputs of a group, strides of an image and a group in x, of a channel in what the tiles write, of an image in y,
-    whether x is padded, whether y is staged, phases; the words of `pad_image` and of `collect`; then for each phase
-    K, where its weights and taps start, rows, pixels of a row, where its row starts in y, strides of a row in x and y.
-    """
+    """y = x * w + bias, clamped, and leaned on where it is negative."""
     zero = np.dtype(dtype).type(0)
 
     def handle(operands, bases, team):
-        x, w = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), dtype)
-        bias, slope = pointer(tensor(bases, operands, 4), dtype), pointer(tensor(bases, operands, 6), dtype)
-        limits, y = pointer(tensor(bases, operands, 8), dtype), pointer(tensor(bases, operands, 10), dtype)
-        scratch, stage = pointer(tensor(bases, operands, 12), dtype), pointer(tensor(bases, operands, 14), dtype)
-        table = pointer(tensor(bases, operands, 16), "int64")
-        words = offset(operands, 18)
-        images, groups, O = words[0], words[1], words[2]
-        x_image, x_group, y_channel, y_image = words[3], words[4], words[Y_CHANNEL], words[Y_IMAGE]
-        pad_words = offset(words, WORDS)
-        collect_words = offset(pad_words, PAD_WORDS)
-        phases = offset(collect_words, COLLECT_WORDS)
+        x, w = pointer(tensor(bases, operands, AT.x), dtype), pointer(tensor(bases, operands, AT.w), dtype)
+        bias, slope = (
+            pointer(tensor(bases, operands, AT.bias), dtype),
+            pointer(tensor(bases, operands, AT.slope), dtype),
+        )
+        limits, y = pointer(tensor(bases, operands, AT.limits), dtype), pointer(tensor(bases, operands, AT.y), dtype)
+        scratch = pointer(tensor(bases, operands, AT.scratch), dtype)
+        stage = pointer(tensor(bases, operands, AT.stage), dtype)
+        table = pointer(tensor(bases, operands, AT.taps), "int64")
+        groups, O, staged = operands[AT.groups], operands[AT.O], operands[AT.staged] != 0
+        x_group, y_channel, y_image = operands[AT.x_group], operands[AT.y_channel], operands[AT.y_image]
         lanes, left = lanes_of(x), np.int64(LOOK_WORK)
-        for n in range(images):
-            source, target = offset(x, n * x_image), offset(y, n * y_image)
-            if words[7] != 0:
-                pad_image(source, pad_words, zero, scratch)
+        for n in range(operands[AT.images]):
+            source, target = offset(x, n * operands[AT.x_image]), offset(y, n * y_image)
+            if operands[AT.padded] != 0:
+                pad_image(source, offset(operands, AT.pad), zero, scratch)
                 source = scratch
-            if words[8] != 0:
+            if staged:
                 target = stage
-            for p in range(words[9]):
-                phase = offset(phases, p * PHASE_WORDS)
-                K, rows, pixels = phase[0], phase[3], phase[4]
-                weights, taps = offset(w, phase[1]), offset(table, phase[2])
+            for p in range(operands[AT.phases]):
+                phase = offset(operands, AT.each + p * OF.words)
+                K, pixels = phase[OF.K], phase[OF.pixels]
+                weights, taps = offset(w, phase[OF.weights]), offset(table, phase[OF.taps])
                 vectors = (pixels + lanes - 1) // lanes
-                for r in range(rows):
-                    xr, yr = offset(source, r * phase[6]), offset(target, phase[5] + r * phase[7])
+                for r in range(phase[OF.rows]):
+                    xr, yr = offset(source, r * phase[OF.x_row]), offset(target, phase[OF.start] + r * phase[OF.y_row])
                     v = 0
                     while v < vectors:
-                        left = vectors - v
-                        some = 3 if left >= 3 else 1
+                        some = 3 if vectors - v >= 3 else 1
                         first = v * lanes
                         last = (some - 1) * lanes
-                        if some == left and pixels >= lanes:
+                        if v + some == vectors and pixels >= lanes:
                             last = pixels - lanes - first
                         for g in range(groups):
                             o = g * O
@@ -154,7 +147,7 @@ def conv(dtype: str) -> Any:
                     left = spend(left, K * O * groups * pixels, team, bases)
                     if left < 0:
                         return
-            if words[8] != 0:
-                collect(stage, collect_words, offset(y, n * y_image))
+            if staged:
+                collect(stage, offset(operands, AT.collect), offset(y, n * y_image))
 
     return handle

@@ -6,27 +6,29 @@ from typing import Any
 
 import numpy as np
 
+from fastgru.kernels.operands.embedding import EMBEDDING
 from fastgru.kernels.operands.lowp import table_row
 from fastgru.kernels.registry import INDEX_OUT_OF_RANGE, fail, handler, kernel, tensor
 from fastgru.simd.memory import address, offset, pointer
 
 __all__ = ["embedding_bfloat16", "embedding_int8"]
 
+AT = EMBEDDING.at
 
 _table_row = kernel(table_row)
 
 
 @handler("embedding_bfloat16", "float32")
 def embedding_bfloat16(dtype: str) -> Any:
-    """y[i] = table[ids[i]]: the bits of a bfloat16 are the upper half of a float32.
-
-    Operands: ids, table (V, D), y; ids, V, D.
-    """
+    """y[i] = table[ids[i]]: the bits of a bfloat16 are the upper half of a float32."""
 
     def handle(operands, bases, team):
-        ids, table = pointer(tensor(bases, operands, 0), "int64"), pointer(tensor(bases, operands, 2), "uint16")
-        y = pointer(tensor(bases, operands, 4), "int32")
-        count, V, D = operands[6], operands[7], operands[8]
+        ids, table = (
+            pointer(tensor(bases, operands, AT.ids), "int64"),
+            pointer(tensor(bases, operands, AT.table), "uint16"),
+        )
+        y = pointer(tensor(bases, operands, AT.y), "int32")
+        count, V, D = operands[AT.count], operands[AT.V], operands[AT.D]
         for i in range(count):
             where = ids[i]
             if where < 0 or where >= V:
@@ -41,15 +43,15 @@ def embedding_bfloat16(dtype: str) -> Any:
 
 @handler("embedding_int8", "float32")
 def embedding_int8(dtype: str) -> Any:
-    """y[i] = scale * values of row ids[i].
-
-    Operands: ids, table (V rows of `table_row`), y; ids, V, D.
-    """
+    """y[i] = scale * values of row ids[i]."""
 
     def handle(operands, bases, team):
-        ids, table = pointer(tensor(bases, operands, 0), "int64"), pointer(tensor(bases, operands, 2), "int8")
-        y = pointer(tensor(bases, operands, 4), dtype)
-        count, V, D = operands[6], operands[7], operands[8]
+        ids, table = (
+            pointer(tensor(bases, operands, AT.ids), "int64"),
+            pointer(tensor(bases, operands, AT.table), "int8"),
+        )
+        y = pointer(tensor(bases, operands, AT.y), dtype)
+        count, V, D = operands[AT.count], operands[AT.V], operands[AT.D]
         width = _table_row(D)
         for i in range(count):
             where = ids[i]

@@ -1,4 +1,4 @@
-"""Chains of element-wise operations: a short program for each block of elements, in registers that lie in L1.
+"""Fused element-wise operations: a short program for each block of elements, in registers that lie in L1.
 
 A register holds a block of `block_elements`, one after the other whatever the strides of the operand they came from: a
 source is loaded into its own, unless it lies there as the block needs it; every operation reads up to three registers
@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from fastgru.kernels.activation import activate
-from fastgru.kernels.operands.fusion import HEAD, MAX_REGISTERS, OPERATION_WORDS, block_elements
+from fastgru.kernels.operands.fusion import FUSION, ITERATED, OPERATION, block_elements, scratch
+from fastgru.kernels.operands.strides import NDITER
 from fastgru.kernels.operands.team import LOOK_WORK
 from fastgru.kernels.registry import handler, kernel, tensor
-from fastgru.kernels.strides import inner_stride, row_start
+from fastgru.kernels.strides import inner_stride, outer_stride, row_start
 from fastgru.kernels.team import spend
 from fastgru.simd.masks import maximum_nan, minimum_nan
 from fastgru.simd.math import exp, expm1, tanh
@@ -23,6 +24,8 @@ from fastgru.simd.memory import address, broadcast, lanes_of, load, load_tail, o
 from fastgru.simd.vector import fma, maximum, minimum, round_even, select, vec_abs, vec_floor, vec_sqrt
 
 __all__ = ["fusion"]
+
+AT, OP = FUSION.at, OPERATION.at
 
 
 @kernel
@@ -128,44 +131,37 @@ def _store_block(source, p, step, count):
 
 
 @kernel
-def _runs_on(walk, k, rows, inner, step):
+def _runs_on(nditer, k, rows, inner, step):
     """Whether operand k goes on from row to row as it does within one, for any number of rows, or for one."""
-    axes = walk[1]
-    return rows == 1 or (axes == 1 and walk[4 + axes + k * (axes + 1)] == inner * step)
+    return rows == 1 or (nditer[NDITER.axes] == 1 and outer_stride(nditer, k, 0) == inner * step)
 
 
 @handler("fusion", "float32", "float64")
 def fusion(dtype: str) -> Any:
-    """y = the last of a list of operations over sources of any strides; see `fastgru.engine.fusion` for the words.
-
-    Operands: y, scratch, parameters, `MAX_SOURCES` sources (the rest absent); their number, that of the operations, the
-    operations (code, target, three registers, first parameter), then a walk over y and the sources.
-    """
-    item, block = np.dtype(dtype).itemsize, block_elements(dtype)
-    first_register, spare = MAX_REGISTERS * 8 // item, 64 // item
+    """y = the last of a list of operations over sources of any strides; see `fastgru.engine.fusion` for the list."""
+    block, regions = block_elements(dtype), scratch(dtype, 0)
+    first_register, size = regions.registers, regions.register
 
     def handle(operands, bases, team):
-        y, scratch = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), dtype)
-        table = pointer(tensor(bases, operands, 2), "int64")
-        numbers = pointer(tensor(bases, operands, 4), dtype)
-        sources, count_ops = operands[HEAD], operands[HEAD + 1]
-        ops = offset(operands, HEAD + 2)
-        walk = offset(ops, OPERATION_WORDS * count_ops)
-        rows, n = walk[0], walk[2]
+        y, numbers = pointer(tensor(bases, operands, AT.y), dtype), pointer(tensor(bases, operands, AT.numbers), dtype)
+        table = pointer(tensor(bases, operands, AT.scratch), "int64")
+        registers = offset(pointer(tensor(bases, operands, AT.scratch), dtype), first_register)
+        sources, count_ops = operands[AT.count], operands[AT.operations]
+        ops = offset(operands, AT.program)
+        nditer = offset(ops, OP.words * count_ops)
+        rows, n = nditer[NDITER.rows], nditer[NDITER.inner]
         lanes = lanes_of(y)
-        registers = offset(scratch, first_register)
-        size = block + spare
         at_once = min(rows, max(1, block // n))
-        final = ops[OPERATION_WORDS * (count_ops - 1) + 1]
-        y_step = inner_stride(walk, 0)
+        final = ops[OP.words * (count_ops - 1) + OP.target]
+        y_step = inner_stride(nditer, ITERATED.y)
         for k in range(sources):  # a number fills its register once; its address stands as a negative one
             table[k] = 0
-            flat = inner_stride(walk, k + 1) == 0
-            for j in range(walk[1]):
-                flat = flat and walk[4 + walk[1] + (k + 1) * (walk[1] + 1) + j] == 0
+            flat = inner_stride(nditer, ITERATED.sources + k) == 0
+            for j in range(nditer[NDITER.axes]):
+                flat = flat and outer_stride(nditer, ITERATED.sources + k, j) == 0
             if flat:
                 register = offset(registers, k * size)
-                source = pointer(tensor(bases, operands, 6 + 2 * k), dtype)
+                source = pointer(tensor(bases, operands, AT.sources + 2 * k), dtype)
                 _load_block(source, np.int64(0), register, min(block, rows * n))
                 table[k] = -address(register)
         row, left = 0, np.int64(LOOK_WORK)
@@ -179,11 +175,11 @@ def fusion(dtype: str) -> Any:
                 for k in range(sources):
                     if table[k] < 0:
                         continue
-                    p = offset(pointer(tensor(bases, operands, 6 + 2 * k), dtype), row_start(walk, k + 1, row))
-                    step = inner_stride(walk, k + 1)
-                    p = offset(p, start * step)
+                    p = pointer(tensor(bases, operands, AT.sources + 2 * k), dtype)
+                    step = inner_stride(nditer, ITERATED.sources + k)
+                    p = offset(p, row_start(nditer, ITERATED.sources + k, row) + start * step)
                     register = offset(registers, k * size)
-                    if _runs_on(walk, k + 1, group, n, step):
+                    if _runs_on(nditer, ITERATED.sources + k, group, n, step):
                         if step == 1 and whole:
                             table[k] = address(p)
                             continue
@@ -191,32 +187,32 @@ def fusion(dtype: str) -> Any:
                     else:
                         _load_block(p, step, register, inside)
                         for r in range(1, group):
-                            q = pointer(tensor(bases, operands, 6 + 2 * k), dtype)
-                            q = offset(q, row_start(walk, k + 1, row + r))
+                            q = pointer(tensor(bases, operands, AT.sources + 2 * k), dtype)
+                            q = offset(q, row_start(nditer, ITERATED.sources + k, row + r))
                             _load_block(q, step, offset(register, r * inside), inside)
                     table[k] = address(register)
-                target = offset(y, row_start(walk, 0, row) + start * y_step)
-                straight = y_step == 1 and whole and _runs_on(walk, 0, group, n, y_step)
+                target = offset(y, row_start(nditer, ITERATED.y, row) + start * y_step)
+                straight = y_step == 1 and whole and _runs_on(nditer, ITERATED.y, group, n, y_step)
                 for o in range(count_ops):
-                    op = offset(ops, OPERATION_WORDS * o)
-                    code, p = op[0], offset(numbers, op[5])
-                    a, b, c = pointer(abs(table[op[2]]), dtype), pointer(abs(table[op[3]]), dtype), abs(table[op[4]])
-                    z = pointer(c, dtype)
-                    out = offset(registers, op[1] * size)
+                    op = offset(ops, OP.words * o)
+                    code, p = op[OP.code], offset(numbers, op[OP.numbers])
+                    a, b = pointer(abs(table[op[OP.a]]), dtype), pointer(abs(table[op[OP.b]]), dtype)
+                    c = pointer(abs(table[op[OP.c]]), dtype)
+                    out = offset(registers, op[OP.target] * size)
                     if straight and o == count_ops - 1:
                         out = target
                     i = 0
                     while i < count:
-                        store(out, i, _apply(code, p, load(a, i), load(b, i), load(z, i)))
+                        store(out, i, _apply(code, p, load(a, i), load(b, i), load(c, i)))
                         i += lanes
-                    table[op[1]] = address(out)
+                    table[op[OP.target]] = address(out)
                 if not straight:
                     result = offset(registers, final * size)
-                    if _runs_on(walk, 0, group, n, y_step):
+                    if _runs_on(nditer, ITERATED.y, group, n, y_step):
                         _store_block(result, target, y_step, count)
                     else:
                         for r in range(group):
-                            place = offset(y, row_start(walk, 0, row + r))
+                            place = offset(y, row_start(nditer, ITERATED.y, row + r))
                             _store_block(offset(result, r * inside), place, y_step, inside)
                 start += inside
                 left = spend(left, 8 * count * count_ops, team, bases)

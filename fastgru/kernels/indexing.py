@@ -1,32 +1,33 @@
-"""Elements by position: gather_elements, the last valid step of each row, and a tensor filled with one number."""
+"""Elements by position: gather_elements, and the last valid step of each row."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from fastgru.kernels.operands.indexing import GATHER_ELEMENTS, LAST, LENGTHS
+from fastgru.kernels.operands.strides import NDITER
 from fastgru.kernels.registry import INDEX_OUT_OF_RANGE, LENGTH_OUT_OF_RANGE, fail, handler, tensor
 from fastgru.kernels.strides import inner_stride, row_start
 from fastgru.simd.memory import offset, pointer
 
-__all__ = ["fill", "gather_elements", "last"]
+__all__ = ["gather_elements", "last"]
 
 
 @handler("gather_elements", "int8", "int16", "int32", "int64")
 def gather_elements(dtype: str) -> Any:
-    """y[i, j, ...] = x[..., ids[i, j, ...], ...]: one handler an element width.
+    """y[i, j, ...] = x[..., ids[i, j, ...], ...]: one handler an element width."""
 
-    Operands: x, ids, y; stride of the axis in x, size of the axis, then a walk over x (its stride of the axis being 0)
-    and ids.
-    """
+    AT = GATHER_ELEMENTS.at
+    NTH = GATHER_ELEMENTS.tensors.at
 
     def handle(operands, bases, team):
-        x, y = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 4), dtype)
-        ids = pointer(tensor(bases, operands, 2), "int64")
-        along, entries, walk = operands[6], operands[7], offset(operands, 8)
-        rows, n = walk[0], walk[2]
-        step_x, step_ids = inner_stride(walk, 0), inner_stride(walk, 1)
+        x, y = pointer(tensor(bases, operands, AT.x), dtype), pointer(tensor(bases, operands, AT.y), dtype)
+        ids = pointer(tensor(bases, operands, AT.ids), "int64")
+        along, entries, nditer = operands[AT.along], operands[AT.entries], offset(operands, AT.nditer)
+        rows, n = nditer[NDITER.rows], nditer[NDITER.inner]
+        step_x, step_ids = inner_stride(nditer, NTH.x), inner_stride(nditer, NTH.ids)
         for row in range(rows):
-            px, pi = offset(x, row_start(walk, 0, row)), offset(ids, row_start(walk, 1, row))
+            px, pi = offset(x, row_start(nditer, NTH.x, row)), offset(ids, row_start(nditer, NTH.ids, row))
             for i in range(n):
                 where = pi[i * step_ids]
                 if where < -entries or where >= entries:
@@ -41,15 +42,15 @@ def gather_elements(dtype: str) -> Any:
 
 @handler("last", "int64")
 def last(dtype: str) -> Any:
-    """y[n] = x[n, max(lengths[n] - 1, 0)], blocks of bytes.
+    """y[n] = x[n, max(lengths[n] - 1, 0)], blocks of bytes."""
 
-    Operands: x, lengths (N), y (N, block); N, T, bytes of a block, bytes from row to row and from step to step in x.
-    """
+    AT = LAST.at
 
     def handle(operands, bases, team):
-        x, y = pointer(tensor(bases, operands, 0), "uint8"), pointer(tensor(bases, operands, 4), "uint8")
-        lengths = pointer(tensor(bases, operands, 2), dtype)
-        N, T, size, x_n, x_t = operands[6], operands[7], operands[8], operands[9], operands[10]
+        x, y = pointer(tensor(bases, operands, AT.x), "uint8"), pointer(tensor(bases, operands, AT.y), "uint8")
+        lengths = pointer(tensor(bases, operands, AT.lengths), dtype)
+        N, T, size = operands[AT.N], operands[AT.T], operands[AT.block]
+        x_n, x_t = operands[AT.x_n], operands[AT.x_t]
         for n in range(N):
             length = lengths[n]
             if length < 0 or length > T:
@@ -64,34 +65,17 @@ def last(dtype: str) -> Any:
 
 @handler("lengths", "int64")
 def lengths(dtype: str) -> Any:
-    """y = lengths, each of which must be within 0 to T: what others may change is read once.
+    """y = lengths, each of which must be within 0 to T: what others may change is read once."""
 
-    Operands: lengths (N), y (N); N, T.
-    """
+    AT = LENGTHS.at
 
     def handle(operands, bases, team):
-        x, y = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), dtype)
-        T = operands[5]
-        for n in range(operands[4]):
+        x, y = pointer(tensor(bases, operands, AT.x), dtype), pointer(tensor(bases, operands, AT.y), dtype)
+        T = operands[AT.T]
+        for n in range(operands[AT.N]):
             length = x[n]
             y[n] = min(max(length, 0), T)
             if length < 0 or length > T:
                 fail(bases, LENGTH_OUT_OF_RANGE, length, T)
-
-    return handle
-
-
-@handler("fill", "int8", "int16", "int32", "int64")
-def fill(dtype: str) -> Any:
-    """y = value everywhere: one handler an element width.
-
-    Operands: value (one element), y; count.
-    """
-
-    def handle(operands, bases, team):
-        value, y = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), dtype)
-        v = value[0]
-        for i in range(operands[4]):
-            y[i] = v
 
     return handle

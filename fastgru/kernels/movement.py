@@ -6,12 +6,15 @@ from typing import Any, Final
 
 import numpy as np
 
+from fastgru.kernels.operands.movement import COPY, GATHER
 from fastgru.kernels.registry import INDEX_OUT_OF_RANGE, fail, handler, kernel, tensor
 from fastgru.kernels.windows import copy_row
 from fastgru.simd.memory import lanes_of, offset, pointer
-from fastgru.simd.shuffle import turn_tile
+from fastgru.simd.shuffle import transpose_tile
 
 __all__ = ["copy", "gather", "transpose"]
+
+AT, FROM = COPY.at, GATHER.at
 
 _FLOATS: Final = {"int32": "float32", "int64": "float64"}  # vectors hold floats; what only moves keeps its bits
 
@@ -33,16 +36,16 @@ def _vector_row(p, q, n):
 
 @handler("copy", "int8", "int16", "int32", "int64")
 def copy(dtype: str) -> Any:
-    """target = source over six axes, any strides on both sides.
-
-    Operands: source, target; shape (6), source strides (6), target strides (6), in elements.
-    """
+    """target = source over six axes, any strides on both sides."""
     number = _FLOATS.get(dtype, dtype)
     row = _vector_row if dtype in _FLOATS else _plain_row
 
     def handle(operands, bases, team):
-        source, target = pointer(tensor(bases, operands, 0), number), pointer(tensor(bases, operands, 2), number)
-        n, s, t = offset(operands, 4), offset(operands, 10), offset(operands, 16)
+        source, target = (
+            pointer(tensor(bases, operands, AT.source), number),
+            pointer(tensor(bases, operands, AT.target), number),
+        )
+        n, s, t = offset(operands, AT.shape), offset(operands, AT.source_strides), offset(operands, AT.target_strides)
         for a in range(n[0]):
             for b in range(n[1]):
                 for c in range(n[2]):
@@ -60,7 +63,7 @@ def copy(dtype: str) -> Any:
 
 
 @kernel
-def _turn_plane(p, q, rows, columns, apart, beyond):
+def _transpose_plane(p, q, rows, columns, apart, beyond):
     """q[r * beyond + c] = p[c * apart + r]; both sizes are at least 4."""
     lanes = lanes_of(p)
     wide = lanes > 4 and rows >= lanes and columns >= lanes
@@ -73,11 +76,11 @@ def _turn_plane(p, q, rows, columns, apart, beyond):
             c = min(c, columns - size)
             a, b = offset(p, c * apart + r), offset(q, r * beyond + c)
             if not wide:
-                turn_tile(a, apart, b, beyond, 4)
+                transpose_tile(a, apart, b, beyond, 4)
             elif lanes == 16:
-                turn_tile(a, apart, b, beyond, 16)
+                transpose_tile(a, apart, b, beyond, 16)
             else:
-                turn_tile(a, apart, b, beyond, 8)
+                transpose_tile(a, apart, b, beyond, 8)
             c += size
         r += size
 
@@ -86,37 +89,38 @@ def _turn_plane(p, q, rows, columns, apart, beyond):
 def transpose(dtype: str) -> Any:
     """target = source over six axes, where neighbours along axis 4 lie side by side in the source, those along axis 5
     in the target, and both have at least 4 elements.
-
-    Operands: source, target; shape (6), source strides (6), target strides (6), in elements.
     """
     number = _FLOATS[dtype]
 
     def handle(operands, bases, team):
-        source, target = pointer(tensor(bases, operands, 0), number), pointer(tensor(bases, operands, 2), number)
-        n, s, t = offset(operands, 4), offset(operands, 10), offset(operands, 16)
+        source, target = (
+            pointer(tensor(bases, operands, AT.source), number),
+            pointer(tensor(bases, operands, AT.target), number),
+        )
+        n, s, t = offset(operands, AT.shape), offset(operands, AT.source_strides), offset(operands, AT.target_strides)
         for a in range(n[0]):
             for b in range(n[1]):
                 for c in range(n[2]):
                     for d in range(n[3]):
                         p = offset(source, a * s[0] + b * s[1] + c * s[2] + d * s[3])
                         q = offset(target, a * t[0] + b * t[1] + c * t[2] + d * t[3])
-                        _turn_plane(p, q, n[4], n[5], s[5], t[4])
+                        _transpose_plane(p, q, n[4], n[5], s[5], t[4])
 
     return handle
 
 
 @handler("gather", "int64")
 def gather(dtype: str) -> Any:
-    """y[o, j] = x[o, ids[j]], blocks of `inner` bytes.
-
-    Operands: x (outer, entries, inner), ids (count), y (outer, count, inner); outer, count, entries, inner bytes,
-    wrap (a negative id counts from the end).
-    """
+    """y[o, j] = x[o, ids[j]], blocks of `inner` bytes."""
 
     def handle(operands, bases, team):
-        x, y = pointer(tensor(bases, operands, 0), "uint8"), pointer(tensor(bases, operands, 4), "uint8")
-        ids = pointer(tensor(bases, operands, 2), "int64")
-        outer, count, entries, inner, wrap = operands[6], operands[7], operands[8], operands[9], operands[10]
+        x, y = (
+            pointer(tensor(bases, operands, FROM.x), "uint8"),
+            pointer(tensor(bases, operands, FROM.y), "uint8"),
+        )
+        ids = pointer(tensor(bases, operands, FROM.ids), "int64")
+        outer, count, entries = operands[FROM.outer], operands[FROM.count], operands[FROM.entries]
+        inner, wrap = operands[FROM.inner], operands[FROM.wrap]
         for j in range(count):
             where = ids[j]
             if wrap != 0 and where < 0:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fastgru.kernels.operands.norm import GROUP_NORM, ROW_NORM
 from fastgru.kernels.operands.team import LOOK_WORK
 from fastgru.kernels.registry import handler, kernel, tensor
 from fastgru.kernels.rows import make_row_sum
@@ -15,6 +16,8 @@ from fastgru.simd.memory import lanes_of, load, load_tail, offset, pointer, stor
 from fastgru.simd.vector import splat
 
 __all__ = ["group_norm", "layer_norm", "rms_norm"]
+
+ROW, GROUP = ROW_NORM.at, GROUP_NORM.at
 
 
 @kernel
@@ -35,18 +38,15 @@ def _square(v, parameter):
 
 @handler("layer_norm", "float32", "float64")
 def layer_norm(dtype: str) -> Any:
-    """y = (x - mean) / sqrt(var + epsilon) * scale + bias, row by row.
-
-    Operands: x, y, scale, bias (either may be absent), epsilon (one number); rows, length of a row.
-    """
+    """y = (x - mean) / sqrt(var + epsilon) * scale + bias, row by row."""
     row_sum, row_squares = make_row_sum(dtype, _same), make_row_sum(dtype, _centred_square)
     number, zero = np.dtype(dtype).type, np.dtype(dtype).type(0)
 
     def handle(operands, bases, team):
-        x, y = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), dtype)
-        scale_at, bias_at = tensor(bases, operands, 4), tensor(bases, operands, 6)
-        epsilon = pointer(tensor(bases, operands, 8), dtype)[0]
-        rows, n = operands[10], operands[11]
+        x, y = pointer(tensor(bases, operands, ROW.x), dtype), pointer(tensor(bases, operands, ROW.y), dtype)
+        scale_at, bias_at = tensor(bases, operands, ROW.scale), tensor(bases, operands, ROW.bias)
+        epsilon = pointer(tensor(bases, operands, ROW.epsilon), dtype)[0]
+        rows, n = operands[ROW.rows], operands[ROW.n]
         scale, bias = pointer(scale_at, dtype), pointer(bias_at, dtype)
         lanes, left = lanes_of(x), np.int64(LOOK_WORK)
         count = number(n)
@@ -68,31 +68,28 @@ def layer_norm(dtype: str) -> Any:
                 store(py, i, v)
                 i += lanes
             if i < n:
-                left = n - i
-                v = (load_tail(px, i, left) - centre) / deviation
+                rest = n - i
+                v = (load_tail(px, i, rest) - centre) / deviation
                 if scale_at != 0:
-                    v = v * load_tail(scale, i, left)
+                    v = v * load_tail(scale, i, rest)
                 if bias_at != 0:
-                    v = v + load_tail(bias, i, left)
-                store_tail(py, i, v, left)
+                    v = v + load_tail(bias, i, rest)
+                store_tail(py, i, v, rest)
 
     return handle
 
 
 @handler("rms_norm", "float32", "float64")
 def rms_norm(dtype: str) -> Any:
-    """y = x / sqrt(mean(x^2) + epsilon) * scale, row by row.
-
-    Operands: x, y, scale, none, epsilon (one number); rows, length of a row. Scale may be absent.
-    """
+    """y = x / sqrt(mean(x^2) + epsilon) * scale, row by row."""
     row_squares = make_row_sum(dtype, _square)
     number, zero = np.dtype(dtype).type, np.dtype(dtype).type(0)
 
     def handle(operands, bases, team):
-        x, y = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), dtype)
-        scale_at = tensor(bases, operands, 4)
-        epsilon = pointer(tensor(bases, operands, 8), dtype)[0]
-        rows, n = operands[10], operands[11]
+        x, y = pointer(tensor(bases, operands, ROW.x), dtype), pointer(tensor(bases, operands, ROW.y), dtype)
+        scale_at = tensor(bases, operands, ROW.scale)
+        epsilon = pointer(tensor(bases, operands, ROW.epsilon), dtype)[0]
+        rows, n = operands[ROW.rows], operands[ROW.n]
         scale = pointer(scale_at, dtype)
         lanes, left = lanes_of(x), np.int64(LOOK_WORK)
         count = number(n)
@@ -110,29 +107,29 @@ def rms_norm(dtype: str) -> Any:
                 store(py, i, v)
                 i += lanes
             if i < n:
-                left = n - i
-                v = load_tail(px, i, left) / root
+                rest = n - i
+                v = load_tail(px, i, rest) / root
                 if scale_at != 0:
-                    v = v * load_tail(scale, i, left)
-                store_tail(py, i, v, left)
+                    v = v * load_tail(scale, i, rest)
+                store_tail(py, i, v, rest)
 
     return handle
 
 
 @handler("group_norm", "float32", "float64")
 def group_norm(dtype: str) -> Any:
-    """y = (x - mean) / sqrt(var + epsilon) * scale + bias, statistics a group, scale and bias a channel.
-
-    Operands: x and y (N, groups, channels, S), scale, bias, epsilon (one number); N, groups, channels of a group, S.
-    """
+    """y = (x - mean) / sqrt(var + epsilon) * scale + bias, statistics a group, scale and bias a channel."""
     row_sum, row_squares = make_row_sum(dtype, _same), make_row_sum(dtype, _centred_square)
     number, zero = np.dtype(dtype).type, np.dtype(dtype).type(0)
 
     def handle(operands, bases, team):
-        x, y = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), dtype)
-        scale, bias = pointer(tensor(bases, operands, 4), dtype), pointer(tensor(bases, operands, 6), dtype)
-        epsilon = pointer(tensor(bases, operands, 8), dtype)[0]
-        N, groups, channels, S = operands[10], operands[11], operands[12], operands[13]
+        x, y = pointer(tensor(bases, operands, GROUP.x), dtype), pointer(tensor(bases, operands, GROUP.y), dtype)
+        scale, bias = (
+            pointer(tensor(bases, operands, GROUP.scale), dtype),
+            pointer(tensor(bases, operands, GROUP.bias), dtype),
+        )
+        epsilon = pointer(tensor(bases, operands, GROUP.epsilon), dtype)[0]
+        N, groups, channels, S = operands[GROUP.N], operands[GROUP.groups], operands[GROUP.channels], operands[GROUP.S]
         lanes = lanes_of(x)
         n = channels * S
         count = number(n)

@@ -9,14 +9,15 @@ from typing import Any, Final
 
 import numpy as np
 
-from fastgru.kernels.operands.pool import POOL_CODES
-from fastgru.kernels.operands.windows import PAD_WORDS
+from fastgru.kernels.operands.pool import POOL, POOL_CODES
 from fastgru.kernels.registry import handler, kernel, tensor
 from fastgru.kernels.windows import collect, pad_plane
 from fastgru.simd.masks import maximum_nan
 from fastgru.simd.memory import lanes_of, load, offset, pointer, store
 
 __all__ = ["pool"]
+
+AT = POOL.at
 
 _GREATEST: Final = POOL_CODES["max"]
 
@@ -35,41 +36,36 @@ def _window(x, taps, K, greatest):
 
 @handler("pool", "float32", "float64")
 def pool(dtype: str) -> Any:
-    """y = the greatest or the sum of what each window sees.
-
-    Operands: x, y, scratch, stage, taps (int64); images, channels, strides of an image and a channel in x, of a
-    channel in what is written, of an image in y, whether x is padded, whether y is staged, code, K, rows, pixels of a
-    row, strides of a row in what is read and in what is written; the words of `pad_plane` and of `collect`.
-    """
+    """y = the greatest or the sum of what each window sees."""
     zero, least = np.dtype(dtype).type(0), np.dtype(dtype).type(-np.inf)
 
     def handle(operands, bases, team):
-        x, y = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), dtype)
-        scratch, stage = pointer(tensor(bases, operands, 4), dtype), pointer(tensor(bases, operands, 6), dtype)
-        taps = pointer(tensor(bases, operands, 8), "int64")
-        words = offset(operands, 10)
-        channels, greatest = words[1], words[8] == _GREATEST
-        K, rows, pixels = words[9], words[10], words[11]
-        pad_words = offset(words, 14)
+        x, y = pointer(tensor(bases, operands, AT.x), dtype), pointer(tensor(bases, operands, AT.y), dtype)
+        scratch = pointer(tensor(bases, operands, AT.scratch), dtype)
+        stage = pointer(tensor(bases, operands, AT.stage), dtype)
+        taps = pointer(tensor(bases, operands, AT.taps), "int64")
+        greatest, staged = operands[AT.code] == _GREATEST, operands[AT.staged] != 0
+        K, pixels = operands[AT.K], operands[AT.pixels]
+        x_row, y_row = operands[AT.x_row], operands[AT.y_row]
         lanes = lanes_of(x)
         vectors = (pixels + lanes - 1) // lanes
-        for n in range(words[0]):
-            source, target = offset(x, n * words[2]), offset(y, n * words[5])
-            if words[7] != 0:
+        for n in range(operands[AT.images]):
+            source, target = offset(x, n * operands[AT.x_image]), offset(y, n * operands[AT.y_image])
+            if staged:
                 target = stage
-            for c in range(channels):
-                plane = offset(source, c * words[3])
-                if words[6] != 0:
-                    pad_plane(plane, pad_words, least if greatest else zero, scratch)
+            for c in range(operands[AT.channels]):
+                plane = offset(source, c * operands[AT.x_channel])
+                if operands[AT.padded] != 0:
+                    pad_plane(plane, offset(operands, AT.pad), least if greatest else zero, scratch)
                     plane = scratch
-                for r in range(rows):
-                    xr, yr = offset(plane, r * words[12]), offset(target, c * words[4] + r * words[13])
+                for r in range(operands[AT.rows]):
+                    xr, yr = offset(plane, r * x_row), offset(target, c * operands[AT.y_channel] + r * y_row)
                     for v in range(vectors):
                         i = v * lanes
                         if v == vectors - 1 and pixels >= lanes:
                             i = pixels - lanes
                         store(yr, i, _window(offset(xr, i), taps, K, greatest))
-            if words[7] != 0:
-                collect(stage, offset(pad_words, PAD_WORDS), offset(y, n * words[5]))
+            if staged:
+                collect(stage, offset(operands, AT.collect), offset(y, n * operands[AT.y_image]))
 
     return handle

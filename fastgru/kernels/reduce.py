@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fastgru.kernels.operands.reduce import ARG, CUMSUM, EXTREMES, INTEGER, REDUCE, SUMS
 from fastgru.kernels.registry import handler, kernel, tensor
 from fastgru.kernels.rows import make_row_max, make_row_sum
 from fastgru.kernels.softmax import make_shifted_exp
@@ -15,6 +16,8 @@ from fastgru.simd.memory import lanes_of, load, offset, pointer
 from fastgru.simd.vector import splat, vec_abs
 
 __all__ = ["reduce_extreme", "reduce_sum"]
+
+AT, FIND, RUN = REDUCE.at, ARG.at, CUMSUM.at
 
 
 @kernel
@@ -44,35 +47,32 @@ def _negative(v):
 
 @handler("reduce_sum", "float32", "float64")
 def reduce_sum(dtype: str) -> Any:
-    """y = the sum, mean, product, L1 or L2 norm, sum of squares or logarithm of the sum of each row.
-
-    Operands: x, y; rows, length of a row, code.
-    """
+    """y = the sum, mean, product, L1 or L2 norm, sum of squares or logarithm of the sum of each row."""
     row_sum, row_magnitudes = make_row_sum(dtype, _same), make_row_sum(dtype, _magnitude)
     row_squares = make_row_sum(dtype, _square)
     number, zero = np.dtype(dtype).type, np.dtype(dtype).type(0)
 
     def handle(operands, bases, team):
-        x, y = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), dtype)
-        rows, n, kind = operands[4], operands[5], operands[6]
+        x, y = pointer(tensor(bases, operands, AT.x), dtype), pointer(tensor(bases, operands, AT.y), dtype)
+        rows, n, code = operands[AT.rows], operands[AT.n], operands[AT.code]
         for row in range(rows):
             p = offset(x, row * n)
-            if kind == 2:
+            if code == SUMS.l1:
                 y[row] = row_magnitudes(p, n, zero)
-            elif kind == 3:
+            elif code == SUMS.l2:
                 y[row] = math.sqrt(row_squares(p, n, zero))
-            elif kind == 4:
+            elif code == SUMS.sum_square:
                 y[row] = row_squares(p, n, zero)
-            elif kind == 6:
+            elif code == SUMS.prod:
                 product = np.float64(1)
                 for i in range(n):
                     product *= p[i]
                 y[row] = product
             else:
                 total = row_sum(p, n, zero)
-                if kind == 1:
+                if code == SUMS.mean:
                     total /= number(n)
-                elif kind == 5:
+                elif code == SUMS.log_sum:
                     total = math.log(total)
                 y[row] = total
 
@@ -81,24 +81,21 @@ def reduce_sum(dtype: str) -> Any:
 
 @handler("reduce_extreme", "float32", "float64")
 def reduce_extreme(dtype: str) -> Any:
-    """y = the largest or smallest element of each row, or the logarithm of the sum of its exponentials.
-
-    Operands: x, y; rows, length of a row, code.
-    """
+    """y = the largest or smallest element of each row, or the logarithm of the sum of its exponentials."""
     row_max, row_min = make_row_max(dtype, _itself), make_row_max(dtype, _negative)
     row_exp = make_row_sum(dtype, make_shifted_exp(dtype))
     infinity = np.dtype(dtype).type(np.inf)
 
     def handle(operands, bases, team):
-        x, y = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), dtype)
-        rows, n, kind = operands[4], operands[5], operands[6]
+        x, y = pointer(tensor(bases, operands, AT.x), dtype), pointer(tensor(bases, operands, AT.y), dtype)
+        rows, n, code = operands[AT.rows], operands[AT.n], operands[AT.code]
         for row in range(rows):
             p = offset(x, row * n)
-            if kind == 1:
+            if code == EXTREMES.min:
                 y[row] = -row_min(p, n)
             else:
                 top = row_max(p, n)
-                if kind == 2 and abs(top) < infinity:
+                if code == EXTREMES.log_sum_exp and abs(top) < infinity:
                     top += math.log(row_exp(p, n, top))
                 y[row] = top
 
@@ -107,32 +104,29 @@ def reduce_extreme(dtype: str) -> Any:
 
 @handler("reduce", "int64")
 def reduce_int64(dtype: str) -> Any:
-    """y = each row of integers reduced; sums and products wrap around.
-
-    Operands: x, y; rows, length of a row (at least 1), code.
-    """
+    """y = each row of integers reduced; sums and products wrap around."""
 
     def handle(operands, bases, team):
-        x, y = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), dtype)
-        rows, n, kind = operands[4], operands[5], operands[6]
+        x, y = pointer(tensor(bases, operands, AT.x), dtype), pointer(tensor(bases, operands, AT.y), dtype)
+        rows, n, code = operands[AT.rows], operands[AT.n], operands[AT.code]
         for row in range(rows):
             p = offset(x, row * n)
             value = p[0]
-            if kind == 1:
+            if code == INTEGER.l1:
                 value = abs(value)
-            elif kind == 2:
+            elif code == INTEGER.sum_square:
                 value *= value
             for i in range(1, n):
                 v = p[i]
-                if kind == 0:
+                if code == INTEGER.sum:
                     value += v
-                elif kind == 1:
+                elif code == INTEGER.l1:
                     value += abs(v)
-                elif kind == 2:
+                elif code == INTEGER.sum_square:
                     value += v * v
-                elif kind == 3:
+                elif code == INTEGER.prod:
                     value *= v
-                elif kind == 4:
+                elif code == INTEGER.max:
                     value = max(value, v)
                 else:
                     value = min(value, v)
@@ -143,20 +137,17 @@ def reduce_int64(dtype: str) -> Any:
 
 @handler("reduce", "bool")
 def reduce_bool(dtype: str) -> Any:
-    """y = whether any (0) or every (1) element of each row is True.
-
-    Operands: x, y; rows, length of a row, code.
-    """
+    """y = whether any (0) or every (1) element of each row is True."""
 
     def handle(operands, bases, team):
-        x, y = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), dtype)
-        rows, n, kind = operands[4], operands[5], operands[6]
+        x, y = pointer(tensor(bases, operands, AT.x), dtype), pointer(tensor(bases, operands, AT.y), dtype)
+        rows, n, every = operands[AT.rows], operands[AT.n], operands[AT.code]
         for row in range(rows):
             p = offset(x, row * n)
-            value = kind
+            value = every
             for i in range(n):
-                if (p[i] != 0) != (kind != 0):
-                    value = 1 - kind
+                if (p[i] != 0) != (every != 0):
+                    value = 1 - every
                     break
             y[row] = value
 
@@ -193,15 +184,13 @@ def _last_equal(p, n, best):
 
 @handler("arg", "float32", "float64")
 def arg(dtype: str) -> Any:
-    """y = where in each row its largest (0) or smallest (1) element is; a NaN is found before any number.
-
-    Operands: x, y; rows, length of a row (at least 1), code, last (of equals the last, not the first).
-    """
+    """y = where in each row its largest (0) or smallest (1) element is; a NaN is found before any number."""
     row_max, row_min = make_row_max(dtype, _itself), make_row_max(dtype, _negative)
 
     def handle(operands, bases, team):
-        x, y = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), "int64")
-        rows, n, smallest, last = operands[4], operands[5], operands[6] != 0, operands[7] != 0
+        x, y = pointer(tensor(bases, operands, FIND.x), dtype), pointer(tensor(bases, operands, FIND.y), "int64")
+        rows, n = operands[FIND.rows], operands[FIND.n]
+        smallest, last = operands[FIND.smallest] != 0, operands[FIND.last] != 0
         for row in range(rows):
             p = offset(x, row * n)
             best = -row_min(p, n) if smallest else row_max(p, n)
@@ -212,14 +201,12 @@ def arg(dtype: str) -> Any:
 
 @handler("arg", "int64")
 def arg_int64(dtype: str) -> Any:
-    """y = where in each row its largest (0) or smallest (1) element is.
-
-    Operands: x, y; rows, length of a row (at least 1), code, last (of equals the last, not the first).
-    """
+    """y = where in each row its largest (0) or smallest (1) element is."""
 
     def handle(operands, bases, team):
-        x, y = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), dtype)
-        rows, n, smallest, last = operands[4], operands[5], operands[6] != 0, operands[7] != 0
+        x, y = pointer(tensor(bases, operands, FIND.x), dtype), pointer(tensor(bases, operands, FIND.y), dtype)
+        rows, n = operands[FIND.rows], operands[FIND.n]
+        smallest, last = operands[FIND.smallest] != 0, operands[FIND.last] != 0
         for row in range(rows):
             p = offset(x, row * n)
             where = 0
@@ -234,17 +221,17 @@ def arg_int64(dtype: str) -> Any:
 
 @handler("cumsum", "float32", "float64", "int64")
 def cumsum(dtype: str) -> Any:
-    """y = the running sum or product of each row, kept in 64 bits.
-
-    Operands: x, y; rows, length of a row, exclusive (without the element itself), reverse (from the end), product.
-    """
+    """y = the running sum or product of each row, kept in 64 bits."""
     wide = np.int64 if dtype == "int64" else np.float64
     zero, one = wide(0), wide(1)
 
     def handle(operands, bases, team):
-        x, y = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), dtype)
-        rows, n, exclusive, reverse = operands[4], operands[5], operands[6] != 0, operands[7] != 0
-        product = operands[8] != 0
+        x, y = (
+            pointer(tensor(bases, operands, RUN.x), dtype),
+            pointer(tensor(bases, operands, RUN.y), dtype),
+        )
+        rows, n, product = operands[RUN.rows], operands[RUN.n], operands[RUN.product] != 0
+        exclusive, reverse = operands[RUN.exclusive] != 0, operands[RUN.reverse] != 0
         for row in range(rows):
             px, py = offset(x, row * n), offset(y, row * n)
             total = one if product else zero

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastgru.kernels.operands.resize import RESAMPLE
 from fastgru.kernels.registry import handler, tensor
 from fastgru.simd.memory import lanes_of, load, load_tail, offset, pointer, store, store_tail
 from fastgru.simd.vector import splat
 
 __all__ = ["resample"]
 
+AT = RESAMPLE.at
+
 
 @handler("resample", "float32", "float64")
 def resample(dtype: str) -> Any:
-    """y[o, j, i] = the sum over k < K of w[j, k] x[o, at[j, k], i], in the order of k.
-
-    Operands: x (outer, n, inner), at (out, K), w (out, K), y (outer, out, inner); outer, n, out, inner, K.
-    """
+    """y[o, j, i] = the sum over k < K of w[j, k] x[o, at[j, k], i], in the order of k."""
 
     def handle(operands, bases, team):
-        x, at = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), "int64")
-        w, y = pointer(tensor(bases, operands, 4), dtype), pointer(tensor(bases, operands, 6), dtype)
-        outer, n, out, inner, K = operands[8], operands[9], operands[10], operands[11], operands[12]
+        x, at = pointer(tensor(bases, operands, AT.x), dtype), pointer(tensor(bases, operands, AT.at), "int64")
+        w, y = pointer(tensor(bases, operands, AT.w), dtype), pointer(tensor(bases, operands, AT.y), dtype)
+        outer, n, out, inner = operands[AT.outer], operands[AT.n], operands[AT.out], operands[AT.inner]
+        K = operands[AT.K]
         lanes = lanes_of(x)
         for o in range(outer):
             for j in range(out):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastgru.kernels.operands.scatter import SCATTER_ELEMENTS, SCATTER_ND
+from fastgru.kernels.operands.strides import NDITER
 from fastgru.kernels.registry import INDEX_OUT_OF_RANGE, fail, handler, kernel, tensor
 from fastgru.kernels.strides import inner_stride, row_start
 from fastgru.simd.memory import offset, pointer
@@ -24,14 +26,16 @@ def _combine(code, old, new):
 
 
 def _make_scatter_nd(dtype: str, *, moves: bool) -> Any:
+    AT = SCATTER_ND.at
+
     def handle(operands, bases, team):
-        y, ids = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), "int64")
-        updates = pointer(tensor(bases, operands, 4), dtype)
-        count, inner, code, k = operands[6], operands[7], operands[8], operands[9]
+        y, ids = pointer(tensor(bases, operands, AT.y), dtype), pointer(tensor(bases, operands, AT.ids), "int64")
+        updates = pointer(tensor(bases, operands, AT.updates), dtype)
+        count, inner, code, k = operands[AT.count], operands[AT.inner], operands[AT.code], operands[AT.k]
         for i in range(count):
             at = 0
             for j in range(k):
-                where, size = ids[i * k + j], operands[10 + j]
+                where, size = ids[i * k + j], operands[AT.sizes + j]
                 if where < -size or where >= size:
                     fail(bases, INDEX_OUT_OF_RANGE, where, size)
                     return
@@ -48,15 +52,23 @@ def _make_scatter_nd(dtype: str, *, moves: bool) -> Any:
 
 
 def _make_scatter_elements(dtype: str, *, moves: bool) -> Any:
+    AT = SCATTER_ELEMENTS.at
+    NTH = SCATTER_ELEMENTS.tensors.at
+
     def handle(operands, bases, team):
-        y, ids = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), "int64")
-        updates = pointer(tensor(bases, operands, 4), dtype)
-        along, entries, code, walk = operands[6], operands[7], operands[8], offset(operands, 9)
-        rows, n = walk[0], walk[2]
-        step_y, step_ids, step_u = inner_stride(walk, 0), inner_stride(walk, 1), inner_stride(walk, 2)
+        y, ids = pointer(tensor(bases, operands, AT.y), dtype), pointer(tensor(bases, operands, AT.ids), "int64")
+        updates = pointer(tensor(bases, operands, AT.updates), dtype)
+        along, entries, code = operands[AT.along], operands[AT.entries], operands[AT.code]
+        nditer = offset(operands, AT.nditer)
+        rows, n = nditer[NDITER.rows], nditer[NDITER.inner]
+        step_y, step_ids, step_u = (
+            inner_stride(nditer, NTH.y),
+            inner_stride(nditer, NTH.ids),
+            inner_stride(nditer, NTH.updates),
+        )
         for row in range(rows):
-            py, pi = offset(y, row_start(walk, 0, row)), offset(ids, row_start(walk, 1, row))
-            pu = offset(updates, row_start(walk, 2, row))
+            py, pi = offset(y, row_start(nditer, NTH.y, row)), offset(ids, row_start(nditer, NTH.ids, row))
+            pu = offset(updates, row_start(nditer, NTH.updates, row))
             for i in range(n):
                 where = pi[i * step_ids]
                 if where < -entries or where >= entries:
@@ -73,30 +85,23 @@ def _make_scatter_elements(dtype: str, *, moves: bool) -> Any:
 
 @handler("scatter_nd", "int8", "int16", "int32", "int64")
 def scatter_nd(dtype: str) -> Any:
-    """y[ids[i]] = updates[i], blocks of `inner` elements; the last write stands. One handler an element width.
-
-    Operands: y, ids (count, k), updates (count, inner); count, inner, code, k, sizes of the first k axes of y.
-    """
+    """y[ids[i]] = updates[i], blocks of `inner` elements; the last write stands. One handler an element width."""
     return _make_scatter_nd(dtype, moves=True)
 
 
 @handler("scatter_nd_reduce", "float32", "float64", "int64")
 def scatter_nd_reduce(dtype: str) -> Any:
-    """y[ids[i]] = y[ids[i]] (op) updates[i]; operands as in `scatter_nd`."""
+    """y[ids[i]] = y[ids[i]] (op) updates[i]."""
     return _make_scatter_nd(dtype, moves=False)
 
 
 @handler("scatter_elements", "int8", "int16", "int32", "int64")
 def scatter_elements(dtype: str) -> Any:
-    """y[..., ids[i, j, ...], ...] = updates[i, j, ...]: one handler an element width.
-
-    Operands: y, ids, updates; stride of the axis in y, size of the axis, code, then a walk over y (its stride of the
-    axis being 0), ids and updates.
-    """
+    """y[..., ids[i, j, ...], ...] = updates[i, j, ...]: one handler an element width."""
     return _make_scatter_elements(dtype, moves=True)
 
 
 @handler("scatter_elements_reduce", "float32", "float64", "int64")
 def scatter_elements_reduce(dtype: str) -> Any:
-    """y[...] = y[...] (op) updates[...]; operands as in `scatter_elements`."""
+    """y[...] = y[...] (op) updates[...]."""
     return _make_scatter_elements(dtype, moves=False)

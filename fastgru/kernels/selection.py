@@ -1,9 +1,10 @@
-"""Blocks by tuples of positions, and rows of which the valid steps are turned round. Blocks are counted in bytes."""
+"""Blocks by tuples of positions, and rows of which the valid steps are reversed. Blocks are counted in bytes."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from fastgru.kernels.operands.selection import GATHER_ND, REVERSE_SEQUENCE
 from fastgru.kernels.registry import INDEX_OUT_OF_RANGE, LENGTH_OUT_OF_RANGE, fail, handler, kernel, tensor
 from fastgru.simd.memory import offset, pointer
 
@@ -18,17 +19,16 @@ def _move(target, source, size):
 
 @handler("gather_nd", "int64")
 def gather_nd(dtype: str) -> Any:
-    """y[b, j] = x[b, ids[b, j, 0], ids[b, j, 1], ...].
+    """y[b, j] = x[b, ids[b, j, 0], ids[b, j, 1], ...]."""
 
-    Operands: x, ids (batches, count, depth), y (batches, count, block); batches, count, depth, bytes of a block, bytes
-    from batch to batch in x, sizes of the axes (depth), their strides in bytes (depth).
-    """
+    AT = GATHER_ND.at
 
     def handle(operands, bases, team):
-        x, y = pointer(tensor(bases, operands, 0), "uint8"), pointer(tensor(bases, operands, 4), "uint8")
-        ids = pointer(tensor(bases, operands, 2), dtype)
-        batches, count, depth, block, apart = operands[6], operands[7], operands[8], operands[9], operands[10]
-        sizes, steps = offset(operands, 11), offset(operands, 11 + depth)
+        x, y = pointer(tensor(bases, operands, AT.x), "uint8"), pointer(tensor(bases, operands, AT.y), "uint8")
+        ids = pointer(tensor(bases, operands, AT.ids), dtype)
+        batches, count, depth = operands[AT.batches], operands[AT.count], operands[AT.depth]
+        block, apart = operands[AT.block], operands[AT.apart]
+        sizes, steps = offset(operands, AT.axes), offset(operands, AT.axes + depth)
         for row in range(batches * count):
             at = row // count * apart
             for d in range(depth):
@@ -45,15 +45,15 @@ def gather_nd(dtype: str) -> Any:
 
 @handler("reverse_sequence", "int64")
 def reverse_sequence(dtype: str) -> Any:
-    """y[t, n] = x[lengths[n] - 1 - t, n] for t below lengths[n], else x[t, n].
+    """y[t, n] = x[lengths[n] - 1 - t, n] for t below lengths[n], else x[t, n]."""
 
-    Operands: x, lengths (N), y as x; T, N, bytes of a block, bytes from step to step and from row to row.
-    """
+    AT = REVERSE_SEQUENCE.at
 
     def handle(operands, bases, team):
-        x, y = pointer(tensor(bases, operands, 0), "uint8"), pointer(tensor(bases, operands, 4), "uint8")
-        lengths = pointer(tensor(bases, operands, 2), dtype)
-        T, N, block, x_t, x_n = operands[6], operands[7], operands[8], operands[9], operands[10]
+        x, y = pointer(tensor(bases, operands, AT.x), "uint8"), pointer(tensor(bases, operands, AT.y), "uint8")
+        lengths = pointer(tensor(bases, operands, AT.lengths), dtype)
+        T, N, block = operands[AT.T], operands[AT.N], operands[AT.block]
+        x_t, x_n = operands[AT.x_t], operands[AT.x_n]
         for n in range(N):
             length = lengths[n]
             if length < 0 or length > T:

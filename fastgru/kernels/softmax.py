@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fastgru.kernels.operands.softmax import SOFTMAX
 from fastgru.kernels.operands.team import LOOK_WORK
 from fastgru.kernels.registry import handler, kernel, tensor
 from fastgru.kernels.rows import BLOCK, make_row_max, make_row_sum
@@ -17,6 +18,8 @@ from fastgru.simd.memory import lanes_of, load, load_tail, offset, pointer, stor
 from fastgru.simd.vector import reduce_add, select, splat
 
 __all__ = ["log_softmax", "make_shifted_exp", "softmax"]
+
+AT = SOFTMAX.at
 
 
 @kernel
@@ -39,10 +42,7 @@ def make_shifted_exp(dtype: str) -> Any:
 
 @handler("softmax", "float32", "float64")
 def softmax(dtype: str) -> Any:
-    """y = exp(x - max) / sum(exp(x - max)), row by row.
-
-    Operands: x, y; rows, length of a row.
-    """
+    """y = exp(x - max) / sum(exp(x - max)), row by row."""
     row_max, shifted_exp = make_row_max(dtype, _same), make_shifted_exp(dtype)
     zero, block = np.dtype(dtype).type(0), BLOCK
 
@@ -70,8 +70,8 @@ def softmax(dtype: str) -> Any:
         return reduce_add(total)
 
     def handle(operands, bases, team):
-        x, y = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), dtype)
-        rows, n = operands[4], operands[5]
+        x, y = pointer(tensor(bases, operands, AT.x), dtype), pointer(tensor(bases, operands, AT.y), dtype)
+        rows, n = operands[AT.rows], operands[AT.n]
         lanes, left = lanes_of(x), np.int64(LOOK_WORK)
         for row in range(rows):
             left = spend(left, 64 * n, team, bases)
@@ -91,15 +91,12 @@ def softmax(dtype: str) -> Any:
 
 @handler("log_softmax", "float32", "float64")
 def log_softmax(dtype: str) -> Any:
-    """y = (x - max) - log(sum(exp(x - max))), row by row.
-
-    Operands: x, y; rows, length of a row.
-    """
+    """y = (x - max) - log(sum(exp(x - max))), row by row."""
     row_max, row_sum = make_row_max(dtype, _same), make_row_sum(dtype, make_shifted_exp(dtype))
 
     def handle(operands, bases, team):
-        x, y = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), dtype)
-        rows, n = operands[4], operands[5]
+        x, y = pointer(tensor(bases, operands, AT.x), dtype), pointer(tensor(bases, operands, AT.y), dtype)
+        rows, n = operands[AT.rows], operands[AT.n]
         lanes, left = lanes_of(x), np.int64(LOOK_WORK)
         for row in range(rows):
             left = spend(left, 64 * n, team, bases)

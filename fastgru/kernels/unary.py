@@ -8,62 +8,62 @@ from typing import Any, Final
 import numpy as np
 
 from fastgru.kernels.operands.team import LOOK_WORK
+from fastgru.kernels.operands.unary import INTEGER, LIBRARY, TESTS, UNARY
 from fastgru.kernels.registry import handler, tensor
 from fastgru.kernels.team import spend
 from fastgru.simd.memory import pointer
 
 __all__ = ["unary_library"]
 
+AT = UNARY.at
+
 _BLOCK: Final = 1024
 
 
 @handler("unary_library", "float32", "float64")
 def unary_library(dtype: str) -> Any:
-    """y = f(x), element by element, by the C library.
-
-    Operands: x, y; count, code.
-    """
+    """y = f(x), element by element, by the C library."""
     half, root_half = np.dtype(dtype).type(0.5), np.dtype(dtype).type(math.sqrt(0.5))
     nan = np.dtype(dtype).type(np.nan)
 
     def handle(operands, bases, team):
-        x, y = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), dtype)
-        count, kind, left = operands[4], operands[5], np.int64(LOOK_WORK)
+        x, y = pointer(tensor(bases, operands, AT.x), dtype), pointer(tensor(bases, operands, AT.y), dtype)
+        count, code, left = operands[AT.count], operands[AT.code], np.int64(LOOK_WORK)
         for i in range(count):
             if i % _BLOCK == 0:
                 left = spend(left, 128 * _BLOCK, team, bases)
                 if left < 0:
                     return
             v = x[i]
-            if kind == 0:
+            if code == LIBRARY.log:
                 y[i] = math.log(v)
-            elif kind == 1:
+            elif code == LIBRARY.sin:
                 y[i] = math.sin(v)
-            elif kind == 2:
+            elif code == LIBRARY.cos:
                 y[i] = math.cos(v)
-            elif kind == 3:
+            elif code == LIBRARY.tan:
                 y[i] = math.tan(v)
-            elif kind == 4:
+            elif code == LIBRARY.asin:
                 y[i] = math.asin(v)
-            elif kind == 5:
+            elif code == LIBRARY.acos:
                 y[i] = math.acos(v)
-            elif kind == 6:
+            elif code == LIBRARY.atan:
                 y[i] = math.atan(v)
-            elif kind == 7:
+            elif code == LIBRARY.sinh:
                 y[i] = math.sinh(v)
-            elif kind == 8:
+            elif code == LIBRARY.cosh:
                 y[i] = math.cosh(v)
-            elif kind == 9:
+            elif code == LIBRARY.erf:
                 y[i] = math.erf(v)
-            elif kind == 10:
+            elif code == LIBRARY.log1p:
                 y[i] = math.log1p(v)
-            elif kind == 11:
+            elif code == LIBRARY.expm1:
                 y[i] = math.expm1(v)
-            elif kind == 12:
+            elif code == LIBRARY.gelu:
                 y[i] = half * v * math.erfc(-v * root_half)
-            elif kind == 13:
+            elif code == LIBRARY.acosh:
                 y[i] = math.acosh(v) if v >= 1 else nan
-            elif kind == 14:
+            elif code == LIBRARY.asinh:
                 y[i] = math.asinh(v)
             else:
                 y[i] = math.atanh(v)
@@ -73,21 +73,18 @@ def unary_library(dtype: str) -> Any:
 
 @handler("unary", "int64")
 def unary_int64(dtype: str) -> Any:
-    """y = f(x) for integers.
-
-    Operands: x, y; count, code.
-    """
+    """y = f(x) for integers."""
 
     def handle(operands, bases, team):
-        x, y = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), dtype)
-        count, kind = operands[4], operands[5]
+        x, y = pointer(tensor(bases, operands, AT.x), dtype), pointer(tensor(bases, operands, AT.y), dtype)
+        count, code = operands[AT.count], operands[AT.code]
         for i in range(count):
             v = x[i]
-            if kind == 0:
+            if code == INTEGER.abs:
                 y[i] = -v if v < 0 else v
-            elif kind == 1:
+            elif code == INTEGER.neg:
                 y[i] = -v
-            elif kind == 2:
+            elif code == INTEGER.sign:
                 y[i] = 1 if v > 0 else (-1 if v < 0 else 0)
             else:
                 y[i] = ~v
@@ -97,16 +94,13 @@ def unary_int64(dtype: str) -> Any:
 
 @handler("unary_test", "float32", "float64")
 def unary_test(dtype: str) -> Any:
-    """y (bool) = x is NaN, or x is infinite.
-
-    Operands: x, y; count, code.
-    """
+    """y (bool) = x is NaN, or x is infinite."""
     infinity = np.dtype(dtype).type(np.inf)
 
     def handle(operands, bases, team):
-        x, y = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), "bool")
-        count = operands[4]
-        if operands[5] == 0:
+        x, y = pointer(tensor(bases, operands, AT.x), dtype), pointer(tensor(bases, operands, AT.y), "bool")
+        count = operands[AT.count]
+        if operands[AT.code] == TESTS.isnan:
             for i in range(count):
                 y[i] = 1 if x[i] != x[i] else 0
         else:

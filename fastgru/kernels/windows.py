@@ -1,18 +1,20 @@
 """What a window reads and writes: padded copies of an image, and rows of outputs brought together.
 
-An image is padded into rows of `parts` runs: run p of a row holds every parts-th column from column p on, so that the
-pixels which neighbouring outputs read lie side by side. The same layout takes outputs that are made part by part.
+An image is padded into rows of `phases` runs: run p of a row holds every phases-th column from column p on, so that the
+pixels which neighbouring outputs read lie side by side. The same layout takes outputs that are made phase by phase.
 """
 
 from __future__ import annotations
 
-from fastgru.kernels.operands.windows import COLLECT_STRIDES
+from fastgru.kernels.operands.windows import COLLECT, PAD
 from fastgru.kernels.registry import kernel
 from fastgru.simd.memory import lanes_of, load, load_tail, offset, store, store_tail
 from fastgru.simd.shuffle import evens, odds
 from fastgru.simd.vector import splat
 
 __all__ = ["collect", "copy_row", "pad_image", "pad_plane"]
+
+FROM, TO = PAD.at, COLLECT.at
 
 
 @kernel
@@ -31,13 +33,13 @@ def copy_row(source, target, count):
 
 
 @kernel
-def _part_row(source, step, target, at, count, parts, run):
-    """Elements `step` apart to columns `at`, at + 1, ... of a row in parts."""
-    part, q = at % parts, at // parts
+def _phase_row(source, step, target, at, count, phases, run):
+    """Elements `step` apart to columns `at`, at + 1, ... of a row in phases."""
+    phase, q = at % phases, at // phases
     done = 0
-    if parts == 2 and step == 1:
+    if phases == 2 and step == 1:
         lanes = lanes_of(target)
-        first, second = offset(target, part * run + q), offset(target, (1 - part) * run + (at + 1) // 2)
+        first, second = offset(target, phase * run + q), offset(target, (1 - phase) * run + (at + 1) // 2)
         while done + 2 * lanes <= count:
             a, b = load(source, done), load(source, done + lanes)
             store(first, done // 2, evens(a, b))
@@ -45,68 +47,66 @@ def _part_row(source, step, target, at, count, parts, run):
             done += 2 * lanes
         q += done // 2
     for i in range(done, count):
-        target[part * run + q] = source[i * step]
-        part += 1
-        if part == parts:
-            part = 0
+        target[phase * run + q] = source[i * step]
+        phase += 1
+        if phase == phases:
+            phase = 0
             q += 1
 
 
 @kernel
 def pad_plane(x, words, fill, out):
     """One channel of an image, as `pad_image` pads them all."""
-    rows, first, step, H = words[1], words[2], words[3], words[4]
-    left, columns, W, parts, run = words[5], words[6], words[7], words[8], words[9]
-    down, right = words[11], words[12]
+    left, W, phases, run = words[FROM.left], words[FROM.W], words[FROM.phases], words[FROM.run]
     lanes = lanes_of(out)
-    width = parts * run
-    begin, end = max(left, 0), min(W, left + columns)
+    width = phases * run
+    begin, end = max(left, 0), min(W, left + words[FROM.columns])
     count = max(end - begin, 0)
     at = begin - left
     blank = splat(fill)
-    for r in range(rows):
-        row = first + r * step
+    for r in range(words[FROM.rows]):
+        row = words[FROM.first] + r * words[FROM.step]
         target = offset(out, r * width)
         for i in range(0, width, lanes):
             store(target, i, blank)
-        if row >= 0 and row < H and count > 0:
-            source = offset(x, row * down + begin * right)
-            if parts == 1 and right == 1:
+        if row >= 0 and row < words[FROM.H] and count > 0:
+            source = offset(x, row * words[FROM.s_h] + begin * words[FROM.s_w])
+            if phases == 1 and words[FROM.s_w] == 1:
                 copy_row(source, offset(target, at), count)
             else:
-                _part_row(source, right, target, at, count, parts, run)
+                _phase_row(source, words[FROM.s_w], target, at, count, phases, run)
 
 
 @kernel
 def pad_image(x, words, fill, out):
-    """One image (C, H, W) with any strides into `out` (C, rows, parts, run), `fill` where there is no pixel.
+    """One image (C, H, W) with any strides into `out` (C, rows, phases, run), `fill` where there is no pixel.
 
-    Words: C, rows, first row, step of rows, H, first column, columns, W, parts, run, then the strides of C, H, W.
+    words: `PAD`.
     """
-    size = words[1] * words[8] * words[9]
-    for c in range(words[0]):
-        pad_plane(offset(x, c * words[10]), words, fill, offset(out, c * size))
+    size = words[FROM.rows] * words[FROM.phases] * words[FROM.run]
+    for c in range(words[FROM.C]):
+        pad_plane(offset(x, c * words[FROM.s_c]), words, fill, offset(out, c * size))
 
 
 @kernel
 def collect(stage, words, y):
-    """Outputs made part by part, (C, H, parts, run), to where they belong in y.
+    """Outputs made phase by phase, (C, H, phases, run), to where they belong in y.
 
-    Words: C, H, W, parts, run, then the strides of C, H, W in y.
+    words: `COLLECT`.
     """
-    C, H, W, parts, run = words[0], words[1], words[2], words[3], words[4]
-    strides = offset(words, COLLECT_STRIDES)
-    for c in range(C):
+    H, W, phases, run = words[TO.H], words[TO.W], words[TO.phases], words[TO.run]
+    s_c, s_h, s_w = words[TO.s_c], words[TO.s_h], words[TO.s_w]
+    for c in range(words[TO.C]):
         for h in range(H):
-            source = offset(stage, (c * H + h) * parts * run)
-            target = offset(y, c * strides[0] + h * strides[1])
-            if parts == 1 and strides[2] == 1:
+            source = offset(stage, (c * H + h) * phases * run)
+            target = offset(y, c * s_c + h * s_h)
+            if phases == 1 and s_w == 1:
                 copy_row(source, target, W)
             else:
-                part, q = 0, 0
+                phase, q = 0, 0
                 for i in range(W):
-                    target[i * strides[2]] = source[part * run + q]
-                    part += 1
-                    if part == parts:
-                        part = 0
+                    target[i * s_w] = source[phase * run + q]
+                    phase += 1
+                    if phase == phases:
+                        phase = 0
                         q += 1

@@ -8,7 +8,7 @@ from numba.core.extending import intrinsic
 
 from fastgru.simd.vector import is_float_vec
 
-__all__ = ["evens", "odds", "turn_tile"]
+__all__ = ["evens", "odds", "transpose_tile"]
 
 
 def _every_second(first: int, doc: str):
@@ -31,7 +31,7 @@ odds = _every_second(1, "Elements 1, 3, 5... of a and b, one after the other.")
 
 
 @intrinsic
-def turn_tile(typingctx, source, apart, target, beyond, width):
+def transpose_tile(typingctx, source, apart, target, beyond, width):
     """target[j * beyond + i] = source[i * apart + j] for i and j below `width`, a literal power of two.
 
     The two do not overlap. Rows are exchanged in log2(width) stages: at each, halves of pairs of rows change places.

@@ -10,7 +10,7 @@ from fastgru.engine.buffers import Constant, Value, View
 from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.lowering import lowering
 from fastgru.graph import Node
-from fastgru.kernels.operands.cast import DIRECT
+from fastgru.kernels.operands.cast import CAST, DIRECT
 from fastgru.reference.operator import is_floating, numpy_dtype
 
 __all__ = ["as_dtype", "lower_cast", "saturated"]
@@ -28,7 +28,9 @@ def as_dtype(builder: PlanBuilder, value: Value, dtype: str) -> View:
     source = builder.contiguous(value)
     result = builder.new(source.shape, dtype)
     if source.size:
-        builder.emit(f"cast_to_{dtype}", source.dtype, [source, result], [source.size], writes=1)
+        builder.emit(
+            f"cast_to_{dtype}", source.dtype, CAST, {"x": source, "y": result, "count": source.size}, writes="y"
+        )
     return result
 
 
@@ -37,7 +39,9 @@ def saturated(builder: PlanBuilder, value: View, dtype: str) -> View:
     source = builder.contiguous(value)
     result = builder.new(source.shape, dtype)
     if source.size:
-        builder.emit(f"saturate_to_{dtype}", source.dtype, [source, result], [source.size], writes=1)
+        builder.emit(
+            f"saturate_to_{dtype}", source.dtype, CAST, {"x": source, "y": result, "count": source.size}, writes="y"
+        )
     return result
 
 

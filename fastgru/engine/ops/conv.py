@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 
 import numpy as np
@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 from fastgru.engine.buffers import Constant, Value, View, constant_of
 from fastgru.engine.builder import PlanBuilder
+from fastgru.engine.emission import Moved
 from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.elementwise import same_dtype
-from fastgru.engine.windows import Phase, SlidingAxis, sliding, transposed, window_words
+from fastgru.engine.windows import Phase, SlidingAxis, WindowWords, sliding, transposed, window_words
 from fastgru.errors import UnsupportedModelError
 from fastgru.graph import Node
-from fastgru.kernels.operands.conv import WORDS, Y_CHANNEL, Y_IMAGE
-from fastgru.kernels.operands.windows import COLLECT_STRIDES, PAD_WORDS
+from fastgru.kernels.operands.conv import CONV, PHASE
+from fastgru.kernels.operands.windows import COLLECT, PAD
 from fastgru.packing.aligned import zeros
 from fastgru.packing.conv import pack_kernels
 from fastgru.reference.conv import check_conv, check_transposed
@@ -99,7 +100,7 @@ def _emit(
     weight, bias, slope = constants
     names = [*node.inputs, "", "", ""]
     matrices = [_matrix(kernels, h, w) for h, w in window.phases]
-    taps = [[[t for t, _ in part.taps] for part in phase] for phase in window.phases]
+    taps = [[[t for t, _ in axis.taps] for axis in phase] for phase in window.phases]
     packed = builder.packed(
         (names[1], node.op, str(group), repr(taps)), lambda: pack_kernels(matrices, group, dtype), [weight]
     )
@@ -114,30 +115,34 @@ def _emit(
         limits = builder.packed(("clamp", repr(low), repr(high)), lambda: np.array([low, high], dtype))
     scratch = builder.new((window.scratch,)) if window.padded else None
     stage = builder.new((window.stage,)) if window.staged else None
-    words = [
-        N, group, O // group, x.strides[0], C // group * window.x_channel, window.y_channel, prod(y.shape[1:]),
-        window.padded, window.staged, len(window.phases), *window.pad_words, *window.collect_words,
-    ]  # fmt: skip
-    at, first = 0, 0
-    for matrix, phase in zip(matrices, window.phase_words, strict=True):
-        rows, pixels, begin, x_row, y_row = phase
-        words += [matrix.shape[1], at, first, rows, pixels, begin, x_row, y_row]
+    at, first, each = 0, 0, []
+    for matrix, words in zip(matrices, window.phase_words, strict=True):
+        each += PHASE.encode({"K": matrix.shape[1], "weights": at, "taps": first, **words})
         at, first = at + matrix.size, first + matrix.shape[1]
-    table = builder.constant(np.concatenate(window.tables))
-    tensors = [x, packed, start, lean, limits, y, scratch, stage, table]
-    builder.emit("conv", dtype, tensors, words, writes=5).moved = _mover(window.staged)
+    given = {
+        "x": x, "w": packed, "bias": start, "slope": lean, "limits": limits, "y": y, "scratch": scratch, "stage": stage,
+        "taps": builder.constant(np.concatenate(window.tables)), "images": N, "groups": group, "O": O // group,
+        "x_image": x.strides[0], "x_group": C // group * window.x_channel, "y_channel": window.y_channel,
+        "y_image": prod(y.shape[1:]), "padded": window.padded, "staged": window.staged, "phases": len(window.phases),
+        "pad": PAD.encode(window.pad), "collect": COLLECT.encode(window.collect), "each": each,
+    }  # fmt: skip
+    builder.emit("conv", dtype, CONV, given, writes="y").moved = _mover(window)
 
 
-def _mover(staged: bool) -> Callable[[View], dict[int, int] | None]:
+def _mover(window: WindowWords) -> Moved:
     """The strides of an image and of a channel are free; the pixels of a channel lie one after the other.
 
-    staged: what the tiles write keeps its place, and what is collected from there goes elsewhere.
+    Where y is staged, what the tiles write keeps its place, and what is collected from there goes elsewhere.
     """
-    channel = WORDS + PAD_WORDS + COLLECT_STRIDES if staged else Y_CHANNEL
 
-    def moved(place: View) -> dict[int, int] | None:
+    def moved(place: View) -> Mapping[str, int | Sequence[int]] | None:
         plane = View(place.buffer, place.offset, place.shape[2:], place.strides[2:], place.dtype)
-        return {channel: place.strides[1], Y_IMAGE: place.strides[0]} if plane.contiguous else None
+        if not plane.contiguous:
+            return None
+        image, channel = place.strides[:2]
+        if window.staged:
+            return {"y_image": image, "collect": COLLECT.encode({**window.collect, "s_c": channel})}
+        return {"y_image": image, "y_channel": channel}
 
     return moved
 

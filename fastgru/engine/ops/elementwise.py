@@ -21,7 +21,7 @@ from fastgru.kernels.operands import fusion as fusion_kernel
 from fastgru.kernels.operands import unary as unary_kernel
 from fastgru.reference.elementwise import BITWISE
 
-__all__ = ["apply_binary", "apply_unary", "same_dtype", "selected", "wide"]
+__all__ = ["apply_binary", "apply_unary", "broadcast", "same_dtype", "selected", "wide"]
 
 
 def same_dtype(builder: PlanBuilder, **values: Value) -> str:
@@ -49,16 +49,19 @@ def apply_unary(builder: PlanBuilder, kind: str, value: Value, *, alpha: float =
         x = builder.contiguous(value)
         y = builder.new(x.shape)
         if x.size:
-            builder.emit("unary_library", dtype, [x, y], [x.size, unary_kernel.LIBRARY_CODES[kind]], writes=1)
+            code = getattr(unary_kernel.LIBRARY, kind)
+            given = {"x": x, "y": y, "count": x.size, "code": code}
+            builder.emit("unary_library", dtype, unary_kernel.UNARY, given, writes="y")
         return y
-    if kind not in unary_kernel.INTEGER_CODES or (dtype == "bool" and kind != "abs"):
+    if kind not in unary_kernel.INTEGER._fields or (dtype == "bool" and kind != "abs"):
         raise ShapeError(f"{kind}: x has dtype {dtype}, expected a float")
     if dtype == "bool":
         return builder.view(value)
     x = builder.contiguous(wide(builder, value))
     y = builder.new(x.shape, "int64")
     if x.size:
-        builder.emit("unary", "int64", [x, y], [x.size, unary_kernel.INTEGER_CODES[kind]])
+        code = getattr(unary_kernel.INTEGER, kind)
+        builder.emit("unary", "int64", unary_kernel.UNARY, {"x": x, "y": y, "count": x.size, "code": code})
     return as_dtype(builder, y, dtype)
 
 
@@ -72,13 +75,15 @@ def lower_unary(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]
         if dtype != "bool":
             raise ShapeError(f"{kind}: got dtype {dtype}, expected bool")
         return [_logical(builder, "xor", x, Constant(np.array(True)))]
-    if kind in unary_kernel.TEST_CODES:
+    if kind in unary_kernel.TESTS._fields:
         if dtype != builder.float_dtype:
             raise ShapeError(f"{kind}: x has dtype {dtype}, expected a float")
         source = builder.contiguous(x)
         y = builder.new(source.shape, "bool")
         if source.size:
-            builder.emit("unary_test", dtype, [source, y], [source.size, unary_kernel.TEST_CODES[kind]])
+            code = getattr(unary_kernel.TESTS, kind)
+            given = {"x": source, "y": y, "count": source.size, "code": code}
+            builder.emit("unary_test", dtype, unary_kernel.UNARY, given)
         return [y]
     if kind == "bitwise_not" and dtype in ("bool", builder.float_dtype):
         raise ShapeError(f"{kind}: x has dtype {dtype}, expected an integer")
@@ -94,15 +99,16 @@ def apply_binary(builder: PlanBuilder, kind: str, a: Value, b: Value) -> View:
     if kind in BITWISE and dtype == builder.float_dtype:
         raise ShapeError(f"{kind}: got {dtype}, expected integers")
     if dtype != builder.float_dtype:
-        result = _broadcast(builder, "binary", "int64", "int64", [wide(builder, a), wide(builder, b)],
-                            [binary_kernel.INTEGER_CODES[kind]])  # fmt: skip
+        code = getattr(binary_kernel.INTEGER, kind)
+        result = broadcast(builder, "binary", "int64", "int64", code, a=wide(builder, a), b=wide(builder, b))
         return as_dtype(builder, result, dtype)
     views = [builder.view(a), builder.view(b)]
     if kind in fusion_kernel.BINARY:
         return computed(builder, kind, *views)
     if kind == "pow" and (power := _power(builder, views[0], b)) is not None:
         return power
-    return _broadcast(builder, "binary_library", dtype, dtype, views, [binary_kernel.LIBRARY_CODES[kind]])
+    code = getattr(binary_kernel.LIBRARY, kind)
+    return broadcast(builder, "binary_library", dtype, dtype, code, a=views[0], b=views[1])
 
 
 def _power(builder: PlanBuilder, base: View, exponent: Value) -> View | None:
@@ -123,15 +129,17 @@ def _power(builder: PlanBuilder, base: View, exponent: Value) -> View | None:
             return None
 
 
-def _broadcast(
-    builder: PlanBuilder, op: str, dtype: str, result: str, views: Sequence[View], codes: Sequence[int] = ()
-) -> View:
+def broadcast(builder: PlanBuilder, op: str, dtype: str, result: str, code: int | None = None, **views: View) -> View:
     """A fresh tensor of dtype `result` that `op` fills from the views, broadcast against each other."""
-    shape = broadcast_shape(*(v.shape for v in views))
+    shape = broadcast_shape(*(v.shape for v in views.values()))
     y = builder.new(shape, result)
     if y.size:
-        views, over = builder.broadcast_rows(shape, views)
-        builder.emit(op, dtype, [*views, y], [*codes, *over])
+        rows, nditer = builder.broadcast_rows(shape, list(views.values()))
+        given = {**dict(zip(views, rows, strict=True)), "y": y, "nditer": nditer}
+        if code is None:
+            builder.emit(op, dtype, binary_kernel.WHERE, given)
+        else:
+            builder.emit(op, dtype, binary_kernel.BINARY, {**given, "code": code})
     return y
 
 
@@ -139,7 +147,7 @@ def _logical(builder: PlanBuilder, kind: str, a: Value, b: Value) -> View:
     if (dtypes := {builder.dtype(a), builder.dtype(b)}) != {"bool"}:
         raise ShapeError(f"{kind}: got {', '.join(sorted(dtypes))}, expected bool")
     code = binary_kernel.LOGICAL_CODES[kind]
-    return _broadcast(builder, "logical", "bool", "bool", [builder.view(a), builder.view(b)], [code])
+    return broadcast(builder, "logical", "bool", "bool", code, a=builder.view(a), b=builder.view(b))
 
 
 @lowering("binary")
@@ -180,9 +188,9 @@ def lower_compare(builder: PlanBuilder, node: Node, inputs: Sequence[Value | Non
     assert a is not None
     assert b is not None
     same_dtype(builder, a=a, b=b)
-    views = [wide(builder, a), wide(builder, b)]
-    code = binary_kernel.COMPARE_CODES[node.attrs["kind"]]
-    return [_broadcast(builder, "compare", views[0].dtype, "bool", views, [code])]
+    left, right = wide(builder, a), wide(builder, b)
+    code = getattr(binary_kernel.COMPARISONS, node.attrs["kind"])
+    return [broadcast(builder, "compare", left.dtype, "bool", code, a=left, b=right)]
 
 
 @lowering("logical")
@@ -209,8 +217,8 @@ def selected(builder: PlanBuilder, condition: Value, a: Value, b: Value) -> View
     if builder.dtype(condition) != "bool":
         raise ShapeError(f"the condition has dtype {builder.dtype(condition)}, expected bool")
     dtype = same_dtype(builder, a=a, b=b)
-    views = [builder.view(condition), builder.view(a), builder.view(b)]
-    return _broadcast(builder, "where", f"int{8 * itemsize(dtype)}", dtype, views)
+    width, holds = f"int{8 * itemsize(dtype)}", builder.view(condition)
+    return broadcast(builder, "where", width, dtype, condition=holds, a=builder.view(a), b=builder.view(b))
 
 
 @lowering("clip")

@@ -16,6 +16,8 @@ from fastgru.engine.ops.cast import as_dtype
 from fastgru.engine.strides import merged_axes, nditer_words
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Node
+from fastgru.kernels.operands.indexing import GATHER_ELEMENTS, LAST, LENGTHS
+from fastgru.kernels.operands.movement import GATHER
 from fastgru.reference.shape import integers, normal_axis
 
 __all__ = [
@@ -34,7 +36,7 @@ def checked_lengths(builder: PlanBuilder, lengths: View | None, T: int) -> View 
     if lengths is None:
         return None
     copy = builder.new(lengths.shape, "int64")
-    builder.emit("lengths", "int64", [lengths, copy], [lengths.size, T])
+    builder.emit("lengths", "int64", LENGTHS, {"x": lengths, "y": copy, "N": lengths.size, "T": T})
     return copy
 
 
@@ -51,8 +53,10 @@ def gathered(builder: PlanBuilder, value: Value, indices: Value, axis: int, *, w
     before, after = x.shape[:axis], x.shape[axis + 1 :]
     y = builder.new((*before, *ids.shape, *after), x.dtype)
     if ids.size:
-        words = [prod(before), ids.size, x.shape[axis], prod(after) * itemsize(x.dtype), wrap]
-        builder.emit("gather", "int64", [x, ids, y], words)
+        builder.emit("gather", "int64", GATHER, {
+            "x": x, "ids": ids, "y": y, "outer": prod(before), "count": ids.size, "entries": x.shape[axis],
+            "inner": prod(after) * itemsize(x.dtype), "wrap": wrap,
+        })  # fmt: skip
     return y
 
 
@@ -97,9 +101,10 @@ def lower_gather_elements(builder: PlanBuilder, node: Node, inputs: Sequence[Val
     y = builder.new(ids.shape, x.dtype)
     if y.size:
         beside = tuple(0 if i == axis else s for i, s in enumerate(x.strides))
-        walk = nditer_words(merged_axes(ids.shape, [beside, ids.strides]))
-        words = [x.strides[axis], x.shape[axis], *walk]
-        builder.emit("gather_elements", f"int{8 * itemsize(x.dtype)}", [x, ids, y], words)
+        builder.emit("gather_elements", f"int{8 * itemsize(x.dtype)}", GATHER_ELEMENTS, {
+            "x": x, "ids": ids, "y": y, "along": x.strides[axis], "entries": x.shape[axis],
+            "nditer": nditer_words(merged_axes(ids.shape, [beside, ids.strides])),
+        })  # fmt: skip
     return [y]
 
 
@@ -123,7 +128,10 @@ def lower_last(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None])
     ends = builder.contiguous(as_dtype(builder, lengths, "int64"))
     size = itemsize(x.dtype)
     if N:
-        builder.emit("last", "int64", [x, ends, y], [N, T, C * size, x.strides[0] * size, x.strides[1] * size])
+        builder.emit("last", "int64", LAST, {
+            "x": x, "lengths": ends, "y": y, "N": N, "T": T, "block": C * size, "x_n": x.strides[0] * size,
+            "x_t": x.strides[1] * size,
+        })  # fmt: skip
     return [y]
 
 

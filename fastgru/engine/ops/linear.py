@@ -15,6 +15,7 @@ from fastgru.engine.ops.matmul import multiplied
 from fastgru.engine.ops.softmax import permuted
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Node
+from fastgru.kernels.operands.embedding import EMBEDDING
 from fastgru.packing.lowp import pack_rows
 
 __all__ = ["lower_embedding", "lower_linear"]
@@ -63,5 +64,6 @@ def _looked_up(builder: PlanBuilder, table: Constant, ids: Value, lowp: str) -> 
     y = builder.new((*ids.shape, D))
     if y.size:
         where = builder.contiguous(as_dtype(builder, ids, "int64"))
-        builder.emit(f"embedding_{lowp}", builder.float_dtype, [where, rows, y], [where.size, V, D])
+        builder.emit(f"embedding_{lowp}", builder.float_dtype, EMBEDDING,
+                     {"ids": where, "table": rows, "y": y, "count": where.size, "V": V, "D": D})  # fmt: skip
     return y

@@ -17,6 +17,7 @@ from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.elementwise import apply_binary, apply_unary, same_dtype
 from fastgru.errors import ShapeError
 from fastgru.graph import Node
+from fastgru.kernels.operands.norm import GROUP_NORM, ROW_NORM
 from fastgru.reference.norm import check_group_norm
 from fastgru.reference.shape import normal_axis
 
@@ -34,18 +35,20 @@ def lower_layer_norm(builder: PlanBuilder, node: Node, inputs: Sequence[Value | 
     tail = x.shape[axis:]
     if prod(tail) == 0:
         raise ShapeError(f"nothing to normalise in x of shape {x.shape} from axis {axis} on")
-    factors: list[View | None] = []
+    factors: dict[str, View | None] = {}
     for name, value in (("scale", scale), ("bias", bias)):
         if value is not None and value.shape != tail:
             raise ShapeError(f"{name} has shape {value.shape}, expected {tail}")
         if value is not None:
             same_dtype(builder, **{"x": x, name: value})
-        factors.append(None if value is None else builder.contiguous(value))
+        factors[name] = None if value is None else builder.contiguous(value)
     y = builder.new(x.shape)
     epsilon = float(node.attrs["epsilon"])
     if x.size:
-        operands = [x, y, *factors, _number(builder, epsilon)]
-        builder.emit(node.op, x.dtype, operands, [prod(x.shape[:axis]), prod(tail)], writes=1)
+        builder.emit(node.op, x.dtype, ROW_NORM, {
+            "x": x, "y": y, **factors, "epsilon": _number(builder, epsilon), "rows": prod(x.shape[:axis]),
+            "n": prod(tail),
+        }, writes="y")  # fmt: skip
     return [y]
 
 
@@ -65,9 +68,11 @@ def lower_group_norm(builder: PlanBuilder, node: Node, inputs: Sequence[Value | 
     x = builder.contiguous(builder.floats(x_value))
     y = builder.new(x.shape)
     if x.size:
-        operands = [x, y, builder.contiguous(scale), builder.contiguous(bias)]
-        words = [x.shape[0], groups, x.shape[1] // groups, prod(x.shape[2:])]
-        builder.emit("group_norm", x.dtype, [*operands, _number(builder, float(node.attrs["epsilon"]))], words)
+        builder.emit("group_norm", x.dtype, GROUP_NORM, {
+            "x": x, "y": y, "scale": builder.contiguous(scale), "bias": builder.contiguous(bias),
+            "epsilon": _number(builder, float(node.attrs["epsilon"])), "N": x.shape[0], "groups": groups,
+            "channels": x.shape[1] // groups, "S": prod(x.shape[2:]),
+        })  # fmt: skip
     return [y]
 
 

@@ -16,7 +16,8 @@ from fastgru.engine.ops.elementwise import apply_binary
 from fastgru.engine.windows import sliding, window_words
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Node
-from fastgru.kernels.operands.pool import POOL_CODES
+from fastgru.kernels.operands.pool import POOL, POOL_CODES
+from fastgru.kernels.operands.windows import COLLECT, PAD
 from fastgru.reference.pool import POOLS, seen_counts
 from fastgru.reference.windows import slide
 from fastgru.simd.cpu import LANES
@@ -48,16 +49,17 @@ def lower_pool(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None])
     if y.size == 0:
         return [as_dtype(builder, y, given)]
     window = window_words(x, sliding(spatial, windows), C, 1, C, LANES[dtype])
-    ((rows, pixels, _, x_row, y_row),) = window.phase_words
+    (phase,) = window.phase_words
     scratch = builder.new((window.x_channel + LANES[dtype],)) if window.padded else None
     stage = builder.new((window.stage,)) if window.staged else None
     code = POOL_CODES["max" if kind == "max" else "sum"]
-    words = [
-        N, C, x.strides[0], x.strides[1], window.y_channel, prod(y.shape[1:]), window.padded, window.staged,
-        code, prod(windows.taps), rows, pixels, x_row, y_row, *window.pad_words, *window.collect_words,
-    ]  # fmt: skip
-    table = builder.constant(window.tables[0])
-    builder.emit("pool", dtype, [x, y, scratch, stage, table], words)
+    builder.emit("pool", dtype, POOL, {
+        "x": x, "y": y, "scratch": scratch, "stage": stage, "taps": builder.constant(window.tables[0]), "images": N,
+        "channels": C, "x_image": x.strides[0], "x_channel": x.strides[1], "y_channel": window.y_channel,
+        "y_image": prod(y.shape[1:]), "padded": window.padded, "staged": window.staged, "code": code,
+        "K": prod(windows.taps), **{name: phase[name] for name in ("rows", "pixels", "x_row", "y_row")},
+        "pad": PAD.encode(window.pad), "collect": COLLECT.encode(window.collect),
+    })  # fmt: skip
     if kind == "average":
         along = seen_counts(spatial, windows, include_padding=bool(attrs.get("count_include_pad", False)))
         return [apply_binary(builder, "div", y, Constant(functools.reduce(np.multiply.outer, along).astype(dtype)))]

@@ -14,11 +14,12 @@ from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.fusion import computed
 from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.cast import as_dtype, saturated
-from fastgru.engine.ops.elementwise import selected
+from fastgru.engine.ops.elementwise import broadcast, selected
 from fastgru.engine.ops.reduce import reduced
 from fastgru.engine.ops.shape import reshaped
 from fastgru.errors import ShapeError
 from fastgru.graph import Node
+from fastgru.kernels.operands.binary import COMPARISONS
 from fastgru.reference.quantize import (
     STORED_DTYPES,
     TARGET_DTYPES,
@@ -137,8 +138,7 @@ def lower_dynamic_quantize(builder: PlanBuilder, node: Node, inputs: Sequence[Va
         low = high = x
     low, high = computed(builder, "min", low, zero), computed(builder, "max", high, zero)
     scale = computed(builder, "div", computed(builder, "sub", high, low), steps)
-    flat = builder.new((), "bool")
-    builder.emit("compare", scale.dtype, [scale, zero, flat], [0, 1, 0, 1, 1, 1])
+    flat = broadcast(builder, "compare", scale.dtype, "bool", COMPARISONS.equal, a=scale, b=zero)
     scale = selected(builder, flat, one, scale)
     zero_point = _quantized(builder, computed(builder, "sub", zero, low), scale, None, "uint8")
     return [_quantized(builder, x, scale, zero_point, "uint8"), scale, zero_point]

@@ -49,29 +49,27 @@ def reduced(builder: PlanBuilder, x: View, kind: str, gone: Sequence[int], *, ke
 def _reduced(builder: PlanBuilder, x: View, kind: str, rows: int, n: int) -> View:
     """The x (rows, n) -> (rows,), by the kernel of its dtype."""
     if x.dtype == "bool":
-        if kind not in ("all", "any", *kernel.BOOL_CODES):
+        if kind not in kernel.BOOL_CODES:
             raise UnsupportedModelError(f"{kind} of bool: cast it to a number before")
         return _emit(builder, "reduce", x, rows, n, kernel.BOOL_CODES[kind])
     if x.dtype == builder.float_dtype:
-        if kind in kernel.SUM_CODES:
-            return _emit(builder, "reduce_sum", x, rows, n, kernel.SUM_CODES[kind])
-        return _emit(builder, "reduce_extreme", x, rows, n, kernel.EXTREME_CODES[kind])
-    if kind in kernel.INTEGER_CODES:
-        result = _emit(builder, "reduce", as_dtype(builder, x, "int64"), rows, n, kernel.INTEGER_CODES[kind])
-        return as_dtype(builder, result, x.dtype)
+        return _of_floats(builder, x, kind, rows, n)
+    if kind in kernel.INTEGER._fields:
+        code = getattr(kernel.INTEGER, kind)
+        return as_dtype(builder, _emit(builder, "reduce", as_dtype(builder, x, "int64"), rows, n, code), x.dtype)
     # What is not an integer is computed in float64 and cut off at the end.
-    real = as_dtype(builder, x, "float64")
-    if kind in kernel.SUM_CODES:
-        result = _emit(builder, "reduce_sum", real, rows, n, kernel.SUM_CODES[kind])
-    else:
-        result = _emit(builder, "reduce_extreme", real, rows, n, kernel.EXTREME_CODES[kind])
-    return as_dtype(builder, result, x.dtype)
+    return as_dtype(builder, _of_floats(builder, as_dtype(builder, x, "float64"), kind, rows, n), x.dtype)
+
+
+def _of_floats(builder: PlanBuilder, x: View, kind: str, rows: int, n: int) -> View:
+    op, codes = ("sum", kernel.SUMS) if kind in kernel.SUMS._fields else ("extreme", kernel.EXTREMES)
+    return _emit(builder, f"reduce_{op}", x, rows, n, getattr(codes, kind))
 
 
 def _emit(builder: PlanBuilder, op: str, x: View, rows: int, n: int, code: int) -> View:
     y = builder.new((rows,), x.dtype)
     if rows:
-        builder.emit(op, x.dtype, [x, y], [rows, n, code], writes=1)
+        builder.emit(op, x.dtype, kernel.REDUCE, {"x": x, "y": y, "rows": rows, "n": n, "code": code}, writes="y")
     return y
 
 
@@ -89,8 +87,10 @@ def lower_arg(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) 
     x, _ = last_axis(builder, wide(builder, inputs[0]), axis)
     y = builder.new(x.shape[:-1], "int64")
     if y.size:
-        words = [y.size, x.shape[-1], kind == "min", bool(node.attrs["select_last"])]
-        builder.emit("arg", x.dtype, [x, y], words)
+        builder.emit("arg", x.dtype, kernel.ARG, {
+            "x": x, "y": y, "rows": y.size, "n": x.shape[-1], "smallest": kind == "min",
+            "last": bool(node.attrs["select_last"]),
+        })  # fmt: skip
     shape = tuple(1 if i == axis else n for i, n in enumerate(inputs[0].shape))
     return [_shaped(y, shape if node.attrs["keepdims"] else x.shape[:-1])]
 
@@ -106,7 +106,8 @@ def lower_cumsum(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None
     x, back = last_axis(builder, wide(builder, inputs[0]), node.attrs["axis"])
     y = builder.new(x.shape, x.dtype)
     if x.size:
-        words = [prod(x.shape[:-1]), x.shape[-1], bool(node.attrs["exclusive"]), bool(node.attrs["reverse"])]
-        words.append(node.op == "cumprod")
-        builder.emit("cumsum", x.dtype, [x, y], words)
+        builder.emit("cumsum", x.dtype, kernel.CUMSUM, {
+            "x": x, "y": y, "rows": prod(x.shape[:-1]), "n": x.shape[-1], "product": node.op == "cumprod",
+            "exclusive": bool(node.attrs["exclusive"]), "reverse": bool(node.attrs["reverse"]),
+        })  # fmt: skip
     return [as_dtype(builder, permuted(y, back), dtype)]

@@ -16,6 +16,7 @@ from fastgru.engine.ops.elementwise import selected
 from fastgru.engine.ops.indexing import gathered
 from fastgru.errors import ShapeError
 from fastgru.graph import Node
+from fastgru.kernels.operands.resize import RESAMPLE
 from fastgru.reference.resize import Axis, resize_axes, taps
 
 __all__ = ["lower_resize"]
@@ -65,6 +66,8 @@ def _weighted(builder: PlanBuilder, value: View, axis: Axis, at: NDArray[Any], w
     if y.size:
         places = builder.constant(np.ascontiguousarray(at, np.int64))
         table = builder.constant(np.ascontiguousarray(weights, x.dtype))
-        words = [prod(before), axis.size, axis.out, prod(after), at.shape[1]]
-        builder.emit("resample", x.dtype, [x, places, table, y], words)
+        builder.emit("resample", x.dtype, RESAMPLE, {
+            "x": x, "at": places, "w": table, "y": y, "outer": prod(before), "n": axis.size, "out": axis.out,
+            "inner": prod(after), "K": at.shape[1],
+        })  # fmt: skip
     return y

@@ -16,7 +16,8 @@ from fastgru.engine.positions import expanded, positions
 from fastgru.engine.strides import merged_axes, nditer_words
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Node
-from fastgru.kernels.operands.scatter import REDUCTION_CODES
+from fastgru.kernels.operands.declare import Operands
+from fastgru.kernels.operands.scatter import REDUCTION_CODES, SCATTER_ELEMENTS, SCATTER_ND
 from fastgru.reference.shape import normal_axis
 
 __all__ = ["lower_scatter_elements", "lower_scatter_nd"]
@@ -46,8 +47,10 @@ def lower_scatter_nd(builder: PlanBuilder, node: Node, inputs: Sequence[Value | 
     y, wide = _filled(builder, x, reduction)
     new = builder.contiguous(updates if wide is None else as_dtype(builder, updates, wide))
     ids = builder.contiguous(as_dtype(builder, indices, "int64"))
-    words = [prod(indices.shape[:-1]), prod(x.shape[k:]), REDUCTION_CODES[reduction], k, *x.shape[:k]]
-    _emit(builder, "scatter_nd", reduction, [y, ids, new], words)
+    _emit(builder, "scatter_nd", reduction, SCATTER_ND, {
+        "y": y, "ids": ids, "updates": new, "count": prod(indices.shape[:-1]), "inner": prod(x.shape[k:]), "k": k,
+        "sizes": x.shape[:k],
+    })  # fmt: skip
     return [y if wide is None else as_dtype(builder, y, builder.dtype(x))]
 
 
@@ -112,9 +115,10 @@ def lower_scatter_elements(builder: PlanBuilder, node: Node, inputs: Sequence[Va
     new = builder.view(updates) if wide is None else as_dtype(builder, updates, wide)
     ids = as_dtype(builder, indices, "int64")
     beside = tuple(0 if i == axis else s for i, s in enumerate(y.strides))
-    walk = nditer_words(merged_axes(ids.shape, [beside, ids.strides, new.strides]))
-    words = [y.strides[axis], y.shape[axis], REDUCTION_CODES[reduction], *walk]
-    _emit(builder, "scatter_elements", reduction, [y, ids, new], words)
+    _emit(builder, "scatter_elements", reduction, SCATTER_ELEMENTS, {
+        "y": y, "ids": ids, "updates": new, "along": y.strides[axis], "entries": y.shape[axis],
+        "nditer": nditer_words(merged_axes(ids.shape, [beside, ids.strides, new.strides])),
+    })  # fmt: skip
     return [y if wide is None else as_dtype(builder, y, builder.dtype(x))]
 
 
@@ -137,8 +141,13 @@ def _filled(builder: PlanBuilder, x: Value, reduction: str) -> tuple[View, str |
     return y, wide
 
 
-def _emit(builder: PlanBuilder, op: str, reduction: str, tensors: list[View], words: list[int]) -> None:
+def _emit(
+    builder: PlanBuilder, op: str, reduction: str, operands: Operands, given: dict[str, View | int | Sequence[int]]
+) -> None:
+    y = given["y"]
+    assert isinstance(y, View)
+    given["code"] = REDUCTION_CODES[reduction]
     if reduction == "none":
-        builder.emit(op, f"int{8 * itemsize(tensors[0].dtype)}", tensors, words)
+        builder.emit(op, f"int{8 * itemsize(y.dtype)}", operands, given)
     else:
-        builder.emit(f"{op}_reduce", tensors[0].dtype, tensors, words)
+        builder.emit(f"{op}_reduce", y.dtype, operands, given)

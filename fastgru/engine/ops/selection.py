@@ -11,6 +11,7 @@ from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.cast import as_dtype
 from fastgru.errors import ShapeError
 from fastgru.graph import Node
+from fastgru.kernels.operands.selection import GATHER_ND, REVERSE_SEQUENCE
 from fastgru.reference.selection import check_gather_nd, check_reverse
 
 __all__ = ["lower_gather_nd", "lower_nonzero", "lower_reverse_sequence"]
@@ -34,8 +35,11 @@ def lower_gather_nd(builder: PlanBuilder, node: Node, inputs: Sequence[Value | N
         size = itemsize(x.dtype)
         steps = [s * size for s in contiguous_strides(x.shape)[lead : lead + depth]]
         batches, count = prod(ids.shape[:lead]), prod(ids.shape[lead:-1])
-        words = [batches, count, depth, prod(block) * size, prod(x.shape[lead:]) * size]
-        builder.emit("gather_nd", "int64", [x, ids, y], [*words, *x.shape[lead : lead + depth], *steps])
+        builder.emit("gather_nd", "int64", GATHER_ND, {
+            "x": x, "ids": ids, "y": y, "batches": batches, "count": count, "depth": depth,
+            "block": prod(block) * size, "apart": prod(x.shape[lead:]) * size,
+            "axes": [*x.shape[lead : lead + depth], *steps],
+        })  # fmt: skip
     return [y]
 
 
@@ -53,8 +57,10 @@ def lower_reverse_sequence(builder: PlanBuilder, node: Node, inputs: Sequence[Va
     y = builder.new(x.shape, x.dtype)
     if y.size:
         steps = [s * itemsize(x.dtype) for s in contiguous_strides(x.shape)]
-        words = [x.shape[time], x.shape[batch], steps[1], steps[time], steps[batch]]
-        builder.emit("reverse_sequence", "int64", [x, ends, y], words)
+        builder.emit("reverse_sequence", "int64", REVERSE_SEQUENCE, {
+            "x": x, "lengths": ends, "y": y, "T": x.shape[time], "N": x.shape[batch], "block": steps[1],
+            "x_t": steps[time], "x_n": steps[batch],
+        })  # fmt: skip
     return [y]
 
 

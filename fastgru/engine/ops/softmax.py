@@ -9,6 +9,7 @@ from fastgru.engine.buffers import Value, View
 from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.lowering import lowering
 from fastgru.graph import Node
+from fastgru.kernels.operands.softmax import SOFTMAX
 from fastgru.reference.shape import normal_axis
 
 __all__ = ["last_axis", "permuted"]
@@ -36,5 +37,7 @@ def lower_softmax(builder: PlanBuilder, node: Node, inputs: Sequence[Value | Non
     x, back = last_axis(builder, builder.floats(inputs[0]), node.attrs["axis"])
     y = builder.new(x.shape)
     if x.size:
-        builder.emit(node.op, x.dtype, [x, y], [prod(x.shape[:-1]), x.shape[-1]], writes=1)
+        builder.emit(
+            node.op, x.dtype, SOFTMAX, {"x": x, "y": y, "rows": prod(x.shape[:-1]), "n": x.shape[-1]}, writes="y"
+        )
     return [permuted(y, back)]

@@ -1,16 +1,24 @@
-"""Codes of the operations on two operands."""
+"""The operands and codes of the operations on two operands, and of the choice between them."""
 
 from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["COMPARE_CODES", "INTEGER_CODES", "LIBRARY_CODES", "LOGICAL_CODES"]
+from fastgru.kernels.operands.declare import Operands, codes
 
-# As instruction words carry them.
-LIBRARY_CODES: Final = {"pow": 0, "mod": 1, "fmod": 2}
-INTEGER_CODES: Final = {
-    "add": 0, "sub": 1, "mul": 2, "min": 3, "max": 4, "prelu": 5, "pow": 6, "div": 7, "mod": 8, "fmod": 9,
-    "bit_and": 10, "bit_or": 11, "bit_xor": 12, "shift_left": 13, "shift_right": 14,
-}  # fmt: skip
-COMPARE_CODES: Final = {"equal": 0, "not_equal": 1, "less": 2, "less_equal": 3, "greater": 4, "greater_equal": 5}
+__all__ = ["BINARY", "COMPARISONS", "INTEGER", "LIBRARY", "LOGICAL_CODES", "WHERE"]
+
+# Of "binary", "binary_library", "compare" and "logical": the nd-iterator goes over a and b, y is contiguous.
+BINARY: Final = Operands("a b y", "code", rest="nditer")
+
+# The nd-iterator goes over condition, a and b.
+WHERE: Final = Operands("condition a b y", rest="nditer")
+
+LIBRARY: Final = codes("pow mod fmod")
+# div is the quotient towards zero, mod the remainder with the divisor's sign, fmod with the dividend's; bitwise
+# operations come last.
+INTEGER: Final = codes(
+    "add sub mul min max prelu pow div mod fmod bit_and bit_or bit_xor shift_left shift_right"
+)  # fmt: skip
+COMPARISONS: Final = codes("equal not_equal less less_equal greater greater_equal")
 LOGICAL_CODES: Final = {"and": 0, "or": 1, "xor": 2}

@@ -1,10 +1,14 @@
-"""Which conversions there are."""
+"""Which conversions there are, and their operands."""
 
 from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["DIRECT", "SATURATING"]
+from fastgru.kernels.operands.declare import Operands
+
+__all__ = ["CAST", "DIRECT", "SATURATING"]
+
+CAST: Final = Operands("x y", "count")
 
 # target -> sources that a handler converts from; floats to integers go towards zero, integers wrap around.
 DIRECT: Final = {

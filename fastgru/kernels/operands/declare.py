@@ -2,19 +2,27 @@
 
     TOPK = Operands("x y positions", "outer n inner k smallest")
     AT = TOPK.at                                    # in the kernel: operands[AT.k], tensor(bases, operands, AT.x)
-    TOPK.encode({"x": x, "y": y, ..., "k": 3})      # in the lowering, through `Builder.emit`
+    TOPK.encode({"x": x, "y": y, ..., "k": 3})      # in the lowering, through `PlanBuilder.emit`
 
-A tensor takes two words (index into `bases`, byte offset), and all tensors come before the words.
+A tensor takes two words (index into `bases`, byte offset), and all tensors come before the words. A name that stands
+for several of them says how many; words of any number may follow the named ones.
 """
 
 from __future__ import annotations
 
 from collections import namedtuple
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from itertools import accumulate
 from typing import Any
 
-__all__ = ["Operands", "places"]
+__all__ = ["Operands", "Words", "codes", "places"]
+
+
+def codes(names: str, first: int = 0) -> Any:
+    """The numbers by which instruction words tell `names` from each other, as a named tuple like that of `places`."""
+    each = names.split()
+    kind: Any = namedtuple("Codes", each)  # type: ignore[misc]
+    return kind(*range(first, first + len(each)))
 
 
 def places(names: str, *, first: int = 0, **widths: int) -> Any:
@@ -30,30 +38,65 @@ def places(names: str, *, first: int = 0, **widths: int) -> Any:
     return kind(*accumulate((widths.get(name, 1) for name in each), initial=first))
 
 
-class Operands:
-    """The operands of an instruction, by name. at: the place of each; rest: of what follows, where anything may.
+class Words:
+    """A record of words, by name. at: the place of each.
 
-    rest: what the words behind the named ones are, empty where there are none.
+    counts: how many words a name stands for, where it is not one: a sequence of them is given for it.
+    rest: the name of the words behind, of which there may be any number.
     """
 
-    def __init__(self, tensors: str, words: str = "", *, rest: str = "") -> None:
-        self.tensors, self.words = tensors.split(), words.split()
-        names = [*self.tensors, *self.words, *([rest] if rest else [])]
-        self._rest = bool(rest)
-        self.at = places(" ".join(names), **dict.fromkeys(self.tensors, 2))
+    def __init__(self, names: str, *, rest: str = "", **counts: int) -> None:
+        widths = {**counts, rest: 0} if rest else counts
+        self.at = places(f"{names} {rest}", **widths)
+        self._counts = {name: widths.get(name) for name in self.at._fields[:-1]}
+        self._rest = rest
 
-    def encode(self, given: Mapping[str, Any], rest: Sequence[int] = ()) -> tuple[list[Any], list[Any]]:
-        """(tensors, words) in their order; `TypeError` that names what is missing and what is not declared."""
-        names = [*self.tensors, *self.words]
-        if len(given) != len(names) or any(name not in given for name in names) or (rest and not self._rest):
-            wrong = {*given} ^ {*names} or {"words behind the last"}
-            raise TypeError(f"operands {', '.join(sorted(wrong))} are missing or not declared")
-        return [given[name] for name in self.tensors], [*(given[name] for name in self.words), *rest]
+    @property
+    def zeros(self) -> dict[str, int]:
+        """A record that nobody reads."""
+        return dict.fromkeys(self._counts, 0)
 
-    def tensor(self, name: str) -> int:
-        """Which of the tensors `name` is."""
-        return self.tensors.index(name)
+    def encode(self, given: Mapping[str, Any]) -> list[Any]:
+        """The words in their order; `TypeError` that names what is missing, not declared, or of another number."""
+        _check(given, self._counts)
+        return self.flat(given)
 
-    def word(self, name: str) -> int:
-        """Which of the words `name` is."""
-        return self.words.index(name)
+    def flat(self, given: Mapping[str, Any]) -> list[Any]:
+        """The same for what has every name, and may have others."""
+        return [word for name in self._counts for word in self._each(name, given[name])]
+
+    def put(self, words: list[Any], name: str, value: Any) -> None:
+        """Change what a name stands for, in words that `encode` gave."""
+        at, new = getattr(self.at, name), self._each(name, value)
+        words[at : at + len(new)] = new
+
+    def _each(self, name: str, value: Any) -> list[Any]:
+        count = self._counts[name]
+        words = [value] if count is None else list(value)
+        if name != self._rest and len(words) != (1 if count is None else count):
+            raise TypeError(f"operand {name}: got {len(words)} words, expected {count}")
+        return words
+
+
+class Operands:
+    """The operands of an instruction, by name. at: the place of each among the words that a kernel is given.
+
+    counts: as for `Words`, of tensors, too.
+    """
+
+    def __init__(self, tensors: str, words: str = "", *, rest: str = "", **counts: int) -> None:
+        several = {name: count for name, count in counts.items() if name in tensors.split()}
+        counts = {name: count for name, count in counts.items() if name not in several}
+        self.tensors, self.words = Words(tensors, rest="", **several), Words(words, rest=rest, **counts)
+        widths = {name: 2 * several.get(name, 1) for name in tensors.split()}
+        self.at = places(f"{tensors} {words} {rest}", **widths, **counts, **({rest: 0} if rest else {}))
+
+    def encode(self, given: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
+        """(tensors, words) in their order; `TypeError` as for `Words`."""
+        _check(given, self.at._fields[:-1])
+        return self.tensors.flat(given), self.words.flat(given)
+
+
+def _check(given: Mapping[str, Any], names: Iterable[str]) -> None:
+    if wrong := given.keys() ^ {*names}:
+        raise TypeError(f"operands {', '.join(sorted(wrong))} are missing or not declared")

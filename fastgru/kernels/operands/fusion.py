@@ -1,13 +1,14 @@
-"""Codes of the operations of a chain, what each reads, and the scratch of a chain."""
+"""The operands, operations and scratch of a fusion: what each operation reads, and its code."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from fastgru.kernels.operands.activation import ACTIVATION_CODES
+from fastgru.kernels.operands.declare import Operands, Words, places
 
 __all__ = [
     "ARITIES",
@@ -16,14 +17,16 @@ __all__ = [
     "CODES",
     "FIRST_ACTIVATION",
     "FIRST_UNARY",
-    "HEAD",
+    "FUSION",
+    "ITERATED",
     "MAX_REGISTERS",
     "MAX_SOURCES",
-    "OPERATION_WORDS",
+    "OPERATION",
     "UNARY",
+    "Scratch",
     "block_elements",
     "parameters",
-    "scratch_elements",
+    "scratch",
 ]
 
 BINARY: Final = ("add", "sub", "mul", "div", "min", "max", "prelu")
@@ -46,9 +49,18 @@ ARITIES: Final = {**dict.fromkeys(CODES, 1), **dict.fromkeys(BINARY, 2), "fma": 
 
 MAX_SOURCES: Final = 8
 MAX_REGISTERS: Final = 24
-OPERATION_WORDS: Final = 6  # code, target, three sources, first parameter
-HEAD: Final = 6 + 2 * MAX_SOURCES
 BLOCK_BYTES: Final = 2048
+
+
+# numbers: what the operations read beside registers. count: of the sources that are there, the others being absent.
+# program: an `OPERATION` for each, then an nd-iterator over y and the sources.
+FUSION: Final = Operands("y scratch numbers sources", "count operations", rest="program", sources=MAX_SOURCES)
+
+# The operands of the nd-iterator.
+ITERATED: Final = places("y sources", sources=MAX_SOURCES)
+
+# target, a, b, c: registers; numbers: where those of the operation start.
+OPERATION: Final = Words("code target a b c numbers")
 
 
 def block_elements(dtype: Any) -> int:
@@ -56,10 +68,20 @@ def block_elements(dtype: Any) -> int:
     return BLOCK_BYTES // int(np.dtype(dtype).itemsize)
 
 
-def scratch_elements(dtype: Any, registers: int) -> int:
-    """Elements of scratch: an address a register, then the registers, each with a vector to spare."""
+class Scratch(NamedTuple):
+    """Where, in elements, the addresses of what registers hold and the registers begin; how far these lie apart."""
+
+    addresses: int
+    registers: int
+    register: int
+    total: int
+
+
+def scratch(dtype: Any, registers: int) -> Scratch:
+    """The regions of scratch: an address a register, then the registers, each with a vector to spare."""
     item = int(np.dtype(dtype).itemsize)
-    return MAX_REGISTERS * 8 // item + registers * (BLOCK_BYTES + 64) // item
+    first, each = MAX_REGISTERS * 8 // item, (BLOCK_BYTES + 64) // item
+    return Scratch(0, first, each, first + registers * each)
 
 
 def parameters(kind: str, dtype: Any, *, alpha: float = 0.0, beta: float = 0.0, gamma: float = 0.0) -> list[float]:

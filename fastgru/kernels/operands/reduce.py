@@ -1,13 +1,23 @@
-"""Codes of the reductions."""
+"""The operands and codes of reductions, of positions of extremes, and of running sums."""
 
 from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["BOOL_CODES", "EXTREME_CODES", "INTEGER_CODES", "SUM_CODES"]
+from fastgru.kernels.operands.declare import Operands, codes
 
-# As instruction words carry them.
-SUM_CODES: Final = {"sum": 0, "mean": 1, "l1": 2, "l2": 3, "sum_square": 4, "log_sum": 5, "prod": 6}
-EXTREME_CODES: Final = {"max": 0, "min": 1, "log_sum_exp": 2}
-INTEGER_CODES: Final = {"sum": 0, "l1": 1, "sum_square": 2, "prod": 3, "max": 4, "min": 5}
+__all__ = ["ARG", "BOOL_CODES", "CUMSUM", "EXTREMES", "INTEGER", "REDUCE", "SUMS"]
+
+# Each of the rows of n elements to one number.
+REDUCE: Final = Operands("x y", "rows n code")
+
+# smallest: the position of the smallest, not of the largest; last: of equals the last, not the first.
+ARG: Final = Operands("x y", "rows n smallest last")
+
+# exclusive: without the element itself; reverse: from the end; product: of products, not of sums.
+CUMSUM: Final = Operands("x y", "rows n exclusive reverse product")
+
+SUMS: Final = codes("sum mean l1 l2 sum_square log_sum prod")
+EXTREMES: Final = codes("max min log_sum_exp")
+INTEGER: Final = codes("sum l1 sum_square prod max min")
 BOOL_CODES: Final = {"any": 0, "max": 0, "sum": 0, "l1": 0, "sum_square": 0, "all": 1, "min": 1, "prod": 1}

@@ -1,10 +1,19 @@
-"""Codes of what becomes of elements that are scattered to one place."""
+"""The operands of scattering, and the codes of what becomes of elements that come to one place."""
 
 from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["REDUCTION_CODES"]
+from fastgru.kernels.operands.declare import Operands
+
+__all__ = ["REDUCTION_CODES", "SCATTER_ELEMENTS", "SCATTER_ND"]
+
+# ids (count, k), updates (count, inner); sizes: of the first k axes of y.
+SCATTER_ND: Final = Operands("y ids updates", "count inner code k", rest="sizes")
+
+# along: the stride of the axis in y; entries: its size. The nd-iterator goes over y, whose stride of the axis is 0
+# there, ids and updates.
+SCATTER_ELEMENTS: Final = Operands("y ids updates", "along entries code", rest="nditer")
 
 # As instruction words carry them.
 REDUCTION_CODES: Final = {"none": 0, "add": 1, "mul": 2, "max": 3, "min": 4}

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["COLLECT_STRIDES", "COLLECT_WORDS", "PAD_WORDS"]
+from fastgru.kernels.operands.declare import Words
 
-PAD_WORDS: Final = 13
-COLLECT_WORDS: Final = 8
-# Where the strides of C, H and W begin among the words of collecting.
-COLLECT_STRIDES: Final = 5
+__all__ = ["COLLECT", "PAD"]
+
+# C planes of H rows and W columns, with the strides s_c, s_h and s_w, into `rows` rows for each plane: from `first` on,
+# every step-th row of H; from `left` on, `columns` columns of W, every phases-th of them in a run of its own.
+PAD: Final = Words("C rows first step H left columns W phases run s_c s_h s_w")
+
+# (C, H, phases, run) to (C, H, W) with the strides s_c, s_h and s_w.
+COLLECT: Final = Words("C H W phases run s_c s_h s_w")

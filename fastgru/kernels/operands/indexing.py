@@ -1,0 +1,19 @@
+"""The operands of what takes elements by position, and of lengths."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fastgru.kernels.operands.declare import Operands
+
+__all__ = ["GATHER_ELEMENTS", "LAST", "LENGTHS"]
+
+# along: the stride of the axis in x; entries: its size. The nd-iterator goes over x, whose stride of the axis is 0
+# there, and ids.
+GATHER_ELEMENTS: Final = Operands("x ids y", "along entries", rest="nditer")
+
+# lengths (N), y (N, block); block: bytes. x_n and x_t: bytes from row to row and from step to step in x.
+LAST: Final = Operands("x lengths y", "N T block x_n x_t")
+
+# x and y (N), each within 0 to T.
+LENGTHS: Final = Operands("x y", "N T")

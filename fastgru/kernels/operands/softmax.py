@@ -1,0 +1,12 @@
+"""The operands of softmax and its logarithm."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fastgru.kernels.operands.declare import Operands
+
+__all__ = ["SOFTMAX"]
+
+# Rows of n elements, one after the other.
+SOFTMAX: Final = Operands("x y", "rows n")
