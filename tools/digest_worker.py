@@ -1,0 +1,170 @@
+"""One side of tools/digests: runs the cases on the fastgru that this interpreter finds, and prints what came out.
+
+    python tools/digest_worker.py [--only PART] [--match REGEX] ...
+
+A line is a name, a tab and a word: the start of a SHA-256 over dtypes, shapes and bytes of what a case computes;
+"refused" for an error of fastgru's tree; "failed:" and its type for any other. Only fastgru's public interface is used,
+so that checkouts far apart can be held against each other. Inputs are fixed: those of the golden files, or seeded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import itertools
+import os
+import re
+import tempfile
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+import fastgru
+from fastgru.simd.cpu import ISA
+
+PRECISIONS: Final = ("float32", "float64", "bfloat16", "int8")
+
+Arrays = Mapping[str, np.ndarray]
+
+
+class Teller:
+    """Runs what goes by a name that `match` finds, and prints how it ends."""
+
+    def __init__(self, match: str, precisions: Iterable[str], threads: Iterable[int]) -> None:
+        self.match, self.precisions, self.threads = re.compile(match), tuple(precisions), tuple(threads)
+
+    def tell(self, name: str, compute: Callable[[], Any], *, loads: bool = False) -> Any:
+        """Print the digest of what `compute` gives, or how it ends; with `loads`, hand back the model that it gives."""
+        if not self.match.search(name):
+            return None
+        value = None
+        try:
+            value = compute()
+            word = "loaded" if loads else digest(value)
+        except fastgru.FastGRUError:
+            word = "refused"
+        except Exception as error:
+            word = f"failed:{type(error).__name__}"
+        print(name, word, sep="\t", flush=True)
+        return value if loads else None
+
+    def tell_model(self, name: str, load: Callable[..., Any], given: Arrays) -> None:
+        """A model in every precision, on one thread and on more: whole, saved, exported, as streams and as a pool."""
+        for precision, threads in itertools.product(self.precisions, self.threads):
+            label = f"{name} {precision} x{threads}"
+            model = self.tell(label, partial(load, precision=precision, threads=threads), loads=True)
+            if model is None:
+                continue
+            self.tell(f"{label}: run", lambda model=model: run(model, given))
+            if threads == self.threads[0]:
+                self.tell(f"{label}: saved", lambda model=model: run(saved(model), given))
+                self.tell(f"{label}: exported", lambda model=model: run(fastgru.load(model.to_onnx()), given))
+            if model.graph.states:
+                self.tell_streams(label, model, given)
+
+    def tell_streams(self, label: str, model: fastgru.Model, given: Arrays) -> None:
+        """Chunks, frames along each of the first axes, and sessions of a pool whose rows lie along one of them."""
+        feeds = fitted(model, given)
+        frames = {name: a for name, a in feeds.items() if name not in model.graph.states}
+        free = {n for s in model.inputs if s.name in model.graph.states for n in free_sizes(s, feeds[s.name])}
+        self.tell(f"{label}: chunks", lambda: pushed(model, free, [frames] * 3))
+        for axis in range(3):
+            cuts = {n: np.split(a, a.shape[axis], axis) for n, a in frames.items() if a.ndim > axis and a.shape[axis]}
+            count = max(map(len, cuts.values()), default=0)
+            if count > 1:
+                parts = [
+                    {n: cuts[n][t % len(cuts[n])] if n in cuts else a for n, a in frames.items()} for t in range(count)
+                ]
+                self.tell(f"{label}: frames along {axis}", lambda parts=parts: pushed(model, free, parts))
+            if len(cuts) == len(frames):
+                self.tell(f"{label}: pool along {axis}", lambda cuts=cuts: pooled(model, [*cuts.values()]))
+
+
+def free_sizes(spec: fastgru.TensorSpec, array: np.ndarray) -> list[int]:
+    return [n for n, size in zip(array.shape, spec.shape or (), strict=False) if size is None]
+
+
+def digest(value: Any) -> str:
+    """Of arrays, however they lie in tuples and dicts."""
+    found = hashlib.sha256()
+    todo = [value]
+    while todo:
+        value = todo.pop()
+        if isinstance(value, Mapping):
+            todo += [part for item in value.items() for part in item]
+        elif isinstance(value, list | tuple):
+            todo += value
+        elif isinstance(value, str):
+            found.update(value.encode())
+        else:
+            array = np.ascontiguousarray(value)
+            found.update(f"{array.dtype} {array.shape}".encode() + array.tobytes())
+    return found.hexdigest()[:24]
+
+
+def fitted(model: fastgru.Model, given: Arrays) -> dict[str, np.ndarray]:
+    """The inputs in the dtypes of the model; by order where it calls them other names, its states beginning at zero."""
+    free = [spec.name for spec in model.inputs if spec.name not in given and spec.name not in model.graph.states]
+    spare = [array for name, array in given.items() if name not in {spec.name for spec in model.inputs}]
+    arrays = {**given, **dict(zip(free, spare, strict=True))}
+    rows = next(iter(given.values())).shape[0]
+    zeros = {
+        spec.name: np.zeros([rows if size is None else size for size in spec.shape or ()])
+        for spec in model.inputs
+        if spec.name not in arrays
+    }
+    return {spec.name: {**zeros, **arrays}[spec.name].astype(spec.dtype) for spec in model.inputs}
+
+
+def run(model: fastgru.Model, given: Arrays) -> dict[str, np.ndarray]:
+    return model.run(fitted(model, given))
+
+
+def saved(model: fastgru.Model) -> fastgru.Model:
+    with tempfile.TemporaryDirectory() as folder:
+        model.save(Path(folder) / "model.safetensors")
+        return fastgru.load(Path(folder) / "model.safetensors")
+
+
+def pushed(model: fastgru.Model, free: set[int], frames: list[dict[str, np.ndarray]]) -> list[Any]:
+    """What a stream gives for these frames, and the state that it ends in."""
+    stream = model.stream(*free)
+    return [*[stream.push(*frame.values()) for frame in frames], stream.state]
+
+
+def pooled(model: fastgru.Model, cuts: list[list[np.ndarray]]) -> list[Any]:
+    """What three sessions of a pool get, pushed together and apart; each is given other rows."""
+    pool = fastgru.SessionPool(model, 4)
+    sessions = [pool.open() for _ in range(3)]
+    got = []
+    for step, chosen in enumerate(([0, 1, 2], [1], [2, 0], [0, 1, 2])):
+        rows = {k: tuple(cut[(k + step) % len(cut)] for cut in cuts) for k in chosen}
+        results = pool.push({sessions[k]: frame if len(frame) > 1 else frame[0] for k, frame in rows.items()})
+        got.append([results[sessions[k]] for k in chosen])
+    return got
+
+
+def main() -> None:
+    import digest_cases
+
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--only", action="append", choices=tuple(digest_cases.PARTS), help="parts, by default all")
+    parser.add_argument("--match", default="", help="run the cases whose names this regular expression finds")
+    parser.add_argument("--precision", action="append", choices=PRECISIONS)
+    parser.add_argument("--threads", action="append", type=int)
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    print("fastgru", Path(fastgru.__file__).resolve().parent.parent, sep="\t")
+    print("isa", ISA, sep="\t", flush=True)
+    threads = options.threads or ((1,) if os.environ.get("FASTGRU_ISA") else (1, 2))
+    teller = Teller(options.match, options.precision or PRECISIONS, threads)
+    for part in options.only or digest_cases.PARTS:
+        digest_cases.PARTS[part](teller)
+
+
+if __name__ == "__main__":
+    main()
