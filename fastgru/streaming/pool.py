@@ -165,8 +165,8 @@ class SessionPool:
         results = self._run([frames[i] for i in order], rows[order])
         each = {}
         for i, session in enumerate(arrays):
-            parts = [_row_of(results[name], axes[name], i) for name in self.outputs]
-            each[session] = parts[0] if len(parts) == 1 else tuple(parts)
+            made = [_row_of(results[name], axes[name], i) for name in self.outputs]
+            each[session] = made[0] if len(made) == 1 else tuple(made)
         self._change(
             rows,
             {name: np.moveaxis(results[o], self._axes[name], 0)[: len(rows)] for name, o in self._states.items()},
