@@ -76,7 +76,10 @@ so is an attribute of another kind than the definition's annotations say (`refer
 
 from __future__ import annotations
 
+from fastgru.modules import import_all
 from fastgru.reference.evaluate import bind_inputs, check_node, evaluate, run_graph
-from fastgru.reference.table import OPS
+from fastgru.reference.operator import OPS
+
+import_all(__name__)
 
 __all__ = ["OPS", "bind_inputs", "check_node", "evaluate", "run_graph"]

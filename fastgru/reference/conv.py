@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 
 from fastgru.errors import ShapeError
 from fastgru.reference.attributes import Bound, Count, Counts, Length, Sizes
-from fastgru.reference.operator import same_dtype
-from fastgru.reference.windows import Pads, Windows, slide, spread
+from fastgru.reference.dims import Dim, Dims, Facts, Operand
+from fastgru.reference.operator import operator, same_dtype
+from fastgru.reference.sizes import Size, multiply
+from fastgru.reference.windows import Pads, Windows, check_forms, slid, slide, spread, spread_dims
 
-__all__ = ["check_conv", "check_transposed", "conv", "conv_transpose"]
+__all__ = ["check_conv", "check_transposed", "conv", "conv_dims", "conv_flops", "conv_transpose"]
 
 Array = NDArray[Any]
 Shape = tuple[int, ...]
@@ -63,6 +65,19 @@ def _check_vectors(O: int, bias: Shape | None, slope: Shape | None) -> None:
             raise ShapeError(f"{name} has shape {shape}, expected {(O,)}")
 
 
+def conv_dims(
+    x: Operand, weight: Operand, *_: Operand | None, strides: Counts, pads: Pads, dilations: Counts, **__: Any
+) -> Dims:
+    """(N, O, E1, ...) of x (N, C, D1, ...) and weight (O, C / group, K1, ...)."""
+    return [x.dims[0], weight.dims[0], *slid(x.dims[2:], weight.sizes[2:], strides, dilations, pads)]
+
+
+def conv_flops(x: Operand, weight: Operand, *_: Operand | None, **attrs: Any) -> Size:
+    """Two for each weight that an output reads."""
+    return multiply(2, *(dim.size for dim in conv_dims(x, weight, **attrs)), *weight.sizes[1:])
+
+
+@operator("conv", Facts(conv_dims, weights=dict.fromkeys((1, 2, 3)), flops=conv_flops), agree=check_forms)
 def conv(
     x: Array,
     weight: Array,
@@ -93,6 +108,24 @@ def conv(
     return _finished(y.reshape(N, O, *windows.sizes), bias, slope, clamp)
 
 
+def _spread_dims(
+    x: Operand, weight: Operand, *_: Operand | None,
+    strides: Counts, pads: Pads, dilations: Counts, group: int, output_padding: Sizes,
+    output_shape: Sizes | None = None, clamp: Clamp | None = None,
+) -> Dims:  # fmt: skip
+    spatial = spread_dims(x.dims[2:], weight.sizes[2:], strides, dilations, pads, output_padding, output_shape)
+    return [x.dims[0], Dim(multiply(weight.sizes[1], group)), *spatial]
+
+
+@operator(
+    "conv_transpose",
+    Facts(
+        _spread_dims,
+        weights=dict.fromkeys((1, 2, 3)),
+        flops=lambda x, weight, *_, **__: multiply(2, *x.sizes, *weight.sizes[1:]),
+    ),
+    agree=check_forms,
+)
 def conv_transpose(
     x: Array,
     weight: Array,

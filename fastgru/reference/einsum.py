@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.errors import InvalidModelError, ShapeError
-from fastgru.reference.operator import same_dtype
+from fastgru.reference.dims import Dim, Dims, Facts, Operand, Tie, broadcast_dims, equal
+from fastgru.reference.operator import operator, same_dtype
+from fastgru.reference.sizes import Size, multiply
 
 __all__ = ["check_equation", "einsum", "label_sizes", "parse_equation"]
 
@@ -78,6 +80,34 @@ def label_sizes(labels: Sequence[Labels], shapes: Sequence[tuple[int, ...]]) -> 
     return sizes
 
 
+def _labelled(operands: Sequence[Operand], equation: str) -> tuple[dict[str, Dim], Labels]:
+    """The axis that each label stands for, and the labels of the output."""
+    labels, output = parse_equation(equation, [operand.rank for operand in operands])
+    columns: dict[str, list[Dim]] = {}
+    for axes, operand in zip(labels, operands, strict=True):
+        for label, dim in zip(axes, operand.dims, strict=True):
+            columns.setdefault(label, []).append(dim)
+    return {
+        label: broadcast_dims(*([dim] for dim in column))[0] if label.isdigit() else equal(*column)
+        for label, column in columns.items()
+    }, output
+
+
+def _dims(*operands: Operand, equation: str) -> Dims:
+    dims, output = _labelled(operands, equation)
+    return [dims[label] for label in output]
+
+
+def _ties(*operands: Operand, equation: str) -> list[Tie]:
+    return [(None, sorted(dim.same)) for dim in _labelled(operands, equation)[0].values()]
+
+
+def _flops(*operands: Operand, equation: str) -> Size:
+    dims, _ = _labelled(operands, equation)
+    return multiply(len(operands), *(dim.size for dim in dims.values()))
+
+
+@operator("einsum", Facts(_dims, ties=_ties, flops=_flops), agree=check_equation)
 def einsum(x: Array, *others: Array, equation: str) -> Array:
     """The sum over every label that the output has not, of the products of the operands' elements.
 

@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 
 from fastgru.errors import InvalidModelError, ShapeError, SpecError
 from fastgru.reference.attributes import DType, Finite, OneOf
+from fastgru.reference.dims import Facts, Operand, broadcast, pairwise, same
 from fastgru.reference.gru import activate
-from fastgru.reference.operator import choose, is_floating, numpy_dtype, same_dtype
+from fastgru.reference.operator import choose, is_floating, need_floating, numpy_dtype, operator, same_dtype
+from fastgru.reference.sizes import Size, add, compare_sizes, extreme, multiply, quotient, remainder, subtract
 from fastgru.spec import ACTIVATIONS, Activation
 
 __all__ = [
@@ -101,21 +103,33 @@ def check_unary(*, kind: str, alpha: float | None = None, gamma: float | None = 
         raise InvalidModelError(f"{kind}: alpha and gamma came as {alpha} and {gamma}; selu takes both, others neither")
 
 
+@operator("activation", Facts(same, flops=4), agree=check_activation)
 def activation(
     x: Array, *, kind: Annotated[str, OneOf(ACTIVATIONS)], alpha: float = math.nan, beta: float = math.nan
 ) -> Array:
     """f(x) for the eleven kinds of `spec.ACTIVATIONS`."""
-    _need_floating(kind, x)
+    need_floating(kind, x)
     return activate(Activation(kind, alpha, beta), x)
 
 
+def _negated(x: Operand, *, kind: str, **_: Any) -> list[Size]:
+    if kind == "not":
+        return [1 - n if isinstance(n, int) else None for n in x.elements]
+    return [multiply(-1, n) if kind == "neg" else None for n in x.elements]
+
+
+@operator(
+    "unary",
+    Facts(same, dtype=lambda kind, **_: "bool" if kind in ("isinf", "isnan") else 0, elements=_negated, flops=1),
+    agree=check_unary,
+)
 def unary(
     x: Array, *, kind: Annotated[str, OneOf(_UNARY)], alpha: Finite | None = None, gamma: Finite | None = None
 ) -> Array:
     """f(x). alpha and gamma belong to selu alone: gamma * (x if x > 0 else alpha * (exp(x) - 1))."""
     check_unary(kind=kind, alpha=alpha, gamma=gamma)
     if alpha is not None and gamma is not None:
-        _need_floating(kind, x)
+        need_floating(kind, x)
         return _selu(x, alpha, gamma)
     if kind == "not":
         _need_bool(kind, x)
@@ -127,10 +141,11 @@ def unary(
     if kind in _NUMERIC:
         return np.asarray(_NUMERIC[kind](x))
     function = choose(_UNARY, kind)
-    _need_floating(kind, x)
+    need_floating(kind, x)
     return np.asarray(function(x))
 
 
+@operator("prelu", Facts(broadcast, weights={1: None}, flops=2))
 def prelu(x: Array, slope: Array) -> Array:
     """x if x >= 0 else slope * x; slope broadcasts to x."""
     same_dtype(x=x, slope=slope)
@@ -184,6 +199,18 @@ _BINARY: Final[Mapping[str, Callable[[Array, Array], Array]]] = {
 }
 
 
+_ARITHMETIC: Final[Mapping[str, Callable[[Size, Size], Size]]] = {
+    "add": add,
+    "div": quotient,
+    "max": lambda a, b: extreme(a, b, greater=True),
+    "min": lambda a, b: extreme(a, b, greater=False),
+    "mod": remainder,
+    "mul": lambda a, b: multiply(a, b),
+    "sub": subtract,
+}
+
+
+@operator("binary", Facts(broadcast, elements=lambda a, b, kind: pairwise(_ARITHMETIC[kind], a, b), flops=1))
 def binary(a: Array, b: Array, *, kind: Annotated[str, OneOf(_BINARY)]) -> Array:
     """a and b of one dtype; pow alone lets them differ, and then answers in the dtype of a."""
     function = choose(_BINARY, kind)
@@ -213,12 +240,36 @@ _LOGICAL: Final[Mapping[str, Callable[[Array, Array], Array]]] = {
 }
 
 
+@operator(
+    "compare",
+    Facts(
+        broadcast,
+        dtype="bool",
+        elements=lambda a, b, kind: pairwise(lambda m, n: compare_sizes(kind, m, n), a, b),
+        flops=1,
+    ),
+)
 def compare(a: Array, b: Array, *, kind: Annotated[str, OneOf(_COMPARE)]) -> Array:
     """a < b and the like, element by element; bool."""
     same_dtype(a=a, b=b)
     return np.asarray(choose(_COMPARE, kind)(a, b))
 
 
+def _decided(kind: str, a: Size, b: Size) -> Size:
+    if kind != "xor" and (a == b or (kind == "or") in (a, b)):
+        return a if a == b else int(kind == "or")
+    return None if a is None or b is None else int(a != b)
+
+
+@operator(
+    "logical",
+    Facts(
+        broadcast,
+        dtype="bool",
+        elements=lambda a, b, kind: pairwise(lambda m, n: _decided(kind, m, n), a, b),
+        flops=1,
+    ),
+)
 def logical(a: Array, b: Array, *, kind: Annotated[str, OneOf(_LOGICAL)]) -> Array:
     """and, or, xor of two bool arrays, element by element."""
     _need_bool(kind, a)
@@ -226,6 +277,11 @@ def logical(a: Array, b: Array, *, kind: Annotated[str, OneOf(_LOGICAL)]) -> Arr
     return np.asarray(choose(_LOGICAL, kind)(a, b))
 
 
+def _selected(condition: Size, a: Size, b: Size) -> Size:
+    return (a if a == b else None) if condition is None else a if condition else b
+
+
+@operator("where", Facts(broadcast, dtype=1, elements=lambda *operands: pairwise(_selected, *operands), flops=1))
 def where(condition: Array, a: Array, b: Array) -> Array:
     """a where condition, else b; a selection, so NaN in the branch not taken stays there."""
     _need_bool("where", condition)
@@ -233,6 +289,7 @@ def where(condition: Array, a: Array, b: Array) -> Array:
     return np.where(condition, a, b)
 
 
+@operator("clip", Facts(same, flops=2))
 def clip(x: Array, low: Array | None = None, high: Array | None = None) -> Array:
     """min(max(x, low), high): where low > high, high wins."""
     for name, bound in (("low", low), ("high", high)):
@@ -242,14 +299,14 @@ def clip(x: Array, low: Array | None = None, high: Array | None = None) -> Array
     return np.asarray(y if high is None else np.minimum(y, high.reshape(()).astype(x.dtype)))
 
 
+def _converted(x: Operand, *, to: str) -> list[Size]:
+    return [int(n != 0) if isinstance(n, int) else None for n in x.elements] if to == "bool" else x.elements
+
+
+@operator("cast", Facts(same, dtype=lambda to: to, elements=_converted), converts=True)
 def cast(x: Array, *, to: DType) -> Array:
     """x in the dtype `to`: floats to integers towards zero, anything that is not zero to True."""
     return x.astype(numpy_dtype(to))
-
-
-def _need_floating(kind: str, x: Array) -> None:
-    if not is_floating(x.dtype):
-        raise ShapeError(f"{kind}: x has dtype {x.dtype}, expected a float")
 
 
 def _need_bool(kind: str, x: Array) -> None:

@@ -11,10 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastgru.errors import FastGRUError, InvalidModelError, ShapeError, UnsupportedModelError
 from fastgru.graph import Graph, Node, TensorSpec
-from fastgru.reference.extent import output_elements
+from fastgru.reference.facts import bound
 from fastgru.reference.foreign import FOREIGN, check_foreign, evaluate_foreign
-from fastgru.reference.operator import as_array, is_floating, numpy_dtype
-from fastgru.reference.table import OPS
+from fastgru.reference.operator import OPS, as_array, is_floating, numpy_dtype
 
 __all__ = ["bind_inputs", "check_node", "evaluate", "run_graph"]
 
@@ -53,7 +52,7 @@ def evaluate(node: Node, inputs: Sequence[Array | None], *, max_elements: int | 
     arrays = [None if a is None else np.asarray(a) for a in inputs]
     try:
         OPS[node.op].schema.check([a is not None for a in arrays], node.attrs)
-        if max_elements is not None and (count := output_elements(node, arrays)) > max_elements:
+        if max_elements is not None and (count := bound(node, arrays)) > max_elements:
             raise ShapeError(f"{count} elements come out, expected at most {max_elements}")
         with np.errstate(all="ignore"):
             results = OPS[node.op].compute(arrays, node.attrs)

@@ -14,14 +14,17 @@ Nothing here is fast, and nothing is shared with the kernels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.errors import ShapeError
+from fastgru.reference.attributes import Made
 from fastgru.reference.linear import linear
+from fastgru.reference.operator import operator
+from fastgru.reference.recurrent import recurrent_facts, weights_of_each
 from fastgru.spec import Activation, GRUSpec, GRUWeights, check_weights
 
 __all__ = ["activate", "gru", "gru_cell"]
@@ -161,3 +164,17 @@ def gru(
             y[t, :, d * H : (d + 1) * H] = np.where(within, shown, 0)
         h_n[d] = h
     return (y.swapaxes(0, 1) if spec.batch_first else y), h_n
+
+
+@operator("gru", recurrent_facts(GRUSpec))
+def _gru(
+    x: Array,
+    initial_h: Array | None = None,
+    lengths: Array | None = None,
+    mask: Array | None = None,
+    *weights: Array | None,
+    spec: Annotated[Mapping[str, Any], Made(GRUSpec.from_dict)],
+) -> tuple[Array, Array]:
+    """`gru`, with weight_ih, weight_hh, bias_ih, bias_hh of each direction in a row."""
+    form = GRUSpec.from_dict(spec)
+    return gru(form, weights_of_each(GRUWeights, form, weights), x, initial_h, lengths, mask)

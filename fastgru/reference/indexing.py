@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated, Any, Final
 
 import numpy as np
@@ -10,22 +11,51 @@ from numpy.typing import NDArray
 
 from fastgru.errors import InvalidModelError, ShapeError
 from fastgru.reference.attributes import Axes, Axis, Count, OneOf, Sizes
-from fastgru.reference.operator import same_dtype
+from fastgru.reference.dims import Dim, Dims, Facts, Operand, UnknownError, changed, equal, joined
+from fastgru.reference.operator import operator, same_dtype
 from fastgru.reference.shape import integers, normal_axis
+from fastgru.reference.sizes import Size, add, at_least, divide, floor_divide, multiply, subtract
 
 __all__ = ["concat", "gather", "gather_elements", "last", "pad", "slice_", "split", "split_sizes", "tile"]
 
 Array = NDArray[Any]
 
 PADS: Final = ("constant", "edge", "reflect", "wrap")
+_BEYOND: Final = (1 << 31) - 1  # what files write for "to the end"
 
 
+def _chained(*operands: Operand, axis: int) -> Dims:
+    at = range(operands[0].rank)[axis]
+    columns = list(zip(*(operand.dims for operand in operands), strict=True))
+    whole = add(*(dim.size for dim in columns[at]))
+    grown = columns[at][0] if len(operands) == 1 else joined(None, columns[at]).resized(whole)
+    return [grown if i == at else equal(*column) for i, column in enumerate(columns)]
+
+
+@operator(
+    "concat", Facts(_chained, elements=lambda *operands, axis: [n for operand in operands for n in operand.elements])
+)
 def concat(x: Array, *others: Array, axis: Axis) -> Array:
     """The arrays one after the other along `axis`."""
     same_dtype(**{f"x{i}": a for i, a in enumerate((x, *others))})
     return np.concatenate((x, *others), axis=axis)
 
 
+def _cut(
+    x: Operand, given: Operand | None = None, *, axis: int, sizes: Sequence[int] | None = None, parts: int | None = None
+) -> Dims | tuple[Dims, ...]:
+    length = x.dims[axis].size
+    if parts is None:
+        try:
+            wanted: Sequence[Size] = given.elements if given is not None else sizes or ()
+        except UnknownError:
+            return changed(x.dims, {axis: None})
+    else:
+        wanted = split_sizes(length, None, None, parts) if isinstance(length, int) else [divide(length, parts)] * parts
+    return tuple(changed(x.dims, {axis: size}) for size in wanted)
+
+
+@operator("split", Facts(_cut))
 def split(
     x: Array,
     given: Array | None = None,
@@ -55,6 +85,52 @@ def split_sizes(length: int, given: Array | None, sizes: Sequence[int] | None, p
     return cut
 
 
+def _sliced(
+    x: Operand, starts: Operand, ends: Operand, axes: Operand | None = None, steps: Operand | None = None
+) -> Dims:
+    try:
+        begin, stop = starts.elements, ends.elements
+        where = range(len(begin)) if axes is None else axes.integers
+        step = (1,) * len(begin) if steps is None else steps.integers
+    except UnknownError:
+        return [dim.resized(None) for dim in x.dims]
+    bounds = zip(where, begin, stop, step, strict=True)
+    return changed(x.dims, {axis: _sliced_size(x.sizes[axis], s, e, k) for axis, s, e, k in bounds})
+
+
+def _sliced_size(size: Size, start: Size, end: Size, step: int) -> Size:
+    """Free sizes for steps from the beginning to the end, and for an axis in the other order."""
+    if isinstance(size, int) and isinstance(start, int) and isinstance(end, int):
+        return len(range(size)[_positions(size, start, end, step)])
+    if step < 0:
+        whole = start == -1 and isinstance(end, int) and end <= -_BEYOND
+        return floor_divide(add(size, -step - 1), -step) if whole else None
+    first, last = _clamped(start, size), _clamped(end, size)
+    if first is None or last is None:
+        return None
+    if at_least(last, first):
+        return floor_divide(add(subtract(last, first), step - 1), step)
+    return 0 if at_least(first, last) else None
+
+
+def _clamped(position: Size, size: Size) -> Size:
+    """A position from the beginning, where it is certain which of 0, itself and the size it is."""
+    if isinstance(position, int):
+        if abs(position) >= _BEYOND:
+            return size if position > 0 else 0
+        position = position if position >= 0 else add(size, position)
+    if at_least(position, 0):
+        return position if at_least(size, position) else size if at_least(position, size) else None
+    return 0 if at_least(0, position) else None
+
+
+def _sliced_elements(x: Operand, starts: Operand, ends: Operand, *rest: Operand | None) -> list[Size]:
+    (start,), (end,) = starts.integers, ends.integers
+    step = rest[1].integers if len(rest) > 1 and rest[1] is not None else (1,)
+    return x.elements[_positions(len(x.elements), start, end, *step)]
+
+
+@operator("slice", Facts(_sliced, elements=_sliced_elements))
 def slice_(x: Array, starts: Array, ends: Array, axes: Array | None = None, steps: Array | None = None) -> Array:
     """x[start:end:step] on each axis; negative positions count from the end, positions beyond it are clamped.
 
@@ -86,6 +162,20 @@ def _positions(size: int, start: int, end: int, step: int) -> slice:
     return slice(start, None if end < 0 else end, step) if size else slice(0, 0)
 
 
+def _gathered(x: Operand, indices: Operand, *, axis: int) -> Dims:
+    at = range(x.rank)[axis]
+    where = list(indices.dims)
+    if len(where) == 1:
+        where = [Dim(where[0].size, where[0].same, x.dims[at].same)]
+    return [*x.dims[:at], *where, *x.dims[at + 1 :]]
+
+
+def _gathered_elements(x: Operand, indices: Operand, *, axis: int) -> list[Size]:
+    every = x.elements
+    return [every[i] for i in indices.integers]
+
+
+@operator("gather", Facts(_gathered, elements=_gathered_elements))
 def gather(x: Array, indices: Array, *, axis: Axis) -> Array:
     """x taken at `indices` along `axis`, which the axes of `indices` replace; -1 is the last."""
     axis = normal_axis(axis, x.ndim)
@@ -93,6 +183,18 @@ def gather(x: Array, indices: Array, *, axis: Axis) -> Array:
     return np.take(x, indices, axis=axis)
 
 
+def _picked(x: Operand, indices: Operand, *, axis: int) -> Dims:
+    """The axes of the indices; where these are as long as x, or both of a free size, they are those of x."""
+    at = range(x.rank)[axis]
+    dims = []
+    for i, (there, dim) in enumerate(zip(x.dims, indices.dims, strict=True)):
+        free = not isinstance(there.size, int) and not isinstance(dim.size, int)
+        is_same = i != at and (there.size == dim.size or free)
+        dims.append(joined(dim.size, [dim, there]) if is_same else Dim(dim.size, dim.same, there.same))
+    return dims
+
+
+@operator("gather_elements", Facts(_picked))
 def gather_elements(x: Array, indices: Array, *, axis: Axis) -> Array:
     """y[i, j, ...] = x[..., indices[i, j, ...], ...] along `axis`; indices has the rank of x."""
     axis = normal_axis(axis, x.ndim)
@@ -113,6 +215,11 @@ def _check_indices(op: str, indices: Array, size: int) -> None:
         raise ShapeError(f"{op}: indices from {indices.min()} to {indices.max()} on an axis of {size}")
 
 
+def _tiled(x: Operand, repeats: Operand) -> Dims:
+    return changed(x.dims, {i: multiply(x.sizes[i], n) for i, n in enumerate(repeats.elements)})
+
+
+@operator("tile", Facts(_tiled))
 def tile(x: Array, repeats: Array) -> Array:
     """x repeated along each axis."""
     counts = integers("repeats", repeats)
@@ -121,6 +228,24 @@ def tile(x: Array, repeats: Array) -> Array:
     return np.tile(x, counts)
 
 
+def _padded(x: Operand, pads: Operand, value: Operand | None = None, *, mode: str, axes: Axes | None = None) -> Dims:
+    named = list(range(x.rank)) if axes is None else list(axes)
+    amounts: list[Size] = [None for _ in range(2 * len(named))]
+    with suppress(UnknownError):
+        amounts = pads.elements
+    pairs = zip(named, amounts[: len(named)], amounts[len(named) :], strict=True)
+    return changed(x.dims, {axis: _padded_size(x.sizes[axis], pair) for axis, *pair in pairs})
+
+
+def _padded_size(size: Size, pads: Sequence[Size]) -> Size:
+    """What negative pads leave of an axis, and the others."""
+    grown = [n for n in pads if at_least(n, 0)]
+    kept = add(size, *(n for n in pads if n not in grown))
+    kept = kept if at_least(kept, 0) else 0 if isinstance(kept, int) else None
+    return add(kept, *grown) if all(isinstance(n, int) or n in grown for n in pads) else None
+
+
+@operator("pad", Facts(_padded))
 def pad(
     x: Array, pads: Array, value: Array | None = None, *, mode: Annotated[str, OneOf(PADS)], axes: Axes | None = None
 ) -> Array:
@@ -145,6 +270,13 @@ def pad(
     return np.pad(kept, grown, constant_values=0 if value is None else value.reshape(()).astype(x.dtype))
 
 
+@operator(
+    "last",
+    Facts(
+        lambda x, lengths: [x.dims[0], x.dims[2]] if x.is_ranked else [Dim(None), Dim(None)],
+        ties=lambda *_: [("N", [(0, 0), (1, 0)]), ("T", [(0, 1)])],
+    ),
+)
 def last(x: Array, lengths: Array) -> Array:
     """x (N, T, C), lengths (N,) -> x[n, max(lengths[n] - 1, 0)] (N, C)."""
     if x.ndim != 3 or lengths.shape != x.shape[:1] or lengths.dtype.kind not in "iu":

@@ -8,13 +8,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.errors import ShapeError
-from fastgru.reference.operator import same_dtype
+from fastgru.reference.dims import Dims, Facts, Operand, Tie, broadcast_dims
+from fastgru.reference.operator import operator, same_dtype
+from fastgru.reference.sizes import Size, multiply
 
-__all__ = ["embedding", "linear", "matmul"]
+__all__ = ["embedding", "linear", "matmul", "matmul_dims", "matmul_flops", "matmul_ties"]
 
 Array = NDArray[Any]
 
 
+def _linear_dims(x: Operand, weight: Operand, *_: Operand) -> Dims:
+    return [*x.dims[:-1], weight.dims[0]]
+
+
+def _linear_flops(x: Operand, weight: Operand, *_: Operand) -> Size:
+    return multiply(2, *x.sizes, weight.sizes[0])
+
+
+@operator("linear", Facts(_linear_dims, weights={1: 0, 2: None}, flops=_linear_flops))
 def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
     """x (..., I), weight (O, I), bias (O,) -> x @ weight.T + bias (..., O)."""
     same_dtype(x=x, weight=weight, **({} if bias is None else {"bias": bias}))
@@ -26,12 +37,30 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
     return y if bias is None else y + bias
 
 
+def matmul_dims(a: Operand, b: Operand, *_: Operand | None) -> Dims:
+    """By NumPy's rules: a vector has no axis of its own in the output."""
+    tail = [*a.dims[-2:-1], *(b.dims[-1:] if b.rank > 1 else ())]
+    return [*broadcast_dims(a.dims[:-2], b.dims[:-2]), *tail]
+
+
+def matmul_ties(a: Operand, b: Operand, *_: Operand | None) -> list[Tie]:
+    """The axis of which the sum is taken."""
+    return [(None, [(0, a.rank - 1), (1, max(b.rank - 2, 0))])]
+
+
+def matmul_flops(a: Operand, b: Operand, *_: Operand | None) -> Size:
+    """Two for each factor of each sum."""
+    return multiply(2, a.sizes[-1], *(dim.size for dim in matmul_dims(a, b)))
+
+
+@operator("matmul", Facts(matmul_dims, ties=matmul_ties, weights={0: None, 1: 1}, flops=matmul_flops))
 def matmul(a: Array, b: Array) -> Array:
     """a @ b, vectors and stacks of matrices as NumPy has them."""
     same_dtype(a=a, b=b)
     return np.asarray(np.matmul(a, b))
 
 
+@operator("embedding", Facts(lambda ids, weight: [*ids.dims, weight.dims[1]], dtype=1, weights={1: 0}))
 def embedding(ids: Array, weight: Array) -> Array:
     """ids (...), weight (V, D) -> the rows weight[ids] (..., D); an id from 0 to V - 1."""
     if ids.dtype.kind not in "iu":

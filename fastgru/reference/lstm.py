@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastgru.reference.attributes import Made
 from fastgru.reference.gru import activate
-from fastgru.reference.recurrent import as_dtype, limited, unroll
+from fastgru.reference.operator import operator
+from fastgru.reference.recurrent import as_dtype, limited, recurrent_facts, unroll, weights_of_each
 from fastgru.spec import LSTMSpec, LSTMWeights, check_weights
 
 __all__ = ["lstm", "lstm_cell"]
@@ -59,3 +61,18 @@ def lstm(
 
     y, (h_n, c_n) = unroll(spec, cell, x, (h0, c0), lengths, mask)
     return y, h_n, c_n
+
+
+@operator("lstm", recurrent_facts(LSTMSpec))
+def _lstm(
+    x: Array,
+    initial_h: Array | None = None,
+    lengths: Array | None = None,
+    mask: Array | None = None,
+    initial_c: Array | None = None,
+    *weights: Array | None,
+    spec: Annotated[Mapping[str, Any], Made(LSTMSpec.from_dict)],
+) -> tuple[Array, Array, Array]:
+    """`lstm`, with the arrays of `LSTMWeights` of each direction in a row."""
+    form = LSTMSpec.from_dict(spec)
+    return lstm(form, weights_of_each(LSTMWeights, form, weights), x, initial_h, lengths, mask, initial_c)

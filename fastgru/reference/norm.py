@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from fastgru.errors import ShapeError
 from fastgru.reference.attributes import Axis, Finite, Size
-from fastgru.reference.operator import same_dtype
+from fastgru.reference.dims import Facts, same
+from fastgru.reference.operator import need_floating, operator, same_dtype
 from fastgru.reference.shape import normal_axis
 
 __all__ = ["batch_norm", "check_group_norm", "group_norm", "layer_norm", "rms_norm"]
@@ -22,10 +23,12 @@ __all__ = ["batch_norm", "check_group_norm", "group_norm", "layer_norm", "rms_no
 Array = NDArray[Any]
 
 
+@operator("layer_norm", Facts(same, weights=dict.fromkeys((1, 2)), flops=8))
 def layer_norm(
     x: Array, scale: Array | None = None, bias: Array | None = None, *, axis: Axis, epsilon: Finite
 ) -> Array:
     """(x - mean) / sqrt(var + epsilon) * scale + bias, mean and variance over the axes from `axis` on."""
+    need_floating("layer_norm", x)
     axis = normal_axis(axis, x.ndim)
     axes = tuple(range(axis, x.ndim))
     if math.prod(x.shape[axis:]) == 0:
@@ -41,8 +44,10 @@ def layer_norm(
     return np.asarray(y if bias is None else y + bias)
 
 
+@operator("batch_norm", Facts(same, weights=dict.fromkeys((1, 2, 3, 4)), flops=2))
 def batch_norm(x: Array, scale: Array, bias: Array, mean: Array, var: Array, *, axis: Axis, epsilon: Finite) -> Array:
     """(x - mean) / sqrt(var + epsilon) * scale + bias, each of the four (C,) along `axis`."""
+    need_floating("batch_norm", x)
     axis = normal_axis(axis, x.ndim)
     arrays = {"scale": scale, "bias": bias, "mean": mean, "var": var}
     same_dtype(x=x, **arrays)
@@ -54,11 +59,13 @@ def batch_norm(x: Array, scale: Array, bias: Array, mean: Array, var: Array, *, 
     return np.asarray((x - m) / np.sqrt(v + epsilon) * s + b)
 
 
+@operator("group_norm", Facts(same, weights=dict.fromkeys((1, 2)), flops=8))
 def group_norm(x: Array, scale: Array, bias: Array, *, epsilon: Finite, groups: Size | None = None) -> Array:
     """x (N, C, ...) normalised over each group of channels, then times scale (C,) plus bias (C,) a channel.
 
     groups: how many; None for one a channel, which is instance normalisation.
     """
+    need_floating("group_norm", x)
     same_dtype(x=x, scale=scale, bias=bias)
     groups = check_group_norm(x.shape, scale.shape, bias.shape, groups)
     if x.size == 0:
@@ -83,8 +90,10 @@ def check_group_norm(x: tuple[int, ...], scale: tuple[int, ...], bias: tuple[int
     return groups
 
 
+@operator("rms_norm", Facts(same, weights={1: None}, flops=4))
 def rms_norm(x: Array, scale: Array | None = None, *, axis: Axis, epsilon: Finite) -> Array:
     """x / sqrt(mean(x^2) + epsilon) * scale, the mean over the axes from `axis` on."""
+    need_floating("rms_norm", x)
     axis = normal_axis(axis, x.ndim)
     if math.prod(x.shape[axis:]) == 0:
         raise ShapeError(f"rms_norm: nothing to normalise in x of shape {x.shape} from axis {axis} on")

@@ -2,6 +2,12 @@
 
 Positional parameters are the inputs (a default of None marks an optional one, *rest any number), keyword-only
 parameters are the attributes, and their annotations say what these may hold: see `fastgru.reference.attributes`.
+Everything else that is true of an operator stands beside the definition, as the `Facts` of its decorator:
+
+    @operator("softmax", Facts(same, flops=5))
+    def softmax(x, *, axis): ...
+
+Importing the modules of this folder fills `OPS`.
 """
 
 from __future__ import annotations
@@ -9,8 +15,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from types import NoneType
-from typing import Any, get_args, get_origin, get_type_hints
+from types import MappingProxyType, NoneType
+from typing import Any, Final, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,10 +25,15 @@ from fastgru.errors import InvalidModelError, ShapeError, UnsupportedModelError
 from fastgru.graph import DTYPES
 from fastgru.process import once
 from fastgru.reference.attributes import check_attribute
+from fastgru.reference.dims import Facts
 
-__all__ = ["Operator", "Schema", "as_array", "choose", "is_floating", "numpy_dtype", "same_dtype"]
+__all__ = [
+    "OPS", "Operator", "Schema", "as_array", "choose", "is_floating", "need_floating", "numpy_dtype", "operator",
+    "same_dtype",
+]  # fmt: skip
 
 Array = NDArray[Any]
+Definition = TypeVar("Definition", bound=Callable[..., Any])
 
 
 def as_array(what: str, value: ArrayLike) -> Array:
@@ -37,6 +48,12 @@ def is_floating(dtype: Any) -> bool:
     """True for the floating-point dtypes, bfloat16 among them."""
     dtype = np.dtype(dtype)
     return bool(dtype.kind == "f" or dtype.name == "bfloat16")
+
+
+def need_floating(what: str, x: Array) -> None:
+    """Raise `ShapeError` for integers and bools."""
+    if not is_floating(x.dtype):
+        raise ShapeError(f"{what}: x has dtype {x.dtype}, expected a float")
 
 
 def numpy_dtype(name: str) -> np.dtype[Any]:
@@ -133,9 +150,9 @@ class Operator:
     """
 
     def __init__(
-        self, function: Callable[..., Any], *, converts: bool = False, agree: Callable[..., None] | None = None
+        self, function: Callable[..., Any], facts: Facts, *, converts: bool, agree: Callable[..., None] | None
     ) -> None:
-        self.function = function
+        self.function, self.facts = function, facts
         self._converts, self._agree = converts, agree
         self.__doc__ = function.__doc__
 
@@ -160,3 +177,23 @@ class Operator:
 
 def _as_tuple(result: Any) -> tuple[Array, ...]:
     return tuple(np.asarray(a) for a in (result if isinstance(result, tuple) else (result,)))
+
+
+_operators: Final[dict[str, Operator]] = {}
+OPS: Final[Mapping[str, Operator]] = MappingProxyType(_operators)
+
+
+def operator(
+    name: str, facts: Facts, *, converts: bool = False, agree: Callable[..., None] | None = None
+) -> Callable[[Definition], Definition]:
+    """Make a definition the operator `name`; the function itself stays what it is.
+
+    converts: it handles bfloat16 itself. agree: raises where attributes, each fine by itself, contradict each other.
+    """
+
+    def register(function: Definition) -> Definition:
+        assert name not in _operators, name
+        _operators[name] = Operator(function, facts, converts=converts, agree=agree)
+        return function
+
+    return register

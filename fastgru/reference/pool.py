@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.reference.attributes import Counts, OneOf
-from fastgru.reference.operator import is_floating
-from fastgru.reference.windows import Pads, Windows, slide
+from fastgru.reference.dims import Dims, Facts, Operand
+from fastgru.reference.operator import is_floating, operator
+from fastgru.reference.sizes import Size, multiply
+from fastgru.reference.windows import Pads, Windows, check_forms, slid, slide
 
 __all__ = ["POOLS", "pool", "seen_counts"]
 
@@ -36,6 +38,17 @@ def seen_counts(spatial: Sequence[int], windows: Windows, *, include_padding: bo
     return counts
 
 
+def _pooled(
+    x: Operand, *, kernel: Counts, strides: Counts, pads: Pads, dilations: Counts, ceil_mode: bool = False, **_: Any
+) -> Dims:
+    return [*x.dims[:2], *slid(x.dims[2:], kernel, strides, dilations, pads, ceil_mode=ceil_mode)]
+
+
+def _flops(x: Operand, *, kernel: Counts, **attrs: Any) -> Size:
+    return multiply(*(dim.size for dim in _pooled(x, kernel=kernel, **attrs)), *kernel)
+
+
+@operator("pool", Facts(_pooled, flops=_flops), agree=check_forms)
 def pool(
     x: Array,
     *,

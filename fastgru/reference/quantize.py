@@ -20,10 +20,12 @@ from numpy.typing import NDArray
 
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.reference.attributes import Axis, Count, Counts, OneOf, Size
-from fastgru.reference.conv import conv
-from fastgru.reference.operator import is_floating
+from fastgru.reference.conv import conv, conv_dims, conv_flops
+from fastgru.reference.dims import Dims, Facts, Operand, same
+from fastgru.reference.linear import matmul_dims, matmul_flops, matmul_ties
+from fastgru.reference.operator import is_floating, operator
 from fastgru.reference.shape import normal_axis
-from fastgru.reference.windows import Pads
+from fastgru.reference.windows import Pads, check_forms
 
 __all__ = [
     "PRODUCT_DTYPES", "STORED_DTYPES", "TARGET_DTYPES", "check_blocks", "check_stored", "conv_integer", "dequantize",
@@ -83,6 +85,7 @@ def _check_pair(scale: Array, zero_point: Array | None) -> None:
         raise ShapeError(f"zero_point has shape {zero_point.shape}, expected {scale.shape} as scale")
 
 
+@operator("quantize", Facts(same, dtype=lambda to="uint8", **_: to, flops=3))
 def quantize(
     x: Array,
     scale: Array,
@@ -107,6 +110,7 @@ def quantize(
     return np.asarray(y).astype(to)
 
 
+@operator("dequantize", Facts(same, dtype=1, weights=dict.fromkeys((0, 1, 2)), flops=2))
 def dequantize(
     x: Array, scale: Array, zero_point: Array | None = None, *, axis: Axis = 1, block_size: Size = 0
 ) -> Array:
@@ -123,6 +127,11 @@ def dequantize(
     return np.asarray(y).astype(scale.dtype)
 
 
+def _with_numbers(x: Operand) -> tuple[Dims, ...]:
+    return list(x.dims), [], []
+
+
+@operator("dynamic_quantize", Facts(_with_numbers, dtype=("uint8", 0, "uint8"), flops=4))
 def dynamic_quantize(x: Array) -> tuple[Array, Array, Array]:
     """x -> y (uint8), scale and zero_point (uint8), numbers; the scale is 1 where x is 0 everywhere."""
     if not is_floating(x.dtype):
@@ -137,6 +146,7 @@ def dynamic_quantize(x: Array) -> tuple[Array, Array, Array]:
     return quantize(x.astype(real), scale, zero_point), scale.astype(x.dtype), zero_point
 
 
+@operator("matmul_integer", Facts(matmul_dims, dtype="int32", ties=matmul_ties, flops=matmul_flops))
 def matmul_integer(a: Array, b: Array, a_zero_point: Array | None = None, b_zero_point: Array | None = None) -> Array:
     """a (..., M, K), b (..., K, N), by NumPy's rules -> int32.
 
@@ -163,6 +173,7 @@ def _less(name: str, x: Array, zero_point: Array | None, *, of_rows: bool) -> Ar
     return np.asarray(x.astype(np.float64) - spread)
 
 
+@operator("conv_integer", Facts(conv_dims, dtype="int32", flops=conv_flops), agree=check_forms)
 def conv_integer(
     x: Array,
     weight: Array,

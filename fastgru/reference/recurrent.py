@@ -5,16 +5,18 @@ Nothing here is fast, and nothing is shared with the kernels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.errors import ShapeError
+from fastgru.reference.dims import Dim, Dims, Facts, Operand, Tie
+from fastgru.reference.sizes import Size, multiply
 from fastgru.spec import RecurrentSpec
 
-__all__ = ["as_dtype", "limited", "unroll"]
+__all__ = ["as_dtype", "limited", "recurrent_facts", "unroll", "weights_of_each"]
 
 Array = NDArray[Any]
 Cell = Callable[[int, Array, tuple[Array, ...]], tuple[Array, ...]]
@@ -82,3 +84,44 @@ def unroll(
         for whole, state in zip(last, states, strict=True):
             whole[d] = state
     return (y.swapaxes(0, 1) if spec.batch_first else y), last
+
+
+def weights_of_each(kind: Any, spec: RecurrentSpec, weights: Sequence[Array | None]) -> list[Any]:
+    """The inputs of an operator after the states as the arrays of each direction, a `kind` each.
+
+    Those that are absent in the end need not be named. Raises `ShapeError` for too many.
+    """
+    count = len(spec.weight_shapes)
+    most = count * spec.num_directions
+    if len(weights) > most:
+        raise ShapeError(f"{spec.KIND}: {len(weights)} weight inputs, expected {most}")
+    weights = [*weights, *[None] * (most - len(weights))]
+    return [kind(*weights[count * d : count * (d + 1)]) for d in range(spec.num_directions)]
+
+
+def recurrent_facts(kind: type[RecurrentSpec]) -> Facts:
+    """Of an operator that reads x, initial_h, lengths, mask, further states and weights, and gives y and the states."""
+    first = 3 + len(kind.STATES)
+
+    def dims(x: Operand, *_: Operand | None, spec: Mapping[str, Any]) -> tuple[Dims, ...]:
+        form = kind.from_dict(spec)
+        outer = list(x.dims[:2]) if x.is_ranked else [Dim(None), Dim(None)]
+        state = [Dim(form.num_directions), outer[0 if form.batch_first else 1], Dim(form.hidden_size)]
+        return [*outer, Dim(form.output_size)], *[state] * len(kind.STATES)
+
+    def ties(*_: Operand | None, spec: Mapping[str, Any]) -> list[Tie]:
+        T, N = (1, 0) if kind.from_dict(spec).batch_first else (0, 1)
+        states = [(1, 1), *((i, 1) for i in range(4, first))]
+        return [("N", [(0, N), (2, 0), (3, N), *states]), ("T", [(0, T), (3, T)])]
+
+    def weights(inputs: int, spec: Mapping[str, Any]) -> dict[int, int | None]:
+        names = list(kind.from_dict(spec).weight_shapes)
+        each = ((i, names[(i - first) % len(names)]) for i in range(first, inputs))
+        return {i: 0 if name.startswith("weight") else None for i, name in each}
+
+    def flops(x: Operand, *_: Operand | None, spec: Mapping[str, Any]) -> Size:
+        form = kind.from_dict(spec)
+        each = 2 * form.GATES * form.hidden_size * (form.input_size + form.hidden_size)
+        return multiply(*x.sizes[:2], form.num_directions * each)
+
+    return Facts(dims, ties=ties, weights=weights, flops=flops)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Final
 
 import numpy as np
@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from fastgru.errors import ShapeError
 from fastgru.reference.attributes import Axes, Axis, OneOf
-from fastgru.reference.operator import choose, is_floating
+from fastgru.reference.dims import Dims, Facts, Operand, UnknownError, per_input, reduced, same
+from fastgru.reference.operator import choose, is_floating, operator
 from fastgru.reference.shape import normal_axis
+from fastgru.reference.sizes import Size, add, multiply
 
 __all__ = ["arg", "cumprod", "cumsum", "reduce"]
 
@@ -74,6 +76,18 @@ _KINDS: Final[Mapping[str, Callable[[Array, Named], Array]]] = {
 }
 
 
+def _reduced(x: Operand, *, kind: str, axes: Sequence[int], keepdims: bool) -> Dims:
+    return reduced(x, axes or range(x.rank), keepdims=keepdims)
+
+
+def _totals(x: Operand, *, kind: str, **_: Any) -> list[Size]:
+    whole: Mapping[str, Callable[..., Size]] = {"prod": multiply, "sum": add}
+    if x.rank != 1:
+        raise UnknownError
+    return [whole[kind](*x.elements)]
+
+
+@operator("reduce", Facts(_reduced, elements=_totals, flops=per_input(1)))
 def reduce(x: Array, *, kind: Annotated[str, OneOf(_KINDS)], axes: Axes, keepdims: bool) -> Array:
     """x reduced over `axes`, over all of them when `axes` is empty, in the dtype of x.
 
@@ -87,6 +101,10 @@ def reduce(x: Array, *, kind: Annotated[str, OneOf(_KINDS)], axes: Axes, keepdim
     return y if keepdims else np.squeeze(y, named)
 
 
+@operator(
+    "arg",
+    Facts(lambda x, axis, keepdims, **_: reduced(x, [axis], keepdims=keepdims), dtype="int64", flops=per_input(1)),
+)
 def arg(
     x: Array, *, kind: Annotated[str, OneOf(("max", "min"))], axis: Axis, keepdims: bool, select_last: bool
 ) -> Array:
@@ -100,6 +118,7 @@ def arg(
     return np.asarray(y if keepdims else np.squeeze(y, axis)).astype(np.int64)
 
 
+@operator("cumsum", Facts(same, flops=1))
 def cumsum(x: Array, *, axis: Axis, exclusive: bool, reverse: bool) -> Array:
     """The running sum along `axis`; exclusive leaves the element itself out, reverse runs from the end."""
     axis = normal_axis(axis, x.ndim)
@@ -111,6 +130,7 @@ def cumsum(x: Array, *, axis: Axis, exclusive: bool, reverse: bool) -> Array:
     return np.flip(y, axis) if reverse else y
 
 
+@operator("cumprod", Facts(same, flops=1))
 def cumprod(x: Array, *, axis: Axis, exclusive: bool, reverse: bool) -> Array:
     """The running product along `axis`; exclusive leaves the element itself out, reverse runs from the end."""
     axis = normal_axis(axis, x.ndim)

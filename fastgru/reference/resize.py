@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.reference.attributes import Axes, Finite, OneOf
-from fastgru.reference.operator import is_floating
+from fastgru.reference.dims import Dims, Facts, Operand, UnknownError, changed
+from fastgru.reference.operator import is_floating, operator
 from fastgru.reference.shape import integers, normal_axis
+from fastgru.reference.sizes import Size, multiply
 
 __all__ = ["Axis", "resize", "resize_axes", "taps"]
 
@@ -152,6 +154,56 @@ def _cubic(d: Array, a: float) -> Array:
     return np.where(d <= 1, near, np.where(d < 2, far, 0.0))
 
 
+def _changed(
+    x: Operand, roi: Operand | None, scales: Operand | None, sizes: Operand | None,
+    axes: Axes | None, policy: str, coordinates: str,
+) -> list[Axis]:  # fmt: skip
+    """The axes of an input whose sizes are all known, and those that are asked for as well."""
+    arrays = []
+    for vector in (roi, scales, sizes):
+        if vector is not None and vector.array is None:
+            raise UnknownError
+        arrays.append(None if vector is None else vector.array)
+    return resize_axes(x.shape, arrays[0], arrays[1], arrays[2], axes, policy, coordinates)
+
+
+def _resized(
+    x: Operand, roi: Operand | None = None, scales: Operand | None = None, sizes: Operand | None = None, *,
+    coordinates: str, axes: Axes | None = None, policy: str = "stretch", **_: Any,
+) -> Dims:  # fmt: skip
+    try:
+        outs = {axis.axis: axis.out for axis in _changed(x, roi, scales, sizes, axes, policy, coordinates)}
+        return changed(x.dims, outs)
+    except UnknownError:
+        named = range(x.rank) if axes is None else [range(x.rank)[a] for a in axes]
+    wanted: list[Size] = [None] * len(named)
+    if sizes is not None and policy == "stretch":
+        wanted = sizes.elements
+    elif scales is not None and scales.array is not None:
+        wanted = [_scaled(x.sizes[a], float(s)) for a, s in zip(named, scales.array, strict=True)]
+    return changed(x.dims, dict(zip(named, wanted, strict=True)))
+
+
+def _scaled(size: Size, scale: float) -> Size:
+    if isinstance(size, int):
+        return math.floor(size * scale)
+    return multiply(size, int(scale)) if scale.is_integer() else None
+
+
+def _bound(
+    x: Operand, roi: Operand | None = None, scales: Operand | None = None, sizes: Operand | None = None, *,
+    coordinates: str, axes: Axes | None = None, policy: str = "stretch", **_: Any,
+) -> int:  # fmt: skip
+    """Axes are resized one after another."""
+    total = list(x.shape)
+    largest = math.prod(total)
+    for axis in _changed(x, roi, scales, sizes, axes, policy, coordinates):
+        total[axis.axis] = axis.out
+        largest = max(largest, math.prod(total))
+    return largest
+
+
+@operator("resize", Facts(_resized, flops=4, bound=_bound))
 def resize(
     x: Array, roi: Array | None = None, scales: Array | None = None, sizes: Array | None = None, *,
     mode: Annotated[str, OneOf(MODES)], coordinates: Annotated[str, OneOf(COORDINATES)],

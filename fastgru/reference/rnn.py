@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastgru.reference.attributes import Made
 from fastgru.reference.gru import activate
-from fastgru.reference.recurrent import as_dtype, limited, unroll
+from fastgru.reference.operator import operator
+from fastgru.reference.recurrent import as_dtype, limited, recurrent_facts, unroll, weights_of_each
 from fastgru.spec import RNNSpec, RNNWeights, check_weights
 
 __all__ = ["rnn"]
@@ -39,3 +41,17 @@ def rnn(
 
     y, (h_n,) = unroll(spec, cell, x, (h0,), lengths, mask)
     return y, h_n
+
+
+@operator("rnn", recurrent_facts(RNNSpec))
+def _rnn(
+    x: Array,
+    initial_h: Array | None = None,
+    lengths: Array | None = None,
+    mask: Array | None = None,
+    *weights: Array | None,
+    spec: Annotated[Mapping[str, Any], Made(RNNSpec.from_dict)],
+) -> tuple[Array, Array]:
+    """`rnn`, with the arrays of `RNNWeights` of each direction in a row."""
+    form = RNNSpec.from_dict(spec)
+    return rnn(form, weights_of_each(RNNWeights, form, weights), x, initial_h, lengths, mask)

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from fastgru.errors import ShapeError
 from fastgru.reference.attributes import Axis, OneOf
-from fastgru.reference.operator import choose, same_dtype
+from fastgru.reference.dims import Facts, Operand, Tie, same
+from fastgru.reference.operator import choose, operator, same_dtype
 from fastgru.reference.shape import normal_axis
 
 __all__ = ["scatter_elements", "scatter_nd"]
@@ -43,6 +44,13 @@ def _positions(op: str, indices: Array, sizes: tuple[int, ...] | list[int]) -> N
             raise ShapeError(f"{op}: indices from {one.min()} to {one.max()} on an axis of {size}")
 
 
+def _blocks(x: Operand, indices: Operand, updates: Operand, **_: Any) -> list[Tie]:
+    lead, gone = indices.rank - 1, x.rank - updates.rank + indices.rank - 1
+    blocks: list[Tie] = [(None, [(0, gone + i), (2, lead + i)]) for i in range(x.rank - gone)]
+    return [*blocks, *((None, [(1, i), (2, i)]) for i in range(lead))]
+
+
+@operator("scatter_nd", Facts(same, ties=_blocks))
 def scatter_nd(x: Array, indices: Array, updates: Array, *, reduction: Reduction) -> Array:
     """x with x[indices[i]] = updates[i] for every i, or combined with it by add, mul, max or min.
 
@@ -62,6 +70,11 @@ def scatter_nd(x: Array, indices: Array, updates: Array, *, reduction: Reduction
     return y
 
 
+def _updates(x: Operand, *_: Operand, **__: Any) -> list[Tie]:
+    return [(None, [(1, i), (2, i)]) for i in range(x.rank)]
+
+
+@operator("scatter_elements", Facts(same, ties=_updates))
 def scatter_elements(x: Array, indices: Array, updates: Array, *, axis: Axis, reduction: Reduction) -> Array:
     """x with x[..., indices[i, j, ...], ...] = updates[i, j, ...] along `axis`, or combined as in `scatter_nd`."""
     same_dtype(x=x, updates=updates)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,21 @@ from numpy.typing import NDArray
 
 from fastgru.errors import ShapeError
 from fastgru.reference.attributes import Axis, Size
+from fastgru.reference.dims import Dim, Dims, Facts, Operand, Tie, equal, numbers, same
+from fastgru.reference.operator import operator
 
 __all__ = ["gather_nd", "nonzero", "reverse_sequence"]
 
 Array = NDArray[Any]
 
 
+def _picked(x: Operand, indices: Operand, *, batch_dims: int = 0) -> Dims:
+    (depth,) = numbers(indices.sizes[-1:])
+    lead = [equal(*pair) for pair in zip(x.dims[:batch_dims], indices.dims[:batch_dims], strict=True)]
+    return [*lead, *indices.dims[batch_dims:-1], *x.dims[batch_dims + depth :]]
+
+
+@operator("gather_nd", Facts(_picked))
 def gather_nd(x: Array, indices: Array, *, batch_dims: Size = 0) -> Array:
     """y[b, i] = x[b, indices[b, i, 0], indices[b, i, 1], ...]: the last axis of indices is a tuple of positions.
 
@@ -40,6 +50,11 @@ def check_gather_nd(x: tuple[int, ...], indices: tuple[int, ...], batch_dims: in
         raise ShapeError(f"gather_nd: indices {indices} do not fit x {x} with batch_dims {batch_dims}")
 
 
+def _rows(x: Operand, lengths: Operand, *, time_axis: int, batch_axis: int) -> list[Tie]:
+    return [("N", [(0, batch_axis), (1, 0)]), ("T", [(0, time_axis)])]
+
+
+@operator("reverse_sequence", Facts(same, ties=_rows))
 def reverse_sequence(x: Array, lengths: Array, *, time_axis: Axis, batch_axis: Axis) -> Array:
     """Each row's first lengths[n] steps in the other order, the rest as it was. The axes are 0 and 1."""
     check_reverse(x.shape, lengths.shape, time_axis, batch_axis)
@@ -63,6 +78,14 @@ def check_reverse(x: tuple[int, ...], lengths: tuple[int, ...], time_axis: int, 
         raise ShapeError(f"reverse_sequence: lengths have shape {lengths}, expected {(x[batch_axis],)}")
 
 
+@operator(
+    "nonzero",
+    Facts(
+        lambda x: [Dim(x.rank if x.is_ranked else None), Dim(None)],
+        dtype="int64",
+        bound=lambda x: x.rank * math.prod(x.shape),
+    ),
+)
 def nonzero(x: Array) -> Array:
     """The positions of the elements that are not zero, (rank, count), in C order."""
     return np.array(np.nonzero(x if x.ndim else x.reshape(1)), dtype=np.int64).reshape(max(x.ndim, 1), -1)[: x.ndim]

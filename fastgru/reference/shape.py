@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,19 @@ from numpy.typing import NDArray
 
 from fastgru.errors import InvalidModelError, ShapeError
 from fastgru.reference.attributes import Axes, Axis, DType, Position
-from fastgru.reference.operator import is_floating, numpy_dtype, same_dtype
+from fastgru.reference.dims import (
+    MOST_ELEMENTS,
+    Dim,
+    Dims,
+    Facts,
+    Operand,
+    UnknownError,
+    broadcast_dims,
+    reduced,
+    regrouped,
+)
+from fastgru.reference.operator import is_floating, numpy_dtype, operator, same_dtype
+from fastgru.reference.sizes import Size, at_least, divide, multiply, subtract
 
 __all__ = [
     "arange",
@@ -44,6 +57,25 @@ def normal_axis(axis: int, rank: int) -> int:
     return axis % rank
 
 
+def _reshaped(x: Operand, shape: Operand, *, allow_zero: bool = False) -> Dims:
+    """One size that is not known follows from the others; an element that may be -1 or 0 is not known."""
+    sizes: list[Size] = []
+    for i, n in enumerate(shape.elements):
+        known = isinstance(n, int) or at_least(n, 1)
+        sizes.append(x.sizes[i] if n == 0 and not allow_zero else n if known and n != -1 else None)
+    if not x.is_ranked:
+        return [Dim(n) for n in sizes]
+    if sizes.count(None) == 1:
+        at = sizes.index(None)
+        sizes[at] = divide(multiply(*x.sizes), multiply(*(sizes[:at] + sizes[at + 1 :])))
+    return regrouped(x.dims, sizes)
+
+
+def _kept(x: Operand, *_: Any, **__: Any) -> list[Size]:
+    return x.elements
+
+
+@operator("reshape", Facts(_reshaped, elements=_kept))
 def reshape(x: Array, shape: Array, *, allow_zero: bool = False) -> Array:
     """x in `shape`; 0 copies the size of the same axis of x unless allow_zero, one -1 is inferred."""
     sizes = integers("shape", shape)
@@ -56,6 +88,7 @@ def reshape(x: Array, shape: Array, *, allow_zero: bool = False) -> Array:
     return x.reshape(sizes)
 
 
+@operator("transpose", Facts(lambda x, perm: [x.dims[i] for i in perm]))
 def transpose(x: Array, *, perm: Axes) -> Array:
     """y.shape[i] == x.shape[perm[i]]."""
     if sorted(perm) != list(range(x.ndim)):
@@ -63,12 +96,26 @@ def transpose(x: Array, *, perm: Axes) -> Array:
     return x.transpose(tuple(perm))
 
 
+def _squeezed(x: Operand, *, axes: Axes) -> Dims:
+    if not axes:
+        axes = [i for i, n in enumerate(x.shape) if n == 1]
+    return reduced(x, axes)
+
+
+@operator("squeeze", Facts(_squeezed, elements=_kept))
 def squeeze(x: Array, *, axes: Axes) -> Array:
     """x without the axes named, each of size 1; without every axis of size 1 when none is named."""
     named = sorted({normal_axis(a, x.ndim) for a in axes}) or [i for i, s in enumerate(x.shape) if s == 1]
     return np.squeeze(x, tuple(named))
 
 
+def _unsqueezed(x: Operand, *, axes: Axes) -> Dims:
+    rank = x.rank + len(axes)
+    added, rest = {range(rank)[axis] for axis in axes}, iter(x.dims)
+    return [Dim(1) if i in added else next(rest) for i in range(rank)]
+
+
+@operator("unsqueeze", Facts(_unsqueezed, elements=_kept))
 def unsqueeze(x: Array, *, axes: Axes) -> Array:
     """x with axes of size 1, which stand at `axes` of the output."""
     rank = x.ndim + len(axes)
@@ -78,6 +125,14 @@ def unsqueeze(x: Array, *, axes: Axes) -> Array:
     return np.expand_dims(x, tuple(named))
 
 
+def _flattened(x: Operand, *, axis: int) -> Dims:
+    if not x.is_ranked:
+        return [Dim(None), Dim(None)]
+    at = axis + x.rank if axis < 0 else axis
+    return regrouped(x.dims, [multiply(*x.sizes[:at]), multiply(*x.sizes[at:])])
+
+
+@operator("flatten", Facts(_flattened))
 def flatten(x: Array, *, axis: Axis) -> Array:
     """x (d0, ..., dn) -> (d0 * ... * d(axis-1), the rest); axis from -rank to rank."""
     if not -x.ndim <= axis <= x.ndim:
@@ -86,6 +141,16 @@ def flatten(x: Array, *, axis: Axis) -> Array:
     return x.reshape(math.prod(x.shape[:axis]), math.prod(x.shape[axis:]))
 
 
+def _expanded(x: Operand, shape: Operand) -> Dims:
+    return broadcast_dims(x.dims, [Dim(n) for n in shape.elements])
+
+
+def _repeated(x: Operand, shape: Operand) -> list[Size]:
+    (count,) = shape.integers or (1,)
+    return x.elements * max(count, 1) if len(x.elements) == 1 and count <= MOST_ELEMENTS else x.elements
+
+
+@operator("expand", Facts(_expanded, elements=_repeated))
 def expand(x: Array, shape: Array) -> Array:
     """x and `shape` broadcast against each other: a size of 1 gives way on either side."""
     sizes = integers("shape", shape)
@@ -94,11 +159,33 @@ def expand(x: Array, shape: Array) -> Array:
     return np.broadcast_to(x, np.broadcast_shapes(x.shape, tuple(sizes)))
 
 
+def _sizes(x: Operand, *, start: int = 0, end: int | None = None) -> list[Size]:
+    return x.sizes[start:end]
+
+
+@operator("shape", Facts(lambda x, **attrs: [Dim(len(_sizes(x, **attrs)))], dtype="int64", elements=_sizes))
 def shape(x: Array, *, start: Position = 0, end: Position | None = None) -> Array:
     """x.shape[start:end] as int64; negative bounds count from the end, and both are clamped."""
     return np.array(x.shape[slice(start, end)], dtype=np.int64)
 
 
+def _counted(start: Operand, limit: Operand, delta: Operand) -> Dims:
+    if start.array is not None and limit.array is not None and delta.array is not None:
+        first, last, step = start.array.item(), limit.array.item(), delta.array.item()
+        return [Dim(max(math.ceil((last - first) / step), 0))]
+    try:
+        (low,), (high,), (by,) = start.elements, limit.elements, delta.elements
+    except UnknownError:
+        return [Dim(None)]
+    return [Dim(subtract(high, low) if by == 1 and at_least(high, low) else None)]
+
+
+def _steps(start: Operand, limit: Operand, delta: Operand) -> Sequence[Size]:
+    (first,), (last,), (step,) = start.integers, limit.integers, delta.integers
+    return range(first, last, step)
+
+
+@operator("range", Facts(_counted, elements=_steps))
 def arange(start: Array, limit: Array, delta: Array) -> Array:
     """start, start + delta, ... below limit (above it for a negative delta)."""
     same_dtype(start=start, limit=limit, delta=delta)
@@ -121,6 +208,20 @@ def check_constant(*, value: float, dtype: str) -> None:
         raise InvalidModelError(f"constant_of_shape: value is {value}, which is no {dtype}")
 
 
+def _filled(shape: Operand, *, value: float, dtype: str) -> list[Size]:
+    count = math.prod(shape.integers)
+    return [int(value)] * count if count <= MOST_ELEMENTS else []
+
+
+@operator(
+    "constant_of_shape",
+    Facts(
+        lambda shape, **_: [Dim(n) for n in shape.elements],
+        dtype=lambda dtype, **_: dtype,
+        elements=_filled,
+    ),
+    agree=check_constant,
+)
 def constant_of_shape(shape: Array, *, value: float | bool, dtype: DType) -> Array:
     """An array of this shape filled with `value`."""
     return np.full(tuple(integers("shape", shape)), value, dtype=numpy_dtype(dtype))

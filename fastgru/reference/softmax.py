@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.reference.attributes import Axis
+from fastgru.reference.dims import Facts, same
+from fastgru.reference.operator import need_floating, operator
 from fastgru.reference.shape import normal_axis
 
 __all__ = ["log_softmax", "softmax"]
@@ -15,8 +17,10 @@ __all__ = ["log_softmax", "softmax"]
 Array = NDArray[Any]
 
 
+@operator("softmax", Facts(same, flops=5))
 def softmax(x: Array, *, axis: Axis) -> Array:
     """exp(x) / sum(exp(x)) along `axis`."""
+    need_floating("softmax", x)
     axis = normal_axis(axis, x.ndim)
     if x.size == 0:
         return x.copy()
@@ -24,8 +28,10 @@ def softmax(x: Array, *, axis: Axis) -> Array:
     return np.asarray(e / np.sum(e, axis=axis, keepdims=True))
 
 
+@operator("log_softmax", Facts(same, flops=5))
 def log_softmax(x: Array, *, axis: Axis) -> Array:
     """x - log(sum(exp(x))) along `axis`."""
+    need_floating("softmax", x)
     axis = normal_axis(axis, x.ndim)
     if x.size == 0:
         return x.copy()

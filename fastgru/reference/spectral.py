@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 import numpy as np
@@ -9,8 +10,10 @@ from numpy.typing import NDArray
 
 from fastgru.errors import ShapeError
 from fastgru.reference.attributes import Axis, Count
-from fastgru.reference.operator import is_floating, same_dtype
+from fastgru.reference.dims import Dim, Dims, Facts, Operand
+from fastgru.reference.operator import need_floating, operator, same_dtype
 from fastgru.reference.shape import normal_axis
+from fastgru.reference.sizes import Size, add, floor_divide, multiply, subtract
 
 __all__ = ["check_stft", "dft", "dft_sizes", "dft_table", "mel_weights", "stft"]
 
@@ -63,13 +66,36 @@ def dft_table(n: int, inputs: int, outputs: int, *, complex_in: bool, onesided: 
     return np.asarray(table / n if inverse else table)
 
 
+def _bins(points: Size, onesided: bool) -> Size:
+    return add(floor_divide(points, 2), 1) if onesided else points
+
+
+def _transformed(
+    x: Operand, *, axis: int, length: int | None = None, onesided: bool = False, inverse: bool = False
+) -> Dims:
+    at, real = range(x.rank)[axis], onesided and inverse
+    have = x.sizes[at]
+    points = length if length is not None else multiply(2, subtract(have, 1)) if real else have
+    dims = list(x.dims)
+    dims[at], dims[-1] = Dim(points if real else _bins(points, onesided)), Dim(1 if real else 2)
+    return dims
+
+
+def _transform_bound(x: Operand, **attrs: Any) -> int:
+    """Of complex numbers, for every point of the transform."""
+    sides = {name: attrs.get(name, False) for name in ("onesided", "inverse")}
+    at, points, *_ = dft_sizes(x.shape, attrs["axis"], attrs.get("length"), **sides)
+    return 2 * points * (math.prod(x.shape) // max(x.shape[at], 1))
+
+
+@operator("dft", Facts(_transformed, bound=_transform_bound))
 def dft(x: Array, *, axis: Axis, length: Count | None = None, onesided: bool = False, inverse: bool = False) -> Array:
     """x (..., 1) or (..., 2) -> its transform along `axis`, cut or filled with zeros to `length` points, (..., 2).
 
     inverse: with the other sign, divided by the points. onesided: the first half of the points, of real numbers; the
     inverse of that reads half of the points and gives real numbers (..., 1).
     """
-    _need_floating(x)
+    need_floating("dft", x)
     axis, n, _, _ = dft_sizes(x.shape, axis, length, onesided=onesided, inverse=inverse)
     numbers = x[..., 0] if x.shape[-1] == 1 else x[..., 0] + 1j * x[..., 1]
     if onesided and inverse:
@@ -99,11 +125,30 @@ def check_stft(
     return length, (signal[1] - length) // step + 1
 
 
+def _framed(
+    signal: Operand, window: Operand | None = None, *, step: int, length: int | None = None, onesided: bool = True
+) -> Dims:
+    if not signal.is_ranked:
+        return [Dim(None), Dim(None), Dim(None), Dim(2)]
+    points = length if length is not None or window is None else window.sizes[0]
+    frames = add(floor_divide(subtract(signal.sizes[1], points), step), 1)
+    return [signal.dims[0], signal.dims[1].resized(frames), Dim(_bins(points, onesided)), Dim(2)]
+
+
+def _frames_bound(signal: Operand, window: Operand | None = None, **attrs: Any) -> int:
+    """Of complex numbers, for every point of every frame."""
+    onesided = attrs.get("onesided", True)
+    shape = None if window is None else window.shape
+    size, frames = check_stft(signal.shape, shape, attrs["step"], attrs.get("length"), onesided)
+    return 4 * size * frames * signal.shape[0]
+
+
+@operator("stft", Facts(_framed, bound=_frames_bound))
 def stft(
     signal: Array, window: Array | None = None, *, step: Count, length: Count | None = None, onesided: bool = True
 ) -> Array:
     """signal (N, L), (N, L, 1) or (N, L, 2) -> (N, frames, bins, 2): the transform of every windowed frame."""
-    _need_floating(signal)
+    need_floating("dft", signal)
     size, frames = check_stft(signal.shape, None if window is None else window.shape, step, length, onesided)
     x = signal if signal.ndim == 3 else signal[..., None]
     taken = x[:, np.arange(frames)[:, None] * step + np.arange(size)]
@@ -133,8 +178,3 @@ def mel_weights(bands: int, points: int, rate: int, lowest: float, highest: floa
         for i in range(max(top, 0), min(high, bins) if high != top else 0):
             table[i, band] = (high - i) / (high - top)
     return table
-
-
-def _need_floating(x: Array) -> None:
-    if not is_floating(x.dtype):
-        raise ShapeError(f"dft: x has dtype {x.dtype}, expected a float")

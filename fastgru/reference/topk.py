@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -9,13 +10,24 @@ from numpy.typing import NDArray
 
 from fastgru.errors import ShapeError
 from fastgru.reference.attributes import Axis
+from fastgru.reference.dims import Dims, Facts, Operand, UnknownError, changed, per_input
+from fastgru.reference.operator import operator
 from fastgru.reference.shape import integers, normal_axis
+from fastgru.reference.sizes import Size
 
 __all__ = ["topk"]
 
 Array = NDArray[Any]
 
 
+def _best(x: Operand, k: Operand, *, axis: int, largest: bool = True) -> Dims:
+    count: Size = None
+    with suppress(UnknownError):
+        (count,) = k.elements
+    return changed(x.dims, {axis: count})
+
+
+@operator("topk", Facts(_best, dtype=(0, "int64"), flops=per_input(1)))
 def topk(x: Array, k: Array, *, axis: Axis, largest: bool = True) -> tuple[Array, Array]:
     """(values, positions as int64) of the k first along `axis`, the best first.
 

@@ -13,8 +13,10 @@ from typing import Annotated, Final
 
 from fastgru.errors import InvalidModelError, ShapeError, UnsupportedModelError
 from fastgru.reference.attributes import OneOf, Sizes
+from fastgru.reference.dims import Dim, Dims
+from fastgru.reference.sizes import Size, add, floor_divide, multiply, subtract
 
-__all__ = ["Pads", "Windows", "check_forms", "slide", "spread"]
+__all__ = ["Pads", "Windows", "check_forms", "slid", "slide", "spread", "spread_dims"]
 
 # Beyond these a file is out to fill the memory or the time.
 _MAX_NUMBER: Final = 1 << 30
@@ -83,7 +85,6 @@ def slide(
         reach = (k - 1) * d + 1
         if isinstance(pads, str):
             before, after = _same(n, reach, s, upper=pads == "same_upper")
-            size = -(-n // s)
         else:
             before, after = pads[i], pads[i + len(spatial)]
             room = n + before + after - reach
@@ -92,14 +93,47 @@ def slide(
                     f"axis {i + 2}: the window reaches over {reach} elements (kernel {k}, dilation {d}), more than the"
                     f" {n + before + after} of the padded input"
                 )
-            size = (-(-room // s) if ceil_mode else room // s) + 1
-            if ceil_mode and (size - 1) * s >= n + before:
-                size -= 1
+        size = _slid_size(n, k, s, d, pads if isinstance(pads, str) else (before, after), ceil_mode=ceil_mode)
+        assert isinstance(size, int)
         begin.append(before)
         end.append(after)
         sizes.append(size)
     _check_outputs(sizes, spatial, taps)
     return Windows(tuple(taps), tuple(strides), tuple(dilations), tuple(begin), tuple(end), tuple(sizes))
+
+
+def _slid_size(
+    n: Size, taps: Size, stride: int, dilation: int, pads: str | tuple[int, int], *, ceil_mode: bool
+) -> Size:
+    """The outputs along one axis of size n, before and after which `pads` stand."""
+    if isinstance(pads, str):
+        return floor_divide(add(n, stride - 1), stride)
+    before, after = pads
+    room = subtract(add(n, before, after), add(multiply(subtract(taps, 1), dilation), 1))
+    size = add(floor_divide(add(room, stride - 1) if ceil_mode else room, stride), 1)
+    if not ceil_mode:
+        return size
+    if not isinstance(n, int) or not isinstance(size, int):
+        return None
+    return size - 1 if (size - 1) * stride >= n + before else size
+
+
+def slid(
+    dims: Sequence[Dim],
+    taps: Sequence[Size],
+    strides: Sequence[int],
+    dilations: Sequence[int],
+    pads: Pads,
+    *,
+    ceil_mode: bool = False,
+) -> Dims:
+    """What `slide` makes of the spatial axes. One that keeps its size without a stride stays what it is."""
+    found = []
+    for i, (dim, k, s, d) in enumerate(zip(dims, taps, strides, dilations, strict=True)):
+        edges = pads if isinstance(pads, str) else (pads[i], pads[i + len(dims)])
+        size = _slid_size(dim.size, k, s, d, edges, ceil_mode=ceil_mode)
+        found.append(dim if s == 1 and size == dim.size else dim.resized(size))
+    return found
 
 
 def spread(
@@ -126,15 +160,15 @@ def spread(
         raise ShapeError(f"output_shape {list(output_shape)}, expected {rank} sizes")
     begin, end, sizes = [], [], []
     for i, (n, k, s, d) in enumerate(zip(spatial, taps, strides, dilations, strict=True)):
-        whole = s * (n - 1) + output_padding[i] + (k - 1) * d + 1
+        edges = pads if isinstance(pads, str) else (pads[i], pads[i + rank])
+        size = _spread_size(n, k, s, d, edges, output_padding[i], None if output_shape is None else output_shape[i])
+        assert isinstance(size, int)
+        cut = s * (n - 1) + output_padding[i] + (k - 1) * d + 1 - size
         if output_shape is None and not isinstance(pads, str):
-            before, after = pads[i], pads[i + rank]
+            before = pads[i]
         else:
-            wanted = n * s if output_shape is None else output_shape[i]
-            total = max(whole - wanted, 0)
-            before = total // 2 if pads == "same_upper" else total - total // 2
-            after = whole - wanted - before
-        size = whole - before - after
+            before = max(cut, 0) // 2 if pads == "same_upper" else max(cut, 0) - max(cut, 0) // 2
+        after = cut - before
         if size < 0 or (size == 0 and n > 0):
             raise ShapeError(f"axis {i + 2}: {size} outputs from {n} inputs, padding {before} and {after}")
         begin.append(before)
@@ -142,6 +176,35 @@ def spread(
         sizes.append(size if n else 0)
     _check_outputs(sizes, spatial, taps)
     return Windows(tuple(taps), tuple(strides), tuple(dilations), tuple(begin), tuple(end), tuple(sizes))
+
+
+def _spread_size(
+    n: Size, taps: Size, stride: int, dilation: int, pads: str | tuple[int, int], further: int, wanted: int | None
+) -> Size:
+    """The outputs along one axis of size n, of which `pads` are cut off and `further` are added."""
+    if wanted is not None or isinstance(pads, str):
+        return multiply(n, stride) if wanted is None else wanted
+    reach = add(multiply(subtract(taps, 1), dilation), 1)
+    return add(multiply(subtract(n, 1), stride), further, reach, -pads[0], -pads[1])
+
+
+def spread_dims(
+    dims: Sequence[Dim],
+    taps: Sequence[Size],
+    strides: Sequence[int],
+    dilations: Sequence[int],
+    pads: Pads,
+    output_padding: Sequence[int],
+    output_shape: Sequence[int] | None = None,
+) -> Dims:
+    """What `spread` makes of the spatial axes."""
+    found, rank = [], len(dims)
+    wanted = [None] * rank if output_shape is None else output_shape[-rank:]
+    for i, (dim, k, s, d) in enumerate(zip(dims, taps, strides, dilations, strict=True)):
+        edges = pads if isinstance(pads, str) else (pads[i], pads[i + rank])
+        size = 0 if dim.size == 0 else _spread_size(dim.size, k, s, d, edges, output_padding[i], wanted[i])
+        found.append(dim if s == 1 and size == dim.size else dim.resized(size))
+    return found
 
 
 def _check_lengths(

@@ -19,8 +19,7 @@ from fastgru.errors import UnsupportedModelError
 from fastgru.exporters import to_onnx
 from fastgru.exporters.onnx import OPSET, exported
 from fastgru.graph import Graph, Node, TensorSpec
-from fastgru.reference import run_graph
-from fastgru.reference.table import OPS
+from fastgru.reference import OPS, run_graph
 from fastgru.spec import Activation, GRUSpec, GRUWeights
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "engine"))

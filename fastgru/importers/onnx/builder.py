@@ -16,7 +16,7 @@ from fastgru.importers.onnx.sizes import element_sizes, sizes_from
 from fastgru.importers.onnx.values import Kind, Value, infer
 from fastgru.reference import evaluate
 from fastgru.reference.einsum import label_sizes, parse_equation
-from fastgru.reference.extent import output_elements
+from fastgru.reference.facts import bound
 from fastgru.reference.operator import numpy_dtype
 from fastgru.spec import RECURRENT
 
@@ -135,7 +135,7 @@ class Builder:
     ) -> tuple[Value, ...] | None:
         node = Node(op, tuple("" if a is None else "constant" for a in arrays), ("",) * outputs, attrs, self.node_name)
         try:
-            elements = output_elements(node, arrays)
+            elements = bound(node, arrays)
             nbytes = 0 if op in _VIEWS else elements * _item_bytes(kinds[0].dtype) * outputs
             if nbytes > self._left.nbytes:
                 raise InvalidModelError(f"{op} of constants makes {nbytes} bytes, {self._left.nbytes} are left to it")

@@ -1,0 +1,187 @@
+"""What is true of a node, or of every value of a graph, before any input came.
+
+    infer(op, inputs, attrs, outputs)    -> ValueFacts of each output: dtype, sizes, elements
+    infer_graph(graph)                   -> ValueFacts of every value, by name
+    ties(op, inputs, attrs, outputs)     -> Ties: axes that are one and the same, and roles ("N" batch, "T" time)
+    dtypes(op, inputs, attrs, outputs)   -> names of the dtypes alone, from those of the inputs
+    weights(op, attrs, inputs)           -> {number of the input: the axis of the outputs in it, or None}
+    bound(node, arrays)                  -> at most so many elements in the largest array that the node makes
+    work(op, inputs, attrs)              -> Work: flops, bytes that are read and written
+
+`inputs` are `ValueFacts`, None for an absent one: `ValueFacts.of_array(a)`, `ValueFacts.of_spec(spec)`, those that
+`infer` gave, or `ValueFacts(dtype, sizes)`. A size is a number, the name of a free dimension, a `Polynomial` of such
+names (T + 2, N * T), or None where nothing is known; two that are equal are equal whenever the model runs. A free
+dimension of a graph that has no name is a size of its own (`free_axis`).
+
+Nothing here raises for a node that cannot run: nothing is known of it, and its definition says what is wrong with it.
+What each operator says of itself stands beside its definition; `fastgru.reference.dims` has the words for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.errors import FastGRUError
+from fastgru.graph import DTYPES, Graph, Node
+from fastgru.reference.dims import MOST_ELEMENTS, Dims, Operand, Place, Tie, UnknownError, ValueFacts
+from fastgru.reference.operator import OPS, numpy_dtype
+from fastgru.reference.sizes import Size, add, multiply, public
+
+__all__ = ["Ties", "ValueFacts", "Work", "bound", "dtypes", "infer", "infer_graph", "ties", "weights", "work"]
+
+Array = NDArray[Any]
+Inputs = Sequence[ValueFacts | None]
+
+# What a function of the facts may end in where inputs or attributes contradict each other.
+_FAULTS: Final = (
+    UnknownError, FastGRUError, ArithmeticError, AttributeError, LookupError, StopIteration, TypeError, ValueError,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Ties:
+    """same: (place in the inputs, place in the outputs) of one and the same axis. kin: of axes that are made of
+    another, of another size: time stays time where frames are cut off or taken together. roles: axes of inputs that
+    are one axis, with the role that the operator gives it, "N" (batch), "T" (time) or None. A place is (number of the
+    value, axis)."""
+
+    same: tuple[tuple[Place, Place], ...] = ()
+    kin: tuple[tuple[Place, Place], ...] = ()
+    roles: tuple[Tie, ...] = ()
+
+
+@dataclass(frozen=True)
+class Work:
+    """flops: a multiply-add counts two. nbytes: of the inputs and outputs. A `Size` each, for free dimensions too."""
+
+    flops: Size
+    nbytes: Size
+
+
+def infer(op: str, inputs: Inputs, attrs: Mapping[str, Any], outputs: int = 1) -> tuple[ValueFacts, ...]:
+    """What is known of the outputs of a node of which `outputs` are named."""
+    kinds = dtypes(op, [None if v is None else v.dtype for v in inputs], attrs, outputs)
+    found = [
+        ValueFacts(dtype, None if axes is None else tuple(public(axis.size) for axis in axes))
+        for dtype, axes in zip(kinds, _dims(op, inputs, attrs, outputs), strict=True)
+    ]
+    elements = _elements(op, inputs, attrs, found[0]) if found else None
+    return tuple(found) if elements is None else (replace(found[0], elements=elements), *found[1:])
+
+
+def infer_graph(graph: Graph) -> dict[str, ValueFacts]:
+    """What is known of every value of a graph, constants among them."""
+    known = {spec.name: ValueFacts.of_spec(spec) for spec in graph.inputs}
+    known.update((name, ValueFacts.of_array(np.asarray(a))) for name, a in graph.constants.items())
+    for node in graph.nodes:
+        found = infer(node.op, [known.get(n, ValueFacts()) if n else None for n in node.inputs], node.attrs,
+                      len(node.outputs))  # fmt: skip
+        known.update(zip(node.outputs, found, strict=True))
+    known.pop("", None)
+    return known
+
+
+def ties(op: str, inputs: Inputs, attrs: Mapping[str, Any], outputs: int = 1) -> Ties:
+    """Which axes are one and the same, as far as it is known."""
+    every = [
+        (j, i, dim) for j, dims in enumerate(_dims(op, inputs, attrs, outputs)) for i, dim in enumerate(dims or ())
+    ]
+    function = OPS[op].facts.ties if op in OPS else None
+    given = {i for i, v in enumerate(inputs) if v is not None}
+    named = [] if function is None else _call(function, inputs, attrs) or []
+    roles = [(role, tuple(place for place in places if place[0] in given)) for role, places in named]
+    return Ties(
+        tuple((place, (j, i)) for j, i, dim in every for place in sorted(dim.same)),
+        tuple((place, (j, i)) for j, i, dim in every for place in sorted(dim.kin)),
+        tuple((role, places) for role, places in roles if places),
+    )
+
+
+def dtypes(op: str, inputs: Sequence[str | None], attrs: Mapping[str, Any], outputs: int = 1) -> tuple[str | None, ...]:
+    """The dtypes of the outputs; None where one is not known."""
+    if op not in OPS:
+        return (None,) * outputs
+    rule = OPS[op].facts.dtype
+    rules = rule if isinstance(rule, tuple) else (rule,) * outputs
+    return tuple(_dtype(rules[i] if i < len(rules) else None, inputs, attrs) for i in range(outputs))
+
+
+def _dtype(rule: Any, inputs: Sequence[str | None], attrs: Mapping[str, Any]) -> str | None:
+    if callable(rule):
+        rule = _call(rule, (), attrs)
+    if isinstance(rule, int):
+        return inputs[rule] if 0 <= rule < len(inputs) else None
+    return rule if rule in DTYPES else None
+
+
+def weights(op: str, attrs: Mapping[str, Any], inputs: int) -> Mapping[int, int | None]:
+    """Of a node of so many inputs those that training made, and in each the axis of the outputs, or None.
+
+    None: it is no matrix, or one that is never quantised.
+    """
+    if op not in OPS:
+        return {}
+    found = OPS[op].facts.weights
+    return {i: axis for i, axis in (found(inputs, **attrs) if callable(found) else found).items() if i < inputs}
+
+
+def bound(node: Node, arrays: Sequence[Array | None]) -> int:
+    """An upper bound on the elements of the largest output. A shape error is left to the definition to report."""
+    inputs = [None if a is None else ValueFacts.of_array(a) for a in arrays]
+    facts = OPS[node.op].facts if node.op in OPS else None
+    most = None if facts is None or facts.bound is None else _call(facts.bound, inputs, node.attrs)
+    if most is None:
+        sizes = [
+            multiply(*(axis.size for axis in axes)) for axes in _dims(node.op, inputs, node.attrs) if axes is not None
+        ]
+        most = max((n for n in sizes if isinstance(n, int)), default=None)
+    return sum(a.size for a in arrays if a is not None) if most is None else int(most)
+
+
+def work(op: str, inputs: Inputs, attrs: Mapping[str, Any], outputs: int = 1) -> Work:
+    """What a node has to do, and to read and to write: None each where that is not known."""
+    found = infer(op, inputs, attrs, outputs)
+    nbytes = add(*(_nbytes(v) for v in (*inputs, *found) if v is not None))
+    flops = OPS[op].facts.flops if op in OPS else None
+    if callable(flops):
+        return Work(public(_call(flops, inputs, attrs)), nbytes)
+    sizes = found[0].sizes if found else None
+    return Work(0 if flops == 0 else multiply(flops, *([None] if sizes is None else sizes)), nbytes)
+
+
+def _nbytes(value: ValueFacts) -> Size:
+    if value.dtype is None or value.sizes is None:
+        return None
+    return multiply(numpy_dtype(value.dtype).itemsize, *value.sizes)
+
+
+def _dims(op: str, inputs: Inputs, attrs: Mapping[str, Any], outputs: int | None = None) -> list[Dims | None]:
+    """Those of each output, of all that there are where their number is None."""
+    found = _call(OPS[op].facts.dims, inputs, attrs) if op in OPS else None
+    each = list(found) if isinstance(found, tuple) else [found] * (1 if outputs is None else outputs)
+    return each if outputs is None else [*each, *[None] * outputs][:outputs]
+
+
+def _elements(op: str, inputs: Inputs, attrs: Mapping[str, Any], output: ValueFacts) -> tuple[Size, ...] | None:
+    function = OPS[op].facts.elements if op in OPS else None
+    if function is None or output.rank not in (0, 1) or output.dtype is None:
+        return None
+    kind = numpy_dtype(output.dtype)
+    found = _call(function, inputs, attrs) if kind.kind in "iub" else None
+    if found is None or len(found) > MOST_ELEMENTS or len(found) != multiply(*(output.sizes or ())):
+        return None
+    low, high = (0, 1) if kind.kind == "b" else (np.iinfo(kind).min, np.iinfo(kind).max)
+    return tuple(None if isinstance(n, int) and not low <= n <= high else public(n) for n in found)
+
+
+def _call(function: Callable[..., Any], inputs: Inputs, attrs: Mapping[str, Any]) -> Any:
+    """What a function of the facts gives; None where something that it asks for is not known."""
+    try:
+        return function(*(None if v is None else Operand(v, i) for i, v in enumerate(inputs)), **attrs)
+    except _FAULTS:
+        return None
