@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
 
 import numpy as np
 
 from fastgru.budget import PLAN_BYTES
 from fastgru.errors import InvalidModelError, UnsupportedModelError
 from fastgru.graph import Graph
+from fastgru.precisions import Precision
 from fastgru.process import lock
 from fastgru.sources import Content, Source, opened, source_name
 from fastgru.spec import RECURRENT
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from fastgru.importers.architecture.text import Architecture
     from fastgru.model import Model
 
-__all__ = ["STATE_DICTS", "from_architecture", "load", "load_graph", "options_for"]
+__all__ = ["STATE_DICTS", "Reading", "from_architecture", "load", "load_graph", "options_for"]
 
 # The formats that `read_weights` reads, which an architecture can go with.
 STATE_DICTS: Final = ("hdf5", "json", "keras", "npz", "safetensors", "torch-legacy", "torch-zip")
@@ -33,23 +34,37 @@ _READERS: Final = {
     "safetensors": ("graphfile",),
 }
 
+# The formats that an option of `load` is for.
+_MEANT_FOR: Final[Mapping[str, tuple[str, ...]]] = {
+    "linear_before_reset": ("onnx",),
+    "outputs": ("hdf5", "keras"),
+    "fallback": ("onnx", "safetensors"),
+    "architecture": STATE_DICTS,
+}
+
 _WITH_WEIGHTS = frozenset({
     "batch_norm", "conv", "conv_transpose", "dequantize", "embedding", "group_norm", "layer_norm", "linear", "matmul",
     "prelu", "rms_norm", *RECURRENT,
 })  # fmt: skip
 
 
+class Reading(TypedDict, total=False):
+    """How a file is read; `load` says what each is."""
+
+    allow_unread: bool
+    linear_before_reset: int | None
+    outputs: list[str] | None
+    fallback: str | None
+    architecture: Architecture | None
+
+
 def load(
     source: Source,
     *,
-    precision: str | Mapping[str, str] | None = None,
+    precision: Precision | None = None,
     threads: int = 1,
     plan_bytes: int = PLAN_BYTES,
-    allow_unread: bool = False,
-    linear_before_reset: int | None = None,
-    outputs: list[str] | None = None,
-    fallback: str | None = None,
-    architecture: Architecture | None = None,
+    **options: Unpack[Reading],
 ) -> Model:
     """Read a trained model and make it ready to run.
 
@@ -78,14 +93,7 @@ def load(
     from fastgru.model import Model
 
     with plain_mode():
-        graph = load_graph(
-            source,
-            allow_unread=allow_unread,
-            linear_before_reset=linear_before_reset,
-            outputs=outputs,
-            fallback=fallback,
-            architecture=architecture,
-        )
+        graph = load_graph(source, **options)
     return Model(graph, precision=precision, threads=threads, plan_bytes=plan_bytes)
 
 
@@ -93,7 +101,7 @@ def from_architecture(
     architecture: Architecture,
     weights: Mapping[str, Any],
     *,
-    precision: str | Mapping[str, str] = "float32",
+    precision: Precision = "float32",
     threads: int = 1,
     plan_bytes: int = PLAN_BYTES,
     allow_unread: bool = False,
@@ -128,25 +136,12 @@ def from_architecture(
     return Model(graph, precision=precision, threads=threads, plan_bytes=plan_bytes)
 
 
-def load_graph(
-    source: Source,
-    *,
-    allow_unread: bool = False,
-    linear_before_reset: int | None = None,
-    outputs: list[str] | None = None,
-    fallback: str | None = None,
-    architecture: Architecture | None = None,
-) -> Graph:
-    """Read a model into plain data, without any kernel; arguments and errors as for `load`."""
+def load_graph(source: Source, **options: Unpack[Reading]) -> Graph:
+    """Read a model into plain data, without any kernel; options and errors as for `load`."""
+    if unknown := sorted(options.keys() - Reading.__annotations__.keys()):
+        raise TypeError(f"no file is read by {', '.join(unknown)}; there are {', '.join(Reading.__annotations__)}")
     with opened(source) as content:
-        graph = _read(
-            content,
-            allow_unread=allow_unread,
-            linear_before_reset=linear_before_reset,
-            outputs=outputs,
-            fallback=fallback,
-            architecture=architecture,
-        )
+        graph = _read(content, options)
     for node in graph.nodes:
         for name in node.inputs if node.op in _WITH_WEIGHTS else ():
             array = graph.constants.get(name)
@@ -159,84 +154,44 @@ def load_graph(
     return graph
 
 
-def options_for(
-    kind: str,
-    source: Source,
-    *,
-    linear_before_reset: int | None = None,
-    outputs: list[str] | None = None,
-    fallback: str | None = None,
-    architecture: Architecture | None = None,
-) -> dict[str, Any]:
-    """Those options that are given, for the reader of a format; `UnsupportedModelError` where it has no use for one."""
-    if fallback not in (None, "reference"):
-        raise UnsupportedModelError(f"fallback is {fallback!r}, expected None or 'reference'")
-    options: dict[str, Any] = {}
-    for name, value, owners in (
-        ("linear_before_reset", linear_before_reset, ("onnx",)),
-        ("outputs", outputs, ("hdf5", "keras")),
-        ("fallback", fallback, ("onnx", "safetensors")),
-        ("architecture", architecture, STATE_DICTS),
-    ):
-        if value is None:
-            continue
-        if kind not in owners or (architecture is not None and name not in ("architecture", "outputs")):
+def options_for(kind: str, source: Source, options: Reading) -> dict[str, Any]:
+    """Those that are given, for the reader of a format; `UnsupportedModelError` where it has no use for one."""
+    if options.get("fallback") not in (None, "reference"):
+        raise UnsupportedModelError(f"fallback is {options['fallback']!r}, expected None or 'reference'")
+    given = {name: value for name, value in options.items() if value is not None}
+    for name, owners in _MEANT_FOR.items():
+        alien = "architecture" in given and name not in ("architecture", "outputs")
+        if name in given and (kind not in owners or alien):
             raise UnsupportedModelError(
                 f"{source_name(source)}: {name}= has no meaning for this file ({kind}), only for {' and '.join(owners)}"
             )
-        options[name] = value
-    return options
+    return given
 
 
-def _read(
-    source: Content,
-    *,
-    allow_unread: bool,
-    linear_before_reset: int | None,
-    outputs: list[str] | None,
-    fallback: str | None,
-    architecture: Architecture | None,
-) -> Graph:
+def _read(source: Content, options: Reading) -> Graph:
     _prepare("importers.files")
     from fastgru.importers.files import detect_format
 
     kind = detect_format(source)
     _prepare(*_READERS.get(kind, ()))
-    options = options_for(
-        kind,
-        source,
-        linear_before_reset=linear_before_reset,
-        outputs=outputs,
-        fallback=fallback,
-        architecture=architecture,
-    )
-    if architecture is not None:
-        from fastgru.importers.architecture import read_architecture
-        from fastgru.importers.keras import find_configuration, read_keras
-
-        configuration = find_configuration(options.pop("architecture"))
-        if configuration is not None:
-            return read_keras(source, configuration=configuration, allow_unread=allow_unread, **options)
-        if outputs is not None:
-            raise UnsupportedModelError(
-                f"{source_name(source)}: outputs= has no meaning for a description of layers, which names its outputs"
-            )
-        return read_architecture(source, architecture, allow_unread=allow_unread)
+    given = options_for(kind, source, options)
+    if "architecture" in given:
+        return _read_described(source, given.pop("architecture"), given)
     if kind == "onnx":
         from fastgru.importers.onnx import read_onnx
 
-        return read_onnx(source, allow_unread=allow_unread, **options)
+        return read_onnx(source, **given)
     if kind in ("hdf5", "keras"):
         from fastgru.importers.keras import read_keras
 
-        return read_keras(source, allow_unread=allow_unread, **options)
+        return read_keras(source, **given)
     if kind == "json":
         from fastgru.importers.rtneural import graph_from_rtneural, is_rtneural
         from fastgru.jsontext import load_json
 
         data = load_json(source)
         if is_rtneural(data):
-            return graph_from_rtneural(data, name=source.name, allow_unread=allow_unread)
+            return graph_from_rtneural(data, name=source.name, **given)
         from fastgru.importers.keras import find_configuration
 
         if isinstance(data, dict) and find_configuration(data) is not None:
@@ -250,13 +205,28 @@ def _read(
 
         file = read_tensor_file(source)
         if is_graph_file(file):
-            graph = graph_from_tensor_file(file, name=source.name, allow_unread=allow_unread)
-            return _permitted(graph, source, fallback)
+            fallback = given.pop("fallback", None)
+            return _permitted(graph_from_tensor_file(file, name=source.name, **given), source, fallback)
         del file
     from fastgru.importers.weights import refuse_state_dict
 
     refuse_state_dict(source)
     raise AssertionError(kind)
+
+
+def _read_described(source: Content, architecture: Architecture, given: Mapping[str, Any]) -> Graph:
+    """Weights alone, with a description of what happens between them."""
+    from fastgru.importers.architecture import read_architecture
+    from fastgru.importers.keras import find_configuration, read_keras
+
+    configuration = find_configuration(architecture)
+    if configuration is not None:
+        return read_keras(source, configuration=configuration, **given)
+    if "outputs" in given:
+        raise UnsupportedModelError(
+            f"{source_name(source)}: outputs= has no meaning for a description of layers, which names its outputs"
+        )
+    return read_architecture(source, architecture, **given)
 
 
 def _prepare(*modules: str) -> None:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Unpack
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from fastgru.importers.files import FORMATS, detect_format
 from fastgru.reference.foreign import FOREIGN, describe_foreign
 from fastgru.reference.plain import with_plain_weights
 from fastgru.spec import Activation, GRUSpec
+
+if TYPE_CHECKING:
+    from fastgru.load import Reading
 
 __all__ = ["examine"]
 
@@ -29,16 +32,7 @@ _EITHER: Final[Mapping[str, tuple[str, str]]] = {
 }
 
 
-def examine(
-    file: Path,
-    *,
-    precision: str | None = None,
-    allow_unread: bool = False,
-    linear_before_reset: int | None = None,
-    outputs: list[str] | None = None,
-    fallback: str | None = None,
-    architecture: Path | None = None,
-) -> dict[str, Any]:
+def examine(file: Path, *, precision: str | None = None, **options: Unpack[Reading]) -> dict[str, Any]:
     """kind "model", "weights" or "unknown" with what is known of it; `unsupported` says why a model does not load.
 
     The options are those of `fastgru.load`; to weights alone, of which nothing has to be read, allow_unread is all one.
@@ -48,14 +42,8 @@ def examine(
     from fastgru.load import load_graph, options_for
 
     kind = detect_format(file)
-    options = options_for(
-        kind,
-        file,
-        linear_before_reset=linear_before_reset,
-        outputs=outputs,
-        fallback=fallback,
-        architecture=architecture,
-    )
+    given = options_for(kind, file, options)
+    architecture = given.get("architecture")
     found: dict[str, Any] = {
         "file": str(file),
         "format": kind,
@@ -71,10 +59,10 @@ def examine(
     if architecture is not None:
         model = f"weights, {FORMATS[kind]}, of the network that {architecture.name} describes"
     try:
-        graph = load_graph(file, allow_unread=allow_unread, **options)
+        graph = load_graph(file, **options)
         return {**found, **_of_graph(graph, precision), "description": model}
     except UnsupportedModelError as error:
-        if kind in _EITHER and not options:
+        if kind in _EITHER and not given.keys() - {"allow_unread"}:
             try:
                 return {**found, **_of_weights(file), "description": weights}
             except FastGRUError:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final, Unpack
 
 import numpy as np
 
 from fastgru.engine import foreign_nodes
 from fastgru.engine.passes import settle, simplify
-from fastgru.engine.precision import weight_matrices, weight_precisions
+from fastgru.engine.precision import WeightPrecision, weight_matrices, weight_precisions
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Graph, Node
-from fastgru.load import load_graph
+from fastgru.load import Reading, load_graph
 from fastgru.model import Model
 from fastgru.precisions import LOWP, Precision, split_precision, weight_bytes
 from fastgru.quantization.choose import LADDER, choose
@@ -22,6 +22,7 @@ from fastgru.quantization.inputs import Data, cases_from, drawn_cases
 from fastgru.quantization.measure import Bench
 from fastgru.quantization.report import Errors, LayerReport, OutputReport, QuantizeReport
 from fastgru.sources import Source, source_name
+from fastgru.verify.cases import Case
 
 __all__ = ["AUTO_ERROR", "PRECISIONS", "quantize"]
 
@@ -52,7 +53,7 @@ def quantize(
     min_db: float | None = None,
     seed: int = 0,
     threads: int = 1,
-    **options: Any,
+    **options: Unpack[Reading],
 ) -> QuantizeReport:
     """Give a model smaller weights, and measure what that costs and saves against float32.
 
@@ -74,36 +75,13 @@ def quantize(
     if precision == "auto" and max_error is None and min_db is None:
         max_error = AUTO_ERROR
     cases = drawn_cases(graph, seed) if data is None else cases_from(graph, data)
-    simple = simplify(graph)
-    layers = {layer.name: layer for layer in _layers(simple)}
-    pays = {of: weight_precisions(simple, of) for of in LADDER}
-    bench = Bench(simple, cases, list(layers))
-    counted = [spec.name for spec in graph.outputs if spec.name not in graph.states.values()]
-    counted = counted or [spec.name for spec in graph.outputs]
-
-    def judged(errors: Mapping[str, Errors]) -> float:
-        return max((_excess(errors[name], max_error, min_db) for name in counted), default=0.0)
-
-    @functools.cache
-    def alone(name: str, of: str) -> dict[str, Errors]:
-        return bench.errors({name: of}, layers=False, short=True)
-
-    if precision == "auto":
-        chosen = choose(
-            {name: tuple(of for of in LADDER if pays[of][name].precision == of) for name in layers},
-            lambda name, of: layers[name].bytes(of),
-            lambda name, of: judged(alone(name, of)),
-            lambda choice: judged(bench.errors(choice, layers=False)),
-        )
-        lowp = {name: of for name, of in chosen.items() if of in LOWP}
-        made = Model(graph, precision=lowp, threads=threads)
-        smallest = pays[LADDER[0]]
-        reasons = {n: "" if of == LADDER[0] else smallest[n].why or "left so for the bound" for n, of in chosen.items()}
-    else:
-        made = Model(graph, precision=precision, threads=threads)
-        chosen = {name: given.precision for name, given in made.weight_precisions.items()}
-        reasons = {name: given.why for name, given in made.weight_precisions.items()}
-    errors = bench.errors(chosen)
+    study = _Study(graph, cases, max_error, min_db)
+    auto = study.choose() if precision == "auto" else {}
+    lowp: Precision = {name: given.precision for name, given in auto.items() if given.precision in LOWP}
+    made = Model(graph, precision=lowp if precision == "auto" else precision, threads=threads)
+    chosen = auto or made.weight_precisions
+    precisions = {name: given.precision for name, given in chosen.items()}
+    errors = study.bench.errors(precisions)
     return QuantizeReport(
         model=made,
         source=source,
@@ -116,23 +94,58 @@ def quantize(
                 name=name,
                 op=layer.node.op,
                 shape=layer.shape,
-                precision=chosen[name],
-                why=reasons[name],
+                precision=precisions[name],
+                why=chosen[name].why,
                 bytes_before=layer.bytes("float32"),
-                bytes_after=layer.bytes(chosen[name]),
+                bytes_after=layer.bytes(precisions[name]),
                 errors=errors[name],
-                alone=max(alone(name, chosen[name])[o].relative for o in counted) if chosen[name] in LOWP else None,
+                alone=study.worst_alone(name, precisions[name]),
             )
-            for name, layer in layers.items()
+            for name, layer in study.layers.items()
         ),
-        outputs=tuple(OutputReport(spec.name, spec.name in counted, errors[spec.name]) for spec in graph.outputs),
-        timings=tuple(bench.timings(chosen)),
+        outputs=tuple(OutputReport(s.name, s.name in study.counted, errors[s.name]) for s in graph.outputs),
+        timings=tuple(study.bench.timings(precisions)),
         bytes_before=_constant_bytes(settle(graph)),
         bytes_after=_constant_bytes(made.to_graph()),
     )
 
 
-def _graph(model: Model | Graph | Source, options: Mapping[str, Any]) -> tuple[Graph, str]:
+class _Study:
+    """The layers of a graph with weights of one precision or another, measured and judged by the outputs that count."""
+
+    def __init__(self, graph: Graph, cases: Sequence[Case], max_error: float | None, min_db: float | None) -> None:
+        simple = simplify(graph)
+        self.layers = {layer.name: layer for layer in _layers(simple)}
+        self.bench = Bench(simple, cases, list(self.layers))
+        outputs = [spec.name for spec in graph.outputs]
+        self.counted = [name for name in outputs if name not in graph.states.values()] or outputs
+        self._excess = functools.partial(_excess, max_error=max_error, min_db=min_db)
+        self._pays = {of: weight_precisions(simple, of) for of in LADDER}
+        self._alone = functools.cache(lambda name, of: self.bench.errors({name: of}, layers=False, short=True))
+
+    def choose(self) -> dict[str, WeightPrecision]:
+        """For every layer the lowest precision that the bounds allow, and why it is not the lowest that there is."""
+        chosen = choose(
+            {name: tuple(of for of in LADDER if self._pays[of][name].precision == of) for name in self.layers},
+            lambda name, of: self.layers[name].bytes(of),
+            lambda name, of: self._judged(self._alone(name, of)),
+            lambda choice: self._judged(self.bench.errors(choice, layers=False)),
+        )
+        lowest = self._pays[LADDER[0]]
+        return {
+            name: WeightPrecision(of, "" if of == LADDER[0] else lowest[name].why or "left so for the bound")
+            for name, of in chosen.items()
+        }
+
+    def worst_alone(self, name: str, of: str) -> float | None:
+        """How far the outputs move with no other weights of low precision; None for one that is not low."""
+        return max(self._alone(name, of)[o].relative for o in self.counted) if of in LOWP else None
+
+    def _judged(self, errors: Mapping[str, Errors]) -> float:
+        return max((self._excess(errors[name]) for name in self.counted), default=0.0)
+
+
+def _graph(model: Model | Graph | Source, options: Reading) -> tuple[Graph, str]:
     if not isinstance(model, Model | Graph):
         return load_graph(model, **options), source_name(model).strip("'")
     if options:
