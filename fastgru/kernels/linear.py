@@ -2,35 +2,53 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastgru.kernels.gemm import panel_count, panel_first, panel_width
 from fastgru.kernels.lowp import WEIGHTS
-from fastgru.kernels.operands.linear import EDGE_ROWS
+from fastgru.kernels.operands.linear import EDGE_ROWS, LINEAR, LOWP_LINEAR
 from fastgru.kernels.operands.team import LOOK_WORK, TEAM
 from fastgru.kernels.registry import BASES, handler, kernel, tensor
 from fastgru.kernels.team import share, spend
 from fastgru.simd.memory import call_native, lanes_of, load, offset, pointer, store, store_tail
 
-__all__ = ["affine"]
+__all__ = ["Affine", "affine", "make_lowp_linear"]
+
+AT = LINEAR.at
+LOWP_AT = LOWP_LINEAR.at
+
+
+class Affine(NamedTuple):
+    """Panels `first` to `last` of a linear layer.
+
+    gemm: the address of the microkernel "gemm_panel" or of one of its like. depth: the elements of w of an output.
+    start: the bias, padded. edge: room for a panel that is wider than what is left of y.
+    """
+
+    gemm: Any
+    w: Any
+    K: Any
+    depth: Any
+    O: Any
+    first: Any
+    last: Any
+    start: Any
+    edge: Any
 
 
 @kernel
-def affine(team, bases, part, x, x_stride, rows, w, K, depth, O, begin, end, start, y, scratch):
-    """Panels `begin` to `end` of y (rows, O) = start + x W^T; False where the run is over before that is done.
-
-    `part` is the address of the part "gemm_panel" or of one of its like, `depth` the elements of w of an output.
-    """
-    lanes = lanes_of(y)
+def affine(team, bases, layer, x, x_stride, rows, y):
+    """y (rows, O) = start + x W^T; False where the run is over before that is done."""
+    lanes, K, O = lanes_of(y), layer.K, layer.O
     vectors = (O + lanes - 1) // lanes
     left = np.int64(LOOK_WORK)
-    for p in range(begin, end):
+    for p in range(layer.first, layer.last):
         v = panel_first(vectors, p)
         width = panel_width(vectors - v)
         first, size = v * lanes, width * lanes
-        panel, bias, out = offset(w, first * depth), offset(start, first), offset(y, first)
+        panel, bias, out = offset(layer.w, first * layer.depth), offset(layer.start, first), offset(y, first)
         whole = first + size <= O
         most = (LOOK_WORK // (K * size + 1) // EDGE_ROWS + 1) * EDGE_ROWS if whole else EDGE_ROWS
         m = 0
@@ -38,17 +56,17 @@ def affine(team, bases, part, x, x_stride, rows, w, K, depth, O, begin, end, sta
             some = min(most, rows - m)
             source, target = offset(x, m * x_stride), offset(out, m * O)
             if whole:
-                call_native(part, source, x_stride, some, panel, K, width, bias, 0, target, O)
+                call_native(layer.gemm, source, x_stride, some, panel, K, width, bias, 0, target, O)
             else:
-                call_native(part, source, x_stride, some, panel, K, width, bias, 0, scratch, size)
+                call_native(layer.gemm, source, x_stride, some, panel, K, width, bias, 0, layer.edge, size)
                 for i in range(some):
                     row = offset(target, i * O)
                     u = 0
                     while first + u + lanes <= O:
-                        store(row, u, load(scratch, i * size + u))
+                        store(row, u, load(layer.edge, i * size + u))
                         u += lanes
                     if first + u < O:
-                        store_tail(row, u, load(scratch, i * size + u), O - first - u)
+                        store_tail(row, u, load(layer.edge, i * size + u), O - first - u)
             m += some
             left = spend(left, some * K * size, team, bases)
             if left < 0:
@@ -58,60 +76,69 @@ def affine(team, bases, part, x, x_stride, rows, w, K, depth, O, begin, end, sta
 
 @handler("linear", "float32", "float64", microkernels=("gemm_panel",))
 def linear(dtype: str) -> Any:
-    """y = x W^T + b for rows of x that lie at one stride.
-
-    Operands: x, weight (panels), start (bias, padded), y (rows, O), scratch; rows, K, O, x_stride, whether a team
-    shares the panels.
-    """
+    """y = x W^T + b for rows of x that lie at one stride."""
 
     def handle(operands, bases, team):
-        x, w = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), dtype)
-        start, y = pointer(tensor(bases, operands, 4), dtype), pointer(tensor(bases, operands, 6), dtype)
-        scratch = pointer(tensor(bases, operands, 8), dtype)
-        rows, K, O, x_stride = operands[10], operands[11], operands[12], operands[13]
-        begin, end = 0, panel_count((O + lanes_of(x) - 1) // lanes_of(x))
-        if operands[14] != 0:
-            begin, end = share(end, team)
-        affine(team, bases, bases[BASES.gemm_panel], x, x_stride, rows, w, K, K, O, begin, end, start, y, scratch)
+        x, w = pointer(tensor(bases, operands, AT.x), dtype), pointer(tensor(bases, operands, AT.weight), dtype)
+        start, y = pointer(tensor(bases, operands, AT.start), dtype), pointer(tensor(bases, operands, AT.y), dtype)
+        edge = pointer(tensor(bases, operands, AT.edge), dtype)
+        K, O = operands[AT.K], operands[AT.O]
+        first, last = 0, panel_count((O + lanes_of(y) - 1) // lanes_of(y))
+        if operands[AT.shared] != 0:
+            first, last = share(last, team)
+        layer = Affine(bases[BASES.gemm_panel], w, K, K, O, first, last, start, edge)
+        affine(team, bases, layer, x, operands[AT.x_stride], operands[AT.rows], y)
+
+    return handle
+
+
+def make_lowp_linear(dtype: str, precision: str, quantise: Any) -> Any:
+    """The handler for rows of `dtype` and weights in `precision`: rows are quantised, then multiplied, block by block.
+
+    quantise(bases, x, x_stride, rows, K, out, out_stride): rows as the weights of the precision want them.
+    """
+    depth_of, row_of = WEIGHTS[precision].depth, WEIGHTS[precision].row
+    panel_at = getattr(BASES, f"{precision}_panel")
+
+    def handle(operands, bases, team):
+        x = pointer(tensor(bases, operands, LOWP_AT.x), dtype)
+        w = pointer(tensor(bases, operands, LOWP_AT.weight), "uint8")
+        start = pointer(tensor(bases, operands, LOWP_AT.start), "float32")
+        y = pointer(tensor(bases, operands, LOWP_AT.y), "float32")
+        edge = pointer(tensor(bases, operands, LOWP_AT.edge), "float32")
+        quantised = pointer(tensor(bases, operands, LOWP_AT.quantised), "uint8")
+        rows, K, O = operands[LOWP_AT.rows], operands[LOWP_AT.K], operands[LOWP_AT.O]
+        x_stride, block, stride = operands[LOWP_AT.x_stride], operands[LOWP_AT.block], row_of(K)
+        first, last = 0, panel_count((O + lanes_of(y) - 1) // lanes_of(y))
+        if operands[LOWP_AT.shared] != 0:
+            first, last = share(last, team)
+            quantised = offset(quantised, team[TEAM.number] * block * stride)
+        layer = Affine(bases[panel_at], w, K, depth_of(K), O, first, last, start, edge)
+        m = 0
+        while m < rows:
+            some = min(block, rows - m)
+            quantise(bases, offset(x, m * x_stride), x_stride, some, K, quantised, stride)
+            if not affine(team, bases, layer, quantised, stride, some, offset(y, m * O)):
+                return
+            m += some
 
     return handle
 
 
 def _enter(precision: str) -> None:
     """The handler for weights of a precision."""
-    weights = WEIGHTS[precision]
-    depth_of, row_of = weights.depth, weights.row
-    rows_at, panel_at = getattr(BASES, weights.parts[0]), getattr(BASES, weights.parts[1])
+    quantise_at = getattr(BASES, f"{precision}_quantise")
+
+    @kernel
+    def quantise(bases, x, x_stride, rows, K, out, out_stride):
+        call_native(bases[quantise_at], x, x_stride, rows, K, out, out_stride)
 
     def factory(dtype: str) -> Any:
-        def handle(operands, bases, team):
-            x, w = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), "uint8")
-            start, y = pointer(tensor(bases, operands, 4), dtype), pointer(tensor(bases, operands, 6), dtype)
-            scratch, ready = pointer(tensor(bases, operands, 8), dtype), pointer(tensor(bases, operands, 10), "uint8")
-            rows, K, O, x_stride = operands[12], operands[13], operands[14], operands[15]
-            block, depth, stride = operands[17], depth_of(operands[13]), row_of(operands[13])
-            begin, end = 0, panel_count((O + lanes_of(x) - 1) // lanes_of(x))
-            if operands[16] != 0:
-                begin, end = share(end, team)
-                ready = offset(ready, team[TEAM.number] * block * stride)
-            m = 0
-            while m < rows:
-                some = min(block, rows - m)
-                call_native(bases[rows_at], offset(x, m * x_stride), x_stride, some, K, ready, stride)
-                if not affine(
-                    team, bases, bases[panel_at], ready, stride, some, w, K, depth, O, begin, end, start,
-                    offset(y, m * O), scratch,
-                ):  # fmt: skip
-                    return
-                m += some
+        return make_lowp_linear(dtype, precision, quantise)
 
-        return handle
-
-    factory.__doc__ = f"""y = x W^T + b with weights in {precision}, the rows of x made ready a block at a time.
-
-    Operands: as for "linear", the last tensor being room for the rows of each member; then the rows of a block.
-    """
-    handler(f"linear_{precision}", "float32", microkernels=weights.parts[:2])(factory)
+    factory.__doc__ = f"y = x W^T + b with weights in {precision}, the rows of x quantised a block at a time."
+    microkernels = (f"{precision}_quantise", f"{precision}_panel")
+    handler(f"linear_{precision}", "float32", microkernels=microkernels)(factory)
 
 
 _enter("bfloat16")

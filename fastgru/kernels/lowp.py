@@ -72,11 +72,11 @@ _PANEL = (_BYTES, _INT, _INT, _BYTES, _INT, _INT, _FLOATS, _INT, _FLOATS, _INT),
 _GATES = (_BYTES, _BYTES, _INT, _INT, _FLOATS, _FLOATS, _FLOATS), types.void
 
 
-@microkernel("bfloat16_rows", "float32", signature=lambda dtype: _ROWS)
-def bfloat16_rows_part(dtype: str) -> Any:
+@microkernel("bfloat16_quantise", "float32", signature=lambda dtype: _ROWS)
+def bfloat16_quantise_part(dtype: str) -> Any:
     """Rows rounded to bfloat16."""
 
-    def bfloat16_rows(x, x_stride, rows, K, out, out_stride):
+    def bfloat16_quantise(x, x_stride, rows, K, out, out_stride):
         lanes = lanes_of(x)
         whole = K // lanes * lanes
         for m in range(rows):
@@ -86,15 +86,15 @@ def bfloat16_rows_part(dtype: str) -> Any:
             if whole < K:
                 store_bfloat16(target, whole, load_tail(source, whole, K - whole))
 
-    return bfloat16_rows
+    return bfloat16_quantise
 
 
-@microkernel("int8_rows", "float32", signature=lambda dtype: _ROWS)
-def int8_rows_part(dtype: str) -> Any:
+@microkernel("int8_quantise", "float32", signature=lambda dtype: _ROWS)
+def int8_quantise_part(dtype: str) -> Any:
     """Rows quantised, each by the scale max|x| / 127, which stands in front of it."""
     nan, zero, steps, least, most = (np.float32(c) for c in (np.nan, 0, 127, LEAST_PEAK, np.finfo(np.float32).max))
 
-    def int8_rows(x, x_stride, rows, K, out, out_stride):
+    def int8_quantise(x, x_stride, rows, K, out, out_stride):
         lanes = lanes_of(x)
         whole = K // lanes * lanes
         for m in range(rows):
@@ -117,7 +117,7 @@ def int8_rows_part(dtype: str) -> Any:
             if whole < K:
                 store_int8(values, whole, load_tail(source, whole, K - whole) * by)
 
-    return int8_rows
+    return int8_quantise
 
 
 def _make_bfloat16_panel(rows: int, vectors: int) -> Any:

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from fastgru.kernels.gemm import panel_count, panel_width
-from fastgru.kernels.linear import affine
+from fastgru.kernels.linear import Affine, affine
+from fastgru.kernels.operands.matmul import MATMUL
+from fastgru.kernels.operands.strides import NDITER
 from fastgru.kernels.operands.team import LOOK_WORK
 from fastgru.kernels.registry import BASES, handler, kernel, tensor
 from fastgru.kernels.strides import row_start
@@ -15,6 +17,8 @@ from fastgru.kernels.team import spend
 from fastgru.simd.memory import lanes_of, offset, pointer
 
 __all__ = ["matmul"]
+
+AT = MATMUL.at
 
 
 @kernel
@@ -39,45 +43,25 @@ def _pack(b, b_k, b_o, K, O, panels):
 
 @handler("matmul", "float32", "float64", microkernels=("gemm_panel",))
 def matmul(dtype: str) -> Any:
-    """y = a b for stacks of matrices; a matrix b that comes again for the next a is packed once.
-
-    Operands: a, b, y, zeros (padded outputs), scratch of the edge, scratch of the panels; M, K, O, stride of the rows
-    of a, strides of k and of the outputs in b, then a walk over the stacks a and b, in elements.
-    """
+    """y = a b for stacks of matrices; a matrix b that comes again for the next a is packed once."""
 
     def handle(operands, bases, team):
-        a, b = pointer(tensor(bases, operands, 0), dtype), pointer(tensor(bases, operands, 2), dtype)
-        y, zeros = pointer(tensor(bases, operands, 4), dtype), pointer(tensor(bases, operands, 6), dtype)
-        edge, panels = pointer(tensor(bases, operands, 8), dtype), pointer(tensor(bases, operands, 10), dtype)
-        M, K, O, a_m, b_k, b_o = operands[12], operands[13], operands[14], operands[15], operands[16], operands[17]
-        walk = offset(operands, 18)
+        a, b = pointer(tensor(bases, operands, AT.a), dtype), pointer(tensor(bases, operands, AT.b), dtype)
+        y, zeros = pointer(tensor(bases, operands, AT.y), dtype), pointer(tensor(bases, operands, AT.zeros), dtype)
+        edge = pointer(tensor(bases, operands, AT.edge), dtype)
+        panels = pointer(tensor(bases, operands, AT.panels), dtype)
+        M, K, O, nditer = operands[AT.M], operands[AT.K], operands[AT.O], offset(operands, AT.nditer)
         count = panel_count((O + lanes_of(a) - 1) // lanes_of(a))
+        layer = Affine(bases[BASES.gemm_panel], panels, K, K, O, 0, count, zeros, edge)
         packed, left = -1, np.int64(LOOK_WORK)
-        for at in range(walk[0]):
-            start = row_start(walk, 1, at)
+        for at in range(nditer[NDITER.rows]):
+            start = row_start(nditer, 1, at)
             if at == 0 or start != packed:
-                _pack(offset(b, start), b_k, b_o, K, O, panels)
+                _pack(offset(b, start), operands[AT.b_k], operands[AT.b_o], K, O, panels)
                 packed = start
-            rows = offset(a, row_start(walk, 0, at))
             left = spend(left, M * K * O, team, bases)
             if left < 0:
                 return
-            affine(
-                team,
-                bases,
-                bases[BASES.gemm_panel],
-                rows,
-                a_m,
-                M,
-                panels,
-                K,
-                K,
-                O,
-                0,
-                count,
-                zeros,
-                offset(y, at * M * O),
-                edge,
-            )
+            affine(team, bases, layer, offset(a, row_start(nditer, 0, at)), operands[AT.a_m], M, offset(y, at * M * O))
 
     return handle

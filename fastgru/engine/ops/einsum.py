@@ -11,7 +11,7 @@ from fastgru.engine.buffers import Constant, Value, View
 from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.elementwise import apply_binary, same_dtype
-from fastgru.engine.ops.gemm import product
+from fastgru.engine.ops.gemm import gemm
 from fastgru.engine.ops.matmul import multiplied
 from fastgru.engine.ops.reduce import reduced
 from fastgru.engine.ops.shape import broadcast_to, reshaped
@@ -80,7 +80,7 @@ def _by_weight(
     x = permuted(a, [have.index(c) for c in (*left, *inner)])
     lead = x.shape[: len(left)]
     flat = reshaped(builder, x, (*lead, prod(x.shape[len(left) :])))
-    y = product(builder, flat, weight, None, (*key, *inner))
+    y = gemm(builder, flat, weight, None, (*key, *inner))
     return reshaped(builder, y, (*lead, *sizes)), (*left, *right)
 
 

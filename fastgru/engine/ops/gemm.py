@@ -1,10 +1,11 @@
-"""The product of rows and a constant matrix, packed once for all plans."""
+"""GEMM: rows times a constant matrix, packed once for all plans."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
 from math import prod
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,17 +13,17 @@ from numpy.typing import NDArray
 from fastgru.engine.buffers import Constant, Value, View
 from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.sharing import LINEAR_FLOPS_S, WEIGHT_BYTES
-from fastgru.kernels.operands.linear import scratch_elements
-from fastgru.kernels.operands.lowp import ready_block
+from fastgru.kernels.operands.linear import LINEAR, LOWP_LINEAR, edge_elements
+from fastgru.kernels.operands.lowp import quantised_block
 from fastgru.kernels.run import EVERYONE
 from fastgru.packing.lowp import pack_bytes, pack_lowp
 from fastgru.packing.panels import pack_matrices, pack_vectors, padded
 from fastgru.simd.cpu import LANES
 
-__all__ = ["byte_product", "product"]
+__all__ = ["byte_gemm", "gemm"]
 
 
-def product(
+def gemm(
     builder: PlanBuilder,
     value: Value,
     weight: Constant,
@@ -35,12 +36,7 @@ def product(
 
     lowp: "bfloat16" or "int8", the precision of the weights, None for that of the plan.
     """
-    O, K = weight.shape
-    dtype = builder.float_dtype
-    x, row_stride = _rows(builder, builder.view(value))
-    y = builder.new((*x.shape[:-1], O))
-    if y.size == 0:
-        return y
+    O, dtype, x = weight.shape[0], builder.float_dtype, builder.view(value)
     if lowp is None:
         panels = builder.packed((*key, "panels"), lambda: pack_matrices([weight.array], dtype), [weight])
     else:
@@ -50,21 +46,10 @@ def product(
         lambda: pack_vectors([None if bias is None else bias.array.astype(dtype)], O, dtype),
         [bias],
     )
-    scratch = builder.new((scratch_elements(O, dtype),))
-    rows = prod(x.shape[:-1])
-    shared = _shared(builder, rows, K, O, lowp)
-    words, member = [rows, K, O, row_stride, shared], EVERYONE if shared else 0
-    if lowp is None:
-        builder.emit("linear", dtype, [x, panels, start, y, scratch], words, member=member, writes=3)
-    else:
-        block, size = ready_block(rows, K, lowp)
-        ready = builder.new(((builder.members if shared else 1) * size,), "uint8")
-        tensors = [x, panels, start, y, scratch, ready]
-        builder.emit(f"linear_{lowp}", dtype, tensors, [*words, block], member=member, writes=3)
-    return y
+    return _linear(builder, f"linear_{lowp}" if lowp else "linear", dtype, x, panels, start, O, lowp)
 
 
-def byte_product(
+def byte_gemm(
     builder: PlanBuilder,
     x: View,
     O: int,
@@ -76,20 +61,30 @@ def byte_product(
 
     No sum of products may pass 2^24. The key names the weight among the packs, sources are what it is made of.
     """
-    K = x.shape[-1]
-    x, row_stride = _rows(builder, x)
-    y = builder.new((*x.shape[:-1], O), "float32")
-    if y.size == 0:
-        return y
     panels = builder.packed((*key, "bytes", "panels"), lambda: pack_bytes(weight()), sources)
     start = builder.packed(("", str(O), "start"), lambda: pack_vectors([None], O, "float32"))
-    scratch = builder.new((scratch_elements(O, "float32"),), "float32")
-    rows = prod(x.shape[:-1])
-    shared = _shared(builder, rows, K, O, "int8")
-    block, size = ready_block(rows, K, "int8")
-    ready = builder.new(((builder.members if shared else 1) * size,), "uint8")
-    words, member = [rows, K, O, row_stride, shared, block], EVERYONE if shared else 0
-    builder.emit("linear_bytes", x.dtype, [x, panels, start, y, scratch, ready], words, member=member, writes=3)
+    return _linear(builder, "linear_bytes", "float32", x, panels, start, O, "int8")
+
+
+def _linear(
+    builder: PlanBuilder, op: str, dtype: str, x: View, panels: View, start: View, O: int, lowp: str | None
+) -> View:
+    """y (..., O) of `dtype`; the last axis of x is that of the sums."""
+    x, x_stride = _rows(builder, x)
+    y = builder.new((*x.shape[:-1], O), dtype)
+    if y.size == 0:
+        return y
+    K, rows = x.shape[-1], prod(x.shape[:-1])
+    edge = builder.new((edge_elements(O, dtype),), dtype)
+    shared = _shared(builder, rows, K, O, lowp)
+    given: dict[str, Any] = {"x": x, "weight": panels, "start": start, "y": y, "edge": edge}
+    given |= {"rows": rows, "K": K, "O": O, "x_stride": x_stride, "shared": shared}
+    if lowp is not None:
+        block, size = quantised_block(rows, K, lowp)
+        room = builder.new(((builder.members if shared else 1) * size,), "uint8")
+        given |= {"quantised": room, "block": block}
+    declared = LINEAR if lowp is None else LOWP_LINEAR
+    builder.emit(op, x.dtype, declared, given, member=EVERYONE if shared else 0, writes="y")
     return y
 
 

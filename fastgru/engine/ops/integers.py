@@ -23,7 +23,7 @@ from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.cast import as_dtype, saturated
 from fastgru.engine.ops.conv import lower_conv
 from fastgru.engine.ops.elementwise import apply_binary
-from fastgru.engine.ops.gemm import byte_product, product
+from fastgru.engine.ops.gemm import byte_gemm, gemm
 from fastgru.engine.ops.matmul import multiplied
 from fastgru.engine.ops.quantize import moved
 from fastgru.engine.ops.shape import reshaped
@@ -105,7 +105,7 @@ def _by_floats(builder: PlanBuilder, a: Value, a_zero: Value | None, right: _Con
     parts = []
     for first, last, _ in right.runs(peak_of(a, a_zero)).tolist():
         weight = Constant(right.difference(first, last).T, name)
-        y = product(builder, _sliced(left, left.ndim - 1, first, last), weight, None, (*right.key, f"{first}:{last}"))
+        y = gemm(builder, _sliced(left, left.ndim - 1, first, last), weight, None, (*right.key, f"{first}:{last}"))
         parts.append(saturated(builder, y, "int32"))
     return _total(builder, parts)
 
@@ -128,7 +128,7 @@ def _by_bytes(builder: PlanBuilder, a: Value, a_zero: Value | None, right: _Cons
     for first, last, layers in right.runs(max(peak_of(a, a_zero), 128)).tolist():
         key = (*right.key, f"{first}:{last}")
         part = _sliced(x, x.ndim - 1, first, last)
-        y = byte_product(builder, part, layers * O, partial(right.stacked, first, last), key, right.sources)
+        y = byte_gemm(builder, part, layers * O, partial(right.stacked, first, last), key, right.sources)
         total = _sliced(y, y.ndim - 1, 0, O)
         for i in range(1, layers):
             total = computed(builder, "add", total, _sliced(y, y.ndim - 1, i * O, (i + 1) * O))

@@ -9,7 +9,7 @@ from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.cast import as_dtype
 from fastgru.engine.ops.elementwise import apply_binary, same_dtype
-from fastgru.engine.ops.gemm import product
+from fastgru.engine.ops.gemm import gemm
 from fastgru.engine.ops.indexing import gathered
 from fastgru.engine.ops.matmul import multiplied
 from fastgru.engine.ops.softmax import permuted
@@ -36,7 +36,7 @@ def lower_linear(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None
         raise ShapeError(f"bias has shape {bias.shape}, expected {weight.shape[:1]}")
     if isinstance(weight, Constant) and (bias is None or isinstance(bias, Constant)):
         name = "" if bias is None else node.inputs[2]
-        return [product(builder, x, weight, bias, (node.inputs[1],), name, builder.lowp_weights(node))]
+        return [gemm(builder, x, weight, bias, (node.inputs[1],), name, builder.lowp_weights(node))]
     y = multiplied(builder, builder.view(x), permuted(builder.view(weight), (1, 0)))
     return [y if bias is None else apply_binary(builder, "add", y, bias)]
 

@@ -9,13 +9,13 @@ from fastgru.engine.buffers import Constant, Value, View, contiguous_strides
 from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.elementwise import same_dtype
-from fastgru.engine.ops.gemm import product
+from fastgru.engine.ops.gemm import gemm
 from fastgru.engine.ops.shape import reshaped
 from fastgru.engine.strides import broadcast_shape, broadcast_strides, merged_axes, nditer_words
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Node
-from fastgru.kernels.operands.linear import scratch_elements
-from fastgru.kernels.operands.matmul import panel_elements
+from fastgru.kernels.operands.linear import edge_elements
+from fastgru.kernels.operands.matmul import MATMUL, panel_elements
 from fastgru.packing.panels import pack_vectors
 from fastgru.simd.cpu import LANES
 
@@ -37,9 +37,7 @@ def lower_matmul(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None
         raise ShapeError(f"a {a_value.shape} and b {b_value.shape} do not fit together")
     if isinstance(b_value, Constant) and b_value.ndim == 2:
         weight = b_value.transposed
-        return [
-            product(builder, a_value, weight, None, (node.inputs[1], "transposed"), lowp=builder.lowp_weights(node))
-        ]
+        return [gemm(builder, a_value, weight, None, (node.inputs[1], "transposed"), lowp=builder.lowp_weights(node))]
     return [multiplied(builder, builder.view(a_value), builder.view(b_value))]
 
 
@@ -66,11 +64,14 @@ def _stacked(builder: PlanBuilder, a: View, b: View, stack: tuple[int, ...], M: 
     if y.size == 0:
         return y
     zeros = builder.packed(("zeros", str(O)), lambda: pack_vectors([None], O, dtype))
-    edge = builder.new((scratch_elements(O, dtype),))
+    edge = builder.new((edge_elements(O, dtype),))
     panels = builder.new((panel_elements(K, O, LANES[dtype]),))
     outer = [View(v.buffer, v.offset, v.shape[:-2], v.strides[:-2], v.dtype) for v in (a, b)]
     # One stack after the other: the row of the walk is a single product.
     axes = [*merged_axes(stack, [broadcast_strides(v, stack) for v in outer]), (1, (1, 1))]
-    words = [M, K, O, a.strides[-2], b.strides[-2], b.strides[-1], *nditer_words(axes)]
-    builder.emit("matmul", dtype, [a, b, y, zeros, edge, panels], words, writes=2)
+    builder.emit("matmul", dtype, MATMUL, {
+        "a": a, "b": b, "y": y, "zeros": zeros, "edge": edge, "panels": panels, "M": M, "K": K, "O": O,
+        "a_m": a.strides[-2], "b_k": b.strides[-2], "b_o": b.strides[-1],
+        "nditer": nditer_words(axes),
+    }, writes="y")  # fmt: skip
     return y

@@ -15,7 +15,7 @@ from fastgru.engine.buffers import Constant, Value, View
 from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.elementwise import apply_binary, same_dtype
-from fastgru.engine.ops.gemm import product
+from fastgru.engine.ops.gemm import gemm
 from fastgru.engine.ops.shape import reshaped
 from fastgru.engine.ops.softmax import permuted
 from fastgru.errors import UnsupportedModelError
@@ -61,7 +61,7 @@ def _transform(
     if window is not None:
         made = made * np.repeat(window.array.astype(np.float64), parts)[:, None]
     own = window is not None and not window.name
-    y = product(builder, flat, Constant(made.T, "" if own else name), None, (name,))
+    y = gemm(builder, flat, Constant(made.T, "" if own else name), None, (name,))
     y = reshaped(builder, y, (*flat.shape[:-1], out, parts_out))
     return permuted(y, sorted(range(x.ndim), key=lambda i: order[i]))
 

@@ -19,20 +19,20 @@ from fastgru.simd.groups import (
 
 __all__ = [
     "BFLOAT16_GROUP", "INT8_BIAS", "INT8_GROUP", "INT8_HEAD", "INT8_LIMIT", "INT8_SCALE", "INT8_UNIT", "LEAST_PEAK",
-    "LOWP", "MICROKERNELS", "Layout", "gathered_elements", "ready_block", "table_row",
+    "LOWP", "MICROKERNELS", "Layout", "gathered_elements", "quantised_block", "table_row",
 ]  # fmt: skip
 
 # The largest magnitude of a row below which it counts as zero: 127 divided by it has to be a float32.
 LEAST_PEAK: Final = 2.0**-100
 
 _LANES: Final = LANES["float32"]
-_READY_BYTES: Final = 1 << 17  # rows that are ready stay in the L2 while the panels pass by
+_BLOCK_BYTES: Final = 1 << 17  # quantised rows stay in the L2 while the panels pass by
 
 
 class Layout(NamedTuple):
-    """depth(K): bytes of one output of a panel. row(K): bytes of a row of K values that is ready.
+    """depth(K): bytes of one output of a panel. row(K): bytes of a quantised row of K values.
 
-    parts: those that make rows ready, and multiply by a panel and by three.
+    parts: those that quantise rows, and multiply by a panel and by three.
     """
 
     depth: Callable[[int], int]
@@ -57,8 +57,8 @@ def _int8_row(K: int) -> int:
 
 
 LOWP: Final = {
-    "bfloat16": Layout(_bfloat16_depth, _bfloat16_row, ("bfloat16_rows", "bfloat16_panel", "bfloat16_gates")),
-    "int8": Layout(_int8_depth, _int8_row, ("int8_rows", "int8_panel", "int8_gates")),
+    "bfloat16": Layout(_bfloat16_depth, _bfloat16_row, ("bfloat16_quantise", "bfloat16_panel", "bfloat16_gates")),
+    "int8": Layout(_int8_depth, _int8_row, ("int8_quantise", "int8_panel", "int8_gates")),
 }
 MICROKERNELS: Final = tuple(name for layout in LOWP.values() for name in layout.parts)
 
@@ -71,10 +71,10 @@ def gathered_elements(precision: str | None, N: int, I: int, H: int, chunk: int,
     return chunk * N * row(I) + N * row(H)
 
 
-def ready_block(rows: int, K: int, precision: str) -> tuple[int, int]:
-    """(rows that are made ready at once for a linear layer, bytes that they take)"""
+def quantised_block(rows: int, K: int, precision: str) -> tuple[int, int]:
+    """(rows that are quantised at once for a linear layer, bytes that they take)"""
     row = LOWP[precision].row(K)
-    block = max(1, min(rows, max(EDGE_ROWS, _READY_BYTES // max(row, 1))))
+    block = max(1, min(rows, max(EDGE_ROWS, _BLOCK_BYTES // max(row, 1))))
     return block, block * row
 
 

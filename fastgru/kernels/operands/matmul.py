@@ -1,8 +1,16 @@
-"""Scratch of the matrix product."""
+"""The operands of the product of two computed matrices and its scratch."""
 
 from __future__ import annotations
 
-__all__ = ["panel_elements"]
+from typing import Final
+
+from fastgru.kernels.operands.declare import Operands
+
+__all__ = ["MATMUL", "panel_elements"]
+
+# Stacks a (M, K), its rows a_m apart, and b (K, O) at strides b_k, b_o; y; zeros: outputs, padded; edge: as in
+# `operands.linear`; panels: room for b, packed. nditer: over the stacks a and b, in elements.
+MATMUL: Final = Operands("a b y zeros edge panels", "M K O a_m b_k b_o", rest="nditer")
 
 
 def panel_elements(K: int, O: int, lanes: int) -> int:
