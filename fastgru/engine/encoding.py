@@ -106,7 +106,8 @@ def _words(steps: Sequence[Instruction]) -> NDArray[np.int64]:
     operands: list[int] = []
     work, first = 0, PROGRAM.heads + HEAD.words * len(steps)
     for step, after in zip_longest(steps, steps[1:]):
-        alone = after is not None and step.member == after.member != EVERYONE
+        # What runs side by side may be of any member, and all of them wait for what comes before.
+        alone = after is not None and after.group is None and step.member == after.member != EVERYONE
         meets = step.meets and not alone
         work += 512 + sum(view.size * itemsize(view.dtype) for view in step.tensors if view is not None)
         after_it = (MEETS if meets else 0) | (LOOKS if work > _LOOK_BYTES else 0)

@@ -17,6 +17,7 @@ import fastgru
 from fastgru.engine import Executable, sharing, threads, worth
 from fastgru.engine.ops import gru as lowering
 from fastgru.graph import Graph, Node, TensorSpec
+from fastgru.kernels.run import HEAD, MEETS, PROGRAM
 from fastgru.reference import run_graph
 from fastgru.spec import DIRECTIONS, GRUSpec
 
@@ -93,6 +94,16 @@ def test_every_way_of_sharing_and_chunking(seed, H, T, N, direction, reset_after
         patch.setattr(lowering, "chunk_steps", lambda *_: 2)
         for name, array in Executable(graph).run(inputs).items():
             np.testing.assert_array_equal(array, alone[name])
+
+
+def test_directions_side_by_side_wait_for_what_they_read(monkeypatch):
+    monkeypatch.setattr(lowering, "choose", lambda *_: WAYS["directions"])
+    graph = network(GRUSpec(5, 7, "bidirectional"), np.random.default_rng(0), lengths=True, mask=False, h0=False)
+    plan = Executable(graph, threads=2).program({"x": (4, 2, 5), "lengths": (2,)})
+    heads = plan.words[PROGRAM.heads :][: HEAD.words * plan.words[PROGRAM.count]].reshape(-1, HEAD.words)
+    first = next(i for i, name in enumerate(plan.names) if name.startswith("gru"))
+    assert first > 0  # the lengths are checked before
+    assert heads[first - 1, HEAD.after] & MEETS
 
 
 @pytest.fixture
