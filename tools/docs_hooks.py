@@ -72,10 +72,9 @@ def onnx_exports() -> str:
 
 def keras_layers() -> str:
     """The Keras layers and operations that are read."""
-    from fastgru.importers.keras.operations import OPERATIONS
-    from fastgru.importers.keras.registry import layers
+    from fastgru.importers.keras.registry import layers, operations
 
-    kinds = {"layers": layers(), "functions of `keras.ops`": sorted(OPERATIONS)}
+    kinds = {"layers": layers(), "functions of `keras.ops`": operations()}
     return _table(("", "read"), [(kind, _named(names)) for kind, names in kinds.items()])
 
 

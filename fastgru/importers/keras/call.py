@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fastgru.errors import UnsupportedModelError
-from fastgru.importers.keras.layer import Layer
+from fastgru.importers.keras.config import LayerConfig
 from fastgru.importers.keras.rules import Rules
 from fastgru.importers.keras.values import GraphBuilder, Value
 from fastgru.importers.keras.weights import Weights
@@ -27,7 +27,7 @@ class Call:
 
     graph: GraphBuilder
     rules: Rules
-    layer: Layer
+    layer: LayerConfig
     weights: Weights
     inputs: Sequence[Value]
     arguments: Mapping[str, Any] = field(default_factory=dict)
@@ -43,7 +43,7 @@ class Call:
             raise self.layer.damaged(f"{len(self.inputs)} inputs, expected one")
         return self.inputs[0]
 
-    def of(self, layer: Layer, weights: Weights, *inputs: Value) -> Call:
+    def of(self, layer: LayerConfig, weights: Weights, *inputs: Value) -> Call:
         """The same call of a layer inside this one."""
         return replace(self, layer=layer, weights=weights, inputs=inputs or self.inputs, arguments={})
 

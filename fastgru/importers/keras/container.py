@@ -13,7 +13,7 @@ from fastgru.errors import InvalidModelError, UnsupportedModelError
 from fastgru.importers.archive import Archive
 from fastgru.importers.files import detect_format
 from fastgru.importers.hdf5 import Hdf5
-from fastgru.importers.keras.layer import as_mapping
+from fastgru.importers.keras.config import as_mapping
 from fastgru.jsontext import load_json
 from fastgru.sources import Content, Source, opened
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from fastgru.errors import InvalidModelError
 from fastgru.graph import Graph, Node, TensorSpec
-from fastgru.importers.keras.layer import Layer
+from fastgru.importers.keras.config import LayerConfig
 from fastgru.importers.keras.plan import Plan
 from fastgru.importers.keras.refs import Ref
 from fastgru.importers.keras.run import Outputs, output_of
@@ -17,7 +17,7 @@ __all__ = ["finish", "wanted_outputs"]
 
 
 def wanted_outputs(
-    model: Layer, plan: Plan, named: Mapping[tuple[str, int], Outputs], extra: Sequence[str]
+    model: LayerConfig, plan: Plan, named: Mapping[tuple[str, int], Outputs], extra: Sequence[str]
 ) -> list[tuple[str, Value]]:
     """The outputs by the names they will have."""
     refs = list(plan.outputs)

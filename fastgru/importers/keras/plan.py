@@ -11,18 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from fastgru.importers.keras.attention import ATTENTION_LAYERS
-from fastgru.importers.keras.cells import CELLS
-from fastgru.importers.keras.layer import Layer
-from fastgru.importers.keras.operations import OPERATIONS
+from fastgru.importers.keras.config import LayerConfig
 from fastgru.importers.keras.refs import Ref, is_tensor, map_refs, refs_in, revive, tensors_of
-from fastgru.importers.keras.registry import MODELS, OPERATIONS_MODULE, is_operation
+from fastgru.importers.keras.registry import MODELS, OPERATIONS_MODULE, is_operation, operations, positional_arguments
 
 __all__ = ["LayerCall", "Plan", "plan_model"]
 
 MAX_CALLS: Final = 20_000
-
-_RECURRENT: Final = frozenset({"Bidirectional", "CuDNNGRU", "CuDNNLSTM", "GRU", "LSTM", "RNN", "SimpleRNN"})
 
 
 @dataclass(frozen=True)
@@ -43,20 +38,20 @@ class LayerCall:
 class Plan:
     """layers by name, calls in an order in which each finds its tensors, inputs (InputLayer names) and outputs."""
 
-    layers: Mapping[str, Layer]
+    layers: Mapping[str, LayerConfig]
     calls: Sequence[LayerCall]
     inputs: Sequence[str]
     outputs: Sequence[Ref]
 
 
-def plan_model(model: Layer) -> Plan:
+def plan_model(model: LayerConfig) -> Plan:
     """The calls of a Sequential or functional model. Raises `InvalidModelError` for one that contradicts itself."""
     data = model.get("layers")
     if not isinstance(data, list):
         raise model.damaged("layers is no list")
     if len(data) > MAX_CALLS:
         raise model.damaged(f"{len(data)} layers, expected at most {MAX_CALLS}")
-    layers = [Layer.from_json(item, f"{model}: layers[{n}]") for n, item in enumerate(data)]
+    layers = [LayerConfig.from_json(item, f"{model}: layers[{n}]") for n, item in enumerate(data)]
     named = {layer.name: layer for layer in layers}
     if len(named) != len(layers):
         (twice, _), *_ = Counter(layer.name for layer in layers).most_common(1)
@@ -66,7 +61,7 @@ def plan_model(model: Layer) -> Plan:
     return _functional(model, named, data)
 
 
-def _chain(model: Layer, layers: list[Layer]) -> Plan:
+def _chain(model: LayerConfig, layers: list[LayerConfig]) -> Plan:
     if layers and layers[0].class_name == "InputLayer":
         source, rest = layers[0], layers[1:]
     else:
@@ -77,7 +72,7 @@ def _chain(model: Layer, layers: list[Layer]) -> Plan:
             "dtype": first.get("input_dtype", "float32"),
         }
         name = f"{layers[0].name}_input" if layers else "input"
-        source, rest = Layer("InputLayer", name, config), layers
+        source, rest = LayerConfig("InputLayer", name, config), layers
     calls, at = [], Ref(source.name, 0, 0)
     for layer in rest:
         calls.append(LayerCall(layer.name, 0, (at,), {}))
@@ -85,7 +80,7 @@ def _chain(model: Layer, layers: list[Layer]) -> Plan:
     return Plan({source.name: source, **{layer.name: layer for layer in rest}}, calls, [source.name], [at])
 
 
-def _functional(model: Layer, layers: Mapping[str, Layer], data: list[Any]) -> Plan:
+def _functional(model: LayerConfig, layers: Mapping[str, LayerConfig], data: list[Any]) -> Plan:
     calls = []
     layers = {name: _told_apart(layer, item) for (name, layer), item in zip(layers.items(), data, strict=True)}
     for (name, layer), item in zip(layers.items(), data, strict=True):
@@ -104,7 +99,7 @@ def _functional(model: Layer, layers: Mapping[str, Layer], data: list[Any]) -> P
     return Plan(layers, _in_order(model, layers, calls), inputs, outputs)
 
 
-def _told_apart(layer: Layer, data: Mapping[str, Any]) -> Layer:
+def _told_apart(layer: LayerConfig, data: Mapping[str, Any]) -> LayerConfig:
     """Legacy files of Keras 3 name no modules.
 
     keras.ops.add(a, b) has two arguments, the layer Add()([a, b]) one; every layer tells whether it is trainable.
@@ -115,11 +110,11 @@ def _told_apart(layer: Layer, data: Mapping[str, Any]) -> Layer:
     if layer.class_name in ("InputLayer", *MODELS):
         return layer
     args = nodes[0].get("args")
-    several = layer.class_name in OPERATIONS and isinstance(args, list) and len(args) > 1
+    several = layer.class_name in operations() and isinstance(args, list) and len(args) > 1
     return replace(layer, module=OPERATIONS_MODULE) if several or "trainable" not in layer.config else layer
 
 
-def _read_call(layer: Layer, name: str, number: int, node: Any) -> LayerCall:
+def _read_call(layer: LayerConfig, name: str, number: int, node: Any) -> LayerCall:
     if isinstance(node, Mapping):  # Keras 3
         args, kwargs = revive(node.get("args", [])), revive(node.get("kwargs", {}))
         if not isinstance(args, list) or not isinstance(kwargs, dict):
@@ -142,26 +137,16 @@ def _read_call(layer: Layer, name: str, number: int, node: Any) -> LayerCall:
     return LayerCall(name, number, tuple(inputs), arguments)
 
 
-def _positional(layer: Layer, rest: Sequence[Any]) -> dict[str, Any]:
+def _positional(layer: LayerConfig, rest: Sequence[Any]) -> dict[str, Any]:
     """What Keras 3 passed by position after the first argument, by the names of the call signatures."""
-    if layer.class_name in _RECURRENT:
-        names = ["initial_state", "mask", "training"]
-    elif layer.class_name == "MultiHeadAttention":
-        names = ["value", "key", "query_mask", "value_mask", "key_mask", "attention_mask"]
-        names += ["return_attention_scores", "training", "use_causal_mask"]
-    elif layer.class_name in CELLS:
-        names = ["states", "training"]
-    elif layer.class_name in ATTENTION_LAYERS:
-        names = ["mask", "training", "return_attention_scores", "use_causal_mask"]
-    else:
-        names = ["training", "mask"] if layer.class_name in MODELS else ["training"]
+    names = ("training", "mask") if layer.class_name in MODELS else positional_arguments(layer)
     if len(rest) > len(names):
         raise layer.unsupported(f"called with {len(rest) + 1} arguments", "pass one tensor, or a list of tensors")
     return dict(zip(names, rest, strict=False))
 
 
 def _without_own_nodes(
-    layers: Mapping[str, Layer], calls: list[LayerCall], outputs: list[Ref]
+    layers: Mapping[str, LayerConfig], calls: list[LayerCall], outputs: list[Ref]
 ) -> tuple[list[LayerCall], list[Ref]]:
     """Number the calls of nested models from 0.
 
@@ -180,7 +165,7 @@ def _without_own_nodes(
     return moved, [shift(ref) for ref in outputs]
 
 
-def _in_order(model: Layer, layers: Mapping[str, Layer], calls: list[LayerCall]) -> list[LayerCall]:
+def _in_order(model: LayerConfig, layers: Mapping[str, LayerConfig], calls: list[LayerCall]) -> list[LayerCall]:
     """The calls, each after those whose tensors it takes (Kahn 1962, "Topological sorting of large networks")."""
     made = {(call.layer, call.node) for call in calls}
     made |= {(name, 0) for name, layer in layers.items() if layer.class_name == "InputLayer"}

@@ -8,8 +8,8 @@ from typing import Any
 
 from fastgru.errors import InvalidModelError, ShapeError, SpecError, UnsupportedModelError
 from fastgru.graph import Graph
+from fastgru.importers.keras.config import LayerConfig
 from fastgru.importers.keras.container import Container, open_container, open_pair
-from fastgru.importers.keras.layer import Layer
 from fastgru.importers.keras.outputs import finish, wanted_outputs
 from fastgru.importers.keras.plan import plan_model
 from fastgru.importers.keras.registry import MODELS
@@ -51,7 +51,7 @@ def read_keras(
 
 def _read(container: Container, extra: Sequence[str], allow_unread: bool) -> Graph:
     rules = Rules.of(container.version, container.backend)
-    model = Layer.from_json(container.config, f"{container.weights.name}: the model's configuration")
+    model = LayerConfig.from_json(container.config, f"{container.weights.name}: the model's configuration")
     if model.class_name not in MODELS:
         raise UnsupportedModelError(
             f"{model}: a model of a class of your own: only Sequential and functional models are files without code;"

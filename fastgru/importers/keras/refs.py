@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastgru.errors import InvalidModelError
-from fastgru.importers.keras.layer import Layer
+from fastgru.importers.keras.config import LayerConfig
 
 __all__ = ["Ref", "is_tensor", "map_refs", "refs_in", "revive", "tensors_of"]
 
@@ -73,7 +73,7 @@ def map_refs(value: Any, values: Any) -> Any:
     return value
 
 
-def tensors_of(model: Layer, value: Any) -> Iterator[Ref]:
+def tensors_of(model: LayerConfig, value: Any) -> Iterator[Ref]:
     """The tensors of input_layers and output_layers: one, a list, or a dict of them."""
     if is_tensor(value):
         yield Ref(*value[:3])

@@ -1,52 +1,46 @@
-"""Which handler a layer has, and why others have none."""
+"""Which function reads a layer or a function of `keras.ops`, and why others have none.
+
+    @keras_layer("Flatten")
+    def _flatten(call): ...
+
+    @operation("Squeeze")
+    def _squeeze(call): ...
+
+A function takes a `Call`, and gives the values of its outputs.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from fastgru.errors import UnsupportedModelError
-from fastgru.importers.keras.activations import ACTIVATION_LAYERS
-from fastgru.importers.keras.attention import ATTENTION_LAYERS
-from fastgru.importers.keras.bidirectional import bidirectional
 from fastgru.importers.keras.call import Call
-from fastgru.importers.keras.cells import CELLS
-from fastgru.importers.keras.convolution import CONVOLUTION_LAYERS
-from fastgru.importers.keras.dense import DENSE_LAYERS
-from fastgru.importers.keras.distributed import time_distributed
-from fastgru.importers.keras.heads import HEAD_LAYERS
-from fastgru.importers.keras.layer import Layer
-from fastgru.importers.keras.merging import MERGING_LAYERS
-from fastgru.importers.keras.normalisation import NORMALISATION_LAYERS
-from fastgru.importers.keras.operations import OPERATIONS
-from fastgru.importers.keras.pooling import POOLING_LAYERS
-from fastgru.importers.keras.recurrent import RECURRENT_LAYERS, cell_step, recurrent
-from fastgru.importers.keras.shaping import SHAPING_LAYERS
+from fastgru.importers.keras.config import LayerConfig
 from fastgru.importers.keras.values import Value
 
-__all__ = ["MODELS", "OPERATIONS_MODULE", "apply", "handler_of", "is_operation", "layers"]
+__all__ = [
+    "MODELS",
+    "OPERATIONS_MODULE",
+    "LayerClass",
+    "apply",
+    "class_of",
+    "is_operation",
+    "keras_layer",
+    "layers",
+    "operation",
+    "operations",
+    "positional_arguments",
+]
 
 OPERATIONS_MODULE: Final = "keras.src.ops"
 
 Handler = Callable[[Call], list[Value]]
 
-MODELS: Final = frozenset({"Functional", "Model", "Sequential"})
+_TRAINING: Final = ("training",)
 
-_LAYERS: Final[Mapping[str, Handler]] = {
-    **ACTIVATION_LAYERS,
-    **ATTENTION_LAYERS,
-    **CONVOLUTION_LAYERS,
-    **DENSE_LAYERS,
-    **HEAD_LAYERS,
-    **MERGING_LAYERS,
-    **NORMALISATION_LAYERS,
-    **POOLING_LAYERS,
-    **SHAPING_LAYERS,
-    **dict.fromkeys(RECURRENT_LAYERS, recurrent),
-    **dict.fromkeys(CELLS, cell_step),
-    "Bidirectional": bidirectional,
-    "TimeDistributed": time_distributed,
-}
+MODELS: Final = frozenset({"Functional", "Model", "Sequential"})
 
 _REASONS: Final[Mapping[str, str]] = {
     "ConvLSTM2D": "run are GRU, LSTM and SimpleRNN layers",
@@ -58,21 +52,85 @@ _REASONS: Final[Mapping[str, str]] = {
 }
 
 
+@dataclass(frozen=True)
+class LayerClass:
+    """A class of layers, or a function.
+
+    positional: what Keras passes by position after the first argument of a call, by the names of its signature.
+    checks_arguments: the handler itself says which arguments of a call it knows; any other takes none.
+    stepwise: it does the same to every step, so that applying it to each step is applying it to all.
+    maskless: its call takes no mask, so that one that reaches a TimeDistributed around it passes it by.
+    """
+
+    handler: Handler
+    positional: tuple[str, ...] = _TRAINING
+    checks_arguments: bool = False
+    stepwise: bool = False
+    maskless: bool = False
+
+
+_LAYERS: Final[dict[str, LayerClass]] = {}
+_OPERATIONS: Final[dict[str, LayerClass]] = {}
+
+
+def keras_layer(
+    *class_names: str,
+    positional: tuple[str, ...] = _TRAINING,
+    checks_arguments: bool = False,
+    stepwise: bool = False,
+    maskless: bool = False,
+) -> Callable[[Handler], Handler]:
+    """Register the decorated function for these classes, see `LayerClass`."""
+
+    def register(handler: Handler) -> Handler:
+        found = LayerClass(handler, positional, checks_arguments, stepwise, maskless)
+        return _enter(_LAYERS, class_names, found)
+
+    return register
+
+
+def operation(*class_names: str, checks_arguments: bool = False) -> Callable[[Handler], Handler]:
+    """Register the decorated function for these functions of `keras.ops`, by the classes that Keras writes."""
+
+    def register(handler: Handler) -> Handler:
+        return _enter(_OPERATIONS, class_names, LayerClass(handler, checks_arguments=checks_arguments))
+
+    return register
+
+
+def _enter(table: dict[str, LayerClass], class_names: tuple[str, ...], found: LayerClass) -> Handler:
+    for name in class_names:
+        assert name not in table, name
+        table[name] = found
+    return found.handler
+
+
 def layers() -> tuple[str, ...]:
     """The classes of layers that are read, by name."""
     return tuple(sorted(_LAYERS))
 
 
-def is_operation(layer: Layer) -> bool:
+def operations() -> tuple[str, ...]:
+    """The functions of `keras.ops` that are read, by name."""
+    return tuple(sorted(_OPERATIONS))
+
+
+def is_operation(layer: LayerConfig) -> bool:
     """True for what Keras 3 writes of a function of `keras.ops`; legacy files do not name the module."""
     if layer.module:
         return layer.module.startswith(OPERATIONS_MODULE)
-    return layer.class_name in OPERATIONS and layer.class_name not in _LAYERS
+    return layer.class_name in _OPERATIONS and layer.class_name not in _LAYERS
 
 
-def handler_of(layer: Layer) -> Handler:
-    """The handler, or `UnsupportedModelError` that says why there is none."""
-    table = OPERATIONS if is_operation(layer) and layer.class_name != "Concatenate" else _LAYERS
+def positional_arguments(layer: LayerConfig) -> tuple[str, ...]:
+    """What a call of a layer may pass by position after the first argument, by name."""
+    found = _LAYERS.get(layer.class_name)
+    return _TRAINING if found is None else found.positional
+
+
+def class_of(layer: LayerConfig) -> LayerClass:
+    """What is registered of a layer's class, or `UnsupportedModelError` that says why there is nothing."""
+    table = _OPERATIONS if is_operation(layer) and layer.class_name != "Concatenate" else _LAYERS
     if layer.custom:
         raise layer.unsupported("a class of your own", "its code is not in the file: write it with Keras's layers")
     if layer.class_name not in table:
@@ -83,13 +141,16 @@ def handler_of(layer: Layer) -> Handler:
 
 def apply(call: Call) -> list[Value]:
     """The outputs of a call."""
+    found = class_of(call.layer)
+    if not found.checks_arguments:
+        call.check_arguments("args", "mask", "dtype")
     _check_dtype(call.layer)
     if not call.inputs:
         raise call.layer.damaged("it is called without a tensor")
-    return handler_of(call.layer)(call)
+    return found.handler(call)
 
 
-def _check_dtype(layer: Layer) -> None:
+def _check_dtype(layer: LayerConfig) -> None:
     policy = layer.get("dtype", default=None)
     if isinstance(policy, Mapping) and str(policy.get("class_name")).startswith("Quantized"):
         raise layer.unsupported("its weights are quantised", "save the model before quantize()")

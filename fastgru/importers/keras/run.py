@@ -10,12 +10,10 @@ from typing import Any, Final
 from fastgru.errors import InvalidModelError, UnsupportedModelError
 from fastgru.graph import TensorSpec
 from fastgru.importers.keras.call import Call
-from fastgru.importers.keras.cells import CELLS
-from fastgru.importers.keras.layer import Layer
+from fastgru.importers.keras.config import LayerConfig
 from fastgru.importers.keras.plan import MAX_CALLS, LayerCall, Plan, plan_model
-from fastgru.importers.keras.recurrent import RECURRENT_LAYERS
 from fastgru.importers.keras.refs import Ref, map_refs
-from fastgru.importers.keras.registry import MODELS, apply, handler_of
+from fastgru.importers.keras.registry import MODELS, apply, class_of
 from fastgru.importers.keras.rules import Rules
 from fastgru.importers.keras.values import GraphBuilder, Value
 from fastgru.importers.keras.weights import Weights
@@ -24,18 +22,6 @@ __all__ = ["Outputs", "Place", "Reading", "output_of"]
 
 MAX_NESTING: Final = 16
 _INPUT_DTYPES: Final = frozenset({"bool", "int8", "int16", "int32", "int64", "uint8", "uint16"})
-
-_OWN_ARGUMENTS: Final = (
-    RECURRENT_LAYERS
-    | CELLS
-    | {
-        "AdditiveAttention",
-        "Attention",
-        "Bidirectional",
-        "MultiHeadAttention",
-        "Pad",
-    }
-)
 
 Outputs = list[Value | None]
 
@@ -105,7 +91,7 @@ class Reading:
 
     def _call(
         self,
-        layer: Layer,
+        layer: LayerConfig,
         call: LayerCall,
         weights: Weights,
         values: Mapping[tuple[str, int], Outputs],
@@ -131,15 +117,13 @@ class Reading:
             if layer.class_name in MODELS and not layer.custom:
                 inside = Place(f"{base}/", f"{home}/", calls, place.depth + 1)
                 return self._nested(layer, weights, inputs, arguments, inside)
-            handler_of(layer)
+            class_of(layer)
             if broken:
                 return [None]
             self.time_major |= bool(layer.get("time_major", default=False))
             known = [value for value in inputs if value is not None]
             inner = partial(self._inner, depth=place.depth)
             one = Call(self.graph, self.rules, layer, weights, known, arguments, base, home, calls, inner)
-            if layer.class_name not in _OWN_ARGUMENTS:
-                one.check_arguments("args", "mask", "dtype")
             return list(apply(one))
         except UnsupportedModelError as error:
             self.faults.append(str(error))
@@ -159,7 +143,7 @@ class Reading:
 
     def _nested(
         self,
-        layer: Layer,
+        layer: LayerConfig,
         weights: Weights,
         inputs: Sequence[Value | None],
         arguments: Mapping[str, Any],
@@ -178,7 +162,7 @@ class Reading:
         return [output_of(layer, named, ref) for ref in plan.outputs]
 
 
-def output_of(model: Layer, named: Mapping[tuple[str, int], Outputs], ref: Ref) -> Value | None:
+def output_of(model: LayerConfig, named: Mapping[tuple[str, int], Outputs], ref: Ref) -> Value | None:
     """The value that `ref` means; None where something unsupported makes it. Raises `InvalidModelError`."""
     made = named.get((ref.layer, ref.node))
     if made is None or (ref.tensor >= len(made) and None not in made):
@@ -186,7 +170,7 @@ def output_of(model: Layer, named: Mapping[tuple[str, int], Outputs], ref: Ref) 
     return None if None in made else made[ref.tensor]
 
 
-def _input_shape(layer: Layer, plan: Plan) -> tuple[int | None, ...]:
+def _input_shape(layer: LayerConfig, plan: Plan) -> tuple[int | None, ...]:
     """The shape that the file gives an input, with the batch free; a first nested model may give it."""
     shape = layer.get("batch_shape", "batch_input_shape", default=None)
     if shape is None and plan.calls:

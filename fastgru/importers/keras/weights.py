@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from fastgru.errors import InvalidModelError, UnreadTensorsError
 from fastgru.importers.hdf5 import Hdf5
-from fastgru.importers.keras.layer import Layer
+from fastgru.importers.keras.config import LayerConfig
 
 __all__ = ["Store", "Weights", "open_weights"]
 
@@ -81,7 +81,7 @@ class Weights(ABC):
     """The arrays of one layer, or of the layers of one model."""
 
     @abstractmethod
-    def take(self, layer: Layer, *roles: str) -> list[Array]:
+    def take(self, layer: LayerConfig, *roles: str) -> list[Array]:
         """The arrays for `roles` (keys of ROLES), in this order; `InvalidModelError` where one is missing."""
 
     @abstractmethod
@@ -89,14 +89,14 @@ class Weights(ABC):
         """True where an array of this role is there; always False where arrays have numbers."""
 
     @abstractmethod
-    def child(self, attribute: str, inner: Layer, index: int = 0) -> Weights:
+    def child(self, attribute: str, inner: LayerConfig, index: int = 0) -> Weights:
         """The arrays of `inner`: this layer's cell, layer, forward_layer, query_dense..., or one of its cells.
 
         index: how many of its cells before it are of its class.
         """
 
     @abstractmethod
-    def layers(self, layers: Sequence[Layer]) -> list[Weights]:
+    def layers(self, layers: Sequence[LayerConfig]) -> list[Weights]:
         """The arrays of each layer of a model that has these."""
 
 
@@ -116,13 +116,13 @@ class _Named(Weights):
     def __init__(self, store: Store, group: str, paths: Sequence[str], top: bool = False) -> None:
         self._store, self._group, self._paths, self._top = store, group, list(paths), top
 
-    def take(self, layer: Layer, *roles: str) -> list[Array]:
+    def take(self, layer: LayerConfig, *roles: str) -> list[Array]:
         return [self._store.read(self._find(layer, role)) for role in roles]
 
     def has(self, role: str) -> bool:
         return bool(self._matching(role))
 
-    def child(self, attribute: str, inner: Layer, index: int = 0) -> Weights:
+    def child(self, attribute: str, inner: LayerConfig, index: int = 0) -> Weights:
         if attribute in ("forward_layer", "backward_layer"):
             forward = [p for p in self._paths if any(c.startswith("forward_") for c in self._inner_components(p))]
             backward = [p for p in self._paths if p not in set(forward)]
@@ -135,7 +135,7 @@ class _Named(Weights):
             return _Named(self._store, self._group, mine)
         return self
 
-    def layers(self, layers: Sequence[Layer]) -> list[Weights]:
+    def layers(self, layers: Sequence[LayerConfig]) -> list[Weights]:
         by_folder: dict[str, list[str]] = {}
         by_stem: dict[str, list[str]] = {}
         for path in self._paths:
@@ -146,7 +146,7 @@ class _Named(Weights):
                 by_stem.setdefault(stem, []).append(path)
         return [self._of(layer, by_folder, by_stem) for layer in layers]
 
-    def _of(self, layer: Layer, by_folder: Mapping[str, list[str]], by_stem: Mapping[str, list[str]]) -> Weights:
+    def _of(self, layer: LayerConfig, by_folder: Mapping[str, list[str]], by_stem: Mapping[str, list[str]]) -> Weights:
         if self._top:
             group = f"{self._group}{layer.name}/"
             near = by_folder.get(layer.name.split("/")[0], ())
@@ -175,7 +175,7 @@ class _Named(Weights):
                 return ending
         return []
 
-    def _find(self, layer: Layer, role: str) -> str:
+    def _find(self, layer: LayerConfig, role: str) -> str:
         found = self._matching(role)
         if len(found) != 1:
             fault = "is missing" if not found else f"could be {' or '.join(repr(p) for p in found[:4])}"
@@ -194,7 +194,7 @@ class _Numbered(Weights):
     def __init__(self, store: Store, folder: str) -> None:
         self._store, self._folder = store, folder
 
-    def take(self, layer: Layer, *roles: str) -> list[Array]:
+    def take(self, layer: LayerConfig, *roles: str) -> list[Array]:
         paths = [f"{self._folder}vars/{i}" for i in range(len(roles))]
         for role, path in zip(roles, paths, strict=True):
             if path not in self._store.file.datasets:
@@ -204,7 +204,7 @@ class _Numbered(Weights):
     def has(self, role: str) -> bool:
         return False
 
-    def child(self, attribute: str, inner: Layer, index: int = 0) -> Weights:
+    def child(self, attribute: str, inner: LayerConfig, index: int = 0) -> Weights:
         if attribute == "cells":
             folder = f"{_snake_case(inner.class_name)}{f'_{index}' if index else ''}"
             return _Numbered(self._store, f"{self._folder}cell/cells/{folder}/")
@@ -213,7 +213,7 @@ class _Numbered(Weights):
             return _Numbered(self._store, f"{private}/")
         return _Numbered(self._store, f"{self._folder}{attribute}/")
 
-    def layers(self, layers: Sequence[Layer]) -> list[Weights]:
+    def layers(self, layers: Sequence[LayerConfig]) -> list[Weights]:
         """By the layer names that newer files carry, else by class and position."""
         container = f"{self._folder}layers/"
         file = self._store.file

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastgru.importers.keras.call import Call
-from fastgru.importers.keras.layer import Layer
+from fastgru.importers.keras.config import LayerConfig
 from fastgru.importers.keras.values import Value
 
 __all__ = ["Frame", "Windows", "numbers"]
@@ -19,7 +19,7 @@ __all__ = ["Frame", "Windows", "numbers"]
 Shape = tuple[int | None, ...]
 
 
-def numbers(layer: Layer, rank: int, *names: str, default: int | None = None, least: int = 1) -> list[int]:
+def numbers(layer: LayerConfig, rank: int, *names: str, default: int | None = None, least: int = 1) -> list[int]:
     """One number for each of `rank` axes; a single one stands for all of them."""
     value = layer.integers(*names) if default is None else layer.integers(*names, default=default)
     each = list(value) * rank if len(value) == 1 else list(value)
@@ -38,9 +38,10 @@ class Frame:
     channels_last: bool
 
     @classmethod
-    def of(cls, call: Call, rank: int) -> Frame:
-        """Of the only input. Raises `InvalidModelError` where it has not rank + 2 axes."""
+    def of(cls, call: Call) -> Frame:
+        """Of the only input of a layer whose class tells the rank. Raises `InvalidModelError` for another input."""
         layer, x = call.layer, call.x
+        rank = 2 if "2D" in layer.class_name else 1
         form = layer.get("data_format", "dim_ordering", default=None)
         known = {None: True, "channels_last": True, "tf": True, "channels_first": False, "th": False}
         if not isinstance(form, str | None) or form not in known:
@@ -102,7 +103,7 @@ class Windows:
 
     @classmethod
     def of(
-        cls, layer: Layer, taps: Sequence[int], strides: list[int], dilations: list[int], *, causal: bool
+        cls, layer: LayerConfig, taps: Sequence[int], strides: list[int], dilations: list[int], *, causal: bool
     ) -> Windows:
         """By the layer's padding. Raises `UnsupportedModelError` for a kind that Keras does not have there."""
         kind = layer.get("padding", "border_mode", default="valid")
@@ -130,7 +131,7 @@ class Windows:
                 return True
         return False
 
-    def sizes(self, layer: Layer, spatial: Shape) -> Shape:
+    def sizes(self, layer: LayerConfig, spatial: Shape) -> Shape:
         """Of the output; None where the input's is free."""
         sizes: list[int | None] = []
         for n, k, s, d in zip(spatial, self.taps, self.strides, self.dilations, strict=True):

@@ -9,31 +9,20 @@ from dataclasses import replace
 from typing import Final
 
 from fastgru.importers.keras.call import Call
-from fastgru.importers.keras.convolution import CONVOLUTION_LAYERS
-from fastgru.importers.keras.layer import Layer
-from fastgru.importers.keras.pooling import POOLING_LAYERS
-from fastgru.importers.keras.shaping import SHAPING_LAYERS
+from fastgru.importers.keras.config import LayerConfig
+from fastgru.importers.keras.registry import MODELS, class_of, keras_layer
 from fastgru.importers.keras.values import Shape, Value
 from fastgru.importers.keras.weights import Weights
 
-__all__ = ["time_distributed"]
+__all__: list[str] = []
 
 Part = list[int] | tuple[str, int]
 
-# Layers that do the same to every step, so that applying them to each step is applying them to all.
-_STEPWISE: Final = frozenset(
-    {"Activation", "ActivityRegularization", "AlphaDropout", "Dense", "Dropout", "ELU", "GaussianDropout"}
-    | {"GaussianNoise", "Identity", "LeakyReLU", "ReLU", "Rescaling", "ThresholdedReLU"}
-)
 _LAST_AXIS: Final = frozenset({"BatchNormalization", "LayerNormalization", "Softmax"})
 
-# Layers whose call takes no mask: one that reaches the wrapper passes them by (Keras 3; before, it was an error).
-_MASKLESS: Final = frozenset({*CONVOLUTION_LAYERS, *SHAPING_LAYERS, *POOLING_LAYERS, "Embedding"}) - {
-    "GlobalAveragePooling1D"
-}
 
-
-def time_distributed(call: Call) -> list[Value]:
+@keras_layer("TimeDistributed")
+def _time_distributed(call: Call) -> list[Value]:
     """The outputs of the layer inside for every step: (N, T, ...), with the mask that the wrapper hands on."""
     call.check_arguments("mask")
     layer, x = call.layer, call.x
@@ -41,20 +30,21 @@ def time_distributed(call: Call) -> list[Value]:
     if x.rank < 2 or (x.rank < 3 and inner.class_name != "Embedding"):
         raise layer.unsupported(f"applied to {x.rank} axes", "it wants (batch, time, ...)")
     weights = call.weights.child("layer", inner)
+    found = None if inner.class_name in MODELS else class_of(inner)
     explicit = call.arguments.get("mask")
     mask = explicit.name if isinstance(explicit, Value) else x.mask
     if inner.class_name in _LAST_AXIS and tuple(inner.integers("axis", default=-1)) in ((-1,), (x.rank - 2,)):
         inner = inner.replaced(axis=-1)
-    elif inner.class_name not in _STEPWISE:
-        return _folded(call, inner, weights, mask)
+    elif found is None or not found.stepwise:
+        return _folded(call, inner, weights, mask, found is not None and found.maskless)
     assert call.run is not None
     outputs = call.run(call.of(inner, weights, x))
     return [y.but(mask=mask if call.rules.recurrent_keeps_mask else None) for y in outputs]
 
 
-def _folded(call: Call, inner: Layer, weights: Weights, mask: str | None) -> list[Value]:
+def _folded(call: Call, inner: LayerConfig, weights: Weights, mask: str | None, maskless: bool) -> list[Value]:
     layer, x, graph = call.layer, call.x, call.graph
-    if mask is not None and (inner.class_name not in _MASKLESS or inner.custom or call.rules.major < 3):
+    if mask is not None and (not maskless or call.rules.major < 3):
         raise layer.unsupported(
             f"a mask reaches it, and the {inner.class_name} inside", "put the Masking or the Embedding inside of it"
         )

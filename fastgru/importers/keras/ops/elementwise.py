@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
 
 from fastgru.conventions import activation_from_keras
-from fastgru.importers.keras.activations import SELU
 from fastgru.importers.keras.call import Call
-from fastgru.importers.keras.merging import numpy_shape
-from fastgru.importers.keras.normalisation import unit_length
+from fastgru.importers.keras.layers.activation import SELU
+from fastgru.importers.keras.layers.merging import numpy_shape
+from fastgru.importers.keras.layers.norm import unit_length
+from fastgru.importers.keras.registry import operation
 from fastgru.importers.keras.values import Value
 from fastgru.spec import Activation
 
-__all__ = ["FUNCTIONS", "float_operand", "number_or_tensor"]
-
-Handler = Callable[[Call], list[Value]]
+__all__ = ["float_operand", "number_or_tensor"]
 
 _UNARY: Final = {
     "Absolute": "abs", "Arccos": "acos", "Arcsin": "asin", "Arctan": "atan", "Ceil": "ceil", "Cos": "cos",
@@ -78,9 +76,19 @@ def _arguments(call: Call, count: int) -> list[Any]:
     return args
 
 
-def _unary(kind: str, call: Call, **attrs: float) -> list[Value]:
+@operation(*_UNARY)
+def _unary(call: Call) -> list[Value]:
+    return _of_kind(call, _UNARY[call.layer.class_name])
+
+
+def _of_kind(call: Call, kind: str, **attrs: float) -> list[Value]:
     x = float_operand(call)
     return [x.but(name=call.graph.add("unary", [x.name], call.base, {"kind": kind, **attrs}), mask=None)]
+
+
+@operation("Selu")
+def _selu(call: Call) -> list[Value]:
+    return _of_kind(call, "selu", **SELU)
 
 
 def _applied(call: Call, x: Value, activation: Activation, base: str) -> Value:
@@ -88,53 +96,64 @@ def _applied(call: Call, x: Value, activation: Activation, base: str) -> Value:
     return x.but(name=call.graph.add("activation", [x.name], base, attrs), mask=None)
 
 
-def _activation(name: str, call: Call) -> list[Value]:
+@operation(*_ACTIVATIONS)
+def _activation(call: Call) -> list[Value]:
+    name = _ACTIVATIONS[call.layer.class_name]
     kind = activation_from_keras(name, call.rules.major, what=str(call.layer))
     return [_applied(call, float_operand(call), kind, call.base)]
 
 
+@operation("Elu")
 def _elu(call: Call) -> list[Value]:
     return [_applied(call, float_operand(call), Activation("elu", call.layer.number("alpha", default=1.0)), call.base)]
 
 
+@operation("LeakyRelu")
 def _leaky_relu(call: Call) -> list[Value]:
     slope = call.layer.number("negative_slope", default=0.2)
     return [_applied(call, float_operand(call), Activation("leaky_relu", slope), call.base)]
 
 
+@operation("Gelu")
 def _gelu(call: Call) -> list[Value]:
-    return _unary("gelu_tanh" if call.layer.flag("approximate", default=True) else "gelu", call)
+    return _of_kind(call, "gelu_tanh" if call.layer.flag("approximate", default=True) else "gelu")
 
 
+@operation("Square")
 def _square(call: Call) -> list[Value]:
     x = float_operand(call)
     return [x.but(name=call.graph.add("binary", [x.name, x.name], call.base, {"kind": "mul"}), mask=None)]
 
 
+@operation("Rsqrt")
 def _rsqrt(call: Call) -> list[Value]:
     x = float_operand(call)
     root = call.graph.add("unary", [x.name], f"{call.base}/root", {"kind": "sqrt"})
     return [x.but(name=call.graph.add("unary", [root], call.base, {"kind": "reciprocal"}), mask=None)]
 
 
+@operation("Clip")
 def _clip(call: Call) -> list[Value]:
     x, layer = float_operand(call), call.layer
     low, high = (call.graph.scalar(layer.number(k), x, f"{call.base}/{k}") for k in ("x_min", "x_max"))
     return [x.but(name=call.graph.add("clip", [x.name, low, high], call.base), mask=None)]
 
 
+@operation("Relu6")
 def _relu6(call: Call) -> list[Value]:
     x = float_operand(call)
     low, high = (call.graph.scalar(v, x, f"{call.base}/{v:g}") for v in (0.0, 6.0))
     return [x.but(name=call.graph.add("clip", [x.name, low, high], call.base), mask=None)]
 
 
-def _over_axis(op: str, call: Call) -> list[Value]:
-    x = float_operand(call)
+@operation("LogSoftmax", "Softmax")
+def _softmax(call: Call) -> list[Value]:
+    x, op = float_operand(call), "softmax" if call.layer.class_name == "Softmax" else "log_softmax"
     axis = call.axis(x, call.layer.integer("axis", default=-1))
     return [x.but(name=call.graph.add(op, [x.name], call.base, {"axis": axis}), mask=None)]
 
 
+@operation("Where")
 def _where(call: Call) -> list[Value]:
     condition, *sides = _arguments(call, 3)
     tensors = [s for s in sides if isinstance(s, Value)]
@@ -149,6 +168,7 @@ def _where(call: Call) -> list[Value]:
     return [Value(call.graph.add("where", [condition.name, a.name, b.name], call.base), shape, a.dtype)]
 
 
+@operation("Dot", "Matmul")
 def _matmul(call: Call) -> list[Value]:
     first, second = _arguments(call, 2)
     a, b = (number_or_tensor(call, arg, Value("", ()), what) for arg, what in ((first, "a"), (second, "b")))
@@ -165,6 +185,7 @@ def _matmul(call: Call) -> list[Value]:
     return [Value(name, (*stack, a.shape[-2], b.shape[-1]), a.dtype)]
 
 
+@operation("Einsum")
 def _einsum(call: Call) -> list[Value]:
     operands, equation = list(call.inputs), call.layer.text("subscripts").replace(" ", "")
     given, arrow, result = equation.partition("->")
@@ -187,6 +208,7 @@ def _einsum(call: Call) -> list[Value]:
     return [Value(name, tuple(sizes[letter] for letter in result))]
 
 
+@operation("Normalize")
 def _normalize(call: Call) -> list[Value]:
     x, layer = float_operand(call), call.layer
     if layer.get("order", default=2) != 2:
@@ -196,35 +218,14 @@ def _normalize(call: Call) -> list[Value]:
     return [x.but(name=unit_length(call, x, axes, call.base, least * least), mask=None)]
 
 
+@operation("Isnan")
 def _isnan(call: Call) -> list[Value]:
     x = float_operand(call)
     return [Value(call.graph.add("unary", [x.name], call.base, {"kind": "isnan"}), x.shape, "bool")]
 
 
+@operation("Round")
 def _round(call: Call) -> list[Value]:
     if call.layer.integer("decimals", default=0) != 0:
         raise call.layer.unsupported(f"decimals is {call.layer.get('decimals')}", "round to whole numbers")
-    return _unary("round", call)
-
-
-FUNCTIONS: Final[Mapping[str, Handler]] = {
-    **{name: partial(_unary, kind) for name, kind in _UNARY.items()},
-    **{name: partial(_activation, kind) for name, kind in _ACTIVATIONS.items()},
-    "Clip": _clip,
-    "Dot": _matmul,
-    "Einsum": _einsum,
-    "Elu": _elu,
-    "Gelu": _gelu,
-    "Isnan": _isnan,
-    "LeakyRelu": _leaky_relu,
-    "LogSoftmax": partial(_over_axis, "log_softmax"),
-    "Matmul": _matmul,
-    "Normalize": _normalize,
-    "Relu6": _relu6,
-    "Round": _round,
-    "Rsqrt": _rsqrt,
-    "Selu": lambda call: _unary("selu", call, **SELU),
-    "Softmax": partial(_over_axis, "softmax"),
-    "Square": _square,
-    "Where": _where,
-}
+    return _of_kind(call, "round")

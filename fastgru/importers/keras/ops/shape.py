@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
 
 from fastgru.importers.keras.call import Call
-from fastgru.importers.keras.merging import broadcast_shape
+from fastgru.importers.keras.layers.merging import broadcast_shape
+from fastgru.importers.keras.registry import operation
 from fastgru.importers.keras.values import Shape, Value
 
-__all__ = ["MOVING"]
-
-Handler = Callable[[Call], list[Value]]
+__all__: list[str] = []
 
 _LEAST: Final = int(np.iinfo(np.int64).min)
 
 
+@operation("Reshape")
 def _reshape(call: Call) -> list[Value]:
     """A size of -1 is what is left; sizes that the file leaves free make it free, too."""
     x, layer = call.x, call.layer
@@ -35,7 +35,7 @@ def _reshape(call: Call) -> list[Value]:
     return [Value(name, tuple(shape), x.dtype)]
 
 
-def _turned(call: Call, perm: Sequence[int]) -> list[Value]:
+def _transposed(call: Call, perm: Sequence[int]) -> list[Value]:
     x = call.x
     if sorted(perm) != list(range(x.rank)):
         raise call.layer.damaged(f"the order {list(perm)} for an input of shape {x.shape}")
@@ -43,20 +43,23 @@ def _turned(call: Call, perm: Sequence[int]) -> list[Value]:
     return [Value(name, tuple(x.shape[i] for i in perm), x.dtype)]
 
 
+@operation("Transpose")
 def _transpose(call: Call) -> list[Value]:
     x = call.x
     if call.layer.get("axes", default=None) is None:
-        return _turned(call, list(range(x.rank))[::-1])
-    return _turned(call, [call.axis(x, a, "axes") for a in call.layer.integers("axes")])
+        return _transposed(call, list(range(x.rank))[::-1])
+    return _transposed(call, [call.axis(x, a, "axes") for a in call.layer.integers("axes")])
 
 
+@operation("Swapaxes")
 def _swapaxes(call: Call) -> list[Value]:
     a, b = (call.axis(call.x, call.layer.integer(key), key) for key in ("axis1", "axis2"))
     perm = list(range(call.x.rank))
     perm[a], perm[b] = b, a
-    return _turned(call, perm)
+    return _transposed(call, perm)
 
 
+@operation("Moveaxis")
 def _moveaxis(call: Call) -> list[Value]:
     sources, targets = (
         [call.axis(call.x, a, key) for a in call.layer.integers(key)] for key in ("source", "destination")
@@ -66,9 +69,10 @@ def _moveaxis(call: Call) -> list[Value]:
     perm = [a for a in range(call.x.rank) if a not in sources]
     for target, source in sorted(zip(targets, sources, strict=True)):
         perm.insert(target, source)
-    return _turned(call, perm)
+    return _transposed(call, perm)
 
 
+@operation("Stack")
 def _stack(call: Call) -> list[Value]:
     inputs, graph = call.inputs, call.graph
     if len({x.dtype for x in inputs}) != 1:
@@ -80,6 +84,7 @@ def _stack(call: Call) -> list[Value]:
     return [Value(name, (*shape[:axis], len(inputs), *shape[axis:]), inputs[0].dtype)]
 
 
+@operation("Split")
 def _split(call: Call) -> list[Value]:
     """A number of equal parts, or the positions between them."""
     x, layer = call.x, call.layer
@@ -102,6 +107,7 @@ def _split(call: Call) -> list[Value]:
     ]
 
 
+@operation("Unstack")
 def _unstack(call: Call) -> list[Value]:
     x, layer = call.x, call.layer
     axis = call.axis(x, layer.integer("axis", default=0))
@@ -117,6 +123,7 @@ def _unstack(call: Call) -> list[Value]:
     ]
 
 
+@operation("Roll")
 def _roll(call: Call) -> list[Value]:
     x, layer, graph = call.x, call.layer, call.graph
     if layer.get("axis", default=None) is None:
@@ -130,6 +137,7 @@ def _roll(call: Call) -> list[Value]:
     return [Value(graph.add("gather", [x.name, places], call.base, {"axis": axis}), x.shape, x.dtype)]
 
 
+@operation("Flip")
 def _flip(call: Call) -> list[Value]:
     x, layer, graph = call.x, call.layer, call.graph
     given = layer.get("axis", default=None)
@@ -140,6 +148,7 @@ def _flip(call: Call) -> list[Value]:
     return [Value(graph.add("slice", [x.name, *names], call.base), x.shape, x.dtype)]
 
 
+@operation("Pad", checks_arguments=True)
 def _pad(call: Call) -> list[Value]:
     x, layer, graph = call.x, call.layer, call.graph
     if layer.get("mode", default="constant") != "constant" or x.dtype != "float32":
@@ -164,6 +173,7 @@ def _pad(call: Call) -> list[Value]:
     return [Value(graph.add("pad", names, call.base, {"mode": "constant"}), shape, x.dtype)]
 
 
+@operation("Repeat")
 def _repeat(call: Call) -> list[Value]:
     """Each element `repeats` times, one after another."""
     x, layer, graph = call.x, call.layer, call.graph
@@ -178,6 +188,7 @@ def _repeat(call: Call) -> list[Value]:
     return [Value(name, (*x.shape[:axis], size * times, *x.shape[axis + 1 :]), x.dtype)]
 
 
+@operation("Tile")
 def _tile(call: Call) -> list[Value]:
     x, times = call.x, call.layer.integers("repeats")
     if len(times) != x.rank or min(times) < 1:
@@ -186,6 +197,7 @@ def _tile(call: Call) -> list[Value]:
     return [Value(name, tuple(None if s is None else s * t for s, t in zip(x.shape, times, strict=True)), x.dtype)]
 
 
+@operation("Take")
 def _take(call: Call) -> list[Value]:
     """Fixed positions along an axis."""
     args: Sequence[Any] = call.arguments.get("args", ())
@@ -205,20 +217,3 @@ def _take(call: Call) -> list[Value]:
     if single:
         name = graph.add("squeeze", [name], call.base, {"axes": [axis]})
     return [Value(name, (*x.shape[:axis], *([] if single else [len(items)]), *x.shape[axis + 1 :]), x.dtype)]
-
-
-MOVING: Final[Mapping[str, Handler]] = {
-    "Flip": _flip,
-    "Moveaxis": _moveaxis,
-    "Pad": _pad,
-    "Repeat": _repeat,
-    "Reshape": _reshape,
-    "Roll": _roll,
-    "Split": _split,
-    "Stack": _stack,
-    "Swapaxes": _swapaxes,
-    "Take": _take,
-    "Tile": _tile,
-    "Transpose": _transpose,
-    "Unstack": _unstack,
-}

@@ -10,21 +10,23 @@ scores of values that a mask hides, and shows zeros at queries that one hides.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from numpy.typing import NDArray
 
 from fastgru.importers.keras.call import Call
-from fastgru.importers.keras.heads import causal_mask
-from fastgru.importers.keras.normalisation import unit_length
+from fastgru.importers.keras.layers.heads import causal_mask
+from fastgru.importers.keras.layers.norm import unit_length
+from fastgru.importers.keras.registry import keras_layer
 from fastgru.importers.keras.values import Value
 
-__all__ = ["ATTENTION_LAYERS"]
+__all__: list[str] = []
 
 _HIDDEN: Final = 1e9
+_ARGUMENTS: Final = ("mask", "training", "return_attention_scores", "use_causal_mask")
 
 
+@keras_layer("Dot", positional=_ARGUMENTS)
 def _dot(call: Call) -> list[Value]:
     """The products of two inputs along one axis of each, after the batch."""
     layer, graph = call.layer, call.graph
@@ -60,6 +62,7 @@ def _dot(call: Call) -> list[Value]:
     return [call.inputs[0].but(name=y, shape=shape, mask=None)]
 
 
+@keras_layer("Attention", positional=_ARGUMENTS, checks_arguments=True)
 def _attention(call: Call) -> list[Value]:
     layer = call.layer
     scaled, mode = layer.flag("use_scale", default=False), layer.get("score_mode", default="dot")
@@ -79,6 +82,7 @@ def _attention(call: Call) -> list[Value]:
     return _attend(call, _times(call, scores, arrays["scale"], "scale") if scaled else scores)
 
 
+@keras_layer("AdditiveAttention", positional=_ARGUMENTS, checks_arguments=True)
 def _additive_attention(call: Call) -> list[Value]:
     layer = call.layer
     q, _, k = _operands(call)
@@ -154,10 +158,3 @@ def _masks(call: Call) -> tuple[str | None, str | None]:
         raise call.layer.unsupported("its mask is no list of tensors", "pass [query mask, value mask]")
     q, v = (None if m is None else m.name for m in given[:2])
     return q, v
-
-
-ATTENTION_LAYERS: Final[Mapping[str, Callable[[Call], list[Value]]]] = {
-    "AdditiveAttention": _additive_attention,
-    "Attention": _attention,
-    "Dot": _dot,
-}

@@ -6,23 +6,28 @@ D), that of the output as (heads, D, features).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.importers.keras.call import Call
-from fastgru.importers.keras.layer import Layer
+from fastgru.importers.keras.config import LayerConfig
+from fastgru.importers.keras.registry import keras_layer
 from fastgru.importers.keras.values import Value
 
-__all__ = ["HEAD_LAYERS", "causal_mask"]
+__all__ = ["causal_mask"]
 
 Array = NDArray[Any]
 
 _FAR: Final = -1e9
+_ARGUMENTS: Final = (
+    *("value", "key", "query_mask", "value_mask", "key_mask", "attention_mask"),
+    *("return_attention_scores", "training", "use_causal_mask"),
+)
 
 
+@keras_layer("MultiHeadAttention", positional=_ARGUMENTS, checks_arguments=True)
 def _multi_head_attention(call: Call) -> list[Value]:
     """y (N, Tq, E), and the weights (N, heads, Tq, Tv) where they are asked for."""
     layer, graph, base = call.layer, call.graph, call.base
@@ -64,7 +69,7 @@ def _multi_head_attention(call: Call) -> list[Value]:
 def _arrays(call: Call, role: str, shape: tuple[int | None, ...], bias: tuple[int | None, ...]) -> list[Array]:
     """The kernel and the bias of one of the four linear layers."""
     layer = call.layer
-    inner = Layer("EinsumDense", role, {})
+    inner = LayerConfig("EinsumDense", role, {})
     side = call.weights.child("output_dense" if role == "attention_output" else f"{role}_dense", inner)
     roles = ["kernel", *(["bias"] if layer.flag("use_bias", default=True) else [])]
     arrays = side.take(layer, *roles)
@@ -108,6 +113,3 @@ def causal_mask(call: Call, q: Value, v: Value) -> str:
     if Tq * Tv > 1 << 24:
         raise call.layer.unsupported(f"a causal mask of {Tq} by {Tv} steps", "attend over shorter sequences")
     return call.graph.constant(np.tri(Tq, Tv, dtype=np.bool_)[None], f"{call.base}/causal")
-
-
-HEAD_LAYERS: Final[Mapping[str, Callable[[Call], list[Value]]]] = {"MultiHeadAttention": _multi_head_attention}

@@ -12,30 +12,30 @@ from typing import Any, Final
 import numpy as np
 
 from fastgru.importers.keras.call import Call
-from fastgru.importers.keras.cells import Cell, read_cell, read_cells
-from fastgru.importers.keras.layer import Layer
+from fastgru.importers.keras.config import LayerConfig
+from fastgru.importers.keras.layers.cells import CELLS, Cell, read_cell, read_cells
+from fastgru.importers.keras.registry import keras_layer
 from fastgru.importers.keras.values import Value
 from fastgru.importers.keras.weights import Weights
 
 __all__ = [
-    "RECURRENT_LAYERS",
+    "ARGUMENTS",
     "Recurrent",
-    "cell_step",
     "flip",
-    "recurrent",
     "split_arguments",
     "take_step",
     "with_state",
 ]
 
-RECURRENT_LAYERS: Final = frozenset({"CuDNNGRU", "CuDNNLSTM", "GRU", "LSTM", "RNN", "SimpleRNN"})
+_CLASSES: Final = frozenset({"CuDNNGRU", "CuDNNLSTM", "GRU", "LSTM", "RNN", "SimpleRNN"})
+ARGUMENTS: Final = ("initial_state", "mask", "training")
 
 
 @dataclass(frozen=True)
 class Recurrent:
     """A recurrent layer, read: its cells and its switches."""
 
-    layer: Layer
+    layer: LayerConfig
     cells: tuple[Cell, ...]
     return_sequences: bool
     return_state: bool
@@ -45,9 +45,9 @@ class Recurrent:
     zero_output: bool
 
     @classmethod
-    def read(cls, call: Call, layer: Layer, weights: Weights, below: str = "") -> Recurrent:
-        if layer.class_name not in RECURRENT_LAYERS:
-            raise layer.unsupported("this recurrent layer", f"read are {', '.join(sorted(RECURRENT_LAYERS))}")
+    def read(cls, call: Call, layer: LayerConfig, weights: Weights, below: str = "") -> Recurrent:
+        if layer.class_name not in _CLASSES:
+            raise layer.unsupported("this recurrent layer", f"read are {', '.join(sorted(_CLASSES))}")
         if layer.get("num_constants", default=None):
             raise layer.unsupported("num_constants", "the cells that are read take no constants")
         return cls(
@@ -76,7 +76,8 @@ class Recurrent:
             raise self.layer.damaged(f"kernel takes {self.cells[0].input_size} features, the input has shape {x.shape}")
 
 
-def recurrent(call: Call) -> list[Value]:
+@keras_layer(*_CLASSES, positional=ARGUMENTS, checks_arguments=True)
+def _recurrent(call: Call) -> list[Value]:
     """The outputs of a recurrent layer: y, then the states where it returns them."""
     call.check_arguments("initial_state", "mask")
     layer = call.layer
@@ -115,7 +116,8 @@ def recurrent(call: Call) -> list[Value]:
     return [out, *(x.but(name=name, shape=(batch, cell.hidden_size), mask=None) for name, cell in pairs)]
 
 
-def cell_step(call: Call) -> list[Value]:
+@keras_layer(*CELLS, positional=("states", "training"), checks_arguments=True)
+def _cell_step(call: Call) -> list[Value]:
     """A cell that the model calls itself: one step. Its output, which is the first state, then every state."""
     call.check_arguments("states")
     cell = read_cell(call, call.layer, call.weights)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Final
+from collections.abc import Mapping
 
 import numpy as np
 
 from fastgru.importers.keras.call import Call
-from fastgru.importers.keras.layer import Layer
+from fastgru.importers.keras.config import LayerConfig
+from fastgru.importers.keras.registry import keras_layer
 from fastgru.importers.keras.values import Value
 from fastgru.importers.keras.windows import Frame, numbers
 
-__all__ = ["SHAPING_LAYERS"]
+__all__: list[str] = []
 
 
 def _product(shape: tuple[int | None, ...]) -> int | None:
@@ -24,6 +24,7 @@ def _product(shape: tuple[int | None, ...]) -> int | None:
     return total
 
 
+@keras_layer("Flatten", maskless=True)
 def _flatten(call: Call) -> list[Value]:
     """In the order of channels last, whatever the layout: Keras moves the channels to the end first."""
     x, graph = call.x, call.graph
@@ -37,6 +38,7 @@ def _flatten(call: Call) -> list[Value]:
     return [x.but(name=y, shape=(x.shape[0], _product(x.shape[1:])), mask=None)]
 
 
+@keras_layer("Reshape", maskless=True)
 def _reshape(call: Call) -> list[Value]:
     x, layer = call.x, call.layer
     target = layer.integers("target_shape")
@@ -58,6 +60,7 @@ def _reshape(call: Call) -> list[Value]:
     return [x.but(name=name, shape=(x.shape[0], *shape), mask=None)]
 
 
+@keras_layer("Permute", maskless=True)
 def _permute(call: Call) -> list[Value]:
     x, dims = call.x, call.layer.integers("dims")
     if sorted(dims) != list(range(1, x.rank)):
@@ -67,6 +70,7 @@ def _permute(call: Call) -> list[Value]:
     return [x.but(name=name, shape=tuple(x.shape[i] for i in perm), mask=None)]
 
 
+@keras_layer("RepeatVector", maskless=True)
 def _repeat_vector(call: Call) -> list[Value]:
     x, n = call.x, call.layer.integer("n")
     if x.rank != 2 or n < 1:
@@ -77,7 +81,7 @@ def _repeat_vector(call: Call) -> list[Value]:
     return [x.but(name=name, shape=(x.shape[0], n, x.shape[1]), mask=None)]
 
 
-def _amounts(layer: Layer, key: str, rank: int) -> list[tuple[int, int]]:
+def _amounts(layer: LayerConfig, key: str, rank: int) -> list[tuple[int, int]]:
     """What a layer adds or takes before and after each of `rank` axes."""
     value = layer.get(key, default=1)
     if isinstance(value, Mapping):
@@ -96,64 +100,43 @@ def _amounts(layer: Layer, key: str, rank: int) -> list[tuple[int, int]]:
     return pairs
 
 
-def _cropping(rank: int) -> Callable[[Call], list[Value]]:
-    def handler(call: Call) -> list[Value]:
-        frame, graph = Frame.of(call, rank), call.graph
-        pairs = _amounts(call.layer, "cropping", rank)
-        ends = [-end if end else np.iinfo(np.int64).max for _, end in pairs]
-        positions = (("start", [begin for begin, _ in pairs]), ("end", ends), ("axis", frame.axes))
-        names = [graph.integers(v, f"{call.base}/{what}") for what, v in positions]
-        name = graph.add("slice", [frame.x.name, *names], call.base)
-        sizes = [
-            None if n is None else max(n - begin - end, 0) for n, (begin, end) in zip(frame.spatial, pairs, strict=True)
-        ]
-        return [frame.x.but(name=name, shape=frame.shape(frame.x.shape[frame.channel_axis], tuple(sizes)), mask=None)]
-
-    return handler
+@keras_layer("Cropping1D", "Cropping2D", maskless=True)
+def _cropping(call: Call) -> list[Value]:
+    frame, graph = Frame.of(call), call.graph
+    pairs = _amounts(call.layer, "cropping", frame.rank)
+    ends = [-end if end else np.iinfo(np.int64).max for _, end in pairs]
+    positions = (("start", [begin for begin, _ in pairs]), ("end", ends), ("axis", frame.axes))
+    names = [graph.integers(v, f"{call.base}/{what}") for what, v in positions]
+    name = graph.add("slice", [frame.x.name, *names], call.base)
+    sizes = [
+        None if n is None else max(n - begin - end, 0) for n, (begin, end) in zip(frame.spatial, pairs, strict=True)
+    ]
+    return [frame.x.but(name=name, shape=frame.shape(frame.x.shape[frame.channel_axis], tuple(sizes)), mask=None)]
 
 
-def _padding(rank: int) -> Callable[[Call], list[Value]]:
-    def handler(call: Call) -> list[Value]:
-        frame, graph = Frame.of(call, rank), call.graph
-        pairs = _amounts(call.layer, "padding", rank)
-        pads = graph.integers([*(b for b, _ in pairs), *(e for _, e in pairs)], f"{call.base}/pads")
-        name = graph.add("pad", [frame.x.name, pads], call.base, {"mode": "constant", "axes": frame.axes})
-        sizes = [None if n is None else n + b + e for n, (b, e) in zip(frame.spatial, pairs, strict=True)]
-        return [frame.x.but(name=name, shape=frame.shape(frame.x.shape[frame.channel_axis], tuple(sizes)), mask=None)]
-
-    return handler
+@keras_layer("ZeroPadding1D", "ZeroPadding2D", maskless=True)
+def _padding(call: Call) -> list[Value]:
+    frame, graph = Frame.of(call), call.graph
+    pairs = _amounts(call.layer, "padding", frame.rank)
+    pads = graph.integers([*(b for b, _ in pairs), *(e for _, e in pairs)], f"{call.base}/pads")
+    name = graph.add("pad", [frame.x.name, pads], call.base, {"mode": "constant", "axes": frame.axes})
+    sizes = [None if n is None else n + b + e for n, (b, e) in zip(frame.spatial, pairs, strict=True)]
+    return [frame.x.but(name=name, shape=frame.shape(frame.x.shape[frame.channel_axis], tuple(sizes)), mask=None)]
 
 
-def _up_sampling(rank: int) -> Callable[[Call], list[Value]]:
+@keras_layer("UpSampling1D", "UpSampling2D", maskless=True)
+def _up_sampling(call: Call) -> list[Value]:
     """Each step or pixel `size` times, or the line between neighbours at the middles of the new ones."""
-
-    def handler(call: Call) -> list[Value]:
-        frame, layer = Frame.of(call, rank), call.layer
-        times = numbers(layer, rank, "size", "length", default=2)
-        how = layer.text("interpolation", default="nearest")
-        if how not in ("nearest", "bilinear"):
-            raise layer.unsupported(f"interpolation is {how!r:.40}", "there are nearest and bilinear")
-        if how == "nearest":
-            attrs = {"mode": "nearest", "coordinates": "asymmetric", "nearest": "floor"}
-        else:
-            attrs = {"mode": "linear", "coordinates": "half_pixel"}
-        scales = call.graph.constant(np.asarray(times, np.float32), f"{call.base}/scales")
-        name = call.graph.add("resize", [frame.x.name, "", scales], call.base, {**attrs, "axes": frame.axes})
-        sizes = tuple(None if n is None else n * t for n, t in zip(frame.spatial, times, strict=True))
-        return [frame.x.but(name=name, shape=frame.shape(frame.x.shape[frame.channel_axis], sizes), mask=None)]
-
-    return handler
-
-
-SHAPING_LAYERS: Final[Mapping[str, Callable[[Call], list[Value]]]] = {
-    "Cropping1D": _cropping(1),
-    "Cropping2D": _cropping(2),
-    "Flatten": _flatten,
-    "Permute": _permute,
-    "RepeatVector": _repeat_vector,
-    "Reshape": _reshape,
-    "UpSampling1D": _up_sampling(1),
-    "UpSampling2D": _up_sampling(2),
-    "ZeroPadding1D": _padding(1),
-    "ZeroPadding2D": _padding(2),
-}
+    frame, layer = Frame.of(call), call.layer
+    times = numbers(layer, frame.rank, "size", "length", default=2)
+    how = layer.text("interpolation", default="nearest")
+    if how not in ("nearest", "bilinear"):
+        raise layer.unsupported(f"interpolation is {how!r:.40}", "there are nearest and bilinear")
+    if how == "nearest":
+        attrs = {"mode": "nearest", "coordinates": "asymmetric", "nearest": "floor"}
+    else:
+        attrs = {"mode": "linear", "coordinates": "half_pixel"}
+    scales = call.graph.constant(np.asarray(times, np.float32), f"{call.base}/scales")
+    name = call.graph.add("resize", [frame.x.name, "", scales], call.base, {**attrs, "axes": frame.axes})
+    sizes = tuple(None if n is None else n * t for n, t in zip(frame.spatial, times, strict=True))
+    return [frame.x.but(name=name, shape=frame.shape(frame.x.shape[frame.channel_axis], sizes), mask=None)]

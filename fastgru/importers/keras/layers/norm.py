@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Final
-
 import numpy as np
 
 from fastgru.importers.keras.call import Call
+from fastgru.importers.keras.registry import keras_layer
 from fastgru.importers.keras.values import Value
 
-__all__ = ["NORMALISATION_LAYERS", "unit_length"]
+__all__ = ["unit_length"]
 
 
+@keras_layer("BatchNormalization")
 def _batch_normalization(call: Call) -> list[Value]:
     layer, x = call.layer, call.x
     axes = layer.integers("axis", default=-1)
@@ -39,6 +38,7 @@ def _batch_normalization(call: Call) -> list[Value]:
     return [x.but(name=call.graph.add("batch_norm", [x.name, *names], call.base, attrs))]
 
 
+@keras_layer("LayerNormalization")
 def _layer_normalization(call: Call) -> list[Value]:
     layer, x = call.layer, call.x
     axes = sorted(call.axis(x, a) for a in layer.integers("axis", default=-1))
@@ -56,6 +56,7 @@ def _layer_normalization(call: Call) -> list[Value]:
     return [x.but(name=call.graph.add("layer_norm", [x.name, *names], call.base, attrs))]
 
 
+@keras_layer("Normalization")
 def _normalization(call: Call) -> list[Value]:
     """The preprocessing layer: (x - mean) / max(sqrt(variance), 1e-7), the other way round with `invert`."""
     layer, graph, x = call.layer, call.graph, call.x
@@ -78,6 +79,7 @@ def _normalization(call: Call) -> list[Value]:
     return [x.but(name=graph.add("binary", [y, second[1]], call.base, {"kind": second[0]}))]
 
 
+@keras_layer("GroupNormalization")
 def _group_normalization(call: Call) -> list[Value]:
     """Over groups of neighbours along `axis`, and over all axes but the batch and that one."""
     layer, graph, x = call.layer, call.graph, call.x
@@ -106,6 +108,7 @@ def _group_normalization(call: Call) -> list[Value]:
     return [x.but(name=graph.add("transpose", [y], call.base, {"perm": back}))]
 
 
+@keras_layer("RMSNormalization")
 def _rms_normalization(call: Call) -> list[Value]:
     layer, x = call.layer, call.x
     axes = [call.axis(x, a) for a in layer.integers("axis", default=-1)]
@@ -119,6 +122,7 @@ def _rms_normalization(call: Call) -> list[Value]:
     return [x.but(name=call.graph.add("rms_norm", inputs, call.base, attrs), mask=None)]
 
 
+@keras_layer("UnitNormalization")
 def _unit_normalization(call: Call) -> list[Value]:
     axes = sorted(call.axis(call.x, a) for a in call.layer.integers("axis", default=-1))
     least = 1e-24 if call.rules.major == 3 else 1e-12
@@ -134,13 +138,3 @@ def unit_length(call: Call, x: Value, axes: list[int], base: str, least: float) 
     safe = graph.add("binary", [total, floor], f"{base}/safe", {"kind": "max"})
     length = graph.add("unary", [safe], f"{base}/length", {"kind": "sqrt"})
     return graph.add("binary", [x.name, length], base, {"kind": "div"})
-
-
-NORMALISATION_LAYERS: Final[Mapping[str, Callable[[Call], list[Value]]]] = {
-    "BatchNormalization": _batch_normalization,
-    "GroupNormalization": _group_normalization,
-    "LayerNormalization": _layer_normalization,
-    "Normalization": _normalization,
-    "RMSNormalization": _rms_normalization,
-    "UnitNormalization": _unit_normalization,
-}

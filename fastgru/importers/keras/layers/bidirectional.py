@@ -11,15 +11,17 @@ from dataclasses import replace
 from typing import Final
 
 from fastgru.importers.keras.call import Call
-from fastgru.importers.keras.recurrent import Recurrent, flip, split_arguments, take_step, with_state
+from fastgru.importers.keras.layers.recurrent import ARGUMENTS, Recurrent, flip, split_arguments, take_step, with_state
+from fastgru.importers.keras.registry import keras_layer
 from fastgru.importers.keras.values import Value
 
-__all__ = ["bidirectional"]
+__all__: list[str] = []
 
 _MERGES: Final = {"sum": "add", "mul": "mul", "ave": "add"}
 
 
-def bidirectional(call: Call) -> list[Value]:
+@keras_layer("Bidirectional", positional=ARGUMENTS, checks_arguments=True)
+def _bidirectional(call: Call) -> list[Value]:
     """The merged output, or two without a merge mode, then the states of the forward and the backward layer."""
     call.check_arguments("initial_state", "mask")
     layer = call.layer

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgru.importers.keras.activations import activate
 from fastgru.importers.keras.call import Call
+from fastgru.importers.keras.layers.activation import activate
+from fastgru.importers.keras.registry import keras_layer
 from fastgru.importers.keras.values import Value
 
-__all__ = ["DENSE_LAYERS"]
+__all__: list[str] = []
 
 Array = NDArray[Any]
 
 
+@keras_layer("Dense", stepwise=True)
+@keras_layer("TimeDistributedDense")
 def _dense(call: Call) -> list[Value]:
     layer, x = call.layer, call.x
     roles = ("kernel", "bias") if layer.flag("use_bias", "bias", default=True) else ("kernel",)
@@ -33,6 +35,7 @@ def _dense(call: Call) -> list[Value]:
     return [activate(call, y)]
 
 
+@keras_layer("EinsumDense")
 def _einsum_dense(call: Call) -> list[Value]:
     """A product by a kernel along the axes that an equation names, "..." for all before them."""
     layer, x, graph = call.layer, call.x, call.graph
@@ -70,6 +73,7 @@ def _einsum_dense(call: Call) -> list[Value]:
     return [activate(call, x.but(name=y, shape=shape, mask=None))]
 
 
+@keras_layer("Embedding", maskless=True)
 def _embedding(call: Call) -> list[Value]:
     layer, graph, x = call.layer, call.graph, call.x
     (matrix,) = call.weights.take(layer, "embeddings")
@@ -87,6 +91,7 @@ def _embedding(call: Call) -> list[Value]:
     return [Value(y, (*x.shape, matrix.shape[1]), "float32", mask)]
 
 
+@keras_layer("Masking")
 def _masking(call: Call) -> list[Value]:
     call.check_masks()
     graph, x = call.graph, call.x
@@ -99,20 +104,9 @@ def _masking(call: Call) -> list[Value]:
     return [x.but(name=graph.add("where", [shown, x.name, zero], call.base), mask=mask)]
 
 
+@keras_layer("ActivityRegularization", "AlphaDropout", "Dropout", "GaussianDropout", stepwise=True)
+@keras_layer("GaussianNoise", "Identity", stepwise=True)
+@keras_layer("SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D")
 def _identity(call: Call) -> list[Value]:
+    """These do something in training only."""
     return [call.x]
-
-
-DENSE_LAYERS: Final[Mapping[str, Callable[[Call], list[Value]]]] = {
-    "Dense": _dense,
-    "EinsumDense": _einsum_dense,
-    "Embedding": _embedding,
-    "Masking": _masking,
-    "TimeDistributedDense": _dense,
-    # These do something in training only.
-    **dict.fromkeys(
-        ("ActivityRegularization", "AlphaDropout", "Dropout", "GaussianDropout", "GaussianNoise", "Identity",
-         "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"),
-        _identity,
-    ),
-}  # fmt: skip

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from fastgru.importers.keras.call import Call
+from fastgru.importers.keras.registry import keras_layer
 from fastgru.importers.keras.values import Value
 
-__all__ = ["MERGING_LAYERS", "broadcast_shape", "numpy_shape"]
+__all__ = ["broadcast_shape", "numpy_shape"]
 
 _BINARY: Final = {
     "Add": "add",
@@ -44,7 +45,12 @@ def numpy_shape(call: Call, *shapes: tuple[int | None, ...]) -> tuple[int | None
     return broadcast_shape(call, *((*(1,) * (rank - len(shape)), *shape) for shape in shapes))
 
 
-def _elementwise(call: Call, class_name: str) -> list[Value]:
+@keras_layer(*_BINARY)
+def _elementwise(call: Call) -> list[Value]:
+    return _merged(call, call.layer.class_name)
+
+
+def _merged(call: Call, class_name: str) -> list[Value]:
     graph, inputs = call.graph, call.inputs
     if len(inputs) < 2 or (class_name == "Subtract" and len(inputs) != 2):
         raise call.layer.damaged(f"{len(inputs)} inputs")
@@ -100,6 +106,7 @@ def _join_masks(call: Call, inputs: Sequence[Value]) -> str | None:
     return joined
 
 
+@keras_layer("Concatenate")
 def _concatenate(call: Call) -> list[Value]:
     layer, inputs = call.layer, call.inputs
     if not inputs:
@@ -143,6 +150,7 @@ def _concatenated_mask(call: Call, axis: int) -> str | None:
     return graph.add("concat", masks, f"{call.base}/mask", {"axis": axis})
 
 
+@keras_layer("Merge")
 def _merge(call: Call) -> list[Value]:
     """Keras 1's one layer for all."""
     layer = call.layer
@@ -153,15 +161,4 @@ def _merge(call: Call) -> list[Value]:
         )
     if mode == "concat":
         return _concatenate(call)
-    return _elementwise(call, _KERAS1_MODES[mode])
-
-
-def _of(class_name: str) -> Callable[[Call], list[Value]]:
-    return lambda call: _elementwise(call, class_name)
-
-
-MERGING_LAYERS: Final[Mapping[str, Callable[[Call], list[Value]]]] = {
-    "Concatenate": _concatenate,
-    "Merge": _merge,
-    **{name: _of(name) for name in _BINARY},
-}
+    return _merged(call, _KERAS1_MODES[mode])

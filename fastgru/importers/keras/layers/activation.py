@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -10,11 +10,12 @@ import numpy as np
 from fastgru.conventions import activation_from_keras
 from fastgru.errors import UnsupportedModelError
 from fastgru.importers.keras.call import Call
-from fastgru.importers.keras.layer import Layer
+from fastgru.importers.keras.config import LayerConfig
+from fastgru.importers.keras.registry import class_of, keras_layer
 from fastgru.importers.keras.values import Value
 from fastgru.spec import Activation
 
-__all__ = ["ACTIVATION_LAYERS", "activate", "recurrent_activation"]
+__all__ = ["activate", "recurrent_activation"]
 
 # Klambauer et al. 2017, "Self-Normalizing Neural Networks"; the digits that Keras uses.
 SELU: Final = {"alpha": 1.6732632423543772, "gamma": 1.0507009873554805}
@@ -32,8 +33,10 @@ _GRU_KINDS: Final = frozenset(
     {"elu", "hard_sigmoid", "leaky_relu", "linear", "relu", "sigmoid", "softplus", "softsign", "tanh"}
 )
 
+_WITHOUT_WEIGHTS: Final = frozenset({"ELU", "LeakyReLU", "ReLU", "Softmax", "ThresholdedReLU"})
 
-def _name(layer: Layer, *keys: str, default: str = "linear") -> str:
+
+def _name(layer: LayerConfig, *keys: str, default: str = "linear") -> str:
     """The name of the function that an attribute of `layer` holds; None stands for linear.
 
     Raises `UnsupportedModelError` for a function of the user's, of which a file holds no more than the name.
@@ -54,7 +57,7 @@ def _name(layer: Layer, *keys: str, default: str = "linear") -> str:
     raise layer.damaged(f"{keys[0]} is {value!r:.60}, expected the name of a function")
 
 
-def recurrent_activation(call: Call, layer: Layer, *keys: str, default: str) -> Activation:
+def recurrent_activation(call: Call, layer: LayerConfig, *keys: str, default: str) -> Activation:
     """An activation of a recurrent cell."""
     return activation_from_keras(_name(layer, *keys, default=default), call.rules.major, what=str(layer))
 
@@ -63,9 +66,9 @@ def activate(call: Call, x: Value) -> Value:
     """x through the layer's activation: a function by name, or another layer without weights."""
     value = call.layer.get("activation", default="linear")
     if isinstance(value, Mapping) and value.get("class_name") in _WITHOUT_WEIGHTS:
-        inner = Layer.from_json(value, f"{call.layer}: activation")
+        inner = LayerConfig.from_json(value, f"{call.layer}: activation")
         if not inner.custom:
-            return ACTIVATION_LAYERS[inner.class_name](call.of(inner, call.weights, x))[0]
+            return class_of(inner).handler(call.of(inner, call.weights, x))[0]
     return _function(call, x, _name(call.layer, "activation"))
 
 
@@ -96,24 +99,29 @@ def _kind(call: Call, x: Value, activation: Activation, base: str) -> Value:
     return x.but(name=call.graph.add("activation", [x.name], base, attrs))
 
 
+@keras_layer("Activation", stepwise=True)
 def _activation(call: Call) -> list[Value]:
     return [activate(call, call.x)]
 
 
+@keras_layer("ELU", stepwise=True)
 def _elu(call: Call) -> list[Value]:
     return [_kind(call, call.x, Activation("elu", call.layer.number("alpha", default=1.0)), call.base)]
 
 
+@keras_layer("LeakyReLU", stepwise=True)
 def _leaky_relu(call: Call) -> list[Value]:
     slope = call.layer.number("negative_slope", "alpha", default=0.3)
     return [_kind(call, call.x, Activation("leaky_relu", slope), call.base)]
 
 
+@keras_layer("ThresholdedReLU", stepwise=True)
 def _thresholded_relu(call: Call) -> list[Value]:
     theta = call.layer.number("theta", default=1.0)
     return [_kind(call, call.x, Activation("thresholded_relu", theta), call.base)]
 
 
+@keras_layer("ReLU", stepwise=True)
 def _relu(call: Call) -> list[Value]:
     """x where it is above the threshold, at most max_value, less slope * relu(threshold - x)."""
     layer, graph, x = call.layer, call.graph, call.x
@@ -136,6 +144,7 @@ def _relu(call: Call) -> list[Value]:
     return [y]
 
 
+@keras_layer("PReLU")
 def _prelu(call: Call) -> list[Value]:
     (alpha,) = call.weights.take(call.layer, "alpha")
     if alpha.ndim != call.x.rank - 1 or any(
@@ -146,6 +155,7 @@ def _prelu(call: Call) -> list[Value]:
     return [call.x.but(name=call.graph.add("prelu", [call.x.name, slope], call.base))]
 
 
+@keras_layer("Softmax")
 def _softmax(call: Call) -> list[Value]:
     if call.x.mask is not None:
         raise call.layer.unsupported("a mask reaches this layer", "use the activation 'softmax' of the layer before it")
@@ -156,21 +166,8 @@ def _softmax(call: Call) -> list[Value]:
     return [call.x.but(name=call.graph.add("softmax", [call.x.name], call.base, {"axis": axis}))]
 
 
+@keras_layer("Rescaling", stepwise=True)
 def _rescaling(call: Call) -> list[Value]:
     layer, x = call.layer, call.x
     scale, offset = layer.number("scale"), layer.number("offset", default=0.0)
     return [_kind(call, x, Activation("affine", float(np.float32(scale)), float(np.float32(offset))), call.base)]
-
-
-_WITHOUT_WEIGHTS: Final = frozenset({"ELU", "LeakyReLU", "ReLU", "Softmax", "ThresholdedReLU"})
-
-ACTIVATION_LAYERS: Final[Mapping[str, Callable[[Call], list[Value]]]] = {
-    "Activation": _activation,
-    "ELU": _elu,
-    "LeakyReLU": _leaky_relu,
-    "PReLU": _prelu,
-    "ReLU": _relu,
-    "Rescaling": _rescaling,
-    "Softmax": _softmax,
-    "ThresholdedReLU": _thresholded_relu,
-}

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Final
 
 from fastgru.importers.keras.call import Call
-from fastgru.importers.keras.functions import FUNCTIONS, number_or_tensor
-from fastgru.importers.keras.merging import numpy_shape
-from fastgru.importers.keras.moving import MOVING
-from fastgru.importers.keras.reductions import REDUCTIONS
-from fastgru.importers.keras.subscript import get_item
+from fastgru.importers.keras.layers.merging import numpy_shape
+from fastgru.importers.keras.ops.elementwise import number_or_tensor
+from fastgru.importers.keras.registry import operation
 from fastgru.importers.keras.values import Value
 
-__all__ = ["OPERATIONS"]
+__all__: list[str] = []
 
 _ARITHMETIC: Final = {
     "Add": "add", "Divide": "div", "Maximum": "max", "Minimum": "min", "Multiply": "mul", "Power": "pow",
@@ -38,20 +35,26 @@ def _pair(call: Call) -> tuple[Value, Value]:
     return operands[0], operands[1]
 
 
-def _two(op: str, kind: str, result: str | None) -> Callable[[Call], list[Value]]:
-    def handler(call: Call) -> list[Value]:
-        a, b = _pair(call)
-        if (op == "logical") != (a.dtype == "bool"):
-            raise call.layer.unsupported(f"operands of {a.dtype}", "cast them first")
-        if kind == "div" and a.dtype != "float32":  # Keras divides integers as floats
-            raise call.layer.unsupported(f"operands of {a.dtype}", "cast them to float32 first")
-        shape = numpy_shape(call, a.shape, b.shape)
-        name = call.graph.add(op, [a.name, b.name], call.base, {"kind": kind})
-        return [Value(name, shape, result or a.dtype)]
+@operation(*_ARITHMETIC, *_COMPARE, *_LOGICAL)
+def _two(call: Call) -> list[Value]:
+    name = call.layer.class_name
+    op, kinds = next(
+        (op, kinds)
+        for op, kinds in (("binary", _ARITHMETIC), ("compare", _COMPARE), ("logical", _LOGICAL))
+        if name in kinds
+    )
+    kind = kinds[name]
+    a, b = _pair(call)
+    if (op == "logical") != (a.dtype == "bool"):
+        raise call.layer.unsupported(f"operands of {a.dtype}", "cast them first")
+    if kind == "div" and a.dtype != "float32":  # Keras divides integers as floats
+        raise call.layer.unsupported(f"operands of {a.dtype}", "cast them to float32 first")
+    shape = numpy_shape(call, a.shape, b.shape)
+    y = call.graph.add(op, [a.name, b.name], call.base, {"kind": kind})
+    return [Value(y, shape, a.dtype if op == "binary" else "bool")]
 
-    return handler
 
-
+@operation("ExpandDims")
 def _expand_dims(call: Call) -> list[Value]:
     x, given = call.x, call.layer.integers("axis")
     grown = x.but(shape=(*x.shape, *(1,) * len(given)))
@@ -63,6 +66,7 @@ def _expand_dims(call: Call) -> list[Value]:
     return [Value(call.graph.add("unsqueeze", [x.name], call.base, {"axes": axes}), shape, x.dtype)]
 
 
+@operation("Squeeze")
 def _squeeze(call: Call) -> list[Value]:
     x, layer = call.x, call.layer
     if layer.get("axis", default=None) is None:
@@ -73,25 +77,25 @@ def _squeeze(call: Call) -> list[Value]:
     return [Value(call.graph.add("squeeze", [x.name], call.base, {"axes": axes}), shape, x.dtype)]
 
 
-def _filled(number: float) -> Callable[[Call], list[Value]]:
-    def handler(call: Call) -> list[Value]:
-        x = call.inputs[0]
-        dtype = call.arguments.get("dtype") or call.layer.get("dtype", default=None) or x.dtype
-        if dtype not in ("bool", "float32", "int32", "int64"):
-            raise call.layer.unsupported(f"dtype is {dtype!r:.40}", "use float32 or bool")
-        shape = call.graph.add("shape", [x.name], f"{call.base}/shape", {"start": 0})
-        name = call.graph.add("constant_of_shape", [shape], call.base, {"value": number, "dtype": dtype})
-        return [Value(name, x.shape, dtype)]
-
-    return handler
+@operation("OnesLike", "ZerosLike")
+def _filled(call: Call) -> list[Value]:
+    x, number = call.inputs[0], int(call.layer.class_name == "OnesLike")
+    dtype = call.arguments.get("dtype") or call.layer.get("dtype", default=None) or x.dtype
+    if dtype not in ("bool", "float32", "int32", "int64"):
+        raise call.layer.unsupported(f"dtype is {dtype!r:.40}", "use float32 or bool")
+    shape = call.graph.add("shape", [x.name], f"{call.base}/shape", {"start": 0})
+    name = call.graph.add("constant_of_shape", [shape], call.base, {"value": number, "dtype": dtype})
+    return [Value(name, x.shape, dtype)]
 
 
+@operation("LogicalNot")
 def _logical_not(call: Call) -> list[Value]:
     if call.x.dtype != "bool":
         raise call.layer.unsupported(f"an operand of {call.x.dtype}", "cast it first")
     return [Value(call.graph.add("unary", [call.x.name], call.base, {"kind": "not"}), call.x.shape, "bool")]
 
 
+@operation("Cast")
 def _cast(call: Call) -> list[Value]:
     dtype = call.layer.get("dtype", default=None) or call.arguments.get("dtype")
     if dtype not in ("bool", "float32", "int32", "int64"):
@@ -99,26 +103,9 @@ def _cast(call: Call) -> list[Value]:
     return [call.x.but(name=call.graph.add("cast", [call.x.name], call.base, {"to": dtype}), dtype=dtype, mask=None)]
 
 
+@operation("ConvertToTensor")
 def _convert(call: Call) -> list[Value]:
     """What Keras writes around the masks that some layers hand on: the tensor as it is, or cast."""
     dtype = call.layer.get("dtype", default=None) or call.arguments.get("dtype")
     x = call.inputs[0]
     return [x.but(mask=None)] if dtype in (None, x.dtype) else _cast(call)
-
-
-OPERATIONS: Final[Mapping[str, Callable[[Call], list[Value]]]] = {
-    **FUNCTIONS,
-    **MOVING,
-    **REDUCTIONS,
-    "GetItem": get_item,
-    **{name: _two("binary", kind, None) for name, kind in _ARITHMETIC.items()},
-    **{name: _two("compare", kind, "bool") for name, kind in _COMPARE.items()},
-    **{name: _two("logical", kind, "bool") for name, kind in _LOGICAL.items()},
-    "Cast": _cast,
-    "ConvertToTensor": _convert,
-    "ExpandDims": _expand_dims,
-    "LogicalNot": _logical_not,
-    "OnesLike": _filled(1),
-    "Squeeze": _squeeze,
-    "ZerosLike": _filled(0),
-}

@@ -11,9 +11,9 @@ import numpy as np
 
 from fastgru.conventions import from_keras_gates, from_keras_lstm, from_keras_rnn
 from fastgru.errors import ShapeError
-from fastgru.importers.keras.activations import recurrent_activation
 from fastgru.importers.keras.call import Call
-from fastgru.importers.keras.layer import Layer
+from fastgru.importers.keras.config import LayerConfig
+from fastgru.importers.keras.layers.activation import recurrent_activation
 from fastgru.importers.keras.values import Value
 from fastgru.importers.keras.weights import Weights
 from fastgru.spec import RECURRENT, SIGMOID, TANH, Activation, GRUWeights, LSTMWeights, RecurrentSpec, RNNWeights
@@ -104,7 +104,7 @@ class Cell:
         return y, after
 
 
-def read_cells(call: Call, layer: Layer, weights: Weights, below: str) -> list[Cell]:
+def read_cells(call: Call, layer: LayerConfig, weights: Weights, below: str) -> list[Cell]:
     """The cells of a recurrent layer; `below` is where they stand in the layer that is called."""
     if layer.class_name != "RNN":
         return [read_cell(call, layer, weights.child("cell", layer), below)]
@@ -122,7 +122,7 @@ def read_cells(call: Call, layer: Layer, weights: Weights, below: str) -> list[C
     cells: list[Cell] = []
     counts: Counter[str] = Counter()
     for n, data in enumerate(stacked):
-        inner = Layer.from_json(data, f"{cell}: cells[{n}]")
+        inner = LayerConfig.from_json(data, f"{cell}: cells[{n}]")
         if inner.class_name not in CELLS:
             raise layer.unsupported(f"one of its cells is a {inner.class_name}", f"read are {known}")
         here = weights.child("cells", inner, counts[inner.class_name])
@@ -131,7 +131,7 @@ def read_cells(call: Call, layer: Layer, weights: Weights, below: str) -> list[C
     return cells
 
 
-def read_cell(call: Call, layer: Layer, weights: Weights, below: str = "") -> Cell:
+def read_cell(call: Call, layer: LayerConfig, weights: Weights, below: str = "") -> Cell:
     """One cell, or the one inside of a layer."""
     op = _OPERATORS[layer.class_name]
     cudnn = layer.class_name.startswith("CuDNN")
@@ -157,7 +157,7 @@ def read_cell(call: Call, layer: Layer, weights: Weights, below: str = "") -> Ce
     return cell
 
 
-def _functions(call: Call, layer: Layer, op: str, cudnn: bool) -> dict[str, Any]:
+def _functions(call: Call, layer: LayerConfig, op: str, cudnn: bool) -> dict[str, Any]:
     """The activations, by the fields of the spec; an LSTM shows its cell through that of the candidate."""
     gate, candidate = SIGMOID, TANH
     if not cudnn:
@@ -171,7 +171,7 @@ def _functions(call: Call, layer: Layer, op: str, cudnn: bool) -> dict[str, Any]
     return {**found, "cell_activations": (candidate,)} if op == "lstm" else dict(found)
 
 
-def _take_arrays(layer: Layer, op: str, weights: Weights, use_bias: bool) -> list[Any]:
+def _take_arrays(layer: LayerConfig, op: str, weights: Weights, use_bias: bool) -> list[Any]:
     letters = _KERAS_1_GATES.get(op, "")
     if letters and weights.has(f"W_{letters[0]}"):  # Keras 1 wrote a gate at a time
         rows = [weights.take(layer, *(f"{k}_{gate}" for gate in letters)) for k in ("W", "U", "b")]
@@ -182,7 +182,7 @@ def _take_arrays(layer: Layer, op: str, weights: Weights, use_bias: bool) -> lis
     return weights.take(layer, "kernel", "recurrent_kernel", *(["bias"] if use_bias else []))
 
 
-def _from_cudnn_layout(layer: Layer, arrays: Sequence[Any], gates: int) -> list[Any]:
+def _from_cudnn_layout(layer: LayerConfig, arrays: Sequence[Any], gates: int) -> list[Any]:
     """CuDNN layers keep each gate's matrix as cuDNN has it, (H, I) and (H, H), in the memory of (I, H) and (H, H)."""
     kernel, recurrent, bias = arrays
     H = recurrent.shape[0] if recurrent.ndim == 2 else 0

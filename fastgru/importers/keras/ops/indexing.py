@@ -8,16 +8,18 @@ from typing import Any, Final
 import numpy as np
 
 from fastgru.importers.keras.call import Call
+from fastgru.importers.keras.registry import operation
 from fastgru.importers.keras.values import Value
 
-__all__ = ["get_item"]
+__all__: list[str] = []
 
 _END: Final = int(np.iinfo(np.int64).max)
 _BEGIN: Final = int(np.iinfo(np.int64).min)
 _ALL: Final = slice(None)
 
 
-def get_item(call: Call) -> list[Value]:
+@operation("GetItem")
+def _get_item(call: Call) -> list[Value]:
     """One view: a slice, of which axes with an integer go and to which new ones come."""
     args: Sequence[Any] = call.arguments.get("args", ())
     graph, x = call.graph, call.inputs[0]

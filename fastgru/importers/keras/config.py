@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from fastgru.errors import InvalidModelError, UnsupportedModelError
 
-__all__ = ["Layer", "as_mapping"]
+__all__ = ["LayerConfig", "as_mapping"]
 
 _MISSING: Final = object()
 
@@ -21,7 +21,7 @@ def as_mapping(value: Any, what: str) -> Mapping[str, Any]:
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerConfig:
     """A class name, a layer name and its attributes; `module` is what Keras 3 writes beside the class, or ''.
 
     custom: the class is the user's own, whatever its name.
@@ -37,7 +37,7 @@ class Layer:
     custom: bool = False
 
     @classmethod
-    def from_json(cls, data: Any, what: str) -> Layer:
+    def from_json(cls, data: Any, what: str) -> LayerConfig:
         """A layer of {"class_name", "config"}, with the name beside or inside the configuration."""
         data = as_mapping(data, what)
         class_name = data.get("class_name")
@@ -114,11 +114,11 @@ class Layer:
             raise self.damaged(f"{names[0]} is {_shown(value)}, expected a text")
         return value
 
-    def inner(self, key: str) -> Layer:
+    def inner(self, key: str) -> LayerConfig:
         """The layer that this one wraps."""
-        return Layer.from_json(self.get(key), f"{self}: {key}")
+        return LayerConfig.from_json(self.get(key), f"{self}: {key}")
 
-    def replaced(self, **attributes: Any) -> Layer:
+    def replaced(self, **attributes: Any) -> LayerConfig:
         return replace(self, config={**self.config, **attributes})
 
     def unsupported(self, attribute: str, way: str) -> UnsupportedModelError:

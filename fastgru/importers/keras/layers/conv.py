@@ -1,0 +1,177 @@
+"""Convolutions over one and two axes: plain, depthwise, separable, transposed.
+
+Keras keeps a kernel as (taps..., channels in, channels out), a depthwise one as (taps..., channels, multiplier), a
+transposed one as (taps..., channels out, channels in); `conv` wants (out, in / groups, taps...), `conv_transpose`
+(in, out, taps...).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.importers.keras.call import Call
+from fastgru.importers.keras.layers.activation import activate
+from fastgru.importers.keras.registry import keras_layer
+from fastgru.importers.keras.values import Value
+from fastgru.importers.keras.windows import Frame, Windows, numbers
+
+__all__: list[str] = []
+
+Array = NDArray[Any]
+
+
+def _take(call: Call, rank: int, *kernels: str) -> tuple[list[Array], Array | None]:
+    """The kernels, and the bias where the layer has one."""
+    layer = call.layer
+    if call.rules.major == 1:
+        raise layer.unsupported(
+            "a convolution of Keras 1, whose files do not tell whether the kernel is flipped",
+            "open the file in Keras 2 and save it again",
+        )
+    if call.rules.backend == "theano":
+        raise layer.unsupported(
+            "a convolution saved on Theano, which turns the kernel round",
+            "open the file in Keras 2 on TensorFlow and save it again",
+        )
+    biased = layer.flag("use_bias", default=True)
+    arrays = call.weights.take(layer, *kernels, *(["bias"] if biased else []))
+    for role, array in zip(kernels, arrays, strict=False):
+        if array.ndim != rank + 2 or array.dtype.kind != "f":
+            raise layer.damaged(f"{role} has shape {array.shape}, expected {rank + 2} axes of floats")
+    return arrays[: len(kernels)], arrays[-1] if biased else None
+
+
+def _windows(call: Call, taps: tuple[int, ...], rank: int) -> Windows:
+    layer = call.layer
+    wanted = numbers(layer, rank, "kernel_size")
+    if wanted != list(taps):
+        raise layer.damaged(f"kernel_size is {wanted}, and its kernel has {list(taps)} taps")
+    strides = numbers(layer, rank, "strides", default=1)
+    dilations = numbers(layer, rank, "dilation_rate", default=1)
+    return Windows.of(layer, taps, strides, dilations, causal=rank == 1)
+
+
+def _finish(call: Call, y: Value) -> list[Value]:
+    return [activate(call, y)]
+
+
+def _emit(
+    call: Call, x: str, weight: Array, bias: Array | None, role: str, attrs: Mapping[str, Any], base: str, op: str
+) -> str:
+    graph, layer = call.graph, call.layer
+    outputs = weight.shape[0] if op == "conv" else weight.shape[1]
+    if bias is not None and bias.shape != (outputs,):
+        raise layer.damaged(f"bias has shape {bias.shape}, expected {(outputs,)}")
+    names = [x, graph.constant(np.ascontiguousarray(weight), f"{call.home}/{role}")]
+    names += [] if bias is None else [graph.constant(bias, f"{call.home}/bias")]
+    return graph.add(op, names, base, attrs)
+
+
+@keras_layer("Conv1D", "Conv2D", "Convolution1D", "Convolution2D", maskless=True)
+def _conv(call: Call) -> list[Value]:
+    layer, frame = call.layer, Frame.of(call)
+    (kernel,), bias = _take(call, frame.rank, "kernel")
+    groups = layer.integer("groups", default=1)
+    *taps, inputs, filters = kernel.shape
+    if groups < 1 or inputs * groups != frame.channels or filters % groups:
+        raise layer.damaged(f"kernel has shape {kernel.shape} in {groups} groups for an input of shape {frame.x.shape}")
+    if filters != layer.integer("filters"):
+        raise layer.damaged(f"filters is {layer.integer('filters')}, and its kernel has {filters}")
+    windows = _windows(call, tuple(taps), frame.rank)
+    weight = np.moveaxis(kernel, (-1, -2), (0, 1))
+    attrs = {**windows.attrs(), "group": groups}
+    y = _emit(call, frame.enter(), weight, bias, "kernel", attrs, f"{call.base}/conv", "conv")
+    return _finish(call, frame.leave(y, filters, windows.sizes(layer, frame.spatial)))
+
+
+def _depthwise_weight(call: Call, frame: Frame, kernel: Array) -> Array:
+    """(C * multiplier, 1, taps...), the outputs of a channel side by side."""
+    *taps, channels, multiplier = kernel.shape
+    if channels != frame.channels or multiplier != call.layer.integer("depth_multiplier", default=1):
+        raise call.layer.damaged(f"its depthwise kernel has shape {kernel.shape} for an input of {frame.x.shape}")
+    return np.moveaxis(kernel.reshape(*taps, channels * multiplier), -1, 0)[:, None]
+
+
+@keras_layer("DepthwiseConv1D", "DepthwiseConv2D", maskless=True)
+def _depthwise(call: Call) -> list[Value]:
+    frame = Frame.of(call)
+    (kernel,), bias = _take(call, frame.rank, "depthwise_kernel")
+    weight = _depthwise_weight(call, frame, kernel)
+    windows = _windows(call, weight.shape[2:], frame.rank)
+    attrs = {**windows.attrs(), "group": frame.channels}
+    y = _emit(call, frame.enter(), weight, bias, "kernel", attrs, f"{call.base}/conv", "conv")
+    return _finish(call, frame.leave(y, weight.shape[0], windows.sizes(call.layer, frame.spatial)))
+
+
+@keras_layer("SeparableConv1D", "SeparableConv2D", maskless=True)
+def _separable(call: Call) -> list[Value]:
+    frame = Frame.of(call)
+    (kernel, mixing), bias = _take(call, frame.rank, "depthwise_kernel", "pointwise_kernel")
+    weight = _depthwise_weight(call, frame, kernel)
+    windows = _windows(call, weight.shape[2:], frame.rank)
+    if mixing.shape[:-1] != (*(1,) * frame.rank, weight.shape[0]):
+        raise call.layer.damaged(f"its pointwise kernel has shape {mixing.shape} over {weight.shape[0]} channels")
+    depth = {**windows.attrs(), "group": frame.channels}
+    base = call.base
+    y = _emit(call, frame.enter(), weight, None, "depthwise_kernel", depth, f"{base}/depthwise", "conv")
+    ones = [1] * frame.rank
+    point = {"strides": ones, "dilations": ones, "pads": [0, 0] * frame.rank, "group": 1}
+    weight = np.moveaxis(mixing, (-1, -2), (0, 1))
+    y = _emit(call, y, weight, bias, "pointwise_kernel", point, f"{base}/pointwise", "conv")
+    return _finish(call, frame.leave(y, mixing.shape[-1], windows.sizes(call.layer, frame.spatial)))
+
+
+@keras_layer("Conv1DTranspose", "Conv2DTranspose", maskless=True)
+def _transposed(call: Call) -> list[Value]:
+    layer, frame = call.layer, Frame.of(call)
+    (kernel,), bias = _take(call, frame.rank, "kernel")
+    *taps, filters, inputs = kernel.shape
+    if inputs != frame.channels or filters != layer.integer("filters"):
+        raise layer.damaged(f"kernel has shape {kernel.shape} for an input of shape {frame.x.shape}")
+    windows = _windows(call, tuple(taps), frame.rank)
+    if windows.begin:
+        raise layer.unsupported("padding is causal", "use same or valid")
+    given = layer.get("output_padding", default=None)
+    extra = [None] * frame.rank if given is None else numbers(layer, frame.rank, "output_padding", least=0)
+    cuts = [_cut(windows, n, more) for n, more in enumerate(extra)]
+    if windows.same and call.rules.backend == "torch" and any(a + b > 0 and a != b for a, b in cuts):
+        raise layer.unsupported(
+            "padding is 'same' with an uneven cut, whose longer half versions of Keras on torch put at either end",
+            "use padding='valid' and a Cropping layer",
+        )
+    sizes: list[int | None] = []
+    for n, k, s, d, (before, after) in zip(frame.spatial, taps, windows.strides, windows.dilations, cuts, strict=True):
+        size = None if n is None else (n - 1) * s + (k - 1) * d + 1 - before - after
+        if size is not None and size < 1:
+            raise layer.damaged(f"{size} outputs from {n} inputs")
+        sizes.append(size)
+    attrs = {
+        "strides": windows.strides,
+        "dilations": windows.dilations,
+        "pads": [*(before for before, _ in cuts), *(max(after, 0) for _, after in cuts)],
+        "output_padding": [max(-after, 0) for _, after in cuts],
+        "group": 1,
+    }
+    weight = np.moveaxis(kernel, (-1, -2), (0, 1))
+    y = _emit(call, frame.enter(), weight, bias, "kernel", attrs, f"{call.base}/conv", "conv_transpose")
+    return _finish(call, frame.leave(y, filters, tuple(sizes)))
+
+
+def _cut(windows: Windows, axis: int, extra: int | None) -> tuple[int, int]:
+    """What the whole of a transposed convolution loses before and after `axis`; negative where it grows after.
+
+    The sizes are those of Keras's documentation; the smaller half of an odd number goes before, as TensorFlow's
+    gradient of a convolution has it, and JAX; on torch Keras did it the other way round until 3.15.
+    """
+    k, s, d = windows.taps[axis], windows.strides[axis], windows.dilations[axis]
+    reach = (k - 1) * d + 1
+    if extra is not None:
+        total = 2 * (reach // 2) - extra if windows.same else -extra
+    else:
+        total = reach - s if windows.same else min(reach - s, 0)
+    before = max(total, 0) // 2
+    return before, total - before

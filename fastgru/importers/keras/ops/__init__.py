@@ -1,0 +1,1 @@
+"""The functions of `keras.ops` that are read, one module a family: each registers its own."""
