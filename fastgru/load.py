@@ -70,9 +70,9 @@ def load(
 
     source: a path, or the bytes of a file: ONNX, Keras (.keras, .h5), RTNeural's JSON, or what `Model.save` wrote; with
         an architecture, any file of `read_weights`.
-    precision: "float32" or "float64"; or "bfloat16" or "int8" for smaller weights, with all else in float32; or a
-        mapping that gives single nodes, by name or output, one of these, and "*" the others. None is what a quantised
-        file was saved with, "float32" for any other.
+    precision: "float32" or "float64"; or "bfloat16" or "int8" for weights of low precision, with all else in float32;
+        or a mapping that gives single nodes, by name or output, one of these, and "*" the others. None is what a file
+        of low precision was saved with, "float32" for any other.
     threads: cores a call may use.
     plan_bytes: what plans of input shapes may take that have come, with the memory that they run in; the least used are
         forgotten, and made anew when their shapes come again.

@@ -204,25 +204,25 @@ class Constant:
 class ConstantRows(Constant):
     """A constant matrix of floats that is kept in int8: `array` makes floats of it, each time.
 
-    rows: its rows, or its columns where `turned`.
+    rows: its rows, or its columns where `by_columns`.
     """
 
-    def __init__(self, rows: QuantisedRows, name: str, *, turned: bool = False) -> None:
+    def __init__(self, rows: QuantisedRows, name: str, *, by_columns: bool = False) -> None:
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "rows", rows)
-        object.__setattr__(self, "turned", turned)
+        object.__setattr__(self, "by_columns", by_columns)
 
     rows: QuantisedRows
-    turned: bool
+    by_columns: bool
 
     @property
     def array(self) -> NDArray[Any]:
         whole = np.asarray(self.rows)
-        return whole.T if self.turned else whole
+        return whole.T if self.by_columns else whole
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self.rows.shape[::-1] if self.turned else self.rows.shape
+        return self.rows.shape[::-1] if self.by_columns else self.rows.shape
 
     @property
     def ndim(self) -> int:
@@ -234,11 +234,11 @@ class ConstantRows(Constant):
 
     @property
     def matrix(self) -> NDArray[Any] | QuantisedRows:
-        return self.array if self.turned else self.rows
+        return self.array if self.by_columns else self.rows
 
     @property
     def transposed(self) -> Constant:
-        return ConstantRows(self.rows, self.name, turned=not self.turned)
+        return ConstantRows(self.rows, self.name, by_columns=not self.by_columns)
 
 
 Value = View | Constant

@@ -41,7 +41,7 @@ class PlanBuilder(LazyCopies):
         return encode(self, inputs, results, members=self.members, gain_s=self.gain_s)
 
     def _as_output(self, name: str, value: Value) -> View:
-        """The value in a buffer of its own that the caller brings: the arena buffer it fills is turned into one."""
+        """The value in a buffer of its own that the caller brings: the arena buffer it fills becomes one."""
         self.label = f"output {name!r}"
         view = self.view(value)
         if not (view.whole and view.buffer.kind == "arena"):

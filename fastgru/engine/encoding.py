@@ -82,7 +82,7 @@ def _placed(memory: Memory) -> int:
 
 
 def _bases(plan: Emitter) -> tuple[NDArray[np.int64], tuple[NDArray[Any], ...]]:
-    """The addresses that are known now, 0 for the others, and the constants that some of them are of."""
+    """The addresses of what exists now, 0 for the others, and the constants that some of them are of."""
     bases = [0] * BASES.words
     for step in plan.instructions:
         for name in step.handler.microkernels:

@@ -72,7 +72,7 @@ class Memory:
     ) -> View:
         """A constant made once for all plans of the executable; `key` names the weights and the layout.
 
-        sources: what it is made of. Where one is known in this plan only, the constant belongs to this plan alone.
+        sources: what it is made of. Where one is a constant of this plan only, the constant belongs to this plan alone.
         """
         return self.constant(self.kept(key, make, sources))
 

@@ -43,7 +43,7 @@ _KINDS: Final[Mapping[str, frozenset[str]]] = {
 
 
 def check_supported(graph: Graph) -> None:
-    """Raise `UnsupportedModelError` that lists every node without a lowering, or of a kind that is not known.
+    """Raise `UnsupportedModelError` that lists every node without a lowering, or of a kind that there is not.
 
     `InvalidModelError` for a node that lacks an input or attribute.
     """

@@ -1,7 +1,7 @@
 """Where the elements of a view lie in the tensor that its buffer was made for, axis by axis.
 
-With it a view of a tensor becomes a view of what the tensor is a copy of: a slice of a concatenation reads the part
-itself, and a transposed copy is written by whoever computes it.
+With it a view of a tensor becomes a view of what the tensor is a copy of: a slice of a concatenation reads the
+region itself, and a transposed copy is written by whoever computes it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Factor:
 
 @dataclass(frozen=True)
 class Positions:
-    """start: the first element. factors: what each axis of the view walks, outermost first. low, high: the hull."""
+    """start: the first element. factors: where each axis of the view goes, outermost first. low, high: the hull."""
 
     start: tuple[int, ...]
     factors: tuple[tuple[Factor, ...], ...]

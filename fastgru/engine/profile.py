@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgru.engine.program import Frame, Program
+from fastgru.engine.program import CallFrame, Program
 from fastgru.kernels.run import HEAD, PROGRAM
 
 __all__ = ["Timing", "profile"]
@@ -32,7 +32,7 @@ class Timing:
 
 def profile(program: Program, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> list[Timing]:
     """The timings of a program on arrays that fit it, in order; it runs on the caller's thread."""
-    frame = Frame(program)
+    frame = CallFrame(program)
     frame.run(inputs, outputs)
     return [
         Timing(label, name, _seconds(frame, i, inputs, outputs))
@@ -40,7 +40,7 @@ def profile(program: Program, inputs: tuple[Array, ...], outputs: tuple[Array, .
     ]
 
 
-def _seconds(frame: Frame, number: int, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> float:
+def _seconds(frame: CallFrame, number: int, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> float:
     repeats = 8
     best = np.inf
 

@@ -6,7 +6,7 @@ Who keeps what alive, and for how long, of everything whose address native code 
     arrays of a call: inputs, outputs             the tuples that a native call is given, until it returns
     constants: packed weights, tables             `Program.constants`, with the program
     instructions                                  `Program.words`, with the program
-    arena, addresses, status, ticket              `Frame`, with the program; a frame runs one call at a time
+    arena, addresses, status, ticket              `CallFrame`, with the program; a frame runs one call at a time
     banks of a stream's state, and its words      the frames that are bound to them, besides the stream
     words and locks of a team                     `team.Team`, which the table of teams keeps until the process ends
     native functions, and what names them         `simd.native._loaded`, until the process ends
@@ -35,7 +35,7 @@ from fastgru.packing.aligned import zeros
 from fastgru.process import process
 from fastgru.simd.ndarray import WRITEABLE, expectation
 
-__all__ = ["Frame", "Program", "Slot", "refuse_second_user"]
+__all__ = ["CallFrame", "Program", "Slot", "refuse_second_user"]
 
 Array = NDArray[Any]
 
@@ -86,7 +86,7 @@ class Program:
         return self.words.nbytes + self.bases.nbytes + self.own_bytes + lists
 
 
-class Frame:
+class CallFrame:
     """What one call at a time runs a program in: an arena, addresses, a ticket.
 
     state: the words of the state, whose parity changes with every call (see `kernels.operands.ticket`); None for a

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgru.engine.program import Frame, Program
+from fastgru.engine.program import CallFrame, Program
 from fastgru.engine.worth import Sharing
 
 __all__ = ["Route"]
@@ -28,15 +28,15 @@ class Route:
         self.program, self.sharing = program, Sharing(program.members, program.gain_s)
         self.inputs = tuple(program.inputs)
         self.outputs = [(name, slot.shape, np.dtype(slot.dtype)) for name, slot in program.outputs.items()]
-        self._idle: list[Frame] = [Frame(program)]
+        self._idle: list[CallFrame] = [CallFrame(program)]
         self.nbytes = program.nbytes + _MAX_IDLE_FRAMES * self._idle[0].nbytes
 
     def call(self, inputs: tuple[Any, ...], outputs: tuple[Any, ...]) -> bool:
-        """Run on arrays of the caller; False, and nothing done, where one does not fit. Raises as `Frame.run`."""
+        """Run on arrays of the caller; False, and nothing done, where one does not fit. Raises as `CallFrame.run`."""
         try:
             frame = self._idle.pop()
         except IndexError:
-            frame = Frame(self.program)
+            frame = CallFrame(self.program)
         if self.sharing.members > 1:
             code = frame.call_on(self.sharing.team(partial(self.attempt, inputs)), inputs, outputs)
         else:
@@ -58,5 +58,5 @@ class Route:
 
     def attempt(self, inputs: tuple[Any, ...], team: int) -> None:
         """Run on a team, or alone where it is 0, and throw the outputs away."""
-        frame = Frame(self.program)
+        frame = CallFrame(self.program)
         frame.call_on(team, inputs, tuple([_empty(shape, dtype) for _, shape, dtype in self.outputs]))

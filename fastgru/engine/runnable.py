@@ -92,7 +92,7 @@ class Runnable(ABC):
 
     @abstractmethod
     def to_graph(self) -> Graph:
-        """The graph with its weights as small as they are here."""
+        """The graph with its weights in the precisions that they have here."""
 
     @once
     def fingerprint(self) -> str:

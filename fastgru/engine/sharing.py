@@ -1,6 +1,6 @@
 """How a team shares a GRU, and what it gains: estimates in seconds, from sizes alone.
 
-Rough on purpose: they only have to rank three ways, and to keep small work on one thread.
+Rough on purpose: they only have to rank three ways, and to keep short work on one thread.
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ from fastgru.kernels.operands.gru import ALONE, ROWS, UNITS
 from fastgru.simd.cpu import VECTOR_BYTES, cache_sizes
 from fastgru.spec import GRUSpec
 
-__all__ = ["LINEAR_FLOPS_S", "WEIGHT_BYTES", "Split", "choose"]
+__all__ = ["LINEAR_FLOPS_S", "Split", "choose"]
 
 # Multiply-adds count as two. What one core does on weights in its cache: half of what two fused units do at 3 GHz.
 LINEAR_FLOPS_S: Final = 3e9 * VECTOR_BYTES / 4 * 2
-WEIGHT_BYTES: Final = {"bfloat16": 2.0, "int8": 1.0}
 _MEMORY_BYTES_S: Final = 25e9
 _MEETING_S: Final = 3e-7
 _MIN_ROWS: Final = 4  # a member's, for its tiles to be worth their weights
@@ -25,16 +24,15 @@ _MIN_ROWS: Final = 4  # a member's, for its tiles to be worth their weights
 
 @dataclass(frozen=True)
 class Split:
-    """split: ALONE, ROWS or UNITS. lanes: each direction on a member of its own. gain_s: seconds saved in a call."""
+    """split: ALONE, ROWS or UNITS. side_by_side: a member for each direction. gain_s: seconds saved in a call."""
 
     split: int
-    lanes: bool
+    side_by_side: bool
     gain_s: float
 
 
-def choose(members: int, T: int, N: int, spec: GRUSpec, itemsize: int, weight_bytes: float | None = None) -> Split:
-    """The way that saves most. weight_bytes: of one weight, where that is not `itemsize`."""
-    weight_bytes = weight_bytes or itemsize
+def choose(members: int, T: int, N: int, spec: GRUSpec, itemsize: int, weight_bytes: int) -> Split:
+    """The way that saves most. itemsize: bytes of a value. weight_bytes: of a weight."""
     alone = Split(ALONE, False, 0.0)
     if members == 1 or T * N == 0:
         return alone

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from fastgru.engine.program import Frame, Program
+from fastgru.engine.program import CallFrame, Program
 from fastgru.engine.threads import team_address
 from fastgru.kernels.table import BASES
 
@@ -73,7 +73,7 @@ class Sharing:
 def wake_seconds(members: int) -> float:
     """What it costs to call a team together for nothing, measured once. A program that saves less is not shared."""
     if members not in _wake_costs:
-        frame, team = Frame(_EMPTY), team_address(members)
+        frame, team = CallFrame(_EMPTY), team_address(members)
         costs = []
         for _ in range(32):
             start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Smaller weights: how far they move what a model says, what they save, and which nodes are better left alone.
+"""Weights of low precision: how far they move what a model says, what they save, and which nodes are better left alone.
 
 report = fastgru.quantize("model.onnx", precision="auto", max_error=0.01)
 print(report)

@@ -1,6 +1,6 @@
 """Which nodes to leave in more than 8 bits, so that the outputs stay within a bound.
 
-Every node starts in int8. Alone with small weights, each moves the outputs by so much; going up to bfloat16, and from
+Every node starts in int8. Alone in a low precision, each moves the outputs by so much; going up to bfloat16, and from
 there to float32, wins that back at the price of its bytes. The steps are ordered by what they win for a byte, and as
 few of them are taken as the whole model, measured, needs; those that prove needless are taken back. Nothing but the
 order is an estimate.

@@ -1,4 +1,4 @@
-"""A graph run twice, in float32 and with smaller weights, and the differences of what both compute."""
+"""A graph run twice, in float32 and with weights of low precision, and the differences of what both compute."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class Bench:
         return {name: tally.errors() for name, tally in tallies.items()}
 
     def timings(self, precisions: Mapping[str, str]) -> list[Timing]:
-        """Of the first call of every case, both sides in turn."""
+        """Of the first call of every case, both sides by turns."""
         sides = self._exact[False], Executable(self._graphs[False], precision=precisions, packs=self._packs)
         timings = []
         for case in self._cases:

@@ -1,4 +1,4 @@
-"""What smaller weights cost and save, as frozen data that prints as tables and converts to JSON."""
+"""What weights of low precision cost and save, as frozen data that prints as tables and converts to JSON."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class LayerReport:
     name: its first output, by which `precision=` finds it. shape: (outputs, inputs) of its largest matrix.
     precision: of its weights; why: what kept it from the one asked for. bytes_before, bytes_after: of its matrices.
     errors: of its outputs with all weights as they were chosen; alone: the largest `Errors.relative` of the model's
-    outputs with no weights but its own made small, None where they are not.
+    outputs with no weights but its own in low precision, None where they are not.
     """
 
     name: str
@@ -76,7 +76,7 @@ class OutputReport:
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of one call, on one thread: the median of calls in turn."""
+    """Seconds of one call, on one thread: the median of calls by turns."""
 
     label: str
     before_s: float
@@ -85,7 +85,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class QuantizeReport:
-    """A model with smaller weights, and what came of it.
+    """A model with weights of low precision, and what came of it.
 
     model: ready to run. precision: what was asked for. holds: every output that counts is within the bounds, None
     standing for no bound. bytes_before, bytes_after: of all constants, floats in float32 before.
@@ -136,11 +136,11 @@ class QuantizeReport:
             return {k: plain(v) for k, v in value.items()} if isinstance(value, dict) else value
 
         names = [name for name in self.__dataclass_fields__ if name not in ("model", "layers", "outputs", "timings")]
-        parts = {name: [asdict(entry) for entry in getattr(self, name)] for name in ("layers", "outputs", "timings")}
+        tables = {name: [asdict(entry) for entry in getattr(self, name)] for name in ("layers", "outputs", "timings")}
         measured = [*(layer.errors for layer in self.layers), *(output.errors for output in self.outputs)]
-        for errors, entry in zip(measured, (*parts["layers"], *parts["outputs"]), strict=True):
+        for errors, entry in zip(measured, (*tables["layers"], *tables["outputs"]), strict=True):
             entry["errors"] |= {"relative": errors.relative, "drift": errors.drift}
-        whole = {"holds": self.holds, **{name: getattr(self, name) for name in names}, **parts}
+        whole = {"holds": self.holds, **{name: getattr(self, name) for name in names}, **tables}
         return {name: plain(value) for name, value in whole.items()}
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""The whole of it: measure a model in float32 and with smaller weights, choose, and report."""
+"""The whole of it: measure a model in float32 and with weights of low precision, choose, and report."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def quantize(
     threads: int = 1,
     **options: Unpack[Reading],
 ) -> QuantizeReport:
-    """Give a model smaller weights, and measure what that costs and saves against float32.
+    """Give a model weights of low precision, and measure what that costs and saves against float32.
 
     model: a path or the bytes of a file, with the options of `fastgru.load`; or a model, or a graph.
     precision: "int8" or "bfloat16" for every node that gains from it; "auto" for int8 as far as the bounds allow, then
@@ -156,9 +156,9 @@ def _graph(model: Model | Graph | Source, options: Reading) -> tuple[Graph, str]
 
 def _check(graph: Graph, source: str, precision: Precision, max_error: float | None, min_db: float | None) -> None:
     common, overrides = split_precision(precision)
-    known = PRECISIONS if isinstance(precision, str) else (*PRECISIONS, "float32")
-    if unknown := sorted({str(p) for p in (common, *overrides.values())} - set(known)):
-        raise UnsupportedModelError(f"precision {', '.join(unknown)} is not one of {', '.join(known)}")
+    choices = PRECISIONS if isinstance(precision, str) else (*PRECISIONS, "float32")
+    if unknown := sorted({str(p) for p in (common, *overrides.values())} - set(choices)):
+        raise UnsupportedModelError(f"precision {', '.join(unknown)} is not one of {', '.join(choices)}")
     if "auto" in overrides.values() or (overrides and common == "auto"):
         raise UnsupportedModelError('"auto" is for a whole model: give each node a precision, or the model "auto"')
     if graph.precisions:
@@ -166,7 +166,7 @@ def _check(graph: Graph, source: str, precision: Precision, max_error: float | N
     if foreign_nodes(graph):
         raise UnsupportedModelError(
             f"{source}: onnx runs some of its nodes, between which nothing is measured;"
-            " fastgru.load(..., precision=, fallback=) runs it with smaller weights"
+            " fastgru.load(..., precision=, fallback=) runs it with weights of low precision"
         )
     if max_error is not None and not max_error > 0:
         raise ShapeError(f"max_error is {max_error!r}, expected a positive number")

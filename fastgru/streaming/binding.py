@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.budget import Budget
-from fastgru.engine.program import Frame
+from fastgru.engine.program import CallFrame
 from fastgru.engine.route import Route
 from fastgru.engine.threads import team_address
 from fastgru.errors import StateError
@@ -25,7 +25,7 @@ class Binding:
     """The program of `route` on the state in `banks`. states: {input: output}.
 
     shapes: of the frames. frames, made: what a push brings and gets, (shape, dtype) of each array. call: as
-    `Frame.call`, by a team where that pays. Its end is entered in `budget.gone`.
+    `CallFrame.call`, by a team where that pays. Its end is entered in `budget.gone`.
 
     Raises `StateError` where a state would change its shape.
     """
@@ -45,7 +45,7 @@ class Binding:
                     f"state {name!r} has shape {came}, but its next value {output!r} has shape {following} for inputs"
                     f" of {dict(zip(self._inputs, self.shapes, strict=True))}"
                 )
-        self.frame = Frame(
+        self.frame = CallFrame(
             program,
             banks.words,
             {name: (now[name], then[name]) for name in now},

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fastgru.engine import Executable
-from fastgru.engine.program import Frame, Program
+from fastgru.engine.program import CallFrame, Program
 from fastgru.graph import Graph, Node, TensorSpec
 from fastgru.kernels.registry import callable_kernel
 from fastgru.kernels.run import MISFIT, calls, team_caller, worker
@@ -78,7 +78,7 @@ def double() -> Program:
 
 
 def test_objects_that_are_no_arrays_are_not_touched():
-    frame, x, y = Frame(double()), np.ones(4, np.float32), np.zeros(4, np.float32)
+    frame, x, y = CallFrame(double()), np.ones(4, np.float32), np.zeros(4, np.float32)
     wrong = [
         None,
         5,

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from fastgru.engine.buffers import Constant, Value, View
 from fastgru.engine.builder import PlanBuilder
-from fastgru.engine.sharing import LINEAR_FLOPS_S, WEIGHT_BYTES
+from fastgru.engine.sharing import LINEAR_FLOPS_S
 from fastgru.kernels.operands.linear import LINEAR, LOWP_LINEAR, edge_elements
 from fastgru.kernels.operands.lowp import quantised_block
 from fastgru.kernels.run import EVERYONE
 from fastgru.packing.lowp import pack_bytes, pack_lowp
 from fastgru.packing.panels import pack_matrices, pack_vectors, padded
+from fastgru.precisions import WEIGHT_BYTES
 from fastgru.simd.cpu import LANES
 
 __all__ = ["byte_gemm", "gemm"]
@@ -91,7 +92,7 @@ def _linear(
 def _shared(builder: PlanBuilder, rows: int, K: int, O: int, lowp: str | None) -> bool:
     """Whether a team shares the panels, by the time that it takes."""
     dtype = builder.float_dtype
-    seconds = 2.0 * rows * K * O / LINEAR_FLOPS_S * WEIGHT_BYTES.get(lowp or "", 4.0) / 4
+    seconds = 2.0 * rows * K * O / LINEAR_FLOPS_S * WEIGHT_BYTES[lowp or "float32"] / 4
     shared = builder.members > 1 and padded(O, dtype) >= 8 * LANES[dtype] and seconds > 1e-6
     builder.gain_s += seconds * (1 - 1 / builder.members) if shared else 0.0
     return shared

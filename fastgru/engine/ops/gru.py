@@ -14,7 +14,7 @@ from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.indexing import checked_lengths
 from fastgru.engine.ops.recurrent import checked_input
-from fastgru.engine.sharing import WEIGHT_BYTES, choose
+from fastgru.engine.sharing import choose
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Node
 from fastgru.kernels.operands.activation import ACTIVATION_CODES, activation_parameters
@@ -23,6 +23,7 @@ from fastgru.kernels.operands.lowp import gathered_elements
 from fastgru.kernels.operands.team import step_work
 from fastgru.kernels.run import EVERYONE
 from fastgru.packing.gru import PackedGRU, pack_gru
+from fastgru.precisions import WEIGHT_BYTES
 from fastgru.spec import SIGMOID, TANH, GRUSpec, GRUWeights, check_weights
 
 __all__ = ["lower_gru"]
@@ -55,7 +56,7 @@ def lower_gru(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) 
     size = itemsize(builder.float_dtype)
     chunk = chunk_steps(T, N, H, size)
     lowp = builder.lowp_weights(node)
-    sharing = choose(builder.members, T, N, spec, size, WEIGHT_BYTES.get(lowp or ""))
+    sharing = choose(builder.members, T, N, spec, size, WEIGHT_BYTES[lowp or builder.float_dtype])
     builder.gain_s += sharing.gain_s
 
     gathered = gathered_elements(lowp, N, spec.input_size, H, chunk, ragged=lengths is not None)
@@ -87,10 +88,10 @@ def lower_gru(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) 
         words += [spec.direction == "reverse" or d == 1, spec.mask_output == "carry", chunk]
         words += [ACTIVATION_CODES[gate.kind], ACTIVATION_CODES[candidate.kind], spec.clip is not None, sharing.split]
         words.append(step_work(N, 3 * H * (spec.input_size + H)))
-        member = d if sharing.lanes else EVERYONE if sharing.split != ALONE else 0
+        member = d if sharing.side_by_side else EVERYONE if sharing.split != ALONE else 0
         builder.emit(name, builder.float_dtype, tensors, words, member=member)
 
-    with builder.side_by_side() if sharing.lanes else nullcontext():
+    with builder.side_by_side() if sharing.side_by_side else nullcontext():
         for d in range(D):
             emit_direction(d)
     return [h_n if y is None else y, h_n]

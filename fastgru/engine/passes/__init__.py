@@ -35,7 +35,7 @@ def simplify(graph: Graph, *, keep_rows: bool = False) -> Graph:
 
 
 def settle(graph: Graph, *, keep_rows: bool = False) -> Graph:
-    """The passes after which the weights of products and recurrent layers are what they stay.
+    """The passes after which the weights of GEMMs and recurrent layers are what they stay.
 
     keep_rows: do not make floats of weights that int8 kernels can take as they are.
     """

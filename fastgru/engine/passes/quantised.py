@@ -1,8 +1,8 @@
-"""Products of values that were quantised by weights that were: made of the integers, and scaled once at the end.
+"""GEMMs of values that were quantised by weights that were: made of the integers, and scaled once at the end.
 
     (q - zero) s (w s_o)^T + b   becomes   ((q - zero) w^T) * (s s_o) + b
 
-Files write such a layer as a product of floats between nodes that quantise and dequantise, for runtimes to take apart.
+Files write such a layer as a GEMM of floats between nodes that quantise and dequantise, for runtimes to take apart.
 The sums of integers are exact, and their weights a quarter of the bytes. Weights that were dequantised when the file
 was read are known by their values (`fastgru.reference.grid`).
 """
@@ -29,7 +29,7 @@ Array = NDArray[Any]
 
 
 def merge_quantised(graph: Graph, kept: Collection[str] = ()) -> Graph:
-    """Linear layers and products by a constant matrix of which both factors are dequantised integers of 8 bits.
+    """Linear layers and GEMMs with a constant matrix of which both factors are dequantised integers of 8 bits.
 
     kept: the first outputs of nodes that stay what they are.
     """
@@ -39,11 +39,11 @@ def merge_quantised(graph: Graph, kept: Collection[str] = ()) -> Graph:
     used = {*constants, *made_by, *dtypes}
     nodes: list[Node] = []
     for node in graph.nodes:
-        product = node.op in ("linear", "matmul") and node.outputs[0] not in kept
-        source = made_by.get(node.inputs[0]) if product else None
+        is_gemm = node.op in ("linear", "matmul") and node.outputs[0] not in kept
+        source = made_by.get(node.inputs[0]) if is_gemm else None
         found = None if source is None else _factors(source, node, constants, made_by, dtypes)
         y = node.outputs[0]
-        names = {part: f"{y}/{part}" for part in ("integers", "steps", "sums", "floats", "scaled")}
+        names = {role: f"{y}/{role}" for role in ("integers", "steps", "sums", "floats", "scaled")}
         if source is None or found is None or used.intersection(names.values()):
             nodes.append(node)
             continue

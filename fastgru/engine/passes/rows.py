@@ -1,4 +1,4 @@
-"""Matrices that are kept in int8 with a scale for each output: `dequantize` of constants that only products read."""
+"""Matrices that are kept in int8 with a scale for each output: `dequantize` of constants that only GEMMs read."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def matrix_shapes(graph: Graph) -> dict[str, tuple[int, ...]]:
 
 
 def kept_rows(graph: Graph) -> dict[str, ConstantRows]:
-    """By name, what int8 kernels can take as it is: symmetric, one scale an output, read by GRUs and products alone."""
+    """By name, what int8 kernels can take as it is: symmetric, one scale an output, read by GRUs and GEMMs alone."""
     readers: dict[str, set[int | None]] = {spec.name: {None} for spec in graph.outputs}
     for node in graph.nodes:
         axes = weight_axes(node) if node.op not in RECURRENT or node.op == "gru" else {}
@@ -55,7 +55,7 @@ def kept_rows(graph: Graph) -> dict[str, ConstantRows]:
         axis = next(iter(axes_read)) if len(axes_read) == 1 else None
         rows = None if axis is None else _rows(node, graph.constants, axis)
         if rows is not None:
-            found[node.outputs[0]] = ConstantRows(rows, node.outputs[0], turned=axis == 1)
+            found[node.outputs[0]] = ConstantRows(rows, node.outputs[0], by_columns=axis == 1)
     return found
 
 

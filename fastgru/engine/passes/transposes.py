@@ -28,11 +28,11 @@ def lift_over_transposes(graph: Graph) -> Graph:
     constants: dict[str, Array] = dict(graph.constants)
     readers = count_readers(graph)
     convolved = {n.outputs[0] for n in graph.nodes if n.op in ("conv", "conv_transpose")}
-    turned: dict[str, int] = {}
+    transposed: dict[str, int] = {}
     nodes: list[Node | None] = []
     for node in graph.nodes:
         x = node.inputs[0] if node.inputs else ""
-        at = turned.get(x)
+        at = transposed.get(x)
         before = None if at is None else nodes[at]
         if at is not None and before is not None and readers[x] == 1:
             lifted = _lifted(node, before, constants)
@@ -43,7 +43,7 @@ def lift_over_transposes(graph: Graph) -> Graph:
                 nodes.append(replace(lifted, outputs=(f"{y}/lifted",)))
                 node = replace(before, inputs=(f"{y}/lifted",), outputs=(y,))
         if node.op == "transpose" and node.inputs[0] in convolved:
-            turned[node.outputs[0]] = len(nodes)
+            transposed[node.outputs[0]] = len(nodes)
         nodes.append(node)
     return replace(graph, nodes=tuple(node for node in nodes if node is not None), constants=constants)
 
@@ -57,14 +57,14 @@ def _lifted(node: Node, transpose: Node, constants: dict[str, Array]) -> Node | 
     if node.op == "batch_norm" and -len(perm) <= node.attrs["axis"] < len(perm):
         return replace(node, inputs=inputs, attrs={**node.attrs, "axis": perm[node.attrs["axis"]]})
     if node.op == "prelu":
-        slope = _turned_back(node.inputs[1], perm, constants)
+        slope = _transposed_back(node.inputs[1], perm, constants)
         if slope is not None:
             constants[f"{node.outputs[0]}/slope"] = slope
             return replace(node, inputs=(inputs[0], f"{node.outputs[0]}/slope"))
     return None
 
 
-def _turned_back(name: str, perm: list[int], constants: Mapping[str, Array]) -> Array | None:
+def _transposed_back(name: str, perm: list[int], constants: Mapping[str, Array]) -> Array | None:
     """The constant that broadcasts to what goes into the transpose as `name` does to what comes out."""
     array = constants.get(name)
     if array is None or array.ndim > len(perm):
