@@ -7,6 +7,7 @@ the same for every source, so a convention of a foreign format never appears her
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -121,6 +122,12 @@ class Graph:
         factors = {n.inputs[1] for n in self.nodes if n.op in ("matmul_integer", "conv_integer")}
         products = sum(int(self.constants[name].size) for name in factors if name in self.constants)
         return floats + products + sum(int(self.constants[q].size - self.constants[scale].size) for q, scale in kept)
+
+    def readers(self) -> Counter[str]:
+        """How often each value is read; being an output of the graph counts."""
+        found = Counter(name for node in self.nodes for name in node.inputs)
+        found.update(spec.name for spec in self.outputs)
+        return found
 
     def constant(self, name: str, *, reader: str) -> NDArray[Any]:
         """The constant `name`, or `InvalidModelError` naming `reader`, the node that needed it."""

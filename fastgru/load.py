@@ -14,7 +14,6 @@ from fastgru.graph import Graph
 from fastgru.precisions import Precision
 from fastgru.process import lock
 from fastgru.sources import Content, Source, opened, source_name
-from fastgru.spec import RECURRENT
 
 if TYPE_CHECKING:
     from fastgru.importers.architecture.text import Architecture
@@ -41,11 +40,6 @@ _MEANT_FOR: Final[Mapping[str, tuple[str, ...]]] = {
     "fallback": ("onnx", "safetensors"),
     "architecture": STATE_DICTS,
 }
-
-_WITH_WEIGHTS = frozenset({
-    "batch_norm", "conv", "conv_transpose", "dequantize", "embedding", "group_norm", "layer_norm", "linear", "matmul",
-    "prelu", "rms_norm", *RECURRENT,
-})  # fmt: skip
 
 
 class Reading(TypedDict, total=False):
@@ -140,10 +134,13 @@ def load_graph(source: Source, **options: Unpack[Reading]) -> Graph:
     """Read a model into plain data, without any kernel; options and errors as for `load`."""
     if unknown := sorted(options.keys() - Reading.__annotations__.keys()):
         raise TypeError(f"no file is read by {', '.join(unknown)}; there are {', '.join(Reading.__annotations__)}")
+    _prepare("reference.facts")
+    from fastgru.reference.facts import weights
+
     with opened(source) as content:
         graph = _read(content, options)
     for node in graph.nodes:
-        for name in node.inputs if node.op in _WITH_WEIGHTS else ():
+        for name in node.inputs if weights(node.op, node.attrs, len(node.inputs)) else ():
             array = graph.constants.get(name)
             if array is not None and not (array.dtype.kind in "iub" or np.isfinite(array).all()):
                 bad = int(array.size - np.count_nonzero(np.isfinite(array)))

@@ -90,8 +90,7 @@ class _Shrinking:
 
 def _singles(graph: Graph) -> Graph:
     """Matrices that were computed in float64, as the float32 that they are packed in."""
-    reads = Counter(name for node in graph.nodes for name in node.inputs)
-    reads.update(spec.name for spec in graph.outputs)
+    reads = graph.readers()
     as_weights = Counter(name for node in graph.nodes for name in weight_axes(node))
     constants = {
         name: a.astype(np.float32) if a.dtype == np.float64 and as_weights[name] == reads[name] else a

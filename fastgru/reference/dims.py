@@ -25,14 +25,16 @@ from fastgru.process import once
 from fastgru.reference.sizes import Size, axis_atom, free_axis, multiply
 
 __all__ = [
-    "MOST_ELEMENTS", "Dim", "Dims", "Facts", "Operand", "Place", "Tie", "UnknownError", "ValueFacts", "broadcast",
-    "broadcast_dims", "changed", "equal", "joined", "numbers", "pairwise", "per_input", "reduced", "regrouped", "same",
+    "FIRST", "MOST_ELEMENTS", "Dim", "Dims", "Facts", "Operand", "Place", "Tie", "UnknownError", "ValueFacts",
+    "broadcast", "broadcast_dims", "changed", "equal", "joined", "numbers", "pairwise", "per_input",
+    "reduced", "regrouped", "same",
 ]  # fmt: skip
 
 Array = NDArray[Any]
 Place: TypeAlias = tuple[int, int]  # (input, axis)
 
 MOST_ELEMENTS: Final = 64
+FIRST: Final = slice(1)  # of the inputs
 
 
 class UnknownError(Exception):
@@ -165,7 +167,9 @@ class Facts:
     small vector of integers. ties: axes of inputs that are one axis, with the role that the operator gives them.
     weights: the inputs that training made, and the axis of the outputs in those that may be quantised, else None; a
     function takes the number of inputs and the attributes. flops: for each element of the first output, or a function
-    that gives them all. bound: elements of the largest array on the way, where an output is not that.
+    that gives them all. bound: elements of the largest array on the way, where an output is not that. moves: the inputs
+    of whose elements the outputs consist. domains: by input, what its integers or bools mean, "ids", "lengths" or
+    "mask", and the size of the axis that they point into.
     """
 
     dims: Callable[..., Dims | tuple[Dims, ...]]
@@ -175,6 +179,8 @@ class Facts:
     weights: Mapping[int, int | None] | Callable[..., Mapping[int, int | None]] = field(default_factory=dict)
     flops: int | Callable[..., Size] = 0
     bound: Callable[..., int] | None = None
+    moves: slice | None = None
+    domains: Callable[..., Mapping[int, tuple[str, Size]]] | None = None
 
 
 def same(x: Operand, *_: Operand | None, **__: Any) -> Dims:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from fastgru.errors import InvalidModelError, ShapeError, SpecError
 from fastgru.reference.attributes import DType, Finite, OneOf
-from fastgru.reference.dims import Facts, Operand, broadcast, pairwise, same
+from fastgru.reference.dims import FIRST, Facts, Operand, broadcast, pairwise, same
 from fastgru.reference.gru import activate
 from fastgru.reference.operator import choose, is_floating, need_floating, numpy_dtype, operator, same_dtype
 from fastgru.reference.sizes import Size, add, compare_sizes, extreme, multiply, quotient, remainder, subtract
@@ -281,7 +281,16 @@ def _selected(condition: Size, a: Size, b: Size) -> Size:
     return (a if a == b else None) if condition is None else a if condition else b
 
 
-@operator("where", Facts(broadcast, dtype=1, elements=lambda *operands: pairwise(_selected, *operands), flops=1))
+@operator(
+    "where",
+    Facts(
+        broadcast,
+        dtype=1,
+        elements=lambda *operands: pairwise(_selected, *operands),
+        flops=1,
+        moves=slice(1, 3),
+    ),
+)
 def where(condition: Array, a: Array, b: Array) -> Array:
     """a where condition, else b; a selection, so NaN in the branch not taken stays there."""
     _need_bool("where", condition)
@@ -303,7 +312,7 @@ def _converted(x: Operand, *, to: str) -> list[Size]:
     return [int(n != 0) if isinstance(n, int) else None for n in x.elements] if to == "bool" else x.elements
 
 
-@operator("cast", Facts(same, dtype=lambda to: to, elements=_converted), converts=True)
+@operator("cast", Facts(same, dtype=lambda to: to, elements=_converted, moves=FIRST), converts=True)
 def cast(x: Array, *, to: DType) -> Array:
     """x in the dtype `to`: floats to integers towards zero, anything that is not zero to True."""
     return x.astype(numpy_dtype(to))

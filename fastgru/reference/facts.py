@@ -5,6 +5,8 @@
     ties(op, inputs, attrs, outputs)     -> Ties: axes that are one and the same, and roles ("N" batch, "T" time)
     dtypes(op, inputs, attrs, outputs)   -> names of the dtypes alone, from those of the inputs
     weights(op, attrs, inputs)           -> {number of the input: the axis of the outputs in it, or None}
+    sources(op, inputs)                  -> those of the inputs of whose elements the outputs consist
+    domains(op, inputs, attrs)           -> {number of the input: ("ids", "lengths" or "mask", size)}
     bound(node, arrays)                  -> at most so many elements in the largest array that the node makes
     work(op, inputs, attrs)              -> Work: flops, bytes that are read and written
 
@@ -32,7 +34,20 @@ from fastgru.reference.dims import MOST_ELEMENTS, Dims, Operand, Place, Tie, Unk
 from fastgru.reference.operator import OPS, numpy_dtype
 from fastgru.reference.sizes import Size, add, multiply, public
 
-__all__ = ["Ties", "ValueFacts", "Work", "bound", "dtypes", "infer", "infer_graph", "ties", "weights", "work"]
+__all__ = [
+    "Ties",
+    "ValueFacts",
+    "Work",
+    "bound",
+    "domains",
+    "dtypes",
+    "infer",
+    "infer_graph",
+    "sources",
+    "ties",
+    "weights",
+    "work",
+]
 
 Array = NDArray[Any]
 Inputs = Sequence[ValueFacts | None]
@@ -93,7 +108,7 @@ def ties(op: str, inputs: Inputs, attrs: Mapping[str, Any], outputs: int = 1) ->
     ]
     function = OPS[op].facts.ties if op in OPS else None
     given = {i for i, v in enumerate(inputs) if v is not None}
-    named = [] if function is None else _call(function, inputs, attrs) or []
+    named = [] if function is None else _ask(function, inputs, attrs) or []
     roles = [(role, tuple(place for place in places if place[0] in given)) for role, places in named]
     return Ties(
         tuple((place, (j, i)) for j, i, dim in every for place in sorted(dim.same)),
@@ -124,17 +139,29 @@ def weights(op: str, attrs: Mapping[str, Any], inputs: int) -> Mapping[int, int 
 
     None: it is no matrix, or one that is never quantised.
     """
-    if op not in OPS:
-        return {}
-    found = OPS[op].facts.weights
-    return {i: axis for i, axis in (found(inputs, **attrs) if callable(found) else found).items() if i < inputs}
+    found = OPS[op].facts.weights if op in OPS else {}
+    named = _call(found, [inputs], attrs) or {} if callable(found) else found
+    return {i: axis for i, axis in named.items() if i < inputs}
+
+
+def sources(op: str, inputs: Sequence[Any]) -> Sequence[Any]:
+    """The inputs of whose elements the outputs consist; none where a node computes."""
+    moves = OPS[op].facts.moves if op in OPS else None
+    return () if moves is None else inputs[moves]
+
+
+def domains(op: str, inputs: Inputs, attrs: Mapping[str, Any]) -> Mapping[int, tuple[str, Size]]:
+    """By input, what its integers or bools mean, and the size of the axis that they point into."""
+    function = OPS[op].facts.domains if op in OPS else None
+    found = {} if function is None else _ask(function, inputs, attrs) or {}
+    return {i: (kind, public(size)) for i, (kind, size) in found.items() if i < len(inputs) and inputs[i] is not None}
 
 
 def bound(node: Node, arrays: Sequence[Array | None]) -> int:
     """An upper bound on the elements of the largest output. A shape error is left to the definition to report."""
     inputs = [None if a is None else ValueFacts.of_array(a) for a in arrays]
     facts = OPS[node.op].facts if node.op in OPS else None
-    most = None if facts is None or facts.bound is None else _call(facts.bound, inputs, node.attrs)
+    most = None if facts is None or facts.bound is None else _ask(facts.bound, inputs, node.attrs)
     if most is None:
         sizes = [
             multiply(*(axis.size for axis in axes)) for axes in _dims(node.op, inputs, node.attrs) if axes is not None
@@ -149,7 +176,7 @@ def work(op: str, inputs: Inputs, attrs: Mapping[str, Any], outputs: int = 1) ->
     nbytes = add(*(_nbytes(v) for v in (*inputs, *found) if v is not None))
     flops = OPS[op].facts.flops if op in OPS else None
     if callable(flops):
-        return Work(public(_call(flops, inputs, attrs)), nbytes)
+        return Work(public(_ask(flops, inputs, attrs)), nbytes)
     sizes = found[0].sizes if found else None
     return Work(0 if flops == 0 else multiply(flops, *([None] if sizes is None else sizes)), nbytes)
 
@@ -162,7 +189,7 @@ def _nbytes(value: ValueFacts) -> Size:
 
 def _dims(op: str, inputs: Inputs, attrs: Mapping[str, Any], outputs: int | None = None) -> list[Dims | None]:
     """Those of each output, of all that there are where their number is None."""
-    found = _call(OPS[op].facts.dims, inputs, attrs) if op in OPS else None
+    found = _ask(OPS[op].facts.dims, inputs, attrs) if op in OPS else None
     each = list(found) if isinstance(found, tuple) else [found] * (1 if outputs is None else outputs)
     return each if outputs is None else [*each, *[None] * outputs][:outputs]
 
@@ -172,16 +199,21 @@ def _elements(op: str, inputs: Inputs, attrs: Mapping[str, Any], output: ValueFa
     if function is None or output.rank not in (0, 1) or output.dtype is None:
         return None
     kind = numpy_dtype(output.dtype)
-    found = _call(function, inputs, attrs) if kind.kind in "iub" else None
+    found = _ask(function, inputs, attrs) if kind.kind in "iub" else None
     if found is None or len(found) > MOST_ELEMENTS or len(found) != multiply(*(output.sizes or ())):
         return None
     low, high = (0, 1) if kind.kind == "b" else (np.iinfo(kind).min, np.iinfo(kind).max)
     return tuple(None if isinstance(n, int) and not low <= n <= high else public(n) for n in found)
 
 
-def _call(function: Callable[..., Any], inputs: Inputs, attrs: Mapping[str, Any]) -> Any:
-    """What a function of the facts gives; None where something that it asks for is not known."""
+def _ask(function: Callable[..., Any], inputs: Inputs, attrs: Mapping[str, Any]) -> Any:
+    """What a function of the facts says of these inputs."""
+    return _call(function, [None if v is None else Operand(v, i) for i, v in enumerate(inputs)], attrs)
+
+
+def _call(function: Callable[..., Any], arguments: Sequence[Any], attrs: Mapping[str, Any]) -> Any:
+    """What the function gives; None where something that it asks for is not known, or does not fit."""
     try:
-        return function(*(None if v is None else Operand(v, i) for i, v in enumerate(inputs)), **attrs)
+        return function(*arguments, **attrs)
     except _FAULTS:
         return None

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fastgru.errors import InvalidModelError, ShapeError
 from fastgru.reference.attributes import Axes, Axis, Count, OneOf, Sizes
-from fastgru.reference.dims import Dim, Dims, Facts, Operand, UnknownError, changed, equal, joined
+from fastgru.reference.dims import FIRST, Dim, Dims, Facts, Operand, UnknownError, changed, equal, joined
 from fastgru.reference.operator import operator, same_dtype
 from fastgru.reference.shape import integers, normal_axis
 from fastgru.reference.sizes import Size, add, at_least, divide, floor_divide, multiply, subtract
@@ -33,7 +33,12 @@ def _chained(*operands: Operand, axis: int) -> Dims:
 
 
 @operator(
-    "concat", Facts(_chained, elements=lambda *operands, axis: [n for operand in operands for n in operand.elements])
+    "concat",
+    Facts(
+        _chained,
+        elements=lambda *operands, axis: [n for operand in operands for n in operand.elements],
+        moves=slice(None),
+    ),
 )
 def concat(x: Array, *others: Array, axis: Axis) -> Array:
     """The arrays one after the other along `axis`."""
@@ -55,7 +60,7 @@ def _cut(
     return tuple(changed(x.dims, {axis: size}) for size in wanted)
 
 
-@operator("split", Facts(_cut))
+@operator("split", Facts(_cut, moves=FIRST))
 def split(
     x: Array,
     given: Array | None = None,
@@ -66,7 +71,7 @@ def split(
 ) -> tuple[Array, ...]:
     """x cut along `axis` into `sizes`, the sizes `given`, or `parts` of one size, of which the last may be smaller."""
     cut = split_sizes(x.shape[normal_axis(axis, x.ndim)], given, sizes, parts)
-    return tuple(np.split(x, np.cumsum(cut)[:-1], axis=axis))
+    return tuple(np.split(x, np.cumsum(cut)[:-1], axis=axis))[: len(cut)]
 
 
 def split_sizes(length: int, given: Array | None, sizes: Sequence[int] | None, parts: int | None) -> list[int]:
@@ -130,7 +135,7 @@ def _sliced_elements(x: Operand, starts: Operand, ends: Operand, *rest: Operand 
     return x.elements[_positions(len(x.elements), start, end, *step)]
 
 
-@operator("slice", Facts(_sliced, elements=_sliced_elements))
+@operator("slice", Facts(_sliced, elements=_sliced_elements, moves=FIRST))
 def slice_(x: Array, starts: Array, ends: Array, axes: Array | None = None, steps: Array | None = None) -> Array:
     """x[start:end:step] on each axis; negative positions count from the end, positions beyond it are clamped.
 
@@ -170,12 +175,16 @@ def _gathered(x: Operand, indices: Operand, *, axis: int) -> Dims:
     return [*x.dims[:at], *where, *x.dims[at + 1 :]]
 
 
+def _positions_in(x: Operand, _: Operand, *, axis: int) -> dict[int, tuple[str, Size]]:
+    return {1: ("ids", x.sizes[axis])}
+
+
 def _gathered_elements(x: Operand, indices: Operand, *, axis: int) -> list[Size]:
     every = x.elements
     return [every[i] for i in indices.integers]
 
 
-@operator("gather", Facts(_gathered, elements=_gathered_elements))
+@operator("gather", Facts(_gathered, elements=_gathered_elements, moves=FIRST, domains=_positions_in))
 def gather(x: Array, indices: Array, *, axis: Axis) -> Array:
     """x taken at `indices` along `axis`, which the axes of `indices` replace; -1 is the last."""
     axis = normal_axis(axis, x.ndim)
@@ -194,7 +203,7 @@ def _picked(x: Operand, indices: Operand, *, axis: int) -> Dims:
     return dims
 
 
-@operator("gather_elements", Facts(_picked))
+@operator("gather_elements", Facts(_picked, moves=FIRST, domains=_positions_in))
 def gather_elements(x: Array, indices: Array, *, axis: Axis) -> Array:
     """y[i, j, ...] = x[..., indices[i, j, ...], ...] along `axis`; indices has the rank of x."""
     axis = normal_axis(axis, x.ndim)
@@ -219,7 +228,7 @@ def _tiled(x: Operand, repeats: Operand) -> Dims:
     return changed(x.dims, {i: multiply(x.sizes[i], n) for i, n in enumerate(repeats.elements)})
 
 
-@operator("tile", Facts(_tiled))
+@operator("tile", Facts(_tiled, moves=FIRST))
 def tile(x: Array, repeats: Array) -> Array:
     """x repeated along each axis."""
     counts = integers("repeats", repeats)
@@ -275,6 +284,8 @@ def pad(
     Facts(
         lambda x, lengths: [x.dims[0], x.dims[2]] if x.is_ranked else [Dim(None), Dim(None)],
         ties=lambda *_: [("N", [(0, 0), (1, 0)]), ("T", [(0, 1)])],
+        moves=FIRST,
+        domains=lambda x, _: {1: ("lengths", x.sizes[1])},
     ),
 )
 def last(x: Array, lengths: Array) -> Array:

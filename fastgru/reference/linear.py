@@ -60,7 +60,16 @@ def matmul(a: Array, b: Array) -> Array:
     return np.asarray(np.matmul(a, b))
 
 
-@operator("embedding", Facts(lambda ids, weight: [*ids.dims, weight.dims[1]], dtype=1, weights={1: 0}))
+@operator(
+    "embedding",
+    Facts(
+        lambda ids, weight: [*ids.dims, weight.dims[1]],
+        dtype=1,
+        weights={1: 0},
+        moves=slice(1, 2),
+        domains=lambda _, weight: {0: ("ids", weight.sizes[0])},
+    ),
+)
 def embedding(ids: Array, weight: Array) -> Array:
     """ids (...), weight (V, D) -> the rows weight[ids] (..., D); an id from 0 to V - 1."""
     if ids.dtype.kind not in "iu":

@@ -114,6 +114,9 @@ def recurrent_facts(kind: type[RecurrentSpec]) -> Facts:
         states = [(1, 1), *((i, 1) for i in range(4, first))]
         return [("N", [(0, N), (2, 0), (3, N), *states]), ("T", [(0, T), (3, T)])]
 
+    def domains(x: Operand, *_: Operand | None, spec: Mapping[str, Any]) -> dict[int, tuple[str, Size]]:
+        return {2: ("lengths", x.sizes[1 if kind.from_dict(spec).batch_first else 0]), 3: ("mask", 2)}
+
     def weights(inputs: int, spec: Mapping[str, Any]) -> dict[int, int | None]:
         names = list(kind.from_dict(spec).weight_shapes)
         each = ((i, names[(i - first) % len(names)]) for i in range(first, inputs))
@@ -124,4 +127,4 @@ def recurrent_facts(kind: type[RecurrentSpec]) -> Facts:
         each = 2 * form.GATES * form.hidden_size * (form.input_size + form.hidden_size)
         return multiply(*x.sizes[:2], form.num_directions * each)
 
-    return Facts(dims, ties=ties, weights=weights, flops=flops)
+    return Facts(dims, ties=ties, weights=weights, flops=flops, domains=domains)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fastgru.errors import ShapeError
 from fastgru.reference.attributes import Axis, Size
-from fastgru.reference.dims import Dim, Dims, Facts, Operand, Tie, equal, numbers, same
+from fastgru.reference.dims import FIRST, Dim, Dims, Facts, Operand, Tie, equal, numbers, same
 from fastgru.reference.operator import operator
 
 __all__ = ["gather_nd", "nonzero", "reverse_sequence"]
@@ -24,7 +24,7 @@ def _picked(x: Operand, indices: Operand, *, batch_dims: int = 0) -> Dims:
     return [*lead, *indices.dims[batch_dims:-1], *x.dims[batch_dims + depth :]]
 
 
-@operator("gather_nd", Facts(_picked))
+@operator("gather_nd", Facts(_picked, moves=FIRST))
 def gather_nd(x: Array, indices: Array, *, batch_dims: Size = 0) -> Array:
     """y[b, i] = x[b, indices[b, i, 0], indices[b, i, 1], ...]: the last axis of indices is a tuple of positions.
 
@@ -54,7 +54,10 @@ def _rows(x: Operand, lengths: Operand, *, time_axis: int, batch_axis: int) -> l
     return [("N", [(0, batch_axis), (1, 0)]), ("T", [(0, time_axis)])]
 
 
-@operator("reverse_sequence", Facts(same, ties=_rows))
+@operator(
+    "reverse_sequence",
+    Facts(same, ties=_rows, moves=FIRST, domains=lambda x, _, time_axis, **__: {1: ("lengths", x.sizes[time_axis])}),
+)
 def reverse_sequence(x: Array, lengths: Array, *, time_axis: Axis, batch_axis: Axis) -> Array:
     """Each row's first lengths[n] steps in the other order, the rest as it was. The axes are 0 and 1."""
     check_reverse(x.shape, lengths.shape, time_axis, batch_axis)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fastgru.errors import InvalidModelError, ShapeError
 from fastgru.reference.attributes import Axes, Axis, DType, Position
 from fastgru.reference.dims import (
+    FIRST,
     MOST_ELEMENTS,
     Dim,
     Dims,
@@ -75,7 +76,7 @@ def _kept(x: Operand, *_: Any, **__: Any) -> list[Size]:
     return x.elements
 
 
-@operator("reshape", Facts(_reshaped, elements=_kept))
+@operator("reshape", Facts(_reshaped, elements=_kept, moves=FIRST))
 def reshape(x: Array, shape: Array, *, allow_zero: bool = False) -> Array:
     """x in `shape`; 0 copies the size of the same axis of x unless allow_zero, one -1 is inferred."""
     sizes = integers("shape", shape)
@@ -88,7 +89,7 @@ def reshape(x: Array, shape: Array, *, allow_zero: bool = False) -> Array:
     return x.reshape(sizes)
 
 
-@operator("transpose", Facts(lambda x, perm: [x.dims[i] for i in perm]))
+@operator("transpose", Facts(lambda x, perm: [x.dims[i] for i in perm], moves=FIRST))
 def transpose(x: Array, *, perm: Axes) -> Array:
     """y.shape[i] == x.shape[perm[i]]."""
     if sorted(perm) != list(range(x.ndim)):
@@ -102,7 +103,7 @@ def _squeezed(x: Operand, *, axes: Axes) -> Dims:
     return reduced(x, axes)
 
 
-@operator("squeeze", Facts(_squeezed, elements=_kept))
+@operator("squeeze", Facts(_squeezed, elements=_kept, moves=FIRST))
 def squeeze(x: Array, *, axes: Axes) -> Array:
     """x without the axes named, each of size 1; without every axis of size 1 when none is named."""
     named = sorted({normal_axis(a, x.ndim) for a in axes}) or [i for i, s in enumerate(x.shape) if s == 1]
@@ -115,7 +116,7 @@ def _unsqueezed(x: Operand, *, axes: Axes) -> Dims:
     return [Dim(1) if i in added else next(rest) for i in range(rank)]
 
 
-@operator("unsqueeze", Facts(_unsqueezed, elements=_kept))
+@operator("unsqueeze", Facts(_unsqueezed, elements=_kept, moves=FIRST))
 def unsqueeze(x: Array, *, axes: Axes) -> Array:
     """x with axes of size 1, which stand at `axes` of the output."""
     rank = x.ndim + len(axes)
@@ -132,7 +133,7 @@ def _flattened(x: Operand, *, axis: int) -> Dims:
     return regrouped(x.dims, [multiply(*x.sizes[:at]), multiply(*x.sizes[at:])])
 
 
-@operator("flatten", Facts(_flattened))
+@operator("flatten", Facts(_flattened, moves=FIRST))
 def flatten(x: Array, *, axis: Axis) -> Array:
     """x (d0, ..., dn) -> (d0 * ... * d(axis-1), the rest); axis from -rank to rank."""
     if not -x.ndim <= axis <= x.ndim:
@@ -150,7 +151,7 @@ def _repeated(x: Operand, shape: Operand) -> list[Size]:
     return x.elements * max(count, 1) if len(x.elements) == 1 and count <= MOST_ELEMENTS else x.elements
 
 
-@operator("expand", Facts(_expanded, elements=_repeated))
+@operator("expand", Facts(_expanded, elements=_repeated, moves=FIRST))
 def expand(x: Array, shape: Array) -> Array:
     """x and `shape` broadcast against each other: a size of 1 gives way on either side."""
     sizes = integers("shape", shape)

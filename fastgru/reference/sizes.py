@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 
 __all__ = [
     "Polynomial", "Size", "add", "at_least", "axis_atom", "compare_sizes", "divide", "extreme", "floor_divide",
-    "free_axis", "multiply", "public", "quotient", "remainder", "subtract",
+    "free_axis", "is_name", "multiply", "public", "quotient", "remainder", "subtract",
 ]  # fmt: skip
 
 # A name; ("free", input, axis) of a dimension without one; ("axis", input, axis) of a size that is not known, within
@@ -63,6 +63,14 @@ def free_axis(name: str, axis: int) -> Polynomial:
 def axis_atom(index: int, axis: int) -> Polynomial:
     """Whatever size this axis of an input of an operator has; `public` makes None of it."""
     return _of_atom(("axis", index, axis))
+
+
+def is_name(size: Size) -> bool:
+    """Whether it is the size of a free dimension itself, named or not."""
+    if not isinstance(size, Polynomial) or len(size.terms) != 1:
+        return isinstance(size, str)
+    ((monomial, factor),) = size.terms
+    return factor == 1 and len(monomial) == 1 and all(atom[0] == "free" and power == 1 for atom, power in monomial)
 
 
 def public(size: Size) -> Size:

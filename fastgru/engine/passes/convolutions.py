@@ -12,7 +12,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgru.engine.passes.facts import count_readers
 from fastgru.graph import Graph, Node
 
 __all__ = ["merge_into_convolutions"]
@@ -25,7 +24,7 @@ _OPS: Final = ("conv", "conv_transpose")
 def merge_into_convolutions(graph: Graph) -> Graph:
     """Every node of which a convolution before it can do the work is dropped, in the order in which they stand."""
     constants: dict[str, Array] = dict(graph.constants)
-    readers = count_readers(graph)
+    readers = graph.readers()
     makers: dict[str, int] = {}
     nodes: list[Node | None] = list(graph.nodes)
     for i, node in enumerate(graph.nodes):

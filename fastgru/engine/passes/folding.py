@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fastgru.errors import FastGRUError
 from fastgru.graph import Graph, Node
 from fastgru.reference import evaluate
+from fastgru.reference.facts import sources
 from fastgru.reference.operator import is_floating, numpy_dtype
 
 __all__ = ["drop_dead", "fold_constants", "fold_node"]
@@ -24,18 +25,13 @@ _MAX_FOLDED: Final = 1 << 24
 _MAX_FOLDED_IN_ALL: Final = 1 << 26
 _GROWTH: Final = 16
 
-_MOVES: Final = frozenset({
-    "concat", "embedding", "expand", "flatten", "gather", "gather_elements", "last", "reshape", "slice", "split",
-    "squeeze", "tile", "transpose", "unsqueeze", "where",
-})  # fmt: skip
-
 
 def fold_node(node: Node, inputs: Sequence[Array | None], *, max_elements: int | None = None) -> tuple[Array, ...]:
     """The outputs of a node whose inputs are known; see `fastgru.reference.evaluate` for what it raises."""
     floats = {a.dtype for a in inputs if a is not None and is_floating(a.dtype)}
-    if node.op in _MOVES and len(floats) < 2:
-        return evaluate(node, inputs, max_elements=max_elements)
     key = {"cast": "to", "constant_of_shape": "dtype"}.get(node.op)
+    if sources(node.op, inputs) and key is None and len(floats) < 2:
+        return evaluate(node, inputs, max_elements=max_elements)
     if key is not None and is_floating(numpy_dtype(node.attrs[key])):
         node = replace(node, attrs={**node.attrs, key: "float64"})
     wide = [a.astype(np.float64) if a is not None and is_floating(a.dtype) else a for a in inputs]

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgru.engine.passes.facts import count_readers, ranks_of
 from fastgru.engine.passes.rows import matrix_shapes
 from fastgru.graph import Graph, Node
+from fastgru.reference.facts import infer_graph
 
 __all__ = ["merge_batch_norm", "merge_bias"]
 
@@ -24,7 +24,7 @@ def merge_bias(graph: Graph) -> Graph:
     Exporters write a layer as MatMul and Add. Only where nothing else reads what stands between the two.
     """
     constants: dict[str, Array] = dict(graph.constants)
-    readers = count_readers(graph)
+    readers = graph.readers()
     shapes = matrix_shapes(graph)
     bare = {n.outputs[0]: n for n in graph.nodes if n.op == "linear" and not any(n.inputs[2:])}
     merged: dict[str, Node] = {}
@@ -52,8 +52,8 @@ def merge_batch_norm(graph: Graph) -> Graph:
     known to be the last.
     """
     constants: dict[str, Array] = dict(graph.constants)
-    readers = count_readers(graph)
-    ranks = ranks_of(graph)
+    readers = graph.readers()
+    facts = infer_graph(graph) if any(node.op == "batch_norm" for node in graph.nodes) else {}
     made_by = {name: i for i, node in enumerate(graph.nodes) for name in node.outputs}
     nodes: list[Node | None] = list(graph.nodes)
     for i, norm in enumerate(graph.nodes):
@@ -62,7 +62,7 @@ def merge_batch_norm(graph: Graph) -> Graph:
         if at is None or linear is None or linear.op != "linear" or readers[norm.inputs[0]] != 1:
             continue
         names = [*linear.inputs[1:], *norm.inputs[1:]]
-        if norm.attrs["axis"] not in (-1, (ranks.get(norm.inputs[0]) or 0) - 1):
+        if norm.attrs["axis"] not in (-1, (facts[norm.inputs[0]].rank or 0) - 1):
             continue
         if not all(name in constants for name in names if name):
             continue

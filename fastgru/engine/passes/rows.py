@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from fastgru.engine.buffers import ConstantRows
 from fastgru.graph import Graph, Node
 from fastgru.packing.quantise import QuantisedRows
+from fastgru.reference.facts import weights
 from fastgru.reference.operator import is_floating
-from fastgru.spec import RECURRENT, spec_of
+from fastgru.spec import RECURRENT
 
 __all__ = ["kept_rows", "matrix_shapes", "weight_axes"]
 
@@ -23,14 +24,8 @@ _LEAST: Final = -127  # int8 kernels take a number and its negative
 
 def weight_axes(node: Node) -> dict[str, int]:
     """The matrices among the inputs of a node that has weights, and the axis of the outputs in each."""
-    if node.op in RECURRENT:
-        spec = spec_of(node.op, node.attrs)
-        names, first = list(spec.weight_shapes), 3 + len(spec.STATES)
-        inputs = enumerate(node.inputs[first:])
-        return {name: 0 for i, name in inputs if name and names[i % len(names)].startswith("weight")}
-    if node.op in ("linear", "embedding"):
-        return {node.inputs[1]: 0}
-    return {node.inputs[1]: 1} if node.op == "matmul" else {}
+    axes = weights(node.op, node.attrs, len(node.inputs))
+    return {node.inputs[i]: axis for i, axis in axes.items() if axis is not None and node.inputs[i]}
 
 
 def matrix_shapes(graph: Graph) -> dict[str, tuple[int, ...]]:

@@ -13,7 +13,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgru.engine.passes.facts import count_readers
 from fastgru.graph import Graph, Node
 
 __all__ = ["lift_over_transposes"]
@@ -26,7 +25,7 @@ _KINDS: Final = ("relu", "leaky_relu")
 def lift_over_transposes(graph: Graph) -> Graph:
     """f(transpose(x)) is transpose(f(x)) where a convolution makes x and nothing else reads what stands between."""
     constants: dict[str, Array] = dict(graph.constants)
-    readers = count_readers(graph)
+    readers = graph.readers()
     convolved = {n.outputs[0] for n in graph.nodes if n.op in ("conv", "conv_transpose")}
     transposed: dict[str, int] = {}
     nodes: list[Node | None] = []

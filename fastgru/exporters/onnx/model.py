@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from onnx import ModelProto, TensorProto, helper, shape_inference
+from onnx import ModelProto, TensorProto, helper
 
 from fastgru.errors import FastGRUError, UnsupportedModelError
 from fastgru.exporters.onnx.registry import EXPORTERS
@@ -34,13 +34,12 @@ def graph_to_onnx(graph: Graph, *, precision: str = "float32") -> ModelProto:
     for node in graph.nodes:
         try:
             check_node(node)
-            writer.declare(node)
+            writer.begin(node)
             if node.op in EXPORTERS:
                 EXPORTERS[node.op](node, writer)
             else:
                 faults.append(f"{node} (operator {node.op!r})")
         except FastGRUError as error:
-            writer.skip(node)
             faults.append(str(error) if str(node) in str(error) else f"{node}: {error}")
     if faults:
         raise UnsupportedModelError(
@@ -69,7 +68,6 @@ def graph_to_onnx(graph: Graph, *, precision: str = "float32") -> ModelProto:
     model.doc_string = graph.meta.get("description", "")
     props = {key.removeprefix("metadata."): text for key, text in graph.meta.items() if key not in _OWN_META}
     helper.set_model_props(model, props)
-    _add_shapes(model)
     if (size := model.ByteSize()) > _PROTOBUF_LIMIT:
         raise UnsupportedModelError(
             f"{size} bytes do not fit one ONNX file (at most {_PROTOBUF_LIMIT}); use Model.save"
@@ -77,25 +75,15 @@ def graph_to_onnx(graph: Graph, *, precision: str = "float32") -> ModelProto:
     return model
 
 
-def _add_shapes(model: ModelProto) -> None:
-    """The number of axes of outputs of which the graph says nothing, where it follows from the operators."""
-    if all(info.type.tensor_type.HasField("shape") for info in model.graph.output):
-        return
-    inferred = shape_inference.infer_shapes(model, data_prop=True).graph.output
-    for info, found in zip(model.graph.output, inferred, strict=True):
-        if not found.type.tensor_type.HasField("shape"):
-            raise UnsupportedModelError(
-                f"output {info.name!r}: its number of axes cannot be told, and an ONNX file has to say it;"
-                " Model.save writes any model, for fastgru.load"
-            )
-        info.type.tensor_type.shape.CopyFrom(found.type.tensor_type.shape)
-
-
 def _value_info(spec: TensorSpec, writer: Writer) -> Any:
     dtype = writer.dtype(spec.name)  # a graph may say less exactly what comes out
     element = TensorProto.BFLOAT16 if dtype == "bfloat16" else helper.np_dtype_to_tensor_dtype(numpy_dtype(dtype))
-    if spec.shape is None:
-        return helper.make_tensor_value_info(spec.name, element, None)
+    sizes = writer.facts(spec.name).sizes if spec.shape is None else spec.shape
+    if sizes is None:
+        raise UnsupportedModelError(
+            f"output {spec.name!r}: its number of axes cannot be told, and an ONNX file has to say it;"
+            " Model.save writes any model, for fastgru.load"
+        )
     names: Mapping[int, str | None] = dict(enumerate(spec.dims))
-    shape = [names.get(i) if size is None else size for i, size in enumerate(spec.shape)]
+    shape = [n if isinstance(n, int | str) else names.get(i) for i, n in enumerate(sizes)]
     return helper.make_tensor_value_info(spec.name, element, shape)

@@ -11,6 +11,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from fastgru.errors import UnsupportedModelError
 from fastgru.graph import Graph, Node
+from fastgru.reference.facts import ValueFacts, infer_graph
 from fastgru.reference.operator import is_floating, numpy_dtype
 
 __all__ = ["OPSET", "Writer"]
@@ -18,8 +19,6 @@ __all__ = ["OPSET", "Writer"]
 Array = NDArray[Any]
 
 OPSET: Final = 20
-_BOOLS: Final = frozenset({"compare", "logical"})
-_POSITIONS: Final = frozenset({"arg", "shape"})
 
 
 class Writer:
@@ -33,9 +32,8 @@ class Writer:
         self.nodes: list[NodeProto] = []
         self.initializers: list[TensorProto] = []
         self._graph = graph
-        self._dtypes = {spec.name: self.floats(spec.dtype) for spec in graph.inputs}
-        self._dtypes.update((name, self.floats(array.dtype.name)) for name, array in graph.constants.items())
-        self._used = {*self._dtypes, *(name for node in graph.nodes for name in node.outputs)}
+        self._facts = infer_graph(graph)
+        self._used = set(self._facts)
         self._outputs = {spec.name for spec in graph.outputs}
         self._written: dict[str, str] = {}
         self._what = ""
@@ -46,7 +44,12 @@ class Writer:
 
     def dtype(self, name: str) -> str:
         """The dtype of a value of the graph; of one of a node that was refused, something to go on with."""
-        return self._dtypes.get(name, self.precision)
+        dtype = self.facts(name).dtype
+        return self.precision if dtype is None else self.floats(dtype)
+
+    def facts(self, name: str) -> ValueFacts:
+        """What is known of a value of the graph."""
+        return self._facts.get(name, ValueFacts())
 
     def known(self, name: str) -> Array | None:
         """The constant of this name, None where it is computed."""
@@ -111,28 +114,6 @@ class Writer:
         self.nodes.append(helper.make_node(op, names, list(outputs), title, **given))
         return list(outputs)
 
-    def declare(self, node: Node) -> None:
-        """What the outputs of a node are, and from whom the nodes that are written next take their names."""
+    def begin(self, node: Node) -> None:
+        """What is written next belongs to this node, and has its name before its own."""
         self._what = node.name or node.outputs[0]
-        for i, name in enumerate(node.outputs):
-            if name:
-                self._dtypes[name] = self._made(node, i)
-
-    def skip(self, node: Node) -> None:
-        """A node that is refused: what reads it is still looked at, so that every fault is found."""
-        self._dtypes.update((name, self.precision) for name in node.outputs if name and name not in self._dtypes)
-
-    def _made(self, node: Node, output: int) -> str:
-        if node.op in _BOOLS or (node.op == "unary" and node.attrs["kind"] in ("isnan", "isinf", "not")):
-            return "bool"
-        if node.op in _POSITIONS:
-            return "int64"
-        if node.op in ("matmul_integer", "conv_integer"):
-            return "int32"
-        if node.op == "quantize":
-            return str(node.attrs.get("to", "uint8"))
-        if node.op == "dynamic_quantize" and output != 1:
-            return "uint8"
-        if node.op in ("cast", "constant_of_shape"):
-            return self.floats(node.attrs["to" if node.op == "cast" else "dtype"])
-        return self.dtype(node.inputs[1 if node.op in ("dequantize", "embedding", "where") else 0])
