@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgru.engine.passes import drop_dead, settle
+from fastgru.engine.passes import settle
 from fastgru.engine.passes.rows import kept_rows, weight_axes
 from fastgru.engine.precision import node_name
-from fastgru.graph import Graph, Node
+from fastgru.graph import Graph
+from fastgru.graphbuilder import GraphBuilder, Value
 from fastgru.packing.quantise import quantise_rows, round_bfloat16
 
 __all__ = ["with_lowp_weights"]
@@ -27,65 +28,51 @@ def with_lowp_weights(graph: Graph, lowp: Mapping[str, str]) -> Graph:
     Constants are computed and biases and norms merged, as they are before a plan: what is rounded is what a plan would
     round, so both give the same bits. int8: the rows, and a `dequantize` of them; bfloat16: constants of that dtype.
     """
-    return _Shrinking(settle(graph, keep_rows=True)).done(lowp)
+    graph = settle(graph, keep_rows=True)
+    weights = _LowpWeights(graph)
+    builder, values = weights.builder, weights.values
+    for node in graph.nodes:
+        given = {name: values[name] for name in node.inputs if name}
+        if precision := lowp.get(node_name(node)):
+            given |= {name: weights.lowered(name, precision, axis) for name, axis in weight_axes(node).items()}
+        read = [given.get(name) for name in node.inputs]
+        written = builder.add_many(node.op, read, node.outputs, node.attrs, label=node.name)
+        values.update(zip(node.outputs, written, strict=True))
+    inputs, outputs = ({spec.name: values[spec.name] for spec in group} for group in (graph.inputs, graph.outputs))
+    made = builder.graph(inputs, outputs, names=values.items())
+    return _singles(replace(graph, nodes=made.nodes, constants=made.constants, precisions=dict(lowp)))
 
 
-class _Shrinking:
+class _LowpWeights:
+    """The weights of a graph in the precisions that nodes ask for, each made once."""
+
     def __init__(self, graph: Graph) -> None:
+        self.builder = GraphBuilder()
+        self.values = self.builder.read(graph)
         self._graph, self._rows = graph, kept_rows(graph)
-        self._constants: dict[str, Array] = dict(graph.constants)
-        self._taken = {*graph.constants, *(name for node in graph.nodes for name in (*node.inputs, *node.outputs))}
-        self._made: dict[tuple[str, str, int], str] = {}
-        self._nodes: list[Node] = []
+        self._made: dict[tuple[str, str, int], Value] = {}
 
-    def done(self, lowp: Mapping[str, str]) -> Graph:
-        for node in self._graph.nodes:
-            precision = lowp.get(node_name(node))
-            if precision is not None:
-                names = {name: self._smaller(name, precision, axis) for name, axis in weight_axes(node).items()}
-                node = replace(node, inputs=tuple(names.get(name, name) for name in node.inputs))
-            self._nodes.append(node)
-        made = replace(self._graph, nodes=tuple(self._nodes), constants=self._constants, precisions=dict(lowp))
-        return _singles(drop_dead(made))
-
-    def _smaller(self, name: str, precision: str, axis: int) -> str:
-        """The name of the matrix in a precision."""
+    def lowered(self, name: str, precision: str, axis: int) -> Value:
+        """The matrix `name`, whose outputs are along `axis`, in a precision."""
         rows = self._rows.get(name)
         if rows is not None and precision == "int8":
-            return name
+            return self.values[name]
         key = (name, precision, axis)
         if key not in self._made:
-            matrix = self._constants[name] if rows is None else rows.array
+            matrix = self._graph.constants[name] if rows is None else rows.array
             self._made[key] = self._int8(name, matrix, axis) if precision == "int8" else self._bfloat16(name, matrix)
         return self._made[key]
 
-    def _bfloat16(self, name: str, matrix: Array) -> str:
+    def _bfloat16(self, name: str, matrix: Array) -> Value:
         import ml_dtypes
 
-        return self._constant(f"{name}/bfloat16", round_bfloat16(matrix).view(ml_dtypes.bfloat16))
+        return self.builder.constant(round_bfloat16(matrix).view(ml_dtypes.bfloat16), f"{name}/bfloat16")
 
-    def _int8(self, name: str, matrix: Array, axis: int) -> str:
+    def _int8(self, name: str, matrix: Array, axis: int) -> Value:
         q, scale = quantise_rows(matrix.T if axis else matrix)
-        inputs = (
-            self._constant(f"{name}/int8", np.ascontiguousarray(q.T if axis else q)),
-            self._constant(f"{name}/scale", scale),
-        )
-        output = self._free(f"{name}/dequantized")
-        self._nodes.append(Node("dequantize", inputs, (output,), {"axis": axis}))
-        return output
-
-    def _constant(self, hint: str, array: Array) -> str:
-        name = self._free(hint)
-        self._constants[name] = array
-        return name
-
-    def _free(self, hint: str) -> str:
-        name, number = hint, 1
-        while name in self._taken:
-            number += 1
-            name = f"{hint}_{number}"
-        self._taken.add(name)
-        return name
+        rows = self.builder.constant(np.ascontiguousarray(q.T if axis else q), f"{name}/int8")
+        factors = self.builder.constant(scale, f"{name}/scale")
+        return self.builder.add("dequantize", [rows, factors], f"{name}/dequantized", {"axis": axis})
 
 
 def _singles(graph: Graph) -> Graph:

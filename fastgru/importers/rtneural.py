@@ -8,6 +8,7 @@ Format: RTNeural/model_loader.h and python/model_utils.py of RTNeural.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -15,7 +16,8 @@ from numpy.typing import NDArray
 
 from fastgru.conventions import from_keras_gates
 from fastgru.errors import InvalidModelError, ShapeError, SpecError, UnreadTensorsError, UnsupportedModelError
-from fastgru.graph import Graph, Node, TensorSpec
+from fastgru.graph import Graph
+from fastgru.graphbuilder import GraphBuilder, Value
 from fastgru.importers.files import load_json
 from fastgru.sources import Source, source_name
 from fastgru.spec import GRUSpec
@@ -64,8 +66,9 @@ def graph_from_rtneural(data: Any, *, name: str, allow_unread: bool = False) -> 
         )
     if not isinstance(data["layers"], list) or not data["layers"]:
         raise InvalidModelError(f"{name}: 'layers' is empty or no list")
-    reading = _Reading(_last_size(data["in_shape"], f"{name}: in_shape"), allow_unread=allow_unread)
-    inputs = (TensorSpec("x", "float32", (None, None, reading.size), ("batch", None, None)),)
+    graph, size = GraphBuilder("float32"), _last_size(data["in_shape"], f"{name}: in_shape")
+    x = graph.input("x", "float32", (None, None, size), ("batch", None, None))
+    reading = _Reading(graph, x, size, allow_unread=allow_unread)
     faults = []
     for n, layer in enumerate(data["layers"]):
         try:
@@ -78,20 +81,18 @@ def graph_from_rtneural(data: Any, *, name: str, allow_unread: bool = False) -> 
         raise UnsupportedModelError(
             f"{name}: " + ("\n  ".join(["not supported:", *faults]) if faults[1:] else faults[0])
         )
-    nodes = reading.finish("y")
-    outputs = (TensorSpec("y", "float32", (None, None, reading.size), ("batch", None, None)),)
+    if reading.value is x:
+        raise InvalidModelError("layers: nothing is computed from the input")
+    made = graph.graph({"x": x}, {"y": reading.value})
     meta = {"format": "rtneural", "producer": "RTNeural"}
-    return Graph(inputs, outputs, nodes, _exact(reading.constants), meta=meta).validate()
+    return replace(made, constants=_exact(made.constants), meta=meta).validate()
 
 
 class _Reading:
-    def __init__(self, size: int, *, allow_unread: bool) -> None:
-        self.size = size
-        self._allow_unread = allow_unread
-        self.value = "x"
-        self.nodes: list[Node] = []
-        self.constants: dict[str, Array] = {}
-        self._readers: Mapping[str, Callable[[_Layer], None]] = {
+    def __init__(self, graph: GraphBuilder, x: Value, size: int, *, allow_unread: bool) -> None:
+        self.value, self.size = x, size
+        self._graph, self._allow_unread = graph, allow_unread
+        self._readers: Mapping[str, Callable[[_Entry], None]] = {
             "activation": lambda layer: None,
             "batchnorm": self._batchnorm,
             "dense": self._dense,
@@ -102,7 +103,7 @@ class _Reading:
 
     def read(self, data: Any, n: int) -> None:
         """One entry of "layers": its operation, then the activation that it names."""
-        layer = _Layer(data, n)
+        layer = _Entry(data, n)
         if layer.type not in self._readers:
             raise UnsupportedModelError(
                 f"{layer}: layers of this type are not implemented; there are {', '.join(sorted(self._readers))}"
@@ -120,39 +121,24 @@ class _Reading:
         if layer.size != self.size:
             raise InvalidModelError(f"{layer}: shape says {layer.size} outputs, its weights make {self.size}")
 
-    def finish(self, output: str) -> tuple[Node, ...]:
-        """The nodes, the last of which makes `output`."""
-        if not self.nodes:
-            raise InvalidModelError("layers: nothing is computed from the input")
-        last = self.nodes[-1]
-        outputs = tuple(output if name == self.value else name for name in last.outputs)
-        return (*self.nodes[:-1], Node(last.op, last.inputs, outputs, last.attrs, last.name))
-
     def _add(
-        self,
-        op: str,
-        layer: _Layer,
-        arrays: tuple[Array, ...],
-        attrs: Mapping[str, Any],
-        suffix: str = "",
-        more: int = 0,
+        self, op: str, layer: _Entry, arrays: tuple[Array, ...], attrs: Mapping[str, Any], suffix: str = ""
     ) -> None:
         base = f"layers_{layer.number}_{layer.type}{suffix}"
-        names = []
-        for i, array in enumerate(arrays):
-            names.append(f"{base}/weights_{i}")
-            self.constants[names[-1]] = array
-        lead = (self.value, "", "", "") if op == "gru" else (self.value,)
-        self.nodes.append(Node(op, (*lead, *names), (base, *[""] * more), dict(attrs), name=base))
-        self.value = base
+        constants = [self._graph.constant(array, f"{base}/weights_{i}") for i, array in enumerate(arrays)]
+        if op == "gru":
+            names = [base, f"{base}/h_n"]
+            self.value, _ = self._graph.add_many(op, [self.value, None, None, None, *constants], names, attrs)
+        else:
+            self.value = self._graph.add(op, [self.value, *constants], base, attrs)
 
-    def _dense(self, layer: _Layer) -> None:
+    def _dense(self, layer: _Entry) -> None:
         kernel = layer.array(0, (self.size, layer.size))
         bias = (layer.array(1, (layer.size,)),) if layer.count > 1 else ()
         self._add("linear", layer, (np.ascontiguousarray(kernel.T), *bias), {})
         self.size = layer.size
 
-    def _gru(self, layer: _Layer) -> None:
+    def _gru(self, layer: _Entry) -> None:
         if layer.activation not in ("", "tanh"):
             raise UnsupportedModelError(f"{layer}: activation {layer.activation!r}: RTNeural's GRU has only tanh")
         H = layer.size
@@ -162,16 +148,16 @@ class _Reading:
         assert w.bias_ih is not None
         assert w.bias_hh is not None
         spec = GRUSpec(self.size, H, reset_after=True, batch_first=True)
-        self._add("gru", layer, (w.weight_ih, w.weight_hh, w.bias_ih, w.bias_hh), {"spec": spec.to_dict()}, more=1)
+        self._add("gru", layer, (w.weight_ih, w.weight_hh, w.bias_ih, w.bias_hh), {"spec": spec.to_dict()})
         self.size = H
 
-    def _prelu(self, layer: _Layer) -> None:
+    def _prelu(self, layer: _Entry) -> None:
         slopes = layer.array(0, None)
         if slopes.ndim > 2 or slopes.shape[:-1] not in ((), (1,)) or slopes.shape[-1:] not in ((self.size,), (1,)):
             raise InvalidModelError(f"{layer}: weights[0] has shape {slopes.shape}, expected (1, {self.size})")
         self._add("prelu", layer, (slopes.reshape(-1),), {})
 
-    def _batchnorm(self, layer: _Layer) -> None:
+    def _batchnorm(self, layer: _Entry) -> None:
         arrays = [layer.array(i, (self.size,)) for i in range(layer.count)]
         if layer.count == 2:  # not affine: mean and variance alone
             arrays = [np.ones(self.size), np.zeros(self.size), *arrays]
@@ -180,7 +166,7 @@ class _Reading:
         self._add("batch_norm", layer, tuple(arrays), {"axis": 2, "epsilon": layer.epsilon})
 
 
-class _Layer:
+class _Entry:
     """One entry of "layers", checked as it is asked for."""
 
     def __init__(self, data: Any, number: int) -> None:

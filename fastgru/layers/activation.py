@@ -9,10 +9,10 @@ from typing import Any, ClassVar, Unpack
 from numpy.typing import ArrayLike
 
 from fastgru.errors import ShapeError, SpecError
-from fastgru.graph import TensorSpec
+from fastgru.graphbuilder import Value
 from fastgru.layers.arrays import as_weight, at_key, integer, number
 from fastgru.layers.base import Layer, Options
-from fastgru.layers.builder import GraphBuilder
+from fastgru.layers.builder import NetworkBuilder
 
 __all__ = [
     "ELU",
@@ -39,7 +39,7 @@ class _Elementwise(Layer):
     op: ClassVar[str] = "activation"
     attrs: Mapping[str, Any] = MappingProxyType({})
 
-    def emit(self, graph: GraphBuilder, x: TensorSpec, lengths: TensorSpec | None = None) -> TensorSpec:
+    def emit(self, graph: NetworkBuilder, x: Value, lengths: Value | None = None) -> Value:
         return graph.apply(self.op, x, **self.attrs)
 
 
@@ -141,7 +141,7 @@ class Softplus(Layer):
         if self.beta == 0:
             raise SpecError("Softplus: beta is 0")
 
-    def emit(self, graph: GraphBuilder, x: TensorSpec, lengths: TensorSpec | None = None) -> TensorSpec:
+    def emit(self, graph: NetworkBuilder, x: Value, lengths: Value | None = None) -> Value:
         if self.beta == 1:
             return graph.apply("activation", x, kind="softplus")
         scaled = graph.apply("activation", x, kind="affine", alpha=self.beta, beta=0.0)
@@ -163,13 +163,12 @@ class PReLU(Layer):
         """The module `prefix` of a state dict: weight. Raises `SpecError` without it."""
         return cls(**at_key(weights, prefix, ["weight"], what="PReLU"), **options)
 
-    def emit(self, graph: GraphBuilder, x: TensorSpec, lengths: TensorSpec | None = None) -> TensorSpec:
-        assert x.shape is not None
+    def emit(self, graph: NetworkBuilder, x: Value, lengths: Value | None = None) -> Value:
         C = self.weight.size
         if C > 1 and (len(x.shape) < 2 or x.shape[1] not in (None, C)):
             raise ShapeError(f"{self!r}: input has shape {x.shape}, expected (N, {C}, ...)")
         slope = self.weight.reshape((1,) if C == 1 else (C, *(1 for _ in x.shape[2:])))
-        return graph.apply("prelu", x, graph.constant("slope", slope))
+        return graph.apply("prelu", x, graph.constant(slope, "slope"))
 
     def _summary(self) -> str:
         return f"{self.weight.size}"
@@ -184,8 +183,7 @@ class Softmax(Layer):
         super().__init__(**options)
         self.dim = integer(f"{type(self).__name__}: dim", dim)
 
-    def emit(self, graph: GraphBuilder, x: TensorSpec, lengths: TensorSpec | None = None) -> TensorSpec:
-        assert x.shape is not None
+    def emit(self, graph: NetworkBuilder, x: Value, lengths: Value | None = None) -> Value:
         if not -len(x.shape) <= self.dim < len(x.shape):
             raise ShapeError(f"{self!r}: input has shape {x.shape}, which has no axis {self.dim}")
         return graph.apply(self.op, x, axis=self.dim % len(x.shape))

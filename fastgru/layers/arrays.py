@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastgru.errors import InvalidModelError, ShapeError, SpecError
-from fastgru.graph import TensorSpec
+from fastgru.graphbuilder import Value
 from fastgru.reference.operator import as_array
 
 __all__ = [
@@ -80,9 +80,8 @@ def at_key(
     return {key: as_weight(start + key, weights[start + key]) for key in found}
 
 
-def check_last(what: str, x: TensorSpec, size: int) -> None:
+def check_last(what: str, x: Value, size: int) -> None:
     """Raise `ShapeError` unless the last axis of x is `size` or not known yet."""
-    assert x.shape is not None
     if not x.shape or x.shape[-1] not in (None, size):
         raise ShapeError(f"{what}: input has shape {x.shape}, expected {size} on the last axis")
 

@@ -16,9 +16,10 @@ from fastgru.engine import Runnable, make_runnable
 from fastgru.engine.threads import check_threads
 from fastgru.errors import ShapeError, StateError, UnsupportedModelError
 from fastgru.exporters import to_onnx
-from fastgru.graph import Graph, TensorSpec
+from fastgru.graph import Graph
+from fastgru.graphbuilder import Value
 from fastgru.layers.arrays import as_lengths, float_input, int_input
-from fastgru.layers.builder import GraphBuilder
+from fastgru.layers.builder import NetworkBuilder
 from fastgru.precisions import float_dtype_of
 from fastgru.process import lock
 from fastgru.streaming import Stream
@@ -66,7 +67,7 @@ class Layer:
         self.plan_bytes = options.get("plan_bytes", PLAN_BYTES)
         self._forget()
 
-    def emit(self, graph: GraphBuilder, x: TensorSpec, lengths: TensorSpec | None = None) -> TensorSpec:
+    def emit(self, graph: NetworkBuilder, x: Value, lengths: Value | None = None) -> Value:
         """Write this layer's nodes for the value x into `graph` and return the value that comes out."""
         raise NotImplementedError
 
@@ -98,17 +99,15 @@ class Layer:
     def _write(self, rank: int, lengths: bool, initial_state: bool, with_states: bool) -> Graph:
         if lengths:
             self._check_takes_lengths()
-        graph = GraphBuilder(self.float_dtype, initial_state=initial_state)
+        graph = NetworkBuilder(self.float_dtype, initial_state=initial_state)
         dtype = "int64" if self.takes_ids else self.float_dtype
         shape: tuple[int | None, ...] = (None,) * rank
         if self.input_size is not None:
             shape = (*shape[:-1], self.input_size)
-        dims: tuple[str | None, ...] = (
-            () if self.batch_first is None else ("N", "T") if self.batch_first else ("T", "N")
-        )
-        dims = (*dims, *(None for _ in range(rank - 2))) if dims and rank >= self.default_rank else ()
-        x = graph.input("x", dtype, shape, dims)
-        counts = graph.input("lengths", "int64", (None,), ("N",)) if lengths else None
+        named = self.batch_first is not None and rank >= self.default_rank
+        dims = () if not named else ("N", "T") if self.batch_first else ("T", "N")
+        x = graph.open("x", dtype, shape, dims)
+        counts = graph.open("lengths", "int64", (None,), ("N",)) if lengths else None
         return graph.build(self.emit(graph, x, counts), with_states=with_states, name=type(self).__name__)
 
     def stream(self, batch_size: int = 1) -> Stream:

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastgru.errors import ShapeError, SpecError
-from fastgru.graph import TensorSpec
+from fastgru.graphbuilder import Value
 from fastgru.layers.arrays import float_input
 from fastgru.layers.base import Layer, Options
-from fastgru.layers.builder import GraphBuilder
+from fastgru.layers.builder import NetworkBuilder
 from fastgru.layers.gate import GateLike, stack_gates
 from fastgru.layers.gru import GRU
 from fastgru.layers.torch_keys import cell_weights
@@ -66,14 +66,11 @@ class GRUCell(Layer):
         )
         return cls(spec, weights, **options)
 
-    def emit(self, graph: GraphBuilder, x: TensorSpec, lengths: TensorSpec | None = None) -> TensorSpec:
-        assert x.shape is not None
+    def emit(self, graph: NetworkBuilder, x: Value, lengths: Value | None = None) -> Value:
         if len(x.shape) != 2:
             raise ShapeError(f"{self!r}: input has shape {x.shape}, expected (N, {self.input_size})")
-        step = replace(x, name="step", shape=(1, *x.shape), dims=(None, *x.dims) if x.dims else ())
-        y = self._gru.emit(graph, graph.node("unsqueeze", [x], [step], {"axes": [0]})[0])
-        assert y.shape is not None
-        return graph.node("squeeze", [y], [replace(y, name="h", shape=y.shape[1:], dims=y.dims[1:])], {"axes": [0]})[0]
+        step = graph.apply("unsqueeze", x, axes=[0])
+        return graph.apply("squeeze", self._gru.emit(graph, step), axes=[0])
 
     def __call__(self, x: ArrayLike, h: ArrayLike | None = None) -> Array:
         """h' for x (N, I) and h (N, H), or for (I,) and (H,); h is zeros if None. Raises `ShapeError`."""

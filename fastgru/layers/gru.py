@@ -11,7 +11,6 @@ A stack of layers is a chain of `gru` nodes, each direction of a layer with its 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Unpack
 
 import numpy as np
@@ -19,10 +18,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastgru.conventions import activation_from_keras, activations_from_onnx, from_keras_gates, from_onnx_gates
 from fastgru.errors import ShapeError, SpecError
-from fastgru.graph import Graph, TensorSpec
+from fastgru.graph import Graph
+from fastgru.graphbuilder import Value
 from fastgru.layers.arrays import as_lengths, as_weight, check_last, float_input
 from fastgru.layers.base import Layer, Options
-from fastgru.layers.builder import GraphBuilder
+from fastgru.layers.builder import NetworkBuilder
 from fastgru.layers.gate import GateLike, stack_gates
 from fastgru.layers.torch_keys import stack_weights
 from fastgru.spec import DIRECTIONS, Activation, GRUSpec, GRUWeights, check_weights
@@ -207,8 +207,7 @@ class GRU(Layer):
     def hidden_size(self) -> int:
         return self.specs[0].hidden_size
 
-    def emit(self, graph: GraphBuilder, x: TensorSpec, lengths: TensorSpec | None = None) -> TensorSpec:
-        assert x.shape is not None
+    def emit(self, graph: NetworkBuilder, x: Value, lengths: Value | None = None) -> Value:
         assert self.input_size is not None
         check_last(repr(self), x, self.input_size)
         if len(x.shape) == 2 and lengths is None:
@@ -221,13 +220,10 @@ class GRU(Layer):
             y = _emit_layer(graph, spec, each, y, lengths)
         return _emit_flip(graph, y, 1 if self.batch_first else 0) if self.flip_output else y
 
-    def _emit_unbatched(self, graph: GraphBuilder, x: TensorSpec) -> TensorSpec:
-        assert x.shape is not None
-        axis = 0 if self.batch_first else 1
-        wide = replace(x, name="batch", shape=(*x.shape[:axis], 1, *x.shape[axis:]), dims=())
-        y = self.emit(graph, graph.node("unsqueeze", [x], [wide], {"axes": [axis]})[0])
-        assert y.shape is not None
-        return graph.node("squeeze", [y], [replace(y, name="row", shape=(x.shape[0], y.shape[2]))], {"axes": [axis]})[0]
+    def _emit_unbatched(self, graph: NetworkBuilder, x: Value) -> Value:
+        axes = [0 if self.batch_first else 1]
+        y = self.emit(graph, graph.apply("unsqueeze", x, axes=axes))
+        return graph.apply("squeeze", y, axes=axes)
 
     def to_graph(self, *, rank: int | None = None, lengths: bool = False, initial_state: bool = False) -> Graph:
         """As `Layer.to_graph`; the output "h_n" ("h_n_0", "h_n_1"... in a stack) is there in any case."""
@@ -287,28 +283,23 @@ class GRU(Layer):
 
 
 def _emit_layer(
-    graph: GraphBuilder, spec: GRUSpec, each: Sequence[GRUWeights], x: TensorSpec, lengths: TensorSpec | None
-) -> TensorSpec:
-    assert x.shape is not None
-    row = 0 if spec.batch_first else 1
-    N, name = x.shape[row], x.dims[row] if x.dims else None
-    state = ((spec.num_directions, N, spec.hidden_size), (None, name, None))
-    h0 = graph.state(*state)
-    inputs: list[TensorSpec | str | None] = [x, h0, lengths, None]
+    graph: NetworkBuilder, spec: GRUSpec, each: Sequence[GRUWeights], x: Value, lengths: Value | None
+) -> Value:
+    h0 = graph.state(spec.num_directions, x, 0 if spec.batch_first else 1, spec.hidden_size)
+    inputs: list[Value | None] = [x, h0, lengths, None]
     for w in each:
         for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
             array = getattr(w, part)
-            inputs.append(None if array is None else graph.constant(part, array))
-    y = replace(x, name="gru", shape=(*x.shape[:2], spec.output_size))
-    y, h_n = graph.node("gru", inputs, [y, TensorSpec("h_n", graph.float_dtype, *state)], {"spec": spec.to_dict()})
+            inputs.append(None if array is None else graph.constant(array, part))
+    index = len(graph.nodes)
+    y, h_n = graph.add_many("gru", inputs, [f"gru.{index}", f"h_n.{index}"], {"spec": spec.to_dict()})
     graph.next_state(h0, h_n)
     return y
 
 
-def _emit_flip(graph: GraphBuilder, y: TensorSpec, axis: int) -> TensorSpec:
+def _emit_flip(graph: NetworkBuilder, y: Value, axis: int) -> Value:
     bounds = {"starts": -1, "ends": np.iinfo(np.int64).min, "axes": axis, "steps": -1}
-    names = [graph.constant(name, np.array([value], dtype=np.int64)) for name, value in bounds.items()]
-    return graph.apply("slice", y, *names)
+    return graph.apply("slice", y, *(graph.integers([value], name) for name, value in bounds.items()))
 
 
 def _check_kinds(specs: object, weights: object) -> None:

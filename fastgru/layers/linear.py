@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Unpack
 
 from numpy.typing import ArrayLike
 
 from fastgru.errors import ShapeError
-from fastgru.graph import TensorSpec
+from fastgru.graphbuilder import Value
 from fastgru.layers.arrays import as_weight, at_key, check_last
 from fastgru.layers.base import Layer, Options
-from fastgru.layers.builder import GraphBuilder
+from fastgru.layers.builder import NetworkBuilder
 
 __all__ = ["Embedding", "Linear"]
 
@@ -36,14 +35,11 @@ class Linear(Layer):
         arrays = at_key(weights, prefix, ["weight"], optional=["bias"], what="Linear")
         return cls(**arrays, **options)
 
-    def emit(self, graph: GraphBuilder, x: TensorSpec, lengths: TensorSpec | None = None) -> TensorSpec:
+    def emit(self, graph: NetworkBuilder, x: Value, lengths: Value | None = None) -> Value:
         assert self.input_size is not None
-        assert x.shape is not None
         check_last(repr(self), x, self.input_size)
-        inputs: list[TensorSpec | str | None] = [x, graph.constant("weight", self.weight)]
-        if self.bias is not None:
-            inputs.append(graph.constant("bias", self.bias))
-        return graph.node("linear", inputs, [replace(x, name="linear", shape=(*x.shape[:-1], self.output_size))])[0]
+        weight = graph.constant(self.weight, "weight")
+        return graph.apply("linear", x, weight, None if self.bias is None else graph.constant(self.bias, "bias"))
 
     def _summary(self) -> str:
         return f"{self.input_size}, {self.output_size}, bias={self.bias is not None}"
@@ -65,13 +61,10 @@ class Embedding(Layer):
         """The module `prefix` of a state dict: weight. Raises `SpecError` without it."""
         return cls(**at_key(weights, prefix, ["weight"], what="Embedding"), **options)
 
-    def emit(self, graph: GraphBuilder, x: TensorSpec, lengths: TensorSpec | None = None) -> TensorSpec:
-        if not x.dtype.startswith(("int", "uint")):
+    def emit(self, graph: NetworkBuilder, x: Value, lengths: Value | None = None) -> Value:
+        if not (x.dtype or "").startswith(("int", "uint")):
             raise ShapeError(f"{self!r}: input is {x.dtype}, expected integers")
-        assert x.shape is not None
-        dims = (*x.dims, None) if x.dims else ()
-        out = TensorSpec("embedding", graph.float_dtype, (*x.shape, self.weight.shape[1]), dims)
-        return graph.node("embedding", [x, graph.constant("weight", self.weight)], [out])[0]
+        return graph.apply("embedding", x, graph.constant(self.weight, "weight"))
 
     def _summary(self) -> str:
         return f"{self.weight.shape[0]}, {self.weight.shape[1]}"

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastgru.errors import ShapeError, SpecError
-from fastgru.graph import TensorSpec
+from fastgru.graphbuilder import Value
 from fastgru.layers.arrays import as_weight, at_key, integer, number
 from fastgru.layers.base import Layer, Options
-from fastgru.layers.builder import GraphBuilder
+from fastgru.layers.builder import NetworkBuilder
 
 __all__ = ["BatchNorm1d", "LayerNorm"]
 
@@ -59,15 +59,14 @@ class LayerNorm(Layer):
         arrays = at_key(weights, prefix, ["weight"], optional=["bias"], what="LayerNorm")
         return cls(arrays["weight"].shape, **arrays, eps=eps, **options)
 
-    def emit(self, graph: GraphBuilder, x: TensorSpec, lengths: TensorSpec | None = None) -> TensorSpec:
-        assert x.shape is not None
+    def emit(self, graph: NetworkBuilder, x: Value, lengths: Value | None = None) -> Value:
         k = len(self.normalized_shape)
         if len(x.shape) < k or any(
             s not in (None, n) for s, n in zip(x.shape[len(x.shape) - k :], self.normalized_shape, strict=True)
         ):
             raise ShapeError(f"{self!r}: input has shape {x.shape}, expected it to end with {self.normalized_shape}")
-        scale = None if self.weight is None else graph.constant("scale", self.weight)
-        bias = None if self.bias is None else graph.constant("bias", self.bias)
+        scale = None if self.weight is None else graph.constant(self.weight, "scale")
+        bias = None if self.bias is None else graph.constant(self.bias, "bias")
         return graph.apply("layer_norm", x, scale, bias, axis=len(x.shape) - k, epsilon=self.eps)
 
     def _summary(self) -> str:
@@ -118,13 +117,12 @@ class BatchNorm1d(Layer):
         arrays = at_key(weights, prefix, statistics, optional=["weight", "bias"], what="BatchNorm1d")
         return cls(**arrays, eps=eps, **options)
 
-    def emit(self, graph: GraphBuilder, x: TensorSpec, lengths: TensorSpec | None = None) -> TensorSpec:
-        assert x.shape is not None
+    def emit(self, graph: NetworkBuilder, x: Value, lengths: Value | None = None) -> Value:
         (C,) = self.running_mean.shape
         if len(x.shape) not in (2, 3) or x.shape[1] not in (None, C):
             raise ShapeError(f"{self!r}: input has shape {x.shape}, expected (N, {C}) or (N, {C}, L)")
         arrays = {"scale": self.weight, "bias": self.bias, "mean": self.running_mean, "var": self.running_var}
-        names = [graph.constant(name, array) for name, array in arrays.items()]
+        names = [graph.constant(array, name) for name, array in arrays.items()]
         return graph.apply("batch_norm", x, *names, axis=1, epsilon=self.eps)
 
     def _summary(self) -> str:

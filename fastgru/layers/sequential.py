@@ -9,9 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastgru.budget import PLAN_BYTES
 from fastgru.errors import ShapeError, SpecError
-from fastgru.graph import TensorSpec
+from fastgru.graphbuilder import Value
 from fastgru.layers.base import Layer
-from fastgru.layers.builder import GraphBuilder
+from fastgru.layers.builder import NetworkBuilder
 
 __all__ = ["Sequential"]
 
@@ -45,7 +45,7 @@ class Sequential(Layer):
         deepest = max((layer.default_rank for layer in layers), default=2)
         self.default_rank = deepest - 1 if self.takes_ids and deepest > 2 else deepest
 
-    def emit(self, graph: GraphBuilder, x: TensorSpec, lengths: TensorSpec | None = None) -> TensorSpec:
+    def emit(self, graph: NetworkBuilder, x: Value, lengths: Value | None = None) -> Value:
         for k, layer in enumerate(self.layers):
             try:
                 x = layer.emit(graph, x, lengths if layer.takes_lengths else None)

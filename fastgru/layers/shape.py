@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Unpack
 
-import numpy as np
-
 from fastgru.errors import ShapeError, SpecError
-from fastgru.graph import TensorSpec
+from fastgru.graphbuilder import Value
 from fastgru.layers.arrays import integer, number
 from fastgru.layers.base import Layer, Options
-from fastgru.layers.builder import GraphBuilder
+from fastgru.layers.builder import NetworkBuilder
 
 __all__ = ["Dropout", "Identity", "LastStep", "Select", "Transpose"]
 
@@ -19,7 +16,7 @@ __all__ = ["Dropout", "Identity", "LastStep", "Select", "Transpose"]
 class Identity(Layer):
     """x as it is."""
 
-    def emit(self, graph: GraphBuilder, x: TensorSpec, lengths: TensorSpec | None = None) -> TensorSpec:
+    def emit(self, graph: NetworkBuilder, x: Value, lengths: Value | None = None) -> Value:
         return x
 
 
@@ -43,14 +40,12 @@ class Select(Layer):
         super().__init__(**options)
         self.dim, self.index = integer("Select: dim", dim), integer("Select: index", index)
 
-    def emit(self, graph: GraphBuilder, x: TensorSpec, lengths: TensorSpec | None = None) -> TensorSpec:
+    def emit(self, graph: NetworkBuilder, x: Value, lengths: Value | None = None) -> Value:
         axis = _axis(self, x, self.dim)
-        assert x.shape is not None
         size = x.shape[axis]
         if size is not None and not -size <= self.index < size:
             raise ShapeError(f"{self!r}: axis {axis} of the input has {size} elements")
-        index = graph.constant("index", np.array(self.index, dtype=np.int64))
-        return graph.node("gather", [x, index], [_without(x, axis, "select")], {"axis": axis})[0]
+        return graph.apply("gather", x, graph.integers(self.index, "index"), axis=axis)
 
     def _summary(self) -> str:
         return f"dim={self.dim}, index={self.index}"
@@ -69,8 +64,7 @@ class LastStep(Layer):
         super().__init__(**options)
         self.batch_first = bool(batch_first)
 
-    def emit(self, graph: GraphBuilder, x: TensorSpec, lengths: TensorSpec | None = None) -> TensorSpec:
-        assert x.shape is not None
+    def emit(self, graph: NetworkBuilder, x: Value, lengths: Value | None = None) -> Value:
         if len(x.shape) not in (2, 3):
             raise ShapeError(f"{self!r}: input has shape {x.shape}, expected 3 axes, or 2 without a batch")
         if lengths is None or len(x.shape) == 2:
@@ -78,7 +72,7 @@ class LastStep(Layer):
                 raise ShapeError(f"{self!r}: lengths came with an input of shape {x.shape}, which has no batch")
             return Select(1 if self.batch_first and len(x.shape) == 3 else 0, -1).emit(graph, x)
         rows = x if self.batch_first else Transpose(0, 1).emit(graph, x)
-        return graph.node("last", [rows, lengths], [_without(rows, 1, "last")])[0]
+        return graph.apply("last", rows, lengths)
 
     def _summary(self) -> str:
         return f"batch_first={self.batch_first}"
@@ -91,27 +85,17 @@ class Transpose(Layer):
         super().__init__(**options)
         self.dim0, self.dim1 = integer("Transpose: dim0", dim0), integer("Transpose: dim1", dim1)
 
-    def emit(self, graph: GraphBuilder, x: TensorSpec, lengths: TensorSpec | None = None) -> TensorSpec:
+    def emit(self, graph: NetworkBuilder, x: Value, lengths: Value | None = None) -> Value:
         a, b = _axis(self, x, self.dim0), _axis(self, x, self.dim1)
-        assert x.shape is not None
         perm = list(range(len(x.shape)))
         perm[a], perm[b] = perm[b], perm[a]
-        dims = tuple(x.dims[p] for p in perm) if x.dims else ()
-        out = replace(x, name="transpose", shape=tuple(x.shape[p] for p in perm), dims=dims)
-        return graph.node("transpose", [x], [out], {"perm": perm})[0]
+        return graph.apply("transpose", x, perm=perm)
 
     def _summary(self) -> str:
         return f"{self.dim0}, {self.dim1}"
 
 
-def _axis(layer: Layer, x: TensorSpec, dim: int) -> int:
-    assert x.shape is not None
+def _axis(layer: Layer, x: Value, dim: int) -> int:
     if not -len(x.shape) <= dim < len(x.shape):
         raise ShapeError(f"{layer!r}: input has shape {x.shape}, which has no axis {dim}")
     return dim % len(x.shape)
-
-
-def _without(x: TensorSpec, axis: int, name: str) -> TensorSpec:
-    assert x.shape is not None
-    dims = x.dims[:axis] + x.dims[axis + 1 :] if x.dims else ()
-    return replace(x, name=name, shape=x.shape[:axis] + x.shape[axis + 1 :], dims=dims)

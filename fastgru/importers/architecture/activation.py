@@ -7,10 +7,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from fastgru.graph import TensorSpec
+from fastgru.graphbuilder import Value
 from fastgru.importers.architecture.layer import Layer
 from fastgru.importers.architecture.registry import layer_type
-from fastgru.importers.architecture.values import shape_of
 
 __all__: list[str] = []
 
@@ -46,34 +45,34 @@ _FUNCTIONS: Final = ("Abs", "Cos", "Erf", "Exp", "Log", "Log1p", "Neg", "Recipro
 
 @layer_type(*(name for name in _PLAIN if name not in _FUNCTIONS), training="inplace")
 @layer_type(*_FUNCTIONS)
-def _plain(layer: Layer) -> TensorSpec:
+def _plain(layer: Layer) -> Value:
     layer.need_float()
     op, attrs = _PLAIN[layer.type]
     return layer.apply(op, layer.x, **attrs)
 
 
 @layer_type("ELU", options="alpha", training="inplace")
-def _elu(layer: Layer) -> TensorSpec:
+def _elu(layer: Layer) -> Value:
     layer.need_float()
     return layer.apply("activation", layer.x, kind="elu", alpha=layer.options.number("alpha", 1.0))
 
 
 @layer_type("LeakyReLU", options="negative_slope", training="inplace")
-def _leaky_relu(layer: Layer) -> TensorSpec:
+def _leaky_relu(layer: Layer) -> Value:
     layer.need_float()
     slope = layer.options.number("negative_slope", 0.01)
     return layer.apply("activation", layer.x, kind="leaky_relu", alpha=slope)
 
 
 @layer_type("GELU", options="approximate")
-def _gelu(layer: Layer) -> TensorSpec:
+def _gelu(layer: Layer) -> Value:
     layer.need_float()
     kinds = {"none": "gelu", "tanh": "gelu_tanh"}
     return layer.apply("unary", layer.x, kind=kinds[layer.options.choice("approximate", tuple(kinds), "none")])
 
 
 @layer_type("Softplus", options="beta threshold")
-def _softplus(layer: Layer) -> TensorSpec:
+def _softplus(layer: Layer) -> Value:
     """log(1 + exp(beta * x)) / beta; torch's switch to x itself above the threshold differs by less than rounding."""
     if layer.options.number("threshold", 20.0) < 20:
         raise layer.unsupported("a threshold below 20", "leave it out, or write the function with other layers")
@@ -88,7 +87,7 @@ def _softplus(layer: Layer) -> TensorSpec:
 
 
 @layer_type("LogSigmoid")
-def _log_sigmoid(layer: Layer) -> TensorSpec:
+def _log_sigmoid(layer: Layer) -> Value:
     """-softplus(-x)."""
     layer.need_float()
     soft = layer.apply("activation", _affine(layer, layer.x, -1.0), kind="softplus")
@@ -96,7 +95,7 @@ def _log_sigmoid(layer: Layer) -> TensorSpec:
 
 
 @layer_type("Mish", training="inplace")
-def _mish(layer: Layer) -> TensorSpec:
+def _mish(layer: Layer) -> Value:
     """x * tanh(softplus(x))."""
     layer.need_float()
     soft = layer.apply("activation", layer.x, kind="softplus")
@@ -104,7 +103,7 @@ def _mish(layer: Layer) -> TensorSpec:
 
 
 @layer_type("Clamp", options="min max")
-def _clamp(layer: Layer) -> TensorSpec:
+def _clamp(layer: Layer) -> Value:
     if "min" not in layer.options and "max" not in layer.options:
         raise layer.invalid("neither min nor max is given")
     low, high = (layer.options.number(n) if n in layer.options else None for n in ("min", "max"))
@@ -112,30 +111,30 @@ def _clamp(layer: Layer) -> TensorSpec:
 
 
 @layer_type("Hardtanh", options="min_val max_val", training="inplace")
-def _hardtanh(layer: Layer) -> TensorSpec:
+def _hardtanh(layer: Layer) -> Value:
     return _clip(layer, layer.options.number("min_val", -1.0), layer.options.number("max_val", 1.0))
 
 
 @layer_type("ReLU6", training="inplace")
-def _relu6(layer: Layer) -> TensorSpec:
+def _relu6(layer: Layer) -> Value:
     return _clip(layer, 0.0, 6.0)
 
 
-def _clip(layer: Layer, low: float | None, high: float | None) -> TensorSpec:
+def _clip(layer: Layer, low: float | None, high: float | None) -> Value:
     layer.need_float()
     bounds = [None if v is None else layer.constant(n, v, "float64") for n, v in (("low", low), ("high", high))]
     return layer.apply("clip", layer.x, *bounds)
 
 
 @layer_type("Pow", options="exponent")
-def _pow(layer: Layer) -> TensorSpec:
+def _pow(layer: Layer) -> Value:
     layer.need_float()
     exponent = layer.constant("exponent", layer.options.number("exponent"), "float64")
     return layer.apply("binary", layer.x, exponent, kind="pow")
 
 
 @layer_type("Affine", options="scale offset")
-def _scaled(layer: Layer) -> TensorSpec:
+def _scaled(layer: Layer) -> Value:
     """scale * x + offset."""
     layer.need_float()
     scale, offset = layer.options.number("scale", 1.0), layer.options.number("offset", 0.0)
@@ -143,19 +142,19 @@ def _scaled(layer: Layer) -> TensorSpec:
 
 
 @layer_type("LogSoftmax", "Softmax", options="dim")
-def _softmax(layer: Layer) -> TensorSpec:
+def _softmax(layer: Layer) -> Value:
     layer.need_float()
     return layer.apply("softmax" if layer.type == "Softmax" else "log_softmax", layer.x, axis=layer.axis("dim"))
 
 
 @layer_type("PReLU", sizes="num_parameters", weights=True)
-def _prelu(layer: Layer) -> TensorSpec:
+def _prelu(layer: Layer) -> Value:
     """A slope for all, or one a channel along axis 1."""
     layer.need_float()
     slope = layer.weight("weight", ("C",))
     layer.check_size("num_parameters", slope.size)
     if slope.size != 1:
-        if layer.rank < 2 or shape_of(layer.x)[1] not in (None, slope.size):
+        if layer.rank < 2 or layer.x.shape[1] not in (None, slope.size):
             raise layer.wrong_input(
                 f"(N, {slope.size}, ...), as {layer.parameters.key('weight')!r} has {slope.size} slopes"
             )
@@ -164,18 +163,16 @@ def _prelu(layer: Layer) -> TensorSpec:
 
 
 @layer_type("GLU", options="dim")
-def _glu(layer: Layer) -> TensorSpec:
+def _glu(layer: Layer) -> Value:
     """a * sigmoid(b), where a and b are the halves of x along an axis."""
     layer.need_float()
     axis = layer.axis("dim", -1)
-    shape = shape_of(layer.x)
-    size = shape[axis]
+    size = layer.x.shape[axis]
     if size is None or size % 2:
         raise layer.wrong_input(f"an even size on axis {axis}")
-    half = TensorSpec("half", layer.x.dtype, (*shape[:axis], size // 2, *shape[axis + 1 :]), layer.x.dims)
-    a, b = layer.add("split", [layer.x], [half, half], axis=axis, sizes=[size // 2] * 2)
+    a, b = layer.add("split", [layer.x], ["half", "half"], axis=axis, sizes=[size // 2] * 2)
     return layer.apply("binary", a, layer.apply("activation", b, kind="sigmoid"), kind="mul")
 
 
-def _affine(layer: Layer, x: TensorSpec, scale: float, offset: float = 0.0) -> TensorSpec:
+def _affine(layer: Layer, x: Value, scale: float, offset: float = 0.0) -> Value:
     return layer.apply("activation", x, kind="affine", alpha=scale, beta=offset)

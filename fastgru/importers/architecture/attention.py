@@ -10,11 +10,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fastgru.graph import TensorSpec
+from fastgru.graphbuilder import Value
 from fastgru.importers.architecture.layer import Layer
 from fastgru.importers.architecture.registry import layer_type
-from fastgru.importers.architecture.reshape import Axis, moved, reshaped
-from fastgru.importers.architecture.values import shape_of, shown
+from fastgru.importers.architecture.reshape import KeptAxis, moved, reshaped
+from fastgru.importers.architecture.values import shown
 
 __all__: list[str] = []
 
@@ -27,7 +27,7 @@ __all__: list[str] = []
     inputs=(1, 3),
     weights=True,
 )
-def _attention(layer: Layer) -> TensorSpec:
+def _attention(layer: Layer) -> Value:
     """query (L, N, E), key (S, N, .), value (S, N, .), or (N, ...) with batch_first -> (L, N, E).
 
     The key is the query where it is not given, and the value the key.
@@ -35,7 +35,7 @@ def _attention(layer: Layer) -> TensorSpec:
     layer.need_float()
     heads, batch_first = layer.options.integer("num_heads", least=1), layer.options.flag("batch_first", False)
     for index, x in enumerate(layer.inputs):
-        if len(shape_of(x)) != 3:
+        if len(x.shape) != 3:
             raise layer.wrong_input("3 axes: (L, N, E), or (N, L, E) with batch_first", index)
     out = layer.weight("out_proj.weight", ("E", "E"))
     E = out.shape[0]
@@ -45,29 +45,28 @@ def _attention(layer: Layer) -> TensorSpec:
     rows = [x if batch_first else moved(layer, x, [1, 0, 2]) for x in layer.inputs]
     rows += [rows[-1]] * (3 - len(rows))
     for index, (row, axis) in enumerate(zip(rows[1:], (0, 1), strict=True), 1):
-        m, n = shape_of(row)[: axis + 1], shape_of(rows[index - 1])[: axis + 1]
+        m, n = row.shape[: axis + 1], rows[index - 1].shape[: axis + 1]
         if any(a is not None and b is not None and a != b for a, b in zip(m, n, strict=True)):
             raise layer.wrong_input(f"one that goes with {shown(layer.inputs[0])}", len(layer.inputs) - 1)
     weights, bias = _projections(layer, rows, E)
     made = []
     for row, weight, part in zip(rows, weights, bias, strict=True):
-        flat = layer.apply("linear", row, weight, *part, shape=(*shape_of(row)[:2], E), dims=(*row.dims[:2], None))
-        made.append(moved(layer, reshaped(layer, flat, [Axis(0), Axis(1), heads, E // heads]), [0, 2, 1, 3]))
+        flat = layer.apply("linear", row, weight, *part)
+        made.append(moved(layer, reshaped(layer, flat, [KeptAxis(0), KeptAxis(1), heads, E // heads]), [0, 2, 1, 3]))
     q, k, v = made
-    grid, names = (*shape_of(q)[:3], shape_of(k)[2]), (*q.dims[:3], k.dims[2])
-    scores = layer.apply("matmul", q, moved(layer, k, [0, 1, 3, 2]), shape=grid, dims=names)
+    scores = layer.apply("matmul", q, moved(layer, k, [0, 1, 3, 2]))
     scores = layer.apply("activation", scores, kind="affine", alpha=1 / math.sqrt(E // heads), beta=0.0)
-    mixed = layer.apply("matmul", layer.apply("softmax", scores, axis=3), v, shape=shape_of(q), dims=q.dims)
-    joined = reshaped(layer, moved(layer, mixed, [0, 2, 1, 3]), [Axis(0), Axis(1), E])
+    mixed = layer.apply("matmul", layer.apply("softmax", scores, axis=3), v)
+    joined = reshaped(layer, moved(layer, mixed, [0, 2, 1, 3]), [KeptAxis(0), KeptAxis(1), E])
     end = layer.parameters.optional("out_proj.bias", (E,))
     ends = [layer.stored("out_proj.weight", out)] + ([] if end is None else [layer.stored("out_proj.bias", end)])
     y = layer.apply("linear", joined, *ends)
     return y if batch_first else moved(layer, y, [1, 0, 2])
 
 
-def _projections(layer: Layer, rows: Sequence[TensorSpec], E: int) -> tuple[list[str], list[list[str]]]:
+def _projections(layer: Layer, rows: Sequence[Value], E: int) -> tuple[list[Value], list[list[Value]]]:
     """The constants of weight (E, .) and, where there is one, bias (E,) for query, key and value."""
-    sizes = [shape_of(row)[2] for row in rows]
+    sizes = [row.shape[2] for row in rows]
     if layer.parameters.has("bias_k") or layer.parameters.has("bias_v"):
         raise layer.unsupported("add_bias_kv", "export the network to ONNX")
     if layer.parameters.has("q_proj_weight"):

@@ -6,11 +6,11 @@ from typing import Any, Final
 
 from numpy.typing import NDArray
 
-from fastgru.graph import TensorSpec
+from fastgru.graphbuilder import Value
 from fastgru.importers.architecture.layer import Layer
 from fastgru.importers.architecture.pad import padded
 from fastgru.importers.architecture.registry import layer_type
-from fastgru.importers.architecture.values import Shape, shape_of
+from fastgru.importers.architecture.values import Shape
 
 __all__: list[str] = []
 
@@ -25,14 +25,14 @@ _MODES: Final = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
     weights=True,
     states=True,
 )
-def _conv(layer: Layer) -> TensorSpec | tuple[tuple[str, TensorSpec], ...]:
+def _conv(layer: Layer) -> Value | tuple[tuple[str, Value], ...]:
     """x (N, C, ...), weight (O, C / groups, K...), bias (O,) -> (N, O, ...).
 
     With a state, the axis after the channels is time: the state is the (K - 1) * dilation frames before x.
     """
     n = _spatial(layer)
     group = layer.options.integer("groups", 1, least=1)
-    C = shape_of(layer.x)[1]
+    C = layer.x.shape[1]
     weight = layer.weight("weight", ("O", f"C / {group}", *"KL"[:n]))
     O, each, *taps = weight.shape
     if C not in (None, each * group) or O % group:
@@ -46,46 +46,29 @@ def _conv(layer: Layer) -> TensorSpec | tuple[tuple[str, TensorSpec], ...]:
         x, frames = _continued(layer, (taps[0] - 1) * dilations[0], strides[0], pads[0] + pads[n])
     if mode != "zeros" and any(pads):
         x, pads = padded(layer, x, list(range(2, n + 2)), pads, _MODES[mode]), [0] * (2 * n)
-    sizes, dims = [], []
-    for i, (size, name) in enumerate(zip(shape_of(x)[2:], x.dims[2:], strict=True)):
+    for i, size in enumerate(x.shape[2:]):
         reach, room = (taps[i] - 1) * dilations[i] + 1, pads[i] + pads[i + n]
         if size is not None and size + room < reach:
             raise layer.wrong_input(f"{reach - room} elements or more on axis {i + 2}")
-        sizes.append(None if size is None else (size + room - reach) // strides[i] + 1)
-        dims.append(name if strides[i] == 1 and room == reach - 1 else None)
-    if frames is not None:
-        dims[0] = layer.x.dims[2]
-    y = layer.apply(
-        "conv",
-        x,
-        *_constants(layer, weight, O),
-        shape=(shape_of(x)[0], O, *sizes),
-        dims=(x.dims[0], None, *dims),
-        strides=strides,
-        pads=pads,
-        dilations=dilations,
-        group=group,
-    )
+    constants = _constants(layer, weight, O)
+    y = layer.apply("conv", x, *constants, strides=strides, pads=pads, dilations=dilations, group=group)
     return y if frames is None else (("", y), ("frames", frames))
 
 
-def _continued(layer: Layer, context: int, stride: int, padding: int) -> tuple[TensorSpec, TensorSpec]:
+def _continued(layer: Layer, context: int, stride: int, padding: int) -> tuple[Value, Value]:
     """(the frames of the state and those of x, the last ones of them)."""
     if len(layer.states) != 1 or not context or stride != 1 or padding:
         raise layer.invalid(
             f"{len(layer.states)} states, kernel and dilation reaching {context} frames back, stride {stride} and"
             f" padding {padding} along time; with a state, expected 1, 1 or more, 1 and 0"
         )
-    N, C, T, *rest = shape_of(layer.x)
-    batch, names = layer.x.dims[0], layer.x.dims[3:]
-    form = TensorSpec("", layer.x.dtype, (N, C, context, *rest), (batch, None, None, *names))
-    before = layer.open_state(layer.states[0], form)
-    total = None if T is None else T + context
-    dims = (batch, None, None, *names)
-    whole = layer.apply("concat", before, layer.x, shape=(N, C, total, *rest), dims=dims, axis=2)
+    shape, dims = list(layer.x.shape), list(layer.x.dims)
+    shape[2], dims[1:3] = context, (None, None)
+    before = layer.open_state(layer.states[0], layer.form(tuple(shape), dims))
+    whole = layer.apply("concat", before, layer.x, axis=2)
     bounds = {"start": -context, "end": (1 << 63) - 1, "axis": 2, "step": 1}
     constants = [layer.constant(key, [value]) for key, value in bounds.items()]
-    return whole, layer.apply("slice", whole, *constants, shape=form.shape, dims=form.dims)
+    return whole, layer.apply("slice", whole, *constants)
 
 
 @layer_type(
@@ -94,31 +77,27 @@ def _continued(layer: Layer, context: int, stride: int, padding: int) -> tuple[T
     sizes=_SIZES,
     weights=True,
 )
-def _conv_transpose(layer: Layer) -> TensorSpec:
+def _conv_transpose(layer: Layer) -> Value:
     """x (N, C, ...), weight (C, O / groups, K...), bias (O,) -> (N, O, ...)."""
     n = _spatial(layer)
     group = layer.options.integer("groups", 1, least=1)
-    weight = layer.weight("weight", (shape_of(layer.x)[1] or "C", f"O / {group}", *"KL"[:n]))
+    weight = layer.weight("weight", (layer.x.shape[1] or "C", f"O / {group}", *"KL"[:n]))
     C, each, *taps = weight.shape
     if C % group:
         raise layer.wrong_input(f"a multiple of {group} channels in {_where(layer, weight.shape, group)}")
     strides, dilations = layer.options.each("stride", n, 1, least=1), layer.options.each("dilation", n, 1, least=1)
     padding, more = layer.options.each("padding", n, 0), layer.options.each("output_padding", n, 0)
     _check_sizes(layer, C, each * group, taps)
-    sizes: list[int | None] = []
-    for i, size in enumerate(shape_of(layer.x)[2:]):
+    for i, size in enumerate(layer.x.shape[2:]):
         if more[i] >= max(strides[i], dilations[i]):
             raise layer.invalid(f"output_padding is {more}, expected less than the stride {strides} or the dilation")
         out = -2 * padding[i] + dilations[i] * (taps[i] - 1) + more[i] + 1
-        sizes.append(None if size is None else (size - 1) * strides[i] + out)
         if size is not None and (size - 1) * strides[i] + out < 1:
             raise layer.wrong_input(f"more elements on axis {i + 2}: the padding {padding} leaves nothing")
     return layer.apply(
         "conv_transpose",
         layer.x,
         *_constants(layer, weight, each * group),
-        shape=(shape_of(layer.x)[0], each * group, *sizes),
-        dims=(layer.x.dims[0], *(None for _ in range(n + 1))),
         strides=strides,
         pads=[*padding, *padding],
         dilations=dilations,
@@ -146,7 +125,7 @@ def _check_sizes(layer: Layer, inputs: int, outputs: int, taps: list[int]) -> No
         raise layer.invalid(f"kernel_size is {layer.options.raw('kernel_size')!r}, but its weights say {taps}")
 
 
-def _constants(layer: Layer, weight: NDArray[Any], O: int) -> list[str]:
+def _constants(layer: Layer, weight: NDArray[Any], O: int) -> list[Value]:
     bias = layer.parameters.optional("bias", (O,))
     return [layer.stored("weight", weight)] + ([] if bias is None else [layer.stored("bias", bias)])
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.errors import InvalidModelError, ShapeError, UnsupportedModelError
-from fastgru.graph import TensorSpec
+from fastgru.graphbuilder import GraphBuilder, Value
 from fastgru.importers.architecture.options import Options
 from fastgru.importers.architecture.parameters import Parameters, Sizes
-from fastgru.importers.architecture.values import Builder, Shape, shape_of, shown
+from fastgru.importers.architecture.values import Shape, shown
 
 __all__ = ["Layer"]
 
@@ -31,26 +31,26 @@ class Layer:
 
     name: str
     type: str
-    inputs: tuple[TensorSpec, ...]
+    inputs: tuple[Value, ...]
     input_names: tuple[str, ...]
     states: tuple[str, ...]
     options: Options
     parameters: Parameters
-    builder: Builder
-    value: Callable[[str], TensorSpec]
-    dimension: Callable[[str], tuple[TensorSpec, int] | None]
-    open_state: Callable[[str, TensorSpec], TensorSpec]
+    builder: GraphBuilder
+    value: Callable[[str], Value]
+    dimension: Callable[[str], tuple[Value, int] | None]
+    open_state: Callable[[str, Value], Value]
 
     def __str__(self) -> str:
         return f"layer {self.name!r} ({self.type})"
 
     @property
-    def x(self) -> TensorSpec:
+    def x(self) -> Value:
         return self.inputs[0]
 
     @property
     def rank(self) -> int:
-        return len(shape_of(self.x))
+        return len(self.x.shape)
 
     def wrong_input(self, expected: str, index: int = 0) -> ShapeError:
         """The error for an input of a shape that does not fit."""
@@ -66,7 +66,7 @@ class Layer:
     def need_float(self) -> None:
         """Raise unless every input is floating."""
         for name, x in zip(self.input_names, self.inputs, strict=True):
-            if not x.dtype.startswith("float"):
+            if not (x.dtype or "").startswith("float"):
                 raise ShapeError(f"{self}: its input {name!r} is {x.dtype}, expected a float")
 
     def need_rank(self, *ranks: int, form: str) -> None:
@@ -90,6 +90,11 @@ class Layer:
             raise self.options.wrong(option, "each axis once")
         return sorted(axes)
 
+    def form(self, shape: Shape, dims: Sequence[str | None]) -> Value:
+        """What a state is like."""
+        assert self.x.dtype is not None
+        return self.builder.input(self.name, self.x.dtype, shape, dims)
+
     def normal_axis(self, axis: int, rank: int) -> int:
         if not -rank <= axis < rank:
             raise self.wrong_input(f"one with an axis {axis}")
@@ -100,39 +105,19 @@ class Layer:
         why = f": its input {self.input_names[0]!r} is {shown(self.x)}" if self.inputs else ""
         return self.parameters.take(name, expected, why=why)
 
-    def stored(self, name: str, array: Array) -> str:
+    def stored(self, name: str, array: Array) -> Value:
         """The constant of a parameter."""
-        return self.builder.constant(self.parameters.key(name), array)
+        return self.builder.constant(array, self.parameters.key(name))
 
-    def constant(self, hint: str, values: Any, dtype: str = "int64") -> str:
+    def constant(self, hint: str, values: Any, dtype: str = "int64") -> Value:
         """A constant that the layer itself needs."""
-        return self.builder.constant(f"{self.name}/{hint}", np.asarray(values, dtype=dtype))
+        return self.builder.constant(np.asarray(values, dtype=dtype), f"{self.name}/{hint}")
 
-    def add(
-        self,
-        op: str,
-        inputs: Sequence[TensorSpec | str | None],
-        outputs: Sequence[TensorSpec],
-        **attrs: Any,
-    ) -> tuple[TensorSpec, ...]:
-        """A node with several outputs, whose shapes are given; their names say what they are of the layer."""
-        named = [replace(spec, name=f"{self.name}/{spec.name}" if spec.name else self.name) for spec in outputs]
-        return self.builder.add(op, inputs, named, attrs, named[0].name)
+    def add(self, op: str, inputs: Sequence[Value | None], names: Sequence[str], **attrs: Any) -> tuple[Value, ...]:
+        """A node with several outputs; names say what they are of the layer."""
+        hints = [f"{self.name}/{name}" if name else self.name for name in names]
+        return self.builder.add_many(op, inputs, hints, attrs)
 
-    def apply(
-        self,
-        op: str,
-        x: TensorSpec,
-        *inputs: TensorSpec | str | None,
-        shape: Shape | None = None,
-        dims: tuple[str | None, ...] | None = None,
-        dtype: str | None = None,
-        **attrs: Any,
-    ) -> TensorSpec:
-        """A node with one output, which is as x is in what is not given; dims are dropped where a new shape is."""
-        if shape is not None and dims is None:
-            dims = (None,) * len(shape)
-        out = TensorSpec(
-            "", dtype or x.dtype, shape_of(x) if shape is None else shape, x.dims if dims is None else dims
-        )
-        return self.add(op, [x, *inputs], [out], **attrs)[0]
+    def apply(self, op: str, *inputs: Value | None, **attrs: Any) -> Value:
+        """A node with one output."""
+        return self.builder.add(op, inputs, self.name, attrs)

@@ -9,10 +9,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgru.graph import TensorSpec
+from fastgru.graphbuilder import Value
 from fastgru.importers.architecture.layer import Layer
 from fastgru.importers.architecture.registry import layer_type
-from fastgru.importers.architecture.values import shape_of
 
 __all__: list[str] = []
 
@@ -40,7 +39,7 @@ def _channels(layer: Layer, *ranks: int) -> int | None:
     forms = {2: "(N, C)", 3: "(N, C, L)", 4: "(N, C, H, W)"}
     if layer.rank not in (ranks or range(2, 7)):
         raise layer.wrong_input(" or ".join(forms[r] for r in ranks) or "(N, C, ...)")
-    return shape_of(layer.x)[1]
+    return layer.x.shape[1]
 
 
 def _affine(layer: Layer, C: int, like: Array | None = None) -> tuple[Array, Array]:
@@ -50,7 +49,7 @@ def _affine(layer: Layer, C: int, like: Array | None = None) -> tuple[Array, Arr
     return np.ones(C, dtype) if weight is None else weight, np.zeros(C, dtype) if bias is None else bias
 
 
-def _with_statistics(layer: Layer, C: int | None) -> TensorSpec:
+def _with_statistics(layer: Layer, C: int | None) -> Value:
     mean = layer.weight("running_mean", (C or "C",))
     C = mean.size
     var = layer.weight("running_var", (C,))
@@ -71,7 +70,7 @@ def _with_statistics(layer: Layer, C: int | None) -> TensorSpec:
     training="momentum",
     weights=True,
 )
-def _batch_norm(layer: Layer) -> TensorSpec:
+def _batch_norm(layer: Layer) -> Value:
     """(x - running_mean) / sqrt(running_var + eps) * weight + bias, along axis 1."""
     return _with_statistics(layer, _channels(layer, *((2, 3) if layer.type == "BatchNorm1d" else (4,))))
 
@@ -83,7 +82,7 @@ def _batch_norm(layer: Layer) -> TensorSpec:
     training="momentum",
     weights=True,
 )
-def _instance_norm(layer: Layer) -> TensorSpec:
+def _instance_norm(layer: Layer) -> Value:
     """Over each channel of each row; by running statistics where the layer has some, as torch does in inference."""
     C = _channels(layer, 3 if layer.type == "InstanceNorm1d" else 4)
     if layer.parameters.has("running_mean"):
@@ -92,13 +91,13 @@ def _instance_norm(layer: Layer) -> TensorSpec:
 
 
 @layer_type("GroupNorm", options="num_groups eps", sizes="num_channels affine", weights=True)
-def _group_norm(layer: Layer) -> TensorSpec:
+def _group_norm(layer: Layer) -> Value:
     """Over each group of channels of each row."""
     C = _channels(layer)
     return _grouped(layer, C, layer.options.integer("num_groups", least=1), "num_channels", affine=True)
 
 
-def _grouped(layer: Layer, C: int | None, groups: int | None, size: str, *, affine: bool) -> TensorSpec:
+def _grouped(layer: Layer, C: int | None, groups: int | None, size: str, *, affine: bool) -> Value:
     """affine: torch's default; a layer that has none of the weights then must say so."""
     _need_weight(layer, "affine", affine)
     if C is None and not layer.parameters.has("weight"):
@@ -115,7 +114,7 @@ def _grouped(layer: Layer, C: int | None, groups: int | None, size: str, *, affi
 
 
 @layer_type("LayerNorm", options="normalized_shape eps", sizes="elementwise_affine bias", weights=True)
-def _layer_norm(layer: Layer) -> TensorSpec:
+def _layer_norm(layer: Layer) -> Value:
     """Over the last axes, which have normalized_shape; the weights tell it where there are some."""
     sizes, names = _last_axes(layer)
     if "bias" in layer.options:
@@ -126,13 +125,13 @@ def _layer_norm(layer: Layer) -> TensorSpec:
 
 
 @layer_type("RMSNorm", options="normalized_shape eps", sizes="elementwise_affine", weights=True)
-def _rms_norm(layer: Layer) -> TensorSpec:
+def _rms_norm(layer: Layer) -> Value:
     """x / sqrt(mean(x^2) + eps) * weight over the last axes; eps is that of float32 where none is given."""
     sizes, names = _last_axes(layer)
     return layer.apply("rms_norm", layer.x, *names, axis=layer.rank - len(sizes), epsilon=_eps(layer, _LEAST))
 
 
-def _last_axes(layer: Layer) -> tuple[Sequence[int], list[str | None]]:
+def _last_axes(layer: Layer) -> tuple[Sequence[int], list[Value | None]]:
     """(their sizes, the constant of the weight or None)."""
     layer.need_float()
     _need_weight(layer, "elementwise_affine", True)
@@ -141,7 +140,7 @@ def _last_axes(layer: Layer) -> tuple[Sequence[int], list[str | None]]:
     given = layer.options.integers("normalized_shape", least=1) if "normalized_shape" in layer.options else None
     if given is None and not has_weight:
         raise layer.invalid("normalized_shape is missing, and there is no weight that would tell it")
-    names: list[str | None] = [None]
+    names: list[Value | None] = [None]
     sizes: Sequence[int] = given or ()
     if has_weight:
         key = layer.parameters.key("weight")
@@ -150,8 +149,6 @@ def _last_axes(layer: Layer) -> tuple[Sequence[int], list[str | None]]:
         if not math.prod(sizes):
             raise layer.invalid(f"{key!r} has shape {sizes}")
     k = len(sizes)
-    if layer.rank < k or any(
-        m not in (None, n) for m, n in zip(shape_of(layer.x)[layer.rank - k :], sizes, strict=True)
-    ):
+    if layer.rank < k or any(m not in (None, n) for m, n in zip(layer.x.shape[layer.rank - k :], sizes, strict=True)):
         raise layer.wrong_input(f"one that ends with {tuple(sizes)}")
     return sizes, names

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from fastgru.graph import TensorSpec
+from fastgru.graphbuilder import Value
 from fastgru.importers.architecture.layer import Layer
 from fastgru.importers.architecture.registry import layer_type
-from fastgru.importers.architecture.values import shape_of
 
 __all__ = ["padded"]
 
@@ -17,7 +16,7 @@ _MODULES: Final = {"Constant": "constant", "Circular": "wrap", "Reflection": "re
 
 
 @layer_type("Pad", options="pad mode value")
-def _pad(layer: Layer) -> TensorSpec:
+def _pad(layer: Layer) -> Value:
     """pad: (before, after) of the last axis, then of the one before it, and so on; negative amounts take away."""
     amounts = layer.options.integers("pad")
     if len(amounts) % 2 or len(amounts) // 2 > layer.rank:
@@ -29,17 +28,17 @@ def _pad(layer: Layer) -> TensorSpec:
 
 
 @layer_type("ConstantPad1d", "ConstantPad2d", options="padding value")
-def _constant(layer: Layer) -> TensorSpec:
+def _constant(layer: Layer) -> Value:
     return _backwards(layer, _amounts(layer), "constant", layer.options.number("value"))
 
 
 @layer_type("ZeroPad1d", "ZeroPad2d", options="padding")
-def _zeros(layer: Layer) -> TensorSpec:
+def _zeros(layer: Layer) -> Value:
     return _backwards(layer, _amounts(layer), "constant", 0.0)
 
 
 @layer_type(*(f"{name}Pad{n}d" for name in _MODULES if name != "Constant" for n in (1, 2)), options="padding")
-def _other(layer: Layer) -> TensorSpec:
+def _other(layer: Layer) -> Value:
     return _backwards(layer, _amounts(layer), _MODULES[layer.type[:-5]], 0.0)
 
 
@@ -52,30 +51,25 @@ def _amounts(layer: Layer) -> list[int]:
     return amounts * (2 * n) if len(amounts) == 1 else amounts
 
 
-def _backwards(layer: Layer, amounts: Sequence[int], mode: str, value: float) -> TensorSpec:
+def _backwards(layer: Layer, amounts: Sequence[int], mode: str, value: float) -> Value:
     count = len(amounts) // 2
     axes = list(range(layer.rank - count, layer.rank))
     before, after = list(amounts[0::2])[::-1], list(amounts[1::2])[::-1]
     return padded(layer, layer.x, axes, [*before, *after], mode, value)
 
 
-def padded(
-    layer: Layer, x: TensorSpec, axes: Sequence[int], pads: Sequence[int], mode: str, value: float = 0.0
-) -> TensorSpec:
+def padded(layer: Layer, x: Value, axes: Sequence[int], pads: Sequence[int], mode: str, value: float = 0.0) -> Value:
     """x with `pads` elements more: before each of `axes`, then after each."""
     layer.need_float()
-    shape, dims = list(shape_of(x)), list(x.dims)
     for i, axis in enumerate(axes):
-        before, after, size = pads[i], pads[i + len(axes)], shape[axis]
+        before, after, size = pads[i], pads[i + len(axes)], x.shape[axis]
         most = {"reflect": -1, "wrap": 0}.get(mode)
         if size is None:
-            dims[axis] = dims[axis] if before + after == 0 else None
             continue
         if size + before + after < 0 or (most is not None and max(before, after) > size + most):
             raise layer.wrong_input(f"another size on axis {axis} for a padding of {before} and {after}")
-        shape[axis] = size + before + after
     if not any(pads):
         return x
     amounts = layer.constant("pads", list(pads))
     fill = layer.constant("value", value, "float64") if mode == "constant" and value else None
-    return layer.apply("pad", x, amounts, fill, shape=tuple(shape), dims=tuple(dims), mode=mode, axes=list(axes))
+    return layer.apply("pad", x, amounts, fill, mode=mode, axes=list(axes))

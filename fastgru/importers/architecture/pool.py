@@ -7,10 +7,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from fastgru.graph import TensorSpec
+from fastgru.graphbuilder import Value
 from fastgru.importers.architecture.layer import Layer
 from fastgru.importers.architecture.registry import layer_type
-from fastgru.importers.architecture.values import shape_of
 
 __all__: list[str] = []
 
@@ -18,23 +17,22 @@ _MOST_CHECKED: Final = 1 << 12
 
 
 @layer_type("MaxPool1d", "MaxPool2d", options="kernel_size stride padding dilation ceil_mode")
-def _max_pool(layer: Layer) -> TensorSpec:
+def _max_pool(layer: Layer) -> Value:
     return _pool(layer, "max", layer.options.each("dilation", _spatial(layer), 1, least=1), include=False)
 
 
 @layer_type("AvgPool1d", "AvgPool2d", options="kernel_size stride padding ceil_mode count_include_pad")
-def _average_pool(layer: Layer) -> TensorSpec:
+def _average_pool(layer: Layer) -> Value:
     return _pool(layer, "average", [1] * _spatial(layer), include=layer.options.flag("count_include_pad", True))
 
 
 @layer_type("AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveMaxPool1d", "AdaptiveMaxPool2d", options="output_size")
-def _adaptive(layer: Layer) -> TensorSpec:
+def _adaptive(layer: Layer) -> Value:
     n = _spatial(layer)
     if any(size != 1 for size in layer.options.each("output_size", n, least=1)):
         raise layer.unsupported("an output_size other than 1", "use a pool with the kernel_size that your sizes give")
     kind = "mean" if "Avg" in layer.type else "max"
-    shape, dims = (*shape_of(layer.x)[:2], *[1] * n), (*layer.x.dims[:2], *[None] * n)
-    return layer.apply("reduce", layer.x, shape=shape, dims=dims, kind=kind, axes=list(range(2, n + 2)), keepdims=True)
+    return layer.apply("reduce", layer.x, kind=kind, axes=list(range(2, n + 2)), keepdims=True)
 
 
 def _spatial(layer: Layer) -> int:
@@ -44,28 +42,20 @@ def _spatial(layer: Layer) -> int:
     return n
 
 
-def _pool(layer: Layer, kind: str, dilations: list[int], *, include: bool) -> TensorSpec:
+def _pool(layer: Layer, kind: str, dilations: list[int], *, include: bool) -> Value:
     n = len(dilations)
     kernel, ceil_mode = layer.options.each("kernel_size", n, least=1), layer.options.flag("ceil_mode", False)
     strides = layer.options.each("stride", n, kernel, least=1)
     padding = layer.options.each("padding", n, 0)
     if any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
         raise layer.options.wrong("padding", f"at most half of the kernel {kernel}")
-    sizes: list[int | None] = []
-    for i, size in enumerate(shape_of(layer.x)[2:]):
-        room = None if size is None else size + 2 * padding[i] - (kernel[i] - 1) * dilations[i] - 1
-        if size is None or room is None:
-            sizes.append(None)
-            continue
+    for i, size in enumerate(layer.x.shape[2:]):
+        room = 0 if size is None else size + 2 * padding[i] - (kernel[i] - 1) * dilations[i] - 1
         if room < 0:
             raise layer.wrong_input(f"{-room} elements more on axis {i + 2} for a kernel of {kernel}")
-        count = (-(-room // strides[i]) if ceil_mode else room // strides[i]) + 1
-        sizes.append(count - 1 if ceil_mode and (count - 1) * strides[i] >= size + padding[i] else count)
     return layer.apply(
         "pool",
         layer.x,
-        shape=(*shape_of(layer.x)[:2], *sizes),
-        dims=(*layer.x.dims[:2], *[None] * n),
         kind=kind,
         kernel=kernel,
         strides=strides,
@@ -77,7 +67,7 @@ def _pool(layer: Layer, kind: str, dilations: list[int], *, include: bool) -> Te
 
 
 @layer_type("Upsample", options="scale_factor mode align_corners")
-def _upsample(layer: Layer) -> TensorSpec:
+def _upsample(layer: Layer) -> Value:
     """The axes after the second, scale_factor times as long."""
     layer.need_float()
     layer.need_rank(3, 4, form="(N, C, L) or (N, C, H, W)")
@@ -95,23 +85,21 @@ def _upsample(layer: Layer) -> TensorSpec:
         attrs = {"mode": "linear", "coordinates": "align_corners" if corners else "half_pixel"}
     if mode == "nearest" and corners:
         raise layer.invalid("align_corners has no meaning for mode 'nearest'")
-    sizes = [None if s is None else math.floor(s * f) for s, f in zip(shape_of(layer.x)[2:], factors, strict=True)]
+    sizes = [None if s is None else math.floor(s * f) for s, f in zip(layer.x.shape[2:], factors, strict=True)]
     if 0 in sizes:
         raise layer.wrong_input(f"more elements: scale_factor {factors} leaves none")
-    for factor, size in zip(factors, shape_of(layer.x)[2:], strict=True) if mode == "nearest" else ():
+    for factor, size in zip(factors, layer.x.shape[2:], strict=True) if mode == "nearest" else ():
         if not _agrees(factor, size):
             raise layer.unsupported(
                 f"scale_factor {factor} with mode 'nearest', where torch takes neighbours by the way that it rounds",
                 "use a whole number, or mode 'linear' or 'bilinear'",
             )
-    scales = layer.builder.constant(f"{layer.name}/scales", np.array([1.0, 1.0, *factors], np.float32))
+    scales = layer.constant("scales", [1.0, 1.0, *factors], "float32")
     return layer.apply(
         "resize",
         layer.x,
         None,
         scales,
-        shape=(*shape_of(layer.x)[:2], *sizes),
-        dims=(*layer.x.dims[:2], *[None] * n),
         **attrs,
     )
 

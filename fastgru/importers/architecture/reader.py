@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
 from fastgru.errors import InvalidModelError, ShapeError
 from fastgru.graph import Graph, TensorSpec
+from fastgru.graphbuilder import GraphBuilder, Value
 from fastgru.importers.architecture.description import Description, Entry, parse
 from fastgru.importers.architecture.layer import Layer
 from fastgru.importers.architecture.options import Options
 from fastgru.importers.architecture.parameters import Parameters
 from fastgru.importers.architecture.text import Architecture, read_text
-from fastgru.importers.architecture.values import Builder, shape_of
 from fastgru.importers.states import pair_states
 from fastgru.importers.weights import Weights, read_weights
 from fastgru.sources import Source
@@ -76,20 +76,19 @@ class _Network:
 
     def __init__(self, description: Description, weights: Weights) -> None:
         self.description, self.weights = description, weights
-        self.inputs = list(description.inputs)
         opened = [pair for entry in description.layers for pair in entry.states.items()]
-        reserved = [*(spec.name for spec in self.inputs), *(name for pair in opened for name in pair)]
+        reserved = [*(spec.name for spec in description.inputs), *(name for pair in opened for name in pair)]
         if twice := sorted({name for name in reserved if reserved.count(name) > 1}):
             raise InvalidModelError(f"inputs and states: {', '.join(map(repr, twice))} is the name of two of them")
-        reserved += [name for name, _ in description.outputs or ()]
-        self.builder = Builder(reserved)
-        self.values: dict[str, TensorSpec] = {spec.name: spec for spec in self.inputs}
-        self.layers: dict[str, list[str]] = {}
-        self.last = self.inputs[0].name
-        self.state_outputs: dict[str, TensorSpec] = {}
+        self.builder = GraphBuilder("float32")
+        self.inputs = {s.name: self.builder.input(s.name, s.dtype, s.shape, s.dims) for s in description.inputs}
+        self.values = dict(self.inputs)
+        self.layers: dict[str, list[Value]] = {}
+        self.last = description.inputs[0].name
+        self.state_outputs: dict[str, Value] = {}
         self.states: dict[str, str] = {}
 
-    def value(self, name: str, reader: str) -> TensorSpec:
+    def value(self, name: str, reader: str) -> Value:
         """A value by name; `InvalidModelError` where there is none before `reader`."""
         if name not in self.values:
             there = ", ".join(list(self.values)[-20:])
@@ -127,10 +126,10 @@ class _Network:
             raise InvalidModelError(
                 f"{what}: keys names {', '.join(map(repr, unused))}, which this layer does not have"
             )
-        parts: tuple[tuple[str, TensorSpec], ...] = made if isinstance(made, tuple) else (("", made),)
+        parts: tuple[tuple[str, Value], ...] = made if isinstance(made, tuple) else (("", made),)
         for part, value in parts:
             self._define(f"{name}.{part}" if part else name, value, what)
-        self.layers[name] = [value.name for _, value in parts]
+        self.layers[name] = [value for _, value in parts]
         self.last = f"{name}.{parts[0][0]}" if parts[0][0] else name
         for (source, target), (_, value) in zip(entry.states.items(), parts[1:], strict=False):
             self.state_outputs[target], self.states[source] = value, target
@@ -147,86 +146,57 @@ class _Network:
             raise InvalidModelError(f"{what}: where are its weights? Give a prefix, or a name that is one")
         return entry.name
 
-    def _define(self, name: str, value: TensorSpec, what: str) -> None:
+    def _define(self, name: str, value: Value, what: str) -> None:
         if name in self.values:
             raise InvalidModelError(f"{what}: the name {name!r} is taken by another value")
         self.values[name] = value
 
-    def _dimension(self, name: str) -> tuple[TensorSpec, int] | None:
-        found = ((spec, spec.dims.index(name)) for spec in self.description.inputs if name in spec.dims)
-        return next(found, None)
+    def _dimension(self, name: str) -> tuple[Value, int] | None:
+        mine = (self.values[spec.name] for spec in self.description.inputs)
+        return next(((value, value.dims.index(name)) for value in mine if name in value.dims), None)
 
-    def _open_state(self, name: str, form: TensorSpec) -> TensorSpec:
-        self._define(name, replace(form, name=name), "states")
-        self.inputs.append(self.values[name])
+    def _open_state(self, name: str, form: Value) -> Value:
+        assert form.dtype is not None
+        self._define(name, self.builder.input(name, form.dtype, form.shape, form.dims), "states")
+        self.inputs[name] = self.values[name]
         return self.values[name]
 
     def finish(self) -> Graph:
         """The graph, its outputs under their names."""
         wanted = {name: self.value(of, "outputs") for name, of in self.description.outputs or ((self.last, self.last),)}
-        taken = {*self.state_outputs, *(spec.name for spec in self.inputs)}
+        taken = {*self.state_outputs, *self.inputs}
         if twice := [name for name in wanted if name in taken]:
             raise InvalidModelError(f"outputs: {', '.join(map(repr, twice))} is the name of an input or a state, too")
         wanted |= self.state_outputs
-        self._check_dead({value.name for value in wanted.values()})
-        renamed: dict[str, str] = {}
-        outputs = []
-        for name, value in wanted.items():
-            made = any(value.name in node.outputs for node in self.builder.nodes)
-            if value.name in renamed or not made:  # an input, a tensor of the file, or an output twice: a copy
-                form = replace(value, name=name)
-                (value,) = self.builder.add("cast", [value], [replace(form, name="")], {"to": value.dtype}, name)
-            renamed[value.name] = name
-            outputs.append(replace(value, name=name))
-        for name in wanted:  # an inner value gives way to the output of its name
-            if name not in renamed and self.builder.is_taken(name):
-                renamed[name] = self.builder.fresh(name)
-        return self._graph(outputs, renamed)
+        self._check_dead(wanted.values())
+        graph = self.builder.graph(self.inputs, wanted)
+        meta = {"format": "architecture", "producer": "PyTorch"}
+        return replace(graph, states=self._pairs(graph), name=self.description.name, meta=meta).validate()
 
-    def _check_dead(self, ends: set[str]) -> None:
-        needed = set(ends)
-        for node in reversed(self.builder.nodes):
-            if needed.intersection(node.outputs):
-                needed.update(node.inputs)
-        dead = [spec.name for spec in self.inputs if spec.name not in needed]
+    def _check_dead(self, ends: Iterable[Value]) -> None:
+        needed = self.builder.needed(ends)
+        dead = [name for name, value in self.inputs.items() if value not in needed]
         dead += [name for name, made in self.layers.items() if not needed.intersection(made)]
         if dead:
             raise InvalidModelError(f"nothing that is an output needs {', '.join(map(repr, dead[:20]))}")
 
-    def _graph(self, outputs: list[TensorSpec], renamed: Mapping[str, str]) -> Graph:
-        ends = {spec.name for spec in outputs}
-        needed = {inner for inner, name in renamed.items() if name in ends}
-        kept = []
-        for node in reversed(self.builder.nodes):
-            if needed.intersection(node.outputs):
-                # An output that nobody reads gets no name, so that nothing is computed for it.
-                names = tuple(renamed.get(n, n) if n in needed else "" for n in node.outputs)
-                needed.update(node.inputs)
-                kept.append(replace(node, inputs=tuple(renamed.get(n, n) for n in node.inputs), outputs=names))
+    def _pairs(self, graph: Graph) -> dict[str, str]:
+        by_input = {spec.name: spec for spec in graph.inputs}
+        by_output = {spec.name: spec for spec in graph.outputs}
         pairs = dict(self.states)
         for source, target in self.description.states.items():
-            by_input = {spec.name: spec for spec in self.inputs}
-            by_output = {spec.name: spec for spec in outputs}
             if source not in by_input or target not in by_output or source in pairs:
                 raise InvalidModelError(f"states: {source!r} -> {target!r} is no pair of an input and an output")
             self._check_pair(by_input[source], by_output[target])
             pairs[source] = target
         if not self.description.states:
             taken = set(pairs) | set(pairs.values())
-            free = ([spec for spec in group if spec.name not in taken] for group in (self.inputs, outputs))
+            free = ([spec for spec in group if spec.name not in taken] for group in (graph.inputs, graph.outputs))
             pairs |= pair_states(*free)
-        return Graph(
-            tuple(self.inputs),
-            tuple(outputs),
-            tuple(reversed(kept)),
-            {renamed.get(n, n): a for n, a in self.builder.constants.items() if n in needed},
-            pairs,
-            name=self.description.name,
-            meta={"format": "architecture", "producer": "PyTorch"},
-        ).validate()
+        return pairs
 
     def _check_pair(self, source: TensorSpec, target: TensorSpec) -> None:
-        m, n = shape_of(source), shape_of(target)
+        m, n = source.shape or (), target.shape or ()
         if (
             source.dtype != target.dtype
             or len(m) != len(n)

@@ -14,16 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.errors import ShapeError
-from fastgru.graph import TensorSpec
+from fastgru.graphbuilder import Value
 from fastgru.importers.architecture.layer import Layer
 from fastgru.importers.architecture.registry import layer_type
-from fastgru.importers.architecture.values import shape_of, shown
+from fastgru.importers.architecture.values import shown
 from fastgru.spec import Activation, GRUSpec, LSTMSpec, RecurrentSpec, RNNSpec
 
 __all__: list[str] = []
 
 Array = NDArray[Any]
-Parts = tuple[tuple[str, TensorSpec], ...]
+Parts = tuple[tuple[str, Value], ...]
+Constants = list[Value | None]
 
 _KEY: Final = re.compile(r"(?:weight|bias)_[ih]h_l(0|[1-9]\d{0,3})(?:_reverse)?")
 _SPECS: Final[Mapping[str, type[RecurrentSpec]]] = {"GRU": GRUSpec, "LSTM": LSTMSpec, "RNN": RNNSpec}
@@ -58,7 +59,7 @@ def _stack(layer: Layer) -> Parts:
     batch_first = layer.options.flag("batch_first", False)
     row = 0 if batch_first else 1
     num_layers, suffixes = _found(layer)
-    D, I = len(suffixes), shape_of(layer.x)[-1]
+    D, I = len(suffixes), layer.x.shape[-1]
     names, I, H = _weights(layer, [f"_l0{suffix}" for suffix in suffixes], I)
     stack = [(names, I)]
     for k in range(1, num_layers):
@@ -66,19 +67,17 @@ def _stack(layer: Layer) -> Parts:
         stack.append((names, I))
     layer.check_size("input_size", stack[0][1])
     layer.check_size("hidden_size", H)
-    batch, name = shape_of(layer.x)[row], layer.x.dims[row]
-    whole = TensorSpec("", layer.x.dtype, (num_layers * D, batch, H), (None, name, None))
-    piece = TensorSpec("", layer.x.dtype, (D, batch, H), (None, name, None))
-    initial = [_cut(layer, state, piece, num_layers) for state in _initial(layer, whole)]
+    dims = (None, layer.x.dims[row], None)
+    initial = _initial(layer, layer.form((num_layers * D, layer.x.shape[row], H), dims))
+    each = [_cut(layer, state, D, num_layers) for state in initial]
     lengths = _lengths(layer, row)
     spec = _spec(layer, D, H, batch_first)
     x, finals = layer.x, []
     for k, (names, I) in enumerate(stack):
-        form = {**spec, "input_size": I}
-        y = TensorSpec("" if k == num_layers - 1 else f"l{k}", x.dtype, (*shape_of(x)[:2], D * H), (*x.dims[:2], None))
-        x, last = _emit(layer, x, [rows[k] for rows in initial], lengths, names, form, y, piece)
+        name = "" if k == num_layers - 1 else f"l{k}"
+        x, last = _emit(layer, [x, *(rows[k] for rows in each)], lengths, names, {**spec, "input_size": I}, name)
         finals.append(last)
-    ends = [_joined(layer, rows, whole) for rows in zip(*finals, strict=True)]
+    ends = [rows[0] if len(rows) == 1 else layer.apply("concat", *rows, axis=0) for rows in zip(*finals, strict=True)]
     return (("", x), *((f"{s}_n", value) for s, value in zip(_SPECS[layer.type].STATES, ends, strict=True)))
 
 
@@ -95,21 +94,14 @@ def _cell(layer: Layer) -> Parts:
     """x (N, I) and states (N, H) -> the next h (N, H), which is "h_n", too, and of an LSTM "c_n"."""
     layer.need_float()
     layer.need_rank(2, form="2 axes: (N, I)")
-    names, I, H = _weights(layer, [""], shape_of(layer.x)[-1])
+    names, I, H = _weights(layer, [""], layer.x.shape[-1])
     layer.check_size("input_size", I)
     layer.check_size("hidden_size", H)
-    (batch, _), (name, _) = shape_of(layer.x), layer.x.dims
-    flat = TensorSpec("", layer.x.dtype, (batch, H), (name, None))
-    once = TensorSpec("step", layer.x.dtype, (1, batch, H), (None, name, None))
-
-    def lifted(value: TensorSpec) -> TensorSpec:
-        shape, dims = (1, *shape_of(value)), (None, *value.dims)
-        return layer.apply("unsqueeze", value, shape=shape, dims=dims, axes=[0])
-
-    before = [None if state is None else lifted(state) for state in _initial(layer, flat)]
+    before = _initial(layer, layer.form((layer.x.shape[0], H), (layer.x.dims[0], None)))
+    wide = [None if value is None else layer.apply("unsqueeze", value, axes=[0]) for value in (*before, layer.x)]
     form = {**_spec(layer, 1, H, False), "input_size": I}
-    _, after = _emit(layer, lifted(layer.x), before, None, names, form, once, once)
-    ends = [layer.apply("squeeze", value, shape=(batch, H), dims=(name, None), axes=[0]) for value in after]
+    _, after = _emit(layer, [wide[-1], *wide[:-1]], None, names, form, "step")
+    ends = [layer.apply("squeeze", value, axes=[0]) for value in after]
     states = _SPECS[layer.type.removesuffix("Cell")].STATES
     return (("", ends[0]), *((f"{s}_n", value) for s, value in zip(states, ends, strict=True)))
 
@@ -127,12 +119,12 @@ def _found(layer: Layer) -> tuple[int, tuple[str, ...]]:
     return min(num_layers, len(matches) + 1), suffixes
 
 
-def _weights(layer: Layer, ends: Sequence[str], I: int | None, H: int | None = None) -> tuple[list[str], int, int]:
+def _weights(layer: Layer, ends: Sequence[str], I: int | None, H: int | None = None) -> tuple[Constants, int, int]:
     """(constants of every direction in the order of the operator, I, H); ends: of the keys of each direction."""
     kind = _SPECS[layer.type.removesuffix("Cell")]
     has_bias = layer.parameters.has(f"bias_ih{ends[0]}") or layer.parameters.has(f"bias_hh{ends[0]}")
     layer.check_size("bias", has_bias)
-    names: list[str] = []
+    names: list[Value | None] = []
     for end in ends:
         G = kind.GATES
         form = f"{G}H" if G > 1 else "H"
@@ -149,7 +141,7 @@ def _weights(layer: Layer, ends: Sequence[str], I: int | None, H: int | None = N
         for part in ("bias_ih", "bias_hh") if has_bias else ():
             arrays[part] = layer.parameters.take(f"{part}{end}", (rows,))
         names += [layer.stored(f"{part}{end}", _in_order(kind, array)) for part, array in arrays.items()]
-        names += [""] * (len(_example(kind).weight_shapes) - len(arrays))
+        names += [None] * (len(_example(kind).weight_shapes) - len(arrays))
     assert I is not None
     assert H is not None
     return names, I, H
@@ -175,7 +167,7 @@ def _spec(layer: Layer, D: int, H: int, batch_first: bool) -> dict[str, Any]:
     return kind.from_dict({"input_size": 1, "hidden_size": H, **more}).to_dict()
 
 
-def _initial(layer: Layer, form: TensorSpec) -> list[TensorSpec | None]:
+def _initial(layer: Layer, form: Value) -> list[Value | None]:
     """The initial states: further inputs, or those that the layer opens, or None for each."""
     names = _SPECS[layer.type.removesuffix("Cell")].STATES
     given = layer.inputs[1:]
@@ -188,49 +180,40 @@ def _initial(layer: Layer, form: TensorSpec) -> list[TensorSpec | None]:
     if len(given) not in (0, len(names)):
         raise layer.invalid(f"{len(given)} initial states, expected {len(names)}: {', '.join(names)}")
     for index, state in enumerate(given, 1):
-        pairs = zip(shape_of(state), shape_of(form), strict=False)
-        if len(shape_of(state)) != len(shape_of(form)) or any(m not in (None, n) for m, n in pairs if n is not None):
+        pairs = zip(state.shape, form.shape, strict=False)
+        if len(state.shape) != len(form.shape) or any(m not in (None, n) for m, n in pairs if n is not None):
             raise layer.wrong_input(shown(form), index)
     return list(given) or [None] * len(names)
 
 
-def _cut(layer: Layer, state: TensorSpec | None, piece: TensorSpec, count: int) -> Sequence[TensorSpec | None]:
+def _cut(layer: Layer, state: Value | None, rows: int, count: int) -> Sequence[Value | None]:
     """The state of each layer of a stack."""
     if state is None or count == 1:
         return [state] * count
-    parts = [TensorSpec("h0", piece.dtype, piece.shape, piece.dims)] * count
-    return layer.add("split", [state], parts, axis=0, sizes=[shape_of(piece)[0]] * count)
+    return layer.add("split", [state], ["h0"] * count, axis=0, sizes=[rows] * count)
 
 
-def _joined(layer: Layer, rows: Sequence[TensorSpec], whole: TensorSpec) -> TensorSpec:
-    if len(rows) == 1:
-        return rows[0]
-    return layer.apply("concat", *rows, shape=whole.shape, dims=whole.dims, axis=0)
-
-
-def _lengths(layer: Layer, row: int) -> TensorSpec | None:
+def _lengths(layer: Layer, row: int) -> Value | None:
     if "lengths" not in layer.options:
         return None
     name = layer.options.text("lengths")
     lengths = layer.value(name)
-    if not lengths.dtype.startswith("int") or len(shape_of(lengths)) != 1:
+    if not (lengths.dtype or "").startswith("int") or len(lengths.shape) != 1:
         raise ShapeError(f"{layer}: lengths {name!r} is {lengths.dtype} of shape {shown(lengths)}, expected int64 (N,)")
     return lengths
 
 
 def _emit(
     layer: Layer,
-    x: TensorSpec,
-    before: Sequence[TensorSpec | None],
-    lengths: TensorSpec | None,
-    weights: Sequence[str],
+    inputs: Sequence[Value | None],
+    lengths: Value | None,
+    weights: Constants,
     spec: Mapping[str, Any],
-    y: TensorSpec,
-    state: TensorSpec,
-) -> tuple[TensorSpec, tuple[TensorSpec, ...]]:
-    """One recurrent node: its output and its last states, of the forms y and state."""
+    name: str,
+) -> tuple[Value, tuple[Value, ...]]:
+    """One recurrent node of x and its states: its output and its last states."""
     kind = _SPECS[layer.type.removesuffix("Cell")]
-    after = [TensorSpec(f"{s}_n", state.dtype, state.shape, state.dims) for s in kind.STATES]
-    inputs = [x, before[0], lengths, None, *before[1:], *weights]
-    out, *last = layer.add(kind.KIND.lower(), inputs, [y, *after], spec=dict(spec))
+    x, h, *more = inputs
+    given = [x, h, lengths, None, *more, *weights]
+    out, *last = layer.add(kind.KIND.lower(), given, [name, *(f"{s}_n" for s in kind.STATES)], spec=dict(spec))
     return out, tuple(last)

@@ -8,14 +8,14 @@ from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
-from fastgru.graph import TensorSpec
+from fastgru.graphbuilder import Value
 
 if TYPE_CHECKING:
     from fastgru.importers.architecture.layer import Layer
 
 __all__ = ["LayerType", "layer_type", "types"]
 
-Handler = Callable[["Layer"], TensorSpec | tuple[tuple[str, TensorSpec], ...]]
+Handler = Callable[["Layer"], Value | tuple[tuple[str, Value], ...]]
 
 _FAMILIES: Final = (
     "activation",

@@ -7,121 +7,114 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fastgru.graph import TensorSpec
+from fastgru.graphbuilder import Value
 from fastgru.importers.architecture.layer import Layer
 from fastgru.importers.architecture.options import MOST, show
 from fastgru.importers.architecture.registry import layer_type
-from fastgru.importers.architecture.values import shape_of
 
-__all__ = ["Axis", "moved", "reshaped"]
+__all__ = ["KeptAxis", "moved", "reshaped"]
 
 
 @dataclass(frozen=True)
-class Axis:
+class KeptAxis:
     """The size of an axis of the input, or of another value."""
 
     axis: int
-    of: TensorSpec | None = None
+    of: Value | None = None
 
 
 @layer_type("Reshape", options="shape")
-def _reshape(layer: Layer) -> TensorSpec:
+def _reshape(layer: Layer) -> Value:
     """shape: sizes, names of free dimensions, 0 for the size of the same axis, one -1 for the rest."""
     return reshaped(layer, layer.x, _sizes(layer, "shape", 0))
 
 
 @layer_type("Flatten", options="start_dim end_dim")
-def _flatten(layer: Layer) -> TensorSpec:
+def _flatten(layer: Layer) -> Value:
     first, last = layer.axis("start_dim", 1), layer.axis("end_dim", -1)
     if first > last:
         raise layer.invalid(f"start_dim is {first}, after end_dim {last}")
     axes = range(layer.rank)
-    return reshaped(layer, layer.x, [*map(Axis, axes[:first]), -1, *map(Axis, axes[last + 1 :])])
+    return reshaped(layer, layer.x, [*map(KeptAxis, axes[:first]), -1, *map(KeptAxis, axes[last + 1 :])])
 
 
 @layer_type("Unflatten", options="dim unflattened_size")
-def _unflatten(layer: Layer) -> TensorSpec:
+def _unflatten(layer: Layer) -> Value:
     axis = layer.axis("dim")
     sizes = _sizes(layer, "unflattened_size", None)
     axes = range(layer.rank)
-    return reshaped(layer, layer.x, [*map(Axis, axes[:axis]), *sizes, *map(Axis, axes[axis + 1 :])])
+    return reshaped(layer, layer.x, [*map(KeptAxis, axes[:axis]), *sizes, *map(KeptAxis, axes[axis + 1 :])])
 
 
-def _sizes(layer: Layer, option: str, copy: int | None) -> list[int | Axis]:
+def _sizes(layer: Layer, option: str, copy: int | None) -> list[int | KeptAxis]:
     given = layer.options.raw(option)
     if not isinstance(given, list | tuple) or not given or len(given) > 16:
         raise layer.options.wrong(option, "a list of sizes")
     return [_size(layer, option, position, size, copy) for position, size in enumerate(given)]
 
 
-def _size(layer: Layer, option: str, position: int, size: Any, copy: int | None) -> int | Axis:
+def _size(layer: Layer, option: str, position: int, size: Any, copy: int | None) -> int | KeptAxis:
     if isinstance(size, str):
         if size in layer.x.dims:
-            return Axis(layer.x.dims.index(size))
+            return KeptAxis(layer.x.dims.index(size))
         if found := layer.dimension(size):
-            return Axis(found[1], found[0])
+            return KeptAxis(found[1], found[0])
         raise layer.wrong_input(f"a free dimension {size!r}, or one of this name in an input of the network")
     if isinstance(size, int) and not isinstance(size, bool):
         if size == 0 and copy == 0:
-            return Axis(layer.normal_axis(position, layer.rank))
+            return KeptAxis(layer.normal_axis(position, layer.rank))
         if size == -1 or 0 < size < MOST:
             return size
     raise layer.invalid(f"{option} has {show(size)}, expected sizes, names of free dimensions, and at most one -1")
 
 
-def reshaped(layer: Layer, x: TensorSpec, sizes: Sequence[int | Axis]) -> TensorSpec:
+def reshaped(layer: Layer, x: Value, sizes: Sequence[int | KeptAxis]) -> Value:
     """x in another shape: a number, an axis whose size is kept, or -1 for what is left."""
-    shape = shape_of(x)
+    shape = x.shape
     # An axis of which the size is known is a number; what is left over of free ones must go into the -1.
-    wanted: list[int | Axis] = []
+    wanted: list[int | KeptAxis] = []
     for size in sizes:
-        known = shape[size.axis] if isinstance(size, Axis) and size.of is None else None
+        known = shape[size.axis] if isinstance(size, KeptAxis) and size.of is None else None
         wanted.append(size if known is None else known)
     if wanted.count(-1) > 1:
         raise layer.invalid("more than one -1 in a shape")
-    out = tuple(None if isinstance(s, Axis) or s == -1 else s for s in wanted)
-    if not any(isinstance(s, Axis) and s.of for s in wanted):
-        left = _left(layer, x, wanted)
-        out = tuple(left if s == -1 else size for s, size in zip(wanted, out, strict=True))
-    dims = tuple((s.of or x).dims[s.axis] if isinstance(s, Axis) else None for s in wanted)
-    return layer.apply("reshape", x, _target(layer, x, wanted), shape=out, dims=dims)
+    if not any(isinstance(s, KeptAxis) and s.of for s in wanted):
+        _check_fit(layer, x, wanted)
+    return layer.apply("reshape", x, _target(layer, x, wanted))
 
 
-def _left(layer: Layer, x: TensorSpec, wanted: Sequence[int | Axis]) -> int | None:
-    """What the -1 stands for, None where it is free. Raises `ShapeError` where the sizes do not fit."""
-    shape = shape_of(x)
-    kept = [size.axis for size in wanted if isinstance(size, Axis)]
+def _check_fit(layer: Layer, x: Value, wanted: Sequence[int | KeptAxis]) -> None:
+    """Raise `ShapeError` where the sizes do not fit."""
+    shape = x.shape
+    kept = [size.axis for size in wanted if isinstance(size, KeptAxis)]
     have = math.prod(size for size in shape if size is not None)
     taken = math.prod(size for size in wanted if isinstance(size, int) and size != -1)
     if sorted(kept) == [axis for axis, size in enumerate(shape) if size is None]:
         if not taken or (have % taken if -1 in wanted else have != taken):
             raise layer.wrong_input(f"one that fits the shape {_listed(x, wanted)}")
-        return have // taken
-    if len(set(kept)) != len(kept) or -1 not in wanted:
+    elif len(set(kept)) != len(kept) or -1 not in wanted:
         raise layer.wrong_input(
             f"one whose free dimensions all go into the shape {_listed(x, wanted)}, by their names or in a -1"
         )
-    return None
 
 
-def _listed(x: TensorSpec, wanted: Sequence[int | Axis]) -> str:
-    return f"({', '.join(((s.of or x).dims[s.axis] or '?') if isinstance(s, Axis) else str(s) for s in wanted)})"
+def _listed(x: Value, wanted: Sequence[int | KeptAxis]) -> str:
+    return f"({', '.join(((s.of or x).dims[s.axis] or '?') if isinstance(s, KeptAxis) else str(s) for s in wanted)})"
 
 
-def _target(layer: Layer, x: TensorSpec, wanted: Sequence[int | Axis]) -> TensorSpec | str:
+def _target(layer: Layer, x: Value, wanted: Sequence[int | KeptAxis]) -> Value:
     """The shape as an input of a reshape: 0 there copies an axis that stays where it is; others are computed."""
-    if all(s.axis == position and s.of is None for position, s in enumerate(wanted) if isinstance(s, Axis)):
-        return layer.constant("shape", [0 if isinstance(s, Axis) else s for s in wanted])
-    pieces = [
-        layer.apply("shape", s.of or x, shape=(1,), dtype="int64", start=s.axis, end=s.axis + 1)
-        if isinstance(s, Axis)
-        else TensorSpec(layer.constant(f"size_{s}", [s]), "int64", (1,), (None,))
+    if all(s.axis == position and s.of is None for position, s in enumerate(wanted) if isinstance(s, KeptAxis)):
+        return layer.constant("shape", [0 if isinstance(s, KeptAxis) else s for s in wanted])
+    sizes = [
+        layer.apply("shape", s.of or x, start=s.axis, end=s.axis + 1)
+        if isinstance(s, KeptAxis)
+        else layer.constant(f"size_{s}", [s])
         for s in wanted
     ]
-    return layer.apply("concat", *pieces, shape=(len(wanted),), dtype="int64", axis=0)
+    return layer.apply("concat", *sizes, axis=0)
 
 
-def moved(layer: Layer, x: TensorSpec, perm: Sequence[int]) -> TensorSpec:
+def moved(layer: Layer, x: Value, perm: Sequence[int]) -> Value:
     """x with its axes in the order `perm`."""
-    shape, dims = tuple(shape_of(x)[p] for p in perm), tuple(x.dims[p] for p in perm)
-    return layer.apply("transpose", x, shape=shape, dims=dims, perm=list(perm))
+    return layer.apply("transpose", x, perm=list(perm))

@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any, Final
 
 from fastgru.errors import InvalidModelError, SpecError, UnsupportedModelError
+from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.builder import Builder
 from fastgru.importers.onnx.fallback import keep
 from fastgru.importers.onnx.functions import Functions, attributes_of, opened
@@ -21,7 +22,7 @@ from fastgru.importers.onnx.registry import Operator, lookup
 from fastgru.importers.onnx.scope import Body, Scope, Site
 from fastgru.importers.onnx.structure import live_nodes
 from fastgru.importers.onnx.subgraphs import MAX_DEPTH, outer_reads
-from fastgru.importers.onnx.values import Kind, Value
+from fastgru.importers.onnx.values import Refused
 
 __all__ = ["Converter"]
 
@@ -71,13 +72,13 @@ class Converter:
             return scope.get(name, what)
         except UnsupportedModelError as error:
             self.refusals.add_fault(str(error))
-            scope.values[name] = Value(Kind(), name, tainted=True)
+            scope.values[name] = Refused(name)
             return scope.values[name]
 
     def _outputs(self, site: Site) -> Sequence[Value]:
         if (function := self._functions.find(site)) is not None:
             return self.call(function, attributes_of(function, site), site)
-        if any(v is not None and v.tainted for v in site.inputs):
+        if any(isinstance(v, Refused) for v in site.inputs):
             self._known(site)
             return _unknown(site)
         known = self._known(site, quiet=self._falls_back)
@@ -94,7 +95,7 @@ class Converter:
     def _keep(self, site: Site) -> Sequence[Value]:
         """The outputs of a node that onnx's own implementation will carry out."""
         captured = {name: site.scope.get(name, site.what) for name in outer_reads(site.proto)}
-        if any(value.tainted for value in captured.values()):
+        if any(isinstance(value, Refused) for value in captured.values()):
             return _unknown(site)
         self.build.node_name = site.name
         try:
@@ -184,13 +185,13 @@ class Converter:
         with self._functions.entered(site):
             self.run(nodes, inner)
         return tuple(
-            inner.get(inside, f"{site.what}: output") if outside else Value(Kind(), "")
+            inner.get(inside, f"{site.what}: output") if outside else Value("")
             for inside, outside in zip(function.output, site.proto.output, strict=False)
         )
 
 
 def _unknown(site: Site) -> tuple[Value, ...]:
-    return tuple(Value(Kind(), name, tainted=True) for name in site.proto.output)
+    return tuple(Refused(name) for name in site.proto.output)
 
 
 def _shown(proto: NodeProto, scope: Scope) -> str:

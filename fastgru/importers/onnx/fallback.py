@@ -8,12 +8,13 @@ import numpy as np
 
 from fastgru.errors import UnsupportedModelError
 from fastgru.graph import DTYPES
+from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.builder import Builder
 from fastgru.importers.onnx.node import collect_attributes
 from fastgru.importers.onnx.proto import NodeProto, TypeProto
 from fastgru.importers.onnx.scope import Site
 from fastgru.importers.onnx.tensors import dtype_name
-from fastgru.importers.onnx.values import Kind, Value
+from fastgru.reference.facts import ValueFacts
 from fastgru.reference.foreign import foreign_node
 from fastgru.reference.operator import numpy_dtype
 
@@ -47,21 +48,22 @@ def keep(site: Site, captured: Mapping[str, Value], build: Builder) -> tuple[Val
         dtypes=[None if v is None or v.dtype not in DTYPES else v.dtype for v in values],
         name=build.node_name,
     )
-    outputs = tuple(Value(kind, name or build.node_name) for name, kind in _kinds(own, inputs, opsets).items())
+    outputs = _outputs(own, inputs, opsets, build.node_name)
     build.keep(node.op, values, outputs, dict(node.attrs))
     return outputs
 
 
-def _kinds(proto: NodeProto, inputs: Sequence[Value | None], opsets: Mapping[str, int]) -> dict[str, Kind]:
-    """What onnx infers of each output: dtype and rank, where it can."""
+def _outputs(
+    proto: NodeProto, inputs: Sequence[Value | None], opsets: Mapping[str, int], hint: str
+) -> tuple[Value, ...]:
+    """The outputs, with what onnx infers of each: dtype and sizes, where it can."""
     from onnx import defs, helper, shape_inference
 
     known: dict[str, TypeProto] = {}
     for name, value in zip(proto.input, inputs, strict=True):
         if value is not None and value.dtype is not None:
-            shape = None if value.rank is None else [None] * value.rank
             element = helper.np_dtype_to_tensor_dtype(numpy_dtype(value.dtype))
-            known[name] = helper.make_tensor_type_proto(element, shape)
+            known[name] = helper.make_tensor_type_proto(element, None if value.sizes is None else value.shape)
     try:
         domain = "" if proto.domain == "ai.onnx" else proto.domain
         schema = defs.get_schema(proto.op_type, opsets[domain], domain)
@@ -69,15 +71,16 @@ def _kinds(proto: NodeProto, inputs: Sequence[Value | None], opsets: Mapping[str
         types = shape_inference.infer_node_outputs(schema, proto, known, opset_imports=imports)
     except Exception:  # inference is a bonus, and fails in any way
         types = {}
-    return {name: _kind(types.get(name)) for name in proto.output}
+    return tuple(Value(name or hint, _facts(types.get(name))) for name in proto.output)
 
 
-def _kind(inferred: TypeProto | None) -> Kind:
+def _facts(inferred: TypeProto | None) -> ValueFacts:
     if inferred is None or not inferred.HasField("tensor_type"):
-        return Kind()
+        return ValueFacts()
     tensor = inferred.tensor_type
     try:
         dtype = dtype_name(tensor.elem_type, "output")
     except (UnsupportedModelError, ValueError):
-        return Kind()
-    return Kind(dtype, len(tensor.shape.dim) if tensor.HasField("shape") else None)
+        return ValueFacts()
+    sizes = tuple(d.dim_value or None for d in tensor.shape.dim) if tensor.HasField("shape") else None
+    return ValueFacts(dtype, sizes)

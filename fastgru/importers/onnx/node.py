@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.errors import InvalidModelError, UnsupportedModelError
+from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.external import ExternalData
 from fastgru.importers.onnx.proto import AttributeProto, GraphProto
 from fastgru.importers.onnx.scope import Site, Surroundings
 from fastgru.importers.onnx.tensors import read_tensor
-from fastgru.importers.onnx.values import Value
 from fastgru.reference.operator import is_floating
 
 __all__ = ["Attributes", "OnnxNode", "collect_attributes"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from google.protobuf.message import DecodeError
@@ -16,7 +17,7 @@ from fastgru.errors import (
     UnsupportedModelError,
 )
 from fastgru.graph import Graph
-from fastgru.importers.onnx.assemble import assemble
+from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.builder import Builder
 from fastgru.importers.onnx.convert import Converter
 from fastgru.importers.onnx.external import ExternalData
@@ -24,11 +25,11 @@ from fastgru.importers.onnx.functions import Functions
 from fastgru.importers.onnx.proto import GraphProto, ModelProto, TensorProto, main_domain
 from fastgru.importers.onnx.registry import NEWEST_OPSET, OLDEST_OPSET
 from fastgru.importers.onnx.scope import Scope
-from fastgru.importers.onnx.specs import input_value, meta, output_spec, tensor_spec
+from fastgru.importers.onnx.specs import meta, output_spec, tensor_spec
 from fastgru.importers.onnx.structure import check_order, live_nodes
 from fastgru.importers.onnx.tensors import read_tensor
 from fastgru.importers.onnx.text import check_text
-from fastgru.importers.onnx.values import Kind, Value
+from fastgru.importers.onnx.values import Refused
 from fastgru.importers.states import pair_states
 from fastgru.sources import Content, Source, opened
 
@@ -119,8 +120,8 @@ def _read(
     check_order(graph, {*initializers, *sparse, *(info.name for info in given)})
     nodes, wanted = live_nodes(graph)
 
-    specs = [tensor_spec(info) for info in given]
-    inputs = {spec.name: input_value(spec) for spec in specs}
+    specs = {info.name: tensor_spec(info) for info in given}
+    inputs = {name: build.input(name, spec.dtype, spec.shape, spec.dims) for name, spec in specs.items()}
     scope = Scope(opsets, dict(inputs), initializers)
     converter = Converter(build, Functions(model.functions), options, lambda body: _initializers(body, build, external))
     if sparse & wanted:
@@ -128,24 +129,17 @@ def _read(
             f"sparse initializer {', '.join(map(repr, sorted(sparse & wanted)))} is not implemented; store it dense"
         )
     for name in sparse:
-        scope.values[name] = Value(Kind(), name, tainted=True)
+        scope.values[name] = Refused(name)
     converter.run(nodes, scope)
     converter.refusals.raise_if_any(what)
     outputs = {info.name: scope.get(info.name, "output") for info in graph.output}
     if not allow_unread:
         _check_unread(({*initializers, *sparse} - wanted) | converter.unread, what)
 
-    output_specs = [output_spec(info, outputs[info.name]) for info in graph.output]
-    made, constants = assemble(build, inputs, outputs, scope.values)
-    return Graph(
-        inputs=tuple(specs),
-        outputs=tuple(output_specs),
-        nodes=made,
-        constants=constants,
-        states=pair_states(specs, output_specs),
-        name=graph.name,
-        meta=meta(model, opsets),
-    ).validate()
+    declared = {info.name: output_spec(info, outputs[info.name]) for info in graph.output}
+    made = build.graph(inputs, outputs, names=scope.values.items(), declared={**declared, **specs})
+    states = pair_states(made.inputs, made.outputs)
+    return replace(made, states=states, name=graph.name, meta=meta(model, opsets)).validate()
 
 
 def _opsets(model: ModelProto) -> dict[str, int]:
@@ -176,7 +170,7 @@ def _initializers(graph: GraphProto, build: Builder, external: ExternalData) -> 
         def read() -> Value:
             array = read_tensor(proto, f"initializer {proto.name!r}", external)
             build.grant(array.nbytes)
-            return Value.constant(array, proto.name)
+            return build.constant(array, proto.name)
 
         return read
 

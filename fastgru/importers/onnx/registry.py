@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from fastgru.errors import InvalidModelError, UnsupportedModelError
+from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.builder import Builder
 from fastgru.importers.onnx.node import OnnxNode
 from fastgru.importers.onnx.scope import Site
-from fastgru.importers.onnx.values import Value
 
 __all__ = ["NEWEST_OPSET", "OLDEST_OPSET", "Operator", "lookup", "operator", "operators"]
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from fastgru.errors import InvalidModelError
+from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.builder import Builder
 from fastgru.importers.onnx.proto import AttributeProto, FunctionProto, GraphProto, NodeProto, label, main_domain
-from fastgru.importers.onnx.values import Value
 
 __all__ = ["Body", "Scope", "Site", "Surroundings"]
 

@@ -7,11 +7,11 @@ from typing import Final
 
 from fastgru.errors import InvalidModelError, UnsupportedModelError
 from fastgru.graph import TensorSpec
+from fastgru.graphbuilder import MAX_RANK, Value
 from fastgru.importers.onnx.proto import ModelProto, ValueInfoProto
 from fastgru.importers.onnx.tensors import dtype_name
-from fastgru.importers.onnx.values import MAX_RANK, Kind, Value
 
-__all__ = ["input_value", "meta", "output_spec", "tensor_spec"]
+__all__ = ["meta", "output_spec", "tensor_spec"]
 
 _SHOWN_TEXT: Final = 500
 
@@ -44,7 +44,7 @@ def output_spec(info: ValueInfoProto, value: Value) -> TensorSpec:
     if not info.type.WhichOneof("value"):
         if value.dtype is None:
             raise InvalidModelError(f"output {info.name!r}: its element type cannot be told from the file")
-        return TensorSpec(info.name, value.dtype, None if value.rank is None else (None,) * value.rank)
+        return value.spec(info.name, ())
     spec = tensor_spec(info)
     if value.dtype is not None and value.dtype != spec.dtype:
         raise InvalidModelError(f"output {info.name!r}: declared as {spec.dtype}, computed as {value.dtype}")
@@ -53,18 +53,6 @@ def output_spec(info: ValueInfoProto, value: Value) -> TensorSpec:
             f"output {info.name!r}: declared with {len(spec.shape)} axes, computed with {value.rank}"
         )
     return spec
-
-
-def input_value(spec: TensorSpec) -> Value:
-    """The value of an input, whose free dimensions have the names that the file gives them, or names of their own."""
-    value = Value(Kind(spec.dtype, None if spec.shape is None else len(spec.shape)), spec.name)
-    if spec.shape is not None:
-        names = (*spec.dims, *(None for _ in range(len(spec.shape) - len(spec.dims))))
-        value.sizes = tuple(
-            (f"{spec.name}.{i}" if name is None else f"dimension {name}") if size is None else size
-            for i, (size, name) in enumerate(zip(spec.shape, names, strict=True))
-        )
-    return value
 
 
 def meta(model: ModelProto, opsets: Mapping[str, int]) -> dict[str, str]:

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.errors import InvalidModelError, UnsupportedModelError
+from fastgru.graphbuilder import MAX_RANK
 from fastgru.importers.onnx.external import ExternalData
 from fastgru.importers.onnx.proto import TensorProto
-from fastgru.importers.onnx.values import MAX_RANK
 from fastgru.reference.operator import numpy_dtype
 
 __all__ = ["dtype_name", "read_tensor"]

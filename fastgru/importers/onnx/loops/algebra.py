@@ -11,9 +11,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from fastgru.importers.onnx.builder import Emitted
+from fastgru.graphbuilder import BuiltNode, Value
 from fastgru.importers.onnx.loops.affine import AffineForm, Atom
-from fastgru.importers.onnx.values import Value
 from fastgru.spec import ACTIVATIONS, Activation
 
 __all__ = ["affine_forms"]
@@ -24,7 +23,7 @@ _RECTIFIER: Final = Activation("relu")
 _HARD_SIGMOID: Final = Activation("hard_sigmoid", 1.0, 0.5)
 
 
-def affine_forms(nodes: Sequence[Emitted], atoms: Mapping[int, Atom]) -> tuple[dict[int, AffineForm], list[Atom]]:
+def affine_forms(nodes: Sequence[BuiltNode], atoms: Mapping[int, Atom]) -> tuple[dict[int, AffineForm], list[Atom]]:
     """The affine form of each value, by id, that has one, and every activation on the way.
 
     atoms: of the values that come in, by id.
@@ -54,7 +53,7 @@ def _constant(value: Value) -> AffineForm | None:
     return AffineForm(array.size, {}, array.reshape(-1).astype(np.float64))
 
 
-def _forms(node: Emitted, given: Sequence[AffineForm | None]) -> list[AffineForm | None]:
+def _forms(node: BuiltNode, given: Sequence[AffineForm | None]) -> list[AffineForm | None]:
     x = given[0]
     assert x is not None
     attrs, read = node.attrs, node.inputs[0]
@@ -94,7 +93,7 @@ def _number(value: Value | None) -> float | None:
     return float(value.array.reshape(-1)[0])
 
 
-def _matmul(node: Emitted, given: Sequence[AffineForm | None]) -> AffineForm | None:
+def _matmul(node: BuiltNode, given: Sequence[AffineForm | None]) -> AffineForm | None:
     left, right = node.inputs[0], node.inputs[1]
     x = given[0]
     if right is None or right.array is None or right.array.ndim != 2 or x is None or left is None:
@@ -170,7 +169,7 @@ def _split(x: AffineForm, attrs: Mapping[str, Any], outputs: int) -> list[Affine
     ]
 
 
-def _slice(node: Emitted, x: AffineForm) -> AffineForm | None:
+def _slice(node: BuiltNode, x: AffineForm) -> AffineForm | None:
     read = node.inputs[0]
     arrays = [None if v is None else v.array for v in node.inputs[1:]]
     if len(arrays) < 3 or read is None or read.rank is None or any(a is None or a.size != 1 for a in arrays):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fastgru.errors import FastGRUError
 from fastgru.graph import Node
-from fastgru.importers.onnx.builder import Emitted
+from fastgru.graphbuilder import BuiltNode
 from fastgru.importers.onnx.loops.affine import Atom
 from fastgru.importers.onnx.loops.trace import TracedBody
 from fastgru.reference import evaluate
@@ -41,7 +41,7 @@ def draw(body: TracedBody, atoms: Mapping[int, Atom]) -> list[Draw]:
     return draws
 
 
-def _compute(node: Emitted, known: Draw) -> None:
+def _compute(node: BuiltNode, known: Draw) -> None:
     """The outputs of a node in float64, where all it reads is known."""
     arrays: list[Array | None] = []
     for value in node.inputs:

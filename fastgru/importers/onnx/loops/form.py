@@ -9,11 +9,11 @@ from typing import Final
 import numpy as np
 
 from fastgru.errors import UnsupportedModelError
+from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.builder import Builder
 from fastgru.importers.onnx.node import OnnxNode
 from fastgru.importers.onnx.scope import Body
-from fastgru.importers.onnx.sizes import elements_of, sizes_of
-from fastgru.importers.onnx.values import Size, Value
+from fastgru.reference.sizes import Size
 
 __all__ = ["LoopForm", "loop_form", "scan_form"]
 
@@ -114,11 +114,10 @@ def loop_form(node: OnnxNode) -> LoopForm:
         )
     limit: Size = None
     if count is not None:
-        known = elements_of(count)
-        if known is not None and len(known) != 1:
+        known = (None,) if count.elements is None else count.elements
+        if len(known) != 1:
             raise node.invalid(f"a number of iterations of {len(known)} elements, expected 1")
-        limit = (known and known[0]) or "?"
-        limit = max(limit, 0) if isinstance(limit, int) else limit
+        limit = "?" if known[0] is None else max(known[0], 0) if isinstance(known[0], int) else known[0]
     return LoopForm(body, True, states, limit, condition)
 
 
@@ -138,7 +137,7 @@ def scan_form(node: OnnxNode) -> LoopForm:
     axes = _listed(node, "scan_input_axes", M)
     sizes: list[Size] = []
     for i, value in enumerate(values[N:]):
-        known = sizes_of(value)
+        known = value.sizes
         if known is None:
             raise UnsupportedModelError(
                 f"{node.what}: the number of axes of input {N + i} cannot be told from the file"

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from fastgru.importers.onnx.builder import Builder, Emitted
+from fastgru.graphbuilder import BuiltNode, Value
+from fastgru.importers.onnx.builder import Builder
 from fastgru.importers.onnx.loops.form import LoopForm
-from fastgru.importers.onnx.sizes import elements_of, sizes_of
-from fastgru.importers.onnx.values import Kind, Size, Value
+from fastgru.reference.facts import ValueFacts
+from fastgru.reference.sizes import Size
 
 __all__ = ["Number", "Step", "count_iterations", "scan_steps", "steps_of", "trip_count"]
 
@@ -36,7 +37,7 @@ class Step:
     def sequence(self, build: Builder, length: Size) -> Value | None:
         """(T, N, I) in the order of time, as many steps as there are iterations."""
         x = self.whole
-        sizes = sizes_of(x)
+        sizes = x.sizes
         if x.rank not in (2, 3) or sizes is None:
             return None
         if isinstance(length, int) and isinstance(sizes[self.axis], int) and sizes[self.axis] != length:
@@ -52,22 +53,20 @@ def scan_steps(form: LoopForm) -> list[tuple[Value, Step]] | None:
     """For each sequence of a Scan what the body reads of it; None where its axes are not known."""
     rows = []
     for x, axis, backward in zip(form.sequences, form.axes, form.backward, strict=True):
-        if x.rank is None or axis >= x.rank - 1:
+        if x.sizes is None or axis >= len(x.sizes) - 1:
             return None
-        sizes = sizes_of(x)
-        row = Value(Kind(x.dtype, x.rank - 1), x.hint)
-        row.sizes = None if sizes is None else sizes[:axis] + sizes[axis + 1 :]
+        row = Value(x.hint, ValueFacts(x.dtype, x.sizes[:axis] + x.sizes[axis + 1 :]))
         rows.append((row, Step(x, axis, backward)))
     return rows
 
 
 def count_iterations(
-    nodes: Sequence[Emitted], iteration: Value, before: Sequence[Value], after: Sequence[Value], init: Sequence[Value]
+    nodes: Sequence[BuiltNode], iteration: Value, before: Sequence[Value], after: Sequence[Value], init: Sequence[Value]
 ) -> dict[int, Number]:
     """The integers of a Loop's body that follow from the iteration alone, by id; states that count are among them."""
     numbers = {id(iteration): Number(1, 0)}
     for state, first in zip(before, init, strict=True):
-        known = elements_of(first)
+        known = first.elements
         if known is not None and len(known) == 1 and isinstance(known[0], int):
             numbers[id(state)] = Number(1, known[0])
     found = _follow(nodes, numbers)
@@ -80,7 +79,7 @@ def count_iterations(
     return _follow(nodes, {key: n for key, n in numbers.items() if key == id(iteration) or key in counting})
 
 
-def _follow(nodes: Sequence[Emitted], numbers: Mapping[int, Number]) -> dict[int, Number]:
+def _follow(nodes: Sequence[BuiltNode], numbers: Mapping[int, Number]) -> dict[int, Number]:
     found = dict(numbers)
 
     def number(value: Value | None) -> Number | None:
@@ -109,10 +108,10 @@ def _whole(value: Value | None) -> Sequence[Size] | None:
     array = None if value is None else value.array
     if array is not None and array.dtype.kind == "f" and array.size == 1 and float(array.reshape(-1)[0]).is_integer():
         return (int(array.reshape(-1)[0]),)
-    return elements_of(value)
+    return None if value is None else value.elements
 
 
-def steps_of(nodes: Sequence[Emitted], numbers: Mapping[int, Number], length: Size) -> dict[int, Step]:
+def steps_of(nodes: Sequence[BuiltNode], numbers: Mapping[int, Number], length: Size) -> dict[int, Step]:
     """The values of a Loop's body that are one step of something outside of it, by id."""
     made = {id(value) for node in nodes for value in node.outputs}
     steps = {}
@@ -120,7 +119,7 @@ def steps_of(nodes: Sequence[Emitted], numbers: Mapping[int, Number], length: Si
         if node.op not in ("gather", "slice") or node.inputs[0] is None or id(node.inputs[0]) in made:
             continue
         whole, at = node.inputs[0], numbers.get(id(node.inputs[1]))
-        sizes = sizes_of(whole)
+        sizes = whole.sizes
         if at is None or sizes is None or (whole.array is not None and whole.array.dtype.kind != "f"):
             continue
         axis = node.attrs["axis"] if node.op == "gather" else _single_step(node, at, numbers)
@@ -136,11 +135,11 @@ def steps_of(nodes: Sequence[Emitted], numbers: Mapping[int, Number], length: Si
     return steps
 
 
-def _single_step(node: Emitted, start: Number, numbers: Mapping[int, Number]) -> int | None:
+def _single_step(node: BuiltNode, start: Number, numbers: Mapping[int, Number]) -> int | None:
     """The axis of a slice from an iteration to the next."""
     end = numbers.get(id(node.inputs[2])) if len(node.inputs) > 2 else None
-    axes = elements_of(node.inputs[3]) if len(node.inputs) > 3 else (0,)
-    strides = elements_of(node.inputs[4]) if len(node.inputs) > 4 else (1,)
+    axes = _whole(node.inputs[3]) if len(node.inputs) > 3 else (0,)
+    strides = _whole(node.inputs[4]) if len(node.inputs) > 4 else (1,)
     one = end == Number(start.slope, start.start + 1) and start.slope == 1
     if not one or axes is None or len(axes) != 1 or strides != (1,) or not isinstance(axes[0], int):
         return None
@@ -148,7 +147,11 @@ def _single_step(node: Emitted, start: Number, numbers: Mapping[int, Number]) ->
 
 
 def trip_count(
-    form: LoopForm, going_on: Value, nodes: Sequence[Emitted], outer: Sequence[Emitted], numbers: Mapping[int, Number]
+    form: LoopForm,
+    going_on: Value,
+    nodes: Sequence[BuiltNode],
+    outer: Sequence[BuiltNode],
+    numbers: Mapping[int, Number],
 ) -> Size:
     """The number of iterations: a size, or None where it is not one that is known or has a name."""
     first = _bounds(form.condition, outer, {}, at=0) if form.condition is not None else []
@@ -168,7 +171,7 @@ def trip_count(
 
 
 def _bounds(
-    condition: Value, nodes: Sequence[Emitted], numbers: Mapping[int, Number], *, at: int, depth: int = 0
+    condition: Value, nodes: Sequence[BuiltNode], numbers: Mapping[int, Number], *, at: int, depth: int = 0
 ) -> list[Size] | None:
     """What the iteration, `at` iterations on, must stay below; an empty list for a condition that always holds."""
     if condition.array is not None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from fastgru.errors import UnsupportedModelError
+from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.builder import Builder
 from fastgru.importers.onnx.loops.affine import Atom
 from fastgru.importers.onnx.loops.algebra import affine_forms
@@ -15,7 +16,6 @@ from fastgru.importers.onnx.loops.form import LoopForm
 from fastgru.importers.onnx.loops.replacement import Replacement
 from fastgru.importers.onnx.loops.trace import TracedBody, traced
 from fastgru.importers.onnx.node import OnnxNode
-from fastgru.importers.onnx.values import Value
 
 __all__ = ["recognise"]
 

@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.builder import Builder
 from fastgru.importers.onnx.loops.affine import AffineForm, Atom
 from fastgru.importers.onnx.loops.cell import FoundCell
 from fastgru.importers.onnx.loops.form import LoopForm
 from fastgru.importers.onnx.loops.trace import TracedBody
-from fastgru.importers.onnx.sizes import sizes_of
-from fastgru.importers.onnx.values import Value
 from fastgru.reference.operator import numpy_dtype
 
 __all__ = ["Replacement"]
@@ -62,7 +61,7 @@ class Replacement:
         h0 = init
         if init.rank != 3:
             h0 = build.emit("unsqueeze", init, axes=[0, 1] if init.rank == 1 else [0])
-        sizes, batch = sizes_of(h0), sizes_of(x)
+        sizes, batch = h0.sizes, x.sizes
         if sizes is not None and sizes[1] == 1 and (batch is None or batch[1] != 1):
             rows = build.emit("shape", x, start=1, end=2)
             one, width = build.integers([1]), build.integers([cell.spec.hidden_size])

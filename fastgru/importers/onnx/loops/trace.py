@@ -8,13 +8,14 @@ from functools import cached_property
 
 import numpy as np
 
-from fastgru.importers.onnx.builder import Builder, Emitted
+from fastgru.graphbuilder import BuiltNode, Value
+from fastgru.importers.onnx.builder import Builder
 from fastgru.importers.onnx.loops.affine import Atom
 from fastgru.importers.onnx.loops.form import LoopForm
 from fastgru.importers.onnx.loops.iterations import Step, count_iterations, scan_steps, steps_of, trip_count
 from fastgru.importers.onnx.node import OnnxNode
-from fastgru.importers.onnx.sizes import sizes_of
-from fastgru.importers.onnx.values import Kind, Size, Value
+from fastgru.reference.facts import ValueFacts
+from fastgru.reference.sizes import Size
 
 __all__ = ["TracedBody", "traced"]
 
@@ -27,7 +28,7 @@ class TracedBody:
     count them.
     """
 
-    nodes: list[Emitted]
+    nodes: list[BuiltNode]
     states: list[Value]
     next_states: list[Value]
     scans: list[Value]
@@ -61,7 +62,7 @@ class TracedBody:
         return atoms
 
     def _width(self, value: Value) -> int | None:
-        sizes = sizes_of(value)
+        sizes = value.sizes
         if sizes and isinstance(sizes[-1], int):
             return sizes[-1] or None
         for node in self.nodes:
@@ -75,15 +76,13 @@ def _is_floating(value: Value) -> bool:
     return (value.dtype or "").startswith(("float", "bfloat"))
 
 
-def traced(node: OnnxNode, trace: Builder, outer: Sequence[Emitted], form: LoopForm) -> TracedBody | None:
+def traced(node: OnnxNode, trace: Builder, outer: Sequence[BuiltNode], form: LoopForm) -> TracedBody | None:
     """The body of a loop, converted into `trace`; None where it is not known what it reads in which iteration.
 
     outer: the nodes of the graph around the loop.
     """
-    states = [
-        v if form.keeps(i) else Value(v.kind, v.hint, sizes=v.sizes or sizes_of(v)) for i, v in enumerate(form.states)
-    ]
-    iteration = Value(Kind("int64", 0), "iteration")
+    states = [v if form.keeps(i) else Value(v.hint, ValueFacts(v.dtype, v.sizes)) for i, v in enumerate(form.states)]
+    iteration = Value("iteration", ValueFacts("int64", ()))
     rows = None
     if form.is_loop:
         given = [iteration, trace.constant(np.array(True)), *states]

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from typing import Final
 
 from fastgru.errors import UnsupportedModelError
+from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.builder import Builder
 from fastgru.importers.onnx.loops.form import LoopForm, loop_form, scan_form
 from fastgru.importers.onnx.loops.recognise import recognise
 from fastgru.importers.onnx.node import OnnxNode
 from fastgru.importers.onnx.registry import operator
-from fastgru.importers.onnx.values import Value
+from fastgru.importers.onnx.values import Refused
 
 __all__: list[str] = []
 
@@ -88,7 +89,7 @@ def _unrolled(node: OnnxNode, build: Builder, form: LoopForm) -> Sequence[Value]
         given = form.body_inputs(build, states, iteration, trips)
         outputs = node.around.run_body(form.body, given, f"{prefix}/{iteration}/", node.site)
         states, scans = outputs[form.first_state : form.first_scan], outputs[form.first_scan :]
-        if any(value.tainted for value in outputs):
+        if any(isinstance(value, Refused) for value in outputs):
             return [*states, *scans]
         for row, value in zip(rows, scans, strict=True):
             row.append(value)

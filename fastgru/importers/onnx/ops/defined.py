@@ -7,11 +7,11 @@ of its inputs.
 from __future__ import annotations
 
 from fastgru.errors import UnsupportedModelError
+from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.builder import Builder
 from fastgru.importers.onnx.node import OnnxNode
 from fastgru.importers.onnx.proto import AttributeProto, FunctionProto, NodeProto, TypeProto
 from fastgru.importers.onnx.registry import operator
-from fastgru.importers.onnx.values import Value
 from fastgru.reference.operator import numpy_dtype
 
 __all__: list[str] = []

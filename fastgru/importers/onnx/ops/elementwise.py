@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
+from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.builder import Builder
 from fastgru.importers.onnx.node import OnnxNode
 from fastgru.importers.onnx.registry import operator
 from fastgru.importers.onnx.tensors import dtype_name
-from fastgru.importers.onnx.values import Value
 
 __all__: list[str] = []
 
@@ -228,7 +229,13 @@ def _cast_to(node: OnnxNode, build: Builder, to: str) -> Value:
     if "round_mode" in node.attrs:
         node.attrs.string("round_mode")
     x = node.input(0)
-    return x if x.dtype == to else build.emit("cast", x, to=to)
+    if x.dtype == to:
+        return x
+    y = build.emit("cast", x, to=to)
+    if y.elements is None and to in ("float32", "float64"):
+        # TensorFlow's exporter compares counters as float32, which is exact for 2^24 iterations.
+        y.facts = replace(y.facts, elements=x.elements)
+    return y
 
 
 @operator("Cast", versions=(6, 9, 13, 19, 21, 23, 24, 25, 28), inputs=(1, 1), limits="no strings, float8, 4-bit types")

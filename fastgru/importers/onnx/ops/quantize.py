@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import Final
 
+from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.builder import Builder
 from fastgru.importers.onnx.node import OnnxNode
 from fastgru.importers.onnx.ops.conv import kernel_axes, windows
 from fastgru.importers.onnx.proto import TensorProto
 from fastgru.importers.onnx.registry import operator
 from fastgru.importers.onnx.tensors import dtype_name
-from fastgru.importers.onnx.values import Value
 from fastgru.reference.operator import is_floating, numpy_dtype
 from fastgru.reference.quantize import PRODUCT_DTYPES, STORED_DTYPES, TARGET_DTYPES
 

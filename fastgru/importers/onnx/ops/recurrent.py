@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from fastgru.conventions import from_onnx_gates, from_onnx_lstm, from_onnx_rnn, functions_from_onnx
 from fastgru.errors import ShapeError
+from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.builder import Builder
 from fastgru.importers.onnx.node import OnnxNode
 from fastgru.importers.onnx.registry import operator
-from fastgru.importers.onnx.values import Value
 from fastgru.spec import DIRECTIONS, GRUSpec, LSTMSpec, RecurrentSpec, RNNSpec
 
 __all__: list[str] = []

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.builder import Builder
 from fastgru.importers.onnx.node import OnnxNode
 from fastgru.importers.onnx.registry import operator
-from fastgru.importers.onnx.values import Value
 
 __all__: list[str] = []
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.builder import Builder
 from fastgru.importers.onnx.node import OnnxNode
 from fastgru.importers.onnx.registry import operator
 from fastgru.importers.onnx.tensors import dtype_name
-from fastgru.importers.onnx.values import Value
 
 __all__: list[str] = []
 

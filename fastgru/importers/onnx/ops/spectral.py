@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.builder import Builder
 from fastgru.importers.onnx.node import OnnxNode
 from fastgru.importers.onnx.registry import operator
 from fastgru.importers.onnx.tensors import dtype_name
-from fastgru.importers.onnx.values import Value
 from fastgru.reference.spectral import mel_weights
 
 __all__: list[str] = []

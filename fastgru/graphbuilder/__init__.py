@@ -1,0 +1,18 @@
+"""One builder for every graph: of importers, of layers, and of graphs whose weights become low precision.
+
+    graph = GraphBuilder()
+    x = graph.input("x", "float32", (None, 40), ("batch", None))
+    y = graph.add("linear", [x, graph.constant(weight, "fc.weight")], "fc")
+    graph.graph({"x": x}, {"y": y})
+
+A value knows its dtype, its sizes and, where it is a small vector of integers, its elements, as far as they follow from
+the facts of the operators before it. Names are given at the end, and none twice.
+"""
+
+from __future__ import annotations
+
+from fastgru.graphbuilder.builder import MAX_RANK, GraphBuilder
+from fastgru.graphbuilder.folding import Folding
+from fastgru.graphbuilder.value import BuiltNode, Value
+
+__all__ = ["MAX_RANK", "BuiltNode", "Folding", "GraphBuilder", "Value"]

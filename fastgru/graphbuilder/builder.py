@@ -1,0 +1,169 @@
+"""Nodes by operator, inputs and attributes; what is known of their outputs comes from the operators' facts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.errors import FastGRUError, InvalidModelError
+from fastgru.graph import Graph, TensorSpec
+from fastgru.graphbuilder.folding import Folding
+from fastgru.graphbuilder.naming import Naming, needed_nodes
+from fastgru.graphbuilder.value import BuiltNode, Value
+from fastgru.reference.facts import ValueFacts, infer
+from fastgru.reference.operator import is_floating
+from fastgru.spec import RECURRENT
+
+__all__ = ["MAX_RANK", "GraphBuilder"]
+
+Array = NDArray[Any]
+
+MAX_RANK = 32  # what every NumPy holds
+
+
+class GraphBuilder:
+    """Collects nodes; values are named at the end, when it is known which of them are left.
+
+    float_dtype: what floating-point constants count as, where a graph has one precision whatever its arrays are of;
+    None for the dtype of each. folding: carries nodes of constants out at once; None to leave them nodes.
+    """
+
+    def __init__(self, float_dtype: str | None = None, *, folding: Folding | None = None) -> None:
+        self.nodes: list[BuiltNode] = []
+        self.float_dtype = float_dtype
+        self.folding = folding
+        self._constants: dict[str, Value] = {}
+
+    def input(
+        self, hint: str, dtype: str, shape: Sequence[int | None] | None, dims: Sequence[str | None] = ()
+    ) -> Value:
+        """A value that comes from outside; `graph` gives it its name. shape: None where the rank is not known."""
+        sizes = None if shape is None else tuple(shape)
+        names = (*dims, *[None] * (len(sizes or ()) - len(dims))) if any(dims) else ()
+        return Value(hint, ValueFacts.of_spec(TensorSpec(hint, dtype, sizes, names)))
+
+    def read(self, graph: Graph) -> dict[str, Value]:
+        """The inputs and constants of another graph, by name."""
+        values = {spec.name: self.input(spec.name, spec.dtype, spec.shape, spec.dims) for spec in graph.inputs}
+        return values | {name: self.constant(array, name) for name, array in graph.constants.items()}
+
+    def constant(self, array: Any, hint: str) -> Value:
+        """Equal arrays under one hint, one after the other (a layer used twice, tied weights), are one constant."""
+        array = np.asarray(array)
+        seen = self._constants.get(hint)
+        if seen is not None and _equal(seen.array, array):
+            return seen
+        facts = ValueFacts.of_array(array)
+        if self.float_dtype is not None and is_floating(array.dtype):
+            facts = replace(facts, dtype=self.float_dtype)
+        return self._constants.setdefault(hint, Value(hint, facts)) if seen is None else Value(hint, facts)
+
+    def integers(self, values: int | Sequence[int], hint: str) -> Value:
+        """A constant of int64, as shapes, axes and positions are."""
+        return self.constant(np.asarray(values, dtype=np.int64), hint)
+
+    def add(self, op: str, inputs: Sequence[Value | None], name: str, attrs: Mapping[str, Any] | None = None) -> Value:
+        """The output of a node with one output. name: of the node, and a hint for the value."""
+        return self.add_many(op, inputs, [name], attrs)[0]
+
+    def add_many(
+        self,
+        op: str,
+        inputs: Sequence[Value | None],
+        names: Sequence[str],
+        attrs: Mapping[str, Any] | None = None,
+        *,
+        label: str | None = None,
+    ) -> tuple[Value, ...]:
+        """The outputs of a node, one for each hint in `names`. label: the name of the node, by default the first hint.
+
+        They are constants where the inputs are, or their elements are known, and the graph is folded. Raises
+        `InvalidModelError` where the operator cannot have such inputs.
+        """
+        given, attrs, label = _without_tail(op, inputs), dict(attrs or {}), names[0] if label is None else label
+        try:
+            known = infer(op, [None if value is None else value.facts for value in given], attrs, len(names))
+            values = tuple(Value(hint, facts) for hint, facts in zip(names, known, strict=True))
+            for value in values:
+                if (value.rank or 0) > MAX_RANK:
+                    raise InvalidModelError(f"a tensor of {value.rank} axes, expected at most {MAX_RANK}")
+            folded = self._folded(op, given, attrs, values)
+        except FastGRUError as error:
+            raise InvalidModelError(f"{label}: {error}") from None
+        if folded is not None:
+            return folded
+        self.nodes.append(BuiltNode(op, given, values, attrs, label))
+        return values
+
+    def _folded(
+        self, op: str, inputs: Sequence[Value | None], attrs: Mapping[str, Any], values: Sequence[Value]
+    ) -> tuple[Value, ...] | None:
+        if self.folding is None:
+            return None
+        if all(value is None or value.array is not None for value in inputs):
+            arrays = [None if value is None else value.array for value in inputs]
+            results = self.folding.fold(op, arrays, attrs, [value.dtype for value in values])
+            if results is not None:
+                return tuple(Value(v.hint, ValueFacts.of_array(a)) for a, v in zip(results, values, strict=True))
+        (value, *more) = values
+        if more or value.elements is None or not all(isinstance(n, int) for n in value.elements):
+            return None
+        known = np.array(value.elements, dtype=value.dtype).reshape((-1,) if value.rank else ())
+        return (Value(value.hint, ValueFacts.of_array(known)),)
+
+    def needed(self, outputs: Iterable[Value]) -> set[Value]:
+        """The values that `outputs` depend on, themselves among them."""
+        return needed_nodes(self.nodes, outputs)[1]
+
+    def graph(
+        self,
+        inputs: Mapping[str, Value],
+        outputs: Mapping[str, Value],
+        *,
+        names: Iterable[tuple[str, Value]] = (),
+        declared: Mapping[str, TensorSpec] | None = None,
+        states: Mapping[str, str] | None = None,
+    ) -> Graph:
+        """The nodes that `outputs` need, with names: those of inputs and outputs, then `names`, then hints.
+
+        A value that is an output already, or an input, gets its second name as a copy. declared: inputs and outputs as
+        they are to be, where that is not what is known of their values.
+        """
+        promised = dict(inputs)
+        taken = set(promised.values())
+        for name, value in outputs.items():
+            if promised.get(name) is not value:
+                if value.array is None and value in taken:
+                    value = self.add("reshape", [value, self.add("shape", [value], name)], name)
+                promised[name] = value
+                taken.add(value)
+        kept, needed = needed_nodes(self.nodes, promised.values())
+        naming = Naming(promised)
+        naming.prefer(names, kept)
+        nodes = tuple(naming.node(node, needed) for node in kept)
+        dims = {dim for value in inputs.values() if value.sizes is not None for dim in value.dims if dim}
+        specs = {name: value.spec(name, dims) for name, value in promised.items() if name not in (declared or {})}
+        specs.update(declared or {})
+        return Graph(
+            tuple(specs[name] for name in inputs),
+            tuple(specs[name] for name in outputs),
+            nodes,
+            naming.constants,
+            states=dict(states or {}),
+        )
+
+
+def _equal(a: Array | None, b: Array) -> bool:
+    return a is b or (a is not None and a.dtype == b.dtype and np.array_equal(a, b))
+
+
+def _without_tail(op: str, inputs: Sequence[Value | None]) -> tuple[Value | None, ...]:
+    """The inputs up to the last that is there, but for recurrent layers, whose weights come in a row."""
+    given = list(inputs)
+    while given and given[-1] is None and op not in RECURRENT:
+        given.pop()
+    return tuple(given)

@@ -1,0 +1,81 @@
+"""From values without names to named nodes: a name that is promised first, then the hints, and none twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.graph import Node
+from fastgru.graphbuilder.value import BuiltNode, Value
+
+__all__ = ["Naming", "needed_nodes"]
+
+Array = NDArray[Any]
+
+
+class Naming:
+    """Gives every value one name. promised: names that certain values have, and that no other takes."""
+
+    def __init__(self, promised: Mapping[str, Value]) -> None:
+        self._names: dict[Value, str] = {}
+        self._used = set(promised)
+        self._counts: dict[str, int] = {}
+        self._constants: dict[str, Array] = {}
+        for name, value in promised.items():
+            self._names.setdefault(value, name)
+            if value.array is not None:
+                self._constants[name] = _owned(value.array)
+
+    def prefer(self, names: Iterable[tuple[str, Value]], nodes: Sequence[BuiltNode]) -> None:
+        """Give values that `nodes` read or make the first of `names` that is theirs and free."""
+        present = {value for node in nodes for value in (*node.inputs, *node.outputs)}
+        for name, value in names:
+            if value in present and value not in self._names and name not in self._used:
+                self._take(value, name)
+
+    def node(self, node: BuiltNode, needed: set[Value]) -> Node:
+        """The node with names. needed: what is read; another output gets none, so that nothing is computed for it."""
+        for value in node.inputs:
+            if value is not None and value.array is not None:
+                self._constants[self._name(value)] = _owned(value.array)
+        outputs = tuple(self._name(value) if value in needed or value in self._names else "" for value in node.outputs)
+        inputs = tuple("" if value is None else self._name(value) for value in node.inputs)
+        return Node(node.op, inputs, outputs, node.attrs, node.name)
+
+    @property
+    def constants(self) -> dict[str, Array]:
+        """Those that named nodes read, and those whose names were promised."""
+        return self._constants
+
+    def _name(self, value: Value) -> str:
+        if value not in self._names:
+            hint = name = value.hint or "value"
+            while name in self._used:
+                self._counts[hint] = self._counts.get(hint, 0) + 1
+                name = f"{hint}_{self._counts[hint]}"
+            self._take(value, name)
+        return self._names[value]
+
+    def _take(self, value: Value, name: str) -> None:
+        self._names[value] = name
+        self._used.add(name)
+
+
+def needed_nodes(nodes: Sequence[BuiltNode], outputs: Iterable[Value]) -> tuple[list[BuiltNode], set[Value]]:
+    """The nodes that `outputs` depend on, and the values that are needed."""
+    needed, kept = set(outputs), []
+    for node in reversed(nodes):
+        if not needed.isdisjoint(node.outputs):
+            kept.append(node)
+            needed.update(value for value in node.inputs if value is not None)
+    return kept[::-1], needed
+
+
+def _owned(array: Array) -> Array:
+    """Contiguous, and no view of something larger."""
+    if array.flags.c_contiguous and (array.base is None or getattr(array.base, "nbytes", array.nbytes) <= array.nbytes):
+        return array
+    return np.array(array, order="C")
