@@ -18,7 +18,6 @@ from pages import PRINTS, load_tool
 from readme_files import make_readme_files
 
 import fastgru
-from fastgru.bench.readme import BEGIN, END
 from fastgru.cli import main
 from fastgru.cli.group import COMMANDS
 
@@ -151,6 +150,7 @@ def test_files_that_the_readme_names_exist() -> None:
 
 
 def test_the_section_on_speed_can_be_written() -> None:
-    assert README.count(BEGIN) == README.count(END) == 1
-    assert README.index(BEGIN) < README.index(END)
+    section = load_tool("bench_readme")
+    assert README.count(section.BEGIN) == README.count(section.END) == 1
+    assert README.index(section.BEGIN) < README.index(section.END)
     assert "fastgru bench --suite full" in README

@@ -4,7 +4,7 @@
 
 `cases` is the one table of what is measured; `problem` makes weights, shared inputs and expected outputs of a case;
 `ours` and `rivals` make contenders of a problem; `measure` compares their outputs, then times them in turn; `bounds`
-says how fast the machine could be; `result` is what comes out, and `report`, `page` and `readme` show it.
+says how fast the machine could be; `result` is what comes out, and `report` and `page` show it.
 """
 
 from __future__ import annotations

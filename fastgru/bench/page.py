@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from statistics import median
 
+from fastgru.bench.plots import Bar, Series, bar_chart, check_matplotlib, line_chart
 from fastgru.bench.report import steady_lines
 from fastgru.bench.result import Result, Row
-from fastgru.bench.svg import Bar, Series, bar_chart, line_chart
 from fastgru.bench.words import error_of, machine_line, percent, ratio_of, time_of, tiny_rows, versions_line
 
-__all__ = ["render_page"]
+__all__ = ["check_matplotlib", "render_page"]
 
 _STYLE = """
 :root { color-scheme: light dark; --bg: #fff; --ink: #1d2430; --soft: #5b6573; --rule: #d9dee5; --card: #f6f8fa;
@@ -31,14 +31,13 @@ th { color: var(--soft); font-weight: 600; } th:first-child, td:first-child { te
 .dim { color: var(--soft); }
 figure { margin: .6rem 0; padding: .8rem; background: var(--card); border-radius: 8px; }
 figcaption { color: var(--soft); margin-bottom: .4rem; }
-svg { width: 100%; height: auto; } svg text { fill: var(--soft); font: 12px system-ui, sans-serif; }
-.grid { stroke: var(--rule); stroke-width: 1; } .line { fill: none; stroke-width: 2; }
+svg { width: 100%; height: auto; }
 """
 _COLOURS = {"fastgru": 0, "onnxruntime": 1, "openvino": 2, "torch": 3}
 
 
 def render_page(result: Result) -> str:
-    """The whole page."""
+    """The whole page. Raises `FastGRUError` where matplotlib is missing and there is something to plot."""
     body = "".join(part for part in _parts(result) if part)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"/>'

@@ -188,7 +188,6 @@ def test_steadiness_is_compared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     ("arguments", "words"),
     [
         (["--fail-below", "0.99"], "--fail-below is for --against"),
-        (["--against", str(PYTHON), "--update-readme", __file__], "--update-readme is for"),
         (["--against", "no-such-python"], "does not exist"),
         (["--against", str(PYTHON.parent)], "is a directory"),
     ],

@@ -10,10 +10,9 @@ from click.testing import CliRunner
 
 from fastgru.bench.bounds import Level, Peaks
 from fastgru.bench.cases import SUITES
-from fastgru.bench.readme import BEGIN, END
 from fastgru.bench.result import Result
 from fastgru.bench.rivals import RIVALS
-from fastgru.cli import bench, main
+from fastgru.cli import bench, bench_request, main
 
 SHORT = ["--rounds", "1", "--turn-ms", "0.1"]
 
@@ -32,17 +31,15 @@ def run(*arguments: str) -> str:
 
 
 def test_the_names_of_the_command_are_those_of_the_package() -> None:
-    assert set(bench._RIVALS) == set(RIVALS)
+    assert set(bench_request.RIVALS) == set(RIVALS)
     assert set(bench._SUITES) == {*SUITES, "models", "steady"}
 
 
 def test_a_case_with_all_its_files(tmp_path: Path) -> None:
-    readme, page, data = tmp_path / "README.md", tmp_path / "page.html", tmp_path / "out.json"
-    readme.write_text(f"{BEGIN}\n{END}\n")
-    files = ["--json", str(data), "--html", str(page), "--update-readme", str(readme)]
+    page, data = tmp_path / "page.html", tmp_path / "out.json"
+    files = ["--json", str(data), "--html", str(page)]
     output = run("--case", "step-h64", "--rivals", "onnxruntime", *files, *SHORT)
     assert "step N=1 H=64" in output
-    assert "step N=1 H=64" in readme.read_text()
     assert "step N=1 H=64" in page.read_text()
     (row,) = Result.from_json(data.read_text()).rows
     assert row.slug == "step-h64"

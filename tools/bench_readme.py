@@ -1,6 +1,7 @@
 """The README's section on speed, written from a result and never by hand.
 
-    python -m fastgru.bench.readme result.json README.md
+    fastgru bench --suite full --threads 1,2 --json result.json
+    python tools/bench_readme.py result.json README.md
 
 What stands between the two comments `BEGIN` and `END` is replaced.
 """
@@ -18,7 +19,7 @@ from fastgru.errors import FastGRUError, InvalidModelError
 
 __all__ = ["BEGIN", "END", "main", "section", "update"]
 
-BEGIN: Final = "<!-- bench: begin; written by `fastgru bench --update-readme`, do not edit -->"
+BEGIN: Final = "<!-- bench: begin; written by tools/bench_readme.py, do not edit -->"
 END: Final = "<!-- bench: end -->"
 
 
@@ -38,9 +39,10 @@ def section(result: Result) -> str:
 
 def _lines(result: Result) -> Iterator[str]:
     threads = ",".join(str(n) for n in sorted({row.threads for row in result.rows}))
-    yield "This measures, and writes what it finds here:"
+    yield "This measures, and writes what was found here:"
     yield ""
-    yield f"    fastgru bench --suite {result.suite} --threads {threads or 1} --update-readme README.md"
+    yield f"    fastgru bench --suite {result.suite} --threads {threads or 1} --json result.json"
+    yield "    python tools/bench_readme.py result.json README.md"
     yield ""
     yield f"Measured on {result.machine['date'].split()[0]}: {machine_line(result.machine)}."
     yield f"{versions_line(result.machine)}."
@@ -88,14 +90,14 @@ def _line(cells: Sequence[str]) -> str:
 def main(arguments: Sequence[str]) -> int:
     """Exit status 0, or 2 with a line on standard error."""
     if len(arguments) != 2:
-        print("usage: python -m fastgru.bench.readme RESULT.json README.md", file=sys.stderr)
+        print("usage: python tools/bench_readme.py RESULT.json README.md", file=sys.stderr)
         return 2
     source, target = map(Path, arguments)
     try:
         result = Result.from_json(source.read_text(encoding="utf-8"))
         target.write_text(update(target.read_text(encoding="utf-8"), result), encoding="utf-8")
     except (FastGRUError, OSError) as error:
-        print(f"fastgru.bench.readme: {error}", file=sys.stderr)
+        print(f"bench_readme: {error}", file=sys.stderr)
         return 2
     return 0
 

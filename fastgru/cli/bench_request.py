@@ -1,0 +1,161 @@
+"""What `fastgru bench` is asked for, and measuring it: a line for whoever watches as soon as a case is done."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from fastgru.bench import Case, Result, Row
+    from fastgru.bench.measure import Plan
+    from fastgru.bench.model_suite import ModelCase
+
+__all__ = ["RIVALS", "Request"]
+
+# Those of `fastgru.bench.rivals.RIVALS`, which cannot be imported without Numba.
+RIVALS: Final = ("onnxruntime", "openvino", "torch")
+
+
+@dataclass(frozen=True)
+class Request:
+    """The options of the command, None for those that are not given.
+
+    Raises `click.UsageError` for options that do not go together, and in `cases` for a pattern that no case matches.
+    """
+
+    model: Path | None
+    suite: str
+    models_dir: Path | None
+    pattern: str | None
+    rivals: tuple[str, ...] | None
+    against: Path | None
+    fail_below: float | None
+    threads: tuple[int, ...]
+    precisions: tuple[str, ...]
+    shapes: tuple[str, ...]
+    fallback: str | None
+    rounds: int | None
+    turn_ms: float | None
+    collect: bool
+
+    def __post_init__(self) -> None:
+        of_suite = self.pattern is not None or self.precisions
+        for wrong, words in (
+            (self.fail_below is not None and self.against is None, "--fail-below is for --against"),
+            (self.shapes and self.model is None, "--shape is for a MODEL"),
+            (self.fallback is not None and self.model is None, "--fallback is for a MODEL"),
+            (of_suite and self.model is not None, "--case, --precision and --list are for a suite, not for a MODEL"),
+            (
+                self.models_dir is not None and (self.model is not None or self.suite != "models"),
+                "--models-dir is for --suite models",
+            ),
+            (
+                self.precisions and self.suite == "models",
+                "--precision is for the suites of GRUs; whole models run in float32",
+            ),
+        ):
+            if wrong:
+                raise click.UsageError(words)
+
+    @property
+    def cases(self) -> Sequence[Case | ModelCase]:
+        """Those of the suite that the pattern finds, in the precisions that are asked for."""
+        from fastgru.bench.cases import SUITES, find_cases, in_precision
+        from fastgru.bench.model_suite import find_models, model_cases
+
+        found: Sequence[Case | ModelCase]
+        if self.suite == "models":
+            found = find_models(model_cases(self.models_dir), self.pattern)
+        else:
+            plain = find_cases(SUITES.get(self.suite, ()), self.pattern)
+            found = list(dict.fromkeys(in_precision(c, p) for c in plain for p in self.precisions)) or plain
+        if self.pattern is not None and not found:
+            raise click.UsageError(f"--case {self.pattern}: no case of the suite {self.suite!r} matches; see --list")
+        return found
+
+    @property
+    def plan(self) -> Plan:
+        from fastgru.bench.measure import AGAINST, Plan
+
+        plan = replace(Plan() if self.against is None else AGAINST, collect=self.collect)
+        if self.rounds is not None:
+            plan = replace(plan, rounds=self.rounds)
+        return plan if self.turn_ms is None else replace(plan, turn_s=self.turn_ms / 1e3, rested_turn_s=None)
+
+    def measure(self) -> Result:
+        """The suite or the model, and for the suite "steady" what that finds; beside the fastgru of `against`, too."""
+        from fastgru.bench.rivals.other import about_sides
+        from fastgru.cli.console import stderr
+
+        started = time.perf_counter()
+        rivals = self.rivals if self.rivals is not None else RIVALS if self.against is None else ()
+        sides = None if self.against is None else about_sides(self.against)
+        with stderr().status("") as status:
+            measure = self._measure_suite if self.model is None else partial(self._measure_model, self.model)
+            result = measure(rivals, status.update)
+        return replace(result, sides=sides, seconds=time.perf_counter() - started)
+
+    def _measure_suite(self, rivals: tuple[str, ...], progress: Callable[[str], None]) -> Result:
+        from fastgru.bench.model_suite import run_models
+        from fastgru.bench.steady import compare_steadiness, measure_steadiness
+        from fastgru.bench.suite import run_suite
+
+        run: Callable[..., Result] = run_models if self.suite == "models" else run_suite
+        result = run(
+            self.cases,
+            threads=self.threads,
+            rivals=rivals,
+            plan=self.plan,
+            against=self.against,
+            progress=progress,
+            on_row=_print_row,
+        )
+        steady: dict[str, Any] | None = None
+        if self.suite == "steady":
+            watch = measure_steadiness if self.against is None else partial(compare_steadiness, self.against)
+            steady = watch(progress=progress)
+        label = ", ".join(filter(None, [self.suite, self.pattern, *self.precisions]))
+        return replace(result, suite=label, steady=steady)
+
+    def _measure_model(self, model: Path, rivals: tuple[str, ...], progress: Callable[[str], None]) -> Result:
+        """At `shapes`, on each number of threads."""
+        from fastgru.bench.machine import describe
+        from fastgru.bench.model_file import file_problem, parse_shapes
+        from fastgru.bench.result import Result
+        from fastgru.bench.rivals import RIVALS
+        from fastgru.bench.steady import compare_steadiness, measure_model
+        from fastgru.bench.suite import run_problem
+
+        machine = describe(rivals)
+        problem = file_problem(model, parse_shapes(self.shapes), fallback=self.fallback)
+        shown = ", ".join(f"{name} {a.shape}" for name, a in problem.feeds.items())
+        title = f"{model.name}, {'a push of' if problem.streaming else 'a run of'} {shown}"
+        progress(title)
+        chosen = [RIVALS[name] for name in rivals]
+        rows = tuple([run_problem(problem, title, n, chosen, self.plan, self.against) for n in self.threads])
+        steady = None
+        if self.suite == "steady" and not any(row.trouble for row in rows):
+            watch = measure_model if self.against is None else partial(compare_steadiness, self.against)
+            steady = watch(problem, progress=progress)
+        return Result(model.name, machine, (), rows, 0.0, steady)
+
+
+def _print_row(row: Row) -> None:
+    """A line as soon as a case is done, for whoever watches; the tables come at the end."""
+    from fastgru.bench.words import ratio_of, time_of
+    from fastgru.cli.console import counted, stderr
+
+    line = row.trouble
+    if row.ours is not None:
+        best = f", {ratio_of(row.ratio)} {row.best_rival}" if row.best_rival else ""
+        if row.other is not None:
+            best = f", {row.other.ratio:.3f} {row.other.verdict}"
+        line = f"{time_of(row.ours.median_s)}{best}"
+    stderr().print(f"{row.title}, {counted(row.threads, 'thread')}: {line}", soft_wrap=True, markup=False)
