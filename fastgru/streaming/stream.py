@@ -59,7 +59,8 @@ class Stream:
         self.runnable, self.states = runnable, dict(states)
         state = first_state(runnable, self.states, batch_size)
         self.inputs = tuple(spec.name for spec in runnable.inputs if spec.name not in self.states)
-        self.outputs = tuple(spec.name for spec in runnable.outputs if spec.name not in self.states.values())
+        names = dict.fromkeys(spec.name for spec in runnable.outputs)  # a graph may list an output twice
+        self.outputs = tuple(name for name in names if name not in self.states.values())
         self._axes = given_axes(batch_axes, {name: a.ndim for name, a in state.items()})
         self._take(state)
 

@@ -16,7 +16,7 @@ from unittest import mock
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgru.engine import builder, program
+from fastgru.engine import encoding, program
 from fastgru.errors import ShapeError
 from fastgru.model import Model
 
@@ -97,7 +97,7 @@ def check_fence(what: str, array: Array) -> None:
 @contextmanager
 def fences() -> Iterator[Fences]:
     made = Fences()
-    with mock.patch.object(builder, "place", made.place), mock.patch.object(program, "zeros", made.arena):
+    with mock.patch.object(encoding, "place", made.place), mock.patch.object(program, "zeros", made.arena):
         yield made
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -35,6 +36,14 @@ def test_whole_numbers_that_a_state_does_not_hold():
     assert y.tolist() == [2, 4]
     with pytest.raises(ShapeError, match="share memory"):
         stream.push(np.array([1, 2], np.int32), out=np.lib.stride_tricks.as_strided(np.zeros(1, np.int32), (2,), (0,)))
+
+
+def test_an_output_that_is_listed_twice():
+    graph = network().graph
+    model = Model(replace(graph, outputs=(graph.outputs[0], *graph.outputs)))
+    stream = model.stream(4)
+    assert stream.outputs == ("y",)
+    np.testing.assert_array_equal(stream.push(frames(3, 4)), Model(graph).stream(4).push(frames(3, 4)))
 
 
 def test_a_state_that_is_no_mapping():
