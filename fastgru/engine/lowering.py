@@ -5,25 +5,28 @@ A lowering that only moves the frame of a tensor (reshape, transpose, slice...) 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
 from fastgru.engine.buffers import Value
 from fastgru.engine.builder import PlanBuilder
 from fastgru.graph import Node
 
-__all__ = ["LOWERINGS", "Lowering", "lowering"]
+__all__ = ["KINDS", "LOWERINGS", "Lowering", "lowering"]
 
 Lowering: TypeAlias = Callable[[PlanBuilder, Node, Sequence[Value | None]], list[Value]]
 
 LOWERINGS: dict[str, Lowering] = {}
+KINDS: dict[str, frozenset[str]] = {}  # of operators whose kinds are told when a model is loaded
 
 
-def lowering(op: str) -> Callable[[Lowering], Lowering]:
-    """Enter the lowering of an operator of `fastgru.reference.OPS`."""
+def lowering(op: str, *, kinds: Iterable[str] = ()) -> Callable[[Lowering], Lowering]:
+    """Enter the lowering of an operator of `fastgru.reference.OPS`, and the kinds of it that there are kernels for."""
 
     def enter(function: Lowering) -> Lowering:
         LOWERINGS[op] = function
+        if kinds:
+            KINDS[op] = frozenset(kinds)
         return function
 
     return enter

@@ -9,18 +9,16 @@ import numpy as np
 
 from fastgru.engine.buffers import Constant, Value, View
 from fastgru.engine.builder import PlanBuilder
-from fastgru.engine.lowering import LOWERINGS
+from fastgru.engine.lowering import KINDS, LOWERINGS
 from fastgru.engine.memory import Packs
 from fastgru.engine.passes import fold_node
 from fastgru.engine.precision import PrecisionPlan
 from fastgru.engine.program import Program
 from fastgru.errors import FastGRUError, UnsupportedModelError
 from fastgru.graph import Graph
-from fastgru.kernels.operands import binary, fusion, reduce, unary
 from fastgru.kernels.operands.cast import CAST
 from fastgru.modules import import_all
 from fastgru.reference import check_node
-from fastgru.spec import ACTIVATIONS
 
 __all__ = ["check_supported", "make_program"]
 
@@ -30,16 +28,6 @@ import_all("fastgru.engine.ops")
 # Elements of a value that a plan computes for itself: beyond it a shape is more likely hostile than meant.
 _MAX_KNOWN: Final = 1 << 26
 _WIDEST: Final = 8  # bytes of an element
-
-_KINDS: Final[Mapping[str, frozenset[str]]] = {
-    "activation": frozenset(ACTIVATIONS),
-    "arg": frozenset({"max", "min"}),
-    "binary": frozenset({*fusion.BINARY, *binary.LIBRARY._fields, *binary.INTEGER._fields} - {"prelu"}),
-    "compare": frozenset(binary.COMPARISONS._fields),
-    "logical": frozenset(binary.LOGICAL_CODES),
-    "reduce": frozenset({*reduce.SUMS._fields, *reduce.EXTREMES._fields, *reduce.BOOL_CODES}),
-    "unary": frozenset({*fusion.UNARY, *unary.LIBRARY._fields, *unary.INTEGER._fields, *unary.TESTS._fields, "not"}),
-}
 
 
 def check_supported(graph: Graph) -> None:
@@ -58,7 +46,7 @@ def check_supported(graph: Graph) -> None:
             faults.append(str(error))
             continue
         kind = node.attrs.get("kind")
-        if node.op in _KINDS and kind not in _KINDS[node.op]:
+        if node.op in KINDS and kind not in KINDS[node.op]:
             faults.append(f"{node} (operator {node.op!r}, kind {kind!r})")
     if faults:
         raise UnsupportedModelError(

@@ -9,12 +9,12 @@ from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.fusion import computed
 from fastgru.engine.lowering import lowering
 from fastgru.graph import Node
-from fastgru.spec import Activation
+from fastgru.spec import ACTIVATIONS, Activation
 
 __all__ = ["lower_activation"]
 
 
-@lowering("activation")
+@lowering("activation", kinds=ACTIVATIONS)
 def lower_activation(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """y = f(x)."""
     assert inputs[0] is not None

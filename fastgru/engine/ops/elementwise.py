@@ -65,7 +65,10 @@ def apply_unary(builder: PlanBuilder, kind: str, value: Value, *, alpha: float =
     return as_dtype(builder, y, dtype)
 
 
-@lowering("unary")
+@lowering("unary", kinds={
+    *fusion_kernel.UNARY, *unary_kernel.LIBRARY._fields, *unary_kernel.INTEGER._fields, *unary_kernel.TESTS._fields,
+    "not",
+})  # fmt: skip
 def lower_unary(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """y = f(x)."""
     (x,) = inputs
@@ -150,7 +153,9 @@ def _logical(builder: PlanBuilder, kind: str, a: Value, b: Value) -> View:
     return broadcast(builder, "logical", "bool", "bool", code, a=builder.view(a), b=builder.view(b))
 
 
-@lowering("binary")
+@lowering("binary", kinds={
+    *fusion_kernel.BINARY, *binary_kernel.LIBRARY._fields, *binary_kernel.INTEGER._fields,
+} - {"prelu"})  # fmt: skip
 def lower_binary(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """y = a (op) b; pow alone takes two dtypes, and answers in that of a."""
     a, b = inputs
@@ -181,7 +186,7 @@ def lower_prelu(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]
     return [apply_binary(builder, "prelu", x, slope)]
 
 
-@lowering("compare")
+@lowering("compare", kinds=binary_kernel.COMPARISONS._fields)
 def lower_compare(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """y (bool) = a (relation) b."""
     a, b = inputs
@@ -193,7 +198,7 @@ def lower_compare(builder: PlanBuilder, node: Node, inputs: Sequence[Value | Non
     return [broadcast(builder, "compare", left.dtype, "bool", code, a=left, b=right)]
 
 
-@lowering("logical")
+@lowering("logical", kinds=binary_kernel.LOGICAL_CODES)
 def lower_logical(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """y = a (and, or, xor) b, all bool."""
     a, b = inputs

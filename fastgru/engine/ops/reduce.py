@@ -22,7 +22,7 @@ from fastgru.reference.shape import normal_axis
 __all__ = ["lower_arg", "lower_cumsum", "lower_reduce", "reduced"]
 
 
-@lowering("reduce")
+@lowering("reduce", kinds={*kernel.SUMS._fields, *kernel.EXTREMES._fields, *kernel.BOOL_CODES})
 def lower_reduce(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """x reduced over `axes`, over all when there are none."""
     value = inputs[0]
@@ -77,7 +77,7 @@ def _shaped(view: View, shape: tuple[int, ...]) -> View:
     return View(view.buffer, view.offset, shape, contiguous_strides(shape), view.dtype)
 
 
-@lowering("arg")
+@lowering("arg", kinds=("max", "min"))
 def lower_arg(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """Where the largest or smallest element along an axis is."""
     assert inputs[0] is not None
