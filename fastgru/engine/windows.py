@@ -100,8 +100,8 @@ def transposed(spatial: Sequence[int], windows: Windows) -> list[SlidingAxis]:
         for t in range(windows.taps[i]):
             if (start := (t * d - begin) % s) < count:
                 taps[start].append((t, (start + begin - t * d) // s))
-        parts = [Phase(k, -(-(windows.sizes[i] - k) // s), tuple(one)) for k, one in enumerate(taps)]
-        axes.append(SlidingAxis(size, windows.sizes[i], 1, s, tuple(parts)))
+        phases = [Phase(k, -(-(windows.sizes[i] - k) // s), tuple(one)) for k, one in enumerate(taps)]
+        axes.append(SlidingAxis(size, windows.sizes[i], 1, s, tuple(phases)))
     return axes
 
 

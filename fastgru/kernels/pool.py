@@ -45,27 +45,29 @@ def pool(dtype: str) -> Any:
         stage = pointer(tensor(bases, operands, AT.stage), dtype)
         taps = pointer(tensor(bases, operands, AT.taps), "int64")
         greatest, staged = operands[AT.code] == _GREATEST, operands[AT.staged] != 0
-        K, pixels = operands[AT.K], operands[AT.pixels]
+        channels, K, rows, pixels = operands[AT.channels], operands[AT.K], operands[AT.rows], operands[AT.pixels]
+        x_image, y_image = operands[AT.x_image], operands[AT.y_image]
+        x_channel, y_channel = operands[AT.x_channel], operands[AT.y_channel]
         x_row, y_row = operands[AT.x_row], operands[AT.y_row]
         lanes = lanes_of(x)
         vectors = (pixels + lanes - 1) // lanes
         for n in range(operands[AT.images]):
-            source, target = offset(x, n * operands[AT.x_image]), offset(y, n * operands[AT.y_image])
+            source, target = offset(x, n * x_image), offset(y, n * y_image)
             if staged:
                 target = stage
-            for c in range(operands[AT.channels]):
-                plane = offset(source, c * operands[AT.x_channel])
+            for c in range(channels):
+                plane = offset(source, c * x_channel)
                 if operands[AT.padded] != 0:
                     pad_plane(plane, offset(operands, AT.pad), least if greatest else zero, scratch)
                     plane = scratch
-                for r in range(operands[AT.rows]):
-                    xr, yr = offset(plane, r * x_row), offset(target, c * operands[AT.y_channel] + r * y_row)
+                for r in range(rows):
+                    xr, yr = offset(plane, r * x_row), offset(target, c * y_channel + r * y_row)
                     for v in range(vectors):
                         i = v * lanes
                         if v == vectors - 1 and pixels >= lanes:
                             i = pixels - lanes
                         store(yr, i, _window(offset(xr, i), taps, K, greatest))
             if staged:
-                collect(stage, offset(operands, AT.collect), offset(y, n * operands[AT.y_image]))
+                collect(stage, offset(operands, AT.collect), offset(y, n * y_image))
 
     return handle

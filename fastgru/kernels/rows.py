@@ -56,11 +56,11 @@ def make_row_sum(dtype: str, term: Any) -> Any:
         i = 0
         while i < whole:
             stop = min(whole, i + block * lanes)
-            part = splat(zero)
+            partial = splat(zero)
             while i < stop:
-                part = part + term(load(x, i), parameter)
+                partial = partial + term(load(x, i), parameter)
                 i += lanes
-            total = total + part
+            total = total + partial
         if whole < n:
             left = n - whole
             total = total + select(first_lanes(x, left), term(load_tail(x, whole, left), parameter), splat(zero))

@@ -55,13 +55,13 @@ def softmax(dtype: str) -> Any:
         i = 0
         while i < whole:
             stop = min(whole, i + block * lanes)
-            part = splat(zero)
+            partial = splat(zero)
             while i < stop:
                 e = shifted_exp(load(x, i), shift)
                 store(y, i, e)
-                part = part + e
+                partial = partial + e
                 i += lanes
-            total = total + part
+            total = total + partial
         if whole < n:
             left = n - whole
             e = select(first_lanes(x, left), shifted_exp(load_tail(x, whole, left), shift), splat(zero))

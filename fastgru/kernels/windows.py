@@ -57,24 +57,26 @@ def _phase_row(source, step, target, at, count, phases, run):
 @kernel
 def pad_plane(x, words, fill, out):
     """One channel of an image, as `pad_image` pads them all."""
+    rows, first, step, H = words[FROM.rows], words[FROM.first], words[FROM.step], words[FROM.H]
     left, W, phases, run = words[FROM.left], words[FROM.W], words[FROM.phases], words[FROM.run]
+    s_h, s_w = words[FROM.s_h], words[FROM.s_w]
     lanes = lanes_of(out)
     width = phases * run
     begin, end = max(left, 0), min(W, left + words[FROM.columns])
     count = max(end - begin, 0)
     at = begin - left
     blank = splat(fill)
-    for r in range(words[FROM.rows]):
-        row = words[FROM.first] + r * words[FROM.step]
+    for r in range(rows):
+        row = first + r * step
         target = offset(out, r * width)
         for i in range(0, width, lanes):
             store(target, i, blank)
-        if row >= 0 and row < words[FROM.H] and count > 0:
-            source = offset(x, row * words[FROM.s_h] + begin * words[FROM.s_w])
-            if phases == 1 and words[FROM.s_w] == 1:
+        if row >= 0 and row < H and count > 0:
+            source = offset(x, row * s_h + begin * s_w)
+            if phases == 1 and s_w == 1:
                 copy_row(source, offset(target, at), count)
             else:
-                _phase_row(source, words[FROM.s_w], target, at, count, phases, run)
+                _phase_row(source, s_w, target, at, count, phases, run)
 
 
 @kernel

@@ -1,4 +1,4 @@
-"""Activations: element by element, an operation of a chain."""
+"""Activations: element by element, operations of a fusion."""
 
 from __future__ import annotations
 

@@ -61,12 +61,12 @@ def lower_matmul_integer(builder: PlanBuilder, node: Node, inputs: Sequence[Valu
     right_view = moved(builder, b, _placed(builder, b_zero))
     each = EXACT[builder.float_dtype] // (peak_of(a, a_zero) * peak_of(b, b_zero))
     K = a.shape[-1]
-    parts = []
+    sums = []
     for first in range(0, max(K, 1), each):
         some = _sliced(left, left.ndim - 1, first, min(first + each, K))
         others = _sliced(right_view, max(right_view.ndim - 2, 0), first, min(first + each, K))
-        parts.append(saturated(builder, multiplied(builder, some, others), "int32"))
-    return [_total(builder, parts)]
+        sums.append(saturated(builder, multiplied(builder, some, others), "int32"))
+    return [_total(builder, sums)]
 
 
 class _Constant:
@@ -102,12 +102,12 @@ class _Constant:
 def _by_floats(builder: PlanBuilder, a: Value, a_zero: Value | None, right: _Constant) -> View:
     left = moved(builder, a, _placed(builder, a_zero))
     name = "" if any(s is not None and not s.name for s in right.sources) else right.key[0]
-    parts = []
+    sums = []
     for first, last, _ in right.runs(peak_of(a, a_zero)).tolist():
         weight = Constant(right.difference(first, last).T, name)
         y = gemm(builder, _sliced(left, left.ndim - 1, first, last), weight, None, (*right.key, f"{first}:{last}"))
-        parts.append(saturated(builder, y, "int32"))
-    return _total(builder, parts)
+        sums.append(saturated(builder, y, "int32"))
+    return _total(builder, sums)
 
 
 def _by_bytes(builder: PlanBuilder, a: Value, a_zero: Value | None, right: _Constant) -> View:
@@ -127,8 +127,8 @@ def _by_bytes(builder: PlanBuilder, a: Value, a_zero: Value | None, right: _Cons
     totals = []
     for first, last, layers in right.runs(max(peak_of(a, a_zero), 128)).tolist():
         key = (*right.key, f"{first}:{last}")
-        part = _sliced(x, x.ndim - 1, first, last)
-        y = byte_gemm(builder, part, layers * O, partial(right.stacked, first, last), key, right.sources)
+        some = _sliced(x, x.ndim - 1, first, last)
+        y = byte_gemm(builder, some, layers * O, partial(right.stacked, first, last), key, right.sources)
         total = _sliced(y, y.ndim - 1, 0, O)
         for i in range(1, layers):
             total = computed(builder, "add", total, _sliced(y, y.ndim - 1, i * O, (i + 1) * O))
@@ -165,7 +165,7 @@ def lower_conv_integer(builder: PlanBuilder, node: Node, inputs: Sequence[Value 
     kernels = _difference(weight, spread)
     flat = kernels.reshape(O, each * taps).T
     left = moved(builder, x, _placed(builder, x_zero))
-    parts = []
+    sums = []
     for first, last in runs_of(flat, peak_of(x, x_zero), EXACT[builder.float_dtype]):
         some = np.zeros_like(flat)
         some[first:last] = flat[first:last]
@@ -175,8 +175,8 @@ def lower_conv_integer(builder: PlanBuilder, node: Node, inputs: Sequence[Value 
         channels_of = _channels(builder, left, group, *channels) if channels != (0, each) else left
         inner = Constant(of_part, key if _shared(weight, spread) else "")
         (y,) = lower_conv(builder, replace(node, inputs=("x", key)), [channels_of, inner])
-        parts.append(saturated(builder, builder.view(y), "int32"))
-    return [_total(builder, parts)]
+        sums.append(saturated(builder, builder.view(y), "int32"))
+    return [_total(builder, sums)]
 
 
 def _check_product(**given: tuple[Value, Value | None]) -> None:
@@ -228,8 +228,8 @@ def _channels(builder: PlanBuilder, x: View, group: int, first: int, last: int) 
     return reshaped(builder, some, (N, group * (last - first), *sizes))
 
 
-def _total(builder: PlanBuilder, parts: Sequence[View]) -> View:
-    total = parts[0]
-    for part in parts[1:]:
-        total = apply_binary(builder, "add", total, part)
+def _total(builder: PlanBuilder, sums: Sequence[View]) -> View:
+    total = sums[0]
+    for one in sums[1:]:
+        total = apply_binary(builder, "add", total, one)
     return total

@@ -209,30 +209,30 @@ def lower_split(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]
         raise ShapeError(f"{node}: sizes {sizes} for {len(node.outputs)} outputs")
     views: list[Value] = []
     first = 0
-    for part in sizes:
-        shape = (*x.shape[:axis], part, *x.shape[axis + 1 :])
+    for size in sizes:
+        shape = (*x.shape[:axis], size, *x.shape[axis + 1 :])
         views.append(View(x.buffer, x.moved(first * x.strides[axis]), shape, x.strides, x.dtype))
-        first += part
+        first += size
     return views
 
 
 @lowering("concat")
 def lower_concat(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """Each input in its place."""
-    parts = [builder.view(v) for v in inputs if v is not None]
-    axis = normal_axis(node.attrs["axis"], parts[0].ndim)
-    if len({p.dtype for p in parts}) > 1 or len({p.ndim for p in parts}) > 1:
-        raise ShapeError(f"{node}: got {', '.join(f'{p.dtype} {p.shape}' for p in parts)}, expected one dtype and rank")
-    rest = {(*p.shape[:axis], *p.shape[axis + 1 :]) for p in parts}
+    views = [builder.view(v) for v in inputs if v is not None]
+    axis = normal_axis(node.attrs["axis"], views[0].ndim)
+    if len({p.dtype for p in views}) > 1 or len({p.ndim for p in views}) > 1:
+        raise ShapeError(f"{node}: got {', '.join(f'{p.dtype} {p.shape}' for p in views)}, expected one dtype and rank")
+    rest = {(*p.shape[:axis], *p.shape[axis + 1 :]) for p in views}
     if len(rest) != 1:
-        raise ShapeError(f"{node}: shapes {', '.join(str(p.shape) for p in parts)} differ beside axis {axis}")
-    first = parts[0]
-    shape = (*first.shape[:axis], sum(p.shape[axis] for p in parts), *first.shape[axis + 1 :])
+        raise ShapeError(f"{node}: shapes {', '.join(str(p.shape) for p in views)} differ beside axis {axis}")
+    first = views[0]
+    shape = (*first.shape[:axis], sum(p.shape[axis] for p in views), *first.shape[axis + 1 :])
     regions, at = [], 0
-    for part in parts:
+    for view in views:
         start = tuple(at if i == axis else 0 for i in range(len(shape)))
-        regions.append(Region(start, part, builder.label))
-        at += part.shape[axis]
+        regions.append(Region(start, view, builder.label))
+        at += view.shape[axis]
     return [builder.assemble(shape, first.dtype, regions)]
 
 
