@@ -84,8 +84,8 @@ class Emitter(Memory):
             ) from None
         if isinstance(operands, Operands):
             tensors, words = operands.encode(given)
-            if wrong := {type(view).__name__ for view in tensors if view is not None and not isinstance(view, View)}:
-                raise TypeError(f"{op}: got {', '.join(sorted(wrong))} for a tensor")
+            if not all(isinstance(view, View | None) for view in tensors) or any(isinstance(n, View) for n in words):
+                raise TypeError(f"{op}: a word for a tensor, or a tensor for a word, among the operands {[*given]}")
             writes = getattr(operands.tensors.at, writes) if writes else None
         else:  # an instruction that is not declared yet: tensors and words in their order
             tensors, words, operands = list(operands), given, None

@@ -121,27 +121,27 @@ def _together(words, table, parity, look_by, team):
 
 
 @kernel
-def _bind(t, table, inputs, outputs):
+def _bind(ticket, table, inputs, outputs):
     """Put the addresses of arrays into `table`; False where one is not as the ticket says, or an output lies over
     another array."""
-    count = t[TICKET.inputs] + t[TICKET.outputs]
-    if not holds(inputs, t[TICKET.tuple], t[TICKET.inputs]):
+    count = ticket[TICKET.inputs] + ticket[TICKET.outputs]
+    if not holds(inputs, ticket[TICKET.tuple], ticket[TICKET.inputs]):
         return False
-    single = not holds(outputs, t[TICKET.tuple], t[TICKET.outputs])
-    if single and t[TICKET.outputs] != 1:
+    single = not holds(outputs, ticket[TICKET.tuple], ticket[TICKET.outputs])
+    if single and ticket[TICKET.outputs] != 1:
         return False
-    arrays = offset(t, TICKET.arrays)
+    arrays = offset(ticket, TICKET.arrays)
     for i in range(count):
         about = offset(arrays, ARRAY.words * i)
-        if i < t[TICKET.inputs]:
+        if i < ticket[TICKET.inputs]:
             array = item_of(inputs, i)
         else:
-            array = outputs if single else item_of(outputs, i - t[TICKET.inputs])
+            array = outputs if single else item_of(outputs, i - ticket[TICKET.inputs])
         if not fits(array, pointer(about[ARRAY.expected], "int64")):
             return False
         start = data_of(array)
         end = start + about[ARRAY.nbytes]
-        for j in range(i if i >= t[TICKET.inputs] else 0):
+        for j in range(i if i >= ticket[TICKET.inputs] else 0):
             other = offset(arrays, ARRAY.words * j)
             begins = table[other[ARRAY.base]]
             if start < end and begins < end and max(start, begins) < begins + other[ARRAY.nbytes]:
@@ -151,22 +151,22 @@ def _bind(t, table, inputs, outputs):
 
 
 @kernel
-def _call(ticket, inputs, outputs, team):
-    t = pointer(ticket, "int64")
-    state = pointer(t[TICKET.state], "int64")
+def _call(at, inputs, outputs, team):
+    ticket = pointer(at, "int64")
+    state = pointer(ticket[TICKET.state], "int64")
     parity = state[STATE.parity]
-    table = pointer(t[TICKET.bases + parity], "int64")
+    table = pointer(ticket[TICKET.bases + parity], "int64")
     status = pointer(table[BASES.status], "int64")
     process = pointer(status[STATUS.process], "int64")
     epoch = process[EPOCH]
     if state[STATE.busy] == epoch:
         return IN_USE
     state[STATE.busy] = epoch  # which the GIL makes one step with the look before it
-    if not _bind(t, table, inputs, outputs):
+    if not _bind(ticket, table, inputs, outputs):
         state[STATE.busy] = 0
         return MISFIT
     status[STATUS.code], status[STATUS.instruction], status[STATUS.since] = 0, -1, 0
-    words, look_by = pointer(t[TICKET.program], "int64"), 0
+    words, look_by = pointer(ticket[TICKET.program], "int64"), 0
     if thread_number() == process[MAIN]:
         look_by = process[LOOK]
     status[STATUS.state] = release_gil()
@@ -184,7 +184,7 @@ def _call(ticket, inputs, outputs, team):
     elif code == INTERRUPTED:
         code = RAISED
     else:
-        report = offset(t, TICKET.report)
+        report = offset(ticket, TICKET.report)
         report[REPORT.code], report[REPORT.instruction] = code, status[STATUS.instruction]
         report[REPORT.first], report[REPORT.second] = status[STATUS.first], status[STATUS.second]
     state[STATE.busy] = 0
