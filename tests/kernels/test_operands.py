@@ -23,7 +23,7 @@ WORDS = {
 TAKES_A_PLACE = {"offset": 1, "tensor": 2, "atomic_add": 1, "atomic_exchange": 1, "atomic_load": 1, "atomic_store": 1}
 
 
-NOT_YET = {"gru", "gru_input", "gru_step", "integers", "linear", "matmul", "recurrent"}  # declared
+NOT_YET = {"gru", "gru_input", "gru_step", "recurrent"}  # declared
 
 
 def modules():
