@@ -108,16 +108,10 @@ def _unsupported(graph: Graph) -> str:
 
 
 def _weights(graph: Graph, precision: str | None) -> list[dict[str, str]]:
-    from fastgru.engine.passes import simplify
-    from fastgru.engine.precision import weight_matrices
     from fastgru.model import Model
 
     chosen = Model(graph, precision=precision).weight_precisions
-    nodes = {name: node for name, (node, _) in weight_matrices(simplify(graph, keep_rows=True)).items()}
-    return [
-        {"op": nodes[name].op, "node": name, "precision": found.precision, "why": found.why}
-        for name, found in chosen.items()
-    ]
+    return [{"op": c.op, "node": name, "precision": c.precision, "why": c.why} for name, c in chosen.items()]
 
 
 def _tensor(spec: TensorSpec, states: Mapping[str, str]) -> dict[str, Any]:

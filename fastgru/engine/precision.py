@@ -34,8 +34,9 @@ __all__ = ["PrecisionPlan", "WeightPrecision", "node_name", "prepare", "weight_m
 
 @dataclass(frozen=True)
 class WeightPrecision:
-    """The precision of a node's weights; `why` says what kept it from the one that was asked for, "" where nothing."""
+    """Of a node with weights: its operator, their precision, and what kept them from the one asked for, if anything."""
 
+    op: str
     precision: str
     why: str = ""
 
@@ -99,7 +100,7 @@ def weight_precisions(graph: Graph, precision: Precision) -> dict[str, WeightPre
             raise UnsupportedModelError(f"{node}: weights in {asked}: {why}")
         if asked in LOWP and name not in wished:
             why = why or _pointless(node, shape)
-        chosen[name] = WeightPrecision(float_dtype if why else asked, why)
+        chosen[name] = WeightPrecision(node.op, float_dtype if why else asked, why)
     return chosen
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Unpack
 
 import numpy as np
@@ -133,7 +133,9 @@ class _Study:
         )
         lowest = self._pays[LADDER[0]]
         return {
-            name: WeightPrecision(of, "" if of == LADDER[0] else lowest[name].why or "left so for the bound")
+            name: replace(
+                lowest[name], precision=of, why="" if of == LADDER[0] else lowest[name].why or "left so for the bound"
+            )
             for name, of in chosen.items()
         }
 

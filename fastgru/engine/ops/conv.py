@@ -136,7 +136,7 @@ def _mover(window: WindowWords) -> Moved:
     """
 
     def moved(place: View) -> Mapping[str, int | Sequence[int]] | None:
-        plane = View(place.buffer, place.offset, place.shape[2:], place.strides[2:], place.dtype)
+        plane = place.as_strided(place.shape[2:], place.strides[2:])
         if not plane.contiguous:
             return None
         image, channel = place.strides[:2]

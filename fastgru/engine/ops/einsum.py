@@ -53,7 +53,7 @@ def _summed(builder: PlanBuilder, value: Value, axes: Labels, needed: set[str]) 
     if len(unique) != len(axes):
         shape = tuple(view.shape[axes.index(c)] for c in unique)
         strides = tuple(sum(s for a, s in zip(axes, view.strides, strict=True) if a == c) for c in unique)
-        view = View(view.buffer, view.offset, shape, strides, view.dtype)
+        view = view.as_strided(shape, strides)
     gone = [i for i, c in enumerate(unique) if c not in needed]
     if gone:
         view = reduced(builder, view, "sum", gone, keepdims=False)
@@ -112,7 +112,7 @@ def _joined(
 
 def _by_elements(builder: PlanBuilder, x: View, y: View, s: int, left: int, inner: int, right: int) -> View:
     """Every product of elements, axes (stack, left, inner, right), then the sum over inner."""
-    a = View(x.buffer, x.offset, (*x.shape, *(1,) * right), (*x.strides, *(0,) * right), x.dtype)
+    a = x.as_strided((*x.shape, *(1,) * right), (*x.strides, *(0,) * right))
     b = View(
         y.buffer, y.offset, (*y.shape[:s], *(1,) * left, *y.shape[s:]), (*y.strides[:s], *(0,) * left, *y.strides[s:]),
         y.dtype,

@@ -252,4 +252,4 @@ def lower_clip(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None])
 
 
 def _number(view: View) -> View:
-    return View(view.buffer, view.offset, (), (), view.dtype)
+    return view.as_strided((), ())

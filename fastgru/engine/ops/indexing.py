@@ -149,8 +149,8 @@ def lower_tile(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None])
         before, size, after = x.shape[:axis], x.shape[axis], x.shape[axis + 1 :]
         y = builder.new((*before, counts[axis] * size, *after), x.dtype)
         shape = (*before, counts[axis], size, *after)
-        source = View(x.buffer, x.offset, shape, (*x.strides[:axis], 0, *x.strides[axis:]), x.dtype)
-        builder.copy(source, View(y.buffer, y.offset, shape, contiguous_strides(shape), y.dtype))
+        source = x.as_strided(shape, (*x.strides[:axis], 0, *x.strides[axis:]))
+        builder.copy(source, y.as_strided(shape, contiguous_strides(shape)))
         x = y
     return [x]
 

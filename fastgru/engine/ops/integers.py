@@ -199,7 +199,7 @@ def _zero_point(name: str, value: Value | None, x: Value, *, of_rows: bool) -> V
         raise ShapeError(f"the zero point of {name} has shape {value.shape} for {x.shape}")
     if isinstance(value, Constant):
         return Constant(value.array.reshape(shape), value.name)
-    return View(value.buffer, value.offset, shape, (*value.strides, 0)[: len(shape)], value.dtype)
+    return value.as_strided(shape, (*value.strides, 0)[: len(shape)])
 
 
 def _placed(builder: PlanBuilder, zero_point: Value | None) -> Value | None:

@@ -43,8 +43,8 @@ def lower_matmul(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None
 
 def multiplied(builder: PlanBuilder, a: View, b: View) -> View:
     """a b for tensors of at least one axis that fit together."""
-    left = a if a.ndim > 1 else View(a.buffer, a.offset, (1, *a.shape), (0, *a.strides), a.dtype)
-    right = b if b.ndim > 1 else View(b.buffer, b.offset, (*b.shape, 1), (*b.strides, 0), b.dtype)
+    left = a if a.ndim > 1 else a.as_strided((1, *a.shape), (0, *a.strides))
+    right = b if b.ndim > 1 else b.as_strided((*b.shape, 1), (*b.strides, 0))
     stack = broadcast_shape(left.shape[:-2], right.shape[:-2])
     M, K, O = left.shape[-2], left.shape[-1], right.shape[-1]
     if right.ndim == 2 and left.ndim > 2:  # one matrix for all of a: its stack is only more rows
@@ -53,7 +53,7 @@ def multiplied(builder: PlanBuilder, a: View, b: View) -> View:
     else:
         y = _stacked(builder, left, right, stack, M, K, O)
     shape = (*stack, *((M,) if a.ndim > 1 else ()), *((O,) if b.ndim > 1 else ()))
-    return View(y.buffer, y.offset, shape, contiguous_strides(shape), y.dtype)
+    return y.as_strided(shape, contiguous_strides(shape))
 
 
 def _stacked(builder: PlanBuilder, a: View, b: View, stack: tuple[int, ...], M: int, K: int, O: int) -> View:
@@ -66,7 +66,7 @@ def _stacked(builder: PlanBuilder, a: View, b: View, stack: tuple[int, ...], M: 
     zeros = builder.packed(("zeros", str(O)), lambda: pack_vectors([None], O, dtype))
     edge = builder.new((edge_elements(O, dtype),))
     panels = builder.new((panel_elements(K, O, LANES[dtype]),))
-    outer = [View(v.buffer, v.offset, v.shape[:-2], v.strides[:-2], v.dtype) for v in (a, b)]
+    outer = [v.as_strided(v.shape[:-2], v.strides[:-2]) for v in (a, b)]
     # One stack after the other: the row of the walk is a single product.
     axes = [*merged_axes(stack, [broadcast_strides(v, stack) for v in outer]), (1, (1, 1))]
     builder.emit("matmul", dtype, MATMUL, {

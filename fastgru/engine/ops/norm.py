@@ -118,4 +118,4 @@ def _along(view: View, axis: int, rank: int) -> View:
     """A vector as a tensor of `rank` axes, of size 1 but for `axis`."""
     shape = tuple(view.shape[0] if i == axis else 1 for i in range(rank))
     strides = tuple(view.strides[0] if i == axis else 0 for i in range(rank))
-    return View(view.buffer, view.offset, shape, strides, view.dtype)
+    return view.as_strided(shape, strides)

@@ -115,7 +115,7 @@ def _spread(builder: PlanBuilder, name: str, value: Value, x: tuple[int, ...], a
         (*view.strides[: at + 1], 0, *view.strides[at + 1 :]), view.dtype,
     )  # fmt: skip
     whole = reshaped(builder, blocks, (*x[:at], view.shape[at] * each, *x[at + 1 :]))
-    return View(whole.buffer, whole.offset, x, whole.strides, whole.dtype)
+    return whole.as_strided(x, whole.strides)
 
 
 @lowering("dynamic_quantize")

@@ -74,7 +74,7 @@ def _emit(builder: PlanBuilder, op: str, x: View, rows: int, n: int, code: int) 
 
 
 def _shaped(view: View, shape: tuple[int, ...]) -> View:
-    return View(view.buffer, view.offset, shape, contiguous_strides(shape), view.dtype)
+    return view.as_strided(shape, contiguous_strides(shape))
 
 
 @lowering("arg", kinds=("max", "min"))

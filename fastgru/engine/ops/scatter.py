@@ -90,7 +90,7 @@ def _replaced(builder: PlanBuilder, x: Value, target: tuple[int, tuple[int, ...]
     flat = expanded(new, where)
     steps = {f.axis: (f.size, s) for f, s in zip(factors, flat.strides, strict=True)}
     shape, strides = zip(*(steps.get(axis, (1, 0)) for axis in range(old.ndim)), strict=True)
-    box = View(new.buffer, new.offset, tuple(shape), tuple(strides), new.dtype)
+    box = new.as_strided(tuple(shape), tuple(strides))
     regions = [Region((0,) * old.ndim, old, builder.label), Region(where.low, box, builder.label)]
     return builder.assemble(old.shape, old.dtype, regions)
 

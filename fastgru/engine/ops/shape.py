@@ -28,7 +28,7 @@ def reshaped(builder: PlanBuilder, value: Value, shape: Sequence[int]) -> View:
     if strides is None:
         view = builder.contiguous(view)
         strides = contiguous_strides(shape)
-    return View(view.buffer, view.offset, shape, strides, view.dtype)
+    return view.as_strided(shape, strides)
 
 
 def _restride(view: View, shape: tuple[int, ...]) -> tuple[int, ...] | None:
@@ -110,7 +110,7 @@ def lower_squeeze(builder: PlanBuilder, node: Node, inputs: Sequence[Value | Non
         raise ShapeError(f"{node}: axes {wrong} of shape {x.shape} are not of size 1")
     kept = [i for i in range(x.ndim) if i not in axes]
     shape, strides = tuple(x.shape[i] for i in kept), tuple(x.strides[i] for i in kept)
-    return [View(x.buffer, x.offset, shape, strides, x.dtype)]
+    return [x.as_strided(shape, strides)]
 
 
 @lowering("unsqueeze")
@@ -125,7 +125,7 @@ def lower_unsqueeze(builder: PlanBuilder, node: Node, inputs: Sequence[Value | N
     sizes, steps = iter(x.shape), iter(x.strides)
     shape = tuple(1 if i in axes else next(sizes) for i in range(rank))
     strides = tuple(0 if i in axes else next(steps) for i in range(rank))
-    return [View(x.buffer, x.offset, shape, strides, x.dtype)]
+    return [x.as_strided(shape, strides)]
 
 
 @lowering("transpose")
@@ -137,7 +137,7 @@ def lower_transpose(builder: PlanBuilder, node: Node, inputs: Sequence[Value | N
     if sorted(perm) != list(range(x.ndim)):
         raise ShapeError(f"{node}: perm {perm} does not fit shape {x.shape}")
     shape, strides = tuple(x.shape[p] for p in perm), tuple(x.strides[p] for p in perm)
-    return [View(x.buffer, x.offset, shape, strides, x.dtype)]
+    return [x.as_strided(shape, strides)]
 
 
 @lowering("expand")
@@ -158,7 +158,7 @@ def broadcast_to(x: View, shape: tuple[int, ...]) -> View:
     lead = len(shape) - x.ndim
     sizes, steps = (1,) * lead + x.shape, (0,) * lead + x.strides
     strides = tuple(0 if n == 1 and full != 1 else s for n, s, full in zip(sizes, steps, shape, strict=True))
-    return View(x.buffer, x.offset, shape, strides, x.dtype)
+    return x.as_strided(shape, strides)
 
 
 def _broadcast_shape(node: Node, a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:

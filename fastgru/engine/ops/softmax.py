@@ -18,7 +18,7 @@ __all__ = ["last_axis", "permuted"]
 def permuted(view: View, order: Sequence[int]) -> View:
     """Axes in another order."""
     shape, strides = tuple(view.shape[i] for i in order), tuple(view.strides[i] for i in order)
-    return View(view.buffer, view.offset, shape, strides, view.dtype)
+    return view.as_strided(shape, strides)
 
 
 def last_axis(builder: PlanBuilder, value: Value, axis: int) -> tuple[View, list[int]]:

@@ -53,7 +53,7 @@ def _transform(
 
     order = [*(i for i in range(x.ndim) if i not in (axis, x.ndim - 1)), axis, x.ndim - 1]
     rows = permuted(x, order)
-    rows = View(rows.buffer, rows.offset, (*rows.shape[:-2], taken, parts), rows.strides, rows.dtype)
+    rows = rows.as_strided((*rows.shape[:-2], taken, parts), rows.strides)
     flat = _flat(builder, rows)
     # A matrix of this name is the same in every plan, unless the window belongs to this plan alone.
     name = f"dft {n} {taken} {out} {parts} {onesided} {inverse} window {'' if window is None else window.name!r}"
@@ -72,7 +72,7 @@ def _flat(builder: PlanBuilder, rows: View) -> View:
     step, within = rows.strides[-2:]
     if parts == 1 or (within == 1 and step == parts):
         strides = (*rows.strides[:-2], step if parts == 1 else 1)
-        return View(rows.buffer, rows.offset, (*outer, n * parts), strides, rows.dtype)
+        return rows.as_strided((*outer, n * parts), strides)
     return reshaped(builder, rows, (*outer, n * parts))
 
 
@@ -94,6 +94,6 @@ def lower_stft(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None])
         same_dtype(builder, signal=signal, window=window)
     if window is not None and not isinstance(window, Constant):
         w = builder.view(window)
-        taken = apply_binary(builder, "mul", taken, View(w.buffer, w.offset, (size, 1), (w.strides[0], 0), w.dtype))
+        taken = apply_binary(builder, "mul", taken, w.as_strided((size, 1), (w.strides[0], 0)))
         window = None
     return [_transform(builder, taken, 2, None, onesided, False, window)]
