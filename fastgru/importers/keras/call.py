@@ -9,7 +9,7 @@ from typing import Any
 from fastgru.errors import UnsupportedModelError
 from fastgru.importers.keras.config import LayerConfig
 from fastgru.importers.keras.rules import Rules
-from fastgru.importers.keras.values import GraphBuilder, Value
+from fastgru.importers.keras.values import KerasGraphBuilder, Tensor
 from fastgru.importers.keras.weights import Weights
 
 __all__ = ["Call"]
@@ -25,25 +25,25 @@ class Call:
     run: applies whatever layer a call is of, models included.
     """
 
-    graph: GraphBuilder
+    graph: KerasGraphBuilder
     rules: Rules
     layer: LayerConfig
     weights: Weights
-    inputs: Sequence[Value]
+    inputs: Sequence[Tensor]
     arguments: Mapping[str, Any] = field(default_factory=dict)
     base: str = ""
     home: str = ""
     calls: int = 1
-    run: Callable[[Call], list[Value]] | None = None
+    run: Callable[[Call], list[Tensor]] | None = None
 
     @property
-    def x(self) -> Value:
+    def x(self) -> Tensor:
         """The only input; `InvalidModelError` where there are more."""
         if len(self.inputs) != 1:
             raise self.layer.damaged(f"{len(self.inputs)} inputs, expected one")
         return self.inputs[0]
 
-    def of(self, layer: LayerConfig, weights: Weights, *inputs: Value) -> Call:
+    def of(self, layer: LayerConfig, weights: Weights, *inputs: Tensor) -> Call:
         """The same call of a layer inside this one."""
         return replace(self, layer=layer, weights=weights, inputs=inputs or self.inputs, arguments={})
 
@@ -59,11 +59,12 @@ class Call:
                     f"called with the argument {name!r}", "build the model from layers that do not need it"
                 )
 
-    def axis(self, value: Value, axis: int, what: str = "axis") -> int:
-        """`axis` of `value`, counted from 0."""
-        if not -value.rank <= axis < value.rank:
-            raise self.layer.damaged(f"{what} is {axis}, the input has {value.rank} axes")
-        return axis % value.rank
+    def axis(self, value: Tensor, axis: int, what: str = "axis", *, rank: int | None = None) -> int:
+        """`axis` of `value`, or of a value of `rank` axes, counted from 0."""
+        rank = value.rank if rank is None else rank
+        if not -rank <= axis < rank:
+            raise self.layer.damaged(f"{what} is {axis}, the input has {rank} axes")
+        return axis % rank
 
     def check_masks(self) -> None:
         """Refuse to make a mask by the rules of a Keras that the file does not tell."""
@@ -73,7 +74,7 @@ class Call:
                 'add "keras_version": "3.x.y" to the outermost object of the configuration',
             )
 
-    def known(self, value: Value, axis: int) -> int:
+    def known(self, value: Tensor, axis: int) -> int:
         """The size of `axis` (from 0), or a refusal where the file leaves it free."""
         size = value.shape[axis]
         if size is None:

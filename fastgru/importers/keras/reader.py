@@ -15,7 +15,7 @@ from fastgru.importers.keras.plan import plan_model
 from fastgru.importers.keras.registry import MODELS
 from fastgru.importers.keras.rules import Rules
 from fastgru.importers.keras.run import Place, Reading
-from fastgru.importers.keras.values import GraphBuilder
+from fastgru.importers.keras.values import KerasGraphBuilder, Tensor
 from fastgru.importers.keras.weights import open_weights
 from fastgru.sources import Source, opened
 
@@ -58,16 +58,16 @@ def _read(container: Container, extra: Sequence[str], allow_unread: bool) -> Gra
             " save it as one of these, or export it to ONNX"
         )
     store, weights = open_weights(container.weights)
-    reading = Reading(GraphBuilder(), rules)
+    reading = Reading(KerasGraphBuilder(), rules)
     plan = plan_model(model)
-    inputs, specs = reading.make_inputs(plan)
-    named = reading.run(plan, weights, inputs, Place())
+    inputs = reading.make_inputs(plan)
+    named = reading.run(plan, weights, [Tensor(value) for value in inputs.values()], Place())
     wanted = wanted_outputs(model, plan, named, extra)
     if reading.faults:
         raise UnsupportedModelError(_listed(reading.faults))
     if not allow_unread:
         store.check_all_read()
-    graph = finish(reading.graph, specs, wanted, time_major=reading.time_major)
+    graph = finish(reading.graph, inputs, wanted, time_major=reading.time_major)
     meta = {"format": container.format, "producer": "Keras", "version": rules.version}
     if container.backend is not None:
         meta["backend"] = container.backend

@@ -18,7 +18,7 @@ from typing import Final
 from fastgru.errors import UnsupportedModelError
 from fastgru.importers.keras.call import Call
 from fastgru.importers.keras.config import LayerConfig
-from fastgru.importers.keras.values import Value
+from fastgru.importers.keras.values import Tensor
 
 __all__ = [
     "MODELS",
@@ -36,7 +36,7 @@ __all__ = [
 
 OPERATIONS_MODULE: Final = "keras.src.ops"
 
-Handler = Callable[[Call], list[Value]]
+Handler = Callable[[Call], list[Tensor]]
 
 _TRAINING: Final = ("training",)
 
@@ -139,7 +139,7 @@ def class_of(layer: LayerConfig) -> LayerClass:
     return table[layer.class_name]
 
 
-def apply(call: Call) -> list[Value]:
+def apply(call: Call) -> list[Tensor]:
     """The outputs of a call."""
     found = class_of(call.layer)
     if not found.checks_arguments:

@@ -8,14 +8,14 @@ from functools import partial
 from typing import Any, Final
 
 from fastgru.errors import InvalidModelError, UnsupportedModelError
-from fastgru.graph import TensorSpec
+from fastgru.graphbuilder import Value
 from fastgru.importers.keras.call import Call
 from fastgru.importers.keras.config import LayerConfig
 from fastgru.importers.keras.plan import MAX_CALLS, LayerCall, Plan, plan_model
 from fastgru.importers.keras.refs import Ref, map_refs
 from fastgru.importers.keras.registry import MODELS, apply, class_of
 from fastgru.importers.keras.rules import Rules
-from fastgru.importers.keras.values import GraphBuilder, Value
+from fastgru.importers.keras.values import KerasGraphBuilder, Tensor
 from fastgru.importers.keras.weights import Weights
 
 __all__ = ["Outputs", "Place", "Reading", "output_of"]
@@ -23,7 +23,7 @@ __all__ = ["Outputs", "Place", "Reading", "output_of"]
 MAX_NESTING: Final = 16
 _INPUT_DTYPES: Final = frozenset({"bool", "int8", "int16", "int32", "int64", "uint8", "uint16"})
 
-Outputs = list[Value | None]
+Outputs = list[Tensor | None]
 
 
 @dataclass(frozen=True)
@@ -38,15 +38,15 @@ class Place:
 
 @dataclass
 class Reading:
-    graph: GraphBuilder
+    graph: KerasGraphBuilder
     rules: Rules
     faults: list[str] = field(default_factory=list)
     done: int = 0
     time_major: bool = False
 
-    def make_inputs(self, plan: Plan) -> tuple[list[Value], list[TensorSpec]]:
+    def make_inputs(self, plan: Plan) -> dict[str, Value]:
         """The model's own inputs."""
-        values, specs = [], []
+        values: dict[str, Value] = {}
         ids = _only_embedded(plan)
         for name in plan.inputs:
             layer = plan.layers[name]
@@ -57,14 +57,13 @@ class Reading:
                 if layer.get(key, default=False):
                     raise layer.unsupported(f"{key} is true", "use a dense input, padded, with Masking")
             dtype = "int32" if name in ids and dtype == "float32" else dtype
-            values.append(Value(self.graph.fresh(name), shape, dtype))
-            specs.append(TensorSpec(name, dtype, shape, ("batch", *(None for _ in shape[1:]))))
-        if len({spec.name for spec in specs}) != len(specs):
-            raise InvalidModelError("input_layers names one input twice")
-        return values, specs
+            if name in values:
+                raise InvalidModelError("input_layers names one input twice")
+            values[name] = self.graph.input(name, dtype, shape, ("batch",))
+        return values
 
     def run(
-        self, plan: Plan, weights: Weights, inputs: Sequence[Value | None], place: Place
+        self, plan: Plan, weights: Weights, inputs: Sequence[Tensor | None], place: Place
     ) -> dict[tuple[str, int], Outputs]:
         """The outputs of every call of a model, None for those that something unsupported makes."""
         if place.depth > MAX_NESTING:
@@ -98,7 +97,7 @@ class Reading:
         place: Place,
         calls: int,
     ) -> Outputs:
-        def look_up(ref: Ref) -> Value | None:
+        def look_up(ref: Ref) -> Tensor | None:
             made = values.get((ref.layer, ref.node))
             if made is None:
                 raise layer.damaged(f"it takes call {ref.node} of {ref.layer!r}, which is not there")
@@ -129,7 +128,7 @@ class Reading:
             self.faults.append(str(error))
             return [None]
 
-    def _inner(self, call: Call, depth: int) -> list[Value]:
+    def _inner(self, call: Call, depth: int) -> list[Tensor]:
         """A layer or model inside of a layer, which stands where `call` says. Raises `UnsupportedModelError`."""
         layer = call.layer
         if layer.class_name not in MODELS or layer.custom:
@@ -145,7 +144,7 @@ class Reading:
         self,
         layer: LayerConfig,
         weights: Weights,
-        inputs: Sequence[Value | None],
+        inputs: Sequence[Tensor | None],
         arguments: Mapping[str, Any],
         place: Place,
     ) -> Outputs:
@@ -155,14 +154,14 @@ class Reading:
         given = list(inputs)
         for n, mask in enumerate(masks if isinstance(masks, list) else [masks]):
             value = given[n] if n < len(given) else None
-            if isinstance(mask, Value) and value is not None:
-                given[n] = value.but(mask=mask.name)
+            if isinstance(mask, Tensor) and value is not None:
+                given[n] = value.but(mask=mask.value)
         plan = plan_model(layer)
         named = self.run(plan, weights, given, place)
         return [output_of(layer, named, ref) for ref in plan.outputs]
 
 
-def output_of(model: LayerConfig, named: Mapping[tuple[str, int], Outputs], ref: Ref) -> Value | None:
+def output_of(model: LayerConfig, named: Mapping[tuple[str, int], Outputs], ref: Ref) -> Tensor | None:
     """The value that `ref` means; None where something unsupported makes it. Raises `InvalidModelError`."""
     made = named.get((ref.layer, ref.node))
     if made is None or (ref.tensor >= len(made) and None not in made):

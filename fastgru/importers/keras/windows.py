@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fastgru.graphbuilder import Value
 from fastgru.importers.keras.call import Call
 from fastgru.importers.keras.config import LayerConfig
-from fastgru.importers.keras.values import Value
+from fastgru.importers.keras.values import Tensor
 
 __all__ = ["Frame", "Windows", "numbers"]
 
@@ -33,7 +34,7 @@ class Frame:
     """An input of `rank` spatial axes and where its channels are."""
 
     call: Call
-    x: Value
+    x: Tensor
     rank: int
     channels_last: bool
 
@@ -68,24 +69,19 @@ class Frame:
         """Of the input. A refusal where the file leaves them free."""
         return self.call.known(self.x, self.channel_axis)
 
-    def enter(self) -> str:
+    def enter(self) -> Value:
         """The input as (N, C, ...)."""
         if not self.channels_last:
-            return self.x.name
+            return self.x.value
         perm = [0, self.rank + 1, *range(1, self.rank + 1)]
-        return self.call.graph.add("transpose", [self.x.name], f"{self.call.base}/channels_first", {"perm": perm})
+        return self.call.graph.add("transpose", [self.x.value], f"{self.call.base}/channels_first", {"perm": perm})
 
-    def leave(self, name: str, channels: int, spatial: Shape) -> Value:
-        """`name`, of (N, C, ...), with its channels where the input has them; without a mask."""
-        shape = self.shape(channels, spatial)
+    def leave(self, value: Value) -> Tensor:
+        """`value`, of (N, C, ...), with its channels where the input has them; without a mask."""
         if self.channels_last:
             perm = [0, *range(2, self.rank + 2), 1]
-            name = self.call.graph.add("transpose", [name], self.call.base, {"perm": perm})
-        return self.x.but(name=name, shape=shape, mask=None)
-
-    def shape(self, channels: int | None, spatial: Shape) -> Shape:
-        batch = self.x.shape[0]
-        return (batch, *spatial, channels) if self.channels_last else (batch, channels, *spatial)
+            value = self.call.graph.add("transpose", [value], self.call.base, {"perm": perm})
+        return Tensor(value)
 
 
 @dataclass(frozen=True)
@@ -131,13 +127,9 @@ class Windows:
                 return True
         return False
 
-    def sizes(self, layer: LayerConfig, spatial: Shape) -> Shape:
-        """Of the output; None where the input's is free."""
-        sizes: list[int | None] = []
-        for n, k, s, d in zip(spatial, self.taps, self.strides, self.dilations, strict=True):
+    def check(self, layer: LayerConfig, spatial: Shape) -> None:
+        """Raise `InvalidModelError` where the window is larger than the input."""
+        for n, k, d in zip(spatial, self.taps, self.dilations, strict=True):
             reach = (k - 1) * d + 1
             if n is not None and not self.same and n + self.begin < reach:
                 raise layer.damaged(f"its window reaches over {reach} elements, the input has {n}")
-            whole = None if n is None else n + (s - 1 if self.same else self.begin - reach + s)
-            sizes.append(None if whole is None else whole // s)
-        return tuple(sizes)

@@ -12,7 +12,7 @@ from fastgru.errors import UnsupportedModelError
 from fastgru.importers.keras.call import Call
 from fastgru.importers.keras.config import LayerConfig
 from fastgru.importers.keras.registry import class_of, keras_layer
-from fastgru.importers.keras.values import Value
+from fastgru.importers.keras.values import Tensor
 from fastgru.spec import Activation
 
 __all__ = ["activate", "recurrent_activation"]
@@ -62,7 +62,7 @@ def recurrent_activation(call: Call, layer: LayerConfig, *keys: str, default: st
     return activation_from_keras(_name(layer, *keys, default=default), call.rules.major, what=str(layer))
 
 
-def activate(call: Call, x: Value) -> Value:
+def activate(call: Call, x: Tensor) -> Tensor:
     """x through the layer's activation: a function by name, or another layer without weights."""
     value = call.layer.get("activation", default="linear")
     if isinstance(value, Mapping) and value.get("class_name") in _WITHOUT_WEIGHTS:
@@ -72,7 +72,7 @@ def activate(call: Call, x: Value) -> Value:
     return _function(call, x, _name(call.layer, "activation"))
 
 
-def _function(call: Call, x: Value, name: str) -> Value:
+def _function(call: Call, x: Tensor, name: str) -> Tensor:
     """x through the function `name`, over the last axis where it is one over an axis."""
     graph, base = call.graph, f"{call.base}/{name}"
     if name == "linear":
@@ -80,49 +80,49 @@ def _function(call: Call, x: Value, name: str) -> Value:
     if name in _GRU_KINDS:
         return _kind(call, x, activation_from_keras(name, call.rules.major, what=str(call.layer)), base)
     if name in ("softmax", "log_softmax"):
-        return x.but(name=graph.add(name, [x.name], base, {"axis": x.rank - 1}))
+        return x.but(value=graph.add(name, [x.value], base, {"axis": x.rank - 1}))
     if name in _UNARY:
-        return x.but(name=graph.add("unary", [x.name], base, _UNARY[name]))
+        return x.but(value=graph.add("unary", [x.value], base, _UNARY[name]))
     if name == "relu6":
         low, high = (graph.scalar(v, x, f"{call.base}/{v:g}") for v in (0.0, 6.0))
-        return x.but(name=graph.add("clip", [x.name, low, high], base))
+        return x.but(value=graph.add("clip", [x.value, low, high], base))
     if name == "mish":
         inner = _kind(call, x, Activation("softplus"), f"{base}/softplus")
         inner = _kind(call, inner, Activation("tanh"), f"{base}/tanh")
-        return x.but(name=graph.add("binary", [x.name, inner.name], base, {"kind": "mul"}))
+        return x.but(value=graph.add("binary", [x.value, inner.value], base, {"kind": "mul"}))
     known = sorted({*_GRU_KINDS, *_UNARY, "softmax", "log_softmax", "relu6", "mish"})
     raise UnsupportedModelError(f"{call.layer}: activation {name!r} is not implemented; there are {', '.join(known)}")
 
 
-def _kind(call: Call, x: Value, activation: Activation, base: str) -> Value:
+def _kind(call: Call, x: Tensor, activation: Activation, base: str) -> Tensor:
     attrs = {"kind": activation.kind, "alpha": activation.alpha, "beta": activation.beta}
-    return x.but(name=call.graph.add("activation", [x.name], base, attrs))
+    return x.but(value=call.graph.add("activation", [x.value], base, attrs))
 
 
 @keras_layer("Activation", stepwise=True)
-def _activation(call: Call) -> list[Value]:
+def _activation(call: Call) -> list[Tensor]:
     return [activate(call, call.x)]
 
 
 @keras_layer("ELU", stepwise=True)
-def _elu(call: Call) -> list[Value]:
+def _elu(call: Call) -> list[Tensor]:
     return [_kind(call, call.x, Activation("elu", call.layer.number("alpha", default=1.0)), call.base)]
 
 
 @keras_layer("LeakyReLU", stepwise=True)
-def _leaky_relu(call: Call) -> list[Value]:
+def _leaky_relu(call: Call) -> list[Tensor]:
     slope = call.layer.number("negative_slope", "alpha", default=0.3)
     return [_kind(call, call.x, Activation("leaky_relu", slope), call.base)]
 
 
 @keras_layer("ThresholdedReLU", stepwise=True)
-def _thresholded_relu(call: Call) -> list[Value]:
+def _thresholded_relu(call: Call) -> list[Tensor]:
     theta = call.layer.number("theta", default=1.0)
     return [_kind(call, call.x, Activation("thresholded_relu", theta), call.base)]
 
 
 @keras_layer("ReLU", stepwise=True)
-def _relu(call: Call) -> list[Value]:
+def _relu(call: Call) -> list[Tensor]:
     """x where it is above the threshold, at most max_value, less slope * relu(threshold - x)."""
     layer, graph, x = call.layer, call.graph, call.x
     slope = 0.0 if layer.get("negative_slope", default=None) is None else layer.number("negative_slope")
@@ -135,39 +135,39 @@ def _relu(call: Call) -> list[Value]:
     y = _kind(call, x, above, f"{call.base}/above")
     if limit is not None:
         low, high = graph.scalar(0.0, x, f"{call.base}/low"), graph.scalar(limit, x, f"{call.base}/max_value")
-        y = y.but(name=graph.add("clip", [y.name, low, high], f"{call.base}/limited"))
+        y = y.but(value=graph.add("clip", [y.value, low, high], f"{call.base}/limited"))
     if slope:
         below = _kind(call, x, Activation("affine", -1.0, threshold), f"{call.base}/distance")
         below = _kind(call, below, Activation("relu"), f"{call.base}/below")
         below = _kind(call, below, Activation("affine", -slope, 0.0), f"{call.base}/slope")
-        y = y.but(name=graph.add("binary", [y.name, below.name], call.base, {"kind": "add"}))
+        y = y.but(value=graph.add("binary", [y.value, below.value], call.base, {"kind": "add"}))
     return [y]
 
 
 @keras_layer("PReLU")
-def _prelu(call: Call) -> list[Value]:
+def _prelu(call: Call) -> list[Tensor]:
     (alpha,) = call.weights.take(call.layer, "alpha")
     if alpha.ndim != call.x.rank - 1 or any(
         a != 1 and s is not None and a != s for a, s in zip(alpha.shape, call.x.shape[1:], strict=True)
     ):
         raise call.layer.damaged(f"alpha has shape {alpha.shape} for an input of shape {call.x.shape}")
     slope = call.graph.constant(alpha, f"{call.home}/alpha")
-    return [call.x.but(name=call.graph.add("prelu", [call.x.name, slope], call.base))]
+    return [call.x.but(value=call.graph.add("prelu", [call.x.value, slope], call.base))]
 
 
 @keras_layer("Softmax")
-def _softmax(call: Call) -> list[Value]:
+def _softmax(call: Call) -> list[Tensor]:
     if call.x.mask is not None:
         raise call.layer.unsupported("a mask reaches this layer", "use the activation 'softmax' of the layer before it")
     axes = call.layer.integers("axis", default=-1)
     if len(axes) != 1:
         raise call.layer.unsupported(f"axis is {list(axes)}", "take the softmax over one axis")
     axis = call.axis(call.x, axes[0])
-    return [call.x.but(name=call.graph.add("softmax", [call.x.name], call.base, {"axis": axis}))]
+    return [call.x.but(value=call.graph.add("softmax", [call.x.value], call.base, {"axis": axis}))]
 
 
 @keras_layer("Rescaling", stepwise=True)
-def _rescaling(call: Call) -> list[Value]:
+def _rescaling(call: Call) -> list[Tensor]:
     layer, x = call.layer, call.x
     scale, offset = layer.number("scale"), layer.number("offset", default=0.0)
     return [_kind(call, x, Activation("affine", float(np.float32(scale)), float(np.float32(offset))), call.base)]

@@ -14,11 +14,12 @@ from typing import Any, Final
 
 from numpy.typing import NDArray
 
+from fastgru.graphbuilder import Value
 from fastgru.importers.keras.call import Call
 from fastgru.importers.keras.layers.heads import causal_mask
 from fastgru.importers.keras.layers.norm import unit_length
 from fastgru.importers.keras.registry import keras_layer
-from fastgru.importers.keras.values import Value
+from fastgru.importers.keras.values import Tensor
 
 __all__: list[str] = []
 
@@ -27,7 +28,7 @@ _ARGUMENTS: Final = ("mask", "training", "return_attention_scores", "use_causal_
 
 
 @keras_layer("Dot", positional=_ARGUMENTS)
-def _dot(call: Call) -> list[Value]:
+def _dot(call: Call) -> list[Tensor]:
     """The products of two inputs along one axis of each, after the batch."""
     layer, graph = call.layer, call.graph
     if len(call.inputs) != 2 or any(x.rank not in (2, 3) for x in call.inputs):
@@ -44,12 +45,12 @@ def _dot(call: Call) -> list[Value]:
         sizes.append(x.shape[axis])
         least = 1e-14 if call.rules.major == 3 else 1e-12
         unit = layer.flag("normalize", default=False)
-        name = unit_length(call, x, [axis], f"{what}/unit", least) if unit else x.name
+        value = unit_length(call, x, [axis], f"{what}/unit", least) if unit else x.value
         if x.rank == 2:
-            name = graph.add("unsqueeze", [name], f"{what}/matrix", {"axes": [2 if n else 1]})
+            value = graph.add("unsqueeze", [value], f"{what}/matrix", {"axes": [2 if n else 1]})
         elif axis != (1 if n else 2):
-            name = graph.add("transpose", [name], f"{what}/turned", {"perm": [0, 2, 1]})
-        sides.append((name, [s for i, s in enumerate(x.shape) if i not in (0, axis)]))
+            value = graph.add("transpose", [value], f"{what}/transposed", {"perm": [0, 2, 1]})
+        sides.append((value, x.rank - 2))
     if None not in sizes and sizes[0] != sizes[1]:
         raise layer.damaged(f"inputs of shapes {[x.shape for x in call.inputs]} along axes {axes}")
     (a, rows), (b, columns) = sides
@@ -58,12 +59,11 @@ def _dot(call: Call) -> list[Value]:
     if len(left) == 2:
         left = [1]  # (N, 1)
     y = graph.add("squeeze", [y], call.base, {"axes": left}) if left else y
-    shape = (call.inputs[0].shape[0], *rows, *columns) if rows or columns else (call.inputs[0].shape[0], 1)
-    return [call.inputs[0].but(name=y, shape=shape, mask=None)]
+    return [Tensor(y)]
 
 
 @keras_layer("Attention", positional=_ARGUMENTS, checks_arguments=True)
-def _attention(call: Call) -> list[Value]:
+def _attention(call: Call) -> list[Tensor]:
     layer = call.layer
     scaled, mode = layer.flag("use_scale", default=False), layer.get("score_mode", default="dot")
     if mode not in ("dot", "concat"):
@@ -77,13 +77,13 @@ def _attention(call: Call) -> list[Value]:
     if mode == "concat":
         scores = _summed(call, q, k, arrays.get("scale"), None)
         return _attend(call, _times(call, scores, arrays["concat_score_weight"], "concat_score_weight"))
-    keys = call.graph.add("transpose", [k.name], f"{call.base}/keys", {"perm": [0, 2, 1]})
-    scores = call.graph.add("matmul", [q.name, keys], f"{call.base}/scores")
+    keys = call.graph.add("transpose", [k.value], f"{call.base}/keys", {"perm": [0, 2, 1]})
+    scores = call.graph.add("matmul", [q.value, keys], f"{call.base}/scores")
     return _attend(call, _times(call, scores, arrays["scale"], "scale") if scaled else scores)
 
 
 @keras_layer("AdditiveAttention", positional=_ARGUMENTS, checks_arguments=True)
-def _additive_attention(call: Call) -> list[Value]:
+def _additive_attention(call: Call) -> list[Tensor]:
     layer = call.layer
     q, _, k = _operands(call)
     scale = None
@@ -94,7 +94,7 @@ def _additive_attention(call: Call) -> list[Value]:
     return _attend(call, _summed(call, q, k, None, scale))
 
 
-def _operands(call: Call) -> tuple[Value, Value, Value]:
+def _operands(call: Call) -> tuple[Tensor, Tensor, Tensor]:
     """query (N, Tq, D), value (N, Tv, E), key (N, Tv, D)."""
     call.check_arguments("args", "mask", "use_causal_mask", "return_attention_scores")
     layer, inputs = call.layer, list(call.inputs)
@@ -106,16 +106,16 @@ def _operands(call: Call) -> tuple[Value, Value, Value]:
     return q, v, k
 
 
-def _times(call: Call, x: str, array: NDArray[Any], what: str) -> str:
+def _times(call: Call, x: Value, array: NDArray[Any], what: str) -> Value:
     factor = call.graph.constant(array.reshape(()), f"{call.home}/{what}")
     return call.graph.add("binary", [x, factor], f"{call.base}/times_{what}", {"kind": "mul"})
 
 
-def _summed(call: Call, q: Value, k: Value, inside: NDArray[Any] | None, outside: NDArray[Any] | None) -> str:
+def _summed(call: Call, q: Tensor, k: Tensor, inside: NDArray[Any] | None, outside: NDArray[Any] | None) -> Value:
     """sum(outside * tanh(inside * (q + k))) over the features, for every pair of steps."""
     graph, base = call.graph, call.base
-    rows = graph.add("unsqueeze", [q.name], f"{base}/queries", {"axes": [2]})
-    columns = graph.add("unsqueeze", [k.name], f"{base}/keys", {"axes": [1]})
+    rows = graph.add("unsqueeze", [q.value], f"{base}/queries", {"axes": [2]})
+    columns = graph.add("unsqueeze", [k.value], f"{base}/keys", {"axes": [1]})
     y = graph.add("binary", [rows, columns], f"{base}/pairs", {"kind": "add"})
     y = y if inside is None else _times(call, y, inside, "scale")
     y = graph.add("activation", [y], f"{base}/tanh", {"kind": "tanh"})
@@ -125,7 +125,7 @@ def _summed(call: Call, q: Value, k: Value, inside: NDArray[Any] | None, outside
     return graph.add("reduce", [y], f"{base}/scores", {"kind": "sum", "axes": [3], "keepdims": False})
 
 
-def _attend(call: Call, scores: str) -> list[Value]:
+def _attend(call: Call, scores: Value) -> list[Tensor]:
     """The values by the softmax of the scores (N, Tq, Tv), and the weights where they are asked for."""
     graph, base = call.graph, call.base
     q, v, _ = _operands(call)
@@ -139,22 +139,22 @@ def _attend(call: Call, scores: str) -> list[Value]:
         lowered = graph.add("binary", [scores, far], f"{base}/lowered", {"kind": "sub"})
         scores = graph.add("where", [shown, scores, lowered], f"{base}/masked")
     weights = graph.add("softmax", [scores], f"{base}/weights", {"axis": 2})
-    y = graph.add("matmul", [weights, v.name], base if q_mask is None else f"{base}/attended")
+    y = graph.add("matmul", [weights, v.value], base if q_mask is None else f"{base}/attended")
     if q_mask is not None:
         rows = graph.add("unsqueeze", [q_mask], f"{base}/rows", {"axes": [2]})
         y = graph.add("where", [rows, y, graph.scalar(0.0, q, f"{base}/zero")], base)
-    out = q.but(name=y, shape=(*q.shape[:2], v.shape[2]), mask=q_mask)
+    out = Tensor(y, q_mask)
     if not call.arguments.get("return_attention_scores"):
         return [out]
-    return [out, q.but(name=weights, shape=(*q.shape[:2], v.shape[1]), mask=None)]
+    return [out, Tensor(weights)]
 
 
-def _masks(call: Call) -> tuple[str | None, str | None]:
+def _masks(call: Call) -> tuple[Value | None, Value | None]:
     """Of the query and of the value: those of the call, else those of the inputs."""
     given = call.arguments.get("mask")
     if given is None:
         return call.inputs[0].mask, call.inputs[1].mask
-    if not isinstance(given, list) or len(given) < 2 or any(not isinstance(m, Value | None) for m in given):
+    if not isinstance(given, list) or len(given) < 2 or any(not isinstance(m, Tensor | None) for m in given):
         raise call.layer.unsupported("its mask is no list of tensors", "pass [query mask, value mask]")
-    q, v = (None if m is None else m.name for m in given[:2])
+    q, v = (None if m is None else m.value for m in given[:2])
     return q, v

@@ -10,10 +10,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
+from fastgru.graphbuilder import Value
 from fastgru.importers.keras.call import Call
-from fastgru.importers.keras.layers.recurrent import ARGUMENTS, Recurrent, flip, split_arguments, take_step, with_state
+from fastgru.importers.keras.layers.recurrent import (
+    ARGUMENTS,
+    Recurrent,
+    flip,
+    hand_on,
+    split_arguments,
+    take_step,
+    with_state,
+)
 from fastgru.importers.keras.registry import keras_layer
-from fastgru.importers.keras.values import Value
+from fastgru.importers.keras.values import Tensor
 
 __all__: list[str] = []
 
@@ -21,7 +30,7 @@ _MERGES: Final = {"sum": "add", "mul": "mul", "ave": "add"}
 
 
 @keras_layer("Bidirectional", positional=ARGUMENTS, checks_arguments=True)
-def _bidirectional(call: Call) -> list[Value]:
+def _bidirectional(call: Call) -> list[Tensor]:
     """The merged output, or two without a merge mode, then the states of the forward and the backward layer."""
     call.check_arguments("initial_state", "mask")
     layer = call.layer
@@ -35,18 +44,17 @@ def _bidirectional(call: Call) -> list[Value]:
     half = len(initial) // 2
     if len(initial) % 2:
         raise layer.damaged(f"{len(initial)} initial states, expected as many for each direction")
-    before_f, targets_f = with_state(call, forward, initial[:half], f"{call.base}_forward")
-    before_b, targets_b = with_state(call, backward, initial[half:], f"{call.base}_backward")
+    before_f = with_state(call, forward, initial[:half], f"{call.base}_forward")
+    before_b = with_state(call, backward, initial[half:], f"{call.base}_backward")
     initial = [*before_f, *before_b]
-    y_f, states_f = _emit(call, x, forward, before_f, mask, targets_f)
-    y_b, states_b = _emit(call, x, backward, before_b, mask, targets_b)
+    y_f, states_f = _emit(call, x, forward, before_f, mask)
+    y_b, states_b = _emit(call, x, backward, before_b, mask)
 
-    axis, batch = forward.time_axis, x.shape[1 - forward.time_axis]
+    axis = forward.time_axis
     if forward.return_sequences:
         # In the order of time the engine gives both; Keras turns the backward layer's, and no other.
         if forward.go_backwards:
             y_f, y_b = (flip(call, y, axis, f"{call.base}/{what}") for y, what in ((y_f, "forward"), (y_b, "backward")))
-        shape: tuple[int | None, ...] = x.shape[:2]
         kept = mask if call.rules.recurrent_keeps_mask else None
     else:
         if mask is not None and (forward.zero_output or initial):
@@ -54,15 +62,12 @@ def _bidirectional(call: Call) -> list[Value]:
             y_b = take_step(call, y_b, axis, 0 if backward.go_backwards else -1, f"{call.base}/backward")
         else:
             y_f, y_b = states_f[0], states_b[0]
-        shape, kept = (batch,), None
-    sides = [
-        x.but(name=y, shape=(*shape, side.output_size), mask=kept) for y, side in ((y_f, forward), (y_b, backward))
-    ]
+        kept = None
+    sides = [Tensor(y, kept) for y in (y_f, y_b)]
     outputs = sides if merge is None else [_merge(call, merge, sides)]
     if not forward.return_state:
         return outputs
-    pairs = [(name, side) for side, after in ((forward, states_f), (backward, states_b)) for name in after]
-    return [*outputs, *(x.but(name=name, shape=(batch, side.output_size), mask=None) for name, side in pairs)]
+    return [*outputs, *(Tensor(state) for state in (*states_f, *states_b))]
 
 
 def _read_pair(call: Call) -> tuple[Recurrent, Recurrent]:
@@ -90,27 +95,28 @@ def _read_pair(call: Call) -> tuple[Recurrent, Recurrent]:
 
 
 def _emit(
-    call: Call, x: Value, side: Recurrent, initial: Sequence[Value], mask: str | None, targets: Sequence[str]
-) -> tuple[str, list[str]]:
+    call: Call, x: Tensor, side: Recurrent, initial: Sequence[Tensor], mask: Value | None
+) -> tuple[Value, list[Value]]:
     """One direction: its sequence, in the order of time, and its states."""
     (cell,) = side.cells
     spec = cell.spec("reverse" if side.go_backwards else "forward", side.time_major, side.zero_output)
-    return cell.emit(call, x.name, initial, mask, spec, targets)
+    y, after = cell.emit(call, x.value, initial, mask, spec)
+    hand_on(call, initial, after)
+    return y, after
 
 
-def _merge(call: Call, mode: str, sides: Sequence[Value]) -> Value:
+def _merge(call: Call, mode: str, sides: Sequence[Tensor]) -> Tensor:
     first, second = sides
-    graph, names = call.graph, [side.name for side in sides]
+    graph, names = call.graph, [side.value for side in sides]
     if mode == "concat":
-        sizes = [side.shape[-1] or 0 for side in sides]
         y = graph.add("concat", names, call.base, {"axis": first.rank - 1})
-        return first.but(name=y, shape=(*first.shape[:-1], sum(sizes)))
+        return first.but(value=y)
     if first.shape[-1] != second.shape[-1]:
         raise call.layer.damaged(f"merge_mode {mode} of {first.shape[-1]} and {second.shape[-1]} units")
     kind = {"kind": _MERGES[mode]}
     if mode != "ave":
-        return first.but(name=graph.add("binary", names, call.base, kind))
+        return first.but(value=graph.add("binary", names, call.base, kind))
     total = graph.add("binary", names, f"{call.base}/sum", kind)
     return first.but(
-        name=graph.add("binary", [total, graph.scalar(0.5, first, f"{call.base}/half")], call.base, {"kind": "mul"})
+        value=graph.add("binary", [total, graph.scalar(0.5, first, f"{call.base}/half")], call.base, {"kind": "mul"})
     )

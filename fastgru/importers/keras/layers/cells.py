@@ -11,10 +11,11 @@ import numpy as np
 
 from fastgru.conventions import from_keras_gates, from_keras_lstm, from_keras_rnn
 from fastgru.errors import ShapeError
+from fastgru.graphbuilder import Value
 from fastgru.importers.keras.call import Call
 from fastgru.importers.keras.config import LayerConfig
 from fastgru.importers.keras.layers.activation import recurrent_activation
-from fastgru.importers.keras.values import Value
+from fastgru.importers.keras.values import Tensor
 from fastgru.importers.keras.weights import Weights
 from fastgru.spec import RECURRENT, SIGMOID, TANH, Activation, GRUWeights, LSTMWeights, RecurrentSpec, RNNWeights
 
@@ -71,37 +72,28 @@ class Cell:
         )  # fmt: skip
         return spec
 
-    def constants(self, call: Call) -> list[str]:
-        """The names of the arrays as the operator takes them, '' for an absent one."""
+    def constants(self, call: Call) -> list[Value | None]:
+        """The arrays as the operator takes them, None for an absent one."""
         arrays = {field.name: getattr(self.weights, field.name) for field in fields(self.weights)}
-        return ["" if a is None else call.graph.constant(a, f"{self.home}/{name}") for name, a in arrays.items()]
+        return [None if a is None else call.graph.constant(a, f"{self.home}/{name}") for name, a in arrays.items()]
 
     def emit(
-        self,
-        call: Call,
-        x: str,
-        initial: Sequence[Value],
-        mask: str | None,
-        spec: RecurrentSpec,
-        targets: Sequence[str],
-    ) -> tuple[str, list[str]]:
-        """The names of the sequence, in the order of time, and of the states after it, which take those in `targets`.
+        self, call: Call, x: Value, initial: Sequence[Tensor], mask: Value | None, spec: RecurrentSpec
+    ) -> tuple[Value, list[Value]]:
+        """The sequence, in the order of time, and the states after it.
 
         initial: the values of the states before it, or none.
         """
         graph = call.graph
-        before = [
-            graph.add("unsqueeze", [value.name], f"{self.base}/{name}0", {"axes": [0]})
+        before: list[Value | None] = [
+            graph.add("unsqueeze", [value.value], f"{self.base}/{name}0", {"axes": [0]})
             for name, value in zip(self.states, initial, strict=False)
-        ] or [""] * len(self.states)
-        inputs = [x, before[0], "", mask or "", *before[1:], *self.constants(call)]
+        ] or [None] * len(self.states)
+        inputs = [x, before[0], None, mask, *before[1:], *self.constants(call)]
         bases = [f"{self.base}/y", *(f"{self.base}/{name}_n" for name in self.states)]
         y, *last = graph.add_many(self.op, inputs, bases, {"spec": spec.to_dict()})
-        after = [
-            graph.add("squeeze", [one], f"{self.base}/{'state' if n == 0 else 'cell'}", {"axes": [0]}, reserved=target)
-            for n, (one, target) in enumerate(zip(last, targets, strict=True))
-        ]
-        return y, after
+        names = [f"{self.base}/{'cell' if n else 'state'}" for n in range(len(last))]
+        return y, [graph.add("squeeze", [one], name, {"axes": [0]}) for one, name in zip(last, names, strict=True)]
 
 
 def read_cells(call: Call, layer: LayerConfig, weights: Weights, below: str) -> list[Cell]:

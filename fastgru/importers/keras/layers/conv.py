@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastgru.graphbuilder import Value
 from fastgru.importers.keras.call import Call
 from fastgru.importers.keras.layers.activation import activate
 from fastgru.importers.keras.registry import keras_layer
-from fastgru.importers.keras.values import Value
+from fastgru.importers.keras.values import Tensor
 from fastgru.importers.keras.windows import Frame, Windows, numbers
 
 __all__: list[str] = []
@@ -55,13 +56,13 @@ def _windows(call: Call, taps: tuple[int, ...], rank: int) -> Windows:
     return Windows.of(layer, taps, strides, dilations, causal=rank == 1)
 
 
-def _finish(call: Call, y: Value) -> list[Value]:
+def _finish(call: Call, y: Tensor) -> list[Tensor]:
     return [activate(call, y)]
 
 
 def _emit(
-    call: Call, x: str, weight: Array, bias: Array | None, role: str, attrs: Mapping[str, Any], base: str, op: str
-) -> str:
+    call: Call, x: Value, weight: Array, bias: Array | None, role: str, attrs: Mapping[str, Any], base: str, op: str
+) -> Value:
     graph, layer = call.graph, call.layer
     outputs = weight.shape[0] if op == "conv" else weight.shape[1]
     if bias is not None and bias.shape != (outputs,):
@@ -72,7 +73,7 @@ def _emit(
 
 
 @keras_layer("Conv1D", "Conv2D", "Convolution1D", "Convolution2D", maskless=True)
-def _conv(call: Call) -> list[Value]:
+def _conv(call: Call) -> list[Tensor]:
     layer, frame = call.layer, Frame.of(call)
     (kernel,), bias = _take(call, frame.rank, "kernel")
     groups = layer.integer("groups", default=1)
@@ -83,9 +84,10 @@ def _conv(call: Call) -> list[Value]:
         raise layer.damaged(f"filters is {layer.integer('filters')}, and its kernel has {filters}")
     windows = _windows(call, tuple(taps), frame.rank)
     weight = np.moveaxis(kernel, (-1, -2), (0, 1))
+    windows.check(layer, frame.spatial)
     attrs = {**windows.attrs(), "group": groups}
     y = _emit(call, frame.enter(), weight, bias, "kernel", attrs, f"{call.base}/conv", "conv")
-    return _finish(call, frame.leave(y, filters, windows.sizes(layer, frame.spatial)))
+    return _finish(call, frame.leave(y))
 
 
 def _depthwise_weight(call: Call, frame: Frame, kernel: Array) -> Array:
@@ -97,24 +99,26 @@ def _depthwise_weight(call: Call, frame: Frame, kernel: Array) -> Array:
 
 
 @keras_layer("DepthwiseConv1D", "DepthwiseConv2D", maskless=True)
-def _depthwise(call: Call) -> list[Value]:
+def _depthwise(call: Call) -> list[Tensor]:
     frame = Frame.of(call)
     (kernel,), bias = _take(call, frame.rank, "depthwise_kernel")
     weight = _depthwise_weight(call, frame, kernel)
     windows = _windows(call, weight.shape[2:], frame.rank)
+    windows.check(call.layer, frame.spatial)
     attrs = {**windows.attrs(), "group": frame.channels}
     y = _emit(call, frame.enter(), weight, bias, "kernel", attrs, f"{call.base}/conv", "conv")
-    return _finish(call, frame.leave(y, weight.shape[0], windows.sizes(call.layer, frame.spatial)))
+    return _finish(call, frame.leave(y))
 
 
 @keras_layer("SeparableConv1D", "SeparableConv2D", maskless=True)
-def _separable(call: Call) -> list[Value]:
+def _separable(call: Call) -> list[Tensor]:
     frame = Frame.of(call)
     (kernel, mixing), bias = _take(call, frame.rank, "depthwise_kernel", "pointwise_kernel")
     weight = _depthwise_weight(call, frame, kernel)
     windows = _windows(call, weight.shape[2:], frame.rank)
     if mixing.shape[:-1] != (*(1,) * frame.rank, weight.shape[0]):
         raise call.layer.damaged(f"its pointwise kernel has shape {mixing.shape} over {weight.shape[0]} channels")
+    windows.check(call.layer, frame.spatial)
     depth = {**windows.attrs(), "group": frame.channels}
     base = call.base
     y = _emit(call, frame.enter(), weight, None, "depthwise_kernel", depth, f"{base}/depthwise", "conv")
@@ -122,11 +126,11 @@ def _separable(call: Call) -> list[Value]:
     point = {"strides": ones, "dilations": ones, "pads": [0, 0] * frame.rank, "group": 1}
     weight = np.moveaxis(mixing, (-1, -2), (0, 1))
     y = _emit(call, y, weight, bias, "pointwise_kernel", point, f"{base}/pointwise", "conv")
-    return _finish(call, frame.leave(y, mixing.shape[-1], windows.sizes(call.layer, frame.spatial)))
+    return _finish(call, frame.leave(y))
 
 
 @keras_layer("Conv1DTranspose", "Conv2DTranspose", maskless=True)
-def _transposed(call: Call) -> list[Value]:
+def _transposed(call: Call) -> list[Tensor]:
     layer, frame = call.layer, Frame.of(call)
     (kernel,), bias = _take(call, frame.rank, "kernel")
     *taps, filters, inputs = kernel.shape
@@ -143,12 +147,10 @@ def _transposed(call: Call) -> list[Value]:
             "padding is 'same' with an uneven cut, whose longer half versions of Keras on torch put at either end",
             "use padding='valid' and a Cropping layer",
         )
-    sizes: list[int | None] = []
     for n, k, s, d, (before, after) in zip(frame.spatial, taps, windows.strides, windows.dilations, cuts, strict=True):
         size = None if n is None else (n - 1) * s + (k - 1) * d + 1 - before - after
         if size is not None and size < 1:
             raise layer.damaged(f"{size} outputs from {n} inputs")
-        sizes.append(size)
     attrs = {
         "strides": windows.strides,
         "dilations": windows.dilations,
@@ -158,7 +160,7 @@ def _transposed(call: Call) -> list[Value]:
     }
     weight = np.moveaxis(kernel, (-1, -2), (0, 1))
     y = _emit(call, frame.enter(), weight, bias, "kernel", attrs, f"{call.base}/conv", "conv_transpose")
-    return _finish(call, frame.leave(y, filters, tuple(sizes)))
+    return _finish(call, frame.leave(y))
 
 
 def _cut(windows: Windows, axis: int, extra: int | None) -> tuple[int, int]:

@@ -8,21 +8,22 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
+from fastgru.graphbuilder import Value
 from fastgru.importers.keras.call import Call
 from fastgru.importers.keras.config import LayerConfig
 from fastgru.importers.keras.registry import MODELS, class_of, keras_layer
-from fastgru.importers.keras.values import Shape, Value
+from fastgru.importers.keras.values import Tensor
 from fastgru.importers.keras.weights import Weights
 
 __all__: list[str] = []
 
-Part = list[int] | tuple[str, int]
+Part = list[int] | tuple[Value, int]
 
 _LAST_AXIS: Final = frozenset({"BatchNormalization", "LayerNormalization", "Softmax"})
 
 
 @keras_layer("TimeDistributed")
-def _time_distributed(call: Call) -> list[Value]:
+def _time_distributed(call: Call) -> list[Tensor]:
     """The outputs of the layer inside for every step: (N, T, ...), with the mask that the wrapper hands on."""
     call.check_arguments("mask")
     layer, x = call.layer, call.x
@@ -32,7 +33,7 @@ def _time_distributed(call: Call) -> list[Value]:
     weights = call.weights.child("layer", inner)
     found = None if inner.class_name in MODELS else class_of(inner)
     explicit = call.arguments.get("mask")
-    mask = explicit.name if isinstance(explicit, Value) else x.mask
+    mask = explicit.value if isinstance(explicit, Tensor) else x.mask
     if inner.class_name in _LAST_AXIS and tuple(inner.integers("axis", default=-1)) in ((-1,), (x.rank - 2,)):
         inner = inner.replaced(axis=-1)
     elif found is None or not found.stepwise:
@@ -42,16 +43,15 @@ def _time_distributed(call: Call) -> list[Value]:
     return [y.but(mask=mask if call.rules.recurrent_keeps_mask else None) for y in outputs]
 
 
-def _folded(call: Call, inner: LayerConfig, weights: Weights, mask: str | None, maskless: bool) -> list[Value]:
+def _folded(call: Call, inner: LayerConfig, weights: Weights, mask: Value | None, maskless: bool) -> list[Tensor]:
     layer, x, graph = call.layer, call.x, call.graph
     if mask is not None and (not maskless or call.rules.major < 3):
         raise layer.unsupported(
             f"a mask reaches it, and the {inner.class_name} inside", "put the Masking or the Embedding inside of it"
         )
-    steps = x.shape[2:]
-    rest: list[Part] = [[s] if s is not None else (x.name, axis) for axis, s in enumerate(steps, 2)]
+    rest: list[Part] = [[s] if s is not None else (x.value, axis) for axis, s in enumerate(x.shape[2:], 2)]
     sizes = _joined(call, "rows", [[-1], *rest])
-    rows = x.but(name=graph.add("reshape", [x.name, sizes], f"{call.base}/rows"), shape=(None, *steps), mask=None)
+    rows = Tensor(graph.add("reshape", [x.value, sizes], f"{call.base}/rows"))
     # More than one call: a state would go from step to step, and from row to row.
     below = replace(call.of(inner, weights, rows), base=f"{call.base}/{inner.name}", home=f"{call.home}/{inner.name}")
     assert call.run is not None
@@ -60,22 +60,21 @@ def _folded(call: Call, inner: LayerConfig, weights: Weights, mask: str | None, 
     return [_unfolded(call, y, n).but(mask=kept) for n, y in enumerate(outputs)]
 
 
-def _unfolded(call: Call, y: Value, n: int) -> Value:
+def _unfolded(call: Call, y: Tensor, n: int) -> Tensor:
     x = call.x
     if y.mask is not None and call.rules.major < 3:
         raise call.layer.unsupported(
             "the layer inside hands on a mask", "end the model inside with a layer that drops it"
         )
-    time: Part = [x.shape[1]] if x.shape[1] is not None else (x.name, 1)
-    rest: list[Part] = [[s] if s is not None else (y.name, a) for a, s in enumerate(y.shape) if a]
+    time: Part = [x.shape[1]] if x.shape[1] is not None else (x.value, 1)
+    rest: list[Part] = [[s] if s is not None else (y.value, a) for a, s in enumerate(y.shape) if a]
     sizes = _joined(call, f"steps_{n}" if n else "steps", [[-1], time, *rest])
-    name = call.graph.add("reshape", [y.name, sizes], call.base)
-    shape: Shape = (x.shape[0], x.shape[1], *y.shape[1:])
-    return y.but(name=name, shape=shape, mask=None)
+    value = call.graph.add("reshape", [y.value, sizes], call.base)
+    return Tensor(value)
 
 
-def _joined(call: Call, what: str, parts: list[Part]) -> str:
-    """A shape: numbers as they are, (name, axis) for the size of an axis that the file leaves free."""
+def _joined(call: Call, what: str, parts: list[Part]) -> Value:
+    """A shape: numbers as they are, (value, axis) for the size of an axis that the file leaves free."""
     graph, base = call.graph, f"{call.base}/{what}_shape"
     if all(isinstance(part, list) for part in parts):
         return graph.integers([number for part in parts if isinstance(part, list) for number in part], base)
@@ -84,6 +83,6 @@ def _joined(call: Call, what: str, parts: list[Part]) -> str:
         if isinstance(part, list):
             names.append(graph.integers(part, f"{base}/{n}"))
         else:
-            name, axis = part
-            names.append(graph.add("shape", [name], f"{base}/{n}", {"start": axis, "end": axis + 1}))
+            value, axis = part
+            names.append(graph.add("shape", [value], f"{base}/{n}", {"start": axis, "end": axis + 1}))
     return graph.add("concat", names, base, {"axis": 0})

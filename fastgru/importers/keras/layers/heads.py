@@ -11,10 +11,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from fastgru.graphbuilder import Value
 from fastgru.importers.keras.call import Call
 from fastgru.importers.keras.config import LayerConfig
 from fastgru.importers.keras.registry import keras_layer
-from fastgru.importers.keras.values import Value
+from fastgru.importers.keras.values import Tensor
 
 __all__ = ["causal_mask"]
 
@@ -28,7 +29,7 @@ _ARGUMENTS: Final = (
 
 
 @keras_layer("MultiHeadAttention", positional=_ARGUMENTS, checks_arguments=True)
-def _multi_head_attention(call: Call) -> list[Value]:
+def _multi_head_attention(call: Call) -> list[Tensor]:
     """y (N, Tq, E), and the weights (N, heads, Tq, Tv) where they are asked for."""
     layer, graph, base = call.layer, call.graph, call.base
     call.check_arguments("args", "value", "key", "use_causal_mask", "return_attention_scores")
@@ -36,7 +37,7 @@ def _multi_head_attention(call: Call) -> list[Value]:
     v = call.arguments.get("value")
     k = call.arguments.get("key")
     k = v if k is None else k
-    if not isinstance(v, Value) or not isinstance(k, Value) or any(x.rank != 3 for x in (q, v, k)):
+    if not isinstance(v, Tensor) or not isinstance(k, Tensor) or any(x.rank != 3 for x in (q, v, k)):
         raise layer.unsupported("its query, value or key is no tensor of three axes", "give it tensors of (N, T, D)")
     if any(x.mask is not None for x in (q, v, k)):
         raise layer.unsupported("a mask reaches this layer", "drop the mask before it, or use Attention")
@@ -63,7 +64,7 @@ def _multi_head_attention(call: Call) -> list[Value]:
     out = _output(call, q, y, heads, size)
     if not call.arguments.get("return_attention_scores"):
         return [out]
-    return [out, q.but(name=weights, shape=(q.shape[0], heads, q.shape[1], v.shape[1]))]
+    return [out, q.but(value=weights)]
 
 
 def _arrays(call: Call, role: str, shape: tuple[int | None, ...], bias: tuple[int | None, ...]) -> list[Array]:
@@ -79,19 +80,19 @@ def _arrays(call: Call, role: str, shape: tuple[int | None, ...], bias: tuple[in
     return arrays
 
 
-def _projected(call: Call, x: Value, role: str, heads: int, size: int, perm: list[int]) -> str:
+def _projected(call: Call, x: Tensor, role: str, heads: int, size: int, perm: list[int]) -> Value:
     """x W + b as (N, heads, T, size), its axes in the order of `perm`."""
     graph, base = call.graph, f"{call.base}/{role}"
     kernel, *bias = _arrays(call, role, (x.shape[2], heads, size), (heads, size))
     wide = np.ascontiguousarray(kernel.reshape(-1, heads * size).T)
-    names = [x.name, graph.constant(wide, f"{call.home}/{role}/kernel")]
+    names = [x.value, graph.constant(wide, f"{call.home}/{role}/kernel")]
     names += [graph.constant(b.reshape(-1), f"{call.home}/{role}/bias") for b in bias]
     y = graph.add("linear", names, f"{base}/projected")
     y = graph.add("reshape", [y, graph.integers([0, 0, heads, size], f"{base}/shape")], f"{base}/split")
     return graph.add("transpose", [y], f"{base}/heads", {"perm": perm})
 
 
-def _output(call: Call, q: Value, joined: str, heads: int, size: int) -> Value:
+def _output(call: Call, q: Tensor, joined: Value, heads: int, size: int) -> Tensor:
     layer, graph = call.layer, call.graph
     given = layer.get("output_shape", default=None)
     features = q.shape[2] if given is None else None
@@ -104,10 +105,10 @@ def _output(call: Call, q: Value, joined: str, heads: int, size: int) -> Value:
     wide = np.ascontiguousarray(kernel.reshape(heads * size, -1).T)
     names = [joined, graph.constant(wide, f"{call.home}/attention_output/kernel")]
     names += [graph.constant(b, f"{call.home}/attention_output/bias") for b in bias]
-    return q.but(name=graph.add("linear", names, call.base), shape=(*q.shape[:2], kernel.shape[2]), mask=None)
+    return Tensor(graph.add("linear", names, call.base))
 
 
-def causal_mask(call: Call, q: Value, v: Value) -> str:
+def causal_mask(call: Call, q: Tensor, v: Tensor) -> Value:
     """True (1, Tq, Tv) where the step of `v` is not after that of `q`."""
     Tq, Tv = call.known(q, 1), call.known(v, 1)
     if Tq * Tv > 1 << 24:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fastgru.importers.keras.call import Call
 from fastgru.importers.keras.layers.activation import activate
 from fastgru.importers.keras.registry import keras_layer
-from fastgru.importers.keras.values import Value
+from fastgru.importers.keras.values import Tensor
 
 __all__: list[str] = []
 
@@ -19,7 +19,7 @@ Array = NDArray[Any]
 
 @keras_layer("Dense", stepwise=True)
 @keras_layer("TimeDistributedDense")
-def _dense(call: Call) -> list[Value]:
+def _dense(call: Call) -> list[Tensor]:
     layer, x = call.layer, call.x
     roles = ("kernel", "bias") if layer.flag("use_bias", "bias", default=True) else ("kernel",)
     kernel, *bias = call.weights.take(layer, *roles)
@@ -29,14 +29,14 @@ def _dense(call: Call) -> list[Value]:
         raise layer.damaged(f"kernel has shape {kernel.shape} for an input of shape {x.shape}")
     graph = call.graph
     # Keras multiplies x @ kernel, `linear` by the transposed matrix.
-    inputs = [x.name, graph.constant(np.ascontiguousarray(kernel.T), f"{call.home}/kernel")]
+    inputs = [x.value, graph.constant(np.ascontiguousarray(kernel.T), f"{call.home}/kernel")]
     inputs += [graph.constant(b, f"{call.home}/bias") for b in bias]
-    y = x.but(name=graph.add("linear", inputs, call.base), shape=(*x.shape[:-1], kernel.shape[1]))
+    y = x.but(value=graph.add("linear", inputs, call.base))
     return [activate(call, y)]
 
 
 @keras_layer("EinsumDense")
-def _einsum_dense(call: Call) -> list[Value]:
+def _einsum_dense(call: Call) -> list[Tensor]:
     """A product by a kernel along the axes that an equation names, "..." for all before them."""
     layer, x, graph = call.layer, call.x, call.graph
     equation = layer.text("equation").replace(" ", "")
@@ -60,21 +60,21 @@ def _einsum_dense(call: Call) -> list[Value]:
     shape = tuple(sizes[letter] for letter in result)
     term = f"{inputs},{weights}->{result}"
     if inputs[:-1] == result[:-1] and weights == inputs[-1] + result[-1] and len({*weights, *inputs}) == x.rank + 1:
-        name = graph.constant(np.ascontiguousarray(kernel.T), f"{call.home}/kernel")
-        y = graph.add("linear", [x.name, name], f"{call.base}/product")
+        value = graph.constant(np.ascontiguousarray(kernel.T), f"{call.home}/kernel")
+        y = graph.add("linear", [x.value, value], f"{call.base}/product")
     else:
-        name = graph.constant(kernel, f"{call.home}/kernel")
-        y = graph.add("einsum", [x.name, name], f"{call.base}/product", {"equation": term})
+        value = graph.constant(kernel, f"{call.home}/kernel")
+        y = graph.add("einsum", [x.value, value], f"{call.base}/product", {"equation": term})
     if bias:
         ends = zip(bias[0].shape[::-1], shape[::-1], strict=False)
         if bias[0].ndim > len(shape) or any(b not in (1, s) for b, s in ends):
             raise layer.damaged(f"bias has shape {bias[0].shape} for an output of shape {shape}")
         y = graph.add("binary", [y, graph.constant(bias[0], f"{call.home}/bias")], call.base, {"kind": "add"})
-    return [activate(call, x.but(name=y, shape=shape, mask=None))]
+    return [activate(call, Tensor(y))]
 
 
 @keras_layer("Embedding", maskless=True)
-def _embedding(call: Call) -> list[Value]:
+def _embedding(call: Call) -> list[Tensor]:
     layer, graph, x = call.layer, call.graph, call.x
     (matrix,) = call.weights.take(layer, "embeddings")
     if matrix.ndim != 2:
@@ -83,30 +83,30 @@ def _embedding(call: Call) -> list[Value]:
     if layer.flag("mask_zero", default=False):
         call.check_masks()
         zero = graph.constant(np.zeros((), dtype=x.dtype), f"{call.base}/zero")
-        mask = graph.add("compare", [x.name, zero], f"{call.base}/mask", {"kind": "not_equal"})
-    ids = x.name
+        mask = graph.add("compare", [x.value, zero], f"{call.base}/mask", {"kind": "not_equal"})
+    ids = x.value
     if x.dtype.startswith("float"):  # Keras casts, and inputs are floats unless the model says otherwise
         ids = graph.add("cast", [ids], f"{call.base}/ids", {"to": "int32"})
     y = graph.add("embedding", [ids, graph.constant(matrix, f"{call.home}/embeddings")], call.base)
-    return [Value(y, (*x.shape, matrix.shape[1]), "float32", mask)]
+    return [Tensor(y, mask)]
 
 
 @keras_layer("Masking")
-def _masking(call: Call) -> list[Value]:
+def _masking(call: Call) -> list[Tensor]:
     call.check_masks()
     graph, x = call.graph, call.x
     value = graph.scalar(call.layer.number("mask_value", default=0.0), x, f"{call.base}/mask_value")
-    differs = graph.add("compare", [x.name, value], f"{call.base}/differs", {"kind": "not_equal"})
+    differs = graph.add("compare", [x.value, value], f"{call.base}/differs", {"kind": "not_equal"})
     axis = x.rank - 1
     shown = graph.add("reduce", [differs], f"{call.base}/shown", {"kind": "any", "axes": [axis], "keepdims": True})
     mask = graph.add("squeeze", [shown], f"{call.base}/mask", {"axes": [axis]})
     zero = graph.scalar(0.0, x, f"{call.base}/zero")
-    return [x.but(name=graph.add("where", [shown, x.name, zero], call.base), mask=mask)]
+    return [Tensor(graph.add("where", [shown, x.value, zero], call.base), mask)]
 
 
 @keras_layer("ActivityRegularization", "AlphaDropout", "Dropout", "GaussianDropout", stepwise=True)
 @keras_layer("GaussianNoise", "Identity", stepwise=True)
 @keras_layer("SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D")
-def _identity(call: Call) -> list[Value]:
+def _identity(call: Call) -> list[Tensor]:
     """These do something in training only."""
     return [call.x]

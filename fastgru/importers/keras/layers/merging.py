@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from fastgru.graphbuilder import Value
 from fastgru.importers.keras.call import Call
 from fastgru.importers.keras.registry import keras_layer
-from fastgru.importers.keras.values import Value
+from fastgru.importers.keras.values import Shape, Tensor
 
-__all__ = ["broadcast_shape", "numpy_shape"]
+__all__ = ["check_broadcast", "check_numpy_broadcast"]
 
 _BINARY: Final = {
     "Add": "add",
@@ -23,34 +24,28 @@ _FILLED: Final = frozenset({"Maximum", "Minimum", "Multiply"})
 _KERAS1_MODES: Final = {"sum": "Add", "mul": "Multiply", "ave": "Average", "max": "Maximum", "concat": "Concatenate"}
 
 
-def broadcast_shape(call: Call, *shapes: tuple[int | None, ...]) -> tuple[int | None, ...]:
-    """The shape of an elementwise operation over inputs of one rank."""
-    ranks = {len(shape) for shape in shapes}
-    if len(ranks) != 1:
+def check_broadcast(call: Call, *shapes: Shape) -> None:
+    """Raise unless an elementwise operation over inputs of these shapes, of one rank, can be."""
+    if len({len(shape) for shape in shapes}) != 1:
         raise call.layer.unsupported(
             f"inputs of different ranks, {list(shapes)}", "reshape them to one rank before this layer"
         )
-    sizes: list[int | None] = []
-    for axis in zip(*shapes, strict=True):
-        fixed = {s for s in axis if s not in (1, None)}
-        if len(fixed) > 1:
-            raise call.layer.damaged(f"inputs of shapes {list(shapes)} do not broadcast")
-        sizes.append(fixed.pop() if fixed else None if None in axis else 1)
-    return tuple(sizes)
+    if any(len({s for s in axis if s not in (1, None)}) > 1 for axis in zip(*shapes, strict=True)):
+        raise call.layer.damaged(f"inputs of shapes {list(shapes)} do not broadcast")
 
 
-def numpy_shape(call: Call, *shapes: tuple[int | None, ...]) -> tuple[int | None, ...]:
+def check_numpy_broadcast(call: Call, *shapes: Shape) -> None:
     """The same where axes that are missing on the left have size 1, as in NumPy and in functions, not in layers."""
     rank = max(len(shape) for shape in shapes)
-    return broadcast_shape(call, *((*(1,) * (rank - len(shape)), *shape) for shape in shapes))
+    check_broadcast(call, *((*(1,) * (rank - len(shape)), *shape) for shape in shapes))
 
 
 @keras_layer(*_BINARY)
-def _elementwise(call: Call) -> list[Value]:
+def _elementwise(call: Call) -> list[Tensor]:
     return _merged(call, call.layer.class_name)
 
 
-def _merged(call: Call, class_name: str) -> list[Value]:
+def _merged(call: Call, class_name: str) -> list[Tensor]:
     graph, inputs = call.graph, call.inputs
     if len(inputs) < 2 or (class_name == "Subtract" and len(inputs) != 2):
         raise call.layer.damaged(f"{len(inputs)} inputs")
@@ -59,19 +54,19 @@ def _merged(call: Call, class_name: str) -> list[Value]:
         inputs = _fill_hidden(call, inputs, class_name)
     y = inputs[0]
     for n, other in enumerate(inputs[1:], 1):
-        shape = broadcast_shape(call, y.shape, other.shape)
+        check_broadcast(call, y.shape, other.shape)
         last = n == len(inputs) - 1 and class_name != "Average"
         base = call.base if last else f"{call.base}/{n}"
-        y = y.but(name=graph.add("binary", [y.name, other.name], base, {"kind": _BINARY[class_name]}), shape=shape)
+        y = y.but(value=graph.add("binary", [y.value, other.value], base, {"kind": _BINARY[class_name]}))
     if class_name == "Average":
         count = graph.scalar(float(len(inputs)), y, f"{call.base}/count")
-        y = y.but(name=graph.add("binary", [y.name, count], call.base, {"kind": "div"}))
+        y = y.but(value=graph.add("binary", [y.value, count], call.base, {"kind": "div"}))
     if class_name == "Multiply" and call.rules.masks_join_by_any and mask is not None:
         y = _where(call, mask, y, call.graph.scalar(0.0, y, f"{call.base}/zero"), "shown")
     return [y.but(mask=mask)]
 
 
-def _fill_hidden(call: Call, inputs: Sequence[Value], class_name: str) -> list[Value]:
+def _fill_hidden(call: Call, inputs: Sequence[Tensor], class_name: str) -> list[Tensor]:
     """Steps that an input's mask hides are left out of a product, a maximum or a minimum (Keras 3.4 and later)."""
     if any(x.mask is not None and x.rank != 3 for x in inputs):
         raise call.layer.unsupported("inputs with masks that have not three axes", "mask (N, T, F) inputs")
@@ -84,18 +79,18 @@ def _fill_hidden(call: Call, inputs: Sequence[Value], class_name: str) -> list[V
         raise call.layer.unsupported("more than two inputs, some with a mask", f"nest {class_name} layers of two")
     second = others[0]
     if second.mask is not None:
-        second = _where(call, second.mask, second, first.name, "filled_1")
+        second = _where(call, second.mask, second, first.value, "filled_1")
     if first.mask is not None:
-        first = _where(call, first.mask, first, second.name, "filled_0")
+        first = _where(call, first.mask, first, second.value, "filled_0")
     return [first, second, *others[1:]]
 
 
-def _where(call: Call, mask: str, x: Value, other: str, what: str) -> Value:
+def _where(call: Call, mask: Value, x: Tensor, other: Value, what: str) -> Tensor:
     shown = call.graph.add("unsqueeze", [mask], f"{call.base}/{what}/mask", {"axes": [2]})
-    return x.but(name=call.graph.add("where", [shown, x.name, other], f"{call.base}/{what}"))
+    return x.but(value=call.graph.add("where", [shown, x.value, other], f"{call.base}/{what}"))
 
 
-def _join_masks(call: Call, inputs: Sequence[Value]) -> str | None:
+def _join_masks(call: Call, inputs: Sequence[Tensor]) -> Value | None:
     masks = [x.mask for x in inputs if x.mask is not None]
     by_any = call.rules.masks_join_by_any
     if not masks or (by_any and len(masks) < len(inputs)):
@@ -107,27 +102,21 @@ def _join_masks(call: Call, inputs: Sequence[Value]) -> str | None:
 
 
 @keras_layer("Concatenate")
-def _concatenate(call: Call) -> list[Value]:
+def _concatenate(call: Call) -> list[Tensor]:
     layer, inputs = call.layer, call.inputs
     if not inputs:
         raise layer.damaged("no input")
     if len({x.rank for x in inputs}) != 1:
         raise layer.damaged(f"inputs of shapes {[x.shape for x in inputs]}")
     axis = call.axis(inputs[0], layer.integer("axis", "concat_axis", default=-1))
-    shape: list[int | None] = []
     for n, sizes in enumerate(zip(*(x.shape for x in inputs), strict=True)):
-        fixed = {s for s in sizes if s is not None}
-        if n == axis:
-            shape.append(None if None in sizes else sum(s for s in sizes if s is not None))
-        elif len(fixed) > 1:
+        if n != axis and len({s for s in sizes if s is not None}) > 1:
             raise layer.damaged(f"inputs of shapes {[x.shape for x in inputs]} along axis {axis}")
-        else:
-            shape.append(fixed.pop() if fixed else None)
-    y = call.graph.add("concat", [x.name for x in inputs], call.base, {"axis": axis})
-    return [inputs[0].but(name=y, shape=tuple(shape), mask=_concatenated_mask(call, axis))]
+    y = call.graph.add("concat", [x.value for x in inputs], call.base, {"axis": axis})
+    return [Tensor(y, _concatenated_mask(call, axis))]
 
 
-def _concatenated_mask(call: Call, axis: int) -> str | None:
+def _concatenated_mask(call: Call, axis: int) -> Value | None:
     inputs, graph = call.inputs, call.graph
     masks = [x.mask for x in inputs if x.mask is not None]
     if not masks:
@@ -151,7 +140,7 @@ def _concatenated_mask(call: Call, axis: int) -> str | None:
 
 
 @keras_layer("Merge")
-def _merge(call: Call) -> list[Value]:
+def _merge(call: Call) -> list[Tensor]:
     """Keras 1's one layer for all."""
     layer = call.layer
     mode = layer.get("mode", default="sum")

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
+from fastgru.graphbuilder import Value
 from fastgru.importers.keras.call import Call
 from fastgru.importers.keras.registry import keras_layer
-from fastgru.importers.keras.values import Value
+from fastgru.importers.keras.values import Tensor
 
 __all__ = ["unit_length"]
 
 
 @keras_layer("BatchNormalization")
-def _batch_normalization(call: Call) -> list[Value]:
+def _batch_normalization(call: Call) -> list[Tensor]:
     layer, x = call.layer, call.x
     axes = layer.integers("axis", default=-1)
     if len(axes) != 1:
@@ -35,11 +36,11 @@ def _batch_normalization(call: Call) -> list[Value]:
         for a, r in zip(given, ("gamma", "beta", "mean", "variance"), strict=True)
     ]
     attrs = {"axis": axis, "epsilon": layer.number("epsilon", default=1e-3)}
-    return [x.but(name=call.graph.add("batch_norm", [x.name, *names], call.base, attrs))]
+    return [x.but(value=call.graph.add("batch_norm", [x.value, *names], call.base, attrs))]
 
 
 @keras_layer("LayerNormalization")
-def _layer_normalization(call: Call) -> list[Value]:
+def _layer_normalization(call: Call) -> list[Tensor]:
     layer, x = call.layer, call.x
     axes = sorted(call.axis(x, a) for a in layer.integers("axis", default=-1))
     if axes != list(range(axes[0] if axes else 0, x.rank)) or not axes or axes[0] == 0:
@@ -51,13 +52,13 @@ def _layer_normalization(call: Call) -> list[Value]:
     for role, array in arrays.items():
         if array.ndim != len(axes) or any(x.shape[a] not in (None, s) for a, s in zip(axes, array.shape, strict=True)):
             raise layer.damaged(f"{role} has shape {array.shape} for an input of shape {x.shape}")
-    names = [call.graph.constant(arrays[r], f"{call.home}/{r}") if r in arrays else "" for r in ("gamma", "beta")]
+    names = [call.graph.constant(arrays[r], f"{call.home}/{r}") if r in arrays else None for r in ("gamma", "beta")]
     attrs = {"axis": axes[0], "epsilon": layer.number("epsilon", default=1e-3)}
-    return [x.but(name=call.graph.add("layer_norm", [x.name, *names], call.base, attrs))]
+    return [x.but(value=call.graph.add("layer_norm", [x.value, *names], call.base, attrs))]
 
 
 @keras_layer("Normalization")
-def _normalization(call: Call) -> list[Value]:
+def _normalization(call: Call) -> list[Tensor]:
     """The preprocessing layer: (x - mean) / max(sqrt(variance), 1e-7), the other way round with `invert`."""
     layer, graph, x = call.layer, call.graph, call.x
     if layer.get("mean", default=None) is not None:
@@ -75,12 +76,12 @@ def _normalization(call: Call) -> list[Value]:
     first, second = (
         (("mul", scale), ("add", shift)) if layer.flag("invert", default=False) else (("sub", shift), ("div", scale))
     )
-    y = graph.add("binary", [x.name, first[1]], f"{call.base}/{first[0]}", {"kind": first[0]})
-    return [x.but(name=graph.add("binary", [y, second[1]], call.base, {"kind": second[0]}))]
+    y = graph.add("binary", [x.value, first[1]], f"{call.base}/{first[0]}", {"kind": first[0]})
+    return [x.but(value=graph.add("binary", [y, second[1]], call.base, {"kind": second[0]}))]
 
 
 @keras_layer("GroupNormalization")
-def _group_normalization(call: Call) -> list[Value]:
+def _group_normalization(call: Call) -> list[Tensor]:
     """Over groups of neighbours along `axis`, and over all axes but the batch and that one."""
     layer, graph, x = call.layer, call.graph, call.x
     axis = call.axis(x, layer.integer("axis", default=-1))
@@ -101,15 +102,15 @@ def _group_normalization(call: Call) -> list[Value]:
     first = [0, axis, *(a for a in range(1, x.rank) if a != axis)]
     attrs = {"groups": groups, "epsilon": layer.number("epsilon", default=1e-3)}
     if axis == 1:
-        return [x.but(name=graph.add("group_norm", [x.name, *names], call.base, attrs))]
-    turned = graph.add("transpose", [x.name], f"{call.base}/channels_first", {"perm": first})
-    y = graph.add("group_norm", [turned, *names], f"{call.base}/normalised", attrs)
+        return [x.but(value=graph.add("group_norm", [x.value, *names], call.base, attrs))]
+    transposed = graph.add("transpose", [x.value], f"{call.base}/channels_first", {"perm": first})
+    y = graph.add("group_norm", [transposed, *names], f"{call.base}/normalised", attrs)
     back = [first.index(a) for a in range(x.rank)]
-    return [x.but(name=graph.add("transpose", [y], call.base, {"perm": back}))]
+    return [x.but(value=graph.add("transpose", [y], call.base, {"perm": back}))]
 
 
 @keras_layer("RMSNormalization")
-def _rms_normalization(call: Call) -> list[Value]:
+def _rms_normalization(call: Call) -> list[Tensor]:
     layer, x = call.layer, call.x
     axes = [call.axis(x, a) for a in layer.integers("axis", default=-1)]
     if axes != [x.rank - 1]:
@@ -118,23 +119,23 @@ def _rms_normalization(call: Call) -> list[Value]:
     if scale.ndim != 1 or x.shape[-1] not in (None, scale.shape[0]):
         raise layer.damaged(f"scale has shape {scale.shape} for an input of shape {x.shape}")
     attrs = {"axis": axes[0], "epsilon": layer.number("epsilon", default=1e-6)}
-    inputs = [x.name, call.graph.constant(scale, f"{call.home}/scale")]
-    return [x.but(name=call.graph.add("rms_norm", inputs, call.base, attrs), mask=None)]
+    inputs = [x.value, call.graph.constant(scale, f"{call.home}/scale")]
+    return [Tensor(call.graph.add("rms_norm", inputs, call.base, attrs))]
 
 
 @keras_layer("UnitNormalization")
-def _unit_normalization(call: Call) -> list[Value]:
+def _unit_normalization(call: Call) -> list[Tensor]:
     axes = sorted(call.axis(call.x, a) for a in call.layer.integers("axis", default=-1))
     least = 1e-24 if call.rules.major == 3 else 1e-12
-    return [call.x.but(name=unit_length(call, call.x, axes, call.base, least))]
+    return [call.x.but(value=unit_length(call, call.x, axes, call.base, least))]
 
 
-def unit_length(call: Call, x: Value, axes: list[int], base: str, least: float) -> str:
+def unit_length(call: Call, x: Tensor, axes: list[int], base: str, least: float) -> Value:
     """x over its length along `axes`, whose square is at least `least`."""
     graph = call.graph
-    square = graph.add("binary", [x.name, x.name], f"{base}/square", {"kind": "mul"})
+    square = graph.add("binary", [x.value, x.value], f"{base}/square", {"kind": "mul"})
     total = graph.add("reduce", [square], f"{base}/total", {"kind": "sum", "axes": axes, "keepdims": True})
     floor = graph.scalar(least, x, f"{base}/least")
     safe = graph.add("binary", [total, floor], f"{base}/safe", {"kind": "max"})
     length = graph.add("unary", [safe], f"{base}/length", {"kind": "sqrt"})
-    return graph.add("binary", [x.name, length], base, {"kind": "div"})
+    return graph.add("binary", [x.value, length], base, {"kind": "div"})

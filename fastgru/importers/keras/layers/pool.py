@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from fastgru.importers.keras.call import Call
 from fastgru.importers.keras.registry import keras_layer
-from fastgru.importers.keras.values import Value
+from fastgru.importers.keras.values import Tensor
 from fastgru.importers.keras.windows import Frame, Windows, numbers
 
 __all__: list[str] = []
 
 
 @keras_layer("AveragePooling1D", "AveragePooling2D", "MaxPooling1D", "MaxPooling2D", maskless=True)
-def _pool(call: Call) -> list[Value]:
+def _pool(call: Call) -> list[Tensor]:
     kind = "max" if call.layer.class_name.startswith("Max") else "average"
     layer, frame = call.layer, Frame.of(call)
     taps = numbers(layer, frame.rank, "pool_size", "pool_length", default=2)
@@ -28,37 +28,33 @@ def _pool(call: Call) -> list[Value]:
         )
     attrs = {"kind": kind, "kernel": taps, **windows.attrs()}
     y = call.graph.add("pool", [frame.enter()], f"{call.base}/pool", attrs)
-    return [frame.leave(y, frame.channels, windows.sizes(layer, frame.spatial))]
+    windows.check(layer, frame.spatial)
+    return [frame.leave(y)]
 
 
 @keras_layer("GlobalAveragePooling2D", "GlobalMaxPooling1D", "GlobalMaxPooling2D", maskless=True)
-def _over_all(call: Call) -> list[Value]:
+def _over_all(call: Call) -> list[Tensor]:
     frame, kind = Frame.of(call), "max" if "Max" in call.layer.class_name else "mean"
     keepdims = call.layer.flag("keepdims", default=False)
     attrs = {"kind": kind, "axes": frame.axes, "keepdims": keepdims}
-    return [_pooled(frame, call.graph.add("reduce", [frame.x.name], call.base, attrs), keepdims)]
-
-
-def _pooled(frame: Frame, name: str, keepdims: bool) -> Value:
-    shape = tuple(1 if a in frame.axes else s for a, s in enumerate(frame.x.shape) if keepdims or a not in frame.axes)
-    return frame.x.but(name=name, shape=shape, mask=None)
+    return [Tensor(call.graph.add("reduce", [frame.x.value], call.base, attrs))]
 
 
 @keras_layer("GlobalAveragePooling1D")
-def _mean_over_steps(call: Call) -> list[Value]:
+def _mean_over_steps(call: Call) -> list[Tensor]:
     """The mean over the steps that the mask shows; of all layers of this file it alone looks at masks."""
     call.check_arguments("mask")
     layer, graph, frame = call.layer, call.graph, Frame.of(call)
     x = frame.x
     explicit = call.arguments.get("mask")
-    mask = explicit.name if isinstance(explicit, Value) else x.mask
+    mask = explicit.value if isinstance(explicit, Tensor) else x.mask
     if mask is None:
         return _over_all(call)
     keepdims = layer.flag("keepdims", default=False)
     attrs = {"kind": "sum", "axes": frame.axes, "keepdims": keepdims}
     shown = graph.add("unsqueeze", [mask], f"{call.base}/shown", {"axes": [frame.channel_axis]})
     ones = graph.add("cast", [shown], f"{call.base}/ones", {"to": x.dtype})
-    kept = graph.add("where", [shown, x.name, graph.scalar(0.0, x, f"{call.base}/zero")], f"{call.base}/kept")
+    kept = graph.add("where", [shown, x.value, graph.scalar(0.0, x, f"{call.base}/zero")], f"{call.base}/kept")
     total = graph.add("reduce", [kept], f"{call.base}/total", attrs)
     count = graph.add("reduce", [ones], f"{call.base}/count", attrs)
-    return [_pooled(frame, graph.add("binary", [total, count], call.base, {"kind": "div"}), keepdims)]
+    return [Tensor(graph.add("binary", [total, count], call.base, {"kind": "div"}))]

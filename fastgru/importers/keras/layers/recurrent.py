@@ -11,17 +11,19 @@ from typing import Any, Final
 
 import numpy as np
 
+from fastgru.graphbuilder import Value
 from fastgru.importers.keras.call import Call
 from fastgru.importers.keras.config import LayerConfig
 from fastgru.importers.keras.layers.cells import CELLS, Cell, read_cell, read_cells
 from fastgru.importers.keras.registry import keras_layer
-from fastgru.importers.keras.values import Value
+from fastgru.importers.keras.values import Tensor
 from fastgru.importers.keras.weights import Weights
 
 __all__ = [
     "ARGUMENTS",
     "Recurrent",
     "flip",
+    "hand_on",
     "split_arguments",
     "take_step",
     "with_state",
@@ -69,7 +71,7 @@ class Recurrent:
     def output_size(self) -> int:
         return self.cells[-1].hidden_size
 
-    def check_input(self, x: Value) -> None:
+    def check_input(self, x: Tensor) -> None:
         if x.rank != 3:
             raise self.layer.damaged(f"an input of shape {x.shape}, expected three axes")
         if x.shape[2] not in (None, self.cells[0].input_size):
@@ -77,7 +79,7 @@ class Recurrent:
 
 
 @keras_layer(*_CLASSES, positional=ARGUMENTS, checks_arguments=True)
-def _recurrent(call: Call) -> list[Value]:
+def _recurrent(call: Call) -> list[Tensor]:
     """The outputs of a recurrent layer: y, then the states where it returns them."""
     call.check_arguments("initial_state", "mask")
     layer = call.layer
@@ -88,36 +90,32 @@ def _recurrent(call: Call) -> list[Value]:
     form = Recurrent.read(call, layer, call.weights)
     form.check_input(x)
     cells = form.cells
-    initial, targets = with_state(call, form, initial, call.base)
+    initial = with_state(call, form, initial, call.base)
     backwards = form.go_backwards
-    states: list[list[str]] = []
-    sequence = x.name
-    at = 0
-    for i, cell in enumerate(cells):
-        last = i == len(cells) - 1
+    states: list[Value] = []
+    sequence = x.value
+    for cell in cells:
+        last = cell is cells[-1]
         spec = cell.spec("reverse" if backwards else "forward", form.time_major, form.zero_output and last)
-        mine = slice(at, at + len(cell.states))
-        sequence, after = cell.emit(call, sequence, initial[mine], mask, spec, targets[mine])
-        states.append(after)
-        at = mine.stop
+        mine = initial[len(states) : len(states) + len(cell.states)]
+        sequence, after = cell.emit(call, sequence, mine, mask, spec)
+        states += after
+    hand_on(call, initial, states)
     if form.return_sequences:
         y = flip(call, sequence, form.time_axis, call.base) if backwards else sequence
-        out = x.but(name=y, shape=(*x.shape[:2], form.output_size))
-        out = out.but(mask=mask if call.rules.recurrent_keeps_mask else None)
+        out = Tensor(y, mask if call.rules.recurrent_keeps_mask else None)
     else:
-        out = x.but(name=states[-1][0], shape=(x.shape[1 - form.time_axis], form.output_size), mask=None)
+        out = Tensor(states[-len(cells[-1].states)])
         # A masked step may show zeros; a row without a visible one shows zeros, and not its initial state.
         if mask is not None and (form.zero_output or initial):
-            out = out.but(name=take_step(call, sequence, form.time_axis, 0 if backwards else -1, call.base))
+            out = Tensor(take_step(call, sequence, form.time_axis, 0 if backwards else -1, call.base))
     if not form.return_state:
         return [out]
-    batch = x.shape[1 - form.time_axis]
-    pairs = [(name, cell) for after, cell in zip(states, cells, strict=True) for name in after]
-    return [out, *(x.but(name=name, shape=(batch, cell.hidden_size), mask=None) for name, cell in pairs)]
+    return [out, *(Tensor(state) for state in states)]
 
 
 @keras_layer(*CELLS, positional=("states", "training"), checks_arguments=True)
-def _cell_step(call: Call) -> list[Value]:
+def _cell_step(call: Call) -> list[Tensor]:
     """A cell that the model calls itself: one step. Its output, which is the first state, then every state."""
     call.check_arguments("states")
     cell = read_cell(call, call.layer, call.weights)
@@ -125,34 +123,33 @@ def _cell_step(call: Call) -> list[Value]:
     if x.rank != 2 or x.shape[1] not in (None, cell.input_size):
         raise call.layer.damaged(f"an input of shape {x.shape}, expected (batch, {cell.input_size})")
     _check_states(call, states, [cell.hidden_size] * len(cell.states))
-    frame = call.graph.add("unsqueeze", [x.name], f"{call.base}/frame", {"axes": [1]})
+    frame = call.graph.add("unsqueeze", [x.value], f"{call.base}/frame", {"axes": [1]})
     spec = cell.spec("forward", time_major=False, zero_output=False)
-    _, after = cell.emit(call, frame, states, None, spec, [""] * len(states))
-    made = [x.but(name=name, shape=(x.shape[0], cell.hidden_size), mask=None) for name in after]
-    return [made[0], *made]
+    _, after = cell.emit(call, frame, states, None, spec)
+    return [Tensor(state) for state in (after[0], *after)]
 
 
-def split_arguments(call: Call) -> tuple[Value, list[Value], str | None]:
+def split_arguments(call: Call) -> tuple[Tensor, list[Tensor], Value | None]:
     """The input, the initial states and the mask of a call, by the rules of its Keras."""
     if not call.inputs:
         raise call.layer.damaged("no input")
     given = call.arguments.get("initial_state")
     states = [*call.inputs[1:], *_values(call, given, "initial_state")]
     explicit = call.arguments.get("mask")
-    if isinstance(explicit, Value):
-        return call.inputs[0], states, explicit.name
+    if isinstance(explicit, Tensor):
+        return call.inputs[0], states, explicit.value
     return call.inputs[0], states, None if states and call.rules.states_hide_mask else call.inputs[0].mask
 
 
-def _values(call: Call, given: Any, what: str) -> list[Value]:
+def _values(call: Call, given: Any, what: str) -> list[Tensor]:
     items = [] if given is None else list(given) if isinstance(given, Sequence) else [given]
     flat = [inner for item in items for inner in (item if isinstance(item, list) else [item])]
-    if any(not isinstance(item, Value) for item in flat):
+    if any(not isinstance(item, Tensor) for item in flat):
         raise call.layer.unsupported(f"{what} is not a tensor of the model", "pass it as an Input")
     return flat
 
 
-def _check_states(call: Call, given: Sequence[Value], sizes: Sequence[int]) -> None:
+def _check_states(call: Call, given: Sequence[Tensor], sizes: Sequence[int]) -> None:
     if len(given) != len(sizes):
         raise call.layer.damaged(f"{len(given)} initial states, expected {len(sizes)}")
     for value, size in zip(given, sizes, strict=True):
@@ -160,41 +157,40 @@ def _check_states(call: Call, given: Sequence[Value], sizes: Sequence[int]) -> N
             raise call.layer.damaged(f"an initial state of shape {value.shape}, expected (batch, {size})")
 
 
-def with_state(call: Call, form: Recurrent, initial: list[Value], base: str) -> tuple[list[Value], list[str]]:
-    """The initial states, inputs of the graph where the layer is stateful, and the names that their next ones take.
-
-    Both have the states of the first cell before those of the second.
-    """
+def with_state(call: Call, form: Recurrent, initial: list[Tensor], base: str) -> list[Tensor]:
+    """The initial states, inputs of the graph where the layer is stateful: those of the first cell come first."""
     wanted = [(name, cell.hidden_size) for cell in form.cells for name in cell.states]
     if initial:
         _check_states(call, initial, [size for _, size in wanted])
-        return initial, [""] * len(wanted)
+        return initial
     if not form.stateful:
-        return [], [""] * len(wanted)
+        return []
     if call.calls > 1:
         raise call.layer.unsupported(
             "stateful and called more than once", "its calls would share one state; use a layer for each"
         )
-    values, targets = [], []
-    for name, size in wanted:
-        source, target = call.graph.add_state(f"{base}_{'cell' if name == 'c' else 'state'}", (None, size))
-        values.append(Value(source, (None, size)))
-        targets.append(target)
-    return values, targets
+    names = [(f"{base}_{'cell' if name == 'c' else 'state'}", size) for name, size in wanted]
+    return [Tensor(call.graph.open_state(name, (None, size))) for name, size in names]
 
 
-def flip(call: Call, name: str, axis: int, base: str) -> str:
-    """`name` with `axis` in the reverse order."""
+def hand_on(call: Call, initial: Sequence[Tensor], after: Sequence[Value]) -> None:
+    """Say what the states that `with_state` opened become."""
+    for before, state in zip(initial, after, strict=False):
+        call.graph.close_state(before.value, state)
+
+
+def flip(call: Call, y: Value, axis: int, base: str) -> Value:
+    """y with `axis` in the reverse order."""
     graph = call.graph
     last, before_first, axes = (
         graph.integers([v], f"{base}/{what}")
         for v, what in ((-1, "last"), (np.iinfo(np.int64).min, "before_first"), (axis, "time_axis"))
     )
     # One constant is both the first position and the step.
-    return graph.add("slice", [name, last, before_first, axes, last], base)
+    return graph.add("slice", [y, last, before_first, axes, last], base)
 
 
-def take_step(call: Call, name: str, axis: int, index: int, base: str) -> str:
+def take_step(call: Call, y: Value, axis: int, index: int, base: str) -> Value:
     """The one step at `index`, without the axis."""
     at = call.graph.integers(index, f"{base}/step")
-    return call.graph.add("gather", [name, at], base, {"axis": axis})
+    return call.graph.add("gather", [y, at], base, {"axis": axis})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from fastgru.importers.keras.call import Call
 from fastgru.importers.keras.config import LayerConfig
 from fastgru.importers.keras.registry import keras_layer
-from fastgru.importers.keras.values import Value
+from fastgru.importers.keras.values import Tensor
 from fastgru.importers.keras.windows import Frame, numbers
 
 __all__: list[str] = []
@@ -25,60 +26,55 @@ def _product(shape: tuple[int | None, ...]) -> int | None:
 
 
 @keras_layer("Flatten", maskless=True)
-def _flatten(call: Call) -> list[Value]:
+def _flatten(call: Call) -> list[Tensor]:
     """In the order of channels last, whatever the layout: Keras moves the channels to the end first."""
     x, graph = call.x, call.graph
     form = call.layer.get("data_format", default=None)
     if form not in (None, "channels_last", "channels_first"):
         raise call.layer.damaged(f"data_format is {form!r:.40}, expected channels_last or channels_first")
-    name = x.name
+    value = x.value
     if form == "channels_first" and x.rank > 2:
-        name = graph.add("transpose", [name], f"{call.base}/channels_last", {"perm": [0, *range(2, x.rank), 1]})
-    y = graph.add("flatten", [name], call.base, {"axis": 1})
-    return [x.but(name=y, shape=(x.shape[0], _product(x.shape[1:])), mask=None)]
+        value = graph.add("transpose", [value], f"{call.base}/channels_last", {"perm": [0, *range(2, x.rank), 1]})
+    y = graph.add("flatten", [value], call.base, {"axis": 1})
+    return [Tensor(y)]
 
 
 @keras_layer("Reshape", maskless=True)
-def _reshape(call: Call) -> list[Value]:
+def _reshape(call: Call) -> list[Tensor]:
     x, layer = call.x, call.layer
     target = layer.integers("target_shape")
     if target.count(-1) > 1 or any(size < -1 or size == 0 for size in target):
         raise layer.damaged(f"target_shape is {list(target)}")
-    known, total = int(np.prod([s for s in target if s > 0], dtype=object)), _product(x.shape[1:])
-    shape: list[int | None] = list(target)
-    if -1 in target:
-        if total is not None and total % known:
-            raise layer.damaged(f"target_shape is {list(target)} for an input of shape {x.shape}")
-        shape[target.index(-1)] = None if total is None else total // known
-    elif total is not None and total != known:
+    known, total = math.prod(s for s in target if s > 0), _product(x.shape[1:])
+    if total is not None and (total % known if -1 in target else total != known):
         raise layer.damaged(f"target_shape is {list(target)} for an input of shape {x.shape}")
-    if -1 in target and shape[target.index(-1)] is None:
+    if -1 in target and total is None:
         sizes = [0, *target]
     else:
-        sizes = [-1, *(s or 0 for s in shape)]
-    name = call.graph.add("reshape", [x.name, call.graph.integers(sizes, f"{call.base}/shape")], call.base)
-    return [x.but(name=name, shape=(x.shape[0], *shape), mask=None)]
+        sizes = [-1, *(s if s > 0 or total is None else total // known for s in target)]
+    y = call.graph.add("reshape", [x.value, call.graph.integers(sizes, f"{call.base}/shape")], call.base)
+    return [Tensor(y)]
 
 
 @keras_layer("Permute", maskless=True)
-def _permute(call: Call) -> list[Value]:
+def _permute(call: Call) -> list[Tensor]:
     x, dims = call.x, call.layer.integers("dims")
     if sorted(dims) != list(range(1, x.rank)):
         raise call.layer.damaged(f"dims is {list(dims)} for an input of shape {x.shape}")
     perm = [0, *dims]
-    name = call.graph.add("transpose", [x.name], call.base, {"perm": perm})
-    return [x.but(name=name, shape=tuple(x.shape[i] for i in perm), mask=None)]
+    y = call.graph.add("transpose", [x.value], call.base, {"perm": perm})
+    return [Tensor(y)]
 
 
 @keras_layer("RepeatVector", maskless=True)
-def _repeat_vector(call: Call) -> list[Value]:
+def _repeat_vector(call: Call) -> list[Tensor]:
     x, n = call.x, call.layer.integer("n")
     if x.rank != 2 or n < 1:
         raise call.layer.damaged(f"n is {n} for an input of shape {x.shape}, expected two axes")
-    row = call.graph.add("unsqueeze", [x.name], f"{call.base}/row", {"axes": [1]})
+    row = call.graph.add("unsqueeze", [x.value], f"{call.base}/row", {"axes": [1]})
     shape = call.graph.integers([1, n, 1], f"{call.base}/shape")
-    name = call.graph.add("expand", [row, shape], call.base)
-    return [x.but(name=name, shape=(x.shape[0], n, x.shape[1]), mask=None)]
+    y = call.graph.add("expand", [row, shape], call.base)
+    return [Tensor(y)]
 
 
 def _amounts(layer: LayerConfig, key: str, rank: int) -> list[tuple[int, int]]:
@@ -101,31 +97,27 @@ def _amounts(layer: LayerConfig, key: str, rank: int) -> list[tuple[int, int]]:
 
 
 @keras_layer("Cropping1D", "Cropping2D", maskless=True)
-def _cropping(call: Call) -> list[Value]:
+def _cropping(call: Call) -> list[Tensor]:
     frame, graph = Frame.of(call), call.graph
     pairs = _amounts(call.layer, "cropping", frame.rank)
     ends = [-end if end else np.iinfo(np.int64).max for _, end in pairs]
     positions = (("start", [begin for begin, _ in pairs]), ("end", ends), ("axis", frame.axes))
     names = [graph.integers(v, f"{call.base}/{what}") for what, v in positions]
-    name = graph.add("slice", [frame.x.name, *names], call.base)
-    sizes = [
-        None if n is None else max(n - begin - end, 0) for n, (begin, end) in zip(frame.spatial, pairs, strict=True)
-    ]
-    return [frame.x.but(name=name, shape=frame.shape(frame.x.shape[frame.channel_axis], tuple(sizes)), mask=None)]
+    y = graph.add("slice", [frame.x.value, *names], call.base)
+    return [Tensor(y)]
 
 
 @keras_layer("ZeroPadding1D", "ZeroPadding2D", maskless=True)
-def _padding(call: Call) -> list[Value]:
+def _padding(call: Call) -> list[Tensor]:
     frame, graph = Frame.of(call), call.graph
     pairs = _amounts(call.layer, "padding", frame.rank)
     pads = graph.integers([*(b for b, _ in pairs), *(e for _, e in pairs)], f"{call.base}/pads")
-    name = graph.add("pad", [frame.x.name, pads], call.base, {"mode": "constant", "axes": frame.axes})
-    sizes = [None if n is None else n + b + e for n, (b, e) in zip(frame.spatial, pairs, strict=True)]
-    return [frame.x.but(name=name, shape=frame.shape(frame.x.shape[frame.channel_axis], tuple(sizes)), mask=None)]
+    y = graph.add("pad", [frame.x.value, pads], call.base, {"mode": "constant", "axes": frame.axes})
+    return [Tensor(y)]
 
 
 @keras_layer("UpSampling1D", "UpSampling2D", maskless=True)
-def _up_sampling(call: Call) -> list[Value]:
+def _up_sampling(call: Call) -> list[Tensor]:
     """Each step or pixel `size` times, or the line between neighbours at the middles of the new ones."""
     frame, layer = Frame.of(call), call.layer
     times = numbers(layer, frame.rank, "size", "length", default=2)
@@ -137,6 +129,5 @@ def _up_sampling(call: Call) -> list[Value]:
     else:
         attrs = {"mode": "linear", "coordinates": "half_pixel"}
     scales = call.graph.constant(np.asarray(times, np.float32), f"{call.base}/scales")
-    name = call.graph.add("resize", [frame.x.name, "", scales], call.base, {**attrs, "axes": frame.axes})
-    sizes = tuple(None if n is None else n * t for n, t in zip(frame.spatial, times, strict=True))
-    return [frame.x.but(name=name, shape=frame.shape(frame.x.shape[frame.channel_axis], sizes), mask=None)]
+    y = call.graph.add("resize", [frame.x.value, None, scales], call.base, {**attrs, "axes": frame.axes})
+    return [Tensor(y)]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from fastgru.importers.keras.call import Call
-from fastgru.importers.keras.layers.merging import numpy_shape
+from fastgru.importers.keras.layers.merging import check_numpy_broadcast
 from fastgru.importers.keras.ops.elementwise import number_or_tensor
 from fastgru.importers.keras.registry import operation
-from fastgru.importers.keras.values import Value
+from fastgru.importers.keras.values import Tensor
 
 __all__: list[str] = []
 
@@ -23,10 +23,10 @@ _COMPARE: Final = {
 _LOGICAL: Final = {"LogicalAnd": "and", "LogicalOr": "or", "LogicalXor": "xor"}
 
 
-def _pair(call: Call) -> tuple[Value, Value]:
+def _pair(call: Call) -> tuple[Tensor, Tensor]:
     """Two operands, of which one may be a number."""
     args = call.arguments.get("args", ())
-    tensors = [a for a in args if isinstance(a, Value)]
+    tensors = [a for a in args if isinstance(a, Tensor)]
     if len(args) != 2 or not tensors:
         raise call.layer.damaged(f"{len(args)} arguments, expected two")
     operands = [number_or_tensor(call, arg, tensors[0], what) for arg, what in zip(args, "ab", strict=True)]
@@ -36,7 +36,7 @@ def _pair(call: Call) -> tuple[Value, Value]:
 
 
 @operation(*_ARITHMETIC, *_COMPARE, *_LOGICAL)
-def _two(call: Call) -> list[Value]:
+def _two(call: Call) -> list[Tensor]:
     name = call.layer.class_name
     op, kinds = next(
         (op, kinds)
@@ -49,62 +49,59 @@ def _two(call: Call) -> list[Value]:
         raise call.layer.unsupported(f"operands of {a.dtype}", "cast them first")
     if kind == "div" and a.dtype != "float32":  # Keras divides integers as floats
         raise call.layer.unsupported(f"operands of {a.dtype}", "cast them to float32 first")
-    shape = numpy_shape(call, a.shape, b.shape)
-    y = call.graph.add(op, [a.name, b.name], call.base, {"kind": kind})
-    return [Value(y, shape, a.dtype if op == "binary" else "bool")]
+    check_numpy_broadcast(call, a.shape, b.shape)
+    y = call.graph.add(op, [a.value, b.value], call.base, {"kind": kind})
+    return [Tensor(y)]
 
 
 @operation("ExpandDims")
-def _expand_dims(call: Call) -> list[Value]:
+def _expand_dims(call: Call) -> list[Tensor]:
     x, given = call.x, call.layer.integers("axis")
-    grown = x.but(shape=(*x.shape, *(1,) * len(given)))
-    axes = sorted(call.axis(grown, a) for a in given)
+    rank = x.rank + len(given)
+    axes = sorted(call.axis(x, a, rank=rank) for a in given)
     if len(set(axes)) != len(axes) or not axes:
         raise call.layer.damaged(f"axis is {list(given)}")
-    sizes = iter(x.shape)
-    shape = tuple(1 if i in axes else next(sizes) for i in range(grown.rank))
-    return [Value(call.graph.add("unsqueeze", [x.name], call.base, {"axes": axes}), shape, x.dtype)]
+    return [Tensor(call.graph.add("unsqueeze", [x.value], call.base, {"axes": axes}))]
 
 
 @operation("Squeeze")
-def _squeeze(call: Call) -> list[Value]:
+def _squeeze(call: Call) -> list[Tensor]:
     x, layer = call.x, call.layer
     if layer.get("axis", default=None) is None:
         axes = [i for i, s in enumerate(x.shape) if s == 1]
     else:
         axes = sorted(call.axis(x, a) for a in layer.integers("axis"))
-    shape = tuple(s for i, s in enumerate(x.shape) if i not in axes)
-    return [Value(call.graph.add("squeeze", [x.name], call.base, {"axes": axes}), shape, x.dtype)]
+    return [Tensor(call.graph.add("squeeze", [x.value], call.base, {"axes": axes}))]
 
 
 @operation("OnesLike", "ZerosLike")
-def _filled(call: Call) -> list[Value]:
+def _filled(call: Call) -> list[Tensor]:
     x, number = call.inputs[0], int(call.layer.class_name == "OnesLike")
     dtype = call.arguments.get("dtype") or call.layer.get("dtype", default=None) or x.dtype
     if dtype not in ("bool", "float32", "int32", "int64"):
         raise call.layer.unsupported(f"dtype is {dtype!r:.40}", "use float32 or bool")
-    shape = call.graph.add("shape", [x.name], f"{call.base}/shape", {"start": 0})
-    name = call.graph.add("constant_of_shape", [shape], call.base, {"value": number, "dtype": dtype})
-    return [Value(name, x.shape, dtype)]
+    shape = call.graph.add("shape", [x.value], f"{call.base}/shape", {"start": 0})
+    y = call.graph.add("constant_of_shape", [shape], call.base, {"value": number, "dtype": dtype})
+    return [Tensor(y)]
 
 
 @operation("LogicalNot")
-def _logical_not(call: Call) -> list[Value]:
+def _logical_not(call: Call) -> list[Tensor]:
     if call.x.dtype != "bool":
         raise call.layer.unsupported(f"an operand of {call.x.dtype}", "cast it first")
-    return [Value(call.graph.add("unary", [call.x.name], call.base, {"kind": "not"}), call.x.shape, "bool")]
+    return [Tensor(call.graph.add("unary", [call.x.value], call.base, {"kind": "not"}))]
 
 
 @operation("Cast")
-def _cast(call: Call) -> list[Value]:
+def _cast(call: Call) -> list[Tensor]:
     dtype = call.layer.get("dtype", default=None) or call.arguments.get("dtype")
     if dtype not in ("bool", "float32", "int32", "int64"):
         raise call.layer.unsupported(f"dtype is {dtype!r:.40}", "cast to float32, int32, int64 or bool")
-    return [call.x.but(name=call.graph.add("cast", [call.x.name], call.base, {"to": dtype}), dtype=dtype, mask=None)]
+    return [Tensor(call.graph.add("cast", [call.x.value], call.base, {"to": dtype}))]
 
 
 @operation("ConvertToTensor")
-def _convert(call: Call) -> list[Value]:
+def _convert(call: Call) -> list[Tensor]:
     """What Keras writes around the masks that some layers hand on: the tensor as it is, or cast."""
     dtype = call.layer.get("dtype", default=None) or call.arguments.get("dtype")
     x = call.inputs[0]

@@ -10,10 +10,10 @@ import numpy as np
 from fastgru.conventions import activation_from_keras
 from fastgru.importers.keras.call import Call
 from fastgru.importers.keras.layers.activation import SELU
-from fastgru.importers.keras.layers.merging import numpy_shape
+from fastgru.importers.keras.layers.merging import check_numpy_broadcast
 from fastgru.importers.keras.layers.norm import unit_length
 from fastgru.importers.keras.registry import operation
-from fastgru.importers.keras.values import Value
+from fastgru.importers.keras.values import Tensor
 from fastgru.spec import Activation
 
 __all__ = ["float_operand", "number_or_tensor"]
@@ -30,7 +30,7 @@ _ACTIVATIONS: Final = {
 }  # fmt: skip
 
 
-def float_operand(call: Call) -> Value:
+def float_operand(call: Call) -> Tensor:
     """The only input, which must be of float32."""
     x = call.x
     if x.dtype != "float32":
@@ -38,9 +38,9 @@ def float_operand(call: Call) -> Value:
     return x
 
 
-def number_or_tensor(call: Call, arg: Any, like: Value, what: str) -> Value:
+def number_or_tensor(call: Call, arg: Any, like: Tensor, what: str) -> Tensor:
     """An argument of a function: a tensor of the model, an array of the file, or a number of the dtype of `like`."""
-    if isinstance(arg, Value):
+    if isinstance(arg, Tensor):
         return arg
     if isinstance(arg, Mapping) and arg.get("class_name") in ("__numpy__", "__tensor__"):
         return _array(call, arg, what)
@@ -48,11 +48,11 @@ def number_or_tensor(call: Call, arg: Any, like: Value, what: str) -> Value:
         wide = {"bool": bool, "float32": int | float}.get(like.dtype, int)
         if not isinstance(arg, wide):
             raise call.layer.unsupported(f"{arg!r} beside a tensor of {like.dtype}", "cast the tensor first")
-        return Value(call.graph.scalar(arg, like, f"{call.base}/{what}"), (), like.dtype)
+        return Tensor(call.graph.scalar(arg, like, f"{call.base}/{what}"))
     raise call.layer.unsupported(f"its argument {arg!r:.40}", "use numbers and tensors of the model")
 
 
-def _array(call: Call, data: Mapping[str, Any], what: str) -> Value:
+def _array(call: Call, data: Mapping[str, Any], what: str) -> Tensor:
     """An array that Keras wrote into the configuration."""
     config = data.get("config")
     dtype = config.get("dtype") if isinstance(config, Mapping) else None
@@ -66,7 +66,7 @@ def _array(call: Call, data: Mapping[str, Any], what: str) -> Value:
         raise call.layer.damaged(f"an array of {dtype} that holds {config.get('value')!r:.40}")
     if array.dtype.kind in "iu" and array.size and np.abs(array).max() >= 1 << 31:
         raise call.layer.damaged(f"an array of {dtype} with integers of more than 31 bits")
-    return Value(call.graph.constant(array.astype(dtype), f"{call.base}/{what}"), array.shape, dtype)
+    return Tensor(call.graph.constant(array.astype(dtype), f"{call.base}/{what}"))
 
 
 def _arguments(call: Call, count: int) -> list[Any]:
@@ -77,101 +77,102 @@ def _arguments(call: Call, count: int) -> list[Any]:
 
 
 @operation(*_UNARY)
-def _unary(call: Call) -> list[Value]:
+def _unary(call: Call) -> list[Tensor]:
     return _of_kind(call, _UNARY[call.layer.class_name])
 
 
-def _of_kind(call: Call, kind: str, **attrs: float) -> list[Value]:
+def _of_kind(call: Call, kind: str, **attrs: float) -> list[Tensor]:
     x = float_operand(call)
-    return [x.but(name=call.graph.add("unary", [x.name], call.base, {"kind": kind, **attrs}), mask=None)]
+    return [Tensor(call.graph.add("unary", [x.value], call.base, {"kind": kind, **attrs}))]
 
 
 @operation("Selu")
-def _selu(call: Call) -> list[Value]:
+def _selu(call: Call) -> list[Tensor]:
     return _of_kind(call, "selu", **SELU)
 
 
-def _applied(call: Call, x: Value, activation: Activation, base: str) -> Value:
+def _applied(call: Call, x: Tensor, activation: Activation, base: str) -> Tensor:
     attrs = {"kind": activation.kind, "alpha": activation.alpha, "beta": activation.beta}
-    return x.but(name=call.graph.add("activation", [x.name], base, attrs), mask=None)
+    return Tensor(call.graph.add("activation", [x.value], base, attrs))
 
 
 @operation(*_ACTIVATIONS)
-def _activation(call: Call) -> list[Value]:
+def _activation(call: Call) -> list[Tensor]:
     name = _ACTIVATIONS[call.layer.class_name]
     kind = activation_from_keras(name, call.rules.major, what=str(call.layer))
     return [_applied(call, float_operand(call), kind, call.base)]
 
 
 @operation("Elu")
-def _elu(call: Call) -> list[Value]:
+def _elu(call: Call) -> list[Tensor]:
     return [_applied(call, float_operand(call), Activation("elu", call.layer.number("alpha", default=1.0)), call.base)]
 
 
 @operation("LeakyRelu")
-def _leaky_relu(call: Call) -> list[Value]:
+def _leaky_relu(call: Call) -> list[Tensor]:
     slope = call.layer.number("negative_slope", default=0.2)
     return [_applied(call, float_operand(call), Activation("leaky_relu", slope), call.base)]
 
 
 @operation("Gelu")
-def _gelu(call: Call) -> list[Value]:
+def _gelu(call: Call) -> list[Tensor]:
     return _of_kind(call, "gelu_tanh" if call.layer.flag("approximate", default=True) else "gelu")
 
 
 @operation("Square")
-def _square(call: Call) -> list[Value]:
+def _square(call: Call) -> list[Tensor]:
     x = float_operand(call)
-    return [x.but(name=call.graph.add("binary", [x.name, x.name], call.base, {"kind": "mul"}), mask=None)]
+    return [Tensor(call.graph.add("binary", [x.value, x.value], call.base, {"kind": "mul"}))]
 
 
 @operation("Rsqrt")
-def _rsqrt(call: Call) -> list[Value]:
+def _rsqrt(call: Call) -> list[Tensor]:
     x = float_operand(call)
-    root = call.graph.add("unary", [x.name], f"{call.base}/root", {"kind": "sqrt"})
-    return [x.but(name=call.graph.add("unary", [root], call.base, {"kind": "reciprocal"}), mask=None)]
+    root = call.graph.add("unary", [x.value], f"{call.base}/root", {"kind": "sqrt"})
+    return [Tensor(call.graph.add("unary", [root], call.base, {"kind": "reciprocal"}))]
 
 
 @operation("Clip")
-def _clip(call: Call) -> list[Value]:
+def _clip(call: Call) -> list[Tensor]:
     x, layer = float_operand(call), call.layer
     low, high = (call.graph.scalar(layer.number(k), x, f"{call.base}/{k}") for k in ("x_min", "x_max"))
-    return [x.but(name=call.graph.add("clip", [x.name, low, high], call.base), mask=None)]
+    return [Tensor(call.graph.add("clip", [x.value, low, high], call.base))]
 
 
 @operation("Relu6")
-def _relu6(call: Call) -> list[Value]:
+def _relu6(call: Call) -> list[Tensor]:
     x = float_operand(call)
     low, high = (call.graph.scalar(v, x, f"{call.base}/{v:g}") for v in (0.0, 6.0))
-    return [x.but(name=call.graph.add("clip", [x.name, low, high], call.base), mask=None)]
+    return [Tensor(call.graph.add("clip", [x.value, low, high], call.base))]
 
 
 @operation("LogSoftmax", "Softmax")
-def _softmax(call: Call) -> list[Value]:
+def _softmax(call: Call) -> list[Tensor]:
     x, op = float_operand(call), "softmax" if call.layer.class_name == "Softmax" else "log_softmax"
     axis = call.axis(x, call.layer.integer("axis", default=-1))
-    return [x.but(name=call.graph.add(op, [x.name], call.base, {"axis": axis}), mask=None)]
+    return [Tensor(call.graph.add(op, [x.value], call.base, {"axis": axis}))]
 
 
 @operation("Where")
-def _where(call: Call) -> list[Value]:
+def _where(call: Call) -> list[Tensor]:
     condition, *sides = _arguments(call, 3)
-    tensors = [s for s in sides if isinstance(s, Value)]
-    if not isinstance(condition, Value) or condition.dtype != "bool" or not tensors:
+    tensors = [s for s in sides if isinstance(s, Tensor)]
+    if not isinstance(condition, Tensor) or condition.dtype != "bool" or not tensors:
         raise call.layer.unsupported(
             "its condition or both of its sides are no tensors", "compare tensors of the model"
         )
     a, b = (number_or_tensor(call, side, tensors[0], what) for side, what in zip(sides, "ab", strict=True))
     if a.dtype != b.dtype:
         raise call.layer.unsupported(f"operands of {a.dtype} and {b.dtype}", "cast one of them")
-    shape = numpy_shape(call, condition.shape, a.shape, b.shape)
-    return [Value(call.graph.add("where", [condition.name, a.name, b.name], call.base), shape, a.dtype)]
+    check_numpy_broadcast(call, condition.shape, a.shape, b.shape)
+    return [Tensor(call.graph.add("where", [condition.value, a.value, b.value], call.base))]
 
 
 @operation("Dot", "Matmul")
-def _matmul(call: Call) -> list[Value]:
+def _matmul(call: Call) -> list[Tensor]:
     first, second = _arguments(call, 2)
-    a, b = (number_or_tensor(call, arg, Value("", ()), what) for arg, what in ((first, "a"), (second, "b")))
+    like = next((arg for arg in (first, second) if isinstance(arg, Tensor)), call.inputs[0])
+    a, b = (number_or_tensor(call, arg, like, what) for arg, what in ((first, "a"), (second, "b")))
     if (a.dtype, b.dtype) != ("float32", "float32") or min(a.rank, b.rank) < 2:
         raise call.layer.unsupported(
             f"operands of {a.dtype} {a.shape} and {b.dtype} {b.shape}", "multiply float32 of two axes and more"
@@ -180,13 +181,13 @@ def _matmul(call: Call) -> list[Value]:
         raise call.layer.unsupported(f"operands of shapes {a.shape} and {b.shape}", "use keras.ops.matmul")
     if None not in (a.shape[-1], b.shape[-2]) and a.shape[-1] != b.shape[-2]:
         raise call.layer.damaged(f"operands of shapes {a.shape} and {b.shape}")
-    stack = numpy_shape(call, a.shape[:-2], b.shape[:-2])
-    name = call.graph.add("matmul", [a.name, b.name], call.base)
-    return [Value(name, (*stack, a.shape[-2], b.shape[-1]), a.dtype)]
+    check_numpy_broadcast(call, a.shape[:-2], b.shape[:-2])
+    y = call.graph.add("matmul", [a.value, b.value], call.base)
+    return [Tensor(y)]
 
 
 @operation("Einsum")
-def _einsum(call: Call) -> list[Value]:
+def _einsum(call: Call) -> list[Tensor]:
     operands, equation = list(call.inputs), call.layer.text("subscripts").replace(" ", "")
     given, arrow, result = equation.partition("->")
     terms = given.split(",")
@@ -204,28 +205,28 @@ def _einsum(call: Call) -> list[Value]:
             sizes[letter] = size if known is None else known
     if len(set(result)) != len(result) or not set(result) <= set(sizes):
         raise call.layer.damaged(f"subscripts {equation!r:.60}")
-    name = call.graph.add("einsum", [x.name for x in operands], call.base, {"equation": equation})
-    return [Value(name, tuple(sizes[letter] for letter in result))]
+    y = call.graph.add("einsum", [x.value for x in operands], call.base, {"equation": equation})
+    return [Tensor(y)]
 
 
 @operation("Normalize")
-def _normalize(call: Call) -> list[Value]:
+def _normalize(call: Call) -> list[Tensor]:
     x, layer = float_operand(call), call.layer
     if layer.get("order", default=2) != 2:
         raise layer.unsupported(f"order is {layer.get('order')!r:.40}", "normalise by the length, order 2")
     least = 1e-7 if layer.get("epsilon", default=None) is None else layer.number("epsilon")
     axes = sorted(call.axis(x, a) for a in layer.integers("axis", default=-1))
-    return [x.but(name=unit_length(call, x, axes, call.base, least * least), mask=None)]
+    return [Tensor(unit_length(call, x, axes, call.base, least * least))]
 
 
 @operation("Isnan")
-def _isnan(call: Call) -> list[Value]:
+def _isnan(call: Call) -> list[Tensor]:
     x = float_operand(call)
-    return [Value(call.graph.add("unary", [x.name], call.base, {"kind": "isnan"}), x.shape, "bool")]
+    return [Tensor(call.graph.add("unary", [x.value], call.base, {"kind": "isnan"}))]
 
 
 @operation("Round")
-def _round(call: Call) -> list[Value]:
+def _round(call: Call) -> list[Tensor]:
     if call.layer.integer("decimals", default=0) != 0:
         raise call.layer.unsupported(f"decimals is {call.layer.get('decimals')}", "round to whole numbers")
     return _of_kind(call, "round")

@@ -9,7 +9,7 @@ import numpy as np
 
 from fastgru.importers.keras.call import Call
 from fastgru.importers.keras.registry import operation
-from fastgru.importers.keras.values import Value
+from fastgru.importers.keras.values import Tensor
 
 __all__: list[str] = []
 
@@ -19,7 +19,7 @@ _ALL: Final = slice(None)
 
 
 @operation("GetItem")
-def _get_item(call: Call) -> list[Value]:
+def _get_item(call: Call) -> list[Tensor]:
     """One view: a slice, of which axes with an integer go and to which new ones come."""
     args: Sequence[Any] = call.arguments.get("args", ())
     graph, x = call.graph, call.inputs[0]
@@ -27,12 +27,11 @@ def _get_item(call: Call) -> list[Value]:
     items = [_item(call, item) for item in (key if isinstance(key, list) else [key])]
     items = _spread(call, items, x.rank)
     cuts: list[tuple[int, int, int, int]] = []
-    shape: list[int | None] = []
-    dropped, added, axis = [], [], 0
+    dropped, added, axis, rank = [], [], 0, 0
     for item in items:
         if item is None:
-            added.append(len(shape))
-            shape.append(1)
+            added.append(rank)
+            rank += 1
             continue
         size = x.shape[axis]
         if isinstance(item, int):
@@ -41,20 +40,20 @@ def _get_item(call: Call) -> list[Value]:
             dropped.append(axis)
             cuts.append((item, _END if item == -1 else item + 1, axis, 1))
         else:
-            shape.append(None if size is None else len(range(size)[item]))
+            rank += 1
             if item != _ALL:
                 cuts.append((*_bounds(item), axis, item.step or 1))
         axis += 1
-    name = x.name
+    y = x.value
     if cuts:
         parts = zip(("from", "to", "axes", "steps"), zip(*cuts, strict=True), strict=True)
         positions = [graph.integers(list(numbers), f"{call.base}/{what}") for what, numbers in parts]
-        name = graph.add("slice", [name, *positions], f"{call.base}/cut" if dropped or added else call.base)
+        y = graph.add("slice", [y, *positions], f"{call.base}/cut" if dropped or added else call.base)
     if dropped:
-        name = graph.add("squeeze", [name], f"{call.base}/dropped" if added else call.base, {"axes": dropped})
+        y = graph.add("squeeze", [y], f"{call.base}/dropped" if added else call.base, {"axes": dropped})
     if added:
-        name = graph.add("unsqueeze", [name], call.base, {"axes": added})
-    return [Value(name, tuple(shape), x.dtype)]
+        y = graph.add("unsqueeze", [y], call.base, {"axes": added})
+    return [Tensor(y)]
 
 
 def _bounds(item: slice) -> tuple[int, int]:

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+from fastgru.graphbuilder import Value
 from fastgru.importers.keras.call import Call
 from fastgru.importers.keras.ops.elementwise import float_operand
 from fastgru.importers.keras.registry import operation
-from fastgru.importers.keras.values import Value
+from fastgru.importers.keras.values import Tensor
 
 __all__: list[str] = []
 
 
-def _axes(call: Call, x: Value) -> list[int]:
+def _axes(call: Call, x: Tensor) -> list[int]:
     if call.layer.get("axis", default=None) is None:
         return list(range(x.rank))
     return sorted(call.axis(x, a) for a in call.layer.integers("axis"))
 
 
-def _reduced(call: Call, x: Value, name: str, kind: str, base: str) -> Value:
+def _reduced(call: Call, x: Tensor, value: Value, kind: str, base: str) -> Tensor:
     axes, keepdims = _axes(call, x), call.layer.flag("keepdims", default=False)
-    y = call.graph.add("reduce", [name], base, {"kind": kind, "axes": axes, "keepdims": keepdims})
-    shape = tuple(1 if i in axes else s for i, s in enumerate(x.shape) if keepdims or i not in axes)
-    return Value(y, shape, x.dtype)
+    y = call.graph.add("reduce", [value], base, {"kind": kind, "axes": axes, "keepdims": keepdims})
+    return Tensor(y)
 
 
 def _check_dtype(call: Call) -> None:
@@ -30,7 +30,7 @@ def _check_dtype(call: Call) -> None:
 
 
 @operation("Logsumexp", "Norm", "Prod")
-def _reduction(call: Call) -> list[Value]:
+def _reduction(call: Call) -> list[Tensor]:
     name = call.layer.class_name
     if name == "Norm" and (
         call.layer.get("ord", default=None) not in (None, 2, "fro") or len(_axes(call, call.x)) != 1
@@ -39,65 +39,64 @@ def _reduction(call: Call) -> list[Value]:
     kind = {"Logsumexp": "log_sum_exp", "Norm": "l2", "Prod": "prod"}[name]
     x = float_operand(call)
     _check_dtype(call)
-    return [_reduced(call, x, x.name, kind, call.base)]
+    return [_reduced(call, x, x.value, kind, call.base)]
 
 
 @operation("Cumsum")
-def _cumsum(call: Call) -> list[Value]:
+def _cumsum(call: Call) -> list[Tensor]:
     x = float_operand(call)
     _check_dtype(call)
     if call.layer.get("axis", default=None) is None:
         raise call.layer.unsupported("axis is None", "give one axis")
     attrs = {"axis": call.axis(x, call.layer.integer("axis")), "exclusive": False, "reverse": False}
-    return [x.but(name=call.graph.add("cumsum", [x.name], call.base, attrs), mask=None)]
+    return [Tensor(call.graph.add("cumsum", [x.value], call.base, attrs))]
 
 
-def _variance(call: Call, base: str) -> Value:
+def _variance(call: Call, base: str) -> Tensor:
     """The mean of the squared distances from the mean."""
     x, graph = float_operand(call), call.graph
     attrs = {"kind": "mean", "axes": _axes(call, x), "keepdims": True}
-    mean = graph.add("reduce", [x.name], f"{call.base}/mean", attrs)
-    apart = graph.add("binary", [x.name, mean], f"{call.base}/centred", {"kind": "sub"})
+    mean = graph.add("reduce", [x.value], f"{call.base}/mean", attrs)
+    apart = graph.add("binary", [x.value, mean], f"{call.base}/centred", {"kind": "sub"})
     square = graph.add("binary", [apart, apart], f"{call.base}/square", {"kind": "mul"})
     return _reduced(call, x, square, "mean", base)
 
 
 @operation("Var")
-def _var(call: Call) -> list[Value]:
+def _var(call: Call) -> list[Tensor]:
     return [_variance(call, call.base)]
 
 
 @operation("Std")
-def _std(call: Call) -> list[Value]:
+def _std(call: Call) -> list[Tensor]:
     y = _variance(call, f"{call.base}/variance")
-    return [y.but(name=call.graph.add("unary", [y.name], call.base, {"kind": "sqrt"}))]
+    return [y.but(value=call.graph.add("unary", [y.value], call.base, {"kind": "sqrt"}))]
 
 
 @operation("Argmax", "Argmin")
-def _arg(call: Call) -> list[Value]:
+def _arg(call: Call) -> list[Tensor]:
     x, layer = float_operand(call), call.layer
     if layer.get("axis", default=None) is None:
         raise layer.unsupported("axis is None", "give one axis")
     axis, keepdims = call.axis(x, layer.integer("axis")), layer.flag("keepdims", default=False)
     attrs = {"kind": call.layer.class_name[3:], "axis": axis, "keepdims": keepdims, "select_last": False}
-    name = call.graph.add("arg", [x.name], f"{call.base}/index", attrs)
-    shape = tuple(1 if i == axis else s for i, s in enumerate(x.shape) if keepdims or i != axis)
-    return [Value(call.graph.add("cast", [name], call.base, {"to": "int32"}), shape, "int32")]
+    y = call.graph.add("arg", [x.value], f"{call.base}/index", attrs)
+    return [Tensor(call.graph.add("cast", [y], call.base, {"to": "int32"}))]
 
 
 @operation("All", "Any")
-def _logical(call: Call) -> list[Value]:
+def _logical(call: Call) -> list[Tensor]:
     x, kind = call.x, call.layer.class_name.lower()
     if x.dtype != "bool":
         raise call.layer.unsupported(f"an operand of {x.dtype}", "cast it first")
-    return [_reduced(call, x, x.name, kind, call.base)]
+    return [_reduced(call, x, x.value, kind, call.base)]
 
 
 @operation("Max", "Mean", "Min", "Sum")
-def _numeric(call: Call) -> list[Value]:
+def _numeric(call: Call) -> list[Tensor]:
     x, kind = call.x, call.layer.class_name.lower()
     if x.dtype == "bool" or (kind == "mean" and x.dtype != "float32"):
         raise call.layer.unsupported(f"an operand of {x.dtype}", "cast it first")
     if call.layer.get("initial", default=None) is not None:
         raise call.layer.unsupported(f"initial is {call.layer.get('initial')!r:.40}", "leave it out")
-    return [_reduced(call, x, x.name, kind, call.base)]
+    return [_reduced(call, x, x.value, kind, call.base)]

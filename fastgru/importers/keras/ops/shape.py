@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final
@@ -9,9 +10,9 @@ from typing import Any, Final
 import numpy as np
 
 from fastgru.importers.keras.call import Call
-from fastgru.importers.keras.layers.merging import broadcast_shape
+from fastgru.importers.keras.layers.merging import check_broadcast
 from fastgru.importers.keras.registry import operation
-from fastgru.importers.keras.values import Shape, Value
+from fastgru.importers.keras.values import Tensor
 
 __all__: list[str] = []
 
@@ -19,32 +20,30 @@ _LEAST: Final = int(np.iinfo(np.int64).min)
 
 
 @operation("Reshape")
-def _reshape(call: Call) -> list[Value]:
+def _reshape(call: Call) -> list[Tensor]:
     """A size of -1 is what is left; sizes that the file leaves free make it free, too."""
     x, layer = call.x, call.layer
     target = layer.integers("newshape", "shape")
     if target.count(-1) > 1 or any(size < -1 or size == 0 for size in target):
         raise layer.unsupported(f"newshape is {list(target)}", "give sizes above zero, and -1 once at most")
-    shape: list[int | None] = [None if size == -1 else size for size in target]
     if -1 in target and None not in x.shape:
-        total, known = (int(np.prod([s for s in sizes if s], dtype=object)) for sizes in (x.shape, shape))
+        total, known = (math.prod(s for s in sizes if s not in (None, -1)) for sizes in (x.shape, target))
         if total % known:
             raise layer.damaged(f"newshape is {list(target)} for an input of shape {x.shape}")
-        shape[target.index(-1)] = total // known
-    name = call.graph.add("reshape", [x.name, call.graph.integers(target, f"{call.base}/shape")], call.base)
-    return [Value(name, tuple(shape), x.dtype)]
+    y = call.graph.add("reshape", [x.value, call.graph.integers(target, f"{call.base}/shape")], call.base)
+    return [Tensor(y)]
 
 
-def _transposed(call: Call, perm: Sequence[int]) -> list[Value]:
+def _transposed(call: Call, perm: Sequence[int]) -> list[Tensor]:
     x = call.x
     if sorted(perm) != list(range(x.rank)):
         raise call.layer.damaged(f"the order {list(perm)} for an input of shape {x.shape}")
-    name = call.graph.add("transpose", [x.name], call.base, {"perm": list(perm)})
-    return [Value(name, tuple(x.shape[i] for i in perm), x.dtype)]
+    y = call.graph.add("transpose", [x.value], call.base, {"perm": list(perm)})
+    return [Tensor(y)]
 
 
 @operation("Transpose")
-def _transpose(call: Call) -> list[Value]:
+def _transpose(call: Call) -> list[Tensor]:
     x = call.x
     if call.layer.get("axes", default=None) is None:
         return _transposed(call, list(range(x.rank))[::-1])
@@ -52,7 +51,7 @@ def _transpose(call: Call) -> list[Value]:
 
 
 @operation("Swapaxes")
-def _swapaxes(call: Call) -> list[Value]:
+def _swapaxes(call: Call) -> list[Tensor]:
     a, b = (call.axis(call.x, call.layer.integer(key), key) for key in ("axis1", "axis2"))
     perm = list(range(call.x.rank))
     perm[a], perm[b] = b, a
@@ -60,7 +59,7 @@ def _swapaxes(call: Call) -> list[Value]:
 
 
 @operation("Moveaxis")
-def _moveaxis(call: Call) -> list[Value]:
+def _moveaxis(call: Call) -> list[Tensor]:
     sources, targets = (
         [call.axis(call.x, a, key) for a in call.layer.integers(key)] for key in ("source", "destination")
     )
@@ -73,19 +72,19 @@ def _moveaxis(call: Call) -> list[Value]:
 
 
 @operation("Stack")
-def _stack(call: Call) -> list[Value]:
+def _stack(call: Call) -> list[Tensor]:
     inputs, graph = call.inputs, call.graph
     if len({x.dtype for x in inputs}) != 1:
         raise call.layer.unsupported(f"operands of {sorted({x.dtype for x in inputs})}", "cast them to one dtype")
-    shape = broadcast_shape(call, *(x.shape for x in inputs))
-    axis = call.axis(Value("", (*shape, 1)), call.layer.integer("axis", default=0))
-    names = [graph.add("unsqueeze", [x.name], f"{call.base}/{n}", {"axes": [axis]}) for n, x in enumerate(inputs)]
-    name = graph.add("concat", names, call.base, {"axis": axis})
-    return [Value(name, (*shape[:axis], len(inputs), *shape[axis:]), inputs[0].dtype)]
+    check_broadcast(call, *(x.shape for x in inputs))
+    axis = call.axis(inputs[0], call.layer.integer("axis", default=0), rank=inputs[0].rank + 1)
+    names = [graph.add("unsqueeze", [x.value], f"{call.base}/{n}", {"axes": [axis]}) for n, x in enumerate(inputs)]
+    y = graph.add("concat", names, call.base, {"axis": axis})
+    return [Tensor(y)]
 
 
 @operation("Split")
-def _split(call: Call) -> list[Value]:
+def _split(call: Call) -> list[Tensor]:
     """A number of equal parts, or the positions between them."""
     x, layer = call.x, call.layer
     axis = call.axis(x, layer.integer("axis", default=0))
@@ -100,31 +99,29 @@ def _split(call: Call) -> list[Value]:
         if len(sizes) > 1 << 10 or any(s < 0 for s in sizes):
             raise layer.damaged(f"positions {cuts[1:-1]!r:.60} on an axis of {size}")
     bases = [f"{call.base}_{n}" if n else call.base for n in range(len(sizes))]
-    names = call.graph.add_many("split", [x.name], bases, {"axis": axis, "sizes": sizes})
-    return [
-        Value(name, (*x.shape[:axis], part, *x.shape[axis + 1 :]), x.dtype)
-        for name, part in zip(names, sizes, strict=True)
-    ]
+    parts = call.graph.add_many("split", [x.value], bases, {"axis": axis, "sizes": sizes})
+    return [Tensor(part) for part in parts]
 
 
 @operation("Unstack")
-def _unstack(call: Call) -> list[Value]:
+def _unstack(call: Call) -> list[Tensor]:
     x, layer = call.x, call.layer
     axis = call.axis(x, layer.integer("axis", default=0))
     size = call.known(x, axis)
     if layer.get("num", default=None) not in (None, size) or not 0 < size <= 1 << 10:
         raise layer.damaged(f"{layer.get('num', default=None)!r:.40} parts of an axis of {size}")
     graph, sizes = call.graph, [1] * size
-    names = graph.add_many("split", [x.name], [f"{call.base}/{n}" for n in range(size)], {"axis": axis, "sizes": sizes})
-    shape = (*x.shape[:axis], *x.shape[axis + 1 :])
+    names = graph.add_many(
+        "split", [x.value], [f"{call.base}/{n}" for n in range(size)], {"axis": axis, "sizes": sizes}
+    )
     return [
-        Value(graph.add("squeeze", [name], f"{call.base}_{n}" if n else call.base, {"axes": [axis]}), shape, x.dtype)
+        Tensor(graph.add("squeeze", [name], f"{call.base}_{n}" if n else call.base, {"axes": [axis]}))
         for n, name in enumerate(names)
     ]
 
 
 @operation("Roll")
-def _roll(call: Call) -> list[Value]:
+def _roll(call: Call) -> list[Tensor]:
     x, layer, graph = call.x, call.layer, call.graph
     if layer.get("axis", default=None) is None:
         raise layer.unsupported("axis is None", "give one axis")
@@ -134,22 +131,22 @@ def _roll(call: Call) -> list[Value]:
     if not 0 < size <= 1 << 20:
         raise layer.unsupported(f"an axis of {size}", "roll axes of 1 to 1048576 elements")
     places = graph.integers([int(n) for n in np.roll(np.arange(size), shift)], f"{call.base}/places")
-    return [Value(graph.add("gather", [x.name, places], call.base, {"axis": axis}), x.shape, x.dtype)]
+    return [Tensor(graph.add("gather", [x.value, places], call.base, {"axis": axis}))]
 
 
 @operation("Flip")
-def _flip(call: Call) -> list[Value]:
+def _flip(call: Call) -> list[Tensor]:
     x, layer, graph = call.x, call.layer, call.graph
     given = layer.get("axis", default=None)
     axes = list(range(x.rank)) if given is None else [call.axis(x, a) for a in layer.integers("axis")]
     back = [-1] * len(axes)
     parts = (("last", back), ("before_first", [_LEAST] * len(axes)), ("axes", axes), ("steps", back))
     names = [graph.integers(numbers, f"{call.base}/{what}") for what, numbers in parts]
-    return [Value(graph.add("slice", [x.name, *names], call.base), x.shape, x.dtype)]
+    return [Tensor(graph.add("slice", [x.value, *names], call.base))]
 
 
 @operation("Pad", checks_arguments=True)
-def _pad(call: Call) -> list[Value]:
+def _pad(call: Call) -> list[Tensor]:
     x, layer, graph = call.x, call.layer, call.graph
     if layer.get("mode", default="constant") != "constant" or x.dtype != "float32":
         raise layer.unsupported(f"mode is {layer.get('mode')!r:.40} on {x.dtype}", "pad float32 by a constant")
@@ -164,17 +161,16 @@ def _pad(call: Call) -> list[Value]:
     call.check_arguments("args", "constant_values")
     pads = graph.integers([*(p[0] for p in flat), *(p[1] for p in flat)], f"{call.base}/pads")
     value = call.arguments.get("constant_values")
-    names = [x.name, pads]
+    names = [x.value, pads]
     if value is not None:
         if not isinstance(value, int | float) or abs(value) > 1e300:
             raise layer.unsupported(f"constant_values is {value!r:.40}", "pad by a number")
         names.append(graph.scalar(value, x, f"{call.base}/value"))
-    shape: Shape = tuple(None if s is None else s + b + e for s, (b, e) in zip(x.shape, flat, strict=True))
-    return [Value(graph.add("pad", names, call.base, {"mode": "constant"}), shape, x.dtype)]
+    return [Tensor(graph.add("pad", names, call.base, {"mode": "constant"}))]
 
 
 @operation("Repeat")
-def _repeat(call: Call) -> list[Value]:
+def _repeat(call: Call) -> list[Tensor]:
     """Each element `repeats` times, one after another."""
     x, layer, graph = call.x, call.layer, call.graph
     if layer.get("axis", default=None) is None:
@@ -184,21 +180,21 @@ def _repeat(call: Call) -> list[Value]:
     if times < 1 or size * times > 1 << 20:
         raise layer.damaged(f"{times} repeats on an axis of {size}")
     places = graph.integers([int(n) for n in np.repeat(np.arange(size), times)], f"{call.base}/places")
-    name = graph.add("gather", [x.name, places], call.base, {"axis": axis})
-    return [Value(name, (*x.shape[:axis], size * times, *x.shape[axis + 1 :]), x.dtype)]
+    y = graph.add("gather", [x.value, places], call.base, {"axis": axis})
+    return [Tensor(y)]
 
 
 @operation("Tile")
-def _tile(call: Call) -> list[Value]:
+def _tile(call: Call) -> list[Tensor]:
     x, times = call.x, call.layer.integers("repeats")
     if len(times) != x.rank or min(times) < 1:
         raise call.layer.unsupported(f"repeats is {list(times)}", "give a number above zero for each axis")
-    name = call.graph.add("tile", [x.name, call.graph.integers(times, f"{call.base}/repeats")], call.base)
-    return [Value(name, tuple(None if s is None else s * t for s, t in zip(x.shape, times, strict=True)), x.dtype)]
+    y = call.graph.add("tile", [x.value, call.graph.integers(times, f"{call.base}/repeats")], call.base)
+    return [Tensor(y)]
 
 
 @operation("Take")
-def _take(call: Call) -> list[Value]:
+def _take(call: Call) -> list[Tensor]:
     """Fixed positions along an axis."""
     args: Sequence[Any] = call.arguments.get("args", ())
     layer, graph = call.layer, call.graph
@@ -206,14 +202,14 @@ def _take(call: Call) -> list[Value]:
     x = args[0] if args else None
     single = isinstance(places, int) and not isinstance(places, bool)
     items = [places] if single else places
-    if layer.get("axis", default=None) is None or not isinstance(x, Value) or not isinstance(items, list):
+    if layer.get("axis", default=None) is None or not isinstance(x, Tensor) or not isinstance(items, list):
         raise layer.unsupported("positions that are no numbers, or no axis", "take fixed positions along an axis")
     axis = call.axis(x, layer.integer("axis"))
     size = call.known(x, axis)
     if not items or any(type(n) is not int or not -size <= n < size for n in items):
         raise layer.damaged(f"the positions {items!r:.60} on an axis of {size}")
     where = graph.integers([n % size for n in items], f"{call.base}/places")
-    name = graph.add("gather", [x.name, where], f"{call.base}/taken" if single else call.base, {"axis": axis})
+    y = graph.add("gather", [x.value, where], f"{call.base}/taken" if single else call.base, {"axis": axis})
     if single:
-        name = graph.add("squeeze", [name], call.base, {"axes": [axis]})
-    return [Value(name, (*x.shape[:axis], *([] if single else [len(items)]), *x.shape[axis + 1 :]), x.dtype)]
+        y = graph.add("squeeze", [y], call.base, {"axes": [axis]})
+    return [Tensor(y)]
