@@ -24,6 +24,7 @@ from fastgru.bench.cases import Case
 from fastgru.bench.kernels import DOT_FLOPS, FMA_CHAINS, READ_VECTORS, dot_work, fma_chains, read_buffer
 from fastgru.packing.aligned import empty
 from fastgru.precisions import WEIGHT_BYTES
+from fastgru.reference.facts import ValueFacts, work
 from fastgru.simd.cpu import LANES, cache_sizes
 
 __all__ = ["Bound", "Level", "Peaks", "bound_of", "measure_peaks"]
@@ -106,7 +107,9 @@ def bound_of(case: Case, peaks: Peaks, row_steps: float | None = None) -> Bound:
     times = dict.fromkeys((level.name for level in peaks.levels), 0.0)
     for k in range(case.layers):
         I = case.I if k == 0 else case.directions * case.H
-        flops += case.directions * 6 * case.H * (I + case.H) * rows
+        step = work("gru", [ValueFacts("float32", (1, 1, I))], {"spec": {"input_size": I, "hidden_size": case.H}})
+        assert isinstance(step.flops, int)
+        flops += case.directions * step.flops * rows
         once, each = 3 * case.H * I * itemsize, 3 * case.H * case.H * itemsize
         reads = [(once + each, 1)] if case.kind == "step" else [(once, 1), (each, case.T)]
         for size, count in reads:

@@ -1,4 +1,4 @@
-"""The words in which an operator says what its outputs are: values, their axes, and what becomes of axes.
+"""The words in which an operator says what its outputs are, and what becomes of the axes of its inputs.
 
 A function for `Facts.dims` takes what the definition takes, an `Operand` in the place of each array, and returns the
 axes of the outputs: a list where all outputs have the same ones, a tuple of a list each where they differ. An axis
@@ -6,154 +6,26 @@ that is handed on as it is keeps its size and its meaning; that alone says rank,
 
     list(x.dims)                     the same axes, in the same order
     [*x.dims[:-1], weight.dims[0]]   the last one replaced by the first of another input
-    axis.resized(size)               of another size, but still time where it was time
-    Dim(size)                       an axis that comes from nowhere
+    dim.resized(size)                of another size, but still time where it was time
+    Dim(size)                        an axis that comes from nowhere
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
-from numpy.typing import NDArray
-
 from fastgru.errors import ShapeError
-from fastgru.graph import TensorSpec
-from fastgru.process import once
-from fastgru.reference.sizes import Size, axis_atom, free_axis, multiply
+from fastgru.reference.operand import Dim, Dims, Operand, Place, UnknownError
+from fastgru.reference.sizes import Size, multiply
 
 __all__ = [
-    "FIRST", "MOST_ELEMENTS", "Dim", "Dims", "Facts", "Operand", "Place", "Tie", "UnknownError", "ValueFacts",
-    "broadcast", "broadcast_dims", "changed", "equal", "joined", "numbers", "pairwise", "per_input",
+    "FIRST", "Facts", "Tie", "broadcast", "broadcast_dims", "changed", "equal", "joined", "pairwise", "per_input",
     "reduced", "regrouped", "same",
 ]  # fmt: skip
 
-Array = NDArray[Any]
-Place: TypeAlias = tuple[int, int]  # (input, axis)
-
-MOST_ELEMENTS: Final = 64
 FIRST: Final = slice(1)  # of the inputs
-
-
-class UnknownError(Exception):
-    """What is asked of an operand is not known before the model runs."""
-
-
-@dataclass(frozen=True, eq=False)
-class ValueFacts:
-    """What is known of a value: each None where it is not.
-
-    dtype: a name of `graph.DTYPES`. sizes: of its axes, None each where not known. elements: of a small vector or
-    scalar of integers or bools (as 0 and 1), in the same way. array: the value itself, where it is constant.
-    """
-
-    dtype: str | None = None
-    sizes: tuple[Size, ...] | None = None
-    elements: tuple[Size, ...] | None = None
-    array: Array | None = None
-
-    @property
-    def rank(self) -> int | None:
-        return None if self.sizes is None else len(self.sizes)
-
-    @classmethod
-    def of_array(cls, array: Array) -> ValueFacts:
-        """A constant."""
-        small = array.dtype.kind in "iub" and array.ndim < 2 and array.size <= MOST_ELEMENTS
-        elements = tuple(int(n) for n in array.reshape(-1)) if small else None
-        return cls(array.dtype.name, tuple(array.shape), elements, array)
-
-    @classmethod
-    def of_spec(cls, spec: TensorSpec) -> ValueFacts:
-        """An input of a graph; each of its free dimensions without a name is a size of its own."""
-        if spec.shape is None:
-            return cls(spec.dtype)
-        names = spec.dims or (None,) * len(spec.shape)
-        return cls(
-            spec.dtype,
-            tuple(
-                n if n is not None else free_axis(spec.name, i) if name is None else name
-                for i, (n, name) in enumerate(zip(spec.shape, names, strict=True))
-            ),
-        )
-
-
-@dataclass(frozen=True)
-class Dim:
-    """An axis of an output. same: the axes of inputs that it is; kin: those that it was made of, of another size."""
-
-    size: Size
-    same: frozenset[Place] = frozenset()
-    kin: frozenset[Place] = frozenset()
-
-    def resized(self, size: Size) -> Dim:
-        """What a cut, a window or a repetition makes of this axis."""
-        return Dim(size, frozenset(), self.same | self.kin)
-
-
-Dims: TypeAlias = list[Dim]
-
-
-class Operand:
-    """An input of a node, as the functions of `Facts` see it. What is not known raises `UnknownError`."""
-
-    def __init__(self, facts: ValueFacts, index: int) -> None:
-        self.dtype, self.array, self.known = facts.dtype, facts.array, facts.elements
-        self._sizes, self._index = facts.sizes, index
-
-    @once
-    def dims(self) -> tuple[Dim, ...]:
-        if self._sizes is None:
-            raise UnknownError
-        return tuple(
-            Dim(axis_atom(self._index, i) if size is None else size, frozenset({(self._index, i)}))
-            for i, size in enumerate(self._sizes)
-        )
-
-    @property
-    def is_ranked(self) -> bool:
-        return self._sizes is not None
-
-    @property
-    def rank(self) -> int:
-        return len(self.dims)
-
-    @property
-    def sizes(self) -> list[Size]:
-        return [axis.size for axis in self.dims]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The sizes, where all of them are numbers."""
-        return numbers(self.sizes)
-
-    @property
-    def elements(self) -> list[Size]:
-        """Of a vector or scalar of integers; None each where only their count is known."""
-        if self.array is not None and self.array.dtype.kind in "iub":
-            return [int(n) for n in self.array.reshape(-1)[: 2 * MOST_ELEMENTS]]
-        if self.known is not None:
-            return list(self.known)
-        count = math.prod(self.shape)
-        if self.rank > 1 or count > MOST_ELEMENTS:
-            raise UnknownError
-        return [None] * count
-
-    @property
-    def integers(self) -> tuple[int, ...]:
-        """The elements, where all of them are numbers."""
-        return numbers(self.elements)
-
-
-def numbers(sizes: Iterable[Size]) -> tuple[int, ...]:
-    """The sizes, where all of them are numbers."""
-    found = tuple(sizes)
-    if not all(isinstance(n, int) for n in found):
-        raise UnknownError
-    return found  # type: ignore[return-value]
-
 
 Tie: TypeAlias = tuple[str | None, Sequence[Place]]  # "N" (batch), "T" (time) or None, and the axes that are one
 

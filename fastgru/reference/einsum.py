@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.errors import InvalidModelError, ShapeError
-from fastgru.reference.dims import Dim, Dims, Facts, Operand, Tie, broadcast_dims, equal
+from fastgru.reference.dims import Facts, Tie, broadcast_dims, equal
+from fastgru.reference.operand import Dim, Dims, Operand
 from fastgru.reference.operator import operator, same_dtype
 from fastgru.reference.sizes import Size, multiply
 

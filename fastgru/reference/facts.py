@@ -30,7 +30,8 @@ from numpy.typing import NDArray
 
 from fastgru.errors import FastGRUError
 from fastgru.graph import DTYPES, Graph, Node
-from fastgru.reference.dims import MOST_ELEMENTS, Dims, Operand, Place, Tie, UnknownError, ValueFacts
+from fastgru.reference.dims import Tie
+from fastgru.reference.operand import MOST_ELEMENTS, Dims, Operand, Place, UnknownError, ValueFacts
 from fastgru.reference.operator import OPS, numpy_dtype
 from fastgru.reference.sizes import Size, add, multiply, public
 

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.errors import ShapeError
-from fastgru.reference.dims import Dims, Facts, Operand, Tie, broadcast_dims
+from fastgru.reference.dims import Facts, Tie, broadcast_dims
+from fastgru.reference.operand import Dims, Operand
 from fastgru.reference.operator import operator, same_dtype
 from fastgru.reference.sizes import Size, multiply
 

@@ -28,8 +28,8 @@ from fastgru.reference.attributes import check_attribute
 from fastgru.reference.dims import Facts
 
 __all__ = [
-    "OPS", "Operator", "Schema", "as_array", "choose", "is_floating", "need_floating", "numpy_dtype", "operator",
-    "same_dtype",
+    "OPS", "Operator", "Schema", "as_array", "choose", "is_floating", "need_bool", "need_floating", "numpy_dtype",
+    "operator", "same_dtype",
 ]  # fmt: skip
 
 Array = NDArray[Any]
@@ -54,6 +54,12 @@ def need_floating(what: str, x: Array) -> None:
     """Raise `ShapeError` for integers and bools."""
     if not is_floating(x.dtype):
         raise ShapeError(f"{what}: x has dtype {x.dtype}, expected a float")
+
+
+def need_bool(what: str, x: Array) -> None:
+    """Raise `ShapeError` for numbers."""
+    if x.dtype != np.bool_:
+        raise ShapeError(f"{what}: got dtype {x.dtype}, expected bool")
 
 
 def numpy_dtype(name: str) -> np.dtype[Any]:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.reference.attributes import Counts, OneOf
-from fastgru.reference.dims import Dims, Facts, Operand
+from fastgru.reference.dims import Facts
+from fastgru.reference.operand import Dims, Operand
 from fastgru.reference.operator import is_floating, operator
 from fastgru.reference.sizes import Size, multiply
 from fastgru.reference.windows import Pads, Windows, check_forms, slid, slide

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.reference.attributes import Axis, Count, Counts, OneOf, Size
 from fastgru.reference.conv import conv, conv_dims, conv_flops
-from fastgru.reference.dims import Dims, Facts, Operand, same
+from fastgru.reference.dims import Facts, same
 from fastgru.reference.linear import matmul_dims, matmul_flops, matmul_ties
+from fastgru.reference.operand import Dims, Operand
 from fastgru.reference.operator import is_floating, operator
 from fastgru.reference.shape import normal_axis
 from fastgru.reference.windows import Pads, check_forms

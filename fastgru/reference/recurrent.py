@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.errors import ShapeError
-from fastgru.reference.dims import Dim, Dims, Facts, Operand, Tie
+from fastgru.reference.dims import Facts, Tie
+from fastgru.reference.operand import Dim, Dims, Operand
 from fastgru.reference.sizes import Size, multiply
 from fastgru.spec import RecurrentSpec
 

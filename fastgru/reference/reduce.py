@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from fastgru.errors import ShapeError
 from fastgru.reference.attributes import Axes, Axis, OneOf
-from fastgru.reference.dims import Dims, Facts, Operand, UnknownError, per_input, reduced, same
+from fastgru.reference.dims import Facts, per_input, reduced, same
+from fastgru.reference.operand import Dims, Operand, UnknownError
 from fastgru.reference.operator import choose, is_floating, operator
 from fastgru.reference.shape import normal_axis
 from fastgru.reference.sizes import Size, add, multiply

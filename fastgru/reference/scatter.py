@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from fastgru.errors import ShapeError
 from fastgru.reference.attributes import Axis, OneOf
-from fastgru.reference.dims import Facts, Operand, Tie, same
+from fastgru.reference.dims import Facts, Tie, same
+from fastgru.reference.operand import Operand
 from fastgru.reference.operator import choose, operator, same_dtype
 from fastgru.reference.shape import normal_axis
 

@@ -1,4 +1,4 @@
-"""Elements by tuples of positions, rows turned round, positions of what is not zero."""
+"""Elements by tuples of positions, rows reversed, positions of what is not zero."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from fastgru.errors import ShapeError
 from fastgru.reference.attributes import Axis, Size
-from fastgru.reference.dims import FIRST, Dim, Dims, Facts, Operand, Tie, equal, numbers, same
+from fastgru.reference.dims import FIRST, Facts, Tie, equal, same
+from fastgru.reference.operand import Dim, Dims, Operand, numbers
 from fastgru.reference.operator import operator
 
 __all__ = ["gather_nd", "nonzero", "reverse_sequence"]

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from fastgru.errors import ShapeError
 from fastgru.reference.attributes import Axis
-from fastgru.reference.dims import Dims, Facts, Operand, UnknownError, changed, per_input
+from fastgru.reference.dims import Facts, changed, per_input
+from fastgru.reference.operand import Dims, Operand, UnknownError
 from fastgru.reference.operator import operator
 from fastgru.reference.shape import integers, normal_axis
 from fastgru.reference.sizes import Size

@@ -19,7 +19,7 @@ from fastgru.graph import Node
 from fastgru.kernels.operands import binary as binary_kernel
 from fastgru.kernels.operands import fusion as fusion_kernel
 from fastgru.kernels.operands import unary as unary_kernel
-from fastgru.reference.elementwise import BITWISE
+from fastgru.reference.binary import BITWISE
 
 __all__ = ["apply_binary", "apply_unary", "broadcast", "same_dtype", "selected", "wide"]
 

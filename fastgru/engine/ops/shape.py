@@ -12,8 +12,8 @@ from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.lowering import lowering
 from fastgru.errors import ShapeError
 from fastgru.graph import Node
-from fastgru.reference.indexing import split_sizes
 from fastgru.reference.shape import integers, normal_axis
+from fastgru.reference.slicing import split_sizes
 
 __all__ = ["reshaped"]
 
