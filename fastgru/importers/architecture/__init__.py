@@ -34,5 +34,8 @@ from __future__ import annotations
 from fastgru.importers.architecture.draft import draft
 from fastgru.importers.architecture.reader import build_architecture, read_architecture
 from fastgru.importers.architecture.registry import LayerType, types
+from fastgru.modules import import_all
 
 __all__ = ["LayerType", "build_architecture", "draft", "read_architecture", "types"]
+
+import_all("fastgru.importers.architecture.layers")

@@ -10,8 +10,8 @@ from typing import Any
 from fastgru.errors import InvalidModelError, ShapeError
 from fastgru.graph import Graph, TensorSpec
 from fastgru.graphbuilder import GraphBuilder, Value
+from fastgru.importers.architecture.described import DescribedLayer
 from fastgru.importers.architecture.description import Description, Entry, parse
-from fastgru.importers.architecture.layer import Layer
 from fastgru.importers.architecture.options import Options
 from fastgru.importers.architecture.parameters import Parameters
 from fastgru.importers.architecture.text import Architecture, read_text
@@ -106,7 +106,7 @@ class _Network:
             raise InvalidModelError(f"{what}: {len(names)} inputs, expected {expected}")
         options = Options(entry.options, what)
         parameters = Parameters(self.weights, self._prefix_of(entry, what), entry.keys, what)
-        layer = Layer(
+        layer = DescribedLayer(
             name=name,
             type=entry.kind.name,
             inputs=tuple(self.value(n, what) for n in names),

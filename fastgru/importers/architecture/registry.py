@@ -4,33 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
-from importlib import import_module
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from fastgru.graphbuilder import Value
-
-if TYPE_CHECKING:
-    from fastgru.importers.architecture.layer import Layer
+from fastgru.importers.architecture.described import DescribedLayer
 
 __all__ = ["LayerType", "layer_type", "types"]
 
-Handler = Callable[["Layer"], Value | tuple[tuple[str, Value], ...]]
+Handler = Callable[[DescribedLayer], Value | tuple[tuple[str, Value], ...]]
 
-_FAMILIES: Final = (
-    "activation",
-    "arithmetic",
-    "attention",
-    "conv",
-    "linear",
-    "norm",
-    "pad",
-    "pool",
-    "recurrent",
-    "shape",
-)
-
-_TYPES: dict[str, LayerType] = {}
+_TYPES: Final[dict[str, LayerType]] = {}
 
 
 @dataclass(frozen=True)
@@ -81,9 +64,6 @@ def layer_type(
     return enter
 
 
-@cache
 def types() -> Mapping[str, LayerType]:
     """Every type of layer by its name, sorted."""
-    for family in _FAMILIES:
-        import_module(f"fastgru.importers.architecture.{family}")
     return dict(sorted(_TYPES.items()))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastgru.graphbuilder import Value
-from fastgru.importers.architecture.layer import Layer
+from fastgru.importers.architecture.described import DescribedLayer
 from fastgru.importers.architecture.options import MOST, show
 from fastgru.importers.architecture.registry import layer_type
 
@@ -24,13 +24,13 @@ class KeptAxis:
 
 
 @layer_type("Reshape", options="shape")
-def _reshape(layer: Layer) -> Value:
+def _reshape(layer: DescribedLayer) -> Value:
     """shape: sizes, names of free dimensions, 0 for the size of the same axis, one -1 for the rest."""
     return reshaped(layer, layer.x, _sizes(layer, "shape", 0))
 
 
 @layer_type("Flatten", options="start_dim end_dim")
-def _flatten(layer: Layer) -> Value:
+def _flatten(layer: DescribedLayer) -> Value:
     first, last = layer.axis("start_dim", 1), layer.axis("end_dim", -1)
     if first > last:
         raise layer.invalid(f"start_dim is {first}, after end_dim {last}")
@@ -39,21 +39,21 @@ def _flatten(layer: Layer) -> Value:
 
 
 @layer_type("Unflatten", options="dim unflattened_size")
-def _unflatten(layer: Layer) -> Value:
+def _unflatten(layer: DescribedLayer) -> Value:
     axis = layer.axis("dim")
     sizes = _sizes(layer, "unflattened_size", None)
     axes = range(layer.rank)
     return reshaped(layer, layer.x, [*map(KeptAxis, axes[:axis]), *sizes, *map(KeptAxis, axes[axis + 1 :])])
 
 
-def _sizes(layer: Layer, option: str, copy: int | None) -> list[int | KeptAxis]:
+def _sizes(layer: DescribedLayer, option: str, copy: int | None) -> list[int | KeptAxis]:
     given = layer.options.raw(option)
     if not isinstance(given, list | tuple) or not given or len(given) > 16:
         raise layer.options.wrong(option, "a list of sizes")
     return [_size(layer, option, position, size, copy) for position, size in enumerate(given)]
 
 
-def _size(layer: Layer, option: str, position: int, size: Any, copy: int | None) -> int | KeptAxis:
+def _size(layer: DescribedLayer, option: str, position: int, size: Any, copy: int | None) -> int | KeptAxis:
     if isinstance(size, str):
         if size in layer.x.dims:
             return KeptAxis(layer.x.dims.index(size))
@@ -68,7 +68,7 @@ def _size(layer: Layer, option: str, position: int, size: Any, copy: int | None)
     raise layer.invalid(f"{option} has {show(size)}, expected sizes, names of free dimensions, and at most one -1")
 
 
-def reshaped(layer: Layer, x: Value, sizes: Sequence[int | KeptAxis]) -> Value:
+def reshaped(layer: DescribedLayer, x: Value, sizes: Sequence[int | KeptAxis]) -> Value:
     """x in another shape: a number, an axis whose size is kept, or -1 for what is left."""
     shape = x.shape
     # An axis of which the size is known is a number; what is left over of free ones must go into the -1.
@@ -83,7 +83,7 @@ def reshaped(layer: Layer, x: Value, sizes: Sequence[int | KeptAxis]) -> Value:
     return layer.apply("reshape", x, _target(layer, x, wanted))
 
 
-def _check_fit(layer: Layer, x: Value, wanted: Sequence[int | KeptAxis]) -> None:
+def _check_fit(layer: DescribedLayer, x: Value, wanted: Sequence[int | KeptAxis]) -> None:
     """Raise `ShapeError` where the sizes do not fit."""
     shape = x.shape
     kept = [size.axis for size in wanted if isinstance(size, KeptAxis)]
@@ -102,7 +102,7 @@ def _listed(x: Value, wanted: Sequence[int | KeptAxis]) -> str:
     return f"({', '.join(((s.of or x).dims[s.axis] or '?') if isinstance(s, KeptAxis) else str(s) for s in wanted)})"
 
 
-def _target(layer: Layer, x: Value, wanted: Sequence[int | KeptAxis]) -> Value:
+def _target(layer: DescribedLayer, x: Value, wanted: Sequence[int | KeptAxis]) -> Value:
     """The shape as an input of a reshape: 0 there copies an axis that stays where it is; others are computed."""
     if all(s.axis == position and s.of is None for position, s in enumerate(wanted) if isinstance(s, KeptAxis)):
         return layer.constant("shape", [0 if isinstance(s, KeptAxis) else s for s in wanted])
@@ -115,6 +115,6 @@ def _target(layer: Layer, x: Value, wanted: Sequence[int | KeptAxis]) -> Value:
     return layer.apply("concat", *sizes, axis=0)
 
 
-def moved(layer: Layer, x: Value, perm: Sequence[int]) -> Value:
+def moved(layer: DescribedLayer, x: Value, perm: Sequence[int]) -> Value:
     """x with its axes in the order `perm`."""
     return layer.apply("transpose", x, perm=list(perm))

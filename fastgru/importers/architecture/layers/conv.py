@@ -7,8 +7,8 @@ from typing import Any, Final
 from numpy.typing import NDArray
 
 from fastgru.graphbuilder import Value
-from fastgru.importers.architecture.layer import Layer
-from fastgru.importers.architecture.pad import padded
+from fastgru.importers.architecture.described import DescribedLayer
+from fastgru.importers.architecture.layers.pad import padded
 from fastgru.importers.architecture.registry import layer_type
 from fastgru.importers.architecture.values import Shape
 
@@ -25,7 +25,7 @@ _MODES: Final = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
     weights=True,
     states=True,
 )
-def _conv(layer: Layer) -> Value | tuple[tuple[str, Value], ...]:
+def _conv(layer: DescribedLayer) -> Value | tuple[tuple[str, Value], ...]:
     """x (N, C, ...), weight (O, C / groups, K...), bias (O,) -> (N, O, ...).
 
     With a state, the axis after the channels is time: the state is the (K - 1) * dilation frames before x.
@@ -55,7 +55,7 @@ def _conv(layer: Layer) -> Value | tuple[tuple[str, Value], ...]:
     return y if frames is None else (("", y), ("frames", frames))
 
 
-def _continued(layer: Layer, context: int, stride: int, padding: int) -> tuple[Value, Value]:
+def _continued(layer: DescribedLayer, context: int, stride: int, padding: int) -> tuple[Value, Value]:
     """(the frames of the state and those of x, the last ones of them)."""
     if len(layer.states) != 1 or not context or stride != 1 or padding:
         raise layer.invalid(
@@ -77,7 +77,7 @@ def _continued(layer: Layer, context: int, stride: int, padding: int) -> tuple[V
     sizes=_SIZES,
     weights=True,
 )
-def _conv_transpose(layer: Layer) -> Value:
+def _conv_transpose(layer: DescribedLayer) -> Value:
     """x (N, C, ...), weight (C, O / groups, K...), bias (O,) -> (N, O, ...)."""
     n = _spatial(layer)
     group = layer.options.integer("groups", 1, least=1)
@@ -106,18 +106,18 @@ def _conv_transpose(layer: Layer) -> Value:
     )
 
 
-def _spatial(layer: Layer) -> int:
+def _spatial(layer: DescribedLayer) -> int:
     layer.need_float()
     n = int(layer.type[-2])
     layer.need_rank(n + 2, form=f"{n + 2} axes: (N, C, {'L' if n == 1 else 'H, W'})")
     return n
 
 
-def _where(layer: Layer, weight: Shape, group: int) -> str:
+def _where(layer: DescribedLayer, weight: Shape, group: int) -> str:
     return f"{layer.parameters.key('weight')!r} of shape {weight}, groups {group}"
 
 
-def _check_sizes(layer: Layer, inputs: int, outputs: int, taps: list[int]) -> None:
+def _check_sizes(layer: DescribedLayer, inputs: int, outputs: int, taps: list[int]) -> None:
     layer.check_size("in_channels", inputs)
     layer.check_size("out_channels", outputs)
     layer.check_size("bias", layer.parameters.has("bias"))
@@ -125,12 +125,12 @@ def _check_sizes(layer: Layer, inputs: int, outputs: int, taps: list[int]) -> No
         raise layer.invalid(f"kernel_size is {layer.options.raw('kernel_size')!r}, but its weights say {taps}")
 
 
-def _constants(layer: Layer, weight: NDArray[Any], O: int) -> list[Value]:
+def _constants(layer: DescribedLayer, weight: NDArray[Any], O: int) -> list[Value]:
     bias = layer.parameters.optional("bias", (O,))
     return [layer.stored("weight", weight)] + ([] if bias is None else [layer.stored("bias", bias)])
 
 
-def _pads(layer: Layer, taps: list[int], strides: list[int], dilations: list[int]) -> list[int]:
+def _pads(layer: DescribedLayer, taps: list[int], strides: list[int], dilations: list[int]) -> list[int]:
     """Before each axis, then after each; for "same" the odd element comes after."""
     given = layer.options.raw("padding", 0)
     if given == "valid":

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from fastgru.graphbuilder import Value
-from fastgru.importers.architecture.layer import Layer
+from fastgru.importers.architecture.described import DescribedLayer
 from fastgru.importers.architecture.registry import layer_type
 
 __all__ = ["padded"]
@@ -16,7 +16,7 @@ _MODULES: Final = {"Constant": "constant", "Circular": "wrap", "Reflection": "re
 
 
 @layer_type("Pad", options="pad mode value")
-def _pad(layer: Layer) -> Value:
+def _pad(layer: DescribedLayer) -> Value:
     """pad: (before, after) of the last axis, then of the one before it, and so on; negative amounts take away."""
     amounts = layer.options.integers("pad")
     if len(amounts) % 2 or len(amounts) // 2 > layer.rank:
@@ -28,21 +28,21 @@ def _pad(layer: Layer) -> Value:
 
 
 @layer_type("ConstantPad1d", "ConstantPad2d", options="padding value")
-def _constant(layer: Layer) -> Value:
+def _constant(layer: DescribedLayer) -> Value:
     return _backwards(layer, _amounts(layer), "constant", layer.options.number("value"))
 
 
 @layer_type("ZeroPad1d", "ZeroPad2d", options="padding")
-def _zeros(layer: Layer) -> Value:
+def _zeros(layer: DescribedLayer) -> Value:
     return _backwards(layer, _amounts(layer), "constant", 0.0)
 
 
 @layer_type(*(f"{name}Pad{n}d" for name in _MODULES if name != "Constant" for n in (1, 2)), options="padding")
-def _other(layer: Layer) -> Value:
+def _other(layer: DescribedLayer) -> Value:
     return _backwards(layer, _amounts(layer), _MODULES[layer.type[:-5]], 0.0)
 
 
-def _amounts(layer: Layer) -> list[int]:
+def _amounts(layer: DescribedLayer) -> list[int]:
     n = int(layer.type[-2])
     layer.need_rank(n + 1, n + 2, form=f"{n + 1} or {n + 2} axes")
     amounts = layer.options.integers("padding")
@@ -51,14 +51,16 @@ def _amounts(layer: Layer) -> list[int]:
     return amounts * (2 * n) if len(amounts) == 1 else amounts
 
 
-def _backwards(layer: Layer, amounts: Sequence[int], mode: str, value: float) -> Value:
+def _backwards(layer: DescribedLayer, amounts: Sequence[int], mode: str, value: float) -> Value:
     count = len(amounts) // 2
     axes = list(range(layer.rank - count, layer.rank))
     before, after = list(amounts[0::2])[::-1], list(amounts[1::2])[::-1]
     return padded(layer, layer.x, axes, [*before, *after], mode, value)
 
 
-def padded(layer: Layer, x: Value, axes: Sequence[int], pads: Sequence[int], mode: str, value: float = 0.0) -> Value:
+def padded(
+    layer: DescribedLayer, x: Value, axes: Sequence[int], pads: Sequence[int], mode: str, value: float = 0.0
+) -> Value:
     """x with `pads` elements more: before each of `axes`, then after each."""
     layer.need_float()
     for i, axis in enumerate(axes):

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from fastgru.graphbuilder import Value
-from fastgru.importers.architecture.layer import Layer
+from fastgru.importers.architecture.described import DescribedLayer
 from fastgru.importers.architecture.registry import layer_type
 
 __all__: list[str] = []
@@ -17,17 +17,17 @@ _MOST_CHECKED: Final = 1 << 12
 
 
 @layer_type("MaxPool1d", "MaxPool2d", options="kernel_size stride padding dilation ceil_mode")
-def _max_pool(layer: Layer) -> Value:
+def _max_pool(layer: DescribedLayer) -> Value:
     return _pool(layer, "max", layer.options.each("dilation", _spatial(layer), 1, least=1), include=False)
 
 
 @layer_type("AvgPool1d", "AvgPool2d", options="kernel_size stride padding ceil_mode count_include_pad")
-def _average_pool(layer: Layer) -> Value:
+def _average_pool(layer: DescribedLayer) -> Value:
     return _pool(layer, "average", [1] * _spatial(layer), include=layer.options.flag("count_include_pad", True))
 
 
 @layer_type("AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveMaxPool1d", "AdaptiveMaxPool2d", options="output_size")
-def _adaptive(layer: Layer) -> Value:
+def _adaptive(layer: DescribedLayer) -> Value:
     n = _spatial(layer)
     if any(size != 1 for size in layer.options.each("output_size", n, least=1)):
         raise layer.unsupported("an output_size other than 1", "use a pool with the kernel_size that your sizes give")
@@ -35,14 +35,14 @@ def _adaptive(layer: Layer) -> Value:
     return layer.apply("reduce", layer.x, kind=kind, axes=list(range(2, n + 2)), keepdims=True)
 
 
-def _spatial(layer: Layer) -> int:
+def _spatial(layer: DescribedLayer) -> int:
     layer.need_float()
     n = int(layer.type[-2])
     layer.need_rank(n + 2, form=f"{n + 2} axes: (N, C, {'L' if n == 1 else 'H, W'})")
     return n
 
 
-def _pool(layer: Layer, kind: str, dilations: list[int], *, include: bool) -> Value:
+def _pool(layer: DescribedLayer, kind: str, dilations: list[int], *, include: bool) -> Value:
     n = len(dilations)
     kernel, ceil_mode = layer.options.each("kernel_size", n, least=1), layer.options.flag("ceil_mode", False)
     strides = layer.options.each("stride", n, kernel, least=1)
@@ -67,7 +67,7 @@ def _pool(layer: Layer, kind: str, dilations: list[int], *, include: bool) -> Va
 
 
 @layer_type("Upsample", options="scale_factor mode align_corners")
-def _upsample(layer: Layer) -> Value:
+def _upsample(layer: DescribedLayer) -> Value:
     """The axes after the second, scale_factor times as long."""
     layer.need_float()
     layer.need_rank(3, 4, form="(N, C, L) or (N, C, H, W)")

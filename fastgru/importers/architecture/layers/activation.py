@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from fastgru.graphbuilder import Value
-from fastgru.importers.architecture.layer import Layer
+from fastgru.importers.architecture.described import DescribedLayer
 from fastgru.importers.architecture.registry import layer_type
 
 __all__: list[str] = []
@@ -45,34 +45,34 @@ _FUNCTIONS: Final = ("Abs", "Cos", "Erf", "Exp", "Log", "Log1p", "Neg", "Recipro
 
 @layer_type(*(name for name in _PLAIN if name not in _FUNCTIONS), training="inplace")
 @layer_type(*_FUNCTIONS)
-def _plain(layer: Layer) -> Value:
+def _plain(layer: DescribedLayer) -> Value:
     layer.need_float()
     op, attrs = _PLAIN[layer.type]
     return layer.apply(op, layer.x, **attrs)
 
 
 @layer_type("ELU", options="alpha", training="inplace")
-def _elu(layer: Layer) -> Value:
+def _elu(layer: DescribedLayer) -> Value:
     layer.need_float()
     return layer.apply("activation", layer.x, kind="elu", alpha=layer.options.number("alpha", 1.0))
 
 
 @layer_type("LeakyReLU", options="negative_slope", training="inplace")
-def _leaky_relu(layer: Layer) -> Value:
+def _leaky_relu(layer: DescribedLayer) -> Value:
     layer.need_float()
     slope = layer.options.number("negative_slope", 0.01)
     return layer.apply("activation", layer.x, kind="leaky_relu", alpha=slope)
 
 
 @layer_type("GELU", options="approximate")
-def _gelu(layer: Layer) -> Value:
+def _gelu(layer: DescribedLayer) -> Value:
     layer.need_float()
     kinds = {"none": "gelu", "tanh": "gelu_tanh"}
     return layer.apply("unary", layer.x, kind=kinds[layer.options.choice("approximate", tuple(kinds), "none")])
 
 
 @layer_type("Softplus", options="beta threshold")
-def _softplus(layer: Layer) -> Value:
+def _softplus(layer: DescribedLayer) -> Value:
     """log(1 + exp(beta * x)) / beta; torch's switch to x itself above the threshold differs by less than rounding."""
     if layer.options.number("threshold", 20.0) < 20:
         raise layer.unsupported("a threshold below 20", "leave it out, or write the function with other layers")
@@ -87,7 +87,7 @@ def _softplus(layer: Layer) -> Value:
 
 
 @layer_type("LogSigmoid")
-def _log_sigmoid(layer: Layer) -> Value:
+def _log_sigmoid(layer: DescribedLayer) -> Value:
     """-softplus(-x)."""
     layer.need_float()
     soft = layer.apply("activation", _affine(layer, layer.x, -1.0), kind="softplus")
@@ -95,7 +95,7 @@ def _log_sigmoid(layer: Layer) -> Value:
 
 
 @layer_type("Mish", training="inplace")
-def _mish(layer: Layer) -> Value:
+def _mish(layer: DescribedLayer) -> Value:
     """x * tanh(softplus(x))."""
     layer.need_float()
     soft = layer.apply("activation", layer.x, kind="softplus")
@@ -103,7 +103,7 @@ def _mish(layer: Layer) -> Value:
 
 
 @layer_type("Clamp", options="min max")
-def _clamp(layer: Layer) -> Value:
+def _clamp(layer: DescribedLayer) -> Value:
     if "min" not in layer.options and "max" not in layer.options:
         raise layer.invalid("neither min nor max is given")
     low, high = (layer.options.number(n) if n in layer.options else None for n in ("min", "max"))
@@ -111,30 +111,30 @@ def _clamp(layer: Layer) -> Value:
 
 
 @layer_type("Hardtanh", options="min_val max_val", training="inplace")
-def _hardtanh(layer: Layer) -> Value:
+def _hardtanh(layer: DescribedLayer) -> Value:
     return _clip(layer, layer.options.number("min_val", -1.0), layer.options.number("max_val", 1.0))
 
 
 @layer_type("ReLU6", training="inplace")
-def _relu6(layer: Layer) -> Value:
+def _relu6(layer: DescribedLayer) -> Value:
     return _clip(layer, 0.0, 6.0)
 
 
-def _clip(layer: Layer, low: float | None, high: float | None) -> Value:
+def _clip(layer: DescribedLayer, low: float | None, high: float | None) -> Value:
     layer.need_float()
     bounds = [None if v is None else layer.constant(n, v, "float64") for n, v in (("low", low), ("high", high))]
     return layer.apply("clip", layer.x, *bounds)
 
 
 @layer_type("Pow", options="exponent")
-def _pow(layer: Layer) -> Value:
+def _pow(layer: DescribedLayer) -> Value:
     layer.need_float()
     exponent = layer.constant("exponent", layer.options.number("exponent"), "float64")
     return layer.apply("binary", layer.x, exponent, kind="pow")
 
 
 @layer_type("Affine", options="scale offset")
-def _scaled(layer: Layer) -> Value:
+def _scaled(layer: DescribedLayer) -> Value:
     """scale * x + offset."""
     layer.need_float()
     scale, offset = layer.options.number("scale", 1.0), layer.options.number("offset", 0.0)
@@ -142,13 +142,13 @@ def _scaled(layer: Layer) -> Value:
 
 
 @layer_type("LogSoftmax", "Softmax", options="dim")
-def _softmax(layer: Layer) -> Value:
+def _softmax(layer: DescribedLayer) -> Value:
     layer.need_float()
     return layer.apply("softmax" if layer.type == "Softmax" else "log_softmax", layer.x, axis=layer.axis("dim"))
 
 
 @layer_type("PReLU", sizes="num_parameters", weights=True)
-def _prelu(layer: Layer) -> Value:
+def _prelu(layer: DescribedLayer) -> Value:
     """A slope for all, or one a channel along axis 1."""
     layer.need_float()
     slope = layer.weight("weight", ("C",))
@@ -163,7 +163,7 @@ def _prelu(layer: Layer) -> Value:
 
 
 @layer_type("GLU", options="dim")
-def _glu(layer: Layer) -> Value:
+def _glu(layer: DescribedLayer) -> Value:
     """a * sigmoid(b), where a and b are the halves of x along an axis."""
     layer.need_float()
     axis = layer.axis("dim", -1)
@@ -174,5 +174,5 @@ def _glu(layer: Layer) -> Value:
     return layer.apply("binary", a, layer.apply("activation", b, kind="sigmoid"), kind="mul")
 
 
-def _affine(layer: Layer, x: Value, scale: float, offset: float = 0.0) -> Value:
+def _affine(layer: DescribedLayer, x: Value, scale: float, offset: float = 0.0) -> Value:
     return layer.apply("activation", x, kind="affine", alpha=scale, beta=offset)

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from fastgru.graphbuilder import Value
-from fastgru.importers.architecture.layer import Layer
+from fastgru.importers.architecture.described import DescribedLayer
+from fastgru.importers.architecture.layers.reshape import KeptAxis, moved, reshaped
 from fastgru.importers.architecture.registry import layer_type
-from fastgru.importers.architecture.reshape import KeptAxis, moved, reshaped
 from fastgru.importers.architecture.values import shown
 
 __all__: list[str] = []
@@ -27,7 +27,7 @@ __all__: list[str] = []
     inputs=(1, 3),
     weights=True,
 )
-def _attention(layer: Layer) -> Value:
+def _attention(layer: DescribedLayer) -> Value:
     """query (L, N, E), key (S, N, .), value (S, N, .), or (N, ...) with batch_first -> (L, N, E).
 
     The key is the query where it is not given, and the value the key.
@@ -64,7 +64,7 @@ def _attention(layer: Layer) -> Value:
     return y if batch_first else moved(layer, y, [1, 0, 2])
 
 
-def _projections(layer: Layer, rows: Sequence[Value], E: int) -> tuple[list[Value], list[list[Value]]]:
+def _projections(layer: DescribedLayer, rows: Sequence[Value], E: int) -> tuple[list[Value], list[list[Value]]]:
     """The constants of weight (E, .) and, where there is one, bias (E,) for query, key and value."""
     sizes = [row.shape[2] for row in rows]
     if layer.parameters.has("bias_k") or layer.parameters.has("bias_v"):

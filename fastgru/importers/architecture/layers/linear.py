@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastgru.errors import ShapeError
 from fastgru.graphbuilder import Value
-from fastgru.importers.architecture.layer import Layer
+from fastgru.importers.architecture.described import DescribedLayer
 from fastgru.importers.architecture.registry import layer_type
 from fastgru.importers.architecture.values import shown
 
@@ -12,7 +12,7 @@ __all__: list[str] = []
 
 
 @layer_type("Linear", sizes="in_features out_features bias", weights=True)
-def _linear(layer: Layer) -> Value:
+def _linear(layer: DescribedLayer) -> Value:
     """x weight^T + bias: x (..., I), weight (O, I), bias (O,)."""
     layer.need_float()
     if not layer.rank:
@@ -28,7 +28,7 @@ def _linear(layer: Layer) -> Value:
 
 
 @layer_type("Embedding", sizes="num_embeddings embedding_dim", training="padding_idx", weights=True)
-def _embedding(layer: Layer) -> Value:
+def _embedding(layer: DescribedLayer) -> Value:
     """ids (...) -> weight[ids] (..., D), weight (V, D)."""
     if not (layer.x.dtype or "").startswith(("int", "uint")):
         raise ShapeError(f"{layer}: its input {layer.input_names[0]!r} is {layer.x.dtype}, expected integers")
@@ -39,14 +39,14 @@ def _embedding(layer: Layer) -> Value:
 
 
 @layer_type("Parameter", options="key", inputs=(0, 0), weights=True)
-def _parameter(layer: Layer) -> Value:
+def _parameter(layer: DescribedLayer) -> Value:
     """A tensor of the state dict as it is: positions, a mask, an initial state. key: its name under the prefix."""
     name = layer.options.text("key")
     return layer.stored(name, layer.parameters.take(name, None))
 
 
 @layer_type("MatMul", inputs=(2, 2))
-def _matmul(layer: Layer) -> Value:
+def _matmul(layer: DescribedLayer) -> Value:
     """a b, stacks of matrices as torch.matmul has them."""
     layer.need_float()
     for index, x in enumerate(layer.inputs):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fastgru.errors import ShapeError
 from fastgru.graphbuilder import Value
-from fastgru.importers.architecture.layer import Layer
+from fastgru.importers.architecture.described import DescribedLayer
 from fastgru.importers.architecture.registry import layer_type
 from fastgru.importers.architecture.values import shown
 from fastgru.spec import Activation, GRUSpec, LSTMSpec, RecurrentSpec, RNNSpec
@@ -49,7 +49,7 @@ _SIZES: Final = "input_size hidden_size num_layers bidirectional bias"
     weights=True,
     states=True,
 )
-def _stack(layer: Layer) -> Parts:
+def _stack(layer: DescribedLayer) -> Parts:
     """x (T, N, I), or (N, T, I) with batch_first -> y (..., D * H) and the last states (L * D, N, H).
 
     Further inputs are the initial states; lengths names an int64 value (N,).
@@ -90,7 +90,7 @@ def _stack(layer: Layer) -> Parts:
     weights=True,
     states=True,
 )
-def _cell(layer: Layer) -> Parts:
+def _cell(layer: DescribedLayer) -> Parts:
     """x (N, I) and states (N, H) -> the next h (N, H), which is "h_n", too, and of an LSTM "c_n"."""
     layer.need_float()
     layer.need_rank(2, form="2 axes: (N, I)")
@@ -106,7 +106,7 @@ def _cell(layer: Layer) -> Parts:
     return (("", ends[0]), *((f"{s}_n", value) for s, value in zip(states, ends, strict=True)))
 
 
-def _found(layer: Layer) -> tuple[int, tuple[str, ...]]:
+def _found(layer: DescribedLayer) -> tuple[int, tuple[str, ...]]:
     """(number of layers, what the keys of each direction end in)."""
     names = layer.parameters.names()
     if any(name.startswith("weight_hr_l") for name in names):
@@ -119,7 +119,9 @@ def _found(layer: Layer) -> tuple[int, tuple[str, ...]]:
     return min(num_layers, len(matches) + 1), suffixes
 
 
-def _weights(layer: Layer, ends: Sequence[str], I: int | None, H: int | None = None) -> tuple[Constants, int, int]:
+def _weights(
+    layer: DescribedLayer, ends: Sequence[str], I: int | None, H: int | None = None
+) -> tuple[Constants, int, int]:
     """(constants of every direction in the order of the operator, I, H); ends: of the keys of each direction."""
     kind = _SPECS[layer.type.removesuffix("Cell")]
     has_bias = layer.parameters.has(f"bias_ih{ends[0]}") or layer.parameters.has(f"bias_hh{ends[0]}")
@@ -158,7 +160,7 @@ def _in_order(kind: type[RecurrentSpec], array: Array) -> Array:
     return np.concatenate((i, o, f, g))
 
 
-def _spec(layer: Layer, D: int, H: int, batch_first: bool) -> dict[str, Any]:
+def _spec(layer: DescribedLayer, D: int, H: int, batch_first: bool) -> dict[str, Any]:
     """The form of every layer of the stack, for an input of one feature."""
     kind = _SPECS[layer.type.removesuffix("Cell")]
     more: dict[str, Any] = {"direction": "bidirectional" if D == 2 else "forward", "batch_first": batch_first}
@@ -167,7 +169,7 @@ def _spec(layer: Layer, D: int, H: int, batch_first: bool) -> dict[str, Any]:
     return kind.from_dict({"input_size": 1, "hidden_size": H, **more}).to_dict()
 
 
-def _initial(layer: Layer, form: Value) -> list[Value | None]:
+def _initial(layer: DescribedLayer, form: Value) -> list[Value | None]:
     """The initial states: further inputs, or those that the layer opens, or None for each."""
     names = _SPECS[layer.type.removesuffix("Cell")].STATES
     given = layer.inputs[1:]
@@ -186,14 +188,14 @@ def _initial(layer: Layer, form: Value) -> list[Value | None]:
     return list(given) or [None] * len(names)
 
 
-def _cut(layer: Layer, state: Value | None, rows: int, count: int) -> Sequence[Value | None]:
+def _cut(layer: DescribedLayer, state: Value | None, rows: int, count: int) -> Sequence[Value | None]:
     """The state of each layer of a stack."""
     if state is None or count == 1:
         return [state] * count
     return layer.add("split", [state], ["h0"] * count, axis=0, sizes=[rows] * count)
 
 
-def _lengths(layer: Layer, row: int) -> Value | None:
+def _lengths(layer: DescribedLayer, row: int) -> Value | None:
     if "lengths" not in layer.options:
         return None
     name = layer.options.text("lengths")
@@ -204,7 +206,7 @@ def _lengths(layer: Layer, row: int) -> Value | None:
 
 
 def _emit(
-    layer: Layer,
+    layer: DescribedLayer,
     inputs: Sequence[Value | None],
     lengths: Value | None,
     weights: Constants,

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from fastgru.graphbuilder import Value
-from fastgru.importers.architecture.layer import Layer
+from fastgru.importers.architecture.described import DescribedLayer
+from fastgru.importers.architecture.layers.reshape import moved
 from fastgru.importers.architecture.registry import layer_type
-from fastgru.importers.architecture.reshape import moved
 from fastgru.importers.architecture.values import shown
 
 __all__: list[str] = []
@@ -20,13 +20,13 @@ _END: Final = (1 << 63) - 1
 
 @layer_type("AlphaDropout", "Dropout", "Dropout1d", "Dropout2d", training="p inplace")
 @layer_type("Identity")
-def _identity(layer: Layer) -> Value:
+def _identity(layer: DescribedLayer) -> Value:
     """x as it is: dropping is for training."""
     return layer.x
 
 
 @layer_type("Transpose", options="dim0 dim1")
-def _transpose(layer: Layer) -> Value:
+def _transpose(layer: DescribedLayer) -> Value:
     perm = list(range(layer.rank))
     a, b = layer.axis("dim0"), layer.axis("dim1")
     perm[a], perm[b] = perm[b], perm[a]
@@ -34,7 +34,7 @@ def _transpose(layer: Layer) -> Value:
 
 
 @layer_type("Permute", options="dims")
-def _permute(layer: Layer) -> Value:
+def _permute(layer: DescribedLayer) -> Value:
     perm = [layer.normal_axis(d, layer.rank) for d in layer.options.integers("dims")]
     if sorted(perm) != list(range(layer.rank)):
         raise layer.wrong_input(f"{len(perm)} axes, each named once in dims")
@@ -42,12 +42,12 @@ def _permute(layer: Layer) -> Value:
 
 
 @layer_type("Unsqueeze", options="dim")
-def _unsqueeze(layer: Layer) -> Value:
+def _unsqueeze(layer: DescribedLayer) -> Value:
     return layer.apply("unsqueeze", layer.x, axes=[layer.axis("dim", rank=layer.rank + 1)])
 
 
 @layer_type("Squeeze", options="dim")
-def _squeeze(layer: Layer) -> Value:
+def _squeeze(layer: DescribedLayer) -> Value:
     axes = layer.axes("dim")
     if any(layer.x.shape[a] != 1 for a in axes):
         raise layer.wrong_input(f"size 1 on axis {', '.join(map(str, axes))}")
@@ -55,7 +55,7 @@ def _squeeze(layer: Layer) -> Value:
 
 
 @layer_type("Slice", options="dim start end step")
-def _slice(layer: Layer) -> Value:
+def _slice(layer: DescribedLayer) -> Value:
     """x[start:end:step] along dim, as Python slices."""
     axis, step = layer.axis("dim"), layer.options.integer("step", 1, least=1)
     start = layer.options.integer("start", 0)
@@ -66,7 +66,7 @@ def _slice(layer: Layer) -> Value:
 
 
 @layer_type("Select", options="dim index")
-def _select(layer: Layer) -> Value:
+def _select(layer: DescribedLayer) -> Value:
     """x without the axis dim, at index of it; -1 is the last."""
     axis, index = layer.axis("dim"), layer.options.integer("index")
     size = layer.x.shape[axis]
@@ -76,14 +76,14 @@ def _select(layer: Layer) -> Value:
 
 
 @layer_type("Flip", options="dim")
-def _flip(layer: Layer) -> Value:
+def _flip(layer: DescribedLayer) -> Value:
     """x from its last element to its first along dim."""
     bounds = {"start": -1, "end": -_END - 1, "axis": layer.axis("dim"), "step": -1}
     return layer.apply("slice", layer.x, *(layer.constant(name, [value]) for name, value in bounds.items()))
 
 
 @layer_type("LastStep", options="batch_first lengths")
-def _last_step(layer: Layer) -> Value:
+def _last_step(layer: DescribedLayer) -> Value:
     """The last step of (T, N, C), or (N, T, C) with batch_first -> (N, C); with lengths, the last valid one."""
     layer.need_rank(3, form="3 axes: (T, N, C), or (N, T, C) with batch_first")
     time = 1 if layer.options.flag("batch_first", False) else 0
@@ -95,7 +95,7 @@ def _last_step(layer: Layer) -> Value:
 
 
 @layer_type("Concat", options="dim", inputs=(1, None))
-def _concat(layer: Layer) -> Value:
+def _concat(layer: DescribedLayer) -> Value:
     axis = layer.axis("dim")
     shape = list(layer.x.shape)
     for index, x in enumerate(layer.inputs):
@@ -110,14 +110,14 @@ def _concat(layer: Layer) -> Value:
 
 
 @layer_type("Split", options="dim sizes")
-def _split(layer: Layer) -> Parts:
+def _split(layer: DescribedLayer) -> Parts:
     """x cut along dim into sizes; the parts are "name.0", "name.1"..."""
     sizes = layer.options.integers("sizes", least=1)
     return _parts(layer, layer.axis("dim", 0), sizes)
 
 
 @layer_type("Chunk", options="dim chunks")
-def _chunk(layer: Layer) -> Parts:
+def _chunk(layer: DescribedLayer) -> Parts:
     """x cut along dim into so many parts of equal size, of which the last may be smaller."""
     axis, count = layer.axis("dim", 0), layer.options.integer("chunks", least=1)
     size = layer.x.shape[axis]
@@ -127,7 +127,7 @@ def _chunk(layer: Layer) -> Parts:
     return _parts(layer, axis, [min(each, size - at) for at in range(0, size, each)])
 
 
-def _parts(layer: Layer, axis: int, sizes: Sequence[int]) -> Parts:
+def _parts(layer: DescribedLayer, axis: int, sizes: Sequence[int]) -> Parts:
     if layer.x.shape[axis] not in (None, sum(sizes)):
         raise layer.wrong_input(f"{sum(sizes)} elements on axis {axis}")
     names = [str(k) for k in range(len(sizes))]
@@ -135,13 +135,13 @@ def _parts(layer: Layer, axis: int, sizes: Sequence[int]) -> Parts:
 
 
 @layer_type("Cast", options="to")
-def _cast(layer: Layer) -> Value:
+def _cast(layer: DescribedLayer) -> Value:
     to = layer.options.choice("to", ("float32", "int64", "int32", "bool"))
     return layer.apply("cast", layer.x, to=to)
 
 
 @layer_type("Expand", options="sizes")
-def _expand(layer: Layer) -> Value:
+def _expand(layer: DescribedLayer) -> Value:
     """Axes of size 1 repeated up to sizes; -1 leaves an axis as it is."""
     sizes = layer.options.integers("sizes", least=-1)
     if len(sizes) != layer.rank:

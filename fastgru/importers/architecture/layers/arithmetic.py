@@ -6,7 +6,7 @@ from typing import Final
 
 from fastgru.errors import ShapeError
 from fastgru.graphbuilder import Value
-from fastgru.importers.architecture.layer import Layer
+from fastgru.importers.architecture.described import DescribedLayer
 from fastgru.importers.architecture.registry import layer_type
 from fastgru.importers.architecture.values import shown
 
@@ -18,7 +18,7 @@ _REDUCE: Final = {"LogSumExp": "log_sum_exp", "Max": "max", "Mean": "mean", "Min
 
 @layer_type("Div", "Sub", inputs=(2, 2))
 @layer_type("Add", "Maximum", "Minimum", "Mul", inputs=(2, None))
-def _binary(layer: Layer) -> Value:
+def _binary(layer: DescribedLayer) -> Value:
     """Two values, or one after the other of several."""
     x = layer.x
     for index, other in enumerate(layer.inputs[1:], 1):
@@ -32,7 +32,7 @@ def _binary(layer: Layer) -> Value:
 
 
 @layer_type(*_REDUCE, options="dim keepdim")
-def _reduce(layer: Layer) -> Value:
+def _reduce(layer: DescribedLayer) -> Value:
     """Over the axes dim."""
     layer.need_float()
     axes = layer.axes("dim")
@@ -41,13 +41,13 @@ def _reduce(layer: Layer) -> Value:
 
 
 @layer_type("ArgMax", "ArgMin", options="dim keepdim")
-def _arg(layer: Layer) -> Value:
+def _arg(layer: DescribedLayer) -> Value:
     """Where the largest or smallest element along dim is, int64; the first of equals."""
     axis, keep, kind = layer.axis("dim"), layer.options.flag("keepdim", False), layer.type[3:].lower()
     return layer.apply("arg", layer.x, kind=kind, axis=axis, keepdims=keep, select_last=False)
 
 
 @layer_type("CumSum", options="dim")
-def _cumsum(layer: Layer) -> Value:
+def _cumsum(layer: DescribedLayer) -> Value:
     layer.need_float()
     return layer.apply("cumsum", layer.x, axis=layer.axis("dim"), exclusive=False, reverse=False)

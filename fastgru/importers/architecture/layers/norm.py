@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.graphbuilder import Value
-from fastgru.importers.architecture.layer import Layer
+from fastgru.importers.architecture.described import DescribedLayer
 from fastgru.importers.architecture.registry import layer_type
 
 __all__: list[str] = []
@@ -21,20 +21,20 @@ Array = NDArray[Any]
 _LEAST: Final = float(np.finfo(np.float32).eps)
 
 
-def _eps(layer: Layer, default: float = 1e-5) -> float:
+def _eps(layer: DescribedLayer, default: float = 1e-5) -> float:
     eps = layer.options.number("eps", default)
     if eps < 0:
         raise layer.options.wrong("eps", "a number of at least 0")
     return eps
 
 
-def _need_weight(layer: Layer, option: str, default: bool) -> None:
+def _need_weight(layer: DescribedLayer, option: str, default: bool) -> None:
     """Raise where there is no weight and `option` does not say so: a wrong prefix is no layer without weights."""
     if default and option not in layer.options and not layer.parameters.has("weight"):
         raise layer.invalid(f"no tensor {layer.parameters.key('weight')!r}; {option}: false, if it was made without")
 
 
-def _channels(layer: Layer, *ranks: int) -> int | None:
+def _channels(layer: DescribedLayer, *ranks: int) -> int | None:
     layer.need_float()
     forms = {2: "(N, C)", 3: "(N, C, L)", 4: "(N, C, H, W)"}
     if layer.rank not in (ranks or range(2, 7)):
@@ -42,14 +42,14 @@ def _channels(layer: Layer, *ranks: int) -> int | None:
     return layer.x.shape[1]
 
 
-def _affine(layer: Layer, C: int, like: Array | None = None) -> tuple[Array, Array]:
+def _affine(layer: DescribedLayer, C: int, like: Array | None = None) -> tuple[Array, Array]:
     """weight and bias, (C,), which are ones and zeros where the layer has none."""
     dtype = np.dtype(np.float32) if like is None else like.dtype
     weight, bias = (layer.parameters.optional(name, (C,)) for name in ("weight", "bias"))
     return np.ones(C, dtype) if weight is None else weight, np.zeros(C, dtype) if bias is None else bias
 
 
-def _with_statistics(layer: Layer, C: int | None) -> Value:
+def _with_statistics(layer: DescribedLayer, C: int | None) -> Value:
     mean = layer.weight("running_mean", (C or "C",))
     C = mean.size
     var = layer.weight("running_var", (C,))
@@ -70,7 +70,7 @@ def _with_statistics(layer: Layer, C: int | None) -> Value:
     training="momentum",
     weights=True,
 )
-def _batch_norm(layer: Layer) -> Value:
+def _batch_norm(layer: DescribedLayer) -> Value:
     """(x - running_mean) / sqrt(running_var + eps) * weight + bias, along axis 1."""
     return _with_statistics(layer, _channels(layer, *((2, 3) if layer.type == "BatchNorm1d" else (4,))))
 
@@ -82,7 +82,7 @@ def _batch_norm(layer: Layer) -> Value:
     training="momentum",
     weights=True,
 )
-def _instance_norm(layer: Layer) -> Value:
+def _instance_norm(layer: DescribedLayer) -> Value:
     """Over each channel of each row; by running statistics where the layer has some, as torch does in inference."""
     C = _channels(layer, 3 if layer.type == "InstanceNorm1d" else 4)
     if layer.parameters.has("running_mean"):
@@ -91,13 +91,13 @@ def _instance_norm(layer: Layer) -> Value:
 
 
 @layer_type("GroupNorm", options="num_groups eps", sizes="num_channels affine", weights=True)
-def _group_norm(layer: Layer) -> Value:
+def _group_norm(layer: DescribedLayer) -> Value:
     """Over each group of channels of each row."""
     C = _channels(layer)
     return _grouped(layer, C, layer.options.integer("num_groups", least=1), "num_channels", affine=True)
 
 
-def _grouped(layer: Layer, C: int | None, groups: int | None, size: str, *, affine: bool) -> Value:
+def _grouped(layer: DescribedLayer, C: int | None, groups: int | None, size: str, *, affine: bool) -> Value:
     """affine: torch's default; a layer that has none of the weights then must say so."""
     _need_weight(layer, "affine", affine)
     if C is None and not layer.parameters.has("weight"):
@@ -114,7 +114,7 @@ def _grouped(layer: Layer, C: int | None, groups: int | None, size: str, *, affi
 
 
 @layer_type("LayerNorm", options="normalized_shape eps", sizes="elementwise_affine bias", weights=True)
-def _layer_norm(layer: Layer) -> Value:
+def _layer_norm(layer: DescribedLayer) -> Value:
     """Over the last axes, which have normalized_shape; the weights tell it where there are some."""
     sizes, names = _last_axes(layer)
     if "bias" in layer.options:
@@ -125,13 +125,13 @@ def _layer_norm(layer: Layer) -> Value:
 
 
 @layer_type("RMSNorm", options="normalized_shape eps", sizes="elementwise_affine", weights=True)
-def _rms_norm(layer: Layer) -> Value:
+def _rms_norm(layer: DescribedLayer) -> Value:
     """x / sqrt(mean(x^2) + eps) * weight over the last axes; eps is that of float32 where none is given."""
     sizes, names = _last_axes(layer)
     return layer.apply("rms_norm", layer.x, *names, axis=layer.rank - len(sizes), epsilon=_eps(layer, _LEAST))
 
 
-def _last_axes(layer: Layer) -> tuple[Sequence[int], list[Value | None]]:
+def _last_axes(layer: DescribedLayer) -> tuple[Sequence[int], list[Value | None]]:
     """(their sizes, the constant of the weight or None)."""
     layer.need_float()
     _need_weight(layer, "elementwise_affine", True)

@@ -15,13 +15,13 @@ from fastgru.importers.architecture.options import Options
 from fastgru.importers.architecture.parameters import Parameters, Sizes
 from fastgru.importers.architecture.values import Shape, shown
 
-__all__ = ["Layer"]
+__all__ = ["DescribedLayer"]
 
 Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Layer:
+class DescribedLayer:
     """A layer with its inputs.
 
     states: the inputs that the layer opens for its states. value: a value of the network by the name that the
