@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from fastgru.importers.onnx.loops.affine import Atom
 from fastgru.importers.onnx.loops.form import LoopForm
 from fastgru.importers.onnx.loops.iterations import Step, count_iterations, scan_steps, steps_of, trip_count
 from fastgru.importers.onnx.node import OnnxNode
+from fastgru.process import once
 from fastgru.reference.facts import ValueFacts
 from fastgru.reference.sizes import Size
 
@@ -36,7 +36,7 @@ class TracedBody:
     length: Size
     counters: frozenset[int] = frozenset()
 
-    @cached_property
+    @once
     def values(self) -> dict[int, Value]:
         """Every value that a node reads or makes, by id."""
         return {id(v): v for node in self.nodes for v in (*node.inputs, *node.outputs) if v is not None}
