@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fastgru.kernels.operands.activation import ACTIVATION
+from fastgru.kernels.operands.activation import ACTIVATION_NUMBERS as NUMBERS
 from fastgru.kernels.registry import kernel
 from fastgru.simd.math import expm1, sigmoid, softplus, tanh
 from fastgru.simd.memory import broadcast
@@ -12,28 +14,28 @@ __all__ = ["activate", "limit"]
 
 @kernel
 def activate(code, parameters, x):
-    """f(x); `parameters` points to alpha, beta, and 0 and 1 of the dtype of x."""
-    alpha, beta = broadcast(parameters, 0), broadcast(parameters, 1)
-    zero, one = broadcast(parameters, 2), broadcast(parameters, 3)
-    if code == 6:
+    """f(x); `parameters` points to `ACTIVATION_NUMBERS` of the dtype of x."""
+    alpha, beta = broadcast(parameters, NUMBERS.alpha), broadcast(parameters, NUMBERS.beta)
+    zero, one = broadcast(parameters, NUMBERS.zero), broadcast(parameters, NUMBERS.one)
+    if code == ACTIVATION.sigmoid:
         return sigmoid(x)
-    if code == 9:
+    if code == ACTIVATION.tanh:
         return tanh(x)
-    if code == 4:
+    if code == ACTIVATION.relu:
         return maximum(x, zero)
-    if code == 2:
+    if code == ACTIVATION.hard_sigmoid:
         return maximum(minimum(fma(x, alpha, beta), one), zero)
-    if code == 0:
+    if code == ACTIVATION.affine:
         return fma(x, alpha, beta)
-    if code == 3:
+    if code == ACTIVATION.leaky_relu:
         return select(x < zero, x * alpha, x)
-    if code == 1:
+    if code == ACTIVATION.elu:
         return select(x < zero, alpha * expm1(x), x)
-    if code == 5:
+    if code == ACTIVATION.scaled_tanh:
         return alpha * tanh(beta * x)
-    if code == 7:
+    if code == ACTIVATION.softplus:
         return softplus(x)
-    if code == 8:
+    if code == ACTIVATION.softsign:
         return x / (one + vec_abs(x))
     return select(x <= alpha, zero, x)
 

@@ -12,7 +12,17 @@ from typing import Any
 import numpy as np
 
 from fastgru.kernels.activation import activate
-from fastgru.kernels.operands.fusion import FUSION, ITERATED, OPERATION, block_elements, scratch
+from fastgru.kernels.operands.fusion import (
+    ARITHMETIC,
+    FIRST_ACTIVATION,
+    FUSION,
+    ITERATED,
+    OPERATION,
+    UNARY,
+    block_elements,
+    scratch,
+)
+from fastgru.kernels.operands.fusion import UNARY_NUMBERS as NUMBERS
 from fastgru.kernels.operands.strides import NDITER
 from fastgru.kernels.operands.team import LOOK_WORK
 from fastgru.kernels.registry import handler, kernel, tensor
@@ -31,65 +41,65 @@ AT, OP = FUSION.at, OPERATION.at
 @kernel
 def _whole_exp(c, x):
     """e^x over the whole line: infinity and zero where the one of the vector floor saturates."""
-    bound = broadcast(c, 6)
+    bound = broadcast(c, NUMBERS.bound)
     inside = maximum(minimum(x, bound), -bound)
     return exp(inside) * exp(x - inside)
 
 
 @kernel
-def _unary(kind, c, x):
-    zero, one = broadcast(c, 0), broadcast(c, 1)
-    if kind == 0:
+def _unary(code, c, x):
+    zero, one = broadcast(c, NUMBERS.zero), broadcast(c, NUMBERS.one)
+    if code == UNARY.abs:
         return vec_abs(x)
-    if kind == 1:
+    if code == UNARY.neg:
         return -x
-    if kind == 2:
+    if code == UNARY.sign:
         return select(x > zero, one, select(x < zero, -one, x))
-    if kind == 3:
+    if code == UNARY.sqrt:
         return vec_sqrt(x)
-    if kind == 4:
+    if code == UNARY.reciprocal:
         return one / x
-    if kind == 5:
+    if code == UNARY.floor:
         return vec_floor(x)
-    if kind == 6:
+    if code == UNARY.ceil:
         return -vec_floor(-x)
-    if kind == 7:
+    if code == UNARY.round:
         return round_even(x)
-    if kind == 8:
+    if code == UNARY.exp:
         return _whole_exp(c, x)
-    if kind == 9:
+    if code == UNARY.silu:
         return x / (one + _whole_exp(c, -x))
-    if kind == 10:
-        inner = x * fma(x * x, broadcast(c, 5), broadcast(c, 4))
-        return broadcast(c, 2) * x * (one + tanh(inner))
-    if kind == 11:
-        return x * maximum(minimum(fma(x, broadcast(c, 3), broadcast(c, 2)), one), zero)
-    return select(x > zero, broadcast(c, 7) * x, broadcast(c, 8) * expm1(x))
+    if code == UNARY.gelu_tanh:
+        inner = x * fma(x * x, broadcast(c, NUMBERS.tanh_cubic), broadcast(c, NUMBERS.tanh_scale))
+        return broadcast(c, NUMBERS.half) * x * (one + tanh(inner))
+    if code == UNARY.hard_swish:
+        return x * maximum(minimum(fma(x, broadcast(c, NUMBERS.sixth), broadcast(c, NUMBERS.half)), one), zero)
+    return select(x > zero, broadcast(c, NUMBERS.gamma) * x, broadcast(c, NUMBERS.gamma_alpha) * expm1(x))
 
 
 @kernel
 def _apply(code, p, x, y, z):
-    if code == 0:
+    if code == ARITHMETIC.add:
         return x + y
-    if code == 1:
+    if code == ARITHMETIC.sub:
         return x - y
-    if code == 2:
+    if code == ARITHMETIC.mul:
         return x * y
-    if code == 3:
+    if code == ARITHMETIC.div:
         return x / y
-    if code == 4:
+    if code == ARITHMETIC.min:
         return minimum_nan(x, y)
-    if code == 5:
+    if code == ARITHMETIC.max:
         return maximum_nan(x, y)
-    if code == 6:
+    if code == ARITHMETIC.prelu:
         return select(x < -x, x * y, x)  # negative, -inf too
-    if code == 7:
+    if code == ARITHMETIC.fma:
         return fma(x, y, z)
-    if code == 8:
+    if code == ARITHMETIC.clip:
         return minimum_nan(maximum_nan(x, y), z)
-    if code < 32:
-        return _unary(code - 16, p, x)
-    return activate(code - 32, p, x)
+    if code < FIRST_ACTIVATION:
+        return _unary(code, p, x)
+    return activate(code - FIRST_ACTIVATION, p, x)
 
 
 @kernel

@@ -5,11 +5,11 @@ Each output goes through its taps in one order, whatever its place. Padding hold
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
-from fastgru.kernels.operands.pool import POOL, POOL_CODES
+from fastgru.kernels.operands.pool import POOL, POOLS
 from fastgru.kernels.registry import handler, kernel, tensor
 from fastgru.kernels.windows import collect, pad_plane
 from fastgru.simd.masks import maximum_nan
@@ -18,8 +18,6 @@ from fastgru.simd.memory import lanes_of, load, offset, pointer, store
 __all__ = ["pool"]
 
 AT = POOL.at
-
-_GREATEST: Final = POOL_CODES["max"]
 
 
 @kernel
@@ -44,7 +42,7 @@ def pool(dtype: str) -> Any:
         scratch = pointer(tensor(bases, operands, AT.scratch), dtype)
         stage = pointer(tensor(bases, operands, AT.stage), dtype)
         taps = pointer(tensor(bases, operands, AT.taps), "int64")
-        greatest, staged = operands[AT.code] == _GREATEST, operands[AT.staged] != 0
+        greatest, staged = operands[AT.code] == POOLS.max, operands[AT.staged] != 0
         channels, K, rows, pixels = operands[AT.channels], operands[AT.K], operands[AT.rows], operands[AT.pixels]
         x_image, y_image = operands[AT.x_image], operands[AT.y_image]
         x_channel, y_channel = operands[AT.x_channel], operands[AT.y_channel]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastgru.kernels.operands.scatter import SCATTER_ELEMENTS, SCATTER_ND
+from fastgru.kernels.operands.scatter import REDUCTIONS, SCATTER_ELEMENTS, SCATTER_ND
 from fastgru.kernels.operands.strides import NDITER
 from fastgru.kernels.registry import INDEX_OUT_OF_RANGE, fail, handler, kernel, tensor
 from fastgru.kernels.strides import inner_stride, row_start
@@ -16,11 +16,11 @@ __all__ = ["scatter_elements", "scatter_nd"]
 @kernel
 def _combine(code, old, new):
     """NaN on either side is the largest and the smallest."""
-    if code == 1:
+    if code == REDUCTIONS.add:
         return old + new
-    if code == 2:
+    if code == REDUCTIONS.mul:
         return old * new
-    if code == 3:
+    if code == REDUCTIONS.max:
         return old if old > new or old != old else new
     return old if old < new or old != old else new
 

@@ -44,7 +44,7 @@ def apply_unary(builder: PlanBuilder, kind: str, value: Value, *, alpha: float =
     """f(x), a kind of the operator `unary` that keeps the dtype."""
     dtype = builder.dtype(value)
     if dtype == builder.float_dtype:
-        if kind in fusion_kernel.UNARY:
+        if kind in fusion_kernel.UNARY._fields:
             return computed(builder, kind, builder.view(value), alpha=alpha, gamma=gamma)
         x = builder.contiguous(value)
         y = builder.new(x.shape)
@@ -66,8 +66,8 @@ def apply_unary(builder: PlanBuilder, kind: str, value: Value, *, alpha: float =
 
 
 @lowering("unary", kinds={
-    *fusion_kernel.UNARY, *unary_kernel.LIBRARY._fields, *unary_kernel.INTEGER._fields, *unary_kernel.TESTS._fields,
-    "not",
+    *fusion_kernel.UNARY._fields, *unary_kernel.LIBRARY._fields, *unary_kernel.INTEGER._fields,
+    *unary_kernel.TESTS._fields, "not",
 })  # fmt: skip
 def lower_unary(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     """y = f(x)."""

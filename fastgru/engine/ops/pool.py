@@ -16,7 +16,7 @@ from fastgru.engine.ops.elementwise import apply_binary
 from fastgru.engine.windows import sliding, window_words
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Node
-from fastgru.kernels.operands.pool import POOL, POOL_CODES
+from fastgru.kernels.operands import pool as kernel
 from fastgru.kernels.operands.windows import COLLECT, PAD
 from fastgru.reference.pool import POOLS, seen_counts
 from fastgru.reference.windows import slide
@@ -52,8 +52,8 @@ def lower_pool(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None])
     (phase,) = window.phase_words
     scratch = builder.new((window.x_channel + LANES[dtype],)) if window.padded else None
     stage = builder.new((window.stage,)) if window.staged else None
-    code = POOL_CODES["max" if kind == "max" else "sum"]
-    builder.emit("pool", dtype, POOL, {
+    code = kernel.POOLS.max if kind == "max" else kernel.POOLS.sum
+    builder.emit("pool", dtype, kernel.POOL, {
         "x": x, "y": y, "scratch": scratch, "stage": stage, "taps": builder.constant(window.tables[0]), "images": N,
         "channels": C, "x_image": x.strides[0], "x_channel": x.strides[1], "y_channel": window.y_channel,
         "y_image": prod(y.shape[1:]), "padded": window.padded, "staged": window.staged, "code": code,

@@ -17,7 +17,7 @@ from fastgru.engine.strides import merged_axes, nditer_words
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Node
 from fastgru.kernels.operands.declare import Operands
-from fastgru.kernels.operands.scatter import REDUCTION_CODES, SCATTER_ELEMENTS, SCATTER_ND
+from fastgru.kernels.operands.scatter import REDUCTIONS, SCATTER_ELEMENTS, SCATTER_ND
 from fastgru.reference.shape import normal_axis
 
 __all__ = ["lower_scatter_elements", "lower_scatter_nd"]
@@ -125,8 +125,8 @@ def lower_scatter_elements(builder: PlanBuilder, node: Node, inputs: Sequence[Va
 def _reduction(builder: PlanBuilder, node: Node, x: Value, updates: Value) -> str:
     reduction: str = node.attrs["reduction"]
     dtype = same_dtype(builder, x=x, updates=updates)
-    if reduction not in REDUCTION_CODES:
-        raise UnsupportedModelError(f"reduction {reduction!r} is not one of {', '.join(REDUCTION_CODES)}")
+    if reduction not in REDUCTIONS._fields:
+        raise UnsupportedModelError(f"reduction {reduction!r} is not one of {', '.join(REDUCTIONS._fields)}")
     if reduction != "none" and dtype == "bool":
         raise UnsupportedModelError(f"reduction {reduction!r} of bool: cast it to a number before")
     return reduction
@@ -146,7 +146,7 @@ def _emit(
 ) -> None:
     y = given["y"]
     assert isinstance(y, View)
-    given["code"] = REDUCTION_CODES[reduction]
+    given["code"] = getattr(REDUCTIONS, reduction)
     if reduction == "none":
         builder.emit(op, f"int{8 * itemsize(y.dtype)}", operands, given)
     else:

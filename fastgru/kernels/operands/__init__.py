@@ -1,5 +1,6 @@
-"""What the engine and the packing know of a kernel without compiling it: codes, layouts, sizes of scratch.
+"""What the engine and the packing know of a kernel without compiling it: operands, codes, layouts, sizes of scratch.
 
-One module a family, of the same stem as the kernels'. None imports Numba: a model whose kernels are in the cache runs
-without it.
+One module a family, of the same stem as the kernels'; `declare` is how. None imports Numba: a model whose kernels are
+in the cache runs without it. A module whose kernels are native code that several handlers call names them in
+`MICROKERNELS`, from which `kernels.table` gives each its place among the bases.
 """

@@ -6,24 +6,19 @@ from typing import Any, Final
 
 import numpy as np
 
-__all__ = ["ACTIVATION_CODES", "activation_parameters"]
+from fastgru.kernels.operands.declare import codes, places
+
+__all__ = ["ACTIVATION", "ACTIVATION_CODES", "ACTIVATION_NUMBERS", "activation_parameters"]
 
 # As instruction words carry them.
-ACTIVATION_CODES: Final = {
-    "affine": 0,
-    "elu": 1,
-    "hard_sigmoid": 2,
-    "leaky_relu": 3,
-    "relu": 4,
-    "scaled_tanh": 5,
-    "sigmoid": 6,
-    "softplus": 7,
-    "softsign": 8,
-    "tanh": 9,
-    "thresholded_relu": 10,
-}
+ACTIVATION: Final = codes(
+    "affine elu hard_sigmoid leaky_relu relu scaled_tanh sigmoid softplus softsign tanh thresholded_relu"
+)
+ACTIVATION_CODES: Final[dict[str, int]] = ACTIVATION._asdict()
+
+ACTIVATION_NUMBERS: Final = places("alpha beta zero one")
 
 
 def activation_parameters(alpha: float, beta: float, dtype: Any) -> Any:
-    """The words that `activate` reads."""
+    """`ACTIVATION_NUMBERS`, as `activate` reads them."""
     return np.array([alpha, beta, 0, 1], dtype)

@@ -8,9 +8,10 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from fastgru.kernels.operands.activation import ACTIVATION_CODES
-from fastgru.kernels.operands.declare import Operands, Words, places
+from fastgru.kernels.operands.declare import Operands, Words, codes, places
 
 __all__ = [
+    "ARITHMETIC",
     "ARITIES",
     "BINARY",
     "BLOCK_BYTES",
@@ -23,29 +24,32 @@ __all__ = [
     "MAX_SOURCES",
     "OPERATION",
     "UNARY",
+    "UNARY_NUMBERS",
     "Scratch",
     "block_elements",
     "parameters",
     "scratch",
 ]
 
-BINARY: Final = ("add", "sub", "mul", "div", "min", "max", "prelu")
-UNARY: Final = (
-    "abs", "neg", "sign", "sqrt", "reciprocal", "floor", "ceil", "round", "exp", "silu", "gelu_tanh", "hard_swish",
-    "selu",
-)  # fmt: skip
 FIRST_UNARY: Final = 16
 FIRST_ACTIVATION: Final = 32
 
-# As instruction words carry them.
-CODES: Final = {
-    **{kind: i for i, kind in enumerate(BINARY)},
-    "fma": 7,
-    "clip": 8,
-    **{kind: FIRST_UNARY + i for i, kind in enumerate(UNARY)},
+# As instruction words carry them: what reads two or three registers, what reads one, and the activations.
+ARITHMETIC: Final = codes("add sub mul div min max prelu fma clip")
+UNARY: Final = codes(
+    "abs neg sign sqrt reciprocal floor ceil round exp silu gelu_tanh hard_swish selu", first=FIRST_UNARY
+)
+CODES: Final[dict[str, int]] = {
+    **ARITHMETIC._asdict(),
+    **UNARY._asdict(),
     **{kind: FIRST_ACTIVATION + code for kind, code in ACTIVATION_CODES.items()},
 }
+BINARY: Final = ("add", "sub", "mul", "div", "min", "max", "prelu")
 ARITIES: Final = {**dict.fromkeys(CODES, 1), **dict.fromkeys(BINARY, 2), "fma": 3, "clip": 3}
+
+# What an operation of `UNARY` reads: three factors of gelu_tanh and hard_swish, the bound within which exp neither
+# overflows nor rounds to zero, and two factors of selu.
+UNARY_NUMBERS: Final = places("zero one half sixth tanh_scale tanh_cubic bound gamma gamma_alpha")
 
 MAX_SOURCES: Final = 8
 MAX_REGISTERS: Final = 24
@@ -88,8 +92,8 @@ def parameters(kind: str, dtype: Any, *, alpha: float = 0.0, beta: float = 0.0, 
     """The numbers that an operation reads beside its registers."""
     if kind in ACTIVATION_CODES:
         return [alpha, beta, 0, 1]
-    if kind in UNARY:
-        bound = 80.0 if np.dtype(dtype) == np.float32 else 700.0  # within, exp neither overflows nor rounds to zero
+    if kind in UNARY._fields:
+        bound = 80.0 if np.dtype(dtype) == np.float32 else 700.0
         tanh_scale = math.sqrt(2 / math.pi)
         return [0, 1, 0.5, 1 / 6, tanh_scale, tanh_scale * 0.044715, bound, gamma, gamma * alpha]
     return []

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from fastgru.kernels.operands.declare import Operands
+from fastgru.kernels.operands.declare import Operands, codes
 from fastgru.kernels.operands.windows import COLLECT, PAD
 
-__all__ = ["POOL", "POOL_CODES"]
+__all__ = ["POOL", "POOLS"]
 
 # x_image, x_channel, y_image: strides of an image and a channel in x, of an image in y; y_channel: of a channel in what
 # the tiles write, which is `stage` where y is staged. taps (int64): where the K elements of a window are, seen from its
@@ -20,4 +20,4 @@ POOL: Final = Operands(
 )  # fmt: skip
 
 # As instruction words carry them.
-POOL_CODES: Final = {"max": 0, "sum": 1}
+POOLS: Final = codes("max sum")

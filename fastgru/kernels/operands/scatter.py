@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from fastgru.kernels.operands.declare import Operands
+from fastgru.kernels.operands.declare import Operands, codes
 
-__all__ = ["REDUCTION_CODES", "SCATTER_ELEMENTS", "SCATTER_ND"]
+__all__ = ["REDUCTIONS", "SCATTER_ELEMENTS", "SCATTER_ND"]
 
 # ids (count, k), updates (count, inner); sizes: of the first k axes of y.
 SCATTER_ND: Final = Operands("y ids updates", "count inner code k", rest="sizes")
@@ -16,4 +16,4 @@ SCATTER_ND: Final = Operands("y ids updates", "count inner code k", rest="sizes"
 SCATTER_ELEMENTS: Final = Operands("y ids updates", "along entries code", rest="nditer")
 
 # As instruction words carry them.
-REDUCTION_CODES: Final = {"none": 0, "add": 1, "mul": 2, "max": 3, "min": 4}
+REDUCTIONS: Final = codes("none add mul max min")
