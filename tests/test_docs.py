@@ -95,19 +95,24 @@ def test_the_tables_tell_what_the_registry_tells() -> None:
     assert [row for row in rows if row.startswith("| `Loop` | 7 | 1,")]
     assert any(row.startswith("| `GRU` | 7 | 7, 14, 22 |") for row in rows)
     assert "`TimeDistributed`" in hooks.keras_layers()
-    written, refused = hooks.onnx_exports().splitlines()[2:]
+    (written,) = hooks.onnx_exports().splitlines()[2:]
     assert "`gru`" in written
-    assert "`gru`" not in refused
+    assert "`dft`" not in written
     with pytest.raises(KeyError):
         hooks.fill("<!-- table: unknown -->\n<!-- end of table -->")
 
 
 @pytest.mark.skipif(defs.onnx_opset_version() < NEWEST_OPSET, reason="this onnx knows fewer operators")
-def test_the_tables_in_the_pages_are_those_of_today() -> None:
+def test_what_the_tables_in_the_pages_say_holds() -> None:
+    """A table may lack what came since it was filled, so that a new operator is one file; it may say nothing false."""
     hooks = load_tool("docs_hooks")
-    filled = {name: hooks.fill(text) for name, text in PAGES.items()}
-    stale = [name for name, text in filled.items() if text != PAGES[name]]
-    assert not stale, "run: python tools/update_readme.py " + " ".join(f"docs/pages/{name}" for name in stale)
+    for name, text in PAGES.items():
+        for stored, today in zip(hooks.tables(text), hooks.tables(hooks.fill(text)), strict=True):
+            rows = {row.split("|")[1]: set(re.findall("`[^`]+`", row)) for row in today.splitlines() if row}
+            for row in set(stored.splitlines()) - set(today.splitlines()):
+                cells = row.split("|")
+                listed = len(cells) == 4 and set(re.findall("`[^`]+`", row)) <= rows.get(cells[1], set())
+                assert listed, f"{row}\nrun: python tools/update_readme.py docs/pages/{name}"
     assert "| `GRU` |" in PAGES["operators.md"]
 
 

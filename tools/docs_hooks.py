@@ -11,10 +11,11 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-__all__ = ["TABLES", "as_list", "fill", "on_page_content", "on_page_markdown"]
+__all__ = ["TABLES", "as_list", "fill", "on_page_content", "on_page_markdown", "tables"]
 
 _TABLE: Final = re.compile(
-    r"^(?P<begin><!-- table: (?P<name>[\w-]+) -->)$.*?^(?P<end><!-- end of table -->)$", re.MULTILINE | re.DOTALL
+    r"^(?P<begin><!-- table: (?P<name>[\w-]+) -->)$(?P<rows>.*?)^(?P<end><!-- end of table -->)$",
+    re.MULTILINE | re.DOTALL,
 )
 _PARAGRAPH: Final = re.compile(r"<p>(?P<text>[^<\n]*:.*?)</p>", re.DOTALL)
 _ENTRY: Final = re.compile(r"^(?P<names>\w+(?:, \w+)*): (?P<what>.*)$")
@@ -41,18 +42,15 @@ def onnx_operators() -> str:
 
 def onnx_refused() -> str:
     """The operators that are refused, with the way round where each has one of its own."""
-    from onnx import defs
-
-    from fastgru.importers.onnx import NEWEST_OPSET, operators
+    from fastgru.importers.onnx import operators
     from fastgru.importers.onnx.refusals import _OF_MICROSOFT, _WAYS
 
     read = {op.name for op in operators()}
-    schemas = [s for s in defs.get_all_schemas_with_history() if s.domain == "" and s.since_version <= NEWEST_OPSET]
-    rest = {s.name for s in schemas} - {s.name for s in schemas if s.deprecated} - read - set(_WAYS)
     rows = []
     for domain, ways in (("ai.onnx", _WAYS), ("com.microsoft", _OF_MICROSOFT)):
-        rows += [(domain, _named(op for op in ways if ways[op] == way), way) for way in dict.fromkeys(ways.values())]
-    rows.append(("ai.onnx", _named(sorted(rest)), '`fallback="reference"`; simplify the file, or cut it there'))
+        names = [op for op in ways if domain != "ai.onnx" or op not in read]
+        rows += [(domain, _named(op for op in names if ways[op] == way), way) for way in dict.fromkeys(ways.values())]
+    rows.append(("ai.onnx", "every other", '`fallback="reference"`; simplify the file, or cut it there'))
     return _table(("domain", "operators", "way round"), rows)
 
 
@@ -62,12 +60,10 @@ def _must(names: Iterable[str], what: str) -> str:
 
 
 def onnx_exports() -> str:
-    """The operators of our graphs that become ONNX nodes, and those that are refused."""
+    """The operators of our graphs that become ONNX nodes."""
     from fastgru.exporters.onnx import exported
-    from fastgru.reference import OPS
 
-    kinds = {"written": exported(), "refused": sorted(set(OPS) - set(exported()))}
-    return _table(("", "operators of a graph"), [(kind, _named(names)) for kind, names in kinds.items()])
+    return _table(("", "operators of a graph"), [("written", _named(exported()))])
 
 
 def keras_layers() -> str:
@@ -103,6 +99,11 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {
 def fill(markdown: str) -> str:
     """The text with every table in its place; `KeyError` for a name that `TABLES` lacks."""
     return _TABLE.sub(lambda match: f"{match['begin']}\n\n{TABLES[match['name']]()}\n\n{match['end']}", markdown)
+
+
+def tables(markdown: str) -> list[str]:
+    """What stands in the tables of a page."""
+    return [match["rows"] for match in _TABLE.finditer(markdown)]
 
 
 def as_list(paragraph: str) -> str | None:

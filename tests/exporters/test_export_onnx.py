@@ -303,8 +303,10 @@ def test_what_reads_a_node_without_counterpart_is_not_the_fault():
     )
     graph = Graph((x,), (TensorSpec("y", "float32", None),), nodes)
     missing = [node.op for node in nodes if node.op not in exported()]
-    assert "rms_norm" in missing
-    with pytest.raises(UnsupportedModelError, match=rf"^{len(missing)} node.s. that have no counterpart in ONNX: rms_"):
+    assert missing
+    with pytest.raises(
+        UnsupportedModelError, match=rf"^{len(missing)} node.s. that have no counterpart in ONNX: {missing[0]}"
+    ):
         to_onnx(graph)
 
 
