@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Final
 
 from fastgru.bench.result import Result, Row
-from fastgru.bench.words import error_of, machine_line, percent, ratio_of, time_of, tiny_rows, versions_line
+from fastgru.bench.words import error_of, machine_line, percent, ratio_of, tiny_rows, versions_line
 from fastgru.errors import FastGRUError, InvalidModelError
+from fastgru.terminal import counted, time_of
 
 __all__ = ["BEGIN", "END", "main", "section", "update"]
 
@@ -53,7 +54,7 @@ def _lines(result: Result) -> Iterator[str]:
         rows = [row for row in result.rows if row.threads == count]
         rivals = list(dict.fromkeys(name for row in rows for name in row.rivals))
         yield ""
-        yield f"**{count} thread{'s' if count > 1 else ''}**"
+        yield f"**{counted(count, 'thread')}**"
         yield ""
         reduced = any(error_of(row, "fastgru") for row in rows)
         yield _line(["case", "fastgru", *(["error"] if reduced else []), *rivals, "share of the bound"])

@@ -33,7 +33,7 @@ _FENCE = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 _LAYOUT = re.compile(r"[─━]+|\s+")
-_MACHINE = re.compile(r"\d[\d.,]*(?:e[+-]\d+)?|[▁▂▃▄▅▆▇█]+")
+_MACHINE = re.compile(r"\d[\d.,]*(?:e[+-]\d+)?(?: (?:s|ms|us|ns)\b)?|[▁▂▃▄▅▆▇█]+")
 
 
 @dataclass(frozen=True)

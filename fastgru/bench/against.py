@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -15,7 +14,8 @@ from fastgru.bench.comparison import geometric_mean
 from fastgru.bench.ours import NAME
 from fastgru.bench.result import Result, Row
 from fastgru.bench.rivals.other import OTHER
-from fastgru.bench.words import percent, time_of
+from fastgru.bench.words import percent
+from fastgru.terminal import counted, plain_table, time_of
 
 __all__ = ["changed", "failures", "mean_of", "print_against"]
 
@@ -35,9 +35,8 @@ def print_against(result: Result, console: Console) -> None:
 
 def _cell_table(result: Result) -> Table:
     title = "time a call, and theirs over ours: above 1 ours is faster"
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
-    for column in ("cell", "threads", "theirs", "ours", "ratio", "spread", "verdict", "bits"):
-        table.add_column(column, justify="left" if column in ("cell", "verdict", "bits") else "right")
+    numbers = ("threads", "theirs", "ours", "ratio", "spread")
+    table = plain_table("cell", *numbers, "verdict", "bits", right=numbers, title=title)
     for row in result.rows:
         table.add_row(row.title, str(row.threads), *_cells(row))
     return table
@@ -96,7 +95,7 @@ def _groups(rows: Sequence[Row]) -> dict[str, list[Row]]:
     for row in rows:
         if row.other is not None:
             kind = "models" if row.case is None else f"{row.case.kind}s"
-            found.setdefault(f"{kind} on {row.threads} thread{'s' if row.threads > 1 else ''}", []).append(row)
+            found.setdefault(f"{kind} on {counted(row.threads, 'thread')}", []).append(row)
     return found if len(found) > 1 else {}
 
 
@@ -118,7 +117,8 @@ def failures(result: Result, least: float) -> list[str]:
 
 
 def _steady_table(steady: Mapping[str, Any]) -> Table:
-    table = _new_table(f"steadiness of {steady['case']}: the median of {len(steady[NAME])} processes", "theirs", "ours")
+    title = f"steadiness of {steady['case']}: the median of {len(steady[NAME])} processes"
+    table = plain_table("", "theirs", "ours", right=("theirs", "ours"), title=title)
     theirs, ours = ([_figures(each) for each in steady[name]] for name in (OTHER, NAME))
     for name in ours[0]:
         show = time_of if name.endswith("time") else "{:,.4g}".format
@@ -143,13 +143,6 @@ def _figures(found: Mapping[str, Any]) -> dict[str, float]:
         figures |= {f"collector {collector}: {key} over median": tail[key] for key in ("p99", "p999", "worst")}
     every = f"a push every {1e3 * pace['interval_s']:g} ms"
     return {**figures, f"{every}: median time": pace["median_s"], f"{every}: p99 time": pace["p99_s"]}
-
-
-def _new_table(title: str, *columns: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
-    for column in ("", *columns):
-        table.add_column(column, justify="right" if column else "left")
-    return table
 
 
 def mean_of(rows: Sequence[Row]) -> float | None:

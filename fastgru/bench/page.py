@@ -9,7 +9,8 @@ from statistics import median
 from fastgru.bench.plots import Bar, Series, bar_chart, check_matplotlib, line_chart
 from fastgru.bench.report import steady_lines
 from fastgru.bench.result import Result, Row
-from fastgru.bench.words import error_of, machine_line, percent, ratio_of, time_of, tiny_rows, versions_line
+from fastgru.bench.words import error_of, machine_line, percent, ratio_of, tiny_rows, versions_line
+from fastgru.terminal import counted, time_of
 
 __all__ = ["check_matplotlib", "render_page"]
 
@@ -59,7 +60,7 @@ def _parts(result: Result) -> Iterator[str]:
     yield _summary(result)
     for threads in sorted({row.threads for row in result.rows}):
         rows = [row for row in result.rows if row.threads == threads]
-        count = f"{threads} thread{'s' if threads > 1 else ''}"
+        count = counted(threads, "thread")
         yield _figure(_latency(rows), f"One step of a stream, N = 1: latency against H, {count}")
         yield _figure(_throughput(rows), f"Whole sequences: frames a second against the batch, {count}")
         yield _figure(_shares(rows), f"Share of the machine's bound that is reached, {count}")
@@ -210,7 +211,7 @@ def _tiny(result: Result) -> str:
 
 
 def _notes(result: Result) -> str:
-    faults = [f"{row.title}, {row.threads} thread(s): {fault}" for row in result.rows for fault in row.faults]
+    faults = [f"{row.title}, {counted(row.threads, 'thread')}: {fault}" for row in result.rows for fault in row.faults]
     settings = sorted({f"{t.name}: {t.setting}" for row in result.rows for t in row.rivals.values()})
     absent = sorted({f"{name}: {reason}" for row in result.rows for name, reason in row.absent.items()})
     found = ""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rich import box
 from rich.console import Console, ConsoleRenderable
 from rich.table import Table
 from rich.text import Text
@@ -13,7 +12,8 @@ from rich.text import Text
 from fastgru.bench.against import print_against
 from fastgru.bench.result import Result, Row
 from fastgru.bench.rivals.other import OTHER
-from fastgru.bench.words import error_of, machine_line, percent, ratio_of, time_of, tiny_rows, versions_line
+from fastgru.bench.words import error_of, machine_line, percent, ratio_of, tiny_rows, versions_line
+from fastgru.terminal import counted, plain_table, time_of
 
 __all__ = ["print_report", "steady_lines"]
 
@@ -38,21 +38,14 @@ def print_report(result: Result, console: Console) -> None:
     console.print(Text(f"{count}in {result.seconds:.0f} s", style="dim"))
 
 
-def _new_table(title: str, *columns: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
-    for k, column in enumerate(columns):
-        table.add_column(column, justify="right" if k else "left")
-    return table
-
-
 def _table(rows: list[Row], threads: int) -> Table:
     names = dict.fromkeys(name for row in rows for name in (*row.rivals, *row.absent))
     rivals = [name for name in names if name != OTHER]
-    title = f"{threads} thread{'s' if threads > 1 else ''}: time a call, and that of a rival over ours"
+    title = f"{counted(threads, 'thread')}: time a call, and that of a rival over ours"
     own = ["over 1 thread"] if any(row.own_ratio for row in rows) else []
     error = ["error"] if any(error_of(row, "fastgru") for row in rows) else []
     heads = ["case", "fastgru", *error, "p99", "spread", *rivals, "best", "goal", *own, "of the bound"]
-    table = _new_table(title, *heads)
+    table = plain_table(*heads, right=tuple(heads[1:]), title=title)
     for row in rows:
         if row.ours is None:
             table.add_row(row.title, Text("none", style="bold red"), *[""] * (len(heads) - 2))
@@ -87,7 +80,8 @@ def _tiny(result: Result) -> ConsoleRenderable | None:
     if not tiny:
         return None
     title = "tiny nets: nanoseconds a step in a block call, beside RTNeural's published best (desktop CPU of 2018)"
-    table = _new_table(title, "case", "fastgru", "RTNeural", "onnxruntime, once a sample")
+    heads = ("case", "fastgru", "RTNeural", "onnxruntime, once a sample")
+    table = plain_table(*heads, right=heads[1:], title=title)
     for row, ours_ns, published in tiny:
         rival = row.ratios.get("onnxruntime")
         table.add_row(
@@ -109,8 +103,7 @@ def _notes(result: Result) -> Iterator[ConsoleRenderable]:
         yield Text(f"{name}: {reason}{where}", style="dim")
     for row in result.rows:
         for fault in row.faults:
-            threads = f"{row.threads} thread{'s' if row.threads > 1 else ''}"
-            yield Text(f"{row.title}, {threads}: {fault}", style="red")
+            yield Text(f"{row.title}, {counted(row.threads, 'thread')}: {fault}", style="red")
 
 
 def steady_lines(steady: Mapping[str, Any]) -> Iterator[str]:

@@ -8,15 +8,7 @@ from typing import Any
 from fastgru.bench.cases import RTNEURAL_NS
 from fastgru.bench.result import Result, Row
 
-__all__ = ["error_of", "machine_line", "percent", "ratio_of", "time_of", "tiny_rows", "versions_line"]
-
-
-def time_of(seconds: float) -> str:
-    """0.0000123 -> "12.3 us"; three digits, from nanoseconds to seconds."""
-    for unit, scale in (("s", 1.0), ("ms", 1e3), ("us", 1e6)):
-        if seconds * scale >= 1:
-            return f"{seconds * scale:.3g} {unit}" if seconds * scale < 999.5 else f"{seconds * scale:.0f} {unit}"
-    return f"{seconds * 1e9:.3g} ns"
+__all__ = ["error_of", "machine_line", "percent", "ratio_of", "tiny_rows", "versions_line"]
 
 
 def ratio_of(value: float | None) -> str:

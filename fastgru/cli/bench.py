@@ -10,6 +10,7 @@ import click
 from fastgru.cli.bench_request import RIVALS, Request
 from fastgru.cli.options import fallback_option
 from fastgru.precisions import PRECISIONS
+from fastgru.terminal import stdout
 
 __all__ = ["command"]
 
@@ -115,7 +116,6 @@ def command(json_path: Path | None, html_path: Path | None, only_list: bool, **c
     from fastgru.bench.against import failures
     from fastgru.bench.page import check_matplotlib, render_page
     from fastgru.bench.report import print_report
-    from fastgru.cli.console import stdout
 
     if only_list:
         for case in request.cases:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from fastgru.terminal import counted, stderr, time_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -92,7 +94,6 @@ class Request:
     def measure(self) -> Result:
         """The suite or the model, and for the suite "steady" what that finds; beside the fastgru of `against`, too."""
         from fastgru.bench.rivals.other import about_sides
-        from fastgru.cli.console import stderr
 
         started = time.perf_counter()
         rivals = self.rivals if self.rivals is not None else RIVALS if self.against is None else ()
@@ -149,8 +150,7 @@ class Request:
 
 def _print_row(row: Row) -> None:
     """A line as soon as a case is done, for whoever watches; the tables come at the end."""
-    from fastgru.bench.words import ratio_of, time_of
-    from fastgru.cli.console import counted, stderr
+    from fastgru.bench.words import ratio_of
 
     line = row.trouble
     if row.ours is not None:

@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+import fastgru
 from fastgru.errors import InvalidModelError
 
 __all__ = ["DATA", "CharModel", "Check", "Timing"]
@@ -45,8 +46,6 @@ class CharModel:
     """tokens (N, T) -> logits (N, T, V), one token a character of `alphabet`."""
 
     def __init__(self, folder: Path = DATA) -> None:
-        import fastgru
-
         started = time.perf_counter()
         self.model = fastgru.load(folder / "demo.safetensors")
         self.stream = self.model.stream(batch_size=1)

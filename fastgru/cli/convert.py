@@ -8,6 +8,8 @@ from typing import Any
 import click
 
 from fastgru.cli.options import file_argument, load_options
+from fastgru.load import load_graph
+from fastgru.terminal import bytes_of, counted
 
 __all__ = ["command"]
 
@@ -19,10 +21,8 @@ __all__ = ["command"]
 @load_options
 def command(file: Path, output: Path, force: bool, options: dict[str, Any]) -> None:
     """Save the model in FILE as OUTPUT: one .safetensors file that any CPU can load, or an .onnx file."""
-    from fastgru.cli.console import bytes_of, counted
     from fastgru.exporters import to_onnx
     from fastgru.graphfile import read_graph, write_graph
-    from fastgru.load import load_graph
 
     suffix = output.suffix.lower()
     if suffix not in (".onnx", ".safetensors"):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
+import numpy as np
+from rich.console import Console
+from rich.rule import Rule
+from rich.style import Style
+from rich.table import Table
+from rich.text import Text
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from fastgru.cli.charmodel import CharModel, Timing
+from fastgru.cli.charmodel import DATA, CharModel, Timing
+from fastgru.cli.typewriter import colour_of, legend, typewrite
+from fastgru.terminal import bytes_of, compiling, kernels_used, stdout, time_of
 
 __all__ = ["command"]
 
@@ -27,14 +30,6 @@ def command(prompt: str, length: int, temperature: float, seed: int, no_pause: b
 
     Exit status 1 where its logits are not those that torch gave when it was trained.
     """
-    from rich.rule import Rule
-    from rich.style import Style
-    from rich.text import Text
-
-    from fastgru.cli.charmodel import CharModel, Timing
-    from fastgru.cli.console import compiling, stdout, time_of
-    from fastgru.cli.typewriter import Typewriter, colour_of, legend
-
     console = stdout(wide=False)
     with compiling():
         model = CharModel()
@@ -50,13 +45,10 @@ def command(prompt: str, length: int, temperature: float, seed: int, no_pause: b
     console.print(Rule(style="dim"))
 
     timing = Timing()
-    writer = Typewriter(console, pause_s=0.0 if no_pause else _SHOW_S / max(length, 600))
-    writer.write((character, Style(bold=True)) for character in prompt)
-    writer.write(
-        (character, colour_of(probability))
-        for character, probability in model.write(prompt, length, temperature=temperature, seed=seed, timing=timing)
-    )
-    writer.close()
+    written = model.write(prompt, length, temperature=temperature, seed=seed, timing=timing)
+    characters = [(character, Style(bold=True)) for character in prompt]
+    characters += [(character, colour_of(probability)) for character, probability in written]
+    typewrite(console, characters, pause_s=0.0 if no_pause else _SHOW_S / max(length, 600))
     console.print(Rule(style="dim"))
     if console.is_terminal and console.color_system is not None:
         console.print(legend())
@@ -64,11 +56,6 @@ def command(prompt: str, length: int, temperature: float, seed: int, no_pause: b
 
 
 def _print_title(console: Console, model: CharModel) -> None:
-    from rich.text import Text
-
-    from fastgru.cli.charmodel import DATA
-    from fastgru.cli.console import bytes_of
-
     graph = model.model.graph
     layers = [node.op for node in graph.nodes if node.op in ("embedding", "gru", "linear")]
     size = bytes_of((DATA / "demo.safetensors").stat().st_size)
@@ -81,12 +68,6 @@ def _print_title(console: Console, model: CharModel) -> None:
 
 
 def _print_speed(console: Console, model: CharModel, timing: Timing) -> None:
-    import numpy as np
-    from rich.table import Table
-    from rich.text import Text
-
-    from fastgru.cli.console import kernels_used, time_of
-
     median, slow = np.percentile(timing.step_ns, (50, 99)) / 1e9
     rate = 1e9 * len(timing.step_ns) / timing.total_ns
     table = Table.grid(padding=(0, 2))

@@ -8,8 +8,11 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import click
+from rich.text import Text
 
+import fastgru
 from fastgru.cli.options import json_option
+from fastgru.terminal import bytes_of, plain_table, stdout
 
 __all__ = ["command", "examine"]
 
@@ -30,7 +33,6 @@ def command(as_json: bool) -> None:
 
 def examine() -> dict[str, Any]:
     """Everything that `doctor` prints, as plain data."""
-    import fastgru
     from fastgru.kernels import table
     from fastgru.simd import cache, cpu
 
@@ -53,10 +55,6 @@ def _version(package: str) -> str | None:
 
 
 def _print(found: dict[str, Any]) -> None:
-    from rich.text import Text
-
-    from fastgru.cli.console import bytes_of, plain_table, stdout
-
     console = stdout()
     cpu, cache = found["cpu"], found["cache"]
 

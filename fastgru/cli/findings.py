@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Unpack
+from typing import Any, Final, Unpack
 
 import numpy as np
 
@@ -14,12 +14,10 @@ from fastgru.cli.guesses import guess_grus
 from fastgru.errors import FastGRUError, UnsupportedModelError
 from fastgru.graph import Graph, Node, TensorSpec
 from fastgru.importers.files import FORMATS, detect_format
+from fastgru.load import Reading, load_graph, options_for
 from fastgru.reference.foreign import FOREIGN, describe_foreign
 from fastgru.reference.plain import with_plain_weights
 from fastgru.spec import Activation, GRUSpec
-
-if TYPE_CHECKING:
-    from fastgru.load import Reading
 
 __all__ = ["examine"]
 
@@ -39,8 +37,6 @@ def examine(file: Path, *, precision: str | None = None, **options: Unpack[Readi
     `weights` tells what each node's weights would be in, where the precision is one of weights.
     Raises what the readers raise for damaged files, `UnsupportedModelError` for an option that the file has no use for.
     """
-    from fastgru.load import load_graph, options_for
-
     kind = detect_format(file)
     given = options_for(kind, file, options)
     architecture = given.get("architecture")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
+from rich.console import Console
+from rich.text import Text
 
+from fastgru.cli.findings import examine
 from fastgru.cli.options import file_argument, json_option, load_options, precision_option
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from fastgru.terminal import bytes_of, counted, plain_table, stdout, time_of
 
 __all__ = ["command"]
 
@@ -46,8 +47,6 @@ def command(
     With --draft nothing but a description of the layers that the tensors seem to be of, to be completed and given to
     --architecture.
     """
-    from fastgru.cli.findings import examine
-
     found = examine(file, precision=precision, **options)
     if as_draft:
         if found["kind"] != "weights" or as_json or with_nodes or with_times:
@@ -72,10 +71,6 @@ def command(
 
 
 def _print(found: dict[str, Any], with_nodes: bool) -> None:
-    from rich.text import Text
-
-    from fastgru.cli.console import bytes_of, stdout
-
     console = stdout()
     console.print(Text(found["file"], style="bold"), soft_wrap=True)
     facts = {"file type": found["description"], "size": bytes_of(found["bytes"]), **found["meta"]}
@@ -94,10 +89,6 @@ def _print(found: dict[str, Any], with_nodes: bool) -> None:
 
 
 def _print_model(console: Console, found: dict[str, Any], with_nodes: bool) -> None:
-    from rich.text import Text
-
-    from fastgru.cli.console import bytes_of, counted, plain_table
-
     table = plain_table("", "name", "dtype", "shape", "state")
     for kind in ("input", "output"):
         for spec in found[f"{kind}s"]:
@@ -142,10 +133,6 @@ def _print_model(console: Console, found: dict[str, Any], with_nodes: bool) -> N
 
 
 def _print_profile(console: Console, rows: list[dict[str, Any]]) -> None:
-    from rich.text import Text
-
-    from fastgru.cli.console import counted, plain_table, time_of
-
     total = sum(row["seconds"] for row in rows)
     table = plain_table("share", "time", "kernel", "node", right=("share", "time"))
     for row in rows:
@@ -156,10 +143,6 @@ def _print_profile(console: Console, rows: list[dict[str, Any]]) -> None:
 
 
 def _print_weights(console: Console, found: dict[str, Any], with_nodes: bool) -> None:
-    from rich.text import Text
-
-    from fastgru.cli.console import plain_table
-
     console.print(Text(f"{len(found['tensors'])} tensors, {found['parameters']:,} parameters, no graph"))
     if found["grus"]:
         columns = ("GRU", "in", "hidden", "layers", "directions", "bias", "load it with")

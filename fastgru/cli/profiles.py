@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from fastgru.errors import UnsupportedModelError
+from fastgru.load import load
+
 __all__ = ["instructions"]
 
 
 def instructions(file: Path, precision: str | None, options: dict[str, Any]) -> list[dict[str, Any]]:
     """node, kernel and seconds of every instruction, in order. Raises what `fastgru.load` and the model raise."""
-    import numpy as np
-
-    from fastgru.errors import UnsupportedModelError
-    from fastgru.load import load
-
     model = load(file, precision=precision, **options)
     random = np.random.default_rng(0)
     inputs = {}

@@ -7,15 +7,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.text import Text
 
+from fastgru.cli.arrays import fit, name_inputs
 from fastgru.cli.options import file_argument, json_option, load_options
+from fastgru.graph import Graph
+from fastgru.load import load_graph
 from fastgru.precisions import LOWP
+from fastgru.terminal import bars, bytes_of, compiling, counted, plain_table, stdout, time_of
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-    from rich.console import Console
-
-    from fastgru.graph import Graph
     from fastgru.quantization import Errors, QuantizeReport
 
 __all__ = ["command"]
@@ -61,8 +65,6 @@ def command(
 
     Exit status 0 where every output is within the bounds, 1 where one is not: nothing is saved then.
     """
-    from fastgru.cli.console import compiling
-    from fastgru.load import load_graph
     from fastgru.quantization import quantize
 
     if output is not None and output.suffix.lower() != ".safetensors":
@@ -89,8 +91,6 @@ def command(
 
 
 def _data(options: tuple[str, ...], graph: Graph) -> dict[str, NDArray[Any]]:
-    from fastgru.cli.arrays import fit, name_inputs
-
     named = name_inputs(options, graph.inputs, graph.states)
     specs = {spec.name: spec for spec in graph.inputs}
     return {name: _fit_calls(fit, array, specs[name], graph) for name, array in named.items()}
@@ -98,8 +98,6 @@ def _data(options: tuple[str, ...], graph: Graph) -> dict[str, NDArray[Any]]:
 
 def _fit_calls(fit: Any, array: NDArray[Any], spec: Any, graph: Graph) -> NDArray[Any]:
     """`fit`, of each call where the array holds several."""
-    import numpy as np
-
     if spec.shape is not None and array.ndim == len(spec.shape) + 1 and len(array):
         return np.stack([fit(call, spec, graph) for call in array])
     fitted: NDArray[Any] = fit(array, spec, graph)
@@ -107,17 +105,15 @@ def _fit_calls(fit: Any, array: NDArray[Any], spec: Any, graph: Graph) -> NDArra
 
 
 def _print(report: QuantizeReport, file: Path, saved: Path | None) -> None:
-    from rich.text import Text
-
-    from fastgru.cli.console import bytes_of, counted, stdout
-
     console = stdout()
     console.print(Text(str(file), style="bold"), Text(f"in {report.precision}; inputs: {'; '.join(report.cases)}"))
     _print_layers(console, report)
     _print_outputs(console, report)
     for t in report.timings:
         ratio = t.before_s / t.after_s if t.after_s else 1.0
-        console.print(Text(f"a call, {t.label}: {_time(t.before_s)} to {_time(t.after_s)}, {ratio:.2f} times as fast"))
+        console.print(
+            Text(f"a call, {t.label}: {time_of(t.before_s)} to {time_of(t.after_s)}, {ratio:.2f} times as fast")
+        )
     share = report.bytes_after / max(report.bytes_before, 1)
     sizes = f"{bytes_of(report.bytes_before)} of constants in float32, {bytes_of(report.bytes_after)} now ({share:.0%})"
     console.print(Text(f"{sizes}; {counted(len(report.kept), 'node')} of {len(report.layers)} left in float32"))
@@ -132,10 +128,6 @@ def _print(report: QuantizeReport, file: Path, saved: Path | None) -> None:
 
 
 def _print_layers(console: Console, report: QuantizeReport) -> None:
-    from rich.text import Text
-
-    from fastgru.cli.console import bytes_of, plain_table
-
     columns = ("node", "", "outputs", "inputs", "weights", "bytes", "largest error", "mean", "below", "alone", "")
     table = plain_table(*columns, right=("outputs", "inputs", "bytes", "largest error", "mean", "below", "alone"))
     for layer in report.layers:
@@ -153,10 +145,6 @@ def _print_layers(console: Console, report: QuantizeReport) -> None:
 
 
 def _print_outputs(console: Console, report: QuantizeReport) -> None:
-    from rich.text import Text
-
-    from fastgru.cli.console import bars, plain_table
-
     columns = ("output", "largest error", "mean", "below", "at most", "by step", "drift", "")
     table = plain_table(*columns, right=("largest error", "mean", "below", "at most", "drift"))
     for output in report.outputs:
@@ -175,9 +163,3 @@ def _print_outputs(console: Console, report: QuantizeReport) -> None:
 
 def _figures(errors: Errors) -> tuple[str, str, str]:
     return f"{errors.largest:.1e}", f"{errors.mean:.1e}", f"{errors.db:.1f} dB"
-
-
-def _time(seconds: float) -> str:
-    from fastgru.cli.console import time_of
-
-    return time_of(seconds)

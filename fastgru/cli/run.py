@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
+import numpy as np
+from numpy.typing import NDArray
 
+import fastgru
+from fastgru.cli.arrays import fit, name_inputs, write_arrays
 from fastgru.cli.options import file_argument, load_options, precision_option
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from fastgru.graph import TensorSpec
+from fastgru.graph import TensorSpec
+from fastgru.terminal import compiling, plain_table, stdout
 
 __all__ = ["command"]
 
@@ -38,10 +39,6 @@ def command(
     A file without a name goes to the first input that has none yet; the arrays of an .npz go by their own names.
     A state that is not given starts at zero. Without --output a summary of every output is printed.
     """
-    import fastgru
-    from fastgru.cli.arrays import fit, name_inputs, write_arrays
-    from fastgru.cli.console import compiling
-
     with compiling():
         model = fastgru.load(file, precision=precision, **options)
         named = name_inputs(inputs, model.inputs, model.graph.states)
@@ -62,8 +59,6 @@ def _zero_states(
     specs: tuple[TensorSpec, ...], states: Mapping[str, str], given: Mapping[str, NDArray[Any]]
 ) -> dict[str, NDArray[Any]]:
     """Zeros for each state that is not given; its free dimensions are those of the inputs that are."""
-    import numpy as np
-
     from fastgru.reference.operator import numpy_dtype
 
     if missing := [spec.name for spec in specs if spec.name not in given and spec.name not in states]:
@@ -87,10 +82,6 @@ def _zero_states(
 
 
 def _print_summary(outputs: Mapping[str, NDArray[Any]]) -> None:
-    import numpy as np
-
-    from fastgru.cli.console import plain_table, stdout
-
     table = plain_table("output", "shape", "dtype", "min", "mean", "max", "begins", right=("min", "mean", "max"))
     for name, array in outputs.items():
         numbers = array.astype(np.float64)

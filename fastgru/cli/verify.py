@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
+from rich.text import Text
 
+from fastgru.cli.arrays import fit, name_inputs
 from fastgru.cli.options import file_argument, json_option, load_options, precision_option
-
-if TYPE_CHECKING:
-    from fastgru.verify import Report
+from fastgru.errors import UnsupportedModelError
+from fastgru.load import load_graph
+from fastgru.terminal import bars, compiling, plain_table, stdout
+from fastgru.verify import Report, verify
 
 __all__ = ["command"]
 
@@ -39,12 +42,6 @@ def command(
 
     Exit status 0 where every output is within its tolerance, 1 where one is not.
     """
-    from fastgru.cli.arrays import fit, name_inputs
-    from fastgru.cli.console import compiling
-    from fastgru.errors import UnsupportedModelError
-    from fastgru.load import load_graph
-    from fastgru.verify import verify
-
     arrays = None
     try:
         graph = load_graph(file, **options)
@@ -66,10 +63,6 @@ def command(
 
 
 def _print(report: Report) -> None:
-    from rich.text import Text
-
-    from fastgru.cli.console import bars, plain_table, stdout
-
     console = stdout()
     console.print(Text(report.source, style="bold"), Text(f"in {report.precision}; inputs: {'; '.join(report.cases)}"))
     table = plain_table(

@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+import fastgru
 from fastgru.cli.options import load_options, precision_option
+from fastgru.terminal import bytes_of, counted, stderr
 
 __all__ = ["command"]
 
@@ -22,7 +25,6 @@ def command(files: tuple[Path, ...], options: dict[str, Any], precision: str | N
 
     Later processes, and others that share the folder (see `fastgru doctor`), then compile nothing.
     """
-    from fastgru.cli.console import bytes_of, counted
     from fastgru.kernels.table import compiled_by_this_process
     from fastgru.simd import cache
 
@@ -58,8 +60,6 @@ def _warm_entries() -> None:
 
 
 def _warm_files(files: tuple[Path, ...], precision: str | None, options: dict[str, Any]) -> None:
-    import fastgru
-    from fastgru.cli.console import stderr
     from fastgru.verify.cases import draw_cases
 
     for file in files:
@@ -71,9 +71,6 @@ def _warm_files(files: tuple[Path, ...], precision: str | None, options: dict[st
 
 
 def _warm_all() -> None:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    from fastgru.cli.console import stderr
     from fastgru.kernels.table import entries
 
     handlers = list(entries())

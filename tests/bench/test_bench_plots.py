@@ -11,8 +11,8 @@ import pytest
 from fastgru.bench.page import render_page
 from fastgru.bench.plots import Bar, Series, bar_chart, line_chart
 from fastgru.bench.result import Result
-from fastgru.bench.words import time_of
 from fastgru.errors import FastGRUError
+from fastgru.terminal import time_of
 
 pytest.importorskip("matplotlib")
 SVG = "{http://www.w3.org/2000/svg}"

@@ -18,8 +18,9 @@ from fastgru.bench.measure import Ratio
 from fastgru.bench.page import render_page
 from fastgru.bench.report import print_report
 from fastgru.bench.result import Result, Row
-from fastgru.bench.words import ratio_of, time_of
+from fastgru.bench.words import ratio_of
 from fastgru.errors import InvalidModelError
+from fastgru.terminal import time_of
 
 readme = load_tool("bench_readme")
 BEGIN, END = readme.BEGIN, readme.END

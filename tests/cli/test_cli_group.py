@@ -38,7 +38,7 @@ def test_help_imports_nothing_heavy() -> None:
         "from fastgru.cli import main\n"
         "for arguments in (['--help'], ['demo', '--help'], ['verify', '--help'], ['nonsense']):\n"
         "    main(arguments, standalone_mode=False) if arguments != ['nonsense'] else None\n"
-        "print([m for m in ('numba', 'onnx', 'llvmlite', 'h5py', 'torch', 'rich') if m in sys.modules])\n"
+        "print([m for m in ('numba', 'onnx', 'llvmlite', 'h5py', 'torch') if m in sys.modules])\n"
     )
     result = run_process("-c", code)
     assert result.stdout.rstrip().endswith("[]"), result.stdout + result.stderr

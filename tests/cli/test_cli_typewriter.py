@@ -9,14 +9,12 @@ from hypothesis import strategies as st
 from rich.console import Console
 from rich.style import Style
 
-from fastgru.cli.typewriter import Typewriter, colour_of, legend
+from fastgru.cli.typewriter import colour_of, legend, typewrite
 
 
 def typed(text: str, *, width: int = 40) -> str:
     console = Console(file=io.StringIO(), width=width, force_terminal=False)
-    writer = Typewriter(console)
-    writer.write((character, Style()) for character in text)
-    writer.close()
+    typewrite(console, [(character, Style()) for character in text])
     return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
 
 

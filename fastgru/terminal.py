@@ -1,4 +1,4 @@
-"""What the commands share of the terminal: the consoles, numbers with units, the message of a first compilation."""
+"""What all that prints shares: the consoles, numbers with units, the message of a first compilation."""
 
 from __future__ import annotations
 
@@ -63,11 +63,11 @@ def bytes_of(count: float) -> str:
 
 
 def time_of(seconds: float) -> str:
-    """0.0000123 -> "12.3 us"."""
+    """0.0000123 -> "12.3 us"; three digits, from nanoseconds to seconds."""
     for unit, scale in (("s", 1.0), ("ms", 1e3), ("us", 1e6)):
-        if seconds * scale >= 1 or unit == "us":
-            return f"{seconds * scale:.3g} {unit}" if seconds * scale < 1000 else f"{seconds * scale:.0f} {unit}"
-    raise AssertionError(seconds)
+        if seconds * scale >= 1:
+            return f"{seconds * scale:.3g} {unit}" if seconds * scale < 999.5 else f"{seconds * scale:.0f} {unit}"
+    return f"{seconds * 1e9:.3g} ns"
 
 
 def counted(count: int, what: str) -> str:
