@@ -26,7 +26,7 @@ import_all("fastgru.engine.ops")
 
 
 # Elements of a value that a plan computes for itself: beyond it a shape is more likely hostile than meant.
-_MAX_KNOWN: Final = 1 << 26
+_MAX_ELEMENTS: Final = 1 << 26
 _WIDEST: Final = 8  # bytes of an element
 
 
@@ -82,7 +82,7 @@ def make_program(
         reads = [values[name] if name else None for name in node.inputs]
         if reads and all(v is None or isinstance(v, Constant) for v in reads):
             arrays = [v.array if isinstance(v, Constant) else None for v in reads]
-            results = fold_node(node, arrays, max_elements=min(_MAX_KNOWN, builder.room.left // _WIDEST))
+            results = fold_node(node, arrays, max_elements=min(_MAX_ELEMENTS, builder.room.left // _WIDEST))
             builder.room.hold(results, builder.label)
             outputs: list[Value] = [Constant(array) for array in results]
         else:

@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from fastgru.engine.buffers import ConstantRows
 from fastgru.engine.passes import merge_quantised, simplify
-from fastgru.engine.passes.rows import kept_rows, matrix_shapes
+from fastgru.engine.passes.rows import kept_rows, matrix_shapes, weight_axes
 from fastgru.errors import UnsupportedModelError
 from fastgru.graph import Graph, Node
 from fastgru.precisions import (
@@ -106,9 +106,9 @@ def weight_precisions(graph: Graph, precision: Precision) -> dict[str, WeightPre
 
 def weight_matrices(graph: Graph) -> dict[str, tuple[Node, list[tuple[int, int]]]]:
     """By the name of its first output, every node with weights and the (outputs, inputs) of each of its matrices."""
-    found, known_shapes = {}, matrix_shapes(graph)
+    found, constant_shapes = {}, matrix_shapes(graph)
     for node in graph.nodes:
-        shape = _weight_shape(known_shapes, node)
+        shape = _weight_shape(constant_shapes, node)
         if shape is None:
             continue
         shapes = [shape]
@@ -142,13 +142,10 @@ def _weight_shape(shapes: Mapping[str, tuple[int, ...]], node: Node) -> tuple[in
     if node.op in RECURRENT:
         sizes = node.attrs["spec"]
         return sizes["hidden_size"], max(sizes["hidden_size"], sizes["input_size"])
-    if node.op not in ("embedding", "linear", "matmul"):
-        return None
-    shape = shapes.get(node.inputs[1])
-    if shape is None or len(shape) != 2:
-        return None
-    first, second = shape
-    return (second, first) if node.op == "matmul" else (first, second)
+    for name, axis in weight_axes(node).items():
+        if len(shape := shapes.get(name, ())) == 2:
+            return shape[axis], shape[1 - axis]
+    return None
 
 
 def _impossible(node: Node, shape: tuple[int, ...], asked: str) -> str:

@@ -18,8 +18,8 @@ Array = NDArray[Any]
 
 
 class PackedGRU(NamedTuple):
-    """weight_ih, weight_hh: panels of r, z, n interleaved; bias_x: added to the input product, r, z, n interleaved;
-    bias_n: where the recurrent product of n starts."""
+    """weight_ih, weight_hh: panels of r, z, n interleaved; bias_x: added to the input GEMM, r, z, n interleaved;
+    bias_n: where the recurrent GEMM of n starts."""
 
     weight_ih: Array
     weight_hh: Array
@@ -30,7 +30,7 @@ class PackedGRU(NamedTuple):
 def pack_gru(spec: GRUSpec, weights: GRUWeights, dtype: Any, precision: str | None = None) -> PackedGRU:
     """dtype: of biases, and of weights where no `precision` ("bfloat16" or "int8") says otherwise.
 
-    With the reset gate after the product, b_hn is multiplied by r and stays apart; the other biases are added up."""
+    With the reset gate after the GEMM, b_hn is multiplied by r and stays apart; the other biases are added up."""
     H = spec.hidden_size
 
     def gates(bias: Array | None) -> Array:

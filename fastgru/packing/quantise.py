@@ -46,7 +46,7 @@ class QuantisedRows:
 
 
 def split_rows(matrix: Array | QuantisedRows, count: int) -> list[Any]:
-    """So many parts of as many rows each."""
+    """So many matrices of as many rows each."""
     rows = matrix.shape[0] // count
     return [matrix[i * rows : (i + 1) * rows] for i in range(count)]
 

@@ -17,7 +17,7 @@ Array = NDArray[Any]
 
 
 class PackedRecurrent(NamedTuple):
-    """weight_ih, weight_hh: panels of the gates interleaved; bias: added to the input product, interleaved likewise."""
+    """weight_ih, weight_hh: panels of the gates interleaved; bias: added to the input GEMM, interleaved likewise."""
 
     weight_ih: Array
     weight_hh: Array

@@ -1,4 +1,4 @@
-"""A network of every layer that has small weights; run by itself, the instruction set and what it gives in int8."""
+"""A network of every layer that can be of low precision; run by itself: the instruction set, its results in int8."""
 
 from __future__ import annotations
 

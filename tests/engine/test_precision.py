@@ -1,4 +1,4 @@
-"""Which node gets small weights, and what a model of small weights is to its user."""
+"""Which node has weights of low precision, and what such a model is to its user."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def network(H):
 
 
 @pytest.mark.parametrize("precision", LOWP)
-def test_a_model_of_small_weights_has_float32_at_its_ends(precision):
+def test_a_model_of_low_precision_has_float32_at_its_ends(precision):
     graph = network(128)
     model = fastgru.Model(graph, precision=precision)
     assert model.precision == precision
@@ -75,6 +75,19 @@ def test_overrides_are_taken_at_their_word():
         Executable(graph, precision={name: "int4"})
     with pytest.raises(UnsupportedModelError, match="weights in int8 in a model that computes in float64"):
         Executable(graph, precision={"*": "float64", name: "int8"})
+
+
+def test_one_plan_of_precisions_goes_from_the_call_to_the_packs():
+    """What the model reports, what the lowerings ask and which layouts were packed are the same."""
+    graph = network(128)
+    executable = Executable(graph, precision={"*": "bfloat16", graph.nodes[-1].outputs[0]: "int8"})
+    plan = executable.precisions
+    assert executable.weight_precisions == plan.weights
+    assert list(plan.lowp.values()) == ["bfloat16", "bfloat16", "int8"]
+    assert [chosen.op for chosen in plan.weights.values()] == ["embedding", "gru", "linear"]
+    executable.program({"x": (6, 2)})
+    packed = {key: next(iter(set(key) & set(LOWP)), None) for key in executable._packs}
+    assert set(packed.values()) >= {"bfloat16", "int8"}
 
 
 @cache
@@ -165,7 +178,7 @@ def test_a_state_that_is_not_finite_stays_in_its_row(precision):
 
 @pytest.mark.parametrize("precision", LOWP)
 @pytest.mark.parametrize("H", [64, 65, 100, 256])
-def test_from_64_units_on_a_gru_has_small_weights(precision, H):
+def test_from_64_units_on_a_gru_has_weights_of_low_precision(precision, H):
     for I in (1, 40, 257):
         shapes = {"weight_ih_l0": (3 * H, I), "weight_hh_l0": (3 * H, H)}
         gru = fastgru.GRU.from_torch({name: np.full(shape, 0.01, np.float32) for name, shape in shapes.items()})
@@ -183,7 +196,7 @@ def test_from_64_units_on_a_gru_has_small_weights(precision, H):
         (400, 15, "sums of 15 products are faster"),
     ],
 )
-def test_a_product_too_small_to_gain_keeps_float32(op, outputs, inputs, why):
+def test_a_gemm_too_small_to_gain_keeps_float32(op, outputs, inputs, why):
     weight = np.ones((outputs, inputs) if op == "linear" else (inputs, outputs), np.float32)
     x, y = TensorSpec("x", "float32", (None, inputs)), TensorSpec("y", "float32", None)
     graph = Graph((x,), (y,), (Node(op, ("x", "w"), ("y",)),), {"w": weight})

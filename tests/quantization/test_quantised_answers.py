@@ -1,4 +1,4 @@
-"""What small weights leave of the answers of trained models: text, phonemes, noise suppression, enhanced speech."""
+"""What low precision leaves of the answers of trained models: text, phonemes, noise suppression, enhanced speech."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of small weights: what comes back has the bits of the model that was saved, and no float copy is made."""
+"""Files of low precision: what comes back has the bits of the model that was saved, and no float copy is made."""
 
 from __future__ import annotations
 

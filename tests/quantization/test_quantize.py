@@ -1,4 +1,4 @@
-"""Smaller weights measured and chosen, on networks made here and on those of others."""
+"""Weights of low precision measured and chosen, on networks made here and on those of others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small weights: what is rounded, what comes back, and the layout."""
+"""Weights of low precision: what is rounded, what comes back, and the layout."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_a_gru_comes_back_as_it_is_kept(precision):
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_small_weights_take_so_many_bytes(precision):
+def test_weights_of_low_precision_take_so_many_bytes(precision):
     nbytes = pack_lowp([normal(512, 512)] * 3, precision).nbytes
     assert nbytes <= 3 * 512 * 512 * 4 * (0.5 if precision == "bfloat16" else 0.255)
 

@@ -19,7 +19,7 @@ QUICK = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCh
 
 
 def after_transposes(shape, perms, *nodes, **constants):
-    """x0, x1... (shape), each turned by a perm to t0, t1..., then the nodes, of which the last makes y."""
+    """x0, x1... (shape), each transposed by a perm to t0, t1..., then the nodes, of which the last makes y."""
     inputs = tuple(TensorSpec(f"x{i}", "float32", shape) for i in range(len(perms)))
     turns = [Node("transpose", (f"x{i}",), (f"t{i}",), {"perm": list(perm)}) for i, perm in enumerate(perms)]
     graph = Graph(inputs, (TensorSpec("y", "float32", None),), (*turns, *nodes), constants)
@@ -39,8 +39,8 @@ def test_nothing_is_copied_between_two_transposes():
 @pytest.mark.parametrize("shape", [(6, 40, 5), (17, 3, 4, 9), (2, 700)])
 def test_unary_and_binary_in_any_order(shape, precision):
     for perm in itertools.permutations(range(len(shape))):
-        turned = tuple(shape[axis] for axis in perm)
-        row, column = normal(turned[-1]), normal(*turned[:-1], 1)
+        transposed = tuple(shape[axis] for axis in perm)
+        row, column = normal(transposed[-1]), normal(*transposed[:-1], 1)
         nodes = (
             Node("activation", ("t0",), ("a",), {"kind": "tanh"}),
             Node("binary", ("a", "row"), ("b",), {"kind": "mul"}),
@@ -88,18 +88,18 @@ def test_a_row_in_a_batch_has_the_bits_that_it_has_alone():
 def test_windows_over_images_with_channels_last(axes, precision):
     form = {"strides": [2] * axes, "pads": [1] * 2 * axes, "dilations": [1] * axes}
     shape, perm = (2, *(9, 20)[:axes], 6), [0, axes + 1, *range(1, axes + 1)]
-    weight, turned = normal(5, 6, *[3] * axes), normal(6, 5, *[3] * axes)
+    weight, transposed = normal(5, 6, *[3] * axes), normal(6, 5, *[3] * axes)
     nodes = (
         Node("conv", ("t0", "w"), ("y",), {**form, "group": 1}),
         Node("conv_transpose", ("t0", "w"), ("y",), {**form, "group": 1, "output_padding": [0] * axes}),
         Node("pool", ("t0",), ("y",), {**form, "kind": "max", "kernel": [3] * axes}),
     )
-    for node, w in zip(nodes, (weight, turned, turned), strict=True):
+    for node, w in zip(nodes, (weight, transposed, transposed), strict=True):
         constants = {"w": w} if len(node.inputs) > 1 else {}
         agree(*after_transposes(shape, [perm], node, **constants), precision, 20)
 
 
-def test_a_chain_that_makes_part_of_another_tensor():
+def test_a_fusion_that_makes_a_region_of_another_tensor():
     nodes = (
         Node("activation", ("t0",), ("a",), {"kind": "tanh"}),
         Node("transpose", ("a",), ("b",), {"perm": [0, 2, 1]}),
@@ -110,7 +110,7 @@ def test_a_chain_that_makes_part_of_another_tensor():
     agree(*after_transposes((3, 20, 20), [[0, 2, 1], [0, 1, 2]], *swapped), "float32")
 
 
-def test_a_source_that_two_read_is_turned_for_the_one_that_needs_it():
+def test_a_source_that_two_read_is_transposed_for_the_one_that_needs_it():
     nodes = (
         Node("transpose", ("x0",), ("t0",), {"perm": [0, 2, 1]}),
         Node("activation", ("t0",), ("a",), {"kind": "tanh"}),

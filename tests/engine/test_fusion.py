@@ -1,4 +1,4 @@
-"""Chains: joined operations give the bits of single ones, over operands of any strides."""
+"""Fusions: joined operations give the bits of single ones, over operands of any strides."""
 
 from __future__ import annotations
 
