@@ -108,6 +108,20 @@ class Tagger(nn.Module):
         return self.fc(self.gru(self.lstm(x)[0])[0])
 
 
+class LastStep(nn.Module):
+    """x (N, T, 4) and lengths (N,) -> scores (N, 3): a GRU, of each row its last valid step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru = nn.GRU(4, 6, batch_first=True)
+        self.fc = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        y, _ = self.gru(x)
+        last = (lengths - 1).view(-1, 1, 1).expand(-1, -1, y.size(2))
+        return self.fc(y.gather(1, last).squeeze(1))
+
+
 @dataclass(frozen=True)
 class Case:
     module: Callable[[], nn.Module]
@@ -163,6 +177,13 @@ def _cases() -> dict[str, Case]:
             {"trace": 17, "dynamo": 20},
         ),
         "tagger": Case(Tagger, {"x": drawn(2, 6, 4)}, ("y",), {"x": {0: "batch"}}, {"trace": 13, "dynamo": 18}),
+        "laststep": Case(
+            LastStep,
+            {"x": drawn(3, 5, 4), "lengths": torch.tensor([5, 2, 4])},
+            ("scores",),
+            {"x": {0: "batch", 1: "time"}, "lengths": {0: "batch"}},
+            {"trace": 17, "dynamo": 18},
+        ),
     }
 
 
