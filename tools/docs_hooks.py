@@ -7,8 +7,11 @@ there, for those who read the page as it is. In the docstrings of the API's page
 
 from __future__ import annotations
 
+import importlib
 import re
+import tomllib
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 __all__ = ["TABLES", "as_list", "fill", "on_page_content", "on_page_markdown", "tables"]
@@ -87,8 +90,21 @@ def architecture_types() -> str:
     return _table(("type", "inputs", "options", "checked", "accepted", "states"), rows)
 
 
+def floors() -> str:
+    """The floors of the house, from the contract that import-linter holds, each with the first sentence of its code."""
+    text = (Path(__file__).resolve().parents[1] / "pyproject.toml").read_text(encoding="utf-8")
+    contract = tomllib.loads(text)["tool"]["importlinter"]["contracts"][0]
+    rows = []
+    for layer in contract["layers"]:
+        names = [name.strip() for name in layer.split("|")]
+        texts = [" ".join((importlib.import_module(name).__doc__ or "").split("\n\n")[0].split()) for name in names]
+        rows.append((_named(name.removeprefix("fastgru.") for name in names), " ".join(texts)))
+    return _table(("", ""), rows)
+
+
 TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "architecture-types": architecture_types,
+    "floors": floors,
     "keras-layers": keras_layers,
     "onnx-exports": onnx_exports,
     "onnx-operators": onnx_operators,

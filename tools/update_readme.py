@@ -29,7 +29,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "pages").glob("*.md"))]
 
 _FENCE = re.compile(
-    r"(?:^<!-- needs: (?P<needs>.+) -->\n\n?)?^(?P<indent> *)```(?P<kind>\w*)\n(?P<body>.*?)^(?P=indent)```$",
+    r"(?:^<!-- (?:needs: (?P<needs>.+)|(?P<guide>check|file: .+)) -->\n\n?)?"
+    r"^(?P<indent> *)```(?P<kind>\w*)\n(?P<body>.*?)^(?P=indent)```$",
     re.MULTILINE | re.DOTALL,
 )
 _LAYOUT = re.compile(r"[─━]+|\s+")
@@ -50,10 +51,11 @@ class Block:
 
 
 def blocks(text: str) -> list[Block]:
-    """Every fenced block, in order."""
+    """Every fenced block, in order, but for those that tests/test_guide.py follows."""
     return [
         Block(match["kind"], match["body"], text.count("\n", 0, match.start("body")) + 1, _needs(match))
         for match in _FENCE.finditer(text)
+        if not match["guide"]
     ]
 
 
