@@ -13,12 +13,12 @@ from fastgru.graphbuilder import BuiltNode, Folding, GraphBuilder, Value
 from fastgru.reference.facts import ValueFacts
 from fastgru.reference.operator import numpy_dtype
 
-__all__ = ["Builder"]
+__all__ = ["OnnxGraphBuilder"]
 
 Array = NDArray[Any]
 
 
-class Builder(GraphBuilder):
+class OnnxGraphBuilder(GraphBuilder):
     """Folds constants. node_name: of the ONNX node at hand. warnings: what a user is told in the end."""
 
     folding: Folding
@@ -28,15 +28,11 @@ class Builder(GraphBuilder):
         self.node_name = ""
         self.warnings: list[str] = []
 
-    def apart(self) -> Builder:
+    def apart(self) -> OnnxGraphBuilder:
         """Another, with nothing in it and the same budget."""
-        other = Builder()
+        other = OnnxGraphBuilder()
         other.node_name, other.folding = self.node_name, self.folding
         return other
-
-    def grant(self, nbytes: int) -> None:
-        """Constants of `nbytes` were read from the file: as much again, and more, may be folded from them."""
-        self.folding.grant(nbytes)
 
     def constant(self, array: Any, hint: str = "constant", dtype: str | None = None) -> Value:
         """A constant of its own."""

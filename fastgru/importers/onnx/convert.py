@@ -12,17 +12,16 @@ from typing import Any, Final
 
 from fastgru.errors import InvalidModelError, SpecError, UnsupportedModelError
 from fastgru.graphbuilder import Value
-from fastgru.importers.onnx.builder import Builder
+from fastgru.importers.onnx.builder import OnnxGraphBuilder
 from fastgru.importers.onnx.fallback import keep
 from fastgru.importers.onnx.functions import Functions, attributes_of, opened
 from fastgru.importers.onnx.node import Attributes, OnnxNode, collect_attributes
 from fastgru.importers.onnx.proto import AttributeProto, FunctionProto, GraphProto, NodeProto, label, main_domain
 from fastgru.importers.onnx.refusals import Refusals
 from fastgru.importers.onnx.registry import Operator, lookup
-from fastgru.importers.onnx.scope import Body, Scope, Site
+from fastgru.importers.onnx.scope import Body, Refused, Scope, Site
 from fastgru.importers.onnx.structure import live_nodes
 from fastgru.importers.onnx.subgraphs import MAX_DEPTH, outer_reads
-from fastgru.importers.onnx.values import Refused
 
 __all__ = ["Converter"]
 
@@ -38,7 +37,7 @@ class Converter:
 
     def __init__(
         self,
-        build: Builder,
+        build: OnnxGraphBuilder,
         functions: Functions,
         options: Mapping[str, Any],
         initializers: Callable[[GraphProto], dict[str, Callable[[], Value]]],
@@ -169,7 +168,7 @@ class Converter:
         return [inner.get(info.name, f"{what}: output of a subgraph") for info in body.graph.output]
 
     @contextmanager
-    def tracing(self) -> Iterator[Builder]:
+    def tracing(self) -> Iterator[OnnxGraphBuilder]:
         """See `Surroundings`."""
         kept = self.build, self.refusals, self._falls_back
         self.build, self.refusals, self._falls_back = kept[0].apart(), Refusals(), False

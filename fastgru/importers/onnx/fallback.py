@@ -9,7 +9,7 @@ import numpy as np
 from fastgru.errors import UnsupportedModelError
 from fastgru.graph import DTYPES
 from fastgru.graphbuilder import Value
-from fastgru.importers.onnx.builder import Builder
+from fastgru.importers.onnx.builder import OnnxGraphBuilder
 from fastgru.importers.onnx.node import collect_attributes
 from fastgru.importers.onnx.proto import NodeProto, TypeProto
 from fastgru.importers.onnx.scope import Site
@@ -21,7 +21,7 @@ from fastgru.reference.operator import numpy_dtype
 __all__ = ["keep"]
 
 
-def keep(site: Site, captured: Mapping[str, Value], build: Builder) -> tuple[Value, ...]:
+def keep(site: Site, captured: Mapping[str, Value], build: OnnxGraphBuilder) -> tuple[Value, ...]:
     """The outputs of a foreign node; `UnsupportedModelError` where onnx's reference implementation has no such node.
 
     captured: what its subgraphs read of the graph around it.

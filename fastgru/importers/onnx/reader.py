@@ -18,18 +18,17 @@ from fastgru.errors import (
 )
 from fastgru.graph import Graph
 from fastgru.graphbuilder import Value
-from fastgru.importers.onnx.builder import Builder
+from fastgru.importers.onnx.builder import OnnxGraphBuilder
 from fastgru.importers.onnx.convert import Converter
 from fastgru.importers.onnx.external import ExternalData
 from fastgru.importers.onnx.functions import Functions
 from fastgru.importers.onnx.proto import GraphProto, ModelProto, TensorProto, main_domain
 from fastgru.importers.onnx.registry import NEWEST_OPSET, OLDEST_OPSET
-from fastgru.importers.onnx.scope import Scope
+from fastgru.importers.onnx.scope import Refused, Scope
 from fastgru.importers.onnx.specs import meta, output_spec, tensor_spec
 from fastgru.importers.onnx.structure import check_order, live_nodes
 from fastgru.importers.onnx.tensors import read_tensor
 from fastgru.importers.onnx.text import check_text
-from fastgru.importers.onnx.values import Refused
 from fastgru.importers.states import pair_states
 from fastgru.sources import Content, Source, opened
 
@@ -67,7 +66,7 @@ def read_onnx(
     with opened(source, limit=_PROTOBUF_LIMIT) as content:
         what, path = content.name, content.path
         model = parse_model(content)
-    build = Builder()
+    build = OnnxGraphBuilder()
     try:
         check_text(model)
         options = {
@@ -104,7 +103,7 @@ def parse_model(content: Content) -> ModelProto:
 
 def _read(
     model: ModelProto,
-    build: Builder,
+    build: OnnxGraphBuilder,
     what: str,
     external: ExternalData,
     options: Mapping[str, Any],
@@ -165,11 +164,11 @@ def _check_opset(version: int, who: str) -> None:
         )
 
 
-def _initializers(graph: GraphProto, build: Builder, external: ExternalData) -> dict[str, Callable[[], Value]]:
+def _initializers(graph: GraphProto, build: OnnxGraphBuilder, external: ExternalData) -> dict[str, Callable[[], Value]]:
     def reader(proto: TensorProto) -> Callable[[], Value]:
         def read() -> Value:
             array = read_tensor(proto, f"initializer {proto.name!r}", external)
-            build.grant(array.nbytes)
+            build.folding.grant(array.nbytes)
             return build.constant(array, proto.name)
 
         return read

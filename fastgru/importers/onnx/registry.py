@@ -3,7 +3,7 @@
     @operator("Softmax", versions=(1, 11, 13), inputs=(1, 1))
     def softmax(node, build): ...
 
-A function takes an `OnnxNode` and the `Builder`, and returns the value of its output, or a tuple of values.
+A function takes an `OnnxNode` and the `OnnxGraphBuilder`, and returns the value of its output, or a tuple of values.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 
 from fastgru.errors import InvalidModelError, UnsupportedModelError
 from fastgru.graphbuilder import Value
-from fastgru.importers.onnx.builder import Builder
+from fastgru.importers.onnx.builder import OnnxGraphBuilder
 from fastgru.importers.onnx.node import OnnxNode
 from fastgru.importers.onnx.scope import Site
 
@@ -24,7 +24,7 @@ OLDEST_OPSET: Final = 7
 # The newest opset whose definitions were read; a test holds `versions` against the schemas of the onnx package.
 NEWEST_OPSET: Final = 28
 
-Convert = Callable[[OnnxNode, Builder], Value | tuple[Value, ...]]
+Convert = Callable[[OnnxNode, OnnxGraphBuilder], Value | tuple[Value, ...]]
 
 
 @dataclass(frozen=True)

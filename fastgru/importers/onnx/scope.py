@@ -9,10 +9,14 @@ from typing import Protocol
 
 from fastgru.errors import InvalidModelError
 from fastgru.graphbuilder import Value
-from fastgru.importers.onnx.builder import Builder
+from fastgru.importers.onnx.builder import OnnxGraphBuilder
 from fastgru.importers.onnx.proto import AttributeProto, FunctionProto, GraphProto, NodeProto, label, main_domain
 
-__all__ = ["Body", "Scope", "Site", "Surroundings"]
+__all__ = ["Body", "Refused", "Scope", "Site", "Surroundings"]
+
+
+class Refused(Value):
+    """What a node would give that could not be converted: nothing is said of its readers."""
 
 
 @dataclass
@@ -78,7 +82,7 @@ class Surroundings(Protocol):
     def run_body(self, body: Body, given: Sequence[Value], prefix: str, site: Site) -> list[Value]:
         """The outputs of a subgraph for these inputs; prefix: of the names of its nodes."""
 
-    def tracing(self) -> AbstractContextManager[Builder]:
+    def tracing(self) -> AbstractContextManager[OnnxGraphBuilder]:
         """What is converted meanwhile goes into the builder that comes; `UnsupportedModelError` at the end if anything
         was refused."""
 

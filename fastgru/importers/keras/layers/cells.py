@@ -19,7 +19,7 @@ from fastgru.importers.keras.values import Tensor
 from fastgru.importers.keras.weights import Weights
 from fastgru.spec import RECURRENT, SIGMOID, TANH, Activation, GRUWeights, LSTMWeights, RecurrentSpec, RNNWeights
 
-__all__ = ["CELLS", "Cell", "read_cell", "read_cells"]
+__all__ = ["CELLS", "RecurrentCell", "read_cell", "read_cells"]
 
 # The operator that a class is, as a layer or as a cell of an RNN.
 _OPERATORS: Final[Mapping[str, str]] = {
@@ -42,7 +42,7 @@ _KERAS_1_GATES: Final = {"gru": "zrh", "lstm": "ifco"}
 
 
 @dataclass(frozen=True)
-class Cell:
+class RecurrentCell:
     """One cell: the operator, its arrays in our order, and the fields of its spec that it alone has."""
 
     op: str
@@ -96,7 +96,7 @@ class Cell:
         return y, [graph.add("squeeze", [one], name, {"axes": [0]}) for one, name in zip(last, names, strict=True)]
 
 
-def read_cells(call: Call, layer: LayerConfig, weights: Weights, below: str) -> list[Cell]:
+def read_cells(call: Call, layer: LayerConfig, weights: Weights, below: str) -> list[RecurrentCell]:
     """The cells of a recurrent layer; `below` is where they stand in the layer that is called."""
     if layer.class_name != "RNN":
         return [read_cell(call, layer, weights.child("cell", layer), below)]
@@ -111,7 +111,7 @@ def read_cells(call: Call, layer: LayerConfig, weights: Weights, below: str) -> 
     stacked = cell.get("cells")
     if not isinstance(stacked, list) or not stacked:
         raise cell.damaged("cells is empty or no list")
-    cells: list[Cell] = []
+    cells: list[RecurrentCell] = []
     counts: Counter[str] = Counter()
     for n, data in enumerate(stacked):
         inner = LayerConfig.from_json(data, f"{cell}: cells[{n}]")
@@ -123,7 +123,7 @@ def read_cells(call: Call, layer: LayerConfig, weights: Weights, below: str) -> 
     return cells
 
 
-def read_cell(call: Call, layer: LayerConfig, weights: Weights, below: str = "") -> Cell:
+def read_cell(call: Call, layer: LayerConfig, weights: Weights, below: str = "") -> RecurrentCell:
     """One cell, or the one inside of a layer."""
     op = _OPERATORS[layer.class_name]
     cudnn = layer.class_name.startswith("CuDNN")
@@ -143,7 +143,7 @@ def read_cell(call: Call, layer: LayerConfig, weights: Weights, below: str = "")
         gates = convert(*arrays, **options, what=str(layer))
     except ShapeError as error:
         raise layer.damaged(str(error).removeprefix(f"{layer}: ")) from None
-    cell = Cell(op, gates, own, f"{call.base}{below}", f"{call.home}{below}")
+    cell = RecurrentCell(op, gates, own, f"{call.base}{below}", f"{call.home}{below}")
     if cell.hidden_size != units:
         raise layer.damaged(f"units is {units}, and the recurrent kernel is of {cell.hidden_size}")
     return cell

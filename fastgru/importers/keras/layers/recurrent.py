@@ -14,7 +14,7 @@ import numpy as np
 from fastgru.graphbuilder import Value
 from fastgru.importers.keras.call import Call
 from fastgru.importers.keras.config import LayerConfig
-from fastgru.importers.keras.layers.cells import CELLS, Cell, read_cell, read_cells
+from fastgru.importers.keras.layers.cells import CELLS, RecurrentCell, read_cell, read_cells
 from fastgru.importers.keras.registry import keras_layer
 from fastgru.importers.keras.values import Tensor
 from fastgru.importers.keras.weights import Weights
@@ -38,7 +38,7 @@ class Recurrent:
     """A recurrent layer, read: its cells and its switches."""
 
     layer: LayerConfig
-    cells: tuple[Cell, ...]
+    cells: tuple[RecurrentCell, ...]
     return_sequences: bool
     return_state: bool
     go_backwards: bool

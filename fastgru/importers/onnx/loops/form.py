@@ -10,7 +10,7 @@ import numpy as np
 
 from fastgru.errors import UnsupportedModelError
 from fastgru.graphbuilder import Value
-from fastgru.importers.onnx.builder import Builder
+from fastgru.importers.onnx.builder import OnnxGraphBuilder
 from fastgru.importers.onnx.node import OnnxNode
 from fastgru.importers.onnx.scope import Body
 from fastgru.reference.sizes import Size
@@ -82,7 +82,7 @@ class LoopForm:
             return 64
         return self.limit if isinstance(self.limit, int) else None
 
-    def body_inputs(self, build: Builder, states: Sequence[Value], iteration: int, trips: int) -> list[Value]:
+    def body_inputs(self, build: OnnxGraphBuilder, states: Sequence[Value], iteration: int, trips: int) -> list[Value]:
         """What the body reads in one iteration."""
         if self.is_loop:
             return [build.constant(np.array(iteration)), build.constant(np.array(True)), *states]
@@ -92,7 +92,7 @@ class LoopForm:
         ]
         return [*states, *rows]
 
-    def stack(self, build: Builder, rows: Sequence[Value], output: int) -> Value:
+    def stack(self, build: OnnxGraphBuilder, rows: Sequence[Value], output: int) -> Value:
         """One stacked output, its iterations in order or backward."""
         if self.is_loop:
             axis, back = 0, False

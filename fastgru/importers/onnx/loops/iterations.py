@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from fastgru.graphbuilder import BuiltNode, Value
-from fastgru.importers.onnx.builder import Builder
+from fastgru.importers.onnx.builder import OnnxGraphBuilder
 from fastgru.importers.onnx.loops.form import LoopForm
 from fastgru.reference.facts import ValueFacts
 from fastgru.reference.sizes import Size
@@ -34,7 +34,7 @@ class Step:
     axis: int
     backward: bool
 
-    def sequence(self, build: Builder, length: Size) -> Value | None:
+    def sequence(self, build: OnnxGraphBuilder, length: Size) -> Value | None:
         """(T, N, I) in the order of time, as many steps as there are iterations."""
         x = self.whole
         sizes = x.sizes

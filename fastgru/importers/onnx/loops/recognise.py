@@ -7,7 +7,7 @@ from typing import Final
 
 from fastgru.errors import UnsupportedModelError
 from fastgru.graphbuilder import Value
-from fastgru.importers.onnx.builder import Builder
+from fastgru.importers.onnx.builder import OnnxGraphBuilder
 from fastgru.importers.onnx.loops.affine import Atom
 from fastgru.importers.onnx.loops.algebra import affine_forms
 from fastgru.importers.onnx.loops.cell import FoundCell, find_cell
@@ -23,7 +23,7 @@ _MAX_STATES: Final = 8
 _MAX_BODY: Final = 400
 
 
-def recognise(node: OnnxNode, build: Builder, form: LoopForm) -> list[Value] | None:
+def recognise(node: OnnxNode, build: OnnxGraphBuilder, form: LoopForm) -> list[Value] | None:
     """The outputs of the loop, None where its body is not made of GRU cells."""
     if not form.states or len(form.states) > _MAX_STATES or len(form.body.nodes) > _MAX_BODY:
         return None

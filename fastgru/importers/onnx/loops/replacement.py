@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.graphbuilder import Value
-from fastgru.importers.onnx.builder import Builder
+from fastgru.importers.onnx.builder import OnnxGraphBuilder
 from fastgru.importers.onnx.loops.affine import AffineForm, Atom
 from fastgru.importers.onnx.loops.cell import FoundCell
 from fastgru.importers.onnx.loops.form import LoopForm
@@ -27,7 +27,7 @@ class Replacement:
     atoms: of what comes into the body, by id; of each state that is found, what it is after an iteration joins them.
     """
 
-    def __init__(self, build: Builder, form: LoopForm, body: TracedBody, atoms: dict[int, Atom]) -> None:
+    def __init__(self, build: OnnxGraphBuilder, form: LoopForm, body: TracedBody, atoms: dict[int, Atom]) -> None:
         self._build, self._form, self._body, self._atoms = build, form, body, atoms
         self._backward = next(iter(body.steps.values())).backward
         self._sequences: dict[Atom, Value] = {}

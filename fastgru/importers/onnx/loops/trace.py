@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastgru.graphbuilder import BuiltNode, Value
-from fastgru.importers.onnx.builder import Builder
+from fastgru.importers.onnx.builder import OnnxGraphBuilder
 from fastgru.importers.onnx.loops.affine import Atom
 from fastgru.importers.onnx.loops.form import LoopForm
 from fastgru.importers.onnx.loops.iterations import Step, count_iterations, scan_steps, steps_of, trip_count
@@ -76,7 +76,7 @@ def _is_floating(value: Value) -> bool:
     return (value.dtype or "").startswith(("float", "bfloat"))
 
 
-def traced(node: OnnxNode, trace: Builder, outer: Sequence[BuiltNode], form: LoopForm) -> TracedBody | None:
+def traced(node: OnnxNode, trace: OnnxGraphBuilder, outer: Sequence[BuiltNode], form: LoopForm) -> TracedBody | None:
     """The body of a loop, converted into `trace`; None where it is not known what it reads in which iteration.
 
     outer: the nodes of the graph around the loop.

@@ -10,12 +10,12 @@ from typing import Final
 
 from fastgru.errors import UnsupportedModelError
 from fastgru.graphbuilder import Value
-from fastgru.importers.onnx.builder import Builder
+from fastgru.importers.onnx.builder import OnnxGraphBuilder
 from fastgru.importers.onnx.loops.form import LoopForm, loop_form, scan_form
 from fastgru.importers.onnx.loops.recognise import recognise
 from fastgru.importers.onnx.node import OnnxNode
 from fastgru.importers.onnx.registry import operator
-from fastgru.importers.onnx.values import Refused
+from fastgru.importers.onnx.scope import Refused
 
 __all__: list[str] = []
 
@@ -34,7 +34,7 @@ _LIMITS: Final = (
     outputs=None,
     limits="a condition known when the file is read",
 )
-def _if(node: OnnxNode, build: Builder) -> tuple[Value, ...]:
+def _if(node: OnnxNode, build: OnnxGraphBuilder) -> tuple[Value, ...]:
     condition = node.input(0).array
     if condition is None:
         raise node.unsupported(
@@ -53,25 +53,25 @@ def _if(node: OnnxNode, build: Builder) -> tuple[Value, ...]:
 
 
 @operator("Loop", versions=(1, 11, 13, 16, 19, 21, 23, 24, 25), inputs=(2, None), outputs=None, limits=_LIMITS)
-def _loop(node: OnnxNode, build: Builder) -> tuple[Value, ...]:
+def _loop(node: OnnxNode, build: OnnxGraphBuilder) -> tuple[Value, ...]:
     return _iterated(node, build, loop_form(node))
 
 
 @operator("Scan", versions=(8, 9, 11, 16, 19, 21, 23, 24, 25), inputs=(1, None), outputs=None, limits=_LIMITS)
-def _scan(node: OnnxNode, build: Builder) -> tuple[Value, ...]:
+def _scan(node: OnnxNode, build: OnnxGraphBuilder) -> tuple[Value, ...]:
     if node.version < 9:
         raise node.unsupported("Scan with a batch axis, as before opset 9", "export with opset 9 or later")
     return _iterated(node, build, scan_form(node))
 
 
-def _iterated(node: OnnxNode, build: Builder, form: LoopForm) -> tuple[Value, ...]:
+def _iterated(node: OnnxNode, build: OnnxGraphBuilder, form: LoopForm) -> tuple[Value, ...]:
     if len(node.outputs) > len(form.states) + form.num_scans:
         raise node.invalid(f"{len(node.outputs)} outputs are named, the body has fewer")
     found = recognise(node, build, form)
     return tuple(_unrolled(node, build, form) if found is None else found)
 
 
-def _unrolled(node: OnnxNode, build: Builder, form: LoopForm) -> Sequence[Value]:
+def _unrolled(node: OnnxNode, build: OnnxGraphBuilder, form: LoopForm) -> Sequence[Value]:
     """Every iteration in a row, as long as their number is known and small."""
     what, prefix = node.what, node.site.name
     trips = form.static_trips(node)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from fastgru.graphbuilder import Value
-from fastgru.importers.onnx.builder import Builder
+from fastgru.importers.onnx.builder import OnnxGraphBuilder
 from fastgru.importers.onnx.node import OnnxNode
 from fastgru.importers.onnx.registry import operator
 
@@ -81,14 +81,14 @@ def _weights(node: OnnxNode) -> tuple[Value, Value | None, int]:
 
 
 @operator("Conv", versions=(1, 11, 22), inputs=(2, 3), constants=_CONSTANTS, limits=_LIMITS)
-def _conv(node: OnnxNode, build: Builder) -> Value:
+def _conv(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     weight, bias, group = _weights(node)
     rank = (weight.rank or 0) - 2
     return build.emit("conv", node.input(0), weight, bias, group=group, **windows(node, rank))
 
 
 @operator("ConvTranspose", versions=(1, 11, 22), inputs=(2, 3), constants=_CONSTANTS, limits=_LIMITS)
-def _conv_transpose(node: OnnxNode, build: Builder) -> Value:
+def _conv_transpose(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     weight, bias, group = _weights(node)
     rank = (weight.rank or 0) - 2
     attrs = windows(node, rank)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from fastgru.errors import UnsupportedModelError
 from fastgru.graphbuilder import Value
-from fastgru.importers.onnx.builder import Builder
+from fastgru.importers.onnx.builder import OnnxGraphBuilder
 from fastgru.importers.onnx.node import OnnxNode
 from fastgru.importers.onnx.proto import AttributeProto, FunctionProto, NodeProto, TypeProto
 from fastgru.importers.onnx.registry import operator
@@ -17,7 +17,7 @@ from fastgru.reference.operator import numpy_dtype
 __all__: list[str] = []
 
 
-def _by_definition(node: OnnxNode, build: Builder) -> tuple[Value, ...]:
+def _by_definition(node: OnnxNode, build: OnnxGraphBuilder) -> tuple[Value, ...]:
     return node.around.call(*_definition(node), node.site)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastgru.graphbuilder import Value
-from fastgru.importers.onnx.builder import Builder
+from fastgru.importers.onnx.builder import OnnxGraphBuilder
 from fastgru.importers.onnx.node import OnnxNode
 from fastgru.importers.onnx.registry import operator
 
@@ -11,7 +11,7 @@ __all__: list[str] = []
 
 
 @operator("Einsum", versions=(12, 28), inputs=(1, None))
-def _einsum(node: OnnxNode, build: Builder) -> Value:
+def _einsum(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     values = [node.input(i) for i in range(len(node.inputs))]
     for value in values:
         node.finite(value, "operand")

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from fastgru.graphbuilder import Value
-from fastgru.importers.onnx.builder import Builder
+from fastgru.importers.onnx.builder import OnnxGraphBuilder
 from fastgru.importers.onnx.node import OnnxNode
 from fastgru.importers.onnx.registry import operator
 from fastgru.importers.onnx.tensors import dtype_name
@@ -82,23 +82,23 @@ _COMPARE: Final = {
 _LOGICAL: Final = {"And": ("and", (7,)), "Or": ("or", (7,)), "Xor": ("xor", (7,))}
 
 
-def _same(op: str, kind: str, arity: int) -> Callable[[OnnxNode, Builder], Value]:
-    def convert(node: OnnxNode, build: Builder) -> Value:
+def _same(op: str, kind: str, arity: int) -> Callable[[OnnxNode, OnnxGraphBuilder], Value]:
+    def convert(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
         return build.emit(op, *(node.input(i) for i in range(arity)), kind=kind)
 
     return convert
 
 
-def _with_attributes(kind: str, defaults: dict[str, float]) -> Callable[[OnnxNode, Builder], Value]:
-    def convert(node: OnnxNode, build: Builder) -> Value:
+def _with_attributes(kind: str, defaults: dict[str, float]) -> Callable[[OnnxNode, OnnxGraphBuilder], Value]:
+    def convert(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
         numbers = {name: node.attrs.number(name, default) for name, default in defaults.items()}
         return build.emit("activation", node.input(0), kind=kind, **numbers)
 
     return convert
 
 
-def _chain(kind: str) -> Callable[[OnnxNode, Builder], Value]:
-    def convert(node: OnnxNode, build: Builder) -> Value:
+def _chain(kind: str) -> Callable[[OnnxNode, OnnxGraphBuilder], Value]:
+    def convert(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
         y = node.input(0)
         for i in range(1, len(node.inputs)):
             y = build.emit("binary", y, node.input(i), kind=kind)
@@ -123,13 +123,13 @@ for _name, (_kind, _versions) in _VARIADIC.items():
 
 
 @operator("Mean", versions=(6, 8, 13), inputs=(1, None))
-def _mean(node: OnnxNode, build: Builder) -> Value:
+def _mean(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     total = _chain("add")(node, build)
     return build.emit("binary", total, build.scalar(len(node.inputs), total), kind="div")
 
 
 @operator("BitShift", versions=(11, 28), inputs=(2, 2))
-def _bit_shift(node: OnnxNode, build: Builder) -> Value:
+def _bit_shift(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     direction = node.attrs.string("direction")
     if direction not in ("LEFT", "RIGHT"):
         raise node.invalid(f"attribute 'direction' is {direction!r}, expected LEFT or RIGHT")
@@ -137,13 +137,13 @@ def _bit_shift(node: OnnxNode, build: Builder) -> Value:
 
 
 @operator("Mod", versions=(10, 13, 28), inputs=(2, 2))
-def _mod(node: OnnxNode, build: Builder) -> Value:
+def _mod(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     kind = "fmod" if node.attrs.flag("fmod", False) else "mod"
     return build.emit("binary", node.input(0), node.input(1), kind=kind)
 
 
 @operator("Celu", versions=(12, 28), inputs=(1, 1))
-def _celu(node: OnnxNode, build: Builder) -> Value:
+def _celu(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     """alpha * elu(x / alpha), which is max(0, x) + min(0, alpha * (exp(x / alpha) - 1))."""
     x = node.input(0)
     alpha = node.attrs.number("alpha", 1.0)
@@ -157,7 +157,7 @@ def _celu(node: OnnxNode, build: Builder) -> Value:
 
 
 @operator("Mish", versions=(18, 22), inputs=(1, 1))
-def _mish(node: OnnxNode, build: Builder) -> Value:
+def _mish(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     """x * tanh(softplus(x))."""
     x = node.input(0)
     inner = build.emit("activation", x, kind="softplus")
@@ -165,7 +165,7 @@ def _mish(node: OnnxNode, build: Builder) -> Value:
 
 
 @operator("Swish", versions=(24,), inputs=(1, 1))
-def _swish(node: OnnxNode, build: Builder) -> Value:
+def _swish(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     """x * sigmoid(alpha * x)."""
     x = node.input(0)
     alpha = node.attrs.number("alpha", 1.0)
@@ -176,7 +176,7 @@ def _swish(node: OnnxNode, build: Builder) -> Value:
 
 
 @operator("Gelu", versions=(20,), inputs=(1, 1))
-def _gelu(node: OnnxNode, build: Builder) -> Value:
+def _gelu(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     approximate = node.attrs.string("approximate", "none")
     if approximate not in ("none", "tanh"):
         raise node.invalid(f"attribute 'approximate' is {approximate!r}, expected 'none' or 'tanh'")
@@ -184,19 +184,19 @@ def _gelu(node: OnnxNode, build: Builder) -> Value:
 
 
 @operator("Selu", versions=(6, 22), inputs=(1, 1))
-def _selu(node: OnnxNode, build: Builder) -> Value:
+def _selu(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     alpha = node.attrs.number("alpha", 1.67326319217681884765625)
     gamma = node.attrs.number("gamma", 1.05070102214813232421875)
     return build.emit("unary", node.input(0), kind="selu", alpha=alpha, gamma=gamma)
 
 
 @operator("PRelu", versions=(7, 9, 16), inputs=(2, 2))
-def _prelu(node: OnnxNode, build: Builder) -> Value:
+def _prelu(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     return build.emit("prelu", node.input(0), node.input(1))
 
 
 @operator("IsInf", versions=(10, 20), inputs=(1, 1))
-def _isinf(node: OnnxNode, build: Builder) -> Value:
+def _isinf(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     x = node.input(0)
     positive, negative = node.attrs.flag("detect_positive", True), node.attrs.flag("detect_negative", True)
     found = build.emit("unary", x, kind="isinf")
@@ -209,12 +209,12 @@ def _isinf(node: OnnxNode, build: Builder) -> Value:
 
 
 @operator("Where", versions=(9, 16), inputs=(3, 3))
-def _where(node: OnnxNode, build: Builder) -> Value:
+def _where(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     return build.emit("where", node.input(0), node.input(1), node.input(2))
 
 
 @operator("Clip", versions=(6, 11, 12, 13), inputs=(1, 3))
-def _clip(node: OnnxNode, build: Builder) -> Value:
+def _clip(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     x = node.input(0)
     if node.version >= 11:
         return build.emit("clip", x, node.optional(1), node.optional(2))
@@ -222,7 +222,7 @@ def _clip(node: OnnxNode, build: Builder) -> Value:
     return build.emit("clip", x, *bounds)
 
 
-def _cast_to(node: OnnxNode, build: Builder, to: str) -> Value:
+def _cast_to(node: OnnxNode, build: OnnxGraphBuilder, to: str) -> Value:
     # Both speak of float8 types alone, which `dtype_name` refuses.
     if "saturate" in node.attrs:
         node.attrs.integer("saturate")
@@ -239,12 +239,12 @@ def _cast_to(node: OnnxNode, build: Builder, to: str) -> Value:
 
 
 @operator("Cast", versions=(6, 9, 13, 19, 21, 23, 24, 25, 28), inputs=(1, 1), limits="no strings, float8, 4-bit types")
-def _cast(node: OnnxNode, build: Builder) -> Value:
+def _cast(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     return _cast_to(node, build, dtype_name(node.attrs.integer("to"), node.what))
 
 
 @operator("CastLike", versions=(15, 19, 21, 23, 24, 25), inputs=(2, 2), limits="as Cast")
-def _cast_like(node: OnnxNode, build: Builder) -> Value:
+def _cast_like(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     to = node.input(1).dtype
     if to is None:
         raise node.unsupported("the element type of input 1 cannot be told from the file", "use Cast")

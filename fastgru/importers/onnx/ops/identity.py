@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastgru.graphbuilder import Value
-from fastgru.importers.onnx.builder import Builder
+from fastgru.importers.onnx.builder import OnnxGraphBuilder
 from fastgru.importers.onnx.node import OnnxNode
 from fastgru.importers.onnx.registry import operator
 
@@ -20,7 +20,7 @@ _REFUSED_FORMS = ("sparse_value", "value_string", "value_strings")
     inputs=(0, 0),
     limits="no strings, no sparse tensor",
 )
-def _constant(node: OnnxNode, build: Builder) -> Value:
+def _constant(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     for name in _REFUSED_FORMS:
         if name in node.attrs:
             raise node.unsupported(f"attribute {name!r} is not implemented", "store a dense tensor of numbers")
@@ -35,7 +35,7 @@ def _constant(node: OnnxNode, build: Builder) -> Value:
     if len(given) != 1:
         raise node.invalid(f"attributes {sorted(given)}, expected exactly one of {', '.join(sorted(forms))}")
     array = np.asarray(next(iter(given.values())))
-    build.grant(array.nbytes)
+    build.folding.grant(array.nbytes)
     return build.constant(array, build.node_name)
 
 
@@ -44,7 +44,7 @@ def _array(numbers: list[float] | list[int] | None, dtype: type[np.generic]) -> 
 
 
 @operator("Identity", versions=(1, 13, 14, 16, 19, 21, 23, 24, 25), inputs=(1, 1))
-def _identity(node: OnnxNode, build: Builder) -> Value:
+def _identity(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     return node.input(0)
 
 
@@ -56,7 +56,7 @@ def _identity(node: OnnxNode, build: Builder) -> Value:
     constants={2: "training_mode"},
     limits="inference only; no mask before opset 12",
 )
-def _dropout(node: OnnxNode, build: Builder) -> Value | tuple[Value, ...]:
+def _dropout(node: OnnxNode, build: OnnxGraphBuilder) -> Value | tuple[Value, ...]:
     """x itself, and where it is asked for, a mask that keeps everything."""
     x = node.input(0)
     node.attrs.number("ratio", 0.5)

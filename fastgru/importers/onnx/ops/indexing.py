@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 from fastgru.graphbuilder import Value
-from fastgru.importers.onnx.builder import Builder
+from fastgru.importers.onnx.builder import OnnxGraphBuilder
 from fastgru.importers.onnx.node import OnnxNode
 from fastgru.importers.onnx.registry import operator
 
 __all__ = ["positions"]
 
 
-def positions(value: Value | None, build: Builder) -> Value | None:
+def positions(value: Value | None, build: OnnxGraphBuilder) -> Value | None:
     """As int64: ONNX lets positions be int32 as well."""
     return value if value is None or value.dtype in (None, "int64") else build.emit("cast", value, to="int64")
 
 
 @operator("Concat", versions=(4, 11, 13), inputs=(1, None))
-def _concat(node: OnnxNode, build: Builder) -> Value:
+def _concat(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     axis = node.attrs.integer("axis")
     values = [node.input(i) for i in range(len(node.inputs))]
     return values[0] if len(values) == 1 else build.emit("concat", *values, axis=axis)
 
 
 @operator("Split", versions=(2, 11, 13, 18), inputs=(1, 2), outputs=None, sizes=(1,))
-def _split(node: OnnxNode, build: Builder) -> tuple[Value, ...]:
+def _split(node: OnnxNode, build: OnnxGraphBuilder) -> tuple[Value, ...]:
     x = node.input(0)
     axis = node.attrs.integer("axis", 0)
     parts = len(node.outputs)
@@ -44,7 +44,7 @@ def _split(node: OnnxNode, build: Builder) -> tuple[Value, ...]:
 
 
 @operator("Slice", versions=(1, 10, 11, 13), inputs=(1, 5), sizes=(1, 2, 3, 4))
-def _slice(node: OnnxNode, build: Builder) -> Value:
+def _slice(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     x = node.input(0)
     if node.version >= 10:
         node.input(1), node.input(2)
@@ -58,23 +58,23 @@ def _slice(node: OnnxNode, build: Builder) -> Value:
 
 
 @operator("Gather", versions=(1, 11, 13), inputs=(2, 2))
-def _gather(node: OnnxNode, build: Builder) -> Value:
+def _gather(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     """Not an embedding even where the table is constant: ONNX counts a negative index from the end."""
     return build.emit("gather", node.input(0), node.input(1), axis=node.attrs.integer("axis", 0))
 
 
 @operator("GatherElements", versions=(11, 13), inputs=(2, 2))
-def _gather_elements(node: OnnxNode, build: Builder) -> Value:
+def _gather_elements(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     return build.emit("gather_elements", node.input(0), node.input(1), axis=node.attrs.integer("axis", 0))
 
 
 @operator("Tile", versions=(6, 13), inputs=(2, 2), sizes=(1,))
-def _tile(node: OnnxNode, build: Builder) -> Value:
+def _tile(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     return build.emit("tile", node.input(0), node.input(1))
 
 
 @operator("Pad", versions=(2, 11, 13, 18, 19, 21, 23, 24, 25), inputs=(1, 4), constants={3: "axes"}, sizes=(1,))
-def _pad(node: OnnxNode, build: Builder) -> Value:
+def _pad(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     x = node.input(0)
     mode = node.attrs.string("mode", "constant")
     if mode == "wrap" and node.version < 19:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastgru.graphbuilder import Value
-from fastgru.importers.onnx.builder import Builder
+from fastgru.importers.onnx.builder import OnnxGraphBuilder
 from fastgru.importers.onnx.node import OnnxNode
 from fastgru.importers.onnx.registry import operator
 from fastgru.reference.operator import is_floating
@@ -16,7 +16,7 @@ def _is_weight(value: Value) -> bool:
 
 
 @operator("MatMul", versions=(1, 9, 13), inputs=(2, 2))
-def _matmul(node: OnnxNode, build: Builder) -> Value:
+def _matmul(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     a, b = node.input(0), node.input(1)
     if a.array is None and _is_weight(b) and a.rank != 0:
         weight = build.emit("transpose", node.finite(b, "weight"), perm=[1, 0])
@@ -26,7 +26,7 @@ def _matmul(node: OnnxNode, build: Builder) -> Value:
 
 
 @operator("Gemm", versions=(7, 9, 11, 13), inputs=(2, 3))
-def _gemm(node: OnnxNode, build: Builder) -> Value:
+def _gemm(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     """alpha * A' B' + beta * C, primes for transA and transB."""
     a, b, c = node.input(0), node.input(1), node.optional(2)
     alpha, beta = node.attrs.number("alpha", 1.0), node.attrs.number("beta", 1.0)
@@ -65,7 +65,7 @@ def _is_row(bias: Value, weight: Value) -> bool:
     return shape in ((), (1,), (1, 1)) or shape in ((weight.array.shape[0],), (1, weight.array.shape[0]))
 
 
-def _scaled(value: Value, factor: float, node: OnnxNode, build: Builder) -> Value:
+def _scaled(value: Value, factor: float, node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     if factor == 1:
         return value
     if value.dtype is None or value.dtype.startswith(("int", "uint")):

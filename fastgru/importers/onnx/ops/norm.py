@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastgru.graphbuilder import Value
-from fastgru.importers.onnx.builder import Builder
+from fastgru.importers.onnx.builder import OnnxGraphBuilder
 from fastgru.importers.onnx.node import OnnxNode
 from fastgru.importers.onnx.registry import operator
 
@@ -11,7 +11,7 @@ __all__: list[str] = []
 
 
 @operator("LayerNormalization", versions=(17,), inputs=(2, 3), outputs=3, limits="stash_type 1")
-def _layer_norm(node: OnnxNode, build: Builder) -> Value | tuple[Value, ...]:
+def _layer_norm(node: OnnxNode, build: OnnxGraphBuilder) -> Value | tuple[Value, ...]:
     x, scale, bias = node.input(0), node.input(1), node.optional(2)
     axis = node.attrs.integer("axis", -1)
     epsilon = node.attrs.number("epsilon", 1e-5)
@@ -40,12 +40,12 @@ def _layer_norm(node: OnnxNode, build: Builder) -> Value | tuple[Value, ...]:
     return y, mean, inverse
 
 
-def _plus(x: Value, number: float, build: Builder) -> Value:
+def _plus(x: Value, number: float, build: OnnxGraphBuilder) -> Value:
     return build.emit("binary", x, build.scalar(number, x), kind="add")
 
 
 @operator("BatchNormalization", versions=(7, 9, 14, 15), inputs=(5, 5), outputs=5, limits="inference only")
-def _batch_norm(node: OnnxNode, build: Builder) -> Value:
+def _batch_norm(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     node.attrs.number("momentum", 0.9)  # of the running statistics, which inference does not touch
     epsilon = node.attrs.number("epsilon", 1e-5)
     if node.version < 9 and not node.attrs.flag("spatial", True):
@@ -57,12 +57,12 @@ def _batch_norm(node: OnnxNode, build: Builder) -> Value:
 
 
 @operator("InstanceNormalization", versions=(6, 22), inputs=(3, 3))
-def _instance_norm(node: OnnxNode, build: Builder) -> Value:
+def _instance_norm(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     return build.emit("group_norm", *(node.input(i) for i in range(3)), epsilon=node.attrs.number("epsilon", 1e-5))
 
 
 @operator("GroupNormalization", versions=(18, 21), inputs=(3, 3), limits="stash_type 1")
-def _group_norm(node: OnnxNode, build: Builder) -> Value:
+def _group_norm(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     """Version 18 has scale and bias a group, which is repeated for the channels of the group."""
     x, scale, bias = (node.input(i) for i in range(3))
     groups, epsilon = node.attrs.integer("num_groups"), node.attrs.number("epsilon", 1e-5)
@@ -80,7 +80,7 @@ def _group_norm(node: OnnxNode, build: Builder) -> Value:
 
 
 @operator("RMSNormalization", versions=(23,), inputs=(2, 2), limits="stash_type 1")
-def _rms_norm(node: OnnxNode, build: Builder) -> Value:
+def _rms_norm(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     x, scale = node.input(0), node.input(1)
     axis, epsilon = node.attrs.integer("axis", -1), node.attrs.number("epsilon", 1e-5)
     _stash(node)
@@ -96,7 +96,7 @@ def _stash(node: OnnxNode) -> None:
 
 
 @operator("LpNormalization", versions=(1, 22), inputs=(1, 1))
-def _lp_norm(node: OnnxNode, build: Builder) -> Value:
+def _lp_norm(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     """Where the norm is zero, so is x, and stays it."""
     x, p = node.input(0), node.attrs.integer("p", 2)
     if p not in (1, 2):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from fastgru.graphbuilder import Value
-from fastgru.importers.onnx.builder import Builder
+from fastgru.importers.onnx.builder import OnnxGraphBuilder
 from fastgru.importers.onnx.node import OnnxNode
 from fastgru.importers.onnx.ops.conv import check_axes, windows
 from fastgru.importers.onnx.registry import operator
@@ -16,7 +16,7 @@ __all__: list[str] = []
 _LIMITS: Final = "one or two spatial axes"
 
 
-def _pooled(node: OnnxNode, build: Builder, kind: str) -> Value:
+def _pooled(node: OnnxNode, build: OnnxGraphBuilder, kind: str) -> Value:
     kernel = node.attrs.integers("kernel_shape")
     if not kernel:
         raise node.invalid("attribute 'kernel_shape' is missing")
@@ -31,20 +31,20 @@ def _pooled(node: OnnxNode, build: Builder, kind: str) -> Value:
 
 
 @operator("AveragePool", versions=(7, 10, 11, 19, 22), inputs=(1, 1), limits=_LIMITS)
-def _average_pool(node: OnnxNode, build: Builder) -> Value:
+def _average_pool(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     return _pooled(node, build, "average")
 
 
 @operator("MaxPool", versions=(1, 8, 10, 11, 12, 22), inputs=(1, 1), outputs=2, limits=f"{_LIMITS}; no Indices")
-def _max_pool(node: OnnxNode, build: Builder) -> Value:
+def _max_pool(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     if node.wants(1):
         raise node.unsupported("output Indices is asked for", "export the model without it")
     node.attrs.flag("storage_order", False)  # of the Indices alone
     return _pooled(node, build, "max")
 
 
-def _global(kind: str) -> Callable[[OnnxNode, Builder], Value]:
-    def convert(node: OnnxNode, build: Builder) -> Value:
+def _global(kind: str) -> Callable[[OnnxNode, OnnxGraphBuilder], Value]:
+    def convert(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
         x = node.input(0)
         if x.rank is None:
             raise node.unsupported("the number of axes of X cannot be told", "export with shape inference")

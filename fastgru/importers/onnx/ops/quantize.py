@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from fastgru.graphbuilder import Value
-from fastgru.importers.onnx.builder import Builder
+from fastgru.importers.onnx.builder import OnnxGraphBuilder
 from fastgru.importers.onnx.node import OnnxNode
 from fastgru.importers.onnx.ops.conv import kernel_axes, windows
 from fastgru.importers.onnx.proto import TensorProto
@@ -45,7 +45,7 @@ def _output_dtype(node: OnnxNode, since: int) -> str | None:
 
 
 @operator("QuantizeLinear", versions=_VERSIONS, inputs=(2, 3), limits=_LIMITS)
-def _quantize(node: OnnxNode, build: Builder) -> Value:
+def _quantize(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     x, scale, zero_point = node.input(0), node.finite(node.input(1), "y_scale"), node.optional(2)
     layout, to = _layout(node), _output_dtype(node, 21)
     if node.version >= 19:
@@ -66,7 +66,7 @@ def _quantize(node: OnnxNode, build: Builder) -> Value:
 
 
 @operator("DequantizeLinear", versions=_VERSIONS, inputs=(2, 3), limits=f"{_LIMITS}, and int32")
-def _dequantize(node: OnnxNode, build: Builder) -> Value:
+def _dequantize(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     x, scale = node.input(0), node.finite(node.input(1), "x_scale")
     _checked(node, "x", x.dtype, STORED_DTYPES)
     layout, to = _layout(node), _output_dtype(node, 23)
@@ -78,7 +78,7 @@ def _dequantize(node: OnnxNode, build: Builder) -> Value:
 
 
 @operator("DynamicQuantizeLinear", versions=(11,), inputs=(1, 1), outputs=3)
-def _dynamic_quantize(node: OnnxNode, build: Builder) -> tuple[Value, ...]:
+def _dynamic_quantize(node: OnnxNode, build: OnnxGraphBuilder) -> tuple[Value, ...]:
     return build.emit_all("dynamic_quantize", [node.input(0)], 3, {})
 
 
@@ -88,7 +88,7 @@ def _factors(node: OnnxNode, *named: tuple[str, Value]) -> None:
 
 
 @operator("MatMulInteger", versions=(10,), inputs=(2, 4))
-def _matmul_integer(node: OnnxNode, build: Builder) -> Value:
+def _matmul_integer(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     a, b = node.input(0), node.input(1)
     _factors(node, ("A", a), ("B", b))
     return build.emit("matmul_integer", a, b, node.optional(2), node.optional(3))
@@ -101,20 +101,20 @@ def _matmul_integer(node: OnnxNode, build: Builder) -> Value:
     constants={1: "w", 3: "w_zero_point"},
     limits="one or two spatial axes",
 )
-def _conv_integer(node: OnnxNode, build: Builder) -> Value:
+def _conv_integer(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     x, weight = node.input(0), node.input(1)
     return _convolved(node, build, x, weight, node.optional(2), node.optional(3))
 
 
 def _convolved(
-    node: OnnxNode, build: Builder, x: Value, weight: Value, x_zero: Value | None, weight_zero: Value | None
+    node: OnnxNode, build: OnnxGraphBuilder, x: Value, weight: Value, x_zero: Value | None, weight_zero: Value | None
 ) -> Value:
     _factors(node, ("x", x), ("w", weight))
     group, rank = kernel_axes(node, x, weight)
     return build.emit("conv_integer", x, weight, x_zero, weight_zero, group=group, **windows(node, rank))
 
 
-def _single(node: OnnxNode, build: Builder, index: int, name: str, axes: list[int]) -> Value:
+def _single(node: OnnxNode, build: OnnxGraphBuilder, index: int, name: str, axes: list[int]) -> Value:
     """A scale in float32, a vector of several spread over the axes behind its own."""
     value = node.finite(node.input(index), name)
     value = value if value.dtype == "float32" else build.emit("cast", value, to="float32")
@@ -123,7 +123,7 @@ def _single(node: OnnxNode, build: Builder, index: int, name: str, axes: list[in
     return build.emit("unsqueeze", value, axes=axes) if value.rank == 1 and axes else value
 
 
-def _requantized(node: OnnxNode, build: Builder, total: Value, factor: Value, zero_point: Value) -> Value:
+def _requantized(node: OnnxNode, build: OnnxGraphBuilder, total: Value, factor: Value, zero_point: Value) -> Value:
     """saturate(round(total * factor) + zero_point)."""
     y = build.emit("binary", build.emit("cast", total, to="float32"), factor, kind="mul")
     if zero_point.dtype is None:
@@ -138,7 +138,7 @@ def _requantized(node: OnnxNode, build: Builder, total: Value, factor: Value, ze
 
 
 @operator("QLinearMatMul", versions=(10, 21), inputs=(8, 8), limits="integers of 8 bits")
-def _qlinear_matmul(node: OnnxNode, build: Builder) -> Value:
+def _qlinear_matmul(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     a, b = node.input(0), node.input(3)
     _factors(node, ("a", a), ("b", b))
     total = build.emit("matmul_integer", a, b, node.input(2), node.input(5))
@@ -155,7 +155,7 @@ def _qlinear_matmul(node: OnnxNode, build: Builder) -> Value:
     constants={3: "w", 4: "w_scale", 5: "w_zero_point", 8: "B"},
     limits="integers of 8 bits, one or two spatial axes",
 )
-def _qlinear_conv(node: OnnxNode, build: Builder) -> Value:
+def _qlinear_conv(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     weight, bias = node.input(3), node.optional(8)
     total = _convolved(node, build, node.input(0), weight, node.input(2), node.input(5))
     axes = list(range(1, (weight.rank or 0) - 1))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fastgru.conventions import from_onnx_gates, from_onnx_lstm, from_onnx_rnn, functions_from_onnx
 from fastgru.errors import ShapeError
 from fastgru.graphbuilder import Value
-from fastgru.importers.onnx.builder import Builder
+from fastgru.importers.onnx.builder import OnnxGraphBuilder
 from fastgru.importers.onnx.node import OnnxNode
 from fastgru.importers.onnx.registry import operator
 from fastgru.spec import DIRECTIONS, GRUSpec, LSTMSpec, RecurrentSpec, RNNSpec
@@ -26,7 +26,7 @@ _WEIGHTS = {"W": 1, "R": 2, "B": 3, "P": 7}
 
 
 @operator("GRU", versions=(7, 14, 22), inputs=(3, 6), outputs=2, constants={1: "W", 2: "R", 3: "B"})
-def _gru(node: OnnxNode, build: Builder) -> tuple[Value, ...]:
+def _gru(node: OnnxNode, build: OnnxGraphBuilder) -> tuple[Value, ...]:
     weights = _arrays_of(node, ("W", "R", "B"), from_onnx_gates)
     fields = _common_fields(node, weights)
     gates, candidates = _functions_of(node, ("Sigmoid", "Tanh"), len(weights))
@@ -36,7 +36,7 @@ def _gru(node: OnnxNode, build: Builder) -> tuple[Value, ...]:
     return _emit_layer(node, build, "gru", spec, weights, [node.optional(5)])
 
 
-def _reset_after(node: OnnxNode, build: Builder) -> bool:
+def _reset_after(node: OnnxNode, build: OnnxGraphBuilder) -> bool:
     given = node.attrs.flag("linear_before_reset", False)
     override = node.options["linear_before_reset"]
     if override is not None:
@@ -51,7 +51,7 @@ def _reset_after(node: OnnxNode, build: Builder) -> bool:
 
 
 @operator("LSTM", versions=(7, 14, 22), inputs=(3, 8), outputs=3, constants={1: "W", 2: "R", 3: "B", 7: "P"})
-def _lstm(node: OnnxNode, build: Builder) -> tuple[Value, ...]:
+def _lstm(node: OnnxNode, build: OnnxGraphBuilder) -> tuple[Value, ...]:
     weights = _arrays_of(node, ("W", "R", "B", "P"), from_onnx_lstm)
     gates, candidates, cells = _functions_of(node, ("Sigmoid", "Tanh", "Tanh"), len(weights))
     spec = LSTMSpec(
@@ -65,7 +65,7 @@ def _lstm(node: OnnxNode, build: Builder) -> tuple[Value, ...]:
 
 
 @operator("RNN", versions=(7, 14, 22), inputs=(3, 6), outputs=2, constants={1: "W", 2: "R", 3: "B"})
-def _rnn(node: OnnxNode, build: Builder) -> tuple[Value, ...]:
+def _rnn(node: OnnxNode, build: OnnxGraphBuilder) -> tuple[Value, ...]:
     weights = _arrays_of(node, ("W", "R", "B"), from_onnx_rnn)
     (activations,) = _functions_of(node, ("Tanh",), len(weights))
     spec = RNNSpec(activations=activations, **_common_fields(node, weights))
@@ -74,7 +74,7 @@ def _rnn(node: OnnxNode, build: Builder) -> tuple[Value, ...]:
 
 def _emit_layer(
     node: OnnxNode,
-    build: Builder,
+    build: OnnxGraphBuilder,
     op: str,
     spec: RecurrentSpec,
     weights: Sequence[Any],

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from fastgru.graphbuilder import Value
-from fastgru.importers.onnx.builder import Builder
+from fastgru.importers.onnx.builder import OnnxGraphBuilder
 from fastgru.importers.onnx.node import OnnxNode
 from fastgru.importers.onnx.registry import operator
 
@@ -27,8 +27,8 @@ _REDUCE: Final = {
 }
 
 
-def _reduce(kind: str, axes_are_input: int) -> Callable[[OnnxNode, Builder], Value]:
-    def convert(node: OnnxNode, build: Builder) -> Value:
+def _reduce(kind: str, axes_are_input: int) -> Callable[[OnnxNode, OnnxGraphBuilder], Value]:
+    def convert(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
         x = node.input(0)
         keepdims = node.attrs.flag("keepdims", True)
         if node.version < axes_are_input:
@@ -45,7 +45,7 @@ def _reduce(kind: str, axes_are_input: int) -> Callable[[OnnxNode, Builder], Val
     return convert
 
 
-def _of_single_elements(kind: str, x: Value, build: Builder) -> Value:
+def _of_single_elements(kind: str, x: Value, build: OnnxGraphBuilder) -> Value:
     """What is left of a reduction over no axis at all: the steps that are not the reduction itself."""
     match kind:
         case "l1" | "l2":
@@ -62,8 +62,8 @@ for _name, (_kind, _versions, _since) in _REDUCE.items():
     operator(_name, versions=_versions, inputs=(1, 2), constants={1: "axes"})(_reduce(_kind, _since))
 
 
-def _arg(kind: str) -> Callable[[OnnxNode, Builder], Value]:
-    def convert(node: OnnxNode, build: Builder) -> Value:
+def _arg(kind: str) -> Callable[[OnnxNode, OnnxGraphBuilder], Value]:
+    def convert(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
         return build.emit(
             "arg",
             node.input(0),
@@ -80,8 +80,8 @@ operator("ArgMax", versions=(1, 11, 12, 13), inputs=(1, 1))(_arg("max"))
 operator("ArgMin", versions=(1, 11, 12, 13), inputs=(1, 1))(_arg("min"))
 
 
-def _running(op: str) -> Callable[[OnnxNode, Builder], Value]:
-    def convert(node: OnnxNode, build: Builder) -> Value:
+def _running(op: str) -> Callable[[OnnxNode, OnnxGraphBuilder], Value]:
+    def convert(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
         axis = node.constant_integers(1, "axis")
         if axis is None or len(axis) != 1:
             raise node.invalid(f"axis is {axis}, expected one integer")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastgru.graphbuilder import Value
-from fastgru.importers.onnx.builder import Builder
+from fastgru.importers.onnx.builder import OnnxGraphBuilder
 from fastgru.importers.onnx.node import OnnxNode
 from fastgru.importers.onnx.registry import operator
 
@@ -27,7 +27,7 @@ def _mode(node: OnnxNode) -> str:
 
 
 @operator("Resize", versions=(10, 11, 13, 18, 19), inputs=(1, 4), sizes=(1, 2, 3))
-def _resize(node: OnnxNode, build: Builder) -> Value:
+def _resize(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     x, mode = node.input(0), _mode(node)
     if node.version < 11:
         return _upsampled(x, node.input(1), mode, build)
@@ -55,7 +55,7 @@ def _resize(node: OnnxNode, build: Builder) -> Value:
 
 
 @operator("Upsample", versions=(7, 9, 10), inputs=(1, 2), sizes=(1,))
-def _upsample(node: OnnxNode, build: Builder) -> Value:
+def _upsample(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     if node.version >= 10:
         raise node.unsupported("Upsample ends with opset 9", "use Resize")
     x, mode = node.input(0), _mode(node)
@@ -67,5 +67,5 @@ def _upsample(node: OnnxNode, build: Builder) -> Value:
     return _upsampled(x, build.constant(scales, dtype="float32"), mode, build)
 
 
-def _upsampled(x: Value, scales: Value, mode: str, build: Builder) -> Value:
+def _upsampled(x: Value, scales: Value, mode: str, build: OnnxGraphBuilder) -> Value:
     return build.emit("resize", x, None, scales, mode=mode, coordinates="asymmetric", nearest="floor")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastgru.graphbuilder import Value
-from fastgru.importers.onnx.builder import Builder
+from fastgru.importers.onnx.builder import OnnxGraphBuilder
 from fastgru.importers.onnx.node import OnnxNode
 from fastgru.importers.onnx.registry import operator
 from fastgru.importers.onnx.tensors import dtype_name
@@ -16,13 +16,13 @@ from fastgru.importers.onnx.tensors import dtype_name
 __all__: list[str] = []
 
 
-def _count(build: Builder, size: Value) -> Value:
+def _count(build: OnnxGraphBuilder, size: Value) -> Value:
     """0, 1, ... below a size (1,) or ()."""
     limit = build.emit("reshape", size, build.integers([]))
     return build.emit("range", build.constant(0, dtype="int64"), limit, build.constant(1, dtype="int64"))
 
 
-def _diagonals(x: Value, build: Builder) -> Value:
+def _diagonals(x: Value, build: OnnxGraphBuilder) -> Value:
     """Column less row, of the last two axes."""
     rows = _count(build, build.emit("shape", x, start=-2, end=-1))
     columns = _count(build, build.emit("shape", x, start=-1))
@@ -30,7 +30,7 @@ def _diagonals(x: Value, build: Builder) -> Value:
 
 
 @operator("Trilu", versions=(14,), inputs=(1, 2), sizes=(1,))
-def _trilu(node: OnnxNode, build: Builder) -> Value:
+def _trilu(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     x, k = node.input(0), node.optional(1) or build.integers([0])
     kind = "greater_equal" if node.attrs.flag("upper", True) else "less_equal"
     kept = build.emit("compare", _diagonals(x, build), build.emit("reshape", k, build.integers([])), kind=kind)
@@ -38,7 +38,7 @@ def _trilu(node: OnnxNode, build: Builder) -> Value:
 
 
 @operator("EyeLike", versions=(9, 22), inputs=(1, 1))
-def _eye_like(node: OnnxNode, build: Builder) -> Value:
+def _eye_like(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     x, k = node.input(0), node.attrs.integer("k", 0)
     to = dtype_name(node.attrs.integer("dtype"), node.what) if "dtype" in node.attrs else x.dtype
     if to is None:
@@ -47,7 +47,7 @@ def _eye_like(node: OnnxNode, build: Builder) -> Value:
     return build.emit("cast", ones, to=to)
 
 
-def _along(positions: Value, axis: int, rank: int | None, node: OnnxNode, build: Builder) -> Value:
+def _along(positions: Value, axis: int, rank: int | None, node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     """A vector that broadcasts along `axis` of a tensor of `rank` axes."""
     if axis >= 0 and rank is None:
         raise node.unsupported("the number of axes of its input cannot be told from the file", "give a negative axis")
@@ -58,7 +58,7 @@ def _along(positions: Value, axis: int, rank: int | None, node: OnnxNode, build:
 
 
 @operator("OneHot", versions=(9, 11, 28), inputs=(3, 3), sizes=(1,))
-def _one_hot(node: OnnxNode, build: Builder) -> Value:
+def _one_hot(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     """Indices from -depth to -1 count from the end; all others are of no class."""
     indices, depth, values = (node.input(i) for i in range(3))
     axis = node.attrs.integer("axis", -1)
@@ -77,7 +77,7 @@ def _one_hot(node: OnnxNode, build: Builder) -> Value:
 
 
 @operator("Hardmax", versions=(1, 11, 13), inputs=(1, 1))
-def _hardmax(node: OnnxNode, build: Builder) -> Value:
+def _hardmax(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     x = node.input(0)
     axis = node.attrs.integer("axis", -1 if node.version >= 13 else 1)
     if node.version >= 13 or axis == -1 or (x.rank is not None and axis == x.rank - 1):
@@ -86,7 +86,7 @@ def _hardmax(node: OnnxNode, build: Builder) -> Value:
     return build.emit("reshape", flat, build.emit("shape", x))
 
 
-def _hit(x: Value, axis: int, node: OnnxNode, build: Builder) -> Value:
+def _hit(x: Value, axis: int, node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     if x.dtype is None:
         raise node.unsupported("the element type of its input cannot be told from the file", "declare it")
     top = build.emit("arg", x, kind="max", axis=axis, keepdims=True, select_last=False)
@@ -96,12 +96,12 @@ def _hit(x: Value, axis: int, node: OnnxNode, build: Builder) -> Value:
 
 
 @operator("NonZero", versions=(9, 13), inputs=(1, 1), sizes=(0,), limits="X known from constants and shapes")
-def _nonzero(node: OnnxNode, build: Builder) -> Value:
+def _nonzero(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     return build.emit("nonzero", node.input(0))
 
 
 @operator("Compress", versions=(9, 11, 28), inputs=(2, 2), constants={1: "condition"})
-def _compress(node: OnnxNode, build: Builder) -> Value:
+def _compress(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     x, condition = node.input(0), node.input(1).array
     assert condition is not None
     if condition.dtype != np.bool_ or condition.ndim != 1:
@@ -113,7 +113,7 @@ def _compress(node: OnnxNode, build: Builder) -> Value:
 
 
 @operator("Unique", versions=(11, 28), inputs=(1, 1), outputs=4, constants={0: "X"})
-def _unique(node: OnnxNode, build: Builder) -> tuple[Value, ...]:
+def _unique(node: OnnxNode, build: OnnxGraphBuilder) -> tuple[Value, ...]:
     x = node.input(0).array
     assert x is not None
     in_order = node.attrs.flag("sorted", True)
@@ -131,12 +131,12 @@ def _unique(node: OnnxNode, build: Builder) -> tuple[Value, ...]:
 
 
 @operator("GatherND", versions=(11, 12, 13), inputs=(2, 2))
-def _gather_nd(node: OnnxNode, build: Builder) -> Value:
+def _gather_nd(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     lead = node.attrs.integer("batch_dims", 0) if node.version >= 12 else 0
     return build.emit("gather_nd", node.input(0), node.input(1), batch_dims=lead)
 
 
 @operator("ReverseSequence", versions=(10, 28), inputs=(2, 2))
-def _reverse_sequence(node: OnnxNode, build: Builder) -> Value:
+def _reverse_sequence(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     time, batch = node.attrs.integer("time_axis", 0), node.attrs.integer("batch_axis", 1)
     return build.emit("reverse_sequence", node.input(0), node.input(1), time_axis=time, batch_axis=batch)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastgru.graphbuilder import Value
-from fastgru.importers.onnx.builder import Builder
+from fastgru.importers.onnx.builder import OnnxGraphBuilder
 from fastgru.importers.onnx.node import OnnxNode
 from fastgru.importers.onnx.registry import operator
 
@@ -13,14 +13,14 @@ __all__: list[str] = []
 
 
 @operator("Reshape", versions=(5, 13, 14, 19, 21, 23, 24, 25), inputs=(2, 2), sizes=(1,))
-def _reshape(node: OnnxNode, build: Builder) -> Value:
+def _reshape(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     allow_zero = node.attrs.flag("allowzero", False)
     attrs = {"allow_zero": True} if allow_zero else {}
     return build.emit("reshape", node.input(0), node.input(1), **attrs)
 
 
 @operator("Transpose", versions=(1, 13, 21, 23, 24, 25), inputs=(1, 1))
-def _transpose(node: OnnxNode, build: Builder) -> Value:
+def _transpose(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     x = node.input(0)
     perm = node.attrs.integers("perm")
     if perm is None:
@@ -43,7 +43,7 @@ def _axes(node: OnnxNode) -> list[int] | None:
 
 
 @operator("Squeeze", versions=(1, 11, 13, 21, 23, 24, 25), inputs=(1, 2), constants={1: "axes"})
-def _squeeze(node: OnnxNode, build: Builder) -> Value:
+def _squeeze(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     x = node.input(0)
     axes = _axes(node)
     if axes is not None and not axes:
@@ -52,7 +52,7 @@ def _squeeze(node: OnnxNode, build: Builder) -> Value:
 
 
 @operator("Unsqueeze", versions=(1, 11, 13, 21, 23, 24, 25), inputs=(1, 2), constants={1: "axes"})
-def _unsqueeze(node: OnnxNode, build: Builder) -> Value:
+def _unsqueeze(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     axes = _axes(node)
     if axes is None:
         raise node.invalid("axes is missing")
@@ -60,17 +60,17 @@ def _unsqueeze(node: OnnxNode, build: Builder) -> Value:
 
 
 @operator("Flatten", versions=(1, 9, 11, 13, 21, 23, 24, 25), inputs=(1, 1))
-def _flatten(node: OnnxNode, build: Builder) -> Value:
+def _flatten(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     return build.emit("flatten", node.input(0), axis=node.attrs.integer("axis", 1))
 
 
 @operator("Expand", versions=(8, 13), inputs=(2, 2), sizes=(1,))
-def _expand(node: OnnxNode, build: Builder) -> Value:
+def _expand(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     return build.emit("expand", node.input(0), node.input(1))
 
 
 @operator("Shape", versions=(1, 13, 15, 19, 21, 23, 24, 25), inputs=(1, 1))
-def _shape(node: OnnxNode, build: Builder) -> Value:
+def _shape(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     start = node.attrs.integer("start", 0)
     if "end" in node.attrs:
         return build.emit("shape", node.input(0), start=start, end=node.attrs.integer("end"))
@@ -78,12 +78,12 @@ def _shape(node: OnnxNode, build: Builder) -> Value:
 
 
 @operator("Size", versions=(1, 13, 19, 21, 23, 24, 25), inputs=(1, 1))
-def _size(node: OnnxNode, build: Builder) -> Value:
+def _size(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     return build.emit("reduce", build.emit("shape", node.input(0)), kind="prod", axes=[0], keepdims=False)
 
 
 @operator("ConstantOfShape", versions=(9, 20, 21, 23, 24, 25), inputs=(1, 1), sizes=(0,))
-def _constant_of_shape(node: OnnxNode, build: Builder) -> Value:
+def _constant_of_shape(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     given = node.attrs.array("value")
     value = np.zeros(1, np.float32) if given is None else given
     if value.size != 1:
@@ -93,7 +93,7 @@ def _constant_of_shape(node: OnnxNode, build: Builder) -> Value:
 
 
 @operator("Range", versions=(11, 27), inputs=(3, 3), sizes=(0, 1, 2))
-def _range(node: OnnxNode, build: Builder) -> Value:
+def _range(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     bounds = [node.input(i) for i in range(3)]
     dtype = bounds[0].dtype
     if node.attrs.integer("stash_type", 1) == 1 and node.version >= 27 and dtype in ("bfloat16", "float16"):
@@ -103,7 +103,7 @@ def _range(node: OnnxNode, build: Builder) -> Value:
 
 
 @operator("DepthToSpace", versions=(1, 11, 13, 28), inputs=(1, 1))
-def _depth_to_space(node: OnnxNode, build: Builder) -> Value:
+def _depth_to_space(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     """(N, C, H, W) -> (N, C / b^2, H b, W b)."""
     x, b = node.input(0), _block(node)
     mode = node.attrs.string("mode", "DCR") if node.version >= 11 else "DCR"
@@ -122,7 +122,7 @@ def _depth_to_space(node: OnnxNode, build: Builder) -> Value:
 
 
 @operator("SpaceToDepth", versions=(1, 13, 28), inputs=(1, 1))
-def _space_to_depth(node: OnnxNode, build: Builder) -> Value:
+def _space_to_depth(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     """(N, C, H, W) -> (N, C b^2, H / b, W / b)."""
     x, b = node.input(0), _block(node)
     mode = node.attrs.string("mode", "DCR") if node.version >= 28 else "DCR"

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fastgru.graphbuilder import Value
-from fastgru.importers.onnx.builder import Builder
+from fastgru.importers.onnx.builder import OnnxGraphBuilder
 from fastgru.importers.onnx.node import OnnxNode
 from fastgru.importers.onnx.registry import operator
 
 __all__: list[str] = []
 
 
-def _softmax(op: str) -> Callable[[OnnxNode, Builder], Value]:
-    def convert(node: OnnxNode, build: Builder) -> Value:
+def _softmax(op: str) -> Callable[[OnnxNode, OnnxGraphBuilder], Value]:
+    def convert(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
         x = node.input(0)
         if node.version >= 13:
             return build.emit(op, x, axis=node.attrs.integer("axis", -1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastgru.graphbuilder import Value
-from fastgru.importers.onnx.builder import Builder
+from fastgru.importers.onnx.builder import OnnxGraphBuilder
 from fastgru.importers.onnx.node import OnnxNode
 from fastgru.importers.onnx.registry import operator
 from fastgru.importers.onnx.tensors import dtype_name
@@ -27,7 +27,7 @@ def _one(node: OnnxNode, index: int, what: str) -> int | None:
     "DFT", versions=(17, 20), inputs=(1, 3), constants={1: "dft_length", 2: "axis"},
     limits="a matrix product: at most 8192 real points",
 )  # fmt: skip
-def _dft(node: OnnxNode, build: Builder) -> Value:
+def _dft(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     x, length = node.input(0), _one(node, 1, "dft_length")
     if node.version < 20:
         axis = node.attrs.integer("axis", 1)
@@ -43,7 +43,7 @@ def _dft(node: OnnxNode, build: Builder) -> Value:
     "STFT", versions=(17,), inputs=(2, 4), constants={1: "frame_step", 3: "frame_length"},
     limits="a matrix product: frames of at most 8192 real samples",
 )  # fmt: skip
-def _stft(node: OnnxNode, build: Builder) -> Value:
+def _stft(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     step, length = _one(node, 1, "frame_step"), _one(node, 3, "frame_length")
     if step is None:
         raise node.invalid("input frame_step is missing")
@@ -60,7 +60,7 @@ def _stft(node: OnnxNode, build: Builder) -> Value:
     inputs=(5, 5),
     constants=dict(enumerate(("num_mel_bins", "dft_length", "sample_rate", "lower_edge_hertz", "upper_edge_hertz"))),
 )
-def _mel_weights(node: OnnxNode, build: Builder) -> Value:
+def _mel_weights(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     numbers = []
     for i in range(5):
         array = node.input(i).array

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastgru.graphbuilder import Value
-from fastgru.importers.onnx.builder import Builder
+from fastgru.importers.onnx.builder import OnnxGraphBuilder
 from fastgru.importers.onnx.node import OnnxNode
 from fastgru.importers.onnx.registry import operator
 
@@ -11,7 +11,7 @@ __all__: list[str] = []
 
 
 @operator("TopK", versions=(1, 10, 11, 24), inputs=(1, 2), outputs=2, sizes=(1,))
-def _topk(node: OnnxNode, build: Builder) -> tuple[Value, ...]:
+def _topk(node: OnnxNode, build: OnnxGraphBuilder) -> tuple[Value, ...]:
     """The order is always that of a sorted answer, which an unsorted one may be too."""
     x = node.input(0)
     k = build.integers([node.attrs.integer("k")]) if node.version < 10 else node.input(1)
