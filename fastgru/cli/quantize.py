@@ -1,4 +1,4 @@
-"""`fastgru quantize`: smaller weights, and what they cost and save."""
+"""`fastgru quantize`: weights of low precision, and what they cost and save."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ def command(
     options: dict[str, Any],
     as_json: bool,
 ) -> None:
-    """Give the model in FILE smaller weights; show by layer and by output how far that moves it from float32.
+    """Give the model in FILE weights of low precision; show by layer and output how far that moves it from float32.
 
     Weights become bfloat16 or int8 wherever that makes them faster; auto takes int8 as far as the bounds allow, then
     bfloat16, then float32. What a model says of random inputs is a hint: give it --data of its own kind, as for
     `fastgru run`; with one axis more than its input an array holds one call in each entry. Activations are scaled as
     they come, so nothing has to be calibrated.
 
-    What -o saves holds the small weights, and `fastgru.load` runs it as it was measured.
+    What -o saves holds these weights, and `fastgru.load` runs it as it was measured.
 
     Exit status 0 where every output is within the bounds, 1 where one is not: nothing is saved then.
     """

@@ -227,22 +227,14 @@ def _taken_in(reader: Fusion, writer: Fusion, view: View) -> bool:
     where = positions(view, writer.out.shape)
     if where is None:
         return False
-    moving = [f.axis for factors in where.factors for f in factors]
-    if any(f.axis < 0 and f.size > 1 for factors in where.factors for f in factors):
+    factors = [f for of_axis in where.factors for f in of_axis]
+    moving = [f.axis for f in factors if f.axis >= 0]
+    if any(f.axis < 0 and f.size > 1 for f in factors) or len(set(moving)) < len(moving):
         return False
-    covered = Counter[int]()
-    for factors in where.factors:
-        for f in factors:
-            covered[f.axis] += 1
-    if any(covered[a] > 1 for a in set(moving) if a >= 0):
+    through = [where.through(s, (0,) * writer.out.ndim) for s in writer.sources]
+    if None in through:
         return False
-    zeros = (0,) * writer.out.ndim
-    through = [where.through(s, zeros) for s in writer.sources]
     sources: list[View] = []
-    for s in through:
-        if s is None:
-            return False
-        _added(sources, s)
     early = [_added(sources, s) for s in through if s is not None]
     late = [-1 if s is view else _added(sources, s) for s in reader.sources]
     operations = [_renumbered(o, early, len(writer.sources), len(sources)) for o in writer.operations]
