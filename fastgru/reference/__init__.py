@@ -71,7 +71,8 @@ give float64 and the answer is the definition that kernels are tested against. I
 
 Besides these there is `foreign`, one node of an ONNX file that onnx's own implementation carries out: `reference.foreign`.
 A name, an input or an attribute that is not in this table is refused when a model is made of a graph, never passed over;
-so is an attribute of another kind than the definition's annotations say (`reference.attributes`).
+so is an attribute of another kind than the definition's annotations say (`reference.attributes`). What follows of a node
+before any input came (dtypes, sizes, which axis is which, weights, flops) stands beside its definition: `reference.facts`.
 """  # noqa: E501
 
 from __future__ import annotations

@@ -13,8 +13,9 @@ that is handed on as it is keeps its size and its meaning; that alone says rank,
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from itertools import accumulate
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from fastgru.errors import ShapeError
 from fastgru.reference.operand import Dim, Dims, Operand, Place, UnknownError
@@ -30,8 +31,7 @@ FIRST: Final = slice(1)  # of the inputs
 Tie: TypeAlias = tuple[str | None, Sequence[Place]]  # "N" (batch), "T" (time) or None, and the axes that are one
 
 
-@dataclass(frozen=True)
-class Facts:
+class Facts(NamedTuple):
     """Everything that is true of an operator beside its definition. The functions take what the definition takes.
 
     dims: the axes of the outputs. dtype: of every output, or a tuple of one each: a name, the number of the input that
@@ -48,7 +48,7 @@ class Facts:
     dtype: Any = 0
     elements: Callable[..., Sequence[Size]] | None = None
     ties: Callable[..., Iterable[Tie]] | None = None
-    weights: Mapping[int, int | None] | Callable[..., Mapping[int, int | None]] = field(default_factory=dict)
+    weights: Mapping[int, int | None] | Callable[..., Mapping[int, int | None]] = MappingProxyType({})
     flops: int | Callable[..., Size] = 0
     bound: Callable[..., int] | None = None
     moves: slice | None = None
@@ -150,4 +150,5 @@ def regrouped(axes: Sequence[Dim], sizes: Sequence[Size]) -> Dims:
 
 def _running(sizes: Sequence[Size]) -> list[Size]:
     """The product of the sizes before each."""
-    return [multiply(*sizes[:i]) for i in range(len(sizes))]
+    start: list[Size] = [1]
+    return list(accumulate([*start, *sizes], multiply))[:-1]

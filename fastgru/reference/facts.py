@@ -22,8 +22,8 @@ What each operator says of itself stands beside its definition; `fastgru.referen
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from dataclasses import replace
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,8 +59,7 @@ _FAULTS: Final = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Ties:
+class Ties(NamedTuple):
     """same: (place in the inputs, place in the outputs) of one and the same axis. kin: of axes that are made of
     another, of another size: time stays time where frames are cut off or taken together. roles: axes of inputs that
     are one axis, with the role that the operator gives it, "N" (batch), "T" (time) or None. A place is (number of the
@@ -71,8 +70,7 @@ class Ties:
     roles: tuple[Tie, ...] = ()
 
 
-@dataclass(frozen=True)
-class Work:
+class Work(NamedTuple):
     """flops: a multiply-add counts two. nbytes: of the inputs and outputs. A `Size` each, for free dimensions too."""
 
     flops: Size

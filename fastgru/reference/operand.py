@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from numpy.typing import NDArray
 
@@ -64,8 +64,7 @@ class ValueFacts:
         )
 
 
-@dataclass(frozen=True)
-class Dim:
+class Dim(NamedTuple):
     """An axis of an output. same: the axes of inputs that it is; kin: those that it was made of, of another size."""
 
     size: Size

@@ -10,7 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 __all__ = [
     "Polynomial", "Size", "add", "at_least", "axis_atom", "compare_sizes", "divide", "extreme", "floor_divide",
@@ -19,7 +19,7 @@ __all__ = [
 
 # A name; ("free", input, axis) of a dimension without one; ("axis", input, axis) of a size that is not known, within
 # one operator; ("floor", size, divisor).
-Atom: TypeAlias = str | tuple[object, ...]
+Atom: TypeAlias = str | tuple[str, Any, int]
 Monomial: TypeAlias = frozenset[tuple[Atom, int]]
 
 _ONE: Final[Monomial] = frozenset()
@@ -198,7 +198,8 @@ def at_least(a: Size, b: Size, *, empty: bool = False) -> bool:
         return False
     least = 0
     for monomial, factor in _terms(difference).items():
-        if monomial and factor < 0:
+        floors = [atom[1] for atom, _ in monomial if atom[0] == "floor" and not isinstance(atom, str)]
+        if (monomial and factor < 0) or not all(at_least(size, 0, empty=empty) for size in floors):
             return False
         some = not empty and all(isinstance(atom, str) or atom[0] == "free" for atom, _ in monomial)
         least += factor if some or not monomial else 0
