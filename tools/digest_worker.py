@@ -149,10 +149,12 @@ def pooled(model: fastgru.Model, cuts: list[list[np.ndarray]]) -> list[Any]:
 
 
 def main() -> None:
-    import digest_cases
+    from digest_models import files, models
+    from digest_suites import layers, operators, recurrent
 
+    cases = {each.__name__: each for each in (models, files, recurrent, layers, operators)}
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--only", action="append", choices=tuple(digest_cases.PARTS), help="parts, by default all")
+    parser.add_argument("--only", action="append", choices=tuple(cases), help="parts, by default all")
     parser.add_argument("--match", default="", help="run the cases whose names this regular expression finds")
     parser.add_argument("--precision", action="append", choices=PRECISIONS)
     parser.add_argument("--threads", action="append", type=int)
@@ -162,8 +164,8 @@ def main() -> None:
     print("isa", ISA, sep="\t", flush=True)
     threads = options.threads or ((1,) if os.environ.get("FASTGRU_ISA") else (1, 2))
     teller = Teller(options.match, options.precision or PRECISIONS, threads)
-    for part in options.only or digest_cases.PARTS:
-        digest_cases.PARTS[part](teller)
+    for part in options.only or cases:
+        cases[part](teller)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from fastgru.simd.cpu import host_isa
+
 ROOT = Path(__file__).resolve().parents[2]
 CASE = "2_bi_bias_float64_zip"
 SPOIL = """
@@ -23,6 +25,7 @@ class GRU(_Right):
 
 def digests(a: Path, b: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / "tools" / "digests"), str(a), str(b), "--precision=float32", *arguments]
+    command.append(f"--isa={host_isa()}")
     return subprocess.run(command, capture_output=True, text=True, timeout=250, check=False)
 
 
