@@ -105,8 +105,8 @@ class GraphBuilder:
         if self.folding is None:
             return None
         if all(value is None or value.array is not None for value in inputs):
-            arrays = [None if value is None else value.array for value in inputs]
-            results = self.folding.fold(op, arrays, attrs, [value.dtype for value in values])
+            facts = [None if value is None else value.facts for value in inputs]
+            results = self.folding.fold(op, facts, attrs, [value.dtype for value in values])
             if results is not None:
                 return tuple(Value(v.hint, ValueFacts.of_array(a)) for a, v in zip(results, values, strict=True))
         (value, *more) = values

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from fastgru.errors import FastGRUError, InvalidModelError
 from fastgru.graph import Node
 from fastgru.reference import evaluate
-from fastgru.reference.einsum import label_sizes, parse_equation
-from fastgru.reference.facts import bound
+from fastgru.reference.facts import ValueFacts, bound, work
 from fastgru.reference.operator import numpy_dtype
 from fastgru.spec import RECURRENT
 
@@ -25,16 +24,17 @@ Array = NDArray[Any]
 # declares more than that is out to fill the memory.
 _BASE_BYTES: Final = 64 << 20
 _BYTES_PER_READ_BYTE: Final = 4
-# GEMMs larger than this stay nodes. In multiplications, counted over the whole graph.
-_WORK: Final = 2_000_000_000
+# What takes more stays nodes. In flops, counted over the whole graph; NumPy's ways that are slow count for more.
+_WORK: Final = 4_000_000_000
 _SLOW_INTEGER_GEMM: Final = 50
+_SLOW_UNARY: Final = {"erf": 200, "gelu": 200}
+_STEP: Final = 200_000  # of a recurrent layer, in Python
 _VIEWS: Final = frozenset({"flatten", "reshape", "slice", "split", "squeeze", "transpose", "unsqueeze"})
-_SLOW_UNARY: Final = frozenset({"erf", "gelu"})
 
 
 @dataclass
 class Folding:
-    """What folding may still make (in bytes) and do (in multiplications), for a whole graph."""
+    """What folding may still make (in bytes) and do (in flops), for a whole graph."""
 
     nbytes: int = _BASE_BYTES
     work: int = _WORK
@@ -44,12 +44,13 @@ class Folding:
         self.nbytes += _BYTES_PER_READ_BYTE * nbytes
 
     def fold(
-        self, op: str, arrays: Sequence[Array | None], attrs: Mapping[str, Any], dtypes: Sequence[str | None]
+        self, op: str, inputs: Sequence[ValueFacts | None], attrs: Mapping[str, Any], dtypes: Sequence[str | None]
     ) -> tuple[Array, ...] | None:
         """The outputs, one of each of `dtypes`; None where they cost more than is left, and are better left a node.
 
         Raises `InvalidModelError` where they cannot be computed, or would not fit what may be made.
         """
+        arrays = [None if facts is None else facts.array for facts in inputs]
         node = Node(op, tuple("" if a is None else "constant" for a in arrays), ("",) * len(dtypes), attrs)
         try:
             elements = bound(node, arrays)
@@ -57,11 +58,11 @@ class Folding:
             nbytes = 0 if op in _VIEWS else elements * each * len(dtypes)
             if nbytes > self.nbytes:
                 raise InvalidModelError(f"{op} of constants makes {nbytes} bytes, {self.nbytes} are left to it")
-            work = _work(op, arrays, attrs, elements)
-            if work > self.work:
+            flops = _flops(op, inputs, attrs)
+            if flops > self.work:
                 return None
             self.nbytes -= nbytes
-            self.work -= work
+            self.work -= flops
             results = evaluate(node, arrays)
         except FastGRUError as error:
             raise InvalidModelError(str(error)) from None
@@ -72,20 +73,13 @@ class Folding:
         return results
 
 
-def _work(op: str, arrays: Sequence[Array | None], attrs: Mapping[str, Any], elements: int) -> int:
-    """Multiplications beyond one or two an element."""
-    a = [x for x in arrays if x is not None]
-    if op in ("matmul", "matmul_integer", "linear"):
-        inner = a[0].shape[-1] if a[0].ndim else 1
-        return elements * inner * (_SLOW_INTEGER_GEMM if op != "matmul_integer" and a[0].dtype.kind != "f" else 1)
-    if op in ("conv", "conv_integer", "conv_transpose"):
-        return elements * (a[1].size // max(a[1].shape[0] if a[1].ndim else 1, 1))
-    if op == "einsum":
-        labels, _ = parse_equation(attrs["equation"], [x.ndim for x in a])
-        return math.prod(label_sizes(labels, [x.shape for x in a]).values()) * len(a)
-    if op in RECURRENT:
-        steps = math.prod(a[0].shape[:2])
-        return steps * (sum(x.size for x in a[1:]) + 100_000)
-    if op == "unary" and attrs.get("kind") in _SLOW_UNARY:
-        return 100 * elements
-    return 0
+def _flops(op: str, inputs: Sequence[ValueFacts | None], attrs: Mapping[str, Any]) -> int:
+    """What NumPy has to do, where 1 takes it as long as a flop of a GEMM of floats."""
+    flops, first = work(op, inputs, attrs).flops, inputs[0] if inputs else None
+    if not isinstance(flops, int):  # its definition says what is wrong with it
+        return 0
+    if op in RECURRENT and first is not None and first.array is not None:
+        return int(flops + _STEP * math.prod(first.array.shape[:2]))
+    if op in ("matmul", "linear") and first is not None and first.array is not None and first.array.dtype.kind != "f":
+        return _SLOW_INTEGER_GEMM * flops
+    return flops * (_SLOW_UNARY.get(attrs["kind"], 1) if op == "unary" else 1)

@@ -39,7 +39,7 @@ class Naming:
     def node(self, node: BuiltNode, needed: set[Value]) -> Node:
         """The node with names. needed: what is read; another output gets none, so that nothing is computed for it."""
         for value in node.inputs:
-            if value is not None and value.array is not None:
+            if value is not None and value.array is not None and self._name(value) not in self._constants:
                 self._constants[self._name(value)] = _owned(value.array)
         outputs = tuple(self._name(value) if value in needed or value in self._names else "" for value in node.outputs)
         inputs = tuple("" if value is None else self._name(value) for value in node.inputs)
