@@ -16,6 +16,7 @@ from fastgru.errors import ShapeError, SpecError, UnsupportedModelError
 from fastgru.spec import ACTIVATIONS, TAKES_ALPHA, TAKES_BETA, Activation, GRUWeights, LSTMWeights, RNNWeights
 
 __all__ = [
+    "SELU",
     "activation_from_keras",
     "activation_from_onnx",
     "activations_from_onnx",
@@ -33,6 +34,12 @@ __all__ = [
 ]
 
 Array = NDArray[Any]
+
+# Klambauer et al. 2017, "Self-Normalizing Neural Networks": what torch and Keras compute with.
+SELU: Final[Mapping[str, float]] = {
+    "alpha": 1.6732632423543772848170429916717,
+    "gamma": 1.0507009873554804934193349852946,
+}
 
 
 def swap_zr(array: Array) -> Array:

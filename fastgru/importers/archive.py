@@ -83,7 +83,7 @@ class Archive(Mapping[str, memoryview]):
         return content
 
     def open(self, name: str) -> Content:
-        """A member as what can be read in turn; it may not grow beyond what this archive could."""
+        """A member as what can be read one after another; it may not grow beyond what this archive could."""
         return Content(self[name], f"{self.source_name}: {name}", stored=len(self._data))
 
     def _inflate(self, member: Member, packed: memoryview) -> memoryview:

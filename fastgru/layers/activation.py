@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Unpack
 
 from numpy.typing import ArrayLike
 
+from fastgru import conventions
 from fastgru.errors import ShapeError, SpecError
 from fastgru.graphbuilder import Value
 from fastgru.layers.arrays import as_weight, at_key, integer, number
@@ -88,16 +89,10 @@ class SiLU(_Elementwise):
 
 
 class SELU(_Elementwise):
-    """scale * (x if x > 0 else alpha * (exp(x) - 1)); constants of Klambauer et al. 2017."""
+    """scale * (x if x > 0 else alpha * (exp(x) - 1)); see `fastgru.conventions`."""
 
     op = "unary"
-    attrs = MappingProxyType(
-        {
-            "kind": "selu",
-            "alpha": 1.6732632423543772848170429916717,
-            "gamma": 1.0507009873554804934193349852946,
-        }
-    )
+    attrs = MappingProxyType({"kind": "selu", **conventions.SELU})
 
 
 class ELU(_Elementwise):

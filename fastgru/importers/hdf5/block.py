@@ -95,7 +95,7 @@ class Block:
     def length(self) -> int:
         return self.number(self.form.length_size)
 
-    def part(self, count: int) -> Block:
+    def sub(self, count: int) -> Block:
         self._skip(count)
         return Block(self.form, self._data, self.what, self.at - count, self.at)
 

@@ -148,13 +148,13 @@ class Hdf5:
         heap = self._form.block(collection, None, what)
         heap.expect(b"GCOL")
         heap.take(4)
-        objects = heap.part(min(max(heap.length() - 8 - self._form.length_size, 0), len(heap)))
+        objects = heap.sub(min(max(heap.length() - 8 - self._form.length_size, 0), len(heap)))
         while len(objects) >= 8 + self._form.length_size:
             self._form.step()
             number, _, size = objects.number(2), objects.take(6), objects.length()
             if number == 0:
                 break
-            content = objects.part(min(aligned(size), len(objects)))
+            content = objects.sub(min(aligned(size), len(objects)))
             if number == index:
                 return content.text(length)
         raise self._form.damaged(f"{what} is not where it should be")
@@ -198,8 +198,8 @@ def _attribute(block: Block) -> tuple[str, Datatype, tuple[int, ...], Block]:
         raise block.form.damaged(f"{block.what} has version {version}")
     pad = aligned if version == 1 else int
     block.take(1 if version == 3 else 0)
-    name = block.part(pad(name_size)).text(name_size)
-    datatype_part, dataspace_part = block.part(pad(type_size)), block.part(pad(space_size))
+    name = block.sub(pad(name_size)).text(name_size)
+    datatype_part, dataspace_part = block.sub(pad(type_size)), block.sub(pad(space_size))
     if flags and version > 1:
         raise UnsupportedModelError(
             f"{block.form.name}: attribute {name[:40]!r} has a shared datatype, which is not read: copy with h5repack"

@@ -62,7 +62,7 @@ def _read_version_1(form: Form, block: Block) -> Iterator[Message]:
     if version != 1:
         raise form.damaged(f"{block.what} has a header of version {version}")
     block.take(4)
-    pending, seen, left = [block.part(size)], set[int](), count
+    pending, seen, left = [block.sub(size)], set[int](), count
     while pending:
         part = pending.pop(0)
         while len(part) >= 8 and left:
@@ -81,7 +81,7 @@ def _read_version_2(form: Form, block: Block) -> Iterator[Message]:
         raise form.damaged(f"{block.what} has a header of version {version}")
     block.take((16 if flags & 0x20 else 0) + (4 if flags & 0x10 else 0))
     order_bytes = 2 if flags & 0x04 else 0
-    pending, seen = [block.part(block.number(1 << (flags & 3)))], set[int]()
+    pending, seen = [block.sub(block.number(1 << (flags & 3)))], set[int]()
     while pending:
         part = pending.pop(0)
         while len(part) >= 4 + order_bytes:
@@ -90,7 +90,7 @@ def _read_version_2(form: Form, block: Block) -> Iterator[Message]:
             if kind == CONTINUATION:
                 chunk = _continuation(form, content, seen)
                 chunk.expect(b"OCHK")
-                pending.append(chunk.part(len(chunk) - 4))  # without the checksum
+                pending.append(chunk.sub(len(chunk) - 4))  # without the checksum
             yield Message(kind, bool(message_flags & _FLAG_SHARED), content)
 
 

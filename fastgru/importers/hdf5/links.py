@@ -73,7 +73,7 @@ def _link(form: Form, block: Block, path: str) -> tuple[str, int]:
 def _by_name(form: Form, path: str) -> UnsupportedModelError:
     return UnsupportedModelError(
         f"{form.name}: {path!r} is a soft or external link, a link by name, which is not followed: copy the file with"
-        " h5repack or h5copy to make it one piece"
+        " h5repack or h5copy to put all of it into one file"
     )
 
 
@@ -95,7 +95,7 @@ def walk_tree(form: Form, root: int, kind: int, key_size: int, what: str) -> Ite
         children = []
         for _ in range(count):
             form.step()
-            key, child = node.part(key_size), node.offset()
+            key, child = node.sub(key_size), node.offset()
             if level == 0:
                 yield key, child
             else:

@@ -24,7 +24,7 @@ _DEFLATE, _SHUFFLE, _FLETCHER32 = 1, 2, 3
 
 @dataclass(frozen=True)
 class Storage:
-    """held: how many bytes are in one piece, and `content` gives them. tree, chunk: where pieces of this shape are."""
+    """held: how many bytes lie in one place, and `content` gives them. tree, chunk: where chunks of this shape are."""
 
     form: Form
     what: str
@@ -51,16 +51,16 @@ class Storage:
         array = np.zeros(shape, dtype)
         missing = count
         if count:
-            for begin, piece in self._pieces(shape, dtype):
+            for begin, chunk in self._chunks(shape, dtype):
                 where = tuple(slice(b, b + n) for b, n in zip(begin, self.chunk, strict=True))
                 part = array[where]
-                part[...] = piece[tuple(slice(0, n) for n in part.shape)]
+                part[...] = chunk[tuple(slice(0, n) for n in part.shape)]
                 missing -= part.size
         if missing:
             raise self.form.damaged(f"{self.what}: {missing} of {count} values are in none of its chunks, or in two")
         return array.astype(dtype.newbyteorder("="), copy=False)
 
-    def _pieces(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+    def _chunks(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
         size = math.prod(self.chunk) * dtype.itemsize
         key_size = 8 + 8 * (len(self.chunk) + 1)
         seen = set[tuple[int, ...]]()
@@ -126,7 +126,7 @@ def read_storage(block: Block, rank: int, filters: Sequence[int]) -> Storage:
         raise form.damaged(f"{what}: a layout of version {version}")
     kind = block.number(1)
     if kind == _COMPACT:
-        compact = block.part(block.number(2))
+        compact = block.sub(block.number(2))
         return Storage(form, what, len(compact), lambda n: memoryview(bytes(compact.take(n))))
     if kind == _CONTIGUOUS:
         address, size = block.offset(), block.length()

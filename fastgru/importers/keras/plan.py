@@ -57,11 +57,11 @@ def plan_model(model: LayerConfig) -> Plan:
         (twice, _), *_ = Counter(layer.name for layer in layers).most_common(1)
         raise model.damaged(f"two layers are called {twice!r}")
     if model.class_name == "Sequential":
-        return _chain(model, layers)
+        return _sequential(model, layers)
     return _functional(model, named, data)
 
 
-def _chain(model: LayerConfig, layers: list[LayerConfig]) -> Plan:
+def _sequential(model: LayerConfig, layers: list[LayerConfig]) -> Plan:
     if layers and layers[0].class_name == "InputLayer":
         source, rest = layers[0], layers[1:]
     else:

@@ -20,7 +20,7 @@ _FALLBACK: Final = (
     " `fastgru inspect`."
 )
 _WITH_REFERENCE: Final = ("ai.onnx", "ai.onnx.ml")
-_SMALL: Final = "take the float model it was made from; fastgru.load(..., precision='int8') makes its weights small"
+_LOWP: Final = "take the float model it was made from; fastgru.load(..., precision='int8') gives its weights 8 bits"
 _WAYS: Final[Mapping[str, str]] = {
     **dict.fromkeys(
         ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"),
@@ -68,7 +68,7 @@ _OF_MICROSOFT: Final[Mapping[str, str]] = {
         ),
         "quantise with quant_format=QuantFormat.QDQ, which keeps to ONNX's own operators",
     ),
-    **dict.fromkeys(("GatherBlockQuantized", "MatMulBnb4", "MatMulFpQ4", "MatMulNBits", "QAttention"), _SMALL),
+    **dict.fromkeys(("GatherBlockQuantized", "MatMulBnb4", "MatMulFpQ4", "MatMulNBits", "QAttention"), _LOWP),
 }
 
 

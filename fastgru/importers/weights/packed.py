@@ -29,5 +29,5 @@ def refuse_packed(names: Iterable[str], what: str) -> None:
             shown = ", ".join(repr(name[:80]) for name in found if name is not None)
             raise UnsupportedModelError(
                 f"{what}: {shown}: weights that {library} quantised and packed, which are not read: save the state dict"
-                " of the float model; precision='int8' makes its weights small when they are loaded"
+                " of the float model; precision='int8' gives its weights 8 bits at loading"
             )

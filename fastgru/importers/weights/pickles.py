@@ -191,7 +191,7 @@ class PickleReader:
         if name in _QUANTISED or module.split(".")[0] in _QUANTISERS:
             raise UnsupportedModelError(
                 f"{self.name}: the pickle names {name!r}: weights that were quantised and packed, which are not read:"
-                " save the state dict of the float model; precision='int8' makes its weights small when they are loaded"
+                " save the state dict of the float model; precision='int8' gives its weights 8 bits at loading"
             )
         raise UnsupportedModelError(
             f"{message} It was probably made by torch.save(model): load it where its classes are, and save"
@@ -220,7 +220,7 @@ def _expect(value: Any, *kinds: type) -> Any:
 
 
 def _set_items(target: Any, items: list[Any]) -> dict[Any, Any]:
-    """Put keys and values, by turns, into `target`.
+    """Put keys and values, one after the other, into `target`.
 
     A key that is a tuple is hashed by recursion, over and over where it is shared; integers beyond 2^61 - 2 and floats
     can be made to collide.

@@ -1,4 +1,4 @@
-"""Matrix products, and the lookup of rows."""
+"""Matrix multiplications, and the lookup of rows."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def _linear(node: Node, write: Writer) -> None:
     x, weight, bias = (*node.inputs, "")[:3]
     array = write.known(weight)
     right = write.emit("Transpose", weight, perm=[1, 0]) if array is None else write.array(array.T, hint=weight)
-    product = write.emit("MatMul", x, right, out=None if bias else node.outputs[0])
+    y = write.emit("MatMul", x, right, out=None if bias else node.outputs[0])
     if bias:
-        write.emit("Add", product, bias, out=node.outputs[0])
+        write.emit("Add", y, bias, out=node.outputs[0])
 
 
 @exporter("matmul")

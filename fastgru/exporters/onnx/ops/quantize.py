@@ -1,4 +1,4 @@
-"""Integers that stand for reals, and products of them."""
+"""Integers that stand for reals, and their matrix multiplications and convolutions."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _dynamic_quantize(node: Node, write: Writer) -> None:
 
 
 @exporter("matmul_integer", "conv_integer")
-def _products(node: Node, write: Writer) -> None:
+def _integer(node: Node, write: Writer) -> None:
     attrs: dict[str, Any] = {}
     if node.op == "conv_integer":
         attrs = {name: list(node.attrs[name]) for name in ("strides", "dilations")}

@@ -87,8 +87,8 @@ def _arrays(
             return None
         sizes = list(shapes.values())
         parts = [[np.zeros(sizes[k]) if a[k] is None else a[k] for k in range(start, stop)] for a in each]
-        turned = ordered if start < 4 else np.asarray
-        return np.stack([np.concatenate([turned(np.asarray(part)) for part in direction]) for direction in parts])
+        order = ordered if start < 4 else np.asarray
+        return np.stack([np.concatenate([order(np.asarray(part)) for part in direction]) for direction in parts])
 
     W, R = stacked(0, 1), stacked(1, 2)
     assert W is not None

@@ -7,14 +7,12 @@ from typing import Any, Final
 
 import numpy as np
 
+from fastgru.conventions import SELU
 from fastgru.graphbuilder import Value
 from fastgru.importers.architecture.described import DescribedLayer
 from fastgru.importers.architecture.registry import layer_type
 
 __all__: list[str] = []
-
-# Klambauer et al. 2017, "Self-Normalizing Neural Networks".
-_SELU: Final = {"alpha": 1.6732632423543772848170429916717, "gamma": 1.0507009873554804934193349852946}
 
 _PLAIN: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
     "Abs": ("unary", {"kind": "abs"}),
@@ -28,7 +26,7 @@ _PLAIN: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
     "Neg": ("unary", {"kind": "neg"}),
     "Reciprocal": ("unary", {"kind": "reciprocal"}),
     "ReLU": ("activation", {"kind": "relu"}),
-    "SELU": ("unary", {"kind": "selu", **_SELU}),
+    "SELU": ("unary", {"kind": "selu", **SELU}),
     "SiLU": ("unary", {"kind": "silu"}),
     "Sigmoid": ("activation", {"kind": "sigmoid"}),
     "Sign": ("unary", {"kind": "sign"}),

@@ -1,4 +1,4 @@
-"""Products: the affine map, the look-up, products of values; and tensors of the state dict as values."""
+"""Multiplications: the affine map, the look-up, products of values; and tensors of the state dict as values."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from fastgru.conventions import activation_from_keras
+from fastgru.conventions import SELU, activation_from_keras
 from fastgru.errors import UnsupportedModelError
 from fastgru.importers.keras.call import Call
 from fastgru.importers.keras.config import LayerConfig
@@ -16,9 +16,6 @@ from fastgru.importers.keras.values import Tensor
 from fastgru.spec import Activation
 
 __all__ = ["activate", "recurrent_activation"]
-
-# Klambauer et al. 2017, "Self-Normalizing Neural Networks"; the digits that Keras uses.
-SELU: Final = {"alpha": 1.6732632423543772, "gamma": 1.0507009873554805}
 
 _UNARY: Final[Mapping[str, Mapping[str, Any]]] = {
     "exponential": {"kind": "exp"},

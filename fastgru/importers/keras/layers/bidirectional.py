@@ -1,6 +1,6 @@
 """Bidirectional: two recurrent layers over one input, their outputs merged.
 
-The backward layer's outputs are turned round, so that both tell of the same step; at masked steps of a sequence
+The backward layer's outputs are reversed, so that both tell of the same step; at masked steps of a sequence
 tf.keras and Keras 3 show zeros, whatever the layers say.
 """
 
@@ -52,7 +52,7 @@ def _bidirectional(call: Call) -> list[Tensor]:
 
     axis = forward.time_axis
     if forward.return_sequences:
-        # In the order of time the engine gives both; Keras turns the backward layer's, and no other.
+        # In the order of time the engine gives both; Keras reverses the backward layer's, and no other.
         if forward.go_backwards:
             y_f, y_b = (flip(call, y, axis, f"{call.base}/{what}") for y, what in ((y_f, "forward"), (y_b, "backward")))
         kept = mask if call.rules.recurrent_keeps_mask else None

@@ -35,7 +35,7 @@ def _take(call: Call, rank: int, *kernels: str) -> tuple[list[Array], Array | No
         )
     if call.rules.backend == "theano":
         raise layer.unsupported(
-            "a convolution saved on Theano, which turns the kernel round",
+            "a convolution saved on Theano, which flips the kernel",
             "open the file in Keras 2 on TensorFlow and save it again",
         )
     biased = layer.flag("use_bias", default=True)

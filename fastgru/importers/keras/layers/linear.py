@@ -37,7 +37,7 @@ def _dense(call: Call) -> list[Tensor]:
 
 @keras_layer("EinsumDense")
 def _einsum_dense(call: Call) -> list[Tensor]:
-    """A product by a kernel along the axes that an equation names, "..." for all before them."""
+    """A multiplication by a kernel along the axes that an equation names, "..." for all before them."""
     layer, x, graph = call.layer, call.x, call.graph
     equation = layer.text("equation").replace(" ", "")
     given, _, result = equation.partition("->")

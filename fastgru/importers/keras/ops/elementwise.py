@@ -1,4 +1,4 @@
-"""Functions of `keras.ops` that compute element by element, or products."""
+"""Functions of `keras.ops` that compute element by element, or multiply matrices."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from fastgru.conventions import activation_from_keras
+from fastgru.conventions import SELU, activation_from_keras
 from fastgru.importers.keras.call import Call
-from fastgru.importers.keras.layers.activation import SELU
 from fastgru.importers.keras.layers.merging import check_numpy_broadcast
 from fastgru.importers.keras.layers.norm import unit_length
 from fastgru.importers.keras.registry import operation

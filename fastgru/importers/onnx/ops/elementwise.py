@@ -97,7 +97,7 @@ def _with_attributes(kind: str, defaults: dict[str, float]) -> Callable[[OnnxNod
     return convert
 
 
-def _chain(kind: str) -> Callable[[OnnxNode, OnnxGraphBuilder], Value]:
+def _variadic(kind: str) -> Callable[[OnnxNode, OnnxGraphBuilder], Value]:
     def convert(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
         y = node.input(0)
         for i in range(1, len(node.inputs)):
@@ -119,12 +119,12 @@ for _op, _table, _arity in (
 for _name, (_kind, _versions, _defaults) in _ACTIVATIONS_WITH.items():
     operator(_name, versions=_versions, inputs=(1, 1))(_with_attributes(_kind, _defaults))
 for _name, (_kind, _versions) in _VARIADIC.items():
-    operator(_name, versions=_versions, inputs=(1, None))(_chain(_kind))
+    operator(_name, versions=_versions, inputs=(1, None))(_variadic(_kind))
 
 
 @operator("Mean", versions=(6, 8, 13), inputs=(1, None))
 def _mean(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
-    total = _chain("add")(node, build)
+    total = _variadic("add")(node, build)
     return build.emit("binary", total, build.scalar(len(node.inputs), total), kind="div")
 
 

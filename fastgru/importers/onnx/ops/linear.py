@@ -1,4 +1,4 @@
-"""Matrix products. A product by a constant matrix is a linear layer."""
+"""Matrix multiplications. One by a constant matrix is a linear layer."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Operators on integers that stand for reals, and products of them.
+"""Operators on integers that stand for reals, and their matrix multiplications and convolutions.
 
-QLinearMatMul and QLinearConv are an exact product in int32, times one factor in float32, rounded and saturated.
+QLinearMatMul and QLinearConv are exact in int32, then times one factor in float32, rounded and saturated.
 """
 
 from __future__ import annotations
