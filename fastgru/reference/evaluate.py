@@ -15,7 +15,7 @@ from fastgru.reference.facts import bound
 from fastgru.reference.foreign import FOREIGN, check_foreign, evaluate_foreign
 from fastgru.reference.operator import OPS, as_array, is_floating, numpy_dtype
 
-__all__ = ["bind_inputs", "check_node", "evaluate", "run_graph"]
+__all__ = ["bind_inputs", "check_node", "evaluate", "in_precision", "run_graph"]
 
 Array = NDArray[Any]
 
@@ -93,7 +93,7 @@ def run_graph(
             arrays = [values[name] if name else None for name in node.inputs]
         except KeyError as error:
             raise InvalidModelError(f"{node}: input {error} is defined by nothing before it") from None
-        outputs = evaluate(_in_precision(node, dtype), arrays)
+        outputs = evaluate(in_precision(node, dtype), arrays)
         if node.op == FOREIGN:  # which computes in the dtype of its file
             outputs = tuple(_floats_as(a, kind) if isinstance(a, np.ndarray) else a for a in outputs)
         values.update((name, a) for name, a in zip(node.outputs, outputs, strict=False) if name)
@@ -106,7 +106,8 @@ def _floats_as(array: Array, dtype: np.dtype[Any]) -> Array:
     return array.astype(dtype) if is_floating(array.dtype) else array
 
 
-def _in_precision(node: Node, dtype: str) -> Node:
+def in_precision(node: Node, dtype: str) -> Node:
+    """The node, with what it makes floating in `dtype`."""
     key = {"cast": "to", "constant_of_shape": "dtype"}.get(node.op)
     if key is None or key not in node.attrs or not is_floating(numpy_dtype(node.attrs[key])):
         return node

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from fastgru.errors import FastGRUError
 from fastgru.graph import Graph, Node
-from fastgru.reference import evaluate
+from fastgru.reference.evaluate import evaluate, in_precision
 from fastgru.reference.facts import sources
-from fastgru.reference.operator import is_floating, numpy_dtype
+from fastgru.reference.operator import is_floating
 
 __all__ = ["drop_dead", "fold_constants", "fold_node"]
 
@@ -29,13 +29,10 @@ _GROWTH: Final = 16
 def fold_node(node: Node, inputs: Sequence[Array | None], *, max_elements: int | None = None) -> tuple[Array, ...]:
     """The outputs of a node whose inputs are known; see `fastgru.reference.evaluate` for what it raises."""
     floats = {a.dtype for a in inputs if a is not None and is_floating(a.dtype)}
-    key = {"cast": "to", "constant_of_shape": "dtype"}.get(node.op)
-    if sources(node.op, inputs) and key is None and len(floats) < 2:
+    if node.op != "cast" and sources(node.op, inputs) and len(floats) < 2:
         return evaluate(node, inputs, max_elements=max_elements)
-    if key is not None and is_floating(numpy_dtype(node.attrs[key])):
-        node = replace(node, attrs={**node.attrs, key: "float64"})
     wide = [a.astype(np.float64) if a is not None and is_floating(a.dtype) else a for a in inputs]
-    return evaluate(node, wide, max_elements=max_elements)
+    return evaluate(in_precision(node, "float64"), wide, max_elements=max_elements)
 
 
 def fold_constants(graph: Graph, *, keep: Container[str] = ()) -> Graph:
