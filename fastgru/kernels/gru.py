@@ -21,9 +21,9 @@ import numpy as np
 
 from fastgru.kernels.activation import activate, limit
 from fastgru.kernels.gemm import panel_count, panel_first
-from fastgru.kernels.gru_input import FORMS, H_AT, I_AT, N_AT, T_AT, Form, clear_row, copy_row
+from fastgru.kernels.gru_input import FORMS, Form, clear_row, copy_row
 from fastgru.kernels.gru_step import in_turn, make_step_after, make_step_before
-from fastgru.kernels.operands.gru import ROWS, SUM_VECTORS, UNITS, order_words
+from fastgru.kernels.operands.gru import GRU, ROWS, SUM_VECTORS, UNITS, gru_rows, gru_scratch, input_rows
 from fastgru.kernels.operands.team import LOOK_WORK, TEAM
 from fastgru.kernels.registry import handler, kernel, tensor
 from fastgru.kernels.team import barrier, look_out, meet, share
@@ -33,11 +33,10 @@ from fastgru.simd.vector import splat
 
 __all__: list[str] = []  # its handlers are found in the table
 
-# Instruction words: tensors take two.
-_X, _Y, _H0, _HN, _WIH, _WHH, _BX, _BN, _LENGTHS, _MASK, _PARAMETERS, _SCRATCH, _ORDER, _GATHERED = range(0, 28, 2)
-_YT, _YN, _MT, _MN, _REVERSE, _CARRY, _CHUNK, _GATE, _CANDIDATE, _CLIP, _SPLIT, _WORK = range(34, 46)
+AT = GRU.at
+GATE, CANDIDATE = AT.codes, AT.codes + 1
 
-_order_words = kernel(order_words)
+_scratch, _rows, _input_rows = kernel(gru_scratch), kernel(gru_rows), kernel(input_rows)
 
 
 @kernel
@@ -70,22 +69,28 @@ def _make_handler(dtype: str, step: Any, form: Form, *, panelwise: bool) -> Any:
     rows_at, panel_at, gates_at = form.bases
 
     def handle(operands, bases, team):
-        T, N, H = operands[T_AT], operands[N_AT], operands[H_AT]
-        x, y = pointer(tensor(bases, operands, _X), dtype), tensor(bases, operands, _Y)
-        h0, hn = tensor(bases, operands, _H0), tensor(bases, operands, _HN)
-        w_ih, w_hh = pointer(tensor(bases, operands, _WIH), element), pointer(tensor(bases, operands, _WHH), element)
-        bias_x, bias_n = pointer(tensor(bases, operands, _BX), dtype), pointer(tensor(bases, operands, _BN), dtype)
-        parameters = pointer(tensor(bases, operands, _PARAMETERS), dtype)
+        T, N, H = operands[AT.T], operands[AT.N], operands[AT.H]
+        x, y = pointer(tensor(bases, operands, AT.x), dtype), tensor(bases, operands, AT.y)
+        h0, hn = tensor(bases, operands, AT.h0), tensor(bases, operands, AT.hn)
+        w_ih, w_hh = (
+            pointer(tensor(bases, operands, AT.weight_ih), element),
+            pointer(tensor(bases, operands, AT.weight_hh), element),
+        )
+        bias_x, bias_n = (
+            pointer(tensor(bases, operands, AT.bias_x), dtype),
+            pointer(tensor(bases, operands, AT.bias_n), dtype),
+        )
+        parameters = pointer(tensor(bases, operands, AT.parameters), dtype)
         parts = bases[rows_at], bases[panel_at], bases[gates_at]
-        depth_x, depth_h = depth_of(operands[I_AT]), depth_of(H)
-        lengths, mask = tensor(bases, operands, _LENGTHS), tensor(bases, operands, _MASK)
+        depth_x, depth_h = depth_of(operands[AT.I]), depth_of(H)
+        lengths, mask = tensor(bases, operands, AT.lengths), tensor(bases, operands, AT.mask)
 
         lanes = lanes_of(x)
         vectors = (H + lanes - 1) // lanes
         padded, panel_total = vectors * lanes, panel_count(vectors)
-        me, members, together = 0, 1, operands[_SPLIT] == UNITS
+        me, members, together = 0, 1, operands[AT.split] == UNITS
         row, count, panels = 0, N, (0, panel_total)
-        if operands[_SPLIT] == ROWS:
+        if operands[AT.split] == ROWS:
             me, members = team[TEAM.number], team[TEAM.members]
             row, count = share(N, team)
             count -= row
@@ -93,26 +98,23 @@ def _make_handler(dtype: str, step: Any, form: Form, *, panelwise: bool) -> Any:
             panels = share(panel_total, team)
         meeting = team if together or team[TEAM.members] == 1 else offset(team, TEAM.words)
         first, last = panel_first(vectors, panels[0]) * lanes, panel_first(vectors, panels[1]) * lanes
-        reverse, chunk = operands[_REVERSE] != 0, operands[_CHUNK]
+        reverse, chunk = operands[AT.reverse] != 0, operands[AT.chunk]
 
         ragged = lengths != 0
-        order = offset(pointer(tensor(bases, operands, _ORDER), "int64"), team[TEAM.number] * _order_words(T, N, chunk))
-        starts = offset(order, N + T + 2)
-        width_x = chunk * N * row_of(operands[I_AT])
-        gathered = offset(
-            pointer(tensor(bases, operands, _GATHERED), element), team[TEAM.number] * (width_x + N * state_of(H))
-        )
-        buffer_h = offset(gathered, width_x)
+        words = _rows(T, N, chunk)
+        order = offset(pointer(tensor(bases, operands, AT.order), "int64"), team[TEAM.number] * words.total)
+        starts = offset(order, words.starts)
+        room = _input_rows(N, chunk, row_of(operands[AT.I]), state_of(H))
+        gathered = offset(pointer(tensor(bases, operands, AT.gathered), element), team[TEAM.number] * room.total)
+        buffer_h = offset(gathered, room.states)
         if ragged:
-            count, row = _by_length(pointer(lengths, "int64"), N, T, me, members, order, offset(order, N))
+            count, row = _by_length(pointer(lengths, "int64"), N, T, me, members, order, offset(order, words.counts))
 
-        even = pointer(tensor(bases, operands, _SCRATCH), dtype)
-        odd, held = offset(even, N * padded), offset(even, 2 * N * padded)
-        sums = offset(even, 4 * N * padded)
-        projected = offset(sums, team[TEAM.members] * SUM_VECTORS * lanes)
-        seen = offset(projected, 3 * chunk * N * padded)  # last: all before it stays on whole vectors
-        projected = offset(projected, 3 * row * chunk * padded)
-        sums = offset(sums, team[TEAM.number] * SUM_VECTORS * lanes)
+        even = pointer(tensor(bases, operands, AT.scratch), dtype)
+        regions = _scratch(N, padded, chunk, lanes, team[TEAM.members])
+        odd, held, seen = offset(even, regions.odd), offset(even, regions.held), offset(even, regions.seen)
+        projected = offset(even, regions.projected + 3 * row * chunk * padded)
+        sums = offset(even, regions.sums + team[TEAM.number] * SUM_VECTORS * lanes)
         zero = splat(zero_value)
 
         for p in range(row, row + count):
@@ -128,7 +130,7 @@ def _make_handler(dtype: str, step: Any, form: Form, *, panelwise: bool) -> Any:
         barrier(meeting)
 
         h, h_next = even, odd
-        done, left, work = 0, np.int64(LOOK_WORK), operands[_WORK]
+        done, left, work = 0, np.int64(LOOK_WORK), operands[AT.work]
         while done < T:
             steps = min(chunk, T - done)
             start = T - done - steps if reverse else done
@@ -173,13 +175,13 @@ def _make_handler(dtype: str, step: Any, form: Form, *, panelwise: bool) -> Any:
                     n = order[p - row] if ragged else p
                     shown = p < row + active
                     if shown and mask != 0:
-                        if pointer(mask, "bool")[t * operands[_MT] + n * operands[_MN]] != 0:
+                        if pointer(mask, "bool")[t * operands[AT.mask_t] + n * operands[AT.mask_n]] != 0:
                             seen[p] = 1
                         else:
                             copy_row(offset(h, p * padded), offset(h_next, p * padded), first, last, padded)
-                            shown = operands[_CARRY] != 0 and seen[p] != 0
+                            shown = operands[AT.carry] != 0 and seen[p] != 0
                     if y != 0:
-                        target = offset(pointer(y, dtype), t * operands[_YT] + n * operands[_YN])
+                        target = offset(pointer(y, dtype), t * operands[AT.y_t] + n * operands[AT.y_n])
                         if shown:
                             copy_row(offset(h_next, p * padded), target, first, last, H)
                         else:
@@ -218,16 +220,16 @@ def _tanh_candidate(operands, parameters, v):
 
 @kernel
 def _general_gate(operands, parameters, v):
-    if operands[_CLIP] != 0:
+    if operands[AT.clip] != 0:
         v = limit(offset(parameters, 8), v)
-    return activate(operands[_GATE], parameters, v)
+    return activate(operands[GATE], parameters, v)
 
 
 @kernel
 def _general_candidate(operands, parameters, v):
-    if operands[_CLIP] != 0:
+    if operands[AT.clip] != 0:
         v = limit(offset(parameters, 8), v)
-    return activate(operands[_CANDIDATE], offset(parameters, 4), v)
+    return activate(operands[CANDIDATE], offset(parameters, 4), v)
 
 
 _ACTIVATIONS: Final = {"": (_sigmoid_gate, _tanh_candidate), "_general": (_general_gate, _general_candidate)}

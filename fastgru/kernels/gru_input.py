@@ -12,13 +12,13 @@ import numpy as np
 
 from fastgru.kernels.gemm import panel_first, panel_width, product_panels
 from fastgru.kernels.lowp import WEIGHTS, LowpWeights
+from fastgru.kernels.operands.gru import GRU
 from fastgru.kernels.registry import BASES, kernel
 from fastgru.simd.memory import call_native, lanes_of, load, load_tail, offset, store, store_tail
 
-__all__ = ["FORMS", "H_AT", "I_AT", "N_AT", "T_AT", "Form", "clear_row", "copy_row"]
+__all__ = ["FORMS", "Form", "clear_row", "copy_row"]
 
-# Words of a GRU's instruction that the input products read.
-T_AT, N_AT, I_AT, H_AT, XT_AT, XN_AT = range(28, 34)
+AT = GRU.at
 
 
 class Form(NamedTuple):
@@ -110,7 +110,7 @@ def _project_as_they_are(
     parts, operands, x, w, depth, bias, out, first, steps, padded, row, count, panels, ragged, order, starts, gathered,
     fresh,
 ):  # fmt: skip
-    batch, width_in, x_t, x_n = operands[N_AT], operands[I_AT], operands[XT_AT], operands[XN_AT]
+    batch, width_in, x_t, x_n = operands[AT.N], operands[AT.I], operands[AT.x_t], operands[AT.x_n]
     vectors, width_out = padded // lanes_of(x), 3 * padded
     start = offset(x, first * x_t + row * x_n)
     if ragged:
@@ -154,7 +154,7 @@ def _lowp_form(weights: LowpWeights) -> Form:
         parts, operands, x, w, depth, bias, out, first, steps, padded, row, count, panels, ragged, order, starts,
         gathered, fresh,
     ):  # fmt: skip
-        batch, width_in, x_t, x_n = operands[N_AT], operands[I_AT], operands[XT_AT], operands[XN_AT]
+        batch, width_in, x_t, x_n = operands[AT.N], operands[AT.I], operands[AT.x_t], operands[AT.x_n]
         vectors, stride = padded // lanes_of(x), row_of(width_in)
         rows = starts[steps] if ragged else steps * count
         if fresh and ragged:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastgru.kernels.gemm import panel_first, panel_width
-from fastgru.kernels.operands.gru import STEP_ROWS
+from fastgru.kernels.operands.recurrent import STEP_ROWS
 from fastgru.kernels.registry import inlined, kernel
 from fastgru.kernels.team import barrier
 from fastgru.simd.memory import call_native, lanes_of, load, offset, store

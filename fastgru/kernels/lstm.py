@@ -8,13 +8,16 @@ from __future__ import annotations
 from typing import Any
 
 from fastgru.kernels.activation import activate, limit
-from fastgru.kernels.recurrent import CLIP, CODES, INPUT_FORGET, PEEPHOLES, RECURRENT_MICROKERNELS, Cell, make_recurrent
+from fastgru.kernels.operands.recurrent import RECURRENT
+from fastgru.kernels.recurrent import RECURRENT_MICROKERNELS, RecurrentCell, make_recurrent
 from fastgru.kernels.registry import handler, kernel
 from fastgru.simd.math import sigmoid, tanh
 from fastgru.simd.memory import broadcast, lanes_of, load, offset, store
 from fastgru.simd.vector import fma
 
 __all__: list[str] = []
+
+AT = RECURRENT.at
 
 
 @kernel
@@ -31,10 +34,10 @@ def _tail(operands, parameters, peephole, sums, c, h_next, size, padded):
 def _gate(operands, parameters, which, sums, size):
     """Activation `which` over `size` sums, in place; the cell's own is not clipped."""
     lanes = lanes_of(sums)
-    code, own = operands[CODES + which], offset(parameters, 4 * which)
+    code, own = operands[AT.codes + which], offset(parameters, 4 * which)
     for u in range(0, size, lanes):
         v = load(sums, u)
-        if operands[CLIP] != 0 and which != 2:
+        if operands[AT.clip] != 0 and which != 2:
             v = limit(offset(parameters, 12), v)
         store(sums, u, activate(code, own, v))
 
@@ -43,7 +46,7 @@ def _gate(operands, parameters, which, sums, size):
 def _tail_general(operands, parameters, peephole, sums, c, h_next, size, padded):
     lanes = lanes_of(c)
     i, o, f, n = sums, offset(sums, size), offset(sums, 2 * size), offset(sums, 3 * size)
-    peepholes = operands[PEEPHOLES] != 0  # an absent one is not a zero: the cell may hold an infinity
+    peepholes = operands[AT.peepholes] != 0  # an absent one is not a zero: the cell may hold an infinity
     for u in range(0, size if peepholes else 0, lanes):
         store(i, u, fma(load(peephole, u), load(c, u), load(i, u)))
         store(f, u, fma(load(peephole, 2 * padded + u), load(c, u), load(f, u)))
@@ -54,7 +57,7 @@ def _tail_general(operands, parameters, peephole, sums, c, h_next, size, padded)
             one = broadcast(parameters, 3)
             for u in range(0, size, lanes):
                 keep = load(f, u)
-                if operands[INPUT_FORGET] != 0:
+                if operands[AT.input_forget] != 0:
                     keep = one - load(i, u)
                 c_next = fma(keep, load(c, u), load(i, u) * load(n, u))
                 store(c, u, c_next)
@@ -70,10 +73,10 @@ def _tail_general(operands, parameters, peephole, sums, c, h_next, size, padded)
 @handler("lstm", "float32", "float64", microkernels=RECURRENT_MICROKERNELS)
 def lstm(dtype: str) -> Any:
     """One direction, sigmoid and tanh."""
-    return make_recurrent(dtype, Cell(4, _tail))
+    return make_recurrent(dtype, RecurrentCell(4, _tail))
 
 
 @handler("lstm_general", "float32", "float64", microkernels=RECURRENT_MICROKERNELS)
 def lstm_general(dtype: str) -> Any:
     """One direction, any activations, clip, peepholes, coupled gates."""
-    return make_recurrent(dtype, Cell(4, _tail_general))
+    return make_recurrent(dtype, RecurrentCell(4, _tail_general))

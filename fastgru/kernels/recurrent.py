@@ -18,7 +18,7 @@ import numpy as np
 
 from fastgru.kernels.gemm import panel_count, panel_first, panel_width, product_panels
 from fastgru.kernels.gru_step import in_turn
-from fastgru.kernels.operands.recurrent import STEP_ROWS
+from fastgru.kernels.operands.recurrent import RECURRENT, STEP_ROWS, recurrent_scratch
 from fastgru.kernels.operands.team import LOOK_WORK, TEAM
 from fastgru.kernels.registry import BASES, kernel, tensor
 from fastgru.kernels.rows import clear_row, copy_row
@@ -26,20 +26,16 @@ from fastgru.kernels.team import spend
 from fastgru.simd.memory import call_native, lanes_of, offset, pointer
 from fastgru.simd.vector import splat
 
-__all__ = [
-    "CLIP", "CODES", "INPUT_FORGET", "PEEPHOLES", "RECURRENT_MICROKERNELS", "Cell", "make_recurrent",
-]  # fmt: skip
+__all__ = ["RECURRENT_MICROKERNELS", "RecurrentCell", "make_recurrent"]
 
-# Instruction words: tensors take two.
-_X, _Y, _H0, _C0, _HN, _CN, _WIH, _WHH, _BIAS, _PEEPHOLE = range(0, 20, 2)
-_LENGTHS, _MASK, _PARAMETERS, _SCRATCH, _FLAGS = range(20, 30, 2)
-_T, _N, _I, _H, _XT, _XN, _YT, _YN, _MT, _MN, _REVERSE, _CARRY, _CHUNK, _WORK = range(30, 44)
-CLIP, PEEPHOLES, INPUT_FORGET, CODES = range(44, 48)
+AT = RECURRENT.at
+
+_scratch = kernel(recurrent_scratch)
 
 RECURRENT_MICROKERNELS: Final = ("gemm_panel", "gemm_pair")
 
 
-class Cell(NamedTuple):
+class RecurrentCell(NamedTuple):
     """groups: gates. tail(operands, parameters, peephole, sums, c, h_next, size, padded): renews the cells of `size`
     units in place and writes what they give; `peephole` (3, padded) and `c` start at the first of them.
     """
@@ -48,9 +44,9 @@ class Cell(NamedTuple):
     tail: Any
 
 
-def make_recurrent(dtype: str, cell: Cell) -> Any:
+def make_recurrent(dtype: str, cell: RecurrentCell) -> Any:
     """The handler of one cell."""
-    zero_value = np.dtype(dtype).type(0)
+    zero = np.dtype(dtype).type(0)
     groups, tail = cell
 
     if groups == 1:
@@ -99,7 +95,7 @@ def make_recurrent(dtype: str, cell: Cell) -> Any:
     @kernel
     def project(parts, operands, x, w, bias, out, first, steps, padded):
         """Input products of `steps` steps from `first`, in ascending time."""
-        N, I, x_t, x_n = operands[_N], operands[_I], operands[_XT], operands[_XN]
+        N, I, x_t, x_n = operands[AT.N], operands[AT.I], operands[AT.x_t], operands[AT.x_n]
         lanes = lanes_of(x)
         vectors, width_out = padded // lanes, groups * padded
         start = offset(x, first * x_t)
@@ -127,7 +123,7 @@ def make_recurrent(dtype: str, cell: Cell) -> Any:
     def step(operands, parameters, parts, peephole, x_row, w, c, h, h_next, sums, visible, padded, turn):
         """One step of every row."""
         lanes = lanes_of(h)
-        N, H, vectors = operands[_N], operands[_H], padded // lanes
+        N, H, vectors = operands[AT.N], operands[AT.H], padded // lanes
         blocks = block_count(vectors)
         for i in range(blocks):
             v, width, runs = block(vectors, in_turn(i, np.int64(0), blocks, turn))
@@ -155,41 +151,47 @@ def make_recurrent(dtype: str, cell: Cell) -> Any:
     @kernel
     def look(operands, lengths, mask, visible, t):
         """Which rows the step t reaches."""
-        for n in range(operands[_N]):
+        for n in range(operands[AT.N]):
             within = lengths == 0 or t < pointer(lengths, "int64")[n]
             if within and mask != 0:
-                within = pointer(mask, "bool")[t * operands[_MT] + n * operands[_MN]] != 0
+                within = pointer(mask, "bool")[t * operands[AT.mask_t] + n * operands[AT.mask_n]] != 0
             visible[n] = 1 if within else 0
 
+    @kernel
+    def begin(initial, state, n, H, padded):
+        """The row `state` before the first step, zero where no state is given."""
+        clear_row(splat(zero), state, padded)
+        if initial != 0:
+            copy_row(offset(pointer(initial, dtype), n * H), state, H)
+
     def handle(operands, bases, team):
-        T, N, H = operands[_T], operands[_N], operands[_H]
-        x, y = pointer(tensor(bases, operands, _X), dtype), tensor(bases, operands, _Y)
-        h0, c0 = tensor(bases, operands, _H0), tensor(bases, operands, _C0)
-        hn, cn = tensor(bases, operands, _HN), tensor(bases, operands, _CN)
-        w_ih, w_hh = pointer(tensor(bases, operands, _WIH), dtype), pointer(tensor(bases, operands, _WHH), dtype)
-        bias = pointer(tensor(bases, operands, _BIAS), dtype)
-        peephole = pointer(tensor(bases, operands, _PEEPHOLE), dtype)
-        parameters = pointer(tensor(bases, operands, _PARAMETERS), dtype)
-        lengths, mask = tensor(bases, operands, _LENGTHS), tensor(bases, operands, _MASK)
+        T, N, H = operands[AT.T], operands[AT.N], operands[AT.H]
+        x, y = pointer(tensor(bases, operands, AT.x), dtype), tensor(bases, operands, AT.y)
+        h0, c0 = tensor(bases, operands, AT.h0), tensor(bases, operands, AT.c0)
+        hn, cn = tensor(bases, operands, AT.hn), tensor(bases, operands, AT.cn)
+        w_ih, w_hh = (
+            pointer(tensor(bases, operands, AT.weight_ih), dtype),
+            pointer(tensor(bases, operands, AT.weight_hh), dtype),
+        )
+        bias = pointer(tensor(bases, operands, AT.bias), dtype)
+        peephole = pointer(tensor(bases, operands, AT.peephole), dtype)
+        parameters = pointer(tensor(bases, operands, AT.parameters), dtype)
+        lengths, mask = tensor(bases, operands, AT.lengths), tensor(bases, operands, AT.mask)
         parts = (bases[BASES.gemm_panel], bases[BASES.gemm_pair])
 
         lanes = lanes_of(x)
         padded = (H + lanes - 1) // lanes * lanes
-        reverse, chunk = operands[_REVERSE] != 0, operands[_CHUNK]
-        h = pointer(tensor(bases, operands, _SCRATCH), dtype)
-        h_next, c = offset(h, N * padded), offset(h, 2 * N * padded)
-        sums = offset(h, 3 * N * padded)
-        projected = offset(sums, 4 * max(groups, 2) * STEP_ROWS * lanes)
-        visible = pointer(tensor(bases, operands, _FLAGS), "int64")
+        reverse, chunk = operands[AT.reverse] != 0, operands[AT.chunk]
+        h = pointer(tensor(bases, operands, AT.scratch), dtype)
+        regions = _scratch(N, padded, groups, chunk, lanes)
+        h_next, c = offset(h, regions.odd), offset(h, regions.c)
+        sums, projected = offset(h, regions.sums), offset(h, regions.projected)
+        visible = pointer(tensor(bases, operands, AT.visible), "int64")
         seen = offset(visible, N)
-        zero = splat(zero_value)
         for n in range(N):
             seen[n] = 0
-            for k in range(2):
-                state, initial = offset(h, 2 * k * N * padded + n * padded), c0 if k == 1 else h0
-                clear_row(zero, state, padded)
-                if initial != 0:
-                    copy_row(offset(pointer(initial, dtype), n * H), state, H)
+            begin(h0, offset(h, n * padded), n, H, padded)
+            begin(c0, offset(c, n * padded), n, H, padded)
 
         done, left = 0, np.int64(LOOK_WORK)
         while done < T:
@@ -208,16 +210,16 @@ def make_recurrent(dtype: str, cell: Cell) -> Any:
                     if visible[n] != 0:
                         seen[n] = 1
                     if y != 0:
-                        target = offset(pointer(y, dtype), t * operands[_YT] + n * operands[_YN])
-                        held = mask != 0 and operands[_CARRY] != 0 and seen[n] != 0
+                        target = offset(pointer(y, dtype), t * operands[AT.y_t] + n * operands[AT.y_n])
+                        held = mask != 0 and operands[AT.carry] != 0 and seen[n] != 0
                         if lengths != 0:
                             held = held and t < pointer(lengths, "int64")[n]
                         if visible[n] != 0 or held:
                             copy_row(offset(h_next, n * padded), target, H)
                         else:
-                            clear_row(zero, target, H)
+                            clear_row(splat(zero), target, H)
                 h, h_next = h_next, h
-                left = spend(left, operands[_WORK], team, bases)
+                left = spend(left, operands[AT.work], team, bases)
                 if left < 0:
                     return
             done += steps

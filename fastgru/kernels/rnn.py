@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from fastgru.kernels.activation import activate, limit
-from fastgru.kernels.recurrent import CLIP, CODES, RECURRENT_MICROKERNELS, Cell, make_recurrent
+from fastgru.kernels.operands.recurrent import RECURRENT
+from fastgru.kernels.recurrent import RECURRENT_MICROKERNELS, RecurrentCell, make_recurrent
 from fastgru.kernels.registry import handler, kernel
 from fastgru.simd.memory import lanes_of, load, offset, store
 
 __all__: list[str] = []
+
+AT = RECURRENT.at
 
 
 @kernel
@@ -17,12 +20,12 @@ def _tail(operands, parameters, peephole, sums, c, h_next, size, padded):
     lanes = lanes_of(c)
     for u in range(0, size, lanes):
         v = load(sums, u)
-        if operands[CLIP] != 0:
+        if operands[AT.clip] != 0:
             v = limit(offset(parameters, 4), v)
-        store(h_next, u, activate(operands[CODES], parameters, v))
+        store(h_next, u, activate(operands[AT.codes], parameters, v))
 
 
 @handler("rnn", "float32", "float64", microkernels=RECURRENT_MICROKERNELS)
 def rnn(dtype: str) -> Any:
     """One direction, any activation, clip."""
-    return make_recurrent(dtype, Cell(1, _tail))
+    return make_recurrent(dtype, RecurrentCell(1, _tail))

@@ -17,11 +17,14 @@ Array = NDArray[Any]
 
 
 class PackedRecurrent(NamedTuple):
-    """weight_ih, weight_hh: panels of the gates interleaved; bias: added to the input GEMM, interleaved likewise."""
+    """weight_ih, weight_hh: panels of the gates interleaved; bias: added to the input GEMM, interleaved likewise.
+
+    peephole: three vectors of whole registers, or None."""
 
     weight_ih: Array
     weight_hh: Array
     bias: Array
+    peephole: Array | None
 
 
 def pack_recurrent(spec: RecurrentSpec, weights: LSTMWeights | RNNWeights, dtype: Any) -> PackedRecurrent:
@@ -34,6 +37,7 @@ def pack_recurrent(spec: RecurrentSpec, weights: LSTMWeights | RNNWeights, dtype
         pack_matrices(np.split(np.asarray(weights.weight_ih), spec.GATES), dtype),
         pack_matrices(np.split(np.asarray(weights.weight_hh), spec.GATES), dtype),
         pack_vectors(np.split(bias.astype(dtype), spec.GATES), spec.hidden_size, dtype),
+        None if (peephole := getattr(weights, "peephole", None)) is None else pack_peephole(peephole, dtype),
     )
 
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import fastgru
 from fastgru.engine import Executable, sharing, threads, worth
 from fastgru.engine.ops import gru as lowering
+from fastgru.engine.ops import sequence
 from fastgru.graph import Graph, Node, TensorSpec
 from fastgru.kernels.run import HEAD, MEETS, PROGRAM
 from fastgru.reference import run_graph
@@ -91,7 +92,7 @@ def test_every_way_of_sharing_and_chunking(seed, H, T, N, direction, reset_after
                 for name, array in alone.items():
                     np.testing.assert_array_equal(shared[name], array, err_msg=f"{way} {threads}")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lowering, "chunk_steps", lambda *_: 2)
+        patch.setattr(sequence, "chunk_steps", lambda *_: 2)
         for name, array in Executable(graph).run(inputs).items():
             np.testing.assert_array_equal(array, alone[name])
 

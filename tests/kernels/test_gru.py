@@ -10,7 +10,7 @@ from gru_cases import Layer, error
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import fastgru.engine.ops.gru as lowering
+import fastgru.engine.ops.sequence as lowering
 from fastgru.errors import ShapeError
 from fastgru.simd.cpu import LANES
 from fastgru.spec import ACTIVATIONS, DIRECTIONS, TAKES_ALPHA, TAKES_BETA, Activation, GRUSpec

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from recurrent_cases import Recurrent, error
 
-import fastgru.engine.ops.recurrent as lowering
+import fastgru.engine.ops.sequence as lowering
 from fastgru.engine import Executable
 from fastgru.errors import ShapeError
 from fastgru.simd.cpu import LANES

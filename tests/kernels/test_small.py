@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_cases import FORMS, PRECISIONS, SmallLayer, int8_outputs, one_node
 
-import fastgru.engine.ops.gru as lowering
+import fastgru.engine.ops.sequence as lowering
 from fastgru.errors import ShapeError
 from fastgru.reference.gru import gru_cell
 from fastgru.reference.lowp import PRODUCTS, quantised, rounded

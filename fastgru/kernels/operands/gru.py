@@ -1,38 +1,77 @@
-"""How a GRU is shared and cut into chunks, and its scratch."""
+"""The operands of a GRU, one direction; how a team shares it; its scratch."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
-from fastgru.simd.cpu import LANES, cache_sizes
+from fastgru.kernels.operands.declare import Operands
+from fastgru.kernels.operands.recurrent import STEP_ROWS, STEP_WORDS
 
 __all__ = [
-    "ALONE", "ROWS", "STEP_ROWS", "SUM_VECTORS", "UNITS", "chunk_steps", "order_words", "scratch_elements",
+    "ALONE", "GRU", "ROWS", "SUM_VECTORS", "UNITS", "GRURows", "GRUScratch", "InputRows", "gru_rows", "gru_scratch",
+    "input_rows",
 ]  # fmt: skip
+
+# As those of an LSTM. codes: of the gates and of the candidate. order: words of each member (`GRURows`), where there
+# are lengths. gathered: of each member (`InputRows`), where rows are gathered or quantised. split: one of the three.
+GRU: Final = Operands(
+    "x y h0 hn weight_ih weight_hh bias_x bias_n lengths mask parameters scratch order gathered",
+    f"{STEP_WORDS} codes split",
+    codes=2,
+)
 
 # How a team shares the instruction: one member does it, each its rows, each its units.
 ALONE: Final = 0
 ROWS: Final = 1
 UNITS: Final = 2
 
-# Rows whose gate sums are kept between the products and the tail.
-STEP_ROWS: Final = 12
-SUM_VECTORS: Final = 3 * 4 * STEP_ROWS
+SUM_VECTORS: Final = 3 * 4 * STEP_ROWS  # of a member's gate sums
 
 
-def chunk_steps(T: int, N: int, H: int, itemsize: int) -> int:
-    """Steps whose input products are made at once: what a quarter of the L2 holds, at least one."""
-    row = 3 * (H + 15) * itemsize * max(N, 1)
-    return max(1, min(T, cache_sizes()["l2"] // 4 // row))
+class GRUScratch(NamedTuple):
+    """Where each region begins, in elements: the state twice, r * h and z, gate sums, input products, a flag a row."""
+
+    even: int
+    odd: int
+    held: int
+    update: int
+    sums: int
+    projected: int
+    seen: int
+    total: int
 
 
-def scratch_elements(N: int, H: int, chunk: int, dtype: str, members: int) -> int:
-    """Elements of scratch: the state twice, r * h and z, the gate sums of each member, input products, a flag a row."""
-    lanes = LANES[dtype]
-    padded = -(-H // lanes) * lanes
-    return 4 * N * padded + members * SUM_VECTORS * lanes + 3 * chunk * N * padded + N
+def gru_scratch(N: int, padded: int, chunk: int, lanes: int, members: int) -> GRUScratch:
+    """The scratch for N rows of `padded` units; the sums are those of each member."""
+    state = N * padded
+    projected = 4 * state + members * SUM_VECTORS * lanes
+    seen = projected + 3 * chunk * state  # last: all before it stays on whole vectors
+    return GRUScratch(0, state, 2 * state, 3 * state, 4 * state, projected, seen, seen + N)
 
 
-def order_words(T: int, N: int, chunk: int) -> int:
-    """Words of one member for the order of a ragged batch: rows, counts by length, first rows of a chunk's steps."""
-    return N + T + 2 + chunk + 1
+class GRURows(NamedTuple):
+    """Where the words of one member begin: its rows in order, counts by length, first rows of a chunk's steps."""
+
+    order: int
+    counts: int
+    starts: int
+    total: int
+
+
+def gru_rows(T: int, N: int, chunk: int) -> GRURows:
+    """The words for the order of a ragged batch."""
+    return GRURows(0, N, N + T + 2, N + T + 2 + chunk + 1)
+
+
+class InputRows(NamedTuple):
+    """Where gathered or quantised rows of one member begin, of the input and of the state, in elements."""
+
+    inputs: int
+    states: int
+    total: int
+
+
+def input_rows(N: int, chunk: int, input_row: int, state_row: int) -> InputRows:
+    """For rows of so many elements each."""
+    inputs = chunk * N * input_row
+    return InputRows(0, inputs, inputs + N * state_row)

@@ -19,7 +19,7 @@ from fastgru.simd.groups import (
 
 __all__ = [
     "BFLOAT16_GROUP", "INT8_BIAS", "INT8_GROUP", "INT8_HEAD", "INT8_LIMIT", "INT8_SCALE", "INT8_UNIT", "LEAST_PEAK",
-    "LOWP", "MICROKERNELS", "Layout", "gathered_elements", "quantised_block", "table_row",
+    "LOWP", "MICROKERNELS", "Layout", "quantised_block", "table_row",
 ]  # fmt: skip
 
 # The largest magnitude of a row below which it counts as zero: 127 divided by it has to be a float32.
@@ -61,14 +61,6 @@ LOWP: Final = {
     "int8": Layout(_int8_depth, _int8_row, ("int8_quantise", "int8_panel", "int8_gates")),
 }
 MICROKERNELS: Final = tuple(name for layout in LOWP.values() for name in layout.parts)
-
-
-def gathered_elements(precision: str | None, N: int, I: int, H: int, chunk: int, *, ragged: bool) -> int:
-    """Elements, of one member of a team, for rows of a GRU that are gathered or made ready."""
-    if precision is None:
-        return chunk * N * I if ragged else 0
-    row = LOWP[precision].row
-    return chunk * N * row(I) + N * row(H)
 
 
 def quantised_block(rows: int, K: int, precision: str) -> tuple[int, int]:

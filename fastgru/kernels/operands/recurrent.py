@@ -1,25 +1,53 @@
-"""How LSTM and RNN are cut into chunks, and their scratch."""
+"""The operands of recurrent layers, one direction; how they are cut into chunks; the scratch of LSTM and RNN.
+
+x, y, the mask and the states may lie at strides, in elements: `x_t` leads from a step to the next, `x_n` from a row to
+the next. work: what a step costs (`operands.team.step_work`). carry: what a hidden row shows, its last output or zeros.
+"""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
-from fastgru.simd.cpu import LANES, cache_sizes
+from fastgru.kernels.operands.declare import Operands
+from fastgru.simd.cpu import cache_sizes
 
-__all__ = ["STEP_ROWS", "chunk_steps", "scratch_elements"]
+__all__ = ["RECURRENT", "STEP_ROWS", "STEP_WORDS", "RecurrentScratch", "chunk_steps", "recurrent_scratch"]
+
+# Words that all recurrent layers have.
+STEP_WORDS: Final = "T N I H x_t x_n y_t y_n mask_t mask_n reverse carry chunk work clip"
+
+# Of LSTM and RNN, which has no c, no peephole and one code. h0, c0 (N, H), hn, cn, lengths (N,), mask and y may be
+# absent. peephole: three padded vectors. visible: (2, N) int64. codes: of `operands.activation`, in the order of the
+# parameters, behind which the clip stands.
+RECURRENT: Final = Operands(
+    "x y h0 c0 hn cn weight_ih weight_hh bias peephole lengths mask parameters scratch visible",
+    f"{STEP_WORDS} peepholes input_forget",
+    rest="codes",
+)
 
 # Rows whose gate sums are kept between the products and the tail.
 STEP_ROWS: Final = 12
+
+
+class RecurrentScratch(NamedTuple):
+    """Where each region begins, in elements: h twice, c, the sums of a block, input products; and the number of all."""
+
+    even: int
+    odd: int
+    c: int
+    sums: int
+    projected: int
+    total: int
+
+
+def recurrent_scratch(N: int, padded: int, groups: int, chunk: int, lanes: int) -> RecurrentScratch:
+    """The scratch for N rows of `padded` units."""
+    state = N * padded
+    projected = 3 * state + 4 * max(groups, 2) * STEP_ROWS * lanes
+    return RecurrentScratch(0, state, 2 * state, 3 * state, projected, projected + groups * chunk * state)
 
 
 def chunk_steps(T: int, N: int, H: int, groups: int, itemsize: int) -> int:
     """Steps whose input products are made at once: what a quarter of the L2 holds, at least one."""
     row = groups * (H + 15) * itemsize * max(N, 1)
     return max(1, min(T, cache_sizes()["l2"] // 4 // row))
-
-
-def scratch_elements(N: int, H: int, groups: int, chunk: int, dtype: str) -> int:
-    """Elements of scratch: h twice, c, the sums of a block, input products."""
-    lanes = LANES[dtype]
-    padded = -(-H // lanes) * lanes
-    return 3 * N * padded + 4 * max(groups, 2) * STEP_ROWS * lanes + groups * chunk * N * padded

@@ -1,0 +1,24 @@
+"""LSTM: one instruction a direction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fastgru.engine.buffers import Value
+from fastgru.engine.builder import PlanBuilder
+from fastgru.engine.lowering import lowering
+from fastgru.engine.ops.sequence import SequenceLayer
+from fastgru.graph import Node
+from fastgru.spec import SIGMOID, TANH, LSTMSpec, LSTMWeights
+
+__all__ = ["lower_lstm"]
+
+
+@lowering("lstm")
+def lower_lstm(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+    """x, initial_h?, lengths?, mask?, initial_c?, then the weights -> y, h_n, c_n."""
+    spec = LSTMSpec.from_dict(node.attrs["spec"])
+    layer = SequenceLayer(builder, node, spec, inputs, LSTMWeights)
+    plain = spec.clip is None and not spec.input_forget and all(w.peephole is None for w in layer.weights)
+    standard = all(spec.functions(d) == (SIGMOID, TANH, TANH) for d in range(spec.num_directions))
+    return layer.emitted("lstm" if plain and standard else "lstm_general")
