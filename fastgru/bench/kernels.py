@@ -112,16 +112,16 @@ def dot_work(precision: str) -> Callable[[int], float]:
 
     Rounds go through the units of a row: products of one unit alone would be made once, and added up.
     """
-    small = precision == "int8"
+    in_bytes = precision == "int8"
     x, w, start = zeros(1 + _UNITS, np.float32), zeros(3 * _WIDTH, np.float32), zeros(_WIDTH, np.float32)
     out = zeros(_ROWS * _WIDTH, np.float32)
     x[0], w[_WIDTH : 2 * _WIDTH] = 1, 1
-    if small:
+    if in_bytes:
         x[1:].view(np.int8 if INT8_GROUP == 4 else np.int16)[:] = 1
         w[2 * _WIDTH :].view(np.int8)[:] = 1
     else:
         for pairs in (x, w):
             pairs.view(np.uint16)[:] = 0x3F80
-    chains: Any = _byte_chains if small else _pair_chains
+    chains: Any = _byte_chains if in_bytes else _pair_chains
     arrays = x, w, start, out
     return lambda count: float(chains(*(a.ctypes.data for a in arrays), count))

@@ -47,8 +47,8 @@ def _join_directions(raw: str, joined: str, D: int) -> list[Any]:
     if D == 1:
         return [helper.make_node("Squeeze", [raw, "direction_axis"], [joined])]
     return [
-        helper.make_node("Transpose", [raw], [f"{raw}_turned"], perm=[0, 2, 1, 3]),
-        helper.make_node("Reshape", [f"{raw}_turned", "joined"], [joined]),
+        helper.make_node("Transpose", [raw], [f"{raw}_transposed"], perm=[0, 2, 1, 3]),
+        helper.make_node("Reshape", [f"{raw}_transposed", "joined"], [joined]),
     ]
 
 

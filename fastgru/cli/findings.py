@@ -69,7 +69,7 @@ def examine(file: Path, *, precision: str | None = None, **options: Unpack[Readi
 def _of_graph(graph: Graph, precision: str | None) -> dict[str, Any]:
     unsupported = _unsupported(graph)
     plain = with_plain_weights(graph)
-    small = (precision or "float32") not in ("float32", "float64") or (precision is None and graph.precisions)
+    lowp = (precision or "float32") not in ("float32", "float64") or (precision is None and graph.precisions)
     states = {**graph.states, **{target: source for source, target in graph.states.items()}}
     return {
         "kind": "model",
@@ -86,7 +86,7 @@ def _of_graph(graph: Graph, precision: str | None) -> dict[str, Any]:
         "parameters": graph.num_parameters,
         "unsupported": unsupported,
         "precision": precision or ("as saved" if graph.precisions else "float32"),
-        "weights": _weights(graph, precision) if small and not unsupported else [],
+        "weights": _weights(graph, precision) if lowp and not unsupported else [],
         "reference_nodes": [describe_foreign(node) for node in graph.nodes if node.op == FOREIGN],
         "constant_bytes": sum(int(a.nbytes) for a in graph.constants.values()),
     }

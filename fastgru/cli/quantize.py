@@ -46,13 +46,11 @@ def command(
     precision: str,
     keep: tuple[str, ...],
     data: tuple[str, ...],
-    max_error: float | None,
-    min_db: float | None,
-    seed: int,
     output: Path | None,
     force: bool,
     options: dict[str, Any],
     as_json: bool,
+    **bounds: Any,
 ) -> None:
     """Give the model in FILE weights of low precision; show by layer and output how far that moves it from float32.
 
@@ -77,7 +75,7 @@ def command(
     arrays = _data(data, graph) if data else None
     asked: Any = {"*": precision, **dict.fromkeys(keep, "float32")} if keep else precision
     with compiling():
-        report = quantize(graph, precision=asked, data=arrays, max_error=max_error, min_db=min_db, seed=seed)
+        report = quantize(graph, precision=asked, data=arrays, **bounds)
     saved = output if report.holds or force else None
     if saved is not None:
         report.model.save(saved)
@@ -93,11 +91,11 @@ def command(
 def _data(options: tuple[str, ...], graph: Graph) -> dict[str, NDArray[Any]]:
     named = name_inputs(options, graph.inputs, graph.states)
     specs = {spec.name: spec for spec in graph.inputs}
-    return {name: _fit_calls(fit, array, specs[name], graph) for name, array in named.items()}
+    return {name: _fit_calls(array, specs[name], graph) for name, array in named.items()}
 
 
-def _fit_calls(fit: Any, array: NDArray[Any], spec: Any, graph: Graph) -> NDArray[Any]:
-    """`fit`, of each call where the array holds several."""
+def _fit_calls(array: NDArray[Any], spec: Any, graph: Graph) -> NDArray[Any]:
+    """`fit` of each call where the array holds several."""
     if spec.shape is not None and array.ndim == len(spec.shape) + 1 and len(array):
         return np.stack([fit(call, spec, graph) for call in array])
     fitted: NDArray[Any] = fit(array, spec, graph)

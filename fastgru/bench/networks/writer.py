@@ -25,7 +25,7 @@ class Linear:
     """Names of a weight (O, I) and a bias (O,), and of the same weight as (I, O)."""
 
     weight: str
-    turned: str
+    transposed: str
     bias: str
 
 
@@ -91,7 +91,7 @@ class Writer:
 
     def frames(self, x: str, layer: Linear) -> str:
         """A layer over x (N, T, I)."""
-        return self.node("Add", self.node("MatMul", x, layer.turned), layer.bias)
+        return self.node("Add", self.node("MatMul", x, layer.transposed), layer.bias)
 
     def gru_layer(self, I: int, H: int, D: int = 1) -> GRULayer:
         shapes = ((D, 3 * H, I), (D, 3 * H, H), (D, 6 * H))
@@ -110,8 +110,8 @@ class Writer:
                 direction="bidirectional" if layer.D == 2 else "forward", hidden_size=layer.H, layout=0,
                 linear_before_reset=1,
             )  # fmt: skip
-            turned = self.node("Transpose", raw, perm=(0, 2, 1, 3))
-            y = self.node("Reshape", turned, self.ints(0, 0, -1), allowzero=0)
+            transposed = self.node("Transpose", raw, perm=(0, 2, 1, 3))
+            y = self.node("Reshape", transposed, self.ints(0, 0, -1), allowzero=0)
         return self.node("Transpose", y, perm=(1, 0, 2)), last
 
     def cell_layer(self, I: int, H: int) -> tuple[Linear, Linear]:

@@ -69,9 +69,9 @@ def _onnxruntime_bound(problem: Problem, ort: Any, session: Any, n: int) -> Cont
     outputs = {name: np.empty_like(array) for name, array in kept.items()}
     banks = [{name: a.copy() for name, a in problem.state_arrays.items()} for _ in range(2)]
     bindings = []
-    for turn in range(2 if banks[0] else 1):
+    for parity in range(2 if banks[0] else 1):
         binding = session.io_binding()
-        before, after = banks[turn], banks[1 - turn]
+        before, after = banks[parity], banks[1 - parity]
         for name, array in {**problem.feeds, **before}.items():
             binding.bind_ortvalue_input(name, value(array))
         targets = {**outputs, **{problem.states[name]: array for name, array in after.items()}}
@@ -112,11 +112,11 @@ def _onnxruntime_frames(problem: Problem, ort: Any, session: Any, n: int) -> lis
 
     one, banks = np.empty_like(x[:1]), [zero.copy(), zero.copy()]
     calls: list[Callable[[], object]] = []
-    for turn in range(2):
+    for parity in range(2):
         binding = session.io_binding()
         binding.bind_ortvalue_input("x", value(one))
-        binding.bind_ortvalue_input("h0", value(banks[turn]))
-        binding.bind_ortvalue_output("h_n", value(banks[1 - turn]))
+        binding.bind_ortvalue_input("h0", value(banks[parity]))
+        binding.bind_ortvalue_output("h_n", value(banks[1 - parity]))
         calls.append(partial(session.run_with_iobinding, binding))
     return [
         Contender("onnxruntime", f"once a frame, run, {threads_of(n)}", call, results),

@@ -85,10 +85,10 @@ def _openvino_bound(problem: Problem, ov: Any, compiled: Any, way: str, n: int) 
     outputs = {o.get_any_name(): np.empty(list(o.shape), o.element_type.to_dtype()) for o in compiled.outputs}
     banks = [{name: a.copy() for name, a in problem.state_arrays.items()} for _ in range(2)]
     calls, targets = [], []
-    for turn in range(2 if banks[0] else 1):
-        after = {problem.states[name]: array for name, array in banks[1 - turn].items()}
+    for parity in range(2 if banks[0] else 1):
+        after = {problem.states[name]: array for name, array in banks[1 - parity].items()}
         targets.append({**outputs, **after})
-        request = _openvino_request(ov, compiled, {**problem.feeds, **banks[turn]}, targets[-1])
+        request = _openvino_request(ov, compiled, {**problem.feeds, **banks[parity]}, targets[-1])
         calls.append(_openvino_call(request, way))
     return taking_turns(problem, "openvino", f"{way}, {threads_of(n)}", calls, targets, banks)
 
@@ -97,7 +97,9 @@ def _openvino_frames(problem: Problem, ov: Any, compiled: Any, way: str, n: int)
     x, zero = problem.feeds["x"], problem.state_arrays["h0"]
     one, banks = np.empty_like(x[:1]), [zero.copy(), zero.copy()]
     calls = [
-        _openvino_call(_openvino_request(ov, compiled, {"x": one, "h0": banks[turn]}, {"h_n": banks[1 - turn]}), way)
-        for turn in range(2)
+        _openvino_call(
+            _openvino_request(ov, compiled, {"x": one, "h0": banks[parity]}, {"h_n": banks[1 - parity]}), way
+        )
+        for parity in range(2)
     ]
     return frame_by_frame(problem, "openvino", f"once a frame, {way}, {threads_of(n)}", calls, one, banks)

@@ -76,18 +76,18 @@ def taking_turns(
     if len(calls) == 1:
         return Contender(name, setting, calls[0], lambda: like(problem.expected[0], outputs[0]))
     order = cycle(zip(calls, (0, 1), strict=True))
-    turn = 1  # of the last call
+    parity = 1  # of the last call
 
     def call() -> None:
-        nonlocal turn
-        one, turn = next(order)
+        nonlocal parity
+        one, parity = next(order)
         one()
 
     def reset() -> None:
-        if turn == 0:
+        if parity == 0:
             next(order)
         for bank in banks:
             for array in bank.values():
                 array[...] = 0
 
-    return Contender(name, setting, call, lambda: like(problem.expected[0], outputs[turn]), reset)
+    return Contender(name, setting, call, lambda: like(problem.expected[0], outputs[parity]), reset)
