@@ -14,6 +14,7 @@ parent had claimed, and will never give back here, is free again.
 
 from __future__ import annotations
 
+import _thread
 import ctypes
 import os
 import threading
@@ -94,6 +95,8 @@ def undisturbed(work: Callable[[], _Result]) -> _Result:
     `lock`.
     """
     outcome: list[Any] = []
+    epoch, ended = process[EPOCH], threading.Lock()
+    ended.acquire()
 
     def do() -> None:
         with _undisturbed:
@@ -101,15 +104,23 @@ def undisturbed(work: Callable[[], _Result]) -> _Result:
                 outcome.append((work(), None))
             except BaseException as error:
                 outcome.append((None, error))
+            ended.release()
+
+    def start() -> None:
+        """On a thread that runs no handlers: an exception inside `Thread.start` would leave the new one waiting."""
+        try:
+            threading.Thread(target=do, name="fastgru-compiler", daemon=False).start()
+        except RuntimeError:
+            do()
 
     if threading.current_thread() is threading.main_thread():
         try:
-            thread = threading.Thread(target=do, name="fastgru-compiler")
-            thread.start()
+            _thread.start_new_thread(start, ())
         except RuntimeError:  # the system has no more threads
             do()
-        else:
-            thread.join()
+        while not ended.acquire(timeout=1):
+            if not outcome and process[EPOCH] != epoch:  # a child that a handler has forked lacks the thread
+                do()
     else:
         do()
     result, error = outcome[0]

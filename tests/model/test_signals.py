@@ -77,6 +77,30 @@ def test_what_is_interrupted_while_it_compiles_is_taken_up(tmp_path, monkeypatch
     assert int(alone(code)) > 2
 
 
+def test_a_process_ends_whose_waiting_for_a_compilation_was_ended():
+    """An exception may come when the main thread has just taken a lock of the threading module's."""
+    code = """
+        from fastgru.process import undisturbed
+        enter, done = threading.Condition.__enter__, threading.Lock()
+
+        def taken(condition):
+            enter(condition)
+            if threading.current_thread() is threading.main_thread():
+                raise KeyboardInterrupt
+            return True
+
+        done.acquire()
+        threading.Condition.__enter__ = taken
+        try:
+            undisturbed(done.release)
+        except KeyboardInterrupt:
+            pass
+        threading.Condition.__enter__ = enter
+        print(done.acquire(timeout=10))
+    """
+    assert alone(code) == "True\n"
+
+
 def again(model: Model, feeds: dict[str, np.ndarray]) -> None:
     for _ in range(50):
         model.run(feeds)
