@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from fastgru.engine.buffers import Buffer, View, integers
 from fastgru.engine.memory import Memory, Packs
@@ -13,8 +13,10 @@ from fastgru.errors import UnsupportedModelError
 from fastgru.kernels.operands.declare import Operands
 from fastgru.kernels.table import Native, find
 
-__all__ = ["Emitter", "Instruction", "Moved"]
+__all__ = ["Emitter", "Given", "Instruction", "Moved"]
 
+# Tensors and words by the names of a declaration.
+Given: TypeAlias = Mapping[str, View | int | Sequence[View | None] | Sequence[int] | None]
 Moved: TypeAlias = Callable[[View], Mapping[str, int | Sequence[int]] | None]
 
 
@@ -22,7 +24,7 @@ Moved: TypeAlias = Callable[[View], Mapping[str, int | Sequence[int]] | None]
 class Instruction:
     """A handler, its operands and how they are declared, and the label of the node it is for.
 
-    writes: the tensor, by its place, that the instruction fills and nothing else does, where it has one.
+    writes: the name of the tensor that the instruction fills and nothing else does, where it has one.
     moved: the words that change, by name, for an output with other strides; None where the handler cannot.
     group: the instructions that may run at the same time; see `Emitter.side_by_side`.
     """
@@ -33,14 +35,19 @@ class Instruction:
     words: list[int]
     label: str
     member: int
-    writes: int | None = None
+    writes: str = ""
     meets: bool = True
     group: object = None
     moved: Moved | None = None
 
+    @property
+    def target(self) -> View | None:
+        """The tensor that `writes` names."""
+        return self.tensors[getattr(self.operands.tensors.at, self.writes)] if self.writes else None
+
     def redirect(self, buffer: Buffer, place: View) -> bool:
         """Write what goes into `buffer` to `place`, of its shape, if the handler can."""
-        if self.writes is None:
+        if not self.writes:
             return False
         if not place.contiguous:
             words = None if self.moved is None else self.moved(place)
@@ -48,7 +55,7 @@ class Instruction:
                 return False
             for name, word in words.items():
                 self.operands.words.put(self.words, name, word)
-        self.tensors[self.writes] = place
+        self.operands.tensors.put(self.tensors, self.writes, place)
         return True
 
 
@@ -62,14 +69,7 @@ class Emitter(Memory):
         self._ahead = False
 
     def emit(
-        self,
-        op: str,
-        dtype: str,
-        operands: Any,
-        given: Any = (),
-        *,
-        member: int = 0,
-        writes: Any = None,
+        self, op: str, dtype: str, operands: Operands, given: Given, *, member: int = 0, writes: str = ""
     ) -> Instruction:
         """Append an instruction with the operands `given` by the names of its declaration.
 
@@ -82,13 +82,9 @@ class Emitter(Memory):
             raise UnsupportedModelError(
                 f"{self.label}: there is no kernel {op!r} for {dtype}; cast the tensor to float32 before it"
             ) from None
-        if isinstance(operands, Operands):
-            tensors, words = operands.encode(given)
-            if not all(isinstance(view, View | None) for view in tensors) or any(isinstance(n, View) for n in words):
-                raise TypeError(f"{op}: a word for a tensor, or a tensor for a word, among the operands {[*given]}")
-            writes = getattr(operands.tensors.at, writes) if writes else None
-        else:  # an instruction that is not declared yet: tensors and words in their order
-            tensors, words, operands = list(operands), given, None
+        tensors, words = operands.encode(given)
+        if not all(isinstance(view, View | None) for view in tensors) or any(isinstance(n, View) for n in words):
+            raise TypeError(f"{op}: a word for a tensor, or a tensor for a word, among the operands {[*given]}")
         instruction = Instruction(handler, operands, tensors, [*integers(words)], self.label, member, writes)
         self.append(instruction)
         return instruction
@@ -98,7 +94,7 @@ class Emitter(Memory):
         for view in instruction.tensors:
             if view is not None:
                 self.touch(view)
-        if instruction.writes is not None and (target := instruction.tensors[instruction.writes]) is not None:
+        if (target := instruction.target) is not None:
             target.buffer.writer = instruction
         if self._ahead and self._together is not None:
             self.instructions.insert(self._together, instruction)

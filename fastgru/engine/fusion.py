@@ -125,7 +125,9 @@ def computed(plan: LazyCopies, kind: str, *views: View, **numbers: float) -> Vie
     operation = Operation(kind, reads, tuple(parameters(kind, out.dtype, **numbers)))
     handler = find("fusion", out.dtype)
     plan.append(
-        Fusion(handler, FUSION, [out, *sources], [], plan.label, 0, 0, out=out, sources=sources, operations=[operation])
+        Fusion(
+            handler, FUSION, [out, *sources], [], plan.label, 0, "y", out=out, sources=sources, operations=[operation]
+        )
     )
     return out
 

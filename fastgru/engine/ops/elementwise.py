@@ -9,6 +9,7 @@ import numpy as np
 
 from fastgru.engine.buffers import Constant, Value, View, itemsize
 from fastgru.engine.builder import PlanBuilder
+from fastgru.engine.emission import Given
 from fastgru.engine.fusion import computed
 from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.cast import as_dtype
@@ -138,7 +139,7 @@ def broadcast(builder: PlanBuilder, op: str, dtype: str, result: str, code: int 
     y = builder.new(shape, result)
     if y.size:
         rows, nditer = builder.broadcast_rows(shape, list(views.values()))
-        given = {**dict(zip(views, rows, strict=True)), "y": y, "nditer": nditer}
+        given: Given = {**dict(zip(views, rows, strict=True)), "y": y, "nditer": nditer}
         if code is None:
             builder.emit(op, dtype, binary_kernel.WHERE, given)
         else:

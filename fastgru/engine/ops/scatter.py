@@ -9,6 +9,7 @@ import numpy as np
 
 from fastgru.engine.buffers import Constant, Region, Value, View, contiguous_strides, itemsize
 from fastgru.engine.builder import PlanBuilder
+from fastgru.engine.emission import Given
 from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.cast import as_dtype
 from fastgru.engine.ops.elementwise import same_dtype
@@ -47,8 +48,8 @@ def lower_scatter_nd(builder: PlanBuilder, node: Node, inputs: Sequence[Value | 
     y, wide = _filled(builder, x, reduction)
     new = builder.contiguous(updates if wide is None else as_dtype(builder, updates, wide))
     ids = builder.contiguous(as_dtype(builder, indices, "int64"))
-    _emit(builder, "scatter_nd", reduction, SCATTER_ND, {
-        "y": y, "ids": ids, "updates": new, "count": prod(indices.shape[:-1]), "inner": prod(x.shape[k:]), "k": k,
+    _emit(builder, "scatter_nd", reduction, SCATTER_ND, y, {
+        "ids": ids, "updates": new, "count": prod(indices.shape[:-1]), "inner": prod(x.shape[k:]), "k": k,
         "sizes": x.shape[:k],
     })  # fmt: skip
     return [y if wide is None else as_dtype(builder, y, builder.dtype(x))]
@@ -115,8 +116,8 @@ def lower_scatter_elements(builder: PlanBuilder, node: Node, inputs: Sequence[Va
     new = builder.view(updates) if wide is None else as_dtype(builder, updates, wide)
     ids = as_dtype(builder, indices, "int64")
     beside = tuple(0 if i == axis else s for i, s in enumerate(y.strides))
-    _emit(builder, "scatter_elements", reduction, SCATTER_ELEMENTS, {
-        "y": y, "ids": ids, "updates": new, "along": y.strides[axis], "entries": y.shape[axis],
+    _emit(builder, "scatter_elements", reduction, SCATTER_ELEMENTS, y, {
+        "ids": ids, "updates": new, "along": y.strides[axis], "entries": y.shape[axis],
         "nditer": nditer_words(merged_axes(ids.shape, [beside, ids.strides, new.strides])),
     })  # fmt: skip
     return [y if wide is None else as_dtype(builder, y, builder.dtype(x))]
@@ -141,12 +142,8 @@ def _filled(builder: PlanBuilder, x: Value, reduction: str) -> tuple[View, str |
     return y, wide
 
 
-def _emit(
-    builder: PlanBuilder, op: str, reduction: str, operands: Operands, given: dict[str, View | int | Sequence[int]]
-) -> None:
-    y = given["y"]
-    assert isinstance(y, View)
-    given["code"] = getattr(REDUCTIONS, reduction)
+def _emit(builder: PlanBuilder, op: str, reduction: str, operands: Operands, y: View, given: Given) -> None:
+    given = {**given, "y": y, "code": getattr(REDUCTIONS, reduction)}
     if reduction == "none":
         builder.emit(op, f"int{8 * itemsize(y.dtype)}", operands, given)
     else:
