@@ -9,7 +9,7 @@ from onnx import ModelProto, TensorProto, helper
 
 from fastgru.errors import FastGRUError, UnsupportedModelError
 from fastgru.exporters.onnx.registry import EXPORTERS
-from fastgru.exporters.onnx.writer import OPSET, Writer
+from fastgru.exporters.onnx.writer import OPSET, OnnxWriter
 from fastgru.graph import Graph, Node, TensorSpec
 from fastgru.reference import check_node
 from fastgru.reference.operator import numpy_dtype
@@ -29,7 +29,7 @@ def graph_to_onnx(graph: Graph, *, precision: str = "float32") -> ModelProto:
     """
     if precision not in ("float32", "float64"):
         raise UnsupportedModelError(f"precision {precision!r} is not exported; there are float32 and float64")
-    writer = Writer(graph.validate(), precision)
+    writer = OnnxWriter(graph.validate(), precision)
     faults = []
     for node in graph.nodes:
         try:
@@ -75,7 +75,7 @@ def graph_to_onnx(graph: Graph, *, precision: str = "float32") -> ModelProto:
     return model
 
 
-def _value_info(spec: TensorSpec, writer: Writer) -> Any:
+def _value_info(spec: TensorSpec, writer: OnnxWriter) -> Any:
     dtype = writer.dtype(spec.name)  # a graph may say less exactly what comes out
     element = TensorProto.BFLOAT16 if dtype == "bfloat16" else helper.np_dtype_to_tensor_dtype(numpy_dtype(dtype))
     sizes = writer.facts(spec.name).sizes if spec.shape is None else spec.shape

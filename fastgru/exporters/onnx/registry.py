@@ -3,7 +3,7 @@
     @exporter("softmax")
     def softmax(node, write): ...
 
-A function takes the `Node` and the `Writer`, and writes nodes whose last ones have the node's own outputs.
+A function takes the `Node` and the `OnnxWriter`, and writes nodes whose last ones have the node's own outputs.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from fastgru.exporters.onnx.writer import Writer
+from fastgru.exporters.onnx.writer import OnnxWriter
 from fastgru.graph import Node
 
 __all__ = ["EXPORTERS", "exported", "exporter"]
 
-Export = Callable[[Node, Writer], None]
+Export = Callable[[Node, OnnxWriter], None]
 
 EXPORTERS: Final[dict[str, Export]] = {}
 

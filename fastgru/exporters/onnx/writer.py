@@ -14,14 +14,14 @@ from fastgru.graph import Graph, Node
 from fastgru.reference.facts import ValueFacts, infer_graph
 from fastgru.reference.operator import is_floating, numpy_dtype
 
-__all__ = ["OPSET", "Writer"]
+__all__ = ["OPSET", "OnnxWriter"]
 
 Array = NDArray[Any]
 
 OPSET: Final = 20
 
 
-class Writer:
+class OnnxWriter:
     """Collects ONNX nodes and initializers. Values keep the names they have in the graph.
 
     precision: the one dtype of every floating-point value of the file, as it is when a model runs.

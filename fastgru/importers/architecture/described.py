@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fastgru.errors import InvalidModelError, ShapeError, UnsupportedModelError
 from fastgru.graphbuilder import GraphBuilder, Value
-from fastgru.importers.architecture.options import Options
+from fastgru.importers.architecture.options import LayerOptions
 from fastgru.importers.architecture.parameters import Parameters, Sizes
 from fastgru.importers.architecture.values import Shape, shown
 
@@ -34,7 +34,7 @@ class DescribedLayer:
     inputs: tuple[Value, ...]
     input_names: tuple[str, ...]
     states: tuple[str, ...]
-    options: Options
+    options: LayerOptions
     parameters: Parameters
     builder: GraphBuilder
     value: Callable[[str], Value]

@@ -12,7 +12,7 @@ from fastgru.graph import TensorSpec
 from fastgru.importers.architecture.options import MOST, as_mapping, as_text, show
 from fastgru.importers.architecture.registry import LayerType, types
 
-__all__ = ["Description", "Entry", "parse"]
+__all__ = ["Description", "LayerEntry", "parse"]
 
 _KEYS: Final = ("inputs", "layers", "outputs", "states", "name", "key", "ignore")
 _DTYPES: Final = ("float32", "float64", "int64", "int32", "bool")
@@ -20,7 +20,7 @@ _MAX_LAYERS: Final = 10_000
 
 
 @dataclass(frozen=True)
-class Entry:
+class LayerEntry:
     """One layer as it is written. name: "" where it has none; inputs: None where it takes what came before."""
 
     name: str
@@ -38,7 +38,7 @@ class Description:
 
     name: str
     inputs: tuple[TensorSpec, ...]
-    layers: tuple[Entry, ...]
+    layers: tuple[LayerEntry, ...]
     outputs: tuple[tuple[str, str], ...] | None
     states: Mapping[str, str]
     key: str | None
@@ -93,7 +93,7 @@ def _is_size(size: Any) -> bool:
     return size is None or (isinstance(size, int) and not isinstance(size, bool) and 0 < size < MOST)
 
 
-def _entry(layer: Any, what: str) -> Entry:
+def _entry(layer: Any, what: str) -> LayerEntry:
     data = as_mapping({"type": layer} if isinstance(layer, str) else layer, what)
     type_name = data.get("type")
     known = types()
@@ -106,7 +106,7 @@ def _entry(layer: Any, what: str) -> Entry:
     if unknown := [key for key in data if key not in kind.known]:
         raise UnsupportedModelError(f"{what}: {_unknown('option', unknown, kind.known)}")
     common = ("name", "type", "prefix", "keys", "inputs", "states")
-    return Entry(
+    return LayerEntry(
         name=as_text(data.get("name") or "", f"{what}: name"),
         kind=kind,
         prefix=None if data.get("prefix") is None else as_text(data["prefix"], f"{what}: prefix").rstrip("."),

@@ -11,7 +11,7 @@ import numpy as np
 
 from fastgru.errors import InvalidModelError
 
-__all__ = ["MOST", "REQUIRED", "Options", "as_mapping", "as_text", "show"]
+__all__ = ["MOST", "REQUIRED", "LayerOptions", "as_mapping", "as_text", "show"]
 
 REQUIRED: Final = object()
 MOST: Final = 1 << 31  # no size, stride or position of a network that runs is beyond it
@@ -39,7 +39,7 @@ def as_text(value: Any, what: str) -> str:
     return value
 
 
-class Options:
+class LayerOptions:
     """The options of one layer. `what` begins every message; the getters raise `InvalidModelError`."""
 
     def __init__(self, given: Mapping[str, Any], what: str) -> None:

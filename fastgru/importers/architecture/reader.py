@@ -11,8 +11,8 @@ from fastgru.errors import InvalidModelError, ShapeError
 from fastgru.graph import Graph, TensorSpec
 from fastgru.graphbuilder import GraphBuilder, Value
 from fastgru.importers.architecture.described import DescribedLayer
-from fastgru.importers.architecture.description import Description, Entry, parse
-from fastgru.importers.architecture.options import Options
+from fastgru.importers.architecture.description import Description, LayerEntry, parse
+from fastgru.importers.architecture.options import LayerOptions
 from fastgru.importers.architecture.parameters import Parameters
 from fastgru.importers.architecture.text import Architecture, read_text
 from fastgru.importers.states import pair_states
@@ -95,7 +95,7 @@ class _Network:
             raise InvalidModelError(f"{reader}: there is no value {name!r} before it; there are {there}")
         return self.values[name]
 
-    def add(self, index: int, entry: Entry) -> None:
+    def add(self, index: int, entry: LayerEntry) -> None:
         """One layer."""
         name = self._name_of(index, entry)
         what = f"layer {name!r} ({entry.kind.name})"
@@ -104,7 +104,7 @@ class _Network:
         if len(names) < least or (most is not None and len(names) > most):
             expected = str(least) if most == least else f"{least} or more" if most is None else f"{least} to {most}"
             raise InvalidModelError(f"{what}: {len(names)} inputs, expected {expected}")
-        options = Options(entry.options, what)
+        options = LayerOptions(entry.options, what)
         parameters = Parameters(self.weights, self._prefix_of(entry, what), entry.keys, what)
         layer = DescribedLayer(
             name=name,
@@ -134,12 +134,12 @@ class _Network:
         for (source, target), (_, value) in zip(entry.states.items(), parts[1:], strict=False):
             self.state_outputs[target], self.states[source] = value, target
 
-    def _name_of(self, index: int, entry: Entry) -> str:
+    def _name_of(self, index: int, entry: LayerEntry) -> str:
         if entry.name or (entry.prefix and entry.prefix not in self.values):
             return entry.name or entry.prefix or ""
         return f"{entry.kind.name.lower()}_{index}"
 
-    def _prefix_of(self, entry: Entry, what: str) -> str:
+    def _prefix_of(self, entry: LayerEntry, what: str) -> str:
         if entry.prefix is not None or not entry.kind.has_weights:
             return entry.prefix or ""
         if not entry.name and not entry.keys:

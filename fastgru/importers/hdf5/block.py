@@ -8,7 +8,7 @@ from typing import Final
 from fastgru.errors import InvalidModelError
 from fastgru.sources import Content
 
-__all__ = ["MAX_STEPS", "Block", "Form", "aligned"]
+__all__ = ["MAX_STEPS", "Block", "FileForm", "aligned"]
 
 # Messages, links and tree entries that are looked at in one file: a link can name one object any number of times.
 MAX_STEPS: Final = 200_000
@@ -20,7 +20,7 @@ READ_RATIO: Final = 20
 
 
 @dataclass(frozen=True)
-class Form:
+class FileForm:
     """The file's bytes, and what its superblock says of numbers in them: addresses are relative to `base`."""
 
     data: Content
@@ -69,7 +69,7 @@ class Block:
     """Little-endian numbers and bytes, one after another; `InvalidModelError` names `what` where it ends too early."""
 
     def __init__(
-        self, form: Form, data: memoryview | Content, what: str, begin: int = 0, end: int | None = None
+        self, form: FileForm, data: memoryview | Content, what: str, begin: int = 0, end: int | None = None
     ) -> None:
         self.form, self.what = form, what
         self._data = data

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.errors import InvalidModelError, UnsupportedModelError
-from fastgru.importers.hdf5.block import Block, Form, aligned
+from fastgru.importers.hdf5.block import Block, FileForm, aligned
 from fastgru.importers.hdf5.headers import (
     ATTRIBUTE,
     DATASPACE,
@@ -55,7 +55,7 @@ class Hdf5:
 
     def __init__(self, content: Content) -> None:
         self.name = content.name
-        form, root = _superblock(Form(content))
+        form, root = _superblock(FileForm(content))
         self._form = form
         self._plain_left = len(content)
         self._inflatable = INFLATE_ALLOWANCE + INFLATE_RATIO * content.stored
@@ -160,7 +160,7 @@ class Hdf5:
         raise self._form.damaged(f"{what} is not where it should be")
 
 
-def _superblock(form: Form) -> tuple[Form, int]:
+def _superblock(form: FileForm) -> tuple[FileForm, int]:
     """The form of the file and the address of its root group (section II.A)."""
     start = 0
     while bytes(form.data[start : start + 8]) != _SIGNATURE:
@@ -180,7 +180,7 @@ def _superblock(form: Form) -> tuple[Form, int]:
         raise form.damaged(f"a superblock of version {version}")
     if not all(size in (2, 4, 8) for size in sizes):
         raise form.damaged(f"addresses and lengths of {sizes} bytes")
-    block.form = form = Form(form.data, start, *sizes)
+    block.form = form = FileForm(form.data, start, *sizes)
     block.offset()  # the base address: files with a user block are read from their signature on
     if version < 2:
         for _ in range(4):

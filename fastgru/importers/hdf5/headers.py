@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from fastgru.errors import UnsupportedModelError
-from fastgru.importers.hdf5.block import Block, Form
+from fastgru.importers.hdf5.block import Block, FileForm
 
 __all__ = ["ATTRIBUTE", "DATASPACE", "DATATYPE", "EXTERNAL", "FILTERS", "LAYOUT", "LINK", "LINK_INFO", "SYMBOL_TABLE"]
 __all__ += ["Message", "read_messages"]
@@ -34,7 +34,7 @@ class Message:
     shared: bool
     content: memoryview
 
-    def block(self, form: Form, what: str) -> Block:
+    def block(self, form: FileForm, what: str) -> Block:
         if self.shared:
             raise UnsupportedModelError(
                 f"{form.name}: {what} is shared between objects of the file (a committed datatype), which is not read:"
@@ -43,7 +43,7 @@ class Message:
         return Block(form, self.content, what)
 
 
-def read_messages(form: Form, address: int) -> list[Message]:
+def read_messages(form: FileForm, address: int) -> list[Message]:
     """Every message of the object at `address`, continuations followed."""
     block = form.block(address, None, f"the object at {address:#x}")
     if block.peek(4) == b"OHDR":
@@ -57,7 +57,7 @@ def read_messages(form: Form, address: int) -> list[Message]:
     return found
 
 
-def _read_version_1(form: Form, block: Block) -> Iterator[Message]:
+def _read_version_1(form: FileForm, block: Block) -> Iterator[Message]:
     version, _, count, _, size = (block.number(n) for n in (1, 1, 2, 4, 4))
     if version != 1:
         raise form.damaged(f"{block.what} has a header of version {version}")
@@ -74,7 +74,7 @@ def _read_version_1(form: Form, block: Block) -> Iterator[Message]:
             yield Message(kind, bool(flags & _FLAG_SHARED), content)
 
 
-def _read_version_2(form: Form, block: Block) -> Iterator[Message]:
+def _read_version_2(form: FileForm, block: Block) -> Iterator[Message]:
     block.expect(b"OHDR")
     version, flags = block.number(1), block.number(1)
     if version != 2:
@@ -94,7 +94,7 @@ def _read_version_2(form: Form, block: Block) -> Iterator[Message]:
             yield Message(kind, bool(message_flags & _FLAG_SHARED), content)
 
 
-def _continuation(form: Form, content: memoryview, seen: set[int]) -> Block:
+def _continuation(form: FileForm, content: memoryview, seen: set[int]) -> Block:
     where = Block(form, content, "a continuation of a header")
     address, size = where.offset(), where.length()
     if address in seen:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from fastgru.errors import UnsupportedModelError
-from fastgru.importers.hdf5.block import Block, Form
+from fastgru.importers.hdf5.block import Block, FileForm
 from fastgru.importers.hdf5.headers import LINK, LINK_INFO, SYMBOL_TABLE, Message
 
 __all__ = ["is_group", "read_links", "walk_tree"]
@@ -19,7 +19,7 @@ def is_group(messages: Sequence[Message]) -> bool:
     return any(m.kind in (SYMBOL_TABLE, LINK_INFO, LINK) for m in messages)
 
 
-def read_links(form: Form, messages: Sequence[Message], path: str) -> Iterator[tuple[str, int]]:
+def read_links(form: FileForm, messages: Sequence[Message], path: str) -> Iterator[tuple[str, int]]:
     """(name, address of the object) for each link; links by name, which may leave the file, are refused."""
     for message in messages:
         if message.kind == SYMBOL_TABLE:
@@ -38,7 +38,7 @@ def read_links(form: Form, messages: Sequence[Message], path: str) -> Iterator[t
                 )
 
 
-def _symbols(form: Form, tree: int, heap: int, path: str) -> Iterator[tuple[str, int]]:
+def _symbols(form: FileForm, tree: int, heap: int, path: str) -> Iterator[tuple[str, int]]:
     header = form.block(heap, None, f"the names of {path!r}")
     header.expect(b"HEAP")
     header.take(4)
@@ -58,7 +58,7 @@ def _symbols(form: Form, tree: int, heap: int, path: str) -> Iterator[tuple[str,
             yield name.text(), target
 
 
-def _link(form: Form, block: Block, path: str) -> tuple[str, int]:
+def _link(form: FileForm, block: Block, path: str) -> tuple[str, int]:
     version, flags = block.number(1), block.number(1)
     if version != 1:
         raise form.damaged(f"{block.what} has version {version}")
@@ -70,14 +70,14 @@ def _link(form: Form, block: Block, path: str) -> tuple[str, int]:
     return name, block.offset()
 
 
-def _by_name(form: Form, path: str) -> UnsupportedModelError:
+def _by_name(form: FileForm, path: str) -> UnsupportedModelError:
     return UnsupportedModelError(
         f"{form.name}: {path!r} is a soft or external link, a link by name, which is not followed: copy the file with"
         " h5repack or h5copy to put all of it into one file"
     )
 
 
-def walk_tree(form: Form, root: int, kind: int, key_size: int, what: str) -> Iterator[tuple[Block, int]]:
+def walk_tree(form: FileForm, root: int, kind: int, key_size: int, what: str) -> Iterator[tuple[Block, int]]:
     """(key before it, address) of every leaf entry of a version 1 B-tree, from left to right."""
     pending: list[tuple[int, int | None]] = [(root, None)]
     seen = set[int]()

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.errors import UnsupportedModelError
-from fastgru.importers.hdf5.block import Block, Form
+from fastgru.importers.hdf5.block import Block, FileForm
 from fastgru.importers.hdf5.links import walk_tree
 from fastgru.importers.hdf5.types import Datatype
 
@@ -26,7 +26,7 @@ _DEFLATE, _SHUFFLE, _FLETCHER32 = 1, 2, 3
 class Storage:
     """held: how many bytes lie in one place, and `content` gives them. tree, chunk: where chunks of this shape are."""
 
-    form: Form
+    form: FileForm
     what: str
     held: int = 0
     content: Callable[[int], memoryview] | None = None
@@ -143,7 +143,9 @@ def read_storage(block: Block, rank: int, filters: Sequence[int]) -> Storage:
     )
 
 
-def _chunked(form: Form, what: str, address: int, chunk: tuple[int, ...], rank: int, filters: Sequence[int]) -> Storage:
+def _chunked(
+    form: FileForm, what: str, address: int, chunk: tuple[int, ...], rank: int, filters: Sequence[int]
+) -> Storage:
     if len(chunk) != rank or 0 in chunk:
         raise form.damaged(f"{what}: chunks of shape {chunk} for {rank} axes")
     return Storage(form, what, tree=address, chunk=chunk, filters=tuple(filters))

@@ -10,7 +10,7 @@ from fastgru.errors import UnsupportedModelError
 from fastgru.importers.keras.config import LayerConfig
 from fastgru.importers.keras.rules import Rules
 from fastgru.importers.keras.values import KerasGraphBuilder, Tensor
-from fastgru.importers.keras.weights import Weights
+from fastgru.importers.keras.weights import LayerWeights
 
 __all__ = ["Call"]
 
@@ -28,7 +28,7 @@ class Call:
     graph: KerasGraphBuilder
     rules: Rules
     layer: LayerConfig
-    weights: Weights
+    weights: LayerWeights
     inputs: Sequence[Tensor]
     arguments: Mapping[str, Any] = field(default_factory=dict)
     base: str = ""
@@ -43,7 +43,7 @@ class Call:
             raise self.layer.damaged(f"{len(self.inputs)} inputs, expected one")
         return self.inputs[0]
 
-    def of(self, layer: LayerConfig, weights: Weights, *inputs: Tensor) -> Call:
+    def of(self, layer: LayerConfig, weights: LayerWeights, *inputs: Tensor) -> Call:
         """The same call of a layer inside this one."""
         return replace(self, layer=layer, weights=weights, inputs=inputs or self.inputs, arguments={})
 

@@ -8,7 +8,7 @@ from fastgru.errors import InvalidModelError
 from fastgru.graph import Graph, TensorSpec
 from fastgru.graphbuilder import Value
 from fastgru.importers.keras.config import LayerConfig
-from fastgru.importers.keras.plan import Plan
+from fastgru.importers.keras.plan import ModelPlan
 from fastgru.importers.keras.refs import Ref
 from fastgru.importers.keras.run import Outputs, output_of
 from fastgru.importers.keras.values import KerasGraphBuilder, Tensor
@@ -17,7 +17,7 @@ __all__ = ["finish", "wanted_outputs"]
 
 
 def wanted_outputs(
-    model: LayerConfig, plan: Plan, named: Mapping[tuple[str, int], Outputs], extra: Sequence[str]
+    model: LayerConfig, plan: ModelPlan, named: Mapping[tuple[str, int], Outputs], extra: Sequence[str]
 ) -> list[tuple[str, Tensor]]:
     """The outputs by the names they will have."""
     refs = list(plan.outputs)

@@ -15,7 +15,7 @@ from fastgru.importers.keras.config import LayerConfig
 from fastgru.importers.keras.refs import Ref, is_tensor, map_refs, refs_in, revive, tensors_of
 from fastgru.importers.keras.registry import MODELS, OPERATIONS_MODULE, is_operation, operations, positional_arguments
 
-__all__ = ["LayerCall", "Plan", "plan_model"]
+__all__ = ["LayerCall", "ModelPlan", "plan_model"]
 
 MAX_CALLS: Final = 20_000
 
@@ -35,7 +35,7 @@ class LayerCall:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ModelPlan:
     """layers by name, calls in an order in which each finds its tensors, inputs (InputLayer names) and outputs."""
 
     layers: Mapping[str, LayerConfig]
@@ -44,7 +44,7 @@ class Plan:
     outputs: Sequence[Ref]
 
 
-def plan_model(model: LayerConfig) -> Plan:
+def plan_model(model: LayerConfig) -> ModelPlan:
     """The calls of a Sequential or functional model. Raises `InvalidModelError` for one that contradicts itself."""
     data = model.get("layers")
     if not isinstance(data, list):
@@ -61,7 +61,7 @@ def plan_model(model: LayerConfig) -> Plan:
     return _functional(model, named, data)
 
 
-def _sequential(model: LayerConfig, layers: list[LayerConfig]) -> Plan:
+def _sequential(model: LayerConfig, layers: list[LayerConfig]) -> ModelPlan:
     if layers and layers[0].class_name == "InputLayer":
         source, rest = layers[0], layers[1:]
     else:
@@ -77,10 +77,10 @@ def _sequential(model: LayerConfig, layers: list[LayerConfig]) -> Plan:
     for layer in rest:
         calls.append(LayerCall(layer.name, 0, (at,), {}))
         at = Ref(layer.name, 0, 0)
-    return Plan({source.name: source, **{layer.name: layer for layer in rest}}, calls, [source.name], [at])
+    return ModelPlan({source.name: source, **{layer.name: layer for layer in rest}}, calls, [source.name], [at])
 
 
-def _functional(model: LayerConfig, layers: Mapping[str, LayerConfig], data: list[Any]) -> Plan:
+def _functional(model: LayerConfig, layers: Mapping[str, LayerConfig], data: list[Any]) -> ModelPlan:
     calls = []
     layers = {name: _told_apart(layer, item) for (name, layer), item in zip(layers.items(), data, strict=True)}
     for (name, layer), item in zip(layers.items(), data, strict=True):
@@ -96,7 +96,7 @@ def _functional(model: LayerConfig, layers: Mapping[str, LayerConfig], data: lis
         if name not in layers:
             raise model.damaged(f"input_layers names {name!r}, which is no layer")
     calls, outputs = _without_own_nodes(layers, calls, outputs)
-    return Plan(layers, _in_order(model, layers, calls), inputs, outputs)
+    return ModelPlan(layers, _in_order(model, layers, calls), inputs, outputs)
 
 
 def _told_apart(layer: LayerConfig, data: Mapping[str, Any]) -> LayerConfig:

@@ -14,7 +14,7 @@ from fastgru.importers.keras.outputs import finish, wanted_outputs
 from fastgru.importers.keras.plan import plan_model
 from fastgru.importers.keras.registry import MODELS
 from fastgru.importers.keras.rules import Rules
-from fastgru.importers.keras.run import Place, Reading
+from fastgru.importers.keras.run import ModelReading, Place
 from fastgru.importers.keras.values import KerasGraphBuilder, Tensor
 from fastgru.importers.keras.weights import open_weights
 from fastgru.sources import Source, opened
@@ -58,7 +58,7 @@ def _read(container: Container, extra: Sequence[str], allow_unread: bool) -> Gra
             " save it as one of these, or export it to ONNX"
         )
     store, weights = open_weights(container.weights)
-    reading = Reading(KerasGraphBuilder(), rules)
+    reading = ModelReading(KerasGraphBuilder(), rules)
     plan = plan_model(model)
     inputs = reading.make_inputs(plan)
     named = reading.run(plan, weights, [Tensor(value) for value in inputs.values()], Place())

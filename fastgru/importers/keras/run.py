@@ -11,14 +11,14 @@ from fastgru.errors import InvalidModelError, UnsupportedModelError
 from fastgru.graphbuilder import Value
 from fastgru.importers.keras.call import Call
 from fastgru.importers.keras.config import LayerConfig
-from fastgru.importers.keras.plan import MAX_CALLS, LayerCall, Plan, plan_model
+from fastgru.importers.keras.plan import MAX_CALLS, LayerCall, ModelPlan, plan_model
 from fastgru.importers.keras.refs import Ref, map_refs
 from fastgru.importers.keras.registry import MODELS, apply, class_of
 from fastgru.importers.keras.rules import Rules
 from fastgru.importers.keras.values import KerasGraphBuilder, Tensor
-from fastgru.importers.keras.weights import Weights
+from fastgru.importers.keras.weights import LayerWeights
 
-__all__ = ["Outputs", "Place", "Reading", "output_of"]
+__all__ = ["ModelReading", "Outputs", "Place", "output_of"]
 
 MAX_NESTING: Final = 16
 _INPUT_DTYPES: Final = frozenset({"bool", "int8", "int16", "int32", "int64", "uint8", "uint16"})
@@ -37,14 +37,14 @@ class Place:
 
 
 @dataclass
-class Reading:
+class ModelReading:
     graph: KerasGraphBuilder
     rules: Rules
     faults: list[str] = field(default_factory=list)
     done: int = 0
     time_major: bool = False
 
-    def make_inputs(self, plan: Plan) -> dict[str, Value]:
+    def make_inputs(self, plan: ModelPlan) -> dict[str, Value]:
         """The model's own inputs."""
         values: dict[str, Value] = {}
         ids = _only_embedded(plan)
@@ -63,7 +63,7 @@ class Reading:
         return values
 
     def run(
-        self, plan: Plan, weights: Weights, inputs: Sequence[Tensor | None], place: Place
+        self, plan: ModelPlan, weights: LayerWeights, inputs: Sequence[Tensor | None], place: Place
     ) -> dict[tuple[str, int], Outputs]:
         """The outputs of every call of a model, None for those that something unsupported makes."""
         if place.depth > MAX_NESTING:
@@ -92,7 +92,7 @@ class Reading:
         self,
         layer: LayerConfig,
         call: LayerCall,
-        weights: Weights,
+        weights: LayerWeights,
         values: Mapping[tuple[str, int], Outputs],
         place: Place,
         calls: int,
@@ -143,7 +143,7 @@ class Reading:
     def _nested(
         self,
         layer: LayerConfig,
-        weights: Weights,
+        weights: LayerWeights,
         inputs: Sequence[Tensor | None],
         arguments: Mapping[str, Any],
         place: Place,
@@ -169,7 +169,7 @@ def output_of(model: LayerConfig, named: Mapping[tuple[str, int], Outputs], ref:
     return None if None in made else made[ref.tensor]
 
 
-def _input_shape(layer: LayerConfig, plan: Plan) -> tuple[int | None, ...]:
+def _input_shape(layer: LayerConfig, plan: ModelPlan) -> tuple[int | None, ...]:
     """The shape that the file gives an input, with the batch free; a first nested model may give it."""
     shape = layer.get("batch_shape", "batch_input_shape", default=None)
     if shape is None and plan.calls:
@@ -193,7 +193,7 @@ def _input_shape(layer: LayerConfig, plan: Plan) -> tuple[int | None, ...]:
     return (None, *shape[1:])
 
 
-def _only_embedded(plan: Plan) -> set[str]:
+def _only_embedded(plan: ModelPlan) -> set[str]:
     """Inputs that nothing but Embedding layers (and the comparison that makes their masks) reads."""
     readers: dict[str, set[str]] = {}
     for call in plan.calls:

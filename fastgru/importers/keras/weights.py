@@ -18,7 +18,7 @@ from fastgru.errors import InvalidModelError, UnreadTensorsError
 from fastgru.importers.hdf5 import Hdf5
 from fastgru.importers.keras.config import LayerConfig
 
-__all__ = ["Store", "Weights", "open_weights"]
+__all__ = ["LayerWeights", "Store", "open_weights"]
 
 Array = NDArray[Any]
 
@@ -77,7 +77,7 @@ class Store:
             )
 
 
-class Weights(ABC):
+class LayerWeights(ABC):
     """The arrays of one layer, or of the layers of one model."""
 
     @abstractmethod
@@ -89,30 +89,30 @@ class Weights(ABC):
         """True where an array of this role is there; always False where arrays have numbers."""
 
     @abstractmethod
-    def child(self, attribute: str, inner: LayerConfig, index: int = 0) -> Weights:
+    def child(self, attribute: str, inner: LayerConfig, index: int = 0) -> LayerWeights:
         """The arrays of `inner`: this layer's cell, layer, forward_layer, query_dense..., or one of its cells.
 
         index: how many of its cells before it are of its class.
         """
 
     @abstractmethod
-    def layers(self, layers: Sequence[LayerConfig]) -> list[Weights]:
+    def layers(self, layers: Sequence[LayerConfig]) -> list[LayerWeights]:
         """The arrays of each layer of a model that has these."""
 
 
-def open_weights(file: Hdf5) -> tuple[Store, Weights]:
+def open_weights(file: Hdf5) -> tuple[Store, LayerWeights]:
     """The weights of a whole model, by the layout that `file` has."""
     store = Store(file)
     if file.has_group("model_weights"):
-        return store, _Named(
+        return store, _NamedWeights(
             store, "model_weights/", [p for p in file.datasets if p.startswith("model_weights/")], True
         )
     if any(_NUMBERED.search(p) for p in file.datasets):
-        return store, _Numbered(store, "")
-    return store, _Named(store, "", list(file.datasets), True)
+        return store, _NumberedWeights(store, "")
+    return store, _NamedWeights(store, "", list(file.datasets), True)
 
 
-class _Named(Weights):
+class _NamedWeights(LayerWeights):
     def __init__(self, store: Store, group: str, paths: Sequence[str], top: bool = False) -> None:
         self._store, self._group, self._paths, self._top = store, group, list(paths), top
 
@@ -122,20 +122,20 @@ class _Named(Weights):
     def has(self, role: str) -> bool:
         return bool(self._matching(role))
 
-    def child(self, attribute: str, inner: LayerConfig, index: int = 0) -> Weights:
+    def child(self, attribute: str, inner: LayerConfig, index: int = 0) -> LayerWeights:
         if attribute in ("forward_layer", "backward_layer"):
             forward = [p for p in self._paths if any(c.startswith("forward_") for c in self._inner_components(p))]
             backward = [p for p in self._paths if p not in set(forward)]
-            return _Named(self._store, self._group, forward if attribute == "forward_layer" else backward)
+            return _NamedWeights(self._store, self._group, forward if attribute == "forward_layer" else backward)
         if attribute == "cells":
             mine = [p for p in self._paths if inner.name in self._components(p)[:-1]]
-            return _Named(self._store, self._group, mine)
+            return _NamedWeights(self._store, self._group, mine)
         if attribute.endswith("_dense"):
             mine = [p for p in self._paths if self._components(p)[-2:-1] == [inner.name]]
-            return _Named(self._store, self._group, mine)
+            return _NamedWeights(self._store, self._group, mine)
         return self
 
-    def layers(self, layers: Sequence[LayerConfig]) -> list[Weights]:
+    def layers(self, layers: Sequence[LayerConfig]) -> list[LayerWeights]:
         by_folder: dict[str, list[str]] = {}
         by_stem: dict[str, list[str]] = {}
         for path in self._paths:
@@ -146,16 +146,18 @@ class _Named(Weights):
                 by_stem.setdefault(stem, []).append(path)
         return [self._of(layer, by_folder, by_stem) for layer in layers]
 
-    def _of(self, layer: LayerConfig, by_folder: Mapping[str, list[str]], by_stem: Mapping[str, list[str]]) -> Weights:
+    def _of(
+        self, layer: LayerConfig, by_folder: Mapping[str, list[str]], by_stem: Mapping[str, list[str]]
+    ) -> LayerWeights:
         if self._top:
             group = f"{self._group}{layer.name}/"
             near = by_folder.get(layer.name.split("/")[0], ())
-            return _Named(self._store, group, [p for p in near if p.startswith(group)])
+            return _NamedWeights(self._store, group, [p for p in near if p.startswith(group)])
         # dense_1/kernel:0, or dense_1_W of Keras 1. A model inside a model has no part in the names.
         mine = by_folder.get(layer.name) or by_stem.get(layer.name)
         if mine is None and "layers" in layer.config:
             mine = self._paths
-        return _Named(self._store, self._group, mine or [])
+        return _NamedWeights(self._store, self._group, mine or [])
 
     def _components(self, path: str) -> list[str]:
         return path[len(self._group) :].split("/")
@@ -190,7 +192,7 @@ def _longer(stem: str, name: str) -> bool:
     return any(stem == other or stem.endswith("_" + other) for other in longer)
 
 
-class _Numbered(Weights):
+class _NumberedWeights(LayerWeights):
     def __init__(self, store: Store, folder: str) -> None:
         self._store, self._folder = store, folder
 
@@ -204,16 +206,16 @@ class _Numbered(Weights):
     def has(self, role: str) -> bool:
         return False
 
-    def child(self, attribute: str, inner: LayerConfig, index: int = 0) -> Weights:
+    def child(self, attribute: str, inner: LayerConfig, index: int = 0) -> LayerWeights:
         if attribute == "cells":
             folder = f"{_snake_case(inner.class_name)}{f'_{index}' if index else ''}"
-            return _Numbered(self._store, f"{self._folder}cell/cells/{folder}/")
+            return _NumberedWeights(self._store, f"{self._folder}cell/cells/{folder}/")
         private = f"{self._folder}_{attribute}"  # so the archives of TensorFlow 2 call the layers of MultiHeadAttention
         if attribute.endswith("_dense") and self._store.file.has_group(private):
-            return _Numbered(self._store, f"{private}/")
-        return _Numbered(self._store, f"{self._folder}{attribute}/")
+            return _NumberedWeights(self._store, f"{private}/")
+        return _NumberedWeights(self._store, f"{self._folder}{attribute}/")
 
-    def layers(self, layers: Sequence[LayerConfig]) -> list[Weights]:
+    def layers(self, layers: Sequence[LayerConfig]) -> list[LayerWeights]:
         """By the layer names that newer files carry, else by class and position."""
         container = f"{self._folder}layers/"
         file = self._store.file
@@ -222,10 +224,10 @@ class _Numbered(Weights):
             older = f"{self._folder}_layer_checkpoint_dependencies/"
             container = older if any(p.startswith(older) for p in file.datasets) else container
         counts: dict[str, int] = {}
-        found: list[Weights] = []
+        found: list[LayerWeights] = []
         for layer in layers:
             if layer.module.startswith("keras.src.ops"):  # an operation, not a layer: it has no folder
-                found.append(_Numbered(self._store, "//"))
+                found.append(_NumberedWeights(self._store, "//"))
                 continue
             stem = _snake_case(layer.class_name)
             n = counts[stem] = counts.get(stem, -1) + 1
@@ -236,7 +238,7 @@ class _Numbered(Weights):
                     f"{layer}: the weights at {folder!r} belong to a layer {written!r}: config.json and"
                     " model.weights.h5 are not of one model"
                 )
-            found.append(_Numbered(self._store, folder))
+            found.append(_NumberedWeights(self._store, folder))
         return found
 
 

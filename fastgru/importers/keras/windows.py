@@ -15,7 +15,7 @@ from fastgru.importers.keras.call import Call
 from fastgru.importers.keras.config import LayerConfig
 from fastgru.importers.keras.values import Tensor
 
-__all__ = ["Frame", "Windows", "numbers"]
+__all__ = ["Frame", "LayerWindows", "numbers"]
 
 Shape = tuple[int | None, ...]
 
@@ -85,7 +85,7 @@ class Frame:
 
 
 @dataclass(frozen=True)
-class Windows:
+class LayerWindows:
     """How a window slides: taps, strides and dilations by axis, and the padding as the operators of this package say.
 
     `begin` is what stands before the first axis under causal padding.
@@ -100,7 +100,7 @@ class Windows:
     @classmethod
     def of(
         cls, layer: LayerConfig, taps: Sequence[int], strides: list[int], dilations: list[int], *, causal: bool
-    ) -> Windows:
+    ) -> LayerWindows:
         """By the layer's padding. Raises `UnsupportedModelError` for a kind that Keras does not have there."""
         kind = layer.get("padding", "border_mode", default="valid")
         if kind == "causal" and causal:

@@ -18,7 +18,7 @@ from fastgru.importers.onnx.functions import Functions, attributes_of, opened
 from fastgru.importers.onnx.node import Attributes, OnnxNode, collect_attributes
 from fastgru.importers.onnx.proto import AttributeProto, FunctionProto, GraphProto, NodeProto, label, main_domain
 from fastgru.importers.onnx.refusals import Refusals
-from fastgru.importers.onnx.registry import Operator, lookup
+from fastgru.importers.onnx.registry import OnnxOperator, lookup
 from fastgru.importers.onnx.scope import Body, Refused, Scope, Site
 from fastgru.importers.onnx.structure import live_nodes
 from fastgru.importers.onnx.subgraphs import MAX_DEPTH, outer_reads
@@ -103,7 +103,7 @@ class Converter:
             self.refusals.add_fault(str(error))
             return _unknown(site)
 
-    def _known(self, site: Site, *, quiet: bool = False) -> Operator | None:
+    def _known(self, site: Site, *, quiet: bool = False) -> OnnxOperator | None:
         """The operator if it is imported in the version that the opset selects, else the refusal is noted."""
         opsets, domain = site.scope.opsets, site.domain
         if domain not in opsets:
@@ -115,7 +115,7 @@ class Converter:
             self.refusals.add_operator(site.proto.op_type, domain, opsets[domain], site.name)
         return None
 
-    def _convert(self, known: Operator, site: Site) -> Sequence[Value]:
+    def _convert(self, known: OnnxOperator, site: Site) -> Sequence[Value]:
         known.check(site)
         attrs = Attributes(collect_attributes(site.proto.attribute, site.what, site.scope.attributes), site.what)
         version = known.version_for(site.scope.opsets[""])

@@ -18,7 +18,7 @@ from fastgru.importers.onnx.builder import OnnxGraphBuilder
 from fastgru.importers.onnx.node import OnnxNode
 from fastgru.importers.onnx.scope import Site
 
-__all__ = ["NEWEST_OPSET", "OLDEST_OPSET", "Operator", "lookup", "operator", "operators"]
+__all__ = ["NEWEST_OPSET", "OLDEST_OPSET", "OnnxOperator", "lookup", "operator", "operators"]
 
 OLDEST_OPSET: Final = 7
 # The newest opset whose definitions were read; a test holds `versions` against the schemas of the onnx package.
@@ -28,7 +28,7 @@ Convert = Callable[[OnnxNode, OnnxGraphBuilder], Value | tuple[Value, ...]]
 
 
 @dataclass(frozen=True)
-class Operator:
+class OnnxOperator:
     """One operator: the versions of its definition in opsets 7 to `NEWEST_OPSET`, its arity, and what it becomes.
 
     constants: the inputs, by index, that must be known when the model is read; sizes: those that must be known when a
@@ -72,7 +72,7 @@ class Operator:
                 )
 
 
-_OPERATORS: Final[dict[str, Operator]] = {}
+_OPERATORS: Final[dict[str, OnnxOperator]] = {}
 
 
 def operator(
@@ -85,11 +85,11 @@ def operator(
     sizes: tuple[int, ...] = (),
     limits: str = "",
 ) -> Callable[[Convert], Convert]:
-    """Register the decorated function, see `Operator`."""
+    """Register the decorated function, see `OnnxOperator`."""
 
     def register(convert: Convert) -> Convert:
         assert name not in _OPERATORS, name
-        _OPERATORS[name] = Operator(
+        _OPERATORS[name] = OnnxOperator(
             name, tuple(sorted(versions)), *inputs, outputs, convert, constants or {}, sizes, limits
         )
         return convert
@@ -97,11 +97,11 @@ def operator(
     return register
 
 
-def lookup(name: str) -> Operator | None:
+def lookup(name: str) -> OnnxOperator | None:
     """The operator of the domain ai.onnx with this name."""
     return _OPERATORS.get(name)
 
 
-def operators() -> tuple[Operator, ...]:
+def operators() -> tuple[OnnxOperator, ...]:
     """Every operator that is imported, by name."""
     return tuple(_OPERATORS[name] for name in sorted(_OPERATORS))

@@ -16,7 +16,7 @@ from fastgru.errors import InvalidModelError
 from fastgru.importers.archive import Archive
 from fastgru.importers.weights.pickles import PICKLE_LIMIT, PickleReader
 from fastgru.importers.weights.torch_globals import persistent_storage, torch_table
-from fastgru.importers.weights.torch_tensors import Storage, Tensor
+from fastgru.importers.weights.torch_tensors import StoredTensor, TorchStorage
 from fastgru.sources import Content
 
 __all__ = ["TorchFile", "read_torch_legacy", "read_torch_zip"]
@@ -32,11 +32,11 @@ PROTOCOL: Final = 1001
 class TorchFile:
     """A checkpoint whose tensors are still descriptions.
 
-    value: the pickled object: dicts, lists, scalars, `Tensor` and `Inert`.
+    value: the pickled object: dicts, lists, scalars, `StoredTensor` and `Inert`.
     """
 
     def __init__(
-        self, value: Any, storage: Callable[[Storage], memoryview], *, big_endian: bool, file: Content
+        self, value: Any, storage: Callable[[TorchStorage], memoryview], *, big_endian: bool, file: Content
     ) -> None:
         self.value = value
         self.name = file.name
@@ -44,7 +44,7 @@ class TorchFile:
         self._big_endian = big_endian
         self._left = CONVERTED_ALLOWANCE + CONVERTED_RATIO * len(file)
 
-    def array(self, tensor: Tensor, label: str) -> Any:
+    def array(self, tensor: StoredTensor, label: str) -> Any:
         """The array of `tensor`. Raises `InvalidModelError` or `UnsupportedModelError` naming `label`."""
         what = f"{self.name}: tensor {label!r}"
 
@@ -74,7 +74,7 @@ def read_torch_zip(file: Content) -> TorchFile:
     value = _reader(BytesIO(archive[pickled[0]]), name).load()
     contents: dict[str, memoryview] = {}
 
-    def storage(wanted: Storage) -> memoryview:
+    def storage(wanted: TorchStorage) -> memoryview:
         member = f"{stem}data/{wanted.key}"
         if member not in contents:
             if member not in archive:
@@ -90,7 +90,7 @@ def read_torch_legacy(file: Content) -> TorchFile:
     name, stream = file.name, BytesIO(file[:PICKLE_LIMIT])
     item_sizes: dict[str, int] = {}
 
-    def persistent(ident: Any) -> Storage:
+    def persistent(ident: Any) -> TorchStorage:
         found = persistent_storage(ident)
         item_sizes.setdefault(found.key, found.item_size)
         return found
@@ -104,7 +104,7 @@ def read_torch_legacy(file: Content) -> TorchFile:
     places = dict(_legacy_storages(file, stream.tell(), keys, item_sizes))
     contents: dict[str, memoryview] = {}
 
-    def storage(wanted: Storage) -> memoryview:
+    def storage(wanted: TorchStorage) -> memoryview:
         if wanted.key not in contents:
             if wanted.key not in places:
                 raise InvalidModelError(f"{name}: the storage {wanted.key[:80]!r} is missing")
@@ -114,7 +114,7 @@ def read_torch_legacy(file: Content) -> TorchFile:
     return TorchFile(value, storage, big_endian=False, file=file)
 
 
-def _reader(stream: BytesIO, name: str, persistent: Callable[[Any], Storage] = persistent_storage) -> PickleReader:
+def _reader(stream: BytesIO, name: str, persistent: Callable[[Any], TorchStorage] = persistent_storage) -> PickleReader:
     return PickleReader(stream, name=name, table=torch_table, persistent=persistent)
 
 

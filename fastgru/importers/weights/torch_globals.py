@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from fastgru.importers.weights.pickles import Global, Inert
-from fastgru.importers.weights.torch_tensors import DTYPES, STORAGES, Storage, Tensor, tensor
+from fastgru.importers.weights.torch_tensors import DTYPES, STORAGES, StoredTensor, TorchStorage, tensor
 
 __all__ = ["persistent_storage", "torch_table"]
 
@@ -93,8 +93,8 @@ def torch_table(charge: Callable[[int], None]) -> Mapping[str, Callable[..., Any
     return table
 
 
-def persistent_storage(ident: Any) -> Storage:
-    """('storage', class, key, location, size[, None or (view key, start, size)]) -> `Storage`."""
+def persistent_storage(ident: Any) -> TorchStorage:
+    """('storage', class, key, location, size[, None or (view key, start, size)]) -> `TorchStorage`."""
     if not isinstance(ident, tuple) or len(ident) not in (5, 6) or ident[0] != "storage":
         raise TypeError("a persistent id that names no storage (a whole module, saved by an old torch?)")
     _, kind, key, _, size, *view = ident
@@ -106,7 +106,7 @@ def persistent_storage(ident: Any) -> Storage:
         _, start, size = view[0]
     if any(type(n) is not int or not 0 <= n < 1 << 40 for n in (start, size)):
         raise ValueError("a storage whose size is no number from 0 to 2^40")
-    return Storage(key, STORAGES[name], size, start)
+    return TorchStorage(key, STORAGES[name], size, start)
 
 
 def _inert(name: str) -> Callable[..., Inert]:
@@ -115,7 +115,7 @@ def _inert(name: str) -> Callable[..., Inert]:
 
 def _rebuild_tensor_v2(
     storage: Any, offset: Any, shape: Any, strides: Any, requires_grad: Any, hooks: Any, metadata: Any = None
-) -> Tensor:
+) -> StoredTensor:
     # metadata carries the flags of conjugate and negative views, which would change what the numbers mean.
     if metadata:
         raise TypeError("a tensor that is a lazily conjugated or negated view")
@@ -131,20 +131,20 @@ def _rebuild_tensor_v3(
     hooks: Any,
     dtype: Any,
     metadata: Any = None,
-) -> Tensor:
+) -> StoredTensor:
     if metadata or not isinstance(dtype, Global):
         raise TypeError("a tensor with a dtype that is none, or with flags that are not known")
     return tensor(storage, offset, shape, strides, dtype.name.rsplit(".", 1)[-1])
 
 
-def _rebuild_parameter(data: Any, *requires_grad_hooks_state: Any) -> Tensor:
-    if not isinstance(data, Tensor):
+def _rebuild_parameter(data: Any, *requires_grad_hooks_state: Any) -> StoredTensor:
+    if not isinstance(data, StoredTensor):
         raise TypeError(f"a parameter of a {type(data).__name__}")
     return data
 
 
-def _rebuild_from_type(function: Any, kind: Any, arguments: Any, state: Any) -> Tensor:
+def _rebuild_from_type(function: Any, kind: Any, arguments: Any, state: Any) -> StoredTensor:
     result = function.call(*arguments) if isinstance(function, Global) and isinstance(arguments, tuple) else None
-    if not isinstance(result, Tensor):
+    if not isinstance(result, StoredTensor):
         raise TypeError("a tensor subclass that is not rebuilt from a tensor")
     return result

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fastgru.importers.weights.nested import choose_state_dict
 from fastgru.importers.weights.torch_file import TorchFile, read_torch_legacy, read_torch_zip
-from fastgru.importers.weights.torch_tensors import Tensor
+from fastgru.importers.weights.torch_tensors import StoredTensor
 from fastgru.sources import Source, opened
 
 __all__ = ["read_torch_legacy_state", "read_torch_zip_state"]
@@ -33,8 +33,8 @@ def _arrays(file: TorchFile, key: str | None) -> Mapping[str, NDArray[Any]]:
 
 
 def _is_tensor(value: Any) -> bool:
-    return isinstance(value, Tensor)
+    return isinstance(value, StoredTensor)
 
 
 def _is_weight(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.is_parameter_like
+    return isinstance(value, StoredTensor) and value.is_parameter_like

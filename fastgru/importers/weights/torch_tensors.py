@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fastgru.errors import InvalidModelError, UnsupportedModelError
 
-__all__ = ["DTYPES", "STORAGES", "Storage", "Tensor", "tensor"]
+__all__ = ["DTYPES", "STORAGES", "StoredTensor", "TorchStorage", "tensor"]
 
 # torch dtype -> NumPy dtype, in the little-endian order in which nearly all files are.
 DTYPES: Final = {
@@ -48,7 +48,7 @@ MAX_EXPANDED: Final = 1 << 24  # elements that a tensor with a stride of 0 may s
 
 
 @dataclass(frozen=True)
-class Storage:
+class TorchStorage:
     """`size` elements of `dtype`, from element `start` of the bytes stored under `key` on."""
 
     key: str
@@ -62,10 +62,10 @@ class Storage:
 
 
 @dataclass(frozen=True)
-class Tensor:
+class StoredTensor:
     """A strided view of a storage; offset and strides count elements of `dtype`."""
 
-    storage: Storage
+    storage: TorchStorage
     offset: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
@@ -115,9 +115,9 @@ class Tensor:
             raise InvalidModelError(f"{what}: no array has the shape {list(self.shape)}") from None
 
 
-def tensor(storage: Any, offset: Any, shape: Any, strides: Any, dtype: str | None = None) -> Tensor:
-    """A `Tensor` from what a pickle claims; raises `TypeError` or `ValueError` where that cannot be one."""
-    if not isinstance(storage, Storage):
+def tensor(storage: Any, offset: Any, shape: Any, strides: Any, dtype: str | None = None) -> StoredTensor:
+    """A `StoredTensor` from what a pickle claims; raises `TypeError` or `ValueError` where that cannot be one."""
+    if not isinstance(storage, TorchStorage):
         raise TypeError(f"a tensor of a {type(storage).__name__}, which is no storage")
     if not isinstance(shape, tuple) or not isinstance(strides, tuple) or len(shape) != len(strides):
         raise TypeError("a tensor whose shape and strides are not two tuples of one length")
@@ -125,4 +125,4 @@ def tensor(storage: Any, offset: Any, shape: Any, strides: Any, dtype: str | Non
         raise ValueError(f"a tensor of {len(shape)} axes")
     if any(type(n) is not int or not 0 <= n < 1 << 40 for n in (offset, *shape, *strides)):
         raise ValueError("a tensor with a size, stride or offset that is no number from 0 to 2^40")
-    return Tensor(storage, offset, shape, strides, storage.dtype if dtype is None else dtype)
+    return StoredTensor(storage, offset, shape, strides, storage.dtype if dtype is None else dtype)

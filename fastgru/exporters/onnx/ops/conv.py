@@ -6,14 +6,14 @@ from typing import Any
 
 from fastgru.errors import UnsupportedModelError
 from fastgru.exporters.onnx.registry import exporter
-from fastgru.exporters.onnx.writer import Writer
+from fastgru.exporters.onnx.writer import OnnxWriter
 from fastgru.graph import Node
 
 __all__: list[str] = []
 
 
 @exporter("conv", "conv_transpose")
-def _conv(node: Node, write: Writer) -> None:
+def _conv(node: Node, write: OnnxWriter) -> None:
     x, weight, bias, slope = (*node.inputs, "", "")[:4]
     if slope or node.attrs.get("clamp") is not None:
         raise UnsupportedModelError(f"{node}: a clamp or slope within a convolution is written as a node after it")

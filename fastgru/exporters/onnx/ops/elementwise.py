@@ -9,7 +9,7 @@ from onnx import helper
 
 from fastgru.errors import UnsupportedModelError
 from fastgru.exporters.onnx.registry import exporter
-from fastgru.exporters.onnx.writer import Writer
+from fastgru.exporters.onnx.writer import OnnxWriter
 from fastgru.graph import Node
 from fastgru.reference.operator import is_floating, numpy_dtype
 from fastgru.spec import Activation
@@ -79,7 +79,7 @@ _ACTIVATIONS: Final = {
 }
 
 
-def attribute(value: float, name: str, node: Node, write: Writer) -> float:
+def attribute(value: float, name: str, node: Node, write: OnnxWriter) -> float:
     """A number that ONNX stores in float32; refused where a float64 model would compute with another one."""
     if write.precision == "float64" and float(np.float32(value)) != value:
         raise UnsupportedModelError(
@@ -96,7 +96,7 @@ def _kind(table: dict[str, str], node: Node) -> str:
 
 
 @exporter("activation")
-def _activation(node: Node, write: Writer) -> None:
+def _activation(node: Node, write: OnnxWriter) -> None:
     (x,), (y,) = node.inputs, node.outputs
     nan = float("nan")
     f = Activation(node.attrs["kind"], node.attrs.get("alpha", nan), node.attrs.get("beta", nan))
@@ -120,7 +120,7 @@ def _activation(node: Node, write: Writer) -> None:
 
 
 @exporter("unary")
-def _unary(node: Node, write: Writer) -> None:
+def _unary(node: Node, write: OnnxWriter) -> None:
     (x,), (y,) = node.inputs, node.outputs
     match node.attrs["kind"]:
         case "silu":
@@ -135,7 +135,7 @@ def _unary(node: Node, write: Writer) -> None:
 
 
 @exporter("binary")
-def _binary(node: Node, write: Writer) -> None:
+def _binary(node: Node, write: OnnxWriter) -> None:
     (a, b), (y,) = node.inputs, node.outputs
     kind = node.attrs["kind"]
     if kind == "fmod" or (kind == "mod" and not is_floating(numpy_dtype(write.dtype(a)))):
@@ -145,7 +145,7 @@ def _binary(node: Node, write: Writer) -> None:
 
 
 @exporter("compare")
-def _compare(node: Node, write: Writer) -> None:
+def _compare(node: Node, write: OnnxWriter) -> None:
     if node.attrs["kind"] == "not_equal":
         write.emit("Not", write.emit("Equal", *node.inputs), out=node.outputs[0])
     else:
@@ -153,26 +153,26 @@ def _compare(node: Node, write: Writer) -> None:
 
 
 @exporter("logical")
-def _logical(node: Node, write: Writer) -> None:
+def _logical(node: Node, write: OnnxWriter) -> None:
     write.emit(_kind(_LOGICAL, node), *node.inputs, out=node.outputs[0])
 
 
 @exporter("where")
-def _where(node: Node, write: Writer) -> None:
+def _where(node: Node, write: OnnxWriter) -> None:
     write.emit("Where", *node.inputs, out=node.outputs[0])
 
 
 @exporter("clip")
-def _clip(node: Node, write: Writer) -> None:
+def _clip(node: Node, write: OnnxWriter) -> None:
     write.emit("Clip", *node.inputs, out=node.outputs[0])
 
 
 @exporter("prelu")
-def _prelu(node: Node, write: Writer) -> None:
+def _prelu(node: Node, write: OnnxWriter) -> None:
     write.emit("PRelu", *node.inputs, out=node.outputs[0])
 
 
 @exporter("cast")
-def _cast(node: Node, write: Writer) -> None:
+def _cast(node: Node, write: OnnxWriter) -> None:
     element = helper.np_dtype_to_tensor_dtype(numpy_dtype(write.floats(node.attrs["to"])))
     write.emit("Cast", *node.inputs, out=node.outputs[0], to=element)

@@ -3,42 +3,42 @@
 from __future__ import annotations
 
 from fastgru.exporters.onnx.registry import exporter
-from fastgru.exporters.onnx.writer import Writer
+from fastgru.exporters.onnx.writer import OnnxWriter
 from fastgru.graph import Node
 
 __all__: list[str] = []
 
 
 @exporter("concat")
-def _concat(node: Node, write: Writer) -> None:
+def _concat(node: Node, write: OnnxWriter) -> None:
     write.emit("Concat", *node.inputs, out=node.outputs[0], axis=node.attrs["axis"])
 
 
 @exporter("split")
-def _split(node: Node, write: Writer) -> None:
+def _split(node: Node, write: OnnxWriter) -> None:
     sizes, parts = node.attrs.get("sizes"), node.attrs.get("parts")
     where = [] if sizes is None else [write.integers(list(sizes))]  # or they are an input of the node
     write.emit_all("Split", [*node.inputs, *where], node.outputs, axis=node.attrs["axis"], num_outputs=parts)
 
 
 @exporter("slice")
-def _slice(node: Node, write: Writer) -> None:
+def _slice(node: Node, write: OnnxWriter) -> None:
     write.emit("Slice", *node.inputs, out=node.outputs[0])
 
 
 @exporter("gather", "gather_elements")
-def _gather(node: Node, write: Writer) -> None:
+def _gather(node: Node, write: OnnxWriter) -> None:
     op = "Gather" if node.op == "gather" else "GatherElements"
     write.emit(op, *node.inputs, out=node.outputs[0], axis=node.attrs["axis"])
 
 
 @exporter("tile")
-def _tile(node: Node, write: Writer) -> None:
+def _tile(node: Node, write: OnnxWriter) -> None:
     write.emit("Tile", *node.inputs, out=node.outputs[0])
 
 
 @exporter("pad")
-def _pad(node: Node, write: Writer) -> None:
+def _pad(node: Node, write: OnnxWriter) -> None:
     x, pads, value = (*node.inputs, "")[:3]
     axes = node.attrs.get("axes")
     where = "" if axes is None else write.integers(list(axes))
@@ -46,7 +46,7 @@ def _pad(node: Node, write: Writer) -> None:
 
 
 @exporter("last")
-def _last(node: Node, write: Writer) -> None:
+def _last(node: Node, write: OnnxWriter) -> None:
     """x (N, T, C) at step lengths - 1 of each row, at least 0: an index for every element of a row."""
     x, lengths = node.inputs
     step = write.emit("Max", write.emit("Sub", lengths, write.scalar(1, lengths)), write.scalar(0, lengths))

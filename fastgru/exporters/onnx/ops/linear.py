@@ -5,14 +5,14 @@ from __future__ import annotations
 from onnx import TensorProto
 
 from fastgru.exporters.onnx.registry import exporter
-from fastgru.exporters.onnx.writer import Writer
+from fastgru.exporters.onnx.writer import OnnxWriter
 from fastgru.graph import Node
 
 __all__: list[str] = []
 
 
 @exporter("linear")
-def _linear(node: Node, write: Writer) -> None:
+def _linear(node: Node, write: OnnxWriter) -> None:
     """x W' + b: Gemm takes matrices alone, so MatMul and Add, as torch exports it."""
     x, weight, bias = (*node.inputs, "")[:3]
     array = write.known(weight)
@@ -23,12 +23,12 @@ def _linear(node: Node, write: Writer) -> None:
 
 
 @exporter("matmul")
-def _matmul(node: Node, write: Writer) -> None:
+def _matmul(node: Node, write: OnnxWriter) -> None:
     write.emit("MatMul", *node.inputs, out=node.outputs[0])
 
 
 @exporter("embedding")
-def _embedding(node: Node, write: Writer) -> None:
+def _embedding(node: Node, write: OnnxWriter) -> None:
     """Gather, which counts a negative id from the end, where an embedding refuses it."""
     ids, weight = node.inputs
     if write.dtype(ids) not in ("int32", "int64"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from onnx import helper
 
 from fastgru.exporters.onnx.registry import exporter
-from fastgru.exporters.onnx.writer import Writer
+from fastgru.exporters.onnx.writer import OnnxWriter
 from fastgru.graph import Node
 from fastgru.reference.operator import numpy_dtype
 
@@ -13,7 +13,7 @@ __all__: list[str] = []
 
 
 @exporter("layer_norm")
-def _layer_norm(node: Node, write: Writer) -> None:
+def _layer_norm(node: Node, write: OnnxWriter) -> None:
     x, scale, bias = (*node.inputs, "", "")[:3]
     axis = node.attrs["axis"]
     if not scale:  # ONNX demands one: ones, of a size that only x knows
@@ -24,7 +24,7 @@ def _layer_norm(node: Node, write: Writer) -> None:
 
 
 @exporter("batch_norm")
-def _batch_norm(node: Node, write: Writer) -> None:
+def _batch_norm(node: Node, write: OnnxWriter) -> None:
     """ONNX normalises axis 1: for any other, the axes before it become one and those after it another."""
     x, *arrays = node.inputs
     axis, epsilon = node.attrs["axis"], float(node.attrs["epsilon"])
@@ -44,7 +44,7 @@ def _batch_norm(node: Node, write: Writer) -> None:
 
 
 @exporter("group_norm")
-def _group_norm(node: Node, write: Writer) -> None:
+def _group_norm(node: Node, write: OnnxWriter) -> None:
     """Groups are the channels of an instance normalisation; the factors of the channels come after it."""
     x, scale, bias = node.inputs
     groups, epsilon = node.attrs.get("groups"), float(node.attrs["epsilon"])

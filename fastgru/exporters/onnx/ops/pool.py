@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from fastgru.errors import UnsupportedModelError
 from fastgru.exporters.onnx.registry import exporter
-from fastgru.exporters.onnx.writer import Writer
+from fastgru.exporters.onnx.writer import OnnxWriter
 from fastgru.graph import Node
 
 __all__: list[str] = []
@@ -15,7 +15,7 @@ _KINDS: Final = {"average": "AveragePool", "max": "MaxPool"}
 
 
 @exporter("pool")
-def _pool(node: Node, write: Writer) -> None:
+def _pool(node: Node, write: OnnxWriter) -> None:
     kind, pads = node.attrs["kind"], node.attrs["pads"]
     if kind not in _KINDS:
         raise UnsupportedModelError(f"{node}: kind {kind!r} has no counterpart in ONNX")

@@ -8,7 +8,7 @@ import numpy as np
 
 from fastgru.errors import UnsupportedModelError
 from fastgru.exporters.onnx.registry import exporter
-from fastgru.exporters.onnx.writer import OPSET, Writer
+from fastgru.exporters.onnx.writer import OPSET, OnnxWriter
 from fastgru.graph import Node
 
 __all__: list[str] = []
@@ -16,7 +16,7 @@ __all__: list[str] = []
 _BYTES = ("int8", "uint8")
 
 
-def _refuse_wide(node: Node, write: Writer, *dtypes: str) -> None:
+def _refuse_wide(node: Node, write: OnnxWriter, *dtypes: str) -> None:
     if write.precision != "float32":
         raise UnsupportedModelError(f"{node}: quantised values of {write.precision} are not in ONNX; export in float32")
     if other := sorted(set(dtypes) - {*_BYTES, "int32"}):
@@ -24,7 +24,7 @@ def _refuse_wide(node: Node, write: Writer, *dtypes: str) -> None:
 
 
 @exporter("quantize", "dequantize")
-def _quantize(node: Node, write: Writer) -> None:
+def _quantize(node: Node, write: OnnxWriter) -> None:
     x, scale, zero_point = (*node.inputs, "")[:3]
     if node.attrs.get("block_size"):
         raise UnsupportedModelError(f"{node}: blocks are not in opset {OPSET}; quantise by axis")
@@ -41,14 +41,14 @@ def _quantize(node: Node, write: Writer) -> None:
 
 
 @exporter("dynamic_quantize")
-def _dynamic_quantize(node: Node, write: Writer) -> None:
+def _dynamic_quantize(node: Node, write: OnnxWriter) -> None:
     _refuse_wide(node, write)
     names = [*node.outputs, "", ""][:3]
     write.emit_all("DynamicQuantizeLinear", node.inputs, [name or write.free("unread") for name in names])
 
 
 @exporter("matmul_integer", "conv_integer")
-def _integer(node: Node, write: Writer) -> None:
+def _integer(node: Node, write: OnnxWriter) -> None:
     attrs: dict[str, Any] = {}
     if node.op == "conv_integer":
         attrs = {name: list(node.attrs[name]) for name in ("strides", "dilations")}

@@ -17,7 +17,7 @@ from fastgru.conventions import swap_zr
 from fastgru.errors import UnsupportedModelError
 from fastgru.exporters.onnx.ops.elementwise import attribute
 from fastgru.exporters.onnx.registry import exporter
-from fastgru.exporters.onnx.writer import Writer
+from fastgru.exporters.onnx.writer import OnnxWriter
 from fastgru.graph import Node
 from fastgru.spec import TAKES_ALPHA, TAKES_BETA, GRUSpec, LSTMSpec, RecurrentSpec, spec_of
 
@@ -27,7 +27,7 @@ Array = NDArray[Any]
 
 
 @exporter("gru", "lstm", "rnn")
-def _recurrent(node: Node, write: Writer) -> None:
+def _recurrent(node: Node, write: OnnxWriter) -> None:
     spec = spec_of(node.op, node.attrs)
     x, h0, lengths, mask, *rest = (*node.inputs, *("" for _ in range(4 - len(node.inputs))))
     if mask:
@@ -62,7 +62,7 @@ def _recurrent(node: Node, write: Writer) -> None:
         _write_y(Y, y, spec, write)
 
 
-def _write_y(Y: str, y: str, spec: RecurrentSpec, write: Writer) -> None:
+def _write_y(Y: str, y: str, spec: RecurrentSpec, write: OnnxWriter) -> None:
     """Y (T, D, N, H) -> y (T, N, D * H), or (N, T, D * H)."""
     if spec.num_directions == 1 and not spec.batch_first:
         write.emit("Squeeze", Y, write.integers([1]), out=y)
@@ -72,7 +72,7 @@ def _write_y(Y: str, y: str, spec: RecurrentSpec, write: Writer) -> None:
 
 
 def _arrays(
-    node: Node, spec: RecurrentSpec, names: list[str], write: Writer
+    node: Node, spec: RecurrentSpec, names: list[str], write: OnnxWriter
 ) -> tuple[Array, Array, Array | None, Array | None]:
     """W, R, B and P of all directions; B and P are None where no direction has one."""
     given = [write.constant(name, node) if name else None for name in names]
@@ -96,7 +96,7 @@ def _arrays(
     return W, R, stacked(2, 4), stacked(4, 5) if width > 4 else None
 
 
-def _activations(node: Node, spec: RecurrentSpec, write: Writer) -> dict[str, Any]:
+def _activations(node: Node, spec: RecurrentSpec, write: OnnxWriter) -> dict[str, Any]:
     """f, g, h of each direction; ONNX hands out alphas and betas in that order to the functions that have one."""
     chosen = [f for d in range(spec.num_directions) for f in spec.functions(d)]
     if chosen == [*spec.FUNCTIONS.values()] * spec.num_directions:

@@ -6,7 +6,7 @@ from typing import Final
 
 from fastgru.errors import UnsupportedModelError
 from fastgru.exporters.onnx.registry import exporter
-from fastgru.exporters.onnx.writer import Writer
+from fastgru.exporters.onnx.writer import OnnxWriter
 from fastgru.graph import Node
 
 __all__: list[str] = []
@@ -28,7 +28,7 @@ _REDUCE: Final = {
 
 
 @exporter("reduce")
-def _reduce(node: Node, write: Writer) -> None:
+def _reduce(node: Node, write: OnnxWriter) -> None:
     kind, axes = node.attrs["kind"], list(node.attrs["axes"])
     if kind not in _REDUCE:
         raise UnsupportedModelError(f"{node}: kind {kind!r} has no counterpart in ONNX")
@@ -37,7 +37,7 @@ def _reduce(node: Node, write: Writer) -> None:
 
 
 @exporter("arg")
-def _arg(node: Node, write: Writer) -> None:
+def _arg(node: Node, write: OnnxWriter) -> None:
     write.emit(
         "ArgMax" if node.attrs["kind"] == "max" else "ArgMin",
         *node.inputs,
@@ -49,6 +49,6 @@ def _arg(node: Node, write: Writer) -> None:
 
 
 @exporter("cumsum")
-def _cumsum(node: Node, write: Writer) -> None:
+def _cumsum(node: Node, write: OnnxWriter) -> None:
     flags = {name: int(node.attrs[name]) for name in ("exclusive", "reverse")}
     write.emit("CumSum", node.inputs[0], write.integers(node.attrs["axis"]), out=node.outputs[0], **flags)

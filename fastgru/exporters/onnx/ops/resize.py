@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from fastgru.exporters.onnx.registry import exporter
-from fastgru.exporters.onnx.writer import Writer
+from fastgru.exporters.onnx.writer import OnnxWriter
 from fastgru.graph import Node
 
 __all__: list[str] = []
 
 
 @exporter("resize")
-def _resize(node: Node, write: Writer) -> None:
+def _resize(node: Node, write: OnnxWriter) -> None:
     """`scales` are float32 in ONNX, whatever the model computes in."""
     x, roi, scales, sizes = (*node.inputs, "", "", "")[:4]
     attrs: dict[str, Any] = {

@@ -16,7 +16,7 @@ from fastgru.importers.keras.call import Call
 from fastgru.importers.keras.config import LayerConfig
 from fastgru.importers.keras.layers.activation import recurrent_activation
 from fastgru.importers.keras.values import Tensor
-from fastgru.importers.keras.weights import Weights
+from fastgru.importers.keras.weights import LayerWeights
 from fastgru.spec import RECURRENT, SIGMOID, TANH, Activation, GRUWeights, LSTMWeights, RecurrentSpec, RNNWeights
 
 __all__ = ["CELLS", "RecurrentCell", "read_cell", "read_cells"]
@@ -96,7 +96,7 @@ class RecurrentCell:
         return y, [graph.add("squeeze", [one], name, {"axes": [0]}) for one, name in zip(last, names, strict=True)]
 
 
-def read_cells(call: Call, layer: LayerConfig, weights: Weights, below: str) -> list[RecurrentCell]:
+def read_cells(call: Call, layer: LayerConfig, weights: LayerWeights, below: str) -> list[RecurrentCell]:
     """The cells of a recurrent layer; `below` is where they stand in the layer that is called."""
     if layer.class_name != "RNN":
         return [read_cell(call, layer, weights.child("cell", layer), below)]
@@ -123,7 +123,7 @@ def read_cells(call: Call, layer: LayerConfig, weights: Weights, below: str) -> 
     return cells
 
 
-def read_cell(call: Call, layer: LayerConfig, weights: Weights, below: str = "") -> RecurrentCell:
+def read_cell(call: Call, layer: LayerConfig, weights: LayerWeights, below: str = "") -> RecurrentCell:
     """One cell, or the one inside of a layer."""
     op = _OPERATORS[layer.class_name]
     cudnn = layer.class_name.startswith("CuDNN")
@@ -163,7 +163,7 @@ def _functions(call: Call, layer: LayerConfig, op: str, cudnn: bool) -> dict[str
     return {**found, "cell_activations": (candidate,)} if op == "lstm" else dict(found)
 
 
-def _take_arrays(layer: LayerConfig, op: str, weights: Weights, use_bias: bool) -> list[Any]:
+def _take_arrays(layer: LayerConfig, op: str, weights: LayerWeights, use_bias: bool) -> list[Any]:
     letters = _KERAS_1_GATES.get(op, "")
     if letters and weights.has(f"W_{letters[0]}"):  # Keras 1 wrote a gate at a time
         rows = [weights.take(layer, *(f"{k}_{gate}" for gate in letters)) for k in ("W", "U", "b")]

@@ -18,7 +18,7 @@ from fastgru.importers.keras.call import Call
 from fastgru.importers.keras.layers.activation import activate
 from fastgru.importers.keras.registry import keras_layer
 from fastgru.importers.keras.values import Tensor
-from fastgru.importers.keras.windows import Frame, Windows, numbers
+from fastgru.importers.keras.windows import Frame, LayerWindows, numbers
 
 __all__: list[str] = []
 
@@ -46,14 +46,14 @@ def _take(call: Call, rank: int, *kernels: str) -> tuple[list[Array], Array | No
     return arrays[: len(kernels)], arrays[-1] if biased else None
 
 
-def _windows(call: Call, taps: tuple[int, ...], rank: int) -> Windows:
+def _windows(call: Call, taps: tuple[int, ...], rank: int) -> LayerWindows:
     layer = call.layer
     wanted = numbers(layer, rank, "kernel_size")
     if wanted != list(taps):
         raise layer.damaged(f"kernel_size is {wanted}, and its kernel has {list(taps)} taps")
     strides = numbers(layer, rank, "strides", default=1)
     dilations = numbers(layer, rank, "dilation_rate", default=1)
-    return Windows.of(layer, taps, strides, dilations, causal=rank == 1)
+    return LayerWindows.of(layer, taps, strides, dilations, causal=rank == 1)
 
 
 def _finish(call: Call, y: Tensor) -> list[Tensor]:
@@ -163,7 +163,7 @@ def _transposed(call: Call) -> list[Tensor]:
     return _finish(call, frame.leave(y))
 
 
-def _cut(windows: Windows, axis: int, extra: int | None) -> tuple[int, int]:
+def _cut(windows: LayerWindows, axis: int, extra: int | None) -> tuple[int, int]:
     """What the whole of a transposed convolution loses before and after `axis`; negative where it grows after.
 
     The sizes are those of Keras's documentation; the smaller half of an odd number goes before, as TensorFlow's

@@ -13,7 +13,7 @@ from fastgru.importers.keras.call import Call
 from fastgru.importers.keras.config import LayerConfig
 from fastgru.importers.keras.registry import MODELS, class_of, keras_layer
 from fastgru.importers.keras.values import Tensor
-from fastgru.importers.keras.weights import Weights
+from fastgru.importers.keras.weights import LayerWeights
 
 __all__: list[str] = []
 
@@ -43,7 +43,7 @@ def _time_distributed(call: Call) -> list[Tensor]:
     return [y.but(mask=mask if call.rules.recurrent_keeps_mask else None) for y in outputs]
 
 
-def _folded(call: Call, inner: LayerConfig, weights: Weights, mask: Value | None, maskless: bool) -> list[Tensor]:
+def _folded(call: Call, inner: LayerConfig, weights: LayerWeights, mask: Value | None, maskless: bool) -> list[Tensor]:
     layer, x, graph = call.layer, call.x, call.graph
     if mask is not None and (not maskless or call.rules.major < 3):
         raise layer.unsupported(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from fastgru.importers.keras.call import Call
 from fastgru.importers.keras.registry import keras_layer
 from fastgru.importers.keras.values import Tensor
-from fastgru.importers.keras.windows import Frame, Windows, numbers
+from fastgru.importers.keras.windows import Frame, LayerWindows, numbers
 
 __all__: list[str] = []
 
@@ -20,7 +20,7 @@ def _pool(call: Call) -> list[Tensor]:
     taps = numbers(layer, frame.rank, "pool_size", "pool_length", default=2)
     given = layer.get("strides", "stride", default=None)
     strides = taps if given is None else numbers(layer, frame.rank, "strides", "stride")
-    windows = Windows.of(layer, taps, strides, [1] * frame.rank, causal=False)
+    windows = LayerWindows.of(layer, taps, strides, [1] * frame.rank, causal=False)
     if kind == "average" and call.rules.backend == "torch" and windows.uneven(frame.spatial):
         raise layer.unsupported(
             "a mean with padding 'same' that is uneven: on torch Keras fills it with the edge and counts that",

@@ -17,7 +17,7 @@ from fastgru.importers.keras.config import LayerConfig
 from fastgru.importers.keras.layers.cells import CELLS, RecurrentCell, read_cell, read_cells
 from fastgru.importers.keras.registry import keras_layer
 from fastgru.importers.keras.values import Tensor
-from fastgru.importers.keras.weights import Weights
+from fastgru.importers.keras.weights import LayerWeights
 
 __all__ = [
     "ARGUMENTS",
@@ -47,7 +47,7 @@ class Recurrent:
     zero_output: bool
 
     @classmethod
-    def read(cls, call: Call, layer: LayerConfig, weights: Weights, below: str = "") -> Recurrent:
+    def read(cls, call: Call, layer: LayerConfig, weights: LayerWeights, below: str = "") -> Recurrent:
         if layer.class_name not in _CLASSES:
             raise layer.unsupported("this recurrent layer", f"read are {', '.join(sorted(_CLASSES))}")
         if layer.get("num_constants", default=None):
