@@ -44,7 +44,7 @@ class GraphBuilder:
         """A value that comes from outside; `graph` gives it its name. shape: None where the rank is not known."""
         sizes = None if shape is None else tuple(shape)
         names = (*dims, *[None] * (len(sizes or ()) - len(dims))) if any(dims) else ()
-        return Value(hint, ValueFacts.of_spec(TensorSpec(hint, dtype, sizes, names)))
+        return Value(hint, ValueFacts.of_spec(TensorSpec(hint, dtype, sizes, names)), given=True)
 
     def read(self, graph: Graph) -> dict[str, Value]:
         """The inputs and constants of another graph, by name."""
@@ -104,16 +104,20 @@ class GraphBuilder:
     ) -> tuple[Value, ...] | None:
         if self.folding is None:
             return None
-        if all(value is None or value.array is not None for value in inputs):
+        read = [value for value in inputs if value is not None]
+        inferred = any(value.inferred for value in read)
+        if all(value.array is not None for value in read):
             facts = [None if value is None else value.facts for value in inputs]
-            results = self.folding.fold(op, facts, attrs, [value.dtype for value in values])
+            results = self.folding.fold(op, facts, attrs, [value.dtype for value in values], exactly=inferred)
             if results is not None:
-                return tuple(Value(v.hint, ValueFacts.of_array(a)) for a, v in zip(results, values, strict=True))
+                made = zip(results, values, strict=True)
+                return tuple(Value(value.hint, ValueFacts.of_array(a), inferred=inferred) for a, value in made)
         (value, *more) = values
         if more or value.elements is None or not all(isinstance(n, int) for n in value.elements):
             return None
         known = np.array(value.elements, dtype=value.dtype).reshape((-1,) if value.rank else ())
-        return (Value(value.hint, ValueFacts.of_array(known)),)
+        inferred = inferred or not all(v.given or v.array is not None for v in read)
+        return (Value(value.hint, ValueFacts.of_array(known), inferred=inferred),)
 
     def needed(self, outputs: Iterable[Value]) -> set[Value]:
         """The values that `outputs` depend on, themselves among them."""

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.errors import FastGRUError, InvalidModelError
 from fastgru.graph import Node
-from fastgru.reference import evaluate
+from fastgru.reference.evaluate import evaluate, in_precision
 from fastgru.reference.facts import ValueFacts, bound, work
-from fastgru.reference.operator import numpy_dtype
+from fastgru.reference.operator import is_floating, numpy_dtype
 from fastgru.spec import RECURRENT
 
 __all__ = ["Folding"]
@@ -44,10 +45,17 @@ class Folding:
         self.nbytes += _BYTES_PER_READ_BYTE * nbytes
 
     def fold(
-        self, op: str, inputs: Sequence[ValueFacts | None], attrs: Mapping[str, Any], dtypes: Sequence[str | None]
+        self,
+        op: str,
+        inputs: Sequence[ValueFacts | None],
+        attrs: Mapping[str, Any],
+        dtypes: Sequence[str | None],
+        *,
+        exactly: bool = False,
     ) -> tuple[Array, ...] | None:
         """The outputs, one of each of `dtypes`; None where they cost more than is left, and are better left a node.
 
+        exactly: and where they are rounded, as a plan carries constants out in float64 whatever their own precision.
         Raises `InvalidModelError` where they cannot be computed, or would not fit what may be made.
         """
         arrays = [None if facts is None else facts.array for facts in inputs]
@@ -64,6 +72,8 @@ class Folding:
             self.nbytes -= nbytes
             self.work -= flops
             results = evaluate(node, arrays)
+            if exactly and not all(map(_same, results, evaluate(in_precision(node, "float64"), _widened(arrays)))):
+                return None
         except FastGRUError as error:
             raise InvalidModelError(str(error)) from None
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
@@ -71,6 +81,14 @@ class Folding:
         if len(results) != len(dtypes):
             raise InvalidModelError(f"{len(dtypes)} outputs are named, {op} has {len(results)}")
         return results
+
+
+def _widened(arrays: Sequence[Array | None]) -> list[Array | None]:
+    return [a.astype(np.float64) if a is not None and is_floating(a.dtype) else a for a in arrays]
+
+
+def _same(a: Array, b: Array) -> bool:
+    return np.array_equal(a.astype(b.dtype), b, equal_nan=is_floating(b.dtype))
 
 
 def _flops(op: str, inputs: Sequence[ValueFacts | None], attrs: Mapping[str, Any]) -> int:

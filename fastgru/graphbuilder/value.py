@@ -17,10 +17,16 @@ __all__ = ["BuiltNode", "Value"]
 
 @dataclass(eq=False)
 class Value:
-    """A constant, an input of the graph, or an output of a node. hint: the name that it gets where that is free."""
+    """A constant, an input of the graph, or an output of a node.
+
+    hint: the name that it gets where that is free. given: it comes from outside. inferred: a constant made of sizes
+    that follow from operators, and not from what comes from outside alone.
+    """
 
     hint: str
     facts: ValueFacts = field(default_factory=ValueFacts)
+    given: bool = False
+    inferred: bool = False
 
     @property
     def dtype(self) -> str | None:

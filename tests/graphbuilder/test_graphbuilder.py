@@ -133,6 +133,23 @@ def test_folding_keeps_to_its_budget() -> None:
     assert folding.nbytes == 100
 
 
+def test_what_follows_from_sizes_folds_where_nothing_is_rounded() -> None:
+    """A plan carries constants out in float64, so that rounding them here would change its bits."""
+    graph = GraphBuilder(folding=Folding())
+    x = graph.input("x", "float32", (None, 24))
+    heads = graph.add("reshape", [x, graph.integers([0, 3, -1], "shape")], "heads")
+    for source, exact in ((heads, False), (x, True)):
+        size = graph.add("shape", [source], "size", {"start": source.rank - 1})
+        size = graph.add("binary", [size, graph.integers(3 if exact else 1, "by")], "width", {"kind": "div"})
+        width = graph.add("cast", [size], "cast", {"to": "float32"})
+        assert width.array is not None
+        assert width.array.tolist() == [8.0]
+        root = graph.add("unary", [width], "root", {"kind": "sqrt"})
+        assert (root.array is not None) == exact
+        half = graph.add("binary", [width, graph.constant(np.float32(0.5), "half")], "halved", {"kind": "mul"})
+        assert half.array is not None
+
+
 def test_a_large_gemm_of_constants_stays_a_node() -> None:
     graph = GraphBuilder(folding=Folding(work=10))
     y = graph.add("matmul", [graph.constant(np.ones((4, 4)), "a"), graph.constant(np.ones((4, 4)), "b")], "y")
