@@ -189,8 +189,10 @@ def _nbytes(value: ValueFacts) -> Size:
 def _dims(op: str, inputs: Inputs, attrs: Mapping[str, Any], outputs: int | None = None) -> list[Dims | None]:
     """Those of each output, of all that there are where their number is None."""
     found = _ask(OPS[op].facts.dims, inputs, attrs) if op in OPS else None
-    each = list(found) if isinstance(found, tuple) else [found] * (1 if outputs is None else outputs)
-    return each if outputs is None else [*each, *[None] * outputs][:outputs]
+    every = list(found) if isinstance(found, tuple) else [found] * (1 if outputs is None else outputs)
+    # An attribute of another kind than its annotation says may have become a size.
+    fit = [dims if dims is not None and all(isinstance(dim.size, Size) for dim in dims) else None for dims in every]
+    return fit if outputs is None else [*fit, *[None] * outputs][:outputs]
 
 
 def _elements(op: str, inputs: Inputs, attrs: Mapping[str, Any], output: ValueFacts) -> tuple[Size, ...] | None:

@@ -173,7 +173,7 @@ def _counted(start: Operand, limit: Operand, delta: Operand) -> Dims:
 
 def _steps(start: Operand, limit: Operand, delta: Operand) -> Sequence[Size]:
     (first,), (last,), (step,) = start.integers, limit.integers, delta.integers
-    return range(first, last, step)
+    return list(range(first, last, step)[: MOST_ELEMENTS + 1])
 
 
 @operator("range", Facts(_counted, elements=_steps))
