@@ -22,7 +22,7 @@ from fastgru.simd.memory import call_native, lanes_of, offset
 from fastgru.simd.tile import make_gates, make_tile
 
 __all__ = [
-    "BLOCK", "panel_count", "panel_first", "panel_width", "product_panels",
+    "BLOCK", "by_parity", "panel_count", "panel_first", "panel_width", "product_panels",
 ]  # fmt: skip
 
 # Rows of the widest tile: four accumulators each, and room for four weights and a broadcast.
@@ -56,6 +56,12 @@ def panel_width(left):
     if left >= 2:
         return 2
     return 1
+
+
+@kernel
+def by_parity(p, first, last, parity):
+    """The p-th panel of a step: ascending on even steps, descending on odd."""
+    return first + last - 1 - p if parity % 2 == 1 else p
 
 
 def _make_product(rows: int, vectors: int) -> Any:

@@ -1,6 +1,6 @@
-"""The input products of a GRU, many steps at a time, and what weights of a precision ask of the rows they multiply.
+"""The input GEMM of a GRU, many steps at a time, and what weights of a precision ask of the rows they multiply.
 
-With weights of the model's own dtype rows are taken where they lie; smaller weights want rows made ready
+With weights of the model's own dtype rows are taken where they lie; low-precision weights want rows quantised
 (`kernels.lowp`), which a member of a team does for itself: that costs less than meeting.
 """
 
@@ -10,79 +10,89 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from fastgru.kernels.gemm import panel_first, panel_width, product_panels
+from fastgru.kernels.gru_step import panel_at
 from fastgru.kernels.lowp import WEIGHTS, LowpWeights
 from fastgru.kernels.operands.gru import GRU
-from fastgru.kernels.registry import BASES, kernel
-from fastgru.simd.memory import call_native, lanes_of, load, load_tail, offset, store, store_tail
+from fastgru.kernels.registry import inlined, kernel
+from fastgru.kernels.rows import copy_row
+from fastgru.simd.memory import call_native, offset
 
-__all__ = ["FORMS", "Form", "clear_row", "copy_row"]
+__all__ = ["PRECISIONS", "GRUPrecision", "make_project", "project_panel"]
 
 AT = GRU.at
 
 
-class Form(NamedTuple):
+class GRUPrecision(NamedTuple):
     """What the handlers of a GRU do by the precision of their weights.
 
-    weights: name of the element type of packed weights and of rows that are ready, None for that of the model.
-    parts: (rows, panel, gates), names; the first "" where there is nothing to do. depth(K): elements of an output in
-    the weights. row(K): elements of a gathered input row. state(K): of a row of the state that is ready.
+    element: the element type of packed weights and of quantised rows, None for that of the model.
+    microkernels: (quantise, panel, gates), names; the first "" where there is nothing to do. depth(K): elements of an
+    output in the weights. input_row(K), state_row(K): of a row of x that is gathered or quantised, of one of the state.
     value(v): a sum, as the gates take it.
-    ready(part, source, first, count, padded, H, buffer): (pointer, stride) of rows of the state for the products.
-    project(...): input products of `steps` steps from `first`, in ascending time, `count` rows from `row`, step by
-        step; of a ragged batch those of step t become rows starts[t] to starts[t + 1]. `fresh` is false where the
-        rows have been gathered already.
+    quantise(gru, source, rows): (pointer, stride) of this member's first `rows` rows of a state, for the GEMM.
+    gather(gru, source, stride, rows, target): rows of x, `stride` apart, to where the GEMM reads them.
     """
 
-    weights: str | None
-    parts: tuple[str, str, str]
+    element: str | None
+    microkernels: tuple[str, str, str]
     depth: Any
-    row: Any
-    state: Any
+    input_row: Any
+    state_row: Any
     value: Any
-    ready: Any
-    project: Any
-
-    @property
-    def bases(self) -> tuple[int, int, int]:
-        """Where the addresses of the parts stand; what stands for a part that there is not is never called."""
-        rows, panel, gates = (getattr(BASES, name or "arena") for name in self.parts)
-        return rows, panel, gates
+    quantise: Any
+    gather: Any
 
 
-@kernel
-def copy_row(source, target, first, last, end):
-    """target[first:last] = source[first:last], vector by vector; `end` is where target ends."""
-    lanes = lanes_of(source)
-    i = first
-    while i + lanes <= end and i < last:
-        store(target, i, load(source, i))
-        i += lanes
-    if i < last:
-        store_tail(target, i, load_tail(source, i, end - i), end - i)
+@inlined
+def project_panel(gru, panel, rows_x, stride_x, rows, out):
+    """The input products of one panel for `rows` rows that lie `stride_x` apart."""
+    at, size, depth = 3 * panel.first, panel.size, gru.depth_x
+    w, bias, target = offset(gru.w_ih, at * depth), offset(gru.bias_x, at), offset(out, at)
+    if rows == 1:
+        call_native(gru.gates, rows_x, w, gru.I, panel.width, bias, offset(bias, 2 * size), target)
+        return
+    for g in range(3):
+        call_native(
+            gru.gemm, rows_x, stride_x, rows, offset(w, g * size * depth), gru.I, panel.width,
+            offset(bias, g * size), 0, offset(target, g * size), 3 * gru.padded,
+        )  # fmt: skip
 
 
-@kernel
-def clear_row(zero, target, first, last, end):
-    """target[first:last] = zero, vector by vector."""
-    lanes = lanes_of(target)
-    i = first
-    while i + lanes <= end and i < last:
-        store(target, i, zero)
-        i += lanes
-    if i < last:
-        store_tail(target, i, zero, end - i)
+def make_project(precision: GRUPrecision) -> Any:
+    """project(gru, batch, start, steps): the input products of `steps` steps from `start`, in ascending time.
 
+    Those of step t become rows batch.starts[t] to batch.starts[t + 1].
+    """
+    row_of, gather, in_place = precision.input_row, precision.gather, precision.element is None
 
-@kernel
-def _one_row(gates_part, x, w, depth, bias, out, I, vectors, panels):
-    lanes = lanes_of(out)
-    for p in range(panels[0], panels[1]):
-        v = panel_first(vectors, p)
-        width = panel_width(vectors - v)
-        at = 3 * v * lanes
-        last = offset(bias, at + 2 * width * lanes)
-        call_native(gates_part, x, offset(w, at * depth), I, width, offset(bias, at), last, offset(out, at))
+    @inlined
+    def project(gru, batch, start, steps):
+        x_t, x_n, starts = gru.operands[AT.x_t], gru.operands[AT.x_n], batch.starts
+        source = offset(gru.x, start * x_t)
+        rows_x, stride, rows, passes = gru.inputs, row_of(gru.I), starts[steps], 1
+        if batch.ragged:
+            for t in range(steps):
+                for p in range(starts[t + 1] - starts[t]):
+                    row = offset(source, t * x_t + batch.order[p] * x_n)
+                    gather(gru, row, x_n, np.int64(1), offset(gru.inputs, (starts[t] + p) * stride))
+        elif in_place:
+            rows_x, stride, rows, passes = offset(source, gru.row * x_n), x_n, gru.count, steps
+            if gru.count == 1:
+                stride, rows, passes = x_t, steps, 1
+            elif x_t == gru.count * x_n:
+                rows, passes = steps * gru.count, 1
+        elif gru.count == 1:
+            gather(gru, offset(source, gru.row * x_n), x_t, steps, gru.inputs)
+        else:
+            for t in range(steps):
+                row = offset(source, t * x_t + gru.row * x_n)
+                gather(gru, row, x_n, gru.count, offset(gru.inputs, t * gru.count * stride))
+        for t in range(passes):
+            out = offset(gru.projected, t * rows * 3 * gru.padded)
+            for p in range(gru.first_panel, gru.last_panel):
+                project_panel(gru, panel_at(gru, p, 0), offset(rows_x, t * x_t), stride, rows, out)
+
+    return project
 
 
 @kernel
@@ -100,86 +110,38 @@ def _value(v):
     return v
 
 
-@kernel
-def _ready_as_they_are(part, source, first, count, padded, H, buffer):
-    return offset(source, first * padded), padded
+@inlined
+def _quantise_nothing(gru, source, rows):
+    return offset(source, gru.row * gru.padded), gru.padded
 
 
-@kernel
-def _project_as_they_are(
-    parts, operands, x, w, depth, bias, out, first, steps, padded, row, count, panels, ragged, order, starts, gathered,
-    fresh,
-):  # fmt: skip
-    batch, width_in, x_t, x_n = operands[AT.N], operands[AT.I], operands[AT.x_t], operands[AT.x_n]
-    vectors, width_out = padded // lanes_of(x), 3 * padded
-    start = offset(x, first * x_t + row * x_n)
-    if ragged:
-        for t in range(steps):
-            for p in range(starts[t + 1] - starts[t]):
-                source = offset(x, (first + t) * x_t + order[p] * x_n)
-                copy_row(source, offset(gathered, (starts[t] + p) * width_in), np.int64(0), width_in, width_in)
-    elif steps * batch == 1:
-        _one_row(parts[2], start, w, depth, bias, out, width_in, vectors, panels)
-        return
-    rows, stride, passes = count, x_n, steps
-    if ragged:
-        start, rows, stride, passes = gathered, starts[steps], width_in, 1
-    elif batch == 1:
-        rows, stride, passes = steps, x_t, 1
-    elif count == batch and x_t == batch * x_n:
-        rows, passes = steps * batch, 1
-    for t in range(passes):
-        product_panels(
-            parts[1], offset(start, t * x_t), stride, rows, w, width_in, depth, vectors, 3, panels[0], panels[1],
-            bias, 0, offset(out, t * count * width_out), width_out,
-        )  # fmt: skip
+@inlined
+def _copy_rows(gru, source, stride, rows, target):
+    for m in range(rows):
+        copy_row(offset(source, m * stride), offset(target, m * gru.I), gru.I)
 
 
-def _plain_form() -> Form:
-    parts = ("", "gemm_panel", "gemm_gates")
-    return Form(None, parts, _same, _same, _none, _value, _ready_as_they_are, _project_as_they_are)
-
-
-def _lowp_form(weights: LowpWeights) -> Form:
+def _lowp(weights: LowpWeights) -> GRUPrecision:
     row_of = weights.row
 
-    @kernel
-    def ready(part, source, first, count, padded, H, buffer):
-        stride = row_of(H)
-        call_native(part, offset(source, first * padded), padded, count, H, buffer, stride)
-        return buffer, stride
-
-    @kernel
-    def project(
-        parts, operands, x, w, depth, bias, out, first, steps, padded, row, count, panels, ragged, order, starts,
-        gathered, fresh,
-    ):  # fmt: skip
-        batch, width_in, x_t, x_n = operands[AT.N], operands[AT.I], operands[AT.x_t], operands[AT.x_n]
-        vectors, stride = padded // lanes_of(x), row_of(width_in)
-        rows = starts[steps] if ragged else steps * count
-        if fresh and ragged:
-            for t in range(steps):
-                for p in range(starts[t + 1] - starts[t]):
-                    source = offset(x, (first + t) * x_t + order[p] * x_n)
-                    target = offset(gathered, (starts[t] + p) * stride)
-                    call_native(parts[0], source, x_n, np.int64(1), width_in, target, stride)
-        elif fresh:
-            start = offset(x, first * x_t + row * x_n)
-            if batch == 1:
-                call_native(parts[0], start, x_t, steps, width_in, gathered, stride)
-            else:
-                for t in range(steps):
-                    target = offset(gathered, t * count * stride)
-                    call_native(parts[0], offset(start, t * x_t), x_n, count, width_in, target, stride)
-        if rows == 1:
-            _one_row(parts[2], gathered, w, depth, bias, out, width_in, vectors, panels)
-            return
-        product_panels(
-            parts[1], gathered, stride, rows, w, width_in, depth, vectors, 3, panels[0], panels[1], bias, 0, out,
-            3 * padded,
+    @inlined
+    def quantise(gru, source, rows):
+        stride = row_of(gru.H)
+        call_native(
+            gru.quantise, offset(source, gru.row * gru.padded), gru.padded, rows, gru.H, gru.states, stride
         )  # fmt: skip
+        return gru.states, stride
 
-    return Form("uint8", weights.parts, weights.depth, row_of, row_of, weights.value, ready, project)
+    @inlined
+    def gather(gru, source, stride, rows, target):
+        call_native(gru.quantise, source, stride, rows, gru.I, target, row_of(gru.I))
+
+    return GRUPrecision("uint8", weights.parts, weights.depth, row_of, row_of, weights.value, quantise, gather)
 
 
-FORMS: Final = {"": _plain_form(), **{name: _lowp_form(weights) for name, weights in WEIGHTS.items()}}
+PRECISIONS: Final = {
+    "": GRUPrecision(
+        None, ("", "gemm_panel", "gemm_gates"), _same, _same, _none, _value, _quantise_nothing, _copy_rows
+    ),
+    **{name: _lowp(weights) for name, weights in WEIGHTS.items()},
+}

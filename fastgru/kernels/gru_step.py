@@ -1,181 +1,195 @@
-"""One time step of a GRU: the recurrent products of a panel of units, and the gate tail while they are in L1.
+"""One time step of a GRU: the recurrent GEMM of a panel of units, and the gate tail while its sums are in L1.
 
     reset after:   r = f(x_r + h Rr^T)  z = f(x_z + h Rz^T)  n = g(x_n + r * (b_hn + h Rn^T))
     reset before:  r and z of every unit first, then n = g(x_n + (r * h) Rn^T)
     h' = n + z * (h - n)
 
-where x_* = x W*^T + biases is given, and the products take h (or r * h) as `ready` makes it. The two forms are two
-functions. A member of a team has its own panels of units, or its own rows; `h` and `h_next` are (N, padded), of all.
-Panels are walked forward on even steps and backward on odd ones, so that what a step left in the cache is what the
-next one begins with.
+where x_* = x W*^T + biases. The two forms are two functions. Panels are read forward on even steps and backward on odd
+ones, so that what a step left in the cache is what the next one begins with.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
-from fastgru.kernels.gemm import panel_first, panel_width
+from fastgru.kernels.gemm import by_parity, panel_first, panel_width
 from fastgru.kernels.operands.recurrent import STEP_ROWS
-from fastgru.kernels.registry import inlined, kernel
+from fastgru.kernels.registry import inlined
 from fastgru.kernels.team import barrier
 from fastgru.simd.memory import call_native, lanes_of, load, offset, store
 from fastgru.simd.vector import fma
 
-__all__ = ["in_turn", "make_step_after", "make_step_before"]
+__all__ = ["GRUDirection", "Panel", "make_step_after", "make_step_before", "panel_at"]
 
 
-@kernel
-def in_turn(p, first, last, step):
-    """The p-th panel of this step: ascending on even steps, descending on odd."""
-    return first + last - 1 - p if step % 2 == 1 else p
+class GRUDirection(NamedTuple):
+    """One direction as one member of a team computes it: `count` rows from `row`, and panels.
 
+    first_panel, last_panel: which panels, as `panel_at` takes them; they are the units `first` to `last`.
 
-def make_step_after(gate: Any, candidate: Any, value: Any, ready: Any) -> Any:
-    """The step with the reset gate after the recurrent product.
-
-    gate, candidate: functions (operands, parameters, vector). value: what the gates take of a sum. ready: rows of the
-    state as the products want them, see `kernels.gru`; here `rows_h` are already.
+    team: who meets. quantise, gemm, gates: addresses of microkernels. depth_x, depth_h: elements of an output in the
+    weights. padded: H in whole vectors. The rest is scratch: r * h and z (N, padded), the gate sums of a block, the
+    input rows' products (chunk * count, 3 padded), rows of x and of the state that are gathered or quantised.
     """
 
-    @kernel
-    def tail(operands, parameters, sums, x_n, h, h_next, size):
+    operands: Any
+    parameters: Any
+    team: Any
+    quantise: Any
+    gemm: Any
+    gates: Any
+    x: Any
+    w_ih: Any
+    w_hh: Any
+    bias_x: Any
+    bias_n: Any
+    depth_x: Any
+    depth_h: Any
+    I: Any
+    H: Any
+    padded: Any
+    row: Any
+    count: Any
+    first_panel: Any
+    last_panel: Any
+    first: Any
+    last: Any
+    held: Any
+    update: Any
+    sums: Any
+    projected: Any
+    inputs: Any
+    states: Any
+
+
+class Panel(NamedTuple):
+    """Units `first` to `first` + `size`: `width` vectors."""
+
+    first: Any
+    size: Any
+    width: Any
+
+
+@inlined
+def panel_at(gru, p, parity):
+    lanes = lanes_of(gru.held)
+    vectors = gru.padded // lanes
+    v = panel_first(vectors, by_parity(p, gru.first_panel, gru.last_panel, parity))
+    width = panel_width(vectors - v)
+    return Panel(v * lanes, width * lanes, width)
+
+
+def make_step_after(gate: Any, candidate: Any, precision: Any, enter: Any) -> Any:
+    """step(gru, rows_x, stride_x, x, h, h_next, rows, parity): the reset gate after the recurrent product.
+
+    gate, candidate: functions (gru, vector). enter(gru, panel, rows_x, stride_x, rows): what comes before each panel.
+    x: the input products of the step; h, h_next: the states of all rows; rows: how many of this member's it reaches.
+    """
+    value, quantise = precision.value, precision.quantise
+
+    @inlined
+    def tail(gru, sums, x_n, h, h_next, size):
         lanes = lanes_of(h)
         for u in range(0, size, lanes):
-            r = gate(operands, parameters, value(load(sums, u)))
-            z = gate(operands, parameters, value(load(sums, size + u)))
-            n = candidate(operands, parameters, fma(r, load(sums, 2 * size + u), load(x_n, u)))
+            r = gate(gru, value(load(sums, u)))
+            z = gate(gru, value(load(sums, size + u)))
+            n = candidate(gru, fma(r, load(sums, 2 * size + u), load(x_n, u)))
             store(h_next, u, fma(z, load(h, u) - n, n))
 
     @inlined
-    def step(
-        operands,
-        parameters,
-        parts,
-        team,
-        x_row,
-        w,
-        depth,
-        bias_n,
-        rows_h,
-        stride_h,
-        h,
-        h_next,
-        held,
-        sums,
-        padded,
-        H,
-        rows,
-        panels,
-        t,
-    ):
-        lanes = lanes_of(h)
-        vectors = padded // lanes
-        panel_part, gates_part = parts[1], parts[2]
-        for p in range(panels[0], panels[1]):
-            v = panel_first(vectors, in_turn(p, panels[0], panels[1], t))
-            width = panel_width(vectors - v)
-            size, first = width * lanes, v * lanes
-            panel, bias = offset(w, 3 * first * depth), offset(bias_n, first)
-            m = rows[0]
-            while m < rows[1]:
-                some = min(STEP_ROWS, rows[1] - m)
-                here = m * padded + first
-                hs, xs = offset(rows_h, (m - rows[0]) * stride_h), offset(x_row, 3 * (m * padded + first))
+    def step(gru, rows_x, stride_x, x, h, h_next, rows, parity):
+        padded = gru.padded
+        source, stride = quantise(gru, h, rows)
+        for p in range(gru.first_panel, gru.last_panel):
+            panel = panel_at(gru, p, parity)
+            enter(gru, panel, rows_x, stride_x, rows)
+            size, sums = panel.size, gru.sums
+            w, bias = offset(gru.w_hh, 3 * panel.first * gru.depth_h), offset(gru.bias_n, panel.first)
+            m = 0
+            while m < rows:
+                some = min(STEP_ROWS, rows - m)
+                hs, xs = offset(source, m * stride), offset(x, 3 * (m * padded + panel.first))
                 if some == 1:
-                    call_native(gates_part, hs, panel, H, width, xs, bias, sums)
+                    call_native(gru.gates, hs, w, gru.H, panel.width, xs, bias, sums)
                 else:
                     for g in range(2):
                         call_native(
-                            panel_part, hs, stride_h, some, offset(panel, g * size * depth), H, width,
+                            gru.gemm, hs, stride, some, offset(w, g * size * gru.depth_h), gru.H, panel.width,
                             offset(xs, g * size), 3 * padded, offset(sums, g * size), 3 * size,
                         )  # fmt: skip
                     call_native(
-                        panel_part, hs, stride_h, some, offset(panel, 2 * size * depth), H, width,
+                        gru.gemm, hs, stride, some, offset(w, 2 * size * gru.depth_h), gru.H, panel.width,
                         bias, 0, offset(sums, 2 * size), 3 * size,
                     )  # fmt: skip
                 for i in range(some):
-                    at = here + i * padded
+                    at = (gru.row + m + i) * padded + panel.first
                     x_n = offset(xs, 3 * i * padded + 2 * size)
-                    tail(operands, parameters, offset(sums, 3 * i * size), x_n, offset(h, at), offset(h_next, at), size)
+                    tail(gru, offset(sums, 3 * i * size), x_n, offset(h, at), offset(h_next, at), size)
                 m += some
 
     return step
 
 
-def make_step_before(gate: Any, candidate: Any, value: Any, ready: Any) -> Any:
-    """The step with the reset gate before the recurrent product; `held` is (2, N, padded): r * h and z."""
+def make_step_before(gate: Any, candidate: Any, precision: Any, enter: Any) -> Any:
+    """The same with the reset gate before the recurrent product."""
+    value, quantise = precision.value, precision.quantise
 
-    @kernel
-    def gates_tail(operands, parameters, sums, h, reset, update, size):
+    @inlined
+    def gates_tail(gru, sums, h, reset, update, size):
         lanes = lanes_of(h)
         for u in range(0, size, lanes):
-            store(reset, u, gate(operands, parameters, value(load(sums, u))) * load(h, u))
-            store(update, u, gate(operands, parameters, value(load(sums, size + u))))
+            store(reset, u, gate(gru, value(load(sums, u))) * load(h, u))
+            store(update, u, gate(gru, value(load(sums, size + u))))
 
-    @kernel
-    def candidate_tail(operands, parameters, sums, update, h, h_next, size):
+    @inlined
+    def candidate_tail(gru, sums, update, h, h_next, size):
         lanes = lanes_of(h)
         for u in range(0, size, lanes):
-            n = candidate(operands, parameters, value(load(sums, u)))
+            n = candidate(gru, value(load(sums, u)))
             store(h_next, u, fma(load(update, u), load(h, u) - n, n))
 
     @inlined
-    def step(
-        operands,
-        parameters,
-        parts,
-        team,
-        x_row,
-        w,
-        depth,
-        bias_n,
-        rows_h,
-        stride_h,
-        h,
-        h_next,
-        held,
-        sums,
-        padded,
-        H,
-        rows,
-        panels,
-        t,
-    ):
-        lanes = lanes_of(h)
-        vectors = padded // lanes
-        update = offset(held, rows[2] * padded)
-        source, stride = rows_h, stride_h
-        for phase in range(2):
-            if phase == 1:
-                source, stride = ready(parts[0], held, rows[0], rows[1] - rows[0], padded, H, rows_h)
-            for p in range(panels[0], panels[1]):
-                v = panel_first(vectors, in_turn(p, panels[0], panels[1], t + phase))
-                width = panel_width(vectors - v)
-                size, first = width * lanes, v * lanes
-                panel = offset(w, 3 * first * depth)
-                m = rows[0]
-                while m < rows[1]:
-                    some = min(STEP_ROWS, rows[1] - m)
-                    xs = offset(x_row, 3 * (m * padded + first))
-                    for g in range(2 * phase, 2 + phase):
-                        call_native(
-                            parts[1], offset(source, (m - rows[0]) * stride), stride, some,
-                            offset(panel, g * size * depth), H, width,
-                            offset(xs, g * size), 3 * padded, offset(sums, (g % 2) * size), 2 * size,
-                        )  # fmt: skip
-                    for i in range(some):
-                        at = (m + i) * padded + first
-                        row = offset(sums, 2 * i * size)
-                        if phase == 0:
-                            gates_tail(
-                                operands, parameters, row, offset(h, at), offset(held, at), offset(update, at), size
-                            )
-                        else:
-                            candidate_tail(
-                                operands, parameters, row, offset(update, at), offset(h, at), offset(h_next, at), size
-                            )
-                    m += some
-            if phase == 0:
-                barrier(team)
+    def multiply(gru, panel, x, source, stride, m, some, g, sums):
+        """`some` rows from the m-th times group g of the panel, plus their input products."""
+        at = 3 * panel.first * gru.depth_h + g * panel.size * gru.depth_h
+        xs = offset(x, 3 * (m * gru.padded + panel.first) + g * panel.size)
+        call_native(
+            gru.gemm, offset(source, m * stride), stride, some, offset(gru.w_hh, at), gru.H, panel.width,
+            xs, 3 * gru.padded, sums, 2 * panel.size,
+        )  # fmt: skip
+
+    @inlined
+    def step(gru, rows_x, stride_x, x, h, h_next, rows, parity):
+        source, stride = quantise(gru, h, rows)
+        for p in range(gru.first_panel, gru.last_panel):
+            panel = panel_at(gru, p, parity)
+            enter(gru, panel, rows_x, stride_x, rows)
+            m = 0
+            while m < rows:
+                some = min(STEP_ROWS, rows - m)
+                multiply(gru, panel, x, source, stride, m, some, 0, gru.sums)
+                multiply(gru, panel, x, source, stride, m, some, 1, offset(gru.sums, panel.size))
+                for i in range(some):
+                    at = (gru.row + m + i) * gru.padded + panel.first
+                    sums, held, update = (
+                        offset(gru.sums, 2 * i * panel.size),
+                        offset(gru.held, at),
+                        offset(gru.update, at),
+                    )
+                    gates_tail(gru, sums, offset(h, at), held, update, panel.size)
+                m += some
+        barrier(gru.team)
+        source, stride = quantise(gru, gru.held, rows)
+        for p in range(gru.first_panel, gru.last_panel):
+            panel = panel_at(gru, p, parity + 1)
+            m = 0
+            while m < rows:
+                some = min(STEP_ROWS, rows - m)
+                multiply(gru, panel, x, source, stride, m, some, 2, gru.sums)
+                for i in range(some):
+                    at = (gru.row + m + i) * gru.padded + panel.first
+                    sums, update = offset(gru.sums, 2 * i * panel.size), offset(gru.update, at)
+                    candidate_tail(gru, sums, update, offset(h, at), offset(h_next, at), panel.size)
+                m += some
 
     return step

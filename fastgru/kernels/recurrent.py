@@ -16,8 +16,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from fastgru.kernels.gemm import panel_count, panel_first, panel_width, product_panels
-from fastgru.kernels.gru_step import in_turn
+from fastgru.kernels.gemm import by_parity, panel_count, panel_first, panel_width, product_panels
 from fastgru.kernels.operands.recurrent import RECURRENT, STEP_ROWS, recurrent_scratch
 from fastgru.kernels.operands.team import LOOK_WORK, TEAM
 from fastgru.kernels.registry import BASES, kernel, tensor
@@ -120,13 +119,13 @@ def make_recurrent(dtype: str, cell: RecurrentCell) -> Any:
             )  # fmt: skip
 
     @kernel
-    def step(operands, parameters, parts, peephole, x_row, w, c, h, h_next, sums, visible, padded, turn):
+    def step(operands, parameters, parts, peephole, x_row, w, c, h, h_next, sums, visible, padded, parity):
         """One step of every row."""
         lanes = lanes_of(h)
         N, H, vectors = operands[AT.N], operands[AT.H], padded // lanes
         blocks = block_count(vectors)
         for i in range(blocks):
-            v, width, runs = block(vectors, in_turn(i, np.int64(0), blocks, turn))
+            v, width, runs = block(vectors, by_parity(i, np.int64(0), blocks, parity))
             first, size = v * lanes, width * lanes
             stride, units = runs * size, runs * size // groups
             m = 0

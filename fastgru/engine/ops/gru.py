@@ -40,15 +40,17 @@ def lower_gru(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) 
     else:
         rows = input_rows(N, chunk, LOWP[lowp].row(spec.input_size), LOWP[lowp].row(H))
     form = "after" if spec.reset_after else "before"
+    alone = T == 1 and not ragged and layer.mask is None
     with builder.side_by_side() if sharing.side_by_side else nullcontext():
         for d, weights in enumerate(layer.weights):
             standard = spec.functions(d) == (SIGMOID, TANH) and spec.clip is None
             given = layer.operands(d) | {"split": sharing.split, "scratch": builder.new((scratch.total,))}
             given |= layer.packed(d, partial(pack_gru, spec, weights, dtype, lowp), PackedGRU._fields, form, lowp or "")
-            order = builder.new((members * gru_rows(T, N, chunk).total,), "int64") if ragged else None
+            order = None if alone else builder.new((members * gru_rows(T, N, chunk).total,), "int64")
             gathered = builder.new((members * rows.total,), "uint8" if lowp else None) if rows.total else None
             given |= {"order": order, "gathered": gathered}
             member = d if sharing.side_by_side else EVERYONE if sharing.split != ALONE else 0
-            op = f"gru_reset_{form}{'' if standard else '_general'}{f'_{lowp}' if lowp else ''}"
+            op = f"gru{'_step' if alone else ''}_reset_{form}{'' if standard else '_general'}"
+            op += f"_{lowp}" if lowp else ""
             builder.emit(op, dtype, GRU, given, member=member)
     return layer.outputs

@@ -12,8 +12,8 @@ __all__ = [
     "input_rows",
 ]  # fmt: skip
 
-# As those of an LSTM. codes: of the gates and of the candidate. order: words of each member (`GRURows`), where there
-# are lengths. gathered: of each member (`InputRows`), where rows are gathered or quantised. split: one of the three.
+# As those of an LSTM. codes: of the gates and of the candidate. order: words of each member (`GRURows`), but for one
+# step alone. gathered: of each member (`InputRows`), where rows are gathered or quantised. split: one of the three.
 GRU: Final = Operands(
     "x y h0 hn weight_ih weight_hh bias_x bias_n lengths mask parameters scratch order gathered",
     f"{STEP_WORDS} codes split",
@@ -29,7 +29,7 @@ SUM_VECTORS: Final = 3 * 4 * STEP_ROWS  # of a member's gate sums
 
 
 class GRUScratch(NamedTuple):
-    """Where each region begins, in elements: the state twice, r * h and z, gate sums, input products, a flag a row."""
+    """Where each region begins, in elements: the state twice, r * h and z, gate sums, input products."""
 
     even: int
     odd: int
@@ -37,7 +37,6 @@ class GRUScratch(NamedTuple):
     update: int
     sums: int
     projected: int
-    seen: int
     total: int
 
 
@@ -45,22 +44,23 @@ def gru_scratch(N: int, padded: int, chunk: int, lanes: int, members: int) -> GR
     """The scratch for N rows of `padded` units; the sums are those of each member."""
     state = N * padded
     projected = 4 * state + members * SUM_VECTORS * lanes
-    seen = projected + 3 * chunk * state  # last: all before it stays on whole vectors
-    return GRUScratch(0, state, 2 * state, 3 * state, 4 * state, projected, seen, seen + N)
+    return GRUScratch(0, state, 2 * state, 3 * state, 4 * state, projected, projected + 3 * chunk * state)
 
 
 class GRURows(NamedTuple):
-    """Where the words of one member begin: its rows in order, counts by length, first rows of a chunk's steps."""
+    """Where the words of one member begin: its rows in order, flags of them, counts by length, a chunk's first rows."""
 
     order: int
+    seen: int
     counts: int
     starts: int
     total: int
 
 
 def gru_rows(T: int, N: int, chunk: int) -> GRURows:
-    """The words for the order of a ragged batch."""
-    return GRURows(0, N, N + T + 2, N + T + 2 + chunk + 1)
+    """The words for the rows of a batch and the steps of a chunk."""
+    starts = 2 * N + T + 2
+    return GRURows(0, N, 2 * N, starts, starts + chunk + 1)
 
 
 class InputRows(NamedTuple):
