@@ -87,7 +87,7 @@ def make_program(
             outputs: list[Value] = [Constant(array) for array in results]
         else:
             try:
-                outputs = LOWERINGS[node.op](builder, node, reads)
+                outputs = LOWERINGS[node.op](builder, node, *reads)
             except FastGRUError as error:
                 if str(node) in str(error):
                     raise

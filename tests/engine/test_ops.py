@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import hypothesis.extra.numpy as hnp
 import numpy as np
 import pytest
@@ -20,6 +22,14 @@ FAST = settings(max_examples=40, deadline=None)
 
 def test_the_engine_has_every_operator_of_the_table():
     assert sorted(LOWERINGS) == sorted(OPS)
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_a_lowering_takes_the_inputs_of_its_definition(op):
+    schema = OPS[op].schema
+    required, most = len(schema.required_inputs), len(schema.required_inputs) + len(schema.optional_inputs)
+    for count in (required, most + (schema.rest is not None)):
+        inspect.signature(LOWERINGS[op]).bind(None, None, *range(count))
 
 
 def test_the_cases_cover_the_table():

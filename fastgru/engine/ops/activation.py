@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from fastgru.engine.buffers import Value
 from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.fusion import computed
@@ -15,8 +13,7 @@ __all__ = ["lower_activation"]
 
 
 @lowering("activation", kinds=ACTIVATIONS)
-def lower_activation(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_activation(builder: PlanBuilder, node: Node, x: Value) -> list[Value]:
     """y = f(x)."""
-    assert inputs[0] is not None
     f = Activation(**node.attrs)
-    return [computed(builder, f.kind, builder.view(inputs[0]), alpha=f.alpha, beta=f.beta)]
+    return [computed(builder, f.kind, builder.view(x), alpha=f.alpha, beta=f.beta)]

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from fastgru.engine.buffers import Constant, Value, View
 from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.lowering import lowering
+from fastgru.errors import ShapeError
 from fastgru.graph import Node
 from fastgru.kernels.operands.cast import CAST, DIRECT
 from fastgru.reference.operator import is_floating, numpy_dtype
 
-__all__ = ["as_dtype", "lower_cast", "saturated"]
+__all__ = ["as_dtype", "check_integers", "lower_cast", "saturated"]
+
+
+def check_integers(builder: PlanBuilder, **values: Value) -> None:
+    """`ShapeError` where positions, given by the plural that names them, are no integers."""
+    for name, value in values.items():
+        if (dtype := builder.dtype(value)) in ("bool", builder.float_dtype):
+            raise ShapeError(f"{name} have dtype {dtype}, expected an integer")
 
 
 def as_dtype(builder: PlanBuilder, value: Value, dtype: str) -> View:
@@ -25,29 +31,24 @@ def as_dtype(builder: PlanBuilder, value: Value, dtype: str) -> View:
         return value
     if value.dtype not in DIRECT[dtype]:
         value = as_dtype(builder, value, "int64")
-    source = builder.contiguous(value)
-    result = builder.new(source.shape, dtype)
-    if source.size:
-        builder.emit(
-            f"cast_to_{dtype}", source.dtype, CAST, {"x": source, "y": result, "count": source.size}, writes="y"
-        )
-    return result
+    return _converted(builder, f"cast_to_{dtype}", value, dtype)
 
 
 def saturated(builder: PlanBuilder, value: View, dtype: str) -> View:
     """Floats that are whole numbers as the nearest integers of `dtype`, one of `SATURATING`; NaN as the smallest."""
+    return _converted(builder, f"saturate_to_{dtype}", value, dtype)
+
+
+def _converted(builder: PlanBuilder, op: str, value: View, dtype: str) -> View:
     source = builder.contiguous(value)
     result = builder.new(source.shape, dtype)
     if source.size:
-        builder.emit(
-            f"saturate_to_{dtype}", source.dtype, CAST, {"x": source, "y": result, "count": source.size}, writes="y"
-        )
+        builder.emit(op, source.dtype, CAST, {"x": source, "y": result, "count": source.size}, writes="y")
     return result
 
 
 @lowering("cast")
-def lower_cast(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_cast(builder: PlanBuilder, node: Node, x: Value) -> list[Value]:
     """Every floating type is the precision of the plan."""
-    assert inputs[0] is not None
     to = node.attrs["to"]
-    return [as_dtype(builder, inputs[0], builder.float_dtype if is_floating(numpy_dtype(to)) else to)]
+    return [as_dtype(builder, x, builder.float_dtype if is_floating(numpy_dtype(to)) else to)]

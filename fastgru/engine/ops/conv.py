@@ -28,9 +28,9 @@ __all__ = ["lower_conv", "lower_conv_transpose"]
 
 
 @lowering("conv")
-def lower_conv(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_conv(builder: PlanBuilder, node: Node, value: Value, *constants: Value | None) -> list[Value]:
     """Windows over x (N, C, D1, ...) times weight (O, C / group, K1, ...)."""
-    x, weight, bias, slope = _checked(builder, inputs)
+    x, weight, bias, slope = _checked(builder, value, *constants)
     group = int(node.attrs["group"])
     check_conv(x.shape, weight.shape, group, *(None if v is None else v.shape for v in (bias, slope)))
     attrs = node.attrs
@@ -42,9 +42,9 @@ def lower_conv(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None])
 
 
 @lowering("conv_transpose")
-def lower_conv_transpose(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_conv_transpose(builder: PlanBuilder, node: Node, value: Value, *constants: Value | None) -> list[Value]:
     """x (N, C, D1, ...) times weight (C, O / group, K1, ...), each pixel spread over a window of outputs."""
-    x, weight, bias, slope = _checked(builder, inputs)
+    x, weight, bias, slope = _checked(builder, value, *constants)
     attrs, group = node.attrs, int(node.attrs["group"])
     check_transposed(x.shape, weight.shape, group, *(None if v is None else v.shape for v in (bias, slope)))
     windows = spread(
@@ -61,12 +61,9 @@ def lower_conv_transpose(builder: PlanBuilder, node: Node, inputs: Sequence[Valu
 
 
 def _checked(
-    builder: PlanBuilder, inputs: Sequence[Value | None]
+    builder: PlanBuilder, x: Value, weight: Value | None = None, bias: Value | None = None, slope: Value | None = None
 ) -> tuple[View, Constant, Constant | None, Constant | None]:
-    x, weight, bias, slope = [*inputs, None, None][:4]
-    assert x is not None
-    named = {"x": x, "weight": weight, "bias": bias, "slope": slope}
-    dtype = same_dtype(builder, **{name: value for name, value in named.items() if value is not None})
+    dtype = same_dtype(builder, x=x, weight=weight, bias=bias, slope=slope)
     if dtype != builder.float_dtype:
         raise UnsupportedModelError(f"a convolution of {dtype}: cast its inputs to float32 before it")
     return (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import prod
 
 import numpy as np
@@ -24,9 +23,8 @@ __all__ = ["lower_einsum"]
 
 
 @lowering("einsum")
-def lower_einsum(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_einsum(builder: PlanBuilder, node: Node, *values: Value) -> list[Value]:
     """Operands are multiplied from left to right; a label is summed as soon as no later operand has it."""
-    values = [v for v in inputs if v is not None]
     equation = node.attrs["equation"]
     if same_dtype(builder, **{f"x{i}": v for i, v in enumerate(values)}) == "bool":
         raise ShapeError("einsum: got bool, expected numbers")

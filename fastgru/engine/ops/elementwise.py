@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import prod
 
 import numpy as np
@@ -25,9 +24,9 @@ from fastgru.reference.binary import BITWISE
 __all__ = ["apply_binary", "apply_unary", "broadcast", "same_dtype", "selected", "wide"]
 
 
-def same_dtype(builder: PlanBuilder, **values: Value) -> str:
-    """The one dtype of all values; `ShapeError` where there are several: no operator but cast converts."""
-    dtypes = {name: builder.dtype(value) for name, value in values.items()}
+def same_dtype(builder: PlanBuilder, **values: Value | None) -> str:
+    """The one dtype of the values that are there; `ShapeError` where there are several: only cast converts."""
+    dtypes = {name: builder.dtype(value) for name, value in values.items() if value is not None}
     if len(set(dtypes.values())) > 1:
         raise ShapeError(
             f"got {', '.join(f'{name} {dtype}' for name, dtype in dtypes.items())}, expected one and the same dtype"
@@ -70,10 +69,8 @@ def apply_unary(builder: PlanBuilder, kind: str, value: Value, *, alpha: float =
     *fusion_kernel.UNARY._fields, *unary_kernel.LIBRARY._fields, *unary_kernel.INTEGER._fields,
     *unary_kernel.TESTS._fields, "not",
 })  # fmt: skip
-def lower_unary(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_unary(builder: PlanBuilder, node: Node, x: Value) -> list[Value]:
     """y = f(x)."""
-    (x,) = inputs
-    assert x is not None
     kind, dtype = node.attrs["kind"], builder.dtype(x)
     if kind == "not":
         if dtype != "bool":
@@ -157,11 +154,8 @@ def _logical(builder: PlanBuilder, kind: str, a: Value, b: Value) -> View:
 @lowering("binary", kinds={
     *fusion_kernel.BINARY, *binary_kernel.LIBRARY._fields, *binary_kernel.INTEGER._fields,
 } - {"prelu"})  # fmt: skip
-def lower_binary(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_binary(builder: PlanBuilder, node: Node, a: Value, b: Value) -> list[Value]:
     """y = a (op) b; pow alone takes two dtypes, and answers in that of a."""
-    a, b = inputs
-    assert a is not None
-    assert b is not None
     kind, dtype = node.attrs["kind"], builder.dtype(a)
     if kind == "pow" and dtype != (exponent := builder.dtype(b)):
         if dtype == "bool":
@@ -177,22 +171,16 @@ def lower_binary(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None
 
 
 @lowering("prelu")
-def lower_prelu(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_prelu(builder: PlanBuilder, node: Node, x: Value, slope: Value) -> list[Value]:
     """x if x >= 0 else slope * x."""
-    x, slope = inputs
-    assert x is not None
-    assert slope is not None
     if broadcast_shape(x.shape, slope.shape) != x.shape:
         raise ShapeError(f"slope has shape {slope.shape}, expected one that broadcasts to {x.shape}")
     return [apply_binary(builder, "prelu", x, slope)]
 
 
 @lowering("compare", kinds=binary_kernel.COMPARISONS._fields)
-def lower_compare(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_compare(builder: PlanBuilder, node: Node, a: Value, b: Value) -> list[Value]:
     """y (bool) = a (relation) b."""
-    a, b = inputs
-    assert a is not None
-    assert b is not None
     same_dtype(builder, a=a, b=b)
     left, right = wide(builder, a), wide(builder, b)
     code = getattr(binary_kernel.COMPARISONS, node.attrs["kind"])
@@ -200,21 +188,14 @@ def lower_compare(builder: PlanBuilder, node: Node, inputs: Sequence[Value | Non
 
 
 @lowering("logical", kinds=binary_kernel.LOGICAL_CODES)
-def lower_logical(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_logical(builder: PlanBuilder, node: Node, a: Value, b: Value) -> list[Value]:
     """y = a (and, or, xor) b, all bool."""
-    a, b = inputs
-    assert a is not None
-    assert b is not None
     return [_logical(builder, node.attrs["kind"], a, b)]
 
 
 @lowering("where")
-def lower_where(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_where(builder: PlanBuilder, node: Node, condition: Value, a: Value, b: Value) -> list[Value]:
     """a where the condition holds, else b."""
-    condition, a, b = inputs
-    assert condition is not None
-    assert a is not None
-    assert b is not None
     return [selected(builder, condition, a, b)]
 
 
@@ -228,10 +209,10 @@ def selected(builder: PlanBuilder, condition: Value, a: Value, b: Value) -> View
 
 
 @lowering("clip")
-def lower_clip(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_clip(
+    builder: PlanBuilder, node: Node, x: Value, low: Value | None = None, high: Value | None = None
+) -> list[Value]:
     """min(max(x, low), high)."""
-    x, low, high = [*inputs, None, None][:3]
-    assert x is not None
     dtype = builder.dtype(x)
     bounds = []
     for name, bound in (("low", low), ("high", high)):

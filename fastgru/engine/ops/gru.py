@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
 
@@ -25,7 +24,7 @@ __all__ = ["lower_gru"]
 
 
 @lowering("gru")
-def lower_gru(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_gru(builder: PlanBuilder, node: Node, *inputs: Value | None) -> list[Value]:
     """x, initial_h?, lengths?, mask?, then the weights -> y, h_n."""
     spec = GRUSpec.from_dict(node.attrs["spec"])
     layer = SequenceLayer(builder, node, spec, inputs, GRUWeights)

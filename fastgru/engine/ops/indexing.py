@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fastgru.engine.buffers import Constant, Region, Value, View, constant_of, contiguous_strides, itemsize
 from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.lowering import lowering
-from fastgru.engine.ops.cast import as_dtype
+from fastgru.engine.ops.cast import as_dtype, check_integers
 from fastgru.engine.strides import merged_axes, nditer_words
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Node
@@ -42,8 +42,7 @@ def checked_lengths(builder: PlanBuilder, lengths: View | None, T: int) -> View 
 
 def gathered(builder: PlanBuilder, value: Value, indices: Value, axis: int, *, wrap: bool) -> View:
     """Blocks of the value at `indices` along `axis`; with `wrap` a negative one counts from the end."""
-    if builder.dtype(indices) in ("bool", builder.float_dtype):
-        raise ShapeError(f"indices have dtype {builder.dtype(indices)}, expected an integer")
+    check_integers(builder, indices=indices)
     axis = normal_axis(axis, value.ndim)
     if isinstance(indices, Constant) and indices.array.size:
         view = _selected(builder.view(value), indices.array, axis, wrap=wrap)
@@ -78,22 +77,15 @@ def _selected(x: View, indices: NDArray[Any], axis: int, *, wrap: bool) -> View 
 
 
 @lowering("gather")
-def lower_gather(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_gather(builder: PlanBuilder, node: Node, x: Value, indices: Value) -> list[Value]:
     """x taken at indices along an axis."""
-    x, indices = inputs
-    assert x is not None
-    assert indices is not None
     return [gathered(builder, x, indices, node.attrs["axis"], wrap=True)]
 
 
 @lowering("gather_elements")
-def lower_gather_elements(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_gather_elements(builder: PlanBuilder, node: Node, x_value: Value, indices: Value) -> list[Value]:
     """y[i, j, ...] = x[..., indices[i, j, ...], ...]."""
-    x_value, indices = inputs
-    assert x_value is not None
-    assert indices is not None
-    if builder.dtype(indices) in ("bool", builder.float_dtype):
-        raise ShapeError(f"indices have dtype {builder.dtype(indices)}, expected an integer")
+    check_integers(builder, indices=indices)
     x, ids = builder.view(x_value), as_dtype(builder, indices, "int64")
     axis = normal_axis(node.attrs["axis"], x.ndim)
     if ids.ndim != x.ndim or any(n > s for i, (n, s) in enumerate(zip(ids.shape, x.shape, strict=True)) if i != axis):
@@ -109,15 +101,11 @@ def lower_gather_elements(builder: PlanBuilder, node: Node, inputs: Sequence[Val
 
 
 @lowering("last")
-def lower_last(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_last(builder: PlanBuilder, node: Node, x_value: Value, lengths: Value) -> list[Value]:
     """The step of each row that its length ends with."""
-    x_value, lengths = inputs
-    assert x_value is not None
-    assert lengths is not None
     if x_value.ndim != 3 or lengths.shape != x_value.shape[:1]:
         raise ShapeError(f"x {x_value.shape} and lengths {lengths.shape}, expected (N, T, C) and (N,)")
-    if builder.dtype(lengths) in ("bool", builder.float_dtype):
-        raise ShapeError(f"lengths have dtype {builder.dtype(lengths)}, expected an integer")
+    check_integers(builder, lengths=lengths)
     x = builder.view(x_value)
     N, T, C = x.shape
     if T == 0 and N:
@@ -136,11 +124,10 @@ def lower_last(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None])
 
 
 @lowering("tile")
-def lower_tile(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_tile(builder: PlanBuilder, node: Node, value: Value, repeats: Value) -> list[Value]:
     """x again and again along each axis: a copy for each axis that repeats, the last first."""
-    assert inputs[0] is not None
-    x = builder.view(inputs[0])
-    counts = integers("the repeats", constant_of(inputs[1], "the repeats of tile").array)
+    x = builder.view(value)
+    counts = integers("the repeats", constant_of(repeats, "the repeats of tile").array)
     if len(counts) != x.ndim or any(c < 0 for c in counts):
         raise ShapeError(f"repeats {counts} for {x.ndim} axes")
     for axis in reversed(range(x.ndim)):
@@ -156,10 +143,8 @@ def lower_tile(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None])
 
 
 @lowering("pad")
-def lower_pad(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_pad(builder: PlanBuilder, node: Node, x_value: Value, pads: Value, value: Value | None = None) -> list[Value]:
     """x with elements added around it; a negative pad takes away."""
-    x_value, pads, value = [*inputs, None][:3]
-    assert x_value is not None
     x = builder.view(x_value)
     mode = node.attrs["mode"]
     if mode not in ("constant", "edge", "reflect", "wrap"):
@@ -209,15 +194,15 @@ def _framed(builder: PlanBuilder, x: View, grown: dict[int, tuple[int, int]], va
 
 
 @lowering("range")
-def lower_range(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_range(builder: PlanBuilder, node: Node, *bounds: Value) -> list[Value]:
     """Only known bounds: its length would depend on the data."""
-    for name, value in zip(("start", "limit", "delta"), inputs, strict=True):
+    for name, value in zip(("start", "limit", "delta"), bounds, strict=True):
         constant_of(value, f"{name} of a range, and with it the size of the result,")
     raise AssertionError("a range of known bounds is evaluated by the plan")
 
 
 @lowering("constant_of_shape")
-def lower_constant_of_shape(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_constant_of_shape(builder: PlanBuilder, node: Node, shape: Value) -> list[Value]:
     """Only a known shape: the size of the result would depend on the data."""
-    constant_of(inputs[0], "the shape of a constant")
+    constant_of(shape, "the shape of a constant")
     raise AssertionError("a constant of a known shape is evaluated by the plan")

@@ -44,11 +44,10 @@ _MIDDLE: Final = {"int8": 0, "uint8": 128}  # what the kernel for bytes takes of
 
 
 @lowering("matmul_integer")
-def lower_matmul_integer(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_matmul_integer(
+    builder: PlanBuilder, node: Node, a: Value, b: Value, a_zero: Value | None = None, b_zero: Value | None = None
+) -> list[Value]:
     """(a - a_zero_point) (b - b_zero_point) in int32."""
-    a, b, a_zero, b_zero = [*inputs, None, None][:4]
-    assert a is not None
-    assert b is not None
     _check_product(a=(a, a_zero), b=(b, b_zero))
     if not a.ndim or not b.ndim or a.shape[-1] != b.shape[-2 if b.ndim > 1 else 0]:
         raise ShapeError(f"a {a.shape} and b {b.shape} do not fit together")
@@ -140,14 +139,13 @@ def _by_bytes(builder: PlanBuilder, a: Value, a_zero: Value | None, right: _Cons
 
 
 @lowering("conv_integer")
-def lower_conv_integer(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
-    """The convolution of x - x_zero_point and weight - weight_zero_point in int32."""
-    x, weight_value, x_zero, weight_zero = [*inputs, None, None][:4]
-    assert x is not None
-    assert weight_value is not None
-    _check_product(x=(x, x_zero), weight=(weight_value, weight_zero))
-    weight = constant_of(weight_value, "the weight")
-    start = None if weight_zero is None else constant_of(weight_zero, "the zero point of the weight")
+def lower_conv_integer(
+    builder: PlanBuilder, node: Node, x: Value, w: Value, x_zero: Value | None = None, w_zero: Value | None = None
+) -> list[Value]:
+    """The convolution of x - x_zero_point and weight - w_zero_point in int32."""
+    _check_product(x=(x, x_zero), weight=(w, w_zero))
+    weight = constant_of(w, "the weight")
+    start = None if w_zero is None else constant_of(w_zero, "the zero point of the weight")
     group = int(node.attrs["group"])
     check_conv(x.shape, weight.shape, group)
     if x_zero is not None:
@@ -174,7 +172,7 @@ def lower_conv_integer(builder: PlanBuilder, node: Node, inputs: Sequence[Value 
         key = "/".join((*node.inputs[1:2], *node.inputs[3:4], "less its zero point", f"{first}:{last}"))
         channels_of = _channels(builder, left, group, *channels) if channels != (0, each) else left
         inner = Constant(of_part, key if _shared(weight, spread) else "")
-        (y,) = lower_conv(builder, replace(node, inputs=("x", key)), [channels_of, inner])
+        (y,) = lower_conv(builder, replace(node, inputs=("x", key)), channels_of, inner)
         sums.append(saturated(builder, builder.view(y), "int32"))
     return [_total(builder, sums)]
 

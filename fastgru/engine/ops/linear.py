@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from fastgru.engine.buffers import Constant, Value, View
 from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.lowering import lowering
-from fastgru.engine.ops.cast import as_dtype
+from fastgru.engine.ops.cast import as_dtype, check_integers
 from fastgru.engine.ops.elementwise import apply_binary, same_dtype
 from fastgru.engine.ops.gemm import gemm
 from fastgru.engine.ops.indexing import gathered
@@ -22,12 +20,9 @@ __all__ = ["lower_embedding", "lower_linear"]
 
 
 @lowering("linear")
-def lower_linear(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_linear(builder: PlanBuilder, node: Node, x: Value, weight: Value, bias: Value | None = None) -> list[Value]:
     """y = x W^T + b over the last axis."""
-    x, weight, bias = [*inputs, None][:3]
-    assert x is not None
-    assert weight is not None
-    dtype = same_dtype(builder, x=x, weight=weight, **({} if bias is None else {"bias": bias}))
+    dtype = same_dtype(builder, x=x, weight=weight, bias=bias)
     if dtype != builder.float_dtype:
         raise UnsupportedModelError(f"a linear layer of {dtype}: cast its inputs to float32 before it")
     if weight.ndim != 2 or x.ndim < 1 or x.shape[-1] != weight.shape[1]:
@@ -42,11 +37,8 @@ def lower_linear(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None
 
 
 @lowering("embedding")
-def lower_embedding(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_embedding(builder: PlanBuilder, node: Node, ids: Value, table: Value) -> list[Value]:
     """Rows of a table by id; an id outside the table is an error when it comes."""
-    ids, table = inputs
-    assert ids is not None
-    assert table is not None
     if table.ndim != 2:
         raise ShapeError(f"weight has shape {table.shape}, expected (V, D)")
     lowp = builder.lowp_weights(node)
@@ -57,8 +49,7 @@ def lower_embedding(builder: PlanBuilder, node: Node, inputs: Sequence[Value | N
 
 def _looked_up(builder: PlanBuilder, table: Constant, ids: Value, lowp: str) -> View:
     """Rows of a table that is kept in 16 or 8 bits."""
-    if builder.dtype(ids) in ("bool", builder.float_dtype):
-        raise ShapeError(f"ids have dtype {builder.dtype(ids)}, expected an integer")
+    check_integers(builder, ids=ids)
     V, D = table.shape
     rows = builder.packed((table.name, lowp, "rows"), lambda: pack_rows(table.matrix, lowp), [table])
     y = builder.new((*ids.shape, D))

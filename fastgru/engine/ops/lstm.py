@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from fastgru.engine.buffers import Value
 from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.lowering import lowering
@@ -15,7 +13,7 @@ __all__ = ["lower_lstm"]
 
 
 @lowering("lstm")
-def lower_lstm(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_lstm(builder: PlanBuilder, node: Node, *inputs: Value | None) -> list[Value]:
     """x, initial_h?, lengths?, mask?, initial_c?, then the weights -> y, h_n, c_n."""
     spec = LSTMSpec.from_dict(node.attrs["spec"])
     layer = SequenceLayer(builder, node, spec, inputs, LSTMWeights)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import prod
 
 from fastgru.engine.buffers import Constant, Value, View, contiguous_strides
@@ -23,11 +22,8 @@ __all__ = ["lower_matmul", "multiplied"]
 
 
 @lowering("matmul")
-def lower_matmul(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_matmul(builder: PlanBuilder, node: Node, a_value: Value, b_value: Value) -> list[Value]:
     """y = a b; a vector is a row on the left, a column on the right."""
-    a_value, b_value = inputs
-    assert a_value is not None
-    assert b_value is not None
     dtype = same_dtype(builder, a=a_value, b=b_value)
     if dtype != builder.float_dtype:
         raise UnsupportedModelError(f"a matrix product of {dtype}: cast both to float32 before it")

@@ -5,7 +5,6 @@ batch_norm is one multiplication and one addition a channel.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import prod
 
 import numpy as np
@@ -26,10 +25,10 @@ __all__ = ["lower_batch_norm", "lower_group_norm", "lower_layer_norm"]
 
 @lowering("layer_norm")
 @lowering("rms_norm")
-def lower_layer_norm(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_layer_norm(
+    builder: PlanBuilder, node: Node, x_value: Value, scale: Value | None = None, bias: Value | None = None
+) -> list[Value]:
     """(x - mean) / sqrt(var + epsilon) * scale + bias, or x / sqrt(mean(x^2) + epsilon) * scale."""
-    x_value, scale, bias = [*inputs, None, None][:3]
-    assert x_value is not None
     x = builder.contiguous(builder.floats(x_value))
     axis = normal_axis(node.attrs["axis"], x.ndim)
     tail = x.shape[axis:]
@@ -57,12 +56,8 @@ def _number(builder: PlanBuilder, epsilon: float) -> View:
 
 
 @lowering("group_norm")
-def lower_group_norm(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_group_norm(builder: PlanBuilder, node: Node, x_value: Value, scale: Value, bias: Value) -> list[Value]:
     """(x - mean) / sqrt(var + epsilon) over each group of channels, then scale and bias a channel."""
-    x_value, scale, bias = inputs
-    assert x_value is not None
-    assert scale is not None
-    assert bias is not None
     same_dtype(builder, x=x_value, scale=scale, bias=bias)
     groups = check_group_norm(x_value.shape, scale.shape, bias.shape, node.attrs.get("groups"))
     x = builder.contiguous(builder.floats(x_value))
@@ -77,19 +72,17 @@ def lower_group_norm(builder: PlanBuilder, node: Node, inputs: Sequence[Value | 
 
 
 @lowering("batch_norm")
-def lower_batch_norm(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_batch_norm(
+    builder: PlanBuilder, node: Node, x_value: Value, scale: Value, bias: Value, mean: Value, var: Value
+) -> list[Value]:
     """(x - mean) / sqrt(var + epsilon) * scale + bias, along one axis."""
-    x_value, scale, bias, mean, var = inputs
-    assert x_value is not None
     x = builder.floats(x_value)
     axis = normal_axis(node.attrs["axis"], x.ndim)
     C = x.shape[axis]
-    named: dict[str, Value] = {}
-    for name, value in zip(("scale", "bias", "mean", "var"), (scale, bias, mean, var), strict=True):
-        assert value is not None
+    named = {"scale": scale, "bias": bias, "mean": mean, "var": var}
+    for name, value in named.items():
         if value.shape != (C,):
             raise ShapeError(f"{name} has shape {value.shape}, expected {(C,)} for axis {axis} of x {x.shape}")
-        named[name] = value
     same_dtype(builder, x=x, **named)
     epsilon = float(node.attrs["epsilon"])
     if all(isinstance(v, Constant) for v in named.values()):

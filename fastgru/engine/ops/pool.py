@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from math import prod
 
 import numpy as np
@@ -26,10 +25,8 @@ __all__ = ["lower_pool"]
 
 
 @lowering("pool")
-def lower_pool(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_pool(builder: PlanBuilder, node: Node, value: Value) -> list[Value]:
     """x (N, C, D1, ...) -> (N, C, E1, ...)."""
-    (value,) = inputs
-    assert value is not None
     attrs, kind, dtype = node.attrs, node.attrs["kind"], builder.float_dtype
     if kind not in POOLS:
         raise UnsupportedModelError(f"kind {kind!r} is not implemented; there are {', '.join(POOLS)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import prod
 from typing import Any
 
@@ -34,11 +33,10 @@ Array = NDArray[Any]
 
 
 @lowering("quantize")
-def lower_quantize(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_quantize(
+    builder: PlanBuilder, node: Node, x: Value, scale: Value, zero_point: Value | None = None
+) -> list[Value]:
     """y = saturate(round(x / scale) + zero_point)."""
-    x, scale, zero_point = [*inputs, None][:3]
-    assert x is not None
-    assert scale is not None
     to = node.attrs.get("to", "uint8")
     check_stored("to", to, TARGET_DTYPES)
     if builder.dtype(x) not in (builder.float_dtype, "int32"):
@@ -59,11 +57,10 @@ def _quantized(builder: PlanBuilder, x: View, scale: Value, zero_point: Value | 
 
 
 @lowering("dequantize")
-def lower_dequantize(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_dequantize(
+    builder: PlanBuilder, node: Node, x: Value, scale: Value, zero_point: Value | None = None
+) -> list[Value]:
     """y = (x - zero_point) * scale."""
-    x, scale, zero_point = [*inputs, None][:3]
-    assert x is not None
-    assert scale is not None
     check_stored("x", x.dtype, STORED_DTYPES)
     if zero_point is not None and zero_point.dtype != x.dtype:
         raise ShapeError(f"zero_point has dtype {zero_point.dtype}, expected {x.dtype} as x")
@@ -119,10 +116,8 @@ def _spread(builder: PlanBuilder, name: str, value: Value, x: tuple[int, ...], a
 
 
 @lowering("dynamic_quantize")
-def lower_dynamic_quantize(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_dynamic_quantize(builder: PlanBuilder, node: Node, value: Value) -> list[Value]:
     """y (uint8), scale, zero_point of all of x."""
-    (value,) = inputs
-    assert value is not None
     x = builder.floats(value)
     zero, steps, one = (_number(builder, n) for n in (0, 255, 1))
     if x.size == 0:

@@ -23,10 +23,8 @@ __all__ = ["lower_arg", "lower_cumsum", "lower_reduce", "reduced"]
 
 
 @lowering("reduce", kinds={*kernel.SUMS._fields, *kernel.EXTREMES._fields, *kernel.BOOL_CODES})
-def lower_reduce(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_reduce(builder: PlanBuilder, node: Node, value: Value) -> list[Value]:
     """x reduced over `axes`, over all when there are none."""
-    value = inputs[0]
-    assert value is not None
     kind, keepdims = node.attrs["kind"], node.attrs["keepdims"]
     gone = sorted({normal_axis(a, value.ndim) for a in node.attrs["axes"]}) or list(range(value.ndim))
     dtype = builder.dtype(value)
@@ -78,32 +76,30 @@ def _shaped(view: View, shape: tuple[int, ...]) -> View:
 
 
 @lowering("arg", kinds=("max", "min"))
-def lower_arg(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_arg(builder: PlanBuilder, node: Node, value: Value) -> list[Value]:
     """Where the largest or smallest element along an axis is."""
-    assert inputs[0] is not None
-    axis, kind = normal_axis(node.attrs["axis"], inputs[0].ndim), node.attrs["kind"]
-    if inputs[0].shape[axis] == 0:
-        raise ShapeError(f"arg{kind}: axis {axis} of shape {inputs[0].shape} is empty")
-    x, _ = last_axis(builder, wide(builder, inputs[0]), axis)
+    axis, kind = normal_axis(node.attrs["axis"], value.ndim), node.attrs["kind"]
+    if value.shape[axis] == 0:
+        raise ShapeError(f"arg{kind}: axis {axis} of shape {value.shape} is empty")
+    x, _ = last_axis(builder, wide(builder, value), axis)
     y = builder.new(x.shape[:-1], "int64")
     if y.size:
         builder.emit("arg", x.dtype, kernel.ARG, {
             "x": x, "y": y, "rows": y.size, "n": x.shape[-1], "smallest": kind == "min",
             "last": bool(node.attrs["select_last"]),
         })  # fmt: skip
-    shape = tuple(1 if i == axis else n for i, n in enumerate(inputs[0].shape))
+    shape = tuple(1 if i == axis else n for i, n in enumerate(value.shape))
     return [_shaped(y, shape if node.attrs["keepdims"] else x.shape[:-1])]
 
 
 @lowering("cumsum")
 @lowering("cumprod")
-def lower_cumsum(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_cumsum(builder: PlanBuilder, node: Node, value: Value) -> list[Value]:
     """The running sum or product along an axis."""
-    assert inputs[0] is not None
-    dtype = builder.dtype(inputs[0])
+    dtype = builder.dtype(value)
     if dtype == "bool":
         raise UnsupportedModelError(f"{node.op} of bool: cast it to a number before")
-    x, back = last_axis(builder, wide(builder, inputs[0]), node.attrs["axis"])
+    x, back = last_axis(builder, wide(builder, value), node.attrs["axis"])
     y = builder.new(x.shape, x.dtype)
     if x.size:
         builder.emit("cumsum", x.dtype, kernel.CUMSUM, {

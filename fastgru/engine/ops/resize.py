@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import prod
 from typing import Any
 
@@ -23,13 +22,11 @@ __all__ = ["lower_resize"]
 
 
 @lowering("resize")
-def lower_resize(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_resize(builder: PlanBuilder, node: Node, value: Value, *target: Value | None) -> list[Value]:
     """x at other sizes, which are known when the plan is made."""
-    value = inputs[0]
-    assert value is not None
     roi, scales, sizes = (
         None if v is None else constant_of(v, f"the {name} of a resize").array
-        for name, v in zip(("roi", "scales", "sizes"), [*inputs[1:], None, None, None][:3], strict=True)
+        for name, v in zip(("roi", "scales", "sizes"), [*target, None, None, None][:3], strict=True)
     )
     attrs = dict(node.attrs)
     outside, axes, policy = attrs.pop("outside", 0.0), attrs.pop("axes", None), attrs.pop("policy", "stretch")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from fastgru.engine.buffers import Value
 from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.lowering import lowering
@@ -15,6 +13,6 @@ __all__ = ["lower_rnn"]
 
 
 @lowering("rnn")
-def lower_rnn(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_rnn(builder: PlanBuilder, node: Node, *inputs: Value | None) -> list[Value]:
     """x, initial_h?, lengths?, mask?, then the weights -> y, h_n."""
     return SequenceLayer(builder, node, RNNSpec.from_dict(node.attrs["spec"]), inputs, RNNWeights).emitted("rnn")

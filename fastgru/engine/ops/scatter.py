@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import prod
 
 import numpy as np
@@ -11,7 +10,7 @@ from fastgru.engine.buffers import Constant, Region, Value, View, contiguous_str
 from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.emission import Given
 from fastgru.engine.lowering import lowering
-from fastgru.engine.ops.cast import as_dtype
+from fastgru.engine.ops.cast import as_dtype, check_integers
 from fastgru.engine.ops.elementwise import same_dtype
 from fastgru.engine.positions import expanded, positions
 from fastgru.engine.strides import merged_axes, nditer_words
@@ -25,15 +24,10 @@ __all__ = ["lower_scatter_elements", "lower_scatter_nd"]
 
 
 @lowering("scatter_nd")
-def lower_scatter_nd(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_scatter_nd(builder: PlanBuilder, node: Node, x: Value, indices: Value, updates: Value) -> list[Value]:
     """x with blocks of it replaced."""
-    x, indices, updates = inputs
-    assert x is not None
-    assert indices is not None
-    assert updates is not None
     reduction = _reduction(builder, node, x, updates)
-    if builder.dtype(indices) in ("bool", builder.float_dtype):
-        raise ShapeError(f"indices have dtype {builder.dtype(indices)}, expected an integer")
+    check_integers(builder, indices=indices)
     k = indices.shape[-1] if indices.ndim else x.ndim + 1
     if k > x.ndim or updates.shape != (*indices.shape[:-1], *x.shape[k:]):
         raise ShapeError(f"x {x.shape}, indices {indices.shape} and updates {updates.shape} do not fit together")
@@ -97,15 +91,10 @@ def _replaced(builder: PlanBuilder, x: Value, target: tuple[int, tuple[int, ...]
 
 
 @lowering("scatter_elements")
-def lower_scatter_elements(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_scatter_elements(builder: PlanBuilder, node: Node, x: Value, indices: Value, updates: Value) -> list[Value]:
     """x with elements replaced along an axis."""
-    x, indices, updates = inputs
-    assert x is not None
-    assert indices is not None
-    assert updates is not None
     reduction = _reduction(builder, node, x, updates)
-    if builder.dtype(indices) in ("bool", builder.float_dtype):
-        raise ShapeError(f"indices have dtype {builder.dtype(indices)}, expected an integer")
+    check_integers(builder, indices=indices)
     axis = normal_axis(node.attrs["axis"], x.ndim)
     fits = indices.shape == updates.shape and indices.ndim == x.ndim
     if not fits or any(n > s for i, (n, s) in enumerate(zip(indices.shape, x.shape, strict=True)) if i != axis):

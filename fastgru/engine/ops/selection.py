@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import prod
 
 from fastgru.engine.buffers import Value, constant_of, contiguous_strides, itemsize
 from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.lowering import lowering
-from fastgru.engine.ops.cast import as_dtype
-from fastgru.errors import ShapeError
+from fastgru.engine.ops.cast import as_dtype, check_integers
 from fastgru.graph import Node
 from fastgru.kernels.operands.selection import GATHER_ND, REVERSE_SEQUENCE
 from fastgru.reference.selection import check_gather_nd, check_reverse
@@ -18,13 +16,9 @@ __all__ = ["lower_gather_nd", "lower_nonzero", "lower_reverse_sequence"]
 
 
 @lowering("gather_nd")
-def lower_gather_nd(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_gather_nd(builder: PlanBuilder, node: Node, x_value: Value, indices: Value) -> list[Value]:
     """Blocks of x by tuples of positions."""
-    x_value, indices = inputs
-    assert x_value is not None
-    assert indices is not None
-    if builder.dtype(indices) in ("bool", builder.float_dtype):
-        raise ShapeError(f"indices have dtype {builder.dtype(indices)}, expected an integer")
+    check_integers(builder, indices=indices)
     lead = node.attrs.get("batch_dims", 0)
     check_gather_nd(x_value.shape, indices.shape, lead)
     x, ids = builder.contiguous(x_value), builder.contiguous(as_dtype(builder, indices, "int64"))
@@ -44,13 +38,9 @@ def lower_gather_nd(builder: PlanBuilder, node: Node, inputs: Sequence[Value | N
 
 
 @lowering("reverse_sequence")
-def lower_reverse_sequence(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_reverse_sequence(builder: PlanBuilder, node: Node, x_value: Value, lengths: Value) -> list[Value]:
     """The valid steps of each row in the other order."""
-    x_value, lengths = inputs
-    assert x_value is not None
-    assert lengths is not None
-    if builder.dtype(lengths) in ("bool", builder.float_dtype):
-        raise ShapeError(f"lengths have dtype {builder.dtype(lengths)}, expected an integer")
+    check_integers(builder, lengths=lengths)
     time, batch = node.attrs["time_axis"], node.attrs["batch_axis"]
     check_reverse(x_value.shape, lengths.shape, time, batch)
     x, ends = builder.contiguous(x_value), builder.contiguous(as_dtype(builder, lengths, "int64"))
@@ -65,7 +55,7 @@ def lower_reverse_sequence(builder: PlanBuilder, node: Node, inputs: Sequence[Va
 
 
 @lowering("nonzero")
-def lower_nonzero(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_nonzero(builder: PlanBuilder, node: Node, x: Value) -> list[Value]:
     """Only of a known tensor: the size of the result would depend on the data."""
-    constant_of(inputs[0], "how many elements are not zero, and with it the size of the result,")
+    constant_of(x, "how many elements are not zero, and with it the size of the result,")
     raise AssertionError("the positions in a known tensor are evaluated by the plan")

@@ -69,11 +69,9 @@ def _restride(view: View, shape: tuple[int, ...]) -> tuple[int, ...] | None:
 
 
 @lowering("reshape")
-def lower_reshape(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_reshape(builder: PlanBuilder, node: Node, x: Value, shape: Value) -> list[Value]:
     """0 copies a size of x, -1 is what is left."""
-    x = inputs[0]
-    assert x is not None
-    target = integers("the new shape", constant_of(inputs[1], f"{node}: the new shape").array)
+    target = integers("the new shape", constant_of(shape, f"{node}: the new shape").array)
     if not node.attrs.get("allow_zero", False):
         if any(n == 0 and i >= x.ndim for i, n in enumerate(target)):
             raise ShapeError(f"{node}: shape {target} copies an axis that shape {x.shape} has not")
@@ -89,10 +87,8 @@ def lower_reshape(builder: PlanBuilder, node: Node, inputs: Sequence[Value | Non
 
 
 @lowering("flatten")
-def lower_flatten(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_flatten(builder: PlanBuilder, node: Node, x: Value) -> list[Value]:
     """Two axes: what stands before `axis`, and the rest."""
-    x = inputs[0]
-    assert x is not None
     axis = node.attrs["axis"]
     if not -x.ndim <= axis <= x.ndim:
         raise ShapeError(f"{node}: axis {axis} is outside {x.ndim} axes")
@@ -101,10 +97,9 @@ def lower_flatten(builder: PlanBuilder, node: Node, inputs: Sequence[Value | Non
 
 
 @lowering("squeeze")
-def lower_squeeze(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_squeeze(builder: PlanBuilder, node: Node, value: Value) -> list[Value]:
     """Drop axes of size 1."""
-    assert inputs[0] is not None
-    x = builder.view(inputs[0])
+    x = builder.view(value)
     axes = {normal_axis(a, x.ndim) for a in node.attrs["axes"]} or {i for i, n in enumerate(x.shape) if n == 1}
     if wrong := [a for a in sorted(axes) if x.shape[a] != 1]:
         raise ShapeError(f"{node}: axes {wrong} of shape {x.shape} are not of size 1")
@@ -114,10 +109,9 @@ def lower_squeeze(builder: PlanBuilder, node: Node, inputs: Sequence[Value | Non
 
 
 @lowering("unsqueeze")
-def lower_unsqueeze(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_unsqueeze(builder: PlanBuilder, node: Node, value: Value) -> list[Value]:
     """Insert axes of size 1."""
-    assert inputs[0] is not None
-    x = builder.view(inputs[0])
+    x = builder.view(value)
     rank = x.ndim + len(node.attrs["axes"])
     axes = {normal_axis(a, rank) for a in node.attrs["axes"]}
     if len(axes) != len(node.attrs["axes"]):
@@ -129,10 +123,9 @@ def lower_unsqueeze(builder: PlanBuilder, node: Node, inputs: Sequence[Value | N
 
 
 @lowering("transpose")
-def lower_transpose(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_transpose(builder: PlanBuilder, node: Node, value: Value) -> list[Value]:
     """Axes in another order."""
-    assert inputs[0] is not None
-    x = builder.view(inputs[0])
+    x = builder.view(value)
     perm = list(node.attrs["perm"])
     if sorted(perm) != list(range(x.ndim)):
         raise ShapeError(f"{node}: perm {perm} does not fit shape {x.shape}")
@@ -141,11 +134,10 @@ def lower_transpose(builder: PlanBuilder, node: Node, inputs: Sequence[Value | N
 
 
 @lowering("expand")
-def lower_expand(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_expand(builder: PlanBuilder, node: Node, value: Value, to: Value) -> list[Value]:
     """Broadcast, with strides of 0."""
-    assert inputs[0] is not None
-    x = builder.view(inputs[0])
-    target = tuple(integers("the new shape", constant_of(inputs[1], f"{node}: the new shape").array))
+    x = builder.view(value)
+    target = tuple(integers("the new shape", constant_of(to, f"{node}: the new shape").array))
     if min(target, default=0) < 0:
         raise ShapeError(f"{node}: the new shape is {target}, expected sizes of at least 0")
     shape = _broadcast_shape(node, x.shape, target)
@@ -169,18 +161,18 @@ def _broadcast_shape(node: Node, a: tuple[int, ...], b: tuple[int, ...]) -> tupl
 
 
 @lowering("slice")
-def lower_slice(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_slice(
+    builder: PlanBuilder, node: Node, value: Value, begins: Value, stops: Value, along: Value | None = None,
+    by: Value | None = None,
+) -> list[Value]:  # fmt: skip
     """A view with steps, negative ones too; bounds are clamped as ONNX defines."""
-    assert inputs[0] is not None
-    x = builder.view(inputs[0])
-    starts, ends, axes, steps = (
-        None if v is None else integers("the bounds", constant_of(v, f"{node}: the bounds").array)
-        for v in [*inputs[1:], None, None][:4]
-    )
-    assert starts is not None
-    assert ends is not None
-    axes = [normal_axis(a, x.ndim) for a in (range(len(starts)) if axes is None else axes)]
-    steps = [1] * len(starts) if steps is None else steps
+
+    def known(bounds: Value) -> list[int]:
+        return integers("the bounds", constant_of(bounds, f"{node}: the bounds").array)
+
+    x, starts, ends = builder.view(value), known(begins), known(stops)
+    axes = [normal_axis(a, x.ndim) for a in (range(len(starts)) if along is None else known(along))]
+    steps = [1] * len(starts) if by is None else known(by)
     if not len(starts) == len(ends) == len(axes) == len(steps) == len(set(axes)):
         raise ShapeError(f"{node}: starts {starts}, ends {ends}, axes {axes}, steps {steps} do not fit together")
     shape, strides, first = list(x.shape), list(x.strides), 0
@@ -198,12 +190,11 @@ def lower_slice(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]
 
 
 @lowering("split")
-def lower_split(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_split(builder: PlanBuilder, node: Node, value: Value, parts: Value | None = None) -> list[Value]:
     """Views side by side along an axis."""
-    assert inputs[0] is not None
-    x = builder.view(inputs[0])
+    x = builder.view(value)
     axis = normal_axis(node.attrs["axis"], x.ndim)
-    given = constant_of(inputs[1], f"{node}: the sizes").array if len(inputs) > 1 and inputs[1] is not None else None
+    given = None if parts is None else constant_of(parts, f"{node}: the sizes").array
     sizes = split_sizes(x.shape[axis], given, node.attrs.get("sizes"), node.attrs.get("parts"))
     if len(sizes) != len(node.outputs):
         raise ShapeError(f"{node}: sizes {sizes} for {len(node.outputs)} outputs")
@@ -217,9 +208,9 @@ def lower_split(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]
 
 
 @lowering("concat")
-def lower_concat(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_concat(builder: PlanBuilder, node: Node, *inputs: Value) -> list[Value]:
     """Each input in its place."""
-    views = [builder.view(v) for v in inputs if v is not None]
+    views = [builder.view(v) for v in inputs]
     axis = normal_axis(node.attrs["axis"], views[0].ndim)
     if len({p.dtype for p in views}) > 1 or len({p.ndim for p in views}) > 1:
         raise ShapeError(f"{node}: got {', '.join(f'{p.dtype} {p.shape}' for p in views)}, expected one dtype and rank")
@@ -237,8 +228,7 @@ def lower_concat(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None
 
 
 @lowering("shape")
-def lower_shape(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_shape(builder: PlanBuilder, node: Node, x: Value) -> list[Value]:
     """The sizes, known when the plan is made."""
-    assert inputs[0] is not None
-    sizes = np.array(inputs[0].shape, np.int64)
+    sizes = np.array(x.shape, np.int64)
     return [Constant(sizes[node.attrs.get("start", 0) : node.attrs.get("end")])]

@@ -31,10 +31,9 @@ def last_axis(builder: PlanBuilder, value: Value, axis: int) -> tuple[View, list
 
 @lowering("softmax")
 @lowering("log_softmax")
-def lower_softmax(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_softmax(builder: PlanBuilder, node: Node, value: Value) -> list[Value]:
     """exp(x) / sum(exp(x)) along an axis, or its logarithm."""
-    assert inputs[0] is not None
-    x, back = last_axis(builder, builder.floats(inputs[0]), node.attrs["axis"])
+    x, back = last_axis(builder, builder.floats(value), node.attrs["axis"])
     y = builder.new(x.shape)
     if x.size:
         builder.emit(

@@ -6,7 +6,6 @@ transform of one signal is a single product, without a copy.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -29,13 +28,10 @@ _MOST_ELEMENTS: Final = 1 << 26
 
 
 @lowering("dft")
-def lower_dft(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_dft(builder: PlanBuilder, node: Node, x: Value) -> list[Value]:
     """The transform along an axis."""
-    assert inputs[0] is not None
     length, onesided = node.attrs.get("length"), bool(node.attrs.get("onesided", False))
-    return [
-        _transform(builder, inputs[0], node.attrs["axis"], length, onesided, bool(node.attrs.get("inverse", False)))
-    ]
+    return [_transform(builder, x, node.attrs["axis"], length, onesided, bool(node.attrs.get("inverse", False)))]
 
 
 def _transform(
@@ -77,10 +73,8 @@ def _flat(builder: PlanBuilder, rows: View) -> View:
 
 
 @lowering("stft")
-def lower_stft(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_stft(builder: PlanBuilder, node: Node, signal: Value, window: Value | None = None) -> list[Value]:
     """The transform of every frame."""
-    signal, window = [*inputs, None][:2]
-    assert signal is not None
     onesided, step = bool(node.attrs.get("onesided", True)), node.attrs["step"]
     shape = None if window is None else window.shape
     size, frames = check_stft(signal.shape, shape, step, node.attrs.get("length"), onesided)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import prod
 
 from fastgru.engine.buffers import Value, constant_of
@@ -19,10 +18,8 @@ __all__ = ["lower_topk"]
 
 
 @lowering("topk")
-def lower_topk(builder: PlanBuilder, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+def lower_topk(builder: PlanBuilder, node: Node, value: Value, k_value: Value) -> list[Value]:
     """The k largest or smallest, in order, and where they are."""
-    value, k_value = inputs
-    assert value is not None
     axis = normal_axis(node.attrs["axis"], value.ndim)
     count = integers("k", constant_of(k_value, "the k of a TopK").array)
     n = value.shape[axis]
