@@ -55,29 +55,18 @@ _HARMLESS_ENTRIES: Final = frozenset({
 _HARMLESS_RUN_ENTRIES: Final = frozenset({"memory.enable_memory_arena_shrinkage"})
 
 
-def _integer(value: Any) -> int:
-    return operator.index(value)
-
-
-def _flag(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError(f"expected a bool, got {type(value).__name__}")
-    return value
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"expected a str, got {type(value).__name__}")
-    return value
-
-
-def _member(kind: type[enum.IntEnum]) -> Callable[[Any], Any]:
+def _of(kind: type) -> Callable[[Any], Any]:
     def check(value: Any) -> Any:
         if not isinstance(value, kind):
             raise TypeError(f"expected a {kind.__name__}, got {type(value).__name__}")
         return value
 
     return check
+
+
+_integer: Final = operator.index
+_flag: Final = _of(bool)
+_text: Final = _of(str)
 
 
 class _Options:
@@ -89,6 +78,7 @@ class _Options:
 
     def __init__(self) -> None:
         object.__setattr__(self, "_values", {name: value for name, (value, _) in self._known.items()})
+        object.__setattr__(self, "_entries", {})
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -129,9 +119,9 @@ class SessionOptions(_Options):
         "enable_mem_pattern": _ANY_FLAG,
         "enable_mem_reuse": _ANY_FLAG,
         "enable_profiling": _OFF,
-        "execution_mode": (ExecutionMode.ORT_SEQUENTIAL, _member(ExecutionMode)),
-        "execution_order": (ExecutionOrder.DEFAULT, _member(ExecutionOrder)),
-        "graph_optimization_level": (GraphOptimizationLevel.ORT_ENABLE_ALL, _member(GraphOptimizationLevel)),
+        "execution_mode": (ExecutionMode.ORT_SEQUENTIAL, _of(ExecutionMode)),
+        "execution_order": (ExecutionOrder.DEFAULT, _of(ExecutionOrder)),
+        "graph_optimization_level": (GraphOptimizationLevel.ORT_ENABLE_ALL, _of(GraphOptimizationLevel)),
         "inter_op_num_threads": (0, _integer),
         "intra_op_num_threads": (0, _integer),
         "log_severity_level": (-1, _integer),
@@ -149,7 +139,6 @@ class SessionOptions(_Options):
 
     def __init__(self) -> None:
         super().__init__()
-        object.__setattr__(self, "_entries", {})
         object.__setattr__(self, "_free_dimensions", {})
 
     def add_session_config_entry(self, key: str, value: str) -> None:
@@ -210,10 +199,6 @@ class RunOptions(_Options):
         "only_execute_path_to_fetches": _OFF,
         "terminate": _OFF,
     }
-
-    def __init__(self) -> None:
-        super().__init__()
-        object.__setattr__(self, "_entries", {})
 
     def add_run_config_entry(self, key: str, value: str) -> None:
         """Keep an entry that cannot change a result; any other is refused by name."""
