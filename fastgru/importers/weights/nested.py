@@ -28,8 +28,8 @@ def choose_state_dict(value: Any, *, key: str | None, name: str, is_tensor: Test
     where an entry of the chosen dict is something that had to be a tensor.
     """
     if not isinstance(value, dict):
-        found = "tensor" if is_tensor(value) else type(value).__name__
-        raise InvalidModelError(f"{name}: a {found}, expected a dict of tensors: a state dict")
+        given = "tensor" if is_tensor(value) else type(value).__name__
+        raise InvalidModelError(f"{name}: a {given}, expected a dict of tensors: a state dict")
 
     def holds(test: Test, entries: Entries) -> bool:
         return any(test(entry) for label, entry in entries.items() if isinstance(label, str))
