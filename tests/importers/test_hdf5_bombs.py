@@ -15,7 +15,7 @@ from craft_files import read_bounded, zip_of
 
 from fastgru.errors import InvalidModelError
 from fastgru.importers.hdf5 import Hdf5, block, file
-from fastgru.importers.hdf5.block import Form
+from fastgru.importers.hdf5.block import FileForm
 from fastgru.importers.hdf5.links import walk_tree
 from fastgru.sources import Content
 
@@ -131,11 +131,11 @@ def test_inner_nodes_of_a_tree_are_counted(monkeypatch: pytest.MonkeyPatch) -> N
     """Each costs memory for every child that it names, whether or not the child is there."""
     inner = 24 + 16 * 300
     content = node(1, [inner + 24 * n for n in range(300)]) + node(0, []) * 300
-    form = Form(Content(memoryview(content), "'tree'"))
+    form = FileForm(Content(memoryview(content), "'tree'"))
     assert list(walk_tree(form, 0, 0, 8, "a tree")) == []
     monkeypatch.setattr(block, "MAX_STEPS", 100)
     with pytest.raises(InvalidModelError, match="more than 100 messages"):
-        list(walk_tree(Form(form.data), 0, 0, 8, "a tree"))
+        list(walk_tree(FileForm(form.data), 0, 0, 8, "a tree"))
 
 
 def test_texts_in_a_heap_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
