@@ -35,64 +35,49 @@ __all__ = [
 
 
 class _Elementwise(Layer):
-    """One node, of the operator and the attributes that the subclass fixes."""
+    """One node, of the operator and the attributes that the head of the subclass fixes."""
 
     op: ClassVar[str] = "activation"
     attrs: Mapping[str, Any] = MappingProxyType({})
+
+    def __init_subclass__(cls, **fixed: Any) -> None:
+        if fixed:
+            cls.op, cls.attrs = fixed.pop("op", cls.op), MappingProxyType(fixed)
 
     def emit(self, graph: NetworkBuilder, x: Value, lengths: Value | None = None) -> Value:
         return graph.apply(self.op, x, **self.attrs)
 
 
-class ReLU(_Elementwise):
+class ReLU(_Elementwise, kind="relu"):
     """max(x, 0)."""
 
-    attrs = MappingProxyType({"kind": "relu"})
 
-
-class Sigmoid(_Elementwise):
+class Sigmoid(_Elementwise, kind="sigmoid"):
     """1 / (1 + exp(-x))."""
 
-    attrs = MappingProxyType({"kind": "sigmoid"})
 
-
-class Tanh(_Elementwise):
+class Tanh(_Elementwise, kind="tanh"):
     """tanh(x)."""
 
-    attrs = MappingProxyType({"kind": "tanh"})
 
-
-class Softsign(_Elementwise):
+class Softsign(_Elementwise, kind="softsign"):
     """x / (1 + |x|)."""
 
-    attrs = MappingProxyType({"kind": "softsign"})
 
-
-class Hardsigmoid(_Elementwise):
+class Hardsigmoid(_Elementwise, kind="hard_sigmoid", alpha=1 / 6, beta=0.5):
     """min(max(x / 6 + 1 / 2, 0), 1)."""
 
-    attrs = MappingProxyType({"kind": "hard_sigmoid", "alpha": 1 / 6, "beta": 0.5})
 
-
-class Hardswish(_Elementwise):
+class Hardswish(_Elementwise, op="unary", kind="hard_swish"):
     """x * min(max(x / 6 + 1 / 2, 0), 1)."""
 
-    op = "unary"
-    attrs = MappingProxyType({"kind": "hard_swish"})
 
-
-class SiLU(_Elementwise):
+class SiLU(_Elementwise, op="unary", kind="silu"):
     """x / (1 + exp(-x))."""
 
-    op = "unary"
-    attrs = MappingProxyType({"kind": "silu"})
 
-
-class SELU(_Elementwise):
+class SELU(_Elementwise, op="unary", kind="selu", **conventions.SELU):
     """scale * (x if x > 0 else alpha * (exp(x) - 1)); see `fastgru.conventions`."""
-
-    op = "unary"
-    attrs = MappingProxyType({"kind": "selu", **conventions.SELU})
 
 
 class ELU(_Elementwise):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from numpy.typing import ArrayLike
@@ -35,13 +35,7 @@ def stack_weights(
     if num_layers > len(found):
         raise SpecError(f"GRU: {start}: a layer {num_layers - 1} is named, but there are {len(found)} arrays in all")
     wanted = [f"{part}_l{layer}{suffix}" for layer in range(num_layers) for suffix in suffixes for part in parts]
-    faults = []
-    if missing := [start + key for key in wanted if key not in found]:
-        faults.append(f"missing {', '.join(missing)}")
-    if unknown := [start + key for key in own if key not in wanted]:
-        faults.append(f"unknown {', '.join(unknown)}")
-    if faults:
-        raise SpecError(f"GRU: prefix {prefix!r}: {'; '.join(faults)}")
+    _check_keys(f"GRU: prefix {prefix!r}", start, own, wanted)
 
     specs, stack = [], []
     for layer in range(num_layers):
@@ -59,15 +53,20 @@ def cell_weights(weights: Mapping[str, ArrayLike], prefix: str) -> tuple[GRUSpec
     """The torch.nn.GRUCell at `prefix`. Raises as `stack_weights`."""
     start, own = _own_keys(weights, prefix, what="GRUCell")
     parts = _PARTS if any(key in own for key in _PARTS[2:]) else _PARTS[:2]
-    faults = []
-    if missing := [start + key for key in parts if key not in own]:
-        faults.append(f"missing {', '.join(missing)}")
-    if unknown := [start + key for key in own if key not in parts]:
-        faults.append(f"unknown {', '.join(unknown)}")
-    if faults:
-        raise SpecError(f"GRUCell: prefix {prefix!r}: {'; '.join(faults)}")
+    _check_keys(f"GRUCell: prefix {prefix!r}", start, own, parts)
     cell = GRUWeights(*(as_weight(start + key, weights[start + key]) for key in parts))
     return GRUSpec(*_sizes(f"{start}weight_ih", cell)), cell
+
+
+def _check_keys(what: str, start: str, own: Sequence[str], wanted: Sequence[str]) -> None:
+    """Raise `SpecError` that lists the keys that are missing and those that nobody knows."""
+    faults = {
+        "missing": [key for key in wanted if key not in own],
+        "unknown": [key for key in own if key not in wanted],
+    }
+    if any(faults.values()):
+        listed = (f"{fault} {', '.join(start + key for key in keys)}" for fault, keys in faults.items() if keys)
+        raise SpecError(f"{what}: {'; '.join(listed)}")
 
 
 def _own_keys(weights: Mapping[str, ArrayLike], prefix: str, *, what: str) -> tuple[str, list[str]]:
