@@ -9,7 +9,13 @@ from fastgru.exporters.onnx.registry import exporter
 from fastgru.exporters.onnx.writer import OnnxWriter
 from fastgru.graph import Node
 
-__all__: list[str] = []
+__all__ = ["windows"]
+
+
+def windows(node: Node) -> dict[str, Any]:
+    """The attributes of everything that slides over axes."""
+    attrs, pads = {name: list(node.attrs[name]) for name in ("strides", "dilations")}, node.attrs["pads"]
+    return {**attrs, "auto_pad": pads.upper()} if isinstance(pads, str) else {**attrs, "pads": list(pads)}
 
 
 @exporter("conv", "conv_transpose")
@@ -17,15 +23,14 @@ def _conv(node: Node, write: OnnxWriter) -> None:
     x, weight, bias, slope = (*node.inputs, "", "")[:4]
     if slope or node.attrs.get("clamp") is not None:
         raise UnsupportedModelError(f"{node}: a clamp or slope within a convolution is written as a node after it")
-    attrs: dict[str, Any] = {name: list(node.attrs[name]) for name in ("strides", "dilations")}
-    attrs["group"] = node.attrs["group"]
-    pads = node.attrs["pads"]
-    if isinstance(pads, str):
-        attrs["auto_pad"] = pads.upper()
-    else:
-        attrs["pads"] = list(pads)
+    attrs = {**windows(node), "group": node.attrs["group"]}
     if node.op == "conv_transpose":
         attrs["output_padding"] = list(node.attrs["output_padding"])
         sizes = node.attrs.get("output_shape")
         attrs["output_shape"] = None if sizes is None else list(sizes)
     write.emit("Conv" if node.op == "conv" else "ConvTranspose", x, weight, bias, out=node.outputs[0], **attrs)
+
+
+@exporter("conv_integer")
+def _conv_integer(node: Node, write: OnnxWriter) -> None:
+    write.emit("ConvInteger", *node.inputs, out=node.outputs[0], **windows(node), group=node.attrs["group"])

@@ -157,21 +157,6 @@ def _logical(node: Node, write: OnnxWriter) -> None:
     write.emit(_kind(_LOGICAL, node), *node.inputs, out=node.outputs[0])
 
 
-@exporter("where")
-def _where(node: Node, write: OnnxWriter) -> None:
-    write.emit("Where", *node.inputs, out=node.outputs[0])
-
-
-@exporter("clip")
-def _clip(node: Node, write: OnnxWriter) -> None:
-    write.emit("Clip", *node.inputs, out=node.outputs[0])
-
-
-@exporter("prelu")
-def _prelu(node: Node, write: OnnxWriter) -> None:
-    write.emit("PRelu", *node.inputs, out=node.outputs[0])
-
-
 @exporter("cast")
 def _cast(node: Node, write: OnnxWriter) -> None:
     element = helper.np_dtype_to_tensor_dtype(numpy_dtype(write.floats(node.attrs["to"])))

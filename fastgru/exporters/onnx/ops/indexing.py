@@ -9,32 +9,11 @@ from fastgru.graph import Node
 __all__: list[str] = []
 
 
-@exporter("concat")
-def _concat(node: Node, write: OnnxWriter) -> None:
-    write.emit("Concat", *node.inputs, out=node.outputs[0], axis=node.attrs["axis"])
-
-
 @exporter("split")
 def _split(node: Node, write: OnnxWriter) -> None:
     sizes, parts = node.attrs.get("sizes"), node.attrs.get("parts")
     where = [] if sizes is None else [write.integers(list(sizes))]  # or they are an input of the node
     write.emit_all("Split", [*node.inputs, *where], node.outputs, axis=node.attrs["axis"], num_outputs=parts)
-
-
-@exporter("slice")
-def _slice(node: Node, write: OnnxWriter) -> None:
-    write.emit("Slice", *node.inputs, out=node.outputs[0])
-
-
-@exporter("gather", "gather_elements")
-def _gather(node: Node, write: OnnxWriter) -> None:
-    op = "Gather" if node.op == "gather" else "GatherElements"
-    write.emit(op, *node.inputs, out=node.outputs[0], axis=node.attrs["axis"])
-
-
-@exporter("tile")
-def _tile(node: Node, write: OnnxWriter) -> None:
-    write.emit("Tile", *node.inputs, out=node.outputs[0])
 
 
 @exporter("pad")

@@ -22,11 +22,6 @@ def _linear(node: Node, write: OnnxWriter) -> None:
         write.emit("Add", y, bias, out=node.outputs[0])
 
 
-@exporter("matmul")
-def _matmul(node: Node, write: OnnxWriter) -> None:
-    write.emit("MatMul", *node.inputs, out=node.outputs[0])
-
-
 @exporter("embedding")
 def _embedding(node: Node, write: OnnxWriter) -> None:
     """Gather, which counts a negative id from the end, where an embedding refuses it."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from fastgru.errors import UnsupportedModelError
+from fastgru.exporters.onnx.ops.conv import windows
 from fastgru.exporters.onnx.registry import exporter
 from fastgru.exporters.onnx.writer import OnnxWriter
 from fastgru.graph import Node
@@ -16,16 +17,12 @@ _KINDS: Final = {"average": "AveragePool", "max": "MaxPool"}
 
 @exporter("pool")
 def _pool(node: Node, write: OnnxWriter) -> None:
-    kind, pads = node.attrs["kind"], node.attrs["pads"]
+    kind = node.attrs["kind"]
     if kind not in _KINDS:
         raise UnsupportedModelError(f"{node}: kind {kind!r} has no counterpart in ONNX")
-    attrs: dict[str, Any] = {name: list(node.attrs[name]) for name in ("strides", "dilations")}
+    attrs = windows(node)
     attrs["kernel_shape"] = list(node.attrs["kernel"])
     attrs["ceil_mode"] = int(node.attrs.get("ceil_mode", False))
     if kind == "average":
         attrs["count_include_pad"] = int(node.attrs.get("count_include_pad", False))
-    if isinstance(pads, str):
-        attrs["auto_pad"] = pads.upper()
-    else:
-        attrs["pads"] = list(pads)
     write.emit(_KINDS[kind], node.inputs[0], out=node.outputs[0], **attrs)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from fastgru.errors import UnsupportedModelError
@@ -45,15 +43,3 @@ def _dynamic_quantize(node: Node, write: OnnxWriter) -> None:
     _refuse_wide(node, write)
     names = [*node.outputs, "", ""][:3]
     write.emit_all("DynamicQuantizeLinear", node.inputs, [name or write.free("unread") for name in names])
-
-
-@exporter("matmul_integer", "conv_integer")
-def _integer(node: Node, write: OnnxWriter) -> None:
-    attrs: dict[str, Any] = {}
-    if node.op == "conv_integer":
-        attrs = {name: list(node.attrs[name]) for name in ("strides", "dilations")}
-        attrs["group"] = node.attrs["group"]
-        pads = node.attrs["pads"]
-        attrs |= {"auto_pad": pads.upper()} if isinstance(pads, str) else {"pads": list(pads)}
-    op = "MatMulInteger" if node.op == "matmul_integer" else "ConvInteger"
-    write.emit(op, *node.inputs, out=node.outputs[0], **attrs)

@@ -30,25 +30,10 @@ def _squeeze(node: Node, write: OnnxWriter) -> None:
     write.emit(node.op.title(), node.inputs[0], where, out=node.outputs[0])
 
 
-@exporter("flatten")
-def _flatten(node: Node, write: OnnxWriter) -> None:
-    write.emit("Flatten", *node.inputs, out=node.outputs[0], axis=node.attrs["axis"])
-
-
-@exporter("expand")
-def _expand(node: Node, write: OnnxWriter) -> None:
-    write.emit("Expand", *node.inputs, out=node.outputs[0])
-
-
 @exporter("shape")
 def _shape(node: Node, write: OnnxWriter) -> None:
     start = node.attrs.get("start", 0)
     write.emit("Shape", *node.inputs, out=node.outputs[0], start=start, end=node.attrs.get("end"))
-
-
-@exporter("range")
-def _range(node: Node, write: OnnxWriter) -> None:
-    write.emit("Range", *node.inputs, out=node.outputs[0])
 
 
 @exporter("constant_of_shape")
