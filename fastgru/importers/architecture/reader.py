@@ -119,6 +119,8 @@ class _Network:
             dimension=self._dimension,
             open_state=self._open_state,
         )
+        if entry.kind.floats:
+            layer.need_float()
         made = entry.kind.handler(layer)
         if unasked := options.unasked():
             raise InvalidModelError(f"{what}: {', '.join(unasked)} has no meaning beside the other options")

@@ -22,7 +22,7 @@ class LayerType:
 
     options: what changes the result. sizes: what the weights tell, and is only checked where it is given. training:
     what matters to training alone, and is accepted. inputs: the fewest and the most values that it takes, None for any
-    number. has_weights: it takes `prefix` and `keys`. has_states: it takes `states`.
+    number. has_weights: it takes `prefix` and `keys`. has_states: it takes `states`. floats: its inputs must be floats.
     """
 
     name: str
@@ -33,6 +33,7 @@ class LayerType:
     inputs: tuple[int, int | None]
     has_weights: bool
     has_states: bool
+    floats: bool
 
     @property
     def known(self) -> tuple[str, ...]:
@@ -51,6 +52,7 @@ def layer_type(
     inputs: tuple[int, int | None] = (1, 1),
     weights: bool = False,
     states: bool = False,
+    floats: bool = True,
 ) -> Callable[[Handler], Handler]:
     """Enter the function that follows for the types `names`; the texts list names, with blanks between."""
 
@@ -58,7 +60,7 @@ def layer_type(
         for name in names:
             assert name not in _TYPES, name
             own, told, idle = (tuple(text.split()) for text in (options, sizes, training))
-            _TYPES[name] = LayerType(name, handler, own, told, idle, inputs, weights, states)
+            _TYPES[name] = LayerType(name, handler, own, told, idle, inputs, weights, states, floats)
         return handler
 
     return enter

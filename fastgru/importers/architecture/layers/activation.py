@@ -44,27 +44,23 @@ _FUNCTIONS: Final = ("Abs", "Cos", "Erf", "Exp", "Log", "Log1p", "Neg", "Recipro
 @layer_type(*(name for name in _PLAIN if name not in _FUNCTIONS), training="inplace")
 @layer_type(*_FUNCTIONS)
 def _plain(layer: DescribedLayer) -> Value:
-    layer.need_float()
     op, attrs = _PLAIN[layer.type]
     return layer.apply(op, layer.x, **attrs)
 
 
 @layer_type("ELU", options="alpha", training="inplace")
 def _elu(layer: DescribedLayer) -> Value:
-    layer.need_float()
     return layer.apply("activation", layer.x, kind="elu", alpha=layer.options.number("alpha", 1.0))
 
 
 @layer_type("LeakyReLU", options="negative_slope", training="inplace")
 def _leaky_relu(layer: DescribedLayer) -> Value:
-    layer.need_float()
     slope = layer.options.number("negative_slope", 0.01)
     return layer.apply("activation", layer.x, kind="leaky_relu", alpha=slope)
 
 
 @layer_type("GELU", options="approximate")
 def _gelu(layer: DescribedLayer) -> Value:
-    layer.need_float()
     kinds = {"none": "gelu", "tanh": "gelu_tanh"}
     return layer.apply("unary", layer.x, kind=kinds[layer.options.choice("approximate", tuple(kinds), "none")])
 
@@ -74,7 +70,6 @@ def _softplus(layer: DescribedLayer) -> Value:
     """log(1 + exp(beta * x)) / beta; torch's switch to x itself above the threshold differs by less than rounding."""
     if layer.options.number("threshold", 20.0) < 20:
         raise layer.unsupported("a threshold below 20", "leave it out, or write the function with other layers")
-    layer.need_float()
     beta = layer.options.number("beta", 1.0)
     if beta <= 0:
         raise layer.options.wrong("beta", "a number above 0")
@@ -87,7 +82,6 @@ def _softplus(layer: DescribedLayer) -> Value:
 @layer_type("LogSigmoid")
 def _log_sigmoid(layer: DescribedLayer) -> Value:
     """-softplus(-x)."""
-    layer.need_float()
     soft = layer.apply("activation", _affine(layer, layer.x, -1.0), kind="softplus")
     return _affine(layer, soft, -1.0)
 
@@ -95,7 +89,6 @@ def _log_sigmoid(layer: DescribedLayer) -> Value:
 @layer_type("Mish", training="inplace")
 def _mish(layer: DescribedLayer) -> Value:
     """x * tanh(softplus(x))."""
-    layer.need_float()
     soft = layer.apply("activation", layer.x, kind="softplus")
     return layer.apply("binary", layer.x, layer.apply("activation", soft, kind="tanh"), kind="mul")
 
@@ -119,14 +112,12 @@ def _relu6(layer: DescribedLayer) -> Value:
 
 
 def _clip(layer: DescribedLayer, low: float | None, high: float | None) -> Value:
-    layer.need_float()
     bounds = [None if v is None else layer.constant(n, v, "float64") for n, v in (("low", low), ("high", high))]
     return layer.apply("clip", layer.x, *bounds)
 
 
 @layer_type("Pow", options="exponent")
 def _pow(layer: DescribedLayer) -> Value:
-    layer.need_float()
     exponent = layer.constant("exponent", layer.options.number("exponent"), "float64")
     return layer.apply("binary", layer.x, exponent, kind="pow")
 
@@ -134,21 +125,18 @@ def _pow(layer: DescribedLayer) -> Value:
 @layer_type("Affine", options="scale offset")
 def _scaled(layer: DescribedLayer) -> Value:
     """scale * x + offset."""
-    layer.need_float()
     scale, offset = layer.options.number("scale", 1.0), layer.options.number("offset", 0.0)
     return _affine(layer, layer.x, scale, offset)
 
 
 @layer_type("LogSoftmax", "Softmax", options="dim")
 def _softmax(layer: DescribedLayer) -> Value:
-    layer.need_float()
     return layer.apply("softmax" if layer.type == "Softmax" else "log_softmax", layer.x, axis=layer.axis("dim"))
 
 
 @layer_type("PReLU", sizes="num_parameters", weights=True)
 def _prelu(layer: DescribedLayer) -> Value:
     """A slope for all, or one a channel along axis 1."""
-    layer.need_float()
     slope = layer.weight("weight", ("C",))
     layer.check_size("num_parameters", slope.size)
     if slope.size != 1:
@@ -163,7 +151,6 @@ def _prelu(layer: DescribedLayer) -> Value:
 @layer_type("GLU", options="dim")
 def _glu(layer: DescribedLayer) -> Value:
     """a * sigmoid(b), where a and b are the halves of x along an axis."""
-    layer.need_float()
     axis = layer.axis("dim", -1)
     size = layer.x.shape[axis]
     if size is None or size % 2:

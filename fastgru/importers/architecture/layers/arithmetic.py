@@ -16,8 +16,8 @@ _KINDS: Final = {"Add": "add", "Div": "div", "Maximum": "max", "Minimum": "min",
 _REDUCE: Final = {"LogSumExp": "log_sum_exp", "Max": "max", "Mean": "mean", "Min": "min", "Sum": "sum"}
 
 
-@layer_type("Div", "Sub", inputs=(2, 2))
-@layer_type("Add", "Maximum", "Minimum", "Mul", inputs=(2, None))
+@layer_type("Div", "Sub", inputs=(2, 2), floats=False)
+@layer_type("Add", "Maximum", "Minimum", "Mul", inputs=(2, None), floats=False)
 def _binary(layer: DescribedLayer) -> Value:
     """Two values, or one after the other of several."""
     x = layer.x
@@ -34,13 +34,12 @@ def _binary(layer: DescribedLayer) -> Value:
 @layer_type(*_REDUCE, options="dim keepdim")
 def _reduce(layer: DescribedLayer) -> Value:
     """Over the axes dim."""
-    layer.need_float()
     axes = layer.axes("dim")
     keep = layer.options.flag("keepdim", False)
     return layer.apply("reduce", layer.x, kind=_REDUCE[layer.type], axes=axes, keepdims=keep)
 
 
-@layer_type("ArgMax", "ArgMin", options="dim keepdim")
+@layer_type("ArgMax", "ArgMin", options="dim keepdim", floats=False)
 def _arg(layer: DescribedLayer) -> Value:
     """Where the largest or smallest element along dim is, int64; the first of equals."""
     axis, keep, kind = layer.axis("dim"), layer.options.flag("keepdim", False), layer.type[3:].lower()
@@ -49,5 +48,4 @@ def _arg(layer: DescribedLayer) -> Value:
 
 @layer_type("CumSum", options="dim")
 def _cumsum(layer: DescribedLayer) -> Value:
-    layer.need_float()
     return layer.apply("cumsum", layer.x, axis=layer.axis("dim"), exclusive=False, reverse=False)

@@ -32,7 +32,6 @@ def _attention(layer: DescribedLayer) -> Value:
 
     The key is the query where it is not given, and the value the key.
     """
-    layer.need_float()
     heads, batch_first = layer.options.integer("num_heads", least=1), layer.options.flag("batch_first", False)
     for index, x in enumerate(layer.inputs):
         if len(x.shape) != 3:

@@ -107,7 +107,6 @@ def _conv_transpose(layer: DescribedLayer) -> Value:
 
 
 def _spatial(layer: DescribedLayer) -> int:
-    layer.need_float()
     n = int(layer.type[-2])
     layer.need_rank(n + 2, form=f"{n + 2} axes: (N, C, {'L' if n == 1 else 'H, W'})")
     return n

@@ -14,7 +14,6 @@ __all__: list[str] = []
 @layer_type("Linear", sizes="in_features out_features bias", weights=True)
 def _linear(layer: DescribedLayer) -> Value:
     """x weight^T + bias: x (..., I), weight (O, I), bias (O,)."""
-    layer.need_float()
     if not layer.rank:
         raise layer.wrong_input("one axis or more")
     weight = layer.weight("weight", ("O", layer.x.shape[-1]))
@@ -27,7 +26,7 @@ def _linear(layer: DescribedLayer) -> Value:
     return layer.apply("linear", layer.x, *inputs)
 
 
-@layer_type("Embedding", sizes="num_embeddings embedding_dim", training="padding_idx", weights=True)
+@layer_type("Embedding", sizes="num_embeddings embedding_dim", training="padding_idx", weights=True, floats=False)
 def _embedding(layer: DescribedLayer) -> Value:
     """ids (...) -> weight[ids] (..., D), weight (V, D)."""
     if not (layer.x.dtype or "").startswith(("int", "uint")):
@@ -38,7 +37,7 @@ def _embedding(layer: DescribedLayer) -> Value:
     return layer.apply("embedding", layer.x, layer.stored("weight", weight))
 
 
-@layer_type("Parameter", options="key", inputs=(0, 0), weights=True)
+@layer_type("Parameter", options="key", inputs=(0, 0), weights=True, floats=False)
 def _parameter(layer: DescribedLayer) -> Value:
     """A tensor of the state dict as it is: positions, a mask, an initial state. key: its name under the prefix."""
     name = layer.options.text("key")
@@ -48,7 +47,6 @@ def _parameter(layer: DescribedLayer) -> Value:
 @layer_type("MatMul", inputs=(2, 2))
 def _matmul(layer: DescribedLayer) -> Value:
     """a b, stacks of matrices as torch.matmul has them."""
-    layer.need_float()
     for index, x in enumerate(layer.inputs):
         if len(x.shape) < 2:
             raise layer.wrong_input("two axes or more", index)

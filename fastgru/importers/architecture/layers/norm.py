@@ -35,7 +35,6 @@ def _need_weight(layer: DescribedLayer, option: str, default: bool) -> None:
 
 
 def _channels(layer: DescribedLayer, *ranks: int) -> int | None:
-    layer.need_float()
     forms = {2: "(N, C)", 3: "(N, C, L)", 4: "(N, C, H, W)"}
     if layer.rank not in (ranks or range(2, 7)):
         raise layer.wrong_input(" or ".join(forms[r] for r in ranks) or "(N, C, ...)")
@@ -133,7 +132,6 @@ def _rms_norm(layer: DescribedLayer) -> Value:
 
 def _last_axes(layer: DescribedLayer) -> tuple[Sequence[int], list[Value | None]]:
     """(their sizes, the constant of the weight or None)."""
-    layer.need_float()
     _need_weight(layer, "elementwise_affine", True)
     has_weight = layer.parameters.has("weight")
     layer.check_size("elementwise_affine", has_weight)

@@ -62,7 +62,6 @@ def padded(
     layer: DescribedLayer, x: Value, axes: Sequence[int], pads: Sequence[int], mode: str, value: float = 0.0
 ) -> Value:
     """x with `pads` elements more: before each of `axes`, then after each."""
-    layer.need_float()
     for i, axis in enumerate(axes):
         before, after, size = pads[i], pads[i + len(axes)], x.shape[axis]
         most = {"reflect": -1, "wrap": 0}.get(mode)

@@ -36,7 +36,6 @@ def _adaptive(layer: DescribedLayer) -> Value:
 
 
 def _spatial(layer: DescribedLayer) -> int:
-    layer.need_float()
     n = int(layer.type[-2])
     layer.need_rank(n + 2, form=f"{n + 2} axes: (N, C, {'L' if n == 1 else 'H, W'})")
     return n
@@ -69,7 +68,6 @@ def _pool(layer: DescribedLayer, kind: str, dilations: list[int], *, include: bo
 @layer_type("Upsample", options="scale_factor mode align_corners")
 def _upsample(layer: DescribedLayer) -> Value:
     """The axes after the second, scale_factor times as long."""
-    layer.need_float()
     layer.need_rank(3, 4, form="(N, C, L) or (N, C, H, W)")
     n = layer.rank - 2
     smooth = "linear" if n == 1 else "bilinear"

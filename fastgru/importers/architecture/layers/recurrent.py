@@ -54,7 +54,6 @@ def _stack(layer: DescribedLayer) -> Parts:
 
     Further inputs are the initial states; lengths names an int64 value (N,).
     """
-    layer.need_float()
     layer.need_rank(3, form="3 axes: (T, N, I), or (N, T, I) with batch_first")
     batch_first = layer.options.flag("batch_first", False)
     row = 0 if batch_first else 1
@@ -92,7 +91,6 @@ def _stack(layer: DescribedLayer) -> Parts:
 )
 def _cell(layer: DescribedLayer) -> Parts:
     """x (N, I) and states (N, H) -> the next h (N, H), which is "h_n", too, and of an LSTM "c_n"."""
-    layer.need_float()
     layer.need_rank(2, form="2 axes: (N, I)")
     names, I, H = _weights(layer, [""], layer.x.shape[-1])
     layer.check_size("input_size", I)

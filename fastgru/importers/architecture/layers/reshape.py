@@ -23,13 +23,13 @@ class KeptAxis:
     of: Value | None = None
 
 
-@layer_type("Reshape", options="shape")
+@layer_type("Reshape", options="shape", floats=False)
 def _reshape(layer: DescribedLayer) -> Value:
     """shape: sizes, names of free dimensions, 0 for the size of the same axis, one -1 for the rest."""
     return reshaped(layer, layer.x, _sizes(layer, "shape", 0))
 
 
-@layer_type("Flatten", options="start_dim end_dim")
+@layer_type("Flatten", options="start_dim end_dim", floats=False)
 def _flatten(layer: DescribedLayer) -> Value:
     first, last = layer.axis("start_dim", 1), layer.axis("end_dim", -1)
     if first > last:
@@ -38,7 +38,7 @@ def _flatten(layer: DescribedLayer) -> Value:
     return reshaped(layer, layer.x, [*map(KeptAxis, axes[:first]), -1, *map(KeptAxis, axes[last + 1 :])])
 
 
-@layer_type("Unflatten", options="dim unflattened_size")
+@layer_type("Unflatten", options="dim unflattened_size", floats=False)
 def _unflatten(layer: DescribedLayer) -> Value:
     axis = layer.axis("dim")
     sizes = _sizes(layer, "unflattened_size", None)

@@ -18,14 +18,14 @@ Parts = tuple[tuple[str, Value], ...]
 _END: Final = (1 << 63) - 1
 
 
-@layer_type("AlphaDropout", "Dropout", "Dropout1d", "Dropout2d", training="p inplace")
-@layer_type("Identity")
+@layer_type("AlphaDropout", "Dropout", "Dropout1d", "Dropout2d", training="p inplace", floats=False)
+@layer_type("Identity", floats=False)
 def _identity(layer: DescribedLayer) -> Value:
     """x as it is: dropping is for training."""
     return layer.x
 
 
-@layer_type("Transpose", options="dim0 dim1")
+@layer_type("Transpose", options="dim0 dim1", floats=False)
 def _transpose(layer: DescribedLayer) -> Value:
     perm = list(range(layer.rank))
     a, b = layer.axis("dim0"), layer.axis("dim1")
@@ -33,7 +33,7 @@ def _transpose(layer: DescribedLayer) -> Value:
     return moved(layer, layer.x, perm)
 
 
-@layer_type("Permute", options="dims")
+@layer_type("Permute", options="dims", floats=False)
 def _permute(layer: DescribedLayer) -> Value:
     perm = [layer.normal_axis(d, layer.rank) for d in layer.options.integers("dims")]
     if sorted(perm) != list(range(layer.rank)):
@@ -41,12 +41,12 @@ def _permute(layer: DescribedLayer) -> Value:
     return moved(layer, layer.x, perm)
 
 
-@layer_type("Unsqueeze", options="dim")
+@layer_type("Unsqueeze", options="dim", floats=False)
 def _unsqueeze(layer: DescribedLayer) -> Value:
     return layer.apply("unsqueeze", layer.x, axes=[layer.axis("dim", rank=layer.rank + 1)])
 
 
-@layer_type("Squeeze", options="dim")
+@layer_type("Squeeze", options="dim", floats=False)
 def _squeeze(layer: DescribedLayer) -> Value:
     axes = layer.axes("dim")
     if any(layer.x.shape[a] != 1 for a in axes):
@@ -54,7 +54,7 @@ def _squeeze(layer: DescribedLayer) -> Value:
     return layer.apply("squeeze", layer.x, axes=axes)
 
 
-@layer_type("Slice", options="dim start end step")
+@layer_type("Slice", options="dim start end step", floats=False)
 def _slice(layer: DescribedLayer) -> Value:
     """x[start:end:step] along dim, as Python slices."""
     axis, step = layer.axis("dim"), layer.options.integer("step", 1, least=1)
@@ -65,7 +65,7 @@ def _slice(layer: DescribedLayer) -> Value:
     return layer.apply("slice", layer.x, *names)
 
 
-@layer_type("Select", options="dim index")
+@layer_type("Select", options="dim index", floats=False)
 def _select(layer: DescribedLayer) -> Value:
     """x without the axis dim, at index of it; -1 is the last."""
     axis, index = layer.axis("dim"), layer.options.integer("index")
@@ -75,14 +75,14 @@ def _select(layer: DescribedLayer) -> Value:
     return layer.apply("gather", layer.x, layer.constant("index", index), axis=axis)
 
 
-@layer_type("Flip", options="dim")
+@layer_type("Flip", options="dim", floats=False)
 def _flip(layer: DescribedLayer) -> Value:
     """x from its last element to its first along dim."""
     bounds = {"start": -1, "end": -_END - 1, "axis": layer.axis("dim"), "step": -1}
     return layer.apply("slice", layer.x, *(layer.constant(name, [value]) for name, value in bounds.items()))
 
 
-@layer_type("LastStep", options="batch_first lengths")
+@layer_type("LastStep", options="batch_first lengths", floats=False)
 def _last_step(layer: DescribedLayer) -> Value:
     """The last step of (T, N, C), or (N, T, C) with batch_first -> (N, C); with lengths, the last valid one."""
     layer.need_rank(3, form="3 axes: (T, N, C), or (N, T, C) with batch_first")
@@ -94,7 +94,7 @@ def _last_step(layer: DescribedLayer) -> Value:
     return layer.apply("last", rows, lengths)
 
 
-@layer_type("Concat", options="dim", inputs=(1, None))
+@layer_type("Concat", options="dim", inputs=(1, None), floats=False)
 def _concat(layer: DescribedLayer) -> Value:
     axis = layer.axis("dim")
     shape = list(layer.x.shape)
@@ -109,14 +109,14 @@ def _concat(layer: DescribedLayer) -> Value:
     return layer.apply("concat", *layer.inputs, axis=axis)
 
 
-@layer_type("Split", options="dim sizes")
+@layer_type("Split", options="dim sizes", floats=False)
 def _split(layer: DescribedLayer) -> Parts:
     """x cut along dim into sizes; the parts are "name.0", "name.1"..."""
     sizes = layer.options.integers("sizes", least=1)
     return _parts(layer, layer.axis("dim", 0), sizes)
 
 
-@layer_type("Chunk", options="dim chunks")
+@layer_type("Chunk", options="dim chunks", floats=False)
 def _chunk(layer: DescribedLayer) -> Parts:
     """x cut along dim into so many parts of equal size, of which the last may be smaller."""
     axis, count = layer.axis("dim", 0), layer.options.integer("chunks", least=1)
@@ -134,13 +134,13 @@ def _parts(layer: DescribedLayer, axis: int, sizes: Sequence[int]) -> Parts:
     return tuple(zip(names, layer.add("split", [layer.x], names, axis=axis, sizes=list(sizes)), strict=True))
 
 
-@layer_type("Cast", options="to")
+@layer_type("Cast", options="to", floats=False)
 def _cast(layer: DescribedLayer) -> Value:
     to = layer.options.choice("to", ("float32", "int64", "int32", "bool"))
     return layer.apply("cast", layer.x, to=to)
 
 
-@layer_type("Expand", options="sizes")
+@layer_type("Expand", options="sizes", floats=False)
 def _expand(layer: DescribedLayer) -> Value:
     """Axes of size 1 repeated up to sizes; -1 leaves an axis as it is."""
     sizes = layer.options.integers("sizes", least=-1)
