@@ -13,7 +13,7 @@ import numpy as np
 from fastgru.kernels.registry import callable_kernel
 from fastgru.packing.aligned import zeros
 from fastgru.simd.cpu import LANES, REGISTERS
-from fastgru.simd.dot import BFLOAT16, make_int8_tile
+from fastgru.simd.dot import BFLOAT16, INT8
 from fastgru.simd.groups import BFLOAT16_GROUP, INT8_GROUP
 from fastgru.simd.memory import lanes_of, load, offset, pointer
 from fastgru.simd.tile import make_tile
@@ -78,19 +78,18 @@ DOT_FLOPS: Final = {  # operations of a round, a multiply-add being two
     "int8": 2 * _ROWS * _WIDTH * INT8_GROUP,
 }
 
-_bfloat16, _int8 = make_tile(_ROWS, _VECTORS, 1, BFLOAT16), make_int8_tile(_ROWS, 1, _VECTORS, 1)
-_zero, _advance_pairs, _finish_pairs = _bfloat16.zero, _bfloat16.advance, _bfloat16.finish
-_begin, _advance_bytes, _finish_bytes = _int8.zero, _int8.advance, _int8.finish
+_, _begin_pairs, _advance_pairs, _, _finish_pairs = make_tile(BFLOAT16, _ROWS, 1, _VECTORS, 1)
+_, _begin_bytes, _advance_bytes, _, _finish_bytes = make_tile(INT8, _ROWS, 1, _VECTORS, 1)
 
 
 @callable_kernel
 def _pair_chains(x_at, w_at, start_at, out_at, count):
     x, w, none = pointer(x_at, "uint8"), pointer(w_at, "uint8"), np.int64(0)
     start, out = pointer(start_at, "float32"), pointer(out_at, "float32")
-    acc = _zero(w)
+    acc = _begin_pairs(w, none)
     for k in range(count):
         acc = _advance_pairs(acc, offset(x, 4 * (k % _UNITS)), none, w)
-    _finish_pairs(acc, start, none, out, _VECTORS * lanes_of(out))
+    _finish_pairs(acc, w, none, x, none, start, none, start, out, _VECTORS * lanes_of(out))
     return out[0]
 
 
@@ -100,7 +99,7 @@ def _byte_chains(x_at, w_at, start_at, out_at, count):
     start, out = pointer(start_at, "float32"), pointer(out_at, "float32")
     width = _VECTORS * lanes_of(out)
     values, weights = offset(scale, 4), offset(w, 8 * width)
-    acc = _begin(w, none)
+    acc = _begin_bytes(w, none)
     for k in range(count):
         acc = _advance_bytes(acc, offset(values, 4 * (k % _UNITS)), none, weights)
     _finish_bytes(acc, w, none, scale, none, start, none, start, out, width)

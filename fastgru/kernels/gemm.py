@@ -1,4 +1,4 @@
-"""Rows times packed panels: the one matrix product under Linear, MatMul and both products of a GRU.
+"""GEMM: rows times packed panels, under Linear, MatMul and both products of a GRU.
 
     out[m, :] = start[m, :] + x[m, :] W^T           W packed by `fastgru.packing.panels`
 
@@ -6,27 +6,31 @@ A panel is 4, 2 or 1 vectors of outputs wide; its weights lie k by k. Each outpu
 in blocks of `BLOCK` summed from zero and then added: the same bits for any number of rows, and a rounding error that
 grows with the block, not with k. Every tile shape gives the same bits.
 
-`gemm_panel`, `gemm_gates` and `gemm_pair` are parts of the dispatch table: handlers call them by address.
+`gemm_panel`, `gemm_gates` and `gemm_pair` are microkernels: handlers call them by address.
 Rows are dealt evenly to tiles of as many as the registers hold, so that the weights pass by as few times as can be.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
 
+import numpy as np
 from numba.core import types
 
-from fastgru.kernels.registry import kernel, microkernel
+from fastgru.kernels.operands.gemm import PANEL_VECTORS
+from fastgru.kernels.registry import inlined, kernel, microkernel
 from fastgru.simd.cpu import REGISTERS
-from fastgru.simd.memory import call_native, lanes_of, offset
-from fastgru.simd.tile import make_gates, make_tile
+from fastgru.simd.memory import lanes_of, offset
+from fastgru.simd.tile import FLOATS, TileFormat, make_tile
 
 __all__ = [
-    "BLOCK", "by_parity", "panel_count", "panel_first", "panel_width", "product_panels",
+    "BLOCK", "GEMMFormat", "by_parity", "gates_signature", "make_gates", "make_panel", "panel_count", "panel_first",
+    "panel_signature", "panel_width",
 ]  # fmt: skip
 
-# Rows of the widest tile: four accumulators each, and room for four weights and a broadcast.
-_MOST_ROWS: Final = 6 if REGISTERS >= 32 else 3
+# Rows of the tiles of a panel by its width: of the widest as many as leave room for four weights and a broadcast.
+TILES: Final = {4: (1, 2, 3, 4, 5, 6) if REGISTERS >= 32 else (1, 2, 3), 2: (1, 2, 4, 6), 1: (1, 2, 4, 6)}
 BLOCK: Final = 256
 
 
@@ -64,197 +68,182 @@ def by_parity(p, first, last, parity):
     return first + last - 1 - p if parity % 2 == 1 else p
 
 
-def _make_product(rows: int, vectors: int) -> Any:
-    steps, zero, advance, advance_one, finish = make_tile(rows, vectors)
+class GEMMFormat(NamedTuple):
+    """How rows and panels lie in memory, k being grouped in units of `unit` numbers that are multiplied at once.
 
-    @kernel
-    def product(x, x_stride, w, K, start, start_stride, out, out_stride):
-        width = vectors * lanes_of(w)
-        acc = zero(w)
+    x_unit, w_unit: elements of a unit in a row, and in the weights of an output; x_head, w_head: those before the
+    first. block: units that are summed from zero before they are added. types: Numba's, of a pointer to rows and
+    weights and of one to outputs, for a dtype of the outputs.
+    """
+
+    tile: TileFormat
+    unit: int
+    x_unit: int
+    w_unit: int
+    x_head: int
+    w_head: int
+    block: int
+    types: Callable[[str], tuple[Any, Any]]
+
+
+def _float_types(dtype: str) -> tuple[Any, Any]:
+    p = types.CPointer(getattr(types, dtype))
+    return p, p
+
+
+_FLOATS: Final = GEMMFormat(FLOATS, 1, 1, 1, 0, 0, BLOCK, _float_types)
+
+
+def _make_product(form: GEMMFormat, rows: int, groups: int, vectors: int, smaller: Any = None) -> Any:
+    """product(count, x, x_stride, w, apart, units, start, start_stride, start_last, out, out_stride): rows done.
+
+    One tile, once over `units` units; `smaller` does it where fewer rows than the tile has are left.
+    """
+    steps, begin, advance, advance_one, finish = make_tile(form.tile, rows, groups, vectors)
+    x_unit, w_unit, x_head, w_head = form.x_unit, form.w_unit, form.x_head, form.w_head
+    several = groups > 1
+
+    @inlined
+    def tile(x, x_stride, w, apart, units, start, start_stride, start_last, out, out_stride):
+        width = vectors * lanes_of(out)
+        values, weights, each = offset(x, x_head), offset(w, width * w_head), width * w_unit
+        stride = apart if several else x_stride
+        acc = begin(w, apart)
         k = 0
-        while k + steps <= K:
-            acc = advance(acc, offset(x, k), x_stride, offset(w, k * width))
+        while k + steps <= units:
+            acc = advance(acc, offset(values, k * x_unit), stride, offset(weights, k * each))
             k += steps
-        while k < K:
-            acc = advance_one(acc, offset(x, k), x_stride, offset(w, k * width))
+        while k < units:
+            acc = advance_one(acc, offset(values, k * x_unit), stride, offset(weights, k * each))
             k += 1
-        finish(acc, start, start_stride, out, out_stride)
+        finish(acc, w, apart, x, x_stride, start, start_stride, start_last, out, out_stride)
+
+    if smaller is None:
+
+        @inlined
+        def product(count, x, x_stride, w, apart, units, start, start_stride, start_last, out, out_stride):
+            tile(x, x_stride, w, apart, units, start, start_stride, start_last, out, out_stride)
+            return rows
+
+    else:
+
+        @inlined
+        def product(count, x, x_stride, w, apart, units, start, start_stride, start_last, out, out_stride):
+            if count < rows:
+                return smaller(
+                    count, x, x_stride, w, apart, units, start, start_stride, start_last, out, out_stride
+                )  # fmt: skip
+            tile(x, x_stride, w, apart, units, start, start_stride, start_last, out, out_stride)
+            return rows
 
     return product
 
 
-_p14, _p12, _p11 = _make_product(1, 4), _make_product(1, 2), _make_product(1, 1)
-_p24, _p22, _p21 = _make_product(2, 4), _make_product(2, 2), _make_product(2, 1)
-_p34, _p54 = _make_product(3, 4), _make_product(5, 4)
-_p44, _p42, _p41 = _make_product(4, 4), _make_product(4, 2), _make_product(4, 1)
-_p64, _p62, _p61 = _make_product(6, 4), _make_product(6, 2), _make_product(6, 1)
+def _ladder(form: GEMMFormat, vectors: int) -> Any:
+    """The tiles of a panel of `vectors` vectors: as many rows as there are, or the most that a tile has."""
+    product = None
+    for rows in TILES[vectors]:
+        product = _make_product(form, rows, 1, vectors, product)
+    return product
 
 
-@kernel
-def _wide(x, x_stride, rows, w, K, start, start_stride, out, out_stride):
-    tiles = (rows + _MOST_ROWS - 1) // _MOST_ROWS
-    m = 0
-    for i in range(tiles):
-        count = (rows - m) // (tiles - i)
-        xs, ss, os = offset(x, m * x_stride), offset(start, m * start_stride), offset(out, m * out_stride)
-        if count == 6:
-            _p64(xs, x_stride, w, K, ss, start_stride, os, out_stride)
-        elif count == 5:
-            _p54(xs, x_stride, w, K, ss, start_stride, os, out_stride)
-        elif count == 4:
-            _p44(xs, x_stride, w, K, ss, start_stride, os, out_stride)
-        elif count == 3:
-            _p34(xs, x_stride, w, K, ss, start_stride, os, out_stride)
-        elif count == 2:
-            _p24(xs, x_stride, w, K, ss, start_stride, os, out_stride)
-        else:
-            _p14(xs, x_stride, w, K, ss, start_stride, os, out_stride)
-        m += count
-
-
-@kernel
-def _narrow(x, x_stride, rows, w, K, width, start, start_stride, out, out_stride):
-    m = 0
-    while m < rows:
-        left = rows - m
-        xs, ss, os = offset(x, m * x_stride), offset(start, m * start_stride), offset(out, m * out_stride)
-        if left >= 6 and left != 8:
-            if width == 2:
-                _p62(xs, x_stride, w, K, ss, start_stride, os, out_stride)
-            else:
-                _p61(xs, x_stride, w, K, ss, start_stride, os, out_stride)
-            m += 6
-        elif left >= 4:
-            if width == 2:
-                _p42(xs, x_stride, w, K, ss, start_stride, os, out_stride)
-            else:
-                _p41(xs, x_stride, w, K, ss, start_stride, os, out_stride)
-            m += 4
-        elif left >= 2:
-            if width == 2:
-                _p22(xs, x_stride, w, K, ss, start_stride, os, out_stride)
-            else:
-                _p21(xs, x_stride, w, K, ss, start_stride, os, out_stride)
-            m += 2
-        else:
-            if width == 2:
-                _p12(xs, x_stride, w, K, ss, start_stride, os, out_stride)
-            else:
-                _p11(xs, x_stride, w, K, ss, start_stride, os, out_stride)
-            m += 1
-
-
-def _panel_signature(dtype: str) -> Any:
-    p, i = types.CPointer(getattr(types, dtype)), types.int64
-    return (p, i, i, p, i, i, p, i, p, i), types.void
-
-
-@microkernel("gemm_panel", "float32", "float64", signature=_panel_signature)
-def product_panel_part(dtype: str) -> Any:
+def make_panel(form: GEMMFormat) -> Any:
     """One panel of `width` vectors, all rows: out = start + x W^T. K = 0 copies start."""
+    wide, pair, single = (_ladder(form, vectors) for vectors in PANEL_VECTORS)
+    most, unit, block = TILES[4][-1], form.unit, form.block
+    x_block, w_block = block * form.x_unit, block * form.w_unit
 
-    def gemm_panel(x, x_stride, rows, w, K, width, start, start_stride, out, out_stride):
-        lanes = lanes_of(w)
-        k = 0
-        while k == 0 or k < K:
-            size = min(K - k, BLOCK)
+    def panel(x, x_stride, rows, w, K, width, start, start_stride, out, out_stride):
+        units, none = (K + unit - 1) // unit, np.int64(0)
+        w_step = w_block * width * lanes_of(out)
+        done = 0
+        while done == 0 or done < units:
+            some = min(units - done, block)
+            tiles, m = (rows + most - 1) // most, 0
+            while m < rows:
+                left = rows - m
+                xs, ss, os = offset(x, m * x_stride), offset(start, m * start_stride), offset(out, m * out_stride)
+                if width == 4:  # rows are dealt evenly
+                    m += wide(left // tiles, xs, x_stride, w, none, some, ss, start_stride, ss, os, out_stride)
+                    tiles -= 1
+                elif width == 2:
+                    count = 4 if left == 8 else left
+                    m += pair(count, xs, x_stride, w, none, some, ss, start_stride, ss, os, out_stride)
+                else:
+                    count = 4 if left == 8 else left
+                    m += single(count, xs, x_stride, w, none, some, ss, start_stride, ss, os, out_stride)
+            x, w, start, start_stride = offset(x, x_block), offset(w, w_step), out, out_stride
+            done += block
+
+    return panel
+
+
+def make_gates(form: GEMMFormat, groups: int, depth_of: Any) -> Any:
+    """One row times one panel of `groups` matrices at once: many chains, so that a single row keeps the units busy.
+
+    All groups but the last start from `start`, the last from `start_last`; the bits are those of `make_panel`.
+    depth_of(K): elements of an output.
+    """
+    wide, pair, single = (_make_product(form, 1, groups, vectors) for vectors in PANEL_VECTORS)
+    unit, block = form.unit, form.block
+    x_block, w_block = block * form.x_unit, block * form.w_unit
+
+    def gates(x, w, K, width, start, start_last, out):
+        units, none, size = (K + unit - 1) // unit, np.int64(0), width * lanes_of(out)
+        apart, last = size * depth_of(K), offset(out, (groups - 1) * size)
+        done = 0
+        while done == 0 or done < units:
+            some = min(units - done, block)
             if width == 4:
-                _wide(x, x_stride, rows, w, size, start, start_stride, out, out_stride)
+                wide(1, x, none, w, apart, some, start, none, start_last, out, none)
+            elif width == 2:
+                pair(1, x, none, w, apart, some, start, none, start_last, out, none)
             else:
-                _narrow(x, x_stride, rows, w, size, width, start, start_stride, out, out_stride)
-            x, w = offset(x, size), offset(w, size * width * lanes)
-            start, start_stride = out, out_stride
-            k += BLOCK
+                single(1, x, none, w, apart, some, start, none, start_last, out, none)
+            x, w, start, start_last = offset(x, x_block), offset(w, w_block * size), out, last
+            done += block
 
-    return gemm_panel
+    return gates
+
+
+def panel_signature(form: GEMMFormat) -> Callable[[str], Any]:
+    """The Numba signature of what `make_panel` makes, by dtype of the outputs."""
+
+    def signature(dtype: str) -> Any:
+        (p, q), i = form.types(dtype), types.int64
+        return (p, i, i, p, i, i, q, i, q, i), types.void
+
+    return signature
+
+
+def gates_signature(form: GEMMFormat) -> Callable[[str], Any]:
+    """That of what `make_gates` makes."""
+
+    def signature(dtype: str) -> Any:
+        (p, q), i = form.types(dtype), types.int64
+        return (p, p, i, i, q, q, q), types.void
+
+    return signature
 
 
 @kernel
-def product_panels(
-    panel, x, x_stride, rows, w, K, depth, vectors, groups, first, last, start, start_stride, out, out_stride
-):
-    """Panels `first` to `last` of a matrix of `vectors` vectors of outputs, `groups` matrices interleaved.
-
-    `panel` is the address of the part "gemm_panel", or of one of its like; `depth` the elements of w that an output
-    takes, K here. A row of `start` and `out` holds, panel after panel, `groups`
-    runs of the panel's width.
-    """
-    lanes = lanes_of(out)
-    for p in range(first, last):
-        v = panel_first(vectors, p)
-        width = panel_width(vectors - v)
-        for g in range(groups):
-            at = (groups * v + g * width) * lanes
-            call_native(
-                panel, x, x_stride, rows, offset(w, at * depth), K, width,
-                offset(start, at), start_stride, offset(out, at), out_stride,
-            )  # fmt: skip
+def _depth(K):
+    return K
 
 
-def _make_gates(groups: int, vectors: int) -> Any:
-    steps, zero, advance, advance_one, finish = make_gates(groups, vectors)
-
-    @kernel
-    def product(x, w, K, start, start_last, out):
-        width = vectors * lanes_of(w)
-        apart = K * width
-        done = 0
-        while done == 0 or done < K:
-            stop = min(K, done + BLOCK)
-            acc = zero(w)
-            k = done
-            while k + steps <= stop:
-                acc = advance(acc, offset(x, k), apart, offset(w, k * width))
-                k += steps
-            while k < stop:
-                acc = advance_one(acc, offset(x, k), apart, offset(w, k * width))
-                k += 1
-            finish(acc, start, start_last, out)
-            start, start_last = out, offset(out, (groups - 1) * width)
-            done += BLOCK
-
-    return product
+@microkernel("gemm_panel", "float32", "float64", signature=panel_signature(_FLOATS))
+def gemm_panel(dtype: str) -> Any:
+    """One panel, all rows."""
+    return make_panel(_FLOATS)
 
 
-_g34, _g32, _g31 = _make_gates(3, 4), _make_gates(3, 2), _make_gates(3, 1)
+@microkernel("gemm_gates", "float32", "float64", signature=gates_signature(_FLOATS))
+def gemm_gates(dtype: str) -> Any:
+    """One row times a panel of three matrices."""
+    return make_gates(_FLOATS, 3, _depth)
 
 
-def _gates_signature(dtype: str) -> Any:
-    p, i = types.CPointer(getattr(types, dtype)), types.int64
-    return (p, p, i, i, p, p, p), types.void
-
-
-@microkernel("gemm_gates", "float32", "float64", signature=_gates_signature)
-def product_gates_part(dtype: str) -> Any:
-    """One row times one panel of three matrices at once: many chains, so that a single row keeps the units busy.
-
-    The first two groups start from `start`, the third from `start_last`; the bits are those of `gemm_panel`.
-    """
-
-    def gemm_gates(x, w, K, width, start, start_last, out):
-        if width == 4:
-            _g34(x, w, K, start, start_last, out)
-        elif width == 2:
-            _g32(x, w, K, start, start_last, out)
-        else:
-            _g31(x, w, K, start, start_last, out)
-
-    return gemm_gates
-
-
-_g24, _g22, _g21 = _make_gates(2, 4), _make_gates(2, 2), _make_gates(2, 1)
-
-
-@microkernel("gemm_pair", "float32", "float64", signature=_gates_signature)
-def product_pair_part(dtype: str) -> Any:
-    """One row times two panels that lie one after the other: `gemm_gates` with two groups."""
-
-    def gemm_pair(x, w, K, width, start, start_last, out):
-        if width == 4:
-            _g24(x, w, K, start, start_last, out)
-        elif width == 2:
-            _g22(x, w, K, start, start_last, out)
-        else:
-            _g21(x, w, K, start, start_last, out)
-
-    return gemm_pair
+@microkernel("gemm_pair", "float32", "float64", signature=gates_signature(_FLOATS))
+def gemm_pair(dtype: str) -> Any:
+    """One row times two panels that lie one after the other."""
+    return make_gates(_FLOATS, 2, _depth)

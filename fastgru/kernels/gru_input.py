@@ -136,7 +136,7 @@ def _lowp(weights: LowpWeights) -> GRUPrecision:
     def gather(gru, source, stride, rows, target):
         call_native(gru.quantise, source, stride, rows, gru.I, target, row_of(gru.I))
 
-    return GRUPrecision("uint8", weights.parts, weights.depth, row_of, row_of, weights.value, quantise, gather)
+    return GRUPrecision("uint8", weights.microkernels, weights.depth, row_of, row_of, weights.value, quantise, gather)
 
 
 PRECISIONS: Final = {

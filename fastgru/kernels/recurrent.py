@@ -16,10 +16,10 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from fastgru.kernels.gemm import by_parity, panel_count, panel_first, panel_width, product_panels
+from fastgru.kernels.gemm import by_parity, panel_count, panel_first, panel_width
 from fastgru.kernels.operands.recurrent import RECURRENT, STEP_ROWS, recurrent_scratch
 from fastgru.kernels.operands.team import LOOK_WORK, TEAM
-from fastgru.kernels.registry import BASES, kernel, tensor
+from fastgru.kernels.registry import BASES, inlined, kernel, tensor
 from fastgru.kernels.rows import clear_row, copy_row
 from fastgru.kernels.team import spend
 from fastgru.simd.memory import call_native, lanes_of, offset, pointer
@@ -41,6 +41,25 @@ class RecurrentCell(NamedTuple):
 
     groups: int
     tail: Any
+
+
+class RecurrentDirection(NamedTuple):
+    """One direction: its operands, the addresses of its microkernels, weights, and scratch: the sums of a block, c, and
+    which rows a step reaches."""
+
+    operands: Any
+    parameters: Any
+    gemm: Any
+    pair: Any
+    x: Any
+    w_ih: Any
+    w_hh: Any
+    bias: Any
+    peephole: Any
+    c: Any
+    sums: Any
+    visible: Any
+    padded: Any
 
 
 def make_recurrent(dtype: str, cell: RecurrentCell) -> Any:
@@ -76,75 +95,69 @@ def make_recurrent(dtype: str, cell: RecurrentCell) -> Any:
             return v, panel_width(vectors - v), groups
 
     @kernel
-    def block_product(parts, x, x_stride, rows, w, K, width, runs, start, start_stride, out, out_stride):
-        """`rows` rows times the runs of one block."""
+    def multiply(gemm, pair, x, x_stride, rows, w, K, block, start, start_stride, out, out_stride):
+        """`rows` rows times the runs of one block, as `block` gives it."""
+        width, runs = block[1], block[2]
         size = width * lanes_of(w)
         g = 0
         while rows == 1 and g + 2 <= runs:
             first, weights = offset(start, g * size), offset(w, g * size * K)
-            call_native(parts[1], x, weights, K, width, first, offset(first, size), offset(out, g * size))
+            call_native(pair, x, weights, K, width, first, offset(first, size), offset(out, g * size))
             g += 2
         while g < runs:
             call_native(
-                parts[0], x, x_stride, rows, offset(w, g * size * K), K, width,
+                gemm, x, x_stride, rows, offset(w, g * size * K), K, width,
                 offset(start, g * size), start_stride, offset(out, g * size), out_stride,
             )  # fmt: skip
             g += 1
 
-    @kernel
-    def project(parts, operands, x, w, bias, out, first, steps, padded):
+    @inlined
+    def project(layer, out, first, steps):
         """Input products of `steps` steps from `first`, in ascending time."""
+        operands, width_out = layer.operands, groups * layer.padded
         N, I, x_t, x_n = operands[AT.N], operands[AT.I], operands[AT.x_t], operands[AT.x_n]
-        lanes = lanes_of(x)
-        vectors, width_out = padded // lanes, groups * padded
-        start = offset(x, first * x_t)
-        if steps * N == 1:
-            for b in range(block_count(vectors)):
-                v, width, runs = block(vectors, b)
-                at = groups * v * lanes
-                block_product(
-                    parts, start, I, np.int64(1), offset(w, at * I), I, width, runs,
-                    offset(bias, at), np.int64(0), offset(out, at), width_out,
-                )  # fmt: skip
-            return
+        lanes = lanes_of(out)
+        vectors, start = layer.padded // lanes, offset(layer.x, first * x_t)
         rows, stride, passes = N, x_n, steps
         if N == 1:
             rows, stride, passes = steps, x_t, 1
         elif x_t == N * x_n:
             rows, passes = steps * N, 1
         for t in range(passes):
-            product_panels(
-                parts[0], offset(start, t * x_t), stride, rows, w, I, I, vectors, groups, 0, panel_count(vectors),
-                bias, 0, offset(out, t * N * width_out), width_out,
-            )  # fmt: skip
+            for b in range(block_count(vectors)):
+                this = block(vectors, b)
+                at = groups * this[0] * lanes
+                multiply(
+                    layer.gemm, layer.pair, offset(start, t * x_t), stride, rows, offset(layer.w_ih, at * I), I, this,
+                    offset(layer.bias, at), np.int64(0), offset(out, t * N * width_out + at), width_out,
+                )  # fmt: skip
 
-    @kernel
-    def step(operands, parameters, parts, peephole, x_row, w, c, h, h_next, sums, visible, padded, parity):
+    @inlined
+    def step(layer, x_row, h, h_next, parity):
         """One step of every row."""
-        lanes = lanes_of(h)
+        lanes, operands, padded = lanes_of(h), layer.operands, layer.padded
         N, H, vectors = operands[AT.N], operands[AT.H], padded // lanes
         blocks = block_count(vectors)
         for i in range(blocks):
-            v, width, runs = block(vectors, by_parity(i, np.int64(0), blocks, parity))
-            first, size = v * lanes, width * lanes
-            stride, units = runs * size, runs * size // groups
+            this = block(vectors, by_parity(i, np.int64(0), blocks, parity))
+            first, stride = this[0] * lanes, this[1] * this[2] * lanes
             m = 0
             while m < N:
                 some = min(STEP_ROWS, N - m)
                 here = m * padded + first
-                block_product(
-                    parts, offset(h, m * padded), padded, some, offset(w, groups * first * H), H, width, runs,
-                    offset(x_row, groups * here), groups * padded, sums, stride,
+                multiply(
+                    layer.gemm, layer.pair, offset(h, m * padded), padded, some, offset(layer.w_hh, groups * first * H),
+                    H, this, offset(x_row, groups * here), groups * padded, layer.sums, stride,
                 )  # fmt: skip
                 for row in range(some):
                     at = here + row * padded
-                    if visible[m + row] != 0:
+                    if layer.visible[m + row] != 0:
                         tail(
-                            operands, parameters, offset(peephole, first), offset(sums, row * stride), offset(c, at),
-                            offset(h_next, at), units, padded,
+                            operands, layer.parameters, offset(layer.peephole, first), offset(layer.sums, row * stride),
+                            offset(layer.c, at), offset(h_next, at), stride // groups, padded,
                         )  # fmt: skip
                     else:
-                        copy_row(offset(h, at), offset(h_next, at), units)
+                        copy_row(offset(h, at), offset(h_next, at), stride // groups)
                 m += some
 
     @kernel
@@ -165,27 +178,33 @@ def make_recurrent(dtype: str, cell: RecurrentCell) -> Any:
 
     def handle(operands, bases, team):
         T, N, H = operands[AT.T], operands[AT.N], operands[AT.H]
-        x, y = pointer(tensor(bases, operands, AT.x), dtype), tensor(bases, operands, AT.y)
+        y = tensor(bases, operands, AT.y)
         h0, c0 = tensor(bases, operands, AT.h0), tensor(bases, operands, AT.c0)
         hn, cn = tensor(bases, operands, AT.hn), tensor(bases, operands, AT.cn)
-        w_ih, w_hh = (
-            pointer(tensor(bases, operands, AT.weight_ih), dtype),
-            pointer(tensor(bases, operands, AT.weight_hh), dtype),
-        )
-        bias = pointer(tensor(bases, operands, AT.bias), dtype)
-        peephole = pointer(tensor(bases, operands, AT.peephole), dtype)
-        parameters = pointer(tensor(bases, operands, AT.parameters), dtype)
         lengths, mask = tensor(bases, operands, AT.lengths), tensor(bases, operands, AT.mask)
-        parts = (bases[BASES.gemm_panel], bases[BASES.gemm_pair])
 
-        lanes = lanes_of(x)
+        h = pointer(tensor(bases, operands, AT.scratch), dtype)
+        lanes = lanes_of(h)
         padded = (H + lanes - 1) // lanes * lanes
         reverse, chunk = operands[AT.reverse] != 0, operands[AT.chunk]
-        h = pointer(tensor(bases, operands, AT.scratch), dtype)
         regions = _scratch(N, padded, groups, chunk, lanes)
-        h_next, c = offset(h, regions.odd), offset(h, regions.c)
-        sums, projected = offset(h, regions.sums), offset(h, regions.projected)
+        h_next, c, projected = offset(h, regions.odd), offset(h, regions.c), offset(h, regions.projected)
         visible = pointer(tensor(bases, operands, AT.visible), "int64")
+        layer = RecurrentDirection(
+            operands,
+            pointer(tensor(bases, operands, AT.parameters), dtype),
+            bases[BASES.gemm_panel],
+            bases[BASES.gemm_pair],
+            pointer(tensor(bases, operands, AT.x), dtype),
+            pointer(tensor(bases, operands, AT.weight_ih), dtype),
+            pointer(tensor(bases, operands, AT.weight_hh), dtype),
+            pointer(tensor(bases, operands, AT.bias), dtype),
+            pointer(tensor(bases, operands, AT.peephole), dtype),
+            c,
+            offset(h, regions.sums),
+            visible,
+            padded,
+        )
         seen = offset(visible, N)
         for n in range(N):
             seen[n] = 0
@@ -196,15 +215,13 @@ def make_recurrent(dtype: str, cell: RecurrentCell) -> Any:
         while done < T:
             steps = min(chunk, T - done)
             start = T - done - steps if reverse else done
-            project(parts, operands, x, w_ih, bias, projected, start, steps, padded)
+            project(layer, projected, start, steps)
             for s in range(steps):
                 local = steps - 1 - s if reverse else s
                 t = start + local
                 look(operands, lengths, mask, visible, t)
-                step(
-                    operands, parameters, parts, peephole, offset(projected, groups * local * N * padded), w_hh, c, h,
-                    h_next, sums, visible, padded, team[TEAM.parity] + done + s,
-                )  # fmt: skip
+                x_row = offset(projected, groups * local * N * padded)
+                step(layer, x_row, h, h_next, team[TEAM.parity] + done + s)
                 for n in range(N):
                     if visible[n] != 0:
                         seen[n] = 1

@@ -63,7 +63,7 @@ def unpack_matrices(flat: Array, groups: int, O: int, K: int) -> list[Array]:
 
 
 def pack_vectors(vectors: Sequence[Array | None], size: int, dtype: Any) -> Array:
-    """Vectors (O,), None for zeros, in the order in which `product_panels` writes a row of as many groups."""
+    """Vectors (O,), None for zeros, in the order in which a GEMM by panels of as many groups writes a row."""
     matrices = [np.zeros((size, 1), dtype) if v is None else np.asarray(v).reshape(size, 1) for v in vectors]
     return pack_matrices(matrices, dtype)
 

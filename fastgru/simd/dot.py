@@ -22,18 +22,17 @@ from numba.core.extending import intrinsic
 
 from fastgru.simd.cpu import HAS_DOT_BFLOAT16, HAS_DOT_INT8, VECTOR_BYTES, is_x86
 from fastgru.simd.groups import INT8_BIAS, INT8_GROUP, INT8_UNIT
-from fastgru.simd.tile import Tile, advancing, tile_type
+from fastgru.simd.tile import Floats
 from fastgru.simd.vector import Vec, call, llvm_vec, multiply_add, splat_value
 
 __all__ = [
-    "BFLOAT16", "INT8", "dot_bytes", "dot_pairs", "largest", "make_int8_tile", "no_bits", "peak_bits", "store_bfloat16",
+    "BFLOAT16", "INT8", "dot_bytes", "dot_pairs", "largest", "no_bits", "peak_bits", "store_bfloat16",
     "store_int8",
 ]  # fmt: skip
 
 LANES: Final = VECTOR_BYTES // 4
 _I8, _I16, _I32, _I64, _F32 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType()
 _BYTES = types.CPointer(types.uint8)
-_FLOATS = types.CPointer(types.float32)
 
 
 class _BFloat(ir.Type):
@@ -115,8 +114,8 @@ def dot_bytes(
     return acc
 
 
-class _BFloat16:
-    """Pairs of bfloat16; `sums` in float32."""
+class _BFloat16(Floats):
+    """Pairs of bfloat16; `sums` in float32, without scales."""
 
     def sums(self, p: types.CPointer) -> Vec | None:
         return Vec(types.float32, LANES) if p == _BYTES else None
@@ -132,10 +131,13 @@ class _BFloat16:
 
 
 class _Int8:
-    """Groups of bytes; `sums` in int32."""
+    """Groups of bytes; `sums` in int32, which begin with the starts of the outputs."""
 
     def sums(self, p: types.CPointer) -> Vec | None:
         return Vec(types.int32, LANES) if p == _BYTES else None
+
+    def begin(self, builder: ir.IRBuilder, sums: Vec, head: ir.Value, index: int) -> ir.Value:
+        return _load(builder, _at(builder, head, 4 * LANES * index), llvm_vec(sums))
 
     def weight(self, builder: ir.IRBuilder, sums: Vec, p: ir.Value, index: int) -> ir.Value:
         nbytes = INT8_GROUP * sums.lanes
@@ -148,74 +150,18 @@ class _Int8:
     def accumulate(self, builder: ir.IRBuilder, sums: Vec, x: ir.Value, w: ir.Value, acc: ir.Value) -> ir.Value:
         return dot_bytes(builder, x, w, acc)
 
+    def scale(self, builder: ir.IRBuilder, head: ir.Value, vectors: int, index: int) -> ir.Value:
+        return _load(builder, _at(builder, head, 4 * LANES * (vectors + index)), _vector(_F32, LANES))
+
+    def row_scale(self, builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
+        return splat_value(builder, _load(builder, x, _F32), LANES)
+
+    def scaled(self, builder: ir.IRBuilder, acc: ir.Value, row: ir.Value, scale: ir.Value) -> ir.Value:
+        return builder.fmul(builder.sitofp(acc, scale.type), builder.fmul(row, scale))
+
 
 BFLOAT16: Final = _BFloat16()
 INT8: Final = _Int8()
-
-
-def make_int8_tile(rows: int, groups: int, vectors: int, steps: int = 4) -> Tile:
-    """The operations of `rows` rows by `groups` matrices of `vectors` vectors, one row where there are several groups.
-
-    zero(head, apart): the starts of the outputs; the heads of the groups lie `apart` bytes from each other.
-    finish(acc, head, apart, x, x_stride, start, start_stride, start_last, out, out_stride): x points to the scale of
-        the first row; the last group of several starts from `start_last`.
-    """
-    count = rows * groups * vectors
-    vec, floats = Vec(types.int32, LANES), Vec(types.float32, LANES, exact=True)
-
-    @intrinsic
-    def begin(typingctx, head, apart):
-        if head != _BYTES or apart != types.int64:
-            return None
-        result = tile_type(vec, count)
-
-        def codegen(context, builder, sig, args):
-            at, made = args[0], []
-            for _ in range(groups):
-                made += [_load(builder, _at(builder, at, 4 * LANES * u), llvm_vec(vec)) for u in range(vectors)]
-                at = builder.gep(at, [args[1]])
-            value = ir.Constant(context.get_value_type(result), ir.Undefined)
-            for i in range(count):
-                value = builder.insert_value(value, made[i % (groups * vectors)], i)
-            return value
-
-        return result(head, apart), codegen
-
-    @intrinsic
-    def finish(typingctx, acc, head, apart, x, x_stride, start, start_stride, start_last, out, out_stride):
-        strides = apart == x_stride == start_stride == out_stride == types.int64
-        if not (acc == tile_type(vec, count) and head == x == _BYTES and strides):
-            return None
-        if not start == start_last == out == _FLOATS:
-            return None
-
-        def codegen(context, builder, sig, args):
-            acc_value, head_at, apart_value, x_at, x_step, start_at, start_step, last_at, out_at, out_step = args
-            real = llvm_vec(floats)
-            scales, at = [], _at(builder, head_at, 4 * LANES * vectors)
-            for _ in range(groups):
-                scales += [_load(builder, _at(builder, at, 4 * LANES * u), real) for u in range(vectors)]
-                at = builder.gep(at, [apart_value])
-            for m in range(rows):
-                row = splat_value(builder, _load(builder, x_at, _F32), LANES)
-                for i, scale in enumerate(scales):
-                    own = groups > 1 and i >= (groups - 1) * vectors
-                    place = ir.Constant(_I64, (i - (groups - 1) * vectors if own else i) * LANES)
-                    begin_at = builder.gep(last_at if own else start_at, [place])
-                    total = builder.sitofp(builder.extract_value(acc_value, m * len(scales) + i), real)
-                    total = builder.fmul(total, builder.fmul(row, scale))
-                    total = builder.fadd(_load(builder, begin_at, real), total)
-                    where = builder.gep(out_at, [ir.Constant(_I64, i * LANES)])
-                    builder.store(total, builder.bitcast(where, real.as_pointer())).align = 4
-                x_at, start_at = builder.gep(x_at, [x_step]), builder.gep(start_at, [start_step])
-                out_at = builder.gep(out_at, [out_step])
-            return context.get_dummy_value()
-
-        given = (acc, head, apart, x, x_stride, start, start_stride, start_last, out, out_stride)
-        return types.void(*given), codegen
-
-    advance, advance_one = (advancing(INT8, rows, groups, vectors, n) for n in (steps, 1))
-    return Tile(steps, begin, advance, advance_one, finish)
 
 
 def _float_lanes(v: types.Type) -> bool:

@@ -1,12 +1,12 @@
 """Register tiles: M rows by U vectors of accumulators, kept as one tuple value so that LLVM holds them in registers.
 
-A tile advances by one k at a time, every accumulator by one fma, so each output is one chain over k in ascending
+A tile advances by one k at a time, every accumulator by one operation, so each output is one chain over k in ascending
 order whatever M and U are: results do not depend on which tile computed them.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from llvmlite import ir
 from numba.core import types
@@ -14,19 +14,22 @@ from numba.core.extending import intrinsic
 
 from fastgru.simd.vector import Vec, llvm_vec, multiply_add, splat_value, vec_of
 
-__all__ = ["Form", "Gates", "Tile", "advancing", "make_gates", "make_tile", "tile_type", "zeros"]
+__all__ = ["FLOATS", "Floats", "Tile", "TileFormat", "load_vector", "make_tile"]
 
 _INT64 = ir.IntType(64)
 
 
-class Form(Protocol):
-    """What a tile multiplies: how one k of a row, and of the weights, is read, and enters the sums.
+class TileFormat(Protocol):
+    """What a tile multiplies: how one k of a row, and of the weights, is read, enters the sums, and leaves them.
 
     A k is a unit: one number, or as many as one instruction multiplies and adds.
     """
 
     def sums(self, p: types.CPointer) -> Vec | None:
-        """The type of a sum of products of what p points to; None where p is no pointer of this form."""
+        """The type of a sum of products of what p points to; None where p is no pointer of this format."""
+
+    def begin(self, builder: ir.IRBuilder, sums: Vec, head: ir.Value, index: int) -> ir.Value:
+        """What the index-th vector of sums begins with; `head` is where the weights of a panel begin."""
 
     def weight(self, builder: ir.IRBuilder, sums: Vec, p: ir.Value, index: int) -> ir.Value:
         """The index-th vector of weights from p on."""
@@ -37,15 +40,27 @@ class Form(Protocol):
     def accumulate(self, builder: ir.IRBuilder, sums: Vec, x: ir.Value, w: ir.Value, acc: ir.Value) -> ir.Value:
         """acc + x * w."""
 
+    def scale(self, builder: ir.IRBuilder, head: ir.Value, vectors: int, index: int) -> ir.Value | None:
+        """The scales of the index-th of `vectors` vectors of outputs, where there are any."""
 
-class _Plain:
+    def row_scale(self, builder: ir.IRBuilder, x: ir.Value) -> ir.Value | None:
+        """The scale of the row whose head x points to, in every lane, where there are any."""
+
+    def scaled(self, builder: ir.IRBuilder, acc: ir.Value, row: Any, scale: Any) -> ir.Value:
+        """A sum as a float."""
+
+
+class Floats:
     """Floats times floats: a unit is one number."""
 
     def sums(self, p: types.CPointer) -> Vec | None:
         return vec_of(p.dtype) if isinstance(p.dtype, types.Float) else None
 
+    def begin(self, builder: ir.IRBuilder, sums: Vec, head: ir.Value, index: int) -> ir.Value:
+        return ir.Constant(llvm_vec(sums), None)
+
     def weight(self, builder: ir.IRBuilder, sums: Vec, p: ir.Value, index: int) -> ir.Value:
-        return _load(builder, sums, p, index)
+        return load_vector(builder, sums, p, index)
 
     def value(self, builder: ir.IRBuilder, sums: Vec, p: ir.Value, k: int) -> ir.Value:
         element = builder.gep(p, [ir.Constant(_INT64, k)]) if k else p
@@ -54,73 +69,53 @@ class _Plain:
     def accumulate(self, builder: ir.IRBuilder, sums: Vec, x: ir.Value, w: ir.Value, acc: ir.Value) -> ir.Value:
         return multiply_add(builder, sums, x, w, acc)
 
+    def scale(self, builder: ir.IRBuilder, head: ir.Value, vectors: int, index: int) -> None:
+        return None
+
+    def row_scale(self, builder: ir.IRBuilder, x: ir.Value) -> None:
+        return None
+
+    def scaled(self, builder: ir.IRBuilder, acc: ir.Value, row: Any, scale: Any) -> ir.Value:
+        return acc
+
+
+FLOATS: Final = Floats()
+
 
 class Tile(NamedTuple):
-    """Operations of one tile shape, to be used inside compiled code.
+    """Operations of one tile, for compiled code: rows by groups, which are matrices `apart` elements from each other.
 
-    zero(p): all accumulators zero, of the element type that p points to.
-    advance(acc, x, row_stride, w): acc[m][u] += x[m * row_stride + k] * w[k * U + u], k = 0 .. steps - 1.
+    begin(head, apart): accumulators that have added up nothing; `head` is where the weights begin.
+    advance(acc, x, stride, w): acc[m][g][u] += x[m * stride + k] * w[g][k * U + u], k = 0 .. steps - 1, the
+        stride being that of the rows, or, with several groups, `apart`.
     advance_one: the same for k = 0 alone.
-    finish(acc, start, start_stride, out, out_stride): out[m][u] = start[m][u] + acc[m][u]; a start stride of 0
-        adds one row to all.
+    finish(acc, head, apart, x, x_stride, start, start_stride, start_last, out, out_stride): out = start + acc; x is
+        where a row begins, a start stride of 0 adds one row to all, the last of several groups adds `start_last`.
     """
 
     steps: int
-    zero: Any
+    begin: Any
     advance: Any
     advance_one: Any
     finish: Any
 
 
-class Gates(NamedTuple):
-    """The operations of one row times `groups` matrices whose panels lie `group_stride` apart.
-
-    finish(acc, start, start_last, out): group by group, out = start + acc; the last group starts from its own vector.
-    The others are those of a `Tile`, with the group stride in place of the row stride.
-    """
-
-    steps: int
-    zero: Any
-    advance: Any
-    advance_one: Any
-    finish: Any
-
-
-def _load(builder: ir.IRBuilder, vec: Vec, p: ir.Value, index: int) -> ir.Value:
+def load_vector(builder: ir.IRBuilder, vec: Vec, p: ir.Value, index: int) -> ir.Value:
+    """The index-th vector from p on."""
     where = builder.gep(p, [ir.Constant(_INT64, index * vec.lanes)]) if index else p
     value = builder.load(builder.bitcast(where, llvm_vec(vec).as_pointer()))
     value.align = vec.dtype.bitwidth // 8
     return value
 
 
-def _store_sum(
-    builder: ir.IRBuilder, vec: Vec, acc: ir.Value, i: int, start: ir.Value, out: ir.Value, at: int, from_: int
-) -> None:
-    total = builder.fadd(_load(builder, vec, start, from_), builder.extract_value(acc, i))
-    where = builder.gep(out, [ir.Constant(_INT64, at * vec.lanes)])
-    builder.store(total, builder.bitcast(where, llvm_vec(vec).as_pointer())).align = vec.dtype.bitwidth // 8
+def _strided(builder: ir.IRBuilder, p: ir.Value, stride: ir.Value, count: int) -> list[ir.Value]:
+    places = [p]
+    for _ in range(1, count):
+        places.append(builder.gep(places[-1], [stride]))
+    return places
 
 
-def tile_type(vec: Vec, count: int) -> types.UniTuple:
-    """The type of `count` accumulators."""
-    return types.UniTuple(vec, count)
-
-
-def zeros(form: Form, count: int) -> Any:
-    """zero(p): `count` accumulators of a form, all zero."""
-
-    @intrinsic
-    def zero(typingctx, p):
-        if not isinstance(p, types.CPointer) or (vec := form.sums(p)) is None:
-            return None
-        result = tile_type(vec, count)
-        return result(p), lambda context, builder, sig, args: ir.Constant(context.get_value_type(result), None)
-
-    return zero
-
-
-def advancing(form: Form, rows: int, groups: int, vectors: int, unroll: int) -> Any:
-    """advance(acc, x, stride, w): the stride is that of the rows of x, or, with one row, that of the groups of w."""
+def _advancing(form: TileFormat, rows: int, groups: int, vectors: int, unroll: int) -> Any:
     count = rows * groups * vectors
 
     @intrinsic
@@ -128,17 +123,14 @@ def advancing(form: Form, rows: int, groups: int, vectors: int, unroll: int) -> 
         if not (isinstance(x, types.CPointer) and x == w and stride == types.int64):
             return None
         vec = form.sums(x)
-        if vec is None or acc != tile_type(vec, count):
+        if vec is None or acc != types.UniTuple(vec, count):
             return None
 
         def codegen(context, builder, sig, args):
             acc_value, x_value, stride_value, w_value = args
             sums = [builder.extract_value(acc_value, i) for i in range(count)]
-            rows_at, groups_at = [x_value], [w_value]
-            for _ in range(1, rows):
-                rows_at.append(builder.gep(rows_at[-1], [stride_value]))
-            for _ in range(1, groups):
-                groups_at.append(builder.gep(groups_at[-1], [stride_value]))
+            rows_at = _strided(builder, x_value, stride_value, rows)
+            groups_at = _strided(builder, w_value, stride_value, groups)
             for k in range(unroll):
                 weights = [form.weight(builder, vec, g, k * vectors + u) for g in groups_at for u in range(vectors)]
                 for m in range(rows):
@@ -156,53 +148,62 @@ def advancing(form: Form, rows: int, groups: int, vectors: int, unroll: int) -> 
     return advance
 
 
-_PLAIN = _Plain()
+def make_tile(form: TileFormat, rows: int, groups: int, vectors: int, steps: int = 4) -> Tile:
+    """The operations of `rows` rows by `groups` matrices of `vectors` vectors, unrolled `steps` times.
 
-
-def make_tile(rows: int, vectors: int, steps: int = 4, form: Form = _PLAIN) -> Tile:
-    """The operations of a tile of `rows` by `vectors`, unrolled `steps` times."""
-    count = rows * vectors
+    One of rows and groups is 1.
+    """
+    count = rows * groups * vectors
 
     @intrinsic
-    def finish(typingctx, acc, start, start_stride, out, out_stride):
-        acc_fits = acc == tile_type(vec_of(out.dtype), count)
-        if not (start == out and acc_fits and start_stride == out_stride == types.int64):
+    def begin(typingctx, head, apart):
+        if not isinstance(head, types.CPointer) or apart != types.int64 or (vec := form.sums(head)) is None:
             return None
+        result = types.UniTuple(vec, count)
 
         def codegen(context, builder, sig, args):
-            acc_value, start_value, start_step, out_value, out_step = args
+            heads = _strided(builder, args[0], args[1], groups)
+            made = [form.begin(builder, vec, at, u) for at in heads for u in range(vectors)]
+            value = ir.Constant(context.get_value_type(result), ir.Undefined)
+            for i in range(count):
+                value = builder.insert_value(value, made[i % len(made)], i)
+            return value
+
+        return result(head, apart), codegen
+
+    @intrinsic
+    def finish(typingctx, acc, head, apart, x, x_stride, start, start_stride, start_last, out, out_stride):
+        strides = apart == x_stride == start_stride == out_stride == types.int64
+        if not (head == x and start == start_last == out and strides):
+            return None
+        if not isinstance(out, types.CPointer) or (sums := form.sums(head)) is None:
+            return None
+        if acc != types.UniTuple(sums, count):
+            return None
+        vec = vec_of(out.dtype)
+
+        def codegen(context, builder, sig, args):
+            acc_value, head_at, apart_value, x_at, x_step, start_at, start_step, last_at, out_at, out_step = args
+            heads = _strided(builder, head_at, apart_value, groups)
+            scales = [form.scale(builder, at, vectors, u) for at in heads for u in range(vectors)]
             for m in range(rows):
                 if m:
-                    start_value = builder.gep(start_value, [start_step])
-                    out_value = builder.gep(out_value, [out_step])
-                for u in range(vectors):
-                    _store_sum(builder, vec_of(out.dtype), acc_value, m * vectors + u, start_value, out_value, u, u)
+                    x_at, start_at = builder.gep(x_at, [x_step]), builder.gep(start_at, [start_step])
+                    out_at = builder.gep(out_at, [out_step])
+                row = form.row_scale(builder, x_at)
+                for i, scale in enumerate(scales):
+                    own = groups > 1 and i >= (groups - 1) * vectors
+                    begin_at = last_at if own else start_at
+                    first = load_vector(builder, vec, begin_at, i - own * (groups - 1) * vectors)
+                    total = builder.extract_value(acc_value, m * len(scales) + i)
+                    total = builder.fadd(first, form.scaled(builder, total, row, scale))
+                    where = builder.gep(out_at, [ir.Constant(_INT64, i * vec.lanes)])
+                    made = builder.store(total, builder.bitcast(where, llvm_vec(vec).as_pointer()))
+                    made.align = vec.dtype.bitwidth // 8
             return context.get_dummy_value()
 
-        return types.void(acc, start, start_stride, out, out_stride), codegen
+        given = (acc, head, apart, x, x_stride, start, start_stride, start_last, out, out_stride)
+        return types.void(*given), codegen
 
-    advance, advance_one = (advancing(form, rows, 1, vectors, n) for n in (steps, 1))
-    return Tile(steps, zeros(form, count), advance, advance_one, finish)
-
-
-def make_gates(groups: int, vectors: int, steps: int = 4, form: Form = _PLAIN) -> Gates:
-    """The operations of one row times `groups` panels of `vectors`, unrolled `steps` times."""
-    count = groups * vectors
-
-    @intrinsic
-    def finish(typingctx, acc, start, start_last, out):
-        if not (start == out == start_last and acc == tile_type(vec_of(out.dtype), count)):
-            return None
-
-        def codegen(context, builder, sig, args):
-            acc_value, start_value, last_value, out_value = args
-            for i in range(count):
-                own = i >= count - vectors
-                source = last_value if own else start_value
-                _store_sum(builder, vec_of(out.dtype), acc_value, i, source, out_value, i, i - own * (count - vectors))
-            return context.get_dummy_value()
-
-        return types.void(acc, start, start_last, out), codegen
-
-    advance, advance_one = (advancing(form, 1, groups, vectors, n) for n in (steps, 1))
-    return Gates(steps, zeros(form, count), advance, advance_one, finish)
+    advance, advance_one = (_advancing(form, rows, groups, vectors, n) for n in (steps, 1))
+    return Tile(steps, begin, advance, advance_one, finish)

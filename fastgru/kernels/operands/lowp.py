@@ -19,7 +19,7 @@ from fastgru.simd.groups import (
 
 __all__ = [
     "BFLOAT16_GROUP", "INT8_BIAS", "INT8_GROUP", "INT8_HEAD", "INT8_LIMIT", "INT8_SCALE", "INT8_UNIT", "LEAST_PEAK",
-    "LOWP", "MICROKERNELS", "Layout", "quantised_block", "table_row",
+    "LOWP", "MICROKERNELS", "LowpLayout", "quantised_block", "table_row",
 ]  # fmt: skip
 
 # The largest magnitude of a row below which it counts as zero: 127 divided by it has to be a float32.
@@ -29,15 +29,15 @@ _LANES: Final = LANES["float32"]
 _BLOCK_BYTES: Final = 1 << 17  # quantised rows stay in the L2 while the panels pass by
 
 
-class Layout(NamedTuple):
+class LowpLayout(NamedTuple):
     """depth(K): bytes of one output of a panel. row(K): bytes of a quantised row of K values.
 
-    parts: those that quantise rows, and multiply by a panel and by three.
+    microkernels: those that quantise rows, and multiply by a panel and by three.
     """
 
     depth: Callable[[int], int]
     row: Callable[[int], int]
-    parts: tuple[str, str, str]
+    microkernels: tuple[str, str, str]
 
 
 def _bfloat16_depth(K: int) -> int:
@@ -57,10 +57,10 @@ def _int8_row(K: int) -> int:
 
 
 LOWP: Final = {
-    "bfloat16": Layout(_bfloat16_depth, _bfloat16_row, ("bfloat16_quantise", "bfloat16_panel", "bfloat16_gates")),
-    "int8": Layout(_int8_depth, _int8_row, ("int8_quantise", "int8_panel", "int8_gates")),
+    "bfloat16": LowpLayout(_bfloat16_depth, _bfloat16_row, ("bfloat16_quantise", "bfloat16_panel", "bfloat16_gates")),
+    "int8": LowpLayout(_int8_depth, _int8_row, ("int8_quantise", "int8_panel", "int8_gates")),
 }
-MICROKERNELS: Final = tuple(name for layout in LOWP.values() for name in layout.parts)
+MICROKERNELS: Final = tuple(name for layout in LOWP.values() for name in layout.microkernels)
 
 
 def quantised_block(rows: int, K: int, precision: str) -> tuple[int, int]:
