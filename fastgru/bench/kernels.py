@@ -88,7 +88,7 @@ def _pair_chains(x_at, w_at, start_at, out_at, count):
     start, out = pointer(start_at, "float32"), pointer(out_at, "float32")
     acc = _begin_pairs(w, none)
     for k in range(count):
-        acc = _advance_pairs(acc, offset(x, 4 * (k % _UNITS)), none, w)
+        acc = _advance_pairs(acc, offset(x, 4 * (k % _UNITS)), none, w, none)
     _finish_pairs(acc, w, none, x, none, start, none, start, out, _VECTORS * lanes_of(out))
     return out[0]
 
@@ -97,12 +97,10 @@ def _pair_chains(x_at, w_at, start_at, out_at, count):
 def _byte_chains(x_at, w_at, start_at, out_at, count):
     scale, w, none = pointer(x_at, "uint8"), pointer(w_at, "uint8"), np.int64(0)
     start, out = pointer(start_at, "float32"), pointer(out_at, "float32")
-    width = _VECTORS * lanes_of(out)
-    values, weights = offset(scale, 4), offset(w, 8 * width)
     acc = _begin_bytes(w, none)
     for k in range(count):
-        acc = _advance_bytes(acc, offset(values, 4 * (k % _UNITS)), none, weights)
-    _finish_bytes(acc, w, none, scale, none, start, none, start, out, width)
+        acc = _advance_bytes(acc, offset(scale, 4 * (k % _UNITS)), none, w, none)
+    _finish_bytes(acc, w, none, scale, none, start, none, start, out, _VECTORS * lanes_of(out))
     return out[0]
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from numba.core import types
 
 from fastgru.kernels.operands.gemm import PANEL_VECTORS
-from fastgru.kernels.registry import inlined, kernel, microkernel
+from fastgru.kernels.registry import kernel, microkernel
 from fastgru.simd.cpu import REGISTERS
 from fastgru.simd.memory import lanes_of, offset
 from fastgru.simd.tile import FLOATS, TileFormat, make_tile
@@ -69,19 +69,14 @@ def by_parity(p, first, last, parity):
 
 
 class GEMMFormat(NamedTuple):
-    """How rows and panels lie in memory, k being grouped in units of `unit` numbers that are multiplied at once.
+    """How rows and panels lie in memory: k in units of `unit` numbers that are multiplied at once.
 
-    x_unit, w_unit: elements of a unit in a row, and in the weights of an output; x_head, w_head: those before the
-    first. block: units that are summed from zero before they are added. types: Numba's, of a pointer to rows and
-    weights and of one to outputs, for a dtype of the outputs.
+    block: units that are summed from zero before they are added. types: Numba's, of a pointer to rows and weights and
+    of one to outputs, for a dtype of the outputs.
     """
 
     tile: TileFormat
     unit: int
-    x_unit: int
-    w_unit: int
-    x_head: int
-    w_head: int
     block: int
     types: Callable[[str], tuple[Any, Any]]
 
@@ -91,70 +86,65 @@ def _float_types(dtype: str) -> tuple[Any, Any]:
     return p, p
 
 
-_FLOATS: Final = GEMMFormat(FLOATS, 1, 1, 1, 0, 0, BLOCK, _float_types)
+_FLOATS: Final = GEMMFormat(FLOATS, 1, BLOCK, _float_types)
 
 
-def _make_product(form: GEMMFormat, rows: int, groups: int, vectors: int, smaller: Any = None) -> Any:
-    """product(count, x, x_stride, w, apart, units, start, start_stride, start_last, out, out_stride): rows done.
+def _make_product(form: GEMMFormat, rows: int, groups: int, vectors: int) -> Any:
+    """product(x, x_stride, w, apart, units, start, start_stride, start_last, out, out_stride): how many rows it does.
 
-    One tile, once over `units` units; `smaller` does it where fewer rows than the tile has are left.
+    One tile, once over `units` units; the operands are those of a `Tile`.
     """
     steps, begin, advance, advance_one, finish = make_tile(form.tile, rows, groups, vectors)
-    x_unit, w_unit, x_head, w_head = form.x_unit, form.w_unit, form.x_head, form.w_head
     several = groups > 1
 
-    @inlined
-    def tile(x, x_stride, w, apart, units, start, start_stride, start_last, out, out_stride):
-        width = vectors * lanes_of(out)
-        values, weights, each = offset(x, x_head), offset(w, width * w_head), width * w_unit
-        stride = apart if several else x_stride
-        acc = begin(w, apart)
-        k = 0
+    @kernel
+    def product(x, x_stride, w, apart, units, start, start_stride, start_last, out, out_stride):
+        acc, stride, k = begin(w, apart), apart if several else x_stride, np.int64(0)
         while k + steps <= units:
-            acc = advance(acc, offset(values, k * x_unit), stride, offset(weights, k * each))
+            acc = advance(acc, x, stride, w, k)
             k += steps
         while k < units:
-            acc = advance_one(acc, offset(values, k * x_unit), stride, offset(weights, k * each))
+            acc = advance_one(acc, x, stride, w, k)
             k += 1
         finish(acc, w, apart, x, x_stride, start, start_stride, start_last, out, out_stride)
-
-    if smaller is None:
-
-        @inlined
-        def product(count, x, x_stride, w, apart, units, start, start_stride, start_last, out, out_stride):
-            tile(x, x_stride, w, apart, units, start, start_stride, start_last, out, out_stride)
-            return rows
-
-    else:
-
-        @inlined
-        def product(count, x, x_stride, w, apart, units, start, start_stride, start_last, out, out_stride):
-            if count < rows:
-                return smaller(
-                    count, x, x_stride, w, apart, units, start, start_stride, start_last, out, out_stride
-                )  # fmt: skip
-            tile(x, x_stride, w, apart, units, start, start_stride, start_last, out, out_stride)
-            return rows
+        return rows
 
     return product
 
 
 def _ladder(form: GEMMFormat, vectors: int) -> Any:
-    """The tiles of a panel of `vectors` vectors: as many rows as there are, or the most that a tile has."""
-    product = None
-    for rows in TILES[vectors]:
-        product = _make_product(form, rows, 1, vectors, product)
-    return product
+    """The tiles of a panel of `vectors` vectors: as `_make_product`, with at most `count` rows."""
+    one, two, three, four, five, six = (
+        _make_product(form, rows, 1, vectors) if rows in TILES[vectors] else None for rows in range(1, 7)
+    )
+    has_three, has_four, has_five, has_six = (tile is not None for tile in (three, four, five, six))
+
+    @kernel
+    def ladder(count, x, x_stride, w, units, start, start_stride, out, out_stride):
+        none = np.int64(0)
+        if has_six and count >= 6:
+            return six(x, x_stride, w, none, units, start, start_stride, start, out, out_stride)
+        if has_five and count >= 5:
+            return five(x, x_stride, w, none, units, start, start_stride, start, out, out_stride)
+        if has_four and count >= 4:
+            return four(x, x_stride, w, none, units, start, start_stride, start, out, out_stride)
+        if has_three and count >= 3:
+            return three(x, x_stride, w, none, units, start, start_stride, start, out, out_stride)
+        if count >= 2:
+            return two(x, x_stride, w, none, units, start, start_stride, start, out, out_stride)
+        return one(x, x_stride, w, none, units, start, start_stride, start, out, out_stride)
+
+    return ladder
 
 
 def make_panel(form: GEMMFormat) -> Any:
     """One panel of `width` vectors, all rows: out = start + x W^T. K = 0 copies start."""
     wide, pair, single = (_ladder(form, vectors) for vectors in PANEL_VECTORS)
     most, unit, block = TILES[4][-1], form.unit, form.block
-    x_block, w_block = block * form.x_unit, block * form.w_unit
+    x_block, w_block = block * form.tile.x_unit, block * form.tile.w_unit
 
     def panel(x, x_stride, rows, w, K, width, start, start_stride, out, out_stride):
-        units, none = (K + unit - 1) // unit, np.int64(0)
+        units = (K + unit - 1) // unit
         w_step = w_block * width * lanes_of(out)
         done = 0
         while done == 0 or done < units:
@@ -164,14 +154,12 @@ def make_panel(form: GEMMFormat) -> Any:
                 left = rows - m
                 xs, ss, os = offset(x, m * x_stride), offset(start, m * start_stride), offset(out, m * out_stride)
                 if width == 4:  # rows are dealt evenly
-                    m += wide(left // tiles, xs, x_stride, w, none, some, ss, start_stride, ss, os, out_stride)
+                    m += wide(left // tiles, xs, x_stride, w, some, ss, start_stride, os, out_stride)
                     tiles -= 1
                 elif width == 2:
-                    count = 4 if left == 8 else left
-                    m += pair(count, xs, x_stride, w, none, some, ss, start_stride, ss, os, out_stride)
+                    m += pair(4 if left == 8 else left, xs, x_stride, w, some, ss, start_stride, os, out_stride)
                 else:
-                    count = 4 if left == 8 else left
-                    m += single(count, xs, x_stride, w, none, some, ss, start_stride, ss, os, out_stride)
+                    m += single(4 if left == 8 else left, xs, x_stride, w, some, ss, start_stride, os, out_stride)
             x, w, start, start_stride = offset(x, x_block), offset(w, w_step), out, out_stride
             done += block
 
@@ -186,7 +174,7 @@ def make_gates(form: GEMMFormat, groups: int, depth_of: Any) -> Any:
     """
     wide, pair, single = (_make_product(form, 1, groups, vectors) for vectors in PANEL_VECTORS)
     unit, block = form.unit, form.block
-    x_block, w_block = block * form.x_unit, block * form.w_unit
+    x_block, w_block = block * form.tile.x_unit, block * form.tile.w_unit
 
     def gates(x, w, K, width, start, start_last, out):
         units, none, size = (K + unit - 1) // unit, np.int64(0), width * lanes_of(out)
@@ -195,11 +183,11 @@ def make_gates(form: GEMMFormat, groups: int, depth_of: Any) -> Any:
         while done == 0 or done < units:
             some = min(units - done, block)
             if width == 4:
-                wide(1, x, none, w, apart, some, start, none, start_last, out, none)
+                wide(x, none, w, apart, some, start, none, start_last, out, none)
             elif width == 2:
-                pair(1, x, none, w, apart, some, start, none, start_last, out, none)
+                pair(x, none, w, apart, some, start, none, start_last, out, none)
             else:
-                single(1, x, none, w, apart, some, start, none, start_last, out, none)
+                single(x, none, w, apart, some, start, none, start_last, out, none)
             x, w, start, start_last = offset(x, x_block), offset(w, w_block * size), out, last
             done += block
 

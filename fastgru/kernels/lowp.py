@@ -21,10 +21,8 @@ from fastgru.kernels.gemm import BLOCK, GEMMFormat, gates_signature, make_gates,
 from fastgru.kernels.operands.lowp import (
     BFLOAT16_GROUP,
     INT8_GROUP,
-    INT8_HEAD,
     INT8_LIMIT,
     INT8_SCALE,
-    INT8_UNIT,
     LEAST_PEAK,
     LOWP,
 )
@@ -126,8 +124,8 @@ def _types(dtype: str) -> tuple[Any, Any]:
     return _BYTES, _FLOATS
 
 
-_BFLOAT16: Final = GEMMFormat(BFLOAT16, BFLOAT16_GROUP, 4, 4, 0, 0, BLOCK // BFLOAT16_GROUP, _types)
-_INT8: Final = GEMMFormat(INT8, INT8_GROUP, INT8_UNIT, INT8_GROUP, INT8_SCALE, INT8_HEAD, INT8_LIMIT, _types)
+_BFLOAT16: Final = GEMMFormat(BFLOAT16, BFLOAT16_GROUP, BLOCK // BFLOAT16_GROUP, _types)
+_INT8: Final = GEMMFormat(INT8, INT8_GROUP, INT8_LIMIT, _types)
 
 
 @microkernel("bfloat16_panel", "float32", signature=panel_signature(_BFLOAT16))

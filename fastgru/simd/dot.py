@@ -21,7 +21,7 @@ from numba.core import types
 from numba.core.extending import intrinsic
 
 from fastgru.simd.cpu import HAS_DOT_BFLOAT16, HAS_DOT_INT8, VECTOR_BYTES, is_x86
-from fastgru.simd.groups import INT8_BIAS, INT8_GROUP, INT8_UNIT
+from fastgru.simd.groups import INT8_BIAS, INT8_GROUP, INT8_HEAD, INT8_SCALE, INT8_UNIT
 from fastgru.simd.tile import Floats
 from fastgru.simd.vector import Vec, call, llvm_vec, multiply_add, splat_value
 
@@ -117,6 +117,8 @@ def dot_bytes(
 class _BFloat16(Floats):
     """Pairs of bfloat16; `sums` in float32, without scales."""
 
+    x_unit, w_unit, x_head, w_head = 4, 4, 0, 0
+
     def sums(self, p: types.CPointer) -> Vec | None:
         return Vec(types.float32, LANES) if p == _BYTES else None
 
@@ -132,6 +134,8 @@ class _BFloat16(Floats):
 
 class _Int8:
     """Groups of bytes; `sums` in int32, which begin with the starts of the outputs."""
+
+    x_unit, w_unit, x_head, w_head = INT8_UNIT, INT8_GROUP, INT8_SCALE, INT8_HEAD
 
     def sums(self, p: types.CPointer) -> Vec | None:
         return Vec(types.int32, LANES) if p == _BYTES else None

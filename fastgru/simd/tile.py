@@ -23,7 +23,15 @@ class TileFormat(Protocol):
     """What a tile multiplies: how one k of a row, and of the weights, is read, enters the sums, and leaves them.
 
     A k is a unit: one number, or as many as one instruction multiplies and adds.
+
+    x_unit, w_unit: elements of a unit in a row, and in the weights of an output. x_head, w_head: those before the
+        first.
     """
+
+    x_unit: int
+    w_unit: int
+    x_head: int
+    w_head: int
 
     def sums(self, p: types.CPointer) -> Vec | None:
         """The type of a sum of products of what p points to; None where p is no pointer of this format."""
@@ -52,6 +60,8 @@ class TileFormat(Protocol):
 
 class Floats:
     """Floats times floats: a unit is one number."""
+
+    x_unit, w_unit, x_head, w_head = 1, 1, 0, 0
 
     def sums(self, p: types.CPointer) -> Vec | None:
         return vec_of(p.dtype) if isinstance(p.dtype, types.Float) else None
@@ -86,9 +96,9 @@ class Tile(NamedTuple):
     """Operations of one tile, for compiled code: rows by groups, which are matrices `apart` elements from each other.
 
     begin(head, apart): accumulators that have added up nothing; `head` is where the weights begin.
-    advance(acc, x, stride, w): acc[m][g][u] += x[m * stride + k] * w[g][k * U + u], k = 0 .. steps - 1, the
+    advance(acc, x, stride, w, k): acc[m][g][u] += x[m * stride + k] * w[g][k * U + u] for `steps` units from k on, the
         stride being that of the rows, or, with several groups, `apart`.
-    advance_one: the same for k = 0 alone.
+    advance_one: the same for one unit.
     finish(acc, head, apart, x, x_stride, start, start_stride, start_last, out, out_stride): out = start + acc; x is
         where a row begins, a start stride of 0 adds one row to all, the last of several groups adds `start_last`.
     """
@@ -115,19 +125,28 @@ def _strided(builder: ir.IRBuilder, p: ir.Value, stride: ir.Value, count: int) -
     return places
 
 
+def _unit(builder: ir.IRBuilder, p: ir.Value, k: ir.Value, each: int, head: int) -> ir.Value:
+    """Where unit k begins, `each` elements a unit behind a head."""
+    at = builder.mul(k, ir.Constant(_INT64, each)) if each > 1 else k
+    return builder.gep(p, [builder.add(at, ir.Constant(_INT64, head)) if head else at])
+
+
 def _advancing(form: TileFormat, rows: int, groups: int, vectors: int, unroll: int) -> Any:
     count = rows * groups * vectors
 
     @intrinsic
-    def advance(typingctx, acc, x, stride, w):
-        if not (isinstance(x, types.CPointer) and x == w and stride == types.int64):
+    def advance(typingctx, acc, x, stride, w, k):
+        if not (isinstance(x, types.CPointer) and x == w and stride == k == types.int64):
             return None
         vec = form.sums(x)
         if vec is None or acc != types.UniTuple(vec, count):
             return None
 
         def codegen(context, builder, sig, args):
-            acc_value, x_value, stride_value, w_value = args
+            acc_value, x_value, stride_value, w_value, k_value = args
+            width = vectors * vec.lanes
+            x_value = _unit(builder, x_value, k_value, form.x_unit, form.x_head)
+            w_value = _unit(builder, w_value, k_value, width * form.w_unit, width * form.w_head)
             sums = [builder.extract_value(acc_value, i) for i in range(count)]
             rows_at = _strided(builder, x_value, stride_value, rows)
             groups_at = _strided(builder, w_value, stride_value, groups)
@@ -143,7 +162,7 @@ def _advancing(form: TileFormat, rows: int, groups: int, vectors: int, unroll: i
                 result = builder.insert_value(result, value, i)
             return result
 
-        return acc(acc, x, stride, w), codegen
+        return acc(acc, x, stride, w, k), codegen
 
     return advance
 
