@@ -123,6 +123,8 @@ def updated(text: str, folder: Path) -> str:
     def replace(match: re.Match[str]) -> str:
         if match["kind"] == "yaml":
             write_file(match["body"], folder)
+        if match["guide"]:
+            return match[0]
         if match["kind"] == "python" and all(importlib.util.find_spec(name) for name in _needs(match)):
             with contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()):
                 exec(textwrap.dedent(match["body"]), names)

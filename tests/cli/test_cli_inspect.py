@@ -151,4 +151,4 @@ def test_what_stays_in_float32_is_said_and_why(invoke: Invoke, gru_onnx: Path) -
     timed = json.loads(
         invoke("inspect", DATA / "demo.safetensors", "--precision", "int8", "--profile", "--json").stdout
     )
-    assert "gru_reset_after_int8_float32" in {row["kernel"] for row in timed["profile"]}
+    assert "gru_step_reset_after_int8_float32" in {row["kernel"] for row in timed["profile"]}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -13,6 +15,7 @@ from fastgru.engine.passes import fold_constants, folding
 from fastgru.engine.precision import PrecisionPlan
 from fastgru.errors import ShapeError
 from fastgru.graph import Graph, Node, TensorSpec
+from fastgru.kernels.operands.movement import COPY, MAX_RANK
 from fastgru.reference import run_graph
 
 
@@ -101,11 +104,16 @@ def test_sizes_are_integers(shape: tuple[object, ...]) -> None:
     assert all(type(n) is int for n in b.new((np.int64(2), np.uint8(3))).shape)
 
 
+def copy(builder: PlanBuilder, source: View, target: View, shape: list[Any], strides: list[int]) -> None:
+    names = {"source": source, "target": target, "shape": shape, "source_strides": strides, "target_strides": strides}
+    builder.emit("copy", "int32", COPY, names)
+
+
 def test_words_and_steps_are_integers() -> None:
     b = PlanBuilder(PrecisionPlan("float32"), {})
     x = b.input("x", (4, 4), "float32")
     with pytest.raises(ShapeError, match="where integers belong"):
-        b.emit("copy", "int32", [x, b.new((4, 4))], [1, 1, 1, 1, 4, 4.0, *[1] * 12])  # type: ignore[list-item]
+        copy(b, x, b.new((4, 4)), [1, 1, 1, 1, 4, 4.0], [1] * MAX_RANK)
     for offset, strides in ((0.0, (4, 1)), (0, (4.5, 1)), (0, (4,))):
         with pytest.raises(ShapeError):
             View(x.buffer, offset, (4, 4), strides, "float32")  # type: ignore[arg-type]
@@ -127,7 +135,7 @@ def test_a_view_beyond_its_buffer_is_found_in_the_end(
     view = View(x.buffer, offset, shape, strides, "float32")
     assert view.inside == inside
     y = b.new((16,))
-    b.emit("copy", "int32", [view, y], [1, 1, 1, 1, 1, 1, *[0] * 12])
+    copy(b, view, y, [1] * MAX_RANK, [0] * MAX_RANK)
     if inside:
         b.finish({"x": x}, {"y": y})
     else:
