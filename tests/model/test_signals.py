@@ -85,7 +85,7 @@ def test_a_process_ends_whose_waiting_for_a_compilation_was_ended():
 
         def taken(condition):
             enter(condition)
-            if threading.current_thread() is threading.main_thread():
+            if threading.get_ident() == threading.main_thread().ident:
                 raise KeyboardInterrupt
             return True
 
