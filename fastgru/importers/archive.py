@@ -4,8 +4,6 @@ Why not `zipfile`: it builds an object for every entry that a directory declares
 Layout of the records: PKWARE's APPNOTE 6.3, sections 4.3 and 4.5.3 (ZIP64).
 """
 
-from __future__ import annotations
-
 import struct
 import zlib
 from collections.abc import Iterator, Mapping

@@ -3,8 +3,6 @@
 detect_format("model.bin")               # "onnx", "torch-zip", ...: one of FORMATS
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Final
 

@@ -1,7 +1,5 @@
 """Which output is the next value of which input, told by their names."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 from fastgru.graph import TensorSpec

@@ -29,8 +29,6 @@ At the outermost level: `inputs`, `layers`, `outputs` (a value, a list of values
 tensors that may stay unread). A shape may also be {shape: [...], dtype: int64}.
 """
 
-from __future__ import annotations
-
 from fastgru.importers.architecture.draft import draft
 from fastgru.importers.architecture.reader import build_architecture, read_architecture
 from fastgru.importers.architecture.registry import LayerType, types

@@ -1,7 +1,5 @@
 """One layer of a description while it becomes nodes: what every handler needs."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any

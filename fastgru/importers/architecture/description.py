@@ -1,7 +1,5 @@
 """A description, checked as far as it can be without the weights."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches

@@ -1,7 +1,5 @@
 """A description to begin with: what the names and shapes of a state dict tell of its layers."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping

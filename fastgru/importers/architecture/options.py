@@ -1,7 +1,5 @@
 """What a description says, behind typed questions: each value is checked when it is asked for."""
 
-from __future__ import annotations
-
 import math
 import reprlib
 from collections.abc import Mapping, Sequence

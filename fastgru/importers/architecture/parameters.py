@@ -1,7 +1,5 @@
 """The tensors of a layer in a state dict, by the names that torch gives its parameters."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A description and the weights of a checkpoint as a graph."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase

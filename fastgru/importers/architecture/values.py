@@ -1,7 +1,5 @@
 """How messages show values."""
 
-from __future__ import annotations
-
 from fastgru.graphbuilder import Value
 
 __all__ = ["Shape", "shown"]

@@ -13,8 +13,6 @@ HDF5 library is not used, because damaged files make it crash, and no Python cod
 Layout: "HDF5 File Format Specification Version 3.0", The HDF Group; section numbers in the comments are its.
 """
 
-from __future__ import annotations
-
 from fastgru.importers.hdf5.file import Hdf5
 
 __all__ = ["Hdf5"]

@@ -1,7 +1,5 @@
 """An HDF5 file as paths, arrays and texts."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Object headers: the list of messages that a group or a dataset is (sections IV.A.1)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final

@@ -1,7 +1,5 @@
 """Groups: the names in a group and the objects that they stand for (sections III.A.1, III.B to III.D, IV.A.2.g)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Final
 

@@ -1,7 +1,5 @@
 """Where the bytes of a dataset are, and how they are packed (sections IV.A.2.i, IV.A.2.l and III.A.1)."""
 
-from __future__ import annotations
-
 import math
 import zlib
 from collections.abc import Callable, Sequence

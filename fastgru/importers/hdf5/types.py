@@ -1,7 +1,5 @@
 """Datatypes and dataspaces: what the bytes of a dataset or an attribute mean (sections IV.A.2.b and IV.A.2.d)."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Any, Final

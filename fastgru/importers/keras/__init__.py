@@ -1,7 +1,5 @@
 """Whole Keras models, of every generation, without Keras."""
 
-from __future__ import annotations
-
 from fastgru.importers.keras.container import find_configuration
 from fastgru.importers.keras.reader import read_keras
 from fastgru.modules import import_all

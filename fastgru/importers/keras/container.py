@@ -3,8 +3,6 @@
 All three are in a .keras archive and in a legacy .h5; `model.to_json` and `model.save_weights` write two files.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

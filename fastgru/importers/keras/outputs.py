@@ -1,7 +1,5 @@
 """The end of the reading: outputs get their names, and what nobody needs is left out."""
 
-from __future__ import annotations
-
 from collections.abc import Container, Mapping, Sequence
 
 from fastgru.errors import InvalidModelError

@@ -4,8 +4,6 @@ Sequential models are chains. Functional models name, for each layer, the calls 
 (layer, number of the call, number of the output).
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace

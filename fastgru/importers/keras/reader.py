@@ -1,7 +1,5 @@
 """A whole Keras model as a graph."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any

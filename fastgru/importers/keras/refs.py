@@ -1,7 +1,5 @@
 """How configurations name tensors: (layer, number of the call, number of the output)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any

@@ -9,8 +9,6 @@
 A function takes a `Call`, and gives the values of its outputs.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final

@@ -1,7 +1,5 @@
 """A plan carried out: every call of a model becomes nodes of the graph."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial

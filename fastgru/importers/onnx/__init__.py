@@ -6,8 +6,6 @@
 `ops` has one module a family of operators; `registry` holds them all.
 """
 
-from __future__ import annotations
-
 from fastgru.importers.onnx.reader import read_onnx
 from fastgru.importers.onnx.registry import NEWEST_OPSET, OLDEST_OPSET, OnnxOperator, operators
 from fastgru.importers.onnx.structure import inputs_to_fix

@@ -3,8 +3,6 @@
 What cannot be converted is collected, so that one error names all of it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache

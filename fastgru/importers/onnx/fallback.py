@@ -1,7 +1,5 @@
 """A node that is not implemented, kept as it is for onnx's own reference implementation."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

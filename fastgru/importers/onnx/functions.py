@@ -1,7 +1,5 @@
 """Functions: bodies of nodes that a model defines, or ONNX itself, and that stand for the node which calls them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final

@@ -1,7 +1,5 @@
 """One ONNX node as the conversion functions see it: its values, its version, and attributes that must all be read."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final

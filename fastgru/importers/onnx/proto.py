@@ -4,8 +4,6 @@ The module of messages that the package holds is loaded alone, under its own nam
 gets these very classes. Its checker, schemas and shape inference take longer to import than a model takes to load.
 """
 
-from __future__ import annotations
-
 import importlib
 import importlib.machinery
 import importlib.util

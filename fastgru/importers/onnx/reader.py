@@ -1,7 +1,5 @@
 """An ONNX file to a `Graph`."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Everything of a file that is not implemented, gathered into one message."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Final
 

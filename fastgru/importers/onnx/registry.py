@@ -6,8 +6,6 @@
 A function takes an `OnnxNode` and the `OnnxGraphBuilder`, and returns the value of its output, or a tuple of values.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final

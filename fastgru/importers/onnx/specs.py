@@ -1,7 +1,5 @@
 """What an ONNX file says of its inputs, its outputs and of itself."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Final
 

@@ -1,7 +1,5 @@
 """What is checked of an ONNX graph before a node is converted: who defines a name, who reads it, in what order."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 from fastgru.errors import InvalidModelError

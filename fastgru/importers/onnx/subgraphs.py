@@ -1,7 +1,5 @@
 """Graphs inside nodes: what they read of the graph around them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Final
 

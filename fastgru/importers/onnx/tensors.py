@@ -1,7 +1,5 @@
 """TensorProto to NumPy array: dtype, dims and amount of data are checked against each other before memory is taken."""
 
-from __future__ import annotations
-
 import math
 from typing import Any, Final
 

@@ -1,7 +1,5 @@
 """Every string of a model is text: protobuf hands out what is not UTF-8 as bytes, unasked."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor

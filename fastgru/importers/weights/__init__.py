@@ -4,8 +4,6 @@ with fastgru.read_weights("checkpoint.pt") as weights:          # leaving the bl
     gru = fastgru.GRU.from_torch(weights, prefix="encoder.gru")
 """
 
-from __future__ import annotations
-
 from fastgru.importers.weights.find import FoundGRU, find_grus
 from fastgru.importers.weights.mapping import MissingTensorError, Weights
 from fastgru.importers.weights.read import read_weights

@@ -4,8 +4,6 @@ torch.nn.GRU: `<prefix>.weight_ih_l0`, `weight_hh_l0`, `bias_ih_l0`, `bias_hh_l0
 direction and `_l1`, `_l2`... for further layers. torch.nn.GRUCell: the same names without `_l0`.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass

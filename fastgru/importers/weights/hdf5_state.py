@@ -3,8 +3,6 @@
 Whole models of Keras, and its layers by name, are the business of `fastgru.importers.keras`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """State dicts as JSON: an object of nested lists, as `{k: v.tolist() for k, v in model.state_dict().items()}` makes."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from itertools import chain
 from typing import Any, Final

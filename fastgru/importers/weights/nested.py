@@ -1,7 +1,5 @@
 """Which dict of a checkpoint is the state dict: the one beside the optimizer's, the epoch and the losses."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, Final
 

@@ -3,8 +3,6 @@
 The format: numpy.lib.format, versions 1 to 3.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from math import prod

@@ -1,7 +1,5 @@
 """State dicts whose tensors are no weights but bytes that another library unpacks: refused by that library's name."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Final
 

@@ -6,8 +6,6 @@ opcodes, and by what calls may copy. Nothing recurses, so neither nesting nor cy
 whose hashes cannot be made to collide.
 """
 
-from __future__ import annotations
-
 import pickletools
 import struct
 from collections.abc import Callable, Iterator, Mapping

@@ -1,7 +1,5 @@
 """The one function that reads every format of weights."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 

@@ -1,7 +1,5 @@
 """What `fastgru.load` answers to weights that come without a model around them."""
 
-from __future__ import annotations
-
 from typing import Final, NoReturn
 
 from fastgru.errors import UnsupportedModelError

@@ -6,8 +6,6 @@ legacy: the pickles magic number, protocol version, system information, object, 
 key, an int64 count and the bytes, little-endian whatever the machine (torch/csrc/serialization.cpp).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from typing import Any, Final

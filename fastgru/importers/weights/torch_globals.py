@@ -1,7 +1,5 @@
 """The names that a PyTorch checkpoint may use: each with what stands for it here. Nothing else is known."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 

@@ -1,7 +1,5 @@
 """The state dict of a PyTorch checkpoint as arrays."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

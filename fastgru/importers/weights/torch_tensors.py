@@ -1,7 +1,5 @@
 """What a PyTorch pickle says of a tensor, and the array it stands for once the storages' bytes are there."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final

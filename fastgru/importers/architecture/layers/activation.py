@@ -1,7 +1,5 @@
 """Activations and other functions of one element, under the names and with the defaults of torch."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -11,8 +9,6 @@ from fastgru.conventions import SELU
 from fastgru.graphbuilder import Value
 from fastgru.importers.architecture.described import DescribedLayer
 from fastgru.importers.architecture.registry import layer_type
-
-__all__: list[str] = []
 
 _PLAIN: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
     "Abs": ("unary", {"kind": "abs"}),

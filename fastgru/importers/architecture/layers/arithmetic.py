@@ -1,7 +1,5 @@
 """Arithmetic of values with broadcasting, and reductions, under the names of torch's functions."""
 
-from __future__ import annotations
-
 from typing import Final
 
 from fastgru.errors import ShapeError
@@ -9,8 +7,6 @@ from fastgru.graphbuilder import Value
 from fastgru.importers.architecture.described import DescribedLayer
 from fastgru.importers.architecture.registry import layer_type
 from fastgru.importers.architecture.values import shown
-
-__all__: list[str] = []
 
 _KINDS: Final = {"Add": "add", "Div": "div", "Maximum": "max", "Minimum": "min", "Mul": "mul", "Sub": "sub"}
 _REDUCE: Final = {"LogSumExp": "log_sum_exp", "Max": "max", "Mean": "mean", "Min": "min", "Sum": "sum"}

@@ -3,8 +3,6 @@
 head_k = softmax(Q_k K_k^T / sqrt(d)) V_k          y = [head_1, ..., head_h] W_o^T + b_o
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 
@@ -15,8 +13,6 @@ from fastgru.importers.architecture.described import DescribedLayer
 from fastgru.importers.architecture.layers.reshape import KeptAxis, moved, reshaped
 from fastgru.importers.architecture.registry import layer_type
 from fastgru.importers.architecture.values import shown
-
-__all__: list[str] = []
 
 
 @layer_type(

@@ -1,7 +1,5 @@
 """Convolutions and transposed convolutions over one axis or two, as torch.nn has them."""
 
-from __future__ import annotations
-
 from typing import Any, Final
 
 from numpy.typing import NDArray
@@ -11,8 +9,6 @@ from fastgru.importers.architecture.described import DescribedLayer
 from fastgru.importers.architecture.layers.pad import padded
 from fastgru.importers.architecture.registry import layer_type
 from fastgru.importers.architecture.values import Shape
-
-__all__: list[str] = []
 
 _SIZES: Final = "in_channels out_channels kernel_size bias"
 _MODES: Final = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}

@@ -1,14 +1,10 @@
 """Multiplications: the affine map, the look-up, products of values; and tensors of the state dict as values."""
 
-from __future__ import annotations
-
 from fastgru.errors import ShapeError
 from fastgru.graphbuilder import Value
 from fastgru.importers.architecture.described import DescribedLayer
 from fastgru.importers.architecture.registry import layer_type
 from fastgru.importers.architecture.values import shown
-
-__all__: list[str] = []
 
 
 @layer_type("Linear", sizes="in_features out_features bias", weights=True)

@@ -1,7 +1,5 @@
 """Normalisations, as torch.nn has them in inference."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any, Final
@@ -12,8 +10,6 @@ from numpy.typing import NDArray
 from fastgru.graphbuilder import Value
 from fastgru.importers.architecture.described import DescribedLayer
 from fastgru.importers.architecture.registry import layer_type
-
-__all__: list[str] = []
 
 Array = NDArray[Any]
 

@@ -1,7 +1,5 @@
 """Padding, under torch's names; amounts are those of torch.nn.functional.pad, the last axis first."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Final
 

@@ -1,7 +1,5 @@
 """Pools and upsampling, as torch.nn has them."""
 
-from __future__ import annotations
-
 import math
 from typing import Any, Final
 
@@ -10,8 +8,6 @@ import numpy as np
 from fastgru.graphbuilder import Value
 from fastgru.importers.architecture.described import DescribedLayer
 from fastgru.importers.architecture.registry import layer_type
-
-__all__: list[str] = []
 
 _MOST_CHECKED: Final = 1 << 12
 

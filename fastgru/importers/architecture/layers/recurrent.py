@@ -4,8 +4,6 @@ Gates of torch: r, z, n (GRU), which are ours; i, f, g, o (LSTM), where ours are
 (layers * directions, N, H) whatever batch_first says.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -19,8 +17,6 @@ from fastgru.importers.architecture.described import DescribedLayer
 from fastgru.importers.architecture.registry import layer_type
 from fastgru.importers.architecture.values import shown
 from fastgru.spec import Activation, GRUSpec, LSTMSpec, RecurrentSpec, RNNSpec
-
-__all__: list[str] = []
 
 Array = NDArray[Any]
 Parts = tuple[tuple[str, Value], ...]

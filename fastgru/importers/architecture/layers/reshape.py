@@ -1,7 +1,5 @@
 """Reshapes, in which free dimensions go by their names."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Layers that move, cut or join, under the names of torch's functions, and those that do nothing in inference."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Final
 
@@ -10,8 +8,6 @@ from fastgru.importers.architecture.described import DescribedLayer
 from fastgru.importers.architecture.layers.reshape import moved
 from fastgru.importers.architecture.registry import layer_type
 from fastgru.importers.architecture.values import shown
-
-__all__: list[str] = []
 
 Parts = tuple[tuple[str, Value], ...]
 

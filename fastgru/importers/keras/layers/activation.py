@@ -1,7 +1,5 @@
 """Activation functions by their Keras names, and the layers that are one function each."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, Final
 

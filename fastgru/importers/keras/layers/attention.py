@@ -8,8 +8,6 @@ Bengio 2015, "Neural Machine Translation by Jointly Learning to Align and Transl
 scores of values that a mask hides, and shows zeros at queries that one hides.
 """
 
-from __future__ import annotations
-
 from typing import Any, Final
 
 from numpy.typing import NDArray
@@ -20,8 +18,6 @@ from fastgru.importers.keras.layers.heads import causal_mask
 from fastgru.importers.keras.layers.norm import unit_length
 from fastgru.importers.keras.registry import keras_layer
 from fastgru.importers.keras.values import Tensor
-
-__all__: list[str] = []
 
 _HIDDEN: Final = 1e9
 _ARGUMENTS: Final = ("mask", "training", "return_attention_scores", "use_causal_mask")

@@ -4,8 +4,6 @@ The backward layer's outputs are reversed, so that both tell of the same step; a
 tf.keras and Keras 3 show zeros, whatever the layers say.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
@@ -23,8 +21,6 @@ from fastgru.importers.keras.layers.recurrent import (
 )
 from fastgru.importers.keras.registry import keras_layer
 from fastgru.importers.keras.values import Tensor
-
-__all__: list[str] = []
 
 _MERGES: Final = {"sum": "add", "mul": "mul", "ave": "add"}
 

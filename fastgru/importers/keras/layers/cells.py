@@ -1,7 +1,5 @@
 """Recurrent cells: their arrays in the order of this package, and what their activations are."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields

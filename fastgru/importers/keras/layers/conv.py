@@ -5,8 +5,6 @@ transposed one as (taps..., channels out, channels in); `conv` wants (out, in / 
 (in, out, taps...).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,8 +17,6 @@ from fastgru.importers.keras.layers.activation import activate
 from fastgru.importers.keras.registry import keras_layer
 from fastgru.importers.keras.values import Tensor
 from fastgru.importers.keras.windows import Frame, LayerWindows, numbers
-
-__all__: list[str] = []
 
 Array = NDArray[Any]
 

@@ -3,8 +3,6 @@
 (N, T, ...) becomes (N * T, ...) and back. What does the same to every step by itself is applied as it stands.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Final
 
@@ -14,8 +12,6 @@ from fastgru.importers.keras.config import LayerConfig
 from fastgru.importers.keras.registry import MODELS, class_of, keras_layer
 from fastgru.importers.keras.values import Tensor
 from fastgru.importers.keras.weights import LayerWeights
-
-__all__: list[str] = []
 
 Part = list[int] | tuple[Value, int]
 

@@ -4,8 +4,6 @@ Vaswani et al. 2017, "Attention Is All You Need". Keras keeps the kernels of que
 D), that of the output as (heads, D, features).
 """
 
-from __future__ import annotations
-
 from typing import Any, Final
 
 import numpy as np

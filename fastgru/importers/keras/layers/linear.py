@@ -1,7 +1,5 @@
 """Layers with a matrix, and the ones that make masks: Dense, Embedding, Masking; what does nothing in inference."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -11,8 +9,6 @@ from fastgru.importers.keras.call import Call
 from fastgru.importers.keras.layers.activation import activate
 from fastgru.importers.keras.registry import keras_layer
 from fastgru.importers.keras.values import Tensor
-
-__all__: list[str] = []
 
 Array = NDArray[Any]
 

@@ -1,7 +1,5 @@
 """Layers that join several inputs, and how they join the masks of these."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Final
 

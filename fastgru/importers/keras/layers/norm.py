@@ -1,7 +1,5 @@
 """Normalisation: by stored statistics (batch, preprocessing), or by those of the input (layer, group, RMS, unit)."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from fastgru.graphbuilder import Value

@@ -3,14 +3,10 @@
 A mean with padding 'same' leaves the padding out, as TensorFlow and JAX have it.
 """
 
-from __future__ import annotations
-
 from fastgru.importers.keras.call import Call
 from fastgru.importers.keras.registry import keras_layer
 from fastgru.importers.keras.values import Tensor
 from fastgru.importers.keras.windows import Frame, LayerWindows, numbers
-
-__all__: list[str] = []
 
 
 @keras_layer("AveragePooling1D", "AveragePooling2D", "MaxPooling1D", "MaxPooling2D", maskless=True)

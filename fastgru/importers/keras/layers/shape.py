@@ -1,7 +1,5 @@
 """Layers that move, repeat or add elements and compute none, up-sampling by lines aside."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 
@@ -12,8 +10,6 @@ from fastgru.importers.keras.config import LayerConfig
 from fastgru.importers.keras.registry import keras_layer
 from fastgru.importers.keras.values import Tensor
 from fastgru.importers.keras.windows import Frame, numbers
-
-__all__: list[str] = []
 
 
 def _product(shape: tuple[int | None, ...]) -> int | None:

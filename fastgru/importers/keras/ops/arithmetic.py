@@ -1,7 +1,5 @@
 """Operations of `keras.ops` that stand in functional models of Keras 3 like layers; masks are made of them."""
 
-from __future__ import annotations
-
 from typing import Final
 
 from fastgru.importers.keras.call import Call
@@ -9,8 +7,6 @@ from fastgru.importers.keras.layers.merging import check_numpy_broadcast
 from fastgru.importers.keras.ops.elementwise import number_or_tensor
 from fastgru.importers.keras.registry import operation
 from fastgru.importers.keras.values import Tensor
-
-__all__: list[str] = []
 
 _ARITHMETIC: Final = {
     "Add": "add", "Divide": "div", "Maximum": "max", "Minimum": "min", "Multiply": "mul", "Power": "pow",

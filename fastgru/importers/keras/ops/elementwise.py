@@ -1,7 +1,5 @@
 """Functions of `keras.ops` that compute element by element, or multiply matrices."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, Final
 

@@ -1,7 +1,5 @@
 """x[...]: integers, slices, new axes and an ellipsis."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -10,8 +8,6 @@ import numpy as np
 from fastgru.importers.keras.call import Call
 from fastgru.importers.keras.registry import operation
 from fastgru.importers.keras.values import Tensor
-
-__all__: list[str] = []
 
 _END: Final = int(np.iinfo(np.int64).max)
 _BEGIN: Final = int(np.iinfo(np.int64).min)

@@ -1,14 +1,10 @@
 """Functions of `keras.ops` that reduce axes, or run along one."""
 
-from __future__ import annotations
-
 from fastgru.graphbuilder import Value
 from fastgru.importers.keras.call import Call
 from fastgru.importers.keras.ops.elementwise import float_operand
 from fastgru.importers.keras.registry import operation
 from fastgru.importers.keras.values import Tensor
-
-__all__: list[str] = []
 
 
 def _axes(call: Call, x: Tensor) -> list[int]:

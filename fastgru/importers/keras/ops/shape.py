@@ -1,7 +1,5 @@
 """Functions of `keras.ops` that move elements and compute none."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -13,8 +11,6 @@ from fastgru.importers.keras.call import Call
 from fastgru.importers.keras.layers.merging import check_broadcast
 from fastgru.importers.keras.registry import operation
 from fastgru.importers.keras.values import Tensor
-
-__all__: list[str] = []
 
 _LEAST: Final = int(np.iinfo(np.int64).min)
 

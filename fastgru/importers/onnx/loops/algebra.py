@@ -4,8 +4,6 @@ Values are seen along their last axis, that of the features; the axes before it 
 the file makes it of: one matrix or six, split or sliced, added before or after.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 

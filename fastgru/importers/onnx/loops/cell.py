@@ -6,8 +6,6 @@ Whatever way a file writes this last line, it is found by trying it on random in
 affine forms, and the whole cell is compared with the body in float64.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product

@@ -1,7 +1,5 @@
 """Random numbers through a loop's body, in float64: what tells one cell from another is tried, not read."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, Final
 

@@ -1,7 +1,5 @@
 """Loop and Scan in one form: states, sequences that are read a step an iteration, outputs that are stacked."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final

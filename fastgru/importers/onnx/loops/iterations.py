@@ -1,7 +1,5 @@
 """What a loop reads in which iteration: counters, the steps of a sequence, and how many iterations there are."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final

@@ -1,7 +1,5 @@
 """Loops over GRU cells become GRUs, whatever form the cell was written in; a projection behind it becomes a layer."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Final
 

@@ -1,7 +1,5 @@
 """What stands in the graph for a loop: a GRU for each state that is a cell's, and a layer for what it stacks."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A loop's body converted once, and what each value is that comes into it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

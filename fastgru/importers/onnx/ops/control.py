@@ -3,8 +3,6 @@
 A graph of ours has no control flow: what is left of it when the model is read is nodes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Final
 
@@ -16,8 +14,6 @@ from fastgru.importers.onnx.loops.recognise import recognise
 from fastgru.importers.onnx.node import OnnxNode
 from fastgru.importers.onnx.registry import operator
 from fastgru.importers.onnx.scope import Refused
-
-__all__: list[str] = []
 
 _MAX_TRIPS: Final = 256
 _MAX_UNROLLED_NODES: Final = 20_000

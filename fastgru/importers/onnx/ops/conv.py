@@ -1,7 +1,5 @@
 """Convolutions over one or two spatial axes."""
 
-from __future__ import annotations
-
 from typing import Any, Final
 
 from fastgru.graphbuilder import Value

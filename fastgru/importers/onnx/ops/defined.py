@@ -4,8 +4,6 @@ The bodies are the onnx package's own. Those that depend on the node are built f
 of its inputs.
 """
 
-from __future__ import annotations
-
 from fastgru.errors import UnsupportedModelError
 from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.builder import OnnxGraphBuilder
@@ -13,8 +11,6 @@ from fastgru.importers.onnx.node import OnnxNode
 from fastgru.importers.onnx.proto import AttributeProto, FunctionProto, NodeProto, TypeProto
 from fastgru.importers.onnx.registry import operator
 from fastgru.reference.operator import numpy_dtype
-
-__all__: list[str] = []
 
 
 def _by_definition(node: OnnxNode, build: OnnxGraphBuilder) -> tuple[Value, ...]:

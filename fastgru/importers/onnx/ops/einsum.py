@@ -1,13 +1,9 @@
 """Sums over products of elements, by labels of the axes."""
 
-from __future__ import annotations
-
 from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.builder import OnnxGraphBuilder
 from fastgru.importers.onnx.node import OnnxNode
 from fastgru.importers.onnx.registry import operator
-
-__all__: list[str] = []
 
 
 @operator("Einsum", versions=(12, 28), inputs=(1, None))

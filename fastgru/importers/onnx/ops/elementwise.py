@@ -1,7 +1,5 @@
 """Operators on single elements, with broadcasting between inputs."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
@@ -11,8 +9,6 @@ from fastgru.importers.onnx.builder import OnnxGraphBuilder
 from fastgru.importers.onnx.node import OnnxNode
 from fastgru.importers.onnx.registry import operator
 from fastgru.importers.onnx.tensors import dtype_name
-
-__all__: list[str] = []
 
 # ONNX name -> (kind, versions of the definition)
 _UNARY: Final = {

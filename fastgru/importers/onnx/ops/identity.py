@@ -1,15 +1,11 @@
 """Operators that hand on a tensor as it is: that of the file, or their input."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.builder import OnnxGraphBuilder
 from fastgru.importers.onnx.node import OnnxNode
 from fastgru.importers.onnx.registry import operator
-
-__all__: list[str] = []
 
 _REFUSED_FORMS = ("sparse_value", "value_string", "value_strings")
 

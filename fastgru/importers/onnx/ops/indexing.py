@@ -1,7 +1,5 @@
 """Operators that take tensors apart and put them together."""
 
-from __future__ import annotations
-
 from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.builder import OnnxGraphBuilder
 from fastgru.importers.onnx.node import OnnxNode

@@ -1,14 +1,10 @@
 """Matrix multiplications. One by a constant matrix is a linear layer."""
 
-from __future__ import annotations
-
 from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.builder import OnnxGraphBuilder
 from fastgru.importers.onnx.node import OnnxNode
 from fastgru.importers.onnx.registry import operator
 from fastgru.reference.operator import is_floating
-
-__all__: list[str] = []
 
 
 def _is_weight(value: Value) -> bool:

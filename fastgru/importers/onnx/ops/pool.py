@@ -1,7 +1,5 @@
 """Pools over windows of one or two spatial axes, and over all of them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Final
 
@@ -10,8 +8,6 @@ from fastgru.importers.onnx.builder import OnnxGraphBuilder
 from fastgru.importers.onnx.node import OnnxNode
 from fastgru.importers.onnx.ops.conv import check_axes, windows
 from fastgru.importers.onnx.registry import operator
-
-__all__: list[str] = []
 
 _LIMITS: Final = "one or two spatial axes"
 

@@ -3,8 +3,6 @@
 QLinearMatMul and QLinearConv are exact in int32, then times one factor in float32, rounded and saturated.
 """
 
-from __future__ import annotations
-
 from typing import Final
 
 from fastgru.graphbuilder import Value
@@ -16,8 +14,6 @@ from fastgru.importers.onnx.registry import operator
 from fastgru.importers.onnx.tensors import dtype_name
 from fastgru.reference.operator import is_floating, numpy_dtype
 from fastgru.reference.quantize import PRODUCT_DTYPES, STORED_DTYPES, TARGET_DTYPES
-
-__all__: list[str] = []
 
 _VERSIONS: Final = (10, 13, 19, 21, 23, 24, 25, 28)
 _LIMITS: Final = "integers of 8 and 16 bits"

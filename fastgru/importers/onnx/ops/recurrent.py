@@ -5,8 +5,6 @@ sequence_lens (N,), initial_h and initial_c (D, N, H), P (D, 3H) in the order i,
 (D, N, H); layout 1 has the batch first in X, Y (N, T, D, H), and the states (N, D, H).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,8 +17,6 @@ from fastgru.importers.onnx.builder import OnnxGraphBuilder
 from fastgru.importers.onnx.node import OnnxNode
 from fastgru.importers.onnx.registry import operator
 from fastgru.spec import DIRECTIONS, GRUSpec, LSTMSpec, RecurrentSpec, RNNSpec
-
-__all__: list[str] = []
 
 _WEIGHTS = {"W": 1, "R": 2, "B": 3, "P": 7}
 

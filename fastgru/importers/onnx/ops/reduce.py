@@ -1,7 +1,5 @@
 """Operators that make many elements into one, and running sums."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Final
 
@@ -9,8 +7,6 @@ from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.builder import OnnxGraphBuilder
 from fastgru.importers.onnx.node import OnnxNode
 from fastgru.importers.onnx.registry import operator
-
-__all__: list[str] = []
 
 # ONNX name -> (kind, versions, the version from which axes is an input)
 _REDUCE: Final = {

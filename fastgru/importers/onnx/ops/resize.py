@@ -1,15 +1,11 @@
 """Resize in all its versions, and Upsample, which came before it."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.builder import OnnxGraphBuilder
 from fastgru.importers.onnx.node import OnnxNode
 from fastgru.importers.onnx.registry import operator
-
-__all__: list[str] = []
 
 
 def _given(node: OnnxNode, index: int) -> Value | None:

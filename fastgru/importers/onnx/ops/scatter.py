@@ -1,14 +1,10 @@
 """Operators that write into a copy of a tensor. Before version 16 there is no reduction."""
 
-from __future__ import annotations
-
 from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.builder import OnnxGraphBuilder
 from fastgru.importers.onnx.node import OnnxNode
 from fastgru.importers.onnx.ops.indexing import positions
 from fastgru.importers.onnx.registry import operator
-
-__all__: list[str] = []
 
 
 def _reduction(node: OnnxNode) -> str:

@@ -3,8 +3,6 @@
 Masks become comparisons of positions, which fold away where the shapes are known.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from fastgru.graphbuilder import Value
@@ -12,8 +10,6 @@ from fastgru.importers.onnx.builder import OnnxGraphBuilder
 from fastgru.importers.onnx.node import OnnxNode
 from fastgru.importers.onnx.registry import operator
 from fastgru.importers.onnx.tensors import dtype_name
-
-__all__: list[str] = []
 
 
 def _count(build: OnnxGraphBuilder, size: Value) -> Value:

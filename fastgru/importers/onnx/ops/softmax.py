@@ -1,15 +1,11 @@
 """Softmax and its logarithm."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.builder import OnnxGraphBuilder
 from fastgru.importers.onnx.node import OnnxNode
 from fastgru.importers.onnx.registry import operator
-
-__all__: list[str] = []
 
 
 def _softmax(op: str) -> Callable[[OnnxNode, OnnxGraphBuilder], Value]:

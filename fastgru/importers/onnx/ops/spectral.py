@@ -1,7 +1,5 @@
 """Fourier transforms, and the weights of mel bands."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from fastgru.graphbuilder import Value
@@ -10,8 +8,6 @@ from fastgru.importers.onnx.node import OnnxNode
 from fastgru.importers.onnx.registry import operator
 from fastgru.importers.onnx.tensors import dtype_name
 from fastgru.reference.spectral import mel_weights
-
-__all__: list[str] = []
 
 _MOST_WEIGHTS = 1 << 24
 
