@@ -12,8 +12,8 @@ from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastgru.arrays import Array
 from fastgru.conventions import from_keras_gates
 from fastgru.errors import InvalidModelError, ShapeError, SpecError, UnreadTensorsError, UnsupportedModelError
 from fastgru.graph import Graph
@@ -24,7 +24,6 @@ from fastgru.spec import GRUSpec
 
 __all__ = ["graph_from_rtneural", "is_rtneural", "read_rtneural"]
 
-Array = NDArray[Any]
 
 _ACTIVATIONS: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
     "elu": ("activation", {"kind": "elu", "alpha": 1.0, "beta": 0.0}),

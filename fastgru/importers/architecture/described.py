@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastgru.arrays import Array
 from fastgru.errors import InvalidModelError, ShapeError, UnsupportedModelError
 from fastgru.graphbuilder import GraphBuilder, Value
 from fastgru.importers.architecture.options import LayerOptions
@@ -14,8 +14,6 @@ from fastgru.importers.architecture.parameters import Parameters, Sizes
 from fastgru.importers.architecture.values import Shape, shown
 
 __all__ = ["DescribedLayer"]
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)

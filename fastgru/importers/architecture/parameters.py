@@ -1,18 +1,16 @@
 """The tensors of a layer in a state dict, by the names that torch gives its parameters."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastgru.arrays import Array
 from fastgru.errors import InvalidModelError, ShapeError
 from fastgru.importers.weights import Weights
 from fastgru.reference.operator import is_floating
 
 __all__ = ["Parameters", "Sizes"]
 
-Array = NDArray[Any]
 Sizes = tuple[int | str | None, ...]  # a text is the name of a size that may be anything, None is "?"
 
 

@@ -3,11 +3,11 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastgru.arrays import Array
 from fastgru.errors import InvalidModelError, UnsupportedModelError
 from fastgru.importers.hdf5.block import Block, FileForm, aligned
 from fastgru.importers.hdf5.headers import (
@@ -66,7 +66,7 @@ class Hdf5:
         """True where `path` is a group of the file, empty or not."""
         return path in self._groups
 
-    def read(self, path: str) -> NDArray[Any]:
+    def read(self, path: str) -> Array:
         """The dataset at `path`, in the byte order of the machine; bfloat16 as `ml_dtypes.bfloat16`."""
         what, dataset = f"dataset {path!r}", self._datasets[path]
         parts = {m.kind: m for m in dataset.messages}

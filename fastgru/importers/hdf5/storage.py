@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastgru.arrays import Array
 from fastgru.errors import UnsupportedModelError
 from fastgru.importers.hdf5.block import Block, FileForm
 from fastgru.importers.hdf5.links import walk_tree
@@ -36,7 +36,7 @@ class Storage:
         """How many values have to be unpacked for that shape: chunks are whole, also those at an edge."""
         return math.prod(-(-s // c) * c for s, c in zip(shape, self.chunk, strict=True)) if self.chunk else 0
 
-    def load(self, shape: tuple[int, ...], datatype: Datatype) -> NDArray[Any]:
+    def load(self, shape: tuple[int, ...], datatype: Datatype) -> Array:
         """The array, in memory of its own and the byte order of the machine."""
         dtype = datatype.numbers
         assert dtype is not None

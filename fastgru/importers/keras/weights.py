@@ -10,17 +10,15 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
-from numpy.typing import NDArray
-
+from fastgru.arrays import Array
 from fastgru.errors import InvalidModelError, UnreadTensorsError
 from fastgru.importers.hdf5 import Hdf5
 from fastgru.importers.keras.config import LayerConfig
 
 __all__ = ["LayerWeights", "Store", "open_weights"]
 
-Array = NDArray[Any]
 
 # What an array may be called, after the names by which layers ask for it: Keras 1 wrote gru_1_W_z, and
 # batchnormalization_1_running_std, which held the variance, whatever its name says.

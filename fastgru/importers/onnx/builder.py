@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastgru.errors import InvalidModelError
 from fastgru.graphbuilder import BuiltNode, Folding, GraphBuilder, Value
@@ -14,8 +13,6 @@ from fastgru.reference.facts import ValueFacts
 from fastgru.reference.operator import numpy_dtype
 
 __all__ = ["OnnxGraphBuilder"]
-
-Array = NDArray[Any]
 
 
 class OnnxGraphBuilder(GraphBuilder):

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastgru.arrays import Array
 from fastgru.errors import InvalidModelError, UnsupportedModelError
 from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.external import ExternalData
@@ -111,7 +111,7 @@ class Attributes:
         self._read.update(self._protos)
         return self._protos
 
-    def array(self, name: str) -> NDArray[Any] | None:
+    def array(self, name: str) -> Array | None:
         """The array of a tensor whose data is in the model itself."""
         proto = self._get(name, "TENSOR")
         return None if proto is None else read_tensor(proto.t, self._what, _NO_FILES)

@@ -4,8 +4,8 @@ import math
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastgru.arrays import Array
 from fastgru.errors import InvalidModelError, UnsupportedModelError
 from fastgru.graphbuilder import MAX_RANK
 from fastgru.importers.onnx.external import ExternalData
@@ -14,7 +14,6 @@ from fastgru.reference.operator import numpy_dtype
 
 __all__ = ["dtype_name", "read_tensor"]
 
-Array = NDArray[Any]
 
 _NAMES: Final = {number: name for name, number in TensorProto.DataType.items()}
 _DTYPES: Final = {

@@ -4,10 +4,8 @@ Whole models of Keras, and its layers by name, are the business of `fastgru.impo
 """
 
 from collections.abc import Mapping
-from typing import Any
 
-from numpy.typing import NDArray
-
+from fastgru.arrays import Array
 from fastgru.errors import InvalidModelError
 from fastgru.importers.archive import Archive
 from fastgru.importers.hdf5 import Hdf5
@@ -16,7 +14,7 @@ from fastgru.sources import Source, opened
 __all__ = ["read_hdf5_state", "read_keras_state"]
 
 
-def read_hdf5_state(source: Source) -> Mapping[str, NDArray[Any]]:
+def read_hdf5_state(source: Source) -> Mapping[str, Array]:
     """Every dataset under its path ("model_weights/gru/gru/kernel:0"), but for those of an optimizer.
 
     Raises as `Hdf5`.
@@ -27,7 +25,7 @@ def read_hdf5_state(source: Source) -> Mapping[str, NDArray[Any]]:
         return {path: file.read(path) for path in paths}
 
 
-def read_keras_state(source: Source) -> Mapping[str, NDArray[Any]]:
+def read_keras_state(source: Source) -> Mapping[str, Array]:
     """The datasets of `model.weights.h5` inside a `.keras` archive; raises as `Archive` and `Hdf5`."""
     with opened(source) as content:
         archive, name = Archive(content), content.name

@@ -5,8 +5,8 @@ from itertools import chain
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastgru.arrays import Array
 from fastgru.errors import InvalidModelError, UnsupportedModelError
 from fastgru.importers.weights.nested import choose_state_dict
 from fastgru.jsontext import load_json
@@ -17,7 +17,7 @@ __all__ = ["read_json_state"]
 MAX_AXES: Final = 32
 
 
-def read_json_state(source: Source, key: str | None = None) -> Mapping[str, NDArray[Any]]:
+def read_json_state(source: Source, key: str | None = None) -> Mapping[str, Array]:
     """Arrays of float64, since JSON has no dtype; a number alone is an array without axes.
 
     key: which nested object is the state dict, as `choose_state_dict`.
@@ -43,7 +43,7 @@ def _is_list(value: Any) -> bool:
     return isinstance(value, list) and bool(value)
 
 
-def _array(value: Any, what: str) -> NDArray[np.float64]:
+def _array(value: Any, what: str) -> Array:
     shape: list[int] = []
     level: list[Any] = [value]
     while level and isinstance(level[0], list):

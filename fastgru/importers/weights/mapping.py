@@ -6,11 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from types import TracebackType
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastgru.arrays import Array
 from fastgru.errors import InvalidModelError, UnreadTensorsError
 
 __all__ = ["MissingTensorError", "Weights"]
@@ -24,7 +23,7 @@ class MissingTensorError(InvalidModelError, KeyError):
     __str__ = Exception.__str__
 
 
-class Weights(Mapping[str, NDArray[Any]]):
+class Weights(Mapping[str, Array]):
     """An immutable mapping of tensor names, in the file's order, to read-only arrays.
 
     Reading `weights[name]` (or `get`, `items`, `values`) records the name as read; `in`, iteration, `len`, `specs`
@@ -37,7 +36,7 @@ class Weights(Mapping[str, NDArray[Any]]):
     source: what error messages call the file. form: one of `fastgru.importers.files.FORMATS`.
     """
 
-    def __init__(self, tensors: Mapping[str, NDArray[Any]], *, source: str = "weights", form: str = "") -> None:
+    def __init__(self, tensors: Mapping[str, Array], *, source: str = "weights", form: str = "") -> None:
         self.source = source
         self.format = form
         self.prefix = ""
@@ -45,7 +44,7 @@ class Weights(Mapping[str, NDArray[Any]]):
         self._read: set[str] = set()
         self._names = {name: name for name in self._tensors}  # name here -> name in the file
 
-    def __getitem__(self, name: str) -> NDArray[Any]:
+    def __getitem__(self, name: str) -> Array:
         try:
             full = self._names[name]
         except KeyError:
@@ -125,7 +124,7 @@ class Weights(Mapping[str, NDArray[Any]]):
         return f"{self.source}: no tensor {name!r}{where}; {hint} {', '.join(names) or 'nothing'}{more}"
 
 
-def _read_only(array: NDArray[Any]) -> NDArray[Any]:
+def _read_only(array: Array) -> Array:
     view = np.asarray(array).view()
     view.flags.writeable = False
     return view

@@ -9,8 +9,8 @@ from math import prod
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastgru.arrays import Array
 from fastgru.errors import InvalidModelError, UnsupportedModelError
 from fastgru.importers.archive import Archive
 from fastgru.sources import Source, opened
@@ -25,7 +25,7 @@ _ORDER: Final = re.compile(r"'fortran_order': *(True|False)")
 _SHAPE: Final = re.compile(r"'shape': *\(((?:\d{1,18}L?, *)*(?:\d{1,18}L?)?)\)")
 
 
-def read_npz_state(source: Source) -> Mapping[str, NDArray[Any]]:
+def read_npz_state(source: Source) -> Mapping[str, Array]:
     """Name without `.npy` -> array, in the archive's order.
 
     Raises `InvalidModelError` for what is damaged, `UnsupportedModelError` for arrays of objects (which are pickles),
@@ -38,7 +38,7 @@ def read_npz_state(source: Source) -> Mapping[str, NDArray[Any]]:
         return {m.removesuffix(".npy"): _array(archive[m], f"{name}: array {m[:80]!r}") for m in archive}
 
 
-def _array(data: memoryview, what: str) -> NDArray[Any]:
+def _array(data: memoryview, what: str) -> Array:
     head = bytes(data[:12])
     width = {1: 2, 2: 4, 3: 4}.get(head[6] if len(head) > 6 else 0)
     if not head.startswith(b"\x93NUMPY") or width is None:

@@ -1,10 +1,9 @@
 """The one function that reads every format of weights."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
-from numpy.typing import NDArray
-
+from fastgru.arrays import Array
 from fastgru.errors import InvalidModelError, UnsupportedModelError
 from fastgru.importers.files import FORMATS, detect_format
 from fastgru.importers.weights.hdf5_state import read_hdf5_state, read_keras_state
@@ -18,13 +17,13 @@ from fastgru.sources import Content, Source, opened
 
 __all__ = ["read_weights"]
 
-_FLAT: Final[Mapping[str, Callable[[Source], Mapping[str, NDArray[Any]]]]] = {
+_FLAT: Final[Mapping[str, Callable[[Source], Mapping[str, Array]]]] = {
     "hdf5": read_hdf5_state,
     "keras": read_keras_state,
     "npz": read_npz_state,
     "safetensors": read_safetensors_state,
 }
-_NESTED: Final[Mapping[str, Callable[[Source, str | None], Mapping[str, NDArray[Any]]]]] = {
+_NESTED: Final[Mapping[str, Callable[[Source, str | None], Mapping[str, Array]]]] = {
     "json": read_json_state,
     "torch-legacy": read_torch_legacy_state,
     "torch-zip": read_torch_zip_state,
@@ -72,7 +71,7 @@ def _read(source: Content, format: str | None, key: str | None) -> Weights:  # n
     return Weights(_unwrap(tensors), source=name, form=found)
 
 
-def _unwrap(tensors: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+def _unwrap(tensors: Mapping[str, Array]) -> Mapping[str, Array]:
     for _ in _WRAPPERS:
         for prefix in _WRAPPERS:
             if tensors and all(name.startswith(prefix) for name in tensors):

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import ml_dtypes
 import numpy as np
-from numpy.typing import NDArray
 
+from fastgru.arrays import Array
 from fastgru.errors import InvalidModelError, UnsupportedModelError
 
 __all__ = ["DTYPES", "STORAGES", "StoredTensor", "TorchStorage", "tensor"]
@@ -74,7 +74,7 @@ class StoredTensor:
         """True for what weights look like: numbers that are not whole, of at least one axis."""
         return bool(self.shape) and self.dtype in ("bfloat16", "float16", "float32", "float64")
 
-    def array(self, raw: memoryview, charge: Callable[[int], None], *, big_endian: bool, what: str) -> NDArray[Any]:
+    def array(self, raw: memoryview, charge: Callable[[int], None], *, big_endian: bool, what: str) -> Array:
         """The view itself, read-only, in native byte order; `raw` holds the bytes of the storage.
 
         `charge` is told of every byte that has to be looked at, since any number of tensors may share a storage.

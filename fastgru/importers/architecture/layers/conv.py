@@ -1,9 +1,8 @@
 """Convolutions and transposed convolutions over one axis or two, as torch.nn has them."""
 
-from typing import Any, Final
+from typing import Final
 
-from numpy.typing import NDArray
-
+from fastgru.arrays import Array
 from fastgru.graphbuilder import Value
 from fastgru.importers.architecture.described import DescribedLayer
 from fastgru.importers.architecture.layers.pad import padded
@@ -120,7 +119,7 @@ def _check_sizes(layer: DescribedLayer, inputs: int, outputs: int, taps: list[in
         raise layer.invalid(f"kernel_size is {layer.options.raw('kernel_size')!r}, but its weights say {taps}")
 
 
-def _constants(layer: DescribedLayer, weight: NDArray[Any], O: int) -> list[Value]:
+def _constants(layer: DescribedLayer, weight: Array, O: int) -> list[Value]:
     bias = layer.parameters.optional("bias", (O,))
     return [layer.stored("weight", weight)] + ([] if bias is None else [layer.stored("bias", bias)])
 

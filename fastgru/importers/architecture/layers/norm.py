@@ -2,16 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastgru.arrays import Array
 from fastgru.graphbuilder import Value
 from fastgru.importers.architecture.described import DescribedLayer
 from fastgru.importers.architecture.registry import layer_type
-
-Array = NDArray[Any]
 
 # torch.nn.RMSNorm without eps takes that of the dtype that it computes in, which is float32.
 _LEAST: Final = float(np.finfo(np.float32).eps)

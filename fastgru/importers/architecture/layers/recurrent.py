@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastgru.arrays import Array
 from fastgru.errors import ShapeError
 from fastgru.graphbuilder import Value
 from fastgru.importers.architecture.described import DescribedLayer
@@ -18,7 +18,6 @@ from fastgru.importers.architecture.registry import layer_type
 from fastgru.importers.architecture.values import shown
 from fastgru.spec import Activation, GRUSpec, LSTMSpec, RecurrentSpec, RNNSpec
 
-Array = NDArray[Any]
 Parts = tuple[tuple[str, Value], ...]
 Constants = list[Value | None]
 

@@ -8,10 +8,9 @@ Bengio 2015, "Neural Machine Translation by Jointly Learning to Align and Transl
 scores of values that a mask hides, and shows zeros at queries that one hides.
 """
 
-from typing import Any, Final
+from typing import Final
 
-from numpy.typing import NDArray
-
+from fastgru.arrays import Array
 from fastgru.graphbuilder import Value
 from fastgru.importers.keras.call import Call
 from fastgru.importers.keras.layers.heads import causal_mask
@@ -102,12 +101,12 @@ def _operands(call: Call) -> tuple[Tensor, Tensor, Tensor]:
     return q, v, k
 
 
-def _times(call: Call, x: Value, array: NDArray[Any], what: str) -> Value:
+def _times(call: Call, x: Value, array: Array, what: str) -> Value:
     factor = call.graph.constant(array.reshape(()), f"{call.home}/{what}")
     return call.graph.add("binary", [x, factor], f"{call.base}/times_{what}", {"kind": "mul"})
 
 
-def _summed(call: Call, q: Tensor, k: Tensor, inside: NDArray[Any] | None, outside: NDArray[Any] | None) -> Value:
+def _summed(call: Call, q: Tensor, k: Tensor, inside: Array | None, outside: Array | None) -> Value:
     """sum(outside * tanh(inside * (q + k))) over the features, for every pair of steps."""
     graph, base = call.graph, call.base
     rows = graph.add("unsqueeze", [q.value], f"{base}/queries", {"axes": [2]})

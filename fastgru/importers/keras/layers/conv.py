@@ -9,16 +9,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastgru.arrays import Array
 from fastgru.graphbuilder import Value
 from fastgru.importers.keras.call import Call
 from fastgru.importers.keras.layers.activation import activate
 from fastgru.importers.keras.registry import keras_layer
 from fastgru.importers.keras.values import Tensor
 from fastgru.importers.keras.windows import Frame, LayerWindows, numbers
-
-Array = NDArray[Any]
 
 
 def _take(call: Call, rank: int, *kernels: str) -> tuple[list[Array], Array | None]:

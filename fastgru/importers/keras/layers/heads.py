@@ -4,11 +4,11 @@ Vaswani et al. 2017, "Attention Is All You Need". Keras keeps the kernels of que
 D), that of the output as (heads, D, features).
 """
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastgru.arrays import Array
 from fastgru.graphbuilder import Value
 from fastgru.importers.keras.call import Call
 from fastgru.importers.keras.config import LayerConfig
@@ -17,7 +17,6 @@ from fastgru.importers.keras.values import Tensor
 
 __all__ = ["causal_mask"]
 
-Array = NDArray[Any]
 
 _FAR: Final = -1e9
 _ARGUMENTS: Final = (

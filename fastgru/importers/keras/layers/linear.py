@@ -1,16 +1,11 @@
 """Layers with a matrix, and the ones that make masks: Dense, Embedding, Masking; what does nothing in inference."""
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from fastgru.importers.keras.call import Call
 from fastgru.importers.keras.layers.activation import activate
 from fastgru.importers.keras.registry import keras_layer
 from fastgru.importers.keras.values import Tensor
-
-Array = NDArray[Any]
 
 
 @keras_layer("Dense", stepwise=True)

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastgru.arrays import Array
 from fastgru.reference.gru import activate
 from fastgru.spec import Activation
 
 __all__ = ["AffineForm", "Atom"]
-
-Array = NDArray[Any]
 
 
 @dataclass(eq=False, frozen=True)

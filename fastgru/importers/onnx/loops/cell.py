@@ -9,11 +9,11 @@ affine forms, and the whole cell is compared with the body in float64.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastgru.arrays import Array
 from fastgru.conventions import replacing_to_keeping
 from fastgru.errors import FastGRUError
 from fastgru.importers.onnx.loops.affine import AffineForm, Atom
@@ -22,7 +22,6 @@ from fastgru.spec import Activation, GRUSpec, GRUWeights
 
 __all__ = ["FoundCell", "find_cell"]
 
-Array = NDArray[Any]
 
 _CLOSE: Final = 1e-9
 _MAX_BLOCKS: Final = 24

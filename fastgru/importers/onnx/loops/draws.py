@@ -1,11 +1,11 @@
 """Random numbers through a loop's body, in float64: what tells one cell from another is tried, not read."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastgru.arrays import Array
 from fastgru.errors import FastGRUError
 from fastgru.graph import Node
 from fastgru.graphbuilder import BuiltNode
@@ -16,7 +16,6 @@ from fastgru.reference.operator import is_floating, numpy_dtype
 
 __all__ = ["Draw", "draw"]
 
-Array = NDArray[Any]
 Draw = dict[int, Array]
 
 _ROWS: Final = 3

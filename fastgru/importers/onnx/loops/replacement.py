@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastgru.arrays import Array
 from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.builder import OnnxGraphBuilder
 from fastgru.importers.onnx.loops.affine import AffineForm, Atom
@@ -15,8 +15,6 @@ from fastgru.importers.onnx.loops.trace import TracedBody
 from fastgru.reference.operator import numpy_dtype
 
 __all__ = ["Replacement"]
-
-Array = NDArray[Any]
 
 
 class Replacement:

@@ -8,8 +8,7 @@ sequence_lens (N,), initial_h and initial_c (D, N, H), P (D, 3H) in the order i,
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from numpy.typing import NDArray
-
+from fastgru.arrays import Array
 from fastgru.conventions import from_onnx_gates, from_onnx_lstm, from_onnx_rnn, functions_from_onnx
 from fastgru.errors import ShapeError
 from fastgru.graphbuilder import Value
@@ -107,7 +106,7 @@ def _emit_layer(
 
 def _arrays_of(node: OnnxNode, names: Sequence[str], convert: Callable[..., tuple[Any, ...]]) -> tuple[Any, ...]:
     """The weights of each direction: the inputs `names` through the verb of `fastgru.conventions` for them."""
-    arrays: list[NDArray[Any] | None] = []
+    arrays: list[Array | None] = []
     for name in names:
         value = node.input(_WEIGHTS[name]) if name in "WR" else node.optional(_WEIGHTS[name])
         arrays.append(None if value is None else node.finite(value, f"input {name}").array)
