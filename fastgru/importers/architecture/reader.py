@@ -8,10 +8,10 @@ from typing import Any
 from fastgru.errors import InvalidModelError, ShapeError
 from fastgru.graph import Graph, TensorSpec
 from fastgru.graphbuilder import GraphBuilder, Value
-from fastgru.importers.architecture.described import DescribedLayer
 from fastgru.importers.architecture.description import Description, LayerEntry, parse
 from fastgru.importers.architecture.options import LayerOptions
 from fastgru.importers.architecture.parameters import Parameters
+from fastgru.importers.architecture.registry import DescribedLayer
 from fastgru.importers.architecture.text import Architecture, read_text
 from fastgru.importers.states import pair_states
 from fastgru.importers.weights import Weights, read_weights

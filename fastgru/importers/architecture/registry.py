@@ -1,15 +1,132 @@
-"""Which types of layers there are, and what each may be told."""
+"""Which types of layers there are, what each may be told, and what its function gets: a layer of a description."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
-from fastgru.graphbuilder import Value
-from fastgru.importers.architecture.described import DescribedLayer
+import numpy as np
 
-__all__ = ["LayerType", "layer_type", "types"]
+from fastgru.arrays import Array
+from fastgru.errors import InvalidModelError, ShapeError, UnsupportedModelError
+from fastgru.graphbuilder import GraphBuilder, Value
+from fastgru.importers.architecture.options import LayerOptions
+from fastgru.importers.architecture.parameters import Parameters, Sizes
+
+__all__ = ["DescribedLayer", "LayerType", "Shape", "layer_type", "shown", "types"]
+
+Shape = tuple[int | None, ...]
+
+
+def shown(value: Value) -> str:
+    """The shape: free dimensions by their names."""
+    sizes = [n or "?" if s is None else str(s) for s, n in zip(value.shape, value.dims, strict=True)]
+    return f"({', '.join(sizes)}{',' if len(sizes) == 1 else ''})"
+
+
+@dataclass(frozen=True)
+class DescribedLayer:
+    """A layer with its inputs.
+
+    states: the inputs that the layer opens for its states. value: a value of the network by the name that the
+    description gives it. dimension: the input of the network, and its axis, of a free dimension's name, or None.
+    open_state: the input of such a name, of this form.
+    """
+
+    name: str
+    type: str
+    inputs: tuple[Value, ...]
+    input_names: tuple[str, ...]
+    states: tuple[str, ...]
+    options: LayerOptions
+    parameters: Parameters
+    builder: GraphBuilder
+    value: Callable[[str], Value]
+    dimension: Callable[[str], tuple[Value, int] | None]
+    open_state: Callable[[str, Value], Value]
+
+    def __str__(self) -> str:
+        return f"layer {self.name!r} ({self.type})"
+
+    @property
+    def x(self) -> Value:
+        return self.inputs[0]
+
+    @property
+    def rank(self) -> int:
+        return len(self.x.shape)
+
+    def wrong_input(self, expected: str, index: int = 0) -> ShapeError:
+        """The error for an input of a shape that does not fit."""
+        x, name = self.inputs[index], self.input_names[index]
+        return ShapeError(f"{self}: its input {name!r} has shape {shown(x)}, expected {expected}")
+
+    def invalid(self, fault: str) -> InvalidModelError:
+        return InvalidModelError(f"{self}: {fault}")
+
+    def unsupported(self, fault: str, way: str) -> UnsupportedModelError:
+        return UnsupportedModelError(f"{self}: {fault}: {way}")
+
+    def need_float(self) -> None:
+        """Raise unless every input is floating."""
+        for name, x in zip(self.input_names, self.inputs, strict=True):
+            if not (x.dtype or "").startswith("float"):
+                raise ShapeError(f"{self}: its input {name!r} is {x.dtype}, expected a float")
+
+    def need_rank(self, *ranks: int, form: str) -> None:
+        if self.rank not in ranks:
+            raise self.wrong_input(form)
+
+    def check_size(self, name: str, found: Any) -> None:
+        """Raise `ShapeError` where the description gives `name`, and the weights say otherwise."""
+        if name in self.options and self.options.raw(name) != found:
+            raise ShapeError(f"{self}: {name} is {self.options.raw(name)!r}, but its weights say {found!r}")
+
+    def axis(self, option: str, default: Any = ..., *, rank: int | None = None) -> int:
+        """The axis that an option names, counted from 0; rank: of what it is an axis, by default of the input."""
+        axis = self.options.integer(option) if default is ... else self.options.integer(option, default)
+        return self.normal_axis(axis, self.rank if rank is None else rank)
+
+    def axes(self, option: str) -> list[int]:
+        """The axes of the input that an option names, each once, sorted."""
+        axes = [self.normal_axis(axis, self.rank) for axis in self.options.integers(option)]
+        if len(set(axes)) != len(axes):
+            raise self.options.wrong(option, "each axis once")
+        return sorted(axes)
+
+    def form(self, shape: Shape, dims: Sequence[str | None]) -> Value:
+        """What a state is like."""
+        assert self.x.dtype is not None
+        return self.builder.input(self.name, self.x.dtype, shape, dims)
+
+    def normal_axis(self, axis: int, rank: int) -> int:
+        if not -rank <= axis < rank:
+            raise self.wrong_input(f"one with an axis {axis}")
+        return axis % rank
+
+    def weight(self, name: str, expected: Sizes) -> Array:
+        """A parameter that must be there; see `Parameters.take`."""
+        why = f": its input {self.input_names[0]!r} is {shown(self.x)}" if self.inputs else ""
+        return self.parameters.take(name, expected, why=why)
+
+    def stored(self, name: str, array: Array) -> Value:
+        """The constant of a parameter."""
+        return self.builder.constant(array, self.parameters.key(name))
+
+    def constant(self, hint: str, values: Any, dtype: str = "int64") -> Value:
+        """A constant that the layer itself needs."""
+        return self.builder.constant(np.asarray(values, dtype=dtype), f"{self.name}/{hint}")
+
+    def add(self, op: str, inputs: Sequence[Value | None], names: Sequence[str], **attrs: Any) -> tuple[Value, ...]:
+        """A node with several outputs; names say what they are of the layer."""
+        hints = [f"{self.name}/{name}" if name else self.name for name in names]
+        return self.builder.add_many(op, inputs, hints, attrs)
+
+    def apply(self, op: str, *inputs: Value | None, **attrs: Any) -> Value:
+        """A node with one output."""
+        return self.builder.add(op, inputs, self.name, attrs)
+
 
 Handler = Callable[[DescribedLayer], Value | tuple[tuple[str, Value], ...]]
 

@@ -1,4 +1,4 @@
-"""One call of one layer: what a handler is given, and what every handler needs."""
+"""One call of one layer: tensors with their masks, the graph while it grows, and what every handler needs."""
 
 from __future__ import annotations
 
@@ -6,13 +6,66 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from fastgru.errors import UnsupportedModelError
+from fastgru.graphbuilder import GraphBuilder, Value
 from fastgru.importers.keras.config import LayerConfig
 from fastgru.importers.keras.rules import Rules
-from fastgru.importers.keras.values import KerasGraphBuilder, Tensor
 from fastgru.importers.keras.weights import LayerWeights
 
-__all__ = ["Call"]
+__all__ = ["Call", "KerasGraphBuilder", "Shape", "Tensor"]
+
+Shape = tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """What a layer gives to the next. mask: a bool tensor over the first axes of `value`."""
+
+    value: Value
+    mask: Value | None = None
+
+    @property
+    def shape(self) -> Shape:
+        """None where a size is free."""
+        return self.value.shape
+
+    @property
+    def rank(self) -> int:
+        return len(self.value.shape)
+
+    @property
+    def dtype(self) -> str:
+        assert self.value.dtype is not None
+        return self.value.dtype
+
+    def but(self, **changes: Any) -> Tensor:
+        return replace(self, **changes)
+
+
+class KerasGraphBuilder(GraphBuilder):
+    """states: (name, before, after) of each state that is an input and an output of the model."""
+
+    def __init__(self) -> None:
+        super().__init__("float32")
+        self.states: dict[str, tuple[Value, Value | None]] = {}
+
+    def scalar(self, value: float, like: Tensor, hint: str) -> Value:
+        """A constant of the dtype of `like`."""
+        return self.constant(np.asarray(value, dtype=like.dtype), hint)
+
+    def open_state(self, name: str, shape: Sequence[int | None]) -> Value:
+        """A new input, `name`_in, whose next value is the output `name`_out: see `close_state`."""
+        before = self.input(f"{name}_in", "float32", shape, ("batch",))
+        self.states[name] = before, None
+        return before
+
+    def close_state(self, before: Value, after: Value) -> None:
+        """Say what a state becomes that was opened; any other value is no state of the model."""
+        for name, (opened, _) in self.states.items():
+            if opened is before:
+                self.states[name] = before, after
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from collections.abc import Container, Mapping, Sequence
 from fastgru.errors import InvalidModelError
 from fastgru.graph import Graph, TensorSpec
 from fastgru.graphbuilder import Value
+from fastgru.importers.keras.call import KerasGraphBuilder, Tensor
 from fastgru.importers.keras.config import LayerConfig
 from fastgru.importers.keras.plan import ModelPlan
 from fastgru.importers.keras.refs import Ref
 from fastgru.importers.keras.run import Outputs, output_of
-from fastgru.importers.keras.values import KerasGraphBuilder, Tensor
 
 __all__ = ["finish", "wanted_outputs"]
 

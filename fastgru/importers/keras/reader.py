@@ -6,6 +6,7 @@ from typing import Any
 
 from fastgru.errors import InvalidModelError, ShapeError, SpecError, UnsupportedModelError
 from fastgru.graph import Graph
+from fastgru.importers.keras.call import KerasGraphBuilder, Tensor
 from fastgru.importers.keras.config import LayerConfig
 from fastgru.importers.keras.container import Container, open_container, open_pair
 from fastgru.importers.keras.outputs import finish, wanted_outputs
@@ -13,7 +14,6 @@ from fastgru.importers.keras.plan import plan_model
 from fastgru.importers.keras.registry import MODELS
 from fastgru.importers.keras.rules import Rules
 from fastgru.importers.keras.run import ModelReading, Place
-from fastgru.importers.keras.values import KerasGraphBuilder, Tensor
 from fastgru.importers.keras.weights import open_weights
 from fastgru.sources import Source, opened
 

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from fastgru.errors import UnsupportedModelError
-from fastgru.importers.keras.call import Call
+from fastgru.importers.keras.call import Call, Tensor
 from fastgru.importers.keras.config import LayerConfig
-from fastgru.importers.keras.values import Tensor
 
 __all__ = [
     "MODELS",

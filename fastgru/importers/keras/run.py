@@ -7,13 +7,12 @@ from typing import Any, Final
 
 from fastgru.errors import InvalidModelError, UnsupportedModelError
 from fastgru.graphbuilder import Value
-from fastgru.importers.keras.call import Call
+from fastgru.importers.keras.call import Call, KerasGraphBuilder, Tensor
 from fastgru.importers.keras.config import LayerConfig
 from fastgru.importers.keras.plan import MAX_CALLS, LayerCall, ModelPlan, plan_model
 from fastgru.importers.keras.refs import Ref, map_refs
 from fastgru.importers.keras.registry import MODELS, apply, class_of
 from fastgru.importers.keras.rules import Rules
-from fastgru.importers.keras.values import KerasGraphBuilder, Tensor
 from fastgru.importers.keras.weights import LayerWeights
 
 __all__ = ["ModelReading", "Outputs", "Place", "output_of"]

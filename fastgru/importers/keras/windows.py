@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastgru.graphbuilder import Value
-from fastgru.importers.keras.call import Call
+from fastgru.importers.keras.call import Call, Tensor
 from fastgru.importers.keras.config import LayerConfig
-from fastgru.importers.keras.values import Tensor
 
 __all__ = ["Frame", "LayerWindows", "numbers"]
 

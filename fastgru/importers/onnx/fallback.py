@@ -7,8 +7,8 @@ import numpy as np
 from fastgru.errors import UnsupportedModelError
 from fastgru.graph import DTYPES
 from fastgru.graphbuilder import Value
+from fastgru.importers.onnx.attributes import collect_attributes
 from fastgru.importers.onnx.builder import OnnxGraphBuilder
-from fastgru.importers.onnx.node import collect_attributes
 from fastgru.importers.onnx.proto import NodeProto, TypeProto
 from fastgru.importers.onnx.scope import Site
 from fastgru.importers.onnx.tensors import dtype_name

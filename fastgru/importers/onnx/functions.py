@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from fastgru.errors import InvalidModelError
-from fastgru.importers.onnx.node import collect_attributes
+from fastgru.importers.onnx.attributes import collect_attributes
 from fastgru.importers.onnx.proto import AttributeProto, FunctionProto, NodeProto, main_domain
 from fastgru.importers.onnx.scope import Scope, Site
 

@@ -1,4 +1,5 @@
-"""The ONNX operators that are imported: one function each, with the versions of its definition that it knows.
+"""The ONNX operators that are imported: one function each, with the versions of its definition that it knows, and the
+node that it gets.
 
     @operator("Softmax", versions=(1, 11, 13), inputs=(1, 1))
     def softmax(node, build): ...
@@ -8,19 +9,90 @@ A function takes an `OnnxNode` and the `OnnxGraphBuilder`, and returns the value
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
+
+import numpy as np
 
 from fastgru.errors import InvalidModelError, UnsupportedModelError
 from fastgru.graphbuilder import Value
+from fastgru.importers.onnx.attributes import Attributes
 from fastgru.importers.onnx.builder import OnnxGraphBuilder
-from fastgru.importers.onnx.node import OnnxNode
-from fastgru.importers.onnx.scope import Site
+from fastgru.importers.onnx.scope import Site, Surroundings
+from fastgru.reference.operator import is_floating
 
-__all__ = ["NEWEST_OPSET", "OLDEST_OPSET", "OnnxOperator", "lookup", "operator", "operators"]
+__all__ = ["NEWEST_OPSET", "OLDEST_OPSET", "OnnxNode", "OnnxOperator", "lookup", "operator", "operators"]
 
 OLDEST_OPSET: Final = 7
 # The newest opset whose definitions were read; a test holds `versions` against the schemas of the onnx package.
 NEWEST_OPSET: Final = 28
+
+
+@dataclass(frozen=True)
+class OnnxNode:
+    """`version` is the version of the operator's definition that the opset selects."""
+
+    site: Site
+    version: int
+    attrs: Attributes
+    around: Surroundings
+    options: Mapping[str, Any]
+
+    @property
+    def op(self) -> str:
+        return str(self.site.proto.op_type)
+
+    @property
+    def what(self) -> str:
+        """How messages call it."""
+        return self.site.what
+
+    @property
+    def inputs(self) -> tuple[Value | None, ...]:
+        return self.site.inputs
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of its outputs, "" for one that nobody asks for."""
+        return tuple(self.site.proto.output)
+
+    def input(self, index: int) -> Value:
+        """The input, or `InvalidModelError` where it is absent."""
+        value = self.optional(index)
+        if value is None:
+            raise self.invalid(f"input {index} is missing")
+        return value
+
+    def optional(self, index: int) -> Value | None:
+        return self.inputs[index] if index < len(self.inputs) else None
+
+    def wants(self, index: int) -> bool:
+        """True where output `index` has a name."""
+        return index < len(self.outputs) and bool(self.outputs[index])
+
+    def constant_integers(self, index: int, what: str) -> list[int] | None:
+        """The integers of a constant input, None where it is absent."""
+        value = self.optional(index)
+        if value is None:
+            return None
+        assert value.array is not None, "the registry says which inputs are constants"
+        if value.array.dtype.kind not in "iu" or value.array.ndim > 1:
+            raise self.invalid(f"{what} is {value.array.dtype} of shape {value.array.shape}, expected integers")
+        return [int(v) for v in value.array.reshape(-1)]
+
+    def finite(self, value: Value, name: str) -> Value:
+        """The value, or `InvalidModelError`: a NaN or an infinity among weights is damage, never training."""
+        array = value.array
+        if array is not None and is_floating(array.dtype) and not np.isfinite(array).all():
+            bad = int(array.size - np.count_nonzero(np.isfinite(array)))
+            raise self.invalid(f"{name} ({value.hint!r}) has {bad} values of {array.size} that are NaN or infinite")
+        return value
+
+    def invalid(self, fault: str) -> InvalidModelError:
+        return InvalidModelError(f"{self.what}: {fault}")
+
+    def unsupported(self, fault: str, way_round: str) -> UnsupportedModelError:
+        return UnsupportedModelError(f"{self.what}: {fault}; {way_round}")
+
 
 Convert = Callable[[OnnxNode, OnnxGraphBuilder], Value | tuple[Value, ...]]
 

@@ -7,8 +7,7 @@ import numpy as np
 
 from fastgru.conventions import SELU
 from fastgru.graphbuilder import Value
-from fastgru.importers.architecture.described import DescribedLayer
-from fastgru.importers.architecture.registry import layer_type
+from fastgru.importers.architecture.registry import DescribedLayer, layer_type
 
 _PLAIN: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
     "Abs": ("unary", {"kind": "abs"}),

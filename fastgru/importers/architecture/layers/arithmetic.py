@@ -4,9 +4,7 @@ from typing import Final
 
 from fastgru.errors import ShapeError
 from fastgru.graphbuilder import Value
-from fastgru.importers.architecture.described import DescribedLayer
-from fastgru.importers.architecture.registry import layer_type
-from fastgru.importers.architecture.values import shown
+from fastgru.importers.architecture.registry import DescribedLayer, layer_type, shown
 
 _KINDS: Final = {"Add": "add", "Div": "div", "Maximum": "max", "Minimum": "min", "Mul": "mul", "Sub": "sub"}
 _REDUCE: Final = {"LogSumExp": "log_sum_exp", "Max": "max", "Mean": "mean", "Min": "min", "Sum": "sum"}

@@ -9,10 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from fastgru.graphbuilder import Value
-from fastgru.importers.architecture.described import DescribedLayer
 from fastgru.importers.architecture.layers.reshape import KeptAxis, moved, reshaped
-from fastgru.importers.architecture.registry import layer_type
-from fastgru.importers.architecture.values import shown
+from fastgru.importers.architecture.registry import DescribedLayer, layer_type, shown
 
 
 @layer_type(

@@ -4,10 +4,8 @@ from typing import Final
 
 from fastgru.arrays import Array
 from fastgru.graphbuilder import Value
-from fastgru.importers.architecture.described import DescribedLayer
 from fastgru.importers.architecture.layers.pad import padded
-from fastgru.importers.architecture.registry import layer_type
-from fastgru.importers.architecture.values import Shape
+from fastgru.importers.architecture.registry import DescribedLayer, Shape, layer_type
 
 _SIZES: Final = "in_channels out_channels kernel_size bias"
 _MODES: Final = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}

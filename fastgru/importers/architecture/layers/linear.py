@@ -2,9 +2,7 @@
 
 from fastgru.errors import ShapeError
 from fastgru.graphbuilder import Value
-from fastgru.importers.architecture.described import DescribedLayer
-from fastgru.importers.architecture.registry import layer_type
-from fastgru.importers.architecture.values import shown
+from fastgru.importers.architecture.registry import DescribedLayer, layer_type, shown
 
 
 @layer_type("Linear", sizes="in_features out_features bias", weights=True)

@@ -8,8 +8,7 @@ import numpy as np
 
 from fastgru.arrays import Array
 from fastgru.graphbuilder import Value
-from fastgru.importers.architecture.described import DescribedLayer
-from fastgru.importers.architecture.registry import layer_type
+from fastgru.importers.architecture.registry import DescribedLayer, layer_type
 
 # torch.nn.RMSNorm without eps takes that of the dtype that it computes in, which is float32.
 _LEAST: Final = float(np.finfo(np.float32).eps)

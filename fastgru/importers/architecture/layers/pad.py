@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from fastgru.graphbuilder import Value
-from fastgru.importers.architecture.described import DescribedLayer
-from fastgru.importers.architecture.registry import layer_type
+from fastgru.importers.architecture.registry import DescribedLayer, layer_type
 
 __all__ = ["padded"]
 

@@ -6,8 +6,7 @@ from typing import Any, Final
 import numpy as np
 
 from fastgru.graphbuilder import Value
-from fastgru.importers.architecture.described import DescribedLayer
-from fastgru.importers.architecture.registry import layer_type
+from fastgru.importers.architecture.registry import DescribedLayer, layer_type
 
 _MOST_CHECKED: Final = 1 << 12
 

@@ -13,9 +13,7 @@ import numpy as np
 from fastgru.arrays import Array
 from fastgru.errors import ShapeError
 from fastgru.graphbuilder import Value
-from fastgru.importers.architecture.described import DescribedLayer
-from fastgru.importers.architecture.registry import layer_type
-from fastgru.importers.architecture.values import shown
+from fastgru.importers.architecture.registry import DescribedLayer, layer_type, shown
 from fastgru.spec import Activation, GRUSpec, LSTMSpec, RecurrentSpec, RNNSpec
 
 Parts = tuple[tuple[str, Value], ...]

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastgru.graphbuilder import Value
-from fastgru.importers.architecture.described import DescribedLayer
 from fastgru.importers.architecture.options import MOST, show
-from fastgru.importers.architecture.registry import layer_type
+from fastgru.importers.architecture.registry import DescribedLayer, layer_type
 
 __all__ = ["KeptAxis", "moved", "reshaped"]
 

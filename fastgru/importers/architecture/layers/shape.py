@@ -4,10 +4,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from fastgru.graphbuilder import Value
-from fastgru.importers.architecture.described import DescribedLayer
 from fastgru.importers.architecture.layers.reshape import moved
-from fastgru.importers.architecture.registry import layer_type
-from fastgru.importers.architecture.values import shown
+from fastgru.importers.architecture.registry import DescribedLayer, layer_type, shown
 
 Parts = tuple[tuple[str, Value], ...]
 

@@ -7,10 +7,9 @@ import numpy as np
 
 from fastgru.conventions import SELU, activation_from_keras
 from fastgru.errors import UnsupportedModelError
-from fastgru.importers.keras.call import Call
+from fastgru.importers.keras.call import Call, Tensor
 from fastgru.importers.keras.config import LayerConfig
 from fastgru.importers.keras.registry import class_of, keras_layer
-from fastgru.importers.keras.values import Tensor
 from fastgru.spec import Activation
 
 __all__ = ["activate", "recurrent_activation"]

@@ -12,11 +12,10 @@ from typing import Final
 
 from fastgru.arrays import Array
 from fastgru.graphbuilder import Value
-from fastgru.importers.keras.call import Call
+from fastgru.importers.keras.call import Call, Tensor
 from fastgru.importers.keras.layers.heads import causal_mask
 from fastgru.importers.keras.layers.norm import unit_length
 from fastgru.importers.keras.registry import keras_layer
-from fastgru.importers.keras.values import Tensor
 
 _HIDDEN: Final = 1e9
 _ARGUMENTS: Final = ("mask", "training", "return_attention_scores", "use_causal_mask")

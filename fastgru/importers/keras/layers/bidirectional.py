@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Final
 
 from fastgru.graphbuilder import Value
-from fastgru.importers.keras.call import Call
+from fastgru.importers.keras.call import Call, Tensor
 from fastgru.importers.keras.layers.recurrent import (
     ARGUMENTS,
     Recurrent,
@@ -20,7 +20,6 @@ from fastgru.importers.keras.layers.recurrent import (
     with_state,
 )
 from fastgru.importers.keras.registry import keras_layer
-from fastgru.importers.keras.values import Tensor
 
 _MERGES: Final = {"sum": "add", "mul": "mul", "ave": "add"}
 

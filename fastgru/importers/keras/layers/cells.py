@@ -10,10 +10,9 @@ import numpy as np
 from fastgru.conventions import from_keras_gates, from_keras_lstm, from_keras_rnn
 from fastgru.errors import ShapeError
 from fastgru.graphbuilder import Value
-from fastgru.importers.keras.call import Call
+from fastgru.importers.keras.call import Call, Tensor
 from fastgru.importers.keras.config import LayerConfig
 from fastgru.importers.keras.layers.activation import recurrent_activation
-from fastgru.importers.keras.values import Tensor
 from fastgru.importers.keras.weights import LayerWeights
 from fastgru.spec import RECURRENT, SIGMOID, TANH, Activation, GRUWeights, LSTMWeights, RecurrentSpec, RNNWeights
 

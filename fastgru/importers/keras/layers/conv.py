@@ -12,10 +12,9 @@ import numpy as np
 
 from fastgru.arrays import Array
 from fastgru.graphbuilder import Value
-from fastgru.importers.keras.call import Call
+from fastgru.importers.keras.call import Call, Tensor
 from fastgru.importers.keras.layers.activation import activate
 from fastgru.importers.keras.registry import keras_layer
-from fastgru.importers.keras.values import Tensor
 from fastgru.importers.keras.windows import Frame, LayerWindows, numbers
 
 

@@ -7,10 +7,9 @@ from dataclasses import replace
 from typing import Final
 
 from fastgru.graphbuilder import Value
-from fastgru.importers.keras.call import Call
+from fastgru.importers.keras.call import Call, Tensor
 from fastgru.importers.keras.config import LayerConfig
 from fastgru.importers.keras.registry import MODELS, class_of, keras_layer
-from fastgru.importers.keras.values import Tensor
 from fastgru.importers.keras.weights import LayerWeights
 
 Part = list[int] | tuple[Value, int]

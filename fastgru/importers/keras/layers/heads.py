@@ -10,10 +10,9 @@ import numpy as np
 
 from fastgru.arrays import Array
 from fastgru.graphbuilder import Value
-from fastgru.importers.keras.call import Call
+from fastgru.importers.keras.call import Call, Tensor
 from fastgru.importers.keras.config import LayerConfig
 from fastgru.importers.keras.registry import keras_layer
-from fastgru.importers.keras.values import Tensor
 
 __all__ = ["causal_mask"]
 

@@ -2,10 +2,9 @@
 
 import numpy as np
 
-from fastgru.importers.keras.call import Call
+from fastgru.importers.keras.call import Call, Tensor
 from fastgru.importers.keras.layers.activation import activate
 from fastgru.importers.keras.registry import keras_layer
-from fastgru.importers.keras.values import Tensor
 
 
 @keras_layer("Dense", stepwise=True)

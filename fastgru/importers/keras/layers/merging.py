@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from fastgru.graphbuilder import Value
-from fastgru.importers.keras.call import Call
+from fastgru.importers.keras.call import Call, Shape, Tensor
 from fastgru.importers.keras.registry import keras_layer
-from fastgru.importers.keras.values import Shape, Tensor
 
 __all__ = ["check_broadcast", "check_numpy_broadcast"]
 

@@ -3,9 +3,8 @@
 import numpy as np
 
 from fastgru.graphbuilder import Value
-from fastgru.importers.keras.call import Call
+from fastgru.importers.keras.call import Call, Tensor
 from fastgru.importers.keras.registry import keras_layer
-from fastgru.importers.keras.values import Tensor
 
 __all__ = ["unit_length"]
 

@@ -3,9 +3,8 @@
 A mean with padding 'same' leaves the padding out, as TensorFlow and JAX have it.
 """
 
-from fastgru.importers.keras.call import Call
+from fastgru.importers.keras.call import Call, Tensor
 from fastgru.importers.keras.registry import keras_layer
-from fastgru.importers.keras.values import Tensor
 from fastgru.importers.keras.windows import Frame, LayerWindows, numbers
 
 

@@ -12,11 +12,10 @@ from typing import Any, Final
 import numpy as np
 
 from fastgru.graphbuilder import Value
-from fastgru.importers.keras.call import Call
+from fastgru.importers.keras.call import Call, Tensor
 from fastgru.importers.keras.config import LayerConfig
 from fastgru.importers.keras.layers.cells import CELLS, RecurrentCell, read_cell, read_cells
 from fastgru.importers.keras.registry import keras_layer
-from fastgru.importers.keras.values import Tensor
 from fastgru.importers.keras.weights import LayerWeights
 
 __all__ = [

@@ -5,10 +5,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from fastgru.importers.keras.call import Call
+from fastgru.importers.keras.call import Call, Tensor
 from fastgru.importers.keras.config import LayerConfig
 from fastgru.importers.keras.registry import keras_layer
-from fastgru.importers.keras.values import Tensor
 from fastgru.importers.keras.windows import Frame, numbers
 
 

@@ -2,11 +2,10 @@
 
 from typing import Final
 
-from fastgru.importers.keras.call import Call
+from fastgru.importers.keras.call import Call, Tensor
 from fastgru.importers.keras.layers.merging import check_numpy_broadcast
 from fastgru.importers.keras.ops.elementwise import number_or_tensor
 from fastgru.importers.keras.registry import operation
-from fastgru.importers.keras.values import Tensor
 
 _ARITHMETIC: Final = {
     "Add": "add", "Divide": "div", "Maximum": "max", "Minimum": "min", "Multiply": "mul", "Power": "pow",

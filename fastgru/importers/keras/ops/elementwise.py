@@ -6,11 +6,10 @@ from typing import Any, Final
 import numpy as np
 
 from fastgru.conventions import SELU, activation_from_keras
-from fastgru.importers.keras.call import Call
+from fastgru.importers.keras.call import Call, Tensor
 from fastgru.importers.keras.layers.merging import check_numpy_broadcast
 from fastgru.importers.keras.layers.norm import unit_length
 from fastgru.importers.keras.registry import operation
-from fastgru.importers.keras.values import Tensor
 from fastgru.spec import Activation
 
 __all__ = ["float_operand", "number_or_tensor"]

@@ -5,9 +5,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from fastgru.importers.keras.call import Call
+from fastgru.importers.keras.call import Call, Tensor
 from fastgru.importers.keras.registry import operation
-from fastgru.importers.keras.values import Tensor
 
 _END: Final = int(np.iinfo(np.int64).max)
 _BEGIN: Final = int(np.iinfo(np.int64).min)

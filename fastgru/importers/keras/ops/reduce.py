@@ -1,10 +1,9 @@
 """Functions of `keras.ops` that reduce axes, or run along one."""
 
 from fastgru.graphbuilder import Value
-from fastgru.importers.keras.call import Call
+from fastgru.importers.keras.call import Call, Tensor
 from fastgru.importers.keras.ops.elementwise import float_operand
 from fastgru.importers.keras.registry import operation
-from fastgru.importers.keras.values import Tensor
 
 
 def _axes(call: Call, x: Tensor) -> list[int]:

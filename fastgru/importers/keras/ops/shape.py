@@ -7,10 +7,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from fastgru.importers.keras.call import Call
+from fastgru.importers.keras.call import Call, Tensor
 from fastgru.importers.keras.layers.merging import check_broadcast
 from fastgru.importers.keras.registry import operation
-from fastgru.importers.keras.values import Tensor
 
 _LEAST: Final = int(np.iinfo(np.int64).min)
 

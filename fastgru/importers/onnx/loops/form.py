@@ -9,7 +9,7 @@ import numpy as np
 from fastgru.errors import UnsupportedModelError
 from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.builder import OnnxGraphBuilder
-from fastgru.importers.onnx.node import OnnxNode
+from fastgru.importers.onnx.registry import OnnxNode
 from fastgru.importers.onnx.scope import Body
 from fastgru.reference.sizes import Size
 

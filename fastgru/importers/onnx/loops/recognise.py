@@ -13,7 +13,7 @@ from fastgru.importers.onnx.loops.draws import Draw, draw
 from fastgru.importers.onnx.loops.form import LoopForm
 from fastgru.importers.onnx.loops.replacement import Replacement
 from fastgru.importers.onnx.loops.trace import TracedBody, traced
-from fastgru.importers.onnx.node import OnnxNode
+from fastgru.importers.onnx.registry import OnnxNode
 
 __all__ = ["recognise"]
 

@@ -10,7 +10,7 @@ from fastgru.importers.onnx.builder import OnnxGraphBuilder
 from fastgru.importers.onnx.loops.affine import Atom
 from fastgru.importers.onnx.loops.form import LoopForm
 from fastgru.importers.onnx.loops.iterations import Step, count_iterations, scan_steps, steps_of, trip_count
-from fastgru.importers.onnx.node import OnnxNode
+from fastgru.importers.onnx.registry import OnnxNode
 from fastgru.process import once
 from fastgru.reference.facts import ValueFacts
 from fastgru.reference.sizes import Size

@@ -11,8 +11,7 @@ from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.builder import OnnxGraphBuilder
 from fastgru.importers.onnx.loops.form import LoopForm, loop_form, scan_form
 from fastgru.importers.onnx.loops.recognise import recognise
-from fastgru.importers.onnx.node import OnnxNode
-from fastgru.importers.onnx.registry import operator
+from fastgru.importers.onnx.registry import OnnxNode, operator
 from fastgru.importers.onnx.scope import Refused
 
 _MAX_TRIPS: Final = 256

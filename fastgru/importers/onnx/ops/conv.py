@@ -4,8 +4,7 @@ from typing import Any, Final
 
 from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.builder import OnnxGraphBuilder
-from fastgru.importers.onnx.node import OnnxNode
-from fastgru.importers.onnx.registry import operator
+from fastgru.importers.onnx.registry import OnnxNode, operator
 
 __all__ = ["check_axes", "kernel_axes", "padding", "windows"]
 

@@ -7,9 +7,8 @@ of its inputs.
 from fastgru.errors import UnsupportedModelError
 from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.builder import OnnxGraphBuilder
-from fastgru.importers.onnx.node import OnnxNode
 from fastgru.importers.onnx.proto import AttributeProto, FunctionProto, NodeProto, TypeProto
-from fastgru.importers.onnx.registry import operator
+from fastgru.importers.onnx.registry import OnnxNode, operator
 from fastgru.reference.operator import numpy_dtype
 
 

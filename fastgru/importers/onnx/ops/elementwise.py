@@ -6,8 +6,7 @@ from typing import Final
 
 from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.builder import OnnxGraphBuilder
-from fastgru.importers.onnx.node import OnnxNode
-from fastgru.importers.onnx.registry import operator
+from fastgru.importers.onnx.registry import OnnxNode, operator
 from fastgru.importers.onnx.tensors import dtype_name
 
 # ONNX name -> (kind, versions of the definition)

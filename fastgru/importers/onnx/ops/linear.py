@@ -2,8 +2,7 @@
 
 from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.builder import OnnxGraphBuilder
-from fastgru.importers.onnx.node import OnnxNode
-from fastgru.importers.onnx.registry import operator
+from fastgru.importers.onnx.registry import OnnxNode, operator
 from fastgru.reference.operator import is_floating
 
 

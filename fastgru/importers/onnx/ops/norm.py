@@ -2,8 +2,7 @@
 
 from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.builder import OnnxGraphBuilder
-from fastgru.importers.onnx.node import OnnxNode
-from fastgru.importers.onnx.registry import operator
+from fastgru.importers.onnx.registry import OnnxNode, operator
 
 
 @operator("LayerNormalization", versions=(17,), inputs=(2, 3), outputs=3, limits="stash_type 1")

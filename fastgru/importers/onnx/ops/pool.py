@@ -5,9 +5,8 @@ from typing import Final
 
 from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.builder import OnnxGraphBuilder
-from fastgru.importers.onnx.node import OnnxNode
 from fastgru.importers.onnx.ops.conv import check_axes, windows
-from fastgru.importers.onnx.registry import operator
+from fastgru.importers.onnx.registry import OnnxNode, operator
 
 _LIMITS: Final = "one or two spatial axes"
 

@@ -7,10 +7,9 @@ from typing import Final
 
 from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.builder import OnnxGraphBuilder
-from fastgru.importers.onnx.node import OnnxNode
 from fastgru.importers.onnx.ops.conv import kernel_axes, windows
 from fastgru.importers.onnx.proto import TensorProto
-from fastgru.importers.onnx.registry import operator
+from fastgru.importers.onnx.registry import OnnxNode, operator
 from fastgru.importers.onnx.tensors import dtype_name
 from fastgru.reference.operator import is_floating, numpy_dtype
 from fastgru.reference.quantize import PRODUCT_DTYPES, STORED_DTYPES, TARGET_DTYPES

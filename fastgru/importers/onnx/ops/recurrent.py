@@ -13,8 +13,7 @@ from fastgru.conventions import from_onnx_gates, from_onnx_lstm, from_onnx_rnn, 
 from fastgru.errors import ShapeError
 from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.builder import OnnxGraphBuilder
-from fastgru.importers.onnx.node import OnnxNode
-from fastgru.importers.onnx.registry import operator
+from fastgru.importers.onnx.registry import OnnxNode, operator
 from fastgru.spec import DIRECTIONS, GRUSpec, LSTMSpec, RecurrentSpec, RNNSpec
 
 _WEIGHTS = {"W": 1, "R": 2, "B": 3, "P": 7}

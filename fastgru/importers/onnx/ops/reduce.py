@@ -5,8 +5,7 @@ from typing import Final
 
 from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.builder import OnnxGraphBuilder
-from fastgru.importers.onnx.node import OnnxNode
-from fastgru.importers.onnx.registry import operator
+from fastgru.importers.onnx.registry import OnnxNode, operator
 
 # ONNX name -> (kind, versions, the version from which axes is an input)
 _REDUCE: Final = {

@@ -4,8 +4,7 @@ from typing import Any
 
 from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.builder import OnnxGraphBuilder
-from fastgru.importers.onnx.node import OnnxNode
-from fastgru.importers.onnx.registry import operator
+from fastgru.importers.onnx.registry import OnnxNode, operator
 
 
 def _given(node: OnnxNode, index: int) -> Value | None:

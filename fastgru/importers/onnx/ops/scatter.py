@@ -2,9 +2,8 @@
 
 from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.builder import OnnxGraphBuilder
-from fastgru.importers.onnx.node import OnnxNode
 from fastgru.importers.onnx.ops.indexing import positions
-from fastgru.importers.onnx.registry import operator
+from fastgru.importers.onnx.registry import OnnxNode, operator
 
 
 def _reduction(node: OnnxNode) -> str:

@@ -4,8 +4,7 @@ import numpy as np
 
 from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.builder import OnnxGraphBuilder
-from fastgru.importers.onnx.node import OnnxNode
-from fastgru.importers.onnx.registry import operator
+from fastgru.importers.onnx.registry import OnnxNode, operator
 
 
 @operator("Reshape", versions=(5, 13, 14, 19, 21, 23, 24, 25), inputs=(2, 2), sizes=(1,))

@@ -2,8 +2,7 @@
 
 from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.builder import OnnxGraphBuilder
-from fastgru.importers.onnx.node import OnnxNode
-from fastgru.importers.onnx.registry import operator
+from fastgru.importers.onnx.registry import OnnxNode, operator
 
 
 @operator("TopK", versions=(1, 10, 11, 24), inputs=(1, 2), outputs=2, sizes=(1,))
