@@ -4,8 +4,6 @@ Importers read these layouts from files, the constructors of the layers take the
 why it is needed; none changes a value beyond the exact negation of `negate_update`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 

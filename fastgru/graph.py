@@ -5,19 +5,19 @@ The operators and their inputs and attributes are those of `fastgru.reference.OP
 the same for every source, so a convention of a foreign format never appears here.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.errors import InvalidModelError
 
-__all__ = ["DTYPES", "MOST_SIZE", "Graph", "Node", "TensorSpec"]
+__all__ = ["DTYPES", "MOST_SIZE", "Array", "Graph", "Node", "TensorSpec"]
+
+Array: TypeAlias = NDArray[Any]  # of any dtype
 
 DTYPES = ("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "uint16", "bool")
 MOST_SIZE: Final = 1 << 40  # of an axis: what is longer fits no memory
@@ -81,7 +81,7 @@ class Graph:
     meta: Mapping[str, str] = field(default_factory=dict)
     precisions: Mapping[str, str] = field(default_factory=dict)
 
-    def validate(self) -> Graph:
+    def validate(self) -> Self:
         """Return self, or raise `InvalidModelError`: undefined or twice defined values, unknown outputs or states."""
         defined = set(self.constants)
         for spec in self.inputs:

@@ -9,8 +9,6 @@ Nothing in it is code, and nothing is packed for a CPU: any safetensors reader o
 fields it knows; whatever is added needs another FORMAT.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import secrets

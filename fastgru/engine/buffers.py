@@ -10,9 +10,9 @@ from operator import index
 from typing import Any, Final, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastgru.errors import ShapeError, UnsupportedModelError
+from fastgru.graph import Array
 from fastgru.packing.quantise import QuantisedRows
 
 __all__ = [
@@ -83,7 +83,7 @@ class Buffer:
     regions: list[Region] | None = None
     writer: Any = None
     touches: int = 0
-    data: NDArray[Any] | None = None
+    data: Array | None = None
     first: int | None = None
     last: int = -1
     base: int = -1
@@ -175,7 +175,7 @@ class Constant:
     name: of a constant of the graph, the same in every plan; empty for what one plan alone knows.
     """
 
-    array: NDArray[Any] = field(default_factory=lambda: np.zeros(0))
+    array: Array = field(default_factory=lambda: np.zeros(0))
     name: str = ""
 
     @property
@@ -191,7 +191,7 @@ class Constant:
         return self.array.dtype.name
 
     @property
-    def matrix(self) -> NDArray[Any] | QuantisedRows:
+    def matrix(self) -> Array | QuantisedRows:
         """What weights are packed from: `array`, or what is kept in its stead."""
         return self.array
 
@@ -216,7 +216,7 @@ class ConstantRows(Constant):
     by_columns: bool
 
     @property
-    def array(self) -> NDArray[Any]:
+    def array(self) -> Array:
         whole = np.asarray(self.rows)
         return whole.T if self.by_columns else whole
 
@@ -233,7 +233,7 @@ class ConstantRows(Constant):
         return "float32"
 
     @property
-    def matrix(self) -> NDArray[Any] | QuantisedRows:
+    def matrix(self) -> Array | QuantisedRows:
         return self.array if self.by_columns else self.rows
 
     @property

@@ -4,8 +4,6 @@ An instruction of the handler `fusion` carries its operations as `kernels.operan
 only reader is another is carried out in it.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field

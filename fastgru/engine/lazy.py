@@ -5,8 +5,6 @@ the source of that region; what nobody reads is never copied; and an instruction
 nothing has read yet, writes it where it belongs.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, Final
 

@@ -4,14 +4,12 @@ Between two partitions every value is an array (or whatever ONNX hands on, from 
 shape and dtype that came; an executable is made when its dtypes first come, and plans a program for each shape.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NoReturn
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from fastgru.budget import Budget
 from fastgru.engine.executable import Executable
@@ -19,15 +17,13 @@ from fastgru.engine.plan import check_supported
 from fastgru.engine.program import Slot
 from fastgru.engine.runnable import Runnable, checked_out
 from fastgru.errors import ShapeError, UnsupportedModelError
-from fastgru.graph import DTYPES, Graph, Node, TensorSpec
+from fastgru.graph import DTYPES, Array, Graph, Node, TensorSpec
 from fastgru.precisions import Precision, split_precision
 from fastgru.process import lock
 from fastgru.reference.foreign import FOREIGN, check_foreign, describe_foreign, evaluate_foreign
 from fastgru.reference.operator import is_floating
 
 __all__ = ["Partitioned", "foreign_nodes", "make_runnable"]
-
-Array = NDArray[Any]
 
 
 def make_runnable(

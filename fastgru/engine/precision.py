@@ -4,8 +4,6 @@ Only GEMMs with constants, GRUs and look-ups in constant tables have weights of 
 in the dtype of the model.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType

@@ -9,8 +9,6 @@ A value knows its dtype, its sizes and, where it is a small vector of integers, 
 the facts of the operators before it. Names are given at the end, and none twice.
 """
 
-from __future__ import annotations
-
 from fastgru.graphbuilder.builder import MAX_RANK, GraphBuilder
 from fastgru.graphbuilder.folding import Folding
 from fastgru.graphbuilder.value import BuiltNode, Value

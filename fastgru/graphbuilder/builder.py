@@ -1,16 +1,13 @@
 """Nodes by operator, inputs and attributes; what is known of their outputs comes from the operators' facts."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastgru.errors import FastGRUError, InvalidModelError
-from fastgru.graph import Graph, TensorSpec
+from fastgru.graph import Array, Graph, TensorSpec
 from fastgru.graphbuilder.folding import Folding
 from fastgru.graphbuilder.naming import Naming, needed_nodes
 from fastgru.graphbuilder.value import BuiltNode, Value
@@ -20,7 +17,6 @@ from fastgru.spec import RECURRENT
 
 __all__ = ["MAX_RANK", "GraphBuilder"]
 
-Array = NDArray[Any]
 
 MAX_RANK = 32  # what every NumPy holds
 

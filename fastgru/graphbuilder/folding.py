@@ -1,17 +1,14 @@
 """Nodes of constants carried out while a graph is built, within a budget: a file may declare far more than it holds."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastgru.errors import FastGRUError, InvalidModelError
-from fastgru.graph import Node
+from fastgru.graph import Array, Node
 from fastgru.reference.evaluate import evaluate, in_precision
 from fastgru.reference.facts import ValueFacts, bound, work
 from fastgru.reference.operator import is_floating, numpy_dtype
@@ -19,7 +16,6 @@ from fastgru.spec import RECURRENT
 
 __all__ = ["Folding"]
 
-Array = NDArray[Any]
 
 # What folding may produce: chains of Slice, Concat and Transpose copy each weight a few times, and a file that
 # declares more than that is out to fill the memory.

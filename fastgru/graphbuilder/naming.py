@@ -1,19 +1,13 @@
 """From values without names to named nodes: a name that is promised first, then the hints, and none twice."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from fastgru.graph import Node
+from fastgru.graph import Array, Node
 from fastgru.graphbuilder.value import BuiltNode, Value
 
 __all__ = ["Naming", "needed_nodes"]
-
-Array = NDArray[Any]
 
 
 class Naming:

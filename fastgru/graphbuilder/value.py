@@ -1,14 +1,10 @@
 """Values and nodes of a graph that is being built: without names, but with what is known of them."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from numpy.typing import NDArray
-
-from fastgru.graph import TensorSpec
+from fastgru.graph import Array, TensorSpec
 from fastgru.reference.facts import ValueFacts
 from fastgru.reference.sizes import Size
 
@@ -33,7 +29,7 @@ class Value:
         return self.facts.dtype
 
     @property
-    def array(self) -> NDArray[Any] | None:
+    def array(self) -> Array | None:
         """The value itself, where it is constant."""
         return self.facts.array
 

@@ -1,7 +1,5 @@
 """Layers to compose by hand, with the shapes and defaults of torch.nn; each is a graph that the engine runs."""
 
-from __future__ import annotations
-
 from fastgru.layers.activation import (
     ELU,
     GELU,

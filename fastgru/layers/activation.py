@@ -1,10 +1,8 @@
 """Activations under the names, and with the defaults, that torch.nn gives them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar, Unpack
+from typing import Any, ClassVar, Self, Unpack
 
 from numpy.typing import ArrayLike
 
@@ -139,7 +137,7 @@ class PReLU(Layer):
             raise ShapeError(f"PReLU: weight has shape {self.weight.shape}, expected (1,) or (C,)")
 
     @classmethod
-    def from_torch(cls, weights: Mapping[str, ArrayLike], prefix: str = "", **options: Unpack[Options]) -> PReLU:
+    def from_torch(cls, weights: Mapping[str, ArrayLike], prefix: str = "", **options: Unpack[Options]) -> Self:
         """The module `prefix` of a state dict: weight. Raises `SpecError` without it."""
         return cls(**at_key(weights, prefix, ["weight"], what="PReLU"), **options)
 

@@ -1,14 +1,13 @@
 """Arrays that come from users: weights by key, inputs of a call."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from fastgru.errors import InvalidModelError, ShapeError, SpecError
+from fastgru.graph import Array
 from fastgru.graphbuilder import Value
 from fastgru.reference.operator import as_array
 
@@ -24,8 +23,6 @@ __all__ = [
     "integer",
     "number",
 ]
-
-Array = NDArray[Any]
 
 
 def as_weight(name: str, value: Any) -> Array:

@@ -3,20 +3,18 @@
 A graph is made at the first call that needs it (one for each rank of the input, with lengths or without) and kept.
 """
 
-from __future__ import annotations
-
 from os import PathLike
 from typing import Any, TypedDict, Unpack
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from fastgru.budget import PLAN_BYTES, Budget
 from fastgru.engine import Runnable, make_runnable
 from fastgru.engine.threads import check_threads
 from fastgru.errors import ShapeError, StateError, UnsupportedModelError
 from fastgru.exporters import to_onnx
-from fastgru.graph import Graph
+from fastgru.graph import Array, Graph
 from fastgru.graphbuilder import Value
 from fastgru.layers.arrays import as_lengths, float_input, int_input
 from fastgru.layers.builder import NetworkBuilder
@@ -143,11 +141,11 @@ class Layer:
                 )
             return self._runnables[key]
 
-    def __call__(self, x: ArrayLike) -> NDArray[Any]:
+    def __call__(self, x: ArrayLike) -> Array:
         """The layer applied to x. Raises `ShapeError` where x does not fit."""
         return self._run(x)
 
-    def _run(self, x: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[Any]:
+    def _run(self, x: ArrayLike, lengths: ArrayLike | None = None) -> Array:
         array = self._input(x)
         feeds = {"x": array}
         if lengths is not None:
@@ -162,7 +160,7 @@ class Layer:
         if not self.takes_lengths:
             raise ShapeError(f"{self!r}: no GRU and no LastStep in it would use lengths")
 
-    def _input(self, x: ArrayLike) -> NDArray[Any]:
+    def _input(self, x: ArrayLike) -> Array:
         what = f"{type(self).__name__}: x"
         array = int_input(what, x) if self.takes_ids else float_input(what, x, self.float_dtype)
         if self.input_size is not None and (array.ndim == 0 or array.shape[-1] != self.input_size):

@@ -1,7 +1,5 @@
 """A graph while layers write it: values know their dtype and shape, so that layers that do not fit are named."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any

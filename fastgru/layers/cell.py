@@ -1,15 +1,14 @@
 """One step of a GRU, called and shaped as torch.nn.GRUCell."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Unpack
+from typing import Self, Unpack
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from fastgru.errors import ShapeError, SpecError
+from fastgru.graph import Array
 from fastgru.graphbuilder import Value
 from fastgru.layers.arrays import float_input
 from fastgru.layers.base import Layer, Options
@@ -20,8 +19,6 @@ from fastgru.layers.torch_keys import cell_weights
 from fastgru.spec import Activation, GRUSpec, GRUWeights
 
 __all__ = ["GRUCell"]
-
-Array = NDArray[Any]
 
 
 class GRUCell(Layer):
@@ -38,7 +35,7 @@ class GRUCell(Layer):
         self.input_size = spec.input_size
 
     @classmethod
-    def from_torch(cls, weights: Mapping[str, ArrayLike], prefix: str = "", **options: Unpack[Options]) -> GRUCell:
+    def from_torch(cls, weights: Mapping[str, ArrayLike], prefix: str = "", **options: Unpack[Options]) -> Self:
         """The torch.nn.GRUCell at `prefix` of a state dict. Raises `SpecError` that lists missing and unknown keys."""
         return cls(*cell_weights(weights, prefix), **options)
 
@@ -54,7 +51,7 @@ class GRUCell(Layer):
         gate_activation: str | Activation = "sigmoid",
         candidate_activation: str | Activation = "tanh",
         **options: Unpack[Options],
-    ) -> GRUCell:
+    ) -> Self:
         """As `GRU.from_gates`."""
         spec, weights = stack_gates(
             {"reset": reset, "update": update, "candidate": candidate},

@@ -1,22 +1,19 @@
 """One gate of a GRU as a book or a script holds it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from fastgru.conventions import replacing_to_keeping
 from fastgru.errors import ShapeError, SpecError, UnsupportedModelError
+from fastgru.graph import Array
 from fastgru.layers.arrays import as_weight
 from fastgru.spec import Activation, GRUSpec, GRUWeights
 
 __all__ = ["Gate", "GateLike", "stack_gates"]
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -33,7 +30,7 @@ class Gate:
     bias_hh: ArrayLike | None = None
 
     @classmethod
-    def concat(cls, M: ArrayLike, b: ArrayLike | None = None, order: str = "hx", *, transposed: bool = False) -> Gate:
+    def concat(cls, M: ArrayLike, b: ArrayLike | None = None, order: str = "hx", *, transposed: bool = False) -> Self:
         """A gate written as one matrix over the state and the input put together.
 
         order: "hx" for M [h, x], "xh" for M [x, h]. transposed: M is (H + I, H), to be multiplied from the left as

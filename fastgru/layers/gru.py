@@ -8,17 +8,15 @@
 A stack of layers is a chain of `gru` nodes, each direction of a layer with its own weights.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
-from typing import Any, Unpack
+from typing import Self, Unpack
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from fastgru.conventions import activation_from_keras, activations_from_onnx, from_keras_gates, from_onnx_gates
 from fastgru.errors import ShapeError, SpecError
-from fastgru.graph import Graph
+from fastgru.graph import Array, Graph
 from fastgru.graphbuilder import Value
 from fastgru.layers.arrays import as_lengths, as_weight, check_last, float_input
 from fastgru.layers.base import Layer, Options
@@ -28,8 +26,6 @@ from fastgru.layers.torch_keys import stack_weights
 from fastgru.spec import DIRECTIONS, Activation, GRUSpec, GRUWeights, check_weights
 
 __all__ = ["GRU"]
-
-Array = NDArray[Any]
 
 
 class GRU(Layer):
@@ -64,7 +60,7 @@ class GRU(Layer):
         prefix: str = "",
         batch_first: bool = False,
         **options: Unpack[Options],
-    ) -> GRU:
+    ) -> Self:
         """The torch.nn.GRU at `prefix` ("gru" or "gru.") of a state dict, every layer and direction found by key.
 
         batch_first is not in a state dict: say what the module was made with. Keys of modules below the prefix are
@@ -89,7 +85,7 @@ class GRU(Layer):
         clip: float | None = None,
         layout: int = 0,
         **options: Unpack[Options],
-    ) -> GRU:
+    ) -> Self:
         """The inputs and attributes of ONNX's operator GRU, with its defaults: the reset comes before.
 
         W (D, 3H, I), R (D, 3H, H), B (D, 6H). layout 1 is batch_first; states are (D, N, H) either way here.
@@ -134,7 +130,7 @@ class GRU(Layer):
         keras_version: int | None = None,
         batch_first: bool = True,
         **options: Unpack[Options],
-    ) -> GRU:
+    ) -> Self:
         """The arrays and arguments of a Keras GRU layer, shaped (N, T, I) as Keras has them unless batch_first=False.
 
         kernel (I, 3H), recurrent_kernel (H, 3H), bias (2, 3H) with reset_after and (3H,) without. With go_backwards,
@@ -179,7 +175,7 @@ class GRU(Layer):
         candidate_activation: str | Activation = "tanh",
         batch_first: bool = False,
         **options: Unpack[Options],
-    ) -> GRU:
+    ) -> Self:
         """Three gates as a book writes them: each (W (H, I), U (H, H)[, b (H,)]), a `Gate`, or `Gate.concat`.
 
         update_gate: "keeps" for h' = u * h + (1 - u) * n, "replaces" for h' = (1 - u) * h + u * n.

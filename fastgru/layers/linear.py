@@ -1,9 +1,7 @@
 """torch.nn.Linear and torch.nn.Embedding with weights given."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
-from typing import Unpack
+from typing import Self, Unpack
 
 from numpy.typing import ArrayLike
 
@@ -30,7 +28,7 @@ class Linear(Layer):
             raise ShapeError(f"Linear: bias has shape {self.bias.shape}, expected {(self.output_size,)}")
 
     @classmethod
-    def from_torch(cls, weights: Mapping[str, ArrayLike], prefix: str = "", **options: Unpack[Options]) -> Linear:
+    def from_torch(cls, weights: Mapping[str, ArrayLike], prefix: str = "", **options: Unpack[Options]) -> Self:
         """The module `prefix` of a state dict: weight, and bias if there is one. Raises `SpecError` without weight."""
         arrays = at_key(weights, prefix, ["weight"], optional=["bias"], what="Linear")
         return cls(**arrays, **options)
@@ -57,7 +55,7 @@ class Embedding(Layer):
             raise ShapeError(f"Embedding: weight has shape {self.weight.shape}, expected (V, D)")
 
     @classmethod
-    def from_torch(cls, weights: Mapping[str, ArrayLike], prefix: str = "", **options: Unpack[Options]) -> Embedding:
+    def from_torch(cls, weights: Mapping[str, ArrayLike], prefix: str = "", **options: Unpack[Options]) -> Self:
         """The module `prefix` of a state dict: weight. Raises `SpecError` without it."""
         return cls(**at_key(weights, prefix, ["weight"], what="Embedding"), **options)
 

@@ -1,9 +1,7 @@
 """torch.nn.LayerNorm and torch.nn.BatchNorm1d (with its running statistics) with weights given."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
-from typing import Unpack
+from typing import Self, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -54,7 +52,7 @@ class LayerNorm(Layer):
         *,
         eps: float = 1e-5,
         **options: Unpack[Options],
-    ) -> LayerNorm:
+    ) -> Self:
         """The module `prefix` of a state dict: weight, and bias if there is one. eps is not in a state dict."""
         arrays = at_key(weights, prefix, ["weight"], optional=["bias"], what="LayerNorm")
         return cls(arrays["weight"].shape, **arrays, eps=eps, **options)
@@ -111,7 +109,7 @@ class BatchNorm1d(Layer):
         *,
         eps: float = 1e-5,
         **options: Unpack[Options],
-    ) -> BatchNorm1d:
+    ) -> Self:
         """The module `prefix` of a state dict: running_mean, running_var, and weight and bias if it is affine."""
         statistics = ["running_mean", "running_var"]
         arrays = at_key(weights, prefix, statistics, optional=["weight", "bias"], what="BatchNorm1d")

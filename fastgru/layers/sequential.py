@@ -1,14 +1,13 @@
 """Layers one after the other, run as one graph."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from fastgru.budget import PLAN_BYTES
 from fastgru.errors import ShapeError, SpecError
+from fastgru.graph import Array
 from fastgru.graphbuilder import Value
 from fastgru.layers.base import Layer
 from fastgru.layers.builder import NetworkBuilder
@@ -53,7 +52,7 @@ class Sequential(Layer):
                 raise ShapeError(f"layer {k} of {len(self.layers)}: {error}") from None
         return x
 
-    def __call__(self, x: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[Any]:
+    def __call__(self, x: ArrayLike, lengths: ArrayLike | None = None) -> Array:
         """The output of the last layer. lengths (N,) goes to every GRU and LastStep. Raises `ShapeError`."""
         return self._run(x, lengths)
 

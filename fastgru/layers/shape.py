@@ -1,7 +1,5 @@
 """Layers that move or pick elements, and those that do nothing once training is over."""
 
-from __future__ import annotations
-
 from typing import Unpack
 
 from fastgru.errors import ShapeError, SpecError

@@ -1,12 +1,10 @@
 """A loaded model: named inputs and outputs over what runs."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from os import PathLike
 from typing import Any
 
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from fastgru.budget import PLAN_BYTES, Budget
 from fastgru.engine import foreign_nodes, make_runnable
@@ -14,15 +12,13 @@ from fastgru.engine.precision import WeightPrecision
 from fastgru.engine.profile import Timing
 from fastgru.errors import ShapeError
 from fastgru.exporters import to_onnx
-from fastgru.graph import Graph, TensorSpec
+from fastgru.graph import Array, Graph, TensorSpec
 from fastgru.graphfile import write_graph
 from fastgru.precisions import Precision
 from fastgru.reference.foreign import describe_foreign
 from fastgru.streaming import Stream
 
 __all__ = ["Model"]
-
-Array = NDArray[Any]
 
 
 class Model:

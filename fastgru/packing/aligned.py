@@ -1,12 +1,12 @@
 """Buffers that start on a cache line; large ones on huge pages, where the system has them."""
 
-from __future__ import annotations
-
 import mmap
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from fastgru.graph import Array
 
 __all__ = ["ALIGNMENT", "HUGE_PAGE", "empty", "zeros"]
 
@@ -15,7 +15,7 @@ HUGE_PAGE: Final = 2 << 20  # bytes, on x86-64 and on Arm with pages of 4 KiB
 _LARGE: Final = 2 * HUGE_PAGE  # from here on what rounding up to whole pages wastes is little
 
 
-def empty(shape: int | tuple[int, ...], dtype: Any) -> NDArray[Any]:
+def empty(shape: int | tuple[int, ...], dtype: Any) -> Array:
     """Like numpy.empty, starting on a multiple of `ALIGNMENT` bytes."""
     dtype = np.dtype(dtype)
     count = int(np.prod(shape, dtype=np.int64))
@@ -25,11 +25,11 @@ def empty(shape: int | tuple[int, ...], dtype: Any) -> NDArray[Any]:
     else:
         raw, alignment = np.empty(size + ALIGNMENT, np.uint8), ALIGNMENT
     start = -raw.ctypes.data % alignment
-    aligned: NDArray[Any] = raw[start : start + size].view(dtype).reshape(shape)
+    aligned: Array = raw[start : start + size].view(dtype).reshape(shape)
     return aligned
 
 
-def zeros(shape: int | tuple[int, ...], dtype: Any) -> NDArray[Any]:
+def zeros(shape: int | tuple[int, ...], dtype: Any) -> Array:
     """Like numpy.zeros, starting on a multiple of `ALIGNMENT` bytes."""
     array = empty(shape, dtype)
     array[...] = 0

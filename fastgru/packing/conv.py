@@ -4,20 +4,16 @@ A matrix (O, K), O outputs in groups of equal size and K inputs each: the output
 (`CHANNEL_TILES`, widest first); a tile of M outputs is K runs of M numbers. No output is padded.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastgru.graph import Array
 from fastgru.kernels.operands.conv import CHANNEL_TILES
 from fastgru.packing.aligned import empty
 
 __all__ = ["pack_kernels", "unpack_kernels"]
-
-Array = NDArray[Any]
 
 
 def _tiles(O: int, groups: int) -> Iterator[tuple[int, int]]:

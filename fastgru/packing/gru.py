@@ -1,20 +1,16 @@
 """One direction of a GRU, packed: two panel matrices of three gates, and the biases where the kernels want them."""
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastgru.graph import Array
 from fastgru.packing.lowp import pack_lowp, unpack_lowp
 from fastgru.packing.panels import pack_matrices, pack_vectors, unpack_matrices, unpack_vectors
 from fastgru.packing.quantise import split_rows
 from fastgru.spec import GRUSpec, GRUWeights
 
 __all__ = ["PackedGRU", "pack_gru", "unpack_gru"]
-
-Array = NDArray[Any]
 
 
 class PackedGRU(NamedTuple):

@@ -5,14 +5,13 @@ group (`simd.dot`), each output's group together; with int8, `count` starts (int
 first. k is padded with zeros to whole groups.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastgru.graph import Array
 from fastgru.kernels.operands.lowp import LOWP, table_row
 from fastgru.packing.aligned import zeros
 from fastgru.packing.panels import padded, panels
@@ -27,7 +26,6 @@ from fastgru.simd.groups import BFLOAT16_GROUP, INT8_BIAS, INT8_GROUP, INT8_HEAD
 
 __all__ = ["pack_bytes", "pack_lowp", "pack_rows", "unpack_lowp", "unpack_rows"]
 
-Array = NDArray[Any]
 Bytes = NDArray[np.uint8]
 
 _GROUPS: Final = {"bfloat16": BFLOAT16_GROUP, "int8": INT8_GROUP}

@@ -5,21 +5,17 @@ first matrix, k by k (K * width * lanes numbers), then the same outputs of the s
 Outputs are padded with zeros to whole vectors. Widths come from the kernel (`PANEL_VECTORS`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastgru.graph import Array
 from fastgru.kernels.operands.gemm import PANEL_VECTORS
 from fastgru.packing.aligned import zeros
 from fastgru.simd.cpu import LANES
 
 __all__ = ["pack_matrices", "pack_vectors", "padded", "panels", "unpack_matrices", "unpack_vectors"]
-
-Array = NDArray[Any]
 
 
 def padded(size: int, dtype: Any) -> int:

@@ -14,12 +14,11 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
+from fastgru.graph import Array
 from fastgru.kernels.operands.lowp import LEAST_PEAK
 from fastgru.reference.grid import grid_steps
 
 __all__ = ["QuantisedRows", "dequantise_rows", "quantise_rows", "round_bfloat16", "split_rows", "widen_bfloat16"]
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)

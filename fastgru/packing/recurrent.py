@@ -1,19 +1,15 @@
 """One direction of an LSTM or a simple recurrent layer, packed: two panel matrices of all gates, and the biases."""
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastgru.graph import Array
 from fastgru.packing.aligned import zeros
 from fastgru.packing.panels import pack_matrices, pack_vectors, padded, unpack_matrices, unpack_vectors
 from fastgru.spec import LSTMWeights, RecurrentSpec, RNNWeights
 
 __all__ = ["PackedRecurrent", "pack_peephole", "pack_recurrent", "unpack_peephole", "unpack_recurrent"]
-
-Array = NDArray[Any]
 
 
 class PackedRecurrent(NamedTuple):

@@ -5,8 +5,6 @@ print(report)
 report.model(x)
 """
 
-from __future__ import annotations
-
 import importlib
 from typing import TYPE_CHECKING, Any
 

@@ -6,8 +6,6 @@ few of them are taken as the whole model, measured, needs; those that prove need
 order is an estimate.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 

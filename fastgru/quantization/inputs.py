@@ -1,22 +1,19 @@
 """What a model is measured on: the data that is given, or random numbers and a long run of them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from fastgru.errors import ShapeError
-from fastgru.graph import Graph, TensorSpec
+from fastgru.graph import Array, Graph, TensorSpec
 from fastgru.reference import bind_inputs
 from fastgru.reference.operator import as_array, numpy_dtype
 from fastgru.verify.cases import Case, draw_cases, draw_long
 
 __all__ = ["Data", "cases_from", "drawn_cases"]
 
-Array = NDArray[Any]
 Data = Mapping[str, ArrayLike] | Iterable[Mapping[str, ArrayLike]]
 
 _LONG_STEPS: Final = 1000

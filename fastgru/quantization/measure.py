@@ -1,26 +1,22 @@
 """A graph run twice, in float32 and with weights of low precision, and the differences of what both compute."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastgru.engine import Executable
 from fastgru.engine.memory import Packs
-from fastgru.graph import Graph, TensorSpec
+from fastgru.graph import Array, Graph, TensorSpec
 from fastgru.quantization.report import Errors, Timing
 from fastgru.verify.cases import Case
 from fastgru.verify.roles import AxisRoles
 
 __all__ = ["Bench", "Tally"]
 
-Array = NDArray[Any]
 
 _TIMED_S: Final = 0.15
 _MOST_CALLS: Final = 400

@@ -1,7 +1,5 @@
 """The whole of it: measure a model in float32 and with weights of low precision, choose, and report."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

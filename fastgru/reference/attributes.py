@@ -4,8 +4,6 @@ Values are JSON-plain and exact: a bool is no integer, and a float that is whole
 NaN and infinity among them; `Bound` excludes NaN, `Finite` both.
 """
 
-from __future__ import annotations
-
 import math
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence

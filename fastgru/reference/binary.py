@@ -4,23 +4,18 @@ Formulas and corner cases are those of the ONNX operators of the same names: int
 zero, `mod` takes the sign of the divisor and `fmod` that of the dividend, NaN passes through minimum and maximum.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastgru.errors import ShapeError
 from fastgru.reference.attributes import OneOf
 from fastgru.reference.dims import Facts, broadcast, pairwise
-from fastgru.reference.operator import choose, is_floating, need_bool, operator, same_dtype
+from fastgru.reference.operator import Array, choose, is_floating, need_bool, operator, same_dtype
 from fastgru.reference.sizes import Size, add, compare_sizes, extreme, multiply, quotient, remainder, subtract
 
 __all__ = ["BITWISE", "binary", "compare", "logical", "prelu", "where"]
-
-Array = NDArray[Any]
 
 
 @operator("prelu", Facts(broadcast, weights={1: None}, flops=2))

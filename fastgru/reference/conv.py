@@ -7,26 +7,22 @@ Dumoulin, Visin 2016, "A guide to convolution arithmetic for deep learning". Bot
 a slope for what is negative: y = min(max(y, low), high), then y if y >= 0 else slope * y.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import product
 from typing import Annotated, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastgru.errors import ShapeError
 from fastgru.reference.attributes import Bound, Count, Counts, Length, Sizes
 from fastgru.reference.dims import Facts
 from fastgru.reference.operand import Dim, Dims, Operand
-from fastgru.reference.operator import operator, same_dtype
+from fastgru.reference.operator import Array, operator, same_dtype
 from fastgru.reference.sizes import Size, multiply
 from fastgru.reference.windows import Pads, Windows, check_forms, slid, slide, spread, spread_dims
 
 __all__ = ["check_conv", "check_transposed", "conv", "conv_dims", "conv_flops", "conv_transpose"]
 
-Array = NDArray[Any]
 Shape = tuple[int, ...]
 Clamp = Annotated[Sequence[Bound | None], Length(2)]  # low and high
 

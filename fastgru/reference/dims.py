@@ -10,8 +10,6 @@ that is handed on as it is keeps its size and its meaning; that alone says rank,
     Dim(size)                        an axis that comes from nowhere
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate
 from types import MappingProxyType

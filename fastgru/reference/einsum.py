@@ -1,23 +1,19 @@
 """Sums of products by Einstein's convention: the notation, and NumPy's own evaluation of it."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastgru.errors import InvalidModelError, ShapeError
 from fastgru.reference.dims import Facts, Tie, broadcast_dims, equal
 from fastgru.reference.operand import Dim, Dims, Operand
-from fastgru.reference.operator import operator, same_dtype
+from fastgru.reference.operator import Array, operator, same_dtype
 from fastgru.reference.sizes import Size, multiply
 
 __all__ = ["check_equation", "einsum", "label_sizes", "parse_equation"]
 
-Array = NDArray[Any]
 Labels = tuple[str, ...]
 
 

@@ -4,27 +4,22 @@ Formulas and corner cases are those of the ONNX operators of the same names: `ro
 passes through clip.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastgru.errors import InvalidModelError, ShapeError, SpecError
 from fastgru.reference.attributes import DType, Finite, OneOf
 from fastgru.reference.dims import FIRST, Facts, same
 from fastgru.reference.gru import activate
 from fastgru.reference.operand import Operand
-from fastgru.reference.operator import choose, need_bool, need_floating, numpy_dtype, operator
+from fastgru.reference.operator import Array, choose, need_bool, need_floating, numpy_dtype, operator
 from fastgru.reference.sizes import Size, multiply
 from fastgru.spec import ACTIVATIONS, Activation
 
 __all__ = ["activation", "cast", "check_activation", "check_unary", "clip", "unary"]
-
-Array = NDArray[Any]
 
 
 def _erf(x: Array) -> Array:

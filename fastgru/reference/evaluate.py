@@ -1,23 +1,19 @@
 """One node, or a whole graph, by the definitions."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from fastgru.errors import FastGRUError, InvalidModelError, ShapeError, UnsupportedModelError
-from fastgru.graph import Graph, Node, TensorSpec
+from fastgru.graph import Array, Graph, Node, TensorSpec
 from fastgru.reference.facts import bound
 from fastgru.reference.foreign import FOREIGN, check_foreign, evaluate_foreign
 from fastgru.reference.operator import OPS, as_array, is_floating, numpy_dtype
 
 __all__ = ["bind_inputs", "check_node", "evaluate", "in_precision", "run_graph"]
-
-Array = NDArray[Any]
 
 
 def check_node(node: Node) -> None:

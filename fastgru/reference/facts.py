@@ -19,17 +19,14 @@ Nothing here raises for a node that cannot run: nothing is known of it, and its 
 What each operator says of itself stands beside its definition; `fastgru.reference.dims` has the words for it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastgru.errors import FastGRUError
-from fastgru.graph import DTYPES, Graph, Node
+from fastgru.graph import DTYPES, Array, Graph, Node
 from fastgru.reference.dims import Tie
 from fastgru.reference.operand import MOST_ELEMENTS, Dims, Operand, Place, UnknownError, ValueFacts
 from fastgru.reference.operator import OPS, numpy_dtype
@@ -50,7 +47,6 @@ __all__ = [
     "work",
 ]
 
-Array = NDArray[Any]
 Inputs = Sequence[ValueFacts | None]
 
 # What a function of the facts may end in where inputs or attributes contradict each other.

@@ -4,16 +4,15 @@ A file that comes quantised is read as floats; so are weights trained to be quan
 max|w| / 127, a row whose largest number stood at less than 127 steps would be rounded a second time.
 """
 
-from __future__ import annotations
-
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastgru.graph import Array
+
 __all__ = ["LEAST_PEAK", "MOST_STEPS", "grid_steps", "integer_rows"]
 
-Array = NDArray[Any]
 
 LEAST_PEAK: Final = 2.0**-100  # the magnitude below which a row counts as zero
 MOST_STEPS: Final = 127

@@ -12,24 +12,20 @@ With sigma the gate activation f and g the candidate activation, at each step an
 Nothing here is fast, and nothing is shared with the kernels.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastgru.errors import ShapeError
 from fastgru.reference.attributes import Made
 from fastgru.reference.linear import linear
-from fastgru.reference.operator import operator
+from fastgru.reference.operator import Array, operator
 from fastgru.reference.recurrent import recurrent_facts, weights_of_each
 from fastgru.spec import Activation, GRUSpec, GRUWeights, check_weights
 
 __all__ = ["activate", "gru", "gru_cell"]
 
-Array = NDArray[Any]
 Product = Callable[[Array, Array], Array]
 
 

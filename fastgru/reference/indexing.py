@@ -1,25 +1,21 @@
 """Elements by their positions, which are integers and stay integers, and arrays made larger."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastgru.errors import ShapeError
 from fastgru.reference.attributes import Axes, Axis, OneOf
 from fastgru.reference.dims import FIRST, Facts, changed, joined
 from fastgru.reference.operand import Dim, Dims, Operand, UnknownError
-from fastgru.reference.operator import operator
+from fastgru.reference.operator import Array, operator
 from fastgru.reference.shape import integers, normal_axis
 from fastgru.reference.sizes import Size, add, at_least, multiply
 
 __all__ = ["gather", "gather_elements", "last", "pad", "tile"]
 
-Array = NDArray[Any]
 
 PADS: Final = ("constant", "edge", "reflect", "wrap")
 

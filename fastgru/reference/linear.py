@@ -1,21 +1,14 @@
 """Products: the affine map of torch.nn.Linear, NumPy's matrix product, and the look-up that is a one-hot product."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from fastgru.errors import ShapeError
 from fastgru.reference.dims import Facts, Tie, broadcast_dims
 from fastgru.reference.operand import Dims, Operand
-from fastgru.reference.operator import operator, same_dtype
+from fastgru.reference.operator import Array, operator, same_dtype
 from fastgru.reference.sizes import Size, multiply
 
 __all__ = ["embedding", "linear", "matmul", "matmul_dims", "matmul_flops", "matmul_ties"]
-
-Array = NDArray[Any]
 
 
 def _linear_dims(x: Operand, weight: Operand, *_: Operand) -> Dims:

@@ -10,20 +10,17 @@ A row of x that is not finite has the scale NaN, one of magnitudes below `LEAST_
 products are float32 whatever the dtype of x.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
 import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
+from fastgru.graph import Array
 from fastgru.reference.grid import LEAST_PEAK, MOST_STEPS, grid_steps
 
 __all__ = ["LEAST_PEAK", "PRODUCTS", "product_bfloat16", "product_int8", "quantised", "quantised_weights", "rounded"]
-
-Array = NDArray[Any]
 
 
 def rounded(a: Array) -> Array:

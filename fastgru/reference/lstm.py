@@ -1,22 +1,17 @@
 """LSTM, in float64 or whatever dtype comes in: the formulas of `fastgru.spec.lstm`, one step a pass of the loop."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastgru.reference.attributes import Made
 from fastgru.reference.gru import activate
-from fastgru.reference.operator import operator
+from fastgru.reference.operator import Array, operator
 from fastgru.reference.recurrent import as_dtype, limited, recurrent_facts, unroll, weights_of_each
 from fastgru.spec import LSTMSpec, LSTMWeights, check_weights
 
 __all__ = ["lstm", "lstm_cell"]
-
-Array = NDArray[Any]
 
 
 def lstm_cell(

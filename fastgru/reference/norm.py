@@ -4,23 +4,17 @@ Ba, Kiros, Hinton 2016, "Layer Normalization"; Ioffe, Szegedy 2015, "Batch Norma
 Wu, He 2018, "Group Normalization"; Zhang, Sennrich 2019, "Root Mean Square Layer Normalization".
 """
 
-from __future__ import annotations
-
 import math
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastgru.errors import ShapeError
 from fastgru.reference.attributes import Axis, Finite, Size
 from fastgru.reference.dims import Facts, same
-from fastgru.reference.operator import need_floating, operator, same_dtype
+from fastgru.reference.operator import Array, need_floating, operator, same_dtype
 from fastgru.reference.shape import normal_axis
 
 __all__ = ["batch_norm", "check_group_norm", "group_norm", "layer_norm", "rms_norm"]
-
-Array = NDArray[Any]
 
 
 @operator("layer_norm", Facts(same, weights=dict.fromkeys((1, 2)), flops=8))

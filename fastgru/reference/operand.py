@@ -5,17 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
-from numpy.typing import NDArray
-
-from fastgru.graph import TensorSpec
+from fastgru.graph import Array, TensorSpec
 from fastgru.process import once
 from fastgru.reference.sizes import Size, axis_atom, free_axis
 
 __all__ = ["MOST_ELEMENTS", "Dim", "Dims", "Operand", "Place", "UnknownError", "ValueFacts", "numbers"]
 
-Array = NDArray[Any]
 Place: TypeAlias = tuple[int, int]  # (input, axis)
 
 MOST_ELEMENTS: Final = 64

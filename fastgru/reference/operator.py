@@ -10,29 +10,26 @@ Everything else that is true of an operator stands beside the definition, as the
 Importing the modules of this folder fills `OPS`.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType, NoneType
-from typing import Any, Final, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Final, Self, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from fastgru.errors import InvalidModelError, ShapeError, UnsupportedModelError
-from fastgru.graph import DTYPES
+from fastgru.graph import DTYPES, Array
 from fastgru.process import once
 from fastgru.reference.attributes import check_attribute
 from fastgru.reference.dims import Facts
 
 __all__ = [
-    "OPS", "Operator", "Schema", "as_array", "choose", "is_floating", "need_bool", "need_floating", "numpy_dtype",
-    "operator", "same_dtype",
+    "OPS", "Array", "Operator", "Schema", "as_array", "choose", "is_floating", "need_bool", "need_floating",
+    "numpy_dtype", "operator", "same_dtype",
 ]  # fmt: skip
 
-Array = NDArray[Any]
 Definition = TypeVar("Definition", bound=Callable[..., Any])
 
 
@@ -106,7 +103,7 @@ class Schema:
     agree: Callable[..., None] | None = None
 
     @classmethod
-    def of(cls, function: Callable[..., Any], agree: Callable[..., None] | None = None) -> Schema:
+    def of(cls, function: Callable[..., Any], agree: Callable[..., None] | None = None) -> Self:
         parameters = inspect.signature(function).parameters.values()
         positional = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
         keywords = [p for p in parameters if p.kind is p.KEYWORD_ONLY]

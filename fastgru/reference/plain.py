@@ -1,7 +1,5 @@
 """A graph that keeps weights small, with floats in their stead."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

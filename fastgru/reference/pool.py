@@ -1,25 +1,21 @@
 """Pools: the greatest, the mean or the sum of what each window sees, channel by channel."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import product
 from typing import Annotated, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.reference.attributes import Counts, OneOf
 from fastgru.reference.dims import Facts
 from fastgru.reference.operand import Dims, Operand
-from fastgru.reference.operator import is_floating, operator
+from fastgru.reference.operator import Array, is_floating, operator
 from fastgru.reference.sizes import Size, multiply
 from fastgru.reference.windows import Pads, Windows, check_forms, slid, slide
 
 __all__ = ["POOLS", "pool", "seen_counts"]
 
-Array = NDArray[Any]
 
 POOLS = ("average", "max", "sum")
 

@@ -10,13 +10,10 @@ Scale and zero point are numbers, vectors along `axis`, or, with a `block_size`,
 for that many neighbours along `axis`. NaN becomes the smallest integer; a dynamic scale of data with a NaN is NaN.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.reference.attributes import Axis, Count, Counts, OneOf, Size
@@ -24,7 +21,7 @@ from fastgru.reference.conv import conv, conv_dims, conv_flops
 from fastgru.reference.dims import Facts, same
 from fastgru.reference.linear import matmul_dims, matmul_flops, matmul_ties
 from fastgru.reference.operand import Dims, Operand
-from fastgru.reference.operator import is_floating, operator
+from fastgru.reference.operator import Array, is_floating, operator
 from fastgru.reference.shape import normal_axis
 from fastgru.reference.windows import Pads, check_forms
 
@@ -33,7 +30,6 @@ __all__ = [
     "dynamic_quantize", "matmul_integer", "quantize", "vector_axis",
 ]  # fmt: skip
 
-Array = NDArray[Any]
 Shape = tuple[int, ...]
 
 TARGET_DTYPES: Final = ("int16", "int8", "uint16", "uint8")

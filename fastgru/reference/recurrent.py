@@ -3,15 +3,13 @@
 Nothing here is fast, and nothing is shared with the kernels.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastgru.errors import ShapeError
+from fastgru.graph import Array
 from fastgru.reference.dims import Facts, Tie
 from fastgru.reference.operand import Dim, Dims, Operand
 from fastgru.reference.sizes import Size, multiply
@@ -19,7 +17,6 @@ from fastgru.spec import RecurrentSpec
 
 __all__ = ["as_dtype", "limited", "recurrent_facts", "unroll", "weights_of_each"]
 
-Array = NDArray[Any]
 Cell = Callable[[int, Array, tuple[Array, ...]], tuple[Array, ...]]
 
 

@@ -1,24 +1,20 @@
 """Many elements to one along axes, and the running sum."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastgru.errors import ShapeError
 from fastgru.reference.attributes import Axes, Axis, OneOf
 from fastgru.reference.dims import Facts, per_input, reduced, same
 from fastgru.reference.operand import Dims, Operand, UnknownError
-from fastgru.reference.operator import choose, is_floating, operator
+from fastgru.reference.operator import Array, choose, is_floating, operator
 from fastgru.reference.shape import normal_axis
 from fastgru.reference.sizes import Size, add, multiply
 
 __all__ = ["arg", "cumprod", "cumsum", "reduce"]
 
-Array = NDArray[Any]
 Named = tuple[int, ...]
 
 

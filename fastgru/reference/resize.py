@@ -3,26 +3,22 @@
 Places, neighbours and weights are those of ONNX Resize; cubic weights are Keys' (1981), with coefficient `cubic`.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.reference.attributes import Axes, Finite, OneOf
 from fastgru.reference.dims import Facts, changed
 from fastgru.reference.operand import Dims, Operand, UnknownError
-from fastgru.reference.operator import is_floating, operator
+from fastgru.reference.operator import Array, is_floating, operator
 from fastgru.reference.shape import integers, normal_axis
 from fastgru.reference.sizes import Size, multiply
 
 __all__ = ["Axis", "resize", "resize_axes", "taps"]
 
-Array = NDArray[Any]
 
 MODES: Final = ("nearest", "linear", "cubic")
 COORDINATES: Final = (

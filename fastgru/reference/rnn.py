@@ -1,22 +1,17 @@
 """The simple recurrent layer, in float64 or whatever dtype comes in: h' = g(x W^T + b_i + h R^T + b_h)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastgru.reference.attributes import Made
 from fastgru.reference.gru import activate
-from fastgru.reference.operator import operator
+from fastgru.reference.operator import Array, operator
 from fastgru.reference.recurrent import as_dtype, limited, recurrent_facts, unroll, weights_of_each
 from fastgru.spec import RNNSpec, RNNWeights, check_weights
 
 __all__ = ["rnn"]
-
-Array = NDArray[Any]
 
 
 def rnn(

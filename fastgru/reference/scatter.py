@@ -1,23 +1,18 @@
 """Tensors with elements or blocks of them replaced, or combined with others, at given positions."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastgru.errors import ShapeError
 from fastgru.reference.attributes import Axis, OneOf
 from fastgru.reference.dims import Facts, Tie, same
 from fastgru.reference.operand import Operand
-from fastgru.reference.operator import choose, operator, same_dtype
+from fastgru.reference.operator import Array, choose, operator, same_dtype
 from fastgru.reference.shape import normal_axis
 
 __all__ = ["scatter_elements", "scatter_nd"]
-
-Array = NDArray[Any]
 
 
 def _replace(x: Array, where: tuple[Array, ...], updates: Array) -> None:

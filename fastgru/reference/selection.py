@@ -1,22 +1,16 @@
 """Elements by tuples of positions, rows reversed, positions of what is not zero."""
 
-from __future__ import annotations
-
 import math
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastgru.errors import ShapeError
 from fastgru.reference.attributes import Axis, Size
 from fastgru.reference.dims import FIRST, Facts, Tie, equal, same
 from fastgru.reference.operand import Dim, Dims, Operand, numbers
-from fastgru.reference.operator import operator
+from fastgru.reference.operator import Array, operator
 
 __all__ = ["gather_nd", "nonzero", "reverse_sequence"]
-
-Array = NDArray[Any]
 
 
 def _picked(x: Operand, indices: Operand, *, batch_dims: int = 0) -> Dims:

@@ -1,19 +1,16 @@
 """The same elements in another shape, and the shapes themselves as integers."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastgru.errors import InvalidModelError, ShapeError
 from fastgru.reference.attributes import Axes, Axis, DType, Position
 from fastgru.reference.dims import FIRST, Facts, broadcast_dims, reduced, regrouped
 from fastgru.reference.operand import MOST_ELEMENTS, Dim, Dims, Operand, UnknownError
-from fastgru.reference.operator import is_floating, numpy_dtype, operator, same_dtype
+from fastgru.reference.operator import Array, is_floating, numpy_dtype, operator, same_dtype
 from fastgru.reference.sizes import Size, at_least, divide, multiply, subtract
 
 __all__ = [
@@ -30,8 +27,6 @@ __all__ = [
     "transpose",
     "unsqueeze",
 ]
-
-Array = NDArray[Any]
 
 
 def integers(name: str, vector: Array) -> list[int]:

@@ -4,8 +4,6 @@ Two sizes that are equal here are equal whenever the model runs. A free dimensio
 for an empty one is for the definition to say.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping

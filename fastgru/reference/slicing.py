@@ -1,24 +1,20 @@
 """Arrays cut into others and joined to one, along an axis."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastgru.errors import InvalidModelError, ShapeError
 from fastgru.reference.attributes import Axis, Count, Sizes
 from fastgru.reference.dims import FIRST, Facts, changed, equal, joined
 from fastgru.reference.operand import Dims, Operand, UnknownError
-from fastgru.reference.operator import operator, same_dtype
+from fastgru.reference.operator import Array, operator, same_dtype
 from fastgru.reference.shape import integers, normal_axis
 from fastgru.reference.sizes import Size, add, at_least, divide, floor_divide, subtract
 
 __all__ = ["concat", "slice_", "split", "split_sizes"]
 
-Array = NDArray[Any]
 
 _BEYOND: Final = (1 << 31) - 1  # what files write for "to the end"
 

@@ -1,20 +1,13 @@
 """Softmax and its logarithm, with the largest element taken out first so that nothing overflows."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from fastgru.reference.attributes import Axis
 from fastgru.reference.dims import Facts, same
-from fastgru.reference.operator import need_floating, operator
+from fastgru.reference.operator import Array, need_floating, operator
 from fastgru.reference.shape import normal_axis
 
 __all__ = ["log_softmax", "softmax"]
-
-Array = NDArray[Any]
 
 
 @operator("softmax", Facts(same, flops=5))

@@ -1,24 +1,20 @@
 """The discrete Fourier transform, of an axis and of overlapping frames, with real and imaginary part as a last axis."""
 
-from __future__ import annotations
-
 import math
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastgru.errors import ShapeError
 from fastgru.reference.attributes import Axis, Count
 from fastgru.reference.dims import Facts
 from fastgru.reference.operand import Dim, Dims, Operand
-from fastgru.reference.operator import need_floating, operator, same_dtype
+from fastgru.reference.operator import Array, need_floating, operator, same_dtype
 from fastgru.reference.shape import normal_axis
 from fastgru.reference.sizes import Size, add, floor_divide, multiply, subtract
 
 __all__ = ["check_stft", "dft", "dft_sizes", "dft_table", "mel_weights", "stft"]
 
-Array = NDArray[Any]
 
 MOST_POINTS: Final = 1 << 26
 

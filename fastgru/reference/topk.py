@@ -1,24 +1,18 @@
 """The largest or smallest elements of an axis, in order."""
 
-from __future__ import annotations
-
 from contextlib import suppress
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastgru.errors import ShapeError
 from fastgru.reference.attributes import Axis
 from fastgru.reference.dims import Facts, changed, per_input
 from fastgru.reference.operand import Dims, Operand, UnknownError
-from fastgru.reference.operator import operator
+from fastgru.reference.operator import Array, operator
 from fastgru.reference.shape import integers, normal_axis
 from fastgru.reference.sizes import Size
 
 __all__ = ["topk"]
-
-Array = NDArray[Any]
 
 
 def _best(x: Operand, k: Operand, *, axis: int, largest: bool = True) -> Dims:

@@ -4,8 +4,6 @@ Along one axis of size n, output i of a window of k taps reads positions i * str
 `begin` elements of padding stand before the axis and `end` after it.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

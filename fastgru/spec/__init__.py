@@ -1,7 +1,5 @@
 """What a recurrent layer is, as frozen data, a module a kind of layer."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final

@@ -1,7 +1,5 @@
 """The activation functions of recurrent layers, with the names and defaults of the ONNX operators RNN, GRU and LSTM."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final

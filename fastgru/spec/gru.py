@@ -12,8 +12,6 @@ Cho et al. 2014 ("Learning Phrase Representations using RNN Encoder-Decoder") fo
 documentation for reset after. The names and defaults of the activations are those of the ONNX operator GRU.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any
 

@@ -13,8 +13,6 @@ Hochreiter and Schmidhuber 1997 ("Long Short-Term Memory"), with the forget gate
 of Gers and Schmidhuber 2000 ("Recurrent Nets that Time and Count"). The order i, o, f, c is that of the ONNX operator.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any
 

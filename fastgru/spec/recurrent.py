@@ -1,7 +1,5 @@
 """What the specs of all recurrent layers have in common: the checks, the plain form, and the weights' shapes."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, ClassVar, Final, Self

@@ -3,8 +3,6 @@
 h' = g(x W^T + h R^T + b)
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any
 

@@ -5,25 +5,20 @@ second thread, or a signal handler, is refused. A change of part of a state is a
 is refused if the state has changed in between.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastgru.engine import Runnable
 from fastgru.engine.program import refuse_second_user
 from fastgru.errors import ShapeError, StateError
+from fastgru.graph import Array
 from fastgru.kernels.operands.ticket import STATE
 from fastgru.kernels.run import IN_USE, calls
 from fastgru.packing.aligned import zeros
 from fastgru.process import process
 
 __all__ = ["Banks", "first_state"]
-
-Array = NDArray[Any]
 
 
 class Banks:

@@ -1,17 +1,15 @@
 """Which axis of an input, an output or a state the rows of a batch lie on."""
 
-from __future__ import annotations
-
 import operator
 from collections.abc import Iterable, Mapping
-from typing import Any, SupportsIndex
+from typing import SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastgru.engine import Runnable
 from fastgru.errors import ShapeError, StateError, UnsupportedModelError
-from fastgru.graph import Graph, TensorSpec
+from fastgru.graph import Array, Graph, TensorSpec
 from fastgru.reference.operator import as_array
 
 __all__ = ["check_rows", "find_batch_axes", "free_batch_axes", "given_axes"]
@@ -102,7 +100,7 @@ def free_batch_axes(
 
 def check_rows(rows: ArrayLike, count: int) -> NDArray[np.int64]:
     """`rows` as positions in a batch of `count`. Raises `ShapeError`."""
-    array: NDArray[Any] = as_array("rows", rows)
+    array: Array = as_array("rows", rows)
     if array.size == 0 and array.ndim == 1:
         return np.zeros(0, np.int64)
     if array.ndim != 1 or array.dtype.kind not in "iu" or array.min() < 0 or array.max() >= count:

@@ -1,24 +1,20 @@
 """A program bound to a state: what a push of frames of certain shapes calls."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastgru.budget import Budget
 from fastgru.engine.program import CallFrame
 from fastgru.engine.route import Route
 from fastgru.engine.threads import team_address
 from fastgru.errors import StateError
+from fastgru.graph import Array
 from fastgru.streaming.banks import Banks
 
 __all__ = ["Binding"]
-
-Array = NDArray[Any]
 
 
 class Binding:

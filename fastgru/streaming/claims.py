@@ -4,8 +4,6 @@ A call claims its sessions, and gives them up however it ends. A child of a fork
 owes their claims nothing.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Mapping
 from typing import TypeVar
 

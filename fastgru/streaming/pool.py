@@ -6,17 +6,16 @@ early leaves every state as it was. A row's bits do not depend on its batch, so 
 own would give; the pool proves that on the first push of a shape, because a model may mix rows by design.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from itertools import count
 from typing import Any, Final, Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from fastgru.errors import SessionError, ShapeError, StateError, UnsupportedModelError
+from fastgru.graph import Array
 from fastgru.reference.operator import as_array
 from fastgru.streaming.batch import free_batch_axes
 from fastgru.streaming.claims import Claims
@@ -25,7 +24,6 @@ from fastgru.streaming.stream import Stream
 
 __all__ = ["SessionPool"]
 
-Array = NDArray[Any]
 Frame = ArrayLike | tuple[ArrayLike, ...]
 Shapes = tuple[tuple[int, ...], ...]
 

@@ -1,14 +1,11 @@
 """A stream's state as bytes: a safetensors text of the arrays, behind a magic, a model's fingerprint and a checksum."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping
-from typing import Any, Final
-
-from numpy.typing import NDArray
+from typing import Final
 
 from fastgru.errors import FastGRUError, StateError
+from fastgru.graph import Array
 from fastgru.tensorfile import read_tensor_file, tensor_file_chunks
 
 __all__ = ["pack_state", "unpack_state"]
@@ -17,13 +14,13 @@ _MAGIC: Final = b"fastgru-state-1\n"
 _DIGEST: Final = 32
 
 
-def pack_state(state: Mapping[str, NDArray[Any]], fingerprint: str) -> bytes:
+def pack_state(state: Mapping[str, Array], fingerprint: str) -> bytes:
     """Magic, fingerprint (32 bytes), checksum of what follows (32 bytes), the arrays."""
     body = b"".join(tensor_file_chunks(state, {}))
     return b"".join((_MAGIC, bytes.fromhex(fingerprint), hashlib.sha256(body).digest(), body))
 
 
-def unpack_state(blob: bytes, fingerprint: str) -> dict[str, NDArray[Any]]:
+def unpack_state(blob: bytes, fingerprint: str) -> dict[str, Array]:
     """The inverse; `StateError` unless every byte is as it was and the fingerprint is this one."""
     head = len(_MAGIC) + 2 * _DIGEST
     if not isinstance(blob, bytes | bytearray | memoryview):

@@ -18,10 +18,11 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from fastgru.engine import Runnable
 from fastgru.errors import ShapeError, StateError
+from fastgru.graph import Array
 from fastgru.kernels.run import MISFIT
 from fastgru.process import lock
 from fastgru.reference.operator import as_array
@@ -32,7 +33,6 @@ from fastgru.streaming.state_blob import pack_state, unpack_state
 
 __all__ = ["Stream"]
 
-Array = NDArray[Any]
 Shapes = tuple[tuple[int, ...], ...]
 
 _empty = np.empty

@@ -6,17 +6,14 @@ Free dimensions take the roles that `AxisRoles` finds. Where that leaves one ope
 float64 definition, the smallest first, and the first one that it accepts is used.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastgru.errors import FastGRUError, ShapeError
-from fastgru.graph import Graph, TensorSpec
+from fastgru.graph import Array, Graph, TensorSpec
 from fastgru.reference import run_graph
 from fastgru.reference.plain import with_plain_weights
 from fastgru.spec import RECURRENT
@@ -25,7 +22,6 @@ from fastgru.verify.roles import AxisRoles
 
 __all__ = ["Case", "draw_cases", "draw_long"]
 
-Array = NDArray[Any]
 
 # (N, T) of a case; one odd, one a power of two, none a multiple of the other.
 _SIZES = ((1, 1), (3, 7), (2, 33))

@@ -1,16 +1,14 @@
 """The verification itself: draw inputs, run everyone, compare."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from fastgru.errors import FastGRUError, ShapeError, UnsupportedModelError
-from fastgru.graph import Graph
+from fastgru.graph import Array, Graph
 from fastgru.reference import bind_inputs, run_graph
 from fastgru.sources import Source, source_name
 from fastgru.verify.cases import Case, draw_cases
@@ -21,7 +19,6 @@ from fastgru.verify.runtimes import Runtime, open_runtime, runtime_of
 
 __all__ = ["verify_graph", "verify_source"]
 
-Array = NDArray[Any]
 # Options that say how we read a file, not what it means.
 _OURS_ALONE = frozenset({"allow_unread", "fallback"})
 Executor = Callable[[Mapping[str, Array]], Mapping[str, Array]]

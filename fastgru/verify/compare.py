@@ -1,19 +1,15 @@
 """Two runs of the same case: the largest difference of every output, and of every time step."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastgru.graph import Array
 from fastgru.verify.report import Check
 
 __all__ = ["TOLERANCES", "Run", "check_output", "largest_error"]
 
-Array = NDArray[Any]
 
 # |got - expected| allowed for outputs of magnitude up to 1; beyond, times the magnitude.
 TOLERANCES = {"float64": 1e-11, "float32": 1e-5, "bfloat16": 5e-2, "int8": 2e-1}

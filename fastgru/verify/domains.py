@@ -1,7 +1,5 @@
 """What the integers and bools of an input mean, read off the nodes they reach."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from fastgru.graph import Graph

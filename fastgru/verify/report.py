@@ -1,10 +1,8 @@
 """What a verification found, as frozen data that prints as a table and converts to JSON."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Self
 
 from fastgru.errors import VerificationError
 
@@ -58,7 +56,7 @@ class Report:
     def holds(self) -> bool:
         return bool(self.checks) and all(check.holds for check in self.checks)
 
-    def raise_for_failure(self) -> Report:
+    def raise_for_failure(self) -> Self:
         """Return self, or raise `VerificationError` that lists the checks that fail."""
         if not self.holds:
             failed = "; ".join(str(check) for check in self.checks if not check.holds)

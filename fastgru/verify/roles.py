@@ -7,8 +7,6 @@ too. An axis that is cut out of another, or stacked of it, has its role, but ano
 a number.
 """
 
-from __future__ import annotations
-
 from fastgru.graph import Graph, Node
 from fastgru.reference.facts import ValueFacts, infer_graph, ties
 from fastgru.reference.sizes import Size, is_name

@@ -7,8 +7,6 @@ Nothing here is needed by the package; a runtime is imported only when the file 
 accepted the file, so that nothing is handed to a framework that we refused.
 """
 
-from __future__ import annotations
-
 import importlib
 import importlib.util
 import os
@@ -20,14 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from fastgru.graph import Graph
+from fastgru.graph import Array, Graph
 from fastgru.sources import Source
 
 __all__ = ["Runtime", "open_runtime", "runtime_of"]
 
-Array = NDArray[Any]
 Executor = Callable[[Mapping[str, Array]], Mapping[str, Array]]
 
 

@@ -5,20 +5,17 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from fastgru.graph import Graph
+from fastgru.graph import Array, Graph
 from fastgru.verify.runtimes import Runtime
 
 if TYPE_CHECKING:
     from fastgru.importers.weights import FoundGRU, Weights
 
 __all__ = ["graphs_of", "torch_gru"]
-
-Array = NDArray[Any]
 
 
 def graphs_of(weights: Weights) -> list[tuple[FoundGRU, Graph]]:

@@ -1,7 +1,5 @@
 """Activations: element by element, operations of a fusion."""
 
-from __future__ import annotations
-
 from fastgru.engine.buffers import Value
 from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.fusion import computed

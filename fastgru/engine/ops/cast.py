@@ -1,7 +1,5 @@
 """Conversions between element types."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from fastgru.engine.buffers import Constant, Value, View

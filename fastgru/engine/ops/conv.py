@@ -1,7 +1,5 @@
 """Convolutions, plain and transposed, with constant weights packed once for all plans."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from math import prod
 

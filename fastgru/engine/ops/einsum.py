@@ -1,7 +1,5 @@
 """Einsum: transposed views, sums over what one operand alone has, and a matrix product an operand."""
 
-from __future__ import annotations
-
 from math import prod
 
 import numpy as np

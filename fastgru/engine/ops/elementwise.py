@@ -1,7 +1,5 @@
 """One element in, one out, with broadcasting. Narrow integers are computed as int64 and wrap around, as in NumPy."""
 
-from __future__ import annotations
-
 from math import prod
 
 import numpy as np

@@ -1,7 +1,5 @@
 """GEMM: rows times a constant matrix, packed once for all plans."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Sequence
 from math import prod

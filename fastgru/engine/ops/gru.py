@@ -1,7 +1,5 @@
 """GRU: one instruction a direction, shared by a team where that pays."""
 
-from __future__ import annotations
-
 from contextlib import nullcontext
 from functools import partial
 

@@ -1,13 +1,9 @@
 """Elements and blocks by position."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from math import prod
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastgru.engine.buffers import Constant, Region, Value, View, constant_of, contiguous_strides, itemsize
 from fastgru.engine.builder import PlanBuilder
@@ -15,7 +11,7 @@ from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.cast import as_dtype, check_integers
 from fastgru.engine.strides import merged_axes, nditer_words
 from fastgru.errors import ShapeError, UnsupportedModelError
-from fastgru.graph import Node
+from fastgru.graph import Array, Node
 from fastgru.kernels.operands.indexing import GATHER_ELEMENTS, LAST, LENGTHS
 from fastgru.kernels.operands.movement import GATHER
 from fastgru.reference.shape import integers, normal_axis
@@ -59,7 +55,7 @@ def gathered(builder: PlanBuilder, value: Value, indices: Value, axis: int, *, w
     return y
 
 
-def _selected(x: View, indices: NDArray[Any], axis: int, *, wrap: bool) -> View | None:
+def _selected(x: View, indices: Array, axis: int, *, wrap: bool) -> View | None:
     """Positions known now, as a view where they are evenly spaced along each of their axes."""
     size = x.shape[axis]
     low, high = int(indices.min()), int(indices.max())
@@ -68,7 +64,7 @@ def _selected(x: View, indices: NDArray[Any], axis: int, *, wrap: bool) -> View 
     where = indices.astype(np.int64) % size
     first = where.reshape(-1)[0]
     steps = tuple(int(np.take(where, [1], i).reshape(-1)[0] - first) if n > 1 else 0 for i, n in enumerate(where.shape))
-    grid: Sequence[NDArray[Any]] = np.indices(where.shape, sparse=True)
+    grid: Sequence[Array] = np.indices(where.shape, sparse=True)
     if not np.array_equal(where, sum((g * s for g, s in zip(grid, steps, strict=True)), first)):
         return None
     sizes = (*x.shape[:axis], *where.shape, *x.shape[axis + 1 :])

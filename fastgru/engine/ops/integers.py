@@ -4,13 +4,11 @@ Sums are made by the kernels for bytes where the matrix is constant, else by tho
 every sum on the way is a whole number that a float holds: what comes out is exact, whatever the order.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from math import prod
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +26,7 @@ from fastgru.engine.ops.matmul import multiplied
 from fastgru.engine.ops.quantize import moved
 from fastgru.engine.ops.shape import reshaped
 from fastgru.errors import ShapeError
-from fastgru.graph import Node
+from fastgru.graph import Array, Node
 from fastgru.reference.conv import check_conv
 from fastgru.reference.quantize import (
     PRODUCT_DTYPES,
@@ -38,7 +36,6 @@ from fastgru.reference.quantize import (
 
 __all__ = ["lower_conv_integer", "lower_matmul_integer"]
 
-Array = NDArray[Any]
 
 _MIDDLE: Final = {"int8": 0, "uint8": 128}  # what the kernel for bytes takes off
 

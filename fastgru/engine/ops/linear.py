@@ -1,7 +1,5 @@
 """Linear layers, and lookups in a table of rows."""
 
-from __future__ import annotations
-
 from fastgru.engine.buffers import Constant, Value, View
 from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.lowering import lowering

@@ -1,7 +1,5 @@
 """LSTM: one instruction a direction."""
 
-from __future__ import annotations
-
 from fastgru.engine.buffers import Value
 from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.lowering import lowering

@@ -1,7 +1,5 @@
 """Matrix products by NumPy's rules: with a constant matrix as a linear layer, else packing b on the way."""
 
-from __future__ import annotations
-
 from math import prod
 
 from fastgru.engine.buffers import Constant, Value, View, contiguous_strides

@@ -3,8 +3,6 @@
 batch_norm is one multiplication and one addition a channel.
 """
 
-from __future__ import annotations
-
 from math import prod
 
 import numpy as np

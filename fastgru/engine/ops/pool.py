@@ -1,7 +1,5 @@
 """Pools over one or two spatial axes."""
 
-from __future__ import annotations
-
 import functools
 from math import prod
 

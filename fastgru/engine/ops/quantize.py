@@ -1,12 +1,8 @@
 """Integers that stand for reals: to them, and from them."""
 
-from __future__ import annotations
-
 from math import prod
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastgru.engine.buffers import Constant, Value, View
 from fastgru.engine.builder import PlanBuilder
@@ -28,8 +24,6 @@ from fastgru.reference.quantize import (
 )
 
 __all__ = ["lower_dequantize", "lower_dynamic_quantize", "lower_quantize", "moved"]
-
-Array = NDArray[Any]
 
 
 @lowering("quantize")

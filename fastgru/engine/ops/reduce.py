@@ -1,7 +1,5 @@
 """Reductions: the axes that go are brought to the end, so that every output is one contiguous row."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from math import prod
 

@@ -1,12 +1,8 @@
 """Resize: axis by axis, by position where one neighbour is taken, else weighted sums with a table made now."""
 
-from __future__ import annotations
-
 from math import prod
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastgru.engine.buffers import Constant, Value, View, constant_of
 from fastgru.engine.builder import PlanBuilder
@@ -14,7 +10,7 @@ from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.elementwise import selected
 from fastgru.engine.ops.indexing import gathered
 from fastgru.errors import ShapeError
-from fastgru.graph import Node
+from fastgru.graph import Array, Node
 from fastgru.kernels.operands.resize import RESAMPLE
 from fastgru.reference.resize import Axis, resize_axes, taps
 
@@ -51,12 +47,12 @@ def lower_resize(builder: PlanBuilder, node: Node, value: Value, *target: Value 
     return [y]
 
 
-def _is_identity(at: NDArray[Any], weights: NDArray[Any]) -> bool:
+def _is_identity(at: Array, weights: Array) -> bool:
     own = at == np.arange(len(at))[:, None]
     return bool(np.all(np.where(own, 0, weights) == 0)) and bool(np.all(np.sum(weights, axis=1) == 1))
 
 
-def _weighted(builder: PlanBuilder, value: View, axis: Axis, at: NDArray[Any], weights: NDArray[Any]) -> View:
+def _weighted(builder: PlanBuilder, value: View, axis: Axis, at: Array, weights: Array) -> View:
     x = builder.contiguous(value)
     before, after = x.shape[: axis.axis], x.shape[axis.axis + 1 :]
     y = builder.new((*before, axis.out, *after))

@@ -1,7 +1,5 @@
 """Elements and blocks replaced or combined at positions. Positions known now that make a box move nothing by index."""
 
-from __future__ import annotations
-
 from math import prod
 
 import numpy as np

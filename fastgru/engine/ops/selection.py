@@ -1,7 +1,5 @@
 """GatherND, ReverseSequence and NonZero."""
 
-from __future__ import annotations
-
 from math import prod
 
 from fastgru.engine.buffers import Value, constant_of, contiguous_strides, itemsize

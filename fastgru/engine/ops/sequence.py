@@ -1,20 +1,17 @@
 """What GRU, LSTM and RNN share: a layer's inputs, outputs and weights, and the operands of each direction."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastgru.engine.buffers import Constant, Value, View, itemsize
 from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.ops.cast import as_dtype
 from fastgru.engine.ops.indexing import checked_lengths
 from fastgru.errors import ShapeError, UnsupportedModelError
-from fastgru.graph import Node
+from fastgru.graph import Array, Node
 from fastgru.kernels.operands.activation import ACTIVATION_CODES, activation_parameters
 from fastgru.kernels.operands.recurrent import RECURRENT, chunk_steps, recurrent_scratch
 from fastgru.kernels.operands.team import step_work
@@ -113,10 +110,10 @@ class SequenceLayer:
         """The fields of what `pack` makes of the weights of direction d, made when the first of them is needed."""
         made: list[Any] = []
 
-        def part(field: str) -> NDArray[Any]:
+        def part(field: str) -> Array:
             if not made:
                 made.append(pack())
-            array: NDArray[Any] = getattr(made[0], field)
+            array: Array = getattr(made[0], field)
             return array
 
         names = (*self._keys, self.spec.KIND, f"direction {d}", *key)
@@ -153,7 +150,7 @@ def _checked(
     return builder.contiguous(as_dtype(builder, value, dtype))
 
 
-def _parameters(spec: RecurrentSpec, d: int, dtype: str) -> NDArray[Any]:
+def _parameters(spec: RecurrentSpec, d: int, dtype: str) -> Array:
     """Those of each activation, then the clip."""
     clip = np.array([0 if spec.clip is None else spec.clip], dtype)
     return np.concatenate([*(activation_parameters(f.alpha, f.beta, dtype) for f in spec.functions(d)), clip])

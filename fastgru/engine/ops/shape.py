@@ -1,7 +1,5 @@
 """Operators that only move a tensor's frame: views, and a copy where no stride says it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from math import prod
 

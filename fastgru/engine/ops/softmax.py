@@ -1,7 +1,5 @@
 """Softmax and its logarithm: rows along the last axis, to which another is brought by a copy."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from math import prod
 

@@ -4,8 +4,6 @@ Frames of a signal are a view that overlaps itself, and a constant window is mul
 transform of one signal is a single product, without a copy.
 """
 
-from __future__ import annotations
-
 from typing import Final
 
 import numpy as np

@@ -1,7 +1,5 @@
 """TopK: along any axis, without bringing it to the end."""
 
-from __future__ import annotations
-
 from math import prod
 
 from fastgru.engine.buffers import Value, constant_of

@@ -4,8 +4,6 @@ Arithmetic between constants is carried out in float64, whatever their own preci
 plan when it is read: the whole graph has one precision, that of the plan. Nodes that only move elements keep dtypes.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from fastgru.engine.passes.convolutions import merge_into_convolutions

@@ -3,20 +3,16 @@
 Only where nothing else reads what stands between the two, and all that goes in is constant.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from fastgru.graph import Graph, Node
+from fastgru.graph import Array, Graph, Node
 
 __all__ = ["merge_into_convolutions"]
 
-Array = NDArray[Any]
 
 _OPS: Final = ("conv", "conv_transpose")
 

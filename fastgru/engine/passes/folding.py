@@ -1,23 +1,19 @@
 """Constants are computed, and what no output needs goes."""
 
-from __future__ import annotations
-
 from collections.abc import Container, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastgru.errors import FastGRUError
-from fastgru.graph import Graph, Node
+from fastgru.graph import Array, Graph, Node
 from fastgru.reference.evaluate import evaluate, in_precision
 from fastgru.reference.facts import sources
 from fastgru.reference.operator import is_floating
 
 __all__ = ["drop_dead", "fold_constants", "fold_node"]
 
-Array = NDArray[Any]
 
 # Elements. A folded constant beyond this would cost more memory than the nodes that make it cost time; and all of them
 # together are no more than this, or so many times what the graph's own constants are.

@@ -1,21 +1,15 @@
 """What stands after a layer goes into its weights: a bias, a batch normalisation."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastgru.engine.passes.rows import matrix_shapes
-from fastgru.graph import Graph, Node
+from fastgru.graph import Array, Graph, Node
 from fastgru.reference.facts import infer_graph
 
 __all__ = ["merge_batch_norm", "merge_bias"]
-
-Array = NDArray[Any]
 
 
 def merge_bias(graph: Graph) -> Graph:

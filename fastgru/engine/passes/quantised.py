@@ -7,25 +7,20 @@ The sums of integers are exact, and their weights a quarter of the bytes. Weight
 was read are known by their values (`fastgru.reference.grid`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastgru.engine.passes.folding import drop_dead
-from fastgru.graph import Graph, Node
+from fastgru.graph import Array, Graph, Node
 from fastgru.precisions import LEAST_WEIGHTS
 from fastgru.reference.grid import integer_rows
 from fastgru.reference.operator import is_floating
 from fastgru.reference.quantize import PRODUCT_DTYPES
 
 __all__ = ["merge_quantised"]
-
-Array = NDArray[Any]
 
 
 def merge_quantised(graph: Graph, kept: Collection[str] = ()) -> Graph:

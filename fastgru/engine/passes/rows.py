@@ -1,15 +1,12 @@
 """Matrices that are kept in int8 with a scale for each output: `dequantize` of constants that only GEMMs read."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastgru.engine.buffers import ConstantRows
-from fastgru.graph import Graph, Node
+from fastgru.graph import Array, Graph, Node
 from fastgru.packing.quantise import QuantisedRows
 from fastgru.reference.facts import weights
 from fastgru.reference.operator import is_floating
@@ -17,7 +14,6 @@ from fastgru.spec import RECURRENT
 
 __all__ = ["kept_rows", "matrix_shapes", "weight_axes"]
 
-Array = NDArray[Any]
 
 _LEAST: Final = -127  # int8 kernels take a number and its negative
 

@@ -4,20 +4,16 @@ Networks with channels last have one after every convolution; normalisations and
 places with it, so that `convolutions` finds them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from fastgru.graph import Graph, Node
+from fastgru.graph import Array, Graph, Node
 
 __all__ = ["lift_over_transposes"]
 
-Array = NDArray[Any]
 
 _KINDS: Final = ("relu", "leaky_relu")
 
