@@ -1,7 +1,5 @@
 """A bound on the memory of what is kept because it may come again; what was used least goes first."""
 
-from __future__ import annotations
-
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
 from typing import Final

@@ -1,7 +1,5 @@
 """JSON texts of strangers: bounded, with every key once, and with this package's own errors."""
 
-from __future__ import annotations
-
 import json
 from typing import Any, Final
 

@@ -7,8 +7,6 @@
 build the model anew whenever one of those changes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -38,7 +36,7 @@ Array = NDArray[Any]
 class FastGRUBackendRep(BackendRep):  # type: ignore[misc]
     """A model that was prepared. Operands that must be constants here may still come as inputs, see `run`."""
 
-    def __init__(self, model: ModelProto, backend: type[FastGRUBackend], options: Mapping[str, Any]) -> None:
+    def __init__(self, model: ModelProto, backend: "type[FastGRUBackend]", options: Mapping[str, Any]) -> None:
         self._model = model
         self._backend = backend
         self._options = options

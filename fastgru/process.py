@@ -12,8 +12,6 @@ into a word, in one step with a look at what was there. A forked child counts th
 parent had claimed, and will never give back here, is free again.
 """
 
-from __future__ import annotations
-
 import _thread
 import ctypes
 import os
@@ -71,12 +69,12 @@ class once(Generic[_Result]):  # noqa: N801  (used as a decorator)
         self._name = name
 
     @overload
-    def __get__(self, owner: None, kind: type) -> once[_Result]: ...
+    def __get__(self, owner: None, kind: type) -> "once[_Result]": ...
 
     @overload
     def __get__(self, owner: object, kind: type) -> _Result: ...
 
-    def __get__(self, owner: object | None, kind: type) -> once[_Result] | _Result:
+    def __get__(self, owner: object | None, kind: type) -> "once[_Result] | _Result":
         if owner is None:
             return self
         result = owner.__dict__[self._name] = self._function(owner)

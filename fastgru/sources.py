@@ -7,8 +7,6 @@
 A function that takes a `Source` takes what `opened` gave, too, so that whoever calls several of them opens a file once.
 """
 
-from __future__ import annotations
-
 import io
 import os
 import stat

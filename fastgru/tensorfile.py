@@ -5,8 +5,6 @@ every tensor is read once, into aligned memory of its own, and written so that e
 own item size.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

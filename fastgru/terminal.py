@@ -1,7 +1,5 @@
 """What all that prints shares: the consoles, numbers with units, the message of a first compilation."""
 
-from __future__ import annotations
-
 import itertools
 import math
 import os

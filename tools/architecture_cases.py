@@ -1,7 +1,5 @@
 """What make_architecture_golden.py writes of single layers: the cases, and those without weights of a matrix."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The layers with weights of make_architecture_golden.py: convolutions, norms, matrices, recurrent ones."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -1,7 +1,5 @@
 """The networks of make_architecture_golden.py: a recogniser of text lines, a mask for speech, a recommender."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

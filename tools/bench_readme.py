@@ -6,8 +6,6 @@
 What stands between the two comments `BEGIN` and `END` is replaced.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What train_demo.py writes into fastgru/data of a network that is trained."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 from pathlib import Path

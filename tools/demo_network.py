@@ -1,7 +1,5 @@
 """The text and the network of train_demo.py."""
 
-from __future__ import annotations
-
 import math
 import re
 import subprocess

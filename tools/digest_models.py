@@ -1,7 +1,5 @@
 """Golden models and files for tools/digests, and models that others trained, where they are there."""
 
-from __future__ import annotations
-
 import io
 import itertools
 import json
@@ -31,7 +29,7 @@ def under(arrays: Any, start: str) -> Arrays:
     return {name.removeprefix(start): arrays[name] for name in arrays if name.startswith(start)}
 
 
-def models(teller: Teller) -> None:
+def models(teller: "Teller") -> None:
     """The golden models, with the inputs stored with them; models that others trained, where they are there."""
     for folder, start in (("networks", ".in."), ("onnx", ".in."), ("onnx_tensorflow", ".")):
         golden = dict(np.load(DATA / folder / "golden.npz"))
@@ -60,7 +58,7 @@ def models(teller: Teller) -> None:
         shared_models(teller)
 
 
-def shared_models(teller: Teller) -> None:
+def shared_models(teller: "Teller") -> None:
     mix = np.load(SHARED / "gtcrn" / "golden.npz")["mix"].reshape(-1, 1, 257, 1, 2)
     for path in sorted((SHARED / "gtcrn").glob("*.onnx")):
         teller.tell_model(f"gtcrn/{path.stem}", partial(fastgru.load, path), {"mix": mix[7]})
@@ -81,7 +79,7 @@ def shared_models(teller: Teller) -> None:
             teller.tell(f"{name}: {word}", lambda network=network, word=word: phonemes(network, word))
 
 
-def files(teller: Teller) -> None:
+def files(teller: "Teller") -> None:
     """Weights alone: what is read of each file, and the layers and networks that are made of them."""
     formats = {".pt", ".pth", ".tar", ".npz", ".safetensors", ".hdf5"}
     for path in sorted(p for folder in (DATA, SHARED) for p in folder.rglob("*") if p.suffix in formats):

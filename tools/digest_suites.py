@@ -1,7 +1,5 @@
 """Layers and operators for tools/digests: every form of the recurrent layers, GRU stacks, onnx's own suite."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable
 from functools import partial
@@ -70,7 +68,7 @@ SIZES: Final = (
 )
 
 
-def recurrent(teller: Teller) -> None:
+def recurrent(teller: "Teller") -> None:
     """Every form of the recurrent layers, in sizes that fit vectors and tiles and that do not, with every input."""
     for name, op, kind, fields in recurrent_forms():
         functions = any("activations" in field for field in fields)
@@ -87,7 +85,7 @@ def recurrent(teller: Teller) -> None:
                 recurrent_case(teller, f"{name} {(I, H, T, N)} {'+'.join(names)}", spec, op, given)
 
 
-def recurrent_case(teller: Teller, name: str, spec: Any, op: str, given: Arrays) -> None:
+def recurrent_case(teller: "Teller", name: str, spec: Any, op: str, given: Arrays) -> None:
     absent = ("bias", "peephole") if spec.hidden_size == 96 else ("peephole",) if spec.clip is None else ("-",)
     graph = recurrent_graph(spec, op, given, absent=absent)
     for precision, threads in itertools.product(teller.precisions, teller.threads):
@@ -102,7 +100,7 @@ def recurrent_case(teller: Teller, name: str, spec: Any, op: str, given: Arrays)
         )
 
 
-def layers(teller: Teller) -> None:
+def layers(teller: "Teller") -> None:
     """Stacks of GRU layers by the class: called, with lengths, without a batch, and as models that stream."""
     rng = np.random.default_rng(1)
     for I, H, T, N in SIZES:
@@ -148,7 +146,7 @@ def layers(teller: Teller) -> None:
                     teller.tell_streams(label, model, {"x": x, **states})
 
 
-def operators(teller: Teller) -> None:
+def operators(teller: "Teller") -> None:
     """The cases of onnx's own suite of operators, in float32 and float64."""
     from onnx import TensorProto, numpy_helper
     from onnx.backend.test.loader import load_model_tests

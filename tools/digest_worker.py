@@ -7,8 +7,6 @@ A line is a name, a tab and a word: the start of a SHA-256 over dtypes, shapes a
 so that checkouts far apart can be held against each other. Inputs are fixed: those of the golden files, or seeded.
 """
 
-from __future__ import annotations
-
 import argparse
 import hashlib
 import itertools

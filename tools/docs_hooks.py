@@ -5,8 +5,6 @@ there, for those who read the page as it is. In the docstrings of the API's page
 `name: what it is` becomes a list.
 """
 
-from __future__ import annotations
-
 import importlib
 import re
 import tomllib

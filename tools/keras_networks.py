@@ -1,7 +1,5 @@
 """The networks of make_keras_golden.py: convolutions, pools, attention, and models inside of models."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The models around LSTM and SimpleRNN of make_keras_golden.py, by name."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from keras_networks import F, T

@@ -8,8 +8,6 @@ text lines, a mask for speech, a recommender) are a .yaml, a .pt and the arrays 
 torch's generator, so another version of torch may write others; they are right all the same.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

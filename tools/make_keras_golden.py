@@ -10,8 +10,6 @@ The zip holds <case>.keras, <case>.h5 and <case>.npz: the inputs by name, the ou
 stateful model those of a second call as again0...
 """
 
-from __future__ import annotations
-
 import importlib
 import io
 import os

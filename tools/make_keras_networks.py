@@ -6,8 +6,6 @@ Needs keras, torch, onnx and onnxscript. `<network>.keras`, `<network>.onnx`, an
 in:<name> and Keras's own outputs as out0, out1...
 """
 
-from __future__ import annotations
-
 import io
 import sys
 import tempfile

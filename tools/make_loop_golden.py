@@ -5,8 +5,6 @@
 Needs torch and onnxscript. `loop.onnx`: a scripted loop by the old exporter; `scan.onnx`: `scan` by the new one.
 """
 
-from __future__ import annotations
-
 import sys
 import tempfile
 import warnings

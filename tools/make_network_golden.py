@@ -6,8 +6,6 @@ Needs torch, onnx and onnxscript. `<network>_<exporter>_<free or static>.onnx`; 
 `<network>.in.<input>` and `<network>.out.<output>`, the same for all of them.
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

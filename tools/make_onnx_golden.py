@@ -6,8 +6,6 @@ Needs torch, onnx and onnxscript. Every model is written by the exporter that tr
 torch.export; `golden.npz` holds `<model>.in.<input>` and `<model>.out.<output>`, the same for both.
 """
 
-from __future__ import annotations
-
 import sys
 import warnings
 from collections.abc import Callable

@@ -6,8 +6,6 @@ Each is a Chebyshev fit (mpmath.chebyfit) of the named function over the named i
 it is that of the polynomial before its coefficients are rounded.
 """
 
-from __future__ import annotations
-
 import mpmath as mp
 import numpy as np
 

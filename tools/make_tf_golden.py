@@ -6,8 +6,6 @@ Needs tensorflow, tf_keras and tf2onnx. A GRU of the cuDNN form becomes ONNX's o
 weights and bounds are taken through it as states.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 from pathlib import Path

@@ -8,8 +8,6 @@ case, the inputs and what torch computes from the stored weights in float64. Val
 another version of torch may write others; they are right all the same.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

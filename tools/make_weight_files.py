@@ -5,8 +5,6 @@
 Every tensor is `arange(24) / 8` in some dtype, seen through some view, so that the tests can say what they expect.
 """
 
-from __future__ import annotations
-
 import argparse
 import warnings
 from collections import OrderedDict, defaultdict

@@ -9,8 +9,6 @@ The network is embedding, two GRU layers, linear, in torch's own modules and con
 twenty is held out of training; bits per character are measured on those only.
 """
 
-from __future__ import annotations
-
 import argparse
 import math
 import time

@@ -10,8 +10,6 @@ run, which is the one that is shown. The section on speed is not touched: tools/
 that.
 """
 
-from __future__ import annotations
-
 import contextlib
 import importlib.util
 import io

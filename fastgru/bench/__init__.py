@@ -7,8 +7,6 @@
 says how fast the machine could be; `result` is what comes out, and `report` and `page` show it.
 """
 
-from __future__ import annotations
-
 import fastgru.simd  # noqa: F401  (before Numba, which may have to be told to build for a lesser CPU)
 from fastgru.bench.cases import SUITES, Case
 from fastgru.bench.result import Result, Row

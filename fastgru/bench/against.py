@@ -1,7 +1,5 @@
 """Ours beside another environment's fastgru in the terminal: a table of cells, the means, what has changed."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 from typing import Any

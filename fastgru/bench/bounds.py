@@ -11,8 +11,6 @@ A matrix that is larger than a cache is read from it for as much as fits and fro
 walking over it does better.
 """
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -76,7 +74,7 @@ class Peaks:
             below = max(below, level.capacity)
         return times
 
-    def best_with(self, other: Peaks) -> Peaks:
+    def best_with(self, other: "Peaks") -> "Peaks":
         """The better figure of two measurements, for each: what a neighbour took away was there all the same."""
         levels = tuple(
             Level(a.name, a.capacity, max(a.bytes_per_s, b.bytes_per_s))

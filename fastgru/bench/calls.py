@@ -4,8 +4,6 @@
 NumPy alone.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Mapping
 from functools import partial

@@ -7,8 +7,6 @@ A case is one GRU, a shape of its input, and how it is called:
     block     T frames through a stream in one call, where the rivals are called once a frame
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatch
@@ -121,7 +119,7 @@ class Case:
         return data
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Case:
+    def from_dict(cls, data: Mapping[str, Any]) -> "Case":
         fields = dict(data)
         for name in ("goals", "own_goals"):
             fields[name] = {int(threads): float(goal) for threads, goal in fields.get(name, {}).items()}

@@ -1,7 +1,5 @@
 """How long a process takes from its start to its first output."""
 
-from __future__ import annotations
-
 import importlib.util
 import json
 import os

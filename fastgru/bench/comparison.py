@@ -1,7 +1,5 @@
 """Ours beside another environment's fastgru in one cell: whether it has changed; and over all cells."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -58,7 +56,7 @@ class Comparison:
     same_bits: bool
 
     @classmethod
-    def of(cls, ratio: float, same_bits: bool) -> Comparison:
+    def of(cls, ratio: float, same_bits: bool) -> "Comparison":
         """That of a single pair."""
         return cls((Repeat((ratio,)),), same_bits)
 
@@ -91,7 +89,7 @@ class Comparison:
         return asdict(self) | {"ratio": self.ratio, "spread": self.spread, "verdict": self.verdict}
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Comparison:
+    def from_dict(cls, data: Mapping[str, Any]) -> "Comparison":
         return cls(tuple(Repeat(tuple(each["ratios"])) for each in data["repeats"]), data["same_bits"])
 
 

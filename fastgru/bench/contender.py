@@ -1,7 +1,5 @@
 """What is timed: one way of running one problem."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 Compiled in the process that asks, not cached: small loops.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, Final
 

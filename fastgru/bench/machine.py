@@ -1,7 +1,5 @@
 """Where and with what a measurement was made: the CPU, the system, the versions. No host name, no path."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import os
 import platform

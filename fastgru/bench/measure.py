@@ -4,8 +4,6 @@ A machine drifts: its clock, its neighbours, what else runs. So every round give
 two contenders is taken within a round, and the figure is the median of these ratios.
 """
 
-from __future__ import annotations
-
 import gc
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -66,12 +64,12 @@ class Plan:
     rested_turn_s: float | None = None
 
     @property
-    def shorter(self) -> Plan:
+    def shorter(self) -> "Plan":
         """What is enough to tell the fastest of a few configurations."""
         return replace(self, rounds=min(self.rounds, 3), turn_s=self.turn_s / 2)
 
     @property
-    def rested(self) -> Plan:
+    def rested(self) -> "Plan":
         """For several threads: rests as long as the idle threads of a contender may go on spinning."""
         turn_s = self.rested_turn_s or self.turn_s
         rounds = max(1, round(self.rounds * self.turn_s / turn_s))

@@ -1,7 +1,5 @@
 """A model as a problem: random inputs of a serving shape, outputs by the float64 definition."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Whole models, one after the other: the networks of `networks`, and the files of a folder."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace

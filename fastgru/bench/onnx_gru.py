@@ -5,8 +5,6 @@ direction that is our (T, N, H) but for an axis of one, and is left as it is, so
 two, or between layers, a Transpose and a Reshape bring it to (T, N, D * H), as PyTorch's exporter does.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """This package as a contender, through its public interface."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import fastgru

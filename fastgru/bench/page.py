@@ -1,7 +1,5 @@
 """A result as one HTML page: plots and tables, nothing loaded from elsewhere, light or dark as the reader prefers."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from html import escape
 from statistics import median

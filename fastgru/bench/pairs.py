@@ -1,7 +1,5 @@
 """A case on ours and on another environment's fastgru, in one pair of new processes after the other."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace

@@ -4,8 +4,6 @@ Colours are those of the page, --s0 to --s4, --soft and --rule, so that they cha
 well as by colour; a pointer on a mark shows its numbers.
 """
 
-from __future__ import annotations
-
 import io
 import re
 from collections.abc import Callable, Sequence
@@ -88,7 +86,7 @@ def line_chart(
         return ""
     xs, ys = (sorted({point[axis] for s in drawn for point in s.points}) for axis in (0, 1))
 
-    def draw(axes: Axes) -> None:
+    def draw(axes: "Axes") -> None:
         from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
         for s in drawn:
@@ -116,7 +114,7 @@ def bar_chart(bars: Sequence[Bar], *, title: str, whole: float = 1.0, marks: Seq
     if not bars:
         return ""
 
-    def draw(axes: Axes) -> None:
+    def draw(axes: "Axes") -> None:
         places = range(len(bars))
         rows = axes.barh(places, [bar.value for bar in bars], 0.7, color=[_SERIES[bar.colour] for bar in bars])
         for row, bar in zip(rows, bars, strict=True):
@@ -131,7 +129,7 @@ def bar_chart(bars: Sequence[Bar], *, title: str, whole: float = 1.0, marks: Seq
     return _drawn(title, 0.5 + 0.29 * len(bars), draw)
 
 
-def _drawn(title: str, height: float, draw: Callable[[Axes], None]) -> str:
+def _drawn(title: str, height: float, draw: "Callable[[Axes], None]") -> str:
     """What `draw` draws, as an element `svg` for a page."""
     check_matplotlib()
     from matplotlib import rc_context

@@ -4,8 +4,6 @@ The arrays in `feeds` are shared: `present` writes the next frames into them in 
 once has nothing to copy. Expected outputs are those of the float64 definition.
 """
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """A result in the terminal: a table for each number of threads, the tiny nets, the steadiness, what is absent."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What a run of a suite gives, as plain data: every figure of it, in JSON and back."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -96,7 +94,7 @@ class Row:
         return data | derived | {"faults": self.faults}
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Row:
+    def from_dict(cls, data: Mapping[str, Any]) -> "Row":
         def timing(d: Mapping[str, Any]) -> Timing:
             return Timing(**{**d, "rounds": tuple(d["rounds"])})
 
@@ -151,7 +149,7 @@ class Result:
         return json.dumps(data, indent=1, allow_nan=False) + "\n"
 
     @classmethod
-    def from_json(cls, text: str) -> Result:
+    def from_json(cls, text: str) -> "Result":
         """Raises `InvalidModelError` for text that is not such a result."""
         try:
             data = json.loads(text)

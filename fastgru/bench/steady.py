@@ -1,7 +1,5 @@
 """How steady a step is: what it allocates, its tail, what denormals cost, and how long a process takes to begin."""
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Cases, one after the other, each on every number of threads."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace

@@ -4,8 +4,6 @@ Any call will do. `fastgru.bench.worker` loads this file beside the fastgru of a
 standard library, NumPy and Numba alone.
 """
 
-from __future__ import annotations
-
 import gc
 import time
 import tracemalloc

@@ -1,7 +1,5 @@
 """Numbers as people read them: the same words in the terminal, on the page and in the README."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

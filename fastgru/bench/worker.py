@@ -6,8 +6,6 @@ The fastgru that it finds may be older or newer than this file: only its public 
 standard library and NumPy. A message is a JSON object and named arrays, see `send`.
 """
 
-from __future__ import annotations
-
 import gc
 import hashlib
 import importlib.util

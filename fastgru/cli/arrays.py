@@ -1,7 +1,5 @@
 """Arrays in and out of files: .npy, .npz and .csv; never a pickle."""
 
-from __future__ import annotations
-
 import csv
 import tokenize
 import zipfile

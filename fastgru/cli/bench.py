@@ -1,7 +1,5 @@
 """`fastgru bench`: how fast, beside the others and beside what the machine can do."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

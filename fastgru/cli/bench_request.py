@@ -1,8 +1,7 @@
 """What `fastgru bench` is asked for, and measuring it: a line for whoever watches as soon as a case is done."""
 
-from __future__ import annotations
-
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,8 +12,6 @@ import click
 from fastgru.terminal import counted, stderr, time_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from fastgru.bench import Case, Result, Row
     from fastgru.bench.measure import Plan
     from fastgru.bench.model_suite import ModelCase
@@ -67,7 +64,7 @@ class Request:
                 raise click.UsageError(words)
 
     @property
-    def cases(self) -> Sequence[Case | ModelCase]:
+    def cases(self) -> "Sequence[Case | ModelCase]":
         """Those of the suite that the pattern finds, in the precisions that are asked for."""
         from fastgru.bench.cases import SUITES, find_cases, in_precision
         from fastgru.bench.model_suite import find_models, model_cases
@@ -83,7 +80,7 @@ class Request:
         return found
 
     @property
-    def plan(self) -> Plan:
+    def plan(self) -> "Plan":
         from fastgru.bench.measure import AGAINST, Plan
 
         plan = replace(Plan() if self.against is None else AGAINST, collect=self.collect)
@@ -91,7 +88,7 @@ class Request:
             plan = replace(plan, rounds=self.rounds)
         return plan if self.turn_ms is None else replace(plan, turn_s=self.turn_ms / 1e3, rested_turn_s=None)
 
-    def measure(self) -> Result:
+    def measure(self) -> "Result":
         """The suite or the model, and for the suite "steady" what that finds; beside the fastgru of `against`, too."""
         from fastgru.bench.rivals.other import about_sides
 
@@ -103,7 +100,7 @@ class Request:
             result = measure(rivals, status.update)
         return replace(result, sides=sides, seconds=time.perf_counter() - started)
 
-    def _measure_suite(self, rivals: tuple[str, ...], progress: Callable[[str], None]) -> Result:
+    def _measure_suite(self, rivals: tuple[str, ...], progress: Callable[[str], None]) -> "Result":
         from fastgru.bench.model_suite import run_models
         from fastgru.bench.steady import compare_steadiness, measure_steadiness
         from fastgru.bench.suite import run_suite
@@ -125,7 +122,7 @@ class Request:
         label = ", ".join(filter(None, [self.suite, self.pattern, *self.precisions]))
         return replace(result, suite=label, steady=steady)
 
-    def _measure_model(self, model: Path, rivals: tuple[str, ...], progress: Callable[[str], None]) -> Result:
+    def _measure_model(self, model: Path, rivals: tuple[str, ...], progress: Callable[[str], None]) -> "Result":
         """At `shapes`, on each number of threads."""
         from fastgru.bench.machine import describe
         from fastgru.bench.model_file import file_problem, parse_shapes
@@ -148,7 +145,7 @@ class Request:
         return Result(model.name, machine, (), rows, 0.0, steady)
 
 
-def _print_row(row: Row) -> None:
+def _print_row(row: "Row") -> None:
     """A line as soon as a case is done, for whoever watches; the tables come at the end."""
     from fastgru.bench.words import ratio_of
 

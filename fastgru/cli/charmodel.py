@@ -1,7 +1,5 @@
 """The character-level language model that comes with the package: load it, check it, let it write."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """`fastgru convert`: any format in, one .safetensors or .onnx file out."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """`fastgru demo`: the model that comes with the package writes some text, and says how fast."""
 
-from __future__ import annotations
-
 import click
 import numpy as np
 from rich.console import Console

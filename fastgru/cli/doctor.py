@@ -1,7 +1,5 @@
 """`fastgru doctor`: what this machine is, and what was chosen for it."""
 
-from __future__ import annotations
-
 import json
 import platform
 from importlib.metadata import PackageNotFoundError, version

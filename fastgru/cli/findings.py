@@ -1,7 +1,5 @@
 """What `inspect` finds in a file, as plain data that JSON can hold."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, replace

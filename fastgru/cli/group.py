@@ -1,7 +1,5 @@
 """The group of commands: loads a command's module on demand, and turns our errors into one line and status 2."""
 
-from __future__ import annotations
-
 import importlib
 import warnings
 from collections.abc import Mapping

@@ -4,8 +4,6 @@ Keras: kernel (I, 3H), recurrent kernel (H, 3H), bias (2, 3H) or (3H,). Torch's 
 (3H, H), (3H,), (3H,). Shapes tell neither the order of the gates nor the activations: what is found here is a proposal.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any

@@ -1,7 +1,5 @@
 """`fastgru inspect`: what is in a file."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

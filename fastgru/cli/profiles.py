@@ -1,7 +1,5 @@
 """What `inspect --profile` shows: a model loaded and run on random numbers, instruction by instruction."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

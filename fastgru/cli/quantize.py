@@ -1,7 +1,5 @@
 """`fastgru quantize`: weights of low precision, and what they cost and save."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,7 +100,7 @@ def _fit_calls(array: NDArray[Any], spec: Any, graph: Graph) -> NDArray[Any]:
     return fitted
 
 
-def _print(report: QuantizeReport, file: Path, saved: Path | None) -> None:
+def _print(report: "QuantizeReport", file: Path, saved: Path | None) -> None:
     console = stdout()
     console.print(Text(str(file), style="bold"), Text(f"in {report.precision}; inputs: {'; '.join(report.cases)}"))
     _print_layers(console, report)
@@ -125,7 +123,7 @@ def _print(report: QuantizeReport, file: Path, saved: Path | None) -> None:
         console.print(Text(f"{saved}: {bytes_of(saved.stat().st_size)}"))
 
 
-def _print_layers(console: Console, report: QuantizeReport) -> None:
+def _print_layers(console: Console, report: "QuantizeReport") -> None:
     columns = ("node", "", "outputs", "inputs", "weights", "bytes", "largest error", "mean", "below", "alone", "")
     table = plain_table(*columns, right=("outputs", "inputs", "bytes", "largest error", "mean", "below", "alone"))
     for layer in report.layers:
@@ -142,7 +140,7 @@ def _print_layers(console: Console, report: QuantizeReport) -> None:
     console.print(table)
 
 
-def _print_outputs(console: Console, report: QuantizeReport) -> None:
+def _print_outputs(console: Console, report: "QuantizeReport") -> None:
     columns = ("output", "largest error", "mean", "below", "at most", "by step", "drift", "")
     table = plain_table(*columns, right=("largest error", "mean", "below", "at most", "drift"))
     for output in report.outputs:
@@ -159,5 +157,5 @@ def _print_outputs(console: Console, report: QuantizeReport) -> None:
     console.print(table)
 
 
-def _figures(errors: Errors) -> tuple[str, str, str]:
+def _figures(errors: "Errors") -> tuple[str, str, str]:
     return f"{errors.largest:.1e}", f"{errors.mean:.1e}", f"{errors.db:.1f} dB"

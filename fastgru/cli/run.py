@@ -1,7 +1,5 @@
 """`fastgru run`: a model on arrays from files."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Text that appears character by character, wrapped at words, each character in the colour of its probability."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterable
 

@@ -1,7 +1,5 @@
 """`fastgru verify`: does the model give the numbers it should?"""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """`fastgru warmup`: compile and cache now what would else be compiled at the first use."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 from typing import Any

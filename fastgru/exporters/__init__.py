@@ -1,7 +1,5 @@
 """Graphs to files of other formats: data in, data out, no kernel."""
 
-from __future__ import annotations
-
 from os import PathLike
 
 from fastgru.graph import Graph

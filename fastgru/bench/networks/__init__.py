@@ -3,8 +3,6 @@
 Each is an ONNX file made on the spot, in the form that PyTorch's exporter gives such a network; its weights are random.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType

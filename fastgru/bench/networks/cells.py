@@ -1,7 +1,5 @@
 """GRU cells that an exporter writes out node by node: forecasts from series with holes, and sound sample by sample."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from fastgru.bench.networks.writer import Linear, Writer

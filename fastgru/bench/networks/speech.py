@@ -1,7 +1,5 @@
 """Convolutions before GRUs: text in images and sound events, keywords, and a mask that cleans speech frame by frame."""
 
-from __future__ import annotations
-
 from fastgru.bench.networks.writer import Writer
 
 __all__ = ["crnn", "mask_net", "spotter"]

@@ -1,7 +1,5 @@
 """Ids into GRUs: what a session asks for next, and an encoder and decoder with attention."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -3,8 +3,6 @@
 Activations have the batch first, (N, T, ...); weights are drawn as PyTorch draws them, uniform in +-1/sqrt(fan in).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final

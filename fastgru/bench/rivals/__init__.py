@@ -11,8 +11,6 @@ for it are held to AVX2 as well, and those that have none stay out.
 they have; they run beside a case in a lower precision.
 """
 
-from __future__ import annotations
-
 import importlib.metadata
 import importlib.util
 import os

@@ -1,7 +1,5 @@
 """ONNX Runtime."""
 
-from __future__ import annotations
-
 import importlib
 from collections.abc import Callable, Mapping
 from functools import partial

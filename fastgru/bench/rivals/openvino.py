@@ -1,7 +1,5 @@
 """OpenVINO."""
 
-from __future__ import annotations
-
 import importlib
 from collections.abc import Callable, Mapping
 from functools import cache, partial

@@ -6,8 +6,6 @@
 Ours is in a process of its own, too, so that neither is favoured by what else a process holds.
 """
 
-from __future__ import annotations
-
 import gc
 import json
 import os
@@ -147,7 +145,7 @@ class Sides:
             self.close()
             raise
 
-    def __enter__(self) -> Sides:
+    def __enter__(self) -> "Sides":
         return self
 
     def __exit__(

@@ -1,7 +1,5 @@
 """PyTorch, eager."""
 
-from __future__ import annotations
-
 import importlib
 import warnings
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """What the adapters share: settings, outputs in our shapes, and calls that hand a state from one to the next."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
 from typing import Any

@@ -1,7 +1,5 @@
 """A graph as an ONNX model, opset 20."""
 
-from __future__ import annotations
-
 from fastgru.exporters.onnx.model import graph_to_onnx
 from fastgru.exporters.onnx.registry import exported
 from fastgru.exporters.onnx.writer import OPSET

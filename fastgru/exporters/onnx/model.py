@@ -1,7 +1,5 @@
 """The file around an ONNX graph, every node written by the function that is registered for its operator."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, Final
 

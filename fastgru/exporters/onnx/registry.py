@@ -6,8 +6,6 @@
 A function takes the `Node` and the `OnnxWriter`, and writes nodes whose last ones have the node's own outputs.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Final
 

@@ -1,7 +1,5 @@
 """The ONNX graph while it is being written."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, Final
 

@@ -1,7 +1,5 @@
 """Convolutions, plain and transposed."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from fastgru.errors import UnsupportedModelError

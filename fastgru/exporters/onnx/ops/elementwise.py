@@ -1,7 +1,5 @@
 """One element in, one element out."""
 
-from __future__ import annotations
-
 from typing import Any, Final
 
 import numpy as np

@@ -1,12 +1,8 @@
 """Tensors taken apart and put together."""
 
-from __future__ import annotations
-
 from fastgru.exporters.onnx.registry import exporter
 from fastgru.exporters.onnx.writer import OnnxWriter
 from fastgru.graph import Node
-
-__all__: list[str] = []
 
 
 @exporter("split")

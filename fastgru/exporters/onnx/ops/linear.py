@@ -1,14 +1,10 @@
 """Matrix multiplications, and the lookup of rows."""
 
-from __future__ import annotations
-
 from onnx import TensorProto
 
 from fastgru.exporters.onnx.registry import exporter
 from fastgru.exporters.onnx.writer import OnnxWriter
 from fastgru.graph import Node
-
-__all__: list[str] = []
 
 
 @exporter("linear")

@@ -1,15 +1,11 @@
 """Normalisation."""
 
-from __future__ import annotations
-
 from onnx import helper
 
 from fastgru.exporters.onnx.registry import exporter
 from fastgru.exporters.onnx.writer import OnnxWriter
 from fastgru.graph import Node
 from fastgru.reference.operator import numpy_dtype
-
-__all__: list[str] = []
 
 
 @exporter("layer_norm")

@@ -1,14 +1,10 @@
 """Operators that are one of ONNX's as they stand: the same inputs, and attributes of the same names."""
 
-from __future__ import annotations
-
 from typing import Final
 
 from fastgru.exporters.onnx.registry import exporter
 from fastgru.exporters.onnx.writer import OnnxWriter
 from fastgru.graph import Node
-
-__all__: list[str] = []
 
 _PLAIN: Final = {
     "clip": "Clip",

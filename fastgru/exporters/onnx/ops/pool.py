@@ -1,7 +1,5 @@
 """Pools over windows."""
 
-from __future__ import annotations
-
 from typing import Final
 
 from fastgru.errors import UnsupportedModelError
@@ -9,8 +7,6 @@ from fastgru.exporters.onnx.ops.conv import windows
 from fastgru.exporters.onnx.registry import exporter
 from fastgru.exporters.onnx.writer import OnnxWriter
 from fastgru.graph import Node
-
-__all__: list[str] = []
 
 _KINDS: Final = {"average": "AveragePool", "max": "MaxPool"}
 

@@ -1,15 +1,11 @@
 """Integers that stand for reals, and their matrix multiplications and convolutions."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from fastgru.errors import UnsupportedModelError
 from fastgru.exporters.onnx.registry import exporter
 from fastgru.exporters.onnx.writer import OPSET, OnnxWriter
 from fastgru.graph import Node
-
-__all__: list[str] = []
 
 _BYTES = ("int8", "uint8")
 

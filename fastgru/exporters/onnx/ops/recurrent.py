@@ -5,8 +5,6 @@ initial_c (D, N, H), P (D, 3H) -> Y (T, D, N, H), Y_h and Y_c (D, N, H). A GRU's
 operators is left alone: ONNX Runtime refuses it.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -20,8 +18,6 @@ from fastgru.exporters.onnx.registry import exporter
 from fastgru.exporters.onnx.writer import OnnxWriter
 from fastgru.graph import Node
 from fastgru.spec import TAKES_ALPHA, TAKES_BETA, GRUSpec, LSTMSpec, RecurrentSpec, spec_of
-
-__all__: list[str] = []
 
 Array = NDArray[Any]
 

@@ -1,15 +1,11 @@
 """Many elements to one along axes, and the running sum."""
 
-from __future__ import annotations
-
 from typing import Final
 
 from fastgru.errors import UnsupportedModelError
 from fastgru.exporters.onnx.registry import exporter
 from fastgru.exporters.onnx.writer import OnnxWriter
 from fastgru.graph import Node
-
-__all__: list[str] = []
 
 _REDUCE: Final = {
     "all": "ReduceMin",

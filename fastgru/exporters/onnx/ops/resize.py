@@ -1,14 +1,10 @@
 """Resampling."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from fastgru.exporters.onnx.registry import exporter
 from fastgru.exporters.onnx.writer import OnnxWriter
 from fastgru.graph import Node
-
-__all__: list[str] = []
 
 
 @exporter("resize")

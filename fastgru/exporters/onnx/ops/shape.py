@@ -1,7 +1,5 @@
 """The same elements in another shape, and shapes as values."""
 
-from __future__ import annotations
-
 import numpy as np
 from onnx import numpy_helper
 
@@ -9,8 +7,6 @@ from fastgru.exporters.onnx.registry import exporter
 from fastgru.exporters.onnx.writer import OnnxWriter
 from fastgru.graph import Node
 from fastgru.reference.operator import numpy_dtype
-
-__all__: list[str] = []
 
 
 @exporter("reshape")
