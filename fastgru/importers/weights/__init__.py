@@ -4,9 +4,8 @@ with fastgru.read_weights("checkpoint.pt") as weights:          # leaving the bl
     gru = fastgru.GRU.from_torch(weights, prefix="encoder.gru")
 """
 
-from fastgru.importers.weights.find import FoundGRU, find_grus
+from fastgru.importers.weights.find import FoundGRU, find_grus, refuse_state_dict
 from fastgru.importers.weights.mapping import MissingTensorError, Weights
 from fastgru.importers.weights.read import read_weights
-from fastgru.importers.weights.refuse import refuse_state_dict
 
 __all__ = ["FoundGRU", "MissingTensorError", "Weights", "find_grus", "read_weights", "refuse_state_dict"]

@@ -1,4 +1,5 @@
-"""The GRUs in a state dict, told by the names that torch gives their tensors and by the shapes.
+"""The GRUs in a state dict, told by the names that torch gives their tensors and by the shapes; and what
+`fastgru.load` answers to weights that come without a model around them.
 
 torch.nn.GRU: `<prefix>.weight_ih_l0`, `weight_hh_l0`, `bias_ih_l0`, `bias_hh_l0`, with `_reverse` for the second
 direction and `_l1`, `_l2`... for further layers. torch.nn.GRUCell: the same names without `_l0`.
@@ -7,17 +8,28 @@ direction and `_l1`, `_l2`... for further layers. torch.nn.GRUCell: the same nam
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from itertools import product
+from typing import Any, Final, NoReturn
 
 import numpy as np
 
+from fastgru.errors import UnsupportedModelError
+from fastgru.importers.files import FORMATS
 from fastgru.importers.weights.mapping import Weights
+from fastgru.importers.weights.read import read_weights
+from fastgru.sources import Source, opened
 
-__all__ = ["FoundGRU", "find_grus"]
+__all__ = ["FoundGRU", "find_grus", "refuse_state_dict"]
+
+SHOWN: Final = 8
 
 _NAME: Final = re.compile(
     r"(?:(?P<prefix>.*)\.)?(?P<kind>weight|bias)_(?P<side>ih|hh)(?:_l(?P<layer>\d{1,4}))?(?P<rev>_reverse)?"
 )
+
+
+# (weight or bias, ih or hh, layer, reverse) -> shape
+_Group = dict[tuple[str, str, int | None, bool], tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -60,7 +72,7 @@ def find_grus(weights: Mapping[str, Any]) -> list[FoundGRU]:
         if isinstance(weights, Weights)
         else {name: np.shape(array) for name, array in weights.items()}
     )
-    groups: dict[str, dict[tuple[str, str, int | None, bool], tuple[int, ...]]] = {}
+    groups: dict[str, _Group] = {}
     for name, shape in shapes.items():
         if match := _NAME.fullmatch(name):
             layer = None if match["layer"] is None else int(match["layer"])
@@ -70,7 +82,7 @@ def find_grus(weights: Mapping[str, Any]) -> list[FoundGRU]:
     return [gru for gru in found if gru is not None]
 
 
-def _describe(prefix: str, group: dict[tuple[str, str, int | None, bool], tuple[int, ...]]) -> FoundGRU | None:
+def _describe(prefix: str, group: _Group) -> FoundGRU | None:
     cell = ("weight", "ih", None, False) in group
     first = None if cell else 0
     weight_ih, weight_hh = (group.get(("weight", side, first, False), ()) for side in ("ih", "hh"))
@@ -80,17 +92,38 @@ def _describe(prefix: str, group: dict[tuple[str, str, int | None, bool], tuple[
     bidirectional = ("weight", "ih", first, True) in group
     bias = ("bias", "ih", first, False) in group
     num_layers = 1 if cell else 1 + max(layer for _, _, layer, _ in group if layer is not None)
-    expected: dict[tuple[str, str, int | None, bool], tuple[int, ...]] = {}
-    for layer in range(num_layers):
-        for reverse in (False, True)[: 1 + bidirectional]:
-            rows = I if layer == 0 else H * (1 + bidirectional)
-            label = None if cell else layer
-            expected["weight", "ih", label, reverse] = (3 * H, rows)
-            expected["weight", "hh", label, reverse] = (3 * H, H)
-            if bias:
-                expected["bias", "ih", label, reverse] = expected["bias", "hh", label, reverse] = (3 * H,)
+    expected: _Group = {}
+    for layer, reverse in product(range(num_layers), (False, True)[: 1 + bidirectional]):
+        label, rows = None if cell else layer, I if layer == 0 else H * (1 + bidirectional)
+        sides = {"ih": (3 * H, rows), "hh": (3 * H, H)}
+        expected |= {("weight", side, label, reverse): shape for side, shape in sides.items()}
+        expected |= {("bias", side, label, reverse): (3 * H,) for side in sides if bias}
         if len(expected) > len(group):
             return None
     if expected != group or I < 1 or H < 1:
         return None
     return FoundGRU(prefix, I, H, num_layers, bidirectional, bias, cell)
+
+
+def refuse_state_dict(source: Source) -> NoReturn:
+    """Raise `UnsupportedModelError` naming the GRUs in `source` and how to make them; raises as `read_weights`, too."""
+    weights = read_weights(source)
+    with opened(source) as content:
+        path = weights.source.strip("'") if content.path is None else content.path
+    grus = find_grus(weights)
+    message = (
+        f"{weights.source}: this is {FORMATS[weights.format]}, with {len(weights)} tensors and no model around them:"
+        " what happens between its layers is not in the file."
+    )
+    if not grus:
+        raise UnsupportedModelError(
+            f"{message} Describe that: fastgru.load(..., architecture=...). No tensors named as torch.nn.GRU names them"
+            " were found; or read them with fastgru.read_weights and make the layers with fastgru.GRU.from_torch,"
+            " from_keras, from_onnx or from_gates"
+        )
+    listed = "; ".join(map(str, grus[:SHOWN])) + (f"; and {len(grus) - SHOWN} more" if len(grus) > SHOWN else "")
+    recipe = grus[0].recipe.replace("(weights,", f'(fastgru.read_weights("{path}"),')
+    raise UnsupportedModelError(
+        f"{message} It holds {listed}. Make a layer of one with {recipe}, describe the network with"
+        " fastgru.load(..., architecture=...), or export it to ONNX"
+    )

@@ -10,14 +10,14 @@ from fastgru.arrays import Array
 from fastgru.errors import InvalidModelError, UnsupportedModelError
 from fastgru.importers.weights.nested import choose_state_dict
 from fastgru.jsontext import load_json
-from fastgru.sources import Source, source_name
+from fastgru.sources import Content
 
 __all__ = ["read_json_state"]
 
 MAX_AXES: Final = 32
 
 
-def read_json_state(source: Source, key: str | None = None) -> Mapping[str, Array]:
+def read_json_state(content: Content, key: str | None) -> Mapping[str, Array]:
     """Arrays of float64, since JSON has no dtype; a number alone is an array without axes.
 
     key: which nested object is the state dict, as `choose_state_dict`.
@@ -25,22 +25,19 @@ def read_json_state(source: Source, key: str | None = None) -> Mapping[str, Arra
     Raises `InvalidModelError` for lists that are ragged or hold anything but numbers, `UnsupportedModelError` for the
     JSON of layers that RTNeural writes, which is a whole model.
     """
-    name = source_name(source)
-    value = load_json(source)
+    name, value = content.name, load_json(content)
     if isinstance(value, dict) and "layers" in value and "in_shape" in value:
         raise UnsupportedModelError(
             f"{name}: this is a whole model as RTNeural's layers, not a state dict: load it with fastgru.load"
         )
-    chosen = choose_state_dict(value, key=key, name=name, is_tensor=_is_array, is_weight=_is_list)
+    chosen = choose_state_dict(
+        value, key=key, name=name, is_tensor=_is_array, is_weight=lambda entry: isinstance(entry, list) and bool(entry)
+    )
     return {label: _array(entry, f"{name}: {label[:80]!r}") for label, entry in chosen.items()}
 
 
 def _is_array(value: Any) -> bool:
     return isinstance(value, list) or type(value) in (int, float)
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, list) and bool(value)
 
 
 def _array(value: Any, what: str) -> Array:

@@ -13,7 +13,7 @@ import numpy as np
 from fastgru.arrays import Array
 from fastgru.errors import InvalidModelError, UnsupportedModelError
 from fastgru.importers.archive import Archive
-from fastgru.sources import Source, opened
+from fastgru.sources import Content
 
 __all__ = ["read_npz_state"]
 
@@ -25,17 +25,16 @@ _ORDER: Final = re.compile(r"'fortran_order': *(True|False)")
 _SHAPE: Final = re.compile(r"'shape': *\(((?:\d{1,18}L?, *)*(?:\d{1,18}L?)?)\)")
 
 
-def read_npz_state(source: Source) -> Mapping[str, Array]:
+def read_npz_state(content: Content) -> Mapping[str, Array]:
     """Name without `.npy` -> array, in the archive's order.
 
     Raises `InvalidModelError` for what is damaged, `UnsupportedModelError` for arrays of objects (which are pickles),
     texts and records.
     """
-    with opened(source) as content:
-        archive, name = Archive(content), content.name
-        if strangers := [member for member in archive if not member.endswith(".npy")]:
-            raise InvalidModelError(f"{name}: the member {strangers[0][:80]!r} is not an array (.npy)")
-        return {m.removesuffix(".npy"): _array(archive[m], f"{name}: array {m[:80]!r}") for m in archive}
+    archive, name = Archive(content), content.name
+    if strangers := [member for member in archive if not member.endswith(".npy")]:
+        raise InvalidModelError(f"{name}: the member {strangers[0][:80]!r} is not an array (.npy)")
+    return {m.removesuffix(".npy"): _array(archive[m], f"{name}: array {m[:80]!r}") for m in archive}
 
 
 def _array(data: memoryview, what: str) -> Array:

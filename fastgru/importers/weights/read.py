@@ -1,36 +1,37 @@
-"""The one function that reads every format of weights."""
+"""The one function that reads every format of weights.
 
-from collections.abc import Callable, Mapping
+HDF5 and Keras archives are paths to arrays here, every convention of Keras left as it is: whole models of Keras, and
+its layers by name, are the business of `fastgru.importers.keras`.
+"""
+
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 from fastgru.arrays import Array
 from fastgru.errors import InvalidModelError, UnsupportedModelError
+from fastgru.importers.archive import Archive
 from fastgru.importers.files import FORMATS, detect_format
-from fastgru.importers.weights.hdf5_state import read_hdf5_state, read_keras_state
+from fastgru.importers.hdf5 import Hdf5
 from fastgru.importers.weights.json_state import read_json_state
 from fastgru.importers.weights.mapping import Weights
 from fastgru.importers.weights.npz_state import read_npz_state
-from fastgru.importers.weights.packed import refuse_packed
-from fastgru.importers.weights.safetensors_state import read_safetensors_state
-from fastgru.importers.weights.torch_state import read_torch_legacy_state, read_torch_zip_state
+from fastgru.importers.weights.torch_file import read_torch_legacy, read_torch_zip
 from fastgru.sources import Content, Source, opened
+from fastgru.tensorfile import read_tensor_file
 
 __all__ = ["read_weights"]
 
-_FLAT: Final[Mapping[str, Callable[[Source], Mapping[str, Array]]]] = {
-    "hdf5": read_hdf5_state,
-    "keras": read_keras_state,
-    "npz": read_npz_state,
-    "safetensors": read_safetensors_state,
-}
-_NESTED: Final[Mapping[str, Callable[[Source, str | None], Mapping[str, Array]]]] = {
-    "json": read_json_state,
-    "torch-legacy": read_torch_legacy_state,
-    "torch-zip": read_torch_zip_state,
-}
-
 # What DistributedDataParallel, DataParallel and torch.compile put before every name of a model that they wrap.
 _WRAPPERS: Final = ("module.", "_orig_mod.")
+# How the tensors beside a packed weight are called: what made them -> endings of names, all of which are there.
+_MARKS: Final = (
+    ("bitsandbytes (8 bits)", (".SCB",)),
+    ("bitsandbytes (4 bits)", (".absmax", ".quant_map")),
+    ("GPTQ", (".qweight", ".qzeros", ".g_idx")),
+    ("AWQ", (".qweight", ".qzeros", ".scales")),
+    ("quanto", (".weight._data", ".weight._scale")),
+    ("compressed-tensors", (".weight_packed", ".weight_scale")),
+)
 
 
 def read_weights(source: Source, *, format: str | None = None, key: str | None = None) -> Weights:  # noqa: A002
@@ -67,8 +68,48 @@ def _read(source: Content, format: str | None, key: str | None) -> Weights:  # n
         raise InvalidModelError(f"{name}: key={key!r} was given, but {FORMATS[found]} nests no dicts")
     else:
         tensors = _FLAT[found](source)
-    refuse_packed(tensors, name)
+    _refuse_packed(tensors, name)
     return Weights(_unwrap(tensors), source=name, form=found)
+
+
+def _hdf5(content: Content) -> Mapping[str, Array]:
+    """Every dataset under its path ("model_weights/gru/gru/kernel:0"), but for those of an optimizer."""
+    file = Hdf5(content)
+    paths = [path for path in file.datasets if path.split("/")[0] not in ("optimizer", "optimizer_weights")]
+    return {path: file.read(path) for path in paths}
+
+
+def _keras(content: Content) -> Mapping[str, Array]:
+    """The datasets of `model.weights.h5` inside a `.keras` archive."""
+    archive = Archive(content)
+    if "model.weights.h5" not in archive:
+        raise InvalidModelError(f"{content.name}: a Keras archive without model.weights.h5")
+    return _hdf5(archive.open("model.weights.h5"))
+
+
+_FLAT: Final[Mapping[str, Callable[[Content], Mapping[str, Array]]]] = {
+    "hdf5": _hdf5,
+    "keras": _keras,
+    "npz": read_npz_state,
+    "safetensors": lambda content: read_tensor_file(content).tensors,
+}
+_NESTED: Final[Mapping[str, Callable[[Content, str | None], Mapping[str, Array]]]] = {
+    "json": read_json_state,
+    "torch-legacy": lambda content, key: read_torch_legacy(content).state_dict(key),
+    "torch-zip": lambda content, key: read_torch_zip(content).state_dict(key),
+}
+
+
+def _refuse_packed(names: Collection[str], what: str) -> None:
+    """Raise `UnsupportedModelError` where the names are those of weights that another library quantised and packed."""
+    for library, endings in _MARKS:
+        found = [next((name for name in names if name.endswith(ending)), None) for ending in endings]
+        if None not in found:
+            shown = ", ".join(repr(name[:80]) for name in found if name is not None)
+            raise UnsupportedModelError(
+                f"{what}: {shown}: weights that {library} quantised and packed, which are not read: save the state dict"
+                " of the float model; precision='int8' gives its weights 8 bits at loading"
+            )
 
 
 def _unwrap(tensors: Mapping[str, Array]) -> Mapping[str, Array]:

@@ -6,12 +6,15 @@ legacy: the pickles magic number, protocol version, system information, object, 
 key, an int64 count and the bytes, little-endian whatever the machine (torch/csrc/serialization.cpp).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from io import BytesIO
 from typing import Any, Final
 
+from fastgru.arrays import Array
 from fastgru.errors import InvalidModelError
 from fastgru.importers.archive import Archive
+from fastgru.importers.weights.nested import choose_state_dict
 from fastgru.importers.weights.pickles import PICKLE_LIMIT, PickleReader
 from fastgru.importers.weights.torch_globals import persistent_storage, torch_table
 from fastgru.importers.weights.torch_tensors import StoredTensor, TorchStorage
@@ -30,19 +33,28 @@ PROTOCOL: Final = 1001
 class TorchFile:
     """A checkpoint whose tensors are still descriptions.
 
-    value: the pickled object: dicts, lists, scalars, `StoredTensor` and `Inert`.
+    value: the pickled object: dicts, lists, scalars, `StoredTensor` and `Inert`. storage: the bytes under a key.
     """
 
-    def __init__(
-        self, value: Any, storage: Callable[[TorchStorage], memoryview], *, big_endian: bool, file: Content
-    ) -> None:
+    def __init__(self, value: Any, storage: Callable[[str], memoryview], *, big_endian: bool, file: Content) -> None:
         self.value = value
         self.name = file.name
         self._storage = storage
         self._big_endian = big_endian
         self._left = CONVERTED_ALLOWANCE + CONVERTED_RATIO * len(file)
 
-    def array(self, tensor: StoredTensor, label: str) -> Any:
+    def state_dict(self, key: str | None) -> Mapping[str, Array]:
+        """The arrays of one dict; raises as `array` and `choose_state_dict`. Storages of other dicts are not read."""
+        chosen = choose_state_dict(
+            self.value,
+            key=key,
+            name=self.name,
+            is_tensor=lambda value: isinstance(value, StoredTensor),
+            is_weight=lambda value: isinstance(value, StoredTensor) and value.is_parameter_like,
+        )
+        return {label: self.array(tensor, label) for label, tensor in chosen.items()}
+
+    def array(self, tensor: StoredTensor, label: str) -> Array:
         """The array of `tensor`. Raises `InvalidModelError` or `UnsupportedModelError` naming `label`."""
         what = f"{self.name}: tensor {label!r}"
 
@@ -51,7 +63,7 @@ class TorchFile:
             if self._left < 0:
                 raise InvalidModelError(f"{what}: tensors that overlap so much that they are {CONVERTED_RATIO} files")
 
-        return tensor.array(self._storage(tensor.storage), charge, big_endian=self._big_endian, what=what)
+        return tensor.array(self._storage(tensor.storage.key), charge, big_endian=self._big_endian, what=what)
 
 
 def read_torch_zip(file: Content) -> TorchFile:
@@ -70,15 +82,13 @@ def read_torch_zip(file: Content) -> TorchFile:
     if archive.members[pickled[0]].size > PICKLE_LIMIT:
         raise InvalidModelError(f"{name}: a pickle of more than {PICKLE_LIMIT} bytes")
     value = _reader(BytesIO(archive[pickled[0]]), name).load()
-    contents: dict[str, memoryview] = {}
 
-    def storage(wanted: TorchStorage) -> memoryview:
-        member = f"{stem}data/{wanted.key}"
-        if member not in contents:
-            if member not in archive:
-                raise InvalidModelError(f"{name}: the storage {member[:80]!r} is missing")
-            contents[member] = archive[member]
-        return contents[member]
+    @cache
+    def storage(key: str) -> memoryview:
+        member = f"{stem}data/{key}"
+        if member not in archive:
+            raise InvalidModelError(f"{name}: the storage {member[:80]!r} is missing")
+        return archive[member]
 
     return TorchFile(value, storage, big_endian=order == b"big", file=file)
 
@@ -100,14 +110,12 @@ def read_torch_legacy(file: Content) -> TorchFile:
     reader.load()  # system information: torch itself does not look at it
     value, keys = reader.load(), reader.load()
     places = dict(_legacy_storages(file, stream.tell(), keys, item_sizes))
-    contents: dict[str, memoryview] = {}
 
-    def storage(wanted: TorchStorage) -> memoryview:
-        if wanted.key not in contents:
-            if wanted.key not in places:
-                raise InvalidModelError(f"{name}: the storage {wanted.key[:80]!r} is missing")
-            contents[wanted.key] = file.read(*places[wanted.key])
-        return contents[wanted.key]
+    @cache
+    def storage(key: str) -> memoryview:
+        if key not in places:
+            raise InvalidModelError(f"{name}: the storage {key[:80]!r} is missing")
+        return file.read(*places[key])
 
     return TorchFile(value, storage, big_endian=False, file=file)
 
