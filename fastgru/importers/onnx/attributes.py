@@ -1,7 +1,7 @@
 """The attributes of a node, of the types that are asked for, and which of them nobody asks for."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
@@ -12,6 +12,8 @@ from fastgru.importers.onnx.proto import AttributeProto, GraphProto
 from fastgru.importers.onnx.tensors import read_tensor
 
 __all__ = ["Attributes", "collect_attributes"]
+
+T = TypeVar("T")
 
 _MOST_AXES: Final = 64  # of an array of NumPy's
 _NO_FILES: Final = ExternalData(None)
@@ -51,13 +53,20 @@ class Attributes:
     def unread(self) -> list[str]:
         return sorted(set(self._protos) - self._read)
 
-    def _get(self, name: str, type_name: str) -> AttributeProto | None:
+    def _find(self, name: str, type_name: str, read: Callable[[AttributeProto], T]) -> T | None:
+        """What `read` makes of the attribute, None where it is absent."""
         self._read.add(name)
         proto = self._protos.get(name)
         if proto is not None and _TYPE_NAMES.get(proto.type) != type_name:
             came = _TYPE_NAMES.get(proto.type, proto.type)
             raise InvalidModelError(f"{self._what}: attribute {name!r} is of type {came}, expected {type_name}")
-        return proto
+        return None if proto is None else read(proto)
+
+    def _one(self, name: str, default: T | None, found: T | None) -> T:
+        value = default if found is None else found
+        if value is None:
+            raise InvalidModelError(f"{self._what}: attribute {name!r} is missing")
+        return value
 
     def _possible(self, name: str, numbers: list[int]) -> list[int]:
         """Axes that an array can have: what counts up to one of a file's would take any time and memory."""
@@ -67,8 +76,7 @@ class Attributes:
         return numbers
 
     def integer(self, name: str, default: int | None = None) -> int:
-        proto = self._get(name, "INT")
-        return self._required(name, default) if proto is None else self._possible(name, [int(proto.i)])[0]
+        return self._one(name, default, self._find(name, "INT", lambda p: self._possible(name, [int(p.i)])[0]))
 
     def flag(self, name: str, default: bool) -> bool:
         value = self.integer(name, int(default))
@@ -77,30 +85,36 @@ class Attributes:
         return bool(value)
 
     def number(self, name: str, default: float | None = None) -> float:
-        proto = self._get(name, "FLOAT")
-        return self._required(name, default) if proto is None else float(proto.f)
+        return self._one(name, default, self._find(name, "FLOAT", lambda p: float(p.f)))
 
     def string(self, name: str, default: str | None = None) -> str:
-        proto = self._get(name, "STRING")
-        return self._required(name, default) if proto is None else self._text(name, proto.s)
+        return self._one(name, default, self._find(name, "STRING", lambda p: self._text(name, p.s)))
+
+    def choice(self, name: str, known: Collection[str], default: str | None = None) -> str:
+        """A text of `known`."""
+        value = self.string(name, default)
+        if value not in known:
+            raise InvalidModelError(
+                f"{self._what}: attribute {name!r} is {value!r}, expected one of {', '.join(known)}"
+            )
+        return value
 
     def integers(self, name: str) -> list[int] | None:
-        proto = self._get(name, "INTS")
-        return None if proto is None else self._possible(name, [int(i) for i in proto.ints])
+        return self._find(name, "INTS", lambda p: self._possible(name, [int(i) for i in p.ints]))
 
     def numbers(self, name: str) -> list[float] | None:
-        proto = self._get(name, "FLOATS")
-        return None if proto is None else np.asarray(proto.floats, np.float64).tolist()
+        return self._find(name, "FLOATS", lambda p: np.asarray(p.floats, np.float64).tolist())
 
     def strings(self, name: str) -> list[str] | None:
-        proto = self._get(name, "STRINGS")
-        return None if proto is None else [self._text(name, s) for s in proto.strings]
+        return self._find(name, "STRINGS", lambda p: [self._text(name, s) for s in p.strings])
 
     def graph(self, name: str) -> GraphProto:
-        proto = self._get(name, "GRAPH")
-        if proto is None:
-            raise InvalidModelError(f"{self._what}: attribute {name!r} is missing, expected a graph")
-        return proto.g
+        return self._one(name, None, self._find(name, "GRAPH", lambda p: p.g))
+
+    def like(self, defaults: Mapping[str, Any]) -> dict[str, Any]:
+        """Attributes by name, each of the type of its default."""
+        getters: Mapping[type, Callable[[str, Any], Any]] = {bool: self.flag, float: self.number, int: self.integer}
+        return {name: getters[type(default)](name, default) for name, default in defaults.items()}
 
     def every(self) -> Mapping[str, AttributeProto]:
         """All of them, which counts as reading them."""
@@ -109,13 +123,7 @@ class Attributes:
 
     def array(self, name: str) -> Array | None:
         """The array of a tensor whose data is in the model itself."""
-        proto = self._get(name, "TENSOR")
-        return None if proto is None else read_tensor(proto.t, self._what, _NO_FILES)
-
-    def _required(self, name: str, default: Any) -> Any:
-        if default is None:
-            raise InvalidModelError(f"{self._what}: attribute {name!r} is missing")
-        return default
+        return self._find(name, "TENSOR", lambda p: read_tensor(p.t, self._what, _NO_FILES))
 
     def _text(self, name: str, raw: bytes) -> str:
         try:

@@ -20,7 +20,7 @@ from fastgru.importers.onnx.builder import OnnxGraphBuilder
 from fastgru.importers.onnx.scope import Site, Surroundings
 from fastgru.reference.operator import is_floating
 
-__all__ = ["NEWEST_OPSET", "OLDEST_OPSET", "OnnxNode", "OnnxOperator", "lookup", "operator", "operators"]
+__all__ = ["NEWEST_OPSET", "OLDEST_OPSET", "OnnxNode", "OnnxOperator", "lookup", "operator", "operators", "same"]
 
 OLDEST_OPSET: Final = 7
 # The newest opset whose definitions were read; a test holds `versions` against the schemas of the onnx package.
@@ -165,6 +165,16 @@ def operator(
         return convert
 
     return register
+
+
+def same(op: str, attributes: Mapping[str, Any] | None = None, **fixed: Any) -> Convert:
+    """For what ONNX has as it is here: the inputs are those of `op`, and so are `attributes`, names with defaults."""
+
+    def convert(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
+        inputs = [node.input(i) for i in range(len(node.inputs))]
+        return build.emit(op, *inputs, **node.attrs.like(attributes or {}), **fixed)
+
+    return convert
 
 
 def lookup(name: str) -> OnnxOperator | None:

@@ -26,18 +26,17 @@ def check_axes(node: OnnxNode, rank: int) -> None:
 
 def padding(node: OnnxNode, rank: int) -> list[int] | str:
     """pads and auto_pad in one: numbers, or "same_upper", "same_lower"."""
-    mode = node.attrs.string("auto_pad", "NOTSET")
+    mode = node.attrs.choice("auto_pad", ("NOTSET", "SAME_LOWER", "SAME_UPPER", "VALID"), "NOTSET")
     pads = node.attrs.integers("pads")
     if mode == "NOTSET":
-        return _numbers(node, "pads", pads, 2 * rank, 0)
+        return _numbers(node, "pads", 2 * rank, 0)
     if pads is not None and any(pads):
         raise node.invalid(f"attribute 'pads' is {pads} where 'auto_pad' is {mode!r}, expected one of the two")
-    if mode not in ("SAME_LOWER", "SAME_UPPER", "VALID"):
-        raise node.invalid(f"attribute 'auto_pad' is {mode!r}, expected NOTSET, SAME_UPPER, SAME_LOWER or VALID")
     return [0] * (2 * rank) if mode == "VALID" else mode.lower()
 
 
-def _numbers(node: OnnxNode, name: str, given: list[int] | None, count: int, default: int) -> list[int]:
+def _numbers(node: OnnxNode, name: str, count: int, default: int) -> list[int]:
+    given = node.attrs.integers(name)
     if given is None:
         return [default] * count
     if len(given) != count or min(given, default=0) < min(default, 1):
@@ -48,8 +47,8 @@ def _numbers(node: OnnxNode, name: str, given: list[int] | None, count: int, def
 def windows(node: OnnxNode, rank: int) -> dict[str, Any]:
     """strides, dilations and pads of a node that slides over `rank` axes."""
     return {
-        "strides": _numbers(node, "strides", node.attrs.integers("strides"), rank, 1),
-        "dilations": _numbers(node, "dilations", node.attrs.integers("dilations"), rank, 1),
+        "strides": _numbers(node, "strides", rank, 1),
+        "dilations": _numbers(node, "dilations", rank, 1),
         "pads": padding(node, rank),
     }
 
@@ -71,28 +70,28 @@ def kernel_axes(node: OnnxNode, x: Value, weight: Value) -> tuple[int, int]:
     return group, rank
 
 
-def _weights(node: OnnxNode) -> tuple[Value, Value | None, int]:
+def _operands(node: OnnxNode) -> tuple[list[Value | None], dict[str, Any]]:
+    """x, the weight and the bias, and what all convolutions are told."""
     weight, bias = node.finite(node.input(1), "W"), node.optional(2)
-    group, _ = kernel_axes(node, node.input(0), weight)
-    return weight, None if bias is None else node.finite(bias, "B"), group
+    group, rank = kernel_axes(node, node.input(0), weight)
+    inputs = [node.input(0), weight, None if bias is None else node.finite(bias, "B")]
+    return inputs, {"group": group, **windows(node, rank)}
 
 
 @operator("Conv", versions=(1, 11, 22), inputs=(2, 3), constants=_CONSTANTS, limits=_LIMITS)
 def _conv(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
-    weight, bias, group = _weights(node)
-    rank = (weight.rank or 0) - 2
-    return build.emit("conv", node.input(0), weight, bias, group=group, **windows(node, rank))
+    inputs, attrs = _operands(node)
+    return build.emit("conv", *inputs, **attrs)
 
 
 @operator("ConvTranspose", versions=(1, 11, 22), inputs=(2, 3), constants=_CONSTANTS, limits=_LIMITS)
 def _conv_transpose(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
-    weight, bias, group = _weights(node)
-    rank = (weight.rank or 0) - 2
-    attrs = windows(node, rank)
-    attrs["output_padding"] = _numbers(node, "output_padding", node.attrs.integers("output_padding"), rank, 0)
+    inputs, attrs = _operands(node)
+    rank = len(attrs["strides"])
+    attrs["output_padding"] = _numbers(node, "output_padding", rank, 0)
     sizes = node.attrs.integers("output_shape")
     if sizes:
         if len(sizes) not in (rank, rank + 2) or min(sizes) < 0:
             raise node.invalid(f"attribute 'output_shape' is {sizes}, expected {rank} sizes")
         attrs["output_shape"] = sizes
-    return build.emit("conv_transpose", node.input(0), weight, bias, group=group, **attrs)
+    return build.emit("conv_transpose", *inputs, **attrs)

@@ -6,7 +6,7 @@ from typing import Final
 
 from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.builder import OnnxGraphBuilder
-from fastgru.importers.onnx.registry import OnnxNode, operator
+from fastgru.importers.onnx.registry import OnnxNode, operator, same
 from fastgru.importers.onnx.tensors import dtype_name
 
 # ONNX name -> (kind, versions of the definition)
@@ -77,21 +77,6 @@ _COMPARE: Final = {
 _LOGICAL: Final = {"And": ("and", (7,)), "Or": ("or", (7,)), "Xor": ("xor", (7,))}
 
 
-def _same(op: str, kind: str, arity: int) -> Callable[[OnnxNode, OnnxGraphBuilder], Value]:
-    def convert(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
-        return build.emit(op, *(node.input(i) for i in range(arity)), kind=kind)
-
-    return convert
-
-
-def _with_attributes(kind: str, defaults: dict[str, float]) -> Callable[[OnnxNode, OnnxGraphBuilder], Value]:
-    def convert(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
-        numbers = {name: node.attrs.number(name, default) for name, default in defaults.items()}
-        return build.emit("activation", node.input(0), kind=kind, **numbers)
-
-    return convert
-
-
 def _variadic(kind: str) -> Callable[[OnnxNode, OnnxGraphBuilder], Value]:
     def convert(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
         y = node.input(0)
@@ -110,9 +95,9 @@ for _op, _table, _arity in (
     ("logical", _LOGICAL, 2),
 ):
     for _name, (_kind, _versions) in _table.items():
-        operator(_name, versions=_versions, inputs=(_arity, _arity))(_same(_op, _kind, _arity))
+        operator(_name, versions=_versions, inputs=(_arity, _arity))(same(_op, kind=_kind))
 for _name, (_kind, _versions, _defaults) in _ACTIVATIONS_WITH.items():
-    operator(_name, versions=_versions, inputs=(1, 1))(_with_attributes(_kind, _defaults))
+    operator(_name, versions=_versions, inputs=(1, 1))(same("activation", _defaults, kind=_kind))
 for _name, (_kind, _versions) in _VARIADIC.items():
     operator(_name, versions=_versions, inputs=(1, None))(_variadic(_kind))
 
@@ -125,9 +110,7 @@ def _mean(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
 
 @operator("BitShift", versions=(11, 28), inputs=(2, 2))
 def _bit_shift(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
-    direction = node.attrs.string("direction")
-    if direction not in ("LEFT", "RIGHT"):
-        raise node.invalid(f"attribute 'direction' is {direction!r}, expected LEFT or RIGHT")
+    direction = node.attrs.choice("direction", ("LEFT", "RIGHT"))
     return build.emit("binary", node.input(0), node.input(1), kind=f"shift_{direction.lower()}")
 
 
@@ -172,22 +155,14 @@ def _swish(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
 
 @operator("Gelu", versions=(20,), inputs=(1, 1))
 def _gelu(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
-    approximate = node.attrs.string("approximate", "none")
-    if approximate not in ("none", "tanh"):
-        raise node.invalid(f"attribute 'approximate' is {approximate!r}, expected 'none' or 'tanh'")
-    return build.emit("unary", node.input(0), kind="gelu" if approximate == "none" else "gelu_tanh")
+    kinds = {"none": "gelu", "tanh": "gelu_tanh"}
+    return build.emit("unary", node.input(0), kind=kinds[node.attrs.choice("approximate", kinds, "none")])
 
 
-@operator("Selu", versions=(6, 22), inputs=(1, 1))
-def _selu(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
-    alpha = node.attrs.number("alpha", 1.67326319217681884765625)
-    gamma = node.attrs.number("gamma", 1.05070102214813232421875)
-    return build.emit("unary", node.input(0), kind="selu", alpha=alpha, gamma=gamma)
-
-
-@operator("PRelu", versions=(7, 9, 16), inputs=(2, 2))
-def _prelu(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
-    return build.emit("prelu", node.input(0), node.input(1))
+_SELU: Final = {"alpha": 1.67326319217681884765625, "gamma": 1.05070102214813232421875}
+operator("Selu", versions=(6, 22), inputs=(1, 1))(same("unary", _SELU, kind="selu"))
+operator("PRelu", versions=(7, 9, 16), inputs=(2, 2))(same("prelu"))
+operator("Where", versions=(9, 16), inputs=(3, 3))(same("where"))
 
 
 @operator("IsInf", versions=(10, 20), inputs=(1, 1))
@@ -203,11 +178,6 @@ def _isinf(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     return build.emit("logical", found, sign, kind="and")
 
 
-@operator("Where", versions=(9, 16), inputs=(3, 3))
-def _where(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
-    return build.emit("where", node.input(0), node.input(1), node.input(2))
-
-
 @operator("Clip", versions=(6, 11, 12, 13), inputs=(1, 3))
 def _clip(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     x = node.input(0)
@@ -219,10 +189,8 @@ def _clip(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
 
 def _cast_to(node: OnnxNode, build: OnnxGraphBuilder, to: str) -> Value:
     # Both speak of float8 types alone, which `dtype_name` refuses.
-    if "saturate" in node.attrs:
-        node.attrs.integer("saturate")
-    if "round_mode" in node.attrs:
-        node.attrs.string("round_mode")
+    node.attrs.integer("saturate", 1)
+    node.attrs.string("round_mode", "up")
     x = node.input(0)
     if x.dtype == to:
         return x

@@ -2,7 +2,7 @@
 
 from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.builder import OnnxGraphBuilder
-from fastgru.importers.onnx.registry import OnnxNode, operator
+from fastgru.importers.onnx.registry import OnnxNode, operator, same
 
 __all__ = ["positions"]
 
@@ -54,30 +54,18 @@ def _slice(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     )
 
 
-@operator("Gather", versions=(1, 11, 13), inputs=(2, 2))
-def _gather(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
-    """Not an embedding even where the table is constant: ONNX counts a negative index from the end."""
-    return build.emit("gather", node.input(0), node.input(1), axis=node.attrs.integer("axis", 0))
-
-
-@operator("GatherElements", versions=(11, 13), inputs=(2, 2))
-def _gather_elements(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
-    return build.emit("gather_elements", node.input(0), node.input(1), axis=node.attrs.integer("axis", 0))
-
-
-@operator("Tile", versions=(6, 13), inputs=(2, 2), sizes=(1,))
-def _tile(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
-    return build.emit("tile", node.input(0), node.input(1))
+# Not an embedding even where the table is constant: ONNX counts a negative index from the end.
+operator("Gather", versions=(1, 11, 13), inputs=(2, 2))(same("gather", {"axis": 0}))
+operator("GatherElements", versions=(11, 13), inputs=(2, 2))(same("gather_elements", {"axis": 0}))
+operator("Tile", versions=(6, 13), inputs=(2, 2), sizes=(1,))(same("tile"))
 
 
 @operator("Pad", versions=(2, 11, 13, 18, 19, 21, 23, 24, 25), inputs=(1, 4), constants={3: "axes"}, sizes=(1,))
 def _pad(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     x = node.input(0)
-    mode = node.attrs.string("mode", "constant")
+    mode = node.attrs.choice("mode", ("constant", "edge", "reflect", "wrap"), "constant")
     if mode == "wrap" and node.version < 19:
         raise node.unsupported("attribute 'mode' is 'wrap', which opset 19 brings", "export with opset 19 or later")
-    if mode not in ("constant", "edge", "reflect", "wrap"):
-        raise node.invalid(f"attribute 'mode' is {mode!r}")
     if node.version >= 11:
         axes = node.constant_integers(3, "axes")
         attrs = {"mode": mode} if axes is None else {"mode": mode, "axes": axes}

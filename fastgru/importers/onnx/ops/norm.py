@@ -2,17 +2,13 @@
 
 from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.builder import OnnxGraphBuilder
-from fastgru.importers.onnx.registry import OnnxNode, operator
+from fastgru.importers.onnx.registry import OnnxNode, operator, same
 
 
 @operator("LayerNormalization", versions=(17,), inputs=(2, 3), outputs=3, limits="stash_type 1")
 def _layer_norm(node: OnnxNode, build: OnnxGraphBuilder) -> Value | tuple[Value, ...]:
     x, scale, bias = node.input(0), node.input(1), node.optional(2)
-    axis = node.attrs.integer("axis", -1)
-    epsilon = node.attrs.number("epsilon", 1e-5)
-    if node.attrs.integer("stash_type", 1) != 1:
-        raise node.unsupported("attribute 'stash_type' is not 1 (float32)", "export with stash_type 1")
-    normalised = -axis if axis < 0 else None if x.rank is None else x.rank - axis
+    axis, epsilon, normalised = _over_last(node)
     if normalised is not None and scale.rank == normalised and (bias is None or bias.rank == normalised):
         y = build.emit("layer_norm", x, scale, bias, axis=axis, epsilon=epsilon)
     else:  # ONNX lets scale and bias have fewer axes and broadcast
@@ -28,15 +24,11 @@ def _layer_norm(node: OnnxNode, build: OnnxGraphBuilder) -> Value | tuple[Value,
     centred = build.emit("binary", x, mean, kind="sub")
     square = build.emit("binary", centred, centred, kind="mul")
     variance = build.emit("reduce", square, kind="mean", axes=axes, keepdims=True)
-    deviation = build.emit("unary", _plus(variance, epsilon, build), kind="sqrt")
+    deviation = build.emit("unary", build.emit("binary", variance, build.scalar(epsilon, x), kind="add"), kind="sqrt")
     inverse = build.emit("unary", deviation, kind="reciprocal")
     if x.dtype == "float64":  # of the type of stash_type
         mean, inverse = (build.emit("cast", v, to="float32") for v in (mean, inverse))
     return y, mean, inverse
-
-
-def _plus(x: Value, number: float, build: OnnxGraphBuilder) -> Value:
-    return build.emit("binary", x, build.scalar(number, x), kind="add")
 
 
 @operator("BatchNormalization", versions=(7, 9, 14, 15), inputs=(5, 5), outputs=5, limits="inference only")
@@ -51,9 +43,7 @@ def _batch_norm(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     return build.emit("batch_norm", *(node.input(i) for i in range(5)), axis=1, epsilon=epsilon)
 
 
-@operator("InstanceNormalization", versions=(6, 22), inputs=(3, 3))
-def _instance_norm(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
-    return build.emit("group_norm", *(node.input(i) for i in range(3)), epsilon=node.attrs.number("epsilon", 1e-5))
+operator("InstanceNormalization", versions=(6, 22), inputs=(3, 3))(same("group_norm", {"epsilon": 1e-5}))
 
 
 @operator("GroupNormalization", versions=(18, 21), inputs=(3, 3), limits="stash_type 1")
@@ -77,12 +67,18 @@ def _group_norm(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
 @operator("RMSNormalization", versions=(23,), inputs=(2, 2), limits="stash_type 1")
 def _rms_norm(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     x, scale = node.input(0), node.input(1)
-    axis, epsilon = node.attrs.integer("axis", -1), node.attrs.number("epsilon", 1e-5)
-    _stash(node)
-    normalised = -axis if axis < 0 else None if x.rank is None else x.rank - axis
+    axis, epsilon, normalised = _over_last(node)
     if normalised is not None and scale.rank == normalised and scale.array is not None and 1 not in scale.array.shape:
         return build.emit("rms_norm", x, scale, axis=axis, epsilon=epsilon)
     return build.emit("binary", build.emit("rms_norm", x, axis=axis, epsilon=epsilon), scale, kind="mul")
+
+
+def _over_last(node: OnnxNode) -> tuple[int, float, int | None]:
+    """(axis, epsilon, how many axes are normalised or None): those from `axis` on."""
+    _stash(node)
+    axis, rank = node.attrs.integer("axis", -1), node.input(0).rank
+    count = -axis if axis < 0 else None if rank is None else rank - axis
+    return axis, node.attrs.number("epsilon", 1e-5), count
 
 
 def _stash(node: OnnxNode) -> None:

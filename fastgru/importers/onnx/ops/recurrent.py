@@ -134,9 +134,7 @@ def _common_fields(node: OnnxNode, weights: Sequence[Any]) -> dict[str, Any]:
     H = weights[0].weight_hh.shape[1]
     if attrs.integer("hidden_size", H) != H:
         raise node.invalid(f"attribute 'hidden_size' is {attrs.integer('hidden_size')}, but R is of {H}")
-    direction = attrs.string("direction", "forward")
-    if direction not in DIRECTIONS:
-        raise node.invalid(f"attribute 'direction' is {direction!r}, expected one of {', '.join(DIRECTIONS)}")
+    direction = attrs.choice("direction", DIRECTIONS, "forward")
     if len(weights) != (2 if direction == "bidirectional" else 1):
         raise node.invalid(f"attribute 'direction' is {direction!r}, but W and R are of {len(weights)} direction(s)")
     return {

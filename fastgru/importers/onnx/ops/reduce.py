@@ -71,8 +71,8 @@ def _arg(kind: str) -> Callable[[OnnxNode, OnnxGraphBuilder], Value]:
     return convert
 
 
-operator("ArgMax", versions=(1, 11, 12, 13), inputs=(1, 1))(_arg("max"))
-operator("ArgMin", versions=(1, 11, 12, 13), inputs=(1, 1))(_arg("min"))
+for _kind in ("Max", "Min"):
+    operator(f"Arg{_kind}", versions=(1, 11, 12, 13), inputs=(1, 1))(_arg(_kind.lower()))
 
 
 def _running(op: str) -> Callable[[OnnxNode, OnnxGraphBuilder], Value]:

@@ -14,11 +14,8 @@ def _given(node: OnnxNode, index: int) -> Value | None:
 
 
 def _mode(node: OnnxNode) -> str:
-    mode = node.attrs.string("mode", "nearest")
     known = ("nearest", "linear", "cubic") if node.op == "Resize" and node.version >= 11 else ("nearest", "linear")
-    if mode not in known:
-        raise node.invalid(f"attribute 'mode' is {mode!r}, expected one of {', '.join(known)}")
-    return mode
+    return node.attrs.choice("mode", known, "nearest")
 
 
 @operator("Resize", versions=(10, 11, 13, 18, 19), inputs=(1, 4), sizes=(1, 2, 3))

@@ -7,11 +7,10 @@ from fastgru.importers.onnx.registry import OnnxNode, operator
 
 
 def _reduction(node: OnnxNode) -> str:
-    reduction = node.attrs.string("reduction", "none") if node.version >= 16 else "none"
+    if node.version < 16:
+        return "none"
     known = ("none", "add", "mul", "max", "min") if node.version >= 18 else ("none", "add", "mul")
-    if reduction not in known:
-        raise node.invalid(f"attribute 'reduction' is {reduction!r}, not one of {', '.join(known)}")
-    return reduction
+    return node.attrs.choice("reduction", known, "none")
 
 
 @operator("ScatterND", versions=(11, 13, 16, 18), inputs=(3, 3))

@@ -7,7 +7,8 @@ import numpy as np
 
 from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.builder import OnnxGraphBuilder
-from fastgru.importers.onnx.registry import OnnxNode, operator
+from fastgru.importers.onnx.ops.softmax import from_axis_on
+from fastgru.importers.onnx.registry import OnnxNode, operator, same
 from fastgru.importers.onnx.tensors import dtype_name
 
 
@@ -73,12 +74,7 @@ def _one_hot(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
 
 @operator("Hardmax", versions=(1, 11, 13), inputs=(1, 1))
 def _hardmax(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
-    x = node.input(0)
-    axis = node.attrs.integer("axis", -1 if node.version >= 13 else 1)
-    if node.version >= 13 or axis == -1 or (x.rank is not None and axis == x.rank - 1):
-        return _hit(x, axis if node.version >= 13 else -1, node, build)
-    flat = _hit(build.emit("flatten", x, axis=axis), 1, node, build)
-    return build.emit("reshape", flat, build.emit("shape", x))
+    return from_axis_on(node, build, lambda x, axis: _hit(x, axis, node, build))
 
 
 def _hit(x: Value, axis: int, node: OnnxNode, build: OnnxGraphBuilder) -> Value:
@@ -90,9 +86,9 @@ def _hit(x: Value, axis: int, node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     return build.emit("cast", build.emit("compare", top, places, kind="equal"), to=x.dtype)
 
 
-@operator("NonZero", versions=(9, 13), inputs=(1, 1), sizes=(0,), limits="X known from constants and shapes")
-def _nonzero(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
-    return build.emit("nonzero", node.input(0))
+operator("NonZero", versions=(9, 13), inputs=(1, 1), sizes=(0,), limits="X known from constants and shapes")(
+    same("nonzero")
+)
 
 
 @operator("Compress", versions=(9, 11, 28), inputs=(2, 2), constants={1: "condition"})
@@ -131,7 +127,6 @@ def _gather_nd(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     return build.emit("gather_nd", node.input(0), node.input(1), batch_dims=lead)
 
 
-@operator("ReverseSequence", versions=(10, 28), inputs=(2, 2))
-def _reverse_sequence(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
-    time, batch = node.attrs.integer("time_axis", 0), node.attrs.integer("batch_axis", 1)
-    return build.emit("reverse_sequence", node.input(0), node.input(1), time_axis=time, batch_axis=batch)
+operator("ReverseSequence", versions=(10, 28), inputs=(2, 2))(
+    same("reverse_sequence", {"time_axis": 0, "batch_axis": 1})
+)

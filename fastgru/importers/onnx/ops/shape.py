@@ -4,13 +4,12 @@ import numpy as np
 
 from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.builder import OnnxGraphBuilder
-from fastgru.importers.onnx.registry import OnnxNode, operator
+from fastgru.importers.onnx.registry import OnnxNode, operator, same
 
 
 @operator("Reshape", versions=(5, 13, 14, 19, 21, 23, 24, 25), inputs=(2, 2), sizes=(1,))
 def _reshape(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
-    allow_zero = node.attrs.flag("allowzero", False)
-    attrs = {"allow_zero": True} if allow_zero else {}
+    attrs = {"allow_zero": True} if node.attrs.flag("allowzero", False) else {}
     return build.emit("reshape", node.input(0), node.input(1), **attrs)
 
 
@@ -54,22 +53,14 @@ def _unsqueeze(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     return build.emit("unsqueeze", node.input(0), axes=axes)
 
 
-@operator("Flatten", versions=(1, 9, 11, 13, 21, 23, 24, 25), inputs=(1, 1))
-def _flatten(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
-    return build.emit("flatten", node.input(0), axis=node.attrs.integer("axis", 1))
-
-
-@operator("Expand", versions=(8, 13), inputs=(2, 2), sizes=(1,))
-def _expand(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
-    return build.emit("expand", node.input(0), node.input(1))
+operator("Flatten", versions=(1, 9, 11, 13, 21, 23, 24, 25), inputs=(1, 1))(same("flatten", {"axis": 1}))
+operator("Expand", versions=(8, 13), inputs=(2, 2), sizes=(1,))(same("expand"))
 
 
 @operator("Shape", versions=(1, 13, 15, 19, 21, 23, 24, 25), inputs=(1, 1))
 def _shape(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
-    start = node.attrs.integer("start", 0)
-    if "end" in node.attrs:
-        return build.emit("shape", node.input(0), start=start, end=node.attrs.integer("end"))
-    return build.emit("shape", node.input(0), start=start)
+    end = {"end": node.attrs.integer("end")} if "end" in node.attrs else {}
+    return build.emit("shape", node.input(0), start=node.attrs.integer("start", 0), **end)
 
 
 @operator("Size", versions=(1, 13, 19, 21, 23, 24, 25), inputs=(1, 1))
@@ -101,9 +92,7 @@ def _range(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
 def _depth_to_space(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     """(N, C, H, W) -> (N, C / b^2, H b, W b)."""
     x, b = node.input(0), _block(node)
-    mode = node.attrs.string("mode", "DCR") if node.version >= 11 else "DCR"
-    if mode not in ("CRD", "DCR"):
-        raise node.invalid(f"attribute 'mode' is {mode!r}, expected DCR or CRD")
+    mode = node.attrs.choice("mode", ("CRD", "DCR"), "DCR") if node.version >= 11 else "DCR"
     n, hw = build.emit("shape", x, start=0, end=1), build.emit("shape", x, start=2, end=4)
     channels = build.emit("shape", x, start=1, end=2)
     c = build.emit("binary", channels, build.integers([b * b]), kind="div")
@@ -120,9 +109,7 @@ def _depth_to_space(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
 def _space_to_depth(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     """(N, C, H, W) -> (N, C b^2, H / b, W / b)."""
     x, b = node.input(0), _block(node)
-    mode = node.attrs.string("mode", "DCR") if node.version >= 28 else "DCR"
-    if mode not in ("CRD", "DCR"):
-        raise node.invalid(f"attribute 'mode' is {mode!r}, expected DCR or CRD")
+    mode = node.attrs.choice("mode", ("CRD", "DCR"), "DCR") if node.version >= 28 else "DCR"
     nc, n = build.emit("shape", x, start=0, end=2), build.emit("shape", x, start=0, end=1)
     h, w = (
         build.emit("binary", build.emit("shape", x, start=i, end=i + 1), build.integers([b]), kind="div")

@@ -6,23 +6,24 @@ from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.builder import OnnxGraphBuilder
 from fastgru.importers.onnx.registry import OnnxNode, operator
 
-
-def _softmax(op: str) -> Callable[[OnnxNode, OnnxGraphBuilder], Value]:
-    def convert(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
-        x = node.input(0)
-        if node.version >= 13:
-            return build.emit(op, x, axis=node.attrs.integer("axis", -1))
-        # Before version 13 everything from `axis` on counts as one axis.
-        axis = node.attrs.integer("axis", 1)
-        if axis == -1 or (x.rank is not None and axis == x.rank - 1):
-            return build.emit(op, x, axis=-1)
-        flat = build.emit(op, build.emit("flatten", x, axis=axis), axis=1)
-        return build.emit("reshape", flat, build.emit("shape", x))
-
-    return convert
+__all__ = ["from_axis_on"]
 
 
-operator("Softmax", versions=(1, 11, 13), inputs=(1, 1))(_softmax("softmax"))
+def from_axis_on(node: OnnxNode, build: OnnxGraphBuilder, apply: Callable[[Value, int], Value]) -> Value:
+    """`apply` along the node's axis; before version 13 everything from there on counts as one axis."""
+    x = node.input(0)
+    if node.version >= 13:
+        return apply(x, node.attrs.integer("axis", -1))
+    axis = node.attrs.integer("axis", 1)
+    if axis == -1 or (x.rank is not None and axis == x.rank - 1):
+        return apply(x, -1)
+    return build.emit("reshape", apply(build.emit("flatten", x, axis=axis), 1), build.emit("shape", x))
 
 
-operator("LogSoftmax", versions=(1, 11, 13), inputs=(1, 1))(_softmax("log_softmax"))
+def _softmax(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
+    op = {"LogSoftmax": "log_softmax", "Softmax": "softmax"}[node.op]
+    return from_axis_on(node, build, lambda x, axis: build.emit(op, x, axis=axis))
+
+
+for _name in ("LogSoftmax", "Softmax"):
+    operator(_name, versions=(1, 11, 13), inputs=(1, 1))(_softmax)
