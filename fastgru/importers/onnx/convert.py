@@ -18,8 +18,7 @@ from fastgru.importers.onnx.proto import AttributeProto, FunctionProto, GraphPro
 from fastgru.importers.onnx.refusals import Refusals
 from fastgru.importers.onnx.registry import OnnxNode, OnnxOperator, lookup
 from fastgru.importers.onnx.scope import Body, Refused, Scope, Site
-from fastgru.importers.onnx.structure import live_nodes
-from fastgru.importers.onnx.subgraphs import MAX_DEPTH, outer_reads
+from fastgru.importers.onnx.structure import MAX_DEPTH, live_nodes, outer_reads
 
 __all__ = ["Converter"]
 

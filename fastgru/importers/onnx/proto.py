@@ -4,60 +4,52 @@ The module of messages that the package holds is loaded alone, under its own nam
 gets these very classes. Its checker, schemas and shape inference take longer to import than a model takes to load.
 """
 
-import importlib
 import importlib.machinery
 import importlib.util
 import sys
-from types import ModuleType
-from typing import TYPE_CHECKING, Final
+from typing import Any, Final
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+
+from fastgru.errors import InvalidModelError
 
 __all__ = [
     "AttributeProto", "FunctionProto", "GraphProto", "ModelProto", "NodeProto", "TensorProto", "TypeProto",
-    "ValueInfoProto", "label", "main_domain",
+    "ValueInfoProto", "check_text", "label", "main_domain",
 ]  # fmt: skip
 
 _NAME: Final = "onnx.onnx_ml_pb2"
 
 
-def _messages() -> ModuleType:
-    if "onnx" in sys.modules or _NAME in sys.modules:
-        return importlib.import_module(_NAME)
+def _load_messages() -> None:
+    """Put the module of messages where its import below finds it; that import says what is missing."""
     package = importlib.util.find_spec("onnx")
     places = None if package is None else package.submodule_search_locations
     spec = importlib.machinery.PathFinder.find_spec(_NAME, places) if places else None
-    if spec is None or spec.loader is None:
-        return importlib.import_module(_NAME)  # which says what is missing
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[_NAME] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[_NAME]
-        raise
-    return module
+    if spec is not None and spec.loader is not None:
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[_NAME] = module
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[_NAME]
+            raise
 
 
-if TYPE_CHECKING:
-    from onnx import (
-        AttributeProto,
-        FunctionProto,
-        GraphProto,
-        ModelProto,
-        NodeProto,
-        TensorProto,
-        TypeProto,
-        ValueInfoProto,
-    )
-else:
-    _module = _messages()
-    AttributeProto = _module.AttributeProto
-    FunctionProto = _module.FunctionProto
-    GraphProto = _module.GraphProto
-    ModelProto = _module.ModelProto
-    NodeProto = _module.NodeProto
-    TensorProto = _module.TensorProto
-    TypeProto = _module.TypeProto
-    ValueInfoProto = _module.ValueInfoProto
+if "onnx" not in sys.modules and _NAME not in sys.modules:
+    _load_messages()
+
+from onnx.onnx_ml_pb2 import (  # noqa: E402  # found in sys.modules: onnx itself is not imported
+    AttributeProto,
+    FunctionProto,
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    TensorProto,
+    TypeProto,
+    ValueInfoProto,
+)
 
 
 def label(proto: NodeProto, prefix: str = "") -> str:
@@ -68,3 +60,26 @@ def label(proto: NodeProto, prefix: str = "") -> str:
 def main_domain(domain: str) -> str:
     """ONNX's own domain has two names: "" for both, any other as it is."""
     return "" if domain == "ai.onnx" else domain
+
+
+def check_text(message: Message) -> None:
+    """Raise `InvalidModelError` for a string field, at any depth, that is not UTF-8: protobuf hands it out as bytes."""
+    stack: list[Any] = [message]
+    while stack:
+        current = stack.pop()
+        if isinstance(current, TensorProto):  # ListFields would copy all of its data
+            _check("TensorProto.name", current.name)
+            _check("TensorProto.doc_string", current.doc_string)
+            stack.extend(current.external_data)
+            continue
+        for field, value in current.ListFields():
+            if field.type == FieldDescriptor.TYPE_STRING:
+                for text in (value,) if isinstance(value, str | bytes) else value:
+                    _check(f"{current.DESCRIPTOR.name}.{field.name}", text)
+            elif field.type == FieldDescriptor.TYPE_MESSAGE:
+                stack.extend((value,) if isinstance(value, Message) else value)
+
+
+def _check(where: str, text: str | bytes) -> None:
+    if isinstance(text, bytes):
+        raise InvalidModelError(f"{where} is {text[:40]!r}, which is not UTF-8")

@@ -1,13 +1,43 @@
 """What is checked of an ONNX graph before a node is converted: who defines a name, who reads it, in what order."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
 
 from fastgru.errors import InvalidModelError
 from fastgru.importers.onnx.proto import GraphProto, ModelProto, NodeProto, label, main_domain
 from fastgru.importers.onnx.registry import lookup
-from fastgru.importers.onnx.subgraphs import outer_reads
 
-__all__ = ["check_order", "inputs_to_fix", "live_nodes"]
+__all__ = ["MAX_DEPTH", "check_order", "inputs_to_fix", "live_nodes", "outer_reads"]
+
+MAX_DEPTH: Final = 32
+
+
+def _body_graphs(proto: NodeProto) -> Iterator[GraphProto]:
+    """The graphs among the attributes of a node."""
+    for attribute in proto.attribute:
+        if attribute.HasField("g"):
+            yield attribute.g
+        yield from attribute.graphs
+
+
+def outer_reads(proto: NodeProto, depth: int = 0) -> dict[str, None]:
+    """The names that the subgraphs of a node read and do not define, in order.
+
+    Raises `InvalidModelError` for graphs nested too deeply.
+    """
+    found: dict[str, None] = {}
+    for graph in _body_graphs(proto):
+        if depth >= MAX_DEPTH:
+            raise InvalidModelError(f"node {proto.name!r} ({proto.op_type}): subgraphs are nested too deeply")
+        defined = {info.name for info in graph.input} | {tensor.name for tensor in graph.initializer}
+        defined.update(tensor.values.name for tensor in graph.sparse_initializer)
+        for node in graph.node:
+            for name in (*node.input, *outer_reads(node, depth + 1)):
+                if name and name not in defined:
+                    found[name] = None
+            defined.update(node.output)
+        found.update((info.name, None) for info in graph.output if info.name not in defined)
+    return found
 
 
 def check_order(graph: GraphProto, given: Iterable[str]) -> None:

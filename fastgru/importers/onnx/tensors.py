@@ -1,6 +1,7 @@
 """TensorProto to NumPy array: dtype, dims and amount of data are checked against each other before memory is taken."""
 
 import math
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -16,7 +17,7 @@ __all__ = ["dtype_name", "read_tensor"]
 
 
 _NAMES: Final = {number: name for name, number in TensorProto.DataType.items()}
-_DTYPES: Final = {
+_DTYPES: Final[Mapping[int, str]] = {
     TensorProto.BFLOAT16: "bfloat16",
     TensorProto.BOOL: "bool",
     TensorProto.DOUBLE: "float64",

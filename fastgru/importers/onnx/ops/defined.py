@@ -7,7 +7,7 @@ of its inputs.
 from fastgru.errors import UnsupportedModelError
 from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.builder import OnnxGraphBuilder
-from fastgru.importers.onnx.proto import AttributeProto, FunctionProto, NodeProto, TypeProto
+from fastgru.importers.onnx.proto import AttributeProto, FunctionProto, NodeProto
 from fastgru.importers.onnx.registry import OnnxNode, operator
 from fastgru.reference.operator import numpy_dtype
 
@@ -33,7 +33,7 @@ def _definition(node: OnnxNode) -> tuple[FunctionProto, dict[str, AttributeProto
         return schema.function_body, given
     bare = NodeProto(op_type=node.op, name="node", input=proto.input, output=proto.output)
     bare.attribute.extend(given[name] for name in attributes)
-    types = [_type(value, what).SerializeToString() for value in node.inputs]
+    types = [_serialised_type(value, what) for value in node.inputs]
     body = FunctionProto()
     try:
         opset = max(v for v in schema.context_dependent_function_opset_versions if v <= node.version)
@@ -56,9 +56,9 @@ def _named(attribute: AttributeProto, name: str) -> AttributeProto:
     return copy
 
 
-def _type(value: Value | None, what: str) -> TypeProto:
+def _serialised_type(value: Value | None, what: str) -> bytes:
     if value is None:
-        return TypeProto()
+        return b""
     if value.dtype is None:
         raise UnsupportedModelError(
             f"{what}: the element type of input {value.hint!r} cannot be told from the file; declare it"
@@ -68,7 +68,8 @@ def _type(value: Value | None, what: str) -> TypeProto:
         shape = list(value.array.shape)
     from onnx import helper
 
-    return helper.make_tensor_type_proto(helper.np_dtype_to_tensor_dtype(numpy_dtype(value.dtype)), shape)
+    element = helper.np_dtype_to_tensor_dtype(numpy_dtype(value.dtype))
+    return bytes(helper.make_tensor_type_proto(element, shape).SerializeToString())
 
 
 # ONNX name -> (versions, least and most inputs, outputs), and the inputs that are sizes

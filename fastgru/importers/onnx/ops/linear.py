@@ -10,13 +10,20 @@ def _is_weight(value: Value) -> bool:
     return value.array is not None and value.array.ndim == 2 and is_floating(value.array.dtype)
 
 
+def _weight(node: OnnxNode, build: OnnxGraphBuilder, value: Value, *, transposed: bool, factor: float = 1) -> Value:
+    """The matrix of a linear layer (O, I) times a factor, of (I, O) unless it is transposed already."""
+    weight = node.finite(value, "weight")
+    weight = weight if transposed else build.emit("transpose", weight, perm=[1, 0])
+    weight = _scaled(weight, factor, node, build)
+    weight.hint = value.hint
+    return weight
+
+
 @operator("MatMul", versions=(1, 9, 13), inputs=(2, 2))
 def _matmul(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     a, b = node.input(0), node.input(1)
     if a.array is None and _is_weight(b) and a.rank != 0:
-        weight = build.emit("transpose", node.finite(b, "weight"), perm=[1, 0])
-        weight.hint = b.hint
-        return build.emit("linear", a, weight)
+        return build.emit("linear", a, _weight(node, build, b, transposed=False))
     return build.emit("matmul", a, b)
 
 
@@ -35,29 +42,21 @@ def _gemm(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
         b = build.emit("transpose", b, perm=[1, 0]) if transposed else b
         y = _scaled(build.emit("matmul", a, b), alpha, node, build)
         return y if c is None else build.emit("binary", y, _scaled(c, beta, node, build), kind="add")
-    hint = b.hint
-    weight = node.finite(b, "weight") if transposed else build.emit("transpose", node.finite(b, "weight"), perm=[1, 0])
-    weight = _scaled(weight, alpha, node, build)
-    weight.hint = hint
+    weight = _weight(node, build, b, transposed=transposed, factor=alpha)
     bias = None if c is None else _scaled(node.finite(c, "bias"), beta, node, build)
-    if bias is None or bias.array is None or not _is_row(bias, weight):
+    if c is None or bias is None or not _is_row(bias, weight):
         y = build.emit("linear", a, weight)
         return y if bias is None else build.emit("binary", y, bias, kind="add")
-    assert weight.array is not None
-    assert c is not None
-    row = build.emit(
-        "expand", build.emit("reshape", bias, build.integers([-1])), build.integers(weight.array.shape[:1])
-    )
+    flat = build.emit("reshape", bias, build.integers([-1]))
+    row = build.emit("expand", flat, build.emit("shape", weight, start=0, end=1))
     row.hint = c.hint
     return build.emit("linear", a, weight, row)
 
 
 def _is_row(bias: Value, weight: Value) -> bool:
-    """True for (), (1,), (O,), (1, 1) and (1, O): the same for every row of the output."""
-    assert bias.array is not None
-    assert weight.array is not None
-    shape = bias.array.shape
-    return shape in ((), (1,), (1, 1)) or shape in ((weight.array.shape[0],), (1, weight.array.shape[0]))
+    """True for a constant of (), (1,), (O,), (1, 1) and (1, O): the same for every row of the output."""
+    outputs = weight.shape[0]
+    return bias.array is not None and bias.array.shape in ((), (1,), (1, 1), (outputs,), (1, outputs))
 
 
 def _scaled(value: Value, factor: float, node: OnnxNode, build: OnnxGraphBuilder) -> Value:
