@@ -14,7 +14,7 @@ from fastgru.reference.operator import Array, operator
 from fastgru.reference.shape import integers, normal_axis
 from fastgru.reference.sizes import Size, add, at_least, multiply
 
-__all__ = ["gather", "gather_elements", "last", "pad", "tile"]
+__all__ = ["check_beside", "gather", "gather_elements", "last", "pad", "pad_widths", "tile"]
 
 
 PADS: Final = ("constant", "edge", "reflect", "wrap")
@@ -61,13 +61,16 @@ def gather_elements(x: Array, indices: Array, *, axis: Axis) -> Array:
     """y[i, j, ...] = x[..., indices[i, j, ...], ...] along `axis`; indices has the rank of x."""
     axis = normal_axis(axis, x.ndim)
     _check_indices("gather_elements", indices, x.shape[axis])
-    if indices.ndim != x.ndim or any(
-        n > s for i, (n, s) in enumerate(zip(indices.shape, x.shape, strict=True)) if i != axis
-    ):
-        raise ShapeError(f"gather_elements: indices {indices.shape} do not fit x {x.shape} on axis {axis}")
+    check_beside("gather_elements", indices.shape, x.shape, axis)
     grid = list(np.ogrid[tuple(slice(n) for n in indices.shape)])
     grid[axis] = indices
     return x[tuple(grid)]
+
+
+def check_beside(op: str, indices: tuple[int, ...], x: tuple[int, ...], axis: int) -> None:
+    """Raise `ShapeError` unless indices have the axes of x, none of them larger but for `axis`."""
+    if len(indices) != len(x) or any(n > s for i, (n, s) in enumerate(zip(indices, x, strict=True)) if i != axis):
+        raise ShapeError(f"{op}: indices {indices} do not fit x {x} on axis {axis}")
 
 
 def _check_indices(op: str, indices: Array, size: int) -> None:
@@ -116,13 +119,7 @@ def pad(
     mode constant: value, 0 if absent. reflect: mirrored without the edge. edge: the edge itself again and again.
     wrap: from the other end.
     """
-    amounts = integers("pads", pads)
-    named = list(range(x.ndim)) if axes is None else [normal_axis(a, x.ndim) for a in axes]
-    if len(amounts) != 2 * len(named) or len(set(named)) != len(named):
-        raise ShapeError(f"pad: {len(amounts)} pads for axes {named}, expected two an axis")
-    widths = [(0, 0)] * x.ndim
-    for i, axis in enumerate(named):
-        widths[axis] = (amounts[i], amounts[i + len(named)])
+    widths = pad_widths(pads, axes, x.ndim)
     kept = x[tuple(slice(max(-b, 0), max(s - max(-e, 0), 0)) for s, (b, e) in zip(x.shape, widths, strict=True))]
     grown = [(max(b, 0), max(e, 0)) for b, e in widths]
     if mode != "constant":
@@ -130,6 +127,18 @@ def pad(
     if value is not None and value.size != 1:
         raise ShapeError(f"pad: value has shape {value.shape}, expected a scalar")
     return np.pad(kept, grown, constant_values=0 if value is None else value.reshape(()).astype(x.dtype))
+
+
+def pad_widths(pads: Array, axes: Sequence[int] | None, rank: int) -> list[tuple[int, int]]:
+    """What `pad` adds before and after every axis of x. Raises `ShapeError` unless there are two pads an axis."""
+    amounts = integers("pads", pads)
+    named = list(range(rank)) if axes is None else [normal_axis(a, rank) for a in axes]
+    if len(amounts) != 2 * len(named) or len(set(named)) != len(named):
+        raise ShapeError(f"pad: {len(amounts)} pads for axes {named}, expected two an axis")
+    widths = [(0, 0)] * rank
+    for i, axis in enumerate(named):
+        widths[axis] = (amounts[i], amounts[i + len(named)])
+    return widths
 
 
 @operator(

@@ -8,11 +8,12 @@ import numpy as np
 from fastgru.errors import ShapeError
 from fastgru.reference.attributes import Axis, OneOf
 from fastgru.reference.dims import Facts, Tie, same
+from fastgru.reference.indexing import check_beside
 from fastgru.reference.operand import Operand
 from fastgru.reference.operator import Array, choose, operator, same_dtype
 from fastgru.reference.shape import normal_axis
 
-__all__ = ["scatter_elements", "scatter_nd"]
+__all__ = ["check_scatter_elements", "check_scatter_nd", "scatter_elements", "scatter_nd"]
 
 
 def _replace(x: Array, where: tuple[Array, ...], updates: Array) -> None:
@@ -54,16 +55,22 @@ def scatter_nd(x: Array, indices: Array, updates: Array, *, reduction: Reduction
     are named twice are combined one after the other; with "none" the last one stands.
     """
     same_dtype(x=x, updates=updates)
-    if indices.ndim < 1 or indices.shape[-1] > x.ndim:
-        raise ShapeError(f"scatter_nd: indices {indices.shape} do not fit x {x.shape}")
-    k = indices.shape[-1]
-    expected = (*indices.shape[:-1], *x.shape[k:])
-    if updates.shape != expected:
-        raise ShapeError(f"scatter_nd: updates have shape {updates.shape}, expected {expected}")
+    k = check_scatter_nd(x.shape, indices.shape, updates.shape)
     _positions("scatter_nd", indices, x.shape[:k])
     y = x.copy()
     choose(_REDUCTIONS, reduction)(y, tuple(indices[..., i] for i in range(k)), updates)
     return y
+
+
+def check_scatter_nd(x: tuple[int, ...], indices: tuple[int, ...], updates: tuple[int, ...]) -> int:
+    """How many axes of x the indices name. Raises `ShapeError` unless the shapes fit each other."""
+    if not indices or indices[-1] > len(x):
+        raise ShapeError(f"scatter_nd: indices {indices} do not fit x {x}")
+    k = indices[-1]
+    expected = (*indices[:-1], *x[k:])
+    if updates != expected:
+        raise ShapeError(f"scatter_nd: updates have shape {updates}, expected {expected}")
+    return k
 
 
 def _updates(x: Operand, *_: Operand, **__: Any) -> list[Tie]:
@@ -75,15 +82,17 @@ def scatter_elements(x: Array, indices: Array, updates: Array, *, axis: Axis, re
     """x with x[..., indices[i, j, ...], ...] = updates[i, j, ...] along `axis`, or combined as in `scatter_nd`."""
     same_dtype(x=x, updates=updates)
     axis = normal_axis(axis, x.ndim)
-    if indices.shape != updates.shape or indices.ndim != x.ndim or any(
-        n > s for i, (n, s) in enumerate(zip(indices.shape, x.shape, strict=True)) if i != axis
-    ):  # fmt: skip
-        raise ShapeError(
-            f"scatter_elements: indices {indices.shape} and updates {updates.shape} do not fit x {x.shape}, axis {axis}"
-        )
+    check_scatter_elements(x.shape, indices.shape, updates.shape, axis)
     _positions("scatter_elements", indices[..., None], [x.shape[axis]])
     grid = list(np.ogrid[tuple(slice(n) for n in indices.shape)])
     grid[axis] = indices
     y = x.copy()
     choose(_REDUCTIONS, reduction)(y, tuple(np.broadcast_arrays(*grid)), updates)
     return y
+
+
+def check_scatter_elements(x: tuple[int, ...], indices: tuple[int, ...], updates: tuple[int, ...], axis: int) -> None:
+    """Raise `ShapeError` unless the shapes fit each other."""
+    check_beside("scatter_elements", indices, x, axis)
+    if indices != updates:
+        raise ShapeError(f"scatter_elements: updates have shape {updates}, expected {indices} as indices")

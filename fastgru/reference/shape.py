@@ -18,8 +18,10 @@ __all__ = [
     "check_constant",
     "constant_of_shape",
     "expand",
+    "flat_shape",
     "flatten",
     "integers",
+    "new_shape",
     "normal_axis",
     "reshape",
     "shape",
@@ -64,14 +66,22 @@ def _kept(x: Operand, *_: Any, **__: Any) -> list[Size]:
 @operator("reshape", Facts(_reshaped, elements=_kept, moves=FIRST))
 def reshape(x: Array, shape: Array, *, allow_zero: bool = False) -> Array:
     """x in `shape`; 0 copies the size of the same axis of x unless allow_zero, one -1 is inferred."""
-    sizes = integers("shape", shape)
+    return x.reshape(new_shape(x.shape, integers("shape", shape), allow_zero=allow_zero))
+
+
+def new_shape(old: tuple[int, ...], sizes: list[int], *, allow_zero: bool) -> list[int]:
+    """The sizes that `reshape` gives an array of shape `old`. Raises `ShapeError` where there are none."""
     if not allow_zero:
-        if any(s == 0 and i >= x.ndim for i, s in enumerate(sizes)):
-            raise ShapeError(f"reshape: shape {sizes} copies an axis that x of shape {x.shape} has not")
-        sizes = [x.shape[i] if s == 0 else s for i, s in enumerate(sizes)]
+        if any(s == 0 and i >= len(old) for i, s in enumerate(sizes)):
+            raise ShapeError(f"reshape: shape {sizes} copies an axis that shape {old} has not")
+        sizes = [old[i] if s == 0 else s for i, s in enumerate(sizes)]
     if any(s < -1 for s in sizes) or sizes.count(-1) > 1:
         raise ShapeError(f"reshape: shape {sizes}, expected sizes of at least 0 and at most one -1")
-    return x.reshape(sizes)
+    size, rest = math.prod(old), abs(math.prod(sizes))
+    fits = rest > 0 and size % rest == 0 if -1 in sizes else size == rest
+    if not fits:
+        raise ShapeError(f"reshape: shape {old} cannot be reshaped to {sizes}")
+    return [size // rest if s == -1 else s for s in sizes]
 
 
 @operator("transpose", Facts(lambda x, perm: [x.dims[i] for i in perm], moves=FIRST))
@@ -92,6 +102,8 @@ def _squeezed(x: Operand, *, axes: Axes) -> Dims:
 def squeeze(x: Array, *, axes: Axes) -> Array:
     """x without the axes named, each of size 1; without every axis of size 1 when none is named."""
     named = sorted({normal_axis(a, x.ndim) for a in axes}) or [i for i, s in enumerate(x.shape) if s == 1]
+    if wrong := [a for a in named if x.shape[a] != 1]:
+        raise ShapeError(f"squeeze: axes {wrong} of shape {x.shape} are not of size 1")
     return np.squeeze(x, tuple(named))
 
 
@@ -121,10 +133,16 @@ def _flattened(x: Operand, *, axis: int) -> Dims:
 @operator("flatten", Facts(_flattened, moves=FIRST))
 def flatten(x: Array, *, axis: Axis) -> Array:
     """x (d0, ..., dn) -> (d0 * ... * d(axis-1), the rest); axis from -rank to rank."""
-    if not -x.ndim <= axis <= x.ndim:
-        raise ShapeError(f"flatten: axis {axis} is outside {x.ndim} axes")
-    axis = axis + x.ndim if axis < 0 else axis
-    return x.reshape(math.prod(x.shape[:axis]), math.prod(x.shape[axis:]))
+    return x.reshape(flat_shape(x.shape, axis))
+
+
+def flat_shape(shape: tuple[int, ...], axis: int) -> tuple[int, int]:
+    """The sizes that `flatten` gives an array of this shape, or `ShapeError`."""
+    rank = len(shape)
+    if not -rank <= axis <= rank:
+        raise ShapeError(f"flatten: axis {axis} is outside {rank} axes")
+    at = axis + rank if axis < 0 else axis
+    return math.prod(shape[:at]), math.prod(shape[at:])
 
 
 def _expanded(x: Operand, shape: Operand) -> Dims:

@@ -10,14 +10,17 @@ from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.cast import as_dtype, check_integers
 from fastgru.engine.strides import merged_axes, nditer_words
-from fastgru.errors import ShapeError, UnsupportedModelError
+from fastgru.errors import ShapeError
 from fastgru.graph import Array, Node
 from fastgru.kernels.operands.indexing import GATHER_ELEMENTS, LAST, LENGTHS
 from fastgru.kernels.operands.movement import GATHER
+from fastgru.reference.indexing import check_beside, pad_widths
+from fastgru.reference.operator import OPS
 from fastgru.reference.shape import integers, normal_axis
 
 __all__ = [
     "checked_lengths",
+    "evenly_spaced",
     "gathered",
     "lower_gather",
     "lower_gather_elements",
@@ -62,14 +65,21 @@ def _selected(x: View, indices: Array, axis: int, *, wrap: bool) -> View | None:
     if not (-size if wrap else 0) <= low <= high < size:
         raise ShapeError(f"index {high if high >= size else low} is out of range for {size} entries")
     where = indices.astype(np.int64) % size
-    first = where.reshape(-1)[0]
-    steps = tuple(int(np.take(where, [1], i).reshape(-1)[0] - first) if n > 1 else 0 for i, n in enumerate(where.shape))
-    grid: Sequence[Array] = np.indices(where.shape, sparse=True)
-    if not np.array_equal(where, sum((g * s for g, s in zip(grid, steps, strict=True)), first)):
+    if (spaced := evenly_spaced(where)) is None:
         return None
+    first, steps = spaced
     sizes = (*x.shape[:axis], *where.shape, *x.shape[axis + 1 :])
     strides = (*x.strides[:axis], *(s * x.strides[axis] for s in steps), *x.strides[axis + 1 :])
-    return View(x.buffer, x.moved(int(first) * x.strides[axis]), sizes, strides, x.dtype)
+    return View(x.buffer, x.moved(first * x.strides[axis]), sizes, strides, x.dtype)
+
+
+def evenly_spaced(where: Array) -> tuple[int, tuple[int, ...]] | None:
+    """The first of these positions and the step along each of their axes; None where there is no such step."""
+    first = int(where.reshape(-1)[0])
+    steps = tuple(int(np.take(where, [1], i).reshape(-1)[0]) - first if n > 1 else 0 for i, n in enumerate(where.shape))
+    grid: Sequence[Array] = np.indices(where.shape, sparse=True)
+    spaced = sum((g * s for g, s in zip(grid, steps, strict=True)), np.int64(first))
+    return (first, steps) if np.array_equal(where, spaced) else None
 
 
 @lowering("gather")
@@ -84,8 +94,7 @@ def lower_gather_elements(builder: PlanBuilder, node: Node, x_value: Value, indi
     check_integers(builder, indices=indices)
     x, ids = builder.view(x_value), as_dtype(builder, indices, "int64")
     axis = normal_axis(node.attrs["axis"], x.ndim)
-    if ids.ndim != x.ndim or any(n > s for i, (n, s) in enumerate(zip(ids.shape, x.shape, strict=True)) if i != axis):
-        raise ShapeError(f"indices {ids.shape} do not fit x {x.shape} on axis {axis}")
+    check_beside(node.op, ids.shape, x.shape, axis)
     y = builder.new(ids.shape, x.dtype)
     if y.size:
         beside = tuple(0 if i == axis else s for i, s in enumerate(x.strides))
@@ -142,18 +151,11 @@ def lower_tile(builder: PlanBuilder, node: Node, value: Value, repeats: Value) -
 def lower_pad(builder: PlanBuilder, node: Node, x_value: Value, pads: Value, value: Value | None = None) -> list[Value]:
     """x with elements added around it; a negative pad takes away."""
     x = builder.view(x_value)
-    mode = node.attrs["mode"]
-    if mode not in ("constant", "edge", "reflect", "wrap"):
-        raise UnsupportedModelError(f"pad: mode {mode!r} is not one of constant, edge, reflect, wrap")
-    amounts = integers("the pads", constant_of(pads, "the pads").array)
-    axes = node.attrs.get("axes")
-    named = list(range(x.ndim)) if axes is None else [normal_axis(a, x.ndim) for a in axes]
-    if len(amounts) != 2 * len(named) or len(set(named)) != len(named):
-        raise ShapeError(f"{len(amounts)} pads for axes {named}, expected two an axis")
-    widths = dict(zip(named, zip(amounts[: len(named)], amounts[len(named) :], strict=True), strict=True))
-    for axis, (begin, end) in widths.items():
+    widths = pad_widths(constant_of(pads, "the pads").array, node.attrs.get("axes"), x.ndim)
+    for axis, (begin, end) in enumerate(widths):
         x = _cut(x, axis, max(-begin, 0), max(-end, 0))
-    grown = {axis: (max(b, 0), max(e, 0)) for axis, (b, e) in widths.items() if b > 0 or e > 0}
+    grown = {axis: (max(b, 0), max(e, 0)) for axis, (b, e) in enumerate(widths) if b > 0 or e > 0}
+    mode = node.attrs["mode"]
     if mode == "constant":
         return [_framed(builder, x, grown, value) if grown else x]
     result = x
@@ -189,16 +191,11 @@ def _framed(builder: PlanBuilder, x: View, grown: dict[int, tuple[int, int]], va
     return builder.assemble(shape, x.dtype, [Region(zeros, around, builder.label), Region(start, x, builder.label)])
 
 
-@lowering("range")
-def lower_range(builder: PlanBuilder, node: Node, *bounds: Value) -> list[Value]:
-    """Only known bounds: its length would depend on the data."""
-    for name, value in zip(("start", "limit", "delta"), bounds, strict=True):
-        constant_of(value, f"{name} of a range, and with it the size of the result,")
-    raise AssertionError("a range of known bounds is evaluated by the plan")
-
-
 @lowering("constant_of_shape")
-def lower_constant_of_shape(builder: PlanBuilder, node: Node, shape: Value) -> list[Value]:
-    """Only a known shape: the size of the result would depend on the data."""
-    constant_of(shape, "the shape of a constant")
-    raise AssertionError("a constant of a known shape is evaluated by the plan")
+@lowering("nonzero")
+@lowering("range")
+def lower_sized_by_data(builder: PlanBuilder, node: Node, *values: Value) -> list[Value]:
+    """Only of constants, which the plan evaluates: the size of the result would depend on the data."""
+    for name, value in zip(OPS[node.op].schema.required_inputs, values, strict=True):
+        constant_of(value, f"{name} of {node.op}, and with it the size of the result,")
+    raise AssertionError(f"{node.op} of constants is evaluated by the plan")

@@ -10,12 +10,14 @@ from fastgru.engine.emission import Given
 from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.cast import as_dtype, check_integers
 from fastgru.engine.ops.elementwise import same_dtype
+from fastgru.engine.ops.indexing import evenly_spaced
 from fastgru.engine.positions import expanded, positions
 from fastgru.engine.strides import merged_axes, nditer_words
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Node
 from fastgru.kernels.operands.declare import Operands
 from fastgru.kernels.operands.scatter import REDUCTIONS, SCATTER_ELEMENTS, SCATTER_ND
+from fastgru.reference.scatter import check_scatter_elements, check_scatter_nd
 from fastgru.reference.shape import normal_axis
 
 __all__ = ["lower_scatter_elements", "lower_scatter_nd"]
@@ -26,9 +28,7 @@ def lower_scatter_nd(builder: PlanBuilder, node: Node, x: Value, indices: Value,
     """x with blocks of it replaced."""
     reduction = _reduction(builder, node, x, updates)
     check_integers(builder, indices=indices)
-    k = indices.shape[-1] if indices.ndim else x.ndim + 1
-    if k > x.ndim or updates.shape != (*indices.shape[:-1], *x.shape[k:]):
-        raise ShapeError(f"x {x.shape}, indices {indices.shape} and updates {updates.shape} do not fit together")
+    k = check_scatter_nd(x.shape, indices.shape, updates.shape)
     if prod(updates.shape) == 0:
         return [builder.view(x)]
     if prod(x.shape) == 0:
@@ -56,16 +56,10 @@ def _block(shape: tuple[int, ...], indices: Constant, updates: tuple[int, ...]) 
         at = tuple(np.argwhere(wrong)[0])
         raise ShapeError(f"index {where[at]} is out of range for {sizes[at[-1]]} entries")
     first = (where % sizes * np.array(steps[:k], np.int64)).sum(-1)
-    start = int(first.reshape(-1)[0])
-    strides = tuple(
-        int(np.take(first, [1], i).reshape(-1)[0]) - start if n > 1 else 0 for i, n in enumerate(first.shape)
-    )
-    grid = np.indices(first.shape, sparse=True)
-    if not np.array_equal(first, sum((g * s for g, s in zip(grid, strides, strict=True)), np.int64(start))):
+    spaced = evenly_spaced(first)
+    if spaced is None or np.unique(first).size < first.size:
         return None
-    if np.unique(first).size < first.size:
-        return None
-    return start, (*strides, *steps[k:])
+    return spaced[0], (*spaced[1], *steps[k:])
 
 
 def _replaced(builder: PlanBuilder, x: Value, target: tuple[int, tuple[int, ...]], updates: Value) -> View:
@@ -94,9 +88,7 @@ def lower_scatter_elements(builder: PlanBuilder, node: Node, x: Value, indices: 
     reduction = _reduction(builder, node, x, updates)
     check_integers(builder, indices=indices)
     axis = normal_axis(node.attrs["axis"], x.ndim)
-    fits = indices.shape == updates.shape and indices.ndim == x.ndim
-    if not fits or any(n > s for i, (n, s) in enumerate(zip(indices.shape, x.shape, strict=True)) if i != axis):
-        raise ShapeError(f"x {x.shape}, indices {indices.shape}, updates {updates.shape} do not fit on axis {axis}")
+    check_scatter_elements(x.shape, indices.shape, updates.shape, axis)
     if prod(updates.shape) == 0:
         return [builder.view(x)]
     y, wide = _filled(builder, x, reduction)
@@ -113,8 +105,6 @@ def lower_scatter_elements(builder: PlanBuilder, node: Node, x: Value, indices: 
 def _reduction(builder: PlanBuilder, node: Node, x: Value, updates: Value) -> str:
     reduction: str = node.attrs["reduction"]
     dtype = same_dtype(builder, x=x, updates=updates)
-    if reduction not in REDUCTIONS._fields:
-        raise UnsupportedModelError(f"reduction {reduction!r} is not one of {', '.join(REDUCTIONS._fields)}")
     if reduction != "none" and dtype == "bool":
         raise UnsupportedModelError(f"reduction {reduction!r} of bool: cast it to a number before")
     return reduction

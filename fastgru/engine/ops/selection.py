@@ -1,8 +1,8 @@
-"""GatherND, ReverseSequence and NonZero."""
+"""GatherND and ReverseSequence."""
 
 from math import prod
 
-from fastgru.engine.buffers import Value, constant_of, contiguous_strides, itemsize
+from fastgru.engine.buffers import Value, contiguous_strides, itemsize
 from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.cast import as_dtype, check_integers
@@ -10,7 +10,7 @@ from fastgru.graph import Node
 from fastgru.kernels.operands.selection import GATHER_ND, REVERSE_SEQUENCE
 from fastgru.reference.selection import check_gather_nd, check_reverse
 
-__all__ = ["lower_gather_nd", "lower_nonzero", "lower_reverse_sequence"]
+__all__ = ["lower_gather_nd", "lower_reverse_sequence"]
 
 
 @lowering("gather_nd")
@@ -50,10 +50,3 @@ def lower_reverse_sequence(builder: PlanBuilder, node: Node, x_value: Value, len
             "x_t": steps[time], "x_n": steps[batch],
         })  # fmt: skip
     return [y]
-
-
-@lowering("nonzero")
-def lower_nonzero(builder: PlanBuilder, node: Node, x: Value) -> list[Value]:
-    """Only of a known tensor: the size of the result would depend on the data."""
-    constant_of(x, "how many elements are not zero, and with it the size of the result,")
-    raise AssertionError("the positions in a known tensor are evaluated by the plan")
