@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from fastgru.errors import VerificationError
+from fastgru.verify.report import plain
 
 if TYPE_CHECKING:
     from fastgru.model import Model
@@ -127,21 +128,13 @@ class QuantizeReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that JSON can hold; what is not finite is the string "inf"."""
-
-        def plain(value: Any) -> Any:
-            if isinstance(value, float) and not math.isfinite(value):
-                return str(value)
-            if isinstance(value, list | tuple):
-                return [plain(v) for v in value]
-            return {k: plain(v) for k, v in value.items()} if isinstance(value, dict) else value
-
         names = [name for name in self.__dataclass_fields__ if name not in ("model", "layers", "outputs", "timings")]
         tables = {name: [asdict(entry) for entry in getattr(self, name)] for name in ("layers", "outputs", "timings")}
         measured = [*(layer.errors for layer in self.layers), *(output.errors for output in self.outputs)]
         for errors, entry in zip(measured, (*tables["layers"], *tables["outputs"]), strict=True):
             entry["errors"] |= {"relative": errors.relative, "drift": errors.drift}
         whole = {"holds": self.holds, **{name: getattr(self, name) for name in names}, **tables}
-        return {name: plain(value) for name, value in whole.items()}
+        return dict(plain(whole))
 
     def __str__(self) -> str:
         share = self.bytes_after / max(self.bytes_before, 1)

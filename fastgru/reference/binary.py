@@ -12,7 +12,7 @@ import numpy as np
 from fastgru.errors import ShapeError
 from fastgru.reference.attributes import OneOf
 from fastgru.reference.dims import Facts, broadcast, pairwise
-from fastgru.reference.operator import Array, choose, is_floating, need_bool, operator, same_dtype
+from fastgru.reference.operator import Array, is_floating, need_bool, operator, same_dtype
 from fastgru.reference.sizes import Size, add, compare_sizes, extreme, multiply, quotient, remainder, subtract
 
 __all__ = ["BITWISE", "binary", "compare", "logical", "prelu", "where"]
@@ -30,19 +30,8 @@ def prelu(x: Array, slope: Array) -> Array:
 def _divide(a: Array, b: Array) -> Array:
     if is_floating(a.dtype):
         return a / b
-    _refuse_zero(b)
     quotient = a // b  # rounded down; the least integer has no magnitude to divide by
     return np.asarray(quotient + ((quotient * b != a) & ((a < 0) != (b < 0))))
-
-
-def _mod(a: Array, b: Array) -> Array:
-    _refuse_zero(b)
-    return np.asarray(np.mod(a, b))
-
-
-def _fmod(a: Array, b: Array) -> Array:
-    _refuse_zero(b)
-    return np.asarray(np.fmod(a, b))
 
 
 def _shift(a: Array, b: Array, *, left: bool) -> Array:
@@ -60,10 +49,10 @@ _BINARY: Final[Mapping[str, Callable[[Array, Array], Array]]] = {
     "bit_or": np.bitwise_or,
     "bit_xor": np.bitwise_xor,
     "div": _divide,
-    "fmod": _fmod,
+    "fmod": np.fmod,
     "max": np.maximum,
     "min": np.minimum,
-    "mod": _mod,
+    "mod": np.mod,
     "mul": np.multiply,
     "pow": np.power,
     "shift_left": lambda a, b: _shift(a, b, left=True),
@@ -86,7 +75,6 @@ _ARITHMETIC: Final[Mapping[str, Callable[[Size, Size], Size]]] = {
 @operator("binary", Facts(broadcast, elements=lambda a, b, kind: pairwise(_ARITHMETIC[kind], a, b), flops=1))
 def binary(a: Array, b: Array, *, kind: Annotated[str, OneOf(_BINARY)]) -> Array:
     """a and b of one dtype; pow alone lets them differ, and then answers in the dtype of a."""
-    function = choose(_BINARY, kind)
     if kind == "pow":
         exponent = b.astype(a.dtype) if is_floating(a.dtype) else b
         return np.asarray(np.power(a, exponent)).astype(a.dtype)
@@ -95,7 +83,9 @@ def binary(a: Array, b: Array, *, kind: Annotated[str, OneOf(_BINARY)]) -> Array
         raise ShapeError(f"{kind}: got bool, expected numbers; logical is for bool")
     if kind in BITWISE and a.dtype.kind not in "iu":
         raise ShapeError(f"{kind}: got {a.dtype}, expected integers")
-    return np.asarray(function(a, b))
+    if kind in ("div", "fmod", "mod") and not is_floating(b.dtype) and not np.all(b):
+        raise ShapeError(f"{kind}: integer division by zero")
+    return np.asarray(_BINARY[kind](a, b))
 
 
 _COMPARE: Final[Mapping[str, Callable[[Array, Array], Array]]] = {
@@ -125,7 +115,7 @@ _LOGICAL: Final[Mapping[str, Callable[[Array, Array], Array]]] = {
 def compare(a: Array, b: Array, *, kind: Annotated[str, OneOf(_COMPARE)]) -> Array:
     """a < b and the like, element by element; bool."""
     same_dtype(a=a, b=b)
-    return np.asarray(choose(_COMPARE, kind)(a, b))
+    return np.asarray(_COMPARE[kind](a, b))
 
 
 def _decided(kind: str, a: Size, b: Size) -> Size:
@@ -147,7 +137,7 @@ def logical(a: Array, b: Array, *, kind: Annotated[str, OneOf(_LOGICAL)]) -> Arr
     """and, or, xor of two bool arrays, element by element."""
     need_bool(kind, a)
     need_bool(kind, b)
-    return np.asarray(choose(_LOGICAL, kind)(a, b))
+    return np.asarray(_LOGICAL[kind](a, b))
 
 
 def _selected(condition: Size, a: Size, b: Size) -> Size:
@@ -169,8 +159,3 @@ def where(condition: Array, a: Array, b: Array) -> Array:
     need_bool("where", condition)
     same_dtype(a=a, b=b)
     return np.where(condition, a, b)
-
-
-def _refuse_zero(b: Array) -> None:
-    if not is_floating(b.dtype) and not np.all(b):
-        raise ShapeError("integer division by zero")

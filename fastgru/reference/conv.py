@@ -19,7 +19,7 @@ from fastgru.reference.dims import Facts
 from fastgru.reference.operand import Dim, Dims, Operand
 from fastgru.reference.operator import Array, operator, same_dtype
 from fastgru.reference.sizes import Size, multiply
-from fastgru.reference.windows import Pads, Windows, check_forms, slid, slide, spread, spread_dims
+from fastgru.reference.windows import Pads, Windows, check_forms, overlaps, slid, slide, spread, spread_dims
 
 __all__ = ["check_conv", "check_transposed", "conv", "conv_dims", "conv_flops", "conv_transpose"]
 
@@ -88,7 +88,7 @@ def conv(
     clamp: Clamp | None = None,
 ) -> Array:
     """x (N, C, D1, ...), weight (O, C / group, K1, ...), bias (O,), slope (O,) -> (N, O, E1, ...)."""
-    _check_dtypes(x, weight, bias, slope)
+    same_dtype(x=x, weight=weight, bias=bias, slope=slope)
     check_conv(x.shape, weight.shape, group, *(None if a is None else a.shape for a in (bias, slope)))
     windows = slide(x.shape[2:], weight.shape[2:], strides, dilations, pads)
     N, O = x.shape[0], weight.shape[0]
@@ -138,7 +138,7 @@ def conv_transpose(
     clamp: Clamp | None = None,
 ) -> Array:
     """x (N, C, D1, ...), weight (C, O / group, K1, ...), bias (O,), slope (O,) -> (N, O, E1, ...)."""
-    _check_dtypes(x, weight, bias, slope)
+    same_dtype(x=x, weight=weight, bias=bias, slope=slope)
     check_transposed(x.shape, weight.shape, group, *(None if a is None else a.shape for a in (bias, slope)))
     windows = spread(x.shape[2:], weight.shape[2:], strides, dilations, pads, output_padding, output_shape)
     N, C = x.shape[:2]
@@ -146,19 +146,9 @@ def conv_transpose(
     kernels = weight.reshape(group, C // group, *weight.shape[1:])
     O = group * weight.shape[1]
     y = np.zeros((N, group, weight.shape[1], *windows.sizes), x.dtype)
-    for tap in product(*map(range, windows.taps)):
-        read, written = [], []
-        for t, d, s, b, n, e in zip(
-            tap, windows.dilations, windows.strides, windows.begin, x.shape[2:], windows.sizes, strict=True
-        ):
-            shift = t * d - b
-            first, last = max(0, -(shift // s)), min(n, (e - 1 - shift) // s + 1)
-            last = max(first, last)
-            read.append(slice(first, last))
-            written.append(slice(first * s + shift, max((last - 1) * s + shift + 1, first * s + shift), s))
-        if all(r.start < r.stop for r in read):
-            there = _at(y, written)
-            there += np.einsum("ngc...,gco->ngo...", _at(grouped, read), _at(kernels, tap))
+    for tap, near, far in overlaps(windows, x.shape[2:], windows.sizes):
+        there = _at(y, far)
+        there += np.einsum("ngc...,gco->ngo...", _at(grouped, near), _at(kernels, tap))
     return _finished(y.reshape(N, O, *windows.sizes), bias, slope, clamp)
 
 
@@ -166,11 +156,6 @@ def _at(array: Array, places: Sequence[Any]) -> Array:
     """A view: `places` along the last axes."""
     there: Array = array[(..., *places)]
     return there
-
-
-def _check_dtypes(x: Array, weight: Array, bias: Array | None, slope: Array | None) -> None:
-    named = {"x": x, "weight": weight, "bias": bias, "slope": slope}
-    same_dtype(**{name: a for name, a in named.items() if a is not None})
 
 
 def _room(spatial: Sequence[int], windows: Windows) -> list[tuple[int, int]]:

@@ -15,7 +15,7 @@ from fastgru.reference.attributes import DType, Finite, OneOf
 from fastgru.reference.dims import FIRST, Facts, same
 from fastgru.reference.gru import activate
 from fastgru.reference.operand import Operand
-from fastgru.reference.operator import Array, choose, need_bool, need_floating, numpy_dtype, operator
+from fastgru.reference.operator import Array, need_bool, need_floating, numpy_dtype, operator
 from fastgru.reference.sizes import Size, multiply
 from fastgru.spec import ACTIVATIONS, Activation
 
@@ -119,7 +119,6 @@ def unary(
     x: Array, *, kind: Annotated[str, OneOf(_UNARY)], alpha: Finite | None = None, gamma: Finite | None = None
 ) -> Array:
     """f(x). alpha and gamma belong to selu alone: gamma * (x if x > 0 else alpha * (exp(x) - 1))."""
-    check_unary(kind=kind, alpha=alpha, gamma=gamma)
     if alpha is not None and gamma is not None:
         need_floating(kind, x)
         return _selu(x, alpha, gamma)
@@ -132,9 +131,8 @@ def unary(
         return np.invert(x)
     if kind in _NUMERIC:
         return np.asarray(_NUMERIC[kind](x))
-    function = choose(_UNARY, kind)
     need_floating(kind, x)
-    return np.asarray(function(x))
+    return np.asarray(_FLOATING[kind](x))
 
 
 @operator("clip", Facts(same, flops=2))

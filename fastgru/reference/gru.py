@@ -17,12 +17,11 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from fastgru.errors import ShapeError
 from fastgru.reference.attributes import Made
 from fastgru.reference.linear import linear
 from fastgru.reference.operator import Array, operator
-from fastgru.reference.recurrent import recurrent_facts, weights_of_each
-from fastgru.spec import Activation, GRUSpec, GRUWeights, check_weights
+from fastgru.reference.recurrent import as_dtype, limited, recurrent_facts, unroll, weights_of_each
+from fastgru.spec import Activation, GRUSpec, GRUWeights
 
 __all__ = ["activate", "gru", "gru_cell"]
 
@@ -75,36 +74,18 @@ def gru_cell(
     `update_gate` is "keeps" everywhere inside the package; "replaces" is here so that a book's other form can be
     written down as it stands.
     """
-    H = spec.hidden_size
-    f, g = spec.gate_activations[direction], spec.candidate_activations[direction]
-    dtype = np.result_type(x, h)
-    zeros = np.zeros(3 * H, dtype)
-    W = np.split(np.asarray(weights.weight_ih, dtype), 3)
-    R = np.split(np.asarray(weights.weight_hh, dtype), 3)
-    b_i = np.split(zeros if weights.bias_ih is None else np.asarray(weights.bias_ih, dtype), 3)
-    b_h = np.split(zeros if weights.bias_hh is None else np.asarray(weights.bias_hh, dtype), 3)
-
-    def limit(a: Array) -> Array:
-        return a if spec.clip is None else np.clip(a, -spec.clip, spec.clip)
-
-    r = activate(f, limit(product(x, W[0]) + b_i[0] + product(h, R[0]) + b_h[0]))
-    z = activate(f, limit(product(x, W[1]) + b_i[1] + product(h, R[1]) + b_h[1]))
+    f, g = spec.functions(direction)
+    full = as_dtype(weights, spec, np.result_type(x, h))
+    W, R, b_i, b_h = (np.split(a, 3) for a in (full.weight_ih, full.weight_hh, full.bias_ih, full.bias_hh))
+    r = activate(f, limited(spec, product(x, W[0]) + b_i[0] + product(h, R[0]) + b_h[0]))
+    z = activate(f, limited(spec, product(x, W[1]) + b_i[1] + product(h, R[1]) + b_h[1]))
     if spec.reset_after:
-        n = activate(g, limit(product(x, W[2]) + b_i[2] + r * (product(h, R[2]) + b_h[2])))
+        n = activate(g, limited(spec, product(x, W[2]) + b_i[2] + r * (product(h, R[2]) + b_h[2])))
     else:
-        n = activate(g, limit(product(x, W[2]) + b_i[2] + product(r * h, R[2]) + b_h[2]))
+        n = activate(g, limited(spec, product(x, W[2]) + b_i[2] + product(r * h, R[2]) + b_h[2]))
     if update_gate == "replaces":
         return np.asarray((1 - z) * h + z * n)
     return np.asarray(z * h + (1 - z) * n)
-
-
-def _as_dtype(weights: GRUWeights, dtype: np.dtype[Any]) -> GRUWeights:
-    return GRUWeights(
-        np.asarray(weights.weight_ih, dtype),
-        np.asarray(weights.weight_hh, dtype),
-        None if weights.bias_ih is None else np.asarray(weights.bias_ih, dtype),
-        None if weights.bias_hh is None else np.asarray(weights.bias_hh, dtype),
-    )
 
 
 def gru(
@@ -128,38 +109,12 @@ def gru(
     Returns y (T, N, D * H), or (N, T, D * H), and h_n (D, N, H), the state after the last step each direction took.
     Raises `ShapeError` or `SpecError`.
     """
-    check_weights(spec, weights)
-    if x.ndim != 3 or x.shape[2] != spec.input_size:
-        raise ShapeError(f"x: got shape {x.shape}, expected 3 axes, the last of {spec.input_size}")
-    if spec.batch_first:
-        x = x.swapaxes(0, 1)
-        mask = None if mask is None else np.asarray(mask).swapaxes(0, 1)
-    T, N, _ = x.shape
-    D, H = spec.num_directions, spec.hidden_size
-    if h0 is not None and h0.shape != (D, N, H):
-        raise ShapeError(f"h0: got shape {h0.shape}, expected {(D, N, H)}")
-    if mask is not None and mask.shape != (T, N):
-        raise ShapeError(f"mask: got shape {mask.shape}, expected {(T, N)}")
-    steps = np.full(N, T) if lengths is None else np.asarray(lengths)
-    if steps.shape != (N,) or steps.dtype.kind not in "iu" or (N and (steps.min() < 0 or steps.max() > T)):
-        raise ShapeError(f"lengths: got {steps.tolist()}, expected {N} integers from 0 to {T}")
 
-    weights = [_as_dtype(w, x.dtype) for w in weights]
-    y = np.zeros((T, N, D * H), x.dtype)
-    h_n = np.zeros((D, N, H), x.dtype)
-    for d in range(D):
-        backward = spec.direction == "reverse" or d == 1
-        h = h_n[d] if h0 is None else np.array(h0[d], dtype=x.dtype)
-        shown = np.zeros((N, H), x.dtype)
-        for t in reversed(range(T)) if backward else range(T):
-            within = (t < steps)[:, None]
-            visible = within if mask is None else within & np.asarray(mask[t], dtype=bool)[:, None]
-            moved = gru_cell(spec, weights[d], x[t], h, direction=d, update_gate=update_gate, product=product)
-            h = np.where(visible, moved, h)
-            shown = np.where(visible, h, shown if spec.mask_output == "carry" else 0)
-            y[t, :, d * H : (d + 1) * H] = np.where(within, shown, 0)
-        h_n[d] = h
-    return (y.swapaxes(0, 1) if spec.batch_first else y), h_n
+    def cell(d: int, w: GRUWeights, x_t: Array, states: tuple[Array, ...]) -> tuple[Array, ...]:
+        return (gru_cell(spec, w, x_t, *states, direction=d, update_gate=update_gate, product=product),)
+
+    y, (h_n,) = unroll(spec, weights, cell, x, (h0,), lengths, mask)
+    return y, h_n
 
 
 @operator("gru", recurrent_facts(GRUSpec))

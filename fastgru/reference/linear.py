@@ -1,5 +1,7 @@
 """Products: the affine map of torch.nn.Linear, NumPy's matrix product, and the look-up that is a one-hot product."""
 
+from typing import Any
+
 import numpy as np
 
 from fastgru.errors import ShapeError
@@ -8,7 +10,7 @@ from fastgru.reference.operand import Dims, Operand
 from fastgru.reference.operator import Array, operator, same_dtype
 from fastgru.reference.sizes import Size, multiply
 
-__all__ = ["embedding", "linear", "matmul", "matmul_dims", "matmul_flops", "matmul_ties"]
+__all__ = ["check_linear", "embedding", "linear", "matmul", "matmul_dims", "matmul_flops", "matmul_ties"]
 
 
 def _linear_dims(x: Operand, weight: Operand, *_: Operand) -> Dims:
@@ -22,13 +24,18 @@ def _linear_flops(x: Operand, weight: Operand, *_: Operand) -> Size:
 @operator("linear", Facts(_linear_dims, weights={1: 0, 2: None}, flops=_linear_flops))
 def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
     """x (..., I), weight (O, I), bias (O,) -> x @ weight.T + bias (..., O)."""
-    same_dtype(x=x, weight=weight, **({} if bias is None else {"bias": bias}))
-    if weight.ndim != 2 or x.ndim < 1 or x.shape[-1] != weight.shape[1]:
+    same_dtype(x=x, weight=weight, bias=bias)
+    check_linear(x, weight, bias)
+    y = x @ weight.T
+    return y if bias is None else y + bias
+
+
+def check_linear(x: Any, weight: Any, bias: Any | None) -> None:
+    """Raise `ShapeError` unless the shapes fit each other."""
+    if len(weight.shape) != 2 or x.shape[-1:] != weight.shape[1:]:
         raise ShapeError(f"linear: x {x.shape} and weight {weight.shape}, expected (..., I) and (O, I)")
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ShapeError(f"linear: bias has shape {bias.shape}, expected {weight.shape[:1]}")
-    y = x @ weight.T
-    return y if bias is None else y + bias
 
 
 def matmul_dims(a: Operand, b: Operand, *_: Operand | None) -> Dims:

@@ -9,7 +9,7 @@ from fastgru.reference.attributes import Made
 from fastgru.reference.gru import activate
 from fastgru.reference.operator import Array, operator
 from fastgru.reference.recurrent import as_dtype, limited, recurrent_facts, unroll, weights_of_each
-from fastgru.spec import LSTMSpec, LSTMWeights, check_weights
+from fastgru.spec import LSTMSpec, LSTMWeights
 
 __all__ = ["lstm", "lstm_cell"]
 
@@ -48,13 +48,11 @@ def lstm(
     c0 (D, N, H), zeros if None; the rest as for `fastgru.reference.gru.gru`, where a row of length zero keeps both its
     states. Raises `ShapeError` or `SpecError`.
     """
-    check_weights(spec, weights)
-    each = [as_dtype(w, spec, x.dtype) for w in weights]
 
-    def cell(d: int, x_t: Array, states: tuple[Array, ...]) -> tuple[Array, ...]:
-        return lstm_cell(spec, each[d], x_t, *states, direction=d)
+    def cell(d: int, w: LSTMWeights, x_t: Array, states: tuple[Array, ...]) -> tuple[Array, ...]:
+        return lstm_cell(spec, w, x_t, *states, direction=d)
 
-    y, (h_n, c_n) = unroll(spec, cell, x, (h0, c0), lengths, mask)
+    y, (h_n, c_n) = unroll(spec, weights, cell, x, (h0, c0), lengths, mask)
     return y, h_n, c_n
 
 

@@ -5,6 +5,7 @@ Wu, He 2018, "Group Normalization"; Zhang, Sennrich 2019, "Root Mean Square Laye
 """
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from fastgru.reference.dims import Facts, same
 from fastgru.reference.operator import Array, need_floating, operator, same_dtype
 from fastgru.reference.shape import normal_axis
 
-__all__ = ["batch_norm", "check_group_norm", "group_norm", "layer_norm", "rms_norm"]
+__all__ = ["batch_norm", "check_factors", "check_group_norm", "check_row_norm", "group_norm", "layer_norm", "rms_norm"]
 
 
 @operator("layer_norm", Facts(same, weights=dict.fromkeys((1, 2)), flops=8))
@@ -25,15 +26,10 @@ def layer_norm(
     need_floating("layer_norm", x)
     axis = normal_axis(axis, x.ndim)
     axes = tuple(range(axis, x.ndim))
-    if math.prod(x.shape[axis:]) == 0:
-        raise ShapeError(f"layer_norm: nothing to normalise in x of shape {x.shape} from axis {axis} on")
+    check_row_norm(x, axis, scale=scale, bias=bias)
+    same_dtype(x=x, scale=scale, bias=bias)
     centred = x - np.mean(x, axis=axes, keepdims=True)
     y = centred / np.sqrt(np.mean(centred * centred, axis=axes, keepdims=True) + epsilon)
-    for name, array in (("scale", scale), ("bias", bias)):
-        if array is not None:
-            same_dtype(**{"x": x, name: array})
-            if array.shape != x.shape[axis:]:
-                raise ShapeError(f"layer_norm: {name} has shape {array.shape}, expected {x.shape[axis:]}")
     y = y if scale is None else y * scale
     return np.asarray(y if bias is None else y + bias)
 
@@ -45,8 +41,7 @@ def batch_norm(x: Array, scale: Array, bias: Array, mean: Array, var: Array, *, 
     axis = normal_axis(axis, x.ndim)
     arrays = {"scale": scale, "bias": bias, "mean": mean, "var": var}
     same_dtype(x=x, **arrays)
-    if wrong := {n: a.shape for n, a in arrays.items() if a.shape != (x.shape[axis],)}:
-        raise ShapeError(f"batch_norm: {wrong}, expected {(x.shape[axis],)} for axis {axis} of x {x.shape}")
+    check_factors(x, x.shape[axis : axis + 1], **arrays)
     along = [1] * x.ndim
     along[axis] = x.shape[axis]
     s, b, m, v = (a.reshape(along) for a in (scale, bias, mean, var))
@@ -89,12 +84,21 @@ def rms_norm(x: Array, scale: Array | None = None, *, axis: Axis, epsilon: Finit
     """x / sqrt(mean(x^2) + epsilon) * scale, the mean over the axes from `axis` on."""
     need_floating("rms_norm", x)
     axis = normal_axis(axis, x.ndim)
-    if math.prod(x.shape[axis:]) == 0:
-        raise ShapeError(f"rms_norm: nothing to normalise in x of shape {x.shape} from axis {axis} on")
-    y = x / np.sqrt(np.mean(x * x, axis=tuple(range(axis, x.ndim)), keepdims=True) + epsilon)
-    if scale is None:
-        return np.asarray(y)
+    check_row_norm(x, axis, scale=scale)
     same_dtype(x=x, scale=scale)
-    if scale.shape != x.shape[axis:]:
-        raise ShapeError(f"rms_norm: scale has shape {scale.shape}, expected {x.shape[axis:]}")
-    return np.asarray(y * scale)
+    y = x / np.sqrt(np.mean(x * x, axis=tuple(range(axis, x.ndim)), keepdims=True) + epsilon)
+    return np.asarray(y if scale is None else y * scale)
+
+
+def check_row_norm(x: Any, axis: int, **factors: Any) -> None:
+    """Raise `ShapeError` unless x has elements from `axis` on, and the factors that are there as many axes as that."""
+    if math.prod(x.shape[axis:]) == 0:
+        raise ShapeError(f"nothing to normalise in x of shape {x.shape} from axis {axis} on")
+    check_factors(x, x.shape[axis:], **factors)
+
+
+def check_factors(x: Any, expected: tuple[int, ...], **factors: Any) -> None:
+    """Raise `ShapeError` unless the factors that are there have the shape `expected`."""
+    for name, factor in factors.items():
+        if factor is not None and factor.shape != expected:
+            raise ShapeError(f"{name} has shape {factor.shape}, expected {expected} for x of shape {x.shape}")

@@ -26,7 +26,7 @@ from fastgru.reference.attributes import check_attribute
 from fastgru.reference.dims import Facts
 
 __all__ = [
-    "OPS", "Array", "Operator", "Schema", "as_array", "choose", "is_floating", "need_bool", "need_floating",
+    "OPS", "Array", "Operator", "Schema", "as_array", "is_floating", "need_bool", "need_floating",
     "numpy_dtype", "operator", "same_dtype",
 ]  # fmt: skip
 
@@ -70,18 +70,12 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
     return np.dtype(name)
 
 
-def same_dtype(**arrays: Array) -> None:
-    """Raise `ShapeError` unless all dtypes are equal: no operator but cast converts."""
-    if len({a.dtype for a in arrays.values()}) > 1:
-        came = ", ".join(f"{name} {a.dtype}" for name, a in arrays.items())
+def same_dtype(**arrays: Array | None) -> None:
+    """Raise `ShapeError` unless the arrays that are there have one dtype: no operator but cast converts."""
+    dtypes = {name: a.dtype for name, a in arrays.items() if a is not None}
+    if len(set(dtypes.values())) > 1:
+        came = ", ".join(f"{name} {dtype}" for name, dtype in dtypes.items())
         raise ShapeError(f"got {came}, expected one and the same dtype")
-
-
-def choose(kinds: Mapping[str, Callable[..., Any]], kind: str) -> Callable[..., Any]:
-    """kinds[kind], or `UnsupportedModelError` that lists them."""
-    if not isinstance(kind, str) or kind not in kinds:
-        raise UnsupportedModelError(f"kind {kind!r} is not implemented; there are {', '.join(sorted(kinds))}")
-    return kinds[kind]
 
 
 @dataclass(frozen=True)

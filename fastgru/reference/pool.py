@@ -1,18 +1,17 @@
 """Pools: the greatest, the mean or the sum of what each window sees, channel by channel."""
 
 from collections.abc import Sequence
-from itertools import product
 from typing import Annotated, Any
 
 import numpy as np
 
-from fastgru.errors import ShapeError, UnsupportedModelError
+from fastgru.errors import ShapeError
 from fastgru.reference.attributes import Counts, OneOf
 from fastgru.reference.dims import Facts
 from fastgru.reference.operand import Dims, Operand
 from fastgru.reference.operator import Array, is_floating, operator
 from fastgru.reference.sizes import Size, multiply
-from fastgru.reference.windows import Pads, Windows, check_forms, slid, slide
+from fastgru.reference.windows import Pads, Windows, check_forms, overlaps, slid, slide
 
 __all__ = ["POOLS", "pool", "seen_counts"]
 
@@ -58,8 +57,6 @@ def pool(
     count_include_pad: bool = False,
 ) -> Array:
     """x (N, C, D1, ...) -> (N, C, E1, ...). Padding is below everything for max, nothing for sum and average."""
-    if kind not in POOLS:
-        raise UnsupportedModelError(f"kind {kind!r} is not implemented; there are {', '.join(POOLS)}")
     if kind != "max" and not is_floating(x.dtype):
         raise ShapeError(f"{kind}: x has dtype {x.dtype}, expected a float")
     windows = slide(x.shape[2:], kernel, strides, dilations, pads, ceil_mode=ceil_mode)
@@ -67,20 +64,10 @@ def pool(
     if kind == "max":
         least = -np.inf if is_floating(x.dtype) else np.iinfo(x.dtype).min
     y = np.full((*x.shape[:2], *windows.sizes), least, x.dtype)
-    for tap in product(*map(range, windows.taps)):
-        read, written = [], []
-        for t, d, s, b, n, e in zip(
-            tap, windows.dilations, windows.strides, windows.begin, x.shape[2:], windows.sizes, strict=True
-        ):
-            shift = t * d - b
-            first, last = max(0, -(shift // s)), min(e, (n - 1 - shift) // s + 1)
-            read.append(slice(first * s + shift, (last - 1) * s + shift + 1, s))
-            written.append(slice(first, last))
-        if all(w.start < w.stop for w in written):
-            there: Any = (..., *written)
-            where: Any = (..., *read)
-            seen = x[where]
-            y[there] = np.maximum(y[there], seen) if kind == "max" else y[there] + seen
+    for _, near, far in overlaps(windows, windows.sizes, x.shape[2:]):
+        there: Any = (..., *near)
+        where: Any = (..., *far)
+        y[there] = np.maximum(y[there], x[where]) if kind == "max" else y[there] + x[where]
     if kind == "average":
         for i, count in enumerate(seen_counts(x.shape[2:], windows, include_padding=count_include_pad)):
             y = y / count.astype(y.dtype).reshape(-1, *[1] * (x.ndim - 3 - i))

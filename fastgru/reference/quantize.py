@@ -93,7 +93,6 @@ def quantize(
     to: Annotated[str, OneOf(TARGET_DTYPES)] = "uint8",
 ) -> Array:
     """x of floats or int32, scale, zero_point of the dtype `to` -> integers of the dtype `to`."""
-    check_stored("to", to, TARGET_DTYPES)
     _check_pair(scale, zero_point)
     if not is_floating(x.dtype) and x.dtype != np.int32:
         raise ShapeError(f"x has dtype {x.dtype}, expected a float or int32")

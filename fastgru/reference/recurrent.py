@@ -13,11 +13,11 @@ from fastgru.graph import Array
 from fastgru.reference.dims import Facts, Tie
 from fastgru.reference.operand import Dim, Dims, Operand
 from fastgru.reference.sizes import Size, multiply
-from fastgru.spec import RecurrentSpec
+from fastgru.spec import RecurrentSpec, check_weights
 
 __all__ = ["as_dtype", "limited", "recurrent_facts", "unroll", "weights_of_each"]
 
-Cell = Callable[[int, Array, tuple[Array, ...]], tuple[Array, ...]]
+Cell = Callable[[int, Any, Array, tuple[Array, ...]], tuple[Array, ...]]
 
 
 def as_dtype(weights: Any, spec: RecurrentSpec, dtype: Any) -> Any:
@@ -39,17 +39,19 @@ def limited(spec: RecurrentSpec, a: Array) -> Array:
 
 def unroll(
     spec: RecurrentSpec,
+    weights: Sequence[Any],
     cell: Cell,
     x: Array,
     initial: Sequence[Array | None],
     lengths: Array | None = None,
     mask: Array | None = None,
 ) -> tuple[Array, tuple[Array, ...]]:
-    """y (T, N, D * H), and each state (D, N, H) after the last step, of `cell(direction, x_t, states) -> states`.
+    """y (T, N, D * H), and each state (D, N, H) after the last step, of `cell(direction, weights, x_t, states)`.
 
-    The first state is what y shows. x, initial, lengths and mask as for `fastgru.reference.gru.gru`; so is the layout.
-    Raises `ShapeError`.
+    A cell gives the next states, of which y shows the first; it gets the weights of its direction in the dtype of x.
+    x, initial, lengths and mask as for `fastgru.reference.gru.gru`; so is the layout. Raises `ShapeError`, `SpecError`.
     """
+    check_weights(spec, weights)
     if x.ndim != 3 or x.shape[2] != spec.input_size:
         raise ShapeError(f"x: got shape {x.shape}, expected 3 axes, the last of {spec.input_size}")
     if spec.batch_first:
@@ -71,11 +73,11 @@ def unroll(
     for d in range(D):
         backward = spec.direction == "reverse" or d == 1
         states = tuple(s[d] for s in last)
-        shown = np.zeros((N, H), x.dtype)
+        shown, own = np.zeros((N, H), x.dtype), as_dtype(weights[d], spec, x.dtype)
         for t in reversed(range(T)) if backward else range(T):
             within = (t < steps)[:, None]
             visible = within if mask is None else within & np.asarray(mask[t], dtype=bool)[:, None]
-            after = cell(d, x[t], states)
+            after = cell(d, own, x[t], states)
             states = tuple(np.where(visible, new, old) for new, old in zip(after, states, strict=True))
             shown = np.where(visible, states[0], shown if spec.mask_output == "carry" else 0)
             y[t, :, d * H : (d + 1) * H] = np.where(within, shown, 0)

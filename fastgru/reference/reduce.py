@@ -9,7 +9,7 @@ from fastgru.errors import ShapeError
 from fastgru.reference.attributes import Axes, Axis, OneOf
 from fastgru.reference.dims import Facts, per_input, reduced, same
 from fastgru.reference.operand import Dims, Operand, UnknownError
-from fastgru.reference.operator import Array, choose, is_floating, operator
+from fastgru.reference.operator import Array, is_floating, operator
 from fastgru.reference.shape import normal_axis
 from fastgru.reference.sizes import Size, add, multiply
 
@@ -42,19 +42,18 @@ def _real(x: Array) -> Array:
 
 
 def _max(x: Array, axes: Named) -> Array:
-    return np.asarray(np.max(x, axis=axes, keepdims=True, initial=_least(x.dtype)))
+    return np.asarray(np.max(x, axis=axes, keepdims=True, initial=_limits(x.dtype)[0]))
 
 
 def _min(x: Array, axes: Named) -> Array:
-    return np.asarray(np.min(x, axis=axes, keepdims=True, initial=_greatest(x.dtype)))
+    return np.asarray(np.min(x, axis=axes, keepdims=True, initial=_limits(x.dtype)[1]))
 
 
-def _least(dtype: np.dtype[Any]) -> Any:
-    return -np.inf if is_floating(dtype) else (False if dtype == np.bool_ else np.iinfo(dtype).min)
-
-
-def _greatest(dtype: np.dtype[Any]) -> Any:
-    return np.inf if is_floating(dtype) else (True if dtype == np.bool_ else np.iinfo(dtype).max)
+def _limits(dtype: np.dtype[Any]) -> tuple[Any, Any]:
+    """The least and the greatest number of a dtype."""
+    if is_floating(dtype):
+        return -np.inf, np.inf
+    return (False, True) if dtype == np.bool_ else (np.iinfo(dtype).min, np.iinfo(dtype).max)
 
 
 _KINDS: Final[Mapping[str, Callable[[Array, Named], Array]]] = {
@@ -90,11 +89,10 @@ def reduce(x: Array, *, kind: Annotated[str, OneOf(_KINDS)], axes: Axes, keepdim
 
     Over no element, max is the least number there is, min the greatest, and mean NaN.
     """
-    function = choose(_KINDS, kind)
     if kind in ("all", "any") and x.dtype != np.bool_:
         raise ShapeError(f"{kind}: x has dtype {x.dtype}, expected bool")
     named = tuple(sorted({normal_axis(a, x.ndim) for a in axes})) or tuple(range(x.ndim))
-    y = np.asarray(function(x, named))
+    y = np.asarray(_KINDS[kind](x, named))
     return y if keepdims else np.squeeze(y, named)
 
 
@@ -115,29 +113,26 @@ def arg(
     return np.asarray(y if keepdims else np.squeeze(y, axis)).astype(np.int64)
 
 
+def _running(
+    function: Callable[..., Array], x: Array, axis: int, *, first: int, exclusive: bool, reverse: bool
+) -> Array:
+    """`function` along an axis; exclusive begins with `first` and leaves the last out."""
+    axis = normal_axis(axis, x.ndim)
+    y = function(np.flip(x, axis) if reverse else x, axis=axis, dtype=x.dtype)
+    if exclusive:
+        one = tuple(1 if i == axis else s for i, s in enumerate(y.shape))
+        y = np.concatenate((np.full(one, first, y.dtype), y), axis=axis)
+        y = np.take(y, np.arange(x.shape[axis]), axis=axis)
+    return np.flip(y, axis) if reverse else y
+
+
 @operator("cumsum", Facts(same, flops=1))
 def cumsum(x: Array, *, axis: Axis, exclusive: bool, reverse: bool) -> Array:
     """The running sum along `axis`; exclusive leaves the element itself out, reverse runs from the end."""
-    axis = normal_axis(axis, x.ndim)
-    y = np.flip(x, axis) if reverse else x
-    y = np.cumsum(y, axis=axis, dtype=x.dtype)
-    if exclusive:
-        y = np.concatenate((np.zeros(_one(y, axis), y.dtype), y), axis=axis)
-        y = np.take(y, np.arange(x.shape[axis]), axis=axis)
-    return np.flip(y, axis) if reverse else y
+    return _running(np.cumsum, x, axis, first=0, exclusive=exclusive, reverse=reverse)
 
 
 @operator("cumprod", Facts(same, flops=1))
 def cumprod(x: Array, *, axis: Axis, exclusive: bool, reverse: bool) -> Array:
     """The running product along `axis`; exclusive leaves the element itself out, reverse runs from the end."""
-    axis = normal_axis(axis, x.ndim)
-    y = np.flip(x, axis) if reverse else x
-    y = np.cumprod(y, axis=axis, dtype=x.dtype)
-    if exclusive:
-        y = np.concatenate((np.ones(_one(y, axis), y.dtype), y), axis=axis)
-        y = np.take(y, np.arange(x.shape[axis]), axis=axis)
-    return np.flip(y, axis) if reverse else y
-
-
-def _one(y: Array, axis: int) -> tuple[int, ...]:
-    return tuple(1 if i == axis else s for i, s in enumerate(y.shape))
+    return _running(np.cumprod, x, axis, first=1, exclusive=exclusive, reverse=reverse)

@@ -8,8 +8,8 @@ import numpy as np
 from fastgru.reference.attributes import Made
 from fastgru.reference.gru import activate
 from fastgru.reference.operator import Array, operator
-from fastgru.reference.recurrent import as_dtype, limited, recurrent_facts, unroll, weights_of_each
-from fastgru.spec import RNNSpec, RNNWeights, check_weights
+from fastgru.reference.recurrent import limited, recurrent_facts, unroll, weights_of_each
+from fastgru.spec import RNNSpec, RNNWeights
 
 __all__ = ["rnn"]
 
@@ -26,15 +26,13 @@ def rnn(
 
     Raises `ShapeError` or `SpecError`.
     """
-    check_weights(spec, weights)
-    each = [as_dtype(w, spec, x.dtype) for w in weights]
 
-    def cell(d: int, x_t: Array, states: tuple[Array, ...]) -> tuple[Array, ...]:
-        w, (h,) = each[d], states
+    def cell(d: int, w: RNNWeights, x_t: Array, states: tuple[Array, ...]) -> tuple[Array, ...]:
+        (h,) = states
         a = limited(spec, x_t @ w.weight_ih.T + w.bias_ih + h @ w.weight_hh.T + w.bias_hh)
         return (np.asarray(activate(spec.activations[d], a)),)
 
-    y, (h_n,) = unroll(spec, cell, x, (h0,), lengths, mask)
+    y, (h_n,) = unroll(spec, weights, cell, x, (h0,), lengths, mask)
     return y, h_n
 
 

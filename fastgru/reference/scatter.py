@@ -10,7 +10,7 @@ from fastgru.reference.attributes import Axis, OneOf
 from fastgru.reference.dims import Facts, Tie, same
 from fastgru.reference.indexing import check_beside
 from fastgru.reference.operand import Operand
-from fastgru.reference.operator import Array, choose, operator, same_dtype
+from fastgru.reference.operator import Array, operator, same_dtype
 from fastgru.reference.shape import normal_axis
 
 __all__ = ["check_scatter_elements", "check_scatter_nd", "scatter_elements", "scatter_nd"]
@@ -58,7 +58,7 @@ def scatter_nd(x: Array, indices: Array, updates: Array, *, reduction: Reduction
     k = check_scatter_nd(x.shape, indices.shape, updates.shape)
     _positions("scatter_nd", indices, x.shape[:k])
     y = x.copy()
-    choose(_REDUCTIONS, reduction)(y, tuple(indices[..., i] for i in range(k)), updates)
+    _REDUCTIONS[reduction](y, tuple(indices[..., i] for i in range(k)), updates)
     return y
 
 
@@ -87,7 +87,7 @@ def scatter_elements(x: Array, indices: Array, updates: Array, *, axis: Axis, re
     grid = list(np.ogrid[tuple(slice(n) for n in indices.shape)])
     grid[axis] = indices
     y = x.copy()
-    choose(_REDUCTIONS, reduction)(y, tuple(np.broadcast_arrays(*grid)), updates)
+    _REDUCTIONS[reduction](y, tuple(np.broadcast_arrays(*grid)), updates)
     return y
 
 

@@ -10,23 +10,23 @@ from fastgru.reference.shape import normal_axis
 __all__ = ["log_softmax", "softmax"]
 
 
+def _shifted(x: Array, axis: int) -> tuple[Array, int]:
+    """x less the largest element along the axis, and that axis counted from 0."""
+    need_floating("softmax", x)
+    axis = normal_axis(axis, x.ndim)
+    return x - np.max(x, axis=axis, keepdims=True, initial=-np.inf), axis
+
+
 @operator("softmax", Facts(same, flops=5))
 def softmax(x: Array, *, axis: Axis) -> Array:
     """exp(x) / sum(exp(x)) along `axis`."""
-    need_floating("softmax", x)
-    axis = normal_axis(axis, x.ndim)
-    if x.size == 0:
-        return x.copy()
-    e = np.exp(x - np.max(x, axis=axis, keepdims=True))
+    shifted, axis = _shifted(x, axis)
+    e = np.exp(shifted)
     return np.asarray(e / np.sum(e, axis=axis, keepdims=True))
 
 
 @operator("log_softmax", Facts(same, flops=5))
 def log_softmax(x: Array, *, axis: Axis) -> Array:
     """x - log(sum(exp(x))) along `axis`."""
-    need_floating("softmax", x)
-    axis = normal_axis(axis, x.ndim)
-    if x.size == 0:
-        return x.copy()
-    shifted = x - np.max(x, axis=axis, keepdims=True)
+    shifted, axis = _shifted(x, axis)
     return np.asarray(shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True)))

@@ -5,16 +5,17 @@ Along one axis of size n, output i of a window of k taps reads positions i * str
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Annotated, Final
 
-from fastgru.errors import InvalidModelError, ShapeError, UnsupportedModelError
+from fastgru.errors import InvalidModelError, ShapeError
 from fastgru.reference.attributes import OneOf, Sizes
 from fastgru.reference.operand import Dim, Dims
 from fastgru.reference.sizes import Size, add, floor_divide, multiply, subtract
 
-__all__ = ["Pads", "Windows", "check_forms", "slid", "slide", "spread", "spread_dims"]
+__all__ = ["Pads", "Windows", "check_forms", "overlaps", "slid", "slide", "spread", "spread_dims"]
 
 # Beyond these a file is out to fill the memory or the time.
 _MAX_NUMBER: Final = 1 << 30
@@ -205,6 +206,25 @@ def spread_dims(
     return found
 
 
+def overlaps(
+    windows: Windows, small: Sequence[int], large: Sequence[int]
+) -> Iterator[tuple[tuple[int, ...], list[slice], list[slice]]]:
+    """Each tap with the positions i along the axes of sizes `small`, and those that it reads from there in `large`.
+
+    The latter are i * stride + tap * dilation - begin; only positions count that both have, and taps that have any.
+    """
+    for tap in product(*map(range, windows.taps)):
+        near, far = [], []
+        axes = zip(tap, windows.dilations, windows.strides, windows.begin, small, large, strict=True)
+        for t, d, s, b, n, e in axes:
+            shift = t * d - b
+            first, last = max(0, -(shift // s)), min(n, (e - 1 - shift) // s + 1)
+            near.append(slice(first, last))
+            far.append(slice(first * s + shift, (last - 1) * s + shift + 1, s))
+        if all(i.start < i.stop for i in near):
+            yield tap, near, far
+
+
 def _check_lengths(
     spatial: Sequence[int],
     taps: Sequence[int],
@@ -220,10 +240,7 @@ def _check_lengths(
             raise ShapeError(f"{name} {list(numbers)}, expected {rank} numbers of at least 1")
     if math.prod(taps) > _MAX_TAPS:
         raise ShapeError(f"kernel {list(taps)} has {math.prod(taps)} taps, expected at most {_MAX_TAPS}")
-    if isinstance(pads, str):
-        if pads not in ("same_upper", "same_lower"):
-            raise UnsupportedModelError(f"pads {pads!r} is not one of same_lower, same_upper, or numbers")
-    elif len(pads) != 2 * rank or any(not 0 <= p <= _MAX_NUMBER for p in pads):
+    if not isinstance(pads, str) and (len(pads) != 2 * rank or any(not 0 <= p <= _MAX_NUMBER for p in pads)):
         raise ShapeError(f"pads {list(pads)}, expected {2 * rank} numbers of at least 0: all befores, then all afters")
 
 

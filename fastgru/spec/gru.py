@@ -13,12 +13,9 @@ documentation for reset after. The names and defaults of the activations are tho
 """
 
 from dataclasses import dataclass, field
-from typing import Any
-
-from numpy.typing import NDArray
 
 from fastgru.spec.activation import SIGMOID, TANH, Activation
-from fastgru.spec.recurrent import RecurrentSpec
+from fastgru.spec.recurrent import RecurrentSpec, RecurrentWeights
 
 __all__ = ["GRUSpec", "GRUWeights"]
 
@@ -56,13 +53,8 @@ class GRUSpec(RecurrentSpec):
 
 
 @dataclass(frozen=True)
-class GRUWeights:
+class GRUWeights(RecurrentWeights):
     """The arrays of one direction, gates in the order r, z, n along the first axis.
 
     weight_ih (3H, I), weight_hh (3H, H), bias_ih (3H,), bias_hh (3H,); a bias may be None for zeros.
     """
-
-    weight_ih: NDArray[Any]
-    weight_hh: NDArray[Any]
-    bias_ih: NDArray[Any] | None = None
-    bias_hh: NDArray[Any] | None = None

@@ -19,7 +19,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from fastgru.spec.activation import SIGMOID, TANH, Activation
-from fastgru.spec.recurrent import RecurrentSpec
+from fastgru.spec.recurrent import RecurrentSpec, RecurrentWeights
 
 __all__ = ["LSTMSpec", "LSTMWeights"]
 
@@ -57,15 +57,11 @@ class LSTMSpec(RecurrentSpec):
 
 
 @dataclass(frozen=True)
-class LSTMWeights:
+class LSTMWeights(RecurrentWeights):
     """The arrays of one direction, gates in the order i, o, f, c along the first axis.
 
     weight_ih (4H, I), weight_hh (4H, H), bias_ih (4H,), bias_hh (4H,), peephole (3H,) in the order i, o, f; a bias or
     the peephole may be None for zeros.
     """
 
-    weight_ih: NDArray[Any]
-    weight_hh: NDArray[Any]
-    bias_ih: NDArray[Any] | None = None
-    bias_hh: NDArray[Any] | None = None
     peephole: NDArray[Any] | None = None

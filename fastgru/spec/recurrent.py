@@ -1,15 +1,16 @@
 """What the specs of all recurrent layers have in common: the checks, the plain form, and the weights' shapes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Final, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastgru.errors import SpecError
 from fastgru.spec.activation import Activation, activation_from, is_number
 
-__all__ = ["DIRECTIONS", "RecurrentSpec", "check_weights"]
+__all__ = ["DIRECTIONS", "RecurrentSpec", "RecurrentWeights", "check_weights"]
 
 DIRECTIONS: Final = ("forward", "reverse", "bidirectional")
 
@@ -103,6 +104,16 @@ class RecurrentSpec:
             if isinstance(fields.get(name), list | tuple):
                 fields[name] = tuple(activation_from(a, cls.KIND) for a in fields[name])
         return cls(**fields)
+
+
+@dataclass(frozen=True)
+class RecurrentWeights:
+    """The arrays of one direction, the rows of each gate together: a bias may be None for zeros."""
+
+    weight_ih: NDArray[Any]
+    weight_hh: NDArray[Any]
+    bias_ih: NDArray[Any] | None = None
+    bias_hh: NDArray[Any] | None = None
 
 
 def _dtype(array: Any) -> np.dtype[Any]:

@@ -4,12 +4,9 @@ h' = g(x W^T + h R^T + b)
 """
 
 from dataclasses import dataclass, field
-from typing import Any
-
-from numpy.typing import NDArray
 
 from fastgru.spec.activation import TANH, Activation
-from fastgru.spec.recurrent import RecurrentSpec
+from fastgru.spec.recurrent import RecurrentSpec, RecurrentWeights
 
 __all__ = ["RNNSpec", "RNNWeights"]
 
@@ -36,10 +33,5 @@ class RNNSpec(RecurrentSpec):
 
 
 @dataclass(frozen=True)
-class RNNWeights:
+class RNNWeights(RecurrentWeights):
     """weight_ih (H, I), weight_hh (H, H), bias_ih (H,), bias_hh (H,); a bias may be None for zeros."""
-
-    weight_ih: NDArray[Any]
-    weight_hh: NDArray[Any]
-    bias_ih: NDArray[Any] | None = None
-    bias_hh: NDArray[Any] | None = None

@@ -4,32 +4,15 @@ report = fastgru.verify("model.onnx")
 assert report.holds, report
 """
 
-from __future__ import annotations
-
-import importlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from numpy.typing import ArrayLike
 
 from fastgru.sources import Source
+from fastgru.verify.report import Check, Report
 
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
-
-    from fastgru.verify.check import verify_graph
-    from fastgru.verify.report import Check, Report
-
-__all__ = ["Check", "Report", "verify", "verify_graph"]
-
-# Imported when they are first asked for: a model that is loaded and run is seldom verified.
-_LAZY = {"Check": "fastgru.verify.report", "Report": "fastgru.verify.report", "verify_graph": "fastgru.verify.check"}
-
-
-def __getattr__(name: str) -> Any:
-    try:
-        module = importlib.import_module(_LAZY[name])
-    except KeyError:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
-    return getattr(module, name)
+__all__ = ["Check", "Report", "verify"]
 
 
 def verify(

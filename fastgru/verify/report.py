@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from fastgru.errors import VerificationError
 
-__all__ = ["Check", "Report"]
+__all__ = ["Check", "Report", "plain"]
 
 
 @dataclass(frozen=True)
@@ -65,14 +65,6 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that JSON can hold; an infinite error is the string "inf"."""
-
-        def plain(value: Any) -> Any:
-            if isinstance(value, float) and not math.isfinite(value):
-                return str(value)
-            if isinstance(value, list | tuple):
-                return [plain(v) for v in value]
-            return {k: plain(v) for k, v in value.items()} if isinstance(value, dict) else value
-
         return {"holds": self.holds, **plain(asdict(self))}
 
     def __str__(self) -> str:
@@ -80,3 +72,12 @@ class Report:
         lines += [f"  {check}" for check in self.checks]
         lines += [f"  {name} not compared: {reason}" for name, reason in self.skipped]
         return "\n".join(lines)
+
+
+def plain(value: Any) -> Any:
+    """What `dataclasses.asdict` gave as JSON can hold it: lists, and texts for what is not finite."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    return {k: plain(v) for k, v in value.items()} if isinstance(value, dict) else value

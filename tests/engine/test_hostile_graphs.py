@@ -41,7 +41,7 @@ CASES: list[tuple[Any, type[FastGRUError], str]] = [
         (layer(op, FLOATS, lengths=np.ones(3, np.float32)), ShapeError, "dtype float32, expected an integer")
         for op in FORMS
     ),
-    (("slice", [FLOATS, i64(0), np.array([1.5])], {}), ShapeError, "bounds: got float64"),
+    (("slice", [FLOATS, i64(0), np.array([1.5])], {}), ShapeError, "ends: got float64"),
     (("scatter_nd", [FLOATS[:0], i64(0).reshape(1, 1), FLOATS[:1]], {"reduction": "none"}), ShapeError, "nothing"),
     (("split", [FLOATS], {"axis": 2, "parts": 1 << 31}), ShapeError, "parts is 2147483648, expected 1 to 4"),
     (("expand", [FLOATS, i64(1 << 20, 1 << 20, 2, 3, 4)], {}), ShapeError, "expected at most"),

@@ -37,7 +37,7 @@ def test_a_wrong_reading_of_a_file_is_found_by_its_runtime(tmp_path: Path) -> No
     assert isinstance(opened, runtimes_module.Runtime)
     assert opened.name == f"onnxruntime {onnxruntime.__version__}"
     from fastgru.model import Model
-    from fastgru.verify import verify_graph
+    from fastgru.verify.check import verify_graph
 
     report = verify_graph(graph, Model(graph).run, opponents=[opened])
     assert {check.against.split()[0]: check.holds for check in report.checks} == {

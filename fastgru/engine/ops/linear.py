@@ -13,6 +13,7 @@ from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Node
 from fastgru.kernels.operands.embedding import EMBEDDING
 from fastgru.packing.lowp import pack_rows
+from fastgru.reference.linear import check_linear
 
 __all__ = ["lower_embedding", "lower_linear"]
 
@@ -23,10 +24,7 @@ def lower_linear(builder: PlanBuilder, node: Node, x: Value, weight: Value, bias
     dtype = same_dtype(builder, x=x, weight=weight, bias=bias)
     if dtype != builder.float_dtype:
         raise UnsupportedModelError(f"a linear layer of {dtype}: cast its inputs to float32 before it")
-    if weight.ndim != 2 or x.ndim < 1 or x.shape[-1] != weight.shape[1]:
-        raise ShapeError(f"x {x.shape} and weight {weight.shape}, expected (..., I) and (O, I)")
-    if bias is not None and bias.shape != weight.shape[:1]:
-        raise ShapeError(f"bias has shape {bias.shape}, expected {weight.shape[:1]}")
+    check_linear(x, weight, bias)
     if isinstance(weight, Constant) and (bias is None or isinstance(bias, Constant)):
         name = "" if bias is None else node.inputs[2]
         return [gemm(builder, x, weight, bias, (node.inputs[1],), name, builder.lowp_weights(node))]

@@ -12,10 +12,9 @@ from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.fusion import computed
 from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.elementwise import apply_binary, apply_unary, same_dtype
-from fastgru.errors import ShapeError
 from fastgru.graph import Node
 from fastgru.kernels.operands.norm import GROUP_NORM, ROW_NORM
-from fastgru.reference.norm import check_group_norm
+from fastgru.reference.norm import check_factors, check_group_norm, check_row_norm
 from fastgru.reference.shape import normal_axis
 
 __all__ = ["lower_batch_norm", "lower_group_norm", "lower_layer_norm"]
@@ -30,15 +29,11 @@ def lower_layer_norm(
     x = builder.contiguous(builder.floats(x_value))
     axis = normal_axis(node.attrs["axis"], x.ndim)
     tail = x.shape[axis:]
-    if prod(tail) == 0:
-        raise ShapeError(f"nothing to normalise in x of shape {x.shape} from axis {axis} on")
-    factors: dict[str, View | None] = {}
-    for name, value in (("scale", scale), ("bias", bias)):
-        if value is not None and value.shape != tail:
-            raise ShapeError(f"{name} has shape {value.shape}, expected {tail}")
-        if value is not None:
-            same_dtype(builder, **{"x": x, name: value})
-        factors[name] = None if value is None else builder.contiguous(value)
+    check_row_norm(x, axis, scale=scale, bias=bias)
+    same_dtype(builder, x=x, scale=scale, bias=bias)
+    factors = {
+        name: None if value is None else builder.contiguous(value) for name, value in (("scale", scale), ("bias", bias))
+    }
     y = builder.new(x.shape)
     epsilon = float(node.attrs["epsilon"])
     if x.size:
@@ -76,11 +71,8 @@ def lower_batch_norm(
     """(x - mean) / sqrt(var + epsilon) * scale + bias, along one axis."""
     x = builder.floats(x_value)
     axis = normal_axis(node.attrs["axis"], x.ndim)
-    C = x.shape[axis]
     named = {"scale": scale, "bias": bias, "mean": mean, "var": var}
-    for name, value in named.items():
-        if value.shape != (C,):
-            raise ShapeError(f"{name} has shape {value.shape}, expected {(C,)} for axis {axis} of x {x.shape}")
+    check_factors(x, x.shape[axis : axis + 1], **named)
     same_dtype(builder, x=x, **named)
     epsilon = float(node.attrs["epsilon"])
     if all(isinstance(v, Constant) for v in named.values()):

@@ -11,8 +11,8 @@ from fastgru.graph import Node
 from fastgru.graphbuilder import BuiltNode
 from fastgru.importers.onnx.loops.affine import Atom
 from fastgru.importers.onnx.loops.trace import TracedBody
-from fastgru.reference import evaluate
-from fastgru.reference.operator import is_floating, numpy_dtype
+from fastgru.reference.evaluate import evaluate, in_precision
+from fastgru.reference.operator import is_floating
 
 __all__ = ["Draw", "draw"]
 
@@ -50,13 +50,10 @@ def _compute(node: BuiltNode, known: Draw) -> None:
             arrays.append(value.array.astype(np.float64) if is_floating(value.array.dtype) else value.array)
         else:
             return
-    attrs = dict(node.attrs)
-    key = {"cast": "to", "constant_of_shape": "dtype"}.get(node.op)
-    if key is not None and is_floating(numpy_dtype(attrs[key])):
-        attrs[key] = "float64"
     names = tuple("" if a is None else "x" for a in arrays)
+    plain = in_precision(Node(node.op, names, ("",) * len(node.outputs), dict(node.attrs)), "float64")
     try:
-        results = evaluate(Node(node.op, names, ("",) * len(node.outputs), attrs), arrays, max_elements=1 << 22)
+        results = evaluate(plain, arrays, max_elements=1 << 22)
     except FastGRUError:
         return
     for value, array in zip(node.outputs, results, strict=False):
