@@ -136,8 +136,8 @@ def _metadata(graph: Graph) -> dict[str, str]:
         _check_plain(dict(node.attrs), f"{node}: attributes")
     data = {
         "name": graph.name,
-        "inputs": [_spec_data(spec) for spec in graph.inputs],
-        "outputs": [_spec_data(spec) for spec in graph.outputs],
+        "inputs": [vars(spec) for spec in graph.inputs],
+        "outputs": [vars(spec) for spec in graph.outputs],
         "nodes": [
             {"op": n.op, "inputs": n.inputs, "outputs": n.outputs, "attrs": dict(n.attrs), "name": n.name}
             for n in graph.nodes
@@ -149,10 +149,6 @@ def _metadata(graph: Graph) -> dict[str, str]:
     }
     version = LOWP_FORMAT if graph.precisions else FORMAT
     return {FORMAT_KEY: version, GRAPH_KEY: json.dumps(data, ensure_ascii=False, separators=(",", ":"))}
-
-
-def _spec_data(spec: TensorSpec) -> dict[str, Any]:
-    return {"name": spec.name, "dtype": spec.dtype, "shape": spec.shape, "dims": spec.dims}
 
 
 def _check_plain(value: Any, what: str, depth: int = 0) -> None:

@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fastgru.conventions import replacing_to_keeping
 from fastgru.errors import ShapeError, SpecError, UnsupportedModelError
-from fastgru.graph import Array
 from fastgru.layers.arrays import as_weight
 from fastgru.spec import Activation, GRUSpec, GRUWeights
 
@@ -56,7 +55,7 @@ class Gate:
 GateLike = Gate | Sequence[ArrayLike]
 
 
-def _as_gate(name: str, gate: GateLike) -> dict[str, Array | None]:
+def _as_gate(name: str, gate: GateLike) -> dict[str, Any]:
     if not isinstance(gate, Gate):
         if isinstance(gate, np.ndarray) or not isinstance(gate, Sequence) or not 2 <= len(gate) <= 3:
             raise SpecError(f"{name}: expected a Gate, or (W, U) or (W, U, b) with W (H, I), U (H, H), b (H,)")
@@ -90,16 +89,14 @@ def stack_gates(
     spec = _spec_of(parts, reset_after=reset_after, f=f, g=g, batch_first=batch_first)
     H = spec.hidden_size
 
-    def rows(field: str) -> Array:
-        return np.concatenate([_given(part[field]) for part in parts.values()])
-
-    def biases(field: str) -> Array | None:
+    def rows(field: str) -> Any:
+        """Those of the three gates; None where all of them lack this bias."""
         arrays = [part[field] for part in parts.values()]
         if all(array is None for array in arrays):
             return None
         return np.concatenate([np.zeros(H, np.float32) if array is None else array for array in arrays])
 
-    weights = GRUWeights(rows("weight_ih"), rows("weight_hh"), biases("bias"), biases("bias_hh"))
+    weights = GRUWeights(*map(rows, ("weight_ih", "weight_hh", "bias", "bias_hh")))
     if update_gate == "keeps":
         return spec, weights
     if not f.complements:
@@ -120,14 +117,14 @@ def _as_activation(name: str, given: str | Activation) -> Activation:
 
 
 def _spec_of(
-    parts: Mapping[str, Mapping[str, Array | None]],
+    parts: Mapping[str, Mapping[str, Any]],
     *,
     reset_after: bool,
     f: Activation,
     g: Activation,
     batch_first: bool,
 ) -> GRUSpec:
-    W = _given(parts["reset"]["weight_ih"])
+    W = parts["reset"]["weight_ih"]
     if W.ndim != 2:
         raise ShapeError(f"reset: weight_ih has shape {W.shape}, expected (H, I)")
     H, I = W.shape
@@ -148,8 +145,3 @@ def _spec_of(
         candidate_activations=(g,),
         batch_first=batch_first,
     )
-
-
-def _given(array: Array | None) -> Array:
-    assert array is not None
-    return array

@@ -13,6 +13,7 @@ from fastgru.engine.memory import Packs
 from fastgru.graph import Array, Graph, TensorSpec
 from fastgru.quantization.report import Errors, Timing
 from fastgru.verify.cases import Case
+from fastgru.verify.compare import differences, largest_by_step
 from fastgru.verify.roles import AxisRoles
 
 __all__ = ["Bench", "Tally"]
@@ -36,11 +37,8 @@ class Tally:
         self._cases.append([])
 
     def add(self, got: Array, expected: Array) -> None:
-        a, b = got.astype(np.float64), expected.astype(np.float64)
-        with np.errstate(invalid="ignore"):
-            same = (a == b) | (np.isnan(a) & np.isnan(b))
-            d = np.where(same, 0.0, np.abs(a - b))
-        d = np.where(np.isnan(d), np.inf, d)
+        b = expected.astype(np.float64)
+        d = differences(got.astype(np.float64), b)
         finite = np.abs(b[np.isfinite(b)])
         self._largest = max(self._largest, float(d.max(initial=0.0)))
         self._scale = max(self._scale, float(finite.max(initial=0.0)))
@@ -48,8 +46,7 @@ class Tally:
         self._squares += float(np.square(d).sum())
         self._signal += float(np.square(finite).sum())
         self._count += d.size
-        steps = [d] if self._time_axis is None else np.moveaxis(d, self._time_axis, 0)
-        self._cases[-1] += [float(row.max(initial=0.0)) for row in steps]
+        self._cases[-1] += largest_by_step(d, self._time_axis)
 
     def errors(self) -> Errors:
         if not self._squares:

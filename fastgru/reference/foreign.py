@@ -187,30 +187,28 @@ def _runner(node: str, opsets: tuple[tuple[str, int], ...], captured: tuple[str,
     for tensor in _tensors(proto):
         if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
             raise FileNotFoundError(f"tensor {tensor.name!r} of {proto.op_type} lies in a file of its own")
-    if shadowed := sorted(set(captured) & set(_body_inputs(proto))):
+    inputs = {info.name for a in _attributes(proto) for graph in (a.g, *a.graphs) for info in graph.input}
+    if shadowed := sorted(set(captured) & inputs):
         raise ValueError(f"its bodies read {', '.join(shadowed)} from outside and have inputs of that name, too")
     return _Runner(proto, dict(opsets), captured)
 
 
-def _body_inputs(proto: NodeProto) -> Iterator[str]:
+def _attributes(proto: NodeProto) -> Iterator[Any]:
+    """Those of the node, and of every node in its bodies."""
     stack: list[Any] = [proto]
     while stack:
         for attribute in stack.pop().attribute:
+            yield attribute
             for graph in (attribute.g, *attribute.graphs):
-                yield from (info.name for info in graph.input)
                 stack.extend(graph.node)
 
 
 def _tensors(proto: NodeProto) -> Iterator[Any]:
-    stack: list[Any] = [proto]
-    while stack:
-        for attribute in stack.pop().attribute:
-            yield attribute.t
-            yield from attribute.tensors
-            for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
-                yield from (sparse.values, sparse.indices)
-            for graph in (attribute.g, *attribute.graphs):
-                yield from graph.initializer
-                for sparse in graph.sparse_initializer:
-                    yield from (sparse.values, sparse.indices)
-                stack.extend(graph.node)
+    for attribute in _attributes(proto):
+        graphs = (attribute.g, *attribute.graphs)
+        yield attribute.t
+        yield from attribute.tensors
+        yield from (tensor for graph in graphs for tensor in graph.initializer)
+        of_graphs = (sparse for graph in graphs for sparse in graph.sparse_initializer)
+        for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors, *of_graphs):
+            yield from (sparse.values, sparse.indices)

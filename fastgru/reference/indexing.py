@@ -11,7 +11,7 @@ from fastgru.reference.attributes import Axes, Axis, OneOf
 from fastgru.reference.dims import FIRST, Facts, changed, joined
 from fastgru.reference.operand import Dim, Dims, Operand, UnknownError
 from fastgru.reference.operator import Array, operator
-from fastgru.reference.shape import integers, normal_axis
+from fastgru.reference.shape import check_positions, integers, normal_axis
 from fastgru.reference.sizes import Size, add, at_least, multiply
 
 __all__ = ["check_beside", "gather", "gather_elements", "last", "pad", "pad_widths", "tile"]
@@ -41,7 +41,7 @@ def _gathered_elements(x: Operand, indices: Operand, *, axis: int) -> list[Size]
 def gather(x: Array, indices: Array, *, axis: Axis) -> Array:
     """x taken at `indices` along `axis`, which the axes of `indices` replace; -1 is the last."""
     axis = normal_axis(axis, x.ndim)
-    _check_indices("gather", indices, x.shape[axis])
+    check_positions("indices", indices, -x.shape[axis], x.shape[axis] - 1)
     return np.take(x, indices, axis=axis)
 
 
@@ -60,7 +60,7 @@ def _picked(x: Operand, indices: Operand, *, axis: int) -> Dims:
 def gather_elements(x: Array, indices: Array, *, axis: Axis) -> Array:
     """y[i, j, ...] = x[..., indices[i, j, ...], ...] along `axis`; indices has the rank of x."""
     axis = normal_axis(axis, x.ndim)
-    _check_indices("gather_elements", indices, x.shape[axis])
+    check_positions("indices", indices, -x.shape[axis], x.shape[axis] - 1)
     check_beside("gather_elements", indices.shape, x.shape, axis)
     grid = list(np.ogrid[tuple(slice(n) for n in indices.shape)])
     grid[axis] = indices
@@ -71,13 +71,6 @@ def check_beside(op: str, indices: tuple[int, ...], x: tuple[int, ...], axis: in
     """Raise `ShapeError` unless indices have the axes of x, none of them larger but for `axis`."""
     if len(indices) != len(x) or any(n > s for i, (n, s) in enumerate(zip(indices, x, strict=True)) if i != axis):
         raise ShapeError(f"{op}: indices {indices} do not fit x {x} on axis {axis}")
-
-
-def _check_indices(op: str, indices: Array, size: int) -> None:
-    if indices.dtype.kind not in "iu":
-        raise ShapeError(f"{op}: indices have dtype {indices.dtype}, expected an integer")
-    if indices.size and (indices.min() < -size or indices.max() >= size):
-        raise ShapeError(f"{op}: indices from {indices.min()} to {indices.max()} on an axis of {size}")
 
 
 def _tiled(x: Operand, repeats: Operand) -> Dims:
@@ -152,9 +145,8 @@ def pad_widths(pads: Array, axes: Sequence[int] | None, rank: int) -> list[tuple
 )
 def last(x: Array, lengths: Array) -> Array:
     """x (N, T, C), lengths (N,) -> x[n, max(lengths[n] - 1, 0)] (N, C)."""
-    if x.ndim != 3 or lengths.shape != x.shape[:1] or lengths.dtype.kind not in "iu":
+    if x.ndim != 3 or lengths.shape != x.shape[:1]:
         raise ShapeError(f"last: x {x.shape} and lengths {lengths.dtype} {lengths.shape}, expected (N, T, C) and (N,)")
-    if lengths.size and (lengths.min() < 0 or lengths.max() > x.shape[1]):
-        raise ShapeError(f"last: lengths from {lengths.min()} to {lengths.max()}, expected 0 to {x.shape[1]}")
+    check_positions("lengths", lengths, 0, x.shape[1])
     rows = np.arange(x.shape[0])
     return x[rows, np.maximum(lengths.astype(np.int64) - 1, 0)]

@@ -8,6 +8,7 @@ from fastgru.errors import ShapeError
 from fastgru.reference.dims import Facts, Tie, broadcast_dims
 from fastgru.reference.operand import Dims, Operand
 from fastgru.reference.operator import Array, operator, same_dtype
+from fastgru.reference.shape import check_positions
 from fastgru.reference.sizes import Size, multiply
 
 __all__ = ["check_linear", "embedding", "linear", "matmul", "matmul_dims", "matmul_flops", "matmul_ties"]
@@ -73,10 +74,7 @@ def matmul(a: Array, b: Array) -> Array:
 )
 def embedding(ids: Array, weight: Array) -> Array:
     """ids (...), weight (V, D) -> the rows weight[ids] (..., D); an id from 0 to V - 1."""
-    if ids.dtype.kind not in "iu":
-        raise ShapeError(f"embedding: ids have dtype {ids.dtype}, expected an integer")
     if weight.ndim != 2:
         raise ShapeError(f"embedding: weight has shape {weight.shape}, expected (V, D)")
-    if ids.size and (ids.min() < 0 or ids.max() >= weight.shape[0]):
-        raise ShapeError(f"embedding: ids from {ids.min()} to {ids.max()}, expected 0 to {weight.shape[0] - 1}")
+    check_positions("ids", ids, 0, weight.shape[0] - 1)
     return np.asarray(weight[ids])

@@ -10,6 +10,7 @@ Scale and zero point are numbers, vectors along `axis`, or, with a `block_size`,
 for that many neighbours along `axis`. NaN becomes the smallest integer; a dynamic scale of data with a NaN is NaN.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
@@ -26,8 +27,8 @@ from fastgru.reference.shape import normal_axis
 from fastgru.reference.windows import Pads, check_forms
 
 __all__ = [
-    "PRODUCT_DTYPES", "STORED_DTYPES", "TARGET_DTYPES", "check_blocks", "check_stored", "conv_integer", "dequantize",
-    "dynamic_quantize", "matmul_integer", "quantize", "vector_axis",
+    "PRODUCT_DTYPES", "STORED_DTYPES", "TARGET_DTYPES", "check_blocks", "check_factor", "check_pair", "check_stored",
+    "conv_integer", "dequantize", "dynamic_quantize", "matmul_integer", "quantize", "vector_axis",
 ]  # fmt: skip
 
 Shape = tuple[int, ...]
@@ -75,11 +76,23 @@ def _wide(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype(np.float32) if dtype == np.float16 else dtype
 
 
-def _check_pair(scale: Array, zero_point: Array | None) -> None:
+def check_pair(scale: Any, zero_point: Any | None, dtype: Any) -> None:
+    """Raise `ShapeError` unless the scale is of floats, and a zero point of its shape and of this dtype."""
     if not is_floating(scale.dtype):
         raise ShapeError(f"scale has dtype {scale.dtype}, expected a float")
-    if zero_point is not None and zero_point.shape not in (scale.shape, *([(), (1,)] if scale.size == 1 else [])):
+    if zero_point is None:
+        return
+    if zero_point.shape != scale.shape and not math.prod(zero_point.shape) == math.prod(scale.shape) == 1:
         raise ShapeError(f"zero_point has shape {zero_point.shape}, expected {scale.shape} as scale")
+    if zero_point.dtype != dtype:
+        raise ShapeError(f"zero_point has dtype {zero_point.dtype}, expected {dtype}")
+
+
+def check_factor(name: str, x: Any, zero_point: Any | None) -> None:
+    """Raise unless x is of 8 bits, and its zero point of the same dtype."""
+    check_stored(name, str(x.dtype), PRODUCT_DTYPES)
+    if zero_point is not None and zero_point.dtype != x.dtype:
+        raise ShapeError(f"the zero point of {name} has dtype {zero_point.dtype}, expected {x.dtype}")
 
 
 @operator("quantize", Facts(same, dtype=lambda to="uint8", **_: to, flops=3))
@@ -93,11 +106,9 @@ def quantize(
     to: Annotated[str, OneOf(TARGET_DTYPES)] = "uint8",
 ) -> Array:
     """x of floats or int32, scale, zero_point of the dtype `to` -> integers of the dtype `to`."""
-    _check_pair(scale, zero_point)
+    check_pair(scale, zero_point, to)
     if not is_floating(x.dtype) and x.dtype != np.int32:
         raise ShapeError(f"x has dtype {x.dtype}, expected a float or int32")
-    if zero_point is not None and zero_point.dtype.name != to:
-        raise ShapeError(f"zero_point has dtype {zero_point.dtype}, expected {to}")
     limits, real = np.iinfo(to), _wide(scale.dtype)
     y = np.rint(x.astype(real) / _spread("scale", scale.astype(real), x.shape, axis, block_size))
     if zero_point is not None:
@@ -112,11 +123,9 @@ def dequantize(
 ) -> Array:
     """x of integers, scale, zero_point of the dtype of x -> floats of the dtype of scale."""
     check_stored("x", x.dtype.name, STORED_DTYPES)
-    _check_pair(scale, zero_point)
+    check_pair(scale, zero_point, x.dtype)
     moved = x.astype(np.int64)
     if zero_point is not None:
-        if zero_point.dtype != x.dtype:
-            raise ShapeError(f"zero_point has dtype {zero_point.dtype}, expected {x.dtype} as x")
         moved = moved - _spread("zero_point", zero_point, x.shape, axis, block_size)
     real = _wide(scale.dtype)
     y = moved.astype(real) * _spread("scale", scale.astype(real), x.shape, axis, block_size)
@@ -157,11 +166,9 @@ def matmul_integer(a: Array, b: Array, a_zero_point: Array | None = None, b_zero
 
 def _less(name: str, x: Array, zero_point: Array | None, *, of_rows: bool) -> Array:
     """x less its zero point, in float64."""
-    check_stored(name, x.dtype.name, PRODUCT_DTYPES)
+    check_factor(name, x, zero_point)
     if zero_point is None:
         return x.astype(np.float64)
-    if zero_point.dtype != x.dtype:
-        raise ShapeError(f"the zero point of {name} has dtype {zero_point.dtype}, expected {x.dtype}")
     column = of_rows and zero_point.ndim == 1 and zero_point.size != 1
     spread = zero_point[:, None] if column else zero_point.reshape(()) if zero_point.size == 1 else zero_point
     if np.broadcast_shapes(x.shape, spread.shape) != x.shape:

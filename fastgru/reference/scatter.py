@@ -11,7 +11,7 @@ from fastgru.reference.dims import Facts, Tie, same
 from fastgru.reference.indexing import check_beside
 from fastgru.reference.operand import Operand
 from fastgru.reference.operator import Array, operator, same_dtype
-from fastgru.reference.shape import normal_axis
+from fastgru.reference.shape import check_positions, normal_axis
 
 __all__ = ["check_scatter_elements", "check_scatter_nd", "scatter_elements", "scatter_nd"]
 
@@ -32,15 +32,6 @@ _REDUCTIONS: Final[Mapping[str, Callable[[Array, tuple[Array, ...], Array], None
 Reduction = Annotated[str, OneOf(_REDUCTIONS)]
 
 
-def _positions(op: str, indices: Array, sizes: tuple[int, ...] | list[int]) -> None:
-    if indices.dtype.kind not in "iu":
-        raise ShapeError(f"{op}: indices have dtype {indices.dtype}, expected an integer")
-    for axis, size in enumerate(sizes):
-        one = indices[..., axis]
-        if one.size and (one.min() < -size or one.max() >= size):
-            raise ShapeError(f"{op}: indices from {one.min()} to {one.max()} on an axis of {size}")
-
-
 def _blocks(x: Operand, indices: Operand, updates: Operand, **_: Any) -> list[Tie]:
     lead, gone = indices.rank - 1, x.rank - updates.rank + indices.rank - 1
     blocks: list[Tie] = [(None, [(0, gone + i), (2, lead + i)]) for i in range(x.rank - gone)]
@@ -56,7 +47,7 @@ def scatter_nd(x: Array, indices: Array, updates: Array, *, reduction: Reduction
     """
     same_dtype(x=x, updates=updates)
     k = check_scatter_nd(x.shape, indices.shape, updates.shape)
-    _positions("scatter_nd", indices, x.shape[:k])
+    check_positions("indices", indices, [-n for n in x.shape[:k]], [n - 1 for n in x.shape[:k]])
     y = x.copy()
     _REDUCTIONS[reduction](y, tuple(indices[..., i] for i in range(k)), updates)
     return y
@@ -83,7 +74,7 @@ def scatter_elements(x: Array, indices: Array, updates: Array, *, axis: Axis, re
     same_dtype(x=x, updates=updates)
     axis = normal_axis(axis, x.ndim)
     check_scatter_elements(x.shape, indices.shape, updates.shape, axis)
-    _positions("scatter_elements", indices[..., None], [x.shape[axis]])
+    check_positions("indices", indices, -x.shape[axis], x.shape[axis] - 1)
     grid = list(np.ogrid[tuple(slice(n) for n in indices.shape)])
     grid[axis] = indices
     y = x.copy()

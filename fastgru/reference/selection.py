@@ -9,6 +9,7 @@ from fastgru.reference.attributes import Axis, Size
 from fastgru.reference.dims import FIRST, Facts, Tie, equal, same
 from fastgru.reference.operand import Dim, Dims, Operand, numbers
 from fastgru.reference.operator import Array, operator
+from fastgru.reference.shape import check_positions
 
 __all__ = ["gather_nd", "nonzero", "reverse_sequence"]
 
@@ -25,13 +26,10 @@ def gather_nd(x: Array, indices: Array, *, batch_dims: Size = 0) -> Array:
 
     batch_dims: leading axes that x and indices share; a negative position counts from the end.
     """
-    if indices.dtype.kind not in "iu" or indices.ndim < 1:
-        raise ShapeError(f"gather_nd: indices are {indices.dtype} of shape {indices.shape}, expected integers (..., d)")
     check_gather_nd(x.shape, indices.shape, batch_dims)
     depth = indices.shape[-1]
-    sizes = np.array(x.shape[batch_dims : batch_dims + depth])
-    if indices.size and ((indices < -sizes) | (indices >= sizes)).any():
-        raise ShapeError(f"gather_nd: indices from {indices.min()} to {indices.max()} on axes of {sizes.tolist()}")
+    sizes = x.shape[batch_dims : batch_dims + depth]
+    check_positions("indices", indices, [-n for n in sizes], [n - 1 for n in sizes])
     lead = np.ogrid[tuple(slice(n) for n in indices.shape[:-1])][:batch_dims] if batch_dims else []
     picked = [np.broadcast_to(g, indices.shape[:-1]) for g in lead] + [indices[..., i] for i in range(depth)]
     return np.asarray(x[tuple(picked)]) if picked else np.broadcast_to(x, indices.shape[:-1] + x.shape).copy()
@@ -56,11 +54,8 @@ def _rows(x: Operand, lengths: Operand, *, time_axis: int, batch_axis: int) -> l
 def reverse_sequence(x: Array, lengths: Array, *, time_axis: Axis, batch_axis: Axis) -> Array:
     """Each row's first lengths[n] steps in the other order, the rest as it was. The axes are 0 and 1."""
     check_reverse(x.shape, lengths.shape, time_axis, batch_axis)
-    if lengths.dtype.kind not in "iu":
-        raise ShapeError(f"reverse_sequence: lengths have dtype {lengths.dtype}, expected an integer")
     T = x.shape[time_axis]
-    if lengths.size and (lengths.min() < 0 or lengths.max() > T):
-        raise ShapeError(f"reverse_sequence: lengths from {lengths.min()} to {lengths.max()}, expected 0 to {T}")
+    check_positions("lengths", lengths, 0, T)
     steps, ends = np.arange(T)[:, None], lengths.astype(np.int64)[None, :]
     source = np.where(steps < ends, ends - 1 - steps, steps)
     rows = np.arange(x.shape[batch_axis])[None, :]

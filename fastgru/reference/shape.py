@@ -16,6 +16,7 @@ from fastgru.reference.sizes import Size, at_least, divide, multiply, subtract
 __all__ = [
     "arange",
     "check_constant",
+    "check_positions",
     "constant_of_shape",
     "expand",
     "flat_shape",
@@ -36,6 +37,14 @@ def integers(name: str, vector: Array) -> list[int]:
     if vector.dtype.kind not in "iu" or vector.ndim > 1:
         raise ShapeError(f"{name}: got {vector.dtype} of shape {vector.shape}, expected a vector of integers")
     return [int(v) for v in vector.reshape(-1)]
+
+
+def check_positions(what: str, numbers: Array, low: Any, high: Any) -> None:
+    """Raise `ShapeError` unless these are integers from low to high: numbers, or one for each along the last axis."""
+    if numbers.dtype.kind not in "iu":
+        raise ShapeError(f"{what} have dtype {numbers.dtype}, expected an integer")
+    if numbers.size and ((numbers < np.asarray(low)) | (numbers > np.asarray(high))).any():
+        raise ShapeError(f"{what} from {numbers.min()} to {numbers.max()}, expected {low} to {high}")
 
 
 def normal_axis(axis: int, rank: int) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 from fastgru.graph import Array
 from fastgru.verify.report import Check
 
-__all__ = ["TOLERANCES", "Run", "check_output", "largest_error"]
+__all__ = ["TOLERANCES", "Run", "check_output", "differences", "largest_by_step", "largest_error"]
 
 
 # |got - expected| allowed for outputs of magnitude up to 1; beyond, times the magnitude.
@@ -89,12 +89,18 @@ def _errors(got: Array, expected: Array, time_axis: int | None) -> list[float]:
     """The largest difference at each step of `time_axis`, of the whole array without one."""
     if np.shape(got) != np.shape(expected):
         return [float("inf")]
-    a, b = np.asarray(got, np.float64), np.asarray(expected, np.float64)
+    return largest_by_step(differences(np.asarray(got, np.float64), np.asarray(expected, np.float64)), time_axis)
+
+
+def differences(a: Array, b: Array) -> Array:
+    """|a - b| of each element, 0 where both are NaN, infinite where one of them is."""
     with np.errstate(invalid="ignore"):
         same = (a == b) | (np.isnan(a) & np.isnan(b))
         difference = np.where(same, 0.0, np.abs(a - b))
-    difference = np.where(np.isnan(difference), np.inf, difference)
-    if time_axis is None:
-        return [float(difference.max(initial=0.0))]
-    rows = np.moveaxis(difference, time_axis, 0)
-    return [float(row.max(initial=0.0)) for row in rows]
+    return np.where(np.isnan(difference), np.inf, difference)
+
+
+def largest_by_step(difference: Array, time_axis: int | None) -> list[float]:
+    """The largest number at each step of `time_axis`, of the whole array without one."""
+    steps = [difference] if time_axis is None else np.moveaxis(difference, time_axis, 0)
+    return [float(step.max(initial=0.0)) for step in steps]

@@ -10,7 +10,7 @@ from fastgru.graph import Node
 from fastgru.kernels.operands.cast import CAST, DIRECT
 from fastgru.reference.operator import is_floating, numpy_dtype
 
-__all__ = ["as_dtype", "check_integers", "lower_cast", "saturated"]
+__all__ = ["as_dtype", "check_integers", "lower_cast", "number", "saturated"]
 
 
 def check_integers(builder: PlanBuilder, **values: Value) -> None:
@@ -43,6 +43,11 @@ def _converted(builder: PlanBuilder, op: str, value: View, dtype: str) -> View:
     if source.size:
         builder.emit(op, source.dtype, CAST, {"x": source, "y": result, "count": source.size}, writes="y")
     return result
+
+
+def number(builder: PlanBuilder, value: float) -> View:
+    """A number of the dtype of the plan."""
+    return builder.packed(("number", repr(value)), lambda: np.array(value, builder.float_dtype))
 
 
 @lowering("cast")

@@ -18,6 +18,7 @@ from fastgru.kernels.operands import binary as binary_kernel
 from fastgru.kernels.operands import fusion as fusion_kernel
 from fastgru.kernels.operands import unary as unary_kernel
 from fastgru.reference.binary import BITWISE
+from fastgru.spec import ACTIVATIONS, Activation
 
 __all__ = ["apply_binary", "apply_unary", "broadcast", "same_dtype", "selected", "wide"]
 
@@ -149,6 +150,13 @@ def _logical(builder: PlanBuilder, kind: str, a: Value, b: Value) -> View:
     return broadcast(builder, "logical", "bool", "bool", code, a=builder.view(a), b=builder.view(b))
 
 
+@lowering("activation", kinds=ACTIVATIONS)
+def lower_activation(builder: PlanBuilder, node: Node, x: Value) -> list[Value]:
+    """y = f(x), an operation of a fusion."""
+    f = Activation(**node.attrs)
+    return [computed(builder, f.kind, builder.view(x), alpha=f.alpha, beta=f.beta)]
+
+
 @lowering("binary", kinds={
     *fusion_kernel.BINARY, *binary_kernel.LIBRARY._fields, *binary_kernel.INTEGER._fields,
 } - {"prelu"})  # fmt: skip
@@ -217,7 +225,7 @@ def lower_clip(
         if bound is not None and prod(bound.shape) != 1:
             raise ShapeError(f"{name} has shape {bound.shape}, expected a scalar")
         # Without axes, so that it broadcasts to any x.
-        bounds.append(None if bound is None else _number(as_dtype(builder, bound, dtype)))
+        bounds.append(None if bound is None else as_dtype(builder, bound, dtype).as_strided((), ()))
     if dtype == builder.float_dtype:
         ends = [v if v is not None else as_dtype(builder, Constant(np.array(e)), dtype)
                 for v, e in zip(bounds, (-np.inf, np.inf), strict=True)]  # fmt: skip
@@ -229,7 +237,3 @@ def lower_clip(
         if bound_view is not None:
             result = apply_binary(builder, kind, result, bound_view)
     return [result]
-
-
-def _number(view: View) -> View:
-    return view.as_strided((), ())

@@ -9,6 +9,7 @@ from fastgru.engine.buffers import Constant, Region, Value, View, constant_of, c
 from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.lowering import lowering
 from fastgru.engine.ops.cast import as_dtype, check_integers
+from fastgru.engine.ops.shape import sliced
 from fastgru.engine.strides import merged_axes, nditer_words
 from fastgru.errors import ShapeError
 from fastgru.graph import Array, Node
@@ -153,7 +154,8 @@ def lower_pad(builder: PlanBuilder, node: Node, x_value: Value, pads: Value, val
     x = builder.view(x_value)
     widths = pad_widths(constant_of(pads, "the pads").array, node.attrs.get("axes"), x.ndim)
     for axis, (begin, end) in enumerate(widths):
-        x = _cut(x, axis, max(-begin, 0), max(-end, 0))
+        last = max(x.shape[axis] - max(-end, 0), 0)
+        x = sliced(x, axis, min(max(-begin, 0), last), last)
     grown = {axis: (max(b, 0), max(e, 0)) for axis, (b, e) in enumerate(widths) if b > 0 or e > 0}
     mode = node.attrs["mode"]
     if mode == "constant":
@@ -167,14 +169,6 @@ def lower_pad(builder: PlanBuilder, node: Node, x_value: Value, pads: Value, val
             raise ShapeError(f"pad: axis {axis} of shape {x.shape}: {error}") from None
         result = gathered(builder, result, Constant(positions), axis, wrap=False)
     return [result]
-
-
-def _cut(x: View, axis: int, begin: int, end: int) -> View:
-    """x without `begin` elements at the start of an axis and `end` at its end."""
-    size = x.shape[axis]
-    kept = max(size - end, 0) - min(begin, max(size - end, 0))
-    shape = (*x.shape[:axis], kept, *x.shape[axis + 1 :])
-    return View(x.buffer, x.moved(begin * x.strides[axis]) if kept else x.offset, shape, x.strides, x.dtype)
 
 
 def _framed(builder: PlanBuilder, x: View, grown: dict[int, tuple[int, int]], value: Value | None) -> View:

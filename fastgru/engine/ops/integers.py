@@ -24,13 +24,12 @@ from fastgru.engine.ops.elementwise import apply_binary
 from fastgru.engine.ops.gemm import byte_gemm, gemm
 from fastgru.engine.ops.matmul import multiplied
 from fastgru.engine.ops.quantize import moved
-from fastgru.engine.ops.shape import reshaped
+from fastgru.engine.ops.shape import reshaped, sliced
 from fastgru.errors import ShapeError
 from fastgru.graph import Array, Node
 from fastgru.reference.conv import check_conv
 from fastgru.reference.quantize import (
-    PRODUCT_DTYPES,
-    check_stored,
+    check_factor,
     vector_axis,
 )
 
@@ -45,7 +44,8 @@ def lower_matmul_integer(
     builder: PlanBuilder, node: Node, a: Value, b: Value, a_zero: Value | None = None, b_zero: Value | None = None
 ) -> list[Value]:
     """(a - a_zero_point) (b - b_zero_point) in int32."""
-    _check_product(a=(a, a_zero), b=(b, b_zero))
+    check_factor("a", a, a_zero)
+    check_factor("b", b, b_zero)
     if not a.ndim or not b.ndim or a.shape[-1] != b.shape[-2 if b.ndim > 1 else 0]:
         raise ShapeError(f"a {a.shape} and b {b.shape} do not fit together")
     a_zero, b_zero = _zero_point("a", a_zero, a, of_rows=True), _zero_point("b", b_zero, b, of_rows=False)
@@ -59,8 +59,8 @@ def lower_matmul_integer(
     K = a.shape[-1]
     sums = []
     for first in range(0, max(K, 1), each):
-        some = _sliced(left, left.ndim - 1, first, min(first + each, K))
-        others = _sliced(right_view, max(right_view.ndim - 2, 0), first, min(first + each, K))
+        some = sliced(left, left.ndim - 1, first, min(first + each, K))
+        others = sliced(right_view, max(right_view.ndim - 2, 0), first, min(first + each, K))
         sums.append(saturated(builder, multiplied(builder, some, others), "int32"))
     return [_total(builder, sums)]
 
@@ -101,7 +101,7 @@ def _by_floats(builder: PlanBuilder, a: Value, a_zero: Value | None, right: _Con
     sums = []
     for first, last, _ in right.runs(peak_of(a, a_zero)).tolist():
         weight = Constant(right.difference(first, last).T, name)
-        y = gemm(builder, _sliced(left, left.ndim - 1, first, last), weight, None, (*right.key, f"{first}:{last}"))
+        y = gemm(builder, sliced(left, left.ndim - 1, first, last), weight, None, (*right.key, f"{first}:{last}"))
         sums.append(saturated(builder, y, "int32"))
     return _total(builder, sums)
 
@@ -123,11 +123,11 @@ def _by_bytes(builder: PlanBuilder, a: Value, a_zero: Value | None, right: _Cons
     totals = []
     for first, last, layers in right.runs(max(peak_of(a, a_zero), 128)).tolist():
         key = (*right.key, f"{first}:{last}")
-        some = _sliced(x, x.ndim - 1, first, last)
+        some = sliced(x, x.ndim - 1, first, last)
         y = byte_gemm(builder, some, layers * O, partial(right.stacked, first, last), key, right.sources)
-        total = _sliced(y, y.ndim - 1, 0, O)
+        total = sliced(y, y.ndim - 1, 0, O)
         for i in range(1, layers):
-            total = computed(builder, "add", total, _sliced(y, y.ndim - 1, i * O, (i + 1) * O))
+            total = computed(builder, "add", total, sliced(y, y.ndim - 1, i * O, (i + 1) * O))
         if move is not None:
             sums = builder.packed((*key, "sums"), partial(right.sums, first, last), right.sources)
             total = computed(builder, "fma", move, sums, total)
@@ -140,7 +140,8 @@ def lower_conv_integer(
     builder: PlanBuilder, node: Node, x: Value, w: Value, x_zero: Value | None = None, w_zero: Value | None = None
 ) -> list[Value]:
     """The convolution of x - x_zero_point and weight - w_zero_point in int32."""
-    _check_product(x=(x, x_zero), weight=(w, w_zero))
+    check_factor("x", x, x_zero)
+    check_factor("weight", w, w_zero)
     weight = constant_of(w, "the weight")
     start = None if w_zero is None else constant_of(w_zero, "the zero point of the weight")
     group = int(node.attrs["group"])
@@ -174,13 +175,6 @@ def lower_conv_integer(
     return [_total(builder, sums)]
 
 
-def _check_product(**given: tuple[Value, Value | None]) -> None:
-    for name, (x, zero_point) in given.items():
-        check_stored(name, x.dtype, PRODUCT_DTYPES)
-        if zero_point is not None and zero_point.dtype != x.dtype:
-            raise ShapeError(f"the zero point of {name} has dtype {zero_point.dtype}, expected {x.dtype}")
-
-
 def _zero_point(name: str, value: Value | None, x: Value, *, of_rows: bool) -> Value | None:
     """A zero point with the axes by which it broadcasts with x."""
     if value is None:
@@ -211,15 +205,10 @@ def _shared(x: Constant, zero_point: Value | None) -> str:
     return x.name if zero_point is None or (isinstance(zero_point, Constant) and zero_point.name) else ""
 
 
-def _sliced(view: View, axis: int, first: int, last: int) -> View:
-    shape = (*view.shape[:axis], last - first, *view.shape[axis + 1 :])
-    return View(view.buffer, view.moved(first * view.strides[axis]), shape, view.strides, view.dtype)
-
-
 def _channels(builder: PlanBuilder, x: View, group: int, first: int, last: int) -> View:
     """These channels of each group of x (N, C, D1, ...)."""
     N, C, *sizes = x.shape
-    some = _sliced(reshaped(builder, x, (N, group, C // group, *sizes)), 2, first, last)
+    some = sliced(reshaped(builder, x, (N, group, C // group, *sizes)), 2, first, last)
     return reshaped(builder, some, (N, group * (last - first), *sizes))
 
 

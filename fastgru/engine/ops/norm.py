@@ -11,6 +11,7 @@ from fastgru.engine.buffers import Constant, Value, View
 from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.fusion import computed
 from fastgru.engine.lowering import lowering
+from fastgru.engine.ops.cast import number
 from fastgru.engine.ops.elementwise import apply_binary, apply_unary, same_dtype
 from fastgru.graph import Node
 from fastgru.kernels.operands.norm import GROUP_NORM, ROW_NORM
@@ -38,14 +39,10 @@ def lower_layer_norm(
     epsilon = float(node.attrs["epsilon"])
     if x.size:
         builder.emit(node.op, x.dtype, ROW_NORM, {
-            "x": x, "y": y, **factors, "epsilon": _number(builder, epsilon), "rows": prod(x.shape[:axis]),
+            "x": x, "y": y, **factors, "epsilon": number(builder, epsilon), "rows": prod(x.shape[:axis]),
             "n": prod(tail),
         }, writes="y")  # fmt: skip
     return [y]
-
-
-def _number(builder: PlanBuilder, epsilon: float) -> View:
-    return builder.packed(("epsilon", repr(epsilon)), lambda: np.array([epsilon], builder.float_dtype))
 
 
 @lowering("group_norm")
@@ -58,7 +55,7 @@ def lower_group_norm(builder: PlanBuilder, node: Node, x_value: Value, scale: Va
     if x.size:
         builder.emit("group_norm", x.dtype, GROUP_NORM, {
             "x": x, "y": y, "scale": builder.contiguous(scale), "bias": builder.contiguous(bias),
-            "epsilon": _number(builder, float(node.attrs["epsilon"])), "N": x.shape[0], "groups": groups,
+            "epsilon": number(builder, float(node.attrs["epsilon"])), "N": x.shape[0], "groups": groups,
             "channels": x.shape[1] // groups, "S": prod(x.shape[2:]),
         })  # fmt: skip
     return [y]

@@ -1,14 +1,12 @@
 """Integers that stand for reals: to them, and from them."""
 
-from math import prod
-
 import numpy as np
 
 from fastgru.engine.buffers import Constant, Value, View
 from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.fusion import computed
 from fastgru.engine.lowering import lowering
-from fastgru.engine.ops.cast import as_dtype, saturated
+from fastgru.engine.ops.cast import as_dtype, number, saturated
 from fastgru.engine.ops.elementwise import broadcast, selected
 from fastgru.engine.ops.reduce import reduced
 from fastgru.engine.ops.shape import reshaped
@@ -17,8 +15,8 @@ from fastgru.graph import Node
 from fastgru.kernels.operands.binary import COMPARISONS
 from fastgru.reference.quantize import (
     STORED_DTYPES,
-    TARGET_DTYPES,
     check_blocks,
+    check_pair,
     check_stored,
     vector_axis,
 )
@@ -32,11 +30,9 @@ def lower_quantize(
 ) -> list[Value]:
     """y = saturate(round(x / scale) + zero_point)."""
     to = node.attrs.get("to", "uint8")
-    check_stored("to", to, TARGET_DTYPES)
     if builder.dtype(x) not in (builder.float_dtype, "int32"):
         raise ShapeError(f"x has dtype {builder.dtype(x)}, expected a float or int32")
-    if zero_point is not None and zero_point.dtype != to:
-        raise ShapeError(f"zero_point has dtype {zero_point.dtype}, expected {to}")
+    check_pair(scale, zero_point, to)
     by, start = _parameters(builder, node, x, scale, zero_point)
     return [_quantized(builder, as_dtype(builder, x, builder.float_dtype), by, start, to)]
 
@@ -56,8 +52,7 @@ def lower_dequantize(
 ) -> list[Value]:
     """y = (x - zero_point) * scale."""
     check_stored("x", x.dtype, STORED_DTYPES)
-    if zero_point is not None and zero_point.dtype != x.dtype:
-        raise ShapeError(f"zero_point has dtype {zero_point.dtype}, expected {x.dtype} as x")
+    check_pair(scale, zero_point, x.dtype)
     by, start = _parameters(builder, node, x, scale, zero_point)
     return [computed(builder, "mul", moved(builder, x, start), builder.view(by))]
 
@@ -74,14 +69,6 @@ def _parameters(
     builder: PlanBuilder, node: Node, x: Value, scale: Value, zero_point: Value | None
 ) -> tuple[Value, Value | None]:
     """Scale and zero point of every element, to broadcast with x."""
-    if builder.dtype(scale) != builder.float_dtype:
-        raise ShapeError(f"scale has dtype {scale.dtype}, expected a float")
-    if (
-        zero_point is not None
-        and zero_point.shape != scale.shape
-        and not prod(zero_point.shape) == prod(scale.shape) == 1
-    ):
-        raise ShapeError(f"zero_point has shape {zero_point.shape}, expected {scale.shape} as scale")
     axis, block_size = int(node.attrs.get("axis", 1)), int(node.attrs.get("block_size", 0))
     by = _spread(builder, "scale", scale, x.shape, axis, block_size)
     if zero_point is None:
@@ -113,7 +100,7 @@ def _spread(builder: PlanBuilder, name: str, value: Value, x: tuple[int, ...], a
 def lower_dynamic_quantize(builder: PlanBuilder, node: Node, value: Value) -> list[Value]:
     """y (uint8), scale, zero_point of all of x."""
     x = builder.floats(value)
-    zero, steps, one = (_number(builder, n) for n in (0, 255, 1))
+    zero, steps, one = (number(builder, n) for n in (0, 255, 1))
     if x.size == 0:
         return [
             builder.new(x.shape, "uint8"),
@@ -131,7 +118,3 @@ def lower_dynamic_quantize(builder: PlanBuilder, node: Node, value: Value) -> li
     scale = selected(builder, flat, one, scale)
     zero_point = _quantized(builder, computed(builder, "sub", zero, low), scale, None, "uint8")
     return [_quantized(builder, x, scale, zero_point, "uint8"), scale, zero_point]
-
-
-def _number(builder: PlanBuilder, value: float) -> View:
-    return builder.packed(("number", repr(value)), lambda: np.array(value, builder.float_dtype))

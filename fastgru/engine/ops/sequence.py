@@ -17,6 +17,7 @@ from fastgru.kernels.operands.recurrent import RECURRENT, chunk_steps, recurrent
 from fastgru.kernels.operands.team import step_work
 from fastgru.packing.panels import padded
 from fastgru.packing.recurrent import PackedRecurrent, pack_recurrent
+from fastgru.reference.recurrent import weights_of_each
 from fastgru.simd.cpu import LANES
 from fastgru.spec import RecurrentSpec, check_weights
 
@@ -127,12 +128,8 @@ def _weights_of(node: Node, spec: RecurrentSpec, kind: Any, arrays: Sequence[Val
     """The arrays of each direction, which must be constants, as its dataclass."""
     if any(a is not None and not isinstance(a, Constant) for a in arrays):
         raise UnsupportedModelError(f"{node}: weights that are computed from the inputs; make them constants")
-    count = len(spec.weight_shapes)
-    if len(arrays) > count * spec.num_directions:
-        raise ShapeError(f"{node}: {len(arrays)} weight inputs, expected {count * spec.num_directions}")
     plain: list[Any] = [a.matrix if isinstance(a, Constant) else None for a in arrays]
-    plain += [None] * (count * spec.num_directions - len(plain))
-    weights = [kind(*plain[count * d : count * (d + 1)]) for d in range(spec.num_directions)]
+    weights = weights_of_each(kind, spec, plain)
     check_weights(spec, weights, what=str(node))
     return weights
 

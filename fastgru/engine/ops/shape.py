@@ -15,7 +15,7 @@ from fastgru.graph import Node
 from fastgru.reference import OPS, evaluate
 from fastgru.reference.shape import flat_shape, integers, new_shape, normal_axis
 
-__all__ = ["broadcast_to", "reshaped"]
+__all__ = ["broadcast_to", "reshaped", "sliced"]
 
 
 def reshaped(builder: PlanBuilder, value: Value, shape: Sequence[int]) -> View:
@@ -108,6 +108,12 @@ def lower_frame(builder: PlanBuilder, node: Node, value: Value, *parameters: Val
     if len(views) != len(node.outputs):
         raise ShapeError(f"{node}: {len(views)} parts for {len(node.outputs)} outputs")
     return views
+
+
+def sliced(x: View, axis: int, first: int, last: int) -> View:
+    """x[first:last] along an axis."""
+    shape = (*x.shape[:axis], last - first, *x.shape[axis + 1 :])
+    return View(x.buffer, x.moved(first * x.strides[axis]), shape, x.strides, x.dtype)
 
 
 def broadcast_to(x: View, shape: tuple[int, ...]) -> View:
