@@ -28,7 +28,8 @@ from fastgru.reference.windows import Pads, check_forms
 
 __all__ = [
     "PRODUCT_DTYPES", "STORED_DTYPES", "TARGET_DTYPES", "check_blocks", "check_factor", "check_pair", "check_stored",
-    "conv_integer", "dequantize", "dynamic_quantize", "matmul_integer", "quantize", "vector_axis",
+    "conv_integer", "dequantize", "dynamic_quantize", "matmul_integer", "quantize", "spread_parameter",
+    "vector_axis",
 ]  # fmt: skip
 
 Shape = tuple[int, ...]
@@ -63,7 +64,7 @@ def check_stored(name: str, dtype: str, known: Sequence[str]) -> None:
         raise UnsupportedModelError(f"{name} has dtype {dtype}; there are {', '.join(known)}")
 
 
-def _spread(name: str, parameter: Array, x: Shape, axis: int, block_size: int) -> Array:
+def spread_parameter(name: str, parameter: Array, x: Shape, axis: int, block_size: int) -> Array:
     """The scale or zero point of every element, to broadcast with x."""
     if block_size:
         at = check_blocks(name, parameter.shape, x, axis, block_size)
@@ -110,9 +111,9 @@ def quantize(
     if not is_floating(x.dtype) and x.dtype != np.int32:
         raise ShapeError(f"x has dtype {x.dtype}, expected a float or int32")
     limits, real = np.iinfo(to), _wide(scale.dtype)
-    y = np.rint(x.astype(real) / _spread("scale", scale.astype(real), x.shape, axis, block_size))
+    y = np.rint(x.astype(real) / spread_parameter("scale", scale.astype(real), x.shape, axis, block_size))
     if zero_point is not None:
-        y = y + _spread("zero_point", zero_point, x.shape, axis, block_size).astype(real)
+        y = y + spread_parameter("zero_point", zero_point, x.shape, axis, block_size).astype(real)
     y = np.where(np.isnan(y), limits.min, np.clip(y, limits.min, limits.max))
     return np.asarray(y).astype(to)
 
@@ -126,9 +127,9 @@ def dequantize(
     check_pair(scale, zero_point, x.dtype)
     moved = x.astype(np.int64)
     if zero_point is not None:
-        moved = moved - _spread("zero_point", zero_point, x.shape, axis, block_size)
+        moved = moved - spread_parameter("zero_point", zero_point, x.shape, axis, block_size)
     real = _wide(scale.dtype)
-    y = moved.astype(real) * _spread("scale", scale.astype(real), x.shape, axis, block_size)
+    y = moved.astype(real) * spread_parameter("scale", scale.astype(real), x.shape, axis, block_size)
     return np.asarray(y).astype(scale.dtype)
 
 

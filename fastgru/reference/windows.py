@@ -127,12 +127,17 @@ def slid(
     ceil_mode: bool = False,
 ) -> Dims:
     """What `slide` makes of the spatial axes. One that keeps its size without a stride stays what it is."""
-    found = []
-    for i, (dim, k, s, d) in enumerate(zip(dims, taps, strides, dilations, strict=True)):
-        edges = pads if isinstance(pads, str) else (pads[i], pads[i + len(dims)])
-        size = _slid_size(dim.size, k, s, d, edges, ceil_mode=ceil_mode)
-        found.append(dim if s == 1 and size == dim.size else dim.resized(size))
-    return found
+    each = zip(dims, taps, strides, dilations, _edges(pads, len(dims)), strict=True)
+    return [_resized(dim, s, _slid_size(dim.size, k, s, d, e, ceil_mode=ceil_mode)) for dim, k, s, d, e in each]
+
+
+def _edges(pads: Pads, rank: int) -> Sequence[str | tuple[int, int]]:
+    """What `_slid_size` and `_spread_size` take of each axis."""
+    return [pads] * rank if isinstance(pads, str) else list(zip(pads[:rank], pads[rank:], strict=True))
+
+
+def _resized(dim: Dim, stride: int, size: Size) -> Dim:
+    return dim if stride == 1 and size == dim.size else dim.resized(size)
 
 
 def spread(
@@ -158,9 +163,8 @@ def spread(
     if output_shape is not None and len(output_shape) != rank:
         raise ShapeError(f"output_shape {list(output_shape)}, expected {rank} sizes")
     begin, end, sizes = [], [], []
-    for i, (n, k, s, d) in enumerate(zip(spatial, taps, strides, dilations, strict=True)):
-        edges = pads if isinstance(pads, str) else (pads[i], pads[i + rank])
-        size = _spread_size(n, k, s, d, edges, output_padding[i], None if output_shape is None else output_shape[i])
+    for i, (n, k, s, d, e) in enumerate(zip(spatial, taps, strides, dilations, _edges(pads, rank), strict=True)):
+        size = _spread_size(n, k, s, d, e, output_padding[i], None if output_shape is None else output_shape[i])
         assert isinstance(size, int)
         cut = s * (n - 1) + output_padding[i] + (k - 1) * d + 1 - size
         if output_shape is None and not isinstance(pads, str):
@@ -197,13 +201,13 @@ def spread_dims(
     output_shape: Sequence[int] | None = None,
 ) -> Dims:
     """What `spread` makes of the spatial axes."""
-    found, rank = [], len(dims)
+    rank = len(dims)
     wanted = [None] * rank if output_shape is None else output_shape[-rank:]
-    for i, (dim, k, s, d) in enumerate(zip(dims, taps, strides, dilations, strict=True)):
-        edges = pads if isinstance(pads, str) else (pads[i], pads[i + rank])
-        size = 0 if dim.size == 0 else _spread_size(dim.size, k, s, d, edges, output_padding[i], wanted[i])
-        found.append(dim if s == 1 and size == dim.size else dim.resized(size))
-    return found
+    each = zip(dims, taps, strides, dilations, _edges(pads, rank), output_padding, wanted, strict=True)
+    return [
+        _resized(dim, s, 0 if dim.size == 0 else _spread_size(dim.size, k, s, d, e, further, size))
+        for dim, k, s, d, e, further, size in each
+    ]
 
 
 def overlaps(

@@ -126,16 +126,16 @@ def _draw(
     count = 1 if not graph.states else _CALLS_WITHOUT_TIME if steps is None or steps == 1 else _CALLS_WITH_TIME
     count = count if calls is None else calls
     with_zero = N == 3
-    given = []
-    for number in range(count):
-        drawn = {
+    given = [
+        {
             spec.name: _values(
                 spec, shapes[spec.name], domains[spec.name], steps, rng, with_zero, spec.name in graph.states
             )
             for spec in graph.inputs
             if number == 0 or spec.name not in graph.states
         }
-        given.append(drawn)
+        for number in range(count)
+    ]
     lengths = [name for name, domain in domains.items() if domain.kind == "lengths"]
     has_zero = any((call[name] == 0).any() for call in given for name in lengths if name in call)
     free = ", ".join(f"{role}={sizes[role]}" for role in ("N", "T") if role in plan.values())

@@ -47,7 +47,7 @@ def _converted(builder: PlanBuilder, op: str, value: View, dtype: str) -> View:
 
 def number(builder: PlanBuilder, value: float) -> View:
     """A number of the dtype of the plan."""
-    return builder.packed(("number", repr(value)), lambda: np.array(value, builder.float_dtype))
+    return builder.packed(("number", repr(value)), lambda: np.array([value], builder.float_dtype)).as_strided((), ())
 
 
 @lowering("cast")

@@ -18,6 +18,7 @@ from fastgru.reference.quantize import (
     check_blocks,
     check_pair,
     check_stored,
+    spread_parameter,
     vector_axis,
 )
 
@@ -77,16 +78,13 @@ def _parameters(
 
 
 def _spread(builder: PlanBuilder, name: str, value: Value, x: tuple[int, ...], axis: int, block_size: int) -> Value:
+    if isinstance(value, Constant):
+        return Constant(spread_parameter(name, value.array, x, axis, block_size))
     if not block_size:
         along = vector_axis(name, value.shape, x, axis)
-        shape = () if along is None else tuple(n if i == along else 1 for i, n in enumerate(x))
-        if isinstance(value, Constant):
-            return Constant(value.array.reshape(shape))
-        return reshaped(builder, value, shape)
+        return reshaped(builder, value, [n if i == along else 1 for i, n in enumerate(x)])
     at = check_blocks(name, value.shape, x, axis, block_size)
     each = min(block_size, x[at])
-    if isinstance(value, Constant):
-        return Constant(np.repeat(value.array, each, axis=at)[(slice(None),) * at + (slice(x[at]),)])
     view = builder.view(value)
     blocks = View(
         view.buffer, view.offset, (*view.shape[: at + 1], each, *view.shape[at + 1 :]),

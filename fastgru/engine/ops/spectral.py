@@ -48,7 +48,7 @@ def _transform(
     order = [*(i for i in range(x.ndim) if i not in (axis, x.ndim - 1)), axis, x.ndim - 1]
     rows = permuted(x, order)
     rows = rows.as_strided((*rows.shape[:-2], taken, parts), rows.strides)
-    flat = _flat(builder, rows)
+    flat = reshaped(builder, rows, (*rows.shape[:-2], taken * parts))
     # A matrix of this name is the same in every plan, unless the window belongs to this plan alone.
     name = f"dft {n} {taken} {out} {parts} {onesided} {inverse} window {'' if window is None else window.name!r}"
     made = dft_table(n, taken, out, complex_in=parts == 2, onesided=onesided, inverse=inverse)
@@ -58,16 +58,6 @@ def _transform(
     y = gemm(builder, flat, Constant(made.T, "" if own else name), None, (name,))
     y = reshaped(builder, y, (*flat.shape[:-1], out, parts_out))
     return permuted(y, sorted(range(x.ndim), key=lambda i: order[i]))
-
-
-def _flat(builder: PlanBuilder, rows: View) -> View:
-    """(..., n, parts) as (..., n * parts), one after the other; a view where n runs on at one stride."""
-    *outer, n, parts = rows.shape
-    step, within = rows.strides[-2:]
-    if parts == 1 or (within == 1 and step == parts):
-        strides = (*rows.strides[:-2], step if parts == 1 else 1)
-        return rows.as_strided((*outer, n * parts), strides)
-    return reshaped(builder, rows, (*outer, n * parts))
 
 
 @lowering("stft")
