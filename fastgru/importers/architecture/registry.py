@@ -78,10 +78,17 @@ class DescribedLayer:
         if self.rank not in ranks:
             raise self.wrong_input(form)
 
-    def check_size(self, name: str, found: Any) -> None:
-        """Raise `ShapeError` where the description gives `name`, and the weights say otherwise."""
-        if name in self.options and self.options.raw(name) != found:
-            raise ShapeError(f"{self}: {name} is {self.options.raw(name)!r}, but its weights say {found!r}")
+    def check_sizes(self, **found: Any) -> None:
+        """Raise `ShapeError` where the description gives one of these options, and the weights say otherwise."""
+        for name, value in found.items():
+            if name in self.options and self.options.raw(name) != value:
+                raise ShapeError(f"{self}: {name} is {self.options.raw(name)!r}, but its weights say {value!r}")
+
+    def spatial(self) -> int:
+        """How many axes a layer whose type ends in 1d or 2d slides over."""
+        n = int(self.type[-2])
+        self.need_rank(n + 2, form=f"{n + 2} axes: (N, C, {'L' if n == 1 else 'H, W'})")
+        return n
 
     def axis(self, option: str, default: Any = ..., *, rank: int | None = None) -> int:
         """The axis that an option names, counted from 0; rank: of what it is an axis, by default of the input."""
@@ -113,6 +120,12 @@ class DescribedLayer:
     def stored(self, name: str, array: Array) -> Value:
         """The constant of a parameter."""
         return self.builder.constant(array, self.parameters.key(name))
+
+    def stored_with_bias(self, weight: Array, outputs: int, prefix: str = "") -> list[Value]:
+        """The constants of a weight and, where there is one, of the bias (outputs,) beside it."""
+        bias = self.parameters.optional(f"{prefix}bias", (outputs,))
+        arrays = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
+        return [self.stored(f"{prefix}{name}", array) for name, array in arrays.items()]
 
     def constant(self, hint: str, values: Any, dtype: str = "int64") -> Value:
         """A constant that the layer itself needs."""

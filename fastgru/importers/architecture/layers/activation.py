@@ -44,14 +44,12 @@ def _plain(layer: DescribedLayer) -> Value:
 
 
 @layer_type("ELU", options="alpha", training="inplace")
-def _elu(layer: DescribedLayer) -> Value:
-    return layer.apply("activation", layer.x, kind="elu", alpha=layer.options.number("alpha", 1.0))
-
-
 @layer_type("LeakyReLU", options="negative_slope", training="inplace")
-def _leaky_relu(layer: DescribedLayer) -> Value:
-    slope = layer.options.number("negative_slope", 0.01)
-    return layer.apply("activation", layer.x, kind="leaky_relu", alpha=slope)
+def _sloped(layer: DescribedLayer) -> Value:
+    kind, option, default = {"ELU": ("elu", "alpha", 1.0), "LeakyReLU": ("leaky_relu", "negative_slope", 0.01)}[
+        layer.type
+    ]
+    return layer.apply("activation", layer.x, kind=kind, alpha=layer.options.number(option, default))
 
 
 @layer_type("GELU", options="approximate")
@@ -133,7 +131,7 @@ def _softmax(layer: DescribedLayer) -> Value:
 def _prelu(layer: DescribedLayer) -> Value:
     """A slope for all, or one a channel along axis 1."""
     slope = layer.weight("weight", ("C",))
-    layer.check_size("num_parameters", slope.size)
+    layer.check_sizes(num_parameters=slope.size)
     if slope.size != 1:
         if layer.rank < 2 or layer.x.shape[1] not in (None, slope.size):
             raise layer.wrong_input(

@@ -32,7 +32,7 @@ def _attention(layer: DescribedLayer) -> Value:
             raise layer.wrong_input("3 axes: (L, N, E), or (N, L, E) with batch_first", index)
     out = layer.weight("out_proj.weight", ("E", "E"))
     E = out.shape[0]
-    layer.check_size("embed_dim", E)
+    layer.check_sizes(embed_dim=E)
     if E % heads:
         raise layer.options.wrong("num_heads", f"a divisor of {E}, the size of the embedding")
     rows = [x if batch_first else moved(layer, x, [1, 0, 2]) for x in layer.inputs]
@@ -51,9 +51,7 @@ def _attention(layer: DescribedLayer) -> Value:
     scores = layer.apply("activation", scores, kind="affine", alpha=1 / math.sqrt(E // heads), beta=0.0)
     mixed = layer.apply("matmul", layer.apply("softmax", scores, axis=3), v)
     joined = reshaped(layer, moved(layer, mixed, [0, 2, 1, 3]), [KeptAxis(0), KeptAxis(1), E])
-    end = layer.parameters.optional("out_proj.bias", (E,))
-    ends = [layer.stored("out_proj.weight", out)] + ([] if end is None else [layer.stored("out_proj.bias", end)])
-    y = layer.apply("linear", joined, *ends)
+    y = layer.apply("linear", joined, *layer.stored_with_bias(out, E, "out_proj."))
     return y if batch_first else moved(layer, y, [1, 0, 2])
 
 
@@ -71,10 +69,8 @@ def _projections(layer: DescribedLayer, rows: Sequence[Value], E: int) -> tuple[
                 raise layer.wrong_input(f"{E} features: there is no q_proj_weight for others")
         names = ["in_proj_weight"] * 3
         arrays = np.split(layer.weight("in_proj_weight", (3 * E, E)), 3)
-    layer.check_size("kdim", arrays[1].shape[1])
-    layer.check_size("vdim", arrays[2].shape[1])
     bias = layer.parameters.optional("in_proj_bias", (3 * E,))
-    layer.check_size("bias", bias is not None)
+    layer.check_sizes(kdim=arrays[1].shape[1], vdim=arrays[2].shape[1], bias=bias is not None)
     weights = [layer.stored(name, np.ascontiguousarray(array)) for name, array in zip(names, arrays, strict=True)]
     each = [[], [], []] if bias is None else [[layer.stored("in_proj_bias", part)] for part in np.split(bias, 3)]
     return weights, each

@@ -2,7 +2,6 @@
 
 from typing import Final
 
-from fastgru.arrays import Array
 from fastgru.graphbuilder import Value
 from fastgru.importers.architecture.layers.pad import padded
 from fastgru.importers.architecture.registry import DescribedLayer, Shape, layer_type
@@ -23,7 +22,7 @@ def _conv(layer: DescribedLayer) -> Value | tuple[tuple[str, Value], ...]:
 
     With a state, the axis after the channels is time: the state is the (K - 1) * dilation frames before x.
     """
-    n = _spatial(layer)
+    n = layer.spatial()
     group = layer.options.integer("groups", 1, least=1)
     C = layer.x.shape[1]
     weight = layer.weight("weight", ("O", f"C / {group}", *"KL"[:n]))
@@ -43,8 +42,8 @@ def _conv(layer: DescribedLayer) -> Value | tuple[tuple[str, Value], ...]:
         reach, room = (taps[i] - 1) * dilations[i] + 1, pads[i] + pads[i + n]
         if size is not None and size + room < reach:
             raise layer.wrong_input(f"{reach - room} elements or more on axis {i + 2}")
-    constants = _constants(layer, weight, O)
-    y = layer.apply("conv", x, *constants, strides=strides, pads=pads, dilations=dilations, group=group)
+    attrs = {"strides": strides, "pads": pads, "dilations": dilations, "group": group}
+    y = layer.apply("conv", x, *layer.stored_with_bias(weight, O), **attrs)
     return y if frames is None else (("", y), ("frames", frames))
 
 
@@ -72,7 +71,7 @@ def _continued(layer: DescribedLayer, context: int, stride: int, padding: int) -
 )
 def _conv_transpose(layer: DescribedLayer) -> Value:
     """x (N, C, ...), weight (C, O / groups, K...), bias (O,) -> (N, O, ...)."""
-    n = _spatial(layer)
+    n = layer.spatial()
     group = layer.options.integer("groups", 1, least=1)
     weight = layer.weight("weight", (layer.x.shape[1] or "C", f"O / {group}", *"KL"[:n]))
     C, each, *taps = weight.shape
@@ -90,7 +89,7 @@ def _conv_transpose(layer: DescribedLayer) -> Value:
     return layer.apply(
         "conv_transpose",
         layer.x,
-        *_constants(layer, weight, each * group),
+        *layer.stored_with_bias(weight, each * group),
         strides=strides,
         pads=[*padding, *padding],
         dilations=dilations,
@@ -99,27 +98,14 @@ def _conv_transpose(layer: DescribedLayer) -> Value:
     )
 
 
-def _spatial(layer: DescribedLayer) -> int:
-    n = int(layer.type[-2])
-    layer.need_rank(n + 2, form=f"{n + 2} axes: (N, C, {'L' if n == 1 else 'H, W'})")
-    return n
-
-
 def _where(layer: DescribedLayer, weight: Shape, group: int) -> str:
     return f"{layer.parameters.key('weight')!r} of shape {weight}, groups {group}"
 
 
 def _check_sizes(layer: DescribedLayer, inputs: int, outputs: int, taps: list[int]) -> None:
-    layer.check_size("in_channels", inputs)
-    layer.check_size("out_channels", outputs)
-    layer.check_size("bias", layer.parameters.has("bias"))
+    layer.check_sizes(in_channels=inputs, out_channels=outputs, bias=layer.parameters.has("bias"))
     if "kernel_size" in layer.options and layer.options.each("kernel_size", len(taps)) != taps:
         raise layer.invalid(f"kernel_size is {layer.options.raw('kernel_size')!r}, but its weights say {taps}")
-
-
-def _constants(layer: DescribedLayer, weight: Array, O: int) -> list[Value]:
-    bias = layer.parameters.optional("bias", (O,))
-    return [layer.stored("weight", weight)] + ([] if bias is None else [layer.stored("bias", bias)])
 
 
 def _pads(layer: DescribedLayer, taps: list[int], strides: list[int], dilations: list[int]) -> list[int]:

@@ -12,11 +12,8 @@ def _linear(layer: DescribedLayer) -> Value:
         raise layer.wrong_input("one axis or more")
     weight = layer.weight("weight", ("O", layer.x.shape[-1]))
     O, I = weight.shape
-    bias = layer.parameters.optional("bias", (O,))
-    layer.check_size("in_features", I)
-    layer.check_size("out_features", O)
-    layer.check_size("bias", bias is not None)
-    inputs = [layer.stored("weight", weight)] + ([] if bias is None else [layer.stored("bias", bias)])
+    inputs = layer.stored_with_bias(weight, O)
+    layer.check_sizes(in_features=I, out_features=O, bias=len(inputs) == 2)
     return layer.apply("linear", layer.x, *inputs)
 
 
@@ -26,8 +23,7 @@ def _embedding(layer: DescribedLayer) -> Value:
     if not (layer.x.dtype or "").startswith(("int", "uint")):
         raise ShapeError(f"{layer}: its input {layer.input_names[0]!r} is {layer.x.dtype}, expected integers")
     weight = layer.weight("weight", ("V", "D"))
-    layer.check_size("num_embeddings", weight.shape[0])
-    layer.check_size("embedding_dim", weight.shape[1])
+    layer.check_sizes(num_embeddings=weight.shape[0], embedding_dim=weight.shape[1])
     return layer.apply("embedding", layer.x, layer.stored("weight", weight))
 
 

@@ -46,9 +46,7 @@ def _with_statistics(layer: DescribedLayer, C: int | None) -> Value:
     C = mean.size
     var = layer.weight("running_var", (C,))
     layer.parameters.skip("num_batches_tracked")
-    layer.check_size("num_features", C)
-    layer.check_size("affine", layer.parameters.has("weight"))
-    layer.check_size("track_running_stats", True)
+    layer.check_sizes(num_features=C, affine=layer.parameters.has("weight"), track_running_stats=True)
     weight, bias = _affine(layer, C, mean)
     arrays = {"weight": weight, "bias": bias, "running_mean": mean, "running_var": var}
     names = [layer.stored(name, array) for name, array in arrays.items()]
@@ -98,9 +96,7 @@ def _grouped(layer: DescribedLayer, C: int | None, groups: int | None, size: str
     assert C is not None
     if groups is not None and C % groups:
         raise layer.wrong_input(f"a multiple of {groups} channels")
-    layer.check_size(size, C)
-    layer.check_size("affine", layer.parameters.has("weight"))
-    layer.check_size("track_running_stats", False)
+    layer.check_sizes(**{size: C}, affine=layer.parameters.has("weight"), track_running_stats=False)
     names = [layer.stored(name, a) for name, a in zip(("weight", "bias"), _affine(layer, C), strict=True)]
     return layer.apply("group_norm", layer.x, *names, epsilon=_eps(layer), groups=groups)
 
@@ -109,8 +105,7 @@ def _grouped(layer: DescribedLayer, C: int | None, groups: int | None, size: str
 def _layer_norm(layer: DescribedLayer) -> Value:
     """Over the last axes, which have normalized_shape; the weights tell it where there are some."""
     sizes, names = _last_axes(layer)
-    if "bias" in layer.options:
-        layer.check_size("bias", layer.parameters.has("bias"))
+    layer.check_sizes(bias=layer.parameters.has("bias"))
     if layer.parameters.has("bias"):
         names.append(layer.stored("bias", layer.weight("bias", tuple(sizes))))
     return layer.apply("layer_norm", layer.x, *names, axis=layer.rank - len(sizes), epsilon=_eps(layer))
@@ -127,7 +122,7 @@ def _last_axes(layer: DescribedLayer) -> tuple[Sequence[int], list[Value | None]
     """(their sizes, the constant of the weight or None)."""
     _need_weight(layer, "elementwise_affine", True)
     has_weight = layer.parameters.has("weight")
-    layer.check_size("elementwise_affine", has_weight)
+    layer.check_sizes(elementwise_affine=has_weight)
     given = layer.options.integers("normalized_shape", least=1) if "normalized_shape" in layer.options else None
     if given is None and not has_weight:
         raise layer.invalid("normalized_shape is missing, and there is no weight that would tell it")

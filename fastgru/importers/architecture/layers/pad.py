@@ -9,7 +9,9 @@ from fastgru.importers.architecture.registry import DescribedLayer, layer_type
 __all__ = ["padded"]
 
 _MODES: Final = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
-_MODULES: Final = {"Constant": "constant", "Circular": "wrap", "Reflection": "reflect", "Replication": "edge"}
+_MODULES: Final = {
+    "Constant": "constant", "Circular": "wrap", "Reflection": "reflect", "Replication": "edge", "Zero": "constant",
+}  # fmt: skip
 
 
 @layer_type("Pad", options="pad mode value")
@@ -25,18 +27,10 @@ def _pad(layer: DescribedLayer) -> Value:
 
 
 @layer_type("ConstantPad1d", "ConstantPad2d", options="padding value")
-def _constant(layer: DescribedLayer) -> Value:
-    return _backwards(layer, _amounts(layer), "constant", layer.options.number("value"))
-
-
-@layer_type("ZeroPad1d", "ZeroPad2d", options="padding")
-def _zeros(layer: DescribedLayer) -> Value:
-    return _backwards(layer, _amounts(layer), "constant", 0.0)
-
-
 @layer_type(*(f"{name}Pad{n}d" for name in _MODULES if name != "Constant" for n in (1, 2)), options="padding")
-def _other(layer: DescribedLayer) -> Value:
-    return _backwards(layer, _amounts(layer), _MODULES[layer.type[:-5]], 0.0)
+def _module(layer: DescribedLayer) -> Value:
+    kind, amounts = layer.type[:-5], _amounts(layer)
+    return _backwards(layer, amounts, _MODULES[kind], layer.options.number("value") if kind == "Constant" else 0.0)
 
 
 def _amounts(layer: DescribedLayer) -> list[int]:

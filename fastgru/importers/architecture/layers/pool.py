@@ -13,27 +13,21 @@ _MOST_CHECKED: Final = 1 << 12
 
 @layer_type("MaxPool1d", "MaxPool2d", options="kernel_size stride padding dilation ceil_mode")
 def _max_pool(layer: DescribedLayer) -> Value:
-    return _pool(layer, "max", layer.options.each("dilation", _spatial(layer), 1, least=1), include=False)
+    return _pool(layer, "max", layer.options.each("dilation", layer.spatial(), 1, least=1), include=False)
 
 
 @layer_type("AvgPool1d", "AvgPool2d", options="kernel_size stride padding ceil_mode count_include_pad")
 def _average_pool(layer: DescribedLayer) -> Value:
-    return _pool(layer, "average", [1] * _spatial(layer), include=layer.options.flag("count_include_pad", True))
+    return _pool(layer, "average", [1] * layer.spatial(), include=layer.options.flag("count_include_pad", True))
 
 
 @layer_type("AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveMaxPool1d", "AdaptiveMaxPool2d", options="output_size")
 def _adaptive(layer: DescribedLayer) -> Value:
-    n = _spatial(layer)
+    n = layer.spatial()
     if any(size != 1 for size in layer.options.each("output_size", n, least=1)):
         raise layer.unsupported("an output_size other than 1", "use a pool with the kernel_size that your sizes give")
     kind = "mean" if "Avg" in layer.type else "max"
     return layer.apply("reduce", layer.x, kind=kind, axes=list(range(2, n + 2)), keepdims=True)
-
-
-def _spatial(layer: DescribedLayer) -> int:
-    n = int(layer.type[-2])
-    layer.need_rank(n + 2, form=f"{n + 2} axes: (N, C, {'L' if n == 1 else 'H, W'})")
-    return n
 
 
 def _pool(layer: DescribedLayer, kind: str, dilations: list[int], *, include: bool) -> Value:
@@ -88,13 +82,7 @@ def _upsample(layer: DescribedLayer) -> Value:
                 "use a whole number, or mode 'linear' or 'bilinear'",
             )
     scales = layer.constant("scales", [1.0, 1.0, *factors], "float32")
-    return layer.apply(
-        "resize",
-        layer.x,
-        None,
-        scales,
-        **attrs,
-    )
+    return layer.apply("resize", layer.x, None, scales, **attrs)
 
 
 def _agrees(factor: float, size: int | None) -> bool:

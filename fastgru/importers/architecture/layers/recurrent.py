@@ -57,8 +57,7 @@ def _stack(layer: DescribedLayer) -> Parts:
     for k in range(1, num_layers):
         names, I, H = _weights(layer, [f"_l{k}{suffix}" for suffix in suffixes], D * H, H)
         stack.append((names, I))
-    layer.check_size("input_size", stack[0][1])
-    layer.check_size("hidden_size", H)
+    layer.check_sizes(input_size=stack[0][1], hidden_size=H)
     dims = (None, layer.x.dims[row], None)
     initial = _initial(layer, layer.form((num_layers * D, layer.x.shape[row], H), dims))
     each = [_cut(layer, state, D, num_layers) for state in initial]
@@ -86,8 +85,7 @@ def _cell(layer: DescribedLayer) -> Parts:
     """x (N, I) and states (N, H) -> the next h (N, H), which is "h_n", too, and of an LSTM "c_n"."""
     layer.need_rank(2, form="2 axes: (N, I)")
     names, I, H = _weights(layer, [""], layer.x.shape[-1])
-    layer.check_size("input_size", I)
-    layer.check_size("hidden_size", H)
+    layer.check_sizes(input_size=I, hidden_size=H)
     before = _initial(layer, layer.form((layer.x.shape[0], H), (layer.x.dims[0], None)))
     wide = [None if value is None else layer.apply("unsqueeze", value, axes=[0]) for value in (*before, layer.x)]
     form = {**_spec(layer, 1, H, False), "input_size": I}
@@ -105,8 +103,7 @@ def _found(layer: DescribedLayer) -> tuple[int, tuple[str, ...]]:
     matches = {name: match for name in names if (match := _KEY.fullmatch(name))}
     num_layers = 1 + max((int(match[1]) for match in matches.values()), default=0)
     suffixes = ("", "_reverse") if any(name.endswith("_reverse") for name in matches) else ("",)
-    layer.check_size("num_layers", num_layers)
-    layer.check_size("bidirectional", len(suffixes) == 2)
+    layer.check_sizes(num_layers=num_layers, bidirectional=len(suffixes) == 2)
     return min(num_layers, len(matches) + 1), suffixes
 
 
@@ -116,7 +113,7 @@ def _weights(
     """(constants of every direction in the order of the operator, I, H); ends: of the keys of each direction."""
     kind = _SPECS[layer.type.removesuffix("Cell")]
     has_bias = layer.parameters.has(f"bias_ih{ends[0]}") or layer.parameters.has(f"bias_hh{ends[0]}")
-    layer.check_size("bias", has_bias)
+    layer.check_sizes(bias=has_bias)
     names: list[Value | None] = []
     for end in ends:
         G = kind.GATES
