@@ -180,11 +180,8 @@ def _superblock(form: FileForm) -> tuple[FileForm, int]:
         raise form.damaged(f"addresses and lengths of {sizes} bytes")
     block.form = form = FileForm(form.data, start, *sizes)
     block.offset()  # the base address: files with a user block are read from their signature on
-    if version < 2:
-        for _ in range(4):
-            block.offset()
-    else:
-        block.offset(), block.offset()
+    for _ in range(4 if version < 2 else 2):
+        block.offset()
     return form, block.offset()
 
 

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from fastgru.errors import UnsupportedModelError
-from fastgru.importers.hdf5.block import Block, FileForm
+from fastgru.importers.hdf5.block import MAX_STEPS, Block, FileForm
 
-__all__ = ["ATTRIBUTE", "DATASPACE", "DATATYPE", "EXTERNAL", "FILTERS", "LAYOUT", "LINK", "LINK_INFO", "SYMBOL_TABLE"]
-__all__ += ["Message", "read_messages"]
+__all__ = [
+    "ATTRIBUTE", "DATASPACE", "DATATYPE", "EXTERNAL", "FILTERS", "LAYOUT", "LINK", "LINK_INFO", "SYMBOL_TABLE",
+    "Message", "read_messages",
+]  # fmt: skip
 
 DATASPACE: Final = 0x01
 LINK_INFO: Final = 0x02
@@ -44,52 +46,47 @@ class Message:
 def read_messages(form: FileForm, address: int) -> list[Message]:
     """Every message of the object at `address`, continuations followed."""
     block = form.block(address, None, f"the object at {address:#x}")
-    if block.peek(4) == b"OHDR":
-        messages = _read_version_2(form, block)
-    else:
-        messages = _read_version_1(form, block)
+    newer = block.peek(4) == b"OHDR"
     found = []
-    for message in messages:
+    for message in _messages(form, *(_version_2(form, block) if newer else _version_1(form, block)), newer=newer):
         form.step()
         found.append(message)
     return found
 
 
-def _read_version_1(form: FileForm, block: Block) -> Iterator[Message]:
+def _version_1(form: FileForm, block: Block) -> tuple[Block, int, int]:
+    """(the messages, how many there are at most, bytes of each behind its flags)."""
     version, _, count, _, size = (block.number(n) for n in (1, 1, 2, 4, 4))
     if version != 1:
         raise form.damaged(f"{block.what} has a header of version {version}")
     block.take(4)
-    pending, seen, left = [block.sub(size)], set[int](), count
-    while pending:
-        part = pending.pop(0)
-        while len(part) >= 8 and left:
-            left -= 1
-            kind, length, flags, _ = part.number(2), part.number(2), part.number(1), part.take(3)
-            content = part.take(length)
-            if kind == CONTINUATION:
-                pending.append(_continuation(form, content, seen))
-            yield Message(kind, bool(flags & _FLAG_SHARED), content)
+    return block.sub(size), count, 3
 
 
-def _read_version_2(form: FileForm, block: Block) -> Iterator[Message]:
+def _version_2(form: FileForm, block: Block) -> tuple[Block, int, int]:
     block.expect(b"OHDR")
     version, flags = block.number(1), block.number(1)
     if version != 2:
         raise form.damaged(f"{block.what} has a header of version {version}")
     block.take((16 if flags & 0x20 else 0) + (4 if flags & 0x10 else 0))
-    order_bytes = 2 if flags & 0x04 else 0
-    pending, seen = [block.sub(block.number(1 << (flags & 3)))], set[int]()
+    return block.sub(block.number(1 << (flags & 3))), MAX_STEPS + 1, 2 if flags & 0x04 else 0
+
+
+def _messages(form: FileForm, first: Block, left: int, behind: int, *, newer: bool) -> Iterator[Message]:
+    pending, seen, kind_size = [first], set[int](), 1 if newer else 2
     while pending:
         part = pending.pop(0)
-        while len(part) >= 4 + order_bytes:
-            kind, length, message_flags, _ = part.number(1), part.number(2), part.number(1), part.take(order_bytes)
+        while len(part) >= kind_size + 3 + behind and left:
+            left -= 1
+            kind, length, flags, _ = part.number(kind_size), part.number(2), part.number(1), part.take(behind)
             content = part.take(length)
             if kind == CONTINUATION:
                 chunk = _continuation(form, content, seen)
-                chunk.expect(b"OCHK")
-                pending.append(chunk.sub(len(chunk) - 4))  # without the checksum
-            yield Message(kind, bool(message_flags & _FLAG_SHARED), content)
+                if newer:
+                    chunk.expect(b"OCHK")
+                    chunk = chunk.sub(len(chunk) - 4)  # without the checksum
+                pending.append(chunk)
+            yield Message(kind, bool(flags & _FLAG_SHARED), content)
 
 
 def _continuation(form: FileForm, content: memoryview, seen: set[int]) -> Block:

@@ -131,19 +131,13 @@ def read_storage(block: Block, rank: int, filters: Sequence[int]) -> Storage:
         return Storage(form, what, size, lambda n: form.values(address, n, what) if n else memoryview(b""))
     if kind == _CHUNKED and version == 3:
         axes, address = block.number(1), block.offset()
-        sizes = tuple(block.number(4) for _ in range(axes))
-        return _chunked(form, what, address, sizes[:-1], rank, filters)
+        chunk = tuple(block.number(4) for _ in range(axes))[:-1]
+        if len(chunk) != rank or 0 in chunk:
+            raise form.damaged(f"{what}: chunks of shape {chunk} for {rank} axes")
+        return Storage(form, what, tree=address, chunk=chunk, filters=tuple(filters))
     if kind not in (_CHUNKED, _VIRTUAL):
         raise form.damaged(f"{what}: a layout of class {kind}")
     raise UnsupportedModelError(
         f"{form.name}: {what} is {'virtual' if kind == _VIRTUAL else 'chunked as of libver=latest'}, which is not read:"
         " write the file with h5py's default libver, or h5repack it with --high=0"
     )
-
-
-def _chunked(
-    form: FileForm, what: str, address: int, chunk: tuple[int, ...], rank: int, filters: Sequence[int]
-) -> Storage:
-    if len(chunk) != rank or 0 in chunk:
-        raise form.damaged(f"{what}: chunks of shape {chunk} for {rank} axes")
-    return Storage(form, what, tree=address, chunk=chunk, filters=tuple(filters))
