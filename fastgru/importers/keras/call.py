@@ -119,6 +119,18 @@ class Call:
             raise self.layer.damaged(f"{what} is {axis}, the input has {rank} axes")
         return axis % rank
 
+    def axes(self, value: Tensor, key: str = "axis") -> list[int]:
+        """The axes that an attribute names, counted from 0 and sorted; all of them where it is null or absent."""
+        if self.layer.get(key, default=None) is None:
+            return list(range(value.rank))
+        return sorted(self.axis(value, axis, key) for axis in self.layer.integers(key))
+
+    def one_axis(self, value: Tensor) -> int:
+        """The attribute `axis`, counted from 0, which may not be null."""
+        if self.layer.get("axis", default=None) is None:
+            raise self.layer.unsupported("axis is None", "give one axis")
+        return self.axis(value, self.layer.integer("axis"))
+
     def check_masks(self) -> None:
         """Refuse to make a mask by the rules of a Keras that the file does not tell."""
         if not self.rules.exact:

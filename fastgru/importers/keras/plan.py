@@ -5,7 +5,7 @@ Sequential models are chains. Functional models name, for each layer, the calls 
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -27,9 +27,8 @@ class LayerCall:
     inputs: tuple[Ref, ...]
     arguments: Mapping[str, Any]
 
-    def refs(self) -> Iterator[Ref]:
-        yield from self.inputs
-        yield from refs_in(self.arguments)
+    def refs(self) -> list[Ref]:
+        return [*self.inputs, *refs_in(self.arguments)]
 
 
 @dataclass(frozen=True)

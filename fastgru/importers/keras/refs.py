@@ -48,16 +48,11 @@ def revive(value: Any, *, lists: bool = False) -> Any:
     return value
 
 
-def refs_in(value: Any) -> Iterator[Ref]:
+def refs_in(value: Any) -> list[Ref]:
     """Every tensor that is named somewhere in `value`."""
-    if isinstance(value, Ref):
-        yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from refs_in(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from refs_in(item)
+    found: list[Ref] = []
+    map_refs(value, found.append)
+    return found
 
 
 def map_refs(value: Any, values: Any) -> Any:
@@ -75,11 +70,8 @@ def tensors_of(model: LayerConfig, value: Any) -> Iterator[Ref]:
     """The tensors of input_layers and output_layers: one, a list, or a dict of them."""
     if is_tensor(value):
         yield Ref(*value[:3])
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from tensors_of(model, item)
-    elif isinstance(value, list):
-        for item in value:
+    elif isinstance(value, Mapping | list):
+        for item in value.values() if isinstance(value, Mapping) else value:
             yield from tensors_of(model, item)
     else:
         raise model.damaged(f"input_layers or output_layers holds {value!r:.60}, expected [layer, node, tensor]")

@@ -12,7 +12,7 @@ from fastgru.importers.keras.config import LayerConfig
 from fastgru.importers.keras.registry import class_of, keras_layer
 from fastgru.spec import Activation
 
-__all__ = ["activate", "recurrent_activation"]
+__all__ = ["activate", "apply_activation", "apply_function", "recurrent_activation"]
 
 _UNARY: Final[Mapping[str, Mapping[str, Any]]] = {
     "exponential": {"kind": "exp"},
@@ -63,16 +63,17 @@ def activate(call: Call, x: Tensor) -> Tensor:
         inner = LayerConfig.from_json(value, f"{call.layer}: activation")
         if not inner.custom:
             return class_of(inner).handler(call.of(inner, call.weights, x))[0]
-    return _function(call, x, _name(call.layer, "activation"))
+    name = _name(call.layer, "activation")
+    return apply_function(call, x, name, f"{call.base}/{name}")
 
 
-def _function(call: Call, x: Tensor, name: str) -> Tensor:
+def apply_function(call: Call, x: Tensor, name: str, base: str) -> Tensor:
     """x through the function `name`, over the last axis where it is one over an axis."""
-    graph, base = call.graph, f"{call.base}/{name}"
+    graph = call.graph
     if name == "linear":
         return x
     if name in _GRU_KINDS:
-        return _kind(call, x, activation_from_keras(name, call.rules.major, what=str(call.layer)), base)
+        return apply_activation(call, x, activation_from_keras(name, call.rules.major, what=str(call.layer)), base)
     if name in ("softmax", "log_softmax"):
         return x.but(value=graph.add(name, [x.value], base, {"axis": x.rank - 1}))
     if name in _UNARY:
@@ -81,14 +82,15 @@ def _function(call: Call, x: Tensor, name: str) -> Tensor:
         low, high = (graph.scalar(v, x, f"{call.base}/{v:g}") for v in (0.0, 6.0))
         return x.but(value=graph.add("clip", [x.value, low, high], base))
     if name == "mish":
-        inner = _kind(call, x, Activation("softplus"), f"{base}/softplus")
-        inner = _kind(call, inner, Activation("tanh"), f"{base}/tanh")
+        inner = apply_activation(call, x, Activation("softplus"), f"{base}/softplus")
+        inner = apply_activation(call, inner, Activation("tanh"), f"{base}/tanh")
         return x.but(value=graph.add("binary", [x.value, inner.value], base, {"kind": "mul"}))
     known = sorted({*_GRU_KINDS, *_UNARY, "softmax", "log_softmax", "relu6", "mish"})
     raise UnsupportedModelError(f"{call.layer}: activation {name!r} is not implemented; there are {', '.join(known)}")
 
 
-def _kind(call: Call, x: Tensor, activation: Activation, base: str) -> Tensor:
+def apply_activation(call: Call, x: Tensor, activation: Activation, base: str) -> Tensor:
+    """x through an activation that a recurrent layer can have, too."""
     attrs = {"kind": activation.kind, "alpha": activation.alpha, "beta": activation.beta}
     return x.but(value=call.graph.add("activation", [x.value], base, attrs))
 
@@ -98,21 +100,19 @@ def _activation(call: Call) -> list[Tensor]:
     return [activate(call, call.x)]
 
 
-@keras_layer("ELU", stepwise=True)
-def _elu(call: Call) -> list[Tensor]:
-    return [_kind(call, call.x, Activation("elu", call.layer.number("alpha", default=1.0)), call.base)]
+# Layer -> (kind, the names of its number from newest to oldest, the default)
+_SLOPES: Final = {
+    "ELU": ("elu", ("alpha",), 1.0),
+    "LeakyReLU": ("leaky_relu", ("negative_slope", "alpha"), 0.3),
+    "ThresholdedReLU": ("thresholded_relu", ("theta",), 1.0),
+}
 
 
-@keras_layer("LeakyReLU", stepwise=True)
-def _leaky_relu(call: Call) -> list[Tensor]:
-    slope = call.layer.number("negative_slope", "alpha", default=0.3)
-    return [_kind(call, call.x, Activation("leaky_relu", slope), call.base)]
-
-
-@keras_layer("ThresholdedReLU", stepwise=True)
-def _thresholded_relu(call: Call) -> list[Tensor]:
-    theta = call.layer.number("theta", default=1.0)
-    return [_kind(call, call.x, Activation("thresholded_relu", theta), call.base)]
+@keras_layer(*_SLOPES, stepwise=True)
+def _sloped(call: Call) -> list[Tensor]:
+    kind, names, default = _SLOPES[call.layer.class_name]
+    number = call.layer.number(*names, default=default)
+    return [apply_activation(call, call.x, Activation(kind, number), call.base)]
 
 
 @keras_layer("ReLU", stepwise=True)
@@ -124,16 +124,16 @@ def _relu(call: Call) -> list[Tensor]:
     limit = None if layer.get("max_value", default=None) is None else layer.number("max_value")
     if limit is None and threshold == 0:
         kind = Activation("leaky_relu", slope) if slope else Activation("relu")
-        return [_kind(call, x, kind, call.base)]
+        return [apply_activation(call, x, kind, call.base)]
     above = Activation("thresholded_relu", threshold) if threshold else Activation("relu")
-    y = _kind(call, x, above, f"{call.base}/above")
+    y = apply_activation(call, x, above, f"{call.base}/above")
     if limit is not None:
         low, high = graph.scalar(0.0, x, f"{call.base}/low"), graph.scalar(limit, x, f"{call.base}/max_value")
         y = y.but(value=graph.add("clip", [y.value, low, high], f"{call.base}/limited"))
     if slope:
-        below = _kind(call, x, Activation("affine", -1.0, threshold), f"{call.base}/distance")
-        below = _kind(call, below, Activation("relu"), f"{call.base}/below")
-        below = _kind(call, below, Activation("affine", -slope, 0.0), f"{call.base}/slope")
+        below = apply_activation(call, x, Activation("affine", -1.0, threshold), f"{call.base}/distance")
+        below = apply_activation(call, below, Activation("relu"), f"{call.base}/below")
+        below = apply_activation(call, below, Activation("affine", -slope, 0.0), f"{call.base}/slope")
         y = y.but(value=graph.add("binary", [y.value, below.value], call.base, {"kind": "add"}))
     return [y]
 
@@ -164,4 +164,6 @@ def _softmax(call: Call) -> list[Tensor]:
 def _rescaling(call: Call) -> list[Tensor]:
     layer, x = call.layer, call.x
     scale, offset = layer.number("scale"), layer.number("offset", default=0.0)
-    return [_kind(call, x, Activation("affine", float(np.float32(scale)), float(np.float32(offset))), call.base)]
+    return [
+        apply_activation(call, x, Activation("affine", float(np.float32(scale)), float(np.float32(offset))), call.base)
+    ]

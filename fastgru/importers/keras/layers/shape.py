@@ -30,8 +30,7 @@ def _flatten(call: Call) -> list[Tensor]:
     value = x.value
     if form == "channels_first" and x.rank > 2:
         value = graph.add("transpose", [value], f"{call.base}/channels_last", {"perm": [0, *range(2, x.rank), 1]})
-    y = graph.add("flatten", [value], call.base, {"axis": 1})
-    return [Tensor(y)]
+    return [Tensor(graph.add("flatten", [value], call.base, {"axis": 1}))]
 
 
 @keras_layer("Reshape", maskless=True)
@@ -47,8 +46,7 @@ def _reshape(call: Call) -> list[Tensor]:
         sizes = [0, *target]
     else:
         sizes = [-1, *(s if s > 0 or total is None else total // known for s in target)]
-    y = call.graph.add("reshape", [x.value, call.graph.integers(sizes, f"{call.base}/shape")], call.base)
-    return [Tensor(y)]
+    return [Tensor(call.graph.add("reshape", [x.value, call.graph.integers(sizes, f"{call.base}/shape")], call.base))]
 
 
 @keras_layer("Permute", maskless=True)
@@ -57,8 +55,7 @@ def _permute(call: Call) -> list[Tensor]:
     if sorted(dims) != list(range(1, x.rank)):
         raise call.layer.damaged(f"dims is {list(dims)} for an input of shape {x.shape}")
     perm = [0, *dims]
-    y = call.graph.add("transpose", [x.value], call.base, {"perm": perm})
-    return [Tensor(y)]
+    return [Tensor(call.graph.add("transpose", [x.value], call.base, {"perm": perm}))]
 
 
 @keras_layer("RepeatVector", maskless=True)
@@ -68,8 +65,7 @@ def _repeat_vector(call: Call) -> list[Tensor]:
         raise call.layer.damaged(f"n is {n} for an input of shape {x.shape}, expected two axes")
     row = call.graph.add("unsqueeze", [x.value], f"{call.base}/row", {"axes": [1]})
     shape = call.graph.integers([1, n, 1], f"{call.base}/shape")
-    y = call.graph.add("expand", [row, shape], call.base)
-    return [Tensor(y)]
+    return [Tensor(call.graph.add("expand", [row, shape], call.base))]
 
 
 def _amounts(layer: LayerConfig, key: str, rank: int) -> list[tuple[int, int]]:
@@ -98,8 +94,7 @@ def _cropping(call: Call) -> list[Tensor]:
     ends = [-end if end else np.iinfo(np.int64).max for _, end in pairs]
     positions = (("start", [begin for begin, _ in pairs]), ("end", ends), ("axis", frame.axes))
     names = [graph.integers(v, f"{call.base}/{what}") for what, v in positions]
-    y = graph.add("slice", [frame.x.value, *names], call.base)
-    return [Tensor(y)]
+    return [Tensor(graph.add("slice", [frame.x.value, *names], call.base))]
 
 
 @keras_layer("ZeroPadding1D", "ZeroPadding2D", maskless=True)
@@ -107,8 +102,7 @@ def _padding(call: Call) -> list[Tensor]:
     frame, graph = Frame.of(call), call.graph
     pairs = _amounts(call.layer, "padding", frame.rank)
     pads = graph.integers([*(b for b, _ in pairs), *(e for _, e in pairs)], f"{call.base}/pads")
-    y = graph.add("pad", [frame.x.value, pads], call.base, {"mode": "constant", "axes": frame.axes})
-    return [Tensor(y)]
+    return [Tensor(graph.add("pad", [frame.x.value, pads], call.base, {"mode": "constant", "axes": frame.axes}))]
 
 
 @keras_layer("UpSampling1D", "UpSampling2D", maskless=True)
@@ -124,5 +118,4 @@ def _up_sampling(call: Call) -> list[Tensor]:
     else:
         attrs = {"mode": "linear", "coordinates": "half_pixel"}
     scales = call.graph.constant(np.asarray(times, np.float32), f"{call.base}/scales")
-    y = call.graph.add("resize", [frame.x.value, None, scales], call.base, {**attrs, "axes": frame.axes})
-    return [Tensor(y)]
+    return [Tensor(call.graph.add("resize", [frame.x.value, None, scales], call.base, {**attrs, "axes": frame.axes}))]

@@ -16,6 +16,11 @@ _COMPARE: Final = {
     "LessEqual": "less_equal", "NotEqual": "not_equal",
 }  # fmt: skip
 _LOGICAL: Final = {"LogicalAnd": "and", "LogicalOr": "or", "LogicalXor": "xor"}
+_TWO: Final = {
+    name: (op, kind)
+    for op, kinds in (("binary", _ARITHMETIC), ("compare", _COMPARE), ("logical", _LOGICAL))
+    for name, kind in kinds.items()
+}
 
 
 def _pair(call: Call) -> tuple[Tensor, Tensor]:
@@ -30,23 +35,16 @@ def _pair(call: Call) -> tuple[Tensor, Tensor]:
     return operands[0], operands[1]
 
 
-@operation(*_ARITHMETIC, *_COMPARE, *_LOGICAL)
+@operation(*_TWO)
 def _two(call: Call) -> list[Tensor]:
-    name = call.layer.class_name
-    op, kinds = next(
-        (op, kinds)
-        for op, kinds in (("binary", _ARITHMETIC), ("compare", _COMPARE), ("logical", _LOGICAL))
-        if name in kinds
-    )
-    kind = kinds[name]
+    op, kind = _TWO[call.layer.class_name]
     a, b = _pair(call)
     if (op == "logical") != (a.dtype == "bool"):
         raise call.layer.unsupported(f"operands of {a.dtype}", "cast them first")
     if kind == "div" and a.dtype != "float32":  # Keras divides integers as floats
         raise call.layer.unsupported(f"operands of {a.dtype}", "cast them to float32 first")
     check_numpy_broadcast(call, a.shape, b.shape)
-    y = call.graph.add(op, [a.value, b.value], call.base, {"kind": kind})
-    return [Tensor(y)]
+    return [Tensor(call.graph.add(op, [a.value, b.value], call.base, {"kind": kind}))]
 
 
 @operation("ExpandDims")
@@ -76,8 +74,7 @@ def _filled(call: Call) -> list[Tensor]:
     if dtype not in ("bool", "float32", "int32", "int64"):
         raise call.layer.unsupported(f"dtype is {dtype!r:.40}", "use float32 or bool")
     shape = call.graph.add("shape", [x.value], f"{call.base}/shape", {"start": 0})
-    y = call.graph.add("constant_of_shape", [shape], call.base, {"value": number, "dtype": dtype})
-    return [Tensor(y)]
+    return [Tensor(call.graph.add("constant_of_shape", [shape], call.base, {"value": number, "dtype": dtype}))]
 
 
 @operation("LogicalNot")

@@ -5,8 +5,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from fastgru.conventions import SELU, activation_from_keras
 from fastgru.importers.keras.call import Call, Tensor
+from fastgru.importers.keras.layers.activation import apply_activation, apply_function
 from fastgru.importers.keras.layers.merging import check_numpy_broadcast
 from fastgru.importers.keras.layers.norm import unit_length
 from fastgru.importers.keras.registry import operation
@@ -16,13 +16,13 @@ __all__ = ["float_operand", "number_or_tensor"]
 
 _UNARY: Final = {
     "Absolute": "abs", "Arccos": "acos", "Arcsin": "asin", "Arctan": "atan", "Ceil": "ceil", "Cos": "cos",
-    "Cosh": "cosh", "Erf": "erf", "Exp": "exp", "Expm1": "expm1", "Floor": "floor", "HardSilu": "hard_swish",
-    "Log": "log", "Log1p": "log1p", "Negative": "neg", "Reciprocal": "reciprocal", "Sign": "sign", "Silu": "silu",
-    "Sin": "sin", "Sinh": "sinh", "Sqrt": "sqrt", "Tan": "tan",
+    "Cosh": "cosh", "Erf": "erf", "Exp": "exp", "Expm1": "expm1", "Floor": "floor", "Isnan": "isnan", "Log": "log",
+    "Log1p": "log1p", "Negative": "neg", "Reciprocal": "reciprocal", "Sign": "sign", "Sin": "sin", "Sinh": "sinh",
+    "Sqrt": "sqrt", "Tan": "tan",
 }  # fmt: skip
-_ACTIVATIONS: Final = {
-    "HardSigmoid": "hard_sigmoid", "Relu": "relu", "Sigmoid": "sigmoid", "Softplus": "softplus",
-    "Softsign": "softsign", "Tanh": "tanh",
+_FUNCTIONS: Final = {
+    "HardSigmoid": "hard_sigmoid", "HardSilu": "hard_silu", "Relu": "relu", "Relu6": "relu6", "Selu": "selu",
+    "Sigmoid": "sigmoid", "Silu": "silu", "Softplus": "softplus", "Softsign": "softsign", "Tanh": "tanh",
 }  # fmt: skip
 
 
@@ -82,32 +82,18 @@ def _of_kind(call: Call, kind: str, **attrs: float) -> list[Tensor]:
     return [Tensor(call.graph.add("unary", [x.value], call.base, {"kind": kind, **attrs}))]
 
 
-@operation("Selu")
-def _selu(call: Call) -> list[Tensor]:
-    return _of_kind(call, "selu", **SELU)
+@operation(*_FUNCTIONS)
+def _function(call: Call) -> list[Tensor]:
+    return [Tensor(apply_function(call, float_operand(call), _FUNCTIONS[call.layer.class_name], call.base).value)]
 
 
-def _applied(call: Call, x: Tensor, activation: Activation, base: str) -> Tensor:
-    attrs = {"kind": activation.kind, "alpha": activation.alpha, "beta": activation.beta}
-    return Tensor(call.graph.add("activation", [x.value], base, attrs))
-
-
-@operation(*_ACTIVATIONS)
-def _activation(call: Call) -> list[Tensor]:
-    name = _ACTIVATIONS[call.layer.class_name]
-    kind = activation_from_keras(name, call.rules.major, what=str(call.layer))
-    return [_applied(call, float_operand(call), kind, call.base)]
-
-
-@operation("Elu")
-def _elu(call: Call) -> list[Tensor]:
-    return [_applied(call, float_operand(call), Activation("elu", call.layer.number("alpha", default=1.0)), call.base)]
-
-
-@operation("LeakyRelu")
-def _leaky_relu(call: Call) -> list[Tensor]:
-    slope = call.layer.number("negative_slope", default=0.2)
-    return [_applied(call, float_operand(call), Activation("leaky_relu", slope), call.base)]
+@operation("Elu", "LeakyRelu")
+def _sloped(call: Call) -> list[Tensor]:
+    kind, name, default = {"Elu": ("elu", "alpha", 1.0), "LeakyRelu": ("leaky_relu", "negative_slope", 0.2)}[
+        call.layer.class_name
+    ]
+    number = call.layer.number(name, default=default)
+    return [Tensor(apply_activation(call, float_operand(call), Activation(kind, number), call.base).value)]
 
 
 @operation("Gelu")
@@ -132,13 +118,6 @@ def _rsqrt(call: Call) -> list[Tensor]:
 def _clip(call: Call) -> list[Tensor]:
     x, layer = float_operand(call), call.layer
     low, high = (call.graph.scalar(layer.number(k), x, f"{call.base}/{k}") for k in ("x_min", "x_max"))
-    return [Tensor(call.graph.add("clip", [x.value, low, high], call.base))]
-
-
-@operation("Relu6")
-def _relu6(call: Call) -> list[Tensor]:
-    x = float_operand(call)
-    low, high = (call.graph.scalar(v, x, f"{call.base}/{v:g}") for v in (0.0, 6.0))
     return [Tensor(call.graph.add("clip", [x.value, low, high], call.base))]
 
 
@@ -178,8 +157,7 @@ def _matmul(call: Call) -> list[Tensor]:
     if None not in (a.shape[-1], b.shape[-2]) and a.shape[-1] != b.shape[-2]:
         raise call.layer.damaged(f"operands of shapes {a.shape} and {b.shape}")
     check_numpy_broadcast(call, a.shape[:-2], b.shape[:-2])
-    y = call.graph.add("matmul", [a.value, b.value], call.base)
-    return [Tensor(y)]
+    return [Tensor(call.graph.add("matmul", [a.value, b.value], call.base))]
 
 
 @operation("Einsum")
@@ -201,8 +179,7 @@ def _einsum(call: Call) -> list[Tensor]:
             sizes[letter] = size if known is None else known
     if len(set(result)) != len(result) or not set(result) <= set(sizes):
         raise call.layer.damaged(f"subscripts {equation!r:.60}")
-    y = call.graph.add("einsum", [x.value for x in operands], call.base, {"equation": equation})
-    return [Tensor(y)]
+    return [Tensor(call.graph.add("einsum", [x.value for x in operands], call.base, {"equation": equation}))]
 
 
 @operation("Normalize")
@@ -213,12 +190,6 @@ def _normalize(call: Call) -> list[Tensor]:
     least = 1e-7 if layer.get("epsilon", default=None) is None else layer.number("epsilon")
     axes = sorted(call.axis(x, a) for a in layer.integers("axis", default=-1))
     return [Tensor(unit_length(call, x, axes, call.base, least * least))]
-
-
-@operation("Isnan")
-def _isnan(call: Call) -> list[Tensor]:
-    x = float_operand(call)
-    return [Tensor(call.graph.add("unary", [x.value], call.base, {"kind": "isnan"}))]
 
 
 @operation("Round")

@@ -6,16 +6,9 @@ from fastgru.importers.keras.ops.elementwise import float_operand
 from fastgru.importers.keras.registry import operation
 
 
-def _axes(call: Call, x: Tensor) -> list[int]:
-    if call.layer.get("axis", default=None) is None:
-        return list(range(x.rank))
-    return sorted(call.axis(x, a) for a in call.layer.integers("axis"))
-
-
 def _reduced(call: Call, x: Tensor, value: Value, kind: str, base: str) -> Tensor:
-    axes, keepdims = _axes(call, x), call.layer.flag("keepdims", default=False)
-    y = call.graph.add("reduce", [value], base, {"kind": kind, "axes": axes, "keepdims": keepdims})
-    return Tensor(y)
+    axes, keepdims = call.axes(x), call.layer.flag("keepdims", default=False)
+    return Tensor(call.graph.add("reduce", [value], base, {"kind": kind, "axes": axes, "keepdims": keepdims}))
 
 
 def _check_dtype(call: Call) -> None:
@@ -27,9 +20,7 @@ def _check_dtype(call: Call) -> None:
 @operation("Logsumexp", "Norm", "Prod")
 def _reduction(call: Call) -> list[Tensor]:
     name = call.layer.class_name
-    if name == "Norm" and (
-        call.layer.get("ord", default=None) not in (None, 2, "fro") or len(_axes(call, call.x)) != 1
-    ):
+    if name == "Norm" and (call.layer.get("ord", default=None) not in (None, 2, "fro") or len(call.axes(call.x)) != 1):
         raise call.layer.unsupported("a norm that is no length along one axis", "give one axis, and no ord")
     kind = {"Logsumexp": "log_sum_exp", "Norm": "l2", "Prod": "prod"}[name]
     x = float_operand(call)
@@ -41,16 +32,14 @@ def _reduction(call: Call) -> list[Tensor]:
 def _cumsum(call: Call) -> list[Tensor]:
     x = float_operand(call)
     _check_dtype(call)
-    if call.layer.get("axis", default=None) is None:
-        raise call.layer.unsupported("axis is None", "give one axis")
-    attrs = {"axis": call.axis(x, call.layer.integer("axis")), "exclusive": False, "reverse": False}
+    attrs = {"axis": call.one_axis(x), "exclusive": False, "reverse": False}
     return [Tensor(call.graph.add("cumsum", [x.value], call.base, attrs))]
 
 
 def _variance(call: Call, base: str) -> Tensor:
     """The mean of the squared distances from the mean."""
     x, graph = float_operand(call), call.graph
-    attrs = {"kind": "mean", "axes": _axes(call, x), "keepdims": True}
+    attrs = {"kind": "mean", "axes": call.axes(x), "keepdims": True}
     mean = graph.add("reduce", [x.value], f"{call.base}/mean", attrs)
     apart = graph.add("binary", [x.value, mean], f"{call.base}/centred", {"kind": "sub"})
     square = graph.add("binary", [apart, apart], f"{call.base}/square", {"kind": "mul"})
@@ -71,9 +60,7 @@ def _std(call: Call) -> list[Tensor]:
 @operation("Argmax", "Argmin")
 def _arg(call: Call) -> list[Tensor]:
     x, layer = float_operand(call), call.layer
-    if layer.get("axis", default=None) is None:
-        raise layer.unsupported("axis is None", "give one axis")
-    axis, keepdims = call.axis(x, layer.integer("axis")), layer.flag("keepdims", default=False)
+    axis, keepdims = call.one_axis(x), layer.flag("keepdims", default=False)
     attrs = {"kind": call.layer.class_name[3:], "axis": axis, "keepdims": keepdims, "select_last": False}
     y = call.graph.add("arg", [x.value], f"{call.base}/index", attrs)
     return [Tensor(call.graph.add("cast", [y], call.base, {"to": "int32"}))]

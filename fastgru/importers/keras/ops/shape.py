@@ -25,16 +25,14 @@ def _reshape(call: Call) -> list[Tensor]:
         total, known = (math.prod(s for s in sizes if s not in (None, -1)) for sizes in (x.shape, target))
         if total % known:
             raise layer.damaged(f"newshape is {list(target)} for an input of shape {x.shape}")
-    y = call.graph.add("reshape", [x.value, call.graph.integers(target, f"{call.base}/shape")], call.base)
-    return [Tensor(y)]
+    return [Tensor(call.graph.add("reshape", [x.value, call.graph.integers(target, f"{call.base}/shape")], call.base))]
 
 
 def _transposed(call: Call, perm: Sequence[int]) -> list[Tensor]:
     x = call.x
     if sorted(perm) != list(range(x.rank)):
         raise call.layer.damaged(f"the order {list(perm)} for an input of shape {x.shape}")
-    y = call.graph.add("transpose", [x.value], call.base, {"perm": list(perm)})
-    return [Tensor(y)]
+    return [Tensor(call.graph.add("transpose", [x.value], call.base, {"perm": list(perm)}))]
 
 
 @operation("Transpose")
@@ -74,8 +72,7 @@ def _stack(call: Call) -> list[Tensor]:
     check_broadcast(call, *(x.shape for x in inputs))
     axis = call.axis(inputs[0], call.layer.integer("axis", default=0), rank=inputs[0].rank + 1)
     names = [graph.add("unsqueeze", [x.value], f"{call.base}/{n}", {"axes": [axis]}) for n, x in enumerate(inputs)]
-    y = graph.add("concat", names, call.base, {"axis": axis})
-    return [Tensor(y)]
+    return [Tensor(graph.add("concat", names, call.base, {"axis": axis}))]
 
 
 @operation("Split")
@@ -118,9 +115,7 @@ def _unstack(call: Call) -> list[Tensor]:
 @operation("Roll")
 def _roll(call: Call) -> list[Tensor]:
     x, layer, graph = call.x, call.layer, call.graph
-    if layer.get("axis", default=None) is None:
-        raise layer.unsupported("axis is None", "give one axis")
-    axis = call.axis(x, layer.integer("axis"))
+    axis = call.one_axis(x)
     size = call.known(x, axis)
     shift = layer.integer("shift") % size if size else 0
     if not 0 < size <= 1 << 20:
@@ -131,9 +126,8 @@ def _roll(call: Call) -> list[Tensor]:
 
 @operation("Flip")
 def _flip(call: Call) -> list[Tensor]:
-    x, layer, graph = call.x, call.layer, call.graph
-    given = layer.get("axis", default=None)
-    axes = list(range(x.rank)) if given is None else [call.axis(x, a) for a in layer.integers("axis")]
+    x, graph = call.x, call.graph
+    axes = call.axes(x)
     back = [-1] * len(axes)
     parts = (("last", back), ("before_first", [_LEAST] * len(axes)), ("axes", axes), ("steps", back))
     names = [graph.integers(numbers, f"{call.base}/{what}") for what, numbers in parts]
@@ -168,15 +162,12 @@ def _pad(call: Call) -> list[Tensor]:
 def _repeat(call: Call) -> list[Tensor]:
     """Each element `repeats` times, one after another."""
     x, layer, graph = call.x, call.layer, call.graph
-    if layer.get("axis", default=None) is None:
-        raise layer.unsupported("axis is None", "give one axis")
-    axis, times = call.axis(x, layer.integer("axis")), layer.integer("repeats")
+    axis, times = call.one_axis(x), layer.integer("repeats")
     size = call.known(x, axis)
     if times < 1 or size * times > 1 << 20:
         raise layer.damaged(f"{times} repeats on an axis of {size}")
     places = graph.integers([int(n) for n in np.repeat(np.arange(size), times)], f"{call.base}/places")
-    y = graph.add("gather", [x.value, places], call.base, {"axis": axis})
-    return [Tensor(y)]
+    return [Tensor(graph.add("gather", [x.value, places], call.base, {"axis": axis}))]
 
 
 @operation("Tile")
@@ -184,8 +175,7 @@ def _tile(call: Call) -> list[Tensor]:
     x, times = call.x, call.layer.integers("repeats")
     if len(times) != x.rank or min(times) < 1:
         raise call.layer.unsupported(f"repeats is {list(times)}", "give a number above zero for each axis")
-    y = call.graph.add("tile", [x.value, call.graph.integers(times, f"{call.base}/repeats")], call.base)
-    return [Tensor(y)]
+    return [Tensor(call.graph.add("tile", [x.value, call.graph.integers(times, f"{call.base}/repeats")], call.base))]
 
 
 @operation("Take")
