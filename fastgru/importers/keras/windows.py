@@ -14,7 +14,7 @@ from fastgru.graphbuilder import Value
 from fastgru.importers.keras.call import Call, Tensor
 from fastgru.importers.keras.config import LayerConfig
 
-__all__ = ["Frame", "LayerWindows", "numbers"]
+__all__ = ["LayerWindows", "SpatialInput", "numbers"]
 
 Shape = tuple[int | None, ...]
 
@@ -29,7 +29,7 @@ def numbers(layer: LayerConfig, rank: int, *names: str, default: int | None = No
 
 
 @dataclass(frozen=True)
-class Frame:
+class SpatialInput:
     """An input of `rank` spatial axes and where its channels are."""
 
     call: Call
@@ -38,7 +38,7 @@ class Frame:
     channels_last: bool
 
     @classmethod
-    def of(cls, call: Call) -> Frame:
+    def of(cls, call: Call) -> SpatialInput:
         """Of the only input of a layer whose class tells the rank. Raises `InvalidModelError` for another input."""
         layer, x = call.layer, call.x
         rank = 2 if "2D" in layer.class_name else 1

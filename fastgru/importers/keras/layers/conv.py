@@ -15,7 +15,7 @@ from fastgru.graphbuilder import Value
 from fastgru.importers.keras.call import Call, Tensor
 from fastgru.importers.keras.layers.activation import activate
 from fastgru.importers.keras.registry import keras_layer
-from fastgru.importers.keras.windows import Frame, LayerWindows, numbers
+from fastgru.importers.keras.windows import LayerWindows, SpatialInput, numbers
 
 
 def _take(call: Call, rank: int, *kernels: str) -> tuple[list[Array], Array | None]:
@@ -49,10 +49,6 @@ def _windows(call: Call, taps: tuple[int, ...], rank: int) -> LayerWindows:
     return LayerWindows.of(layer, taps, strides, dilations, causal=rank == 1)
 
 
-def _finish(call: Call, y: Tensor) -> list[Tensor]:
-    return [activate(call, y)]
-
-
 def _emit(
     call: Call, x: Value, weight: Array, bias: Array | None, role: str, attrs: Mapping[str, Any], base: str, op: str
 ) -> Value:
@@ -67,80 +63,81 @@ def _emit(
 
 @keras_layer("Conv1D", "Conv2D", "Convolution1D", "Convolution2D", maskless=True)
 def _conv(call: Call) -> list[Tensor]:
-    layer, frame = call.layer, Frame.of(call)
-    (kernel,), bias = _take(call, frame.rank, "kernel")
+    layer, grid = call.layer, SpatialInput.of(call)
+    (kernel,), bias = _take(call, grid.rank, "kernel")
     groups = layer.integer("groups", default=1)
-    *taps, inputs, filters = kernel.shape
-    if groups < 1 or inputs * groups != frame.channels or filters % groups:
-        raise layer.damaged(f"kernel has shape {kernel.shape} in {groups} groups for an input of shape {frame.x.shape}")
+    inputs, filters = kernel.shape[-2:]
+    if groups < 1 or inputs * groups != grid.channels or filters % groups:
+        raise layer.damaged(f"kernel has shape {kernel.shape} in {groups} groups for an input of shape {grid.x.shape}")
     if filters != layer.integer("filters"):
         raise layer.damaged(f"filters is {layer.integer('filters')}, and its kernel has {filters}")
-    windows = _windows(call, tuple(taps), frame.rank)
     weight = np.moveaxis(kernel, (-1, -2), (0, 1))
-    windows.check(layer, frame.spatial)
-    attrs = {**windows.attrs(), "group": groups}
-    y = _emit(call, frame.enter(), weight, bias, "kernel", attrs, f"{call.base}/conv", "conv")
-    return _finish(call, frame.leave(y))
+    attrs = _attrs(call, grid, weight, groups)
+    y = _emit(call, grid.enter(), weight, bias, "kernel", attrs, f"{call.base}/conv", "conv")
+    return [activate(call, grid.leave(y))]
 
 
-def _depthwise_weight(call: Call, frame: Frame, kernel: Array) -> Array:
+def _attrs(call: Call, grid: SpatialInput, weight: Array, group: int) -> dict[str, Any]:
+    """Of a convolution, whose windows have to fit the input."""
+    windows = _windows(call, weight.shape[2:], grid.rank)
+    windows.check(call.layer, grid.spatial)
+    return {**windows.attrs(), "group": group}
+
+
+def _depthwise_weight(call: Call, grid: SpatialInput, kernel: Array) -> Array:
     """(C * multiplier, 1, taps...), the outputs of a channel side by side."""
     *taps, channels, multiplier = kernel.shape
-    if channels != frame.channels or multiplier != call.layer.integer("depth_multiplier", default=1):
-        raise call.layer.damaged(f"its depthwise kernel has shape {kernel.shape} for an input of {frame.x.shape}")
+    if channels != grid.channels or multiplier != call.layer.integer("depth_multiplier", default=1):
+        raise call.layer.damaged(f"its depthwise kernel has shape {kernel.shape} for an input of {grid.x.shape}")
     return np.moveaxis(kernel.reshape(*taps, channels * multiplier), -1, 0)[:, None]
 
 
 @keras_layer("DepthwiseConv1D", "DepthwiseConv2D", maskless=True)
 def _depthwise(call: Call) -> list[Tensor]:
-    frame = Frame.of(call)
-    (kernel,), bias = _take(call, frame.rank, "depthwise_kernel")
-    weight = _depthwise_weight(call, frame, kernel)
-    windows = _windows(call, weight.shape[2:], frame.rank)
-    windows.check(call.layer, frame.spatial)
-    attrs = {**windows.attrs(), "group": frame.channels}
-    y = _emit(call, frame.enter(), weight, bias, "kernel", attrs, f"{call.base}/conv", "conv")
-    return _finish(call, frame.leave(y))
+    grid = SpatialInput.of(call)
+    (kernel,), bias = _take(call, grid.rank, "depthwise_kernel")
+    weight = _depthwise_weight(call, grid, kernel)
+    attrs = _attrs(call, grid, weight, grid.channels)
+    y = _emit(call, grid.enter(), weight, bias, "kernel", attrs, f"{call.base}/conv", "conv")
+    return [activate(call, grid.leave(y))]
 
 
 @keras_layer("SeparableConv1D", "SeparableConv2D", maskless=True)
 def _separable(call: Call) -> list[Tensor]:
-    frame = Frame.of(call)
-    (kernel, mixing), bias = _take(call, frame.rank, "depthwise_kernel", "pointwise_kernel")
-    weight = _depthwise_weight(call, frame, kernel)
-    windows = _windows(call, weight.shape[2:], frame.rank)
-    if mixing.shape[:-1] != (*(1,) * frame.rank, weight.shape[0]):
+    grid = SpatialInput.of(call)
+    (kernel, mixing), bias = _take(call, grid.rank, "depthwise_kernel", "pointwise_kernel")
+    weight = _depthwise_weight(call, grid, kernel)
+    depth = _attrs(call, grid, weight, grid.channels)
+    if mixing.shape[:-1] != (*(1,) * grid.rank, weight.shape[0]):
         raise call.layer.damaged(f"its pointwise kernel has shape {mixing.shape} over {weight.shape[0]} channels")
-    windows.check(call.layer, frame.spatial)
-    depth = {**windows.attrs(), "group": frame.channels}
     base = call.base
-    y = _emit(call, frame.enter(), weight, None, "depthwise_kernel", depth, f"{base}/depthwise", "conv")
-    ones = [1] * frame.rank
-    point = {"strides": ones, "dilations": ones, "pads": [0, 0] * frame.rank, "group": 1}
+    y = _emit(call, grid.enter(), weight, None, "depthwise_kernel", depth, f"{base}/depthwise", "conv")
+    ones = [1] * grid.rank
+    point = {"strides": ones, "dilations": ones, "pads": [0, 0] * grid.rank, "group": 1}
     weight = np.moveaxis(mixing, (-1, -2), (0, 1))
     y = _emit(call, y, weight, bias, "pointwise_kernel", point, f"{base}/pointwise", "conv")
-    return _finish(call, frame.leave(y))
+    return [activate(call, grid.leave(y))]
 
 
 @keras_layer("Conv1DTranspose", "Conv2DTranspose", maskless=True)
 def _transposed(call: Call) -> list[Tensor]:
-    layer, frame = call.layer, Frame.of(call)
-    (kernel,), bias = _take(call, frame.rank, "kernel")
+    layer, grid = call.layer, SpatialInput.of(call)
+    (kernel,), bias = _take(call, grid.rank, "kernel")
     *taps, filters, inputs = kernel.shape
-    if inputs != frame.channels or filters != layer.integer("filters"):
-        raise layer.damaged(f"kernel has shape {kernel.shape} for an input of shape {frame.x.shape}")
-    windows = _windows(call, tuple(taps), frame.rank)
+    if inputs != grid.channels or filters != layer.integer("filters"):
+        raise layer.damaged(f"kernel has shape {kernel.shape} for an input of shape {grid.x.shape}")
+    windows = _windows(call, tuple(taps), grid.rank)
     if windows.begin:
         raise layer.unsupported("padding is causal", "use same or valid")
     given = layer.get("output_padding", default=None)
-    extra = [None] * frame.rank if given is None else numbers(layer, frame.rank, "output_padding", least=0)
+    extra = [None] * grid.rank if given is None else numbers(layer, grid.rank, "output_padding", least=0)
     cuts = [_cut(windows, n, more) for n, more in enumerate(extra)]
     if windows.same and call.rules.backend == "torch" and any(a + b > 0 and a != b for a, b in cuts):
         raise layer.unsupported(
             "padding is 'same' with an uneven cut, whose longer half versions of Keras on torch put at either end",
             "use padding='valid' and a Cropping layer",
         )
-    for n, k, s, d, (before, after) in zip(frame.spatial, taps, windows.strides, windows.dilations, cuts, strict=True):
+    for n, k, s, d, (before, after) in zip(grid.spatial, taps, windows.strides, windows.dilations, cuts, strict=True):
         size = None if n is None else (n - 1) * s + (k - 1) * d + 1 - before - after
         if size is not None and size < 1:
             raise layer.damaged(f"{size} outputs from {n} inputs")
@@ -152,8 +149,8 @@ def _transposed(call: Call) -> list[Tensor]:
         "group": 1,
     }
     weight = np.moveaxis(kernel, (-1, -2), (0, 1))
-    y = _emit(call, frame.enter(), weight, bias, "kernel", attrs, f"{call.base}/conv", "conv_transpose")
-    return _finish(call, frame.leave(y))
+    y = _emit(call, grid.enter(), weight, bias, "kernel", attrs, f"{call.base}/conv", "conv_transpose")
+    return [activate(call, grid.leave(y))]
 
 
 def _cut(windows: LayerWindows, axis: int, extra: int | None) -> tuple[int, int]:

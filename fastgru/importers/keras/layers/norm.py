@@ -1,12 +1,28 @@
 """Normalisation: by stored statistics (batch, preprocessing), or by those of the input (layer, group, RMS, unit)."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
+from fastgru.arrays import Array
 from fastgru.graphbuilder import Value
 from fastgru.importers.keras.call import Call, Tensor
 from fastgru.importers.keras.registry import keras_layer
 
 __all__ = ["unit_length"]
+
+
+def _stored(call: Call, *more: str) -> dict[str, Array]:
+    """The arrays by role: gamma and beta where the layer has them, then `more`."""
+    switches = (("gamma", "scale"), ("beta", "center"))
+    roles = [*(role for role, key in switches if call.layer.flag(key, default=True)), *more]
+    return dict(zip(roles, call.weights.take(call.layer, *roles), strict=True))
+
+
+def _constants(call: Call, arrays: Mapping[str, Array], size: int) -> list[Value]:
+    """gamma and beta, ones and zeros where there is none."""
+    plain = {"gamma": np.ones(size, np.float32), "beta": np.zeros(size, np.float32)}
+    return [call.graph.constant(arrays.get(role, one), f"{call.home}/{role}") for role, one in plain.items()]
 
 
 @keras_layer("BatchNormalization")
@@ -19,19 +35,13 @@ def _batch_normalization(call: Call) -> list[Tensor]:
         raise layer.unsupported(f"mode is {layer.get('mode')!r}", "mode 1 normalises by the batch; train with mode 0")
     if layer.flag("renorm", default=False):
         raise layer.unsupported("renorm", "train without batch renormalisation")
-    scaled, centred = layer.flag("scale", default=True), layer.flag("center", default=True)
-    roles = [*(["gamma"] if scaled else []), *(["beta"] if centred else []), "moving_mean", "moving_variance"]
-    arrays = dict(zip(roles, call.weights.take(layer, *roles), strict=True))
+    arrays = _stored(call, "moving_mean", "moving_variance")
     axis = call.axis(x, axes[0])
     size = arrays["moving_mean"].shape
     if len(size) != 1 or any(a.shape != size for a in arrays.values()) or x.shape[axis] not in (None, size[0]):
         raise layer.damaged(f"arrays of shapes {[a.shape for a in arrays.values()]} for an input of shape {x.shape}")
-    ones, zeros = np.ones(size, np.float32), np.zeros(size, np.float32)
-    given = [arrays.get("gamma", ones), arrays.get("beta", zeros), arrays["moving_mean"], arrays["moving_variance"]]
-    names = [
-        call.graph.constant(a, f"{call.home}/{r}")
-        for a, r in zip(given, ("gamma", "beta", "mean", "variance"), strict=True)
-    ]
+    names = _constants(call, arrays, size[0])
+    names += [call.graph.constant(arrays[f"moving_{what}"], f"{call.home}/{what}") for what in ("mean", "variance")]
     attrs = {"axis": axis, "epsilon": layer.number("epsilon", default=1e-3)}
     return [x.but(value=call.graph.add("batch_norm", [x.value, *names], call.base, attrs))]
 
@@ -44,8 +54,7 @@ def _layer_normalization(call: Call) -> list[Tensor]:
         raise layer.unsupported(f"axis is {axes}", "normalise the last axes")
     if layer.flag("rms_scaling", default=False):
         raise layer.unsupported("rms_scaling", "use LayerNormalization without it")
-    roles = [r for r, key in (("gamma", "scale"), ("beta", "center")) if layer.flag(key, default=True)]
-    arrays = dict(zip(roles, call.weights.take(layer, *roles), strict=True))
+    arrays = _stored(call)
     for role, array in arrays.items():
         if array.ndim != len(axes) or any(x.shape[a] not in (None, s) for a, s in zip(axes, array.shape, strict=True)):
             raise layer.damaged(f"{role} has shape {array.shape} for an input of shape {x.shape}")
@@ -86,16 +95,11 @@ def _group_normalization(call: Call) -> list[Tensor]:
     groups = channels if groups == -1 else groups
     if axis == 0 or groups < 1 or channels % groups:
         raise layer.damaged(f"{groups} groups along axis {axis} of an input of shape {x.shape}")
-    roles = [r for r, key in (("gamma", "scale"), ("beta", "center")) if layer.flag(key, default=True)]
-    arrays = dict(zip(roles, call.weights.take(layer, *roles) if roles else [], strict=True))
+    arrays = _stored(call)
     for role, array in arrays.items():
         if array.shape != (channels,):
             raise layer.damaged(f"{role} has shape {array.shape}, expected {(channels,)}")
-    ones, zeros = np.ones(channels, np.float32), np.zeros(channels, np.float32)
-    names = [
-        graph.constant(arrays.get(role, plain), f"{call.home}/{role}")
-        for role, plain in (("gamma", ones), ("beta", zeros))
-    ]
+    names = _constants(call, arrays, channels)
     first = [0, axis, *(a for a in range(1, x.rank) if a != axis)]
     attrs = {"groups": groups, "epsilon": layer.number("epsilon", default=1e-3)}
     if axis == 1:

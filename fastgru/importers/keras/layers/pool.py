@@ -5,49 +5,49 @@ A mean with padding 'same' leaves the padding out, as TensorFlow and JAX have it
 
 from fastgru.importers.keras.call import Call, Tensor
 from fastgru.importers.keras.registry import keras_layer
-from fastgru.importers.keras.windows import Frame, LayerWindows, numbers
+from fastgru.importers.keras.windows import LayerWindows, SpatialInput, numbers
 
 
 @keras_layer("AveragePooling1D", "AveragePooling2D", "MaxPooling1D", "MaxPooling2D", maskless=True)
 def _pool(call: Call) -> list[Tensor]:
     kind = "max" if call.layer.class_name.startswith("Max") else "average"
-    layer, frame = call.layer, Frame.of(call)
-    taps = numbers(layer, frame.rank, "pool_size", "pool_length", default=2)
+    layer, grid = call.layer, SpatialInput.of(call)
+    taps = numbers(layer, grid.rank, "pool_size", "pool_length", default=2)
     given = layer.get("strides", "stride", default=None)
-    strides = taps if given is None else numbers(layer, frame.rank, "strides", "stride")
-    windows = LayerWindows.of(layer, taps, strides, [1] * frame.rank, causal=False)
-    if kind == "average" and call.rules.backend == "torch" and windows.uneven(frame.spatial):
+    strides = taps if given is None else numbers(layer, grid.rank, "strides", "stride")
+    windows = LayerWindows.of(layer, taps, strides, [1] * grid.rank, causal=False)
+    if kind == "average" and call.rules.backend == "torch" and windows.uneven(grid.spatial):
         raise layer.unsupported(
             "a mean with padding 'same' that is uneven: on torch Keras fills it with the edge and counts that",
             "use padding='valid', or pad before it with a layer of its own",
         )
     attrs = {"kind": kind, "kernel": taps, **windows.attrs()}
-    y = call.graph.add("pool", [frame.enter()], f"{call.base}/pool", attrs)
-    windows.check(layer, frame.spatial)
-    return [frame.leave(y)]
+    y = call.graph.add("pool", [grid.enter()], f"{call.base}/pool", attrs)
+    windows.check(layer, grid.spatial)
+    return [grid.leave(y)]
 
 
 @keras_layer("GlobalAveragePooling2D", "GlobalMaxPooling1D", "GlobalMaxPooling2D", maskless=True)
 def _over_all(call: Call) -> list[Tensor]:
-    frame, kind = Frame.of(call), "max" if "Max" in call.layer.class_name else "mean"
+    grid, kind = SpatialInput.of(call), "max" if "Max" in call.layer.class_name else "mean"
     keepdims = call.layer.flag("keepdims", default=False)
-    attrs = {"kind": kind, "axes": frame.axes, "keepdims": keepdims}
-    return [Tensor(call.graph.add("reduce", [frame.x.value], call.base, attrs))]
+    attrs = {"kind": kind, "axes": grid.axes, "keepdims": keepdims}
+    return [Tensor(call.graph.add("reduce", [grid.x.value], call.base, attrs))]
 
 
 @keras_layer("GlobalAveragePooling1D")
 def _mean_over_steps(call: Call) -> list[Tensor]:
     """The mean over the steps that the mask shows; of all layers of this file it alone looks at masks."""
     call.check_arguments("mask")
-    layer, graph, frame = call.layer, call.graph, Frame.of(call)
-    x = frame.x
+    layer, graph, grid = call.layer, call.graph, SpatialInput.of(call)
+    x = grid.x
     explicit = call.arguments.get("mask")
     mask = explicit.value if isinstance(explicit, Tensor) else x.mask
     if mask is None:
         return _over_all(call)
     keepdims = layer.flag("keepdims", default=False)
-    attrs = {"kind": "sum", "axes": frame.axes, "keepdims": keepdims}
-    shown = graph.add("unsqueeze", [mask], f"{call.base}/shown", {"axes": [frame.channel_axis]})
+    attrs = {"kind": "sum", "axes": grid.axes, "keepdims": keepdims}
+    shown = graph.add("unsqueeze", [mask], f"{call.base}/shown", {"axes": [grid.channel_axis]})
     ones = graph.add("cast", [shown], f"{call.base}/ones", {"to": x.dtype})
     kept = graph.add("where", [shown, x.value, graph.scalar(0.0, x, f"{call.base}/zero")], f"{call.base}/kept")
     total = graph.add("reduce", [kept], f"{call.base}/total", attrs)

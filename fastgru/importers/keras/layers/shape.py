@@ -8,7 +8,7 @@ import numpy as np
 from fastgru.importers.keras.call import Call, Tensor
 from fastgru.importers.keras.config import LayerConfig
 from fastgru.importers.keras.registry import keras_layer
-from fastgru.importers.keras.windows import Frame, numbers
+from fastgru.importers.keras.windows import SpatialInput, numbers
 
 
 def _product(shape: tuple[int | None, ...]) -> int | None:
@@ -89,27 +89,27 @@ def _amounts(layer: LayerConfig, key: str, rank: int) -> list[tuple[int, int]]:
 
 @keras_layer("Cropping1D", "Cropping2D", maskless=True)
 def _cropping(call: Call) -> list[Tensor]:
-    frame, graph = Frame.of(call), call.graph
-    pairs = _amounts(call.layer, "cropping", frame.rank)
+    grid, graph = SpatialInput.of(call), call.graph
+    pairs = _amounts(call.layer, "cropping", grid.rank)
     ends = [-end if end else np.iinfo(np.int64).max for _, end in pairs]
-    positions = (("start", [begin for begin, _ in pairs]), ("end", ends), ("axis", frame.axes))
+    positions = (("start", [begin for begin, _ in pairs]), ("end", ends), ("axis", grid.axes))
     names = [graph.integers(v, f"{call.base}/{what}") for what, v in positions]
-    return [Tensor(graph.add("slice", [frame.x.value, *names], call.base))]
+    return [Tensor(graph.add("slice", [grid.x.value, *names], call.base))]
 
 
 @keras_layer("ZeroPadding1D", "ZeroPadding2D", maskless=True)
 def _padding(call: Call) -> list[Tensor]:
-    frame, graph = Frame.of(call), call.graph
-    pairs = _amounts(call.layer, "padding", frame.rank)
+    grid, graph = SpatialInput.of(call), call.graph
+    pairs = _amounts(call.layer, "padding", grid.rank)
     pads = graph.integers([*(b for b, _ in pairs), *(e for _, e in pairs)], f"{call.base}/pads")
-    return [Tensor(graph.add("pad", [frame.x.value, pads], call.base, {"mode": "constant", "axes": frame.axes}))]
+    return [Tensor(graph.add("pad", [grid.x.value, pads], call.base, {"mode": "constant", "axes": grid.axes}))]
 
 
 @keras_layer("UpSampling1D", "UpSampling2D", maskless=True)
 def _up_sampling(call: Call) -> list[Tensor]:
     """Each step or pixel `size` times, or the line between neighbours at the middles of the new ones."""
-    frame, layer = Frame.of(call), call.layer
-    times = numbers(layer, frame.rank, "size", "length", default=2)
+    grid, layer = SpatialInput.of(call), call.layer
+    times = numbers(layer, grid.rank, "size", "length", default=2)
     how = layer.text("interpolation", default="nearest")
     if how not in ("nearest", "bilinear"):
         raise layer.unsupported(f"interpolation is {how!r:.40}", "there are nearest and bilinear")
@@ -118,4 +118,4 @@ def _up_sampling(call: Call) -> list[Tensor]:
     else:
         attrs = {"mode": "linear", "coordinates": "half_pixel"}
     scales = call.graph.constant(np.asarray(times, np.float32), f"{call.base}/scales")
-    return [Tensor(call.graph.add("resize", [frame.x.value, None, scales], call.base, {**attrs, "axes": frame.axes}))]
+    return [Tensor(call.graph.add("resize", [grid.x.value, None, scales], call.base, {**attrs, "axes": grid.axes}))]
