@@ -1,17 +1,30 @@
 """What all that prints shares: the consoles, numbers with units, the message of a first compilation."""
 
+import importlib.metadata
 import itertools
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-__all__ = ["bars", "bytes_of", "compiling", "counted", "kernels_used", "plain_table", "stderr", "stdout", "time_of"]
+__all__ = [
+    "bars",
+    "bytes_of",
+    "compiling",
+    "counted",
+    "kernels_used",
+    "plain_table",
+    "stderr",
+    "stdout",
+    "time_of",
+    "version_of",
+]
 
 _FILE_WIDTH: Final = 160
 
@@ -29,11 +42,15 @@ def stderr() -> Console:
     return Console(stderr=True, highlight=False)
 
 
-def plain_table(*columns: str, right: tuple[str, ...] = (), title: str | None = None) -> Table:
-    """An empty table in the look of all our tables; `right` names the columns of numbers."""
+def plain_table(
+    *columns: str, rows: Iterable[Iterable[str | Text]] = (), right: tuple[str, ...] = (), title: str | None = None
+) -> Table:
+    """A table in the look of all our tables; `right` names the columns of numbers."""
     table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False, title_style="bold")
     for column in columns:
         table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
     return table
 
 
@@ -66,6 +83,14 @@ def time_of(seconds: float) -> str:
         if seconds * scale >= 1:
             return f"{seconds * scale:.3g} {unit}" if seconds * scale < 999.5 else f"{seconds * scale:.0f} {unit}"
     return f"{seconds * 1e9:.3g} ns"
+
+
+def version_of(package: str) -> str | None:
+    """The installed version, None where it is absent. Nothing is imported for this."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def counted(count: int, what: str) -> str:

@@ -1,6 +1,5 @@
 """Where and with what a measurement was made: the CPU, the system, the versions. No host name, no path."""
 
-import importlib.metadata
 import os
 import platform
 from collections.abc import Iterable
@@ -10,6 +9,7 @@ from typing import Any
 
 import fastgru
 from fastgru.simd import cpu
+from fastgru.terminal import version_of
 
 __all__ = ["cpu_model", "describe"]
 
@@ -41,13 +41,6 @@ def describe(packages: Iterable[str]) -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {
             "fastgru": fastgru.__version__,
-            **{name: _version(name) for name in ("numba", "llvmlite", "numpy", *packages)},
+            **{name: version_of(name) for name in ("numba", "llvmlite", "numpy", *packages)},
         },
     }
-
-
-def _version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None

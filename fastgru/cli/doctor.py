@@ -2,7 +2,6 @@
 
 import json
 import platform
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import click
@@ -10,7 +9,7 @@ from rich.text import Text
 
 import fastgru
 from fastgru.cli.options import json_option
-from fastgru.terminal import bytes_of, plain_table, stdout
+from fastgru.terminal import bytes_of, plain_table, stdout, version_of
 
 __all__ = ["command", "examine"]
 
@@ -40,16 +39,9 @@ def examine() -> dict[str, Any]:
         "cache": cache.describe(),
         "python": {"version": platform.python_version(), "system": platform.platform()},
         "fastgru": fastgru.__version__,
-        "packages": {name: _version(name) for name in _PACKAGES},
-        "runtimes": {name: _version(name) for name in _RUNTIMES},
+        "packages": {name: version_of(name) for name in _PACKAGES},
+        "runtimes": {name: version_of(name) for name in _RUNTIMES},
     }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _print(found: dict[str, Any]) -> None:
@@ -92,7 +84,5 @@ def _print(found: dict[str, Any]) -> None:
     by_op: dict[str, list[str]] = {}
     for row in found["kernels"]:
         by_op.setdefault(row["op"], []).append(row["dtype"])
-    table = plain_table("kernel", "precisions", "instruction set")
-    for op, dtypes in by_op.items():
-        table.add_row(op, " ".join(dtypes), cpu["isa"])
-    console.print(table)
+    rows = [(op, " ".join(dtypes), cpu["isa"]) for op, dtypes in by_op.items()]
+    console.print(plain_table("kernel", "precisions", "instruction set", rows=rows))

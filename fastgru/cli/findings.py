@@ -3,21 +3,21 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, Unpack
 
 import numpy as np
 
-from fastgru.cli.guesses import guess_grus
 from fastgru.errors import FastGRUError, UnsupportedModelError
 from fastgru.graph import Graph, Node, TensorSpec
 from fastgru.importers.files import FORMATS, detect_format
-from fastgru.load import Reading, load_graph, options_for
+from fastgru.load import Reading, load, load_graph, options_for
 from fastgru.reference.foreign import FOREIGN, describe_foreign
 from fastgru.reference.plain import with_plain_weights
 from fastgru.spec import Activation, GRUSpec
 
-__all__ = ["examine"]
+__all__ = ["examine", "profile"]
 
 _WEIGHTS_ONLY: Final = ("npz", "torch-legacy", "torch-zip")
 # Formats that hold a whole model or weights alone: what to call the one and the other.
@@ -62,6 +62,25 @@ def examine(file: Path, *, precision: str | None = None, **options: Unpack[Readi
             except FastGRUError:
                 pass
         return {**found, "unsupported": str(error)}
+
+
+def profile(file: Path, *, precision: str | None, **options: Unpack[Reading]) -> list[dict[str, Any]]:
+    """node, kernel and seconds of every instruction of a run on random numbers, in order.
+
+    Raises what `fastgru.load` and the model raise.
+    """
+    model = load(file, precision=precision, **options)
+    random = np.random.default_rng(0)
+    inputs = {}
+    for spec in model.inputs:
+        if spec.shape is None:
+            raise UnsupportedModelError(f"--profile: the file does not say how many axes input {spec.name!r} has")
+        shape = tuple(1 if n is None else n for n in spec.shape)
+        if spec.dtype.startswith("float"):
+            inputs[spec.name] = random.standard_normal(shape).astype(spec.dtype)
+        else:
+            inputs[spec.name] = np.ones(shape, spec.dtype)  # a position, or a length, of the smallest axis
+    return [{"node": t.label, "kernel": t.handler, "seconds": t.seconds} for t in model.profile(inputs)]
 
 
 def _of_graph(graph: Graph, precision: str | None) -> dict[str, Any]:
@@ -151,5 +170,51 @@ def _of_weights(file: Path) -> dict[str, Any]:
         "tensors": [{"name": name, "dtype": dtype, "shape": list(shape)} for name, (dtype, shape) in specs.items()],
         "parameters": sum(int(np.prod(shape)) for dtype, shape in specs.values() if "float" in dtype),
         "grus": [{**asdict(gru), "recipe": gru.recipe} for gru in grus],
-        "guesses": [] if grus else guess_grus(specs),
+        "guesses": [] if grus else _guess_grus(specs),
+    }
+
+
+def _guess_grus(specs: Mapping[str, tuple[str, tuple[int, ...]]]) -> list[dict[str, Any]]:
+    """GRUs in a state dict whose names say nothing, told by the shapes of tensors that follow one another.
+
+    For each pair of tensors that fits: input_size, hidden_size, the names, and a call that makes a layer of them.
+    Keras: kernel (I, 3H), recurrent kernel (H, 3H), bias (2, 3H) or (3H,). Torch's layout under other names: (3H, I),
+    (3H, H), (3H,), (3H,). Shapes tell neither the order of the gates nor the activations: these are proposals.
+    """
+    names = list(specs)
+    shapes = {name: shape for name, (_, shape) in specs.items()}
+    found = []
+    for i, (w, r) in enumerate(pairwise(names)):
+        if len(shapes[w]) != 2 or len(shapes[r]) != 2:
+            continue
+        rows, columns = shapes[r]
+        following = [name for name in names[i + 2 : i + 4] if len(shapes[name]) in (1, 2)]
+        if columns == 3 * rows and shapes[w][1] == columns:
+            found.append(_keras(w, r, following, shapes, H=rows))
+        elif rows == 3 * columns and shapes[w][0] == rows:
+            found.append(_torch(w, r, following, shapes, H=columns))
+    return found
+
+
+def _keras(w: str, r: str, following: list[str], shapes: Mapping[str, tuple[int, ...]], *, H: int) -> dict[str, Any]:
+    bias = following[:1] if following and shapes[following[0]] in ((3 * H,), (2, 3 * H)) else []
+    before = bool(bias) and shapes[bias[0]] == (3 * H,)
+    arguments = ", ".join(f"weights[{name!r}]" for name in (w, r, *bias))
+    return {
+        "names": [w, r, *bias],
+        "input_size": shapes[w][0],
+        "hidden_size": H,
+        "recipe": f"fastgru.GRU.from_keras({arguments}{', reset_after=False' if before else ''})",
+    }
+
+
+def _torch(w: str, r: str, following: list[str], shapes: Mapping[str, tuple[int, ...]], *, H: int) -> dict[str, Any]:
+    biases = following if len(following) == 2 and all(shapes[name] == (3 * H,) for name in following) else []
+    keys = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+    entries = ", ".join(f'"{key}": weights[{name!r}]' for key, name in zip(keys, (w, r, *biases), strict=False))
+    return {
+        "names": [w, r, *biases],
+        "input_size": shapes[w][1],
+        "hidden_size": H,
+        "recipe": f"fastgru.GRU.from_torch({{{entries}}})",
     }

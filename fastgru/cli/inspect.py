@@ -8,7 +8,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from fastgru.cli.findings import examine
+from fastgru.cli.findings import examine, profile
 from fastgru.cli.options import file_argument, json_option, load_options, precision_option
 from fastgru.terminal import bytes_of, counted, plain_table, stdout, time_of
 
@@ -55,9 +55,7 @@ def command(
         click.echo(draft(read_weights(file)), nl=False)
         return
     if with_times and found["kind"] == "model" and not found["unsupported"]:
-        from fastgru.cli.profiles import instructions
-
-        found["profile"] = instructions(file, precision, options)
+        found["profile"] = profile(file, precision=precision, **options)
     elif with_times:
         raise click.UsageError(f"--profile: {file} is not a model that runs")
     if as_json:
@@ -87,16 +85,16 @@ def _print(found: dict[str, Any], with_nodes: bool) -> None:
 
 
 def _print_model(console: Console, found: dict[str, Any], with_nodes: bool) -> None:
-    table = plain_table("", "name", "dtype", "shape", "state")
-    for kind in ("input", "output"):
-        for spec in found[f"{kind}s"]:
-            table.add_row(kind, Text(spec["name"]), spec["dtype"], spec["shape"], Text(spec["state"] or ""))
-    console.print(table)
+    tensors = [
+        (kind, Text(spec["name"]), spec["dtype"], spec["shape"], Text(spec["state"] or ""))
+        for kind in ("input", "output")
+        for spec in found[f"{kind}s"]
+    ]
+    console.print(plain_table("", "name", "dtype", "shape", "state", rows=tensors))
     if found["grus"]:
         columns = ("GRU", "in", "hidden", "direction", "reset", "gates", "candidate", "layout", "reads", "parameters")
-        table = plain_table(*columns, right=("in", "hidden", "parameters"))
-        for gru in found["grus"]:
-            table.add_row(
+        rows = [
+            (
                 Text(gru["name"]),
                 str(gru["input_size"]),
                 str(gru["hidden_size"]),
@@ -108,7 +106,9 @@ def _print_model(console: Console, found: dict[str, Any], with_nodes: bool) -> N
                 ", ".join(gru["reads"]) or "-",
                 f"{gru['parameters']:,}",
             )
-        console.print(table)
+            for gru in found["grus"]
+        ]
+        console.print(plain_table(*columns, rows=rows, right=("in", "hidden", "parameters")))
     operators = ", ".join(f"{op} {count}" if count > 1 else op for op, count in found["operators"].items())
     console.print(Text(f"{counted(len(found['nodes']), 'node')}: {operators}"))
     if found["reference_nodes"]:
@@ -118,35 +118,37 @@ def _print_model(console: Console, found: dict[str, Any], with_nodes: bool) -> N
     memory = f"{found['parameters']:,} parameters: {bytes_of(4 * found['parameters'])} in float32"
     console.print(Text(f"{memory}, {bytes_of(found['constant_bytes'])} of constants in the file's own dtypes"))
     if found["weights"]:
-        table = plain_table("weights of", "node", "in", "because")
-        for kept in found["weights"]:
-            table.add_row(kept["op"], Text(kept["node"]), kept["precision"], Text(kept["why"]))
-        console.print(table)
+        weights = [(kept["op"], Text(kept["node"]), kept["precision"], Text(kept["why"])) for kept in found["weights"]]
+        console.print(plain_table("weights of", "node", "in", "because", rows=weights))
     if with_nodes:
-        table = plain_table("node", "name", "reads", "gives")
-        for node in found["nodes"]:
-            reads, gives = ", ".join(name or "-" for name in node["inputs"]), ", ".join(node["outputs"])
-            table.add_row(node["op"], Text(node["name"]), Text(reads), Text(gives))
-        console.print(table)
+        nodes = [
+            (
+                node["op"],
+                Text(node["name"]),
+                Text(", ".join(name or "-" for name in node["inputs"])),
+                Text(", ".join(node["outputs"])),
+            )
+            for node in found["nodes"]
+        ]
+        console.print(plain_table("node", "name", "reads", "gives", rows=nodes))
 
 
-def _print_profile(console: Console, rows: list[dict[str, Any]]) -> None:
-    total = sum(row["seconds"] for row in rows)
-    table = plain_table("share", "time", "kernel", "node", right=("share", "time"))
-    for row in rows:
-        share = f"{row['seconds'] / total:.1%}"
-        table.add_row(share, time_of(row["seconds"]), row["kernel"], Text(row["node"]))
+def _print_profile(console: Console, found: list[dict[str, Any]]) -> None:
+    total = sum(each["seconds"] for each in found)
+    rows = [
+        (f"{each['seconds'] / total:.1%}", time_of(each["seconds"]), each["kernel"], Text(each["node"]))
+        for each in found
+    ]
     console.print(Text(f"{counted(len(rows), 'instruction')}, {time_of(total)} in all, each with its data in cache"))
-    console.print(table)
+    console.print(plain_table("share", "time", "kernel", "node", rows=rows, right=("share", "time")))
 
 
 def _print_weights(console: Console, found: dict[str, Any], with_nodes: bool) -> None:
     console.print(Text(f"{len(found['tensors'])} tensors, {found['parameters']:,} parameters, no graph"))
     if found["grus"]:
         columns = ("GRU", "in", "hidden", "layers", "directions", "bias", "load it with")
-        table = plain_table(*columns, right=("in", "hidden", "layers", "directions"))
-        for gru in found["grus"]:
-            table.add_row(
+        rows = [
+            (
                 Text(gru["prefix"] or "(no prefix)"),
                 str(gru["input_size"]),
                 str(gru["hidden_size"]),
@@ -155,8 +157,10 @@ def _print_weights(console: Console, found: dict[str, Any], with_nodes: bool) ->
                 "yes" if gru["bias"] else "no",
                 Text(gru["recipe"], style="cyan"),
             )
+            for gru in found["grus"]
+        ]
         console.print(Text("weights = fastgru.read_weights(FILE)", style="cyan"))
-        console.print(table)
+        console.print(plain_table(*columns, rows=rows, right=("in", "hidden", "layers", "directions")))
     elif found["guesses"]:
         console.print(
             Text("No names of PyTorch's GRU; by their shapes these could be GRUs (the order of gates is a guess):")
@@ -169,7 +173,5 @@ def _print_weights(console: Console, found: dict[str, Any], with_nodes: bool) ->
     else:
         console.print(Text("No GRU was found, by PyTorch's names (weight_ih_l0, weight_hh_l0...) or by shapes."))
     if with_nodes:
-        table = plain_table("tensor", "dtype", "shape")
-        for tensor in found["tensors"]:
-            table.add_row(Text(tensor["name"]), tensor["dtype"], str(tuple(tensor["shape"])))
-        console.print(table)
+        tensors = [(Text(each["name"]), each["dtype"], str(tuple(each["shape"]))) for each in found["tensors"]]
+        console.print(plain_table("tensor", "dtype", "shape", rows=tensors))

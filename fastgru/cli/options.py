@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
@@ -14,24 +14,42 @@ __all__ = ["fallback_option", "file_argument", "json_option", "load_options", "p
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-
-def file_argument(function: F) -> F:
-    """FILE, a path that exists."""
-    return click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))(function)
-
-
-def precision_option(function: F) -> F:
-    """--precision, one of `PRECISIONS`, or None."""
-    text = "What the kernels compute in; bfloat16 and int8 are those of weights, with the rest in float32."
-    text += "  [default: float32, or what a quantised file has]"
-    option = click.option("--precision", type=click.Choice(PRECISIONS), help=text)
-    return option(function)
-
-
-def fallback_option(function: F) -> F:
-    """--fallback, None or "reference"."""
-    text = "ONNX: have nodes that are not implemented run by onnx's own reference implementation: slow, correct."
-    return click.option("--fallback", type=click.Choice(["reference"]), help=text)(function)
+file_argument = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+precision_option = click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    help="What the kernels compute in; bfloat16 and int8 are those of weights, with the rest in float32."
+    "  [default: float32, or what a quantised file has]",
+)
+fallback_option = click.option(
+    "--fallback",
+    type=click.Choice(["reference"]),
+    help="ONNX: have nodes that are not implemented run by onnx's own reference implementation: slow, correct.",
+)
+# The last is the first in the help. What each is read as, by the name of its parameter in `fastgru.load`.
+_LOAD: Final = (
+    click.option(
+        "--architecture",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="Weights alone: the description of the network that they are of, in YAML or JSON.",
+    ),
+    fallback_option,
+    click.option("--outputs", multiple=True, metavar="NAME", help="Keras: an inner layer to return, too; repeatable."),
+    click.option(
+        "--linear-before-reset",
+        type=click.Choice(["0", "1"]),
+        help="ONNX: instead of what the file says, for every GRU.",
+    ),
+    click.option("--allow-unread", is_flag=True, help="Accept tensors of the file that nothing reads."),
+)
+_READ: Final[dict[str, Callable[[Any], object]]] = {
+    "allow_unread": bool,
+    "linear_before_reset": int,
+    "outputs": list,
+    "fallback": str,
+    "architecture": Path,
+}
 
 
 def load_options(function: F) -> F:
@@ -41,52 +59,15 @@ def load_options(function: F) -> F:
     """
 
     @wraps(function)
-    def command(
-        *args: Any,
-        allow_unread: bool,
-        linear_before_reset: str | None,
-        outputs: tuple[str, ...],
-        fallback: str | None,
-        architecture: Path | None,
-        **rest: Any,
-    ) -> Any:
-        options: dict[str, Any] = {"allow_unread": True} if allow_unread else {}
-        if linear_before_reset is not None:
-            options["linear_before_reset"] = int(linear_before_reset)
-        if outputs:
-            options["outputs"] = list(outputs)
-        if fallback is not None:
-            options["fallback"] = fallback
-        if architecture is not None:
-            options["architecture"] = architecture
+    def command(*args: Any, **given: Any) -> Any:
+        chosen = {name: given.pop(name) for name in _READ}
+        options = {name: _READ[name](value) for name, value in chosen.items() if value}
         try:
-            return function(*args, options=options, **rest)
+            return function(*args, options=options, **given)
         except UnreadTensorsError as error:
             raise UnreadTensorsError(f"{error}; on the command line, --allow-unread") from error
 
-    decorators = (
-        click.option("--allow-unread", is_flag=True, help="Accept tensors of the file that nothing reads."),
-        click.option(
-            "--linear-before-reset",
-            type=click.Choice(["0", "1"]),
-            help="ONNX: instead of what the file says, for every GRU.",
-        ),
-        click.option(
-            "--outputs", multiple=True, metavar="NAME", help="Keras: an inner layer to return, too; repeatable."
-        ),
-        fallback_option,
-        click.option(
-            "--architecture",
-            type=click.Path(exists=True, dir_okay=False, path_type=Path),
-            help="Weights alone: the description of the network that they are of, in YAML or JSON.",
-        ),
-    )
     decorated: Any = command
-    for decorator in reversed(decorators):
-        decorated = decorator(decorated)
+    for option in _LOAD:
+        decorated = option(decorated)
     return decorated  # type: ignore[no-any-return]
-
-
-def json_option(function: F) -> F:
-    """--json, as the parameter `as_json`."""
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")(function)

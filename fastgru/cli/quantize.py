@@ -125,9 +125,8 @@ def _print(report: "QuantizeReport", file: Path, saved: Path | None) -> None:
 
 def _print_layers(console: Console, report: "QuantizeReport") -> None:
     columns = ("node", "", "outputs", "inputs", "weights", "bytes", "largest error", "mean", "below", "alone", "")
-    table = plain_table(*columns, right=("outputs", "inputs", "bytes", "largest error", "mean", "below", "alone"))
-    for layer in report.layers:
-        table.add_row(
+    rows: list[tuple[str | Text, ...]] = [
+        (
             Text(layer.name),
             layer.op,
             *(str(n) for n in layer.shape),
@@ -137,7 +136,10 @@ def _print_layers(console: Console, report: "QuantizeReport") -> None:
             "-" if layer.alone is None else f"{layer.alone:.1e}",
             Text(layer.why, style="dim"),
         )
-    console.print(table)
+        for layer in report.layers
+    ]
+    right = ("outputs", "inputs", "bytes", "largest error", "mean", "below", "alone")
+    console.print(plain_table(*columns, rows=rows, right=right))
 
 
 def _print_outputs(console: Console, report: "QuantizeReport") -> None:

@@ -80,10 +80,11 @@ def _zero_states(
 
 
 def _print_summary(outputs: Mapping[str, NDArray[Any]]) -> None:
-    table = plain_table("output", "shape", "dtype", "min", "mean", "max", "begins", right=("min", "mean", "max"))
+    rows = []
     for name, array in outputs.items():
         numbers = array.astype(np.float64)
         figures = [f"{f(numbers):.4g}" for f in (np.min, np.mean, np.max)] if array.size else ["-"] * 3
         begins = " ".join(f"{v:.4g}" for v in numbers.ravel()[:4])
-        table.add_row(name, str(array.shape), str(array.dtype), *figures, begins)
-    stdout().print(table)
+        rows.append((name, str(array.shape), str(array.dtype), *figures, begins))
+    columns = ("output", "shape", "dtype", "min", "mean", "max", "begins")
+    stdout().print(plain_table(*columns, rows=rows, right=("min", "mean", "max")))

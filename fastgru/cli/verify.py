@@ -63,12 +63,8 @@ def command(
 def _print(report: Report) -> None:
     console = stdout()
     console.print(Text(report.source, style="bold"), Text(f"in {report.precision}; inputs: {'; '.join(report.cases)}"))
-    table = plain_table(
-        *("output", "against", "largest error", "allowed", "worst step", "by step", ""),
-        right=("largest error", "allowed", "worst step"),
-    )
-    for check in report.checks:
-        table.add_row(
+    rows = [
+        (
             Text(check.output),
             check.against,
             f"{check.max_abs:.2e}",
@@ -77,10 +73,11 @@ def _print(report: Report) -> None:
             bars(check.by_step, check.max_abs),
             Text("holds", style="green") if check.holds else Text("FAILS", style="bold red"),
         )
-    console.print(table)
+        for check in report.checks
+    ]
+    columns = ("output", "against", "largest error", "allowed", "worst step", "by step", "")
+    console.print(plain_table(*columns, rows=rows, right=("largest error", "allowed", "worst step")))
     for name, reason in report.skipped:
         console.print(Text(f"{name} not compared: {reason}", style="dim"))
-    if report.holds:
-        console.print(Text("Every output holds.", style="green"))
-    else:
-        console.print(Text("The outputs do not hold.", style="bold red"))
+    holds, fails = Text("Every output holds.", style="green"), Text("The outputs do not hold.", style="bold red")
+    console.print(holds if report.holds else fails)

@@ -11,7 +11,6 @@ for it are held to AVX2 as well, and those that have none stay out.
 they have; they run beside a case in a lower precision.
 """
 
-import importlib.metadata
 import importlib.util
 import os
 from collections.abc import Callable, Mapping
@@ -46,14 +45,6 @@ class Rival:
     package: str
     make: Callable[[Problem, int], list[Contender]]
     has_isa_switch: bool
-
-    @property
-    def version(self) -> str | None:
-        """The installed version, None where it is absent. Nothing is imported for this."""
-        try:
-            return importlib.metadata.version(self.package)
-        except importlib.metadata.PackageNotFoundError:
-            return None
 
     def precision_of(self, problem: Problem) -> str:
         """What it computes in."""

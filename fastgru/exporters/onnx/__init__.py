@@ -1,8 +1,7 @@
 """A graph as an ONNX model, opset 20."""
 
 from fastgru.exporters.onnx.model import graph_to_onnx
-from fastgru.exporters.onnx.registry import exported
-from fastgru.exporters.onnx.writer import OPSET
+from fastgru.exporters.onnx.writer import OPSET, exported
 from fastgru.modules import import_all
 
 __all__ = ["OPSET", "exported", "graph_to_onnx"]

@@ -6,8 +6,7 @@ from typing import Any, Final
 from onnx import ModelProto, TensorProto, helper
 
 from fastgru.errors import FastGRUError, UnsupportedModelError
-from fastgru.exporters.onnx.registry import EXPORTERS
-from fastgru.exporters.onnx.writer import OPSET, OnnxWriter
+from fastgru.exporters.onnx.writer import EXPORTERS, OPSET, OnnxWriter
 from fastgru.graph import Graph, Node, TensorSpec
 from fastgru.reference import check_node
 from fastgru.reference.operator import numpy_dtype

@@ -1,6 +1,13 @@
-"""The ONNX graph while it is being written."""
+"""The ONNX graph while it is being written, and the operators that are exported.
 
-from collections.abc import Sequence
+    @exporter("softmax")
+    def softmax(node, write): ...
+
+One function for each operator writes what the node means in ONNX's own operators: it takes the `Node` and the
+`OnnxWriter`, and writes nodes whose last ones have the node's own outputs.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -12,7 +19,7 @@ from fastgru.graph import Graph, Node
 from fastgru.reference.facts import ValueFacts, infer_graph
 from fastgru.reference.operator import is_floating, numpy_dtype
 
-__all__ = ["OPSET", "OnnxWriter"]
+__all__ = ["EXPORTERS", "OPSET", "OnnxWriter", "attribute", "exported", "exporter", "kind_of"]
 
 Array = NDArray[Any]
 
@@ -115,3 +122,42 @@ class OnnxWriter:
     def begin(self, node: Node) -> None:
         """What is written next belongs to this node, and has its name before its own."""
         self._what = node.name or node.outputs[0]
+
+
+Export = Callable[[Node, OnnxWriter], None]
+
+EXPORTERS: Final[dict[str, Export]] = {}
+
+
+def exporter(*ops: str) -> Callable[[Export], Export]:
+    """Register the decorated function for these operators."""
+
+    def register(export: Export) -> Export:
+        for op in ops:
+            assert op not in EXPORTERS, op
+            EXPORTERS[op] = export
+        return export
+
+    return register
+
+
+def exported() -> tuple[str, ...]:
+    """The operators of `fastgru.reference.OPS` that have a counterpart, by name."""
+    return tuple(sorted(EXPORTERS))
+
+
+def attribute(value: float, name: str, node: Node, write: OnnxWriter) -> float:
+    """A number that ONNX stores in float32; refused where a float64 model would compute with another one."""
+    if write.precision == "float64" and float(np.float32(value)) != value:
+        raise UnsupportedModelError(
+            f"{node}: {name} = {value!r} is no float32, which is all that the attribute holds; export in float32"
+        )
+    return float(value)
+
+
+def kind_of(node: Node, table: Mapping[str, str]) -> str:
+    """ONNX's operator for the node's attribute `kind`."""
+    kind = node.attrs["kind"]
+    if kind not in table:
+        raise UnsupportedModelError(f"{node}: kind {kind!r} has no counterpart in ONNX")
+    return table[kind]

@@ -3,8 +3,7 @@
 from typing import Any
 
 from fastgru.errors import UnsupportedModelError
-from fastgru.exporters.onnx.registry import exporter
-from fastgru.exporters.onnx.writer import OnnxWriter
+from fastgru.exporters.onnx.writer import OnnxWriter, exporter
 from fastgru.graph import Node
 
 __all__ = ["windows"]

@@ -2,17 +2,12 @@
 
 from typing import Any, Final
 
-import numpy as np
 from onnx import helper
 
-from fastgru.errors import UnsupportedModelError
-from fastgru.exporters.onnx.registry import exporter
-from fastgru.exporters.onnx.writer import OnnxWriter
+from fastgru.exporters.onnx.writer import OnnxWriter, attribute, exporter, kind_of
 from fastgru.graph import Node
 from fastgru.reference.operator import is_floating, numpy_dtype
 from fastgru.spec import Activation
-
-__all__ = ["attribute"]
 
 _UNARY: Final = {
     "abs": "Abs",
@@ -77,22 +72,6 @@ _ACTIVATIONS: Final = {
 }
 
 
-def attribute(value: float, name: str, node: Node, write: OnnxWriter) -> float:
-    """A number that ONNX stores in float32; refused where a float64 model would compute with another one."""
-    if write.precision == "float64" and float(np.float32(value)) != value:
-        raise UnsupportedModelError(
-            f"{node}: {name} = {value!r} is no float32, which is all that the attribute holds; export in float32"
-        )
-    return float(value)
-
-
-def _kind(table: dict[str, str], node: Node) -> str:
-    kind = node.attrs["kind"]
-    if kind not in table:
-        raise UnsupportedModelError(f"{node}: kind {kind!r} has no counterpart in ONNX")
-    return table[kind]
-
-
 @exporter("activation")
 def _activation(node: Node, write: OnnxWriter) -> None:
     (x,), (y,) = node.inputs, node.outputs
@@ -114,7 +93,7 @@ def _activation(node: Node, write: OnnxWriter) -> None:
             attrs["alpha"] = attribute(f.alpha, "alpha", node, write)
         if f.kind == "hard_sigmoid":
             attrs["beta"] = attribute(f.beta, "beta", node, write)
-        write.emit(_kind(_ACTIVATIONS, node), x, out=y, **attrs)
+        write.emit(kind_of(node, _ACTIVATIONS), x, out=y, **attrs)
 
 
 @exporter("unary")
@@ -129,7 +108,7 @@ def _unary(node: Node, write: OnnxWriter) -> None:
             numbers = {name: attribute(node.attrs[name], name, node, write) for name in ("alpha", "gamma")}
             write.emit("Selu", x, out=y, **numbers)
         case _:
-            write.emit(_kind(_UNARY, node), x, out=y)
+            write.emit(kind_of(node, _UNARY), x, out=y)
 
 
 @exporter("binary")
@@ -139,7 +118,7 @@ def _binary(node: Node, write: OnnxWriter) -> None:
     if kind == "fmod" or (kind == "mod" and not is_floating(numpy_dtype(write.dtype(a)))):
         write.emit("Mod", a, b, out=y, fmod=int(kind == "fmod"))
     else:
-        write.emit(_kind(_BINARY, node), a, b, out=y)
+        write.emit(kind_of(node, _BINARY), a, b, out=y)
 
 
 @exporter("compare")
@@ -147,12 +126,12 @@ def _compare(node: Node, write: OnnxWriter) -> None:
     if node.attrs["kind"] == "not_equal":
         write.emit("Not", write.emit("Equal", *node.inputs), out=node.outputs[0])
     else:
-        write.emit(_kind(_COMPARE, node), *node.inputs, out=node.outputs[0])
+        write.emit(kind_of(node, _COMPARE), *node.inputs, out=node.outputs[0])
 
 
 @exporter("logical")
 def _logical(node: Node, write: OnnxWriter) -> None:
-    write.emit(_kind(_LOGICAL, node), *node.inputs, out=node.outputs[0])
+    write.emit(kind_of(node, _LOGICAL), *node.inputs, out=node.outputs[0])
 
 
 @exporter("cast")

@@ -1,7 +1,6 @@
 """Tensors taken apart and put together."""
 
-from fastgru.exporters.onnx.registry import exporter
-from fastgru.exporters.onnx.writer import OnnxWriter
+from fastgru.exporters.onnx.writer import OnnxWriter, exporter
 from fastgru.graph import Node
 
 

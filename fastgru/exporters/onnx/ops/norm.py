@@ -2,8 +2,7 @@
 
 from onnx import helper
 
-from fastgru.exporters.onnx.registry import exporter
-from fastgru.exporters.onnx.writer import OnnxWriter
+from fastgru.exporters.onnx.writer import OnnxWriter, exporter
 from fastgru.graph import Node
 from fastgru.reference.operator import numpy_dtype
 

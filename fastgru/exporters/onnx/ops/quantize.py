@@ -3,8 +3,7 @@
 import numpy as np
 
 from fastgru.errors import UnsupportedModelError
-from fastgru.exporters.onnx.registry import exporter
-from fastgru.exporters.onnx.writer import OPSET, OnnxWriter
+from fastgru.exporters.onnx.writer import OPSET, OnnxWriter, exporter
 from fastgru.graph import Node
 
 _BYTES = ("int8", "uint8")

@@ -13,9 +13,7 @@ from onnx import TensorProto
 
 from fastgru.conventions import swap_zr
 from fastgru.errors import UnsupportedModelError
-from fastgru.exporters.onnx.ops.elementwise import attribute
-from fastgru.exporters.onnx.registry import exporter
-from fastgru.exporters.onnx.writer import OnnxWriter
+from fastgru.exporters.onnx.writer import OnnxWriter, attribute, exporter
 from fastgru.graph import Node
 from fastgru.spec import TAKES_ALPHA, TAKES_BETA, GRUSpec, LSTMSpec, RecurrentSpec, spec_of
 

@@ -2,9 +2,7 @@
 
 from typing import Final
 
-from fastgru.errors import UnsupportedModelError
-from fastgru.exporters.onnx.registry import exporter
-from fastgru.exporters.onnx.writer import OnnxWriter
+from fastgru.exporters.onnx.writer import OnnxWriter, exporter, kind_of
 from fastgru.graph import Node
 
 _REDUCE: Final = {
@@ -25,11 +23,9 @@ _REDUCE: Final = {
 
 @exporter("reduce")
 def _reduce(node: Node, write: OnnxWriter) -> None:
-    kind, axes = node.attrs["kind"], list(node.attrs["axes"])
-    if kind not in _REDUCE:
-        raise UnsupportedModelError(f"{node}: kind {kind!r} has no counterpart in ONNX")
+    axes = list(node.attrs["axes"])
     where = write.integers(axes) if axes else ""
-    write.emit(_REDUCE[kind], node.inputs[0], where, out=node.outputs[0], keepdims=int(node.attrs["keepdims"]))
+    write.emit(kind_of(node, _REDUCE), node.inputs[0], where, out=node.outputs[0], keepdims=int(node.attrs["keepdims"]))
 
 
 @exporter("arg")

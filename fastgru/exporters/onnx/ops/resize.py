@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from fastgru.exporters.onnx.registry import exporter
-from fastgru.exporters.onnx.writer import OnnxWriter
+from fastgru.exporters.onnx.writer import OnnxWriter, exporter
 from fastgru.graph import Node
 
 

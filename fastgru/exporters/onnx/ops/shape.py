@@ -3,8 +3,7 @@
 import numpy as np
 from onnx import numpy_helper
 
-from fastgru.exporters.onnx.registry import exporter
-from fastgru.exporters.onnx.writer import OnnxWriter
+from fastgru.exporters.onnx.writer import OnnxWriter, exporter
 from fastgru.graph import Node
 from fastgru.reference.operator import numpy_dtype
 
