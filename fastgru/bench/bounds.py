@@ -24,6 +24,7 @@ from fastgru.packing.aligned import empty
 from fastgru.precisions import WEIGHT_BYTES
 from fastgru.reference.facts import ValueFacts, work
 from fastgru.simd.cpu import LANES, cache_sizes
+from fastgru.terminal import counted
 
 __all__ = ["Bound", "Level", "Peaks", "bound_of", "measure_peaks"]
 
@@ -57,8 +58,7 @@ class Peaks:
         """ "1 thread: 170 GFLOP/s, bfloat16 340, int8 680; L1 400, L2 220, memory 28 GB/s"."""
         rates = ", ".join(f"{level.name} {level.bytes_per_s / 1e9:.0f}" for level in self.levels)
         dots = "".join(f", {name} {rate / 1e9:.0f}" for name, rate in self.dots_per_s.items())
-        count = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
-        return f"{count}: {self.flops_per_s / 1e9:.0f} GFLOP/s{dots}; {rates} GB/s"
+        return f"{counted(self.threads, 'thread')}: {self.flops_per_s / 1e9:.0f} GFLOP/s{dots}; {rates} GB/s"
 
     def compute_rate(self, precision: str) -> float:
         """Operations a second on factors of a precision; that of float32 where its dot products were not measured."""

@@ -17,7 +17,7 @@ from fastgru.bench.cases import Case
 from fastgru.precisions import float_dtype_of
 from fastgru.spec import GRUWeights
 
-__all__ = ["onnx_model"]
+__all__ = ["onnx_bytes", "onnx_model"]
 
 _OPSET, _IR_VERSION = 17, 8  # old enough for every runtime that is still in use
 
@@ -89,7 +89,12 @@ def onnx_model(case: Case, weights: Sequence[Sequence[GRUWeights]]) -> bytes:
     made = [] if carries else [helper.make_tensor_value_info("y", kind, y_shape)]
     made += [helper.make_tensor_value_info("h_n", kind, (D, N, H))] if case.layers == 1 else []
     graph = helper.make_graph(nodes, case.slug, inputs, made, constants)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR_VERSION)
+    return onnx_bytes(graph, _OPSET, _IR_VERSION)
+
+
+def onnx_bytes(graph: Any, opset: int, ir_version: int) -> bytes:
+    """A file that onnx's checker has accepted."""
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir_version)
     onnx.checker.check_model(model)
     serialized: bytes = model.SerializeToString()
     return serialized

@@ -7,8 +7,9 @@ from fastgru.bench.calls import prepare
 from fastgru.bench.contender import Contender, UnableError
 from fastgru.bench.problem import Problem
 from fastgru.errors import UnsupportedModelError
+from fastgru.terminal import counted
 
-__all__ = ["NAME", "name_of", "ours", "setting_of"]
+__all__ = ["NAME", "name_of", "ours"]
 
 NAME = "fastgru"
 
@@ -16,11 +17,6 @@ NAME = "fastgru"
 def name_of(precision: str | None) -> str:
     """Ours in a table: "fastgru", or "fastgru int8" where it is not in the precision of the problem."""
     return NAME if precision is None else f"{NAME} {precision}"
-
-
-def setting_of(threads: int) -> str:
-    """ "1 thread", "2 threads"."""
-    return f"{threads} thread{'s' if threads > 1 else ''}"
 
 
 def ours(problem: Problem, threads: int, precision: str | None = None) -> Contender:
@@ -42,4 +38,4 @@ def ours(problem: Problem, threads: int, precision: str | None = None) -> Conten
         raise UnableError(str(error)) from error
     zeros = dict(problem.state_arrays)
     calls = prepare(model, problem.way, problem.feeds, problem.carried, zeros, problem.batch_size)
-    return Contender(name_of(precision), setting_of(threads), calls.call, calls.results, calls.reset)
+    return Contender(name_of(precision), counted(threads, "thread"), calls.call, calls.results, calls.reset)

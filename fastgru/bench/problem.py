@@ -90,6 +90,11 @@ class Problem:
         return "bound" if self.case is None else self.case.way
 
     @property
+    def is_block(self) -> bool:
+        """Whether the rivals are called once a frame."""
+        return self.case is not None and self.case.kind == "block"
+
+    @property
     def carried(self) -> Mapping[str, str]:
         """`states`, where each call continues the one before."""
         return self.states if self.streaming else {}

@@ -37,10 +37,7 @@ def forecaster_step(F: int = 33, H: int = 64) -> bytes:
     x, mask, gap, last = (w.input(name, 1, F) for name in ("x", "mask", "gap", "last"))
     _, h = _Decay(w, F, H).step(w, x, mask, gap, last, w.input("h", 1, H), names=("last_out", "h_out"))
     w.rows(h, w.linear(H, F), to="y")
-    w.output("y", 1, F)
-    w.output("last_out", 1, F)
-    w.output("h_out", 1, H)
-    return w.model()
+    return w.model(y=(1, F), last_out=(1, F), h_out=(1, H))
 
 
 def forecaster(T: int = 24, F: int = 33, H: int = 64) -> bytes:
@@ -53,8 +50,7 @@ def forecaster(T: int = 24, F: int = 33, H: int = 64) -> bytes:
         x, mask, gap = (w.node("Gather", name, w.constant(t, np.int64), axis=1) for name in series)
         last, h = cell.step(w, x, mask, gap, last, h, names=(None, None))
     w.rows(h, w.linear(H, F), to="y")
-    w.output("y", 1, F)
-    return w.model()
+    return w.model(y=(1, F))
 
 
 def sampler(conditions: int = 80, H: int = 256, inner: int = 256, levels: int = 256) -> bytes:
@@ -66,6 +62,4 @@ def sampler(conditions: int = 80, H: int = 256, inner: int = 256, levels: int = 
     y = w.node("Concat", w.node("Add", x, h), condition, axis=1)
     y = w.node("Relu", w.rows(y, w.linear(H + conditions, inner)))
     w.node("Softmax", w.rows(y, w.linear(inner, levels, gain=8)), to="probabilities", axis=1)
-    w.output("probabilities", 1, levels)
-    w.output("h_out", 1, H)
-    return w.model()
+    return w.model(probabilities=(1, levels), h_out=(1, H))

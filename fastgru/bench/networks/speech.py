@@ -20,8 +20,7 @@ def crnn(T: int = 100, bands: int = 64, channels: int = 32, H: int = 128, classe
     y = w.node("Reshape", w.node("Transpose", y, perm=(0, 2, 1, 3)), w.ints(1, T // 4, size), allowzero=1)
     y, _ = w.gru(y, [w.gru_layer(size, H, 2), w.gru_layer(2 * H, H, 2)], 1)
     w.node("LogSoftmax", w.frames(y, w.linear(2 * H, classes)), to="y", axis=-1)
-    w.output("y", 1, T // 4, classes)
-    return w.model()
+    return w.model(y=(1, T // 4, classes))
 
 
 def spotter(T: int = 100, bands: int = 40, channels: int = 32, H: int = 64, classes: int = 12) -> bytes:
@@ -35,8 +34,7 @@ def spotter(T: int = 100, bands: int = 40, channels: int = 32, H: int = 64, clas
     last = w.node("Gather", y, w.constant(-1, "int64"), axis=1)
     y = w.rows(w.node("Relu", w.rows(last, w.linear(2 * H, 32))), w.linear(32, classes, gain=6))
     w.node("Softmax", y, to="y", axis=-1)
-    w.output("y", 1, classes)
-    return w.model()
+    return w.model(y=(1, classes))
 
 
 def mask_net(bands: int = 257, channels: int = 16, H: int = 64) -> bytes:
@@ -60,8 +58,4 @@ def mask_net(bands: int = 257, channels: int = 16, H: int = 64) -> bytes:
     w.node("Mul", x, mask, to="y")
     for name, source, first, last in (("conv_cache_out", before, 1, 3), ("up_cache_out", above, 1, 2)):
         w.node("Slice", source, w.ints(first), w.ints(last), w.ints(2), w.ints(1), to=name)
-    w.output("y", 1, 1, 1, bands)
-    w.output("conv_cache_out", 1, 1, 2, bands)
-    w.output("hn", 1, 1, H)
-    w.output("up_cache_out", 1, C, 1, half)
-    return w.model()
+    return w.model(y=(1, 1, 1, bands), conv_cache_out=(1, 1, 2, bands), hn=(1, 1, H), up_cache_out=(1, C, 1, half))

@@ -17,8 +17,7 @@ def recommender(T: int = 20, items: int = 50_000, H: int = 100) -> bytes:
     y, _ = w.gru(embedded, [w.gru_layer(H, H)], 1)
     last = w.node("Gather", y, w.constant(-1, np.int64), axis=1)
     w.node("Softmax", w.rows(last, w.linear(H, items, gain=20)), to="probabilities", axis=-1)
-    w.output("probabilities", 1, items)
-    return w.model()
+    return w.model(probabilities=(1, items))
 
 
 @dataclass(frozen=True)
@@ -66,9 +65,7 @@ def decoder_step(S: int = 20, words: int = 10_000, H: int = 256) -> bytes:
     h0, encoded = w.input("h0", 1, 1, H), w.input("encoded", 1, S, H)
     d = _decoder(w, words, H)
     _step(w, d, token, h0, encoded, w.frames(encoded, d.keys), scores="scores", hn="hn")
-    w.output("scores", 1, words)
-    w.output("hn", 1, 1, H)
-    return w.model()
+    return w.model(scores=(1, words), hn=(1, 1, H))
 
 
 def translator(S: int = 12, length: int = 10, words: int = 5_000, H: int = 128) -> bytes:
@@ -86,6 +83,4 @@ def translator(S: int = 12, length: int = 10, words: int = 5_000, H: int = 128) 
         scores.append(w.node("Unsqueeze", y, w.ints(1)))
     w.node("Concat", *tokens, to="words", axis=1)
     w.node("Concat", *scores, to="scores", axis=1)
-    w.output("words", 1, length, dtype=np.int64)
-    w.output("scores", 1, length, words)
-    return w.model()
+    return w.model(integers=("words",), words=(1, length), scores=(1, length, words))

@@ -3,14 +3,15 @@
 Activations have the batch first, (N, T, ...); weights are drawn as PyTorch draws them, uniform in +-1/sqrt(fan in).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
+
+from fastgru.bench.onnx_gru import onnx_bytes
 
 __all__ = ["GRULayer", "Linear", "Writer"]
 
@@ -45,15 +46,10 @@ class Writer:
         self._nodes: list[Any] = []
         self._constants: dict[str, NDArray[Any]] = {}
         self._inputs: list[Any] = []
-        self._outputs: list[Any] = []
 
     def input(self, name: str, *shape: int, dtype: Any = np.float32) -> str:
         self._inputs.append(_declared(name, shape, dtype))
         return name
-
-    def output(self, name: str, *shape: int, dtype: Any = np.float32) -> None:
-        """Declare the value `name` an output of the model."""
-        self._outputs.append(_declared(name, shape, dtype))
 
     def constant(self, array: Any, dtype: Any = np.float32) -> str:
         name = f"c{len(self._constants)}"
@@ -138,15 +134,13 @@ class Writer:
         more: dict[str, Any] = {"group": 1, "kernel_shape": kernel, "output_padding": (0, 0)}
         return self.node("ConvTranspose", x, *weights, **more, **_SLIDE, **attrs)
 
-    def model(self) -> bytes:
-        """The file, with every size fixed."""
+    def model(self, *, integers: Collection[str] = (), **outputs: Sequence[int]) -> bytes:
+        """The file, with every size fixed. outputs: the shape of each, by name; integers: those of them in int64."""
         used = {name for node in self._nodes for name in node.input}
         constants = [numpy_helper.from_array(a, name) for name, a in self._constants.items() if name in used]
-        graph = helper.make_graph(self._nodes, self._name, self._inputs, self._outputs, constants)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR_VERSION)
-        onnx.checker.check_model(model)
-        serialized: bytes = model.SerializeToString()
-        return serialized
+        declared = [_declared(n, shape, np.int64 if n in integers else np.float32) for n, shape in outputs.items()]
+        graph = helper.make_graph(self._nodes, self._name, self._inputs, declared, constants)
+        return onnx_bytes(graph, _OPSET, _IR_VERSION)
 
 
 def _declared(name: str, shape: Sequence[int], dtype: Any) -> Any:

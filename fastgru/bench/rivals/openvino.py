@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fastgru.bench.contender import Contender
 from fastgru.bench.problem import Problem
-from fastgru.bench.rivals.turns import counts, frame_by_frame, onnx_feeds, taking_turns, threads_of
+from fastgru.bench.rivals.turns import bound, counts, onnx_feeds
 
 __all__ = ["openvino"]
 
@@ -28,11 +28,10 @@ def openvino(problem: Problem, threads: int, *, precision: str = "float32") -> l
     """
     feeds = onnx_feeds(problem)
     ov = importlib.import_module("openvino")
-    core = _openvino_core()
+    core = _core()
     model = core.read_model(problem.onnx)
-    block = problem.case is not None and problem.case.kind == "block"
     shapes = {name: a.shape for name, a in {**feeds, **problem.state_arrays}.items()}
-    if block:
+    if problem.is_block:
         shapes["x"] = (1, *shapes["x"][1:])
     model.reshape({i: list(shapes[i.get_any_name()]) for i in model.inputs})
     found = []
@@ -46,19 +45,22 @@ def openvino(problem: Problem, threads: int, *, precision: str = "float32") -> l
         }
         compiled = core.compile_model(model, "CPU", settings)
         for way in ("infer", "start and wait"):
-            if block:
-                found.append(_openvino_frames(problem, ov, compiled, way, n))
-            else:
-                found.append(_openvino_bound(problem, ov, compiled, way, n))
+            bind, outputs = partial(_bind, ov, compiled, way), partial(_outputs, compiled)
+            found.append(bound(problem, "openvino", way, n, bind, outputs))
     return found
 
 
 @cache
-def _openvino_core() -> Any:
+def _core() -> Any:
     return importlib.import_module("openvino").Core()
 
 
-def _openvino_call(request: Any, way: str) -> Callable[[], object]:
+def _bind(
+    ov: Any, compiled: Any, way: str, inputs: Mapping[str, Array], outputs: Mapping[str, Array]
+) -> Callable[[], object]:
+    request = compiled.create_infer_request()
+    for name, array in (*inputs.items(), *outputs.items()):
+        request.set_tensor(name, ov.Tensor(array, shared_memory=True))
     if way == "infer":
         return partial(request.infer, None, share_inputs=True, share_outputs=True)
     start, wait = request.start_async, request.wait
@@ -70,34 +72,5 @@ def _openvino_call(request: Any, way: str) -> Callable[[], object]:
     return call
 
 
-def _openvino_request(ov: Any, compiled: Any, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> Any:
-    request = compiled.create_infer_request()
-    for name, array in inputs.items():
-        request.set_tensor(name, ov.Tensor(array, shared_memory=True))
-    for name, array in outputs.items():
-        request.set_tensor(name, ov.Tensor(array, shared_memory=True))
-    return request
-
-
-def _openvino_bound(problem: Problem, ov: Any, compiled: Any, way: str, n: int) -> Contender:
-    outputs = {o.get_any_name(): np.empty(list(o.shape), o.element_type.to_dtype()) for o in compiled.outputs}
-    banks = [{name: a.copy() for name, a in problem.state_arrays.items()} for _ in range(2)]
-    calls, targets = [], []
-    for parity in range(2 if banks[0] else 1):
-        after = {problem.states[name]: array for name, array in banks[1 - parity].items()}
-        targets.append({**outputs, **after})
-        request = _openvino_request(ov, compiled, {**problem.feeds, **banks[parity]}, targets[-1])
-        calls.append(_openvino_call(request, way))
-    return taking_turns(problem, "openvino", f"{way}, {threads_of(n)}", calls, targets, banks)
-
-
-def _openvino_frames(problem: Problem, ov: Any, compiled: Any, way: str, n: int) -> Contender:
-    x, zero = problem.feeds["x"], problem.state_arrays["h0"]
-    one, banks = np.empty_like(x[:1]), [zero.copy(), zero.copy()]
-    calls = [
-        _openvino_call(
-            _openvino_request(ov, compiled, {"x": one, "h0": banks[parity]}, {"h_n": banks[1 - parity]}), way
-        )
-        for parity in range(2)
-    ]
-    return frame_by_frame(problem, "openvino", f"once a frame, {way}, {threads_of(n)}", calls, one, banks)
+def _outputs(compiled: Any) -> dict[str, Array]:
+    return {o.get_any_name(): np.empty(list(o.shape), o.element_type.to_dtype()) for o in compiled.outputs}

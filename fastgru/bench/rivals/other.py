@@ -26,10 +26,11 @@ from numpy.typing import NDArray
 import fastgru
 from fastgru.bench import worker
 from fastgru.bench.contender import Contender, UnableError
-from fastgru.bench.ours import NAME, setting_of
+from fastgru.bench.ours import NAME
 from fastgru.bench.problem import Problem
 from fastgru.bench.rivals import Rival
 from fastgru.errors import FastGRUError
+from fastgru.terminal import counted
 
 __all__ = ["OTHER", "Sides", "Worker", "WorkerError", "about_sides"]
 
@@ -218,4 +219,6 @@ def _contender(side: Worker, name: str, problem: Problem, threads: int) -> Conte
         made = side.ask("time", size=calls, bunches=bunches, collect=gc.isenabled())[1]
         return [int(ns) for ns in made["ns"]]
 
-    return Contender(name, setting_of(threads), call, lambda: last, lambda: (side.ask("reset"), None)[1], time=time)
+    return Contender(
+        name, counted(threads, "thread"), call, lambda: last, lambda: (side.ask("reset"), None)[1], time=time
+    )

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from fastgru.bench.contender import Contender, UnableError
 from fastgru.bench.problem import Problem
-from fastgru.bench.rivals.turns import counts, like, threads_of
+from fastgru.bench.rivals.turns import counts, frames_of, like
+from fastgru.terminal import counted
 
 __all__ = ["pytorch"]
 
@@ -99,7 +100,7 @@ def _torch_sequence(problem: Problem, torch: Any, name: str, gru: Any, n: int) -
         return like(problem.expected[0], arrays)
 
     call, setting = (whole, name) if lengths is None else (ragged, f"{name} on packed sequences")
-    return Contender("torch", f"{setting}, {threads_of(n)}", call, results, around=_torch_context(torch, n))
+    return Contender("torch", f"{setting}, {counted(n, 'thread')}", call, results, around=_torch_context(torch, n))
 
 
 def _torch_step(problem: Problem, torch: Any, name: str, module: Any, n: int) -> Contender:
@@ -124,7 +125,7 @@ def _torch_step(problem: Problem, torch: Any, name: str, module: Any, n: int) ->
 
     return Contender(
         "torch",
-        f"{name}, {threads_of(n)}",
+        f"{name}, {counted(n, 'thread')}",
         step_cell if name == "nn.GRUCell" else step_gru,
         lambda: like(problem.expected[0], {"h_n": _array(h)}),
         reset,
@@ -146,9 +147,11 @@ def _torch_frames(problem: Problem, torch: Any, name: str, module: Any, n: int) 
             h = module(frame(), h) if cell else module(frame(), h)[1]
             kept.append(h)
 
-    def results() -> dict[str, Array]:
-        y = np.stack([_array(h) for h in kept])
-        return like(problem.expected[0], {"y": y, "h_n": y[-1]})
-
-    setting = f"once a frame, {name}, {threads_of(n)}"
-    return Contender("torch", setting, call, results, around=_torch_context(torch, n))
+    setting = f"once a frame, {name}, {counted(n, 'thread')}"
+    return Contender(
+        "torch",
+        setting,
+        call,
+        lambda: frames_of(problem, [_array(h) for h in kept]),
+        around=_torch_context(torch, n),
+    )

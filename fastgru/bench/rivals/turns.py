@@ -9,10 +9,12 @@ from numpy.typing import NDArray
 
 from fastgru.bench.contender import Contender, UnableError
 from fastgru.bench.problem import Problem
+from fastgru.terminal import counted
 
-__all__ = ["counts", "frame_by_frame", "like", "onnx_feeds", "taking_turns", "threads_of"]
+__all__ = ["bound", "counts", "frames_of", "like", "onnx_feeds"]
 
 Array = NDArray[Any]
+Arrays = Mapping[str, Array]
 
 
 def counts(threads: int) -> list[int]:
@@ -20,17 +22,18 @@ def counts(threads: int) -> list[int]:
     return sorted({1, threads}, reverse=True)
 
 
-def threads_of(n: int) -> str:
-    """ "1 thread", "2 threads"."""
-    return f"{n} thread{'s' if n > 1 else ''}"
-
-
-def like(expected: Mapping[str, Array], outputs: Mapping[str, Array]) -> dict[str, Array]:
+def like(expected: Arrays, outputs: Arrays) -> dict[str, Array]:
     """Copies in our shapes: ONNX's y has an axis of one more, and a step that gives h_n alone gives y by it."""
     named = dict(outputs)
     if "y" in expected and "y" not in named and "h_n" in named:
         named["y"] = named["h_n"]
     return {name: np.array(a).reshape(expected[name].shape) for name, a in named.items() if name in expected}
+
+
+def frames_of(problem: Problem, states: Sequence[Array]) -> dict[str, Array]:
+    """The outputs of a block of which every frame gave its state."""
+    y = np.stack(states)
+    return like(problem.expected[0], {"y": y, "h_n": y[-1]})
 
 
 def onnx_feeds(problem: Problem) -> dict[str, Array]:
@@ -40,16 +43,53 @@ def onnx_feeds(problem: Problem) -> dict[str, Array]:
     return problem.feeds
 
 
-def frame_by_frame(
+def bound(
     problem: Problem,
     name: str,
-    setting: str,
-    calls: Sequence[Callable[[], object]],
-    one: Array,
-    banks: Sequence[Array],
+    way: str,
+    n: int,
+    bind: Callable[[Arrays, Arrays], Callable[[], object]],
+    outputs: Callable[[], Arrays],
+) -> Contender:
+    """A rival on memory that it is bound to once; where there is a state, two calls that take turns with it.
+
+    bind: the call that reads and writes these arrays, (inputs, outputs). outputs: arrays for what comes out.
+    """
+    setting = f"{way}, {counted(n, 'thread')}"
+    if problem.is_block:
+        return _frame_by_frame(problem, name, f"once a frame, {setting}", bind)
+    banks = [{key: a.copy() for key, a in problem.state_arrays.items()} for _ in range(2)]
+    kept = outputs()
+    targets = [{**kept, **{problem.states[key]: a for key, a in after.items()}} for after in banks[::-1]]
+    calls = [bind({**problem.feeds, **before}, target) for before, target in zip(banks, targets, strict=True)]
+    if not banks[0]:
+        return Contender(name, setting, calls[0], lambda: like(problem.expected[0], targets[0]))
+    order = cycle(zip(calls, (0, 1), strict=True))
+    parity = 1  # of the last call
+
+    def call() -> None:
+        nonlocal parity
+        one, parity = next(order)
+        one()
+
+    def reset() -> None:
+        """Begin with the first and a state of zeros."""
+        if parity == 0:
+            next(order)
+        for bank in banks:
+            for array in bank.values():
+                array[...] = 0
+
+    return Contender(name, setting, call, lambda: like(problem.expected[0], targets[parity]), reset)
+
+
+def _frame_by_frame(
+    problem: Problem, name: str, setting: str, bind: Callable[[Arrays, Arrays], Callable[[], object]]
 ) -> Contender:
     """Each frame is copied into `one`, which both calls read; the state goes from one bank to the other and back."""
     x, zero = problem.feeds["x"], problem.state_arrays["h0"]
+    one, banks = np.empty_like(x[:1]), [zero.copy(), zero.copy()]
+    calls = [bind({"x": one, "h0": banks[k]}, {"h_n": banks[1 - k]}) for k in (0, 1)]
     y = np.zeros((len(x), *zero.shape), zero.dtype)
 
     def call() -> None:
@@ -60,32 +100,3 @@ def frame_by_frame(
             y[t] = banks[1 - t % 2]
 
     return Contender(name, setting, call, lambda: like(problem.expected[0], {"y": y, "h_n": y[-1]}))
-
-
-def taking_turns(
-    problem: Problem,
-    name: str,
-    setting: str,
-    calls: Sequence[Callable[[], object]],
-    outputs: Sequence[Mapping[str, Array]],
-    banks: Sequence[Mapping[str, Array]],
-) -> Contender:
-    """A contender of one call, or of two that take turns; `reset` begins with the first and a state of zeros."""
-    if len(calls) == 1:
-        return Contender(name, setting, calls[0], lambda: like(problem.expected[0], outputs[0]))
-    order = cycle(zip(calls, (0, 1), strict=True))
-    parity = 1  # of the last call
-
-    def call() -> None:
-        nonlocal parity
-        one, parity = next(order)
-        one()
-
-    def reset() -> None:
-        if parity == 0:
-            next(order)
-        for bank in banks:
-            for array in bank.values():
-                array[...] = 0
-
-    return Contender(name, setting, call, lambda: like(problem.expected[0], outputs[parity]), reset)
