@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from fastgru.bench.result import Result, Row
-from fastgru.bench.words import error_of, machine_line, percent, ratio_of, tiny_rows, versions_line
+from fastgru.bench.words import error_of, machine_line, percent, ratio_of, tiny_lines, versions_line
 from fastgru.errors import FastGRUError, InvalidModelError
 from fastgru.terminal import counted, time_of
 
@@ -33,57 +33,49 @@ def update(text: str, result: Result) -> str:
 
 def section(result: Result) -> str:
     """The section as Markdown."""
-    return "\n".join(_lines(result)) + "\n"
+    return "\n\n".join(_parts(result)) + "\n"
 
 
-def _lines(result: Result) -> Iterator[str]:
-    threads = ",".join(str(n) for n in sorted({row.threads for row in result.rows}))
+def _parts(result: Result) -> Iterator[str]:
+    threads = sorted({row.threads for row in result.rows})
     yield "This measures, and writes what was found here:"
-    yield ""
-    yield f"    fastgru bench --suite {result.suite} --threads {threads or 1} --json result.json"
-    yield "    python tools/bench_readme.py result.json README.md"
-    yield ""
-    yield f"Measured on {result.machine['date'].split()[0]}: {machine_line(result.machine)}."
-    yield f"{versions_line(result.machine)}."
-    yield "A ratio is the time of the rival over ours in the same round, the median of all rounds; outputs are compared"
-    yield "first, and each rival runs in the fastest of its configurations. The share is of the time that the machine's"
-    yield "measured peaks allow at best."
-    for count in sorted({row.threads for row in result.rows}):
+    yield (
+        f"    fastgru bench --suite {result.suite} --threads {','.join(map(str, threads)) or 1} --json result.json\n"
+        "    python tools/bench_readme.py result.json README.md"
+    )
+    yield (
+        f"Measured on {result.machine['date'].split()[0]}: {machine_line(result.machine)}.\n"
+        f"{versions_line(result.machine)}.\n"
+        "A ratio is the time of the rival over ours in the same round, the median of all rounds; outputs are compared\n"
+        "first, and each rival runs in the fastest of its configurations. The share is of the time that the machine's\n"
+        "measured peaks allow at best."
+    )
+    for count in threads:
         rows = [row for row in result.rows if row.threads == count]
         rivals = list(dict.fromkeys(name for row in rows for name in row.rivals))
-        yield ""
+        error = ["error"] if any(error_of(row, "fastgru") for row in rows) else []
+        lines = [_cells(row, rivals, reduced=bool(error)) for row in rows if row.ours is not None]
         yield f"**{counted(count, 'thread')}**"
-        yield ""
-        reduced = any(error_of(row, "fastgru") for row in rows)
-        yield _line(["case", "fastgru", *(["error"] if reduced else []), *rivals, "share of the bound"])
-        yield _line(["---", *["---:"] * (len(rivals) + 2 + reduced)])
-        yield from (_line(_cells(row, rivals, reduced)) for row in rows if row.ours is not None)
-    if tiny := tiny_rows(result):
-        yield ""
+        yield _table(["case", "fastgru", *error, *rivals, "share of the bound"], lines)
+    if tiny := tiny_lines(result):
         yield "**Tiny nets, block calls** (RTNeural's figures are its authors', on a desktop CPU of 2018)"
-        yield ""
-        yield _line(["case", "fastgru, a step", "RTNeural, a step"])
-        yield _line(["---", "---:", "---:"])
-        for row, ours_ns, published in tiny:
-            yield _line([row.title, f"{ours_ns:.0f} ns", "-" if published is None else f"{published:.0f} ns"])
-    reasons = sorted({f"{name}: {reason}" for row in result.rows for name, reason in row.absent.items()})
-    if reasons:
-        yield ""
+        yield _table(["case", "fastgru, a step", "RTNeural, a step"], [line[:3] for line in tiny])
+    if reasons := sorted({f"{name}: {reason}" for row in result.rows for name, reason in row.absent.items()}):
         yield f"Not compared: {'; '.join(reasons)}."
 
 
-def _cells(row: Row, rivals: Sequence[str], reduced: bool) -> list[str]:
+def _cells(row: Row, rivals: Sequence[str], *, reduced: bool) -> list[str]:
     assert row.ours is not None
     ratios = {name: ratio_of(row.ratios[name].median) if name in row.ratios else "-" for name in rivals}
-    best = row.best_rival
-    marked = [f"**{words}**" if name == best else words for name, words in ratios.items()]
+    marked = [f"**{words}**" if name == row.best_rival else words for name, words in ratios.items()]
     share = f"{percent(row.share)} {row.bound.limit}" if row.bound else "-"
     error = [error_of(row, "fastgru")] if reduced else []
     return [row.title, time_of(row.ours.median_s), *error, *marked, share]
 
 
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+def _table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    rule = ["---", *["---:"] * (len(heads) - 1)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, rule, *lines))
 
 
 def main(arguments: Sequence[str]) -> int:

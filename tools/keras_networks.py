@@ -4,20 +4,33 @@ from typing import Any
 
 import numpy as np
 
-NETWORK_CASES: dict[str, Any] = {}
 INTEGERS = ("hierarchical", "seq2seq_attention")
 T, F = 6, 3
 
-
-def network_case(function: Any) -> Any:
-    NETWORK_CASES[function.__name__] = function
-    return function
+# Of each group of cases the functions (keras, keras.layers) -> model by name; None where this Keras has no such model.
+CASES: dict[str, dict[str, Any]] = {"grus": {}, "networks": {}, "recurrent": {}}
 
 
-@network_case
-def convolutions_1d(k: Any, L: Any) -> Any:
-    x, z = k.Input((None, F), name="x"), k.Input((7, 4), name="z")
-    return k.Model([x, z], [
+def case(group: str, **shapes: Any) -> Any:
+    """The decorated function gives a model, or with `shapes` of inputs the outputs that it makes of these."""
+
+    def register(build: Any) -> Any:
+        def model(k: Any, L: Any) -> Any:
+            inputs = [k.Input(shape, name=name) for name, shape in shapes.items()]
+            outputs = build(k, L, *inputs)
+            if outputs is None:
+                return None
+            return k.Model(inputs if len(inputs) > 1 else inputs[0], outputs)
+
+        CASES[group][build.__name__] = model if shapes else build
+        return build
+
+    return register
+
+
+@case("networks", x=(None, F), z=(7, 4))
+def convolutions_1d(k: Any, L: Any, x: Any, z: Any) -> Any:
+    return [
         L.Conv1D(5, 3, activation="relu")(x), L.Conv1D(5, 4, padding="same", strides=2)(z),
         L.Conv1D(4, 3, padding="causal", dilation_rate=2, use_bias=False)(x),
         L.Conv1D(6, 3, padding="same", dilation_rate=2, groups=2)(z), L.Conv1D(4, 1)(L.Masking(-1.0)(x)),
@@ -25,88 +38,82 @@ def convolutions_1d(k: Any, L: Any) -> Any:
         L.SeparableConv1D(5, 3, padding="same", depth_multiplier=2, activation="tanh")(z),
         L.Conv1DTranspose(4, 4, strides=2, padding="same")(x), L.Conv1DTranspose(2, 3, strides=2)(z),
         L.Conv1DTranspose(2, 2, strides=3, use_bias=False)(z),
-    ])  # fmt: skip
+    ]  # fmt: skip
 
 
-@network_case
-def convolutions_2d(k: Any, L: Any) -> Any:
-    x, z = k.Input((6, 5, 4), name="x"), k.Input((4, None, 6), name="z")
+@case("networks", x=(6, 5, 4), z=(4, None, 6))
+def convolutions_2d(k: Any, L: Any, x: Any, z: Any) -> Any:
     first = {"data_format": "channels_first"}
-    return k.Model([x, z], [
+    return [
         L.Conv2D(5, (3, 2), strides=(2, 1), padding="same", activation="elu")(x), L.Conv2D(6, 3, groups=2)(x),
         L.Conv2D(3, (2, 3), dilation_rate=(1, 2), **first)(z),
         L.DepthwiseConv2D((2, 3), padding="same", depth_multiplier=2)(x), L.DepthwiseConv2D(3, **first)(z),
         L.SeparableConv2D(3, (3, 1), use_bias=False)(x),
         L.Conv2DTranspose(3, (4, 2), strides=2, padding="same")(x), L.Conv2DTranspose(2, (1, 3), **first)(z),
-    ])  # fmt: skip
+    ]  # fmt: skip
 
 
-@network_case
-def pools(k: Any, L: Any) -> Any:
-    x, z = k.Input((None, F), name="x"), k.Input((6, 5, 4), name="z")
+@case("networks", x=(None, F), z=(6, 5, 4))
+def pools(k: Any, L: Any, x: Any, z: Any) -> Any:
     first = {"data_format": "channels_first"}
-    return k.Model([x, z], [
+    return [
         L.MaxPooling1D()(x), L.MaxPooling1D(3, strides=2, padding="same")(x), L.AveragePooling1D(3, strides=1)(x),
         L.AveragePooling1D(3, strides=1, padding="same")(x), L.MaxPooling2D((2, 1))(z), L.MaxPooling2D(2, **first)(z),
         L.AveragePooling2D((3, 2), strides=2)(z), L.MaxPooling2D(3, strides=2, padding="same")(z),
         L.GlobalAveragePooling2D()(z), L.GlobalMaxPooling2D(keepdims=True)(z), L.GlobalAveragePooling2D(**first)(z),
         L.GlobalMaxPooling1D(**first)(x), L.GlobalAveragePooling1D(keepdims=True)(x),
-    ])  # fmt: skip
+    ]  # fmt: skip
 
 
-@network_case
-def frames(k: Any, L: Any) -> Any:
-    x, z = k.Input((None, F), name="x"), k.Input((6, 5, 4), name="z")
+@case("networks", x=(None, F), z=(6, 5, 4))
+def frames(k: Any, L: Any, x: Any, z: Any) -> Any:
     first = {"data_format": "channels_first"}
-    return k.Model([x, z], [
+    return [
         L.UpSampling1D(3)(x), L.UpSampling2D((2, 3))(z), L.UpSampling2D(2, interpolation="bilinear")(z),
         L.UpSampling2D(2, **first)(z), L.ZeroPadding1D(2)(x), L.ZeroPadding2D(((1, 0), (2, 3)))(z),
         L.ZeroPadding2D((1, 2), **first)(z), L.Cropping1D((0, 1))(x), L.Cropping2D(((1, 2), (0, 1)))(z),
         L.Cropping2D(1)(z), L.Flatten(**first)(z), L.Flatten()(z), L.Permute((3, 1, 2))(z),
-    ])  # fmt: skip
+    ]  # fmt: skip
 
 
-@network_case
-def attention(k: Any, L: Any) -> Any:
-    x, z = k.Input((T, F), name="x"), k.Input((T, F), name="z")
+@case("networks", x=(T, F), z=(T, F))
+def attention(k: Any, L: Any, x: Any, z: Any) -> Any:
     m, n = L.Masking(-1.0)(x), L.Masking(0.5)(z)
     y, scores = L.Attention()([x, z], return_attention_scores=True)
-    return k.Model([x, z], [
+    return [
         y, scores, L.Attention(use_scale=True)([x, z]), L.Attention(score_mode="concat", use_scale=True)([x, z, x]),
         L.Attention()([m, n]), L.Attention()([x, z], use_causal_mask=True), L.AdditiveAttention()([x, z]),
         L.AdditiveAttention(use_scale=False)([m, n]), L.GRU(3)(L.Attention()([m, n])),
         L.Dot(axes=2)([x, z]), L.Dot(axes=(2, 2), normalize=True)([x, z]), L.Dot(axes=(1, 1))([x, z]),
         L.Dot(axes=1)([L.GRU(4)(x), L.GRU(4)(z)]), L.Dot(axes=(2, 1))([x, L.GRU(3)(z)]),
-    ])  # fmt: skip
+    ]  # fmt: skip
 
 
-@network_case
-def seq2seq_attention(k: Any, L: Any) -> Any:
-    source, target = k.Input((None,), name="source"), k.Input((None,), name="target")
+@case("networks", source=(None,), target=(None,))
+def seq2seq_attention(k: Any, L: Any, source: Any, target: Any) -> Any:
     table = L.Embedding(9, 4, mask_zero=True, name="table")
     memory, state = L.GRU(5, return_state=True, return_sequences=True, name="encoder")(table(source))
     y = L.GRU(5, return_sequences=True, name="decoder")(table(target), initial_state=state)
     context = L.Attention(name="attend")([y, memory])
-    return k.Model([source, target], L.TimeDistributed(L.Dense(9, activation="softmax"))(L.Concatenate()([context, y])))
+    return L.TimeDistributed(L.Dense(9, activation="softmax"))(L.Concatenate()([context, y]))
 
 
-@network_case
-def distributed(k: Any, L: Any) -> Any:
-    frames, x = k.Input((None, 6, 5, 2), name="frames"), k.Input((4, 5, F), name="x")
+@case("networks", frames=(None, 6, 5, 2), x=(4, 5, F))
+def distributed(k: Any, L: Any, frames: Any, x: Any) -> Any:
     y = L.TimeDistributed(L.Conv2D(3, 3, activation="relu"), name="look")(frames)
     y = L.TimeDistributed(L.MaxPooling2D(2), name="shrink")(y)
     y = L.GRU(4, return_sequences=True)(L.TimeDistributed(L.Flatten())(y))
     tower = k.Sequential([k.Input((5, F)), L.Conv1D(4, 2), L.GRU(3), L.Dense(2, activation="tanh")], name="tower")
     a, b = k.Input((5, F)), L.Bidirectional(L.GRU(2, return_sequences=True), name="both")
     pair = k.Model(a, L.Concatenate()([b(a), L.Dense(2)(a)]), name="pair")
-    return k.Model([frames, x], [
+    return [
         y, L.TimeDistributed(tower, name="towers")(x), L.TimeDistributed(pair)(x), L.TimeDistributed(L.GRU(3))(x),
         L.TimeDistributed(L.Bidirectional(L.GRU(2)))(x), L.TimeDistributed(L.Conv1D(4, 3))(x),
         L.TimeDistributed(L.BatchNormalization(axis=1))(x), L.TimeDistributed(L.LSTM(2, return_sequences=True))(x),
-    ])  # fmt: skip
+    ]  # fmt: skip
 
 
-@network_case
+@case("networks")
 def hierarchical(k: Any, L: Any) -> Any:
     words = k.Input((None,), name="words")
     sentence = k.Model(words, L.GRU(4)(L.Embedding(9, 3, mask_zero=True)(words)), name="sentence")
@@ -114,7 +121,7 @@ def hierarchical(k: Any, L: Any) -> Any:
     return k.Model(text, L.Dense(2)(L.GRU(3)(L.TimeDistributed(sentence, name="sentences")(text))))
 
 
-@network_case
+@case("networks")
 def speech_mask(k: Any, L: Any) -> Any:
     x = k.Input((None, 8, 1), name="spectrum")
     y = L.Conv2D(3, (2, 3), strides=(1, 2), padding="same", activation="relu")(L.ZeroPadding2D(((1, 0), (0, 0)))(x))
@@ -125,51 +132,47 @@ def speech_mask(k: Any, L: Any) -> Any:
     return k.Model(x, L.Multiply()([x, y]))
 
 
-@network_case
-def distributed_masks(k: Any, L: Any) -> Any:
+@case("networks", x=(T, F))
+def distributed_masks(k: Any, L: Any, x: Any) -> Any:
     if k.__name__ == "tf_keras":
         return None
-    x = k.Input((T, F), name="x")
     m = L.Masking(-1.0)(x)
     ids = L.TimeDistributed(L.Embedding(5, 3))
     y = L.TimeDistributed(L.Reshape((F, 1)), name="lines")(m)
     y = L.TimeDistributed(L.Conv1D(4, 2), name="look")(y)
     y = L.TimeDistributed(L.Flatten(), name="flat")(y)
-    return k.Model(x, [L.GRU(3)(y), L.GRU(2, return_sequences=True)(L.TimeDistributed(L.Dense(3))(y)),
-                       ids(k.ops.cast(k.ops.abs(x), "int32"))])  # fmt: skip
+    return [L.GRU(3)(y), L.GRU(2, return_sequences=True)(L.TimeDistributed(L.Dense(3))(y)),
+                       ids(k.ops.cast(k.ops.abs(x), "int32"))]  # fmt: skip
 
 
-@network_case
-def other_normalisations(k: Any, L: Any) -> Any:
-    x, z = k.Input((None, 4), name="x"), k.Input((3, 5, 4), name="z")
+@case("networks", x=(None, 4), z=(3, 5, 4))
+def other_normalisations(k: Any, L: Any, x: Any, z: Any) -> Any:
     newer = [] if k.__name__ == "tf_keras" else [L.RMSNormalization()(x)]
-    return k.Model([x, z], [
+    return [
         *newer, L.GroupNormalization(2)(x), L.GroupNormalization(-1, scale=False)(z),
         L.GroupNormalization(1, epsilon=0.1)(z), L.GroupNormalization(3, axis=1)(z),
         L.GroupNormalization(5, axis=2, center=False)(z),
         L.UnitNormalization()(x), L.UnitNormalization(axis=[1, 2])(z),
-    ])  # fmt: skip
+    ]  # fmt: skip
 
 
-@network_case
-def heads(k: Any, L: Any) -> Any:
-    x, z = k.Input((None, 4), name="x"), k.Input((5, 3), name="z")
+@case("networks", x=(None, 4), z=(5, 3))
+def heads(k: Any, L: Any, x: Any, z: Any) -> Any:
     y, scores = L.MultiHeadAttention(2, 3, name="scored")(x, z, return_attention_scores=True)
     g = L.GRU(4, return_sequences=True)(z)
-    return k.Model([x, z], [
+    return [
         y, scores, L.MultiHeadAttention(3, 2, value_dim=5, use_bias=False)(x, x), L.MultiHeadAttention(1, 4)(g, z, g),
         L.MultiHeadAttention(2, 4, output_shape=6)(g, g, use_causal_mask=True),
-    ])  # fmt: skip
+    ]  # fmt: skip
 
 
-@network_case
-def functions_of_tensors(k: Any, L: Any) -> Any:
+@case("networks", x=(T, 4), z=(None, 4))
+def functions_of_tensors(k: Any, L: Any, x: Any, z: Any) -> Any:
     if k.__name__ == "tf_keras":
         return None
-    x, z = k.Input((T, 4), name="x"), k.Input((None, 4), name="z")
     o = k.ops
     positive, wide = x * x + 1.0, o.transpose(x, (0, 2, 1))
-    return k.Model([x, z], [
+    return [
         o.reshape(x, (-1, 2 * T, 2)), o.swapaxes(x, 1, 2), o.moveaxis(x, 2, 1), o.transpose(x, (0, 2, 1)),
         o.matmul(x, wide), wide @ x, o.stack([x, x], axis=1), *o.split(x, 2, axis=-1), *o.split(x, [1, 3], axis=2),
         o.flip(x, axis=1), o.pad(x, ((0, 0), (1, 2), (0, 1))), o.pad(z, ((0, 0), (2, 0), (0, 0)), constant_values=3.0),
@@ -183,33 +186,31 @@ def functions_of_tensors(k: Any, L: Any) -> Any:
         o.reciprocal(positive), o.sign(x), o.sin(x), o.cos(x), o.erf(x), o.floor(x * 3.0),
         o.norm(x, axis=-1), o.var(x, axis=1), o.std(x, axis=-1, keepdims=True), o.prod(x, axis=-1),
         o.logsumexp(x, axis=1), o.mean(z, axis=1), (x - o.mean(x, axis=(1, 2), keepdims=True)) / positive,
-    ])  # fmt: skip
+    ]  # fmt: skip
 
 
-@network_case
-def subscripts(k: Any, L: Any) -> Any:
+@case("networks", x=(T, 4), z=(None, 4), m=(5, 5, 3))
+def subscripts(k: Any, L: Any, x: Any, z: Any, m: Any) -> Any:
     if k.__name__ == "tf_keras":
         return None
-    x, z, m = k.Input((T, 4), name="x"), k.Input((None, 4), name="z"), k.Input((5, 5, 3), name="m")
     o = k.ops
     row, matrix = np.array([1, -2, 3, 0.5], np.float32), np.arange(12, dtype=np.float32).reshape(4, 3)
-    return k.Model([x, z, m], [
+    return [
         x[:, None], x[..., 0], x[:, :-2:3], x[:, 1::2, 1:], x[..., None], m[:, ..., 1], m[:, 2, None, ..., ::2],
         x[:, -1], z[:, -3:], z[:, 1:-1], z[:, 0] * row, x * row, o.subtract(row, x), o.matmul(x, matrix),
         o.dot(x, matrix), x @ matrix,
         o.unstack(x, axis=2)[1], o.normalize(x, axis=1), x + o.convert_to_tensor([1.0, 2.0, 3.0, 4.0]),
         x + o.mean(x, axis=1)[:, None], o.where(x > 0, row, x), o.round(x * 3.0), o.roll(x, 2, axis=1),
         o.expand_dims(x, (1, -1)), o.where(o.isnan(x), 0.0, x), 1.0 - x,
-    ])  # fmt: skip
+    ]  # fmt: skip
 
 
-@network_case
-def einsum_dense(k: Any, L: Any) -> Any:
-    x, z = k.Input((None, 4), name="x"), k.Input((5, 3, 4), name="z")
+@case("networks", x=(None, 4), z=(5, 3, 4))
+def einsum_dense(k: Any, L: Any, x: Any, z: Any) -> Any:
     D = L.EinsumDense
-    return k.Model([x, z], [
+    return [
         D("abc,cd->abd", output_shape=(None, 7), bias_axes="d", activation="tanh")(x), D("...x,xy->...y", 7)(z),
         D("abcd,de->abce", (5, 3, 2), bias_axes="ce")(z), D("abc,cde->abde", (None, 2, 3), bias_axes="de")(x),
         D("abcd,cde->abe", (5, 6), bias_axes="e")(z), D("abcd,bd->abcd", (5, 3, 4))(z),
         D("...bc,bcd->...d", (5, 3), bias_axes="d")(z), D("abc,dc->adb", (2, None))(x),
-    ])  # fmt: skip
+    ]  # fmt: skip

@@ -2,19 +2,11 @@
 
 from typing import Any
 
-from keras_networks import F, T
-
-RECURRENT_CASES: dict[str, Any] = {}
+from keras_networks import F, T, case
 
 
-def recurrent_case(function: Any) -> Any:
-    RECURRENT_CASES[function.__name__] = function
-    return function
-
-
-@recurrent_case
-def other_layers(k: Any, L: Any) -> Any:
-    x = k.Input((T, F), name="x")
+@case("recurrent", x=(T, F))
+def other_layers(k: Any, L: Any, x: Any) -> Any:
     m = L.Masking(-1.0)(x)
     outputs = []
     for layer in (L.LSTM, L.SimpleRNN):
@@ -27,10 +19,10 @@ def other_layers(k: Any, L: Any) -> Any:
         ]
     hard = {"recurrent_activation": "hard_sigmoid", "activation": "softsign"}
     outputs += [L.LSTM(3, **hard)(x), L.SimpleRNN(3, activation="linear", unroll=True)(x)]
-    return k.Model(x, outputs)
+    return outputs
 
 
-@recurrent_case
+@case("recurrent")
 def other_bidirectional(k: Any, L: Any) -> Any:
     x = k.Input((T, F), name="x")
     m = L.Masking(-1.0)(x)
@@ -47,16 +39,15 @@ def other_bidirectional(k: Any, L: Any) -> Any:
     return k.Model([x, *states], outputs)
 
 
-@recurrent_case
-def encoder_decoder_lstm(k: Any, L: Any) -> Any:
-    source, target = k.Input((None,), name="source"), k.Input((None,), name="target")
+@case("recurrent", source=(None,), target=(None,))
+def encoder_decoder_lstm(k: Any, L: Any, source: Any, target: Any) -> Any:
     table = L.Embedding(9, 4, name="table")
     _, *states = L.LSTM(5, return_state=True, name="encoder")(table(source))
     y, h, c = L.LSTM(5, return_state=True, return_sequences=True, name="decoder")(table(target), initial_state=states)
-    return k.Model([source, target], [L.Dense(9, activation="softmax", name="out")(y), h, c])
+    return [L.Dense(9, activation="softmax", name="out")(y), h, c]
 
 
-@recurrent_case
+@case("recurrent")
 def stateful_lstm(k: Any, L: Any) -> Any:
     return k.Sequential([k.Input(batch_shape=(2, 4, F)),
                          L.LSTM(4, stateful=True, return_sequences=True, name="low"),
@@ -64,14 +55,13 @@ def stateful_lstm(k: Any, L: Any) -> Any:
                          L.Bidirectional(L.LSTM(3, stateful=True), name="high")])  # fmt: skip
 
 
-@recurrent_case
-def other_cells(k: Any, L: Any) -> Any:
-    x = k.Input((T, F), name="x")
+@case("recurrent", x=(T, F))
+def other_cells(k: Any, L: Any, x: Any) -> Any:
     m = L.Masking(-1.0)(x)
     stacked = [L.LSTMCell(4, name="zeta"), L.GRUCell(2, name="mid"), L.LSTMCell(3, name="alpha"), L.SimpleRNNCell(2)]
     y = L.RNN(stacked, return_sequences=True, return_state=True, name="stacked")(m)
-    return k.Model(x, [
+    return [
         *(item for part in y for item in (part if isinstance(part, (list, tuple)) else [part])),
         L.RNN(L.LSTMCell(3), go_backwards=True)(x),
         L.RNN(L.SimpleRNNCell(3), return_sequences=True, zero_output_for_mask=True)(m),
-    ])  # fmt: skip
+    ]  # fmt: skip

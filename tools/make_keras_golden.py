@@ -11,19 +11,18 @@ stateful model those of a second call as again0...
 """
 
 import importlib
-import io
 import os
 import sys
 import tempfile
 import warnings
-import zipfile
 from pathlib import Path
 from typing import Any
 
+import keras_grus  # noqa: F401  (its cases)
+import keras_recurrent  # noqa: F401
 import numpy as np
-from keras_grus import CASES
-from keras_networks import INTEGERS, NETWORK_CASES, T
-from keras_recurrent import RECURRENT_CASES
+from golden import golden_zip
+from keras_networks import CASES, INTEGERS, T
 
 HERE = Path(__file__).resolve().parent.parent / "tests" / "data" / "keras"
 
@@ -57,39 +56,28 @@ def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.simplefilter("ignore")
     k = importlib.import_module(module)
-    HERE.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(HERE / f"{name}.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-
-        def put(member: str, content: bytes) -> None:
-            archive.writestr(zipfile.ZipInfo(member, (2020, 1, 1, 0, 0, 0)), content, zipfile.ZIP_DEFLATED, 9)
-
-        groups = {"recurrent": RECURRENT_CASES, "networks": NETWORK_CASES}
-        for stem, build in groups.get(name.rpartition("_")[2], CASES).items():
+    with golden_zip(HERE / f"{name}.zip") as put:
+        group = name.rpartition("_")[2]
+        for stem, build in CASES.get(group, CASES["grus"]).items():
             k.utils.set_random_seed(0)
             rng = np.random.default_rng(sum(map(ord, stem)))
             model = build(k, k.layers)
             if model is None:
                 continue
             randomise(model, rng)
-            names = [t.name for t in model.inputs]
-            inputs = [make_input(t, stem, rng) for t in model.inputs]
+            inputs = {tensor.name: make_input(tensor, stem, rng) for tensor in model.inputs}
             with tempfile.TemporaryDirectory() as folder:
                 for suffix in ("keras", "h5"):
                     path = f"{folder}/model.{suffix}"
                     model.save(path)
                     put(f"{stem}.{suffix}", Path(path).read_bytes())
-            outputs = {}
+            arrays = {f"in:{key}": x for key, x in inputs.items()}
             for call in ("out", "again") if stem.startswith("stateful") else ("out",):
-                result = model(inputs if len(inputs) > 1 else inputs[0], training=False)
-                result = result if isinstance(result, list | tuple) else [result]
-                arrays = [k.ops.convert_to_numpy(r) if module == "keras" else r.numpy() for r in result]
-                outputs.update({f"{call}{n}": a for n, a in enumerate(arrays)})
-            buffer = io.BytesIO()
-            np.savez(buffer, **{f"in:{n}": x for n, x in zip(names, inputs, strict=True)}, **outputs)
-            put(f"{stem}.npz", buffer.getvalue())
-            print(f"{stem}: {len(outputs)} outputs")
+                result = model([*inputs.values()] if len(inputs) > 1 else next(iter(inputs.values())), training=False)
+                for n, y in enumerate(result if isinstance(result, list | tuple) else [result]):
+                    arrays[f"{call}{n}"] = k.ops.convert_to_numpy(y) if module == "keras" else y.numpy()
+            put(f"{stem}.npz", arrays)
         put("version.txt", k.__version__.encode())
-    print(f"{(HERE / name).with_suffix('.zip').stat().st_size} bytes")
 
 
 if __name__ == "__main__":

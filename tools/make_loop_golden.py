@@ -6,13 +6,14 @@ Needs torch and onnxscript. `loop.onnx`: a scripted loop by the old exporter; `s
 """
 
 import sys
-import tempfile
 import warnings
 from pathlib import Path
 
-import onnx
 import torch
 from torch._higher_order_ops.scan import scan
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "networks"))
+from torch_networks import strip
 
 
 class Cell(torch.nn.Module):
@@ -48,20 +49,6 @@ class Scanned(Scripted):
         return scan(step, h, x, dim=0)
 
 
-def strip(graph):
-    """Without what the exporter says of the source it read, paths among it."""
-    for node in graph.node:
-        node.ClearField("doc_string")
-        node.ClearField("metadata_props")
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                strip(attribute.g)
-    for field in ("doc_string", "metadata_props", "value_info"):
-        graph.ClearField(field)
-    for value in (*graph.input, *graph.output, *graph.initializer):
-        value.ClearField("metadata_props")
-
-
 def main(folder):
     warnings.simplefilter("ignore")
     torch.manual_seed(0)
@@ -71,14 +58,10 @@ def main(folder):
         ("loop", torch.jit.script(Scripted()), {"dynamo": False, "dynamic_axes": {"x": {0: "T"}}, "opset_version": 17}),
         ("scan", Scanned(), {"dynamo": True, "verbose": False}),
     ):
-        with tempfile.TemporaryDirectory() as scratch:
-            path = Path(scratch) / "m.onnx"
-            outputs = ["hn"] if name == "loop" else ["hn", "y"]
-            torch.onnx.export(model, (x, h), path, input_names=["x", "h"], output_names=outputs, **more)
-            made = onnx.load(path)
-        made.ClearField("metadata_props")
-        strip(made.graph)
-        (folder / f"{name}.onnx").write_bytes(made.SerializeToString())
+        path = folder / f"{name}.onnx"
+        outputs = ["hn"] if name == "loop" else ["hn", "y"]
+        torch.onnx.export(model, (x, h), path, input_names=["x", "h"], output_names=outputs, **more)
+        strip(path)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from golden import arrays_of
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "networks"))
 from torch_networks import EXPORTERS, NETWORKS, export, make_module
@@ -25,10 +26,7 @@ def main(folder: Path, names: list[str]) -> None:
         module = make_module(network, seed)
         inputs = network.inputs(torch.Generator().manual_seed(seed))
         with torch.no_grad():
-            results = module(*inputs.values())
-            results = results if isinstance(results, tuple) else (results,)
-            arrays |= {f"{name}.in.{key}": value.numpy() for key, value in inputs.items()}
-            arrays |= {f"{name}.out.{key}": value.numpy() for key, value in zip(network.outputs, results, strict=True)}
+            arrays |= arrays_of(name, inputs, network.outputs, module(*inputs.values()))
             for exporter in EXPORTERS:
                 for free in (True, False):
                     path = folder / f"{name}_{exporter}_{'free' if free else 'static'}.onnx"

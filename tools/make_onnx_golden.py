@@ -14,9 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
+from golden import arrays_of
 from torch import Tensor, nn
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "networks"))
+from torch_networks import strip
 
 
 class Classifier(nn.Module):
@@ -130,10 +133,7 @@ class Case:
 
 
 def _cases() -> dict[str, Case]:
-    normal, own = (
-        torch.randn,
-        torch.Generator().manual_seed(21),
-    )  # new cases draw from their own: files stay as they are
+    normal, own = torch.randn, torch.Generator().manual_seed(21)  # new cases draw from `own`: files stay as they are
 
     def drawn(*shape: int) -> Tensor:
         return torch.randn(shape, generator=own)
@@ -205,21 +205,7 @@ def _export(case: Case, module: nn.Module, exporter: str, opset: int, path: Path
         opset_version=opset,
         **options,
     )
-    _strip(path)
-
-
-def _strip(path: Path) -> None:
-    """Take away what says where and how the file was made: stack traces and paths."""
-    model = onnx.load(path)
-    model.graph.doc_string = ""
-    del model.metadata_props[:]
-    del model.graph.metadata_props[:]
-    for node in model.graph.node:
-        node.doc_string = ""
-        del node.metadata_props[:]
-    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info, *model.graph.initializer):
-        del value.metadata_props[:]
-    onnx.save(model, path)
+    strip(path)
 
 
 def main(folder: Path) -> None:
@@ -234,10 +220,7 @@ def main(folder: Path) -> None:
                 nn.init.uniform_(layer.running_var, 0.5, 2.0)
         module.eval()
         with torch.no_grad():
-            results = module(*case.inputs.values())
-            results = results if isinstance(results, tuple) else (results,)
-            arrays |= {f"{name}.in.{key}": value.numpy() for key, value in case.inputs.items()}
-            arrays |= {f"{name}.out.{key}": value.numpy() for key, value in zip(case.outputs, results, strict=True)}
+            arrays |= arrays_of(name, case.inputs, case.outputs, module(*case.inputs.values()))
             for exporter, opset in case.exporters.items():
                 path = folder / f"{name}_{exporter}_{opset}.onnx"
                 _export(case, module, exporter, opset, path)

@@ -10,7 +10,7 @@ A case is one GRU, a shape of its input, and how it is called:
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatch
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeVar
 
 from fastgru.bench.calls import WAYS
 from fastgru.precisions import PRECISIONS
@@ -60,12 +60,9 @@ class Case:
     goal_rival: str | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ValueError(f"kind is {self.kind!r}, expected one of {', '.join(KINDS)}")
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"precision is {self.precision!r}, expected one of {', '.join(PRECISIONS)}")
-        if self.way not in WAYS:
-            raise ValueError(f"way is {self.way!r}, expected one of {', '.join(WAYS)}")
+        for name, known in (("kind", KINDS), ("precision", PRECISIONS), ("way", WAYS)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} is {getattr(self, name)!r}, expected one of {', '.join(known)}")
         if self.way == "layer" and not self.reset_after:
             raise ValueError("way is 'layer', which is a GRU as torch has it: reset after")
         if self.kind != "sequence" and (self.layers > 1 or self.bidirectional or self.lengths):
@@ -80,50 +77,46 @@ class Case:
     @property
     def slug(self) -> str:
         """A name for filters and test ids: "step-h64", "sequence-t50-n32-i1-h100-before"."""
-        words = [self.kind]
-        words += [f"t{self.T}"] if self.kind != "step" else []
-        words += [f"n{self.N}"] if self.kind == "sequence" or self.N > 1 else []
-        words += [f"i{self.I}"] if self.I != self.H else []
-        words += [f"h{self.H}"]
-        words += [f"{self.layers}layers"] if self.layers > 1 else []
-        words += ["both"] if self.bidirectional else []
-        words += ["before"] if not self.reset_after else []
-        words += ["lengths"] if self.lengths else []
-        words += [self.precision] if self.precision != "float32" else []
-        words += [self.way] if self.way != "bound" else []
-        return "-".join(words)
+        words = {
+            self.kind: True,
+            f"t{self.T}": self.kind != "step",
+            f"n{self.N}": self.kind == "sequence" or self.N > 1,
+            f"i{self.I}": self.I != self.H,
+            f"h{self.H}": True,
+            f"{self.layers}layers": self.layers > 1,
+            "both": self.bidirectional,
+            "before": not self.reset_after,
+            "lengths": self.lengths,
+            self.precision: self.precision != "float32",
+            self.way: self.way != "bound",
+        }
+        return "-".join(word for word, is_said in words.items() if is_said)
 
     @property
     def title(self) -> str:
         """For people: "T=50 N=32 H=128, 3 layers, both directions"."""
         size = f"H={self.H}" if self.I == self.H else f"I={self.I} H={self.H}"
-        head = {
-            "step": f"step N={self.N} {size}",
-            "sequence": f"T={self.T} N={self.N} {size}",
-            "block": f"block T={self.T} N={self.N} {size}",
-        }[self.kind]
-        words = [head]
-        words += [f"{self.layers} layers"] if self.layers > 1 else []
-        words += ["both directions"] if self.bidirectional else []
-        words += ["reset before"] if not self.reset_after else []
-        words += [f"lengths 1 to {self.T}"] if self.lengths else []
-        words += [self.precision] if self.precision != "float32" else []
-        words += [_CALLED[self.way]] if self.way != "bound" else []
-        return ", ".join(words)
+        head = {"step": "step", "sequence": f"T={self.T}", "block": f"block T={self.T}"}[self.kind]
+        words = {
+            f"{head} N={self.N} {size}": True,
+            f"{self.layers} layers": self.layers > 1,
+            "both directions": self.bidirectional,
+            "reset before": not self.reset_after,
+            f"lengths 1 to {self.T}": self.lengths,
+            self.precision: self.precision != "float32",
+            _CALLED.get(self.way, ""): self.way != "bound",
+        }
+        return ", ".join(word for word, is_said in words.items() if is_said)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that JSON can hold; `from_dict` is its inverse."""
-        data = asdict(self)
-        for name in ("goals", "own_goals"):
-            data[name] = {str(threads): goal for threads, goal in data[name].items()}
-        return data
+        keyed = {n: {str(threads): goal for threads, goal in getattr(self, n).items()} for n in ("goals", "own_goals")}
+        return asdict(self) | keyed
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Case":
-        fields = dict(data)
-        for name in ("goals", "own_goals"):
-            fields[name] = {int(threads): float(goal) for threads, goal in fields.get(name, {}).items()}
-        return cls(**fields)
+        keyed = {n: {int(threads): float(goal) for threads, goal in data[n].items()} for n in ("goals", "own_goals")}
+        return cls(**{**data, **keyed})
 
 
 def _step(H: int, one: float, two: float = 1.0, *, N: int = 1, I: int | None = None) -> Case:
@@ -215,6 +208,13 @@ def in_precision(case: Case, precision: str) -> Case:
     return replace(case, precision=precision, goals={}, own_goals={}, goal_rival=None)
 
 
+class _HasSlug(Protocol):
+    @property
+    def slug(self) -> str: ...
+
+
+Named = TypeVar("Named", bound=_HasSlug)
+
 SUITES: Final[Mapping[str, tuple[Case, ...]]] = {
     "quick": (_STEPS[2], _STEPS[4], _SEQUENCES[2], _SEQUENCES[7], _FORMS[0], _BLOCKS[1]),
     "full": (*_STEPS, *_SEQUENCES, *_FORMS, *_ODD, *_BLOCKS),
@@ -223,7 +223,7 @@ SUITES: Final[Mapping[str, tuple[Case, ...]]] = {
 }
 
 
-def find_cases(cases: Iterable[Case], pattern: str | None) -> list[Case]:
+def find_cases(cases: Iterable[Named], pattern: str | None) -> list[Named]:
     """The cases whose slug contains `pattern`, or matches it where it has wildcards; all of them for None."""
     if pattern is None:
         return list(cases)

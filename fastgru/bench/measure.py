@@ -4,10 +4,8 @@ A machine drifts: its clock, its neighbours, what else runs. So every round give
 two contenders is taken within a round, and the figure is the median of these ratios.
 """
 
-import gc
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any, Final
@@ -17,6 +15,7 @@ from numpy.typing import NDArray
 
 from fastgru.bench.contender import Contender
 from fastgru.bench.problem import Problem
+from fastgru.bench.watch import collector_on
 from fastgru.errors import VerificationError
 from fastgru.verify.compare import TOLERANCES, Run, check_output
 
@@ -165,7 +164,7 @@ def take_turns(contenders: Sequence[Contender], plan: Plan) -> list[Timing]:
     estimates = []
     rounds: list[list[float]] = [[] for _ in contenders]
     singles: list[list[int]] = [[] for _ in contenders]
-    with _collector(plan.collect):
+    with collector_on(plan.collect):
         for contender in contenders:
             with contender.around():
                 estimates.append(_estimate(contender, plan.turn_s))
@@ -229,16 +228,3 @@ def _estimate(contender: Contender, enough_s: float) -> float:
         if elapsed > enough_s / 10:
             return elapsed / count
         count *= 2
-
-
-@contextmanager
-def _collector(collect: bool) -> Iterator[None]:
-    was_on = gc.isenabled()
-    gc.collect()
-    if not collect:
-        gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()

@@ -7,7 +7,7 @@ from statistics import median
 from fastgru.bench.plots import Bar, Series, bar_chart, check_matplotlib, line_chart
 from fastgru.bench.report import steady_lines
 from fastgru.bench.result import Result, Row
-from fastgru.bench.words import error_of, machine_line, percent, ratio_of, tiny_rows, versions_line
+from fastgru.bench.words import Cell, machine_line, percent, ratio_of, table_of, tiny_lines, versions_line
 from fastgru.terminal import counted, time_of
 
 __all__ = ["check_matplotlib", "render_page"]
@@ -158,54 +158,38 @@ def _shares(rows: Sequence[Row]) -> str:
 
 
 def _table(rows: Sequence[Row]) -> str:
-    rivals = list(dict.fromkeys(name for row in rows for name in (*row.rivals, *row.absent)))
-    own = any(row.own_ratio for row in rows)
-    error = any(error_of(row, "fastgru") for row in rows)
-    heads = ["case", "fastgru", *(["error"] if error else []), "p99", "spread", *rivals, "best", "goal"]
-    heads += [*(["over 1 thread"] if own else []), "bound"]
-    lines = []
-    for row in rows:
-        if row.ours is None:
-            lines.append(f'<tr><td>{escape(row.title)}</td><td class="bad" colspan="{len(heads) - 1}">'
-                         f"{escape(row.trouble)}</td></tr>")  # fmt: skip
-            continue
-        cells = [escape(row.title), time_of(row.ours.median_s), *([error_of(row, "fastgru")] if error else [])]
-        cells += [time_of(row.ours.p99_s), percent(row.ours.spread)]
-        cells += [_rival_cell(row, name) for name in rivals]
-        mark = "bad" if row.faults else "good"
-        cells.append(f'<span class="{mark}">{ratio_of(row.ratio)}</span>' if row.ratio is not None else "-")
-        cells.append("" if row.goal is None else f"{row.goal:g}x")
-        cells += [ratio_of(row.own_ratio.median) if row.own_ratio else "-"] if own else []
-        cells.append(f"{percent(row.share)} {escape(row.bound.limit)}" if row.bound else "-")
-        lines.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
-    head = "".join(f"<th>{escape(h)}</th>" for h in heads)
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
+    heads, lines = table_of(rows)
+    body = ""
+    for line in lines:
+        if len(line) < len(heads):
+            name, fault = line
+            cells = (
+                f'<td>{escape(name.words)}</td><td class="bad" colspan="{len(heads) - 1}">{escape(fault.remark)}</td>'
+            )
+        else:
+            cells = "".join(f"<td>{_cell(cell)}</td>" for cell in line)
+        body += f"<tr>{cells}</tr>"
+    return f'<div class="scroll"><table>{_head(heads)}<tbody>{body}</tbody></table></div>'
 
 
-def _rival_cell(row: Row, name: str) -> str:
-    timing = row.rivals.get(name)
-    if timing is None:
-        return f'<span class="dim" title="{escape(row.absent.get(name, ""), quote=True)}">-</span>'
-    setting = escape(timing.setting, quote=True)
-    return (
-        f'<span title="{setting}">{time_of(timing.median_s)}'
-        f' <span class="dim">{f"{ratio_of(row.ratios[name].median)} {error_of(row, name)}".rstrip()}</span></span>'
-    )
+def _head(heads: Sequence[str]) -> str:
+    return f"<thead><tr>{''.join(f'<th>{escape(head)}</th>' for head in heads)}</tr></thead>"
+
+
+def _cell(cell: Cell) -> str:
+    more = f'<span class="dim">{escape(cell.more.strip())}</span>' if cell.more else ""
+    words = f"{escape(cell.words)} {more}".strip()
+    given = {"class": cell.kind, "title": cell.remark}
+    attributes = "".join(f' {name}="{escape(value, quote=True)}"' for name, value in given.items() if value)
+    return f"<span{attributes}>{words}</span>" if attributes else words
 
 
 def _tiny(result: Result) -> str:
-    tiny = tiny_rows(result)
-    if not tiny:
-        return ""
     lines = "".join(
-        f"<tr><td>{escape(row.title)}</td><td>{ours_ns:.0f} ns</td>"
-        f"<td>{'-' if published is None else f'{published:.0f} ns'}</td></tr>"
-        for row, ours_ns, published in tiny
+        f"<tr>{''.join(f'<td>{escape(words)}</td>' for words in line[:3])}</tr>" for line in tiny_lines(result)
     )
-    return (
-        "<h2>Tiny nets in block calls, a step</h2><table><thead><tr><th>case</th><th>fastgru</th>"
-        f"<th>RTNeural's published best, desktop CPU of 2018</th></tr></thead><tbody>{lines}</tbody></table>"
-    )
+    head = _head(("case", "fastgru", "RTNeural's published best, desktop CPU of 2018"))
+    return lines and f"<h2>Tiny nets in block calls, a step</h2><table>{head}<tbody>{lines}</tbody></table>"
 
 
 def _notes(result: Result) -> str:

@@ -10,10 +10,12 @@ from rich.text import Text
 from fastgru.bench.against import print_against
 from fastgru.bench.result import Result, Row
 from fastgru.bench.rivals.other import OTHER
-from fastgru.bench.words import error_of, machine_line, percent, ratio_of, tiny_rows, versions_line
+from fastgru.bench.words import Cell, machine_line, table_of, tiny_lines, versions_line
 from fastgru.terminal import counted, plain_table, time_of
 
 __all__ = ["print_report", "steady_lines"]
+
+_STYLES = {"": "", "bad": "bold red", "good": "bold green"}
 
 
 def print_report(result: Result, console: Console) -> None:
@@ -26,9 +28,8 @@ def print_report(result: Result, console: Console) -> None:
     if result.sides is None or any(set(row.rivals) - {OTHER} for row in result.rows):
         for threads in sorted({row.threads for row in result.rows}):
             console.print(_table([row for row in result.rows if row.threads == threads], threads))
-        for part in (_tiny(result), *_notes(result)):
-            if part is not None:
-                console.print(part)
+        for part in (*_tiny(result), *_notes(result)):
+            console.print(part)
     if result.steady is not None and OTHER not in result.steady:
         for line in steady_lines(result.steady):
             console.print(Text(line))
@@ -37,58 +38,23 @@ def print_report(result: Result, console: Console) -> None:
 
 
 def _table(rows: list[Row], threads: int) -> Table:
-    names = dict.fromkeys(name for row in rows for name in (*row.rivals, *row.absent))
-    rivals = [name for name in names if name != OTHER]
+    heads, lines = table_of(rows, without=OTHER)
     title = f"{counted(threads, 'thread')}: time a call, and that of a rival over ours"
-    own = ["over 1 thread"] if any(row.own_ratio for row in rows) else []
-    error = ["error"] if any(error_of(row, "fastgru") for row in rows) else []
-    heads = ["case", "fastgru", *error, "p99", "spread", *rivals, "best", "goal", *own, "of the bound"]
-    table = plain_table(*heads, right=tuple(heads[1:]), title=title)
-    for row in rows:
-        if row.ours is None:
-            table.add_row(row.title, Text("none", style="bold red"), *[""] * (len(heads) - 2))
-            continue
-        over = row.case.goal_rival if row.case is not None else None
-        goal = "" if row.goal is None else f"{row.goal:g}x" + (f" {over}" if over else "")
-        ratio = Text(ratio_of(row.ratio), style="bold red" if row.faults else "bold green" if row.ratio else "")
-        table.add_row(
-            row.title,
-            time_of(row.ours.median_s),
-            *([error_of(row, "fastgru")] if error else []),
-            time_of(row.ours.p99_s),
-            percent(row.ours.spread),
-            *[_rival(row, name) for name in rivals],
-            ratio,
-            goal,
-            *([ratio_of(row.own_ratio.median if row.own_ratio else None)] if own else []),
-            f"{percent(row.share)} {row.bound.limit}" if row.bound else "",
-        )
-    return table
+    shown = [[_shown(cell) for cell in line] for line in lines]
+    return plain_table(*heads, rows=shown, right=tuple(heads[1:]), title=title)
 
 
-def _rival(row: Row, name: str) -> Text:
-    timing = row.rivals.get(name)
-    if timing is None:
-        return Text("-", style="dim")
-    return Text(f"{time_of(timing.median_s)} {ratio_of(row.ratios[name].median):>6} {error_of(row, name)}".rstrip())
+def _shown(cell: Cell) -> Text:
+    if not cell.words:
+        return Text(cell.more, style="dim")
+    return Text(f"{cell.words} {cell.more}".rstrip(), style=_STYLES[cell.kind])
 
 
-def _tiny(result: Result) -> ConsoleRenderable | None:
-    tiny = tiny_rows(result)
-    if not tiny:
-        return None
-    title = "tiny nets: nanoseconds a step in a block call, beside RTNeural's published best (desktop CPU of 2018)"
-    heads = ("case", "fastgru", "RTNeural", "onnxruntime, once a sample")
-    table = plain_table(*heads, right=heads[1:], title=title)
-    for row, ours_ns, published in tiny:
-        rival = row.ratios.get("onnxruntime")
-        table.add_row(
-            row.title,
-            f"{ours_ns:.0f} ns",
-            "-" if published is None else f"{published:.0f} ns",
-            ratio_of(None if rival is None else rival.median),
-        )
-    return table
+def _tiny(result: Result) -> Iterator[Table]:
+    if tiny := tiny_lines(result):
+        title = "tiny nets: nanoseconds a step in a block call, beside RTNeural's published best (desktop CPU of 2018)"
+        heads = ("case", "fastgru", "RTNeural", "onnxruntime, once a sample")
+        yield plain_table(*heads, rows=tiny, right=heads[1:], title=title)
 
 
 def _notes(result: Result) -> Iterator[ConsoleRenderable]:

@@ -1,7 +1,7 @@
 """Cases, one after the other, each on every number of threads."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +23,7 @@ from fastgru.bench.measure import (
     same_bits,
     take_turns,
 )
+from fastgru.bench.model_suite import ModelCase
 from fastgru.bench.ours import NAME, ours
 from fastgru.bench.pairs import compare
 from fastgru.bench.problem import Problem, gru_problem
@@ -36,7 +37,7 @@ __all__ = ["run_problem", "run_suite"]
 Progress = Callable[[str], None]
 
 
-def _silent(message: str) -> None:
+def _silent(_: object) -> None:
     """Nobody asked."""
 
 
@@ -45,36 +46,36 @@ _WIDER: Final[Mapping[str, tuple[str, ...]]] = {"bfloat16": ("float32",), "int8"
 
 
 def run_suite(
-    cases: Iterable[Case] | str,
+    cases: Iterable[Case | ModelCase] | str,
     *,
+    name: str = "chosen",
     threads: Sequence[int] = (1,),
     rivals: Sequence[str] = tuple(RIVALS),
     plan: Plan | None = None,
     against: Path | None = None,
     progress: Progress = _silent,
-    on_row: Callable[[Row], None] | None = None,
+    on_row: Callable[[Row], None] = _silent,
 ) -> Result:
     """Measure the cases (or a suite, by name) on each number of threads, ours and the rivals in turn.
 
-    progress is told what is going on; on_row is given each row when it is done, before its bound is known.
+    progress is told what is going on; on_row is given each row when it is done, before its bound is known. A model
+    whose file is refused is a row.
     """
     started = time.perf_counter()
-    plan = plan or Plan()
-    name = cases if isinstance(cases, str) else "chosen"
-    chosen = SUITES[cases] if isinstance(cases, str) else tuple(cases)
+    if isinstance(cases, str):
+        name, cases = cases, SUITES[cases]
+    chosen = tuple(cases)
     machine = describe(rivals)  # first, for the load is to be that of others
-    before = _peaks(threads, "measuring what the machine can do", progress) if chosen and against is None else {}
+    has_bounds = against is None and any(isinstance(case, Case) for case in chosen)
+    before = _peaks(threads, "measuring what the machine can do", progress) if has_bounds else {}
     rows: list[Row] = []
     row_steps: list[float | None] = []
     for number, case in enumerate(chosen, 1):
         progress(f"{number} of {len(chosen)}: {case.title}")
-        problem = gru_problem(case)
-        for n in threads:
-            row = run_problem(problem, case.title, n, [RIVALS[r] for r in rivals], plan, against)
-            row_steps.append(_row_steps(problem))
+        for row, steps in _rows(case, threads, [RIVALS[r] for r in rivals], plan or Plan(), against):
+            row_steps.append(steps)
             rows.append(row)
-            if on_row is not None:
-                on_row(row)
+            on_row(row)
     after = _peaks(threads, "measuring once more what the machine can do", progress) if before else {}
     peaks = {n: after[n].best_with(each) for n, each in before.items()}
     bounded = [
@@ -82,6 +83,26 @@ def run_suite(
         for row, steps in zip(rows, row_steps, strict=True)
     ]
     return Result(name, machine, tuple(peaks.values()), tuple(bounded), time.perf_counter() - started)
+
+
+def _rows(
+    case: Case | ModelCase, threads: Sequence[int], rivals: Sequence[Rival], plan: Plan, against: Path | None
+) -> Iterator[tuple[Row, float | None]]:
+    """A row for each number of threads, and the steps that its rows take where they have lengths."""
+    if isinstance(case, Case):
+        problem = gru_problem(case)
+        lengths = problem.feeds.get("lengths")
+        steps = None if lengths is None else float(lengths.sum())
+        yield from ((run_problem(problem, case.title, n, rivals, plan, against), steps) for n in threads)
+        return
+    try:
+        problem = case.make()
+    except FastGRUError as error:
+        yield from ((Row(case.title, case.slug, n, None, None, trouble=f"refused: {error}"), None) for n in threads)
+        return
+    for n in threads:
+        row = run_problem(problem, case.title, n, rivals, plan, against)
+        yield replace(row, slug=case.slug, least=case.goal if n == 1 else None), None
 
 
 def _peaks(threads: Sequence[int], what: str, progress: Progress) -> dict[int, Peaks]:
@@ -192,8 +213,3 @@ def _best_configuration(
         raise UnableError(fault)
     best = fastest(able, plan)
     return best, outputs[able.index(best)]
-
-
-def _row_steps(problem: Problem) -> float | None:
-    lengths = problem.feeds.get("lengths")
-    return None if lengths is None else float(lengths.sum())

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["allocations", "paced", "tail"]
+__all__ = ["allocations", "collector_on", "paced", "tail"]
 
 _WARM = 1000  # calls, at most, before any is counted
 
@@ -24,7 +24,7 @@ def allocations(call: Callable[[], object], *, pushes: int) -> dict[str, Any]:
     """Bytes that Python keeps over so many calls, bytes that come and go within one, and blocks that Numba's runtime
     allocates."""
     _numba_allocations()  # imports, which would be counted
-    with _collector(False):  # a collection empties Python's free lists, and filling them again would be counted
+    with collector_on(False):  # a collection empties Python's free lists, and filling them again would be counted
         tracemalloc.start()
         try:
             for _ in range(100):
@@ -72,7 +72,7 @@ def tail(call: Callable[[], object], *, pushes: int, collector: bool) -> dict[st
     for _ in range(min(_WARM, pushes)):
         call()
     clock, samples = time.perf_counter_ns, np.empty(pushes, np.int64)
-    with _collector(collector):
+    with collector_on(collector):
         for k in range(pushes):
             start = clock()
             call()
@@ -105,7 +105,8 @@ def paced(call: Callable[[], object], *, pushes: int, interval_s: float) -> dict
 
 
 @contextmanager
-def _collector(on: bool) -> Iterator[None]:
+def collector_on(on: bool) -> Iterator[None]:
+    """The garbage collector as is asked, after a collection."""
     was_on = gc.isenabled()
     gc.collect()
     (gc.enable if on else gc.disable)()

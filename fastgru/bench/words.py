@@ -1,12 +1,14 @@
 """Numbers as people read them: the same words in the terminal, on the page and in the README."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from fastgru.bench.cases import RTNEURAL_NS
 from fastgru.bench.result import Result, Row
+from fastgru.terminal import time_of
 
-__all__ = ["error_of", "machine_line", "percent", "ratio_of", "tiny_rows", "versions_line"]
+__all__ = ["Cell", "error_of", "machine_line", "percent", "ratio_of", "table_of", "tiny_lines", "versions_line"]
 
 
 def ratio_of(value: float | None) -> str:
@@ -43,16 +45,70 @@ def versions_line(machine: Mapping[str, Any]) -> str:
     return f"Python {machine['python']}, {listed}"
 
 
-def tiny_rows(result: Result) -> list[tuple[Row, float, float | None]]:
-    """(row, our nanoseconds a step, RTNeural's published best) of the block calls, on the fewest threads."""
-    blocks = [row for row in result.rows if row.case is not None and row.case.kind == "block" and row.ours is not None]
-    fewest = min((row.threads for row in blocks), default=1)
+@dataclass(frozen=True)
+class Cell:
+    """Of a table: words, what they are ("good", "bad" or neither), words of less weight after them, and a remark."""
+
+    words: str
+    kind: str = ""
+    more: str = ""
+    remark: str = ""
+
+
+def table_of(rows: Sequence[Row], *, without: str = "") -> tuple[list[str], list[list[Cell]]]:
+    """The heads of a table and its lines, one a row; a row that failed has two cells, its name and why.
+
+    without: the name of a rival that has no column.
+    """
+    names = dict.fromkeys(name for row in rows for name in (*row.rivals, *row.absent))
+    rivals = [name for name in names if name != without]
+    own = ["over 1 thread"] if any(row.own_ratio for row in rows) else []
+    error = ["error"] if any(error_of(row, "fastgru") for row in rows) else []
+    heads = ["case", "fastgru", *error, "p99", "spread", *rivals, "best", "goal", *own, "of the bound"]
+    lines = []
+    for row in rows:
+        if row.ours is None:
+            lines.append([Cell(row.title), Cell("none", "bad", remark=row.trouble)])
+            continue
+        over = row.case.goal_rival if row.case is not None else None
+        goal = "" if row.goal is None else f"{row.goal:g}x" + (f" {over}" if over else "")
+        lines.append(
+            [
+                Cell(row.title),
+                Cell(time_of(row.ours.median_s)),
+                *([Cell(error_of(row, "fastgru"))] if error else []),
+                Cell(time_of(row.ours.p99_s)),
+                Cell(percent(row.ours.spread)),
+                *[_rival(row, name) for name in rivals],
+                Cell(ratio_of(row.ratio), "bad" if row.faults else "good" if row.ratio else ""),
+                Cell(goal),
+                *([Cell(ratio_of(row.own_ratio.median if row.own_ratio else None))] if own else []),
+                Cell(f"{percent(row.share)} {row.bound.limit}" if row.bound else ""),
+            ]
+        )
+    return heads, lines
+
+
+def _rival(row: Row, name: str) -> Cell:
+    timing = row.rivals.get(name)
+    if timing is None:
+        return Cell("", more="-", remark=row.absent.get(name, ""))
+    beside = f"{ratio_of(row.ratios[name].median):>6} {error_of(row, name)}".rstrip()
+    return Cell(time_of(timing.median_s), more=beside, remark=timing.setting)
+
+
+def tiny_lines(result: Result) -> list[tuple[str, str, str, str]]:
+    """Block calls on the fewest threads: case, our time a step, RTNeural's published best, onnxruntime's ratio."""
+    blocks = [row for row in result.rows if row.case is not None and row.case.kind == "block"]
+    fewest = min((row.threads for row in blocks if row.ours is not None), default=1)
     found = []
     for row in blocks:
-        assert row.case is not None
-        assert row.ours is not None
-        if row.threads == fewest:
-            steps = row.case.T * row.case.N
-            published = RTNEURAL_NS.get(row.case.H) if row.case.I == row.case.H else None
-            found.append((row, row.ours.median_s / steps * 1e9, published))
+        case, ours, rival = row.case, row.ours, row.ratios.get("onnxruntime")
+        if case is not None and ours is not None and row.threads == fewest:
+            published = RTNEURAL_NS.get(case.H) if case.I == case.H else None
+            step, theirs = (
+                f"{ours.median_s / (case.T * case.N) * 1e9:.0f} ns",
+                f"{published:.0f} ns" if published else "-",
+            )
+            found.append((row.title, step, theirs, ratio_of(rival.median if rival else None)))
     return found

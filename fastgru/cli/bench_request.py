@@ -67,11 +67,11 @@ class Request:
     def cases(self) -> "Sequence[Case | ModelCase]":
         """Those of the suite that the pattern finds, in the precisions that are asked for."""
         from fastgru.bench.cases import SUITES, find_cases, in_precision
-        from fastgru.bench.model_suite import find_models, model_cases
+        from fastgru.bench.model_suite import model_cases
 
         found: Sequence[Case | ModelCase]
         if self.suite == "models":
-            found = find_models(model_cases(self.models_dir), self.pattern)
+            found = find_cases(model_cases(self.models_dir), self.pattern)
         else:
             plain = find_cases(SUITES.get(self.suite, ()), self.pattern)
             found = list(dict.fromkeys(in_precision(c, p) for c in plain for p in self.precisions)) or plain
@@ -101,12 +101,10 @@ class Request:
         return replace(result, sides=sides, seconds=time.perf_counter() - started)
 
     def _measure_suite(self, rivals: tuple[str, ...], progress: Callable[[str], None]) -> "Result":
-        from fastgru.bench.model_suite import run_models
         from fastgru.bench.steady import compare_steadiness, measure_steadiness
         from fastgru.bench.suite import run_suite
 
-        run: Callable[..., Result] = run_models if self.suite == "models" else run_suite
-        result = run(
+        result = run_suite(
             self.cases,
             threads=self.threads,
             rivals=rivals,
@@ -124,25 +122,27 @@ class Request:
 
     def _measure_model(self, model: Path, rivals: tuple[str, ...], progress: Callable[[str], None]) -> "Result":
         """At `shapes`, on each number of threads."""
-        from fastgru.bench.machine import describe
         from fastgru.bench.model_file import file_problem, parse_shapes
-        from fastgru.bench.result import Result
-        from fastgru.bench.rivals import RIVALS
+        from fastgru.bench.model_suite import ModelCase
         from fastgru.bench.steady import compare_steadiness, measure_model
-        from fastgru.bench.suite import run_problem
+        from fastgru.bench.suite import run_suite
 
-        machine = describe(rivals)
         problem = file_problem(model, parse_shapes(self.shapes), fallback=self.fallback)
         shown = ", ".join(f"{name} {a.shape}" for name, a in problem.feeds.items())
         title = f"{model.name}, {'a push of' if problem.streaming else 'a run of'} {shown}"
-        progress(title)
-        chosen = [RIVALS[name] for name in rivals]
-        rows = tuple([run_problem(problem, title, n, chosen, self.plan, self.against) for n in self.threads])
-        steady = None
-        if self.suite == "steady" and not any(row.trouble for row in rows):
-            watch = measure_model if self.against is None else partial(compare_steadiness, self.against)
-            steady = watch(problem, progress=progress)
-        return Result(model.name, machine, (), rows, 0.0, steady)
+        result = run_suite(
+            [ModelCase(problem.name, title, lambda: problem)],
+            name=model.name,
+            threads=self.threads,
+            rivals=rivals,
+            plan=self.plan,
+            against=self.against,
+            progress=progress,
+        )
+        if self.suite != "steady" or any(row.trouble for row in result.rows):
+            return result
+        watch = measure_model if self.against is None else partial(compare_steadiness, self.against)
+        return replace(result, steady=watch(problem, progress=progress))
 
 
 def _print_row(row: "Row") -> None:

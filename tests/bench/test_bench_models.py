@@ -12,12 +12,14 @@ import pytest
 from bench_tools import CASES, timing, write_model
 from click.testing import CliRunner
 
+from fastgru.bench.cases import find_cases
 from fastgru.bench.measure import Plan, Ratio
 from fastgru.bench.model_file import model_problem
-from fastgru.bench.model_suite import ModelCase, find_models, model_cases, run_models
+from fastgru.bench.model_suite import ModelCase, model_cases
 from fastgru.bench.networks import NETWORKS
 from fastgru.bench.problem import Problem
 from fastgru.bench.result import Result, Row
+from fastgru.bench.suite import run_suite
 from fastgru.cli import main
 from fastgru.load import load_graph
 from fastgru.simd.cpu import ISA, host_isa
@@ -59,7 +61,7 @@ def test_every_network_of_the_table_is_tested() -> None:
 @pytest.mark.skipif(host_isa() != ISA, reason="rivals are held back or stay out where FASTGRU_ISA is set")
 @pytest.mark.parametrize("slug", sorted(LOWP))
 def test_ours_and_onnxruntime_give_the_numbers_of_the_definition(slug: str, quick_plan: Plan) -> None:
-    (row,) = run_models([small_case(slug)], rivals=("onnxruntime",), plan=quick_plan).rows
+    (row,) = run_suite([small_case(slug)], rivals=("onnxruntime",), plan=quick_plan).rows
     assert row.ours is not None, row.trouble
     assert list(row.ratios) == ["onnxruntime"], row.absent
     assert max(row.errors.values()) < 1e-5
@@ -88,7 +90,7 @@ def test_files_of_a_folder_are_measured_too(tmp_path: Path, quick_plan: Plan) ->
     cases = model_cases(tmp_path)[len(NETWORKS) :]
     assert [case.slug for case in cases] == ["broken", "inner/model"]
     told: list[str] = []
-    result = run_models(cases, rivals=(), plan=quick_plan, progress=told.append)
+    result = run_suite(cases, rivals=(), plan=quick_plan, progress=told.append)
     broken, model = result.rows
     assert broken.ours is None
     assert broken.faults[0].startswith("refused: ")
@@ -108,9 +110,9 @@ def test_a_network_has_a_goal_on_one_thread(ratio: float, faults: list[str]) -> 
 
 def test_a_filter_is_a_part_of_the_name_or_a_pattern() -> None:
     cases = model_cases()
-    assert find_models(cases, None) == cases
-    assert [case.slug for case in find_models(cases, "forecaster")] == ["forecaster-step", "forecaster"]
-    assert [case.slug for case in find_models(cases, "*net")] == ["mask-net"]
+    assert find_cases(cases, None) == cases
+    assert [case.slug for case in find_cases(cases, "forecaster")] == ["forecaster-step", "forecaster"]
+    assert [case.slug for case in find_cases(cases, "*net")] == ["mask-net"]
 
 
 def test_from_the_command_line(tmp_path: Path) -> None:

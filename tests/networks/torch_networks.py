@@ -362,11 +362,13 @@ def export(
 
 
 def strip(path: Path) -> None:
+    """Take away what says where and how the file was made: stack traces and paths."""
     model = onnx.load(path)
-    graph = model.graph
-    graph.doc_string = ""
-    del model.metadata_props[:], graph.metadata_props[:]
-    for part in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
-        part.doc_string = ""
-        del part.metadata_props[:]
+    model.ClearField("metadata_props")
+    graphs = [model.graph]
+    for graph in graphs:
+        for part in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+            part.ClearField("doc_string")
+            part.ClearField("metadata_props")
+        graphs += [attribute.g for node in graph.node for attribute in node.attribute if attribute.HasField("g")]
     onnx.save(model, path)
