@@ -97,13 +97,16 @@ def elementwise(cases: Cases) -> None:
     ):
         case = f"{name}_{'_'.join(map(str, options.values()))}"
         cases.add(case, {"type": name, **options}, getattr(nn, name)(**options).forward, x)
-    cases.add("GLU", {"type": "GLU", "dim": 1}, lambda x: F.glu(x, 1), x)
-    cases.add("Clamp", {"type": "Clamp", "min": -0.5}, lambda x: x.clamp(min=-0.5), x)
-    cases.add("Pow", {"type": "Pow", "exponent": 0.3}, lambda x: x**0.3, positive)
-    cases.add("Affine", {"type": "Affine", "scale": -1, "offset": 1}, lambda x: 1 - x, x)
+    for name, layer, compute, given in (
+        ("GLU", {"dim": 1}, lambda x: F.glu(x, 1), x),
+        ("Clamp", {"min": -0.5}, lambda x: x.clamp(min=-0.5), x),
+        ("Pow", {"exponent": 0.3}, lambda x: x**0.3, positive),
+        ("Affine", {"scale": -1, "offset": 1}, lambda x: 1 - x, x),
+        ("PReLU", {}, nn.PReLU(4), x),
+        ("PReLU_1", {"num_parameters": 1}, nn.PReLU(), x),
+    ):
+        cases.add(name, {"type": name.partition("_")[0], **layer}, compute, given)
     cases.add("Dropout", [{"type": "Dropout", "p": 0.3}, {"type": "ReLU"}], torch.relu, x)
-    cases.add("PReLU", {"type": "PReLU"}, nn.PReLU(4), x)
-    cases.add("PReLU_1", {"type": "PReLU", "num_parameters": 1}, nn.PReLU(), x)
     two = {"a": torch.randn(3, 4, 5), "b": torch.randn(1, 5).abs() + 0.5}
     for name in ("Add", "Div", "Maximum", "Minimum", "Mul", "Sub"):
         layer = {"type": name, "inputs": ["a", "b"]}

@@ -82,24 +82,24 @@ def main() -> None:
     warnings.simplefilter("ignore")
     FOLDER.mkdir(parents=True, exist_ok=True)
 
-    def save(value: Any, stem: str, *, legacy: bool = True, **options: Any) -> None:
-        torch.save(value, FOLDER / f"{stem}.zip.pt", **options)
-        if legacy:
-            torch.save(value, FOLDER / f"{stem}.legacy.pt", _use_new_zipfile_serialization=False, **options)
-
-    save(dtypes(), "dtypes")
-    save(views(), "views")
-    save(checkpoint(), "checkpoint")
-    save({"generator": gru().state_dict(), "discriminator": gru(bidirectional=True).state_dict()}, "two")
-    for protocol in (3, 4, 5):
-        save(gru().state_dict(), f"protocol{protocol}", pickle_protocol=protocol)
-    save({"weight": base(), "phase": base(torch.complex64)}, "complex")
-    save({"weight": base(), "small": base().to(torch.float8_e4m3fn)}, "float8")
-    torch.save(gru(), FOLDER / "module.zip.pt")  # the legacy form would carry the source of torch, and paths
-    save(base(), "tensor")
-    save(OrderedDict(array=np.arange(3.0), weight=base()), "numpy")
-    torch.serialization.set_crc32_options(False)
-    save(gru().state_dict(), "unchecked", legacy=False)
+    both, zipped = (True, False), (True,)  # as zip, and in the legacy form
+    for stem, value, forms, options in (
+        ("dtypes", dtypes(), both, {}),
+        ("views", views(), both, {}),
+        ("checkpoint", checkpoint(), both, {}),
+        ("two", {"generator": gru().state_dict(), "discriminator": gru(bidirectional=True).state_dict()}, both, {}),
+        *((f"protocol{n}", gru().state_dict(), both, {"pickle_protocol": n}) for n in (3, 4, 5)),
+        ("complex", {"weight": base(), "phase": base(torch.complex64)}, both, {}),
+        ("float8", {"weight": base(), "small": base().to(torch.float8_e4m3fn)}, both, {}),
+        ("module", gru(), zipped, {}),  # the legacy form would carry the source of torch, and paths
+        ("tensor", base(), both, {}),
+        ("numpy", OrderedDict(array=np.arange(3.0), weight=base()), both, {}),
+        ("unchecked", gru().state_dict(), zipped, {}),
+    ):
+        torch.serialization.set_crc32_options(stem != "unchecked")
+        for is_zip in forms:
+            path = FOLDER / f"{stem}.{'zip' if is_zip else 'legacy'}.pt"
+            torch.save(value, path, _use_new_zipfile_serialization=is_zip, **options)
 
 
 if __name__ == "__main__":

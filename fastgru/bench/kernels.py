@@ -4,7 +4,7 @@ Compiled in the process that asks, not cached: small loops.
 """
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -76,30 +76,24 @@ DOT_FLOPS: Final = {  # operations of a round, a multiply-add being two
     "int8": 2 * _ROWS * _WIDTH * INT8_GROUP,
 }
 
-_, _begin_pairs, _advance_pairs, _, _finish_pairs = make_tile(BFLOAT16, _ROWS, 1, _VECTORS, 1)
-_, _begin_bytes, _advance_bytes, _, _finish_bytes = make_tile(INT8, _ROWS, 1, _VECTORS, 1)
+
+def _make_chains(lowp):
+    _, begin, advance, _, finish = make_tile(lowp, _ROWS, 1, _VECTORS, 1)
+
+    @callable_kernel
+    def chains(x_at, w_at, start_at, out_at, count):
+        x, w, none = pointer(x_at, "uint8"), pointer(w_at, "uint8"), np.int64(0)
+        start, out = pointer(start_at, "float32"), pointer(out_at, "float32")
+        acc = begin(w, none)
+        for k in range(count):
+            acc = advance(acc, offset(x, 4 * (k % _UNITS)), none, w, none)
+        finish(acc, w, none, x, none, start, none, start, out, _VECTORS * lanes_of(out))
+        return out[0]
+
+    return chains
 
 
-@callable_kernel
-def _pair_chains(x_at, w_at, start_at, out_at, count):
-    x, w, none = pointer(x_at, "uint8"), pointer(w_at, "uint8"), np.int64(0)
-    start, out = pointer(start_at, "float32"), pointer(out_at, "float32")
-    acc = _begin_pairs(w, none)
-    for k in range(count):
-        acc = _advance_pairs(acc, offset(x, 4 * (k % _UNITS)), none, w, none)
-    _finish_pairs(acc, w, none, x, none, start, none, start, out, _VECTORS * lanes_of(out))
-    return out[0]
-
-
-@callable_kernel
-def _byte_chains(x_at, w_at, start_at, out_at, count):
-    scale, w, none = pointer(x_at, "uint8"), pointer(w_at, "uint8"), np.int64(0)
-    start, out = pointer(start_at, "float32"), pointer(out_at, "float32")
-    acc = _begin_bytes(w, none)
-    for k in range(count):
-        acc = _advance_bytes(acc, offset(scale, 4 * (k % _UNITS)), none, w, none)
-    _finish_bytes(acc, w, none, scale, none, start, none, start, out, _VECTORS * lanes_of(out))
-    return out[0]
+_CHAINS: Final = {"bfloat16": _make_chains(BFLOAT16), "int8": _make_chains(INT8)}
 
 
 def dot_work(precision: str) -> Callable[[int], float]:
@@ -107,16 +101,14 @@ def dot_work(precision: str) -> Callable[[int], float]:
 
     Rounds go through the units of a row: products of one unit alone would be made once, and added up.
     """
-    in_bytes = precision == "int8"
     x, w, start = zeros(1 + _UNITS, np.float32), zeros(3 * _WIDTH, np.float32), zeros(_WIDTH, np.float32)
     out = zeros(_ROWS * _WIDTH, np.float32)
     x[0], w[_WIDTH : 2 * _WIDTH] = 1, 1
-    if in_bytes:
+    if precision == "int8":
         x[1:].view(np.int8 if INT8_GROUP == 4 else np.int16)[:] = 1
         w[2 * _WIDTH :].view(np.int8)[:] = 1
     else:
         for pairs in (x, w):
             pairs.view(np.uint16)[:] = 0x3F80
-    chains: Any = _byte_chains if in_bytes else _pair_chains
     arrays = x, w, start, out
-    return lambda count: float(chains(*(a.ctypes.data for a in arrays), count))
+    return lambda count: float(_CHAINS[precision](*(a.ctypes.data for a in arrays), count))

@@ -115,22 +115,15 @@ def _throughput(rows: Sequence[Row]) -> str:
         if (c := row.case) and c.kind == "sequence" and c.layers == 1 and c.directions == 1 and c.reset_after
         if not c.lengths and c.I == c.H and row.ours is not None
     ]  # fmt: skip
-    sizes = sorted({row.case.H for row in plain if row.case})
     series = []
-    for k, H in enumerate(sizes):
-        some = [row for row in plain if row.case and row.case.H == H]
-        if len({row.case.N for row in some if row.case}) < 2:
+    for k, H in enumerate(sorted({row.case.H for row in plain if row.case})):
+        some = [(c.N, c.T * c.N, row) for row in plain if (c := row.case) and c.H == H]
+        if len({N for N, _, _ in some}) < 2:
             continue
-        for name, dashed in ((f"H={H}", False), (f"H={H}, best rival", True)):
-            points = {}
-            for row in some:
-                assert row.case is not None
-                assert row.ours is not None
-                best = row.best_rival
-                seconds = row.ours.median_s if not dashed else row.rivals[best].median_s if best else None
-                if seconds is not None:
-                    points[float(row.case.N)] = row.case.T * row.case.N / seconds
-            series.append(Series(name, k % 5, tuple(sorted(points.items())), dashed))
+        ours = {float(N): frames / row.ours.median_s for N, frames, row in some if row.ours}
+        best = {float(N): frames / row.rivals[name].median_s for N, frames, row in some if (name := row.best_rival)}
+        for label, points, dashed in ((f"H={H}", ours, False), (f"H={H}, best rival", best, True)):
+            series.append(Series(label, k % 5, tuple(sorted(points.items())), dashed))
     return line_chart(
         series, title="Throughput against batch", x_label="N", y_label="frames a second", y_words=_count_of
     )

@@ -1,5 +1,6 @@
 """`fastgru bench`: how fast, beside the others and beside what the machine can do."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +17,18 @@ __all__ = ["command"]
 _SUITES = ("quick", "full", "precision", "calls", "models", "steady")
 
 
-def _names(_: click.Context, parameter: click.Parameter, text: str | None) -> tuple[str, ...] | None:
-    if text is None:
-        return None
-    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip() not in ("", "none")))
-    if unknown := [name for name in names if name not in RIVALS]:
-        raise click.BadParameter(f"{', '.join(unknown)}: there are {', '.join(RIVALS)}, and none", param=parameter)
-    return names
+def _some_of(known: Sequence[str], none: str = "") -> Callable[..., tuple[str, ...] | None]:
+    """Names with commas between them, each once; None where nothing is said. none: the name of no name."""
 
+    def chosen(_: click.Context, parameter: click.Parameter, text: str | None) -> tuple[str, ...] | None:
+        words = [] if text is None else [word.strip() for word in text.split(",")]
+        names = tuple(dict.fromkeys(word for word in words if not none or word not in ("", none)))
+        if unknown := [name for name in names if name not in known]:
+            listed = ", ".join(known) + (f", and {none}" if none else "")
+            raise click.BadParameter(f"{', '.join(unknown)}: there are {listed}", param=parameter)
+        return None if text is None else names
 
-def _precisions(_: click.Context, parameter: click.Parameter, text: str | None) -> tuple[str, ...]:
-    names = () if text is None else tuple(dict.fromkeys(name.strip() for name in text.split(",")))
-    if unknown := [name for name in names if name not in PRECISIONS]:
-        raise click.BadParameter(f"{', '.join(unknown)}: there are {', '.join(PRECISIONS)}", param=parameter)
-    return names
+    return chosen
 
 
 def _counts(_: click.Context, parameter: click.Parameter, text: str) -> tuple[int, ...]:
@@ -53,7 +52,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--case", "pattern", metavar="FILTER", help="Only cases with this in their name; wildcards are allowed.")
 @click.option(
     "--rivals",
-    callback=_names,
+    callback=_some_of(RIVALS, "none"),
     help=f'Names, or "none".  [default: {",".join(RIVALS)}; none with --against]',
 )
 @click.option(
@@ -74,7 +73,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option(
     "--precision",
     "precisions",
-    callback=_precisions,
+    callback=_some_of(PRECISIONS),
     metavar="P,P...",
     help="Run the cases of the suite in each of these instead of their own.",
 )

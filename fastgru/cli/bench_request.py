@@ -37,7 +37,7 @@ class Request:
     against: Path | None
     fail_below: float | None
     threads: tuple[int, ...]
-    precisions: tuple[str, ...]
+    precisions: tuple[str, ...] | None
     shapes: tuple[str, ...]
     fallback: str | None
     rounds: int | None
@@ -74,7 +74,7 @@ class Request:
             found = find_cases(model_cases(self.models_dir), self.pattern)
         else:
             plain = find_cases(SUITES.get(self.suite, ()), self.pattern)
-            found = list(dict.fromkeys(in_precision(c, p) for c in plain for p in self.precisions)) or plain
+            found = list(dict.fromkeys(in_precision(c, p) for c in plain for p in self.precisions or ())) or plain
         if self.pattern is not None and not found:
             raise click.UsageError(f"--case {self.pattern}: no case of the suite {self.suite!r} matches; see --list")
         return found
@@ -117,7 +117,7 @@ class Request:
         if self.suite == "steady":
             watch = measure_steadiness if self.against is None else partial(compare_steadiness, self.against)
             steady = watch(progress=progress)
-        label = ", ".join(filter(None, [self.suite, self.pattern, *self.precisions]))
+        label = ", ".join(filter(None, [self.suite, self.pattern, *(self.precisions or ())]))
         return replace(result, suite=label, steady=steady)
 
     def _measure_model(self, model: Path, rivals: tuple[str, ...], progress: Callable[[str], None]) -> "Result":

@@ -45,7 +45,7 @@ def pytorch(problem: Problem, threads: int, *, precision: str = "float32") -> li
         modules = {name: module.to(torch.bfloat16) for name, module in modules.items()}
     elif precision == "int8":
         modules = {name: _quantised(torch, module) for name, module in modules.items()}
-    make = {"sequence": _torch_sequence, "step": _torch_step, "block": _torch_frames}[case.kind]
+    make = _torch_sequence if case.kind == "sequence" else _torch_carried
     return [make(problem, torch, name, module, n) for name, module in modules.items() for n in counts(threads)]
 
 
@@ -103,13 +103,16 @@ def _torch_sequence(problem: Problem, torch: Any, name: str, gru: Any, n: int) -
     return Contender("torch", f"{setting}, {counted(n, 'thread')}", call, results, around=_torch_context(torch, n))
 
 
-def _torch_step(problem: Problem, torch: Any, name: str, module: Any, n: int) -> Contender:
+def _torch_carried(problem: Problem, torch: Any, name: str, module: Any, n: int) -> Contender:
+    """A step, whose state goes from call to call, or a block, once a frame from a state of zeros."""
     x, zero = torch.from_numpy(problem.feeds["x"]), torch.from_numpy(problem.state_arrays["h0"])
-    if name == "nn.GRUCell":
-        x, zero = x[0], zero[0]
-    taken = _taken(torch, module, x)
-    zero = zero.to(taken().dtype)
+    is_cell = name == "nn.GRUCell"
+    frames = [_taken(torch, module, x[t] if is_cell else x[t : t + 1]) for t in range(len(x))]
+    taken = frames[0]
+    zero = (zero[0] if is_cell else zero).to(taken().dtype)
+    kept: list[Any] = []
     h = zero
+    setting, around = f"{name}, {counted(n, 'thread')}", _torch_context(torch, n)
 
     def step_gru() -> None:
         nonlocal h
@@ -123,35 +126,20 @@ def _torch_step(problem: Problem, torch: Any, name: str, module: Any, n: int) ->
         nonlocal h
         h = zero
 
-    return Contender(
-        "torch",
-        f"{name}, {counted(n, 'thread')}",
-        step_cell if name == "nn.GRUCell" else step_gru,
-        lambda: like(problem.expected[0], {"h_n": _array(h)}),
-        reset,
-        _torch_context(torch, n),
-    )
-
-
-def _torch_frames(problem: Problem, torch: Any, name: str, module: Any, n: int) -> Contender:
-    x, zero = torch.from_numpy(problem.feeds["x"]), torch.from_numpy(problem.state_arrays["h0"])
-    cell = name == "nn.GRUCell"
-    frames = [_taken(torch, module, x[t] if cell else x[t : t + 1]) for t in range(len(x))]
-    zero = zero.to(frames[0]().dtype)
-    kept: list[Any] = []
-
-    def call() -> None:
-        h = zero[0] if cell else zero
+    def block() -> None:
+        state = zero
         kept.clear()
         for frame in frames:
-            h = module(frame(), h) if cell else module(frame(), h)[1]
-            kept.append(h)
+            state = module(frame(), state) if is_cell else module(frame(), state)[1]
+            kept.append(state)
 
-    setting = f"once a frame, {name}, {counted(n, 'thread')}"
-    return Contender(
-        "torch",
-        setting,
-        call,
-        lambda: frames_of(problem, [_array(h) for h in kept]),
-        around=_torch_context(torch, n),
-    )
+    if problem.is_block:
+        return Contender(
+            "torch",
+            f"once a frame, {setting}",
+            block,
+            lambda: frames_of(problem, [_array(state) for state in kept]),
+            around=around,
+        )
+    call = step_cell if is_cell else step_gru
+    return Contender("torch", setting, call, lambda: like(problem.expected[0], {"h_n": _array(h)}), reset, around)
