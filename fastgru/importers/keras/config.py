@@ -16,7 +16,7 @@ _MISSING: Final = object()
 def as_mapping(value: Any, what: str) -> Mapping[str, Any]:
     """`value`, which must be a JSON object, or `InvalidModelError`."""
     if not isinstance(value, Mapping):
-        raise InvalidModelError(f"{what} is {_shown(value)}, expected an object")
+        raise InvalidModelError(f"{what} is {value!r:.60}, expected an object")
     return value
 
 
@@ -42,14 +42,14 @@ class LayerConfig:
         data = as_mapping(data, what)
         class_name = data.get("class_name")
         if not isinstance(class_name, str):
-            raise InvalidModelError(f"{what}: class_name is {_shown(class_name)}, expected a text")
+            raise InvalidModelError(f"{what}: class_name is {class_name!r:.60}, expected a text")
         config = data.get("config")
         if isinstance(config, list):  # the layers of a Sequential, before Keras 2.2.3
             config = {"layers": config}
         config = as_mapping(config, f"{what}: config")
         name = data.get("name", config.get("name", class_name.lower()))
         if not isinstance(name, str):
-            raise InvalidModelError(f"{what}: the name of a {class_name} is {_shown(name)}, expected a text")
+            raise InvalidModelError(f"{what}: the name of a {class_name} is {name!r:.60}, expected a text")
         module, registered = data.get("module"), data.get("registered_name")
         module = module if isinstance(module, str) else ""
         # Keras registers the classes of its users as "package>class".
@@ -73,7 +73,7 @@ class LayerConfig:
     def flag(self, *names: str, default: bool) -> bool:
         value = self.get(*names, default=default)
         if not isinstance(value, bool):
-            raise self.damaged(f"{names[0]} is {_shown(value)}, expected true or false")
+            raise self.damaged(f"{names[0]} is {value!r:.60}, expected true or false")
         return value
 
     def integer(self, *names: str, default: Any = _MISSING) -> int:
@@ -81,7 +81,7 @@ class LayerConfig:
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         if not isinstance(value, int) or isinstance(value, bool) or abs(value) >= 1 << 31:
-            raise self.damaged(f"{names[0]} is {_shown(value)}, expected an integer")
+            raise self.damaged(f"{names[0]} is {value!r:.60}, expected an integer")
         return value
 
     def number(self, *names: str, default: Any = _MISSING) -> float:
@@ -91,7 +91,7 @@ class LayerConfig:
             inner = value.get("config", value)
             value = inner.get("value") if isinstance(inner, Mapping) else value
         if not isinstance(value, int | float) or isinstance(value, bool) or abs(value) > 1e300:
-            raise self.damaged(f"{names[0]} is {_shown(value)}, expected a number")
+            raise self.damaged(f"{names[0]} is {value!r:.60}, expected a number")
         return float(value)
 
     def integers(self, *names: str, default: Any = _MISSING) -> tuple[int, ...]:
@@ -105,13 +105,13 @@ class LayerConfig:
             or isinstance(items, str)
             or any(not isinstance(i, int) or isinstance(i, bool) or abs(i) >= 1 << 31 for i in items)
         ):
-            raise self.damaged(f"{names[0]} is {_shown(value)}, expected integers")
+            raise self.damaged(f"{names[0]} is {value!r:.60}, expected integers")
         return tuple(items)
 
     def text(self, *names: str, default: Any = _MISSING) -> str:
         value = self.get(*names, default=default)
         if not isinstance(value, str):
-            raise self.damaged(f"{names[0]} is {_shown(value)}, expected a text")
+            raise self.damaged(f"{names[0]} is {value!r:.60}, expected a text")
         return value
 
     def inner(self, key: str) -> LayerConfig:
@@ -127,8 +127,3 @@ class LayerConfig:
 
     def damaged(self, fault: str) -> InvalidModelError:
         return InvalidModelError(f"{self}: {fault}")
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

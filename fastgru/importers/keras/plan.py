@@ -7,6 +7,7 @@ Sequential models are chains. Functional models name, for each layer, the calls 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from graphlib import CycleError, TopologicalSorter
 from typing import Any, Final
 
 from fastgru.importers.keras.config import LayerConfig
@@ -163,30 +164,22 @@ def _without_own_nodes(
 
 
 def _in_order(model: LayerConfig, layers: Mapping[str, LayerConfig], calls: list[LayerCall]) -> list[LayerCall]:
-    """The calls, each after those whose tensors it takes (Kahn 1962, "Topological sorting of large networks")."""
-    made = {(call.layer, call.node) for call in calls}
-    made |= {(name, 0) for name, layer in layers.items() if layer.class_name == "InputLayer"}
-    waiting: dict[int, set[tuple[str, int]]] = {}
-    readers: dict[tuple[str, int], list[int]] = {}
+    """The calls, each after those whose tensors it takes."""
+    made = {(call.layer, call.node): n for n, call in enumerate(calls)}
+    given = {name for name, layer in layers.items() if layer.class_name == "InputLayer"}
+    known = {*made, *((name, 0) for name in given)}
+    # Every call first, so that those that need none stay in their order.
+    order = TopologicalSorter[int](dict.fromkeys(made.values(), ()))
     for n, call in enumerate(calls):
-        needs = {(ref.layer, ref.node) for ref in call.refs()}
-        for need in needs:
-            if need not in made:
+        for need in {(ref.layer, ref.node) for ref in call.refs()}:
+            if need not in known:
                 raise model.damaged(
                     f"layer {call.layer!r} takes call {need[1]} of {need[0]!r}, which is not in the file"
                 )
-            readers.setdefault(need, []).append(n)
-        waiting[n] = {need for need in needs if layers[need[0]].class_name != "InputLayer"}
-    ready = [n for n, needs in waiting.items() if not needs]
-    ordered = []
-    for n in ready:
-        ordered.append(calls[n])
-        done = (calls[n].layer, calls[n].node)
-        for reader in readers.get(done, ()):
-            waiting[reader].discard(done)
-            if not waiting[reader]:
-                ready.append(reader)
-    if len(ordered) < len(calls):
-        stuck = sorted({calls[n].layer for n, needs in waiting.items() if needs})
-        raise model.damaged(f"layers in a cycle: {', '.join(repr(s) for s in stuck[:8])}")
-    return ordered
+            if need[0] not in given:
+                order.add(n, made[need])
+    try:
+        return [calls[n] for n in order.static_order()]
+    except CycleError as error:
+        cycle = " -> ".join(repr(calls[n].layer) for n in error.args[1][:9])
+        raise model.damaged(f"layers in a cycle: {cycle}") from None

@@ -1,5 +1,6 @@
 """A plan carried out: every call of a model becomes nodes of the graph."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -72,9 +73,7 @@ class ModelReading:
         values: dict[tuple[str, int], Outputs] = {
             (name, 0): [value] for name, value in zip(plan.inputs, inputs, strict=True)
         }
-        counts: dict[str, int] = {}
-        for call in plan.calls:
-            counts[call.layer] = counts.get(call.layer, 0) + 1
+        counts = Counter(call.layer for call in plan.calls)
         for call in plan.calls:
             self.done += 1
             if self.done > MAX_CALLS:
@@ -94,16 +93,7 @@ class ModelReading:
         place: Place,
         calls: int,
     ) -> Outputs:
-        def look_up(ref: Ref) -> Tensor | None:
-            made = values.get((ref.layer, ref.node))
-            if made is None:
-                raise layer.damaged(f"it takes call {ref.node} of {ref.layer!r}, which is not there")
-            if None in made:
-                return None
-            if ref.tensor >= len(made):
-                raise layer.damaged(f"it takes output {ref.tensor} of {ref.layer!r}, which has {len(made)}")
-            return made[ref.tensor]
-
+        look_up = partial(output_of, layer, values)
         inputs = [look_up(ref) for ref in call.inputs]
         arguments = map_refs(call.arguments, look_up)
         broken = None in [look_up(ref) for ref in call.refs()]
@@ -158,11 +148,11 @@ class ModelReading:
         return [output_of(layer, named, ref) for ref in plan.outputs]
 
 
-def output_of(model: LayerConfig, named: Mapping[tuple[str, int], Outputs], ref: Ref) -> Tensor | None:
+def output_of(layer: LayerConfig, named: Mapping[tuple[str, int], Outputs], ref: Ref) -> Tensor | None:
     """The value that `ref` means; None where something unsupported makes it. Raises `InvalidModelError`."""
     made = named.get((ref.layer, ref.node))
     if made is None or (ref.tensor >= len(made) and None not in made):
-        raise model.damaged(f"its output {ref.tensor} of call {ref.node} of {ref.layer!r} is not there")
+        raise layer.damaged(f"it takes output {ref.tensor} of call {ref.node} of {ref.layer!r}, which is not there")
     return None if None in made else made[ref.tensor]
 
 

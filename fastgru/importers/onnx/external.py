@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 from contextlib import ExitStack
-from types import TracebackType
 from typing import Final
 
 from fastgru.errors import InvalidModelError, UnsupportedModelError
@@ -34,11 +33,9 @@ class ExternalData:
         self._stamps: dict[str, tuple[int, int]] = {}
         self._digests: dict[str, str] = {}
 
-    def __enter__(self) -> ExternalData:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._open.__exit__(kind, error, at)
+    def close(self) -> None:
+        """The file that is open, which a later `read` opens again."""
+        self._open.close()
 
     def read(self, proto: TensorProto, nbytes: int, what: str) -> memoryview:
         """The `nbytes` bytes of the tensor.

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import replace
 from typing import Any, Final
 
@@ -23,9 +24,8 @@ from fastgru.importers.onnx.functions import Functions
 from fastgru.importers.onnx.proto import GraphProto, ModelProto, TensorProto, check_text, main_domain
 from fastgru.importers.onnx.registry import NEWEST_OPSET, OLDEST_OPSET
 from fastgru.importers.onnx.scope import Refused, Scope
-from fastgru.importers.onnx.specs import meta, output_spec, tensor_spec
 from fastgru.importers.onnx.structure import check_order, live_nodes
-from fastgru.importers.onnx.tensors import read_tensor
+from fastgru.importers.onnx.tensors import output_spec, read_tensor, tensor_spec
 from fastgru.importers.states import pair_states
 from fastgru.sources import Content, Source, opened
 
@@ -33,6 +33,7 @@ __all__ = ["read_onnx"]
 
 _PROTOBUF_LIMIT: Final = (1 << 31) - 1
 _SHOWN_TENSORS: Final = 20
+_SHOWN_TEXT: Final = 500
 
 
 def read_onnx(
@@ -71,7 +72,7 @@ def read_onnx(
             "producer": model.producer_name,
             "fallback": fallback == "reference",
         }
-        with ExternalData(path) as external:
+        with closing(ExternalData(path)) as external:
             graph = _read(model, build, what, external, options, allow_unread)
     except (InvalidModelError, UnsupportedModelError) as error:
         if str(error).startswith(what):
@@ -135,13 +136,25 @@ def _read(
     declared = {info.name: output_spec(info, outputs[info.name]) for info in graph.output}
     made = build.graph(inputs, outputs, names=scope.values.items(), declared={**declared, **specs})
     states = pair_states(made.inputs, made.outputs)
-    return replace(made, states=states, name=graph.name, meta=meta(model, opsets)).validate()
+    return replace(made, states=states, name=graph.name, meta=_meta(model, opsets)).validate()
+
+
+def _meta(model: ModelProto, opsets: Mapping[str, int]) -> dict[str, str]:
+    """What a graph tells of the file that it was read from."""
+    texts = {
+        "format": "onnx",
+        "ir_version": str(model.ir_version),
+        "opset": ", ".join(f"{domain or 'ai.onnx'} {version}" for domain, version in sorted(opsets.items())),
+        "producer": f"{model.producer_name} {model.producer_version}".strip(),
+        "domain": model.domain,
+        "description": model.doc_string,
+    }
+    texts |= {f"metadata.{entry.key}": entry.value for entry in model.metadata_props}
+    return {key: text[:_SHOWN_TEXT] for key, text in texts.items() if text}
 
 
 def _opsets(model: ModelProto) -> dict[str, int]:
-    opsets: dict[str, int] = {}
-    for entry in model.opset_import:
-        opsets[main_domain(entry.domain)] = entry.version
+    opsets = {main_domain(entry.domain): entry.version for entry in model.opset_import}
     for function in model.functions:
         for entry in function.opset_import:
             if main_domain(entry.domain) == "":

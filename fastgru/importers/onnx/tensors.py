@@ -1,4 +1,4 @@
-"""TensorProto to NumPy array: dtype, dims and amount of data are checked against each other before memory is taken."""
+"""What an ONNX file declares of tensors, and their data: dtype, dims and amount are checked before memory is taken."""
 
 import math
 from collections.abc import Mapping
@@ -8,12 +8,13 @@ import numpy as np
 
 from fastgru.arrays import Array
 from fastgru.errors import InvalidModelError, UnsupportedModelError
-from fastgru.graphbuilder import MAX_RANK
+from fastgru.graph import TensorSpec
+from fastgru.graphbuilder import MAX_RANK, Value
 from fastgru.importers.onnx.external import ExternalData
-from fastgru.importers.onnx.proto import TensorProto
+from fastgru.importers.onnx.proto import TensorProto, ValueInfoProto
 from fastgru.reference.operator import numpy_dtype
 
-__all__ = ["dtype_name", "read_tensor"]
+__all__ = ["dtype_name", "output_spec", "read_tensor", "tensor_spec"]
 
 
 _NAMES: Final = {number: name for name, number in TensorProto.DataType.items()}
@@ -46,6 +47,45 @@ def dtype_name(data_type: int, what: str) -> str:
         f"{what}: element type {came} is not implemented; there are {', '.join(sorted(_DTYPES.values()))}:"
         " convert the model to one of them"
     )
+
+
+def tensor_spec(info: ValueInfoProto) -> TensorSpec:
+    """As the file declares it, which must be a dense tensor."""
+    what = f"value {info.name!r}"
+    if not info.type.HasField("tensor_type"):
+        came = info.type.WhichOneof("value") or "no type"
+        raise UnsupportedModelError(f"{what}: {came} is not implemented; inputs and outputs must be dense tensors")
+    tensor = info.type.tensor_type
+    dtype = dtype_name(tensor.elem_type, what)
+    if not tensor.HasField("shape"):
+        return TensorSpec(info.name, dtype, None)
+    shape: list[int | None] = []
+    dims: list[str | None] = []
+    for dim in tensor.shape.dim:
+        fixed = dim.HasField("dim_value")
+        if fixed and dim.dim_value < 0:
+            raise InvalidModelError(f"{what}: an axis of size {dim.dim_value}")
+        shape.append(int(dim.dim_value) if fixed else None)
+        dims.append(dim.dim_param or None)
+    if len(shape) > MAX_RANK:
+        raise InvalidModelError(f"{what}: {len(shape)} axes, expected at most {MAX_RANK}")
+    return TensorSpec(info.name, dtype, tuple(shape), tuple(dims) if any(dims) else ())
+
+
+def output_spec(info: ValueInfoProto, value: Value) -> TensorSpec:
+    """As the file declares it, or as far as it is known where the file says nothing or is silent on the shape."""
+    if not info.type.WhichOneof("value"):
+        if value.dtype is None:
+            raise InvalidModelError(f"output {info.name!r}: its element type cannot be told from the file")
+        return value.spec(info.name, ())
+    spec = tensor_spec(info)
+    if value.dtype is not None and value.dtype != spec.dtype:
+        raise InvalidModelError(f"output {info.name!r}: declared as {spec.dtype}, computed as {value.dtype}")
+    if spec.shape is not None and value.rank is not None and len(spec.shape) != value.rank:
+        raise InvalidModelError(
+            f"output {info.name!r}: declared with {len(spec.shape)} axes, computed with {value.rank}"
+        )
+    return spec
 
 
 def read_tensor(proto: TensorProto, what: str, external: ExternalData) -> Array:

@@ -9,6 +9,7 @@ whose hashes cannot be made to collide.
 import pickletools
 import struct
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, Final
 
@@ -41,19 +42,19 @@ _BROKEN: Final = (
 )  # fmt: skip
 
 
+@dataclass(eq=False)
 class Inert:
     """Something a checkpoint may hold beside its tensors and that nobody needs: known by name, never looked into."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    name: str
 
 
+@dataclass(eq=False)
 class Global:
     """A name of the table: what the pickle pushes for it, and what a call of it gives."""
 
-    def __init__(self, name: str, call: Callable[..., Any]) -> None:
-        self.name = name
-        self.call = call
+    name: str
+    call: Callable[..., Any]
 
 
 class PickleReader:

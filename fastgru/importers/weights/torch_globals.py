@@ -39,14 +39,6 @@ _INERT: Final = (
 )
 
 
-class _StorageClass(Global):
-    """A typed storage class; the pickle only names it in persistent ids."""
-
-
-class _DType(Inert):
-    """A torch dtype."""
-
-
 def torch_table(charge: Callable[[int], None]) -> Mapping[str, Callable[..., Any]]:
     """Qualified name -> function. `charge` is told of every element that a call copies."""
 
