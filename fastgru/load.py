@@ -16,7 +16,7 @@ from fastgru.process import lock
 from fastgru.sources import Content, Source, opened, source_name
 
 if TYPE_CHECKING:
-    from fastgru.importers.architecture.text import Architecture
+    from fastgru.importers.architecture.description import Architecture
     from fastgru.model import Model
 
 __all__ = ["STATE_DICTS", "Reading", "from_architecture", "load", "load_graph", "options_for"]

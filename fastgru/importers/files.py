@@ -83,12 +83,8 @@ def _detect(data: Content) -> str:
 
 
 def _has_user_block(data: Content) -> bool:
-    offset = 512  # an HDF5 superblock may stand at 0, 512, 1024, 2048, ...
-    while offset + 8 <= len(data):
-        if bytes(data[offset : offset + 8]) == _HDF5_MAGIC:
-            return True
-        offset *= 2
-    return False
+    starts = (512 << n for n in range(len(data).bit_length()))  # of an HDF5 superblock that is not at 0
+    return any(bytes(data[start : start + 8]) == _HDF5_MAGIC for start in starts)
 
 
 def _detect_zip(content: Content) -> str:

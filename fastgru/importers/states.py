@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from fastgru.graph import TensorSpec
 
-__all__ = ["pair_states"]
+__all__ = ["agree", "pair_states"]
 
 
 def pair_states(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> dict[str, str]:
@@ -20,7 +20,7 @@ def pair_states(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> 
     pairs = {}
     for spec in inputs:
         found = [name for name in dict.fromkeys(_next_names(spec.name)) if name in by_name]
-        if len(found) == 1 and _agree(spec, by_name[found[0]]):
+        if len(found) == 1 and agree(spec, by_name[found[0]]):
             pairs[spec.name] = found[0]
     taken = list(pairs.values())
     pairs = {source: target for source, target in pairs.items() if taken.count(target) == 1}
@@ -42,11 +42,10 @@ def _next_names(name: str) -> Iterator[str]:
                     yield "_".join((*parts[:i], new, *rest))
 
 
-def _agree(a: TensorSpec, b: TensorSpec) -> bool:
-    if a.dtype != b.dtype:
-        return False
-    if a.shape is None or b.shape is None:
-        return True
+def agree(a: TensorSpec, b: TensorSpec) -> bool:
+    """True where one can be the next value of the other, as far as is known: of one dtype, and of shapes that agree."""
+    if a.dtype != b.dtype or a.shape is None or b.shape is None:
+        return a.dtype == b.dtype
     return len(a.shape) == len(b.shape) and all(
         m is None or n is None or m == n for m, n in zip(a.shape, b.shape, strict=True)
     )

@@ -6,14 +6,13 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from fastgru.errors import InvalidModelError, ShapeError
-from fastgru.graph import Graph, TensorSpec
+from fastgru.graph import Graph
 from fastgru.graphbuilder import GraphBuilder, Value
-from fastgru.importers.architecture.description import Description, LayerEntry, parse
+from fastgru.importers.architecture.description import Architecture, Description, LayerEntry, parse, read_text
 from fastgru.importers.architecture.options import LayerOptions
 from fastgru.importers.architecture.parameters import Parameters
 from fastgru.importers.architecture.registry import DescribedLayer
-from fastgru.importers.architecture.text import Architecture, read_text
-from fastgru.importers.states import pair_states
+from fastgru.importers.states import agree, pair_states
 from fastgru.importers.weights import Weights, read_weights
 from fastgru.sources import Source
 
@@ -187,19 +186,14 @@ class _Network:
         for source, target in self.description.states.items():
             if source not in by_input or target not in by_output or source in pairs:
                 raise InvalidModelError(f"states: {source!r} -> {target!r} is no pair of an input and an output")
-            self._check_pair(by_input[source], by_output[target])
+            before, after = by_input[source], by_output[target]
+            if not agree(before, after):
+                raise ShapeError(
+                    f"states: {source!r} is {before.dtype} {before.shape}, {target!r} is {after.dtype} {after.shape}"
+                )
             pairs[source] = target
         if not self.description.states:
             taken = set(pairs) | set(pairs.values())
             free = ([spec for spec in group if spec.name not in taken] for group in (graph.inputs, graph.outputs))
             pairs |= pair_states(*free)
         return pairs
-
-    def _check_pair(self, source: TensorSpec, target: TensorSpec) -> None:
-        m, n = source.shape or (), target.shape or ()
-        if (
-            source.dtype != target.dtype
-            or len(m) != len(n)
-            or any(a is not None and b is not None and a != b for a, b in zip(m, n, strict=True))
-        ):
-            raise ShapeError(f"states: {source.name!r} is {source.dtype} {m}, {target.name!r} is {target.dtype} {n}")

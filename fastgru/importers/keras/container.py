@@ -72,11 +72,10 @@ def open_pair(config: Any, source: Content) -> Container:
     if file.text("/", "model_config") is not None:
         raise UnsupportedModelError(own)
     version = config.get("keras_version") or file.text("/", "keras_version") or ("3" if "module" in config else None)
-    if version is not None and not isinstance(version, str):
-        raise InvalidModelError(f"keras_version is {version!r:.40}, expected a text")
     backend = file.text("/", "backend") or config.get("backend")
-    if backend is not None and not isinstance(backend, str):
-        raise InvalidModelError(f"backend is {backend!r:.40}, expected a text")
+    for what, value in (("keras_version", version), ("backend", backend)):
+        if not isinstance(value, str | None):
+            raise InvalidModelError(f"{what} is {value!r:.40}, expected a text")
     return Container(config, version, backend, "keras-json", file)
 
 

@@ -54,7 +54,9 @@ class Converter:
             self._converted += 1
             if self._converted > _MAX_CONVERTED_NODES:
                 raise InvalidModelError(f"the graph has more than {_MAX_CONVERTED_NODES} nodes")
-            what = f"node {label(proto, scope.prefix)!r} ({_shown(proto, scope)})"
+            domain = main_domain(proto.domain)
+            version = f"{domain or 'ai.onnx'} opset {scope.opsets.get(domain, '?')}"
+            what = f"node {label(proto, scope.prefix)!r} ({proto.op_type}, {version})"
             inputs = tuple(self._input(name, scope, what) if name else None for name in proto.input)
             outputs = self._outputs(Site(proto, scope, what, inputs))
             for name, value in zip(proto.output, outputs, strict=False):
@@ -188,8 +190,3 @@ class Converter:
 
 def _unknown(site: Site) -> tuple[Value, ...]:
     return tuple(Refused(name) for name in site.proto.output)
-
-
-def _shown(proto: NodeProto, scope: Scope) -> str:
-    domain = main_domain(proto.domain)
-    return f"{proto.op_type}, {domain or 'ai.onnx'} opset {scope.opsets.get(domain, '?')}"

@@ -1,5 +1,6 @@
 """What a PyTorch pickle says of a tensor, and the array it stands for once the storages' bytes are there."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -92,9 +93,7 @@ class StoredTensor:
             raise InvalidModelError(f"{what}: its storage has {len(raw)} bytes, expected {start + stop} of {dtype}")
         flat = np.frombuffer(content, dtype.newbyteorder(">" if big_endian and dtype.itemsize > 1 else "<"))
         last = self.offset + sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True))
-        count = 0 if 0 in self.shape else 1
-        for n in self.shape:
-            count *= n
+        count = math.prod(self.shape)
         if self.offset > flat.size or (count and last >= flat.size):
             raise InvalidModelError(f"{what}: element {last} of a storage of {flat.size} elements")
         if count > max(flat.size, MAX_EXPANDED):

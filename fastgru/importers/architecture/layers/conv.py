@@ -3,7 +3,7 @@
 from typing import Final
 
 from fastgru.graphbuilder import Value
-from fastgru.importers.architecture.layers.pad import padded
+from fastgru.importers.architecture.layers.shape import padded
 from fastgru.importers.architecture.registry import DescribedLayer, Shape, layer_type
 
 _SIZES: Final = "in_channels out_channels kernel_size bias"

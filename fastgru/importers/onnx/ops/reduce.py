@@ -42,15 +42,10 @@ def _reduce(kind: str, axes_are_input: int) -> Callable[[OnnxNode, OnnxGraphBuil
 
 def _of_single_elements(kind: str, x: Value, build: OnnxGraphBuilder) -> Value:
     """What is left of a reduction over no axis at all: the steps that are not the reduction itself."""
-    match kind:
-        case "l1" | "l2":
-            return build.emit("unary", x, kind="abs")
-        case "log_sum":
-            return build.emit("unary", x, kind="log")
-        case "sum_square":
-            return build.emit("binary", x, x, kind="mul")
-        case _:
-            return x
+    if kind == "sum_square":
+        return build.emit("binary", x, x, kind="mul")
+    alone = {"l1": "abs", "l2": "abs", "log_sum": "log"}
+    return build.emit("unary", x, kind=alone[kind]) if kind in alone else x
 
 
 for _name, (_kind, _versions, _since) in _REDUCE.items():

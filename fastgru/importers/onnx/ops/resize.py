@@ -24,10 +24,13 @@ def _resize(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     if node.version < 11:
         return _upsampled(x, node.input(1), mode, build)
     coordinates = node.attrs.string("coordinate_transformation_mode", "half_pixel")
-    attrs: dict[str, Any] = {"mode": mode, "coordinates": coordinates}
-    attrs["nearest"] = node.attrs.string("nearest_mode", "round_prefer_floor")
-    attrs["cubic"] = node.attrs.number("cubic_coeff_a", -0.75)
-    attrs["exclude_outside"] = node.attrs.flag("exclude_outside", False)
+    attrs: dict[str, Any] = {
+        "mode": mode,
+        "coordinates": coordinates,
+        "nearest": node.attrs.string("nearest_mode", "round_prefer_floor"),
+        "cubic": node.attrs.number("cubic_coeff_a", -0.75),
+        "exclude_outside": node.attrs.flag("exclude_outside", False),
+    }
     outside = node.attrs.number("extrapolation_value", 0.0)
     roi, scales, sizes = (_given(node, i) for i in (1, 2, 3))
     if coordinates == "tf_crop_and_resize":
