@@ -18,11 +18,9 @@ from fastgru.conventions import from_keras_gates
 from fastgru.errors import InvalidModelError, ShapeError, SpecError, UnreadTensorsError, UnsupportedModelError
 from fastgru.graph import Graph
 from fastgru.graphbuilder import GraphBuilder, Value
-from fastgru.importers.files import load_json
-from fastgru.sources import Source, source_name
 from fastgru.spec import GRUSpec
 
-__all__ = ["graph_from_rtneural", "is_rtneural", "read_rtneural"]
+__all__ = ["graph_from_rtneural", "is_rtneural"]
 
 
 _ACTIVATIONS: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
@@ -37,11 +35,6 @@ _ACTIVATIONS: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
 def is_rtneural(data: Any) -> bool:
     """True for the JSON of a model in RTNeural's layer format."""
     return isinstance(data, Mapping) and "layers" in data and "in_shape" in data
-
-
-def read_rtneural(source: Source, *, allow_unread: bool = False) -> Graph:
-    """The graph of a file of RTNeural's layer JSON; raises as `graph_from_rtneural` and `load_json`."""
-    return graph_from_rtneural(load_json(source), name=source_name(source), allow_unread=allow_unread)
 
 
 def graph_from_rtneural(data: Any, *, name: str, allow_unread: bool = False) -> Graph:

@@ -13,8 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastgru.errors import FastGRUError, InvalidModelError, UnreadTensorsError, UnsupportedModelError
-from fastgru.importers.rtneural import is_rtneural, read_rtneural
+from fastgru.graph import Graph
+from fastgru.importers.rtneural import graph_from_rtneural, is_rtneural
+from fastgru.jsontext import load_json
 from fastgru.reference import check_node, run_graph
+from fastgru.sources import Source, source_name
+
+
+def read_rtneural(source: Source, *, allow_unread: bool = False) -> Graph:
+    return graph_from_rtneural(load_json(source), name=source_name(source), allow_unread=allow_unread)
 
 
 @pytest.mark.parametrize("name", ["gru", "gru_1d"])

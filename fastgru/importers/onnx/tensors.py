@@ -59,17 +59,13 @@ def tensor_spec(info: ValueInfoProto) -> TensorSpec:
     dtype = dtype_name(tensor.elem_type, what)
     if not tensor.HasField("shape"):
         return TensorSpec(info.name, dtype, None)
-    shape: list[int | None] = []
-    dims: list[str | None] = []
-    for dim in tensor.shape.dim:
-        fixed = dim.HasField("dim_value")
-        if fixed and dim.dim_value < 0:
-            raise InvalidModelError(f"{what}: an axis of size {dim.dim_value}")
-        shape.append(int(dim.dim_value) if fixed else None)
-        dims.append(dim.dim_param or None)
+    shape = tuple(int(dim.dim_value) if dim.HasField("dim_value") else None for dim in tensor.shape.dim)
+    dims = tuple(dim.dim_param or None for dim in tensor.shape.dim)
+    if negative := [size for size in shape if size is not None and size < 0]:
+        raise InvalidModelError(f"{what}: an axis of size {negative[0]}")
     if len(shape) > MAX_RANK:
         raise InvalidModelError(f"{what}: {len(shape)} axes, expected at most {MAX_RANK}")
-    return TensorSpec(info.name, dtype, tuple(shape), tuple(dims) if any(dims) else ())
+    return TensorSpec(info.name, dtype, shape, dims if any(dims) else ())
 
 
 def output_spec(info: ValueInfoProto, value: Value) -> TensorSpec:

@@ -126,9 +126,7 @@ class PickleReader:
             raise InvalidModelError(f"{self.name}: a pickle that copies more than {MAX_COPIED} elements")
 
     def _step(self, op: str, argument: Any, stack: list[Any], marks: list[list[Any]]) -> None:
-        if op in _CONSTANTS:
-            stack.append(_CONSTANTS[op])
-        elif op in _NEW:
+        if op in _NEW:
             stack.append(_NEW[op]())
         elif op in _TUPLES:
             size = _TUPLES[op]
@@ -204,9 +202,9 @@ _PUSHES: Final = {
     "BINUNICODE", "BINUNICODE8",
 }  # fmt: skip
 _FROM_MARK: Final = {"TUPLE", "LIST", "DICT", "FROZENSET", "SETITEMS", "APPENDS", "ADDITEMS", "POP_MARK"}
-_CONSTANTS: Final = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _NEW: Final[Mapping[str, Callable[[], Any]]] = {
-    "EMPTY_LIST": list, "EMPTY_SET": list, "EMPTY_DICT": dict, "EMPTY_TUPLE": tuple,
+    "EMPTY_LIST": list, "EMPTY_SET": list, "EMPTY_DICT": dict, "EMPTY_TUPLE": tuple, "NONE": lambda: None,
+    "NEWTRUE": lambda: True, "NEWFALSE": lambda: False,
 }  # fmt: skip
 _TUPLES: Final = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 

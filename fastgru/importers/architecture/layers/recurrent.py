@@ -131,14 +131,10 @@ def _weights(
         for part in ("bias_ih", "bias_hh") if has_bias else ():
             arrays[part] = layer.parameters.take(f"{part}{end}", (rows,))
         names += [layer.stored(f"{part}{end}", _in_order(kind, array)) for part, array in arrays.items()]
-        names += [None] * (len(_example(kind).weight_shapes) - len(arrays))
+        names += [None] * (len(kind.from_dict({"input_size": 1, "hidden_size": 1}).weight_shapes) - len(arrays))
     assert I is not None
     assert H is not None
     return names, I, H
-
-
-def _example(kind: type[RecurrentSpec]) -> RecurrentSpec:
-    return kind.from_dict({"input_size": 1, "hidden_size": 1})
 
 
 def _in_order(kind: type[RecurrentSpec], array: Array) -> Array:
@@ -163,12 +159,10 @@ def _initial(layer: DescribedLayer, form: Value) -> list[Value | None]:
     given = layer.inputs[1:]
     if given and layer.states:
         raise layer.invalid("initial states come as inputs and as `states`: give one of them")
+    if (came := len(layer.states or given)) not in (0, len(names)):
+        raise layer.invalid(f"{came} states, expected {len(names)}: {', '.join(names)}")
     if layer.states:
-        if len(layer.states) != len(names):
-            raise layer.invalid(f"{len(layer.states)} states, expected {len(names)}: {', '.join(names)}")
         return [layer.open_state(name, form) for name in layer.states]
-    if len(given) not in (0, len(names)):
-        raise layer.invalid(f"{len(given)} initial states, expected {len(names)}: {', '.join(names)}")
     for index, state in enumerate(given, 1):
         pairs = zip(state.shape, form.shape, strict=False)
         if len(state.shape) != len(form.shape) or any(m not in (None, n) for m, n in pairs if n is not None):
