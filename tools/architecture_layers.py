@@ -1,5 +1,8 @@
 """The layers with weights of make_architecture_golden.py: convolutions, norms, matrices, recurrent ones."""
 
+import warnings
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,8 +29,6 @@ def convolutions(cases: Cases) -> None:
         case = f"{name}_{'_'.join(f'{k}-{v}' for k, v in options.items())}"
         cases.add(case, {"type": name, "kernel_size": 3, **options}, module, x)
     for name, norm in (("old", nn.utils.weight_norm), ("new", nn.utils.parametrizations.weight_norm)):
-        import warnings
-
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             module = norm(nn.Conv1d(4, 6, 3))
@@ -88,22 +89,40 @@ def matrices(cases: Cases) -> None:
         module = nn.MultiheadAttention(6, 2, batch_first=batch_first, bias=batch_first)
         layer = {"type": "MultiheadAttention", "num_heads": 2, "batch_first": batch_first}
         cases.add(
-            f"MultiheadAttention_{batch_first}", layer, _attended(module), {"x": torch.randn(3, 3, 6)}, free=batch_first
+            f"MultiheadAttention_{batch_first}",
+            layer,
+            _called(module, _attend),
+            {"x": torch.randn(3, 3, 6)},
+            free=batch_first,
         )
     module = nn.MultiheadAttention(6, 3, kdim=4, vdim=5, batch_first=True)
     layer = {"type": "MultiheadAttention", "num_heads": 3, "batch_first": True, "inputs": ["q", "k", "v"]}
     three = {"q": torch.randn(2, 3, 6), "k": torch.randn(2, 7, 4), "v": torch.randn(2, 7, 5)}
-    cases.add("MultiheadAttention_cross", layer, _attended(module), three)
+    cases.add("MultiheadAttention_cross", layer, _called(module, _attend), three)
 
 
-def _attended(module: nn.MultiheadAttention) -> nn.Module:
-    forward = module.forward
-
-    def attend(q: Tensor, k: Tensor | None = None, v: Tensor | None = None) -> Tensor:
-        return forward(q, q if k is None else k, q if v is None else v, need_weights=False)[0]
-
-    module.forward = attend  # type: ignore[method-assign]
+def _called(module: nn.Module, compute: Callable[..., Any]) -> nn.Module:
+    """The module, whose call becomes compute(its own forward, *inputs)."""
+    module.forward = partial(compute, module.forward)  # type: ignore[method-assign]
     return module
+
+
+def _attend(forward: Callable[..., Any], q: Tensor, k: Tensor | None = None, v: Tensor | None = None) -> Tensor:
+    return forward(q, q if k is None else k, q if v is None else v, need_weights=False)[0]
+
+
+def _with_states(forward: Callable[..., Any], x: Tensor, *before: Tensor) -> Any:
+    return forward(x, before if len(before) > 1 else before[0])
+
+
+def _flat(forward: Callable[..., Any], x: Tensor, *before: Tensor) -> tuple[Tensor, ...]:
+    y, after = _with_states(forward, x, *before)
+    return (y, *(after if isinstance(after, tuple) else (after,)))
+
+
+def _packed(forward: Callable[..., Any], x: Tensor, lengths: Tensor) -> Tensor:
+    rows = nn.utils.rnn.pack_padded_sequence(x, lengths, enforce_sorted=False)
+    return nn.utils.rnn.pad_packed_sequence(forward(rows)[0], total_length=4)[0]
 
 
 def recurrent(cases: Cases) -> None:
@@ -122,43 +141,18 @@ def recurrent(cases: Cases) -> None:
         batch = x["x"].shape[0 if options.get("batch_first") else 1]
         states = ["h", "c"] if name == "LSTM" else ["h"]
         inputs = x | {f"{s}0": torch.randn(rows, batch, 6) for s in states}
-        forward = module.forward
-
-        def with_states(x: Tensor, *before: Tensor, forward: Any = forward) -> tuple[Tensor, ...]:
-            y, after = forward(x, before if len(before) > 1 else before[0])
-            return (y, *(after if isinstance(after, tuple) else (after,)))
-
-        module.forward = with_states
         layer = {"type": name, "inputs": list(inputs), **options}
         outputs = {"y": "y", **{f"{s}n": f"y.{s}_n" for s in states}}
         case = f"{name}_{'_'.join(f'{k}-{v}' for k, v in options.items())}"
-        cases.add(case, layer, module, inputs, free=False, outputs=outputs)
+        cases.add(case, layer, _called(module, _flat), inputs, free=False, outputs=outputs)
     frame = torch.randn(3, 5)
     for name in ("GRUCell", "LSTMCell", "RNNCell"):
         module = getattr(nn, name)(5, 6)
         states = ["h", "c"] if name == "LSTMCell" else ["h"]
         inputs = {"x": frame} | {f"{s}0": torch.randn(3, 6) for s in states}
-        forward = module.forward
-
-        def step(x: Tensor, *before: Tensor, forward: Any = forward) -> Any:
-            return forward(x, before if len(before) > 1 else before[0])
-
-        module.forward = step
         outputs = {"hn": "y", "cn": "y.c_n"} if name == "LSTMCell" else {"hn": "y"}
-        cases.add(name, {"type": name, "inputs": list(inputs)}, module, inputs, outputs=outputs)
-    lengths = torch.tensor([2, 4, 1])
-    module = nn.GRU(5, 6, bidirectional=True)
-    forward = module.forward
-
-    def packed(x: Tensor, lengths: Tensor) -> Tensor:
-        rows = nn.utils.rnn.pack_padded_sequence(x, lengths, enforce_sorted=False)
-        return nn.utils.rnn.pad_packed_sequence(forward(rows)[0], total_length=4)[0]
-
-    module.forward = packed  # type: ignore[method-assign]
-    cases.add(
-        "GRU_lengths",
-        {"type": "GRU", "inputs": "x", "lengths": "lengths"},
-        module,
-        x | {"lengths": lengths},
-        free=False,
-    )
+        layer = {"type": name, "inputs": list(inputs)}
+        cases.add(name, layer, _called(module, _with_states), inputs, outputs=outputs)
+    module, lengths = nn.GRU(5, 6, bidirectional=True), {"lengths": torch.tensor([2, 4, 1])}
+    layer = {"type": "GRU", "inputs": "x", "lengths": "lengths"}
+    cases.add("GRU_lengths", layer, _called(module, _packed), x | lengths, free=False)

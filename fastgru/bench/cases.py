@@ -8,7 +8,7 @@ A case is one GRU, a shape of its input, and how it is called:
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from typing import Any, Final, Protocol, TypeVar
 
@@ -107,16 +107,6 @@ class Case:
             _CALLED.get(self.way, ""): self.way != "bound",
         }
         return ", ".join(word for word, is_said in words.items() if is_said)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data that JSON can hold; `from_dict` is its inverse."""
-        keyed = {n: {str(threads): goal for threads, goal in getattr(self, n).items()} for n in ("goals", "own_goals")}
-        return asdict(self) | keyed
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> "Case":
-        keyed = {n: {int(threads): float(goal) for threads, goal in data[n].items()} for n in ("goals", "own_goals")}
-        return cls(**{**data, **keyed})
 
 
 def _step(H: int, one: float, two: float = 1.0, *, N: int = 1, I: int | None = None) -> Case:

@@ -1,9 +1,9 @@
 """Ours beside another environment's fastgru in one cell: whether it has changed; and over all cells."""
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Final
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -84,13 +84,6 @@ class Comparison:
     @property
     def _changes(self) -> int:
         return sum(repeat.change for repeat in self.repeats)
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"ratio": self.ratio, "spread": self.spread, "verdict": self.verdict}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> "Comparison":
-        return cls(tuple(Repeat(tuple(each["ratios"])) for each in data["repeats"]), data["same_bits"])
 
 
 def geometric_mean(ratios: Iterable[float]) -> float:

@@ -1,8 +1,9 @@
-"""A model as a problem: random inputs of a serving shape, outputs by the float64 definition."""
+"""Models as problems: networks and files, random inputs of a serving shape, outputs by the float64 definition."""
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastgru.bench.networks import NETWORKS, Network
 from fastgru.bench.problem import Problem
 from fastgru.errors import ShapeError
 from fastgru.graph import Graph, TensorSpec
@@ -20,10 +22,35 @@ from fastgru.reference import run_graph
 from fastgru.reference.operator import numpy_dtype
 from fastgru.verify.domains import Domain, find_domains
 
-__all__ = ["file_problem", "model_problem", "parse_shapes"]
+__all__ = ["ModelCase", "file_problem", "model_cases", "model_problem", "parse_shapes"]
 
 Array = NDArray[Any]
 _FRAMES_COMPARED = 3
+
+
+@dataclass(frozen=True)
+class ModelCase:
+    """slug: for filters; title: for people; make: the problem, which may raise `FastGRUError`; goal: on one thread."""
+
+    slug: str
+    title: str
+    make: Callable[[], Problem]
+    goal: float | None = None
+
+
+def model_cases(folder: Path | None = None) -> list[ModelCase]:
+    """Every network of `NETWORKS`, then every ONNX file at or below `folder`, by its path."""
+    found = [ModelCase(n.slug, n.title, partial(_network_problem, n), n.goal) for n in NETWORKS.values()]
+    files = {} if folder is None else {p.relative_to(folder).as_posix(): p for p in sorted(folder.rglob("*.onnx"))}
+    return found + [
+        ModelCase(name.removesuffix(".onnx"), name, partial(file_problem, path, {}), 1.0)
+        for name, path in files.items()
+    ]
+
+
+def _network_problem(network: Network) -> Problem:
+    data = network.build()
+    return model_problem(network.slug, load_graph(data), data)
 
 
 def parse_shapes(options: Sequence[str]) -> dict[str, int | tuple[int, ...]]:

@@ -2,16 +2,17 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Final
+from dataclasses import asdict, dataclass, field, is_dataclass
+from types import UnionType
+from typing import Any, Final, Self, get_args, get_origin, get_type_hints
 
-from fastgru.bench.bounds import Bound, Level, Peaks
+from fastgru.bench.bounds import Bound, Peaks
 from fastgru.bench.cases import Case
 from fastgru.bench.comparison import Comparison
 from fastgru.bench.measure import Ratio, Timing
 from fastgru.errors import InvalidModelError
 
-__all__ = ["FORMAT", "Result", "Row"]
+__all__ = ["FORMAT", "Result", "Row", "read_as"]
 
 FORMAT: Final = 2
 _NOISE: Final = 0.03  # of a ratio that is to be 1, "no slower"
@@ -86,34 +87,12 @@ class Row:
         return found
 
     def to_dict(self) -> dict[str, Any]:
-        data = asdict(self)
-        data["case"] = None if self.case is None else self.case.to_dict()
-        derived = {"best_rival": self.best_rival, "ratio": self.ratio, "share": self.share, "goal": self.goal}
+        """Every figure, those among them that follow from others."""
+        derived = ("best_rival", "ratio", "share", "goal", "faults")
+        data = asdict(self) | {name: getattr(self, name) for name in derived}
         if self.other is not None:
-            data["other"] = self.other.to_dict()
-        return data | derived | {"faults": self.faults}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> "Row":
-        def timing(d: Mapping[str, Any]) -> Timing:
-            return Timing(**{**d, "rounds": tuple(d["rounds"])})
-
-        return cls(
-            data["title"],
-            data["slug"],
-            data["threads"],
-            None if data["case"] is None else Case.from_dict(data["case"]),
-            None if data["ours"] is None else timing(data["ours"]),
-            {name: timing(d) for name, d in data["rivals"].items()},
-            {name: Ratio(**d) for name, d in data["ratios"].items()},
-            dict(data["absent"]),
-            None if data["own_ratio"] is None else Ratio(**data["own_ratio"]),
-            None if data["bound"] is None else Bound(**data["bound"]),
-            data["trouble"],
-            dict(data["errors"]),
-            data.get("least"),
-            Comparison.from_dict(data["other"]) if data.get("other") else None,
-        )
+            data["other"] |= {name: getattr(self.other, name) for name in ("ratio", "spread", "verdict")}
+        return data
 
 
 @dataclass(frozen=True)
@@ -136,37 +115,34 @@ class Result:
         return next((p for p in self.peaks if p.threads == threads), None)
 
     def to_json(self) -> str:
-        data = {
-            "format": FORMAT,
-            "suite": self.suite,
-            "machine": dict(self.machine),
-            "seconds": self.seconds,
-            "peaks": [asdict(p) for p in self.peaks],
-            "rows": [row.to_dict() for row in self.rows],
-            "steady": self.steady,
-            "sides": self.sides,
-        }
+        data = {"format": FORMAT, **asdict(self), "rows": [row.to_dict() for row in self.rows]}
         return json.dumps(data, indent=1, allow_nan=False) + "\n"
 
     @classmethod
-    def from_json(cls, text: str) -> "Result":
+    def from_json(cls, text: str) -> Self:
         """Raises `InvalidModelError` for text that is not such a result."""
         try:
             data = json.loads(text)
             if data["format"] != FORMAT:
                 raise InvalidModelError(f"bench result: format {data['format']!r}, expected {FORMAT}")
-            peaks = tuple(
-                Peaks(
-                    p["threads"],
-                    p["flops_per_s"],
-                    tuple(Level(**level) for level in p["levels"]),
-                    dict(p.get("dots_per_s", {})),
-                )
-                for p in data["peaks"]
-            )
-            rows = tuple(Row.from_dict(row) for row in data["rows"])
-            return cls(data["suite"], data["machine"], peaks, rows, data["seconds"], data["steady"], data.get("sides"))
+            found: Self = read_as(cls, data)
+            return found
         except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
             if isinstance(error, InvalidModelError):
                 raise
             raise InvalidModelError(f"bench result: {type(error).__name__}: {error}") from None
+
+
+def read_as(kind: Any, data: Any) -> Any:
+    """The value of this type from what `asdict` and JSON have made of it: dataclasses, tuples and mappings of them."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if is_dataclass(kind):
+        hints = get_type_hints(kind)
+        return kind(**{name: read_as(hint, data[name]) for name, hint in hints.items()})  # type: ignore[operator]
+    if origin is UnionType:
+        return None if data is None else read_as(arguments[0], data)
+    if origin is tuple:
+        return tuple(read_as(arguments[0], each) for each in data)
+    if origin is Mapping:
+        return {arguments[0](key): read_as(arguments[1], value) for key, value in data.items()}
+    return data

@@ -6,33 +6,42 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from fastgru.bench.bounds import Peaks, bound_of, measure_peaks
 from fastgru.bench.cases import SUITES, Case
-from fastgru.bench.comparison import Comparison
+from fastgru.bench.comparison import Comparison, Repeat
 from fastgru.bench.contender import Contender, UnableError
 from fastgru.bench.machine import describe
 from fastgru.bench.measure import (
     SPINNING_S,
     Outputs,
     Plan,
+    Ratio,
     check_outputs,
     fastest,
     largest_difference,
     outputs_of,
+    pooled,
     ratio,
     same_bits,
     take_turns,
 )
-from fastgru.bench.model_suite import ModelCase
+from fastgru.bench.model_file import ModelCase
 from fastgru.bench.ours import NAME, ours
-from fastgru.bench.pairs import compare
 from fastgru.bench.problem import Problem, gru_problem
 from fastgru.bench.result import Result, Row
 from fastgru.bench.rivals import REDUCED, RIVALS, Rival
 from fastgru.bench.rivals.other import OTHER, Sides, WorkerError
 from fastgru.errors import FastGRUError, VerificationError
 
-__all__ = ["run_problem", "run_suite"]
+__all__ = ["compare", "run_problem", "run_suite"]
+
+# A repeat has enough pairs where the error of their median is small, or where it has taken long. Long calls vary little
+# from pair to pair: the least number of pairs has to do where it takes a while.
+_LEAST_PAIRS, _LEAST_OF_LONG = 5, 3
+_ERROR: Final = 0.01
+_LONG_S, _MOST_S = 5.0, 15.0
 
 Progress = Callable[[str], None]
 
@@ -123,6 +132,38 @@ def run_problem(
         against,
         lambda sides, first: _measured(problem, title, threads, [sides.rival, *(rivals if first else ())], plan, sides),
     )
+
+
+def compare(python: Path, measure: Callable[[Sides, bool], Row]) -> Row:
+    """The row of as many pairs as the verdict needs. measure: one row, (sides, whether it is the first)."""
+    rows: list[Row] = []
+    pairs: list[Comparison] = []
+    repeats: list[Repeat] = []
+    while not repeats or not Comparison(tuple(repeats), True).decided:
+        started, begin = time.perf_counter(), len(rows)
+        while not _enough([pair.ratio for pair in pairs[begin:]], time.perf_counter() - started):
+            with Sides(python) as sides:
+                row = measure(sides, not rows)
+            if row.other is None:
+                return row
+            rows.append(row)
+            pairs.append(row.other)
+        repeats.append(Repeat(tuple(pair.ratio for pair in pairs[begin:])))
+    low, middle, high = np.percentile([pair.ratio for pair in pairs], [25, 50, 75])
+    return replace(
+        rows[0],
+        ours=pooled([row.ours for row in rows if row.ours is not None]),
+        rivals={**rows[0].rivals, OTHER: pooled([row.rivals[OTHER] for row in rows])},
+        ratios={**rows[0].ratios, OTHER: Ratio(float(middle), float(low), float(high))},
+        other=Comparison(tuple(repeats), all(pair.same_bits for pair in pairs)),
+    )
+
+
+def _enough(ratios: Sequence[float], elapsed_s: float) -> bool:
+    """Says nothing of where the ratios lie, so that no result is likelier to end a repeat than another."""
+    if len(ratios) < (_LEAST_PAIRS if elapsed_s < _LONG_S else _LEAST_OF_LONG):
+        return False
+    return elapsed_s > _MOST_S or Repeat(tuple(ratios)).error <= _ERROR
 
 
 def _measured(

@@ -14,7 +14,7 @@ from fastgru.terminal import counted, stderr, time_of
 if TYPE_CHECKING:
     from fastgru.bench import Case, Result, Row
     from fastgru.bench.measure import Plan
-    from fastgru.bench.model_suite import ModelCase
+    from fastgru.bench.model_file import ModelCase
 
 __all__ = ["RIVALS", "Request"]
 
@@ -67,7 +67,7 @@ class Request:
     def cases(self) -> "Sequence[Case | ModelCase]":
         """Those of the suite that the pattern finds, in the precisions that are asked for."""
         from fastgru.bench.cases import SUITES, find_cases, in_precision
-        from fastgru.bench.model_suite import model_cases
+        from fastgru.bench.model_file import model_cases
 
         found: Sequence[Case | ModelCase]
         if self.suite == "models":
@@ -122,8 +122,7 @@ class Request:
 
     def _measure_model(self, model: Path, rivals: tuple[str, ...], progress: Callable[[str], None]) -> "Result":
         """At `shapes`, on each number of threads."""
-        from fastgru.bench.model_file import file_problem, parse_shapes
-        from fastgru.bench.model_suite import ModelCase
+        from fastgru.bench.model_file import ModelCase, file_problem, parse_shapes
         from fastgru.bench.steady import compare_steadiness, measure_model
         from fastgru.bench.suite import run_suite
 

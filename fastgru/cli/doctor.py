@@ -47,42 +47,37 @@ def examine() -> dict[str, Any]:
 def _print(found: dict[str, Any]) -> None:
     console = stdout()
     cpu, cache = found["cpu"], found["cache"]
-
-    def section(title: str, rows: dict[str, str]) -> None:
-        console.print(Text(title, style="bold"))
-        for name, value in rows.items():
-            console.print(Text(f"  {name:<16}", style="dim").append(value, style="default"), soft_wrap=True)
-
     lanes = ", ".join(f"{count} lanes of {dtype}" for dtype, count in cpu["lanes"].items())
     forced = f", forced by FASTGRU_ISA={cpu['forced']}; this CPU's own is {cpu['host_isa']}" if cpu["forced"] else ""
-    section(
-        "CPU",
-        {
+    state = "writable" if cache["writable"] else "read-only: what it lacks is compiled in each process"
+    if cache["problem"]:
+        state = f"not used: {cache['problem']}; FASTGRU_CACHE_DIR names another"
+    sections = {
+        "CPU": {
             "name": f"{cpu['cpu']} ({cpu['machine']}), {cpu['cores']} cores",
             "instruction set": f"{cpu['isa']} ({lanes}){forced}",
             "features": " ".join(cpu["features"]) or "none of those that matter here",
             "caches": ", ".join(f"{level} {bytes_of(size)}" for level, size in cpu["cache_bytes"].items()),
         },
-    )
-    state = "writable" if cache["writable"] else "read-only: what it lacks is compiled in each process"
-    if cache["problem"]:
-        state = f"not used: {cache['problem']}; FASTGRU_CACHE_DIR names another"
-    section(
-        "Cache of compiled kernels",
-        {
+        "Cache of compiled kernels": {
             "folder": f"{cache['directory'] or 'none'} ({state})",
             "holds": f"{cache['entries']} kernels, {bytes_of(cache['bytes'])}"
             + ("" if cache["entries"] else "; `fastgru warmup` fills it"),
         },
-    )
-    section("Python", {"version": f"{found['python']['version']} on {found['python']['system']}"})
-    section(
-        "Packages",
-        {"fastgru": found["fastgru"]} | {name: got or "not installed" for name, got in found["packages"].items()},
-    )
-    section("Other runtimes, for verify", {name: got or "not installed" for name, got in found["runtimes"].items()})
+        "Python": {"version": f"{found['python']['version']} on {found['python']['system']}"},
+        "Packages": {"fastgru": found["fastgru"], **_told(found["packages"])},
+        "Other runtimes, for verify": _told(found["runtimes"]),
+    }
+    for title, facts in sections.items():
+        console.print(Text(title, style="bold"))
+        for name, value in facts.items():
+            console.print(Text(f"  {name:<16}", style="dim").append(value, style="default"), soft_wrap=True)
     by_op: dict[str, list[str]] = {}
     for row in found["kernels"]:
         by_op.setdefault(row["op"], []).append(row["dtype"])
     rows = [(op, " ".join(dtypes), cpu["isa"]) for op, dtypes in by_op.items()]
     console.print(plain_table("kernel", "precisions", "instruction set", rows=rows))
+
+
+def _told(versions: dict[str, str | None]) -> dict[str, str]:
+    return {name: version or "not installed" for name, version in versions.items()}

@@ -37,7 +37,7 @@ def ours_on_both_sides(monkeypatch: pytest.MonkeyPatch) -> None:
         return Worker(python, search or list(sys.path))
 
     monkeypatch.setattr("fastgru.bench.rivals.other.Worker", found)
-    monkeypatch.setattr("fastgru.bench.pairs._enough", lambda ratios, elapsed_s: len(ratios) > 1)
+    monkeypatch.setattr("fastgru.bench.suite._enough", lambda ratios, elapsed_s: len(ratios) > 1)
 
 
 @pytest.fixture

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
 from fastgru.bench.cases import RTNEURAL_NS, SUITES, Case, find_cases, in_precision
+from fastgru.bench.result import read_as
 
 
 @pytest.mark.parametrize("name", sorted(SUITES))
@@ -56,7 +57,7 @@ def test_another_precision_has_no_goals_and_a_name_of_its_own() -> None:
 
 @pytest.mark.parametrize("case", [*SUITES["full"], *SUITES["precision"]], ids=lambda case: case.slug)
 def test_a_case_survives_json(case: Case) -> None:
-    assert Case.from_dict(json.loads(json.dumps(case.to_dict()))) == case
+    assert read_as(Case, json.loads(json.dumps(asdict(case)))) == case
 
 
 def test_every_field_shows_in_slug_and_title() -> None:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 from bench_tools import timing
 
-from fastgru.bench import pairs
+from fastgru.bench import suite
 from fastgru.bench.comparison import Comparison, Repeat, geometric_mean
 from fastgru.bench.measure import Ratio
-from fastgru.bench.result import Row
+from fastgru.bench.result import Row, read_as
 from fastgru.bench.rivals.other import OTHER
 
 STEADY = (0.99, 1.0, 1.01)
@@ -58,7 +58,7 @@ def test_a_repeat_shows_a_change_beyond_its_spread_and_the_least(ratios: tuple[f
 def test_three_repeats_have_to_agree(repeats: list[tuple[float, ...]], decided: bool, verdict: str) -> None:
     found = comparison(*repeats)
     assert (found.decided, found.verdict) == (decided, verdict)
-    assert Comparison.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+    assert read_as(Comparison, json.loads(json.dumps(asdict(found)))) == found
 
 
 def test_the_ratio_is_the_mean_of_the_repeats_and_the_spread_the_widest() -> None:
@@ -90,7 +90,7 @@ def test_a_repeat_ends_by_its_spread_and_its_time_alone(
     count: int, spread: float, elapsed_s: float, enough: bool, middle: float
 ) -> None:
     ratios = [middle * (1 + spread * (k / (count - 1) - 0.5)) for k in range(count)]
-    assert pairs._enough(ratios, elapsed_s) is enough
+    assert suite._enough(ratios, elapsed_s) is enough
 
 
 class FakeSides:
@@ -110,7 +110,7 @@ class FakeSides:
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
     monkeypatch.setattr(FakeSides, "started", 0)
-    monkeypatch.setattr(pairs, "Sides", FakeSides)
+    monkeypatch.setattr(suite, "Sides", FakeSides)
     return lambda: FakeSides.started
 
 
@@ -127,7 +127,7 @@ def test_every_sample_is_of_new_processes_and_no_change_ends_it(started: Callabl
         seen.append(first)
         return row_of(1.0)
 
-    row = pairs.compare(Path("python"), measure)
+    row = suite.compare(Path("python"), measure)
     assert row.other == comparison((1.0,) * 5)
     assert started() == 5
     assert seen == [True, *[False] * 4]
@@ -135,7 +135,7 @@ def test_every_sample_is_of_new_processes_and_no_change_ends_it(started: Callabl
 
 
 def test_a_change_is_looked_at_three_times(started: Callable[[], int]) -> None:
-    row = pairs.compare(Path("python"), lambda _, first: row_of(0.5, same_bits=first))
+    row = suite.compare(Path("python"), lambda _, first: row_of(0.5, same_bits=first))
     assert row.other is not None
     assert row.other.verdict == "slower"
     assert not row.other.same_bits
@@ -144,5 +144,5 @@ def test_a_change_is_looked_at_three_times(started: Callable[[], int]) -> None:
 
 def test_what_cannot_be_compared_ends_it(started: Callable[[], int]) -> None:
     absent = Row("a", "a", 1, None, timing("fastgru", 1.0), absent={OTHER: "refused"})
-    assert pairs.compare(Path("python"), lambda *_: absent) is absent
+    assert suite.compare(Path("python"), lambda *_: absent) is absent
     assert started() == 1

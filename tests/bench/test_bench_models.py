@@ -14,11 +14,10 @@ from click.testing import CliRunner
 
 from fastgru.bench.cases import find_cases
 from fastgru.bench.measure import Plan, Ratio
-from fastgru.bench.model_file import model_problem
-from fastgru.bench.model_suite import ModelCase, model_cases
+from fastgru.bench.model_file import ModelCase, model_cases, model_problem
 from fastgru.bench.networks import NETWORKS
 from fastgru.bench.problem import Problem
-from fastgru.bench.result import Result, Row
+from fastgru.bench.result import Result, Row, read_as
 from fastgru.bench.suite import run_suite
 from fastgru.cli import main
 from fastgru.load import load_graph
@@ -105,7 +104,7 @@ def test_a_network_has_a_goal_on_one_thread(ratio: float, faults: list[str]) -> 
     row = Row("a", "a", 1, None, *times, {"onnxruntime": Ratio(ratio, ratio, ratio)}, least=1.0)
     assert row.goal == 1.0
     assert row.faults == faults
-    assert Row.from_dict(row.to_dict()) == row
+    assert read_as(Row, row.to_dict()) == row
 
 
 def test_a_filter_is_a_part_of_the_name_or_a_pattern() -> None:

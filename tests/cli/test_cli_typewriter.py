@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from rich.style import Style
 
-from fastgru.cli.typewriter import colour_of, legend, typewrite
+from fastgru.cli.demo import colour_of, legend, typewrite
 
 
 def typed(text: str, *, width: int = 40) -> str:
