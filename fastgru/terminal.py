@@ -5,7 +5,7 @@ import itertools
 import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Final
 
 from rich import box
@@ -110,11 +110,9 @@ def compiling() -> Iterator[None]:
         return
     once = f"once, then they come from {cache['directory']}"
     message = f"Compiling the kernels for this CPU: {cache['problem'] or once}"
-    if console.is_terminal:
-        with console.status(message):
-            yield
-    else:
+    if not console.is_terminal:
         console.print(message, soft_wrap=True)
+    with console.status(message) if console.is_terminal else nullcontext():
         yield
 
 

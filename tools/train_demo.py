@@ -15,8 +15,16 @@ import time
 from pathlib import Path
 
 import torch
-from demo_export import export
-from demo_network import BATCH, HIDDEN_SIZE, NUM_LAYERS, WINDOW, CharModel, bits_per_character, read_corpus
+from demo_model import (
+    BATCH,
+    HIDDEN_SIZE,
+    NUM_LAYERS,
+    WINDOW,
+    CharModel,
+    bits_per_character,
+    export,
+    read_corpus,
+)
 from torch import nn
 
 PEAK_RATE, FINAL_RATE, WARMUP_STEPS = 4e-3, 5e-5, 200

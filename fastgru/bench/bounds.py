@@ -13,7 +13,7 @@ walking over it does better.
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -121,12 +121,8 @@ def bound_of(case: Case, peaks: Peaks, row_steps: float | None = None) -> Bound:
     return Bound(reading, max(times, key=lambda name: times[name]), flops, weight_bytes)
 
 
-def measure_peaks(threads: Sequence[int]) -> list[Peaks]:
-    """For each number of threads, all running at once. A second or two each."""
-    return [_measure(n) for n in threads]
-
-
-def _measure(n: int) -> Peaks:
+def measure_peaks(n: int) -> Peaks:
+    """Those of `n` threads, all running at once. A second or two."""
     lanes = LANES["float32"]
     sizes = cache_sizes()
     ones = empty(2 * lanes, np.float32)

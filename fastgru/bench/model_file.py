@@ -150,9 +150,7 @@ def _values(spec: TensorSpec, shape: tuple[int, ...], domain: Domain, rng: np.ra
     dtype = _dtype(spec)
     if dtype.kind == "f":
         return np.asarray(rng.standard_normal(shape), dtype)
-    if dtype.kind == "b":
-        return np.ones(shape, dtype)
-    if domain.kind == "lengths":
+    if dtype.kind == "b" or domain.kind == "lengths":
         return np.ones(shape, dtype)
     return np.asarray(rng.integers(0, domain.size, shape), dtype)
 

@@ -111,9 +111,6 @@ class Result:
     steady: Mapping[str, Any] | None = None
     sides: Mapping[str, Any] | None = None
 
-    def peaks_of(self, threads: int) -> Peaks | None:
-        return next((p for p in self.peaks if p.threads == threads), None)
-
     def to_json(self) -> str:
         data = {"format": FORMAT, **asdict(self), "rows": [row.to_dict() for row in self.rows]}
         return json.dumps(data, indent=1, allow_nan=False) + "\n"

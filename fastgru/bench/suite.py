@@ -116,7 +116,7 @@ def _rows(
 
 def _peaks(threads: Sequence[int], what: str, progress: Progress) -> dict[int, Peaks]:
     progress(what)
-    return {each.threads: each for each in measure_peaks(threads)}
+    return {n: measure_peaks(n) for n in threads}
 
 
 def run_problem(
@@ -193,7 +193,8 @@ def _measured(
     chosen: dict[str, Contender] = {contender.name: contender for contender in wider}
     absent: dict[str, str] = {}
     reduced = problem.precision in _WIDER
-    for rival in [*rivals, *(_reduced_of(rivals) if reduced else [])]:
+    packages = {rival.package for rival in rivals if reduced}  # engines that are measured in lower precisions, too
+    for rival in [*rivals, *(rival for rival in REDUCED.values() if rival.package in packages)]:
         precision = rival.precision_of(problem)
         try:
             contender, got = _best_configuration(rival, problem, threads, None if reduced else made, precision, plan)
@@ -220,12 +221,6 @@ def _measured(
         errors=errors,
         other=Comparison.of(ratios[OTHER].median, equal) if OTHER in ratios else None,
     )
-
-
-def _reduced_of(rivals: Sequence[Rival]) -> list[Rival]:
-    """The same engines in their lower precisions."""
-    packages = {rival.package for rival in rivals}
-    return [rival for rival in REDUCED.values() if rival.package in packages]
 
 
 def _verified(contender: Contender, problem: Problem, precision: str) -> Outputs:

@@ -1,6 +1,5 @@
 """`fastgru doctor`: what this machine is, and what was chosen for it."""
 
-import json
 import platform
 from typing import Any
 
@@ -8,7 +7,7 @@ import click
 from rich.text import Text
 
 import fastgru
-from fastgru.cli.options import json_option
+from fastgru.cli.options import json_option, show
 from fastgru.terminal import bytes_of, plain_table, stdout, version_of
 
 __all__ = ["command", "examine"]
@@ -22,10 +21,7 @@ _RUNTIMES = ("onnxruntime", "openvino", "torch", "keras")
 def command(as_json: bool) -> None:
     """Show the CPU, the instruction set and kernels chosen for it, the cache of compiled kernels, and the versions."""
     found = examine()
-    if as_json:
-        click.echo(json.dumps(found, indent=2))
-    else:
-        _print(found)
+    show(found, lambda: _print(found), as_json=as_json)
 
 
 def examine() -> dict[str, Any]:

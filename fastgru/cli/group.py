@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import click
 
+from fastgru import __version__
 from fastgru.errors import FastGRUError
 
 __all__ = ["COMMANDS", "main"]
@@ -30,11 +31,7 @@ class _Group(click.Group):
         return sorted(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        module = importlib.import_module(f"fastgru.cli.{cmd_name}")
-        command: click.Command = module.command
-        return command
+        return importlib.import_module(f"fastgru.cli.{cmd_name}").command if cmd_name in COMMANDS else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -64,19 +61,9 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
-    if wanted:
-        from fastgru import __version__
-
-        click.echo(f"fastgru {__version__}")
-        ctx.exit()
-
-
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-@click.option(
-    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="The version."
-)
+@click.version_option(__version__, message="fastgru %(version)s", help="The version.")
 def main(debug: bool) -> None:
     """Trained GRU models on this CPU: look into a file, run it, check it.
 

@@ -1,6 +1,5 @@
 """`fastgru inspect`: what is in a file."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from fastgru.cli.findings import examine, profile
-from fastgru.cli.options import file_argument, json_option, load_options, precision_option
+from fastgru.cli.options import file_argument, json_option, load_options, precision_option, show
 from fastgru.terminal import bytes_of, counted, plain_table, stdout, time_of
 
 __all__ = ["command"]
@@ -58,10 +57,7 @@ def command(
         found["profile"] = profile(file, precision=precision, **options)
     elif with_times:
         raise click.UsageError(f"--profile: {file} is not a model that runs")
-    if as_json:
-        click.echo(json.dumps(found, indent=2))
-    else:
-        _print(found, with_nodes)
+    show(found, lambda: _print(found, with_nodes), as_json=as_json)
     if found["unsupported"]:
         raise click.exceptions.Exit(1)
 

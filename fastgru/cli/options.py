@@ -1,5 +1,6 @@
 """Options that several commands have in common."""
 
+import json
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -10,7 +11,7 @@ import click
 from fastgru.errors import UnreadTensorsError
 from fastgru.precisions import PRECISIONS
 
-__all__ = ["fallback_option", "file_argument", "json_option", "load_options", "precision_option"]
+__all__ = ["fallback_option", "file_argument", "json_option", "load_options", "precision_option", "show"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -50,6 +51,14 @@ _READ: Final[dict[str, Callable[[Any], object]]] = {
     "fallback": str,
     "architecture": Path,
 }
+
+
+def show(found: dict[str, Any], print_it: Callable[[], None], *, as_json: bool) -> None:
+    """What a command has found: as JSON, or printed for people."""
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    else:
+        print_it()
 
 
 def load_options(function: F) -> F:

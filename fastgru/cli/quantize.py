@@ -1,6 +1,5 @@
 """`fastgru quantize`: weights of low precision, and what they cost and save."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from fastgru.cli.arrays import fit, name_inputs
-from fastgru.cli.options import file_argument, json_option, load_options
+from fastgru.cli.options import file_argument, json_option, load_options, show
 from fastgru.graph import Graph
 from fastgru.load import load_graph
 from fastgru.precisions import LOWP
@@ -77,11 +76,8 @@ def command(
     saved = output if report.holds or force else None
     if saved is not None:
         report.model.save(saved)
-    if as_json:
-        whole = {**report.to_dict(), "source": str(file), "saved": None if saved is None else str(saved)}
-        click.echo(json.dumps(whole, indent=2))
-    else:
-        _print(report, file, saved)
+    whole = {**report.to_dict(), "source": str(file), "saved": None if saved is None else str(saved)}
+    show(whole, lambda: _print(report, file, saved), as_json=as_json)
     if not report.holds:
         raise click.exceptions.Exit(1)
 

@@ -1,6 +1,5 @@
 """`fastgru verify`: does the model give the numbers it should?"""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,7 @@ import click
 from rich.text import Text
 
 from fastgru.cli.arrays import fit, name_inputs
-from fastgru.cli.options import file_argument, json_option, load_options, precision_option
+from fastgru.cli.options import file_argument, json_option, load_options, precision_option, show
 from fastgru.errors import UnsupportedModelError
 from fastgru.load import load_graph
 from fastgru.terminal import bars, compiling, plain_table, stdout
@@ -52,10 +51,7 @@ def command(
         arrays = {spec.name: fit(named[spec.name], spec, graph) for spec in graph.inputs if spec.name in named}
     with compiling():
         report = verify(file, inputs=arrays, seed=seed, tol=tol, precision=precision, runtimes=runtimes, **options)
-    if as_json:
-        click.echo(json.dumps(report.to_dict(), indent=2))
-    else:
-        _print(report)
+    show(report.to_dict(), lambda: _print(report), as_json=as_json)
     if not report.holds:
         raise click.exceptions.Exit(1)
 

@@ -20,8 +20,8 @@ SHORT = ["--rounds", "1", "--turn-ms", "0.1"]
 @pytest.fixture(autouse=True)
 def no_peaks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Measuring what the machine can do takes seconds."""
-    made = [Peaks(1, 1e11, (Level("memory", 1e15, 1e10),))]
-    monkeypatch.setattr("fastgru.bench.suite.measure_peaks", lambda threads: made)
+    made = Peaks(1, 1e11, (Level("memory", 1e15, 1e10),))
+    monkeypatch.setattr("fastgru.bench.suite.measure_peaks", lambda n: made)
 
 
 def run(*arguments: str) -> str:
