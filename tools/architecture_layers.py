@@ -10,6 +10,10 @@ from architecture_cases import Cases
 from torch import Tensor, nn
 
 
+def _title(name: str, options: dict[str, Any]) -> str:
+    return f"{name}_{'_'.join(f'{k}-{v}' for k, v in options.items())}"
+
+
 def convolutions(cases: Cases) -> None:
     line, image = {"x": torch.randn(2, 4, 11)}, {"x": torch.randn(2, 4, 7, 9)}
     for name, options, x in (
@@ -26,8 +30,7 @@ def convolutions(cases: Cases) -> None:
         ("ConvTranspose2d", {"stride": [2, 1], "padding": 1, "output_padding": [1, 0]}, image),
     ):
         module = getattr(nn, name)(4, 8, 3, **options)
-        case = f"{name}_{'_'.join(f'{k}-{v}' for k, v in options.items())}"
-        cases.add(case, {"type": name, "kernel_size": 3, **options}, module, x)
+        cases.add(_title(name, options), {"type": name, "kernel_size": 3, **options}, module, x)
     for name, norm in (("old", nn.utils.weight_norm), ("new", nn.utils.parametrizations.weight_norm)):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
@@ -50,8 +53,7 @@ def convolutions(cases: Cases) -> None:
         ("Upsample", {"scale_factor": 2, "mode": "bilinear", "align_corners": True}, image),
     ):
         module = getattr(nn, name)(**{k: tuple(v) if isinstance(v, list) else v for k, v in options.items()})
-        case = f"{name}_{'_'.join(f'{k}-{v}' for k, v in options.items())}"
-        cases.add(case, {"type": name, **options}, module.forward, x)
+        cases.add(_title(name, options), {"type": name, **options}, module.forward, x)
 
 
 def normalisations(cases: Cases) -> None:
@@ -75,8 +77,7 @@ def normalisations(cases: Cases) -> None:
             layer["num_groups"] = made[0]
         if name in ("LayerNorm", "RMSNorm") and not options.get("elementwise_affine", True):
             layer["normalized_shape"] = list(made[0]) if isinstance(made[0], tuple) else made[0]
-        case = f"{name}_{'_'.join(f'{k}-{v}' for k, v in options.items())}"
-        cases.add(case, layer, getattr(nn, name)(*made, **options), x)
+        cases.add(_title(name, options), layer, getattr(nn, name)(*made, **options), x)
 
 
 def matrices(cases: Cases) -> None:
@@ -143,8 +144,7 @@ def recurrent(cases: Cases) -> None:
         inputs = x | {f"{s}0": torch.randn(rows, batch, 6) for s in states}
         layer = {"type": name, "inputs": list(inputs), **options}
         outputs = {"y": "y", **{f"{s}n": f"y.{s}_n" for s in states}}
-        case = f"{name}_{'_'.join(f'{k}-{v}' for k, v in options.items())}"
-        cases.add(case, layer, _called(module, _flat), inputs, free=False, outputs=outputs)
+        cases.add(_title(name, options), layer, _called(module, _flat), inputs, free=False, outputs=outputs)
     frame = torch.randn(3, 5)
     for name in ("GRUCell", "LSTMCell", "RNNCell"):
         module = getattr(nn, name)(5, 6)

@@ -68,7 +68,10 @@ class Teller:
         """Chunks, frames along each of the first axes, and sessions of a pool whose rows lie along one of them."""
         feeds = fitted(model, given)
         frames = {name: a for name, a in feeds.items() if name not in model.graph.states}
-        free = {n for s in model.inputs if s.name in model.graph.states for n in free_sizes(s, feeds[s.name])}
+        states = [
+            (spec.shape or (), feeds[spec.name].shape) for spec in model.inputs if spec.name in model.graph.states
+        ]
+        free = {n for shape, sizes in states for size, n in zip(shape, sizes, strict=False) if size is None}
         self.tell(f"{label}: chunks", lambda: pushed(model, free, [frames] * 3))
         for axis in range(3):
             cuts = {n: np.split(a, a.shape[axis], axis) for n, a in frames.items() if a.ndim > axis and a.shape[axis]}
@@ -80,10 +83,6 @@ class Teller:
                 self.tell(f"{label}: frames along {axis}", lambda parts=parts: pushed(model, free, parts))
             if len(cuts) == len(frames):
                 self.tell(f"{label}: pool along {axis}", lambda cuts=cuts: pooled(model, [*cuts.values()]))
-
-
-def free_sizes(spec: fastgru.TensorSpec, array: np.ndarray) -> list[int]:
-    return [n for n, size in zip(array.shape, spec.shape or (), strict=False) if size is None]
 
 
 def digest(value: Any) -> str:

@@ -43,10 +43,13 @@ def split_ln2(dtype: str, bits: int) -> tuple[float, float]:
 
 
 print('"""Polynomial coefficients of `fastgru.simd.math`. Made by tools/make_polynomials.py; do not edit."""\n')
-print(table("EXPM1_F32", EXPM1, "float32", 5), end="\n\n")
-print(table("EXPM1_F64", EXPM1, "float64", 10), end="\n\n")
-print(table("ATANH_F32", ATANH, "float32", 5), end="\n\n")
-print(table("ATANH_F64", ATANH, "float64", 12), end="\n\n")
+for row in (
+    ("EXPM1_F32", EXPM1, "float32", 5),
+    ("EXPM1_F64", EXPM1, "float64", 10),
+    ("ATANH_F32", ATANH, "float32", 5),
+    ("ATANH_F64", ATANH, "float64", 12),
+):
+    print(table(*row), end="\n\n")
 print("# ln(2) as a sum of two floats, the first of so few bits that k times it is exact.")
 print(f"LN2_F32 = {split_ln2('float32', 9)!r}")
 print(f"LN2_F64 = {split_ln2('float64', 32)!r}")

@@ -9,14 +9,9 @@ from fastgru.bench.problem import Problem
 from fastgru.errors import UnsupportedModelError
 from fastgru.terminal import counted
 
-__all__ = ["NAME", "name_of", "ours"]
+__all__ = ["NAME", "ours"]
 
 NAME = "fastgru"
-
-
-def name_of(precision: str | None) -> str:
-    """Ours in a table: "fastgru", or "fastgru int8" where it is not in the precision of the problem."""
-    return NAME if precision is None else f"{NAME} {precision}"
 
 
 def ours(problem: Problem, threads: int, precision: str | None = None) -> Contender:
@@ -38,4 +33,5 @@ def ours(problem: Problem, threads: int, precision: str | None = None) -> Conten
         raise UnableError(str(error)) from error
     zeros = dict(problem.state_arrays)
     calls = prepare(model, problem.way, problem.feeds, problem.carried, zeros, problem.batch_size)
-    return Contender(name_of(precision), counted(threads, "thread"), calls.call, calls.results, calls.reset)
+    name = NAME if precision is None else f"{NAME} {precision}"
+    return Contender(name, counted(threads, "thread"), calls.call, calls.results, calls.reset)

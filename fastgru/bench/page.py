@@ -85,23 +85,13 @@ def _summary(result: Result) -> str:
     )
 
 
-def _engines(rows: Sequence[Row]) -> list[str]:
-    return ["fastgru", *dict.fromkeys(name for row in rows for name in row.rivals)]
-
-
-def _seconds(row: Row, engine: str) -> float | None:
-    timing = row.ours if engine == "fastgru" else row.rivals.get(engine)
-    return None if timing is None else timing.median_s
-
-
 def _latency(rows: Sequence[Row]) -> str:
-    steps = [
-        row for row in rows if row.case and row.case.kind == "step" and row.case.N == 1 and row.case.I == row.case.H
-    ]
+    steps = [row for row in rows if (c := row.case) and c.kind == "step" and c.N == 1 and c.I == c.H]
     series = []
-    for engine in _engines(steps):
-        points = sorted((row.case.H, s) for row in steps if row.case and (s := _seconds(row, engine)) is not None)
-        series.append(Series(engine, _COLOURS.get(engine, 4), tuple((float(x), y) for x, y in points)))
+    for engine in ["fastgru", *dict.fromkeys(name for row in steps for name in row.rivals)]:
+        timings = [(row.case, row.ours if engine == "fastgru" else row.rivals.get(engine)) for row in steps]
+        points = sorted((float(case.H), timing.median_s) for case, timing in timings if case and timing)
+        series.append(Series(engine, _COLOURS.get(engine, 4), tuple(points)))
     bounds = sorted((float(row.case.H), row.bound.seconds) for row in steps if row.case and row.bound)
     series.append(Series("the bound", 4, tuple(bounds), dashed=True))
     return line_chart(series, title="Latency against H", x_label="H", y_label="one step", y_words=time_of)

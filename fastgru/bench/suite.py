@@ -186,10 +186,8 @@ def _measured(
         wider = [ours(problem, threads, p) for p in precisions]
         for contender, precision in zip(wider, precisions, strict=True):
             errors[contender.name] = largest_difference(_verified(contender, problem, precision), problem.expected)
-    except UnableError as error:
-        return Row(**fields, ours=None, trouble=f"refused: {error}")
     except FastGRUError as error:
-        return Row(**fields, ours=None, trouble=str(error))
+        return Row(**fields, ours=None, trouble=f"refused: {error}" if isinstance(error, UnableError) else str(error))
     chosen: dict[str, Contender] = {contender.name: contender for contender in wider}
     absent: dict[str, str] = {}
     reduced = problem.precision in _WIDER

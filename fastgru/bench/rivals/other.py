@@ -15,9 +15,8 @@ import sys
 import tempfile
 import threading
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final
 
 import numpy as np
@@ -129,14 +128,15 @@ class Worker:
                 stream.close()  # type: ignore[union-attr]
 
 
-class Sides:
+class Sides(ExitStack):
     """Both processes, for one problem after the other; a context that ends them."""
 
     def __init__(self, python: Path) -> None:
+        super().__init__()
         self._workers: dict[str, Worker] = {}
         try:
-            self._workers[NAME] = Worker(Path(sys.executable), list(sys.path))
-            self._workers[OTHER] = Worker(python)
+            self._workers[NAME] = self.enter_context(closing(Worker(Path(sys.executable), list(sys.path))))
+            self._workers[OTHER] = self.enter_context(closing(Worker(python)))
             files = {name: each.hello() for name, each in self._workers.items()}
             if files[NAME] != fastgru.__file__:
                 raise WorkerError(
@@ -145,18 +145,6 @@ class Sides:
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> "Sides":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        for each in self._workers.values():
-            each.close()
 
     @property
     def about(self) -> dict[str, dict[str, Any]]:

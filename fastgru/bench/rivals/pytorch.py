@@ -4,6 +4,7 @@ import importlib
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -66,18 +67,15 @@ def _array(tensor: Any) -> Array:
     return array
 
 
-def _torch_context(torch: Any, n: int) -> Callable[[], Any]:
-    @contextmanager
-    def around() -> Iterator[None]:
-        before = torch.get_num_threads()
-        torch.set_num_threads(n)
-        try:
-            with torch.inference_mode():
-                yield
-        finally:
-            torch.set_num_threads(before)
-
-    return around
+@contextmanager
+def _inference(torch: Any, n: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _torch_sequence(problem: Problem, torch: Any, name: str, gru: Any, n: int) -> Contender:
@@ -100,7 +98,7 @@ def _torch_sequence(problem: Problem, torch: Any, name: str, gru: Any, n: int) -
         return like(problem.expected[0], arrays)
 
     call, setting = (whole, name) if lengths is None else (ragged, f"{name} on packed sequences")
-    return Contender("torch", f"{setting}, {counted(n, 'thread')}", call, results, around=_torch_context(torch, n))
+    return Contender("torch", f"{setting}, {counted(n, 'thread')}", call, results, around=partial(_inference, torch, n))
 
 
 def _torch_carried(problem: Problem, torch: Any, name: str, module: Any, n: int) -> Contender:
@@ -112,7 +110,7 @@ def _torch_carried(problem: Problem, torch: Any, name: str, module: Any, n: int)
     zero = (zero[0] if is_cell else zero).to(taken().dtype)
     kept: list[Any] = []
     h = zero
-    setting, around = f"{name}, {counted(n, 'thread')}", _torch_context(torch, n)
+    setting, around = f"{name}, {counted(n, 'thread')}", partial(_inference, torch, n)
 
     def step_gru() -> None:
         nonlocal h
