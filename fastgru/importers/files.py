@@ -8,10 +8,9 @@ from typing import Final
 
 from fastgru.errors import InvalidModelError, UnsupportedModelError
 from fastgru.importers.archive import Archive
-from fastgru.jsontext import JSON_LIMIT, load_json
 from fastgru.sources import Content, Source, opened
 
-__all__ = ["FORMATS", "JSON_LIMIT", "detect_format", "load_json"]
+__all__ = ["FORMATS", "detect_format"]
 
 FORMATS: Final[Mapping[str, str]] = {
     "hdf5": "an HDF5 file (.h5, .hdf5)",

@@ -16,7 +16,7 @@ from craft_files import read_bounded, zip_of
 from fastgru.errors import InvalidModelError
 from fastgru.importers.hdf5 import Hdf5, block, file
 from fastgru.importers.hdf5.block import FileForm
-from fastgru.importers.hdf5.links import walk_tree
+from fastgru.importers.hdf5.headers import walk_tree
 from fastgru.sources import Content
 
 h5py = pytest.importorskip("h5py")

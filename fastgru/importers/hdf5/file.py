@@ -18,9 +18,10 @@ from fastgru.importers.hdf5.headers import (
     FILTERS,
     LAYOUT,
     Message,
+    is_group,
+    read_links,
     read_messages,
 )
-from fastgru.importers.hdf5.links import is_group, read_links
 from fastgru.importers.hdf5.storage import read_filters, read_storage
 from fastgru.importers.hdf5.types import Datatype, read_dataspace, read_datatype
 from fastgru.sources import Content

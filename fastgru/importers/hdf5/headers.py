@@ -1,6 +1,7 @@
-"""Object headers: the list of messages that a group or a dataset is (sections IV.A.1)."""
+"""Object headers: the messages that a group or a dataset is (section IV.A.1), and the names in a group with the objects
+that they stand for (sections III.A.1, III.B to III.D, IV.A.2.g)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -8,22 +9,23 @@ from fastgru.errors import UnsupportedModelError
 from fastgru.importers.hdf5.block import MAX_STEPS, Block, FileForm
 
 __all__ = [
-    "ATTRIBUTE", "DATASPACE", "DATATYPE", "EXTERNAL", "FILTERS", "LAYOUT", "LINK", "LINK_INFO", "SYMBOL_TABLE",
-    "Message", "read_messages",
+    "ATTRIBUTE", "DATASPACE", "DATATYPE", "EXTERNAL", "FILTERS", "LAYOUT", "Message", "is_group", "read_links",
+    "read_messages", "walk_tree",
 ]  # fmt: skip
 
 DATASPACE: Final = 0x01
-LINK_INFO: Final = 0x02
+_LINK_INFO: Final = 0x02
 DATATYPE: Final = 0x03
-LINK: Final = 0x06
+_LINK: Final = 0x06
 EXTERNAL: Final = 0x07
 LAYOUT: Final = 0x08
 FILTERS: Final = 0x0B
 ATTRIBUTE: Final = 0x0C
-CONTINUATION: Final = 0x10
-SYMBOL_TABLE: Final = 0x11
+_CONTINUATION: Final = 0x10
+_SYMBOL_TABLE: Final = 0x11
 
 _FLAG_SHARED: Final = 0x02
+_CACHED_SOFT_LINK: Final = 2
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def _messages(form: FileForm, first: Block, left: int, behind: int, *, newer: bo
             left -= 1
             kind, length, flags, _ = part.number(kind_size), part.number(2), part.number(1), part.take(behind)
             content = part.take(length)
-            if kind == CONTINUATION:
+            if kind == _CONTINUATION:
                 chunk = _continuation(form, content, seen)
                 if newer:
                     chunk.expect(b"OCHK")
@@ -96,3 +98,92 @@ def _continuation(form: FileForm, content: memoryview, seen: set[int]) -> Block:
         raise form.damaged("a header continues in itself")
     seen.add(address)
     return form.block(address, size, where.what)
+
+
+def is_group(messages: Sequence[Message]) -> bool:
+    """True where an object header has links in it."""
+    return any(m.kind in (_SYMBOL_TABLE, _LINK_INFO, _LINK) for m in messages)
+
+
+def read_links(form: FileForm, messages: Sequence[Message], path: str) -> Iterator[tuple[str, int]]:
+    """(name, address of the object) for each link; links by name, which may leave the file, are refused."""
+    for message in messages:
+        if message.kind == _SYMBOL_TABLE:
+            table = message.block(form, "a symbol table")
+            yield from _symbols(form, table.offset(), table.offset(), path)
+        elif message.kind == _LINK:
+            yield _link(form, message.block(form, f"a link of {path!r}"), path)
+        elif message.kind == _LINK_INFO:
+            info = message.block(form, f"the links of {path!r}")
+            _, flags = info.number(1), info.number(1)
+            info.take(8 if flags & 1 else 0)
+            if info.offset() != form.undefined:
+                raise UnsupportedModelError(
+                    f"{form.name}: the group {path or '/'!r} keeps its links in a heap, as HDF5 does for many"
+                    " links with libver='latest': write it with h5py's default libver, or h5repack it with --high=0"
+                )
+
+
+def _symbols(form: FileForm, tree: int, heap: int, path: str) -> Iterator[tuple[str, int]]:
+    header = form.block(heap, None, f"the names of {path!r}")
+    header.expect(b"HEAP")
+    header.take(4)
+    size, _, address = header.length(), header.length(), header.offset()
+    names = form.block(address, size, f"the names of {path!r}")  # checks that they lie in the file
+    for _, node in walk_tree(form, tree, 0, form.length_size, f"the group {path!r}"):
+        table = form.block(node, None, f"the group {path!r}")
+        table.expect(b"SNOD")
+        table.take(2)
+        for _ in range(table.number(2)):
+            at, target, cached = table.offset(), table.offset(), table.number(4)
+            table.take(20)
+            form.step()
+            name = form.block(address + at, max(size - at, 0), names.what)
+            if cached == _CACHED_SOFT_LINK:
+                raise _by_name(form, f"{path}{name.text()}")
+            yield name.text(), target
+
+
+def _link(form: FileForm, block: Block, path: str) -> tuple[str, int]:
+    version, flags = block.number(1), block.number(1)
+    if version != 1:
+        raise form.damaged(f"{block.what} has version {version}")
+    kind = block.number(1) if flags & 0x08 else 0
+    block.take((8 if flags & 0x04 else 0) + (1 if flags & 0x10 else 0))
+    name = block.text(block.number(1 << (flags & 3)))
+    if kind != 0:
+        raise _by_name(form, f"{path}{name}")
+    return name, block.offset()
+
+
+def _by_name(form: FileForm, path: str) -> UnsupportedModelError:
+    return UnsupportedModelError(
+        f"{form.name}: {path!r} is a soft or external link, a link by name, which is not followed: copy the file with"
+        " h5repack or h5copy to put all of it into one file"
+    )
+
+
+def walk_tree(form: FileForm, root: int, kind: int, key_size: int, what: str) -> Iterator[tuple[Block, int]]:
+    """(key before it, address) of every leaf entry of a version 1 B-tree, from left to right."""
+    pending: list[tuple[int, int | None]] = [(root, None)]
+    seen = set[int]()
+    while pending:
+        address, expected = pending.pop()
+        if address in seen:
+            raise form.damaged(f"{what}: its tree is in a cycle")
+        seen.add(address)
+        node = form.block(address, None, f"the tree of {what}")
+        node.expect(b"TREE")
+        node_kind, level, count = node.number(1), node.number(1), node.number(2)
+        if node_kind != kind or (expected is not None and level != expected):
+            raise form.damaged(f"{what}: a node of its tree is of kind {node_kind} and level {level}")
+        node.take(2 * form.offset_size)
+        children = []
+        for _ in range(count):
+            form.step()
+            key, child = node.sub(key_size), node.offset()
+            if level == 0:
+                yield key, child
+            else:
+                children.append((child, level - 1))
+        pending += reversed(children)

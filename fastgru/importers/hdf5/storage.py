@@ -11,7 +11,7 @@ import numpy as np
 from fastgru.arrays import Array
 from fastgru.errors import UnsupportedModelError
 from fastgru.importers.hdf5.block import Block, FileForm
-from fastgru.importers.hdf5.links import walk_tree
+from fastgru.importers.hdf5.headers import walk_tree
 from fastgru.importers.hdf5.types import Datatype
 
 __all__ = ["Storage", "read_filters", "read_storage"]

@@ -11,13 +11,12 @@ from typing import Any, Final
 from fastgru.errors import InvalidModelError, SpecError, UnsupportedModelError
 from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.attributes import Attributes, collect_attributes
-from fastgru.importers.onnx.builder import OnnxGraphBuilder
+from fastgru.importers.onnx.builder import Body, OnnxGraphBuilder, Refused, Scope, Site
 from fastgru.importers.onnx.fallback import keep
 from fastgru.importers.onnx.functions import Functions, attributes_of, opened
 from fastgru.importers.onnx.proto import AttributeProto, FunctionProto, GraphProto, NodeProto, label, main_domain
 from fastgru.importers.onnx.refusals import Refusals
 from fastgru.importers.onnx.registry import OnnxNode, OnnxOperator, lookup
-from fastgru.importers.onnx.scope import Body, Refused, Scope, Site
 from fastgru.importers.onnx.structure import MAX_DEPTH, live_nodes, outer_reads
 
 __all__ = ["Converter"]

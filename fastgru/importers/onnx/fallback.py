@@ -8,9 +8,8 @@ from fastgru.errors import UnsupportedModelError
 from fastgru.graph import DTYPES
 from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.attributes import collect_attributes
-from fastgru.importers.onnx.builder import OnnxGraphBuilder
+from fastgru.importers.onnx.builder import OnnxGraphBuilder, Site
 from fastgru.importers.onnx.proto import NodeProto, TypeProto
-from fastgru.importers.onnx.scope import Site
 from fastgru.importers.onnx.tensors import dtype_name
 from fastgru.reference.facts import ValueFacts
 from fastgru.reference.foreign import foreign_node

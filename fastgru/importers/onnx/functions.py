@@ -6,8 +6,8 @@ from typing import Final
 
 from fastgru.errors import InvalidModelError
 from fastgru.importers.onnx.attributes import collect_attributes
+from fastgru.importers.onnx.builder import Scope, Site
 from fastgru.importers.onnx.proto import AttributeProto, FunctionProto, NodeProto, main_domain
-from fastgru.importers.onnx.scope import Scope, Site
 
 __all__ = ["Functions", "attributes_of", "opened"]
 

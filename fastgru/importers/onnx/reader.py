@@ -17,13 +17,12 @@ from fastgru.errors import (
 )
 from fastgru.graph import Graph
 from fastgru.graphbuilder import Value
-from fastgru.importers.onnx.builder import OnnxGraphBuilder
+from fastgru.importers.onnx.builder import OnnxGraphBuilder, Refused, Scope
 from fastgru.importers.onnx.convert import Converter
 from fastgru.importers.onnx.external import ExternalData
 from fastgru.importers.onnx.functions import Functions
 from fastgru.importers.onnx.proto import GraphProto, ModelProto, TensorProto, check_text, main_domain
 from fastgru.importers.onnx.registry import NEWEST_OPSET, OLDEST_OPSET
-from fastgru.importers.onnx.scope import Refused, Scope
 from fastgru.importers.onnx.structure import check_order, live_nodes
 from fastgru.importers.onnx.tensors import output_spec, read_tensor, tensor_spec
 from fastgru.importers.states import pair_states

@@ -16,8 +16,7 @@ import numpy as np
 from fastgru.errors import InvalidModelError, UnsupportedModelError
 from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.attributes import Attributes
-from fastgru.importers.onnx.builder import OnnxGraphBuilder
-from fastgru.importers.onnx.scope import Site, Surroundings
+from fastgru.importers.onnx.builder import OnnxGraphBuilder, Site, Surroundings
 from fastgru.reference.operator import is_floating
 
 __all__ = ["NEWEST_OPSET", "OLDEST_OPSET", "OnnxNode", "OnnxOperator", "lookup", "operator", "operators", "same"]

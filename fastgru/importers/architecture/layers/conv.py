@@ -3,7 +3,7 @@
 from typing import Final
 
 from fastgru.graphbuilder import Value
-from fastgru.importers.architecture.layers.shape import padded
+from fastgru.importers.architecture.layers.shape import padded, sliced
 from fastgru.importers.architecture.registry import DescribedLayer, Shape, layer_type
 
 _SIZES: Final = "in_channels out_channels kernel_size bias"
@@ -58,9 +58,7 @@ def _continued(layer: DescribedLayer, context: int, stride: int, padding: int) -
     shape[2], dims[1:3] = context, (None, None)
     before = layer.open_state(layer.states[0], layer.form(tuple(shape), dims))
     whole = layer.apply("concat", before, layer.x, axis=2)
-    bounds = {"start": -context, "end": (1 << 63) - 1, "axis": 2, "step": 1}
-    constants = [layer.constant(key, [value]) for key, value in bounds.items()]
-    return whole, layer.apply("slice", whole, *constants)
+    return whole, sliced(layer, whole, -context, (1 << 63) - 1, 2)
 
 
 @layer_type(

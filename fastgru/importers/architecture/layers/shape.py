@@ -10,7 +10,7 @@ from fastgru.graphbuilder import Value
 from fastgru.importers.architecture.layers.reshape import moved
 from fastgru.importers.architecture.registry import DescribedLayer, layer_type, shown
 
-__all__ = ["padded"]
+__all__ = ["padded", "sliced"]
 
 Parts = tuple[tuple[str, Value], ...]
 
@@ -63,9 +63,13 @@ def _slice(layer: DescribedLayer) -> Value:
     axis, step = layer.axis("dim"), layer.options.integer("step", 1, least=1)
     start = layer.options.integer("start", 0)
     end = layer.options.integer("end") if "end" in layer.options else None
-    bounds = {"start": start, "end": _END if end is None else end, "axis": axis, "step": step}
-    names = [layer.constant(name, [value]) for name, value in bounds.items()]
-    return layer.apply("slice", layer.x, *names)
+    return sliced(layer, layer.x, start, _END if end is None else end, axis, step)
+
+
+def sliced(layer: DescribedLayer, x: Value, start: int, end: int, axis: int, step: int = 1) -> Value:
+    """x from `start` up to `end` along `axis`."""
+    bounds = {"start": start, "end": end, "axis": axis, "step": step}
+    return layer.apply("slice", x, *(layer.constant(name, [value]) for name, value in bounds.items()))
 
 
 @layer_type("Select", options="dim index", floats=False)
@@ -81,8 +85,7 @@ def _select(layer: DescribedLayer) -> Value:
 @layer_type("Flip", options="dim", floats=False)
 def _flip(layer: DescribedLayer) -> Value:
     """x from its last element to its first along dim."""
-    bounds = {"start": -1, "end": -_END - 1, "axis": layer.axis("dim"), "step": -1}
-    return layer.apply("slice", layer.x, *(layer.constant(name, [value]) for name, value in bounds.items()))
+    return sliced(layer, layer.x, -1, -_END - 1, layer.axis("dim"), -1)
 
 
 @layer_type("LastStep", options="batch_first lengths", floats=False)

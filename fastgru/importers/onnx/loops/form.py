@@ -8,9 +8,8 @@ import numpy as np
 
 from fastgru.errors import UnsupportedModelError
 from fastgru.graphbuilder import Value
-from fastgru.importers.onnx.builder import OnnxGraphBuilder
+from fastgru.importers.onnx.builder import Body, OnnxGraphBuilder
 from fastgru.importers.onnx.registry import OnnxNode
-from fastgru.importers.onnx.scope import Body
 from fastgru.reference.sizes import Size
 
 __all__ = ["LoopForm", "loop_form", "scan_form"]

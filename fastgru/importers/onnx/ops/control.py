@@ -8,11 +8,10 @@ from typing import Final
 
 from fastgru.errors import UnsupportedModelError
 from fastgru.graphbuilder import Value
-from fastgru.importers.onnx.builder import OnnxGraphBuilder
+from fastgru.importers.onnx.builder import OnnxGraphBuilder, Refused
 from fastgru.importers.onnx.loops.form import LoopForm, loop_form, scan_form
 from fastgru.importers.onnx.loops.recognise import recognise
 from fastgru.importers.onnx.registry import OnnxNode, operator
-from fastgru.importers.onnx.scope import Refused
 
 _MAX_TRIPS: Final = 256
 _MAX_UNROLLED_NODES: Final = 20_000
