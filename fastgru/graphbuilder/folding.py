@@ -68,7 +68,8 @@ class Folding:
             self.nbytes -= nbytes
             self.work -= flops
             results = evaluate(node, arrays)
-            if exactly and not all(map(_same, results, evaluate(in_precision(node, "float64"), _widened(arrays)))):
+            wide = [a.astype(np.float64) if a is not None and is_floating(a.dtype) else a for a in arrays]
+            if exactly and not all(map(_same, results, evaluate(in_precision(node, "float64"), wide))):
                 return None
         except FastGRUError as error:
             raise InvalidModelError(str(error)) from None
@@ -77,10 +78,6 @@ class Folding:
         if len(results) != len(dtypes):
             raise InvalidModelError(f"{len(dtypes)} outputs are named, {op} has {len(results)}")
         return results
-
-
-def _widened(arrays: Sequence[Array | None]) -> list[Array | None]:
-    return [a.astype(np.float64) if a is not None and is_floating(a.dtype) else a for a in arrays]
 
 
 def _same(a: Array, b: Array) -> bool:

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from fastgru import conventions
 from fastgru.errors import ShapeError, SpecError
 from fastgru.graphbuilder import Value
-from fastgru.layers.arrays import as_weight, at_key, integer, number
+from fastgru.layers.arrays import as_weight, at_key, axis_of, integer, number
 from fastgru.layers.base import Layer, Options
 from fastgru.layers.builder import NetworkBuilder
 
@@ -130,6 +130,8 @@ class Softplus(Layer):
 class PReLU(Layer):
     """x if x >= 0 else weight * x; weight (1,), or (C,) along axis 1 of x (N, C, ...)."""
 
+    shown = "{weight.size}"
+
     def __init__(self, weight: ArrayLike, **options: Unpack[Options]) -> None:
         super().__init__(**options)
         self.weight = as_weight("PReLU: weight", weight)
@@ -148,13 +150,11 @@ class PReLU(Layer):
         slope = self.weight.reshape((1,) if C == 1 else (C, *(1 for _ in x.shape[2:])))
         return graph.apply("prelu", x, graph.constant(slope, "slope"))
 
-    def _summary(self) -> str:
-        return f"{self.weight.size}"
-
 
 class Softmax(Layer):
     """exp(x) / sum(exp(x)) along the axis `dim`."""
 
+    shown = "dim={dim}"
     op: ClassVar[str] = "softmax"
 
     def __init__(self, dim: int, **options: Unpack[Options]) -> None:
@@ -162,12 +162,7 @@ class Softmax(Layer):
         self.dim = integer(f"{type(self).__name__}: dim", dim)
 
     def emit(self, graph: NetworkBuilder, x: Value, lengths: Value | None = None) -> Value:
-        if not -len(x.shape) <= self.dim < len(x.shape):
-            raise ShapeError(f"{self!r}: input has shape {x.shape}, which has no axis {self.dim}")
-        return graph.apply(self.op, x, axis=self.dim % len(x.shape))
-
-    def _summary(self) -> str:
-        return f"dim={self.dim}"
+        return graph.apply(self.op, x, axis=axis_of(repr(self), x, self.dim))
 
 
 class LogSoftmax(Softmax):

@@ -15,6 +15,7 @@ __all__ = [
     "as_lengths",
     "as_weight",
     "at_key",
+    "axis_of",
     "check_last",
     "check_state_dict",
     "dotted",
@@ -75,6 +76,13 @@ def at_key(
         raise SpecError(f"{what}: missing {', '.join(missing)}; prefix is {prefix!r}")
     found = [*keys, *(key for key in optional if start + key in weights)]
     return {key: as_weight(start + key, weights[start + key]) for key in found}
+
+
+def axis_of(what: str, x: Value, dim: int) -> int:
+    """The axis `dim` of x, counted from 0, or `ShapeError`."""
+    if not -len(x.shape) <= dim < len(x.shape):
+        raise ShapeError(f"{what}: input has shape {x.shape}, which has no axis {dim}")
+    return dim % len(x.shape)
 
 
 def check_last(what: str, x: Value, size: int) -> None:

@@ -4,7 +4,7 @@ A graph is made at the first call that needs it (one for each rank of the input,
 """
 
 from os import PathLike
-from typing import Any, TypedDict, Unpack
+from typing import Any, ClassVar, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -47,6 +47,7 @@ class Layer:
     `plan_bytes` that are no number of bytes.
     """
 
+    shown: ClassVar[str] = ""  # what its text has between the parentheses, attributes by name
     default_rank = 2  # axes of the input where nobody says
     takes_ids = False  # integers instead of floats
     takes_lengths = False
@@ -182,4 +183,4 @@ class Layer:
         return f"{type(self).__name__}({self._summary()})"
 
     def _summary(self) -> str:
-        return ""
+        return self.shown.format_map(vars(self))

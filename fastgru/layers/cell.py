@@ -24,6 +24,8 @@ __all__ = ["GRUCell"]
 class GRUCell(Layer):
     """h' of one step: a forward `GRUSpec` and its `GRUWeights`. Raises `SpecError` where they do not fit."""
 
+    shown = "{spec.input_size}, {spec.hidden_size}"
+
     def __init__(self, spec: GRUSpec, weights: GRUWeights, **options: Unpack[Options]) -> None:
         super().__init__(**options)
         if not isinstance(spec, GRUSpec):
@@ -83,6 +85,3 @@ class GRUCell(Layer):
             state = np.atleast_2d(state)[None]
         _, h_n = self._gru(np.atleast_2d(array)[None], state)
         return np.asarray(h_n[0] if array.ndim == 2 else h_n[0, 0])
-
-    def _summary(self) -> str:
-        return f"{self.spec.input_size}, {self.spec.hidden_size}"

@@ -46,6 +46,7 @@ class Linear(Layer):
 class Embedding(Layer):
     """ids (...) -> weight[ids] (..., D), weight (V, D), each id from 0 to V - 1."""
 
+    shown = "{weight.shape[0]}, {weight.shape[1]}"
     takes_ids = True
 
     def __init__(self, weight: ArrayLike, **options: Unpack[Options]) -> None:
@@ -63,6 +64,3 @@ class Embedding(Layer):
         if not (x.dtype or "").startswith(("int", "uint")):
             raise ShapeError(f"{self!r}: input is {x.dtype}, expected integers")
         return graph.apply("embedding", x, graph.constant(self.weight, "weight"))
-
-    def _summary(self) -> str:
-        return f"{self.weight.shape[0]}, {self.weight.shape[1]}"

@@ -21,6 +21,8 @@ class LayerNorm(Layer):
     weight and bias have `normalized_shape`, or are None for ones and zeros.
     """
 
+    shown = "{normalized_shape}, eps={eps}"
+
     def __init__(
         self,
         normalized_shape: int | Sequence[int],
@@ -67,15 +69,14 @@ class LayerNorm(Layer):
         bias = None if self.bias is None else graph.constant(self.bias, "bias")
         return graph.apply("layer_norm", x, scale, bias, axis=len(x.shape) - k, epsilon=self.eps)
 
-    def _summary(self) -> str:
-        return f"{self.normalized_shape}, eps={self.eps}"
-
 
 class BatchNorm1d(Layer):
     """(x - running_mean) / sqrt(running_var + eps) * weight + bias: x (N, C) or (N, C, L), the others (C,).
 
     weight and bias may be None for ones and zeros.
     """
+
+    shown = "{running_mean.shape[0]}, eps={eps}"
 
     def __init__(
         self,
@@ -122,9 +123,6 @@ class BatchNorm1d(Layer):
         arrays = {"scale": self.weight, "bias": self.bias, "mean": self.running_mean, "var": self.running_var}
         names = [graph.constant(array, name) for name, array in arrays.items()]
         return graph.apply("batch_norm", x, *names, axis=1, epsilon=self.eps)
-
-    def _summary(self) -> str:
-        return f"{self.running_mean.shape[0]}, eps={self.eps}"
 
 
 def _checked_eps(what: str, eps: float) -> float:

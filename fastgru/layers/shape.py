@@ -4,7 +4,7 @@ from typing import Unpack
 
 from fastgru.errors import ShapeError, SpecError
 from fastgru.graphbuilder import Value
-from fastgru.layers.arrays import integer, number
+from fastgru.layers.arrays import axis_of, integer, number
 from fastgru.layers.base import Layer, Options
 from fastgru.layers.builder import NetworkBuilder
 
@@ -21,32 +21,30 @@ class Identity(Layer):
 class Dropout(Identity):
     """x as it is: dropping is for training. Here so that a network can be written down as it was trained."""
 
+    shown = "p={p}"
+
     def __init__(self, p: float = 0.5, **options: Unpack[Options]) -> None:
         super().__init__(**options)
         self.p = number("Dropout: p", p)
         if not 0 <= self.p <= 1:
             raise SpecError(f"Dropout: p is {p!r}, expected a probability")
 
-    def _summary(self) -> str:
-        return f"p={self.p}"
-
 
 class Select(Layer):
     """x without the axis `dim`, at `index` of it; negative numbers count from the end (torch.select)."""
+
+    shown = "dim={dim}, index={index}"
 
     def __init__(self, dim: int, index: int, **options: Unpack[Options]) -> None:
         super().__init__(**options)
         self.dim, self.index = integer("Select: dim", dim), integer("Select: index", index)
 
     def emit(self, graph: NetworkBuilder, x: Value, lengths: Value | None = None) -> Value:
-        axis = _axis(self, x, self.dim)
+        axis = axis_of(repr(self), x, self.dim)
         size = x.shape[axis]
         if size is not None and not -size <= self.index < size:
             raise ShapeError(f"{self!r}: axis {axis} of the input has {size} elements")
         return graph.apply("gather", x, graph.integers(self.index, "index"), axis=axis)
-
-    def _summary(self) -> str:
-        return f"dim={self.dim}, index={self.index}"
 
 
 class LastStep(Layer):
@@ -55,6 +53,7 @@ class LastStep(Layer):
     With lengths, the last valid step of each row, and its step 0 where a length is zero. Without, that of all.
     """
 
+    shown = "batch_first={batch_first}"
     default_rank = 3
     takes_lengths = True
 
@@ -72,28 +71,18 @@ class LastStep(Layer):
         rows = x if self.batch_first else Transpose(0, 1).emit(graph, x)
         return graph.apply("last", rows, lengths)
 
-    def _summary(self) -> str:
-        return f"batch_first={self.batch_first}"
-
 
 class Transpose(Layer):
     """x with the axes dim0 and dim1 exchanged."""
+
+    shown = "{dim0}, {dim1}"
 
     def __init__(self, dim0: int, dim1: int, **options: Unpack[Options]) -> None:
         super().__init__(**options)
         self.dim0, self.dim1 = integer("Transpose: dim0", dim0), integer("Transpose: dim1", dim1)
 
     def emit(self, graph: NetworkBuilder, x: Value, lengths: Value | None = None) -> Value:
-        a, b = _axis(self, x, self.dim0), _axis(self, x, self.dim1)
+        a, b = axis_of(repr(self), x, self.dim0), axis_of(repr(self), x, self.dim1)
         perm = list(range(len(x.shape)))
         perm[a], perm[b] = perm[b], perm[a]
         return graph.apply("transpose", x, perm=perm)
-
-    def _summary(self) -> str:
-        return f"{self.dim0}, {self.dim1}"
-
-
-def _axis(layer: Layer, x: Value, dim: int) -> int:
-    if not -len(x.shape) <= dim < len(x.shape):
-        raise ShapeError(f"{layer!r}: input has shape {x.shape}, which has no axis {dim}")
-    return dim % len(x.shape)

@@ -5,10 +5,8 @@ int8       q = round(w / s), halves to even, with s = max|w| / 127 of the row, i
            quantised before keeps its q, see `fastgru.reference.grid`
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import ml_dtypes
 import numpy as np
@@ -37,8 +35,8 @@ class QuantisedRows:
     def shape(self) -> tuple[int, ...]:
         return tuple(self.q.shape)
 
-    def __getitem__(self, rows: slice) -> QuantisedRows:
-        return QuantisedRows(self.q[rows], self.scale[rows])
+    def __getitem__(self, rows: slice) -> Self:
+        return type(self)(self.q[rows], self.scale[rows])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         return np.asarray(dequantise_rows(self.q, self.scale), dtype)

@@ -1,16 +1,12 @@
 """What weights of low precision cost and save, as frozen data that prints as tables and converts to JSON."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 from fastgru.errors import VerificationError
+from fastgru.model import Model
 from fastgru.verify.report import plain
-
-if TYPE_CHECKING:
-    from fastgru.model import Model
 
 __all__ = ["Errors", "LayerReport", "OutputReport", "QuantizeReport", "Timing"]
 
@@ -118,7 +114,7 @@ class QuantizeReport:
         too_far = self.max_error is not None and not errors.relative <= self.max_error
         return too_far or (self.min_db is not None and not errors.db >= self.min_db)
 
-    def raise_for_failure(self) -> QuantizeReport:
+    def raise_for_failure(self) -> Self:
         """Return self, or raise `VerificationError` that lists the outputs beyond the bounds."""
         failed = [o for o in self.outputs if o.counts and self.beyond(o.errors)]
         if failed:

@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from fastgru.errors import InvalidModelError, ShapeError
-from fastgru.reference.dims import Facts, Tie, broadcast_dims, equal
+from fastgru.reference.dims import Facts, broadcast_dims, equal
 from fastgru.reference.operand import Dim, Dims, Operand
 from fastgru.reference.operator import Array, operator, same_dtype
 from fastgru.reference.sizes import Size, multiply
@@ -95,16 +95,22 @@ def _dims(*operands: Operand, equation: str) -> Dims:
     return [dims[label] for label in output]
 
 
-def _ties(*operands: Operand, equation: str) -> list[Tie]:
-    return [(None, sorted(dim.same)) for dim in _labelled(operands, equation)[0].values()]
-
-
 def _flops(*operands: Operand, equation: str) -> Size:
     dims, _ = _labelled(operands, equation)
     return multiply(len(operands), *(dim.size for dim in dims.values()))
 
 
-@operator("einsum", Facts(_dims, ties=_ties, flops=_flops), agree=check_equation)
+@operator(
+    "einsum",
+    Facts(
+        _dims,
+        ties=lambda *operands, equation: [
+            (None, sorted(dim.same)) for dim in _labelled(operands, equation)[0].values()
+        ],
+        flops=_flops,
+    ),
+    agree=check_equation,
+)
 def einsum(x: Array, *others: Array, equation: str) -> Array:
     """The sum over every label that the output has not, of the products of the operands' elements.
 

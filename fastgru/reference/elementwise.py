@@ -26,22 +26,6 @@ def _erf(x: Array) -> Array:
     return np.asarray(np.vectorize(math.erf, otypes=[np.float64])(x.astype(np.float64))).astype(x.dtype)
 
 
-def _gelu(x: Array) -> Array:
-    return np.asarray(0.5 * x * (1 + _erf(x * math.sqrt(0.5))))
-
-
-def _gelu_tanh(x: Array) -> Array:
-    return np.asarray(0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x))))
-
-
-def _silu(x: Array) -> Array:
-    return x * activate(Activation("sigmoid"), x)
-
-
-def _hard_swish(x: Array) -> Array:
-    return x * np.clip(x / 6 + 0.5, 0, 1)
-
-
 def _selu(x: Array, alpha: float, gamma: float) -> Array:
     return np.where(x > 0, gamma * x, gamma * alpha * np.expm1(np.minimum(x, 0)))
 
@@ -60,16 +44,16 @@ _FLOATING: Final[Mapping[str, Callable[[Array], Array]]] = {
     "exp": np.exp,
     "expm1": np.expm1,
     "floor": np.floor,
-    "gelu": _gelu,
-    "gelu_tanh": _gelu_tanh,
-    "hard_swish": _hard_swish,
+    "gelu": lambda x: 0.5 * x * (1 + _erf(x * math.sqrt(0.5))),
+    "gelu_tanh": lambda x: 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x))),
+    "hard_swish": lambda x: x * np.clip(x / 6 + 0.5, 0, 1),
     "isinf": np.isinf,
     "isnan": np.isnan,
     "log": np.log,
     "log1p": np.log1p,
     "reciprocal": lambda x: 1 / x,
     "round": np.rint,
-    "silu": _silu,
+    "silu": lambda x: x * activate(Activation("sigmoid"), x),
     "sin": np.sin,
     "sinh": np.sinh,
     "sqrt": np.sqrt,

@@ -73,11 +73,13 @@ def check_beside(op: str, indices: tuple[int, ...], x: tuple[int, ...], axis: in
         raise ShapeError(f"{op}: indices {indices} do not fit x {x} on axis {axis}")
 
 
-def _tiled(x: Operand, repeats: Operand) -> Dims:
-    return changed(x.dims, {i: multiply(x.sizes[i], n) for i, n in enumerate(repeats.elements)})
-
-
-@operator("tile", Facts(_tiled, moves=FIRST))
+@operator(
+    "tile",
+    Facts(
+        lambda x, repeats: changed(x.dims, {i: multiply(x.sizes[i], n) for i, n in enumerate(repeats.elements)}),
+        moves=FIRST,
+    ),
+)
 def tile(x: Array, repeats: Array) -> Array:
     """x repeated along each axis."""
     counts = integers("repeats", repeats)

@@ -14,15 +14,14 @@ from fastgru.reference.sizes import Size, multiply
 __all__ = ["check_linear", "embedding", "linear", "matmul", "matmul_dims", "matmul_flops", "matmul_ties"]
 
 
-def _linear_dims(x: Operand, weight: Operand, *_: Operand) -> Dims:
-    return [*x.dims[:-1], weight.dims[0]]
-
-
-def _linear_flops(x: Operand, weight: Operand, *_: Operand) -> Size:
-    return multiply(2, *x.sizes, weight.sizes[0])
-
-
-@operator("linear", Facts(_linear_dims, weights={1: 0, 2: None}, flops=_linear_flops))
+@operator(
+    "linear",
+    Facts(
+        lambda x, weight, *_: [*x.dims[:-1], weight.dims[0]],
+        weights={1: 0, 2: None},
+        flops=lambda x, weight, *_: multiply(2, *x.sizes, weight.sizes[0]),
+    ),
+)
 def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
     """x (..., I), weight (O, I), bias (O,) -> x @ weight.T + bias (..., O)."""
     same_dtype(x=x, weight=weight, bias=bias)

@@ -1,11 +1,9 @@
 """What is known of the inputs of a node: of values, their axes and their elements."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, Self, TypeAlias
 
 from fastgru.graph import Array, TensorSpec
 from fastgru.process import once
@@ -40,14 +38,14 @@ class ValueFacts:
         return None if self.sizes is None else len(self.sizes)
 
     @classmethod
-    def of_array(cls, array: Array) -> ValueFacts:
+    def of_array(cls, array: Array) -> Self:
         """A constant."""
         small = array.dtype.kind in "iub" and array.ndim < 2 and array.size <= MOST_ELEMENTS
         elements = tuple(int(n) for n in array.reshape(-1)) if small else None
         return cls(array.dtype.name, tuple(array.shape), elements, array)
 
     @classmethod
-    def of_spec(cls, spec: TensorSpec) -> ValueFacts:
+    def of_spec(cls, spec: TensorSpec) -> Self:
         """An input of a graph; each of its free dimensions without a name is a size of its own."""
         if spec.shape is None:
             return cls(spec.dtype)
@@ -68,9 +66,9 @@ class Dim(NamedTuple):
     same: frozenset[Place] = frozenset()
     kin: frozenset[Place] = frozenset()
 
-    def resized(self, size: Size) -> Dim:
+    def resized(self, size: Size) -> Self:
         """What a cut, a window or a repetition makes of this axis."""
-        return Dim(size, frozenset(), self.same | self.kin)
+        return self._replace(size=size, same=frozenset(), kin=self.same | self.kin)
 
 
 Dims: TypeAlias = list[Dim]

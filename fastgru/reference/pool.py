@@ -10,7 +10,7 @@ from fastgru.reference.attributes import Counts, OneOf
 from fastgru.reference.dims import Facts
 from fastgru.reference.operand import Dims, Operand
 from fastgru.reference.operator import Array, is_floating, operator
-from fastgru.reference.sizes import Size, multiply
+from fastgru.reference.sizes import multiply
 from fastgru.reference.windows import Pads, Windows, check_forms, overlaps, slid, slide
 
 __all__ = ["POOLS", "pool", "seen_counts"]
@@ -40,11 +40,11 @@ def _pooled(
     return [*x.dims[:2], *slid(x.dims[2:], kernel, strides, dilations, pads, ceil_mode=ceil_mode)]
 
 
-def _flops(x: Operand, *, kernel: Counts, **attrs: Any) -> Size:
-    return multiply(*(dim.size for dim in _pooled(x, kernel=kernel, **attrs)), *kernel)
-
-
-@operator("pool", Facts(_pooled, flops=_flops), agree=check_forms)
+@operator(
+    "pool",
+    Facts(_pooled, flops=lambda x, **attrs: multiply(*(d.size for d in _pooled(x, **attrs)), *attrs["kernel"])),
+    agree=check_forms,
+)
 def pool(
     x: Array,
     *,

@@ -21,7 +21,6 @@ from fastgru.reference.attributes import Axis, Count, Counts, OneOf, Size
 from fastgru.reference.conv import conv, conv_dims, conv_flops
 from fastgru.reference.dims import Facts, same
 from fastgru.reference.linear import matmul_dims, matmul_flops, matmul_ties
-from fastgru.reference.operand import Dims, Operand
 from fastgru.reference.operator import Array, is_floating, operator
 from fastgru.reference.shape import normal_axis
 from fastgru.reference.windows import Pads, check_forms
@@ -133,11 +132,7 @@ def dequantize(
     return np.asarray(y).astype(scale.dtype)
 
 
-def _with_numbers(x: Operand) -> tuple[Dims, ...]:
-    return list(x.dims), [], []
-
-
-@operator("dynamic_quantize", Facts(_with_numbers, dtype=("uint8", 0, "uint8"), flops=4))
+@operator("dynamic_quantize", Facts(lambda x: (list(x.dims), [], []), dtype=("uint8", 0, "uint8"), flops=4))
 def dynamic_quantize(x: Array) -> tuple[Array, Array, Array]:
     """x -> y (uint8), scale and zero_point (uint8), numbers; the scale is 1 where x is 0 everywhere."""
     if not is_floating(x.dtype):

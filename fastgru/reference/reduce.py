@@ -1,6 +1,6 @@
 """Many elements to one along axes, and the running sum."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final
 
 import numpy as np
@@ -8,7 +8,7 @@ import numpy as np
 from fastgru.errors import ShapeError
 from fastgru.reference.attributes import Axes, Axis, OneOf
 from fastgru.reference.dims import Facts, per_input, reduced, same
-from fastgru.reference.operand import Dims, Operand, UnknownError
+from fastgru.reference.operand import Operand, UnknownError
 from fastgru.reference.operator import Array, is_floating, operator
 from fastgru.reference.shape import normal_axis
 from fastgru.reference.sizes import Size, add, multiply
@@ -72,10 +72,6 @@ _KINDS: Final[Mapping[str, Callable[[Array, Named], Array]]] = {
 }
 
 
-def _reduced(x: Operand, *, kind: str, axes: Sequence[int], keepdims: bool) -> Dims:
-    return reduced(x, axes or range(x.rank), keepdims=keepdims)
-
-
 def _totals(x: Operand, *, kind: str, **_: Any) -> list[Size]:
     whole: Mapping[str, Callable[..., Size]] = {"prod": multiply, "sum": add}
     if x.rank != 1:
@@ -83,7 +79,14 @@ def _totals(x: Operand, *, kind: str, **_: Any) -> list[Size]:
     return [whole[kind](*x.elements)]
 
 
-@operator("reduce", Facts(_reduced, elements=_totals, flops=per_input(1)))
+@operator(
+    "reduce",
+    Facts(
+        lambda x, axes, keepdims, **_: reduced(x, axes or range(x.rank), keepdims=keepdims),
+        elements=_totals,
+        flops=per_input(1),
+    ),
+)
 def reduce(x: Array, *, kind: Annotated[str, OneOf(_KINDS)], axes: Axes, keepdims: bool) -> Array:
     """x reduced over `axes`, over all of them when `axes` is empty, in the dtype of x.
 

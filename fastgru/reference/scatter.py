@@ -64,11 +64,7 @@ def check_scatter_nd(x: tuple[int, ...], indices: tuple[int, ...], updates: tupl
     return k
 
 
-def _updates(x: Operand, *_: Operand, **__: Any) -> list[Tie]:
-    return [(None, [(1, i), (2, i)]) for i in range(x.rank)]
-
-
-@operator("scatter_elements", Facts(same, ties=_updates))
+@operator("scatter_elements", Facts(same, ties=lambda x, *_, **__: [(None, [(1, i), (2, i)]) for i in range(x.rank)]))
 def scatter_elements(x: Array, indices: Array, updates: Array, *, axis: Axis, reduction: Reduction) -> Array:
     """x with x[..., indices[i, j, ...], ...] = updates[i, j, ...] along `axis`, or combined as in `scatter_nd`."""
     same_dtype(x=x, updates=updates)

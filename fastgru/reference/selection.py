@@ -6,7 +6,7 @@ import numpy as np
 
 from fastgru.errors import ShapeError
 from fastgru.reference.attributes import Axis, Size
-from fastgru.reference.dims import FIRST, Facts, Tie, equal, same
+from fastgru.reference.dims import FIRST, Facts, equal, same
 from fastgru.reference.operand import Dim, Dims, Operand, numbers
 from fastgru.reference.operator import Array, operator
 from fastgru.reference.shape import check_positions
@@ -43,13 +43,14 @@ def check_gather_nd(x: tuple[int, ...], indices: tuple[int, ...], batch_dims: in
         raise ShapeError(f"gather_nd: indices {indices} do not fit x {x} with batch_dims {batch_dims}")
 
 
-def _rows(x: Operand, lengths: Operand, *, time_axis: int, batch_axis: int) -> list[Tie]:
-    return [("N", [(0, batch_axis), (1, 0)]), ("T", [(0, time_axis)])]
-
-
 @operator(
     "reverse_sequence",
-    Facts(same, ties=_rows, moves=FIRST, domains=lambda x, _, time_axis, **__: {1: ("lengths", x.sizes[time_axis])}),
+    Facts(
+        same,
+        ties=lambda *_, time_axis, batch_axis: [("N", [(0, batch_axis), (1, 0)]), ("T", [(0, time_axis)])],
+        moves=FIRST,
+        domains=lambda x, _, time_axis, **__: {1: ("lengths", x.sizes[time_axis])},
+    ),
 )
 def reverse_sequence(x: Array, lengths: Array, *, time_axis: Axis, batch_axis: Axis) -> Array:
     """Each row's first lengths[n] steps in the other order, the rest as it was. The axes are 0 and 1."""

@@ -154,16 +154,19 @@ def flat_shape(shape: tuple[int, ...], axis: int) -> tuple[int, int]:
     return math.prod(shape[:at]), math.prod(shape[at:])
 
 
-def _expanded(x: Operand, shape: Operand) -> Dims:
-    return broadcast_dims(x.dims, [Dim(n) for n in shape.elements])
-
-
 def _repeated(x: Operand, shape: Operand) -> list[Size]:
     (count,) = shape.integers or (1,)
     return x.elements * max(count, 1) if len(x.elements) == 1 and count <= MOST_ELEMENTS else x.elements
 
 
-@operator("expand", Facts(_expanded, elements=_repeated, moves=FIRST))
+@operator(
+    "expand",
+    Facts(
+        lambda x, shape: broadcast_dims(x.dims, [Dim(n) for n in shape.elements]),
+        elements=_repeated,
+        moves=FIRST,
+    ),
+)
 def expand(x: Array, shape: Array) -> Array:
     """x and `shape` broadcast against each other: a size of 1 gives way on either side."""
     sizes = integers("shape", shape)

@@ -25,7 +25,7 @@ def find_batch_axes(graph: Graph, names: Iterable[str], given: Mapping[str, int]
     initial = {node.inputs[1] for node in graph.nodes if node.op == "gru" and len(node.inputs) > 1}
     found: dict[str, int | None] = {}
     for name in names:
-        free = _free(specs[name])
+        free = [axis for axis, size in enumerate(specs[name].shape or ()) if size is None]
         if name in given:
             found[name] = given[name]
         elif len(free) == 1:
@@ -40,10 +40,6 @@ def find_batch_axes(graph: Graph, names: Iterable[str], given: Mapping[str, int]
             if found[name] is None and dims.count(word) == 1:
                 found[name] = dims.index(word)
     return found
-
-
-def _free(spec: TensorSpec) -> list[int]:
-    return [axis for axis, size in enumerate(spec.shape or ()) if size is None]
 
 
 def _named(spec: TensorSpec, axis: int) -> str | None:

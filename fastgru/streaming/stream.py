@@ -9,13 +9,11 @@ only what it returns.
 Where no single program does the work, a push is a run, and the state is carried from one to the next.
 """
 
-from __future__ import annotations
-
 import itertools
 import weakref
 from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -207,7 +205,7 @@ class Stream:
             raise StateError(f"the states have different numbers of rows: {came}; give batch_axes=")
         return views
 
-    def fork(self) -> Stream:
+    def fork(self) -> Self:
         """Another stream of the same model that goes on from the same state."""
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)

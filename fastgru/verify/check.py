@@ -9,6 +9,10 @@ from numpy.typing import ArrayLike
 
 from fastgru.errors import FastGRUError, ShapeError, UnsupportedModelError
 from fastgru.graph import Array, Graph
+from fastgru.importers.files import detect_format
+from fastgru.importers.weights import read_weights
+from fastgru.load import load_graph
+from fastgru.model import Model
 from fastgru.reference import bind_inputs, run_graph
 from fastgru.sources import Source, source_name
 from fastgru.verify.cases import Case, draw_cases
@@ -16,6 +20,7 @@ from fastgru.verify.compare import TOLERANCES, Run, check_output, largest_error
 from fastgru.verify.report import Check, Report
 from fastgru.verify.roles import AxisRoles
 from fastgru.verify.runtimes import Runtime, open_runtime, runtime_of
+from fastgru.verify.state_dicts import graphs_of, torch_gru
 
 __all__ = ["verify_graph", "verify_source"]
 
@@ -35,10 +40,6 @@ def verify_source(
     **options: Any,
 ) -> Report:
     """`fastgru.verify`."""
-    from fastgru.importers.files import detect_format
-    from fastgru.load import load_graph
-    from fastgru.model import Model
-
     name = source_name(source).strip("'")
     settings: dict[str, Any] = {"seed": seed, "tol": tol, "precision": precision or "float32"}
     try:
@@ -67,10 +68,6 @@ def verify_source(
 
 def _verify_weights(source: Source, name: str, runtimes: bool, settings: Mapping[str, Any]) -> Report | None:
     """The report over every GRU of a state dict; None where `source` is none, or holds no GRU."""
-    from fastgru.importers.weights import read_weights
-    from fastgru.model import Model
-    from fastgru.verify.state_dicts import graphs_of, torch_gru
-
     try:
         weights = read_weights(source)
     except FastGRUError:
@@ -116,7 +113,11 @@ def verify_graph(
     if tol is not None and not tol > 0:
         raise ShapeError(f"tol is {tol!r}, expected a positive number")
     allowed = TOLERANCES[precision] if tol is None else tol
-    cases = draw_cases(graph, seed=seed) if inputs is None else [_given(graph, inputs)]
+    cases = (
+        draw_cases(graph, seed=seed)
+        if inputs is None
+        else [Case("the inputs given", (bind_inputs(graph.inputs, inputs),))]
+    )
     axes = {spec.name: AxisRoles(graph).axis_of(spec.name, "T") for spec in graph.outputs}
 
     ours = [_run_case(graph, run, case) for case in cases]
@@ -140,10 +141,6 @@ def verify_graph(
             graph, axes, [ours[i] for i in agreed], theirs, against=opponent.name, tol=between, **settings
         )
     return Report(source, precision, seed, tuple(case.label for case in cases), tuple(checks), tuple(left_out))
-
-
-def _given(graph: Graph, inputs: Mapping[str, ArrayLike]) -> Case:
-    return Case("the inputs given", (bind_inputs(graph.inputs, inputs),))
 
 
 def _run_case(graph: Graph, run: Executor, case: Case) -> Run:

@@ -1,28 +1,21 @@
 """A file of weights alone has no graph to verify: each GRU found in it becomes one, and torch's own is the opponent."""
 
-from __future__ import annotations
-
 import importlib
 import importlib.util
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fastgru.graph import Array, Graph
+from fastgru.importers.weights import FoundGRU, Weights, find_grus
+from fastgru.layers import GRU
 from fastgru.verify.runtimes import Runtime
-
-if TYPE_CHECKING:
-    from fastgru.importers.weights import FoundGRU, Weights
 
 __all__ = ["graphs_of", "torch_gru"]
 
 
 def graphs_of(weights: Weights) -> list[tuple[FoundGRU, Graph]]:
     """The GRUs of torch.nn.GRU among the weights, each as a graph of x (T, N, I) and its initial states."""
-    from fastgru.importers.weights import find_grus
-    from fastgru.layers import GRU
-
     return [
         (found, GRU.from_torch(weights, prefix=found.prefix).to_graph(initial_state=True))
         for found in find_grus(weights)
