@@ -20,7 +20,7 @@ from fastgru.load import load_graph
 from fastgru.packing.aligned import empty
 from fastgru.reference import run_graph
 from fastgru.reference.operator import numpy_dtype
-from fastgru.verify.domains import Domain, find_domains
+from fastgru.verify.cases import Domain, find_domains
 
 __all__ = ["ModelCase", "file_problem", "model_cases", "model_problem", "parse_shapes"]
 

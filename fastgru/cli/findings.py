@@ -13,8 +13,8 @@ from fastgru.errors import FastGRUError, UnsupportedModelError
 from fastgru.graph import Graph, Node, TensorSpec
 from fastgru.importers.files import FORMATS, detect_format
 from fastgru.load import Reading, load, load_graph, options_for
+from fastgru.reference.evaluate import with_plain_weights
 from fastgru.reference.foreign import FOREIGN, describe_foreign
-from fastgru.reference.plain import with_plain_weights
 from fastgru.spec import Activation, GRUSpec
 
 __all__ = ["examine", "profile"]

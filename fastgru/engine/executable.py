@@ -24,7 +24,7 @@ from fastgru.graph import Graph
 from fastgru.kernels.run import plain_mode
 from fastgru.precisions import Precision
 from fastgru.process import lock
-from fastgru.reference.plain import with_plain_weights
+from fastgru.reference.evaluate import with_plain_weights
 
 __all__ = ["Executable"]
 

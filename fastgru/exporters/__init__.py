@@ -14,7 +14,7 @@ def to_onnx(graph: Graph, path: str | PathLike[str] | None = None, *, precision:
     """
     from fastgru.exporters.onnx import graph_to_onnx
     from fastgru.graphfile import write_whole
-    from fastgru.reference.plain import with_plain_weights
+    from fastgru.reference.evaluate import with_plain_weights
 
     data: bytes = graph_to_onnx(with_plain_weights(graph), precision=precision).SerializeToString()
     if path is not None:

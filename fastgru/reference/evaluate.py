@@ -13,7 +13,7 @@ from fastgru.reference.facts import bound
 from fastgru.reference.foreign import FOREIGN, check_foreign, evaluate_foreign
 from fastgru.reference.operator import OPS, as_array, is_floating, numpy_dtype
 
-__all__ = ["bind_inputs", "check_node", "evaluate", "in_precision", "run_graph"]
+__all__ = ["bind_inputs", "check_node", "evaluate", "in_precision", "run_graph", "with_plain_weights"]
 
 
 def check_node(node: Node) -> None:
@@ -108,6 +108,24 @@ def in_precision(node: Node, dtype: str) -> Node:
     if key is None or key not in node.attrs or not is_floating(numpy_dtype(node.attrs[key])):
         return node
     return replace(node, attrs={**node.attrs, key: dtype})
+
+
+def with_plain_weights(graph: Graph) -> Graph:
+    """The graph without `precisions`: constants behind a `dequantize`, and in bfloat16, as the float32 they mean."""
+    if not graph.precisions:
+        return graph
+    constants = {name: a.astype(np.float32) if a.dtype.name == "bfloat16" else a for name, a in graph.constants.items()}
+    nodes = []
+    kept: set[str] = set()
+    for node in graph.nodes:
+        if node.op == "dequantize" and all(name in constants for name in node.inputs if name):
+            (constants[node.outputs[0]],) = evaluate(node, [constants[n] if n else None for n in node.inputs])
+            kept.update(node.inputs)
+        else:
+            nodes.append(node)
+    read = {name for node in nodes for name in node.inputs} | {spec.name for spec in graph.outputs}
+    constants = {name: a for name, a in constants.items() if name in read or name not in kept}
+    return replace(graph, nodes=tuple(nodes), constants=constants, precisions={})
 
 
 def bind_inputs(specs: Sequence[TensorSpec], inputs: Mapping[str, ArrayLike]) -> dict[str, Array]:

@@ -154,9 +154,5 @@ def slice_(x: Array, starts: Array, ends: Array, axes: Array | None = None, step
 
 
 def _positions(size: int, start: int, end: int, step: int) -> slice:
-    start = start + size if start < 0 else start
-    end = end + size if end < 0 else end
-    if step > 0:
-        return slice(min(max(start, 0), size), min(max(end, 0), size), step)
-    start, end = min(max(start, 0), size - 1), min(max(end, -1), size - 1)
-    return slice(start, None if end < 0 else end, step) if size else slice(0, 0)
+    first, last, _ = slice(start, end, step).indices(size)
+    return slice(max(first, 0), None if last < 0 else last, step)

@@ -24,7 +24,7 @@ from fastgru.exporters import to_onnx
 from fastgru.graph import Graph, Node, TensorSpec
 from fastgru.graphfile import graph_to_bytes, read_graph
 from fastgru.reference import run_graph
-from fastgru.reference.plain import with_plain_weights
+from fastgru.reference.evaluate import with_plain_weights
 from fastgru.spec import GRUSpec
 from fastgru.tensorfile import read_tensor_file
 from fastgru.verify.cases import draw_cases
