@@ -17,11 +17,9 @@ from fastgru.errors import ShapeError
 from fastgru.graph import Node
 from fastgru.reference.einsum import Labels, label_sizes, parse_equation
 
-__all__ = ["lower_einsum"]
-
 
 @lowering("einsum")
-def lower_einsum(builder: PlanBuilder, node: Node, *values: Value) -> list[Value]:
+def _lower_einsum(builder: PlanBuilder, node: Node, *values: Value) -> list[Value]:
     """Operands are multiplied from left to right; a label is summed as soon as no later operand has it."""
     equation = node.attrs["equation"]
     if same_dtype(builder, **{f"x{i}": v for i, v in enumerate(values)}) == "bool":

@@ -18,11 +18,9 @@ from fastgru.precisions import WEIGHT_BYTES
 from fastgru.simd.cpu import LANES
 from fastgru.spec import SIGMOID, TANH, GRUSpec, GRUWeights
 
-__all__ = ["lower_gru"]
-
 
 @lowering("gru")
-def lower_gru(builder: PlanBuilder, node: Node, *inputs: Value | None) -> list[Value]:
+def _lower_gru(builder: PlanBuilder, node: Node, *inputs: Value | None) -> list[Value]:
     """x, initial_h?, lengths?, mask?, then the weights -> y, h_n."""
     spec = GRUSpec.from_dict(node.attrs["spec"])
     layer = SequenceLayer(builder, node, spec, inputs, GRUWeights)

@@ -33,14 +33,11 @@ from fastgru.reference.quantize import (
     vector_axis,
 )
 
-__all__ = ["lower_conv_integer", "lower_matmul_integer"]
-
-
 _MIDDLE: Final = {"int8": 0, "uint8": 128}  # what the kernel for bytes takes off
 
 
 @lowering("matmul_integer")
-def lower_matmul_integer(
+def _lower_matmul_integer(
     builder: PlanBuilder, node: Node, a: Value, b: Value, a_zero: Value | None = None, b_zero: Value | None = None
 ) -> list[Value]:
     """(a - a_zero_point) (b - b_zero_point) in int32."""
@@ -136,7 +133,7 @@ def _by_bytes(builder: PlanBuilder, a: Value, a_zero: Value | None, right: _Cons
 
 
 @lowering("conv_integer")
-def lower_conv_integer(
+def _lower_conv_integer(
     builder: PlanBuilder, node: Node, x: Value, w: Value, x_zero: Value | None = None, w_zero: Value | None = None
 ) -> list[Value]:
     """The convolution of x - x_zero_point and weight - w_zero_point in int32."""

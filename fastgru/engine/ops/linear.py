@@ -15,11 +15,9 @@ from fastgru.kernels.operands.embedding import EMBEDDING
 from fastgru.packing.lowp import pack_rows
 from fastgru.reference.linear import check_linear
 
-__all__ = ["lower_embedding", "lower_linear"]
-
 
 @lowering("linear")
-def lower_linear(builder: PlanBuilder, node: Node, x: Value, weight: Value, bias: Value | None = None) -> list[Value]:
+def _lower_linear(builder: PlanBuilder, node: Node, x: Value, weight: Value, bias: Value | None = None) -> list[Value]:
     """y = x W^T + b over the last axis."""
     dtype = same_dtype(builder, x=x, weight=weight, bias=bias)
     if dtype != builder.float_dtype:
@@ -33,7 +31,7 @@ def lower_linear(builder: PlanBuilder, node: Node, x: Value, weight: Value, bias
 
 
 @lowering("embedding")
-def lower_embedding(builder: PlanBuilder, node: Node, ids: Value, table: Value) -> list[Value]:
+def _lower_embedding(builder: PlanBuilder, node: Node, ids: Value, table: Value) -> list[Value]:
     """Rows of a table by id; an id outside the table is an error when it comes."""
     if table.ndim != 2:
         raise ShapeError(f"weight has shape {table.shape}, expected (V, D)")

@@ -7,11 +7,9 @@ from fastgru.engine.ops.sequence import SequenceLayer
 from fastgru.graph import Node
 from fastgru.spec import SIGMOID, TANH, LSTMSpec, LSTMWeights
 
-__all__ = ["lower_lstm"]
-
 
 @lowering("lstm")
-def lower_lstm(builder: PlanBuilder, node: Node, *inputs: Value | None) -> list[Value]:
+def _lower_lstm(builder: PlanBuilder, node: Node, *inputs: Value | None) -> list[Value]:
     """x, initial_h?, lengths?, mask?, initial_c?, then the weights -> y, h_n, c_n."""
     spec = LSTMSpec.from_dict(node.attrs["spec"])
     layer = SequenceLayer(builder, node, spec, inputs, LSTMWeights)

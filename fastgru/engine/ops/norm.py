@@ -18,12 +18,10 @@ from fastgru.kernels.operands.norm import GROUP_NORM, ROW_NORM
 from fastgru.reference.norm import check_factors, check_group_norm, check_row_norm
 from fastgru.reference.shape import normal_axis
 
-__all__ = ["lower_batch_norm", "lower_group_norm", "lower_layer_norm"]
-
 
 @lowering("layer_norm")
 @lowering("rms_norm")
-def lower_layer_norm(
+def _lower_layer_norm(
     builder: PlanBuilder, node: Node, x_value: Value, scale: Value | None = None, bias: Value | None = None
 ) -> list[Value]:
     """(x - mean) / sqrt(var + epsilon) * scale + bias, or x / sqrt(mean(x^2) + epsilon) * scale."""
@@ -46,7 +44,7 @@ def lower_layer_norm(
 
 
 @lowering("group_norm")
-def lower_group_norm(builder: PlanBuilder, node: Node, x_value: Value, scale: Value, bias: Value) -> list[Value]:
+def _lower_group_norm(builder: PlanBuilder, node: Node, x_value: Value, scale: Value, bias: Value) -> list[Value]:
     """(x - mean) / sqrt(var + epsilon) over each group of channels, then scale and bias a channel."""
     same_dtype(builder, x=x_value, scale=scale, bias=bias)
     groups = check_group_norm(x_value.shape, scale.shape, bias.shape, node.attrs.get("groups"))
@@ -62,7 +60,7 @@ def lower_group_norm(builder: PlanBuilder, node: Node, x_value: Value, scale: Va
 
 
 @lowering("batch_norm")
-def lower_batch_norm(
+def _lower_batch_norm(
     builder: PlanBuilder, node: Node, x_value: Value, scale: Value, bias: Value, mean: Value, var: Value
 ) -> list[Value]:
     """(x - mean) / sqrt(var + epsilon) * scale + bias, along one axis."""

@@ -19,11 +19,9 @@ from fastgru.reference.pool import seen_counts
 from fastgru.reference.windows import slide
 from fastgru.simd.cpu import LANES
 
-__all__ = ["lower_pool"]
-
 
 @lowering("pool")
-def lower_pool(builder: PlanBuilder, node: Node, value: Value) -> list[Value]:
+def _lower_pool(builder: PlanBuilder, node: Node, value: Value) -> list[Value]:
     """x (N, C, D1, ...) -> (N, C, E1, ...)."""
     attrs, kind, dtype = node.attrs, node.attrs["kind"], builder.float_dtype
     given = builder.dtype(value)

@@ -14,11 +14,9 @@ from fastgru.graph import Array, Node
 from fastgru.kernels.operands.resize import RESAMPLE
 from fastgru.reference.resize import Axis, resize_axes, taps
 
-__all__ = ["lower_resize"]
-
 
 @lowering("resize")
-def lower_resize(builder: PlanBuilder, node: Node, value: Value, *target: Value | None) -> list[Value]:
+def _lower_resize(builder: PlanBuilder, node: Node, value: Value, *target: Value | None) -> list[Value]:
     """x at other sizes, which are known when the plan is made."""
     roi, scales, sizes = (
         None if v is None else constant_of(v, f"the {name} of a resize").array

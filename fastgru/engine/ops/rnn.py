@@ -7,10 +7,8 @@ from fastgru.engine.ops.sequence import SequenceLayer
 from fastgru.graph import Node
 from fastgru.spec import RNNSpec, RNNWeights
 
-__all__ = ["lower_rnn"]
-
 
 @lowering("rnn")
-def lower_rnn(builder: PlanBuilder, node: Node, *inputs: Value | None) -> list[Value]:
+def _lower_rnn(builder: PlanBuilder, node: Node, *inputs: Value | None) -> list[Value]:
     """x, initial_h?, lengths?, mask?, then the weights -> y, h_n."""
     return SequenceLayer(builder, node, RNNSpec.from_dict(node.attrs["spec"]), inputs, RNNWeights).emitted("rnn")

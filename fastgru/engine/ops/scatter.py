@@ -20,11 +20,9 @@ from fastgru.kernels.operands.scatter import REDUCTIONS, SCATTER_ELEMENTS, SCATT
 from fastgru.reference.scatter import check_scatter_elements, check_scatter_nd
 from fastgru.reference.shape import normal_axis
 
-__all__ = ["lower_scatter_elements", "lower_scatter_nd"]
-
 
 @lowering("scatter_nd")
-def lower_scatter_nd(builder: PlanBuilder, node: Node, x: Value, indices: Value, updates: Value) -> list[Value]:
+def _lower_scatter_nd(builder: PlanBuilder, node: Node, x: Value, indices: Value, updates: Value) -> list[Value]:
     """x with blocks of it replaced."""
     reduction = _reduction(builder, node, x, updates)
     check_integers(builder, indices=indices)
@@ -83,7 +81,7 @@ def _replaced(builder: PlanBuilder, x: Value, target: tuple[int, tuple[int, ...]
 
 
 @lowering("scatter_elements")
-def lower_scatter_elements(builder: PlanBuilder, node: Node, x: Value, indices: Value, updates: Value) -> list[Value]:
+def _lower_scatter_elements(builder: PlanBuilder, node: Node, x: Value, indices: Value, updates: Value) -> list[Value]:
     """x with elements replaced along an axis."""
     reduction = _reduction(builder, node, x, updates)
     check_integers(builder, indices=indices)

@@ -10,11 +10,9 @@ from fastgru.graph import Node
 from fastgru.kernels.operands.selection import GATHER_ND, REVERSE_SEQUENCE
 from fastgru.reference.selection import check_gather_nd, check_reverse
 
-__all__ = ["lower_gather_nd", "lower_reverse_sequence"]
-
 
 @lowering("gather_nd")
-def lower_gather_nd(builder: PlanBuilder, node: Node, x_value: Value, indices: Value) -> list[Value]:
+def _lower_gather_nd(builder: PlanBuilder, node: Node, x_value: Value, indices: Value) -> list[Value]:
     """Blocks of x by tuples of positions."""
     check_integers(builder, indices=indices)
     lead = node.attrs.get("batch_dims", 0)
@@ -36,7 +34,7 @@ def lower_gather_nd(builder: PlanBuilder, node: Node, x_value: Value, indices: V
 
 
 @lowering("reverse_sequence")
-def lower_reverse_sequence(builder: PlanBuilder, node: Node, x_value: Value, lengths: Value) -> list[Value]:
+def _lower_reverse_sequence(builder: PlanBuilder, node: Node, x_value: Value, lengths: Value) -> list[Value]:
     """The valid steps of each row in the other order."""
     check_integers(builder, lengths=lengths)
     time, batch = node.attrs["time_axis"], node.attrs["batch_axis"]

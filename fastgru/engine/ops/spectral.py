@@ -19,14 +19,12 @@ from fastgru.errors import UnsupportedModelError
 from fastgru.graph import Node
 from fastgru.reference.spectral import check_stft, dft_sizes, dft_table
 
-__all__ = ["lower_dft", "lower_stft"]
-
 # A larger matrix would take longer to make and to read than the transform is worth: 64 Mi numbers, 8192 real points.
 _MOST_ELEMENTS: Final = 1 << 26
 
 
 @lowering("dft")
-def lower_dft(builder: PlanBuilder, node: Node, x: Value) -> list[Value]:
+def _lower_dft(builder: PlanBuilder, node: Node, x: Value) -> list[Value]:
     """The transform along an axis."""
     length, onesided = node.attrs.get("length"), bool(node.attrs.get("onesided", False))
     return [_transform(builder, x, node.attrs["axis"], length, onesided, bool(node.attrs.get("inverse", False)))]
@@ -61,7 +59,7 @@ def _transform(
 
 
 @lowering("stft")
-def lower_stft(builder: PlanBuilder, node: Node, signal: Value, window: Value | None = None) -> list[Value]:
+def _lower_stft(builder: PlanBuilder, node: Node, signal: Value, window: Value | None = None) -> list[Value]:
     """The transform of every frame."""
     onesided, step = bool(node.attrs.get("onesided", True)), node.attrs["step"]
     shape = None if window is None else window.shape

@@ -12,11 +12,9 @@ from fastgru.graph import Node
 from fastgru.kernels.operands.topk import TOPK
 from fastgru.reference.shape import integers, normal_axis
 
-__all__ = ["lower_topk"]
-
 
 @lowering("topk")
-def lower_topk(builder: PlanBuilder, node: Node, value: Value, k_value: Value) -> list[Value]:
+def _lower_topk(builder: PlanBuilder, node: Node, value: Value, k_value: Value) -> list[Value]:
     """The k largest or smallest, in order, and where they are."""
     axis = normal_axis(node.attrs["axis"], value.ndim)
     count = integers("k", constant_of(k_value, "the k of a TopK").array)
