@@ -3,6 +3,8 @@
 A lowering takes the builder, the node and one argument an input: `None`, or none at all, where the node has it not.
 `check_node` has counted them before, so that an input that the definition asks for is always there.
 
+The words that it is written in come from here, too: the builder, nodes, and the values between them.
+
 A lowering that only moves the frame of a tensor (reshape, transpose, slice...) returns a view and emits nothing.
 """
 
@@ -11,9 +13,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
-from fastgru.engine.buffers import Value
+from fastgru.engine.buffers import Constant, Value, View, constant_of
+from fastgru.engine.builder import PlanBuilder
+from fastgru.graph import Node
 
-__all__ = ["KINDS", "LOWERINGS", "Lowering", "lowering"]
+__all__ = [
+    "KINDS", "LOWERINGS", "Constant", "Lowering", "Node", "PlanBuilder", "Value", "View", "constant_of", "lowering",
+]  # fmt: skip
 
 Lowering: TypeAlias = Callable[..., list[Value]]
 

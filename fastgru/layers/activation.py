@@ -8,10 +8,8 @@ from numpy.typing import ArrayLike
 
 from fastgru import conventions
 from fastgru.errors import ShapeError, SpecError
-from fastgru.graphbuilder import Value
 from fastgru.layers.arrays import as_weight, at_key, axis_of, integer, number
-from fastgru.layers.base import Layer, Options
-from fastgru.layers.builder import NetworkBuilder
+from fastgru.layers.base import Layer, NetworkBuilder, Options, Value
 
 __all__ = [
     "ELU",

@@ -1,5 +1,7 @@
 """What every layer is: a rule that writes nodes into a graph, and a call that runs that graph.
 
+Layers are written in the words of this module: the builder of the graph, and its values.
+
 A graph is made at the first call that needs it (one for each rank of the input, with lengths or without) and kept.
 """
 
@@ -22,7 +24,7 @@ from fastgru.precisions import float_dtype_of
 from fastgru.process import lock
 from fastgru.streaming import Stream
 
-__all__ = ["Layer", "Options"]
+__all__ = ["Layer", "NetworkBuilder", "Options", "Value"]
 
 
 class Options(TypedDict, total=False):

@@ -9,10 +9,8 @@ from numpy.typing import ArrayLike
 
 from fastgru.errors import ShapeError, SpecError
 from fastgru.graph import Array
-from fastgru.graphbuilder import Value
 from fastgru.layers.arrays import float_input
-from fastgru.layers.base import Layer, Options
-from fastgru.layers.builder import NetworkBuilder
+from fastgru.layers.base import Layer, NetworkBuilder, Options, Value
 from fastgru.layers.gate import GateLike, stack_gates
 from fastgru.layers.gru import GRU
 from fastgru.layers.torch_keys import cell_weights

@@ -17,10 +17,8 @@ from numpy.typing import ArrayLike
 from fastgru.conventions import activation_from_keras, activations_from_onnx, from_keras_gates, from_onnx_gates
 from fastgru.errors import ShapeError, SpecError
 from fastgru.graph import Array, Graph
-from fastgru.graphbuilder import Value
 from fastgru.layers.arrays import as_lengths, as_weight, check_last, float_input
-from fastgru.layers.base import Layer, Options
-from fastgru.layers.builder import NetworkBuilder
+from fastgru.layers.base import Layer, NetworkBuilder, Options, Value
 from fastgru.layers.gate import GateLike, stack_gates
 from fastgru.layers.torch_keys import stack_weights
 from fastgru.spec import DIRECTIONS, Activation, GRUSpec, GRUWeights, check_weights

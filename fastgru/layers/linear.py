@@ -6,10 +6,8 @@ from typing import Self, Unpack
 from numpy.typing import ArrayLike
 
 from fastgru.errors import ShapeError
-from fastgru.graphbuilder import Value
 from fastgru.layers.arrays import as_weight, at_key, check_last
-from fastgru.layers.base import Layer, Options
-from fastgru.layers.builder import NetworkBuilder
+from fastgru.layers.base import Layer, NetworkBuilder, Options, Value
 
 __all__ = ["Embedding", "Linear"]
 

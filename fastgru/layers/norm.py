@@ -7,10 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastgru.errors import ShapeError, SpecError
-from fastgru.graphbuilder import Value
 from fastgru.layers.arrays import as_weight, at_key, integer, number
-from fastgru.layers.base import Layer, Options
-from fastgru.layers.builder import NetworkBuilder
+from fastgru.layers.base import Layer, NetworkBuilder, Options, Value
 
 __all__ = ["BatchNorm1d", "LayerNorm"]
 

@@ -8,9 +8,7 @@ from numpy.typing import ArrayLike
 from fastgru.budget import PLAN_BYTES
 from fastgru.errors import ShapeError, SpecError
 from fastgru.graph import Array
-from fastgru.graphbuilder import Value
-from fastgru.layers.base import Layer
-from fastgru.layers.builder import NetworkBuilder
+from fastgru.layers.base import Layer, NetworkBuilder, Value
 
 __all__ = ["Sequential"]
 

@@ -3,10 +3,8 @@
 from typing import Unpack
 
 from fastgru.errors import ShapeError, SpecError
-from fastgru.graphbuilder import Value
 from fastgru.layers.arrays import axis_of, integer, number
-from fastgru.layers.base import Layer, Options
-from fastgru.layers.builder import NetworkBuilder
+from fastgru.layers.base import Layer, NetworkBuilder, Options, Value
 
 __all__ = ["Dropout", "Identity", "LastStep", "Select", "Transpose"]
 

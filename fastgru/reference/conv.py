@@ -15,8 +15,7 @@ import numpy as np
 
 from fastgru.errors import ShapeError
 from fastgru.reference.attributes import Bound, Count, Counts, Length, Sizes
-from fastgru.reference.dims import Facts
-from fastgru.reference.operand import Dim, Dims, Operand
+from fastgru.reference.dims import Dim, Dims, Facts, Operand
 from fastgru.reference.operator import Array, operator, same_dtype
 from fastgru.reference.sizes import Size, multiply
 from fastgru.reference.windows import Pads, Windows, check_forms, overlaps, slid, slide, spread, spread_dims

@@ -16,12 +16,12 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from fastgru.errors import ShapeError
-from fastgru.reference.operand import Dim, Dims, Operand, Place, UnknownError
+from fastgru.reference.operand import MOST_ELEMENTS, Dim, Dims, Operand, Place, UnknownError, numbers
 from fastgru.reference.sizes import Size, multiply
 
 __all__ = [
-    "FIRST", "Facts", "Tie", "broadcast", "broadcast_dims", "changed", "equal", "joined", "pairwise", "per_input",
-    "reduced", "regrouped", "same",
+    "FIRST", "MOST_ELEMENTS", "Dim", "Dims", "Facts", "Operand", "Tie", "UnknownError", "broadcast", "broadcast_dims",
+    "changed", "equal", "joined", "numbers", "pairwise", "per_input", "reduced", "regrouped", "same",
 ]  # fmt: skip
 
 FIRST: Final = slice(1)  # of the inputs

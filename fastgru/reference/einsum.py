@@ -7,8 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from fastgru.errors import InvalidModelError, ShapeError
-from fastgru.reference.dims import Facts, broadcast_dims, equal
-from fastgru.reference.operand import Dim, Dims, Operand
+from fastgru.reference.dims import Dim, Dims, Facts, Operand, broadcast_dims, equal
 from fastgru.reference.operator import Array, operator, same_dtype
 from fastgru.reference.sizes import Size, multiply
 

@@ -12,9 +12,8 @@ import numpy as np
 
 from fastgru.errors import InvalidModelError, ShapeError, SpecError
 from fastgru.reference.attributes import DType, Finite, OneOf
-from fastgru.reference.dims import FIRST, Facts, same
+from fastgru.reference.dims import FIRST, Facts, Operand, same
 from fastgru.reference.gru import activate
-from fastgru.reference.operand import Operand
 from fastgru.reference.operator import Array, need_bool, need_floating, numpy_dtype, operator
 from fastgru.reference.sizes import Size, multiply
 from fastgru.spec import ACTIVATIONS, Activation

@@ -8,8 +8,7 @@ import numpy as np
 
 from fastgru.errors import ShapeError
 from fastgru.reference.attributes import Axes, Axis, OneOf
-from fastgru.reference.dims import FIRST, Facts, changed, joined
-from fastgru.reference.operand import Dim, Dims, Operand, UnknownError
+from fastgru.reference.dims import FIRST, Dim, Dims, Facts, Operand, UnknownError, changed, joined
 from fastgru.reference.operator import Array, operator
 from fastgru.reference.shape import check_positions, integers, normal_axis
 from fastgru.reference.sizes import Size, add, at_least, multiply

@@ -5,8 +5,7 @@ from typing import Any
 import numpy as np
 
 from fastgru.errors import ShapeError
-from fastgru.reference.dims import Facts, Tie, broadcast_dims
-from fastgru.reference.operand import Dims, Operand
+from fastgru.reference.dims import Dims, Facts, Operand, Tie, broadcast_dims
 from fastgru.reference.operator import Array, operator, same_dtype
 from fastgru.reference.shape import check_positions
 from fastgru.reference.sizes import Size, multiply

@@ -7,8 +7,7 @@ import numpy as np
 
 from fastgru.errors import ShapeError
 from fastgru.reference.attributes import Counts, OneOf
-from fastgru.reference.dims import Facts
-from fastgru.reference.operand import Dims, Operand
+from fastgru.reference.dims import Dims, Facts, Operand
 from fastgru.reference.operator import Array, is_floating, operator
 from fastgru.reference.sizes import multiply
 from fastgru.reference.windows import Pads, Windows, check_forms, overlaps, slid, slide

@@ -10,8 +10,7 @@ import numpy as np
 
 from fastgru.errors import ShapeError
 from fastgru.graph import Array
-from fastgru.reference.dims import Facts, Tie
-from fastgru.reference.operand import Dim, Dims, Operand
+from fastgru.reference.dims import Dim, Dims, Facts, Operand, Tie
 from fastgru.reference.sizes import Size, multiply
 from fastgru.spec import RecurrentSpec, check_weights
 

@@ -7,8 +7,7 @@ import numpy as np
 
 from fastgru.errors import ShapeError
 from fastgru.reference.attributes import Axes, Axis, OneOf
-from fastgru.reference.dims import Facts, per_input, reduced, same
-from fastgru.reference.operand import Operand, UnknownError
+from fastgru.reference.dims import Facts, Operand, UnknownError, per_input, reduced, same
 from fastgru.reference.operator import Array, is_floating, operator
 from fastgru.reference.shape import normal_axis
 from fastgru.reference.sizes import Size, add, multiply

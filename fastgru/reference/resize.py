@@ -11,8 +11,7 @@ import numpy as np
 
 from fastgru.errors import ShapeError
 from fastgru.reference.attributes import Axes, Finite, OneOf
-from fastgru.reference.dims import Facts, changed
-from fastgru.reference.operand import Dims, Operand, UnknownError
+from fastgru.reference.dims import Dims, Facts, Operand, UnknownError, changed
 from fastgru.reference.operator import Array, is_floating, operator
 from fastgru.reference.shape import integers, normal_axis
 from fastgru.reference.sizes import Size, multiply

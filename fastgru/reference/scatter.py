@@ -7,9 +7,8 @@ import numpy as np
 
 from fastgru.errors import ShapeError
 from fastgru.reference.attributes import Axis, OneOf
-from fastgru.reference.dims import Facts, Tie, same
+from fastgru.reference.dims import Facts, Operand, Tie, same
 from fastgru.reference.indexing import check_beside
-from fastgru.reference.operand import Operand
 from fastgru.reference.operator import Array, operator, same_dtype
 from fastgru.reference.shape import check_positions, normal_axis
 

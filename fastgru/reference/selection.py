@@ -6,8 +6,7 @@ import numpy as np
 
 from fastgru.errors import ShapeError
 from fastgru.reference.attributes import Axis, Size
-from fastgru.reference.dims import FIRST, Facts, equal, same
-from fastgru.reference.operand import Dim, Dims, Operand, numbers
+from fastgru.reference.dims import FIRST, Dim, Dims, Facts, Operand, equal, numbers, same
 from fastgru.reference.operator import Array, operator
 from fastgru.reference.shape import check_positions
 

@@ -8,8 +8,18 @@ import numpy as np
 
 from fastgru.errors import InvalidModelError, ShapeError
 from fastgru.reference.attributes import Axes, Axis, DType, Position
-from fastgru.reference.dims import FIRST, Facts, broadcast_dims, reduced, regrouped
-from fastgru.reference.operand import MOST_ELEMENTS, Dim, Dims, Operand, UnknownError
+from fastgru.reference.dims import (
+    FIRST,
+    MOST_ELEMENTS,
+    Dim,
+    Dims,
+    Facts,
+    Operand,
+    UnknownError,
+    broadcast_dims,
+    reduced,
+    regrouped,
+)
 from fastgru.reference.operator import Array, is_floating, numpy_dtype, operator, same_dtype
 from fastgru.reference.sizes import Size, at_least, divide, multiply, subtract
 

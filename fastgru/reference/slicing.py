@@ -7,8 +7,7 @@ import numpy as np
 
 from fastgru.errors import InvalidModelError, ShapeError
 from fastgru.reference.attributes import Axis, Count, Sizes
-from fastgru.reference.dims import FIRST, Facts, changed, equal, joined
-from fastgru.reference.operand import Dims, Operand, UnknownError
+from fastgru.reference.dims import FIRST, Dims, Facts, Operand, UnknownError, changed, equal, joined
 from fastgru.reference.operator import Array, operator, same_dtype
 from fastgru.reference.shape import integers, normal_axis
 from fastgru.reference.sizes import Size, add, at_least, divide, floor_divide, subtract

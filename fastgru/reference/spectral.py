@@ -7,8 +7,7 @@ import numpy as np
 
 from fastgru.errors import ShapeError
 from fastgru.reference.attributes import Axis, Count
-from fastgru.reference.dims import Facts
-from fastgru.reference.operand import Dim, Dims, Operand
+from fastgru.reference.dims import Dim, Dims, Facts, Operand
 from fastgru.reference.operator import Array, need_floating, operator, same_dtype
 from fastgru.reference.shape import normal_axis
 from fastgru.reference.sizes import Size, add, floor_divide, multiply, subtract

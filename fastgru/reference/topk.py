@@ -6,8 +6,7 @@ import numpy as np
 
 from fastgru.errors import ShapeError
 from fastgru.reference.attributes import Axis
-from fastgru.reference.dims import Facts, changed, per_input
-from fastgru.reference.operand import Dims, Operand, UnknownError
+from fastgru.reference.dims import Dims, Facts, Operand, UnknownError, changed, per_input
 from fastgru.reference.operator import Array, operator
 from fastgru.reference.shape import integers, normal_axis
 from fastgru.reference.sizes import Size

@@ -12,7 +12,7 @@ from typing import Annotated, Final
 
 from fastgru.errors import InvalidModelError, ShapeError
 from fastgru.reference.attributes import OneOf, Sizes
-from fastgru.reference.operand import Dim, Dims
+from fastgru.reference.dims import Dim, Dims
 from fastgru.reference.sizes import Size, add, floor_divide, multiply, subtract
 
 __all__ = ["Pads", "Windows", "check_forms", "overlaps", "slid", "slide", "spread", "spread_dims"]

@@ -2,11 +2,8 @@
 
 import numpy as np
 
-from fastgru.engine.buffers import Constant, Value, View
-from fastgru.engine.builder import PlanBuilder
-from fastgru.engine.lowering import lowering
+from fastgru.engine.lowering import Constant, Node, PlanBuilder, Value, View, lowering
 from fastgru.errors import ShapeError
-from fastgru.graph import Node
 from fastgru.kernels.operands.cast import CAST, DIRECT
 from fastgru.reference.operator import is_floating, numpy_dtype
 

@@ -6,14 +6,11 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgru.engine.buffers import Constant, Value, View, constant_of
-from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.emission import Moved
-from fastgru.engine.lowering import lowering
+from fastgru.engine.lowering import Constant, Node, PlanBuilder, Value, View, constant_of, lowering
 from fastgru.engine.ops.elementwise import same_dtype
 from fastgru.engine.windows import Phase, SlidingAxis, WindowWords, sliding, transposed, window_words
 from fastgru.errors import UnsupportedModelError
-from fastgru.graph import Node
 from fastgru.kernels.operands.conv import CONV, PHASE
 from fastgru.kernels.operands.windows import COLLECT, PAD
 from fastgru.packing.aligned import zeros

@@ -4,9 +4,7 @@ from math import prod
 
 import numpy as np
 
-from fastgru.engine.buffers import Constant, Value, View
-from fastgru.engine.builder import PlanBuilder
-from fastgru.engine.lowering import lowering
+from fastgru.engine.lowering import Constant, Node, PlanBuilder, Value, View, lowering
 from fastgru.engine.ops.elementwise import apply_binary, same_dtype
 from fastgru.engine.ops.gemm import gemm
 from fastgru.engine.ops.matmul import multiplied
@@ -14,7 +12,6 @@ from fastgru.engine.ops.reduce import reduced
 from fastgru.engine.ops.shape import broadcast_to, reshaped
 from fastgru.engine.ops.softmax import permuted
 from fastgru.errors import ShapeError
-from fastgru.graph import Node
 from fastgru.reference.einsum import Labels, label_sizes, parse_equation
 
 

@@ -4,16 +4,14 @@ from math import prod
 
 import numpy as np
 
-from fastgru.engine.buffers import Constant, Value, View, itemsize
-from fastgru.engine.builder import PlanBuilder
+from fastgru.engine.buffers import itemsize
 from fastgru.engine.emission import Given
 from fastgru.engine.fusion import computed
-from fastgru.engine.lowering import lowering
+from fastgru.engine.lowering import Constant, Node, PlanBuilder, Value, View, lowering
 from fastgru.engine.ops.cast import as_dtype
 from fastgru.engine.ops.shape import broadcast_to
 from fastgru.engine.strides import broadcast_shape
 from fastgru.errors import ShapeError, UnsupportedModelError
-from fastgru.graph import Node
 from fastgru.kernels.operands import binary as binary_kernel
 from fastgru.kernels.operands import fusion as fusion_kernel
 from fastgru.kernels.operands import unary as unary_kernel

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgru.engine.buffers import Constant, Value, View
-from fastgru.engine.builder import PlanBuilder
+from fastgru.engine.lowering import Constant, PlanBuilder, Value, View
 from fastgru.engine.sharing import LINEAR_FLOPS_S
 from fastgru.kernels.operands.linear import LINEAR, LOWP_LINEAR, edge_elements
 from fastgru.kernels.operands.lowp import quantised_block

@@ -3,12 +3,10 @@
 from contextlib import nullcontext
 from functools import partial
 
-from fastgru.engine.buffers import Value, itemsize
-from fastgru.engine.builder import PlanBuilder
-from fastgru.engine.lowering import lowering
+from fastgru.engine.buffers import itemsize
+from fastgru.engine.lowering import Node, PlanBuilder, Value, lowering
 from fastgru.engine.ops.sequence import SequenceLayer
 from fastgru.engine.sharing import choose
-from fastgru.graph import Node
 from fastgru.kernels.operands.gru import ALONE, GRU, gru_rows, gru_scratch, input_rows
 from fastgru.kernels.operands.lowp import LOWP
 from fastgru.kernels.run import EVERYONE

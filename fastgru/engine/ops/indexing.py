@@ -5,14 +5,13 @@ from math import prod
 
 import numpy as np
 
-from fastgru.engine.buffers import Constant, Region, Value, View, constant_of, contiguous_strides, itemsize
-from fastgru.engine.builder import PlanBuilder
-from fastgru.engine.lowering import lowering
+from fastgru.engine.buffers import Region, contiguous_strides, itemsize
+from fastgru.engine.lowering import Constant, Node, PlanBuilder, Value, View, constant_of, lowering
 from fastgru.engine.ops.cast import as_dtype, check_integers
 from fastgru.engine.ops.shape import sliced
 from fastgru.engine.strides import merged_axes, nditer_words
 from fastgru.errors import ShapeError
-from fastgru.graph import Array, Node
+from fastgru.graph import Array
 from fastgru.kernels.operands.indexing import GATHER_ELEMENTS, LAST, LENGTHS
 from fastgru.kernels.operands.movement import GATHER
 from fastgru.reference.indexing import check_beside, pad_widths

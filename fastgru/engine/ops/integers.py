@@ -13,11 +13,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgru.engine.buffers import Constant, Value, View, constant_of
-from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.exact import EXACT, bytes_of, peak_of, runs_of
 from fastgru.engine.fusion import computed
-from fastgru.engine.lowering import lowering
+from fastgru.engine.lowering import Constant, Node, PlanBuilder, Value, View, constant_of, lowering
 from fastgru.engine.ops.cast import as_dtype, saturated
 from fastgru.engine.ops.conv import lower_conv
 from fastgru.engine.ops.elementwise import apply_binary
@@ -26,7 +24,7 @@ from fastgru.engine.ops.matmul import multiplied
 from fastgru.engine.ops.quantize import moved
 from fastgru.engine.ops.shape import reshaped, sliced
 from fastgru.errors import ShapeError
-from fastgru.graph import Array, Node
+from fastgru.graph import Array
 from fastgru.reference.conv import check_conv
 from fastgru.reference.quantize import (
     check_factor,

@@ -1,8 +1,6 @@
 """Linear layers, and lookups in a table of rows."""
 
-from fastgru.engine.buffers import Constant, Value, View
-from fastgru.engine.builder import PlanBuilder
-from fastgru.engine.lowering import lowering
+from fastgru.engine.lowering import Constant, Node, PlanBuilder, Value, View, lowering
 from fastgru.engine.ops.cast import as_dtype, check_integers
 from fastgru.engine.ops.elementwise import apply_binary, same_dtype
 from fastgru.engine.ops.gemm import gemm
@@ -10,7 +8,6 @@ from fastgru.engine.ops.indexing import gathered
 from fastgru.engine.ops.matmul import multiplied
 from fastgru.engine.ops.softmax import permuted
 from fastgru.errors import ShapeError, UnsupportedModelError
-from fastgru.graph import Node
 from fastgru.kernels.operands.embedding import EMBEDDING
 from fastgru.packing.lowp import pack_rows
 from fastgru.reference.linear import check_linear

@@ -1,10 +1,7 @@
 """LSTM: one instruction a direction."""
 
-from fastgru.engine.buffers import Value
-from fastgru.engine.builder import PlanBuilder
-from fastgru.engine.lowering import lowering
+from fastgru.engine.lowering import Node, PlanBuilder, Value, lowering
 from fastgru.engine.ops.sequence import SequenceLayer
-from fastgru.graph import Node
 from fastgru.spec import SIGMOID, TANH, LSTMSpec, LSTMWeights
 
 

@@ -2,15 +2,13 @@
 
 from math import prod
 
-from fastgru.engine.buffers import Constant, Value, View, contiguous_strides
-from fastgru.engine.builder import PlanBuilder
-from fastgru.engine.lowering import lowering
+from fastgru.engine.buffers import contiguous_strides
+from fastgru.engine.lowering import Constant, Node, PlanBuilder, Value, View, lowering
 from fastgru.engine.ops.elementwise import same_dtype
 from fastgru.engine.ops.gemm import gemm
 from fastgru.engine.ops.shape import reshaped
 from fastgru.engine.strides import broadcast_shape, broadcast_strides, merged_axes, nditer_words
 from fastgru.errors import ShapeError, UnsupportedModelError
-from fastgru.graph import Node
 from fastgru.kernels.operands.linear import edge_elements
 from fastgru.kernels.operands.matmul import MATMUL, panel_elements
 from fastgru.packing.panels import pack_vectors

@@ -7,13 +7,10 @@ from math import prod
 
 import numpy as np
 
-from fastgru.engine.buffers import Constant, Value, View
-from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.fusion import computed
-from fastgru.engine.lowering import lowering
+from fastgru.engine.lowering import Constant, Node, PlanBuilder, Value, View, lowering
 from fastgru.engine.ops.cast import number
 from fastgru.engine.ops.elementwise import apply_binary, apply_unary, same_dtype
-from fastgru.graph import Node
 from fastgru.kernels.operands.norm import GROUP_NORM, ROW_NORM
 from fastgru.reference.norm import check_factors, check_group_norm, check_row_norm
 from fastgru.reference.shape import normal_axis

@@ -5,14 +5,11 @@ from math import prod
 
 import numpy as np
 
-from fastgru.engine.buffers import Constant, Value
-from fastgru.engine.builder import PlanBuilder
-from fastgru.engine.lowering import lowering
+from fastgru.engine.lowering import Constant, Node, PlanBuilder, Value, lowering
 from fastgru.engine.ops.cast import as_dtype
 from fastgru.engine.ops.elementwise import apply_binary
 from fastgru.engine.windows import sliding, window_words
 from fastgru.errors import ShapeError, UnsupportedModelError
-from fastgru.graph import Node
 from fastgru.kernels.operands import pool as kernel
 from fastgru.kernels.operands.windows import COLLECT, PAD
 from fastgru.reference.pool import seen_counts

@@ -2,16 +2,13 @@
 
 import numpy as np
 
-from fastgru.engine.buffers import Constant, Value, View
-from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.fusion import computed
-from fastgru.engine.lowering import lowering
+from fastgru.engine.lowering import Constant, Node, PlanBuilder, Value, View, lowering
 from fastgru.engine.ops.cast import as_dtype, number, saturated
 from fastgru.engine.ops.elementwise import broadcast, selected
 from fastgru.engine.ops.reduce import reduced
 from fastgru.engine.ops.shape import reshaped
 from fastgru.errors import ShapeError
-from fastgru.graph import Node
 from fastgru.kernels.operands.binary import COMPARISONS
 from fastgru.reference.quantize import (
     STORED_DTYPES,

@@ -5,14 +5,12 @@ from math import prod
 
 import numpy as np
 
-from fastgru.engine.buffers import Constant, Value, View, contiguous_strides
-from fastgru.engine.builder import PlanBuilder
-from fastgru.engine.lowering import lowering
+from fastgru.engine.buffers import contiguous_strides
+from fastgru.engine.lowering import Constant, Node, PlanBuilder, Value, View, lowering
 from fastgru.engine.ops.cast import as_dtype
 from fastgru.engine.ops.elementwise import wide
 from fastgru.engine.ops.softmax import last_axis, permuted
 from fastgru.errors import ShapeError, UnsupportedModelError
-from fastgru.graph import Node
 from fastgru.kernels.operands import reduce as kernel
 from fastgru.reference import evaluate
 from fastgru.reference.shape import normal_axis

@@ -4,13 +4,11 @@ from math import prod
 
 import numpy as np
 
-from fastgru.engine.buffers import Constant, Value, View, constant_of
-from fastgru.engine.builder import PlanBuilder
-from fastgru.engine.lowering import lowering
+from fastgru.engine.lowering import Constant, Node, PlanBuilder, Value, View, constant_of, lowering
 from fastgru.engine.ops.elementwise import selected
 from fastgru.engine.ops.indexing import gathered
 from fastgru.errors import ShapeError
-from fastgru.graph import Array, Node
+from fastgru.graph import Array
 from fastgru.kernels.operands.resize import RESAMPLE
 from fastgru.reference.resize import Axis, resize_axes, taps
 

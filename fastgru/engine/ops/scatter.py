@@ -4,17 +4,15 @@ from math import prod
 
 import numpy as np
 
-from fastgru.engine.buffers import Constant, Region, Value, View, contiguous_strides, itemsize
-from fastgru.engine.builder import PlanBuilder
+from fastgru.engine.buffers import Region, contiguous_strides, itemsize
 from fastgru.engine.emission import Given
-from fastgru.engine.lowering import lowering
+from fastgru.engine.lowering import Constant, Node, PlanBuilder, Value, View, lowering
 from fastgru.engine.ops.cast import as_dtype, check_integers
 from fastgru.engine.ops.elementwise import same_dtype
 from fastgru.engine.ops.indexing import evenly_spaced
 from fastgru.engine.positions import expanded, positions
 from fastgru.engine.strides import merged_axes, nditer_words
 from fastgru.errors import ShapeError, UnsupportedModelError
-from fastgru.graph import Node
 from fastgru.kernels.operands.declare import Operands
 from fastgru.kernels.operands.scatter import REDUCTIONS, SCATTER_ELEMENTS, SCATTER_ND
 from fastgru.reference.scatter import check_scatter_elements, check_scatter_nd

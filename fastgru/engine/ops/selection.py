@@ -2,11 +2,9 @@
 
 from math import prod
 
-from fastgru.engine.buffers import Value, contiguous_strides, itemsize
-from fastgru.engine.builder import PlanBuilder
-from fastgru.engine.lowering import lowering
+from fastgru.engine.buffers import contiguous_strides, itemsize
+from fastgru.engine.lowering import Node, PlanBuilder, Value, lowering
 from fastgru.engine.ops.cast import as_dtype, check_integers
-from fastgru.graph import Node
 from fastgru.kernels.operands.selection import GATHER_ND, REVERSE_SEQUENCE
 from fastgru.reference.selection import check_gather_nd, check_reverse
 

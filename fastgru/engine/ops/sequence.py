@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from fastgru.engine.buffers import Constant, Value, View, itemsize
-from fastgru.engine.builder import PlanBuilder
+from fastgru.engine.buffers import itemsize
+from fastgru.engine.lowering import Constant, Node, PlanBuilder, Value, View
 from fastgru.engine.ops.cast import as_dtype
 from fastgru.engine.ops.indexing import checked_lengths
 from fastgru.errors import ShapeError, UnsupportedModelError
-from fastgru.graph import Array, Node
+from fastgru.graph import Array
 from fastgru.kernels.operands.activation import ACTIVATION_CODES, activation_parameters
 from fastgru.kernels.operands.recurrent import RECURRENT, chunk_steps, recurrent_scratch
 from fastgru.kernels.operands.team import step_work

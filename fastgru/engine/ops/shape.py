@@ -6,12 +6,10 @@ from math import prod
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from fastgru.engine.buffers import Constant, Region, Value, View, constant_of, contiguous_strides, itemsize
-from fastgru.engine.builder import PlanBuilder
-from fastgru.engine.lowering import lowering
+from fastgru.engine.buffers import Region, contiguous_strides, itemsize
+from fastgru.engine.lowering import Constant, Node, PlanBuilder, Value, View, constant_of, lowering
 from fastgru.engine.strides import broadcast_strides
 from fastgru.errors import ShapeError
-from fastgru.graph import Node
 from fastgru.reference import OPS, evaluate
 from fastgru.reference.shape import flat_shape, integers, new_shape, normal_axis
 

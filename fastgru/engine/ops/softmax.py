@@ -3,10 +3,7 @@
 from collections.abc import Sequence
 from math import prod
 
-from fastgru.engine.buffers import Value, View
-from fastgru.engine.builder import PlanBuilder
-from fastgru.engine.lowering import lowering
-from fastgru.graph import Node
+from fastgru.engine.lowering import Node, PlanBuilder, Value, View, lowering
 from fastgru.kernels.operands.softmax import SOFTMAX
 from fastgru.reference.shape import normal_axis
 

@@ -8,15 +8,12 @@ from typing import Final
 
 import numpy as np
 
-from fastgru.engine.buffers import Constant, Value, View
-from fastgru.engine.builder import PlanBuilder
-from fastgru.engine.lowering import lowering
+from fastgru.engine.lowering import Constant, Node, PlanBuilder, Value, View, lowering
 from fastgru.engine.ops.elementwise import apply_binary, same_dtype
 from fastgru.engine.ops.gemm import gemm
 from fastgru.engine.ops.shape import reshaped
 from fastgru.engine.ops.softmax import permuted
 from fastgru.errors import UnsupportedModelError
-from fastgru.graph import Node
 from fastgru.reference.spectral import check_stft, dft_sizes, dft_table
 
 # A larger matrix would take longer to make and to read than the transform is worth: 64 Mi numbers, 8192 real points.

@@ -2,13 +2,10 @@
 
 from math import prod
 
-from fastgru.engine.buffers import Value, constant_of
-from fastgru.engine.builder import PlanBuilder
-from fastgru.engine.lowering import lowering
+from fastgru.engine.lowering import Node, PlanBuilder, Value, constant_of, lowering
 from fastgru.engine.ops.cast import as_dtype
 from fastgru.engine.ops.elementwise import wide
 from fastgru.errors import ShapeError
-from fastgru.graph import Node
 from fastgru.kernels.operands.topk import TOPK
 from fastgru.reference.shape import integers, normal_axis
 
