@@ -7,7 +7,7 @@ Format: RTNeural/model_loader.h and python/model_utils.py of RTNeural.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -114,10 +114,13 @@ class _Reading:
             raise InvalidModelError(f"{layer}: shape says {layer.size} outputs, its weights make {self.size}")
 
     def _add(
-        self, op: str, layer: _Entry, arrays: tuple[Array, ...], attrs: Mapping[str, Any], suffix: str = ""
+        self, op: str, layer: _Entry, arrays: Sequence[Array | None], attrs: Mapping[str, Any], suffix: str = ""
     ) -> None:
         base = f"layers_{layer.number}_{layer.type}{suffix}"
-        constants = [self._graph.constant(array, f"{base}/weights_{i}") for i, array in enumerate(arrays)]
+        constants = [
+            None if array is None else self._graph.constant(array, f"{base}/weights_{i}")
+            for i, array in enumerate(arrays)
+        ]
         if op == "gru":
             names = [base, f"{base}/h_n"]
             self.value, _ = self._graph.add_many(op, [self.value, None, None, None, *constants], names, attrs)
@@ -137,8 +140,6 @@ class _Reading:
         kernel, recurrent = layer.array(0, (self.size, 3 * H)), layer.array(1, (H, 3 * H))
         bias = layer.array(2, (2, 3 * H))
         w = from_keras_gates(kernel, recurrent, bias, reset_after=True, what=str(layer))
-        assert w.bias_ih is not None
-        assert w.bias_hh is not None
         spec = GRUSpec(self.size, H, reset_after=True, batch_first=True)
         self._add("gru", layer, (w.weight_ih, w.weight_hh, w.bias_ih, w.bias_hh), {"spec": spec.to_dict()})
         self.size = H

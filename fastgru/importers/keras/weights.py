@@ -101,13 +101,10 @@ class LayerWeights(ABC):
 def open_weights(file: Hdf5) -> tuple[Store, LayerWeights]:
     """The weights of a whole model, by the layout that `file` has."""
     store = Store(file)
-    if file.has_group("model_weights"):
-        return store, _NamedWeights(
-            store, "model_weights/", [p for p in file.datasets if p.startswith("model_weights/")], True
-        )
-    if any(_NUMBERED.search(p) for p in file.datasets):
+    group = "model_weights/" if file.has_group("model_weights") else ""
+    if not group and any(_NUMBERED.search(path) for path in file.datasets):
         return store, _NumberedWeights(store, "")
-    return store, _NamedWeights(store, "", list(file.datasets), True)
+    return store, _NamedWeights(store, group, [path for path in file.datasets if path.startswith(group)], True)
 
 
 class _NamedWeights(LayerWeights):
@@ -123,15 +120,14 @@ class _NamedWeights(LayerWeights):
     def child(self, attribute: str, inner: LayerConfig, index: int = 0) -> LayerWeights:
         if attribute in ("forward_layer", "backward_layer"):
             forward = [p for p in self._paths if any(c.startswith("forward_") for c in self._inner_components(p))]
-            backward = [p for p in self._paths if p not in set(forward)]
-            return _NamedWeights(self._store, self._group, forward if attribute == "forward_layer" else backward)
-        if attribute == "cells":
+            mine = forward if attribute == "forward_layer" else [p for p in self._paths if p not in set(forward)]
+        elif attribute == "cells":
             mine = [p for p in self._paths if inner.name in self._components(p)[:-1]]
-            return _NamedWeights(self._store, self._group, mine)
-        if attribute.endswith("_dense"):
+        elif attribute.endswith("_dense"):
             mine = [p for p in self._paths if self._components(p)[-2:-1] == [inner.name]]
-            return _NamedWeights(self._store, self._group, mine)
-        return self
+        else:
+            return self
+        return _NamedWeights(self._store, self._group, mine)
 
     def layers(self, layers: Sequence[LayerConfig]) -> list[LayerWeights]:
         by_folder: dict[str, list[str]] = {}

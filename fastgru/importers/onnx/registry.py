@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from fastgru.arrays import Array
 from fastgru.errors import InvalidModelError, UnsupportedModelError
 from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.attributes import Attributes
@@ -68,15 +69,20 @@ class OnnxNode:
         """True where output `index` has a name."""
         return index < len(self.outputs) and bool(self.outputs[index])
 
+    def constant(self, index: int) -> Array:
+        """The array of an input that the registry says is constant."""
+        array = self.input(index).array
+        assert array is not None, "the registry says which inputs are constants"
+        return array
+
     def constant_integers(self, index: int, what: str) -> list[int] | None:
         """The integers of a constant input, None where it is absent."""
-        value = self.optional(index)
-        if value is None:
+        if self.optional(index) is None:
             return None
-        assert value.array is not None, "the registry says which inputs are constants"
-        if value.array.dtype.kind not in "iu" or value.array.ndim > 1:
-            raise self.invalid(f"{what} is {value.array.dtype} of shape {value.array.shape}, expected integers")
-        return [int(v) for v in value.array.reshape(-1)]
+        array = self.constant(index)
+        if array.dtype.kind not in "iu" or array.ndim > 1:
+            raise self.invalid(f"{what} is {array.dtype} of shape {array.shape}, expected integers")
+        return [int(v) for v in array.reshape(-1)]
 
     def finite(self, value: Value, name: str) -> Value:
         """The value, or `InvalidModelError`: a NaN or an infinity among weights is damage, never training."""

@@ -93,8 +93,7 @@ operator("NonZero", versions=(9, 13), inputs=(1, 1), sizes=(0,), limits="X known
 
 @operator("Compress", versions=(9, 11, 28), inputs=(2, 2), constants={1: "condition"})
 def _compress(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
-    x, condition = node.input(0), node.input(1).array
-    assert condition is not None
+    x, condition = node.input(0), node.constant(1)
     if condition.dtype != np.bool_ or condition.ndim != 1:
         raise node.invalid(f"condition is {condition.dtype} of shape {condition.shape}, expected a vector of bool")
     kept = build.integers(np.flatnonzero(condition).tolist())
@@ -105,8 +104,7 @@ def _compress(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
 
 @operator("Unique", versions=(11, 28), inputs=(1, 1), outputs=4, constants={0: "X"})
 def _unique(node: OnnxNode, build: OnnxGraphBuilder) -> tuple[Value, ...]:
-    x = node.input(0).array
-    assert x is not None
+    x = node.constant(0)
     in_order = node.attrs.flag("sorted", True)
     axis = node.attrs.integer("axis") if "axis" in node.attrs else None
     if axis is not None and not -x.ndim <= axis < x.ndim:

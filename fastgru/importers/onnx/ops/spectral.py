@@ -58,8 +58,7 @@ def _stft(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
 def _mel_weights(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     numbers = []
     for i in range(5):
-        array = node.input(i).array
-        assert array is not None
+        array = node.constant(i)
         if array.size != 1 or (i < 3 and array.dtype.kind not in "iu"):
             raise node.invalid(f"input {i} is {array.dtype} of shape {array.shape}, expected one number")
         numbers.append(array.item())
