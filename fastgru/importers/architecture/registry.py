@@ -168,8 +168,7 @@ class LayerType:
     @property
     def known(self) -> tuple[str, ...]:
         """Every key that a layer of this type may have in a description."""
-        common = ["name", "type", "inputs"]
-        common += ["prefix", "keys"] if self.has_weights else []
+        common = ["name", "type", "inputs", *(["prefix", "keys"] if self.has_weights else [])]
         common += ["states"] if self.has_states else []
         return (*common, *self.options, *self.sizes, *self.training)
 

@@ -11,7 +11,7 @@ from fastgru.importers.onnx.external import ExternalData
 from fastgru.importers.onnx.proto import AttributeProto, GraphProto
 from fastgru.importers.onnx.tensors import read_tensor
 
-__all__ = ["Attributes", "collect_attributes"]
+__all__ = ["Attributes", "collect_attributes", "named"]
 
 T = TypeVar("T")
 
@@ -37,6 +37,14 @@ def collect_attributes(
         elif proto.ref_attr_name in outer:
             found[proto.name] = outer[proto.ref_attr_name]
     return found
+
+
+def named(attribute: AttributeProto, name: str) -> AttributeProto:
+    """A copy that goes by this name."""
+    copy = AttributeProto()
+    copy.CopyFrom(attribute)
+    copy.name = name
+    return copy
 
 
 class Attributes:

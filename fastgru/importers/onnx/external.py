@@ -26,7 +26,9 @@ class ExternalData:
     def __init__(self, path: str | None) -> None:
         self._folder = None if path is None else os.path.dirname(os.path.abspath(path))
         # A model in a cache of links has its files side by side where the links lead.
-        self._roots = () if path is None else (os.path.realpath(str(self._folder)), _real_folder(path))
+        self._roots = (
+            () if path is None else (os.path.realpath(str(self._folder)), os.path.dirname(os.path.realpath(path)))
+        )
         self._open = ExitStack()
         self._location: str | None = None
         self._content: Content | None = None
@@ -95,10 +97,6 @@ class ExternalData:
                 digest.update(content.read(begin, begin + _CHUNK))
             self._digests[location] = digest.hexdigest()
         return self._digests[location]
-
-
-def _real_folder(path: str) -> str:
-    return os.path.dirname(os.path.realpath(path))
 
 
 def _whole(text: str, name: str, what: str) -> int:

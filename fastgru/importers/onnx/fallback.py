@@ -7,7 +7,7 @@ import numpy as np
 from fastgru.errors import UnsupportedModelError
 from fastgru.graph import DTYPES
 from fastgru.graphbuilder import Value
-from fastgru.importers.onnx.attributes import collect_attributes
+from fastgru.importers.onnx.attributes import collect_attributes, named
 from fastgru.importers.onnx.builder import OnnxGraphBuilder, Site
 from fastgru.importers.onnx.proto import NodeProto, TypeProto
 from fastgru.importers.onnx.tensors import dtype_name
@@ -28,9 +28,7 @@ def keep(site: Site, captured: Mapping[str, Value], build: OnnxGraphBuilder) -> 
     resolved = collect_attributes(site.proto.attribute, site.what, site.scope.attributes)
     inputs, opsets = site.inputs, site.scope.opsets
     del own.attribute[:]
-    for name, attribute in resolved.items():
-        own.attribute.add().CopyFrom(attribute)
-        own.attribute[-1].name = name
+    own.attribute.extend(named(attribute, name) for name, attribute in resolved.items())
     if own.op_type == "Loop" and len(own.input) > 1 and not own.input[1]:
         # No condition means true (the operator's text); onnx's implementation takes it for false.
         own.input[1] = "condition"

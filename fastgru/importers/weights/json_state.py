@@ -31,13 +31,13 @@ def read_json_state(content: Content, key: str | None) -> Mapping[str, Array]:
             f"{name}: this is a whole model as RTNeural's layers, not a state dict: load it with fastgru.load"
         )
     chosen = choose_state_dict(
-        value, key=key, name=name, is_tensor=_is_array, is_weight=lambda entry: isinstance(entry, list) and bool(entry)
+        value,
+        key=key,
+        name=name,
+        is_tensor=lambda entry: isinstance(entry, list) or type(entry) in (int, float),
+        is_weight=lambda entry: isinstance(entry, list) and bool(entry),
     )
     return {label: _array(entry, f"{name}: {label[:80]!r}") for label, entry in chosen.items()}
-
-
-def _is_array(value: Any) -> bool:
-    return isinstance(value, list) or type(value) in (int, float)
 
 
 def _array(value: Any, what: str) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from copy import copy
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from types import TracebackType
@@ -83,10 +84,8 @@ class Weights(Mapping[str, Array]):
         Raises `MissingTensorError` if there is nothing under the prefix.
         """
         prefix = prefix.rstrip("./")
-        view = object.__new__(Weights)
-        view.source, view.format = self.source, self.format
+        view = copy(self)
         view.prefix = ".".join(filter(None, (self.prefix, prefix)))
-        view._tensors, view._read = self._tensors, self._read
         starts, cut = ((f"{prefix}.", f"{prefix}/"), len(prefix) + 1) if prefix else ("", 0)
         view._names = {name[cut:]: full for name, full in self._names.items() if name.startswith(starts)}
         if not view._names and prefix:

@@ -6,6 +6,7 @@ of its inputs.
 
 from fastgru.errors import UnsupportedModelError
 from fastgru.graphbuilder import Value
+from fastgru.importers.onnx.attributes import named
 from fastgru.importers.onnx.builder import OnnxGraphBuilder
 from fastgru.importers.onnx.proto import AttributeProto, FunctionProto, NodeProto
 from fastgru.importers.onnx.registry import OnnxNode, operator
@@ -28,7 +29,7 @@ def _definition(node: OnnxNode) -> tuple[FunctionProto, dict[str, AttributeProto
     if unknown := sorted(set(attributes) - set(schema.attributes)):
         raise UnsupportedModelError(f"{what}: attribute {', '.join(map(repr, unknown))} means nothing to this operator")
     defaults = {n: a.default_value for n, a in schema.attributes.items() if a.default_value.type}
-    given = {**defaults, **{name: _named(a, name) for name, a in attributes.items()}}
+    given = {**defaults, **{name: named(a, name) for name, a in attributes.items()}}
     if schema.has_function:
         return schema.function_body, given
     bare = NodeProto(op_type=node.op, name="node", input=proto.input, output=proto.output)
@@ -47,13 +48,6 @@ def _definition(node: OnnxNode) -> tuple[FunctionProto, dict[str, AttributeProto
             " shapes of the graph's inputs (onnx.shape_inference), or write it with simpler operators"
         )
     return body, given
-
-
-def _named(attribute: AttributeProto, name: str) -> AttributeProto:
-    copy = AttributeProto()
-    copy.CopyFrom(attribute)
-    copy.name = name
-    return copy
 
 
 def _serialised_type(value: Value | None, what: str) -> bytes:

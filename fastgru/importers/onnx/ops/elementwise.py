@@ -1,7 +1,7 @@
 """Operators on single elements, with broadcasting between inputs."""
 
-from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from fastgru.graphbuilder import Value
@@ -77,14 +77,12 @@ _COMPARE: Final = {
 _LOGICAL: Final = {"And": ("and", (7,)), "Or": ("or", (7,)), "Xor": ("xor", (7,))}
 
 
-def _variadic(kind: str) -> Callable[[OnnxNode, OnnxGraphBuilder], Value]:
-    def convert(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
-        y = node.input(0)
-        for i in range(1, len(node.inputs)):
-            y = build.emit("binary", y, node.input(i), kind=kind)
-        return y
-
-    return convert
+def _joined(node: OnnxNode, build: OnnxGraphBuilder, kind: str) -> Value:
+    """Two inputs after the other, or the one that there is."""
+    y = node.input(0)
+    for i in range(1, len(node.inputs)):
+        y = build.emit("binary", y, node.input(i), kind=kind)
+    return y
 
 
 for _op, _table, _arity in (
@@ -99,12 +97,12 @@ for _op, _table, _arity in (
 for _name, (_kind, _versions, _defaults) in _ACTIVATIONS_WITH.items():
     operator(_name, versions=_versions, inputs=(1, 1))(same("activation", _defaults, kind=_kind))
 for _name, (_kind, _versions) in _VARIADIC.items():
-    operator(_name, versions=_versions, inputs=(1, None))(_variadic(_kind))
+    operator(_name, versions=_versions, inputs=(1, None))(partial(_joined, kind=_kind))
 
 
 @operator("Mean", versions=(6, 8, 13), inputs=(1, None))
 def _mean(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
-    total = _variadic("add")(node, build)
+    total = _joined(node, build, "add")
     return build.emit("binary", total, build.scalar(len(node.inputs), total), kind="div")
 
 

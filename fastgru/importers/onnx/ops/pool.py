@@ -1,6 +1,5 @@
 """Pools over windows of one or two spatial axes, and over all of them."""
 
-from collections.abc import Callable
 from typing import Final
 
 from fastgru.graphbuilder import Value
@@ -38,17 +37,12 @@ def _max_pool(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     return _pooled(node, build, "max")
 
 
-def _global(kind: str) -> Callable[[OnnxNode, OnnxGraphBuilder], Value]:
-    def convert(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
-        x = node.input(0)
-        if x.rank is None:
-            raise node.unsupported("the number of axes of X cannot be told", "export with shape inference")
-        if x.rank < 3:
-            raise node.invalid(f"X has {x.rank} axes, expected (N, C, D1, ...)")
-        return build.emit("reduce", x, kind=kind, axes=list(range(2, x.rank)), keepdims=True)
-
-    return convert
-
-
-operator("GlobalAveragePool", versions=(1, 22), inputs=(1, 1))(_global("mean"))
-operator("GlobalMaxPool", versions=(1, 22), inputs=(1, 1))(_global("max"))
+@operator("GlobalAveragePool", versions=(1, 22), inputs=(1, 1))
+@operator("GlobalMaxPool", versions=(1, 22), inputs=(1, 1))
+def _global(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
+    x, kind = node.input(0), "max" if node.op == "GlobalMaxPool" else "mean"
+    if x.rank is None:
+        raise node.unsupported("the number of axes of X cannot be told", "export with shape inference")
+    if x.rank < 3:
+        raise node.invalid(f"X has {x.rank} axes, expected (N, C, D1, ...)")
+    return build.emit("reduce", x, kind=kind, axes=list(range(2, x.rank)), keepdims=True)

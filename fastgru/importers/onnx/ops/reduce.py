@@ -1,6 +1,5 @@
 """Operators that make many elements into one, and running sums."""
 
-from collections.abc import Callable
 from typing import Final
 
 from fastgru.graphbuilder import Value
@@ -22,22 +21,18 @@ _REDUCE: Final = {
 }
 
 
-def _reduce(kind: str, axes_are_input: int) -> Callable[[OnnxNode, OnnxGraphBuilder], Value]:
-    def convert(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
-        x = node.input(0)
-        keepdims = node.attrs.flag("keepdims", True)
-        if node.version < axes_are_input:
-            axes = node.attrs.integers("axes")
-        else:
-            axes = node.constant_integers(1, "axes")
-            if node.attrs.flag("noop_with_empty_axes", False) and not axes:
-                return _of_single_elements(kind, x, build)
-        chosen = kind
-        if x.dtype == "bool":
-            chosen = {"max": "any", "min": "all"}.get(kind, kind)
-        return build.emit("reduce", x, kind=chosen, axes=axes or [], keepdims=keepdims)
-
-    return convert
+def _reduce(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
+    x, (kind, _, since) = node.input(0), _REDUCE[node.op]
+    keepdims = node.attrs.flag("keepdims", True)
+    if node.version < since:
+        axes = node.attrs.integers("axes")
+    else:
+        axes = node.constant_integers(1, "axes")
+        if node.attrs.flag("noop_with_empty_axes", False) and not axes:
+            return _of_single_elements(kind, x, build)
+    if x.dtype == "bool":
+        kind = {"max": "any", "min": "all"}.get(kind, kind)
+    return build.emit("reduce", x, kind=kind, axes=axes or [], keepdims=keepdims)
 
 
 def _of_single_elements(kind: str, x: Value, build: OnnxGraphBuilder) -> Value:
@@ -49,37 +44,27 @@ def _of_single_elements(kind: str, x: Value, build: OnnxGraphBuilder) -> Value:
 
 
 for _name, (_kind, _versions, _since) in _REDUCE.items():
-    operator(_name, versions=_versions, inputs=(1, 2), constants={1: "axes"})(_reduce(_kind, _since))
+    operator(_name, versions=_versions, inputs=(1, 2), constants={1: "axes"})(_reduce)
 
 
-def _arg(kind: str) -> Callable[[OnnxNode, OnnxGraphBuilder], Value]:
-    def convert(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
-        return build.emit(
-            "arg",
-            node.input(0),
-            kind=kind,
-            axis=node.attrs.integer("axis", 0),
-            keepdims=node.attrs.flag("keepdims", True),
-            select_last=node.attrs.flag("select_last_index", False),
-        )
-
-    return convert
-
-
-for _kind in ("Max", "Min"):
-    operator(f"Arg{_kind}", versions=(1, 11, 12, 13), inputs=(1, 1))(_arg(_kind.lower()))
+@operator("ArgMax", versions=(1, 11, 12, 13), inputs=(1, 1))
+@operator("ArgMin", versions=(1, 11, 12, 13), inputs=(1, 1))
+def _arg(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
+    return build.emit(
+        "arg",
+        node.input(0),
+        kind=node.op.removeprefix("Arg").lower(),
+        axis=node.attrs.integer("axis", 0),
+        keepdims=node.attrs.flag("keepdims", True),
+        select_last=node.attrs.flag("select_last_index", False),
+    )
 
 
-def _running(op: str) -> Callable[[OnnxNode, OnnxGraphBuilder], Value]:
-    def convert(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
-        axis = node.constant_integers(1, "axis")
-        if axis is None or len(axis) != 1:
-            raise node.invalid(f"axis is {axis}, expected one integer")
-        exclusive, reverse = node.attrs.flag("exclusive", False), node.attrs.flag("reverse", False)
-        return build.emit(op, node.input(0), axis=axis[0], exclusive=exclusive, reverse=reverse)
-
-    return convert
-
-
-operator("CumProd", versions=(26,), inputs=(2, 2), constants={1: "axis"})(_running("cumprod"))
-operator("CumSum", versions=(11, 14), inputs=(2, 2), constants={1: "axis"})(_running("cumsum"))
+@operator("CumProd", versions=(26,), inputs=(2, 2), constants={1: "axis"})
+@operator("CumSum", versions=(11, 14), inputs=(2, 2), constants={1: "axis"})
+def _running(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
+    axis = node.constant_integers(1, "axis")
+    if axis is None or len(axis) != 1:
+        raise node.invalid(f"axis is {axis}, expected one integer")
+    exclusive, reverse = node.attrs.flag("exclusive", False), node.attrs.flag("reverse", False)
+    return build.emit(node.op.lower(), node.input(0), axis=axis[0], exclusive=exclusive, reverse=reverse)

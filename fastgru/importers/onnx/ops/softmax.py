@@ -20,10 +20,8 @@ def from_axis_on(node: OnnxNode, build: OnnxGraphBuilder, apply: Callable[[Value
     return build.emit("reshape", apply(build.emit("flatten", x, axis=axis), 1), build.emit("shape", x))
 
 
+@operator("LogSoftmax", versions=(1, 11, 13), inputs=(1, 1))
+@operator("Softmax", versions=(1, 11, 13), inputs=(1, 1))
 def _softmax(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
-    op = {"LogSoftmax": "log_softmax", "Softmax": "softmax"}[node.op]
+    op = "softmax" if node.op == "Softmax" else "log_softmax"
     return from_axis_on(node, build, lambda x, axis: build.emit(op, x, axis=axis))
-
-
-for _name in ("LogSoftmax", "Softmax"):
-    operator(_name, versions=(1, 11, 13), inputs=(1, 1))(_softmax)
