@@ -4,7 +4,8 @@ Compiled in the process that asks, not cached: small loops.
 """
 
 from collections.abc import Callable
-from typing import Final
+from copy import copy
+from typing import Any, Final
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from fastgru.simd.cpu import LANES, REGISTERS
 from fastgru.simd.dot import BFLOAT16, INT8
 from fastgru.simd.groups import BFLOAT16_GROUP, INT8_GROUP
 from fastgru.simd.memory import lanes_of, load, offset, pointer
-from fastgru.simd.tile import make_tile
+from fastgru.simd.tile import make_tiles
 from fastgru.simd.vector import fma, reduce_add
 
 __all__ = ["DOT_FLOPS", "FMA_CHAINS", "READ_VECTORS", "dot_work", "fma_chains", "read_buffer"]
@@ -77,17 +78,21 @@ DOT_FLOPS: Final = {  # operations of a round, a multiply-add being two
 }
 
 
-def _make_chains(lowp):
-    _, begin, advance, _, finish = make_tile(lowp, _ROWS, 1, _VECTORS, 1)
+def _make_chains(form: Any) -> Any:
+    """chains(x, w, start, out, count): so many rounds, the weights staying where they are."""
+    still = copy(form)
+    still.w_unit = 0
+    multiply = make_tiles(still, (_ROWS,), 1, _VECTORS, 1)
 
     @callable_kernel
     def chains(x_at, w_at, start_at, out_at, count):
         x, w, none = pointer(x_at, "uint8"), pointer(w_at, "uint8"), np.int64(0)
         start, out = pointer(start_at, "float32"), pointer(out_at, "float32")
-        acc = begin(w, none)
-        for k in range(count):
-            acc = advance(acc, offset(x, 4 * (k % _UNITS)), none, w, none)
-        finish(acc, w, none, x, none, start, none, start, out, _VECTORS * lanes_of(out))
+        stride = _VECTORS * lanes_of(out)
+        for k in range(0, count, _UNITS):
+            units = min(_UNITS, count - k)
+            multiply(_ROWS, x, none, w, none, units, start, none, start, out, stride)
+            start = out
         return out[0]
 
     return chains

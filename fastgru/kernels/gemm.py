@@ -22,7 +22,7 @@ from fastgru.kernels.operands.gemm import PANEL_VECTORS
 from fastgru.kernels.registry import kernel, microkernel
 from fastgru.simd.cpu import REGISTERS
 from fastgru.simd.memory import lanes_of, offset
-from fastgru.simd.tile import FLOATS, TileFormat, make_tile
+from fastgru.simd.tile import FLOATS, TileFormat, make_tiles
 
 __all__ = [
     "BLOCK", "GEMMFormat", "by_parity", "gates_signature", "make_gates", "make_panel", "panel_count", "panel_first",
@@ -89,62 +89,14 @@ def _float_types(dtype: str) -> tuple[Any, Any]:
 _FLOATS: Final = GEMMFormat(FLOATS, 1, BLOCK, _float_types)
 
 
-def _make_product(form: GEMMFormat, rows: int, groups: int, vectors: int) -> Any:
-    """product(x, x_stride, w, apart, units, start, start_stride, start_last, out, out_stride): how many rows it does.
-
-    One tile, once over `units` units; the operands are those of a `Tile`.
-    """
-    steps, begin, advance, advance_one, finish = make_tile(form.tile, rows, groups, vectors)
-    several = groups > 1
-
-    @kernel
-    def product(x, x_stride, w, apart, units, start, start_stride, start_last, out, out_stride):
-        acc, stride, k = begin(w, apart), apart if several else x_stride, np.int64(0)
-        while k + steps <= units:
-            acc = advance(acc, x, stride, w, k)
-            k += steps
-        while k < units:
-            acc = advance_one(acc, x, stride, w, k)
-            k += 1
-        finish(acc, w, apart, x, x_stride, start, start_stride, start_last, out, out_stride)
-        return rows
-
-    return product
-
-
-def _ladder(form: GEMMFormat, vectors: int) -> Any:
-    """The tiles of a panel of `vectors` vectors: as `_make_product`, with at most `count` rows."""
-    one, two, three, four, five, six = (
-        _make_product(form, rows, 1, vectors) if rows in TILES[vectors] else None for rows in range(1, 7)
-    )
-    has_three, has_four, has_five, has_six = (tile is not None for tile in (three, four, five, six))
-
-    @kernel
-    def ladder(count, x, x_stride, w, units, start, start_stride, out, out_stride):
-        none = np.int64(0)
-        if has_six and count >= 6:
-            return six(x, x_stride, w, none, units, start, start_stride, start, out, out_stride)
-        if has_five and count >= 5:
-            return five(x, x_stride, w, none, units, start, start_stride, start, out, out_stride)
-        if has_four and count >= 4:
-            return four(x, x_stride, w, none, units, start, start_stride, start, out, out_stride)
-        if has_three and count >= 3:
-            return three(x, x_stride, w, none, units, start, start_stride, start, out, out_stride)
-        if count >= 2:
-            return two(x, x_stride, w, none, units, start, start_stride, start, out, out_stride)
-        return one(x, x_stride, w, none, units, start, start_stride, start, out, out_stride)
-
-    return ladder
-
-
 def make_panel(form: GEMMFormat) -> Any:
     """One panel of `width` vectors, all rows: out = start + x W^T. K = 0 copies start."""
-    wide, pair, single = (_ladder(form, vectors) for vectors in PANEL_VECTORS)
+    wide, pair, single = (make_tiles(form.tile, TILES[vectors], 1, vectors) for vectors in PANEL_VECTORS)
     most, unit, block = TILES[4][-1], form.unit, form.block
     x_block, w_block = block * form.tile.x_unit, block * form.tile.w_unit
 
     def panel(x, x_stride, rows, w, K, width, start, start_stride, out, out_stride):
-        units = (K + unit - 1) // unit
+        units, none = (K + unit - 1) // unit, np.int64(0)
         w_step = w_block * width * lanes_of(out)
         done = 0
         while done == 0 or done < units:
@@ -154,12 +106,14 @@ def make_panel(form: GEMMFormat) -> Any:
                 left = rows - m
                 xs, ss, os = offset(x, m * x_stride), offset(start, m * start_stride), offset(out, m * out_stride)
                 if width == 4:  # rows are dealt evenly
-                    m += wide(left // tiles, xs, x_stride, w, some, ss, start_stride, os, out_stride)
+                    m += wide(left // tiles, xs, x_stride, w, none, some, ss, start_stride, ss, os, out_stride)
                     tiles -= 1
-                elif width == 2:
-                    m += pair(4 if left == 8 else left, xs, x_stride, w, some, ss, start_stride, os, out_stride)
+                    continue
+                left = 4 if left == 8 else left
+                if width == 2:
+                    m += pair(left, xs, x_stride, w, none, some, ss, start_stride, ss, os, out_stride)
                 else:
-                    m += single(4 if left == 8 else left, xs, x_stride, w, some, ss, start_stride, os, out_stride)
+                    m += single(left, xs, x_stride, w, none, some, ss, start_stride, ss, os, out_stride)
             x, w, start, start_stride = offset(x, x_block), offset(w, w_step), out, out_stride
             done += block
 
@@ -172,22 +126,22 @@ def make_gates(form: GEMMFormat, groups: int, depth_of: Any) -> Any:
     All groups but the last start from `start`, the last from `start_last`; the bits are those of `make_panel`.
     depth_of(K): elements of an output.
     """
-    wide, pair, single = (_make_product(form, 1, groups, vectors) for vectors in PANEL_VECTORS)
+    wide, pair, single = (make_tiles(form.tile, (1,), groups, vectors) for vectors in PANEL_VECTORS)
     unit, block = form.unit, form.block
     x_block, w_block = block * form.tile.x_unit, block * form.tile.w_unit
 
     def gates(x, w, K, width, start, start_last, out):
-        units, none, size = (K + unit - 1) // unit, np.int64(0), width * lanes_of(out)
+        units, one, none, size = (K + unit - 1) // unit, np.int64(1), np.int64(0), width * lanes_of(out)
         apart, last = size * depth_of(K), offset(out, (groups - 1) * size)
         done = 0
         while done == 0 or done < units:
             some = min(units - done, block)
             if width == 4:
-                wide(x, none, w, apart, some, start, none, start_last, out, none)
+                wide(one, x, none, w, apart, some, start, none, start_last, out, none)
             elif width == 2:
-                pair(x, none, w, apart, some, start, none, start_last, out, none)
+                pair(one, x, none, w, apart, some, start, none, start_last, out, none)
             else:
-                single(x, none, w, apart, some, start, none, start_last, out, none)
+                single(one, x, none, w, apart, some, start, none, start_last, out, none)
             x, w, start, start_last = offset(x, x_block), offset(w, w_block * size), out, last
             done += block
 

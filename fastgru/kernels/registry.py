@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from numba import njit
 from numba.core import types
 
 from fastgru.kernels.operands.team import STATUS
@@ -19,7 +18,7 @@ from fastgru.kernels.table import (
     Recipe,
     enter,
 )
-from fastgru.simd.compiler import OPTIONS, compile_object, compile_python
+from fastgru.simd.compiler import callable_kernel, compile_object, compile_python, inlined, kernel
 from fastgru.simd.memory import pointer, tensor_address
 
 __all__ = [
@@ -41,13 +40,6 @@ __all__ = [
 ]  # fmt: skip
 
 _WORDS = types.CPointer(types.int64)
-
-# Of kernels, called by kernels only: one that Python calls is a `callable_kernel`.
-kernel = njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)
-callable_kernel = njit(nogil=True, **OPTIONS)
-# For what a loop calls in every iteration and LLVM may find too large to be worth it.
-inlined = njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=True, **OPTIONS)
-
 
 tensor = tensor_address  # the address of the tensor whose operand words start at k; 0 where it is absent
 

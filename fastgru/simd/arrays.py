@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from numba import njit
-
+from fastgru.simd.compiler import kernel
 from fastgru.simd.memory import offset, pointer
 from fastgru.simd.ndarray import ANY_STRIDE, DATA, DESCR, DIMENSIONS, FLAGS, ITEMS, ND, SIZE, STRIDES, TYPE
 
 __all__ = ["data_of", "fits", "holds", "item_of"]
 
 
-@njit(nogil=True, error_model="numpy", no_cpython_wrapper=True)
+@kernel
 def fits(array, expected):
     """Whether the object at an address is as `ndarray.expectation` says: type and dtype, shape, strides, flags."""
     words = pointer(array, "int64")
@@ -29,20 +28,20 @@ def fits(array, expected):
     return True
 
 
-@njit(nogil=True, error_model="numpy", no_cpython_wrapper=True)
+@kernel
 def data_of(array):
     """The address of the first element of the array at an address."""
     return pointer(array, "int64")[DATA]
 
 
-@njit(nogil=True, error_model="numpy", no_cpython_wrapper=True)
+@kernel
 def holds(items, kind, count):
     """Whether the object is a tuple, itself and no subclass, of `count` items. `kind` is id(tuple) of this process."""
     words = pointer(items, "int64")
     return words[TYPE] == kind and words[SIZE] == count
 
 
-@njit(nogil=True, error_model="numpy", no_cpython_wrapper=True)
+@kernel
 def item_of(items, index):
     """The address of an item of an object that `holds` found to be a tuple."""
     return pointer(items, "int64")[ITEMS + index]

@@ -1,7 +1,8 @@
 """From a Python function to object code that needs nothing of Numba to run: Numba types and lowers, LLVM does the rest.
 
 Numba would optimise and generate code for every function that a kernel calls, each with an entry for Python, and then
-once more inside the kernel. Here the pieces are only linked, and optimised once, as one module with one symbol.
+once more inside the kernel. Here their modules are only linked, and optimised once, as one module with one symbol; and
+passes of Numba for what kernels do not have (closures, arrays, objects that are counted) do not run.
 
 A native function never raises: there is nobody to tell. Where Numba would, it stops the process.
 """
@@ -11,10 +12,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import llvmlite.binding as llvm
 from llvmlite import ir
+from numba import njit
 from numba.core import cgutils, compiler, types, typing
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler_lock import global_compiler_lock
@@ -23,18 +25,57 @@ from numba.core.registry import cpu_target
 from fastgru.errors import FastGRUError
 from fastgru.simd.native import target_machine
 
-__all__ = ["OPTIONS", "RAISED", "compile_object", "compile_python"]
+__all__ = ["RAISED", "callable_kernel", "compile_object", "compile_python", "inlined", "kernel"]
 
 # No nnan or ninf: NaN and infinities are data. No reassoc: sums have one order.
-OPTIONS: Final = {"error_model": "numpy", "boundscheck": False, "fastmath": {"nsz"}}
+_OPTIONS: Final = {"error_model": "numpy", "boundscheck": False, "fastmath": {"nsz"}, "_nrt": False}
+
+_UNUSED: Final = {
+    "DumpParforDiagnostics",
+    "InlineClosureLikes",
+    "InlineInlinables",
+    "InlineOverloads",
+    "LiteralPropagationSubPipelinePass",
+    "LiteralUnroll",
+    "MakeFunctionToJitFunction",
+    "NopythonRewrites",
+    "RewriteDynamicRaises",
+    "WithLifting",
+}
 
 _OPTIMISATION: Final = 3
 
 RAISED: Final = -(1 << 63)
 
 
+class _KernelCompiler(compiler.CompilerBase):
+    """Numba's passes, without `_UNUSED`: one list for all functions, as making it takes longer than many a pass."""
+
+    _pipelines: ClassVar[list[Any]] = []
+
+    def define_pipelines(self) -> list[Any]:
+        if not self._pipelines:
+            pipeline = compiler.DefaultPassBuilder.define_nopython_pipeline(self.state)
+            pipeline.passes = [each for each in pipeline.passes if each[0].__name__ not in _UNUSED]
+            pipeline.finalize()
+            self._pipelines.append(pipeline)
+        return self._pipelines
+
+
+_for_python = partial(njit, nogil=True, pipeline_class=_KernelCompiler, **_OPTIONS)
+_for_kernels = partial(_for_python, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+
+# Of kernels, called by kernels only: one that Python calls is a `callable_kernel`.
+kernel, callable_kernel = _for_kernels(), _for_python()
+# For what a loop calls in every iteration and LLVM may find too large to be worth it.
+inlined = _for_kernels(forceinline=True)
+
+
 class _Piece(JITCodeLibrary):
     """What one function was lowered to: not optimised, not linked to what it calls, kept out of Numba's engine."""
+
+    def _optimize_functions(self, ll_module: Any) -> None:
+        ll_module.data_layout = self._codegen._data_layout
 
     def finalize(self) -> None:
         self._finalized = True
@@ -105,14 +146,21 @@ def _compile(function: Any, signature: Any, symbol: str, export: Callable[..., N
     context.refresh()
     cpu_target.typing_context.refresh()
     flags = compiler.Flags()
-    cpu_target.options.parse_as_flags(flags, {"nopython": True, **OPTIONS})
+    cpu_target.options.parse_as_flags(flags, {"nopython": True, **_OPTIONS})
     flags.no_cpython_wrapper = True
     flags.no_cfunc_wrapper = True
     flags.no_compile = True
     codegen = context.codegen()
     with _only_pieces(codegen):
         compiled = compiler.compile_extra(
-            cpu_target.typing_context, context, function, signature.args, signature.return_type, flags, locals={}
+            cpu_target.typing_context,
+            context,
+            function,
+            signature.args,
+            signature.return_type,
+            flags,
+            locals={},
+            pipeline_class=_KernelCompiler,
         )
         library = codegen.create_library(symbol)
         outside = library.create_ir_module(symbol)

@@ -1,7 +1,7 @@
-"""Register tiles: M rows by U vectors of accumulators, kept as one tuple value so that LLVM holds them in registers.
+"""Register tiles: M rows by U vectors of sums, which LLVM holds in registers.
 
-A tile advances by one k at a time, every accumulator by one operation, so each output is one chain over k in ascending
-order whatever M and U are: results do not depend on which tile computed them.
+A tile advances by one k at a time, every sum by one operation, so each output adds up over k in ascending order
+whatever M and U are: results do not depend on which tile computed them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numba.core.extending import intrinsic
 
 from fastgru.simd.vector import Vec, llvm_vec, multiply_add, splat_value, vec_of
 
-__all__ = ["FLOATS", "Floats", "Tile", "TileFormat", "load_vector", "make_tile"]
+__all__ = ["FLOATS", "Floats", "TileFormat", "load_vector", "make_tiles"]
 
 _INT64 = ir.IntType(64)
 
@@ -92,24 +92,6 @@ class Floats:
 FLOATS: Final = Floats()
 
 
-class Tile(NamedTuple):
-    """Operations of one tile, for compiled code: rows by groups, which are matrices `apart` elements from each other.
-
-    begin(head, apart): accumulators that have added up nothing; `head` is where the weights begin.
-    advance(acc, x, stride, w, k): acc[m][g][u] += x[m * stride + k] * w[g][k * U + u] for `steps` units from k on, the
-        stride being that of the rows, or, with several groups, `apart`.
-    advance_one: the same for one unit.
-    finish(acc, head, apart, x, x_stride, start, start_stride, start_last, out, out_stride): out = start + acc; x is
-        where a row begins, a start stride of 0 adds one row to all, the last of several groups adds `start_last`.
-    """
-
-    steps: int
-    begin: Any
-    advance: Any
-    advance_one: Any
-    finish: Any
-
-
 def load_vector(builder: ir.IRBuilder, vec: Vec, p: ir.Value, index: int) -> ir.Value:
     """The index-th vector from p on."""
     where = builder.gep(p, [ir.Constant(_INT64, index * vec.lanes)]) if index else p
@@ -127,102 +109,117 @@ def _strided(builder: ir.IRBuilder, p: ir.Value, stride: ir.Value, count: int) -
 
 def _unit(builder: ir.IRBuilder, p: ir.Value, k: ir.Value, each: int, head: int) -> ir.Value:
     """Where unit k begins, `each` elements a unit behind a head."""
-    at = builder.mul(k, ir.Constant(_INT64, each)) if each > 1 else k
-    return builder.gep(p, [builder.add(at, ir.Constant(_INT64, head)) if head else at])
+    return builder.gep(p, [builder.add(builder.mul(k, ir.Constant(_INT64, each)), ir.Constant(_INT64, head))])
 
 
-def _advancing(form: TileFormat, rows: int, groups: int, vectors: int, unroll: int) -> Any:
-    count = rows * groups * vectors
+class _Tile(NamedTuple):
+    """Writes the code of a tile of as many rows as `x` and as many matrices of `vectors` vectors as `w`; one is 1.
+
+    x, w: where the rows and the matrices begin. out: the type of a vector of outputs.
+    """
+
+    builder: ir.IRBuilder
+    form: TileFormat
+    sums: Vec
+    out: Vec
+    vectors: int
+    x: list[ir.Value]
+    w: list[ir.Value]
+
+    def begin(self) -> list[ir.Value]:
+        """Sums of nothing: row by row, matrix by matrix, vector by vector."""
+        each = [self.form.begin(self.builder, self.sums, p, u) for p in self.w for u in range(self.vectors)]
+        return each * len(self.x)
+
+    def advance(self, acc: list[ir.Value], k: ir.Value, steps: int) -> list[ir.Value]:
+        """The sums after units k to k + steps."""
+        builder, form, width, acc = self.builder, self.form, self.vectors * self.sums.lanes, [*acc]
+        rows = [_unit(builder, p, k, form.x_unit, form.x_head) for p in self.x]
+        matrices = [_unit(builder, p, k, width * form.w_unit, width * form.w_head) for p in self.w]
+        for i in range(steps):
+            vectors = range(i * self.vectors, (i + 1) * self.vectors)
+            weights = [form.weight(builder, self.sums, p, u) for p in matrices for u in vectors]
+            for m, row in enumerate(rows):
+                value = form.value(builder, self.sums, row, i)
+                for j, weight in enumerate(weights, m * len(weights)):
+                    acc[j] = form.accumulate(builder, self.sums, value, weight, acc[j])
+        return acc
+
+    def loop(self, acc: list[ir.Value], k: ir.Value, units: ir.Value, steps: int) -> tuple[list[ir.Value], ir.Value]:
+        """(sums, k) after `steps` units at a time, as often as all of them lie before `units`."""
+        builder, before = self.builder, self.builder.block
+        head, body, behind = (builder.append_basic_block(name) for name in ("head", "body", "behind"))
+        builder.branch(head)
+        builder.position_at_end(head)
+        phis = [builder.phi(value.type) for value in (k, *acc)]
+        further = builder.add(phis[0], ir.Constant(_INT64, steps))
+        builder.cbranch(builder.icmp_signed("<=", further, units), body, behind)
+        builder.position_at_end(body)
+        after = self.advance(phis[1:], phis[0], steps)
+        for phi, first, later in zip(phis, (k, *acc), (further, *after), strict=True):
+            phi.add_incoming(first, before)
+            phi.add_incoming(later, body)
+        builder.branch(head)
+        builder.position_at_end(behind)
+        return phis[1:], phis[0]
+
+    def finish(self, acc: list[ir.Value], starts: list[ir.Value], start_last: ir.Value, outs: list[ir.Value]) -> None:
+        """out = start + sum; the last of several matrices adds `start_last`."""
+        builder, form, lanes = self.builder, self.form, self.out.lanes
+        scales = [form.scale(builder, p, self.vectors, u) for p in self.w for u in range(self.vectors)]
+        last = len(scales) - self.vectors if len(self.w) > 1 else len(scales)
+        for m, x in enumerate(self.x):
+            row = form.row_scale(builder, x)
+            for i, scale in enumerate(scales):
+                start = load_vector(builder, self.out, *((starts[m], i) if i < last else (start_last, i - last)))
+                total = builder.fadd(start, form.scaled(builder, acc[m * len(scales) + i], row, scale))
+                where = builder.gep(outs[m], [ir.Constant(_INT64, i * lanes)])
+                made = builder.store(total, builder.bitcast(where, llvm_vec(self.out).as_pointer()))
+                made.align = self.out.dtype.bitwidth // 8
+
+
+def make_tiles(form: TileFormat, rows: tuple[int, ...], groups: int, vectors: int, steps: int = 4) -> Any:
+    """multiply(count, x, x_stride, w, apart, units, start, start_stride, start_last, out, out_stride): rows done.
+
+    out = start + x w for the first rows of x: as many as the largest tile has that has no more than `count`, which is
+    at least 1. rows: of the tiles, ascending from 1. A tile has `groups` matrices, `apart` elements from each other, of
+    `vectors` vectors, and goes through `units` units of k, unrolled `steps` times. A start stride of 0 adds one row to
+    all, the last of several groups adds `start_last`.
+    """
 
     @intrinsic
-    def advance(typingctx, acc, x, stride, w, k):
-        if not (isinstance(x, types.CPointer) and x == w and stride == k == types.int64):
+    def multiply(typingctx, count, x, x_stride, w, apart, units, start, start_stride, start_last, out, out_stride):
+        if not (isinstance(x, types.CPointer) and x == w and start == start_last == out):
             return None
-        vec = form.sums(x)
-        if vec is None or acc != types.UniTuple(vec, count):
+        if not isinstance(out, types.CPointer) or (sums := form.sums(x)) is None:
             return None
 
         def codegen(context, builder, sig, args):
-            acc_value, x_value, stride_value, w_value, k_value = args
-            width = vectors * vec.lanes
-            x_value = _unit(builder, x_value, k_value, form.x_unit, form.x_head)
-            w_value = _unit(builder, w_value, k_value, width * form.w_unit, width * form.w_head)
-            sums = [builder.extract_value(acc_value, i) for i in range(count)]
-            rows_at = _strided(builder, x_value, stride_value, rows)
-            groups_at = _strided(builder, w_value, stride_value, groups)
-            for k in range(unroll):
-                weights = [form.weight(builder, vec, g, k * vectors + u) for g in groups_at for u in range(vectors)]
-                for m in range(rows):
-                    value = form.value(builder, vec, rows_at[m], k)
-                    for j, weight in enumerate(weights):
-                        i = m * len(weights) + j
-                        sums[i] = form.accumulate(builder, vec, value, weight, sums[i])
-            result = acc_value
-            for i, value in enumerate(sums):
-                result = builder.insert_value(result, value, i)
+            most, x_at, x_step, w_at, w_step, end, start_at, start_step, last_at, out_at, out_step = args
+            done, behind = [], builder.append_basic_block("behind")
+            for some in reversed(rows):
+                number = ir.Constant(_INT64, some)
+                with builder.if_then(builder.icmp_signed(">=", most, number)):
+                    here = _strided(builder, x_at, x_step, some), _strided(builder, w_at, w_step, groups)
+                    tile = _Tile(builder, form, sums, vec_of(out.dtype), vectors, *here)
+                    acc, k = tile.begin(), ir.Constant(_INT64, 0)
+                    for each in dict.fromkeys((steps, 1)):
+                        acc, k = tile.loop(acc, k, end, each)
+                    starts, outs = (
+                        _strided(builder, start_at, start_step, some),
+                        _strided(builder, out_at, out_step, some),
+                    )
+                    tile.finish(acc, starts, last_at, outs)
+                    done.append((number, builder.block))
+                    builder.branch(behind)
+            builder.unreachable()
+            builder.position_at_end(behind)
+            result = builder.phi(_INT64)
+            for incoming in done:
+                result.add_incoming(*incoming)
             return result
 
-        return acc(acc, x, stride, w, k), codegen
+        i = types.int64
+        return i(i, x, i, w, i, i, start, i, start, out, i), codegen
 
-    return advance
-
-
-def make_tile(form: TileFormat, rows: int, groups: int, vectors: int, steps: int = 4) -> Tile:
-    """The operations of `rows` rows by `groups` matrices of `vectors` vectors, unrolled `steps` times.
-
-    One of rows and groups is 1.
-    """
-    count = rows * groups * vectors
-
-    @intrinsic
-    def begin(typingctx, head, apart):
-        if not isinstance(head, types.CPointer) or apart != types.int64 or (vec := form.sums(head)) is None:
-            return None
-        result = types.UniTuple(vec, count)
-
-        def codegen(context, builder, sig, args):
-            heads = _strided(builder, args[0], args[1], groups)
-            made = [form.begin(builder, vec, at, u) for at in heads for u in range(vectors)]
-            value = ir.Constant(context.get_value_type(result), ir.Undefined)
-            for i in range(count):
-                value = builder.insert_value(value, made[i % len(made)], i)
-            return value
-
-        return result(head, apart), codegen
-
-    @intrinsic
-    def finish(typingctx, acc, head, apart, x, x_stride, start, start_stride, start_last, out, out_stride):
-        strides = apart == x_stride == start_stride == out_stride == types.int64
-        if not (head == x and start == start_last == out and strides):
-            return None
-        if not isinstance(out, types.CPointer) or (sums := form.sums(head)) is None:
-            return None
-        if acc != types.UniTuple(sums, count):
-            return None
-        vec = vec_of(out.dtype)
-
-        def codegen(context, builder, sig, args):
-            acc_value, head_at, apart_value, x_at, x_step, start_at, start_step, last_at, out_at, out_step = args
-            heads = _strided(builder, head_at, apart_value, groups)
-            scales = [form.scale(builder, at, vectors, u) for at in heads for u in range(vectors)]
-            for m in range(rows):
-                if m:
-                    x_at, start_at = builder.gep(x_at, [x_step]), builder.gep(start_at, [start_step])
-                    out_at = builder.gep(out_at, [out_step])
-                row = form.row_scale(builder, x_at)
-                for i, scale in enumerate(scales):
-                    own = groups > 1 and i >= (groups - 1) * vectors
-                    begin_at = last_at if own else start_at
-                    first = load_vector(builder, vec, begin_at, i - own * (groups - 1) * vectors)
-                    total = builder.extract_value(acc_value, m * len(scales) + i)
-                    total = builder.fadd(first, form.scaled(builder, total, row, scale))
-                    where = builder.gep(out_at, [ir.Constant(_INT64, i * vec.lanes)])
-                    made = builder.store(total, builder.bitcast(where, llvm_vec(vec).as_pointer()))
-                    made.align = vec.dtype.bitwidth // 8
-            return context.get_dummy_value()
-
-        given = (acc, head, apart, x, x_stride, start, start_stride, start_last, out, out_stride)
-        return types.void(*given), codegen
-
-    advance, advance_one = (_advancing(form, rows, groups, vectors, n) for n in (steps, 1))
-    return Tile(steps, begin, advance, advance_one, finish)
+    return multiply

@@ -12,7 +12,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba.core import types
-from numba.core.extending import intrinsic, models, overload, register_model
+from numba.core.extending import intrinsic, lower_builtin, models, register_model, type_callable
 
 from fastgru.simd.cpu import HAS_FMA, VECTOR_BYTES
 
@@ -116,66 +116,30 @@ def splat(typingctx, scalar):
     return vec(scalar), lambda context, builder, sig, args: splat_value(builder, args[0], vec.lanes)
 
 
-def _binary(name: str):
-    @intrinsic
-    def op(typingctx, a, b):
-        if (result := combined(a, b)) is None:
-            return None
-        return result(a, b), lambda context, builder, sig, args: getattr(builder, name)(*args)
-
-    return op
+def _operator(function: Any, result: Any, build: Any, *operands: Any) -> None:
+    """An operator of Python on vectors: result(*types), None where they do not fit, and build(builder, *values)."""
+    type_callable(function)(lambda context: result)
+    lower_builtin(function, *operands)(lambda context, builder, sig, args: build(builder, *args))
 
 
-def _overload_binary(python_operator: Any, llvm_name: str) -> None:
-    op = _binary(llvm_name)
-
-    @overload(python_operator)
-    def lanewise(a, b):
-        if combined(a, b) is not None:
-            return lambda a, b: op(a, b)
-        return None
-
-
-for _operator, _name in (
-    (operator.add, "fadd"),
-    (operator.sub, "fsub"),
-    (operator.mul, "fmul"),
-    (operator.truediv, "fdiv"),
+for _function, _build in (
+    (operator.add, ir.IRBuilder.fadd),
+    (operator.sub, ir.IRBuilder.fsub),
+    (operator.mul, ir.IRBuilder.fmul),
+    (operator.truediv, ir.IRBuilder.fdiv),
 ):
-    _overload_binary(_operator, _name)
+    _operator(_function, lambda a, b: combined(a, b), _build, Vec, Vec)
 
+for _function, _name in ((operator.lt, "<"), (operator.le, "<="), (operator.gt, ">"), (operator.ge, ">=")):
+    _operator(
+        _function,
+        lambda a, b: None if combined(a, b) is None else Vec(types.boolean, a.lanes),
+        lambda builder, a, b, name=_name: builder.fcmp_ordered(name, a, b),
+        Vec,
+        Vec,
+    )
 
-def _overload_compare(python_operator: Any, llvm_name: str) -> None:
-    @intrinsic
-    def op(typingctx, a, b):
-        if combined(a, b) is None:
-            return None
-        mask = Vec(types.boolean, a.lanes)
-        return mask(a, b), lambda context, builder, sig, args: builder.fcmp_ordered(llvm_name, *args)
-
-    @overload(python_operator)
-    def lanewise(a, b):
-        if combined(a, b) is not None:
-            return lambda a, b: op(a, b)
-        return None
-
-
-for _operator, _name in ((operator.lt, "<"), (operator.le, "<="), (operator.gt, ">"), (operator.ge, ">=")):
-    _overload_compare(_operator, _name)
-
-
-@intrinsic
-def _negate(typingctx, a):
-    if not is_float_vec(a):
-        return None
-    return a(a), lambda context, builder, sig, args: builder.fneg(args[0])
-
-
-@overload(operator.neg)
-def _overload_neg(a):
-    if is_float_vec(a):
-        return lambda a: _negate(a)
-    return None
+_operator(operator.neg, lambda a: combined(a), ir.IRBuilder.fneg, Vec)
 
 
 def multiply_add(builder: ir.IRBuilder, vec: Vec, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
