@@ -1,7 +1,5 @@
 """The activations of `fastgru.spec.ACTIVATIONS`, on vectors, chosen by a code of `kernels.operands.activation`."""
 
-from __future__ import annotations
-
 from fastgru.kernels.operands.activation import ACTIVATION
 from fastgru.kernels.operands.activation import ACTIVATION_NUMBERS as NUMBERS
 from fastgru.kernels.registry import kernel

@@ -1,7 +1,5 @@
 """Two elements in, one out, with broadcasting, where there is no vector form (`kernels.fusion` has those)."""
 
-from __future__ import annotations
-
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -12,11 +10,14 @@ from fastgru.kernels.operands.binary import BINARY, COMPARISONS, INTEGER, LIBRAR
 from fastgru.kernels.operands.strides import NDITER
 from fastgru.kernels.registry import DIVISION_BY_ZERO, NEGATIVE_EXPONENT, fail, handler, kernel, tensor
 from fastgru.kernels.strides import inner_stride, row_start
+from fastgru.simd.choice import make_choice
 from fastgru.simd.memory import offset, pointer
 
 __all__ = ["binary_library", "compare", "logical"]
 
-_AND, _OR = LOGICAL_CODES["and"], LOGICAL_CODES["or"]
+_logical = make_choice(
+    {LOGICAL_CODES["and"]: operator.and_, LOGICAL_CODES["or"]: operator.or_, LOGICAL_CODES["xor"]: operator.xor}
+)
 
 
 def _make_handler(dtype: str, result: str, fill: Any) -> Any:
@@ -92,46 +93,46 @@ def _divide(code, a, b):
 
 
 @kernel
-def _bitwise(code, a, b):
-    if code == INTEGER.bit_and:
-        return a & b
-    if code == INTEGER.bit_or:
-        return a | b
-    if code == INTEGER.bit_xor:
-        return a ^ b
+def _shift(left, a, b):
     if b < 0 or b > 63:  # which the machine would take modulo 64
-        return np.int64(-1) if code == INTEGER.shift_right and a < 0 else np.int64(0)
-    return a << b if code == INTEGER.shift_left else a >> b
+        return np.int64(-1) if not left and a < 0 else np.int64(0)
+    return a << b if left else a >> b
+
+
+_total = make_choice(
+    {
+        INTEGER.add: operator.add,
+        INTEGER.sub: operator.sub,
+        INTEGER.mul: operator.mul,
+        INTEGER.min: kernel(lambda u, v: min(u, v)),
+        INTEGER.max: kernel(lambda u, v: max(u, v)),
+        INTEGER.prelu: kernel(lambda u, v: u * v if u < 0 else u),
+        INTEGER.bit_and: operator.and_,
+        INTEGER.bit_or: operator.or_,
+        INTEGER.bit_xor: operator.xor,
+        INTEGER.shift_left: kernel(lambda u, v: _shift(True, u, v)),
+        INTEGER.shift_right: kernel(lambda u, v: _shift(False, u, v)),
+    }
+)
 
 
 @kernel
 def _integers(bases, code, a, step_a, b, step_b, y, n):
+    divides = code == INTEGER.div or code == INTEGER.mod or code == INTEGER.fmod
     for i in range(n):
         u, v = a[i * step_a], b[i * step_b]
-        if code == INTEGER.add:
-            y[i] = u + v
-        elif code == INTEGER.sub:
-            y[i] = u - v
-        elif code == INTEGER.mul:
-            y[i] = u * v
-        elif code == INTEGER.min:
-            y[i] = min(u, v)
-        elif code == INTEGER.max:
-            y[i] = max(u, v)
-        elif code == INTEGER.prelu:
-            y[i] = u * v if u < 0 else u
-        elif code == INTEGER.pow:
+        if code == INTEGER.pow:
             if v < 0:
                 fail(bases, NEGATIVE_EXPONENT, v, 0)
                 return False
             y[i] = _power(u, v)
-        elif code >= INTEGER.bit_and:
-            y[i] = _bitwise(code, u, v)
-        else:
+        elif divides:
             if v == 0:
                 fail(bases, DIVISION_BY_ZERO, u, 0)
                 return False
             y[i] = _divide(code, u, v)
+        else:
+            y[i] = _total(code, u, v)
     return True
 
 
@@ -142,51 +143,38 @@ def binary_int64(dtype: str) -> Any:
 
 
 def _relation(holds: Callable[[Any, Any], bool]) -> Any:
-    """A loop of its own for each relation, which LLVM makes into vectors."""
+    """fill(a, step_a, b, step_b, y, n): a loop of its own for each relation, which LLVM makes into vectors."""
 
     @kernel
     def fill(a, step_a, b, step_b, y, n):
         for i in range(n):
             y[i] = 1 if holds(a[i * step_a], b[i * step_b]) else 0
+        return True
 
     return fill
 
 
-_equal, _not_equal = _relation(operator.eq), _relation(operator.ne)
-_less, _less_equal = _relation(operator.lt), _relation(operator.le)
-_greater, _greater_equal = _relation(operator.gt), _relation(operator.ge)
+_compare = make_choice(
+    {
+        COMPARISONS.equal: _relation(operator.eq),
+        COMPARISONS.not_equal: _relation(operator.ne),
+        COMPARISONS.less: _relation(operator.lt),
+        COMPARISONS.less_equal: _relation(operator.le),
+        COMPARISONS.greater: _relation(operator.gt),
+        COMPARISONS.greater_equal: _relation(operator.ge),
+    }
+)
 
 
 @kernel
 def _compared(bases, code, a, step_a, b, step_b, y, n):
-    if code == COMPARISONS.equal:
-        _equal(a, step_a, b, step_b, y, n)
-    elif code == COMPARISONS.not_equal:
-        _not_equal(a, step_a, b, step_b, y, n)
-    elif code == COMPARISONS.less:
-        _less(a, step_a, b, step_b, y, n)
-    elif code == COMPARISONS.less_equal:
-        _less_equal(a, step_a, b, step_b, y, n)
-    elif code == COMPARISONS.greater:
-        _greater(a, step_a, b, step_b, y, n)
-    else:
-        _greater_equal(a, step_a, b, step_b, y, n)
-    return True
+    return _compare(code, a, step_a, b, step_b, y, n)
 
 
 @handler("compare", "float32", "float64", "int64")
 def compare(dtype: str) -> Any:
     """y (bool) = a (relation) b."""
     return _make_handler(dtype, "bool", _compared)
-
-
-@kernel
-def _logical(code, u, v):
-    if code == _AND:
-        return u & v
-    if code == _OR:
-        return u | v
-    return u ^ v
 
 
 @handler("logical", "bool")

@@ -1,7 +1,5 @@
 """Conversions of element types. Those between the narrow integers go through int64: see `engine.ops.cast`."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -10,8 +10,6 @@ Each output is a sum over k in ascending order, in blocks of `BLOCK` summed from
 every tile. Weights are packed by `fastgru.packing.conv`.
 """
 
-from __future__ import annotations
-
 from typing import Any, Final
 
 import numpy as np

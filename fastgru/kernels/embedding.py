@@ -1,7 +1,5 @@
 """Rows of a table in 16 or 8 bits, by id, as float32."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

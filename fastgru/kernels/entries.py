@@ -2,10 +2,8 @@
 
 A run has the GIL while it looks at objects of Python, as nobody can change them then, and lets others run while the
 program does. The arrays of a call are items of tuples that the caller holds, so they last as long as the call; all else
-that a ticket names is kept by `engine.program.Frame`.
+that a ticket names is kept by `engine.program.CallFrame`.
 """
-
-from __future__ import annotations
 
 from typing import Final
 

@@ -5,8 +5,6 @@ source is loaded into its own, unless it lies there as the block needs it; every
 and writes one; the last is stored. Operations work lane by lane, so the bits do not depend on what stands beside them.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

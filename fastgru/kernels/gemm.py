@@ -1,4 +1,4 @@
-"""GEMM: rows times packed panels, under Linear, MatMul and both products of a GRU.
+"""GEMM: rows times packed panels, under Linear, MatMul and both GEMMs of a GRU.
 
     out[m, :] = start[m, :] + x[m, :] W^T           W packed by `fastgru.packing.panels`
 
@@ -9,8 +9,6 @@ grows with the block, not with k. Every tile shape gives the same bits.
 `gemm_panel`, `gemm_gates` and `gemm_pair` are microkernels: handlers call them by address.
 Rows are dealt evenly to tiles of as many as the registers hold, so that the weights pass by as few times as can be.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
@@ -121,7 +119,7 @@ def make_panel(form: GEMMFormat) -> Any:
 
 
 def make_gates(form: GEMMFormat, groups: int, depth_of: Any) -> Any:
-    """One row times one panel of `groups` matrices at once: many chains, so that a single row keeps the units busy.
+    """One row times one panel of `groups` matrices at once: many sums, so that a single row keeps the units busy.
 
     All groups but the last start from `start`, the last from `start_last`; the bits are those of `make_panel`.
     depth_of(K): elements of an output.

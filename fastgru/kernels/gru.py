@@ -10,8 +10,6 @@ never. Any shape, number of rows, chunking or team gives a row the same bits: pr
 and the tail works lane by lane.
 """
 
-from __future__ import annotations
-
 from typing import Any, Final
 
 import numpy as np
@@ -28,8 +26,6 @@ from fastgru.kernels.team import barrier, look_out, meet, share
 from fastgru.simd.math import sigmoid, tanh
 from fastgru.simd.memory import address, lanes_of, offset, pointer
 from fastgru.simd.vector import splat
-
-__all__: list[str] = []  # its handlers are found in the table
 
 AT = GRU.at
 GATE, CANDIDATE = AT.codes, AT.codes + 1
@@ -53,39 +49,40 @@ def _make_begin(dtype: str, precision: GRUPrecision) -> Any:
         together = operands[AT.split] == UNITS
         if together:
             first_panel, last_panel = share(last_panel, team)
+        meeting = team if together or team[TEAM.members] == 1 else offset(team, MEMBER.alone)
         regions = _scratch(N, padded, chunk, lanes, team[TEAM.members])
         room = _input_rows(N, chunk, input_row(I), state_row(H))
         inputs = offset(pointer(tensor(bases, operands, AT.gathered), element), team[TEAM.number] * room.total)
         return (
             GRUDirection(
-                operands,
-                pointer(tensor(bases, operands, AT.parameters), dtype),
-                team if together or team[TEAM.members] == 1 else offset(team, MEMBER.alone),
-                bases[quantise_at],
-                bases[gemm_at],
-                bases[gates_at],
-                pointer(tensor(bases, operands, AT.x), dtype),
-                pointer(tensor(bases, operands, AT.weight_ih), element),
-                pointer(tensor(bases, operands, AT.weight_hh), element),
-                pointer(tensor(bases, operands, AT.bias_x), dtype),
-                pointer(tensor(bases, operands, AT.bias_n), dtype),
-                depth_of(I),
-                depth_of(H),
-                I,
-                H,
-                padded,
-                row,
-                count,
-                first_panel,
-                last_panel,
-                panel_first(vectors, first_panel) * lanes,
-                panel_first(vectors, last_panel) * lanes,
-                offset(even, regions.held),
-                offset(even, regions.update),
-                offset(even, regions.sums + team[TEAM.number] * SUM_VECTORS * lanes),
-                offset(even, regions.projected + 3 * row * chunk * padded),
-                inputs,
-                offset(inputs, room.states),
+                operands=operands,
+                parameters=pointer(tensor(bases, operands, AT.parameters), dtype),
+                team=meeting,
+                quantise=bases[quantise_at],
+                gemm=bases[gemm_at],
+                gates=bases[gates_at],
+                x=pointer(tensor(bases, operands, AT.x), dtype),
+                w_ih=pointer(tensor(bases, operands, AT.weight_ih), element),
+                w_hh=pointer(tensor(bases, operands, AT.weight_hh), element),
+                bias_x=pointer(tensor(bases, operands, AT.bias_x), dtype),
+                bias_n=pointer(tensor(bases, operands, AT.bias_n), dtype),
+                depth_x=depth_of(I),
+                depth_h=depth_of(H),
+                I=I,
+                H=H,
+                padded=padded,
+                row=row,
+                count=count,
+                first_panel=first_panel,
+                last_panel=last_panel,
+                first=panel_first(vectors, first_panel) * lanes,
+                last=panel_first(vectors, last_panel) * lanes,
+                held=offset(even, regions.held),
+                update=offset(even, regions.update),
+                sums=offset(even, regions.sums + team[TEAM.number] * SUM_VECTORS * lanes),
+                projected=offset(even, regions.projected + 3 * row * chunk * padded),
+                inputs=inputs,
+                states=offset(inputs, room.states),
             ),
             offset(even, regions.even),
             offset(even, regions.odd),

@@ -4,8 +4,6 @@ With weights of the model's own dtype rows are taken where they lie; low-precisi
 (`kernels.lowp`), which a member of a team does for itself: that costs less than meeting.
 """
 
-from __future__ import annotations
-
 from typing import Any, Final, NamedTuple
 
 import numpy as np

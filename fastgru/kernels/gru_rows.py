@@ -5,8 +5,6 @@ and no work is done on the others; their state stays in the copy that they left 
 carried along, and its old state selected. Any other batch is one whose rows all have the whole length.
 """
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 from fastgru.kernels.operands.gru import GRU, ROWS, gru_rows
@@ -51,7 +49,7 @@ def rows_of_member(operands, team):
 
 @kernel
 def _by_length(lengths, N, T, me, members, order, counts):
-    """(rows of the members before, rows) of one member; `order` holds its rows, longest first, dealt in turn."""
+    """(rows of the members before, rows) of one member; `order` holds its rows, longest first, dealt one by one."""
     for i in range(T + 2):
         counts[i] = 0
     for n in range(N):

@@ -8,8 +8,6 @@ where x_* = x W*^T + biases. The two forms are two functions. Panels are read fo
 ones, so that what a step left in the cache is what the next one begins with.
 """
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 from fastgru.kernels.gemm import by_parity, panel_first, panel_width

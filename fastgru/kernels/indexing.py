@@ -1,7 +1,5 @@
 """Elements by position: gather_elements, and the last valid step of each row."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from fastgru.kernels.operands.indexing import GATHER_ELEMENTS, LAST, LENGTHS

@@ -1,10 +1,8 @@
-"""Products of bytes by a constant matrix of bytes: rows are copied as they stand, then tiles as in `kernels.lowp`.
+"""GEMM of bytes by a constant matrix of bytes: rows are copied as they stand, then tiles as in `kernels.lowp`.
 
 A row holds a' = a for signed bytes and a' = a - 128 for unsigned ones, under the scale 1; the sums of a' w are exact,
 and come out as floats: they are whole numbers that a float32 holds as long as none passes 2^24.
 """
-
-from __future__ import annotations
 
 from typing import Any
 

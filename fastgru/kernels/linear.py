@@ -1,7 +1,5 @@
 """y = x W^T + b: `kernels.gemm` panel by panel, straight into y where whole vectors fit."""
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import numpy as np

@@ -10,8 +10,6 @@ every tile; with int8 from every instruction set. A row of int8 that holds NaN o
 values: its outputs are NaN, and it does not touch those of others.
 """
 
-from __future__ import annotations
-
 from typing import Any, Final, NamedTuple
 
 import numpy as np

@@ -3,8 +3,6 @@
 One handler for sigmoid and tanh, no clip, no peepholes and a forget gate of its own, and one for the rest.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from fastgru.kernels.activation import activate, limit
@@ -14,8 +12,6 @@ from fastgru.kernels.registry import handler, kernel
 from fastgru.simd.math import sigmoid, tanh
 from fastgru.simd.memory import broadcast, lanes_of, load, offset, store
 from fastgru.simd.vector import fma
-
-__all__: list[str] = []
 
 AT = RECURRENT.at
 
@@ -51,7 +47,7 @@ def _tail_general(operands, parameters, peephole, sums, c, h_next, size, padded)
         store(i, u, fma(load(peephole, u), load(c, u), load(i, u)))
         store(f, u, fma(load(peephole, 2 * padded + u), load(c, u), load(f, u)))
     for k in range(5):
-        # In turn i, f, n; then, with the new cell at hand, o and what the cell shows, which takes the place of n.
+        # First i, f, n; then, with the new cell at hand, o and what the cell shows, which takes the place of n.
         which = 1 if k == 2 else 2 if k == 4 else 0
         if k == 3:
             one = broadcast(parameters, 3)

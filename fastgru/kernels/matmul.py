@@ -1,7 +1,5 @@
 """Products of matrices that are both computed: b is packed into panels on the way, the rest is `kernels.linear`'s."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

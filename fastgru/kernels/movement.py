@@ -1,14 +1,12 @@
 """Moving elements without computing: strided copies, transposes, gathers. One handler an element width, not a dtype."""
 
-from __future__ import annotations
-
 from typing import Any, Final
 
 import numpy as np
 
 from fastgru.kernels.operands.movement import COPY, GATHER
 from fastgru.kernels.registry import INDEX_OUT_OF_RANGE, fail, handler, kernel, tensor
-from fastgru.kernels.windows import copy_row
+from fastgru.kernels.rows import copy_row
 from fastgru.simd.memory import lanes_of, offset, pointer
 from fastgru.simd.shuffle import transpose_tile
 

@@ -1,7 +1,5 @@
 """Normalisation over contiguous rows: by mean and variance, by the root of the mean square, by groups of channels."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -3,8 +3,6 @@
 Each output goes through its taps in one order, whatever its place. Padding holds what changes nothing.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -3,14 +3,12 @@
 Input products of many steps at a time, then step by step the recurrent products of a block of units and, while they are
 in L1, the cell's own arithmetic (its tail). A block is `runs` neighbouring panels of one width: the gates of the same
 units, or, for a cell of one gate, twice as many units. The cell's state, if it has one, is renewed in place; h lies in
-two copies that take turns.
+two copies, of which each step reads one and writes the other.
 
 Every row is multiplied at every step; the tail leaves out those that have ended or that a mask hides, whose states stay
 as they are. Any number of rows and any chunking give a row the same bits: products are those of `kernels.gemm`, and
 the tail works lane by lane.
 """
-
-from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
 
@@ -191,19 +189,19 @@ def make_recurrent(dtype: str, cell: RecurrentCell) -> Any:
         h_next, c, projected = offset(h, regions.odd), offset(h, regions.c), offset(h, regions.projected)
         visible = pointer(tensor(bases, operands, AT.visible), "int64")
         layer = RecurrentDirection(
-            operands,
-            pointer(tensor(bases, operands, AT.parameters), dtype),
-            bases[BASES.gemm_panel],
-            bases[BASES.gemm_pair],
-            pointer(tensor(bases, operands, AT.x), dtype),
-            pointer(tensor(bases, operands, AT.weight_ih), dtype),
-            pointer(tensor(bases, operands, AT.weight_hh), dtype),
-            pointer(tensor(bases, operands, AT.bias), dtype),
-            pointer(tensor(bases, operands, AT.peephole), dtype),
-            c,
-            offset(h, regions.sums),
-            visible,
-            padded,
+            operands=operands,
+            parameters=pointer(tensor(bases, operands, AT.parameters), dtype),
+            gemm=bases[BASES.gemm_panel],
+            pair=bases[BASES.gemm_pair],
+            x=pointer(tensor(bases, operands, AT.x), dtype),
+            w_ih=pointer(tensor(bases, operands, AT.weight_ih), dtype),
+            w_hh=pointer(tensor(bases, operands, AT.weight_hh), dtype),
+            bias=pointer(tensor(bases, operands, AT.bias), dtype),
+            peephole=pointer(tensor(bases, operands, AT.peephole), dtype),
+            c=c,
+            sums=offset(h, regions.sums),
+            visible=visible,
+            padded=padded,
         )
         seen = offset(visible, N)
         for n in range(N):

@@ -1,7 +1,5 @@
 """Reductions of contiguous rows to one number each, positions of extremes, and running sums."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -1,7 +1,5 @@
 """How a kernel is written and entered into `kernels.table`. Importing this imports Numba."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Weighted sums of a few positions along one axis."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from fastgru.kernels.operands.resize import RESAMPLE

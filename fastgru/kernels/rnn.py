@@ -1,7 +1,5 @@
 """The simple recurrent layer, one direction: the tail of `kernels.recurrent` for one gate."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from fastgru.kernels.activation import activate, limit
@@ -9,8 +7,6 @@ from fastgru.kernels.operands.recurrent import RECURRENT
 from fastgru.kernels.recurrent import RECURRENT_MICROKERNELS, RecurrentCell, make_recurrent
 from fastgru.kernels.registry import handler, kernel
 from fastgru.simd.memory import lanes_of, load, offset, store
-
-__all__: list[str] = []
 
 AT = RECURRENT.at
 

@@ -4,8 +4,6 @@ A sum keeps one partial sum a lane, in blocks of `BLOCK` vectors summed from zer
 error grows with the block and not with the row.
 """
 
-from __future__ import annotations
-
 from typing import Any, Final
 
 import numpy as np
@@ -22,14 +20,15 @@ BLOCK: Final = 64
 
 @kernel
 def copy_row(source, target, n):
-    """target[:n] = source[:n]; nothing beyond is touched."""
-    lanes = lanes_of(source)
-    i = 0
-    while i + lanes <= n:
-        store(target, i, load(source, i))
-        i += lanes
-    if i < n:
-        store_tail(target, i, load_tail(source, i, n - i), n - i)
+    """target[:n] = source[:n]; memory beyond is not touched."""
+    lanes = lanes_of(target)
+    if n >= lanes:
+        for i in range(0, n - lanes + 1, lanes):
+            store(target, i, load(source, i))
+        if n % lanes != 0:
+            store(target, n - lanes, load(source, n - lanes))
+    elif n > 0:
+        store_tail(target, 0, load_tail(source, 0, n), n)
 
 
 @kernel

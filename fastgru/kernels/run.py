@@ -12,8 +12,6 @@ A run has a mode of the floating-point unit of its own (`simd.control`), and the
 The functions are those of `kernels.entries`; the first use of each compiles it or reads it from the cache.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Elements and blocks written to positions that come with the data."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from fastgru.kernels.operands.scatter import REDUCTIONS, SCATTER_ELEMENTS, SCATTER_ND

@@ -1,7 +1,5 @@
 """Blocks by tuples of positions, and rows of which the valid steps are reversed. Blocks are counted in bytes."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from fastgru.kernels.operands.selection import GATHER_ND, REVERSE_SEQUENCE

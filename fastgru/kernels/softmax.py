@@ -1,7 +1,5 @@
 """Softmax over contiguous rows: the largest element out first, then exp and its sum in one pass, then the division."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

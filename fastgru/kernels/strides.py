@@ -1,7 +1,5 @@
 """Broadcasting: how an element-wise handler goes over operands of any strides (`operands.strides`)."""
 
-from __future__ import annotations
-
 from fastgru.kernels.operands.strides import NDITER
 from fastgru.kernels.registry import kernel
 from fastgru.simd.memory import offset

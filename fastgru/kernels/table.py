@@ -10,8 +10,6 @@ What the cache holds is run without Numba. The modules that define handlers (`ke
 when something has to be compiled, or when somebody asks for all there is.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Iterator
 from functools import partial

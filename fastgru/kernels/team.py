@@ -1,7 +1,5 @@
 """Sharing one instruction between the threads of a team: who does what, and where they meet."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from fastgru.kernels.operands.team import LOOK_WORK, MEMBER, STATUS, TEAM

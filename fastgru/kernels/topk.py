@@ -3,8 +3,6 @@
 The order is total, equal elements being told apart by their position, so that nothing depends on how the heap grew.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from fastgru.kernels.operands.topk import TOPK

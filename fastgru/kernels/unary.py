@@ -1,16 +1,16 @@
 """One element in, one out, where there is no vector form (`kernels.fusion` has those): by the C library's function."""
 
-from __future__ import annotations
-
 import math
+import operator
 from typing import Any, Final
 
 import numpy as np
 
 from fastgru.kernels.operands.team import LOOK_WORK
 from fastgru.kernels.operands.unary import INTEGER, LIBRARY, TESTS, UNARY
-from fastgru.kernels.registry import handler, tensor
+from fastgru.kernels.registry import handler, kernel, tensor
 from fastgru.kernels.team import spend
+from fastgru.simd.choice import make_choice
 from fastgru.simd.memory import pointer
 
 __all__ = ["unary_library"]
@@ -26,6 +26,17 @@ def unary_library(dtype: str) -> Any:
     half, root_half = np.dtype(dtype).type(0.5), np.dtype(dtype).type(math.sqrt(0.5))
     nan = np.dtype(dtype).type(np.nan)
 
+    @kernel
+    def gelu(v):
+        return half * v * math.erfc(-v * root_half)
+
+    @kernel
+    def acosh(v):
+        return math.acosh(v) if v >= 1 else nan
+
+    own = {"gelu": gelu, "acosh": acosh}
+    function = make_choice({code: own.get(name) or getattr(math, name) for name, code in LIBRARY._asdict().items()})
+
     def handle(operands, bases, team):
         x, y = pointer(tensor(bases, operands, AT.x), dtype), pointer(tensor(bases, operands, AT.y), dtype)
         count, code, left = operands[AT.count], operands[AT.code], np.int64(LOOK_WORK)
@@ -34,41 +45,19 @@ def unary_library(dtype: str) -> Any:
                 left = spend(left, 128 * _BLOCK, team, bases)
                 if left < 0:
                     return
-            v = x[i]
-            if code == LIBRARY.log:
-                y[i] = math.log(v)
-            elif code == LIBRARY.sin:
-                y[i] = math.sin(v)
-            elif code == LIBRARY.cos:
-                y[i] = math.cos(v)
-            elif code == LIBRARY.tan:
-                y[i] = math.tan(v)
-            elif code == LIBRARY.asin:
-                y[i] = math.asin(v)
-            elif code == LIBRARY.acos:
-                y[i] = math.acos(v)
-            elif code == LIBRARY.atan:
-                y[i] = math.atan(v)
-            elif code == LIBRARY.sinh:
-                y[i] = math.sinh(v)
-            elif code == LIBRARY.cosh:
-                y[i] = math.cosh(v)
-            elif code == LIBRARY.erf:
-                y[i] = math.erf(v)
-            elif code == LIBRARY.log1p:
-                y[i] = math.log1p(v)
-            elif code == LIBRARY.expm1:
-                y[i] = math.expm1(v)
-            elif code == LIBRARY.gelu:
-                y[i] = half * v * math.erfc(-v * root_half)
-            elif code == LIBRARY.acosh:
-                y[i] = math.acosh(v) if v >= 1 else nan
-            elif code == LIBRARY.asinh:
-                y[i] = math.asinh(v)
-            else:
-                y[i] = math.atanh(v)
+            y[i] = function(code, x[i])
 
     return handle
+
+
+@kernel
+def _sign(v):
+    return 1 if v > 0 else (-1 if v < 0 else 0)
+
+
+_integer = make_choice(
+    {INTEGER.abs: abs, INTEGER.neg: operator.neg, INTEGER.sign: _sign, INTEGER.bitwise_not: operator.invert}
+)
 
 
 @handler("unary", "int64")
@@ -77,17 +66,8 @@ def unary_int64(dtype: str) -> Any:
 
     def handle(operands, bases, team):
         x, y = pointer(tensor(bases, operands, AT.x), dtype), pointer(tensor(bases, operands, AT.y), dtype)
-        count, code = operands[AT.count], operands[AT.code]
-        for i in range(count):
-            v = x[i]
-            if code == INTEGER.abs:
-                y[i] = -v if v < 0 else v
-            elif code == INTEGER.neg:
-                y[i] = -v
-            elif code == INTEGER.sign:
-                y[i] = 1 if v > 0 else (-1 if v < 0 else 0)
-            else:
-                y[i] = ~v
+        for i in range(operands[AT.count]):
+            y[i] = _integer(operands[AT.code], x[i])
 
     return handle
 

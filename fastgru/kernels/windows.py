@@ -4,32 +4,16 @@ An image is padded into rows of `phases` runs: run p of a row holds every phases
 pixels which neighbouring outputs read lie side by side. The same layout takes outputs that are made phase by phase.
 """
 
-from __future__ import annotations
-
 from fastgru.kernels.operands.windows import COLLECT, PAD
 from fastgru.kernels.registry import kernel
-from fastgru.simd.memory import lanes_of, load, load_tail, offset, store, store_tail
+from fastgru.kernels.rows import copy_row
+from fastgru.simd.memory import lanes_of, load, offset, store
 from fastgru.simd.shuffle import evens, odds
 from fastgru.simd.vector import splat
 
-__all__ = ["collect", "copy_row", "pad_image", "pad_plane"]
+__all__ = ["collect", "pad_image", "pad_plane"]
 
 FROM, TO = PAD.at, COLLECT.at
-
-
-@kernel
-def copy_row(source, target, count):
-    """target[i] = source[i], i < count; memory beyond is not touched."""
-    lanes = lanes_of(target)
-    if count >= lanes:
-        i = 0
-        while i + lanes <= count:
-            store(target, i, load(source, i))
-            i += lanes
-        if i < count:
-            store(target, count - lanes, load(source, count - lanes))
-    elif count > 0:
-        store_tail(target, 0, load_tail(source, 0, count), count)
 
 
 @kernel

@@ -1,7 +1,5 @@
 """Whether an object is the array that compiled code expects, and where its data lies: see `simd.ndarray`."""
 
-from __future__ import annotations
-
 from fastgru.simd.compiler import kernel
 from fastgru.simd.memory import offset, pointer
 from fastgru.simd.ndarray import ANY_STRIDE, DATA, DESCR, DIMENSIONS, FLAGS, ITEMS, ND, SIZE, STRIDES, TYPE

@@ -7,8 +7,6 @@ lacks is compiled anew in each process. An entry that is damaged, not of this fo
 (`simd.trusted`) is as good as none.
 """
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import hashlib

@@ -7,8 +7,6 @@ passes of Numba for what kernels do not have (closures, arrays, objects that are
 A native function never raises: there is nobody to tell. Where Numba would, it stops the process.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -71,7 +69,7 @@ kernel, callable_kernel = _for_kernels(), _for_python()
 inlined = _for_kernels(forceinline=True)
 
 
-class _Piece(JITCodeLibrary):
+class _Unlinked(JITCodeLibrary):
     """What one function was lowered to: not optimised, not linked to what it calls, kept out of Numba's engine."""
 
     def _optimize_functions(self, ll_module: Any) -> None:
@@ -92,9 +90,9 @@ class _Piece(JITCodeLibrary):
             if library in seen:
                 continue
             seen.add(library)
-            piece = isinstance(library, _Piece)
-            module.link_in(library._final_module if piece else library._get_module_for_linking(), preserve=True)
-            left += library._linking_libraries if piece else ()
+            ours = isinstance(library, _Unlinked)
+            module.link_in(library._final_module if ours else library._get_module_for_linking(), preserve=True)
+            left += library._linking_libraries if ours else ()
         return module
 
     def _get_module_for_linking(self) -> Any:
@@ -107,11 +105,11 @@ class _Piece(JITCodeLibrary):
 
 
 @contextmanager
-def _only_pieces(codegen: Any) -> Iterator[None]:
-    """Numba's code generator hands out `_Piece`. Under Numba's lock: it is everybody's generator."""
+def _unlinked(codegen: Any) -> Iterator[None]:
+    """Numba's code generator hands out `_Unlinked`. Under Numba's lock: it is everybody's generator."""
     own = dict(codegen.__dict__)  # a signal handler, or a finaliser, may compile in the middle of this
-    codegen._library_class = _Piece
-    codegen.set_env = lambda name, environment: None  # which a piece, being nowhere, has no address for
+    codegen._library_class = _Unlinked
+    codegen.set_env = lambda name, environment: None  # which a module, being nowhere, has no address for
     try:
         yield
     finally:
@@ -151,7 +149,7 @@ def _compile(function: Any, signature: Any, symbol: str, export: Callable[..., N
     flags.no_cfunc_wrapper = True
     flags.no_compile = True
     codegen = context.codegen()
-    with _only_pieces(codegen):
+    with _unlinked(codegen):
         compiled = compiler.compile_extra(
             cpu_target.typing_context,
             context,

@@ -5,8 +5,6 @@ set: rounding to nearest, no exception raised, denormals flushed to zero, since 
 they cost a hundred times as much.
 """
 
-from __future__ import annotations
-
 import platform
 from typing import Final
 

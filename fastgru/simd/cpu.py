@@ -4,8 +4,6 @@
 made once, before Numba builds its code generator, and is then fixed for the life of the process.
 """
 
-from __future__ import annotations
-
 import functools
 import glob
 import os

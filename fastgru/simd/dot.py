@@ -12,8 +12,6 @@ VNNI multiplies unsigned by signed bytes: there a row holds q + 128, and the sta
 its weights off again. Elsewhere a row holds q in 16 bits and the starts are zero.
 """
 
-from __future__ import annotations
-
 from typing import Final
 
 from llvmlite import ir

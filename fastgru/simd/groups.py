@@ -4,8 +4,6 @@ A group is what is multiplied and added at once: pairs of bfloat16; four bytes, 
 for four.
 """
 
-from __future__ import annotations
-
 from typing import Final
 
 from fastgru.simd.cpu import HAS_DOT_INT8

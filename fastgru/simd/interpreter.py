@@ -3,8 +3,6 @@
 A thread state is the address of Python's record of a thread, as `PyEval_SaveThread` gives it.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 

@@ -1,7 +1,5 @@
 """Masks: which lanes are NaN or equal, which lie before the end of a row, where one holds; extremes that keep NaN."""
 
-from __future__ import annotations
-
 from llvmlite import ir
 from numba.core import types
 from numba.core.extending import intrinsic

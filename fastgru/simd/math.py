@@ -6,8 +6,6 @@ stays NaN in its lane; beyond the domain the result saturates. Against a dense f
 absolute error at most 2e-7 in float32 and 5e-16 in float64 for sigmoid and tanh, relative for exp.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -3,8 +3,6 @@
 Handlers see memory as 64-bit addresses; `pointer(address, like)` gives it an element type. Offsets count elements.
 """
 
-from __future__ import annotations
-
 from llvmlite import ir
 from numba.core import types
 from numba.core.extending import intrinsic

@@ -1,7 +1,5 @@
 """Object code in this process: loaded by LLVM's linker, without Numba."""
 
-from __future__ import annotations
-
 import ctypes
 import functools
 import itertools

@@ -5,8 +5,6 @@ ndarraytypes.h): after the object's head come data, nd, dimensions, strides, bas
 after what `tuple.__basicsize__` counts. `check_layout` proves both before anything relies on them.
 """
 
-from __future__ import annotations
-
 import ctypes
 import sys
 from typing import Any, Final

@@ -5,8 +5,6 @@ pixels with the one before. Every accumulator advances by one fma a tap, so each
 whatever M and U are and wherever its vector starts.
 """
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 from llvmlite import ir

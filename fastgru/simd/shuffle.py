@@ -1,7 +1,5 @@
 """Lanes moved about: two vectors told apart, rows turned into columns."""
 
-from __future__ import annotations
-
 from llvmlite import ir
 from numba.core import types
 from numba.core.extending import intrinsic

@@ -1,7 +1,5 @@
 """Words of what threads share, for those who compile it and those who allocate it."""
 
-from __future__ import annotations
-
 from typing import Final
 
 __all__ = ["COUNT", "CPU_WORDS", "GENERATION", "SHARED_WORDS", "VERDICT"]

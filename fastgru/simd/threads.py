@@ -4,8 +4,6 @@ A team is words: [own number, size, address of the shared words]; the shared wor
 generation on cache lines of their own. With one member every wait is free.
 """
 
-from __future__ import annotations
-
 import os
 import platform
 import sys

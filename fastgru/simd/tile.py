@@ -4,8 +4,6 @@ A tile advances by one k at a time, every sum by one operation, so each output a
 whatever M and U are: results do not depend on which tile computed them.
 """
 
-from __future__ import annotations
-
 from typing import Any, Final, NamedTuple, Protocol
 
 from llvmlite import ir

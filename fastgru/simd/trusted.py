@@ -11,8 +11,6 @@ nobody else is a member, counts as the user. Windows has no such owners and mode
 decide.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import functools

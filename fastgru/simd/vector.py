@@ -5,8 +5,6 @@ uses this vocabulary is written once. Operators work lane by lane on two vectors
 an add: what is fused is written `fma`, so that bits do not depend on the compiler's mood.
 """
 
-from __future__ import annotations
-
 import operator
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Codes of the activations, and the numbers that they read."""
 
-from __future__ import annotations
-
 from typing import Any, Final
 
 import numpy as np

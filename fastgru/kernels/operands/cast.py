@@ -1,7 +1,5 @@
 """Which conversions there are, and their operands."""
 
-from __future__ import annotations
-
 from typing import Final
 
 from fastgru.kernels.operands.declare import Operands

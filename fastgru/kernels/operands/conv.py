@@ -1,7 +1,5 @@
 """The operands of convolutions, and how their weights are cut into tiles."""
 
-from __future__ import annotations
-
 from typing import Final
 
 from fastgru.kernels.operands.declare import Operands, Words

@@ -8,8 +8,6 @@ A tensor takes two words (index into `bases`, byte offset), and all tensors come
 for several of them says how many; words of any number may follow the named ones.
 """
 
-from __future__ import annotations
-
 from collections import namedtuple
 from collections.abc import Iterable, Mapping
 from itertools import accumulate

@@ -1,7 +1,5 @@
 """The operands of embeddings in 16 and 8 bits."""
 
-from __future__ import annotations
-
 from typing import Final
 
 from fastgru.kernels.operands.declare import Operands

@@ -1,7 +1,5 @@
 """The operands, operations and scratch of a fusion: what each operation reads, and its code."""
 
-from __future__ import annotations
-
 import math
 from typing import Any, Final, NamedTuple
 

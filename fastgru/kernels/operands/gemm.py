@@ -1,7 +1,5 @@
 """How matrices are cut into panels."""
 
-from __future__ import annotations
-
 from typing import Final
 
 __all__ = ["MICROKERNELS", "PANEL_VECTORS"]

@@ -1,7 +1,5 @@
 """The operands of a GRU, one direction; how a team shares it; its scratch."""
 
-from __future__ import annotations
-
 from typing import Final, NamedTuple
 
 from fastgru.kernels.operands.declare import Operands

@@ -1,7 +1,5 @@
 """The operands of what takes elements by position, and of lengths."""
 
-from __future__ import annotations
-
 from typing import Final
 
 from fastgru.kernels.operands.declare import Operands

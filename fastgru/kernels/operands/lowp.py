@@ -1,7 +1,5 @@
 """Weights of 16 and 8 bits as their kernels read them: bytes of rows and of outputs."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Final, NamedTuple
 

@@ -1,7 +1,5 @@
 """The operands of the product of two computed matrices and its scratch."""
 
-from __future__ import annotations
-
 from typing import Final
 
 from fastgru.kernels.operands.declare import Operands

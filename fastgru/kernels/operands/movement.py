@@ -1,7 +1,5 @@
 """The operands of copies, transposes and gathers."""
 
-from __future__ import annotations
-
 from typing import Final
 
 from fastgru.kernels.operands.declare import Operands

@@ -1,7 +1,5 @@
 """The operands of normalisations."""
 
-from __future__ import annotations
-
 from typing import Final
 
 from fastgru.kernels.operands.declare import Operands

@@ -4,8 +4,6 @@ x, y, the mask and the states may lie at strides, in elements: `x_t` leads from 
 the next. work: what a step costs (`operands.team.step_work`). carry: what a hidden row shows, its last output or zeros.
 """
 
-from __future__ import annotations
-
 from typing import Final, NamedTuple
 
 from fastgru.kernels.operands.declare import Operands

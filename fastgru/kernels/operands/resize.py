@@ -1,7 +1,5 @@
 """The operands of weighted sums along an axis."""
 
-from __future__ import annotations
-
 from typing import Final
 
 from fastgru.kernels.operands.declare import Operands

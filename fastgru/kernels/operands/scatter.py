@@ -1,7 +1,5 @@
 """The operands of scattering, and the codes of what becomes of elements that come to one place."""
 
-from __future__ import annotations
-
 from typing import Final
 
 from fastgru.kernels.operands.declare import Operands, codes

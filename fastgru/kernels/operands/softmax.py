@@ -1,7 +1,5 @@
 """The operands of softmax and its logarithm."""
 
-from __future__ import annotations
-
 from typing import Final
 
 from fastgru.kernels.operands.declare import Operands

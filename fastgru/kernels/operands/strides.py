@@ -4,8 +4,6 @@
 contiguous output needs none: row r of it starts at r * inner.
 """
 
-from __future__ import annotations
-
 from typing import Final
 
 from fastgru.kernels.operands.declare import Words

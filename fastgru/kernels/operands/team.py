@@ -1,7 +1,5 @@
 """Words of a run: what its threads share, what each has, what the caller reports and learns."""
 
-from __future__ import annotations
-
 from typing import Final
 
 from fastgru.kernels.operands.declare import places

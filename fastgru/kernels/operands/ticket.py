@@ -1,7 +1,5 @@
 """Words of a ticket: what `kernels.entries.run_alone` needs to know of a program's caller; of a state; of a team."""
 
-from __future__ import annotations
-
 from typing import Final
 
 from fastgru.kernels.operands.declare import places

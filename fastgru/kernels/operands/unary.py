@@ -1,7 +1,5 @@
 """The operands and codes of the operations on one operand."""
 
-from __future__ import annotations
-
 from typing import Final
 
 from fastgru.kernels.operands.declare import Operands, codes

@@ -1,7 +1,5 @@
 """The words of padding an image and of collecting outputs, see `kernels.windows`."""
 
-from __future__ import annotations
-
 from typing import Final
 
 from fastgru.kernels.operands.declare import Words

@@ -23,7 +23,7 @@ def one_node(op, precision, weight, bias=None, *, threads=1, transposed=False):
     return lambda x: executable.run({"x": x})["y"]
 
 
-class SmallLayer(Layer):
+class LowpLayer(Layer):
     """A GRU whose weights have a precision at any size."""
 
     def run(self, precision, *, rows=slice(None), threads=1, **given):
@@ -59,7 +59,7 @@ def int8_outputs():
         made.append(one_node("linear", "int8", weight, bias)(x))
     made.append(one_node("embedding", "int8", rng.standard_normal((9, 21)).astype(np.float32))(np.arange(9)))
     for spec in (FORMS[0], FORMS[2]):
-        layer = SmallLayer(spec, 25, 5)
+        layer = LowpLayer(spec, 25, 5)
         made += layer.run("int8", h0=layer.h0, lengths=layer.lengths, mask=layer.mask)
         made += layer.run("int8", rows=slice(0, 1))
     return b"".join(a.tobytes() for a in made)

@@ -10,7 +10,7 @@ from fastgru.simd.cpu import ISA  # before anything imports numba
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from small_cases import int8_outputs
+from lowp_cases import int8_outputs
 
 if __name__ == "__main__":
     print(ISA, hashlib.sha256(int8_outputs()).hexdigest())

@@ -13,7 +13,7 @@ import pytest
 from gru_cases import error
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_cases import FORMS, PRECISIONS, SmallLayer, int8_outputs, one_node
+from lowp_cases import FORMS, PRECISIONS, LowpLayer, int8_outputs, one_node
 
 import fastgru.engine.ops.sequence as lowering
 from fastgru.errors import ShapeError
@@ -78,7 +78,7 @@ def test_a_look_up_gives_the_rows_as_they_are_kept(precision):
 )
 def test_each_step_is_the_definition_of_it(H, I, N, T, bias, reset_after, precision):
     """From the state that the kernel itself had: what is rounded must be the same number on both sides."""
-    layer = SmallLayer(GRUSpec(I, H, reset_after=reset_after), T, N, seed=H + N, bias=bias)
+    layer = LowpLayer(GRUSpec(I, H, reset_after=reset_after), T, N, seed=H + N, bias=bias)
     y, h_n = layer.run(precision, h0=layer.h0)
     before = np.concatenate([layer.h0, y])
     np.testing.assert_array_equal(h_n[0], before[-1])
@@ -93,7 +93,7 @@ def test_each_step_is_the_definition_of_it(H, I, N, T, bias, reset_after, precis
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("spec", FORMS, ids=["after", "before", "general", "wide"])
 def test_the_bits_of_a_row_do_not_depend_on_its_company(spec, precision, monkeypatch):
-    layer = SmallLayer(spec, 9, 23)
+    layer = LowpLayer(spec, 9, 23)
     given = {"h0": layer.h0, "lengths": layer.lengths, "mask": layer.mask}
     y, h_n = layer.run(precision, **given)
     rows_of = (lambda a: a) if spec.batch_first else (lambda a: a.swapaxes(0, 1))
@@ -105,13 +105,13 @@ def test_the_bits_of_a_row_do_not_depend_on_its_company(spec, precision, monkeyp
         np.testing.assert_array_equal(layer.run(precision, threads=threads, **given)[0], y)
     whole = layer.run(precision)[0]
     monkeypatch.setattr(lowering, "chunk_steps", lambda *sizes: 4)
-    np.testing.assert_array_equal(SmallLayer(spec, 9, 23).run(precision)[0], whole)
+    np.testing.assert_array_equal(LowpLayer(spec, 9, 23).run(precision)[0], whole)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("reset_after", [True, False])
 def test_step_by_step_has_the_bits_of_the_whole(precision, reset_after):
-    layer = SmallLayer(GRUSpec(33, 70, reset_after=reset_after), 6, 1)
+    layer = LowpLayer(GRUSpec(33, 70, reset_after=reset_after), 6, 1)
     y, _ = layer.run(precision, h0=layer.h0)
     h, x = layer.h0, layer.x
     for t in range(6):
@@ -123,7 +123,7 @@ def test_step_by_step_has_the_bits_of_the_whole(precision, reset_after):
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_a_row_that_is_not_finite_touches_no_other(precision, bad):
-    layer = SmallLayer(GRUSpec(20, 37), 6, 7)
+    layer = LowpLayer(GRUSpec(20, 37), 6, 7)
     y, _ = layer.run(precision)
     layer.x[2, 3, 5] = bad
     spoilt, _ = layer.run(precision)
@@ -137,7 +137,7 @@ def test_a_row_that_is_not_finite_touches_no_other(precision, bad):
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_state_without_bounds_is_taken_by_its_own_range(precision):
     spec = GRUSpec(8, 70, candidate_activations=(Activation("affine", 1.0, 0.0),))
-    layer = SmallLayer(spec, 4, 3)
+    layer = LowpLayer(spec, 4, 3)
     h0 = 1000 * layer.h0
     y, _ = layer.run(precision, h0=h0)
     before = np.concatenate([h0, y[:-1]]).reshape(-1, 70).astype(np.float64)
@@ -149,7 +149,7 @@ def test_a_state_without_bounds_is_taken_by_its_own_range(precision):
 
 @pytest.mark.parametrize(("H", "reset_after"), [(64, True), (100, False), (256, True), (512, False), (1024, True)])
 def test_the_error_over_a_hundred_steps(H, reset_after):
-    layer = SmallLayer(GRUSpec(H, H, reset_after=reset_after), 100, 1 if H > 256 else 16, seed=H)
+    layer = LowpLayer(GRUSpec(H, H, reset_after=reset_after), 100, 1 if H > 256 else 16, seed=H)
     wanted = layer.defined()
     assert 1e-6 < error(layer.run("bfloat16"), wanted) <= 1e-2
     assert 1e-6 < error(layer.run("int8"), wanted) <= 3e-2
@@ -157,7 +157,7 @@ def test_the_error_over_a_hundred_steps(H, reset_after):
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_hundred_thousand_steps_do_not_drift(precision):
-    layer = SmallLayer(GRUSpec(16, 128), 100_000, 1)
+    layer = LowpLayer(GRUSpec(16, 128), 100_000, 1)
     apart = np.abs(layer.run(precision)[0] - layer.run("float32")[0]).max(axis=(1, 2))
     assert apart[-1000:].mean() <= 1.5 * apart[100:1100].mean()
     assert apart.max() <= (1e-2 if precision == "bfloat16" else 3e-2)
@@ -176,7 +176,7 @@ def test_int8_has_the_same_bits_on(isa, here):
     environment = {**os.environ, "FASTGRU_ISA": isa, "PYTHONPATH": os.pathsep.join(paths)}
     for name in ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES"):
         environment.pop(name, None)
-    command = [sys.executable, "-W", "error", str(Path(__file__).parent / "small_worker.py")]
+    command = [sys.executable, "-W", "error", str(Path(__file__).parent / "lowp_worker.py")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.split() == [isa, here]
