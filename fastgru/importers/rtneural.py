@@ -5,8 +5,6 @@ its GRU is the one with the reset after the product: kernel (I, 3H), recurrent k
 Format: RTNeural/model_loader.h and python/model_utils.py of RTNeural.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -78,6 +76,62 @@ def graph_from_rtneural(data: Any, *, name: str, allow_unread: bool = False) -> 
     made = graph.graph({"x": x}, {"y": reading.value})
     meta = {"format": "rtneural", "producer": "RTNeural"}
     return replace(made, constants=_exact(made.constants), meta=meta).validate()
+
+
+class _Entry:
+    """One entry of "layers", checked as it is asked for."""
+
+    def __init__(self, data: Any, number: int) -> None:
+        self.number = number
+        if not isinstance(data, Mapping) or not isinstance(data.get("type"), str):
+            raise InvalidModelError(f"layers[{number}] is {data!r:.60}, expected an object with a 'type'")
+        self.type: str = data["type"]
+        self._data = data
+        activation, weights = data.get("activation", ""), data.get("weights", [])
+        if not isinstance(activation, str) or not isinstance(weights, list):
+            raise InvalidModelError(f"{self}: 'activation' must be a text and 'weights' a list")
+        self.activation = activation
+        self._weights = weights
+        self._read: set[int] = set()
+
+    def __str__(self) -> str:
+        return f"layers[{self.number}] ({self.type[:40]})"
+
+    @property
+    def size(self) -> int:
+        return _last_size(self._data.get("shape"), f"{self}: shape")
+
+    @property
+    def count(self) -> int:
+        return len(self._weights)
+
+    @property
+    def epsilon(self) -> float:
+        value = self._data.get("epsilon")
+        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1e30:
+            raise InvalidModelError(f"{self}: epsilon is {value!r:.60}, expected a number")
+        return float(value)
+
+    def array(self, index: int, shape: tuple[int, ...] | None) -> Array:
+        """weights[index] as an array of `shape`, or of any shape."""
+        if index >= len(self._weights):
+            raise InvalidModelError(f"{self}: weights[{index}] is missing, expected shape {shape}")
+        self._read.add(index)
+        try:
+            array = np.asarray(self._weights[index])
+        except (ValueError, OverflowError, RecursionError):
+            raise InvalidModelError(f"{self}: weights[{index}] is no array: rows of different lengths") from None
+        if array.dtype.kind not in "fiu" or (shape is not None and array.shape != shape):
+            raise InvalidModelError(
+                f"{self}: weights[{index}] has shape {array.shape} and dtype {array.dtype}, expected numbers of {shape}"
+            )
+        return array.astype(np.float64)
+
+    def check_all_read(self) -> None:
+        if unread := sorted(set(range(len(self._weights))) - self._read):
+            raise UnreadTensorsError(
+                f"{self}: nobody reads weights[{unread[0]}] of {len(self._weights)}; allow_unread=True accepts that"
+            )
 
 
 class _Reading:
@@ -157,62 +211,6 @@ class _Reading:
         if len(arrays) != 4:
             raise InvalidModelError(f"{layer}: {layer.count} weights, expected 4, or 2 without gamma and beta")
         self._add("batch_norm", layer, tuple(arrays), {"axis": 2, "epsilon": layer.epsilon})
-
-
-class _Entry:
-    """One entry of "layers", checked as it is asked for."""
-
-    def __init__(self, data: Any, number: int) -> None:
-        self.number = number
-        if not isinstance(data, Mapping) or not isinstance(data.get("type"), str):
-            raise InvalidModelError(f"layers[{number}] is {data!r:.60}, expected an object with a 'type'")
-        self.type: str = data["type"]
-        self._data = data
-        activation, weights = data.get("activation", ""), data.get("weights", [])
-        if not isinstance(activation, str) or not isinstance(weights, list):
-            raise InvalidModelError(f"{self}: 'activation' must be a text and 'weights' a list")
-        self.activation = activation
-        self._weights = weights
-        self._read: set[int] = set()
-
-    def __str__(self) -> str:
-        return f"layers[{self.number}] ({self.type[:40]})"
-
-    @property
-    def size(self) -> int:
-        return _last_size(self._data.get("shape"), f"{self}: shape")
-
-    @property
-    def count(self) -> int:
-        return len(self._weights)
-
-    @property
-    def epsilon(self) -> float:
-        value = self._data.get("epsilon")
-        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1e30:
-            raise InvalidModelError(f"{self}: epsilon is {value!r:.60}, expected a number")
-        return float(value)
-
-    def array(self, index: int, shape: tuple[int, ...] | None) -> Array:
-        """weights[index] as an array of `shape`, or of any shape."""
-        if index >= len(self._weights):
-            raise InvalidModelError(f"{self}: weights[{index}] is missing, expected shape {shape}")
-        self._read.add(index)
-        try:
-            array = np.asarray(self._weights[index])
-        except (ValueError, OverflowError, RecursionError):
-            raise InvalidModelError(f"{self}: weights[{index}] is no array: rows of different lengths") from None
-        if array.dtype.kind not in "fiu" or (shape is not None and array.shape != shape):
-            raise InvalidModelError(
-                f"{self}: weights[{index}] has shape {array.shape} and dtype {array.dtype}, expected numbers of {shape}"
-            )
-        return array.astype(np.float64)
-
-    def check_all_read(self) -> None:
-        if unread := sorted(set(range(len(self._weights))) - self._read):
-            raise UnreadTensorsError(
-                f"{self}: nobody reads weights[{unread[0]}] of {len(self._weights)}; allow_unread=True accepts that"
-            )
 
 
 def _last_size(shape: Any, what: str) -> int:

@@ -1,7 +1,5 @@
 """Which types of layers there are, what each may be told, and what its function gets: a layer of a description."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -143,8 +141,6 @@ class DescribedLayer:
 
 Handler = Callable[[DescribedLayer], Value | tuple[tuple[str, Value], ...]]
 
-_TYPES: Final[dict[str, LayerType]] = {}
-
 
 @dataclass(frozen=True)
 class LayerType:
@@ -171,6 +167,9 @@ class LayerType:
         common = ["name", "type", "inputs", *(["prefix", "keys"] if self.has_weights else [])]
         common += ["states"] if self.has_states else []
         return (*common, *self.options, *self.sizes, *self.training)
+
+
+_TYPES: Final[dict[str, LayerType]] = {}
 
 
 def layer_type(

@@ -1,10 +1,8 @@
 """One layer's configuration, as the three generations of Keras write it, behind typed questions."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from fastgru.errors import InvalidModelError, UnsupportedModelError
 
@@ -37,7 +35,7 @@ class LayerConfig:
     custom: bool = False
 
     @classmethod
-    def from_json(cls, data: Any, what: str) -> LayerConfig:
+    def from_json(cls, data: Any, what: str) -> Self:
         """A layer of {"class_name", "config"}, with the name beside or inside the configuration."""
         data = as_mapping(data, what)
         class_name = data.get("class_name")
@@ -114,11 +112,11 @@ class LayerConfig:
             raise self.damaged(f"{names[0]} is {value!r:.60}, expected a text")
         return value
 
-    def inner(self, key: str) -> LayerConfig:
+    def inner(self, key: str) -> Self:
         """The layer that this one wraps."""
-        return LayerConfig.from_json(self.get(key), f"{self}: {key}")
+        return self.from_json(self.get(key), f"{self}: {key}")
 
-    def replaced(self, **attributes: Any) -> LayerConfig:
+    def replaced(self, **attributes: Any) -> Self:
         return replace(self, config={**self.config, **attributes})
 
     def unsupported(self, attribute: str, way: str) -> UnsupportedModelError:

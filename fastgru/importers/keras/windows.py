@@ -4,11 +4,9 @@ Keras keeps the channels last unless a layer says otherwise, the operators of th
 between the two are views.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from fastgru.graphbuilder import Value
 from fastgru.importers.keras.call import Call, Tensor
@@ -38,7 +36,7 @@ class SpatialInput:
     channels_last: bool
 
     @classmethod
-    def of(cls, call: Call) -> SpatialInput:
+    def of(cls, call: Call) -> Self:
         """Of the only input of a layer whose class tells the rank. Raises `InvalidModelError` for another input."""
         layer, x = call.layer, call.x
         rank = 2 if "2D" in layer.class_name else 1
@@ -99,7 +97,7 @@ class LayerWindows:
     @classmethod
     def of(
         cls, layer: LayerConfig, taps: Sequence[int], strides: list[int], dilations: list[int], *, causal: bool
-    ) -> LayerWindows:
+    ) -> Self:
         """By the layer's padding. Raises `UnsupportedModelError` for a kind that Keras does not have there."""
         kind = layer.get("padding", "border_mode", default="valid")
         if kind == "causal" and causal:

@@ -1,7 +1,5 @@
 """Tensor data in files beside the model: only in the model's own folder, and only as much as is there."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 from contextlib import ExitStack
