@@ -1,7 +1,5 @@
 """`python -m fastgru` is the same as `fastgru`."""
 
-from __future__ import annotations
-
 from fastgru.cli import main
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastgru.arrays import Array
 from fastgru.errors import ShapeError, SpecError, UnsupportedModelError
 from fastgru.spec import ACTIVATIONS, TAKES_ALPHA, TAKES_BETA, Activation, GRUWeights, LSTMWeights, RNNWeights
 
@@ -30,8 +30,6 @@ __all__ = [
     "replacing_to_keeping",
     "swap_zr",
 ]
-
-Array = NDArray[Any]
 
 # Klambauer et al. 2017, "Self-Normalizing Neural Networks": what torch and Keras compute with.
 SELU: Final[Mapping[str, float]] = {

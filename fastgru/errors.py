@@ -1,7 +1,5 @@
 """The exception tree. Everything this package raises on purpose descends from `FastGRUError`."""
 
-from __future__ import annotations
-
 __all__ = [
     "FastGRUError",
     "InvalidModelError",

@@ -8,16 +8,15 @@ the same for every source, so a convention of a foreign format never appears her
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Self, TypeAlias
+from typing import Any, Final, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastgru.arrays import Array
 from fastgru.errors import InvalidModelError
 
 __all__ = ["DTYPES", "MOST_SIZE", "Array", "Graph", "Node", "TensorSpec"]
 
-Array: TypeAlias = NDArray[Any]  # of any dtype
 
 DTYPES = ("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "uint16", "bool")
 MOST_SIZE: Final = 1 << 40  # of an axis: what is longer fits no memory
@@ -75,7 +74,7 @@ class Graph:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     nodes: tuple[Node, ...]
-    constants: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    constants: Mapping[str, Array] = field(default_factory=dict)
     states: Mapping[str, str] = field(default_factory=dict)
     name: str = ""
     meta: Mapping[str, str] = field(default_factory=dict)
@@ -129,7 +128,7 @@ class Graph:
         found.update(spec.name for spec in self.outputs)
         return found
 
-    def constant(self, name: str, *, reader: str) -> NDArray[Any]:
+    def constant(self, name: str, *, reader: str) -> Array:
         """The constant `name`, or `InvalidModelError` naming `reader`, the node that needed it."""
         try:
             return np.asarray(self.constants[name])

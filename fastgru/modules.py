@@ -1,7 +1,5 @@
 """Every module of a folder imported: what registers itself needs no list of its files."""
 
-from __future__ import annotations
-
 import importlib
 import pkgutil
 from types import ModuleType

@@ -3,8 +3,6 @@
 Below float32 only weights are smaller: activations, states, inputs and outputs stay in float32.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Final
 

@@ -14,10 +14,8 @@ of Gers and Schmidhuber 2000 ("Recurrent Nets that Time and Count"). The order i
 """
 
 from dataclasses import dataclass, field
-from typing import Any
 
-from numpy.typing import NDArray
-
+from fastgru.arrays import Array
 from fastgru.spec.activation import SIGMOID, TANH, Activation
 from fastgru.spec.recurrent import RecurrentSpec, RecurrentWeights
 
@@ -64,4 +62,4 @@ class LSTMWeights(RecurrentWeights):
     the peephole may be None for zeros.
     """
 
-    peephole: NDArray[Any] | None = None
+    peephole: Array | None = None

@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Final, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastgru.arrays import Array
 from fastgru.errors import SpecError
 from fastgru.spec.activation import Activation, activation_from, is_number
 
@@ -110,10 +110,10 @@ class RecurrentSpec:
 class RecurrentWeights:
     """The arrays of one direction, the rows of each gate together: a bias may be None for zeros."""
 
-    weight_ih: NDArray[Any]
-    weight_hh: NDArray[Any]
-    bias_ih: NDArray[Any] | None = None
-    bias_hh: NDArray[Any] | None = None
+    weight_ih: Array
+    weight_hh: Array
+    bias_ih: Array | None = None
+    bias_hh: Array | None = None
 
 
 def _dtype(array: Any) -> np.dtype[Any]:
