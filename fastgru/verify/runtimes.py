@@ -36,8 +36,7 @@ class Runtime:
 
     def __call__(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
         """Outputs by name. Warnings of the framework about itself are nobody's business here."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             return self.run(inputs)
 
 
@@ -54,8 +53,7 @@ def open_runtime(module: str, source: Source, graph: Graph) -> Runtime | str:
         return "it is given files only, and these are bytes"
     opener = {"onnxruntime": _open_onnxruntime, "keras": _open_keras}[module]
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             return opener(Path(source), graph)
     except Exception as error:  # another project's code, on a file that it may refuse in any way
         return f"it does not load the file: {_first_line(error)}"

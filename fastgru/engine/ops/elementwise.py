@@ -43,23 +43,22 @@ def apply_unary(builder: PlanBuilder, kind: str, value: Value, *, alpha: float =
     if dtype == builder.float_dtype:
         if kind in fusion_kernel.UNARY._fields:
             return computed(builder, kind, builder.view(value), alpha=alpha, gamma=gamma)
-        x = builder.contiguous(value)
-        y = builder.new(x.shape)
-        if x.size:
-            code = getattr(unary_kernel.LIBRARY, kind)
-            given = {"x": x, "y": y, "count": x.size, "code": code}
-            builder.emit("unary_library", dtype, unary_kernel.UNARY, given, writes="y")
-        return y
+        return _each(builder, "unary_library", value, getattr(unary_kernel.LIBRARY, kind), dtype, writes="y")
     if kind not in unary_kernel.INTEGER._fields or (dtype == "bool" and kind != "abs"):
         raise ShapeError(f"{kind}: x has dtype {dtype}, expected a float")
     if dtype == "bool":
         return builder.view(value)
-    x = builder.contiguous(wide(builder, value))
-    y = builder.new(x.shape, "int64")
-    if x.size:
-        code = getattr(unary_kernel.INTEGER, kind)
-        builder.emit("unary", "int64", unary_kernel.UNARY, {"x": x, "y": y, "count": x.size, "code": code})
+    y = _each(builder, "unary", wide(builder, value), getattr(unary_kernel.INTEGER, kind), "int64")
     return as_dtype(builder, y, dtype)
+
+
+def _each(builder: PlanBuilder, op: str, value: Value, code: int, result: str, *, writes: str = "") -> View:
+    """A fresh tensor of dtype `result`: the function `code` of `op` of each element."""
+    x = builder.contiguous(value)
+    y = builder.new(x.shape, result)
+    if x.size:
+        builder.emit(op, x.dtype, unary_kernel.UNARY, {"x": x, "y": y, "count": x.size, "code": code}, writes=writes)
+    return y
 
 
 @lowering("unary", kinds={
@@ -76,13 +75,7 @@ def lower_unary(builder: PlanBuilder, node: Node, x: Value) -> list[Value]:
     if kind in unary_kernel.TESTS._fields:
         if dtype != builder.float_dtype:
             raise ShapeError(f"{kind}: x has dtype {dtype}, expected a float")
-        source = builder.contiguous(x)
-        y = builder.new(source.shape, "bool")
-        if source.size:
-            code = getattr(unary_kernel.TESTS, kind)
-            given = {"x": source, "y": y, "count": source.size, "code": code}
-            builder.emit("unary_test", dtype, unary_kernel.UNARY, given)
-        return [y]
+        return [_each(builder, "unary_test", x, getattr(unary_kernel.TESTS, kind), "bool")]
     if kind == "bitwise_not" and dtype in ("bool", builder.float_dtype):
         raise ShapeError(f"{kind}: x has dtype {dtype}, expected an integer")
     parameters = {name: node.attrs[name] for name in ("alpha", "gamma") if name in node.attrs}
