@@ -63,12 +63,17 @@ class Case:
         for name, known in (("kind", KINDS), ("precision", PRECISIONS), ("way", WAYS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, expected one of {', '.join(known)}")
-        if self.way == "layer" and not self.reset_after:
-            raise ValueError("way is 'layer', which is a GRU as torch has it: reset after")
-        if self.kind != "sequence" and (self.layers > 1 or self.bidirectional or self.lengths):
-            raise ValueError(f"{self.kind}: one layer, one direction, no lengths")
-        if self.kind == "step" and self.T != 1:
-            raise ValueError(f"step: T is {self.T}, expected 1")
+        is_plain = self.layers == 1 and not self.bidirectional and not self.lengths
+        for is_wrong, what in (
+            (
+                self.way == "layer" and not self.reset_after,
+                "way is 'layer', which is a GRU as torch has it: reset after",
+            ),
+            (self.kind != "sequence" and not is_plain, f"{self.kind}: one layer, one direction, no lengths"),
+            (self.kind == "step" and self.T != 1, f"step: T is {self.T}, expected 1"),
+        ):
+            if is_wrong:
+                raise ValueError(what)
 
     @property
     def directions(self) -> int:

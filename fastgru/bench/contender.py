@@ -17,10 +17,6 @@ class UnableError(FastGRUError):
     """A contender cannot run a problem; the message is the reason, in a few words."""
 
 
-def _nothing() -> None:
-    """No state to go back to."""
-
-
 @dataclass(frozen=True)
 class Contender:
     """One engine in one configuration, ready to be called.
@@ -38,7 +34,7 @@ class Contender:
     setting: str
     call: Callable[[], object]
     results: Callable[[], Mapping[str, NDArray[Any]]]
-    reset: Callable[[], None] = _nothing
+    reset: Callable[[], object] = lambda: None  # no state to go back to
     around: Callable[[], AbstractContextManager[Any]] = nullcontext
     time: Callable[[int, int], list[int]] | None = None
 

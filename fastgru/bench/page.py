@@ -47,10 +47,10 @@ def render_page(result: Result) -> str:
 
 
 def _parts(result: Result) -> Iterator[str]:
-    yield f"<h1>fastgru bench: {escape(result.suite)}</h1>"
-    yield f"<p>{escape(machine_line(result.machine))}</p><p>{escape(versions_line(result.machine))}</p>"
-    yield f"<p>{escape(str(result.machine['date']))}; {len(result.rows)} measurements in {result.seconds:.0f} s. "
     yield (
+        f"<h1>fastgru bench: {escape(result.suite)}</h1>"
+        f"<p>{escape(machine_line(result.machine))}</p><p>{escape(versions_line(result.machine))}</p>"
+        f"<p>{escape(str(result.machine['date']))}; {len(result.rows)} measurements in {result.seconds:.0f} s. "
         "Outputs are compared before anything is timed; contenders are timed in turn; a ratio is the median over rounds"
         " of a rival's time over ours in the same round.</p>"
     )

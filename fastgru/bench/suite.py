@@ -77,19 +77,17 @@ def run_suite(
     machine = describe(rivals)  # first, for the load is to be that of others
     has_bounds = against is None and any(isinstance(case, Case) for case in chosen)
     before = _peaks(threads, "measuring what the machine can do", progress) if has_bounds else {}
-    rows: list[Row] = []
-    row_steps: list[float | None] = []
+    measured: list[tuple[Row, float | None]] = []
     for number, case in enumerate(chosen, 1):
         progress(f"{number} of {len(chosen)}: {case.title}")
         for row, steps in _rows(case, threads, [RIVALS[r] for r in rivals], plan or Plan(), against):
-            row_steps.append(steps)
-            rows.append(row)
+            measured.append((row, steps))
             on_row(row)
     after = _peaks(threads, "measuring once more what the machine can do", progress) if before else {}
     peaks = {n: after[n].best_with(each) for n, each in before.items()}
     bounded = [
         replace(row, bound=bound_of(row.case, peaks[row.threads], steps)) if peaks and row.case is not None else row
-        for row, steps in zip(rows, row_steps, strict=True)
+        for row, steps in measured
     ]
     return Result(name, machine, tuple(peaks.values()), tuple(bounded), time.perf_counter() - started)
 
@@ -98,20 +96,16 @@ def _rows(
     case: Case | ModelCase, threads: Sequence[int], rivals: Sequence[Rival], plan: Plan, against: Path | None
 ) -> Iterator[tuple[Row, float | None]]:
     """A row for each number of threads, and the steps that its rows take where they have lengths."""
-    if isinstance(case, Case):
-        problem = gru_problem(case)
-        lengths = problem.feeds.get("lengths")
-        steps = None if lengths is None else float(lengths.sum())
-        yield from ((run_problem(problem, case.title, n, rivals, plan, against), steps) for n in threads)
-        return
     try:
-        problem = case.make()
+        problem = gru_problem(case) if isinstance(case, Case) else case.make()
     except FastGRUError as error:
         yield from ((Row(case.title, case.slug, n, None, None, trouble=f"refused: {error}"), None) for n in threads)
         return
+    goals = {} if isinstance(case, Case) else {1: case.goal}
+    lengths = problem.feeds.get("lengths") if isinstance(case, Case) else None
     for n in threads:
         row = run_problem(problem, case.title, n, rivals, plan, against)
-        yield replace(row, slug=case.slug, least=case.goal if n == 1 else None), None
+        yield replace(row, slug=case.slug, least=goals.get(n)), None if lengths is None else float(lengths.sum())
 
 
 def _peaks(threads: Sequence[int], what: str, progress: Progress) -> dict[int, Peaks]:

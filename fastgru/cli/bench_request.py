@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     from fastgru.bench import Case, Result, Row
     from fastgru.bench.measure import Plan
     from fastgru.bench.model_file import ModelCase
+    from fastgru.bench.problem import Problem
 
 __all__ = ["RIVALS", "Request"]
 
@@ -90,58 +90,46 @@ class Request:
 
     def measure(self) -> "Result":
         """The suite or the model, and for the suite "steady" what that finds; beside the fastgru of `against`, too."""
+        from fastgru.bench.model_file import file_problem, parse_shapes
         from fastgru.bench.rivals.other import about_sides
+        from fastgru.bench.suite import run_suite
 
         started = time.perf_counter()
         rivals = self.rivals if self.rivals is not None else RIVALS if self.against is None else ()
         sides = None if self.against is None else about_sides(self.against)
         with stderr().status("") as status:
-            measure = self._measure_suite if self.model is None else partial(self._measure_model, self.model)
-            result = measure(rivals, status.update)
-        return replace(result, sides=sides, seconds=time.perf_counter() - started)
+            problem = None
+            if self.model is not None:
+                problem = file_problem(self.model, parse_shapes(self.shapes), fallback=self.fallback)
+            result = run_suite(
+                self.cases if problem is None else [_case_of(problem)],
+                name=", ".join(filter(None, [self.suite, self.pattern, *(self.precisions or ())])),
+                threads=self.threads,
+                rivals=rivals,
+                plan=self.plan,
+                against=self.against,
+                progress=status.update,
+                on_row=_print_row,
+            )
+            if self.suite == "steady" and (problem is None or not any(row.trouble for row in result.rows)):
+                result = replace(result, steady=self._watched(problem, status.update))
+        suite = result.suite if self.model is None else self.model.name
+        return replace(result, suite=suite, sides=sides, seconds=time.perf_counter() - started)
 
-    def _measure_suite(self, rivals: tuple[str, ...], progress: Callable[[str], None]) -> "Result":
-        from fastgru.bench.steady import compare_steadiness, measure_steadiness
-        from fastgru.bench.suite import run_suite
+    def _watched(self, problem: "Problem | None", progress: Callable[[str], None]) -> dict[str, Any]:
+        from fastgru.bench.steady import compare_steadiness, measure_model, measure_steadiness
 
-        result = run_suite(
-            self.cases,
-            threads=self.threads,
-            rivals=rivals,
-            plan=self.plan,
-            against=self.against,
-            progress=progress,
-            on_row=_print_row,
-        )
-        steady: dict[str, Any] | None = None
-        if self.suite == "steady":
-            watch = measure_steadiness if self.against is None else partial(compare_steadiness, self.against)
-            steady = watch(progress=progress)
-        label = ", ".join(filter(None, [self.suite, self.pattern, *(self.precisions or ())]))
-        return replace(result, suite=label, steady=steady)
+        if self.against is not None:
+            return compare_steadiness(self.against, problem, progress=progress)
+        return measure_steadiness(progress=progress) if problem is None else measure_model(problem, progress=progress)
 
-    def _measure_model(self, model: Path, rivals: tuple[str, ...], progress: Callable[[str], None]) -> "Result":
-        """At `shapes`, on each number of threads."""
-        from fastgru.bench.model_file import ModelCase, file_problem, parse_shapes
-        from fastgru.bench.steady import compare_steadiness, measure_model
-        from fastgru.bench.suite import run_suite
 
-        problem = file_problem(model, parse_shapes(self.shapes), fallback=self.fallback)
-        shown = ", ".join(f"{name} {a.shape}" for name, a in problem.feeds.items())
-        title = f"{model.name}, {'a push of' if problem.streaming else 'a run of'} {shown}"
-        result = run_suite(
-            [ModelCase(problem.name, title, lambda: problem)],
-            name=model.name,
-            threads=self.threads,
-            rivals=rivals,
-            plan=self.plan,
-            against=self.against,
-            progress=progress,
-        )
-        if self.suite != "steady" or any(row.trouble for row in result.rows):
-            return result
-        watch = measure_model if self.against is None else partial(compare_steadiness, self.against)
-        return replace(result, steady=watch(problem, progress=progress))
+def _case_of(problem: "Problem") -> "ModelCase":
+    from fastgru.bench.model_file import ModelCase
+
+    shown = ", ".join(f"{name} {a.shape}" for name, a in problem.feeds.items())
+    title = f"{problem.name}, {'a push of' if problem.streaming else 'a run of'} {shown}"
+    return ModelCase(problem.name, title, lambda: problem)
 
 
 def _print_row(row: "Row") -> None:
