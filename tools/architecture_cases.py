@@ -148,27 +148,20 @@ def moving(cases: Cases) -> None:
         ("CumSum", {"dim": 3}, lambda x: x.cumsum(3)),
     ):
         cases.add(name, {"type": name.split("_")[0], **options}, compute, x)
-    for name in ("ConstantPad2d", "ZeroPad2d", "ReplicationPad2d"):
-        options = {"padding": [1, 2, 0, 1], **({"value": -1.5} if name == "ConstantPad2d" else {})}
-        cases.add(name, {"type": name, **options}, getattr(nn, name)(**options).forward, x)
-    cases.add(
-        "ReflectionPad2d",
-        {"type": "ReflectionPad2d", "padding": 1},
-        nn.ReflectionPad2d(1).forward,
-        {"x": torch.randn(2, 3, 3, 4)},
-    )
-    line = {"x": torch.randn(2, 3, 5)}
-    for name in ("ZeroPad1d", "ReflectionPad1d", "ReplicationPad1d", "CircularPad1d"):
-        cases.add(name, {"type": name, "padding": [2, 1]}, getattr(nn, name)((2, 1)).forward, line)
-    cases.add(
-        "ConstantPad1d", {"type": "ConstantPad1d", "padding": 2, "value": 3}, nn.ConstantPad1d(2, 3.0).forward, line
-    )
-    cases.add(
-        "CircularPad2d",
-        {"type": "CircularPad2d", "padding": 1},
-        nn.CircularPad2d(1).forward,
-        x | {"x": torch.randn(2, 3, 3, 4)},
-    )
+    tall, line, square = ({"x": torch.randn(size)} for size in ((2, 3, 3, 4), (2, 3, 5), (2, 3, 3, 4)))
+    for name, options, given in (
+        ("ConstantPad2d", {"padding": [1, 2, 0, 1], "value": -1.5}, x),
+        ("ZeroPad2d", {"padding": [1, 2, 0, 1]}, x),
+        ("ReplicationPad2d", {"padding": [1, 2, 0, 1]}, x),
+        ("ReflectionPad2d", {"padding": 1}, tall),
+        ("ZeroPad1d", {"padding": [2, 1]}, line),
+        ("ReflectionPad1d", {"padding": [2, 1]}, line),
+        ("ReplicationPad1d", {"padding": [2, 1]}, line),
+        ("CircularPad1d", {"padding": [2, 1]}, line),
+        ("ConstantPad1d", {"padding": 2, "value": 3}, line),
+        ("CircularPad2d", {"padding": 1}, square),
+    ):
+        cases.add(name, {"type": name, **options}, getattr(nn, name)(**options).forward, given)
     cut = [
         {"type": "Split", "name": "cut", "dim": 2, "sizes": [1, 4]},
         {"type": "Concat", "dim": 2, "inputs": ["cut.1", "cut.0"]},

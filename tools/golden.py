@@ -1,6 +1,7 @@
 """What the makers of golden files share: archives whose bytes depend on their members alone, and arrays by name."""
 
 import io
+import sys
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -8,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+# The networks that tests export anew stand beside those tests.
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "networks"))
 
 
 @contextmanager

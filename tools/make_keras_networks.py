@@ -6,14 +6,11 @@ Needs keras, torch, onnx and onnxscript. `<network>.keras`, `<network>.onnx`, an
 in:<name> and Keras's own outputs as out0, out1...
 """
 
-import sys
 import tempfile
 import warnings
 from pathlib import Path
 
 from golden import golden_zip
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "networks"))
 from keras_networks import NETWORKS, export, make_inputs, make_model, outputs_of
 
 

@@ -12,8 +12,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from golden import arrays_of
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "networks"))
 from torch_networks import EXPORTERS, NETWORKS, export, make_module
 
 

@@ -17,8 +17,6 @@ import numpy as np
 import torch
 from golden import arrays_of
 from torch import Tensor, nn
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "networks"))
 from torch_networks import strip
 
 

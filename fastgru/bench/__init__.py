@@ -3,8 +3,8 @@
     result = run_suite(SUITES["quick"], threads=(1,), rivals=("onnxruntime",))
 
 `cases` is the one table of what is measured; `problem` makes weights, shared inputs and expected outputs of a case;
-`ours` and `rivals` make contenders of a problem; `measure` compares their outputs, then times them in turn; `bounds`
-says how fast the machine could be; `result` is what comes out, and `report` and `page` show it.
+`contender` and `rivals` make contenders of a problem; `measure` compares their outputs, then times them in turn;
+`bounds` says how fast the machine could be; `result` is what comes out, and `report` and `page` show it.
 """
 
 import fastgru.simd  # noqa: F401  (before Numba, which may have to be told to build for a lesser CPU)

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fastgru.bench.comparison import geometric_mean
-from fastgru.bench.ours import NAME
+from fastgru.bench.contender import NAME
 from fastgru.bench.result import Result, Row
 from fastgru.bench.rivals.other import OTHER
 from fastgru.bench.words import percent

@@ -14,6 +14,7 @@ walking over it does better.
 import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -62,9 +63,7 @@ class Peaks:
 
     def compute_rate(self, precision: str) -> float:
         """Operations a second on factors of a precision; that of float32 where its dot products were not measured."""
-        if precision == "float64":
-            return self.flops_per_s / 2
-        return self.dots_per_s.get(precision, self.flops_per_s)
+        return self.flops_per_s / 2 if precision == "float64" else self.dots_per_s.get(precision, self.flops_per_s)
 
     def read_times(self, size: float) -> dict[str, float]:
         """Seconds, by level, to read `size` bytes that were read before and lie as near as they can."""
@@ -177,18 +176,14 @@ def _rate(make: Callable[[int], Callable[[int], object]], n: int, count: int) ->
     if n == 1:
         return count / _elapsed(make(0), count)
     barrier = threading.Barrier(n)
-    spans: list[tuple[float, float]] = []
 
-    def run(i: int) -> None:
+    def span(i: int) -> tuple[float, float]:
         work = make(i)
         barrier.wait()
         start = time.perf_counter()
         work(count)
-        spans.append((start, time.perf_counter()))
+        return start, time.perf_counter()
 
-    workers = [threading.Thread(target=run, args=(i,)) for i in range(n)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    return n * count / (max(end for _, end in spans) - min(start for start, _ in spans))
+    with ThreadPoolExecutor(n) as pool:
+        starts, ends = zip(*pool.map(span, range(n)), strict=True)
+    return float(n * count / (max(ends) - min(starts)))

@@ -12,7 +12,7 @@ from statistics import median
 from typing import Any
 
 from fastgru.bench.cases import Case
-from fastgru.bench.ours import NAME
+from fastgru.bench.contender import NAME
 from fastgru.bench.problem import gru_problem
 from fastgru.bench.rivals.other import OTHER, WorkerError
 

@@ -1,4 +1,4 @@
-"""What is timed: one way of running one problem."""
+"""What is timed: one way of running one problem; and ours, through the public interface of this package."""
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -7,10 +7,15 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from fastgru.bench.calls import timed
-from fastgru.errors import FastGRUError
+import fastgru
+from fastgru.bench.calls import prepare, timed
+from fastgru.bench.problem import Problem
+from fastgru.errors import FastGRUError, UnsupportedModelError
+from fastgru.terminal import counted
 
-__all__ = ["Contender", "UnableError"]
+__all__ = ["NAME", "Contender", "UnableError", "ours"]
+
+NAME = "fastgru"
 
 
 class UnableError(FastGRUError):
@@ -39,10 +44,31 @@ class Contender:
     time: Callable[[int, int], list[int]] | None = None
 
     def timed(self, calls: int, bunches: int) -> list[int]:
-        if self.time is not None:
-            return self.time(calls, bunches)
-        return [timed(self.call, calls) for _ in range(bunches)]
+        return self.time(calls, bunches) if self.time else [timed(self.call, calls) for _ in range(bunches)]
 
     @property
     def label(self) -> str:
         return f"{self.name} ({self.setting})" if self.setting else self.name
+
+
+def ours(problem: Problem, threads: int, precision: str | None = None) -> Contender:
+    """In the precision of the problem, or in another, which is then in the name.
+
+    `Stream.push` where the problem carries a state, `Model.run` where not, each writing into arrays given to it; or as
+    `Problem.way` says.
+
+    Raises `UnableError` where the model or the number of threads is refused.
+    """
+    options: dict[str, Any] = {"precision": precision or problem.precision, "threads": threads}
+    try:
+        if problem.way == "layer":
+            assert problem.stack is not None
+            model: Any = fastgru.GRU(problem.stack.specs, problem.stack.weights, **options)
+        else:
+            model = fastgru.Model(problem.graph, **options)
+    except UnsupportedModelError as error:
+        raise UnableError(str(error)) from error
+    zeros = dict(problem.state_arrays)
+    calls = prepare(model, problem.way, problem.feeds, problem.carried, zeros, problem.batch_size)
+    name = NAME if precision is None else f"{NAME} {precision}"
+    return Contender(name, counted(threads, "thread"), calls.call, calls.results, calls.reset)

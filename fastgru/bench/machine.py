@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,13 +17,10 @@ __all__ = ["cpu_model", "describe"]
 
 def cpu_model() -> str:
     """The name that the CPU gives itself, or the code generator's name for it."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return str(cpu.describe()["cpu"])
+    path = Path("/proc/cpuinfo")
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    named = re.search(r"^model name\s*:\s*(.*\S)", text, re.MULTILINE)
+    return str(cpu.describe()["cpu"]) if named is None else named[1]
 
 
 def describe(packages: Iterable[str]) -> dict[str, Any]:

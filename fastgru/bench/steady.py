@@ -14,9 +14,8 @@ import numpy as np
 import fastgru
 from fastgru.bench import watch
 from fastgru.bench.cold import CASE, cold_start
-from fastgru.bench.contender import Contender
+from fastgru.bench.contender import NAME, Contender, ours
 from fastgru.bench.measure import Plan, outputs_of, ratio, take_turns
-from fastgru.bench.ours import NAME, ours
 from fastgru.bench.problem import Problem, gru_problem
 from fastgru.bench.rivals.other import OTHER, Sides
 from fastgru.spec import GRUWeights

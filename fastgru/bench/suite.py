@@ -11,7 +11,7 @@ import numpy as np
 from fastgru.bench.bounds import Peaks, bound_of, measure_peaks
 from fastgru.bench.cases import SUITES, Case
 from fastgru.bench.comparison import Comparison, Repeat
-from fastgru.bench.contender import Contender, UnableError
+from fastgru.bench.contender import NAME, Contender, UnableError, ours
 from fastgru.bench.machine import describe
 from fastgru.bench.measure import (
     SPINNING_S,
@@ -28,7 +28,6 @@ from fastgru.bench.measure import (
     take_turns,
 )
 from fastgru.bench.model_file import ModelCase
-from fastgru.bench.ours import NAME, ours
 from fastgru.bench.problem import Problem, gru_problem
 from fastgru.bench.result import Result, Row
 from fastgru.bench.rivals import REDUCED, RIVALS, Rival

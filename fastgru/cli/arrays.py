@@ -45,21 +45,15 @@ def read_arrays(path: Path) -> dict[str, Array]:
 def _read_csv(path: Path) -> Array:
     with path.open(newline="", encoding="utf-8-sig") as file:
         lines = [line for line in csv.reader(file) if line]
-    if lines and not _is_number(lines[0][0]):
+    try:
+        float(lines[0][0] if lines else 0)
+    except ValueError:
         lines = lines[1:]  # a header
     if not lines:
         raise click.UsageError(f"{path}: no numbers in it")
     if len({len(line) for line in lines}) > 1:
         raise click.UsageError(f"{path}: lines of different lengths")
     return np.array(lines, dtype=np.float64)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def name_inputs(options: Sequence[str], specs: Sequence[TensorSpec], states: Mapping[str, str]) -> dict[str, Array]:

@@ -16,8 +16,8 @@ from rich.console import Console
 from fastgru.bench import against
 from fastgru.bench.cases import Case
 from fastgru.bench.comparison import Comparison, Repeat
+from fastgru.bench.contender import NAME
 from fastgru.bench.measure import Plan
-from fastgru.bench.ours import NAME
 from fastgru.bench.problem import gru_problem
 from fastgru.bench.report import print_report
 from fastgru.bench.result import Result, Row

@@ -12,9 +12,8 @@ import pytest
 from bench_tools import CASES, timing
 
 from fastgru.bench.cases import Case
-from fastgru.bench.contender import Contender, UnableError
+from fastgru.bench.contender import Contender, UnableError, ours
 from fastgru.bench.measure import Plan, Timing, check_outputs, fastest, outputs_of, ratio, take_turns
-from fastgru.bench.ours import ours
 from fastgru.bench.problem import Problem, gru_problem
 from fastgru.bench.rivals import Rival
 from fastgru.bench.suite import run_problem

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from fastgru.bench import cold, steady, watch
+from fastgru.bench.contender import ours
 from fastgru.bench.measure import Plan
-from fastgru.bench.ours import ours
 from fastgru.bench.problem import gru_problem
 from fastgru.bench.report import steady_lines
 from fastgru.bench.rivals.other import WorkerError

@@ -16,10 +16,9 @@ from bench_tools import CASES, write_model
 from fastgru.bench import worker
 from fastgru.bench.calls import WAYS
 from fastgru.bench.cases import Case
-from fastgru.bench.contender import UnableError
+from fastgru.bench.contender import NAME, UnableError, ours
 from fastgru.bench.measure import check_outputs, outputs_of, same_bits
 from fastgru.bench.model_file import file_problem
-from fastgru.bench.ours import NAME, ours
 from fastgru.bench.problem import gru_problem
 from fastgru.bench.rivals.other import OTHER, Sides, Worker, WorkerError
 

@@ -24,8 +24,7 @@ from numpy.typing import NDArray
 
 import fastgru
 from fastgru.bench import worker
-from fastgru.bench.contender import Contender, UnableError
-from fastgru.bench.ours import NAME
+from fastgru.bench.contender import NAME, Contender, UnableError
 from fastgru.bench.problem import Problem
 from fastgru.bench.rivals import Rival
 from fastgru.errors import FastGRUError
