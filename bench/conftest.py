@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 
 from fastgru.bench.cases import Case
-from fastgru.bench.contender import Contender, UnableError
+from fastgru.bench.contender import NAME, Contender, UnableError, ours
 from fastgru.bench.measure import Plan, check_outputs, fastest, outputs_of
-from fastgru.bench.ours import NAME, ours
 from fastgru.bench.problem import Problem, gru_problem
 from fastgru.bench.rivals import RIVALS
 
