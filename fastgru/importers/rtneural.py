@@ -29,6 +29,12 @@ _ACTIVATIONS: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
     "tanh": ("activation", {"kind": "tanh", "alpha": 0.0, "beta": 0.0}),
 }
 
+# What trainers and programs write around the layers, and no sample depends on.
+_AROUND: Final = frozenset({
+    "author", "comment", "date", "description", "epoch", "epochs", "esr", "in_shape", "input_batch", "layers",
+    "license", "loss", "metadata", "name", "output_batch", "sample_rate", "samplerate", "title", "version",
+})  # fmt: skip
+
 
 def is_rtneural(data: Any) -> bool:
     """True for the JSON of a model in RTNeural's layer format."""
@@ -47,9 +53,7 @@ def graph_from_rtneural(data: Any, *, name: str, allow_unread: bool = False) -> 
     if not is_rtneural(data):
         raise InvalidModelError(f"{name}: expected a JSON object with 'in_shape' and 'layers'")
     # Programs that embed RTNeural add gains and skips: what is not plainly off changes the sound.
-    if odd := [
-        key for key, v in data.items() if key not in ("in_shape", "layers", "metadata") and v not in (0, None, "")
-    ]:
+    if odd := [key for key, v in data.items() if key not in _AROUND and v not in (0, None, "")]:
         raise UnsupportedModelError(
             f"{name}: the file sets {', '.join(repr(key) for key in odd[:8])}, which RTNeural's format does not define:"
             " apply it outside of the model and remove it from the file"
@@ -65,12 +69,13 @@ def graph_from_rtneural(data: Any, *, name: str, allow_unread: bool = False) -> 
             reading.read(layer, n)
         except UnsupportedModelError as error:
             faults.append(str(error))
+            if not reading.skip(layer, n):
+                break
         except (ShapeError, SpecError) as error:
             raise InvalidModelError(f"{name}: layer {n}: {error}") from None
     if faults:
-        raise UnsupportedModelError(
-            f"{name}: " + ("\n  ".join(["not supported:", *faults]) if faults[1:] else faults[0])
-        )
+        told = "\n  ".join(["not supported:", *faults]) if faults[1:] else faults[0]
+        raise UnsupportedModelError(f"{name}: {told}\nExport the network to ONNX or .keras, and load that file.")
     if reading.value is x:
         raise InvalidModelError("layers: nothing is computed from the input")
     made = graph.graph({"x": x}, {"y": reading.value})
@@ -166,6 +171,15 @@ class _Reading:
             self._add(op, layer, (), attrs, suffix=f"_{layer.activation}")
         if layer.size != self.size:
             raise InvalidModelError(f"{layer}: shape says {layer.size} outputs, its weights make {self.size}")
+
+    def skip(self, data: Any, n: int) -> bool:
+        """Go on behind a layer that cannot be read, from the width that it declares; False where it declares none."""
+        try:
+            self.size = _last_size(data.get("shape"), f"layers[{n}]: shape")
+        except (InvalidModelError, UnsupportedModelError):
+            return False
+        self.value = self._graph.input(f"behind_{n}", "float32", (None, None, self.size), ("batch", None, None))
+        return True
 
     def _add(
         self, op: str, layer: _Entry, arrays: Sequence[Array | None], attrs: Mapping[str, Any], suffix: str = ""

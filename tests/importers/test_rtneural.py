@@ -77,13 +77,30 @@ def test_layers_by_their_formulas() -> None:
 def test_what_is_not_implemented_is_listed() -> None:
     rng = np.random.default_rng(0)
     content = model(
-        layer("lstm", 4), layer("conv1d", 4), gru_layer(rng, activation="relu"), layer("dense", 3, np.ones((3, 3)),
+        layer("lstm", 4), layer("conv1d", 4), gru_layer(rng, activation="relu"), layer("dense", 3, np.ones((2, 3)),
         activation="mish"),
     )  # fmt: skip
     with pytest.raises(UnsupportedModelError) as caught:
         read_rtneural(content)
-    for part in ("layers[0] (lstm)", "layers[1] (conv1d)", "'relu'", "'mish'"):
+    for part in ("layers[0] (lstm)", "layers[1] (conv1d)", "'relu'", "'mish'", "Export the network to ONNX"):
         assert part in str(caught.value)
+
+
+def test_what_stands_behind_an_unknown_layer_is_not_called_damaged() -> None:
+    rng = np.random.default_rng(0)
+    read = model(layer("lstm", 8, np.ones((3, 32))), layer("dense", 2, np.ones((8, 2)), np.ones(2)))
+    with pytest.raises(UnsupportedModelError, match=r"layers\[0\] \(lstm\)"):
+        read_rtneural(read)
+    behind = model(layer("conv1d", 3, np.ones((3, 3, 3))), gru_layer(rng), layer("conv2d", 1), gru_layer(rng))
+    with pytest.raises(UnsupportedModelError, match=r"layers\[0\] \(conv1d\)[\s\S]*layers\[2\] \(conv2d\)"):
+        read_rtneural(behind.replace(b'"shape": [null, null, 1]', b'"shape": [null, 1, null, 1]'))
+    with pytest.raises(InvalidModelError, match=r"layers\[1\] \(dense\): weights\[0\]"):
+        read_rtneural(model(layer("lstm", 8), layer("dense", 2, np.ones((7, 2)), np.ones(2))))
+
+
+def test_what_trainers_write_around_the_layers_is_passed_over() -> None:
+    around = {"samplerate": 44100, "author": "me", "esr": 0.01, "input_batch": [[0.5]], "output_batch": [[0.25]]}
+    assert read_rtneural(model(gru_layer(np.random.default_rng(0)), **around)).num_parameters == 42
 
 
 def test_what_the_format_does_not_define_is_not_passed_over() -> None:
