@@ -39,6 +39,7 @@ _MEANT_FOR: Final[Mapping[str, tuple[str, ...]]] = {
     "outputs": ("hdf5", "keras"),
     "fallback": ("onnx", "safetensors"),
     "architecture": STATE_DICTS,
+    "key": ("json", "torch-legacy", "torch-zip"),
 }
 
 
@@ -50,6 +51,7 @@ class Reading(TypedDict, total=False):
     outputs: list[str] | None
     fallback: str | None
     architecture: Architecture | None
+    key: str | None
 
 
 def load(
@@ -78,6 +80,7 @@ def load(
     architecture: for weights alone, what happens between them: the path or the bytes of a description in YAML or JSON,
         or the same as a mapping; `fastgru.importers.architecture` says what it holds. For the weights of a Keras model,
         what its `to_json` gave.
+    key: for a checkpoint that nests several dicts of tensors, the dotted path of the one to read; as of `read_weights`.
 
     Raises `UnsupportedModelError` naming all that cannot be run and the way round, `InvalidModelError` for a damaged
     file, `UnreadTensorsError` for tensors left over, `FileNotFoundError`.
@@ -157,7 +160,7 @@ def options_for(kind: str, source: Source, options: Reading) -> dict[str, Any]:
         raise UnsupportedModelError(f"fallback is {options['fallback']!r}, expected None or 'reference'")
     given = {name: value for name, value in options.items() if value is not None}
     for name, owners in _MEANT_FOR.items():
-        alien = "architecture" in given and name not in ("architecture", "outputs")
+        alien = "architecture" in given and name not in ("architecture", "key", "outputs")
         if name in given and (kind not in owners or alien):
             raise UnsupportedModelError(
                 f"{source_name(source)}: {name}= has no meaning for this file ({kind}), only for {' and '.join(owners)}"
@@ -207,7 +210,7 @@ def _read(source: Content, options: Reading) -> Graph:
         del file
     from fastgru.importers.weights import refuse_state_dict
 
-    refuse_state_dict(source)
+    refuse_state_dict(source, given.get("key"))
     raise AssertionError(kind)
 
 

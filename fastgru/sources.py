@@ -18,7 +18,7 @@ from typing import Final, TypeAlias
 
 import numpy as np
 
-from fastgru.errors import FastGRUError, InvalidModelError
+from fastgru.errors import FastGRUError, InvalidModelError, UnsupportedModelError
 
 __all__ = ["Content", "Source", "opened", "read_source", "source_name"]
 
@@ -171,6 +171,7 @@ def opened(source: Source, *, limit: int | None = None) -> Iterator[Content]:
 
     Raises `InvalidModelError` for what is neither a path nor bytes, an empty source, a directory, a pipe or device,
     more than `limit` bytes, and at the end of the block for a file whose size or time of writing has changed meanwhile;
+    `UnsupportedModelError` for the directory of a SavedModel;
     `FileNotFoundError` and `PermissionError` pass through as they are.
     """
     if isinstance(source, Content):
@@ -212,6 +213,11 @@ def _open_regular(path: str, flags: int) -> int:
     mode = os.fstat(fd).st_mode
     if not stat.S_ISREG(mode):
         os.close(fd)
+        if os.path.exists(os.path.join(path, "saved_model.pb")):
+            raise UnsupportedModelError(
+                f"{os.path.basename(path)!r}: this is the folder of a TensorFlow SavedModel, which is not read: convert"
+                " it with python -m tf2onnx.convert --saved-model, or save the model as .keras"
+            )
         kind = "a directory" if stat.S_ISDIR(mode) else "not a regular file"
         raise InvalidModelError(f"{os.path.basename(path)!r}: {kind}, expected a file that holds a model or weights")
     return fd

@@ -3,15 +3,16 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, Unpack
 
 import numpy as np
 
+from fastgru.cli.guesses import guess_grus, recurrent_configurations
 from fastgru.errors import FastGRUError, UnsupportedModelError
 from fastgru.graph import Graph, Node, TensorSpec
-from fastgru.importers.files import FORMATS, detect_format
+from fastgru.importers.files import FORMATS, WeightsAloneError, detect_format
+from fastgru.importers.weights import AmbiguousStateDictError, find_grus, read_weights
 from fastgru.load import Reading, load, load_graph, options_for
 from fastgru.reference.evaluate import with_plain_weights
 from fastgru.reference.foreign import FOREIGN, describe_foreign
@@ -19,6 +20,7 @@ from fastgru.spec import Activation, GRUSpec
 
 __all__ = ["examine", "profile"]
 
+_MOST_CHOICES: Final = 20
 _WEIGHTS_ONLY: Final = ("npz", "torch-legacy", "torch-zip")
 # Formats that hold a whole model or weights alone: what to call the one and the other.
 _EITHER: Final[Mapping[str, tuple[str, str]]] = {
@@ -47,21 +49,27 @@ def examine(file: Path, *, precision: str | None = None, **options: Unpack[Readi
         "meta": {},
         "unsupported": "",
     }
+    key = given.get("key")
     if kind in _WEIGHTS_ONLY and architecture is None:
-        return {**found, **_of_weights(file)}
+        return {**found, **_of_weights(file, key)}
     model, weights = _EITHER.get(kind, (FORMATS[kind],) * 2)
     if architecture is not None:
         model = f"weights, {FORMATS[kind]}, of the network that {architecture.name} describes"
     try:
         graph = load_graph(file, **options)
         return {**found, **_of_graph(graph, precision), "description": model}
+    except (WeightsAloneError, AmbiguousStateDictError):
+        return {**found, **_of_weights(file, key), "description": weights}
     except UnsupportedModelError as error:
-        if kind in _EITHER and not given.keys() - {"allow_unread"}:
-            try:
-                return {**found, **_of_weights(file), "description": weights}
-            except FastGRUError:
-                pass
-        return {**found, "unsupported": str(error)}
+        return {**found, **_inside(file, kind), "unsupported": str(error)}
+
+
+def _inside(file: Path, kind: str) -> dict[str, Any]:
+    """Of a model that does not load, the weights, where they can be read without it."""
+    try:
+        return _of_weights(file, None) if kind in _EITHER or kind == "keras" else {}
+    except FastGRUError:
+        return {}
 
 
 def profile(file: Path, *, precision: str | None, **options: Unpack[Reading]) -> list[dict[str, Any]]:
@@ -159,62 +167,28 @@ def _shown(activation: Activation) -> str:
     return f"{activation.kind}({', '.join(numbers)})" if numbers else activation.kind
 
 
-def _of_weights(file: Path) -> dict[str, Any]:
-    from fastgru.importers.weights import find_grus, read_weights
-
-    weights = read_weights(file)
+def _of_weights(file: Path, key: str | None) -> dict[str, Any]:
+    try:
+        weights = read_weights(file, key=key)
+    except AmbiguousStateDictError as error:
+        choices = [(choice, read_weights(file, key=choice)) for choice in error.choices[:_MOST_CHOICES]]
+        return {
+            "kind": "choices",
+            "unsupported": str(error),
+            "choices": [
+                {"key": choice, "tensors": len(state), "grus": [str(gru) for gru in find_grus(state)]}
+                for choice, state in choices
+            ],
+        }
     specs = weights.specs
     grus = find_grus(weights)
     return {
         "kind": "weights",
+        "key": weights.key,
+        "others": list(weights.others),
+        "passed_over": list(weights.passed_over),
         "tensors": [{"name": name, "dtype": dtype, "shape": list(shape)} for name, (dtype, shape) in specs.items()],
         "parameters": sum(int(np.prod(shape)) for dtype, shape in specs.values() if "float" in dtype),
         "grus": [{**asdict(gru), "recipe": gru.recipe} for gru in grus],
-        "guesses": [] if grus else _guess_grus(specs),
-    }
-
-
-def _guess_grus(specs: Mapping[str, tuple[str, tuple[int, ...]]]) -> list[dict[str, Any]]:
-    """GRUs in a state dict whose names say nothing, told by the shapes of tensors that follow one another.
-
-    For each pair of tensors that fits: input_size, hidden_size, the names, and a call that makes a layer of them.
-    Keras: kernel (I, 3H), recurrent kernel (H, 3H), bias (2, 3H) or (3H,). Torch's layout under other names: (3H, I),
-    (3H, H), (3H,), (3H,). Shapes tell neither the order of the gates nor the activations: these are proposals.
-    """
-    names = list(specs)
-    shapes = {name: shape for name, (_, shape) in specs.items()}
-    found = []
-    for i, (w, r) in enumerate(pairwise(names)):
-        if len(shapes[w]) != 2 or len(shapes[r]) != 2:
-            continue
-        rows, columns = shapes[r]
-        following = [name for name in names[i + 2 : i + 4] if len(shapes[name]) in (1, 2)]
-        if columns == 3 * rows and shapes[w][1] == columns:
-            found.append(_keras(w, r, following, shapes, H=rows))
-        elif rows == 3 * columns and shapes[w][0] == rows:
-            found.append(_torch(w, r, following, shapes, H=columns))
-    return found
-
-
-def _keras(w: str, r: str, following: list[str], shapes: Mapping[str, tuple[int, ...]], *, H: int) -> dict[str, Any]:
-    bias = following[:1] if following and shapes[following[0]] in ((3 * H,), (2, 3 * H)) else []
-    before = bool(bias) and shapes[bias[0]] == (3 * H,)
-    arguments = ", ".join(f"weights[{name!r}]" for name in (w, r, *bias))
-    return {
-        "names": [w, r, *bias],
-        "input_size": shapes[w][0],
-        "hidden_size": H,
-        "recipe": f"fastgru.GRU.from_keras({arguments}{', reset_after=False' if before else ''})",
-    }
-
-
-def _torch(w: str, r: str, following: list[str], shapes: Mapping[str, tuple[int, ...]], *, H: int) -> dict[str, Any]:
-    biases = following if len(following) == 2 and all(shapes[name] == (3 * H,) for name in following) else []
-    keys = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
-    entries = ", ".join(f'"{key}": weights[{name!r}]' for key, name in zip(keys, (w, r, *biases), strict=False))
-    return {
-        "names": [w, r, *biases],
-        "input_size": shapes[w][1],
-        "hidden_size": H,
-        "recipe": f"fastgru.GRU.from_torch({{{entries}}})",
+        "guesses": [] if grus else guess_grus(specs, recurrent_configurations(file)),
     }

@@ -51,7 +51,7 @@ def command(
         from fastgru.importers.architecture import draft
         from fastgru.importers.weights import read_weights
 
-        click.echo(draft(read_weights(file)), nl=False)
+        click.echo(draft(read_weights(file, key=options.get("key"))), nl=False)
         return
     if with_times and found["kind"] == "model" and not found["unsupported"]:
         found["profile"] = profile(file, precision=precision, **options)
@@ -73,6 +73,12 @@ def _print(found: dict[str, Any], with_nodes: bool) -> None:
         _print_model(console, found, with_nodes)
     elif found["kind"] == "weights":
         _print_weights(console, found, with_nodes)
+    elif found["kind"] == "choices":
+        rows = [
+            (Text(f"--key {choice['key'] or repr('')}"), str(choice["tensors"]), Text(", ".join(choice["grus"])))
+            for choice in found["choices"]
+        ]
+        console.print(plain_table("dict of tensors", "tensors", "GRUs", rows=rows, right=("tensors",)))
     if "profile" in found:
         _print_profile(console, found["profile"])
     if found["unsupported"]:
@@ -140,7 +146,15 @@ def _print_profile(console: Console, found: list[dict[str, Any]]) -> None:
 
 
 def _print_weights(console: Console, found: dict[str, Any], with_nodes: bool) -> None:
-    console.print(Text(f"{len(found['tensors'])} tensors, {found['parameters']:,} parameters, no graph"))
+    where = f", under {found['key']!r}" if found["key"] else ""
+    console.print(Text(f"{len(found['tensors'])} tensors, {found['parameters']:,} parameters, no graph{where}"))
+    for what, names in (
+        ("other dicts of tensors", found["others"]),
+        ("passed over, never built", found["passed_over"]),
+    ):
+        if names:
+            console.print(Text(f"{what}: {', '.join(name or repr('') for name in names[:20])}"))
+    read = "weights = fastgru.read_weights(FILE" + (f", key={found['key']!r})" if found["others"] else ")")
     if found["grus"]:
         columns = ("GRU", "in", "hidden", "layers", "directions", "bias", "load it with")
         rows = [
@@ -155,13 +169,13 @@ def _print_weights(console: Console, found: dict[str, Any], with_nodes: bool) ->
             )
             for gru in found["grus"]
         ]
-        console.print(Text("weights = fastgru.read_weights(FILE)", style="cyan"))
+        console.print(Text(read, style="cyan"))
         console.print(plain_table(*columns, rows=rows, right=("in", "hidden", "layers", "directions")))
     elif found["guesses"]:
         console.print(
             Text("No names of PyTorch's GRU; by their shapes these could be GRUs (the order of gates is a guess):")
         )
-        console.print(Text("weights = fastgru.read_weights(FILE)", style="cyan"))
+        console.print(Text(read, style="cyan"))
         for guess in found["guesses"]:
             console.print(
                 Text(f"  {guess['input_size']} -> {guess['hidden_size']}  ").append(guess["recipe"], style="cyan")

@@ -15,7 +15,7 @@ __all__ = ["fallback_option", "file_argument", "json_option", "load_options", "p
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-file_argument = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+file_argument = click.argument("file", type=click.Path(exists=True, path_type=Path))  # readers refuse a directory
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 precision_option = click.option(
     "--precision",
@@ -30,6 +30,7 @@ fallback_option = click.option(
 )
 # The last is the first in the help. What each is read as, by the name of its parameter in `fastgru.load`.
 _LOAD: Final = (
+    click.option("--key", metavar="PATH", help="Checkpoints: the dotted path of the dict of tensors to read."),
     click.option(
         "--architecture",
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -50,6 +51,7 @@ _READ: Final[dict[str, Callable[[Any], object]]] = {
     "outputs": list,
     "fallback": str,
     "architecture": Path,
+    "key": str,
 }
 
 
@@ -70,7 +72,7 @@ def load_options(function: F) -> F:
     @wraps(function)
     def command(*args: Any, **given: Any) -> Any:
         chosen = {name: given.pop(name) for name in _READ}
-        options = {name: _READ[name](value) for name, value in chosen.items() if value}
+        options = {name: _READ[name](value) for name, value in chosen.items() if value not in (None, (), False)}
         try:
             return function(*args, options=options, **given)
         except UnreadTensorsError as error:

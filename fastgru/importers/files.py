@@ -3,6 +3,7 @@
 detect_format("model.bin")               # "onnx", "torch-zip", ...: one of FORMATS
 """
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -10,7 +11,7 @@ from fastgru.errors import InvalidModelError, UnsupportedModelError
 from fastgru.importers.archive import Archive
 from fastgru.sources import Content, Source, opened
 
-__all__ = ["FORMATS", "detect_format"]
+__all__ = ["FORMATS", "WeightsAloneError", "detect_format"]
 
 FORMATS: Final[Mapping[str, str]] = {
     "hdf5": "an HDF5 file (.h5, .hdf5)",
@@ -41,8 +42,15 @@ _FOREIGN: Final = (
     (257, b"ustar", "a tar archive", "unpack it; a checkpoint of PyTorch before 0.1.10 has to be saved again"),
 )
 
+# How pickles of the protocols 0 and 1, which have no magic number, begin: a container, or the name of a class.
+_OLD_PICKLE: Final = re.compile(rb"\([dl](p\d+)?\n|\(i[\w.]+\n\w+\n|[}\])]q.|c[\w.]+\n\w+\n")
+
 # Fields of onnx.ModelProto: number -> wire type (0 varint, 2 length-delimited).
 _ONNX_FIELDS: Final = {1: 0, 2: 2, 3: 2, 4: 2, 5: 0, 6: 2, 7: 2, 8: 2, 14: 2, 20: 2, 25: 2, 26: 2}
+
+
+class WeightsAloneError(UnsupportedModelError):
+    """A file of weights without a model around them, where a model was expected."""
 
 
 def detect_format(source: Source) -> str:
@@ -66,7 +74,7 @@ def _detect(data: Content) -> str:
             raise UnsupportedModelError(f"{name}: this is {what}, which is not read: {way}")
     if head[:1] == b"\x80" and _TORCH_LEGACY_MAGIC in head[:40]:
         return "torch-legacy"
-    if head[:1] == b"\x80" and head[1:2] in b"\x02\x03\x04\x05":
+    if (head[:1] == b"\x80" and head[1:2] in b"\x02\x03\x04\x05") or _OLD_PICKLE.match(head):
         raise UnsupportedModelError(
             f"{name}: this is a plain Python pickle, and pickles are code: save the weights with"
             " torch.save(model.state_dict(), path), numpy.savez or safetensors"
@@ -96,6 +104,11 @@ def _detect_zip(content: Content) -> str:
                 " torch.save(torch.jit.load(path).state_dict(), other_path), or export to ONNX"
             )
         return "torch-zip"
+    if stems & {"archive_format", "serialized_exported_program.json"}:
+        raise UnsupportedModelError(
+            f"{name}: this is a program of torch.export (.pt2), which is not read: export it with torch.onnx.export, or"
+            " save its weights with torch.save(torch.export.load(path).state_dict, other_path)"
+        )
     if "config.json" in members or "model.weights.h5" in members:
         return "keras"
     if members and all(member.endswith(".npy") for member in members):

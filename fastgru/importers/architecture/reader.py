@@ -19,13 +19,17 @@ from fastgru.sources import Source
 __all__ = ["build_architecture", "read_architecture"]
 
 
-def read_architecture(source: Source, architecture: Architecture, *, allow_unread: bool = False) -> Graph:
+def read_architecture(
+    source: Source, architecture: Architecture, *, allow_unread: bool = False, key: str | None = None
+) -> Graph:
     """The network that `architecture` describes with the tensors of `source`, any file of `read_weights`.
+
+    key: the path of the dict of tensors in the file; None is that of the description.
 
     Raises as `build_architecture` and `read_weights`.
     """
     description = _described(architecture)
-    weights = read_weights(source, key=description.key)
+    weights = read_weights(source, key=description.key if key is None else key)
     graph = _build(description, weights, allow_unread)
     return replace(graph, meta={**graph.meta, "weights": weights.format})
 

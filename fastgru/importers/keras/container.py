@@ -9,7 +9,7 @@ from typing import Any
 
 from fastgru.errors import InvalidModelError, UnsupportedModelError
 from fastgru.importers.archive import Archive
-from fastgru.importers.files import detect_format
+from fastgru.importers.files import WeightsAloneError, detect_format
 from fastgru.importers.hdf5 import Hdf5
 from fastgru.importers.keras.config import as_mapping
 from fastgru.jsontext import load_json
@@ -101,7 +101,7 @@ def _open_legacy(source: Content) -> Container:
     name, file = source.name, Hdf5(source)
     config = file.text("/", "model_config")
     if config is None:
-        raise UnsupportedModelError(
+        raise WeightsAloneError(
             f"{name}: this HDF5 file has weights but no model (no attribute model_config): give what"
             " model.to_json() gave as architecture=, save the whole model with model.save(path), or read the arrays"
             " with fastgru.read_weights and build fastgru.GRU.from_keras of them"

@@ -13,8 +13,7 @@ from typing import Any, Final, NoReturn
 
 import numpy as np
 
-from fastgru.errors import UnsupportedModelError
-from fastgru.importers.files import FORMATS
+from fastgru.importers.files import FORMATS, WeightsAloneError
 from fastgru.importers.weights.mapping import Weights
 from fastgru.importers.weights.read import read_weights
 from fastgru.sources import Source, opened
@@ -105,9 +104,9 @@ def _describe(prefix: str, group: _Group) -> FoundGRU | None:
     return FoundGRU(prefix, I, H, num_layers, bidirectional, bias, cell)
 
 
-def refuse_state_dict(source: Source) -> NoReturn:
-    """Raise `UnsupportedModelError` naming the GRUs in `source` and how to make them; raises as `read_weights`, too."""
-    weights = read_weights(source)
+def refuse_state_dict(source: Source, key: str | None = None) -> NoReturn:
+    """Raise `WeightsAloneError` naming the GRUs in `source` and how to make them; raises as `read_weights`, too."""
+    weights = read_weights(source, key=key)
     with opened(source) as content:
         path = weights.source.strip("'") if content.path is None else content.path
     grus = find_grus(weights)
@@ -116,14 +115,15 @@ def refuse_state_dict(source: Source) -> NoReturn:
         " what happens between its layers is not in the file."
     )
     if not grus:
-        raise UnsupportedModelError(
+        raise WeightsAloneError(
             f"{message} Describe that: fastgru.load(..., architecture=...). No tensors named as torch.nn.GRU names them"
             " were found; or read them with fastgru.read_weights and make the layers with fastgru.GRU.from_torch,"
             " from_keras, from_onnx or from_gates"
         )
     listed = "; ".join(map(str, grus[:SHOWN])) + (f"; and {len(grus) - SHOWN} more" if len(grus) > SHOWN else "")
-    recipe = grus[0].recipe.replace("(weights,", f'(fastgru.read_weights("{path}"),')
-    raise UnsupportedModelError(
+    read = f'fastgru.read_weights("{path}"{"" if key is None else f", key={key!r}"})'
+    recipe = grus[0].recipe.replace("(weights,", f"({read},")
+    raise WeightsAloneError(
         f"{message} It holds {listed}. Make a layer of one with {recipe}, describe the network with"
         " fastgru.load(..., architecture=...), or export it to ONNX"
     )

@@ -1,6 +1,6 @@
 """State dicts as JSON: an object of nested lists, as `{k: v.tolist() for k, v in model.state_dict().items()}` makes."""
 
-from collections.abc import Mapping
+from dataclasses import replace
 from itertools import chain
 from typing import Any, Final
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from fastgru.arrays import Array
 from fastgru.errors import InvalidModelError, UnsupportedModelError
-from fastgru.importers.weights.nested import choose_state_dict
+from fastgru.importers.weights.nested import StateDict, choose_state_dict
 from fastgru.jsontext import load_json
 from fastgru.sources import Content
 
@@ -17,7 +17,7 @@ __all__ = ["read_json_state"]
 MAX_AXES: Final = 32
 
 
-def read_json_state(content: Content, key: str | None) -> Mapping[str, Array]:
+def read_json_state(content: Content, key: str | None) -> StateDict:
     """Arrays of float64, since JSON has no dtype; a number alone is an array without axes.
 
     key: which nested object is the state dict, as `choose_state_dict`.
@@ -37,7 +37,8 @@ def read_json_state(content: Content, key: str | None) -> Mapping[str, Array]:
         is_tensor=lambda entry: isinstance(entry, list) or type(entry) in (int, float),
         is_weight=lambda entry: isinstance(entry, list) and bool(entry),
     )
-    return {label: _array(entry, f"{name}: {label[:80]!r}") for label, entry in chosen.items()}
+    arrays = {label: _array(entry, f"{name}: {label[:80]!r}") for label, entry in chosen.tensors.items()}
+    return replace(chosen, tensors=arrays)
 
 
 def _array(value: Any, what: str) -> Array:

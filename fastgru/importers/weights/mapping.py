@@ -34,12 +34,24 @@ class Weights(Mapping[str, Array]):
         with fastgru.read_weights("model.pt") as weights:
             gru = fastgru.GRU.from_torch(weights, prefix="gru")
 
-    source: what error messages call the file. form: one of `fastgru.importers.files.FORMATS`.
+    source: what error messages call the file. form: one of `fastgru.importers.files.FORMATS`. key, others: the dotted
+    path of the dict that was read, and of those that were not. passed_over: the names of classes whose objects the
+    file holds beside its tensors; nothing of them was built.
     """
 
-    def __init__(self, tensors: Mapping[str, Array], *, source: str = "weights", form: str = "") -> None:
+    def __init__(
+        self,
+        tensors: Mapping[str, Array],
+        *,
+        source: str = "weights",
+        form: str = "",
+        key: str = "",
+        others: tuple[str, ...] = (),
+        passed_over: tuple[str, ...] = (),
+    ) -> None:
         self.source = source
         self.format = form
+        self.key, self.others, self.passed_over = key, others, passed_over
         self.prefix = ""
         self._tensors = {name: _read_only(array) for name, array in tensors.items()}
         self._read: set[str] = set()

@@ -1,48 +1,91 @@
-"""Which dict of a checkpoint is the state dict: the one beside the optimizer's, the epoch and the losses."""
+"""Which dict of a checkpoint is the state dict: the one beside the callbacks, the optimizers, the epoch and the losses.
 
-from collections.abc import Callable
+The rule. Candidates are all dicts that hold tensors, to a depth of six, in short lists and in subclasses of dict, too.
+They become fewer by three questions, each of which counts only where some candidate passes it:
+
+1. Are weights in it named as parameters are (`...weight`, `...bias_hh_l0`, `...running_mean`)?
+2. Is it outside of what training keeps beside a model (callbacks, optimizers, averaged copies)?
+3. Does it hold arrays of numbers that are not whole?
+
+One candidate that is left is the state dict. Of several, none is: the caller names one.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from fastgru.errors import InvalidModelError, UnsupportedModelError
 from fastgru.importers.weights.pickles import Inert
 
-__all__ = ["choose_state_dict"]
+__all__ = ["AmbiguousStateDictError", "StateDict", "choose_state_dict"]
 
 MAX_DEPTH: Final = 6
+MAX_LIST: Final = 1000  # entries of a list that is looked into
 SHOWN: Final = 20
 
-Entries = dict[Any, Any]
+_NESTS: Final = (dict, list, tuple, Inert)
+
+_PARAMETER: Final = re.compile(
+    r"(.*[._])?(weight|bias|kernel|gamma|beta|alpha|running_mean|running_var|original[01]?)"
+    r"(_(ih|hh|hr)(_l\d+)?(_reverse)?)?(_g|_v|_orig|_mask|_u)?"
+)
+_BESIDE: Final = re.compile(
+    r"(avg|averaged?|callbacks?|ema|loops|optim\w{0,9}|(lr_)?schedulers?|scaler|swa)", re.IGNORECASE
+)
+
+Entries = Mapping[Any, Any]
 Test = Callable[[Any], bool]
 
 
-def choose_state_dict(value: Any, *, key: str | None, name: str, is_tensor: Test, is_weight: Test) -> Entries:
-    """The tensors of one dict in `value`; scalars and texts beside them are passed over.
+class AmbiguousStateDictError(InvalidModelError):
+    """Several dicts of a checkpoint may be the state dict: `choices` are their paths."""
 
-    key: the dotted path of the dict ("model", "ema.model", "" for the outermost); None finds it if there is but one.
-    is_tensor: what counts as a tensor. is_weight: which tensors look like weights, so that the outermost dict is not
-        taken for a state dict because of a loss or a random state in it.
+    def __init__(self, message: str, choices: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.choices = choices
 
-    Raises `InvalidModelError` where there is none or more than one, listing those there are, `UnsupportedModelError`
-    where an entry of the chosen dict is something that had to be a tensor.
+
+@dataclass(frozen=True)
+class StateDict:
+    """The tensors of one dict of a file.
+
+    key: its dotted path, "" for the outermost. others: the paths of other dicts with tensors. unknown: the names of
+    classes whose objects were passed over, wherever in the file.
     """
-    if not isinstance(value, dict):
+
+    tensors: Mapping[str, Any]
+    key: str = ""
+    others: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+
+
+def choose_state_dict(value: Any, *, key: str | None, name: str, is_tensor: Test, is_weight: Test) -> StateDict:
+    """The tensors of one dict in `value`; scalars, texts and objects beside them are passed over.
+
+    key: the dotted path of the dict ("model", "ema.model", "" for the outermost); None finds it by the rule above.
+    is_tensor: what counts as a tensor. is_weight: which tensors are arrays of numbers that are not whole.
+
+    Raises `InvalidModelError` where there is none, `AmbiguousStateDictError` where there are several,
+    `UnsupportedModelError` for an object in place of a state dict, or of a tensor in it.
+    """
+    found = _dicts(value, is_tensor)
+    candidates = [path for path, entries in found.items() if _any(is_tensor, entries)]
+    if not candidates:
+        _refuse_objects(value, found, name)
         given = "tensor" if is_tensor(value) else type(value).__name__
         raise InvalidModelError(f"{name}: a {given}, expected a dict of tensors: a state dict")
-
-    def holds(test: Test, entries: Entries) -> bool:
-        return any(test(entry) for label, entry in entries.items() if isinstance(label, str))
-
-    found = _dicts(value)
-    nested = [path for path, entries in found.items() if path and holds(is_tensor, entries)]
-    outermost = [""] if holds(is_tensor, value) else []
     if key is None:
-        candidates = nested if nested and not holds(is_weight, value) else outermost + nested
-        if len(candidates) != 1:
-            way = ": choose one with read_weights(..., key=...)" if candidates else ""
-            raise InvalidModelError(f"{name}: expected one dict of tensors, found {_listed(candidates)}{way}")
-        key = candidates[0]
-    elif key not in outermost + nested:
-        raise InvalidModelError(f"{name}: no dict of tensors under {key!r}; there are {_listed(outermost + nested)}")
+        left = _narrowed(candidates, found, is_weight)
+        if len(left) != 1:
+            raise AmbiguousStateDictError(
+                f"{name}: expected one dict of tensors, found {_listed(left)}: choose one with"
+                " read_weights(..., key=...), on the command line with --key",
+                tuple(left),
+            )
+        key = left[0]
+    elif key not in candidates:
+        raise InvalidModelError(f"{name}: no dict of tensors under {key!r}; there are {_listed(candidates)}")
     where = f"{name}, under {key[:80]!r}" if key else name
     tensors = {}
     for label, entry in found[key].items():
@@ -50,29 +93,88 @@ def choose_state_dict(value: Any, *, key: str | None, name: str, is_tensor: Test
             if not isinstance(label, str):
                 raise InvalidModelError(f"{where}: a tensor under a key that is a {type(label).__name__}, not a text")
             tensors[label] = entry
-        elif isinstance(entry, Inert) and isinstance(label, str) and "_reconstruct" in entry.name:
-            raise UnsupportedModelError(f"{where}: {label[:80]!r} is a pickled NumPy array: save torch tensors")
-    return tensors
+        elif isinstance(entry, Inert) and isinstance(label, str):
+            _refuse_strange_tensor(entry.name, f"{where}: {label[:80]!r}")
+    return StateDict(tensors, key, tuple(path for path in candidates if path != key))
 
 
-def _dicts(value: Entries) -> dict[str, Entries]:
+def _narrowed(candidates: list[str], found: Mapping[str, Entries], is_weight: Test) -> list[str]:
+    def named(path: str) -> bool:
+        return any(isinstance(n, str) and is_weight(e) and _PARAMETER.fullmatch(n) for n, e in found[path].items())
+
+    questions: tuple[Callable[[str], bool], ...] = (
+        named,
+        lambda path: not any(map(_BESIDE.fullmatch, re.split(r"[._]", path))),
+        lambda path: _any(is_weight, found[path]),
+    )
+    for question in questions:
+        candidates = [path for path in candidates if question(path)] or candidates
+    return candidates
+
+
+def _any(test: Test, entries: Entries) -> bool:
+    return any(test(entry) for label, entry in entries.items() if isinstance(label, str))
+
+
+def _dicts(value: Any, is_tensor: Test) -> dict[str, Entries]:
     """Dotted path -> dict, from the outermost ("") down; optimizers are left out, each dict appears once."""
-    found = {"": value}
-    seen = {id(value)}
+    found: dict[str, Entries] = {}
+    seen: set[int] = set()
     level = [("", value)]
-    for _ in range(MAX_DEPTH):
+    for _ in range(MAX_DEPTH + 1):
         below = []
-        for prefix, entries in level:
-            for key, entry in entries.items():
-                if isinstance(key, str) and isinstance(entry, dict) and id(entry) not in seen:
-                    seen.add(id(entry))
-                    if "param_groups" not in entry or "state" not in entry:
-                        found[prefix + key] = entry
-                        below.append((f"{prefix}{key}.", entry))
+        for path, entry in level:
+            entries = _entries(entry)
+            if entries is None or id(entry) in seen or ("param_groups" in entries and "state" in entries):
+                continue
+            seen.add(id(entry))
+            if not isinstance(entry, list | tuple):
+                found[path] = entries
+            below += [
+                (f"{path}.{key}" if path else str(key), inner)
+                for key, inner in entries.items()
+                if isinstance(key, str | int) and isinstance(inner, _NESTS) and not is_tensor(inner)
+            ]
         level = below
     return found
 
 
+def _entries(value: Any) -> Entries | None:
+    if isinstance(value, list | tuple):
+        return dict(enumerate(value)) if len(value) <= MAX_LIST else None
+    if isinstance(value, Inert):
+        return value.items
+    return value if isinstance(value, dict) else None
+
+
+def _refuse_objects(value: Any, found: Mapping[str, Entries], name: str) -> None:
+    """Raise `UnsupportedModelError` where there are no tensors but objects that may well have some."""
+    objects = [("", value)] if isinstance(value, Inert) else []
+    for path, entries in found.items():
+        objects += [(f"{path}.{k}" if path else str(k), e) for k, e in entries.items() if isinstance(e, Inert)]
+    for path, entry in objects:
+        _refuse_strange_tensor(entry.name, f"{name}: {path[:80]!r}")
+    if objects:
+        path, entry = objects[0]
+        where = f"under {path[:80]!r} stands" if path else "it is"
+        raise UnsupportedModelError(
+            f"{name}: no dict of tensors; {where} an object of {entry.name!r}, which would have to be imported and run;"
+            " nothing of it was run. It was probably made by torch.save(model): load it where its classes are, and save"
+            " the weights alone with torch.save(model.state_dict(), path)"
+        )
+
+
+def _refuse_strange_tensor(kind: str, what: str) -> None:
+    """Raise `UnsupportedModelError` for an object that is a tensor or an array in a form that is not read."""
+    if "multiarray._reconstruct" in kind:
+        raise UnsupportedModelError(f"{what} is a pickled NumPy array: save torch tensors")
+    if kind.startswith("torch.") and "_rebuild_" in kind:
+        raise UnsupportedModelError(
+            f"{what} is a tensor that {kind!r} makes, which is not read: save a dense tensor of floats in its place"
+        )
+
+
 def _listed(paths: list[str]) -> str:
     more = f" and {len(paths) - SHOWN} more" if len(paths) > SHOWN else ""
-    return (", ".join(repr(path[:80]) for path in paths[:SHOWN]) or "none") + more
+    shown = (repr(path[:80]) if path else "'' (the outermost)" for path in paths[:SHOWN])
+    return ", ".join(shown) + more

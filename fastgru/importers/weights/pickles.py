@@ -1,9 +1,10 @@
 """Pickles, read as data: an interpreter of the opcodes that hold plain values, and of named calls it is given.
 
 A pickle is a program. This module never imports what a pickle names: a global is looked up in the table that the caller
-passes, and everything else is refused. Time and memory are bounded: by the length of the pickle, by the number of
-opcodes, and by what calls may copy. Nothing recurses, so neither nesting nor cycles hurt; keys of dicts are scalars
-whose hashes cannot be made to collide.
+passes. Any other class is read over: what a pickle says of its objects is data that nobody looks into, and nothing of
+it is built; names that are the tools of an attack are refused. Time and memory are bounded: by the length of the
+pickle, by the number of opcodes, and by what calls may copy. Nothing recurses, so neither nesting nor cycles hurt; keys
+of dicts are scalars whose hashes cannot be made to collide, and what stands for any other key.
 """
 
 import pickletools
@@ -15,7 +16,7 @@ from typing import Any, Final
 
 from fastgru.errors import FastGRUError, InvalidModelError, UnsupportedModelError
 
-__all__ = ["MAX_OPCODES", "PICKLE_LIMIT", "Global", "Inert", "PickleReader"]
+__all__ = ["MAX_OPCODES", "PICKLE_LIMIT", "Global", "Inert", "PickleReader", "plain_key"]
 
 PICKLE_LIMIT: Final = 64 << 20
 MAX_OPCODES: Final = 1_500_000
@@ -42,11 +43,15 @@ _BROKEN: Final = (
 )  # fmt: skip
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Inert:
-    """Something a checkpoint may hold beside its tensors and that nobody needs: known by name, never looked into."""
+    """Something that a checkpoint may hold beside its tensors: told by the name of its class, never built.
+
+    items: what the pickle puts into it as into a dict, which it may be a subclass of; None where it does not.
+    """
 
     name: str
+    items: dict[Any, Any] | None = None
 
 
 @dataclass(eq=False)
@@ -63,6 +68,7 @@ class PickleReader:
     table: gives, for the function `charge`, qualified name ("collections.OrderedDict") -> function called with the
         pickled arguments; it calls `charge` with the number of elements that it copies.
     persistent: called with the id of each persistent object.
+    unknown: the names of classes and functions that are not in the table, once each, in the order of the pickle.
     """
 
     def __init__(
@@ -78,9 +84,10 @@ class PickleReader:
         self._table = table(self._charge)
         self._persistent = persistent
         self._opcodes = self._copied = 0
+        self.unknown: dict[str, None] = {}
 
     def load(self) -> Any:
-        """The value of the next pickle. Raises `InvalidModelError`, or `UnsupportedModelError` for unknown names."""
+        """The value of the next pickle. Raises `InvalidModelError`, `UnsupportedModelError` for packed integers."""
         stack: list[Any] = []
         marks: list[list[Any]] = []
         memo: dict[int, Any] = {}
@@ -107,7 +114,7 @@ class PickleReader:
                     stack = []
                 elif op in _FROM_MARK:
                     items, stack = stack, marks.pop()
-                    self._from_mark(op, items, stack)
+                    self._from_mark(op, argument, items, stack)
                 elif op == "STOP":
                     return stack.pop()
                 elif op not in ("PROTO", "FRAME"):
@@ -135,7 +142,7 @@ class PickleReader:
             stack[-size:] = [tuple(stack[-size:])]
         elif op == "APPEND":
             value = stack.pop()
-            _expect(stack[-1], list).append(value)
+            _extend(stack[-1], [value])
         elif op == "SETITEM":
             value, key = stack.pop(), stack.pop()
             _set_items(stack[-1], [key, value])
@@ -147,24 +154,24 @@ class PickleReader:
         elif op == "DUP":
             stack.append(stack[-1])
         elif op == "GLOBAL":
-            module, _, attribute = argument.partition(" ")
-            stack.append(self._find(module, attribute))
+            stack.append(self._find(*argument.split(" ", 1)))
         elif op == "STACK_GLOBAL":
             attribute, module = stack.pop(), stack.pop()
             stack.append(self._find(_expect(module, str), _expect(attribute, str)))
-        elif op in ("REDUCE", "NEWOBJ"):
+        elif op in ("REDUCE", "NEWOBJ", "NEWOBJ_EX"):
+            named = stack.pop() if op == "NEWOBJ_EX" else {}
             arguments, function = stack.pop(), stack.pop()
-            stack.append(_expect(function, Global).call(*_expect(arguments, tuple)))
+            stack.append(_call(function, _expect(arguments, tuple), _expect(named, dict)))
         elif op == "BUILD":
             # The state of an OrderedDict (its attributes: `_metadata`) or of something inert: of no use here.
             stack.pop()
-            _expect(stack[-1], dict, Inert)
+            _expect(stack[-1], dict, list, Inert)
         elif op == "BINPERSID" and self._persistent:
             stack.append(self._persistent(stack.pop()))
         else:
             raise InvalidModelError(f"{self.name}: the pickle opcode {op} has no place in a file of weights")
 
-    def _from_mark(self, op: str, items: list[Any], stack: list[Any]) -> None:
+    def _from_mark(self, op: str, argument: Any, items: list[Any], stack: list[Any]) -> None:
         if op == "TUPLE" or op == "FROZENSET":
             stack.append(tuple(items))
         elif op == "LIST":
@@ -174,26 +181,28 @@ class PickleReader:
         elif op == "SETITEMS":
             _set_items(stack[-1], items)
         elif op in ("APPENDS", "ADDITEMS"):
-            _expect(stack[-1], list).extend(items)
+            _extend(stack[-1], items)
+        elif op == "OBJ":
+            stack.append(_call(items[0], tuple(items[1:]), {}))
+        elif op == "INST":
+            stack.append(_call(self._find(*argument.split(" ", 1)), tuple(items), {}))
 
     def _find(self, module: str, attribute: str) -> Global:
         name = f"{module}.{attribute}"[:200]
         if name in self._table:
             return Global(name, self._table[name])
-        message = (
-            f"{self.name}: the pickle names {name!r}, which would have to be imported and run; nothing of it was run."
-        )
         if module.split(".")[0] in _HOSTILE:
-            raise InvalidModelError(f"{message} Files of weights have no use for it: do not trust this one")
+            raise InvalidModelError(
+                f"{self.name}: the pickle names {name!r}, which would have to be imported and run; nothing of it was"
+                " run. Files of weights have no use for it: do not trust this one"
+            )
         if name in _QUANTISED or module.split(".")[0] in _QUANTISERS:
             raise UnsupportedModelError(
                 f"{self.name}: the pickle names {name!r}: weights that were quantised and packed, which are not read:"
                 " save the state dict of the float model; precision='int8' gives its weights 8 bits at loading"
             )
-        raise UnsupportedModelError(
-            f"{message} It was probably made by torch.save(model): load it where its classes are, and save"
-            " the weights alone with torch.save(model.state_dict(), path)"
-        )
+        self.unknown[name] = None
+        return Global(name, lambda *arguments: Inert(name))
 
 
 _PUSHES: Final = {
@@ -201,7 +210,7 @@ _PUSHES: Final = {
     "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8", "UNICODE", "SHORT_BINUNICODE",
     "BINUNICODE", "BINUNICODE8",
 }  # fmt: skip
-_FROM_MARK: Final = {"TUPLE", "LIST", "DICT", "FROZENSET", "SETITEMS", "APPENDS", "ADDITEMS", "POP_MARK"}
+_FROM_MARK: Final = {"TUPLE", "LIST", "DICT", "FROZENSET", "SETITEMS", "APPENDS", "ADDITEMS", "POP_MARK", "OBJ", "INST"}
 _NEW: Final[Mapping[str, Callable[[], Any]]] = {
     "EMPTY_LIST": list, "EMPTY_SET": list, "EMPTY_DICT": dict, "EMPTY_TUPLE": tuple, "NONE": lambda: None,
     "NEWTRUE": lambda: True, "NEWFALSE": lambda: False,
@@ -216,19 +225,33 @@ def _expect(value: Any, *kinds: type) -> Any:
     return value
 
 
+def _call(function: Any, arguments: tuple[Any, ...], named: dict[Any, Any]) -> Any:
+    """What a call gives; one of something inert, or one with arguments by name, gives something inert."""
+    found = _expect(function, Global, Inert)
+    return Inert(found.name) if named or isinstance(found, Inert) else found.call(*arguments)
+
+
+def _extend(target: Any, items: list[Any]) -> None:
+    if not isinstance(target, Inert):
+        _expect(target, list).extend(items)
+
+
 def _set_items(target: Any, items: list[Any]) -> dict[Any, Any]:
-    """Put keys and values, one after the other, into `target`.
+    """Put keys and values, one after the other, into `target`."""
+    if isinstance(target, Inert):
+        result = target.items = target.items or {}
+    else:
+        result = _expect(target, dict)
+    result.update((plain_key(key), value) for key, value in zip(items[::2], items[1::2], strict=True))
+    return result
+
+
+def plain_key(key: Any) -> Any:
+    """`key` where it is safe as the key of a dict, otherwise something inert that stands for it alone.
 
     A key that is a tuple is hashed by recursion, over and over where it is shared; integers beyond 2^61 - 2 and floats
     can be made to collide.
     """
-    if isinstance(target, Inert):
-        return {}
-    result: dict[Any, Any] = _expect(target, dict)
-    for key, value in zip(items[::2], items[1::2], strict=True):
-        if not isinstance(key, str | bytes | Inert) and not (
-            key is None or (isinstance(key, int) and abs(key) < (1 << 61) - 1)
-        ):
-            raise TypeError(f"a {type(key).__name__} as the key of a dict")
-        result[key] = value
-    return result
+    if key is None or isinstance(key, str | bytes | Inert | Global):
+        return key
+    return key if isinstance(key, int) and abs(key) < (1 << 61) - 1 else Inert(type(key).__name__)

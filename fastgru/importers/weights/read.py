@@ -12,8 +12,10 @@ from fastgru.errors import InvalidModelError, UnsupportedModelError
 from fastgru.importers.archive import Archive
 from fastgru.importers.files import FORMATS, detect_format
 from fastgru.importers.hdf5 import Hdf5
+from fastgru.importers.weights.fold import fold_reparametrised
 from fastgru.importers.weights.json_state import read_json_state
 from fastgru.importers.weights.mapping import Weights
+from fastgru.importers.weights.nested import StateDict
 from fastgru.importers.weights.npz_state import read_npz_state
 from fastgru.importers.weights.torch_file import read_torch_legacy, read_torch_zip
 from fastgru.sources import Content, Source, opened
@@ -40,12 +42,14 @@ def read_weights(source: Source, *, format: str | None = None, key: str | None =
     source: a path or bytes: PyTorch (`.pt .pth .tar .bin`, of any age that is not a tar), safetensors, `.npz`, JSON
         state dicts, `.h5` and `.keras`. What it is, is told by its content.
     format: insist on one of "torch-zip", "torch-legacy", "safetensors", "npz", "json", "hdf5", "keras".
-    key: where a PyTorch or JSON checkpoint nests several dicts of tensors, the dotted path of the one to read. One
-        alone ("model", "state_dict") is found; optimizers are passed over.
+    key: where a PyTorch or JSON checkpoint nests several dicts of tensors, the dotted path of the one to read. None
+        finds it: a dict whose tensors are named as parameters are, outside of callbacks, optimizers and averaged
+        copies, if there is but one.
 
     Arrays keep the file's dtype (bfloat16 as `ml_dtypes.bfloat16`; JSON becomes float64), in memory of their own: what
     happens to the file afterwards does not reach them. A prefix `module.` or `_orig_mod.` that every name has is taken
-    off.
+    off. Weights that torch's weight_norm, spectral_norm and pruning keep in parts come back whole, under the names that
+    they have without. Objects of classes that are not known are passed over (`Weights.passed_over` names them).
 
     Raises `InvalidModelError` for a damaged or hostile file, `UnsupportedModelError` for pickled code, dtypes and forms
     that are not read, with the way round; `FileNotFoundError` and `PermissionError` as they come.
@@ -61,15 +65,16 @@ def _read(source: Content, format: str | None, key: str | None) -> Weights:  # n
     if format not in (None, found):
         raise InvalidModelError(f"{name}: the content is {FORMATS[found]}, expected format {format!r}")
     if found in _NESTED:
-        tensors = _NESTED[found](source, key)
+        state = _NESTED[found](source, key)
     elif found not in _FLAT:
         raise UnsupportedModelError(f"{name}: this is {FORMATS[found]}, a whole model: load it with fastgru.load")
     elif key is not None:
         raise InvalidModelError(f"{name}: key={key!r} was given, but {FORMATS[found]} nests no dicts")
     else:
-        tensors = _FLAT[found](source)
-    _refuse_packed(tensors, name)
-    return Weights(_unwrap(tensors), source=name, form=found)
+        state = StateDict(_FLAT[found](source))
+    _refuse_packed(state.tensors, name)
+    tensors = fold_reparametrised(_unwrap(state.tensors), name)
+    return Weights(tensors, source=name, form=found, key=state.key, others=state.others, passed_over=state.unknown)
 
 
 def _hdf5(content: Content) -> Mapping[str, Array]:
@@ -93,7 +98,7 @@ _FLAT: Final[Mapping[str, Callable[[Content], Mapping[str, Array]]]] = {
     "npz": read_npz_state,
     "safetensors": lambda content: read_tensor_file(content).tensors,
 }
-_NESTED: Final[Mapping[str, Callable[[Content, str | None], Mapping[str, Array]]]] = {
+_NESTED: Final[Mapping[str, Callable[[Content, str | None], StateDict]]] = {
     "json": read_json_state,
     "torch-legacy": lambda content, key: read_torch_legacy(content).state_dict(key),
     "torch-zip": lambda content, key: read_torch_zip(content).state_dict(key),

@@ -6,7 +6,8 @@ legacy: the pickles magic number, protocol version, system information, object, 
 key, an int64 count and the bytes, little-endian whatever the machine (torch/csrc/serialization.cpp).
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache
 from io import BytesIO
 from typing import Any, Final
@@ -14,9 +15,9 @@ from typing import Any, Final
 from fastgru.arrays import Array
 from fastgru.errors import InvalidModelError
 from fastgru.importers.archive import Archive
-from fastgru.importers.weights.nested import choose_state_dict
+from fastgru.importers.weights.nested import StateDict, choose_state_dict
 from fastgru.importers.weights.pickles import PICKLE_LIMIT, PickleReader
-from fastgru.importers.weights.torch_globals import persistent_storage, torch_table
+from fastgru.importers.weights.torch_globals import persistent_object, torch_table
 from fastgru.importers.weights.torch_tensors import StoredTensor, TorchStorage
 from fastgru.sources import Content
 
@@ -33,17 +34,27 @@ PROTOCOL: Final = 1001
 class TorchFile:
     """A checkpoint whose tensors are still descriptions.
 
-    value: the pickled object: dicts, lists, scalars, `StoredTensor` and `Inert`. storage: the bytes under a key.
+    value: the pickled object: dicts, lists, scalars, `StoredTensor` and `Inert`. unknown: what its pickle names that
+        has no meaning here, once each. storage: the bytes under a key.
     """
 
-    def __init__(self, value: Any, storage: Callable[[str], memoryview], *, big_endian: bool, file: Content) -> None:
+    def __init__(
+        self,
+        reader: PickleReader,
+        value: Any,
+        storage: Callable[[str], memoryview],
+        *,
+        big_endian: bool,
+        file: Content,
+    ) -> None:
         self.value = value
+        self.unknown = tuple(reader.unknown)
         self.name = file.name
         self._storage = storage
         self._big_endian = big_endian
         self._left = CONVERTED_ALLOWANCE + CONVERTED_RATIO * len(file)
 
-    def state_dict(self, key: str | None) -> Mapping[str, Array]:
+    def state_dict(self, key: str | None) -> StateDict:
         """The arrays of one dict; raises as `array` and `choose_state_dict`. Storages of other dicts are not read."""
         chosen = choose_state_dict(
             self.value,
@@ -52,7 +63,8 @@ class TorchFile:
             is_tensor=lambda value: isinstance(value, StoredTensor),
             is_weight=lambda value: isinstance(value, StoredTensor) and value.is_parameter_like,
         )
-        return {label: self.array(tensor, label) for label, tensor in chosen.items()}
+        arrays = {label: self.array(tensor, label) for label, tensor in chosen.tensors.items()}
+        return replace(chosen, tensors=arrays, unknown=self.unknown)
 
     def array(self, tensor: StoredTensor, label: str) -> Array:
         """The array of `tensor`. Raises `InvalidModelError` or `UnsupportedModelError` naming `label`."""
@@ -81,7 +93,8 @@ def read_torch_zip(file: Content) -> TorchFile:
         raise InvalidModelError(f"{name}: byte order {order[:20]!r}, expected little or big")
     if archive.members[pickled[0]].size > PICKLE_LIMIT:
         raise InvalidModelError(f"{name}: a pickle of more than {PICKLE_LIMIT} bytes")
-    value = _reader(BytesIO(archive[pickled[0]]), name).load()
+    reader = _reader(BytesIO(archive[pickled[0]]), name)
+    value = reader.load()
 
     @cache
     def storage(key: str) -> memoryview:
@@ -90,7 +103,7 @@ def read_torch_zip(file: Content) -> TorchFile:
             raise InvalidModelError(f"{name}: the storage {member[:80]!r} is missing")
         return archive[member]
 
-    return TorchFile(value, storage, big_endian=order == b"big", file=file)
+    return TorchFile(reader, value, storage, big_endian=order == b"big", file=file)
 
 
 def read_torch_legacy(file: Content) -> TorchFile:
@@ -98,9 +111,10 @@ def read_torch_legacy(file: Content) -> TorchFile:
     name, stream = file.name, BytesIO(file[:PICKLE_LIMIT])
     item_sizes: dict[str, int] = {}
 
-    def persistent(ident: Any) -> TorchStorage:
-        found = persistent_storage(ident)
-        item_sizes.setdefault(found.key, found.item_size)
+    def persistent(ident: Any) -> Any:
+        found = persistent_object(ident)
+        if isinstance(found, TorchStorage):
+            item_sizes.setdefault(found.key, found.item_size)
         return found
 
     reader = _reader(stream, name, persistent)
@@ -117,10 +131,10 @@ def read_torch_legacy(file: Content) -> TorchFile:
             raise InvalidModelError(f"{name}: the storage {key[:80]!r} is missing")
         return file.read(*places[key])
 
-    return TorchFile(value, storage, big_endian=False, file=file)
+    return TorchFile(reader, value, storage, big_endian=False, file=file)
 
 
-def _reader(stream: BytesIO, name: str, persistent: Callable[[Any], TorchStorage] = persistent_storage) -> PickleReader:
+def _reader(stream: BytesIO, name: str, persistent: Callable[[Any], Any] = persistent_object) -> PickleReader:
     return PickleReader(stream, name=name, table=torch_table, persistent=persistent)
 
 

@@ -1,13 +1,17 @@
-"""The names that a PyTorch checkpoint may use: each with what stands for it here. Nothing else is known."""
+"""The names that have a meaning in a PyTorch checkpoint: each with what stands for it here."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from fastgru.importers.weights.pickles import Global, Inert
+from fastgru.importers.weights.pickles import Global, Inert, plain_key
 from fastgru.importers.weights.torch_tensors import DTYPES, STORAGES, StoredTensor, TorchStorage, tensor
 
-__all__ = ["persistent_storage", "torch_table"]
+__all__ = ["persistent_object", "torch_table"]
 
+_HARMLESS: Final = (
+    "Ellipsis", "NotImplemented", "bool", "bytes", "complex", "float", "int", "long", "object", "range", "slice", "str",
+    "tuple", "unicode", "xrange",
+)  # fmt: skip
 # Harmless company of a state dict: settings, losses, random states. They come out as `Inert`.
 _INERT: Final = (
     "_codecs.encode",
@@ -31,11 +35,8 @@ _INERT: Final = (
     "torch.device",
     "torch.nn.parameter.Buffer",
     "torch.nn.parameter.Parameter",
-    *(
-        f"{builtins}.{kind}"
-        for builtins in ("builtins", "__builtin__")
-        for kind in ("complex", "float", "int", "slice")
-    ),
+    "types.SimpleNamespace",
+    *(f"{builtins}.{kind}" for builtins in ("builtins", "__builtin__") for kind in _HARMLESS),
 )
 
 
@@ -46,12 +47,7 @@ def torch_table(charge: Callable[[int], None]) -> Mapping[str, Callable[..., Any
         if not isinstance(pairs, list | tuple):
             raise TypeError(f"an OrderedDict of a {type(pairs).__name__}")
         charge(len(pairs) + 1)
-        result = {}
-        for key, value in pairs:
-            if not isinstance(key, str):
-                raise TypeError(f"a {type(key).__name__} as the key of an OrderedDict")
-            result[key] = value
-        return result
+        return {plain_key(key): value for key, value in pairs}
 
     def plain_list(items: Any = ()) -> list[Any]:
         charge(len(items))
@@ -70,8 +66,8 @@ def torch_table(charge: Callable[[int], None]) -> Mapping[str, Callable[..., Any
         "collections.Counter": lambda counts=None: {},
         "collections.OrderedDict": ordered_dict,
         "collections.defaultdict": lambda factory=None: {},
-        "copy_reg._reconstructor": lambda kind, base, state: Inert(kind.name),
-        "copyreg._reconstructor": lambda kind, base, state: Inert(kind.name),
+        "copy_reg._reconstructor": _reconstructed,
+        "copyreg._reconstructor": _reconstructed,
         "torch.Size": lambda sizes: sizes,
         "torch._tensor._rebuild_from_type_v2": _rebuild_from_type,
         "torch._utils._rebuild_parameter": _rebuild_parameter,
@@ -83,8 +79,13 @@ def torch_table(charge: Callable[[int], None]) -> Mapping[str, Callable[..., Any
     return table
 
 
-def persistent_storage(ident: Any) -> TorchStorage:
-    """('storage', class, key, location, size[, None or (view key, start, size)]) -> `TorchStorage`."""
+def persistent_object(ident: Any) -> TorchStorage | Global:
+    """('storage', class, key, location, size[, None or (view key, start, size)]) -> `TorchStorage`.
+
+    ('module', class, path, text of the class), of the form before 1.6 -> the class's name.
+    """
+    if isinstance(ident, tuple) and len(ident) == 4 and ident[0] == "module" and isinstance(ident[1], Global):
+        return ident[1]
     if not isinstance(ident, tuple) or len(ident) not in (5, 6) or ident[0] != "storage":
         raise TypeError("a persistent id that names no storage (a whole module, saved by an old torch?)")
     _, kind, key, _, size, *view = ident
@@ -101,6 +102,10 @@ def persistent_storage(ident: Any) -> TorchStorage:
 
 def _inert(name: str) -> Callable[..., Inert]:
     return lambda *arguments: Inert(name)
+
+
+def _reconstructed(kind: Any, base: Any, state: Any) -> Inert:
+    return Inert(kind.name, state if isinstance(state, dict) else None)
 
 
 def _rebuild_tensor_v2(

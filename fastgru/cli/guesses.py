@@ -1,0 +1,122 @@
+"""GRUs in a state dict whose names are not torch's: told by the names that Keras gives, or else by shapes.
+
+Keras: kernel (I, 3H), recurrent kernel (H, 3H), bias (2, 3H) or (3H,). Torch's layout under other names: (3H, I),
+(3H, H), (3H,), (3H,). Shapes tell neither the order of the gates nor the activations: what is found by them is a
+proposal. Where the file has Keras's configuration of the layer, the proposal has its arguments.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final
+
+from fastgru.errors import FastGRUError
+from fastgru.importers.files import detect_format
+from fastgru.sources import opened
+
+__all__ = ["guess_grus", "recurrent_configurations"]
+
+Shape = tuple[int, ...]
+
+# Arguments of a Keras GRU that `GRU.from_keras` takes, with its defaults.
+_ARGUMENTS: Final = {
+    "reset_after": True,
+    "activation": "tanh",
+    "recurrent_activation": "sigmoid",
+    "go_backwards": False,
+}
+
+
+def guess_grus(
+    specs: Mapping[str, tuple[str, Shape]], configurations: Mapping[str, Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """For each pair of tensors that fits: input_size, hidden_size, the names, and a call that makes a layer of them.
+
+    configurations: what `recurrent_configurations` found in the file.
+    """
+    names = list(specs)
+    shapes = {name: shape for name, (_, shape) in specs.items()}
+    found = []
+    for i, (w, r) in enumerate(pairwise(names)):
+        if len(shapes[w]) != 2 or len(shapes[r]) != 2:
+            continue
+        rows, columns = shapes[r]
+        # HDF5 sorts names: a bias stands before its kernels, or behind them where names are numbers.
+        near = [name for name in (*names[i + 2 : i + 4], *names[max(i - 1, 0) : i]) if _parent(name) == _parent(r)]
+        if columns == 3 * rows and shapes[w][1] == columns:
+            settings: Mapping[str, Any] = {}
+            settings = next(
+                (configurations[part] for part in reversed(w.split("/")) if part in configurations), settings
+            )
+            found.append(_keras(w, r, near, shapes, settings, H=rows))
+        elif rows == 3 * columns and shapes[w][0] == rows:
+            found.append(_torch(w, r, near, shapes, H=columns))
+    return found
+
+
+def recurrent_configurations(file: Path) -> dict[str, dict[str, Any]]:
+    """Folder of the arrays of each GRU in a Keras file -> its arguments, with keras_version; {} for any other file."""
+    from fastgru.importers.keras.container import open_container
+
+    try:
+        with opened(file) as content:
+            if (kind := detect_format(content)) not in ("hdf5", "keras"):
+                return {}
+            container = open_container(content)
+    except FastGRUError:
+        return {}
+    version = (container.version or "2")[:1]
+    layers = [{**given, "keras_version": int(version) if version.isdigit() else 2} for given in _grus(container.config)]
+    if kind == "keras":  # its folders are numbered by class, whatever the layers are called
+        return {f"gru_{n}" if n else "gru": given for n, given in enumerate(layers)}
+    found = {}
+    for given in layers:
+        found[given["name"]] = found[f"forward_{given['name']}"] = given
+        found[f"backward_{given['name']}"] = {**given, "go_backwards": not given.get("go_backwards", False)}
+    return found
+
+
+def _grus(config: Any) -> Iterator[dict[str, Any]]:
+    """The arguments of every GRU, in the order of the configuration."""
+    if isinstance(config, Mapping):
+        given = config.get("config")
+        if config.get("class_name") == "GRU" and isinstance(given, Mapping) and isinstance(given.get("name"), str):
+            yield dict(given)
+    for entry in config.values() if isinstance(config, Mapping) else config if isinstance(config, list) else ():
+        yield from _grus(entry)
+
+
+def _parent(name: str) -> str:
+    return re.split(r"[./][^./]*$", name)[0] if re.search(r"[./]", name) else ""
+
+
+def _keras(
+    w: str, r: str, near: list[str], shapes: Mapping[str, Shape], settings: Mapping[str, Any], *, H: int
+) -> dict[str, Any]:
+    bias = [name for name in near if shapes[name] in ((3 * H,), (2, 3 * H))][:1]
+    arguments = [f"weights[{name!r}]" for name in (w, r, *bias)]
+    before = bool(bias) and shapes[bias[0]] == (3 * H,)
+    given = {"reset_after": not before, **{k: v for k, v in settings.items() if k in _ARGUMENTS}}
+    changed = [f"{name}={given[name]!r}" for name, usual in _ARGUMENTS.items() if given.get(name, usual) != usual]
+    if any("hard_sigmoid" in part or "leaky_relu" in part for part in changed):
+        changed.append(f"keras_version={settings['keras_version']}")
+    return {
+        "names": [w, r, *bias],
+        "input_size": shapes[w][0],
+        "hidden_size": H,
+        "recipe": f"fastgru.GRU.from_keras({', '.join([*arguments, *changed])})",
+    }
+
+
+def _torch(w: str, r: str, near: list[str], shapes: Mapping[str, Shape], *, H: int) -> dict[str, Any]:
+    biases = [name for name in near if shapes[name] == (3 * H,)][:2]
+    names = (w, r, *sorted(biases, key=list(shapes).index)) if len(biases) == 2 else (w, r)
+    keys = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+    entries = ", ".join(f'"{key}": weights[{name!r}]' for key, name in zip(keys, names, strict=False))
+    return {
+        "names": list(names),
+        "input_size": shapes[w][1],
+        "hidden_size": H,
+        "recipe": f"fastgru.GRU.from_torch({{{entries}}})",
+    }

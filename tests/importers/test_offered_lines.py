@@ -1,0 +1,102 @@
+"""The line of Python that `fastgru inspect` offers for a file's GRU, run for every format."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from click.testing import CliRunner, Result
+from craft_files import tensor_pickle, torch_legacy, torch_zip
+from keras_files import archive, gru_arrays, h5py, layer, legacy, sequential
+
+import fastgru
+from fastgru.cli import main
+from fastgru.importers.files import FORMATS, detect_format
+from fastgru.tensorfile import tensor_file_chunks
+
+
+def _gru_of(rng: np.random.Generator, **kind: Any) -> tuple[list[np.ndarray], fastgru.GRU]:
+    arrays = gru_arrays(rng, 3, 4, reset_after=kind.get("reset_after", True))
+    return arrays, fastgru.GRU.from_keras(*arrays, **kind)
+
+
+def _torch_arrays(rng: np.random.Generator) -> dict[str, np.ndarray]:
+    shapes = {"weight_ih": (12, 3), "weight_hh": (12, 4), "bias_ih": (12,), "bias_hh": (12,)}
+    return {f"rnn.{name}_l0": rng.normal(0, 0.5, shape).astype("f4") for name, shape in shapes.items()}
+
+
+def _invoke(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+LAMBDA = {"class_name": "Lambda", "config": {"name": "odd"}}
+
+
+def offered_files(folder: Path) -> dict[str, tuple[Path, Any, int]]:
+    """Format -> (a file, the GRU that its numbers are of, the exit status of `inspect`)."""
+    rng = np.random.default_rng(0)
+    state = _torch_arrays(rng)
+    torch_gru = fastgru.GRU.from_torch(state, "rnn")
+    (folder / "w.json").write_text(json.dumps({name: array.tolist() for name, array in state.items()}))
+    np.savez(folder / "torch.npz", **state)
+    np.savez(folder / "plain.npz", **{f"enc_{n}": a for n, a in zip("wubc", state.values(), strict=True)})
+    (folder / "w.safetensors").write_bytes(b"".join(tensor_file_chunks(state, {})))
+    pickled, raw = b"\x80\x02}", {name: array.tobytes() for name, array in state.items()}
+    for name, array in state.items():
+        strides = tuple(step // 4 for step in array.strides)
+        pickled += tensor_pickle(array.shape, strides, size=array.size, key=name, name=name)[3:-1]
+    (folder / "w.pt").write_bytes(torch_zip(pickled + b".", raw))
+    (folder / "old.pt").write_bytes(
+        torch_legacy(pickled + b".", {name: (array.size, raw[name]) for name, array in state.items()})
+    )
+    found: dict[str, tuple[Path, Any, int]] = {
+        name: (folder / name, torch_gru, 0)
+        for name in ("w.json", "torch.npz", "plain.npz", "w.safetensors", "w.pt", "old.pt")
+    }
+    for name, kind in (
+        ("keras2.h5", {"reset_after": False, "recurrent_activation": "hard_sigmoid", "keras_version": 2}),
+        ("keras3.h5", {"activation": "relu"}),
+    ):
+        arrays, gru = _gru_of(rng, **kind)
+        config = sequential(layer("GRU", "enc", units=4, batch_input_shape=[None, None, 3], **kind), LAMBDA)
+        parts = ("bias", "kernel", "recurrent_kernel")  # in the order in which HDF5 sorts them
+        named = [(f"enc/gru_cell/{n}:0", arrays[i]) for n, i in zip(parts, (2, 0, 1), strict=True)]
+        version = f"{kind.get('keras_version', 3)}.1.0"
+        (folder / name).write_bytes(legacy(config, {"enc": named}, version=version))
+        found[name] = folder / name, gru, 1
+    arrays, gru = _gru_of(rng, go_backwards=True)
+    config = sequential(layer("GRU", "enc", units=4, go_backwards=True, batch_input_shape=[None, None, 3]), LAMBDA)
+    variables = {f"layers/gru/cell/vars/{i}": array for i, array in enumerate(arrays)}
+    (folder / "m.keras").write_bytes(archive(config, variables))
+    found["m.keras"] = folder / "m.keras", gru, 1
+    with h5py.File(folder / "w.weights.h5", "w") as file:
+        for i, array in enumerate(arrays):
+            file[f"layers/gru/cell/vars/{i}"] = array
+    found["w.weights.h5"] = folder / "w.weights.h5", fastgru.GRU.from_keras(*arrays), 0
+    return found
+
+
+def test_the_line_that_is_offered_gives_the_right_numbers_in_every_format(tmp_path: Path) -> None:
+    x = np.random.default_rng(1).normal(0, 1, (2, 6, 3)).astype("f4")
+    files = offered_files(tmp_path)
+    assert {detect_format(file) for file, _, _ in files.values()} == set(FORMATS) - {"onnx"}
+    for name, (file, expected, status) in files.items():
+        result = _invoke("inspect", file)
+        assert result.exit_code == status, name
+        assert ("odd" in result.stdout) == bool(status), name
+        found = json.loads(_invoke("inspect", file, "--json").stdout)
+        offers = [*found["grus"], *found["guesses"]]
+        weights = fastgru.read_weights(file)
+        (gru,) = [eval(offer["recipe"], {"fastgru": fastgru, "weights": weights}) for offer in offers]
+        np.testing.assert_array_equal(gru(x)[0], expected(x)[0], err_msg=name)
+        assert not weights.unread, name
+
+
+def test_what_load_refuses_has_status_1(tmp_path: Path) -> None:
+    odd = {"type": "lstm", "activation": "", "shape": [None, None, 2], "weights": []}
+    (tmp_path / "m.json").write_text(json.dumps({"in_shape": [None, None, 1], "layers": [odd]}))
+    result = _invoke("inspect", tmp_path / "m.json")
+    assert result.exit_code == 1
+    assert "lstm" in result.stdout
