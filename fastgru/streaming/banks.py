@@ -6,6 +6,7 @@ is refused if the state has changed in between.
 """
 
 from collections.abc import Mapping
+from typing import SupportsIndex
 
 import numpy as np
 
@@ -17,8 +18,9 @@ from fastgru.kernels.operands.ticket import STATE
 from fastgru.kernels.run import IN_USE, calls
 from fastgru.packing.aligned import zeros
 from fastgru.process import process
+from fastgru.streaming.batch import find_batch_axes, given_axes
 
-__all__ = ["Banks", "first_state"]
+__all__ = ["Banks", "state_shapes"]
 
 
 class Banks:
@@ -47,8 +49,12 @@ class Banks:
             refuse_second_user()
 
 
-def first_state(runnable: Runnable, states: Mapping[str, str], batch_size: int) -> dict[str, Array]:
-    """Zeros for each input that is a state. states: {input: output}.
+def state_shapes(
+    runnable: Runnable, states: Mapping[str, str], batch_size: int, batch_axes: Mapping[str, SupportsIndex] | None
+) -> dict[str, tuple[int | None, ...]]:
+    """The shape of each input that is a state, None for sizes that the first push binds. states: {input: output}.
+
+    The only free axis of a state is its batch, and so is the one that `find_batch_axes` tells.
 
     Raises `StateError` where there is none, or a pair does not fit, `ShapeError` for a batch of no size.
     """
@@ -74,10 +80,12 @@ def first_state(runnable: Runnable, states: Mapping[str, str], batch_size: int) 
         raise ShapeError(f"batch_size is {batch_size!r}, expected an integer of at least 1")
     if len(states) == len(inputs):
         raise StateError("every input is a state: a stream needs something to push")
-    state = {}
+    if unknown := [name for name in states if inputs[name].shape is None]:
+        raise StateError(f"state {unknown[0]!r}: the model does not say its shape")
+    given = given_axes(batch_axes, {name: len(inputs[name].shape or ()) for name in states})
+    axes = find_batch_axes(runnable.graph, states, given)
+    shapes = {}
     for name in states:
-        shape = inputs[name].shape
-        if shape is None:
-            raise StateError(f"state {name!r}: the model does not say its shape")
-        state[name] = np.zeros(tuple(batch_size if n is None else n for n in shape), inputs[name].dtype)
-    return state
+        shape = enumerate(inputs[name].shape or ())
+        shapes[name] = tuple(batch_size if n is None and axis == axes[name] else n for axis, n in shape)
+    return shapes

@@ -69,8 +69,17 @@ class SessionPool:
         single = model.stream(1) if state is None else model.stream(1, state=state)  # checks the pairs
         self.inputs, self.outputs = single.inputs, single.outputs
         self._runnable, self._states, self.capacity = single.runnable, single.states, int(capacity)
-        self._single = {name: (a.shape, a.dtype) for name, a in single.state.items()}
         self._axes = free_batch_axes(self._runnable, [*self._states, *self.inputs], batch_axes)
+        dtypes = {spec.name: np.dtype(spec.dtype) for spec in self._runnable.inputs}
+        self._single = {}
+        for name, sizes in single.state_shapes.items():
+            shape = tuple(1 if axis == self._axes[name] else n for axis, n in enumerate(sizes))
+            if None in shape:
+                raise UnsupportedModelError(
+                    f"state {name!r} {shape}: only frames tell its free sizes, and sessions of a pool have states of"
+                    " one size: keep a stream for each session, or fix the sizes in the file"
+                )
+            self._single[name] = tuple(n or 0 for n in shape), dtypes[name]
         self._allocate()
         self._output_axes: dict[Shapes, dict[str, int]] = {}
         self._rows: dict[int, int] = {}

@@ -24,9 +24,10 @@ from fastgru.graph import Array
 from fastgru.kernels.run import MISFIT
 from fastgru.process import lock
 from fastgru.reference.operator import as_array
-from fastgru.streaming.banks import Banks, first_state
+from fastgru.streaming.banks import Banks, state_shapes
 from fastgru.streaming.batch import check_rows, find_batch_axes, given_axes
 from fastgru.streaming.binding import Binding
+from fastgru.streaming.sizes import bind_sizes
 from fastgru.streaming.state_blob import pack_state, unpack_state
 
 __all__ = ["Stream"]
@@ -40,9 +41,11 @@ class Stream:
     """Made by `Model.stream` and `Layer.stream`. One thread at a time.
 
     runnable: what a push runs. states: {input: output} pairs. batch_size: rows of a state where its shape leaves them
-    free. batch_axes: {input: axis} of the states whose rows are to be reset or saved one by one.
+    free. batch_axes: {input: axis} of the states whose rows are to be reset or saved one by one. Other free sizes of a
+    state are bound by the first push, or by `set_state`, and stay.
 
-    inputs, outputs: names of what `push` takes and gives: those of `runnable`, less the states.
+    inputs, outputs: names of what `push` takes and gives: those of `runnable`, less the states. state_shapes: {input:
+    shape} of the states, None for sizes that are not bound yet.
 
     Raises `StateError` where there is no state, or a pair does not fit, `ShapeError` for a batch of no size.
     """
@@ -55,18 +58,44 @@ class Stream:
         batch_axes: Mapping[str, int] | None = None,
     ) -> None:
         self.runnable, self.states = runnable, dict(states)
-        state = first_state(runnable, self.states, batch_size)
+        self.state_shapes = state_shapes(runnable, self.states, batch_size, batch_axes)
+        self._batch_size = batch_size
         self.inputs = tuple(spec.name for spec in runnable.inputs if spec.name not in self.states)
         names = dict.fromkeys(spec.name for spec in runnable.outputs)  # a graph may list an output twice
         self.outputs = tuple(name for name in names if name not in self.states.values())
-        self._axes = given_axes(batch_axes, {name: a.ndim for name, a in state.items()})
-        self._take(state)
+        self._axes = given_axes(batch_axes, {name: len(shape) for name, shape in self.state_shapes.items()})
+        self._dtypes = {spec.name: spec.dtype for spec in runnable.inputs if spec.name in self.states}
+        self._first: dict[str, Array] = {}  # what `set_state` gave before all sizes were known
+        self._take({} if self._is_open else self._zeros(self.state_shapes))
+
+    def _zeros(self, shapes: Mapping[str, tuple[int | None, ...]]) -> dict[str, Array]:
+        return {name: np.zeros([n or 0 for n in shape], self._dtypes[name]) for name, shape in shapes.items()}
 
     def _take(self, state: Mapping[str, Array]) -> None:
         """Go on from this state, with nothing bound."""
         self._banks = Banks(state)
         self._bound: Binding | None = None
         self._others: dict[Shapes, Binding] = {}
+
+    @property
+    def _is_open(self) -> bool:
+        return any(None in shape for shape in self.state_shapes.values())
+
+    def _bind_sizes(self, frames: Mapping[str, Array]) -> None:
+        """Give the states the sizes that these frames tell, where they have none yet."""
+        if self._is_open:
+            self._settle(bind_sizes(self.runnable, self.states, self.state_shapes, frames, self._batch_size))
+
+    def _settle(self, shapes: Mapping[str, tuple[int | None, ...]]) -> None:
+        self.state_shapes = {**self.state_shapes, **shapes}
+        if not self._is_open:
+            self._take({**self._zeros(self.state_shapes), **self._first})
+            self._first = {}
+
+    def _check_settled(self) -> None:
+        for name, shape in self.state_shapes.items():
+            if None in shape:
+                raise StateError(f"state {name!r} {shape}: the first push, or set_state, tells its free sizes")
 
     def push(self, *frames: ArrayLike, out: Array | tuple[Array, ...] | None = None) -> Any:
         """Run one frame, or a chunk of them, from the state that the push before left.
@@ -97,6 +126,7 @@ class Stream:
         if len(arrays) != len(self.inputs):
             raise ShapeError(f"push: got {len(arrays)} arrays, expected {len(self.inputs)}: {', '.join(self.inputs)}")
         targets = None if out is None else out if isinstance(out, tuple) else (out,)
+        self._bind_sizes(dict(zip(self.inputs, arrays, strict=True)))
         bound = self._bind(arrays)
         if bound is None:
             made = self._carry(arrays, targets)
@@ -153,7 +183,8 @@ class Stream:
 
     @property
     def state(self) -> dict[str, Array]:
-        """A copy of the current state, by input name."""
+        """A copy of the current state, by input name. Raises `StateError` while a size of it is not known."""
+        self._check_settled()
         return self._banks.read()[0]
 
     def set_state(self, state: Mapping[str, ArrayLike]) -> None:
@@ -166,14 +197,18 @@ class Stream:
         now, version = self._banks.read()
         arrays = {name: as_array(f"state {name!r}", a) for name, a in state.items()}
         for name, array in arrays.items():
-            if name not in now:
-                raise StateError(f"state {name!r} is unknown; expected some of {list(now)}")
-            own = now[name]
-            if array.shape != own.shape or not np.can_cast(array.dtype, own.dtype, "same_kind"):
-                raise ShapeError(f"state {name!r}: got {array.dtype} {array.shape}, expected {own.dtype} {own.shape}")
-            if own.dtype.kind in "iu" and not np.array_equal(array.astype(own.dtype), array):
-                raise ShapeError(f"state {name!r}: got {array.dtype} values that {own.dtype} does not hold")
-        self._banks.write({**now, **arrays}, version)
+            if name not in self.states:
+                raise StateError(f"state {name!r} is unknown; expected some of {list(self.states)}")
+            own, dtype = self.state_shapes[name], np.dtype(self._dtypes[name])
+            if not _matches(array.shape, own) or not np.can_cast(array.dtype, dtype, "same_kind"):
+                raise ShapeError(f"state {name!r}: got {array.dtype} {array.shape}, expected {dtype} {own}")
+            if dtype.kind in "iu" and not np.array_equal(array.astype(dtype), array):
+                raise ShapeError(f"state {name!r}: got {array.dtype} values that {dtype} does not hold")
+        if self._is_open:
+            self._first |= {name: array.astype(self._dtypes[name]) for name, array in arrays.items()}
+            self._settle({name: array.shape for name, array in arrays.items()})
+        else:
+            self._banks.write({**now, **arrays}, version)
 
     def reset(self, rows: ArrayLike | None = None) -> None:
         """Back to zeros: every row, or those of `rows` alone, counted from 0.
@@ -182,8 +217,11 @@ class Stream:
         state. Raises `StateError` where none of these tells it, `ShapeError` for rows that are not there.
         """
         if rows is None:
+            self._first = {name: np.zeros_like(a) for name, a in self._first.items()}
             self._banks.write({name: np.zeros_like(a) for name, a in self._banks.arrays[0].items()})
             return
+        self._batch_axes()
+        self._check_settled()
         state, version = self._banks.read()
         by_row = self._by_row(state)
         chosen = check_rows(rows, next(iter(by_row.values())).shape[0])
@@ -191,15 +229,20 @@ class Stream:
             array[chosen] = 0
         self._banks.write(state, version)
 
-    def _by_row(self, bank: dict[str, Array]) -> dict[str, Array]:
-        """Views of these states with the batch axis in front."""
-        axes = find_batch_axes(self.runnable.graph, bank, self._axes)
+    def _batch_axes(self) -> dict[str, int]:
+        """The batch axis of every state; `StateError` where one cannot be told."""
+        axes = find_batch_axes(self.runnable.graph, self.states, self._axes)
         if unknown := [name for name, axis in axes.items() if axis is None]:
             raise StateError(
-                f"{', '.join(f'state {n!r} {bank[n].shape}' for n in unknown)}: which axis is the batch cannot be told;"
-                f" make the stream with batch_axes={{{unknown[0]!r}: axis}}"
+                f"{', '.join(f'state {n!r} {self.state_shapes[n]}' for n in unknown)}: which axis is the batch cannot"
+                f" be told; make the stream with batch_axes={{{unknown[0]!r}: axis}}"
             )
-        views = {name: np.moveaxis(a, axes[name] or 0, 0) for name, a in bank.items()}
+        return {name: axis for name, axis in axes.items() if axis is not None}
+
+    def _by_row(self, bank: dict[str, Array]) -> dict[str, Array]:
+        """Views of these states with the batch axis in front."""
+        axes = self._batch_axes()
+        views = {name: np.moveaxis(a, axes[name], 0) for name, a in bank.items()}
         if len({a.shape[0] for a in views.values()}) > 1:
             came = ", ".join(f"{a.shape[0]} in {name!r} (axis {axes[name]})" for name, a in views.items())
             raise StateError(f"the states have different numbers of rows: {came}; give batch_axes=")
@@ -209,7 +252,8 @@ class Stream:
         """Another stream of the same model that goes on from the same state."""
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
-        other._take(self.state)
+        other._first = dict(self._first)
+        other._take(self._banks.read()[0])
         return other
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -232,6 +276,12 @@ class Stream:
         it was.
         """
         given = unpack_state(blob, self.runnable.fingerprint)
+        if self._is_open and row is None:
+            came = {name: (a.dtype.name, a.shape) for name, a in given.items()}
+            if not all(n in given and _matches(given[n].shape, shape) for n, shape in self.state_shapes.items()):
+                raise StateError(f"saved state: got {came}, expected {self.state_shapes}")
+            self._settle({name: given[name].shape for name in self.states})
+        self._check_settled()
         state, version = self._banks.read()
         views = self._row_views(state, row)
         wanted = {name: (a.dtype.name, a.shape) for name, a in views.items()}
@@ -248,8 +298,12 @@ class Stream:
             return state
         by_row = self._by_row(state)
         check_rows([row], next(iter(by_row.values())).shape[0])
-        axes = find_batch_axes(self.runnable.graph, state, self._axes)
-        return {name: np.moveaxis(a[row : row + 1], 0, axes[name] or 0) for name, a in by_row.items()}
+        axes = self._batch_axes()
+        return {name: np.moveaxis(a[row : row + 1], 0, axes[name]) for name, a in by_row.items()}
+
+
+def _matches(shape: tuple[int, ...], own: tuple[int | None, ...]) -> bool:
+    return len(shape) == len(own) and all(n in (None, m) for m, n in zip(shape, own, strict=True))
 
 
 def _copy(made: Iterable[Array], targets: Iterable[Array]) -> None:
