@@ -1,4 +1,6 @@
-"""A graph with foreign nodes: executables for the partitions between them, onnx's own implementation for each of them.
+"""Graphs that are more than one program: those with foreign nodes, and those whose weights come with the inputs.
+
+Of a graph with foreign nodes, executables run the partitions between them, onnx's own implementation each of them.
 
 Between two partitions every value is an array (or whatever ONNX hands on, from one foreign node to the next), with the
 shape and dtype that came; an executable is made when its dtypes first come, and plans a program for each shape.
@@ -6,7 +8,7 @@ shape and dtype that came; an executable is made when its dtypes first come, and
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,16 +16,20 @@ from numpy.typing import ArrayLike
 from fastgru.budget import Budget
 from fastgru.engine.executable import Executable
 from fastgru.engine.plan import check_supported
+from fastgru.engine.profile import Timing
 from fastgru.engine.program import Slot
 from fastgru.engine.runnable import Runnable, checked_out
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import DTYPES, Array, Graph, Node, TensorSpec
 from fastgru.precisions import Precision, split_precision
 from fastgru.process import lock
+from fastgru.reference.facts import weights
 from fastgru.reference.foreign import FOREIGN, check_foreign, describe_foreign, evaluate_foreign
 from fastgru.reference.operator import is_floating
 
-__all__ = ["Partitioned", "foreign_nodes", "make_runnable"]
+__all__ = ["Partitioned", "Reweighted", "foreign_nodes", "make_runnable"]
+
+_RECURRENT: Final = ("gru", "lstm", "rnn")
 
 
 def make_runnable(
@@ -33,6 +39,8 @@ def make_runnable(
 
     Raises `UnsupportedModelError` for precisions of single nodes where other runtimes run some nodes.
     """
+    if given := _given_weights(graph):
+        return Reweighted(graph, given, precision=precision, threads=threads, budget=budget)
     if not foreign_nodes(graph):
         return Executable(graph, precision=precision, threads=threads, budget=budget)
     common, overrides = split_precision(precision)
@@ -96,6 +104,103 @@ class Partitioned(Runnable):
 
     def to_graph(self) -> Graph:
         return self.graph
+
+
+class Reweighted(Runnable):
+    """A graph of whose recurrent layers some weights are computed from its inputs: `given` names them.
+
+    What computes them runs first. The rest runs with them as constants, which are packed, and planned with, when their
+    bytes are not those of the call before: such a call costs as much as loading a model of that size.
+
+    Raises as `Runnable`.
+    """
+
+    def __init__(
+        self, graph: Graph, given: Sequence[str], *, precision: Precision, threads: int, budget: Budget | None
+    ) -> None:
+        super().__init__(graph, precision, threads, budget)
+        self._asked, self._given = precision, tuple(given)
+        outputs = tuple(TensorSpec(name, self.float_dtype, None) for name in given)
+        made = _needed(replace(graph, outputs=outputs, states={}))
+        self._weights = make_runnable(made, precision=self.float_dtype, threads=threads, budget=self.budget)
+        renamed = {name: f"{name}, given" for name in given}
+        nodes = [
+            replace(node, inputs=tuple(renamed.get(n, n) if i else n for i, n in enumerate(node.inputs)))
+            if node.op in _RECURRENT
+            else node
+            for node in graph.nodes
+        ]
+        self._rest = _needed(replace(graph, nodes=tuple(nodes), states={}))
+        self._renamed = renamed
+        self._last: tuple[list[Array], Runnable] | None = None
+
+    def _check(self, graph: Graph) -> None:
+        ours = replace(graph.validate(), nodes=tuple(node for node in graph.nodes if node.op != FOREIGN))
+        check_supported(ours)
+
+    def run(self, inputs: Mapping[str, ArrayLike], out: Mapping[str, Array] | None = None) -> dict[str, Array]:
+        bound = self.bind(inputs)
+        rest = self._weighted(bound)
+        return rest.run({spec.name: bound[spec.name] for spec in rest.inputs}, out)
+
+    def _weighted(self, bound: Mapping[str, Array]) -> Runnable:
+        """The rest of the graph with the weights that these inputs give."""
+        results = self._weights.run({spec.name: bound[spec.name] for spec in self._weights.inputs})
+        arrays = [results[name] for name in self._given]
+        last = self._last
+        if last is not None and all(a.tobytes() == b.tobytes() for a, b in zip(arrays, last[0], strict=True)):
+            return last[1]
+        constants = {self._renamed[name]: array for name, array in zip(self._given, arrays, strict=True)}
+        graph = replace(self._rest, constants={**self._rest.constants, **constants})
+        made = make_runnable(graph, precision=self._asked, threads=self.threads, budget=self.budget)
+        self._last = arrays, made
+        return made
+
+    def route(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        return None
+
+    def profile(self, inputs: Mapping[str, ArrayLike]) -> list[Timing]:
+        bound = self.bind(inputs)
+        rest = self._weighted(bound)
+        return rest.profile({spec.name: bound[spec.name] for spec in rest.inputs})
+
+    @property
+    def weight_precisions(self) -> NoReturn:
+        raise UnsupportedModelError(
+            f"the weights {', '.join(map(repr, self._given[:8]))} come with the inputs; none are known before a run"
+        )
+
+    def to_graph(self) -> Graph:
+        return self.graph
+
+
+def _given_weights(graph: Graph) -> tuple[str, ...]:
+    """The weights of recurrent layers that depend on the inputs of the graph."""
+    depends = {spec.name for spec in graph.inputs}
+    found: dict[str, None] = {}
+    for node in graph.nodes:
+        if node.op in _RECURRENT:
+            places = weights(node.op, node.attrs, len(node.inputs))
+            found.update((node.inputs[i], None) for i in places if node.inputs[i] in depends)
+        if any(name in depends for name in node.inputs if name):
+            depends.update(name for name in node.outputs if name)
+    return tuple(found)
+
+
+def _needed(graph: Graph) -> Graph:
+    """The nodes, inputs and constants that the outputs need."""
+    needed = {spec.name for spec in graph.outputs}
+    nodes = []
+    for node in reversed(graph.nodes):
+        if needed.intersection(node.outputs):
+            needed.update(name for name in node.inputs if name)
+            nodes.append(node)
+    return replace(
+        graph,
+        nodes=tuple(nodes[::-1]),
+        inputs=tuple(spec for spec in graph.inputs if spec.name in needed),
+        constants={name: array for name, array in graph.constants.items() if name in needed},
+    )
 
 
 class _Partition:

@@ -312,12 +312,3 @@ def test_layout_means_nothing_before_opset_14():
     model.graph.node[0].attribute.append(helper.make_attribute("layout", 1))
     with pytest.raises(UnsupportedModelError, match="'layout' means nothing to GRU-7"):
         read(model)
-
-
-def test_weights_that_come_while_the_model_runs_are_refused():
-    _, model = make_case(22)
-    proto = model.graph.initializer[0]
-    model.graph.input.append(helper.make_tensor_value_info(proto.name, proto.data_type, list(proto.dims)))
-    del model.graph.initializer[0]
-    with pytest.raises(UnsupportedModelError, match=r"the_gru.*input W \('W'\) is computed while the model runs"):
-        read(model)

@@ -5,8 +5,10 @@ sequence_lens (N,), initial_h and initial_c (D, N, H), P (D, 3H) in the order i,
 (D, N, H); layout 1 has the batch first in X, Y (N, T, D, H), and the states (N, D, H).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from fastgru.arrays import Array
 from fastgru.conventions import from_onnx_gates, from_onnx_lstm, from_onnx_rnn, functions_from_onnx
@@ -19,9 +21,9 @@ from fastgru.spec import DIRECTIONS, GRUSpec, LSTMSpec, RecurrentSpec, RNNSpec
 _WEIGHTS = {"W": 1, "R": 2, "B": 3, "P": 7}
 
 
-@operator("GRU", versions=(7, 14, 22), inputs=(3, 6), outputs=2, constants={1: "W", 2: "R", 3: "B"})
+@operator("GRU", versions=(7, 14, 22), inputs=(3, 6), outputs=2)
 def _gru(node: OnnxNode, build: OnnxGraphBuilder) -> tuple[Value, ...]:
-    weights = _arrays_of(node, ("W", "R", "B"), from_onnx_gates)
+    weights = _weights_of(node, build, ("W", "R", "B"), from_onnx_gates)
     fields = _common_fields(node, weights)
     gates, candidates = _functions_of(node, ("Sigmoid", "Tanh"), len(weights))
     spec = GRUSpec(
@@ -44,9 +46,9 @@ def _reset_after(node: OnnxNode, build: OnnxGraphBuilder) -> bool:
     return given
 
 
-@operator("LSTM", versions=(7, 14, 22), inputs=(3, 8), outputs=3, constants={1: "W", 2: "R", 3: "B", 7: "P"})
+@operator("LSTM", versions=(7, 14, 22), inputs=(3, 8), outputs=3)
 def _lstm(node: OnnxNode, build: OnnxGraphBuilder) -> tuple[Value, ...]:
-    weights = _arrays_of(node, ("W", "R", "B", "P"), from_onnx_lstm)
+    weights = _weights_of(node, build, ("W", "R", "B", "P"), from_onnx_lstm)
     gates, candidates, cells = _functions_of(node, ("Sigmoid", "Tanh", "Tanh"), len(weights))
     spec = LSTMSpec(
         gate_activations=gates,
@@ -58,9 +60,9 @@ def _lstm(node: OnnxNode, build: OnnxGraphBuilder) -> tuple[Value, ...]:
     return _emit_layer(node, build, "lstm", spec, weights, [node.optional(5), node.optional(6)])
 
 
-@operator("RNN", versions=(7, 14, 22), inputs=(3, 6), outputs=2, constants={1: "W", 2: "R", 3: "B"})
+@operator("RNN", versions=(7, 14, 22), inputs=(3, 6), outputs=2)
 def _rnn(node: OnnxNode, build: OnnxGraphBuilder) -> tuple[Value, ...]:
-    weights = _arrays_of(node, ("W", "R", "B"), from_onnx_rnn)
+    weights = _weights_of(node, build, ("W", "R", "B"), from_onnx_rnn)
     (activations,) = _functions_of(node, ("Tanh",), len(weights))
     spec = RNNSpec(activations=activations, **_common_fields(node, weights))
     return _emit_layer(node, build, "rnn", spec, weights, [node.optional(5)])
@@ -71,7 +73,7 @@ def _emit_layer(
     build: OnnxGraphBuilder,
     op: str,
     spec: RecurrentSpec,
-    weights: Sequence[Any],
+    weights: Sequence[Mapping[str, Value | None]],
     initial: Sequence[Value | None],
 ) -> tuple[Value, ...]:
     """The node of a layer, and what ONNX makes of its outputs: the direction has an axis of its own.
@@ -86,11 +88,7 @@ def _emit_layer(
             _check_rank(node, value, f"initial_{name}")
             value = build.emit("transpose", value, perm=[1, 0, 2]) if spec.batch_first else value
         states.append(value)
-    arrays: list[Value | None] = []
-    for d, w in enumerate(weights):
-        for name in spec.weight_shapes:
-            array = getattr(w, name)
-            arrays.append(None if array is None else build.constant(array, f"{build.node_name}.{name}.{d}"))
+    arrays = [w[name] for w in weights for name in spec.weight_shapes]
     inputs = [x, states[0], node.optional(4), None, *states[1:], *arrays]
     y, *last = build.emit_all(op, inputs, 1 + len(states), {"spec": spec.to_dict()})
     D, H = spec.num_directions, spec.hidden_size
@@ -103,16 +101,47 @@ def _emit_layer(
     return build.emit("transpose", apart, perm=[0, 2, 1, 3]), *last
 
 
-def _arrays_of(node: OnnxNode, names: Sequence[str], convert: Callable[..., tuple[Any, ...]]) -> tuple[Any, ...]:
-    """The weights of each direction: the inputs `names` through the verb of `fastgru.conventions` for them."""
+def _weights_of(
+    node: OnnxNode, build: OnnxGraphBuilder, names: Sequence[str], convert: Callable[..., tuple[Any, ...]]
+) -> list[dict[str, Value | None]]:
+    """The weights of each direction: the inputs `names` through the verb of `fastgru.conventions` for them.
+
+    Where one is computed while the model runs, the verb says where each of its rows goes to.
+    """
+    given = [node.input(_WEIGHTS[n]) if n in "WR" else node.optional(_WEIGHTS[n]) for n in names]
     arrays: list[Array | None] = []
-    for name in names:
-        value = node.input(_WEIGHTS[name]) if name in "WR" else node.optional(_WEIGHTS[name])
-        arrays.append(None if value is None else node.finite(value, f"input {name}").array)
+    for name, value in zip(names, given, strict=True):
+        if value is None or value.array is not None:
+            arrays.append(None if value is None else node.finite(value, f"input {name}").array)
+        elif value.sizes is None or not all(isinstance(n, int) for n in value.sizes):
+            raise node.unsupported(
+                f"input {name} is computed while the model runs, and the file does not tell its sizes",
+                "declare the sizes, or export the model so that it is a constant",
+            )
+        else:
+            arrays.append(_rows(value.shape))
     try:
-        return convert(*arrays, what=node.what)
+        directions = convert(*arrays, what=node.what)
     except ShapeError as error:
         raise node.invalid(str(error).removeprefix(f"{node.what}: ")) from None
+    sources = dict(zip(("weight_ih", "weight_hh", "bias", "peephole"), given, strict=False))
+
+    def value_of(d: int, name: str, array: Array | None) -> Value | None:
+        source = sources["bias" if name.startswith("bias") else name]
+        if array is None or source is None or source.array is not None:
+            return None if array is None else build.constant(array, f"{build.node_name}.{name}.{d}")
+        whole = build.emit("gather", source, build.integers(d), axis=0)
+        return build.emit(
+            "gather", whole, build.integers([int(row) for row in array.reshape(len(array), -1)[:, 0]]), axis=0
+        )
+
+    return [{name: value_of(d, name, array) for name, array in vars(w).items()} for d, w in enumerate(directions)]
+
+
+def _rows(shape: Sequence[Any]) -> Array:
+    """An array (D, rows, ...) of these sizes in which every number is that of its row."""
+    rows = np.arange(shape[1] if len(shape) > 1 else 0, dtype=np.float64)
+    return np.broadcast_to(rows.reshape(1, -1, *[1] * (len(shape) - 2)), shape).copy()
 
 
 def _functions_of(node: OnnxNode, defaults: Sequence[str], num_directions: int) -> tuple[Any, ...]:
@@ -128,17 +157,20 @@ def _functions_of(node: OnnxNode, defaults: Sequence[str], num_directions: int) 
     )
 
 
-def _common_fields(node: OnnxNode, weights: Sequence[Any]) -> dict[str, Any]:
+def _common_fields(node: OnnxNode, weights: Sequence[Mapping[str, Value | None]]) -> dict[str, Any]:
     """The fields that the specs of all recurrent layers have."""
     attrs = node.attrs
-    H = weights[0].weight_hh.shape[1]
+    W, R = weights[0]["weight_ih"], weights[0]["weight_hh"]
+    assert W is not None
+    assert R is not None
+    H = R.shape[1]
     if attrs.integer("hidden_size", H) != H:
         raise node.invalid(f"attribute 'hidden_size' is {attrs.integer('hidden_size')}, but R is of {H}")
     direction = attrs.choice("direction", DIRECTIONS, "forward")
     if len(weights) != (2 if direction == "bidirectional" else 1):
         raise node.invalid(f"attribute 'direction' is {direction!r}, but W and R are of {len(weights)} direction(s)")
     return {
-        "input_size": weights[0].weight_ih.shape[1],
+        "input_size": W.shape[1],
         "hidden_size": H,
         "direction": direction,
         "clip": attrs.number("clip") if "clip" in attrs else None,

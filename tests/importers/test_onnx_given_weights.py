@@ -1,0 +1,131 @@
+"""GRU, LSTM and RNN whose weights are inputs of the graph, or computed from them, against ONNX Runtime."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+from onnx import TensorProto as T
+from onnx import helper
+
+import fastgru
+from fastgru.errors import UnsupportedModelError
+
+STEPS, N, I, H = 5, 2, 3, 4
+GATES = {"GRU": 3, "LSTM": 4, "RNN": 1}
+
+
+def arrays(op: str, D: int, seed: int = 0) -> dict[str, np.ndarray]:
+    rng, G = np.random.default_rng(seed), GATES[op]
+    shapes: dict[str, tuple[int, ...]] = {"x": (STEPS, N, I), "W": (D, G * H, I), "R": (D, G * H, H)}
+    shapes |= {"B": (D, 2 * G * H), "initial_h": (D, N, H)}
+    shapes |= {"initial_c": (D, N, H), "P": (D, 3 * H)} if op == "LSTM" else {}
+    return {name: rng.normal(0, 0.5, shape).astype("f4") for name, shape in shapes.items()}
+
+
+def model(op: str, feeds: dict[str, np.ndarray], attrs: dict[str, Any], *, missing: tuple[str, ...] = ()) -> bytes:
+    order = ["x", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P"][: 8 if op == "LSTM" else 6]
+    names = [name if name in feeds and name not in missing else "" for name in order]
+    outputs = ["y", "h", "c"][: 3 if op == "LSTM" else 2]
+    node = helper.make_node(op, names, outputs, hidden_size=H, **attrs)
+    kinds = {"i": T.INT32, "f": T.FLOAT}
+    inputs = [helper.make_tensor_value_info(n, kinds[feeds[n].dtype.kind], feeds[n].shape) for n in names if n]
+    made = [helper.make_tensor_value_info(name, T.FLOAT, None) for name in outputs]
+    graph = helper.make_graph([node], "g", inputs, made)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8).SerializeToString()
+
+
+def runtime(data: bytes, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    return session.run(None, {spec.name: feeds[spec.name] for spec in session.get_inputs()})
+
+
+CASES: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
+    "GRU": ("GRU", {}, ()),
+    "GRU, no bias, no state": ("GRU", {}, ("B", "initial_h")),
+    "GRU, reset after": ("GRU", {"linear_before_reset": 1}, ()),
+    "GRU, reverse": ("GRU", {"direction": "reverse"}, ()),
+    "GRU, both directions": ("GRU", {"direction": "bidirectional", "linear_before_reset": 1}, ()),
+    "GRU, activations": ("GRU", {"activations": ["HardSigmoid", "Relu"]}, ()),
+    "GRU, clip": ("GRU", {"clip": 0.3}, ()),
+    "LSTM": ("LSTM", {}, ("P",)),
+    "LSTM, peepholes": ("LSTM", {}, ()),
+    "LSTM, both directions": ("LSTM", {"direction": "bidirectional"}, ()),
+    "LSTM, no bias": ("LSTM", {}, ("B", "P", "initial_h", "initial_c")),
+    "RNN": ("RNN", {}, ()),
+    "RNN, both directions": ("RNN", {"direction": "bidirectional", "activations": ["Relu", "Tanh"]}, ()),
+    "RNN, no bias": ("RNN", {}, ("B",)),
+}
+
+
+@pytest.mark.parametrize("lengths", [False, True])
+@pytest.mark.parametrize("case", CASES)
+def test_weights_that_come_with_the_call(case: str, lengths: bool) -> None:
+    op, attrs, missing = CASES[case]
+    D = 2 if attrs.get("direction") == "bidirectional" else 1
+    feeds = arrays(op, D)
+    if lengths:
+        feeds["sequence_lens"] = np.array([STEPS, 2], np.int32)
+    data = model(op, feeds, attrs, missing=missing)
+    ours = fastgru.load(data)
+    assert not ours.reference_nodes
+    for seed in (0, 1, 1, 0):  # the same weights again are not packed again, others are
+        feeds |= arrays(op, D, seed)
+        wanted = runtime(data, feeds)
+        got = ours.run({spec.name: feeds[spec.name] for spec in ours.inputs})
+        for a, b in zip(got.values(), wanted, strict=True):
+            np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
+    assert fastgru.verify(data).holds
+
+
+def test_what_is_computed_from_inputs_is_a_weight_too() -> None:
+    feeds = arrays("GRU", 1)
+    feeds["Wt"] = np.ascontiguousarray(feeds.pop("W").transpose(0, 2, 1))
+    nodes = [
+        helper.make_node("Transpose", ["Wt"], ["W"], perm=[0, 2, 1]),
+        helper.make_node("GRU", ["x", "W", "R", "B", "", "initial_h"], ["y", "h"], hidden_size=H),
+        helper.make_node("ReduceMax", ["R"], ["largest"], keepdims=0),
+    ]
+    graph = helper.make_graph(
+        nodes, "g", [helper.make_tensor_value_info(n, T.FLOAT, a.shape) for n, a in feeds.items()],
+        [helper.make_tensor_value_info(name, T.FLOAT, None) for name in ("y", "h", "largest")],
+    )  # fmt: skip
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8)
+    data = made.SerializeToString()
+    ours = fastgru.load(data)
+    for a, b in zip(ours.run(feeds).values(), runtime(data, feeds), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
+    out = {"y": np.empty((STEPS, 1, N, H), np.float32)}
+    assert ours.run(feeds, out)["y"] is out["y"]
+    with pytest.raises(UnsupportedModelError, match="come with the inputs"):
+        _ = ours.weight_precisions
+    assert ours.profile(feeds)
+    exact = fastgru.load(data, precision="float64").run(feeds)
+    np.testing.assert_allclose(ours.run(feeds)["y"], exact["y"], rtol=0, atol=1e-6)
+
+
+def test_a_stream_takes_the_weights_with_each_push() -> None:
+    feeds = arrays("GRU", 1)
+    ours = fastgru.load(model("GRU", feeds, {}))
+    whole = ours.run(feeds)["y"]
+    stream = ours.stream(batch_size=N, state={"initial_h": "h"})
+    stream.set_state({"initial_h": feeds["initial_h"]})
+    given = [feeds[name] for name in stream.inputs if name != "x"]
+    np.testing.assert_array_equal(stream.push(feeds["x"], *given), whole)
+    np.testing.assert_array_equal(stream.state["initial_h"], ours.run(feeds)["h"])
+
+
+def test_sizes_that_the_file_does_not_tell_are_refused() -> None:
+    feeds = arrays("GRU", 1)
+    info = [helper.make_tensor_value_info(n, T.FLOAT, a.shape) for n, a in feeds.items() if n != "W"]
+    info.append(helper.make_tensor_value_info("W", T.FLOAT, [1, None, I]))
+    node = helper.make_node("GRU", ["x", "W", "R", "B", "", "initial_h"], ["y", "h"], hidden_size=H)
+    made = [helper.make_tensor_value_info(name, T.FLOAT, None) for name in ("y", "h")]
+    graph = helper.make_graph([node], "g", info, made)
+    data = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8).SerializeToString()
+    with pytest.raises(UnsupportedModelError, match=r"input W .*does not tell its sizes"):
+        fastgru.load(data)
