@@ -13,7 +13,9 @@ from fastgru.simd.math import sigmoid, tanh
 from fastgru.simd.memory import broadcast, lanes_of, load, offset, store
 from fastgru.simd.vector import fma
 
-AT = RECURRENT.at
+__all__: list[str] = []  # its handlers are found in the table
+
+_AT = RECURRENT.at
 
 
 @kernel
@@ -30,10 +32,10 @@ def _tail(operands, parameters, peephole, sums, c, h_next, size, padded):
 def _gate(operands, parameters, which, sums, size):
     """Activation `which` over `size` sums, in place; the cell's own is not clipped."""
     lanes = lanes_of(sums)
-    code, own = operands[AT.codes + which], offset(parameters, 4 * which)
+    code, own = operands[_AT.codes + which], offset(parameters, 4 * which)
     for u in range(0, size, lanes):
         v = load(sums, u)
-        if operands[AT.clip] != 0 and which != 2:
+        if operands[_AT.clip] != 0 and which != 2:
             v = limit(offset(parameters, 12), v)
         store(sums, u, activate(code, own, v))
 
@@ -42,7 +44,7 @@ def _gate(operands, parameters, which, sums, size):
 def _tail_general(operands, parameters, peephole, sums, c, h_next, size, padded):
     lanes = lanes_of(c)
     i, o, f, n = sums, offset(sums, size), offset(sums, 2 * size), offset(sums, 3 * size)
-    peepholes = operands[AT.peepholes] != 0  # an absent one is not a zero: the cell may hold an infinity
+    peepholes = operands[_AT.peepholes] != 0  # an absent one is not a zero: the cell may hold an infinity
     for u in range(0, size if peepholes else 0, lanes):
         store(i, u, fma(load(peephole, u), load(c, u), load(i, u)))
         store(f, u, fma(load(peephole, 2 * padded + u), load(c, u), load(f, u)))
@@ -53,7 +55,7 @@ def _tail_general(operands, parameters, peephole, sums, c, h_next, size, padded)
             one = broadcast(parameters, 3)
             for u in range(0, size, lanes):
                 keep = load(f, u)
-                if operands[AT.input_forget] != 0:
+                if operands[_AT.input_forget] != 0:
                     keep = one - load(i, u)
                 c_next = fma(keep, load(c, u), load(i, u) * load(n, u))
                 store(c, u, c_next)

@@ -8,7 +8,9 @@ from fastgru.kernels.recurrent import RECURRENT_MICROKERNELS, RecurrentCell, mak
 from fastgru.kernels.registry import handler, kernel
 from fastgru.simd.memory import lanes_of, load, offset, store
 
-AT = RECURRENT.at
+__all__: list[str] = []  # its handlers are found in the table
+
+_AT = RECURRENT.at
 
 
 @kernel
@@ -16,9 +18,9 @@ def _tail(operands, parameters, peephole, sums, c, h_next, size, padded):
     lanes = lanes_of(c)
     for u in range(0, size, lanes):
         v = load(sums, u)
-        if operands[AT.clip] != 0:
+        if operands[_AT.clip] != 0:
             v = limit(offset(parameters, 4), v)
-        store(h_next, u, activate(operands[AT.codes], parameters, v))
+        store(h_next, u, activate(operands[_AT.codes], parameters, v))
 
 
 @handler("rnn", "float32", "float64", microkernels=RECURRENT_MICROKERNELS)
