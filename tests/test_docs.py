@@ -145,11 +145,13 @@ def test_every_error_has_its_section_in_troubleshooting() -> None:
     assert sorted(set(errors.__all__) - headings) == []
 
 
-def test_every_path_that_the_pages_on_the_inside_name_is_there() -> None:
+def test_every_path_that_the_pages_name_is_there() -> None:
+    """Alone or within a command."""
     named = {
         (name, path)
-        for name in ("architecture.md", "where-to-look.md", "extending.md")
-        for path in re.findall(r"`([\w.]+/[\w./]*)`", PAGES[name])
+        for name, page in PAGES.items()
+        for code in re.findall(r"`([^`\n]+)`", page)
+        for path in re.findall(r"(?<!\S)[\w.]+/[\w./]*(?!\S)", code)
     }
     assert len(named) > 60
     folders = (ROOT, ROOT / "fastgru")
