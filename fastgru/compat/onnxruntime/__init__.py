@@ -7,20 +7,66 @@
 What cannot change a result is accepted; what would, and is not implemented, is refused by name.
 """
 
-from __future__ import annotations
-
+from fastgru.compat.onnxruntime.about import VERSION as __version__
+from fastgru.compat.onnxruntime.about import (
+    create_and_register_allocator,
+    create_and_register_allocator_v2,
+    disable_telemetry_events,
+    enable_telemetry_events,
+    get_all_providers,
+    get_available_providers,
+    get_build_info,
+    get_device,
+    get_version_string,
+    has_collective_ops,
+    preload_dlls,
+    print_debug_info,
+    set_global_thread_pool_sizes,
+    set_seed,
+)
 from fastgru.compat.onnxruntime.binding import IOBinding
-from fastgru.compat.onnxruntime.capi import onnxruntime_pybind11_state
-from fastgru.compat.onnxruntime.describe import ModelMetadata, NodeArg
+from fastgru.compat.onnxruntime.capi import onnxruntime_pybind11_state, onnxruntime_validation
+from fastgru.compat.onnxruntime.capi.build_and_package_info import package_name
+from fastgru.compat.onnxruntime.describe import (
+    ModelMetadata,
+    NodeArg,
+)
+from fastgru.compat.onnxruntime.devices import (
+    OrtAllocatorType,
+    OrtArenaCfg,
+    OrtDevice,
+    OrtDeviceMemoryType,
+    OrtDeviceVendorId,
+    OrtEpDevice,
+    OrtHardwareDevice,
+    OrtHardwareDeviceType,
+    OrtMemoryInfo,
+    OrtMemoryInfoDeviceType,
+    OrtMemType,
+    get_ep_devices,
+)
+from fastgru.compat.onnxruntime.logs import (
+    set_default_logger_callback,
+    set_default_logger_severity,
+    set_default_logger_verbosity,
+)
 from fastgru.compat.onnxruntime.options import (
     ExecutionMode,
     ExecutionOrder,
     GraphOptimizationLevel,
+    OrtExecutionProviderDevicePolicy,
+    OrtSparseFormat,
     RunOptions,
     SessionOptions,
 )
-from fastgru.compat.onnxruntime.session import PROVIDERS, InferenceSession
-from fastgru.compat.onnxruntime.values import OrtValue
+from fastgru.compat.onnxruntime.refused import attribute as __getattr__  # noqa: F401
+from fastgru.compat.onnxruntime.session import InferenceSession
+from fastgru.compat.onnxruntime.values import (
+    OrtValue,
+    copy_tensors,
+)
+
+version, cuda_version = __version__, ""
 
 __all__ = [
     "ExecutionMode",
@@ -30,60 +76,44 @@ __all__ = [
     "InferenceSession",
     "ModelMetadata",
     "NodeArg",
+    "OrtAllocatorType",
+    "OrtArenaCfg",
+    "OrtDevice",
+    "OrtDeviceMemoryType",
+    "OrtDeviceVendorId",
+    "OrtEpDevice",
+    "OrtExecutionProviderDevicePolicy",
+    "OrtHardwareDevice",
+    "OrtHardwareDeviceType",
+    "OrtMemType",
+    "OrtMemoryInfo",
+    "OrtMemoryInfoDeviceType",
+    "OrtSparseFormat",
     "OrtValue",
     "RunOptions",
     "SessionOptions",
+    "copy_tensors",
+    "create_and_register_allocator",
+    "create_and_register_allocator_v2",
+    "cuda_version",
     "disable_telemetry_events",
     "enable_telemetry_events",
     "get_all_providers",
     "get_available_providers",
+    "get_build_info",
     "get_device",
+    "get_ep_devices",
     "get_version_string",
+    "has_collective_ops",
     "onnxruntime_pybind11_state",
+    "onnxruntime_validation",
+    "package_name",
+    "preload_dlls",
+    "print_debug_info",
+    "set_default_logger_callback",
     "set_default_logger_severity",
     "set_default_logger_verbosity",
+    "set_global_thread_pool_sizes",
     "set_seed",
+    "version",
 ]
-
-# Of the release whose interface this follows; the local part says that this is not it.
-__version__ = "1.31.1+fastgru"
-
-
-def get_version_string() -> str:
-    """The release of onnxruntime whose interface this follows."""
-    return __version__
-
-
-def get_available_providers() -> list[str]:
-    """["CPUExecutionProvider"]."""
-    return list(PROVIDERS)
-
-
-def get_all_providers() -> list[str]:
-    """["CPUExecutionProvider"]."""
-    return list(PROVIDERS)
-
-
-def get_device() -> str:
-    """ "CPU"."""
-    return "CPU"
-
-
-def set_default_logger_severity(severity: int) -> None:
-    """Without effect: nothing is logged."""
-
-
-def set_default_logger_verbosity(verbosity: int) -> None:
-    """Without effect: nothing is logged."""
-
-
-def set_seed(seed: int) -> None:
-    """Without effect: no operator here draws random numbers."""
-
-
-def disable_telemetry_events() -> None:
-    """Without effect: nothing is sent."""
-
-
-def enable_telemetry_events() -> None:
-    """Without effect: nothing is sent."""

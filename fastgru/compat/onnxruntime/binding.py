@@ -1,20 +1,18 @@
 """IOBinding: inputs and outputs that a session reads and writes where they lie."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from fastgru.compat.onnxruntime.errors import InvalidArgument, RuntimeException
+from fastgru.arrays import Array
+from fastgru.compat.onnxruntime.devices import check_device
+from fastgru.compat.onnxruntime.errors import Fail, InvalidArgument, RuntimeException
 from fastgru.compat.onnxruntime.loaded import LoadedFile
-from fastgru.compat.onnxruntime.values import OrtValue, array_at, check_device, element_dtype
+from fastgru.compat.onnxruntime.values import OrtValue, OrtValueVector, array_at, element_dtype
+from fastgru.errors import ShapeError
 
 __all__ = ["IOBinding"]
-
-Array = NDArray[Any]
 
 
 class IOBinding:
@@ -30,7 +28,7 @@ class IOBinding:
         """Read this array at every run: what is written into it in between counts. One that is not contiguous is
         copied now."""
         self._check(name, [arg.name for arg in self._session.get_inputs()])
-        self._inputs[name] = np.ascontiguousarray(arr_on_cpu)
+        self._inputs[name] = np.asarray(arr_on_cpu, order="C")
 
     def bind_input(
         self, name: str, device_type: str, device_id: int, element_type: Any, shape: Sequence[int], buffer_ptr: int
@@ -79,6 +77,10 @@ class IOBinding:
         """The outputs of the last run, in the order in which they were bound."""
         return [OrtValue(array) for array in self._results.values()]
 
+    def get_outputs_as_ortvaluevector(self) -> OrtValueVector:
+        """The same, in onnxruntime's inner list."""
+        return OrtValueVector(self.get_outputs())
+
     def copy_outputs_to_cpu(self) -> list[Array]:
         """Copies of the outputs of the last run."""
         return [array.copy() for array in self._results.values()]
@@ -95,7 +97,10 @@ class IOBinding:
         inputs, outputs = dict(self._inputs), dict(self._outputs)  # another thread may bind meanwhile
         if not outputs:
             raise RuntimeException("Error in execution: At least one output should be requested.")
-        self._results = self._session.compute(inputs, list(outputs), outputs)
+        try:
+            self._results = self._session.compute(inputs, list(outputs), outputs)
+        except (ShapeError, Fail) as error:
+            raise RuntimeException(f"Error in execution: {getattr(error, 'detail', error)}") from error
 
     def _check(self, name: str, known: list[str]) -> None:
         if name not in known:

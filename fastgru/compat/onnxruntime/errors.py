@@ -1,30 +1,34 @@
 """onnxruntime's exceptions, each in the place of our own tree where it belongs; texts begin as onnxruntime's do."""
 
-from __future__ import annotations
-
 from fastgru.errors import FastGRUError, InvalidModelError, ShapeError, UnsupportedModelError
 
 __all__ = [
+    "DeviceReset",
     "EPFail",
     "EngineError",
     "Fail",
     "InvalidArgument",
     "InvalidGraph",
     "InvalidProtobuf",
+    "ModelLoadCanceled",
     "ModelLoaded",
+    "ModelRequiresCompilation",
+    "NoDevice",
     "NoModel",
     "NoSuchFile",
+    "NotFound",
     "OrtNotImplemented",
     "RuntimeException",
 ]
 
 
 class _Numbered(FastGRUError):
-    """code, word: how onnxruntime numbers and spells the status."""
+    """code, word: how onnxruntime numbers and spells the status. detail: the text without them."""
 
     code, word = 1, "FAIL"
 
     def __init__(self, text: str) -> None:
+        self.detail = text
         super().__init__(f"[ONNXRuntimeError] : {self.code} : {self.word} : {text}")
 
 
@@ -57,7 +61,7 @@ class EngineError(_Numbered):
 
 
 class RuntimeException(_Numbered, RuntimeError):
-    """A binding that cannot be run; onnxruntime raises a bare RuntimeError there."""
+    """A binding that cannot be run, an unknown entry or provider; onnxruntime raises a bare RuntimeError there."""
 
     code, word = 6, "RUNTIME_EXCEPTION"
 
@@ -90,6 +94,34 @@ class InvalidGraph(_Numbered, InvalidModelError):
 
 
 class EPFail(_Numbered):
-    """An execution provider was asked for that is not there."""
+    """Never raised here; for code that catches it."""
 
     code, word = 11, "EP_FAIL"
+
+
+class ModelLoadCanceled(_Numbered):
+    """`SessionOptions.set_load_cancellation_flag` was set when the session was made."""
+
+    code, word = 12, "MODEL_LOAD_CANCELED"
+
+
+class ModelRequiresCompilation(_Numbered):
+    """Never raised here; for code that catches it."""
+
+    code, word = 13, "MODEL_REQUIRES_COMPILATION"
+
+
+class NotFound(_Numbered):
+    """Never raised here; for code that catches it."""
+
+    code, word = 14, "NOT_FOUND"
+
+
+class DeviceReset(_Numbered):
+    """Never raised here; for code that catches it."""
+
+    code, word = 15, "DEVICE_RESET"
+
+
+class NoDevice(OrtNotImplemented, RuntimeError):
+    """A device was asked for that is not there; onnxruntime raises a bare RuntimeError there."""

@@ -1,30 +1,33 @@
 """An ONNX file that was read: what it says of itself, and its outputs in its own dtypes."""
 
-from __future__ import annotations
-
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
 from google.protobuf.message import DecodeError
-from numpy.typing import NDArray
 from onnx import ModelProto
 
-from fastgru.compat.onnxruntime.describe import ModelMetadata, NodeArg, metadata, node_arg
+from fastgru.arrays import Array
+from fastgru.compat.onnxruntime.describe import ModelMetadata, NodeArg, metadata, node_arg, output_args
+from fastgru.compat.onnxruntime.edits import EXTERNAL_FOLDER
 from fastgru.compat.onnxruntime.errors import (
     Fail,
     InvalidArgument,
     InvalidGraph,
     InvalidProtobuf,
+    ModelLoadCanceled,
     NoSuchFile,
     OrtNotImplemented,
+    RuntimeException,
 )
+from fastgru.compat.onnxruntime.faults import translated
 from fastgru.compat.onnxruntime.options import SessionOptions
 from fastgru.compat.onnxruntime.values import OrtValue, type_name
-from fastgru.errors import InvalidModelError, ShapeError, UnsupportedModelError
+from fastgru.errors import FastGRUError, InvalidModelError, ShapeError, UnsupportedModelError
 from fastgru.graph import Graph, TensorSpec
+from fastgru.importers.onnx.tensors import tensor_spec
 from fastgru.load import load_graph
 from fastgru.model import Model
 from fastgru.reference.operator import numpy_dtype
@@ -32,9 +35,10 @@ from fastgru.sources import Content, opened
 
 __all__ = ["LoadedFile"]
 
-Array = NDArray[Any]
-
 _PROTOBUF_LIMIT: Final = (1 << 31) - 1
+_NUMBERED: Final = (Fail, InvalidArgument, InvalidGraph, InvalidProtobuf, OrtNotImplemented)
+_OVERRIDABLE_SINCE: Final = 4  # ir_version
+_TRIED_SIZES: Final = (2, 1, 16)
 _FIX: Final = " Please fix either the inputs/outputs or the model."
 
 
@@ -42,20 +46,19 @@ class LoadedFile:
     """What a session and its bindings ask of a model; raises onnxruntime's exceptions."""
 
     def __init__(self, path_or_bytes: str | bytes | os.PathLike[str], options: SessionOptions) -> None:
-        proto, graph = _read(path_or_bytes, options._free_dimensions)
+        if options._cancelled:
+            raise ModelLoadCanceled("the session's load_cancellation_flag is set")
+        self._threads = options.intra_op_num_threads or 1
+        proto, graph = _read(path_or_bytes, options)
         self._meta = metadata(proto)
         self._inputs = [node_arg(spec) for spec in graph.inputs]
-        self._outputs = [node_arg(spec) for spec in graph.outputs]
+        self._outputs = output_args(graph, [info.name for info in proto.graph.output])
         self._expected = {spec.name: numpy_dtype(spec.dtype) for spec in graph.inputs}
         self._declared = {spec.name: numpy_dtype(spec.dtype) for spec in graph.outputs}
-        listed = {tensor.name for tensor in proto.graph.initializer}
-        self._fixed = [info.name for info in proto.graph.input if info.name in listed]
-        wide = any(spec.dtype == "float64" for spec in (*graph.inputs, *graph.outputs))
-        threads = options.intra_op_num_threads or 1
-        try:
-            self._model = Model(graph, precision="float64" if wide else "float32", threads=threads)
-        except UnsupportedModelError as error:
-            raise OrtNotImplemented(str(error)) from error
+        self._overridable = _overridable(proto)
+        self._model = self._made(proto, graph)
+        self._read_again = partial(_read, path_or_bytes, options) if self._overridable else None
+        self._overriding: dict[frozenset[str], Model] = {}
 
     def get_inputs(self) -> list[NodeArg]:
         """Name, type and shape of each input, as the file declares them."""
@@ -66,8 +69,9 @@ class LoadedFile:
         return list(self._outputs)
 
     def get_overridable_initializers(self) -> list[NodeArg]:
-        """None: initializers are constants here, and feeding one is an error."""
-        return []
+        """Initializers that are inputs, too. They are constants until one is fed: that reads the file once more, and
+        makes another model, in which it is an input."""
+        return [node_arg(spec) for spec in self._overridable.values()]
 
     def get_modelmeta(self) -> ModelMetadata:
         """What the file says of itself."""
@@ -78,6 +82,8 @@ class LoadedFile:
     ) -> dict[str, Array]:
         """The outputs `names` in the file's dtypes; those that are bound to an array are written there."""
         feeds = self._feeds(feed)
+        fed = self._overridable.keys() & feeds.keys() if self._overridable else frozenset()
+        model = self._with_inputs(frozenset(fed)) if fed else self._model
         out = {name: array for name, array in bound.items() if array is not None}
         for name, array in out.items():
             if array.dtype != self._declared[name]:
@@ -85,12 +91,16 @@ class LoadedFile:
                     f"Unexpected output data type. Actual: ({type_name(array.dtype)}) , expected:"
                     f" ({type_name(self._declared[name])})"
                 )
-        computed = {spec.name: numpy_dtype(spec.dtype) for spec in self._model.outputs} if out else {}
+        computed = {spec.name: numpy_dtype(spec.dtype) for spec in model.outputs} if out else {}
         direct = {name: array for name, array in out.items() if computed[name] == array.dtype}
         try:
-            results = self._model.run(feeds, direct or None)
+            results = model.run(feeds, direct or None)
         except ShapeError as error:
             raise InvalidArgument(self._fault(feeds) or str(error)) from error
+        except UnsupportedModelError as error:
+            raise OrtNotImplemented(str(error)) from error
+        except FastGRUError as error:
+            raise Fail(str(error)) from error
         found = {}
         for name in names:
             result = results[name].astype(self._declared[name], copy=False)
@@ -104,22 +114,41 @@ class LoadedFile:
         return found
 
     def _feeds(self, feed: Mapping[str, Any]) -> dict[str, Array]:
-        if missing := [name for name in self._expected if name not in feed]:
-            raise ShapeError(f"Required inputs ({missing}) are missing from input feed ({list(feed)}).")
+        self._check_missing(feed)
         feeds = {}
         for name, value in feed.items():
             dtype = self._expected.get(name)
             if dtype is None:
-                if name in self._fixed:
-                    raise OrtNotImplemented(f"input {name}: an initializer cannot be fed; store the value in the model")
-                raise InvalidArgument(f"Invalid input name: {name}")
+                if name not in self._overridable:
+                    raise InvalidArgument(f"Invalid input name: {name}")
+                dtype = numpy_dtype(self._overridable[name].dtype)
             array = value if type(value) is np.ndarray else _as_array(name, value, dtype)
+            if array.dtype.newbyteorder("=") == dtype and not array.dtype.isnative:
+                array = array.astype(dtype)
             if array.dtype is not dtype and array.dtype != dtype:
                 raise InvalidArgument(
                     f"Unexpected input data type. Actual: ({type_name(array.dtype)}) , expected: ({type_name(dtype)})"
                 )
             feeds[name] = array
         return feeds
+
+    def _made(self, proto: ModelProto, graph: Graph) -> Model:
+        wide = any(spec.dtype == "float64" for spec in (*graph.inputs, *graph.outputs))
+        with translated(proto):
+            model = Model(graph, precision="float64" if wide else "float32", threads=self._threads)
+            _try_plan(model)
+        return model
+
+    def _with_inputs(self, fed: frozenset[str]) -> Model:
+        """The model in which these initializers are inputs."""
+        if fed not in self._overriding:
+            assert self._read_again is not None, "there are initializers that can be fed"
+            self._overriding[fed] = self._made(*self._read_again(fed))
+        return self._overriding[fed]
+
+    def _check_missing(self, feed: Mapping[str, Any]) -> None:
+        if missing := [name for name in self._expected if name not in feed]:
+            raise ShapeError(f"Required inputs ({missing}) are missing from input feed ({list(feed)}).")
 
     def _fault(self, feeds: Mapping[str, Array]) -> str:
         """onnxruntime's words for the first input whose rank or size is not what the file declares."""
@@ -149,20 +178,35 @@ def _as_array(name: str, value: Any, dtype: np.dtype[Any]) -> Array:
     try:
         return np.asarray(value, dtype if isinstance(value, list | tuple | int | float | bool) else None)
     except (TypeError, ValueError, OverflowError, RuntimeError) as error:
-        raise InvalidArgument(f"input {name}: {type(value).__name__} does not become an array ({error})") from None
+        raise RuntimeException(f"input {name}: {type(value).__name__} does not become an array ({error})") from None
 
 
-def _read(source: str | bytes | os.PathLike[str], sizes: Mapping[str, int]) -> tuple[ModelProto, Graph]:
+def _read(
+    source: str | bytes | os.PathLike[str], options: SessionOptions, fed: Collection[str] = ()
+) -> tuple[ModelProto, Graph]:
+    """The parsed file, and its graph. fed: initializers that are to be inputs."""
+    folder = str(options._entries.get(EXTERNAL_FOLDER, ""))
     try:
         with opened(source, limit=_PROTOBUF_LIMIT) as content:
-            return _parse(content), _read_graph(content, sizes)
+            proto = _parse(content)
+            with translated(proto):
+                # onnxruntime drops what nothing reads.
+                return proto, load_graph(options._edits.applied(proto, content, folder, fed), allow_unread=True)
     except FileNotFoundError:
         name = os.fspath(source) if not isinstance(source, bytes) else ""
         raise NoSuchFile(f"Load model from {name} failed. File doesn't exist") from None
-    except (InvalidGraph, InvalidProtobuf):
+    except _NUMBERED:
         raise
     except InvalidModelError as error:
+        if not isinstance(source, bytes) and os.path.isdir(source):
+            raise InvalidProtobuf(f"Load model from {os.fspath(source)} failed: it is a directory") from None
         raise InvalidArgument(f"No graph was found in the protobuf. {error}") from error
+
+
+def _overridable(proto: ModelProto) -> dict[str, TensorSpec]:
+    """Initializers that the file lists as inputs, which makes them constants before version 4 of its format."""
+    listed = {tensor.name for tensor in proto.graph.initializer} if proto.ir_version >= _OVERRIDABLE_SINCE else set()
+    return {info.name: tensor_spec(info) for info in proto.graph.input if info.name in listed}
 
 
 def _parse(content: Content) -> ModelProto:
@@ -177,21 +221,24 @@ def _parse(content: Content) -> ModelProto:
     return proto
 
 
-def _read_graph(content: Content, sizes: Mapping[str, int]) -> Graph:
-    try:
-        graph = load_graph(content, allow_unread=True)  # onnxruntime drops what nothing reads
-    except UnsupportedModelError as error:
-        raise OrtNotImplemented(str(error)) from error
-    except InvalidModelError as error:
-        raise InvalidGraph(str(error)) from error
-    ends = [tuple(_fixed(spec, sizes) for spec in specs) for specs in (graph.inputs, graph.outputs)]
-    return replace(graph, inputs=ends[0], outputs=ends[1])
+def _try_plan(model: Model) -> None:
+    """Raise `UnsupportedModelError` for what shows only when a plan is made: sizes that depend on data, and dtypes.
 
-
-def _fixed(spec: TensorSpec, sizes: Mapping[str, int]) -> TensorSpec:
-    if spec.shape is None or not spec.dims:
-        return spec
-    shape = tuple(
-        sizes.get(word, n) if n is None and word else n for n, word in zip(spec.shape, spec.dims, strict=True)
-    )
-    return replace(spec, shape=shape)
+    A plan is made for free dimensions of a few sizes. One that fits the model is enough; sizes that do not fit it say
+    nothing of others.
+    """
+    refusal: UnsupportedModelError | None = None
+    for size in _TRIED_SIZES:
+        if any(spec.shape is None for spec in model.inputs):
+            return
+        shapes = {spec.name: tuple(size if n is None else n for n in spec.shape or ()) for spec in model.inputs}
+        try:
+            model._runnable.route(shapes)
+        except UnsupportedModelError as error:
+            refusal = error
+        except FastGRUError:
+            return
+        else:
+            return
+    if refusal is not None:
+        raise refusal

@@ -4,19 +4,28 @@ Here a session runs its nodes one after the other, keeps its memory from call to
 is deterministic, whatever is asked for: an option that chooses among such things is accepted, and has no effect.
 """
 
-from __future__ import annotations
-
-import enum
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Final, NoReturn
 
+from fastgru.arrays import Array
+from fastgru.compat.onnxruntime.devices import Choice
+from fastgru.compat.onnxruntime.edits import Edits
 from fastgru.compat.onnxruntime.errors import OrtNotImplemented, RuntimeException
+from fastgru.compat.onnxruntime.values import OrtValue
 
-__all__ = ["ExecutionMode", "ExecutionOrder", "GraphOptimizationLevel", "RunOptions", "SessionOptions"]
+__all__ = [
+    "ExecutionMode",
+    "ExecutionOrder",
+    "GraphOptimizationLevel",
+    "OrtExecutionProviderDevicePolicy",
+    "OrtSparseFormat",
+    "RunOptions",
+    "SessionOptions",
+]
 
 
-class GraphOptimizationLevel(enum.IntEnum):
+class GraphOptimizationLevel(Choice):
     """Accepted, and without effect: every level gives the same graph."""
 
     ORT_DISABLE_ALL = 0
@@ -26,14 +35,14 @@ class GraphOptimizationLevel(enum.IntEnum):
     ORT_ENABLE_ALL = 99
 
 
-class ExecutionMode(enum.IntEnum):
+class ExecutionMode(Choice):
     """Accepted, and without effect: nodes run one after the other, and threads share single nodes."""
 
     ORT_SEQUENTIAL = 0
     ORT_PARALLEL = 1
 
 
-class ExecutionOrder(enum.IntEnum):
+class ExecutionOrder(Choice):
     """Accepted, and without effect."""
 
     DEFAULT = 0
@@ -41,18 +50,43 @@ class ExecutionOrder(enum.IntEnum):
     MEMORY_EFFICIENT = 2
 
 
-# Entries that choose how onnxruntime spends threads and memory, or how it packs weights.
-_HARMLESS_ENTRIES: Final = frozenset({
-    "session.disable_prepacking",
-    "session.dynamic_block_base",
-    "session.force_spinning_stop",
-    "session.inter_op.allow_spinning",
-    "session.intra_op.allow_spinning",
-    "session.set_denormal_as_zero",
-    "session.use_device_allocator_for_initializers",
-    "session.use_env_allocators",
-})  # fmt: skip
-_HARMLESS_RUN_ENTRIES: Final = frozenset({"memory.enable_memory_arena_shrinkage"})
+class OrtExecutionProviderDevicePolicy(Choice):
+    """Accepted, and without effect: there is only the CPU."""
+
+    DEFAULT = 0
+    PREFER_CPU = 1
+    PREFER_NPU = 2
+    PREFER_GPU = 3
+    MAX_PERFORMANCE = 4
+    MAX_EFFICIENCY = 5
+    MIN_OVERALL_POWER = 6
+
+
+class OrtSparseFormat(Choice):
+    """The layouts of sparse tensors, which no model here takes."""
+
+    ORT_SPARSE_UNDEFINED = 0
+    ORT_SPARSE_COO = 1
+    ORT_SPARSE_CSRC = 2
+    ORT_SPARSE_BLOCK_SPARSE = 4
+
+
+# Entries that would change a result or leave a file behind, and the way round. Any other, one that onnxruntime does not
+# know among them, chooses among things that do not exist here, and is kept.
+_REFUSED_ENTRIES: Final = {
+    "ep.context_enable": "Model.save writes a model that loads fast",
+    "optimization.enable_gelu_approximation": "write the approximation into the model",
+    "session.collect_node_memory_stats_to_file": "`fastgru inspect MODEL` shows what a model takes",
+    "session.compile_only": "Model.save writes a model that loads fast",
+    "session.disable_cpu_ep_fallback": "there is only the CPU",
+    "session.enable_profiling": "`fastgru bench MODEL` measures a model",
+    "session.intra_op_num_threads": "set SessionOptions.intra_op_num_threads",
+    "session.max_shape_override": "add_free_dimension_override_by_name fixes sizes",
+    "session.optimized_model_filepath": "Model.save writes a model that loads fast",
+    "session.record_ep_graph_assignment_info": "every node runs on the CPU",
+}
+_LONGEST_KEY: Final = 1024
+_OFF_WORDS: Final = ("", "0", "false")
 
 
 def _of(kind: type) -> Callable[[Any], Any]:
@@ -65,8 +99,12 @@ def _of(kind: type) -> Callable[[Any], Any]:
 
 
 _integer: Final = operator.index
-_flag: Final = _of(bool)
+_truth: Final = _of(int)
 _text: Final = _of(str)
+
+
+def _flag(value: Any) -> bool:
+    return bool(_truth(value))
 
 
 class _Options:
@@ -109,9 +147,10 @@ class SessionOptions(_Options):
     """How a session runs.
 
     intra_op_num_threads: the threads of a session; 0, the default, is 1 here, where onnxruntime takes every core.
-    The overrides of free dimensions fix the sizes of inputs. Options that choose among things that do not exist here
-    (arenas, optimisation levels, thread pools between nodes, logs) are accepted and have no effect; custom operators,
-    profiles, optimised models on disk and weights from outside are refused by name with `OrtNotImplemented`.
+    The overrides of free dimensions fix the sizes of inputs, and initializers from outside take the place of those of
+    the file. Options that choose among things that do not exist here (arenas, optimisation levels, thread pools between
+    nodes) are accepted and have no effect; custom operators, profiles and optimised models on disk are refused by name
+    with `OrtNotImplemented`.
     """
 
     _known: ClassVar = {
@@ -139,15 +178,20 @@ class SessionOptions(_Options):
 
     def __init__(self) -> None:
         super().__init__()
-        object.__setattr__(self, "_free_dimensions", {})
+        object.__setattr__(self, "_edits", Edits())
+        object.__setattr__(self, "_cancelled", False)
 
     def add_session_config_entry(self, key: str, value: str) -> None:
-        """Keep an entry that cannot change a result; any other is refused by name."""
+        """Keep an entry, as onnxruntime does whether it knows it or not; one that would change a result is refused."""
         key, value = _text(key), _text(value)
-        if key == "session.load_model_format" and value.upper() == "ONNX":
-            pass
-        elif key not in _HARMLESS_ENTRIES:
-            raise OrtNotImplemented(f"the session's entry {key!r} is not implemented; leave it out")
+        if not 0 < len(key) <= _LONGEST_KEY:
+            raise RuntimeException(f"Config key is empty or longer than maximum length {_LONGEST_KEY}")
+        if key in ("session.load_model_format", "session.save_model_format") and value.upper() == "ORT":
+            raise OrtNotImplemented(f"the session's entry {key!r} = {value!r} is not implemented; give the ONNX file")
+        if key in _REFUSED_ENTRIES and value.lower() not in _OFF_WORDS:
+            raise OrtNotImplemented(
+                f"the session's entry {key!r} = {value!r} is not implemented; {_REFUSED_ENTRIES[key]}"
+            )
         self._entries[key] = value
 
     def get_session_config_entry(self, key: str) -> str:
@@ -158,35 +202,69 @@ class SessionOptions(_Options):
 
     def add_free_dimension_override_by_name(self, name: str, size: int) -> None:
         """Fix every free dimension of this name."""
-        self._free_dimensions[_text(name)] = _integer(size)
+        self._edits.by_name[_text(name)] = _integer(size)
 
-    def add_free_dimension_override_by_denotation(self, denotation: str, size: int) -> NoReturn:
-        raise OrtNotImplemented(
-            f"add_free_dimension_override_by_denotation({denotation!r}, {size}) is not implemented;"
-            " add_free_dimension_override_by_name is"
-        )
+    def add_free_dimension_override_by_denotation(self, denotation: str, size: int) -> None:
+        """Fix every free dimension of this denotation ("DATA_BATCH")."""
+        self._edits.by_denotation[_text(denotation)] = _integer(size)
 
-    def add_initializer(self, name: str, value: Any) -> NoReturn:
-        raise OrtNotImplemented(f"add_initializer({name!r}, ...) is not implemented; store the weights in the model")
+    def add_initializer(self, name: str, value: OrtValue) -> None:
+        """Take this value in the place of an initializer of the file, of the same shape and dtype; a session copies it
+        when it is made."""
+        self._edits.initializers[_text(name)] = _array(value)
 
-    def add_external_initializers(self, names: Any, values: Any) -> NoReturn:
-        raise OrtNotImplemented(
-            "add_external_initializers is not implemented; store the weights in the model or beside it"
-        )
+    def add_external_initializers(self, names: Sequence[str], values: Sequence[OrtValue]) -> None:
+        """The same for initializers whose data the file says is elsewhere."""
+        self._edits.external.update({_text(n): _array(v) for n, v in zip(names, values, strict=True)})
 
-    def add_provider(self, name: str, options: dict[str, str]) -> None:
+    def add_external_initializers_from_files_in_memory(
+        self, names: Sequence[str], buffers: Sequence[bytes], lengths: Sequence[int]
+    ) -> None:
+        """The bytes of files of external data, by the location that the file gives."""
+        for name, data, length in zip(names, buffers, lengths, strict=True):
+            self._edits.files[_text(name)] = bytes(memoryview(data)[: _integer(length)])
+
+    def add_provider(self, name: str, options: Mapping[str, str]) -> None:
         """The CPU is there in any case; any other provider is refused."""
         if name != "CPUExecutionProvider":
             raise OrtNotImplemented(f"add_provider({name!r}) is not implemented; there is CPUExecutionProvider")
+
+    def add_provider_for_devices(self, devices: Sequence[Any], options: Mapping[str, str]) -> None:
+        """The same, by devices of `get_ep_devices`."""
+        for device in devices:
+            self.add_provider(device.ep_name, options)
 
     def has_providers(self) -> bool:
         """False: providers are given to the session."""
         return False
 
+    def set_load_cancellation_flag(self, cancel: bool) -> None:
+        """True: a session that is made from now on ends in `ModelLoadCanceled`."""
+        object.__setattr__(self, "_cancelled", _flag(cancel))
+
+    def set_provider_selection_policy(self, policy: OrtExecutionProviderDevicePolicy) -> None:
+        """Any policy chooses the CPU, which is all that there is."""
+        OrtExecutionProviderDevicePolicy(policy)
+
+    def set_provider_selection_policy_delegate(self, delegate: Any) -> NoReturn:
+        raise OrtNotImplemented("set_provider_selection_policy_delegate is not implemented; there is only the CPU")
+
     def register_custom_ops_library(self, path: str) -> NoReturn:
         raise OrtNotImplemented(
             f"register_custom_ops_library({path!r}) is not implemented; there are only ONNX's operators"
         )
+
+    def set_ep_context_data_read_func(self, read_func: Any) -> NoReturn:
+        raise OrtNotImplemented("set_ep_context_data_read_func is not implemented; give the ONNX file")
+
+    def clear_ep_context_data_read_func(self) -> None:
+        """Nothing to be cleared: none can be set."""
+
+
+def _array(value: Any) -> Array:
+    if not isinstance(value, OrtValue):
+        raise RuntimeException(f"expected an OrtValue, got {type(value).__name__}")
+    return value.numpy()
 
 
 class RunOptions(_Options):
@@ -201,10 +279,8 @@ class RunOptions(_Options):
     }
 
     def add_run_config_entry(self, key: str, value: str) -> None:
-        """Keep an entry that cannot change a result; any other is refused by name."""
-        if key not in _HARMLESS_RUN_ENTRIES:
-            raise OrtNotImplemented(f"the run's entry {key!r} is not implemented; leave it out")
-        self._entries[key] = _text(value)
+        """Keep an entry, as onnxruntime does: none of those that there are changes a result on a CPU."""
+        self._entries[_text(key)] = _text(value)
 
     def get_run_config_entry(self, key: str) -> str:
         """An entry that was added."""

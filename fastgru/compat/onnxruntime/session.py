@@ -3,36 +3,34 @@
 from __future__ import annotations
 
 import os
-import warnings
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, NoReturn
 
-from numpy.typing import NDArray
-
+from fastgru.arrays import Array
 from fastgru.compat.onnxruntime.binding import IOBinding
-from fastgru.compat.onnxruntime.errors import EPFail, Fail, InvalidArgument, OrtNotImplemented
+from fastgru.compat.onnxruntime.devices import OrtEpDevice, OrtMemoryInfo
+from fastgru.compat.onnxruntime.errors import Fail, InvalidArgument, OrtNotImplemented, RuntimeException
 from fastgru.compat.onnxruntime.loaded import LoadedFile
+from fastgru.compat.onnxruntime.logs import Severity, log
 from fastgru.compat.onnxruntime.options import RunOptions, SessionOptions
-from fastgru.compat.onnxruntime.values import OrtValue
+from fastgru.compat.onnxruntime.providers import PROVIDERS, Providers, choose_providers
+from fastgru.compat.onnxruntime.values import OrtValue, OrtValueVector
 
-__all__ = ["PROVIDERS", "InferenceSession"]
+__all__ = ["InferenceSession"]
 
-Array = NDArray[Any]
-Providers = Sequence[str | tuple[str, Mapping[str, Any]]]
-
-PROVIDERS: Final = ("CPUExecutionProvider",)
-_HARMLESS_KEYWORDS: Final = frozenset({"disabled_optimizers", "enable_fallback"})
-_HARMLESS_PROVIDER_OPTIONS: Final = frozenset({"arena_extend_strategy", "use_arena"})
+_HARMLESS_KEYWORDS: Final = frozenset({"disabled_optimizers", "enable_fallback", "read_config_from_model"})
 
 
 class InferenceSession(LoadedFile):
     """A model, with the interface of `onnxruntime.InferenceSession`.
 
-    path_or_bytes: an ONNX file. sess_options: see `SessionOptions`. providers: the CPU has to be among them; others are
-    passed over with a warning, as onnxruntime does where they are not installed.
+    path_or_bytes: an ONNX file. sess_options: see `SessionOptions`. providers: one that is not there is passed over
+    with a warning, and the CPU runs the model, as in an onnxruntime that was built for CPUs.
 
     Outputs have the dtypes of the file. A model with float64 inputs or outputs is computed in float64, any other in
-    float32. Raises onnxruntime's exceptions, which descend from `FastGRUError` here.
+    float32. Raises onnxruntime's exceptions, which descend from `FastGRUError`; what cannot run is refused here.
     """
 
     def __init__(
@@ -49,13 +47,20 @@ class InferenceSession(LoadedFile):
             raise TypeError(f"InferenceSession has no option {', '.join(unknown)} here")
         if sess_options is not None and not isinstance(sess_options, SessionOptions):
             raise TypeError(f"sess_options: expected SessionOptions of this package, got {type(sess_options)}")
-        self._options = SessionOptions() if sess_options is None else sess_options
-        self.set_providers(providers, provider_options)
-        super().__init__(path_or_bytes, self._options)
+        self._sess_options = options = SessionOptions() if sess_options is None else sess_options
+        self._model_path = None if isinstance(path_or_bytes, bytes) else os.fspath(path_or_bytes)
+        self._enable_fallback = bool(kwargs.get("enable_fallback", True))
+        self._workers: ThreadPoolExecutor | None = None
+        choose_providers(providers, provider_options, fallback=self._enable_fallback)
+        level = options.log_severity_level
+        log(Severity.INFO, options.logid, "Initializing session.", where="session", level=level)
+        super().__init__(path_or_bytes, options)
+        text = f"Session successfully initialized: {len(self._model.graph.nodes)} nodes, {self._model.threads} threads."
+        log(Severity.INFO, options.logid, text, where="session", level=level)
 
     def get_session_options(self) -> SessionOptions:
         """The options that the session was made with."""
-        return self._options
+        return self._sess_options
 
     def get_providers(self) -> list[str]:
         """["CPUExecutionProvider"]."""
@@ -68,36 +73,28 @@ class InferenceSession(LoadedFile):
     def set_providers(
         self, providers: Providers | None = None, provider_options: Sequence[Mapping[str, Any]] | None = None
     ) -> None:
-        """Check the providers, see the class."""
-        if providers is None:
-            return
-        if isinstance(providers, str) or not isinstance(providers, Sequence):
-            raise InvalidArgument("'providers' should be a sequence.")
-        if provider_options is not None and len(provider_options) != len(providers):
-            raise InvalidArgument("'providers' and 'provider_options' should be the same length if both are given.")
-        names = []
-        for i, provider in enumerate(providers):
-            name, given = (provider, {}) if isinstance(provider, str) else provider
-            if provider_options is not None:
-                given = provider_options[i]
-            names.append(name)
-            if name not in PROVIDERS:
-                warnings.warn(
-                    f"Specified provider {name!r} is not in available provider names. Available providers:"
-                    f" {', '.join(PROVIDERS)!r}",
-                    UserWarning,
-                    stacklevel=3,
-                )
-            elif unknown := sorted(set(given) - _HARMLESS_PROVIDER_OPTIONS):
-                raise OrtNotImplemented(f"{name}: option {', '.join(unknown)} is not implemented; leave it out")
-        if names and not set(names) & set(PROVIDERS):
-            raise EPFail(f"none of the providers {', '.join(names)} is there; add {PROVIDERS[0]}")
+        """Check the providers, see the class; here an unknown one is an error, as it is there."""
+        choose_providers(providers, provider_options, fallback=False)
 
     def disable_fallback(self) -> None:
         """Without effect: there is nothing to fall back to."""
+        self._enable_fallback = False
 
     def enable_fallback(self) -> None:
         """Without effect: there is nothing to fall back to."""
+        self._enable_fallback = True
+
+    def get_input_memory_infos(self) -> list[OrtMemoryInfo]:
+        """Where the inputs are read: in the memory of the process."""
+        return [OrtEpDevice().memory_info() for _ in self._inputs]
+
+    def get_output_memory_infos(self) -> list[OrtMemoryInfo]:
+        """Where the outputs are written: in the memory of the process."""
+        return [OrtEpDevice().memory_info() for _ in self._outputs]
+
+    def get_input_epdevices(self) -> list[OrtEpDevice]:
+        """What reads the inputs: the CPU."""
+        return [OrtEpDevice() for _ in self._inputs]
 
     def run(
         self, output_names: Sequence[str] | None, input_feed: Mapping[str, Any], run_options: RunOptions | None = None
@@ -112,6 +109,41 @@ class InferenceSession(LoadedFile):
         results = self.compute(input_feed, names, {})
         return [results[name] for name in names]
 
+    def run_async(
+        self,
+        output_names: Sequence[str] | None,
+        input_feed: Mapping[str, Any],
+        callback: Callable[[list[Array], Any, str], Any],
+        user_data: Any,
+        run_options: RunOptions | None = None,
+    ) -> None:
+        """Run on a thread of the session's, which calls `callback(results, user_data, error)`: error is "" where all
+        went well, and the text of the exception, with no results, where not.
+
+        The arrays of the feed must stay as they are until then. Raises `ShapeError`, a ValueError, for inputs that are
+        missing, and `InvalidArgument` where the session was given one thread, as onnxruntime does.
+        """
+        if not callable(callback):
+            raise TypeError(f"callback: expected a function, got {type(callback).__name__}")
+        self._check_missing(input_feed)
+        threads = self._sess_options.intra_op_num_threads
+        if threads == 1:
+            raise InvalidArgument("intra op thread pool must have at least one thread for RunAsync")
+        if self._workers is None:
+            self._workers = ThreadPoolExecutor(threads or os.cpu_count(), "fastgru-run-async")
+        self._workers.submit(self._run_for, callback, user_data, output_names, dict(input_feed), run_options)
+
+    def _run_for(self, callback: Callable[..., Any], user_data: Any, *arguments: Any) -> None:
+        results, text = [], ""
+        try:
+            results = self.run(*arguments)
+        except Exception as error:
+            text = getattr(error, "detail", str(error))
+        try:
+            callback(results, user_data, text)
+        except Exception:
+            sys.excepthook(*sys.exc_info())
+
     def run_with_ort_values(
         self,
         output_names: Sequence[str] | None,
@@ -120,6 +152,19 @@ class InferenceSession(LoadedFile):
     ) -> list[OrtValue]:
         """As `run`, from and to OrtValues."""
         return [OrtValue(array) for array in self.run(output_names, input_dict_ort_values, run_options)]
+
+    def run_with_ortvaluevector(
+        self,
+        run_options: RunOptions | None,
+        feed_names: Sequence[str],
+        feeds: Sequence[OrtValue],
+        fetch_names: Sequence[str],
+        fetches: OrtValueVector,
+        fetch_devices: Sequence[Any],
+    ) -> None:
+        """As `run_with_ort_values`, appending the outputs to `fetches`."""
+        values = dict(zip(feed_names, feeds, strict=True))
+        fetches.extend(self.run_with_ort_values(fetch_names, values, run_options))
 
     def io_binding(self) -> IOBinding:
         """Inputs and outputs to be bound."""
@@ -132,21 +177,77 @@ class InferenceSession(LoadedFile):
             raise InvalidArgument("IOBinding must be used with the session that created it.")
         iobinding.run()
 
-    def run_async(self, *args: Any, **kwargs: Any) -> NoReturn:
-        raise OrtNotImplemented("run_async is not implemented; call run on a thread of your own: it releases the GIL")
+    def create_ortvalue_from_shape_and_type(
+        self, shape: Sequence[int], element_type: Any, device_type: str = "cpu", device_id: int = 0
+    ) -> OrtValue:
+        """Room that holds nothing in particular."""
+        return OrtValue.ortvalue_from_shape_and_type(shape, element_type, device_type, device_id)
 
-    def end_profiling(self) -> NoReturn:
-        raise OrtNotImplemented("end_profiling is not implemented; `fastgru bench MODEL` measures a model")
+    def end_profiling(self) -> str:
+        """ "": no profile can be asked for."""
+        return ""
+
+    def get_profiling_start_time_ns(self) -> int:
+        """0: no profile can be asked for."""
+        return 0
+
+    def get_tuning_results(self) -> list[dict[str, Any]]:
+        """None: kernels are chosen by sizes, and never by a clock."""
+        return []
+
+    def set_tuning_results(self, results: Sequence[Mapping[str, Any]], *, error_on_invalid: bool = False) -> None:
+        """Without effect, as in onnxruntime for a provider that is not there, or an error if that is asked for."""
+        if results and error_on_invalid:
+            raise RuntimeException(f"Cannot find execution provider {results[0].get('ep')}")
+
+    def release_captured_graph(self, graph_annotation_id: int = 0) -> None:
+        """Without effect: nothing is captured on a CPU."""
+
+    def get_provider_graph_assignment_info(self) -> NoReturn:
+        """Raises `Fail`, as in every session that was not made with the entry for it."""
+        raise Fail(
+            "Session configuration entry 'session.record_ep_graph_assignment_info' must be set to \"1\" to retrieve EP"
+            " graph assignment information."
+        )
+
+    def set_ep_dynamic_options(self, options: Mapping[str, str]) -> NoReturn:
+        raise OrtNotImplemented("set_ep_dynamic_options is not implemented; the CPU has no options")
+
+    @property
+    def _sess(self) -> NativeSession:
+        """onnxruntime's inner session."""
+        return NativeSession(self)
 
     def _wanted(self, output_names: Sequence[str] | None) -> list[str]:
-        if isinstance(output_names, str):
+        if isinstance(output_names, str) or not all(isinstance(name, str) for name in output_names or ()):
             raise TypeError(f"output_names is {output_names!r}, expected a list of names")
         if not output_names:
-            return list(self._declared)
+            return [arg.name for arg in self._outputs]
         for name in output_names:
             if name not in self._declared:
-                raise InvalidArgument(f"Invalid output name:{name}")
+                raise InvalidArgument(f"Invalid output name: {name}")
         return list(output_names)
+
+
+class NativeSession:
+    """What programs ask of `InferenceSession._sess`: the calls in the order of arguments that they have there."""
+
+    def __init__(self, session: InferenceSession) -> None:
+        self._session = session
+        self.inputs_meta, self.outputs_meta = session.get_inputs(), session.get_outputs()
+        self.overridable_initializers = session.get_overridable_initializers()
+        self.model_meta, self.session_options = session.get_modelmeta(), session.get_session_options()
+        self.run, self.run_async = session.run, session.run_async
+        self.run_with_ortvaluevector = session.run_with_ortvaluevector
+        self.get_providers, self.get_provider_options = session.get_providers, session.get_provider_options
+
+    def run_with_ort_values(
+        self, feeds: Mapping[str, OrtValue], output_names: Sequence[str], run_options: RunOptions | None = None
+    ) -> OrtValueVector:
+        return OrtValueVector(self._session.run_with_ort_values(output_names, feeds, run_options))
+
+    def run_with_iobinding(self, iobinding: IOBinding, run_options: RunOptions | None = None) -> None:
+        self._session.run_with_iobinding(iobinding, run_options)
 
 
 def _check_run(options: RunOptions | None) -> None:

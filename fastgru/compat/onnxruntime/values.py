@@ -5,18 +5,18 @@ from __future__ import annotations
 import ctypes
 import math
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import numpy as np
-from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from fastgru.compat.onnxruntime.errors import InvalidArgument, OrtNotImplemented, RuntimeException
+from fastgru.arrays import Array
+from fastgru.compat.onnxruntime.devices import OrtDevice, check_device
+from fastgru.compat.onnxruntime.errors import InvalidArgument, RuntimeException
+from fastgru.compat.onnxruntime.refused import refused
 from fastgru.reference.operator import numpy_dtype
 
-__all__ = ["OrtValue", "array_at", "check_device", "element_dtype", "type_name"]
-
-Array = NDArray[Any]
+__all__ = ["OrtValue", "OrtValueVector", "array_at", "copy_tensors", "element_dtype", "type_name"]
 
 # Our name of a dtype -> ONNX Runtime's name of an element.
 _ELEMENTS: Final = {
@@ -40,7 +40,7 @@ def type_name(dtype: Any) -> str:
     """ "tensor(float)" and the like."""
     name = np.dtype(dtype).name if dtype != "bfloat16" else "bfloat16"
     if name not in _ELEMENTS:
-        raise InvalidArgument(f"arrays of {name} are no tensors that a model could take")
+        raise RuntimeException(f"arrays of {name} are no tensors that a model could take")
     return f"tensor({_ELEMENTS[name]})"
 
 
@@ -50,15 +50,9 @@ def element_dtype(element_type: Any) -> np.dtype[Any]:
         try:
             found: np.dtype[Any] = helper.tensor_dtype_to_np_dtype(element_type)
         except (KeyError, ValueError):
-            raise InvalidArgument(f"element type {element_type} is not one of ONNX's") from None
+            raise RuntimeException(f"element type {element_type} is not one of ONNX's") from None
         return found
     return numpy_dtype("bfloat16") if element_type == "bfloat16" else np.dtype(element_type)
-
-
-def check_device(device_type: str, device_id: int = 0) -> None:
-    """There is the CPU, and one of it."""
-    if str(device_type).lower() != "cpu" or device_id != 0:
-        raise OrtNotImplemented(f"device {device_type!r} {device_id} is not there; there is 'cpu' 0")
 
 
 def array_at(pointer: int, dtype: np.dtype[Any], shape: Sequence[int]) -> Array:
@@ -67,7 +61,7 @@ def array_at(pointer: int, dtype: np.dtype[Any], shape: Sequence[int]) -> Array:
     if any(n < 0 for n in sizes) or not pointer:
         raise InvalidArgument(f"memory at {pointer} of shape {list(sizes)} cannot be bound")
     room = (ctypes.c_char * (math.prod(sizes) * dtype.itemsize)).from_address(int(pointer))
-    raw: NDArray[np.uint8] = np.frombuffer(memoryview(room).cast("B"), np.uint8)
+    raw = np.frombuffer(memoryview(room).cast("B"), np.uint8)
     return raw.view(dtype).reshape(sizes)
 
 
@@ -76,21 +70,59 @@ class OrtValue:
 
     def __init__(self, array: Array) -> None:
         type_name(array.dtype)
-        self._array = array if array.flags.c_contiguous else np.ascontiguousarray(array)
+        self._array = np.asarray(array, order="C")
 
     @classmethod
-    def ortvalue_from_numpy(cls, numpy_obj: Array, device_type: str = "cpu", device_id: int = 0) -> OrtValue:
+    def ortvalue_from_numpy(
+        cls, numpy_obj: Array, device_type: str | OrtDevice = "cpu", device_id: int = 0, vendor_id: int = -1
+    ) -> OrtValue:
         """Over the array's own memory."""
         check_device(device_type, device_id)
         return cls(np.asarray(numpy_obj))
 
     @classmethod
+    def ortvalue_from_numpy_with_onnx_type(cls, data: Array, /, onnx_element_type: int) -> OrtValue:
+        """Over the array's own memory, whose bytes are elements of that number in `onnx.TensorProto`."""
+        dtype, array = element_dtype(int(onnx_element_type)), np.asarray(data, order="C")
+        if dtype.itemsize != array.dtype.itemsize:
+            raise RuntimeException(f"elements of {array.dtype} hold no {dtype}: {array.itemsize} bytes each")
+        return cls(array.view(dtype))
+
+    @classmethod
     def ortvalue_from_shape_and_type(
-        cls, shape: Sequence[int], element_type: Any, device_type: str = "cpu", device_id: int = 0
+        cls,
+        shape: Sequence[int],
+        element_type: Any,
+        device_type: str | OrtDevice = "cpu",
+        device_id: int = 0,
+        vendor_id: int = -1,
     ) -> OrtValue:
         """Room that holds nothing in particular."""
         check_device(device_type, device_id)
-        return cls(np.empty(tuple(shape), element_dtype(element_type)))
+        sizes = tuple(shape)
+        if any(size < 0 for size in sizes):
+            raise RuntimeException(f"shape is {list(sizes)}, expected sizes of at least 0")
+        return cls(np.empty(sizes, element_dtype(element_type)))
+
+    ortvalue_from_shape_and_onnx_type = ortvalue_from_shape_and_type
+
+    @classmethod
+    def from_dlpack(cls, data: Any, /) -> OrtValue:
+        """Over the memory of anything on the CPU that has `__dlpack__`, of an array that is read-only too."""
+        if not hasattr(data, "__dlpack__"):
+            raise TypeError(f"from_dlpack: {type(data).__name__} has no __dlpack__")
+        if isinstance(data, OrtValue):
+            return cls(data._array)
+        return cls(data if isinstance(data, np.ndarray) else np.from_dlpack(data))
+
+    @classmethod
+    def ort_value_from_sparse_tensor(cls, sparse_tensor: Any) -> NoReturn:
+        refused("SparseTensor")(sparse_tensor)
+        raise AssertionError
+
+    def as_sparse_tensor(self) -> NoReturn:
+        refused("SparseTensor")()
+        raise AssertionError
 
     def numpy(self) -> Array:
         """The array itself, no copy."""
@@ -98,11 +130,15 @@ class OrtValue:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         if dtype is not None and np.dtype(dtype) != self._array.dtype:
+            if copy is False:
+                raise ValueError(f"an OrtValue of {self._array.dtype} does not become {dtype} without a copy")
             return self._array.astype(dtype)
         return self._array.copy() if copy else self._array
 
     def __dlpack__(self, **options: Any) -> Any:
         return self._array.__dlpack__(**options)
+
+    to_dlpack = __dlpack__
 
     def __dlpack_device__(self) -> tuple[int, int]:
         device, index = self._array.__dlpack_device__()
@@ -141,11 +177,60 @@ class OrtValue:
     def is_tensor_sequence(self) -> bool:
         return False
 
-    def update_inplace(self, data: Array) -> None:
+    def update_inplace(self, data: Array | OrtValue) -> None:
         """Copy `data`, of the same size and dtype, over what is there."""
-        array = np.asarray(data)
+        if not isinstance(data, OrtValue | np.ndarray):
+            raise TypeError(f"update_inplace: got {type(data).__name__}, expected an array or an OrtValue")
+        array = data.numpy() if isinstance(data, OrtValue) else data
         if array.size != self._array.size:
             raise RuntimeException("The input size of numpy arrays does not match the size of the OrtValue.")
         if array.dtype != self._array.dtype:
             raise RuntimeException(f"update_inplace: got {array.dtype}, expected {self._array.dtype}")
         self._array[...] = array.reshape(self._array.shape)
+
+    def _get_c_value(self) -> OrtValue:
+        """The value of onnxruntime's inner interface: here it is one and the same."""
+        return self
+
+    @property
+    def _ortvalue(self) -> OrtValue:
+        return self
+
+
+class OrtValueVector(list[OrtValue]):
+    """The values that a run gives, in onnxruntime's inner interface."""
+
+    def push_back(self, value: OrtValue) -> None:
+        self.append(value)
+
+    def reserve(self, size: int) -> None:
+        """Without effect: a list grows by itself."""
+
+    def shrink_to_fit(self) -> None:
+        """Without effect."""
+
+    def element_type_at(self, index: int) -> int:
+        return self[index].element_type()
+
+    def dlpack_at(self, index: int) -> Any:
+        return self[index].__dlpack__()
+
+    def to_dlpacks(self, to_tensor: Any = None) -> list[Any]:
+        """The capsules, or what `to_tensor` makes of each."""
+        return [value.__dlpack__() if to_tensor is None else to_tensor(value.__dlpack__()) for value in self]
+
+    def push_back_batch(self, tensors: Any, data_ptrs: Any, element_types: Any, shapes: Any, devices: Any) -> None:
+        """Values over the memory at `data_ptrs`, which has to stay."""
+        for pointer, kind, shape, device in zip(data_ptrs, element_types, shapes, devices, strict=True):
+            check_device(device)
+            self.append(OrtValue(array_at(pointer, element_dtype(kind), shape)))
+
+
+def copy_tensors(src: Sequence[OrtValue], dst: Sequence[OrtValue], stream: Any = None) -> None:
+    """Copy each value of `src` over that of `dst`. stream: None, since a copy here has ended when it returns."""
+    if stream is not None:
+        refused("OrtSyncStream")()
+    if len(src) != len(dst):
+        raise InvalidArgument(f"copy_tensors: {len(src)} values to copy, {len(dst)} to be written")
+    for source, target in zip(src, dst, strict=True):
+        target.update_inplace(source)

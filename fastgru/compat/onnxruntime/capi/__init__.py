@@ -1,1 +1,17 @@
-"""Where onnxruntime keeps the exceptions that its users catch."""
+"""onnxruntime's inner modules, as far as programs import them."""
+
+from fastgru.compat.onnxruntime.capi import (
+    _pybind_state,
+    build_and_package_info,
+    onnxruntime_inference_collection,
+    onnxruntime_pybind11_state,
+    onnxruntime_validation,
+)
+
+__all__ = [
+    "_pybind_state",
+    "build_and_package_info",
+    "onnxruntime_inference_collection",
+    "onnxruntime_pybind11_state",
+    "onnxruntime_validation",
+]

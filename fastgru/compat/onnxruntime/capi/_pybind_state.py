@@ -1,0 +1,15 @@
+"""The names of `onnxruntime_pybind11_state` once more: where onnxruntime's own Python code takes them from."""
+
+from typing import Any
+
+from fastgru.compat.onnxruntime.capi import onnxruntime_pybind11_state
+
+__all__: list[str] = []
+
+
+def __getattr__(name: str) -> Any:
+    return getattr(onnxruntime_pybind11_state, name)
+
+
+def __dir__() -> list[str]:
+    return dir(onnxruntime_pybind11_state)
