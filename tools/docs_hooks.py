@@ -41,6 +41,16 @@ def onnx_operators() -> str:
     return _table(("operator", "from opset", "versions known", "limits"), sorted(rows))
 
 
+def onnx_of_optimisers() -> str:
+    """The operators of onnxruntime's optimisers that are read."""
+    from fastgru.importers.onnx import operators
+    from fastgru.importers.onnx.registry import MICROSOFT, OF_OPTIMISERS
+
+    rows = [(f"`{name}`", _named(op.name for op in operators(domain))) for domain, name in
+            ((MICROSOFT, "com.microsoft"), (OF_OPTIMISERS, "ai.onnx"))]  # fmt: skip
+    return _table(("domain", "read"), rows)
+
+
 def onnx_refused() -> str:
     """The operators that are refused, with the way round where each has one of its own."""
     from fastgru.importers.onnx import operators
@@ -106,6 +116,7 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "keras-layers": keras_layers,
     "onnx-exports": onnx_exports,
     "onnx-operators": onnx_operators,
+    "onnx-of-optimisers": onnx_of_optimisers,
     "onnx-refused": onnx_refused,
 }
 

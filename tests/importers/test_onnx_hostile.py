@@ -40,9 +40,9 @@ def small_gru(**more):
                 Node("Tanh", ["a"], ["b"], name="second"),
                 Node("Tanh", ["b"], ["y"]),
             ],
-            "'first' .* reads 'b', which only the later node 'second' .* cycle or out of order",
+            "in a cycle: 'first', 'second'$",
         ),
-        ([Node("Add", ["x", "y"], ["y"], name="own")], "'own' .* cycle"),
+        ([Node("Add", ["x", "y"], ["y"], name="own")], "in a cycle: 'own'$"),
         ([Node("Tanh", ["x"], ["y"]), Node("Sin", ["x"], ["y"], name="twice")], "'twice' .* 'y' a second time"),
         ([Node("Tanh", ["x"], ["x"]), Node("Tanh", ["x"], ["y"])], "'x' a second time"),
         ([Node("Tanh", ["x"], ["z"])], "output 'y' is missing"),
@@ -189,9 +189,10 @@ def test_operators_newer_than_the_opset_of_the_file():
 
 
 def test_foreign_domains_are_named():
-    nodes = [Node("BiasGelu", ["x", "x"], ["y"], domain="com.microsoft", name="fused")]
-    with pytest.raises(UnsupportedModelError, match=r"BiasGelu \(com.microsoft opset 1\).*node 'fused'"):
+    nodes = [Node("Attention", ["x", "x"], ["y"], domain="com.microsoft", name="fused")]
+    with pytest.raises(UnsupportedModelError, match=r"Attention \(com.microsoft opset 1\).*node 'fused'"):
         read(make_model(nodes, {"x": X}, ["y"], domains=["com.microsoft"]))
+    nodes[0].domain = "some.where"
     with pytest.raises(InvalidModelError, match="imports no opset of domain"):
         read(make_model(nodes, {"x": X}, ["y"]))
 
@@ -241,10 +242,6 @@ def test_inputs_that_are_no_tensors():
 def test_outputs_that_are_declared_wrongly():
     with pytest.raises(InvalidModelError, match="'y': declared as int64, computed as float32"):
         read(make_model([Node("Tanh", ["x"], ["y"])], {"x": X}, {"y": "int64"}))
-    model = make_model([Node("Tanh", ["x"], ["y"])], {"x": X}, ["y"])
-    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", 1, [2, 3, 4]))
-    with pytest.raises(InvalidModelError, match="3 axes, computed with 2"):
-        read(model)
 
 
 @pytest.mark.parametrize("axis", [-(1 << 31), 1 << 62])

@@ -266,12 +266,9 @@ def test_shapes_that_do_not_fit():
 
 CONTRIB = [
     ("DynamicQuantizeLSTM", "leave the LSTM in float"),
-    ("MatMulIntegerToFloat", "before onnxruntime optimised it"),
-    ("DynamicQuantizeMatMul", "before onnxruntime optimised it"),
-    ("QGemm", "QuantFormat.QDQ"),
-    ("QLinearSigmoid", "QuantFormat.QDQ"),
+    ("MatMulInteger16", "before onnxruntime optimised it"),
     ("MatMulNBits", "precision='int8'"),
-    ("QuantizeLinear", "opset 21"),
+    ("NhwcFusedConv", "ORT_ENABLE_EXTENDED"),
 ]
 
 

@@ -16,11 +16,15 @@ from fastgru.importers.onnx.fallback import keep
 from fastgru.importers.onnx.functions import Functions, attributes_of, opened
 from fastgru.importers.onnx.proto import AttributeProto, FunctionProto, GraphProto, NodeProto, label, main_domain
 from fastgru.importers.onnx.refusals import Refusals
-from fastgru.importers.onnx.registry import OnnxNode, OnnxOperator, lookup
-from fastgru.importers.onnx.structure import MAX_DEPTH, live_nodes, outer_reads
+from fastgru.importers.onnx.registry import KNOWN_DOMAINS, OnnxNode, OnnxOperator, lookup
+from fastgru.importers.onnx.structure import MAX_DEPTH, in_order, live_nodes, outer_reads
 
-__all__ = ["Converter"]
+__all__ = ["SORTED", "Converter"]
 
+SORTED: Final = (
+    "nodes read what only later ones compute; they were sorted. Converters to float16 write such files, which are not"
+    " valid by ONNX's definition"
+)
 # Functions that call functions grow without bound in a hostile file.
 _MAX_CONVERTED_NODES: Final = 50_000
 
@@ -104,19 +108,19 @@ class Converter:
     def _known(self, site: Site, *, quiet: bool = False) -> OnnxOperator | None:
         """The operator if it is imported in the version that the opset selects, else the refusal is noted."""
         opsets, domain = site.scope.opsets, site.domain
-        if domain not in opsets:
+        if domain not in opsets and domain not in KNOWN_DOMAINS:
             raise InvalidModelError(f"{site.what}: the model imports no opset of domain {site.proto.domain!r}")
-        found = lookup(site.proto.op_type) if domain == "" else None
-        if found is not None and found.version_for(opsets[domain]) > 0:
+        found = lookup(site.proto.op_type, domain, opsets.get(domain, 1))
+        if found is not None:
             return found
         if not quiet:
-            self.refusals.add_operator(site.proto.op_type, domain, opsets[domain], site.name)
+            self.refusals.add_operator(site.proto.op_type, domain, opsets.get(domain, 1), site.name)
         return None
 
     def _convert(self, known: OnnxOperator, site: Site) -> Sequence[Value]:
         known.check(site)
         attrs = Attributes(collect_attributes(site.proto.attribute, site.what, site.scope.attributes), site.what)
-        version = known.version_for(site.scope.opsets[""])
+        version = known.version_for(site.scope.opsets.get(site.domain, 1))
         node = OnnxNode(site, version, attrs, self, self._options)
         self.build.node_name = site.name
         try:
@@ -141,8 +145,11 @@ class Converter:
             raise UnsupportedModelError(
                 f"{site.what}: sparse initializers of a subgraph are not implemented; store them dense"
             )
-        nodes, wanted = live_nodes(graph)
         lazy = self._initializers(graph)
+        ordered, moved = in_order(graph, {*lazy, *(info.name for info in graph.input)}, site.scope.defines)
+        if moved and SORTED not in self.build.warnings:
+            self.build.warnings.append(SORTED)
+        nodes, wanted = live_nodes(graph, ordered)
         self.unread.update(f"{site.what}: {name}" for name in lazy if name not in wanted)
         return Body(graph, nodes, {name: cache(read) for name, read in lazy.items()})
 

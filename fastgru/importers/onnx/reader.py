@@ -18,12 +18,12 @@ from fastgru.errors import (
 from fastgru.graph import Graph
 from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.builder import OnnxGraphBuilder, Refused, Scope
-from fastgru.importers.onnx.convert import Converter
+from fastgru.importers.onnx.convert import SORTED, Converter
 from fastgru.importers.onnx.external import ExternalData
 from fastgru.importers.onnx.functions import Functions
 from fastgru.importers.onnx.proto import GraphProto, ModelProto, TensorProto, check_text, main_domain
 from fastgru.importers.onnx.registry import NEWEST_OPSET, OLDEST_OPSET
-from fastgru.importers.onnx.structure import check_order, live_nodes
+from fastgru.importers.onnx.structure import in_order, live_nodes
 from fastgru.importers.onnx.tensors import output_spec, read_tensor, tensor_spec
 from fastgru.importers.states import pair_states
 from fastgru.sources import Content, Source, opened
@@ -112,9 +112,11 @@ def _read(
     sparse = {t.values.name for t in graph.sparse_initializer}
     given = [info for info in graph.input if info.name not in initializers and info.name not in sparse]
     _check_unique([info.name for info in graph.input], "input")
-    _check_unique([info.name for info in graph.output], "output")
-    check_order(graph, {*initializers, *sparse, *(info.name for info in given)})
-    nodes, wanted = live_nodes(graph)
+    _check_named([info.name for info in graph.output], "output")
+    ordered, moved = in_order(graph, {*initializers, *sparse, *(info.name for info in given)})
+    if moved:
+        build.warnings.append(SORTED)
+    nodes, wanted = live_nodes(graph, ordered)
 
     specs = {info.name: tensor_spec(info) for info in given}
     inputs = {name: build.input(name, spec.dtype, spec.shape, spec.dims) for name, spec in specs.items()}
@@ -132,7 +134,7 @@ def _read(
     if not allow_unread:
         _check_unread(({*initializers, *sparse} - wanted) | converter.unread, what)
 
-    declared = {info.name: output_spec(info, outputs[info.name]) for info in graph.output}
+    declared = {info.name: output_spec(info, outputs[info.name], build.warnings) for info in graph.output}
     made = build.graph(inputs, outputs, names=scope.values.items(), declared={**declared, **specs})
     states = pair_states(made.inputs, made.outputs)
     return replace(made, states=states, name=graph.name, meta=_meta(model, opsets)).validate()
@@ -186,11 +188,15 @@ def _initializers(graph: GraphProto, build: OnnxGraphBuilder, external: External
     return {proto.name: reader(proto) for proto in graph.initializer}
 
 
+def _check_named(names: list[str], what: str) -> None:
+    if not all(names):
+        raise InvalidModelError(f"an {what} has no name")
+
+
 def _check_unique(names: list[str], what: str) -> None:
+    _check_named(names, what)
     seen: set[str] = set()
     for name in names:
-        if not name:
-            raise InvalidModelError(f"an {what} has no name")
         if name in seen:
             raise InvalidModelError(f"{what} {name!r} is there twice")
         seen.add(name)

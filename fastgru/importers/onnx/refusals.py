@@ -39,33 +39,11 @@ _WAYS: Final[Mapping[str, str]] = {
         "sequences are no values here: export with tensors (Split, Concat, a fixed number of steps)",
     ),
 }
+_LAYOUT: Final = "write the file with GraphOptimizationLevel.ORT_ENABLE_EXTENDED: this layout is for one CPU alone"
 _OF_MICROSOFT: Final[Mapping[str, str]] = {
     "DynamicQuantizeLSTM": "leave the LSTM in float: quantize_dynamic(..., op_types_to_quantize=['MatMul', 'Conv'])",
-    **dict.fromkeys(
-        ("DynamicQuantizeMatMul", "MatMulInteger16", "MatMulIntegerToFloat"),
-        "take the file as it was before onnxruntime optimised it",
-    ),
-    **dict.fromkeys(
-        ("DequantizeLinear", "QuantizeLinear"),
-        "quantise a model of opset 21, whose own operators have 16 bits, without the option UseQDQContribOps",
-    ),
-    **dict.fromkeys(
-        (
-            "QGemm",
-            "QLinearAdd",
-            "QLinearAveragePool",
-            "QLinearConcat",
-            "QLinearConvTranspose",
-            "QLinearGlobalAveragePool",
-            "QLinearLeakyRelu",
-            "QLinearMul",
-            "QLinearReduceMean",
-            "QLinearSigmoid",
-            "QLinearSoftmax",
-            "QLinearWhere",
-        ),
-        "quantise with quant_format=QuantFormat.QDQ, which keeps to ONNX's own operators",
-    ),
+    "MatMulInteger16": "take the file as it was before onnxruntime optimised it",
+    **dict.fromkeys(("NhwcConv", "NhwcFusedConv"), _LAYOUT),
     **dict.fromkeys(("GatherBlockQuantized", "MatMulBnb4", "MatMulFpQ4", "MatMulNBits", "QAttention"), _LOWP),
 }
 
@@ -105,6 +83,8 @@ class Refusals:
 
 
 def _way(op: str, domain: str) -> str | None:
+    if domain == "com.microsoft.nchwc":
+        return _LAYOUT
     return (_OF_MICROSOFT if domain == "com.microsoft" else _WAYS).get(op)
 
 

@@ -9,7 +9,7 @@ A function takes an `OnnxNode` and the `OnnxGraphBuilder`, and returns the value
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
@@ -18,13 +18,20 @@ from fastgru.errors import InvalidModelError, UnsupportedModelError
 from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.attributes import Attributes
 from fastgru.importers.onnx.builder import OnnxGraphBuilder, Site, Surroundings
-from fastgru.reference.operator import is_floating
+from fastgru.reference.operator import is_floating, numpy_dtype
 
-__all__ = ["NEWEST_OPSET", "OLDEST_OPSET", "OnnxNode", "OnnxOperator", "lookup", "operator", "operators", "same"]
+__all__ = [
+    "KNOWN_DOMAINS", "MICROSOFT", "NEWEST_OPSET", "OF_OPTIMISERS", "OLDEST_OPSET", "OnnxNode", "OnnxOperator", "lookup",
+    "operator", "operators", "same",
+]  # fmt: skip
 
 OLDEST_OPSET: Final = 7
 # The newest opset whose definitions were read; a test holds `versions` against the schemas of the onnx package.
 NEWEST_OPSET: Final = 28
+MICROSOFT: Final = "com.microsoft"
+OF_OPTIMISERS: Final = "ai.onnx of onnxruntime"
+# Domains that onnxruntime knows without an opset of theirs: a file that imports none means the first.
+KNOWN_DOMAINS: Final = (MICROSOFT, "com.microsoft.nchwc", "ai.onnx.ml", "ai.onnx.preview.training", "ai.onnx.training")
 
 
 @dataclass(frozen=True)
@@ -84,6 +91,12 @@ class OnnxNode:
             raise self.invalid(f"{what} is {array.dtype} of shape {array.shape}, expected integers")
         return [int(v) for v in array.reshape(-1)]
 
+    def floats(self, *values: Value) -> None:
+        """Raise `UnsupportedModelError` for integers that are no constants, where ONNX has them and no kernel here."""
+        for value in values if any(v.array is None for v in values) else ():
+            if value.dtype is not None and not is_floating(numpy_dtype(value.dtype)):
+                raise self.unsupported(f"{self.op} of {value.dtype} is not implemented", "cast its inputs to float32")
+
     def finite(self, value: Value, name: str) -> Value:
         """The value, or `InvalidModelError`: a NaN or an infinity among weights is damage, never training."""
         array = value.array
@@ -100,6 +113,7 @@ class OnnxNode:
 
 
 Convert = Callable[[OnnxNode, OnnxGraphBuilder], Value | tuple[Value, ...]]
+C = TypeVar("C", bound=Convert)
 
 
 @dataclass(frozen=True)
@@ -147,7 +161,7 @@ class OnnxOperator:
                 )
 
 
-_OPERATORS: Final[dict[str, OnnxOperator]] = {}
+_OPERATORS: Final[dict[tuple[str, str], OnnxOperator]] = {}
 
 
 def operator(
@@ -159,12 +173,13 @@ def operator(
     constants: Mapping[int, str] | None = None,
     sizes: tuple[int, ...] = (),
     limits: str = "",
-) -> Callable[[Convert], Convert]:
-    """Register the decorated function, see `OnnxOperator`."""
+    domain: str = "",
+) -> Callable[[C], C]:
+    """Register the decorated function, see `OnnxOperator`. domain: "" is ai.onnx."""
 
-    def register(convert: Convert) -> Convert:
-        assert name not in _OPERATORS, name
-        _OPERATORS[name] = OnnxOperator(
+    def register(convert: C) -> C:
+        assert (domain, name) not in _OPERATORS, name
+        _OPERATORS[domain, name] = OnnxOperator(
             name, tuple(sorted(versions)), *inputs, outputs, convert, constants or {}, sizes, limits
         )
         return convert
@@ -182,11 +197,15 @@ def same(op: str, attributes: Mapping[str, Any] | None = None, **fixed: Any) -> 
     return convert
 
 
-def lookup(name: str) -> OnnxOperator | None:
-    """The operator of the domain ai.onnx with this name."""
-    return _OPERATORS.get(name)
+def lookup(name: str, domain: str = "", opset: int = NEWEST_OPSET) -> OnnxOperator | None:
+    """The operator of this name that the opset of the domain has, "" for ai.onnx.
+
+    onnxruntime's optimisers write operators of their own into ai.onnx, too: those are of the domain `OF_OPTIMISERS`.
+    """
+    found = (_OPERATORS.get((place, name)) for place in (domain, OF_OPTIMISERS) if domain == "" or place == domain)
+    return next((op for op in found if op is not None and op.version_for(opset) > 0), None)
 
 
-def operators() -> tuple[OnnxOperator, ...]:
-    """Every operator that is imported, by name."""
-    return tuple(_OPERATORS[name] for name in sorted(_OPERATORS))
+def operators(domain: str = "") -> tuple[OnnxOperator, ...]:
+    """Every operator of a domain that is imported, by name."""
+    return tuple(_OPERATORS[key] for key in sorted(_OPERATORS) if key[0] == domain)

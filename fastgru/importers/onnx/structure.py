@@ -1,13 +1,14 @@
 """What is checked of an ONNX graph before a node is converted: who defines a name, who reads it, in what order."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from graphlib import CycleError, TopologicalSorter
 from typing import Final
 
 from fastgru.errors import InvalidModelError
 from fastgru.importers.onnx.proto import GraphProto, ModelProto, NodeProto, label, main_domain
 from fastgru.importers.onnx.registry import lookup
 
-__all__ = ["MAX_DEPTH", "check_order", "inputs_to_fix", "live_nodes", "outer_reads"]
+__all__ = ["MAX_DEPTH", "in_order", "inputs_to_fix", "live_nodes", "outer_reads"]
 
 MAX_DEPTH: Final = 32
 
@@ -31,50 +32,56 @@ def outer_reads(proto: NodeProto, depth: int = 0) -> dict[str, None]:
             raise InvalidModelError(f"node {proto.name!r} ({proto.op_type}): subgraphs are nested too deeply")
         defined = {info.name for info in graph.input} | {tensor.name for tensor in graph.initializer}
         defined.update(tensor.values.name for tensor in graph.sparse_initializer)
+        defined.update(name for node in graph.node for name in node.output)
         for node in graph.node:
             for name in (*node.input, *outer_reads(node, depth + 1)):
                 if name and name not in defined:
                     found[name] = None
-            defined.update(node.output)
         found.update((info.name, None) for info in graph.output if info.name not in defined)
     return found
 
 
-def check_order(graph: GraphProto, given: Iterable[str]) -> None:
-    """Raise `InvalidModelError` unless every name is defined once, and before it is read.
+def in_order(
+    graph: GraphProto, given: Iterable[str], outer: Callable[[str], bool] = lambda name: False
+) -> tuple[Sequence[NodeProto], bool]:
+    """The nodes, each behind those whose outputs it reads, and whether any had to move.
 
-    given: the names of inputs and initializers. The message tells a missing tensor from nodes in a cycle.
+    given: the names of inputs and initializers. outer: whether the graphs around this one define a name. Raises
+    `InvalidModelError` unless every name is defined once; the message tells a missing tensor from nodes in a cycle.
     """
-    defined = set(given)
-    makers = {name: proto for proto in graph.node for name in proto.output if name}
-    for proto in graph.node:
-        for name in (*proto.input, *outer_reads(proto)):
-            if name and name not in defined:
-                maker = makers.get(name)
-                if maker is None:
-                    raise InvalidModelError(
-                        f"node {label(proto)!r} ({proto.op_type}) reads {name!r}, which is missing: no input,"
-                        " initializer or node defines it"
-                    )
-                raise InvalidModelError(
-                    f"node {label(proto)!r} ({proto.op_type}) reads {name!r}, which only the later node"
-                    f" {label(maker)!r} ({maker.op_type}) defines: the nodes are in a cycle or out of order"
-                )
-        for name in proto.output:
-            if name in defined:
+    defined, makers = set(given), {}
+    for i, proto in enumerate(graph.node):
+        for name in filter(None, proto.output):
+            if name in defined or outer(name):
                 raise InvalidModelError(f"node {label(proto)!r} ({proto.op_type}) defines {name!r} a second time")
-            if name:
-                defined.add(name)
+            defined.add(name)
+            makers[name] = i
+    reads = [[name for name in (*proto.input, *outer_reads(proto)) if name] for proto in graph.node]
+    for proto, names in zip(graph.node, reads, strict=True):
+        if missing := [name for name in names if name not in defined and not outer(name)]:
+            raise InvalidModelError(
+                f"node {label(proto)!r} ({proto.op_type}) reads {missing[0]!r}, which is missing: no input,"
+                " initializer or node defines it"
+            )
     for output in graph.output:
-        if output.name not in defined:
+        if output.name not in defined and not outer(output.name):
             raise InvalidModelError(f"output {output.name!r} is missing: no input, initializer or node defines it")
+    waits = [{makers[name] for name in names if name in makers} for names in reads]
+    if all(max(before, default=-1) < i for i, before in enumerate(waits)):
+        return graph.node, False
+    try:
+        order = list(TopologicalSorter(dict(enumerate(waits))).static_order())
+    except CycleError as error:
+        circle = ", ".join(repr(label(graph.node[i])) for i in sorted(set(error.args[1])))
+        raise InvalidModelError(f"nodes that read each other in a cycle: {circle}") from None
+    return [graph.node[i] for i in order], True
 
 
-def live_nodes(graph: GraphProto) -> tuple[Sequence[NodeProto], set[str]]:
-    """The nodes that an output depends on, and every name that they, their subgraphs or the outputs read."""
+def live_nodes(graph: GraphProto, nodes: Sequence[NodeProto]) -> tuple[Sequence[NodeProto], set[str]]:
+    """Those of the nodes that an output depends on, and every name that they, their subgraphs or the outputs read."""
     wanted = {output.name for output in graph.output}
     kept = []
-    for proto in reversed(graph.node):
+    for proto in reversed(nodes):
         if any(name in wanted for name in proto.output if name):
             kept.append(proto)
             wanted.update(name for name in (*proto.input, *outer_reads(proto)) if name)

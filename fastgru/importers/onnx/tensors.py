@@ -59,17 +59,20 @@ def tensor_spec(info: ValueInfoProto) -> TensorSpec:
     dtype = dtype_name(tensor.elem_type, what)
     if not tensor.HasField("shape"):
         return TensorSpec(info.name, dtype, None)
-    shape = tuple(int(dim.dim_value) if dim.HasField("dim_value") else None for dim in tensor.shape.dim)
+    # Old converters write a free axis as -1.
+    fixed = [dim.HasField("dim_value") and dim.dim_value >= 0 for dim in tensor.shape.dim]
+    shape = tuple(int(dim.dim_value) if has else None for dim, has in zip(tensor.shape.dim, fixed, strict=True))
     dims = tuple(dim.dim_param or None for dim in tensor.shape.dim)
-    if negative := [size for size in shape if size is not None and size < 0]:
-        raise InvalidModelError(f"{what}: an axis of size {negative[0]}")
     if len(shape) > MAX_RANK:
         raise InvalidModelError(f"{what}: {len(shape)} axes, expected at most {MAX_RANK}")
     return TensorSpec(info.name, dtype, shape, dims if any(dims) else ())
 
 
-def output_spec(info: ValueInfoProto, value: Value) -> TensorSpec:
-    """As the file declares it, or as far as it is known where the file says nothing or is silent on the shape."""
+def output_spec(info: ValueInfoProto, value: Value, warnings: list[str]) -> TensorSpec:
+    """As the file declares it, or as far as it is known where the file says nothing or is silent on the shape.
+
+    A shape of another rank than the value has cannot be meant: it is that of the value, which `warnings` is told.
+    """
     if not info.type.WhichOneof("value"):
         if value.dtype is None:
             raise InvalidModelError(f"output {info.name!r}: its element type cannot be told from the file")
@@ -78,9 +81,8 @@ def output_spec(info: ValueInfoProto, value: Value) -> TensorSpec:
     if value.dtype is not None and value.dtype != spec.dtype:
         raise InvalidModelError(f"output {info.name!r}: declared as {spec.dtype}, computed as {value.dtype}")
     if spec.shape is not None and value.rank is not None and len(spec.shape) != value.rank:
-        raise InvalidModelError(
-            f"output {info.name!r}: declared with {len(spec.shape)} axes, computed with {value.rank}"
-        )
+        warnings.append(f"output {info.name!r} is declared with {len(spec.shape)} axes, and computed with {value.rank}")
+        return value.spec(info.name, ())
     return spec
 
 

@@ -6,7 +6,7 @@ from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.builder import OnnxGraphBuilder
 from fastgru.importers.onnx.registry import OnnxNode, operator
 
-__all__ = ["check_axes", "kernel_axes", "padding", "windows"]
+__all__ = ["check_axes", "convolved", "kernel_axes", "padding", "windows"]
 
 _MOST_AXES: Final = 2
 _CONSTANTS: Final = {1: "W", 2: "B"}
@@ -79,7 +79,8 @@ def _operands(node: OnnxNode) -> tuple[list[Value | None], dict[str, Any]]:
 
 
 @operator("Conv", versions=(1, 11, 22), inputs=(2, 3), constants=_CONSTANTS, limits=_LIMITS)
-def _conv(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
+def convolved(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
+    """The convolution of the first input by the second, with the bias that may be the third."""
     inputs, attrs = _operands(node)
     return build.emit("conv", *inputs, **attrs)
 

@@ -8,6 +8,7 @@ from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.builder import OnnxGraphBuilder
 from fastgru.importers.onnx.registry import OnnxNode, operator, same
 from fastgru.importers.onnx.tensors import dtype_name
+from fastgru.reference.operator import is_floating, numpy_dtype
 
 # ONNX name -> (kind, versions of the definition)
 _UNARY: Final = {
@@ -39,7 +40,6 @@ _UNARY: Final = {
     "Tan": ("tan", (7, 22)),
 }
 _ACTIVATIONS: Final = {
-    "Relu": ("relu", (6, 13, 14)),
     "Sigmoid": ("sigmoid", (6, 13)),
     "Softplus": ("softplus", (1, 22)),
     "Softsign": ("softsign", (1, 22)),
@@ -98,6 +98,14 @@ for _name, (_kind, _versions, _defaults) in _ACTIVATIONS_WITH.items():
     operator(_name, versions=_versions, inputs=(1, 1))(same("activation", _defaults, kind=_kind))
 for _name, (_kind, _versions) in _VARIADIC.items():
     operator(_name, versions=_versions, inputs=(1, None))(partial(_joined, kind=_kind))
+
+
+@operator("Relu", versions=(6, 13, 14), inputs=(1, 1))
+def _relu(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
+    x = node.input(0)
+    if x.dtype is None or is_floating(numpy_dtype(x.dtype)):
+        return build.emit("activation", x, kind="relu")
+    return build.emit("binary", x, build.scalar(0, x), kind="max")
 
 
 @operator("Mean", versions=(6, 8, 13), inputs=(1, None))

@@ -5,6 +5,8 @@ from fastgru.importers.onnx.builder import OnnxGraphBuilder
 from fastgru.importers.onnx.registry import OnnxNode, operator
 from fastgru.reference.operator import is_floating
 
+__all__ = ["gemm", "matmul"]
+
 
 def _is_weight(value: Value) -> bool:
     return value.array is not None and value.array.ndim == 2 and is_floating(value.array.dtype)
@@ -21,16 +23,22 @@ def _weight(node: OnnxNode, build: OnnxGraphBuilder, value: Value, *, transposed
 
 @operator("MatMul", versions=(1, 9, 13), inputs=(2, 2))
 def _matmul(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
-    a, b = node.input(0), node.input(1)
+    return matmul(node, build, node.input(0), node.input(1))
+
+
+def matmul(node: OnnxNode, build: OnnxGraphBuilder, a: Value, b: Value) -> Value:
+    """a b, as a linear layer where b is a constant matrix."""
+    node.floats(a, b)
     if a.array is None and _is_weight(b) and a.rank != 0:
         return build.emit("linear", a, _weight(node, build, b, transposed=False))
     return build.emit("matmul", a, b)
 
 
 @operator("Gemm", versions=(7, 9, 11, 13), inputs=(2, 3))
-def _gemm(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
+def gemm(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     """alpha * A' B' + beta * C, primes for transA and transB."""
     a, b, c = node.input(0), node.input(1), node.optional(2)
+    node.floats(a, b)
     alpha, beta = node.attrs.number("alpha", 1.0), node.attrs.number("beta", 1.0)
     if any(v is not None and v.rank not in (None, 2) for v in (a, b)) or (c is not None and (c.rank or 0) > 2):
         ranks = [None if v is None else v.rank for v in (a, b, c)]

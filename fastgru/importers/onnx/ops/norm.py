@@ -4,9 +4,12 @@ from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.builder import OnnxGraphBuilder
 from fastgru.importers.onnx.registry import OnnxNode, operator, same
 
+__all__ = ["layer_norm", "rms_norm"]
+
 
 @operator("LayerNormalization", versions=(17,), inputs=(2, 3), outputs=3, limits="stash_type 1")
-def _layer_norm(node: OnnxNode, build: OnnxGraphBuilder) -> Value | tuple[Value, ...]:
+def layer_norm(node: OnnxNode, build: OnnxGraphBuilder) -> Value | tuple[Value, ...]:
+    """With its mean and the inverse of its deviation, where they are asked for."""
     x, scale, bias = node.input(0), node.input(1), node.optional(2)
     axis, epsilon, normalised = _over_last(node)
     if normalised is not None and scale.rank == normalised and (bias is None or bias.rank == normalised):
@@ -65,7 +68,8 @@ def _group_norm(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
 
 
 @operator("RMSNormalization", versions=(23,), inputs=(2, 2), limits="stash_type 1")
-def _rms_norm(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
+def rms_norm(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
+    """By the root of the mean of squares."""
     x, scale = node.input(0), node.input(1)
     axis, epsilon, normalised = _over_last(node)
     if normalised is not None and scale.rank == normalised and scale.array is not None and 1 not in scale.array.shape:

@@ -7,15 +7,17 @@ from fastgru.importers.onnx.builder import OnnxGraphBuilder
 from fastgru.importers.onnx.ops.conv import check_axes, windows
 from fastgru.importers.onnx.registry import OnnxNode, operator
 
+__all__ = ["pooled"]
+
 _LIMITS: Final = "one or two spatial axes"
 
 
-def _pooled(node: OnnxNode, build: OnnxGraphBuilder, kind: str) -> Value:
+def pooled(node: OnnxNode, build: OnnxGraphBuilder, kind: str, x: Value) -> Value:
+    """x over windows of the node's attributes."""
     kernel = node.attrs.integers("kernel_shape")
     if not kernel:
         raise node.invalid("attribute 'kernel_shape' is missing")
     check_axes(node, len(kernel))
-    x = node.input(0)
     if x.rank is not None and x.rank != len(kernel) + 2:
         raise node.invalid(f"X has {x.rank} axes and 'kernel_shape' is {kernel}, expected {x.rank - 2} numbers")
     attrs = windows(node, len(kernel)) | {"kernel": kernel, "ceil_mode": node.attrs.flag("ceil_mode", False)}
@@ -26,7 +28,7 @@ def _pooled(node: OnnxNode, build: OnnxGraphBuilder, kind: str) -> Value:
 
 @operator("AveragePool", versions=(7, 10, 11, 19, 22), inputs=(1, 1), limits=_LIMITS)
 def _average_pool(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
-    return _pooled(node, build, "average")
+    return pooled(node, build, "average", node.input(0))
 
 
 @operator("MaxPool", versions=(1, 8, 10, 11, 12, 22), inputs=(1, 1), outputs=2, limits=f"{_LIMITS}; no Indices")
@@ -34,7 +36,7 @@ def _max_pool(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     if node.wants(1):
         raise node.unsupported("output Indices is asked for", "export the model without it")
     node.attrs.flag("storage_order", False)  # of the Indices alone
-    return _pooled(node, build, "max")
+    return pooled(node, build, "max", node.input(0))
 
 
 @operator("GlobalAveragePool", versions=(1, 22), inputs=(1, 1))

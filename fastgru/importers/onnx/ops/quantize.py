@@ -14,6 +14,8 @@ from fastgru.importers.onnx.tensors import dtype_name
 from fastgru.reference.operator import is_floating, numpy_dtype
 from fastgru.reference.quantize import PRODUCT_DTYPES, STORED_DTYPES, TARGET_DTYPES
 
+__all__ = ["check_factors", "dequantize", "qlinear_conv", "quantize", "requantized", "single"]
+
 _VERSIONS: Final = (10, 13, 19, 21, 23, 24, 25, 28)
 _LIMITS: Final = "integers of 8 and 16 bits"
 
@@ -40,7 +42,8 @@ def _output_dtype(node: OnnxNode, since: int) -> str | None:
 
 
 @operator("QuantizeLinear", versions=_VERSIONS, inputs=(2, 3), limits=_LIMITS)
-def _quantize(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
+def quantize(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
+    """Reals to integers."""
     x, scale, zero_point = node.input(0), node.finite(node.input(1), "y_scale"), node.optional(2)
     layout, to = _layout(node), _output_dtype(node, 21)
     if node.version >= 19:
@@ -61,7 +64,8 @@ def _quantize(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
 
 
 @operator("DequantizeLinear", versions=_VERSIONS, inputs=(2, 3), limits=f"{_LIMITS}, and int32")
-def _dequantize(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
+def dequantize(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
+    """Integers to reals."""
     x, scale = node.input(0), node.finite(node.input(1), "x_scale")
     _checked(node, "x", x.dtype, STORED_DTYPES)
     layout, to = _layout(node), _output_dtype(node, 23)
@@ -77,7 +81,8 @@ def _dynamic_quantize(node: OnnxNode, build: OnnxGraphBuilder) -> tuple[Value, .
     return build.emit_all("dynamic_quantize", [node.input(0)], 3, {})
 
 
-def _factors(node: OnnxNode, *named: tuple[str, Value]) -> None:
+def check_factors(node: OnnxNode, *named: tuple[str, Value]) -> None:
+    """Raise `UnsupportedModelError` for anything but integers of 8 bits."""
     for name, value in named:
         _checked(node, name, value.dtype, PRODUCT_DTYPES)
 
@@ -85,7 +90,7 @@ def _factors(node: OnnxNode, *named: tuple[str, Value]) -> None:
 @operator("MatMulInteger", versions=(10,), inputs=(2, 4))
 def _matmul_integer(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     a, b = node.input(0), node.input(1)
-    _factors(node, ("A", a), ("B", b))
+    check_factors(node, ("A", a), ("B", b))
     return build.emit("matmul_integer", a, b, node.optional(2), node.optional(3))
 
 
@@ -104,12 +109,12 @@ def _conv_integer(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
 def _convolved(
     node: OnnxNode, build: OnnxGraphBuilder, x: Value, weight: Value, x_zero: Value | None, weight_zero: Value | None
 ) -> Value:
-    _factors(node, ("x", x), ("w", weight))
+    check_factors(node, ("x", x), ("w", weight))
     group, rank = kernel_axes(node, x, weight)
     return build.emit("conv_integer", x, weight, x_zero, weight_zero, group=group, **windows(node, rank))
 
 
-def _single(node: OnnxNode, build: OnnxGraphBuilder, index: int, name: str, axes: list[int]) -> Value:
+def single(node: OnnxNode, build: OnnxGraphBuilder, index: int, name: str, axes: list[int]) -> Value:
     """A scale in float32, a vector of several spread over the axes behind its own."""
     value = node.finite(node.input(index), name)
     value = value if value.dtype == "float32" else build.emit("cast", value, to="float32")
@@ -118,7 +123,7 @@ def _single(node: OnnxNode, build: OnnxGraphBuilder, index: int, name: str, axes
     return build.emit("unsqueeze", value, axes=axes) if value.rank == 1 and axes else value
 
 
-def _requantized(node: OnnxNode, build: OnnxGraphBuilder, total: Value, factor: Value, zero_point: Value) -> Value:
+def requantized(node: OnnxNode, build: OnnxGraphBuilder, total: Value, factor: Value, zero_point: Value) -> Value:
     """saturate(round(total * factor) + zero_point)."""
     y = build.emit("binary", build.emit("cast", total, to="float32"), factor, kind="mul")
     if zero_point.dtype is None:
@@ -135,12 +140,12 @@ def _requantized(node: OnnxNode, build: OnnxGraphBuilder, total: Value, factor: 
 @operator("QLinearMatMul", versions=(10, 21), inputs=(8, 8), limits="integers of 8 bits")
 def _qlinear_matmul(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     a, b = node.input(0), node.input(3)
-    _factors(node, ("a", a), ("b", b))
+    check_factors(node, ("a", a), ("b", b))
     total = build.emit("matmul_integer", a, b, node.input(2), node.input(5))
-    of_rows, of_columns = _single(node, build, 1, "a_scale", [1]), _single(node, build, 4, "b_scale", [])
+    of_rows, of_columns = single(node, build, 1, "a_scale", [1]), single(node, build, 4, "b_scale", [])
     factor = build.emit("binary", of_rows, of_columns, kind="mul")
-    factor = build.emit("binary", factor, _single(node, build, 6, "y_scale", [1]), kind="div")
-    return _requantized(node, build, total, factor, node.input(7))
+    factor = build.emit("binary", factor, single(node, build, 6, "y_scale", [1]), kind="div")
+    return requantized(node, build, total, factor, node.input(7))
 
 
 @operator(
@@ -151,15 +156,20 @@ def _qlinear_matmul(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     limits="integers of 8 bits, one or two spatial axes",
 )
 def _qlinear_conv(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
+    return qlinear_conv(node, build, node.input(0))
+
+
+def qlinear_conv(node: OnnxNode, build: OnnxGraphBuilder, x: Value) -> Value:
+    """The convolution of x, whose scale and zero point are inputs of the node as all else is."""
     weight, bias = node.input(3), node.optional(8)
-    total = _convolved(node, build, node.input(0), weight, node.input(2), node.input(5))
+    total = _convolved(node, build, x, weight, node.input(2), node.input(5))
     axes = list(range(1, (weight.rank or 0) - 1))
     if bias is not None:
         if bias.dtype != "int32" or bias.rank != 1:
             raise node.invalid(f"B is {bias.dtype} of {bias.rank} axes, expected a vector of int32")
         total = build.emit("binary", total, build.emit("unsqueeze", bias, axes=axes), kind="add")
     factor = build.emit(
-        "binary", _single(node, build, 1, "x_scale", []), _single(node, build, 4, "w_scale", axes), kind="mul"
+        "binary", single(node, build, 1, "x_scale", []), single(node, build, 4, "w_scale", axes), kind="mul"
     )
-    factor = build.emit("binary", factor, _single(node, build, 6, "y_scale", []), kind="div")
-    return _requantized(node, build, total, factor, node.input(7))
+    factor = build.emit("binary", factor, single(node, build, 6, "y_scale", []), kind="div")
+    return requantized(node, build, total, factor, node.input(7))
