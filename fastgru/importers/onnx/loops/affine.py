@@ -1,14 +1,14 @@
-"""Affine functions of what comes into a loop's body, of activations and of products, along the axis of features."""
+"""Affine functions of what comes into a loop's body, of activations and of products, for one row of the batch."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from fastgru.arrays import Array
-from fastgru.reference.gru import activate
 from fastgru.spec import Activation
 
 __all__ = ["AffineForm", "Atom"]
@@ -21,62 +21,105 @@ class Atom:
     width: int
     activation: Activation | None = None
     parts: tuple[AffineForm, ...] = ()
-    name: str = ""
+    name: str = ""  # of a function that is no activation
+    _chosen: dict[bytes, Atom] = field(default_factory=dict)
+
+    def columns(self, index: Array) -> Atom:
+        """Of something element-wise some of the elements: the same atom for the same elements."""
+        if np.array_equal(index, np.arange(self.width)):
+            return self
+        key = index.astype(np.int64).tobytes()
+        if key not in self._chosen:
+            parts = tuple(part.columns(index, (index.size,), None) for part in self.parts)
+            self._chosen[key] = Atom(index.size, self.activation, parts)
+        return self._chosen[key]
 
 
 @dataclass(eq=False, frozen=True)
 class AffineForm:
-    """sum over atoms of atom @ matrix, plus bias (width,). A matrix (atom's width, width), None for the identity."""
+    """sum over atoms of atom @ matrix, plus bias (width,).
 
-    width: int
-    terms: Mapping[Atom, Array | None] = field(default_factory=dict)
-    bias: Array = field(default_factory=lambda: np.zeros(1))
+    A matrix is (atom's width, width); (width,) for a diagonal one. shape: of the value for one row, 1 along the batch.
+    axis: of the batch, None where all rows have the same. Where the elements of a row lie in the value, the shape alone
+    says: whatever moves them moves columns.
+    """
+
+    shape: tuple[int, ...]
+    axis: int | None
+    terms: Mapping[Atom, Array]
+    bias: Array
+
+    @classmethod
+    def of(cls, atom: Atom, shape: tuple[int, ...], axis: int | None) -> AffineForm:
+        """An atom itself."""
+        return cls(shape, axis, {atom: np.ones(atom.width)}, np.zeros(atom.width))
+
+    @property
+    def width(self) -> int:
+        return math.prod(self.shape)
 
     def matrix(self, atom: Atom) -> Array:
         """The matrix of an atom, zeros for one that is not there."""
         if atom not in self.terms:
             return np.zeros((atom.width, self.width))
         matrix = self.terms[atom]
-        return np.eye(self.width) if matrix is None else matrix
+        return np.diag(matrix) if matrix.ndim == 1 else matrix
 
-    def map(self, matrix: Array) -> AffineForm:
-        """self @ matrix."""
-        terms = {atom: matrix if m is None else m @ matrix for atom, m in self.terms.items()}
-        return AffineForm(matrix.shape[1], terms, self.wide_bias() @ matrix)
+    def diagonal(self, atom: Atom) -> Array | None:
+        """What each element of an atom is multiplied with, where the matrix is diagonal."""
+        matrix = self.terms[atom]
+        if matrix.ndim == 2 and matrix.shape[0] == matrix.shape[1]:
+            diagonal = np.diagonal(matrix)
+            return diagonal if np.count_nonzero(matrix) == np.count_nonzero(diagonal) else None
+        return matrix if matrix.ndim == 1 else None
 
-    def columns(self, index: slice) -> AffineForm:
-        """Some of the columns, atoms that do not reach them left out."""
-        kept = {atom: self.matrix(atom)[:, index] for atom in self.terms}
-        bias = self.wide_bias()[index]
-        return AffineForm(bias.size, {atom: m for atom, m in kept.items() if m.any()}, bias)
+    def columns(self, index: Array, shape: tuple[int, ...], axis: int | None) -> AffineForm:
+        """Some of the elements, in another shape; atoms that do not reach them are left out.
 
-    def scale(self, factor: Array) -> AffineForm:
+        A column of what is element-wise is an atom of its own, so that a gate is one however it was cut out.
+        """
+        index = index.reshape(-1)
+        if np.array_equal(index, np.arange(self.width)):
+            return AffineForm(shape, axis, self.terms, self.bias)
+        terms: dict[Atom, Array] = {}
+        for atom, matrix in self.terms.items():
+            apart = matrix.ndim == 1 and atom.parts
+            kept = matrix[index] if apart else self.matrix(atom)[:, index]
+            if kept.any():
+                terms[atom.columns(index) if apart else atom] = kept
+        return AffineForm(shape, axis, terms, self.bias[index])
+
+    def scale(self, factor: Array | float) -> AffineForm:
         """Each column times a number."""
-        width = max(self.width, factor.size)
-        if factor.size == 1 and factor.reshape(-1)[0] == 1:
+        factor = np.broadcast_to(np.asarray(factor, np.float64), (self.width,))
+        if (factor == 1).all():
             return self
-        row = np.broadcast_to(factor, (width,))
-        return AffineForm(width, {a: self.matrix(a) * row for a in self.terms}, self.wide_bias() * row)
+        terms = {atom: matrix * factor for atom, matrix in self.terms.items()} if factor.any() else {}
+        return AffineForm(self.shape, self.axis, terms, self.bias * factor)
 
     def add(self, other: AffineForm) -> AffineForm:
-        """The sum; a form without atoms may have one column for all."""
-        width = max(self.width, other.width)
+        """The sum of two of one shape."""
         terms = dict(self.terms)
-        for atom in other.terms:
-            terms[atom] = self.matrix(atom) + other.matrix(atom) if atom in terms else other.terms[atom]
-        return AffineForm(width, terms, self.bias + other.bias)
+        for atom, matrix in other.terms.items():
+            if atom not in terms:
+                terms[atom] = matrix
+            elif terms[atom].ndim == matrix.ndim:
+                terms[atom] = terms[atom] + matrix
+            else:
+                terms[atom] = self.matrix(atom) + other.matrix(atom)
+        return AffineForm(self.shape, self.axis, terms, self.bias + other.bias)
 
-    def wide_bias(self) -> Array:
-        return np.broadcast_to(self.bias, (self.width,))
+    def shift(self, number: float) -> AffineForm:
+        """A number added to each column."""
+        return AffineForm(self.shape, self.axis, self.terms, self.bias + number)
 
-    def value(self, known: dict[Atom, Array]) -> Array:
-        """In numbers (rows, width), for the atoms that come in given as (rows, their width)."""
-        rows = len(next(iter(known.values())))
-        total = np.zeros((rows, self.width)) + self.bias
-        for atom, matrix in self.terms.items():
-            if atom not in known:
-                parts = [part.value(known) for part in atom.parts]
-                product = parts[0] if atom.activation else parts[0] * parts[1]
-                known[atom] = activate(atom.activation, product) if atom.activation else product
-            total = total + (known[atom] if matrix is None else known[atom] @ matrix)
-        return total
+    def flat(self) -> AffineForm:
+        """The elements in a row."""
+        return AffineForm((self.width,), None, self.terms, self.bias)
+
+    def same_as(self, other: AffineForm) -> bool:
+        """Equal to the last bit, element for element."""
+        atoms = {*self.terms, *other.terms}
+        return np.array_equal(self.bias, other.bias) and all(
+            np.array_equal(self.matrix(atom), other.matrix(atom)) for atom in atoms
+        )

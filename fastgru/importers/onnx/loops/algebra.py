@@ -1,191 +1,200 @@
 """A loop's body as algebra: every value an affine function of what comes in, of activations and of products.
 
-Values are seen along their last axis, that of the features; the axes before it are batch. So a gate is found whatever
-the file makes it of: one matrix or six, split or sliced, added before or after.
+This is the one normal form of a body. Whatever moves elements (slices, splits, transposes, reshapes) moves columns,
+whatever is linear by a constant multiplies matrices, and every bias is added up: so a gate is found whatever the file
+makes it of, one matrix or six, split or sliced, added before or after.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
+from fastgru.arrays import Array
 from fastgru.graphbuilder import BuiltNode, Value
 from fastgru.importers.onnx.loops.affine import AffineForm, Atom
+from fastgru.importers.onnx.loops.moves import aligned, constant_form, moved
+from fastgru.importers.onnx.loops.products import contracted
+from fastgru.reference.facts import sources
 from fastgru.spec import ACTIVATIONS, Activation
 
 __all__ = ["affine_forms"]
 
-_MAX_WIDTH: Final = 1 << 12
+
+_MAX_WIDTH: Final = 1 << 13
 _MAX_ELEMENTS: Final = 1 << 26  # of all matrices of a body
 _RECTIFIER: Final = Activation("relu")
-_HARD_SIGMOID: Final = Activation("hard_sigmoid", 1.0, 0.5)
+_CLAMP: Final = Activation("hard_sigmoid", 1.0, 0.5)
 
 
-def affine_forms(nodes: Sequence[BuiltNode], atoms: Mapping[int, Atom]) -> tuple[dict[int, AffineForm], list[Atom]]:
-    """The affine form of each value, by id, that has one, and every activation on the way.
+def affine_forms(
+    nodes: Sequence[BuiltNode], coming: Mapping[int, AffineForm], fixed: Mapping[int, Array], rows: int
+) -> dict[int, AffineForm]:
+    """The affine form of each value, by id, that has one.
 
-    atoms: of the values that come in, by id.
+    coming: the forms of what comes into an iteration. fixed: the numbers of what does not change with it.
     """
-    forms = {key: AffineForm(atom.width, {atom: None}) for key, atom in atoms.items()}
-    activations: list[Atom] = []
+    forms = dict(coming)
     left = _MAX_ELEMENTS
+
+    def given(value: Value | None) -> AffineForm | None:
+        if value is None:
+            return None
+        array = fixed.get(id(value), value.array)
+        if id(value) not in forms and array is not None and array.dtype.kind == "f":
+            return constant_form(array)
+        return forms.get(id(value))
+
     for node in nodes:
-        given = [None if v is None else forms.get(id(v)) or _constant(v) for v in node.inputs]
-        outputs = [v for v in node.outputs if id(v) not in forms]
-        if not outputs or not given or given[0] is None:
+        if all(id(v) in forms or id(v) in fixed for v in node.outputs):
             continue
-        made = _forms(node, given)
+        arrays = [None if v is None else fixed.get(id(v), v.array) for v in node.inputs]
+        made = _forms(node, [given(v) for v in node.inputs], arrays, rows)
         for value, form in zip(node.outputs, made, strict=False):
             if form is not None and form.width <= _MAX_WIDTH and id(value) not in forms and left > 0:
                 left -= sum(m.size for m in form.terms.values() if m is not None)
                 forms[id(value)] = form
-                activations += [a for a in form.terms if a.activation and a not in activations]
-    return forms, activations
+    return forms
 
 
-def _constant(value: Value) -> AffineForm | None:
-    """A row that is the same for the whole batch."""
-    array = value.array
-    if array is None or array.size == 0 or array.dtype.kind != "f" or array.size != (array.shape or (1,))[-1]:
-        return None
-    return AffineForm(array.size, {}, array.reshape(-1).astype(np.float64))
-
-
-def _forms(node: BuiltNode, given: Sequence[AffineForm | None]) -> list[AffineForm | None]:
-    x = given[0]
-    assert x is not None
-    attrs, read = node.attrs, node.inputs[0]
-    last = read is not None and read.rank is not None and attrs.get("axis") in (-1, read.rank - 1)
+def _forms(
+    node: BuiltNode, given: Sequence[AffineForm | None], arrays: Sequence[Array | None], rows: int
+) -> Sequence[AffineForm | None]:
+    attrs, x = node.attrs, given[0] if given else None
     match node.op:
-        case "linear" | "matmul":
-            return [_matmul(node, given)]
-        case "binary" if len(given) == 2 and given[1] is not None:
-            return [_binary(attrs["kind"], x, given[1])]
-        case "unary" if attrs["kind"] == "neg":
-            return [x.scale(np.array([-1.0]))]
+        case "linear" | "matmul" | "einsum" | "reduce":
+            y = contracted(node, given, arrays)
+            bias = given[2] if node.op == "linear" and len(given) > 2 else None
+            return [_binary("add", y, bias, rows) if y is not None and bias is not None else y]
+        case "binary" if x is not None and given[1] is not None:
+            return [_binary(attrs["kind"], x, given[1], rows)]
+        case "where" if arrays[0] is not None and given[1] is not None and given[2] is not None:
+            return [_chosen(arrays[0], given[1], given[2], rows)]
+    if x is None:
+        return []
+    match node.op:
+        case "unary":
+            return [_unary(attrs["kind"], x)]
         case "activation" if attrs["kind"] in ACTIVATIONS and x.terms:
             numbers = {key: attrs[key] for key in ("alpha", "beta") if key in attrs}
             return [_activated(Activation(attrs["kind"], **numbers), x)]
-        case "clip" if x.terms and [_number(v) for v in node.inputs[1:]] == [0.0, 1.0]:
-            return [_activated(_HARD_SIGMOID, x.add(AffineForm(1, {}, np.array([-0.5]))))]
-        case "split" if last and len(given) == 1:
-            return _split(x, attrs, len(node.outputs))
-        case "slice":
-            return [_slice(node, x)]
-        case "concat" if last and all(f is not None for f in given):
-            return [_concat([f for f in given if f is not None])]
-        case "squeeze" | "unsqueeze":
-            rank = node.outputs[0].rank if node.op == "unsqueeze" else read.rank if read is not None else None
-            axes = attrs["axes"]
-            return [x if rank and axes and all(a % rank != rank - 1 for a in axes) else None]
-        case "reshape":
-            target = node.inputs[1]
-            ends = target is not None and target.array is not None and target.array.size and x.width > 1
-            return [x if ends and target is not None and int(target.array.reshape(-1)[-1]) == x.width else None]  # type: ignore[union-attr]
-    return []
+        case "clip" if x.terms:
+            low, high = ([*map(_number, arrays[1:]), None, None])[:2]
+            return [_clipped(x, low, high)]
+        case "cast" if attrs["to"] in ("float16", "float32", "float64"):
+            return [x]
+    moving = {i: given[i] for i in sources(node.op, range(len(given)))}
+    if not moving or node.op == "pad":
+        return []
+    forms = {i: form for i, form in moving.items() if form is not None}
+    if len(forms) != len(moving) or any(
+        arrays[i] is None and node.inputs[i] is not None for i in range(len(given)) if i not in moving
+    ):
+        return []
+    return moved(node, forms, arrays, rows)
 
 
-def _number(value: Value | None) -> float | None:
-    if value is None or value.array is None or value.array.size != 1:
+def _number(array: Array | None) -> float | None:
+    return None if array is None or array.size != 1 else float(array.reshape(-1)[0])
+
+
+def _unary(kind: str, x: AffineForm) -> AffineForm | None:
+    match kind:
+        case "neg":
+            return x.scale(-1.0)
+        case "exp" if x.terms:
+            return _of(Atom(x.width, None, (x.flat(),), "exp"), x)
+    return None
+
+
+def _binary(kind: str, left: AffineForm, right: AffineForm, rows: int) -> AffineForm | None:
+    both = aligned([left, right], rows)
+    if both is None:
         return None
-    return float(value.array.reshape(-1)[0])
-
-
-def _matmul(node: BuiltNode, given: Sequence[AffineForm | None]) -> AffineForm | None:
-    left, right = node.inputs[0], node.inputs[1]
-    x = given[0]
-    if right is None or right.array is None or right.array.ndim != 2 or x is None or left is None:
-        return None
-    matrix = right.array.astype(np.float64)
-    matrix = matrix.T if node.op == "linear" else matrix
-    if matrix.shape[0] != x.width:
-        return None
-    y = x.map(matrix)
-    if len(given) > 2 and node.inputs[2] is not None:
-        return None if given[2] is None else y.add(given[2])
-    return y
-
-
-def _binary(kind: str, a: AffineForm, b: AffineForm) -> AffineForm | None:
-    if a.width != b.width and not ((a.width == 1 and not a.terms) or (b.width == 1 and not b.terms)):
-        return None
+    a, b = both
     match kind:
         case "add":
             return a.add(b)
         case "sub":
-            return a.add(b.scale(np.array([-1.0])))
+            return a.add(b.scale(-1.0))
         case "mul" if not a.terms:
             return b.scale(a.bias)
         case "mul" if not b.terms:
             return a.scale(b.bias)
         case "mul":
-            return _of(Atom(a.width, None, (a, b)))
+            return _of(Atom(a.width, None, (a.flat(), b.flat())), a)
         case "div" if not b.terms and b.bias.all():
             return a.scale(1 / b.bias)
+        case "div" if not a.terms:
+            return _logistic(a, b)
         case "max" | "min":
-            return _bounded(kind, *((b, a) if a.terms else (a, b)))
+            x, bound = (b, a) if b.terms else (a, b)
+            if bound.terms or not x.terms or not (bound.bias == bound.bias[0]).all():
+                return None
+            number = float(bound.bias[0])
+            return _clipped(x, number, None) if kind == "max" else _clipped(x, None, number)
     return None
 
 
-def _bounded(kind: str, bound: AffineForm, x: AffineForm) -> AffineForm | None:
-    """max(0, x) and min(1, x) as rectifiers, and both of them as the hard sigmoid, in either order."""
-    if bound.terms or not x.terms or not (bound.bias == (0 if kind == "max" else 1)).all():
+def _logistic(a: AffineForm, b: AffineForm) -> AffineForm | None:
+    """c / (1 + exp(x)), which is c times the sigmoid of -x."""
+    (atom, *more) = b.terms
+    if more or atom.name != "exp" or not (b.terms[atom] == 1).all() or not (b.bias == 1).all():
         return None
-    # min(1, x) is 1 - max(0, 1 - x): what either is taken of may be the other, as a rectifier or one less a rectifier.
-    y = x if kind == "min" else _from_one(x)
-    (atom, *more) = y.terms
-    alone = not more and not y.bias.any() and np.array_equal(y.matrix(atom), np.eye(y.width))
-    if alone and atom.activation == _RECTIFIER:
-        inner = atom.parts[0] if kind == "min" else _from_one(atom.parts[0])
-        return _activated(_HARD_SIGMOID, inner.add(AffineForm(1, {}, np.array([-0.5]))))
-    return _activated(_RECTIFIER, x) if kind == "max" else _from_one(_activated(_RECTIFIER, _from_one(x)))
+    inner = atom.parts[0].scale(-1.0)
+    return _activated(Activation("sigmoid"), AffineForm(b.shape, b.axis, inner.terms, inner.bias)).scale(a.bias)
 
 
-def _from_one(x: AffineForm) -> AffineForm:
-    """1 - x"""
-    return x.scale(np.array([-1.0])).add(AffineForm(1, {}, np.array([1.0])))
+def _clipped(x: AffineForm, low: float | None, high: float | None) -> AffineForm | None:
+    """x within bounds: one bound is a rectifier, two are a hard sigmoid, stretched and moved."""
+    if low is None and high is None:
+        return x
+    if low is None or high is None:
+        inner, below, above = _one_bounded(x)
+        if (below if low is None else above) is None:
+            return _one_bound(x, low, high)
+        x, low, high = inner, below if low is None else low, above if high is None else high
+    assert low is not None
+    assert high is not None
+    if high <= low:
+        return None
+    y = x.shift(-low).scale(1 / (high - low)).shift(-0.5)
+    return _activated(_CLAMP, y).scale(high - low).shift(low)
+
+
+def _one_bounded(x: AffineForm) -> tuple[AffineForm, float | None, float | None]:
+    """What a form is that has one bound already, and its lower or upper bound: the inverse of `_one_bound`."""
+    (atom, *more) = x.terms
+    scale, bound = x.terms[atom], float(x.bias[0])
+    if more or atom.activation != _RECTIFIER or scale.ndim != 1 or not (x.bias == bound).all():
+        return x, None, None
+    inner = AffineForm(x.shape, x.axis, atom.parts[0].terms, atom.parts[0].bias)
+    if (scale == 1).all():
+        return inner.shift(bound), bound, None
+    return (inner.scale(-1.0).shift(bound), None, bound) if (scale == -1).all() else (x, None, None)
+
+
+def _one_bound(x: AffineForm, low: float | None, high: float | None) -> AffineForm:
+    """low + max(0, x - low), high - max(0, high - x)"""
+    if low is not None:
+        return _activated(_RECTIFIER, x.shift(-low)).shift(low)
+    assert high is not None
+    return _activated(_RECTIFIER, x.scale(-1.0).shift(high)).scale(-1.0).shift(high)
 
 
 def _activated(activation: Activation, x: AffineForm) -> AffineForm:
-    return _of(Atom(x.width, activation, (x,)))
+    return _of(Atom(x.width, activation, (x.flat(),)), x)
 
 
-def _of(atom: Atom) -> AffineForm:
-    return AffineForm(atom.width, {atom: None})
+def _of(atom: Atom, like: AffineForm) -> AffineForm:
+    return AffineForm.of(atom, like.shape, like.axis)
 
 
-def _split(x: AffineForm, attrs: Mapping[str, Any], outputs: int) -> list[AffineForm | None]:
-    sizes = attrs.get("sizes")
-    if sizes is None:
-        each = -(-x.width // outputs)
-        sizes = [each] * (outputs - 1) + [x.width - each * (outputs - 1)]
-    if sum(sizes) != x.width or min(sizes) < 0:
-        return []
-    ends = np.cumsum(sizes)
-    return [
-        x.columns(slice(int(end) - size, int(end))) if size else None for end, size in zip(ends, sizes, strict=True)
-    ]
-
-
-def _slice(node: BuiltNode, x: AffineForm) -> AffineForm | None:
-    read = node.inputs[0]
-    arrays = [None if v is None else v.array for v in node.inputs[1:]]
-    if len(arrays) < 3 or read is None or read.rank is None or any(a is None or a.size != 1 for a in arrays):
+def _chosen(condition: Array, a: AffineForm, b: AffineForm, rows: int) -> AffineForm | None:
+    """One of both, where the condition is the same everywhere."""
+    if not condition.size or not (condition == condition.reshape(-1)[0]).all():
         return None
-    start, end, axis, *step = (int(a.reshape(-1)[0]) for a in arrays if a is not None)
-    if axis % read.rank != read.rank - 1 or step not in ([], [1]):
-        return None
-    index = slice(*slice(start, end).indices(x.width))
-    return x.columns(index) if index.stop > index.start else None
-
-
-def _concat(parts: Sequence[AffineForm]) -> AffineForm:
-    width = sum(part.width for part in parts)
-    total = AffineForm(width, {}, np.zeros(width))
-    at = 0
-    for part in parts:
-        place = np.zeros((part.width, width))
-        place[:, at : at + part.width] = np.eye(part.width)
-        total = total.add(part.map(place))
-        at += part.width
-    return total
+    shape = condition.shape
+    ones = AffineForm((1,) * len(shape), None, {}, np.zeros(1))
+    both = aligned([a, b, ones], rows)
+    return None if both is None else both[0 if condition.reshape(-1)[0] else 1]

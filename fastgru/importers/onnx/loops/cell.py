@@ -6,9 +6,8 @@ Whatever way a file writes this last line, it is found by trying it on random in
 affine forms, and the whole cell is compared with the body in float64.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
 from typing import Final
 
 import numpy as np
@@ -18,13 +17,14 @@ from fastgru.conventions import replacing_to_keeping
 from fastgru.errors import FastGRUError
 from fastgru.importers.onnx.loops.affine import AffineForm, Atom
 from fastgru.reference.gru import gru_cell
-from fastgru.spec import Activation, GRUSpec, GRUWeights
+from fastgru.spec import SIGMOID, TANH, Activation, GRUSpec, GRUWeights
 
-__all__ = ["FoundCell", "find_cell"]
+__all__ = ["FoundCell", "Seen", "find_cell"]
 
 
-_CLOSE: Final = 1e-9
-_MAX_BLOCKS: Final = 24
+# A file in float32 rounds its constants: six times a sixth is no more than this away from one.
+_CLOSE: Final = 5e-7
+_MAX_VALUES: Final = 64
 
 
 @dataclass(frozen=True)
@@ -37,82 +37,103 @@ class FoundCell:
 
 
 @dataclass(frozen=True)
-class _Block:
-    """Columns of an activation, as wide as the state."""
+class Seen:
+    """A value of the body: its form, and its numbers (rows, width) in the first draw."""
 
-    atom: Atom
-    index: slice
+    form: AffineForm
+    numbers: Array
 
-    @property
-    def activation(self) -> Activation:
-        assert self.atom.activation is not None
-        return self.atom.activation
 
-    def inner(self) -> AffineForm:
-        """What the activation is taken of."""
-        return self.atom.parts[0].columns(self.index)
+@dataclass(frozen=True)
+class _Squashed:
+    """An activation of a form."""
+
+    activation: Activation
+    inner: AffineForm
 
 
 def find_cell(
-    state: Atom, activations: Sequence[Atom], sources: Sequence[Atom], draws: Sequence[tuple[dict[Atom, Array], Array]]
+    state: Atom,
+    seen: Sequence[Seen],
+    sources: Sequence[Atom],
+    draws: Sequence[tuple[dict[Atom, Array], Array]],
 ) -> FoundCell | None:
     """The cell whose next state is what the body computes, None where there is none.
 
-    draws: random inputs by atom, each (rows, width), with the next state (rows, H) that the body makes of them.
+    seen: the values of the body that are as wide as the state. draws: random inputs by atom, each (rows, width), with
+    the next state (rows, H) that the body makes of them.
     """
-    H = state.width
-    blocks = [
-        _Block(atom, slice(at, at + H)) for atom in activations if atom.width % H == 0 for at in range(0, atom.width, H)
-    ][:_MAX_BLOCKS]
     known, expected = draws[0]
-    known = dict(known)
-    h = known[state]
-    values = [AffineForm(b.atom.width, {b.atom: None}).value(known)[:, b.index] for b in blocks]
-    for (i, z), (j, n) in product(enumerate(values), enumerate(values)):
-        if i == j:
+    h, bound = known[state], _bound(expected)
+    seen = [v for v in seen if np.isfinite(v.numbers).all() and v.numbers.shape == h.shape][:_MAX_VALUES]
+    if not seen:
+        return None
+    candidates = np.stack([v.numbers for v in seen])
+    for z in seen:
+        gate = _squashed(z.form)
+        if gate is None:
             continue
         for keeps in (True, False):
-            u = z if keeps else 1 - z
-            if _differ(u * h + (1 - u) * n, expected) <= _CLOSE:
-                cell = _read(blocks[i], blocks[j], state, sources, H, keeps)
+            u = z.numbers if keeps else 1 - z.numbers
+            away = np.abs(u * h + (1 - u) * candidates - expected).max((1, 2))
+            for j in np.flatnonzero(away <= bound):
+                cell = _read(gate, seen[j].form, state, sources, keeps)
                 if cell is not None and _holds(cell, state, draws):
                     return cell
     return None
 
 
-def _differ(a: Array, b: Array) -> float:
-    return float(np.abs(a - b).max()) if np.isfinite(a).all() and np.isfinite(b).all() else np.inf
+def _bound(expected: Array) -> float:
+    return _CLOSE * max(1.0, float(np.abs(expected).max()))
 
 
 def _holds(cell: FoundCell, state: Atom, draws: Sequence[tuple[dict[Atom, Array], Array]]) -> bool:
     for known, expected in draws:
         x = np.concatenate([known[atom] for atom in cell.sources], axis=1)
-        if _differ(gru_cell(cell.spec, cell.weights, x, known[state]), expected) > _CLOSE:
+        away = np.abs(gru_cell(cell.spec, cell.weights, x, known[state]) - expected)
+        if not (away <= _bound(expected)).all():
             return False
     return True
 
 
-def _read(z: _Block, n: _Block, state: Atom, sources: Sequence[Atom], H: int, keeps: bool) -> FoundCell | None:
-    inner = n.inner()
-    products = [atom for atom in inner.terms if len(atom.parts) == 2]
-    if len(products) != 1 or not set(inner.terms) <= {*sources, *products}:
+def _squashed(form: AffineForm) -> _Squashed | None:
+    """The activation that a form is, written plainly or by another one; None where it is none."""
+    (atom, *more) = form.terms or (None,)
+    if atom is None or more or atom.activation is None or form.width != atom.width:
         return None
-    for a, b in (products[0].parts, products[0].parts[::-1]):
-        r = _selected(a, H)
-        if r is None or r.activation != z.activation or b.width != H:
+    scale, shift, f, inner = form.diagonal(atom), form.bias, atom.activation, atom.parts[0]
+
+    def is_(c: float, d: float) -> bool:
+        return scale is not None and bool((np.abs(scale - c) <= _CLOSE).all() and (np.abs(shift - d) <= _CLOSE).all())
+
+    if is_(1, 0):
+        return _Squashed(f, inner)
+    if is_(-1, 1) and f.complements:
+        return _Squashed(f, inner.scale(-1.0))
+    if is_(0.5, 0.5) and f == TANH:
+        return _Squashed(SIGMOID, inner.scale(2.0))
+    if is_(2, -1) and f == SIGMOID:
+        return _Squashed(TANH, inner.scale(0.5))
+    return None
+
+
+def _read(z: _Squashed, candidate: AffineForm, state: Atom, sources: Sequence[Atom], keeps: bool) -> FoundCell | None:
+    n = _squashed(candidate) or _Squashed(Activation("affine"), candidate)
+    for r, inner, reset_after, R_n, b_hn in _resets(n.inner, state):
+        r, z = _alike(r, z)
+        if r.activation != z.activation or not set(inner.terms) <= set(sources):
             continue
-        recurrent = _candidate(inner.matrix(products[0]), b, state)
-        gates = [r.inner(), z.inner()]
-        if recurrent is None or any(not set(g.terms) <= {*sources, state} for g in gates):
+        gates = [r.inner, z.inner]
+        if any(not set(g.terms) <= {*sources, state} for g in gates):
             continue
-        reset_after, R_n, b_hn = recurrent
         used = tuple(s for s in sources if any(s in form.terms for form in (*gates, inner)))
         if not used:
             continue
+        H = state.width
         weights = GRUWeights(
             np.concatenate([np.concatenate([f.matrix(s) for s in used]).T for f in (*gates, inner)]),
             np.concatenate([*(g.matrix(state).T for g in gates), R_n.T]),
-            np.concatenate([f.wide_bias() for f in (*gates, inner)]),
+            np.concatenate([f.bias for f in (*gates, inner)]),
             np.concatenate([np.zeros(2 * H), b_hn]) if b_hn.any() else None,
         )
         if not keeps:
@@ -133,29 +154,65 @@ def _read(z: _Block, n: _Block, state: Atom, sources: Sequence[Atom], H: int, ke
     return None
 
 
-def _selected(form: AffineForm, H: int) -> _Block | None:
-    """The columns of one activation that a form is, and nothing else."""
-    if form.width != H or len(form.terms) != 1 or form.bias.any():
-        return None
-    atom = next(iter(form.terms))
-    matrix = form.matrix(atom)
-    if atom.activation is None or atom.width % H:
-        return None
-    for at in range(0, atom.width, H):
-        if np.array_equal(matrix[at : at + H], np.eye(H)) and np.count_nonzero(matrix) == H:
-            return _Block(atom, slice(at, at + H))
-    return None
+def _alike(a: _Squashed, b: _Squashed) -> tuple[_Squashed, _Squashed]:
+    """Two hard sigmoids of different slopes as two of slope 1: which of its ways a file writes each in is its own."""
+    if a.activation == b.activation or {a.activation.kind, b.activation.kind} != {"hard_sigmoid"}:
+        return a, b
+    plain = Activation("hard_sigmoid", 1.0, 0.5)
+    first, second = (_Squashed(plain, s.inner.scale(s.activation.alpha).shift(s.activation.beta - 0.5)) for s in (a, b))
+    return first, second
 
 
-def _candidate(matrix: Array, other: AffineForm, state: Atom) -> tuple[bool, Array, Array] | None:
-    """(reset after, R_n transposed, b_hn) where the candidate reads (r * other) @ matrix."""
-    if set(other.terms) != {state}:
-        return None
+def _resets(inner: AffineForm, state: Atom) -> Iterator[tuple[_Squashed, AffineForm, bool, Array, Array]]:
+    """Ways to see in the candidate r * (h R + b), or (r * h) R.
+
+    Gives r, what is left of the candidate, whether the reset comes after, R_n transposed, and b_hn.
+    """
+    products = [atom for atom in inner.terms if len(atom.parts) == 2]
+    rest = {atom: matrix for atom, matrix in inner.terms.items() if atom not in products}
+    if not products:
+        return
+    for part in (0, 1):
+        r, other = _squashed(products[0].parts[part]), products[0].parts[1 - part]
+        if r is None:
+            continue
+        if len(products) == 1 and _is_state(other, state):
+            R_n, b_hn = inner.matrix(products[0]), np.zeros(state.width)
+            yield r, AffineForm(inner.shape, inner.axis, rest, inner.bias), False, R_n, b_hn
+        after = _after(inner, products, r, state)
+        if after is not None:
+            R_n, b_hn, left = after
+            yield r, AffineForm(inner.shape, inner.axis, left, inner.bias), True, R_n, b_hn
+
+
+def _is_state(form: AffineForm, state: Atom) -> bool:
+    factor = form.diagonal(state) if set(form.terms) == {state} else None
+    return factor is not None and bool((factor == 1).all()) and not form.bias.any()
+
+
+def _after(
+    inner: AffineForm, products: Sequence[Atom], r: _Squashed, state: Atom
+) -> tuple[Array, Array, dict[Atom, Array]] | None:
+    """R_n transposed, b_hn and what is left, where all that r multiplies is affine in the state."""
     H = state.width
-    R = other.matrix(state)
-    if np.array_equal(R, np.eye(H)) and not other.bias.any():
-        return False, matrix, np.zeros(H)
-    diagonal = np.diag(matrix)
-    if matrix.shape != (H, H) or np.count_nonzero(matrix) != np.count_nonzero(diagonal):
-        return None
-    return True, R * diagonal, other.wide_bias() * diagonal
+    R_n, b_hn, left = np.zeros((H, H)), np.zeros(H), {}
+    for atom in inner.terms:
+        gate = _squashed(AffineForm.of(atom, (atom.width,), None)) if atom.activation else None
+        factor = inner.diagonal(atom)
+        if atom in products:
+            both = [(_squashed(a), b) for a, b in (atom.parts, atom.parts[::-1])]
+            other = next((b for a, b in both if _same(a, r) and set(b.terms) <= {state}), None)
+            if other is None or factor is None:
+                return None
+            R_n, b_hn = R_n + other.matrix(state) * factor, b_hn + other.bias * factor
+        elif _same(gate, r):
+            if factor is None:
+                return None
+            b_hn = b_hn + factor
+        else:
+            left[atom] = inner.terms[atom]
+    return R_n, b_hn, left
+
+
+def _same(a: _Squashed | None, b: _Squashed) -> bool:
+    return a is not None and a.activation == b.activation and a.inner.same_as(b.inner)

@@ -1,6 +1,9 @@
-"""Random numbers through a loop's body, in float64: what tells one cell from another is tried, not read."""
+"""A loop's body in numbers, float64: what follows from sizes alone, and random inputs, by which one cell is told from
+another."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import cycle, islice
 from typing import Final
 
 import numpy as np
@@ -8,38 +11,119 @@ import numpy as np
 from fastgru.arrays import Array
 from fastgru.errors import FastGRUError
 from fastgru.graph import Node
-from fastgru.graphbuilder import BuiltNode
-from fastgru.importers.onnx.loops.affine import Atom
+from fastgru.graphbuilder import BuiltNode, Value
+from fastgru.importers.onnx.loops.layout import Layout, arrangements, layouts_of
 from fastgru.importers.onnx.loops.trace import TracedBody
 from fastgru.reference.evaluate import evaluate, in_precision
-from fastgru.reference.operator import is_floating
+from fastgru.reference.operator import is_floating, numpy_dtype
+from fastgru.reference.sizes import Size
 
-__all__ = ["Draw", "draw"]
+__all__ = ["Draw", "Trial", "trials"]
 
 Draw = dict[int, Array]
 
-_ROWS: Final = 3
-_SCALES: Final = (1.0, 4.0)
+# Activations are tried where they bend and where they saturate, on enough numbers for chance to have no part in it.
+_SCALES: Final = (1.0, 4.0, 0.25, 2.0, 0.5)
+_MOST_DRAWS: Final = 8
+_ENOUGH: Final = 40
+_ROWS: Final = (11, 13, 17, 19, 23, 29)  # one that is no size of a cell
+_MOST_ROWS: Final = 1 << 12
+_MOST_ELEMENTS: Final = 1 << 22
+_MOST_DEPTH: Final = 40
 
 
-def draw(body: TracedBody, atoms: Mapping[int, Atom]) -> list[Draw]:
-    """Random numbers for what comes in, and every value of the body that follows from them, by id."""
-    rng = np.random.default_rng(0)
-    draws = []
-    for scale in _SCALES:
-        known: Draw = {}
-        for key, atom in atoms.items():
-            rank = body.values[key].rank if key in body.values else 2
-            shape = {1: (atom.width,), 2: (_ROWS, atom.width), 3: (1, _ROWS, atom.width)}[rank or 2]
-            known[key] = scale * rng.standard_normal(shape)
+class Outside:
+    """What a loop reads of the graph around it, as far as it follows from constants and sizes.
+
+    sizes: numbers for those that are free.
+    """
+
+    def __init__(self, body: TracedBody, sizes: Mapping[Size, int]) -> None:
+        self.known: Draw = {}
+        self._makers = {id(v): node for node in (*body.outer, *body.fixed) for v in node.outputs}
+        self._sizes, self._seen = dict(sizes), set[int]()
+        if body.length is not None and not isinstance(body.length, int):
+            self._sizes.setdefault(body.length, 2)
         for node in body.nodes:
+            for value in node.inputs:
+                if value is not None and id(value) not in body.made:
+                    self.array(value)
+            for value in node.outputs:
+                self._measured(value)
+
+    def array(self, value: Value, depth: int = 0) -> Array | None:
+        """The value in numbers."""
+        if value.array is None and id(value) not in self._seen and depth < _MOST_DEPTH:
+            self._seen.add(id(value))
+            if not self._measured(value) and id(value) in self._makers:
+                node = self._makers[id(value)]
+                for v in node.inputs:
+                    if v is not None:
+                        self.array(v, depth + 1)
+                _compute(node, self.known)
+        return self.known.get(id(value), value.array)
+
+    def _measured(self, value: Value) -> bool:
+        """Small integers, where they are sizes that have a number."""
+        if value.elements is None or value.rank not in (0, 1) or value.dtype is None:
+            return False
+        found = [n if isinstance(n, int) else self._sizes.get(n) for n in value.elements]
+        if any(n is None for n in found):
+            return False
+        self.known[id(value)] = np.array(found, numpy_dtype(value.dtype)).reshape((-1,) if value.rank else ())
+        return True
+
+
+@dataclass(frozen=True)
+class Trial:
+    """coming: what comes into an iteration, in which layout, by id. rows: of the batch. fixed: what no iteration
+    changes, by id, in numbers."""
+
+    body: TracedBody
+    coming: Mapping[int, Layout]
+    rows: int
+    outside: Outside
+    fixed: Draw
+
+    def with_masks(self, masks: Mapping[int, Array]) -> "Trial":
+        """The same where some bools of the body are these."""
+        known = {**self.fixed, **masks}
+        for node in self.body.nodes:
             _compute(node, known)
-        draws.append(known)
-    return draws
+        return replace(self, fixed=known)
+
+    def draws(self) -> list[Draw]:
+        """Random numbers for what comes in, and every value of the body that follows from them, by id."""
+        rng = np.random.default_rng(0)
+        draws = []
+        fewest = min((self.rows * layout.width for layout in self.coming.values()), default=1)
+        for scale in islice(cycle(_SCALES), min(max(3, _ENOUGH // fewest), _MOST_DRAWS)):
+            known = dict(self.fixed)
+            for key, layout in self.coming.items():
+                known[key] = scale * rng.standard_normal(layout.shape(self.rows))
+            for node in self.body.nodes:
+                _compute(node, known)
+            draws.append(known)
+        return draws
+
+
+def trials(body: TracedBody, values: Sequence[Value]) -> Iterator[Trial]:
+    """One for each way in which the batch and the features may lie in what comes in, the likeliest first."""
+    for layouts in arrangements([layouts_of(body.sizes_of(value)) for value in values]):
+        batches = {layout.rows for layout in layouts} - {1}
+        given = [n for n in batches if isinstance(n, int)]
+        taken = {n for layout in layouts for n in layout.features}
+        rows = given[0] if given else next(n for n in _ROWS if n not in taken or n == _ROWS[-1]) if batches else 1
+        if rows <= _MOST_ROWS:
+            outside = Outside(body, dict.fromkeys(batches, rows))
+            keys = [id(value) for value in values]
+            yield Trial(body, dict(zip(keys, layouts, strict=True)), rows, outside, outside.known)
 
 
 def _compute(node: BuiltNode, known: Draw) -> None:
     """The outputs of a node in float64, where all it reads is known."""
+    if all(id(v) in known for v in node.outputs):
+        return
     arrays: list[Array | None] = []
     for value in node.inputs:
         if value is None:
@@ -53,7 +137,7 @@ def _compute(node: BuiltNode, known: Draw) -> None:
     names = tuple("" if a is None else "x" for a in arrays)
     plain = in_precision(Node(node.op, names, ("",) * len(node.outputs), dict(node.attrs)), "float64")
     try:
-        results = evaluate(plain, arrays, max_elements=1 << 22)
+        results = evaluate(plain, arrays, max_elements=_MOST_ELEMENTS)
     except FastGRUError:
         return
     for value, array in zip(node.outputs, results, strict=False):

@@ -14,15 +14,15 @@ from fastgru.reference.sizes import Size
 
 __all__ = ["LoopForm", "loop_form", "scan_form"]
 
-_ENDLESS: Final = 1 << 31
+_ENDLESS: Final = (1 << 31) - 1  # what TensorFlow writes for no limit
 
 
 @dataclass(frozen=True)
 class LoopForm:
     """A Loop (`is_loop`, whose body has the iteration and a condition before the states) or a Scan.
 
-    limit: its number of iterations as far as it is known; a Loop may end before by its condition. sequences, axes,
-    backward: what a Scan reads. output_axes, output_backward: how it stacks.
+    limit: its number of iterations as far as it is known, count: the value that says it; a Loop may end before by its
+    condition. sequences, axes, backward: what a Scan reads. output_axes, output_backward: how it stacks.
     """
 
     body: Body
@@ -35,6 +35,7 @@ class LoopForm:
     backward: tuple[bool, ...] = ()
     output_axes: tuple[int, ...] = ()
     output_backward: tuple[bool, ...] = ()
+    count: Value | None = None
 
     @property
     def first_state(self) -> int:
@@ -115,7 +116,7 @@ def loop_form(node: OnnxNode) -> LoopForm:
         if len(known) != 1:
             raise node.invalid(f"a number of iterations of {len(known)} elements, expected 1")
         limit = "?" if known[0] is None else max(known[0], 0) if isinstance(known[0], int) else known[0]
-    return LoopForm(body, True, states, limit, condition)
+    return LoopForm(body, True, states, limit, condition, count=count)
 
 
 def scan_form(node: OnnxNode) -> LoopForm:

@@ -7,13 +7,15 @@ from typing import Final
 from fastgru.graphbuilder import BuiltNode, Value
 from fastgru.importers.onnx.builder import OnnxGraphBuilder
 from fastgru.importers.onnx.loops.form import LoopForm
+from fastgru.importers.onnx.loops.layout import Layout
 from fastgru.reference.facts import ValueFacts
-from fastgru.reference.sizes import Size
+from fastgru.reference.sizes import Size, add, multiply, subtract
 
-__all__ = ["Number", "Step", "count_iterations", "scan_steps", "steps_of", "trip_count"]
+__all__ = ["Number", "Step", "count_iterations", "scan_steps", "steps_of", "whole_size"]
 
 # Types that hold a counter; TensorFlow's exporter compares as float32, which is exact for 2^24 iterations.
 _COUNTING: Final = ("int32", "int64", "float32", "float64")
+_RESHAPING: Final = ("reshape", "squeeze", "unsqueeze")
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Number:
     """slope * iteration + start."""
 
     slope: int
-    start: int
+    start: Size
 
 
 @dataclass(frozen=True)
@@ -32,26 +34,27 @@ class Step:
     axis: int
     backward: bool
 
-    def sequence(self, build: OnnxGraphBuilder, length: Size) -> Value | None:
-        """(T, N, I) in the order of time, as many steps as there are iterations."""
-        x = self.whole
-        sizes = x.sizes
-        if x.rank not in (2, 3) or sizes is None:
+    def sequence(self, build: OnnxGraphBuilder, length: Size, layout: Layout) -> Value | None:
+        """(T, N, I) in the order of time, as many steps as there are iterations. layout: of one step."""
+        x, sizes = self.whole, self.whole.sizes
+        if sizes is None:
             return None
         if isinstance(length, int) and isinstance(sizes[self.axis], int) and sizes[self.axis] != length:
             ends = (build.integers([0]), build.integers([length]), build.integers([self.axis]))
             x = build.emit("slice", x, *ends)
         if self.axis:
-            perm = [self.axis, *(i for i in range(x.rank or 0) if i != self.axis)]
+            perm = [self.axis, *(i for i in range(len(sizes)) if i != self.axis)]
             x = build.emit("transpose", x, perm=perm)
-        return build.emit("unsqueeze", x, axes=[1]) if x.rank == 2 else x
+        if len(layout.sizes) == len(sizes):  # the step keeps its axis, of one element
+            x = build.emit("unsqueeze", x, axes=[self.axis + 1])
+        return layout.gathered(build, x)
 
 
 def scan_steps(form: LoopForm) -> list[tuple[Value, Step]] | None:
     """For each sequence of a Scan what the body reads of it; None where its axes are not known."""
     rows = []
     for x, axis, backward in zip(form.sequences, form.axes, form.backward, strict=True):
-        if x.sizes is None or axis >= len(x.sizes) - 1:
+        if x.sizes is None:
             return None
         row = Value(x.hint, ValueFacts(x.dtype, x.sizes[:axis] + x.sizes[axis + 1 :]))
         rows.append((row, Step(x, axis, backward)))
@@ -59,22 +62,34 @@ def scan_steps(form: LoopForm) -> list[tuple[Value, Step]] | None:
 
 
 def count_iterations(
-    nodes: Sequence[BuiltNode], iteration: Value, before: Sequence[Value], after: Sequence[Value], init: Sequence[Value]
+    nodes: Sequence[BuiltNode],
+    iteration: Value,
+    before: Sequence[Value],
+    after: Sequence[Value],
+    init: Sequence[Value],
 ) -> dict[int, Number]:
-    """The integers of a Loop's body that follow from the iteration alone, by id; states that count are among them."""
-    numbers = {id(iteration): Number(1, 0)}
-    for state, first in zip(before, init, strict=True):
-        known = first.elements
-        if known is not None and len(known) == 1 and isinstance(known[0], int):
-            numbers[id(state)] = Number(1, known[0])
-    found = _follow(nodes, numbers)
-    # A state counts if it is one more after the iteration; what followed from one that does not is dropped.
-    counting = {
-        id(state)
-        for state, next_ in zip(before, after, strict=True)
-        if id(state) in numbers and found.get(id(next_)) == Number(1, numbers[id(state)].start + 1)
-    }
-    return _follow(nodes, {key: n for key, n in numbers.items() if key == id(iteration) or key in counting})
+    """The integers of a body that follow from the iteration alone, by id; states that count are among them."""
+    unit = {id(iteration): Number(1, 0)}
+    starts = {id(state): whole_size(first, ()) for state, first in zip(before, init, strict=True)}
+    guesses = dict(unit)
+    for state, next_ in zip(before, after, strict=True):
+        start = starts[id(state)]
+        if start is not None and state is not next_:
+            # How far it goes in one iteration shows where it stands still in it.
+            step = _follow(nodes, {id(state): Number(0, 0)}).get(id(next_))
+            made = _follow(nodes, unit).get(id(next_))
+            if step is not None and isinstance(step.start, int) and step.start:
+                guesses[id(state)] = Number(step.start, start)
+            elif made is not None and subtract(made.start, made.slope) == start:
+                guesses[id(state)] = Number(made.slope, start)
+    found = _follow(nodes, guesses)
+    # What followed from a state that does not count is dropped.
+    counting = dict(unit)
+    for state, next_ in zip(before, after, strict=True):
+        guess = guesses.get(id(state))
+        if guess is not None and found.get(id(next_)) == Number(guess.slope, add(guess.start, guess.slope)):
+            counting[id(state)] = guess
+    return _follow(nodes, counting)
 
 
 def _follow(nodes: Sequence[BuiltNode], numbers: Mapping[int, Number]) -> dict[int, Number]:
@@ -83,34 +98,74 @@ def _follow(nodes: Sequence[BuiltNode], numbers: Mapping[int, Number]) -> dict[i
     def number(value: Value | None) -> Number | None:
         if value is not None and id(value) in found:
             return found[id(value)]
-        known = _whole(value)
-        return Number(0, known[0]) if known is not None and len(known) == 1 and isinstance(known[0], int) else None
+        known = whole_size(value, ())
+        return None if known is None else Number(0, known)
 
     for node in nodes:
         a = number(node.inputs[0]) if node.inputs else None
-        if a is None or not node.outputs:
+        if a is None or not node.outputs or not any(v is not None and id(v) in found for v in node.inputs):
             continue
-        if node.op in ("cast", "reshape", "squeeze", "unsqueeze"):
-            if node.op != "cast" or node.attrs["to"] in _COUNTING:
-                found[id(node.outputs[0])] = a
-        elif node.op == "binary" and node.attrs["kind"] in ("add", "sub"):
+        if node.op in _RESHAPING or (node.op == "cast" and node.attrs["to"] in _COUNTING):
+            found[id(node.outputs[0])] = a
+        elif node.op == "binary":
             b = number(node.inputs[1])
-            if b is not None:
-                sign = 1 if node.attrs["kind"] == "add" else -1
-                found[id(node.outputs[0])] = Number(a.slope + sign * b.slope, a.start + sign * b.start)
+            made = None if b is None else _combined(node.attrs["kind"], a, b)
+            if made is not None and made.start is not None:
+                found[id(node.outputs[0])] = made
     return found
 
 
-def _whole(value: Value | None) -> Sequence[Size] | None:
-    """The elements of a vector or a scalar of integers, of which a number may stand in a floating type."""
-    array = None if value is None else value.array
+def _combined(kind: str, a: Number, b: Number) -> Number | None:
+    if kind in ("add", "sub"):
+        sign = 1 if kind == "add" else -1
+        return Number(a.slope + sign * b.slope, add(a.start, multiply(sign, b.start)))
+    if kind == "mul":
+        a, factor = (a, b) if not b.slope else (b, a)
+        if not factor.slope and isinstance(factor.start, int):
+            return Number(a.slope * factor.start, multiply(a.start, factor.start))
+    return None
+
+
+def whole_size(value: Value | None, nodes: Sequence[BuiltNode]) -> Size:
+    """A whole number of one element, which may stand in a floating type; None where it is not known.
+
+    nodes: those that may have made it, through which a number is followed that was a float on its way.
+    """
+    if value is None:
+        return None
+    array, elements = value.array, value.elements
     if array is not None and array.dtype.kind == "f" and array.size == 1 and float(array.reshape(-1)[0]).is_integer():
-        return (int(array.reshape(-1)[0]),)
-    return None if value is None else value.elements
+        return int(array.reshape(-1)[0])
+    if elements is not None and (len(elements) != 1 or elements[0] is not None):
+        return elements[0] if len(elements) == 1 else None
+    node = next((n for n in nodes if any(v is value for v in n.outputs)), None)
+    if node is None or array is not None:
+        return None
+    a = whole_size(node.inputs[0], nodes)
+    if node.op in (*_RESHAPING, "cast") or (node.op == "unary" and node.attrs["kind"] in ("ceil", "floor", "round")):
+        return a
+    if node.op == "unary" and node.attrs["kind"] == "neg":
+        return multiply(-1, a)
+    if node.op != "binary":
+        return None
+    b = whole_size(node.inputs[1], nodes)
+    match node.attrs["kind"]:
+        case "add":
+            return add(a, b)
+        case "sub":
+            return subtract(a, b)
+        case "mul":
+            return multiply(a, b)
+        case "div" if b in (1, -1):
+            return multiply(a, b)
+    return None
 
 
 def steps_of(nodes: Sequence[BuiltNode], numbers: Mapping[int, Number], length: Size) -> dict[int, Step]:
-    """The values of a Loop's body that are one step of something outside of it, by id."""
+    """The values of a Loop's body that are one step of something outside of it, by id.
+
+    nodes: those that each iteration carries out anew.
+    """
     made = {id(value) for node in nodes for value in node.outputs}
     steps = {}
     for node in nodes:
@@ -118,84 +173,29 @@ def steps_of(nodes: Sequence[BuiltNode], numbers: Mapping[int, Number], length: 
             continue
         whole, at = node.inputs[0], numbers.get(id(node.inputs[1]))
         sizes = whole.sizes
-        if at is None or sizes is None or (whole.array is not None and whole.array.dtype.kind != "f"):
+        if at is None or sizes is None or (whole.array is not None and whole.array.dtype.kind not in "fb"):
             continue
         axis = node.attrs["axis"] if node.op == "gather" else _single_step(node, at, numbers)
-        if axis is None or not -len(sizes) <= axis < len(sizes) - 1 or axis == -1:
+        if axis is None or not -len(sizes) <= axis < len(sizes):
             continue
         axis %= len(sizes)
         size = sizes[axis]
         fits = size == length or (isinstance(size, int) and isinstance(length, int) and size >= length)
-        if fits and at == Number(1, 0):
-            steps[id(node.outputs[0])] = Step(whole, axis, False)
-        elif fits and size == length and isinstance(length, int) and at == Number(-1, length - 1):
+        # -1 - iteration counts from the end, as negative positions do.
+        if fits and at in (Number(1, 0), Number(-1, subtract(length, 1))):
+            steps[id(node.outputs[0])] = Step(whole, axis, at.slope < 0)
+        elif size == length and at == Number(-1, -1):
             steps[id(node.outputs[0])] = Step(whole, axis, True)
     return steps
 
 
 def _single_step(node: BuiltNode, start: Number, numbers: Mapping[int, Number]) -> int | None:
-    """The axis of a slice from an iteration to the next."""
+    """The axis of a slice from a position to the next."""
     end = numbers.get(id(node.inputs[2])) if len(node.inputs) > 2 else None
-    axes = _whole(node.inputs[3]) if len(node.inputs) > 3 else (0,)
-    strides = _whole(node.inputs[4]) if len(node.inputs) > 4 else (1,)
-    one = end == Number(start.slope, start.start + 1) and start.slope == 1
-    if not one or axes is None or len(axes) != 1 or strides != (1,) or not isinstance(axes[0], int):
+    axis = whole_size(node.inputs[3], ()) if len(node.inputs) > 3 and node.inputs[3] is not None else 0
+    stride = whole_size(node.inputs[4], ()) if len(node.inputs) > 4 and node.inputs[4] is not None else 1
+    # From -1 the next position is 0, which is the beginning.
+    near = start.start == -1 or (isinstance(start.start, int) and start.slope < 0 and start.start < 0)
+    if near or end != Number(start.slope, add(start.start, 1)) or stride != 1 or not isinstance(axis, int):
         return None
-    return axes[0]
-
-
-def trip_count(
-    form: LoopForm,
-    going_on: Value,
-    nodes: Sequence[BuiltNode],
-    outer: Sequence[BuiltNode],
-    numbers: Mapping[int, Number],
-) -> Size:
-    """The number of iterations: a size, or None where it is not one that is known or has a name."""
-    first = _bounds(form.condition, outer, {}, at=0) if form.condition is not None else []
-    later = _bounds(going_on, nodes, numbers, at=1)
-    if first is None or later is None or not set(first) <= set(later):
-        return None
-    # A loop that begins without asking has a first iteration.
-    bounds = {max(n, 1) if isinstance(n, int) and not first else n for n in later}
-    if not form.endless:
-        bounds.add(form.limit if form.limit != "?" else None)
-    numbers_known = [n for n in bounds if isinstance(n, int)]
-    if not bounds or None in bounds:
-        return None
-    if len(numbers_known) == len(bounds):
-        return max(min(numbers_known), 0)
-    return next(iter(bounds)) if len(bounds) == 1 else None
-
-
-def _bounds(
-    condition: Value, nodes: Sequence[BuiltNode], numbers: Mapping[int, Number], *, at: int, depth: int = 0
-) -> list[Size] | None:
-    """What the iteration, `at` iterations on, must stay below; an empty list for a condition that always holds."""
-    if condition.array is not None:
-        return [] if condition.array.size == 1 and condition.array.all() else None
-    node = next((n for n in nodes if any(v is condition for v in n.outputs)), None)
-    if node is None or depth > 6:
-        return None
-    if node.op == "logical" and node.attrs["kind"] == "and":
-        parts = [_bounds(v, nodes, numbers, at=at, depth=depth + 1) for v in node.inputs if v is not None]
-        return None if None in parts else [n for part in parts if part is not None for n in part]
-    if node.op in ("cast", "reshape", "squeeze", "unsqueeze") and node.inputs[0] is not None:
-        return (
-            _bounds(node.inputs[0], nodes, numbers, at=at, depth=depth + 1) if node.inputs[0].dtype == "bool" else None
-        )
-    if node.op != "compare" or node.attrs["kind"] not in ("less", "greater"):
-        return None
-    low, high = node.inputs if node.attrs["kind"] == "less" else node.inputs[::-1]
-    if low is None or high is None:
-        return None
-    known = _whole(low)
-    number = numbers.get(id(low))
-    if number is None and at == 0 and known == (0,):
-        number = Number(1, 0)
-    bound = _whole(high)
-    if number is None or number.slope != 1 or bound is None or len(bound) != 1 or id(high) in numbers:
-        return None
-    if isinstance(bound[0], int):
-        return [bound[0] - number.start + at]
-    return [bound[0]] if number.start == at and bound[0] is not None else None
+    return axis

@@ -1,15 +1,16 @@
 """A loop's body converted once, and what each value is that comes into it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Final
 
 import numpy as np
 
 from fastgru.graphbuilder import BuiltNode, Value
 from fastgru.importers.onnx.builder import OnnxGraphBuilder
-from fastgru.importers.onnx.loops.affine import Atom
 from fastgru.importers.onnx.loops.form import LoopForm
-from fastgru.importers.onnx.loops.iterations import Step, count_iterations, scan_steps, steps_of, trip_count
+from fastgru.importers.onnx.loops.iterations import Number, Step, count_iterations, scan_steps, steps_of
+from fastgru.importers.onnx.loops.trips import trip_count
 from fastgru.importers.onnx.registry import OnnxNode
 from fastgru.process import once
 from fastgru.reference.facts import ValueFacts
@@ -17,57 +18,65 @@ from fastgru.reference.sizes import Size
 
 __all__ = ["TracedBody", "traced"]
 
+_MOST_TRACES: Final = 4
+
 
 @dataclass
 class TracedBody:
     """The body as nodes of ours, what it reads and gives.
 
-    steps: what is one step of a sequence outside, by id. length: the number of iterations. counters: the states that
-    count them.
+    nodes: those that an iteration carries out. fixed: those that give the same in every one. outer: of the graph around
+    the loop. steps: what is one step of a sequence outside, by id. length: the number of iterations. numbers: what
+    counts them, by id.
     """
 
     nodes: list[BuiltNode]
+    fixed: list[BuiltNode]
+    outer: Sequence[BuiltNode]
     states: list[Value]
     next_states: list[Value]
     scans: list[Value]
     steps: dict[int, Step]
     length: Size
-    counters: frozenset[int] = frozenset()
+    numbers: dict[int, Number] = field(default_factory=dict)
 
     @once
     def values(self) -> dict[int, Value]:
         """Every value that a node reads or makes, by id."""
         return {id(v): v for node in self.nodes for v in (*node.inputs, *node.outputs) if v is not None}
 
+    @once
+    def made(self) -> set[int]:
+        """What an iteration computes, by id."""
+        return {id(v) for node in self.nodes for v in node.outputs}
+
     def open_states(self) -> list[int]:
         """The states that a cell must account for: what passes through unchanged, or counts, needs none."""
         return [
             i
             for i, (before, after) in enumerate(zip(self.states, self.next_states, strict=True))
-            if before is not after and _is_floating(before)
+            if before is not after and id(before) not in self.numbers and _is_floating(before)
         ]
 
-    def atoms(self, open_states: Sequence[int]) -> dict[int, Atom] | None:
-        """What comes into the body, by id; None where the width of a value is not known."""
-        coming = [self.states[i] for i in open_states]
-        coming += [self.values[key] for key in self.steps if key in self.values and _is_floating(self.values[key])]
-        atoms = {}
-        for value in coming:
-            width = self._width(value)
-            if width is None or value.rank not in (1, 2, 3):
-                return None
-            atoms[id(value)] = Atom(width, name=value.hint)
-        return atoms
+    def coming(self, open_states: Sequence[int]) -> list[Value]:
+        """The floating-point values that come into an iteration; steps first, which show best where the batch is."""
+        steps = [self.values[key] for key in self.steps if key in self.values and _is_floating(self.values[key])]
+        return steps + [self.states[i] for i in open_states]
 
-    def _width(self, value: Value) -> int | None:
-        sizes = value.sizes
-        if sizes and isinstance(sizes[-1], int):
-            return sizes[-1] or None
+    def sizes_of(self, value: Value) -> tuple[Size, ...] | None:
+        """The sizes of a value; the weights of a linear layer tell the last one where nothing else does."""
+        sizes, step = value.sizes, self.steps.get(id(value))
+        if step is not None and step.whole.sizes is not None:
+            kept = (1,) if value.rank == step.whole.rank else ()
+            sizes = (*step.whole.sizes[: step.axis], *kept, *step.whole.sizes[step.axis + 1 :])
+        if not sizes or isinstance(sizes[-1], int):
+            return sizes
         for node in self.nodes:
             if node.op == "linear" and node.inputs[0] is value and node.inputs[1] is not None:
                 weight = node.inputs[1].array
-                return None if weight is None or weight.ndim != 2 else int(weight.shape[1])
-        return None
+                if weight is not None and weight.ndim == 2:
+                    return (*sizes[:-1], int(weight.shape[1]))
+        return sizes
 
 
 def _is_floating(value: Value) -> bool:
@@ -79,23 +88,51 @@ def traced(node: OnnxNode, trace: OnnxGraphBuilder, outer: Sequence[BuiltNode], 
 
     outer: the nodes of the graph around the loop.
     """
-    states = [v if form.keeps(i) else Value(v.hint, ValueFacts(v.dtype, v.sizes)) for i, v in enumerate(form.states)]
-    iteration = Value("iteration", ValueFacts("int64", ()))
-    rows = None
-    if form.is_loop:
-        given = [iteration, trace.constant(np.array(True)), *states]
-    else:
-        rows = scan_steps(form)
-        if rows is None:
-            return None
-        given = [*states, *(value for value, _ in rows)]
-    outputs = node.around.run_body(form.body, given, "", node.site)
-    after, scans = outputs[form.first_state : form.first_scan], outputs[form.first_scan :]
-    if rows is not None:
-        return TracedBody(trace.nodes, states, after, scans, {id(value): step for value, step in rows}, form.limit)
-    numbers = count_iterations(trace.nodes, iteration, states, after, form.states)
-    length = trip_count(form, outputs[0], trace.nodes, outer, numbers)
-    if length is None:
+    rows = [] if form.is_loop else scan_steps(form)
+    if rows is None:
         return None
-    counters = frozenset(i for i, state in enumerate(states) if id(state) in numbers)
-    return TracedBody(trace.nodes, states, after, scans, steps_of(trace.nodes, numbers, length), length, counters)
+    iteration = Value("iteration", ValueFacts("int64", ()))
+    kept = {i for i in range(len(form.states)) if form.keeps(i)}
+    sizes = [v.sizes for v in form.states]
+    for _ in range(_MOST_TRACES):
+        states = [v if i in kept else Value(v.hint, ValueFacts(v.dtype, sizes[i])) for i, v in enumerate(form.states)]
+        given = [iteration, trace.constant(np.array(True)), *states] if form.is_loop else states
+        trace.nodes.clear()
+        outputs = node.around.run_body(form.body, [*given, *(value for value, _ in rows)], "", node.site)
+        next_states = outputs[form.first_state : form.first_scan]
+        unchanged = {i for i, v in enumerate(next_states) if v is states[i] or v is form.states[i]}
+        wider = [_widened(before, v.sizes) for before, v in zip(sizes, next_states, strict=True)]
+        if unchanged == kept and wider == sizes:
+            break
+        kept, sizes = unchanged, wider
+    else:
+        return None
+    after, scans = next_states, outputs[form.first_scan :]
+    open_ends = {id(iteration), *(id(v) for v, _ in rows)}
+    open_ends |= {id(v) for i, v in enumerate(states) if i not in kept}
+    nodes, fixed = _parted(trace.nodes, open_ends)
+    numbers = count_iterations(nodes, iteration, states, after, form.states)
+    body = TracedBody(nodes, fixed, outer, states, after, scans, {id(v): step for v, step in rows}, form.limit, numbers)
+    if not form.is_loop:
+        return body
+    length = trip_count(form, outputs[0], [*trace.nodes, *outer], outer, numbers)
+    return None if length is None else replace(body, length=length, steps=steps_of(nodes, numbers, length))
+
+
+def _widened(before: tuple[Size, ...] | None, after: tuple[Size, ...] | None) -> tuple[Size, ...] | None:
+    """The sizes of a state in every iteration: an axis of one element at first may be the batch's afterwards."""
+    if before is None or after is None or len(before) != len(after):
+        return before
+    return tuple(b if a == 1 and b is not None else a for a, b in zip(before, after, strict=True))
+
+
+def _parted(nodes: Sequence[BuiltNode], open_ends: set[int]) -> tuple[list[BuiltNode], list[BuiltNode]]:
+    """What depends on what comes into an iteration, and what does not."""
+    varying, moving, fixed = set(open_ends), [], []
+    for node in nodes:
+        if any(v is not None and id(v) in varying for v in node.inputs):
+            varying.update(id(v) for v in node.outputs)
+            moving.append(node)
+        else:
+            fixed.append(node)
+    return moving, fixed

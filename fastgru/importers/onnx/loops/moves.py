@@ -1,0 +1,135 @@
+"""What becomes of affine forms where elements only change their places: carried out on the numbers of the elements."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from fastgru.arrays import Array
+from fastgru.errors import FastGRUError
+from fastgru.graph import Node
+from fastgru.graphbuilder import BuiltNode
+from fastgru.importers.onnx.loops.affine import AffineForm, Atom
+from fastgru.reference.evaluate import evaluate
+
+__all__ = ["aligned", "constant_form", "moved"]
+
+
+_MOST_ELEMENTS: Final = 1 << 23
+
+
+def constant_form(array: Array) -> AffineForm:
+    """Numbers that no iteration changes."""
+    return AffineForm(array.shape, None, {}, array.reshape(-1).astype(np.float64))
+
+
+def moved(
+    node: BuiltNode, sources: dict[int, AffineForm], arrays: Sequence[Array | None], rows: int
+) -> list[AffineForm | None]:
+    """The outputs of a node that moves elements, none where they are not those of one row each.
+
+    sources: the forms of the inputs whose elements move, by number; arrays: all other inputs.
+    """
+    given, forms, starts, end = list(arrays), list(sources.values()), [], 1
+    for i, form in sources.items():
+        count = form.width * (1 if form.axis is None else rows)
+        if count > _MOST_ELEMENTS or not count:
+            return []
+        starts.append(end)
+        given[i] = end + _numbered(form, rows)
+        end += count
+    try:
+        names = tuple("" if a is None else "x" for a in given)
+        outputs = ("",) * len(node.outputs)
+        results = evaluate(Node(node.op, names, outputs, node.attrs), given, max_elements=_MOST_ELEMENTS)
+    except FastGRUError:
+        return []
+    return [_read(codes, forms, np.array(starts), rows) for codes in results]
+
+
+def _numbered(form: AffineForm, rows: int) -> Array:
+    """For each element of a value: its row times the width, and its column."""
+    columns = np.arange(form.width).reshape(form.shape)
+    if form.axis is None:
+        return columns
+    line = np.arange(rows).reshape([rows if i == form.axis else 1 for i in range(len(form.shape))])
+    return line * form.width + columns
+
+
+def _read(codes: Array, forms: Sequence[AffineForm], starts: Array, rows: int) -> AffineForm | None:
+    """The form of which elements with these numbers are."""
+    if not codes.size or codes.min() < 1:
+        return None
+    source = np.searchsorted(starts, codes, side="right") - 1
+    widths, fixed = np.array([f.width for f in forms]), np.array([f.axis is None for f in forms])
+    place = codes - starts[source]
+    row, column = place // widths[source], place % widths[source]
+    apart = ~fixed[source]
+    axis: int | None = None
+    if apart.any():
+        for i in range(codes.ndim):
+            line = np.arange(codes.shape[i]).reshape([-1 if j == i else 1 for j in range(codes.ndim)])
+            same = all((a == a.take([0], i)).all() for a in (source, column))
+            if codes.shape[i] == rows and same and (~apart | (row == line)).all():
+                axis = i
+                break
+        else:
+            return None
+        source, column = source.take([0], axis), column.take([0], axis)
+    return _gathered(forms, source.reshape(-1), column.reshape(-1), source.shape, axis)
+
+
+def _gathered(
+    forms: Sequence[AffineForm], source: Array, column: Array, shape: tuple[int, ...], axis: int | None
+) -> AffineForm:
+    if (source == source[0]).all():
+        return forms[int(source[0])].columns(column, shape, axis)
+    width, terms, bias = source.size, dict[Atom, Array](), np.zeros(source.size)
+    for k, form in enumerate(forms):
+        at = np.flatnonzero(source == k)
+        bias[at] = form.bias[column[at]]
+        for atom in form.terms:
+            matrix = np.zeros((atom.width, width))
+            matrix[:, at] = form.matrix(atom)[:, column[at]]
+            before = terms.get(atom)
+            if matrix.any():
+                terms[atom] = matrix if before is None else before + matrix
+    return AffineForm(shape, axis, terms, bias)
+
+
+def aligned(forms: Sequence[AffineForm], rows: int) -> list[AffineForm] | None:
+    """The forms in the shape that they have together, by NumPy's rules; None where they are of different batches."""
+    rank = max(len(f.shape) for f in forms)
+    padded = [
+        AffineForm(
+            (1,) * (rank - len(f.shape)) + f.shape,
+            None if f.axis is None else f.axis + rank - len(f.shape),
+            f.terms,
+            f.bias,
+        )
+        for f in forms
+    ]
+    axes = {f.axis for f in padded if f.axis is not None}
+    if len(axes) > 1:
+        return None
+    axis = next(iter(axes), None)
+    narrow = [_one_row(f, axis, rows) for f in padded]
+    every = [f for f in narrow if f is not None]
+    if len(every) != len(narrow):
+        return None
+    try:
+        shape = np.broadcast_shapes(*(f.shape for f in every))
+    except ValueError:
+        return None
+    return [f.columns(np.broadcast_to(np.arange(f.width).reshape(f.shape), shape), shape, axis) for f in every]
+
+
+def _one_row(form: AffineForm, axis: int | None, rows: int) -> AffineForm | None:
+    """What is the same in all rows, for one of them."""
+    if axis is None or form.axis is not None or form.shape[axis] == 1:
+        return form
+    index = np.arange(form.width).reshape(form.shape)
+    first = index.take([0], axis)
+    if form.terms or form.shape[axis] != rows or not (form.bias[index] == form.bias[first]).all():
+        return None
+    return form.columns(first, first.shape, None)
