@@ -21,10 +21,15 @@ Shape = tuple[int | None, ...]
 
 @dataclass(frozen=True)
 class Tensor:
-    """What a layer gives to the next. mask: a bool tensor over the first axes of `value`."""
+    """What a layer gives to the next. mask: a bool tensor over the first axes of `value`.
+
+    late: the mask came into or out of a nested model. Keras 3 calls layers once when it builds a model, and what they
+    are called with is kept: a late mask was not there yet.
+    """
 
     value: Value
     mask: Value | None = None
+    late: bool = False
 
     @property
     def shape(self) -> Shape:
@@ -96,6 +101,28 @@ class Call:
             raise self.layer.damaged(f"{len(self.inputs)} inputs, expected one")
         return self.inputs[0]
 
+    def masks(self) -> tuple[list[Value | None], list[Value | None]]:
+        """By input: the masks that the layer computes with, and those that it may hand on.
+
+        A mask that the call names comes before that of the input. In Keras 3 the input's own is handed on, but not
+        computed with, where the call has another tensor beside the input.
+        """
+        own = [x.mask for x in self.inputs]
+        given = self.arguments.get("mask")
+        named = [m.value if isinstance(m, Tensor) else None for m in (given if isinstance(given, list) else [given])]
+        none: list[Value | None] = [None] * len(own)
+        handed = own if len(own) == 1 or self.rules.lists_have_masks else none
+        if any(named):
+            named += none[len(named) :]
+            return named, named if self.rules.named_mask_travels else handed
+        others = [value for name, value in self.arguments.items() if name != "mask"]
+        beside = self.rules.states_hide_mask and any(_holds_tensor(value) for value in others)
+        return none if beside else own, handed
+
+    def hand_on(self, value: Value, mask: Value | None) -> Tensor:
+        """An output with a mask of `masks`, or made of them."""
+        return Tensor(value, mask, mask is not None and any(x.late for x in self.inputs))
+
     def of(self, layer: LayerConfig, weights: LayerWeights, *inputs: Tensor) -> Call:
         """The same call of a layer inside this one."""
         return replace(self, layer=layer, weights=weights, inputs=inputs or self.inputs, arguments={})
@@ -148,3 +175,7 @@ class Call:
                 " in its Input"
             )
         return size
+
+
+def _holds_tensor(value: Any) -> bool:
+    return isinstance(value, Tensor) or (isinstance(value, list) and any(map(_holds_tensor, value)))

@@ -93,6 +93,7 @@ def _functional(model: LayerConfig, layers: Mapping[str, LayerConfig], data: lis
     for name in inputs:
         if name not in layers:
             raise model.damaged(f"input_layers names {name!r}, which is no layer")
+    outputs = [_written_call(layers[ref.layer], ref, data) if ref.layer in layers else ref for ref in outputs]
     calls, outputs = _without_own_nodes(layers, calls, outputs)
     return ModelPlan(layers, _in_order(model, layers, calls), inputs, outputs)
 
@@ -141,6 +142,13 @@ def _positional(layer: LayerConfig, rest: Sequence[Any]) -> dict[str, Any]:
     if len(rest) > len(names):
         raise layer.unsupported(f"called with {len(rest) + 1} arguments", "pass one tensor, or a list of tensors")
     return dict(zip(names, rest, strict=False))
+
+
+def _written_call(layer: LayerConfig, ref: Ref, data: list[Any]) -> Ref:
+    """Keras 3 counts the calls of a model inside from 1 where it names outputs, and from 0 everywhere else."""
+    newer = any(isinstance(node, Mapping) for item in data for node in item.get("inbound_nodes", ()))
+    counted = newer and layer.class_name in ("Functional", "Model") and ref.node > 0
+    return replace(ref, node=ref.node - 1) if counted else ref
 
 
 def _without_own_nodes(

@@ -10,12 +10,13 @@ A function takes a `Call`, and gives the values of its outputs.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from fastgru.errors import UnsupportedModelError
 from fastgru.importers.keras.call import Call, Tensor
 from fastgru.importers.keras.config import LayerConfig
+from fastgru.importers.keras.masks import Mask, mask_of
 
 __all__ = [
     "MODELS",
@@ -56,14 +57,12 @@ class LayerClass:
     positional: what Keras passes by position after the first argument of a call, by the names of its signature.
     checks_arguments: the handler itself says which arguments of a call it knows; any other takes none.
     stepwise: it does the same to every step, so that applying it to each step is applying it to all.
-    maskless: its call takes no mask, so that one that reaches a TimeDistributed around it passes it by.
     """
 
     handler: Handler
     positional: tuple[str, ...] = _TRAINING
     checks_arguments: bool = False
     stepwise: bool = False
-    maskless: bool = False
 
 
 _LAYERS: Final[dict[str, LayerClass]] = {}
@@ -75,12 +74,11 @@ def keras_layer(
     positional: tuple[str, ...] = _TRAINING,
     checks_arguments: bool = False,
     stepwise: bool = False,
-    maskless: bool = False,
 ) -> Callable[[Handler], Handler]:
     """Register the decorated function for these classes, see `LayerClass`."""
 
     def register(handler: Handler) -> Handler:
-        found = LayerClass(handler, positional, checks_arguments, stepwise, maskless)
+        found = LayerClass(handler, positional, checks_arguments, stepwise)
         return _enter(_LAYERS, class_names, found)
 
     return register
@@ -144,7 +142,14 @@ def apply(call: Call) -> list[Tensor]:
     _check_dtype(call.layer)
     if not call.inputs:
         raise call.layer.damaged("it is called without a tensor")
-    return found.handler(call)
+    kind = mask_of(call.layer, call.rules, function=is_operation(call.layer))
+    if kind is Mask.OWN:
+        return found.handler(call)
+    if kind is Mask.REFUSED and any(isinstance(x, Tensor) and x.mask for x in (*call.inputs, *call.arguments.values())):
+        raise call.layer.unsupported("a mask reaches this layer", "drop the mask before it, or use another layer")
+    first, *rest = found.handler(replace(call, inputs=[x.but(mask=None) for x in call.inputs]))
+    handed = call.masks()[1][0] if kind is Mask.KEEPS else None
+    return [call.hand_on(first.value, handed), *rest]
 
 
 def _check_dtype(layer: LayerConfig) -> None:

@@ -24,6 +24,8 @@ class Rules:
     bidirectional_zeroes: Bidirectional shows zeros at masked steps of a sequence (tf.keras and Keras 3).
     states_hide_mask: a mask travels to a layer by itself only where it has one tensor argument: an initial state
         beside the input leaves a GRU unmasked (Keras 3).
+    lists_have_masks: what takes a list of inputs hands masks on (all but Keras 3.0 to 3.3).
+    named_mask_travels: a mask that a call names is handed on in place of the input's own (all but Keras 3.0 to 3.10).
     reset_after: what a GRU without the attribute is.
     backend: what Keras ran on, where the file tells ("tensorflow", "theano", "torch"...): some compute of their own.
     exact: False where the file says 3 and not which: masks are joined and handed on by rules that changed since.
@@ -35,6 +37,8 @@ class Rules:
     recurrent_keeps_mask: bool
     bidirectional_zeroes: bool
     states_hide_mask: bool
+    lists_have_masks: bool
+    named_mask_travels: bool
     reset_after: bool
     backend: str | None = None
     exact: bool = True
@@ -57,6 +61,8 @@ class Rules:
             recurrent_keeps_mask=at < (3, 16),
             bidirectional_zeroes=at >= (2, 4) or "tf" in text,
             states_hide_mask=major == 3,
+            lists_have_masks=major < 3 or at >= (3, 4),
+            named_mask_travels=major < 3 or at >= (3, 11),
             reset_after=major == 3,
             backend=backend,
             exact=major != 3 or match[2] is not None,

@@ -151,8 +151,6 @@ def _prelu(call: Call) -> list[Tensor]:
 
 @keras_layer("Softmax")
 def _softmax(call: Call) -> list[Tensor]:
-    if call.x.mask is not None:
-        raise call.layer.unsupported("a mask reaches this layer", "use the activation 'softmax' of the layer before it")
     axes = call.layer.integers("axis", default=-1)
     if len(axes) != 1:
         raise call.layer.unsupported(f"axis is {list(axes)}", "take the softmax over one axis")

@@ -137,7 +137,7 @@ def _attend(call: Call, scores: Value) -> list[Tensor]:
     if q_mask is not None:
         rows = graph.add("unsqueeze", [q_mask], f"{base}/rows", {"axes": [2]})
         y = graph.add("where", [rows, y, graph.scalar(0.0, q, f"{base}/zero")], base)
-    out = Tensor(y, q_mask)
+    out = call.hand_on(y, call.masks()[1][0])
     if not call.arguments.get("return_attention_scores"):
         return [out]
     return [out, Tensor(weights)]
@@ -146,9 +146,14 @@ def _attend(call: Call, scores: Value) -> list[Tensor]:
 def _masks(call: Call) -> tuple[Value | None, Value | None]:
     """Of the query and of the value: those of the call, else those of the inputs."""
     given = call.arguments.get("mask")
-    if given is None:
-        return call.inputs[0].mask, call.inputs[1].mask
-    if not isinstance(given, list) or len(given) < 2 or any(not isinstance(m, Tensor | None) for m in given):
+    if given is not None and (
+        not isinstance(given, list) or len(given) < 2 or any(not isinstance(m, Tensor | None) for m in given)
+    ):
         raise call.layer.unsupported("its mask is no list of tensors", "pass [query mask, value mask]")
-    q, v = (None if m is None else m.value for m in given[:2])
+    if call.rules.major == 3 and given is None and any(x.mask is not None and x.late for x in call.inputs):
+        raise call.layer.unsupported(
+            "a mask reaches it through a model inside, which Keras 3 does not attend with and hands on",
+            "give the mask to its call, or put the layer where the mask is made",
+        )
+    q, v = call.masks()[0][:2]
     return q, v

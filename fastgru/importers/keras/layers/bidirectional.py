@@ -32,7 +32,8 @@ def _bidirectional(call: Call) -> list[Tensor]:
     merge = layer.get("merge_mode", default="concat")
     if merge is not None and merge not in (*_MERGES, "concat"):
         raise layer.damaged(f"merge_mode is {merge!r}, expected sum, mul, ave, concat or null")
-    x, initial, mask = split_arguments(call)
+    x, initial = split_arguments(call)
+    mask, handed = (masks[0] for masks in call.masks())
     forward, backward = _read_pair(call)
     forward.check_input(x)
     backward.check_input(x)
@@ -50,7 +51,7 @@ def _bidirectional(call: Call) -> list[Tensor]:
         # In the order of time the engine gives both; Keras reverses the backward layer's, and no other.
         if forward.go_backwards:
             y_f, y_b = (flip(call, y, axis, f"{call.base}/{what}") for y, what in ((y_f, "forward"), (y_b, "backward")))
-        kept = mask if call.rules.recurrent_keeps_mask else None
+        kept = handed if call.rules.recurrent_keeps_mask else None
     else:
         if mask is not None and (forward.zero_output or initial):
             y_f = take_step(call, y_f, axis, 0 if forward.go_backwards else -1, f"{call.base}/forward")
@@ -58,7 +59,7 @@ def _bidirectional(call: Call) -> list[Tensor]:
         else:
             y_f, y_b = states_f[0], states_b[0]
         kept = None
-    sides = [Tensor(y, kept) for y in (y_f, y_b)]
+    sides = [call.hand_on(y, kept) for y in (y_f, y_b)]
     outputs = sides if merge is None else [_merge(call, merge, sides)]
     if not forward.return_state:
         return outputs

@@ -61,7 +61,7 @@ def _emit(
     return graph.add(op, names, base, attrs)
 
 
-@keras_layer("Conv1D", "Conv2D", "Convolution1D", "Convolution2D", maskless=True)
+@keras_layer("Conv1D", "Conv2D", "Convolution1D", "Convolution2D")
 def _conv(call: Call) -> list[Tensor]:
     layer, grid = call.layer, SpatialInput.of(call)
     (kernel,), bias = _take(call, grid.rank, "kernel")
@@ -92,7 +92,7 @@ def _depthwise_weight(call: Call, grid: SpatialInput, kernel: Array) -> Array:
     return np.moveaxis(kernel.reshape(*taps, channels * multiplier), -1, 0)[:, None]
 
 
-@keras_layer("DepthwiseConv1D", "DepthwiseConv2D", maskless=True)
+@keras_layer("DepthwiseConv1D", "DepthwiseConv2D")
 def _depthwise(call: Call) -> list[Tensor]:
     grid = SpatialInput.of(call)
     (kernel,), bias = _take(call, grid.rank, "depthwise_kernel")
@@ -102,7 +102,7 @@ def _depthwise(call: Call) -> list[Tensor]:
     return [activate(call, grid.leave(y))]
 
 
-@keras_layer("SeparableConv1D", "SeparableConv2D", maskless=True)
+@keras_layer("SeparableConv1D", "SeparableConv2D")
 def _separable(call: Call) -> list[Tensor]:
     grid = SpatialInput.of(call)
     (kernel, mixing), bias = _take(call, grid.rank, "depthwise_kernel", "pointwise_kernel")
@@ -119,7 +119,7 @@ def _separable(call: Call) -> list[Tensor]:
     return [activate(call, grid.leave(y))]
 
 
-@keras_layer("Conv1DTranspose", "Conv2DTranspose", maskless=True)
+@keras_layer("Conv1DTranspose", "Conv2DTranspose")
 def _transposed(call: Call) -> list[Tensor]:
     layer, grid = call.layer, SpatialInput.of(call)
     (kernel,), bias = _take(call, grid.rank, "kernel")

@@ -9,7 +9,10 @@ from typing import Final
 from fastgru.graphbuilder import Value
 from fastgru.importers.keras.call import Call, Tensor
 from fastgru.importers.keras.config import LayerConfig
+from fastgru.importers.keras.masks import Mask, mask_of
+from fastgru.importers.keras.plan import plan_model
 from fastgru.importers.keras.registry import MODELS, class_of, keras_layer
+from fastgru.importers.keras.rules import Rules
 from fastgru.importers.keras.weights import LayerWeights
 
 Part = list[int] | tuple[Value, int]
@@ -27,23 +30,22 @@ def _time_distributed(call: Call) -> list[Tensor]:
         raise layer.unsupported(f"applied to {x.rank} axes", "it wants (batch, time, ...)")
     weights = call.weights.child("layer", inner)
     found = None if inner.class_name in MODELS else class_of(inner)
-    explicit = call.arguments.get("mask")
-    mask = explicit.value if isinstance(explicit, Tensor) else x.mask
-    if inner.class_name in _LAST_AXIS and tuple(inner.integers("axis", default=-1)) in ((-1,), (x.rank - 2,)):
-        inner = inner.replaced(axis=-1)
-    elif found is None or not found.stepwise:
-        return _folded(call, inner, weights, mask, found is not None and found.maskless)
-    assert call.run is not None
-    outputs = call.run(call.of(inner, weights, x))
-    return [y.but(mask=mask if call.rules.recurrent_keeps_mask else None) for y in outputs]
-
-
-def _folded(call: Call, inner: LayerConfig, weights: LayerWeights, mask: Value | None, maskless: bool) -> list[Tensor]:
-    layer, x, graph = call.layer, call.x, call.graph
-    if mask is not None and (not maskless or call.rules.major < 3):
+    (seen,), (mask,) = call.masks()
+    if seen is not None and not _is_blind(inner, call.rules):
         raise layer.unsupported(
             f"a mask reaches it, and the {inner.class_name} inside", "put the Masking or the Embedding inside of it"
         )
+    if inner.class_name in _LAST_AXIS and tuple(inner.integers("axis", default=-1)) in ((-1,), (x.rank - 2,)):
+        inner = inner.replaced(axis=-1)
+    elif found is None or not found.stepwise:
+        return _folded(call, inner, weights, mask)
+    assert call.run is not None
+    outputs = call.run(call.of(inner, weights, x.but(mask=None)))
+    return [call.hand_on(y.value, mask if call.rules.recurrent_keeps_mask else None) for y in outputs]
+
+
+def _folded(call: Call, inner: LayerConfig, weights: LayerWeights, mask: Value | None) -> list[Tensor]:
+    x, graph = call.x, call.graph
     rest: list[Part] = [[s] if s is not None else (x.value, axis) for axis, s in enumerate(x.shape[2:], 2)]
     sizes = _joined(call, "rows", [[-1], *rest])
     rows = Tensor(graph.add("reshape", [x.value, sizes], f"{call.base}/rows"))
@@ -52,10 +54,20 @@ def _folded(call: Call, inner: LayerConfig, weights: LayerWeights, mask: Value |
     assert call.run is not None
     outputs = call.run(replace(below, calls=call.calls + 1))
     kept = mask if call.rules.recurrent_keeps_mask else None
-    return [_unfolded(call, y, n).but(mask=kept) for n, y in enumerate(outputs)]
+    return [call.hand_on(_unfolded(call, y, n), kept) for n, y in enumerate(outputs)]
 
 
-def _unfolded(call: Call, y: Tensor, n: int) -> Tensor:
+def _is_blind(layer: LayerConfig, rules: Rules) -> bool:
+    """True where a mask changes nothing of what a layer, or the layers of a model, compute."""
+    if layer.class_name in MODELS and not layer.custom:
+        inside = plan_model(layer).layers.values()
+        return all(inner.class_name == "InputLayer" or _is_blind(inner, rules) for inner in inside)
+    # A mask that is made inside goes no further in Keras 3.
+    makes = rules.major == 3 and layer.class_name in ("Embedding", "Masking")
+    return makes or mask_of(layer, rules) in (Mask.KEEPS, Mask.DROPS)
+
+
+def _unfolded(call: Call, y: Tensor, n: int) -> Value:
     x = call.x
     if y.mask is not None and call.rules.major < 3:
         raise call.layer.unsupported(
@@ -64,8 +76,7 @@ def _unfolded(call: Call, y: Tensor, n: int) -> Tensor:
     time: Part = [x.shape[1]] if x.shape[1] is not None else (x.value, 1)
     rest: list[Part] = [[s] if s is not None else (y.value, a) for a, s in enumerate(y.shape) if a]
     sizes = _joined(call, f"steps_{n}" if n else "steps", [[-1], time, *rest])
-    value = call.graph.add("reshape", [y.value, sizes], call.base)
-    return Tensor(value)
+    return call.graph.add("reshape", [y.value, sizes], call.base)
 
 
 def _joined(call: Call, what: str, parts: list[Part]) -> Value:

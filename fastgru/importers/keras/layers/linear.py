@@ -63,7 +63,7 @@ def _einsum_dense(call: Call) -> list[Tensor]:
     return [activate(call, Tensor(y))]
 
 
-@keras_layer("Embedding", maskless=True)
+@keras_layer("Embedding")
 def _embedding(call: Call) -> list[Tensor]:
     layer, graph, x = call.layer, call.graph, call.x
     (matrix,) = call.weights.take(layer, "embeddings")

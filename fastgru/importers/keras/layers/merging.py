@@ -5,7 +5,7 @@ from typing import Final
 
 from fastgru.graphbuilder import Value
 from fastgru.importers.keras.call import Call, Shape, Tensor
-from fastgru.importers.keras.registry import keras_layer
+from fastgru.importers.keras.registry import is_operation, keras_layer
 
 __all__ = ["check_broadcast", "check_numpy_broadcast"]
 
@@ -46,12 +46,22 @@ def _merged(call: Call, class_name: str) -> list[Tensor]:
     graph, inputs = call.graph, call.inputs
     if len(inputs) < 2 or (class_name == "Subtract" and len(inputs) != 2):
         raise call.layer.damaged(f"{len(inputs)} inputs")
-    mask = _join_masks(call, inputs)
-    if call.rules.masks_join_by_any and class_name in _FILLED:
-        inputs = _fill_hidden(call, inputs, class_name)
-    y = inputs[0]
+    mask = _join_masks(call)
+    fills = call.rules.masks_join_by_any and class_name in _FILLED
+    if fills and any(x.mask is not None and x.rank != 3 for x in inputs):
+        raise call.layer.unsupported("inputs with masks that have not three axes", "mask (N, T, F) inputs")
+    if fills and class_name == "Multiply":
+        one = graph.scalar(1.0, inputs[0], f"{call.base}/one")
+        inputs = [x if x.mask is None else _where(call, x.mask, x, one, f"filled_{n}") for n, x in enumerate(inputs)]
+    y, shown = inputs[0], inputs[0].mask
     for n, other in enumerate(inputs[1:], 1):
         check_broadcast(call, y.shape, other.shape)
+        if fills and class_name != "Multiply":
+            # What the inputs before come to stands in for a hidden step of the next, and the other way round.
+            if other.mask is not None:
+                other = _where(call, other.mask, other, y.value, f"filled_{n}")
+            y = y if shown is None else _where(call, shown, y, other.value, f"shown_{n}")
+            shown = _join(call, [shown, inputs[n].mask])
         last = n == len(inputs) - 1 and class_name != "Average"
         base = call.base if last else f"{call.base}/{n}"
         y = y.but(value=graph.add("binary", [y.value, other.value], base, {"kind": _BINARY[class_name]}))
@@ -60,26 +70,7 @@ def _merged(call: Call, class_name: str) -> list[Tensor]:
         y = y.but(value=graph.add("binary", [y.value, count], call.base, {"kind": "div"}))
     if class_name == "Multiply" and call.rules.masks_join_by_any and mask is not None:
         y = _where(call, mask, y, call.graph.scalar(0.0, y, f"{call.base}/zero"), "shown")
-    return [y.but(mask=mask)]
-
-
-def _fill_hidden(call: Call, inputs: Sequence[Tensor], class_name: str) -> list[Tensor]:
-    """Steps that an input's mask hides are left out of a product, a maximum or a minimum (Keras 3.4 and later)."""
-    if any(x.mask is not None and x.rank != 3 for x in inputs):
-        raise call.layer.unsupported("inputs with masks that have not three axes", "mask (N, T, F) inputs")
-    if class_name == "Multiply":
-        one = call.graph.scalar(1.0, inputs[0], f"{call.base}/one")
-        return [x if x.mask is None else _where(call, x.mask, x, one, f"filled_{n}") for n, x in enumerate(inputs)]
-    # What the first inputs come to stands in for a hidden step of the next, and the other way round.
-    first, *others = inputs
-    if len(others) > 1 and any(x.mask is not None for x in inputs):
-        raise call.layer.unsupported("more than two inputs, some with a mask", f"nest {class_name} layers of two")
-    second = others[0]
-    if second.mask is not None:
-        second = _where(call, second.mask, second, first.value, "filled_1")
-    if first.mask is not None:
-        first = _where(call, first.mask, first, second.value, "filled_0")
-    return [first, second, *others[1:]]
+    return [call.hand_on(y.value, mask)]
 
 
 def _where(call: Call, mask: Value, x: Tensor, other: Value, what: str) -> Tensor:
@@ -87,14 +78,19 @@ def _where(call: Call, mask: Value, x: Tensor, other: Value, what: str) -> Tenso
     return x.but(value=call.graph.add("where", [shown, x.value, other], f"{call.base}/{what}"))
 
 
-def _join_masks(call: Call, inputs: Sequence[Tensor]) -> Value | None:
-    masks = [x.mask for x in inputs if x.mask is not None]
-    by_any = call.rules.masks_join_by_any
-    if not masks or (by_any and len(masks) < len(inputs)):
+def _join_masks(call: Call) -> Value | None:
+    """Of all inputs: where any of them, or all of them, show a step."""
+    masks = call.masks()[1]
+    return _join(call, masks if call.rules.masks_join_by_any else [mask for mask in masks if mask is not None])
+
+
+def _join(call: Call, masks: Sequence[Value | None]) -> Value | None:
+    if not masks or masks[0] is None or None in masks:
         return None
-    joined = masks[0]
+    joined, kind = masks[0], "or" if call.rules.masks_join_by_any else "and"
     for mask in masks[1:]:
-        joined = call.graph.add("logical", [joined, mask], f"{call.base}/mask", {"kind": "or" if by_any else "and"})
+        assert mask is not None
+        joined = call.graph.add("logical", [joined, mask], f"{call.base}/mask", {"kind": kind})
     return joined
 
 
@@ -110,24 +106,19 @@ def _concatenate(call: Call) -> list[Tensor]:
         if n != axis and len({s for s in sizes if s is not None}) > 1:
             raise layer.damaged(f"inputs of shapes {[x.shape for x in inputs]} along axis {axis}")
     y = call.graph.add("concat", [x.value for x in inputs], call.base, {"axis": axis})
-    return [Tensor(y, _concatenated_mask(call, axis))]
+    mask = None if is_operation(layer) else _concatenated_mask(call, axis)
+    return [call.hand_on(y, mask)]
 
 
 def _concatenated_mask(call: Call, axis: int) -> Value | None:
     inputs, graph = call.inputs, call.graph
-    masks = [x.mask for x in inputs if x.mask is not None]
+    masks = [mask for mask in call.masks()[1] if mask is not None]
     if not masks:
         return None
     if axis == inputs[0].rank - 1:
         # Keras joins the masks, spread over the features, and asks of each step for any or for all of them: an input
         # without a mask hides nothing.
-        if call.rules.masks_join_by_any and len(masks) < len(inputs):
-            return None
-        kind = "or" if call.rules.masks_join_by_any else "and"
-        joined = masks[0]
-        for mask in masks[1:]:
-            joined = graph.add("logical", [joined, mask], f"{call.base}/mask", {"kind": kind})
-        return joined
+        return _join_masks(call)
     if len(masks) < len(inputs) or axis == 0 or inputs[0].rank != 3:
         raise call.layer.unsupported(
             f"inputs joined along axis {axis}, some of them with a mask",

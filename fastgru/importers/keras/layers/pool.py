@@ -8,7 +8,7 @@ from fastgru.importers.keras.registry import keras_layer
 from fastgru.importers.keras.windows import LayerWindows, SpatialInput, numbers
 
 
-@keras_layer("AveragePooling1D", "AveragePooling2D", "MaxPooling1D", "MaxPooling2D", maskless=True)
+@keras_layer("AveragePooling1D", "AveragePooling2D", "MaxPooling1D", "MaxPooling2D")
 def _pool(call: Call) -> list[Tensor]:
     kind = "max" if call.layer.class_name.startswith("Max") else "average"
     layer, grid = call.layer, SpatialInput.of(call)
@@ -27,7 +27,7 @@ def _pool(call: Call) -> list[Tensor]:
     return [grid.leave(y)]
 
 
-@keras_layer("GlobalAveragePooling2D", "GlobalMaxPooling1D", "GlobalMaxPooling2D", maskless=True)
+@keras_layer("GlobalAveragePooling2D", "GlobalMaxPooling1D", "GlobalMaxPooling2D")
 def _over_all(call: Call) -> list[Tensor]:
     grid, kind = SpatialInput.of(call), "max" if "Max" in call.layer.class_name else "mean"
     keepdims = call.layer.flag("keepdims", default=False)
@@ -41,8 +41,7 @@ def _mean_over_steps(call: Call) -> list[Tensor]:
     call.check_arguments("mask")
     layer, graph, grid = call.layer, call.graph, SpatialInput.of(call)
     x = grid.x
-    explicit = call.arguments.get("mask")
-    mask = explicit.value if isinstance(explicit, Tensor) else x.mask
+    (mask,), _ = call.masks()
     if mask is None:
         return _over_all(call)
     keepdims = layer.flag("keepdims", default=False)

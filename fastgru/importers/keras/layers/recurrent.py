@@ -82,7 +82,8 @@ def _recurrent(call: Call) -> list[Tensor]:
     """The outputs of a recurrent layer: y, then the states where it returns them."""
     call.check_arguments("initial_state", "mask")
     layer = call.layer
-    x, initial, mask = split_arguments(call)
+    x, initial = split_arguments(call)
+    mask, handed = (masks[0] for masks in call.masks())
     if mask is not None and layer.class_name.startswith("CuDNN"):
         way = f"{layer.class_name} takes none in Keras either; use {layer.class_name.removeprefix('CuDNN')}"
         raise layer.unsupported("a mask reaches this layer", way)
@@ -102,7 +103,7 @@ def _recurrent(call: Call) -> list[Tensor]:
     hand_on(call, initial, states)
     if form.return_sequences:
         y = flip(call, sequence, form.time_axis, call.base) if backwards else sequence
-        out = Tensor(y, mask if call.rules.recurrent_keeps_mask else None)
+        out = call.hand_on(y, handed if call.rules.recurrent_keeps_mask else None)
     else:
         out = Tensor(states[-len(cells[-1].states)])
         # A masked step may show zeros; a row without a visible one shows zeros, and not its initial state.
@@ -128,16 +129,12 @@ def _cell_step(call: Call) -> list[Tensor]:
     return [Tensor(state) for state in (after[0], *after)]
 
 
-def split_arguments(call: Call) -> tuple[Tensor, list[Tensor], Value | None]:
-    """The input, the initial states and the mask of a call, by the rules of its Keras."""
+def split_arguments(call: Call) -> tuple[Tensor, list[Tensor]]:
+    """The input and the initial states of a call."""
     if not call.inputs:
         raise call.layer.damaged("no input")
     given = call.arguments.get("initial_state")
-    states = [*call.inputs[1:], *_values(call, given, "initial_state")]
-    explicit = call.arguments.get("mask")
-    if isinstance(explicit, Tensor):
-        return call.inputs[0], states, explicit.value
-    return call.inputs[0], states, None if states and call.rules.states_hide_mask else call.inputs[0].mask
+    return call.inputs[0], [*call.inputs[1:], *_values(call, given, "initial_state")]
 
 
 def _values(call: Call, given: Any, what: str) -> list[Tensor]:

@@ -20,7 +20,7 @@ def _product(shape: tuple[int | None, ...]) -> int | None:
     return total
 
 
-@keras_layer("Flatten", maskless=True)
+@keras_layer("Flatten")
 def _flatten(call: Call) -> list[Tensor]:
     """In the order of channels last, whatever the layout: Keras moves the channels to the end first."""
     x, graph = call.x, call.graph
@@ -33,7 +33,7 @@ def _flatten(call: Call) -> list[Tensor]:
     return [Tensor(graph.add("flatten", [value], call.base, {"axis": 1}))]
 
 
-@keras_layer("Reshape", maskless=True)
+@keras_layer("Reshape")
 def _reshape(call: Call) -> list[Tensor]:
     x, layer = call.x, call.layer
     target = layer.integers("target_shape")
@@ -49,7 +49,7 @@ def _reshape(call: Call) -> list[Tensor]:
     return [Tensor(call.graph.add("reshape", [x.value, call.graph.integers(sizes, f"{call.base}/shape")], call.base))]
 
 
-@keras_layer("Permute", maskless=True)
+@keras_layer("Permute")
 def _permute(call: Call) -> list[Tensor]:
     x, dims = call.x, call.layer.integers("dims")
     if sorted(dims) != list(range(1, x.rank)):
@@ -58,7 +58,7 @@ def _permute(call: Call) -> list[Tensor]:
     return [Tensor(call.graph.add("transpose", [x.value], call.base, {"perm": perm}))]
 
 
-@keras_layer("RepeatVector", maskless=True)
+@keras_layer("RepeatVector")
 def _repeat_vector(call: Call) -> list[Tensor]:
     x, n = call.x, call.layer.integer("n")
     if x.rank != 2 or n < 1:
@@ -87,7 +87,7 @@ def _amounts(layer: LayerConfig, key: str, rank: int) -> list[tuple[int, int]]:
     return pairs
 
 
-@keras_layer("Cropping1D", "Cropping2D", maskless=True)
+@keras_layer("Cropping1D", "Cropping2D")
 def _cropping(call: Call) -> list[Tensor]:
     grid, graph = SpatialInput.of(call), call.graph
     pairs = _amounts(call.layer, "cropping", grid.rank)
@@ -97,7 +97,7 @@ def _cropping(call: Call) -> list[Tensor]:
     return [Tensor(graph.add("slice", [grid.x.value, *names], call.base))]
 
 
-@keras_layer("ZeroPadding1D", "ZeroPadding2D", maskless=True)
+@keras_layer("ZeroPadding1D", "ZeroPadding2D")
 def _padding(call: Call) -> list[Tensor]:
     grid, graph = SpatialInput.of(call), call.graph
     pairs = _amounts(call.layer, "padding", grid.rank)
@@ -105,7 +105,7 @@ def _padding(call: Call) -> list[Tensor]:
     return [Tensor(graph.add("pad", [grid.x.value, pads], call.base, {"mode": "constant", "axes": grid.axes}))]
 
 
-@keras_layer("UpSampling1D", "UpSampling2D", maskless=True)
+@keras_layer("UpSampling1D", "UpSampling2D")
 def _up_sampling(call: Call) -> list[Tensor]:
     """Each step or pixel `size` times, or the line between neighbours at the middles of the new ones."""
     grid, layer = SpatialInput.of(call), call.layer

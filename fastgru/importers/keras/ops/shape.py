@@ -32,6 +32,10 @@ def _transposed(call: Call, perm: Sequence[int]) -> list[Tensor]:
     x = call.x
     if sorted(perm) != list(range(x.rank)):
         raise call.layer.damaged(f"the order {list(perm)} for an input of shape {x.shape}")
+    if list(perm) == sorted(perm) and x.mask is not None:
+        raise call.layer.unsupported(
+            "a mask reaches it, and it moves no axis: some backends of Keras hand the mask on", "leave the function out"
+        )
     return [Tensor(call.graph.add("transpose", [x.value], call.base, {"perm": list(perm)}))]
 
 

@@ -1,0 +1,60 @@
+"""What a layer does with a mask, and what it hands on: one table, by layer and by version of Keras.
+
+Read from the sources of Keras 1.2.2, 2.2.4, 2.3.1, 2.15 and 3.0 to 3.15, and held against Keras itself (see
+`tools/keras_forms.py`). A mask travels beside a tensor: a layer gets those of its inputs, or what its call names.
+"""
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Final
+
+from fastgru.importers.keras.config import LayerConfig
+from fastgru.importers.keras.rules import Rules
+
+__all__ = ["MASKS", "Mask", "mask_of"]
+
+
+class Mask(Enum):
+    """KEEPS: the layer computes without a mask, and hands the mask of its first input on with its first output.
+
+    DROPS: it computes without, and hands none on. OWN: its function takes the masks, and gives what it hands on.
+    REFUSED: it would compute something else with a mask, which is not implemented.
+    """
+
+    KEEPS = "hands it on"
+    DROPS = "hands none on"
+    OWN = "looks at it"
+    REFUSED = "is refused with one"
+
+
+_KEEPS, _DROPS, _OWN, _REFUSED = Mask
+
+# By class: before Keras 3, and from it on. A class that stands nowhere drops masks, and so do functions of keras.ops.
+MASKS: Final[Mapping[str, tuple[Mask, Mask]]] = {
+    **dict.fromkeys(
+        ("Activation", "ActivityRegularization", "AlphaDropout", "BatchNormalization", "Dense", "Dropout", "ELU",
+         "GaussianDropout", "GaussianNoise", "LayerNormalization", "LeakyReLU", "PReLU", "ReLU", "SpatialDropout1D",
+         "SpatialDropout2D", "SpatialDropout3D", "ThresholdedReLU", "TimeDistributedDense", "UnitNormalization"),
+        (_KEEPS, _KEEPS),
+    ),
+    **dict.fromkeys(("Identity", "Normalization", "Rescaling"), (_DROPS, _KEEPS)),
+    "GroupNormalization": (_REFUSED, _KEEPS),
+    **dict.fromkeys(("MultiHeadAttention", "Softmax"), (_REFUSED, _REFUSED)),
+    **dict.fromkeys(
+        ("Add", "AdditiveAttention", "Attention", "Average", "Bidirectional", "Concatenate", "CuDNNGRU", "CuDNNLSTM",
+         "Embedding", "Functional", "GRU", "GlobalAveragePooling1D", "LSTM", "Masking", "Maximum", "Merge", "Minimum",
+         "Model", "Multiply", "RNN", "Sequential", "SimpleRNN", "Subtract", "TimeDistributed"),
+        (_OWN, _OWN),
+    ),
+}  # fmt: skip
+
+
+# Functions of keras.ops that return the tensor itself where they have nothing to do, and with it its mask.
+_MAY_RETURN_ITSELF: Final = frozenset({"Cast", "ConvertToTensor", "Moveaxis", "Swapaxes"})
+
+
+def mask_of(layer: LayerConfig, rules: Rules, *, function: bool = False) -> Mask:
+    """What a layer, or a function of keras.ops, does with a mask in this version of Keras."""
+    if function:
+        return _OWN if layer.class_name in _MAY_RETURN_ITSELF else _DROPS
+    return MASKS.get(layer.class_name, (_DROPS, _DROPS))[rules.major == 3]
