@@ -80,6 +80,12 @@ class Archive(Mapping[str, memoryview]):
             )
         return content
 
+    def find(self, name: str) -> str | None:
+        """The member called so, at the top or in the least deep of the folders, as archives packed anew have them."""
+        found = [member for member in self.members if member == name or member.endswith(f"/{name}")]
+        depths = [member.count("/") for member in found]
+        return found[depths.index(min(depths))] if depths and depths.count(min(depths)) == 1 else None
+
     def open(self, name: str) -> Content:
         """A member as what can be read one after another; it may not grow beyond what this archive could."""
         return Content(self[name], f"{self.source_name}: {name}", stored=len(self._data))
@@ -111,7 +117,8 @@ class Archive(Mapping[str, memoryview]):
             position += n_name + n_extra + n_comment
             if magic != b"PK\x01\x02" or position > stop:
                 raise self._damaged("the central directory is broken")
-            name = raw_name.decode("utf-8" if flags & 0x800 else "cp437", "replace")
+            # Programs on Windows have written backslashes, which section 4.4.17.1 forbids.
+            name = raw_name.decode("utf-8" if flags & 0x800 else "cp437", "replace").replace("\\", "/")
             if name in names:
                 raise self._damaged(f"member {name[:80]!r} is there twice")
             names.add(name)

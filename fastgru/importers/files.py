@@ -109,7 +109,7 @@ def _detect_zip(content: Content) -> str:
             f"{name}: this is a program of torch.export (.pt2), which is not read: export it with torch.onnx.export, or"
             " save its weights with torch.save(torch.export.load(path).state_dict, other_path)"
         )
-    if "config.json" in members or "model.weights.h5" in members:
+    if "config.json" in members or "model.weights.h5" in members or {"config.json", "model.weights.h5"} <= stems:
         return "keras"
     if members and all(member.endswith(".npy") for member in members):
         return "npz"

@@ -100,6 +100,8 @@ class Hdf5:
         pending, seen, count, characters = [("", root, 0)], set[int](), 0, 0
         while pending:
             path, address, depth = pending.pop()
+            if path in self._groups or path in self._datasets:
+                raise self._form.damaged(f"two objects are called {path!r}")
             messages = read_messages(self._form, address)
             if not is_group(messages):
                 spaces = [m for m in messages if m.kind == DATASPACE]
@@ -121,6 +123,8 @@ class Hdf5:
                     raise self._form.damaged(f"more than {MAX_OBJECTS} objects, or paths of {MAX_PATHS} characters")
                 if not name or "/" in name:
                     raise self._form.damaged(f"{path!r} has a link named {name[:40]!r}")
+                # On Windows, Keras before 3 joined the names of groups by backslashes.
+                name = name.replace("\\", "/")
                 below.append((f"{path}/{name}" if path else name, target, depth + 1))
             if len({p for p, _, _ in below}) != len(below):
                 raise self._form.damaged(f"the group {path!r} has two links of one name")

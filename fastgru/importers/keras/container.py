@@ -81,20 +81,22 @@ def open_pair(config: Any, source: Content) -> Container:
 
 def _open_archive(source: Content) -> Container:
     archive, name = Archive(source), source.name
-    if "config.json" not in archive:
+    if (described := archive.find("config.json")) is None:
         raise InvalidModelError(f"{name}: this .keras archive has no config.json")
-    if "model.weights.h5" not in archive:
+    folder = described.removesuffix("config.json")
+    if f"{folder}model.weights.h5" not in archive:
         held = ", ".join(repr(member[:40]) for member in list(archive)[:8])
         raise UnsupportedModelError(
             f"{name}: this .keras archive holds {held}, and no model.weights.h5: save the model with"
             " model.save(path), without weights_format or sharding"
         )
-    config = load_json(archive.open("config.json"))
-    metadata: Any = load_json(archive.open("metadata.json")) if "metadata.json" in archive else {}
+    config = load_json(archive.open(described))
+    about = f"{folder}metadata.json"
+    metadata: Any = load_json(archive.open(about)) if about in archive else {}
     version = as_mapping(metadata, f"{name}: metadata.json").get("keras_version", "3")
     if not isinstance(version, str):
         raise InvalidModelError(f"{name}: metadata.json: keras_version is {version!r}, expected a text")
-    return Container(config, version, None, "keras", Hdf5(archive.open("model.weights.h5")))
+    return Container(config, version, None, "keras", Hdf5(archive.open(f"{folder}model.weights.h5")))
 
 
 def _open_legacy(source: Content) -> Container:

@@ -87,9 +87,9 @@ def _hdf5(content: Content) -> Mapping[str, Array]:
 def _keras(content: Content) -> Mapping[str, Array]:
     """The datasets of `model.weights.h5` inside a `.keras` archive."""
     archive = Archive(content)
-    if "model.weights.h5" not in archive:
+    if (weights := archive.find("model.weights.h5")) is None:
         raise InvalidModelError(f"{content.name}: a Keras archive without model.weights.h5")
-    return _hdf5(archive.open("model.weights.h5"))
+    return _hdf5(archive.open(weights))
 
 
 _FLAT: Final[Mapping[str, Callable[[Content], Mapping[str, Array]]]] = {
