@@ -37,7 +37,7 @@ def guess_grus(
     """
     names = list(specs)
     shapes = {name: shape for name, (_, shape) in specs.items()}
-    found = []
+    found = _keras_1(shapes, configurations)
     for i, (w, r) in enumerate(pairwise(names)):
         if len(shapes[w]) != 2 or len(shapes[r]) != 2:
             continue
@@ -45,11 +45,7 @@ def guess_grus(
         # HDF5 sorts names: a bias stands before its kernels, or behind them where names are numbers.
         near = [name for name in (*names[i + 2 : i + 4], *names[max(i - 1, 0) : i]) if _parent(name) == _parent(r)]
         if columns == 3 * rows and shapes[w][1] == columns:
-            settings: Mapping[str, Any] = {}
-            settings = next(
-                (configurations[part] for part in reversed(w.split("/")) if part in configurations), settings
-            )
-            found.append(_keras(w, r, near, shapes, settings, H=rows))
+            found.append(_keras(w, r, near, shapes, _settings(w, configurations), H=rows))
         elif rows == 3 * columns and shapes[w][0] == rows:
             found.append(_torch(w, r, near, shapes, H=columns))
     return found
@@ -85,6 +81,34 @@ def _grus(config: Any) -> Iterator[dict[str, Any]]:
             yield dict(given)
     for entry in config.values() if isinstance(config, Mapping) else config if isinstance(config, list) else ():
         yield from _grus(entry)
+
+
+def _settings(name: str, configurations: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+    none: Mapping[str, Any] = {}
+    return next((configurations[part] for part in reversed(name.split("/")) if part in configurations), none)
+
+
+def _keras_1(shapes: Mapping[str, Shape], configurations: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The nine arrays that Keras 1 kept of a GRU, by their names: gru_1_W_z, gru_1_U_z, gru_1_b_z, gru_1_W_r..."""
+    found = []
+    for name, shape in shapes.items():
+        stem, middle, end = name.rpartition("W_z")
+        rows = [[f"{stem}{kind}_{gate}{end}" for gate in "zrh"] for kind in "WUb"]
+        names = [one for row in rows for one in row]
+        if not middle or len(shape) != 2 or not all(one in shapes for one in names):
+            continue
+        I, H = shape
+        if [shapes[one] for one in names] != [(I, H)] * 3 + [(H, H)] * 3 + [(H,)] * 3:
+            continue
+        given = _settings(name, configurations)
+        gate, candidate = given.get("inner_activation", "hard_sigmoid"), given.get("activation", "tanh")
+        arguments = [f"[{', '.join(f'weights[{one!r}]' for one in row)}]" for row in rows]
+        arguments += ["reset_after=False", f"recurrent_activation={gate!r}", "keras_version=1"]
+        arguments += [f"activation={candidate!r}"] if candidate != "tanh" else []
+        arguments += ["go_backwards=True"] if given.get("go_backwards") is True else []
+        recipe = f"fastgru.GRU.from_keras({', '.join(arguments)})"
+        found.append({"names": names, "input_size": I, "hidden_size": H, "recipe": recipe})
+    return found
 
 
 def _parent(name: str) -> str:

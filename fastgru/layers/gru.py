@@ -131,9 +131,10 @@ class GRU(Layer):
     ) -> Self:
         """The arrays and arguments of a Keras GRU layer, shaped (N, T, I) as Keras has them unless batch_first=False.
 
-        kernel (I, 3H), recurrent_kernel (H, 3H), bias (2, 3H) with reset_after and (3H,) without. With go_backwards,
-        y begins with the last step of x, as in Keras. keras_version, 1, 2 or 3, must be given for hard_sigmoid and
-        leaky_relu, which are not the same function in all of them.
+        kernel (I, 3H), recurrent_kernel (H, 3H), bias (2, 3H) with reset_after and (3H,) without; of Keras 1, which
+        kept the gates apart, each as the arrays of z, r, h: [W_z, W_r, W_h], [U_z, U_r, U_h], [b_z, b_r, b_h]. With
+        go_backwards, y begins with the last step of x, as in Keras. keras_version, 1, 2 or 3, must be given for
+        hard_sigmoid and leaky_relu, which are not the same function in all of them.
         """
         changed = ("hard_sigmoid", "leaky_relu")
         if keras_version is None and (activation in changed or recurrent_activation in changed):
@@ -141,13 +142,11 @@ class GRU(Layer):
                 "GRU.from_keras: hard_sigmoid and leaky_relu differ between versions of Keras: give keras_version,"
                 " the major version that trained the weights (1, 2 or 3)"
             )
-        w = from_keras_gates(
-            as_weight("kernel", kernel),
-            as_weight("recurrent_kernel", recurrent_kernel),
-            None if bias is None else as_weight("bias", bias),
-            reset_after=reset_after,
-            what="GRU.from_keras",
-        )
+        given = {"kernel": kernel, "recurrent_kernel": recurrent_kernel} | ({} if bias is None else {"bias": bias})
+        arrays = [as_weight(name, array) for name, array in given.items()]
+        if arrays[0].ndim == 3:
+            arrays = [np.concatenate(list(gates), axis=-1) for gates in arrays]
+        w = from_keras_gates(*arrays, reset_after=reset_after, what="GRU.from_keras")
         version = 3 if keras_version is None else keras_version
         spec = GRUSpec(
             w.weight_ih.shape[1],

@@ -152,3 +152,22 @@ def test_what_stays_in_float32_is_said_and_why(invoke: Invoke, gru_onnx: Path) -
         invoke("inspect", DATA / "demo.safetensors", "--precision", "int8", "--profile", "--json").stdout
     )
     assert "gru_step_reset_after_int8_float32" in {row["kernel"] for row in timed["profile"]}
+
+
+@pytest.mark.parametrize("names", ["gru_1/gru_1_{}", "model_weights/gru_1/gru_1_{}:0", "{}"])
+def test_the_nine_arrays_of_keras_1_are_found(invoke: Invoke, tmp_path: Path, names: str) -> None:
+    h5py = pytest.importorskip("h5py")
+    rng = np.random.default_rng(0)
+    shapes = {"W": (4, 5), "U": (5, 5), "b": (5,)}
+    with h5py.File(tmp_path / "old.h5", "w") as file:
+        for gate in "zrh":
+            for kind, shape in shapes.items():
+                file[names.format(f"{kind}_{gate}")] = rng.normal(0, 0.5, shape).astype(np.float32)
+    found = json.loads(invoke("inspect", tmp_path / "old.h5", "--json").stdout)
+    (guess,) = found["guesses"]
+    assert (guess["input_size"], guess["hidden_size"]) == (4, 5)
+    with fastgru.read_weights(tmp_path / "old.h5") as weights:
+        gru = eval(guess["recipe"], {"fastgru": fastgru, "weights": weights})
+    assert gru.specs[0].reset_after is False
+    assert gru.specs[0].gate_activations[0].kind == "hard_sigmoid"
+    assert gru.specs[0].gate_activations[0].alpha == pytest.approx(0.2)
