@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-__all__ = ["FORMS", "SINKS", "Tensors", "make_inputs", "make_tensors"]
+__all__ = ["FORMS", "LAYERS", "PAIRED", "SINKS", "Tensors", "make_inputs", "make_tensors"]
 
 N, T, D = 4, 6, 4
 HIDDEN: Final = -1.0
@@ -54,6 +54,8 @@ def make_inputs() -> dict[str, np.ndarray]:
 
 Form = Callable[[Any, Any, Tensors], Any]
 FORMS: Final[dict[str, Form]] = {}
+# Those of one layer and one tensor: what makes the layer.
+LAYERS: Final[dict[str, Callable[[Any], Any]]] = {}
 
 
 def form(name: str) -> Callable[[Form], Form]:
@@ -71,7 +73,8 @@ def fit(L: Any, y: Any) -> Any:
 
 def _plain(name: str, *args: Any, **keys: Any) -> None:
     label = "-".join([name, *map(str, args), *(f"{k}={v}" for k, v in keys.items())]).replace(" ", "")
-    FORMS[label] = lambda L, y, e: getattr(L, name)(*args, **keys)(y)
+    LAYERS[label] = lambda L: getattr(L, name)(*args, **keys)
+    FORMS[label] = lambda L, y, e: LAYERS[label](L)(y)
 
 
 for _name in ("Dropout", "GaussianDropout", "GaussianNoise", "SpatialDropout1D", "AlphaDropout"):
@@ -480,3 +483,23 @@ SINKS: Final[dict[str, Callable[[Any, Any], Any]]] = {
     "mean": lambda L, y: L.GlobalAveragePooling1D()(_flat(L, y)),
     "Attention": lambda L, y: L.Attention()([_flat(L, y), _flat(L, y)]),
 }
+
+# The forms of which each is tried after each: of every way that there is to treat a mask.
+PAIRED: Final = (
+    "Dropout-0.3", "BatchNormalization", "LayerNormalization", "PReLU", "RMSNormalization", "Identity", "Dense-3",
+    "Rescaling-0.5", "GroupNormalization-2", "UnitNormalization", "Activation-softmax", "Masking-0.0",
+    "Conv1D-3-2-padding=same", "MaxPooling1D-2", "Permute-(1,2)", "EinsumDense-abc,cd->abd-output_shape=(None,3)",
+    "GlobalAveragePooling1D", "GRU-4-return_sequences=True", "GRU-4", "LSTM-4-return_sequences=True",
+    "GRU-4-return_sequences=True-go_backwards=True", "GRU-4-return_sequences=True-zero_output_for_mask=True",
+    "GRU-state-name-return_sequences=True", "GRU-state-list-return_sequences=True",
+    "GRU-state-mask-return_sequences=True", "LSTM-state-name-return_sequences=True", "mask=",
+    "GRU-returns-0-return_sequences=True", "GRU-returns--1-return_sequences=True", "RNN-stacked", "RNN-cell-state",
+    "Bidirectional-GRU-concat-plain-return_sequences=True", "Bidirectional-GRU-None-plain-return_sequences=True",
+    "Bidirectional-GRU-concat-name-return_sequences=True", "Bidirectional-LSTM-sum-plain",
+    "Bidirectional-LSTM-sum-plain-return_sequences=True-return_state=True", "TimeDistributed-Dense",
+    "TimeDistributed-Sequential", "TimeDistributed-mask=", "Add-self", "Add-plain", "Add-masked", "Add-three",
+    "Multiply-masked", "Multiply-plain", "Maximum-masked", "Concatenate-self-axis=-1", "Concatenate-plain-axis=-1",
+    "Concatenate-masked-axis=-1", "Concatenate-masked-axis=1", "Attention-self", "Attention-plain", "Attention-masked",
+    "Attention-plain-first", "AdditiveAttention-masked", "Sequential", "Functional", "Functional-two",
+    "Functional-states", "Functional-masking", "shared", "Embedding-state", "ops-cast", "ops-add",
+)  # fmt: skip

@@ -74,13 +74,14 @@ class ModelReading:
             (name, 0): [value] for name, value in zip(plan.inputs, inputs, strict=True)
         }
         counts = Counter(call.layer for call in plan.calls)
+        uses = Counter(plan.outputs) + Counter(ref for call in plan.calls for ref in {*call.refs()})
         for call in plan.calls:
             self.done += 1
             if self.done > MAX_CALLS:
                 raise InvalidModelError(f"nested models call layers more than {MAX_CALLS} times")
             layer = plan.layers[call.layer]
             values[call.layer, call.node] = self._call(
-                layer, call, of_layer[call.layer], values, place, place.calls * counts[call.layer]
+                layer, call, of_layer[call.layer], values, place, place.calls * counts[call.layer], uses
             )
         return values
 
@@ -92,6 +93,7 @@ class ModelReading:
         values: Mapping[tuple[str, int], Outputs],
         place: Place,
         calls: int,
+        uses: Mapping[Ref, int],
     ) -> Outputs:
         look_up = partial(output_of, layer, values)
         inputs = [look_up(ref) for ref in call.inputs]
@@ -102,6 +104,7 @@ class ModelReading:
         try:
             if layer.class_name in MODELS and not layer.custom:
                 inside = Place(f"{base}/", f"{home}/", calls, place.depth + 1)
+                self._check_mask(layer, arguments, inputs, [uses[ref] > 1 for ref in call.inputs])
                 return self._nested(layer, weights, inputs, arguments, inside)
             class_of(layer)
             if broken:
@@ -126,6 +129,19 @@ class ModelReading:
         if len(self.faults) > faults:
             raise UnsupportedModelError(self.faults[-1])
         return [value for value in outputs if value is not None]
+
+    def _check_mask(
+        self, layer: LayerConfig, arguments: Mapping[str, Any], inputs: Sequence[Tensor | None], shared: Sequence[bool]
+    ) -> None:
+        """Refuse a mask that a model is called with and that Keras puts on an input which others read, too."""
+        masks = arguments.get("mask")
+        for x, elsewhere, mask in zip(inputs, shared, masks if isinstance(masks, list) else [masks], strict=False):
+            # Keras 3 writes the mask that an input has of itself.
+            own = self.rules.major == 3 and x is not None and x.mask is not None
+            if isinstance(mask, Tensor) and elsewhere and not own:
+                raise layer.unsupported(
+                    "called with a mask, which Keras leaves on its input, where other layers see it", "mask the input"
+                )
 
     def _nested(
         self,
