@@ -47,6 +47,26 @@ def test_files_that_onnxruntime_optimised(path, level, tmp_path):
         np.testing.assert_allclose(results[output], expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+@pytest.mark.parametrize(("op", "gates"), [("RNN", 1), ("GRU", 3), ("LSTM", 4)])
+def test_a_layer_whose_defaults_are_written_out(op, gates, direction, tmp_path):
+    """Of an RNN, two activations whatever the direction."""
+    rng, D = np.random.default_rng(3), 2 if direction == "bidirectional" else 1
+    sizes = {"W": (D, 4 * gates, 3), "R": (D, 4 * gates, 4)}
+    weights = [numpy_helper.from_array(rng.normal(0, 0.5, s).astype(F), n) for n, s in sizes.items()]
+    node = helper.make_node(op, ["x", "W", "R"], ["y", "hn"], hidden_size=4, direction=direction)
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in ("y", "hn")]
+    graph = helper.make_graph(
+        [node], "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["T", "N", 3])], ends, weights
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8)
+    (tmp_path / "plain.onnx").write_bytes(model.SerializeToString())
+    data = optimised(tmp_path / "plain.onnx", "ORT_ENABLE_ALL", tmp_path)
+    x = rng.standard_normal((5, 2, 3)).astype(F)
+    for name, want in ort_run(model, {"x": x}).items():
+        np.testing.assert_allclose(load(data).run({"x": x})[name], want, atol=1e-5)
+
+
 @pytest.mark.parametrize("level", ["ORT_ENABLE_EXTENDED", "ORT_ENABLE_ALL"])
 def test_fused_operators_around_a_gru(level, tmp_path):
     """Gelu, LayerNormalization of parts, MatMul with a transposed operand, Gemm with an activation, a residual."""

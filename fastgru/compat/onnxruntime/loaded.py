@@ -37,6 +37,7 @@ __all__ = ["LoadedFile"]
 
 _PROTOBUF_LIMIT: Final = (1 << 31) - 1
 _NUMBERED: Final = (Fail, InvalidArgument, InvalidGraph, InvalidProtobuf, OrtNotImplemented)
+_MOST_THREADS: Final = 256
 _OVERRIDABLE_SINCE: Final = 4  # ir_version
 _TRIED_SIZES: Final = (2, 1, 16)
 _FIX: Final = " Please fix either the inputs/outputs or the model."
@@ -48,7 +49,7 @@ class LoadedFile:
     def __init__(self, path_or_bytes: str | bytes | os.PathLike[str], options: SessionOptions) -> None:
         if options._cancelled:
             raise ModelLoadCanceled("the session's load_cancellation_flag is set")
-        self._threads = options.intra_op_num_threads or 1
+        self._threads = min(max(options.intra_op_num_threads, 1), _MOST_THREADS)
         proto, graph = _read(path_or_bytes, options)
         self._meta = metadata(proto)
         self._inputs = [node_arg(spec) for spec in graph.inputs]
@@ -123,12 +124,13 @@ class LoadedFile:
                     raise InvalidArgument(f"Invalid input name: {name}")
                 dtype = numpy_dtype(self._overridable[name].dtype)
             array = value if type(value) is np.ndarray else _as_array(name, value, dtype)
-            if array.dtype.newbyteorder("=") == dtype and not array.dtype.isnative:
-                array = array.astype(dtype)
             if array.dtype is not dtype and array.dtype != dtype:
-                raise InvalidArgument(
-                    f"Unexpected input data type. Actual: ({type_name(array.dtype)}) , expected: ({type_name(dtype)})"
-                )
+                if array.dtype.newbyteorder("=") != dtype:
+                    came = type_name(array.dtype)
+                    raise InvalidArgument(
+                        f"Unexpected input data type. Actual: ({came}) , expected: ({type_name(dtype)})"
+                    )
+                array = array.astype(dtype)
             feeds[name] = array
         return feeds
 
@@ -195,6 +197,8 @@ def _read(
     except FileNotFoundError:
         name = os.fspath(source) if not isinstance(source, bytes) else ""
         raise NoSuchFile(f"Load model from {name} failed. File doesn't exist") from None
+    except OSError as error:
+        raise Fail(f"Load model failed: {error}") from error
     except _NUMBERED:
         raise
     except InvalidModelError as error:

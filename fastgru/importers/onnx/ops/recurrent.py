@@ -146,9 +146,11 @@ def _rows(shape: Sequence[Any]) -> Array:
 
 def _functions_of(node: OnnxNode, defaults: Sequence[str], num_directions: int) -> tuple[Any, ...]:
     """The activations of each function, one a direction."""
-    attrs = node.attrs
+    attrs, names = node.attrs, node.attrs.strings("activations")
+    if len(defaults) == num_directions == 1 and names == [*defaults, *defaults]:
+        names = list(defaults)  # the default of ONNX's schema, which optimisers write out for one direction, too
     return functions_from_onnx(
-        attrs.strings("activations"),
+        names,
         attrs.numbers("activation_alpha"),
         attrs.numbers("activation_beta"),
         defaults=defaults,
