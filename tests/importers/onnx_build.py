@@ -76,9 +76,11 @@ def recurrent_model(op, feeds, arrays, *, opset=14, outputs=None, attributes=Non
     return make_model([node], feeds, [name for name in outputs if name], arrays, opset=opset, **more)
 
 
-def ort_run(model, feeds):
+def ort_run(model, feeds, *, optimised=True):
     """{output: array} of ONNX Runtime on one thread."""
     options = onnxruntime.SessionOptions()
+    if not optimised:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

@@ -13,7 +13,8 @@ import fastgru
 def hold(seed):
     """As many GRUs as were spelled, and ONNX Runtime's numbers within 1e-5 of the largest."""
     model, inputs, grus = spelled(seed)
-    want = ort_run(model, inputs)
+    # Of some of these files its optimiser removes what it then misses.
+    want = ort_run(model, inputs, optimised=False)
     loaded = fastgru.load(model.SerializeToString())
     assert [node.op for node in loaded.graph.nodes].count("gru") == grus, seed
     got = loaded.run(inputs)

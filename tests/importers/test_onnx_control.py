@@ -132,6 +132,50 @@ def test_what_is_almost_a_gru_is_unrolled_or_refused():
             read_onnx(make(damaged_cell, T=1000).SerializeToString())
 
 
+@pytest.mark.parametrize("carried", [False, True])
+def test_an_unrolled_body_shares_its_weights(carried, tmp_path):
+    """Folded once, saved once: whether they are captured, in the body, or handed on from iteration to iteration."""
+    model = carried_weights(T=6) if carried else scan_model(damaged_cell, T=6, inside=True)
+    loaded = fastgru.load(model.SerializeToString())
+    assert not any(n.op == "gru" for n in loaded.graph.nodes)
+    big = [a for a in loaded.graph.constants.values() if a.size >= H * H]
+    assert sum(a.size for a in big) == 3 * H * (I + H)
+    loaded.save(tmp_path / "m.safetensors")
+    again = fastgru.load(tmp_path / "m.safetensors")
+    assert sum(a.size for a in again.graph.constants.values() if a.size >= H * H) == 3 * H * (I + H)
+    check(model, feeds(6), ops=None)
+
+
+def carried_weights(T):
+    """Matrices as states that a Loop hands on, multiplied by MatMul, which wants them transposed."""
+    rng = np.random.default_rng(4)
+    arrays = {"K": rng.normal(0, 0.5, (I, 3 * H)), "R": rng.normal(0, 0.5, (H, 3 * H))}
+    arrays = {name: a.astype(np.float32) for name, a in arrays.items()}
+    nodes = [
+        node("Gather", ["xs", "i"], ["x"], axis=0),
+        node("MatMul", ["x", "k"], ["gx"]),
+        node("MatMul", ["h", "r"], ["gh"]),
+        node("Split", ["gx"], ["a", "b", "c"], axis=1),
+        node("Split", ["gh"], ["d", "e", "f"], axis=1),
+        node("Add", ["a", "d"], ["u"]),
+        node("Tanh", ["u"], ["z"]),
+        node("Mul", ["z", "e"], ["v"]),
+        node("Sum", ["v", "b", "c", "f"], ["w"]),
+        node("Tanh", ["w"], ["h2"]),
+        node("Identity", ["go"], ["go2"]),
+        node("Identity", ["r"], ["r2"]),
+    ]
+    body = helper.make_graph(
+        nodes,
+        "body",
+        [info("i", TensorProto.INT64, []), info("go", TensorProto.BOOL, []), info("h"), info("k"), info("r")],
+        [info("go2", TensorProto.BOOL, []), info("h2"), info("k"), info("r2"), info("h2")],
+    )
+    loop = node("Loop", ["T", "true", "h0", "K", "R"], ["hn", "kn", "rn", "ys"], body=body, name="loop")
+    extra = {"T": np.array(T), "true": np.array(True)}
+    return make_model([loop], feeds(T), ["hn", "ys"], {**arrays, **extra}, opset=13)
+
+
 def test_other_loops_run_by_the_fallback():
     model = scan_model(damaged_cell)
     loaded = fastgru.load(model.SerializeToString(), fallback="reference")

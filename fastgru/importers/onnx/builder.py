@@ -5,8 +5,8 @@ What a node becomes goes by that node's name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -30,12 +30,32 @@ class OnnxGraphBuilder(GraphBuilder):
         super().__init__(folding=Folding())
         self.node_name = ""
         self.warnings: list[str] = []
+        self._shared: dict[tuple[Any, ...], tuple[Sequence[Value | None], tuple[Value, ...] | None]] | None = None
 
     def apart(self) -> OnnxGraphBuilder:
         """Another, with nothing in it and the same budget."""
         other = OnnxGraphBuilder()
         other.node_name, other.folding = self.node_name, self.folding
         return other
+
+    @contextmanager
+    def sharing(self) -> Iterator[None]:
+        """What is folded meanwhile of the same constants is one constant."""
+        before, self._shared = self._shared, self._shared if self._shared is not None else {}
+        try:
+            yield
+        finally:
+            self._shared = before
+
+    def _folded(
+        self, op: str, inputs: Sequence[Value | None], attrs: Mapping[str, Any], values: Sequence[Value]
+    ) -> tuple[Value, ...] | None:
+        if self._shared is None or any(value is not None and value.array is None for value in inputs):
+            return super()._folded(op, inputs, attrs, values)
+        key = (op, tuple(map(id, inputs)), repr(sorted(attrs.items())), len(values))
+        if key not in self._shared:  # the inputs are kept, so that none of these numbers comes to mean another
+            self._shared[key] = inputs, super()._folded(op, inputs, attrs, values)
+        return self._shared[key][1]
 
     def constant(self, array: Any, hint: str = "constant", dtype: str | None = None) -> Value:
         """A constant of its own."""
@@ -136,6 +156,9 @@ class Surroundings(Protocol):
 
     def open_body(self, graph: GraphProto, site: Site) -> Body:
         """A subgraph among the node's attributes, to be converted once or many times."""
+
+    def settle_body(self, body: Body, fixed: Mapping[str, Value], site: Site) -> Body:
+        """A subgraph for which those of its nodes are converted already that read no inputs but these."""
 
     def run_body(self, body: Body, given: Sequence[Value], prefix: str, site: Site) -> list[Value]:
         """The outputs of a subgraph for these inputs; prefix: of the names of its nodes."""

@@ -5,7 +5,7 @@ What cannot be converted is collected, so that one error names all of it.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from typing import Any, Final
 
 from fastgru.errors import InvalidModelError, SpecError, UnsupportedModelError
@@ -152,6 +152,22 @@ class Converter:
         nodes, wanted = live_nodes(graph, ordered)
         self.unread.update(f"{site.what}: {name}" for name in lazy if name not in wanted)
         return Body(graph, nodes, {name: cache(read) for name, read in lazy.items()})
+
+    def settle_body(self, body: Body, fixed: Mapping[str, Value], site: Site) -> Body:
+        """See `Surroundings`."""
+        moving, settled, left = {info.name for info in body.graph.input} - set(fixed), [], []
+        for proto in body.nodes:
+            if moving.isdisjoint((*proto.input, *outer_reads(proto))):
+                settled.append(proto)
+            else:
+                left.append(proto)
+                moving.update(proto.output)
+        scope = site.scope
+        inner = Scope(scope.opsets, lazy=body.lazy, attributes=scope.attributes, prefix=f"{site.name}/", parent=scope)
+        inner.values.update(fixed)
+        self.run(settled, inner)
+        made = {name: cache(partial(inner.get, name, site.what)) for proto in settled for name in proto.output if name}
+        return Body(body.graph, left, {**body.lazy, **made})
 
     def run_body(self, body: Body, given: Sequence[Value], prefix: str, site: Site) -> list[Value]:
         """See `Surroundings`."""

@@ -3,7 +3,6 @@
 A graph of ours has no control flow: what is left of it when the model is read is nodes.
 """
 
-from collections.abc import Sequence
 from typing import Final
 
 from fastgru.errors import UnsupportedModelError
@@ -62,10 +61,13 @@ def _iterated(node: OnnxNode, build: OnnxGraphBuilder, form: LoopForm) -> tuple[
     if len(node.outputs) > len(form.states) + form.num_scans:
         raise node.invalid(f"{len(node.outputs)} outputs are named, the body has fewer")
     found = recognise(node, build, form)
-    return tuple(_unrolled(node, build, form) if found is None else found)
+    if found is None:
+        with build.sharing():
+            found = _unrolled(node, build, form)
+    return tuple(found)
 
 
-def _unrolled(node: OnnxNode, build: OnnxGraphBuilder, form: LoopForm) -> Sequence[Value]:
+def _unrolled(node: OnnxNode, build: OnnxGraphBuilder, form: LoopForm) -> list[Value]:
     """Every iteration in a row, as long as their number is known and small."""
     what, prefix = node.what, node.site.name
     trips = form.static_trips(node)
@@ -77,11 +79,14 @@ def _unrolled(node: OnnxNode, build: OnnxGraphBuilder, form: LoopForm) -> Sequen
             " this body are unrolled); export with fixed sizes, with the loop unrolled, or the body as a model of one"
             " step"
         )
+    names = [info.name for info in form.body.graph.input[2 * form.is_loop :]]
+    kept = {names[i]: value for i, value in enumerate(form.states) if form.keeps(i)}
+    body = node.around.settle_body(form.body, kept, node.site)
     states: list[Value] = list(form.states)
     rows: list[list[Value]] = [[] for _ in range(form.num_scans)]
     for iteration in range(trips):
         given = form.body_inputs(build, states, iteration, trips)
-        outputs = node.around.run_body(form.body, given, f"{prefix}/{iteration}/", node.site)
+        outputs = node.around.run_body(body, given, f"{prefix}/{iteration}/", node.site)
         states, scans = outputs[form.first_state : form.first_scan], outputs[form.first_scan :]
         if any(isinstance(value, Refused) for value in outputs):
             return [*states, *scans]
