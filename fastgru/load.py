@@ -76,7 +76,8 @@ def load(
     linear_before_reset: for ONNX, overrides the attribute of every GRU (0 or 1).
     outputs: for Keras, names of inner layers to return besides the model's own outputs.
     fallback: for ONNX, "reference" to have nodes that are not implemented carried out by onnx's own reference
-        implementation, slow and correct (`Model.reference_nodes` lists them); None to refuse them.
+        implementation, slowly, where it was proved to give the numbers of onnxruntime (`Model.reference_nodes` lists
+        them); None to refuse them.
     architecture: for weights alone, what happens between them: the path or the bytes of a description in YAML or JSON,
         or the same as a mapping; `fastgru.importers.architecture` says what it holds. For the weights of a Keras model,
         what its `to_json` gave.
@@ -238,9 +239,9 @@ def _prepare(*modules: str) -> None:
 
 def _permitted(graph: Graph, source: Source, fallback: str | None) -> Graph:
     """The graph of a file of our own; `UnsupportedModelError` where it falls back on nodes and nobody asked for it."""
-    from fastgru.reference.foreign import FOREIGN, describe_foreign
+    from fastgru.reference.foreign import describe_nodes
 
-    foreign = [describe_foreign(node) for node in graph.nodes if node.op == FOREIGN]
+    foreign = describe_nodes(graph)
     if foreign and fallback is None:
         raise UnsupportedModelError(
             f"{source_name(source)}: not implemented: {', '.join(foreign[:20])}; the model was saved with"

@@ -61,8 +61,42 @@ def onnx_refused() -> str:
     for domain, ways in (("ai.onnx", _WAYS), ("com.microsoft", _OF_MICROSOFT)):
         names = [op for op in ways if domain != "ai.onnx" or op not in read]
         rows += [(domain, _named(op for op in names if ways[op] == way), way) for way in dict.fromkeys(ways.values())]
-    rows.append(("ai.onnx", "every other", '`fallback="reference"`; simplify the file, or cut it there'))
+    rows.append(
+        ("ai.onnx", "every other", '[`fallback="reference"`](#by-the-fallback); simplify the file, or cut it there')
+    )
     return _table(("domain", "operators", "way round"), rows)
+
+
+def onnx_fallback() -> str:
+    """The forms of operators that onnx's reference implementation may carry out."""
+    from fastgru.reference.audited import AUDITED
+
+    rows = []
+    for (domain, op), entry in sorted(AUDITED.items()):
+        limits = [f"{name}: {_named(map(str, values))}" for name, values in entry.attributes.items() if values]
+        without = _named(name for name, values in entry.attributes.items() if not values)
+        limits += [f"without {without}"] if without else []
+        limits += ["inputs: " + " to ".join(map(str, dict.fromkeys(entry.inputs)))] if entry.inputs is not None else []
+        limits += [f"outputs: {entry.outputs}"] if entry.outputs is not None else []
+        dtypes = "; ".join(f"{name}: {kinds.replace(' ', ', ')}" for name, kinds in entry.dtypes.items())
+        versions = ", ".join(map(str, entry.versions))
+        rows.append((domain or "ai.onnx", f"`{op}`", versions, dtypes, "; ".join(limits)))
+    return _table(("domain", "operator", "versions", "dtypes", "limits"), rows)
+
+
+def onnx_fallback_refused() -> str:
+    """The operators of ONNX that neither an importer reads nor the fallback runs, by domain."""
+    from onnx import defs
+
+    from fastgru.importers.onnx import operators
+    from fastgru.reference.audited import AUDITED
+
+    known = {*AUDITED, *(("", op.name) for op in operators())}
+    refused = sorted({(schema.domain, schema.name) for schema in defs.get_all_schemas()} - known)
+    domains = dict.fromkeys(domain for domain, _ in refused)
+    rows = [(domain or "ai.onnx", _named(op for d, op in refused if d == domain)) for domain in domains]
+    rows.append(("any", "every operator of these tables, in a form that neither has"))
+    return _table(("domain", "operators"), rows)
 
 
 def _must(names: Iterable[str], what: str) -> str:
@@ -115,6 +149,8 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "floors": floors,
     "keras-layers": keras_layers,
     "onnx-exports": onnx_exports,
+    "onnx-fallback": onnx_fallback,
+    "onnx-fallback-refused": onnx_fallback_refused,
     "onnx-operators": onnx_operators,
     "onnx-of-optimisers": onnx_of_optimisers,
     "onnx-refused": onnx_refused,

@@ -15,7 +15,7 @@ from fastgru.importers.files import FORMATS, WeightsAloneError, detect_format
 from fastgru.importers.weights import AmbiguousStateDictError, find_grus, read_weights
 from fastgru.load import Reading, load, load_graph, options_for
 from fastgru.reference.evaluate import with_plain_weights
-from fastgru.reference.foreign import FOREIGN, describe_foreign
+from fastgru.reference.foreign import FOREIGN, describe_nodes
 from fastgru.spec import Activation, GRUSpec
 
 __all__ = ["examine", "profile"]
@@ -112,7 +112,7 @@ def _of_graph(graph: Graph, precision: str | None) -> dict[str, Any]:
         "unsupported": unsupported,
         "precision": precision or ("as saved" if graph.precisions else "float32"),
         "weights": _weights(graph, precision) if lowp and not unsupported else [],
-        "reference_nodes": [describe_foreign(node) for node in graph.nodes if node.op == FOREIGN],
+        "reference_nodes": list(describe_nodes(graph)),
         "constant_bytes": sum(int(a.nbytes) for a in graph.constants.values()),
     }
 

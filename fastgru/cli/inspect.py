@@ -114,7 +114,12 @@ def _print_model(console: Console, found: dict[str, Any], with_nodes: bool) -> N
     operators = ", ".join(f"{op} {count}" if count > 1 else op for op, count in found["operators"].items())
     console.print(Text(f"{counted(len(found['nodes']), 'node')}: {operators}"))
     if found["reference_nodes"]:
-        console.print(Text("Carried out by onnx's reference implementation, slowly", style="bold yellow"))
+        console.print(
+            Text(
+                "Carried out by onnx's reference implementation, in Python: some thousand times slower",
+                style="bold yellow",
+            )
+        )
         for described in found["reference_nodes"]:
             console.print(Text(f"  {described}"))
     memory = f"{found['parameters']:,} parameters: {bytes_of(4 * found['parameters'])} in float32"

@@ -26,7 +26,8 @@ precision_option = click.option(
 fallback_option = click.option(
     "--fallback",
     type=click.Choice(["reference"]),
-    help="ONNX: have nodes that are not implemented run by onnx's own reference implementation: slow, correct.",
+    help="ONNX: have nodes that are not implemented run by onnx's own reference implementation, slowly, where it was"
+    " proved right.",
 )
 # The last is the first in the help. What each is read as, by the name of its parameter in `fastgru.load`.
 _LOAD: Final = (

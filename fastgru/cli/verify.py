@@ -75,5 +75,7 @@ def _print(report: Report) -> None:
     console.print(plain_table(*columns, rows=rows, right=("largest error", "allowed", "worst step")))
     for name, reason in report.skipped:
         console.print(Text(f"{name} not compared: {reason}", style="dim"))
+    for node in report.reference_nodes:
+        console.print(Text(f"Carried out by onnx's reference implementation, slowly: {node}", style="bold yellow"))
     holds, fails = Text("Every output holds.", style="green"), Text("The outputs do not hold.", style="bold red")
     console.print(holds if report.holds else fails)

@@ -7,7 +7,7 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from fastgru.budget import PLAN_BYTES, Budget
-from fastgru.engine import foreign_nodes, make_runnable
+from fastgru.engine import make_runnable
 from fastgru.engine.precision import WeightPrecision
 from fastgru.engine.profile import Timing
 from fastgru.errors import ShapeError
@@ -15,7 +15,7 @@ from fastgru.exporters import to_onnx
 from fastgru.graph import Array, Graph, TensorSpec
 from fastgru.graphfile import write_graph
 from fastgru.precisions import Precision
-from fastgru.reference.foreign import describe_foreign
+from fastgru.reference.foreign import describe_nodes
 from fastgru.streaming import Stream
 
 __all__ = ["Model"]
@@ -78,8 +78,8 @@ class Model:
 
     @property
     def reference_nodes(self) -> tuple[str, ...]:
-        """The nodes that onnx's own reference implementation carries out (`fallback="reference"`): slow and correct."""
-        return tuple(describe_foreign(node) for node in foreign_nodes(self.graph))
+        """The nodes that onnx's own reference implementation carries out (`fallback="reference"`), slowly."""
+        return describe_nodes(self.graph)
 
     @property
     def fingerprint(self) -> str:

@@ -3,33 +3,34 @@
 attrs of a node "foreign", all JSON-plain:
     node      base64 of the NodeProto; its inputs and outputs keep the names of the file
     opsets    {domain: version}
-    captured  names that the node's subgraphs read from the graph around it: they follow the node's own inputs
     dtypes    the dtype that the file gives each input, or None: floats are converted to it, for onnx computes in it
 
-Slow and correct. Only what was loaded with fallback="reference" contains such nodes.
+Slow, and only what `fastgru.reference.audited` has proof of. Only what was loaded with fallback="reference" contains
+such nodes.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from fastgru.errors import InvalidModelError, ShapeError, UnsupportedModelError
-from fastgru.graph import DTYPES, Node
+from fastgru.graph import DTYPES, Graph, Node
+from fastgru.reference.audited import refusal
 from fastgru.reference.operator import is_floating, numpy_dtype
 
 if TYPE_CHECKING:
     from onnx import NodeProto
 
-__all__ = ["FOREIGN", "check_foreign", "describe_foreign", "evaluate_foreign", "foreign_node"]
+__all__ = ["FOREIGN", "check_foreign", "describe_foreign", "describe_nodes", "evaluate_foreign", "foreign_node"]
 
 FOREIGN: Final = "foreign"
-_FIELDS: Final = frozenset({"captured", "dtypes", "node", "opsets"})
+_FIELDS: Final = frozenset({"dtypes", "node", "opsets"})
 
 
 def foreign_node(
@@ -38,15 +39,13 @@ def foreign_node(
     outputs: Sequence[str],
     *,
     opsets: Mapping[str, int],
-    captured: Sequence[str] = (),
     dtypes: Sequence[str | None],
     name: str = "",
 ) -> Node:
-    """The node, checked as by `check_foreign`. inputs: those of `proto`, then the captured ones."""
+    """The node, checked as by `check_foreign`."""
     attrs = {
         "node": base64.b64encode(proto.SerializeToString(deterministic=True)).decode("ascii"),
         "opsets": dict(sorted(opsets.items())),
-        "captured": list(captured),
         "dtypes": list(dtypes),
     }
     node = Node(FOREIGN, tuple(inputs), tuple(outputs), attrs, name)
@@ -57,8 +56,11 @@ def foreign_node(
 def check_foreign(node: Node) -> None:
     """Raise `InvalidModelError` for attributes that `foreign_node` did not write.
 
-    `UnsupportedModelError` for a node that onnx's reference implementation does not know, or that reads files.
+    `UnsupportedModelError` for a node that onnx's reference implementation was not proved to carry out rightly.
     """
+    proto = _parse(node)
+    if reason := refusal(proto, node.attrs["opsets"], node.attrs["dtypes"]):
+        raise UnsupportedModelError(f'{describe_foreign(node)}: fallback="reference" refuses it: {reason}')
     _open(node)
 
 
@@ -67,6 +69,11 @@ def describe_foreign(node: Node) -> str:
     proto = _parse(node)
     domain = proto.domain or "ai.onnx"
     return f"node {node.name or proto.name!r} ({proto.op_type}, {domain} opset {_opset(node, proto.domain)})"
+
+
+def describe_nodes(graph: Graph) -> tuple[str, ...]:
+    """What `describe_foreign` says of every foreign node of a graph."""
+    return tuple(describe_foreign(node) for node in graph.nodes if node.op == FOREIGN)
 
 
 def evaluate_foreign(node: Node, inputs: Sequence[Any]) -> tuple[Any, ...]:
@@ -102,13 +109,11 @@ def _parse(node: Node) -> NodeProto:
     attrs = node.attrs
     if set(attrs) != _FIELDS or type(attrs["node"]) is not str or not isinstance(attrs["opsets"], Mapping):
         raise InvalidModelError(f"{node}: attributes {sorted(attrs)}, expected {', '.join(sorted(_FIELDS))}")
-    lists = [attrs["captured"], attrs["dtypes"]]
-    if not all(isinstance(entry, list | tuple) for entry in lists) or len(lists[1]) != len(node.inputs):
-        raise InvalidModelError(f"{node}: captured and dtypes must be lists, dtypes one entry an input")
-    if not all(isinstance(name, str) and name for name in lists[0]) or not all(
-        dtype is None or dtype in DTYPES for dtype in lists[1]
-    ):
-        raise InvalidModelError(f"{node}: captured and dtypes must hold names")
+    dtypes = attrs["dtypes"]
+    if not isinstance(dtypes, list | tuple) or len(dtypes) != len(node.inputs):
+        raise InvalidModelError(f"{node}: dtypes must be a list of one entry an input")
+    if not all(dtype is None or dtype in DTYPES for dtype in dtypes):
+        raise InvalidModelError(f"{node}: dtypes must hold names")
     if not all(isinstance(d, str) and type(v) is int and 0 < v < 1 << 31 for d, v in attrs["opsets"].items()):
         raise InvalidModelError(f"{node}: opsets {dict(attrs['opsets'])!r:.200}, expected versions by domain")
     proto = NodeProto()
@@ -116,9 +121,9 @@ def _parse(node: Node) -> NodeProto:
         proto.ParseFromString(base64.b64decode(attrs["node"], validate=True))
     except (binascii.Error, DecodeError, RecursionError, UnicodeError, ValueError) as error:
         raise InvalidModelError(f"{node}: no ONNX node in it, or a damaged one ({error})") from None
-    if len(proto.input) + len(attrs["captured"]) != len(node.inputs) or len(proto.output) != len(node.outputs):
+    if len(proto.input) != len(node.inputs) or len(proto.output) != len(node.outputs):
         raise InvalidModelError(f"{node}: {len(node.inputs)} inputs and {len(node.outputs)} outputs are not its node's")
-    if [bool(a) for a in proto.input] != [bool(a) for a in node.inputs[: len(proto.input)]]:
+    if [bool(a) for a in proto.input] != [bool(a) for a in node.inputs]:
         raise InvalidModelError(f"{node}: other inputs are absent than in its node")
     return proto
 
@@ -131,9 +136,7 @@ def _open(node: Node) -> _Runner:
     proto = _parse(node)
     attrs = node.attrs
     try:
-        return _runner(attrs["node"], tuple(attrs["opsets"].items()), tuple(attrs["captured"]))
-    except FileNotFoundError as error:
-        raise UnsupportedModelError(f"{node}: {error}; store it in the file") from None
+        return _runner(attrs["node"], tuple(attrs["opsets"].items()))
     except Exception as error:  # NotImplementedError, or what its loading of an operator ends in
         raise UnsupportedModelError(
             f"node {node.name or proto.name!r}: operator {proto.op_type} ({proto.domain or 'ai.onnx'} opset"
@@ -145,20 +148,15 @@ def _open(node: Node) -> _Runner:
 class _Runner:
     """One node's evaluator. Called under a lock: onnx does not say that it may be shared."""
 
-    def __init__(self, proto: NodeProto, opsets: Mapping[str, int], captured: Sequence[str]) -> None:
+    def __init__(self, proto: NodeProto, opsets: Mapping[str, int]) -> None:
         from onnx import helper
         from onnx.reference import ReferenceEvaluator
 
-        # Names of their own: onnx lets a name of the graph around it take the place of a body's input.
-        own = type(proto)()
-        own.CopyFrom(proto)
-        for i, name in enumerate(proto.input):
-            own.input[i] = name and f"input {i}"
-        self._names = [*own.input, *captured]
+        self._names = list(proto.input)
         self._outputs = list(proto.output)
         wanted = [name for name in dict.fromkeys(self._outputs) if name]
         graph = helper.make_graph(
-            [own],
+            [proto],
             "node",
             [helper.make_empty_tensor_value_info(name) for name in dict.fromkeys(self._names) if name],
             [helper.make_empty_tensor_value_info(name) for name in wanted],
@@ -180,35 +178,7 @@ class _Runner:
 
 
 @lru_cache(maxsize=512)
-def _runner(node: str, opsets: tuple[tuple[str, int], ...], captured: tuple[str, ...]) -> _Runner:
-    from onnx import NodeProto, TensorProto
+def _runner(node: str, opsets: tuple[tuple[str, int], ...]) -> _Runner:
+    from onnx import NodeProto
 
-    proto = NodeProto.FromString(base64.b64decode(node))
-    for tensor in _tensors(proto):
-        if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
-            raise FileNotFoundError(f"tensor {tensor.name!r} of {proto.op_type} lies in a file of its own")
-    inputs = {info.name for a in _attributes(proto) for graph in (a.g, *a.graphs) for info in graph.input}
-    if shadowed := sorted(set(captured) & inputs):
-        raise ValueError(f"its bodies read {', '.join(shadowed)} from outside and have inputs of that name, too")
-    return _Runner(proto, dict(opsets), captured)
-
-
-def _attributes(proto: NodeProto) -> Iterator[Any]:
-    """Those of the node, and of every node in its bodies."""
-    stack: list[Any] = [proto]
-    while stack:
-        for attribute in stack.pop().attribute:
-            yield attribute
-            for graph in (attribute.g, *attribute.graphs):
-                stack.extend(graph.node)
-
-
-def _tensors(proto: NodeProto) -> Iterator[Any]:
-    for attribute in _attributes(proto):
-        graphs = (attribute.g, *attribute.graphs)
-        yield attribute.t
-        yield from attribute.tensors
-        yield from (tensor for graph in graphs for tensor in graph.initializer)
-        of_graphs = (sparse for graph in graphs for sparse in graph.sparse_initializer)
-        for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors, *of_graphs):
-            yield from (sparse.values, sparse.indices)
+    return _Runner(NodeProto.FromString(base64.b64decode(node)), dict(opsets))

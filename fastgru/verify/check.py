@@ -14,6 +14,7 @@ from fastgru.importers.weights import read_weights
 from fastgru.load import load_graph
 from fastgru.model import Model
 from fastgru.reference import bind_inputs, run_graph
+from fastgru.reference.foreign import describe_nodes
 from fastgru.sources import Source, source_name
 from fastgru.verify.cases import Case, draw_cases
 from fastgru.verify.compare import TOLERANCES, Run, check_output, largest_error
@@ -140,7 +141,8 @@ def verify_graph(
         checks += _check_all(
             graph, axes, [ours[i] for i in agreed], theirs, against=opponent.name, tol=between, **settings
         )
-    return Report(source, precision, seed, tuple(case.label for case in cases), tuple(checks), tuple(left_out))
+    labels = tuple(case.label for case in cases)
+    return Report(source, precision, seed, labels, tuple(checks), tuple(left_out), describe_nodes(graph))
 
 
 def _run_case(graph: Graph, run: Executor, case: Case) -> Run:

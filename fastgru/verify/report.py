@@ -43,6 +43,8 @@ class Report:
     """Every check of one model. `holds` is True where there is at least one check and all of them hold.
 
     skipped: runtimes that were not asked, with the reason.
+    reference_nodes: those that onnx's reference implementation carries out, in the definition as in ours: only another
+    runtime says anything about them.
     """
 
     source: str
@@ -51,6 +53,7 @@ class Report:
     cases: tuple[str, ...]
     checks: tuple[Check, ...]
     skipped: tuple[tuple[str, str], ...] = ()
+    reference_nodes: tuple[str, ...] = ()
 
     @property
     def holds(self) -> bool:
@@ -71,6 +74,7 @@ class Report:
         lines = [f"{self.source} ({self.precision}): {'holds' if self.holds else 'FAILS'}"]
         lines += [f"  {check}" for check in self.checks]
         lines += [f"  {name} not compared: {reason}" for name, reason in self.skipped]
+        lines += [f"  by onnx's reference implementation, slowly: {node}" for node in self.reference_nodes]
         return "\n".join(lines)
 
 

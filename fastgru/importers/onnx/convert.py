@@ -15,7 +15,7 @@ from fastgru.importers.onnx.builder import Body, OnnxGraphBuilder, Refused, Scop
 from fastgru.importers.onnx.fallback import keep
 from fastgru.importers.onnx.functions import Functions, attributes_of, opened
 from fastgru.importers.onnx.proto import AttributeProto, FunctionProto, GraphProto, NodeProto, label, main_domain
-from fastgru.importers.onnx.refusals import Refusals
+from fastgru.importers.onnx.refusals import Refusals, way_round
 from fastgru.importers.onnx.registry import KNOWN_DOMAINS, OnnxNode, OnnxOperator, lookup
 from fastgru.importers.onnx.structure import MAX_DEPTH, in_order, live_nodes, outer_reads
 
@@ -89,20 +89,17 @@ class Converter:
             return self._convert(known, site)
         except UnsupportedModelError as error:
             if self._falls_back:
-                return self._keep(site)
+                return self._keep(site, str(error))
             self.refusals.add_fault(str(error))
             return _unknown(site)
 
-    def _keep(self, site: Site) -> Sequence[Value]:
-        """The outputs of a node that onnx's own implementation will carry out."""
-        captured = {name: site.scope.get(name, site.what) for name in outer_reads(site.proto)}
-        if any(isinstance(value, Refused) for value in captured.values()):
-            return _unknown(site)
+    def _keep(self, site: Site, reason: str = "") -> Sequence[Value]:
+        """The outputs of a node that onnx's own implementation will carry out. reason: why we do not."""
         self.build.node_name = site.name
         try:
-            return keep(site, captured, self.build)
+            return keep(site, self.build)
         except UnsupportedModelError as error:
-            self.refusals.add_fault(str(error))
+            self.refusals.add_fault(f"{reason}; and {error}" if reason else f"{error}; {way_round(site)}")
             return _unknown(site)
 
     def _known(self, site: Site, *, quiet: bool = False) -> OnnxOperator | None:

@@ -2,8 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from fastgru.errors import UnsupportedModelError
 from fastgru.graph import DTYPES
 from fastgru.graphbuilder import Value
@@ -18,33 +16,26 @@ from fastgru.reference.operator import numpy_dtype
 __all__ = ["keep"]
 
 
-def keep(site: Site, captured: Mapping[str, Value], build: OnnxGraphBuilder) -> tuple[Value, ...]:
-    """The outputs of a foreign node; `UnsupportedModelError` where onnx's reference implementation has no such node.
-
-    captured: what its subgraphs read of the graph around it.
+def keep(site: Site, build: OnnxGraphBuilder) -> tuple[Value, ...]:
+    """The outputs of a foreign node; `UnsupportedModelError` where onnx's reference implementation is not to be trusted
+    with it, see `fastgru.reference.audited`.
     """
     own = NodeProto()
     own.CopyFrom(site.proto)
     resolved = collect_attributes(site.proto.attribute, site.what, site.scope.attributes)
-    inputs, opsets = site.inputs, site.scope.opsets
+    opsets = site.scope.opsets
     del own.attribute[:]
     own.attribute.extend(named(attribute, name) for name, attribute in resolved.items())
-    if own.op_type == "Loop" and len(own.input) > 1 and not own.input[1]:
-        # No condition means true (the operator's text); onnx's implementation takes it for false.
-        own.input[1] = "condition"
-        inputs = (inputs[0], build.constant(np.array(True)), *inputs[2:])
-    values = [*inputs, *captured.values()]
     node = foreign_node(
         own,
-        [*own.input, *captured],
+        list(own.input),
         list(own.output),
         opsets=opsets,
-        captured=list(captured),
-        dtypes=[None if v is None or v.dtype not in DTYPES else v.dtype for v in values],
+        dtypes=[None if v is None or v.dtype not in DTYPES else v.dtype for v in site.inputs],
         name=build.node_name,
     )
-    outputs = _outputs(own, inputs, opsets, build.node_name)
-    build.keep(node.op, values, outputs, dict(node.attrs))
+    outputs = _outputs(own, site.inputs, opsets, build.node_name)
+    build.keep(node.op, site.inputs, outputs, dict(node.attrs))
     return outputs
 
 

@@ -49,7 +49,7 @@ def read_onnx(
         wrongly; None to take it as it is.
     allow_unread: accept initializers that no output depends on; by default they are an error that lists them.
     fallback: "reference" to keep nodes that are not implemented as they are, for onnx's own reference implementation
-        to carry out (see `fastgru.reference.foreign`); None to refuse them.
+        to carry out, where it was proved right (`fastgru.reference.audited`); None to refuse them.
 
     Warns `SuspiciousModelWarning` where a GRU of a PyTorch export has linear_before_reset=0, which PyTorch's GRU
     cannot mean (microsoft/onnxscript issue 2852).

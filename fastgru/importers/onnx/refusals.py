@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from fastgru.errors import UnsupportedModelError
+from fastgru.importers.onnx.builder import Site
 
-__all__ = ["Refusals"]
+__all__ = ["Refusals", "way_round"]
 
 _SHOWN_NODES: Final = 3
 _SHOWN_FAULTS: Final = 50
@@ -14,8 +15,8 @@ _WAY: Final = (
     " fastgru.GRU.from_onnx and the other layers"
 )
 _FALLBACK: Final = (
-    'With fallback="reference" such nodes are run by onnx\'s own reference implementation: slow, correct, and listed by'
-    " `fastgru inspect`."
+    'With fallback="reference" onnx\'s own reference implementation runs what it was proved to run rightly,'
+    " some thousand times slower; `fastgru inspect` lists such nodes."
 )
 _WITH_REFERENCE: Final = ("ai.onnx", "ai.onnx.ml")
 _LOWP: Final = "take the float model it was made from; fastgru.load(..., precision='int8') gives its weights 8 bits"
@@ -80,6 +81,11 @@ class Refusals:
         if len(lines) == 1:
             raise UnsupportedModelError(f"{what}: {lines[0]}{way}")
         raise UnsupportedModelError(f"{what}:\n" + "\n".join(f"  - {line}" for line in lines) + way)
+
+
+def way_round(site: Site) -> str:
+    """What to do about a node that nothing here runs."""
+    return _way(site.proto.op_type, site.domain) or _WAY
 
 
 def _way(op: str, domain: str) -> str | None:
