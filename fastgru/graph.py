@@ -6,8 +6,9 @@ the same for every source, so a convention of a foreign format never appears her
 """
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, Final, Self
 
 import numpy as np
@@ -15,11 +16,23 @@ import numpy as np
 from fastgru.arrays import Array
 from fastgru.errors import InvalidModelError
 
-__all__ = ["DTYPES", "MOST_SIZE", "Array", "Graph", "Node", "TensorSpec"]
+__all__ = [
+    "DTYPES",
+    "MOST_DEPTH",
+    "MOST_SIZE",
+    "Array",
+    "Graph",
+    "Node",
+    "Subgraph",
+    "TensorSpec",
+    "every_node",
+    "inlined",
+]
 
 
 DTYPES = ("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "uint16", "bool")
 MOST_SIZE: Final = 1 << 40  # of an axis: what is longer fits no memory
+MOST_DEPTH: Final = 16  # of graphs within graphs
 
 
 @dataclass(frozen=True)
@@ -49,7 +62,10 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Node:
-    """One operation. An absent optional input is the empty string. `attrs` holds JSON-plain values only."""
+    """One operation. An absent optional input is the empty string.
+
+    `attrs` holds JSON-plain values, and a `Subgraph` under the name of each body that the node has.
+    """
 
     op: str
     inputs: tuple[str, ...]
@@ -59,6 +75,39 @@ class Node:
 
     def __str__(self) -> str:
         return f"{self.op} {self.name or (self.outputs[0] if self.outputs else '?')!r}"
+
+    @property
+    def bodies(self) -> "dict[str, Subgraph]":
+        """The graphs inside, by the names of their attributes."""
+        return {key: value for key, value in self.attrs.items() if isinstance(value, Subgraph)}
+
+
+@dataclass(frozen=True)
+class Subgraph:
+    """A graph inside a node: nodes in order, over what the node gives it, `inputs`, and what it reads of the graph
+    around it, `captured`: these are the last inputs of the node, constants among them, and may have their names.
+
+    Every other name is new in the whole graph. An output that there is not is the empty string.
+    """
+
+    inputs: tuple[str, ...]
+    captured: tuple[str, ...]
+    outputs: tuple[str, ...]
+    nodes: tuple[Node, ...]
+
+    def by_name(self, node: Node) -> "Subgraph":
+        """The same body of `node`, in which what it captures has the names that it has outside."""
+        names = dict(zip(self.captured, self.outside(node), strict=True))
+
+        def renamed(inner: Node) -> Node:
+            return replace(inner, inputs=tuple(names.get(name, name) for name in inner.inputs))
+
+        ends = tuple(names.get(name, name) for name in self.outputs)
+        return Subgraph(self.inputs, self.outside(node), ends, tuple(map(renamed, self.nodes)))
+
+    def outside(self, node: Node) -> tuple[str, ...]:
+        """What it reads of the graph around `node`, by the names there."""
+        return node.inputs[len(node.inputs) - len(self.captured) :] if self.captured else ()
 
 
 @dataclass(frozen=True)
@@ -87,18 +136,7 @@ class Graph:
             if spec.name in defined:
                 raise InvalidModelError(f"graph {self.name!r}: input {spec.name!r} is defined twice")
             defined.add(spec.name)
-        for node in self.nodes:
-            for name in node.inputs:
-                if name and name not in defined:
-                    raise InvalidModelError(
-                        f"graph {self.name!r}: {node} reads {name!r}, which nothing before it defines"
-                        " (a missing tensor, or nodes in a cycle)"
-                    )
-            for name in node.outputs:
-                if name in defined:
-                    raise InvalidModelError(f"graph {self.name!r}: {node} defines {name!r} a second time")
-                if name:
-                    defined.add(name)
+        self._define(self.nodes, defined, set(defined), 0)
         for spec in self.outputs:
             if spec.name not in defined:
                 raise InvalidModelError(f"graph {self.name!r}: output {spec.name!r} is defined by nothing")
@@ -108,17 +146,57 @@ class Graph:
             if source not in names_in or target not in names_out:
                 pair = f"{source!r} -> {target!r}"
                 raise InvalidModelError(f"graph {self.name!r}: state {pair} is not an input and an output")
-        if unknown := sorted(set(self.precisions) - {name for node in self.nodes for name in node.outputs}):
+        if unknown := sorted(set(self.precisions) - {name for node in every_node(self.nodes) for name in node.outputs}):
             raise InvalidModelError(f"graph {self.name!r}: precisions of {unknown[:10]}, which no node computes")
         return self
+
+    def _define(self, nodes: Iterable[Node], defined: set[str], taken: set[str], depth: int) -> None:
+        """Add what `nodes` define to `defined`. taken: the names of the whole graph so far."""
+        if depth > MOST_DEPTH:
+            raise InvalidModelError(f"graph {self.name!r}: graphs within graphs more than {MOST_DEPTH} deep")
+        for node in nodes:
+            if unknown := next((name for name in node.inputs if name and name not in defined), None):
+                raise InvalidModelError(
+                    f"graph {self.name!r}: {node} reads {unknown!r}, which nothing before it defines"
+                    " (a missing tensor, or nodes in a cycle)"
+                )
+            for body in node.bodies.values():
+                self._define_body(node, body, taken, depth + 1)
+            for name in node.outputs:
+                self._take(node, name, taken)
+                defined.add(name)
+
+    def _define_body(self, node: Node, body: Subgraph, taken: set[str], depth: int) -> None:
+        inner: set[str] = set()
+        outside = body.outside(node)
+        if len(outside) != len(body.captured):
+            raise InvalidModelError(f"graph {self.name!r}: {node} has fewer inputs than a body of it reads")
+        for name, outer in zip((*body.inputs, *body.captured), (*("" for _ in body.inputs), *outside), strict=True):
+            if name in inner or not name:
+                raise InvalidModelError(
+                    f"graph {self.name!r}: {node}: a body has two inputs {name!r}, or one of no name"
+                )
+            if name != outer:
+                self._take(node, name, taken)
+            inner.add(name)
+        self._define(body.nodes, inner, taken, depth)
+        if unknown := next((name for name in body.outputs if name and name not in inner), None):
+            raise InvalidModelError(f"graph {self.name!r}: {node}: output {unknown!r} of a body is defined by nothing")
+
+    def _take(self, node: Node, name: str, taken: set[str]) -> None:
+        if name in taken:
+            raise InvalidModelError(f"graph {self.name!r}: {node} defines {name!r} a second time")
+        if name:
+            taken.add(name)
 
     @property
     def num_parameters(self) -> int:
         """Elements of the floating-point constants, and of those that stand for floats."""
         floats = sum(int(a.size) for a in self.constants.values() if a.dtype.kind == "f" or a.dtype.name == "bfloat16")
-        pairs = {n.inputs[:2] for n in self.nodes if n.op == "dequantize" and len(n.inputs) > 1}
+        nodes = list(inlined(self.nodes))
+        pairs = {n.inputs[:2] for n in nodes if n.op == "dequantize" and len(n.inputs) > 1}
         kept = [pair for pair in pairs if set(pair) <= set(self.constants)]
-        factors = {n.inputs[1] for n in self.nodes if n.op in ("matmul_integer", "conv_integer")}
+        factors = {n.inputs[1] for n in nodes if n.op in ("matmul_integer", "conv_integer")}
         products = sum(int(self.constants[name].size) for name in factors if name in self.constants)
         return floats + products + sum(int(self.constants[q].size - self.constants[scale].size) for q, scale in kept)
 
@@ -134,3 +212,31 @@ class Graph:
             return np.asarray(self.constants[name])
         except KeyError:
             raise InvalidModelError(f"{reader}: {name!r} must be a constant") from None
+
+
+def every_node(nodes: Iterable[Node]) -> Iterator[Node]:
+    """The nodes, each followed by those inside it."""
+    for node in nodes:
+        yield node
+        for body in node.bodies.values():
+            yield from every_node(body.nodes)
+
+
+def inlined(nodes: Iterable[Node], names: Mapping[str, str] = MappingProxyType({})) -> Iterator[Node]:
+    """Every node as if it stood in the graph around it: what it captures has the name that it has there.
+
+    A node with bodies comes behind those inside it, without them, and reads their outputs in the place of what they
+    capture. names: of what is captured here, outside.
+    """
+    for node in nodes:
+        inputs, bodies = tuple(names.get(name, name) for name in node.inputs), node.bodies
+        if not bodies:
+            yield replace(node, inputs=inputs)
+            continue
+        count = max(len(body.captured) for body in bodies.values())
+        read = inputs[: len(inputs) - count]
+        for body in bodies.values():
+            inner = dict(zip(body.captured, inputs[len(inputs) - len(body.captured) :], strict=True))
+            yield from inlined(body.nodes, inner)
+            read += tuple(inner.get(name, name) for name in body.outputs)
+        yield replace(node, inputs=read, attrs={k: v for k, v in node.attrs.items() if k not in bodies})

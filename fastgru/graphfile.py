@@ -1,8 +1,10 @@
 """The package's own file of a model: one safetensors file, with the graph as JSON in its `__metadata__`.
 
-    __metadata__["fastgru.format"]   the version of this form: "1", or "2" where the graph has precisions
-    __metadata__["fastgru.graph"]    name, inputs, outputs, nodes, states, meta, constants (names, in order); in "2",
-                                     precisions, too
+    __metadata__["fastgru.format"]   the version of this form: "1", "2" where the graph has precisions, "3" where nodes
+                                     have bodies
+    __metadata__["fastgru.graph"]    name, inputs, outputs, nodes, states, meta, constants (names, in order); from "2"
+                                     on, precisions, too; in "3", attributes that are graphs: inputs, captured,
+                                     outputs, nodes
     tensors                          the constants, under their own names
 
 Nothing in it is code, and nothing is packed for a CPU: any safetensors reader opens it. A reader takes exactly the
@@ -17,7 +19,7 @@ from os import PathLike
 from typing import Any, Final
 
 from fastgru.errors import InvalidModelError, UnreadTensorsError, UnsupportedModelError
-from fastgru.graph import Graph, Node, TensorSpec
+from fastgru.graph import MOST_DEPTH, Graph, Node, Subgraph, TensorSpec, every_node
 from fastgru.jsontext import parse_json
 from fastgru.sources import Source, source_name
 from fastgru.tensorfile import TensorFile, read_tensor_file, tensor_file_chunks
@@ -34,12 +36,15 @@ __all__ = [
 
 FORMAT: Final = "1"
 LOWP_FORMAT: Final = "2"
+BODY_FORMAT: Final = "3"
 FORMAT_KEY: Final = "fastgru.format"
 GRAPH_KEY: Final = "fastgru.graph"
 MAX_ATTR_DEPTH: Final = 16
 
 _FIELDS: Final = ("name", "inputs", "outputs", "nodes", "states", "meta", "constants")
-_FORMATS: Final = {FORMAT: _FIELDS, LOWP_FORMAT: (*_FIELDS, "precisions")}
+_LATER_FIELDS: Final = (*_FIELDS, "precisions")
+_FORMATS: Final = {FORMAT: _FIELDS, LOWP_FORMAT: _LATER_FIELDS, BODY_FORMAT: _LATER_FIELDS}
+_BODY_FIELDS: Final = ("inputs", "captured", "outputs", "nodes")
 
 
 def graph_to_bytes(graph: Graph) -> bytes:
@@ -121,7 +126,7 @@ def graph_from_tensor_file(file: TensorFile, *, name: str, allow_unread: bool = 
     return Graph(
         inputs=tuple(_tensor_spec(spec, what) for spec in _list(inputs, what)),
         outputs=tuple(_tensor_spec(spec, what) for spec in _list(outputs, what)),
-        nodes=tuple(_node(node, what) for node in _list(nodes, what)),
+        nodes=_nodes(nodes, what, bodies=version == BODY_FORMAT),
         constants={c: file.tensors[c] for c in wanted},
         states=_texts(states, what),
         name=_text(name_, what),
@@ -132,23 +137,37 @@ def graph_from_tensor_file(file: TensorFile, *, name: str, allow_unread: bool = 
 
 def _metadata(graph: Graph) -> dict[str, str]:
     graph.validate()
-    for node in graph.nodes:
-        _check_plain(dict(node.attrs), f"{node}: attributes")
+    for node in every_node(graph.nodes):
+        plain = {key: value for key, value in node.attrs.items() if not isinstance(value, Subgraph)}
+        _check_plain(plain, f"{node}: attributes")
+    version = BODY_FORMAT if any(n.bodies for n in graph.nodes) else LOWP_FORMAT if graph.precisions else FORMAT
     data = {
         "name": graph.name,
         "inputs": [vars(spec) for spec in graph.inputs],
         "outputs": [vars(spec) for spec in graph.outputs],
-        "nodes": [
-            {"op": n.op, "inputs": n.inputs, "outputs": n.outputs, "attrs": dict(n.attrs), "name": n.name}
-            for n in graph.nodes
-        ],
+        "nodes": _nodes_data(graph.nodes),
         "states": dict(graph.states),
         "meta": dict(graph.meta),
         "constants": list(graph.constants),
-        **({"precisions": dict(graph.precisions)} if graph.precisions else {}),
+        **({} if version == FORMAT else {"precisions": dict(graph.precisions)}),
     }
-    version = LOWP_FORMAT if graph.precisions else FORMAT
     return {FORMAT_KEY: version, GRAPH_KEY: json.dumps(data, ensure_ascii=False, separators=(",", ":"))}
+
+
+def _nodes_data(nodes: Iterable[Node]) -> list[dict[str, Any]]:
+    return [
+        {"op": n.op, "inputs": n.inputs, "outputs": n.outputs, "attrs": _attrs_data(n.attrs), "name": n.name}
+        for n in nodes
+    ]
+
+
+def _attrs_data(attrs: Mapping[str, Any]) -> dict[str, Any]:
+    def data(value: Any) -> Any:
+        if not isinstance(value, Subgraph):
+            return value
+        return {key: getattr(value, key) for key in _BODY_FIELDS[:3]} | {"nodes": _nodes_data(value.nodes)}
+
+    return {key: data(value) for key, value in attrs.items()}
 
 
 def _check_plain(value: Any, what: str, depth: int = 0) -> None:
@@ -176,14 +195,31 @@ def _tensor_spec(data: Any, what: str) -> TensorSpec:
         raise InvalidModelError(f"{what}: {error}") from None
 
 
-def _node(data: Any, what: str) -> Node:
+def _nodes(data: Any, what: str, *, bodies: bool, depth: int = 0) -> tuple[Node, ...]:
+    if depth > MOST_DEPTH:
+        raise InvalidModelError(f"{what}: graphs within graphs more than {MOST_DEPTH} deep")
+    return tuple(_node(node, what, bodies=bodies, depth=depth) for node in _list(data, what))
+
+
+def _node(data: Any, what: str, *, bodies: bool, depth: int) -> Node:
     op, inputs, outputs, attrs, name = _fields(data, ("op", "inputs", "outputs", "attrs", "name"), f"{what}: node")
     what = f"{what}: node {_text(name, what)[:80]!r}"
     if not isinstance(attrs, dict):
         raise InvalidModelError(f"{what}: attributes are a {type(attrs).__name__}, expected an object")
-    _check_plain(attrs, f"{what}: attributes")
+    is_body = {
+        key: bodies and isinstance(entry, dict) and set(entry) == set(_BODY_FIELDS) for key, entry in attrs.items()
+    }
+    _check_plain({key: entry for key, entry in attrs.items() if not is_body[key]}, f"{what}: attributes")
+    attrs = {key: _body(entry, what, depth) if is_body[key] else entry for key, entry in attrs.items()}
     ends = [tuple(_text(value, what) for value in _list(values, what)) for values in (inputs, outputs)]
     return Node(_text(op, what), ends[0], ends[1], attrs, name)
+
+
+def _body(data: Mapping[str, Any], what: str, depth: int) -> Subgraph:
+    inputs, captured, outputs = (
+        tuple(_text(value, what) for value in _list(data[key], what)) for key in _BODY_FIELDS[:3]
+    )
+    return Subgraph(inputs, captured, outputs, _nodes(data["nodes"], what, bodies=True, depth=depth + 1))
 
 
 def _fields(data: Any, names: tuple[str, ...], what: str) -> list[Any]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
 
 import numpy as np
 
 from fastgru.budget import PLAN_BYTES
 from fastgru.errors import InvalidModelError, UnsupportedModelError
-from fastgru.graph import Graph
+from fastgru.graph import Graph, Node, inlined
 from fastgru.precisions import Precision
 from fastgru.process import lock
 from fastgru.sources import Content, Source, opened, source_name
@@ -40,6 +41,7 @@ _MEANT_FOR: Final[Mapping[str, tuple[str, ...]]] = {
     "fallback": ("onnx", "safetensors"),
     "architecture": STATE_DICTS,
     "key": ("json", "torch-legacy", "torch-zip"),
+    "max_iterations": ("onnx", "safetensors"),
 }
 
 
@@ -52,6 +54,7 @@ class Reading(TypedDict, total=False):
     fallback: str | None
     architecture: Architecture | None
     key: str | None
+    max_iterations: int | None
 
 
 def load(
@@ -82,6 +85,8 @@ def load(
         or the same as a mapping; `fastgru.importers.architecture` says what it holds. For the weights of a Keras model,
         what its `to_json` gave.
     key: for a checkpoint that nests several dicts of tensors, the dotted path of the one to read; as of `read_weights`.
+    max_iterations: for ONNX, how often a loop may go round in one run, with the loops inside it, before the run ends in
+        an error; None for 100,000. A loop over the steps of its inputs has as many iterations as these are long.
 
     Raises `UnsupportedModelError` naming all that cannot be run and the way round, `InvalidModelError` for a damaged
     file, `UnreadTensorsError` for tensors left over, `FileNotFoundError`.
@@ -143,7 +148,9 @@ def load_graph(source: Source, **options: Unpack[Reading]) -> Graph:
 
     with opened(source) as content:
         graph = _read(content, options)
-    for node in graph.nodes:
+    if (most := options.get("max_iterations")) is not None:
+        graph = replace(graph, nodes=tuple(_bounded(node, most) for node in graph.nodes))
+    for node in inlined(graph.nodes):
         for name in node.inputs if weights(node.op, node.attrs, len(node.inputs)) else ():
             array = graph.constants.get(name)
             if array is not None and not (array.dtype.kind in "iub" or np.isfinite(array).all()):
@@ -155,10 +162,22 @@ def load_graph(source: Source, **options: Unpack[Reading]) -> Graph:
     return graph
 
 
+def _bounded(node: Node, most: int) -> Node:
+    """The node with as many iterations of loops in it."""
+    bodies = {
+        key: replace(body, nodes=tuple(_bounded(inner, most) for inner in body.nodes))
+        for key, body in node.bodies.items()
+    }
+    return replace(node, attrs={**node.attrs, **bodies, **({"max_iterations": most} if node.op == "loop" else {})})
+
+
 def options_for(kind: str, source: Source, options: Reading) -> dict[str, Any]:
     """Those that are given, for the reader of a format; `UnsupportedModelError` where it has no use for one."""
     if options.get("fallback") not in (None, "reference"):
         raise UnsupportedModelError(f"fallback is {options['fallback']!r}, expected None or 'reference'")
+    most = options.get("max_iterations")
+    if most is not None and (type(most) is not int or most < 1):
+        raise UnsupportedModelError(f"max_iterations is {most!r}, expected an integer of at least 1")
     given = {name: value for name, value in options.items() if value is not None}
     for name, owners in _MEANT_FOR.items():
         alien = "architecture" in given and name not in ("architecture", "key", "outputs")
@@ -181,6 +200,7 @@ def _read(source: Content, options: Reading) -> Graph:
     if kind == "onnx":
         from fastgru.importers.onnx import read_onnx
 
+        given.pop("max_iterations", None)
         return read_onnx(source, **given)
     if kind in ("hdf5", "keras"):
         from fastgru.importers.keras import read_keras
@@ -207,6 +227,7 @@ def _read(source: Content, options: Reading) -> Graph:
         file = read_tensor_file(source)
         if is_graph_file(file):
             fallback = given.pop("fallback", None)
+            given.pop("max_iterations", None)
             return _permitted(graph_from_tensor_file(file, name=source.name, **given), source, fallback)
         del file
     from fastgru.importers.weights import refuse_state_dict

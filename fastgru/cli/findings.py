@@ -88,7 +88,9 @@ def profile(file: Path, *, precision: str | None, **options: Unpack[Reading]) ->
             inputs[spec.name] = random.standard_normal(shape).astype(spec.dtype)
         else:
             inputs[spec.name] = np.ones(shape, spec.dtype)  # a position, or a length, of the smallest axis
-    return [{"node": t.label, "kernel": t.handler, "seconds": t.seconds} for t in model.profile(inputs)]
+    return [
+        {"node": t.label, "kernel": t.handler, "seconds": t.seconds, "times": t.count} for t in model.profile(inputs)
+    ]
 
 
 def _of_graph(graph: Graph, precision: str | None) -> dict[str, Any]:

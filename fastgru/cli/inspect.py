@@ -141,13 +141,21 @@ def _print_model(console: Console, found: dict[str, Any], with_nodes: bool) -> N
 
 
 def _print_profile(console: Console, found: list[dict[str, Any]]) -> None:
-    total = sum(each["seconds"] for each in found)
+    total = sum(each["seconds"] * each["times"] for each in found)
+    again = any(each["times"] != 1 for each in found)
     rows = [
-        (f"{each['seconds'] / total:.1%}", time_of(each["seconds"]), each["kernel"], Text(each["node"]))
+        (
+            f"{each['seconds'] * each['times'] / total:.1%}",
+            *([str(each["times"])] if again else []),
+            time_of(each["seconds"]),
+            each["kernel"],
+            Text(each["node"]),
+        )
         for each in found
     ]
+    columns = ("share", *(["times"] if again else []), "time")
     console.print(Text(f"{counted(len(rows), 'instruction')}, {time_of(total)} in all, each with its data in cache"))
-    console.print(plain_table("share", "time", "kernel", "node", rows=rows, right=("share", "time")))
+    console.print(plain_table(*columns, "kernel", "node", rows=rows, right=columns))
 
 
 def _print_weights(console: Console, found: dict[str, Any], with_nodes: bool) -> None:

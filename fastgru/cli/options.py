@@ -44,6 +44,11 @@ _LOAD: Final = (
         type=click.Choice(["0", "1"]),
         help="ONNX: instead of what the file says, for every GRU.",
     ),
+    click.option(
+        "--max-iterations",
+        type=click.IntRange(min=1),
+        help="ONNX: how often a loop may go round in one run before it ends in an error (100,000).",
+    ),
     click.option("--allow-unread", is_flag=True, help="Accept tensors of the file that nothing reads."),
 )
 _READ: Final[dict[str, Callable[[Any], object]]] = {
@@ -53,6 +58,7 @@ _READ: Final[dict[str, Callable[[Any], object]]] = {
     "fallback": str,
     "architecture": Path,
     "key": str,
+    "max_iterations": int,
 }
 
 

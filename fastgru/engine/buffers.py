@@ -29,7 +29,7 @@ __all__ = [
     "whole",
 ]
 
-Kind = Literal["arena", "constant", "input", "output"]
+Kind = Literal["arena", "constant", "input", "output", "moving"]
 _INTEGERS: Final = frozenset({int})
 
 
@@ -74,6 +74,8 @@ class Buffer:
     shape: of the contiguous tensor that an arena buffer was made for.
     regions: what the tensor will be copied together from when something has to read it; None once it lies in memory.
     writer: the one instruction that fills it all, where that can write elsewhere as well; touches: instructions so far.
+    depth: of loops within loops that it was made in. over: what a moving buffer, whose address the instructions of a
+    loop set, may lie in; alias: the moving buffer whose address this one has.
     """
 
     nbytes: int
@@ -83,6 +85,9 @@ class Buffer:
     regions: list[Region] | None = None
     writer: Any = None
     touches: int = 0
+    depth: int = 0
+    over: tuple[Buffer, ...] = ()
+    alias: Buffer | None = None
     data: Array | None = None
     first: int | None = None
     last: int = -1
@@ -132,6 +137,12 @@ class View:
             else:
                 high += (size - 1) * step
         return 0 in self.shape or (self.moved(low) >= 0 and self.moved(high) <= self.buffer.nbytes)
+
+    @property
+    def extent(self) -> int:
+        """Bytes from the first element to behind the last, for strides that are not negative."""
+        last = sum((size - 1) * step for size, step in zip(self.shape, self.strides, strict=True))
+        return 0 if 0 in self.shape else (last + 1) * itemsize(self.dtype)
 
     @property
     def contiguous(self) -> bool:

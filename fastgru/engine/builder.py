@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fastgru.engine.buffers import Region, Value, View
+from fastgru.engine.buffers import Buffer, Region, Value, View
 from fastgru.engine.encoding import encode
 from fastgru.engine.fusion import fuse
 from fastgru.engine.lazy import LazyCopies
 from fastgru.engine.memory import Packs
 from fastgru.engine.precision import PrecisionPlan, node_name
 from fastgru.engine.program import Program
+from fastgru.errors import UnsupportedModelError
 from fastgru.graph import Node
 
 __all__ = ["PlanBuilder"]
@@ -24,11 +25,13 @@ class PlanBuilder(LazyCopies):
     members: threads that may run the plan together.
     constant_bytes: of the constants of the graph.
     gain_s: seconds that the team saves, by estimate; lowerings add to it.
+    open_ended: what a loop of unknown length fills block by block; nothing else in the plan can read it.
     """
 
     def __init__(self, precisions: PrecisionPlan, packs: Packs, members: int = 1, constant_bytes: int = 0) -> None:
         super().__init__(precisions.float_dtype, packs, constant_bytes)
         self.precisions, self.members, self.gain_s = precisions, members, 0.0
+        self.open_ended: set[Buffer] = set()
 
     def lowp_weights(self, node: Node) -> str | None:
         """The precision of the node's weights, "bfloat16" or "int8"; None where they have the dtype of the plan."""
@@ -37,8 +40,12 @@ class PlanBuilder(LazyCopies):
     def finish(self, inputs: Mapping[str, View], outputs: Mapping[str, Value]) -> Program:
         """The program that computes `outputs` from `inputs`."""
         results = {name: self._as_output(name, value) for name, value in outputs.items()}
+        if any(buffer.touches for buffer in self.open_ended):
+            raise UnsupportedModelError("what a loop of unknown length stacks is read by other nodes of the same plan")
         fuse(self)
-        return encode(self, inputs, results, members=self.members, gain_s=self.gain_s)
+        open_ended = [name for name, view in results.items() if view.buffer in self.open_ended]
+        members = 1 if self.open_ended else self.members
+        return encode(self, inputs, results, members=members, gain_s=self.gain_s, open_ended=open_ended)
 
     def _as_output(self, name: str, value: Value) -> View:
         """The value in a buffer of its own that the caller brings: the arena buffer it fills becomes one."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 from fastgru.engine.buffers import Buffer, View, integers
 from fastgru.engine.memory import Memory, Packs
@@ -13,7 +13,7 @@ from fastgru.errors import UnsupportedModelError
 from fastgru.kernels.operands.declare import Operands
 from fastgru.kernels.table import Native, find
 
-__all__ = ["Emitter", "Given", "Instruction", "Moved"]
+__all__ = ["Emitter", "Given", "Instruction", "Jump", "Moved", "Scope"]
 
 # Tensors and words by the names of a declaration.
 Given: TypeAlias = Mapping[str, View | int | Sequence[View | None] | Sequence[int] | None]
@@ -27,6 +27,7 @@ class Instruction:
     writes: the name of the tensor that the instruction fills and nothing else does, where it has one.
     moved: the words that change, by name, for an output with other strides; None where the handler cannot.
     group: the instructions that may run at the same time; see `Emitter.side_by_side`.
+    block: the scope that it is in.
     """
 
     handler: Native
@@ -39,6 +40,7 @@ class Instruction:
     meets: bool = True
     group: object = None
     moved: Moved | None = None
+    block: Scope | None = None
 
     @property
     def target(self) -> View | None:
@@ -59,6 +61,41 @@ class Instruction:
         return True
 
 
+@dataclass(eq=False)
+class Scope:
+    """The whole plan, the body of a loop, or a branch, while it is emitted. copies: what was copied there, by what."""
+
+    loop: Jump | None = None
+    copies: dict[tuple[Any, ...], View] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class Jump(Instruction):
+    """An instruction of `kernels.loop`, which says what comes next.
+
+    targets: by the names of words, an instruction and how many behind it the one is whose number the word is. skip:
+    where a member of a team goes on that has no part in it. holds: tensors that must keep their places as if it read
+    them. table: words at the end, of which a buffer stands for its number among `bases`, and a view for that and its
+    offset. repeats: the first instruction of a loop, of which this is the last.
+    """
+
+    targets: dict[str, tuple[Instruction, int]] = field(default_factory=dict)
+    skip: Instruction | None = None
+    holds: Sequence[View] = ()
+    table: Sequence[Buffer | View | int] = ()
+    repeats: Jump | None = None
+
+    def resolve(self, numbers: Mapping[Instruction, int]) -> None:
+        """Write the words that are known only when everything has its place."""
+        for name, (target, behind) in self.targets.items():
+            self.operands.words.put(self.words, name, numbers[target] + behind)
+        for entry in self.table:
+            if isinstance(entry, View):
+                self.words += [entry.buffer.base, entry.buffer.offset + entry.offset]
+            else:
+                self.words.append(entry.base if isinstance(entry, Buffer) else entry)
+
+
 class Emitter(Memory):
     """Takes down instructions over the tensors of a plan."""
 
@@ -67,6 +104,8 @@ class Emitter(Memory):
         self.instructions: list[Instruction] = []
         self._together: int | None = None  # where the instructions that run side by side begin
         self._ahead = False
+        self.scopes = [Scope()]
+        self._before: int | None = None  # what is emitted comes before the loop of this scope
 
     def emit(
         self, op: str, dtype: str, operands: Operands, given: Given, *, member: int = 0, writes: str = ""
@@ -89,6 +128,14 @@ class Emitter(Memory):
         self.append(instruction)
         return instruction
 
+    def jump(self, op: str, operands: Operands, given: Given | None = None) -> Jump:
+        """Append an instruction that says what comes next; without operands, where it is to have them later."""
+        jump = Jump(find(op, "int64"), operands, [], [], self.label, 0, meets=False)
+        if given is not None:
+            jump.tensors, jump.words = operands.encode(given)
+        self.append(jump)
+        return jump
+
     def append(self, instruction: Instruction) -> None:
         """An instruction made elsewhere."""
         for view in instruction.tensors:
@@ -96,6 +143,11 @@ class Emitter(Memory):
                 self.touch(view)
         if (target := instruction.target) is not None:
             target.buffer.writer = instruction
+        if self._before is not None and (loop := self.scopes[self._before].loop) is not None:
+            instruction.block = self.scopes[self._before - 1]
+            self.instructions.insert(self.instructions.index(loop), instruction)
+            return
+        instruction.block = self.scopes[-1]
         if self._ahead and self._together is not None:
             self.instructions.insert(self._together, instruction)
             self._together += 1
@@ -105,6 +157,24 @@ class Emitter(Memory):
     def touch(self, view: View) -> None:
         """Count that an instruction reads or writes a tensor."""
         view.buffer.touches += 1
+
+    @contextmanager
+    def inside(self, loop: Jump | None = None) -> Iterator[None]:
+        """What is emitted is the body of a loop, or a branch: another one carries it out, many times, or not at all."""
+        self.scopes.append(Scope(loop))
+        self.depth += loop is not None
+        yield
+        self.depth -= loop is not None
+        self.scopes.pop()
+
+    @contextmanager
+    def outside(self, depth: int) -> Iterator[Scope]:
+        """What is emitted comes before the loops that something made within `depth` loops is outside of; the scope."""
+        inner = [i for i, scope in enumerate(self.scopes) if scope.loop is not None][depth:]
+        before, self._before, own = self._before, inner[0] if inner else None, self.depth
+        self.depth = min(depth, own)
+        yield self.scopes[-1 if self._before is None else self._before - 1]
+        self._before, self.depth = before, own
 
     @contextmanager
     def ahead(self) -> Iterator[None]:

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.engine.arena import most_alive, place
-from fastgru.engine.buffers import View, itemsize
-from fastgru.engine.emission import Emitter, Instruction
+from fastgru.engine.buffers import Buffer, View, itemsize
+from fastgru.engine.emission import Emitter, Instruction, Jump
 from fastgru.engine.memory import Memory
 from fastgru.engine.program import Program, Slot
 from fastgru.errors import ShapeError
-from fastgru.kernels.run import EVERYONE, HEAD, LOOKS, MEETS, PROGRAM
+from fastgru.kernels.run import EVERYONE, HEAD, JUMPS, LOOKS, MEETS, PROGRAM
 from fastgru.kernels.table import BASES, find
 
 __all__ = ["encode"]
@@ -25,12 +25,13 @@ _LOOK_BYTES: Final = 1 << 21
 
 
 def encode(
-    plan: Emitter, inputs: Mapping[str, View], outputs: Mapping[str, View], *, members: int, gain_s: float
-) -> Program:
+    plan: Emitter, inputs: Mapping[str, View], outputs: Mapping[str, View], *, members: int, gain_s: float,
+    open_ended: Sequence[str] = (),
+) -> Program:  # fmt: skip
     """The program of a plan whose instructions are all there.
 
-    members, gain_s: see `Program`. Raises `ShapeError` where an instruction reaches beyond a tensor, or the whole takes
-    too much.
+    members, gain_s, open_ended: see `Program`. Raises `ShapeError` where an instruction reaches beyond a tensor, or the
+    whole takes too much.
     """
     steps = plan.instructions
     for step in steps:
@@ -53,6 +54,7 @@ def encode(
         handlers=tuple(sorted({step.handler.name for step in steps})),
         members=members,
         gain_s=gain_s,
+        open_ended=tuple(open_ended),
     )
 
 
@@ -62,13 +64,22 @@ def _set_lives(steps: Sequence[Instruction]) -> None:
     for number, step in enumerate(steps):
         if step.group is not None:
             groups.setdefault(id(step.group), []).append(number)
+    touched: dict[Buffer, list[int]] = {}
     for number, step in enumerate(steps):
         span = groups.get(id(step.group), [number])
-        for view in step.tensors:
+        for view in (*step.tensors, *(step.holds if isinstance(step, Jump) else ())):
             if view is not None:
-                buffer = view.buffer
-                buffer.first = span[0] if buffer.first is None else min(buffer.first, span[0])
-                buffer.last = max(buffer.last, span[-1])
+                for buffer in (view.buffer, *view.buffer.over):
+                    touched.setdefault(buffer, []).extend((span[0], span[-1]))
+    numbers = {step: number for number, step in enumerate(steps)}
+    loops = [(numbers[s.repeats], n) for n, s in enumerate(steps) if isinstance(s, Jump) and s.repeats is not None]
+    for buffer, where in touched.items():
+        buffer.first, buffer.last = min(where), max(where)
+        for first, last in loops:
+            # What a body reads, and did not make in the same iteration, must be there in the next one, too.
+            within = [first < at < last for at in where]
+            if any(within) and not all(within):
+                buffer.first, buffer.last = min(buffer.first, first), max(buffer.last, last)
 
 
 def _placed(memory: Memory) -> int:
@@ -92,16 +103,22 @@ def _bases(plan: Emitter) -> tuple[NDArray[np.int64], tuple[NDArray[Any], ...]]:
         if buffer.kind == "arena":
             buffer.base = BASES.arena
             continue
+        if buffer.alias is not None:
+            continue
         buffer.base = len(bases)
         bases.append(0)
         if buffer.data is not None:
             constants.append(buffer.data)
             bases[-1] = buffer.data.ctypes.data
+    for buffer in plan.buffers:
+        if buffer.alias is not None:
+            buffer.base = buffer.alias.base
     return np.array(bases, np.int64), tuple(constants)
 
 
 def _words(steps: Sequence[Instruction]) -> NDArray[np.int64]:
     """The instructions as `kernels.run` reads them."""
+    numbers = {step: number for number, step in enumerate(steps)}
     heads: list[int] = [len(steps)]
     operands: list[int] = []
     work, first = 0, PROGRAM.heads + HEAD.words * len(steps)
@@ -111,8 +128,12 @@ def _words(steps: Sequence[Instruction]) -> NDArray[np.int64]:
         meets = step.meets and not alone
         work += 512 + sum(view.size * itemsize(view.dtype) for view in step.tensors if view is not None)
         after_it = (MEETS if meets else 0) | (LOOKS if work > _LOOK_BYTES else 0)
-        work = work if work <= _LOOK_BYTES else 0
-        heads += [step.handler.address, first + len(operands), step.member, after_it]
+        work, skip = work if work <= _LOOK_BYTES else 0, 0
+        if isinstance(step, Jump):
+            step.resolve(numbers)
+            after_it |= JUMPS if step.skip is not None else 0
+            skip = 0 if step.skip is None else numbers[step.skip]
+        heads += [step.handler.address, first + len(operands), step.member, after_it, skip, 0]
         for view in step.tensors:
             operands += [-1, 0] if view is None else [view.buffer.base, view.buffer.offset + view.offset]
         operands += step.words

@@ -18,7 +18,7 @@ from fastgru.engine.precision import WeightPrecision, prepare
 from fastgru.engine.profile import Timing, profile
 from fastgru.engine.program import Program
 from fastgru.engine.route import Route
-from fastgru.engine.runnable import Runnable, checked_out
+from fastgru.engine.runnable import Runnable, checked_out, copied_out
 from fastgru.errors import ShapeError
 from fastgru.graph import Graph
 from fastgru.kernels.run import plain_mode
@@ -78,9 +78,13 @@ class Executable(Runnable):
 
     def program(self, shapes: Mapping[str, tuple[int, ...]]) -> Program:
         """The program for inputs of these shapes, planned if it is not at hand; the least used are forgotten."""
-        return self.route(shapes).program
+        return self._route(shapes).program
 
-    def route(self, shapes: Mapping[str, tuple[int, ...]]) -> Route:
+    def route(self, shapes: Mapping[str, tuple[int, ...]]) -> Route | None:
+        route = self._route(shapes)
+        return None if route.program.open_ended else route
+
+    def _route(self, shapes: Mapping[str, tuple[int, ...]]) -> Route:
         key = tuple(tuple(shapes[spec.name]) for spec in self.inputs)
         with lock:
             route = self._routes.get(key)
@@ -98,7 +102,9 @@ class Executable(Runnable):
         if (results := self._run_again(inputs, out)) is not None:
             return results
         arrays = self.bind(inputs)
-        route = self.route({name: a.shape for name, a in arrays.items()})
+        route = self._route({name: a.shape for name, a in arrays.items()})
+        if route.program.open_ended:
+            return self._run_in_blocks(route, [arrays[name] for name in route.inputs], out)
         given = {} if out is None else checked_out(route.program.outputs, out)
         # A node may write an output before another has read the input that it lies in.
         apart = [
@@ -110,6 +116,15 @@ class Executable(Runnable):
             raise ShapeError("run: an array of `inputs` or `out` changed its shape or dtype during the call")
         self._last = route
         return results
+
+    def _run_in_blocks(self, route: Route, given: list[Array], out: Mapping[str, Array] | None) -> dict[str, Array]:
+        """A run whose outputs are as long as it turns out."""
+        made = {name: _empty(shape, dtype) for name, shape, dtype in route.outputs}
+        plain, targets = route.plain(given, list(made.values()))
+        results = route.call_in_blocks(plain, dict(zip(made, targets, strict=True)))
+        if results is None:
+            raise ShapeError("run: an array of `inputs` changed its shape or dtype during the call")
+        return results if out is None else copied_out(results, out)
 
     def _run_again(self, inputs: Mapping[str, ArrayLike], out: Mapping[str, Array] | None) -> dict[str, Array] | None:
         """The program of the last call, if every array that is given fits it as it is; None if not."""

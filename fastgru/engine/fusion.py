@@ -207,6 +207,7 @@ def _joined(instructions: Sequence[Instruction]) -> list[Instruction]:
                 isinstance(writer, Fusion)
                 and writer.group is None
                 and writer is not reader
+                and writer.block is reader.block
                 and view.buffer.kind == "arena"
                 and touches[view.buffer] == 2
                 and _taken_in(reader, writer, view)

@@ -6,7 +6,7 @@ nothing has read yet, writes it where it belongs.
 """
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from fastgru.engine.boxes import MAX_BOXES, box_of, common_box, visible
 from fastgru.engine.buffers import Buffer, Region, Value, View, contiguous_strides, itemsize
@@ -27,7 +27,6 @@ class LazyCopies(Emitter):
 
     def __init__(self, float_dtype: str, packs: Packs, constant_bytes: int = 0) -> None:
         super().__init__(float_dtype, packs, constant_bytes)
-        self._copies: dict[tuple[Any, ...], View] = {}
 
     def view(self, value: Value) -> View:
         """A value as a tensor; a constant in the dtype it is computed in."""
@@ -45,9 +44,14 @@ class LazyCopies(Emitter):
         if view.contiguous:
             return view.as_strided(view.shape, contiguous_strides(view.shape))
         key = (view.buffer, view.offset, view.shape, view.strides, view.dtype)
-        if key not in self._copies:
-            self._copies[key] = self.assemble(view.shape, view.dtype, [Region((0,) * view.ndim, view, self.label)])
-        return self._copies[key]
+        copy = next((scope.copies[key] for scope in self.scopes if key in scope.copies), None)
+        if copy is None:
+            with self.outside(view.buffer.depth) as scope:
+                copy = self.assemble(view.shape, view.dtype, [Region((0,) * view.ndim, view, self.label)])
+                if scope is not self.scopes[-1]:  # or it would be made where it is read, again and again
+                    self.flush(copy.buffer)
+            scope.copies[key] = copy
+        return copy
 
     def rows(self, value: Value) -> View:
         """The value as it lies where it lies in rows, or where bringing it into rows takes long; else copied."""
@@ -82,6 +86,18 @@ class LazyCopies(Emitter):
             if _depth(view.buffer) > _MAX_DEPTH or len(regions) > MAX_BOXES:
                 self.flush(view.buffer)
         return view
+
+    def put(self, value: Value, target: View) -> None:
+        """target = value, by the instruction that computes it if it can, by copies if not."""
+        self._place(self.view(value), target)
+
+    def own(self, value: Value, place: Buffer) -> None:
+        """Have a value, whole and in order, in `place`, which moves: the buffer that it fills is there from now on."""
+        view = self.view(value)
+        if not (view.whole and view.buffer.kind == "arena" and view.buffer.depth == self.depth):
+            view = self.assemble(view.shape, view.dtype, [Region((0,) * view.ndim, view, self.label)])
+        self.flush(view.buffer)
+        view.buffer.kind, view.buffer.alias, view.buffer.over = "moving", place, place.over
 
     def touch(self, view: View) -> None:
         """Have a tensor in memory, for an instruction that reads or writes it."""

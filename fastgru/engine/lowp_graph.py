@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgru.engine.passes import settle
+from fastgru.engine.passes import drop_dead, settle
+from fastgru.engine.passes.bodies import change_bodies
 from fastgru.engine.passes.rows import kept_rows, weight_axes
 from fastgru.engine.precision import node_name
-from fastgru.graph import Graph
+from fastgru.graph import Graph, Node, inlined
 from fastgru.graphbuilder import GraphBuilder, Value
 from fastgru.packing.quantise import quantise_rows, round_bfloat16
 
@@ -35,12 +36,13 @@ def with_lowp_weights(graph: Graph, lowp: Mapping[str, str]) -> Graph:
         given = {name: values[name] for name in node.inputs if name}
         if precision := lowp.get(node_name(node)):
             given |= {name: weights.lowered(name, precision, axis) for name, axis in weight_axes(node).items()}
-        read = [given.get(name) for name in node.inputs]
-        written = builder.add_many(node.op, read, node.outputs, node.attrs, label=node.name)
+        changed, added = weights.within(node, {}, lowp)
+        read = [*(given.get(name) for name in node.inputs), *added.values()]
+        written = builder.add_many(node.op, read, node.outputs, changed.attrs, label=node.name)
         values.update(zip(node.outputs, written, strict=True))
     inputs, outputs = ({spec.name: values[spec.name] for spec in group} for group in (graph.inputs, graph.outputs))
     made = builder.graph(inputs, outputs, names=values.items())
-    return _singles(replace(graph, nodes=made.nodes, constants=made.constants, precisions=dict(lowp)))
+    return _singles(_without_unread(replace(graph, nodes=made.nodes, constants=made.constants, precisions=dict(lowp))))
 
 
 class _LowpWeights:
@@ -63,6 +65,29 @@ class _LowpWeights:
             self._made[key] = self._int8(name, matrix, axis) if precision == "int8" else self._bfloat16(name, matrix)
         return self._made[key]
 
+    def within(self, node: Node, names: Mapping[str, str], lowp: Mapping[str, str]) -> tuple[Node, dict[str, Value]]:
+        """The node with the weights inside it lowered, and what its bodies capture for that, by the names there.
+
+        names: what is called otherwise in the graph of the weights.
+        """
+        added: dict[str, Value] = {}
+        bodies = {}
+        for key, body in node.bodies.items():
+            outside = [names.get(name, name) for name in body.outside(node)]
+            inner, nodes = dict(zip(body.captured, outside, strict=True)), []
+            for each in body.nodes:
+                lowered, further = self.within(each, inner, lowp)
+                added |= further
+                reads = [*each.inputs, *further]
+                for name, axis in weight_axes(each).items() if (precision := lowp.get(node_name(each))) else ():
+                    new = f"{name}/as {precision}"
+                    added[new] = self.lowered(inner[name], precision or "", axis)
+                    reads = [new if read == name else read for read in reads]
+                nodes.append(replace(lowered, inputs=tuple(reads)))
+            bodies[key] = replace(body, nodes=tuple(nodes))
+        bodies = {key: replace(body, captured=(*body.captured, *added)) for key, body in bodies.items()}
+        return (replace(node, attrs={**node.attrs, **bodies}) if added else node), added
+
     def _bfloat16(self, name: str, matrix: Array) -> Value:
         import ml_dtypes
 
@@ -75,10 +100,15 @@ class _LowpWeights:
         return self.builder.add("dequantize", [rows, factors], f"{name}/dequantized", {"axis": axis})
 
 
+def _without_unread(graph: Graph) -> Graph:
+    """What bodies have captured and read no more goes."""
+    return drop_dead(change_bodies(graph, _without_unread))
+
+
 def _singles(graph: Graph) -> Graph:
     """Matrices that were computed in float64, as the float32 that they are packed in."""
-    reads = graph.readers()
-    as_weights = Counter(name for node in graph.nodes for name in weight_axes(node))
+    every = replace(graph, nodes=tuple(inlined(graph.nodes)))
+    reads, as_weights = every.readers(), Counter(name for node in every.nodes for name in weight_axes(node))
     constants = {
         name: a.astype(np.float32) if a.dtype == np.float64 and as_weights[name] == reads[name] else a
         for name, a in graph.constants.items()

@@ -25,7 +25,7 @@ class Memory:
     float_dtype: the dtype of every floating-point intermediate.
     packs: packed weights, shared by the plans of one executable; see `packed`.
     constant_bytes: of the constants of the graph, see `Room`.
-    label: the node that is being lowered, for messages.
+    label: the node that is being lowered, for messages. depth: of loops within loops that it is in.
     """
 
     def __init__(self, float_dtype: str, packs: Packs, constant_bytes: int = 0) -> None:
@@ -34,6 +34,7 @@ class Memory:
         self.buffers: list[Buffer] = []
         self._constants: dict[int, Buffer] = {}
         self.label = ""
+        self.depth = 0
 
     def input(self, name: str, shape: tuple[int, ...], dtype: str) -> View:
         """A view of memory that the caller brings."""
@@ -47,6 +48,16 @@ class Memory:
         buffer = self._buffer(self.room_for(shape, dtype), "arena")
         buffer.shape = shape
         return View(buffer, 0, shape, contiguous_strides(shape), dtype)
+
+    def moving(self, view: View, over: Sequence[View], alias: View | None = None) -> View:
+        """A tensor like `view` that lies where the instructions of a loop say, somewhere in one of `over`.
+
+        alias: another one that it lies where it is.
+        """
+        buffer = self._buffer(view.extent, "moving")
+        buffer.over = tuple(dict.fromkeys(b for v in over for b in (v.buffer, *v.buffer.over)))
+        buffer.alias = None if alias is None else alias.buffer
+        return View(buffer, 0, view.shape, view.strides, view.dtype)
 
     def room_for(self, shape: Sequence[int], dtype: str) -> int:
         """The bytes of a tensor; `ShapeError` where they are out of all proportion to inputs and constants."""
@@ -101,5 +112,5 @@ class Memory:
         return self.packed((constant.name, "as it is"), aligned, [constant])
 
     def _buffer(self, nbytes: int, kind: Kind, name: str = "") -> Buffer:
-        self.buffers.append(Buffer(nbytes, kind, name))
+        self.buffers.append(Buffer(nbytes, kind, name, depth=self.depth))
         return self.buffers[-1]

@@ -16,15 +16,16 @@ from numpy.typing import ArrayLike
 from fastgru.budget import Budget
 from fastgru.engine.executable import Executable
 from fastgru.engine.plan import check_supported
+from fastgru.engine.precision import WeightPrecision, prepare
 from fastgru.engine.profile import Timing
-from fastgru.engine.program import Slot
-from fastgru.engine.runnable import Runnable, checked_out
+from fastgru.engine.runnable import Runnable, copied_out
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import DTYPES, Array, Graph, Node, TensorSpec
 from fastgru.precisions import Precision, split_precision
 from fastgru.process import lock
-from fastgru.reference.facts import weights
+from fastgru.reference.facts import ValueFacts, infer_graph, weights
 from fastgru.reference.foreign import FOREIGN, check_foreign, describe_foreign, evaluate_foreign
+from fastgru.reference.loop import iterations
 from fastgru.reference.operator import is_floating
 
 __all__ = ["Partitioned", "Reweighted", "foreign_nodes", "make_runnable"]
@@ -35,17 +36,21 @@ _RECURRENT: Final = ("gru", "lstm", "rnn")
 def make_runnable(
     graph: Graph, *, precision: Precision = "float32", threads: int = 1, budget: Budget | None = None
 ) -> Runnable:
-    """What runs the graph: one program where all of its nodes are ours. Arguments and errors as for `Executable`.
+    """What runs the graph: one program, but where some nodes are not ours, or read what a loop stacks whose length is
+    known only when it has run. Arguments and errors as for `Executable`.
 
-    Raises `UnsupportedModelError` for precisions of single nodes where other runtimes run some nodes.
+    Raises `UnsupportedModelError` for precisions of single nodes of what is no single program.
     """
     if given := _given_weights(graph):
         return Reweighted(graph, given, precision=precision, threads=threads, budget=budget)
-    if not foreign_nodes(graph):
+    if not foreign_nodes(graph) and not open_ended(graph).intersection(name for n in graph.nodes for name in n.inputs):
         return Executable(graph, precision=precision, threads=threads, budget=budget)
     common, overrides = split_precision(precision)
     if overrides:
-        raise UnsupportedModelError("a model of which onnx runs some nodes takes one precision for all the others")
+        raise UnsupportedModelError(
+            "a model that is not one program, because onnx runs some nodes or a loop is of unknown length, takes one"
+            " precision for all the others"
+        )
     return Partitioned(graph, precision=common, threads=threads, budget=budget)
 
 
@@ -55,7 +60,7 @@ def foreign_nodes(graph: Graph) -> tuple[Node, ...]:
 
 
 class Partitioned(Runnable):
-    """A graph with foreign nodes, whose partitions run one after the other.
+    """A graph with foreign nodes, or with loops of unknown length, whose partitions run one after the other.
 
     Raises as `Runnable`, and `UnsupportedModelError` that lists every node that cannot be run, a foreign one that onnx
     does not know too. `run` raises `ShapeError` naming a foreign node that refuses what it gets.
@@ -77,13 +82,7 @@ class Partitioned(Runnable):
         for partition in self._partitions:
             values.update(partition.run(values))
         results = {spec.name: self._output(spec, values[spec.name]) for spec in self.graph.outputs}
-        if out is None:
-            return results
-        slots = {name: Slot(0, a.shape, a.dtype.name) for name, a in results.items()}
-        for name, array in checked_out(slots, out).items():
-            array[...] = results[name]
-            results[name] = array
-        return results
+        return results if out is None else copied_out(results, out)
 
     def _output(self, spec: TensorSpec, value: Any) -> Array:
         if not isinstance(value, np.ndarray):
@@ -94,10 +93,15 @@ class Partitioned(Runnable):
         return None
 
     def profile(self, inputs: Mapping[str, ArrayLike]) -> NoReturn:
-        raise UnsupportedModelError("a model of which onnx runs some nodes is not one program; it has no profile")
+        raise UnsupportedModelError(
+            "a model of which onnx runs some nodes, or whose loops are of unknown length, is not one program; it has no"
+            " profile"
+        )
 
     @property
-    def weight_precisions(self) -> NoReturn:
+    def weight_precisions(self) -> Mapping[str, WeightPrecision]:
+        if not foreign_nodes(self.graph):
+            return prepare(self.graph, self.precision)[1].weights
         raise UnsupportedModelError(
             "a model of which onnx runs some nodes is planned partition by partition as it runs"
         )
@@ -165,7 +169,7 @@ class Reweighted(Runnable):
         return rest.profile({spec.name: bound[spec.name] for spec in rest.inputs})
 
     @property
-    def weight_precisions(self) -> NoReturn:
+    def weight_precisions(self) -> Mapping[str, WeightPrecision]:
         raise UnsupportedModelError(
             f"the weights {', '.join(map(repr, self._given[:8]))} come with the inputs; none are known before a run"
         )
@@ -260,30 +264,45 @@ class _Partition:
 def _cut(graph: Graph) -> list[tuple[list[Node], frozenset[str]]]:
     """The nodes in an order in which as many of ours as possible stand together; a foreign node stands alone.
 
-    Each partition comes with the names that are read later.
+    Each partition comes with the names that are read later. What a loop of unknown length stacks is read later, too.
     """
-    known = {*graph.constants, *(spec.name for spec in graph.inputs)}
+    known, late = {*graph.constants, *(spec.name for spec in graph.inputs)}, open_ended(graph)
     waiting = list(graph.nodes)
     partitions: list[list[Node]] = []
     while waiting:
-        foreign = partitions != [] and partitions[-1][0].op != FOREIGN
-        ready: list[Node] = []
-        rest: list[Node] = []
-        for node in waiting:
-            fits = (node.op == FOREIGN) == foreign and all(name in known for name in node.inputs if name)
-            (ready if fits else rest).append(node)
-            if fits:
-                known.update(name for name in node.outputs if name)
-        if ready:
-            partitions += [[node] for node in ready] if foreign else [ready]
-        elif not foreign:
-            # Nothing of ours is ready: the first that waits is foreign, for the graph is in order.
-            partitions.append([rest.pop(0)])
-            known.update(name for name in partitions[-1][0].outputs if name)
-        waiting = rest
+        for foreign in (False, True):
+            ready: list[Node] = []
+            rest: list[Node] = []
+            stacked: set[str] = set()
+            for node in waiting:
+                fits = (node.op == FOREIGN) == foreign and all(name in known for name in node.inputs if name)
+                ends = late.intersection(node.outputs)
+                fits = fits and not (ends and stacked)  # one such loop a program
+                (ready if fits else rest).append(node)
+                if fits:
+                    stacked |= ends
+                    known.update(name for name in node.outputs if name and name not in ends)
+            known |= stacked
+            partitions += [[node] for node in ready] if foreign else [ready] if ready else []
+            waiting = rest
     wanted = {spec.name for spec in graph.outputs}
     result = []
     for nodes in reversed(partitions):
         result.append((nodes, frozenset(wanted)))
         wanted.update(name for node in nodes for name in node.inputs if name)
     return result[::-1]
+
+
+def open_ended(graph: Graph) -> set[str]:
+    """What loops stack of which nobody knows how many iterations they have before they have run."""
+    if not any(node.op == "loop" for node in graph.nodes):
+        return set()
+    facts = infer_graph(graph)
+    return {
+        name
+        for node in graph.nodes
+        if node.op == "loop"
+        and iterations([facts.get(n, ValueFacts()) if n else None for n in node.inputs], node.attrs) is None
+        for name in node.outputs[node.attrs["states"] :]
+        if name
+    }

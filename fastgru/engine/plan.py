@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
 
 import numpy as np
 
@@ -11,11 +10,11 @@ from fastgru.engine.buffers import Constant, Value, View
 from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.lowering import KINDS, LOWERINGS
 from fastgru.engine.memory import Packs
-from fastgru.engine.passes import fold_node
+from fastgru.engine.nodes import lower_nodes
 from fastgru.engine.precision import PrecisionPlan
 from fastgru.engine.program import Program
-from fastgru.errors import FastGRUError, UnsupportedModelError
-from fastgru.graph import Graph
+from fastgru.errors import UnsupportedModelError
+from fastgru.graph import Graph, every_node
 from fastgru.kernels.operands.cast import CAST
 from fastgru.modules import import_all
 from fastgru.reference import check_node
@@ -25,18 +24,13 @@ __all__ = ["check_supported", "make_program"]
 import_all("fastgru.engine.ops")
 
 
-# Elements of a value that a plan computes for itself: beyond it a shape is more likely hostile than meant.
-_MAX_ELEMENTS: Final = 1 << 26
-_WIDEST: Final = 8  # bytes of an element
-
-
 def check_supported(graph: Graph) -> None:
     """Raise `UnsupportedModelError` that lists every node without a lowering, or of a kind that there is not.
 
     `InvalidModelError` for a node that lacks an input or attribute.
     """
     faults = []
-    for node in graph.nodes:
+    for node in every_node(graph.nodes):
         if node.op not in LOWERINGS:
             faults.append(f"{node} (operator {node.op!r})")
             continue
@@ -65,8 +59,7 @@ def make_program(
 ) -> Program:
     """Plan every node for inputs of these shapes, and of the dtypes that the graph declares.
 
-    A node whose inputs are all constants is evaluated by its definition now, unless its rows are kept in int8; every
-    other emits its instructions. Raises `ShapeError` or `UnsupportedModelError` naming the node.
+    Raises `ShapeError` or `UnsupportedModelError` naming the node.
     """
     given = sum(array.nbytes for array in graph.constants.values())
     builder = PlanBuilder(precisions, packs, members, given)
@@ -74,25 +67,7 @@ def make_program(
     inputs = {spec.name: builder.input(spec.name, shapes[spec.name], spec.dtype) for spec in graph.inputs}
     builder.label = "inputs"
     values.update((name, _plain(builder, view)) for name, view in inputs.items())
-    for node in graph.nodes:
-        builder.label = str(node)
-        if (rows := precisions.rows.get(node.outputs[0])) is not None:
-            values[node.outputs[0]] = rows
-            continue
-        reads = [values[name] if name else None for name in node.inputs]
-        if reads and all(v is None or isinstance(v, Constant) for v in reads):
-            arrays = [v.array if isinstance(v, Constant) else None for v in reads]
-            results = fold_node(node, arrays, max_elements=min(_MAX_ELEMENTS, builder.room.left // _WIDEST))
-            builder.room.hold(results, builder.label)
-            outputs: list[Value] = [Constant(array) for array in results]
-        else:
-            try:
-                outputs = LOWERINGS[node.op](builder, node, *reads)
-            except FastGRUError as error:
-                if str(node) in str(error):
-                    raise
-                raise type(error)(f"{node}: {error}") from None
-        values.update((name, value) for name, value in zip(node.outputs, outputs, strict=False) if name)
+    lower_nodes(builder, graph.nodes, values)
     return builder.finish(inputs, {spec.name: values[spec.name] for spec in graph.outputs})
 
 

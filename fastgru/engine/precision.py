@@ -12,7 +12,7 @@ from fastgru.engine.buffers import ConstantRows
 from fastgru.engine.passes import merge_quantised, simplify
 from fastgru.engine.passes.rows import kept_rows, matrix_shapes, weight_axes
 from fastgru.errors import UnsupportedModelError
-from fastgru.graph import Graph, Node
+from fastgru.graph import Graph, Node, inlined
 from fastgru.precisions import (
     LEAST_INPUTS,
     LEAST_OUTPUTS,
@@ -85,7 +85,7 @@ def weight_precisions(graph: Graph, precision: Precision) -> dict[str, WeightPre
     common, overrides = split_precision(precision)
     float_dtype, *_ = [float_dtype_of(asked) for asked in (common, *overrides.values())]
     shapes = matrix_shapes(graph)
-    weighted = [(node, shape) for node in graph.nodes if (shape := _weight_shape(shapes, node)) is not None]
+    weighted = [(node, shape) for node in inlined(graph.nodes) if (shape := _weight_shape(shapes, node)) is not None]
     wished = _by_output([node for node, _ in weighted], overrides)
     chosen = {}
     for node, shape in weighted:
@@ -105,7 +105,7 @@ def weight_precisions(graph: Graph, precision: Precision) -> dict[str, WeightPre
 def weight_matrices(graph: Graph) -> dict[str, tuple[Node, list[tuple[int, int]]]]:
     """By the name of its first output, every node with weights and the (outputs, inputs) of each of its matrices."""
     found, constant_shapes = {}, matrix_shapes(graph)
-    for node in graph.nodes:
+    for node in inlined(graph.nodes):
         shape = _weight_shape(constant_shapes, node)
         if shape is None:
             continue

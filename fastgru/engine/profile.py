@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.engine.program import CallFrame, Program
-from fastgru.kernels.run import HEAD, PROGRAM
+from fastgru.kernels.run import COUNTS, HEAD, JUMPS, PROGRAM
+from fastgru.kernels.table import PAUSED, find
 
 __all__ = ["Timing", "profile"]
 
@@ -23,21 +24,42 @@ _MOST: Final = 4096  # repeats in one native call
 
 @dataclass(frozen=True)
 class Timing:
-    """One instruction: the node it is for, its native function, seconds of one execution with everything in cache."""
+    """One instruction: the node it is for, its native function, seconds of one execution with everything in cache, and
+    how often one run carries it out: more than once in a loop, not at all in a branch that is not taken."""
 
     label: str
     handler: str
     seconds: float
+    count: int = 1
 
 
 def profile(program: Program, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> list[Timing]:
-    """The timings of a program on arrays that fit it, in order; it runs on the caller's thread."""
+    """The timings of a program on arrays that fit it, in order; it runs on the caller's thread.
+
+    What only says which instruction comes next is left out.
+    """
     frame = CallFrame(program)
-    frame.run(inputs, outputs)
+    counts, jumps = _counted(frame, inputs, outputs)
     return [
-        Timing(label, name, _seconds(frame, i, inputs, outputs))
+        Timing(label, name, _seconds(frame, i, inputs, outputs) if counts[i] else 0.0, int(counts[i]))
         for i, (label, name) in enumerate(zip(program.labels, program.names, strict=True))
+        if not jumps[i] and name != find("land", "int64").name
     ]
+
+
+def _counted(frame: CallFrame, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> tuple[Array, Array]:
+    """How often a run carries out each instruction, and whether it says what comes next."""
+    words = frame.program.words.copy()
+    heads = words[PROGRAM.heads :][: HEAD.words * words[PROGRAM.count]].reshape(-1, HEAD.words)
+    heads[:, HEAD.after] |= COUNTS
+    with frame.instead(words):
+        for _ in (0, 1):  # of either parity, after which all addresses are there
+            heads[:, HEAD.count] = 0
+            while (code := frame.call(frame.ticket, inputs, outputs)) == PAUSED:
+                pass
+            if code:
+                frame.raise_for(code)
+    return heads[:, HEAD.count], (heads[:, HEAD.after] & JUMPS) != 0
 
 
 def _seconds(frame: CallFrame, number: int, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> float:

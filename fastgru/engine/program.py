@@ -63,7 +63,7 @@ class Program:
     Immutable, and shared by every frame. `constants` keeps the arrays alive whose addresses stand in `bases`;
     `own_bytes` is what those take that no other program has; `labels` and `names` tell the node and the native function
     of each instruction; `handlers` lists the functions; `members` threads may share it, which saves `gain_s` seconds by
-    estimate.
+    estimate; `open_ended` are the outputs that come in blocks of rows, of the size of their slots.
     """
 
     words: NDArray[np.int64]
@@ -78,6 +78,7 @@ class Program:
     handlers: tuple[str, ...]
     members: int
     gain_s: float
+    open_ended: tuple[str, ...] = ()
 
     @property
     def nbytes(self) -> int:
@@ -142,6 +143,11 @@ class CallFrame:
         if team:
             return team_caller()(self.ticket, inputs, outputs, team)
         return self.call(self.ticket, inputs, outputs)
+
+    @property
+    def rows(self) -> int:
+        """Of what comes in blocks: those that the last call has stacked."""
+        return int(self._words[TICKET.report + REPORT.rows])
 
     def run(self, inputs: tuple[Array, ...], outputs: tuple[Array, ...], team: int = 0) -> None:
         """Carry out the program. Raises `ShapeError` for data out of range; the arrays must fit."""

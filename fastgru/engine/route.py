@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastgru.engine.program import CallFrame, Program
 from fastgru.engine.worth import Sharing
+from fastgru.errors import ShapeError
+from fastgru.graph import Array
+from fastgru.kernels.run import MISFIT
+from fastgru.kernels.table import PAUSED
 
 __all__ = ["Route"]
 
-Array = NDArray[Any]
 
 _MAX_IDLE_FRAMES: Final = 4
+_MOST_STACKED: Final = 1 << 28  # bytes of what comes in blocks
 
 _empty = np.empty
 
@@ -46,6 +49,27 @@ class Route:
         if code > 0:
             frame.raise_for(code)
         return code == 0
+
+    def call_in_blocks(self, inputs: tuple[Any, ...], outputs: Mapping[str, Array]) -> dict[str, Array] | None:
+        """As `call`, of a program that fills some of its outputs block by block; all of them, None where one does not
+        fit. Raises `ShapeError` where they grow beyond all bounds, too."""
+        frame, given = CallFrame(self.program), tuple(outputs.values())
+        blocks: dict[str, list[Array]] = {name: [] for name in self.program.open_ended}
+        taken, code = 0, PAUSED
+        while code == PAUSED:
+            code = frame.call(frame.ticket, inputs, given)
+            if code == MISFIT:
+                return None
+            if code not in (0, PAUSED):
+                frame.raise_for(code)
+            for name, block in blocks.items():
+                block.append(outputs[name][: frame.rows].copy())
+                taken += block[-1].nbytes
+            if taken > _MOST_STACKED:
+                raise ShapeError(
+                    f"a loop of unknown length has stacked {taken} bytes, expected at most {_MOST_STACKED}"
+                )
+        return {name: np.concatenate(blocks[name]) if name in blocks else array for name, array in outputs.items()}
 
     def plain(self, inputs: Sequence[Array], outputs: Sequence[Array]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
         """Arrays of the right dtypes as native code takes them: of no subclass, and with NumPy's own objects for their

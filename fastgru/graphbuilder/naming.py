@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from fastgru.graph import Array, Node
-from fastgru.graphbuilder.value import BuiltNode, Value
+from fastgru.graph import Array, Node, Subgraph
+from fastgru.graphbuilder.value import BuiltBody, BuiltNode, Value
 
-__all__ = ["Naming", "needed_nodes"]
+__all__ = ["Naming", "build_body", "needed_nodes"]
 
 
 class Naming:
@@ -37,7 +37,14 @@ class Naming:
                 self._constants[self._name(value)] = _owned(value.array)
         outputs = tuple(self._name(value) if value in needed or value in self._names else "" for value in node.outputs)
         inputs = tuple("" if value is None else self._name(value) for value in node.inputs)
-        return Node(node.op, inputs, outputs, node.attrs, node.name)
+        attrs = {key: self._body(a) if isinstance(a, BuiltBody) else a for key, a in node.attrs.items()}
+        return Node(node.op, inputs, outputs, attrs, node.name)
+
+    def _body(self, body: BuiltBody) -> Subgraph:
+        inputs, captured = tuple(map(self._name, body.inputs)), tuple(map(self._name, body.captured))
+        nodes, needed = needed_nodes(body.nodes, [value for value in body.outputs if value is not None])
+        named = tuple(self.node(node, needed) for node in nodes)
+        return Subgraph(inputs, captured, tuple("" if v is None else self._name(v) for v in body.outputs), named)
 
     @property
     def constants(self) -> dict[str, Array]:
@@ -66,6 +73,16 @@ def needed_nodes(nodes: Sequence[BuiltNode], outputs: Iterable[Value]) -> tuple[
             kept.append(node)
             needed.update(value for value in node.inputs if value is not None)
     return kept[::-1], needed
+
+
+def build_body(inputs: Sequence[Value], outputs: Sequence[Value | None], nodes: Sequence[BuiltNode]) -> BuiltBody:
+    """A body over `inputs` and what it reads besides them."""
+    made = [value for value in outputs if value is not None]
+    kept, _ = needed_nodes(nodes, made)
+    defined = {*inputs, *(value for node in kept for value in node.outputs)}
+    reads = [*(value for node in kept for value in node.inputs if value is not None), *made]
+    captured = tuple(value for value in dict.fromkeys(reads) if value not in defined)
+    return BuiltBody(tuple(inputs), captured, tuple(outputs), tuple(kept))
 
 
 def _owned(array: Array) -> Array:

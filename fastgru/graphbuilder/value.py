@@ -8,7 +8,7 @@ from fastgru.graph import Array, TensorSpec
 from fastgru.reference.facts import ValueFacts
 from fastgru.reference.sizes import Size
 
-__all__ = ["BuiltNode", "Value"]
+__all__ = ["BuiltBody", "BuiltNode", "Value"]
 
 
 @dataclass(eq=False)
@@ -75,3 +75,13 @@ class BuiltNode:
     outputs: tuple[Value, ...]
     attrs: Mapping[str, Any]
     name: str
+
+
+@dataclass(frozen=True)
+class BuiltBody:
+    """A graph inside a node, whose values have no names yet. captured: the last inputs of the node, as they are."""
+
+    inputs: tuple[Value, ...]
+    captured: tuple[Value, ...]
+    outputs: tuple[Value | None, ...]
+    nodes: tuple[BuiltNode, ...]

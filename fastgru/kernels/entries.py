@@ -12,8 +12,8 @@ from numba.core import types
 from fastgru.kernels.operands.team import CONTROL, MEMBER, STATUS, TEAM
 from fastgru.kernels.operands.ticket import ARRAY, BANKS, REPORT, ROSTER, STATE, TICKET
 from fastgru.kernels.registry import BASES, called_by_python, kernel, native_entry
-from fastgru.kernels.run import HEAD, IN_USE, LOOKS, MEETS, MISFIT, PROGRAM
-from fastgru.kernels.table import FORKED, INTERRUPTED
+from fastgru.kernels.run import COUNTS, HEAD, IN_USE, JUMPS, LOOKS, MEETS, MISFIT, PROGRAM
+from fastgru.kernels.table import FORKED, INTERRUPTED, PAUSED
 from fastgru.kernels.team import keep_off, look_out, meet
 from fastgru.process import EPOCH, LOOK, MAIN
 from fastgru.simd.arrays import data_of, fits, holds, item_of
@@ -74,7 +74,8 @@ def run_member(words, bases, team):
     mode = exchange_mode(RUNNING)
     if team[TEAM.look] != 0:
         status[STATUS.mode] = mode
-    for i in range(words[PROGRAM.count]):
+    i = status[STATUS.start]
+    while i < words[PROGRAM.count]:
         head = offset(words, PROGRAM.heads + HEAD.words * i)
         operands = offset(words, head[HEAD.operands])
         if members == 1 or head[HEAD.member] < 0:
@@ -83,6 +84,11 @@ def run_member(words, bases, team):
             call_handler(head[HEAD.handler], operands, bases, alone)
         if status[STATUS.code] != 0 and status[STATUS.instruction] < 0:
             status[STATUS.instruction] = i
+        i += 1
+        if (head[HEAD.after] & (JUMPS | COUNTS)) != 0:
+            head[HEAD.count] += (head[HEAD.after] & COUNTS) // COUNTS
+        if (head[HEAD.after] & JUMPS) != 0:
+            i = status[STATUS.next] if me == 0 and atomic_load(status, STATUS.code) == 0 else head[HEAD.skip]
         if (head[HEAD.after] & LOOKS) != 0:
             look_out(team, bases)
         if ((head[HEAD.after] & MEETS) != 0 or members == 1) and meet(team, bases) != 0:
@@ -175,14 +181,16 @@ def _call(at, inputs, outputs, team):
     else:
         _alone(words, table, look_by)
     acquire_gil(status[STATUS.state])
-    code = status[STATUS.code]
+    code, report = status[STATUS.code], offset(ticket, TICKET.report)
+    report[REPORT.rows] = status[STATUS.rows]
+    if code != PAUSED:
+        status[STATUS.start] = 0
     if code == 0:
         state[STATE.parity] = 1 - parity
         state[STATE.version] += 1
     elif code == INTERRUPTED:
         code = RAISED
     else:
-        report = offset(ticket, TICKET.report)
         report[REPORT.code], report[REPORT.instruction] = code, status[STATUS.instruction]
         report[REPORT.first], report[REPORT.second] = status[STATUS.first], status[STATUS.second]
     state[STATE.busy] = 0

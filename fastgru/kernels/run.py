@@ -3,9 +3,11 @@
     words: `PROGRAM`, with `HEAD` for each instruction, then the operands
 
 `member` is the member that carries the instruction out, EVERYONE for one that the team shares; `after` says what comes
-behind it: `MEETS` where the members wait for each other, `LOOKS` where signals may be handled. The addresses of inputs
-and outputs are written into `bases` by the call; `bases[BASES.status]` points to the status words. A run ends where its
-members meet after one of them has failed; the first report stands.
+behind it: `MEETS` where the members wait for each other, `LOOKS` where signals may be handled, `JUMPS` where the
+instruction itself has said which comes next, for the member that carried it out; the others go on at `skip`;
+`COUNTS` where it adds one to its own `count`, in words that no other call carries out meanwhile. The
+addresses of inputs and outputs are written into `bases` by the call; `bases[BASES.status]` points to the status words.
+A run ends where its members meet after one of them has failed; the first report stands.
 
 A run has a mode of the floating-point unit of its own (`simd.control`), and the caller's is restored after it.
 
@@ -24,15 +26,17 @@ from fastgru.simd.native import python_function
 from fastgru.simd.ndarray import check_layout
 
 __all__ = [
-    "EVERYONE", "HEAD", "IN_USE", "LOOKS", "MEETS", "MISFIT", "PROGRAM", "Calls", "calls", "mode_exchanger",
-    "plain_mode", "team_caller", "worker",
+    "COUNTS", "EVERYONE", "HEAD", "IN_USE", "JUMPS", "LOOKS", "MEETS", "MISFIT", "PROGRAM", "Calls", "calls",
+    "mode_exchanger", "plain_mode", "team_caller", "worker",
 ]  # fmt: skip
 
 EVERYONE: Final = -1
 PROGRAM: Final = places("count heads", heads=0)
-HEAD: Final = places("handler operands member after")  # of an instruction
+HEAD: Final = places("handler operands member after skip count")  # of an instruction
 MEETS: Final = 1
 LOOKS: Final = 2
+JUMPS: Final = 4
+COUNTS: Final = 8
 
 # What a call answers where it has not run: an array is not as the ticket says; another thread is at it.
 MISFIT: Final = -1

@@ -31,6 +31,8 @@ __all__ = [
     "INTERRUPTED",
     "LENGTH_OUT_OF_RANGE",
     "NEGATIVE_EXPONENT",
+    "PAUSED",
+    "TOO_MANY_ITERATIONS",
     "Native",
     "Recipe",
     "compiled_by_this_process",
@@ -53,11 +55,15 @@ DIVISION_BY_ZERO: Final = 3
 NEGATIVE_EXPONENT: Final = 4
 INTERRUPTED: Final = 5  # a signal handler has raised an exception, which the caller gets
 FORKED: Final = 6
+TOO_MANY_ITERATIONS: Final = 7
+PAUSED: Final = 8  # a block of rows is full: called again, the run goes on where it was
 FAILURES: Final = {
     INDEX_OUT_OF_RANGE: "index {0} is out of range for {1} entries",
     LENGTH_OUT_OF_RANGE: "length {0} is not within 0 to {1}",
     DIVISION_BY_ZERO: "integer division of {0} by zero",
     NEGATIVE_EXPONENT: "an integer to the negative power {0}",
+    TOO_MANY_ITERATIONS: "a loop, with those inside it, goes on after {0} iterations, the most it may take: load the"
+    " model with a larger max_iterations",
     FORKED: "a signal handler has forked inside a call of several threads, which cannot end in the child",
 }
 

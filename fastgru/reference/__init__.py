@@ -68,6 +68,8 @@ give float64 and the answer is the definition that kernels are tested against. I
 | group_norm | x (N, C, ...), scale (C,), bias (C,) | epsilon, groups (absent: C) | y |
 | batch_norm | x, scale, bias, mean, var (each (C,)) | axis, epsilon | y |
 | last | x (N, T, C), lengths (N,) | | x[n, max(lengths[n] - 1, 0)] (N, C) |
+| loop | limit?, condition?, initial states, sequences, then what the body reads | body (`Subgraph`: the iteration, the states, the slices, the rest -> whether to go on or "", the states, what is stacked), states (how many), axes, backward (of the sequences), output_axes, output_backward, max_iterations (100,000) | the last states, what is stacked |
+| branch | condition, then what the branches read | then, otherwise (`Subgraph`) | those of the branch |
 
 Besides these there is `foreign`, one node of an ONNX file that onnx's own implementation carries out: `reference.foreign`.
 A name, an input or an attribute that is not in this table is refused when a model is made of a graph, never passed over;

@@ -16,17 +16,29 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from fastgru.errors import ShapeError
-from fastgru.reference.operand import MOST_ELEMENTS, Dim, Dims, Operand, Place, UnknownError, numbers
+from fastgru.reference.operand import MOST_ELEMENTS, Dim, Dims, Operand, Place, UnknownError, ValueFacts, numbers
 from fastgru.reference.sizes import Size, multiply
 
 __all__ = [
-    "FIRST", "MOST_ELEMENTS", "Dim", "Dims", "Facts", "Operand", "Tie", "UnknownError", "broadcast", "broadcast_dims",
-    "changed", "equal", "joined", "numbers", "pairwise", "per_input", "reduced", "regrouped", "same",
+    "FIRST", "MOST_ELEMENTS", "Bodies", "Dim", "Dims", "Facts", "Operand", "Tie", "UnknownError", "broadcast",
+    "broadcast_dims", "changed", "equal", "joined", "numbers", "pairwise", "per_input", "reduced", "regrouped", "same",
 ]  # fmt: skip
 
 FIRST: Final = slice(1)  # of the inputs
 
 Tie: TypeAlias = tuple[str | None, Sequence[Place]]  # "N" (batch), "T" (time) or None, and the axes that are one
+
+
+class Bodies(NamedTuple):
+    """Of an operator whose attributes hold graphs. All functions take the inputs as `ValueFacts`, and the attributes.
+
+    given: what is known of the own inputs of each body, by the name of its attribute. found: of the outputs of the
+    operator; it takes that of the outputs of each body, too. times: how often each body runs, None where not known.
+    """
+
+    given: Callable[..., Mapping[str, Sequence[ValueFacts]]]
+    found: Callable[..., Sequence[ValueFacts]]
+    times: Callable[..., Size]
 
 
 class Facts(NamedTuple):
@@ -39,7 +51,7 @@ class Facts(NamedTuple):
     function takes the number of inputs and the attributes. flops: for each element of the first output, or a function
     that gives them all. bound: elements of the largest array on the way, where an output is not that. moves: the inputs
     of whose elements the outputs consist. domains: by input, what its integers or bools mean, "ids", "lengths" or
-    "mask", and the size of the axis that they point into.
+    "mask", and the size of the axis that they point into. bodies: of an operator that holds graphs, and has no dims.
     """
 
     dims: Callable[..., Dims | tuple[Dims, ...]]
@@ -51,6 +63,7 @@ class Facts(NamedTuple):
     bound: Callable[..., int] | None = None
     moves: slice | None = None
     domains: Callable[..., Mapping[int, tuple[str, Size]]] | None = None
+    bodies: Bodies | None = None
 
 
 def same(x: Operand, *_: Operand | None, **__: Any) -> Dims:

@@ -1,6 +1,6 @@
 """One node, or a whole graph, by the definitions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from fastgru.reference.facts import bound
 from fastgru.reference.foreign import FOREIGN, check_foreign, evaluate_foreign
 from fastgru.reference.operator import OPS, as_array, is_floating, numpy_dtype
 
-__all__ = ["bind_inputs", "check_node", "evaluate", "in_precision", "run_graph", "with_plain_weights"]
+__all__ = ["bind_inputs", "check_node", "evaluate", "in_precision", "run_graph", "run_nodes", "with_plain_weights"]
 
 
 def check_node(node: Node) -> None:
@@ -84,18 +84,23 @@ def run_graph(
         raise ShapeError(f"dtype is {dtype!r}, expected a floating-point dtype")
     values: dict[str, Array] = {name: _floats_as(np.asarray(a), kind) for name, a in graph.constants.items()}
     values.update((name, _floats_as(a, kind)) for name, a in bind_inputs(graph.inputs, inputs).items())
-    for node in graph.nodes:
+    run_nodes([in_precision(node, dtype) for node in graph.nodes], values, kind)
+    if missing := [spec.name for spec in graph.outputs if spec.name not in values]:
+        raise InvalidModelError(f"graph {graph.name!r}: output {', '.join(missing)} is defined by nothing")
+    return values if intermediates else {spec.name: values[spec.name] for spec in graph.outputs}
+
+
+def run_nodes(nodes: Iterable[Node], values: dict[str, Array], kind: np.dtype[Any] | None = None) -> None:
+    """Add what the nodes make to `values`. kind: the floating dtype of what a foreign node makes."""
+    for node in nodes:
         try:
             arrays = [values[name] if name else None for name in node.inputs]
         except KeyError as error:
             raise InvalidModelError(f"{node}: input {error} is defined by nothing before it") from None
-        outputs = evaluate(in_precision(node, dtype), arrays)
-        if node.op == FOREIGN:  # which computes in the dtype of its file
+        outputs = evaluate(node, arrays)
+        if node.op == FOREIGN and kind is not None:  # which computes in the dtype of its file
             outputs = tuple(_floats_as(a, kind) if isinstance(a, np.ndarray) else a for a in outputs)
         values.update((name, a) for name, a in zip(node.outputs, outputs, strict=False) if name)
-    if missing := [spec.name for spec in graph.outputs if spec.name not in values]:
-        raise InvalidModelError(f"graph {graph.name!r}: output {', '.join(missing)} is defined by nothing")
-    return values if intermediates else {spec.name: values[spec.name] for spec in graph.outputs}
 
 
 def _floats_as(array: Array, dtype: np.dtype[Any]) -> Array:
@@ -103,7 +108,13 @@ def _floats_as(array: Array, dtype: np.dtype[Any]) -> Array:
 
 
 def in_precision(node: Node, dtype: str) -> Node:
-    """The node, with what it makes floating in `dtype`."""
+    """The node, with what it makes floating in `dtype`, and so the nodes inside it."""
+    if node.bodies:
+        inner = {
+            key: replace(body, nodes=tuple(in_precision(n, dtype) for n in body.nodes))
+            for key, body in node.bodies.items()
+        }
+        return replace(node, attrs={**node.attrs, **inner})
     key = {"cast": "to", "constant_of_shape": "dtype"}.get(node.op)
     if key is None or key not in node.attrs or not is_floating(numpy_dtype(node.attrs[key])):
         return node

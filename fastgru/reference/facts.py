@@ -19,18 +19,19 @@ Nothing here raises for a node that cannot run: nothing is known of it, and its 
 What each operator says of itself stands beside its definition; `fastgru.reference.dims` has the words for it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial, reduce
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from fastgru.errors import FastGRUError
-from fastgru.graph import DTYPES, Array, Graph, Node
+from fastgru.graph import DTYPES, Array, Graph, Node, Subgraph
 from fastgru.reference.dims import Tie
 from fastgru.reference.operand import MOST_ELEMENTS, Dims, Operand, Place, UnknownError, ValueFacts
 from fastgru.reference.operator import OPS, numpy_dtype
-from fastgru.reference.sizes import Size, add, multiply, public
+from fastgru.reference.sizes import Size, add, extreme, multiply, public
 
 __all__ = [
     "Ties",
@@ -75,6 +76,8 @@ class Work(NamedTuple):
 
 def infer(op: str, inputs: Inputs, attrs: Mapping[str, Any], outputs: int = 1) -> tuple[ValueFacts, ...]:
     """What is known of the outputs of a node of which `outputs` are named."""
+    if _has_bodies(op):
+        return _through(op, inputs, attrs, outputs, {})
     kinds = dtypes(op, [None if v is None else v.dtype for v in inputs], attrs, outputs)
     found = [
         ValueFacts(dtype, None if axes is None else tuple(public(axis.size) for axis in axes))
@@ -85,15 +88,47 @@ def infer(op: str, inputs: Inputs, attrs: Mapping[str, Any], outputs: int = 1) -
 
 
 def infer_graph(graph: Graph) -> dict[str, ValueFacts]:
-    """What is known of every value of a graph, constants among them."""
+    """What is known of every value of a graph, constants among them, and of those inside nodes."""
     known = {spec.name: ValueFacts.of_spec(spec) for spec in graph.inputs}
     known.update((name, ValueFacts.of_array(np.asarray(a))) for name, a in graph.constants.items())
-    for node in graph.nodes:
-        found = infer(node.op, [known.get(n, ValueFacts()) if n else None for n in node.inputs], node.attrs,
-                      len(node.outputs))  # fmt: skip
-        known.update(zip(node.outputs, found, strict=True))
+    _follow(graph.nodes, known)
     known.pop("", None)
     return known
+
+
+def _follow(nodes: Iterable[Node], known: dict[str, ValueFacts]) -> None:
+    for node in nodes:
+        inputs = [known.get(n, ValueFacts()) if n else None for n in node.inputs]
+        if node.bodies:
+            found = _through(node.op, inputs, node.attrs, len(node.outputs), known)
+        else:
+            found = infer(node.op, inputs, node.attrs, len(node.outputs))
+        known.update(zip(node.outputs, found, strict=True))
+
+
+def _through(
+    op: str, inputs: Inputs, attrs: Mapping[str, Any], outputs: int, known: dict[str, ValueFacts]
+) -> tuple[ValueFacts, ...]:
+    """As `infer`, of a node with bodies; what is known of the values inside goes into `known`."""
+    found = _call(_carried_through, [op, inputs, attrs, known], {})
+    return (*(found or ()), *[ValueFacts()] * outputs)[:outputs]
+
+
+def _carried_through(
+    op: str, inputs: Inputs, attrs: Mapping[str, Any], known: dict[str, ValueFacts]
+) -> Sequence[ValueFacts]:
+    rules = OPS[op].facts.bodies
+    assert rules is not None
+    results: dict[str, list[ValueFacts]] = {}
+    for key, values in rules.given(inputs, attrs).items():
+        body: Subgraph = attrs[key]
+        outside = [v or ValueFacts() for v in inputs[len(inputs) - len(body.captured) :]] if body.captured else []
+        inner = dict(zip((*body.inputs, *body.captured), (*values, *outside), strict=True))
+        _follow(body.nodes, inner)
+        results[key] = [inner.get(name, ValueFacts()) for name in body.outputs]
+        for name, facts in inner.items():
+            known.setdefault(name, facts)
+    return rules.found(inputs, attrs, results)
 
 
 def ties(op: str, inputs: Inputs, attrs: Mapping[str, Any], outputs: int = 1) -> Ties:
@@ -116,6 +151,8 @@ def dtypes(op: str, inputs: Sequence[str | None], attrs: Mapping[str, Any], outp
     """The dtypes of the outputs; None where one is not known."""
     if op not in OPS:
         return (None,) * outputs
+    if _has_bodies(op):
+        return tuple(v.dtype for v in infer(op, [ValueFacts(dtype) for dtype in inputs], attrs, outputs))
     rule = OPS[op].facts.dtype
     rules = rule if isinstance(rule, tuple) else (rule,) * outputs
     return tuple(_dtype(rules[i] if i < len(rules) else None, inputs, attrs) for i in range(outputs))
@@ -167,13 +204,34 @@ def bound(node: Node, arrays: Sequence[Array | None]) -> int:
 
 def work(op: str, inputs: Inputs, attrs: Mapping[str, Any], outputs: int = 1) -> Work:
     """What a node has to do, and to read and to write: None each where that is not known."""
-    found = infer(op, inputs, attrs, outputs)
+    known: dict[str, ValueFacts] = {}
+    found = _through(op, inputs, attrs, outputs, known) if _has_bodies(op) else infer(op, inputs, attrs, outputs)
     nbytes = add(*(_nbytes(v) for v in (*inputs, *found) if v is not None))
+    if _has_bodies(op):
+        return Work(_call(_flops_inside, [op, inputs, attrs, known], {}), nbytes)
     flops = OPS[op].facts.flops if op in OPS else None
     if callable(flops):
         return Work(public(_ask(flops, inputs, attrs)), nbytes)
     sizes = found[0].sizes if found else None
     return Work(0 if flops == 0 else multiply(flops, *([None] if sizes is None else sizes)), nbytes)
+
+
+def _has_bodies(op: str) -> bool:
+    return op in OPS and OPS[op].facts.bodies is not None
+
+
+def _flops_inside(op: str, inputs: Inputs, attrs: Mapping[str, Any], known: Mapping[str, ValueFacts]) -> Size:
+    """Those of the smallest body, as often as it runs."""
+    rules = OPS[op].facts.bodies
+    assert rules is not None
+    bodies = [body for body in attrs.values() if isinstance(body, Subgraph)]
+    sums = [add(*(_flops(node, known) for node in body.nodes)) for body in bodies]
+    return multiply(rules.times(inputs, attrs), reduce(partial(extreme, greater=False), sums))
+
+
+def _flops(node: Node, known: Mapping[str, ValueFacts]) -> Size:
+    inputs = [known.get(name, ValueFacts()) if name else None for name in node.inputs]
+    return work(node.op, inputs, node.attrs, len(node.outputs)).flops
 
 
 def _nbytes(value: ValueFacts) -> Size:

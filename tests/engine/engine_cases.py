@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fastgru.engine import Executable
-from fastgru.graph import Graph, Node, TensorSpec
+from fastgru.graph import Graph, Node, Subgraph, TensorSpec
 from fastgru.reference import run_graph
 
 TOLERANCES = {"float32": 1e-6, "float64": 1e-12}
@@ -553,6 +553,87 @@ def integer_products():
     yield Case("conv_integer", factors, form, constant=(1,))
 
 
+def loop_body(*nodes: Node, inputs: str, outputs: str, captured: str = "") -> Subgraph:
+    """Names in one text; "-" for an output that there is not."""
+    ends = tuple("" if name == "-" else name for name in outputs.split())
+    return Subgraph(tuple(inputs.split()), tuple(captured.split()), ends, nodes)
+
+
+def looping(body: Subgraph, states: int = 1, axes=(0,), backward=(False,), out=(), out_backward=None, **more) -> dict:
+    back = [False] * len(out) if out_backward is None else list(out_backward)
+    return {"body": body, "states": states, "axes": list(axes), "backward": list(backward), "output_axes": list(out),
+            "output_backward": back, **more}  # fmt: skip
+
+
+def loops():
+    tanh, add = {"kind": "tanh"}, {"kind": "add"}
+    cell = (
+        Node("matmul", ("h", "W"), ("hw",)), Node("binary", ("hw", "x"), ("s",), add),
+        Node("activation", ("s",), ("h2",), tanh),
+    )  # fmt: skip
+    recurrent = loop_body(*cell, inputs="i h x", captured="W", outputs="- h2")
+    for shape, axis, back in (
+        ((5, 2, 3), 0, False),
+        ((2, 4, 3), 1, True),
+        ((2, 3, 1), -1, False),
+        ((0, 2, 3), 0, False),
+    ):
+        x = normal(*shape)
+        attrs = looping(recurrent, axes=[axis], backward=[back])
+        yield Case("loop", (None, None, normal(2, 3), x, normal(3, 3)), attrs, slack=10)
+        yield Case("loop", (None, None, normal(2, 3), x, normal(3, 3)), attrs, constant=(4,), slack=10)
+    swap = loop_body(Node("binary", ("a", "b"), ("c",), add), inputs="i a b", outputs="- b c")
+    for count in (0, 1, 2, 7):
+        yield Case("loop", (i64(count).reshape(()), None, normal(4), normal(4)), looping(swap, 2, (), ()))
+    half = (
+        Node("binary", ("v", "by"), ("w",), {"kind": "mul"}),
+        Node("reduce", ("w",), ("m",), {"kind": "max", "axes": [], "keepdims": False}),
+        Node("compare", ("m", "least"), ("on",), {"kind": "greater"}),
+    )
+    until = loop_body(*half, inputs="i v", captured="by least", outputs="on w")
+    for start in (True, False):
+        given = (None, np.array(start), abs(normal(3)) + 1, np.float32([0.5]), np.float32(0.01))
+        yield Case("loop", given, looping(until, 1, (), ()))
+    numbered = loop_body(
+        Node("cast", ("i",), ("f",), {"to": "float32"}), Node("binary", ("v", "f"), ("w",), add),
+        inputs="i v", outputs="- w",
+    )  # fmt: skip
+    yield Case("loop", (i64(5), None, normal(3)), looping(numbered, 1, (), ()))
+    inner = loop_body(Node("binary", ("u", "r"), ("u2",), add), inputs="j u", captured="r", outputs="- u2")
+    nested = loop_body(
+        Node("loop", ("n", "", "h", "x"), ("h2",), looping(inner, 1, (), ())),
+        inputs="i h x", captured="n", outputs="- h2",
+    )  # fmt: skip
+    yield Case("loop", (None, None, normal(2, 3), normal(4, 2, 3), i64(3)), looping(nested), slack=10)
+
+
+def branches():
+    first = loop_body(Node("activation", ("a",), ("t",), {"kind": "tanh"}), inputs="", captured="a b", outputs="t")
+    other = loop_body(Node("binary", ("a", "b"), ("u",), {"kind": "mul"}), inputs="", captured="a b", outputs="u")
+    same = loop_body(inputs="", captured="a b", outputs="b")
+    for truth in (True, False):
+        for then, otherwise in ((first, other), (other, same), (same, first)):
+            given, both = (np.array(truth), normal(3, 4), normal(3, 4)), (_renamed(then, "1"), _renamed(otherwise, "2"))
+            yield Case("branch", given, dict(zip(("then", "otherwise"), both, strict=True)))
+            yield Case("branch", given, dict(zip(("then", "otherwise"), both, strict=True)), constant=(0, 2))
+    taken = Node("branch", ("c", "h", "x"), ("h2",), {"then": _renamed(first, "1"), "otherwise": _renamed(other, "2")})
+    body = loop_body(
+        Node("reduce", ("x",), ("m",), {"kind": "sum", "axes": [], "keepdims": False}),
+        Node("compare", ("m", "zero"), ("c",), {"kind": "greater"}), taken, inputs="i h x", captured="zero",
+        outputs="- h2",
+    )  # fmt: skip
+    yield Case("loop", (None, None, normal(3, 4), normal(6, 3, 4), np.float32(0)), looping(body), slack=10)
+
+
+def _renamed(body: Subgraph, suffix: str) -> Subgraph:
+    """The same with names of its own."""
+    nodes = tuple(
+        Node(n.op, tuple(i + suffix for i in n.inputs), tuple(o + suffix for o in n.outputs), n.attrs)
+        for n in body.nodes
+    )
+    return Subgraph((), tuple(n + suffix for n in body.captured), tuple(n + suffix for n in body.outputs), nodes)
+
+
 FAMILIES = {
     "activations": activations,
     "elementwise": elementwise,
@@ -570,5 +651,7 @@ FAMILIES = {
     "pools": pools,
     "quantisations": quantisations,
     "integer_products": integer_products,
+    "loops": loops,
+    "branches": branches,
 }
 CASES = {name: list(make()) for name, make in FAMILIES.items()}

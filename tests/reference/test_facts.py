@@ -135,8 +135,9 @@ def test_facts_of_known_inputs(family: str) -> None:
         node = Node(case.op, names, tuple(f"y{i}" for i in range(len(outputs))), case.attrs)
         assert bound(node, case.inputs) >= max(y.size for y in outputs), case
         done = work(case.op, inputs, case.attrs, len(outputs))
-        assert isinstance(done.flops, int), case
-        assert done.flops >= 0, case
+        ends = case.op == "loop" and case.attrs["body"].outputs[0]
+        assert isinstance(done.flops, int) or ends, case
+        assert ends or done.flops >= 0, case
         if case.op not in OF_DATA:
             assert done.nbytes == sum(a.nbytes for a in (*case.inputs, *outputs) if a is not None), case
         for axis in weights(case.op, case.attrs, len(inputs)).values():

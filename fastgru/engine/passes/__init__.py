@@ -4,8 +4,11 @@ Arithmetic between constants is carried out in float64, whatever their own preci
 plan when it is read: the whole graph has one precision, that of the plan. Nodes that only move elements keep dtypes.
 """
 
+from functools import partial
+
 import numpy as np
 
+from fastgru.engine.passes.bodies import change_bodies
 from fastgru.engine.passes.convolutions import merge_into_convolutions
 from fastgru.engine.passes.folding import drop_dead, fold_constants, fold_node
 from fastgru.engine.passes.merging import merge_batch_norm, merge_bias
@@ -29,7 +32,8 @@ __all__ = [
 @np.errstate(all="ignore")
 def simplify(graph: Graph, *, keep_rows: bool = False) -> Graph:
     """Every pass, in order. The inputs and outputs stay what they are. keep_rows: see `settle`."""
-    return drop_dead(merge_into_convolutions(lift_over_transposes(settle(graph, keep_rows=keep_rows))))
+    graph = merge_into_convolutions(lift_over_transposes(settle(graph, keep_rows=keep_rows)))
+    return drop_dead(change_bodies(graph, simplify))
 
 
 def settle(graph: Graph, *, keep_rows: bool = False) -> Graph:
@@ -39,4 +43,5 @@ def settle(graph: Graph, *, keep_rows: bool = False) -> Graph:
     """
     graph = drop_dead(graph)
     graph = fold_constants(graph, keep=kept_rows(graph) if keep_rows else ())
-    return drop_dead(merge_batch_norm(merge_bias(graph)))
+    graph = merge_batch_norm(merge_bias(graph))
+    return drop_dead(change_bodies(graph, partial(settle, keep_rows=keep_rows)))

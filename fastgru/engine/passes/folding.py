@@ -41,7 +41,7 @@ def fold_constants(graph: Graph, *, keep: Container[str] = ()) -> Graph:
     nodes = []
     for node in graph.nodes:
         names = [name for name in node.inputs if name]
-        if not names or node.outputs[0] in keep or any(name not in constants for name in names):
+        if not names or node.bodies or node.outputs[0] in keep or any(name not in constants for name in names):
             nodes.append(node)
             continue
         try:

@@ -9,10 +9,12 @@ was read are known by their values (`fastgru.reference.grid`).
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from fastgru.engine.passes.bodies import change_bodies
 from fastgru.engine.passes.folding import drop_dead
 from fastgru.graph import Array, Graph, Node
 from fastgru.precisions import LEAST_WEIGHTS
@@ -28,6 +30,7 @@ def merge_quantised(graph: Graph, kept: Collection[str] = ()) -> Graph:
 
     kept: the first outputs of nodes that stay what they are.
     """
+    graph = change_bodies(graph, partial(merge_quantised, kept=kept))
     constants: dict[str, Array] = dict(graph.constants)
     made_by = {name: node for node in graph.nodes for name in node.outputs if name}
     dtypes = {spec.name: spec.dtype for spec in graph.inputs}

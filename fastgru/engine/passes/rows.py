@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 
 from fastgru.engine.buffers import ConstantRows
-from fastgru.graph import Array, Graph, Node
+from fastgru.graph import Array, Graph, Node, inlined
 from fastgru.packing.quantise import QuantisedRows
 from fastgru.reference.facts import weights
 from fastgru.reference.operator import is_floating
@@ -27,7 +27,7 @@ def weight_axes(node: Node) -> dict[str, int]:
 def matrix_shapes(graph: Graph) -> dict[str, tuple[int, ...]]:
     """The shapes of floating constants, those behind a `dequantize` among them."""
     shapes = {name: tuple(a.shape) for name, a in graph.constants.items() if is_floating(a.dtype)}
-    for node in graph.nodes:
+    for node in inlined(graph.nodes):
         if node.op == "dequantize" and node.inputs[0] in graph.constants and node.inputs[1] in graph.constants:
             shapes[node.outputs[0]] = tuple(graph.constants[node.inputs[0]].shape)
     return shapes
@@ -36,12 +36,13 @@ def matrix_shapes(graph: Graph) -> dict[str, tuple[int, ...]]:
 def kept_rows(graph: Graph) -> dict[str, ConstantRows]:
     """By name, what int8 kernels can take as it is: symmetric, one scale an output, read by GRUs and GEMMs alone."""
     readers: dict[str, set[int | None]] = {spec.name: {None} for spec in graph.outputs}
-    for node in graph.nodes:
+    nodes = list(inlined(graph.nodes))
+    for node in nodes:
         axes = weight_axes(node) if node.op not in RECURRENT or node.op == "gru" else {}
         for i, name in enumerate(node.inputs):
             readers.setdefault(name, set()).add(axes.get(name) if i else None)
     found = {}
-    for node in graph.nodes:
+    for node in nodes:
         axes_read = readers.get(node.outputs[0], set()) if node.op == "dequantize" else set()
         axis = next(iter(axes_read)) if len(axes_read) == 1 else None
         rows = None if axis is None else _rows(node, graph.constants, axis)

@@ -3,13 +3,11 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from onnx import ModelProto, TensorProto, helper
+from onnx import ModelProto, helper
 
-from fastgru.errors import FastGRUError, UnsupportedModelError
-from fastgru.exporters.onnx.writer import EXPORTERS, OPSET, OnnxWriter
+from fastgru.errors import UnsupportedModelError
+from fastgru.exporters.onnx.writer import OPSET, OnnxWriter, element_type, written
 from fastgru.graph import Graph, Node, TensorSpec
-from fastgru.reference import check_node
-from fastgru.reference.operator import numpy_dtype
 
 __all__ = ["graph_to_onnx"]
 
@@ -27,18 +25,7 @@ def graph_to_onnx(graph: Graph, *, precision: str = "float32") -> ModelProto:
     if precision not in ("float32", "float64"):
         raise UnsupportedModelError(f"precision {precision!r} is not exported; there are float32 and float64")
     writer = OnnxWriter(graph.validate(), precision)
-    faults = []
-    for node in graph.nodes:
-        try:
-            check_node(node)
-            writer.begin(node)
-            if node.op in EXPORTERS:
-                EXPORTERS[node.op](node, writer)
-            else:
-                faults.append(f"{node} (operator {node.op!r})")
-        except FastGRUError as error:
-            faults.append(str(error) if str(node) in str(error) else f"{node}: {error}")
-    if faults:
+    if faults := written(graph.nodes, writer):
         raise UnsupportedModelError(
             f"{len(faults)} node(s) that have no counterpart in ONNX: {'; '.join(faults)};"
             " Model.save writes any model, for fastgru.load"
@@ -73,8 +60,7 @@ def graph_to_onnx(graph: Graph, *, precision: str = "float32") -> ModelProto:
 
 
 def _value_info(spec: TensorSpec, writer: OnnxWriter) -> Any:
-    dtype = writer.dtype(spec.name)  # a graph may say less exactly what comes out
-    element = TensorProto.BFLOAT16 if dtype == "bfloat16" else helper.np_dtype_to_tensor_dtype(numpy_dtype(dtype))
+    element = element_type(spec.name, writer)  # a graph may say less exactly what comes out
     sizes = writer.facts(spec.name).sizes if spec.shape is None else spec.shape
     if sizes is None:
         raise UnsupportedModelError(

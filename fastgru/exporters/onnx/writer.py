@@ -7,19 +7,32 @@ One function for each operator writes what the node means in ONNX's own operator
 `OnnxWriter`, and writes nodes whose last ones have the node's own outputs.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from fastgru.errors import UnsupportedModelError
+from fastgru.errors import FastGRUError, UnsupportedModelError
 from fastgru.graph import Graph, Node
+from fastgru.reference import check_node
 from fastgru.reference.facts import ValueFacts, infer_graph
 from fastgru.reference.operator import is_floating, numpy_dtype
 
-__all__ = ["EXPORTERS", "OPSET", "OnnxWriter", "attribute", "exported", "exporter", "kind_of"]
+__all__ = [
+    "EXPORTERS",
+    "OPSET",
+    "OnnxWriter",
+    "attribute",
+    "element_type",
+    "exported",
+    "exporter",
+    "kind_of",
+    "write_body",
+    "written",
+]
 
 Array = NDArray[Any]
 
@@ -119,6 +132,15 @@ class OnnxWriter:
         self.nodes.append(helper.make_node(op, names, list(outputs), title, **given))
         return list(outputs)
 
+    @contextmanager
+    def inside(self) -> Iterator[list[NodeProto]]:
+        """The nodes that are written meanwhile, of a body; constants are those of the whole file."""
+        around, self.nodes = self.nodes, []
+        try:
+            yield self.nodes
+        finally:
+            self.nodes = around
+
     def begin(self, node: Node) -> None:
         """What is written next belongs to this node, and has its name before its own."""
         self._what = node.name or node.outputs[0]
@@ -144,6 +166,34 @@ def exporter(*ops: str) -> Callable[[Export], Export]:
 def exported() -> tuple[str, ...]:
     """The operators of `fastgru.reference.OPS` that have a counterpart, by name."""
     return tuple(sorted(EXPORTERS))
+
+
+def written(nodes: Iterable[Node], write: OnnxWriter) -> list[str]:
+    """Write the nodes; what is said of each that has no counterpart."""
+    faults = []
+    for node in nodes:
+        try:
+            check_node(node)
+            write.begin(node)
+            if node.op in EXPORTERS:
+                EXPORTERS[node.op](node, write)
+            else:
+                faults.append(f"{node} (operator {node.op!r})")
+        except FastGRUError as error:
+            faults.append(str(error) if str(node) in str(error) else f"{node}: {error}")
+    return faults
+
+
+def write_body(nodes: Iterable[Node], write: OnnxWriter) -> None:
+    """Write the nodes of a body; refuses it with all that has no counterpart."""
+    if faults := written(nodes, write):
+        raise UnsupportedModelError("; ".join(faults))
+
+
+def element_type(name: str, write: OnnxWriter) -> int:
+    """Of a value, as ONNX numbers it."""
+    dtype = write.dtype(name)
+    return int(TensorProto.BFLOAT16) if dtype == "bfloat16" else helper.np_dtype_to_tensor_dtype(numpy_dtype(dtype))
 
 
 def attribute(value: float, name: str, node: Node, write: OnnxWriter) -> float:

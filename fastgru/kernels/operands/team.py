@@ -18,9 +18,12 @@ MEMBER: Final = places("team alone thread core", team=TEAM.words, alone=TEAM.wor
 
 # Of a run: why it ends early (0: it does not; a code of `kernels.table.FAILURES`) with two numbers for the message and
 # the instruction; then, for `look`, the state of the caller's thread, when the look-out began in milliseconds, the
-# caller's mode of the floating-point unit, and the addresses of `process.process` and of the caller's team; then the
-# words of the only member, for a run without a team.
-STATUS: Final = places("code first second instruction state since mode process team own", own=MEMBER.words)
+# caller's mode of the floating-point unit, and the addresses of `process.process` and of the caller's team; then, of
+# loops and branches, the instruction that comes next, the one that the run starts with, the iterations so far, and the
+# rows that the last one of them has stacked; then the words of the only member, for a run without a team.
+STATUS: Final = places(
+    "code first second instruction state since mode process team next start iterations rows own", own=MEMBER.words
+)
 
 # Of all members: the addresses of the program and of its bases, then the cores that the threads may use and room for a
 # mask of them.

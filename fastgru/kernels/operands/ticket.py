@@ -12,9 +12,10 @@ STATE: Final = places("parity busy version arrays", arrays=0)
 BANKS: Final = places("even odd nbytes")
 
 # Of a ticket: the address of the state, those of the bases of parity 0 and 1, the program's words, id(tuple), the
-# numbers of inputs and outputs; the `REPORT` of a run that failed; then `ARRAY` for each array, inputs first: its index
-# in the bases, the address of what it must be (`simd.ndarray.expectation`), and its bytes.
-REPORT: Final = places("code first second instruction")
+# numbers of inputs and outputs; the `REPORT` of a run, of which all but `rows` is of one that failed; then `ARRAY` for
+# each array, inputs first: its index in the bases, the address of what it must be (`simd.ndarray.expectation`), and its
+# bytes.
+REPORT: Final = places("code first second instruction rows")
 TICKET: Final = places("state bases program tuple inputs outputs report arrays", bases=2, report=REPORT.words, arrays=0)
 ARRAY: Final = places("base expected nbytes")
 

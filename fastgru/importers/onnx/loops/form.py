@@ -66,18 +66,14 @@ class LoopForm:
         """True for a Loop that only its condition ends."""
         return self.is_loop and (self.limit is None or (isinstance(self.limit, int) and self.limit >= _ENDLESS))
 
-    def static_trips(self, node: OnnxNode) -> int | None:
+    def static_trips(self) -> int | None:
         """The most iterations there can be, None where that is not known."""
-        if not self.is_loop:
-            return self.limit if isinstance(self.limit, int) else None
         if self.condition is not None and self.condition.array is None:
-            raise node.unsupported(
-                "whether it runs at all is computed while the model runs", "export it with a number of iterations"
-            )
+            return None
         if self.condition is not None and self.condition.array is not None and not self.condition.array.all():
             return 0
         if self.endless:
-            return 64
+            return _ENDLESS
         return self.limit if isinstance(self.limit, int) else None
 
     def body_inputs(self, build: OnnxGraphBuilder, states: Sequence[Value], iteration: int, trips: int) -> list[Value]:

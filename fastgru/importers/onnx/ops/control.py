@@ -1,23 +1,25 @@
-"""If, Loop and Scan: branches taken, loops over a GRU cell recognised, short loops unrolled, all else refused.
+"""If, Loop and Scan: loops over a GRU cell recognised, all others nodes that hold graphs.
 
-A graph of ours has no control flow: what is left of it when the model is read is nodes.
+What is known when the file is read is carried out: a branch is taken, a loop of constants folded, a short one unrolled.
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
-from fastgru.errors import UnsupportedModelError
-from fastgru.graphbuilder import Value
+from fastgru.graphbuilder import Value, build_body
 from fastgru.importers.onnx.builder import OnnxGraphBuilder, Refused
 from fastgru.importers.onnx.loops.form import LoopForm, loop_form, scan_form
+from fastgru.importers.onnx.loops.native import native_loop
 from fastgru.importers.onnx.loops.recognise import recognise
 from fastgru.importers.onnx.registry import OnnxNode, operator
+from fastgru.reference.facts import ValueFacts
 
-_MAX_TRIPS: Final = 256
-_MAX_UNROLLED_NODES: Final = 20_000
-_LIMITS: Final = (
-    f"over a GRU cell; or a number of iterations known when the file is read, of at most {_MAX_TRIPS} iterations"
-    f" and {_MAX_UNROLLED_NODES:,} nodes"
-)
+# A node for each iteration is better than a loop only while there are few.
+_MOST_UNROLLED: Final = 8
+_MOST_FOLDED: Final = 256
+_MOST_NODES: Final = 20_000
+_LIMITS: Final = "states of constant shapes; a body of operators of this table"
 
 
 @operator(
@@ -25,24 +27,50 @@ _LIMITS: Final = (
     versions=(1, 11, 13, 16, 19, 21, 23, 24, 25),
     inputs=(1, 1),
     outputs=None,
-    limits="a condition known when the file is read",
+    limits="outputs of one shape in both branches",
 )
 def _if(node: OnnxNode, build: OnnxGraphBuilder) -> tuple[Value, ...]:
-    condition = node.input(0).array
-    if condition is None:
-        raise node.unsupported(
-            f"the condition {node.site.proto.input[0]!r} is computed while the model runs",
-            "export with a fixed condition, or give the free dimensions that it depends on their sizes",
-        )
-    if condition.size != 1:
-        raise node.invalid(f"a condition of {condition.size} elements, expected 1")
+    condition = node.input(0)
     branches = {name: node.attrs.graph(name) for name in ("then_branch", "else_branch")}
-    name = "then_branch" if condition.reshape(-1)[0] else "else_branch"
+    if condition.array is None:
+        return _branch(node, build, condition)
+    if condition.array.size != 1:
+        raise node.invalid(f"a condition of {condition.array.size} elements, expected 1")
+    name = "then_branch" if condition.array.reshape(-1)[0] else "else_branch"
     body = node.around.open_body(branches[name], node.site)
     outputs = node.around.run_body(body, [], f"{node.site.name}/", node.site)
-    if len(outputs) < len(node.outputs):
-        raise node.invalid(f"{name} has {len(outputs)} outputs, {len(node.outputs)} are named")
+    _check_outputs(node, name, len(outputs))
     return tuple(outputs)
+
+
+def _check_outputs(node: OnnxNode, name: str, count: int) -> None:
+    if count < len(node.outputs):
+        raise node.invalid(f"{name} has {count} outputs, {len(node.outputs)} are named")
+
+
+def _branch(node: OnnxNode, build: OnnxGraphBuilder, condition: Value) -> tuple[Value, ...]:
+    """A node that carries out one of both branches."""
+    found = []
+    for name in ("then_branch", "else_branch"):
+        with node.around.tracing() as trace:
+            body = node.around.open_body(node.attrs.graph(name), node.site)
+            outputs = node.around.run_body(body, [], f"{node.site.name}/{name}/", node.site)
+        _check_outputs(node, name, len(outputs))
+        found.append((outputs[: len(node.outputs)], trace.nodes))
+    bodies = [build_body((), outputs, nodes) for outputs, nodes in found]
+    reads = tuple(dict.fromkeys(value for body in bodies for value in body.captured))
+    then, otherwise = (replace(body, captured=reads) for body in bodies)
+    made = []
+    for i, (a, b) in enumerate(zip(found[0][0], found[1][0], strict=True)):
+        if (a.dtype or b.dtype) != (b.dtype or a.dtype):
+            raise node.invalid(f"output {i} is {a.dtype} in one branch and {b.dtype} in the other")
+        sizes = None if a.rank is None or a.rank != b.rank else a.sizes
+        if sizes is not None:
+            sizes = tuple(m if m == n else None for m, n in zip(sizes, b.sizes or (), strict=True))
+        made.append(Value(a.hint, ValueFacts(a.dtype or b.dtype, sizes)))
+    build.node_name = node.site.name
+    build.keep("branch", [condition, *reads], made, {"then": then, "otherwise": otherwise})
+    return tuple(made)
 
 
 @operator("Loop", versions=(1, 11, 13, 16, 19, 21, 23, 24, 25), inputs=(2, None), outputs=None, limits=_LIMITS)
@@ -60,51 +88,50 @@ def _scan(node: OnnxNode, build: OnnxGraphBuilder) -> tuple[Value, ...]:
 def _iterated(node: OnnxNode, build: OnnxGraphBuilder, form: LoopForm) -> tuple[Value, ...]:
     if len(node.outputs) > len(form.states) + form.num_scans:
         raise node.invalid(f"{len(node.outputs)} outputs are named, the body has fewer")
-    found = recognise(node, build, form)
+    found: Sequence[Value] | None = recognise(node, build, form)
+    if found is None and all(value.array is not None for value in (*form.states, *form.sequences)):
+        found = _unrolled(node, build, form, _MOST_FOLDED, only_constants=True)
     if found is None:
         with build.sharing():
-            found = _unrolled(node, build, form)
-    return tuple(found)
+            found = _unrolled(node, build, form, _MOST_UNROLLED)
+    return tuple(native_loop(node, build, form) if found is None else found)
 
 
-def _unrolled(node: OnnxNode, build: OnnxGraphBuilder, form: LoopForm) -> list[Value]:
-    """Every iteration in a row, as long as their number is known and small."""
-    what, prefix = node.what, node.site.name
-    trips = form.static_trips(node)
-    budget = min(_MAX_TRIPS, _MAX_UNROLLED_NODES // max(len(form.body.nodes), 1))
-    if trips is None or trips > budget:
-        many = "is not known before it runs" if trips is None else f"of {trips} iterations is too long"
-        raise UnsupportedModelError(
-            f"{what}: its body is no GRU cell that is recognised, and the loop {many} (at most {budget} iterations of"
-            " this body are unrolled); export with fixed sizes, with the loop unrolled, or the body as a model of one"
-            " step"
-        )
+def _unrolled(
+    node: OnnxNode, build: OnnxGraphBuilder, form: LoopForm, most: int, *, only_constants: bool = False
+) -> Sequence[Value] | None:
+    """Every iteration in a row, where their number is known and at most `most`; None where not.
+
+    only_constants: where everything that they make is constant.
+    """
+    trips = form.static_trips()
+    budget = min(most, _MOST_NODES // max(len(form.body.nodes), 1))
+    if trips is None or (trips > budget and not (only_constants and form.endless)):
+        return None
     names = [info.name for info in form.body.graph.input[2 * form.is_loop :]]
     kept = {names[i]: value for i, value in enumerate(form.states) if form.keeps(i)}
     body = node.around.settle_body(form.body, kept, node.site)
     states: list[Value] = list(form.states)
     rows: list[list[Value]] = [[] for _ in range(form.num_scans)]
-    for iteration in range(trips):
+    for iteration in range(min(trips, budget)):
         given = form.body_inputs(build, states, iteration, trips)
-        outputs = node.around.run_body(body, given, f"{prefix}/{iteration}/", node.site)
+        outputs = node.around.run_body(body, given, f"{node.site.name}/{iteration}/", node.site)
         states, scans = outputs[form.first_state : form.first_scan], outputs[form.first_scan :]
         if any(isinstance(value, Refused) for value in outputs):
             return [*states, *scans]
+        if only_constants and any(value.array is None for value in outputs):
+            return None
         for row, value in zip(rows, scans, strict=True):
             row.append(value)
-        build.node_name = prefix
+        build.node_name = node.site.name
         if form.is_loop:
             if outputs[0].array is None and iteration + 1 < trips:
-                raise node.unsupported(
-                    "whether it goes on is computed while the model runs", "export it with a number of iterations"
-                )
+                return None
             if outputs[0].array is not None and not outputs[0].array.all():
                 break
     else:
         if form.endless:
-            raise UnsupportedModelError(
-                f"{what}: after {trips} iterations its condition still holds, and more are too many"
-            )
+            return None
     if not all(rows):
-        raise UnsupportedModelError(f"{what}: no iteration at all, so the shapes of what it stacks are not known")
+        return None
     return [*states, *(form.stack(build, row, i) for i, row in enumerate(rows))]

@@ -1,0 +1,216 @@
+"""Loops: the body is planned once, and carried out once an iteration within the same call."""
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any, Final
+
+from fastgru.engine.buffers import Buffer, Constant, Value, View, itemsize
+from fastgru.engine.builder import PlanBuilder
+from fastgru.engine.emission import Jump
+from fastgru.engine.lowering import lowering
+from fastgru.engine.nodes import lower_nodes
+from fastgru.engine.ops.cast import as_dtype, check_integers
+from fastgru.errors import ShapeError, UnsupportedModelError
+from fastgru.graph import Node, Subgraph
+from fastgru.kernels.operands.loop import LAND, LOOP, RECORD
+from fastgru.reference.loop import MAX_ITERATIONS
+from fastgru.reference.shape import normal_axis
+
+__all__ = ["lower_loop"]
+
+_BLOCK_BYTES: Final = 1 << 20  # of rows of which nobody knows how many there will be
+_WORK_OF_BYTES: Final = 8  # how `LOOK_WORK` counts what an instruction goes over
+
+
+@lowering("loop")
+def lower_loop(
+    builder: PlanBuilder, node: Node, limit: Value | None = None, condition: Value | None = None, *values: Value
+) -> list[Value]:
+    """The last states, then what is stacked."""
+    return _Loop(builder, node, limit, condition, values).outputs()
+
+
+class _Loop:
+    """A loop about to be emitted.
+
+    trips: at most so many iterations, -1 for no bound; limit, condition: what is known of them only when it runs. rows:
+    of a block of what is stacked, where nobody knows how many there will be, else 0.
+    """
+
+    def __init__(
+        self, builder: PlanBuilder, node: Node, limit: Value | None, condition: Value | None, values: Sequence[Value]
+    ) -> None:
+        self.builder, self.node, attrs = builder, node, node.attrs
+        self.body: Subgraph = attrs["body"]
+        K, S = attrs["states"], len(attrs["axes"])
+        if len(values) != K + S + len(self.body.captured):
+            raise ShapeError(f"{len(values)} inputs for {K} states, {S} sequences and {len(self.body.captured)} values")
+        self.first = [builder.contiguous(value) for value in values[:K]]
+        views = [builder.view(value) for value in values[K : K + S]]
+        self.sequences = [x if min(x.strides, default=0) >= 0 else builder.contiguous(x) for x in views]
+        self.axes = [normal_axis(axis, x.ndim) for axis, x in zip(attrs["axes"], views, strict=True)]
+        self.rest = values[K + S :]
+        self.most: int = attrs.get("max_iterations", MAX_ITERATIONS)
+        self.limit: View | None = None
+        self.condition: View | None = None
+        self.trips = self._count(limit, condition)
+        self.wanted = [bool(name) for name in (*node.outputs[K:], *[""] * len(attrs["output_axes"]))]
+        self.rows = 0
+        for view in (*self.first, *self.sequences, *(v for v in self.rest if isinstance(v, View))):
+            builder.touch(view)
+
+    def _count(self, limit: Value | None, condition: Value | None) -> int:
+        builder = self.builder
+        lengths = {x.shape[axis] for x, axis in zip(self.sequences, self.axes, strict=True)}
+        if len(lengths) > 1:
+            raise ShapeError(f"sequences of {sorted(lengths)} steps, expected one length")
+        if limit is not None:
+            check_integers(builder, limit=limit)
+            known = _one(limit, "limit")
+            if known is None:
+                self.limit = builder.contiguous(as_dtype(builder, limit, "int64"))
+            else:
+                lengths.add(max(known, 0))
+        if condition is not None:
+            known = _one(condition, "condition", dtype="bool")
+            if known is None:
+                self.condition = builder.contiguous(condition)
+            elif not known:
+                lengths.add(0)
+        return min(lengths, default=-1)
+
+    def outputs(self) -> list[Value]:
+        """The values of the node."""
+        builder, body = self.builder, self.body
+        record = builder.new((RECORD.words,), "int64")
+        banks = [(builder.new(x.shape, x.dtype), builder.new(x.shape, x.dtype)) for x in self.first]
+        begin = builder.jump("loop_begin", LOOP)
+        members, builder.members = builder.members, 1  # one of them carries out all of a loop
+        with builder.inside(begin):
+            now = [builder.moving(x, (x, *both)) for x, both in zip(self.first, banks, strict=True)]
+            slices = [self._slice(i) for i, _ in enumerate(self.sequences)]
+            given: list[Value] = [record.as_strided((), ()), *now, *(view for view, *_ in slices), *self.rest]
+            found = dict(zip((*body.inputs, *body.captured), given, strict=True))
+            lower_nodes(builder, body.nodes, found)
+            builder.label = str(self.node)
+            going = self._going(found)
+            following = [self._carry(i, found, x, both) for i, (x, both) in enumerate(zip(now, banks, strict=True))]
+            stacked = self._stack([builder.view(found[name]) for name in body.outputs[1 + len(now) :]])
+            last = builder.jump("loop_next", LOOP)
+        builder.members = members
+        end = builder.jump("land", LAND, {})
+        table: list[Buffer | View | int] = []
+        for x, both, before, after in zip(self.first, banks, now, following, strict=True):
+            table += [before.buffer, after.buffer, x, *both]
+        for view, source, step in (*slices, *((row, start, step) for row, start, _, step in stacked)):
+            table += [view.buffer, source, step]
+        words: dict[str, Any] = {
+            "record": record, "limit": self.limit, "condition": self.condition, "trips": self.trips, "most": self.most,
+            "counts": len(builder.scopes) > 1 or not slices, "outermost": len(builder.scopes) == 1, "first": 0,
+            "end": 0, "rows": self.rows, "work": self._work(begin, last), "states": len(now), "sequences": len(slices),
+            "stacked": len(stacked), "table": [],
+        }  # fmt: skip
+        made = [full for _, _, full, _ in stacked]
+        holds = [*(v for both in banks for v in both), *made, *self.sequences, *self.first]
+        for jump, also in ((begin, None), (last, going)):
+            jump.tensors, jump.words = LOOP.encode({**words, "going": also})
+            jump.targets, jump.skip, jump.holds, jump.table = {"first": (begin, 1), "end": (end, 0)}, end, holds, table
+            for tensor in jump.tensors:
+                if tensor is not None:
+                    builder.touch(tensor)
+        last.repeats = begin
+        return [
+            *(builder.moving(view, (view,), view) for view in now),
+            *(made.pop(0) if wanted else Constant() for wanted in self.wanted),
+        ]
+
+    def _slice(self, i: int) -> tuple[View, View, int]:
+        """Of a sequence: the slice of an iteration, where the first one lies, and the bytes to the next."""
+        x, axis = self.sequences[i], self.axes[i]
+        back, T, stride = self.node.attrs["backward"][i], x.shape[axis], x.strides[axis]
+        shape, strides = ((*a[:axis], *a[axis + 1 :]) for a in (x.shape, x.strides))
+        start = x.moved((T - 1) * stride) if back and T else x.offset
+        first = View(x.buffer, start, shape, strides, x.dtype)
+        return self.builder.moving(first, (x,)), first, (-stride if back else stride) * itemsize(x.dtype)
+
+    def _going(self, found: dict[str, Value]) -> View | None:
+        """Whether it goes on, where that is known only when an iteration has run."""
+        if not self.body.outputs[0]:
+            return None
+        value = found[self.body.outputs[0]]
+        known = _one(value, "whether a loop goes on", dtype="bool")
+        if known is None:
+            return self.builder.contiguous(value)
+        if not known:
+            self.trips = min(self.trips, 1) if self.trips >= 0 else 1
+        return None
+
+    def _carry(self, i: int, found: dict[str, Value], before: View, banks: tuple[View, View]) -> View:
+        """A state after an iteration, in the bank that is not its present one."""
+        value = self.builder.view(found[self.body.outputs[1 + i]])
+        if value.shape != before.shape or value.dtype != before.dtype:
+            raise UnsupportedModelError(
+                f"state {i} of the loop ({self.body.inputs[1 + i]!r}) is {before.dtype} {before.shape} before an"
+                f" iteration and {value.dtype} {value.shape} after it; a carried state keeps its shape: give it its"
+                " full size from the start, or export a fixed number of iterations unrolled"
+            )
+        place = self.builder.moving(before, banks)
+        self.builder.own(value, place.buffer)
+        return place
+
+    def _stack(self, rows: Sequence[View]) -> list[tuple[View, View, View, int]]:
+        """Of what is stacked: a row, where the first one lies, all of it, and the bytes to the next."""
+        attrs, stacked = self.node.attrs, []
+        kept = [(i, row) for i, row in enumerate(rows) if self.wanted[i]]
+        open_ended = (
+            self.limit is not None or self.condition is not None or bool(self.body.outputs[0]) or self.trips < 0
+        )
+        if kept and open_ended:
+            self.rows = self._block([row for _, row in kept], attrs["output_axes"], attrs["output_backward"])
+        for i, row in kept:
+            axis, count = normal_axis(attrs["output_axes"][i], row.ndim + 1), self.rows or self.trips
+            back = attrs["output_backward"][i]
+            full = self.builder.new((*row.shape[:axis], count, *row.shape[axis:]), row.dtype)
+            full.buffer.depth -= 1
+            stride = full.strides[axis]
+            shape, strides = ((*a[:axis], *a[axis + 1 :]) for a in (full.shape, full.strides))
+            start = full.moved((count - 1) * stride) if back and count else 0
+            place = self.builder.moving(View(full.buffer, start, shape, strides, full.dtype), (full,))
+            if axis:
+                self.builder.put(row, place)
+            else:
+                self.builder.own(row, place.buffer)
+            if self.rows:
+                self.builder.open_ended.add(full.buffer)
+            first = View(full.buffer, start, shape, strides, full.dtype)
+            stacked.append((place, first, full, (-stride if back else stride) * itemsize(full.dtype)))
+        return stacked
+
+    def _block(self, rows: Sequence[View], axes: Sequence[int], backward: Sequence[bool]) -> int:
+        """How many rows are stacked before they are taken away."""
+        if len(self.builder.scopes) > 2:
+            raise UnsupportedModelError(
+                "a loop within a loop or a branch stacks outputs, and how many is known only when it has run; stack a"
+                " fixed number of them"
+            )
+        if any(axes) or any(backward):
+            raise UnsupportedModelError(
+                "what is stacked by a loop of unknown length goes along the first axis, forward"
+            )
+        nbytes = sum(row.size * itemsize(row.dtype) for row in rows)
+        most = self.most if self.trips < 0 else max(self.trips, 1)
+        return max(min(_BLOCK_BYTES // max(nbytes, 1), most), 1)
+
+    def _work(self, begin: Jump, last: Jump) -> int:
+        """What an iteration counts as between two looks at signals."""
+        steps = self.builder.instructions
+        body = steps[steps.index(begin) + 1 : steps.index(last)]
+        views = [view for step in body for view in step.tensors if view is not None]
+        return _WORK_OF_BYTES * (512 * len(body) + sum(view.size * itemsize(view.dtype) for view in views))
+
+
+def _one(value: Value, what: str, dtype: str = "") -> int | None:
+    """The one number of a constant, None where it is known only when the plan runs."""
+    if prod(value.shape) != 1 or (dtype and value.dtype != dtype):
+        raise ShapeError(f"{what} is {value.dtype} of shape {value.shape}, expected one {dtype or 'integer'}")
+    return int(value.array.reshape(-1)[0]) if isinstance(value, Constant) else None

@@ -1,0 +1,72 @@
+"""What loops and branches share: nodes that hold graphs."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastgru.errors import ShapeError, UnsupportedModelError
+from fastgru.graph import Array, Subgraph
+from fastgru.reference.evaluate import check_node, run_nodes
+from fastgru.reference.facts import weights
+from fastgru.reference.foreign import FOREIGN, describe_foreign
+from fastgru.reference.operand import Dims, Operand, UnknownError
+
+__all__ = ["check_body", "no_dims", "number", "run_body", "weights_inside"]
+
+
+def no_dims(*_: Operand | None, **__: Any) -> Dims:
+    """Facts of bodies say what the outputs are."""
+    raise UnknownError
+
+
+def check_body(body: Subgraph) -> None:
+    """Raise as `check_node` unless every node of the body is one of ours that is whole."""
+    for node in body.nodes:
+        if node.op == FOREIGN:
+            raise UnsupportedModelError(
+                f"{describe_foreign(node)} stands in the body of a loop or a branch, where onnx's implementation is not"
+                " called; write it in other operators"
+            )
+        check_node(node)
+
+
+def _read_as_weights(body: Subgraph, name: str) -> list[int | None]:
+    """How nodes read a value: the axis of the outputs in a matrix of weights, None for anything else."""
+    return [
+        weights(node.op, node.attrs, len(node.inputs)).get(i)
+        for node in body.nodes
+        for i, read in enumerate(node.inputs)
+        if read == name
+    ]
+
+
+def weights_inside(count: int, **attrs: Any) -> dict[int, int | None]:
+    """What all readers in all bodies take as weights, along one axis."""
+    found = {}
+    for i in range(count):
+        axes = [
+            axis
+            for body in attrs.values()
+            if isinstance(body, Subgraph) and count - i <= len(body.captured)
+            for axis in _read_as_weights(body, body.captured[i - count])
+        ]
+        if axes and None not in axes and len(set(axes)) == 1:
+            found[i] = axes[0]
+    return found
+
+
+def number(value: Array, what: str, kinds: str) -> int:
+    """The one integer ("i") or bool ("b") that `value` must be, or `ShapeError`."""
+    if value.size != 1 or value.dtype.kind not in kinds:
+        raise ShapeError(
+            f"{what} is {value.dtype} of shape {value.shape}, expected one {'bool' if kinds == 'b' else 'integer'}"
+        )
+    return int(value.reshape(-1)[0])
+
+
+def run_body(body: Subgraph, given: Sequence[Array], captured: Sequence[Array]) -> list[Any]:
+    """Its outputs, None for one that there is not."""
+    if len(captured) != len(body.captured):
+        raise ShapeError(f"{len(captured)} values for a body that reads {len(body.captured)} of the graph around it")
+    values = dict(zip((*body.inputs, *body.captured), (*given, *captured), strict=True))
+    run_nodes(body.nodes, values)
+    return [values[name] if name else None for name in body.outputs]
