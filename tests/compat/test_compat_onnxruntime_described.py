@@ -13,6 +13,25 @@ from ort_models import BOTH, X, info, model
 import fastgru.compat.onnxruntime as ours
 from fastgru.errors import FastGRUError
 
+
+def test_weights_of_a_gru_are_fed_where_the_file_lists_them_as_inputs():
+    """As PyTorch writes them with keep_initializers_as_inputs=True."""
+    rng = np.random.default_rng(0)
+    sizes = {"W": (1, 12, 2), "R": (1, 12, 4), "B": (1, 24)}
+    held = {name: rng.normal(0, 0.5, size).astype(np.float32) for name, size in sizes.items()}
+    inputs = [info(name, TensorProto.FLOAT, size) for name, size in sizes.items()]
+    node = helper.make_node("GRU", ["x", "W", "R", "B"], ["y"], hidden_size=4, linear_before_reset=1)
+    weights = [numpy_helper.from_array(array, name) for name, array in held.items()]
+    x, y = info("x", TensorProto.FLOAT, ["T", "N", 2]), info("y", TensorProto.FLOAT, None)
+    data = model([node], [x, *inputs], [y], weights)
+    feeds = {"x": rng.standard_normal((5, 3, 2)).astype(np.float32)}
+    for fed in ({}, {"R": -held["R"]}, {"W": 2 * held["W"], "B": held["B"] + 1}, {}):
+        theirs, mine = (importlib.import_module(package).InferenceSession(data) for package in BOTH)
+        assert [a.name for a in mine.get_overridable_initializers()] == ["W", "R", "B"]
+        want, got = (session.run(None, {**feeds, **fed})[0] for session in (theirs, mine))
+        np.testing.assert_allclose(got, want, atol=1e-6)
+
+
 # What a file leaves out of the shapes of its outputs: (nodes, inputs, declared shape of y).
 SHAPES: dict[str, tuple[Any, Any, Any]] = {
     "nothing declared": (("Relu", ["x"], {}), [("x", ["N", 2])], None),
@@ -95,6 +114,16 @@ REFUSED_MODELS = {
     "strings": faulty("Identity", [("x", TensorProto.STRING, ["N"])]),
     "an operator of another opset": faulty("Relu", [("x", F, ["N", 2])], opset=3),
 }
+
+
+def test_a_model_in_the_format_of_ort_is_refused_by_name(tmp_path):
+    theirs = importlib.import_module(BOTH[0])
+    options = theirs.SessionOptions()
+    options.log_severity_level, options.optimized_model_filepath = 4, str(tmp_path / "model.ort")
+    options.add_session_config_entry("session.save_model_format", "ORT")
+    theirs.InferenceSession(faulty("Relu", [("x", F, ["N", 2])]), options)
+    with pytest.raises(ours.onnxruntime_pybind11_state.NotImplemented, match="give the ONNX file"):
+        ours.InferenceSession(str(tmp_path / "model.ort"))
 
 
 @pytest.mark.parametrize("name", REFUSED_MODELS)

@@ -143,6 +143,16 @@ def test_an_input_that_is_listed_twice_is_not_read():
         load(model([helper.make_node("Neg", ["x"], ["y"])], [x, x], [info("y", F, None)]).SerializeToString())
 
 
+def test_an_initializer_that_is_there_twice():
+    weight, other = (numpy_helper.from_array(np.float32([1, value]), "w") for value in (2, 3))
+    node = helper.make_node("Add", ["x", "w"], ["y"])
+    x, y = (info(name, F, ["N", 2]) for name in "xy")
+    loaded = load(model([node], [x], [y], [weight, weight]).SerializeToString())
+    np.testing.assert_array_equal(loaded(np.zeros((1, 2), np.float32)), [[1, 2]])
+    with pytest.raises(InvalidModelError, match="initializer 'w' is there twice, with different contents"):
+        load(model([node], [x], [y], [weight, other]).SerializeToString())
+
+
 def test_domains_that_are_not_imported():
     """Those that onnxruntime knows mean their first version, any other is not read."""
     for domain, error, match in (

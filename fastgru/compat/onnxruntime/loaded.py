@@ -215,6 +215,8 @@ def _overridable(proto: ModelProto) -> dict[str, TensorSpec]:
 
 def _parse(content: Content) -> ModelProto:
     """The file as it is, without its external data, for what it says of itself."""
+    if bytes(content[4:8]) == b"ORTM":
+        raise OrtNotImplemented("models in ORT's format are not implemented; give the ONNX file that it was made from")
     proto = ModelProto()
     try:
         proto.ParseFromString(content.tobytes())

@@ -184,8 +184,12 @@ def _initializers(graph: GraphProto, build: OnnxGraphBuilder, external: External
 
         return read
 
-    _check_unique([proto.name for proto in graph.initializer], "initializer")
-    return {proto.name: reader(proto) for proto in graph.initializer}
+    _check_named([proto.name for proto in graph.initializer], "initializer")
+    tensors: dict[str, TensorProto] = {}
+    for proto in graph.initializer:
+        if tensors.setdefault(proto.name, proto) != proto:
+            raise InvalidModelError(f"initializer {proto.name!r} is there twice, with different contents")
+    return {name: reader(proto) for name, proto in tensors.items()}
 
 
 def _check_named(names: list[str], what: str) -> None:
