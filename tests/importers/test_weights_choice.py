@@ -8,6 +8,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -15,7 +16,8 @@ from craft_files import tensor_pickle, torch_zip, zip_of
 
 from fastgru.cli import main
 from fastgru.errors import InvalidModelError, UnsupportedModelError
-from fastgru.importers.weights import find_grus, read_weights
+from fastgru.importers.architecture.parameters import Parameters
+from fastgru.importers.weights import Weights, find_grus, read_weights
 from fastgru.importers.weights.fold import fold_reparametrised
 from fastgru.importers.weights.nested import AmbiguousStateDictError, choose_state_dict
 
@@ -176,6 +178,17 @@ def test_weights_in_parts_come_back_whole() -> None:
         assert folded[name].dtype == np.float32
         assert next(iter(folded)) == "before"
         assert list(folded)[-1] == "after"
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "bfloat16"])
+def test_weights_in_parts_have_the_bits_that_a_description_gives_them(dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    v, g = (rng.normal(1, 0.5, shape).astype(np.dtype(getattr(ml_dtypes, dtype, dtype))) for shape in ((8, 3), (8, 1)))
+    parts = {"fc.weight_g": g, "fc.weight_v": v}
+    folded = fold_reparametrised(parts, "f")["fc.weight"]
+    taken = Parameters(Weights(parts), "fc", {}, "fc").take("weight", (8, 3))
+    assert folded.dtype == taken.dtype == ("float64" if dtype == "float64" else "float32")
+    np.testing.assert_array_equal(folded, taken)
 
 
 def test_parts_that_do_not_fit_are_errors() -> None:

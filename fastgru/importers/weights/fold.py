@@ -22,7 +22,7 @@ NEAR: Final = 0.25  # of two unit vectors, one of them some training steps older
 
 
 def fold_reparametrised(tensors: Mapping[str, Array], source: str) -> dict[str, Array]:
-    """`tensors` with whole weights where the first of their parts stood, computed in float64, in the parts' dtype.
+    """`tensors` with whole weights where the first of their parts stood, in float32, or float64 where the parts are.
 
     Raises `UnsupportedModelError` for a parametrisation that is none of the three, `InvalidModelError` where the parts
     of one do not fit together.
@@ -59,9 +59,10 @@ def fold_reparametrised(tensors: Mapping[str, Array], source: str) -> dict[str, 
 def _whole(compute: Callable[..., Array], parts: list[Array], what: str) -> Array:
     if any(part.dtype.kind not in "fV" for part in parts[:1]):
         raise InvalidModelError(f"{what}: its parts are {parts[0].dtype}, expected floats")
+    dtype = np.float64 if parts[0].dtype.itemsize > 4 else np.float32
     with np.errstate(all="ignore"):
         try:
-            return compute(*(part.astype(np.float64) for part in parts)).astype(parts[0].dtype)
+            return compute(*(part.astype(dtype) for part in parts)).astype(dtype)
         except UnsupportedModelError as error:
             raise UnsupportedModelError(f"{what}: {error}: remove it in torch before saving") from None
         except ValueError:
@@ -70,11 +71,12 @@ def _whole(compute: Callable[..., Array], parts: list[Array], what: str) -> Arra
 
 
 def _weight_norm(g: Array, v: Array) -> Array:
-    """torch.nn.utils.weight_norm: dim is the axis that g keeps, None where g is a number."""
+    """torch.nn.utils.weight_norm: dim is the axis that g keeps, None where g is a number. The norm is in float64."""
     if g.size != 1 and (g.ndim != v.ndim or any(m not in (1, n) for m, n in zip(g.shape, v.shape, strict=True))):
         raise ValueError
     axes = tuple(axis for axis in range(v.ndim) if g.size == 1 or g.shape[axis] == 1)
-    return np.asarray(v * (g / np.sqrt(np.sum(v * v, axis=axes, keepdims=True)).reshape(g.shape if g.size > 1 else ())))
+    length = np.sqrt(np.square(v.astype(np.float64)).sum(axes, keepdims=True))
+    return np.asarray(g.reshape(length.shape) * v / length)
 
 
 def _spectral_norm(w: Array, u: Array, v: Array) -> Array:
@@ -89,7 +91,7 @@ def _spectral_norm(w: Array, u: Array, v: Array) -> Array:
     )
     if len(left) != 1:
         raise UnsupportedModelError("spectral_norm goes along axis 0 or 1, which the tensors do not tell")
-    return np.asarray(w / (u @ left[0] @ v))
+    return np.asarray(w / (u.astype(np.float64) @ left[0] @ v))
 
 
 def _pruned(w: Array, mask: Array) -> Array:

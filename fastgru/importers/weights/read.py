@@ -49,7 +49,8 @@ def read_weights(source: Source, *, format: str | None = None, key: str | None =
     Arrays keep the file's dtype (bfloat16 as `ml_dtypes.bfloat16`; JSON becomes float64), in memory of their own: what
     happens to the file afterwards does not reach them. A prefix `module.` or `_orig_mod.` that every name has is taken
     off. Weights that torch's weight_norm, spectral_norm and pruning keep in parts come back whole, under the names that
-    they have without. Objects of classes that are not known are passed over (`Weights.passed_over` names them).
+    they have without, in float32 or float64. Objects of classes that are not known are passed over
+    (`Weights.passed_over` names them).
 
     Raises `InvalidModelError` for a damaged or hostile file, `UnsupportedModelError` for pickled code, dtypes and forms
     that are not read, with the way round; `FileNotFoundError` and `PermissionError` as they come.
