@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import Any, ClassVar, Final
 
 from fastgru.compat.onnxruntime.errors import NoDevice, RuntimeException
@@ -155,34 +156,11 @@ class OrtDevice:
 
     mem_type = device_mem_type
 
-    @staticmethod
-    def cpu() -> int:
-        """The number of this kind of device."""
-        return get_ort_device_type("cpu")
-
-    @staticmethod
-    def cuda() -> int:
-        return get_ort_device_type("cuda")
-
-    @staticmethod
-    def gpu() -> int:
-        return get_ort_device_type("gpu")
-
-    @staticmethod
-    def dml() -> int:
-        return get_ort_device_type("dml")
-
-    @staticmethod
-    def webgpu() -> int:
-        return get_ort_device_type("webgpu")
-
-    @staticmethod
-    def cann() -> int:
-        return get_ort_device_type("cann")
-
-    @staticmethod
-    def npu() -> int:
-        return get_ort_device_type("npu")
+    # The numbers of the kinds of devices.
+    cpu, cuda, gpu, dml, webgpu, cann, npu = (
+        staticmethod(partial(get_ort_device_type, name))
+        for name in ("cpu", "cuda", "gpu", "dml", "webgpu", "cann", "npu")
+    )
 
     @staticmethod
     def fpga() -> int:
