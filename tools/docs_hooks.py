@@ -119,6 +119,20 @@ def keras_layers() -> str:
     return _table(("", "read"), [(kind, _named(names)) for kind, names in kinds.items()])
 
 
+def keras_masks() -> str:
+    """What each layer does with a mask, before Keras 3 and from it on."""
+    from fastgru.importers.keras.masks import MASKS
+
+    kinds: dict[tuple[str, str], list[str]] = {}
+    for name, (before, since) in sorted(MASKS.items()):
+        kinds.setdefault((before.value, since.value), []).append(name)
+    rows = [(_named(names), before, since) for (before, since), names in sorted(kinds.items(), reverse=True)]
+    drop = "hands none on"
+    return _table(
+        ("layer", "Keras 1 and 2", "Keras 3"), [*rows, ("all others, and functions of `keras.ops`", drop, drop)]
+    )
+
+
 def architecture_types() -> str:
     """The types of layers that a description may have, and what each may be told."""
     from fastgru.importers.architecture import types
@@ -148,6 +162,7 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "architecture-types": architecture_types,
     "floors": floors,
     "keras-layers": keras_layers,
+    "keras-masks": keras_masks,
     "onnx-exports": onnx_exports,
     "onnx-fallback": onnx_fallback,
     "onnx-fallback-refused": onnx_fallback_refused,

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-__all__ = ["FORMS", "LAYERS", "PAIRED", "SINKS", "Tensors", "make_inputs", "make_tensors"]
+__all__ = ["FORMS", "LAYERS", "PAIRED", "SINKS", "STORED", "Tensors", "make_inputs", "make_tensors"]
 
 N, T, D = 4, 6, 4
 HIDDEN: Final = -1.0
@@ -502,4 +502,17 @@ PAIRED: Final = (
     "Concatenate-masked-axis=-1", "Concatenate-masked-axis=1", "Attention-self", "Attention-plain", "Attention-masked",
     "Attention-plain-first", "AdditiveAttention-masked", "Sequential", "Functional", "Functional-two",
     "Functional-states", "Functional-masking", "shared", "Embedding-state", "ops-cast", "ops-add",
+)  # fmt: skip
+
+# Of these the tests have each form of PAIRED after each as a file, with what Keras gave.
+STORED: Final = (
+    "Dropout-0.3", "Identity", "RMSNormalization", "Masking-0.0", "Conv1D-3-2-padding=same",
+    "GRU-4-return_sequences=True", "GRU-4-return_sequences=True-zero_output_for_mask=True", "mask=",
+    "GRU-state-name-return_sequences=True", "GRU-state-list-return_sequences=True",
+    "GRU-state-mask-return_sequences=True", "GRU-returns--1-return_sequences=True",
+    "Bidirectional-GRU-concat-plain-return_sequences=True", "Bidirectional-GRU-None-plain-return_sequences=True",
+    "Bidirectional-GRU-concat-name-return_sequences=True", "TimeDistributed-Dense", "Add-masked", "Multiply-masked",
+    "Maximum-masked", "Concatenate-masked-axis=-1", "Concatenate-masked-axis=1", "Attention-masked",
+    "Attention-plain-first", "Sequential", "Functional-states", "Functional-masking", "shared", "Embedding-state",
+    "ops-cast",
 )  # fmt: skip

@@ -101,7 +101,7 @@ def _functional(model: LayerConfig, layers: Mapping[str, LayerConfig], data: lis
 def _told_apart(layer: LayerConfig, data: Mapping[str, Any]) -> LayerConfig:
     """Legacy files of Keras 3 name no modules.
 
-    keras.ops.add(a, b) has two arguments, the layer Add()([a, b]) one; every layer tells whether it is trainable.
+    keras.ops.add(a, b) has two arguments, the layer Add()([a, b]) one; most layers tell whether they are trainable.
     """
     nodes = data.get("inbound_nodes")
     if layer.module or layer.custom or not isinstance(nodes, list) or not nodes or not isinstance(nodes[0], Mapping):
@@ -109,8 +109,8 @@ def _told_apart(layer: LayerConfig, data: Mapping[str, Any]) -> LayerConfig:
     if layer.class_name in ("InputLayer", *MODELS):
         return layer
     args = nodes[0].get("args")
-    several = layer.class_name in operations() and isinstance(args, list) and len(args) > 1
-    return replace(layer, module=OPERATIONS_MODULE) if several or "trainable" not in layer.config else layer
+    function = (isinstance(args, list) and len(args) > 1) or "trainable" not in layer.config
+    return replace(layer, module=OPERATIONS_MODULE) if function and layer.class_name in operations() else layer
 
 
 def _read_call(layer: LayerConfig, name: str, number: int, node: Any) -> LayerCall:
