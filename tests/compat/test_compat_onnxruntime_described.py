@@ -132,17 +132,40 @@ def test_what_cannot_run_is_found_when_the_session_is_made(name):
         ours.InferenceSession(REFUSED_MODELS[name])
 
 
-def test_what_a_run_raises_is_of_onnxruntimes_tree():
-    """A gather of rows that are not there: it shows only when the numbers come."""
+# What shows only when the numbers come: a node, its free inputs, what it is fed. w is (3, 2).
+MISFITS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "Gather": ("w x", {"x": np.int64([0, 7])}, {}),
+    "GatherElements": ("w x", {"x": np.int64([[7]])}, {}),
+    "GatherND": ("w x", {"x": np.int64([[7]])}, {}),
+    "MatMul": ("x w", {"x": X}, {}),
+    "Gemm": ("x w", {"x": X}, {}),
+    "Add": ("x w", {"x": np.ones((2, 5), np.float32)}, {}),
+    "Concat": ("x w", {"x": np.ones((2, 5), np.float32)}, {"axis": 0}),
+    "LayerNormalization": ("w x", {"x": np.ones(7, np.float32)}, {}),
+}
+
+
+@pytest.mark.parametrize("op", MISFITS)
+def test_what_a_run_raises_is_of_onnxruntimes_tree(op):
+    reads, feeds, attrs = MISFITS[op]
     weight = numpy_helper.from_array(X, "w")
-    data = model(
-        [helper.make_node("Gather", ["w", "ids"], ["y"])],
-        [info("ids", TensorProto.INT64, ["N"])],
-        [info("y", F, ["N", 2])],
-        [weight],
-    )
+    inputs = [info(n, helper.np_dtype_to_tensor_dtype(a.dtype), [None] * a.ndim) for n, a in feeds.items()]
+    node = helper.make_node(op, reads.split(), ["y"], **attrs)
+    data = model([node], inputs, [helper.make_empty_tensor_value_info("y")], [weight])
+    errors = []
     for package in BOTH:
-        session = importlib.import_module(package).InferenceSession(data)
+        session = importlib.import_module(package).InferenceSession(data, providers=["CPUExecutionProvider"])
+        with pytest.raises(Exception) as caught:
+            session.run(None, feeds)
+        errors.append(caught.value)
+    theirs, mine = errors
+    assert type(theirs).__name__ in ("Fail", "InvalidArgument")
+    assert isinstance(mine, getattr(ours.onnxruntime_pybind11_state, type(theirs).__name__))
+
+
+def test_what_fits_nothing_is_found_when_the_session_is_made():
+    inputs = [("x", F, [3, 2]), ("z", F, [3, 2])]
+    for package in BOTH:
         state = importlib.import_module(f"{package}.capi.onnxruntime_pybind11_state")
-        with pytest.raises((state.InvalidArgument, state.Fail)):
-            session.run(None, {"ids": np.int64([0, 7])})
+        with pytest.raises(state.Fail):
+            importlib.import_module(package).InferenceSession(faulty("MatMul", inputs))

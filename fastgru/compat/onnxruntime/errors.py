@@ -10,6 +10,7 @@ __all__ = [
     "InvalidArgument",
     "InvalidGraph",
     "InvalidProtobuf",
+    "Misfit",
     "ModelLoadCanceled",
     "ModelLoaded",
     "ModelRequiresCompilation",
@@ -40,6 +41,15 @@ class InvalidArgument(_Numbered, ShapeError):
     """An input or output that is unknown, or does not fit: name, rank, size or dtype."""
 
     code, word = 2, "INVALID_ARGUMENT"
+
+
+class Misfit(Fail, InvalidArgument):
+    """Inputs of a node that do not fit together, which shows when the numbers come.
+
+    onnxruntime says FAIL of most operators and INVALID_ARGUMENT of others: code that catches either catches this.
+    """
+
+    code, word = 1, "FAIL"
 
 
 class NoSuchFile(_Numbered, FileNotFoundError):

@@ -17,6 +17,7 @@ from fastgru.compat.onnxruntime.errors import (
     InvalidArgument,
     InvalidGraph,
     InvalidProtobuf,
+    Misfit,
     ModelLoadCanceled,
     NoSuchFile,
     OrtNotImplemented,
@@ -97,7 +98,8 @@ class LoadedFile:
         try:
             results = model.run(feeds, direct or None)
         except ShapeError as error:
-            raise InvalidArgument(self._fault(feeds) or str(error)) from error
+            fault = self._fault(feeds)
+            raise InvalidArgument(fault) if fault else Misfit(str(error)) from error
         except UnsupportedModelError as error:
             raise OrtNotImplemented(str(error)) from error
         except FastGRUError as error:
@@ -231,7 +233,7 @@ def _try_plan(model: Model) -> None:
     """Raise `UnsupportedModelError` for what shows only when a plan is made: sizes that depend on data, and dtypes.
 
     A plan is made for free dimensions of a few sizes. One that fits the model is enough; sizes that do not fit it say
-    nothing of others.
+    nothing of others. Raises `ShapeError` where no dimension is free, and nothing fits.
     """
     refusal: UnsupportedModelError | None = None
     for size in _TRIED_SIZES:
@@ -243,7 +245,9 @@ def _try_plan(model: Model) -> None:
         except UnsupportedModelError as error:
             refusal = error
         except FastGRUError:
-            return
+            if any(None in (spec.shape or ()) for spec in model.inputs):
+                return
+            raise  # no size is free: it fits nothing
         else:
             return
     if refusal is not None:
