@@ -75,10 +75,11 @@ def _fitting(spec: TensorSpec, feeds: Mapping[str, Array], rng: random.Random) -
 
 
 def _run(model: Model, given: Mapping[str, Array]) -> dict[str, Array]:
-    """Into arrays with fences."""
-    executable: Any = model._runnable
-    program = executable.program({name: a.shape for name, a in executable.bind(given).items()})
-    out = {name: fenced(slot.shape, np.dtype(slot.dtype)) for name, slot in program.outputs.items()}
+    """Into arrays with fences, of the shapes that the plan tells, or a run where there is no plan for all of it."""
+    runnable = model._runnable
+    route = runnable.route({name: a.shape for name, a in runnable.bind(given).items()})
+    slots: Any = model.run(given) if route is None else route.program.outputs
+    out = {name: fenced(slot.shape, np.dtype(slot.dtype)) for name, slot in slots.items()}
     results = model.run(given, out=out)
     for name, array in out.items():
         check_fence(name, array)
