@@ -23,6 +23,7 @@ from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import DTYPES, Array, Graph, Node, TensorSpec
 from fastgru.precisions import Precision, split_precision
 from fastgru.process import lock
+from fastgru.reference.evaluate import check_node
 from fastgru.reference.facts import ValueFacts, infer_graph, weights
 from fastgru.reference.foreign import FOREIGN, check_foreign, describe_foreign, evaluate_foreign
 from fastgru.reference.loop import iterations
@@ -294,15 +295,18 @@ def _cut(graph: Graph) -> list[tuple[list[Node], frozenset[str]]]:
 
 
 def open_ended(graph: Graph) -> set[str]:
-    """What loops stack of which nobody knows how many iterations they have before they have run."""
-    if not any(node.op == "loop" for node in graph.nodes):
-        return set()
-    facts = infer_graph(graph)
+    """What loops stack of which nobody knows how many iterations they have before they have run.
+
+    Raises `InvalidModelError` or `UnsupportedModelError` for a loop that is none.
+    """
+    loops = [node for node in graph.nodes if node.op == "loop"]
+    for node in loops:
+        check_node(node)
+    facts = infer_graph(graph) if loops else {}
     return {
         name
-        for node in graph.nodes
-        if node.op == "loop"
-        and iterations([facts.get(n, ValueFacts()) if n else None for n in node.inputs], node.attrs) is None
+        for node in loops
+        if iterations([facts.get(n, ValueFacts()) if n else None for n in node.inputs], node.attrs) is None
         for name in node.outputs[node.attrs["states"] :]
         if name
     }

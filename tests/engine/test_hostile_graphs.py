@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from fastgru.engine import Executable
+from fastgru.engine.partition import make_runnable
 from fastgru.errors import FastGRUError, InvalidModelError, ShapeError, UnsupportedModelError
 from fastgru.graph import Graph, Node, TensorSpec
 from fastgru.reference.pool import seen_counts
@@ -115,3 +116,10 @@ def test_what_windows_see_is_counted_at_once(include_padding: bool) -> None:
         seen = sum(((starts + t * d >= low) & (starts + t * d < high)).astype(np.int64) for t in range(k))
         [counts] = seen_counts([n], windows, include_padding=include_padding)
         np.testing.assert_array_equal(counts, np.maximum(seen, 1))
+
+
+@pytest.mark.parametrize("attrs", [{}, {"body": {"inputs": [], "outputs": [""]}, "states": 0}])
+def test_a_loop_that_is_none_is_refused(attrs: dict[str, Any]) -> None:
+    graph = Graph((), (TensorSpec("y", "float32", None),), (Node("loop", ("", ""), ("y",), attrs),))
+    with pytest.raises(FastGRUError, match=r"loop 'y': attribute .* is missing"):
+        make_runnable(graph)
