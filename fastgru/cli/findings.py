@@ -20,7 +20,6 @@ from fastgru.spec import Activation, GRUSpec
 
 __all__ = ["examine", "profile"]
 
-_MOST_CHOICES: Final = 20
 _WEIGHTS_ONLY: Final = ("npz", "torch-legacy", "torch-zip")
 # Formats that hold a whole model or weights alone: what to call the one and the other.
 _EITHER: Final[Mapping[str, tuple[str, str]]] = {
@@ -133,7 +132,10 @@ def _unsupported(graph: Graph) -> str:
 def _weights(graph: Graph, precision: str | None) -> list[dict[str, str]]:
     from fastgru.model import Model
 
-    chosen = Model(graph, precision=precision).weight_precisions
+    try:
+        chosen = Model(graph, precision=precision).weight_precisions
+    except UnsupportedModelError as error:  # the model runs; what is not known before is what its weights are
+        return [{"op": "-", "node": "-", "precision": "-", "why": str(error)}]
     return [{"op": c.op, "node": name, "precision": c.precision, "why": c.why} for name, c in chosen.items()]
 
 
@@ -173,13 +175,12 @@ def _of_weights(file: Path, key: str | None) -> dict[str, Any]:
     try:
         weights = read_weights(file, key=key)
     except AmbiguousStateDictError as error:
-        choices = [(choice, read_weights(file, key=choice)) for choice in error.choices[:_MOST_CHOICES]]
         return {
             "kind": "choices",
             "unsupported": str(error),
             "choices": [
-                {"key": choice, "tensors": len(state), "grus": [str(gru) for gru in find_grus(state)]}
-                for choice, state in choices
+                {"key": choice, "tensors": len(shapes), "grus": [str(gru) for gru in find_grus(shapes)]}
+                for choice, shapes in zip(error.choices, error.shapes, strict=False)
             ],
         }
     specs = weights.specs

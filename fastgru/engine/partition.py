@@ -157,7 +157,8 @@ class Reweighted(Runnable):
             return last[1]
         constants = {self._renamed[name]: array for name, array in zip(self._given, arrays, strict=True)}
         graph = replace(self._rest, constants={**self._rest.constants, **constants})
-        made = make_runnable(graph, precision=self._asked, threads=self.threads, budget=self.budget)
+        # A budget of its own: plans that were entered in a common one would keep the weights of calls that are over.
+        made = make_runnable(graph, precision=self._asked, threads=self.threads, budget=Budget(self.budget.limit))
         self._last = arrays, made
         return made
 

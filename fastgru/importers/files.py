@@ -45,6 +45,11 @@ _FOREIGN: Final = (
 # How pickles of the protocols 0 and 1, which have no magic number, begin: a container, or the name of a class.
 _OLD_PICKLE: Final = re.compile(rb"\([dl](p\d+)?\n|\(i[\w.]+\n\w+\n|[}\])]q.|c[\w.]+\n\w+\n")
 
+# How files of models are called inside of archives, such as those of stable-baselines3.
+_MODEL_ENDINGS: Final = (
+    ".bin", ".ckpt", ".h5", ".hdf5", ".keras", ".onnx", ".pb", ".pt", ".pth", ".safetensors", ".tar", ".zip",
+)  # fmt: skip
+
 # Fields of onnx.ModelProto: number -> wire type (0 varint, 2 length-delimited).
 _ONNX_FIELDS: Final = {1: 0, 2: 2, 3: 2, 4: 2, 5: 0, 6: 2, 7: 2, 8: 2, 14: 2, 20: 2, 25: 2, 26: 2}
 
@@ -113,6 +118,11 @@ def _detect_zip(content: Content) -> str:
         return "keras"
     if members and all(member.endswith(".npy") for member in members):
         return "npz"
+    if inside := [member for member in members if member.lower().endswith(_MODEL_ENDINGS)]:
+        raise UnsupportedModelError(
+            f"{name}: this is a zip archive around {', '.join(repr(member[:60]) for member in inside[:5])}: unpack it,"
+            " and read the file with the weights"
+        )
     shown = ", ".join(repr(member[:40]) for member in members[:5]) or "nothing"
     raise InvalidModelError(f"{name}: a zip archive of {shown}; expected a PyTorch checkpoint, a .keras or a .npz file")
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 import pytest
+from click.testing import CliRunner
 from onnx import TensorProto as T
 from onnx import helper
 
 import fastgru
+from fastgru.cli import main
+from fastgru.engine.partition import Reweighted, make_runnable
 from fastgru.errors import UnsupportedModelError
 
 STEPS, N, I, H = 5, 2, 3, 4
@@ -106,6 +112,22 @@ def test_what_is_computed_from_inputs_is_a_weight_too() -> None:
     assert ours.profile(feeds)
     exact = fastgru.load(data, precision="float64").run(feeds)
     np.testing.assert_allclose(ours.run(feeds)["y"], exact["y"], rtol=0, atol=1e-6)
+
+
+def test_weights_of_calls_that_are_over_are_let_go(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(model("GRU", arrays("GRU", 1), {}))
+    runnable = make_runnable(fastgru.load_graph(path))
+    assert isinstance(runnable, Reweighted)
+    for seed in range(3):
+        runnable.run(arrays("GRU", 1, seed))
+        assert runnable._last is not None
+        last = weakref.ref(runnable._last[1])
+    runnable.run(arrays("GRU", 1, 9))
+    gc.collect()
+    assert last() is None
+    done = CliRunner().invoke(main, ["inspect", str(path), "--precision", "int8"])
+    assert done.exit_code == 0, done.output
 
 
 def test_a_stream_takes_the_weights_with_each_push() -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import pickle
 import struct
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import ml_dtypes
 import numpy as np
 import pytest
@@ -45,6 +47,9 @@ def chosen(value: Any, key: str | None = None) -> str:
         ({"checkpoint": [{"params": GRU}, 3]}, "checkpoint.0.params"),
         ({"model": {"state": {"dict": GRU}}}, "model.state.dict"),
         ({"optimizer": {"state": {"x.weight": 0.5}, "param_groups": []}, "w": {"odd": 0.5}}, "w"),
+        ({0: GRU, "epoch": 1}, "0"),
+        ({None: GRU}, "<NoneType>"),
+        ({"a.b": GRU}, "a.b"),
     ],
 )
 def test_the_state_dict_is_found(value: Any, key: str) -> None:
@@ -60,6 +65,9 @@ def test_the_state_dict_is_found(value: Any, key: str) -> None:
         ({"ema": GRU, "swa": GRU.copy()}, ("ema", "swa")),
         ([GRU, GRU.copy()], ("0", "1")),
         ({"a": {"one": 0.5}, "b": {"two": 0.5}}, ("a", "b")),
+        ({"a": {"b": GRU}, "a.b": GRU.copy(), "a.b (2)": GRU.copy()}, ("a.b", "a.b (2)", "a.b (3)")),
+        ({1: GRU, "1": GRU.copy()}, ("1", "1 (2)")),
+        ({"": GRU, "fc.weight": 0.5}, ("", " (2)")),
     ],
 )
 def test_of_several_none_is_taken(value: Any, choices: tuple[str, ...]) -> None:
@@ -69,6 +77,22 @@ def test_of_several_none_is_taken(value: Any, choices: tuple[str, ...]) -> None:
     assert [chosen(value, key) for key in choices] == list(choices)
     with pytest.raises(InvalidModelError, match=r"under 'no'; there are"):
         chosen(value, "no")
+
+
+def test_vectors_named_as_weights_are_no_network() -> None:
+    class Of:
+        def __init__(self, *shape: int) -> None:
+            self.shape = shape
+
+    gru = {"gru.weight_ih_l0": Of(12, 3), "gru.bias_ih_l0": Of(12)}
+    for value, key in (
+        ({"model": gru, "running_mean_std": {"running_mean": Of(3), "running_var": Of(3)}}, "model"),
+        ({"state_dict": gru, "pos_weight": Of(3)}, "state_dict"),
+        ({"ema": {"model": gru}, "criterion": {"weight": Of(3)}}, "ema.model"),
+    ):
+        is_tensor = lambda entry: isinstance(entry, Of)  # noqa: E731
+        found = choose_state_dict(value, key=None, name="f", is_tensor=is_tensor, is_weight=is_tensor)
+        assert found.key == key
 
 
 def text(value: str) -> bytes:
@@ -93,6 +117,13 @@ FOREIGN = {
     "a float as a key": b"}G\x3f\xe0\x00\x00\x00\x00\x00\x00K\x03s",
     "a namespace": b"ctypes\nSimpleNamespace\n)R}b",
     "an enumeration": b"capp.models\nMode\n(K\x01tR",
+    "an exception": b"cbuiltins\nValueError\n(K\x01tR",
+    "the type of None": b"c__builtin__\ntype\n(NtR",
+    "a sparse parameter": b"ctorch._utils\n_rebuild_parameter\n(ctorch._utils\n_rebuild_sparse_tensor\n)RI01\nNtR",
+    "a conjugated view": b"ctorch._utils\n_rebuild_tensor_v2\n(NNNNNN}" + text("conj") + b"\x88stR",
+    "a tensor of a strange class": (
+        b"ctorch._tensor\n_rebuild_from_type_v2\n(ctorch._utils\n_rebuild_wrapper_subclass\ncapp.models\nDTensor\n)NtR"
+    ),
 }  # fmt: skip
 
 
@@ -108,6 +139,14 @@ def test_objects_beside_the_tensors_are_passed_over(kind: str, tmp_path: Path) -
     assert bool(ours) == (b"app." in FOREIGN[kind])
 
 
+@pytest.mark.parametrize("kind", [kind for kind in sorted(FOREIGN) if not kind.endswith("as a key")])
+def test_objects_in_the_place_of_a_weight_are_refused(kind: str) -> None:
+    inside = tensor_pickle((4, 6), (6, 1))[3:-2] + text("fc.weight") + FOREIGN[kind] + b"u."
+    pushes_an_object = kind != "a class"
+    with pytest.raises(UnsupportedModelError, match=r"'fc\.weight' is a") if pushes_an_object else nullcontext():
+        read_weights(torch_zip(b"\x80\x02}(" + inside, {"0": bytes(96)}))
+
+
 def test_an_object_is_no_state_dict_and_the_message_says_so() -> None:
     pickled = b"\x80\x02}" + text("model") + FOREIGN["an object with a state"] + b"s."
     with pytest.raises(UnsupportedModelError, match=r"under 'model' stands an object of 'app\.models\.Config'"):
@@ -116,6 +155,24 @@ def test_an_object_is_no_state_dict_and_the_message_says_so() -> None:
         state = tensor_pickle((4, 6), (6, 1))[2:-2] + text("other") + f"c{rebuild}\n)R".encode() + b"u."
         with pytest.raises(UnsupportedModelError, match=rf"'other' is a tensor that '.*{part}'"):
             read_weights(torch_zip(b"\x80\x02}(" + state[1:].replace(b"}", b"", 0), {"0": bytes(96)}))
+
+
+def test_beside_a_model_metrics_are_no_state_dict() -> None:
+    losses = tensor_pickle((24,), (1,))[2:-1]
+    pickled = b"\x80\x02}(" + text("model") + b"capp.models\nNet\n)\x81" + text("history") + losses + b"u."
+    with pytest.raises(UnsupportedModelError, match=r"under 'model' stands an object of 'app\.models\.Net'"):
+        read_weights(torch_zip(pickled, {"0": bytes(96)}))
+    assert read_weights(torch_zip(pickled, {"0": bytes(96)}), key="history")["w"].shape == (24,)
+
+
+def test_floods_of_names_are_refused() -> None:
+    children = b"".join(b"J" + struct.pack("<i", n) + b"}" for n in range(1000))
+    for flood, message in (
+        (b"}" + text("A" * (1 << 20)) + b"}(" + children + b"us", "dicts whose paths"),
+        (b"](" + b"".join(b"capp.m%d\nC\n" % n for n in range(10_001)) + b"e", "unknown classes"),
+    ):
+        with pytest.raises(InvalidModelError, match=message):
+            read_weights(torch_zip(b"\x80\x02" + flood + b"."))
 
 
 def test_tensors_in_a_dict_of_another_class_are_read() -> None:
@@ -133,6 +190,11 @@ def test_forms_that_are_not_read_have_a_way_round(tmp_path: Path) -> None:
     for member in ("a/archive_format", "serialized_exported_program.json"):
         with pytest.raises(UnsupportedModelError, match=r"torch\.export \(\.pt2\).*torch\.onnx\.export"):
             read_weights(zip_of({member: b"pt2"}))
+    with pytest.raises(UnsupportedModelError, match=r"zip archive around 'policy\.pth': unpack it"):
+        read_weights(zip_of({"data": b"{}", "policy.pth": b"x"}))
+    index = {"metadata": {"total_size": 12}, "weight_map": {"w": "model-00001-of-00001.safetensors"}}
+    with pytest.raises(UnsupportedModelError, match=r"index of a checkpoint.*model-00001-of-00001\.safetensors"):
+        read_weights(json.dumps(index).encode())
     (tmp_path / "saved").mkdir()
     (tmp_path / "saved" / "saved_model.pb").write_bytes(b"x")
     with pytest.raises(UnsupportedModelError, match=r"SavedModel.*tf2onnx"):
@@ -191,6 +253,17 @@ def test_weights_in_parts_have_the_bits_that_a_description_gives_them(dtype: str
     np.testing.assert_array_equal(folded, taken)
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float64, ml_dtypes.bfloat16])
+def test_a_spectral_norm_tells_its_axis_in_every_dtype(dtype: type) -> None:
+    w = np.random.default_rng(0).normal(0, 1, (4, 4)).astype(dtype).astype(np.float64)
+    for axis, matrix in ((0, w), (1, w.T)):
+        left, sizes, right = np.linalg.svd(matrix)
+        parts = {"weight_orig": w, "weight_u": left[:, 0], "weight_v": right[0]}
+        folded = fold_reparametrised({name: part.astype(dtype) for name, part in parts.items()}, "f")["weight"]
+        assert folded.dtype == dtype
+        np.testing.assert_allclose(folded.astype(np.float64), w / sizes[0], rtol=0, atol=0.02, err_msg=str(axis))
+
+
 def test_parts_that_do_not_fit_are_errors() -> None:
     v = np.ones((4, 3), "f4")
     with pytest.raises(UnsupportedModelError, match=r"gru\.weight_hh_l0 is parametrised .*remove_parametrizations"):
@@ -211,11 +284,12 @@ def test_inspect_lists_the_choices_and_takes_a_key(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     gru = {"weight_ih_l0": rng.normal(0, 1, (12, 3)).tolist(), "weight_hh_l0": rng.normal(0, 1, (12, 4)).tolist()}
     path = tmp_path / "two.json"
-    path.write_text(json.dumps({"generator": gru, "critic": gru}))
+    path.write_text(json.dumps({"generator": gru, "critic": {**gru, "ragged": [[1.0], 2.0]}}))
     done = CliRunner().invoke(main, ["inspect", str(path)])
     assert done.exit_code == 1
     for part in ("--key generator", "--key critic", "3 -> 4"):
         assert part in done.output, done.output
+    path.write_text(json.dumps({"generator": gru, "critic": gru}))
     done = CliRunner().invoke(main, ["inspect", str(path), "--key", "critic"])
     assert done.exit_code == 0
     assert "from_torch" in done.output

@@ -127,6 +127,7 @@ def test_reparametrised_layers_come_back_whole(tmp_path: Path) -> None:
         "weight_norm of hooks": lambda m, n: hooks.weight_norm(m, n),
         "weight_norm of no axis": lambda m, n: hooks.weight_norm(m, n, dim=None),
         "weight_norm of axis 1": lambda m, n: hooks.weight_norm(m, n, dim=1),
+        "spectral_norm of axis 1": lambda m, n: hooks.spectral_norm(m, n, n_power_iterations=20, dim=1),
         "weight_norm": lambda m, n: parametrised.weight_norm(m, n),
         "spectral_norm of hooks": lambda m, n: hooks.spectral_norm(m, n, n_power_iterations=20),
         "spectral_norm": lambda m, n: parametrised.spectral_norm(m, n, n_power_iterations=20),

@@ -63,13 +63,15 @@ class FoundGRU:
 def find_grus(weights: Mapping[str, Any]) -> list[FoundGRU]:
     """Every GRU whose tensors are all there with shapes that agree, in the order in which they appear.
 
+    weights: arrays, or their shapes, by name.
+
     An LSTM or a plain RNN has the same names, and 4 or 1 times H rows in place of 3: it is not listed. Nothing is
     recorded as read.
     """
     shapes = (
         {name: shape for name, (_, shape) in weights.specs.items()}
         if isinstance(weights, Weights)
-        else {name: np.shape(array) for name, array in weights.items()}
+        else {name: a if isinstance(a, tuple) else np.shape(a) for name, a in weights.items()}
     )
     groups: dict[str, _Group] = {}
     for name, shape in shapes.items():

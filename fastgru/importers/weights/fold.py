@@ -84,14 +84,15 @@ def _spectral_norm(w: Array, u: Array, v: Array) -> Array:
     axes = [axis for axis in (0, 1)[: w.ndim] if w.shape[axis] == u.size and w.size == u.size * v.size]
     if u.ndim != 1 or v.ndim != 1 or not axes:
         raise ValueError
-    matrices = [np.moveaxis(w, axis, 0).reshape(u.size, -1) for axis in (axes if w.ndim > 2 else axes[:1])]
-    # The power iteration ends with u = W v / |W v|: that tells which of two axes of one size it went along.
-    left = (
-        [m for m in matrices if np.linalg.norm(m @ v / np.linalg.norm(m @ v) - u) < NEAR] if matrices[1:] else matrices
-    )
+    u, v = u.astype(np.float64), v.astype(np.float64)
+    left = matrices = [np.moveaxis(w.astype(np.float64), axis, 0).reshape(u.size, -1) for axis in axes]
+    if matrices[1:]:
+        # The power iteration ends with u = W v / |W v|: that tells which of two axes of one size it went along.
+        left = [m for m in matrices if np.linalg.norm(m @ v / np.linalg.norm(m @ v) - u) < NEAR]
+        left = matrices[:1] if w.ndim == 2 and len(left) != 1 else left  # of a matrix nearly always rows
     if len(left) != 1:
         raise UnsupportedModelError("spectral_norm goes along axis 0 or 1, which the tensors do not tell")
-    return np.asarray(w / (u.astype(np.float64) @ left[0] @ v))
+    return np.asarray(w / (u @ left[0] @ v))
 
 
 def _pruned(w: Array, mask: Array) -> Array:

@@ -30,6 +30,12 @@ def read_json_state(content: Content, key: str | None) -> StateDict:
         raise UnsupportedModelError(
             f"{name}: this is a whole model as RTNeural's layers, not a state dict: load it with fastgru.load"
         )
+    if isinstance(value, dict) and isinstance(value.get("weight_map"), dict):
+        files = sorted({str(file)[:80] for file in value["weight_map"].values()})
+        raise UnsupportedModelError(
+            f"{name}: this is the index of a checkpoint in {len(files)} parts, which has no numbers itself: read"
+            f" {', '.join(map(repr, files[:5]))}"
+        )
     chosen = choose_state_dict(
         value,
         key=key,

@@ -1,17 +1,19 @@
 """Which dict of a checkpoint is the state dict: the one beside the callbacks, the optimizers, the epoch and the losses.
 
 The rule. Candidates are all dicts that hold tensors, to a depth of six, in short lists and in subclasses of dict, too.
-They become fewer by three questions, each of which counts only where some candidate passes it:
+They become fewer by four questions, each of which counts only where some candidate passes it:
 
 1. Are weights in it named as parameters are (`...weight`, `...bias_hh_l0`, `...running_mean`)?
-2. Is it outside of what training keeps beside a model (callbacks, optimizers, averaged copies)?
-3. Does it hold arrays of numbers that are not whole?
+2. Is one of these a matrix? (Those of a loss, and running means of observations, are vectors.)
+3. Is it outside of what training keeps beside a model (callbacks, optimizers, averaged copies)?
+4. Does it hold arrays of numbers that are not whole?
 
-One candidate that is left is the state dict. Of several, none is: the caller names one.
+One candidate that is left is the state dict. Of several, none is: the caller names one. A path that several dicts have
+(`{"a.b": {}, "a": {"b": {}}}`, `{1: {}, "1": {}}`) is numbered from the second on: "a.b (2)".
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -22,6 +24,7 @@ __all__ = ["AmbiguousStateDictError", "StateDict", "choose_state_dict"]
 
 MAX_DEPTH: Final = 6
 MAX_LIST: Final = 1000  # entries of a list that is looked into
+MAX_CHARACTERS: Final = 64 << 20  # of all paths together
 SHOWN: Final = 20
 
 _NESTS: Final = (dict, list, tuple, Inert)
@@ -39,11 +42,16 @@ Test = Callable[[Any], bool]
 
 
 class AmbiguousStateDictError(InvalidModelError):
-    """Several dicts of a checkpoint may be the state dict: `choices` are their paths."""
+    """Several dicts of a checkpoint may be the state dict: `choices` are their paths.
 
-    def __init__(self, message: str, choices: tuple[str, ...]) -> None:
+    shapes: of the first `SHOWN` choices, the shapes of the tensors by name.
+    """
+
+    def __init__(
+        self, message: str, choices: tuple[str, ...], shapes: tuple[Mapping[str, tuple[int, ...]], ...] = ()
+    ) -> None:
         super().__init__(message)
-        self.choices = choices
+        self.choices, self.shapes = choices, shapes
 
 
 @dataclass(frozen=True)
@@ -60,28 +68,43 @@ class StateDict:
     unknown: tuple[str, ...] = ()
 
 
-def choose_state_dict(value: Any, *, key: str | None, name: str, is_tensor: Test, is_weight: Test) -> StateDict:
+def choose_state_dict(
+    value: Any,
+    *,
+    key: str | None,
+    name: str,
+    is_tensor: Test,
+    is_weight: Test,
+    unknown: Container[str] = (),
+) -> StateDict:
     """The tensors of one dict in `value`; scalars, texts and objects beside them are passed over.
 
     key: the dotted path of the dict ("model", "ema.model", "" for the outermost); None finds it by the rule above.
     is_tensor: what counts as a tensor. is_weight: which tensors are arrays of numbers that are not whole.
+    unknown: the classes whose objects may be models; beside one, what is no network's weights is not taken for them.
 
     Raises `InvalidModelError` where there is none, `AmbiguousStateDictError` where there are several,
     `UnsupportedModelError` for an object in place of a state dict, or of a tensor in it.
     """
-    found = _dicts(value, is_tensor)
+    found = _dicts(value, is_tensor, name)
     candidates = [path for path, entries in found.items() if _any(is_tensor, entries)]
     if not candidates:
-        _refuse_objects(value, found, name)
+        _refuse_objects(value, found, name, None)
         given = "tensor" if is_tensor(value) else type(value).__name__
         raise InvalidModelError(f"{name}: a {given}, expected a dict of tensors: a state dict")
     if key is None:
         left = _narrowed(candidates, found, is_weight)
+        if not any(is_weight(e) and (_named(n) or len(_shape(e)) > 1) for path in left for n, e in found[path].items()):
+            _refuse_objects(value, found, name, unknown)
         if len(left) != 1:
             raise AmbiguousStateDictError(
                 f"{name}: expected one dict of tensors, found {_listed(left)}: choose one with"
                 " read_weights(..., key=...), on the command line with --key",
                 tuple(left),
+                tuple(
+                    {n: _shape(e) for n, e in found[path].items() if isinstance(n, str) and is_tensor(e)}
+                    for path in left[:SHOWN]
+                ),
             )
         key = left[0]
     elif key not in candidates:
@@ -95,15 +118,18 @@ def choose_state_dict(value: Any, *, key: str | None, name: str, is_tensor: Test
             tensors[label] = entry
         elif isinstance(entry, Inert) and isinstance(label, str):
             _refuse_strange_tensor(entry.name, f"{where}: {label[:80]!r}")
+            if _named(label):
+                raise UnsupportedModelError(
+                    f"{where}: {label[:80]!r} is an object of {entry.name!r}, which would have to be imported and run;"
+                    " nothing of it was run: save a dense tensor of floats in its place"
+                )
     return StateDict(tensors, key, tuple(path for path in candidates if path != key))
 
 
 def _narrowed(candidates: list[str], found: Mapping[str, Entries], is_weight: Test) -> list[str]:
-    def named(path: str) -> bool:
-        return any(isinstance(n, str) and is_weight(e) and _PARAMETER.fullmatch(n) for n, e in found[path].items())
-
     questions: tuple[Callable[[str], bool], ...] = (
-        named,
+        lambda path: any(_named(n) and is_weight(e) for n, e in found[path].items()),
+        lambda path: any(_named(n) and is_weight(e) and len(_shape(e)) > 1 for n, e in found[path].items()),
         lambda path: not any(map(_BESIDE.fullmatch, re.split(r"[._]", path))),
         lambda path: _any(is_weight, found[path]),
     )
@@ -112,14 +138,29 @@ def _narrowed(candidates: list[str], found: Mapping[str, Entries], is_weight: Te
     return candidates
 
 
+def _named(label: Any) -> bool:
+    return isinstance(label, str) and _PARAMETER.fullmatch(label) is not None
+
+
+def _shape(entry: Any) -> tuple[int, ...]:
+    """Of a tensor, or of lists within lists as their first entries tell it."""
+    shape: list[int] = []
+    while isinstance(entry, list):
+        shape.append(len(entry))
+        entry = entry[0] if entry else None
+    return (*shape, *getattr(entry, "shape", ()))
+
+
 def _any(test: Test, entries: Entries) -> bool:
     return any(test(entry) for label, entry in entries.items() if isinstance(label, str))
 
 
-def _dicts(value: Any, is_tensor: Test) -> dict[str, Entries]:
-    """Dotted path -> dict, from the outermost ("") down; optimizers are left out, each dict appears once."""
+def _dicts(value: Any, is_tensor: Test, name: str) -> dict[str, Entries]:
+    """Path -> dict, from the outermost ("") down; optimizers are left out, each dict appears once."""
     found: dict[str, Entries] = {}
     seen: set[int] = set()
+    times: dict[str, int] = {}
+    room = MAX_CHARACTERS
     level = [("", value)]
     for _ in range(MAX_DEPTH + 1):
         below = []
@@ -128,13 +169,19 @@ def _dicts(value: Any, is_tensor: Test) -> dict[str, Entries]:
             if entries is None or id(entry) in seen or ("param_groups" in entries and "state" in entries):
                 continue
             seen.add(id(entry))
+            own = path
+            while own in found:
+                times[path] = times.get(path, 1) + 1
+                own = f"{path} ({times[path]})"
             if not isinstance(entry, list | tuple):
-                found[path] = entries
-            below += [
-                (f"{path}.{key}" if path else str(key), inner)
-                for key, inner in entries.items()
-                if isinstance(key, str | int) and isinstance(inner, _NESTS) and not is_tensor(inner)
-            ]
+                found[own] = entries
+            for key, inner in entries.items():
+                if isinstance(inner, _NESTS) and not is_tensor(inner):
+                    label = str(key) if isinstance(key, str | int) else f"<{getattr(key, 'name', type(key).__name__)}>"
+                    room -= len(own) + len(label)
+                    if room < 0:
+                        raise InvalidModelError(f"{name}: dicts whose paths have more than {MAX_CHARACTERS} characters")
+                    below.append((f"{own}.{label}" if own else label, inner))
         level = below
     return found
 
@@ -147,20 +194,23 @@ def _entries(value: Any) -> Entries | None:
     return value if isinstance(value, dict) else None
 
 
-def _refuse_objects(value: Any, found: Mapping[str, Entries], name: str) -> None:
-    """Raise `UnsupportedModelError` where there are no tensors but objects that may well have some."""
+def _refuse_objects(value: Any, found: Mapping[str, Entries], name: str, unknown: Container[str] | None) -> None:
+    """Raise `UnsupportedModelError` where there are no tensors but objects of these classes."""
     objects = [("", value)] if isinstance(value, Inert) else []
     for path, entries in found.items():
         objects += [(f"{path}.{k}" if path else str(k), e) for k, e in entries.items() if isinstance(e, Inert)]
-    for path, entry in objects:
-        _refuse_strange_tensor(entry.name, f"{name}: {path[:80]!r}")
+    if unknown is None:
+        for path, entry in objects:
+            _refuse_strange_tensor(entry.name, f"{name}: {path[:80]!r}")
+    else:
+        objects = [(path, entry) for path, entry in objects if entry.name in unknown]
     if objects:
         path, entry = objects[0]
         where = f"under {path[:80]!r} stands" if path else "it is"
         raise UnsupportedModelError(
-            f"{name}: no dict of tensors; {where} an object of {entry.name!r}, which would have to be imported and run;"
-            " nothing of it was run. It was probably made by torch.save(model): load it where its classes are, and save"
-            " the weights alone with torch.save(model.state_dict(), path)"
+            f"{name}: no dict of a network's tensors; {where} an object of {entry.name!r}, which would have to be"
+            " imported and run; nothing of it was run. It was probably made by torch.save(model): load it where its"
+            " classes are, and save the weights alone with torch.save(model.state_dict(), path)"
         )
 
 

@@ -21,6 +21,7 @@ __all__ = ["MAX_OPCODES", "PICKLE_LIMIT", "Global", "Inert", "PickleReader", "pl
 PICKLE_LIMIT: Final = 64 << 20
 MAX_OPCODES: Final = 1_500_000
 MAX_COPIED: Final = 1_500_000
+MAX_UNKNOWN: Final = 10_000  # classes that are not in the table
 
 # Modules that no file of weights names in good faith.
 _HOSTILE: Final = {
@@ -84,7 +85,7 @@ class PickleReader:
         self._table = table(self._charge)
         self._persistent = persistent
         self._opcodes = self._copied = 0
-        self.unknown: dict[str, None] = {}
+        self.unknown: dict[str, Global] = {}
 
     def load(self) -> Any:
         """The value of the next pickle. Raises `InvalidModelError`, `UnsupportedModelError` for packed integers."""
@@ -201,8 +202,11 @@ class PickleReader:
                 f"{self.name}: the pickle names {name!r}: weights that were quantised and packed, which are not read:"
                 " save the state dict of the float model; precision='int8' gives its weights 8 bits at loading"
             )
-        self.unknown[name] = None
-        return Global(name, lambda *arguments: Inert(name))
+        if name not in self.unknown:
+            if len(self.unknown) == MAX_UNKNOWN:
+                raise InvalidModelError(f"{self.name}: a pickle that names more than {MAX_UNKNOWN} unknown classes")
+            self.unknown[name] = Global(name, lambda *arguments: Inert(name))
+        return self.unknown[name]
 
 
 _PUSHES: Final = {

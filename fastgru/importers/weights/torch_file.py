@@ -62,6 +62,7 @@ class TorchFile:
             name=self.name,
             is_tensor=lambda value: isinstance(value, StoredTensor),
             is_weight=lambda value: isinstance(value, StoredTensor) and value.is_parameter_like,
+            unknown=self.unknown,
         )
         arrays = {label: self.array(tensor, label) for label, tensor in chosen.tensors.items()}
         return replace(chosen, tensors=arrays, unknown=self.unknown)

@@ -1,5 +1,6 @@
 """The names that have a meaning in a PyTorch checkpoint: each with what stands for it here."""
 
+import builtins
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -8,9 +9,10 @@ from fastgru.importers.weights.torch_tensors import DTYPES, STORAGES, StoredTens
 
 __all__ = ["persistent_object", "torch_table"]
 
+# Classes, not functions: the exceptions among them, and type(None).
 _HARMLESS: Final = (
-    "Ellipsis", "NotImplemented", "bool", "bytes", "complex", "float", "int", "long", "object", "range", "slice", "str",
-    "tuple", "unicode", "xrange",
+    "Ellipsis", "NotImplemented", "long", "unicode", "xrange",
+    *(name for name, value in vars(builtins).items() if isinstance(value, type)),
 )  # fmt: skip
 # Harmless company of a state dict: settings, losses, random states. They come out as `Inert`.
 _INERT: Final = (
@@ -36,7 +38,7 @@ _INERT: Final = (
     "torch.nn.parameter.Buffer",
     "torch.nn.parameter.Parameter",
     "types.SimpleNamespace",
-    *(f"{builtins}.{kind}" for builtins in ("builtins", "__builtin__") for kind in _HARMLESS),
+    *(f"{module}.{kind}" for module in ("builtins", "__builtin__", "exceptions") for kind in _HARMLESS),
 )
 
 
@@ -59,9 +61,9 @@ def torch_table(charge: Callable[[int], None]) -> Mapping[str, Callable[..., Any
     table |= {
         f"torch.{name}": _inert(name) for name in (*DTYPES, "complex64", "complex128", "float8_e4m3fn", "float8_e5m2")
     }
-    for builtins in ("builtins", "__builtin__"):
-        table |= {f"{builtins}.{kind}": plain_list for kind in ("set", "frozenset", "list")}
-        table |= {f"{builtins}.bytearray": _inert("bytearray"), f"{builtins}.dict": ordered_dict}
+    for module in ("builtins", "__builtin__"):
+        table |= {f"{module}.{kind}": plain_list for kind in ("set", "frozenset", "list")}
+        table |= {f"{module}.bytearray": _inert("bytearray"), f"{module}.dict": ordered_dict}
     table |= {
         "collections.Counter": lambda counts=None: {},
         "collections.OrderedDict": ordered_dict,
@@ -110,10 +112,10 @@ def _reconstructed(kind: Any, base: Any, state: Any) -> Inert:
 
 def _rebuild_tensor_v2(
     storage: Any, offset: Any, shape: Any, strides: Any, requires_grad: Any, hooks: Any, metadata: Any = None
-) -> StoredTensor:
+) -> StoredTensor | Inert:
     # metadata carries the flags of conjugate and negative views, which would change what the numbers mean.
     if metadata:
-        raise TypeError("a tensor that is a lazily conjugated or negated view")
+        return Inert("torch._utils._rebuild_tensor_v2 of a conjugated or negated view")
     return tensor(storage, offset, shape, strides)
 
 
@@ -126,20 +128,21 @@ def _rebuild_tensor_v3(
     hooks: Any,
     dtype: Any,
     metadata: Any = None,
-) -> StoredTensor:
+) -> StoredTensor | Inert:
     if metadata or not isinstance(dtype, Global):
-        raise TypeError("a tensor with a dtype that is none, or with flags that are not known")
+        return Inert("torch._utils._rebuild_tensor_v3 with flags or a dtype of nobody's")
     return tensor(storage, offset, shape, strides, dtype.name.rsplit(".", 1)[-1])
 
 
-def _rebuild_parameter(data: Any, *requires_grad_hooks_state: Any) -> StoredTensor:
-    if not isinstance(data, StoredTensor):
+def _rebuild_parameter(data: Any, *requires_grad_hooks_state: Any) -> StoredTensor | Inert:
+    """The tensor; something inert, such as a sparse one, stays what it is."""
+    if not isinstance(data, StoredTensor | Inert):
         raise TypeError(f"a parameter of a {type(data).__name__}")
     return data
 
 
-def _rebuild_from_type(function: Any, kind: Any, arguments: Any, state: Any) -> StoredTensor:
+def _rebuild_from_type(function: Any, kind: Any, arguments: Any, state: Any) -> StoredTensor | Inert:
     result = function.call(*arguments) if isinstance(function, Global) and isinstance(arguments, tuple) else None
-    if not isinstance(result, StoredTensor):
+    if not isinstance(result, StoredTensor | Inert):
         raise TypeError("a tensor subclass that is not rebuilt from a tensor")
     return result
