@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from graph_oracle import RUNTIME_OPSET, NoAnswerError, evaluate_node
 from numpy.typing import NDArray
-from onnx import ModelProto, helper, numpy_helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper, shape_inference
 
 from fastgru.importers.onnx import operators
 
@@ -82,6 +82,8 @@ class Builder:
         self.opset = opset
         self.numbers = np.random.default_rng(rng.getrandbits(32))
         self.float = np.dtype(np.float64 if rng.random() < 0.06 else np.float32)
+        # The file will be of float16, and its numbers are: a model computes in float32 whatever the file holds.
+        self.half = self.float == np.float32 and rng.random() < 0.12
         self.free: dict[str, Size] = {name: rng.choice(sizes) for name, sizes in FREE.items()}
         self.pool: list[Value] = []
         self.inputs: list[Value] = []
@@ -164,6 +166,7 @@ class Builder:
         """A new input of the graph."""
         if len(self.inputs) >= 6:
             raise RejectError("inputs enough")
+        first, second = self._as_stored(first), self._as_stored(second)
         value = Value(self.name(), (first, second), True)
         self.inputs.append(value)
         self.pool.append(value)
@@ -171,7 +174,7 @@ class Builder:
 
     def constant(self, array: Any, dtype: Any = None) -> Value:
         """An initializer, or what a node Constant gives."""
-        array = np.ascontiguousarray(np.asarray(array, dtype)).reshape(np.shape(array))
+        array = self._as_stored(np.ascontiguousarray(np.asarray(array, dtype)).reshape(np.shape(array)))
         name = self.name()
         value = Value(name, (array, array), True, True)
         if self.chance(0.2):
@@ -179,6 +182,9 @@ class Builder:
         else:
             self.constants[name] = array
         return value
+
+    def _as_stored(self, array: Array) -> Array:
+        return array.astype(np.float16).astype(np.float32) if self.half and array.dtype == np.float32 else array
 
     def ints(self, numbers: Any, dtype: Any = np.int64) -> Value:
         return self.constant(np.array(numbers, dtype).reshape(np.shape(numbers)))
@@ -261,6 +267,8 @@ class Builder:
         node = helper.make_node(op, ["" if v is None else v.name for v in operands], names, **given)
         present = {v.name: v for v in operands if v is not None}
         table = OPERATORS[op]
+        if self.half and "own definition" in table.limits:
+            raise RejectError(f"{op}: constants of its definition, which float16 rounds")
         try:
             results = evaluate_node(
                 node,
@@ -275,6 +283,8 @@ class Builder:
         made = []
         for name in names:
             first, second = (np.asarray(r[name]) for r in results)
+            if self.half and first.dtype.kind == "f" and all(v.constant or not v.is_float for v in present.values()):
+                raise RejectError(f"{op}: of constants alone, which the importer carries out in their own float16")
             made.append(self._checked(op, name, first, second, list(present.values()), exact))
         if self.chance(0.3):
             node.name = f"the_{op}_{len(self.nodes)}"
@@ -317,7 +327,8 @@ class Builder:
             [numpy_helper.from_array(a, name) for name, a in self.constants.items() if name in read],
         )
         opsets = [helper.make_opsetid("", self.opset)]
-        return helper.make_model(graph, opset_imports=opsets, ir_version=8 if self.opset < 21 else 10)
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=8 if self.opset < 21 else 10)
+        return (halved(model) if self.half else None) or model
 
     def _declared(self, value: Value) -> Any:
         names = {sizes: name for name, sizes in self.free.items()}
@@ -330,6 +341,27 @@ KINDS = {
     "I": [np.dtype(np.int64)],
     "b": [np.dtype(np.bool_)],
 }
+
+
+def halved(model: ModelProto) -> ModelProto | None:
+    """The model with float16 in the place of float32, None where ONNX has no such nodes."""
+    made = ModelProto()
+    made.CopyFrom(model)
+    for info in (*made.graph.input, *made.graph.output):
+        if info.type.tensor_type.elem_type == TensorProto.FLOAT:
+            info.type.tensor_type.elem_type = TensorProto.FLOAT16
+    attributes = [attribute for node in made.graph.node for attribute in node.attribute]
+    for attribute in attributes:
+        if attribute.name in ("to", "dtype", "output_datatype") and attribute.i == TensorProto.FLOAT:
+            attribute.i = TensorProto.FLOAT16
+    for tensor in (*made.graph.initializer, *(attribute.t for attribute in attributes if attribute.HasField("t"))):
+        if tensor.data_type == TensorProto.FLOAT:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), tensor.name))
+    try:
+        shape_inference.infer_shapes(made, check_type=True, strict_mode=True)
+    except shape_inference.InferenceError:
+        return None
+    return made
 
 
 def live_names(nodes: Sequence[Any], wanted: set[str]) -> set[str]:

@@ -40,6 +40,8 @@ def evaluate_node(
     version: of the operator's definition in `opset`; runtime_version: in the newest opset that ONNX Runtime takes,
     where `opset` is newer.
     """
+    if any(a.name == "layout" and a.i for a in node.attribute):
+        return _batch_first(node, opset, version, runtime_version, constants, feeds)
     if version == runtime_version and node.op_type not in BY_REFERENCE:
         try:
             return _by_runtime(_model(node, min(opset, RUNTIME_OPSET), constants, feeds[0]), feeds)
@@ -53,6 +55,36 @@ def evaluate_node(
         return _by_reference(_model(node, opset, constants, feeds[0]), feeds)
     except Exception as error:
         raise NoAnswerError(f"{node.op_type}: {error}") from None
+
+
+def _batch_first(
+    node: NodeProto,
+    opset: int,
+    version: int,
+    runtime_version: int,
+    constants: Mapping[str, Array],
+    feeds: Sequence[Mapping[str, Array]],
+) -> list[dict[str, Array]]:
+    """A recurrent layer of layout 1, which no oracle knows, by the one of layout 0 on transposed arrays."""
+    other = NodeProto()
+    other.CopyFrom(node)
+    del other.attribute[:]
+    other.attribute.extend(a for a in node.attribute if a.name != "layout")
+    moved = {name for i, name in enumerate(node.input) if i in (0, 5, 6)}
+
+    def transposed(arrays: Mapping[str, Array]) -> dict[str, Array]:
+        return {name: np.ascontiguousarray(a.swapaxes(0, 1)) if name in moved else a for name, a in arrays.items()}
+
+    results = evaluate_node(
+        other, opset, version, runtime_version, transposed(constants), [transposed(f) for f in feeds]
+    )
+    return [
+        {
+            name: np.ascontiguousarray(a.transpose(2, 0, 1, 3) if a.ndim == 4 else a.swapaxes(0, 1))
+            for name, a in r.items()
+        }
+        for r in results
+    ]
 
 
 def _model(node: NodeProto, opset: int, constants: Mapping[str, Array], feeds: Mapping[str, Array]) -> ModelProto:

@@ -144,19 +144,22 @@ def recurrent(b: Builder, op: str) -> object:
     H = b.pick([1, 2, 3, 4, 5, 8, 15, 16, 17, 24])
     direction = b.pick([None, "forward", "reverse", "bidirectional"])
     D = 2 if direction == "bidirectional" else 1
-    (_, batch, width) = x.sizes
+    layout = b.integer(0, 1) if b.version(op) >= 14 and b.chance(0.4) else 0
+    times, batch = x.sizes[:2] if layout == 0 else x.sizes[1::-1]
+    width = x.sizes[2]
+    state = [batch, fixed(D), fixed(H)] if layout else [fixed(D), batch, fixed(H)]
     operands: list[Any] = [
         x, weight(b, D, gates * H, width[0], scale=min(1.0, 2 / np.sqrt(width[0]))),
         weight(b, D, gates * H, H, scale=min(1.0, 1.5 / np.sqrt(H))),
         weight(b, D, 2 * gates * H, scale=0.5) if b.chance(0.7) else None,
-        b.fresh([batch], np.int32, 1, min(x.sizes[0])) if b.chance(0.3) else None,
-        b.fresh([fixed(D), batch, fixed(H)], x.dtype, -1, 1) if b.chance(0.5) else None,
+        b.fresh([batch], np.int32, 1, min(times)) if b.chance(0.3) else None,
+        b.fresh(state, x.dtype, -1, 1) if b.chance(0.5) else None,
     ]  # fmt: skip
-    attrs: dict[str, Any] = {"hidden_size": H, "direction": direction}
+    attrs: dict[str, Any] = {"hidden_size": H, "direction": direction, "layout": layout or None}
     if op == "GRU" and b.chance(0.6):
         attrs["linear_before_reset"] = b.integer(0, 1)
     if op == "LSTM":
-        operands.append(b.fresh([fixed(D), batch, fixed(H)], x.dtype, -1, 1) if b.chance(0.5) else None)
+        operands.append(b.fresh(state, x.dtype, -1, 1) if b.chance(0.5) else None)
         operands.append(weight(b, D, 3 * H, scale=0.5) if b.chance(0.3) else None)
         if b.chance(0.15):
             attrs["input_forget"] = 1

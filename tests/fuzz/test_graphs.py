@@ -24,6 +24,7 @@ from graph_builder import OPERATORS
 from graph_check import check_graph
 from graph_registry import GENERATORS
 from graph_strategies import RejectError, build_graph
+from onnx import TensorProto
 
 from fastgru.engine.ops import conv, pool
 from fastgru.engine.windows import WindowWords
@@ -68,6 +69,20 @@ def test_every_generator_gives_nodes() -> None:
             break
         else:
             pytest.fail(f"no graph with {name}")
+
+
+def test_some_graphs_are_of_float16_and_some_have_the_batch_first() -> None:
+    kinds, layouts = Counter[int](), Counter[bool]()
+    for number in range(60):
+        try:
+            b, values = build_graph(random.Random(f"GRU {number}"), "GRU")
+        except RejectError:
+            continue
+        model = b.model(values)
+        kinds.update({info.type.tensor_type.elem_type for info in model.graph.output})
+        layouts.update(any(a.name == "layout" and a.i == 1 for a in node.attribute) for node in model.graph.node)
+    assert kinds[TensorProto.FLOAT16] > 2
+    assert layouts[True] > 5
 
 
 @pytest.mark.parametrize("seed", range(4))
