@@ -116,7 +116,7 @@ def _print_model(console: Console, found: dict[str, Any], with_nodes: bool) -> N
     if found["reference_nodes"]:
         console.print(
             Text(
-                "Carried out by onnx's reference implementation, in Python: some thousand times slower",
+                "Carried out by onnx's reference implementation, in Python: 10 to 100,000 times slower",
                 style="bold yellow",
             )
         )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["AUDITED", "ONNX_VERSIONS", "Audited", "refusal"]
 
 # The first and the last version (major, minor) of the onnx package that the proof was run with.
-ONNX_VERSIONS: Final = ((1, 19), (1, 23))
+ONNX_VERSIONS: Final = ((1, 20), (1, 23))
 
 
 @dataclass(frozen=True)

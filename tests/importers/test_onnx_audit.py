@@ -65,10 +65,16 @@ def _types(entry):
     return [dict(zip(names, chosen, strict=True)) for chosen in product(*(entry.dtypes[n].split() for n in names))]
 
 
+def _versions(domain, op):
+    """The versions of an entry that the installed onnx defines: an older package lacks some."""
+    defined = {s.since_version for s in defs.get_all_schemas_with_history() if (s.domain, s.name) == (domain, op)}
+    return [version for version in AUDITED[domain, op].versions if version in defined]
+
+
 def _draw(domain, op, count):
     """(version, types, model, feeds): `count` random nodes of each version and combination of dtypes of an entry."""
     entry, generate = AUDITED[domain, op], GENERATORS[domain, op]
-    for version in entry.versions:
+    for version in _versions(domain, op):
         opsets = opset_range(op, domain, version)
         for types in _types(entry):
             rng = np.random.default_rng(zlib.crc32(f"{op} {version} {types}".encode()))
@@ -80,18 +86,20 @@ def test_every_entry_has_a_generator_and_names_what_onnx_defines():
     assert set(AUDITED) <= set(GENERATORS)
     assert not {op for _, op in AUDITED} & {"GRU", "LSTM", "RNN", "If", "Loop", "Scan"}
     for (domain, op), entry in AUDITED.items():
-        for version in entry.versions:
+        for version in _versions(domain, op):
             schema = defs.get_schema(op, opset_range(op, domain, version)[0], domain)
             assert schema.since_version == version
-            assert entry.dtypes.keys() <= {formal.type_str for formal in schema.inputs}
-        newest = defs.get_schema(op, opset_range(op, domain, entry.versions[-1])[1], domain)
-        assert entry.attributes.keys() <= newest.attributes.keys(), op
+            assert entry.dtypes.keys() <= {formal.type_str for formal in schema.inputs}, op
+            if version == entry.versions[-1]:
+                assert entry.attributes.keys() <= schema.attributes.keys(), op
 
 
 @pytest.mark.parametrize(("domain", "op"), ENTRIES, ids=lambda name: str(name))
 def test_a_sample_of_every_entry(domain, op):
     proved = 0
     drawn = list(_draw(domain, op, 4))
+    if not drawn:
+        pytest.skip("the installed onnx does not define it")
     for version, types, model, feeds in drawn[:: max(1, len(drawn) // 8)]:
         proved += _proved(model, [feeds], f"{op}-{version} {types}")
     assert proved

@@ -16,7 +16,7 @@ _WAY: Final = (
 )
 _FALLBACK: Final = (
     'With fallback="reference" onnx\'s own reference implementation runs what it was proved to run rightly,'
-    " some thousand times slower; `fastgru inspect` lists such nodes."
+    " 10 to 100,000 times slower; `fastgru inspect` lists such nodes."
 )
 _WITH_REFERENCE: Final = ("ai.onnx", "ai.onnx.ml")
 _LOWP: Final = "take the float model it was made from; fastgru.load(..., precision='int8') gives its weights 8 bits"
