@@ -124,6 +124,7 @@ class Executable(Runnable):
         results = route.call_in_blocks(plain, dict(zip(made, targets, strict=True)))
         if results is None:
             raise ShapeError("run: an array of `inputs` changed its shape or dtype during the call")
+        self._last = route
         return results if out is None else copied_out(results, out)
 
     def _run_again(self, inputs: Mapping[str, ArrayLike], out: Mapping[str, Array] | None) -> dict[str, Array] | None:
@@ -143,6 +144,8 @@ class Executable(Runnable):
                 results = {name: out[name] for name, _, _ in route.outputs}
         except KeyError:
             return None
+        if route.program.open_ended:
+            return route.call_in_blocks(arrays, results) if out is None else None
         return results if route.call(arrays, tuple(results.values())) else None
 
     def profile(self, inputs: Mapping[str, ArrayLike]) -> list[Timing]:

@@ -53,23 +53,27 @@ class Route:
     def call_in_blocks(self, inputs: tuple[Any, ...], outputs: Mapping[str, Array]) -> dict[str, Array] | None:
         """As `call`, of a program that fills some of its outputs block by block; all of them, None where one does not
         fit. Raises `ShapeError` where they grow beyond all bounds, too."""
-        frame, given = CallFrame(self.program), tuple(outputs.values())
+        try:
+            frame = self._idle.pop()
+        except IndexError:
+            frame = CallFrame(self.program)
+        given, taken, code = tuple(outputs.values()), 0, PAUSED
         blocks: dict[str, list[Array]] = {name: [] for name in self.program.open_ended}
-        taken, code = 0, PAUSED
         while code == PAUSED:
             code = frame.call(frame.ticket, inputs, given)
-            if code == MISFIT:
-                return None
-            if code not in (0, PAUSED):
+            if code not in (0, PAUSED, MISFIT):
                 frame.raise_for(code)
             for name, block in blocks.items():
                 block.append(outputs[name][: frame.rows].copy())
                 taken += block[-1].nbytes
             if taken > _MOST_STACKED:
-                raise ShapeError(
-                    f"a loop of unknown length has stacked {taken} bytes, expected at most {_MOST_STACKED}"
-                )
-        return {name: np.concatenate(blocks[name]) if name in blocks else array for name, array in outputs.items()}
+                raise ShapeError(f"what a loop stacks takes {taken} bytes and more, expected at most {_MOST_STACKED}")
+        if code == MISFIT:
+            return None
+        if len(self._idle) < _MAX_IDLE_FRAMES:
+            self._idle.append(frame)  # one that has paused and does not go on is let go
+        whole = {name: block[0] if len(block) == 1 else np.concatenate(block) for name, block in blocks.items()}
+        return {**outputs, **whole}
 
     def plain(self, inputs: Sequence[Array], outputs: Sequence[Array]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
         """Arrays of the right dtypes as native code takes them: of no subclass, and with NumPy's own objects for their

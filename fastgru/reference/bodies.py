@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastgru.errors import ShapeError, UnsupportedModelError
-from fastgru.graph import Array, Subgraph
+from fastgru.graph import Array, Node, Subgraph
 from fastgru.reference.evaluate import check_node, run_nodes
 from fastgru.reference.facts import weights
 from fastgru.reference.foreign import FOREIGN, describe_foreign
 from fastgru.reference.operand import Dims, Operand, UnknownError
 
-__all__ = ["check_body", "no_dims", "number", "run_body", "weights_inside"]
+__all__ = ["check_body", "decides", "no_dims", "number", "run_body", "weights_inside"]
 
 
 def no_dims(*_: Operand | None, **__: Any) -> Dims:
@@ -52,6 +52,12 @@ def weights_inside(count: int, **attrs: Any) -> dict[int, int | None]:
         if axes and None not in axes and len(set(axes)) == 1:
             found[i] = axes[0]
     return found
+
+
+def decides(node: Node) -> bool:
+    """Whether it goes by its data what runs, and how often: a branch, or a loop that ends by a condition."""
+    ends = node.op == "loop" and (bool(node.inputs[1]) or bool(node.attrs["body"].outputs[0]))
+    return node.op == "branch" or ends or any(decides(inner) for body in node.bodies.values() for inner in body.nodes)
 
 
 def number(value: Array, what: str, kinds: str) -> int:

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 
 from fastgru.errors import SessionError, ShapeError, StateError, UnsupportedModelError
 from fastgru.graph import Array
+from fastgru.reference.bodies import decides
 from fastgru.reference.operator import as_array
 from fastgru.streaming.batch import free_batch_axes
 from fastgru.streaming.claims import Claims
@@ -69,6 +70,11 @@ class SessionPool:
         single = model.stream(1) if state is None else model.stream(1, state=state)  # checks the pairs
         self.inputs, self.outputs = single.inputs, single.outputs
         self._runnable, self._states, self.capacity = single.runnable, single.states, int(capacity)
+        if deciding := [str(node) for node in self._runnable.graph.nodes if decides(node)]:
+            raise UnsupportedModelError(
+                f"{', '.join(deciding)} decides by what is in all rows of a batch together, of which each is another"
+                " session here; keep a stream for each session"
+            )
         self._axes = free_batch_axes(self._runnable, [*self._states, *self.inputs], batch_axes)
         dtypes = {spec.name: np.dtype(spec.dtype) for spec in self._runnable.inputs}
         self._single = {}

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from fastgru.errors import FastGRUError, ShapeError
-from fastgru.graph import Array, Graph, TensorSpec
+from fastgru.graph import Array, Graph, TensorSpec, inlined
 from fastgru.reference import run_graph
 from fastgru.reference.evaluate import with_plain_weights
 from fastgru.reference.facts import ValueFacts, infer_graph, sources
@@ -52,7 +52,7 @@ def find_domains(graph: Graph) -> dict[str, Domain]:
             if known.kind != "ids" or domain.kind != "ids" or domain.size < known.size:
                 found[name] = domain
 
-    for node in graph.nodes:
+    for node in inlined(graph.nodes):
         inputs = [facts.get(name, ValueFacts()) if name else None for name in node.inputs]
         for i, (kind, size) in domains_of(node.op, inputs, node.attrs).items():
             if kind != "ids":

@@ -7,6 +7,8 @@ too. An axis that is cut out of another, or stacked of it, has its role, but ano
 a number.
 """
 
+from collections.abc import Iterable
+
 from fastgru.graph import Graph, Node
 from fastgru.reference.facts import ValueFacts, infer_graph, ties
 from fastgru.reference.sizes import Size, is_name
@@ -35,8 +37,7 @@ class AxisRoles:
             for axis, size in enumerate(facts.sizes or ()):
                 if is_name(size):
                     self._join((name, axis), sizes.setdefault(size, (name, axis)))
-        for node in graph.nodes:
-            self._follow(node)
+        self._follow_all(graph.nodes)
         for size, axis_of in sizes.items():
             for role, names in _NAMES.items():
                 if isinstance(size, str) and size.lower() in names:
@@ -75,6 +76,44 @@ class AxisRoles:
             self._parent[a] = b
             if a in self._role:
                 self._role.setdefault(b, self._role[a])
+
+    def _follow_all(self, nodes: Iterable[Node]) -> None:
+        for node in nodes:
+            self._follow(node)
+            for body in node.bodies.values():
+                self._follow_all(body.nodes)
+                for inner, outer in zip(body.captured, body.outside(node), strict=True):
+                    self._join_all(inner, outer)
+            if node.op == "loop":
+                self._follow_loop(node)
+
+    def _follow_loop(self, node: Node) -> None:
+        """States and slices keep their axes; the steps of all sequences, and of what is stacked, are one time."""
+        attrs, body = node.attrs, node.attrs["body"]
+        K, values = attrs["states"], node.inputs[2:]
+        for i, name in enumerate(body.inputs[1 : 1 + K]):
+            for same in (values[i], body.outputs[1 + i], *node.outputs[i : i + 1]):
+                self._join_all(name, same)
+        timed = [
+            (x, axis, name) for x, axis, name in zip(values[K:], attrs["axes"], body.inputs[1 + K :], strict=False)
+        ]
+        timed += zip(node.outputs[K:], attrs["output_axes"], body.outputs[1 + K :], strict=False)
+        first: Axis | None = None
+        for whole, axis, name in timed:
+            rank = len(self._facts[name].sizes or ()) + 1 if name in self._facts else 0
+            if not whole or not -rank <= axis < rank:
+                continue
+            at = axis % rank
+            for i in range(rank - 1):
+                self._join((name, i), (whole, i + (i >= at)))
+            self._role.setdefault(self._find((whole, at)), "T")
+            first = (whole, at) if first is None else first
+            self._join(first, (whole, at))
+
+    def _join_all(self, a: str, b: str) -> None:
+        """Every axis of two values of one shape."""
+        for axis in range(len(self._facts[a].sizes or ()) if a in self._facts else 0):
+            self._join((a, axis), (b, axis))
 
     def _follow(self, node: Node) -> None:
         inputs = [self._facts.get(name, ValueFacts()) if name else None for name in node.inputs]

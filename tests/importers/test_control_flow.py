@@ -243,7 +243,7 @@ def test_rows_without_end_are_bounded(monkeypatch):
     loop = node("Loop", ["", "true", "v0"], ["vn", "rows"], "loop", body=inner)
     constants = {"true": np.array(True), "by": np.float32(1), "wide": np.array([5000, 3])}
     model = make_model([loop], V, ["vn", "rows"], constants)
-    with pytest.raises(ShapeError, match=r"has stacked .* bytes, expected at most"):
+    with pytest.raises(ShapeError, match=r"what a loop stacks takes .* bytes and more, expected at most"):
         fastgru.load(model.SerializeToString()).run(V)
 
 
