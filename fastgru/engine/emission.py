@@ -130,7 +130,8 @@ class Emitter(Memory):
 
     def jump(self, op: str, operands: Operands, given: Given | None = None) -> Jump:
         """Append an instruction that says what comes next; without operands, where it is to have them later."""
-        jump = Jump(find(op, "int64"), operands, [], [], self.label, 0, meets=False)
+        # Members meet where it is over, and not before: the others have no part in it.
+        jump = Jump(find(op, "int64"), operands, [], [], self.label, 0, meets=op == "land")
         if given is not None:
             jump.tensors, jump.words = operands.encode(given)
         self.append(jump)
