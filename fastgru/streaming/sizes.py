@@ -1,12 +1,13 @@
 """The sizes of states that only the frames tell, such as the height and width of what a convolutional GRU sees.
 
-A free size of a state is that of a frame: of the axis of its name, or of the same axis of a frame of as many axes.
-Where that does not fit, the sizes of that axis in everything the model computes from the frames are tried. What fits is
-told by the model itself: the next state has the shape of the state.
+A free size of a state is that of a frame's axis of its name. Without one, those of the same axis of the frames and of
+everything the model computes from them are tried. What fits is told by the model itself: the next state has the shape
+of the state. Of sizes of which one is 1 and is repeated along the others, that is taken; any other choice is the
+caller's, and so is a size of which the model takes any.
 """
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -21,8 +22,10 @@ __all__ = ["bind_sizes"]
 
 Open = Mapping[str, tuple[int | None, ...]]
 Shapes = dict[str, tuple[int, ...]]
+Place = tuple[str, int]  # a state and an axis of it
 
 _MOST_TRIES: Final = 256
+_SMALL: Final = 16
 
 
 def bind_sizes(
@@ -34,53 +37,77 @@ def bind_sizes(
     """
     specs = {spec.name: spec for spec in runnable.inputs}
     free = [(name, axis) for name, shape in shapes.items() for axis, size in enumerate(shape) if size is None]
-    likely = [_likely(specs, frames, name, axis) for name, axis in free]
+    told = {place: _of_the_name(specs, frames, *place) for place in free}
     computed = _computed(runnable, frames)
-    others = [list(dict.fromkeys([*computed.get((len(shapes[name]), axis), ()), batch_size])) for name, axis in free]
 
-    def shaped(sizes: tuple[int, ...]) -> Shapes:
-        chosen = dict(zip(free, sizes, strict=True))
+    def tried(place: Place) -> list[int]:
+        rank, axis = len(shapes[place[0]]), place[1]
+        same = [array.shape[axis] for array in frames.values() if array.ndim == rank]
+        return told[place] or list(dict.fromkeys([*same, *computed.get((rank, axis), ()), batch_size]))
+
+    def shaped(sizes: Mapping[Place, int]) -> Shapes:
         return {
-            name: tuple(chosen.get((name, axis), size) or 0 for axis, size in enumerate(shape))
+            name: tuple(sizes.get((name, axis), size) or 0 for axis, size in enumerate(shape))
             for name, shape in shapes.items()
         }
 
-    fitting: dict[tuple[tuple[str, tuple[int, ...]], ...], Shapes] = {}
-    firsts = itertools.product(*([n] if n is not None else every for n, every in zip(likely, others, strict=True)))
-    rest = itertools.product(*others)
-    for tries in (firsts, rest):
-        for sizes in itertools.islice(tries, _MOST_TRIES):
-            made = shaped(sizes)
-            if tuple(made.items()) not in fitting and _fits(runnable, states, made, frames):
-                fitting[tuple(made.items())] = made
-        if fitting:
-            break
+    def fits(sizes: Mapping[Place, int], frames: Mapping[str, Array] = frames) -> bool:
+        return _fits(runnable, states, shaped(sizes), frames)
+
+    every = itertools.islice(itertools.product(*map(tried, free)), _MOST_TRIES)
+    fitting = [sizes for sizes in (dict(zip(free, each, strict=True)) for each in every) if fits(sizes)]
+    least = {place: min((sizes[place] for sizes in fitting), default=0) for place in free}
+    if any(
+        fits(other) for other in _others(least, [place for place in free if not told[place]], 1) if least in fitting
+    ):
+        fitting.append({})  # of a size that comes from no frame
+    elif least in fitting and all(n in (1, sizes[place]) for sizes in fitting for place, n in least.items()):
+        wide = {name: _widened(array, specs[name]) for name, array in frames.items()}
+        large = {place: _wide(size) for place, size in least.items()}
+        ones = [place for place in free if least[place] == 1 and not told[place]]
+        fitting = [least, *({} for other in _others(large, ones, 4) if fits(other, wide))]
     if len(fitting) != 1:
         what = ", ".join(f"{name!r} {shapes[name]}" for name in dict.fromkeys(name for name, _ in free))
         came = {name: array.shape for name, array in frames.items()}
-        found = " and ".join(map(str, itertools.islice(fitting.values(), 3))) or "none"
+        found = " and ".join(str(shaped(sizes)) if sizes else "others" for sizes in fitting[:3]) or "none"
         raise StateError(
             f"state {what}: its free sizes cannot be told from frames {came}, {found} fit: give the state by set_state"
         )
-    (bound,) = fitting.values()
+    bound = shaped(fitting[0])
     if batch_size != 1 and not any(batch_size in shape for shape in bound.values()):
         raise ShapeError(f"batch_size is {batch_size}, but the frames tell states of {bound}")
     return bound
 
 
-def _likely(specs: Mapping[str, TensorSpec], frames: Mapping[str, Array], name: str, axis: int) -> int | None:
-    """The size of the axis of this name of some frame, or else of the same axis of a frame of as many axes."""
-    own = specs[name]
-    word = own.dims[axis] if own.dims else None
+def _of_the_name(specs: Mapping[str, TensorSpec], frames: Mapping[str, Array], name: str, axis: int) -> list[int]:
+    """The size of the first axis of a frame that has the name of this one."""
+    word = specs[name].dims[axis] if specs[name].dims else None
     named = [
         array.shape[i]
         for frame, array in frames.items()
         for i, dim in enumerate(specs[frame].dims)
         if word is not None and dim == word and i < array.ndim
     ]
-    rank = len(own.shape or ())
-    same = [array.shape[axis] for array in frames.values() if array.ndim == rank]
-    return next(iter((*named, *same)), None)
+    return named[:1]
+
+
+def _others(sizes: Mapping[Place, int], places: Sequence[Place], size: int) -> Iterator[dict[Place, int]]:
+    """The sizes with one more at one of these places, and at all that are equal to it, where it is above `size`."""
+    for place in places:
+        if sizes[place] >= (size if size > 1 else 2):
+            equal = [other for other in places if sizes[other] == sizes[place]]
+            yield {**sizes, place: sizes[place] + 1}
+            yield {**sizes, **dict.fromkeys(equal, sizes[place] + 1)}
+
+
+def _widened(frame: Array, spec: TensorSpec) -> Array:
+    """A frame of zeros, larger along the free axes: no size of it is 1, to be repeated along another."""
+    free = spec.shape or (None,) * frame.ndim
+    return np.zeros([_wide(n) if m is None else n for n, m in zip(frame.shape, free, strict=False)], frame.dtype)
+
+
+def _wide(size: int) -> int:
+    return 4 * size if size <= _SMALL else size
 
 
 def _computed(runnable: Runnable, frames: Mapping[str, Array]) -> dict[tuple[int, int], list[int]]:

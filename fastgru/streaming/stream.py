@@ -11,7 +11,7 @@ Where no single program does the work, a push is a run, and the state is carried
 
 import itertools
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Self
 
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastgru.engine import Runnable
+from fastgru.engine.program import refuse_second_user
 from fastgru.errors import ShapeError, StateError
 from fastgru.graph import Array
 from fastgru.kernels.run import MISFIT
@@ -81,16 +82,31 @@ class Stream:
     def _is_open(self) -> bool:
         return any(None in shape for shape in self.state_shapes.values())
 
-    def _bind_sizes(self, frames: Mapping[str, Array]) -> None:
-        """Give the states the sizes that these frames tell, where they have none yet."""
-        if self._is_open:
-            self._settle(bind_sizes(self.runnable, self.states, self.state_shapes, frames, self._batch_size))
+    def _bind_sizes(self, frames: Mapping[str, Array]) -> Callable[[], None] | None:
+        """Give the states the sizes that these frames tell, where they have none yet; what takes that back again."""
+        shapes, first = self.state_shapes, self._first
+        if not self._is_open:
+            return None
+        self._settle(bind_sizes(self.runnable, self.states, shapes, frames, self._batch_size))
+        banks = self._banks
+        _, version = banks.read()
+
+        def undo() -> None:
+            if self._banks is banks and banks.read()[1] == version:
+                self.state_shapes, self._first = shapes, first
+                self._take({})
+
+        return undo
 
     def _settle(self, shapes: Mapping[str, tuple[int | None, ...]]) -> None:
-        self.state_shapes = {**self.state_shapes, **shapes}
-        if not self._is_open:
-            self._take({**self._zeros(self.state_shapes), **self._first})
-            self._first = {}
+        """Give states these sizes. Raises `StateError` where another thread has done so."""
+        with lock:
+            if not self._is_open:
+                refuse_second_user()
+            self.state_shapes = {**self.state_shapes, **shapes}
+            if not self._is_open:
+                self._take({**self._zeros(self.state_shapes), **self._first})
+                self._first = {}
 
     def _check_settled(self) -> None:
         for name, shape in self.state_shapes.items():
@@ -126,7 +142,16 @@ class Stream:
         if len(arrays) != len(self.inputs):
             raise ShapeError(f"push: got {len(arrays)} arrays, expected {len(self.inputs)}: {', '.join(self.inputs)}")
         targets = None if out is None else out if isinstance(out, tuple) else (out,)
-        self._bind_sizes(dict(zip(self.inputs, arrays, strict=True)))
+        undo = self._bind_sizes(dict(zip(self.inputs, arrays, strict=True)))
+        try:
+            made = self._pushed(arrays, targets)
+        except BaseException:
+            if undo is not None:
+                undo()
+            raise
+        return out if out is not None else made[0] if len(made) == 1 else made
+
+    def _pushed(self, arrays: tuple[Array, ...], targets: tuple[Array, ...] | None) -> tuple[Array, ...]:
         bound = self._bind(arrays)
         if bound is None:
             made = self._carry(arrays, targets)
@@ -137,7 +162,7 @@ class Stream:
             if code := bound.call(bound.ticket, bound.fitting(arrays), made):
                 bound.frame.raise_for(code)
             _copy(made, targets or ())
-        return out if out is not None else made[0] if len(made) == 1 else made
+        return made
 
     def _carry(self, arrays: tuple[Array, ...], targets: tuple[Array, ...] | None) -> tuple[Array, ...]:
         """What a run on these frames gives, for which there is no single program; the state goes on."""
@@ -278,7 +303,8 @@ class Stream:
         given = unpack_state(blob, self.runnable.fingerprint)
         if self._is_open and row is None:
             came = {name: (a.dtype.name, a.shape) for name, a in given.items()}
-            if not all(n in given and _matches(given[n].shape, shape) for n, shape in self.state_shapes.items()):
+            fit = all(n in given and _matches(given[n].shape, shape) for n, shape in self.state_shapes.items())
+            if not fit or {name: a.dtype.name for name, a in given.items()} != self._dtypes:
                 raise StateError(f"saved state: got {came}, expected {self.state_shapes}")
             self._settle({name: given[name].shape for name in self.states})
         self._check_settled()

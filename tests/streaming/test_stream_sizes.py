@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
+
 import numpy as np
+import onnx
 import pytest
 from onnx import TensorProto as T
 from onnx import helper, numpy_helper
 
 import fastgru
 from fastgru.errors import ShapeError, StateError, UnsupportedModelError
-from fastgru.streaming import SessionPool
+from fastgru.streaming import SessionPool, Stream
+from fastgru.streaming.state_blob import pack_state
 
 C, F = 2, 3
 
@@ -103,3 +108,97 @@ def test_sizes_that_cannot_be_told_are_asked_for() -> None:
     with pytest.raises(StateError, match=r"cannot be told.*none fit"):
         stream.push(frames(1)[0])
     assert stream.push(frames(1, 3)[0]).shape == (3, F, 6, 5)
+
+
+def model_of(
+    nodes: list[onnx.NodeProto], shapes: dict[str, list], outputs: list[str], init: dict[str, np.ndarray]
+) -> fastgru.Model:
+    graph = helper.make_graph(
+        nodes, "g", [helper.make_tensor_value_info(name, T.FLOAT, dims) for name, dims in shapes.items()],
+        [helper.make_tensor_value_info(name, T.FLOAT, None) for name in outputs],
+        [numpy_helper.from_array(array, name) for name, array in init.items()],
+    )  # fmt: skip
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return fastgru.load(made.SerializeToString())
+
+
+@pytest.mark.parametrize("size", [(6, 4), (7, 5), (2, 2)])
+def test_states_of_sizes_that_depend_on_each_other(size: tuple[int, int]) -> None:
+    nodes = [
+        helper.make_node("Add", ["x", "s"], ["a"]),
+        helper.make_node("Tanh", ["a"], ["s_out"]),
+        helper.make_node("MaxPool", ["s_out"], ["p"], kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1),
+        helper.make_node("Add", ["p", "r"], ["b"]),
+        helper.make_node("Tanh", ["b"], ["r_out"]),
+        helper.make_node("Neg", ["r_out"], ["y"]),
+    ]
+    free = [None, 2, None, None]
+    model = model_of(nodes, {"x": free, "s": free, "r": free}, ["y", "s_out", "r_out"], {})
+    stream = model.stream(state={"s": "s_out", "r": "r_out"})
+    x = np.random.default_rng(0).normal(0, 1, (3, 2, *size)).astype("f4")
+    state = {"s": np.zeros_like(x), "r": np.zeros((3, 2, -(-size[0] // 2), -(-size[1] // 2)), np.float32)}
+    for _ in range(2):
+        wanted = model.run({"x": x, **state})
+        np.testing.assert_array_equal(stream.push(x), wanted["y"])
+        state = {"s": wanted["s_out"], "r": wanted["r_out"]}
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_a_size_of_which_the_model_takes_any_is_asked_for(steps: int) -> None:
+    nodes = [
+        helper.make_node("Concat", ["s", "x"], ["c"], axis=2),
+        helper.make_node("Shape", ["x"], ["sizes"]),
+        helper.make_node("Gather", ["sizes", "two"], ["t"]),
+        helper.make_node("Slice", ["c", "t", "end", "two"], ["s_out"]),
+        helper.make_node("ReduceSum", ["c", "two"], ["y"], keepdims=0),
+    ]
+    init = {"two": np.array([2]), "end": np.array([1 << 40])}
+    model = model_of(nodes, {"x": [None, 2, None], "s": [None, 2, None]}, ["y", "s_out"], init)
+    stream = model.stream(state={"s": "s_out"})
+    x = np.ones((1, 2, steps), np.float32)
+    with pytest.raises(StateError, match=r"cannot be told.*and others fit: give the state by set_state"):
+        stream.push(x)
+    stream.set_state({"s": np.ones((1, 2, 3), np.float32)})
+    np.testing.assert_array_equal(stream.push(x), [[3 + steps] * 2])
+
+
+def test_a_first_push_that_fails_binds_nothing() -> None:
+    model, x = conv_gru([None, C, None, None], [None, F, None, None]), frames()
+    stream = model.stream(state={"s": "s_out"})
+    for wrong in (
+        lambda: stream.push(x[0], out=np.empty(3, np.float32)),
+        lambda: stream.push(x[0].astype("i8")),
+        lambda: stream.push(x[0], x[0]),
+    ):
+        with pytest.raises(ShapeError):
+            wrong()
+        assert stream.state_shapes == {"s": (None, F, None, None)}
+    assert stream.push(frames(1, 1, 8, 9)[0]).shape == (1, F, 8, 9)
+    other = model.stream(state={"s": "s_out"})
+    blob = other.fork()
+    blob.push(x[0])
+    saved = pack_state({**blob.state, "more": np.zeros(1, np.float32)}, model.fingerprint)
+    with pytest.raises(StateError, match="saved state"):
+        other.load_state(saved)
+    assert other.state_shapes == {"s": (None, F, None, None)}
+
+
+def test_threads_that_race_for_the_first_push_do_not_lose_a_state() -> None:
+    model, x = conv_gru([None, C, None, None], [None, F, None, None]), frames()
+    for _ in range(20):
+        stream, start, pushed = model.stream(state={"s": "s_out"}), threading.Barrier(3), []
+
+        def push(stream: Stream = stream, start: threading.Barrier = start, pushed: list = pushed) -> None:
+            start.wait()
+            with contextlib.suppress(StateError):
+                pushed.append(stream.push(x[0]))
+
+        threads = [threading.Thread(target=push) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        alone = model.stream(state={"s": "s_out"})
+        for _ in pushed:
+            alone.push(x[0])
+        np.testing.assert_array_equal(stream.state["s"], alone.state["s"])
