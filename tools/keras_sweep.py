@@ -10,6 +10,7 @@ Runs where Keras 2 or 3 is installed. `KERAS_BACKEND` chooses Keras 3's backend.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import logging
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from keras_forms import FORMS, LAYERS, PAIRED, SINKS, STORED, Tensors, make_inputs, make_tensors
+from keras_forms import FORMS, LAYERS, PAIRED, SINKS, STORED, make_inputs, make_tensors
 
 import fastgru
 from fastgru.errors import UnsupportedModelError
@@ -61,16 +62,14 @@ def filled(model: Any) -> Any:
     return model
 
 
-def after(first: str, tensors: Tensors) -> Any:
-    """The masked sequence, or what a form makes of it."""
-    return FORMS[first](L, tensors.m, tensors) if first else tensors.m
-
-
 def built(first: str, names: Sequence[str], sinks: Sequence[str]) -> tuple[list[str], Any]:
-    """A model that goes through every form that Keras takes, and what its outputs are called."""
+    """A model that goes through every form that Keras takes, after the first, and what its outputs are called."""
     tensors = make_tensors(keras)
-    start, made = after(first, tensors), []
-    for name in names:
+    start, made = tensors.m, []
+    with contextlib.suppress(AttributeError, ValueError):  # not in this version
+        start = FORMS[first](L, start, tensors) if first else start
+        first = ""
+    for name in () if first else names:
         try:
             y = FORMS[name](L, start, tensors)
             made += [(f"{name} > {sink}", SINKS[sink](L, y)) for sink in sinks if len(y.shape) == 3 or sink == "itself"]

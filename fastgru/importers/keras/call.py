@@ -21,15 +21,10 @@ Shape = tuple[int | None, ...]
 
 @dataclass(frozen=True)
 class Tensor:
-    """What a layer gives to the next. mask: a bool tensor over the first axes of `value`.
-
-    late: the mask came into or out of a nested model. Keras 3 calls layers once when it builds a model, and what they
-    are called with is kept: a late mask was not there yet.
-    """
+    """What a layer gives to the next. mask: a bool tensor over the first axes of `value`."""
 
     value: Value
     mask: Value | None = None
-    late: bool = False
 
     @property
     def shape(self) -> Shape:
@@ -112,16 +107,12 @@ class Call:
         named = [m.value if isinstance(m, Tensor) else None for m in (given if isinstance(given, list) else [given])]
         none: list[Value | None] = [None] * len(own)
         handed = own if len(own) == 1 or self.rules.lists_have_masks else none
-        if any(named):
+        if given and (isinstance(given, list) or any(named)):
             named += none[len(named) :]
             return named, named if self.rules.named_mask_travels else handed
         others = [value for name, value in self.arguments.items() if name != "mask"]
         beside = self.rules.states_hide_mask and any(_holds_tensor(value) for value in others)
         return none if beside else own, handed
-
-    def hand_on(self, value: Value, mask: Value | None) -> Tensor:
-        """An output with a mask of `masks`, or made of them."""
-        return Tensor(value, mask, mask is not None and any(x.late for x in self.inputs))
 
     def of(self, layer: LayerConfig, weights: LayerWeights, *inputs: Tensor) -> Call:
         """The same call of a layer inside this one."""

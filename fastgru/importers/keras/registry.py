@@ -149,7 +149,7 @@ def apply(call: Call) -> list[Tensor]:
         raise call.layer.unsupported("a mask reaches this layer", "drop the mask before it, or use another layer")
     first, *rest = found.handler(replace(call, inputs=[x.but(mask=None) for x in call.inputs]))
     handed = call.masks()[1][0] if kind is Mask.KEEPS else None
-    return [call.hand_on(first.value, handed), *rest]
+    return [Tensor(first.value, handed), *rest]
 
 
 def _check_dtype(layer: LayerConfig) -> None:

@@ -159,11 +159,9 @@ class ModelReading:
             value = given[n] if n < len(given) else None
             if isinstance(mask, Tensor) and value is not None:
                 given[n] = value.but(mask=mask.value)
-        given = [None if value is None else value.but(late=True) for value in given]
         plan = plan_model(layer)
         named = self.run(plan, weights, given, place)
-        outputs = [output_of(layer, named, ref) for ref in plan.outputs]
-        return [None if value is None else value.but(late=True) for value in outputs]
+        return [output_of(layer, named, ref) for ref in plan.outputs]
 
 
 def output_of(layer: LayerConfig, named: Mapping[tuple[str, int], Outputs], ref: Ref) -> Tensor | None:

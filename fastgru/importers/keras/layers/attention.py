@@ -137,7 +137,7 @@ def _attend(call: Call, scores: Value) -> list[Tensor]:
     if q_mask is not None:
         rows = graph.add("unsqueeze", [q_mask], f"{base}/rows", {"axes": [2]})
         y = graph.add("where", [rows, y, graph.scalar(0.0, q, f"{base}/zero")], base)
-    out = call.hand_on(y, call.masks()[1][0])
+    out = Tensor(y, call.masks()[1][0])
     if not call.arguments.get("return_attention_scores"):
         return [out]
     return [out, Tensor(weights)]
@@ -150,10 +150,5 @@ def _masks(call: Call) -> tuple[Value | None, Value | None]:
         not isinstance(given, list) or len(given) < 2 or any(not isinstance(m, Tensor | None) for m in given)
     ):
         raise call.layer.unsupported("its mask is no list of tensors", "pass [query mask, value mask]")
-    if call.rules.major == 3 and given is None and any(x.mask is not None and x.late for x in call.inputs):
-        raise call.layer.unsupported(
-            "a mask reaches it through a model inside, which Keras 3 does not attend with and hands on",
-            "give the mask to its call, or put the layer where the mask is made",
-        )
     q, v = call.masks()[0][:2]
     return q, v

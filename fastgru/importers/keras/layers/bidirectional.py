@@ -59,7 +59,7 @@ def _bidirectional(call: Call) -> list[Tensor]:
         else:
             y_f, y_b = states_f[0], states_b[0]
         kept = None
-    sides = [call.hand_on(y, kept) for y in (y_f, y_b)]
+    sides = [Tensor(y, kept) for y in (y_f, y_b)]
     outputs = sides if merge is None else [_merge(call, merge, sides)]
     if not forward.return_state:
         return outputs

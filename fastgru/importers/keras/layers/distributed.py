@@ -41,7 +41,7 @@ def _time_distributed(call: Call) -> list[Tensor]:
         return _folded(call, inner, weights, mask)
     assert call.run is not None
     outputs = call.run(call.of(inner, weights, x.but(mask=None)))
-    return [call.hand_on(y.value, mask if call.rules.recurrent_keeps_mask else None) for y in outputs]
+    return [Tensor(y.value, mask if call.rules.recurrent_keeps_mask else None) for y in outputs]
 
 
 def _folded(call: Call, inner: LayerConfig, weights: LayerWeights, mask: Value | None) -> list[Tensor]:
@@ -54,7 +54,7 @@ def _folded(call: Call, inner: LayerConfig, weights: LayerWeights, mask: Value |
     assert call.run is not None
     outputs = call.run(replace(below, calls=call.calls + 1))
     kept = mask if call.rules.recurrent_keeps_mask else None
-    return [call.hand_on(_unfolded(call, y, n), kept) for n, y in enumerate(outputs)]
+    return [Tensor(_unfolded(call, y, n), kept) for n, y in enumerate(outputs)]
 
 
 def _is_blind(layer: LayerConfig, rules: Rules) -> bool:

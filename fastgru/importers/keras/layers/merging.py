@@ -70,7 +70,7 @@ def _merged(call: Call, class_name: str) -> list[Tensor]:
         y = y.but(value=graph.add("binary", [y.value, count], call.base, {"kind": "div"}))
     if class_name == "Multiply" and call.rules.masks_join_by_any and mask is not None:
         y = _where(call, mask, y, call.graph.scalar(0.0, y, f"{call.base}/zero"), "shown")
-    return [call.hand_on(y.value, mask)]
+    return [Tensor(y.value, mask)]
 
 
 def _where(call: Call, mask: Value, x: Tensor, other: Value, what: str) -> Tensor:
@@ -107,7 +107,7 @@ def _concatenate(call: Call) -> list[Tensor]:
             raise layer.damaged(f"inputs of shapes {[x.shape for x in inputs]} along axis {axis}")
     y = call.graph.add("concat", [x.value for x in inputs], call.base, {"axis": axis})
     mask = None if is_operation(layer) else _concatenated_mask(call, axis)
-    return [call.hand_on(y, mask)]
+    return [Tensor(y, mask)]
 
 
 def _concatenated_mask(call: Call, axis: int) -> Value | None:

@@ -103,7 +103,7 @@ def _recurrent(call: Call) -> list[Tensor]:
     hand_on(call, initial, states)
     if form.return_sequences:
         y = flip(call, sequence, form.time_axis, call.base) if backwards else sequence
-        out = call.hand_on(y, handed if call.rules.recurrent_keeps_mask else None)
+        out = Tensor(y, handed if call.rules.recurrent_keeps_mask else None)
     else:
         out = Tensor(states[-len(cells[-1].states)])
         # A masked step may show zeros; a row without a visible one shows zeros, and not its initial state.

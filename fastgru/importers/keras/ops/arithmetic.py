@@ -90,7 +90,7 @@ def _cast(call: Call) -> list[Tensor]:
     if dtype not in ("bool", "float32", "int32", "int64"):
         raise call.layer.unsupported(f"dtype is {dtype!r:.40}", "cast to float32, int32, int64 or bool")
     y, x = call.graph.add("cast", [call.x.value], call.base, {"to": dtype}), call.x
-    return [Tensor(y, x.mask, late=True) if dtype == x.dtype else Tensor(y)]
+    return [Tensor(y, x.mask) if dtype == x.dtype else Tensor(y)]
 
 
 @operation("ConvertToTensor")
@@ -98,4 +98,4 @@ def _convert(call: Call) -> list[Tensor]:
     """What Keras writes around the masks that some layers hand on: the tensor as it is, or cast."""
     dtype = call.layer.get("dtype", default=None) or call.arguments.get("dtype")
     x = call.inputs[0]
-    return [x.but(late=True)] if dtype in (None, x.dtype) else _cast(call)
+    return [x] if dtype in (None, x.dtype) else _cast(call)
