@@ -32,6 +32,9 @@ class PlanBuilder(LazyCopies):
         super().__init__(precisions.float_dtype, packs, constant_bytes)
         self.precisions, self.members, self.gain_s = precisions, members, 0.0
         self.open_ended: set[Buffer] = set()
+        self.dead: dict[
+            tuple[int, str], str
+        ] = {}  # branches that cannot take these shapes: (id of the node, which), why
 
     def lowp_weights(self, node: Node) -> str | None:
         """The precision of the node's weights, "bfloat16" or "int8"; None where they have the dtype of the plan."""

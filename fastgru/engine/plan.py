@@ -13,7 +13,7 @@ from fastgru.engine.memory import Packs
 from fastgru.engine.nodes import lower_nodes
 from fastgru.engine.precision import PrecisionPlan
 from fastgru.engine.program import Program
-from fastgru.errors import UnsupportedModelError
+from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Graph, every_node
 from fastgru.kernels.operands.cast import CAST
 from fastgru.modules import import_all
@@ -61,8 +61,28 @@ def make_program(
 
     Raises `ShapeError` or `UnsupportedModelError` naming the node.
     """
+    dead: dict[tuple[int, str], str] = {}
+    while True:
+        known = len(dead)
+        try:
+            return _planned(graph, shapes, precisions, packs, members, dead)
+        except ShapeError:
+            if len(dead) == known:  # no branch is to blame
+                raise
+
+
+def _planned(
+    graph: Graph,
+    shapes: Mapping[str, tuple[int, ...]],
+    precisions: PrecisionPlan,
+    packs: Packs,
+    members: int,
+    dead: dict[tuple[int, str], str],
+) -> Program:
+    """dead: branches that were found to take no such shapes, to which a plan that fails may add."""
     given = sum(array.nbytes for array in graph.constants.values())
     builder = PlanBuilder(precisions, packs, members, given)
+    builder.dead = dead
     values: dict[str, Value] = {name: Constant(array, name) for name, array in graph.constants.items()}
     inputs = {spec.name: builder.input(spec.name, shapes[spec.name], spec.dtype) for spec in graph.inputs}
     builder.label = "inputs"

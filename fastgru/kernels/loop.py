@@ -9,11 +9,11 @@ import numpy as np
 from fastgru.kernels.operands.loop import BRANCH, JUMP, LOOP, MOVE, RECORD, STATE
 from fastgru.kernels.operands.team import LOOK_WORK, STATUS
 from fastgru.kernels.registry import BASES, fail, handler, kernel, tensor
-from fastgru.kernels.table import PAUSED, TOO_MANY_ITERATIONS
+from fastgru.kernels.table import DEAD_END, PAUSED, TOO_MANY_ITERATIONS
 from fastgru.kernels.team import spend
 from fastgru.simd.memory import offset, pointer
 
-__all__ = ["branch", "jump", "land", "loop_begin", "loop_next"]
+__all__ = ["branch", "dead_end", "jump", "land", "loop_begin", "loop_next"]
 
 AT = LOOP.at
 ON, TO = BRANCH.at, JUMP.at
@@ -134,6 +134,16 @@ def branch(dtype: str) -> Any:
         holds = pointer(tensor(bases, operands, ON.condition), "uint8")[0] != 0
         next_one = operands[ON.then] if holds else operands[ON.otherwise]
         pointer(bases[BASES.status], "int64")[STATUS.next] = next_one
+
+    return handle
+
+
+@handler("dead_end", "int64")
+def dead_end(dtype: str) -> Any:
+    """In the place of a branch that no plan could be made of."""
+
+    def handle(operands, bases, team):
+        fail(bases, DEAD_END, 0, 0)
 
     return handle
 

@@ -24,6 +24,7 @@ from fastgru.simd.native import load_object
 
 __all__ = [
     "BASES",
+    "DEAD_END",
     "DIVISION_BY_ZERO",
     "FAILURES",
     "FORKED",
@@ -56,6 +57,7 @@ NEGATIVE_EXPONENT: Final = 4
 INTERRUPTED: Final = 5  # a signal handler has raised an exception, which the caller gets
 FORKED: Final = 6
 TOO_MANY_ITERATIONS: Final = 7
+DEAD_END: Final = 9
 PAUSED: Final = 8  # a block of rows is full: called again, the run goes on where it was
 FAILURES: Final = {
     INDEX_OUT_OF_RANGE: "index {0} is out of range for {1} entries",
@@ -64,6 +66,7 @@ FAILURES: Final = {
     NEGATIVE_EXPONENT: "an integer to the negative power {0}",
     TOO_MANY_ITERATIONS: "a loop, with those inside it, goes on after {0} iterations, the most it may take: load the"
     " model with a larger max_iterations",
+    DEAD_END: "the branch that is taken cannot be carried out for these shapes",
     FORKED: "a signal handler has forked inside a call of several threads, which cannot end in the child",
 }
 

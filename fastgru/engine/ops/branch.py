@@ -28,25 +28,53 @@ def lower_branch(builder: PlanBuilder, node: Node, condition: Value, *values: Va
     start = builder.jump("branch", BRANCH, {"condition": holds, "then": 0, "otherwise": 0})
     members, builder.members = builder.members, 1
     with builder.inside():
-        first = [builder.view(value) for value in _carried_out(builder, then, values)]
-        results = [builder.new(view.shape, view.dtype) for view in first]
-        for view, result in zip(first, results, strict=True):
-            builder.put(view, result)
+        results = _joined(builder, _tried(builder, node, "then", values), None)
         over = builder.jump("jump", JUMP, {"to": 0})
     with builder.inside():
-        for i, (value, result) in enumerate(zip(_carried_out(builder, otherwise, values), results, strict=True)):
-            view = builder.view(value)
-            if view.shape != result.shape or view.dtype != result.dtype:
-                raise UnsupportedModelError(
-                    f"output {i} is {result.dtype} {result.shape} where the condition holds, and {view.dtype}"
-                    f" {view.shape} where not; both must have one shape: pad the smaller one"
-                )
-            builder.put(view, result)
+        results = _joined(builder, _tried(builder, node, "otherwise", values), results)
+    if results is None:
+        raise ShapeError(f"neither branch takes these shapes: {builder.dead[id(node), 'then']}")
     end = builder.jump("land", LAND, {})
     builder.members = members
     start.targets, over.targets = {"then": (start, 1), "otherwise": (over, 1)}, {"to": (end, 0)}
     start.skip = over.skip = end
     return list(results)
+
+
+def _tried(builder: PlanBuilder, node: Node, which: str, values: tuple[Value, ...]) -> list[Value] | None:
+    """The outputs of a branch; None for one that takes no such shapes, which is an error only where it is taken.
+
+    That shows while it is planned, when half of it is emitted: the whole plan is made once more.
+    """
+    if (key := (id(node), which)) in builder.dead:
+        label, builder.label = builder.label, builder.dead[key]
+        builder.jump("dead_end", LAND, {})
+        builder.label = label
+        return None
+    known = len(builder.dead)
+    try:
+        return _carried_out(builder, node.attrs[which], values)
+    except ShapeError as error:
+        if len(builder.dead) == known:  # and not one of the branches inside
+            builder.dead[key] = str(error)
+        raise
+
+
+def _joined(builder: PlanBuilder, values: list[Value] | None, results: list[View] | None) -> list[View] | None:
+    """The outputs of a branch, put where those of the other are."""
+    if values is None:
+        return results
+    views = [builder.view(value) for value in values]
+    if results is None:
+        results = [builder.new(view.shape, view.dtype) for view in views]
+    for i, (view, result) in enumerate(zip(views, results, strict=True)):
+        if view.shape != result.shape or view.dtype != result.dtype:
+            raise UnsupportedModelError(
+                f"output {i} is {result.dtype} {result.shape} where the condition holds, and {view.dtype}"
+                f" {view.shape} where not; both must have one shape: pad the smaller one"
+            )
+        builder.put(view, result)
+    return results
 
 
 def _carried_out(builder: PlanBuilder, body: Subgraph, values: tuple[Value, ...]) -> list[Value]:
