@@ -8,7 +8,8 @@ from typing import Any, Final, Unpack
 
 import numpy as np
 
-from fastgru.cli.guesses import guess_grus, recurrent_configurations
+from fastgru.cli.configured import configured_grus
+from fastgru.cli.guesses import guess_grus
 from fastgru.errors import FastGRUError, UnsupportedModelError
 from fastgru.graph import Graph, Node, TensorSpec
 from fastgru.importers.files import FORMATS, WeightsAloneError, detect_format
@@ -193,5 +194,5 @@ def _of_weights(file: Path, key: str | None) -> dict[str, Any]:
         "tensors": [{"name": name, "dtype": dtype, "shape": list(shape)} for name, (dtype, shape) in specs.items()],
         "parameters": sum(int(np.prod(shape)) for dtype, shape in specs.values() if "float" in dtype),
         "grus": [{**asdict(gru), "recipe": gru.recipe} for gru in grus],
-        "guesses": [] if grus else guess_grus(specs, recurrent_configurations(file)),
+        "guesses": [] if grus else guess_grus(specs, configured_grus(file)),
     }

@@ -6,16 +6,13 @@ proposal. Where the file has Keras's configuration of the layer, the proposal ha
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, Final
 
-from fastgru.errors import FastGRUError
-from fastgru.importers.files import detect_format
-from fastgru.sources import opened
+from fastgru.cli.configured import ConfiguredGRU
 
-__all__ = ["guess_grus", "recurrent_configurations"]
+__all__ = ["guess_grus"]
 
 Shape = tuple[int, ...]
 
@@ -28,59 +25,47 @@ _ARGUMENTS: Final = {
 }
 
 
-def guess_grus(
-    specs: Mapping[str, tuple[str, Shape]], configurations: Mapping[str, Mapping[str, Any]]
-) -> list[dict[str, Any]]:
-    """For each pair of tensors that fits: input_size, hidden_size, the names, and a call that makes a layer of them.
+def guess_grus(specs: Mapping[str, tuple[str, Shape]], configured: Sequence[ConfiguredGRU]) -> list[dict[str, Any]]:
+    """For each GRU: input_size, hidden_size, the names, and a call that makes a layer of them.
 
-    configurations: what `recurrent_configurations` found in the file.
+    configured: what `configured_grus` found in the file. certain: True for these; of the others their shapes alone
+    speak, which tell no order of gates, no activations, and where there is no bias, not where the reset stands.
     """
-    names = list(specs)
     shapes = {name: shape for name, (_, shape) in specs.items()}
-    found = _keras_1(shapes, configurations)
+    found, rest = [], dict(shapes)
+    for gru in configured:
+        if gru.arrays and all(len(rest.get(name, ())) == 2 for name in gru.arrays[:2]):
+            w, r, *bias = gru.arrays
+            if not gru.is_cudnn:  # whose gates stand in another order, and transposed
+                found.append({**_keras(w, r, bias, shapes, gru.arguments, H=shapes[r][0]), "certain": True})
+            for name in filter(rest.__contains__, gru.arrays):
+                del rest[name]
+    return found + [{**guess, "certain": False} for guess in _guessed(rest, configured)]
+
+
+def _guessed(shapes: Mapping[str, Shape], configured: Sequence[ConfiguredGRU]) -> list[dict[str, Any]]:
+    names = list(shapes)
+    found = _keras_1(shapes, {str(gru.arguments.get("name")): gru.arguments for gru in configured})
+    taken: set[str] = set()
     for i, (w, r) in enumerate(pairwise(names)):
-        if len(shapes[w]) != 2 or len(shapes[r]) != 2:
+        if len(shapes[w]) != 2 or len(shapes[r]) != 2 or taken & {w, r}:
             continue
         rows, columns = shapes[r]
         # HDF5 sorts names: a bias stands before its kernels, or behind them where names are numbers.
         near = [name for name in (*names[i + 2 : i + 4], *names[max(i - 1, 0) : i]) if _parent(name) == _parent(r)]
-        if columns == 3 * rows and shapes[w][1] == columns:
-            found.append(_keras(w, r, near, shapes, _settings(w, configurations), H=rows))
+        if columns == 3 * rows and shapes[w][1] == columns and _parent(w) == _parent(r) and "bias" not in _last(w):
+            bias = [name for name in near if shapes[name] in ((3 * rows,), (2, 3 * rows))][:1]
+            found.append(_keras(w, r, bias, shapes, {}, H=rows))
         elif rows == 3 * columns and shapes[w][0] == rows:
             found.append(_torch(w, r, near, shapes, H=columns))
+        else:
+            continue
+        taken.update(found[-1]["names"])
     return found
 
 
-def recurrent_configurations(file: Path) -> dict[str, dict[str, Any]]:
-    """Folder of the arrays of each GRU in a Keras file -> its arguments, with keras_version; {} for any other file."""
-    from fastgru.importers.keras.container import open_container
-
-    try:
-        with opened(file) as content:
-            if (kind := detect_format(content)) not in ("hdf5", "keras"):
-                return {}
-            container = open_container(content)
-    except FastGRUError:
-        return {}
-    version = (container.version or "2")[:1]
-    layers = [{**given, "keras_version": int(version) if version.isdigit() else 2} for given in _grus(container.config)]
-    if kind == "keras":  # its folders are numbered by class, whatever the layers are called
-        return {f"gru_{n}" if n else "gru": given for n, given in enumerate(layers)}
-    found = {}
-    for given in layers:
-        found[given["name"]] = found[f"forward_{given['name']}"] = given
-        found[f"backward_{given['name']}"] = {**given, "go_backwards": not given.get("go_backwards", False)}
-    return found
-
-
-def _grus(config: Any) -> Iterator[dict[str, Any]]:
-    """The arguments of every GRU, in the order of the configuration."""
-    if isinstance(config, Mapping):
-        given = config.get("config")
-        if config.get("class_name") == "GRU" and isinstance(given, Mapping) and isinstance(given.get("name"), str):
-            yield dict(given)
-    for entry in config.values() if isinstance(config, Mapping) else config if isinstance(config, list) else ():
-        yield from _grus(entry)
+def _last(name: str) -> str:
+    return re.split(r"[./]", name)[-1]
 
 
 def _settings(name: str, configurations: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
@@ -116,9 +101,8 @@ def _parent(name: str) -> str:
 
 
 def _keras(
-    w: str, r: str, near: list[str], shapes: Mapping[str, Shape], settings: Mapping[str, Any], *, H: int
+    w: str, r: str, bias: Sequence[str], shapes: Mapping[str, Shape], settings: Mapping[str, Any], *, H: int
 ) -> dict[str, Any]:
-    bias = [name for name in near if shapes[name] in ((3 * H,), (2, 3 * H))][:1]
     arguments = [f"weights[{name!r}]" for name in (w, r, *bias)]
     before = bool(bias) and shapes[bias[0]] == (3 * H,)
     given = {"reset_after": not before, **{k: v for k, v in settings.items() if k in _ARGUMENTS}}

@@ -185,14 +185,22 @@ def _print_weights(console: Console, found: dict[str, Any], with_nodes: bool) ->
         console.print(Text(read, style="cyan"))
         console.print(plain_table(*columns, rows=rows, right=("in", "hidden", "layers", "directions")))
     elif found["guesses"]:
-        console.print(
-            Text("No names of PyTorch's GRU; by their shapes these could be GRUs (the order of gates is a guess):")
-        )
         console.print(Text(read, style="cyan"))
-        for guess in found["guesses"]:
-            console.print(
-                Text(f"  {guess['input_size']} -> {guess['hidden_size']}  ").append(guess["recipe"], style="cyan")
-            )
+        for certain, what in (
+            (True, "GRUs of the file's configuration:"),
+            (
+                False,
+                "No names of PyTorch's GRU; by their shapes these could be GRUs (a guess: shapes tell neither the order"
+                " of gates nor activations, and without a bias not where the reset stands):",
+            ),
+        ):
+            guesses = [guess for guess in found["guesses"] if guess["certain"] == certain]
+            if guesses:
+                console.print(Text(what))
+            for guess in guesses:
+                console.print(
+                    Text(f"  {guess['input_size']} -> {guess['hidden_size']}  ").append(guess["recipe"], style="cyan")
+                )
     else:
         console.print(Text("No GRU was found, by PyTorch's names (weight_ih_l0, weight_hh_l0...) or by shapes."))
     if with_nodes:

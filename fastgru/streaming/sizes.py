@@ -47,7 +47,7 @@ def bind_sizes(
 
     def shaped(sizes: Mapping[Place, int]) -> Shapes:
         return {
-            name: tuple(sizes.get((name, axis), size) or 0 for axis, size in enumerate(shape))
+            name: tuple(sizes[name, axis] if size is None else size for axis, size in enumerate(shape))
             for name, shape in shapes.items()
         }
 

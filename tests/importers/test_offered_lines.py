@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from click.testing import CliRunner, Result
 from craft_files import tensor_pickle, torch_legacy, torch_zip
 from keras_files import archive, gru_arrays, h5py, layer, legacy, sequential
@@ -92,6 +93,95 @@ def test_the_line_that_is_offered_gives_the_right_numbers_in_every_format(tmp_pa
         (gru,) = [eval(offer["recipe"], {"fastgru": fastgru, "weights": weights}) for offer in offers]
         np.testing.assert_array_equal(gru(x)[0], expected(x)[0], err_msg=name)
         assert not weights.unread, name
+
+
+Arrays = list[np.ndarray]
+
+
+def _several(rng: np.random.Generator) -> tuple[dict[str, Any], dict[str, Arrays], list[fastgru.GRU]]:
+    """A network of every way in which a GRU may stand in another layer; arrays by folder; the GRUs of it in order."""
+    kinds: dict[str, tuple[int, dict[str, Any]]] = {
+        "gru": (4, {}),
+        "bidirectional/forward_layer": (4, {"activation": "relu"}),
+        "bidirectional/backward_layer": (4, {"activation": "relu", "go_backwards": True}),
+        "gru_1": (8, {"activation": "softsign"}),
+        "rnn": (4, {"reset_after": False, "activation": "relu"}),
+        "time_distributed/layer": (4, {"recurrent_activation": "hard_sigmoid"}),
+        "sequential/layers/gru": (4, {"activation": "softsign"}),
+    }
+    arrays = {
+        name: gru_arrays(rng, I, 4, reset_after=kind.get("reset_after", True)) for name, (I, kind) in kinds.items()
+    }
+    grus = [fastgru.GRU.from_keras(*arrays[name], **kind, keras_version=3) for name, (_, kind) in kinds.items()]
+    cell = {"class_name": "GRUCell", "config": {"name": "cc", "units": 4, **kinds["rnn"][1]}}
+    usual: dict[str, Any] = {"units": 4, "return_sequences": True}
+    inner = sequential(layer("GRU", "gru", **usual, activation="softsign", batch_input_shape=[None, None, 4]))
+    config = sequential(
+        layer("GRU", "gru", **usual, batch_input_shape=[None, None, 4]),
+        layer("Bidirectional", "bi", layer=layer("GRU", "g", **usual, activation="relu"), merge_mode="concat"),
+        layer("GRU", "c", **usual, activation="softsign"),
+        layer("RNN", "r", cell=cell, return_sequences=True),
+        layer("Reshape", "re", target_shape=[-1, 1, 4]),
+        layer("TimeDistributed", "td", layer=layer("GRU", "t", units=4, recurrent_activation="hard_sigmoid")),
+        inner,
+        LAMBDA,
+    )
+    return config, arrays, grus
+
+
+@pytest.mark.parametrize("form", ["keras", "h5"])
+def test_every_layer_has_the_arguments_of_its_own(form: str, tmp_path: Path) -> None:
+    config, arrays, grus = _several(np.random.default_rng(0))
+    path = tmp_path / "m"
+    if form == "keras":
+        variables = {
+            f"layers/{folder}/cell/vars/{i}": array for folder, own in arrays.items() for i, array in enumerate(own)
+        }
+        path.write_bytes(archive(config, variables))
+    else:
+        places = (
+            "gru/gru_cell",
+            "bi/forward_g/gru_cell",
+            "bi/backward_g/gru_cell",
+            "c/gru_cell",
+            "r/cc",
+            "td/gru_cell",
+        )
+        inside = f"{config['config']['layers'][-2]['config']['name']}/gru/gru_cell"
+        named: dict[str, list[tuple[str, np.ndarray]]] = {}
+        for place, own in zip((*places, inside), arrays.values(), strict=True):
+            roles = ("bias", "kernel", "recurrent_kernel")
+            group = named.setdefault(place.split("/")[0], [])
+            group += [(f"{place}/{role}:0", own[i]) for role, i in zip(roles, (2, 0, 1), strict=True)]
+        path.write_bytes(legacy(config, named, version="3.1.0"))
+    done = _invoke("inspect", path)
+    assert done.exit_code == 1, done.output
+    assert "GRUs of the file's configuration" in done.stdout
+    assert "a guess" not in done.stdout
+    guesses = json.loads(_invoke("inspect", path, "--json").stdout)["guesses"]
+    weights = fastgru.read_weights(path)
+    assert len(guesses) == len(grus)
+    for guess, expected in zip(guesses, grus, strict=True):
+        gru = eval(guess["recipe"], {"fastgru": fastgru, "weights": weights})
+        assert guess["certain"]
+        assert gru.specs == expected.specs
+        x = np.random.default_rng(1).normal(0, 1, (2, 6, gru.input_size)).astype("f4")
+        np.testing.assert_array_equal(gru(x)[0], expected(x)[0])
+    assert not weights.unread
+
+
+def test_where_a_line_is_a_guess_it_says_so(tmp_path: Path) -> None:
+    h5py_file, rng = tmp_path / "w.weights.h5", np.random.default_rng(0)
+    for sizes in ((4, 4), (2, 2)):  # the bias of one could be the kernel of the other
+        with h5py.File(h5py_file, "w") as file:
+            for folder in ("layers/gru", "layers/gru_1"):
+                for i, array in enumerate(gru_arrays(rng, *sizes, reset_after=True)):
+                    file[f"{folder}/cell/vars/{i}"] = array
+        assert "a guess" in _invoke("inspect", h5py_file).stdout
+        found = json.loads(_invoke("inspect", h5py_file, "--json").stdout)["guesses"]
+        assert [(guess["certain"], [name[-1] for name in guess["names"]]) for guess in found] == [
+            (False, list("012"))
+        ] * 2
 
 
 def test_what_load_refuses_has_status_1(tmp_path: Path) -> None:

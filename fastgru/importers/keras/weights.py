@@ -98,9 +98,9 @@ class LayerWeights(ABC):
         """The arrays of each layer of a model that has these."""
 
 
-def open_weights(file: Hdf5) -> tuple[Store, LayerWeights]:
-    """The weights of a whole model, by the layout that `file` has."""
-    store = Store(file)
+def open_weights(file: Hdf5, store: Store | None = None) -> tuple[Store, LayerWeights]:
+    """The weights of a whole model, by the layout that `file` has; read by `store`, where one is given."""
+    store = store or Store(file)
     group = "model_weights/" if file.has_group("model_weights") else ""
     if not group and any(_NUMBERED.search(path) for path in file.datasets):
         return store, _NumberedWeights(store, "")
