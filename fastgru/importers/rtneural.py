@@ -71,8 +71,11 @@ def graph_from_rtneural(data: Any, *, name: str, allow_unread: bool = False) -> 
             faults.append(str(error))
             if not reading.skip(layer, n):
                 break
-        except (ShapeError, SpecError) as error:
-            raise InvalidModelError(f"{name}: layer {n}: {error}") from None
+        except (InvalidModelError, ShapeError, SpecError, UnreadTensorsError) as error:
+            if faults:  # of a width that a layer which is not read may not have told
+                break
+            kind = UnreadTensorsError if isinstance(error, UnreadTensorsError) else InvalidModelError
+            raise kind(f"{name}: {error}") from None
     if faults:
         told = "\n  ".join(["not supported:", *faults]) if faults[1:] else faults[0]
         raise UnsupportedModelError(f"{name}: {told}\nExport the network to ONNX or .keras, and load that file.")
@@ -154,11 +157,13 @@ class _Reading:
 
     def read(self, data: Any, n: int) -> None:
         """One entry of "layers": its operation, then the activation that it names."""
-        layer = _Entry(data, n)
-        if layer.type not in self._readers:
+        kind = data.get("type") if isinstance(data, Mapping) else None
+        if isinstance(kind, str) and kind not in self._readers:
             raise UnsupportedModelError(
-                f"{layer}: layers of this type are not implemented; there are {', '.join(sorted(self._readers))}"
+                f"layers[{n}] ({kind[:40]}): layers of this type are not implemented; there are"
+                f" {', '.join(sorted(self._readers))}"
             )
+        layer = _Entry(data, n)
         self._readers[layer.type](layer)
         if not self._allow_unread:
             layer.check_all_read()

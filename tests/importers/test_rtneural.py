@@ -94,8 +94,12 @@ def test_what_stands_behind_an_unknown_layer_is_not_called_damaged() -> None:
     behind = model(layer("conv1d", 3, np.ones((3, 3, 3))), gru_layer(rng), layer("conv2d", 1), gru_layer(rng))
     with pytest.raises(UnsupportedModelError, match=r"layers\[0\] \(conv1d\)[\s\S]*layers\[2\] \(conv2d\)"):
         read_rtneural(behind.replace(b'"shape": [null, null, 1]', b'"shape": [null, 1, null, 1]'))
-    with pytest.raises(InvalidModelError, match=r"layers\[1\] \(dense\): weights\[0\]"):
-        read_rtneural(model(layer("lstm", 8), layer("dense", 2, np.ones((7, 2)), np.ones(2))))
+    dense = layer("dense", 2, np.ones((7, 2)), np.ones(2))
+    for unknown in (layer("lstm", 8), layer("flatten", 3), layer("lstm", 8) | {"weights": {"W": [1.0]}}):
+        with pytest.raises(UnsupportedModelError, match=r"layers\[0\] \((lstm|flatten)\)"):
+            read_rtneural(model(unknown, dense))
+    with pytest.raises(InvalidModelError, match=r"bytes>: layers\[1\] \(dense\): weights\[0\]"):
+        read_rtneural(model(layer("dense", 8, np.ones((3, 8)), np.ones(8)), dense))
 
 
 def test_what_trainers_write_around_the_layers_is_passed_over() -> None:
