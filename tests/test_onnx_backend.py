@@ -34,7 +34,6 @@ EXCLUDED = {
     r"^test_conv.*_3d": "windows slide over one or two axes here",
     r"^test_identity_(sequence|opt)$": "sequences and optionals are no values here",
     r"^test_(if_(seq|opt)|loop\d+_seq(_none)?)$": "sequences and optionals are no values here",
-    r"^test_(if|loop11|range_\w+_delta_expanded)$": "which branch and how many iterations is computed while it runs",
     r"^test_scan_sum$": "a Scan with a batch axis, as before opset 9",
     r"^test_not_\dd$": "its files are of opset 1, read are 7 and later",
 }
@@ -118,6 +117,8 @@ def test_nodes_by_engine():
         try:
             _check(FastGRUBackend, case)
         except Exception as error:
+            if case.name == "test_loop11" and "depends on the data" in str(error):
+                continue  # a slice that is longer in every iteration
             wrong.append(f"{case.name}: {error!r:.300}")
     print(f"{len(operators())} operators, {len(RUN)} of {len(NODE_CASES)} node tests run")
     assert not wrong

@@ -11,7 +11,7 @@ import numpy as np
 from fastgru.cli.configured import configured_grus
 from fastgru.cli.guesses import guess_grus
 from fastgru.errors import FastGRUError, UnsupportedModelError
-from fastgru.graph import Graph, Node, TensorSpec
+from fastgru.graph import Graph, Node, TensorSpec, every_node, inlined
 from fastgru.importers.files import FORMATS, WeightsAloneError, detect_format
 from fastgru.importers.weights import AmbiguousStateDictError, find_grus, read_weights
 from fastgru.load import Reading, load, load_graph, options_for
@@ -105,10 +105,11 @@ def _of_graph(graph: Graph, precision: str | None) -> dict[str, Any]:
         "inputs": [_tensor(spec, states) for spec in graph.inputs],
         "outputs": [_tensor(spec, states) for spec in graph.outputs],
         "states": dict(graph.states),
-        "grus": [_gru(node, plain) for node in graph.nodes if node.op == "gru"],
-        "operators": dict(Counter(node.op for node in graph.nodes)),
+        "grus": [_gru(node, plain) for node in inlined(graph.nodes) if node.op == "gru"],
+        "operators": dict(Counter(node.op for node in every_node(graph.nodes))),
         "nodes": [
-            {"op": n.op, "name": n.name, "inputs": list(n.inputs), "outputs": list(n.outputs)} for n in graph.nodes
+            {"op": n.op, "name": n.name, "inputs": list(n.inputs), "outputs": list(n.outputs)}
+            for n in every_node(graph.nodes)
         ],
         "parameters": graph.num_parameters,
         "unsupported": unsupported,

@@ -10,8 +10,9 @@ import numpy as np
 
 from fastgru.engine import Executable
 from fastgru.engine.memory import Packs
-from fastgru.graph import Array, Graph, TensorSpec
+from fastgru.graph import Array, Graph, TensorSpec, every_node
 from fastgru.quantization.report import Errors, Timing
+from fastgru.reference.facts import infer_graph
 from fastgru.verify.cases import Case
 from fastgru.verify.compare import differences, largest_by_step
 from fastgru.verify.roles import AxisRoles
@@ -60,12 +61,24 @@ class Tally:
         return Errors(self._largest, self._sum / max(self._count, 1), self._scale, db, by_step)
 
 
+def _outside(graph: Graph, names: Sequence[str]) -> dict[str, str]:
+    """Each of these values, or the first float that comes out of the node that it is inside of."""
+    facts, shown = infer_graph(graph), {name: name for name in names}
+    for node in graph.nodes:
+        floats = [name for name in node.outputs if name and (facts[name].dtype or "").startswith("float")]
+        for inner in every_node(n for body in node.bodies.values() for n in body.nodes):
+            shown.update((name, floats[0]) for name in inner.outputs if name in shown and floats)
+    return shown
+
+
 class Bench:
-    """A simplified graph on its cases. layers: values between its nodes that are compared, too."""
+    """A simplified graph on its cases. layers: values between its nodes that are compared, too; in the place of one in
+    the body of a loop or a branch, what comes out of that."""
 
     def __init__(self, graph: Graph, cases: Sequence[Case], layers: Sequence[str]) -> None:
         outputs = [spec.name for spec in graph.outputs]
-        self.layers = [name for name in layers if name not in outputs]
+        self._shown = _outside(graph, layers)
+        self.layers = [name for name in dict.fromkeys(self._shown.values()) if name not in outputs]
         taps = tuple(TensorSpec(name, "float32", None) for name in self.layers)
         self._graphs = {False: graph, True: replace(graph, outputs=(*graph.outputs, *taps))}
         self._cases = list(cases)
@@ -92,7 +105,8 @@ class Bench:
                     tally.add(got[name], expected[name])
                 for states, results in zip(carried, (got, expected), strict=True):
                     states.update((source, results[target]) for source, target in graph.states.items())
-        return {name: tally.errors() for name, tally in tallies.items()}
+        found = {name: tally.errors() for name, tally in tallies.items()}
+        return found | {name: found[shown] for name, shown in self._shown.items() if shown in found}
 
     def timings(self, precisions: Mapping[str, str]) -> list[Timing]:
         """Of the first call of every case, both sides by turns."""
