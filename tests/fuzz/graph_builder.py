@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper, shape_inference
 
 from fastgru.importers.onnx import operators
+from fastgru.importers.onnx.structure import outer_reads
 
 __all__ = ["Builder", "RejectError", "Size", "Value"]
 
@@ -251,8 +252,18 @@ class Builder:
 
     # Nodes
 
-    def add(self, op: str, inputs: Sequence[Value | None], outputs: int = 1, exact: str = "no", **attrs: Any) -> Any:
+    def add(
+        self,
+        op: str,
+        inputs: Sequence[Value | None],
+        outputs: int = 1,
+        exact: str = "no",
+        captured: Sequence[Value] = (),
+        **attrs: Any,
+    ) -> Any:
         """Append a node, computed by the oracle; its values join the pool. One value, or a tuple where outputs > 1.
+
+        captured: what bodies of it read of the graph around it.
 
         exact: "moves" where every output element is one of the inputs' or none; "ring" for sums and products, which
         are exact while few bits are used; "no". Raises `RejectError` where the node is not valid or goes out of hand.
@@ -265,7 +276,7 @@ class Builder:
         names = [self.name() for _ in range(outputs)]
         given = {key: value for key, value in attrs.items() if value is not None}
         node = helper.make_node(op, ["" if v is None else v.name for v in operands], names, **given)
-        present = {v.name: v for v in operands if v is not None}
+        present = {v.name: v for v in (*operands, *captured) if v is not None}
         table = OPERATORS[op]
         if self.half and "own definition" in table.limits:
             raise RejectError(f"{op}: constants of its definition, which float16 rounds")
@@ -317,7 +328,7 @@ class Builder:
     def model(self, outputs: Sequence[Value]) -> ModelProto:
         live = live_names(self.nodes, {v.name for v in outputs})
         nodes = [node for node in self.nodes if any(name in live for name in node.output)]
-        read = {name for node in nodes for name in node.input}
+        read = {name for node in nodes for name in reads_of(node)}
         wanted = {v.name for v in outputs}
         graph = helper.make_graph(
             nodes,
@@ -369,8 +380,13 @@ def live_names(nodes: Sequence[Any], wanted: set[str]) -> set[str]:
     live = set(wanted)
     for node in reversed(nodes):
         if any(name in live for name in node.output):
-            live.update(name for name in node.input if name)
+            live.update(reads_of(node))
     return live
+
+
+def reads_of(node: Any) -> set[str]:
+    """What a node reads, and what its bodies read of the graph around it."""
+    return {*filter(None, node.input), *outer_reads(node)}
 
 
 def broadcasts(a: Sequence[Size], b: Sequence[Size]) -> bool:

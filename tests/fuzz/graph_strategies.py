@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import make_control
 import make_elementwise
 import make_networks
 import make_quantised
@@ -20,7 +21,8 @@ from fastgru.importers.onnx import NEWEST_OPSET
 __all__ = ["build_graph", "graphs"]
 
 _FAMILIES = (
-    make_elementwise, make_networks, make_quantised, make_selection, make_shape, make_sources, make_windows
+    make_control, make_elementwise, make_networks, make_quantised, make_selection, make_shape, make_sources,
+    make_windows,
 )  # fmt: skip
 
 # Where an operator ends before the newest opset.

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.errors import FastGRUError
-from fastgru.graph import Graph, Node, TensorSpec
+from fastgru.graph import Graph, Node, Subgraph, TensorSpec
 from fastgru.model import Model
 from fastgru.reference import OPS, run_graph
 from fastgru.reference.operator import is_floating
@@ -84,7 +84,8 @@ def draw_graph(rng: random.Random) -> tuple[Graph, dict[str, Array]]:
             sizes = tuple(n if rng.random() < 0.3 else None for n in feeds[name].shape)
             inputs.append(TensorSpec(name, feeds[name].dtype.name, sizes if rng.random() < 0.9 else None))
         results = tuple(f"{k}.y{i}" for i in range(_outputs(case)))
-        nodes.append(Node(op, names, results, dict(case.attrs), f"node {k}" if rng.random() < 0.5 else ""))
+        attrs = {key: _of_its_own(value, f"{k}.") for key, value in case.attrs.items()}
+        nodes.append(Node(op, names, results, attrs, f"node {k}" if rng.random() < 0.5 else ""))
         outputs += [TensorSpec(name, "float32", None) for name in results]
     graph = Graph(tuple(inputs), tuple(outputs), tuple(nodes), constants, name="native")
     if rng.random() < 0.15 and (states := _states(graph, feeds)):
@@ -94,6 +95,21 @@ def draw_graph(rng: random.Random) -> tuple[Graph, dict[str, Array]]:
         with suppress(FastGRUError):
             graph = Model(graph, precision=rng.choice(("bfloat16", "int8"))).to_graph()
     return graph, feeds
+
+
+def _of_its_own(value: Any, prefix: str) -> Any:
+    """A body with names that no other has."""
+    if not isinstance(value, Subgraph):
+        return value
+
+    def named(names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(name and prefix + name for name in names)
+
+    nodes = tuple(
+        Node(n.op, named(n.inputs), named(n.outputs), {k: _of_its_own(v, prefix) for k, v in n.attrs.items()}, n.name)
+        for n in value.nodes
+    )
+    return Subgraph(named(value.inputs), named(value.captured), named(value.outputs), nodes)
 
 
 def _states(graph: Graph, feeds: dict[str, Array]) -> dict[str, str]:
