@@ -2,9 +2,16 @@
 
 import importlib
 import pkgutil
+from collections.abc import Callable, Hashable
 from types import ModuleType
+from typing import Any, Final, TypeVar
 
-__all__ = ["import_all"]
+__all__ = ["enter", "import_all"]
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+_OWNERS: Final[dict[tuple[int, Hashable], tuple[str, str]]] = {}
 
 
 def import_all(package: str) -> tuple[ModuleType, ...]:
@@ -12,3 +19,14 @@ def import_all(package: str) -> tuple[ModuleType, ...]:
     path = importlib.import_module(package).__path__
     names = sorted(module.name for module in pkgutil.iter_modules(path) if not module.ispkg)
     return tuple(importlib.import_module(f"{package}.{name}") for name in names)
+
+
+def enter(table: dict[K, V], key: K, entry: V, function: Callable[..., Any]) -> None:
+    """table[key] = entry, on behalf of `function`; no other function may have the key.
+
+    The same one may, once more: where a signal's handler raises, an import ends in the middle and is made again.
+    """
+    plain = getattr(function, "func", function)  # of a partial
+    owner = (plain.__module__, plain.__qualname__)
+    assert _OWNERS.setdefault((id(table), key), owner) == owner, key
+    table[key] = entry

@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike
 
 from fastgru.errors import InvalidModelError, ShapeError, UnsupportedModelError
 from fastgru.graph import DTYPES, Array
+from fastgru.modules import enter
 from fastgru.process import once
 from fastgru.reference.attributes import check_attribute
 from fastgru.reference.dims import Facts
@@ -189,8 +190,7 @@ def operator(
     """
 
     def register(function: Definition) -> Definition:
-        assert name not in _operators, name
-        _operators[name] = Operator(function, facts, converts=converts, agree=agree)
+        enter(_operators, name, Operator(function, facts, converts=converts, agree=agree), function)
         return function
 
     return register

@@ -77,6 +77,34 @@ def test_what_is_interrupted_while_it_compiles_is_taken_up(tmp_path, monkeypatch
     assert int(alone(code)) > 2
 
 
+def test_an_import_that_was_interrupted_is_made_again():
+    """What a module entered into a table before a signal ended its import must not stand in the way of the second."""
+    code = """
+        import importlib
+        from fastgru.modules import enter, import_all
+
+        folders = ("reference", "engine.ops", "kernels", "kernels.operands", "exporters.onnx.ops", "importers.onnx.ops",
+                   "importers.keras.layers", "importers.keras.ops", "importers.architecture.layers")
+        for folder in folders:
+            for module in import_all(f"fastgru.{folder}"):
+                del sys.modules[module.__name__]
+                assert importlib.import_module(module.__name__) is not module
+        y = fastgru.Softmax(-1)(np.zeros((1, 2), np.float32))
+        np.testing.assert_array_equal(y, np.full((1, 2), 0.5))
+
+        def mine(): ...
+        def other(): ...
+        table = {}
+        enter(table, "softmax", 1, mine)
+        enter(table, "softmax", 2, mine)
+        try:
+            enter(table, "softmax", 3, other)
+        except AssertionError:
+            print(table)
+    """
+    assert alone(code) == "{'softmax': 2}\n"
+
+
 def test_a_process_ends_whose_waiting_for_a_compilation_was_ended():
     """An exception may come when the main thread has just taken a lock of the threading module's."""
     code = """

@@ -17,6 +17,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from fastgru.errors import FastGRUError, UnsupportedModelError
 from fastgru.graph import Graph, Node
+from fastgru.modules import enter
 from fastgru.reference import check_node
 from fastgru.reference.facts import ValueFacts, infer_graph
 from fastgru.reference.operator import is_floating, numpy_dtype
@@ -156,8 +157,7 @@ def exporter(*ops: str) -> Callable[[Export], Export]:
 
     def register(export: Export) -> Export:
         for op in ops:
-            assert op not in EXPORTERS, op
-            EXPORTERS[op] = export
+            enter(EXPORTERS, op, export, export)
         return export
 
     return register

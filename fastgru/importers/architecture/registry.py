@@ -11,6 +11,7 @@ from fastgru.errors import InvalidModelError, ShapeError, UnsupportedModelError
 from fastgru.graphbuilder import GraphBuilder, Value
 from fastgru.importers.architecture.options import LayerOptions
 from fastgru.importers.architecture.parameters import Parameters, Sizes
+from fastgru.modules import enter
 
 __all__ = ["DescribedLayer", "LayerType", "Shape", "layer_type", "shown", "types"]
 
@@ -184,14 +185,14 @@ def layer_type(
 ) -> Callable[[Handler], Handler]:
     """Enter the function that follows for the types `names`; the texts list names, with blanks between."""
 
-    def enter(handler: Handler) -> Handler:
+    def register(handler: Handler) -> Handler:
         for name in names:
-            assert name not in _TYPES, name
             own, told, idle = (tuple(text.split()) for text in (options, sizes, training))
-            _TYPES[name] = LayerType(name, handler, own, told, idle, inputs, weights, states, floats)
+            found = LayerType(name, handler, own, told, idle, inputs, weights, states, floats)
+            enter(_TYPES, name, found, handler)
         return handler
 
-    return enter
+    return register
 
 
 def types() -> Mapping[str, LayerType]:

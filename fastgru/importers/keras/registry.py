@@ -17,6 +17,7 @@ from fastgru.errors import UnsupportedModelError
 from fastgru.importers.keras.call import Call, Tensor
 from fastgru.importers.keras.config import LayerConfig
 from fastgru.importers.keras.masks import Mask, mask_of
+from fastgru.modules import enter
 
 __all__ = [
     "MODELS",
@@ -95,8 +96,7 @@ def operation(*class_names: str, checks_arguments: bool = False) -> Callable[[Ha
 
 def _enter(table: dict[str, LayerClass], class_names: tuple[str, ...], found: LayerClass) -> Handler:
     for name in class_names:
-        assert name not in table, name
-        table[name] = found
+        enter(table, name, found, found.handler)
     return found.handler
 
 

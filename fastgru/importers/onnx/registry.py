@@ -18,6 +18,7 @@ from fastgru.errors import InvalidModelError, UnsupportedModelError
 from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.attributes import Attributes
 from fastgru.importers.onnx.builder import OnnxGraphBuilder, Site, Surroundings
+from fastgru.modules import enter
 from fastgru.reference.operator import is_floating, numpy_dtype
 
 __all__ = [
@@ -178,10 +179,8 @@ def operator(
     """Register the decorated function, see `OnnxOperator`. domain: "" is ai.onnx."""
 
     def register(convert: C) -> C:
-        assert (domain, name) not in _OPERATORS, name
-        _OPERATORS[domain, name] = OnnxOperator(
-            name, tuple(sorted(versions)), *inputs, outputs, convert, constants or {}, sizes, limits
-        )
+        found = OnnxOperator(name, tuple(sorted(versions)), *inputs, outputs, convert, constants or {}, sizes, limits)
+        enter(_OPERATORS, (domain, name), found, convert)
         return convert
 
     return register
