@@ -115,6 +115,7 @@ def held_state(body: TracedBody, i: int, draws: Sequence[Draw]) -> bool:
 
 
 def is_zero(value: Value, draws: Sequence[Draw]) -> bool:
+    """Whether the value is zero in every draw."""
     return all(id(value) in draw and not draw[id(value)].any() for draw in draws)
 
 
