@@ -21,6 +21,7 @@ from fastgru.importers.onnx.builder import OnnxGraphBuilder, Refused, Scope
 from fastgru.importers.onnx.convert import SORTED, Converter
 from fastgru.importers.onnx.external import ExternalData
 from fastgru.importers.onnx.functions import Functions
+from fastgru.importers.onnx.lists import without_lists
 from fastgru.importers.onnx.proto import GraphProto, ModelProto, TensorProto, check_text, main_domain
 from fastgru.importers.onnx.registry import NEWEST_OPSET, OLDEST_OPSET
 from fastgru.importers.onnx.structure import in_order, live_nodes
@@ -116,6 +117,7 @@ def _read(
     ordered, moved = in_order(graph, {*initializers, *sparse, *(info.name for info in given)})
     if moved:
         build.warnings.append(SORTED)
+    ordered = without_lists(ordered, {info.name for info in graph.output})
     nodes, wanted = live_nodes(graph, ordered)
 
     specs = {info.name: tensor_spec(info) for info in given}

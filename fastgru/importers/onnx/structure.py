@@ -8,12 +8,12 @@ from fastgru.errors import InvalidModelError
 from fastgru.importers.onnx.proto import GraphProto, ModelProto, NodeProto, label, main_domain
 from fastgru.importers.onnx.registry import lookup
 
-__all__ = ["MAX_DEPTH", "in_order", "inputs_to_fix", "live_nodes", "outer_reads"]
+__all__ = ["MAX_DEPTH", "body_graphs", "in_order", "inputs_to_fix", "live_nodes", "outer_reads"]
 
 MAX_DEPTH: Final = 32
 
 
-def _body_graphs(proto: NodeProto) -> Iterator[GraphProto]:
+def body_graphs(proto: NodeProto) -> Iterator[GraphProto]:
     """The graphs among the attributes of a node."""
     for attribute in proto.attribute:
         if attribute.HasField("g"):
@@ -27,7 +27,7 @@ def outer_reads(proto: NodeProto, depth: int = 0) -> dict[str, None]:
     Raises `InvalidModelError` for graphs nested too deeply.
     """
     found: dict[str, None] = {}
-    for graph in _body_graphs(proto):
+    for graph in body_graphs(proto):
         if depth >= MAX_DEPTH:
             raise InvalidModelError(f"node {proto.name!r} ({proto.op_type}): subgraphs are nested too deeply")
         defined = {info.name for info in graph.input} | {tensor.name for tensor in graph.initializer}

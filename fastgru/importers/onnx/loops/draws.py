@@ -15,7 +15,7 @@ from fastgru.graphbuilder import BuiltNode, Value
 from fastgru.importers.onnx.loops.layout import Layout, arrangements, layouts_of
 from fastgru.importers.onnx.loops.trace import TracedBody
 from fastgru.reference.evaluate import evaluate, in_precision
-from fastgru.reference.operator import is_floating, numpy_dtype
+from fastgru.reference.operator import OPS, is_floating, numpy_dtype
 from fastgru.reference.sizes import Size
 
 __all__ = ["Draw", "Trial", "trials"]
@@ -46,7 +46,9 @@ class Outside:
             self._sizes.setdefault(body.length, 2)
         for node in body.nodes:
             for value in node.inputs:
-                if value is not None and id(value) not in body.made:
+                if value is not None and value.array is not None and is_floating(value.array.dtype):
+                    self.known[id(value)] = value.array.astype(np.float64)
+                elif value is not None and id(value) not in body.made:
                     self.array(value)
             for value in node.outputs:
                 self._measured(value)
@@ -95,14 +97,16 @@ class Trial:
     def draws(self) -> list[Draw]:
         """Random numbers for what comes in, and every value of the body that follows from them, by id."""
         rng = np.random.default_rng(0)
-        draws = []
+        draws: list[Draw] = []
         fewest = min((self.rows * layout.width for layout in self.coming.values()), default=1)
         for scale in islice(cycle(_SCALES), min(max(3, _ENOUGH // fewest), _MOST_DRAWS)):
             known = dict(self.fixed)
             for key, layout in self.coming.items():
                 known[key] = scale * rng.standard_normal(layout.shape(self.rows))
-            for node in self.body.nodes:
-                _compute(node, known)
+            # What the first could compute the others can, as it was checked there.
+            done = self.body.nodes if not draws else [n for n in self.body.nodes if id(n.outputs[0]) in draws[0]]
+            for node in done:
+                _compute(node, known, checked=bool(draws))
             draws.append(known)
         return draws
 
@@ -120,8 +124,8 @@ def trials(body: TracedBody, values: Sequence[Value]) -> Iterator[Trial]:
             yield Trial(body, dict(zip(keys, layouts, strict=True)), rows, outside, outside.known)
 
 
-def _compute(node: BuiltNode, known: Draw) -> None:
-    """The outputs of a node in float64, where all it reads is known."""
+def _compute(node: BuiltNode, known: Draw, *, checked: bool = False) -> None:
+    """The outputs of a node in float64, where all it reads is known. checked: it was computed of such inputs before."""
     if all(id(v) in known for v in node.outputs):
         return
     arrays: list[Array | None] = []
@@ -137,7 +141,11 @@ def _compute(node: BuiltNode, known: Draw) -> None:
     names = tuple("" if a is None else "x" for a in arrays)
     plain = in_precision(Node(node.op, names, ("",) * len(node.outputs), dict(node.attrs)), "float64")
     try:
-        results = evaluate(plain, arrays, max_elements=_MOST_ELEMENTS)
+        if checked and node.op in OPS:
+            with np.errstate(all="ignore"):
+                results = OPS[node.op].compute(arrays, plain.attrs)
+        else:
+            results = evaluate(plain, arrays, max_elements=_MOST_ELEMENTS)
     except FastGRUError:
         return
     for value, array in zip(node.outputs, results, strict=False):
