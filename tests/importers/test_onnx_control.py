@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
-import onnx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -69,13 +66,6 @@ def test_loops_as_exporters_write_them(axis):
     check(loop_model(torch_linear, axis=axis, counter=True), feeds(6, axis))
     check(loop_model(torch_linear, axis=axis, counter=True, T=6), feeds(6, axis))
     check(loop_model(torch_linear, axis=axis, backward=True, T=6), feeds(6, axis))
-
-
-@pytest.mark.parametrize("name", ["loop", "scan"])
-def test_loops_that_torch_exported(name):
-    model = onnx.load(Path(__file__).parents[1] / "data" / "onnx_loops" / f"{name}.onnx")
-    inputs = feeds(5)
-    check(model, {"x": inputs["xs"], "h": inputs["h0"]})
 
 
 def test_a_projection_behind_the_cell_becomes_a_layer():
