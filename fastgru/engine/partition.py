@@ -8,14 +8,14 @@ shape and dtype that came; an executable is made when its dtypes first come, and
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fastgru.budget import Budget
 from fastgru.engine.executable import Executable
-from fastgru.engine.plan import check_supported
+from fastgru.engine.plan import RECURRENT, check_supported, given_weights
 from fastgru.engine.precision import WeightPrecision, prepare
 from fastgru.engine.profile import Timing
 from fastgru.engine.runnable import Runnable, copied_out
@@ -24,14 +24,12 @@ from fastgru.graph import DTYPES, Array, Graph, Node, TensorSpec
 from fastgru.precisions import Precision, split_precision
 from fastgru.process import lock
 from fastgru.reference.evaluate import check_node
-from fastgru.reference.facts import ValueFacts, infer_graph, weights
+from fastgru.reference.facts import ValueFacts, infer_graph
 from fastgru.reference.foreign import FOREIGN, check_foreign, describe_foreign, evaluate_foreign
 from fastgru.reference.loop import iterations
 from fastgru.reference.operator import is_floating
 
 __all__ = ["Partitioned", "Reweighted", "foreign_nodes", "make_runnable"]
-
-_RECURRENT: Final = ("gru", "lstm", "rnn")
 
 
 def make_runnable(
@@ -42,8 +40,8 @@ def make_runnable(
 
     Raises `UnsupportedModelError` for precisions of single nodes of what is no single program.
     """
-    if given := _given_weights(graph):
-        return Reweighted(graph, given, precision=precision, threads=threads, budget=budget)
+    if given := given_weights(graph):
+        return Reweighted(graph, tuple(given), precision=precision, threads=threads, budget=budget)
     if not foreign_nodes(graph) and not open_ended(graph).intersection(name for n in graph.nodes for name in n.inputs):
         return Executable(graph, precision=precision, threads=threads, budget=budget)
     common, overrides = split_precision(precision)
@@ -131,7 +129,7 @@ class Reweighted(Runnable):
         renamed = {name: f"{name}, given" for name in given}
         nodes = [
             replace(node, inputs=tuple(renamed.get(n, n) if i else n for i, n in enumerate(node.inputs)))
-            if node.op in _RECURRENT
+            if node.op in RECURRENT
             else node
             for node in graph.nodes
         ]
@@ -178,19 +176,6 @@ class Reweighted(Runnable):
 
     def to_graph(self) -> Graph:
         return self.graph
-
-
-def _given_weights(graph: Graph) -> tuple[str, ...]:
-    """The weights of recurrent layers that depend on the inputs of the graph."""
-    depends = {spec.name for spec in graph.inputs}
-    found: dict[str, None] = {}
-    for node in graph.nodes:
-        if node.op in _RECURRENT:
-            places = weights(node.op, node.attrs, len(node.inputs))
-            found.update((node.inputs[i], None) for i in places if node.inputs[i] in depends)
-        if any(name in depends for name in node.inputs if name):
-            depends.update(name for name in node.outputs if name)
-    return tuple(found)
 
 
 def _needed(graph: Graph) -> Graph:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 import numpy as np
 
@@ -14,12 +15,15 @@ from fastgru.engine.nodes import lower_nodes
 from fastgru.engine.precision import PrecisionPlan
 from fastgru.engine.program import Program
 from fastgru.errors import ShapeError, UnsupportedModelError
-from fastgru.graph import Graph, every_node
+from fastgru.graph import Graph, Node, every_node, inlined
 from fastgru.kernels.operands.cast import CAST
 from fastgru.modules import import_all
 from fastgru.reference import check_node
+from fastgru.reference.facts import weights
 
-__all__ = ["check_supported", "make_program"]
+__all__ = ["RECURRENT", "check_supported", "given_weights", "make_program"]
+
+RECURRENT: Final = ("gru", "lstm", "rnn")
 
 import_all("fastgru.engine.ops")
 
@@ -42,11 +46,28 @@ def check_supported(graph: Graph) -> None:
         kind = node.attrs.get("kind")
         if node.op in KINDS and kind not in KINDS[node.op]:
             faults.append(f"{node} (operator {node.op!r}, kind {kind!r})")
+    around = {node.outputs for node in graph.nodes}
+    inside = dict.fromkeys(str(node) for node in given_weights(graph).values() if node.outputs not in around)
+    faults += [f"{node} (in a loop or branch, of weights that are computed: make them constants)" for node in inside]
     if faults:
         raise UnsupportedModelError(
             f"{len(faults)} node(s) that the engine cannot run: {', '.join(faults)};"
             " fastgru.reference.run_graph runs what the definitions know in NumPy"
         )
+
+
+def given_weights(graph: Graph) -> dict[str, Node]:
+    """The weights of recurrent layers that depend on inputs, of the graph or of a body: name -> the node."""
+    depends = {spec.name for spec in graph.inputs}
+    depends.update(name for node in every_node(graph.nodes) for body in node.bodies.values() for name in body.inputs)
+    found: dict[str, Node] = {}
+    for node in inlined(graph.nodes):
+        if node.op in RECURRENT:
+            places = weights(node.op, node.attrs, len(node.inputs))
+            found.update((node.inputs[i], node) for i in places if node.inputs[i] in depends)
+        if any(name in depends for name in node.inputs if name):
+            depends.update(name for name in node.outputs if name)
+    return found
 
 
 @np.errstate(all="ignore")  # of constants, which become infinite where the precision of the plan does not hold them

@@ -12,7 +12,7 @@ import onnxruntime
 import pytest
 from click.testing import CliRunner
 from onnx import TensorProto as T
-from onnx import helper
+from onnx import helper, numpy_helper
 
 import fastgru
 from fastgru.cli import main
@@ -70,7 +70,7 @@ CASES: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
 
 @pytest.mark.parametrize("lengths", [False, True])
 @pytest.mark.parametrize("case", CASES)
-def test_weights_that_come_with_the_call(case: str, lengths: bool) -> None:
+def test_weights_that_come_with_the_call(case: str, lengths: bool, tmp_path: Path) -> None:
     op, attrs, missing = CASES[case]
     D = 2 if attrs.get("direction") == "bidirectional" else 1
     feeds = arrays(op, D)
@@ -86,6 +86,11 @@ def test_weights_that_come_with_the_call(case: str, lengths: bool) -> None:
         for a, b in zip(got.values(), wanted, strict=True):
             np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
     assert fastgru.verify(data).holds
+    path = tmp_path / "written.onnx"
+    ours.to_onnx(path)
+    given = {spec.name: feeds[spec.name] for spec in ours.inputs}
+    for a, b in zip(runtime(path.read_bytes(), given), ours.run(given).values(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
 
 
 def test_what_is_computed_from_inputs_is_a_weight_too() -> None:
@@ -128,6 +133,41 @@ def test_weights_of_calls_that_are_over_are_let_go(tmp_path: Path) -> None:
     assert last() is None
     done = CliRunner().invoke(main, ["inspect", str(path), "--precision", "int8"])
     assert done.exit_code == 0, done.output
+
+
+def test_in_a_loop_they_are_refused_when_the_model_is_read(tmp_path: Path) -> None:
+    feeds = arrays("GRU", 1)
+    nodes = [
+        helper.make_node("GRU", ["x_in", "W", "R", "B"], ["", "h"], hidden_size=H),
+        helper.make_node("ReduceSum", ["h"], ["total"], keepdims=0),
+        helper.make_node("Add", ["x_in", "total"], ["x_out"]),
+        helper.make_node("Identity", ["go"], ["go_out"]),
+    ]
+    value = helper.make_tensor_value_info
+    scalars = [value("i", T.INT64, []), value("go", T.BOOL, [])]
+    shape = feeds["x"].shape
+    body = helper.make_graph(
+        nodes, "body", [*scalars, value("x_in", T.FLOAT, shape)],
+        [value("go_out", T.BOOL, []), value("x_out", T.FLOAT, shape)],
+    )  # fmt: skip
+    loop = helper.make_node("Loop", ["n", "", "x"], ["y"], body=body)
+    inputs = [value(n, T.FLOAT, feeds[n].shape) for n in ("x", "W", "R", "B")]
+    for given in (4, 1):
+        init = [numpy_helper.from_array(feeds[n], n) for n in ("x", "W", "R", "B")[given:]]
+        graph = helper.make_graph(
+            [loop], "g", [*inputs[:given], value("n", T.INT64, [])], [value("y", T.FLOAT, None)], init
+        )
+        path = tmp_path / "m.onnx"
+        path.write_bytes(helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8
+        ).SerializeToString())  # fmt: skip
+        done = CliRunner().invoke(main, ["inspect", str(path)])
+        assert done.exit_code == (given == 4), done.output
+        if given == 4:
+            with pytest.raises(UnsupportedModelError, match="make them constants"):
+                fastgru.load(path)
+        else:
+            assert np.isfinite(fastgru.load(path).run({"x": feeds["x"], "n": np.array(2)})["y"]).all()
 
 
 def test_a_stream_takes_the_weights_with_each_push() -> None:

@@ -27,23 +27,19 @@ def _recurrent(node: Node, write: OnnxWriter) -> None:
     if mask:
         raise UnsupportedModelError(f"{node}: a mask of steps has no counterpart in ONNX; lengths have")
     more = len(spec.STATES) - 1
-    W, R, B, P = _arrays(node, spec, rest[more:], write)
+    weights = _weights(node, spec, rest[more:], write)
     if spec.batch_first:
         x = write.emit("Transpose", x, perm=[1, 0, 2])
     if lengths:
         lengths = write.emit("Cast", lengths, to=TensorProto.INT32)
     y, *last = (*node.outputs, *("" for _ in range(1 + len(spec.STATES) - len(node.outputs))))
     Y = write.free(f"{node.name or node.op}/Y") if y else ""
-    stored = [
-        "" if a is None else write.array(a, hint=f"{node.name}/{key}") for key, a in (("W", W), ("R", R), ("B", B))
-    ]
-    peepholes = [write.array(P, hint=f"{node.name}/P")] if P is not None else []
     outputs = [Y, *last]
     while len(outputs) > 1 and not outputs[-1]:
         outputs.pop()
     write.emit_all(
         node.op.upper(),
-        [x, *stored, lengths, h0, *rest[:more], *peepholes],
+        [x, *weights[:3], lengths, h0, *rest[:more], *filter(None, weights[3:])],
         outputs,
         hidden_size=spec.hidden_size,
         direction=spec.direction,
@@ -65,29 +61,38 @@ def _write_y(Y: str, y: str, spec: RecurrentSpec, write: OnnxWriter) -> None:
     write.emit("Reshape", apart, write.integers([0, 0, spec.output_size]), out=y)
 
 
-def _arrays(
-    node: Node, spec: RecurrentSpec, names: list[str], write: OnnxWriter
-) -> tuple[Array, Array, Array | None, Array | None]:
-    """W, R, B and P of all directions; B and P are None where no direction has one."""
-    given = [write.constant(name, node) if name else None for name in names]
-    shapes = spec.weight_shapes
-    width = len(shapes)
-    given += [None] * (width * spec.num_directions - len(given))
-    each = [given[width * d : width * (d + 1)] for d in range(spec.num_directions)]
-    ordered = swap_zr if node.op == "gru" else np.asarray
+def _weights(node: Node, spec: RecurrentSpec, names: list[str], write: OnnxWriter) -> list[str]:
+    """W, R, B and P of all directions; "" where no direction has one. What is computed is put in order by the file."""
+    sizes = list(spec.weight_shapes.values())
+    width = len(sizes)
+    names = names + [""] * (width * spec.num_directions - len(names))
+    each = [names[width * d : width * (d + 1)] for d in range(spec.num_directions)]
 
-    def stacked(start: int, stop: int) -> Array | None:
-        if all(arrays[k] is None for arrays in each for k in range(start, stop)):
-            return None
-        sizes = list(shapes.values())
-        parts = [[np.zeros(sizes[k]) if a[k] is None else a[k] for k in range(start, stop)] for a in each]
-        order = ordered if start < 4 else np.asarray
-        return np.stack([np.concatenate([order(np.asarray(part)) for part in direction]) for direction in parts])
+    def stacked(key: str, start: int, stop: int) -> str:
+        if not any(name for direction in each for name in direction[start:stop]):
+            return ""
+        order = swap_zr if node.op == "gru" and start < 4 else np.asarray
+        arrays = [
+            [write.known(name) if name else np.zeros(size) for name, size in zip(d, sizes, strict=True)][start:stop]
+            for d in each
+        ]
+        if all(array is not None for direction in arrays for array in direction):
+            whole = [np.concatenate([order(np.asarray(array)) for array in direction]) for direction in arrays]
+            return write.array(np.stack(whole), hint=f"{node.name}/{key}")
+        made = []
+        for direction, known in zip(each, arrays, strict=True):
+            parts = [
+                write.emit("Gather", name, write.integers(order(np.arange(size[0])).tolist()), axis=0)
+                if array is None
+                else write.array(order(np.asarray(array)), hint=f"{node.name}/{key}")
+                for name, size, array in zip(direction[start:stop], sizes[start:stop], known, strict=True)
+            ]
+            joined = write.emit("Concat", *parts, axis=0) if parts[1:] else parts[0]
+            made.append(write.emit("Unsqueeze", joined, write.integers([0])))
+        return write.emit("Concat", *made, axis=0) if made[1:] else made[0]
 
-    W, R = stacked(0, 1), stacked(1, 2)
-    assert W is not None
-    assert R is not None
-    return W, R, stacked(2, 4), stacked(4, 5) if width > 4 else None
+    places = {"W": (0, 1), "R": (1, 2), "B": (2, 4), "P": (4, width)}
+    return [stacked(key, start, stop) for key, (start, stop) in places.items() if start < width]
 
 
 def _activations(node: Node, spec: RecurrentSpec, write: OnnxWriter) -> dict[str, Any]:
