@@ -133,3 +133,14 @@ def test_a_mask_that_keras_leaves_on_a_shared_input_is_refused() -> None:
         read_keras(legacy(nested(shared=True), {}, version="2.15.0"))
     graph = read_keras(legacy(nested(shared=False), {}, version="2.15.0"))
     assert [node.op for node in graph.nodes].count("where") == 1
+
+
+def test_a_list_of_masks_is_one_for_each_input() -> None:
+    config = functional(
+        node(layer("InputLayer", "x", batch_input_shape=[None, 6, 4])),
+        node(layer("InputLayer", "b", batch_input_shape=[None, 6], dtype="bool")),
+        node(layer("GlobalAveragePooling1D", "y"), [["x", 0, 0, {"mask": [["b", 0, 0], ["x", 0, 0]]}]]),
+        inputs=[["x", 0, 0], ["b", 0, 0]], outputs=[["y", 0, 0]],
+    )  # fmt: skip
+    graph = read_keras(legacy(config, {}, version="2.15.0"))
+    assert [node.op for node in graph.nodes].count("where") == 1

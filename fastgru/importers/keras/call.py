@@ -99,8 +99,8 @@ class Call:
     def masks(self) -> tuple[list[Value | None], list[Value | None]]:
         """By input: the masks that the layer computes with, and those that it may hand on.
 
-        A mask that the call names comes before that of the input. In Keras 3 the input's own is handed on, but not
-        computed with, where the call has another tensor beside the input.
+        Masks that the call names come before those of the inputs, a list of them even where it names none. In Keras 3
+        the input's own is handed on, but not computed with, where the call has another tensor beside the input.
         """
         own = [x.mask for x in self.inputs]
         given = self.arguments.get("mask")
@@ -108,7 +108,7 @@ class Call:
         none: list[Value | None] = [None] * len(own)
         handed = own if len(own) == 1 or self.rules.lists_have_masks else none
         if given and (isinstance(given, list) or any(named)):
-            named += none[len(named) :]
+            named = [*named, *none][: len(own)]
             return named, named if self.rules.named_mask_travels else handed
         others = [value for name, value in self.arguments.items() if name != "mask"]
         beside = self.rules.states_hide_mask and any(_holds_tensor(value) for value in others)
