@@ -2,6 +2,7 @@
 
 import time
 
+import control_models
 import numpy as np
 import pytest
 from control_models import CELLS, H, built, decoder, ends_of, feeds_of, info, loop_of, model_of, node, scan_of
@@ -274,3 +275,74 @@ def test_what_no_iteration_changes_stands_before_the_loop():
     ops = [n.op for n in read_onnx(scan.SerializeToString()).nodes]
     assert ops == ["transpose", "loop"]  # of the memory
     assert model_of([], body, []).graph.input
+
+
+def test_layers_within_a_loop_and_axes_of_every_kind():
+    """A hierarchical network: a GRU and an LSTM over each piece, a state over the pieces."""
+    rng = np.random.default_rng(0)
+    shapes = {"W": (1, 12, 3), "R": (1, 12, 4), "B": (1, 24), "V": (1, 16, 3), "U": (1, 16, 4)}
+    arrays = {name: (0.5 * rng.standard_normal(shape)).astype(np.float32) for name, shape in shapes.items()}
+    layers = [
+        node("GRU", ["x", "W", "R", "B", "", "h"], ["", "h2"], hidden_size=4, linear_before_reset=1),
+        node("LSTM", ["x", "V", "U"], ["", "last"], hidden_size=4),
+        node("Add", ["h2", "last"], ["y"]),
+    ]
+    state, row = info("h2", (1, 2, 4)), info("y", (1, 2, 4))
+    body = helper.make_graph(layers, "body", [info("h", (1, 2, 4)), info("x", (6, 2, 3))], [state, row])
+    scan = node("Scan", ["h0", "xs"], ["hn", "ys"], body=body, num_scan_inputs=1)
+    feeds = {"h0": rng.standard_normal((1, 2, 4)), "xs": rng.standard_normal((11, 6, 2, 3))}
+    feeds = {name: a.astype(np.float32) for name, a in feeds.items()}
+    model = make_model([scan], feeds, ["hn", "ys"], arrays)
+    one, two = check(model, feeds), fastgru.load(model.SerializeToString(), threads=2)
+    for name, array in two.run(feeds).items():
+        np.testing.assert_array_equal(array, one.run(feeds)[name])
+
+
+def test_sequences_and_rows_along_any_axis_from_either_end():
+    rng, shape = np.random.default_rng(0), (2, 3)
+    nodes = [node("Add", ["a", "b"], ["s"]), node("Add", ["h", "s"], ["h2"]), node("MatMul", ["h2", "K"], ["y"])]
+    body = helper.make_graph(
+        nodes, "body", [info(n, shape) for n in "hab"], [info("h2", shape), info("y", (2, 5)), info("s", shape)]
+    )
+    scan = node("Scan", ["h0", "as", "bs"], ["hn", "ys", "ss"], body=body, num_scan_inputs=2, scan_input_axes=[1, -1],
+                scan_input_directions=[1, 0], scan_output_axes=[-1, 1], scan_output_directions=[0, 1])  # fmt: skip
+    feeds = {"h0": shape, "as": (2, 13, 3), "bs": (2, 3, 13)}
+    feeds = {name: rng.standard_normal(s).astype(np.float32) for name, s in feeds.items()}
+    model = make_model([scan], feeds, ["hn", "ys", "ss"], {"K": rng.standard_normal((3, 5)).astype(np.float32)})
+    loaded = check(model, feeds)
+    check(helper_model(loaded.to_onnx()), feeds)
+
+
+def test_weights_inside_are_of_low_precision_and_saved_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(control_models, "H", 64)
+    monkeypatch.setattr(control_models, "I", 48)
+    model, body = scan_of(CELLS[1])
+    feeds, plain = feeds_of(body), fastgru.load(model.SerializeToString())
+    for precision in ("int8", "bfloat16"):
+        small = fastgru.load(model.SerializeToString(), precision=precision)
+        assert {kept.precision for kept in small.weight_precisions.values()} == {precision}
+        small.save(tmp_path / "small.safetensors")
+        again = fastgru.load(tmp_path / "small.safetensors")
+        assert again.weight_precisions == small.weight_precisions
+        for name, array in again.run(feeds).items():
+            np.testing.assert_array_equal(array, small.run(feeds)[name])
+            assert 0 < abs(array - plain.run(feeds)[name]).max() < 0.1
+    plain.save(tmp_path / "plain.safetensors")
+    assert (tmp_path / "small.safetensors").stat().st_size < 0.6 * (tmp_path / "plain.safetensors").stat().st_size
+    report = fastgru.quantize(model.SerializeToString())
+    assert {layer.precision for layer in report.layers} == {"int8"}
+    assert all(layer.errors.largest > 0 for layer in report.layers)
+
+
+def test_a_pool_takes_no_model_that_decides_by_its_rows():
+    scan, _ = scan_of(CELLS[1])
+    assert fastgru.SessionPool(fastgru.load(scan.SerializeToString()), 4).capacity == 4
+    x = np.ones((2, 3), np.float32)
+    taken = if_of([node("Tanh", ["s"], ["t"])], [node("Neg", ["s"], ["e"])])
+    nodes = [node("Add", ["x", "h_in"], ["s"]), node("ReduceSum", ["s"], ["m"], keepdims=0),
+             node("Greater", ["m", "zero"], ["c"]), taken, node("Identity", ["y"], ["h_out"])]  # fmt: skip
+    model = make_model(nodes, {"x": x, "h_in": x}, ["y", "h_out"], {"zero": np.float32(0)})
+    for value in (*model.graph.input,):
+        value.type.tensor_type.shape.dim[0].ClearField("dim_value")
+    with pytest.raises(UnsupportedModelError, match=r"branch 'if' decides by .*keep a stream for each session"):
+        fastgru.SessionPool(fastgru.load(model.SerializeToString()), 4)
