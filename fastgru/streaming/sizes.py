@@ -74,7 +74,9 @@ def bind_sizes(
             f"state {what}: its free sizes cannot be told from frames {came}, {found} fit: give the state by set_state"
         )
     bound = shaped(fitting[0])
-    if batch_size != 1 and not any(batch_size in shape for shape in bound.values()):
+    # Rows lie on a free axis, or on one before it that the file or batch_axes= has fixed.
+    fixed = [n for shape in shapes.values() if None in shape for n in shape[: shape.index(None)]]
+    if batch_size not in (1, *fixed, *fitting[0].values()):
         raise ShapeError(f"batch_size is {batch_size}, but the frames tell states of {bound}")
     return bound
 

@@ -266,6 +266,9 @@ def test_parts_that_do_not_fit_are_errors() -> None:
     v = np.ones((4, 3), "f4")
     with pytest.raises(UnsupportedModelError, match=r"gru\.weight_hh_l0 is parametrised .*remove_parametrizations"):
         fold_reparametrised({"gru.parametrizations.weight_hh_l0.original": v}, "f")
+    twice = {f"parametrizations.weight.{part}": v for part in ("original0", "original1", "1._u", "1._v")}
+    with pytest.raises(UnsupportedModelError, match=r"weight is parametrised .*remove_parametrizations"):
+        fold_reparametrised({**twice, "parametrizations.weight.original0": np.ones((4, 1), "f4")}, "f")
     for parts in (
         {"weight_g": np.ones((4, 2), "f4"), "weight_v": v},
         {"weight_g": np.ones((2, 1), "f4"), "weight_v": v},

@@ -100,8 +100,9 @@ def test_a_state_that_is_given_binds_the_sizes() -> None:
 
 def test_sizes_that_cannot_be_told_are_asked_for() -> None:
     model = conv_gru(["N", C, "h", "w"], ["N", F, "h", "w"])
-    with pytest.raises(ShapeError, match="batch_size is 4"):
-        model.stream(4, state={"s": "s_out"}).push(frames(1)[0])
+    for batch_size, rows in ((4, 2), (F, 1)):  # the channels are no rows
+        with pytest.raises(ShapeError, match=f"batch_size is {batch_size}"):
+            model.stream(batch_size, state={"s": "s_out"}).push(frames(1, rows)[0])
     with pytest.raises(UnsupportedModelError, match="keep a stream for each session"):
         SessionPool(model, 4, state={"s": "s_out"}, batch_axes={"s": 0, "x": 0})
     stream = model.stream(3, state={"s": "s_out"}, batch_axes={"s": 0})

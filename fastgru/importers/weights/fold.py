@@ -38,7 +38,7 @@ def fold_reparametrised(tensors: Mapping[str, Array], source: str) -> dict[str, 
                 continue
             stem = name[: match.start("part")]
             found = [stem + ending for ending in endings]
-            if all(part in tensors for part in found):
+            if name in found and all(part in tensors for part in found):
                 whole, parts, compute = f"{match['owner'] or ''}{match['name']}", found, formula
                 break
         if compute is not None:
