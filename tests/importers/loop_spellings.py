@@ -607,3 +607,37 @@ def spelled(seed):
     graph = helper.make_graph(nodes, "g", a.infos, infos, initializers)
     opset = helper.make_opsetid("", write.pick(13, 15, 17))
     return helper.make_model(graph, opset_imports=[opset], ir_version=8), a.inputs, grus
+
+
+_OTHERS = {
+    "Sigmoid": ("Tanh", "HardSigmoid"),
+    "Tanh": ("Sigmoid", "Relu"),
+    "Add": ("Sub", "Mul"),
+    "Sub": ("Add", "Mul"),
+    "Mul": ("Add", "Sub"),
+    "Relu": ("Tanh", "Abs"),
+    "Max": ("Min",),
+    "Min": ("Max",),
+    "Less": ("Greater",),
+    "Identity": ("Neg", "Abs"),
+}
+
+
+def spoiled(seed):
+    """As `spelled`, with one operator of a body exchanged for another, or one of its numbers for another."""
+    model, inputs, grus = spelled(seed)
+    rng = np.random.default_rng((seed, 1))
+    bodies = [a.g for node in model.graph.node for a in node.attribute if a.HasField("g")]
+    body = bodies[rng.integers(len(bodies))]
+    nodes = [node for node in body.node if node.op_type in _OTHERS]
+    tensors = [t for t in body.initializer if t.data_type == FLOAT]
+    if nodes and (rng.random() < 0.6 or not tensors):
+        node = nodes[rng.integers(len(nodes))]
+        others = _OTHERS[node.op_type]
+        node.op_type = others[rng.integers(len(others))]
+    elif tensors:
+        tensor = tensors[rng.integers(len(tensors))]
+        array = numpy_helper.to_array(tensor).copy()
+        array.reshape(-1)[rng.integers(array.size)] += rng.choice([1e-3, 0.1, -2])
+        tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+    return model, inputs, grus

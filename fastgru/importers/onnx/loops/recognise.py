@@ -121,6 +121,8 @@ class _Search:
                 atom: self._numbers(known, key, self._forms[key]) for key, atom in self._atoms.items() if key in known
             }
             rows.append(({a: n for a, n in inputs.items() if n is not None}, layout.rows_of(known[after])))
+        if any(state not in known for known, _ in rows):  # one row for a batch
+            return None
         seen = []
         for node in body.nodes:
             for value in node.outputs:
