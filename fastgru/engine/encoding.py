@@ -71,15 +71,26 @@ def _set_lives(steps: Sequence[Instruction]) -> None:
             if view is not None:
                 for buffer in (view.buffer, *view.buffer.over):
                     touched.setdefault(buffer, []).extend((span[0], span[-1]))
-    numbers = {step: number for number, step in enumerate(steps)}
-    loops = [(numbers[s.repeats], n) for n, s in enumerate(steps) if isinstance(s, Jump) and s.repeats is not None]
+    around = _loops_around(steps)
     for buffer, where in touched.items():
-        buffer.first, buffer.last = min(where), max(where)
-        for first, last in loops:
-            # What a body reads, and did not make in the same iteration, must be there in the next one, too.
-            within = [first < at < last for at in where]
-            if any(within) and not all(within):
-                buffer.first, buffer.last = min(buffer.first, first), max(buffer.last, last)
+        buffer.first, buffer.last = first, last = min(where), max(where)
+        # What a body reads, and did not make in the same iteration, must be there in the next one, too.
+        for begin, end in {loop for at in where for loop in around[at]}:
+            if first <= begin or last >= end:
+                buffer.first, buffer.last = min(buffer.first, begin), max(buffer.last, end)
+
+
+def _loops_around(steps: Sequence[Instruction]) -> list[tuple[tuple[int, int], ...]]:
+    """For each instruction the first and the last one of every loop that it is between."""
+    begins = {step.repeats: number for number, step in enumerate(steps) if isinstance(step, Jump) and step.repeats}
+    around, inside = [], list[tuple[int, int]]()
+    for number, step in enumerate(steps):
+        if inside and inside[-1][1] == number:
+            inside.pop()
+        around.append(tuple(inside))
+        if isinstance(step, Jump) and step in begins:
+            inside.append((number, begins[step]))
+    return around
 
 
 def _placed(memory: Memory) -> int:

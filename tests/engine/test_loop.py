@@ -1,6 +1,8 @@
 """Loops and branches in programs: banks, blocks, teams, what is counted, what an error leaves behind."""
 
+import signal
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -147,6 +149,30 @@ def test_a_run_that_ends_early_leaves_nothing_behind():
         with pytest.raises(ShapeError, match="goes on after 20 iterations"):
             runnable.run(feeds | {"v0": feeds["v0"] * np.float32(1e9)})
         equal(runnable.run(feeds), want, 0)
+
+
+class StopError(Exception):
+    """Of a signal handler."""
+
+
+def test_a_signal_ends_a_loop():
+    def stop(number, frame):
+        raise StopError
+
+    graph, feeds = halving()
+    node = Node("loop", graph.nodes[0].inputs, ("vn", "", ""), {**graph.nodes[0].attrs, "max_iterations": 1 << 40})
+    endless = Graph(graph.inputs, graph.outputs[:1], (node,), {"half": np.float32(1)})
+    runnable, before = Executable(endless), signal.signal(signal.SIGALRM, stop)
+    try:
+        for _ in range(2):
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
+            start = time.perf_counter()
+            with pytest.raises(StopError):
+                runnable.run(feeds)
+            assert time.perf_counter() - start < 2
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert runnable.run(feeds | {"least": np.float32(1e9)})["vn"].tolist() == feeds["v0"].tolist()
 
 
 def test_what_is_copied_for_a_body_is_copied_once():
