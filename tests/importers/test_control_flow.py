@@ -230,9 +230,17 @@ def test_more_iterations_where_they_are_asked_for(tmp_path):
 
 
 def test_states_that_grow_are_refused_by_name():
-    model = counting(20, node("Concat", ["v", "v"], ["v2"], axis=0))
+    model = counting(300, node("Concat", ["v", "v"], ["v2"], axis=0))
     with pytest.raises(UnsupportedModelError, match=r"'loop'.*state 0 .*\(3\).*\(6\).*keeps its shape.*full size"):
         fastgru.load(model.SerializeToString())
+
+
+def test_states_that_grow_beyond_all_bounds():
+    model = counting(200, node("Concat", ["v", "v"], ["v2"], axis=0))
+    start = time.perf_counter()
+    with pytest.raises(FastGRUError):
+        fastgru.load(model.SerializeToString()).run(V)
+    assert time.perf_counter() - start < 5
 
 
 def test_rows_without_end_are_bounded(monkeypatch):
@@ -346,3 +354,14 @@ def test_a_pool_takes_no_model_that_decides_by_its_rows():
         value.type.tensor_type.shape.dim[0].ClearField("dim_value")
     with pytest.raises(UnsupportedModelError, match=r"branch 'if' decides by .*keep a stream for each session"):
         fastgru.SessionPool(fastgru.load(model.SerializeToString()), 4)
+
+
+def test_shapes_that_grow_a_fixed_number_of_times():
+    """Every iteration reads one element more, and appends one."""
+    body = [
+        node("Add", ["i", "one"], ["end"]), node("Slice", ["x", "zero", "end"], ["part"]),
+        node("ReduceSum", ["part"], ["s"], keepdims=1), node("Concat", ["v", "s"], ["v2"], axis=0),
+    ]  # fmt: skip
+    x = np.arange(12, dtype=np.float32)
+    model = counting(12, *body, one=np.array([1]), zero=np.array([0]), feeds={"x": x, "v0": x[:1]})
+    check(model, {"x": x, "v0": x[:1]})

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any, Final
 
-from fastgru.engine.buffers import Buffer, Constant, Value, View, itemsize
+from fastgru.engine.buffers import Buffer, Constant, Region, Value, View, itemsize
 from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.emission import Jump
 from fastgru.engine.lowering import lowering
@@ -18,6 +18,7 @@ from fastgru.reference.shape import normal_axis
 
 __all__ = ["lower_loop"]
 
+_MOST_PLACES: Final = 8  # that a state may be in
 _BLOCK_BYTES: Final = 1 << 20  # of rows of which nobody knows how many there will be
 _WORK_OF_BYTES: Final = 8  # how `LOOK_WORK` counts what an instruction goes over
 
@@ -45,7 +46,7 @@ class _Loop:
         K, S = attrs["states"], len(attrs["axes"])
         if len(values) != K + S + len(self.body.captured):
             raise ShapeError(f"{len(values)} inputs for {K} states, {S} sequences and {len(self.body.captured)} values")
-        self.first = [builder.contiguous(value) for value in values[:K]]
+        self.first = [self._initial(value) for value in values[:K]]
         views = [builder.view(value) for value in values[K : K + S]]
         self.sequences = [x if min(x.strides, default=0) >= 0 else builder.contiguous(x) for x in views]
         self.axes = [normal_axis(axis, x.ndim) for axis, x in zip(attrs["axes"], views, strict=True)]
@@ -58,6 +59,13 @@ class _Loop:
         self.rows = 0
         for view in (*self.first, *self.sequences, *(v for v in self.rest if isinstance(v, View))):
             builder.touch(view)
+
+    def _initial(self, value: Value) -> View:
+        """A state at first: where it is, but for one of a long row of loops, which would all keep their places."""
+        view = self.builder.contiguous(value)
+        if len(view.buffer.over) <= _MOST_PLACES:
+            return view
+        return self.builder.assemble(view.shape, view.dtype, [Region((0,) * view.ndim, view)])
 
     def _count(self, limit: Value | None, condition: Value | None) -> int:
         builder = self.builder

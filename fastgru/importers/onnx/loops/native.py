@@ -21,11 +21,16 @@ __all__ = ["native_loop"]
 _MOST_TRACES: Final = 4  # until the states are as large as the body makes them
 
 
-def native_loop(node: OnnxNode, build: OnnxGraphBuilder, form: LoopForm) -> list[Value]:
-    """The outputs of the loop, of one node. Raises `UnsupportedModelError` for a body that cannot be read."""
+def native_loop(node: OnnxNode, build: OnnxGraphBuilder, form: LoopForm, *, steady: bool = False) -> list[Value]:
+    """The outputs of the loop, of one node. Raises `UnsupportedModelError` for a body that cannot be read.
+
+    steady: for one, too, in which shapes seem to depend on the data, as a slice up to the iteration does.
+    """
     first = list(form.states)
     for _ in range(_MOST_TRACES):
         loop = _Converted(node, build, form, first)
+        if steady and any(map(_makes_its_shape, loop.nodes)):
+            raise node.unsupported("shapes in its body depend on the data", "give them fixed sizes")
         if not loop.grow():
             return loop.outputs()
         first = loop.first
@@ -177,6 +182,15 @@ class _Converted:
                 varying.update(n.outputs)
                 inside.append(n)
         self.nodes = inside
+
+
+def _makes_its_shape(node: BuiltNode) -> bool:
+    """Whether the sizes of what it reads are known and do not tell those of what it gives."""
+
+    def known(value: Value | None) -> bool:
+        return value is None or (value.sizes is not None and None not in value.sizes)
+
+    return all(map(known, node.inputs)) and not all(map(known, node.outputs))
 
 
 def _slice_of(step: Step) -> Value:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
+from fastgru.errors import UnsupportedModelError
 from fastgru.graphbuilder import Value, build_body
 from fastgru.importers.onnx.builder import OnnxGraphBuilder, Refused
 from fastgru.importers.onnx.loops.form import LoopForm, loop_form, scan_form
@@ -88,13 +89,25 @@ def _scan(node: OnnxNode, build: OnnxGraphBuilder) -> tuple[Value, ...]:
 def _iterated(node: OnnxNode, build: OnnxGraphBuilder, form: LoopForm) -> tuple[Value, ...]:
     if len(node.outputs) > len(form.states) + form.num_scans:
         raise node.invalid(f"{len(node.outputs)} outputs are named, the body has fewer")
-    found: Sequence[Value] | None = recognise(node, build, form)
+    # A body with a loop in it is no cell; to convert it once more for each loop around it would take for ever.
+    nested = any(inner.op_type in ("Loop", "Scan") for inner in form.body.nodes)
+    found: Sequence[Value] | None = None if nested else recognise(node, build, form)
     if found is None and all(value.array is not None for value in (*form.states, *form.sequences)):
         found = _unrolled(node, build, form, _MOST_FOLDED, only_constants=True)
+    if found is None and not nested:
+        found = _unrolled(node, build, form, _MOST_UNROLLED)
     if found is None:
-        with build.sharing():
-            found = _unrolled(node, build, form, _MOST_UNROLLED)
-    return tuple(native_loop(node, build, form) if found is None else found)
+        found = _native(node, build, form)
+    return tuple(found)
+
+
+def _native(node: OnnxNode, build: OnnxGraphBuilder, form: LoopForm) -> Sequence[Value]:
+    """A node of ours, or every iteration in a row where shapes change from one to the next and there are not many."""
+    try:
+        return native_loop(node, build, form, steady=True)
+    except UnsupportedModelError:
+        found = _unrolled(node, build, form, _MOST_FOLDED)
+    return native_loop(node, build, form) if found is None else found
 
 
 def _unrolled(
@@ -104,6 +117,13 @@ def _unrolled(
 
     only_constants: where everything that they make is constant.
     """
+    with build.sharing():
+        return _iterations(node, build, form, most, only_constants)
+
+
+def _iterations(
+    node: OnnxNode, build: OnnxGraphBuilder, form: LoopForm, most: int, only_constants: bool
+) -> Sequence[Value] | None:
     trips = form.static_trips()
     budget = min(most, _MOST_NODES // max(len(form.body.nodes), 1))
     if trips is None or (trips > budget and not (only_constants and form.endless)):
