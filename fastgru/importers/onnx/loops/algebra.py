@@ -41,7 +41,7 @@ def affine_forms(
         if value is None:
             return None
         array = fixed.get(id(value), value.array)
-        if id(value) not in forms and array is not None and array.dtype.kind == "f":
+        if id(value) not in forms and array is not None and array.dtype.kind == "f" and array.size <= _MAX_WIDTH:
             return constant_form(array)
         return forms.get(id(value))
 

@@ -25,7 +25,7 @@ Draw = dict[int, Array]
 # Activations are tried where they bend and where they saturate, on enough numbers for chance to have no part in it.
 _SCALES: Final = (1.0, 4.0, 0.25, 2.0, 0.5)
 _MOST_DRAWS: Final = 8
-_ENOUGH: Final = 40
+_ENOUGH: Final = 100
 _ROWS: Final = (11, 13, 17, 19, 23, 29)  # one that is no size of a cell
 _MOST_ROWS: Final = 1 << 12
 _MOST_ELEMENTS: Final = 1 << 22
@@ -99,7 +99,7 @@ class Trial:
         rng = np.random.default_rng(0)
         draws: list[Draw] = []
         fewest = min((self.rows * layout.width for layout in self.coming.values()), default=1)
-        for scale in islice(cycle(_SCALES), min(max(3, _ENOUGH // fewest), _MOST_DRAWS)):
+        for scale in islice(cycle(_SCALES), min(max(2, _ENOUGH // fewest), _MOST_DRAWS)):
             known = dict(self.fixed)
             for key, layout in self.coming.items():
                 known[key] = scale * rng.standard_normal(layout.shape(self.rows))

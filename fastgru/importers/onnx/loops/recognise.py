@@ -89,7 +89,8 @@ class _Search:
             else:
                 break
             left.remove(i)
-            forms = self._known()
+            shown = [v for k, v in enumerate(body.scans) if self._wanted[len(self._form.states) + k]]
+            forms = self._known() if left or any(id(v) not in self._forms for v in shown) else dict(self._forms)
         readable = {
             key: form
             for key, form in forms.items()
