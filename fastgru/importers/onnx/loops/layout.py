@@ -17,7 +17,7 @@ from fastgru.reference.sizes import Size
 __all__ = ["Layout", "arrangements", "layout_of", "layouts_of"]
 
 _MAX_RANK: Final = 4
-_MOST_CHOICES: Final = 16
+_MOST_CHOICES: Final = 8
 
 
 @dataclass(frozen=True)
