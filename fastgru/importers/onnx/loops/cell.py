@@ -24,7 +24,7 @@ __all__ = ["FoundCell", "Seen", "find_cell"]
 
 # A file in float32 rounds its constants: six times a sixth is no more than this away from one.
 _CLOSE: Final = 5e-7
-_MAX_VALUES: Final = 64
+_MAX_VALUES: Final = 192
 
 
 @dataclass(frozen=True)
