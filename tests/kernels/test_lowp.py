@@ -85,8 +85,9 @@ def test_each_step_is_the_definition_of_it(H, I, N, T, bias, reset_after, precis
     given = before[:-1].reshape(-1, H).astype(np.float64)
     x = layer.x.reshape(-1, I).astype(np.float64)
     wanted = gru_cell(layer.spec, layer.weights[0], x, given, product=PRODUCTS[precision])
-    # With the reset before the product r * h is rounded, which may fall on either side of a half.
-    allowed = 3e-6 if reset_after else 3e-2 / H
+    # With the reset before the product r * h is rounded: a number or two may fall on the other side of a half, and one
+    # of 127 steps up to 1 comes with a weight.
+    allowed = 3e-6 + (0 if reset_after else 2 / 127 * np.abs(layer.weights[0].weight_hh).max())
     assert np.abs(y.reshape(-1, H) - wanted).max(initial=0) <= allowed
 
 
