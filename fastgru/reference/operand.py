@@ -3,13 +3,16 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, NamedTuple, Self, TypeAlias
+from functools import lru_cache
+from typing import Any, Final, NamedTuple, Self, TypeAlias
+
+import numpy as np
 
 from fastgru.graph import Array, TensorSpec
 from fastgru.process import once
 from fastgru.reference.sizes import Size, axis_atom, free_axis
 
-__all__ = ["MOST_ELEMENTS", "Dim", "Dims", "Operand", "Place", "UnknownError", "ValueFacts", "numbers"]
+__all__ = ["MOST_ELEMENTS", "Dim", "Dims", "Operand", "Place", "UnknownError", "ValueFacts", "dtype_name", "numbers"]
 
 Place: TypeAlias = tuple[int, int]  # (input, axis)
 
@@ -18,6 +21,12 @@ MOST_ELEMENTS: Final = 64
 
 class UnknownError(Exception):
     """What is asked of an operand is not known before the model runs."""
+
+
+@lru_cache(maxsize=64)
+def dtype_name(dtype: np.dtype[Any]) -> str:
+    """`dtype.name`, which NumPy puts together anew each time."""
+    return dtype.name
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +51,7 @@ class ValueFacts:
         """A constant."""
         small = array.dtype.kind in "iub" and array.ndim < 2 and array.size <= MOST_ELEMENTS
         elements = tuple(int(n) for n in array.reshape(-1)) if small else None
-        return cls(array.dtype.name, tuple(array.shape), elements, array)
+        return cls(dtype_name(array.dtype), tuple(array.shape), elements, array)
 
     @classmethod
     def of_spec(cls, spec: TensorSpec) -> Self:

@@ -25,6 +25,7 @@ from fastgru.modules import enter
 from fastgru.process import once
 from fastgru.reference.attributes import check_attribute
 from fastgru.reference.dims import Facts
+from fastgru.reference.operand import dtype_name
 
 __all__ = [
     "OPS", "Array", "Operator", "Schema", "as_array", "is_floating", "need_bool", "need_floating",
@@ -45,7 +46,7 @@ def as_array(what: str, value: ArrayLike) -> Array:
 def is_floating(dtype: Any) -> bool:
     """True for the floating-point dtypes, bfloat16 among them."""
     dtype = np.dtype(dtype)
-    return bool(dtype.kind == "f" or dtype.name == "bfloat16")
+    return bool(dtype.kind == "f" or dtype_name(dtype) == "bfloat16")
 
 
 def need_floating(what: str, x: Array) -> None:
@@ -165,7 +166,7 @@ class Operator:
 
     def compute(self, arrays: Sequence[Array | None], attrs: Mapping[str, Any]) -> tuple[Array, ...]:
         """As a call, of what is checked already."""
-        short = next((a.dtype for a in arrays if a is not None and a.dtype.name == "bfloat16"), None)
+        short = next((a.dtype for a in arrays if a is not None and dtype_name(a.dtype) == "bfloat16"), None)
         if short is None or self._converts:
             return _as_tuple(self.function(*arrays, **attrs))
         wide = [a.astype(np.float32) if a is not None and a.dtype == short else a for a in arrays]
