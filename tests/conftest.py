@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,10 @@ import fastgru.simd  # noqa: F401
 # No test may fail for want of speed: machines are shared.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
+
+
+# The width that a terminal or a runner of tests names would cut what commands print.
+os.environ.pop("COLUMNS", None)
 
 
 @pytest.fixture(scope="session")
