@@ -117,11 +117,11 @@ def compiling() -> Iterator[None]:
 
 
 def kernels_used() -> str:
-    """The kernels that this process has run, and the instruction set they were built for."""
+    """The kernels that this process has run, and the target they were built for."""
     from fastgru.kernels.table import table
 
-    rows = [(op, dtype, isa, state) for op, dtype, isa, state in table() if state != "unused"]
+    rows = [(op, dtype, target, state) for op, dtype, target, state in table() if state != "unused"]
     names = ", ".join(f"{op}_{dtype}" for op, dtype, _, _ in rows)
     compiled = sum(state == "compiled" for *_, state in rows)
     origin = f"{compiled} compiled now" if compiled else "all from the cache"
-    return f"{names} ({', '.join(sorted({isa for _, _, isa, _ in rows}))}; {origin})"
+    return f"{names} ({', '.join(sorted({target for _, _, target, _ in rows}))}; {origin})"

@@ -8,9 +8,6 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-# Before anything that imports Numba: FASTGRU_ISA has to be heard first.
-import fastgru.simd  # noqa: F401
-
 # No test may fail for want of speed: machines are shared.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")

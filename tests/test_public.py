@@ -166,19 +166,6 @@ def test_running_a_model_needs_no_compiler() -> None:
     assert json.loads(run_python(code)) == []
 
 
-@pytest.mark.parametrize(
-    "module", ["fastgru.engine", "fastgru.kernels.registry", "fastgru.bench", "fastgru.simd.cache"]
-)
-def test_a_lesser_instruction_set_reaches_numba(module: str) -> None:
-    """Numba reads its settings once, so whichever module comes first must choose before Numba is imported."""
-    code = (
-        f"import {module}, numba\n"
-        "from fastgru.simd.cpu import ISA, VECTOR_BYTES\n"
-        "print(ISA, VECTOR_BYTES, 'avx' in (numba.config.CPU_FEATURES or ''))"
-    )
-    assert run_python(code, FASTGRU_ISA="generic").split() == ["generic", "16", "False"]
-
-
 def test_the_locks_of_the_package_are_those_of_one_file() -> None:
     """Any other would be found taken by a vanished thread after a fork, or by the thread that a handler interrupts."""
     takes_locks = re.compile(r"\b(R?Lock|Condition|Semaphore|Event|Queue|cached_property|SimpleQueue)\b\(?")

@@ -22,7 +22,7 @@ from typing import Any, Final
 import numpy as np
 
 import fastgru
-from fastgru.simd.cpu import ISA
+from fastgru.simd.target import TARGET, runnable
 
 PRECISIONS: Final = ("float32", "float64", "bfloat16", "int8")
 
@@ -158,8 +158,10 @@ def main() -> None:
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     print("fastgru", Path(fastgru.__file__).resolve().parent.parent, sep="\t")
-    print("isa", ISA, sep="\t", flush=True)
-    threads = options.threads or ((1,) if os.environ.get("FASTGRU_ISA") else (1, 2))
+    print("target", TARGET.short, sep="\t")
+    lower = [target.short for target in runnable()[::-1] if target != TARGET and not target.features]
+    print("lower", " ".join(lower), sep="\t", flush=True)
+    threads = options.threads or ((1,) if os.environ.get("FASTGRU_TARGET") else (1, 2))
     teller = Teller(options.match, options.precision or PRECISIONS, threads)
     for part in options.only or cases:
         cases[part](teller)

@@ -24,7 +24,8 @@ from fastgru.bench.kernels import DOT_FLOPS, FMA_CHAINS, READ_VECTORS, dot_work,
 from fastgru.packing.aligned import empty
 from fastgru.precisions import WEIGHT_BYTES
 from fastgru.reference.facts import ValueFacts, work
-from fastgru.simd.cpu import LANES, cache_sizes
+from fastgru.simd.cpu import cache_sizes
+from fastgru.simd.target import LANES
 from fastgru.terminal import counted
 
 __all__ = ["Bound", "Level", "Peaks", "bound_of", "measure_peaks"]

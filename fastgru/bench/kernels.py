@@ -11,10 +11,10 @@ import numpy as np
 
 from fastgru.kernels.registry import callable_kernel
 from fastgru.packing.aligned import zeros
-from fastgru.simd.cpu import LANES, REGISTERS
 from fastgru.simd.dot import BFLOAT16, INT8
 from fastgru.simd.groups import BFLOAT16_GROUP, INT8_GROUP
 from fastgru.simd.memory import lanes_of, load, offset, pointer
+from fastgru.simd.target import LANES, REGISTERS
 from fastgru.simd.tile import make_tiles
 from fastgru.simd.vector import fma, reduce_add
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import fastgru
-from fastgru.simd import cpu
+from fastgru.simd import cpu, target
 from fastgru.terminal import version_of
 
 __all__ = ["cpu_model", "describe"]
@@ -32,8 +32,9 @@ def describe(packages: Iterable[str]) -> dict[str, Any]:
         "cpu_family": found["cpu"],
         "cores": found["cores"],
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-        "isa": found["isa"],
-        "forced": found["forced"],
+        "target": target.TARGET.short,
+        "forced": os.environ.get("FASTGRU_TARGET") or None,
+        "tuned": target.TUNED,
         "cache_bytes": found["cache_bytes"],
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),

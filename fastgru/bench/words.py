@@ -31,12 +31,14 @@ def error_of(row: Row, name: str) -> str:
 
 
 def machine_line(machine: Mapping[str, Any]) -> str:
-    """CPU, cores, instruction set, caches and system of `fastgru.bench.machine.describe`."""
-    forced = f" (forced; the kernels are built for {machine['forced']})" if machine.get("forced") else ""
+    """CPU, cores, target, caches and system of `fastgru.bench.machine.describe`."""
+    forced = " (forced)" if machine.get("forced") else " (and this very CPU)" if machine.get("tuned") else ""
     caches = machine["cache_bytes"]
     sizes = ", ".join(f"{name} {caches[key] // 1024} KiB" for name, key in (("L1", "l1d"), ("L2", "l2"), ("L3", "l3")))
     load = "" if machine["load"] is None else f"; load {machine['load']:.1f} before the run"
-    return f"{machine['cpu']}, {machine['cores']} cores, {machine['isa']}{forced}; {sizes}; {machine['system']}{load}"
+    return (
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['target']}{forced}; {sizes}; {machine['system']}{load}"
+    )
 
 
 def versions_line(machine: Mapping[str, Any]) -> str:

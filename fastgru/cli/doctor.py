@@ -19,7 +19,7 @@ _RUNTIMES = ("onnxruntime", "openvino", "torch", "keras")
 @click.command("doctor")
 @json_option
 def command(as_json: bool) -> None:
-    """Show the CPU, the instruction set and kernels chosen for it, the cache of compiled kernels, and the versions."""
+    """Show the CPU, the target and kernels chosen for it, the cache of compiled kernels, and the versions."""
     found = examine()
     show(found, lambda: _print(found), as_json=as_json)
 
@@ -27,11 +27,12 @@ def command(as_json: bool) -> None:
 def examine() -> dict[str, Any]:
     """Everything that `doctor` prints, as plain data."""
     from fastgru.kernels import table
-    from fastgru.simd import cache, cpu
+    from fastgru.simd import cache, cpu, target
 
     return {
         "cpu": cpu.describe(),
-        "kernels": [dict(zip(("op", "dtype", "isa", "state"), row, strict=True)) for row in table.table()],
+        "target": target.describe(),
+        "kernels": [dict(zip(("op", "dtype", "target", "state"), row, strict=True)) for row in table.table()],
         "cache": cache.describe(),
         "python": {"version": platform.python_version(), "system": platform.platform()},
         "fastgru": fastgru.__version__,
@@ -42,16 +43,16 @@ def examine() -> dict[str, Any]:
 
 def _print(found: dict[str, Any]) -> None:
     console = stdout()
-    cpu, cache = found["cpu"], found["cache"]
-    lanes = ", ".join(f"{count} lanes of {dtype}" for dtype, count in cpu["lanes"].items())
-    forced = f", forced by FASTGRU_ISA={cpu['forced']}; this CPU's own is {cpu['host_isa']}" if cpu["forced"] else ""
+    cpu, cache, target = found["cpu"], found["cache"], found["target"]
+    lanes = ", ".join(f"{count} lanes of {dtype}" for dtype, count in target["lanes"].items())
+    forced = f", forced by FASTGRU_TARGET={target['forced']}; this CPU's own is {target['best']}"
     state = "writable" if cache["writable"] else "read-only: what it lacks is compiled in each process"
     if cache["problem"]:
         state = f"not used: {cache['problem']}; FASTGRU_CACHE_DIR names another"
     sections = {
         "CPU": {
             "name": f"{cpu['cpu']} ({cpu['machine']}), {cpu['cores']} cores",
-            "instruction set": f"{cpu['isa']} ({lanes}){forced}",
+            "target": f"{target['name']} ({lanes}){forced if target['forced'] else ''}",
             "features": " ".join(cpu["features"]) or "none of those that matter here",
             "caches": ", ".join(f"{level} {bytes_of(size)}" for level, size in cpu["cache_bytes"].items()),
         },
@@ -71,8 +72,8 @@ def _print(found: dict[str, Any]) -> None:
     by_op: dict[str, list[str]] = {}
     for row in found["kernels"]:
         by_op.setdefault(row["op"], []).append(row["dtype"])
-    rows = [(op, " ".join(dtypes), cpu["isa"]) for op, dtypes in by_op.items()]
-    console.print(plain_table("kernel", "precisions", "instruction set", rows=rows))
+    rows = [(op, " ".join(dtypes), target["name"]) for op, dtypes in by_op.items()]
+    console.print(plain_table("kernel", "precisions", "target", rows=rows))
 
 
 def _told(versions: dict[str, str | None]) -> dict[str, str]:

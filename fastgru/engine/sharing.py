@@ -10,7 +10,8 @@ from typing import Final
 
 from fastgru.kernels.operands.gemm import PANEL_VECTORS
 from fastgru.kernels.operands.gru import ALONE, ROWS, UNITS
-from fastgru.simd.cpu import VECTOR_BYTES, cache_sizes
+from fastgru.simd.cpu import cache_sizes
+from fastgru.simd.target import VECTOR_BYTES
 from fastgru.spec import GRUSpec
 
 __all__ = ["LINEAR_FLOPS_S", "Split", "choose"]

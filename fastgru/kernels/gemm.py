@@ -18,8 +18,8 @@ from numba.core import types
 
 from fastgru.kernels.operands.gemm import PANEL_VECTORS
 from fastgru.kernels.registry import kernel, microkernel
-from fastgru.simd.cpu import REGISTERS
 from fastgru.simd.memory import lanes_of, offset
+from fastgru.simd.target import REGISTERS
 from fastgru.simd.tile import FLOATS, TileFormat, make_tiles
 
 __all__ = [

@@ -19,8 +19,8 @@ from fastgru.kernels.operands.declare import places
 from fastgru.modules import import_all
 from fastgru.process import lock, undisturbed
 from fastgru.simd import cache
-from fastgru.simd.cpu import ISA
 from fastgru.simd.native import load_object
+from fastgru.simd.target import TARGET
 
 __all__ = [
     "BASES",
@@ -184,8 +184,8 @@ def entries() -> Iterator[Native]:
 
 
 def table() -> list[tuple[str, str, str, str]]:
-    """(operation, dtype, instruction set, state) of every handler and microkernel: what `fastgru doctor` prints."""
-    return [(native.op, native.dtype, ISA, native.state) for native in entries() if native.dtype]
+    """(operation, dtype, target, state) of every handler and microkernel: what `fastgru doctor` prints."""
+    return [(native.op, native.dtype, TARGET.short, native.state) for native in entries() if native.dtype]
 
 
 def compiled_by_this_process() -> list[str]:

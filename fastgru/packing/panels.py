@@ -13,7 +13,7 @@ import numpy as np
 from fastgru.graph import Array
 from fastgru.kernels.operands.gemm import PANEL_VECTORS
 from fastgru.packing.aligned import zeros
-from fastgru.simd.cpu import LANES
+from fastgru.simd.target import LANES
 
 __all__ = ["pack_matrices", "pack_vectors", "padded", "panels", "unpack_matrices", "unpack_vectors"]
 

@@ -22,7 +22,8 @@ from typing import Any, Final, NamedTuple
 
 import llvmlite
 
-from fastgru.simd.cpu import ISA, target_cpu
+from fastgru.simd.cpu import host_cpu
+from fastgru.simd.target import TARGET, TUNED
 from fastgru.simd.trusted import UntrustedError, open_folder
 
 __all__ = ["Entry", "cache_folder", "describe", "read", "telling", "write"]
@@ -73,7 +74,13 @@ def _numba_version() -> bytes:
 def source_hash() -> str:
     """A hash of all that compiled code is made of: the sources, the compiler's versions, the CPU."""
     root = Path(__file__).parent.parent
-    what = (llvmlite.__version__, sys.version_info[:2], sys.implementation.cache_tag, ISA, *target_cpu())
+    what = (
+        llvmlite.__version__,
+        sys.version_info[:2],
+        sys.implementation.cache_tag,
+        TARGET.name,
+        *(host_cpu() if TUNED else ()),
+    )
     digest = hashlib.sha256(repr(what).encode() + _numba_version())
     for name in _SOURCES:
         for path in sorted((root / name).rglob("*.py")) or [root / name]:
@@ -87,7 +94,7 @@ def _place() -> tuple[str, int]:
         folder, mode = _user_folder()
     except RuntimeError as error:
         raise FileNotFoundError(None, f"there is no home folder ({error})") from None
-    return os.path.abspath(folder / f"{ISA}-{source_hash()}"), mode
+    return os.path.abspath(folder / f"{TARGET.name}-{source_hash()}"), mode
 
 
 def cache_folder() -> str:
@@ -171,7 +178,7 @@ def _tell() -> None:
         _told = True
         cache = describe()
         reach = ", once for all processes" if cache["writable"] and not cache["problem"] else ""
-        _say(f"fastgru: compiling kernels for this CPU ({target_cpu()[0]}, {ISA}){reach}...")
+        _say(f"fastgru: compiling kernels for {host_cpu()[0] if TUNED else TARGET.short}{reach}...")
 
 
 @contextlib.contextmanager

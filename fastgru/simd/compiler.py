@@ -22,6 +22,7 @@ from numba.core.registry import cpu_target
 
 from fastgru.errors import FastGRUError
 from fastgru.simd.native import target_machine
+from fastgru.simd.target import TARGET
 
 __all__ = ["RAISED", "callable_kernel", "compile_object", "compile_python", "inlined", "kernel"]
 
@@ -104,16 +105,29 @@ class _Unlinked(JITCodeLibrary):
         return module
 
 
+def _empty_module(name: str) -> Any:
+    module = ir.Module(cgutils.normalize_ir_text(name))
+    module.triple, module.data_layout = TARGET.triple, str(target_machine().target_data)
+    return module
+
+
 @contextmanager
 def _unlinked(codegen: Any) -> Iterator[None]:
-    """Numba's code generator hands out `_Unlinked`. Under Numba's lock: it is everybody's generator."""
+    """Numba's code generator hands out `_Unlinked`, for the target. Under Numba's lock: it is everybody's generator."""
+    data = target_machine().target_data
+    ours = {
+        "_library_class": _Unlinked,
+        "_create_empty_module": _empty_module,
+        "_target_data": data,
+        "_data_layout": str(data),
+        "set_env": lambda name, environment: None,  # which a module, being nowhere, has no address for
+    }
     own = dict(codegen.__dict__)  # a signal handler, or a finaliser, may compile in the middle of this
-    codegen._library_class = _Unlinked
-    codegen.set_env = lambda name, environment: None  # which a module, being nowhere, has no address for
+    codegen.__dict__.update(ours)
     try:
         yield
     finally:
-        for name in ("_library_class", "set_env"):
+        for name in ours:
             if name in own:
                 setattr(codegen, name, own[name])
             else:

@@ -5,36 +5,32 @@ set: rounding to nearest, no exception raised, denormals flushed to zero, since 
 they cost a hundred times as much.
 """
 
-import platform
 from typing import Final
 
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.extending import intrinsic
 
+from fastgru.simd.target import IS_X86
 from fastgru.simd.vector import call
 
 __all__ = ["PLAIN", "RUNNING", "exchange_mode"]
 
-_MACHINE: Final = platform.machine().lower()
-_X86: Final = _MACHINE in ("x86_64", "amd64")
-_ARM64: Final = _MACHINE in ("aarch64", "arm64")
-
 # MXCSR with every exception masked (bits 7 to 12), with FTZ and DAZ (15 and 6) for a run; FPCR with FZ (24) for one.
-PLAIN: Final = 0x1F80 if _X86 else 0
-RUNNING: Final = PLAIN | (1 << 15 | 1 << 6 if _X86 else 1 << 24)
+PLAIN: Final = 0x1F80 if IS_X86 else 0
+RUNNING: Final = PLAIN | (1 << 15 | 1 << 6 if IS_X86 else 1 << 24)
 
 
 @intrinsic
 def exchange_mode(typingctx, mode):
-    """Set the mode of this thread; returns the one before. Where it is not known how, nothing happens."""
+    """Set the mode of this thread; returns the one before."""
     if not isinstance(mode, types.Integer):
         return None
 
     def codegen(context, builder, sig, args):
         wide = ir.IntType(64)
         new = context.cast(builder, args[0], sig.args[0], types.int64)
-        if _X86:
+        if IS_X86:
             word = cgutils.alloca_once(builder, ir.IntType(32))
             where = builder.bitcast(word, ir.IntType(8).as_pointer())
             call(builder, "llvm.x86.sse.stmxcsr", ir.VoidType(), [where])
@@ -42,10 +38,8 @@ def exchange_mode(typingctx, mode):
             builder.store(builder.trunc(new, ir.IntType(32)), word)
             call(builder, "llvm.x86.sse.ldmxcsr", ir.VoidType(), [where])
             return builder.zext(before, wide)
-        if _ARM64:
-            before = call(builder, "llvm.aarch64.get.fpcr", wide, [])
-            call(builder, "llvm.aarch64.set.fpcr", ir.VoidType(), [new])
-            return before
-        return ir.Constant(wide, 0)
+        before = call(builder, "llvm.aarch64.get.fpcr", wide, [])
+        call(builder, "llvm.aarch64.set.fpcr", ir.VoidType(), [new])
+        return before
 
     return types.int64(mode), codegen

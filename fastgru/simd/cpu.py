@@ -1,9 +1,6 @@
-"""The CPU at hand: which instruction set the kernels are built for, and how large its caches are.
+"""The CPU at hand: its features, its name, and how large its caches are. What code is built for is `simd.target`'s."""
 
-`FASTGRU_ISA=avx512|avx2|generic` forces a lower one down, so that one machine tests every path. The choice is
-made once, before Numba builds its code generator, and is then fixed for the life of the process.
-"""
-
+import ctypes
 import functools
 import glob
 import os
@@ -12,109 +9,47 @@ import re
 import sys
 from typing import Any, Final
 
-import llvmlite.binding as llvm
+__all__ = ["cache_sizes", "describe", "host_cpu", "host_features"]
 
-from fastgru.errors import FastGRUError
-
-__all__ = [
-    "HAS_DOT_BFLOAT16", "HAS_DOT_INT8", "HAS_FMA", "ISA", "ISAS", "LANES", "REGISTERS", "VECTOR_BYTES", "cache_sizes",
-    "describe", "host_isa", "is_x86", "target_cpu",
-]  # fmt: skip
-
-# Vector bytes of each. "generic" is 128 bits: SSE on x86-64, NEON on Arm.
-ISAS: Final = {"avx512": 64, "avx2": 32, "generic": 16}
-
-# What a forced-down build may use; LLVM names, as Numba's NUMBA_CPU_NAME and NUMBA_CPU_FEATURES take them.
-_FORCED_CPU: Final = {
-    "avx2": ("x86-64-v3", "+avx,+avx2,+bmi,+bmi2,+f16c,+fma,+lzcnt,+movbe,+popcnt"),
-    "generic": ("x86-64-v2", "+cx16,+popcnt,+sse3,+sse4.1,+sse4.2,+ssse3"),
-}
+# Bits of AT_HWCAP and AT_HWCAP2 of Linux on aarch64, as (type, bit).
+_HWCAPS: Final = {"dotprod": (16, 20), "i8mm": (26, 13), "bf16": (26, 14)}
+_SYSCTLS: Final = {"dotprod": "FEAT_DotProd", "i8mm": "FEAT_I8MM", "bf16": "FEAT_BF16"}
 
 
 @functools.cache
-def _host_features() -> dict[str, bool]:
-    """What the CPU has, as far as NUMBA_CPU_FEATURES, where it is set, lets the compiler use it.
+def host_features() -> dict[str, bool]:
+    """What the CPU has, and its operating system lets programs use, by LLVM's names."""
+    import llvmlite.binding as llvm
 
-    LLVM does not compile an instruction that it may not use: it ends the process.
-    """
-    features = dict(llvm.get_host_cpu_features())
-    allowed = os.environ.get("NUMBA_CPU_FEATURES")
-    if allowed is None:
-        return features
-    names = {feature[1:] for feature in allowed.split(",") if feature.startswith("+")}
-    return {name: on and name in names for name, on in features.items()}
+    features: dict[str, bool] = dict(llvm.get_host_cpu_features())
+    if platform.machine().lower() in ("aarch64", "arm64"):
+        features |= _arm_features()
+    return features
 
 
-def host_isa() -> str:
-    """The widest instruction set this CPU and its operating system run."""
-    features = _host_features()
-    if all(features.get(f, False) for f in ("avx512f", "avx512vl", "avx512bw", "avx512dq")):
-        return "avx512"
-    if features.get("avx2", False) and features.get("fma", False):
-        return "avx2"
-    return "generic"
-
-
-def is_x86() -> bool:
-    """True on Intel's and AMD's 64-bit instruction set."""
-    return platform.machine().lower() in ("x86_64", "amd64")
-
-
-def _choose() -> str:
-    host = host_isa()
-    forced = os.environ.get("FASTGRU_ISA", "").strip().lower()
-    if not forced:
-        return host
-    if forced not in ISAS:
-        raise FastGRUError(f"FASTGRU_ISA is {forced!r}, expected one of {', '.join(ISAS)}")
-    if ISAS[forced] > ISAS[host]:
-        raise FastGRUError(f"FASTGRU_ISA is {forced!r}, which this CPU does not run: its widest is {host!r}")
-    if is_x86() and forced in _FORCED_CPU:
-        _force_numba(*_FORCED_CPU[forced])
-    return forced
-
-
-def _dot_int8() -> bool:
-    features = _host_features()
-    if ISA == "avx512":
-        return features.get("avx512vnni", False)
-    return ISA == "avx2" == host_isa() and features.get("avxvnni", False)
-
-
-def _force_numba(name: str, features: str) -> None:
-    """Make Numba build for another CPU. It reads its settings when it is imported, which must come after this."""
-    settings = {"NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": features}
-    if "numba" in sys.modules:
-        config = sys.modules["numba"].config
-        if name != config.CPU_NAME:
-            raise FastGRUError(
-                "FASTGRU_ISA is set, but numba was imported first and builds for another CPU:"
-                f" import fastgru before numba, or set {' '.join(f'{k}={v}' for k, v in settings.items())} as well"
-            )
-        return
-    # They stay set: Numba reads the environment again whenever it has changed, and child processes inherit FASTGRU_ISA.
-    os.environ.update(settings)
-
-
-ISA: Final = _choose()
-VECTOR_BYTES: Final = ISAS[ISA]
-# What the kernels' tiles have to do with: vector registers, and whether a multiply-add is one instruction. Without it
-# `fma` is a multiplication and an addition, each rounded: a call of the C library would cost fifty times as much.
-REGISTERS: Final = 32 if ISA == "avx512" or not is_x86() else 16
-HAS_FMA: Final = ISA != "generic" or not is_x86()
-# Products of pairs of bfloat16, and of groups of four bytes, in one instruction each.
-HAS_DOT_BFLOAT16: Final = ISA == "avx512" and _host_features().get("avx512bf16", False)
-HAS_DOT_INT8: Final = _dot_int8()
-LANES: Final = {"float32": VECTOR_BYTES // 4, "float64": VECTOR_BYTES // 8}
+def _arm_features() -> dict[str, bool]:
+    """Those that LLVM does not tell of every Arm CPU, as the operating system does."""
+    if sys.platform not in ("linux", "darwin"):
+        return {}
+    library = ctypes.CDLL(None)
+    if sys.platform == "linux":
+        library.getauxval.argtypes, library.getauxval.restype = (ctypes.c_ulong,), ctypes.c_ulong
+        return {name: bool(library.getauxval(kind) >> bit & 1) for name, (kind, bit) in _HWCAPS.items()}
+    found = {}
+    for name, key in _SYSCTLS.items():
+        value, size = ctypes.c_int64(0), ctypes.c_size_t(8)
+        library.sysctlbyname(f"hw.optional.arm.{key}".encode(), ctypes.byref(value), ctypes.byref(size), None, 0)
+        found[name] = bool(value.value)
+    return found
 
 
 @functools.cache
-def target_cpu() -> tuple[str, str]:
-    """LLVM's name of the CPU that kernels are built for, and its features."""
-    name, features = os.environ.get("NUMBA_CPU_NAME"), os.environ.get("NUMBA_CPU_FEATURES")
-    if features is None:
-        features = ",".join(f"{'+' if on else '-'}{feature}" for feature, on in sorted(_host_features().items()))
-    return name or llvm.get_host_cpu_name(), features
+def host_cpu() -> tuple[str, str]:
+    """LLVM's name of this CPU, and its features."""
+    import llvmlite.binding as llvm
+
+    features = ",".join(f"{'+' if on else '-'}{feature}" for feature, on in sorted(host_features().items()))
+    return str(llvm.get_host_cpu_name()), features
 
 
 @functools.cache
@@ -140,16 +75,11 @@ def _read(path: str) -> str:
 
 def describe() -> dict[str, Any]:
     """What `fastgru doctor` prints of the CPU."""
-    wanted = ("sse4.2", "avx", "avx2", "fma", "avx512f", "avx512vl", "avx512vnni", "avx512bf16", "avxvnni", "amx-tile")
+    wanted = "sse4.2 avx avx2 fma avx512f avx512vl avx512vnni avx512bf16 avxvnni amx-tile neon dotprod i8mm bf16"
     return {
         "machine": platform.machine(),
-        "cpu": llvm.get_host_cpu_name(),
+        "cpu": host_cpu()[0],
         "cores": os.cpu_count() or 1,
-        "isa": ISA,
-        "host_isa": host_isa(),
-        "forced": os.environ.get("FASTGRU_ISA") or None,
-        "vector_bytes": VECTOR_BYTES,
-        "lanes": dict(LANES),
-        "features": [f for f in wanted if _host_features().get(f, False)],
+        "features": [f for f in wanted.split() if host_features().get(f, False)],
         "cache_bytes": cache_sizes(),
     }

@@ -18,8 +18,8 @@ from llvmlite import ir
 from numba.core import types
 from numba.core.extending import intrinsic
 
-from fastgru.simd.cpu import HAS_DOT_BFLOAT16, HAS_DOT_INT8, VECTOR_BYTES, is_x86
 from fastgru.simd.groups import INT8_BIAS, INT8_GROUP, INT8_HEAD, INT8_SCALE, INT8_UNIT
+from fastgru.simd.target import DOT_BFLOAT16, DOT_INT8, IS_X86, VECTOR_BYTES
 from fastgru.simd.tile import Floats
 from fastgru.simd.vector import Vec, call, llvm_vec, multiply_add, splat_value
 
@@ -72,7 +72,7 @@ def _halves(builder: ir.IRBuilder, pairs: ir.Value, lanes: int) -> tuple[ir.Valu
 
 
 def dot_pairs(
-    builder: ir.IRBuilder, a: ir.Value, b: ir.Value, acc: ir.Value, *, native: bool = HAS_DOT_BFLOAT16
+    builder: ir.IRBuilder, a: ir.Value, b: ir.Value, acc: ir.Value, *, native: bool = DOT_BFLOAT16 == "avx512"
 ) -> ir.Value:
     """acc + the products of the pairs of bfloat16 in each 32-bit lane of a and b, in float32."""
     lanes = acc.type.count
@@ -87,7 +87,7 @@ def dot_pairs(
 
 
 def dot_bytes(
-    builder: ir.IRBuilder, a: ir.Value, b: ir.Value, acc: ir.Value, *, native: bool = HAS_DOT_INT8
+    builder: ir.IRBuilder, a: ir.Value, b: ir.Value, acc: ir.Value, *, native: bool = DOT_INT8 == "vnni"
 ) -> ir.Value:
     """acc + the products of the groups in each 32-bit lane.
 
@@ -100,7 +100,7 @@ def dot_bytes(
         return call(builder, f"llvm.x86.avx512.vpdpbusd.{32 * lanes}", acc.type, args)
     pairs = _vector(_I16, 2 * lanes)
     x, w = builder.bitcast(a, pairs), builder.sext(builder.bitcast(b, _vector(_I8, 2 * lanes)), pairs)
-    if is_x86():
+    if IS_X86:
         name = {4: "sse2.pmadd.wd", 8: "avx2.pmadd.wd", 16: "avx512.pmaddw.d.512"}[lanes]
         return builder.add(acc, call(builder, f"llvm.x86.{name}", acc.type, [x, w]))
     for odd in (0, 1):
@@ -143,7 +143,7 @@ class _Int8:
 
     def weight(self, builder: ir.IRBuilder, sums: Vec, p: ir.Value, index: int) -> ir.Value:
         nbytes = INT8_GROUP * sums.lanes
-        kind = _vector(_I32, sums.lanes) if HAS_DOT_INT8 else _vector(_I8, nbytes)
+        kind = _vector(_I32, sums.lanes) if INT8_GROUP == 4 else _vector(_I8, nbytes)
         return _load(builder, _at(builder, p, index * nbytes), kind)
 
     def value(self, builder: ir.IRBuilder, sums: Vec, p: ir.Value, k: int) -> ir.Value:
@@ -219,7 +219,7 @@ def store_int8(typingctx, out, i, v):
         value = builder.fptosi(call(builder, f"llvm.nearbyint.v{LANES}f32", real, [value]), whole)
         if INT8_BIAS:
             value = builder.add(value, _constant(INT8_BIAS, LANES))
-        kind = _vector(_I8 if HAS_DOT_INT8 else _I16, LANES)
+        kind = _vector(_I8 if INT8_GROUP == 4 else _I16, LANES)
         width = INT8_UNIT // INT8_GROUP
         where = builder.gep(args[0], [builder.mul(args[1], ir.Constant(_I64, width))])
         builder.store(builder.trunc(value, kind), builder.bitcast(where, kind.as_pointer())).align = 1

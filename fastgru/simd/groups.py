@@ -6,16 +6,16 @@ for four.
 
 from typing import Final
 
-from fastgru.simd.cpu import HAS_DOT_INT8
+from fastgru.simd.target import DOT_INT8
 
 __all__ = [
     "BFLOAT16_GROUP", "INT8_BIAS", "INT8_GROUP", "INT8_HEAD", "INT8_LIMIT", "INT8_SCALE", "INT8_UNIT",
 ]  # fmt: skip
 
 BFLOAT16_GROUP: Final = 2
-INT8_GROUP: Final = 4 if HAS_DOT_INT8 else 2
+INT8_GROUP: Final = 4 if DOT_INT8 == "vnni" else 2
 INT8_UNIT: Final = 4  # bytes of a group in a row: four bytes, or two of 16 bits
-INT8_BIAS: Final = 128 if HAS_DOT_INT8 else 0  # added to the values of a row
+INT8_BIAS: Final = 128 if DOT_INT8 == "vnni" else 0  # added to the values of a row
 INT8_SCALE: Final = 4  # bytes of the scale in front of a row
 INT8_HEAD: Final = 8  # bytes of start and scale of an output
 INT8_LIMIT: Final = 1 << 17  # most k whose sum is sure to fit 32 bits

@@ -3,13 +3,11 @@
 A thread state is the address of Python's record of a thread, as `PyEval_SaveThread` gives it.
 """
 
-import os
-import sys
-
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.extending import intrinsic
 
+from fastgru.simd.target import TARGET
 from fastgru.simd.vector import call
 
 __all__ = [
@@ -17,7 +15,7 @@ __all__ = [
 ]  # fmt: skip
 
 _INT32, _INT64, _BYTES = ir.IntType(32), ir.IntType(64), ir.IntType(8).as_pointer()
-_MONOTONIC = 6 if sys.platform == "darwin" else 1  # CLOCK_MONOTONIC
+_MONOTONIC = 6 if TARGET.system == "macos" else 1  # CLOCK_MONOTONIC
 
 
 @intrinsic
@@ -84,7 +82,7 @@ def milliseconds(typingctx):
     """A clock that only goes forward."""
 
     def codegen(context, builder, sig, args):
-        if os.name != "posix":
+        if TARGET.system == "windows":
             return call(builder, "GetTickCount64", _INT64, [])
         moment = cgutils.alloca_once(builder, ir.ArrayType(_INT64, 2))
         call(builder, "clock_gettime", _INT32, [ir.Constant(_INT32, _MONOTONIC), builder.bitcast(moment, _BYTES)])

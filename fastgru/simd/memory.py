@@ -7,7 +7,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.core.extending import intrinsic
 
-from fastgru.simd.cpu import VECTOR_BYTES
+from fastgru.simd.target import VECTOR_BYTES
 from fastgru.simd.vector import Vec, call, is_float_vec, llvm_vec, splat_value, suffix, vec_of
 
 __all__ = [

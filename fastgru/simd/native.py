@@ -9,8 +9,10 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
+from fastgru.errors import FastGRUError
 from fastgru.process import to_the_end, wait_at_forks
-from fastgru.simd.cpu import target_cpu
+from fastgru.simd.cpu import host_cpu
+from fastgru.simd.target import TARGET, TUNED, Target, why_not_runnable
 
 __all__ = ["load_object", "python_function", "target_machine"]
 
@@ -36,13 +38,13 @@ class _MethodDefinition(ctypes.Structure):
 
 
 @functools.cache
-def target_machine() -> Any:
-    """Of the CPU that kernels are built for."""
-    name, features = target_cpu()
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    target = llvm.Target.from_default_triple()
-    return target.create_target_machine(cpu=name, features=features, opt=3, reloc="pic", codemodel="small", jit=True)
+def target_machine(target: Target = TARGET) -> Any:
+    """LLVM's machine of a target, whatever this one is; under `FASTGRU_TUNE=native` of the CPU at hand."""
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    name, features = host_cpu() if TUNED else target.llvm_cpu
+    machine = llvm.Target.from_triple(target.triple)
+    return machine.create_target_machine(cpu=name, features=features, opt=3, reloc="pic", codemodel="small", jit=True)
 
 
 @functools.cache
@@ -53,8 +55,10 @@ def _linker() -> Any:
     makes these tables on every architecture, and puts the sections of an object next to each other. The older linker
     puts each anywhere, and ends the process where two that refer to each other come to lie more than 4 GiB apart, as
     happens on Arm. llvmlite offers JITLink on every system but Windows. An object takes 0.2 ms with either, and no
-    thread.
+    thread. Raises `FastGRUError` where the target is not one that this machine runs.
     """
+    if not TUNED and (why := why_not_runnable(TARGET)):
+        raise FastGRUError(f"FASTGRU_TARGET is {TARGET.name}, which cannot run here: {why}")
     return llvm.create_lljit_compiler(target_machine(), use_jit_link=os.name != "nt")
 
 

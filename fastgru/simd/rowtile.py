@@ -11,7 +11,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.core.extending import intrinsic
 
-from fastgru.simd.cpu import VECTOR_BYTES
+from fastgru.simd.target import VECTOR_BYTES
 from fastgru.simd.vector import llvm_vec, multiply_add, splat_value, vec_of
 
 __all__ = ["RowTile", "make_row_tile"]

@@ -4,15 +4,12 @@ A team is words: [own number, size, address of the shared words]; the shared wor
 generation on cache lines of their own. With one member every wait is free.
 """
 
-import os
-import platform
-import sys
-
 from llvmlite import ir
 from numba.core import types
 from numba.core.extending import intrinsic
 
 from fastgru.simd.sizes import CPU_WORDS
+from fastgru.simd.target import IS_X86, TARGET
 from fastgru.simd.vector import call
 
 __all__ = [
@@ -20,8 +17,7 @@ __all__ = [
 ]  # fmt: skip
 
 _INT64 = ir.IntType(64)
-_LINUX = sys.platform == "linux"
-_X86 = platform.machine().lower() in ("x86_64", "amd64")
+_LINUX = TARGET.system == "linux"
 _WORDS = types.CPointer(types.int64)
 
 
@@ -77,7 +73,7 @@ def relax(typingctx):
     """Tell the core that this is a spin loop."""
 
     def codegen(context, builder, sig, args):
-        if _X86:
+        if IS_X86:
             call(builder, "llvm.x86.sse2.pause", ir.VoidType(), [])
         return context.get_dummy_value()
 
@@ -89,7 +85,7 @@ def give_way(typingctx):
     """Let another thread run on this core, where the system offers it."""
 
     def codegen(context, builder, sig, args):
-        if os.name == "posix":
+        if TARGET.system != "windows":
             call(builder, "sched_yield", ir.IntType(32), [])
         return context.get_dummy_value()
 

@@ -1,6 +1,6 @@
 """Vectors as Numba values: types, arithmetic, comparison, selection. One body for every instruction set.
 
-A vector holds as many lanes as the chosen instruction set has bits for its element type (`cpu.LANES`); code that
+A vector holds as many lanes as the chosen instruction set has bits for its element type (`target.LANES`); code that
 uses this vocabulary is written once. Operators work lane by lane on two vectors and never contract a multiply and
 an add: what is fused is written `fma`, so that bits do not depend on the compiler's mood.
 """
@@ -12,7 +12,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.core.extending import intrinsic, lower_builtin, models, register_model, type_callable
 
-from fastgru.simd.cpu import HAS_FMA, VECTOR_BYTES
+from fastgru.simd.target import HAS_FMA, VECTOR_BYTES
 
 __all__ = [
     "Vec",
@@ -149,7 +149,7 @@ def multiply_add(builder: ir.IRBuilder, vec: Vec, a: ir.Value, b: ir.Value, c: i
 
 @intrinsic
 def fma(typingctx, a, b, c):
-    """a * b + c, rounded once where the instruction set can (`cpu.HAS_FMA`) and no vector is exact."""
+    """a * b + c, rounded once where the instruction set can (`target.HAS_FMA`) and no vector is exact."""
     if (result := combined(a, b, c)) is None:
         return None
     return result(a, b, c), lambda context, builder, sig, args: multiply_add(builder, result, *args)

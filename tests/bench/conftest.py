@@ -32,7 +32,7 @@ def result(peaks: Peaks) -> Result:
         "cpu_family": "x",
         "cores": 2,
         "load": 0.5,
-        "isa": "avx512",
+        "target": "x86-64-v4+vnni",
         "forced": None,
         "cache_bytes": {"l1d": 32768, "l2": 1048576, "l3": 33554432},
         "system": "Linux x86_64",

@@ -11,8 +11,8 @@ from fastgru.bench.bounds import Peaks, bound_of
 from fastgru.bench.cases import Case
 from fastgru.bench.kernels import DOT_FLOPS, FMA_CHAINS, READ_VECTORS, dot_work, fma_chains, read_buffer
 from fastgru.packing.aligned import empty
-from fastgru.simd.cpu import LANES
 from fastgru.simd.groups import INT8_GROUP
+from fastgru.simd.target import LANES
 
 
 def test_what_exceeds_a_cache_is_read_from_the_next(peaks: Peaks) -> None:

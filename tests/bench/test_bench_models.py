@@ -21,7 +21,7 @@ from fastgru.bench.result import Result, Row, read_as
 from fastgru.bench.suite import run_suite
 from fastgru.cli import main
 from fastgru.load import load_graph
-from fastgru.simd.cpu import ISA, host_isa
+from fastgru.simd.target import TARGET, best
 
 LOWP: dict[str, dict[str, int]] = {
     "crnn": {"T": 13, "bands": 9, "channels": 3, "H": 5, "classes": 4},
@@ -57,7 +57,7 @@ def test_every_network_of_the_table_is_tested() -> None:
     assert all(network.goal >= 1 for network in NETWORKS.values())
 
 
-@pytest.mark.skipif(host_isa() != ISA, reason="rivals are held back or stay out where FASTGRU_ISA is set")
+@pytest.mark.skipif(best().base != TARGET.base, reason="rivals are held back or stay out where FASTGRU_TARGET is set")
 @pytest.mark.parametrize("slug", sorted(LOWP))
 def test_ours_and_onnxruntime_give_the_numbers_of_the_definition(slug: str, quick_plan: Plan) -> None:
     (row,) = run_suite([small_case(slug)], rivals=("onnxruntime",), plan=quick_plan).rows

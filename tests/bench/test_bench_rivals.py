@@ -20,9 +20,11 @@ from fastgru.bench.suite import run_problem
 from fastgru.errors import ShapeError
 from fastgru.load import load_graph
 from fastgru.reference import run_graph
-from fastgru.simd.cpu import ISA, host_isa
+from fastgru.simd.target import TARGET, best
 
-pytestmark = pytest.mark.skipif(host_isa() != ISA, reason="rivals are held back or stay out where FASTGRU_ISA is set")
+pytestmark = pytest.mark.skipif(
+    best().base != TARGET.base, reason="rivals are held back or stay out where FASTGRU_TARGET is set"
+)
 
 
 @pytest.mark.parametrize("name", sorted(RIVALS))

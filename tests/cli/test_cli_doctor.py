@@ -8,15 +8,15 @@ from collections.abc import Callable
 from click.testing import Result
 
 from fastgru.kernels.table import table
-from fastgru.simd.cpu import ISA
+from fastgru.simd.target import TARGET
 
 
 def test_the_machine_is_described(invoke: Callable[..., Result]) -> None:
     result = invoke("doctor")
     assert result.exit_code == 0
     found = json.loads(invoke("doctor", "--json").stdout)
-    assert found["cpu"]["isa"] == ISA
-    assert ISA in result.stdout
+    assert found["target"]["name"] == TARGET.name
+    assert TARGET.name in result.stdout
     assert found["cache"]["directory"] in result.stdout
     assert found["packages"]["numba"] in result.stdout
     assert len(found["kernels"]) == len(table()) > 0

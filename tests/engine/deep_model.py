@@ -1,4 +1,4 @@
-"""A network of every layer that can be of low precision; run by itself: the instruction set, its results in int8."""
+"""A network of every layer that can be of low precision; run by itself: the level, its results in int8."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 import numpy as np
 
 import fastgru
-from fastgru.simd.cpu import ISA
+from fastgru.simd.target import TARGET
 
 _GATES = ("reset", "update", "candidate")
 
@@ -42,4 +42,4 @@ def outputs(precision):
 
 
 if __name__ == "__main__":
-    sys.stdout.buffer.write(ISA.encode() + b"\n" + outputs("int8"))
+    sys.stdout.buffer.write(TARGET.level.encode() + b"\n" + outputs("int8"))

@@ -1,6 +1,6 @@
 """Cases for every operator of the table, and the way to run one: the engine against the definition in float64.
 
-A case is written once; `test_ops`, and `isa_worker` on every instruction set, run it.
+A case is written once; `test_ops`, and `level_worker` on every level, run it.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fastgru.engine.lowering import LOWERINGS
 from fastgru.reference import OPS
-from fastgru.simd.cpu import LANES
+from fastgru.simd.target import LANES
 
 PRECISIONS = ("float32", "float64")
 SIZES = st.sampled_from([0, 1, 2, 3, 5, 7, LANES["float64"] + 1, LANES["float32"] + 1, 31])

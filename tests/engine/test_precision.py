@@ -22,7 +22,7 @@ from fastgru.graph import Graph, Node, TensorSpec
 from fastgru.precisions import LOWP
 from fastgru.reference.gru import gru_cell
 from fastgru.reference.lowp import PRODUCTS, quantised, rounded
-from fastgru.simd.cpu import ISA, ISAS, host_isa
+from fastgru.simd.target import TARGET, runnable
 from fastgru.spec import GRUSpec, GRUWeights
 from fastgru.streaming import SessionPool
 
@@ -207,15 +207,11 @@ def test_a_gemm_too_small_to_gain_keeps_float32(op, outputs, inputs, why):
         assert bool(chosen.why) == bool(why)
 
 
-@pytest.mark.parametrize("isa", [isa for isa in ISAS if isa != ISA])
-def test_a_model_in_int8_has_the_same_bits_on(isa):
-    if ISAS[isa] > ISAS[host_isa()]:
-        pytest.skip(f"this CPU does not run {isa}")
+@pytest.mark.parametrize("level", [each.level for each in runnable() if each != TARGET and not each.features])
+def test_a_model_in_int8_has_the_same_bits_on(level):
     paths = [str(Path(__file__).parent.parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {**os.environ, "FASTGRU_ISA": isa, "PYTHONPATH": os.pathsep.join(paths)}
-    for name in ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES"):
-        environment.pop(name, None)
+    environment = {**os.environ, "FASTGRU_TARGET": level, "PYTHONPATH": os.pathsep.join(paths)}
     command = [sys.executable, "-W", "error", str(Path(__file__).parent / "deep_model.py")]
     done = subprocess.run(command, env=environment, capture_output=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr.decode()
-    assert done.stdout == isa.encode() + b"\n" + outputs("int8")
+    assert done.stdout == level.encode() + b"\n" + outputs("int8")

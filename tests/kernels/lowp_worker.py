@@ -1,4 +1,4 @@
-"""Print a hash of what int8 gives on the instruction set that FASTGRU_ISA names."""
+"""Print a hash of what int8 gives on the level that FASTGRU_TARGET names."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import hashlib
 import sys
 from pathlib import Path
 
-from fastgru.simd.cpu import ISA  # before anything imports numba
+from fastgru.simd.target import TARGET
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from lowp_cases import int8_outputs
 
 if __name__ == "__main__":
-    print(ISA, hashlib.sha256(int8_outputs()).hexdigest())
+    print(TARGET.level, hashlib.sha256(int8_outputs()).hexdigest())

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import fastgru.engine.ops.sequence as lowering
 from fastgru.errors import ShapeError
-from fastgru.simd.cpu import LANES
+from fastgru.simd.target import LANES
 from fastgru.spec import ACTIVATIONS, DIRECTIONS, TAKES_ALPHA, TAKES_BETA, Activation, GRUSpec
 
 HIDDEN = (1, 7, 16, 33, 64, 256, 1024)

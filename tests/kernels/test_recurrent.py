@@ -11,7 +11,7 @@ from recurrent_cases import Recurrent, error
 import fastgru.engine.ops.sequence as lowering
 from fastgru.engine import Executable
 from fastgru.errors import ShapeError
-from fastgru.simd.cpu import LANES
+from fastgru.simd.target import LANES
 from fastgru.spec import ACTIVATIONS, DIRECTIONS, TAKES_ALPHA, TAKES_BETA, Activation, LSTMSpec, RNNSpec
 
 ONE_STEP, LONG_RUN, DOUBLE = 1e-6, 5e-6, 1e-12

@@ -14,7 +14,7 @@ from fastgru.packing.gru import pack_gru, unpack_gru
 from fastgru.packing.panels import pack_matrices, pack_vectors, padded, panels, unpack_matrices, unpack_vectors
 from fastgru.packing.recurrent import pack_peephole, pack_recurrent, unpack_peephole, unpack_recurrent
 from fastgru.reference.gru import gru
-from fastgru.simd.cpu import LANES
+from fastgru.simd.target import LANES
 from fastgru.spec import GRUSpec, GRUWeights, LSTMSpec, LSTMWeights, RNNSpec, RNNWeights
 
 DTYPES = st.sampled_from(["float32", "float64"])

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import fastgru
-from fastgru.simd.cpu import host_isa
+from fastgru.simd.target import runnable
 
 RUN = """
 import json, sys, numpy as np
@@ -181,14 +181,14 @@ def test_processes_that_start_at_once_share_an_empty_folder_and_say_what_takes_l
     assert again["stderr"] == ""
 
 
-@pytest.mark.skipif(host_isa() == "generic", reason="nothing lower")
-def test_another_instruction_set_has_a_folder_of_its_own(filled):
+@pytest.mark.skipif(len(runnable()) == 1, reason="nothing lower")
+def test_another_level_has_a_folder_of_its_own(filled):
     package, cache = filled
     first = run(package, cache)
-    forced = run(package, cache, FASTGRU_ISA="generic")
-    assert Path(forced["folder"]).name.startswith("generic-")
+    forced = run(package, cache, FASTGRU_TARGET=runnable()[0].level)
+    assert Path(forced["folder"]).name.startswith(f"{runnable()[0].name}-")
     assert set(forced["compiled"]) == set(first["used"])
-    again = run(package, cache, FASTGRU_ISA="generic")
+    again = run(package, cache, FASTGRU_TARGET=runnable()[0].level)
     assert again["compiled"] == []
     assert not again["numba"]
 

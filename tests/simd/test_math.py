@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from native import apply
 
-from fastgru.simd.cpu import LANES
+from fastgru.simd.target import LANES
 
 DTYPES = ("float32", "float64")
 NAMES = ("exp", "expm1", "sigmoid", "softplus", "tanh")

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from fastgru.simd.cpu import host_isa
+from fastgru.simd.target import TARGET
 
 ROOT = Path(__file__).resolve().parents[2]
 CASE = "2_bi_bias_float64_zip"
@@ -25,7 +25,7 @@ class GRU(_Right):
 
 def digests(a: Path, b: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / "tools" / "digests"), str(a), str(b), "--precision=float32", *arguments]
-    command.append(f"--isa={host_isa()}")
+    command.append(f"--target={TARGET.short}")
     return subprocess.run(command, capture_output=True, text=True, timeout=250, check=False)
 
 

@@ -4,8 +4,8 @@
 
 `threads` is what a rival may use; those that are quicker with fewer are tried with fewer. All of them read the arrays
 of `Problem.feeds` where they lie. Raises `UnableError` with the reason where a rival cannot run a problem. A rival is
-imported when it is first asked for. Where FASTGRU_ISA forces our kernels down to AVX2, the rivals that have a switch
-for it are held to AVX2 as well, and those that have none stay out.
+imported when it is first asked for. Where FASTGRU_TARGET forces our kernels down to v3, which is AVX2, the rivals that
+have a switch for it are held to AVX2 as well, and those that have none stay out.
 
 `RIVALS` compute in float32 (float64 where the case does). `REDUCED` are the same engines in the lower precisions that
 they have; they run beside a case in a lower precision.
@@ -23,7 +23,7 @@ from fastgru.bench.problem import Problem
 from fastgru.bench.rivals.onnx_runtime import onnxruntime
 from fastgru.bench.rivals.openvino import openvino
 from fastgru.bench.rivals.pytorch import pytorch
-from fastgru.simd.cpu import ISA, host_isa
+from fastgru.simd.target import TARGET, best
 
 __all__ = ["REDUCED", "RIVALS", "Rival"]
 
@@ -54,9 +54,9 @@ class Rival:
         """Raises `UnableError` where the rival is absent, cannot run this problem, or fails on it."""
         if importlib.util.find_spec(self.package) is None:
             raise UnableError("not installed")
-        if host_isa() != ISA:
-            if not self.has_isa_switch or ISA != "avx2":
-                raise UnableError(f"has no switch that limits it to {ISA}")
+        if best().base != TARGET.base:
+            if not self.has_isa_switch or TARGET.base != "v3":
+                raise UnableError(f"has no switch that limits it to {TARGET.short}")
             os.environ.update(_HELD_TO_AVX2)
         try:
             return self.make(problem, threads)

@@ -172,7 +172,7 @@ def about_sides(python: Path) -> dict[str, dict[str, Any]]:
 
 
 class _Other(Rival):
-    """It computes in the precision of ours, and hears FASTGRU_ISA itself."""
+    """It computes in the precision of ours, and hears FASTGRU_TARGET itself."""
 
     def contenders(self, problem: Problem, threads: int) -> list[Contender]:
         return self.make(problem, threads)

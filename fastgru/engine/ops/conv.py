@@ -17,7 +17,7 @@ from fastgru.packing.aligned import zeros
 from fastgru.packing.conv import pack_kernels
 from fastgru.reference.conv import check_conv, check_transposed
 from fastgru.reference.windows import slide, spread
-from fastgru.simd.cpu import LANES
+from fastgru.simd.target import LANES
 
 __all__ = ["lower_conv", "lower_conv_transpose"]
 

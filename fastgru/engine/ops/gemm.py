@@ -16,7 +16,7 @@ from fastgru.kernels.run import EVERYONE
 from fastgru.packing.lowp import pack_bytes, pack_lowp
 from fastgru.packing.panels import pack_matrices, pack_vectors, padded
 from fastgru.precisions import WEIGHT_BYTES
-from fastgru.simd.cpu import LANES
+from fastgru.simd.target import LANES
 
 __all__ = ["byte_gemm", "gemm"]
 

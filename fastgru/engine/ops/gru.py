@@ -13,7 +13,7 @@ from fastgru.kernels.run import EVERYONE
 from fastgru.packing.gru import PackedGRU, pack_gru
 from fastgru.packing.panels import padded
 from fastgru.precisions import WEIGHT_BYTES
-from fastgru.simd.cpu import LANES
+from fastgru.simd.target import LANES
 from fastgru.spec import SIGMOID, TANH, GRUSpec, GRUWeights
 
 

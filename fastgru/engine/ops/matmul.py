@@ -12,7 +12,7 @@ from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.kernels.operands.linear import edge_elements
 from fastgru.kernels.operands.matmul import MATMUL, panel_elements
 from fastgru.packing.panels import pack_vectors
-from fastgru.simd.cpu import LANES
+from fastgru.simd.target import LANES
 
 __all__ = ["lower_matmul", "multiplied"]
 

@@ -14,7 +14,7 @@ from fastgru.kernels.operands import pool as kernel
 from fastgru.kernels.operands.windows import COLLECT, PAD
 from fastgru.reference.pool import seen_counts
 from fastgru.reference.windows import slide
-from fastgru.simd.cpu import LANES
+from fastgru.simd.target import LANES
 
 
 @lowering("pool")

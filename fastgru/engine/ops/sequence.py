@@ -18,7 +18,7 @@ from fastgru.kernels.operands.team import step_work
 from fastgru.packing.panels import padded
 from fastgru.packing.recurrent import PackedRecurrent, pack_recurrent
 from fastgru.reference.recurrent import weights_of_each
-from fastgru.simd.cpu import LANES
+from fastgru.simd.target import LANES
 from fastgru.spec import RecurrentSpec, check_weights
 
 __all__ = ["SequenceLayer"]

@@ -4,7 +4,7 @@ from typing import Final
 
 from fastgru.kernels.operands.declare import Operands, Words
 from fastgru.kernels.operands.windows import COLLECT, PAD
-from fastgru.simd.cpu import REGISTERS
+from fastgru.simd.target import REGISTERS
 
 __all__ = ["CHANNEL_TILES", "CONV", "PHASE"]
 

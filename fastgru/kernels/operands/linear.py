@@ -3,7 +3,7 @@
 from typing import Final
 
 from fastgru.kernels.operands.declare import Operands
-from fastgru.simd.cpu import LANES
+from fastgru.simd.target import LANES
 
 __all__ = ["EDGE_ROWS", "LINEAR", "LOWP_LINEAR", "edge_elements"]
 

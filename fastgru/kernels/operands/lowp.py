@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from fastgru.kernels.operands.linear import EDGE_ROWS
-from fastgru.simd.cpu import LANES
 from fastgru.simd.groups import (
     BFLOAT16_GROUP,
     INT8_BIAS,
@@ -14,6 +13,7 @@ from fastgru.simd.groups import (
     INT8_SCALE,
     INT8_UNIT,
 )
+from fastgru.simd.target import LANES
 
 __all__ = [
     "BFLOAT16_GROUP", "INT8_BIAS", "INT8_GROUP", "INT8_HEAD", "INT8_LIMIT", "INT8_SCALE", "INT8_UNIT", "LEAST_PEAK",

@@ -1,6 +1,6 @@
-"""Run cases on the instruction set that FASTGRU_ISA names, in a process of its own; prints what failed.
+"""Run cases on the level that FASTGRU_TARGET names, in a process of its own; prints what failed.
 
-python isa_worker.py [all]
+python level_worker.py [all]
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from fastgru.simd.cpu import ISA, LANES  # before anything imports numba
+from fastgru.simd.target import LANES, TARGET
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent / "kernels")]
 
@@ -79,5 +79,5 @@ def other_layers(precision: str, everything: bool) -> list[str]:
 if __name__ == "__main__":
     wrong = failures(sys.argv[1:] == ["all"])
     print("\n".join(wrong[:10]))
-    print(f"{ISA}: {len(wrong)} failed")
+    print(f"{TARGET.level}: {len(wrong)} failed")
     sys.exit(bool(wrong))
