@@ -12,7 +12,7 @@ import numpy as np
 from fastgru.kernels.registry import callable_kernel
 from fastgru.packing.aligned import zeros
 from fastgru.simd.dot import BFLOAT16, INT8
-from fastgru.simd.groups import BFLOAT16_GROUP, INT8_GROUP
+from fastgru.simd.groups import BFLOAT16_GROUP, INT8_GROUP, INT8_UNIT
 from fastgru.simd.memory import lanes_of, load, offset, pointer
 from fastgru.simd.target import LANES, REGISTERS
 from fastgru.simd.tile import make_tiles
@@ -110,7 +110,7 @@ def dot_work(precision: str) -> Callable[[int], float]:
     out = zeros(_ROWS * _WIDTH, np.float32)
     x[0], w[_WIDTH : 2 * _WIDTH] = 1, 1
     if precision == "int8":
-        x[1:].view(np.int8 if INT8_GROUP == 4 else np.int16)[:] = 1
+        x[1:].view(np.int8 if INT8_UNIT == INT8_GROUP else np.int16)[:] = 1
         w[2 * _WIDTH :].view(np.int8)[:] = 1
     else:
         for pairs in (x, w):

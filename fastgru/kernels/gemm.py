@@ -10,7 +10,7 @@ grows with the block, not with k. Every tile shape gives the same bits.
 Rows are dealt evenly to tiles of as many as the registers hold, so that the weights pass by as few times as can be.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -19,16 +19,22 @@ from numba.core import types
 from fastgru.kernels.operands.gemm import PANEL_VECTORS
 from fastgru.kernels.registry import kernel, microkernel
 from fastgru.simd.memory import lanes_of, offset
-from fastgru.simd.target import REGISTERS
+from fastgru.simd.target import IS_X86, REGISTERS
 from fastgru.simd.tile import FLOATS, TileFormat, make_tiles
 
 __all__ = [
-    "BLOCK", "GEMMFormat", "by_parity", "gates_signature", "make_gates", "make_panel", "panel_count", "panel_first",
-    "panel_signature", "panel_width",
+    "BLOCK", "TILES", "GEMMFormat", "by_parity", "gates_signature", "make_gates", "make_panel", "panel_count",
+    "panel_first", "panel_signature", "panel_width", "tiles_of",
 ]  # fmt: skip
 
-# Rows of the tiles of a panel by its width: of the widest as many as leave room for four weights and a broadcast.
-TILES: Final = {4: (1, 2, 3, 4, 5, 6) if REGISTERS >= 32 else (1, 2, 3), 2: (1, 2, 4, 6), 1: (1, 2, 4, 6)}
+
+def tiles_of(most: int) -> dict[int, tuple[int, ...]]:
+    """Rows of the tiles of a panel by its width, the widest having up to `most`."""
+    return {4: tuple(range(1, most + 1)), 2: (1, 2, 4, 6), 1: (1, 2, 4, 6)}
+
+
+# Of the widest as many rows as leave room for four weights and a broadcast, or on Arm for a vector of each row.
+TILES: Final = tiles_of(3 if REGISTERS < 32 else 6 if IS_X86 else 5)
 BLOCK: Final = 256
 
 
@@ -87,10 +93,10 @@ def _float_types(dtype: str) -> tuple[Any, Any]:
 _FLOATS: Final = GEMMFormat(FLOATS, 1, BLOCK, _float_types)
 
 
-def make_panel(form: GEMMFormat) -> Any:
-    """One panel of `width` vectors, all rows: out = start + x W^T. K = 0 copies start."""
-    wide, pair, single = (make_tiles(form.tile, TILES[vectors], 1, vectors) for vectors in PANEL_VECTORS)
-    most, unit, block = TILES[4][-1], form.unit, form.block
+def make_panel(form: GEMMFormat, tiles: Mapping[int, tuple[int, ...]] = TILES) -> Any:
+    """One panel of `width` vectors, all rows: out = start + x W^T. K = 0 copies start. tiles: as `TILES`."""
+    wide, pair, single = (make_tiles(form.tile, tiles[vectors], 1, vectors) for vectors in PANEL_VECTORS)
+    most, unit, block = tiles[4][-1], form.unit, form.block
     x_block, w_block = block * form.tile.x_unit, block * form.tile.w_unit
 
     def panel(x, x_stride, rows, w, K, width, start, start_stride, out, out_stride):

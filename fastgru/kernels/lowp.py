@@ -15,7 +15,16 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numba.core import types
 
-from fastgru.kernels.gemm import BLOCK, GEMMFormat, gates_signature, make_gates, make_panel, panel_signature
+from fastgru.kernels.gemm import (
+    BLOCK,
+    TILES,
+    GEMMFormat,
+    gates_signature,
+    make_gates,
+    make_panel,
+    panel_signature,
+    tiles_of,
+)
 from fastgru.kernels.operands.lowp import (
     BFLOAT16_GROUP,
     INT8_GROUP,
@@ -35,6 +44,7 @@ from fastgru.simd.dot import (
     store_int8,
 )
 from fastgru.simd.memory import address, lanes_of, load, load_tail, offset, pointer
+from fastgru.simd.target import DOT_BFLOAT16, DOT_INT8, IS_X86
 from fastgru.simd.vector import exact, splat
 
 __all__ = ["WEIGHTS", "LowpWeights"]
@@ -122,6 +132,7 @@ def _types(dtype: str) -> tuple[Any, Any]:
     return _BYTES, _FLOATS
 
 
+# Tiles that widen on Arm have fewer rows, as widening takes registers.
 _BFLOAT16: Final = GEMMFormat(BFLOAT16, BFLOAT16_GROUP, BLOCK // BFLOAT16_GROUP, _types)
 _INT8: Final = GEMMFormat(INT8, INT8_GROUP, INT8_LIMIT, _types)
 
@@ -129,13 +140,13 @@ _INT8: Final = GEMMFormat(INT8, INT8_GROUP, INT8_LIMIT, _types)
 @microkernel("bfloat16_panel", "float32", signature=panel_signature(_BFLOAT16))
 def bfloat16_panel(dtype: str) -> Any:
     """One panel, all rows, in bfloat16."""
-    return make_panel(_BFLOAT16)
+    return make_panel(_BFLOAT16, TILES if IS_X86 or DOT_BFLOAT16 else tiles_of(3))
 
 
 @microkernel("int8_panel", "float32", signature=panel_signature(_INT8))
 def int8_panel(dtype: str) -> Any:
     """One panel, all rows, in int8: sums are exact, so that all of k is one block."""
-    return make_panel(_INT8)
+    return make_panel(_INT8, TILES if IS_X86 or DOT_INT8 else tiles_of(4))
 
 
 @microkernel("bfloat16_gates", "float32", signature=gates_signature(_BFLOAT16))

@@ -1,7 +1,8 @@
 """Tiles of small numbers: pairs of bfloat16 that add up in float32, groups of bytes that add up in int32.
 
 Rows and weights are bytes in memory (`types.uint8`), grouped along k so that one instruction multiplies and adds a
-whole group: AVX512-BF16 and VNNI where the CPU has them, else pairs, widened. Sums of bytes are exact on every path.
+whole group: AVX512-BF16 and VNNI, BFDOT and SDOT, where the CPU has them, else pairs, widened. Sums of bytes are exact
+on every path.
 
     bfloat16   row: values.   Weights: k pair by k pair, the pair of each output.
     int8       row: its scale (float32), then its values q. Weights: for each output a start (int32) and a scale
@@ -9,10 +10,16 @@ whole group: AVX512-BF16 and VNNI where the CPU has them, else pairs, widened. S
                out = start + float(sum of q * w) * (scale of the row * scale of the output), each operation rounded.
 
 VNNI multiplies unsigned by signed bytes: there a row holds q + 128, and the start of an output takes 128 * the sum of
-its weights off again. Elsewhere a row holds q in 16 bits and the starts are zero.
+its weights off again. Elsewhere the starts are zero, and a row holds q: in 16 bits where pairs are multiplied on x86.
+
+BFDOT adds the two products of a pair to each other, then to the sum. Products are exact; both sums are rounded to odd,
+which is: cut off, with the last bit set where anything was; denormals are zeros, and the only NaN is the quiet positive
+one. BFMMLA has another order and is not used, as the bits of a row must not depend on its neighbours; nor is SMMLA,
+which wants a layout of its own and gains nothing for one row. SMULL and SADALP take pairs of bytes on any Arm CPU: a
+product fits 16 bits, and neighbours are added in 32.
 """
 
-from typing import Final
+from typing import Any, Final
 
 from llvmlite import ir
 from numba.core import types
@@ -21,7 +28,7 @@ from numba.core.extending import intrinsic
 from fastgru.simd.groups import INT8_BIAS, INT8_GROUP, INT8_HEAD, INT8_SCALE, INT8_UNIT
 from fastgru.simd.target import DOT_BFLOAT16, DOT_INT8, IS_X86, VECTOR_BYTES
 from fastgru.simd.tile import Floats
-from fastgru.simd.vector import Vec, call, llvm_vec, multiply_add, splat_value
+from fastgru.simd.vector import Vec, call, llvm_vec, multiply_add, splat_lane, splat_value
 
 __all__ = [
     "BFLOAT16", "INT8", "dot_bytes", "dot_pairs", "largest", "no_bits", "peak_bits", "store_bfloat16",
@@ -30,6 +37,7 @@ __all__ = [
 
 LANES: Final = VECTOR_BYTES // 4
 _I8, _I16, _I32, _I64, _F32 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType()
+_UNIT = ir.IntType(8 * INT8_UNIT)  # of a row of bytes
 _BYTES = types.CPointer(types.uint8)
 
 
@@ -56,7 +64,7 @@ def _at(builder: ir.IRBuilder, p: ir.Value, nbytes: int) -> ir.Value:
 
 def _load(builder: ir.IRBuilder, p: ir.Value, kind: ir.Type) -> ir.Value:
     value = builder.load(builder.bitcast(p, kind.as_pointer()))
-    value.align = 1 if isinstance(kind, ir.VectorType) else 4
+    value.align = 4 if kind in (_I32, _F32) else 1
     return value
 
 
@@ -72,14 +80,16 @@ def _halves(builder: ir.IRBuilder, pairs: ir.Value, lanes: int) -> tuple[ir.Valu
 
 
 def dot_pairs(
-    builder: ir.IRBuilder, a: ir.Value, b: ir.Value, acc: ir.Value, *, native: bool = DOT_BFLOAT16 == "avx512"
+    builder: ir.IRBuilder, a: ir.Value, b: ir.Value, acc: ir.Value, *, native: bool = DOT_BFLOAT16 != ""
 ) -> ir.Value:
     """acc + the products of the pairs of bfloat16 in each 32-bit lane of a and b, in float32."""
     lanes = acc.type.count
     if native:
         pairs = _vector(_BFloat(), 2 * lanes)
-        args = [acc, builder.bitcast(a, pairs), builder.bitcast(b, pairs)]
-        return call(builder, f"llvm.x86.avx512bf16.dpbf16ps.{32 * lanes}", acc.type, args)
+        args = [builder.bitcast(a, pairs), builder.bitcast(b, pairs)]
+        if not IS_X86:  # which may take a lane of the last one
+            return call(builder, "llvm.aarch64.neon.bfdot.v4f32.v8bf16", acc.type, [acc, *args[::-1]])
+        return call(builder, f"llvm.x86.avx512bf16.dpbf16ps.{32 * lanes}", acc.type, [acc, *args])
     vec = Vec(types.float32, lanes)
     for x, w in zip(_halves(builder, a, lanes), _halves(builder, b, lanes), strict=True):
         acc = multiply_add(builder, vec, x, w, acc)
@@ -87,29 +97,28 @@ def dot_pairs(
 
 
 def dot_bytes(
-    builder: ir.IRBuilder, a: ir.Value, b: ir.Value, acc: ir.Value, *, native: bool = DOT_INT8 == "vnni"
+    builder: ir.IRBuilder, a: ir.Value, b: ir.Value, acc: ir.Value, *, native: bool = DOT_INT8 != ""
 ) -> ir.Value:
-    """acc + the products of the groups in each 32-bit lane.
+    """acc + the products of the groups in each lane.
 
-    native: a four unsigned bytes, b four signed ones. Else a two of 16 bits, b two signed bytes, 16 bits a lane.
+    native: a four bytes, unsigned ones on x86, b four signed ones. Else b two signed bytes, a two of 16 bits on x86,
+    and elsewhere two signed bytes as well.
     """
     lanes = acc.type.count
     if native:
         group = _vector(_I8, 4 * lanes)
-        args = [acc, builder.bitcast(a, group), builder.bitcast(b, group)]
-        return call(builder, f"llvm.x86.avx512.vpdpbusd.{32 * lanes}", acc.type, args)
+        args = [builder.bitcast(a, group), builder.bitcast(b, group)]
+        if not IS_X86:
+            return call(builder, "llvm.aarch64.neon.sdot.v4i32.v16i8", acc.type, [acc, *args[::-1]])
+        return call(builder, f"llvm.x86.avx512.vpdpbusd.{32 * lanes}", acc.type, [acc, *args])
+    if not IS_X86:
+        args = [builder.bitcast(v, _vector(_I8, 2 * lanes)) for v in (a, b)]
+        products = call(builder, "llvm.aarch64.neon.smull.v8i16", _vector(_I16, 2 * lanes), args)
+        return builder.add(acc, call(builder, "llvm.aarch64.neon.saddlp.v4i32.v8i16", acc.type, [products]))
     pairs = _vector(_I16, 2 * lanes)
     x, w = builder.bitcast(a, pairs), builder.sext(builder.bitcast(b, _vector(_I8, 2 * lanes)), pairs)
-    if IS_X86:
-        name = {4: "sse2.pmadd.wd", 8: "avx2.pmadd.wd", 16: "avx512.pmaddw.d.512"}[lanes]
-        return builder.add(acc, call(builder, f"llvm.x86.{name}", acc.type, [x, w]))
-    for odd in (0, 1):
-        order = ir.Constant(_vector(_I32, lanes), [2 * i + odd for i in range(lanes)])
-        x_part, w_part = (
-            builder.sext(builder.shuffle_vector(v, ir.Constant(pairs, ir.Undefined), order), acc.type) for v in (x, w)
-        )
-        acc = builder.add(acc, builder.mul(x_part, w_part))
-    return acc
+    name = {4: "sse2.pmadd.wd", 8: "avx2.pmadd.wd", 16: "avx512.pmaddw.d.512"}[lanes]
+    return builder.add(acc, call(builder, f"llvm.x86.{name}", acc.type, [x, w]))
 
 
 class _BFloat16(Floats):
@@ -123,11 +132,35 @@ class _BFloat16(Floats):
     def weight(self, builder: ir.IRBuilder, sums: Vec, p: ir.Value, index: int) -> ir.Value:
         return _load(builder, _at(builder, p, index * 4 * sums.lanes), _vector(_I32, sums.lanes))
 
-    def value(self, builder: ir.IRBuilder, sums: Vec, p: ir.Value, k: int) -> ir.Value:
+    def value(self, builder: ir.IRBuilder, sums: Vec, p: ir.Value, k: int) -> Any:
         return splat_value(builder, _load(builder, _at(builder, p, 4 * k), _I32), sums.lanes)
 
-    def accumulate(self, builder: ir.IRBuilder, sums: Vec, x: ir.Value, w: ir.Value, acc: ir.Value) -> ir.Value:
+    def units(self, builder: ir.IRBuilder, sums: Vec, p: ir.Value, k: int) -> Any:
+        pairs = _vector(_BFloat(), 2 * sums.lanes)
+        value = _load(builder, _at(builder, p, 4 * k), pairs)
+        # Without the fence LLVM loads floats, and then no longer sees that BFDOT can take a lane.
+        return call(builder, f"llvm.arithmetic.fence.v{pairs.count}bf16", pairs, [value])
+
+    def accumulate(self, builder: ir.IRBuilder, sums: Vec, x: Any, w: ir.Value, acc: ir.Value) -> ir.Value:
         return dot_pairs(builder, x, w, acc)
+
+
+class _BFloat16Widened(_BFloat16):
+    """Pairs on Arm without BFDOT: those of a row are widened as many at a time as a vector has lanes."""
+
+    def value(self, builder: ir.IRBuilder, sums: Vec, p: ir.Value, k: int) -> Any:
+        return _halves(builder, super().value(builder, sums, p, k), sums.lanes)
+
+    def units(self, builder: ir.IRBuilder, sums: Vec, p: ir.Value, k: int) -> Any:
+        return _halves(builder, _load(builder, _at(builder, p, 4 * k), _vector(_I32, sums.lanes)), sums.lanes)
+
+    def lane(self, builder: ir.IRBuilder, sums: Vec, units: Any, lane: int) -> Any:
+        return tuple(splat_lane(builder, half, lane, sums.lanes) for half in units)
+
+    def accumulate(self, builder: ir.IRBuilder, sums: Vec, x: Any, w: ir.Value, acc: ir.Value) -> ir.Value:
+        for values, weights in zip(x, _halves(builder, w, sums.lanes), strict=True):
+            acc = multiply_add(builder, sums, values, weights, acc)
+        return acc
 
 
 class _Int8:
@@ -143,11 +176,16 @@ class _Int8:
 
     def weight(self, builder: ir.IRBuilder, sums: Vec, p: ir.Value, index: int) -> ir.Value:
         nbytes = INT8_GROUP * sums.lanes
-        kind = _vector(_I32, sums.lanes) if INT8_GROUP == 4 else _vector(_I8, nbytes)
-        return _load(builder, _at(builder, p, index * nbytes), kind)
+        return _load(builder, _at(builder, p, index * nbytes), _vector(ir.IntType(8 * INT8_GROUP), sums.lanes))
 
     def value(self, builder: ir.IRBuilder, sums: Vec, p: ir.Value, k: int) -> ir.Value:
-        return splat_value(builder, _load(builder, _at(builder, p, INT8_UNIT * k), _I32), sums.lanes)
+        return splat_value(builder, _load(builder, _at(builder, p, INT8_UNIT * k), _UNIT), sums.lanes)
+
+    def units(self, builder: ir.IRBuilder, sums: Vec, p: ir.Value, k: int) -> ir.Value:
+        return _load(builder, _at(builder, p, INT8_UNIT * k), _vector(_UNIT, sums.lanes))
+
+    def lane(self, builder: ir.IRBuilder, sums: Vec, units: ir.Value, lane: int) -> ir.Value:
+        return splat_lane(builder, units, lane, sums.lanes)
 
     def accumulate(self, builder: ir.IRBuilder, sums: Vec, x: ir.Value, w: ir.Value, acc: ir.Value) -> ir.Value:
         return dot_bytes(builder, x, w, acc)
@@ -162,7 +200,7 @@ class _Int8:
         return builder.fmul(builder.sitofp(acc, scale.type), builder.fmul(row, scale))
 
 
-BFLOAT16: Final = _BFloat16()
+BFLOAT16: Final = _BFloat16() if IS_X86 or DOT_BFLOAT16 else _BFloat16Widened()
 INT8: Final = _Int8()
 
 
@@ -219,7 +257,7 @@ def store_int8(typingctx, out, i, v):
         value = builder.fptosi(call(builder, f"llvm.nearbyint.v{LANES}f32", real, [value]), whole)
         if INT8_BIAS:
             value = builder.add(value, _constant(INT8_BIAS, LANES))
-        kind = _vector(_I8 if INT8_GROUP == 4 else _I16, LANES)
+        kind = _vector(_I8 if INT8_UNIT == INT8_GROUP else _I16, LANES)
         width = INT8_UNIT // INT8_GROUP
         where = builder.gep(args[0], [builder.mul(args[1], ir.Constant(_I64, width))])
         builder.store(builder.trunc(value, kind), builder.bitcast(where, kind.as_pointer())).align = 1

@@ -10,11 +10,16 @@ from llvmlite import ir
 from numba.core import types
 from numba.core.extending import intrinsic
 
-from fastgru.simd.vector import Vec, llvm_vec, multiply_add, splat_value, vec_of
+from fastgru.simd.target import IS_X86
+from fastgru.simd.vector import Vec, llvm_vec, multiply_add, splat_lane, splat_value, vec_of
 
 __all__ = ["FLOATS", "Floats", "TileFormat", "load_vector", "make_tiles"]
 
 _INT64 = ir.IntType(64)
+
+# An instruction of Arm multiplies by one lane of a vector, so that a load brings several units. x86 has one number in
+# every lane with the load, or within the multiplication.
+_BY_ELEMENT: Final = not IS_X86
 
 
 class TileFormat(Protocol):
@@ -40,10 +45,16 @@ class TileFormat(Protocol):
     def weight(self, builder: ir.IRBuilder, sums: Vec, p: ir.Value, index: int) -> ir.Value:
         """The index-th vector of weights from p on."""
 
-    def value(self, builder: ir.IRBuilder, sums: Vec, p: ir.Value, k: int) -> ir.Value:
+    def value(self, builder: ir.IRBuilder, sums: Vec, p: ir.Value, k: int) -> Any:
         """Unit k of the row at p, in every lane."""
 
-    def accumulate(self, builder: ir.IRBuilder, sums: Vec, x: ir.Value, w: ir.Value, acc: ir.Value) -> ir.Value:
+    def units(self, builder: ir.IRBuilder, sums: Vec, p: ir.Value, k: int) -> Any:
+        """As many units of the row at p as a vector of sums has lanes, from unit k on, one a lane."""
+
+    def lane(self, builder: ir.IRBuilder, sums: Vec, units: Any, lane: int) -> Any:
+        """One of these units, as `value` has it."""
+
+    def accumulate(self, builder: ir.IRBuilder, sums: Vec, x: Any, w: ir.Value, acc: ir.Value) -> ir.Value:
         """acc + x * w."""
 
     def scale(self, builder: ir.IRBuilder, head: ir.Value, vectors: int, index: int) -> ir.Value | None:
@@ -73,6 +84,12 @@ class Floats:
     def value(self, builder: ir.IRBuilder, sums: Vec, p: ir.Value, k: int) -> ir.Value:
         element = builder.gep(p, [ir.Constant(_INT64, k)]) if k else p
         return splat_value(builder, builder.load(element), sums.lanes)
+
+    def units(self, builder: ir.IRBuilder, sums: Vec, p: ir.Value, k: int) -> Any:
+        return load_vector(builder, sums, builder.gep(p, [ir.Constant(_INT64, k)]) if k else p, 0)
+
+    def lane(self, builder: ir.IRBuilder, sums: Vec, units: Any, lane: int) -> Any:
+        return splat_lane(builder, units, lane, sums.lanes)
 
     def accumulate(self, builder: ir.IRBuilder, sums: Vec, x: ir.Value, w: ir.Value, acc: ir.Value) -> ir.Value:
         return multiply_add(builder, sums, x, w, acc)
@@ -133,12 +150,18 @@ class _Tile(NamedTuple):
         """The sums after units k to k + steps."""
         builder, form, width, acc = self.builder, self.form, self.vectors * self.sums.lanes, [*acc]
         rows = [_unit(builder, p, k, form.x_unit, form.x_head) for p in self.x]
+        lanes, units = self.sums.lanes, [None] * len(rows)
         matrices = [_unit(builder, p, k, width * form.w_unit, width * form.w_head) for p in self.w]
         for i in range(steps):
             vectors = range(i * self.vectors, (i + 1) * self.vectors)
             weights = [form.weight(builder, self.sums, p, u) for p in matrices for u in vectors]
             for m, row in enumerate(rows):
-                value = form.value(builder, self.sums, row, i)
+                if _BY_ELEMENT and steps % lanes == 0:
+                    if i % lanes == 0:
+                        units[m] = form.units(builder, self.sums, row, i)
+                    value = form.lane(builder, self.sums, units[m], i % lanes)
+                else:
+                    value = form.value(builder, self.sums, row, i)
                 for j, weight in enumerate(weights, m * len(weights)):
                     acc[j] = form.accumulate(builder, self.sums, value, weight, acc[j])
         return acc

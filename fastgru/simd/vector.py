@@ -105,6 +105,14 @@ def splat_value(builder: ir.IRBuilder, scalar: ir.Value, lanes: int) -> ir.Value
     return builder.shuffle_vector(one, ir.Constant(vector_type, ir.Undefined), zeros)
 
 
+def splat_lane(builder: ir.IRBuilder, vector: ir.Value, lane: int, lanes: int) -> ir.Value:
+    """One of the `lanes` lanes of a vector in all of them; a lane may have several elements."""
+    count = vector.type.count
+    each = count // lanes
+    order = ir.Constant(ir.VectorType(ir.IntType(32), count), [lane * each + i % each for i in range(count)])
+    return builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), order)
+
+
 @intrinsic
 def splat(typingctx, scalar):
     """A vector with `scalar` (float32 or float64) in every lane."""
