@@ -101,7 +101,10 @@ class FastGRUBackendRep(BackendRep):  # type: ignore[misc]
 
 
 class FastGRUBackend(Backend):  # type: ignore[misc]
-    """`onnx.backend.base.Backend` over `fastgru.load`. Options: precision, threads, linear_before_reset, fallback."""
+    """`onnx.backend.base.Backend` over `fastgru.load`.
+
+    Options: precision, threads, spin_us, linear_before_reset, fallback.
+    """
 
     @classmethod
     def open(cls, data: bytes, **options: Any) -> Any:
@@ -173,7 +176,7 @@ class FastGRUBackend(Backend):  # type: ignore[misc]
 def _options(model: ModelProto, kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """The keyword arguments of `load`; a model with float64 inputs or outputs is computed in float64."""
     options = dict(kwargs)
-    if unknown := sorted(set(options) - {"fallback", "linear_before_reset", "precision", "threads"}):
+    if unknown := sorted(set(options) - {"fallback", "linear_before_reset", "precision", "spin_us", "threads"}):
         raise TypeError(f"the backend has no options {', '.join(unknown)}")
     if "precision" not in options:
         types = [info.type.tensor_type.elem_type for info in (*model.graph.input, *model.graph.output)]

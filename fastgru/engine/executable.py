@@ -41,7 +41,8 @@ class Executable(Runnable):
         "bfloat16" or "int8", the precision of weights, with everything else in float32; or a mapping that gives single
         nodes, by their outputs or names, one of these, and "*" the others.
     packs: of an executable of the same graph, to be shared.
-    threads: cores that one call may use; a program too small to gain from more than one uses one.
+    threads: cores that one call may use; a program too small to gain from more than one uses one. spin_us: for how many
+        microseconds its threads look out for the next call after one.
 
     Raises as `Runnable`, and `UnsupportedModelError` that lists every node that cannot be run.
     """
@@ -54,8 +55,9 @@ class Executable(Runnable):
         threads: int = 1,
         packs: Packs | None = None,
         budget: Budget | None = None,
+        spin_us: float = 0,
     ) -> None:
-        super().__init__(graph, precision, threads, budget)
+        super().__init__(graph, precision, threads, budget, spin_us)
         with plain_mode():
             simplified, self.precisions = prepare(_with_plain_bools(graph), precision)
         self._simplified = replace(simplified, inputs=self.inputs)
@@ -93,7 +95,7 @@ class Executable(Runnable):
                 return route
             with plain_mode():
                 program = make_program(self._simplified, shapes, self.precisions, self._packs, self.threads)
-            route = Route(program)
+            route = Route(program, self.spin_us)
             self.budget.add((id(self), key), route.nbytes, partial(self._routes.pop, key, None))
             self._routes[key] = route
             return route

@@ -33,7 +33,12 @@ __all__ = ["Partitioned", "Reweighted", "foreign_nodes", "make_runnable"]
 
 
 def make_runnable(
-    graph: Graph, *, precision: Precision = "float32", threads: int = 1, budget: Budget | None = None
+    graph: Graph,
+    *,
+    precision: Precision = "float32",
+    threads: int = 1,
+    budget: Budget | None = None,
+    spin_us: float = 0,
 ) -> Runnable:
     """What runs the graph: one program, but where some nodes are not ours, or read what a loop stacks whose length is
     known only when it has run. Arguments and errors as for `Executable`.
@@ -41,16 +46,16 @@ def make_runnable(
     Raises `UnsupportedModelError` for precisions of single nodes of what is no single program.
     """
     if given := given_weights(graph):
-        return Reweighted(graph, tuple(given), precision=precision, threads=threads, budget=budget)
+        return Reweighted(graph, tuple(given), precision=precision, threads=threads, budget=budget, spin_us=spin_us)
     if not foreign_nodes(graph) and not open_ended(graph).intersection(name for n in graph.nodes for name in n.inputs):
-        return Executable(graph, precision=precision, threads=threads, budget=budget)
+        return Executable(graph, precision=precision, threads=threads, budget=budget, spin_us=spin_us)
     common, overrides = split_precision(precision)
     if overrides:
         raise UnsupportedModelError(
             "a model that is not one program, because onnx runs some nodes or a loop is of unknown length, takes one"
             " precision for all the others"
         )
-    return Partitioned(graph, precision=common, threads=threads, budget=budget)
+    return Partitioned(graph, precision=common, threads=threads, budget=budget, spin_us=spin_us)
 
 
 def foreign_nodes(graph: Graph) -> tuple[Node, ...]:
@@ -66,9 +71,15 @@ class Partitioned(Runnable):
     """
 
     def __init__(
-        self, graph: Graph, *, precision: str = "float32", threads: int = 1, budget: Budget | None = None
+        self,
+        graph: Graph,
+        *,
+        precision: str = "float32",
+        threads: int = 1,
+        budget: Budget | None = None,
+        spin_us: float = 0,
     ) -> None:
-        super().__init__(graph, precision, threads, budget)
+        super().__init__(graph, precision, threads, budget, spin_us)
         self._partitions = [_Partition(self, nodes, later) for nodes, later in _cut(graph)]
 
     def _check(self, graph: Graph) -> None:
@@ -119,13 +130,21 @@ class Reweighted(Runnable):
     """
 
     def __init__(
-        self, graph: Graph, given: Sequence[str], *, precision: Precision, threads: int, budget: Budget | None
+        self,
+        graph: Graph,
+        given: Sequence[str],
+        *,
+        precision: Precision,
+        threads: int,
+        budget: Budget | None,
+        spin_us: float,
     ) -> None:
-        super().__init__(graph, precision, threads, budget)
+        super().__init__(graph, precision, threads, budget, spin_us)
         self._asked, self._given = precision, tuple(given)
         outputs = tuple(TensorSpec(name, self.float_dtype, None) for name in given)
         made = _needed(replace(graph, outputs=outputs, states={}))
-        self._weights = make_runnable(made, precision=self.float_dtype, threads=threads, budget=self.budget)
+        self._team: dict[str, Any] = {"threads": threads, "spin_us": spin_us}
+        self._weights = make_runnable(made, precision=self.float_dtype, budget=self.budget, **self._team)
         renamed = {name: f"{name}, given" for name in given}
         nodes = [
             replace(node, inputs=tuple(renamed.get(n, n) if i else n for i, n in enumerate(node.inputs)))
@@ -156,7 +175,7 @@ class Reweighted(Runnable):
         constants = {self._renamed[name]: array for name, array in zip(self._given, arrays, strict=True)}
         graph = replace(self._rest, constants={**self._rest.constants, **constants})
         # A budget of its own: plans that were entered in a common one would keep the weights of calls that are over.
-        made = make_runnable(graph, precision=self._asked, threads=self.threads, budget=Budget(self.budget.limit))
+        made = make_runnable(graph, precision=self._asked, budget=Budget(self.budget.limit), **self._team)
         self._last = arrays, made
         return made
 
@@ -245,7 +264,9 @@ class _Partition:
             name=self._owner.graph.name,
         )
         owner = self._owner
-        return Executable(graph, precision=owner.precision, threads=owner.threads, budget=owner.budget)
+        return Executable(
+            graph, precision=owner.precision, threads=owner.threads, budget=owner.budget, spin_us=owner.spin_us
+        )
 
 
 def _cut(graph: Graph) -> list[tuple[list[Node], frozenset[str]]]:

@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +35,7 @@ from fastgru.packing.aligned import zeros
 from fastgru.process import process
 from fastgru.simd.ndarray import WRITEABLE, expectation
 
-__all__ = ["CallFrame", "Program", "Slot", "refuse_second_user"]
+__all__ = ["CallFrame", "Joined", "Program", "Slot", "refuse_second_user"]
 
 Array = NDArray[Any]
 
@@ -45,6 +45,15 @@ _INSTRUCTION_BYTES: Final = 256
 
 # The state of a call that has none: nobody at it, no arrays.
 _STATELESS: Final = (0,) * (STATE.words + 1)
+
+
+class Joined(NamedTuple):
+    """A team as a call has it: its address, for how long its workers look out for the next call, and whether it is
+    worth its waking where they sleep; see `kernels.entries.run_team`."""
+
+    address: int
+    spin_ns: int
+    asleep: bool
 
 
 @dataclass(frozen=True)
@@ -138,10 +147,10 @@ class CallFrame:
         self._keeps = (state, arena, status, tables, [words for _, (words, _) in ends], bound_in, bound_out)
         self.nbytes = arena.nbytes + tables.nbytes + status.nbytes + self._words.nbytes + _OBJECT_BYTES
 
-    def call_on(self, team: int, inputs: Any, outputs: Any) -> int:
-        """As `call`, on the team of this address; 0 is none."""
-        if team:
-            return team_caller()(self.ticket, inputs, outputs, team)
+    def call_on(self, team: Joined | None, inputs: Any, outputs: Any) -> int:
+        """As `call`, on a team."""
+        if team is not None:
+            return team_caller()(self.ticket, inputs, outputs, *team)
         return self.call(self.ticket, inputs, outputs)
 
     @property
@@ -149,7 +158,7 @@ class CallFrame:
         """Of what comes in blocks: those that the last call has stacked."""
         return int(self._words[TICKET.report + REPORT.rows])
 
-    def run(self, inputs: tuple[Array, ...], outputs: tuple[Array, ...], team: int = 0) -> None:
+    def run(self, inputs: tuple[Array, ...], outputs: tuple[Array, ...], team: Joined | None = None) -> None:
         """Carry out the program. Raises `ShapeError` for data out of range; the arrays must fit."""
         if code := self.call_on(team, inputs, outputs):
             self.raise_for(code)

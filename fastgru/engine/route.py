@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from fastgru.engine.program import CallFrame, Program
-from fastgru.engine.worth import Sharing
+from fastgru.engine.worth import Sharing, Trial
 from fastgru.errors import ShapeError
 from fastgru.graph import Array
 from fastgru.kernels.run import MISFIT
@@ -27,8 +27,8 @@ _empty = np.empty
 class Route:
     """A program with what a call of it needs at hand: the team that runs it, idle frames, how outputs are made."""
 
-    def __init__(self, program: Program) -> None:
-        self.program, self.sharing = program, Sharing(program.members, program.gain_s)
+    def __init__(self, program: Program, spin_us: float = 0) -> None:
+        self.program, self.sharing = program, Sharing(program.members, program.gain_s, spin_us)
         self.inputs = tuple(program.inputs)
         self.outputs = [(name, slot.shape, np.dtype(slot.dtype)) for name, slot in program.outputs.items()]
         self._idle: list[CallFrame] = [CallFrame(program)]
@@ -41,7 +41,7 @@ class Route:
         except IndexError:
             frame = CallFrame(self.program)
         if self.sharing.members > 1:
-            code = frame.call_on(self.sharing.team(partial(self.attempt, inputs)), inputs, outputs)
+            code = frame.call_on(self.sharing.team(partial(self.trial, inputs)), inputs, outputs)
         else:
             code = frame.call(frame.ticket, inputs, outputs)
         if len(self._idle) < _MAX_IDLE_FRAMES:
@@ -84,7 +84,7 @@ class Route:
             tuple([np.asarray(array).view(dtype) for array, (_, _, dtype) in zip(outputs, self.outputs, strict=True)]),
         )
 
-    def attempt(self, inputs: tuple[Any, ...], team: int) -> None:
-        """Run on a team, or alone where it is 0, and throw the outputs away."""
-        frame = CallFrame(self.program)
-        frame.call_on(team, inputs, tuple([_empty(shape, dtype) for _, shape, dtype in self.outputs]))
+    def trial(self, inputs: tuple[Any, ...]) -> Trial:
+        """What runs on these arrays, on a team or alone, and throws the outputs away."""
+        frame, outputs = CallFrame(self.program), tuple([_empty(shape, dtype) for _, shape, dtype in self.outputs])
+        return partial(frame.call_on, inputs=inputs, outputs=outputs)

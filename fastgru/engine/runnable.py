@@ -39,13 +39,15 @@ class Runnable(ABC):
     inputs, outputs: of the graph, with the dtypes that are computed in. budget: of the plans that are kept for the
     shapes that have come, with their arenas; the least used are forgotten.
 
-    Raises `UnsupportedModelError` for a precision or a number of threads that there is not.
+    Raises `UnsupportedModelError` for a precision, a number of threads or a time of theirs that there is not.
     """
 
-    def __init__(self, graph: Graph, precision: Precision, threads: int, budget: Budget | None) -> None:
+    def __init__(
+        self, graph: Graph, precision: Precision, threads: int, budget: Budget | None, spin_us: float = 0
+    ) -> None:
         self.precision, _ = split_precision(precision)
-        self.float_dtype, self.threads = float_dtype_of(self.precision), threads
-        check_threads(threads)
+        self.float_dtype, self.threads, self.spin_us = float_dtype_of(self.precision), threads, spin_us
+        check_threads(threads, spin_us)
         self.budget = Budget(PLAN_BYTES) if budget is None else budget
         self._check(graph)
         self.graph = graph.validate()

@@ -1,5 +1,7 @@
 """Our own threads: asleep on a lock while nothing runs, woken by its release, meeting inside a call only.
 
+Where a caller asks for it, they look out for the next call for some microseconds before they sleep (`kernels.team`).
+
 A team of n is the calling thread and n - 1 workers. There is one team of each size; a call that finds it busy runs on
 its own thread, with the same bits. The locks are those of Python's C interface, which use no descriptors. After a fork
 the child starts with no team and makes its own when it needs one.
@@ -8,10 +10,12 @@ the child starts with no team and makes its own when it needs one.
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import threading
 from collections.abc import Callable
-from typing import Any, Final
+from numbers import Real
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,11 +27,13 @@ from fastgru.kernels.run import worker
 from fastgru.process import lock, to_the_end
 from fastgru.simd.sizes import CPU_WORDS, SHARED_WORDS
 
-__all__ = ["Team", "check_threads", "team_address"]
+__all__ = ["Team", "check_threads", "team_address", "usable_cores"]
 
 
 # More cores than one call gains from on any machine there is; a mistyped number must not exhaust the system.
 _MOST_THREADS: Final = 256
+# Longer than that a core is better left to the system: a wake-up costs some microseconds.
+_MOST_SPIN_US: Final = 10_000
 
 _allocate = ctypes.pythonapi.PyThread_allocate_lock
 _allocate.restype = ctypes.c_void_p
@@ -43,9 +49,8 @@ class Team:
 
     def __init__(self, members: int) -> None:
         self._control = np.zeros(CONTROL.words, np.int64)
-        self._shared = np.zeros(SHARED_WORDS + 16, np.int64)
-        meeting = self._shared.ctypes.data + -self._shared.ctypes.data % 128
-        self._words: NDArray[Any] = np.zeros((members, MEMBER.words), np.int64)
+        self._shared, self._words = _zeros(SHARED_WORDS), _zeros(members, MEMBER.words)
+        meeting = self._shared.ctypes.data
         for number, words in enumerate(self._words):
             words[[TEAM.number, TEAM.members, TEAM.shared, MEMBER.core]] = number, members, meeting, -1
             words[MEMBER.alone + TEAM.members] = 1
@@ -79,11 +84,18 @@ class Team:
 
     def close(self) -> None:
         """Let the workers end. No call may be on its way."""
-        self._control[CONTROL.program] = 0
         for number, _ in enumerate(self._threads, start=1):
+            self._words[number, MEMBER.program] = 0
             _release(int(self._team[ROSTER.locks + number]))
         for thread in self._threads:
             thread.join(timeout=1)
+
+
+def _zeros(*shape: int) -> NDArray[np.int64]:
+    """From the beginning of a pair of cache lines on, as the adjacent-line prefetcher sees them."""
+    raw = np.zeros(math.prod(shape) + 16, np.int64)
+    begin = -raw.ctypes.data % 128 // 8
+    return raw[begin : begin + math.prod(shape)].reshape(shape)
 
 
 def _work(work: Callable[..., int], arguments: tuple[int, int, int], team: Team) -> None:
@@ -95,12 +107,27 @@ _teams: dict[int, Team] = {}
 _left_behind: list[Team] = []  # of a parent, whose words a call in the middle of a fork still reads
 
 
-def check_threads(threads: int) -> None:
-    """Raise `UnsupportedModelError` unless a call may use so many threads here."""
+def check_threads(threads: int, spin_us: float = 0) -> None:
+    """Raise `UnsupportedModelError` unless a call may use so many threads here, which look out so long for the next."""
     if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= _MOST_THREADS:
         raise UnsupportedModelError(f"threads={threads!r}: expected an integer from 1 to {_MOST_THREADS}")
     if threads > 1 and os.name != "posix":
         raise UnsupportedModelError(f"threads={threads}: on this system a call runs on one thread; use threads=1")
+    if isinstance(spin_us, bool) or not isinstance(spin_us, Real) or not 0 <= spin_us <= _MOST_SPIN_US:
+        raise UnsupportedModelError(
+            f"spin_us={spin_us!r}: expected microseconds from 0 to {_MOST_SPIN_US:,}, for which threads look out for"
+            " the next call after one"
+        )
+    if spin_us and threads == 1:
+        raise UnsupportedModelError(
+            f"spin_us={spin_us!r} with threads=1: a call has no other threads that could look out; give threads=2 or"
+            " more, or spin_us=0"
+        )
+
+
+def usable_cores() -> int:
+    """How many cores the threads of this process may be on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def team_address(members: int) -> int:

@@ -1,24 +1,32 @@
-"""Whether a team is worth its waking: as the estimate says where that is clear, else measured on the first call."""
+"""Whether a team is worth its waking: as the estimate says where that is clear, else measured on the first call.
+
+Workers that look out for the next call (`spin_us`) need no waking in a loop of calls. A program that gains from a team
+that is awake, and not from one that has to be woken, has it in such a loop, and runs alone after a pause.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from statistics import median
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
-from fastgru.engine.program import CallFrame, Program
-from fastgru.engine.threads import team_address
+from fastgru.engine.program import CallFrame, Joined, Program
+from fastgru.engine.threads import team_address, usable_cores
 from fastgru.kernels.table import BASES
 
-__all__ = ["Sharing", "wake_seconds"]
+__all__ = ["Costs", "Sharing", "Trial", "wake_costs"]
 
 # Beyond this gain no measurement is worth its time.
 _CLEAR_GAIN_S: Final = 1e-3
 _TRIALS: Final = 7
 _WORTH: Final = 0.9  # the share of the time alone that a team has to stay below
+
+# Runs a program once on a team, or alone, without consequence.
+Trial = Callable[[Joined | None], object]
 
 _EMPTY: Final = Program(
     words=np.zeros(1, np.int64),
@@ -35,49 +43,74 @@ _EMPTY: Final = Program(
     gain_s=0.0,
 )
 
-_wake_costs: dict[int, float] = {}
+# Long enough for a worker to be found awake by the next call of a measurement.
+_MEASURED_SPIN_NS: Final = 200_000
+
+
+class Costs(NamedTuple):
+    """Seconds that it takes to call a team together for nothing: asleep, and awake."""
+
+    asleep: float
+    awake: float
+
+
+_costs: dict[int, Costs] = {}
 
 
 class Sharing:
-    """Which team runs a program."""
+    """Which team runs a program. spin_us: how long its workers look out for the next call."""
 
-    def __init__(self, members: int, gain_s: float) -> None:
-        self.members, self._gain_s = members, gain_s
+    def __init__(self, members: int, gain_s: float, spin_us: float = 0) -> None:
+        self.members, self._gain_s, self._spin_ns = members, gain_s, round(spin_us * 1e3)
         self._pays: bool | None = None if members > 1 else False
+        self._pays_asleep = True
 
-    def team(self, trial: Callable[[int], None]) -> int:
-        """The address of the team, 0 for the caller alone.
+    def team(self, make_trial: Callable[[], Trial]) -> Joined | None:
+        """The team, None for the caller alone.
 
-        trial: runs the program once on a team or alone, without consequence; a measurement does so a few times.
+        make_trial: gives what runs the program for a measurement, which does so a few times.
         """
         if self._pays is None:
-            self._pays = self._is_worth(trial)
-        return team_address(self.members) if self._pays else 0
+            self._pays = self._is_worth(make_trial)
+        return self.joined() if self._pays else None
 
-    def _is_worth(self, trial: Callable[[int], None]) -> bool:
-        wake = wake_seconds(self.members)
-        if self._gain_s < 0.3 * wake:
+    def joined(self) -> Joined:
+        """The team, whether it pays or not. Made anew after a fork."""
+        return Joined(team_address(self.members), self._spin_ns, self._pays_asleep)
+
+    def _is_worth(self, make_trial: Callable[[], Trial]) -> bool:
+        if usable_cores() < self.members:
+            return False  # members that wait for each other on one core only take it from each other
+        costs = wake_costs(self.members)
+        least = costs.awake if self._spin_ns else costs.asleep
+        if self._gain_s < 0.3 * least:
             return False
-        if self._gain_s > max(_CLEAR_GAIN_S, 10 * wake):
+        if self._gain_s > max(_CLEAR_GAIN_S, 10 * costs.asleep):
             return True
-        team = team_address(self.members)
-        times: dict[int, list[float]] = {0: [], team: []}
+        trial, alone, together = make_trial(), list[float](), list[float]()
         for _ in range(_TRIALS):
-            for which, taken in times.items():
-                start = time.perf_counter()
-                trial(which)
-                taken.append(time.perf_counter() - start)
-        return median(times[team]) < _WORTH * median(times[0])
+            alone.append(_seconds(trial, None))
+            if self._spin_ns:
+                trial(self.joined())  # after which it is awake
+            together.append(_seconds(trial, self.joined()))
+        bound, found = _WORTH * median(alone), median(together)
+        self._pays_asleep = found + (costs.asleep - costs.awake if self._spin_ns else 0.0) < bound
+        return found < bound
 
 
-def wake_seconds(members: int) -> float:
+def _seconds(trial: Trial, team: Joined | None) -> float:
+    start = time.perf_counter()
+    trial(team)
+    return time.perf_counter() - start
+
+
+def wake_costs(members: int) -> Costs:
     """What it costs to call a team together for nothing, measured once. A program that saves less is not shared."""
-    if members not in _wake_costs:
+    if members not in _costs:
         frame, team = CallFrame(_EMPTY), team_address(members)
-        costs = []
-        for _ in range(32):
-            start = time.perf_counter()
-            frame.run((), (), team)
-            costs.append(time.perf_counter() - start)
-        _wake_costs[members] = median(costs)
-    return _wake_costs[members]
+
+        def cost(spin_ns: int) -> float:
+            return median(_seconds(partial(frame.run, (), ()), Joined(team, spin_ns, True)) for _ in range(32))
+
+        _costs[members] = Costs(cost(0), cost(_MEASURED_SPIN_NS))
+    return _costs[members]

@@ -9,23 +9,21 @@ from typing import Final
 
 from numba.core import types
 
-from fastgru.kernels.operands.team import CONTROL, MEMBER, STATUS, TEAM
+from fastgru.kernels.operands.team import ASLEEP, CONTROL, MEMBER, STATUS, TEAM
 from fastgru.kernels.operands.ticket import ARRAY, BANKS, REPORT, ROSTER, STATE, TICKET
 from fastgru.kernels.registry import BASES, called_by_python, kernel, native_entry
 from fastgru.kernels.run import COUNTS, HEAD, IN_USE, JUMPS, LOOKS, MEETS, MISFIT, PROGRAM
 from fastgru.kernels.table import FORKED, INTERRUPTED, PAUSED
-from fastgru.kernels.team import keep_off, look_out, meet
+from fastgru.kernels.team import await_call, call_worker, keep_off, look_out, meet
 from fastgru.process import EPOCH, LOOK, MAIN
 from fastgru.simd.arrays import data_of, fits, holds, item_of
 from fastgru.simd.compiler import RAISED
 from fastgru.simd.control import PLAIN, RUNNING, exchange_mode
 from fastgru.simd.interpreter import (
     acquire_gil,
-    acquire_lock,
     check_signals,
-    milliseconds,
+    nanoseconds,
     release_gil,
-    release_lock,
     thread_number,
 )
 from fastgru.simd.memory import address, call_handler, offset, pointer
@@ -34,7 +32,7 @@ from fastgru.simd.threads import atomic_exchange, atomic_load, atomic_store, cur
 __all__ = ["run_member"]
 
 # A look at the clock costs 20 ns; one for signals waits for the GIL, for which Python lets others wait 5 ms.
-_LOOK_MS: Final = 50
+_LOOK_NS: Final = 50_000_000
 
 
 @native_entry("look", types.void(types.CPointer(types.int64)))
@@ -43,10 +41,10 @@ def look(status):
 
     A handler may do anything: run the same model, raise an exception, which ends the run, or fork.
     """
-    now = milliseconds()
+    now = nanoseconds()
     if status[STATUS.since] == 0:
         status[STATUS.since] = now
-    if now - status[STATUS.since] < _LOOK_MS:
+    if now - status[STATUS.since] < _LOOK_NS:
         return
     process = pointer(status[STATUS.process], "int64")
     epoch = process[EPOCH]
@@ -55,7 +53,7 @@ def look(status):
     raised = check_signals()
     status[STATUS.state] = release_gil()
     exchange_mode(RUNNING)
-    status[STATUS.since] = milliseconds()
+    status[STATUS.since] = nanoseconds()
     team = pointer(status[STATUS.team], "int64")
     if raised != 0:
         status[STATUS.code] = INTERRUPTED
@@ -107,21 +105,34 @@ def _alone(words, table, look_by):
 
 
 @kernel
-def _together(words, table, parity, look_by, team):
+def _together(words, table, parity, look_by, team, spin):
     """The caller is member 0."""
     control, members = pointer(team[ROSTER.control], "int64"), pointer(team[ROSTER.members], "int64")
-    control[CONTROL.program], control[CONTROL.bases] = address(words), address(table)
     pointer(table[BASES.status], "int64")[STATUS.team] = address(members)
-    core = current_cpu()
+    control[CONTROL.core] = core = current_cpu()
     for i in range(team[ROSTER.size]):
         member = offset(members, i * MEMBER.words)
         member[MEMBER.team + TEAM.parity] = member[MEMBER.alone + TEAM.parity] = parity
         if i == 0:
             member[MEMBER.team + TEAM.look] = member[MEMBER.alone + TEAM.look] = look_by
         else:
+            member[MEMBER.program], member[MEMBER.bases] = address(words), address(table)
+            member[MEMBER.spin] = spin
             keep_off(member, core, offset(control, CONTROL.allowed), offset(control, CONTROL.mask))
-            release_lock(team[ROSTER.locks + i])
+            call_worker(member, team[ROSTER.locks + i])
     run_member(words, table, members)
+
+
+@kernel
+def _worth_joining(team, spin, sleeps):
+    """Whether to have the team: if it gains from one that sleeps, or all are awake, or calls come close enough together
+    for the next one to find it so."""
+    if sleeps:
+        return True
+    members, awake = pointer(team[ROSTER.members], "int64"), True
+    for i in range(1, team[ROSTER.size]):
+        awake = awake and atomic_load(offset(members, i * MEMBER.words), MEMBER.wake) != ASLEEP
+    return awake or nanoseconds() - atomic_load(team, ROSTER.missed) < spin
 
 
 @kernel
@@ -155,7 +166,7 @@ def _bind(ticket, table, inputs, outputs):
 
 
 @kernel
-def _call(at, inputs, outputs, team):
+def _call(at, inputs, outputs, team, spin, sleeps):
     ticket = pointer(at, "int64")
     state = pointer(ticket[TICKET.state], "int64")
     parity = state[STATE.parity]
@@ -175,11 +186,14 @@ def _call(at, inputs, outputs, team):
         look_by = process[LOOK]
     status[STATUS.state] = release_gil()
     others = pointer(team, "int64")
-    if team != 0 and atomic_exchange(others, ROSTER.busy, epoch) != epoch:
-        _together(words, table, parity, look_by, others)
+    joined = team != 0 and _worth_joining(others, spin, sleeps)
+    if joined and atomic_exchange(others, ROSTER.busy, epoch) != epoch:
+        _together(words, table, parity, look_by, others, spin)
         atomic_store(others, ROSTER.busy, 0)
     else:
         _alone(words, table, look_by)
+        if team != 0 and not sleeps:
+            atomic_store(others, ROSTER.missed, nanoseconds())
     acquire_gil(status[STATUS.state])
     code, report = status[STATUS.code], offset(ticket, TICKET.report)
     report[REPORT.rows] = status[STATUS.rows]
@@ -203,13 +217,14 @@ def run_alone(ticket, inputs, outputs):
 
     inputs: a tuple of arrays. outputs: the same, or the only array.
     """
-    return _call(ticket, inputs, outputs, 0)
+    return _call(ticket, inputs, outputs, 0, 0, 0)
 
 
-@called_by_python("run_team", "iooi", keep_gil=True)
-def run_team(ticket, inputs, outputs, team):
-    """The same with a team, unless another call has it."""
-    return _call(ticket, inputs, outputs, team)
+@called_by_python("run_team", "iooiii", keep_gil=True)
+def run_team(ticket, inputs, outputs, team, spin, sleeps):
+    """The same with a team, unless another call has it. spin: nanoseconds for which its workers look out for the next
+    call. sleeps: not 0 where it is worth its waking; else workers that sleep are woken for calls in a loop alone."""
+    return _call(ticket, inputs, outputs, team, spin, sleeps)
 
 
 @kernel
@@ -251,15 +266,14 @@ def put(state, process, arrays, version):
 
 @called_by_python("work", "iii")
 def work(control, member, lock):
-    """The life of a worker: sleep until woken, run, sleep again; ends when there is no program."""
+    """The life of a worker: sleep until called, run, look out for the next call; ends when there is no program."""
     shared, words = pointer(control, "int64"), pointer(member, "int64")
-    acquire_lock(lock)
-    program = shared[CONTROL.program]
-    while program != 0:
+    await_call(words, shared, lock, 0)
+    while words[MEMBER.program] != 0:
+        spin = words[MEMBER.spin]  # before the run ends: they are the next caller's then
         words[MEMBER.core] = current_cpu()
-        run_member(pointer(program, "int64"), pointer(shared[CONTROL.bases], "int64"), words)
-        acquire_lock(lock)
-        program = shared[CONTROL.program]
+        run_member(pointer(words[MEMBER.program], "int64"), pointer(words[MEMBER.bases], "int64"), words)
+        await_call(words, shared, lock, spin)
     return 0
 
 

@@ -67,7 +67,7 @@ def calls() -> Calls:
 
 
 @functools.cache
-def team_caller() -> Callable[[int, Any, Any, int], int]:
+def team_caller() -> Callable[[int, Any, Any, int, int, int], int]:
     """`entries.run_team`; call `calls` first."""
     return _entry("run_team")
 

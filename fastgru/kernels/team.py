@@ -1,24 +1,72 @@
-"""Sharing one instruction between the threads of a team: who does what, and where they meet."""
+"""Sharing one instruction between the threads of a team: who does what, and where they meet; and how a call begins.
+
+A worker is called through one word of its own, `MEMBER.wake`. Who calls writes what the call is about, then exchanges
+the word for `CALLED`, and releases the worker's lock if the word was `ASLEEP`. A worker that has looked out for long
+enough exchanges the word for `ASLEEP`, and sleeps on its lock unless the word was `CALLED`. Both are exchanges of the
+same word, so one of them comes first, on any CPU, and the other one sees it: either who calls finds `ASLEEP` and
+releases the lock, or the worker finds `CALLED` and does not sleep. No wake-up is lost, and no lock is released twice.
+A worker reads what the call is about after it has read `CALLED`, or after it got its lock, so it reads what was written
+before; it writes `AWAKE` before its last meeting of the call, and nobody calls it again before that meeting.
+"""
 
 import numpy as np
 
-from fastgru.kernels.operands.team import LOOK_WORK, MEMBER, STATUS, TEAM
+from fastgru.kernels.operands.team import ASLEEP, AWAKE, CALLED, CONTROL, LOOK_WORK, MEMBER, STATUS, TEAM
 from fastgru.kernels.registry import BASES, kernel
+from fastgru.simd.interpreter import acquire_lock, nanoseconds, release_lock
 from fastgru.simd.memory import call_native, pointer
 from fastgru.simd.sizes import COUNT, CPU_WORDS, GENERATION, VERDICT
 from fastgru.simd.threads import (
     allow_cpus,
     atomic_add,
+    atomic_exchange,
     atomic_load,
     atomic_store,
+    current_cpu,
     give_way,
     relax,
 )
 
-__all__ = ["barrier", "keep_off", "look_out", "meet", "share", "spend"]
+__all__ = ["await_call", "barrier", "call_worker", "keep_off", "look_out", "meet", "share", "spend"]
 
 # Pauses before a waiting thread lets others run: longer than any step that keeps both cores busy should take.
 _PATIENCE = 2_000
+# Pauses between two looks at the clock, about half a microsecond; and how long they take where something else had the
+# core meanwhile, which then needs it more than a thread that waits for work.
+_PAUSES, _AWAY_NS = 16, 20_000
+
+
+@kernel
+def call_worker(member, lock):
+    """Have a worker begin the call that its words tell of."""
+    if atomic_exchange(member, MEMBER.wake, CALLED) == ASLEEP:
+        release_lock(lock)
+
+
+@kernel
+def await_call(member, control, lock, spin):
+    """Return when the worker is called: it looks out for that for `spin` nanoseconds, and then sleeps.
+
+    It goes to sleep at once where it would hold others up: on the core of the last caller, who goes on there, or where
+    something else had the core meanwhile.
+    """
+    called = False
+    if spin > 0:
+        now = nanoseconds()
+        until = now + spin
+        while not called and now < until:
+            for _ in range(_PAUSES):
+                if atomic_load(member, MEMBER.wake) == CALLED:
+                    called = True
+                    break
+                relax()
+            before, now = now, nanoseconds()
+            member[MEMBER.core] = current_cpu()
+            if now - before > _AWAY_NS or member[MEMBER.core] == control[CONTROL.core]:
+                break
+    if not called and atomic_exchange(member, MEMBER.wake, ASLEEP) != CALLED:
+        acquire_lock(lock)
+    atomic_store(member, MEMBER.wake, AWAKE)
 
 
 @kernel
@@ -84,7 +132,7 @@ def share(count, team):
 
 @kernel
 def keep_off(member, core, allowed, mask):
-    """Send a sleeping worker to other cores than `core`, the caller's, if it last ran there.
+    """Send a worker that waits to other cores than `core`, the caller's, if it last ran there.
 
     A scheduler wakes a thread where it slept if nothing better is idle at that moment, and two threads that meet after
     every step on one core alternate instead of working side by side.

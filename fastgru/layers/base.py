@@ -32,12 +32,15 @@ class Options(TypedDict, total=False):
 
     precision: "float32" (where nothing is said), "float64", or "bfloat16" or "int8", which are those of weights alone.
     threads: how many work on one call, 1 where nothing is said.
+    spin_us: for how many microseconds they look out for the next call after one; 0, where nothing is said, has them
+        sleep at once.
     plan_bytes: what plans of input shapes may take that have come, 256 MiB where nothing is said; the least used are
         forgotten, and made anew when their shapes come again.
     """
 
     precision: str
     threads: int
+    spin_us: float
     plan_bytes: int
 
 
@@ -64,7 +67,8 @@ class Layer:
         precision, threads = options.get("precision", "float32"), options.get("threads", 1)
         self.float_dtype, self.precision = float_dtype_of(precision), precision
         self.threads = int(threads) if isinstance(threads, np.integer) else threads
-        check_threads(self.threads)
+        self.spin_us = options.get("spin_us", 0)
+        check_threads(self.threads, self.spin_us)
         self.plan_bytes = options.get("plan_bytes", PLAN_BYTES)
         self._forget()
 
@@ -140,7 +144,11 @@ class Layer:
             if key not in self._runnables:
                 graph = self._write(*key)
                 self._runnables[key] = make_runnable(
-                    graph, precision=self.precision, threads=self.threads, budget=self._budget
+                    graph,
+                    precision=self.precision,
+                    threads=self.threads,
+                    budget=self._budget,
+                    spin_us=self.spin_us,
                 )
             return self._runnables[key]
 

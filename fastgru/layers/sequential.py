@@ -16,7 +16,7 @@ __all__ = ["Sequential"]
 class Sequential(Layer):
     """`layers[-1](... layers[0](x))`: a GRU passes its y on, its h_n ends there.
 
-    precision and threads hold for the whole; None takes those of the layers, which must then agree.
+    precision, threads and spin_us hold for the whole; None takes those of the layers, which must then agree.
     Raises `SpecError`.
     """
 
@@ -25,6 +25,7 @@ class Sequential(Layer):
         *layers: Layer,
         precision: str | None = None,
         threads: int | None = None,
+        spin_us: float | None = None,
         plan_bytes: int = PLAN_BYTES,
     ) -> None:
         if not layers or not all(isinstance(layer, Layer) for layer in layers):
@@ -32,6 +33,7 @@ class Sequential(Layer):
         super().__init__(
             precision=_agreed("precision", layers) if precision is None else precision,
             threads=_agreed("threads", layers) if threads is None else threads,
+            spin_us=_agreed("spin_us", layers) if spin_us is None else spin_us,
             plan_bytes=plan_bytes,
         )
         self.layers = tuple(layers)

@@ -29,7 +29,8 @@ class Model:
         "bfloat16" or "int8": the precision of its weights, with everything else in float32. A mapping gives single
         nodes, by their names or outputs, a precision of their own, and "*" that of the others. None: what the graph
         says, "float32" where it says nothing.
-    threads: cores that one call may use.
+    threads: cores that one call may use. spin_us: for how many microseconds, at most 10,000, its threads look out for
+        the next call after one, so that calls in a loop need not wake them; they sleep at once where it is 0.
     plan_bytes: what plans of input shapes may take that have come, with the memory that they run in; the least used are
         forgotten, and made anew when their shapes come again.
 
@@ -39,12 +40,20 @@ class Model:
     """
 
     def __init__(
-        self, graph: Graph, *, precision: Precision | None = None, threads: int = 1, plan_bytes: int = PLAN_BYTES
+        self,
+        graph: Graph,
+        *,
+        precision: Precision | None = None,
+        threads: int = 1,
+        spin_us: float = 0,
+        plan_bytes: int = PLAN_BYTES,
     ) -> None:
         if precision is None:
             precision = graph.precisions or "float32"
         self._asked = precision if isinstance(precision, str) else dict(precision)
-        self._runnable = make_runnable(graph, precision=precision, threads=threads, budget=Budget(plan_bytes))
+        self._runnable = make_runnable(
+            graph, precision=precision, threads=threads, budget=Budget(plan_bytes), spin_us=spin_us
+        )
         self.graph = graph
 
     @property
@@ -75,6 +84,11 @@ class Model:
     def threads(self) -> int:
         """The most cores that a call uses."""
         return self._runnable.threads
+
+    @property
+    def spin_us(self) -> float:
+        """For how many microseconds its threads look out for the next call after one."""
+        return self._runnable.spin_us
 
     @property
     def reference_nodes(self) -> tuple[str, ...]:
@@ -153,7 +167,7 @@ class Model:
         return to_onnx(self.graph, path, precision=self._runnable.float_dtype)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _remake, (self.graph, self._asked, self.threads, self._runnable.budget.limit)
+        return _remake, (self.graph, self._asked, self.threads, self._runnable.budget.limit, self.spin_us)
 
     def __repr__(self) -> str:
         def shown(specs: tuple[TensorSpec, ...]) -> str:
@@ -162,5 +176,5 @@ class Model:
         return f"Model({shown(self.inputs)} -> {shown(self.outputs)}, precision={self.precision!r})"
 
 
-def _remake(graph: Graph, precision: Precision, threads: int, plan_bytes: int) -> Model:
-    return Model(graph, precision=precision, threads=threads, plan_bytes=plan_bytes)
+def _remake(graph: Graph, precision: Precision, threads: int, plan_bytes: int, spin_us: float) -> Model:
+    return Model(graph, precision=precision, threads=threads, spin_us=spin_us, plan_bytes=plan_bytes)

@@ -51,6 +51,7 @@ def quantize(
     min_db: float | None = None,
     seed: int = 0,
     threads: int = 1,
+    spin_us: float = 0,
     **options: Unpack[Reading],
 ) -> QuantizeReport:
     """Give a model weights of low precision, and measure what that costs and saves against float32.
@@ -63,7 +64,7 @@ def quantize(
         1,000 steps among them, which tell less than inputs of the model's own kind.
     max_error: the largest difference of an output that counts, beyond magnitude 1 over the magnitude. "auto" takes
         0.02 where no bound is given. min_db: how far below the output the difference has to lie, in decibel.
-    threads: of the model that is returned; everything is measured on one.
+    threads, spin_us: of the model that is returned; everything is measured on one thread.
 
     Returns a report with the model in `report.model`; `report.holds` says whether the bounds do. Raises what
     `fastgru.load` raises, `ShapeError` where the data does not fit, or none was given and none can be drawn.
@@ -76,7 +77,7 @@ def quantize(
     study = _Study(graph, cases, max_error, min_db)
     auto = study.choose() if precision == "auto" else {}
     lowp: Precision = {name: given.precision for name, given in auto.items() if given.precision in LOWP}
-    made = Model(graph, precision=lowp if precision == "auto" else precision, threads=threads)
+    made = Model(graph, precision=lowp if precision == "auto" else precision, threads=threads, spin_us=spin_us)
     chosen = auto or made.weight_precisions
     precisions = {name: given.precision for name, given in chosen.items()}
     errors = study.bench.errors(precisions)

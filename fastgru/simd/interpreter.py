@@ -11,7 +11,7 @@ from fastgru.simd.target import TARGET
 from fastgru.simd.vector import call
 
 __all__ = [
-    "acquire_gil", "acquire_lock", "check_signals", "milliseconds", "release_gil", "release_lock", "thread_number",
+    "acquire_gil", "acquire_lock", "check_signals", "nanoseconds", "release_gil", "release_lock", "thread_number",
 ]  # fmt: skip
 
 _INT32, _INT64, _BYTES = ir.IntType(32), ir.IntType(64), ir.IntType(8).as_pointer()
@@ -78,16 +78,15 @@ def release_lock(typingctx, lock):
 
 
 @intrinsic
-def milliseconds(typingctx):
+def nanoseconds(typingctx):
     """A clock that only goes forward."""
 
     def codegen(context, builder, sig, args):
         if TARGET.system == "windows":
-            return call(builder, "GetTickCount64", _INT64, [])
+            return builder.mul(call(builder, "GetTickCount64", _INT64, []), ir.Constant(_INT64, 1_000_000))
         moment = cgutils.alloca_once(builder, ir.ArrayType(_INT64, 2))
         call(builder, "clock_gettime", _INT32, [ir.Constant(_INT32, _MONOTONIC), builder.bitcast(moment, _BYTES)])
-        seconds, nanoseconds = (builder.load(cgutils.gep_inbounds(builder, moment, 0, i)) for i in range(2))
-        whole = builder.mul(seconds, ir.Constant(_INT64, 1000))
-        return builder.add(whole, builder.sdiv(nanoseconds, ir.Constant(_INT64, 1_000_000)))
+        seconds, rest = (builder.load(cgutils.gep_inbounds(builder, moment, 0, i)) for i in range(2))
+        return builder.add(builder.mul(seconds, ir.Constant(_INT64, 1_000_000_000)), rest)
 
     return types.int64(), codegen

@@ -37,11 +37,14 @@ def atomic_add(typingctx, p, i, value):
 @intrinsic
 def atomic_exchange(typingctx, p, i, value):
     """p[i] = value; returns what was there before, as one step."""
-    if p != _WORDS or not isinstance(i, types.Integer) or value != types.int64:
+    if p != _WORDS or not isinstance(i, types.Integer) or not isinstance(value, types.Integer):
         return None
-    return types.int64(p, i, value), lambda context, builder, sig, args: builder.atomic_rmw(
-        "xchg", builder.gep(args[0], [args[1]]), args[2], "seq_cst"
-    )
+
+    def codegen(context, builder, sig, args):
+        amount = context.cast(builder, args[2], sig.args[2], types.int64)
+        return builder.atomic_rmw("xchg", builder.gep(args[0], [args[1]]), amount, "seq_cst")
+
+    return types.int64(p, i, value), codegen
 
 
 @intrinsic

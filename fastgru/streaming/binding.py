@@ -9,7 +9,6 @@ import numpy as np
 from fastgru.budget import Budget
 from fastgru.engine.program import CallFrame
 from fastgru.engine.route import Route
-from fastgru.engine.threads import team_address
 from fastgru.errors import StateError
 from fastgru.graph import Array
 from fastgru.streaming.banks import Banks
@@ -54,7 +53,10 @@ class Binding:
         """Have a team run the program, if that pays with frames like these."""
         given = {name: np.zeros_like(a) for name, a in self._banks.arrays[0].items()}
         given.update(zip(self._inputs, self.fitting(arrays), strict=True))
-        if self._route.sharing.team(partial(self._route.attempt, tuple([given[name] for name in self._route.inputs]))):
+        if (
+            self._route.sharing.team(partial(self._route.trial, tuple([given[name] for name in self._route.inputs])))
+            is not None
+        ):
             self.call = self._call_team
 
     @property
@@ -71,7 +73,7 @@ class Binding:
         )
 
     def _call_team(self, ticket: int, inputs: Any, outputs: Any) -> int:
-        return self.frame.call_on(team_address(self._route.sharing.members), inputs, outputs)
+        return self.frame.call_on(self._route.sharing.joined(), inputs, outputs)
 
     def __del__(self) -> None:
         self._gone.append(id(self))

@@ -14,7 +14,7 @@ from fastgru.reference import run_graph
 class Definition:
     """What `fastgru.engine.Runnable` promises, computed by `fastgru.reference`."""
 
-    def __init__(self, graph: Graph, *, precision: str, threads: int, budget: Budget) -> None:
+    def __init__(self, graph: Graph, *, precision: str, threads: int, budget: Budget, spin_us: float) -> None:
         self.graph, self.precision, self.threads = graph.validate(), precision, threads
 
     def run(self, inputs, out=None):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from fastgru import GRU, Embedding, Gate, Linear, Model, Sequential
+from fastgru.engine.worth import Costs
 from fastgru.errors import ShapeError, StateError
 from fastgru.graph import Graph, Node, TensorSpec
 from fastgru.reference import run_graph
@@ -70,7 +71,9 @@ def test_chunks_give_the_bits_of_one_call(precision, threads, sizes):
 
 
 def test_timing_a_team_on_a_new_shape_leaves_the_state_alone(monkeypatch):
-    monkeypatch.setattr("fastgru.engine.worth.wake_seconds", lambda members: 0.0)  # no estimate is clear enough
+    monkeypatch.setattr(
+        "fastgru.engine.worth.wake_costs", lambda members: Costs(0.0, 0.0)
+    )  # no estimate is clear enough
     plain.cache_clear()
     x, zeros = normal(T, N, I), np.zeros((1, N, H), np.float32)
     whole = plain().run({"x": x, "h0_0": zeros, "h0_1": zeros})["y"]

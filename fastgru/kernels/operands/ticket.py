@@ -19,6 +19,7 @@ REPORT: Final = places("code first second instruction rows")
 TICKET: Final = places("state bases program tuple inputs outputs report arrays", bases=2, report=REPORT.words, arrays=0)
 ARRAY: Final = places("base expected nbytes")
 
-# Of a team, for who calls it: who runs, its size, the addresses of what all members share and of the words of each;
-# then for every member the address of the lock that it sleeps on.
-ROSTER: Final = places("busy size control members locks", locks=0)
+# Of a team, for who calls it: who runs, its size, the addresses of what all members share and of the words of each,
+# when a call that would have liked it awake has last ended without it, in nanoseconds; then for every member the
+# address of the lock that it sleeps on.
+ROSTER: Final = places("busy size control members missed locks", locks=0)
