@@ -18,6 +18,7 @@ from fastgru.kernels.table import (
 )
 from fastgru.simd.compiler import callable_kernel, compile_object, compile_python, inlined, kernel
 from fastgru.simd.memory import pointer, tensor_address
+from fastgru.simd.threads import atomic_claim
 
 __all__ = [
     "BASES",
@@ -44,10 +45,12 @@ tensor = tensor_address  # the address of the tensor whose operand words start a
 
 @kernel
 def fail(bases, code, first, second):
-    """Record why an instruction could not be carried out; the first report of a run stands."""
+    """Record why an instruction could not be carried out; the first report of a run stands, whole.
+
+    The code is claimed: two members may fail at once. The numbers are read when all have met.
+    """
     status = pointer(bases[BASES.status], "int64")
-    if status[STATUS.code] == 0:
-        status[STATUS.code] = code
+    if atomic_claim(status, STATUS.code, code):
         status[STATUS.first] = first
         status[STATUS.second] = second
 

@@ -13,7 +13,8 @@ from fastgru.simd.target import IS_X86, TARGET
 from fastgru.simd.vector import call
 
 __all__ = [
-    "allow_cpus", "atomic_add", "atomic_exchange", "atomic_load", "atomic_store", "current_cpu", "give_way", "relax",
+    "allow_cpus", "atomic_add", "atomic_claim", "atomic_exchange", "atomic_load", "atomic_store", "current_cpu",
+    "give_way", "relax",
 ]  # fmt: skip
 
 _INT64 = ir.IntType(64)
@@ -45,6 +46,20 @@ def atomic_exchange(typingctx, p, i, value):
         return builder.atomic_rmw("xchg", builder.gep(args[0], [args[1]]), amount, "seq_cst")
 
     return types.int64(p, i, value), codegen
+
+
+@intrinsic
+def atomic_claim(typingctx, p, i, value):
+    """p[i] = value if that was 0, as one step; whether it was."""
+    if p != _WORDS or not isinstance(i, types.Integer) or not isinstance(value, types.Integer):
+        return None
+
+    def codegen(context, builder, sig, args):
+        new = context.cast(builder, args[2], sig.args[2], types.int64)
+        where, nothing = builder.gep(args[0], [args[1]]), ir.Constant(_INT64, 0)
+        return builder.extract_value(builder.cmpxchg(where, nothing, new, "seq_cst"), 1)
+
+    return types.boolean(p, i, value), codegen
 
 
 @intrinsic

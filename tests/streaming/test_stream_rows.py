@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import mmap
 import subprocess
 import sys
 import textwrap
@@ -222,7 +223,7 @@ def test_a_push_allocates_nothing(arrays):
 
 def resident_bytes() -> int:
     fields = Path("/proc/self/statm").read_text().split()
-    return int(fields[1]) * 4096
+    return int(fields[1]) * mmap.PAGESIZE
 
 
 @pytest.mark.slow
