@@ -7,7 +7,7 @@ the same for every source, so a convention of a foreign format never appears her
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from types import MappingProxyType
 from typing import Any, Final, Self
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from fastgru.arrays import Array
 from fastgru.errors import InvalidModelError
+from fastgru.records import dataclass
 
 __all__ = [
     "DTYPES",

@@ -13,7 +13,6 @@ fields it knows; whatever is added needs another FORMAT.
 
 import json
 import os
-import secrets
 from collections.abc import Iterable, Mapping
 from os import PathLike
 from typing import Any, Final
@@ -72,7 +71,7 @@ def write_whole(chunks: Iterable[bytes], path: str | PathLike[str]) -> None:
 
 def _replace(chunks: Iterable[bytes], path: str | PathLike[str]) -> None:
     folder = os.path.dirname(os.path.abspath(os.fspath(path)))
-    temporary = os.path.join(folder, f".fastgru-{secrets.token_hex(8)}.tmp")
+    temporary = os.path.join(folder, f".fastgru-{os.urandom(8).hex()}.tmp")
     file = open(temporary, "xb")  # noqa: SIM115
     try:
         with file:

@@ -7,16 +7,15 @@ own item size.
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from math import prod
 from typing import Any, Final, NamedTuple
 
-import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.errors import InvalidModelError, UnsupportedModelError
 from fastgru.jsontext import parse_json
+from fastgru.records import dataclass
 from fastgru.sources import Content, Source, opened
 
 __all__ = ["HEADER_LIMIT", "TensorFile", "read_tensor_file", "tensor_file_chunks"]
@@ -24,8 +23,8 @@ __all__ = ["HEADER_LIMIT", "TensorFile", "read_tensor_file", "tensor_file_chunks
 HEADER_LIMIT: Final = 16 << 20
 ALIGNMENT: Final = 64  # of the first tensor within the file
 
-_DTYPES: Final[Mapping[str, np.dtype[Any]]] = {
-    "BF16": np.dtype(ml_dtypes.bfloat16),
+# Those of NumPy, and the names of all; the dtype of BF16 is of ml_dtypes, which is imported for it alone.
+_PLAIN: Final[Mapping[str, np.dtype[Any]]] = {
     "BOOL": np.dtype("?"),
     "F16": np.dtype("<f2"),
     "F32": np.dtype("<f4"),
@@ -39,7 +38,7 @@ _DTYPES: Final[Mapping[str, np.dtype[Any]]] = {
     "U64": np.dtype("<u8"),
     "U8": np.dtype("u1"),
 }
-_NAMES: Final = {dtype.name: name for name, dtype in _DTYPES.items()}
+_NAMES: Final = {dtype.name: name for name, dtype in _PLAIN.items()} | {"bfloat16": "BF16"}
 
 
 @dataclass(frozen=True)
@@ -48,6 +47,15 @@ class TensorFile:
 
     tensors: Mapping[str, NDArray[Any]]
     metadata: Mapping[str, str]
+
+
+def _dtype(name: str) -> np.dtype[Any]:
+    if name != "BF16":
+        return _PLAIN[name]
+    import ml_dtypes
+
+    dtype: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+    return dtype
 
 
 def read_tensor_file(source: Source) -> TensorFile:
@@ -119,7 +127,7 @@ def tensor_file_chunks(tensors: Mapping[str, NDArray[Any]], metadata: Mapping[st
     yield text
     for name in order:
         array = tensors[name]
-        flat = np.ascontiguousarray(array, _DTYPES[_NAMES[array.dtype.name]]).reshape(-1)
+        flat = np.ascontiguousarray(array, _dtype(_NAMES[array.dtype.name])).reshape(-1)
         yield flat.view(np.uint8).tobytes()
 
 
@@ -149,11 +157,12 @@ def _entry(tensor: str, entry: Any, nbytes: int, file: str) -> _Entry:
     name, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not _sizes(shape, 32) or not _sizes(offsets, 2) or len(offsets) != 2:
         raise InvalidModelError(f"{what}: shape {shape!r:.80} and data_offsets {offsets!r:.80} are not lists of sizes")
-    if not isinstance(name, str) or name not in _DTYPES:
+    if not isinstance(name, str) or name not in _NAMES.values():
         raise UnsupportedModelError(
-            f"{what}: dtype {name!r:.40} is not read, only {', '.join(sorted(_DTYPES))}: convert it and save again"
+            f"{what}: dtype {name!r:.40} is not read, only {', '.join(sorted(_NAMES.values()))}: convert"
+            " it and save again"
         )
-    dtype, (begin, end) = _DTYPES[name], offsets
+    dtype, (begin, end) = _dtype(name), offsets
     if end > nbytes or end - begin != prod(shape) * dtype.itemsize:
         raise InvalidModelError(f"{what}: {name} {shape!r:.200} does not fit bytes {begin} to {end} of {nbytes}")
     return _Entry(what, tensor, dtype, shape, begin, end)

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from fastgru.bench.cases import Case
 from fastgru.bench.kernels import DOT_FLOPS, FMA_CHAINS, READ_VECTORS, dot_work, fma_chains, read_buffer
 from fastgru.packing.aligned import empty
 from fastgru.precisions import WEIGHT_BYTES
+from fastgru.records import dataclass
 from fastgru.reference.facts import ValueFacts, work
 from fastgru.simd.cpu import cache_sizes
 from fastgru.simd.target import LANES

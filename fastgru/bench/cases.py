@@ -8,12 +8,13 @@ A case is one GRU, a shape of its input, and how it is called:
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from fnmatch import fnmatch
 from typing import Any, Final, Protocol, TypeVar
 
 from fastgru.bench.calls import WAYS
 from fastgru.precisions import PRECISIONS
+from fastgru.records import dataclass
 
 __all__ = ["KINDS", "RTNEURAL_NS", "SUITES", "Case", "find_cases", "in_precision"]
 

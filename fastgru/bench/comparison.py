@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+
+from fastgru.records import dataclass
 
 __all__ = ["LEAST_CHANGE", "REPEATS", "Comparison", "Repeat", "geometric_mean"]
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 from numpy.typing import NDArray
@@ -11,6 +10,7 @@ import fastgru
 from fastgru.bench.calls import prepare, timed
 from fastgru.bench.problem import Problem
 from fastgru.errors import FastGRUError, UnsupportedModelError
+from fastgru.records import dataclass
 from fastgru.terminal import counted
 
 __all__ = ["NAME", "Contender", "UnableError", "ours"]

@@ -6,7 +6,7 @@ two contenders is taken within a round, and the figure is the median of these ra
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from statistics import median
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from fastgru.bench.contender import Contender
 from fastgru.bench.problem import Problem
 from fastgru.bench.watch import collector_on
 from fastgru.errors import VerificationError
+from fastgru.records import dataclass
 from fastgru.verify.compare import TOLERANCES, Run, check_output
 
 __all__ = [

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -18,6 +18,7 @@ from fastgru.graph import Graph, TensorSpec
 from fastgru.importers.files import detect_format
 from fastgru.load import load_graph
 from fastgru.packing.aligned import empty
+from fastgru.records import dataclass
 from fastgru.reference import run_graph
 from fastgru.reference.operator import numpy_dtype
 from fastgru.verify.cases import Domain, find_domains

@@ -7,11 +7,11 @@ well as by colour; a pointer on a mark shows its numbers.
 import io
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Final
 
 from fastgru.errors import FastGRUError
+from fastgru.records import dataclass
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,7 +6,7 @@ once has nothing to copy. Expected outputs are those of the float64 definition.
 
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import Any
 
@@ -20,6 +20,7 @@ from fastgru.graph import Graph
 from fastgru.layers import GRU
 from fastgru.packing.aligned import empty
 from fastgru.precisions import float_dtype_of
+from fastgru.records import dataclass
 from fastgru.reference.gru import gru
 from fastgru.spec import GRUSpec, GRUWeights
 

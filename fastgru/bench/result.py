@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import asdict, field, is_dataclass
 from types import UnionType
 from typing import Any, Final, Self, get_args, get_origin, get_type_hints
 
@@ -11,6 +11,7 @@ from fastgru.bench.cases import Case
 from fastgru.bench.comparison import Comparison
 from fastgru.bench.measure import Ratio, Timing
 from fastgru.errors import InvalidModelError
+from fastgru.records import dataclass
 
 __all__ = ["FORMAT", "Result", "Row", "read_as"]
 

@@ -1,11 +1,11 @@
 """Numbers as people read them: the same words in the terminal, on the page and in the README."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from fastgru.bench.cases import RTNEURAL_NS
 from fastgru.bench.result import Result, Row
+from fastgru.records import dataclass
 from fastgru.terminal import time_of
 
 __all__ = ["Cell", "error_of", "machine_line", "percent", "ratio_of", "table_of", "tiny_lines", "versions_line"]

@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from fastgru.records import dataclass
 from fastgru.terminal import counted, stderr, time_of
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 import fastgru
 from fastgru.errors import InvalidModelError
+from fastgru.records import dataclass
 
 __all__ = ["ALLOWED", "DATA", "CharModel", "Timing"]
 

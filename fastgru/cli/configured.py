@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from fastgru.importers.keras.config import LayerConfig
 from fastgru.importers.keras.container import open_container
 from fastgru.importers.keras.rules import Rules
 from fastgru.importers.keras.weights import LayerWeights, Store, open_weights
+from fastgru.records import dataclass
 from fastgru.sources import opened
 
 __all__ = ["ConfiguredGRU", "configured_grus"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
 from math import prod
 from operator import index
@@ -14,6 +14,7 @@ import numpy as np
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Array
 from fastgru.packing.quantise import QuantisedRows
+from fastgru.records import dataclass
 
 __all__ = [
     "Buffer",

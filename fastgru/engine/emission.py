@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, TypeAlias
 
 from fastgru.engine.buffers import Buffer, View, integers
@@ -12,6 +12,7 @@ from fastgru.engine.memory import Memory, Packs
 from fastgru.errors import UnsupportedModelError
 from fastgru.kernels.operands.declare import Operands
 from fastgru.kernels.table import Native, find
+from fastgru.records import dataclass
 
 __all__ = ["Emitter", "Given", "Instruction", "Jump", "Moved", "Scope"]
 

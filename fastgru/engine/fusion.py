@@ -6,7 +6,7 @@ only reader is another is carried out in it.
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 
@@ -35,6 +35,7 @@ from fastgru.kernels.operands.fusion import (
     scratch,
 )
 from fastgru.kernels.table import find
+from fastgru.records import dataclass
 
 __all__ = ["Fusion", "computed", "fuse"]
 

@@ -6,9 +6,10 @@ region itself, and a transposed copy is written by whoever computes it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from fastgru.engine.buffers import View, contiguous_strides, itemsize
+from fastgru.records import dataclass
 
 __all__ = ["Factor", "Positions", "expanded", "inverse", "positions"]
 

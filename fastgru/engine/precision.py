@@ -5,7 +5,7 @@ in the dtype of the model.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 
 from fastgru.engine.buffers import ConstantRows
@@ -24,6 +24,7 @@ from fastgru.precisions import (
     split_precision,
 )
 from fastgru.process import once
+from fastgru.records import dataclass
 from fastgru.simd.groups import INT8_LIMIT
 from fastgru.spec import RECURRENT, spec_of
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from fastgru.engine.program import CallFrame, Program
 from fastgru.kernels.run import COUNTS, HEAD, JUMPS, PROGRAM
 from fastgru.kernels.table import PAUSED, find
+from fastgru.records import dataclass
 
 __all__ = ["Timing", "profile"]
 

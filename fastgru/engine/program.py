@@ -20,7 +20,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, NoReturn
 
 import numpy as np
@@ -33,6 +32,7 @@ from fastgru.kernels.run import IN_USE, MISFIT, calls, team_caller
 from fastgru.kernels.table import BASES, FAILURES, FORKED
 from fastgru.packing.aligned import zeros
 from fastgru.process import process
+from fastgru.records import dataclass
 from fastgru.simd.ndarray import WRITEABLE, expectation
 
 __all__ = ["CallFrame", "Joined", "Program", "Slot", "refuse_second_user"]

@@ -5,11 +5,11 @@ Rough on purpose: they only have to rank three ways, and to keep short work on o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from fastgru.kernels.operands.gemm import PANEL_VECTORS
 from fastgru.kernels.operands.gru import ALONE, ROWS, UNITS
+from fastgru.records import dataclass
 from fastgru.simd.cpu import cache_sizes
 from fastgru.simd.target import VECTOR_BYTES
 from fastgru.spec import GRUSpec

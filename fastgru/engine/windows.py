@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -18,6 +17,7 @@ from fastgru.engine.buffers import View
 from fastgru.errors import UnsupportedModelError
 from fastgru.kernels.operands.windows import COLLECT, PAD
 from fastgru.process import once
+from fastgru.records import dataclass
 from fastgru.reference.windows import Windows
 
 __all__ = ["Phase", "SlidingAxis", "WindowWords", "sliding", "transposed", "window_words"]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
-from statistics import median
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -93,7 +92,7 @@ class Sharing:
             if self._spin_ns:
                 trial(self.joined())  # after which it is awake
             together.append(_seconds(trial, self.joined()))
-        bound, found = _WORTH * median(alone), median(together)
+        bound, found = _WORTH * float(np.median(alone)), float(np.median(together))
         self._pays_asleep = found + (costs.asleep - costs.awake if self._spin_ns else 0.0) < bound
         return found < bound
 
@@ -110,7 +109,9 @@ def wake_costs(members: int) -> Costs:
         frame, team = CallFrame(_EMPTY), team_address(members)
 
         def cost(spin_ns: int) -> float:
-            return median(_seconds(partial(frame.run, (), ()), Joined(team, spin_ns, True)) for _ in range(32))
+            return float(
+                np.median([_seconds(partial(frame.run, (), ()), Joined(team, spin_ns, True)) for _ in range(32)])
+            )
 
         _costs[members] = Costs(cost(0), cost(_MEASURED_SPIN_NS))
     return _costs[members]

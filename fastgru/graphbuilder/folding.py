@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
 from fastgru.errors import FastGRUError, InvalidModelError
 from fastgru.graph import Array, Node
+from fastgru.records import dataclass
 from fastgru.reference.evaluate import evaluate, in_precision
 from fastgru.reference.facts import ValueFacts, bound, work
 from fastgru.reference.operator import is_floating, numpy_dtype

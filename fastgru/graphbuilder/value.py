@@ -1,10 +1,11 @@
 """Values and nodes of a graph that is being built: without names, but with what is known of them."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from fastgru.graph import Array, TensorSpec
+from fastgru.records import dataclass
 from fastgru.reference.facts import ValueFacts
 from fastgru.reference.sizes import Size
 

@@ -7,10 +7,10 @@ Layout of the records: PKWARE's APPNOTE 6.3, sections 4.3 and 4.5.3 (ZIP64).
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from fastgru.errors import InvalidModelError, UnsupportedModelError
+from fastgru.records import dataclass
 from fastgru.sources import Content
 
 __all__ = ["MAX_MEMBERS", "Archive", "Member"]

@@ -1,7 +1,6 @@
 """One gate of a GRU as a book or a script holds it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import ArrayLike
 from fastgru.conventions import replacing_to_keeping
 from fastgru.errors import ShapeError, SpecError, UnsupportedModelError
 from fastgru.layers.arrays import as_weight
+from fastgru.records import dataclass
 from fastgru.spec import Activation, GRUSpec, GRUWeights
 
 __all__ = ["Gate", "GateLike", "stack_gates"]

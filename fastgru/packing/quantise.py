@@ -5,16 +5,16 @@ int8       q = round(w / s), halves to even, with s = max|w| / 127 of the row, i
            quantised before keeps its q, see `fastgru.reference.grid`
 """
 
-from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.graph import Array
 from fastgru.kernels.operands.lowp import LEAST_PEAK
+from fastgru.records import dataclass
 from fastgru.reference.grid import grid_steps
+from fastgru.reference.operand import dtype_name
 
 __all__ = ["QuantisedRows", "dequantise_rows", "quantise_rows", "round_bfloat16", "split_rows", "widen_bfloat16"]
 
@@ -50,7 +50,7 @@ def split_rows(matrix: Array | QuantisedRows, count: int) -> list[Any]:
 
 def round_bfloat16(a: Array) -> NDArray[np.uint16]:
     """The bits of the nearest bfloat16 of each number; NaN stays NaN."""
-    if a.dtype == ml_dtypes.bfloat16:
+    if dtype_name(a.dtype) == "bfloat16":
         return np.ascontiguousarray(a).view(np.uint16)
     single = np.ascontiguousarray(a, np.float32)
     bits = single.view(np.uint32)

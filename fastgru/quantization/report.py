@@ -1,11 +1,12 @@
 """What weights of low precision cost and save, as frozen data that prints as tables and converts to JSON."""
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from typing import Any, Self
 
 from fastgru.errors import VerificationError
 from fastgru.model import Model
+from fastgru.records import dataclass
 from fastgru.verify.report import plain
 
 __all__ = ["Errors", "LayerReport", "OutputReport", "QuantizeReport", "Timing"]

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, Unpack
 
 import numpy as np
@@ -19,6 +19,7 @@ from fastgru.quantization.choose import LADDER, choose
 from fastgru.quantization.inputs import Data, cases_from, drawn_cases
 from fastgru.quantization.measure import Bench
 from fastgru.quantization.report import Errors, LayerReport, OutputReport, QuantizeReport
+from fastgru.records import dataclass
 from fastgru.sources import Source, source_name
 from fastgru.verify.cases import Case
 

@@ -7,12 +7,12 @@ NaN and infinity among them; `Bound` excludes NaN, `Finite` both.
 import math
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import Annotated, Any, Final, Union, get_args, get_origin
 
 from fastgru.errors import FastGRUError, InvalidModelError, UnsupportedModelError
 from fastgru.graph import DTYPES, MOST_SIZE
+from fastgru.records import dataclass
 
 __all__ = [
     "Axes", "Axis", "Bound", "Count", "Counts", "DType", "Finite", "Length", "Made", "OneOf", "Position", "Range",

@@ -8,8 +8,10 @@ the proof: onnx's own node tests, and random nodes of every version, dtype and f
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, Final
+
+from fastgru.records import dataclass
 
 if TYPE_CHECKING:
     from onnx import NodeProto

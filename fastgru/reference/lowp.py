@@ -13,7 +13,6 @@ products are float32 whatever the dtype of x.
 from collections.abc import Callable, Mapping
 from typing import Final
 
-import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,6 +24,8 @@ __all__ = ["LEAST_PEAK", "PRODUCTS", "product_bfloat16", "product_int8", "quanti
 
 def rounded(a: Array) -> Array:
     """The nearest bfloat16 of each number, as the dtype of a."""
+    import ml_dtypes
+
     return a.astype(np.float32).astype(ml_dtypes.bfloat16).astype(a.dtype)
 
 

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, Self, TypeAlias
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from fastgru.graph import Array, TensorSpec
 from fastgru.process import once
+from fastgru.records import dataclass
 from fastgru.reference.sizes import Size, axis_atom, free_axis
 
 __all__ = ["MOST_ELEMENTS", "Dim", "Dims", "Operand", "Place", "UnknownError", "ValueFacts", "dtype_name", "numbers"]

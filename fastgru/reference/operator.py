@@ -12,7 +12,6 @@ Importing the modules of this folder fills `OPS`.
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType, NoneType
 from typing import Any, Final, Self, TypeVar, get_args, get_origin, get_type_hints
 
@@ -23,6 +22,7 @@ from fastgru.errors import InvalidModelError, ShapeError, UnsupportedModelError
 from fastgru.graph import DTYPES, Array
 from fastgru.modules import enter
 from fastgru.process import once
+from fastgru.records import dataclass
 from fastgru.reference.attributes import check_attribute
 from fastgru.reference.dims import Facts
 from fastgru.reference.operand import dtype_name

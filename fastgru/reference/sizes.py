@@ -7,8 +7,9 @@ for an empty one is for the definition to say.
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
+
+from fastgru.records import dataclass
 
 __all__ = [
     "Polynomial", "Size", "add", "at_least", "axis_atom", "compare_sizes", "divide", "extreme", "floor_divide",

@@ -6,11 +6,11 @@ Along one axis of size n, output i of a window of k taps reads positions i * str
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import product
 from typing import Annotated, Final
 
 from fastgru.errors import InvalidModelError, ShapeError
+from fastgru.records import dataclass
 from fastgru.reference.attributes import OneOf, Sizes
 from fastgru.reference.dims import Dim, Dims
 from fastgru.reference.sizes import Size, add, floor_divide, multiply, subtract

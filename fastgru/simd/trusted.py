@@ -15,7 +15,6 @@ import contextlib
 import errno
 import functools
 import os
-import secrets
 import stat
 import time
 from collections.abc import Iterator
@@ -62,7 +61,7 @@ class Folder:
 
     def write(self, name: str, data: bytes) -> None:
         """A file with this content in the place of whatever has that name, whole or not at all."""
-        temporary = f".{name}-{secrets.token_hex(8)}{_TEMPORARY}"
+        temporary = f".{name}-{os.urandom(8).hex()}{_TEMPORARY}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _CAREFULLY
         file = os.open(self._at(temporary), flags, 0o600, dir_fd=self._descriptor)
         try:

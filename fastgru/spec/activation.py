@@ -1,12 +1,12 @@
 """The activation functions of recurrent layers, with the names and defaults of the ONNX operators RNN, GRU and LSTM."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
 from fastgru.errors import SpecError
+from fastgru.records import dataclass
 
 __all__ = ["ACTIVATIONS", "SIGMOID", "TAKES_ALPHA", "TAKES_BETA", "TANH", "Activation", "activation_from", "is_number"]
 

@@ -12,8 +12,9 @@ Cho et al. 2014 ("Learning Phrase Representations using RNN Encoder-Decoder") fo
 documentation for reset after. The names and defaults of the activations are those of the ONNX operator GRU.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from fastgru.records import dataclass
 from fastgru.spec.activation import SIGMOID, TANH, Activation
 from fastgru.spec.recurrent import RecurrentSpec, RecurrentWeights
 

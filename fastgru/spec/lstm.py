@@ -13,9 +13,10 @@ Hochreiter and Schmidhuber 1997 ("Long Short-Term Memory"), with the forget gate
 of Gers and Schmidhuber 2000 ("Recurrent Nets that Time and Count"). The order i, o, f, c is that of the ONNX operator.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from fastgru.arrays import Array
+from fastgru.records import dataclass
 from fastgru.spec.activation import SIGMOID, TANH, Activation
 from fastgru.spec.recurrent import RecurrentSpec, RecurrentWeights
 

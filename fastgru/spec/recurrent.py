@@ -1,13 +1,14 @@
 """What the specs of all recurrent layers have in common: the checks, the plain form, and the weights' shapes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, ClassVar, Final, Self
 
 import numpy as np
 
 from fastgru.arrays import Array
 from fastgru.errors import SpecError
+from fastgru.records import dataclass
 from fastgru.spec.activation import Activation, activation_from, is_number
 
 __all__ = ["DIRECTIONS", "RecurrentSpec", "RecurrentWeights", "check_weights"]

@@ -3,8 +3,9 @@
 h' = g(x W^T + h R^T + b)
 """
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from fastgru.records import dataclass
 from fastgru.spec.activation import TANH, Activation
 from fastgru.spec.recurrent import RecurrentSpec, RecurrentWeights
 

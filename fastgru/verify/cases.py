@@ -7,13 +7,13 @@ float64 definition, the smallest first, and the first one that it accepts is use
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from fastgru.errors import FastGRUError, ShapeError
 from fastgru.graph import Array, Graph, TensorSpec, inlined
+from fastgru.records import dataclass
 from fastgru.reference import run_graph
 from fastgru.reference.evaluate import with_plain_weights
 from fastgru.reference.facts import ValueFacts, infer_graph, sources

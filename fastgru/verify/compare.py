@@ -1,11 +1,12 @@
 """Two runs of the same case: the largest difference of every output, and of every time step."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from fastgru.graph import Array
+from fastgru.records import dataclass
 from fastgru.verify.report import Check
 
 __all__ = ["TOLERANCES", "Run", "check_output", "differences", "largest_by_step", "largest_error"]

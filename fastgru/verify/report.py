@@ -1,10 +1,11 @@
 """What a verification found, as frozen data that prints as a table and converts to JSON."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Self
 
 from fastgru.errors import VerificationError
+from fastgru.records import dataclass
 
 __all__ = ["Check", "Report", "plain"]
 

@@ -13,13 +13,13 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fastgru.graph import Array, Graph
+from fastgru.records import dataclass
 from fastgru.sources import Source
 
 __all__ = ["Runtime", "open_runtime", "runtime_of"]

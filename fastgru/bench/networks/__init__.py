@@ -4,13 +4,13 @@ Each is an ONNX file made on the spot, in the form that PyTorch's exporter gives
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
 from fastgru.bench.networks.cells import forecaster, forecaster_step, sampler
 from fastgru.bench.networks.speech import crnn, mask_net, spotter
 from fastgru.bench.networks.text import decoder_step, recommender, translator
+from fastgru.records import dataclass
 
 __all__ = ["NETWORKS", "Network"]
 

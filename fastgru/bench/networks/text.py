@@ -1,10 +1,9 @@
 """Ids into GRUs: what a session asks for next, and an encoder and decoder with attention."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from fastgru.bench.networks.writer import GRULayer, Linear, Writer
+from fastgru.records import dataclass
 
 __all__ = ["decoder_step", "recommender", "translator"]
 

@@ -4,7 +4,6 @@ Activations have the batch first, (N, T, ...); weights are drawn as PyTorch draw
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from fastgru.bench.onnx_gru import onnx_bytes
+from fastgru.records import dataclass
 
 __all__ = ["GRULayer", "Linear", "Writer"]
 

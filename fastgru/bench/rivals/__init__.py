@@ -14,7 +14,6 @@ they have; they run beside a case in a lower precision.
 import importlib.util
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -23,6 +22,7 @@ from fastgru.bench.problem import Problem
 from fastgru.bench.rivals.onnx_runtime import onnxruntime
 from fastgru.bench.rivals.openvino import openvino
 from fastgru.bench.rivals.pytorch import pytorch
+from fastgru.records import dataclass
 from fastgru.simd.target import TARGET, best
 
 __all__ = ["REDUCED", "RIVALS", "Rival"]

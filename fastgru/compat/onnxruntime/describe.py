@@ -1,13 +1,14 @@
 """What a session tells of its model: NodeArg and ModelMetadata, as the file declares them, or as it follows."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from onnx import ModelProto
 
 from fastgru.compat.onnxruntime.values import type_name
 from fastgru.graph import Graph, TensorSpec
+from fastgru.records import dataclass
 from fastgru.reference.facts import infer_graph
 from fastgru.reference.sizes import Size
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from functools import partial
 from typing import Any, ClassVar, Final
 
 from fastgru.compat.onnxruntime.errors import NoDevice, RuntimeException
+from fastgru.records import dataclass
 
 __all__ = [
     "ArenaExtendStrategy",

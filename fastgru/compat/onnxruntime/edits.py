@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 import numpy as np
@@ -10,6 +10,7 @@ from onnx import ModelProto, TensorProto, TensorShapeProto, numpy_helper
 
 from fastgru.arrays import Array
 from fastgru.compat.onnxruntime.errors import InvalidArgument
+from fastgru.records import dataclass
 from fastgru.sources import Content
 
 __all__ = ["EXTERNAL_FOLDER", "EditedContent", "Edits"]

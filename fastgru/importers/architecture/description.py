@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +15,7 @@ from fastgru.graph import TensorSpec
 from fastgru.importers.architecture.options import MOST, as_mapping, as_text, show
 from fastgru.importers.architecture.registry import LayerType, types
 from fastgru.jsontext import parse_json
+from fastgru.records import dataclass
 from fastgru.sources import Source, read_source, source_name
 
 if TYPE_CHECKING:

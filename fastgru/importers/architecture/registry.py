@@ -1,7 +1,6 @@
 """Which types of layers there are, what each may be told, and what its function gets: a layer of a description."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -12,6 +11,7 @@ from fastgru.graphbuilder import GraphBuilder, Value
 from fastgru.importers.architecture.options import LayerOptions
 from fastgru.importers.architecture.parameters import Parameters, Sizes
 from fastgru.modules import enter
+from fastgru.records import dataclass
 
 __all__ = ["DescribedLayer", "LayerType", "Shape", "layer_type", "shown", "types"]
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from fastgru.errors import InvalidModelError
+from fastgru.records import dataclass
 from fastgru.sources import Content
 
 __all__ = ["MAX_STEPS", "Block", "FileForm", "aligned"]

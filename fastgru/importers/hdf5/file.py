@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -24,6 +23,7 @@ from fastgru.importers.hdf5.headers import (
 )
 from fastgru.importers.hdf5.storage import read_filters, read_storage
 from fastgru.importers.hdf5.types import Datatype, read_dataspace, read_datatype
+from fastgru.records import dataclass
 from fastgru.sources import Content
 
 __all__ = ["MAX_OBJECTS", "Hdf5"]

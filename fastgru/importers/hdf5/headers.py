@@ -2,11 +2,11 @@
 that they stand for (sections III.A.1, III.B to III.D, IV.A.2.g)."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from fastgru.errors import UnsupportedModelError
 from fastgru.importers.hdf5.block import MAX_STEPS, Block, FileForm
+from fastgru.records import dataclass
 
 __all__ = [
     "ATTRIBUTE", "DATASPACE", "DATATYPE", "EXTERNAL", "FILTERS", "LAYOUT", "Message", "is_group", "read_links",

@@ -3,7 +3,6 @@
 import math
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from fastgru.errors import UnsupportedModelError
 from fastgru.importers.hdf5.block import Block, FileForm
 from fastgru.importers.hdf5.headers import walk_tree
 from fastgru.importers.hdf5.types import Datatype
+from fastgru.records import dataclass
 
 __all__ = ["Storage", "read_filters", "read_storage"]
 

@@ -1,13 +1,13 @@
 """Datatypes and dataspaces: what the bytes of a dataset or an attribute mean (sections IV.A.2.b and IV.A.2.d)."""
 
 import math
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
 from fastgru.errors import UnsupportedModelError
 from fastgru.importers.hdf5.block import Block
+from fastgru.records import dataclass
 
 __all__ = ["Datatype", "read_dataspace", "read_datatype"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from fastgru.graphbuilder import GraphBuilder, Value
 from fastgru.importers.keras.config import LayerConfig
 from fastgru.importers.keras.rules import Rules
 from fastgru.importers.keras.weights import LayerWeights
+from fastgru.records import dataclass
 
 __all__ = ["Call", "KerasGraphBuilder", "Shape", "Tensor"]
 

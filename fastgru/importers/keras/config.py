@@ -1,10 +1,11 @@
 """One layer's configuration, as the three generations of Keras write it, behind typed questions."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, Final, Self
 
 from fastgru.errors import InvalidModelError, UnsupportedModelError
+from fastgru.records import dataclass
 
 __all__ = ["LayerConfig", "as_mapping"]
 

@@ -4,7 +4,6 @@ All three are in a .keras archive and in a legacy .h5; `model.to_json` and `mode
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from fastgru.errors import InvalidModelError, UnsupportedModelError
@@ -13,6 +12,7 @@ from fastgru.importers.files import WeightsAloneError, detect_format
 from fastgru.importers.hdf5 import Hdf5
 from fastgru.importers.keras.config import as_mapping
 from fastgru.jsontext import load_json
+from fastgru.records import dataclass
 from fastgru.sources import Content, Source, opened
 
 __all__ = ["Container", "find_configuration", "open_container", "open_pair"]

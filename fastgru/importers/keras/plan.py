@@ -6,13 +6,14 @@ Sequential models are chains. Functional models name, for each layer, the calls 
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, Final
 
 from fastgru.importers.keras.config import LayerConfig
 from fastgru.importers.keras.refs import Ref, is_tensor, map_refs, refs_in, revive, tensors_of
 from fastgru.importers.keras.registry import MODELS, OPERATIONS_MODULE, is_operation, operations, positional_arguments
+from fastgru.records import dataclass
 
 __all__ = ["LayerCall", "ModelPlan", "plan_model"]
 

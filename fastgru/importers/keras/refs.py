@@ -1,11 +1,11 @@
 """How configurations name tensors: (layer, number of the call, number of the output)."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from fastgru.errors import InvalidModelError
 from fastgru.importers.keras.config import LayerConfig
+from fastgru.records import dataclass
 
 __all__ = ["Ref", "is_tensor", "map_refs", "refs_in", "revive", "tensors_of"]
 

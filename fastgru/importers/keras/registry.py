@@ -10,7 +10,7 @@ A function takes a `Call`, and gives the values of its outputs.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from fastgru.errors import UnsupportedModelError
@@ -18,6 +18,7 @@ from fastgru.importers.keras.call import Call, Tensor
 from fastgru.importers.keras.config import LayerConfig
 from fastgru.importers.keras.masks import Mask, mask_of
 from fastgru.modules import enter
+from fastgru.records import dataclass
 
 __all__ = [
     "MODELS",

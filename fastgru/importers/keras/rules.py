@@ -6,9 +6,9 @@ Read from the sources of Keras 1.2.2, 2.2.4 and 2.3.1, tf-keras 2.10 to 2.21, an
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from fastgru.errors import InvalidModelError, UnsupportedModelError
+from fastgru.records import dataclass
 
 __all__ = ["Rules"]
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from fastgru.importers.keras.refs import Ref, map_refs
 from fastgru.importers.keras.registry import MODELS, apply, class_of
 from fastgru.importers.keras.rules import Rules
 from fastgru.importers.keras.weights import LayerWeights
+from fastgru.records import dataclass
 
 __all__ = ["ModelReading", "Outputs", "Place", "output_of"]
 
@@ -36,6 +37,8 @@ class Place:
 
 @dataclass
 class ModelReading:
+    """A model while it is read: the graph so far, and what could not be."""
+
     graph: KerasGraphBuilder
     rules: Rules
     faults: list[str] = field(default_factory=list)

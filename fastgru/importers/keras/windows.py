@@ -5,12 +5,12 @@ between the two are views.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Self
 
 from fastgru.graphbuilder import Value
 from fastgru.importers.keras.call import Call, Tensor
 from fastgru.importers.keras.config import LayerConfig
+from fastgru.records import dataclass
 
 __all__ = ["LayerWindows", "SpatialInput", "numbers"]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from fastgru.errors import InvalidModelError
 from fastgru.graphbuilder import BuiltNode, Folding, GraphBuilder, Value
 from fastgru.importers.onnx.proto import AttributeProto, FunctionProto, GraphProto, NodeProto, label, main_domain
+from fastgru.records import dataclass
 from fastgru.reference.facts import ValueFacts
 from fastgru.reference.operator import numpy_dtype
 

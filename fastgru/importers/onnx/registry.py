@@ -8,7 +8,7 @@ A function takes an `OnnxNode` and the `OnnxGraphBuilder`, and returns the value
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -19,6 +19,7 @@ from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.attributes import Attributes
 from fastgru.importers.onnx.builder import OnnxGraphBuilder, Site, Surroundings
 from fastgru.modules import enter
+from fastgru.records import dataclass
 from fastgru.reference.operator import is_floating, numpy_dtype
 
 __all__ = [

@@ -7,7 +7,6 @@ direction and `_l1`, `_l2`... for further layers. torch.nn.GRUCell: the same nam
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import product
 from typing import Any, Final, NoReturn
 
@@ -16,6 +15,7 @@ import numpy as np
 from fastgru.importers.files import FORMATS, WeightsAloneError
 from fastgru.importers.weights.mapping import Weights
 from fastgru.importers.weights.read import read_weights
+from fastgru.records import dataclass
 from fastgru.sources import Source, opened
 
 __all__ = ["FoundGRU", "find_grus", "refuse_state_dict"]

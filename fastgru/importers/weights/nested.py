@@ -14,11 +14,11 @@ One candidate that is left is the state dict. Of several, none is: the caller na
 
 import re
 from collections.abc import Callable, Container, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from fastgru.errors import InvalidModelError, UnsupportedModelError
 from fastgru.importers.weights.pickles import Inert
+from fastgru.records import dataclass
 
 __all__ = ["AmbiguousStateDictError", "StateDict", "choose_state_dict"]
 

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
 import ml_dtypes
@@ -10,6 +9,7 @@ import numpy as np
 
 from fastgru.arrays import Array
 from fastgru.errors import InvalidModelError, UnsupportedModelError
+from fastgru.records import dataclass
 
 __all__ = ["DTYPES", "STORAGES", "StoredTensor", "TorchStorage", "tensor"]
 

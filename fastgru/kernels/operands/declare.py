@@ -8,19 +8,42 @@ A tensor takes two words (index into `bases`, byte offset), and all tensors come
 for several of them says how many; words of any number may follow the named ones.
 """
 
-from collections import namedtuple
+import functools
 from collections.abc import Iterable, Mapping
 from itertools import accumulate
+from operator import itemgetter
 from typing import Any
 
 __all__ = ["Operands", "Words", "codes", "places"]
 
 
+class _Named(tuple[int, ...]):
+    """What `collections.namedtuple` makes, as far as Numba and this package know it: there are over a hundred of them,
+    which it would compile a function for each."""
+
+    __slots__ = ()
+    _fields: tuple[str, ...] = ()
+
+    def _asdict(self) -> dict[str, int]:
+        return dict(zip(self._fields, self, strict=True))
+
+
+@functools.cache
+def _item(i: int) -> property:
+    return property(itemgetter(i))
+
+
+def _named(kind: str, names: list[str], values: Iterable[int]) -> Any:
+    own = {name: _item(i) for i, name in enumerate(names)}
+    if len(own) < len(names):
+        raise TypeError(f"a name comes twice in {' '.join(names)}")
+    return type(kind, (_Named,), {"__slots__": (), "_fields": tuple(names), **own})(values)
+
+
 def codes(names: str, first: int = 0) -> Any:
     """The numbers by which instruction words tell `names` from each other, as a named tuple like that of `places`."""
     each = names.split()
-    kind: Any = namedtuple("Codes", each)  # type: ignore[misc]
-    return kind(*range(first, first + len(each)))
+    return _named("Codes", each, range(first, first + len(each)))
 
 
 def places(names: str, *, first: int = 0, **widths: int) -> Any:
@@ -32,8 +55,7 @@ def places(names: str, *, first: int = 0, **widths: int) -> Any:
     each = names.split()
     if unknown := {*widths} - {*each}:
         raise TypeError(f"widths of {', '.join(sorted(unknown))}, which {names!r} does not name")
-    kind: Any = namedtuple("Places", [*each, "words"])  # type: ignore[misc]
-    return kind(*accumulate((widths.get(name, 1) for name in each), initial=first))
+    return _named("Places", [*each, "words"], accumulate((widths.get(name, 1) for name in each), initial=first))
 
 
 class Words:

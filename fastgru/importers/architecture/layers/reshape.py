@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from fastgru.graphbuilder import Value
 from fastgru.importers.architecture.options import MOST, show
 from fastgru.importers.architecture.registry import DescribedLayer, layer_type
+from fastgru.records import dataclass
 
 __all__ = ["KeptAxis", "moved", "reshaped"]
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any, Final
 
 import numpy as np
@@ -14,6 +14,7 @@ from fastgru.importers.keras.call import Call, Tensor
 from fastgru.importers.keras.config import LayerConfig
 from fastgru.importers.keras.layers.activation import recurrent_activation
 from fastgru.importers.keras.weights import LayerWeights
+from fastgru.records import dataclass
 from fastgru.spec import RECURRENT, SIGMOID, TANH, Activation, GRUWeights, LSTMWeights, RecurrentSpec, RNNWeights
 
 __all__ = ["CELLS", "RecurrentCell", "read_cell", "read_cells"]

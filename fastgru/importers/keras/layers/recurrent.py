@@ -6,7 +6,6 @@ Keras hands the outputs of go_backwards over in the order of the computation: th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -17,6 +16,7 @@ from fastgru.importers.keras.config import LayerConfig
 from fastgru.importers.keras.layers.cells import CELLS, RecurrentCell, read_cell, read_cells
 from fastgru.importers.keras.registry import keras_layer
 from fastgru.importers.keras.weights import LayerWeights
+from fastgru.records import dataclass
 
 __all__ = [
     "ARGUMENTS",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 
 from fastgru.arrays import Array
+from fastgru.records import dataclass
 from fastgru.spec import Activation
 
 __all__ = ["AffineForm", "Atom"]

@@ -7,7 +7,6 @@ affine forms, and the whole cell is compared with the body in float64.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -16,6 +15,7 @@ from fastgru.arrays import Array
 from fastgru.conventions import replacing_to_keeping
 from fastgru.errors import FastGRUError
 from fastgru.importers.onnx.loops.affine import AffineForm, Atom
+from fastgru.records import dataclass
 from fastgru.reference.gru import gru_cell
 from fastgru.spec import SIGMOID, TANH, Activation, GRUSpec, GRUWeights
 

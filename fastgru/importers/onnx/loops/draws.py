@@ -2,7 +2,7 @@
 another."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import cycle, islice
 from typing import Final
 
@@ -14,6 +14,7 @@ from fastgru.graph import Node
 from fastgru.graphbuilder import BuiltNode, Value
 from fastgru.importers.onnx.loops.layout import Layout, arrangements, layouts_of
 from fastgru.importers.onnx.loops.trace import TracedBody
+from fastgru.records import dataclass
 from fastgru.reference.evaluate import evaluate, in_precision
 from fastgru.reference.operator import OPS, is_floating, numpy_dtype
 from fastgru.reference.sizes import Size

@@ -1,7 +1,6 @@
 """Loop and Scan in one form: states, sequences that are read a step an iteration, outputs that are stacked."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -10,6 +9,7 @@ from fastgru.errors import UnsupportedModelError
 from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.builder import Body, OnnxGraphBuilder
 from fastgru.importers.onnx.registry import OnnxNode
+from fastgru.records import dataclass
 from fastgru.reference.sizes import Size
 
 __all__ = ["LoopForm", "loop_form", "scan_form"]

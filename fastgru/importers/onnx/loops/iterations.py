@@ -1,13 +1,13 @@
 """What a loop reads in which iteration: counters, the steps of a sequence, and how many iterations there are."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from fastgru.graphbuilder import BuiltNode, Value
 from fastgru.importers.onnx.builder import OnnxGraphBuilder
 from fastgru.importers.onnx.loops.form import LoopForm
 from fastgru.importers.onnx.loops.layout import Layout
+from fastgru.records import dataclass
 from fastgru.reference.facts import ValueFacts
 from fastgru.reference.sizes import Size, add, multiply, subtract
 

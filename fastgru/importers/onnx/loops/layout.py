@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice, product
 from typing import Final
 
@@ -12,6 +11,7 @@ from fastgru.arrays import Array
 from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.builder import OnnxGraphBuilder
 from fastgru.importers.onnx.loops.affine import AffineForm, Atom
+from fastgru.records import dataclass
 from fastgru.reference.sizes import Size
 
 __all__ = ["Layout", "arrangements", "layout_of", "layouts_of"]

@@ -1,7 +1,6 @@
 """Steps that a loop leaves out for some rows: by a mask, or by the lengths of the rows."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import product
 from typing import Final
 
@@ -14,6 +13,7 @@ from fastgru.importers.onnx.loops.draws import Draw, Trial
 from fastgru.importers.onnx.loops.iterations import Number
 from fastgru.importers.onnx.loops.layout import layout_of
 from fastgru.importers.onnx.loops.trace import TracedBody
+from fastgru.records import dataclass
 
 __all__ = ["Visibility", "held_state", "is_zero", "visibility"]
 

@@ -1,7 +1,7 @@
 """A loop's body converted once, and what each value is that comes into it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Final
 
 import numpy as np
@@ -13,6 +13,7 @@ from fastgru.importers.onnx.loops.iterations import Number, Step, count_iteratio
 from fastgru.importers.onnx.loops.trips import trip_count
 from fastgru.importers.onnx.registry import OnnxNode
 from fastgru.process import once
+from fastgru.records import dataclass
 from fastgru.reference.facts import ValueFacts
 from fastgru.reference.sizes import Size
 

@@ -3,18 +3,20 @@
 What is known when the file is read is carried out: a branch is taken, a loop of constants folded, a short one unrolled.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from fastgru.errors import UnsupportedModelError
 from fastgru.graphbuilder import Value, build_body
 from fastgru.importers.onnx.builder import OnnxGraphBuilder, Refused
-from fastgru.importers.onnx.loops.form import LoopForm, loop_form, scan_form
-from fastgru.importers.onnx.loops.native import native_loop
-from fastgru.importers.onnx.loops.recognise import recognise
 from fastgru.importers.onnx.registry import OnnxNode, operator
 from fastgru.reference.facts import ValueFacts
+
+if TYPE_CHECKING:
+    from fastgru.importers.onnx.loops.form import LoopForm
 
 # A node for each iteration is better than a loop only while there are few.
 _MOST_UNROLLED: Final = 8
@@ -76,6 +78,8 @@ def _branch(node: OnnxNode, build: OnnxGraphBuilder, condition: Value) -> tuple[
 
 @operator("Loop", versions=(1, 11, 13, 16, 19, 21, 23, 24, 25), inputs=(2, None), outputs=None, limits=_LIMITS)
 def _loop(node: OnnxNode, build: OnnxGraphBuilder) -> tuple[Value, ...]:
+    from fastgru.importers.onnx.loops.form import loop_form
+
     return _iterated(node, build, loop_form(node))
 
 
@@ -83,10 +87,14 @@ def _loop(node: OnnxNode, build: OnnxGraphBuilder) -> tuple[Value, ...]:
 def _scan(node: OnnxNode, build: OnnxGraphBuilder) -> tuple[Value, ...]:
     if node.version < 9:
         raise node.unsupported("Scan with a batch axis, as before opset 9", "export with opset 9 or later")
+    from fastgru.importers.onnx.loops.form import scan_form
+
     return _iterated(node, build, scan_form(node))
 
 
 def _iterated(node: OnnxNode, build: OnnxGraphBuilder, form: LoopForm) -> tuple[Value, ...]:
+    from fastgru.importers.onnx.loops.recognise import recognise
+
     if len(node.outputs) > len(form.states) + form.num_scans:
         raise node.invalid(f"{len(node.outputs)} outputs are named, the body has fewer")
     # A body with a loop in it is no cell; to convert it once more for each loop around it would take for ever.
@@ -103,6 +111,8 @@ def _iterated(node: OnnxNode, build: OnnxGraphBuilder, form: LoopForm) -> tuple[
 
 def _native(node: OnnxNode, build: OnnxGraphBuilder, form: LoopForm) -> Sequence[Value]:
     """A node of ours, or every iteration in a row where shapes change from one to the next and there are not many."""
+    from fastgru.importers.onnx.loops.native import native_loop
+
     try:
         return native_loop(node, build, form, steady=True)
     except UnsupportedModelError:
