@@ -23,12 +23,15 @@ from typing import Any, Final, Generic, TypeVar, overload
 import numpy as np
 
 __all__ = [
-    "EPOCH", "LOOK", "MAIN", "lock", "once", "process", "short_lock", "to_the_end", "undisturbed", "wait_at_forks",
+    "EPOCH", "HEAD", "ITEMS", "LOOK", "MAIN", "lock", "once", "process", "short_lock", "to_the_end", "undisturbed",
+    "wait_at_forks",
 ]  # fmt: skip
 
 EPOCH: Final = 0  # of this process: 1, and one more in each child that a fork made
 MAIN: Final = 1  # the thread that runs Python's signal handlers
 LOOK: Final = 2  # the address of `kernels.entries.look`, 0 until something runs
+HEAD: Final = 3  # words of the head of an object of this Python
+ITEMS: Final = 4  # words of a tuple before its items
 
 _Kept = TypeVar("_Kept")
 _Result = TypeVar("_Result")
@@ -40,7 +43,8 @@ def to_the_end(thing: _Kept) -> _Kept:
     return thing
 
 
-process = to_the_end(np.array([1, threading.main_thread().ident or 0, 0], np.int64))
+_layout = object.__basicsize__ // 8, tuple.__basicsize__ // 8
+process = to_the_end(np.array([1, threading.main_thread().ident or 0, 0, *_layout], np.int64))
 
 
 lock = threading.RLock()

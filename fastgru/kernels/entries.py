@@ -136,25 +136,25 @@ def _worth_joining(team, spin, sleeps):
 
 
 @kernel
-def _bind(ticket, table, inputs, outputs):
+def _bind(ticket, table, inputs, outputs, process):
     """Put the addresses of arrays into `table`; False where one is not as the ticket says, or an output lies over
     another array."""
     count = ticket[TICKET.inputs] + ticket[TICKET.outputs]
-    if not holds(inputs, ticket[TICKET.tuple], ticket[TICKET.inputs]):
+    if not holds(inputs, ticket[TICKET.tuple], ticket[TICKET.inputs], process):
         return False
-    single = not holds(outputs, ticket[TICKET.tuple], ticket[TICKET.outputs])
+    single = not holds(outputs, ticket[TICKET.tuple], ticket[TICKET.outputs], process)
     if single and ticket[TICKET.outputs] != 1:
         return False
     arrays = offset(ticket, TICKET.arrays)
     for i in range(count):
         about = offset(arrays, ARRAY.words * i)
         if i < ticket[TICKET.inputs]:
-            array = item_of(inputs, i)
+            array = item_of(inputs, i, process)
         else:
-            array = outputs if single else item_of(outputs, i - ticket[TICKET.inputs])
-        if not fits(array, pointer(about[ARRAY.expected], "int64")):
+            array = outputs if single else item_of(outputs, i - ticket[TICKET.inputs], process)
+        if not fits(array, pointer(about[ARRAY.expected], "int64"), process):
             return False
-        start = data_of(array)
+        start = data_of(array, process)
         end = start + about[ARRAY.nbytes]
         for j in range(i if i >= ticket[TICKET.inputs] else 0):
             other = offset(arrays, ARRAY.words * j)
@@ -177,7 +177,7 @@ def _call(at, inputs, outputs, team, spin, sleeps):
     if state[STATE.busy] == epoch:
         return IN_USE
     state[STATE.busy] = epoch  # which the GIL makes one step with the look before it
-    if not _bind(ticket, table, inputs, outputs):
+    if not _bind(ticket, table, inputs, outputs, process):
         state[STATE.busy] = 0
         return MISFIT
     status[STATUS.code], status[STATUS.instruction], status[STATUS.since] = 0, -1, 0
@@ -228,9 +228,9 @@ def run_team(ticket, inputs, outputs, team, spin, sleeps):
 
 
 @kernel
-def _exchange(state, epoch, arrays, version, writes):
+def _exchange(state, process, arrays, version, writes):
     """Copy the present state to arrays, or from them; the version that it has then."""
-    if state[STATE.busy] == epoch:
+    if state[STATE.busy] == process[EPOCH]:
         return IN_USE
     if version >= 0 and state[STATE.version] != version:
         return IN_USE
@@ -239,7 +239,7 @@ def _exchange(state, epoch, arrays, version, writes):
         banks = offset(state, STATE.arrays + BANKS.words * i)
         own, theirs = (
             pointer(banks[BANKS.even + state[STATE.parity]], "uint8"),
-            pointer(data_of(item_of(arrays, i)), "uint8"),
+            pointer(data_of(item_of(arrays, i, process), process), "uint8"),
         )
         for k in range(banks[BANKS.nbytes]):
             if writes:
@@ -255,13 +255,13 @@ def _exchange(state, epoch, arrays, version, writes):
 @called_by_python("take", "iio", keep_gil=True)
 def take(state, process, arrays):
     """Take a copy of the state of a stream into a tuple of arrays, as large; its version, or `IN_USE`."""
-    return _exchange(pointer(state, "int64"), pointer(process, "int64")[EPOCH], arrays, -1, False)
+    return _exchange(pointer(state, "int64"), pointer(process, "int64"), arrays, -1, False)
 
 
 @called_by_python("put", "iioi", keep_gil=True)
 def put(state, process, arrays, version):
     """Put arrays in the place of the state, if that has this version (-1: whatever it is); the new one, or `IN_USE`."""
-    return _exchange(pointer(state, "int64"), pointer(process, "int64")[EPOCH], arrays, version, True)
+    return _exchange(pointer(state, "int64"), pointer(process, "int64"), arrays, version, True)
 
 
 @called_by_python("work", "iii")

@@ -217,7 +217,8 @@ def _enter(make: Any, form: str, activations: str, weights: str) -> None:
     )
     op = f"gru{'_step' if one else ''}_reset_{form}{activations}{f'_{weights}' if weights else ''}"
     dtypes = ("float32",) if weights else ("float32", "float64")
-    handler(op, *dtypes, microkernels=tuple(filter(None, precision.microkernels)))(factory)
+    microkernels = tuple(filter(None, precision.microkernels))
+    handler(op, *dtypes, microkernels=microkernels, uses=precision.uses)(factory)
 
 
 for _make in (_make_sequence, _make_one):

@@ -24,15 +24,16 @@ class GRUPrecision(NamedTuple):
     """What the handlers of a GRU do by the precision of their weights.
 
     element: the element type of packed weights and of quantised rows, None for that of the model.
-    microkernels: (quantise, panel, gates), names; the first "" where there is nothing to do. depth(K): elements of an
-    output in the weights. input_row(K), state_row(K): of a row of x that is gathered or quantised, of one of the state.
-    value(v): a sum, as the gates take it.
+    microkernels: (quantise, panel, gates), names; the first "" where there is nothing to do. uses: as a recipe says.
+    depth(K): elements of an output in the weights. input_row(K), state_row(K): of a row of x that is gathered or
+    quantised, of one of the state. value(v): a sum, as the gates take it.
     quantise(gru, source, rows): (pointer, stride) of this member's first `rows` rows of a state, for the GEMM.
     gather(gru, source, stride, rows, target): rows of x, `stride` apart, to where the GEMM reads them.
     """
 
     element: str | None
     microkernels: tuple[str, str, str]
+    uses: tuple[str, ...]
     depth: Any
     input_row: Any
     state_row: Any
@@ -134,12 +135,14 @@ def _lowp(weights: LowpWeights) -> GRUPrecision:
     def gather(gru, source, stride, rows, target):
         call_native(gru.quantise, source, stride, rows, gru.I, target, row_of(gru.I))
 
-    return GRUPrecision("uint8", weights.microkernels, weights.depth, row_of, row_of, weights.value, quantise, gather)
+    return GRUPrecision(
+        "uint8", weights.microkernels, weights.uses, weights.depth, row_of, row_of, weights.value, quantise, gather
+    )
 
 
 PRECISIONS: Final = {
     "": GRUPrecision(
-        None, ("", "gemm_panel", "gemm_gates"), _same, _same, _none, _value, _quantise_nothing, _copy_rows
+        None, ("", "gemm_panel", "gemm_gates"), (), _same, _same, _none, _value, _quantise_nothing, _copy_rows
     ),
     **{name: _lowp(weights) for name, weights in WEIGHTS.items()},
 }

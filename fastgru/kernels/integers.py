@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from fastgru.kernels.linear import make_lowp_linear
-from fastgru.kernels.operands.lowp import INT8_BIAS, INT8_GROUP, INT8_SCALE, INT8_UNIT
+from fastgru.kernels.operands.lowp import INT8_BIAS, INT8_GROUP, INT8_SCALE, INT8_UNIT, LOWP
 from fastgru.kernels.registry import handler, kernel
 from fastgru.simd.memory import address, offset, pointer
 
 __all__ = ["linear_bytes"]
 
 
-@handler("linear_bytes", "int8", "uint8", microkernels=("int8_panel",))
+@handler("linear_bytes", "int8", "uint8", microkernels=("int8_panel",), uses=LOWP["int8"].uses)
 def linear_bytes(dtype: str) -> Any:
     """y = a' W^T, in float32; operands as for "linear_int8", x being bytes."""
     one, middle = np.float32(1), 128 if dtype == "uint8" else 0

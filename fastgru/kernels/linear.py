@@ -136,7 +136,7 @@ def _enter(precision: str) -> None:
 
     factory.__doc__ = f"y = x W^T + b with weights in {precision}, the rows of x quantised a block at a time."
     microkernels = (f"{precision}_quantise", f"{precision}_panel")
-    handler(f"linear_{precision}", "float32", microkernels=microkernels)(factory)
+    handler(f"linear_{precision}", "float32", microkernels=microkernels, uses=WEIGHTS[precision].uses)(factory)
 
 
 _enter("bfloat16")

@@ -57,6 +57,7 @@ class LowpWeights(NamedTuple):
     row: Any
     value: Any
     microkernels: tuple[str, str, str]
+    uses: tuple[str, ...]
 
 
 @kernel
@@ -71,10 +72,12 @@ def _exact(v):
 
 def _compiled(precision: str, value: Any) -> LowpWeights:
     layout = LOWP[precision]
-    return LowpWeights(kernel(layout.depth), kernel(layout.row), value, layout.microkernels)
+    return LowpWeights(kernel(layout.depth), kernel(layout.row), value, *layout[2:])
 
 
 WEIGHTS: Final = {"bfloat16": _compiled("bfloat16", _as_it_is), "int8": _compiled("int8", _exact)}
+
+_BFLOAT16_USES, _INT8_USES = ("bf16",), LOWP["int8"].uses
 
 _BYTES, _FLOATS, _INT = types.CPointer(types.uint8), types.CPointer(types.float32), types.int64
 _ROWS = (_FLOATS, _INT, _INT, _INT, _BYTES, _INT), types.void
@@ -97,7 +100,7 @@ def bfloat16_quantise(dtype: str) -> Any:
     return quantise
 
 
-@microkernel("int8_quantise", "float32", signature=lambda dtype: _ROWS)
+@microkernel("int8_quantise", "float32", signature=lambda dtype: _ROWS, uses=_INT8_USES)
 def int8_quantise(dtype: str) -> Any:
     """Rows quantised, each by the scale max|x| / 127, which stands in front of it."""
     nan, zero, steps, least, most = (np.float32(c) for c in (np.nan, 0, 127, LEAST_PEAK, np.finfo(np.float32).max))
@@ -137,25 +140,25 @@ _BFLOAT16: Final = GEMMFormat(BFLOAT16, BFLOAT16_GROUP, BLOCK // BFLOAT16_GROUP,
 _INT8: Final = GEMMFormat(INT8, INT8_GROUP, INT8_LIMIT, _types)
 
 
-@microkernel("bfloat16_panel", "float32", signature=panel_signature(_BFLOAT16))
+@microkernel("bfloat16_panel", "float32", signature=panel_signature(_BFLOAT16), uses=_BFLOAT16_USES)
 def bfloat16_panel(dtype: str) -> Any:
     """One panel, all rows, in bfloat16."""
     return make_panel(_BFLOAT16, TILES if IS_X86 or DOT_BFLOAT16 else tiles_of(3))
 
 
-@microkernel("int8_panel", "float32", signature=panel_signature(_INT8))
+@microkernel("int8_panel", "float32", signature=panel_signature(_INT8), uses=_INT8_USES)
 def int8_panel(dtype: str) -> Any:
     """One panel, all rows, in int8: sums are exact, so that all of k is one block."""
     return make_panel(_INT8, TILES if IS_X86 or DOT_INT8 else tiles_of(4))
 
 
-@microkernel("bfloat16_gates", "float32", signature=gates_signature(_BFLOAT16))
+@microkernel("bfloat16_gates", "float32", signature=gates_signature(_BFLOAT16), uses=_BFLOAT16_USES)
 def bfloat16_gates(dtype: str) -> Any:
     """One row times one panel of three matrices, in bfloat16."""
     return make_gates(_BFLOAT16, 3, WEIGHTS["bfloat16"].depth)
 
 
-@microkernel("int8_gates", "float32", signature=gates_signature(_INT8))
+@microkernel("int8_gates", "float32", signature=gates_signature(_INT8), uses=_INT8_USES)
 def int8_gates(dtype: str) -> Any:
     """One row times one panel of three matrices, in int8."""
     return make_gates(_INT8, 3, WEIGHTS["int8"].depth)

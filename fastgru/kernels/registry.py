@@ -18,6 +18,7 @@ from fastgru.kernels.table import (
 )
 from fastgru.simd.compiler import callable_kernel, compile_object, compile_python, inlined, kernel
 from fastgru.simd.memory import pointer, tensor_address
+from fastgru.simd.target import Target
 from fastgru.simd.threads import atomic_claim
 
 __all__ = [
@@ -56,33 +57,38 @@ def fail(bases, code, first, second):
 
 
 def handler(
-    op: str, *dtypes: str, microkernels: tuple[str, ...] = ()
+    op: str, *dtypes: str, microkernels: tuple[str, ...] = (), uses: tuple[str, ...] = ()
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Enter a factory, called with a dtype's name, that returns the Python function of the handler.
 
-    microkernels: names of those that it calls.
+    microkernels: names of those that it calls. uses: the `target.FEATURES` beyond a base on which its code depends,
+    through whatever constant; those of its microkernels are theirs.
     """
-    return _enter(op, dtypes, microkernels, lambda dtype: ((_WORDS, _WORDS, _WORDS), types.void))
+    return _enter(op, dtypes, microkernels, uses, lambda dtype: ((_WORDS, _WORDS, _WORDS), types.void))
 
 
 def microkernel(
-    name: str, *dtypes: str, signature: Callable[[str], Any]
+    name: str, *dtypes: str, signature: Callable[[str], Any], uses: tuple[str, ...] = ()
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Enter a factory of a microkernel; `signature` gives its Numba signature for a dtype."""
-    return _enter(name, dtypes, (), signature)
+    return _enter(name, dtypes, (), uses, signature)
 
 
 def _enter(
-    op: str, dtypes: tuple[str, ...], microkernels: tuple[str, ...], signature: Callable[[str], Any]
+    op: str,
+    dtypes: tuple[str, ...],
+    microkernels: tuple[str, ...],
+    uses: tuple[str, ...],
+    signature: Callable[[str], Any],
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     def enter_it(factory: Callable[..., Any]) -> Callable[..., Any]:
         for dtype in dtypes:
 
-            def make(symbol: str, dtype: str = dtype) -> bytes:
+            def make(symbol: str, target: Target, dtype: str = dtype) -> bytes:
                 arguments, result = signature(dtype)
-                return compile_object(factory(dtype), arguments, result, symbol)
+                return compile_object(factory(dtype), arguments, result, symbol, target)
 
-            enter(op, dtype, Recipe(make, microkernels))
+            enter(op, dtype, Recipe(make, microkernels, uses))
         return factory
 
     return enter_it
@@ -92,7 +98,8 @@ def native_entry(name: str, signature: Any) -> Callable[[Callable[..., Any]], Ca
     """Enter a function, of no dtype, that native code calls by its address; `signature` is Numba's."""
 
     def enter_it(function: Callable[..., Any]) -> Callable[..., Any]:
-        enter(name, "", Recipe(lambda symbol: compile_object(function, signature.args, signature.return_type, symbol)))
+        arguments, result = signature.args, signature.return_type
+        enter(name, "", Recipe(lambda *made: compile_object(function, arguments, result, *made)))
         return function
 
     return enter_it
@@ -107,7 +114,7 @@ def called_by_python(
     """
 
     def enter_it(function: Callable[..., Any]) -> Callable[..., Any]:
-        enter(name, "", Recipe(lambda symbol: compile_python(function, kinds, symbol, keep_gil=keep_gil)))
+        enter(name, "", Recipe(lambda *made: compile_python(function, kinds, *made, keep_gil=keep_gil)))
         return function
 
     return enter_it

@@ -20,7 +20,7 @@ from fastgru.modules import import_all
 from fastgru.process import lock, undisturbed
 from fastgru.simd import cache
 from fastgru.simd.native import load_object
-from fastgru.simd.target import TARGET
+from fastgru.simd.target import FEATURES, TARGET, Target
 
 __all__ = [
     "BASES",
@@ -72,11 +72,12 @@ FAILURES: Final = {
 
 
 class Recipe(NamedTuple):
-    """How a native function is made: `compile` gives the object code that defines a symbol,
-    `microkernels` those it calls."""
+    """How a native function is made: `compile` gives the object code that defines a symbol, for a level; `microkernels`
+    those it calls. uses: the `target.FEATURES` on which its code depends, be it as constants only."""
 
-    compile: Callable[[str], bytes]
+    compile: Callable[[str, Target], bytes]
     microkernels: tuple[str, ...] = ()
+    uses: tuple[str, ...] = ()
 
 
 class Native:
@@ -134,8 +135,8 @@ class Native:
         if self._found is None or not self._compiled:  # as it may be after a waiting that was ended
             recipe, symbol = _recipe(self.op, self.dtype), f"fastgru_{self.name}"
             with cache.telling():
-                code = recipe.compile(symbol)
-            self._found = cache.Entry(symbol, recipe.microkernels, code)
+                code = recipe.compile(symbol, cache.home(recipe.uses))
+            self._found = cache.Entry(symbol, recipe.microkernels, recipe.uses, code)
             self._compiled = True
             cache.write(self.name, self._found)
         return self._found
@@ -146,7 +147,9 @@ _natives: dict[tuple[str, str], Native] = {}
 
 
 def enter(op: str, dtype: str, recipe: Recipe) -> None:
-    """Put a recipe into the table."""
+    """Put a recipe into the table. Raises `ValueError` where it uses what is none of `target.FEATURES`."""
+    if unknown := set(recipe.uses) - set(FEATURES):
+        raise ValueError(f"{op}: uses {', '.join(sorted(unknown))}, expected some of {', '.join(FEATURES)}")
     _recipes[op, dtype] = recipe
 
 

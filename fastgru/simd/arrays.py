@@ -1,16 +1,26 @@
-"""Whether an object is the array that compiled code expects, and where its data lies: see `simd.ndarray`."""
+"""Whether an object is the array that compiled code expects, and where its data lies: see `simd.ndarray`.
 
+`process` is that of `fastgru.process`, which knows how this Python lays objects out.
+"""
+
+from fastgru.process import HEAD, ITEMS
 from fastgru.simd.compiler import kernel
 from fastgru.simd.memory import offset, pointer
-from fastgru.simd.ndarray import ANY_STRIDE, DATA, DESCR, DIMENSIONS, FLAGS, ITEMS, ND, SIZE, STRIDES, TYPE
+from fastgru.simd.ndarray import ANY_STRIDE, DATA, DESCR, DIMENSIONS, FLAGS, ND, SIZE, STRIDES, TYPE
 
 __all__ = ["data_of", "fits", "holds", "item_of"]
 
 
 @kernel
-def fits(array, expected):
+def _fields(thing, process):
+    """The words behind the head of the object at an address."""
+    return offset(pointer(thing, "int64"), process[HEAD])
+
+
+@kernel
+def fits(array, expected, process):
     """Whether the object at an address is as `ndarray.expectation` says: type and dtype, shape, strides, flags."""
-    words = pointer(array, "int64")
+    words = _fields(array, process)
     if words[TYPE] != expected[0]:
         return False
     if words[DESCR] != expected[1] or (words[FLAGS] & expected[2]) != expected[2]:
@@ -27,19 +37,19 @@ def fits(array, expected):
 
 
 @kernel
-def data_of(array):
+def data_of(array, process):
     """The address of the first element of the array at an address."""
-    return pointer(array, "int64")[DATA]
+    return _fields(array, process)[DATA]
 
 
 @kernel
-def holds(items, kind, count):
+def holds(items, kind, count, process):
     """Whether the object is a tuple, itself and no subclass, of `count` items. `kind` is id(tuple) of this process."""
-    words = pointer(items, "int64")
+    words = _fields(items, process)
     return words[TYPE] == kind and words[SIZE] == count
 
 
 @kernel
-def item_of(items, index):
+def item_of(items, index, process):
     """The address of an item of an object that `holds` found to be a tuple."""
-    return pointer(items, "int64")[ITEMS + index]
+    return pointer(items, "int64")[process[ITEMS] + index]

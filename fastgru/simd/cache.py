@@ -1,16 +1,17 @@
 """Where compiled kernels are kept, and when they are stale.
 
-An entry is a file of its own: a checksum, what it is, and object code. The folder's name carries a hash of the
-package's sources, of the versions of Numba, llvmlite and Python, and of the CPU and its features; a stale folder is
-simply another one. `FASTGRU_CACHE_DIR` moves it. A folder that can be read but not written is used as it is: what it
-lacks is compiled anew in each process. An entry that is damaged, not of this folder, or open to changes by others
-(`simd.trusted`) is as good as none.
+An entry is a file of its own: a checksum, what it is, and object code. It lies in the folder of the lowest level that
+agrees with the target in what the entry's code uses (`Target.home`), so that levels share what is the same for them.
+The name of a folder is that of the target and a hash of the package's sources; under `FASTGRU_TUNE=native` it has the
+CPU and its features as well, and shares nothing. A stale folder is simply another one. The versions of Python, Numba
+and llvmlite are no part of it: they make code, and it needs none of them to run. `FASTGRU_CACHE_DIR` moves all folders.
+One that can be read but not written is used as it is: what it lacks is compiled anew in each process. An entry that is
+damaged, not of its folder, or open to changes by others (`simd.trusted`) is as good as none.
 """
 
 import contextlib
 import functools
 import hashlib
-import importlib.util
 import json
 import os
 import sys
@@ -20,13 +21,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-import llvmlite
-
 from fastgru.simd.cpu import host_cpu
-from fastgru.simd.target import TARGET, TUNED
+from fastgru.simd.target import TARGET, TUNED, Target
 from fastgru.simd.trusted import UntrustedError, open_folder
 
-__all__ = ["Entry", "cache_folder", "describe", "read", "telling", "write"]
+__all__ = ["Entry", "cache_folder", "describe", "home", "read", "telling", "write"]
 
 # Whatever ends up inside compiled code stands in these folders and files.
 _SOURCES = ("simd", "kernels", "process.py")
@@ -40,10 +39,12 @@ _PATIENCE_S: Final = 0.3  # of compiling before anything is said
 
 
 class Entry(NamedTuple):
-    """Object code, its one symbol, and the microkernels that it calls (`kernels.table`)."""
+    """Object code, its one symbol, the microkernels that it calls (`kernels.table`), and the `target.FEATURES` that it
+    depends on."""
 
     symbol: str
     microkernels: tuple[str, ...]
+    uses: tuple[str, ...]
     code: bytes
 
 
@@ -58,30 +59,11 @@ def _user_folder() -> tuple[Path, int]:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastgru", 0o700
 
 
-def _numba_version() -> bytes:
-    """Numba's version file, which tells versions apart without an import of Numba."""
-    spec = importlib.util.find_spec("numba")
-    folder = Path((spec.submodule_search_locations or ["."])[0]) if spec else Path()
-    try:
-        return (folder / "_version.py").read_bytes()
-    except OSError:
-        from importlib.metadata import version
-
-        return version("numba").encode()
-
-
 @functools.cache
 def source_hash() -> str:
-    """A hash of all that compiled code is made of: the sources, the compiler's versions, the CPU."""
+    """A hash of all that compiled code is made of."""
     root = Path(__file__).parent.parent
-    what = (
-        llvmlite.__version__,
-        sys.version_info[:2],
-        sys.implementation.cache_tag,
-        TARGET.name,
-        *(host_cpu() if TUNED else ()),
-    )
-    digest = hashlib.sha256(repr(what).encode() + _numba_version())
+    digest = hashlib.sha256()
     for name in _SOURCES:
         for path in sorted((root / name).rglob("*.py")) or [root / name]:
             digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
@@ -89,23 +71,45 @@ def source_hash() -> str:
 
 
 @functools.cache
-def _place() -> tuple[str, int]:
+def _key(target: Target) -> str:
+    """The name of a target's folder."""
+    if not TUNED:
+        return f"{target.name}-{source_hash()}"
+    name, features = host_cpu()
+    return f"{target.name}-{name}-{hashlib.sha256((source_hash() + features).encode()).hexdigest()[:16]}"
+
+
+@functools.cache
+def _place(target: Target) -> tuple[str, int]:
     try:
         folder, mode = _user_folder()
     except RuntimeError as error:
         raise FileNotFoundError(None, f"there is no home folder ({error})") from None
-    return os.path.abspath(folder / f"{TARGET.name}-{source_hash()}"), mode
+    return os.path.abspath(folder / _key(target)), mode
 
 
-def cache_folder() -> str:
-    """The folder of this version of the kernels, there or not; `OSError` where no place is known for it."""
-    return _place()[0]
+def home(uses: tuple[str, ...]) -> Target:
+    """The level that code of this process is built for and kept at, by what it uses."""
+    return TARGET if TUNED else TARGET.home(uses)
+
+
+def cache_folder(uses: tuple[str, ...] = ()) -> str:
+    """The folder of entries that use these features, there or not; `OSError` where no place is known for it."""
+    return _place(home(uses))[0]
 
 
 def read(name: str) -> Entry | None:
-    """The entry of that name; None where there is none that is whole, of this folder, and safe from others."""
+    """The entry of that name; None where there is none that is whole, for this target, and safe from others."""
+    for target in (TARGET,) if TUNED else TARGET.levels:
+        entry = _read(target, name)
+        if entry is not None and TARGET.agrees(target, entry.uses):
+            return entry
+    return None
+
+
+def _read(target: Target, name: str) -> Entry | None:
     try:
-        with open_folder(cache_folder()) as folder:
+        with open_folder(_place(target)[0]) as folder:
             data = folder.read(name + _SUFFIX, _MOST_BYTES)
     except UntrustedError as error:
         _tell_unused(error)
@@ -118,24 +122,26 @@ def read(name: str) -> Entry | None:
     head, _, code = body.partition(b"\n")
     try:
         found = json.loads(head)
-        if found["name"] != name or found["key"] != source_hash():
+        if found["name"] != name or found["key"] != _key(target):
             return None
-        return Entry(str(found["symbol"]), tuple(map(str, found["microkernels"])), code)
+        names, uses = (tuple(map(str, found[each])) for each in ("microkernels", "uses"))
+        return Entry(str(found["symbol"]), names, uses, code)
     except (ValueError, KeyError, TypeError):
         return None
 
 
 def write(name: str, entry: Entry) -> None:
-    """Keep an entry for other processes, if the folder can be written and trusted: all of it or nothing."""
-    global _swept
-    head = {"name": name, "key": source_hash(), "symbol": entry.symbol, "microkernels": entry.microkernels}
-    body = json.dumps(head).encode() + b"\n" + entry.code
+    """Keep an entry for other processes, if its folder can be written and trusted: all of it or nothing."""
+    target = home(entry.uses)
+    head = {"name": name, "key": _key(target), **entry._asdict()}
+    code = head.pop("code")
+    body = json.dumps(head).encode() + b"\n" + code
     try:
-        place, mode = _place()
+        place, mode = _place(target)
         with open_folder(place, make=mode) as folder:
             folder.write(name + _SUFFIX, _MAGIC + hashlib.sha256(body).digest() + body)
-            if not _swept:
-                _swept = True
+            if place not in _swept:
+                _swept.add(place)
                 folder.sweep()
     except OSError as error:
         _tell_unused(error)
@@ -169,7 +175,8 @@ def _tell_unused(error: OSError) -> None:
 
 
 _spent_s = 0.0
-_told = _told_unused = _swept = False
+_told = _told_unused = False
+_swept: set[str] = set()
 
 
 def _tell() -> None:
@@ -198,15 +205,21 @@ def telling() -> Iterator[None]:
 
 def describe() -> dict[str, Any]:
     """What `fastgru doctor` prints of the cache; "problem" says why it, or an entry of it, is not used, if so."""
-    found: dict[str, Any] = {"directory": "", "writable": False, "entries": 0, "bytes": 0, "problem": ""}
+    found: dict[str, Any] = {"directory": "", "folders": [], "writable": False, "entries": 0, "bytes": 0, "problem": ""}
+    levels = (TARGET,) if TUNED else TARGET.levels
     try:
-        found["directory"], mode = _place()
-        with open_folder(found["directory"], make=mode) as folder:
-            found["writable"] = os.access(folder.path, os.W_OK)
-            for size, fault in folder.files(_SUFFIX):
-                found["entries"] += 1
-                found["bytes"] += size
-                found["problem"] = found["problem"] or fault
+        found["directory"] = os.path.dirname(cache_folder())
+        for target in levels:
+            place, mode = _place(target)
+            if target != levels[0] and not os.path.isdir(place):
+                continue
+            with open_folder(place, make=mode) as folder:
+                found["folders"].append(os.path.basename(place))
+                found["writable"] = os.access(folder.path, os.W_OK)
+                for size, fault in folder.files(_SUFFIX):
+                    found["entries"] += 1
+                    found["bytes"] += size
+                    found["problem"] = found["problem"] or fault
     except OSError as error:
         found["problem"] = _fault(error)
     return found

@@ -22,7 +22,7 @@ from numba.core.registry import cpu_target
 
 from fastgru.errors import FastGRUError
 from fastgru.simd.native import target_machine
-from fastgru.simd.target import TARGET
+from fastgru.simd.target import TARGET, Target
 
 __all__ = ["RAISED", "callable_kernel", "compile_object", "compile_python", "inlined", "kernel"]
 
@@ -134,26 +134,28 @@ def _unlinked(codegen: Any) -> Iterator[None]:
                 delattr(codegen, name)
 
 
-def compile_object(function: Any, arguments: tuple[Any, ...], result: Any, symbol: str) -> bytes:
-    """Object code with one symbol, the C function result(*arguments), in Numba's types."""
-    code: bytes = _compile(function, typing.signature(result, *arguments), symbol, _export_c)
+def compile_object(
+    function: Any, arguments: tuple[Any, ...], result: Any, symbol: str, target: Target = TARGET
+) -> bytes:
+    """Object code of a level with one symbol, the C function result(*arguments), in Numba's types."""
+    code: bytes = _compile(function, typing.signature(result, *arguments), symbol, target, _export_c)
     return code
 
 
-def compile_python(function: Any, kinds: str, symbol: str, *, keep_gil: bool) -> bytes:
-    """Object code with one symbol, a C function that CPython calls (METH_FASTCALL).
+def compile_python(function: Any, kinds: str, symbol: str, target: Target = TARGET, *, keep_gil: bool) -> bytes:
+    """Object code of a level with one symbol, a C function that CPython calls (METH_FASTCALL).
 
     function: of as many 64-bit integers as `kinds` has letters: "i" for an int of Python, "o" for the address of any
     object, borrowed for the call. Returns an integer; `RAISED` where an exception of Python is set, which the caller
     then gets. keep_gil: for what is too short to let others run meanwhile, or lets them run itself.
     """
     signature = typing.signature(types.int64, *[types.int64] * len(kinds))
-    code: bytes = _compile(function, signature, symbol, partial(_export_python, kinds, keep_gil))
+    code: bytes = _compile(function, signature, symbol, target, partial(_export_python, kinds, keep_gil))
     return code
 
 
 @global_compiler_lock
-def _compile(function: Any, signature: Any, symbol: str, export: Callable[..., None]) -> bytes:
+def _compile(function: Any, signature: Any, symbol: str, target: Target, export: Callable[..., None]) -> bytes:
     context = cpu_target.target_context
     context.refresh()
     cpu_target.typing_context.refresh()
@@ -183,7 +185,7 @@ def _compile(function: Any, signature: Any, symbol: str, export: Callable[..., N
     for defined in (*module.functions, *module.global_variables):
         if not defined.is_declaration and defined.name != symbol:
             defined.linkage = "internal"
-    machine = target_machine()
+    machine = target_machine(target)
     tuning = llvm.create_pipeline_tuning_options(speed_level=_OPTIMISATION)
     tuning.loop_vectorization = True
     tuning.slp_vectorization = False
@@ -192,6 +194,8 @@ def _compile(function: Any, signature: Any, symbol: str, export: Callable[..., N
     foreign = [f.name for f in (*module.functions, *module.global_variables) if f.is_declaration and _is_numbas(f.name)]
     if foreign:
         raise FastGRUError(f"{symbol}: its code needs {', '.join(foreign)} of Numba's runtime; kernels must not")
+    for i, local in enumerate(f for f in module.functions if f.linkage == llvm.Linkage.internal):
+        local.name = f"local{i}"  # Numba's has a number of the process
     code: bytes = machine.emit_object(module)
     return code
 

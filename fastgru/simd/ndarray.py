@@ -1,8 +1,10 @@
 """NumPy arrays and tuples of them as compiled code sees them: by the address of the PyObject.
 
-An array's fields are read (`simd.arrays`) where NumPy's C interface has kept them since 1.0 (`PyArrayObject_fields` in
-ndarraytypes.h): after the object's head come data, nd, dimensions, strides, base, descr and flags. A tuple's items lie
-after what `tuple.__basicsize__` counts. `check_layout` proves both before anything relies on them.
+Where an object's own fields begin is the business of the Python that runs, and not known when code is built: it has
+the words of an object's head, whose last is the type, and those of a tuple before its items, from `process`. Behind the
+head an array's fields lie as NumPy's C interface has kept them since 1.0 (`PyArrayObject_fields` in ndarraytypes.h):
+data, nd, dimensions, strides, base, descr and flags; a tuple has its size there. `check_layout` proves it all before
+anything relies on it.
 """
 
 import ctypes
@@ -12,17 +14,17 @@ from typing import Any, Final
 import numpy as np
 
 from fastgru.errors import UnsupportedModelError
+from fastgru.process import HEAD, ITEMS, process
 
 __all__ = [
-    "ANY_STRIDE", "DATA", "DESCR", "DIMENSIONS", "FLAGS", "ITEMS", "ND", "SIZE", "STRIDES", "TYPE", "WRITEABLE",
+    "ANY_STRIDE", "DATA", "DESCR", "DIMENSIONS", "FLAGS", "ND", "SIZE", "STRIDES", "TYPE", "WRITEABLE",
     "check_layout", "expectation",
 ]  # fmt: skip
 
-_HEAD: Final = object.__basicsize__
-TYPE: Final = _HEAD // 8 - 1  # words before the type pointer, the last of the head
-DATA, ND, DIMENSIONS, STRIDES, DESCR, FLAGS = (_HEAD // 8 + i for i in (0, 1, 2, 3, 5, 6))
-SIZE: Final = _HEAD // 8  # of a tuple
-ITEMS: Final = tuple.__basicsize__ // 8
+# Words from the end of an object's head.
+TYPE: Final = -1
+DATA, ND, DIMENSIONS, STRIDES, DESCR, FLAGS = 0, 1, 2, 3, 5, 6
+SIZE: Final = 0  # of a tuple
 WRITEABLE: Final = 0x0400  # NPY_ARRAY_WRITEABLE
 ANY_STRIDE: Final = -(1 << 63)
 
@@ -40,25 +42,27 @@ def expectation(array: np.ndarray[Any, Any], flags: int) -> np.ndarray[Any, np.d
 
 def check_layout() -> None:
     """Raise `UnsupportedModelError` unless the fields lie where this module reads them, by arrays of this NumPy."""
+    head, items_at = int(process[HEAD]), int(process[ITEMS])
     for array in (np.zeros((2, 3, 5), np.float32)[:, ::2], np.zeros(7), np.zeros((), np.int64)):
         array.flags.writeable = array.ndim != 1
-        words = (ctypes.c_int64 * (_HEAD // 8 + 7)).from_address(id(array))
-        shape = (ctypes.c_int64 * array.ndim).from_address(words[DIMENSIONS]) if array.ndim else ()
-        strides = (ctypes.c_int64 * array.ndim).from_address(words[STRIDES]) if array.ndim else ()
+        words = (ctypes.c_int64 * (head + 7)).from_address(id(array))
+        shape = (ctypes.c_int64 * array.ndim).from_address(words[head + DIMENSIONS]) if array.ndim else ()
+        strides = (ctypes.c_int64 * array.ndim).from_address(words[head + STRIDES]) if array.ndim else ()
         if (
-            words[TYPE] != id(np.ndarray)
-            or words[DATA] != array.ctypes.data
-            or words[ND] & 0xFFFFFFFF != array.ndim
+            words[head + TYPE] != id(np.ndarray)
+            or words[head + DATA] != array.ctypes.data
+            or words[head + ND] & 0xFFFFFFFF != array.ndim
             or tuple(shape) != array.shape
             or tuple(strides) != array.strides
-            or words[DESCR] != id(array.dtype)
-            or bool(words[FLAGS] & WRITEABLE) != array.flags.writeable
+            or words[head + DESCR] != id(array.dtype)
+            or bool(words[head + FLAGS] & WRITEABLE) != array.flags.writeable
         ):
             raise UnsupportedModelError(
                 f"arrays of NumPy {np.__version__} are laid out in another way than NumPy 1.0 to 2.4 lay them out: use"
                 " one of those"
             )
     items = (object(), object(), object())
-    words = (ctypes.c_int64 * (ITEMS + len(items))).from_address(id(items))
-    if (words[TYPE], words[SIZE]) != (id(tuple), len(items)) or words[ITEMS:] != [id(item) for item in items]:
+    words = (ctypes.c_int64 * (items_at + len(items))).from_address(id(items))
+    found = words[head + TYPE], words[head + SIZE], *words[items_at:]
+    if found != (id(tuple), len(items), *map(id, items)):
         raise UnsupportedModelError(f"tuples of {sys.implementation.name} are not laid out as CPython's are")

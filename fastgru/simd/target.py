@@ -10,7 +10,7 @@ its features, as some virtual machines name it wrongly. `FASTGRU_TARGET` names a
 import os
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from fastgru.errors import FastGRUError
@@ -102,6 +102,20 @@ class Target(NamedTuple):
         if feature in self.features:
             return "native"
         return "emulated" if f"{feature}-emulated" in self.features else ""
+
+    def agrees(self, other: "Target", uses: Iterable[str]) -> bool:
+        """Whether code that depends on these of `FEATURES`, beyond the base, is the same for both."""
+        return all(self.has(feature) == other.has(feature) for feature in uses)
+
+    @property
+    def levels(self) -> tuple["Target", ...]:
+        """Those of its base whose code it runs, the lowest first, itself last."""
+        same = [target for target in TARGETS if target[:2] == self[:2] and target.base == self.base]
+        return tuple(target for target in same if set(target.features) <= set(self.features))
+
+    def home(self, uses: Iterable[str]) -> "Target":
+        """The level that code which depends on these of `FEATURES` is built for: the lowest that agrees."""
+        return next(target for target in self.levels if self.agrees(target, tuple(uses)))
 
     @property
     def needs(self) -> tuple[str, ...]:

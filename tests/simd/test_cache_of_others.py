@@ -52,7 +52,7 @@ DIE = """
 import os, signal
 from fastgru.simd import cache
 os.replace = lambda *names, **folders: os.kill(os.getpid(), signal.SIGKILL)
-cache.write("put", cache.Entry("put", (), bytes(1 << 20)))
+cache.write("put", cache.Entry("put", (), (), bytes(1 << 20)))
 """
 
 

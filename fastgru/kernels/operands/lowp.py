@@ -30,12 +30,14 @@ _BLOCK_BYTES: Final = 1 << 17  # quantised rows stay in the L2 while the panels 
 class LowpLayout(NamedTuple):
     """depth(K): bytes of one output of a panel. row(K): bytes of a quantised row of K values.
 
-    microkernels: those that quantise rows, and multiply by a panel and by three.
+    microkernels: those that quantise rows, and multiply by a panel and by three. uses: the `target.FEATURES` by which
+    depth and row differ.
     """
 
     depth: Callable[[int], int]
     row: Callable[[int], int]
     microkernels: tuple[str, str, str]
+    uses: tuple[str, ...]
 
 
 def _bfloat16_depth(K: int) -> int:
@@ -55,8 +57,10 @@ def _int8_row(K: int) -> int:
 
 
 LOWP: Final = {
-    "bfloat16": LowpLayout(_bfloat16_depth, _bfloat16_row, ("bfloat16_quantise", "bfloat16_panel", "bfloat16_gates")),
-    "int8": LowpLayout(_int8_depth, _int8_row, ("int8_quantise", "int8_panel", "int8_gates")),
+    "bfloat16": LowpLayout(
+        _bfloat16_depth, _bfloat16_row, ("bfloat16_quantise", "bfloat16_panel", "bfloat16_gates"), ()
+    ),
+    "int8": LowpLayout(_int8_depth, _int8_row, ("int8_quantise", "int8_panel", "int8_gates"), ("vnni", "dotprod")),
 }
 MICROKERNELS: Final = tuple(name for layout in LOWP.values() for name in layout.microkernels)
 

@@ -1,0 +1,29 @@
+"""Print where entries are kept for the target that FASTGRU_TARGET names, and hashes of what is compiled, as JSON.
+
+python built_worker.py [name ...]: of all entries, or of those that are named.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+
+from fastgru.kernels import table
+from fastgru.simd import cache
+
+
+def built(names: list[str]) -> dict[str, list[str]]:
+    """Of each entry its level, and a hash of its object code."""
+    found = {}
+    for native in table.entries():
+        if not names or native.name in names:
+            recipe = table._recipe(native.op, native.dtype)
+            home = cache.home(recipe.uses)
+            code = recipe.compile(f"fastgru_{native.name}", home)
+            found[native.name] = [home.level, hashlib.sha256(code).hexdigest()]
+    return found
+
+
+if __name__ == "__main__":
+    print(json.dumps(built(sys.argv[1:])))

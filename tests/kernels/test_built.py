@@ -1,0 +1,87 @@
+"""What is built: the same code for levels that agree on what it uses, whichever process builds it, for every target."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fastgru.kernels.registry import handler
+from fastgru.simd.target import Target
+
+WORKER = Path(__file__).parent / "built_worker.py"
+FEW = ("linear_float32", "linear_int8_float32", "gru_step_reset_after_bfloat16_float32", "int8_quantise_float32",
+       "bfloat16_panel_float32", "run_alone")  # fmt: skip
+
+
+def built(target: str, *names: str, **settings: str) -> dict[str, list[str]]:
+    paths = [str(WORKER.parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "FASTGRU_TARGET": target, **settings}
+    command = [sys.executable, str(WORKER), *names]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1800, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return dict(json.loads(done.stdout))
+
+
+def agreeing(one: dict[str, list[str]], other: dict[str, list[str]]) -> list[str]:
+    """The entries that both keep at one level, whose code must be the same."""
+    names = [name for name in one if one[name][0] == other[name][0]]
+    assert [name for name in names if one[name] != other[name]] == []
+    return names
+
+
+def test_levels_that_agree_on_what_an_entry_uses_share_its_code() -> None:
+    """A feature that an entry uses and does not declare shows as other code, or stops LLVM."""
+    low, high = built("v4", *FEW, PYTHONHASHSEED="1"), built("v4+vnni+bf16", *FEW, PYTHONHASHSEED="2")
+    assert agreeing(low, high) == sorted({"linear_float32", "gru_step_reset_after_bfloat16_float32", "run_alone"})
+    assert {high[name][0] for name in ("linear_int8_float32", "int8_quantise_float32")} == {"v4+vnni"}
+    assert high["bfloat16_panel_float32"][0] == "v4+vnni+bf16"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(
+    "levels",
+    [("v3", "v3+vnni"), ("v4", "v4+vnni", "v4+vnni+bf16", "v4+amx", "v4+amx-emulated"),
+     ("linux-aarch64", "linux-aarch64+dotprod", "linux-aarch64+i8mm+bf16")],
+)  # fmt: skip
+def test_all_levels_that_agree_on_what_any_entry_uses_share_its_code(levels: tuple[str, ...]) -> None:
+    lowest, *others = map(built, levels)
+    for other in others:
+        assert len(agreeing(lowest, other)) > 100
+
+
+def test_an_entry_that_uses_what_there_is_not_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"nothing: uses mmx, expected some of vnni, bf16"):
+        handler("nothing", "float32", uses=("vnni", "mmx"))(lambda dtype: None)
+
+
+@pytest.mark.parametrize(
+    ("level", "uses", "home"),
+    [
+        ("v4+amx", (), "v4"),
+        ("v4+amx", ("vnni",), "v4+vnni"),
+        ("v4+amx", ("bf16",), "v4+vnni+bf16"),
+        ("v4+amx", ("vnni", "amx"), "v4+amx"),
+        ("v4+vnni", ("bf16", "amx"), "v4"),
+        ("v4+amx-emulated", ("vnni",), "v4"),
+        ("v4+amx-emulated", ("vnni", "amx"), "v4+amx-emulated"),
+        ("v3+vnni", ("vnni", "amx"), "v3+vnni"),
+        ("v3", ("vnni",), "v3"),
+    ],
+)
+def test_an_entry_is_kept_at_the_lowest_level_that_agrees(level: str, uses: tuple[str, ...], home: str) -> None:
+    assert Target("linux", "x86-64", level).home(uses).level == home
+
+
+@pytest.mark.parametrize(
+    ("level", "uses", "home"),
+    [("i8mm+bf16", ("dotprod",), "dotprod"), ("dotprod", ("bf16", "i8mm"), ""), ("i8mm+bf16", (), "")],
+)
+def test_on_arm_as_well(level: str, uses: tuple[str, ...], home: str) -> None:
+    assert Target("macos", "aarch64", level).home(uses).level == home
