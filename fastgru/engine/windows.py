@@ -20,7 +20,7 @@ from fastgru.process import once
 from fastgru.records import dataclass
 from fastgru.reference.windows import Windows
 
-__all__ = ["Phase", "SlidingAxis", "WindowWords", "sliding", "transposed", "window_words"]
+__all__ = ["POINT", "Phase", "SlidingAxis", "WindowWords", "sliding", "transposed", "window_words"]
 
 _SHORT: Final = 2  # rows shorter than a vector by this factor are read down their columns instead
 
@@ -72,7 +72,7 @@ class SlidingAxis:
 
 
 _MOST_PHASES: Final = 1 << 14  # each of which is words of the program
-_POINT: Final = SlidingAxis(1, 1, 1, 1, (Phase(0, 1, ((0, 0),)),))
+POINT: Final = SlidingAxis(1, 1, 1, 1, (Phase(0, 1, ((0, 0),)),))
 
 
 def sliding(spatial: Sequence[int], windows: Windows) -> list[SlidingAxis]:
@@ -133,12 +133,12 @@ def window_words(x: View, axes: Sequence[SlidingAxis], C: int, read: int, O: int
         raise UnsupportedModelError(
             f"windows over {len(axes)} axes; one and two are supported: slide over one axis at a time"
         )
-    h, w = axes if len(axes) == 2 else (_POINT, axes[0])
+    h, w = axes if len(axes) == 2 else (POINT, axes[0])
     s_h, s_w = x.strides[-2:] if len(axes) == 2 else (0, x.strides[-1])
     y_h, y_w = w.outputs, 1
     swapped = False
-    if h is not _POINT and w.plain and (s_h == w.size * s_w or h.size == 1) and h.in_step == h.out_step == 1:
-        h, w, s_h, y_h, swapped = _POINT, _merged(h, w.size), 0, h.outputs * w.outputs, True
+    if h is not POINT and w.plain and (s_h == w.size * s_w or h.size == 1) and h.in_step == h.out_step == 1:
+        h, w, s_h, y_h, swapped = POINT, _merged(h, w.size), 0, h.outputs * w.outputs, True
     elif w.outputs * _SHORT <= lanes and h.outputs > w.outputs:
         h, w, s_h, s_w, y_h, y_w, swapped = w, h, s_w, s_h, y_w, y_h, True
     plane = h.outputs * w.outputs

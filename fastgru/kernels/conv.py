@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from fastgru.kernels.operands.conv import CHANNEL_TILES, CONV, PHASE
+from fastgru.kernels.operands.conv import BLOCK, CHANNEL_TILES, CONV, PHASE
 from fastgru.kernels.operands.team import LOOK_WORK
 from fastgru.kernels.registry import handler, kernel, tensor
 from fastgru.kernels.team import spend
@@ -22,11 +22,10 @@ from fastgru.kernels.windows import collect, pad_image
 from fastgru.simd.memory import address, lanes_of, offset, pointer
 from fastgru.simd.rowtile import make_row_tile
 
-__all__ = ["BLOCK", "conv"]
+__all__ = ["conv"]
 
 AT, OF = CONV.at, PHASE.at
 
-BLOCK: Final = 256
 _WIDEST: Final = CHANNEL_TILES[0]
 
 

@@ -10,7 +10,7 @@ from fastgru.kernels.rows import copy_row
 from fastgru.simd.memory import lanes_of, offset, pointer
 from fastgru.simd.shuffle import transpose_tile
 
-__all__ = ["copy", "gather", "transpose"]
+__all__ = ["copy", "gather", "transpose", "transpose_plane"]
 
 AT, FROM = COPY.at, GATHER.at
 
@@ -61,7 +61,7 @@ def copy(dtype: str) -> Any:
 
 
 @kernel
-def _transpose_plane(p, q, rows, columns, apart, beyond):
+def transpose_plane(p, q, rows, columns, apart, beyond):
     """q[r * beyond + c] = p[c * apart + r]; both sizes are at least 4."""
     lanes = lanes_of(p)
     wide = lanes > 4 and rows >= lanes and columns >= lanes
@@ -102,7 +102,7 @@ def transpose(dtype: str) -> Any:
                     for d in range(n[3]):
                         p = offset(source, a * s[0] + b * s[1] + c * s[2] + d * s[3])
                         q = offset(target, a * t[0] + b * t[1] + c * t[2] + d * t[3])
-                        _transpose_plane(p, q, n[4], n[5], s[5], t[4])
+                        transpose_plane(p, q, n[4], n[5], s[5], t[4])
 
     return handle
 

@@ -7,11 +7,11 @@ pixels which neighbouring outputs read lie side by side. The same layout takes o
 from fastgru.kernels.operands.windows import COLLECT, PAD
 from fastgru.kernels.registry import kernel
 from fastgru.kernels.rows import copy_row
-from fastgru.simd.memory import lanes_of, load, offset, store
+from fastgru.simd.memory import lanes_of, load, load_tail, offset, store
 from fastgru.simd.shuffle import evens, odds
 from fastgru.simd.vector import splat
 
-__all__ = ["collect", "pad_image", "pad_plane"]
+__all__ = ["collect", "pad_image", "pad_plane", "pad_zeros"]
 
 FROM, TO = PAD.at, COLLECT.at
 
@@ -72,6 +72,37 @@ def pad_image(x, words, fill, out):
     size = words[FROM.rows] * words[FROM.phases] * words[FROM.run]
     for c in range(words[FROM.C]):
         pad_plane(offset(x, c * words[FROM.s_c]), words, fill, offset(out, c * size))
+
+
+@kernel
+def pad_zeros(x, words, zero, out):
+    """As `pad_image` with zeros, for rows that are often shorter than a vector: a row's end is written with it.
+
+    What is written behind a row is zero, and belongs to the padding or to a row that is written later; behind the last
+    one there must be room for a vector.
+    """
+    rows, first, step, H = words[FROM.rows], words[FROM.first], words[FROM.step], words[FROM.H]
+    left, run, s_h, s_w = words[FROM.left], words[FROM.run], words[FROM.s_h], words[FROM.s_w]
+    begin, end = max(left, 0), min(words[FROM.W], left + words[FROM.columns])
+    lanes, count = lanes_of(out), max(end - begin, 0)
+    if words[FROM.phases] != 1 or s_w != 1:
+        pad_image(x, words, zero, out)
+        return
+    top = max((step - 1 - first) // step, 0)
+    bottom = max(min((H - 1 - first) // step + 1, rows), top)
+    blank = splat(zero)
+    for i in range(0, words[FROM.C] * rows * run, lanes):
+        store(out, i, blank)
+    for c in range(words[FROM.C]):
+        source = offset(x, c * words[FROM.s_c] + begin * s_w)
+        target = offset(out, c * rows * run + begin - left)
+        for r in range(top, bottom):
+            p, q, i = offset(source, (first + r * step) * s_h), offset(target, r * run), 0
+            while i + lanes <= count:
+                store(q, i, load(p, i))
+                i += lanes
+            if i < count:
+                store(q, i, load_tail(p, i, count - i))
 
 
 @kernel

@@ -12,11 +12,12 @@ import numpy as np
 from fastgru.graph import Array
 from fastgru.kernels.operands.conv import CHANNEL_TILES
 from fastgru.packing.aligned import empty
+from fastgru.packing.panels import pack_matrices, padded, unpack_matrices
 
-__all__ = ["pack_kernels", "unpack_kernels"]
+__all__ = ["pack_kernels", "pack_panels", "tiles", "unpack_kernels", "unpack_panels"]
 
 
-def _tiles(O: int, groups: int) -> Iterator[tuple[int, int]]:
+def tiles(O: int, groups: int) -> Iterator[tuple[int, int]]:
     """(first output, outputs) of each tile."""
     each = O // groups
     for g in range(groups):
@@ -34,7 +35,7 @@ def pack_kernels(matrices: list[Array], groups: int, dtype: Any) -> Array:
     at = 0
     for matrix in matrices:
         O, K = matrix.shape
-        for first, count in _tiles(O, groups):
+        for first, count in tiles(O, groups):
             flat[at : at + K * count].reshape(K, count)[...] = matrix[first : first + count].T
             at += K * count
     return flat
@@ -45,8 +46,28 @@ def unpack_kernels(flat: Array, groups: int, O: int, inputs: list[int]) -> list[
     matrices, at = [], 0
     for K in inputs:
         matrix = np.empty((O, K), flat.dtype)
-        for first, count in _tiles(O, groups):
+        for first, count in tiles(O, groups):
             matrix[first : first + count] = flat[at : at + K * count].reshape(K, count).T
             at += K * count
         matrices.append(matrix)
+    return matrices
+
+
+def pack_panels(matrices: list[Array], groups: int, dtype: Any) -> Array:
+    """Matrices (O, K), K its own for each: the panels of each group of outputs, one after the other."""
+    if not matrices:
+        return empty((0,), dtype)
+    each = [pack_matrices([some], dtype) for matrix in matrices for some in np.split(matrix, groups)]
+    flat = empty((sum(a.size for a in each),), dtype)
+    return np.concatenate(each, out=flat)
+
+
+def unpack_panels(flat: Array, groups: int, O: int, inputs: list[int]) -> list[Array]:
+    """The inverse of `pack_panels`; `inputs` gives the K of each matrix."""
+    matrices, at = [], 0
+    for K in inputs:
+        size = padded(O // groups, flat.dtype) * K
+        some = [flat[at + g * size : at + (g + 1) * size] for g in range(groups)]
+        matrices.append(np.concatenate([unpack_matrices(a, 1, O // groups, K)[0] for a in some]))
+        at += groups * size
     return matrices

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fastgru.kernels.operands.gemm import PANEL_VECTORS
 from fastgru.packing.aligned import ALIGNMENT, empty, zeros
-from fastgru.packing.conv import pack_kernels, unpack_kernels
+from fastgru.packing.conv import pack_kernels, pack_panels, unpack_kernels, unpack_panels
 from fastgru.packing.gru import pack_gru, unpack_gru
 from fastgru.packing.panels import pack_matrices, pack_vectors, padded, panels, unpack_matrices, unpack_vectors
 from fastgru.packing.recurrent import pack_peephole, pack_recurrent, unpack_peephole, unpack_recurrent
@@ -44,6 +44,16 @@ def test_kernels_come_back(dtype, groups, each, inputs):
     flat = pack_kernels(matrices, groups, dtype)
     assert flat.shape == (sum(m.size for m in matrices),)
     for before, after in zip(matrices, unpack_kernels(flat, groups, groups * each, inputs), strict=True):
+        np.testing.assert_array_equal(after, before)
+
+
+@given(dtype=DTYPES, groups=st.integers(1, 3), each=SIZES, inputs=st.lists(st.integers(0, 9), max_size=4))
+def test_panels_of_kernels_come_back(dtype, groups, each, inputs):
+    matrices = [normal(groups * each, K, seed=i) for i, K in enumerate(inputs)]
+    flat = pack_panels(matrices, groups, dtype)
+    assert flat.shape == (groups * padded(each, dtype) * sum(inputs),)
+    assert flat.size == 0 or flat.ctypes.data % ALIGNMENT == 0
+    for before, after in zip(matrices, unpack_panels(flat, groups, groups * each, inputs), strict=True):
         np.testing.assert_array_equal(after, before)
 
 
