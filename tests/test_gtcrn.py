@@ -44,7 +44,7 @@ def test_the_raw_file_plans_to_the_program_of_the_simplified_one(folder):
     assert len(raw.names) <= len(simple.names) < 240
     kinds = {name.removesuffix("_float32").removesuffix("_int32") for name in raw.names}
     grus = {"gru_reset_after", "gru_step_reset_after"}
-    assert kinds <= {"conv", "copy", "fusion", "layer_norm", "linear", "reduce_sum", "transpose", *grus}
+    assert kinds <= {"conv", "conv_panel", "copy", "fusion", "layer_norm", "linear", "reduce_sum", "transpose", *grus}
 
 
 def test_both_files_give_the_same_bits(folder, golden):

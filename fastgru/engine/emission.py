@@ -64,7 +64,7 @@ class Instruction:
 
 @dataclass(eq=False)
 class Scope:
-    """The whole plan, the body of a loop, or a branch, while it is emitted. copies: what was copied there, by what."""
+    """The whole plan, the body of a loop, or a branch, while it is emitted. copies: what was made there, of what."""
 
     loop: Jump | None = None
     copies: dict[tuple[Any, ...], View] = field(default_factory=dict)

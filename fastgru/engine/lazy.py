@@ -5,7 +5,7 @@ the source of that region; what nobody reads is never copied; and an instruction
 nothing has read yet, writes it where it belongs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from fastgru.engine.boxes import MAX_BOXES, box_of, common_box, visible
@@ -43,15 +43,26 @@ class LazyCopies(Emitter):
         view = self.view(value)
         if view.contiguous:
             return view.as_strided(view.shape, contiguous_strides(view.shape))
-        key = (view.buffer, view.offset, view.shape, view.strides, view.dtype)
-        copy = next((scope.copies[key] for scope in self.scopes if key in scope.copies), None)
-        if copy is None:
+
+        def copied(before: bool) -> View:
+            copy = self.assemble(view.shape, view.dtype, [Region((0,) * view.ndim, view, self.label)])
+            if before:  # or it would be made where it is read, again and again
+                self.flush(copy.buffer)
+            return copy
+
+        return self.made_of(view, "contiguous", copied)
+
+    def made_of(self, view: View, what: str, make: Callable[[bool], View]) -> View:
+        """What is made of a tensor, before the loops that it is outside of: once, as long as it is there.
+
+        make(whether that is before a loop that is being emitted).
+        """
+        key = (what, view.buffer, view.offset, view.shape, view.strides, view.dtype)
+        made = next((scope.copies[key] for scope in self.scopes if key in scope.copies), None)
+        if made is None:
             with self.outside(view.buffer.depth) as scope:
-                copy = self.assemble(view.shape, view.dtype, [Region((0,) * view.ndim, view, self.label)])
-                if scope is not self.scopes[-1]:  # or it would be made where it is read, again and again
-                    self.flush(copy.buffer)
-            scope.copies[key] = copy
-        return copy
+                made = scope.copies[key] = make(scope is not self.scopes[-1])
+        return made
 
     def rows(self, value: Value) -> View:
         """The value as it lies where it lies in rows, or where bringing it into rows takes long; else copied."""

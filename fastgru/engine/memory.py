@@ -112,5 +112,6 @@ class Memory:
         return self.packed((constant.name, "as it is"), aligned, [constant])
 
     def _buffer(self, nbytes: int, kind: Kind, name: str = "") -> Buffer:
-        self.buffers.append(Buffer(nbytes, kind, name, depth=self.depth))
+        depth = 0 if kind == "constant" else self.depth
+        self.buffers.append(Buffer(nbytes, kind, name, depth=depth))
         return self.buffers[-1]

@@ -19,7 +19,7 @@ from fastgru.kernels.operands.conv import BLOCK, MOST_PIXELS, TILE
 from fastgru.kernels.operands.windows import PAD
 from fastgru.packing.conv import tiles
 from fastgru.packing.panels import padded, panels
-from fastgru.simd.cpu import LANES, REGISTERS
+from fastgru.simd.target import LANES, REGISTERS
 
 __all__ = ["PixelWords", "less_by_channels", "pixel_words", "tile_pixels"]
 

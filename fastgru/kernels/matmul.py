@@ -6,17 +6,17 @@ import numpy as np
 
 from fastgru.kernels.gemm import panel_count, panel_width
 from fastgru.kernels.linear import Affine, affine
-from fastgru.kernels.operands.matmul import MATMUL
+from fastgru.kernels.operands.matmul import MATMUL, PACK_PANELS
 from fastgru.kernels.operands.strides import NDITER
 from fastgru.kernels.operands.team import LOOK_WORK
 from fastgru.kernels.registry import BASES, handler, kernel, tensor
 from fastgru.kernels.strides import row_start
 from fastgru.kernels.team import spend
-from fastgru.simd.memory import lanes_of, offset, pointer
+from fastgru.simd.memory import address, lanes_of, offset, pointer
 
-__all__ = ["matmul"]
+__all__ = ["matmul", "pack_panels"]
 
-AT = MATMUL.at
+AT, OF = MATMUL.at, PACK_PANELS.at
 
 
 @kernel
@@ -39,6 +39,25 @@ def _pack(b, b_k, b_o, K, O, panels):
         v += width
 
 
+@handler("pack_panels", "float32", "float64")
+def pack_panels(dtype: str) -> Any:
+    """What `matmul` would pack in every iteration of a loop, once."""
+
+    def handle(operands, bases, team):
+        b, panels = pointer(tensor(bases, operands, OF.b), dtype), pointer(tensor(bases, operands, OF.panels), dtype)
+        K, O, nditer, left = operands[OF.K], operands[OF.O], offset(operands, OF.nditer), np.int64(LOOK_WORK)
+        size = (O + lanes_of(b) - 1) // lanes_of(b) * lanes_of(b) * K
+        for at in range(nditer[NDITER.rows]):
+            _pack(
+                offset(b, row_start(nditer, 0, at)), operands[OF.b_k], operands[OF.b_o], K, O, offset(panels, at * size)
+            )
+            left = spend(left, K * O, team, bases)
+            if left < 0:
+                return
+
+    return handle
+
+
 @handler("matmul", "float32", "float64", microkernels=("gemm_panel",))
 def matmul(dtype: str) -> Any:
     """y = a b for stacks of matrices; a matrix b that comes again for the next a is packed once."""
@@ -50,16 +69,18 @@ def matmul(dtype: str) -> Any:
         panels = pointer(tensor(bases, operands, AT.panels), dtype)
         M, K, O, nditer = operands[AT.M], operands[AT.K], operands[AT.O], offset(operands, AT.nditer)
         count = panel_count((O + lanes_of(a) - 1) // lanes_of(a))
-        layer = Affine(bases[BASES.gemm_panel], panels, K, K, O, 0, count, zeros, edge)
-        packed, left = -1, np.int64(LOOK_WORK)
+        whole, packed, left = address(panels) == 0, -1, np.int64(LOOK_WORK)
         for at in range(nditer[NDITER.rows]):
             start = row_start(nditer, 1, at)
-            if at == 0 or start != packed:
+            if whole:
+                panels = offset(b, start)
+            elif start != packed:
                 _pack(offset(b, start), operands[AT.b_k], operands[AT.b_o], K, O, panels)
                 packed = start
             left = spend(left, M * K * O, team, bases)
             if left < 0:
                 return
+            layer = Affine(bases[BASES.gemm_panel], panels, K, K, O, 0, count, zeros, edge)
             affine(team, bases, layer, offset(a, row_start(nditer, 0, at)), operands[AT.a_m], M, offset(y, at * M * O))
 
     return handle

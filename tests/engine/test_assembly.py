@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastgru.engine import Executable
+from fastgru.engine.ops import conv
 from fastgru.graph import Graph, Node, TensorSpec
 from fastgru.reference import evaluate
 
@@ -144,9 +145,11 @@ def test_what_is_computed_for_a_concatenation_is_written_there():
     assert names(graph) == ("fusion_float32",) * 2
 
 
+@pytest.mark.parametrize("by_channels", [False, True])
 @pytest.mark.parametrize(("height", "width", "strides"), [(16, 3, [2, 1]), (5, 40, [1, 1]), (5, 40, [1, 2])])
-def test_a_convolution_made_channel_by_channel_first(height, width, strides):
+def test_a_convolution_made_channel_by_channel_first(monkeypatch, height, width, strides, by_channels):
     """Its images and channels change places in what reads it; what it is staged in keeps the layout of its own."""
+    monkeypatch.setattr(conv, "less_by_channels", lambda *given: by_channels)
     x, weight = normal(3, 4, height, width), normal(6, 2, 2, 2)
     attrs = {"strides": strides, "dilations": [1, 1], "pads": "same_upper", "group": 2}
     nodes = [
@@ -157,7 +160,7 @@ def test_a_convolution_made_channel_by_channel_first(height, width, strides):
     ]
     graph = graph_of(nodes, {"x": x}, ["y"], {"weight": weight, "rows": i64(6, -1)})
     agree(graph, {"x": x}, "float32")
-    assert names(graph) == ("conv_float32", "reduce_extreme_float32")
+    assert names(graph) == ("conv_panel_float32" if by_channels else "conv_float32", "reduce_extreme_float32")
 
 
 def test_a_slice_of_a_scattered_tensor_reads_what_was_put_there():

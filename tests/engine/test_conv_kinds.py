@@ -55,7 +55,7 @@ def test_both_kinds_give_the_same_bits(monkeypatch, seed, dtype):
     for kind in (False, True):
         monkeypatch.setattr(lowering, "less_by_channels", lambda *given, kind=kind: kind)
         try:
-            results.append(Executable(graph, dtype).run({"x": x})["y"])
+            results.append(Executable(graph, precision=dtype).run({"x": x})["y"])
         except ShapeError:  # a kernel that is larger than the padded image
             pytest.skip("windows that do not fit")
     a, b = (y.view(f"int{8 * y.itemsize}") for y in results)
@@ -69,7 +69,7 @@ def test_what_is_left_out_at_the_edges_is_only_what_adds_nothing():
     weight[:, :, 0, 0] = np.inf
     graph = convolution("conv", weight, {"strides": [1, 1], "dilations": [1, 1], "pads": [1, 1, 1, 1]})
     x = np.ones((1, 1, 4, 5))
-    executable = Executable(graph, "float32")
+    executable = Executable(graph)
     assert handlers(executable, x) == ["conv_panel_float32"]
     with np.errstate(invalid="ignore"):
         np.testing.assert_array_equal(executable.run({"x": x})["y"], run_graph(graph, {"x": x})["y"])
@@ -83,13 +83,13 @@ def test_channels_are_taken_where_pixels_do_not_fill_vectors(O, sizes, expected)
     rng = np.random.default_rng(0)
     attrs = {"strides": [1, 1], "dilations": [1, 1], "pads": [1, 1, 1, 1]}
     graph = convolution("conv", rng.standard_normal((O, 8, 3, 3)), attrs)
-    assert handlers(Executable(graph, "float32"), rng.standard_normal((1, 8, *sizes))) == [f"{expected}_float32"]
+    assert handlers(Executable(graph), rng.standard_normal((1, 8, *sizes))) == [f"{expected}_float32"]
 
 
 def test_a_batch_has_the_bits_of_each_image():
     rng = np.random.default_rng(3)
     attrs = {"strides": [1], "dilations": [1], "pads": [1, 1]}
-    executable = Executable(convolution("conv", rng.standard_normal((24, 7, 3)), attrs), "float32")
+    executable = Executable(convolution("conv", rng.standard_normal((24, 7, 3)), attrs))
     x = rng.standard_normal((35, 7, 2)).astype(np.float32)
     whole = executable.run({"x": x})["y"]
     each = np.concatenate([executable.run({"x": x[n : n + 1]})["y"] for n in range(len(x))])

@@ -193,6 +193,31 @@ def test_what_is_copied_for_a_body_is_copied_once():
     assert copies[0] < names.index("loop_begin_int64")
 
 
+@pytest.mark.parametrize("stack", [(), (3,)])
+def test_a_matrix_from_outside_is_packed_once(stack):
+    """Computed, so that no pack can be kept; it keeps the bits of a matrix that is packed in every iteration."""
+
+    def run(inside):
+        nodes = [Node("activation", ("m",), ("n",), TANH)]
+        body = loop_body(
+            *nodes[:inside], Node("matmul", ("h", "n"), ("hm",)), Node("binary", ("hm", "x"), ("h2",), ADD),
+            inputs="i h x", captured="m" if inside else "n", outputs="- h2 h2",
+        )  # fmt: skip
+        loop = Node("loop", ("", "", "h0", "xs", "m" if inside else "n"), ("hn", "ys"), looping(body, out=(0,)))
+        specs = tuple(TensorSpec(name, "float32", (None,) * a.ndim) for name, a in feeds.items())
+        outputs = tuple(TensorSpec(name, "float32", None) for name in ("hn", "ys"))
+        executable = Executable(Graph(specs, outputs, (*nodes[inside:], loop), {}))
+        names = executable.program({name: a.shape for name, a in feeds.items()}).names
+        return executable.run(feeds), [name for name in names if name.startswith(("pack", "loop", "matmul"))]
+
+    feeds = {"xs": normal(5, *stack, 2, 20), "h0": normal(*stack, 2, 20), "m": normal(*stack, 20, 20)}
+    (packed, names), (plain, others) = run(0), run(1)
+    assert names == ["pack_panels_float32", "loop_begin_int64", "matmul_float32", "loop_next_int64"]
+    assert "pack_panels_float32" not in others
+    for name in packed:
+        np.testing.assert_array_equal(packed[name].view(np.int32), plain[name].view(np.int32))
+
+
 def test_a_profile_says_how_often():
     graph, feeds = cell()
     timings = fastgru.Model(graph).profile(feeds)

@@ -10,7 +10,7 @@ from fastgru.engine.ops.shape import reshaped
 from fastgru.engine.strides import broadcast_shape, broadcast_strides, merged_axes, nditer_words
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.kernels.operands.linear import edge_elements
-from fastgru.kernels.operands.matmul import MATMUL, panel_elements
+from fastgru.kernels.operands.matmul import MATMUL, PACK_PANELS, panel_elements
 from fastgru.packing.panels import pack_vectors
 from fastgru.simd.target import LANES
 
@@ -57,13 +57,27 @@ def _stacked(builder: PlanBuilder, a: View, b: View, stack: tuple[int, ...], M: 
         return y
     zeros = builder.packed(("zeros", str(O)), lambda: pack_vectors([None], O, dtype))
     edge = builder.new((edge_elements(O, dtype),))
-    panels = builder.new((panel_elements(K, O, LANES[dtype]),))
-    outer = [v.as_strided(v.shape[:-2], v.strides[:-2]) for v in (a, b)]
-    # One stack after the other: the row of the walk is a single product.
-    axes = [*merged_axes(stack, [broadcast_strides(v, stack) for v in outer]), (1, (1, 1))]
+    ready = None
+    if b.buffer.depth < builder.depth:  # the same in every iteration
+        ready = builder.made_of(b, "panels", lambda _: _packed(builder, b, K, O))
+    panels = builder.new((panel_elements(K, O, LANES[dtype]),)) if ready is None else None
+    outer = [v.as_strided(v.shape[:-2], v.strides[:-2]) for v in (a, b if ready is None else ready)]
+    # One stack after the other: the row of the nd-iterator is a single matrix product.
     builder.emit("matmul", dtype, MATMUL, {
-        "a": a, "b": b, "y": y, "zeros": zeros, "edge": edge, "panels": panels, "M": M, "K": K, "O": O,
-        "a_m": a.strides[-2], "b_k": b.strides[-2], "b_o": b.strides[-1],
-        "nditer": nditer_words(axes),
+        "a": a, "b": b if ready is None else ready, "y": y, "zeros": zeros, "edge": edge, "panels": panels, "M": M,
+        "K": K, "O": O, "a_m": a.strides[-2], "b_k": b.strides[-2], "b_o": b.strides[-1],
+        "nditer": nditer_words([*merged_axes(stack, [broadcast_strides(v, stack) for v in outer]), (1, (1, 1))]),
     }, writes="y")  # fmt: skip
     return y
+
+
+def _packed(builder: PlanBuilder, b: View, K: int, O: int) -> View:
+    """The stacks of b, each as panels: (..., 1, elements of the panels)."""
+    stack = b.shape[:-2]
+    panels = builder.new((*stack, 1, panel_elements(K, O, LANES[b.dtype])))
+    outer = merged_axes(stack, [b.strides[:-2]])
+    builder.emit("pack_panels", b.dtype, PACK_PANELS, {
+        "b": b, "panels": panels, "K": K, "O": O, "b_k": b.strides[-2], "b_o": b.strides[-1],
+        "nditer": nditer_words([*outer, (1, (1,))]),
+    }, writes="panels")  # fmt: skip
+    return panels
