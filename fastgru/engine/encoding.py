@@ -136,7 +136,8 @@ def _words(steps: Sequence[Instruction]) -> NDArray[np.int64]:
     for step, after in zip_longest(steps, steps[1:]):
         # What runs side by side may be of any member, and all of them wait for what comes before.
         alone = after is not None and after.group is None and step.member == after.member != EVERYONE
-        meets = step.meets and not alone
+        ends = after is None and not isinstance(step, Jump)  # all meet at the end of a run
+        meets = step.meets and not alone and not ends
         work += 512 + sum(view.size * itemsize(view.dtype) for view in step.tensors if view is not None)
         after_it = (MEETS if meets else 0) | (LOOKS if work > _LOOK_BYTES else 0)
         work, skip = work if work <= _LOOK_BYTES else 0, 0

@@ -48,7 +48,7 @@ class Team:
     """
 
     def __init__(self, members: int) -> None:
-        self._control = np.zeros(CONTROL.words, np.int64)
+        self._control = _zeros(CONTROL.words)
         self._shared, self._words = _zeros(SHARED_WORDS), _zeros(members, MEMBER.words)
         meeting = self._shared.ctypes.data
         for number, words in enumerate(self._words):
@@ -58,7 +58,7 @@ class Team:
             for core in os.sched_getaffinity(0):
                 if core < 64 * CPU_WORDS:
                     self._control.view(np.uint64)[CONTROL.allowed + core // 64] |= np.uint64(1 << (core % 64))
-        self._team = np.zeros(ROSTER.locks + members, np.int64)
+        self._team = _zeros(ROSTER.locks + members)
         self._team[ROSTER.size] = members
         self._team[[ROSTER.control, ROSTER.members]] = self._control.ctypes.data, self._words.ctypes.data
         self.address = int(self._team.ctypes.data)
@@ -93,7 +93,7 @@ class Team:
 
 def _zeros(*shape: int) -> NDArray[np.int64]:
     """From the beginning of a pair of cache lines on, as the adjacent-line prefetcher sees them."""
-    raw = np.zeros(math.prod(shape) + 16, np.int64)
+    raw = np.zeros(math.prod(shape) + 32, np.int64)
     begin = -raw.ctypes.data % 128 // 8
     return raw[begin : begin + math.prod(shape)].reshape(shape)
 

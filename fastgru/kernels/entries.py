@@ -109,7 +109,9 @@ def _together(words, table, parity, look_by, team, spin):
     """The caller is member 0."""
     control, members = pointer(team[ROSTER.control], "int64"), pointer(team[ROSTER.members], "int64")
     pointer(table[BASES.status], "int64")[STATUS.team] = address(members)
-    control[CONTROL.core] = core = current_cpu()
+    core = current_cpu()
+    if control[CONTROL.core] != core:  # a worker that looks out reads it
+        control[CONTROL.core] = core
     for i in range(team[ROSTER.size]):
         member = offset(members, i * MEMBER.words)
         member[MEMBER.team + TEAM.parity] = member[MEMBER.alone + TEAM.parity] = parity

@@ -156,9 +156,12 @@ def _make_one(dtype: str, make_step: Any, functions: Any, precision: GRUPrecisio
         gru, h, h_next = begin(operands, bases, team, row, count)
         zero, h0 = splat(zero_value), pointer(tensor(bases, operands, AT.h0), dtype)
         y, hn = pointer(tensor(bases, operands, AT.y), dtype), pointer(tensor(bases, operands, AT.hn), dtype)
-        for n in range(row, row + count):
-            first_state(gru, zero, h0, n, n, h)
-        barrier(gru.team)
+        if address(h0) != 0 and gru.padded == gru.H:
+            h = h0  # read where it is, by all members, so that they need not meet before
+        else:
+            for n in range(row, row + count):
+                first_state(gru, zero, h0, n, n, h)
+            barrier(gru.team)
         x, stride = offset(gru.x, row * operands[AT.x_n]), operands[AT.x_n]
         if in_place:
             step(gru, x, stride, gru.projected, h, h_next, count, team[TEAM.parity])

@@ -60,9 +60,10 @@ def await_call(member, control, lock, spin):
                     called = True
                     break
                 relax()
-            before, now = now, nanoseconds()
-            member[MEMBER.core] = current_cpu()
-            if now - before > _AWAY_NS or member[MEMBER.core] == control[CONTROL.core]:
+            before, now, core = now, nanoseconds(), current_cpu()
+            if member[MEMBER.core] != core:  # the caller looks at the line: what is written there holds him up
+                member[MEMBER.core] = core
+            if now - before > _AWAY_NS or core == control[CONTROL.core]:
                 break
     if not called and atomic_exchange(member, MEMBER.wake, ASLEEP) != CALLED:
         acquire_lock(lock)

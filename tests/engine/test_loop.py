@@ -99,11 +99,11 @@ def test_a_team_gives_the_same_bits():
     program = two.program({"xs": (9, 2, 160), "h0": (2, 160)})
     assert program.members == 2
     frame_of = [np.empty(slot.shape, slot.dtype) for slot in program.outputs.values()]
-    from fastgru.engine.program import CallFrame
+    from fastgru.engine.program import CallFrame, Joined
     from fastgru.engine.threads import team_address
 
     arrays = tuple(feeds[name] for name in program.inputs)
-    CallFrame(program).run(arrays, tuple(frame_of), team_address(2))
+    CallFrame(program).run(arrays, tuple(frame_of), Joined(team_address(2), 0, asleep=True))
     np.testing.assert_array_equal(frame_of[0], one.run(feeds)["t"])
 
 
