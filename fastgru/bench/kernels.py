@@ -11,14 +11,15 @@ import numpy as np
 
 from fastgru.kernels.registry import callable_kernel
 from fastgru.packing.aligned import zeros
+from fastgru.simd.amx import configure, make_block, release
 from fastgru.simd.dot import BFLOAT16, INT8
-from fastgru.simd.groups import BFLOAT16_GROUP, INT8_GROUP, INT8_UNIT
+from fastgru.simd.groups import BFLOAT16_GROUP, INT8_GROUP, INT8_SCALE, INT8_UNIT
 from fastgru.simd.memory import lanes_of, load, offset, pointer
-from fastgru.simd.target import LANES, REGISTERS
+from fastgru.simd.target import AMX, LANES, REGISTERS
 from fastgru.simd.tile import make_tiles
 from fastgru.simd.vector import fma, reduce_add
 
-__all__ = ["DOT_FLOPS", "FMA_CHAINS", "READ_VECTORS", "dot_work", "fma_chains", "read_buffer"]
+__all__ = ["DOT_FLOPS", "DOT_GROWTH", "FMA_CHAINS", "READ_VECTORS", "dot_work", "fma_chains", "read_buffer"]
 
 FMA_CHAINS = 12  # more than latency times ports, and with their operands within 16 registers
 READ_VECTORS = 8  # a pass over a buffer is a multiple of so many vectors
@@ -67,15 +68,12 @@ def read_buffer(where, elements, passes):
     return reduce_add(a + b + c + d + (e + f + g + h))
 
 
-# A tile of accumulators with its factors in registers, too.
-_ROWS: Final = 4
-_VECTORS: Final = 4 if REGISTERS >= 32 else 2
+# A tile of accumulators with its factors in registers, too; of AMX, whose rounds have 16 units, with them in the L1.
+_ROWS, _VECTORS, _ROUND, _ROUNDS = (32, 2, 16, 4) if AMX else (4, 4 if REGISTERS >= 32 else 2, 1, 256)
 _WIDTH: Final = _VECTORS * LANES["float32"]
-_UNITS: Final = 256
-DOT_FLOPS: Final = {  # operations of a round, a multiply-add being two
-    "bfloat16": 2 * _ROWS * _WIDTH * BFLOAT16_GROUP,
-    "int8": 2 * _ROWS * _WIDTH * INT8_GROUP,
-}
+DOT_GROWTH: Final = {"bfloat16": _ROUND * BFLOAT16_GROUP, "int8": _ROUND * INT8_GROUP}
+# Operations of a round, a multiply-add being two.
+DOT_FLOPS: Final = {precision: 2 * _ROWS * _WIDTH * each for precision, each in DOT_GROWTH.items()}
 
 
 def _make_chains(form: Any) -> Any:
@@ -89,8 +87,8 @@ def _make_chains(form: Any) -> Any:
         x, w, none = pointer(x_at, "uint8"), pointer(w_at, "uint8"), np.int64(0)
         start, out = pointer(start_at, "float32"), pointer(out_at, "float32")
         stride = _VECTORS * lanes_of(out)
-        for k in range(0, count, _UNITS):
-            units = min(_UNITS, count - k)
+        for k in range(0, count, _ROUNDS):
+            units = min(_ROUNDS, count - k)
             multiply(_ROWS, x, none, w, none, units, start, none, start, out, stride)
             start = out
         return out[0]
@@ -98,19 +96,43 @@ def _make_chains(form: Any) -> Any:
     return chains
 
 
-_CHAINS: Final = {"bfloat16": _make_chains(BFLOAT16), "int8": _make_chains(INT8)}
+def _make_tile_chains(precision: str) -> Any:
+    """The same by AMX, the weights of some rounds being read again and again; what is added up is not written over."""
+    multiply = make_block(precision, 2, _VECTORS)
+
+    @callable_kernel
+    def chains(x_at, w_at, start_at, out_at, count):
+        x, w, none, rows = pointer(x_at, "uint8"), pointer(w_at, "uint8"), np.int64(0), np.int64(_ROWS)
+        start, out, start_stride = pointer(start_at, "float32"), pointer(out_at, "float32"), none
+        stride = _VECTORS * lanes_of(out)
+        other = offset(out, _ROWS * stride)
+        configure(rows)
+        for k in range(0, count, _ROUNDS):
+            multiply(rows, x, none, w, min(_ROUNDS, count - k), start, start_stride, out, stride)
+            start, start_stride, out, other = out, stride, other, out
+        release()
+        return start[0]
+
+    return chains
+
+
+_CHAINS: Final = {
+    precision: _make_tile_chains(precision) if AMX else _make_chains(form)
+    for precision, form in (("bfloat16", BFLOAT16), ("int8", INT8))
+}
 
 
 def dot_work(precision: str) -> Callable[[int], float]:
-    """Rounds of dot products of ones, as `kernels.lowp` does them: what it returns grows by a group each round.
+    """Rounds of dot products of ones, as `kernels.lowp` does them: what it returns grows by `DOT_GROWTH` each round.
 
     Rounds go through the units of a row: products of one unit alone would be made once, and added up.
     """
-    x, w, start = zeros(1 + _UNITS, np.float32), zeros(3 * _WIDTH, np.float32), zeros(_WIDTH, np.float32)
-    out = zeros(_ROWS * _WIDTH, np.float32)
+    units, head = _ROUND * _ROUNDS, INT8_SCALE // 4 if precision == "int8" else 0
+    x, w = zeros(1 + head + units, np.float32), zeros((2 + (units if AMX else 1)) * _WIDTH, np.float32)
+    start, out = zeros(_WIDTH, np.float32), zeros(2 * _ROWS * _WIDTH, np.float32)
     x[0], w[_WIDTH : 2 * _WIDTH] = 1, 1
     if precision == "int8":
-        x[1:].view(np.int8 if INT8_UNIT == INT8_GROUP else np.int16)[:] = 1
+        x[head:].view(np.int8 if INT8_UNIT == INT8_GROUP else np.int16)[:] = 1
         w[2 * _WIDTH :].view(np.int8)[:] = 1
     else:
         for pairs in (x, w):

@@ -75,14 +75,23 @@ def by_parity(p, first, last, parity):
 class GEMMFormat(NamedTuple):
     """How rows and panels lie in memory: k in units of `unit` numbers that are multiplied at once.
 
-    block: units that are summed from zero before they are added. types: Numba's, of a pointer to rows and weights and
-    of one to outputs, for a dtype of the outputs.
+    whole: numbers to which k is padded. block: units that are summed from zero before they are added. types: Numba's,
+    of a pointer to rows and weights and of one to outputs, for a dtype of the outputs. steps: units between two
+    comparisons of a loop.
     """
 
     tile: TileFormat
     unit: int
+    whole: int
     block: int
     types: Callable[[str], tuple[Any, Any]]
+    steps: int = 4
+
+    @property
+    def units(self) -> Any:
+        """units(K): of a row."""
+        each, unit = self.whole, self.unit
+        return kernel(lambda K: (K + each - 1) // each * (each // unit))
 
 
 def _float_types(dtype: str) -> tuple[Any, Any]:
@@ -90,17 +99,17 @@ def _float_types(dtype: str) -> tuple[Any, Any]:
     return p, p
 
 
-_FLOATS: Final = GEMMFormat(FLOATS, 1, BLOCK, _float_types)
+_FLOATS: Final = GEMMFormat(FLOATS, 1, 1, BLOCK, _float_types)
 
 
 def make_panel(form: GEMMFormat, tiles: Mapping[int, tuple[int, ...]] = TILES) -> Any:
     """One panel of `width` vectors, all rows: out = start + x W^T. K = 0 copies start. tiles: as `TILES`."""
-    wide, pair, single = (make_tiles(form.tile, tiles[vectors], 1, vectors) for vectors in PANEL_VECTORS)
-    most, unit, block = tiles[4][-1], form.unit, form.block
+    wide, pair, single = (make_tiles(form.tile, tiles[vectors], 1, vectors, form.steps) for vectors in PANEL_VECTORS)
+    most, units_of, block = tiles[4][-1], form.units, form.block
     x_block, w_block = block * form.tile.x_unit, block * form.tile.w_unit
 
     def panel(x, x_stride, rows, w, K, width, start, start_stride, out, out_stride):
-        units, none = (K + unit - 1) // unit, np.int64(0)
+        units, none = units_of(K), np.int64(0)
         w_step = w_block * width * lanes_of(out)
         done = 0
         while done == 0 or done < units:
@@ -130,12 +139,12 @@ def make_gates(form: GEMMFormat, groups: int, depth_of: Any) -> Any:
     All groups but the last start from `start`, the last from `start_last`; the bits are those of `make_panel`.
     depth_of(K): elements of an output.
     """
-    wide, pair, single = (make_tiles(form.tile, (1,), groups, vectors) for vectors in PANEL_VECTORS)
-    unit, block = form.unit, form.block
+    wide, pair, single = (make_tiles(form.tile, (1,), groups, vectors, form.steps) for vectors in PANEL_VECTORS)
+    units_of, block = form.units, form.block
     x_block, w_block = block * form.tile.x_unit, block * form.tile.w_unit
 
     def gates(x, w, K, width, start, start_last, out):
-        units, one, none, size = (K + unit - 1) // unit, np.int64(1), np.int64(0), width * lanes_of(out)
+        units, one, none, size = units_of(K), np.int64(1), np.int64(0), width * lanes_of(out)
         apart, last = size * depth_of(K), offset(out, (groups - 1) * size)
         done = 0
         while done == 0 or done < units:

@@ -16,10 +16,10 @@ import numpy as np
 
 from fastgru.kernels.activation import activate, limit
 from fastgru.kernels.gemm import panel_count, panel_first
-from fastgru.kernels.gru_input import PRECISIONS, GRUPrecision, make_project, project_panel
+from fastgru.kernels.gru_input import PRECISIONS, GRUPrecision, make_project, make_project_panel
 from fastgru.kernels.gru_rows import batch_rows, copy_units, first_state, last_state, reach, rows_of_member, show
 from fastgru.kernels.gru_step import GRUDirection, make_step_after, make_step_before
-from fastgru.kernels.operands.gru import GRU, SUM_VECTORS, UNITS, gru_scratch, input_rows
+from fastgru.kernels.operands.gru import GRU, UNITS, gru_scratch, input_rows
 from fastgru.kernels.operands.team import LOOK_WORK, MEMBER, TEAM
 from fastgru.kernels.registry import BASES, handler, inlined, kernel, tensor
 from fastgru.kernels.team import barrier, look_out, meet, share
@@ -37,6 +37,7 @@ def _make_begin(dtype: str, precision: GRUPrecision) -> Any:
     """begin(operands, bases, team, row, count): what the steps need, and the two copies of the state."""
     element = dtype if precision.element is None else precision.element
     depth_of, input_row, state_row = precision.depth, precision.input_row, precision.state_row
+    step_rows = precision.step_rows
     quantise_at, gemm_at, gates_at = (getattr(BASES, name or "arena") for name in precision.microkernels)
 
     @inlined
@@ -50,7 +51,7 @@ def _make_begin(dtype: str, precision: GRUPrecision) -> Any:
         if together:
             first_panel, last_panel = share(last_panel, team)
         meeting = team if together or team[TEAM.members] == 1 else offset(team, MEMBER.alone)
-        regions = _scratch(N, padded, chunk, lanes, team[TEAM.members])
+        regions = _scratch(N, padded, chunk, lanes, team[TEAM.members], step_rows)
         room = _input_rows(N, chunk, input_row(I), state_row(H))
         inputs = offset(pointer(tensor(bases, operands, AT.gathered), element), team[TEAM.number] * room.total)
         return (
@@ -79,7 +80,7 @@ def _make_begin(dtype: str, precision: GRUPrecision) -> Any:
                 last=panel_first(vectors, last_panel) * lanes,
                 held=offset(even, regions.held),
                 update=offset(even, regions.update),
-                sums=offset(even, regions.sums + team[TEAM.number] * SUM_VECTORS * lanes),
+                sums=offset(even, regions.sums + team[TEAM.number] * regions.own_sums),
                 projected=offset(even, regions.projected + 3 * row * chunk * padded),
                 inputs=inputs,
                 states=offset(inputs, room.states),
@@ -144,6 +145,7 @@ def _make_one(dtype: str, make_step: Any, functions: Any, precision: GRUPrecisio
     """One step of rows without lengths or mask: the input products of a panel just before its step."""
     begin, zero_value = _make_begin(dtype, precision), np.dtype(dtype).type(0)
     gather, row_of, in_place = precision.gather, precision.input_row, precision.element is None
+    project_panel = make_project_panel(precision)
 
     @inlined
     def enter(gru, panel, rows_x, stride_x, rows):

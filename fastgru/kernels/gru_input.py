@@ -8,14 +8,17 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from fastgru.kernels.gru_step import panel_at
+from fastgru.kernels.gru_step import Matrix, Rows, by_gate, by_panels, panel_at
 from fastgru.kernels.lowp import WEIGHTS, LowpWeights
 from fastgru.kernels.operands.gru import GRU
+from fastgru.kernels.operands.lowp import LOWP_STEP_ROWS
+from fastgru.kernels.operands.recurrent import STEP_ROWS
 from fastgru.kernels.registry import inlined, kernel
 from fastgru.kernels.rows import copy_row
 from fastgru.simd.memory import call_native, offset
+from fastgru.simd.target import AMX
 
-__all__ = ["PRECISIONS", "GRUPrecision", "make_project", "project_panel"]
+__all__ = ["PRECISIONS", "GRUPrecision", "make_project", "make_project_panel"]
 
 AT = GRU.at
 
@@ -29,6 +32,7 @@ class GRUPrecision(NamedTuple):
     quantised, of one of the state. value(v): a sum, as the gates take it.
     quantise(gru, source, rows): (pointer, stride) of this member's first `rows` rows of a state, for the GEMM.
     gather(gru, source, stride, rows, target): rows of x, `stride` apart, to where the GEMM reads them.
+    multiply: one of `gru_step.by_gate` and its like. step_rows: rows of a step whose gate sums are kept.
     """
 
     element: str | None
@@ -40,21 +44,25 @@ class GRUPrecision(NamedTuple):
     value: Any
     quantise: Any
     gather: Any
+    multiply: Any
+    step_rows: int
 
 
-@inlined
-def project_panel(gru, panel, rows_x, stride_x, rows, out):
-    """The input products of one panel for `rows` rows that lie `stride_x` apart."""
-    at, size, depth = 3 * panel.first, panel.size, gru.depth_x
-    w, bias, target = offset(gru.w_ih, at * depth), offset(gru.bias_x, at), offset(out, at)
-    if rows == 1:
-        call_native(gru.gates, rows_x, w, gru.I, panel.width, bias, offset(bias, 2 * size), target)
-        return
-    for g in range(3):
-        call_native(
-            gru.gemm, rows_x, stride_x, rows, offset(w, g * size * depth), gru.I, panel.width,
-            offset(bias, g * size), 0, offset(target, g * size), 3 * gru.padded,
-        )  # fmt: skip
+def make_project_panel(precision: GRUPrecision) -> Any:
+    """project_panel(gru, panel, rows_x, stride_x, rows, out): the input products of one panel for `rows` rows."""
+    multiply = precision.multiply
+
+    @inlined
+    def project_panel(gru, panel, rows_x, stride_x, rows, out):
+        at, size = 3 * panel.first, panel.size
+        w, bias, target = offset(gru.w_ih, at * gru.depth_x), offset(gru.bias_x, at), offset(out, at)
+        if rows == 1:
+            call_native(gru.gates, rows_x, w, gru.I, panel.width, bias, offset(bias, 2 * size), target)
+            return
+        matrix = Matrix(w, gru.I, gru.depth_x)
+        multiply(gru, panel, Rows(rows_x, stride_x, rows), matrix, 3, bias, 0, bias, target, 3 * gru.padded)
+
+    return project_panel
 
 
 def make_project(precision: GRUPrecision) -> Any:
@@ -63,6 +71,7 @@ def make_project(precision: GRUPrecision) -> Any:
     Those of step t become rows batch.starts[t] to batch.starts[t + 1].
     """
     row_of, gather, in_place = precision.input_row, precision.gather, precision.element is None
+    project_panel = make_project_panel(precision)
 
     @inlined
     def project(gru, batch, start, steps):
@@ -136,13 +145,24 @@ def _lowp(weights: LowpWeights) -> GRUPrecision:
         call_native(gru.quantise, source, stride, rows, gru.I, target, row_of(gru.I))
 
     return GRUPrecision(
-        "uint8", weights.microkernels, weights.uses, weights.depth, row_of, row_of, weights.value, quantise, gather
-    )
+        "uint8", weights.microkernels, weights.uses, weights.depth, row_of, row_of, weights.value, quantise, gather,
+        by_panels if AMX else by_gate, LOWP_STEP_ROWS,
+    )  # fmt: skip
 
 
 PRECISIONS: Final = {
     "": GRUPrecision(
-        None, ("", "gemm_panel", "gemm_gates"), (), _same, _same, _none, _value, _quantise_nothing, _copy_rows
+        None,
+        ("", "gemm_panel", "gemm_gates"),
+        (),
+        _same,
+        _same,
+        _none,
+        _value,
+        _quantise_nothing,
+        _copy_rows,
+        by_gate,
+        STEP_ROWS,
     ),
     **{name: _lowp(weights) for name, weights in WEIGHTS.items()},
 }

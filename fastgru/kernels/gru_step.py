@@ -11,13 +11,15 @@ ones, so that what a step left in the cache is what the next one begins with.
 from typing import Any, NamedTuple
 
 from fastgru.kernels.gemm import by_parity, panel_first, panel_width
-from fastgru.kernels.operands.recurrent import STEP_ROWS
 from fastgru.kernels.registry import inlined
 from fastgru.kernels.team import barrier
-from fastgru.simd.memory import call_native, lanes_of, load, offset, store
+from fastgru.simd.memory import address, call_native, lanes_of, load, offset, store
 from fastgru.simd.vector import fma
 
-__all__ = ["GRUDirection", "Panel", "make_step_after", "make_step_before", "panel_at"]
+__all__ = [
+    "GRUDirection", "Matrix", "Panel", "Rows", "by_gate", "by_panels", "make_step_after", "make_step_before",
+    "panel_at",
+]  # fmt: skip
 
 
 class GRUDirection(NamedTuple):
@@ -68,6 +70,48 @@ class Panel(NamedTuple):
     width: Any
 
 
+class Rows(NamedTuple):
+    """`count` rows of a factor, `stride` elements apart."""
+
+    first: Any
+    stride: Any
+    count: Any
+
+
+class Matrix(NamedTuple):
+    """The weights of a panel, of one gate after the other: K inputs, `depth` elements an output."""
+
+    w: Any
+    K: Any
+    depth: Any
+
+
+@inlined
+def by_gate(gru, panel, rows, matrix, groups, start, start_stride, last, out, out_stride):
+    """out = start + rows W^T for `groups` gates of a panel, `panel.size` apart; the last starts with the row `last`.
+
+    Where `last` is `start` itself, it starts like the others.
+    """
+    size, w, own = panel.size, matrix.w, address(last) != address(start)
+    for g in range(groups):
+        begin, step = offset(start, g * size), start_stride
+        if own and g == groups - 1:
+            begin, step = last, 0
+        call_native(
+            gru.gemm, rows.first, rows.stride, rows.count, offset(w, g * size * matrix.depth), matrix.K, panel.width,
+            begin, step, offset(out, g * size), out_stride,
+        )  # fmt: skip
+
+
+@inlined
+def by_panels(gru, panel, rows, matrix, groups, start, start_stride, last, out, out_stride):
+    """The same in one call (`kernels.tiles`)."""
+    call_native(
+        gru.gemm, rows.first, rows.stride, rows.count, groups, matrix.w, matrix.K, panel.width, start, start_stride,
+        last, out, out_stride,
+    )  # fmt: skip
+
+
 @inlined
 def panel_at(gru, p, parity):
     lanes = lanes_of(gru.held)
@@ -83,7 +127,7 @@ def make_step_after(gate: Any, candidate: Any, precision: Any, enter: Any) -> An
     gate, candidate: functions (gru, vector). enter(gru, panel, rows_x, stride_x, rows): what comes before each panel.
     x: the input products of the step; h, h_next: the states of all rows; rows: how many of this member's it reaches.
     """
-    value, quantise = precision.value, precision.quantise
+    value, quantise, multiply, most = precision.value, precision.quantise, precision.multiply, precision.step_rows
 
     @inlined
     def tail(gru, sums, x_n, h, h_next, size):
@@ -105,20 +149,13 @@ def make_step_after(gate: Any, candidate: Any, precision: Any, enter: Any) -> An
             w, bias = offset(gru.w_hh, 3 * panel.first * gru.depth_h), offset(gru.bias_n, panel.first)
             m = 0
             while m < rows:
-                some = min(STEP_ROWS, rows - m)
+                some = min(most, rows - m)
                 hs, xs = offset(source, m * stride), offset(x, 3 * (m * padded + panel.first))
                 if some == 1:
                     call_native(gru.gates, hs, w, gru.H, panel.width, xs, bias, sums)
                 else:
-                    for g in range(2):
-                        call_native(
-                            gru.gemm, hs, stride, some, offset(w, g * size * gru.depth_h), gru.H, panel.width,
-                            offset(xs, g * size), 3 * padded, offset(sums, g * size), 3 * size,
-                        )  # fmt: skip
-                    call_native(
-                        gru.gemm, hs, stride, some, offset(w, 2 * size * gru.depth_h), gru.H, panel.width,
-                        bias, 0, offset(sums, 2 * size), 3 * size,
-                    )  # fmt: skip
+                    matrix = Matrix(w, gru.H, gru.depth_h)
+                    multiply(gru, panel, Rows(hs, stride, some), matrix, 3, xs, 3 * padded, bias, sums, 3 * size)
                 for i in range(some):
                     at = (gru.row + m + i) * padded + panel.first
                     x_n = offset(xs, 3 * i * padded + 2 * size)
@@ -130,7 +167,7 @@ def make_step_after(gate: Any, candidate: Any, precision: Any, enter: Any) -> An
 
 def make_step_before(gate: Any, candidate: Any, precision: Any, enter: Any) -> Any:
     """The same with the reset gate before the recurrent product."""
-    value, quantise = precision.value, precision.quantise
+    value, quantise, multiply, most = precision.value, precision.quantise, precision.multiply, precision.step_rows
 
     @inlined
     def gates_tail(gru, sums, h, reset, update, size):
@@ -147,14 +184,12 @@ def make_step_before(gate: Any, candidate: Any, precision: Any, enter: Any) -> A
             store(h_next, u, fma(load(update, u), load(h, u) - n, n))
 
     @inlined
-    def multiply(gru, panel, x, source, stride, m, some, g, sums):
-        """`some` rows from the m-th times group g of the panel, plus their input products."""
-        at = 3 * panel.first * gru.depth_h + g * panel.size * gru.depth_h
-        xs = offset(x, 3 * (m * gru.padded + panel.first) + g * panel.size)
-        call_native(
-            gru.gemm, offset(source, m * stride), stride, some, offset(gru.w_hh, at), gru.H, panel.width,
-            xs, 3 * gru.padded, sums, 2 * panel.size,
-        )  # fmt: skip
+    def gates(gru, panel, x, source, stride, m, some, first, count):
+        """`some` rows from the m-th times `count` gates of the panel from the `first` on, plus their input products."""
+        w = offset(gru.w_hh, (3 * panel.first + first * panel.size) * gru.depth_h)
+        xs = offset(x, 3 * (m * gru.padded + panel.first) + first * panel.size)
+        rows, matrix = Rows(offset(source, m * stride), stride, some), Matrix(w, gru.H, gru.depth_h)
+        multiply(gru, panel, rows, matrix, count, xs, 3 * gru.padded, xs, gru.sums, 2 * panel.size)
 
     @inlined
     def step(gru, rows_x, stride_x, x, h, h_next, rows, parity):
@@ -164,9 +199,8 @@ def make_step_before(gate: Any, candidate: Any, precision: Any, enter: Any) -> A
             enter(gru, panel, rows_x, stride_x, rows)
             m = 0
             while m < rows:
-                some = min(STEP_ROWS, rows - m)
-                multiply(gru, panel, x, source, stride, m, some, 0, gru.sums)
-                multiply(gru, panel, x, source, stride, m, some, 1, offset(gru.sums, panel.size))
+                some = min(most, rows - m)
+                gates(gru, panel, x, source, stride, m, some, 0, 2)
                 for i in range(some):
                     at = (gru.row + m + i) * gru.padded + panel.first
                     sums, held, update = (
@@ -182,8 +216,8 @@ def make_step_before(gate: Any, candidate: Any, precision: Any, enter: Any) -> A
             panel = panel_at(gru, p, parity + 1)
             m = 0
             while m < rows:
-                some = min(STEP_ROWS, rows - m)
-                multiply(gru, panel, x, source, stride, m, some, 2, gru.sums)
+                some = min(most, rows - m)
+                gates(gru, panel, x, source, stride, m, some, 2, 1)
                 for i in range(some):
                     at = (gru.row + m + i) * gru.padded + panel.first
                     sums, update = offset(gru.sums, 2 * i * panel.size), offset(gru.update, at)

@@ -3,11 +3,12 @@
     quantise    (x, x_stride, rows, K, out, out_stride): each row rounded to bfloat16, or quantised by its own scale
     panel       out[m, :] = start[m, :] + x[m, :] W^T for one panel and quantised rows
     gates       one row times one panel of three matrices at once
+    panels      with AMX (`kernels.tiles`): any rows times one panel of several matrices, one after the other
 
 The microkernels of a precision have one signature each, with rows and weights as bytes; `WEIGHTS` says what a handler
-has to know of them: where the panels lie, how long a row is. Within one instruction set a row gets the same bits from
-every tile; with int8 from every instruction set. A row of int8 that holds NaN or an infinity has the scale NaN and no
-values: its outputs are NaN, and it does not touch those of others.
+has to know of them: where the panels lie, how long a row is. Within one target a row gets the same bits from every
+tile; with int8 from every target. A row of int8 that holds NaN or an infinity has the scale NaN and no values: its
+outputs are NaN, and it does not touch those of others.
 """
 
 from typing import Any, Final, NamedTuple
@@ -27,24 +28,20 @@ from fastgru.kernels.gemm import (
 )
 from fastgru.kernels.operands.lowp import (
     BFLOAT16_GROUP,
+    BFLOAT16_WHOLE,
     INT8_GROUP,
     INT8_LIMIT,
     INT8_SCALE,
+    INT8_WHOLE,
     LEAST_PEAK,
     LOWP,
 )
 from fastgru.kernels.registry import kernel, microkernel
-from fastgru.simd.dot import (
-    BFLOAT16,
-    INT8,
-    largest,
-    no_bits,
-    peak_bits,
-    store_bfloat16,
-    store_int8,
-)
+from fastgru.kernels.tiles import make_panels, one_panel, panels_signature
+from fastgru.simd.dot import BFLOAT16, INT8
 from fastgru.simd.memory import address, lanes_of, load, load_tail, offset, pointer
-from fastgru.simd.target import DOT_BFLOAT16, DOT_INT8, IS_X86
+from fastgru.simd.quantise import largest, no_bits, peak_bits, store_bfloat16, store_int8
+from fastgru.simd.target import AMX, DOT_BFLOAT16, DOT_INT8, IS_X86
 from fastgru.simd.vector import exact, splat
 
 __all__ = ["WEIGHTS", "LowpWeights"]
@@ -77,15 +74,16 @@ def _compiled(precision: str, value: Any) -> LowpWeights:
 
 WEIGHTS: Final = {"bfloat16": _compiled("bfloat16", _as_it_is), "int8": _compiled("int8", _exact)}
 
-_BFLOAT16_USES, _INT8_USES = ("bf16",), LOWP["int8"].uses
+_BFLOAT16_USES, _INT8_USES = ("bf16", *LOWP["bfloat16"].uses), LOWP["int8"].uses
 
 _BYTES, _FLOATS, _INT = types.CPointer(types.uint8), types.CPointer(types.float32), types.int64
 _ROWS = (_FLOATS, _INT, _INT, _INT, _BYTES, _INT), types.void
 
 
-@microkernel("bfloat16_quantise", "float32", signature=lambda dtype: _ROWS)
+@microkernel("bfloat16_quantise", "float32", signature=lambda dtype: _ROWS, uses=LOWP["bfloat16"].uses)
 def bfloat16_quantise(dtype: str) -> Any:
-    """Rows rounded to bfloat16."""
+    """Rows rounded to bfloat16, and padded with zeros."""
+    row_of, zero, padded = WEIGHTS["bfloat16"].row, np.float32(0), bool(AMX)
 
     def quantise(x, x_stride, rows, K, out, out_stride):
         lanes = lanes_of(x)
@@ -96,6 +94,9 @@ def bfloat16_quantise(dtype: str) -> Any:
                 store_bfloat16(target, i, load(source, i))
             if whole < K:
                 store_bfloat16(target, whole, load_tail(source, whole, K - whole))
+            if padded:
+                for i in range((K + lanes - 1) // lanes * lanes, row_of(K) // 2, lanes):
+                    store_bfloat16(target, i, splat(zero))
 
     return quantise
 
@@ -131,25 +132,55 @@ def int8_quantise(dtype: str) -> Any:
     return quantise
 
 
+_WHOLES: Final = {"bfloat16": BFLOAT16_WHOLE, "int8": INT8_WHOLE}
+
+
 def _types(dtype: str) -> tuple[Any, Any]:
     return _BYTES, _FLOATS
 
 
+# As AMX adds up, a block is a tile, and the two sums of an output fill the registers: an unrolled loop would spill.
+_BLOCK, _STEPS = (BFLOAT16_WHOLE, 1) if AMX else (BLOCK, 4)
+_BFLOAT16: Final = GEMMFormat(BFLOAT16, BFLOAT16_GROUP, BFLOAT16_WHOLE, _BLOCK // BFLOAT16_GROUP, _types, _STEPS)
+_INT8: Final = GEMMFormat(INT8, INT8_GROUP, INT8_GROUP, INT8_LIMIT, _types)
 # Tiles that widen on Arm have fewer rows, as widening takes registers.
-_BFLOAT16: Final = GEMMFormat(BFLOAT16, BFLOAT16_GROUP, BLOCK // BFLOAT16_GROUP, _types)
-_INT8: Final = GEMMFormat(INT8, INT8_GROUP, INT8_LIMIT, _types)
+_TILES: Final = {
+    "bfloat16": TILES if IS_X86 or DOT_BFLOAT16 else tiles_of(3),
+    "int8": TILES if IS_X86 or DOT_INT8 else tiles_of(4),
+}
+
+
+def _panels(form: GEMMFormat, precision: str) -> Any:
+    return make_panels(form, precision, _WHOLES[precision], WEIGHTS[precision].depth)
+
+
+def _panel(form: GEMMFormat, precision: str) -> Any:
+    return one_panel(_panels(form, precision)) if AMX else make_panel(form, _TILES[precision])
 
 
 @microkernel("bfloat16_panel", "float32", signature=panel_signature(_BFLOAT16), uses=_BFLOAT16_USES)
 def bfloat16_panel(dtype: str) -> Any:
     """One panel, all rows, in bfloat16."""
-    return make_panel(_BFLOAT16, TILES if IS_X86 or DOT_BFLOAT16 else tiles_of(3))
+    return _panel(_BFLOAT16, "bfloat16")
 
 
 @microkernel("int8_panel", "float32", signature=panel_signature(_INT8), uses=_INT8_USES)
 def int8_panel(dtype: str) -> Any:
     """One panel, all rows, in int8: sums are exact, so that all of k is one block."""
-    return make_panel(_INT8, TILES if IS_X86 or DOT_INT8 else tiles_of(4))
+    return _panel(_INT8, "int8")
+
+
+if AMX:
+
+    @microkernel("bfloat16_panels", "float32", signature=panels_signature(_BFLOAT16), uses=_BFLOAT16_USES)
+    def bfloat16_panels(dtype: str) -> Any:
+        """One panel of several matrices, all rows, in bfloat16."""
+        return _panels(_BFLOAT16, "bfloat16")
+
+    @microkernel("int8_panels", "float32", signature=panels_signature(_INT8), uses=_INT8_USES)
+    def int8_panels(dtype: str) -> Any:
+        """One panel of several matrices, all rows, in int8."""
+        return _panels(_INT8, "int8")
 
 
 @microkernel("bfloat16_gates", "float32", signature=gates_signature(_BFLOAT16), uses=_BFLOAT16_USES)

@@ -2,7 +2,7 @@
 
 The order of panels and groups is that of `fastgru.packing.panels`. Inside a panel of `count` outputs k lies group by
 group (`simd.dot`), each output's group together; with int8, `count` starts (int32) and `count` scales (float32) come
-first. k is padded with zeros to whole groups.
+first. k is padded with zeros to whole groups, with AMX to whole tiles.
 """
 
 from collections.abc import Iterator, Sequence

@@ -17,23 +17,23 @@ which is: cut off, with the last bit set where anything was; denormals are zeros
 one. BFMMLA has another order and is not used, as the bits of a row must not depend on its neighbours; nor is SMMLA,
 which wants a layout of its own and gains nothing for one row. SMULL and SADALP take pairs of bytes on any Arm CPU: a
 product fits 16 bits, and neighbours are added in 32.
+
+With AMX (`simd.amx`) one row is multiplied in vectors by the arithmetic of the tiles: of every 16 pairs of bfloat16 the
+first and the second products add up apart, from zero; then together, then to the sum. Denormals are zeros there, coming
+in and going out, as they are here in the mode of a run (`simd.control`).
 """
 
 from typing import Any, Final
 
 from llvmlite import ir
 from numba.core import types
-from numba.core.extending import intrinsic
 
-from fastgru.simd.groups import INT8_BIAS, INT8_GROUP, INT8_HEAD, INT8_SCALE, INT8_UNIT
-from fastgru.simd.target import DOT_BFLOAT16, DOT_INT8, IS_X86, VECTOR_BYTES
+from fastgru.simd.groups import INT8_GROUP, INT8_HEAD, INT8_SCALE, INT8_UNIT
+from fastgru.simd.target import AMX, DOT_BFLOAT16, DOT_INT8, IS_X86, VECTOR_BYTES
 from fastgru.simd.tile import Floats
 from fastgru.simd.vector import Vec, call, llvm_vec, multiply_add, splat_lane, splat_value
 
-__all__ = [
-    "BFLOAT16", "INT8", "dot_bytes", "dot_pairs", "largest", "no_bits", "peak_bits", "store_bfloat16",
-    "store_int8",
-]  # fmt: skip
+__all__ = ["BFLOAT16", "INT8", "dot_bytes", "dot_pairs"]
 
 LANES: Final = VECTOR_BYTES // 4
 _I8, _I16, _I32, _I64, _F32 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType()
@@ -101,8 +101,8 @@ def dot_bytes(
 ) -> ir.Value:
     """acc + the products of the groups in each lane.
 
-    native: a four bytes, unsigned ones on x86, b four signed ones. Else b two signed bytes, a two of 16 bits on x86,
-    and elsewhere two signed bytes as well.
+    native: a four bytes, unsigned ones on x86, b four signed ones; also where AMX is emulated. Else b two signed bytes,
+    a two of 16 bits on x86, and elsewhere two signed bytes as well.
     """
     lanes = acc.type.count
     if native:
@@ -115,10 +115,23 @@ def dot_bytes(
         args = [builder.bitcast(v, _vector(_I8, 2 * lanes)) for v in (a, b)]
         products = call(builder, "llvm.aarch64.neon.smull.v8i16", _vector(_I16, 2 * lanes), args)
         return builder.add(acc, call(builder, "llvm.aarch64.neon.saddlp.v4i32.v8i16", acc.type, [products]))
+    if INT8_GROUP == 4:
+        return _dot_quads(builder, a, b, acc)
     pairs = _vector(_I16, 2 * lanes)
     x, w = builder.bitcast(a, pairs), builder.sext(builder.bitcast(b, _vector(_I8, 2 * lanes)), pairs)
     name = {4: "sse2.pmadd.wd", 8: "avx2.pmadd.wd", 16: "avx512.pmaddw.d.512"}[lanes]
     return builder.add(acc, call(builder, f"llvm.x86.{name}", acc.type, [x, w]))
+
+
+def _dot_quads(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, acc: ir.Value) -> ir.Value:
+    """`dot_bytes` of groups of four without the instruction for it: the even bytes, then the odd ones."""
+    words = _vector(_I16, 2 * acc.type.count)
+    eight = ir.Constant(words, [8] * words.count)
+    a, b = builder.bitcast(a, words), builder.bitcast(b, words)
+    even = builder.lshr(builder.shl(a, eight), eight), builder.ashr(builder.shl(b, eight), eight)
+    for x, w in (even, (builder.lshr(a, eight), builder.ashr(b, eight))):
+        acc = builder.add(acc, call(builder, "llvm.x86.avx512.pmaddw.d.512", acc.type, [x, w]))
+    return acc
 
 
 class _BFloat16(Floats):
@@ -163,6 +176,37 @@ class _BFloat16Widened(_BFloat16):
         return acc
 
 
+class _BFloat16Apart(_BFloat16):
+    """Pairs as AMX adds them up: a sum is two vectors in one, of the first products and of the second."""
+
+    def begin(self, builder: ir.IRBuilder, sums: Vec, head: ir.Value, index: int) -> ir.Value:
+        return ir.Constant(_vector(_F32, 2 * sums.lanes), None)
+
+    def weight(self, builder: ir.IRBuilder, sums: Vec, p: ir.Value, index: int) -> ir.Value:
+        return _at(builder, p, index * 4 * sums.lanes)  # read where it is used, as the sums fill the registers
+
+    def value(self, builder: ir.IRBuilder, sums: Vec, p: ir.Value, k: int) -> Any:
+        return self._both(builder, super().value(builder, sums, p, k))
+
+    def accumulate(self, builder: ir.IRBuilder, sums: Vec, x: Any, w: ir.Value, acc: ir.Value) -> ir.Value:
+        # Rounded once, in the sum: a product that is subnormal by itself counts, as it does in a tile.
+        pairs = super().weight(builder, sums, w, 0)
+        return multiply_add(builder, Vec(types.float32, 2 * sums.lanes), x, self._both(builder, pairs), acc)
+
+    def scaled(self, builder: ir.IRBuilder, acc: ir.Value, row: Any, scale: Any) -> ir.Value:
+        return builder.fadd(*(self._half(builder, acc, odd) for odd in (0, 1)))
+
+    def _both(self, builder: ir.IRBuilder, pairs: ir.Value) -> ir.Value:
+        lanes = pairs.type.count
+        order = ir.Constant(_vector(_I32, 2 * lanes), list(range(2 * lanes)))
+        return builder.shuffle_vector(*_halves(builder, pairs, lanes), order)
+
+    def _half(self, builder: ir.IRBuilder, both: ir.Value, odd: int) -> ir.Value:
+        lanes = both.type.count // 2
+        order = ir.Constant(_vector(_I32, lanes), list(range(odd * lanes, (odd + 1) * lanes)))
+        return builder.shuffle_vector(both, ir.Constant(both.type, ir.Undefined), order)
+
+
 class _Int8:
     """Groups of bytes; `sums` in int32, which begin with the starts of the outputs."""
 
@@ -200,89 +244,5 @@ class _Int8:
         return builder.fmul(builder.sitofp(acc, scale.type), builder.fmul(row, scale))
 
 
-BFLOAT16: Final = _BFloat16() if IS_X86 or DOT_BFLOAT16 else _BFloat16Widened()
+BFLOAT16: Final = _BFloat16Apart() if AMX else _BFloat16() if IS_X86 or DOT_BFLOAT16 else _BFloat16Widened()
 INT8: Final = _Int8()
-
-
-def _float_lanes(v: types.Type) -> bool:
-    return isinstance(v, Vec) and v.dtype == types.float32
-
-
-@intrinsic
-def peak_bits(typingctx, peak, v):
-    """The larger of `peak` and the bits of |v|, lane by lane, as int32: the order of magnitudes, then inf, then NaN."""
-    integers = Vec(types.int32, LANES)
-    if not _float_lanes(v) or peak != integers:
-        return None
-
-    def codegen(context, builder, sig, args):
-        bits = builder.and_(builder.bitcast(args[1], llvm_vec(integers)), _constant(0x7FFFFFFF, LANES))
-        return builder.select(builder.icmp_signed(">", bits, args[0]), bits, args[0])
-
-    return integers(peak, v), codegen
-
-
-@intrinsic
-def no_bits(typingctx):
-    """Zeros for `peak_bits` to start from."""
-    integers = Vec(types.int32, LANES)
-    return integers(), lambda context, builder, sig, args: ir.Constant(llvm_vec(integers), None)
-
-
-@intrinsic
-def largest(typingctx, peak):
-    """The largest lane, read as the bits of a float32."""
-    if peak != Vec(types.int32, LANES):
-        return None
-
-    def codegen(context, builder, sig, args):
-        best = call(builder, f"llvm.vector.reduce.smax.v{LANES}i32", _I32, [args[0]])
-        return builder.bitcast(best, _F32)
-
-    return types.float32(peak), codegen
-
-
-@intrinsic
-def store_int8(typingctx, out, i, v):
-    """Lanes rounded to the nearest integer, halves to even, as value i and on of a row; 0 for what is not finite."""
-    if out != _BYTES or not isinstance(i, types.Integer) or not _float_lanes(v):
-        return None
-
-    def codegen(context, builder, sig, args):
-        value = args[2]
-        real, whole = value.type, _vector(_I32, LANES)
-        size = call(builder, f"llvm.fabs.v{LANES}f32", real, [value])
-        within = builder.fcmp_ordered("<", size, ir.Constant(real, [127.5] * LANES))
-        value = builder.select(within, value, ir.Constant(real, None))
-        value = builder.fptosi(call(builder, f"llvm.nearbyint.v{LANES}f32", real, [value]), whole)
-        if INT8_BIAS:
-            value = builder.add(value, _constant(INT8_BIAS, LANES))
-        kind = _vector(_I8 if INT8_UNIT == INT8_GROUP else _I16, LANES)
-        width = INT8_UNIT // INT8_GROUP
-        where = builder.gep(args[0], [builder.mul(args[1], ir.Constant(_I64, width))])
-        builder.store(builder.trunc(value, kind), builder.bitcast(where, kind.as_pointer())).align = 1
-        return context.get_dummy_value()
-
-    return types.void(out, i, v), codegen
-
-
-@intrinsic
-def store_bfloat16(typingctx, out, i, v):
-    """Lanes rounded to bfloat16, halves to even, as the value i and on of a row; NaN stays NaN."""
-    if out != _BYTES or not isinstance(i, types.Integer) or not _float_lanes(v):
-        return None
-
-    def codegen(context, builder, sig, args):
-        bits = builder.bitcast(args[2], _vector(_I32, LANES))
-        high = builder.lshr(bits, _constant(16, LANES))
-        odd = builder.and_(high, _constant(1, LANES))
-        rounded = builder.add(builder.add(bits, odd), _constant(0x7FFF, LANES))
-        rounded = builder.lshr(rounded, _constant(16, LANES))
-        quiet = builder.or_(high, _constant(0x40, LANES))
-        rounded = builder.select(builder.fcmp_unordered("uno", args[2], args[2]), quiet, rounded)
-        kind = _vector(_I16, LANES)
-        where = builder.gep(args[0], [builder.mul(args[1], ir.Constant(_I64, 2))])
-        builder.store(builder.trunc(rounded, kind), builder.bitcast(where, kind.as_pointer())).align = 1
-        return context.get_dummy_value()
-
-    return types.void(out, i, v), codegen

@@ -1,22 +1,28 @@
 """How small numbers are grouped along k, for those who compile products of them and those who lay them out.
 
 A group is what is multiplied and added at once: pairs of bfloat16; four bytes, or two where the CPU has no instruction
-for four. Bytes of a row are widened to 16 bits where x86 multiplies two. Only x86's instruction for four takes them
-without a sign.
+for four. Bytes of a row are widened to 16 bits where x86 multiplies two. Only x86's instructions for four, VNNI and
+AMX, take them without a sign. For AMX k is padded with zeros to the 64 bytes that a row of a tile has, and the values
+of a row begin on a cache line.
 """
 
 from typing import Final
 
-from fastgru.simd.target import DOT_INT8, IS_X86
+from fastgru.simd.target import AMX, DOT_INT8, IS_X86
 
 __all__ = [
-    "BFLOAT16_GROUP", "INT8_BIAS", "INT8_GROUP", "INT8_HEAD", "INT8_LIMIT", "INT8_SCALE", "INT8_UNIT",
+    "BFLOAT16_GROUP", "BFLOAT16_WHOLE", "INT8_BIAS", "INT8_GROUP", "INT8_HEAD", "INT8_LIMIT", "INT8_SCALE",
+    "INT8_UNIT", "INT8_WHOLE",
 ]  # fmt: skip
 
+_QUADS: Final = DOT_INT8 != "" or AMX != ""
+
 BFLOAT16_GROUP: Final = 2
-INT8_GROUP: Final = 4 if DOT_INT8 else 2
-INT8_UNIT: Final = 4 if DOT_INT8 or IS_X86 else 2  # bytes of a group in a row
-INT8_BIAS: Final = 128 if DOT_INT8 == "vnni" else 0  # added to the values of a row
-INT8_SCALE: Final = 4  # bytes of the scale in front of a row
+BFLOAT16_WHOLE: Final = 32 if AMX else BFLOAT16_GROUP  # what k is padded to a multiple of
+INT8_GROUP: Final = 4 if _QUADS else 2
+INT8_WHOLE: Final = 64 if AMX else INT8_GROUP
+INT8_UNIT: Final = 4 if _QUADS or IS_X86 else 2  # bytes of a group in a row
+INT8_BIAS: Final = 128 if _QUADS and IS_X86 else 0  # added to the values of a row
+INT8_SCALE: Final = 64 if AMX else 4  # bytes in front of the values of a row, of which its scale takes the first four
 INT8_HEAD: Final = 8  # bytes of start and scale of an output
 INT8_LIMIT: Final = 1 << 17  # most k whose sum is sure to fit 32 bits

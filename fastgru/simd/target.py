@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from fastgru.errors import FastGRUError
 from fastgru.simd.cpu import host_features
+from fastgru.simd.permission import why_no_tiles
 
 __all__ = [
     "AMX", "DOT_BFLOAT16", "DOT_INT8", "FEATURES", "HAS_FMA", "IS_X86", "LANES", "REGISTERS", "TARGET", "TARGETS",
@@ -191,7 +192,9 @@ def why_not_runnable(target: Target) -> str:
     if (target.system, target.architecture) != (system, architecture):
         return f"this machine is {system}-{architecture}"
     missing = [name for name in target.needs if not host_features().get(name, False)]
-    return f"this CPU has no {', '.join(missing)}" if missing else ""
+    if missing:
+        return f"this CPU has no {', '.join(missing)}"
+    return why_no_tiles() if target.has("amx") == "native" else ""
 
 
 def runnable() -> list[Target]:

@@ -9,7 +9,7 @@ import pytest
 
 from fastgru.bench.bounds import Peaks, bound_of
 from fastgru.bench.cases import Case
-from fastgru.bench.kernels import DOT_FLOPS, FMA_CHAINS, READ_VECTORS, dot_work, fma_chains, read_buffer
+from fastgru.bench.kernels import DOT_FLOPS, DOT_GROWTH, FMA_CHAINS, READ_VECTORS, dot_work, fma_chains, read_buffer
 from fastgru.packing.aligned import empty
 from fastgru.simd.groups import INT8_GROUP
 from fastgru.simd.target import LANES
@@ -78,8 +78,9 @@ def test_small_weights_are_bound_by_their_bytes_or_their_dot_products(
     assert peaks.best_with(twice).dots_per_s == {"bfloat16": 4e11, "int8": 4e11}
 
 
-@pytest.mark.parametrize(("precision", "least"), [("bfloat16", 2), ("int8", INT8_GROUP)])
+@pytest.mark.parametrize(("precision", "least"), DOT_GROWTH.items())
 def test_the_dot_products_are_those_that_are_timed(precision: str, least: int) -> None:
+    assert least % {"bfloat16": 2, "int8": INT8_GROUP}[precision] == 0
     assert [dot_work(precision)(count) for count in (0, 1, 3, 1000)] == [0, least, 3 * least, 1000 * least]
     assert DOT_FLOPS[precision] % (2 * least * LANES["float32"]) == 0
 

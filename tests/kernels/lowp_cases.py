@@ -7,6 +7,7 @@ from gru_cases import Layer
 
 from fastgru.engine import Executable
 from fastgru.graph import Graph, Node, TensorSpec
+from fastgru.reference.lowp import rounded
 from fastgru.spec import Activation, GRUSpec
 
 PRECISIONS = ("bfloat16", "int8")
@@ -62,4 +63,38 @@ def int8_outputs():
         layer = LowpLayer(spec, 25, 5)
         made += layer.run("int8", h0=layer.h0, lengths=layer.lengths, mask=layer.mask)
         made += layer.run("int8", rows=slice(0, 1))
+    return b"".join(a.tobytes() for a in made)
+
+
+def tile_sums(x, weight, bias):
+    """bias + x weight^T of factors rounded to bfloat16, in the order of AMX's tiles.
+
+    Of every 32 k the even and the odd products add up apart, from zero; then together, then to the sum. Each product
+    of two bfloat16 is exact in float32, where it is not too small or too large.
+    """
+    K = x.shape[1]
+    pairs = np.zeros((2, -(-K // 32) * 32, max(len(x), len(weight))), np.float32)
+    pairs[0, :K, : len(x)], pairs[1, :K, : len(weight)] = rounded(x).T, rounded(weight).T
+    a, b = pairs[0, :, : len(x), None], pairs[1, :, None, : len(weight)]
+    total = np.tile(bias, (len(x), 1))
+    for first in range(0, K, 32):
+        halves = [np.zeros_like(total), np.zeros_like(total)]
+        for k in range(first, first + 32):
+            halves[k % 2] += a[k] * b[k]
+        total += halves[0] + halves[1]
+    return total
+
+
+def tile_outputs():
+    """Bytes of what AMX's tiles and vectors in their place promise to give alike."""
+    rng, made = np.random.default_rng(6), []
+    for K, O in ((1, 5), (33, 17), (64, 64), (257, 130)):
+        weight, bias, x = (rng.standard_normal(s).astype(np.float32) for s in ((O, K), (O,), (50, K)))
+        x[3] *= np.float32(1e-38)
+        x[4] *= np.float32(1e-20)
+        for precision in PRECISIONS:
+            made += [one_node("linear", precision, weight, bias)(x[:rows]) for rows in (1, 2, 16, 17, 33, 50)]
+    for spec in FORMS:
+        for precision in PRECISIONS:
+            made += LowpLayer(spec, 9, 40).run(precision)
     return b"".join(a.tobytes() for a in made)

@@ -116,7 +116,18 @@ def test_the_best_level_is_the_highest_that_has_all_it_needs(
 ) -> None:
     features = {name: name not in lacking.split() for target in TARGETS for name in target.needs}
     monkeypatch.setattr(targets, "host_features", lambda: features)
+    monkeypatch.setattr(targets, "why_no_tiles", lambda: "")
     assert best() == Target("linux", "x86-64", level)
+
+
+@ON_LINUX_X86
+def test_where_amx_is_not_let_in_the_level_below_is_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    features = {name: True for target in TARGETS for name in target.needs}
+    monkeypatch.setattr(targets, "host_features", lambda: features)
+    monkeypatch.setattr(targets, "why_no_tiles", lambda: "it was not granted")
+    assert best() == Target("linux", "x86-64", "v4+vnni+bf16")
+    assert why_not_runnable(Target("linux", "x86-64", "v4+amx")) == "it was not granted"
+    assert Target("linux", "x86-64", "v4+amx-emulated") in runnable()
 
 
 @ON_LINUX_X86

@@ -8,7 +8,8 @@ from fastgru.engine.lowering import Node, PlanBuilder, Value, lowering
 from fastgru.engine.ops.sequence import SequenceLayer
 from fastgru.engine.sharing import choose
 from fastgru.kernels.operands.gru import ALONE, GRU, gru_rows, gru_scratch, input_rows
-from fastgru.kernels.operands.lowp import LOWP
+from fastgru.kernels.operands.lowp import LOWP, LOWP_STEP_ROWS
+from fastgru.kernels.operands.recurrent import STEP_ROWS
 from fastgru.kernels.run import EVERYONE
 from fastgru.packing.gru import PackedGRU, pack_gru
 from fastgru.packing.panels import padded
@@ -27,7 +28,8 @@ def _lower_gru(builder: PlanBuilder, node: Node, *inputs: Value | None) -> list[
     sharing = choose(members, T, N, spec, itemsize(dtype), WEIGHT_BYTES[lowp or dtype])
     builder.gain_s += sharing.gain_s
 
-    scratch = gru_scratch(N, padded(H, dtype), chunk, LANES[dtype], members)
+    step_rows = LOWP_STEP_ROWS if lowp else STEP_ROWS
+    scratch = gru_scratch(N, padded(H, dtype), chunk, LANES[dtype], members, step_rows)
     if lowp is None:
         rows = input_rows(N, chunk, spec.input_size if ragged else 0, 0)
     else:

@@ -3,11 +3,10 @@
 from typing import Final, NamedTuple
 
 from fastgru.kernels.operands.declare import Operands
-from fastgru.kernels.operands.recurrent import STEP_ROWS, STEP_WORDS
+from fastgru.kernels.operands.recurrent import STEP_WORDS
 
 __all__ = [
-    "ALONE", "GRU", "ROWS", "SUM_VECTORS", "UNITS", "GRURows", "GRUScratch", "InputRows", "gru_rows", "gru_scratch",
-    "input_rows",
+    "ALONE", "GRU", "ROWS", "UNITS", "GRURows", "GRUScratch", "InputRows", "gru_rows", "gru_scratch", "input_rows",
 ]  # fmt: skip
 
 # As those of an LSTM. codes: of the gates and of the candidate. order: words of each member (`GRURows`), but for one
@@ -23,26 +22,29 @@ ALONE: Final = 0
 ROWS: Final = 1
 UNITS: Final = 2
 
-SUM_VECTORS: Final = 3 * 4 * STEP_ROWS  # of a member's gate sums
-
 
 class GRUScratch(NamedTuple):
-    """Where each region begins, in elements: the state twice, r * h and z, gate sums, input products."""
+    """Where each region begins, in elements: the state twice, r * h and z, gate sums, input products.
+
+    own_sums: elements of the sums of one member.
+    """
 
     even: int
     odd: int
     held: int
     update: int
     sums: int
+    own_sums: int
     projected: int
     total: int
 
 
-def gru_scratch(N: int, padded: int, chunk: int, lanes: int, members: int) -> GRUScratch:
-    """The scratch for N rows of `padded` units; the sums are those of each member."""
+def gru_scratch(N: int, padded: int, chunk: int, lanes: int, members: int, step_rows: int) -> GRUScratch:
+    """The scratch for N rows of `padded` units; the sums are those of each member, for `step_rows` rows at once."""
     state = N * padded
-    projected = 4 * state + members * SUM_VECTORS * lanes
-    return GRUScratch(0, state, 2 * state, 3 * state, 4 * state, projected, projected + 3 * chunk * state)
+    own_sums = 3 * 4 * step_rows * lanes
+    projected = 4 * state + members * own_sums
+    return GRUScratch(0, state, 2 * state, 3 * state, 4 * state, own_sums, projected, projected + 3 * chunk * state)
 
 
 class GRURows(NamedTuple):

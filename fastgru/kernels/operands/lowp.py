@@ -4,34 +4,41 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from fastgru.kernels.operands.linear import EDGE_ROWS
+from fastgru.kernels.operands.recurrent import STEP_ROWS
 from fastgru.simd.groups import (
     BFLOAT16_GROUP,
+    BFLOAT16_WHOLE,
     INT8_BIAS,
     INT8_GROUP,
     INT8_HEAD,
     INT8_LIMIT,
     INT8_SCALE,
     INT8_UNIT,
+    INT8_WHOLE,
 )
-from fastgru.simd.target import LANES
+from fastgru.simd.target import AMX, LANES
 
 __all__ = [
-    "BFLOAT16_GROUP", "INT8_BIAS", "INT8_GROUP", "INT8_HEAD", "INT8_LIMIT", "INT8_SCALE", "INT8_UNIT", "LEAST_PEAK",
-    "LOWP", "MICROKERNELS", "LowpLayout", "quantised_block", "table_row",
+    "BFLOAT16_GROUP", "BFLOAT16_WHOLE", "INT8_BIAS", "INT8_GROUP", "INT8_HEAD", "INT8_LIMIT", "INT8_SCALE", "INT8_UNIT",
+    "INT8_WHOLE", "LEAST_PEAK", "LOWP", "LOWP_STEP_ROWS", "MICROKERNELS", "LowpLayout", "quantised_block", "table_row",
 ]  # fmt: skip
 
 # The largest magnitude of a row below which it counts as zero: 127 divided by it has to be a float32.
 LEAST_PEAK: Final = 2.0**-100
 
+# Rows of a step whose gate sums are kept: as many as AMX's tiles multiply at once.
+LOWP_STEP_ROWS: Final = 32 if AMX else STEP_ROWS
+
 _LANES: Final = LANES["float32"]
+_BFLOAT16_ROW, _INT8_ROW = max(_LANES, BFLOAT16_WHOLE), max(_LANES, INT8_WHOLE)  # what a row is padded to
 _BLOCK_BYTES: Final = 1 << 17  # quantised rows stay in the L2 while the panels pass by
 
 
 class LowpLayout(NamedTuple):
     """depth(K): bytes of one output of a panel. row(K): bytes of a quantised row of K values.
 
-    microkernels: those that quantise rows, and multiply by a panel and by three. uses: the `target.FEATURES` by which
-    depth and row differ.
+    microkernels: those that quantise rows, multiply any rows by panels, and one row by three. uses: the
+    `target.FEATURES` by which what its users are made of differs.
     """
 
     depth: Callable[[int], int]
@@ -41,28 +48,34 @@ class LowpLayout(NamedTuple):
 
 
 def _bfloat16_depth(K: int) -> int:
-    return (K + BFLOAT16_GROUP - 1) // BFLOAT16_GROUP * BFLOAT16_GROUP * 2
+    return (K + BFLOAT16_WHOLE - 1) // BFLOAT16_WHOLE * BFLOAT16_WHOLE * 2
 
 
 def _bfloat16_row(K: int) -> int:
-    return (K + _LANES - 1) // _LANES * _LANES * 2
+    return (K + _BFLOAT16_ROW - 1) // _BFLOAT16_ROW * _BFLOAT16_ROW * 2
 
 
 def _int8_depth(K: int) -> int:
-    return (K + INT8_GROUP - 1) // INT8_GROUP * INT8_GROUP + INT8_HEAD
+    return (K + INT8_WHOLE - 1) // INT8_WHOLE * INT8_WHOLE + INT8_HEAD
 
 
 def _int8_row(K: int) -> int:
-    return INT8_SCALE + (K + _LANES - 1) // _LANES * _LANES * (INT8_UNIT // INT8_GROUP)
+    return INT8_SCALE + (K + _INT8_ROW - 1) // _INT8_ROW * _INT8_ROW * (INT8_UNIT // INT8_GROUP)
+
+
+# With AMX one call multiplies by the panels of several gates, for which the tiles are configured once.
+_PANELS: Final = "panels" if AMX else "panel"
+
+
+def _microkernels(precision: str) -> tuple[str, str, str]:
+    return f"{precision}_quantise", f"{precision}_{_PANELS}", f"{precision}_gates"
 
 
 LOWP: Final = {
-    "bfloat16": LowpLayout(
-        _bfloat16_depth, _bfloat16_row, ("bfloat16_quantise", "bfloat16_panel", "bfloat16_gates"), ()
-    ),
-    "int8": LowpLayout(_int8_depth, _int8_row, ("int8_quantise", "int8_panel", "int8_gates"), ("vnni", "dotprod")),
+    "bfloat16": LowpLayout(_bfloat16_depth, _bfloat16_row, _microkernels("bfloat16"), ("amx",)),
+    "int8": LowpLayout(_int8_depth, _int8_row, _microkernels("int8"), ("vnni", "dotprod", "amx")),
 }
-MICROKERNELS: Final = tuple(name for layout in LOWP.values() for name in layout.microkernels)
+MICROKERNELS: Final = tuple(f"{name}_{what}" for name in LOWP for what in ("quantise", "panel", "panels", "gates"))
 
 
 def quantised_block(rows: int, K: int, precision: str) -> tuple[int, int]:

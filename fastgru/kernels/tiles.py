@@ -1,0 +1,97 @@
+"""GEMM with AMX: blocks of up to 32 rows times panels of low precision, under `kernels.lowp`.
+
+    out[m, :] = start[m, :] + x[m, :] W^T           for quantised rows, W as `fastgru.packing.lowp` packs it
+
+Up to 16 rows of a block read a panel once, four vectors of outputs at a time; more read two vectors at a time, with
+each weight for both tiles of rows. One row alone goes through vectors, which have the same bits (`simd.dot`): so has
+every number of rows. Configuring the tiles costs some 200 cycles, as much as 12 operations on full ones: it is done
+once a call, and once more for the rows that are left over. That is why one call multiplies by the panels of all gates.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+from numba.core import types
+
+from fastgru.kernels.gemm import GEMMFormat, make_panel
+from fastgru.kernels.operands.gemm import PANEL_VECTORS
+from fastgru.kernels.registry import kernel
+from fastgru.simd.amx import BLOCK_ROWS, TILE_ROWS, configure, make_block, release
+from fastgru.simd.memory import address, lanes_of, offset
+
+__all__ = ["make_panels", "one_panel", "panels_signature"]
+
+_ONE_ROW: Final = dict.fromkeys(PANEL_VECTORS, (1,))
+
+
+def make_panels(form: GEMMFormat, precision: str, whole: int, depth_of: Any) -> Any:
+    """panels(x, x_stride, rows, groups, w, K, width, start, start_stride, last, out, out_stride).
+
+    One panel of `width` vectors of each of `groups` matrices, one after the other in w, start and out; the last of them
+    begins with the row `last` for all rows, unless that is where `start` is. whole: numbers of k in a tile.
+    depth_of(K): elements of an output.
+    """
+    wide, pair, single = (make_block(precision, 1, vectors) for vectors in PANEL_VECTORS)
+    wide_2, pair_2, single_2 = (make_block(precision, 2, vectors) for vectors in PANEL_VECTORS)
+    one_row = kernel(make_panel(form, _ONE_ROW))
+
+    @kernel
+    def block(rows, x, x_stride, w, steps, width, start, start_stride, out, out_stride):
+        if rows > TILE_ROWS:
+            if width == 4:
+                wide_2(rows, x, x_stride, w, steps, start, start_stride, out, out_stride)
+            elif width == 2:
+                pair_2(rows, x, x_stride, w, steps, start, start_stride, out, out_stride)
+            else:
+                single_2(rows, x, x_stride, w, steps, start, start_stride, out, out_stride)
+        elif width == 4:
+            wide(rows, x, x_stride, w, steps, start, start_stride, out, out_stride)
+        elif width == 2:
+            pair(rows, x, x_stride, w, steps, start, start_stride, out, out_stride)
+        else:
+            single(rows, x, x_stride, w, steps, start, start_stride, out, out_stride)
+
+    def panels(x, x_stride, rows, groups, w, K, width, start, start_stride, last, out, out_stride):
+        size, steps = width * lanes_of(out), (K + whole - 1) // whole
+        apart, own, configured, m = size * depth_of(K), address(last) != address(start), np.int64(0), 0
+        tiles = rows > 1 and K > 0
+        while m < rows:
+            some = min(rows - m, BLOCK_ROWS) if tiles else rows
+            if tiles and some != configured:
+                configure(some)
+                configured = some
+            for g in range(groups):
+                begin, step = offset(start, m * start_stride + g * size), start_stride
+                if own and g == groups - 1:
+                    begin, step = last, np.int64(0)
+                xs, ws, to = offset(x, m * x_stride), offset(w, g * apart), offset(out, m * out_stride + g * size)
+                if tiles:
+                    block(some, xs, x_stride, ws, steps, width, begin, step, to, out_stride)
+                else:
+                    one_row(xs, x_stride, some, ws, K, width, begin, step, to, out_stride)
+            m += some
+        if tiles:
+            release()
+
+    return panels
+
+
+def one_panel(panels: Any) -> Any:
+    """What `make_panels` makes, for one matrix: as `kernels.gemm.make_panel`."""
+    of_all = kernel(panels)
+
+    def panel(x, x_stride, rows, w, K, width, start, start_stride, out, out_stride):
+        of_all(x, x_stride, rows, 1, w, K, width, start, start_stride, start, out, out_stride)
+
+    return panel
+
+
+def panels_signature(form: GEMMFormat) -> Callable[[str], Any]:
+    """The Numba signature of what `make_panels` makes, by dtype of the outputs."""
+
+    def signature(dtype: str) -> Any:
+        (p, q), i = form.types(dtype), types.int64
+        return (p, i, i, i, p, i, i, q, i, q, q, i), types.void
+
+    return signature
