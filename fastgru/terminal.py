@@ -105,7 +105,7 @@ def compiling() -> Iterator[None]:
 
     console = stderr()
     cache = describe()
-    if cache["entries"]:
+    if cache["entries"] or cache["prebuilt"]:
         yield
         return
     once = f"once, then they come from {cache['directory']}"

@@ -56,10 +56,11 @@ def _print(found: dict[str, Any]) -> None:
             "features": " ".join(cpu["features"]) or "none of those that matter here",
             "caches": ", ".join(f"{level} {bytes_of(size)}" for level, size in cpu["cache_bytes"].items()),
         },
-        "Cache of compiled kernels": {
+        "Compiled kernels": {
+            "of this wheel": f"{cache['prebuilt']} for this target" if cache["prebuilt"] else "none: not of a platform",
             "folder": f"{cache['directory'] or 'none'} ({state})",
             "holds": f"{cache['entries']} kernels, {bytes_of(cache['bytes'])}"
-            + ("" if cache["entries"] else "; `fastgru warmup` fills it"),
+            + ("" if cache["entries"] or cache["prebuilt"] else "; `fastgru warmup` fills it"),
         },
         "Python": {"version": f"{found['python']['version']} on {found['python']['system']}"},
         "Packages": {"fastgru": found["fastgru"], **_told(found["packages"])},

@@ -10,6 +10,7 @@ What the cache holds is run without Numba. The modules that define handlers (`ke
 when something has to be compiled, or when somebody asks for all there is.
 """
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -127,7 +128,10 @@ class Native:
             try:
                 return load_object(entry.code, entry.symbol)
             except RuntimeError:  # whole, and yet not for this process: a library that it needs is another one
-                pass
+                kept = cache.read_kept(self.name)
+                if kept is not None and kept.code != entry.code:
+                    with contextlib.suppress(RuntimeError):
+                        return load_object(kept.code, kept.symbol)
         entry = self._make()
         return load_object(entry.code, entry.symbol)
 

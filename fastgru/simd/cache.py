@@ -7,17 +7,21 @@ CPU and its features as well, and shares nothing. A stale folder is simply anoth
 and llvmlite are no part of it: they make code, and it needs none of them to run. `FASTGRU_CACHE_DIR` moves all folders.
 One that can be read but not written is used as it is: what it lacks is compiled anew in each process. An entry that is
 damaged, not of its folder, or open to changes by others (`simd.trusted`) is as good as none.
+
+A wheel for a platform brings such folders along (`fastgru/prebuilt`, which `tools/build_wheels` fills), and a file
+`sources` with the hash of the sources that they were built from, which are the wheel's own. They are looked at first,
+and trusted as the package's sources are.
 """
 
 import contextlib
 import functools
-import hashlib
 import json
 import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -25,14 +29,18 @@ from fastgru.simd.cpu import host_cpu
 from fastgru.simd.target import TARGET, TUNED, Target
 from fastgru.simd.trusted import UntrustedError, open_folder
 
-__all__ = ["Entry", "cache_folder", "describe", "home", "read", "telling", "write"]
+__all__ = [
+    "PREBUILT", "Entry", "cache_folder", "describe", "home", "read", "read_kept", "source_hash", "telling", "write",
+]  # fmt: skip
+
+PREBUILT: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "prebuilt")
 
 # Whatever ends up inside compiled code stands in these folders and files.
 _SOURCES = ("simd", "kernels", "process.py")
 
-_MAGIC: Final = b"fastgru object 1\n"
+_MAGIC: Final = b"fastgru object 2\n"
 _SUFFIX: Final = ".fgo"
-_DIGEST: Final = 32
+_CHECKSUM: Final = 4  # bytes of zlib.crc32, against damage; what others may change is not read at all
 _MOST_BYTES: Final = 1 << 26
 
 _PATIENCE_S: Final = 0.3  # of compiling before anything is said
@@ -62,6 +70,14 @@ def _user_folder() -> tuple[Path, int]:
 @functools.cache
 def source_hash() -> str:
     """A hash of all that compiled code is made of."""
+    with contextlib.suppress(OSError), open(os.path.join(PREBUILT, "sources"), encoding="ascii") as file:
+        return file.read().strip()
+    return _hash_of_files()
+
+
+def _hash_of_files() -> str:
+    import hashlib
+
     root = Path(__file__).parent.parent
     digest = hashlib.sha256()
     for name in _SOURCES:
@@ -75,6 +91,8 @@ def _key(target: Target) -> str:
     """The name of a target's folder."""
     if not TUNED:
         return f"{target.name}-{source_hash()}"
+    import hashlib
+
     name, features = host_cpu()
     return f"{target.name}-{name}-{hashlib.sha256((source_hash() + features).encode()).hexdigest()[:16]}"
 
@@ -99,25 +117,47 @@ def cache_folder(uses: tuple[str, ...] = ()) -> str:
 
 
 def read(name: str) -> Entry | None:
-    """The entry of that name; None where there is none that is whole, for this target, and safe from others."""
+    """The entry of that name, of the package or kept; None where there is none that is whole and for this target."""
+    return _first(name, _of_package) or read_kept(name)
+
+
+def read_kept(name: str) -> Entry | None:
+    """The same of what processes have compiled and kept, where it is safe from others."""
+    return _first(name, _of_user)
+
+
+def _first(name: str, content: Callable[[Target, str], bytes]) -> Entry | None:
     for target in (TARGET,) if TUNED else TARGET.levels:
-        entry = _read(target, name)
+        try:
+            entry = _parsed(target, name, content(target, name + _SUFFIX))
+        except UntrustedError as error:
+            _tell_unused(error)
+            continue
+        except OSError:
+            continue
         if entry is not None and TARGET.agrees(target, entry.uses):
             return entry
     return None
 
 
-def _read(target: Target, name: str) -> Entry | None:
-    try:
-        with open_folder(_place(target)[0]) as folder:
-            data = folder.read(name + _SUFFIX, _MOST_BYTES)
-    except UntrustedError as error:
-        _tell_unused(error)
-        return None
-    except OSError:
-        return None
-    body = data[len(_MAGIC) + _DIGEST :]
-    if data[: len(_MAGIC) + _DIGEST] != _MAGIC + hashlib.sha256(body).digest():
+def _of_package(target: Target, name: str) -> bytes:
+    with open(os.path.join(PREBUILT, _key(target), name), "rb") as file:
+        return file.read()
+
+
+def _of_user(target: Target, name: str) -> bytes:
+    with open_folder(_place(target)[0]) as folder:
+        return folder.read(name, _MOST_BYTES)
+
+
+def _checksum(body: bytes) -> bytes:
+    return zlib.crc32(body).to_bytes(_CHECKSUM, "little")
+
+
+def _parsed(target: Target, name: str, data: bytes) -> Entry | None:
+    start = len(_MAGIC) + _CHECKSUM
+    body = data[start:]
+    if data[:start] != _MAGIC + _checksum(body):
         return None
     head, _, code = body.partition(b"\n")
     try:
@@ -139,7 +179,7 @@ def write(name: str, entry: Entry) -> None:
     try:
         place, mode = _place(target)
         with open_folder(place, make=mode) as folder:
-            folder.write(name + _SUFFIX, _MAGIC + hashlib.sha256(body).digest() + body)
+            folder.write(name + _SUFFIX, _MAGIC + _checksum(body) + body)
             if place not in _swept:
                 _swept.add(place)
                 folder.sweep()
@@ -203,9 +243,19 @@ def telling() -> Iterator[None]:
         _spent_s += time.monotonic() - started
 
 
+def _prebuilt_entries() -> int:
+    """How many the package has for this process."""
+    count = 0
+    for target in TARGET.levels:
+        with contextlib.suppress(OSError):
+            count += sum(name.endswith(_SUFFIX) for name in os.listdir(os.path.join(PREBUILT, _key(target))))
+    return count
+
+
 def describe() -> dict[str, Any]:
     """What `fastgru doctor` prints of the cache; "problem" says why it, or an entry of it, is not used, if so."""
     found: dict[str, Any] = {"directory": "", "folders": [], "writable": False, "entries": 0, "bytes": 0, "problem": ""}
+    found["prebuilt"] = _prebuilt_entries()
     levels = (TARGET,) if TUNED else TARGET.levels
     try:
         found["directory"] = os.path.dirname(cache_folder())
