@@ -48,6 +48,10 @@ class Instruction:
         """The tensor that `writes` names."""
         return self.tensors[getattr(self.operands.tensors.at, self.writes)] if self.writes else None
 
+    def reaches(self) -> Iterator[View]:
+        """The tensors that it reads or writes."""
+        return (view for view in self.tensors if view is not None)
+
     def redirect(self, buffer: Buffer, place: View) -> bool:
         """Write what goes into `buffer` to `place`, of its shape, if the handler can."""
         if not self.writes:
@@ -85,6 +89,11 @@ class Jump(Instruction):
     holds: Sequence[View] = ()
     table: Sequence[Buffer | View | int] = ()
     repeats: Jump | None = None
+
+    def reaches(self) -> Iterator[View]:
+        """Those, too, that the instructions of a loop reach through addresses that move."""
+        yield from super().reaches()
+        yield from self.holds
 
     def resolve(self, numbers: Mapping[Instruction, int]) -> None:
         """Write the words that are known only when everything has its place."""

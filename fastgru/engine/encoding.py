@@ -67,10 +67,9 @@ def _set_lives(steps: Sequence[Instruction]) -> None:
     touched: dict[Buffer, list[int]] = {}
     for number, step in enumerate(steps):
         span = groups.get(id(step.group), [number])
-        for view in (*step.tensors, *(step.holds if isinstance(step, Jump) else ())):
-            if view is not None:
-                for buffer in (view.buffer, *view.buffer.over):
-                    touched.setdefault(buffer, []).extend((span[0], span[-1]))
+        for view in step.reaches():
+            for buffer in (view.buffer, *view.buffer.over):
+                touched.setdefault(buffer, []).extend((span[0], span[-1]))
     around = _loops_around(steps)
     for buffer, where in touched.items():
         buffer.first, buffer.last = first, last = min(where), max(where)

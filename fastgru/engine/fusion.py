@@ -195,7 +195,7 @@ def fuse(plan: LazyCopies) -> None:
 
 
 def _joined(instructions: Sequence[Instruction]) -> list[Instruction]:
-    touches = Counter(buffer for i in instructions for buffer in {v.buffer: None for v in i.tensors if v is not None})
+    touches = Counter(buffer for i in instructions for buffer in {v.buffer: None for v in i.reaches()})
     gone: set[Instruction] = set()
     for reader in instructions:
         if not isinstance(reader, Fusion) or reader.group is not None:

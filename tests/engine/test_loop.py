@@ -193,6 +193,107 @@ def test_what_is_copied_for_a_body_is_copied_once():
     assert copies[0] < names.index("loop_begin_int64")
 
 
+def test_what_a_loop_and_one_other_read_is_there_for_both():
+    """An element-wise operation is carried out within its only reader, but not where a loop reads it, too."""
+    body = loop_body(
+        Node("matmul", ("h", "W"), ("hw",)), Node("binary", ("hw", "x"), ("h2",), ADD),
+        inputs="i h x", captured="W", outputs="- h2 h2",
+    )  # fmt: skip
+    nodes = (
+        Node("activation", ("xs",), ("a",), TANH), Node("activation", ("h0",), ("b",), TANH),
+        Node("activation", ("a",), ("za",), TANH), Node("activation", ("b",), ("zb",), TANH),
+        Node("loop", ("", "", "b", "a", "W"), ("hn", "ys"), looping(body, out=(0,))),
+    )  # fmt: skip
+    feeds = {"xs": normal(9, 2, 20), "h0": normal(2, 20)}
+    specs = tuple(TensorSpec(name, "float32", (None,) * a.ndim) for name, a in feeds.items())
+    outputs = tuple(TensorSpec(name, "float32", None) for name in ("hn", "ys", "za", "zb"))
+    graph = Graph(specs, outputs, nodes, {"W": normal(20, 20) / np.float32(40)})
+    equal(Executable(graph).run(feeds), run_graph(graph, feeds), 1e-5)
+
+
+class Sequences:
+    """A random body over sequences of several ranks, along any axes and from either end."""
+
+    def __init__(self, seed):
+        self.rng = np.random.default_rng(seed)
+        self.values, self.nodes, self.constants = {"x": 2, "v": 1, "b": 2, "h": 2}, [], {}
+        for i in range(int(self.rng.integers(3, 12))):
+            self.add(f"n{i}")
+
+    def constant(self, array):
+        name = f"c{len(self.constants)}"
+        self.constants[name] = np.asarray(array, np.float32)
+        return name
+
+    def pick(self, rank=None):
+        names = [name for name, of in self.values.items() if rank is None or of == rank]
+        return names[int(self.rng.integers(len(names)))]
+
+    def add(self, name):
+        kind = ["linear", "matmul", "binary", "activation", "layer_norm", "softmax", "concat", "fixed"][
+            int(self.rng.integers(8))
+        ]
+        x = self.pick()
+        rank, axis = self.values[x], [-1, self.values[x] - 1][int(self.rng.integers(2))]
+        if kind == "linear":
+            node = Node("linear", (x, self.constant(self.rng.standard_normal((6, 6)) / 6)), (name,))
+        elif kind == "matmul":
+            node = Node("matmul", (x, self.constant(self.rng.standard_normal((6, 6)) / 6)), (name,))
+        elif kind == "binary":
+            y = self.pick()
+            rank = max(rank, self.values[y])
+            node = Node("binary", (x, y), (name,), ADD)
+        elif kind == "fixed":
+            given = self.constant(self.rng.standard_normal([(), (6,), (1, 6)][int(self.rng.integers(3))]))
+            rank = max(rank, self.constants[given].ndim)
+            node = Node("binary", (given, x), (name,), {"kind": "mul"})
+        elif kind == "activation":
+            node = Node("activation", (x,), (name,), TANH)
+        elif kind == "layer_norm":
+            node = Node("layer_norm", (x, self.constant(np.ones(6))), (name,), {"axis": axis, "epsilon": 1e-3})
+        elif kind == "softmax":
+            node = Node("softmax", (x,), (name,), {"axis": axis})
+        else:
+            self.nodes.append(Node("concat", (x, self.pick(rank)), (f"{name}c",), {"axis": axis}))
+            node = Node("linear", (f"{name}c", self.constant(self.rng.standard_normal((6, 12)) / 9)), (name,))
+        self.nodes.append(node)
+        self.values[name] = rank
+
+    def graph(self):
+        last = self.pick(2)
+        self.nodes += [Node("binary", ("h", last), ("s",), ADD), Node("activation", ("s",), ("h2",), TANH)]
+        body = loop_body(
+            *self.nodes, inputs="i h x v b", captured=" ".join(self.constants), outputs=f"- h2 h2 {self.pick()}"
+        )
+        attrs = looping(body, 1, (0, 1, 1), (False, False, True), (0, 0))
+        node = Node("loop", ("", "", "h0", "xs", "vs", "bs", *self.constants), ("hn", "ys", "zs"), attrs)
+        feeds = {"h0": normal(2, 6), "xs": normal(7, 2, 6), "vs": normal(6, 7), "bs": normal(2, 7, 6)}
+        return graph_of(node, feeds, dict.fromkeys(("hn", "ys", "zs"), "float32"), self.constants), feeds
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_what_depends_on_sequences_alone_is_made_ahead_with_the_same_bits(seed, monkeypatch):
+    graph, feeds = Sequences(seed).graph()
+    got = Executable(graph).run(feeds)
+    equal(got, run_graph(graph, feeds), 1e-4)
+    monkeypatch.setattr(lowering, "made_ahead", lambda builder, nodes, *given: nodes)
+    for name, array in Executable(graph).run(feeds).items():
+        np.testing.assert_array_equal(got[name].view(np.int32), array.view(np.int32))
+
+
+def test_a_linear_layer_over_a_sequence_stands_before_the_loop():
+    body = loop_body(
+        Node("linear", ("x", "V"), ("xv",)), Node("matmul", ("h", "W"), ("hw",)),
+        Node("binary", ("hw", "xv"), ("s",), ADD), Node("activation", ("s",), ("h2",), TANH),
+        inputs="i h x", captured="V W", outputs="- h2 h2",
+    )  # fmt: skip
+    node = Node("loop", ("", "", "h0", "xs", "V", "W"), ("hn", "ys"), looping(body, out=(0,)))
+    feeds = {"xs": normal(9, 2, 5), "h0": normal(2, 24)}
+    graph = graph_of(node, feeds, dict.fromkeys(("hn", "ys"), "float32"), {"V": normal(24, 5), "W": normal(24, 24)})
+    timings = Executable(graph).profile(feeds)
+    assert [t.count for t in timings if t.handler == "linear_float32"] == [1, 9]
+
+
 @pytest.mark.parametrize("stack", [(), (3,)])
 def test_a_matrix_from_outside_is_packed_once(stack):
     """Computed, so that no pack can be kept; it keeps the bits of a matrix that is packed in every iteration."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any, Final
 
+from fastgru.engine.ahead import Steps, made_ahead
 from fastgru.engine.buffers import Buffer, Constant, Region, Value, View, itemsize
 from fastgru.engine.builder import PlanBuilder
 from fastgru.engine.emission import Jump
@@ -50,6 +51,7 @@ class _Loop:
         views = [builder.view(value) for value in values[K : K + S]]
         self.sequences = [x if min(x.strides, default=0) >= 0 else builder.contiguous(x) for x in views]
         self.axes = [normal_axis(axis, x.ndim) for axis, x in zip(attrs["axes"], views, strict=True)]
+        self.backward = list(attrs["backward"])
         self.rest = values[K + S :]
         self.most: int = attrs.get("max_iterations", MAX_ITERATIONS)
         self.limit: View | None = None
@@ -90,6 +92,7 @@ class _Loop:
     def outputs(self) -> list[Value]:
         """The values of the node."""
         builder, body = self.builder, self.body
+        names, nodes = self._ahead()
         record = builder.new((RECORD.words,), "int64")
         banks = [(builder.new(x.shape, x.dtype), builder.new(x.shape, x.dtype)) for x in self.first]
         begin = builder.jump("loop_begin", LOOP)
@@ -98,8 +101,8 @@ class _Loop:
             now = [builder.moving(x, (x, *both)) for x, both in zip(self.first, banks, strict=True)]
             slices = [self._slice(i) for i, _ in enumerate(self.sequences)]
             given: list[Value] = [record.as_strided((), ()), *now, *(view for view, *_ in slices), *self.rest]
-            found = dict(zip((*body.inputs, *body.captured), given, strict=True))
-            lower_nodes(builder, body.nodes, found)
+            found = dict(zip((*body.inputs, *names, *body.captured), given, strict=True))
+            lower_nodes(builder, nodes, found)
             builder.label = str(self.node)
             going = self._going(found)
             following = [self._carry(i, found, x, both) for i, (x, both) in enumerate(zip(now, banks, strict=True))]
@@ -132,10 +135,37 @@ class _Loop:
             *(made.pop(0) if wanted else Constant() for wanted in self.wanted),
         ]
 
+    @property
+    def open_ended(self) -> bool:
+        """Whether nobody knows yet how many iterations there will be."""
+        stops = self.limit is not None or self.condition is not None or bool(self.body.outputs[0])
+        return stops or self.trips < 0
+
+    def _ahead(self) -> tuple[list[str], Sequence[Node]]:
+        """Make what depends on the sequences alone: further sequences, by name, and what is left for the body."""
+        body, steps = self.body, {}
+        count = min((x.shape[axis] for x, axis in zip(self.sequences, self.axes, strict=True)), default=0)
+        if self.open_ended or not 1 < count <= 2 * self.trips:
+            return [], body.nodes
+        names = body.inputs[len(body.inputs) - len(self.sequences) :]
+        for name, x, axis, back in zip(names, self.sequences, self.axes, self.backward, strict=True):
+            shape, strides = ((a[axis], *a[:axis], *a[axis + 1 :]) for a in (x.shape, x.strides))
+            steps[name] = Steps(x.as_strided(shape, strides), back)
+        left = made_ahead(self.builder, body.nodes, steps, dict(zip(body.captured, self.rest, strict=True)))
+        self.builder.label = str(self.node)
+        read = {*body.outputs, *(name for node in left for name in node.inputs)}
+        made = [name for name in steps if name in read and name not in names]
+        for name in made:
+            self.sequences.append(steps[name].value)
+            self.axes.append(0)
+            self.backward.append(steps[name].backward)
+            self.builder.touch(steps[name].value)
+        return made, left
+
     def _slice(self, i: int) -> tuple[View, View, int]:
         """Of a sequence: the slice of an iteration, where the first one lies, and the bytes to the next."""
         x, axis = self.sequences[i], self.axes[i]
-        back, T, stride = self.node.attrs["backward"][i], x.shape[axis], x.strides[axis]
+        back, T, stride = self.backward[i], x.shape[axis], x.strides[axis]
         shape, strides = ((*a[:axis], *a[axis + 1 :]) for a in (x.shape, x.strides))
         start = x.moved((T - 1) * stride) if back and T else x.offset
         first = View(x.buffer, start, shape, strides, x.dtype)
@@ -170,10 +200,7 @@ class _Loop:
         """Of what is stacked: a row, where the first one lies, all of it, and the bytes to the next."""
         attrs, stacked = self.node.attrs, []
         kept = [(i, row) for i, row in enumerate(rows) if self.wanted[i]]
-        open_ended = (
-            self.limit is not None or self.condition is not None or bool(self.body.outputs[0]) or self.trips < 0
-        )
-        if kept and open_ended:
+        if kept and self.open_ended:
             self.rows = self._block([row for _, row in kept], attrs["output_axes"], attrs["output_backward"])
         for i, row in kept:
             axis, count = normal_axis(attrs["output_axes"][i], row.ndim + 1), self.rows or self.trips
