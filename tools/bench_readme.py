@@ -6,15 +6,16 @@
 What stands between the two comments `BEGIN` and `END` is replaced.
 """
 
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 from fastgru.bench.result import Result, Row
-from fastgru.bench.words import error_of, machine_line, percent, ratio_of, tiny_lines, versions_line
+from fastgru.bench.words import error_of, machine_line, percent, ratio_of, threads_of, tiny_lines, versions_line
 from fastgru.errors import FastGRUError, InvalidModelError
-from fastgru.terminal import counted, time_of
+from fastgru.terminal import time_of
 
 __all__ = ["BEGIN", "END", "main", "section", "update"]
 
@@ -38,9 +39,11 @@ def section(result: Result) -> str:
 
 def _parts(result: Result) -> Iterator[str]:
     threads = sorted({row.threads for row in result.rows})
+    spun = [re.search(r"spinning (\S+) us", row.ours.setting) for row in result.rows if row.ours is not None]
+    counts = ",".join(map(str, threads)) + next((f" --spin-us {found[1]}" for found in spun if found), "")
     yield "This measures, and writes what was found here:"
     yield (
-        f"    fastgru bench --suite {result.suite} --threads {','.join(map(str, threads)) or 1} --json result.json\n"
+        f"    fastgru bench --suite {result.suite} --threads {counts or 1} --json result.json\n"
         "    python tools/bench_readme.py result.json README.md"
     )
     yield (
@@ -55,7 +58,7 @@ def _parts(result: Result) -> Iterator[str]:
         rivals = list(dict.fromkeys(name for row in rows for name in row.rivals))
         error = ["error"] if any(error_of(row, "fastgru") for row in rows) else []
         lines = [_cells(row, rivals, reduced=bool(error)) for row in rows if row.ours is not None]
-        yield f"**{counted(count, 'thread')}**"
+        yield f"**{threads_of(rows)}**"
         yield _table(["case", "fastgru", *error, *rivals, "share of the bound"], lines)
     if tiny := tiny_lines(result):
         yield "**Tiny nets, block calls** (RTNeural's figures are its authors', on a desktop CPU of 2018)"

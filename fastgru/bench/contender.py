@@ -51,8 +51,9 @@ class Contender:
         return f"{self.name} ({self.setting})" if self.setting else self.name
 
 
-def ours(problem: Problem, threads: int, precision: str | None = None) -> Contender:
-    """In the precision of the problem, or in another, which is then in the name.
+def ours(problem: Problem, threads: int, precision: str | None = None, spin_us: float = 0) -> Contender:
+    """In the precision of the problem, or in another, which is then in the name. spin_us: where there are several
+    threads.
 
     `Stream.push` where the problem carries a state, `Model.run` where not, each writing into arrays given to it; or as
     `Problem.way` says.
@@ -60,6 +61,10 @@ def ours(problem: Problem, threads: int, precision: str | None = None) -> Conten
     Raises `UnableError` where the model or the number of threads is refused.
     """
     options: dict[str, Any] = {"precision": precision or problem.precision, "threads": threads}
+    setting = counted(threads, "thread")
+    if spin_us and threads > 1:
+        options["spin_us"] = spin_us
+        setting += f", spinning {spin_us:g} us"
     try:
         if problem.way == "layer":
             assert problem.stack is not None
@@ -71,4 +76,4 @@ def ours(problem: Problem, threads: int, precision: str | None = None) -> Conten
     zeros = dict(problem.state_arrays)
     calls = prepare(model, problem.way, problem.feeds, problem.carried, zeros, problem.batch_size)
     name = NAME if precision is None else f"{NAME} {precision}"
-    return Contender(name, counted(threads, "thread"), calls.call, calls.results, calls.reset)
+    return Contender(name, setting, calls.call, calls.results, calls.reset)

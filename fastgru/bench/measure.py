@@ -53,7 +53,7 @@ class Plan:
 
     Before a turn: `settle_s` of sleep, in which the threads of whoever came before stop spinning, and untimed calls
     for `warm_s`. collect: leave the garbage collector on. rested_turn_s: the length of a turn on several threads, where
-    each begins with a long rest; rounds are then fewer, for the same time in all.
+    each begins with a long rest; rounds are then fewer, for the same time in all. spin_us: of our own several threads.
     """
 
     rounds: int = 9
@@ -62,6 +62,7 @@ class Plan:
     settle_s: float = 0.01
     collect: bool = False
     rested_turn_s: float | None = None
+    spin_us: float = 0
 
     @property
     def shorter(self) -> "Plan":

@@ -7,7 +7,7 @@ from statistics import median
 from fastgru.bench.plots import Bar, Series, bar_chart, check_matplotlib, line_chart
 from fastgru.bench.report import steady_lines
 from fastgru.bench.result import Result, Row
-from fastgru.bench.words import Cell, machine_line, percent, ratio_of, table_of, tiny_lines, versions_line
+from fastgru.bench.words import Cell, machine_line, percent, ratio_of, table_of, threads_of, tiny_lines, versions_line
 from fastgru.terminal import counted, time_of
 
 __all__ = ["check_matplotlib", "render_page"]
@@ -58,7 +58,7 @@ def _parts(result: Result) -> Iterator[str]:
     yield _summary(result)
     for threads in sorted({row.threads for row in result.rows}):
         rows = [row for row in result.rows if row.threads == threads]
-        count = counted(threads, "thread")
+        count = threads_of(rows)
         yield _figure(_latency(rows), f"One step of a stream, N = 1: latency against H, {count}")
         yield _figure(_throughput(rows), f"Whole sequences: frames a second against the batch, {count}")
         yield _figure(_shares(rows), f"Share of the machine's bound that is reached, {count}")

@@ -10,7 +10,7 @@ from rich.text import Text
 from fastgru.bench.against import print_against
 from fastgru.bench.result import Result, Row
 from fastgru.bench.rivals.other import OTHER
-from fastgru.bench.words import Cell, machine_line, table_of, tiny_lines, versions_line
+from fastgru.bench.words import Cell, machine_line, table_of, threads_of, tiny_lines, versions_line
 from fastgru.terminal import counted, plain_table, time_of
 
 __all__ = ["print_report", "steady_lines"]
@@ -27,7 +27,7 @@ def print_report(result: Result, console: Console) -> None:
         print_against(result, console)
     if result.sides is None or any(set(row.rivals) - {OTHER} for row in result.rows):
         for threads in sorted({row.threads for row in result.rows}):
-            console.print(_table([row for row in result.rows if row.threads == threads], threads))
+            console.print(_table([row for row in result.rows if row.threads == threads]))
         for part in (*_tiny(result), *_notes(result)):
             console.print(part)
     if result.steady is not None and OTHER not in result.steady:
@@ -37,9 +37,9 @@ def print_report(result: Result, console: Console) -> None:
     console.print(Text(f"{count}in {result.seconds:.0f} s", style="dim"))
 
 
-def _table(rows: list[Row], threads: int) -> Table:
+def _table(rows: list[Row]) -> Table:
     heads, lines = table_of(rows, without=OTHER)
-    title = f"{counted(threads, 'thread')}: time a call, and that of a rival over ours"
+    title = f"{threads_of(rows)}: time a call, and that of a rival over ours"
     shown = [[_shown(cell) for cell in line] for line in lines]
     return plain_table(*heads, rows=shown, right=tuple(heads[1:]), title=title)
 

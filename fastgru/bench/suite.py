@@ -171,12 +171,12 @@ def _measured(
     try:
         # Beside another fastgru nothing but the two is timed that is not asked for: they take turns at once.
         counts = [threads] if threads == 1 or sides is not None else [threads, 1]
-        own = [(ours if sides is None else sides.ours)(problem, n) for n in counts]
+        own = [ours(problem, n, None, plan.spin_us) if sides is None else sides.ours(problem, n) for n in counts]
         for contender in own:
             made = _verified(contender, problem, problem.precision)
         errors[NAME] = largest_difference(made, problem.expected)
         precisions = _WIDER.get(problem.precision, ()) if sides is None else ()
-        wider = [ours(problem, threads, p) for p in precisions]
+        wider = [ours(problem, threads, p, plan.spin_us) for p in precisions]
         for contender, precision in zip(wider, precisions, strict=True):
             errors[contender.name] = largest_difference(_verified(contender, problem, precision), problem.expected)
     except FastGRUError as error:

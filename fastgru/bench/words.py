@@ -6,9 +6,19 @@ from typing import Any
 from fastgru.bench.cases import RTNEURAL_NS
 from fastgru.bench.result import Result, Row
 from fastgru.records import dataclass
-from fastgru.terminal import time_of
+from fastgru.terminal import counted, time_of
 
-__all__ = ["Cell", "error_of", "machine_line", "percent", "ratio_of", "table_of", "tiny_lines", "versions_line"]
+__all__ = [
+    "Cell",
+    "error_of",
+    "machine_line",
+    "percent",
+    "ratio_of",
+    "table_of",
+    "threads_of",
+    "tiny_lines",
+    "versions_line",
+]
 
 
 def ratio_of(value: float | None) -> str:
@@ -89,6 +99,13 @@ def table_of(rows: Sequence[Row], *, without: str = "") -> tuple[list[str], list
             ]
         )
     return heads, lines
+
+
+def threads_of(rows: Sequence[Row]) -> str:
+    """On which threads ours ran in rows of the same number of them: "2 threads, spinning 50 us"."""
+    count = counted(rows[0].threads, "thread")
+    settings = (row.ours.setting for row in rows if row.ours is not None)
+    return next((setting for setting in settings if setting.startswith(f"{count},")), count)
 
 
 def _rival(row: Row, name: str) -> Cell:

@@ -71,6 +71,13 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     "--threads", default="1", show_default=True, callback=_counts, metavar="N,N...", help="For ours and theirs."
 )
 @click.option(
+    "--spin-us",
+    type=click.FloatRange(0, 10_000),
+    default=0,
+    show_default=True,
+    help="For how long our own several threads look out for the next call.",
+)
+@click.option(
     "--precision",
     "precisions",
     callback=_some_of(PRECISIONS),

@@ -38,6 +38,7 @@ class Request:
     against: Path | None
     fail_below: float | None
     threads: tuple[int, ...]
+    spin_us: float
     precisions: tuple[str, ...] | None
     shapes: tuple[str, ...]
     fallback: str | None
@@ -50,6 +51,11 @@ class Request:
         for wrong, words in (
             (self.fail_below is not None and self.against is None, "--fail-below is for --against"),
             (self.shapes and self.model is None, "--shape is for a MODEL"),
+            (self.spin_us and max(self.threads) == 1, "--spin-us is for several threads, as in --threads 1,2"),
+            (
+                self.spin_us and self.against is not None,
+                "--spin-us is not for --against, whose fastgru may not know it",
+            ),
             (self.fallback is not None and self.model is None, "--fallback is for a MODEL"),
             (of_suite and self.model is not None, "--case, --precision and --list are for a suite, not for a MODEL"),
             (
@@ -84,7 +90,7 @@ class Request:
     def plan(self) -> "Plan":
         from fastgru.bench.measure import AGAINST, Plan
 
-        plan = replace(Plan() if self.against is None else AGAINST, collect=self.collect)
+        plan = replace(Plan() if self.against is None else AGAINST, collect=self.collect, spin_us=self.spin_us)
         if self.rounds is not None:
             plan = replace(plan, rounds=self.rounds)
         return plan if self.turn_ms is None else replace(plan, turn_s=self.turn_ms / 1e3, rested_turn_s=None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,9 @@ def test_the_list_is_that_of_the_suite() -> None:
         ["--rivals", "nobody"],
         ["--threads", "0"],
         ["--threads", "1,x"],
+        ["--threads", "1,2", "--spin-us", "-1"],
+        ["--spin-us", "50"],
+        ["--threads", "2", "--spin-us", "50", "--against", sys.executable],
         ["--case", "no such case"],
         ["--shape", "N=1"],
         ["--suite", "other"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,6 +18,7 @@ from fastgru.bench.measure import Plan, Timing, check_outputs, fastest, outputs_
 from fastgru.bench.problem import Problem, gru_problem
 from fastgru.bench.rivals import Rival
 from fastgru.bench.suite import run_problem
+from fastgru.bench.words import threads_of
 from fastgru.errors import VerificationError
 
 
@@ -159,6 +161,14 @@ def test_a_refused_number_of_threads_is_a_row(problem: Problem, quick_plan: Plan
     problem.precision = "no such precision"
     row = run_problem(problem, "a title", 1, [], quick_plan)
     assert row.trouble.startswith("refused: ")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no teams here")
+def test_workers_that_look_out_are_told_of(problem: Problem, quick_plan: Plan) -> None:
+    row = run_problem(problem, "a title", 2, [], replace(quick_plan, spin_us=50))
+    assert row.ours is not None
+    assert row.ours.setting == threads_of([row]) == "2 threads, spinning 50 us"
+    assert row.own_ratio is not None
 
 
 def test_a_timing_is_of_single_calls_where_they_are_long(quick_plan: Plan) -> None:
