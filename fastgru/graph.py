@@ -15,6 +15,7 @@ import numpy as np
 
 from fastgru.arrays import Array
 from fastgru.errors import InvalidModelError
+from fastgru.process import once
 from fastgru.records import dataclass
 
 __all__ = [
@@ -77,7 +78,7 @@ class Node:
     def __str__(self) -> str:
         return f"{self.op} {self.name or (self.outputs[0] if self.outputs else '?')!r}"
 
-    @property
+    @once
     def bodies(self) -> "dict[str, Subgraph]":
         """The graphs inside, by the names of their attributes."""
         return {key: value for key, value in self.attrs.items() if isinstance(value, Subgraph)}
@@ -232,7 +233,7 @@ def inlined(nodes: Iterable[Node], names: Mapping[str, str] = MappingProxyType({
     for node in nodes:
         inputs, bodies = tuple(names.get(name, name) for name in node.inputs), node.bodies
         if not bodies:
-            yield replace(node, inputs=inputs)
+            yield replace(node, inputs=inputs) if names else node
             continue
         count = max(len(body.captured) for body in bodies.values())
         read = inputs[: len(inputs) - count]

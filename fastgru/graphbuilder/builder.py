@@ -102,9 +102,9 @@ class GraphBuilder:
             return None
         read = [value for value in inputs if value is not None]
         inferred = any(value.inferred for value in read)
-        if all(value.array is not None for value in read):
+        if all(value.facts.array is not None for value in read):
             facts = [None if value is None else value.facts for value in inputs]
-            results = self.folding.fold(op, facts, attrs, [value.dtype for value in values], exactly=inferred)
+            results = self.folding.fold(op, facts, attrs, [value.facts for value in values], exactly=inferred)
             if results is not None:
                 made = zip(results, values, strict=True)
                 return tuple(Value(value.hint, ValueFacts.of_array(a), inferred=inferred) for a, value in made)

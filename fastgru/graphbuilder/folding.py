@@ -10,7 +10,7 @@ from fastgru.errors import FastGRUError, InvalidModelError
 from fastgru.graph import Array, Node
 from fastgru.records import dataclass
 from fastgru.reference.evaluate import evaluate, in_precision
-from fastgru.reference.facts import ValueFacts, bound, work
+from fastgru.reference.facts import VIEWS, ValueFacts, bound, flops
 from fastgru.reference.operator import is_floating, numpy_dtype
 from fastgru.spec import RECURRENT
 
@@ -26,7 +26,6 @@ _WORK: Final = 4_000_000_000
 _SLOW_INTEGER_GEMM: Final = 50
 _SLOW_UNARY: Final = {"erf": 200, "gelu": 200}
 _STEP: Final = 200_000  # of a recurrent layer, in Python
-_VIEWS: Final = frozenset({"flatten", "reshape", "slice", "split", "squeeze", "transpose", "unsqueeze"})
 
 
 @dataclass
@@ -45,28 +44,28 @@ class Folding:
         op: str,
         inputs: Sequence[ValueFacts | None],
         attrs: Mapping[str, Any],
-        dtypes: Sequence[str | None],
+        found: Sequence[ValueFacts],
         *,
         exactly: bool = False,
     ) -> tuple[Array, ...] | None:
-        """The outputs, one of each of `dtypes`; None where they cost more than is left, and are better left a node.
+        """The outputs; None where they cost more than is left, and are better left a node.
 
-        exactly: and where they are rounded, as a plan carries constants out in float64 whatever their own precision.
+        found: what is known of them. exactly: and where they are rounded, as a plan carries constants out in float64
+        whatever their own precision.
         Raises `InvalidModelError` where they cannot be computed, or would not fit what may be made.
         """
         arrays = [None if facts is None else facts.array for facts in inputs]
-        node = Node(op, tuple("" if a is None else "constant" for a in arrays), ("",) * len(dtypes), attrs)
+        node = Node(op, tuple("" if a is None else "constant" for a in arrays), ("",) * len(found), attrs)
         try:
-            elements = bound(node, arrays)
-            each = 8 if dtypes[0] is None else numpy_dtype(dtypes[0]).itemsize
-            nbytes = 0 if op in _VIEWS else elements * each * len(dtypes)
+            each = 8 if found[0].dtype is None else numpy_dtype(found[0].dtype).itemsize
+            nbytes = 0 if op in VIEWS else bound(node, arrays) * each * len(found)
             if nbytes > self.nbytes:
                 raise InvalidModelError(f"{op} of constants makes {nbytes} bytes, {self.nbytes} are left to it")
-            flops = _flops(op, inputs, attrs)
-            if flops > self.work:
+            cost = _cost(op, inputs, attrs, found)
+            if cost > self.work:
                 return None
             self.nbytes -= nbytes
-            self.work -= flops
+            self.work -= cost
             results = evaluate(node, arrays)
             wide = [a.astype(np.float64) if a is not None and is_floating(a.dtype) else a for a in arrays]
             if exactly and not all(map(_same, results, evaluate(in_precision(node, "float64"), wide))):
@@ -75,8 +74,8 @@ class Folding:
             raise InvalidModelError(str(error)) from None
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
             raise InvalidModelError(f"{op} of constants: {error}") from None
-        if len(results) != len(dtypes):
-            raise InvalidModelError(f"{len(dtypes)} outputs are named, {op} has {len(results)}")
+        if len(results) != len(found):
+            raise InvalidModelError(f"{len(found)} outputs are named, {op} has {len(results)}")
         return results
 
 
@@ -84,13 +83,13 @@ def _same(a: Array, b: Array) -> bool:
     return np.array_equal(a.astype(b.dtype), b, equal_nan=is_floating(b.dtype))
 
 
-def _flops(op: str, inputs: Sequence[ValueFacts | None], attrs: Mapping[str, Any]) -> int:
+def _cost(op: str, inputs: Sequence[ValueFacts | None], attrs: Mapping[str, Any], found: Sequence[ValueFacts]) -> int:
     """What NumPy has to do, where 1 takes it as long as a flop of a GEMM of floats."""
-    flops, first = work(op, inputs, attrs).flops, inputs[0] if inputs else None
-    if not isinstance(flops, int):  # its definition says what is wrong with it
+    number, first = flops(op, inputs, attrs, found), inputs[0] if inputs else None
+    if not isinstance(number, int):  # its definition says what is wrong with it
         return 0
     if op in RECURRENT and first is not None and first.array is not None:
-        return int(flops + _STEP * math.prod(first.array.shape[:2]))
+        return int(number + _STEP * math.prod(first.array.shape[:2]))
     if op in ("matmul", "linear") and first is not None and first.array is not None and first.array.dtype.kind != "f":
-        return _SLOW_INTEGER_GEMM * flops
-    return flops * (_SLOW_UNARY.get(attrs["kind"], 1) if op == "unary" else 1)
+        return _SLOW_INTEGER_GEMM * number
+    return number * (_SLOW_UNARY.get(attrs["kind"], 1) if op == "unary" else 1)

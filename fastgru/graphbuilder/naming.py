@@ -2,8 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-import numpy as np
-
+from fastgru.arrays import in_c_order
 from fastgru.graph import Array, Node, Subgraph
 from fastgru.graphbuilder.value import BuiltBody, BuiltNode, Value
 
@@ -89,4 +88,4 @@ def _owned(array: Array) -> Array:
     """Contiguous, and no view of something larger."""
     if array.flags.c_contiguous and (array.base is None or getattr(array.base, "nbytes", array.nbytes) <= array.nbytes):
         return array
-    return np.array(array, order="C")
+    return in_c_order(array)

@@ -16,7 +16,7 @@ from fastgru.records import dataclass
 
 __all__ = [
     "Axes", "Axis", "Bound", "Count", "Counts", "DType", "Finite", "Length", "Made", "OneOf", "Position", "Range",
-    "Size", "Sizes", "check_attribute",
+    "Size", "Sizes", "check_attribute", "test_of",
 ]  # fmt: skip
 
 
@@ -92,32 +92,36 @@ _PLAIN: Final[Mapping[Any, str]] = {
 }  # fmt: skip
 
 
-def check_attribute(name: str, kind: Any, value: Any) -> None:
+def check_attribute(name: str, kind: Any, test: Callable[[Any], bool], value: Any) -> None:
     """Raise unless `value` is of a kind, an annotation: the error names the attribute, what came, what was expected.
 
-    `UnsupportedModelError` for a text that names nothing, `InvalidModelError` for all else.
+    test: `test_of` the kind. `UnsupportedModelError` for a text that names nothing, `InvalidModelError` for all else.
     """
     try:
-        if _fits(kind, value):
+        if test(value):
             return
     except FastGRUError as error:
         raise type(error)(f"attribute {name}: {error}") from None
     raise InvalidModelError(f"attribute {name}: got {_shown(value)}, expected {_described(kind)}")
 
 
-def _fits(kind: Any, value: Any) -> bool:
+def test_of(kind: Any) -> Callable[[Any], bool]:
+    """Whether a value is of a kind: what its annotation says, read once."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
-        return _fits(arguments[0], value) and all(condition(value) for condition in arguments[1:])
+        plain, conditions = test_of(arguments[0]), arguments[1:]
+        return lambda value: plain(value) and all(condition(value) for condition in conditions)
     if origin in (Union, UnionType):
-        return any(_fits(one, value) for one in sorted(arguments, key=lambda one: one is not NoneType))
+        tests = [test_of(one) for one in sorted(arguments, key=lambda one: one is not NoneType)]
+        return lambda value: any(test(value) for test in tests)
     if origin is Sequence:
-        return isinstance(value, list | tuple) and all(_fits(arguments[0], entry) for entry in value)
+        entry = test_of(arguments[0])
+        return lambda value: isinstance(value, list | tuple) and all(map(entry, value))
     if origin is Mapping:
-        return isinstance(value, Mapping)
-    if kind is float and type(value) is int:
-        return _INT64(value)
-    return type(value) is kind
+        return lambda value: isinstance(value, Mapping)
+    if kind is float:
+        return lambda value: type(value) is float or (type(value) is int and _INT64(value))
+    return lambda value: type(value) is kind
 
 
 def _described(kind: Any) -> str:

@@ -78,11 +78,17 @@ def broadcast(*operands: Operand | None, **_: Any) -> Dims:
 
 def broadcast_dims(*shapes: Sequence[Dim]) -> Dims:
     """By NumPy's rules. An axis of a free size counts as the output's, not as one of 1 that is stretched."""
+    if len(shapes) == 1:
+        return list(shapes[0])
     rank = max(map(len, shapes))
     return [_stretched([s[i - rank + len(s)] for s in shapes if i - rank + len(s) >= 0]) for i in range(rank)]
 
 
 def _stretched(column: Sequence[Dim]) -> Dim:
+    if len(column) == 1:
+        return column[0]
+    if all(axis.size == column[0].size for axis in column):
+        return joined(column[0].size, column)
     sizes = {axis.size for axis in column} - {1}
     fixed = {size for size in sizes if isinstance(size, int)}
     if len(fixed) > 1:
@@ -94,9 +100,7 @@ def _stretched(column: Sequence[Dim]) -> Dim:
 def joined(size: Size, axes: Iterable[Dim]) -> Dim:
     """An axis of this size that is each of these."""
     found = list(axes)
-    return Dim(
-        size, frozenset().union(*(axis.same for axis in found)), frozenset().union(*(axis.kin for axis in found))
-    )
+    return Dim(size, frozenset().union(*[axis.same for axis in found]), frozenset().union(*[a.kin for a in found]))
 
 
 def equal(*axes: Dim) -> Dim:

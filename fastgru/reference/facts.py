@@ -9,6 +9,7 @@
     domains(op, inputs, attrs)           -> {number of the input: ("ids", "lengths" or "mask", size)}
     bound(node, arrays)                  -> at most so many elements in the largest array that the node makes
     work(op, inputs, attrs)              -> Work: flops, bytes that are read and written
+    flops(op, inputs, attrs, found)      -> those alone, where `infer` found this of the outputs
 
 `inputs` are `ValueFacts`, None for an absent one: `ValueFacts.of_array(a)`, `ValueFacts.of_spec(spec)`, those that
 `infer` gave, or `ValueFacts(dtype, sizes)`. A size is a number, the name of a free dimension, a `Polynomial` of such
@@ -19,27 +20,31 @@ Nothing here raises for a node that cannot run: nothing is known of it, and its 
 What each operator says of itself stands beside its definition; `fastgru.reference.dims` has the words for it.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial, reduce
+from itertools import zip_longest
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from fastgru.errors import FastGRUError
 from fastgru.graph import DTYPES, Array, Graph, Node, Subgraph
-from fastgru.reference.dims import Tie
+from fastgru.reference.dims import Tie, broadcast, same
 from fastgru.reference.operand import MOST_ELEMENTS, Dims, Operand, Place, UnknownError, ValueFacts
 from fastgru.reference.operator import OPS, numpy_dtype
 from fastgru.reference.sizes import Size, add, extreme, multiply, public
 
 __all__ = [
+    "VIEWS",
     "Ties",
     "ValueFacts",
     "Work",
     "bound",
     "domains",
     "dtypes",
+    "flops",
     "infer",
     "infer_graph",
     "sources",
@@ -78,12 +83,13 @@ def infer(op: str, inputs: Inputs, attrs: Mapping[str, Any], outputs: int = 1) -
     """What is known of the outputs of a node of which `outputs` are named."""
     if _has_bodies(op):
         return _through(op, inputs, attrs, outputs, {})
+    operands = _operands(inputs)
     kinds = dtypes(op, [None if v is None else v.dtype for v in inputs], attrs, outputs)
     found = [
-        ValueFacts(dtype, None if axes is None else tuple(public(axis.size) for axis in axes))
-        for dtype, axes in zip(kinds, _dims(op, inputs, attrs, outputs), strict=True)
+        ValueFacts(dtype, None if axes is None else tuple([public(axis.size) for axis in axes]))
+        for dtype, axes in zip(kinds, _dims(op, operands, attrs, outputs), strict=True)
     ]
-    elements = _elements(op, inputs, attrs, found[0]) if found else None
+    elements = _elements(op, operands, attrs, found[0]) if found else None
     return tuple(found) if elements is None else (replace(found[0], elements=elements), *found[1:])
 
 
@@ -134,7 +140,9 @@ def _carried_through(
 def ties(op: str, inputs: Inputs, attrs: Mapping[str, Any], outputs: int = 1) -> Ties:
     """Which axes are one and the same, as far as it is known."""
     every = [
-        (j, i, dim) for j, dims in enumerate(_dims(op, inputs, attrs, outputs)) for i, dim in enumerate(dims or ())
+        (j, i, dim)
+        for j, dims in enumerate(_dims(op, _operands(inputs), attrs, outputs))
+        for i, dim in enumerate(dims or ())
     ]
     function = OPS[op].facts.ties if op in OPS else None
     given = {i for i, v in enumerate(inputs) if v is not None}
@@ -154,8 +162,9 @@ def dtypes(op: str, inputs: Sequence[str | None], attrs: Mapping[str, Any], outp
     if _has_bodies(op):
         return tuple(v.dtype for v in infer(op, [ValueFacts(dtype) for dtype in inputs], attrs, outputs))
     rule = OPS[op].facts.dtype
-    rules = rule if isinstance(rule, tuple) else (rule,) * outputs
-    return tuple(_dtype(rules[i] if i < len(rules) else None, inputs, attrs) for i in range(outputs))
+    if not isinstance(rule, tuple):
+        return (_dtype(rule, inputs, attrs),) * outputs
+    return tuple([_dtype(rule[i] if i < len(rule) else None, inputs, attrs) for i in range(outputs)])
 
 
 def _dtype(rule: Any, inputs: Sequence[str | None], attrs: Mapping[str, Any]) -> str | None:
@@ -189,17 +198,31 @@ def domains(op: str, inputs: Inputs, attrs: Mapping[str, Any]) -> Mapping[int, t
     return {i: (kind, public(size)) for i, (kind, size) in found.items() if i < len(inputs) and inputs[i] is not None}
 
 
+# Operators of which no output has more elements than the first input.
+VIEWS: Final = frozenset({"flatten", "reshape", "slice", "split", "squeeze", "transpose", "unsqueeze"})
+
+
 def bound(node: Node, arrays: Sequence[Array | None]) -> int:
     """An upper bound on the elements of the largest output. A shape error is left to the definition to report."""
-    inputs = [None if a is None else ValueFacts.of_array(a) for a in arrays]
     facts = OPS[node.op].facts if node.op in OPS else None
-    most = None if facts is None or facts.bound is None else _ask(facts.bound, inputs, node.attrs)
+    if facts is not None and facts.bound is None and (facts.dims in (same, broadcast) or node.op in VIEWS):
+        return _stretched([a.shape for a in (arrays if facts.dims is broadcast else arrays[:1]) if a is not None])
+    operands = _operands([None if a is None else ValueFacts.of_array(a) for a in arrays])
+    most = None if facts is None or facts.bound is None else _call(facts.bound, operands, node.attrs)
     if most is None:
         sizes = [
-            multiply(*(axis.size for axis in axes)) for axes in _dims(node.op, inputs, node.attrs) if axes is not None
+            multiply(*(axis.size for axis in axes)) for axes in _dims(node.op, operands, node.attrs) if axes is not None
         ]
         most = max((n for n in sizes if isinstance(n, int)), default=None)
     return sum(a.size for a in arrays if a is not None) if most is None else int(most)
+
+
+def _stretched(shapes: Sequence[tuple[int, ...]]) -> int:
+    """The elements of arrays that are stretched to one shape; 0 where they do not fit each other."""
+    if not shapes or shapes.count(shapes[0]) == len(shapes):
+        return math.prod(shapes[0]) if shapes else 0
+    sizes = [{*column} - {1} for column in zip_longest(*(shape[::-1] for shape in shapes), fillvalue=1)]
+    return math.prod(n for column in sizes for n in column) if all(len(column) < 2 for column in sizes) else 0
 
 
 def work(op: str, inputs: Inputs, attrs: Mapping[str, Any], outputs: int = 1) -> Work:
@@ -209,11 +232,16 @@ def work(op: str, inputs: Inputs, attrs: Mapping[str, Any], outputs: int = 1) ->
     nbytes = add(*(_nbytes(v) for v in (*inputs, *found) if v is not None))
     if _has_bodies(op):
         return Work(_call(_flops_inside, [op, inputs, attrs, known], {}), nbytes)
-    flops = OPS[op].facts.flops if op in OPS else None
-    if callable(flops):
-        return Work(public(_ask(flops, inputs, attrs)), nbytes)
+    return Work(flops(op, inputs, attrs, found), nbytes)
+
+
+def flops(op: str, inputs: Inputs, attrs: Mapping[str, Any], found: Sequence[ValueFacts]) -> Size:
+    """Those of an operator without bodies. found: what is known of its outputs."""
+    each = OPS[op].facts.flops if op in OPS else None
+    if callable(each):
+        return public(_ask(each, inputs, attrs))
     sizes = found[0].sizes if found else None
-    return Work(0 if flops == 0 else multiply(flops, *([None] if sizes is None else sizes)), nbytes)
+    return 0 if each == 0 else multiply(each, *([None] if sizes is None else sizes))
 
 
 def _has_bodies(op: str) -> bool:
@@ -240,21 +268,25 @@ def _nbytes(value: ValueFacts) -> Size:
     return multiply(numpy_dtype(value.dtype).itemsize, *value.sizes)
 
 
-def _dims(op: str, inputs: Inputs, attrs: Mapping[str, Any], outputs: int | None = None) -> list[Dims | None]:
+def _dims(
+    op: str, operands: Sequence[Operand | None], attrs: Mapping[str, Any], outputs: int | None = None
+) -> list[Dims | None]:
     """Those of each output, of all that there are where their number is None."""
-    found = _ask(OPS[op].facts.dims, inputs, attrs) if op in OPS else None
+    found = _call(OPS[op].facts.dims, operands, attrs) if op in OPS else None
     every = list(found) if isinstance(found, tuple) else [found] * (1 if outputs is None else outputs)
     # An attribute of another kind than its annotation says may have become a size.
     fit = [dims if dims is not None and all(isinstance(dim.size, Size) for dim in dims) else None for dims in every]
     return fit if outputs is None else [*fit, *[None] * outputs][:outputs]
 
 
-def _elements(op: str, inputs: Inputs, attrs: Mapping[str, Any], output: ValueFacts) -> tuple[Size, ...] | None:
+def _elements(
+    op: str, operands: Sequence[Operand | None], attrs: Mapping[str, Any], output: ValueFacts
+) -> tuple[Size, ...] | None:
     function = OPS[op].facts.elements if op in OPS else None
     if function is None or output.rank not in (0, 1) or output.dtype is None:
         return None
     kind = numpy_dtype(output.dtype)
-    found = _ask(function, inputs, attrs) if kind.kind in "iub" else None
+    found = _call(function, operands, attrs) if kind.kind in "iub" else None
     if found is None or len(found) > MOST_ELEMENTS or len(found) != multiply(*(output.sizes or ())):
         return None
     low, high = (0, 1) if kind.kind == "b" else (np.iinfo(kind).min, np.iinfo(kind).max)
@@ -263,7 +295,11 @@ def _elements(op: str, inputs: Inputs, attrs: Mapping[str, Any], output: ValueFa
 
 def _ask(function: Callable[..., Any], inputs: Inputs, attrs: Mapping[str, Any]) -> Any:
     """What a function of the facts says of these inputs."""
-    return _call(function, [None if v is None else Operand(v, i) for i, v in enumerate(inputs)], attrs)
+    return _call(function, _operands(inputs), attrs)
+
+
+def _operands(inputs: Inputs) -> list[Operand | None]:
+    return [None if v is None else Operand(v, i) for i, v in enumerate(inputs)]
 
 
 def _call(function: Callable[..., Any], arguments: Sequence[Any], attrs: Mapping[str, Any]) -> Any:

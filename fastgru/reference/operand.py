@@ -50,7 +50,7 @@ class ValueFacts:
     def of_array(cls, array: Array) -> Self:
         """A constant."""
         small = array.dtype.kind in "iub" and array.ndim < 2 and array.size <= MOST_ELEMENTS
-        elements = tuple(int(n) for n in array.reshape(-1)) if small else None
+        elements = tuple(map(int, array.reshape(-1).tolist())) if small else None
         return cls(dtype_name(array.dtype), tuple(array.shape), elements, array)
 
     @classmethod
@@ -83,6 +83,12 @@ class Dim(NamedTuple):
 Dims: TypeAlias = list[Dim]
 
 
+@lru_cache(maxsize=4096)
+def _dim(size: Size, index: int, axis: int) -> Dim:
+    """An axis of an input."""
+    return Dim(axis_atom(index, axis) if size is None else size, frozenset({(index, axis)}))
+
+
 class Operand:
     """An input of a node, as the functions of `Facts` see it. What is not known raises `UnknownError`."""
 
@@ -94,10 +100,7 @@ class Operand:
     def dims(self) -> tuple[Dim, ...]:
         if self._sizes is None:
             raise UnknownError
-        return tuple(
-            Dim(axis_atom(self._index, i) if size is None else size, frozenset({(self._index, i)}))
-            for i, size in enumerate(self._sizes)
-        )
+        return tuple([_dim(size, self._index, i) for i, size in enumerate(self._sizes)])
 
     @property
     def is_ranked(self) -> bool:
@@ -120,7 +123,7 @@ class Operand:
     def elements(self) -> list[Size]:
         """Of a vector or scalar of integers; None each where only their count is known."""
         if self.array is not None and self.array.dtype.kind in "iub":
-            return [int(n) for n in self.array.reshape(-1)[: 2 * MOST_ELEMENTS]]
+            return list(map(int, self.array.reshape(-1)[: 2 * MOST_ELEMENTS].tolist()))
         if self.known is not None:
             return list(self.known)
         count = math.prod(self.shape)

@@ -23,7 +23,7 @@ from fastgru.graph import DTYPES, Array
 from fastgru.modules import enter
 from fastgru.process import once
 from fastgru.records import dataclass
-from fastgru.reference.attributes import check_attribute
+from fastgru.reference.attributes import check_attribute, test_of
 from fastgru.reference.dims import Facts
 from fastgru.reference.operand import dtype_name
 
@@ -118,13 +118,19 @@ class Schema:
             agree,
         )
 
+    @once
+    def tests(self) -> dict[str, Callable[[Any], bool]]:
+        """Of the attributes, by name."""
+        return {name: test_of(kind) for name, kind in self.kinds.items()}
+
     def check(self, present: Sequence[bool], attrs: Mapping[str, Any], outputs: int | None = None) -> None:
         """Raise `InvalidModelError` for what is missing or wrong, `UnsupportedModelError` for what is unknown.
 
         outputs: how many a node names.
         """
-        named = len(self.required_inputs) + len(self.optional_inputs)
-        if missing := [n for i, n in enumerate(self.required_inputs) if i >= len(present) or not present[i]]:
+        named, required = len(self.required_inputs) + len(self.optional_inputs), len(self.required_inputs)
+        if len(present) < required or not all(present[:required]):
+            missing = [n for i, n in enumerate(self.required_inputs) if i >= len(present) or not present[i]]
             raise InvalidModelError(f"input {', '.join(missing)} is missing")
         if self.rest is None and len(present) > named:
             raise UnsupportedModelError(f"{len(present)} inputs came, at most {named} are known")
@@ -134,10 +140,11 @@ class Schema:
             raise InvalidModelError(f"{outputs} outputs are named, expected 1 to {self.outputs or 'any number'}")
         if missing := [n for n in self.required_attrs if n not in attrs]:
             raise InvalidModelError(f"attribute {', '.join(missing)} is missing")
-        if unknown := sorted(map(str, set(attrs) - set(self.kinds))):
+        if attrs.keys() - self.kinds.keys():
+            unknown = sorted(map(str, attrs.keys() - self.kinds.keys()))
             raise UnsupportedModelError(f"attribute {', '.join(unknown)} is unknown")
         for name, value in attrs.items():
-            check_attribute(name, self.kinds[name], value)
+            check_attribute(name, self.kinds[name], self.tests[name], value)
         if self.agree is not None:
             self.agree(**attrs)
 

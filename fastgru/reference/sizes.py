@@ -118,6 +118,8 @@ def _made(terms: Mapping[Monomial, int]) -> Size:
 
 def add(*sizes: Size) -> Size:
     """The sum; None where one of them is not known."""
+    if all(type(size) is int for size in sizes):
+        return sum(sizes)  # type: ignore[arg-type]
     total: Counter[Monomial] = Counter()
     for size in sizes:
         if size is None:

@@ -59,7 +59,7 @@ class Attributes:
         return name in self._protos
 
     def unread(self) -> list[str]:
-        return sorted(set(self._protos) - self._read)
+        return sorted(self._protos.keys() - self._read)
 
     def _find(self, name: str, type_name: str, read: Callable[[AttributeProto], T]) -> T | None:
         """What `read` makes of the attribute, None where it is absent."""

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from fastgru.errors import InvalidModelError
 from fastgru.graphbuilder import BuiltNode, Folding, GraphBuilder, Value
-from fastgru.importers.onnx.proto import AttributeProto, FunctionProto, GraphProto, NodeProto, label, main_domain
+from fastgru.importers.onnx.proto import AttributeProto, FunctionProto, GraphProto, NodeProto
 from fastgru.records import dataclass
 from fastgru.reference.facts import ValueFacts
 from fastgru.reference.operator import numpy_dtype
@@ -133,23 +133,15 @@ class Body:
     lazy: Mapping[str, Callable[[], Value]]
 
 
-@dataclass(frozen=True)
-class Site:
-    """A node where it stands. what: how messages call it."""
+class Site(NamedTuple):
+    """A node where it stands. what: how messages call it. name: what the nodes are called that it becomes."""
 
     proto: NodeProto
     scope: Scope
     what: str
     inputs: tuple[Value | None, ...]
-
-    @property
-    def name(self) -> str:
-        """What the nodes are called that it becomes."""
-        return label(self.proto, self.scope.prefix)
-
-    @property
-    def domain(self) -> str:
-        return main_domain(self.proto.domain)
+    name: str
+    domain: str
 
 
 class Surroundings(Protocol):

@@ -5,7 +5,7 @@ What cannot be converted is collected, so that one error names all of it.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import partial
 from typing import Any, Final
 
 from fastgru.errors import InvalidModelError, SpecError, UnsupportedModelError
@@ -57,16 +57,16 @@ class Converter:
             self._converted += 1
             if self._converted > _MAX_CONVERTED_NODES:
                 raise InvalidModelError(f"the graph has more than {_MAX_CONVERTED_NODES} nodes")
-            domain = main_domain(proto.domain)
+            domain, name = main_domain(proto.domain), label(proto, scope.prefix)
             version = f"{domain or 'ai.onnx'} opset {scope.opsets.get(domain, '?')}"
-            what = f"node {label(proto, scope.prefix)!r} ({proto.op_type}, {version})"
-            inputs = tuple(self._input(name, scope, what) if name else None for name in proto.input)
-            outputs = self._outputs(Site(proto, scope, what, inputs))
-            for name, value in zip(proto.output, outputs, strict=False):
-                if name:
-                    if scope.defines(name):
-                        raise InvalidModelError(f"{what}: defines {name!r} a second time")
-                    scope.values[name] = value
+            what = f"node {name!r} ({proto.op_type}, {version})"
+            inputs = tuple([self._input(given, scope, what) if given else None for given in proto.input])
+            outputs = self._outputs(Site(proto, scope, what, inputs, name, domain))
+            for made, value in zip(proto.output, outputs, strict=False):
+                if made:
+                    if scope.defines(made):
+                        raise InvalidModelError(f"{what}: defines {made!r} a second time")
+                    scope.values[made] = value
 
     def _input(self, name: str, scope: Scope, what: str) -> Value:
         try:
@@ -148,7 +148,7 @@ class Converter:
             self.build.warnings.append(SORTED)
         nodes, wanted = live_nodes(graph, ordered)
         self.unread.update(f"{site.what}: {name}" for name in lazy if name not in wanted)
-        return Body(graph, nodes, {name: cache(read) for name, read in lazy.items()})
+        return Body(graph, nodes, {name: _once(read) for name, read in lazy.items()})
 
     def settle_body(self, body: Body, fixed: Mapping[str, Value], site: Site) -> Body:
         """See `Surroundings`."""
@@ -163,7 +163,7 @@ class Converter:
         inner = Scope(scope.opsets, lazy=body.lazy, attributes=scope.attributes, prefix=f"{site.name}/", parent=scope)
         inner.values.update(fixed)
         self.run(settled, inner)
-        made = {name: cache(partial(inner.get, name, site.what)) for proto in settled for name in proto.output if name}
+        made = {name: partial(inner.get, name, site.what) for proto in settled for name in proto.output if name}
         return Body(body.graph, left, {**body.lazy, **made})
 
     def run_body(self, body: Body, given: Sequence[Value], prefix: str, site: Site) -> list[Value]:
@@ -205,6 +205,18 @@ class Converter:
             inner.get(inside, f"{site.what}: output") if outside else Value("")
             for inside, outside in zip(function.output, site.proto.output, strict=False)
         )
+
+
+def _once(read: Callable[[], Value]) -> Callable[[], Value]:
+    """What `read` gives, read when it is first asked for."""
+    found: list[Value] = []
+
+    def get() -> Value:
+        if not found:
+            found.append(read())
+        return found[0]
+
+    return get
 
 
 def _unknown(site: Site) -> tuple[Value, ...]:

@@ -24,7 +24,7 @@ class Functions:
 
     def find(self, site: Site) -> FunctionProto | None:
         """The function that a node calls."""
-        return self._functions.get(_key(site))
+        return self._functions.get(_key(site)) if self._functions else None
 
     @contextmanager
     def entered(self, site: Site) -> Iterator[None]:

@@ -20,6 +20,8 @@ __all__ = [
 ]  # fmt: skip
 
 _NAME: Final = "onnx.onnx_ml_pb2"
+_STRING: Final = FieldDescriptor.TYPE_STRING
+_MESSAGE: Final = FieldDescriptor.TYPE_MESSAGE
 
 
 def _load_messages() -> None:
@@ -73,10 +75,12 @@ def check_text(message: Message) -> None:
             stack.extend(current.external_data)
             continue
         for field, value in current.ListFields():
-            if field.type == FieldDescriptor.TYPE_STRING:
-                for text in (value,) if isinstance(value, str | bytes) else value:
-                    _check(f"{current.DESCRIPTOR.name}.{field.name}", text)
-            elif field.type == FieldDescriptor.TYPE_MESSAGE:
+            if field.type == _STRING:
+                texts = (value,) if isinstance(value, str | bytes) else value
+                if bytes in map(type, texts):
+                    for text in texts:
+                        _check(f"{current.DESCRIPTOR.name}.{field.name}", text)
+            elif field.type == _MESSAGE:
                 stack.extend((value,) if isinstance(value, Message) else value)
 
 

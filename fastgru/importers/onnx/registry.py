@@ -7,9 +7,10 @@ node that it gets.
 A function takes an `OnnxNode` and the `OnnxGraphBuilder`, and returns the value of its output, or a tuple of values.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import field
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -36,8 +37,7 @@ OF_OPTIMISERS: Final = "ai.onnx of onnxruntime"
 KNOWN_DOMAINS: Final = (MICROSOFT, "com.microsoft.nchwc", "ai.onnx.ml", "ai.onnx.preview.training", "ai.onnx.training")
 
 
-@dataclass(frozen=True)
-class OnnxNode:
+class OnnxNode(NamedTuple):
     """`version` is the version of the operator's definition that the opset selects."""
 
     site: Site
@@ -72,7 +72,8 @@ class OnnxNode:
         return value
 
     def optional(self, index: int) -> Value | None:
-        return self.inputs[index] if index < len(self.inputs) else None
+        inputs = self.site.inputs
+        return inputs[index] if index < len(inputs) else None
 
     def wants(self, index: int) -> bool:
         """True where output `index` has a name."""
@@ -143,7 +144,8 @@ class OnnxOperator:
 
     def version_for(self, opset: int) -> int:
         """The version that `opset` selects, 0 where the operator came later."""
-        return max((v for v in self.versions if v <= opset), default=0)
+        found = bisect_right(self.versions, opset)
+        return self.versions[found - 1] if found else 0
 
     def check(self, site: Site) -> None:
         """Raise `InvalidModelError` for a node of another arity, `UnsupportedModelError` for an operand that is
@@ -202,8 +204,11 @@ def lookup(name: str, domain: str = "", opset: int = NEWEST_OPSET) -> OnnxOperat
 
     onnxruntime's optimisers write operators of their own into ai.onnx, too: those are of the domain `OF_OPTIMISERS`.
     """
-    found = (_OPERATORS.get((place, name)) for place in (domain, OF_OPTIMISERS) if domain == "" or place == domain)
-    return next((op for op in found if op is not None and op.version_for(opset) > 0), None)
+    for place in (domain, OF_OPTIMISERS) if domain == "" else (domain,):
+        found = _OPERATORS.get((place, name))
+        if found is not None and found.version_for(opset) > 0:
+            return found
+    return None
 
 
 def operators(domain: str = "") -> tuple[OnnxOperator, ...]:

@@ -49,16 +49,16 @@ def in_order(
     given: the names of inputs and initializers. outer: whether the graphs around this one define a name. Raises
     `InvalidModelError` unless every name is defined once; the message tells a missing tensor from nodes in a cycle.
     """
-    defined, makers = set(given), {}
-    for i, proto in enumerate(graph.node):
+    defined, makers, nodes = set(given), {}, list(graph.node)
+    for i, proto in enumerate(nodes):
         for name in filter(None, proto.output):
             if name in defined or outer(name):
                 raise InvalidModelError(f"node {label(proto)!r} ({proto.op_type}) defines {name!r} a second time")
             defined.add(name)
             makers[name] = i
-    reads = [[name for name in (*proto.input, *outer_reads(proto)) if name] for proto in graph.node]
-    for proto, names in zip(graph.node, reads, strict=True):
-        if missing := [name for name in names if name not in defined and not outer(name)]:
+    reads = [_reads(proto) for proto in nodes]
+    for proto, names in zip(nodes, reads, strict=True):
+        if not defined.issuperset(names) and (missing := [n for n in names if n not in defined and not outer(n)]):
             raise InvalidModelError(
                 f"node {label(proto)!r} ({proto.op_type}) reads {missing[0]!r}, which is missing: no input,"
                 " initializer or node defines it"
@@ -68,23 +68,27 @@ def in_order(
             raise InvalidModelError(f"output {output.name!r} is missing: no input, initializer or node defines it")
     waits = [{makers[name] for name in names if name in makers} for names in reads]
     if all(max(before, default=-1) < i for i, before in enumerate(waits)):
-        return graph.node, False
+        return nodes, False
     try:
         order = list(TopologicalSorter(dict(enumerate(waits))).static_order())
     except CycleError as error:
-        circle = ", ".join(repr(label(graph.node[i])) for i in sorted(set(error.args[1])))
+        circle = ", ".join(repr(label(nodes[i])) for i in sorted(set(error.args[1])))
         raise InvalidModelError(f"nodes that read each other in a cycle: {circle}") from None
-    return [graph.node[i] for i in order], True
+    return [nodes[i] for i in order], True
+
+
+def _reads(proto: NodeProto) -> list[str]:
+    """The names that a node reads, and its subgraphs do."""
+    return [name for name in (*proto.input, *outer_reads(proto)) if name]
 
 
 def live_nodes(graph: GraphProto, nodes: Sequence[NodeProto]) -> tuple[Sequence[NodeProto], set[str]]:
     """Those of the nodes that an output depends on, and every name that they, their subgraphs or the outputs read."""
-    wanted = {output.name for output in graph.output}
-    kept = []
+    wanted, kept = {output.name for output in graph.output}, []
     for proto in reversed(nodes):
-        if any(name in wanted for name in proto.output if name):
+        if not wanted.isdisjoint(filter(None, proto.output)):
             kept.append(proto)
-            wanted.update(name for name in (*proto.input, *outer_reads(proto)) if name)
+            wanted.update(_reads(proto))
     return kept[::-1], wanted
 
 

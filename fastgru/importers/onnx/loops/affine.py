@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import field
 
@@ -27,7 +26,7 @@ class Atom:
 
     def columns(self, index: Array) -> Atom:
         """Of something element-wise some of the elements: the same atom for the same elements."""
-        if np.array_equal(index, np.arange(self.width)):
+        if _is_run(index) and index.size == self.width:
             return self
         key = index.astype(np.int64).tobytes()
         if key not in self._chosen:
@@ -40,7 +39,9 @@ class Atom:
 class AffineForm:
     """sum over atoms of atom @ matrix, plus bias (width,).
 
-    A matrix is (atom's width, width); (width,) for a diagonal one. shape: of the value for one row, 1 along the batch.
+    A matrix is (atom's width, width), in float32 where it is a part of a constant of the file as it is, else in
+    float64, in which everything is computed; (width,) for a diagonal one. shape: of the value for one row, 1 along the
+    batch.
     axis: of the batch, None where all rows have the same. Where the elements of a row lie in the value, the shape alone
     says: whatever moves them moves columns.
     """
@@ -57,7 +58,7 @@ class AffineForm:
 
     @property
     def width(self) -> int:
-        return math.prod(self.shape)
+        return self.bias.size
 
     def matrix(self, atom: Atom) -> Array:
         """The matrix of an atom, zeros for one that is not there."""
@@ -71,7 +72,8 @@ class AffineForm:
         matrix = self.terms[atom]
         if matrix.ndim == 2 and matrix.shape[0] == matrix.shape[1]:
             diagonal = np.diagonal(matrix)
-            return diagonal if np.count_nonzero(matrix) == np.count_nonzero(diagonal) else None
+            full = matrix[0, 1:].any() or np.count_nonzero(matrix) != np.count_nonzero(diagonal)
+            return None if full else np.asarray(diagonal, np.float64)
         return matrix if matrix.ndim == 1 else None
 
     def columns(self, index: Array, shape: tuple[int, ...], axis: int | None) -> AffineForm:
@@ -80,15 +82,17 @@ class AffineForm:
         A column of what is element-wise is an atom of its own, so that a gate is one however it was cut out.
         """
         index = index.reshape(-1)
-        if np.array_equal(index, np.arange(self.width)):
+        run = _is_run(index)
+        if run and index.size == self.width:
             return AffineForm(shape, axis, self.terms, self.bias)
+        taken = slice(int(index[0]), int(index[0]) + index.size) if run else index  # a view, no copy
         terms: dict[Atom, Array] = {}
         for atom, matrix in self.terms.items():
             apart = matrix.ndim == 1 and atom.parts
-            kept = matrix[index] if apart else self.matrix(atom)[:, index]
-            if kept.any():
+            kept = matrix[taken] if apart else self.matrix(atom)[:, taken]
+            if kept[:1].any() or kept.any():
                 terms[atom.columns(index) if apart else atom] = kept
-        return AffineForm(shape, axis, terms, self.bias[index])
+        return AffineForm(shape, axis, terms, self.bias[taken])
 
     def scale(self, factor: Array | float) -> AffineForm:
         """Each column times a number."""
@@ -105,9 +109,9 @@ class AffineForm:
             if atom not in terms:
                 terms[atom] = matrix
             elif terms[atom].ndim == matrix.ndim:
-                terms[atom] = terms[atom] + matrix
+                terms[atom] = np.add(terms[atom], matrix, dtype=np.float64)
             else:
-                terms[atom] = self.matrix(atom) + other.matrix(atom)
+                terms[atom] = np.add(self.matrix(atom), other.matrix(atom), dtype=np.float64)
         return AffineForm(self.shape, self.axis, terms, self.bias + other.bias)
 
     def shift(self, number: float) -> AffineForm:
@@ -124,3 +128,9 @@ class AffineForm:
         return np.array_equal(self.bias, other.bias) and all(
             np.array_equal(self.matrix(atom), other.matrix(atom)) for atom in atoms
         )
+
+
+def _is_run(index: Array) -> bool:
+    """Whether numbers go up by one."""
+    first, count = int(index[0]) if index.size else 0, index.size
+    return count > 0 and int(index[-1]) == first + count - 1 and bool((index == np.arange(first, first + count)).all())

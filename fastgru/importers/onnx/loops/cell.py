@@ -7,11 +7,12 @@ affine forms, and the whole cell is compared with the body in float64.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import Final
 
 import numpy as np
 
-from fastgru.arrays import Array
+from fastgru.arrays import Array, in_c_order
 from fastgru.conventions import replacing_to_keeping
 from fastgru.errors import FastGRUError
 from fastgru.importers.onnx.loops.affine import AffineForm, Atom
@@ -65,26 +66,33 @@ def find_cell(
     """
     known, expected = draws[0]
     h, bound = known[state], _bound(expected)
-    seen = [v for v in seen if np.isfinite(v.numbers).all() and v.numbers.shape == h.shape][:_MAX_VALUES]
+    seen = [v for v in seen if v.numbers.shape == h.shape and np.isfinite(v.numbers).all()][:_MAX_VALUES]
     if not seen:
         return None
-    candidates = np.stack([v.numbers for v in seen])
+    few = slice(2)  # rows: enough to leave most of the candidates out
+    candidates = np.stack([v.numbers[few] for v in seen])
     for z in seen:
         gate = _squashed(z.form)
         if gate is None:
             continue
         for keeps in (True, False):
             u = z.numbers if keeps else 1 - z.numbers
-            away = np.abs(u * h + (1 - u) * candidates - expected).max((1, 2))
-            for j in np.flatnonzero(away <= bound):
+            away = np.abs(u[few] * h[few] + (1 - u[few]) * candidates - expected[few])
+            for j in np.flatnonzero((away <= bound[few]).all((1, 2))):
+                if not (np.abs(u * h + (1 - u) * seen[j].numbers - expected) <= bound).all():
+                    continue
                 cell = _read(gate, seen[j].form, state, sources, keeps)
                 if cell is not None and _holds(cell, state, draws):
                     return cell
     return None
 
 
-def _bound(expected: Array) -> float:
-    return _CLOSE * max(1.0, float(np.abs(expected).max()))
+def _bound(expected: Array) -> Array:
+    """How far each row may be away, (rows, 1): by the largest number of the rows of its scale, which alternates."""
+    largest = np.abs(expected).max(1, keepdims=True)
+    for rows in (largest[::2], largest[1::2]):
+        rows[:] = rows.max(initial=1.0)
+    return np.asarray(_CLOSE * largest)
 
 
 def _holds(cell: FoundCell, state: Atom, draws: Sequence[tuple[dict[Atom, Array], Array]]) -> bool:
@@ -131,8 +139,8 @@ def _read(z: _Squashed, candidate: AffineForm, state: Atom, sources: Sequence[At
             continue
         H = state.width
         weights = GRUWeights(
-            np.concatenate([np.concatenate([f.matrix(s) for s in used]).T for f in (*gates, inner)]),
-            np.concatenate([*(g.matrix(state).T for g in gates), R_n.T]),
+            _stacked([[f.matrix(s) for s in used] for f in (*gates, inner)]),
+            _stacked([*([g.matrix(state)] for g in gates), [R_n]]),
             np.concatenate([f.bias for f in (*gates, inner)]),
             np.concatenate([np.zeros(2 * H), b_hn]) if b_hn.any() else None,
         )
@@ -152,6 +160,17 @@ def _read(z: _Squashed, candidate: AffineForm, state: Atom, sources: Sequence[At
             return None
         return FoundCell(spec, weights, used)
     return None
+
+
+def _stacked(gates: Sequence[Sequence[Array]]) -> Array:
+    """The matrices of each gate, one above the other, as (all outputs, all inputs)."""
+    H, dtype = gates[0][0].shape[1], np.result_type(*(matrix for matrices in gates for matrix in matrices))
+    made = np.empty((len(gates) * H, sum(len(matrix) for matrix in gates[0])), dtype)
+    for k, matrices in enumerate(gates):
+        starts = [0, *accumulate(len(matrix) for matrix in matrices)]
+        for matrix, start in zip(matrices, starts, strict=False):
+            in_c_order(matrix.T, made[k * H : (k + 1) * H, start : start + len(matrix)])
+    return made
 
 
 def _alike(a: _Squashed, b: _Squashed) -> tuple[_Squashed, _Squashed]:
@@ -195,7 +214,8 @@ def _after(
 ) -> tuple[Array, Array, dict[Atom, Array]] | None:
     """R_n transposed, b_hn and what is left, where all that r multiplies is affine in the state."""
     H = state.width
-    R_n, b_hn, left = np.zeros((H, H)), np.zeros(H), {}
+    factors: list[tuple[Array, Array]] = []
+    b_hn, left = np.zeros(H), {}
     for atom in inner.terms:
         gate = _squashed(AffineForm.of(atom, (atom.width,), None)) if atom.activation else None
         factor = inner.diagonal(atom)
@@ -204,14 +224,16 @@ def _after(
             other = next((b for a, b in both if _same(a, r) and set(b.terms) <= {state}), None)
             if other is None or factor is None:
                 return None
-            R_n, b_hn = R_n + other.matrix(state) * factor, b_hn + other.bias * factor
+            factors.append((other.matrix(state), factor))
+            b_hn = b_hn + other.bias * factor
         elif _same(gate, r):
             if factor is None:
                 return None
             b_hn = b_hn + factor
         else:
             left[atom] = inner.terms[atom]
-    return R_n, b_hn, left
+    scaled = [matrix if (factor == 1).all() else matrix * factor for matrix, factor in factors]
+    return scaled[0] if len(scaled) == 1 else sum(scaled, np.zeros((H, H))), b_hn, left
 
 
 def _same(a: _Squashed | None, b: _Squashed) -> bool:

@@ -1,9 +1,8 @@
 """A loop's body in numbers, float64: what follows from sizes alone, and random inputs, by which one cell is told from
 another."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import cycle, islice
 from typing import Final
 
 import numpy as np
@@ -23,11 +22,13 @@ __all__ = ["Draw", "Trial", "trials"]
 
 Draw = dict[int, Array]
 
-# Activations are tried where they bend and where they saturate, on enough numbers for chance to have no part in it.
-_SCALES: Final = (1.0, 4.0, 0.25, 2.0, 0.5)
+# Activations are tried where they bend and where they saturate, row by row in turn, on enough numbers for chance to
+# have no part in it: a batch of a free size has them all in one draw.
+_SCALES: Final = (1.0, 4.0)
 _MOST_DRAWS: Final = 8
 _ENOUGH: Final = 100
-_ROWS: Final = (11, 13, 17, 19, 23, 29)  # one that is no size of a cell
+_ENOUGH_ROWS: Final = 22
+_ROWS: Final = (23, 29, 31, 37, 41, 43, 47, 53, 89, 97, 101, 103)  # one that is no size of a cell
 _MOST_ROWS: Final = 1 << 12
 _MOST_ELEMENTS: Final = 1 << 22
 _MOST_DEPTH: Final = 40
@@ -98,17 +99,21 @@ class Trial:
     def draws(self) -> list[Draw]:
         """Random numbers for what comes in, and every value of the body that follows from them, by id."""
         rng = np.random.default_rng(0)
-        draws: list[Draw] = []
         fewest = min((self.rows * layout.width for layout in self.coming.values()), default=1)
-        for scale in islice(cycle(_SCALES), min(max(2, _ENOUGH // fewest), _MOST_DRAWS)):
-            known = dict(self.fixed)
+        count = min(max(1 if self.rows >= _ENOUGH_ROWS else 2, _ENOUGH // fewest), _MOST_DRAWS)
+        scales = np.resize(_SCALES, (count, self.rows))
+        draws = []
+        for scale in scales:
+            draws.append(known := dict(self.fixed))
             for key, layout in self.coming.items():
-                known[key] = scale * rng.standard_normal(layout.shape(self.rows))
-            # What the first could compute the others can, as it was checked there.
-            done = self.body.nodes if not draws else [n for n in self.body.nodes if id(n.outputs[0]) in draws[0]]
-            for node in done:
-                _compute(node, known, checked=bool(draws))
-            draws.append(known)
+                along = [-1 if i == layout.axis else 1 for i in range(len(layout.sizes))]
+                by_row = scale[: 1 if layout.axis is None else None].reshape(along)
+                known[key] = by_row * rng.standard_normal(layout.shape(self.rows))
+        calls = [call for node in self.body.nodes if (call := _compute(node, draws[0])) is not None]
+        with np.errstate(all="ignore"):
+            for known in draws[1:]:  # what the first could compute the others can, as it was checked there
+                for call in calls:
+                    call(known)
         return draws
 
 
@@ -118,17 +123,19 @@ def trials(body: TracedBody, values: Sequence[Value]) -> Iterator[Trial]:
         batches = {layout.rows for layout in layouts} - {1}
         given = [n for n in batches if isinstance(n, int)]
         taken = {n for layout in layouts for n in layout.features}
-        rows = given[0] if given else next(n for n in _ROWS if n not in taken or n == _ROWS[-1]) if batches else 1
+        enough = max(_ENOUGH_ROWS, 4 * _ENOUGH_ROWS // min((layout.width for layout in layouts), default=1))
+        free = next(n for n in _ROWS if n >= enough and (n not in taken or n == _ROWS[-1]))
+        rows = given[0] if given else free if batches else 1
         if rows <= _MOST_ROWS:
             outside = Outside(body, dict.fromkeys(batches, rows))
             keys = [id(value) for value in values]
             yield Trial(body, dict(zip(keys, layouts, strict=True)), rows, outside, outside.known)
 
 
-def _compute(node: BuiltNode, known: Draw, *, checked: bool = False) -> None:
-    """The outputs of a node in float64, where all it reads is known. checked: it was computed of such inputs before."""
+def _compute(node: BuiltNode, known: Draw) -> Callable[[Draw], None] | None:
+    """The outputs of a node in float64, where all it reads is known; then the same for other numbers, unchecked."""
     if all(id(v) in known for v in node.outputs):
-        return
+        return None
     arrays: list[Array | None] = []
     for value in node.inputs:
         if value is None:
@@ -138,16 +145,24 @@ def _compute(node: BuiltNode, known: Draw, *, checked: bool = False) -> None:
         elif value.array is not None:
             arrays.append(value.array.astype(np.float64) if is_floating(value.array.dtype) else value.array)
         else:
-            return
+            return None
     names = tuple("" if a is None else "x" for a in arrays)
-    plain = in_precision(Node(node.op, names, ("",) * len(node.outputs), dict(node.attrs)), "float64")
+    plain = in_precision(Node(node.op, names, ("",) * len(node.outputs), node.attrs), "float64")
     try:
-        if checked and node.op in OPS:
-            with np.errstate(all="ignore"):
-                results = OPS[node.op].compute(arrays, plain.attrs)
-        else:
-            results = evaluate(plain, arrays, max_elements=_MOST_ELEMENTS)
+        results = evaluate(plain, arrays, max_elements=_MOST_ELEMENTS)
     except FastGRUError:
-        return
-    for value, array in zip(node.outputs, results, strict=False):
-        known.setdefault(id(value), array)
+        return None
+    outputs = [id(v) for v in node.outputs]
+    for key, array in zip(outputs, results, strict=False):
+        known.setdefault(key, array)
+    inputs, attrs, operator = [0 if v is None else id(v) for v in node.inputs], plain.attrs, OPS[node.op]
+
+    def again(other: Draw) -> None:
+        try:
+            made = operator.compute([other.get(key, a) for key, a in zip(inputs, arrays, strict=True)], attrs)
+        except FastGRUError:
+            return
+        for key, array in zip(outputs, made, strict=False):
+            other.setdefault(key, array)
+
+    return again

@@ -102,8 +102,10 @@ def _follow(nodes: Sequence[BuiltNode], numbers: Mapping[int, Number]) -> dict[i
         return None if known is None else Number(0, known)
 
     for node in nodes:
-        a = number(node.inputs[0]) if node.inputs else None
-        if a is None or not node.outputs or not any(v is not None and id(v) in found for v in node.inputs):
+        if found.keys().isdisjoint(map(id, node.inputs)) or not node.outputs:
+            continue
+        a = number(node.inputs[0])
+        if a is None:
             continue
         if node.op in _RESHAPING or (node.op == "cast" and node.attrs["to"] in _COUNTING):
             found[id(node.outputs[0])] = a

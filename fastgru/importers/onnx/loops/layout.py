@@ -14,7 +14,7 @@ from fastgru.importers.onnx.loops.affine import AffineForm, Atom
 from fastgru.records import dataclass
 from fastgru.reference.sizes import Size
 
-__all__ = ["Layout", "arrangements", "layout_of", "layouts_of"]
+__all__ = ["Layout", "arrangements", "layout_of", "layouts_of", "rows_first"]
 
 _MAX_RANK: Final = 4
 _MOST_CHOICES: Final = 8
@@ -52,7 +52,7 @@ class Layout:
         """An array of this layout as (rows, features)."""
         if self.axis is None:
             return array.reshape(1, -1)
-        return np.moveaxis(array, self.axis, 0).reshape(array.shape[self.axis], -1)
+        return rows_first(array, self.axis)
 
     def gathered(self, build: OnnxGraphBuilder, value: Value) -> Value:
         """A value of this layout behind an axis of time (T, *sizes) as (T, N, features)."""
@@ -84,6 +84,12 @@ class Layout:
             if axis != 1:
                 value = build.emit("transpose", value, perm=[0, *range(2, axis + 1), 1, *range(axis + 1, rank)])
         return build.emit("unsqueeze", value, axes=ones) if ones else value
+
+
+def rows_first(array: Array, axis: int) -> Array:
+    """As (rows, features), where the rows lie along an axis."""
+    moved = np.moveaxis(array, axis, 0) if axis else array
+    return moved.reshape(array.shape[axis], -1)
 
 
 def layout_of(sizes: Sequence[Size] | None) -> Layout | None:

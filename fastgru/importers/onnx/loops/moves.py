@@ -60,6 +60,8 @@ def _read(codes: Array, forms: Sequence[AffineForm], starts: Array, rows: int) -
     """The form of which elements with these numbers are."""
     if not codes.size or codes.min() < 1:
         return None
+    if len(forms) == 1:
+        return _read_one(codes - starts[0], forms[0], rows)
     source = np.searchsorted(starts, codes, side="right") - 1
     widths, fixed = np.array([f.width for f in forms]), np.array([f.axis is None for f in forms])
     place = codes - starts[source]
@@ -77,6 +79,18 @@ def _read(codes: Array, forms: Sequence[AffineForm], starts: Array, rows: int) -
             return None
         source, column = source.take([0], axis), column.take([0], axis)
     return _gathered(forms, source.reshape(-1), column.reshape(-1), source.shape, axis)
+
+
+def _read_one(place: Array, form: AffineForm, rows: int) -> AffineForm | None:
+    """As `_read`, of one form: the elements at these places of all its rows."""
+    if form.axis is None:
+        return form.columns(place, place.shape, None)
+    for axis in range(place.ndim):
+        first, line = place.take([0], axis), np.arange(place.shape[axis]) * form.width
+        away = line.reshape([-1 if i == axis else 1 for i in range(place.ndim)])
+        if place.shape[axis] == rows and first.max() < form.width and (place - first == away).all():
+            return form.columns(first, first.shape, axis)
+    return None
 
 
 def _gathered(
@@ -99,6 +113,9 @@ def _gathered(
 
 def aligned(forms: Sequence[AffineForm], rows: int) -> list[AffineForm] | None:
     """The forms in the shape that they have together, by NumPy's rules; None where they are of different batches."""
+    like = forms[0]
+    if all(f.shape == like.shape and f.axis == like.axis for f in forms):
+        return list(forms)
     rank = max(len(f.shape) for f in forms)
     padded = [
         AffineForm(
@@ -121,7 +138,12 @@ def aligned(forms: Sequence[AffineForm], rows: int) -> list[AffineForm] | None:
         shape = np.broadcast_shapes(*(f.shape for f in every))
     except ValueError:
         return None
-    return [f.columns(np.broadcast_to(np.arange(f.width).reshape(f.shape), shape), shape, axis) for f in every]
+    return [
+        AffineForm(shape, axis, f.terms, f.bias)
+        if f.shape == shape
+        else f.columns(np.broadcast_to(np.arange(f.width).reshape(f.shape), shape), shape, axis)
+        for f in every
+    ]
 
 
 def _one_row(form: AffineForm, axis: int | None, rows: int) -> AffineForm | None:

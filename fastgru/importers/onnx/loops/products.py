@@ -19,14 +19,13 @@ def contracted(
     """The output of linear (without its bias), matmul, einsum or a sum; None for a product of two unknowns."""
     if node.op == "reduce":
         return None if given[0] is None else _summed(node, given[0], arrays)
-    constant = [
-        None if v is None else a if a is not None else v.array for v, a in zip(node.inputs, arrays, strict=True)
-    ]
+    constant = [a if v is None or v.array is None else v.array for v, a in zip(node.inputs, arrays, strict=True)]
     for i in (0, 1):
         x, other = given[i], constant[1 - i]
         if len(node.inputs) < 2 or other is None or x is None or not x.terms or other.dtype.kind != "f":
             continue
-        other = other.astype(np.float64)
+        if other.dtype != np.float32:
+            other = other.astype(np.float64)
         if node.op == "einsum":
             return _einsum(node.attrs["equation"], x, other, i) if len(node.inputs) == 2 else None
         return _matmul(x, other.T if node.op == "linear" else other, left=i == 1)
@@ -53,13 +52,20 @@ def _matmul(x: AffineForm, other: Array, *, left: bool) -> AffineForm | None:
     place = rank - 2 if left else rank - 1
     if other.ndim == 2 and x.width == x.shape[place] == other.shape[1 if left else 0]:
         weight = other.T if left else other
-        terms = {atom: m[:, None] * weight if m.ndim == 1 else m @ weight for atom, m in x.terms.items()}
+        terms = {atom: _times(m, weight) for atom, m in x.terms.items()}
         shape = tuple(weight.shape[1] if k == place else n for k, n in enumerate(x.shape))
-        return AffineForm(shape, axis, terms, x.bias @ weight)
+        return AffineForm(shape, axis, terms, x.bias @ weight if x.bias.any() else np.zeros(weight.shape[1]))
     at = None if axis is None else axis - (rank - other.ndim)
     if at is not None and 0 <= at < other.ndim - 2 and other.shape[at] != 1:
         return None
     return _mapped(x, (lambda a: np.matmul(other, a)) if left else (lambda a: np.matmul(a, other)), axis)
+
+
+def _times(matrix: Array, weight: Array) -> Array:
+    """matrix @ weight; the weight as it is where the matrix is that of an atom itself."""
+    if matrix.ndim > 1:
+        return np.asarray(np.matmul(matrix, weight, dtype=np.float64))
+    return weight if (matrix == 1).all() else matrix[:, None] * weight
 
 
 def _einsum(equation: str, x: AffineForm, other: Array, i: int) -> AffineForm | None:
@@ -100,7 +106,8 @@ def _mapped(x: AffineForm, function: Callable[[Array], Array], axis: int | None)
         bias = function(x.bias.reshape((1, *x.shape)))
         terms = {}
         for atom in x.terms:
-            made = function(x.matrix(atom).reshape((atom.width, *x.shape))).reshape(atom.width, -1)
+            matrix = x.matrix(atom).astype(np.float64, copy=False)
+            made = function(matrix.reshape((atom.width, *x.shape))).reshape(atom.width, -1)
             if made.any():
                 terms[atom] = made
     except ValueError:

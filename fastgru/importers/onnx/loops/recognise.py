@@ -1,9 +1,7 @@
 """Loops over GRU cells become GRUs, whatever form the cell was written in; a projection behind it becomes a layer."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
-
-import numpy as np
 
 from fastgru.arrays import Array
 from fastgru.errors import UnsupportedModelError
@@ -14,7 +12,7 @@ from fastgru.importers.onnx.loops.algebra import affine_forms
 from fastgru.importers.onnx.loops.cell import FoundCell, Seen, find_cell
 from fastgru.importers.onnx.loops.draws import Draw, trials
 from fastgru.importers.onnx.loops.form import LoopForm
-from fastgru.importers.onnx.loops.layout import Layout
+from fastgru.importers.onnx.loops.layout import Layout, rows_first
 from fastgru.importers.onnx.loops.masks import Visibility, held_state, is_zero, visibility
 from fastgru.importers.onnx.loops.replacement import Replacement
 from fastgru.importers.onnx.loops.trace import TracedBody, traced
@@ -140,18 +138,26 @@ class _Search:
         array, rows = known[key], self._trial.rows
         if form.axis is None:
             return array.reshape(1, -1) if rows == 1 else None
-        return np.moveaxis(array, form.axis, 0).reshape(rows, -1)
+        return rows_first(array, form.axis)
 
     def _name(self, i: int, made: Atom, forms: Mapping[int, AffineForm]) -> None:
         """After a state is found, it and everything with its numbers are one atom."""
         layout, after = self._layout(self._body.states[i]), id(self._body.next_states[i])
         self._atoms[after], self._forms[after] = made, layout.form(made, self._trial.rows)
+        state = [layout.rows_of(known[after]) for known in self._draws]
         for key, form in forms.items():
-            if form.width != made.width or key in self._atoms or any(key not in known for known in self._draws):
-                continue
-            numbers = [(self._numbers(known, key, form), layout.rows_of(known[after])) for known in self._draws]
-            if all(a is not None and np.array_equal(a, b) for a, b in numbers):
+            if form.width == made.width and key not in self._atoms and self._same(key, form, state):
                 self._forms[key] = AffineForm.of(made, form.shape, form.axis)
+
+    def _same(self, key: int, form: AffineForm, expected: Sequence[Array]) -> bool:
+        """Whether a value has these numbers, (rows, features), in every draw."""
+        for known, rows in zip(self._draws, expected, strict=True):
+            numbers = self._numbers(known, key, form) if key in known else None
+            if numbers is None or numbers.shape != rows.shape or numbers[0, 0] != rows[0, 0]:
+                return False
+            if not (numbers == rows).all():
+                return False
+        return True
 
     def _hides(self, value: Value) -> str | None:
         """What a value is where a step is hidden: "zero", "carry" for what it was before, zeros at first, or None."""

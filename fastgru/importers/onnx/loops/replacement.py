@@ -191,5 +191,7 @@ def _layout(form: AffineForm) -> Layout:
 
 def _narrowed(array: Array, dtype: np.dtype[Any]) -> Array:
     """In the dtype of the file where that holds every value; sums of its weights stay as they are."""
+    if array.dtype == dtype:
+        return array
     narrow = array.astype(dtype)
     return narrow if np.array_equal(narrow.astype(array.dtype), array) else array

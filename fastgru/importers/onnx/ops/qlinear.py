@@ -5,7 +5,6 @@ to float32 and back.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -202,7 +201,7 @@ def _as_of(version: int, convert: Callable[..., Any]) -> Callable[[OnnxNode, Onn
     """What ONNX has under the same name, in one of its versions."""
 
     def converted(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
-        value: Value = convert(replace(node, version=version), build)
+        value: Value = convert(node._replace(version=version), build)
         return value
 
     return converted
