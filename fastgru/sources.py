@@ -68,7 +68,8 @@ class Content:
 
     def tobytes(self) -> bytes:
         """All of it, for parsers that take nothing but `bytes`: of a file, without a second copy."""
-        return bytes(self._data)
+        whole = self._data.obj
+        return whole if type(whole) is bytes and len(whole) == len(self._data) else bytes(self._data)
 
 
 class _File(Content):

@@ -67,8 +67,7 @@ class Folding:
             self.nbytes -= nbytes
             self.work -= cost
             results = evaluate(node, arrays)
-            wide = [a.astype(np.float64) if a is not None and is_floating(a.dtype) else a for a in arrays]
-            if exactly and not all(map(_same, results, evaluate(in_precision(node, "float64"), wide))):
+            if exactly and not all(map(_same, results, evaluate(in_precision(node, "float64"), _wide(arrays)))):
                 return None
         except FastGRUError as error:
             raise InvalidModelError(str(error)) from None
@@ -77,6 +76,10 @@ class Folding:
         if len(results) != len(found):
             raise InvalidModelError(f"{len(found)} outputs are named, {op} has {len(results)}")
         return results
+
+
+def _wide(arrays: Sequence[Array | None]) -> list[Array | None]:
+    return [a.astype(np.float64) if a is not None and is_floating(a.dtype) else a for a in arrays]
 
 
 def _same(a: Array, b: Array) -> bool:

@@ -70,12 +70,13 @@ def gru_cell(
 ) -> Array:
     """One step of one direction: x (N, I), h (N, H) -> h' (N, H).
 
-    `product` is x (N, I), weight (O, I) -> x weight^T, exact or of a lower precision (`reference.lowp`).
+    `product` is x (N, I), weight (O, I) -> x weight^T, exact or of a lower precision (`reference.lowp`); another one
+    than `linear` gets the weights in the dtype that they have.
     `update_gate` is "keeps" everywhere inside the package; "replaces" is here so that a book's other form can be
     written down as it stands.
     """
     f, g = spec.functions(direction)
-    full = as_dtype(weights, spec, np.result_type(x, h))
+    full = as_dtype(weights, spec, np.result_type(x, h), matrices=product is linear)
     W, R, b_i, b_h = (np.split(a, 3) for a in (full.weight_ih, full.weight_hh, full.bias_ih, full.bias_hh))
     r = activate(f, limited(spec, product(x, W[0]) + b_i[0] + product(h, R[0]) + b_h[0]))
     z = activate(f, limited(spec, product(x, W[1]) + b_i[1] + product(h, R[1]) + b_h[1]))

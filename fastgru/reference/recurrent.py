@@ -19,13 +19,13 @@ __all__ = ["as_dtype", "limited", "recurrent_facts", "unroll", "weights_of_each"
 Cell = Callable[[int, Any, Array, tuple[Array, ...]], tuple[Array, ...]]
 
 
-def as_dtype(weights: Any, spec: RecurrentSpec, dtype: Any) -> Any:
-    """The arrays of one direction in `dtype`, zeros for a bias that is absent."""
+def as_dtype(weights: Any, spec: RecurrentSpec, dtype: Any, *, matrices: bool = True) -> Any:
+    """The arrays of one direction in `dtype`, zeros for a bias that is absent. matrices: False to leave those."""
 
     def one(name: str, shape: tuple[int, ...]) -> Array | None:
         array = getattr(weights, name)
         if array is not None:
-            return np.asarray(array, dtype)
+            return np.asarray(array, dtype) if matrices or name.startswith("bias") else array
         return np.zeros(shape, dtype) if name.startswith("bias") else None
 
     return type(weights)(*(one(name, shape) for name, shape in spec.weight_shapes.items()))

@@ -16,6 +16,7 @@ from fastgru.arrays import Array, in_c_order
 from fastgru.conventions import replacing_to_keeping
 from fastgru.errors import FastGRUError
 from fastgru.importers.onnx.loops.affine import AffineForm, Atom
+from fastgru.importers.onnx.loops.draws import product_of_parts
 from fastgru.records import dataclass
 from fastgru.reference.gru import gru_cell
 from fastgru.spec import SIGMOID, TANH, Activation, GRUSpec, GRUWeights
@@ -98,7 +99,7 @@ def _bound(expected: Array) -> Array:
 def _holds(cell: FoundCell, state: Atom, draws: Sequence[tuple[dict[Atom, Array], Array]]) -> bool:
     for known, expected in draws:
         x = np.concatenate([known[atom] for atom in cell.sources], axis=1)
-        away = np.abs(gru_cell(cell.spec, cell.weights, x, known[state]) - expected)
+        away = np.abs(gru_cell(cell.spec, cell.weights, x, known[state], product=product_of_parts) - expected)
         if not (away <= _bound(expected)).all():
             return False
     return True

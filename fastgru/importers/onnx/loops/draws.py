@@ -15,10 +15,11 @@ from fastgru.importers.onnx.loops.layout import Layout, arrangements, layouts_of
 from fastgru.importers.onnx.loops.trace import TracedBody
 from fastgru.records import dataclass
 from fastgru.reference.evaluate import evaluate, in_precision
+from fastgru.reference.linear import check_linear
 from fastgru.reference.operator import OPS, is_floating, numpy_dtype
 from fastgru.reference.sizes import Size
 
-__all__ = ["Draw", "Trial", "trials"]
+__all__ = ["Draw", "Trial", "product_of_parts", "trials"]
 
 Draw = dict[int, Array]
 
@@ -27,11 +28,31 @@ Draw = dict[int, Array]
 _SCALES: Final = (1.0, 4.0)
 _MOST_DRAWS: Final = 8
 _ENOUGH: Final = 100
-_ENOUGH_ROWS: Final = 22
-_ROWS: Final = (23, 29, 31, 37, 41, 43, 47, 53, 89, 97, 101, 103)  # one that is no size of a cell
+_ENOUGH_ROWS: Final = 11
+_ROWS: Final = (
+    11,
+    13,
+    17,
+    19,
+    23,
+    29,
+    31,
+    37,
+    41,
+    43,
+    47,
+    53,
+    59,
+    61,
+    89,
+    97,
+    101,
+    103,
+)  # one that is no size of a cell
 _MOST_ROWS: Final = 1 << 12
 _MOST_ELEMENTS: Final = 1 << 22
 _MOST_DEPTH: Final = 40
+_PART: Final = 1 << 14  # entries of a matrix that are multiplied at once
 
 
 class Outside:
@@ -49,7 +70,8 @@ class Outside:
         for node in body.nodes:
             for value in node.inputs:
                 if value is not None and value.array is not None and is_floating(value.array.dtype):
-                    self.known[id(value)] = value.array.astype(np.float64)
+                    if not _is_wide(value.array):
+                        self.known[id(value)] = value.array.astype(np.float64)
                 elif value is not None and id(value) not in body.made:
                     self.array(value)
             for value in node.outputs:
@@ -123,7 +145,8 @@ def trials(body: TracedBody, values: Sequence[Value]) -> Iterator[Trial]:
         batches = {layout.rows for layout in layouts} - {1}
         given = [n for n in batches if isinstance(n, int)]
         taken = {n for layout in layouts for n in layout.features}
-        enough = max(_ENOUGH_ROWS, 4 * _ENOUGH_ROWS // min((layout.width for layout in layouts), default=1))
+        narrowest = min((layout.width for layout in layouts), default=1)
+        enough = max(_ENOUGH_ROWS, min(8 * _ENOUGH_ROWS, 16 * _ENOUGH_ROWS // narrowest))
         free = next(n for n in _ROWS if n >= enough and (n not in taken or n == _ROWS[-1]))
         rows = given[0] if given else free if batches else 1
         if rows <= _MOST_ROWS:
@@ -142,14 +165,17 @@ def _compute(node: BuiltNode, known: Draw) -> Callable[[Draw], None] | None:
             arrays.append(None)
         elif id(value) in known:
             arrays.append(known[id(value)])
-        elif value.array is not None:
-            arrays.append(value.array.astype(np.float64) if is_floating(value.array.dtype) else value.array)
-        else:
+        elif value.array is None:
             return None
+        elif node.op == "linear" and _is_wide(value.array):
+            arrays.append(value.array)
+        else:
+            arrays.append(value.array.astype(np.float64) if is_floating(value.array.dtype) else value.array)
     names = tuple("" if a is None else "x" for a in arrays)
     plain = in_precision(Node(node.op, names, ("",) * len(node.outputs), node.attrs), "float64")
+    parts = any(a is not None and a.dtype == np.float32 for a in arrays)
     try:
-        results = evaluate(plain, arrays, max_elements=_MOST_ELEMENTS)
+        results = _linear(arrays) if parts else evaluate(plain, arrays, max_elements=_MOST_ELEMENTS)
     except FastGRUError:
         return None
     outputs = [id(v) for v in node.outputs]
@@ -158,11 +184,35 @@ def _compute(node: BuiltNode, known: Draw) -> Callable[[Draw], None] | None:
     inputs, attrs, operator = [0 if v is None else id(v) for v in node.inputs], plain.attrs, OPS[node.op]
 
     def again(other: Draw) -> None:
+        given = [other.get(key, a) for key, a in zip(inputs, arrays, strict=True)]
         try:
-            made = operator.compute([other.get(key, a) for key, a in zip(inputs, arrays, strict=True)], attrs)
+            made = _linear(given) if parts else operator.compute(given, attrs)
         except FastGRUError:
             return
         for key, array in zip(outputs, made, strict=False):
             other.setdefault(key, array)
 
     return again
+
+
+def _is_wide(array: Array) -> bool:
+    """Whether a constant is weights of which no copy in float64 is made."""
+    return array.dtype == np.float32 and array.ndim == 2 and array.size > _PART
+
+
+def _linear(arrays: Sequence[Array | None]) -> tuple[Array]:
+    """`linear` of weights that are wide."""
+    x, weight, bias = (*arrays, None)[:3]
+    assert x is not None
+    assert weight is not None
+    check_linear(x, weight, bias)
+    y = product_of_parts(x.reshape(-1, x.shape[-1]), weight).reshape(*x.shape[:-1], -1)
+    return (y if bias is None else y + bias,)
+
+
+def product_of_parts(x: Array, weight: Array) -> Array:
+    """x (N, I), weight (O, I) -> x weight^T in float64, cast a part after the other: each stays in a cache."""
+    y, outputs = np.empty((len(x), len(weight))), max(_PART // weight.shape[1], 1)
+    for i in range(0, len(weight), outputs):
+        y[:, i : i + outputs] = x @ weight[i : i + outputs].astype(np.float64).T
+    return y
