@@ -42,4 +42,4 @@ def outputs(precision):
 
 
 if __name__ == "__main__":
-    sys.stdout.buffer.write(TARGET.level.encode() + b"\n" + outputs("int8"))
+    sys.stdout.buffer.write(TARGET.short.encode() + b"\n" + outputs("int8"))

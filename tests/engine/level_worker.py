@@ -79,5 +79,5 @@ def other_layers(precision: str, everything: bool) -> list[str]:
 if __name__ == "__main__":
     wrong = failures(sys.argv[1:] == ["all"])
     print("\n".join(wrong[:10]))
-    print(f"{TARGET.level}: {len(wrong)} failed")
+    print(f"{TARGET.short}: {len(wrong)} failed")
     sys.exit(bool(wrong))

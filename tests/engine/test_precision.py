@@ -207,7 +207,7 @@ def test_a_gemm_too_small_to_gain_keeps_float32(op, outputs, inputs, why):
         assert bool(chosen.why) == bool(why)
 
 
-@pytest.mark.parametrize("level", [each.level for each in runnable() if each != TARGET and not each.features])
+@pytest.mark.parametrize("level", [each.short for each in runnable() if each != TARGET and not each.features])
 def test_a_model_in_int8_has_the_same_bits_on(level):
     paths = [str(Path(__file__).parent.parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "FASTGRU_TARGET": level, "PYTHONPATH": os.pathsep.join(paths)}

@@ -13,4 +13,4 @@ sys.path.insert(0, str(Path(__file__).parent))
 from lowp_cases import int8_outputs
 
 if __name__ == "__main__":
-    print(TARGET.level, hashlib.sha256(int8_outputs()).hexdigest())
+    print(TARGET.short, hashlib.sha256(int8_outputs()).hexdigest())
