@@ -27,12 +27,15 @@ from fastgru.simd.interpreter import (
     thread_number,
 )
 from fastgru.simd.memory import address, call_handler, offset, pointer
+from fastgru.simd.sizes import LATE
 from fastgru.simd.threads import atomic_exchange, atomic_load, atomic_store, current_cpu
 
 __all__ = ["run_member"]
 
 # A look at the clock costs 20 ns; one for signals waits for the GIL, for which Python lets others wait 5 ms.
 _LOOK_NS: Final = 50_000_000
+# How long calls that want a team awake do without one of which a member had no core: it may be gone for milliseconds.
+_LATE_NS: Final = 100_000_000
 
 
 @native_entry("look", types.void(types.CPointer(types.int64)))
@@ -127,14 +130,20 @@ def _together(words, table, parity, look_by, team, spin):
 
 @kernel
 def _worth_joining(team, spin, sleeps):
-    """Whether to have the team: if it gains from one that sleeps, or all are awake, or calls come close enough together
-    for the next one to find it so."""
+    """Whether to have the team: if it gains from one that sleeps; or all are awake, or calls come close enough together
+    for the next one to find it so, and no other work has kept a member from its core lately."""
     if sleeps:
         return True
-    members, awake = pointer(team[ROSTER.members], "int64"), True
+    members, awake, late = pointer(team[ROSTER.members], "int64"), True, atomic_load(team, ROSTER.late)
     for i in range(1, team[ROSTER.size]):
         awake = awake and atomic_load(offset(members, i * MEMBER.words), MEMBER.wake) != ASLEEP
-    return awake or nanoseconds() - atomic_load(team, ROSTER.missed) < spin
+    if awake and late == 0:
+        return True
+    now = nanoseconds()
+    if late != 0 and now - late < _LATE_NS:
+        return False
+    atomic_store(team, ROSTER.late, 0)
+    return awake or now - atomic_load(team, ROSTER.missed) < spin
 
 
 @kernel
@@ -191,6 +200,10 @@ def _call(at, inputs, outputs, team, spin, sleeps):
     joined = team != 0 and _worth_joining(others, spin, sleeps)
     if joined and atomic_exchange(others, ROSTER.busy, epoch) != epoch:
         _together(words, table, parity, look_by, others, spin)
+        shared = pointer(pointer(others[ROSTER.members], "int64")[TEAM.shared], "int64")
+        if not sleeps and shared[LATE] != 0:
+            atomic_store(others, ROSTER.late, nanoseconds())
+        shared[LATE] = 0
         atomic_store(others, ROSTER.busy, 0)
     else:
         _alone(words, table, look_by)

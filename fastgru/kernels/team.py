@@ -15,7 +15,7 @@ from fastgru.kernels.operands.team import ASLEEP, AWAKE, CALLED, CONTROL, LOOK_W
 from fastgru.kernels.registry import BASES, kernel
 from fastgru.simd.interpreter import acquire_lock, nanoseconds, release_lock
 from fastgru.simd.memory import call_native, pointer
-from fastgru.simd.sizes import COUNT, CPU_WORDS, GENERATION, VERDICT
+from fastgru.simd.sizes import COUNT, CPU_WORDS, GENERATION, LATE, VERDICT
 from fastgru.simd.threads import (
     allow_cpus,
     atomic_add,
@@ -85,6 +85,7 @@ def _wait(team, told, where):
             relax()
             spins += 1
             if spins > _PATIENCE:
+                shared[LATE] = 1
                 give_way()
 
 

@@ -2,11 +2,12 @@
 
 from typing import Final
 
-__all__ = ["COUNT", "CPU_WORDS", "GENERATION", "SHARED_WORDS", "VERDICT"]
+__all__ = ["COUNT", "CPU_WORDS", "GENERATION", "LATE", "SHARED_WORDS", "VERDICT"]
 
 SHARED_WORDS: Final = 32
 COUNT: Final = 0  # how many members have come
 GENERATION: Final = 16  # 128 bytes after the count: two cache lines, as the adjacent-line prefetcher sees them
 VERDICT: Final = GENERATION + 1  # what the members were told when they met last
+LATE: Final = GENERATION + 2  # not 0 where somebody has waited so long that he let others run
 
 CPU_WORDS: Final = 16  # of a mask of cores: 1024, as the C library has it

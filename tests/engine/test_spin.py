@@ -21,6 +21,7 @@ from fastgru.engine.ops import gru as lowering
 from fastgru.engine.program import Joined
 from fastgru.errors import SpecError
 from fastgru.kernels.operands.team import ASLEEP, AWAKE, MEMBER
+from fastgru.kernels.operands.ticket import ROSTER
 from fastgru.spec import GRUSpec
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="teams need POSIX threads")
@@ -125,11 +126,32 @@ def test_a_program_that_gains_from_a_team_that_is_awake_alone(monkeypatch, share
     run(inputs), run(inputs)
     wait_until_asleep()
     time.sleep(0.03)
+    threads._teams[2]._team[ROSTER.late] = 0
     run(inputs)
     assert wake[MEMBER.wake] == ASLEEP
-    run(inputs)
+    for _ in range(100):  # a loaded machine may keep the worker from its core, or this thread, for a while
+        run(inputs)
+        if wake[MEMBER.wake] == AWAKE:
+            break
+        threads._teams[2]._team[ROSTER.late] = 0
     assert wake[MEMBER.wake] == AWAKE
     wait_until_asleep()
+
+
+def test_a_member_without_a_core_is_left_alone_for_a_while(monkeypatch, shared):
+    """Where other work keeps a worker from its core, calls that want the team awake do without it."""
+    only_awake(monkeypatch)
+    graph, inputs, _ = shared
+    run, team = Executable(graph, threads=2, spin_us=10_000).run, threads._teams[2]
+    run(inputs)
+    team._team[ROSTER.late] = begin = time.monotonic_ns()
+    for _ in range(5):
+        before = team._team[ROSTER.missed]
+        run(inputs)
+        assert team._team[ROSTER.missed] != before or time.monotonic_ns() - begin > 100_000_000
+    time.sleep(0.12)
+    run(inputs)
+    assert team._team[ROSTER.late] != begin
 
 
 def test_idle_workers_sleep_when_their_time_is_up(shared):

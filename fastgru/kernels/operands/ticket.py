@@ -19,7 +19,7 @@ REPORT: Final = places("code first second instruction rows")
 TICKET: Final = places("state bases program tuple inputs outputs report arrays", bases=2, report=REPORT.words, arrays=0)
 ARRAY: Final = places("base expected nbytes")
 
-# Of a team, for who calls it: who runs, its size, the addresses of what all members share and of the words of each,
-# when a call that would have liked it awake has last ended without it, in nanoseconds; then for every member the
-# address of the lock that it sleeps on.
-ROSTER: Final = places("busy size control members missed locks", locks=0)
+# Of a team, for who calls it: who runs, its size, the addresses of what all members share and of the words of each;
+# of calls that want it awake, in nanoseconds, when the last one has ended without it, and when the last one had to wait
+# for a member that had no core (0: not lately); then for every member the address of the lock that it sleeps on.
+ROSTER: Final = places("busy size control members missed late locks", locks=0)
