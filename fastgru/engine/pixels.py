@@ -6,7 +6,6 @@ What `kernels.conv_panel` reads as a table of words.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import prod
 from typing import Final
 
@@ -19,6 +18,7 @@ from fastgru.kernels.operands.conv import BLOCK, MOST_PIXELS, TILE
 from fastgru.kernels.operands.windows import PAD
 from fastgru.packing.conv import tiles
 from fastgru.packing.panels import padded, panels
+from fastgru.records import dataclass
 from fastgru.simd.target import LANES, REGISTERS
 
 __all__ = ["PixelWords", "less_by_channels", "pixel_words", "tile_pixels"]
