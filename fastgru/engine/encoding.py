@@ -15,6 +15,7 @@ from fastgru.engine.emission import Emitter, Instruction, Jump
 from fastgru.engine.memory import Memory
 from fastgru.engine.program import Program, Slot
 from fastgru.errors import ShapeError
+from fastgru.kernels.compiling import ensure
 from fastgru.kernels.run import EVERYONE, HEAD, JUMPS, LOOKS, MEETS, PROGRAM
 from fastgru.kernels.table import BASES, find
 
@@ -104,6 +105,7 @@ def _placed(memory: Memory) -> int:
 
 def _bases(plan: Emitter) -> tuple[NDArray[np.int64], tuple[NDArray[Any], ...]]:
     """The addresses of what exists now, 0 for the others, and the constants that some of them are of."""
+    ensure((step.handler for step in plan.instructions), plan.float_dtype)
     bases = [0] * BASES.words
     for step in plan.instructions:
         for name in step.handler.microkernels:

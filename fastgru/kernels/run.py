@@ -19,8 +19,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
+from fastgru.kernels.compiling import ensure
 from fastgru.kernels.operands.declare import places
-from fastgru.kernels.table import find
+from fastgru.kernels.table import native
 from fastgru.process import LOOK, process
 from fastgru.simd.native import python_function
 from fastgru.simd.ndarray import check_layout
@@ -43,8 +44,12 @@ MISFIT: Final = -1
 IN_USE: Final = -2
 
 
+_ALWAYS: Final = ("change_mode", "look", "run_alone", "put", "take")
+
+
 def _entry(name: str) -> Callable[..., int]:
-    return python_function(find(name).address, name)
+    ensure([native(name)], soon=[native(each) for each in _ALWAYS])
+    return python_function(native(name).address, name)
 
 
 class Calls(NamedTuple):
@@ -62,7 +67,8 @@ def calls() -> Calls:
     Raises `UnsupportedModelError` where this NumPy is not laid out as expected.
     """
     check_layout()
-    process[LOOK] = find("look").address
+    ensure([native(name) for name in _ALWAYS])
+    process[LOOK] = native("look").address
     return Calls(_entry("run_alone"), _entry("take"), _entry("put"))
 
 

@@ -21,6 +21,7 @@ from fastgru.modules import import_all
 from fastgru.process import lock, undisturbed
 from fastgru.simd import cache
 from fastgru.simd.native import load_object
+from fastgru.simd.notices import telling
 from fastgru.simd.target import FEATURES, TARGET, Target
 
 __all__ = [
@@ -37,10 +38,13 @@ __all__ = [
     "TOO_MANY_ITERATIONS",
     "Native",
     "Recipe",
+    "compiled",
     "compiled_by_this_process",
     "enter",
     "entries",
     "find",
+    "import_kernels",
+    "native",
     "table",
 ]  # fmt: skip
 
@@ -135,15 +139,28 @@ class Native:
         entry = self._make()
         return load_object(entry.code, entry.symbol)
 
+    @property
+    def recipe(self) -> Recipe:
+        """How it is made. Imports Numba."""
+        return _recipe(self.op, self.dtype)
+
+    def accept(self, entry: cache.Entry) -> None:
+        """Have it be what was compiled for this process, and keep that for others."""
+        self._found, self._compiled = entry, True
+        cache.write(self.name, entry)
+
     def _make(self) -> cache.Entry:
         if self._found is None or not self._compiled:  # as it may be after a waiting that was ended
-            recipe, symbol = _recipe(self.op, self.dtype), f"fastgru_{self.name}"
-            with cache.telling():
-                code = recipe.compile(symbol, cache.home(recipe.uses))
-            self._found = cache.Entry(symbol, recipe.microkernels, recipe.uses, code)
-            self._compiled = True
-            cache.write(self.name, self._found)
+            with telling(cache.compiling_what()):
+                self.accept(compiled(self))
+        assert self._found is not None
         return self._found
+
+
+def compiled(one: Native) -> cache.Entry:
+    """A native function, compiled anew."""
+    recipe, symbol = one.recipe, f"fastgru_{one.name}"
+    return cache.Entry(symbol, recipe.microkernels, recipe.uses, recipe.compile(symbol, cache.home(recipe.uses)))
 
 
 _recipes: dict[tuple[str, str], Recipe] = {}
@@ -158,43 +175,44 @@ def enter(op: str, dtype: str, recipe: Recipe) -> None:
 
 
 @functools.cache
-def _import_all() -> None:
+def import_kernels() -> None:
     """Every module of this package, so that every recipe is there. Imports Numba."""
     import_all("fastgru.kernels")
 
 
 def _recipe(op: str, dtype: str) -> Recipe:
     if (op, dtype) not in _recipes:
-        _import_all()
+        import_kernels()
     return _recipes[op, dtype]
 
 
-def _native(op: str, dtype: str) -> Native:
+def native(op: str, dtype: str = "") -> Native:
+    """As `find`, of what is known to be there."""
     return _natives.setdefault((op, dtype), Native(op, dtype))
 
 
 def find(op: str, dtype: str = "") -> Native:
     """The native function of an operation for a dtype; `KeyError` where there is none."""
-    native = _natives.get((op, dtype))
-    if native is None:
-        native = Native(op, dtype)
-        if native.from_cache() is None:
+    found = _natives.get((op, dtype))
+    if found is None:
+        found = Native(op, dtype)
+        if found.from_cache() is None:
             undisturbed(partial(_recipe, op, dtype))
-        native = _natives.setdefault((op, dtype), native)
-    return native
+        found = _natives.setdefault((op, dtype), found)
+    return found
 
 
 def entries() -> Iterator[Native]:
     """Every native function there is, by name. Imports Numba."""
-    undisturbed(_import_all)
-    return iter([_native(op, dtype) for op, dtype in sorted(_recipes)])
+    undisturbed(import_kernels)
+    return iter([native(op, dtype) for op, dtype in sorted(_recipes)])
 
 
 def table() -> list[tuple[str, str, str, str]]:
     """(operation, dtype, target, state) of every handler and microkernel: what `fastgru doctor` prints."""
-    return [(native.op, native.dtype, TARGET.short, native.state) for native in entries() if native.dtype]
+    return [(each.op, each.dtype, TARGET.short, each.state) for each in entries() if each.dtype]
 
 
 def compiled_by_this_process() -> list[str]:
     """Names of native functions that were compiled here rather than found in the cache."""
-    return sorted(native.name for native in list(_natives.values()) if native.state == "compiled")
+    return sorted(each.name for each in list(_natives.values()) if each.state == "compiled")

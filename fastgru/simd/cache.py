@@ -18,19 +18,19 @@ import functools
 import json
 import os
 import sys
-import threading
-import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from fastgru.simd.cpu import host_cpu
+from fastgru.simd.notices import say
 from fastgru.simd.target import TARGET, TUNED, Target
 from fastgru.simd.trusted import UntrustedError, open_folder
 
 __all__ = [
-    "PREBUILT", "Entry", "cache_folder", "describe", "home", "read", "read_kept", "source_hash", "telling", "write",
+    "PREBUILT", "Entry", "cache_folder", "compiling_what", "describe", "home", "packed", "read", "read_kept",
+    "source_hash", "unpacked", "write",
 ]  # fmt: skip
 
 PREBUILT: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "prebuilt")
@@ -42,8 +42,6 @@ _MAGIC: Final = b"fastgru object 2\n"
 _SUFFIX: Final = ".fgo"
 _CHECKSUM: Final = 4  # bytes of zlib.crc32, against damage; what others may change is not read at all
 _MOST_BYTES: Final = 1 << 26
-
-_PATIENCE_S: Final = 0.3  # of compiling before anything is said
 
 
 class Entry(NamedTuple):
@@ -170,16 +168,25 @@ def _parsed(target: Target, name: str, data: bytes) -> Entry | None:
         return None
 
 
+def packed(name: str, entry: Entry) -> bytes:
+    """The content of an entry's file."""
+    head = {"name": name, "key": _key(home(entry.uses)), **entry._asdict()}
+    code: bytes = head.pop("code")
+    body = json.dumps(head).encode() + b"\n" + code
+    return _MAGIC + _checksum(body) + body
+
+
+def unpacked(name: str, data: bytes) -> Entry | None:
+    """The inverse, of another process of this package; None where it is damaged, or the sources have changed since."""
+    return _first(name, lambda target, file: data)
+
+
 def write(name: str, entry: Entry) -> None:
     """Keep an entry for other processes, if its folder can be written and trusted: all of it or nothing."""
-    target = home(entry.uses)
-    head = {"name": name, "key": _key(target), **entry._asdict()}
-    code = head.pop("code")
-    body = json.dumps(head).encode() + b"\n" + code
     try:
-        place, mode = _place(target)
+        place, mode = _place(home(entry.uses))
         with open_folder(place, make=mode) as folder:
-            folder.write(name + _SUFFIX, _MAGIC + _checksum(body) + body)
+            folder.write(name + _SUFFIX, packed(name, entry))
             if place not in _swept:
                 _swept.add(place)
                 folder.sweep()
@@ -196,51 +203,26 @@ def _fault(error: OSError) -> str:
     return f"{where}{error.strerror or error}"
 
 
-def _say(text: str) -> None:
-    """On stderr, where there is one: what cannot be said must not keep a model from running."""
-    if sys.stderr is not None:
-        with contextlib.suppress(OSError, ValueError):
-            print(text, file=sys.stderr)
-
-
 def _tell_unused(error: OSError) -> None:
     """Once in a process, and not under `FASTGRU_QUIET`: what is not kept or not run, and the way round."""
     global _told_unused
-    if not _told_unused and not os.environ.get("FASTGRU_QUIET"):
+    if not _told_unused:
         _told_unused = True
-        _say(
+        say(
             f"fastgru: the cache of kernels cannot be used, so this process compiles what it needs: {_fault(error)};"
             " FASTGRU_CACHE_DIR names another folder"
         )
 
 
-_spent_s = 0.0
-_told = _told_unused = False
+_told_unused = False
 _swept: set[str] = set()
 
 
-def _tell() -> None:
-    global _told
-    if not _told and not os.environ.get("FASTGRU_QUIET"):
-        _told = True
-        cache = describe()
-        reach = ", once for all processes" if cache["writable"] and not cache["problem"] else ""
-        _say(f"fastgru: compiling kernels for {host_cpu()[0] if TUNED else TARGET.short}{reach}...")
-
-
-@contextlib.contextmanager
-def telling() -> Iterator[None]:
-    """Around a compilation: one line on stderr where a process spends long on it. `FASTGRU_QUIET=1` keeps it quiet."""
-    global _spent_s
-    timer = threading.Timer(max(0.0, _PATIENCE_S - _spent_s), _tell)
-    timer.daemon = True
-    started = time.monotonic()
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-        _spent_s += time.monotonic() - started
+def compiling_what() -> str:
+    """What is said of a compilation that takes long."""
+    cache = describe()
+    reach = ", once for all processes" if cache["writable"] and not cache["problem"] else ""
+    return f"fastgru: compiling kernels for {host_cpu()[0] if TUNED else TARGET.short}{reach}"
 
 
 def _prebuilt_entries() -> int:
