@@ -102,7 +102,9 @@ class Subgraph:
         names = dict(zip(self.captured, self.outside(node), strict=True))
 
         def renamed(inner: Node) -> Node:
-            return replace(inner, inputs=tuple(names.get(name, name) for name in inner.inputs))
+            made = replace(inner, inputs=tuple(names.get(name, name) for name in inner.inputs))
+            bodies = {key: body.by_name(made) for key, body in inner.bodies.items()}
+            return replace(made, attrs={**made.attrs, **bodies}) if bodies else made
 
         ends = tuple(names.get(name, name) for name in self.outputs)
         return Subgraph(self.inputs, self.outside(node), ends, tuple(map(renamed, self.nodes)))

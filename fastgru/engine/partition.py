@@ -121,7 +121,8 @@ class Partitioned(Runnable):
 
 
 class Reweighted(Runnable):
-    """A graph of whose recurrent layers some weights are computed from its inputs: `given` names them.
+    """A graph of whose recurrent layers, in loops and branches too, some weights are computed from its inputs: `given`
+    names them.
 
     What computes them runs first. The rest runs with them as constants, which are packed, and planned with, when their
     bytes are not those of the call before: such a call costs as much as loading a model of that size.
@@ -146,13 +147,7 @@ class Reweighted(Runnable):
         self._team: dict[str, Any] = {"threads": threads, "spin_us": spin_us}
         self._weights = make_runnable(made, precision=self.float_dtype, budget=self.budget, **self._team)
         renamed = {name: f"{name}, given" for name in given}
-        nodes = [
-            replace(node, inputs=tuple(renamed.get(n, n) if i else n for i, n in enumerate(node.inputs)))
-            if node.op in RECURRENT
-            else node
-            for node in graph.nodes
-        ]
-        self._rest = _needed(replace(graph, nodes=tuple(nodes), states={}))
+        self._rest = _needed(replace(graph, nodes=tuple(_renamed(n, renamed) for n in graph.nodes), states={}))
         self._renamed = renamed
         self._last: tuple[list[Array], Runnable] | None = None
 
@@ -195,6 +190,15 @@ class Reweighted(Runnable):
 
     def to_graph(self) -> Graph:
         return self.graph
+
+
+def _renamed(node: Node, names: Mapping[str, str]) -> Node:
+    """The node with other names for the weights that it, or a body of it, reads."""
+    captured = max((len(body.captured) for body in node.bodies.values()), default=0)
+    first = 1 if node.op in RECURRENT else len(node.inputs) - captured
+    inputs = tuple(names.get(name, name) if i >= first else name for i, name in enumerate(node.inputs))
+    made = replace(node, inputs=inputs)
+    return replace(made, attrs={**node.attrs, **{key: body.by_name(made) for key, body in node.bodies.items()}})
 
 
 def _needed(graph: Graph) -> Graph:

@@ -46,9 +46,12 @@ def check_supported(graph: Graph) -> None:
         kind = node.attrs.get("kind")
         if node.op in KINDS and kind not in KINDS[node.op]:
             faults.append(f"{node} (operator {node.op!r}, kind {kind!r})")
-    around = {node.outputs for node in graph.nodes}
-    inside = dict.fromkeys(str(node) for node in given_weights(graph).values() if node.outputs not in around)
-    faults += [f"{node} (in a loop or branch, of weights that are computed: make them constants)" for node in inside]
+    around = {*(spec.name for spec in graph.inputs), *(name for node in graph.nodes for name in node.outputs)}
+    inside = dict.fromkeys(str(node) for name, node in given_weights(graph).items() if name not in around)
+    faults += [
+        f"{node} (of weights that are computed in a loop or branch: compute them before it, or make them constants)"
+        for node in inside
+    ]
     if faults:
         raise UnsupportedModelError(
             f"{len(faults)} node(s) that the engine cannot run: {', '.join(faults)};"

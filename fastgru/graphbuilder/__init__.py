@@ -11,7 +11,7 @@ the facts of the operators before it. Names are given at the end, and none twice
 
 from fastgru.graphbuilder.builder import MAX_RANK, GraphBuilder
 from fastgru.graphbuilder.folding import Folding
-from fastgru.graphbuilder.naming import build_body
+from fastgru.graphbuilder.naming import build_body, needed_nodes
 from fastgru.graphbuilder.value import BuiltBody, BuiltNode, Value
 
-__all__ = ["MAX_RANK", "BuiltBody", "BuiltNode", "Folding", "GraphBuilder", "Value", "build_body"]
+__all__ = ["MAX_RANK", "BuiltBody", "BuiltNode", "Folding", "GraphBuilder", "Value", "build_body", "needed_nodes"]

@@ -135,39 +135,111 @@ def test_weights_of_calls_that_are_over_are_let_go(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
 
 
-def test_in_a_loop_they_are_refused_when_the_model_is_read(tmp_path: Path) -> None:
-    feeds = arrays("GRU", 1)
-    nodes = [
-        helper.make_node("GRU", ["x_in", "W", "R", "B"], ["", "h"], hidden_size=H),
-        helper.make_node("ReduceSum", ["h"], ["total"], keepdims=0),
-        helper.make_node("Add", ["x_in", "total"], ["x_out"]),
-        helper.make_node("Identity", ["go"], ["go_out"]),
+def info(name: str, array: np.ndarray | None = None, kind: int = T.FLOAT) -> Any:
+    return helper.make_tensor_value_info(name, kind, None if array is None else array.shape)
+
+
+def gru(name: str, x: str = "x_in", W: str = "W") -> Any:
+    return helper.make_node("GRU", [x, W, "R", "B"], ["", name], hidden_size=H)
+
+
+def summed(name: str) -> list[Any]:
+    """x_out, which is x_in and the sum of something."""
+    return [
+        helper.make_node("ReduceSum", [name], [f"{name}_total"], keepdims=0),
+        helper.make_node("Add", ["x_in", f"{name}_total"], ["x_out"]),
     ]
-    value = helper.make_tensor_value_info
-    scalars = [value("i", T.INT64, []), value("go", T.BOOL, [])]
-    shape = feeds["x"].shape
+
+
+def loop_over(nodes: list[Any], x: np.ndarray, *, carried: str = "x") -> Any:
+    """A Loop of n iterations over x, with nodes from x_in to x_out."""
+    ends = [info("i", np.array(0), T.INT64), info("go", np.array(0), T.BOOL), info("x_in", x)]
     body = helper.make_graph(
-        nodes, "body", [*scalars, value("x_in", T.FLOAT, shape)],
-        [value("go_out", T.BOOL, []), value("x_out", T.FLOAT, shape)],
+        [*nodes, helper.make_node("Identity", ["go"], ["go_out"])], "body", ends,
+        [info("go_out", np.array(0), T.BOOL), info("x_out", x)],
     )  # fmt: skip
-    loop = helper.make_node("Loop", ["n", "", "x"], ["y"], body=body)
-    inputs = [value(n, T.FLOAT, feeds[n].shape) for n in ("x", "W", "R", "B")]
-    for given in (4, 1):
-        init = [numpy_helper.from_array(feeds[n], n) for n in ("x", "W", "R", "B")[given:]]
-        graph = helper.make_graph(
-            [loop], "g", [*inputs[:given], value("n", T.INT64, [])], [value("y", T.FLOAT, None)], init
-        )
-        path = tmp_path / "m.onnx"
-        path.write_bytes(helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8
-        ).SerializeToString())  # fmt: skip
-        done = CliRunner().invoke(main, ["inspect", str(path)])
-        assert done.exit_code == (given == 4), done.output
-        if given == 4:
-            with pytest.raises(UnsupportedModelError, match="make them constants"):
-                fastgru.load(path)
-        else:
-            assert np.isfinite(fastgru.load(path).run({"x": feeds["x"], "n": np.array(2)})["y"]).all()
+    return helper.make_node("Loop", ["n", "", carried], ["y"], body=body)
+
+
+def branch_on(nodes: list[Any], otherwise: list[Any], x: str) -> list[Any]:
+    """x_out: what the nodes make where x sums up to more than 0, else what the others do."""
+    bodies = [helper.make_graph(each, f"b{k}", [], [info("h")]) for k, each in enumerate((nodes, otherwise))]
+    return [
+        helper.make_node("ReduceSum", [x], ["sum"], keepdims=0),
+        helper.make_node("Constant", [], ["zero"], value_float=0.0),
+        helper.make_node("Greater", ["sum", "zero"], ["above"]),
+        helper.make_node("If", ["above"], ["chosen"], then_branch=bodies[0], else_branch=bodies[1]),
+    ]
+
+
+def file_of(
+    nodes: list[Any], given: dict[str, np.ndarray], outputs: list[str], constants: dict[str, np.ndarray]
+) -> bytes:
+    init = [numpy_helper.from_array(a, n) for n, a in constants.items()]
+    kinds = {"i": T.INT64, "f": T.FLOAT}
+    inputs = [info(n, a, kinds[a.dtype.kind]) for n, a in given.items()]
+    graph = helper.make_graph(nodes, "g", inputs, [info(name) for name in outputs], init)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8).SerializeToString()
+
+
+def bodies(x: np.ndarray) -> dict[str, tuple[list[Any], list[str]]]:
+    transposed = [helper.make_node("Transpose", ["W"], ["V"], perm=[0, 1, 2]), gru("h", W="V")]
+    plain = [gru("h0"), helper.make_node("Neg", ["h0"], ["h"])]
+    chosen = branch_on([gru("h")], plain, "x_in")
+    outer = loop_over([gru("k"), *summed("k")], x, carried="x_in")
+    outer.output[0] = "inner"
+    whole = branch_on([gru("h", "x")], [gru("h1", "x"), helper.make_node("Neg", ["h1"], ["h"])], "x")
+    return {
+        "loop": ([loop_over([gru("h"), *summed("h")], x)], ["y"]),
+        "computed in the loop": ([loop_over([*transposed, *summed("h")], x)], ["y"]),
+        "branch": (whole, ["chosen"]),
+        "branch in a loop": ([loop_over([*chosen, *summed("chosen")], x)], ["y"]),
+        "loop in a loop": ([loop_over([outer, gru("h", "inner"), *summed("h")], x)], ["y"]),
+        "no weights alone": (
+            [helper.make_node("Neg", ["W"], ["negative"]), loop_over(
+                [gru("h"), helper.make_node("ReduceMax", ["W"], ["most"], keepdims=0),
+                 helper.make_node("Mul", ["h", "most"], ["m"]), *summed("m")], x,
+            )], ["y", "negative"],
+        ),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("constants", [0, 2])
+@pytest.mark.parametrize("case", bodies(np.zeros(1)))
+def test_in_loops_and_branches_they_come_with_the_call_too(case: str, constants: int, tmp_path: Path) -> None:
+    feeds = {n: a for n, a in arrays("GRU", 1).items() if n in "xWRB"} | {"n": np.array(2)}
+    nodes, outputs = bodies(feeds["x"])[case]
+    if case == "branch":
+        del feeds["n"]
+    fixed = {n: feeds[n] for n in ("R", "B")[:constants]}
+    data = file_of(nodes, {n: a for n, a in feeds.items() if n not in fixed}, outputs, fixed)
+    ours = fastgru.load(data)
+    for seed in (0, 1, 1, 0):
+        given = {n: a for n, a in arrays("GRU", 1, seed).items() if n in feeds and n not in fixed}
+        if "n" in feeds:
+            given["n"] = feeds["n"]
+        for a, b in zip(ours.run(given).values(), runtime(data, given), strict=True):
+            np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
+    assert fastgru.verify(data).holds
+    ours.save(tmp_path / "m.safetensors")
+    again = fastgru.load(tmp_path / "m.safetensors").run(given)
+    assert all((again[name] == array).all() for name, array in ours.run(given).items())
+
+
+def test_weights_that_a_loop_changes_are_refused_when_the_model_is_read(tmp_path: Path) -> None:
+    feeds = {n: a for n, a in arrays("GRU", 1).items() if n in "xWRB"}
+    changed = [
+        helper.make_node("ReduceMean", ["x_in"], ["mean"], keepdims=0),
+        helper.make_node("Mul", ["W", "mean"], ["V"]),
+        gru("h", W="V"),
+        *summed("h"),
+    ]
+    path = tmp_path / "m.onnx"
+    path.write_bytes(file_of([loop_over(changed, feeds["x"])], feeds | {"n": np.array(2)}, ["y"], {}))
+    done = CliRunner().invoke(main, ["inspect", str(path)])
+    assert done.exit_code == 1, done.output
+    with pytest.raises(UnsupportedModelError, match="compute them before it, or make them constants"):
+        fastgru.load(path)
 
 
 def test_a_stream_takes_the_weights_with_each_push() -> None:

@@ -189,7 +189,8 @@ class Converter:
     def tracing(self) -> Iterator[OnnxGraphBuilder]:
         """See `Surroundings`."""
         kept = self.build, self.refusals, self._falls_back
-        self.build, self.refusals, self._falls_back = kept[0].apart(), Refusals(), False
+        self.build, self._falls_back = kept[0].apart(), False
+        self.refusals = Refusals(fallback=True)  # what is outside tells of the fallback
         try:
             yield self.build
             self.refusals.raise_if_any("a subgraph")

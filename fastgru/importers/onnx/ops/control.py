@@ -10,10 +10,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from fastgru.errors import UnsupportedModelError
-from fastgru.graphbuilder import Value, build_body
+from fastgru.graphbuilder import BuiltNode, Value, build_body, needed_nodes
 from fastgru.importers.onnx.builder import OnnxGraphBuilder, Refused
 from fastgru.importers.onnx.registry import OnnxNode, operator
-from fastgru.reference.facts import ValueFacts
+from fastgru.reference.facts import ValueFacts, weights
+from fastgru.spec import RECURRENT
 
 if TYPE_CHECKING:
     from fastgru.importers.onnx.loops.form import LoopForm
@@ -46,6 +47,16 @@ def _if(node: OnnxNode, build: OnnxGraphBuilder) -> tuple[Value, ...]:
     return tuple(outputs)
 
 
+def _without_weights(nodes: Sequence[BuiltNode], build: OnnxGraphBuilder) -> list[BuiltNode]:
+    """The nodes of a branch; those that make weights of recurrent layers stand before it, where they are packed."""
+    layers = [n for n in nodes if n.op in RECURRENT]
+    made = [n.inputs[i] for n in layers for i in weights(n.op, n.attrs, len(n.inputs))]
+    before, _ = needed_nodes(nodes, [value for value in made if value is not None and value.array is None])
+    build.nodes.extend(before)
+    lifted = set(map(id, before))
+    return [n for n in nodes if id(n) not in lifted]
+
+
 def _check_outputs(node: OnnxNode, name: str, count: int) -> None:
     if count < len(node.outputs):
         raise node.invalid(f"{name} has {count} outputs, {len(node.outputs)} are named")
@@ -59,7 +70,7 @@ def _branch(node: OnnxNode, build: OnnxGraphBuilder, condition: Value) -> tuple[
             body = node.around.open_body(node.attrs.graph(name), node.site)
             outputs = node.around.run_body(body, [], f"{node.site.name}/{name}/", node.site)
         _check_outputs(node, name, len(outputs))
-        found.append((outputs[: len(node.outputs)], trace.nodes))
+        found.append((outputs[: len(node.outputs)], _without_weights(trace.nodes, build)))
     bodies = [build_body((), outputs, nodes) for outputs, nodes in found]
     reads = tuple(dict.fromkeys(value for body in bodies for value in body.captured))
     then, otherwise = (replace(body, captured=reads) for body in bodies)
