@@ -119,9 +119,10 @@ def compiling() -> Iterator[None]:
 def kernels_used() -> str:
     """The kernels that this process has run, and the target they were built for."""
     from fastgru.kernels.table import table
+    from fastgru.simd.target import TARGET
 
-    rows = [(op, dtype, target, state) for op, dtype, target, state in table() if state != "unused"]
-    names = ", ".join(f"{op}_{dtype}" for op, dtype, _, _ in rows)
+    rows = [(op, dtype, state) for op, dtype, _, state in table() if state != "unused"]
+    names = ", ".join(f"{op}_{dtype}" for op, dtype, _ in rows)
     compiled = sum(state == "compiled" for *_, state in rows)
     origin = f"{compiled} compiled now" if compiled else "all from the cache"
-    return f"{names} ({', '.join(sorted({target for _, _, target, _ in rows}))}; {origin})"
+    return f"{names} ({TARGET.short}; {origin})"

@@ -46,19 +46,22 @@ def _print(found: dict[str, Any]) -> None:
     cpu, cache, target = found["cpu"], found["cache"], found["target"]
     lanes = ", ".join(f"{count} lanes of {dtype}" for dtype, count in target["lanes"].items())
     forced = f", forced by FASTGRU_TARGET={target['forced']}; this CPU's own is {target['best']}"
+    tuned = ", tuned for this very CPU by FASTGRU_TUNE=native" if target["tuned"] else ""
     state = "writable" if cache["writable"] else "read-only: what it lacks is compiled in each process"
     if cache["problem"]:
         state = f"not used: {cache['problem']}; FASTGRU_CACHE_DIR names another"
     sections = {
         "CPU": {
             "name": f"{cpu['cpu']} ({cpu['machine']}), {cpu['cores']} cores",
-            "target": f"{target['name']} ({lanes}){forced if target['forced'] else ''}",
+            "target": f"{target['name']} ({lanes}){forced if target['forced'] else ''}{tuned}",
+            "levels above": "; ".join(f"{name}: {why}" for name, why in target["missing"].items()) or "none",
             "features": " ".join(cpu["features"]) or "none of those that matter here",
             "caches": ", ".join(f"{level} {bytes_of(size)}" for level, size in cpu["cache_bytes"].items()),
         },
         "Compiled kernels": {
             "of this wheel": f"{cache['prebuilt']} for this target" if cache["prebuilt"] else "none: not of a platform",
             "folder": f"{cache['directory'] or 'none'} ({state})",
+            "of these": ", ".join(cache["folders"]) or "none",
             "holds": f"{cache['entries']} kernels, {bytes_of(cache['bytes'])}"
             + ("" if cache["entries"] or cache["prebuilt"] else "; `fastgru warmup` fills it"),
         },
@@ -70,11 +73,11 @@ def _print(found: dict[str, Any]) -> None:
         console.print(Text(title, style="bold"))
         for name, value in facts.items():
             console.print(Text(f"  {name:<16}", style="dim").append(value, style="default"), soft_wrap=True)
-    by_op: dict[str, list[str]] = {}
+    by_op: dict[tuple[str, str], list[str]] = {}
     for row in found["kernels"]:
-        by_op.setdefault(row["op"], []).append(row["dtype"])
-    rows = [(op, " ".join(dtypes), target["name"]) for op, dtypes in by_op.items()]
-    console.print(plain_table("kernel", "precisions", "target", rows=rows))
+        by_op.setdefault((row["op"], row["target"]), []).append(row["dtype"])
+    rows = [(op, " ".join(dtypes), level) for (op, level), dtypes in by_op.items()]
+    console.print(plain_table("kernel", "precisions", "built for", rows=rows))
 
 
 def _told(versions: dict[str, str | None]) -> dict[str, str]:

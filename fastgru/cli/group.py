@@ -15,6 +15,7 @@ __all__ = ["COMMANDS", "main"]
 # name -> its line in `fastgru --help`, so that listing the commands imports none of them.
 COMMANDS: Final[Mapping[str, str]] = {
     "bench": "How fast: beside onnxruntime, openvino and torch, and beside the machine's limit.",
+    "build": "Build kernels for other CPUs and systems, into a folder.",
     "convert": "Save a model of any format as one .safetensors or .onnx file.",
     "demo": "Run the model that comes with the package: text, and its speed.",
     "doctor": "The CPU, the kernels chosen for it, the cache, the versions.",

@@ -8,7 +8,9 @@ import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 import fastgru
+from fastgru.cli.building import build_for, targets_option
 from fastgru.cli.options import load_options, precision_option
+from fastgru.simd.target import Target
 from fastgru.terminal import bytes_of, counted, stderr
 
 __all__ = ["command"]
@@ -16,10 +18,13 @@ __all__ = ["command"]
 
 @click.command("warmup")
 @click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="[FILE]...")
+@targets_option(required=False)
 @load_options
 @precision_option
-def command(files: tuple[Path, ...], options: dict[str, Any], precision: str | None) -> None:
-    """Compile the kernels that the models in FILEs need, or every kernel, into the cache of this CPU.
+def command(
+    files: tuple[Path, ...], targets: tuple[Target, ...], options: dict[str, Any], precision: str | None
+) -> None:
+    """Compile the kernels that the models in FILEs need, or every kernel, into the cache: for this CPU, or --target.
 
     Later processes, and others that share the folder (see `fastgru doctor`), then compile nothing.
     """
@@ -29,6 +34,9 @@ def command(files: tuple[Path, ...], options: dict[str, Any], precision: str | N
     if options and not files:
         given = ", ".join(f"--{name.replace('_', '-')}" for name in options)
         raise click.UsageError(f"{given}: how to read a FILE, and none is given")
+    if targets:
+        build_for(targets, files, precision, options, None)
+        return
     found = cache.describe()
     if found["problem"] and not found["writable"]:
         raise click.ClickException(f"{found['problem']}; FASTGRU_CACHE_DIR names another folder")
@@ -63,8 +71,8 @@ def _warm_files(files: tuple[Path, ...], precision: str | None, options: dict[st
     for file in files:
         with stderr().status(f"Compiling what {file} needs"):
             model = fastgru.load(file, precision=precision, **options)
-            (case,) = draw_cases(model.graph, small=True)
-            model.run(case.calls[0])
+            for case in draw_cases(model.graph):
+                model.run(case.calls[0])
         click.echo(f"{file}: ready")
 
 

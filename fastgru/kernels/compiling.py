@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Final
 
-from fastgru.kernels.table import Native, compiled, find, import_kernels
+from fastgru.kernels.table import Native, builds_only, compiled, find, import_kernels
 from fastgru.process import EPOCH, lock, process, to_the_end, undisturbed
 from fastgru.simd import cache
 from fastgru.simd.notices import telling
@@ -141,8 +141,11 @@ def _can_start() -> bool:
 def ensure(natives: Iterable[Native], dtype: str = "", soon: Iterable[Native] = ()) -> None:
     """Have each of these, and the microkernels of `dtype` that they call, found or compiled.
 
-    soon: others that will be asked for, which the process beside this one may compile meanwhile.
+    soon: others that will be asked for, which the process beside this one may compile meanwhile. A process that only
+    builds does nothing here.
     """
+    if builds_only():
+        return
     with lock:
         wanted = _with_microkernels(natives, dtype)
         missing = [native for native in wanted if native.from_cache() is None]

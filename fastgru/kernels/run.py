@@ -21,7 +21,7 @@ from typing import Any, Final, NamedTuple
 
 from fastgru.kernels.compiling import ensure
 from fastgru.kernels.operands.declare import places
-from fastgru.kernels.table import native
+from fastgru.kernels.table import builds_only, native
 from fastgru.process import LOOK, process
 from fastgru.simd.native import python_function
 from fastgru.simd.ndarray import check_layout
@@ -94,8 +94,12 @@ def mode_exchanger() -> Callable[..., int]:
 def plain_mode() -> Iterator[None]:
     """Python's own mode of the floating-point unit, on this thread: rounding to nearest, denormals kept, no traps.
 
-    For what is computed once for many calls, whose bits must not depend on what a library has set.
+    For what is computed once for many calls, whose bits must not depend on what a library has set. A process that only
+    builds has that mode from its start.
     """
+    if builds_only():
+        yield
+        return
     change = mode_exchanger()
     before = change(-1)
     try:

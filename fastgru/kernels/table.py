@@ -22,7 +22,7 @@ from fastgru.process import lock, undisturbed
 from fastgru.simd import cache
 from fastgru.simd.native import load_object
 from fastgru.simd.notices import telling
-from fastgru.simd.target import FEATURES, TARGET, Target
+from fastgru.simd.target import FEATURES, Target
 
 __all__ = [
     "BASES",
@@ -38,6 +38,8 @@ __all__ = [
     "TOO_MANY_ITERATIONS",
     "Native",
     "Recipe",
+    "build_only",
+    "builds_only",
     "compiled",
     "compiled_by_this_process",
     "enter",
@@ -108,17 +110,33 @@ class Native:
     @property
     def microkernels(self) -> tuple[str, ...]:
         """The microkernels that it calls."""
+        if _building:
+            return undisturbed(partial(_recipe, self.op, self.dtype)).microkernels
         with lock:
             return (self.from_cache() or undisturbed(self._make)).microkernels
 
     @property
     def address(self) -> int:
-        """The native address; the first use compiles, or loads from the cache."""
+        """The native address; the first use compiles, or loads from the cache. In a process that only builds, none."""
         if not self._address:
             with lock:
                 if not self._address:
-                    self._address = undisturbed(self._load)
+                    self._address = _NOWHERE if _building else undisturbed(self._load)
         return self._address
+
+    @property
+    def asked_for(self) -> bool:
+        """Whether something wants its address."""
+        return bool(self._address)
+
+    def build(self) -> None:
+        """Have it in the cache's folder."""
+        if cache.read_kept(self.name) is None:
+            entry = self.from_cache()
+            if entry is None:
+                undisturbed(self._make)
+            else:
+                cache.write(self.name, entry)
 
     def from_cache(self) -> cache.Entry | None:
         """What the cache folder holds of it, or what was compiled here."""
@@ -161,6 +179,20 @@ def compiled(one: Native) -> cache.Entry:
     """A native function, compiled anew."""
     recipe, symbol = one.recipe, f"fastgru_{one.name}"
     return cache.Entry(symbol, recipe.microkernels, recipe.uses, recipe.compile(symbol, cache.home(recipe.uses)))
+
+
+_NOWHERE: Final = 1
+_building = False
+
+
+def build_only() -> None:
+    """For the life of this process, native functions are built, for whatever target, and none is ever run."""
+    global _building
+    _building = True
+
+
+def builds_only() -> bool:
+    return _building
 
 
 _recipes: dict[tuple[str, str], Recipe] = {}
@@ -209,8 +241,8 @@ def entries() -> Iterator[Native]:
 
 
 def table() -> list[tuple[str, str, str, str]]:
-    """(operation, dtype, target, state) of every handler and microkernel: what `fastgru doctor` prints."""
-    return [(each.op, each.dtype, TARGET.short, each.state) for each in entries() if each.dtype]
+    """(operation, dtype, the target that it is built for, state) of every handler and microkernel."""
+    return [(one.op, one.dtype, cache.home(one.recipe.uses).short, one.state) for one in entries() if one.dtype]
 
 
 def compiled_by_this_process() -> list[str]:

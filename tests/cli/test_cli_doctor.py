@@ -8,7 +8,7 @@ from collections.abc import Callable
 from click.testing import Result
 
 from fastgru.kernels.table import table
-from fastgru.simd.target import TARGET
+from fastgru.simd.target import TARGET, TARGETS
 
 
 def test_the_machine_is_described(invoke: Callable[..., Result]) -> None:
@@ -22,3 +22,8 @@ def test_the_machine_is_described(invoke: Callable[..., Result]) -> None:
     assert len(found["kernels"]) == len(table()) > 0
     assert {row["op"] for row in found["kernels"]} == {op for op, *_ in table()}
     assert "gru" in result.stdout
+    above = [target.name for target in TARGETS[TARGETS.index(TARGET) + 1 :] if target[:2] == TARGET[:2]]
+    assert list(found["target"]["missing"]) == above
+    for name in above:
+        assert f"{name}: this CPU has no " in result.stdout
+    assert {row["target"] for row in found["kernels"]} <= {target.short for target in TARGET.levels}

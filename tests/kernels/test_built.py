@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from objects import examine
 
 from fastgru.kernels.registry import handler
-from fastgru.simd.target import Target
+from fastgru.simd.target import TARGETS, Target
 
 WORKER = Path(__file__).parent / "built_worker.py"
 FEW = ("linear_float32", "linear_int8_float32", "gru_step_reset_after_bfloat16_float32", "int8_quantise_float32",
@@ -54,6 +57,43 @@ def test_all_levels_that_agree_on_what_any_entry_uses_share_its_code(levels: tup
     lowest, *others = map(built, levels)
     for other in others:
         assert len(agreeing(lowest, other)) > 100
+
+
+def check_heads(target: Target, *names: str) -> None:
+    for name, (_, code) in built(target.name, *names).items():
+        found = examine(base64.b64decode(code))
+        form = {"linux": "elf", "macos": "macho", "windows": "coff"}[target.system]
+        assert (found.form, found.machine) == (form, target.architecture), name
+        text = found.sections[{"elf": ".text", "macho": "__text", "coff": ".text"}[form]]
+        assert text >= (16 if target.is_x86 else 4), name
+        assert all(align <= 64 and align & (align - 1) == 0 for align in found.sections.values()), name
+
+
+# Each system and architecture at its highest level, and all levels that travel in wheels.
+SHIPPED = [each for each in TARGETS if each.system == "linux" or (each.system, each.is_x86) == ("macos", False)]
+OTHERS = [
+    Target("macos", "x86-64", "v3"),
+    Target("windows", "x86-64", "v4+amx"),
+    Target("windows", "aarch64", "dotprod"),
+]
+
+
+@pytest.mark.parametrize("target", SHIPPED + OTHERS, ids=lambda target: target.name)
+def test_a_few_entries_are_objects_of_their_target(target: Target) -> None:
+    check_heads(target, "softmax_float32", "int8_panel_float32", "change_mode")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
+def test_all_entries_are_objects_of_their_target(target: Target) -> None:
+    check_heads(target)
+
+
+@pytest.mark.parametrize("code", [b"", b"no object code at all", b"\x7fELF\x01\x01\x01\x00" + bytes(60)])
+def test_what_is_no_object_is_told(code: bytes) -> None:
+    with pytest.raises((ValueError, struct.error)):
+        examine(code)
 
 
 def test_an_entry_that_uses_what_there_is_not_is_refused() -> None:

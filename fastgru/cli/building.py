@@ -1,0 +1,149 @@
+"""Kernels built for other targets, a process each: what `fastgru build` and `fastgru warmup --target` have in common.
+
+    python -m fastgru.cli.building REQUEST
+
+is such a process. `FASTGRU_TARGET` names its target, and nothing of what it builds is run. It prints a line for each
+kernel, and at the end what its folders hold.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from fastgru.simd.target import TARGETS, Target, parse
+from fastgru.terminal import bytes_of, counted, stderr
+
+__all__ = ["build_for", "targets_option"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _parsed(context: click.Context, option: click.Parameter, given: str | None) -> tuple[Target, ...]:
+    names = given.split(",") if given is not None else ()
+    return tuple(sorted({parse(name, "--target") for name in names}, key=TARGETS.index))
+
+
+def targets_option(*, required: bool) -> Callable[[F], F]:
+    """`--target T[,T...]`, read as targets."""
+    return click.option(
+        "--target",
+        "targets",
+        metavar="T[,T...]",
+        callback=_parsed,
+        required=required,
+        help="What to build for, on any machine: linux-x86-64-v3, linux-aarch64+dotprod, macos-aarch64...",
+    )
+
+
+def build_for(
+    targets: Sequence[Target],
+    files: Sequence[Path],
+    precision: str | None,
+    options: dict[str, Any],
+    folder: Path | None,
+) -> None:
+    """Build what models need, all kernels where there are none, for each target; print what there is.
+
+    folder: of the cache, None for that of this user. Targets that share kernels come one after the other, the lowest
+    first, and others at the same time, as many as there are cores. Raises `ClickException` where one fails.
+    """
+    request = {
+        "files": [str(file.absolute()) for file in files],
+        "precision": precision,
+        "options": {name: str(value) if isinstance(value, Path) else value for name, value in options.items()},
+    }
+    environment = dict(os.environ) if folder is None else {**os.environ, "FASTGRU_CACHE_DIR": str(folder.absolute())}
+    environment["FASTGRU_QUIET"] = "1"
+    alike = [list(each) for _, each in groupby(targets, key=lambda target: (*target[:2], target.base))]
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=stderr(), transient=True) as progress:
+        tasks = {target: progress.add_task(target.name, total=None) for target in targets}
+
+        def build(group: Sequence[Target]) -> list[str]:
+            return [_build(target, request, environment, advance(target)) for target in group]
+
+        def advance(target: Target) -> Callable[[int, int], None]:
+            return lambda done, total: progress.update(tasks[target], completed=done, total=total)
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            lines = [line for group in pool.map(build, alike) for line in group]
+    click.echo("\n".join(lines))
+
+
+def _build(
+    target: Target, request: dict[str, Any], environment: dict[str, str], tell: Callable[[int, int], None]
+) -> str:
+    command = [sys.executable, "-m", "fastgru.cli.building", json.dumps(request)]
+    environment = {**environment, "FASTGRU_TARGET": target.name}
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
+        with subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=errors, encoding="utf-8"
+        ) as child:
+            assert child.stdout is not None
+            for line in child.stdout:
+                found = json.loads(line)
+                if "done" in found:
+                    tell(found["done"], found["total"])
+        if child.returncode or "kernels" not in found:
+            errors.seek(0)
+            said = errors.read().strip().splitlines() or [f"exit status {child.returncode}"]
+            raise click.ClickException(f"{target.name}: {said[-1]}")
+    return f"{target.name}: {counted(found['kernels'], 'kernel')}, {bytes_of(found['bytes'])} in {found['directory']}"
+
+
+def _wanted(request: dict[str, Any]) -> Iterator[Any]:
+    """The native functions of a request: what Python calls, and what programs of the models have in them."""
+    import fastgru
+    from fastgru.engine.executable import Executable
+    from fastgru.kernels import table
+    from fastgru.verify.cases import draw_cases
+
+    whole = not request["files"]
+    for file in request["files"]:
+        model = fastgru.load(file, precision=request["precision"], **request["options"])
+        runnable = model._runnable
+        whole |= not isinstance(runnable, Executable)  # whose partitions are known when they run
+        if isinstance(runnable, Executable):
+            for case in draw_cases(model.graph):
+                runnable.route({name: array.shape for name, array in runnable.bind(case.calls[0]).items()})
+    return (native for native in table.entries() if whole or not native.dtype or native.asked_for)
+
+
+def main() -> None:
+    """The process of one target."""
+    from fastgru.cli.group import one_line
+    from fastgru.errors import FastGRUError
+    from fastgru.kernels import table
+    from fastgru.simd import cache
+
+    table.build_only()
+    try:
+        found = cache.describe()
+        if found["problem"] or not found["writable"]:
+            raise FastGRUError(found["problem"] or f"{found['directory']} cannot be written")
+        wanted = list(_wanted(json.loads(sys.argv[1])))
+        for i, native in enumerate(wanted, 1):
+            native.build()
+            print(json.dumps({"done": i, "total": len(wanted)}), flush=True)
+        missing = [native.name for native in wanted if cache.read_kept(native.name) is None]
+        if missing:
+            raise FastGRUError(f"{cache.describe()['directory']} does not take {', '.join(missing)}")
+    except (FastGRUError, OSError) as error:
+        sys.exit(one_line(error))
+    nbytes = sum(len(entry.code) for native in wanted if (entry := cache.read_kept(native.name)) is not None)
+    print(json.dumps({"kernels": len(wanted), "bytes": nbytes, "directory": cache.describe()["directory"]}))
+
+
+if __name__ == "__main__":
+    main()
