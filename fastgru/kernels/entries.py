@@ -35,7 +35,7 @@ __all__ = ["run_member"]
 # A look at the clock costs 20 ns; one for signals waits for the GIL, for which Python lets others wait 5 ms.
 _LOOK_NS: Final = 50_000_000
 # How long calls that want a team awake do without one of which a member had no core: it may be gone for milliseconds.
-_LATE_NS: Final = 100_000_000
+_LATE_NS: Final = 50_000_000
 
 
 @native_entry("look", types.void(types.CPointer(types.int64)))
@@ -140,6 +140,10 @@ def _worth_joining(team, spin, sleeps):
     if awake and late == 0:
         return True
     now = nanoseconds()
+    if pointer(members[TEAM.shared], "int64")[LATE] != 0:
+        late = now
+        atomic_store(team, ROSTER.late, late)
+        pointer(members[TEAM.shared], "int64")[LATE] = 0
     if late != 0 and now - late < _LATE_NS:
         return False
     atomic_store(team, ROSTER.late, 0)

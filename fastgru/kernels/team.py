@@ -48,7 +48,7 @@ def await_call(member, control, lock, spin):
     """Return when the worker is called: it looks out for that for `spin` nanoseconds, and then sleeps.
 
     It goes to sleep at once where it would hold others up: on the core of the last caller, who goes on there, or where
-    something else had the core meanwhile.
+    something else had the core meanwhile, which it tells.
     """
     called = False
     if spin > 0:
@@ -63,7 +63,10 @@ def await_call(member, control, lock, spin):
             before, now, core = now, nanoseconds(), current_cpu()
             if member[MEMBER.core] != core:  # the caller looks at the line: what is written there holds him up
                 member[MEMBER.core] = core
-            if now - before > _AWAY_NS or core == control[CONTROL.core]:
+            if now - before > _AWAY_NS:
+                pointer(member[TEAM.shared], "int64")[LATE] = 1
+                break
+            if core == control[CONTROL.core]:
                 break
     if not called and atomic_exchange(member, MEMBER.wake, ASLEEP) != CALLED:
         acquire_lock(lock)
