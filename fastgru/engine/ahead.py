@@ -20,7 +20,7 @@ __all__ = ["Steps", "made_ahead"]
 _MOST_BYTES: Final = 16 << 20  # of what is made ahead for one loop
 
 _PLAIN: Final = ("activation", "unary", "cast", "clip")
-_ALONG: Final = ("concat", "layer_norm", "softmax")  # an axis, which a further one in front moves on
+_ALONG: Final = ("concat", "layer_norm", "softmax", "split")  # an axis, which a further one in front moves on
 
 
 class Steps(NamedTuple):

@@ -9,7 +9,7 @@ from dataclasses import field
 from types import MappingProxyType
 
 from fastgru.engine.buffers import ConstantRows
-from fastgru.engine.passes import merge_quantised, simplify
+from fastgru.engine.passes import join_alike, merge_quantised, simplify
 from fastgru.engine.passes.rows import kept_rows, matrix_shapes, weight_axes
 from fastgru.errors import UnsupportedModelError
 from fastgru.graph import Graph, Node, inlined
@@ -72,7 +72,8 @@ def prepare(graph: Graph, precision: Precision) -> tuple[Graph, PrecisionPlan]:
     keep_rows = "int8" in (common, *overrides.values())
     graph = simplify(graph, keep_rows=keep_rows)
     plan = PrecisionPlan(common, weight_precisions(graph, precision), kept_rows(graph) if keep_rows else {})
-    return (merge_quantised(graph, plan.lowp) if plan.float_dtype == "float32" else graph), plan
+    graph = merge_quantised(graph, plan.lowp) if plan.float_dtype == "float32" else graph
+    return join_alike(graph, plan.lowp), plan
 
 
 def weight_precisions(graph: Graph, precision: Precision) -> dict[str, WeightPrecision]:

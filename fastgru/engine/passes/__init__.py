@@ -11,6 +11,7 @@ import numpy as np
 from fastgru.engine.passes.bodies import change_bodies
 from fastgru.engine.passes.convolutions import merge_into_convolutions
 from fastgru.engine.passes.folding import drop_dead, fold_constants, fold_node
+from fastgru.engine.passes.joining import join_alike
 from fastgru.engine.passes.merging import merge_batch_norm, merge_bias
 from fastgru.engine.passes.quantised import merge_quantised
 from fastgru.engine.passes.rows import kept_rows
@@ -21,6 +22,7 @@ __all__ = [
     "drop_dead",
     "fold_constants",
     "fold_node",
+    "join_alike",
     "merge_batch_norm",
     "merge_bias",
     "merge_quantised",
