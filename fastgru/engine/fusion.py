@@ -211,31 +211,32 @@ def _joined(instructions: Sequence[Instruction]) -> list[Instruction]:
                 and writer.block is reader.block
                 and view.buffer.kind == "arena"
                 and touches[view.buffer] == 2
-                and _taken_in(reader, writer, view)
+                and (shared := _taken_in(reader, writer, view)) is not None
             ):
                 gone.add(writer)
+                touches.subtract(shared)
                 k = 0
             else:
                 k += 1
     return [i for i in instructions if i not in gone]
 
 
-def _taken_in(reader: Fusion, writer: Fusion, view: View) -> bool:
-    """Join the writer of `view` to its only reader; False where it cannot be."""
+def _taken_in(reader: Fusion, writer: Fusion, view: View) -> set[Buffer] | None:
+    """Join the writer of `view` to its only reader: what both have read, and one reads now; None where it cannot be."""
     if writer.out.buffer is not view.buffer or not writer.out.whole or view.size != writer.out.size:
-        return False
+        return None
     if sum(s.buffer is view.buffer for s in reader.sources) > 1:
-        return False
+        return None
     where = positions(view, writer.out.shape)
     if where is None:
-        return False
+        return None
     factors = [f for of_axis in where.factors for f in of_axis]
     moving = [f.axis for f in factors if f.axis >= 0]
     if any(f.axis < 0 and f.size > 1 for f in factors) or len(set(moving)) < len(moving):
-        return False
+        return None
     through = [where.through(s, (0,) * writer.out.ndim) for s in writer.sources]
     if None in through:
-        return False
+        return None
     sources: list[View] = []
     early = [_added(sources, s) for s in through if s is not None]
     late = [-1 if s is view else _added(sources, s) for s in reader.sources]
@@ -244,12 +245,13 @@ def _taken_in(reader: Fusion, writer: Fusion, view: View) -> bool:
     late = [result if i < 0 else i for i in late]
     operations += [_renumbered(o, late, len(reader.sources), result + 1) for o in reader.operations]
     if len(sources) > MAX_SOURCES or len(operations) > _MAX_OPERATIONS:
-        return False
+        return None
     if _registers(len(sources), operations)[1] > MAX_REGISTERS:
-        return False
+        return None
+    shared = {v.buffer for v in writer.sources} & {v.buffer for v in reader.sources}
     reader.sources, reader.operations = sources, operations
     reader.tensors = [reader.out, *sources]
-    return True
+    return shared
 
 
 def _renumbered(operation: Operation, sources: Sequence[int], before: int, after: int) -> Operation:

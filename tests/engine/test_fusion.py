@@ -64,6 +64,21 @@ def test_a_line_of_operations_is_one_instruction():
     assert program.names == ("reduce_sum_float32", "fusion_float32")
 
 
+def test_what_is_read_twice_by_one_instruction_is_part_of_it():
+    """The mean of a gate: (1 - z) h + z n. Its two readers become one, and then it has one reader."""
+    nodes = [
+        Node("activation", ("g",), ("z",), {"kind": "sigmoid"}),
+        Node("binary", ("one", "z"), ("rest",), {"kind": "sub"}),
+        Node("binary", ("rest", "h"), ("kept",), {"kind": "mul"}),
+        Node("binary", ("z", "n"), ("new",), {"kind": "mul"}),
+        Node("binary", ("kept", "new"), ("y",), {"kind": "add"}),
+    ]
+    inputs = {name: normal(3, 33) for name in "ghn"}
+    graph = graph_of(nodes, inputs, ["y"], {"one": np.array(1, np.float32)})
+    assert Executable(graph).program({name: a.shape for name, a in inputs.items()}).names == ("fusion_float32",)
+    agree(graph, inputs, "float32")
+
+
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 @pytest.mark.parametrize("exponent", [2.0, 1.0, -1.0, 0.5])
 def test_powers_that_are_one_operation(precision, exponent):
