@@ -19,12 +19,13 @@ from fastgru.kernels.operands.windows import PAD
 from fastgru.packing.conv import tiles
 from fastgru.packing.panels import padded, panels
 from fastgru.records import dataclass
-from fastgru.simd.target import LANES, REGISTERS
+from fastgru.simd.target import LANES
 
-__all__ = ["PixelWords", "less_by_channels", "pixel_words", "tile_pixels"]
+__all__ = ["PixelWords", "less_by_channels", "pixel_words"]
 
 _MOST_READS: Final = 1 << 20  # (pixel, tap) pairs of an instruction, each of which planning looks at
 _GAIN: Final = 0.9
+_LEAST_SUMS: Final = 8  # of a tile: fewer wait for each other
 _ROW: Final = 15  # cycles, about, of a short row that is copied
 
 _Words = NDArray[np.int64]
@@ -89,10 +90,10 @@ class _Table:
         return self.add(np.concatenate([ends, np.stack([where, k], 1).reshape(-1)]))
 
     def tiles(
-        self, reads: _Words, places: _Words, used: NDArray[np.bool_], taps: _Words, channels: _Words, most: int
+        self, reads: _Words, places: _Words, used: NDArray[np.bool_], taps: _Words, channels: _Words
     ) -> tuple[int, int]:
         """(how many, where the first stands) of the tiles of pixels, dealt evenly."""
-        number = -(-len(reads) // most)
+        number = -(-len(reads) // MOST_PIXELS)
         first = np.arange(number + 1) * len(reads) // number
         kinds, kind = np.unique(np.logical_or.reduceat(used, first[:-1]), axis=0, return_inverse=True)
         lists = np.array([self.inputs(taps, each, channels) for each in kinds])
@@ -104,12 +105,11 @@ class _Table:
 
 
 def pixel_words(
-    x: View, axes: Sequence[SlidingAxis], images: int, read: int, most: int, row: int, lanes: int, *, skip: bool
+    x: View, axes: Sequence[SlidingAxis], images: int, read: int, row: int, lanes: int, *, skip: bool
 ) -> PixelWords:
     """For `images` at once of x (N, C, ...), each output reading `read` channels.
 
-    most: pixels of a tile. row: elements of what is written of a pixel. skip: leave out what all pixels of a tile read
-    from the padding.
+    row: elements of what is written of a pixel. skip: leave out what all pixels of a tile read from the padding.
     """
     h, w = axes if len(axes) == 2 else (POINT, axes[0])
     s_h, s_w = x.strides[-2:] if len(axes) == 2 else (0, x.strides[-1])
@@ -136,15 +136,10 @@ def pixel_words(
         reads = np.add.outer(down.pixels(v), along.pixels(u)).reshape(-1)
         places = np.add.outer(np.arange(images) * plane, places).reshape(-1) * row
         reads, used = np.add.outer(np.arange(images) * image, reads).reshape(-1), np.tile(used, (images, 1))
-        tiles, at = table.tiles(reads, places, used, taps, channels, most)
+        tiles, at = table.tiles(reads, places, used, taps, channels)
         phases.append({"K": read * len(taps), "tiles": tiles, "table": at})
     words = np.concatenate(table.words)
     return PixelWords(pad, scratch, s_c, words, tuple(phases), tuple(kept))
-
-
-def tile_pixels(O: int, dtype: str) -> int:
-    """Pixels of a tile, at most, for O outputs a group: as many as the registers hold beside the weights."""
-    return MOST_PIXELS if REGISTERS >= 32 or padded(O, dtype) < 4 * LANES[dtype] else MOST_PIXELS // 2
 
 
 def less_by_channels(
@@ -161,20 +156,27 @@ def less_by_channels(
     found = [_read(axes[0], phase) for phase in axes[0].phases]
     kept = sum(int(a.sum()) for a in found) / max(sum(a.size for a in found), 1)  # of the taps, by tiles within a row
     rows = window.pad["C"] * window.pad["rows"]
-    by_pixels = _ROW * (window.padded * rows + window.staged * shape[1] * window.collect["H"])
+    pad, collect = window.pad, window.collect
+    by_pixels = window.padded * rows * _copied(pad["columns"], pad["s_w"])
+    by_pixels += window.staged * shape[1] * collect["H"] * _copied(collect["W"], collect["s_w"])
     by_channels = _ROW // 3 * window.padded * rows + 2 * plane * padded(O, dtype) // lanes
     for words, each in zip(window.phase_words, taps, strict=True):
         K, some_K = read * each, int(read * each * kept)
         threes, ones = divmod(-(-words["pixels"] // lanes), 3)
         for _, some in tiles(O, 1):
             by_pixels += group * words["rows"] * (threes * _cycles(some, 3, K) + ones * _cycles(some, 1, K))
-        whole, left = divmod(words["rows"] * words["pixels"], tile_pixels(O, dtype))
+        whole, left = divmod(words["rows"] * words["pixels"], MOST_PIXELS)
         for _, width in panels(O, dtype):
             few = _cycles(left, width // lanes, some_K) if left else 0
-            by_channels += group * (whole * _cycles(tile_pixels(O, dtype), width // lanes, some_K) + few)
+            by_channels += group * (whole * _cycles(MOST_PIXELS, width // lanes, some_K) + few)
     return by_channels < _GAIN * by_pixels
+
+
+def _copied(columns: int, step: int) -> int:
+    """Of a row whose elements lie `step` apart, about."""
+    return _ROW + (0 if step == 1 else 2 * columns)
 
 
 def _cycles(rows: int, vectors: int, K: int) -> int:
     """Of a tile, about: a multiplication for each sum and input, and what beginning and ending take."""
-    return K * (max(rows * vectors, 4) + 1) + 3 * rows * vectors + 20
+    return K * (max(rows * vectors, _LEAST_SUMS) + 1) + 3 * rows * vectors + 20

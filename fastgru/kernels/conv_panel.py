@@ -9,7 +9,7 @@ Each output is the sum that `kernels.conv` makes, with the same bits. What is su
 on and transposed at the end.
 """
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -24,13 +24,16 @@ from fastgru.kernels.team import spend
 from fastgru.kernels.windows import pad_zeros
 from fastgru.simd.memory import address, broadcast, lanes_of, load, offset, pointer, store
 from fastgru.simd.pixeltile import make_pixel_tiles
+from fastgru.simd.target import REGISTERS
 from fastgru.simd.vector import maximum, minimum, select, splat
 
 __all__ = ["conv_panel"]
 
 AT, OF = CONV_PANEL.at, PANEL_PHASE.at
 
-_fours, _twos, _ones = (make_pixel_tiles(MOST_PIXELS, vectors) for vectors in PANEL_VECTORS)
+# Vectors of the widest panel that the registers hold the sums of, for all pixels of a tile.
+_WIDEST: Final = 4 if REGISTERS >= 32 else 2
+_fours, _twos, _ones = (make_pixel_tiles(MOST_PIXELS, min(width, _WIDEST), width) for width in PANEL_VECTORS)
 
 
 @kernel
@@ -44,7 +47,8 @@ def _panel(x, w, K, width, table, first, tiles, start, stage):
         for b in range(blocks):
             some, units = offset(entries, 2 * ends[b]), ends[b + 1] - ends[b]
             if width == 4:
-                _fours(count, pixels, x, some, units, w, start, b, stage)
+                for u in range(0, 4 * lanes_of(x), _WIDEST * lanes_of(x)):
+                    _fours(count, pixels, x, some, units, offset(w, u), offset(start, u), b, offset(stage, u))
             elif width == 2:
                 _twos(count, pixels, x, some, units, w, start, b, stage)
             else:

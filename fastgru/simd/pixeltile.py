@@ -24,11 +24,12 @@ def _word(builder: ir.IRBuilder, p: ir.Value, i: int) -> ir.Value:
 
 
 def _advanced(
-    builder: ir.IRBuilder, vec: Vec, acc: list[ir.Value], x: list[ir.Value], w: ir.Value, entry: ir.Value, vectors: int
-) -> list[ir.Value]:
+    builder: ir.IRBuilder, vec: Vec, acc: list[ir.Value], x: list[ir.Value], w: ir.Value, entry: ir.Value, vectors: int,
+    width: int,
+) -> list[ir.Value]:  # fmt: skip
     """The sums after the input that an entry of a list names."""
     tap = _word(builder, entry, 0)
-    at = builder.gep(w, [builder.mul(_word(builder, entry, 1), ir.Constant(_INT64, vectors * vec.lanes))])
+    at = builder.gep(w, [builder.mul(_word(builder, entry, 1), ir.Constant(_INT64, width * vec.lanes))])
     weights = [load_vector(builder, vec, at, u) for u in range(vectors)]
     made = []
     for r, pixel in enumerate(x):
@@ -39,7 +40,7 @@ def _advanced(
 
 def _loop(
     builder: ir.IRBuilder, vec: Vec, acc: list[ir.Value], x: list[ir.Value], w: ir.Value, entries: ir.Value,
-    end: ir.Value, vectors: int, steps: int,
+    end: ir.Value, vectors: int, width: int, steps: int,
 ) -> tuple[list[ir.Value], ir.Value]:  # fmt: skip
     """(sums, entries left) after `steps` entries at a time, as often as all of them lie before `end`."""
     before = builder.block
@@ -53,7 +54,7 @@ def _loop(
     after = phis[1:]
     for i in range(steps):
         entry = builder.gep(phis[0], [ir.Constant(_INT64, 2 * i)])
-        after = _advanced(builder, vec, after, x, w, entry, vectors)
+        after = _advanced(builder, vec, after, x, w, entry, vectors, width)
     for phi, first, later in zip(phis, (entries, *acc), (further, *after), strict=True):
         phi.add_incoming(first, before)
         phi.add_incoming(later, body)
@@ -62,11 +63,11 @@ def _loop(
     return phis[1:], phis[0]
 
 
-def make_pixel_tiles(most: int, vectors: int, steps: int = 4) -> Any:
+def make_pixel_tiles(most: int, vectors: int, width: int, steps: int = 4) -> Any:
     """multiply(count, pixels, x, entries, units, w, start, resume, out): for 1 to `most` pixels.
 
     pixels: (where it reads in x, where it writes in out) for each. entries: (tap, k) `units` times: x[pixel + tap]
-    times the k-th `vectors` vectors of w. out = start + sum, or out + sum where `resume` is not 0.
+    times `vectors` of the `width` vectors that w has for k. out = start + sum, or out + sum where `resume` is not 0.
     """
 
     @intrinsic
@@ -85,7 +86,7 @@ def make_pixel_tiles(most: int, vectors: int, steps: int = 4) -> Any:
                     x_each = [builder.gep(x_at, [_word(builder, pixels_at, 2 * r)]) for r in range(rows)]
                     acc, at = [ir.Constant(llvm_vec(vec), None)] * (rows * vectors), entries_at
                     for each in dict.fromkeys((max(steps // rows, 1), 1)):
-                        acc, at = _loop(builder, vec, acc, x_each, w_at, at, end, vectors, each)
+                        acc, at = _loop(builder, vec, acc, x_each, w_at, at, end, vectors, width, each)
                     for r in range(rows):
                         target = builder.gep(out_at, [_word(builder, pixels_at, 2 * r + 1)])
                         before = builder.select(fresh, start_at, target)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fastgru.engine.emission import Moved
 from fastgru.engine.lowering import Constant, Node, PlanBuilder, Value, View, constant_of, lowering
 from fastgru.engine.ops.elementwise import same_dtype
-from fastgru.engine.pixels import less_by_channels, pixel_words, tile_pixels
+from fastgru.engine.pixels import less_by_channels, pixel_words
 from fastgru.engine.windows import Phase, SlidingAxis, WindowWords, sliding, transposed, window_words
 from fastgru.errors import UnsupportedModelError
 from fastgru.kernels.operands.conv import CONV, CONV_PANEL, PANEL_PHASE, PHASE
@@ -167,8 +167,7 @@ class _Convolution(NamedTuple):
         key = self.node.inputs[1], "finite"
         finite = builder.kept(key, lambda: np.isfinite([weight.array.min(), weight.array.max()]), [weight])
         pixels = pixel_words(
-            self.x, self.axes, together, C // group, tile_pixels(O // group, dtype), group * wide, LANES[dtype],
-            skip=bool(finite.all()),
+            self.x, self.axes, together, C // group, group * wide, LANES[dtype], skip=bool(finite.all())
         )  # fmt: skip
         at, each = 0, []
         for words in pixels.phases:
