@@ -9,7 +9,7 @@ Who keeps what alive, and for how long, of everything whose address native code 
     arena, addresses, status, ticket              `CallFrame`, with the program; a frame runs one call at a time
     banks of a stream's state, and its words      the frames that are bound to them, besides the stream
     words and locks of a team                     `team.Team`, which the table of teams keeps until the process ends
-    native functions, and what names them         `simd.native._loaded`, until the process ends
+    native functions, and what names them         the linker, until the process ends
     words of the process                          `process.process`, until the process ends
 
 Whoever puts an address into an array of words keeps its object beside that array. A model's file is read into memory of

@@ -2,12 +2,13 @@
 
 import ctypes
 import functools
-import glob
 import os
 import platform
 import re
 import sys
 from typing import Any, Final
+
+from fastgru.simd.llvm import host_cpu_features, host_cpu_name
 
 __all__ = ["cache_sizes", "describe", "host_cpu", "host_features"]
 
@@ -19,9 +20,7 @@ _SYSCTLS: Final = {"dotprod": "FEAT_DotProd", "i8mm": "FEAT_I8MM", "bf16": "FEAT
 @functools.cache
 def host_features() -> dict[str, bool]:
     """What the CPU has, and its operating system lets programs use, by LLVM's names."""
-    import llvmlite.binding as llvm
-
-    features: dict[str, bool] = dict(llvm.get_host_cpu_features())
+    features = host_cpu_features()
     if platform.machine().lower() in ("aarch64", "arm64"):
         features |= _arm_features()
     return features
@@ -46,17 +45,16 @@ def _arm_features() -> dict[str, bool]:
 @functools.cache
 def host_cpu() -> tuple[str, str]:
     """LLVM's name of this CPU, and its features."""
-    import llvmlite.binding as llvm
-
     features = ",".join(f"{'+' if on else '-'}{feature}" for feature, on in sorted(host_features().items()))
-    return str(llvm.get_host_cpu_name()), features
+    return host_cpu_name(), features
 
 
 @functools.cache
 def cache_sizes() -> dict[str, int]:
     """Bytes of L1 data, L2 and L3 as the operating system reports them; typical sizes where it does not."""
     sizes = {"l1d": 32 << 10, "l2": 1 << 20, "l3": 8 << 20}
-    for folder in glob.glob("/sys/devices/system/cpu/cpu0/cache/index*"):
+    for i in range(8):
+        folder = f"/sys/devices/system/cpu/cpu0/cache/index{i}"
         try:
             level, kind, size = (_read(f"{folder}/{name}") for name in ("level", "type", "size"))
         except OSError:

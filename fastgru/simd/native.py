@@ -7,25 +7,18 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-import llvmlite.binding as llvm
-
 from fastgru.errors import FastGRUError
-from fastgru.process import to_the_end, wait_at_forks
+from fastgru.process import to_the_end
+from fastgru.simd import llvm
 from fastgru.simd.cpu import host_cpu
 from fastgru.simd.target import TARGET, TUNED, Target, why_not_runnable
 
 __all__ = ["load_object", "python_function", "target_machine"]
 
 _numbers = itertools.count()
-_loaded: list[Any] = to_the_end(
-    []
-)  # the linker frees what nobody holds, and Python's functions point to their definitions
+_definitions: list[Any] = to_the_end([])  # Python's functions point to them
 
 _METH_FASTCALL = 0x0080
-
-# Whatever thread frees an object of llvmlite holds its lock meanwhile, and lets others run.
-if (_lock := getattr(getattr(llvm.ffi, "lib", None), "_lock", None)) is not None:
-    wait_at_forks(_lock._lock)
 
 
 class _MethodDefinition(ctypes.Structure):
@@ -40,15 +33,17 @@ class _MethodDefinition(ctypes.Structure):
 @functools.cache
 def target_machine(target: Target = TARGET) -> Any:
     """LLVM's machine of a target, whatever this one is; under `FASTGRU_TUNE=native` of the CPU at hand."""
-    llvm.initialize_all_targets()
-    llvm.initialize_all_asmprinters()
+    import llvmlite.binding
+
+    llvmlite.binding.initialize_all_targets()
+    llvmlite.binding.initialize_all_asmprinters()
     name, features = host_cpu() if TUNED else target.llvm_cpu
-    machine = llvm.Target.from_triple(target.triple)
+    machine = llvmlite.binding.Target.from_triple(target.triple)
     return machine.create_target_machine(cpu=name, features=features, opt=3, reloc="pic", codemodel="small", jit=True)
 
 
 @functools.cache
-def _linker() -> Any:
+def _linker() -> int:
     """One of LLVM's two linkers.
 
     Code is position-independent and reaches what is far, which libm and Python are, through tables beside it. JITLink
@@ -59,7 +54,7 @@ def _linker() -> Any:
     """
     if not TUNED and (why := why_not_runnable(TARGET)):
         raise FastGRUError(f"FASTGRU_TARGET is {TARGET.name}, which cannot run here: {why}")
-    return llvm.create_lljit_compiler(target_machine(), use_jit_link=os.name != "nt")
+    return llvm.make_linker(jit_link=os.name != "nt")
 
 
 def load_object(code: bytes, symbol: str) -> int:
@@ -67,16 +62,13 @@ def load_object(code: bytes, symbol: str) -> int:
 
     Raises `RuntimeError` where something is missing or the code is no object of this system.
     """
-    library = llvm.JITLibraryBuilder().add_object_img(code).add_current_process().export_symbol(symbol)
-    tracker = library.link(_linker(), f"fastgru{next(_numbers)}")
-    _loaded.append(tracker)
-    return int(tracker[symbol])
+    return llvm.link(_linker(), f"fastgru{next(_numbers)}", code, symbol)
 
 
 def python_function(address: int, name: str) -> Callable[..., int]:
     """The C function at an address, as `compiler.compile_python` makes it, as a function of Python."""
     definition = _MethodDefinition(name.encode(), address, _METH_FASTCALL, None)
-    _loaded.append(definition)
+    _definitions.append(definition)
     make = ctypes.pythonapi.PyCFunction_NewEx
     make.argtypes, make.restype = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p), ctypes.py_object
     function: Callable[..., int] = make(ctypes.addressof(definition), None, None)
