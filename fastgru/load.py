@@ -71,6 +71,7 @@ def load(
     source: a path, or the bytes of a file: ONNX, Keras (.keras, .h5), RTNeural's JSON, or what `Model.save` wrote; with
         an architecture, any file of `read_weights`.
     precision: "float32" or "float64"; or "bfloat16" or "int8" for weights of low precision, with all else in float32;
+        "auto" for bfloat16 where this CPU is no slower with it, weight by weight, "auto-int8" for int8 there, too;
         or a mapping that gives single nodes, by name or output, one of these, and "*" the others. None is what a file
         of low precision was saved with, "float32" for any other.
     threads: cores a call may use. spin_us: for how many microseconds, at most 10,000, its threads look out for the next

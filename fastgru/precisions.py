@@ -1,4 +1,4 @@
-"""The precisions that there are: what a model computes in, what its weights take, and from which sizes low ones pay.
+"""The precisions that there are: what a model computes in, what its weights take, and what may be asked for.
 
 Below float32 only weights are smaller: activations, states, inputs and outputs stay in float32.
 """
@@ -9,10 +9,8 @@ from typing import Final
 from fastgru.errors import UnsupportedModelError
 
 __all__ = [
-    "LEAST_INPUTS",
-    "LEAST_OUTPUTS",
-    "LEAST_UNITS",
-    "LEAST_WEIGHTS",
+    "ASKED",
+    "AUTO",
     "LOWP",
     "PRECISIONS",
     "WEIGHT_BYTES",
@@ -30,18 +28,16 @@ LOWP: Final = ("bfloat16", "int8")
 WEIGHT_BYTES: Final = {"float64": 8, "float32": 4, "bfloat16": 2, "int8": 1}
 _SCALE_BYTES: Final = 4  # which every output of an int8 matrix has
 
-# Below these sizes a GEMM is done before weights of fewer bytes could save time that counts; quantising its rows costs
-# what few outputs save.
-LEAST_UNITS: Final = 64  # of a GRU
-LEAST_OUTPUTS: Final = 32  # of a linear layer
-LEAST_INPUTS: Final = 16
-LEAST_WEIGHTS: Final = 1 << 12
+# What leaves the choice to the table of `engine.faster`, weight by weight, and the low precisions that each may choose,
+# the fastest first. Without a word of int8 there is none: of the two it rounds more.
+AUTO: Final[Mapping[str, tuple[str, ...]]] = {"auto": ("bfloat16",), "auto-int8": ("int8", "bfloat16")}
+ASKED: Final = (*PRECISIONS, *AUTO)
 
 
 def float_dtype_of(precision: str) -> str:
     """The dtype that a model of a precision computes in. Raises `UnsupportedModelError` for one that there is not."""
-    if precision not in PRECISIONS:
-        raise UnsupportedModelError(f"precision {precision!r} is not supported; there are {', '.join(PRECISIONS)}")
+    if precision not in ASKED:
+        raise UnsupportedModelError(f"precision {precision!r} is not supported; there are {', '.join(ASKED)}")
     return "float64" if precision == "float64" else "float32"
 
 

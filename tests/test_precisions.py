@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 
 from fastgru.errors import UnsupportedModelError
-from fastgru.precisions import LOWP, PRECISIONS, WEIGHT_BYTES, float_dtype_of, split_precision, weight_bytes
+from fastgru.precisions import (
+    ASKED,
+    AUTO,
+    LOWP,
+    PRECISIONS,
+    WEIGHT_BYTES,
+    float_dtype_of,
+    split_precision,
+    weight_bytes,
+)
 
 
 def test_every_precision_is_whole() -> None:
@@ -14,11 +23,17 @@ def test_every_precision_is_whole() -> None:
         ("float32", *LOWP), "float32"
     )
     assert float_dtype_of("float64") == "float64"
+    assert set(ASKED) == {*PRECISIONS, *AUTO}
+    assert {asked: (float_dtype_of(asked), set(among) <= set(LOWP)) for asked, among in AUTO.items()} == dict.fromkeys(
+        AUTO, ("float32", True)
+    )
 
 
 @pytest.mark.parametrize("precision", ["float16", "", None, ["int8"]])
 def test_another_is_refused_by_name(precision: str) -> None:
-    with pytest.raises(UnsupportedModelError, match="is not supported; there are float64, float32, bfloat16, int8"):
+    with pytest.raises(
+        UnsupportedModelError, match="is not supported; there are float64, float32, bfloat16, int8, auto, auto-int8"
+    ):
         float_dtype_of(precision)
 
 

@@ -98,9 +98,13 @@ class Bound:
     weight_bytes: float
 
 
-def bound_of(case: Case, peaks: Peaks, row_steps: float | None = None) -> Bound:
-    """The bound of one call. row_steps: steps that the rows take in all, where they have lengths; T * N if None."""
-    itemsize = WEIGHT_BYTES[case.precision]
+def bound_of(case: Case, peaks: Peaks, row_steps: float | None = None, precision: str | None = None) -> Bound:
+    """The bound of one call. row_steps: steps that the rows take in all, where they have lengths; T * N if None.
+
+    precision: of the weights, that of the case if None.
+    """
+    precision = precision or case.precision
+    itemsize = WEIGHT_BYTES[precision]
     rows = case.T * case.N if row_steps is None else row_steps
     flops = weight_bytes = 0.0
     times = dict.fromkeys((level.name for level in peaks.levels), 0.0)
@@ -115,7 +119,7 @@ def bound_of(case: Case, peaks: Peaks, row_steps: float | None = None) -> Bound:
             weight_bytes += case.directions * size * count
             for name, seconds in peaks.read_times(size).items():
                 times[name] += case.directions * seconds * count
-    computing = flops / peaks.compute_rate(case.precision)
+    computing = flops / peaks.compute_rate(precision)
     reading = sum(times.values())
     if computing >= reading:
         return Bound(computing, "fma" if itemsize >= 4 else "dot", flops, weight_bytes)

@@ -13,7 +13,7 @@ from fnmatch import fnmatch
 from typing import Any, Final, Protocol, TypeVar
 
 from fastgru.bench.calls import WAYS
-from fastgru.precisions import PRECISIONS
+from fastgru.precisions import ASKED
 from fastgru.records import dataclass
 
 __all__ = ["KINDS", "RTNEURAL_NS", "SUITES", "Case", "find_cases", "in_precision"]
@@ -61,7 +61,7 @@ class Case:
     goal_rival: str | None = None
 
     def __post_init__(self) -> None:
-        for name, known in (("kind", KINDS), ("precision", PRECISIONS), ("way", WAYS)):
+        for name, known in (("kind", KINDS), ("precision", ASKED), ("way", WAYS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, expected one of {', '.join(known)}")
         is_plain = self.layers == 1 and not self.bidirectional and not self.lengths

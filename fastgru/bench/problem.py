@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 
 from fastgru.bench.cases import Case
 from fastgru.bench.onnx_gru import onnx_model
+from fastgru.engine.precision import WeightPrecision
 from fastgru.exporters import to_onnx
 from fastgru.graph import Graph
 from fastgru.layers import GRU
+from fastgru.model import Model
 from fastgru.packing.aligned import empty
-from fastgru.precisions import float_dtype_of
+from fastgru.precisions import AUTO, WEIGHT_BYTES, float_dtype_of
 from fastgru.records import dataclass
 from fastgru.reference.gru import gru
 from fastgru.spec import GRUSpec, GRUWeights
@@ -109,6 +111,17 @@ class Problem:
                     if axis is None:
                         return int(size)
         return 1
+
+    @cached_property
+    def weights(self) -> Mapping[str, WeightPrecision]:
+        """By node, what "auto" comes to; empty where another precision is asked for."""
+        return Model(self.graph, precision=self.precision).weight_precisions if self.precision in AUTO else {}
+
+    @property
+    def rounding(self) -> str:
+        """The precision, or of those that "auto" comes to the one that rounds most."""
+        found = [each.precision for each in self.weights.values()]
+        return min(found, key=lambda name: WEIGHT_BYTES[name], default=self.precision)
 
     @property
     def dtype(self) -> str:

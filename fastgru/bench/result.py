@@ -10,12 +10,14 @@ from fastgru.bench.bounds import Bound, Peaks
 from fastgru.bench.cases import Case
 from fastgru.bench.comparison import Comparison
 from fastgru.bench.measure import Ratio, Timing
+from fastgru.engine.precision import WeightPrecision
 from fastgru.errors import InvalidModelError
+from fastgru.precisions import WEIGHT_BYTES
 from fastgru.records import dataclass
 
 __all__ = ["FORMAT", "Result", "Row", "read_as"]
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 _NOISE: Final = 0.03  # of a ratio that is to be 1, "no slower"
 
 
@@ -26,7 +28,8 @@ class Row:
     ours: None where it failed, and `trouble` says why. rivals: those that ran, by name, each in its best
     configuration; absent: the others, with the reason. ratios: time of a rival over ours. own_ratio: our time on one
     thread over ours, where there are more. bound: None for a model from a file. errors: the largest difference to
-    the float64 definition, by contender. other: ours beside another environment's fastgru.
+    the float64 definition, by contender. other: ours beside another environment's fastgru. weights: by node, what
+    "auto" came to, and why.
 
     Beside ours in a lower precision, `rivals` holds ours in the wider ones, too ("fastgru float32"), and the rivals in
     lower precisions ("torch int8"); the best rival is one without such a word.
@@ -46,6 +49,13 @@ class Row:
     errors: Mapping[str, float] = field(default_factory=dict)
     least: float | None = None
     other: Comparison | None = None
+    weights: Mapping[str, WeightPrecision] = field(default_factory=dict)
+
+    @property
+    def widest(self) -> str | None:
+        """The widest precision of weights that "auto" came to; None where it was not asked for."""
+        found = [each.precision for each in self.weights.values()]
+        return max(found, key=lambda name: WEIGHT_BYTES[name], default=None)
 
     @property
     def best_rival(self) -> str | None:

@@ -50,7 +50,12 @@ def _silent(_: object) -> None:
 
 
 # What ours is compared with, of its own, in a lower precision.
-_WIDER: Final[Mapping[str, tuple[str, ...]]] = {"bfloat16": ("float32",), "int8": ("float32", "bfloat16")}
+_WIDER: Final[Mapping[str, tuple[str, ...]]] = {
+    "bfloat16": ("float32",),
+    "int8": ("float32", "bfloat16"),
+    "auto": ("float32",),
+    "auto-int8": ("float32", "bfloat16"),
+}
 
 
 def run_suite(
@@ -85,7 +90,9 @@ def run_suite(
     after = _peaks(threads, "measuring once more what the machine can do", progress) if before else {}
     peaks = {n: after[n].best_with(each) for n, each in before.items()}
     bounded = [
-        replace(row, bound=bound_of(row.case, peaks[row.threads], steps)) if peaks and row.case is not None else row
+        replace(row, bound=bound_of(row.case, peaks[row.threads], steps, row.widest))
+        if peaks and row.case is not None
+        else row
         for row, steps in measured
     ]
     return Result(name, machine, tuple(peaks.values()), tuple(bounded), time.perf_counter() - started)
@@ -102,8 +109,10 @@ def _rows(
         return
     goals = {} if isinstance(case, Case) else {1: case.goal}
     lengths = problem.feeds.get("lengths") if isinstance(case, Case) else None
+    auto = ", ".join(dict.fromkeys(each.precision for each in problem.weights.values()))
+    title = f"{case.title} ({auto})" if auto else case.title
     for n in threads:
-        row = run_problem(problem, case.title, n, rivals, plan, against)
+        row = run_problem(problem, title, n, rivals, plan, against)
         yield replace(row, slug=case.slug, least=goals.get(n)), None if lengths is None else float(lengths.sum())
 
 
@@ -166,6 +175,7 @@ def _measured(
         plan = plan.rested
         time.sleep(SPINNING_S)  # ours measures whether a team pays when it first runs
     fields: dict[str, Any] = {"title": title, "slug": problem.name, "threads": threads, "case": problem.case}
+    fields["weights"] = problem.weights
     errors: dict[str, float] = {}
     equal = False
     try:
@@ -173,7 +183,7 @@ def _measured(
         counts = [threads] if threads == 1 or sides is not None else [threads, 1]
         own = [ours(problem, n, None, plan.spin_us) if sides is None else sides.ours(problem, n) for n in counts]
         for contender in own:
-            made = _verified(contender, problem, problem.precision)
+            made = _verified(contender, problem, problem.rounding)
         errors[NAME] = largest_difference(made, problem.expected)
         precisions = _WIDER.get(problem.precision, ()) if sides is None else ()
         wider = [ours(problem, threads, p, plan.spin_us) for p in precisions]

@@ -8,7 +8,7 @@ import click
 
 from fastgru.cli.bench_request import RIVALS, Request
 from fastgru.cli.options import fallback_option
-from fastgru.precisions import PRECISIONS
+from fastgru.precisions import ASKED
 from fastgru.terminal import stdout
 
 __all__ = ["command"]
@@ -80,7 +80,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option(
     "--precision",
     "precisions",
-    callback=_some_of(PRECISIONS),
+    callback=_some_of(ASKED),
     metavar="P,P...",
     help="Run the cases of the suite in each of these instead of their own.",
 )

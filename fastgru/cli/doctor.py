@@ -26,6 +26,7 @@ def command(as_json: bool) -> None:
 
 def examine() -> dict[str, Any]:
     """Everything that `doctor` prints, as plain data."""
+    from fastgru.engine.faster import describe
     from fastgru.kernels import table
     from fastgru.simd import cache, cpu, target
 
@@ -33,6 +34,7 @@ def examine() -> dict[str, Any]:
         "cpu": cpu.describe(),
         "target": target.describe(),
         "kernels": [dict(zip(("op", "dtype", "target", "state"), row, strict=True)) for row in table.table()],
+        "auto": describe(),
         "cache": cache.describe(),
         "python": {"version": platform.python_version(), "system": platform.platform()},
         "fastgru": fastgru.__version__,
@@ -43,7 +45,7 @@ def examine() -> dict[str, Any]:
 
 def _print(found: dict[str, Any]) -> None:
     console = stdout()
-    cpu, cache, target = found["cpu"], found["cache"], found["target"]
+    cpu, cache, target, auto = (found[name] for name in ("cpu", "cache", "target", "auto"))
     lanes = ", ".join(f"{count} lanes of {dtype}" for dtype, count in target["lanes"].items())
     forced = f", forced by FASTGRU_TARGET={target['forced']}; this CPU's own is {target['best']}"
     tuned = ", tuned for this very CPU by FASTGRU_TUNE=native" if target["tuned"] else ""
@@ -57,6 +59,10 @@ def _print(found: dict[str, Any]) -> None:
             "levels above": "; ".join(f"{name}: {why}" for name, why in target["missing"].items()) or "none",
             "features": " ".join(cpu["features"]) or "none of those that matter here",
             "caches": ", ".join(f"{level} {bytes_of(size)}" for level, size in cpu["cache_bytes"].items()),
+        },
+        'What precision="auto" takes, and "auto-int8"': {
+            precision: text or "for no weights: float32 is faster in batches"
+            for precision, text in auto["least"].items()
         },
         "Compiled kernels": {
             "of this wheel": f"{cache['prebuilt']} for this target" if cache["prebuilt"] else "none: not of a platform",

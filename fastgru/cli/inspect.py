@@ -36,7 +36,7 @@ def command(
     Of a file of weights alone it shows the GRUs found in it, and how to load them. Exit status 1 where the model is
     valid but something in it is not supported.
 
-    With --precision bfloat16 or int8, which nodes would have such weights, and what keeps the others in float32.
+    With --precision bfloat16, int8, auto or auto-int8, what each node's weights would be in, and why.
 
     With --profile the instructions that a run in this precision consists of, and how long each takes on one thread, on
     random numbers: the inputs' free dimensions are 1.

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 import click
 
 from fastgru.errors import UnreadTensorsError
-from fastgru.precisions import PRECISIONS
+from fastgru.precisions import ASKED
 
 __all__ = ["fallback_option", "file_argument", "json_option", "load_options", "precision_option", "show"]
 
@@ -19,8 +19,9 @@ file_argument = click.argument("file", type=click.Path(exists=True, path_type=Pa
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 precision_option = click.option(
     "--precision",
-    type=click.Choice(PRECISIONS),
-    help="What the kernels compute in; bfloat16 and int8 are those of weights, with the rest in float32."
+    type=click.Choice(ASKED),
+    help="What the kernels compute in; bfloat16 and int8 are those of weights, with the rest in float32. auto takes,"
+    " weight by weight, bfloat16 where this CPU is no slower with it, and auto-int8 int8 as well."
     "  [default: float32, or what a quantised file has]",
 )
 fallback_option = click.option(

@@ -51,10 +51,10 @@ def command(
 ) -> None:
     """Give the model in FILE weights of low precision; show by layer and output how far that moves it from float32.
 
-    Weights become bfloat16 or int8 wherever that makes them faster; auto takes int8 as far as the bounds allow, then
-    bfloat16, then float32. What a model says of random inputs is a hint: give it --data of its own kind, as for
-    `fastgru run`; with one axis more than its input an array holds one call in each entry. Activations are scaled as
-    they come, so nothing has to be calibrated.
+    Weights become bfloat16 or int8 wherever there are kernels for it; auto takes int8 as far as the bounds allow, then
+    bfloat16, then float32, which it leaves to what is too small to gain on any CPU. What a model says of random inputs
+    is a hint: give it --data of its own kind, as for `fastgru run`; with one axis more than its input an array holds
+    one call in each entry. Activations are scaled as they come, so nothing has to be calibrated.
 
     What -o saves holds these weights, and `fastgru.load` runs it as it was measured.
 

@@ -38,8 +38,9 @@ class Executable(Runnable):
     """A graph that runs as one program. Each call has a frame of its own.
 
     precision: "float32" or "float64", the dtype of every floating-point value, inputs and outputs included; or
-        "bfloat16" or "int8", the precision of weights, with everything else in float32; or a mapping that gives single
-        nodes, by their outputs or names, one of these, and "*" the others.
+        "bfloat16" or "int8", the precision of weights, with everything else in float32; or "auto" or "auto-int8", which
+        take low ones where they are no slower here; or a mapping that gives single nodes, by their outputs or names,
+        one of these, and "*" the others.
     packs: of an executable of the same graph, to be shared.
     threads: cores that one call may use; a program too small to gain from more than one uses one. spin_us: for how many
         microseconds its threads look out for the next call after one.

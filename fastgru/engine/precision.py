@@ -1,7 +1,8 @@
 """Which node has its weights in which precision, and why: decided once for a model.
 
 Only GEMMs with constants, GRUs and look-ups in constant tables have weights of low precision. Everything else computes
-in the dtype of the model.
+in the dtype of the model. A precision that is given is obeyed, be it slower; "auto" takes what is not: see
+`engine.faster`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,31 +10,33 @@ from dataclasses import field
 from types import MappingProxyType
 
 from fastgru.engine.buffers import ConstantRows
+from fastgru.engine.faster import HERE, slower
 from fastgru.engine.passes import join_alike, merge_quantised, simplify
 from fastgru.engine.passes.rows import kept_rows, matrix_shapes, weight_axes
 from fastgru.errors import UnsupportedModelError
 from fastgru.graph import Graph, Node, inlined
-from fastgru.precisions import (
-    LEAST_INPUTS,
-    LEAST_OUTPUTS,
-    LEAST_UNITS,
-    LEAST_WEIGHTS,
-    LOWP,
-    Precision,
-    float_dtype_of,
-    split_precision,
-)
+from fastgru.precisions import AUTO, LOWP, Precision, float_dtype_of, split_precision
 from fastgru.process import once
 from fastgru.records import dataclass
 from fastgru.simd.groups import INT8_LIMIT
 from fastgru.spec import RECURRENT, spec_of
 
-__all__ = ["PrecisionPlan", "WeightPrecision", "node_name", "prepare", "weight_matrices", "weight_precisions"]
+__all__ = [
+    "PrecisionPlan",
+    "WeightPrecision",
+    "impossible",
+    "largest_matrix",
+    "node_name",
+    "prepare",
+    "weight_matrices",
+    "weight_precisions",
+]
 
 
 @dataclass(frozen=True)
 class WeightPrecision:
-    """Of a node with weights: its operator, their precision, and what kept them from the one asked for, if anything."""
+    """Of a node with weights: its operator, their precision, and why it is that one where it was not asked for by name:
+    what "auto" goes by, or what kept them from another."""
 
     op: str
     precision: str
@@ -44,8 +47,8 @@ class WeightPrecision:
 class PrecisionPlan:
     """What a model computes in, and what each of its weights is packed in: passes, lowerings and packing read it.
 
-    precision: of the model. weights: by the name of its first output, of every node that has weights. rows: by name,
-    the matrices that int8 kernels take as the file has them.
+    precision: asked for, of the model. weights: by the name of its first output, of every node that has weights.
+    rows: by name, the matrices that int8 kernels take as the file has them.
     """
 
     precision: str
@@ -69,7 +72,8 @@ def prepare(graph: Graph, precision: Precision) -> tuple[Graph, PrecisionPlan]:
     Raises as `weight_precisions`.
     """
     common, overrides = split_precision(precision)
-    keep_rows = "int8" in (common, *overrides.values())
+    asked = {common, *overrides.values()}
+    keep_rows = "int8" in asked or (bool(asked & AUTO.keys()) and "int8" in graph.precisions.values())
     graph = simplify(graph, keep_rows=keep_rows)
     plan = PrecisionPlan(common, weight_precisions(graph, precision), kept_rows(graph) if keep_rows else {})
     graph = merge_quantised(graph, plan.lowp) if plan.float_dtype == "float32" else graph
@@ -79,36 +83,61 @@ def prepare(graph: Graph, precision: Precision) -> tuple[Graph, PrecisionPlan]:
 def weight_precisions(graph: Graph, precision: Precision) -> dict[str, WeightPrecision]:
     """By the name of its first output, the precision of every node that has weights.
 
-    The precision of the model gives way to float32 where a low one would not pay; that of a single node is taken at its
-    word. Decided by sizes of weights alone, so that a model gives a row the same bits whatever comes with it. Raises
-    `UnsupportedModelError` for a precision that there is not, a name of no node that has weights or of several, and one
-    of a single node that cannot be done.
+    A low precision that cannot be done gives way to float32, but for a single node; "auto" goes by sizes of weights and
+    the target alone, so that a model gives a row the same bits whatever comes with it. Raises `UnsupportedModelError`
+    for a precision that there is not, a name of no node that has weights or of several, and one of a single node that
+    cannot be done.
     """
     common, overrides = split_precision(precision)
     float_dtype, *_ = [float_dtype_of(asked) for asked in (common, *overrides.values())]
     shapes = matrix_shapes(graph)
-    weighted = [(node, shape) for node in inlined(graph.nodes) if (shape := _weight_shape(shapes, node)) is not None]
+    weighted = [(node, shape) for node in inlined(graph.nodes) if (shape := largest_matrix(shapes, node)) is not None]
     wished = _by_output([node for node, _ in weighted], overrides)
+    integers = _integer_gemms(graph) if AUTO.keys() & {common, *overrides.values()} else set()
     chosen = {}
     for node, shape in weighted:
         name = node_name(node)
         asked = wished.get(name, common)
         if float_dtype_of(asked) != float_dtype:
             raise UnsupportedModelError(f"{node}: weights in {asked} in a model that computes in {float_dtype}")
-        why = _impossible(node, shape, asked) if asked in LOWP else ""
+        if asked in AUTO:
+            saved = graph.precisions.get(name)
+            chosen[name] = _fastest(node, shape, (saved,) if saved in LOWP else AUTO[asked], name in integers)
+            continue
+        why = impossible(node, shape, asked)
         if why and name in wished:
             raise UnsupportedModelError(f"{node}: weights in {asked}: {why}")
-        if asked in LOWP and name not in wished:
-            why = why or _pointless(node, shape)
         chosen[name] = WeightPrecision(node.op, float_dtype if why else asked, why)
     return chosen
+
+
+def _fastest(node: Node, shape: tuple[int, int], among: Sequence[str], integer: bool) -> WeightPrecision:
+    """The first that is no slower than float32 here, or float32. integer: integers of the file stay so in that."""
+    if integer:
+        return WeightPrecision(node.op, "float32", "integers of the file, which are multiplied as they are")
+    reasons = []
+    for precision in among:
+        why = impossible(node, shape, precision) or slower(node.op, shape, precision)
+        if not why:
+            return WeightPrecision(node.op, precision, f"no slower than float32 on {HERE} with any number of rows")
+        reasons.append(why)
+    return WeightPrecision(node.op, "float32", "; ".join(reasons))
+
+
+def _integer_gemms(graph: Graph) -> set[str]:
+    """The GEMMs that multiply quantised values by quantised weights where these are left as they are."""
+    gemms, left = (
+        {node_name(node) for node in inlined(nodes) if node.op in ("linear", "matmul")}
+        for nodes in (graph.nodes, merge_quantised(graph).nodes)
+    )
+    return gemms - left
 
 
 def weight_matrices(graph: Graph) -> dict[str, tuple[Node, list[tuple[int, int]]]]:
     """By the name of its first output, every node with weights and the (outputs, inputs) of each of its matrices."""
     found, constant_shapes = {}, matrix_shapes(graph)
     for node in inlined(graph.nodes):
-        shape = _weight_shape(constant_shapes, node)
+        shape = largest_matrix(constant_shapes, node)
         if shape is None:
             continue
         shapes = [shape]
@@ -137,7 +166,7 @@ def _by_output(nodes: Sequence[Node], overrides: Mapping[str, str]) -> dict[str,
     return wished
 
 
-def _weight_shape(shapes: Mapping[str, tuple[int, ...]], node: Node) -> tuple[int, int] | None:
+def largest_matrix(shapes: Mapping[str, tuple[int, ...]], node: Node) -> tuple[int, int] | None:
     """(outputs, inputs) of the node's largest matrix, of one gate; None where it has no constant weights."""
     if node.op in RECURRENT:
         sizes = node.attrs["spec"]
@@ -148,24 +177,10 @@ def _weight_shape(shapes: Mapping[str, tuple[int, ...]], node: Node) -> tuple[in
     return None
 
 
-def _impossible(node: Node, shape: tuple[int, ...], asked: str) -> str:
-    if node.op in ("lstm", "rnn"):
+def impossible(node: Node, shape: tuple[int, int], precision: str) -> str:
+    """Why the weights of a node cannot be in a precision; "" where they can."""
+    if precision in LOWP and node.op in ("lstm", "rnn"):
         return f"there are no kernels for an {node.op.upper()} with weights of low precision"
-    if asked == "int8" and shape[1] > INT8_LIMIT:
+    if precision == "int8" and shape[1] > INT8_LIMIT:
         return f"a sum of {shape[1]} products of int8 may not fit 32 bits; bfloat16 has no such limit"
-    return ""
-
-
-def _pointless(node: Node, shape: tuple[int, ...]) -> str:
-    outputs, inputs = shape
-    if node.op == "embedding":
-        return "" if inputs >= LEAST_INPUTS else f"rows of {inputs} numbers gain little"
-    if node.op == "gru" and outputs < LEAST_UNITS:
-        return f"{outputs} units are faster in float32: low precision pays from {LEAST_UNITS}"
-    if node.op in ("linear", "matmul") and outputs < LEAST_OUTPUTS:
-        return f"{outputs} outputs are faster in float32: low precision pays from {LEAST_OUTPUTS}"
-    if outputs * inputs < LEAST_WEIGHTS:
-        return f"{outputs} by {inputs} weights are faster in float32: low precision pays from {LEAST_WEIGHTS}"
-    if inputs < LEAST_INPUTS:
-        return f"sums of {inputs} products are faster in float32: low precision pays from {LEAST_INPUTS}"
     return ""

@@ -87,7 +87,7 @@ class Runnable(ABC):
     @property
     @abstractmethod
     def weight_precisions(self) -> Mapping[str, WeightPrecision]:
-        """What each node with weights has them in, by its first output, and why where it is not what was asked for.
+        """What each node with weights has them in, by its first output, and why where that was not asked for by name.
 
         Raises `UnsupportedModelError` where other runtimes run some nodes.
         """

@@ -30,7 +30,8 @@ __all__ = ["Layer", "NetworkBuilder", "Options", "Value"]
 class Options(TypedDict, total=False):
     """What every layer takes by keyword.
 
-    precision: "float32" (where nothing is said), "float64", or "bfloat16" or "int8", which are those of weights alone.
+    precision: "float32" (where nothing is said), "float64", or "bfloat16" or "int8", which are those of weights alone;
+        "auto" or "auto-int8" where they are to be so only where this CPU is no slower with them.
     threads: how many work on one call, 1 where nothing is said.
     spin_us: for how many microseconds they look out for the next call after one; 0, where nothing is said, has them
         sleep at once.

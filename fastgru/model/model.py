@@ -1,5 +1,6 @@
 """A loaded model: named inputs and outputs over what runs."""
 
+from collections import Counter
 from collections.abc import Mapping
 from os import PathLike
 from typing import Any
@@ -10,11 +11,11 @@ from fastgru.budget import PLAN_BYTES, Budget
 from fastgru.engine import make_runnable
 from fastgru.engine.precision import WeightPrecision
 from fastgru.engine.profile import Timing
-from fastgru.errors import ShapeError
+from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.exporters import to_onnx
 from fastgru.graph import Array, Graph, TensorSpec
 from fastgru.graphfile import write_graph
-from fastgru.precisions import Precision
+from fastgru.precisions import AUTO, Precision
 from fastgru.reference.foreign import describe_nodes
 from fastgru.streaming import Stream
 
@@ -26,9 +27,10 @@ class Model:
 
     graph: the network as plain data.
     precision: "float32" or "float64": what it computes in, and the dtype of its floating inputs and outputs; or
-        "bfloat16" or "int8": the precision of its weights, with everything else in float32. A mapping gives single
-        nodes, by their names or outputs, a precision of their own, and "*" that of the others. None: what the graph
-        says, "float32" where it says nothing.
+        "bfloat16" or "int8": the precision of its weights, with everything else in float32. "auto" is bfloat16 for the
+        weights with which this CPU is no slower, float32 for the others; "auto-int8" is int8 there, too. A mapping
+        gives single nodes, by their names or outputs, a precision of their own, and "*" that of the others. None: what
+        the graph says, "float32" where it says nothing.
     threads: cores that one call may use. spin_us: for how many microseconds, at most 10,000, its threads look out for
         the next call after one, so that calls in a loop need not wake them; they sleep at once where it is 0.
     plan_bytes: what plans of input shapes may take that have come, with the memory that they run in; the least used are
@@ -74,7 +76,7 @@ class Model:
 
     @property
     def weight_precisions(self) -> Mapping[str, WeightPrecision]:
-        """What each node with weights has them in, by its first output, and why where it is not what was asked for.
+        """What each node with weights has them in, by its first output, and why where that was not asked for by name.
 
         Raises `UnsupportedModelError` where other runtimes run some nodes.
         """
@@ -173,7 +175,17 @@ class Model:
         def shown(specs: tuple[TensorSpec, ...]) -> str:
             return ", ".join(f"{s.name} {'?' if s.shape is None else s.shape}" for s in specs)
 
-        return f"Model({shown(self.inputs)} -> {shown(self.outputs)}, precision={self.precision!r})"
+        return f"Model({shown(self.inputs)} -> {shown(self.outputs)}, precision={self.precision!r}{self._chosen()})"
+
+    def _chosen(self) -> str:
+        """What "auto" has come to: " (2 bfloat16, 1 float32)"."""
+        asked = {self._asked} if isinstance(self._asked, str) else set(self._asked.values())
+        try:
+            weights = self.weight_precisions if asked & AUTO.keys() else {}
+        except UnsupportedModelError:
+            weights = {}  # the model runs; what is not known before is what its weights are
+        counts = Counter(chosen.precision for chosen in weights.values())
+        return f" ({', '.join(f'{count} {precision}' for precision, count in counts.items())})" if counts else ""
 
 
 def _remake(graph: Graph, precision: Precision, threads: int, plan_bytes: int, spin_us: float) -> Model:

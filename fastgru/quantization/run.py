@@ -2,14 +2,15 @@
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Final, Unpack
 
 import numpy as np
 
 from fastgru.engine import foreign_nodes
+from fastgru.engine.faster import slower_everywhere
 from fastgru.engine.passes import settle, simplify
-from fastgru.engine.precision import WeightPrecision, weight_matrices, weight_precisions
+from fastgru.engine.passes.rows import matrix_shapes
+from fastgru.engine.precision import WeightPrecision, impossible, largest_matrix, weight_matrices
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Graph, Node
 from fastgru.load import Reading, load_graph
@@ -58,8 +59,9 @@ def quantize(
     """Give a model weights of low precision, and measure what that costs and saves against float32.
 
     model: a path or the bytes of a file, with the options of `fastgru.load`; or a model, or a graph.
-    precision: "int8" or "bfloat16" for every node that gains from it; "auto" for int8 as far as the bounds allow, then
-        bfloat16, then float32; or a mapping of nodes, by name or output, to precisions ("*" is for the others).
+    precision: "int8" or "bfloat16" for every node that has kernels for it; "auto" for int8 as far as the bounds allow,
+        then bfloat16, then float32, but float32 for nodes so small that no CPU gains from less; or a mapping of nodes,
+        by name or output, to precisions ("*" is for the others).
     data: arrays by input name, or several such mappings, one a call; with one axis more than an input has, an array
         holds one call in each entry. States are carried. Without it random inputs are drawn from `seed`, a run of
         1,000 steps among them, which tell less than inputs of the model's own kind.
@@ -120,21 +122,25 @@ class _Study:
         outputs = [spec.name for spec in graph.outputs]
         self.counted = [name for name in outputs if name not in graph.states.values()] or outputs
         self._excess = functools.partial(_excess, max_error=max_error, min_db=min_db)
-        self._pays = {of: weight_precisions(simple, of) for of in LADDER}
+        self._reasons = {
+            layer.name: {of: _pointless(simple, layer.node, of) for of in LOWP} for layer in self.layers.values()
+        }
         self._alone = functools.cache(lambda name, of: self.bench.errors({name: of}, layers=False, short=True))
 
     def choose(self) -> dict[str, WeightPrecision]:
         """For every layer the lowest precision that the bounds allow, and why it is not the lowest that there is."""
         chosen = choose(
-            {name: tuple(of for of in LADDER if self._pays[of][name].precision == of) for name in self.layers},
+            {name: tuple(of for of in LADDER if not reasons.get(of)) for name, reasons in self._reasons.items()},
             lambda name, of: self.layers[name].bytes(of),
             lambda name, of: self._judged(self._alone(name, of)),
             lambda choice: self._judged(self.bench.errors(choice, layers=False)),
         )
-        lowest = self._pays[LADDER[0]]
+        lowest = LADDER[0]
         return {
-            name: replace(
-                lowest[name], precision=of, why="" if of == LADDER[0] else lowest[name].why or "left so for the bound"
+            name: WeightPrecision(
+                self.layers[name].node.op,
+                of,
+                "" if of == lowest else self._reasons[name][lowest] or "left so for the bound",
             )
             for name, of in chosen.items()
         }
@@ -145,6 +151,13 @@ class _Study:
 
     def _judged(self, errors: Mapping[str, Errors]) -> float:
         return max((self._excess(errors[name]) for name in self.counted), default=0.0)
+
+
+def _pointless(graph: Graph, node: Node, precision: str) -> str:
+    """Why a node stays in float32, whatever CPU its model is served on."""
+    shape = largest_matrix(matrix_shapes(graph), node)
+    assert shape is not None
+    return impossible(node, shape, precision) or slower_everywhere(node.op, shape, precision)
 
 
 def _graph(model: Model | Graph | Source, options: Reading) -> tuple[Graph, str]:

@@ -30,9 +30,9 @@ def verify(
     source, options: as `fastgru.load_graph` takes them; of a state dict, every GRU that is found in it is verified.
     inputs: arrays by name; without them, random ones of several sizes are drawn from `seed`, and a model with states
     is called several times in a row, each side feeding back its own. precision: None for float32, or what a quantised
-    file has. tol: the difference allowed for outputs of magnitude up to 1, beyond that times the magnitude; by default
-    a value for the precision, and where rounding alone moves the definition by more (it is run in float32, too), a few
-    times that. runtimes: also compare
+    file has; of "auto" the report names the one of its choices that rounds most. tol: the difference allowed for
+    outputs of magnitude up to 1, beyond that times the magnitude; by default a value for the precision, and where
+    rounding alone moves the definition by more (it is run in float32, too), a few times that. runtimes: also compare
     with ONNX Runtime, Keras or torch where the file is theirs and they are installed.
 
     Returns a `Report`; `report.holds` says whether every output is within its tolerance.

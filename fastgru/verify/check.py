@@ -17,7 +17,7 @@ from fastgru.reference import bind_inputs, run_graph
 from fastgru.reference.foreign import describe_nodes
 from fastgru.sources import Source, source_name
 from fastgru.verify.cases import Case, draw_cases
-from fastgru.verify.compare import TOLERANCES, Run, check_output, largest_error
+from fastgru.verify.compare import TOLERANCES, Run, check_output, largest_error, roughest
 from fastgru.verify.report import Check, Report
 from fastgru.verify.roles import AxisRoles
 from fastgru.verify.runtimes import Runtime, open_runtime, runtime_of
@@ -53,8 +53,7 @@ def verify_source(
             raise
         return report
     model = Model(graph, precision=precision)
-    if precision is None:
-        settings["precision"] = next((p for p in ("int8", "bfloat16") if p in graph.precisions.values()), "float32")
+    settings["precision"] = roughest(model, precision)
     opponents: list[Runtime] = []
     skipped: list[tuple[str, str]] = []
     if runtimes and (module := runtime_of(detect_format(source))) is not None:
@@ -76,13 +75,14 @@ def _verify_weights(source: Source, name: str, runtimes: bool, settings: Mapping
     reports = []
     for found, graph in graphs_of(weights):
         opened = torch_gru(found, weights, graph) if runtimes else ""
+        model = Model(graph, precision=settings["precision"])
         report = verify_graph(
             graph,
-            Model(graph, precision=settings["precision"]).run,
+            model.run,
             source=name,
             opponents=[opened] if isinstance(opened, Runtime) else [],
             skipped=[("torch", opened)] if isinstance(opened, str) and opened else [],
-            **settings,
+            **{**settings, "precision": roughest(model, settings["precision"])},
         )
         start = f"{found.prefix}: " if found.prefix else ""
         checks = tuple(replace(check, output=start + check.output) for check in report.checks)

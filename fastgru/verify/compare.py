@@ -5,11 +5,14 @@ from dataclasses import replace
 
 import numpy as np
 
+from fastgru.errors import UnsupportedModelError
 from fastgru.graph import Array
+from fastgru.model import Model
+from fastgru.precisions import AUTO, WEIGHT_BYTES
 from fastgru.records import dataclass
 from fastgru.verify.report import Check
 
-__all__ = ["TOLERANCES", "Run", "check_output", "differences", "largest_by_step", "largest_error"]
+__all__ = ["TOLERANCES", "Run", "check_output", "differences", "largest_by_step", "largest_error", "roughest"]
 
 
 # |got - expected| allowed for outputs of magnitude up to 1; beyond, times the magnitude.
@@ -63,6 +66,17 @@ def check_output(
             steps = [max(a, b) for a, b in zip(steps, [*by_step, *[0.0] * len(steps)], strict=False)]
     assert worst is not None
     return replace(worst, by_step=tuple(steps))
+
+
+def roughest(model: Model, asked: str | None) -> str:
+    """The precision that a model was asked for; where that leaves it open, the smallest that its weights are in."""
+    if asked is not None and asked not in AUTO:
+        return asked
+    try:
+        found = {chosen.precision for chosen in model.weight_precisions.values()}
+    except UnsupportedModelError:  # nobody knows before a run: what they may be in
+        found = {*model.graph.precisions.values(), *AUTO.get(asked or "", ())}
+    return min(found, key=lambda precision: WEIGHT_BYTES[precision], default="float32")
 
 
 def largest_error(name: str, got: Sequence[Run], expected: Sequence[Run]) -> float:

@@ -136,9 +136,13 @@ def test_profile_of_what_does_not_run_is_refused(invoke: Invoke, tmp_path: Path)
 
 
 def test_what_stays_in_float32_is_said_and_why(invoke: Invoke, gru_onnx: Path) -> None:
-    small = invoke("inspect", gru_onnx, "--precision", "int8")
-    assert small.exit_code == 0
-    assert "5 units are faster in float32: low precision pays from 64" in " ".join(small.stdout.split())
+    for asked, of in (("auto", "bfloat16"), ("auto-int8", "int8")):
+        small = invoke("inspect", gru_onnx, "--precision", asked)
+        assert small.exit_code == 0
+        told = " ".join(small.stdout.split())
+        assert f"5 units are faster in float32: {of} pays from" in told or f"{of} may be slower than float32" in told
+    obeyed = json.loads(invoke("inspect", gru_onnx, "--precision", "int8", "--json").stdout)
+    assert [(w["precision"], w["why"]) for w in obeyed["weights"]] == [("int8", "")]
     assert json.loads(invoke("inspect", gru_onnx, "--json").stdout)["weights"] == []
     demo = json.loads(invoke("inspect", DATA / "demo.safetensors", "--precision", "bfloat16", "--json").stdout)
     assert demo["precision"] == "bfloat16"

@@ -57,11 +57,12 @@ def test_the_report_says_what_the_model_does(precision):
     assert [o.counts for o in report.outputs] == [True, True, False]
     cell, head, side = report.layers
     assert (cell.name, cell.op, cell.shape, cell.precision, cell.why) == ("h", "gru", (288, 96), precision, "")
-    assert (side.precision, side.alone, side.errors.largest) == ("float32", None, report.outputs[1].errors.largest)
-    assert "3 outputs are faster in float32" in side.why
+    assert (side.precision, side.why, side.errors.largest) == (precision, "", report.outputs[1].errors.largest)
     assert cell.bytes_before == 4 * 288 * 116
     assert cell.bytes_after == {"int8": 288 * 116 + 2 * 4 * 288, "bfloat16": 2 * 288 * 116}[precision]
-    assert report.kept == (side,)
+    assert report.kept == ()
+    kept = fastgru.quantize(graph, precision={"*": precision, "z": "float32"}, data={"x": x, "h0": h0})
+    assert [(layer.name, layer.alone, layer.why) for layer in kept.kept] == [("z", None, "")]
     assert report.bytes_before - report.bytes_after == sum(l.bytes_before - l.bytes_after for l in report.layers)
     assert 0 < head.alone < report.outputs[0].errors.relative
 
@@ -96,6 +97,7 @@ def test_auto_leaves_what_the_bound_needs():
     graph, x = network(), {"x": normal(1, 50, 1, 20)}
     free = fastgru.quantize(graph, precision="auto", data=x, max_error=1)
     assert [layer.precision for layer in free.layers] == ["int8", "int8", "float32"]
+    assert free.layers[2].why == "3 outputs are faster in float32: int8 pays from 32"
     errors = {p: fastgru.quantize(graph, precision=p, data=x) for p in ("int8", "bfloat16")}
     between = max(o.errors.relative for o in errors["bfloat16"].outputs if o.counts) * 1.001
     mixed = fastgru.quantize(graph, precision="auto", data=x, max_error=between)
@@ -147,7 +149,7 @@ def test_single_nodes_by_name_or_output():
     assert {n: p.precision for n, p in others.weight_precisions.items()} == {
         "h": "int8",
         "y": "float32",
-        "z": "float32",
+        "z": "int8",
     }
     for fault, precision in (
         ("no node with weights is called so; there are", {"nobody": "int8"}),

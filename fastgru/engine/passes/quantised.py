@@ -10,19 +10,20 @@ was read are known by their values (`fastgru.reference.grid`).
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from fastgru.engine.passes.bodies import change_bodies
 from fastgru.engine.passes.folding import drop_dead
 from fastgru.graph import Array, Graph, Node
-from fastgru.precisions import LEAST_WEIGHTS
 from fastgru.reference.grid import integer_rows
 from fastgru.reference.operator import is_floating
 from fastgru.reference.quantize import PRODUCT_DTYPES
 
 __all__ = ["merge_quantised"]
+
+_LEAST_WEIGHTS: Final = 1 << 12  # a GEMM of fewer is done before bytes could save time
 
 
 def merge_quantised(graph: Graph, kept: Collection[str] = ()) -> Graph:
@@ -78,7 +79,7 @@ def _factors(
     weight = constants.get(node.inputs[1])
     if dtype not in PRODUCT_DTYPES or weight is None or weight.ndim != 2 or not is_floating(weight.dtype):
         return None
-    if weight.size < LEAST_WEIGHTS:
+    if weight.size < _LEAST_WEIGHTS:
         return None
     rows = integer_rows(np.asarray(weight if node.op == "linear" else weight.T, np.float32))
     if rows is None:
