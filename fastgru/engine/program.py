@@ -150,7 +150,7 @@ class CallFrame:
     def call_on(self, team: Joined | None, inputs: Any, outputs: Any) -> int:
         """As `call`, on a team."""
         if team is not None:
-            return team_caller()(self.ticket, inputs, outputs, *team)
+            return team_caller()(*team, self.ticket, inputs, outputs)
         return self.call(self.ticket, inputs, outputs)
 
     @property

@@ -15,7 +15,8 @@ import os
 import threading
 from collections.abc import Callable
 from numbers import Real
-from typing import Final
+from typing import Final, Protocol
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,7 @@ from fastgru.kernels.run import worker
 from fastgru.process import lock, to_the_end
 from fastgru.simd.sizes import CPU_WORDS, SHARED_WORDS
 
-__all__ = ["Team", "check_threads", "team_address", "usable_cores"]
+__all__ = ["Team", "check_threads", "forget_at_forks", "team_address", "usable_cores"]
 
 
 # More cores than one call gains from on any machine there is; a mistyped number must not exhaust the system.
@@ -147,10 +148,24 @@ def team_address(members: int) -> int:
     return team.address
 
 
+class _User(Protocol):
+    def forget_team(self) -> None: ...
+
+
+_users: WeakSet[_User] = WeakSet()
+
+
+def forget_at_forks(user: _User) -> None:
+    """Have `user.forget_team` called in a forked child: it keeps the address of a team at hand."""
+    _users.add(user)
+
+
 def _forget() -> None:
     """In a forked child: its parent's workers are not here."""
     _left_behind.extend(_teams.values())
     _teams.clear()
+    for user in _users:
+        user.forget_team()
 
 
 if hasattr(os, "register_at_fork"):

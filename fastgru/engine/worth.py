@@ -14,14 +14,14 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from fastgru.engine.program import CallFrame, Joined, Program
-from fastgru.engine.threads import team_address, usable_cores
+from fastgru.engine.threads import forget_at_forks, team_address, usable_cores
 from fastgru.kernels.table import BASES
 
 __all__ = ["Costs", "Sharing", "Trial", "wake_costs"]
 
 # Beyond this gain no measurement is worth its time.
 _CLEAR_GAIN_S: Final = 1e-3
-_TRIALS: Final = 7
+_TRIALS, _MOST_TRIALS, _ENOUGH_S = 7, 50, 2e-3  # more than the least where they are short
 _WORTH: Final = 0.9  # the share of the time alone that a team has to stay below
 
 # Runs a program once on a team, or alone, without consequence.
@@ -63,18 +63,28 @@ class Sharing:
         self.members, self._gain_s, self._spin_ns = members, gain_s, round(spin_us * 1e3)
         self._pays: bool | None = None if members > 1 else False
         self._pays_asleep = True
+        self._joined: Joined | None = None
 
     def team(self, make_trial: Callable[[], Trial]) -> Joined | None:
         """The team, None for the caller alone.
 
         make_trial: gives what runs the program for a measurement, which does so a few times.
         """
+        if self._joined is not None:
+            return self._joined
         if self._pays is None:
             self._pays = self._is_worth(make_trial)
-        return self.joined() if self._pays else None
+        if self._pays:
+            forget_at_forks(self)
+            self._joined = self.join()
+        return self._joined
 
-    def joined(self) -> Joined:
-        """The team, whether it pays or not. Made anew after a fork."""
+    def forget_team(self) -> None:
+        """The next call makes a team."""
+        self._joined = None
+
+    def join(self) -> Joined:
+        """The team, whether it pays or not."""
         return Joined(team_address(self.members), self._spin_ns, self._pays_asleep)
 
     def _is_worth(self, make_trial: Callable[[], Trial]) -> bool:
@@ -86,12 +96,11 @@ class Sharing:
             return False
         if self._gain_s > max(_CLEAR_GAIN_S, 10 * costs.asleep):
             return True
-        trial, alone, together = make_trial(), list[float](), list[float]()
-        for _ in range(_TRIALS):
-            alone.append(_seconds(trial, None))
-            if self._spin_ns:
-                trial(self.joined())  # after which it is awake
-            together.append(_seconds(trial, self.joined()))
+        trial, alone, together, begin = make_trial(), list[float](), list[float](), time.perf_counter()
+        while len(alone) < _TRIALS or (len(alone) < _MOST_TRIALS and time.perf_counter() - begin < _ENOUGH_S):
+            for team, taken in ((None, alone), (self.join(), together)):
+                trial(team)  # after which the weights are where it wants them, and the team is awake if it spins
+                taken.append(_seconds(trial, team))
         bound, found = _WORTH * float(np.median(alone)), float(np.median(together))
         self._pays_asleep = found + (costs.asleep - costs.awake if self._spin_ns else 0.0) < bound
         return found < bound

@@ -109,10 +109,10 @@ def _alone(words, table, look_by):
 
 @kernel
 def _together(words, table, parity, look_by, team, spin):
-    """The caller is member 0."""
+    """The caller is member 0. Whether all others were awake."""
     control, members = pointer(team[ROSTER.control], "int64"), pointer(team[ROSTER.members], "int64")
     pointer(table[BASES.status], "int64")[STATUS.team] = address(members)
-    core = current_cpu()
+    core, awake = current_cpu(), True
     if control[CONTROL.core] != core:  # a worker that looks out reads it
         control[CONTROL.core] = core
     for i in range(team[ROSTER.size]):
@@ -124,8 +124,10 @@ def _together(words, table, parity, look_by, team, spin):
             member[MEMBER.program], member[MEMBER.bases] = address(words), address(table)
             member[MEMBER.spin] = spin
             keep_off(member, core, offset(control, CONTROL.allowed), offset(control, CONTROL.mask))
-            call_worker(member, team[ROSTER.locks + i])
+            if call_worker(member, team[ROSTER.locks + i]):
+                awake = False
     run_member(words, table, members)
+    return awake
 
 
 @kernel
@@ -203,9 +205,9 @@ def _call(at, inputs, outputs, team, spin, sleeps):
     others = pointer(team, "int64")
     joined = team != 0 and _worth_joining(others, spin, sleeps)
     if joined and atomic_exchange(others, ROSTER.busy, epoch) != epoch:
-        _together(words, table, parity, look_by, others, spin)
+        awake = _together(words, table, parity, look_by, others, spin)
         shared = pointer(pointer(others[ROSTER.members], "int64")[TEAM.shared], "int64")
-        if not sleeps and shared[LATE] != 0:
+        if awake and not sleeps and shared[LATE] != 0:
             atomic_store(others, ROSTER.late, nanoseconds())
         shared[LATE] = 0
         atomic_store(others, ROSTER.busy, 0)
@@ -239,8 +241,8 @@ def run_alone(ticket, inputs, outputs):
     return _call(ticket, inputs, outputs, 0, 0, 0)
 
 
-@called_by_python("run_team", "iooiii", keep_gil=True)
-def run_team(ticket, inputs, outputs, team, spin, sleeps):
+@called_by_python("run_team", "iiiioo", keep_gil=True)
+def run_team(team, spin, sleeps, ticket, inputs, outputs):
     """The same with a team, unless another call has it. spin: nanoseconds for which its workers look out for the next
     call. sleeps: not 0 where it is worth its waking; else workers that sleep are woken for calls in a loop alone."""
     return _call(ticket, inputs, outputs, team, spin, sleeps)

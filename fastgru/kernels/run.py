@@ -73,7 +73,7 @@ def calls() -> Calls:
 
 
 @functools.cache
-def team_caller() -> Callable[[int, Any, Any, int, int, int], int]:
+def team_caller() -> Callable[[int, int, int, int, Any, Any], int]:
     """`entries.run_team`; call `calls` first."""
     return _entry("run_team")
 

@@ -38,9 +38,11 @@ _PAUSES, _AWAY_NS = 16, 20_000
 
 @kernel
 def call_worker(member, lock):
-    """Have a worker begin the call that its words tell of."""
-    if atomic_exchange(member, MEMBER.wake, CALLED) == ASLEEP:
+    """Have a worker begin the call that its words tell of; whether it had to be woken."""
+    asleep = atomic_exchange(member, MEMBER.wake, CALLED) == ASLEEP
+    if asleep:
         release_lock(lock)
+    return asleep
 
 
 @kernel

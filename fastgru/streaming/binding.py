@@ -9,8 +9,10 @@ import numpy as np
 from fastgru.budget import Budget
 from fastgru.engine.program import CallFrame
 from fastgru.engine.route import Route
+from fastgru.engine.threads import forget_at_forks
 from fastgru.errors import StateError
 from fastgru.graph import Array
+from fastgru.kernels.run import team_caller
 from fastgru.streaming.banks import Banks
 
 __all__ = ["Binding"]
@@ -53,11 +55,14 @@ class Binding:
         """Have a team run the program, if that pays with frames like these."""
         given = {name: np.zeros_like(a) for name, a in self._banks.arrays[0].items()}
         given.update(zip(self._inputs, self.fitting(arrays), strict=True))
-        if (
-            self._route.sharing.team(partial(self._route.trial, tuple([given[name] for name in self._route.inputs])))
-            is not None
-        ):
-            self.call = self._call_team
+        trial = partial(self._route.trial, tuple([given[name] for name in self._route.inputs]))
+        if (team := self._route.sharing.team(trial)) is not None:
+            forget_at_forks(self)
+            self.call = partial(team_caller(), *team)
+
+    def forget_team(self) -> None:
+        """The next call makes a team."""
+        self.call = self._call_first
 
     @property
     def nbytes(self) -> int:
@@ -72,8 +77,9 @@ class Binding:
             ]
         )
 
-    def _call_team(self, ticket: int, inputs: Any, outputs: Any) -> int:
-        return self.frame.call_on(self._route.sharing.joined(), inputs, outputs)
+    def _call_first(self, ticket: int, inputs: Any, outputs: Any) -> int:
+        self.call = partial(team_caller(), *self._route.sharing.join())
+        return self.call(ticket, inputs, outputs)
 
     def __del__(self) -> None:
         self._gone.append(id(self))

@@ -20,6 +20,7 @@ from fastgru.engine import Executable, threads, worth
 from fastgru.engine.ops import gru as lowering
 from fastgru.engine.program import Joined
 from fastgru.errors import SpecError
+from fastgru.graph import Graph
 from fastgru.kernels.operands.team import ASLEEP, AWAKE, MEMBER
 from fastgru.kernels.operands.ticket import ROSTER
 from fastgru.spec import GRUSpec
@@ -91,12 +92,33 @@ def test_no_wake_up_is_lost_whenever_the_next_call_comes(monkeypatch, shared, as
         assert all(np.array_equal(result[name], array) for name, array in expected.items())
 
 
+def streams(graph: Graph) -> tuple[fastgru.Stream, fastgru.Stream]:
+    """On one thread and on two."""
+    graph = Graph(graph.inputs, graph.outputs, graph.nodes, graph.constants, states={"h0": "hn"})
+    one, two = (fastgru.Model(graph, **options).stream() for options in ({}, {"threads": 2, "spin_us": SPIN_US}))
+    return one, two
+
+
 def test_a_stream_has_the_bits_of_one_thread(shared):
     graph, inputs, _ = shared
-    graph = fastgru.graph.Graph(graph.inputs, graph.outputs, graph.nodes, graph.constants, states={"h0": "hn"})
-    one, two = (fastgru.Model(graph, **options).stream() for options in ({}, {"threads": 2, "spin_us": SPIN_US}))
+    one, two = streams(graph)
     for _ in range(200):
         np.testing.assert_array_equal(two.push(inputs["x"]), one.push(inputs["x"]))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_stream_goes_on_in_a_forked_child(shared):
+    graph, inputs, _ = shared
+    one, two = streams(graph)
+    for _ in range(3):
+        np.testing.assert_array_equal(two.push(inputs["x"]), one.push(inputs["x"]))
+    child = os.fork()
+    equal = [np.array_equal(two.push(inputs["x"]), one.push(inputs["x"])) for _ in range(3)]
+    if child == 0:
+        os._exit(0 if all(equal) and 2 in threads._teams else 1)
+    assert all(equal)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_concurrent_calls(shared):
