@@ -5,6 +5,9 @@ These run on targets with AMX. `test_tile_levels.py` has them run on all that th
 
 from __future__ import annotations
 
+import os
+import signal
+
 import numpy as np
 import pytest
 from lowp_cases import LowpLayer, one_node, tile_sums
@@ -153,6 +156,32 @@ def test_steps_have_the_bits_of_the_whole(precision, reset_after, N):
         layer.x = x[first:last]
         part, h = layer.run(precision, h0=h)
         np.testing.assert_array_equal(part, y[first:last])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_fork_and_a_handler_of_signals_that_multiplies_change_nothing():
+    layer, other = LowpLayer(GRUSpec(64, 128), 400, 20), LowpLayer(GRUSpec(40, 70), 3, 7)
+    wanted, of_other = layer.run("bfloat16")[0], other.run("int8")[0]
+    told = []
+
+    def multiply(*_):
+        told.append(np.array_equal(other.run("int8")[0], of_other))
+
+    before = signal.signal(signal.SIGVTALRM, multiply)
+    try:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0.01, 0.01)
+        got = [layer.run("bfloat16")[0] for _ in range(5)]
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
+    assert told
+    assert all(told)
+    for y in got:
+        np.testing.assert_array_equal(y, wanted)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if np.array_equal(layer.run("bfloat16")[0], wanted) else 1)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_rows_and_panels_are_whole_tiles():
