@@ -5,7 +5,9 @@
 Up to 16 rows of a block read a panel once, four vectors of outputs at a time; more read two vectors at a time, with
 each weight for both tiles of rows. One row alone goes through vectors, which have the same bits (`simd.dot`): so has
 every number of rows. Configuring the tiles costs some 200 cycles, as much as 12 operations on full ones: it is done
-once a call, and once more for the rows that are left over. That is why one call multiplies by the panels of all gates.
+once a call, and once more for the rows that are left over. That is why one call multiplies by the panels of all gates:
+a step of 8 rows and 256 units, four panels whose weights take some 8,000 cycles to come from the L2, spends 800 cycles
+on it and not 2,400; one of 32 rows some 800 beside 25,000.
 """
 
 from collections.abc import Callable

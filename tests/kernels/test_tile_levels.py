@@ -70,11 +70,10 @@ def test_tiles_are_configured_as_the_operations_want_them() -> None:
 
 
 BUILD = """
-from fastgru.kernels import table
+from fastgru.kernels.table import native
 from fastgru.simd.target import TARGET
-table.import_kernels()
 for op in ("bfloat16_panel", "bfloat16_panels", "int8_panel", "int8_panels", "bfloat16_gates"):
-    print(op, table._recipe(op, "float32").compile(op, TARGET).hex())
+    print(op, native(op, "float32").recipe.compile(op, TARGET).hex())
 """
 
 
