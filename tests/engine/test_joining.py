@@ -100,6 +100,7 @@ def test_what_stays_apart():
     reader = Node("linear", ("l0", "w9"), ("z",))
     assert len(join_alike(graph_of([*nodes, reader], constants | {"w9": normal(3, 5)}, [*ends, "z"])).nodes) == 5
     assert len(join_alike(graph_of(nodes, constants, ends), kept={"l0"}).nodes) == 4
+    assert len(join_alike(graph_of(*linears((30000, 30000)))).nodes) == 4  # copies of which would be worth nothing
     for more in ({"group": 2}, {"strides": [2, 1]}):
         nodes, constants, ends = convolutions()
         nodes[0] = Node("conv", nodes[0].inputs, nodes[0].outputs, CONV | more)

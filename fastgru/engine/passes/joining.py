@@ -18,6 +18,7 @@ from fastgru.graph import Array, Graph, Node
 __all__ = ["join_alike"]
 
 _AXES: Final = {"linear": -1, "conv": 1}  # of the outputs of a layer
+_MOST_WEIGHTS: Final = 1 << 18  # of all layers: joined they are copies, and large ones gain nothing
 _ELEMENT_WISE: Final = ("activation", "binary", "clip", "unary")
 
 
@@ -35,7 +36,7 @@ def join_alike(graph: Graph, kept: Collection[str] = ()) -> Graph:
         key = None if node.outputs[0] in taken else _kind(node, graph.constants)
         if key is not None:
             groups.setdefault(key, []).append(node)
-    alike = {nodes[0].outputs[0]: nodes for nodes in groups.values() if len(nodes) > 1}
+    alike = {nodes[0].outputs[0]: nodes for nodes in groups.values() if len(nodes) > 1 and _few(nodes, graph.constants)}
     if not alike:
         return graph
     constants, gone = dict(graph.constants), {n.outputs[0] for nodes in alike.values() for n in nodes[1:]}
@@ -65,6 +66,10 @@ def _kind(node: Node, constants: Mapping[str, Array]) -> Hashable | None:
     while kinds and kinds[-1] is None:
         kinds = kinds[:-1]
     return node.op, node.inputs[0], repr(sorted(node.attrs.items())), kinds, arrays[0].shape[1:]
+
+
+def _few(nodes: Sequence[Node], constants: Mapping[str, Array]) -> bool:
+    return sum(constants[node.inputs[1]].size for node in nodes) <= _MOST_WEIGHTS
 
 
 def _joined(nodes: Sequence[Node], constants: dict[str, Array]) -> list[Node]:
