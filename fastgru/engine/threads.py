@@ -55,10 +55,9 @@ class Team:
         for number, words in enumerate(self._words):
             words[[TEAM.number, TEAM.members, TEAM.shared, MEMBER.core]] = number, members, meeting, -1
             words[MEMBER.alone + TEAM.members] = 1
-        if hasattr(os, "sched_getaffinity"):
-            for core in os.sched_getaffinity(0):
-                if core < 64 * CPU_WORDS:
-                    self._control.view(np.uint64)[CONTROL.allowed + core // 64] |= np.uint64(1 << (core % 64))
+        for core in usable_cores():
+            if core < 64 * CPU_WORDS:
+                self._control.view(np.uint64)[CONTROL.allowed + core // 64] |= np.uint64(1 << (core % 64))
         self._team = _zeros(ROSTER.locks + members)
         self._team[ROSTER.size] = members
         self._team[[ROSTER.control, ROSTER.members]] = self._control.ctypes.data, self._words.ctypes.data
@@ -126,9 +125,11 @@ def check_threads(threads: int, spin_us: float = 0) -> None:
         )
 
 
-def usable_cores() -> int:
-    """How many cores the threads of this process may be on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def usable_cores() -> set[int]:
+    """The cores that threads of this process may be on, by number. A caller may have bound itself to one of them."""
+    if hasattr(os, "sched_getaffinity"):
+        return os.sched_getaffinity(0) | os.sched_getaffinity(os.getpid())
+    return set(range(os.cpu_count() or 1))
 
 
 def team_address(members: int) -> int:

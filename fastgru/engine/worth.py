@@ -88,7 +88,7 @@ class Sharing:
         return Joined(team_address(self.members), self._spin_ns, self._pays_asleep)
 
     def _is_worth(self, make_trial: Callable[[], Trial]) -> bool:
-        if usable_cores() < self.members:
+        if len(usable_cores()) < self.members:
             return False  # members that wait for each other on one core only take it from each other
         costs = wake_costs(self.members)
         least = costs.awake if self._spin_ns else costs.asleep

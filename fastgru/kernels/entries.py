@@ -289,6 +289,7 @@ def put(state, process, arrays, version):
 def work(control, member, lock):
     """The life of a worker: sleep until called, run, look out for the next call; ends when there is no program."""
     shared, words = pointer(control, "int64"), pointer(member, "int64")
+    words[MEMBER.core] = current_cpu()
     await_call(words, shared, lock, 0)
     while words[MEMBER.program] != 0:
         spin = words[MEMBER.spin]  # before the run ends: they are the next caller's then

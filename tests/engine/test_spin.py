@@ -208,13 +208,21 @@ def test_a_fork_while_workers_look_out(shared):
 def test_signals_in_between(shared):
     graph, inputs, expected = shared
     spinning, heard = Executable(graph, threads=2, spin_us=SPIN_US), []
-    before = signal.signal(signal.SIGALRM, lambda *_: heard.append(spinning.run(inputs)))
-    signal.setitimer(signal.ITIMER_REAL, 0.001, 0.0007)
+
+    def handle(*_: object) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)  # on a busy machine the next one would come into this call
+        heard.append(spinning.run(inputs))
+        signal.setitimer(signal.ITIMER_REAL, 0.0007)
+
+    before = signal.signal(signal.SIGALRM, handle)
+    signal.setitimer(signal.ITIMER_REAL, 0.001)
     try:
-        heard.extend(spinning.run(inputs) for _ in range(2000))
+        results = [spinning.run(inputs) for _ in range(2000)]
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    heard += results
     assert len(heard) > 2000
     assert all(np.array_equal(result[name], array) for result in heard for name, array in expected.items())
 
@@ -259,6 +267,30 @@ def test_a_process_on_one_core_runs_alone():
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no masks of cores here")
+@pytest.mark.skipif(len(threads.usable_cores()) < 2, reason="one core")
+def test_a_thread_that_has_bound_itself_to_a_core_has_a_team_on_others():
+    code = """
+        import threading
+
+        def call():
+            core = min(os.sched_getaffinity(0))
+            os.sched_setaffinity(0, {core})
+            gru, long = fastgru.GRU.from_torch(weights, threads=2, spin_us=50), np.tile(x, (200, 8, 1))
+            print(worth.Sharing(2, 1e9)._is_worth(None))  # there are enough cores for the two
+            worth.Sharing._is_worth = lambda self, trial: True
+            for _ in range(5):
+                assert np.array_equal(gru(long)[0][:3, :1], want)
+            assert core not in os.sched_getaffinity(threads._teams[2]._threads[0].native_id)
+
+        thread = threading.Thread(target=call)
+        thread.start()
+        thread.join()
+    """
+    done = run_python(code)
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
+
+
 @pytest.mark.parametrize("spin_us", [-1, float("nan"), float("inf"), 10_001, "50", None, True, 1j])
 def test_what_is_no_time_is_refused(shared, spin_us):
     for make in (Executable, fastgru.Model):
@@ -288,7 +320,7 @@ def test_models_and_layers_tell_their_time(shared):
 def test_the_choice_knows_a_team_that_is_awake(monkeypatch):
     """A gain between the costs of both is one in a loop of calls alone."""
     monkeypatch.setattr(worth, "wake_costs", lambda members: worth.Costs(20e-6, 1e-6))
-    monkeypatch.setattr(worth, "usable_cores", lambda: 2)
+    monkeypatch.setattr(worth, "usable_cores", lambda: {0, 1})
     monkeypatch.setattr(worth, "team_address", lambda members: 1)
 
     monkeypatch.setattr(worth, "_seconds", lambda trial, team: trial.taken(team), raising=True)

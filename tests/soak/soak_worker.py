@@ -49,7 +49,7 @@ class World:
         self.ids = np.random.default_rng(1).integers(0, 50, (400, 4))
         self.h0 = np.zeros((1, 4, H), np.float32)
         self.want: Array = fastgru.load(path)(self.ids, self.h0)[0]
-        self.model = fastgru.load(path, threads=2)
+        self.model = fastgru.load(path, threads=2, spin_us=self.random.choice([0, 50]))
         self.stream, self.at = self.model.stream(4), 0
         self.pool = fastgru.SessionPool(self.model, 8, batch_axes={"ids": 1})
 
