@@ -7,12 +7,16 @@ largest first, each at the lowest offset that is free for its whole life.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, chain
+from typing import Final
 
 from fastgru.engine.buffers import Buffer
 from fastgru.packing.aligned import ALIGNMENT
 
 __all__ = ["most_alive", "place"]
+
+_PART: Final = 32  # instructions
+_FEW_PARTS: Final = 4
 
 
 def most_alive(buffers: Sequence[Buffer]) -> int:
@@ -28,17 +32,23 @@ def most_alive(buffers: Sequence[Buffer]) -> int:
 def place(buffers: Sequence[Buffer]) -> int:
     """Set the offset of every buffer; returns the bytes that all of them take together."""
     placed: list[tuple[int, int, int, int]] = []  # first and last instruction, offset, end
+    long: list[tuple[int, int, int, int]] = []  # those of them that live long; the others by the parts they live in
+    short: dict[int, list[tuple[int, int, int, int]]] = {}
     total = 0
     for buffer in sorted(buffers, key=lambda b: -b.nbytes):
         first, last = buffer.first, buffer.last
         if first is None:
             continue
-        offset = 0
-        for start, end in sorted([(p[2], p[3]) for p in placed if p[0] <= last and first <= p[1]]):
+        parts, offset = range(first // _PART, last // _PART + 1), 0
+        is_short = len(parts) <= _FEW_PARTS
+        others = chain(long, *(short.get(part, ()) for part in parts)) if is_short else placed
+        for start, end in sorted([(p[2], p[3]) for p in others if p[0] <= last and first <= p[1]]):
             if offset + buffer.nbytes <= start:
                 break
             offset = max(offset, -(-end // ALIGNMENT) * ALIGNMENT)
         buffer.offset = offset
         placed.append((first, last, offset, offset + buffer.nbytes))
+        for known in [short.setdefault(part, []) for part in parts] if is_short else [long]:
+            known.append(placed[-1])
         total = max(total, offset + buffer.nbytes)
     return total

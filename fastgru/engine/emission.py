@@ -156,7 +156,7 @@ class Emitter(Memory):
             target.buffer.writer = instruction
         if self._before is not None and (loop := self.scopes[self._before].loop) is not None:
             instruction.block = self.scopes[self._before - 1]
-            self.instructions.insert(self.instructions.index(loop), instruction)
+            self.instructions.insert(self.place_of(loop), instruction)
             return
         instruction.block = self.scopes[-1]
         if self._ahead and self._together is not None:
@@ -164,6 +164,11 @@ class Emitter(Memory):
             self._together += 1
         else:
             self.instructions.append(instruction)
+
+    def place_of(self, instruction: Instruction) -> int:
+        """Where an instruction stands: from the end, as those that are asked for were emitted not long ago."""
+        steps = self.instructions
+        return next(i for i in reversed(range(len(steps))) if steps[i] is instruction)
 
     def touch(self, view: View) -> None:
         """Count that an instruction reads or writes a tensor."""

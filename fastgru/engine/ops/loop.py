@@ -239,7 +239,7 @@ class _Loop:
     def _work(self, begin: Jump, last: Jump) -> int:
         """What an iteration counts as between two looks at signals."""
         steps = self.builder.instructions
-        body = steps[steps.index(begin) + 1 : steps.index(last)]
+        body = steps[self.builder.place_of(begin) + 1 : self.builder.place_of(last)]
         views = [view for step in body for view in step.tensors if view is not None]
         return _WORK_OF_BYTES * (512 * len(body) + sum(view.size * itemsize(view.dtype) for view in views))
 
