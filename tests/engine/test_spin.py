@@ -207,23 +207,23 @@ def test_a_fork_while_workers_look_out(shared):
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers here")
 def test_signals_in_between(shared):
     graph, inputs, expected = shared
-    spinning, heard = Executable(graph, threads=2, spin_us=SPIN_US), []
+    spinning, heard, over = Executable(graph, threads=2, spin_us=SPIN_US), [], []
 
     def handle(*_: object) -> None:
-        signal.setitimer(signal.ITIMER_REAL, 0)  # on a busy machine the next one would come into this call
         heard.append(spinning.run(inputs))
-        signal.setitimer(signal.ITIMER_REAL, 0.0007)
+        if not over:  # only now: on a busy machine a timer that goes on by itself would come into this call
+            signal.setitimer(signal.ITIMER_REAL, 0.0007)
 
     before = signal.signal(signal.SIGALRM, handle)
     signal.setitimer(signal.ITIMER_REAL, 0.001)
     try:
         results = [spinning.run(inputs) for _ in range(2000)]
     finally:
+        over.append(True)
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-        signal.setitimer(signal.ITIMER_REAL, 0)
+    assert heard
     heard += results
-    assert len(heard) > 2000
     assert all(np.array_equal(result[name], array) for result in heard for name, array in expected.items())
 
 
