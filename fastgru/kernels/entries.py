@@ -9,12 +9,12 @@ from typing import Final
 
 from numba.core import types
 
-from fastgru.kernels.operands.team import ASLEEP, CONTROL, MEMBER, STATUS, TEAM
+from fastgru.kernels.operands.team import CONTROL, MEMBER, STATUS, TEAM
 from fastgru.kernels.operands.ticket import ARRAY, BANKS, REPORT, ROSTER, STATE, TICKET
 from fastgru.kernels.registry import BASES, called_by_python, kernel, native_entry
 from fastgru.kernels.run import COUNTS, HEAD, IN_USE, JUMPS, LOOKS, MEETS, MISFIT, PROGRAM
 from fastgru.kernels.table import FORKED, INTERRUPTED, PAUSED
-from fastgru.kernels.team import await_call, call_worker, keep_off, look_out, meet
+from fastgru.kernels.team import await_call, call_worker, keep_off, look_out, meet, worth_joining
 from fastgru.process import EPOCH, LOOK, MAIN
 from fastgru.simd.arrays import data_of, fits, holds, item_of
 from fastgru.simd.compiler import RAISED
@@ -34,8 +34,6 @@ __all__ = ["run_member"]
 
 # A look at the clock costs 20 ns; one for signals waits for the GIL, for which Python lets others wait 5 ms.
 _LOOK_NS: Final = 50_000_000
-# How long calls that want a team awake do without one of which a member had no core: it may be gone for milliseconds.
-_LATE_NS: Final = 50_000_000
 
 
 @native_entry("look", types.void(types.CPointer(types.int64)))
@@ -131,28 +129,6 @@ def _together(words, table, parity, look_by, team, spin):
 
 
 @kernel
-def _worth_joining(team, spin, sleeps):
-    """Whether to have the team: if it gains from one that sleeps; or all are awake, or calls come close enough together
-    for the next one to find it so, and no other work has kept a member from its core lately."""
-    if sleeps:
-        return True
-    members, awake, late = pointer(team[ROSTER.members], "int64"), True, atomic_load(team, ROSTER.late)
-    for i in range(1, team[ROSTER.size]):
-        awake = awake and atomic_load(offset(members, i * MEMBER.words), MEMBER.wake) != ASLEEP
-    if awake and late == 0:
-        return True
-    now = nanoseconds()
-    if pointer(members[TEAM.shared], "int64")[LATE] != 0:
-        late = now
-        atomic_store(team, ROSTER.late, late)
-        pointer(members[TEAM.shared], "int64")[LATE] = 0
-    if late != 0 and now - late < _LATE_NS:
-        return False
-    atomic_store(team, ROSTER.late, 0)
-    return awake or now - atomic_load(team, ROSTER.missed) < spin
-
-
-@kernel
 def _bind(ticket, table, inputs, outputs, process):
     """Put the addresses of arrays into `table`; False where one is not as the ticket says, or an output lies over
     another array."""
@@ -203,7 +179,7 @@ def _call(at, inputs, outputs, team, spin, sleeps):
         look_by = process[LOOK]
     status[STATUS.state] = release_gil()
     others = pointer(team, "int64")
-    joined = team != 0 and _worth_joining(others, spin, sleeps)
+    joined = team != 0 and worth_joining(others, spin, sleeps)
     if joined and atomic_exchange(others, ROSTER.busy, epoch) != epoch:
         awake = _together(words, table, parity, look_by, others, spin)
         shared = pointer(pointer(others[ROSTER.members], "int64")[TEAM.shared], "int64")

@@ -12,9 +12,10 @@ before; it writes `AWAKE` before its last meeting of the call, and nobody calls 
 import numpy as np
 
 from fastgru.kernels.operands.team import ASLEEP, AWAKE, CALLED, CONTROL, LOOK_WORK, MEMBER, STATUS, TEAM
+from fastgru.kernels.operands.ticket import ROSTER
 from fastgru.kernels.registry import BASES, kernel
 from fastgru.simd.interpreter import acquire_lock, nanoseconds, release_lock
-from fastgru.simd.memory import call_native, pointer
+from fastgru.simd.memory import call_native, offset, pointer
 from fastgru.simd.sizes import COUNT, CPU_WORDS, GENERATION, LATE, VERDICT
 from fastgru.simd.threads import (
     allow_cpus,
@@ -27,13 +28,15 @@ from fastgru.simd.threads import (
     relax,
 )
 
-__all__ = ["await_call", "barrier", "call_worker", "keep_off", "look_out", "meet", "share", "spend"]
+__all__ = ["await_call", "barrier", "call_worker", "keep_off", "look_out", "meet", "share", "spend", "worth_joining"]
 
 # Pauses before a waiting thread lets others run: longer than any step that keeps both cores busy should take.
 _PATIENCE = 2_000
 # Pauses between two looks at the clock, about half a microsecond; and how long they take where something else had the
 # core meanwhile, which then needs it more than a thread that waits for work.
 _PAUSES, _AWAY_NS = 16, 20_000
+# How long calls that want a team awake do without one of which a member had no core: it may be gone for milliseconds.
+_LATE_NS = 50_000_000
 
 
 @kernel
@@ -43,6 +46,28 @@ def call_worker(member, lock):
     if asleep:
         release_lock(lock)
     return asleep
+
+
+@kernel
+def worth_joining(team, spin, sleeps):
+    """Whether to have the team: if it gains from one that sleeps; or all are awake, or calls come close enough together
+    for the next one to find it so, and no other work has kept a member from its core lately."""
+    if sleeps:
+        return True
+    members, awake, late = pointer(team[ROSTER.members], "int64"), True, atomic_load(team, ROSTER.late)
+    for i in range(1, team[ROSTER.size]):
+        awake = awake and atomic_load(offset(members, i * MEMBER.words), MEMBER.wake) != ASLEEP
+    if awake and late == 0:
+        return True
+    now = nanoseconds()
+    if pointer(members[TEAM.shared], "int64")[LATE] != 0:
+        late = now
+        atomic_store(team, ROSTER.late, late)
+        pointer(members[TEAM.shared], "int64")[LATE] = 0
+    if late != 0 and now - late < _LATE_NS:
+        return False
+    atomic_store(team, ROSTER.late, 0)
+    return awake or now - atomic_load(team, ROSTER.missed) < spin
 
 
 @kernel
