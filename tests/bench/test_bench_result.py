@@ -14,12 +14,16 @@ from pages import load_tool
 from rich.console import Console
 
 from fastgru.bench.cases import Case
-from fastgru.bench.measure import Ratio
+from fastgru.bench.measure import Plan, Ratio
 from fastgru.bench.page import render_page
+from fastgru.bench.problem import gru_problem
 from fastgru.bench.report import print_report
 from fastgru.bench.result import Result, Row
+from fastgru.bench.suite import run_suite
 from fastgru.bench.words import ratio_of
 from fastgru.errors import InvalidModelError
+from fastgru.model import Model
+from fastgru.precisions import AUTO, WEIGHT_BYTES
 from fastgru.terminal import time_of
 
 readme = load_tool("bench_readme")
@@ -92,6 +96,20 @@ def test_rows_below_float32_show_errors_and_count_rivals_in_float32_only(result:
         assert "1e-02" in text
         assert "2e-07" in text
     assert "| step N=1 H=64, int8 | 1 us | 1e-02 |" in readme.section(shown)
+
+
+@pytest.mark.parametrize("asked", AUTO)
+def test_a_row_of_auto_shows_what_it_came_to_beside_float32(asked: str, quick_plan: Plan) -> None:
+    case = Case("sequence", 3, 2, 5, 64, precision=asked)
+    (row,) = run_suite([case], rivals=(), plan=quick_plan).rows
+    model = Model(gru_problem(case).graph, precision=asked)
+    assert row.weights == model.weight_precisions
+    (chosen,) = row.weights.values()
+    assert row.title == f"{case.title} ({chosen.precision})"
+    assert row.widest == chosen.precision
+    assert row.bound is not None
+    assert row.bound.weight_bytes == WEIGHT_BYTES[chosen.precision] * (192 * 5 + 3 * 192 * 64)
+    assert "fastgru float32" in row.ratios
 
 
 def test_the_readme_is_replaced_between_its_comments_only(result: Result) -> None:

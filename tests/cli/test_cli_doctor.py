@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from click.testing import Result
 
+from fastgru.engine.faster import HERE, TABLE
 from fastgru.kernels.table import table
 from fastgru.simd.target import TARGET, TARGETS
 
@@ -22,6 +23,10 @@ def test_the_machine_is_described(invoke: Callable[..., Result]) -> None:
     assert len(found["kernels"]) == len(table()) > 0
     assert {row["op"] for row in found["kernels"]} == {op for op, *_ in table()}
     assert "gru" in result.stdout
+    assert found["auto"]["row"] == HERE
+    for precision, least in found["auto"]["least"].items():
+        assert least == (None if TABLE[precision][HERE] is None else str(TABLE[precision][HERE]))
+        assert (least or "for no weights") in " ".join(result.stdout.split())
     above = [target.name for target in TARGETS[TARGETS.index(TARGET) + 1 :] if target[:2] == TARGET[:2]]
     assert list(found["target"]["missing"]) == above
     for name in above:

@@ -12,6 +12,9 @@ import pytest
 from click.testing import Result
 
 from fastgru.cli.charmodel import DATA
+from fastgru.load import load
+from fastgru.precisions import AUTO, WEIGHT_BYTES
+from fastgru.verify import verify
 
 Invoke = Callable[..., Result]
 
@@ -33,6 +36,18 @@ def test_a_tolerance_that_float32_cannot_keep_is_status_1(invoke: Invoke, gru_on
     assert "FAILS" in result.stdout
     assert "The outputs do not hold." in result.stdout
     assert invoke("verify", gru_onnx, "--tol", "1e-12", "--precision", "float64", "--no-runtimes").exit_code == 0
+
+
+@pytest.mark.parametrize("asked", AUTO)
+def test_auto_is_held_to_what_it_comes_to(asked: str) -> None:
+    file = DATA / "demo.safetensors"
+    chosen = {each.precision for each in load(file, precision=asked).weight_precisions.values()}
+    roughest = min(chosen, key=lambda precision: WEIGHT_BYTES[precision])
+    inputs = {"tokens": np.arange(12).reshape(1, 12), "h0": np.zeros((2, 1, 192), np.float32)}
+    report = verify(file, precision=asked, inputs=inputs, runtimes=False)
+    assert report.precision == roughest
+    if len(chosen) == 1:
+        assert report.checks == verify(file, precision=roughest, inputs=inputs, runtimes=False).checks
 
 
 def test_the_shipped_model_holds(invoke: Invoke) -> None:
