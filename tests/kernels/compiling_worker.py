@@ -4,16 +4,21 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 from fastgru.kernels import compiling, table
 from fastgru.kernels.run import plain_mode
 
+BESIDE = sys.argv[1] == "beside"
 here = []
 true_compiled = table.compiled
 
 
 def compiled(native: table.Native) -> object:
     here.append(native.name)
+    ends = time.monotonic() + 60
+    while BESIDE and not compiling._beside._done and time.monotonic() < ends:
+        time.sleep(0.01)  # a machine may be too busy for two, and this process would do all of it
     return true_compiled(native)
 
 
