@@ -3,7 +3,7 @@
     model = fastgru.load("model.onnx")
     y = model(x)
 
-Kernels are compiled by Numba for the CPU at hand the first time they are needed, and cached. Nothing that compiles is
+Kernels come with the wheel of a platform, or are compiled the first time they are needed, and cached. Nothing that compiles is
 imported before it is used.
 """
 
