@@ -3,8 +3,8 @@
     model = fastgru.load("model.onnx")
     y = model(x)
 
-Kernels come with the wheel of a platform, or are compiled the first time they are needed, and cached. Nothing that compiles is
-imported before it is used.
+Kernels come with the wheel of a platform, or are compiled the first time they are needed, and cached. Nothing that
+compiles is imported before it is used.
 """
 
 from __future__ import annotations

@@ -166,6 +166,20 @@ def test_running_a_model_needs_no_compiler() -> None:
     assert json.loads(run_python(code)) == []
 
 
+def test_what_takes_long_to_import_is_imported_where_it_is_needed() -> None:
+    """A start consists of imports: of these none is needed to read an ONNX file with a GRU and to run it."""
+    code = (
+        "import json, sys\n"
+        "import fastgru.model, fastgru.importers.onnx\n"
+        "from fastgru.kernels import run\n"
+        "heavy = ('llvmlite.binding', 'llvmlite.ir', 'ml_dtypes', 'statistics', 'secrets', 'importlib.resources',\n"
+        "         'hashlib', 'pathlib', 'subprocess', 'click', 'rich', 'yaml', 'onnx', 'fastgru.onnx_backend',\n"
+        "         'fastgru.importers.onnx.loops')\n"
+        "print(json.dumps([m for m in heavy if m in sys.modules]))\n"
+    )
+    assert json.loads(run_python(code)) == []
+
+
 def test_the_locks_of_the_package_are_those_of_one_file() -> None:
     """Any other would be found taken by a vanished thread after a fork, or by the thread that a handler interrupts."""
     takes_locks = re.compile(r"\b(R?Lock|Condition|Semaphore|Event|Queue|cached_property|SimpleQueue)\b\(?")

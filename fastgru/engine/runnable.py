@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -99,6 +98,8 @@ class Runnable(ABC):
     @once
     def fingerprint(self) -> str:
         """A hash of the graph and its weights, whatever the precision."""
+        import hashlib
+
         return hashlib.sha256(graph_to_bytes(self.graph)).hexdigest()
 
     def bind(self, inputs: Mapping[str, ArrayLike]) -> dict[str, Array]:

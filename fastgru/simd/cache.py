@@ -20,13 +20,15 @@ import os
 import sys
 import zlib
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from fastgru.simd.cpu import host_cpu
 from fastgru.simd.notices import say
 from fastgru.simd.target import TARGET, TUNED, Target
 from fastgru.simd.trusted import UntrustedError, open_folder
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = [
     "PREBUILT", "Entry", "cache_folder", "compiling_what", "describe", "home", "packed", "read", "read_kept",
@@ -54,8 +56,10 @@ class Entry(NamedTuple):
     code: bytes
 
 
-def _user_folder() -> tuple[Path, int]:
+def _user_folder() -> tuple["Path", int]:
     """Where, and the mode of what has to be made for it. Raises `RuntimeError` where there is no home."""
+    from pathlib import Path
+
     if configured := os.environ.get("FASTGRU_CACHE_DIR"):
         return Path(configured), 0o755
     if sys.platform == "darwin":
@@ -75,6 +79,7 @@ def source_hash() -> str:
 
 def _hash_of_files() -> str:
     import hashlib
+    from pathlib import Path
 
     root = Path(__file__).parent.parent
     digest = hashlib.sha256()

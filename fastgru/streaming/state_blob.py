@@ -1,6 +1,5 @@
 """A stream's state as bytes: a safetensors text of the arrays, behind a magic, a model's fingerprint and a checksum."""
 
-import hashlib
 from collections.abc import Mapping
 from typing import Final
 
@@ -14,10 +13,16 @@ _MAGIC: Final = b"fastgru-state-1\n"
 _DIGEST: Final = 32
 
 
+def _digest(body: bytes) -> bytes:
+    import hashlib
+
+    return hashlib.sha256(body).digest()
+
+
 def pack_state(state: Mapping[str, Array], fingerprint: str) -> bytes:
     """Magic, fingerprint (32 bytes), checksum of what follows (32 bytes), the arrays."""
     body = b"".join(tensor_file_chunks(state, {}))
-    return b"".join((_MAGIC, bytes.fromhex(fingerprint), hashlib.sha256(body).digest(), body))
+    return b"".join((_MAGIC, bytes.fromhex(fingerprint), _digest(body), body))
 
 
 def unpack_state(blob: bytes, fingerprint: str) -> dict[str, Array]:
@@ -32,7 +37,7 @@ def unpack_state(blob: bytes, fingerprint: str) -> dict[str, Array]:
     checksum, body = blob[head - _DIGEST : head], blob[head:]
     if model.hex() != fingerprint:
         raise StateError(f"saved state: of another model ({model.hex()[:12]}..., this is {fingerprint[:12]}...)")
-    if hashlib.sha256(body).digest() != checksum:
+    if _digest(body) != checksum:
         raise StateError("saved state: damaged, its checksum does not hold")
     try:
         file = read_tensor_file(body)

@@ -1,6 +1,5 @@
 """Tensor data in files beside the model: only in the model's own folder, and only as much as is there."""
 
-import hashlib
 import os
 from contextlib import ExitStack
 from typing import Final
@@ -90,6 +89,8 @@ class ExternalData:
 
     def _digest(self, location: str, content: Content) -> str:
         if location not in self._digests:
+            import hashlib
+
             digest = hashlib.sha1(usedforsecurity=False)
             for begin in range(0, len(content), _CHUNK):
                 digest.update(content.read(begin, begin + _CHUNK))
