@@ -90,6 +90,33 @@ def test_all_entries_are_objects_of_their_target(target: Target) -> None:
     check_heads(target)
 
 
+LOWERED = """
+import llvmlite.binding as llvm
+from fastgru.kernels.table import find
+from fastgru.simd import compiler, target
+from fastgru.simd.native import target_machine
+
+whole, made = compiler._Unlinked.whole, []
+compiler._Unlinked.whole = lambda library: made.append(whole(library)) or made[-1]
+for name in ("softmax", "int8_panel"):
+    find(name, "float32").recipe.compile("f", target.TARGET)
+for module in made:
+    assert module.triple == target.TARGET.triple, module.triple
+    assert module.data_layout == str(target_machine().target_data), module.data_layout
+    assert "llvm.x86" not in str(module) and "x86_64" not in str(module)
+print(len(made))
+"""
+
+
+@pytest.mark.parametrize("target", ["linux-aarch64", "macos-aarch64+i8mm+bf16"])
+def test_what_numba_lowers_is_of_the_target_and_of_nothing_else(target: str) -> None:
+    paths = [str(WORKER.parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "FASTGRU_TARGET": target}
+    command = [sys.executable, "-c", LOWERED]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "2\n", "")
+
+
 @pytest.mark.parametrize("code", [b"", b"no object code at all", b"\x7fELF\x01\x01\x01\x00" + bytes(60)])
 def test_what_is_no_object_is_told(code: bytes) -> None:
     with pytest.raises((ValueError, struct.error)):
