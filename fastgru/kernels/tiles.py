@@ -19,7 +19,8 @@ from numba.core import types
 from fastgru.kernels.gemm import GEMMFormat, make_panel
 from fastgru.kernels.operands.gemm import PANEL_VECTORS
 from fastgru.kernels.registry import kernel
-from fastgru.simd.amx import BLOCK_ROWS, TILE_ROWS, configure, make_block, release
+from fastgru.simd.amx import configure, make_block, release
+from fastgru.simd.amx_operations import BLOCK_ROWS, TILE_ROWS
 from fastgru.simd.memory import address, lanes_of, offset
 
 __all__ = ["make_panels", "one_panel", "panels_signature"]

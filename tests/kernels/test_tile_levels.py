@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fastgru.simd.amx import BLOCK_ROWS, CONFIGURATIONS
+from fastgru.simd.amx_operations import BLOCK_ROWS, CONFIGURATIONS
 from fastgru.simd.target import Target, why_not_runnable
 
 HERE = Path(__file__).parent
