@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
 
@@ -13,7 +16,7 @@ from fastgru.budget import PLAN_BYTES
 from fastgru.errors import InvalidModelError, UnsupportedModelError
 from fastgru.graph import Graph, Node, inlined
 from fastgru.precisions import Precision
-from fastgru.process import lock
+from fastgru.process import lock, short_lock
 from fastgru.sources import Content, Source, opened, source_name
 
 if TYPE_CHECKING:
@@ -94,13 +97,53 @@ def load(
     Raises `UnsupportedModelError` naming all that cannot be run and the way round, `InvalidModelError` for a damaged
     file, `UnreadTensorsError` for tensors left over, `FileNotFoundError`.
     """
-    _prepare("model")
-    from fastgru.kernels.run import plain_mode
-    from fastgru.model import Model
+    with _collector_paused():
+        _prepare("model")
+        from fastgru.kernels.run import plain_mode
+        from fastgru.model import Model
 
-    with plain_mode():
-        graph = load_graph(source, **options)
-    return Model(graph, precision=precision, threads=threads, spin_us=spin_us, plan_bytes=plan_bytes)
+        with plain_mode():
+            graph = load_graph(source, **options)
+        return Model(graph, precision=precision, threads=threads, spin_us=spin_us, plan_bytes=plan_bytes)
+
+
+class _Collector:
+    """Python's collector of cyclic garbage: how many calls want it paused, and whether it was on before them."""
+
+    pauses = 0
+    was_on = False
+    lock = short_lock()
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """No collection of cyclic garbage by any thread meanwhile.
+
+    Nearly all that a load makes stays, modules and a graph, and a collection would go over it again and again. A child
+    that forks in the middle has its collector back: of what pauses it there, no more than this thread is left.
+    """
+    try:  # around the pause, too: a signal handler may raise between any two lines
+        with _Collector.lock:
+            if _Collector.pauses == 0:
+                _Collector.was_on = gc.isenabled()
+            _Collector.pauses += 1
+            gc.disable()
+        yield
+    finally:
+        with _Collector.lock:
+            _Collector.pauses = max(0, _Collector.pauses - 1)
+            if _Collector.pauses == 0 and _Collector.was_on:
+                gc.enable()
+
+
+def _resume_collector() -> None:
+    if _Collector.pauses and _Collector.was_on:
+        gc.enable()
+    _Collector.pauses = 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_resume_collector)
 
 
 def from_architecture(

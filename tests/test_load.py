@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import re
 
 import pytest
@@ -31,3 +33,30 @@ def test_none_is_an_option_that_is_not_given() -> None:
         fastgru.load_graph(DEMO, outputs=[])
     with pytest.raises(fastgru.UnsupportedModelError, match="expected None or 'reference'"):
         fastgru.load_graph(DEMO, fallback="onnxruntime")
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_the_collector_is_as_it_was_after_a_load(on: bool) -> None:
+    before = gc.isenabled()
+    try:
+        (gc.enable if on else gc.disable)()
+        fastgru.load(DEMO)
+        assert gc.isenabled() is on
+        with pytest.raises(fastgru.InvalidModelError):
+            fastgru.load(b"no model")
+        assert gc.isenabled() is on
+    finally:
+        (gc.enable if before else gc.disable)()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_child_forked_in_the_middle_of_a_load_has_its_collector() -> None:
+    from fastgru.load import _collector_paused
+
+    with _collector_paused():
+        assert not gc.isenabled()
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if gc.isenabled() else 1)
+    assert gc.isenabled()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -192,6 +192,7 @@ def build_only() -> None:
 
 
 def builds_only() -> bool:
+    """Whether this process only builds kernels."""
     return _building
 
 
