@@ -105,7 +105,6 @@ def _build(
 def _wanted(request: dict[str, Any]) -> Iterator[Any]:
     """The native functions of a request: what Python calls, and what programs of the models have in them."""
     import fastgru
-    from fastgru.engine.executable import Executable
     from fastgru.kernels import table
     from fastgru.verify.cases import draw_cases
 
@@ -113,10 +112,9 @@ def _wanted(request: dict[str, Any]) -> Iterator[Any]:
     for file in request["files"]:
         model = fastgru.load(file, precision=request["precision"], **request["options"])
         runnable = model._runnable
-        whole |= not isinstance(runnable, Executable)  # whose partitions are known when they run
-        if isinstance(runnable, Executable):
-            for case in draw_cases(model.graph):
-                runnable.route({name: array.shape for name, array in runnable.bind(case.calls[0]).items()})
+        for case in draw_cases(model.graph):
+            shapes = {name: array.shape for name, array in runnable.bind(case.calls[0]).items()}
+            whole |= runnable.route(shapes) is None  # several programs, which are known when they run
     return (native for native in table.entries() if whole or not native.dtype or native.asked_for)
 
 

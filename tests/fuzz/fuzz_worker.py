@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import random
-import resource
 import signal
 import sys
 import traceback
@@ -19,6 +18,7 @@ from collections import Counter
 from pathlib import Path
 from types import FrameType
 
+from peak import peak_bytes
 from seed_files import FORMATS
 
 from fastgru.errors import FastGRUError
@@ -68,7 +68,7 @@ def main(name: str, count: str, seed: str, folder: str) -> None:
         outcomes[ends[0]] += 1
         if failures and failures[-1][0] == number:
             last.rename(Path(folder) / f"{name}-{seed}-{number}")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = peak_bytes() // 1024
     print(json.dumps({"outcomes": outcomes, "failures": failures, "peak_kib": peak}))
 
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import json
 import random
-import resource
 import signal
 import sys
 import traceback
@@ -35,6 +34,7 @@ from graph_spoil import run_between_fences, run_spoiled, spoiled_inputs
 from graph_strategies import RejectError, build_graph, graphs
 from hypothesis import HealthCheck, given, seed, settings
 from onnx import helper, printer
+from peak import peak_bytes
 
 SECONDS = 60
 SECONDS_SPOILED = 40  # the fences around some GiB are slow
@@ -87,7 +87,7 @@ class Run:
             (self.folder / "last.onnx").rename(self.folder / f"{number}.onnx")
 
     def report(self) -> None:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        peak = peak_bytes() // 1024
         report = {"outcomes": self.outcomes, "operators": self.operators, "failures": self.failures, "peak_kib": peak}
         print(json.dumps(report))
 

@@ -22,6 +22,7 @@ from types import FrameType
 from native_check import check_native
 from native_files import draw_graph
 from native_spoil import spoiled_bytes
+from peak import peak_bytes
 
 SECONDS = 10
 MEMORY = 12 << 30  # of addresses
@@ -61,7 +62,7 @@ def main(first: str, count: str, folder: str) -> None:
             operators.update(node.op for node in graph.nodes)
         if outcome == "failure":
             last.rename(Path(folder) / f"{number}.safetensors")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = peak_bytes() // 1024
     print(json.dumps({"outcomes": outcomes, "operators": operators, "failures": failures, "peak_kib": peak}))
 
 

@@ -72,10 +72,11 @@ def read_bounded(path: Path, *, reader: str = "fastgru.importers.weights:read_we
     """
     module, function = reader.split(":")
     code = (
-        f"import resource, sys\nfrom {module} import {function} as read\nfrom fastgru.errors import FastGRUError\n"
+        f"import sys\nsys.path.append({str(Path(__file__).parents[1])!r})\nfrom peak import peak_bytes\n"
+        f"from {module} import {function} as read\nfrom fastgru.errors import FastGRUError\n"
         "try:\n    read(sys.argv[1])\n    print('no error')\n"
         "except FastGRUError as error:\n    print(type(error).__name__, str(error)[:2000])\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+        "print(peak_bytes() // 1024)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(path)],

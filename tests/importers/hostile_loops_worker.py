@@ -12,6 +12,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,9 @@ from onnx import ModelProto, TensorProto, helper
 from onnx_build import make_model
 
 import fastgru
+
+sys.path.append(str(Path(__file__).parents[1]))
+from peak import peak_bytes
 
 V = {"v0": np.ones(3, np.float32)}
 ONE = np.float32(1)
@@ -112,8 +116,7 @@ def main(name: str) -> None:
     except fastgru.FastGRUError as raised:
         error = f"{type(raised).__name__}: {raised}"
     seconds = time.process_time() - start
-    unit = 1 if sys.platform == "darwin" else 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    peak = peak_bytes()
     print(json.dumps({"error": error, "seconds": seconds, "peak": peak}))
 
 
