@@ -6,7 +6,7 @@ A graph is made at the first call that needs it (one for each rank of the input,
 """
 
 from os import PathLike
-from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, Unpack
+from typing import Any, ClassVar, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -22,9 +22,7 @@ from fastgru.layers.arrays import as_lengths, float_input, int_input
 from fastgru.layers.builder import NetworkBuilder
 from fastgru.precisions import float_dtype_of
 from fastgru.process import lock
-
-if TYPE_CHECKING:
-    from fastgru.streaming import Stream
+from fastgru.streaming import Stream
 
 __all__ = ["Layer", "NetworkBuilder", "Options", "Value"]
 
@@ -118,7 +116,7 @@ class Layer:
         counts = graph.open("lengths", "int64", (None,), ("N",)) if lengths else None
         return graph.build(self.emit(graph, x, counts), with_states=with_states, name=type(self).__name__)
 
-    def stream(self, batch_size: int = 1) -> "Stream":
+    def stream(self, batch_size: int = 1) -> Stream:
         """A stream of frames that carries the state of every GRU from one to the next, starting from zeros.
 
         Frames, or chunks of any length, are shaped as a batch of `batch_size` rows is for a call; what comes out has
@@ -135,9 +133,6 @@ class Layer:
         runnable = self._runnable(self.default_rank, False, True, True)
         if not runnable.graph.states:
             raise StateError(f"{self!r} keeps no state from frame to frame: call it, there is nothing to stream")
-        with lock:  # which a fork waits for: a child could not finish an import of another thread
-            from fastgru.streaming import Stream
-
         return Stream(runnable, runnable.graph.states, batch_size)
 
     def _needs_last_frame(self) -> bool:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from numpy.typing import ArrayLike
 
@@ -16,11 +16,8 @@ from fastgru.exporters import to_onnx
 from fastgru.graph import Array, Graph, TensorSpec
 from fastgru.graphfile import write_graph
 from fastgru.precisions import AUTO, Precision
-from fastgru.process import lock
 from fastgru.reference.foreign import describe_nodes
-
-if TYPE_CHECKING:
-    from fastgru.streaming import Stream
+from fastgru.streaming import Stream
 
 __all__ = ["Model"]
 
@@ -140,7 +137,7 @@ class Model:
         *,
         state: Mapping[str, str] | None = None,
         batch_axes: Mapping[str, int] | None = None,
-    ) -> "Stream":
+    ) -> Stream:
         """A stream of frames that carries the state from one to the next, starting from zeros.
 
         batch_size: rows of the state where the model leaves them free.
@@ -150,9 +147,6 @@ class Model:
 
         Raises `StateError` where there is no state, or a pair does not fit.
         """
-        with lock:  # which a fork waits for: a child could not finish an import of another thread
-            from fastgru.streaming import Stream
-
         return Stream(self._runnable, self.graph.states if state is None else state, batch_size, batch_axes)
 
     def save(self, path: str | PathLike[str]) -> None:
