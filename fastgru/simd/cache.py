@@ -42,7 +42,7 @@ _SOURCES = ("simd", "kernels", "process.py")
 
 _MAGIC: Final = b"fastgru object 2\n"
 _SUFFIX: Final = ".fgo"
-_CHECKSUM: Final = 4  # bytes of zlib.crc32, against damage; what others may change is not read at all
+_CHECKSUM: Final = 32  # digits of zlib.crc32, against damage; what others may change is not read at all
 _MOST_BYTES: Final = 1 << 26
 
 
@@ -154,7 +154,7 @@ def _of_user(target: Target, name: str) -> bytes:
 
 
 def _checksum(body: bytes) -> bytes:
-    return zlib.crc32(body).to_bytes(_CHECKSUM, "little")
+    return f"{zlib.crc32(body):0{_CHECKSUM}x}".encode()
 
 
 def _parsed(target: Target, name: str, data: bytes) -> Entry | None:

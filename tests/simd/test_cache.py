@@ -161,9 +161,9 @@ def test_an_entry_that_does_not_link_is_compiled_anew(filled):
     package, cache = filled
     first = run(package, cache)
     path = Path(first["folder"]) / "softmax_float32.fgo"
-    magic, rest = path.read_bytes()[:17], path.read_bytes()[17 + 4 :]
+    magic, rest = path.read_bytes()[:17], path.read_bytes()[17 + 32 :]
     body = rest.split(b"\n", 1)[0] + b"\n" + b"no object code"
-    path.write_bytes(magic + zlib.crc32(body).to_bytes(4, "little") + body)
+    path.write_bytes(magic + f"{zlib.crc32(body):032x}".encode() + body)
     assert run(package, cache)["compiled"] == ["softmax_float32"]
 
 
