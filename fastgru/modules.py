@@ -1,4 +1,4 @@
-"""Every module of a folder imported: what registers itself needs no list of its files."""
+"""Modules by name: those of a folder, which register themselves, and those that are imported when they are needed."""
 
 import importlib
 import pkgutil
@@ -6,7 +6,9 @@ from collections.abc import Callable, Hashable
 from types import ModuleType
 from typing import Any, Final, TypeVar
 
-__all__ = ["enter", "import_all"]
+from fastgru.process import lock
+
+__all__ = ["enter", "import_all", "late"]
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -19,6 +21,15 @@ def import_all(package: str) -> tuple[ModuleType, ...]:
     path = importlib.import_module(package).__path__
     names = sorted(module.name for module in pkgutil.iter_modules(path) if not module.ispkg)
     return tuple(importlib.import_module(f"{package}.{name}") for name in names)
+
+
+def late(name: str) -> Any:
+    """A module that is imported when it is first needed, under the lock that forks wait for.
+
+    A child that is forked in the middle of an import of another thread would wait for its end without end.
+    """
+    with lock:
+        return importlib.import_module(name)
 
 
 def enter(table: dict[K, V], key: K, entry: V, function: Callable[..., Any]) -> None:

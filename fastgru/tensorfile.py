@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from fastgru.errors import InvalidModelError, UnsupportedModelError
 from fastgru.jsontext import parse_json
+from fastgru.modules import late
 from fastgru.records import dataclass
 from fastgru.sources import Content, Source, opened
 
@@ -52,9 +53,7 @@ class TensorFile:
 def _dtype(name: str) -> np.dtype[Any]:
     if name != "BF16":
         return _PLAIN[name]
-    import ml_dtypes
-
-    dtype: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+    dtype: np.dtype[Any] = np.dtype(late("ml_dtypes").bfloat16)
     return dtype
 
 

@@ -16,6 +16,7 @@ from fastgru.engine.passes.rows import kept_rows, weight_axes
 from fastgru.engine.precision import node_name
 from fastgru.graph import Graph, Node, inlined
 from fastgru.graphbuilder import GraphBuilder, Value
+from fastgru.modules import late
 from fastgru.packing.quantise import quantise_rows, round_bfloat16
 
 __all__ = ["with_lowp_weights"]
@@ -89,9 +90,7 @@ class _LowpWeights:
         return (replace(node, attrs={**node.attrs, **bodies}) if added else node), added
 
     def _bfloat16(self, name: str, matrix: Array) -> Value:
-        import ml_dtypes
-
-        return self.builder.constant(round_bfloat16(matrix).view(ml_dtypes.bfloat16), f"{name}/bfloat16")
+        return self.builder.constant(round_bfloat16(matrix).view(late("ml_dtypes").bfloat16), f"{name}/bfloat16")
 
     def _int8(self, name: str, matrix: Array, axis: int) -> Value:
         q, scale = quantise_rows(matrix.T if axis else matrix)

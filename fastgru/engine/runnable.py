@@ -20,6 +20,7 @@ from fastgru.engine.threads import check_threads
 from fastgru.errors import ShapeError
 from fastgru.graph import Graph, TensorSpec
 from fastgru.graphfile import graph_to_bytes
+from fastgru.modules import late
 from fastgru.precisions import Precision, float_dtype_of, split_precision
 from fastgru.process import once
 from fastgru.reference import bind_inputs
@@ -98,9 +99,7 @@ class Runnable(ABC):
     @once
     def fingerprint(self) -> str:
         """A hash of the graph and its weights, whatever the precision."""
-        import hashlib
-
-        return hashlib.sha256(graph_to_bytes(self.graph)).hexdigest()
+        return str(late("hashlib").sha256(graph_to_bytes(self.graph)).hexdigest())
 
     def bind(self, inputs: Mapping[str, ArrayLike]) -> dict[str, Array]:
         """The inputs as C-contiguous arrays of the dtypes that are computed in. Raises `ShapeError`."""

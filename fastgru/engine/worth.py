@@ -101,7 +101,7 @@ class Sharing:
             for team, taken in ((None, alone), (self.join(), together)):
                 trial(team)  # after which the weights are where it wants them, and the team is awake if it spins
                 taken.append(_seconds(trial, team))
-        bound, found = _WORTH * float(np.median(alone)), float(np.median(together))
+        bound, found = _WORTH * _median(alone), _median(together)
         self._pays_asleep = found + (costs.asleep - costs.awake if self._spin_ns else 0.0) < bound
         return found < bound
 
@@ -112,15 +112,19 @@ def _seconds(trial: Trial, team: Joined | None) -> float:
     return time.perf_counter() - start
 
 
+def _median(seconds: list[float]) -> float:
+    """NumPy's imports a part of NumPy first, in the middle of which another thread may fork."""
+    ordered, half = sorted(seconds), len(seconds) // 2
+    return (ordered[half] + ordered[~half]) / 2
+
+
 def wake_costs(members: int) -> Costs:
     """What it costs to call a team together for nothing, measured once. A program that saves less is not shared."""
     if members not in _costs:
         frame, team = CallFrame(_EMPTY), team_address(members)
 
         def cost(spin_ns: int) -> float:
-            return float(
-                np.median([_seconds(partial(frame.run, (), ()), Joined(team, spin_ns, True)) for _ in range(32)])
-            )
+            return _median([_seconds(partial(frame.run, (), ()), Joined(team, spin_ns, True)) for _ in range(32)])
 
         _costs[members] = Costs(cost(0), cost(_MEASURED_SPIN_NS))
     return _costs[members]

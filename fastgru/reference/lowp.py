@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.graph import Array
+from fastgru.modules import late
 from fastgru.reference.grid import LEAST_PEAK, MOST_STEPS, grid_steps
 
 __all__ = ["LEAST_PEAK", "PRODUCTS", "product_bfloat16", "product_int8", "quantised", "quantised_weights", "rounded"]
@@ -24,9 +25,7 @@ __all__ = ["LEAST_PEAK", "PRODUCTS", "product_bfloat16", "product_int8", "quanti
 
 def rounded(a: Array) -> Array:
     """The nearest bfloat16 of each number, as the dtype of a."""
-    import ml_dtypes
-
-    return a.astype(np.float32).astype(ml_dtypes.bfloat16).astype(a.dtype)
+    return a.astype(np.float32).astype(late("ml_dtypes").bfloat16).astype(a.dtype)
 
 
 def quantised(a: Array, steps: Array | float = MOST_STEPS) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 
 from fastgru.errors import InvalidModelError, ShapeError, UnsupportedModelError
 from fastgru.graph import DTYPES, Array
-from fastgru.modules import enter
+from fastgru.modules import enter, late
 from fastgru.process import once
 from fastgru.records import dataclass
 from fastgru.reference.attributes import check_attribute, test_of
@@ -66,9 +66,7 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
     if name not in DTYPES:
         raise UnsupportedModelError(f"dtype {name!r} is not one of {', '.join(DTYPES)}")
     if name == "bfloat16":
-        import ml_dtypes
-
-        name = ml_dtypes.bfloat16
+        name = late("ml_dtypes").bfloat16
     return np.dtype(name)
 
 

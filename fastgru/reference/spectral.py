@@ -6,6 +6,7 @@ from typing import Any, Final
 import numpy as np
 
 from fastgru.errors import ShapeError
+from fastgru.modules import late
 from fastgru.reference.attributes import Axis, Count
 from fastgru.reference.dims import Dim, Dims, Facts, Operand
 from fastgru.reference.operator import Array, need_floating, operator, same_dtype
@@ -93,10 +94,10 @@ def dft(x: Array, *, axis: Axis, length: Count | None = None, onesided: bool = F
     """
     need_floating("dft", x)
     axis, n, _, _ = dft_sizes(x.shape, axis, length, onesided=onesided, inverse=inverse)
-    numbers = x[..., 0] if x.shape[-1] == 1 else x[..., 0] + 1j * x[..., 1]
+    numbers, fft = x[..., 0] if x.shape[-1] == 1 else x[..., 0] + 1j * x[..., 1], late("numpy.fft")
     if onesided and inverse:
-        return np.asarray(np.fft.irfft(numbers, n, axis))[..., None].astype(x.dtype)
-    transform = np.fft.ifft if inverse else np.fft.rfft if onesided else np.fft.fft
+        return np.asarray(fft.irfft(numbers, n, axis))[..., None].astype(x.dtype)
+    transform = fft.ifft if inverse else fft.rfft if onesided else fft.fft
     y = transform(numbers, n, axis)
     return np.stack([y.real, y.imag], axis=-1).astype(x.dtype)
 

@@ -22,6 +22,7 @@ import zlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from fastgru.modules import late
 from fastgru.simd.cpu import host_cpu
 from fastgru.simd.notices import say
 from fastgru.simd.target import TARGET, TUNED, Target
@@ -58,8 +59,7 @@ class Entry(NamedTuple):
 
 def _user_folder() -> tuple["Path", int]:
     """Where, and the mode of what has to be made for it. Raises `RuntimeError` where there is no home."""
-    from pathlib import Path
-
+    Path = late("pathlib").Path
     if configured := os.environ.get("FASTGRU_CACHE_DIR"):
         return Path(configured), 0o755
     if sys.platform == "darwin":
@@ -78,15 +78,12 @@ def source_hash() -> str:
 
 
 def _hash_of_files() -> str:
-    import hashlib
-    from pathlib import Path
-
-    root = Path(__file__).parent.parent
-    digest = hashlib.sha256()
+    root = late("pathlib").Path(__file__).parent.parent
+    digest = late("hashlib").sha256()
     for name in _SOURCES:
         for path in sorted((root / name).rglob("*.py")) or [root / name]:
             digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()[:16]
+    return str(digest.hexdigest()[:16])
 
 
 @functools.cache
@@ -94,10 +91,8 @@ def _key(target: Target) -> str:
     """The name of a target's folder."""
     if not TUNED:
         return f"{target.name}-{source_hash()}"
-    import hashlib
-
     name, features = host_cpu()
-    return f"{target.name}-{name}-{hashlib.sha256((source_hash() + features).encode()).hexdigest()[:16]}"
+    return f"{target.name}-{name}-{late('hashlib').sha256((source_hash() + features).encode()).hexdigest()[:16]}"
 
 
 @functools.cache

@@ -5,6 +5,7 @@ from typing import Final
 
 from fastgru.errors import FastGRUError, StateError
 from fastgru.graph import Array
+from fastgru.modules import late
 from fastgru.tensorfile import read_tensor_file, tensor_file_chunks
 
 __all__ = ["pack_state", "unpack_state"]
@@ -14,9 +15,8 @@ _DIGEST: Final = 32
 
 
 def _digest(body: bytes) -> bytes:
-    import hashlib
-
-    return hashlib.sha256(body).digest()
+    digest: bytes = late("hashlib").sha256(body).digest()
+    return digest
 
 
 def pack_state(state: Mapping[str, Array], fingerprint: str) -> bytes:

@@ -7,6 +7,7 @@ import numpy as np
 
 from fastgru.errors import UnsupportedModelError
 from fastgru.importers.hdf5.block import Block
+from fastgru.modules import late
 from fastgru.records import dataclass
 
 __all__ = ["Datatype", "read_dataspace", "read_datatype"]
@@ -70,9 +71,7 @@ def read_datatype(block: Block) -> Datatype:
         return Datatype(size, None)
     if kind == _OPAQUE and size == 2:
         # NumPy has no bfloat16, so h5py writes those arrays as two opaque bytes; Keras writes nothing else so.
-        import ml_dtypes
-
-        return Datatype(2, np.dtype(ml_dtypes.bfloat16))
+        return Datatype(2, np.dtype(late("ml_dtypes").bfloat16))
     if kind == _VARIABLE and bits & 0x0F == 1:
         return Datatype(size, None, variable=True)
     raise _other(block, f"values of class {_CLASSES.get(kind, f'number {kind}')!r}")

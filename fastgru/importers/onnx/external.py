@@ -6,6 +6,7 @@ from typing import Final
 
 from fastgru.errors import InvalidModelError, UnsupportedModelError
 from fastgru.importers.onnx.proto import TensorProto
+from fastgru.modules import late
 from fastgru.sources import Content, opened
 
 __all__ = ["ExternalData"]
@@ -89,9 +90,7 @@ class ExternalData:
 
     def _digest(self, location: str, content: Content) -> str:
         if location not in self._digests:
-            import hashlib
-
-            digest = hashlib.sha1(usedforsecurity=False)
+            digest = late("hashlib").sha1(usedforsecurity=False)
             for begin in range(0, len(content), _CHUNK):
                 digest.update(content.read(begin, begin + _CHUNK))
             self._digests[location] = digest.hexdigest()

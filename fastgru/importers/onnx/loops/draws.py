@@ -13,6 +13,7 @@ from fastgru.graph import Node
 from fastgru.graphbuilder import BuiltNode, Value
 from fastgru.importers.onnx.loops.layout import Layout, arrangements, layouts_of
 from fastgru.importers.onnx.loops.trace import TracedBody
+from fastgru.modules import late
 from fastgru.records import dataclass
 from fastgru.reference.evaluate import evaluate, in_precision
 from fastgru.reference.linear import check_linear
@@ -120,7 +121,7 @@ class Trial:
 
     def draws(self) -> list[Draw]:
         """Random numbers for what comes in, and every value of the body that follows from them, by id."""
-        rng = np.random.default_rng(0)
+        rng = late("numpy.random").default_rng(0)
         fewest = min((self.rows * layout.width for layout in self.coming.values()), default=1)
         count = min(max(1 if self.rows >= _ENOUGH_ROWS else 2, _ENOUGH // fewest), _MOST_DRAWS)
         scales = np.resize(_SCALES, (count, self.rows))

@@ -13,6 +13,7 @@ from fastgru.importers.onnx.loops.draws import Draw, Trial
 from fastgru.importers.onnx.loops.iterations import Number
 from fastgru.importers.onnx.loops.layout import layout_of
 from fastgru.importers.onnx.loops.trace import TracedBody
+from fastgru.modules import late
 from fastgru.records import dataclass
 
 __all__ = ["Visibility", "held_state", "is_zero", "visibility"]
@@ -90,7 +91,7 @@ def _by_rows(
     known: tuple[list[Draw], list[Draw]],
 ) -> bool:
     """Whether each row goes by its own mask: tried with masks that differ from row to row."""
-    rng = np.random.default_rng(0)
+    rng = late("numpy.random").default_rng(0)
     masks = {id(root): rng.integers(0, 2, _shape(root, trial.rows)).astype(bool) for root in roots}
     if any(mask.size not in (1, trial.rows) for mask in masks.values()):
         return False

@@ -13,6 +13,7 @@ from fastgru.errors import UnsupportedModelError
 from fastgru.graphbuilder import BuiltNode, Value, build_body, needed_nodes
 from fastgru.importers.onnx.builder import OnnxGraphBuilder, Refused
 from fastgru.importers.onnx.registry import OnnxNode, operator
+from fastgru.process import lock
 from fastgru.reference.facts import ValueFacts, weights
 from fastgru.spec import RECURRENT
 
@@ -89,7 +90,8 @@ def _branch(node: OnnxNode, build: OnnxGraphBuilder, condition: Value) -> tuple[
 
 @operator("Loop", versions=(1, 11, 13, 16, 19, 21, 23, 24, 25), inputs=(2, None), outputs=None, limits=_LIMITS)
 def _loop(node: OnnxNode, build: OnnxGraphBuilder) -> tuple[Value, ...]:
-    from fastgru.importers.onnx.loops.form import loop_form
+    with lock:
+        from fastgru.importers.onnx.loops.form import loop_form
 
     return _iterated(node, build, loop_form(node))
 
@@ -98,13 +100,15 @@ def _loop(node: OnnxNode, build: OnnxGraphBuilder) -> tuple[Value, ...]:
 def _scan(node: OnnxNode, build: OnnxGraphBuilder) -> tuple[Value, ...]:
     if node.version < 9:
         raise node.unsupported("Scan with a batch axis, as before opset 9", "export with opset 9 or later")
-    from fastgru.importers.onnx.loops.form import scan_form
+    with lock:
+        from fastgru.importers.onnx.loops.form import scan_form
 
     return _iterated(node, build, scan_form(node))
 
 
 def _iterated(node: OnnxNode, build: OnnxGraphBuilder, form: LoopForm) -> tuple[Value, ...]:
-    from fastgru.importers.onnx.loops.recognise import recognise
+    with lock:
+        from fastgru.importers.onnx.loops.recognise import recognise
 
     if len(node.outputs) > len(form.states) + form.num_scans:
         raise node.invalid(f"{len(node.outputs)} outputs are named, the body has fewer")
@@ -122,7 +126,8 @@ def _iterated(node: OnnxNode, build: OnnxGraphBuilder, form: LoopForm) -> tuple[
 
 def _native(node: OnnxNode, build: OnnxGraphBuilder, form: LoopForm) -> Sequence[Value]:
     """A node of ours, or every iteration in a row where shapes change from one to the next and there are not many."""
-    from fastgru.importers.onnx.loops.native import native_loop
+    with lock:
+        from fastgru.importers.onnx.loops.native import native_loop
 
     try:
         return native_loop(node, build, form, steady=True)
