@@ -6,13 +6,14 @@ from collections.abc import Callable, Hashable
 from types import ModuleType
 from typing import Any, Final, TypeVar
 
-from fastgru.process import lock
+from fastgru.process import short_lock
 
 __all__ = ["enter", "import_all", "late"]
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
+_importing: Final = short_lock()
 _OWNERS: Final[dict[tuple[int, Hashable], tuple[str, str]]] = {}
 
 
@@ -24,11 +25,12 @@ def import_all(package: str) -> tuple[ModuleType, ...]:
 
 
 def late(name: str) -> Any:
-    """A module that is imported when it is first needed, under the lock that forks wait for.
+    """A module of others that is imported when it is first needed, under a lock that forks wait for.
 
-    A child that is forked in the middle of an import of another thread would wait for its end without end.
+    A child that is forked in the middle of an import of another thread would wait for its end without end. Whoever has
+    the package's lock, or is at work for him on another thread, may call this.
     """
-    with lock:
+    with _importing:
         return importlib.import_module(name)
 
 
