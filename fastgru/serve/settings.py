@@ -1,0 +1,255 @@
+"""Every option of the server, once: the command line, `serve.yaml` and the pages are made of the fields of `Settings`.
+
+A field has a default, a unit and its description. Numbers of bytes may be written with a unit ("16 MiB") wherever text
+is read. Nothing here needs the extra `serve`.
+"""
+
+import dataclasses
+import ipaddress
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Self
+
+from fastgru.errors import FastGRUError
+from fastgru.precisions import ASKED
+from fastgru.records import dataclass
+
+__all__ = ["NAME", "Settings", "SettingsError", "named_models", "read_value"]
+
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")  # of a model: it stands in URLs
+_UNITS: Final = {"": 1, "B": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
+_SIZE: Final = re.compile(r"(\d+)\s*([A-Za-z]*)")
+_ORIGIN: Final = re.compile(r"(?:https?://[^/?#\s@]+|[a-z][a-z0-9+.-]*-extension://[^/?#\s@]+|null|\*)")
+
+
+class SettingsError(FastGRUError, ValueError):
+    """An option of the server is unknown or wrong, or contradicts another; the message lists every fault at once."""
+
+
+def _option(default: Any, doc: str, unit: str = "", **more: Any) -> Any:
+    """unit: "seconds", "bytes" or "". least: the smallest number. choices: the texts that there are."""
+    return dataclasses.field(default=default, metadata={"doc": doc, "unit": unit, **more})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `fastgru serve` is told. Raises `SettingsError` for values that cannot be.
+
+    models: texts "PATH" or "NAME=PATH"; `named_models` gives their names and paths.
+    """
+
+    models: tuple[str, ...] = _option((), "The models: NAME=PATH, or PATH, whose name is that of the file.")
+    host: str = _option("127.0.0.1", "The address to listen at; 0.0.0.0 or :: for every interface.")
+    port: int = _option(8000, "The port to listen at; 0 takes one that is free.", least=0)
+    unix: Path | None = _option(None, "Listen at this Unix socket instead of a port.")
+    unix_mode: str = _option("0600", "The permissions of the Unix socket, in octal.")
+    precision: str | None = _option(
+        None, "What the kernels compute in; by default float32, or what a quantised file has.", choices=ASKED
+    )
+    threads: int = _option(1, "Threads of one computation.", least=1)
+    capacity: int = _option(16_384, "Sessions of a model that may be open at once.", least=1)
+    idle_seconds: float = _option(300.0, "A session that nobody uses for this long is closed.", "seconds", least=0.001)
+    deadline_seconds: float = _option(
+        30.0,
+        "A request must have come whole within this time, and is answered within it after; its own timeout may be"
+        " shorter.",
+        "seconds",
+        least=0.001,
+    )
+    drain_seconds: float = _option(
+        10.0, "After SIGTERM, what has been accepted has this long to finish.", "seconds", least=0
+    )
+    api_key_file: Path | None = _option(
+        None, "A file of API keys, one a line: name, role (user or admin), SHA-256 of the key in hexadecimal."
+    )
+    insecure: bool = _option(False, "Listen beyond this machine without API keys.")
+    tls_cert: Path | None = _option(None, "The certificate chain of the server, PEM; needs --tls-key.")
+    tls_key: Path | None = _option(None, "The private key of the certificate, PEM.")
+    tls_client_ca: Path | None = _option(None, "Only clients with a certificate of these authorities are served, PEM.")
+    allow_origin: tuple[str, ...] = _option(
+        (), "Pages of this origin (https://example.org) may use the server; * for all. Its host may be asked for, too."
+    )
+    log_format: str = _option("text", "How the log is written, to standard error.", choices=("text", "json"))
+    max_body_bytes: int = _option(16 << 20, "The largest body of a request.", "bytes", least=1)
+    max_in_flight_bytes: int = _option(256 << 20, "All bodies that are not answered yet.", "bytes", least=1)
+    max_header_bytes: int = _option(16 << 10, "The largest head of a request.", "bytes", least=256)
+    max_headers: int = _option(100, "The most headers of a request.", least=1)
+    max_message_bytes: int = _option(1 << 20, "The largest message of a WebSocket.", "bytes", least=1)
+    max_json_depth: int = _option(32, "The deepest nesting of JSON.", least=1)
+    max_connections_per_address: int = _option(1_024, "Connections from one address at once.", least=1)
+    keep_alive_seconds: float = _option(
+        75.0, "A connection without a request is closed after this time.", "seconds", least=0.001
+    )
+
+    def __post_init__(self) -> None:
+        faults = [fault for field in _fields() if (fault := _fault(field, getattr(self, field.name)))]
+        if not faults:
+            faults = [*self._contradictions()]
+        if faults:
+            raise SettingsError("; ".join(faults))
+
+    @classmethod
+    def read(cls, path: str | Path, /, **given: Any) -> Self:
+        """The settings of a YAML file, a mapping with the fields of this class; `given` goes before the file.
+
+        Relative paths are those from the folder of the file. Raises `SettingsError` for a file that is no such
+        mapping and for keys that there are not, and `OSError`.
+        """
+        import yaml
+
+        path = Path(path)
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+        if content is None:
+            content = {}
+        if not isinstance(content, dict):
+            raise SettingsError(f"{path}: a mapping of options was expected, not {type(content).__name__}")
+        names = {str(key).replace("-", "_"): value for key, value in content.items()}
+        if len(names) < len(content):
+            raise SettingsError(f"{path}: an option stands there twice, once with - and once with _")
+        try:
+            values = {
+                field.name: _placed(field, read_value(field.name, names.pop(field.name)), path.parent)
+                for field in _fields()
+                if field.name in names
+            }
+            if names:
+                raise SettingsError(f"unknown: {', '.join(map(repr, names))}; there are {', '.join(_names())}")
+            return cls(**values | given)
+        except SettingsError as error:
+            raise SettingsError(f"{path}: {error}") from None
+
+    @property
+    def is_local(self) -> bool:
+        """Only this machine can reach the server: it listens on loopback, or at a Unix socket."""
+        if self.unix is not None or self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    def _contradictions(self) -> list[str]:
+        """What single values do not show."""
+        faults = []
+        try:
+            named_models(self.models)
+        except SettingsError as error:
+            faults.append(str(error))
+        if (self.tls_cert is None) != (self.tls_key is None):
+            faults.append("tls_cert and tls_key go together")
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            faults.append("tls_client_ca needs tls_cert and tls_key")
+        if not self.is_local and self.api_key_file is None and not self.insecure:
+            faults.append(
+                f"{self.host} can be reached from other machines: give api_key_file, or insecure for a server that"
+                " anyone may use"
+            )
+        if self.max_body_bytes > self.max_in_flight_bytes:
+            faults.append("max_body_bytes is more than max_in_flight_bytes: such a request would never be taken")
+        return faults
+
+
+def named_models(models: Sequence[str]) -> dict[str, Path]:
+    """Name -> path of "PATH" and "NAME=PATH". Raises `SettingsError` for a name that is none, and for one given twice.
+
+    Text before a "=" that cannot be a name belongs to the path: "./a=b.onnx" is a path.
+    """
+    found: dict[str, Path] = {}
+    for text in models:
+        name, equals, path = text.partition("=")
+        if not equals or not NAME.fullmatch(name):
+            path = text
+            name = Path(text).stem
+            if not NAME.fullmatch(name):
+                raise SettingsError(
+                    f"{name!r}, the name of the file {text!r}, cannot be the name of a model, which has letters of"
+                    " ASCII, digits and ._-: give NAME=PATH"
+                )
+        if not path:
+            raise SettingsError(f"model {name!r} has no path")
+        if name in found:
+            raise SettingsError(f"two models have the name {name!r}: {str(found[name])!r} and {path!r}; give NAME=PATH")
+        found[name] = Path(path)
+    return found
+
+
+def read_value(name: str, value: Any) -> Any:
+    """The value of the field, from text of a command line or from YAML. What is wrong with it, `Settings` says.
+
+    models may be a mapping of names to paths, lists may be a single text, bytes may have a unit, and a mode read as a
+    number by YAML ("0600" is 384 there) is octal text again.
+    """
+    field = Settings.__dataclass_fields__[name]
+    if field.type == tuple[str, ...]:
+        if isinstance(value, Mapping):
+            return tuple(f"{key}={path}" for key, path in value.items())
+        return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list | tuple) else value
+    if field.type == Path | None:
+        return Path(value) if isinstance(value, str) else value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return float(value) if field.type is float else f"{value:04o}" if name == "unix_mode" else value
+    if isinstance(value, str) and field.type in (int, float):
+        return _number(field, value)
+    return value
+
+
+def _number(field: "dataclasses.Field[Any]", text: str) -> Any:
+    if field.metadata["unit"] == "bytes" and (size := _SIZE.fullmatch(text.strip())):
+        scale = _UNITS.get(size[2].upper())
+        return int(size[1]) * scale if scale else text
+    convert: Callable[[str], Any] = int if field.type is int else float
+    try:
+        return convert(text)
+    except ValueError:
+        return text
+
+
+def _placed(field: "dataclasses.Field[Any]", value: Any, folder: Path) -> Any:
+    """Paths of a file are those from its folder."""
+    if field.name == "models" and isinstance(value, tuple) and all(isinstance(item, str) for item in value):
+        return tuple(f"{name}={folder / path}" for name, path in named_models(value).items())
+    return folder / value if isinstance(value, Path) else value
+
+
+def _fields() -> "tuple[dataclasses.Field[Any], ...]":
+    return tuple(Settings.__dataclass_fields__.values())
+
+
+def _names() -> list[str]:
+    return [field.name for field in _fields()]
+
+
+def _fault(field: "dataclasses.Field[Any]", value: Any) -> str:
+    """What is wrong with the value alone, "" for nothing."""
+    what: str = f"{field.name} = {value!r}"
+    given = field.metadata
+    if field.type == tuple[str, ...]:
+        if not isinstance(value, tuple) or not all(isinstance(item, str) for item in value):
+            return f"{what}: texts were expected"
+        wrong = [item for item in value if field.name == "allow_origin" and not _ORIGIN.fullmatch(item)]
+        return f"{what}: no origin, which is like https://example.org:8443: {', '.join(wrong)}" if wrong else ""
+    kinds: dict[Any, Any] = {str | None: str, Path | None: Path}
+    if value is None and field.type in kinds:
+        return ""
+    kind: Any = kinds.get(field.type, field.type)
+    wanted: Any = (int, float) if kind is float else kind
+    if not isinstance(value, wanted) or isinstance(value, bool) != (kind is bool):
+        unit = given["unit"] and f", {given['unit']}"
+        return f"{what}: {_KINDS[kind]}{unit} was expected"
+    if "choices" in given and value not in given["choices"]:
+        return f"{what}: there are {', '.join(given['choices'])}"
+    if kind in (int, float) and not given["least"] <= value < math.inf:
+        return f"{what}: at least {given['least']} was expected"
+    if field.name == "port" and value > 65_535:
+        return f"{what}: at most 65535 was expected"
+    if field.name == "unix_mode" and not re.fullmatch(r"0?[0-7]{3}", value):
+        return f"{what}: three octal digits were expected, like 0660"
+    return f"{what}: an address was expected" if field.name == "host" and not value.strip() else ""
+
+
+_KINDS: Final = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", Path: "a path"}
