@@ -1,0 +1,17 @@
+"""What a request is refused with: an HTTP status, a sentence, and a fixed word that programs and metrics count by."""
+
+from fastgru.errors import FastGRUError
+
+__all__ = ["ServeError"]
+
+
+class ServeError(FastGRUError):
+    """A request that is not answered with numbers.
+
+    status: of HTTP. message: for people. reason: a short fixed word. retry_after_s: in how many seconds the same
+    request may be taken, None where another try makes no difference.
+    """
+
+    def __init__(self, status: int, message: str, *, reason: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.status, self.message, self.reason, self.retry_after_s = status, message, reason, retry_after_s
