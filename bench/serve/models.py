@@ -1,0 +1,42 @@
+"""The models of the measurements, made on the spot, and the frames that sessions send."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import fastgru
+from fastgru.graph import Graph, Node, TensorSpec
+from fastgru.spec import GRUSpec
+
+__all__ = ["frames_of", "gtcrn_frames", "save_gru"]
+
+Array = np.ndarray[Any, Any]
+
+
+def save_gru(path: Path, hidden: int = 64, seed: int = 0) -> Path:
+    """A GRU as wide as its input, x (T, N, H), h0 (1, N, H) -> y (T, N, H), hn."""
+    rng, H = np.random.default_rng(seed), hidden
+    shapes = {"wi": (3 * H, H), "wh": (3 * H, H), "bi": (3 * H,), "bh": (3 * H,)}
+    weights = {name: rng.normal(0, 1.6 / H**0.5, shape).astype(np.float32) for name, shape in shapes.items()}
+    node = Node("gru", ("x", "h0", "", "", *shapes), ("y", "hn"), {"spec": GRUSpec(H, H).to_dict()})
+    inputs = (
+        TensorSpec("x", "float32", (None, None, H), ("T", "N", None)),
+        TensorSpec("h0", "float32", (1, None, H), (None, "N", None)),
+    )
+    outputs = TensorSpec("y", "float32", None), TensorSpec("hn", "float32", None)
+    fastgru.Model(Graph(inputs, outputs, (node,), weights, {"h0": "hn"})).save(path)
+    return path
+
+
+def frames_of(hidden: int = 64, steps: int = 1, count: int = 61, seed: int = 1) -> list[Array]:
+    """Frames (steps, 1, H), of which sessions send one after the other, each from a place of its own on."""
+    x = np.random.default_rng(seed).standard_normal((count, steps, 1, hidden), dtype=np.float32)
+    return list(x)
+
+
+def gtcrn_frames(folder: Path) -> list[Array]:
+    with np.load(folder / "golden.npz") as arrays:
+        return list(np.ascontiguousarray(arrays["mix"].reshape(-1, 1, 257, 1, 2).astype(np.float32)))

@@ -1,0 +1,77 @@
+"""Twice as much as the server can do: what it refuses, how soon, and what those wait that it takes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bench.serve.load import Outcome, periodic, poisson
+from bench.serve.models import frames_of, save_gru
+from bench.serve.realtime import capacity
+from bench.serve.setting import Setting
+
+__all__ = ["overload"]
+
+STEPS = 200  # of the long request, at H = 256: some milliseconds
+
+
+def overload(setting: Setting) -> None:
+    _long_requests(setting)
+    _steps(setting)
+
+
+def _long_requests(setting: Setting) -> None:
+    """Requests without a sequence that take over a millisecond each, at random, at twice the capacity."""
+    model = save_gru(setting.folder / "wide.safetensors", 256)
+    frames = frames_of(256, STEPS, 5)
+    with setting.server(model) as server:
+        wire = setting.wire("binary", server, "wide")
+        with setting.load(wire, 8, frames) as load:
+            _without_sequences(load.connections)
+            rate = capacity(setting, f"requests of {STEPS} steps at H = 256", 8, lambda: load.closed_loop(2.0))
+            calm = load.open_loop(*poisson(8, 0.7 * rate, setting.seconds(20)))
+        wire = setting.wire("binary", server, "wide", timeout_us=int(2 * calm.us(99)))
+        with setting.load(wire, 256, frames) as load:
+            _without_sequences(load.connections)
+            outcome = load.open_loop(*poisson(256, 2 * rate, setting.seconds(30)), drop=True)
+    _report(setting, "2x overload, long requests", outcome, calm, rate)
+    refused = np.percentile(outcome.refusals, 99) / 1e6 if len(outcome.refusals) else float("nan")
+    setting.found("2x overload, long requests: p99 of refusals", refused, "ms", 2)
+
+
+def _without_sequences(connections: list) -> None:  # type: ignore[type-arg]
+    for connection in connections:
+        connection.messages = [connection.wire.encode(0, frame) for frame in connection.frames]
+        connection.first = connection.messages[connection.at % len(connection.messages)]
+
+
+def _steps(setting: Setting) -> None:
+    """Twice as many sessions with a step every 10 ms as one core serves."""
+    model, frames = save_gru(setting.folder / "gru.safetensors"), frames_of()
+    with setting.server(model) as server:
+        with setting.load(setting.wire("binary", server), 64, frames) as load:
+            rate = capacity(setting, "binary, steps at H = 64", 64, lambda: load.closed_loop(2.0))
+            calm = load.open_loop(*poisson(64, 0.7 * rate, setting.seconds(10)))
+        sessions = int(2 * rate / 100)
+        wire = setting.wire("binary", server, timeout_us=int(2 * calm.us(99)))
+        before = server.memory()
+        with setting.load(wire, sessions, frames) as load:
+            first = load.open_loop(*periodic(sessions, 100, 1.0), drop=True)
+            middle = server.memory()
+            outcome = load.open_loop(*periodic(sessions, 100, setting.seconds(30)), drop=True)
+            grown = server.memory() - middle
+            setting.note(f"{first.line()}; memory {before >> 10} KiB, then {middle >> 10}")
+            setting.replay(load, model, "2x overload, steps")
+    _report(setting, "2x overload, steps", outcome, calm, rate)
+    setting.found("2x overload, steps: memory grown", grown / (1 << 20), "MiB", 5)
+
+
+def _report(setting: Setting, title: str, outcome: Outcome, calm: Outcome, rate: float) -> None:
+    setting.note("70 % load: " + calm.line())
+    setting.note("overload: " + outcome.line())
+    good = outcome.statuses[200] / outcome.seconds / rate
+    setting.found(f"{title}: goodput, of the capacity", 100 * good, "%", 90, least=True)
+    setting.found(f"{title}: p99 of those admitted, over that at 70 % load", outcome.us(99) / calm.us(99), "x", 2)
+    others = sum(count for status, count in outcome.statuses.items() if status not in (200, 503))
+    setting.found(
+        f"{title}: refusals that are no 503, and frames without an answer", others + outcome.lost, "frames", 0
+    )

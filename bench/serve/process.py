@@ -1,0 +1,106 @@
+"""A server as a process of its own, on a core of its own, and what it takes: CPU time, memory, descriptors."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+
+__all__ = ["Process", "fastgru_server", "floor", "free_port", "on_core"]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@contextmanager
+def on_core(core: int) -> Iterator[None]:
+    """This thread on one core only, as long as this lasts; on machines of one core, nothing."""
+    before = os.sched_getaffinity(0)
+    if core in before:
+        os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+class Process:
+    """Started, and listening on `port`, when it is entered; ended when it is left."""
+
+    def __init__(self, words: Sequence[str], port: int, *, core: int | None = None, log: Path | None = None) -> None:
+        pinned = ["taskset", "-c", str(core)] if core is not None and shutil.which("taskset") else []
+        self.words, self.port, self.log = [*pinned, *words], port, log
+        self.ended: int | None = None
+
+    def __enter__(self) -> Process:
+        self.output = open(self.log, "wb") if self.log else None
+        target = self.output or subprocess.DEVNULL
+        self.process = subprocess.Popen(self.words, stdout=target, stderr=target)
+        self.pid = self.process.pid
+        end = time.monotonic() + 120
+        while time.monotonic() < end:
+            if self.process.poll() is not None:
+                break
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+            except OSError:
+                time.sleep(0.05)
+            else:
+                return self
+        self.__exit__(None, None, None)
+        said = self.log.read_text(errors="replace")[-2000:] if self.log else ""
+        raise RuntimeError(f"{' '.join(self.words)}: does not listen on port {self.port}\n{said}")
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        """SIGTERM, and SIGKILL to those that stay; `ended` is the status."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            self.ended = self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.ended = self.process.wait()
+        if self.output:
+            self.output.close()
+
+    def cpu_s(self) -> float:
+        """Of all its threads, from the scheduler, in nanoseconds' resolution."""
+        total = 0
+        for task in Path(f"/proc/{self.pid}/task").iterdir():
+            try:
+                total += int((task / "schedstat").read_text().split()[0])
+            except OSError:
+                continue
+        return total / 1e9
+
+    def memory(self) -> int:
+        """Bytes that are resident and its own."""
+        for line in Path(f"/proc/{self.pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Private_Dirty:"):
+                return int(line.split()[1]) * 1024
+        return 0
+
+    def descriptors(self) -> int:
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+
+def fastgru_server(model: Path, port: int, *options: str, core: int | None = None, log: Path | None = None) -> Process:
+    """`fastgru serve` of this Python."""
+    words = [sys.executable, "-m", "fastgru", "serve", str(model), "--port", str(port), *options]
+    return Process(words, port, core=core, log=log)
+
+
+def floor(kind: str, port: int, *arguments: str, core: int | None = None) -> Process:
+    """A process of `bench.serve.floors`."""
+    words = [sys.executable, "-m", "bench.serve.floors", kind, str(port), *arguments]
+    return Process(words, port, core=core)

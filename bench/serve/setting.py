@@ -1,0 +1,100 @@
+"""What every measurement shares: where the server and the client run, for how long, and what was found."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import fastgru
+from bench.serve.load import Connection, Load
+from bench.serve.process import Process, fastgru_server, free_port, on_core
+from bench.serve.wire import PROTOCOLS, Wire
+
+__all__ = ["Figure", "Setting"]
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number and what it should be. `holds` is None for what stands beside without a bound of its own."""
+
+    name: str
+    value: float
+    unit: str
+    bound: float | None = None
+    holds: bool | None = None
+
+    def line(self) -> str:
+        bound = "" if self.bound is None else f"at most {self.bound:g}" if self.unit != "share" else ""
+        verdict = {None: "", True: "holds", False: "MISSED"}[self.holds]
+        return f"{self.name:<64} {self.value:>12.4g} {self.unit:<8} {bound:<16} {verdict}"
+
+
+@dataclass
+class Setting:
+    """The server on one core, the client on another; `full` takes the times of the promise, else a tenth."""
+
+    folder: Path
+    full: bool = False
+    client_core: int = 0
+    server_core: int = 1
+    mlserver: Path | None = None
+    gtcrn: Path | None = None
+    verbose: bool = False
+    figures: list[Figure] = field(default_factory=list)
+    ids: Iterator[int] = field(default_factory=lambda: count(1))
+
+    def seconds(self, full: float) -> float:
+        return full if self.full else max(2.0, full / 10)
+
+    def found(self, name: str, value: float, unit: str, bound: float | None = None, *, least: bool = False) -> None:
+        """Print a figure; it holds where it is at most, or with `least` at least, its bound."""
+        holds = None if bound is None else bool(value >= bound if least else value <= bound)
+        figure = Figure(name, value, unit, bound, holds)
+        self.figures.append(figure)
+        line = figure.line()
+        print(line.replace("at most", "at least") if least else line, flush=True)
+
+    def note(self, text: str) -> None:
+        if self.verbose:
+            print(f"    {text}", flush=True)
+
+    def write(self, path: Path) -> None:
+        path.write_text(json.dumps([asdict(figure) for figure in self.figures], indent=1))
+
+    @contextmanager
+    def server(self, model: Path, *options: str) -> Iterator[Process]:
+        port = free_port()
+        log = self.folder / f"server-{port}.log"
+        with fastgru_server(model, port, *options, core=self.server_core, log=log) as process:
+            yield process
+        if process.ended != 0:
+            raise RuntimeError(f"the server ended with {process.ended}\n{log.read_text(errors='replace')[-2000:]}")
+
+    @contextmanager
+    def load(self, wire: Wire, sessions: int, frames: Sequence[Array]) -> Iterator[Load]:
+        """So many sessions, each with a connection, from a core of its own."""
+        with on_core(self.client_core):
+            load = Load([Connection(wire, next(self.ids), frames, 7 * i) for i in range(sessions)])
+            try:
+                yield load
+            finally:
+                load.close()
+
+    def wire(self, protocol: str, process: Process, model: str = "gru", **more: Any) -> Wire:
+        return PROTOCOLS[protocol](process.port, model, **more)
+
+    def replay(self, load: Load, model: Path, name: str, most: int = 16) -> None:
+        """Push what up to so many sessions sent into a stream in process: how many got other bits."""
+        loaded = fastgru.load(model)
+        some = load.connections[:: max(1, len(load.connections) // most)]
+        wrong = sum(connection.replay(loaded.stream(1)) != connection.digest for connection in some)
+        self.found(f"{name}: of {len(some)} sessions replayed in process, other bits", wrong, "sessions", 0)

@@ -1,0 +1,93 @@
+"""What the server adds: to the latency of a raw TCP echo, and in CPU time a step."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from bench.serve.load import Load, Outcome
+from bench.serve.models import frames_of, save_gru
+from bench.serve.process import Process, floor, free_port
+from bench.serve.setting import Setting
+from bench.serve.wire import Echo, Json, Raw, Wire
+
+__all__ = ["added", "cpu"]
+
+ADDED_US = {"binary": 25, "json": 35, "websocket": 20}
+CPU_US = {"binary": 45, "websocket": 30, "json": None}
+RIVAL = Path(__file__).with_name("rival_mlserver.py")
+
+
+def added(setting: Setting) -> None:
+    """p50 of one connection beside an echo of as many bytes, in turn, in rounds."""
+    frames, model = frames_of(), save_gru(setting.folder / "gru.safetensors")
+    rounds, seconds = (30, 0.3) if setting.full else (8, 0.15)
+    with setting.server(model) as server, ExitStack() as stack:
+        for protocol, bound in ADDED_US.items():
+            wire = setting.wire(protocol, server)
+            size = len(wire.encode(1, frames[0]))
+            echo = stack.enter_context(floor("echo", free_port(), str(size), core=setting.server_core))
+            ours, theirs = [], []
+            with setting.load(wire, 1, frames) as load, setting.load(Echo(echo.port, size), 1, frames) as floor_load:
+                for _ in range(rounds):
+                    theirs.append(floor_load.closed_loop(seconds).latencies)
+                    ours.append(load.closed_loop(seconds).latencies)
+                setting.replay(load, model, protocol)
+            before, after = (float(np.median(np.concatenate(each))) / 1e3 for each in (theirs, ours))
+            setting.found(f"p50, raw TCP echo of {size} bytes", before, "us")
+            setting.found(f"p50 of {protocol} above it", after - before, "us", bound)
+
+
+def cpu(setting: Setting) -> None:
+    """CPU time of the server for a step, 64 connections in a closed loop, ours and others' in one run."""
+    frames, model, seconds = frames_of(), save_gru(setting.folder / "gru.safetensors"), setting.seconds(20)
+    with floor("echo", free_port(), "256", core=setting.server_core) as process:
+        _step(setting, process, Echo(process.port, 256), "raw TCP echo", seconds, None)
+    for kind, name in (("raw", "uvicorn, body sent back"), ("numpy", "uvicorn with a step in NumPy")):
+        with floor(kind, free_port(), core=setting.server_core) as process:
+            _step(setting, process, Raw(process.port), name, seconds, None)
+    if setting.mlserver is not None:
+        with mlserver(setting, setting.mlserver) as process:
+            _step(setting, process, Json(process.port), "MLServer with a step in NumPy, JSON", seconds, None)
+    for protocol, bound in CPU_US.items():
+        with setting.server(model) as process, setting.load(setting.wire(protocol, process), 64, frames) as load:
+            _closed(setting, process, load, protocol, seconds, bound)
+            setting.replay(load, model, protocol)
+
+
+def _step(setting: Setting, process: Process, wire: Wire, name: str, seconds: float, bound: float | None) -> None:
+    with setting.load(wire, 64, frames_of()) as load:
+        _closed(setting, process, load, name, seconds, bound)
+
+
+def _closed(setting: Setting, process: Process, load: Load, name: str, seconds: float, bound: float | None) -> Outcome:
+    load.closed_loop(0.5)
+    before = process.cpu_s()
+    outcome = load.closed_loop(seconds)
+    took = process.cpu_s() - before
+    answered = max(1, outcome.statuses[200])
+    setting.found(f"CPU a step of {name}", 1e6 * took / answered, "us", bound)
+    setting.note(outcome.line())
+    if refused := outcome.sent - outcome.statuses[200]:
+        setting.found(f"frames of {name} without an output", refused, "frames", 0)
+    return outcome
+
+
+@contextmanager
+def mlserver(setting: Setting, python: Path) -> Iterator[Process]:
+    """MLServer of another environment, one process, with a GRU step in NumPy and a state for every sequence."""
+    folder, port = setting.folder / "mlserver", free_port()
+    folder.mkdir(exist_ok=True)
+    shutil.copy(RIVAL, folder / "rival_mlserver.py")
+    settings = {"http_port": port, "grpc_port": free_port(), "metrics_port": free_port(), "parallel_workers": 0}
+    (folder / "settings.json").write_text(json.dumps({**settings, "host": "127.0.0.1", "debug": False}))
+    described = {"name": "gru", "implementation": "rival_mlserver.Step"}
+    (folder / "model-settings.json").write_text(json.dumps(described))
+    words = [str(python), "-c", "from mlserver.cli import main; main()", "start", str(folder)]
+    with Process(words, port, core=setting.server_core, log=setting.folder / "mlserver.log") as process:
+        yield process
