@@ -114,7 +114,8 @@ def _wanted(request: dict[str, Any]) -> Iterator[Any]:
         runnable = model._runnable
         for case in draw_cases(model.graph):
             shapes = {name: array.shape for name, array in runnable.bind(case.calls[0]).items()}
-            whole |= runnable.route(shapes) is None  # several programs, which are known when they run
+            if runnable.route(shapes) is None:  # several programs, of which one reads what another has made
+                runnable.plan(case.calls[0])
     return (native for native in table.entries() if whole or not native.dtype or native.asked_for)
 
 

@@ -24,7 +24,7 @@ from fastgru.graph import Graph
 from fastgru.kernels.run import plain_mode
 from fastgru.precisions import Precision
 from fastgru.process import lock
-from fastgru.reference.evaluate import with_plain_weights
+from fastgru.reference.evaluate import run_graph, with_plain_weights
 
 __all__ = ["Executable"]
 
@@ -100,6 +100,11 @@ class Executable(Runnable):
             self.budget.add((id(self), key), route.nbytes, partial(self._routes.pop, key, None))
             self._routes[key] = route
             return route
+
+    def plan(self, inputs: Mapping[str, ArrayLike]) -> dict[str, Array]:
+        arrays = self.bind(inputs)
+        self._route({name: a.shape for name, a in arrays.items()})
+        return run_graph(self.graph, arrays, dtype=self.float_dtype)
 
     def run(self, inputs: Mapping[str, ArrayLike], out: Mapping[str, Array] | None = None) -> dict[str, Array]:
         if (results := self._run_again(inputs, out)) is not None:

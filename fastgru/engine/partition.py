@@ -6,7 +6,7 @@ Between two partitions every value is an array (or whatever ONNX hands on, from 
 shape and dtype that came; an executable is made when its dtypes first come, and plans a program for each shape.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NoReturn
 
@@ -30,6 +30,8 @@ from fastgru.reference.loop import iterations
 from fastgru.reference.operator import is_floating
 
 __all__ = ["Partitioned", "Reweighted", "foreign_nodes", "make_runnable"]
+
+_Run = Callable[[Executable, Mapping[str, Any]], dict[str, Array]]
 
 
 def make_runnable(
@@ -88,11 +90,17 @@ class Partitioned(Runnable):
         check_supported(replace(graph, nodes=tuple(node for node in graph.nodes if node.op != FOREIGN)))
 
     def run(self, inputs: Mapping[str, ArrayLike], out: Mapping[str, Array] | None = None) -> dict[str, Array]:
+        results = self._outputs(inputs, Executable.run)
+        return results if out is None else copied_out(results, out)
+
+    def plan(self, inputs: Mapping[str, ArrayLike]) -> dict[str, Array]:
+        return self._outputs(inputs, Executable.plan)
+
+    def _outputs(self, inputs: Mapping[str, ArrayLike], run: _Run) -> dict[str, Array]:
         values: dict[str, Any] = {**self.graph.constants, **self.bind(inputs)}
         for partition in self._partitions:
-            values.update(partition.run(values))
-        results = {spec.name: self._output(spec, values[spec.name]) for spec in self.graph.outputs}
-        return results if out is None else copied_out(results, out)
+            values.update(partition.run(values, run))
+        return {spec.name: self._output(spec, values[spec.name]) for spec in self.graph.outputs}
 
     def _output(self, spec: TensorSpec, value: Any) -> Array:
         if not isinstance(value, np.ndarray):
@@ -157,12 +165,17 @@ class Reweighted(Runnable):
 
     def run(self, inputs: Mapping[str, ArrayLike], out: Mapping[str, Array] | None = None) -> dict[str, Array]:
         bound = self.bind(inputs)
-        rest = self._weighted(bound)
+        rest = self._weighted(bound, self._weights.run)
         return rest.run({spec.name: bound[spec.name] for spec in rest.inputs}, out)
 
-    def _weighted(self, bound: Mapping[str, Array]) -> Runnable:
-        """The rest of the graph with the weights that these inputs give."""
-        results = self._weights.run({spec.name: bound[spec.name] for spec in self._weights.inputs})
+    def plan(self, inputs: Mapping[str, ArrayLike]) -> dict[str, Array]:
+        bound = self.bind(inputs)
+        rest = self._weighted(bound, self._weights.plan)
+        return rest.plan({spec.name: bound[spec.name] for spec in rest.inputs})
+
+    def _weighted(self, bound: Mapping[str, Array], run: Callable[[dict[str, Array]], dict[str, Array]]) -> Runnable:
+        """The rest of the graph with the weights that `run` makes of these inputs."""
+        results = run({spec.name: bound[spec.name] for spec in self._weights.inputs})
         arrays = [results[name] for name in self._given]
         last = self._last
         if last is not None and all(a.tobytes() == b.tobytes() for a, b in zip(arrays, last[0], strict=True)):
@@ -179,7 +192,7 @@ class Reweighted(Runnable):
 
     def profile(self, inputs: Mapping[str, ArrayLike]) -> list[Timing]:
         bound = self.bind(inputs)
-        rest = self._weighted(bound)
+        rest = self._weighted(bound, self._weights.run)
         return rest.profile({spec.name: bound[spec.name] for spec in rest.inputs})
 
     @property
@@ -231,7 +244,7 @@ class _Partition:
         self._specs = {spec.name: spec for spec in owner.graph.inputs}
         self._executables: dict[tuple[str, ...], Executable] = {}
 
-    def run(self, values: Mapping[str, Any]) -> dict[str, Any]:
+    def run(self, values: Mapping[str, Any], run: _Run) -> dict[str, Any]:
         first = self._nodes[0]
         if first.op == FOREIGN:
             results = evaluate_foreign(first, [values[name] if name else None for name in first.inputs])
@@ -239,7 +252,7 @@ class _Partition:
         if not self._gives:
             return {}
         given = {name: values[name] for name in self._reads}
-        return dict(self._executable(given).run(given))
+        return dict(run(self._executable(given), given))
 
     def _executable(self, given: Mapping[str, Any]) -> Executable:
         dtypes = tuple(self._dtype(name, value) for name, value in given.items())

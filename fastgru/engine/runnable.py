@@ -78,6 +78,13 @@ class Runnable(ABC):
         """The program for inputs of these shapes, ready to be called; None where no single program does the work."""
 
     @abstractmethod
+    def plan(self, inputs: Mapping[str, ArrayLike]) -> dict[str, Array]:
+        """Plan every program that a run on these inputs needs, and run none; the outputs are those of the definition.
+
+        Raises `ShapeError` where an array does not fit.
+        """
+
+    @abstractmethod
     def profile(self, inputs: Mapping[str, ArrayLike]) -> list[Timing]:
         """How long each instruction of one run on these inputs takes, in order, on one thread.
 

@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from fastgru.graph import Graph, Node, TensorSpec
+from fastgru.graphfile import write_graph
 from fastgru.simd.target import TARGET, TARGETS, runnable
+from fastgru.spec import GRUSpec
 
 pytestmark = pytest.mark.timeout(1300)  # five targets are compiled for
 
@@ -78,6 +81,38 @@ def test_what_was_built_is_warm_under_every_target_that_it_was_built_for(folder:
         done = python(folder, "-c", RUN, **settings)
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout) == [target.name, [], False]
+
+
+SEVERAL = """
+import json, sys
+import numpy as np
+import fastgru
+
+model = fastgru.load("several.safetensors")
+feeds = {spec.name: np.ones([n or 3 for n in spec.shape], np.float32) for spec in model.inputs}
+assert np.isfinite(model.run(feeds)["z"]).all()
+numba = "numba" in sys.modules
+from fastgru.kernels.table import compiled_by_this_process
+print(json.dumps([compiled_by_this_process(), numba]))
+"""
+
+
+def test_a_model_of_several_programs_has_those_kernels_built_that_it_needs(folder: Path) -> None:
+    """Some weights of this one come with the call, so that what is planned depends on what was computed before."""
+    specs = {"x": (None, None, 8), "w": (24, 8), "r": (24, 8)}
+    nodes = (
+        Node("unary", ("w",), ("v",), {"kind": "sin"}),
+        Node("gru", ("x", "", "", "", "v", "r", "", ""), ("y", "h"), {"spec": GRUSpec(8, 8).to_dict()}),
+        Node("softmax", ("y",), ("z",), {"axis": -1}),
+    )
+    inputs = tuple(TensorSpec(name, "float32", shape) for name, shape in specs.items())
+    write_graph(Graph(inputs, (TensorSpec("z", "float32", None),), nodes, {}), folder / "several.safetensors")
+    other = next(target for target in TARGETS if target.system == TARGET.system and target.is_x86 != TARGET.is_x86)
+    told = build(folder, "build", "--target", f"{TARGET.name},{other.name}", "-o", "needed", "several.safetensors")
+    assert all(int(line.split()[1]) < 40 for line in told.splitlines()), told
+    done = python(folder, "-c", SEVERAL, FASTGRU_CACHE_DIR=str(folder / "needed"))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [[], False]
 
 
 def test_warmup_fills_the_cache_for_other_targets_too(folder: Path) -> None:

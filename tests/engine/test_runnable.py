@@ -11,7 +11,8 @@ from onnx import helper
 
 import fastgru
 from fastgru import Stream
-from fastgru.engine import Runnable, make_runnable
+from fastgru.engine import Executable, Runnable, make_runnable
+from fastgru.engine.route import Route
 from fastgru.errors import ShapeError, StateError, UnsupportedModelError
 from fastgru.graph import Graph, Node, TensorSpec
 from fastgru.reference.foreign import foreign_node
@@ -64,6 +65,30 @@ def test_both_run_bind_and_carry_a_state(foreign):
     for pairs in ({}, {"s": "m"}, {"s": "n", "x": "y"}):
         with pytest.raises(StateError):
             Stream(made, pairs)
+
+
+@pytest.mark.parametrize("foreign", [False, True])
+def test_both_plan_what_they_run_and_give_what_is_defined(foreign, monkeypatch):
+    made, x = runnable(foreign=foreign), np.diag([2.0, 3.0, 4.0]).astype(np.float32)
+    planned: list[dict[str, tuple[int, ...]]] = []
+    plan = Executable._route
+
+    def route(self, shapes):
+        planned.append(dict(shapes))
+        return plan(self, shapes)
+
+    monkeypatch.setattr(Executable, "_route", route)
+    made.run({"x": x, "s": x})
+    run, planned[:] = list(planned), []
+    with monkeypatch.context() as patch:
+        patch.setattr(Route, "call", None)
+        results = made.plan({"x": x, "s": x})
+    assert planned == run
+    assert all(array.dtype == np.float32 for array in results.values())
+    np.testing.assert_array_equal(results["y"], np.float32(24) if foreign else x)
+    np.testing.assert_array_equal(results["n"], 2 * x)
+    with pytest.raises(ShapeError):
+        made.plan({"x": x[:, :2], "s": x})
 
 
 def test_each_says_what_it_cannot():
