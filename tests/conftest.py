@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from slowness import SLOWNESS, within
 
 # No test may fail for want of speed: machines are shared.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -15,6 +16,16 @@ settings.load_profile("untimed")
 
 # The width that a terminal or a runner of tests names would cut what commands print.
 os.environ.pop("COLUMNS", None)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The limits of time of all tests are for this machine."""
+    if SLOWNESS == 1:
+        return
+    usual = float(config.getoption("timeout", None) or config.getini("timeout"))
+    for item in items:
+        own = item.get_closest_marker("timeout")
+        item.add_marker(pytest.mark.timeout(within(own.args[0] if own else usual)), append=False)
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from slowness import within
 
 from fastgru.cli import main
 from fastgru.cli.charmodel import ALLOWED, DATA, CharModel, Timing
@@ -133,7 +134,12 @@ def test_a_second_process_compiles_nothing(model: CharModel) -> None:
         "print(json.dumps([compiled_by_this_process(), [row for row in table() if row[3] == 'cached']]))\n"
     )
     result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=240, env=os.environ.copy()
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=within(240),
+        env=os.environ.copy(),
     )
     compiled, cached = json.loads(result.stdout)
     assert compiled == []

@@ -8,6 +8,7 @@ import sys
 import textwrap
 
 import numpy as np
+from slowness import within
 
 from fastgru import Model
 from fastgru.graph import Graph, Node, TensorSpec
@@ -39,7 +40,7 @@ def alone(code: str, *arguments: str, timeout: int = 120) -> str:
     done = subprocess.run(
         [sys.executable, "-W", "error", "-W", "ignore:.*fork.*:DeprecationWarning", "-c", script, *arguments],
         env={**os.environ, "MALLOC_PERTURB_": "165", "FASTGRU_QUIET": "1"},
-        capture_output=True, text=True, timeout=timeout,
+        capture_output=True, text=True, timeout=within(timeout),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr or done.returncode
     return done.stdout

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from slowness import within
 
 from fastgru.simd.target import TARGET, runnable
 
@@ -19,7 +20,7 @@ def run(level, *arguments):
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "FASTGRU_TARGET": level, "PYTHONPATH": os.pathsep.join(paths)}
     command = [sys.executable, "-W", "error", str(WORKER), *arguments]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1200, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=within(1200), check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{level}: 0 failed" in done.stdout
 

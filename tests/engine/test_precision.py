@@ -14,6 +14,7 @@ import pytest
 from deep_model import deep, outputs
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from slowness import within
 
 import fastgru
 from fastgru.engine import Executable
@@ -232,6 +233,6 @@ def test_a_model_in_int8_has_the_same_bits_on(level):
     paths = [str(Path(__file__).parent.parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "FASTGRU_TARGET": level, "PYTHONPATH": os.pathsep.join(paths)}
     command = [sys.executable, "-W", "error", str(Path(__file__).parent / "deep_model.py")]
-    done = subprocess.run(command, env=environment, capture_output=True, timeout=600, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, timeout=within(600), check=False)
     assert done.returncode == 0, done.stderr.decode()
     assert done.stdout == level.encode() + b"\n" + outputs("int8")

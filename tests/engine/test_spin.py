@@ -13,6 +13,7 @@ import time
 
 import numpy as np
 import pytest
+from slowness import within
 from team_cases import WAYS, frames, network
 
 import fastgru
@@ -53,7 +54,7 @@ def only_awake(monkeypatch) -> None:
 
 def wait_until_asleep() -> None:
     words = threads._teams[2]._words[1]
-    end = time.monotonic() + 10
+    end = time.monotonic() + within(10)
     while words[MEMBER.wake] != ASLEEP and time.monotonic() < end:
         time.sleep(0.001)
     assert words[MEMBER.wake] == ASLEEP
@@ -135,7 +136,7 @@ def test_concurrent_calls(shared):
     for caller in callers:
         caller.start()
     for caller in callers:
-        caller.join(60)
+        caller.join(within(60))
     assert not any(caller.is_alive() for caller in callers)
     assert not faults
 
@@ -240,7 +241,7 @@ def run_python(code: str) -> subprocess.CompletedProcess[str]:
         want = fastgru.GRU.from_torch(weights)(x)[0]
     """
     source = textwrap.dedent(begin) + textwrap.dedent(code)
-    return subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=120)
+    return subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=within(120))
 
 
 def test_a_process_ends_while_workers_look_out():

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from slowness import within
 from team_cases import WAYS, frames, network
 
 import fastgru
@@ -92,7 +93,7 @@ def test_concurrent_calls(big):
     for caller in callers:
         caller.start()
     for caller in callers:
-        caller.join(60)
+        caller.join(within(60))
     assert not any(caller.is_alive() for caller in callers)
     assert not faults
 
@@ -141,7 +142,7 @@ def test_a_program_may_close_descriptors_that_it_does_not_know(tmp_path):
     """
     (file := tmp_path / "own").write_bytes(b"")
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code), file], capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", textwrap.dedent(code), file], capture_output=True, text=True, timeout=within(120)
     )
     assert done.returncode == 0, done.stderr
     assert file.read_bytes() == b""
@@ -157,8 +158,8 @@ def test_a_process_ends_while_a_daemon_thread_is_in_a_call():
 
         def wait() -> None:
             stop.set()
-            thread.join(60)
-            print("ended" if not thread.is_alive() else "hangs", len(calls) > 0, flush=True)
+            thread.join()
+            print("ended", len(calls) > 0, flush=True)
 
         atexit.register(wait)
         import fastgru
@@ -180,7 +181,9 @@ def test_a_process_ends_while_a_daemon_thread_is_in_a_call():
         while not calls:
             pass
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=within(120)
+    )
     assert (done.returncode, done.stdout) == (0, "ended True\n"), done.stderr
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from objects import examine
+from slowness import within
 
 from fastgru.kernels.registry import handler
 from fastgru.simd.target import TARGETS, Target
@@ -25,7 +26,7 @@ def built(target: str, *names: str, **settings: str) -> dict[str, list[str]]:
     paths = [str(WORKER.parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "FASTGRU_TARGET": target, **settings}
     command = [sys.executable, str(WORKER), *names]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1800, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=within(1800), check=False)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     return dict(json.loads(done.stdout))
@@ -113,7 +114,7 @@ def test_what_numba_lowers_is_of_the_target_and_of_nothing_else(target: str) -> 
     paths = [str(WORKER.parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "FASTGRU_TARGET": target}
     command = [sys.executable, "-c", LOWERED]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=within(600), check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "2\n", "")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from slowness import within
 
 from fastgru.simd import notices
 
@@ -24,7 +25,7 @@ def compiled(circumstance: str, tmp_path: Path, **settings: str) -> dict[str, An
     dies.chmod(0o755)
     environment = {**os.environ, "FASTGRU_CACHE_DIR": str(tmp_path / "cache"), **settings}
     command = [sys.executable, str(WORKER), circumstance, str(dies)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=within(240), check=False)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert {*NAMES, "change_mode"} <= set(report["compiled"])

@@ -14,6 +14,7 @@ from gru_cases import error
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lowp_cases import FORMS, PRECISIONS, LowpLayer, int8_outputs, one_node
+from slowness import within
 
 import fastgru.engine.ops.sequence as lowering
 from fastgru.errors import ShapeError
@@ -177,6 +178,6 @@ def test_int8_has_the_same_bits_on(level, here):
     paths = [str(Path(__file__).parent.parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "FASTGRU_TARGET": level, "PYTHONPATH": os.pathsep.join(paths)}
     command = [sys.executable, "-W", "error", str(Path(__file__).parent / "lowp_worker.py")]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=within(600), check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.split() == [level, here]

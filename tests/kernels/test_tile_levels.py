@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from slowness import within
 
 from fastgru.simd.amx_operations import BLOCK_ROWS, CONFIGURATIONS
 from fastgru.simd.target import Target, why_not_runnable
@@ -26,7 +27,7 @@ def python(level: str, *arguments: str) -> str:
     paths = [str(HERE.parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "FASTGRU_TARGET": f"linux-x86-64-{level}", "PYTHONPATH": os.pathsep.join(paths)}
     done = subprocess.run(
-        [sys.executable, *arguments], env=environment, capture_output=True, text=True, timeout=900, check=False
+        [sys.executable, *arguments], env=environment, capture_output=True, text=True, timeout=within(900), check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

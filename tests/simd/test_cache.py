@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from slowness import within
 
 import fastgru
 from fastgru.simd.target import TARGET, runnable
@@ -53,7 +54,7 @@ def run(package: Path, cache: Path, **settings: str) -> dict:
         cwd=package,  # which -c puts before everything else
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=within(240),
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -9,6 +9,7 @@ import threading
 
 import numpy as np
 import pytest
+from slowness import within
 
 from fastgru.engine import Executable
 from fastgru.engine.program import CallFrame, Program
@@ -123,7 +124,7 @@ def test_others_run_while_a_worker_sleeps():
     thread.join(timeout=0.05)
     assert thread.is_alive()
     release(asleep)
-    thread.join(timeout=30)
+    thread.join(timeout=within(30))
     assert not thread.is_alive()
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from slowness import within
 
 from fastgru.errors import FastGRUError
 from fastgru.simd import target as targets
@@ -25,7 +26,7 @@ def run(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
     inherited = {k: v for k, v in os.environ.items() if k not in ("FASTGRU_TARGET", "FASTGRU_TUNE")}
     command = [sys.executable, "-c", script]
     return subprocess.run(
-        command, env={**inherited, **environment}, capture_output=True, text=True, check=False, timeout=120
+        command, env={**inherited, **environment}, capture_output=True, text=True, check=False, timeout=within(120)
     )
 
 

@@ -9,6 +9,7 @@ import threading
 
 import numpy as np
 import pytest
+from slowness import within
 
 from fastgru import GRU, Embedding, Gate, Linear, Model, Sequential
 from fastgru.errors import SessionError, ShapeError, StateError, UnsupportedModelError
@@ -235,13 +236,13 @@ def test_a_session_is_for_one_call_at_a_time(monkeypatch):
         result = run(feeds)
         if threading.current_thread() is pushing:
             inside.set()
-            leave.wait(60)
+            leave.wait(within(60))
         return result
 
     monkeypatch.setattr(pool._runnable, "run", slow)
     pushing = threading.Thread(target=lambda: faults.extend([] if first in pool.push({first: frame(3)}) else ["none"]))
     pushing.start()
-    assert inside.wait(60)
+    assert inside.wait(within(60))
     for use in (
         lambda: pool.push({second: frame(4), first: frame(4)}),
         lambda: pool.close(first),
@@ -306,13 +307,13 @@ def test_a_child_may_use_sessions_that_a_thread_of_its_parent_was_pushing(monkey
     def slow(feeds):
         if threading.current_thread() is pushing:
             inside.set()
-            leave.wait(60)
+            leave.wait(within(60))
         return run(feeds)
 
     monkeypatch.setattr(pool._runnable, "run", slow)
     pushing = threading.Thread(target=lambda: pool.push({session: frame(2)}))
     pushing.start()
-    assert inside.wait(60)
+    assert inside.wait(within(60))
     if (child := os.fork()) == 0:
         try:
             os._exit(0 if np.array_equal(pool.push({session: frame(2)})[session], want) else 1)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from slowness import within
 
 from fastgru import GRU, Gate, Linear, Model, Sequential
 from fastgru.errors import ShapeError, StateError
@@ -149,7 +150,7 @@ def test_a_state_is_taken_up_in_another_process(tmp_path: Path):
         frames = numpy.load(folder / "rest.npy")
         numpy.save(folder / "y.npy", numpy.concatenate([stream.push(frame[None]) for frame in frames]))
     """
-    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True, timeout=240)
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True, timeout=within(240))
     np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), stream.push(x[5:]))
 
 
