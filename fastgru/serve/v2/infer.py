@@ -1,0 +1,110 @@
+"""Inference: a request to arrays, a job, and its outputs to an answer."""
+
+import time
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from fastgru.graph import Array
+from fastgru.serve.app import Answer, Request
+from fastgru.serve.models import Served
+from fastgru.serve.scheduler import Job, Scheduler
+from fastgru.serve.settings import Settings
+from fastgru.serve.v2.answers import Answers, Outputs
+from fastgru.serve.v2.frames import Region, bind, bind_raw, take
+from fastgru.serve.v2.request import Parameters, bad, read_query, read_request
+
+__all__ = ["Inference"]
+
+_KEPT: Final = 1_024  # requests whose JSON objects are remembered with what they mean: a stream repeats its own
+_KEPT_BYTES: Final = 2_048  # of one
+_HEADER: Final = b"inference-header-content-length"
+
+
+class Plan(NamedTuple):
+    """What a request means for its model."""
+
+    id: str
+    parameters: Parameters
+    inputs: tuple[Region, ...]
+    outputs: Outputs
+
+
+class Inference:
+    """Answers the requests of one model."""
+
+    def __init__(self, served: Served, scheduler: Scheduler, settings: Settings) -> None:
+        self.served, self._scheduler = served, scheduler
+        self._depth, self._deadline_ns = settings.max_json_depth, int(settings.deadline_seconds * 1e9)
+        self._kept_plan = lru_cache(_KEPT)(self._plan)
+        self._answers = Answers(served)
+        self._binary: Outputs = tuple([(i, True) for i in range(len(served.outputs))])
+
+    async def answer(self, request: Request) -> Answer:
+        """Raises `ServeError`."""
+        body = await request.body()
+        plan, start = self._read(body, request.headers.get(_HEADER), request.query)
+        frames = take(plan.inputs, body, start)
+        outputs = await self._run(plan.parameters, frames, request.identity.key)
+        return self._answers.write(plan.id, plan.outputs, outputs)
+
+    def _read(self, body: bytes, length: bytes | None, query: bytes) -> tuple[Plan, int]:
+        """What the body means, and where its bytes begin."""
+        if length is None:
+            return self._plan(body, query, 0), len(body)
+        if not length.isdigit() or len(length) > 9 or (start := int(length)) > len(body):
+            raise bad(f"Inference-Header-Content-Length is {length!r:.40}, the body has {len(body)} bytes", "header")
+        if start == 0:
+            return self._raw_plan(len(body), query), 0
+        plan = self._kept_plan if start <= _KEPT_BYTES else self._plan
+        return plan(body[:start], query, len(body) - start), start
+
+    def _plan(self, text: bytes, query: bytes, following: int) -> Plan:
+        request = read_request(text, query, self._depth)
+        served = self.served
+        if request.model not in (None, served.name) or request.version not in (None, "", served.version):
+            raise bad(
+                f"the request is for model {request.model!r:.80}, version {request.version!r:.40}, its URL for"
+                f" {served.name!r}, {served.version!r}",
+                "model",
+            )
+        inputs = bind(served, request, following)
+        if not request.outputs:
+            outputs = tuple([(i, request.parameters.binary) for i in range(len(served.outputs))])
+            return Plan(request.id, request.parameters, inputs, outputs)
+        names = [field.name for field in served.outputs]
+        wanted = {output.name: output.binary for output in request.outputs}
+        if len(wanted) < len(request.outputs) or not wanted.keys() <= {*names}:
+            asked = ", ".join(f"{output.name!r:.80}" for output in request.outputs[:8])
+            raise bad(f"outputs {asked} were asked for; model {served.name!r} has {', '.join(names)}", "outputs")
+        return Plan(
+            request.id, request.parameters, inputs, tuple([(names.index(n), binary) for n, binary in wanted.items()])
+        )
+
+    def _raw_plan(self, size: int, query: bytes) -> Plan:
+        return Plan("", read_query(query), bind_raw(self.served, size), self._binary)
+
+    async def _run(self, parameters: Parameters, frames: tuple[Array, ...], key: str | None) -> tuple[Array, ...]:
+        """The outputs of the job. Raises `ServeError`."""
+        served, (sequence, begins, ends, step, timeout_us, _) = self.served, parameters
+        limit_ns = self._deadline_ns if timeout_us is None else min(self._deadline_ns, timeout_us * 1_000)
+        sessions, session, is_new = served.sessions, None, False
+        if sequence is not None:
+            if sessions is None:
+                raise bad(f"model {served.name!r} keeps no state, so that it takes no sequence", "sequence_id")
+            is_new = begins and sessions.find(sequence, key) is None
+            session = sessions.begin(sequence, key) if begins else sessions.get(sequence, key)
+        job = Job(served, session, frames, time.monotonic_ns() + limit_ns, _nothing)
+        job.begins, job.ends, job.step = begins, ends, step
+        try:
+            await self._scheduler.run(job)
+        finally:
+            if is_new and job.outputs is None and session is not None and sessions is not None:
+                sessions.end(session, "its first request failed")  # what has not begun is not there
+        if job.error is not None:
+            raise job.error
+        assert job.outputs is not None
+        return job.outputs
+
+
+def _nothing(job: Job) -> None:
+    """`Scheduler.run` puts its own in the place of this one."""

@@ -1,0 +1,216 @@
+"""The JSON object of an inference request, checked member by member, whatever the model.
+
+Nothing is ignored: a member or parameter that is not known is refused by its name.
+"""
+
+from collections.abc import Iterable
+from typing import Any, Final, NamedTuple
+from urllib.parse import parse_qsl
+
+from fastgru.serve.errors import ServeError
+from fastgru.serve.sessions import Id, check_id
+from fastgru.serve.text import read_json
+
+__all__ = ["InferRequest", "Parameters", "Tensor", "Wanted", "bad", "read_query", "read_request", "sequence_of"]
+
+_MEMBERS: Final = frozenset(("id", "parameters", "inputs", "outputs", "model_name", "model_version"))
+_TENSOR: Final = frozenset(("name", "datatype", "shape", "parameters", "data"))
+_OUTPUT: Final = frozenset(("name", "parameters"))
+_IN_URL: Final = frozenset(("sequence_id", "sequence_start", "sequence_end", "sequence_step", "timeout"))
+_PARAMETERS: Final = _IN_URL | {"binary_data_output"}
+_MOST: Final = 1 << 40  # of a size, as graphs have them
+
+
+class Parameters(NamedTuple):
+    """sequence: the id, None for a request that stands alone. begins, ends, step: of it. timeout_us: None for the
+    server's own. binary: outputs go back as bytes unless one says otherwise."""
+
+    sequence: Id | None = None
+    begins: bool = False
+    ends: bool = False
+    step: int | None = None
+    timeout_us: int | None = None
+    binary: bool = False
+
+
+_NONE: Final = Parameters()
+
+
+class Tensor(NamedTuple):
+    """An input. size: its bytes, where they follow the JSON object; else `data` is its list."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    size: int | None
+    data: list[Any] | None
+
+
+class Wanted(NamedTuple):
+    """An output that is asked for."""
+
+    name: str
+    binary: bool
+
+
+class InferRequest(NamedTuple):
+    """outputs: empty for all of them."""
+
+    id: str
+    parameters: Parameters
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Wanted, ...]
+    model: str | None
+    version: str | None
+
+
+def bad(message: str, reason: str = "request") -> ServeError:
+    """A request that is not one of the protocol, or not one of this model."""
+    return ServeError(400, message, reason=reason)
+
+
+def read_request(text: bytes | memoryview, query: bytes, most_depth: int) -> InferRequest:
+    """Of the JSON object and of the query of the URL, which may have parameters. Raises `ServeError`, 400."""
+    given = read_json(text, what="the request", most_depth=most_depth)
+    if type(given) is not dict:
+        raise bad(f"the request is {_kind(given)}, expected an object")
+    if not given.keys() <= _MEMBERS:
+        raise bad(f"the request has {_others(given, _MEMBERS)}, expected {_words(_MEMBERS)}")
+    name, inputs, outputs = given.get("id", ""), given.get("inputs"), given.get("outputs", [])
+    if type(name) is not str or len(name) > 256:
+        raise bad(f"id is {name!r:.80}, expected a text of at most 256 characters")
+    if type(inputs) is not list or type(outputs) is not list:
+        raise bad("inputs and outputs of the request are lists, and inputs have to be there")
+    parameters = given.get("parameters", {})
+    if query:
+        parameters = _joined(parameters, query)
+    read = read_parameters(parameters) if parameters else _NONE
+    model, version = given.get("model_name"), given.get("model_version")
+    if not all(name is None or type(name) is str for name in (model, version)):
+        raise bad("model_name and model_version are texts")
+    return InferRequest(
+        name, read, tuple(map(_tensor, inputs)), tuple([_wanted(o, read.binary) for o in outputs]), model, version
+    )
+
+
+def read_query(query: bytes) -> Parameters:
+    """The parameters of a request whose whole body is a tensor, from the URL; all outputs go back as bytes."""
+    return read_parameters(_joined({}, query))._replace(binary=True)
+
+
+def sequence_of(text: str) -> Id:
+    """The id that a part of a URL stands for: digits are a number; a text of digits alone stands in double quotes.
+
+    Raises `ServeError`, 400.
+    """
+    if _is_number(text):
+        return check_id(int(text))
+    return check_id(text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text)
+
+
+def read_parameters(given: Any) -> Parameters:
+    """Of a request. Raises `ServeError`, 400."""
+    if type(given) is not dict:
+        raise bad(f"parameters are {_kind(given)}, expected an object")
+    if not given.keys() <= _PARAMETERS:
+        raise bad(f"there are parameters that are not known: {_others(given, _PARAMETERS)}; {_words(_PARAMETERS)} are")
+    for name in ("sequence_start", "sequence_end", "binary_data_output"):
+        if type(given.get(name, False)) is not bool:
+            raise bad(f"{name} is {given[name]!r:.80}, expected true or false")
+    for name in ("sequence_step", "timeout"):
+        value = given.get(name, 0)
+        if type(value) is not int or not 0 <= value < 1 << 63:
+            raise bad(f"{name} is {value!r:.80}, expected a whole number of at least 0")
+    begins, ends, step = (
+        given.get("sequence_start", False),
+        given.get("sequence_end", False),
+        given.get("sequence_step"),
+    )
+    sequence = check_id(given["sequence_id"]) if "sequence_id" in given else None
+    if sequence is None and (begins or ends or step is not None):
+        raise bad("sequence_start, sequence_end and sequence_step need a sequence_id", "sequence_id")
+    # As with Triton, a timeout of 0 is that of the server.
+    return Parameters(
+        sequence, begins, ends, step, given.get("timeout", 0) or None, given.get("binary_data_output", False)
+    )
+
+
+def _joined(parameters: Any, query: bytes) -> Any:
+    """The parameters of the object and those of the query."""
+    if type(parameters) is not dict:
+        return parameters
+    try:
+        pairs = parse_qsl(query.decode("ascii", "replace"), keep_blank_values=True, max_num_fields=16)
+    except ValueError:
+        raise bad("the URL has more than 16 parameters") from None
+    joined = dict(parameters)
+    for name, text in pairs:
+        if name not in _IN_URL:
+            raise bad(f"the URL has a parameter {name!r:.80}, expected {_words(_IN_URL)}")
+        if name in joined:
+            raise bad(f"parameter {name!r} is there twice")
+        if name == "sequence_id":
+            joined[name] = sequence_of(text)
+        else:
+            joined[name] = int(text) if _is_number(text) else {"true": True, "false": False}.get(text, text)
+    return joined
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 20
+
+
+def _tensor(given: Any) -> Tensor:
+    if type(given) is not dict:
+        raise bad(f"an input is {_kind(given)}, expected an object")
+    name, datatype, shape = given.get("name"), given.get("datatype"), given.get("shape")
+    if type(name) is not str or type(datatype) is not str or type(shape) is not list:
+        raise bad(f"input {name!r:.80}: expected a name and a datatype, which are texts, and a shape, which is a list")
+    if not given.keys() <= _TENSOR:
+        raise bad(f"input {name!r:.80} has {_others(given, _TENSOR)}, expected {_words(_TENSOR)}")
+    for n in shape:
+        if type(n) is not int or not 0 <= n <= _MOST:
+            raise bad(f"input {name!r:.80}: shape {shape!r:.80} is not a list of sizes", "shape")
+    size, data, parameters = None, given.get("data"), given.get("parameters", {})
+    if parameters:
+        size = _only(parameters, "binary_data_size", f"input {name!r:.80}")
+        if type(size) is not int or size < 0:
+            raise bad(f"input {name!r:.80}: binary_data_size is {size!r:.80}, expected a whole number of at least 0")
+    if (size is None) == (type(data) is not list):
+        raise bad(f"input {name!r:.80}: expected data, which is a list, or the parameter binary_data_size")
+    return Tensor(name, datatype, tuple(shape), size, data)
+
+
+def _wanted(given: Any, binary: bool) -> Wanted:
+    if type(given) is not dict or type(given.get("name")) is not str:
+        raise bad(f"an output is {given!r:.80}, expected an object with a name, which is a text")
+    name = given["name"]
+    if not given.keys() <= _OUTPUT:
+        raise bad(f"output {name!r:.80} has {_others(given, _OUTPUT)}, expected {_words(_OUTPUT)}")
+    parameters = given.get("parameters", {})
+    if parameters and type(binary := _only(parameters, "binary_data", f"output {name!r:.80}")) is not bool:
+        raise bad(f"output {name!r:.80}: binary_data is {binary!r:.80}, expected true or false")
+    return Wanted(name, binary)
+
+
+def _only(parameters: Any, name: str, what: str) -> Any:
+    """The one parameter that there is. Shared memory and classification are refused here, by their names."""
+    if type(parameters) is not dict:
+        raise bad(f"{what}: parameters are {_kind(parameters)}, expected an object")
+    if parameters.keys() != {name}:
+        raise bad(f"{what}: parameters {_others(parameters, (name,))} are not known, {name} is")
+    return parameters[name]
+
+
+def _kind(value: Any) -> str:
+    kinds = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
+    return kinds.get(type(value), "a number")
+
+
+def _others(given: Iterable[str], known: Iterable[str]) -> str:
+    others = sorted(set(given).difference(known))
+    return ", ".join(f"{name!r:.80}" for name in others[:4]) + (", ..." if len(others) > 4 else "")
+
+
+def _words(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))

@@ -1,0 +1,147 @@
+"""Every endpoint of the protocol, by its path."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import fastgru
+from fastgru.errors import FastGRUError
+from fastgru.serve.app import Answer, Handler, Request, json_answer
+from fastgru.serve.errors import ServeError
+from fastgru.serve.models import Repository, Served
+from fastgru.serve.scheduler import Scheduler
+from fastgru.serve.settings import Settings
+from fastgru.serve.text import read_json
+from fastgru.serve.v2 import sequences
+from fastgru.serve.v2.infer import Inference
+from fastgru.serve.v2.metadata import model_config, model_metadata, model_statistics, server_metadata
+from fastgru.serve.v2.request import bad
+
+__all__ = ["Protocol"]
+
+
+class Protocol:
+    """The Open Inference Protocol over a repository and a scheduler. is_ready: new requests are taken."""
+
+    def __init__(
+        self, repository: Repository, scheduler: Scheduler, settings: Settings, is_ready: Callable[[], bool]
+    ) -> None:
+        self._repository, self._scheduler, self._settings, self._is_ready = repository, scheduler, settings, is_ready
+        self._inferences: dict[str, Inference] = {}
+
+    def routes(self) -> dict[str, Handler]:
+        """For `Application`."""
+        of_model = {
+            "GET ": self._of_model(lambda served: model_metadata(served)),
+            "GET /ready": self._of_model(lambda served: {"name": served.name, "ready": True}),
+            "GET /config": self._of_model(lambda served: model_config(served, self._settings.idle_seconds)),
+            "GET /stats": self._of_model(lambda served: {"model_stats": [model_statistics(served)]}),
+            "POST /infer": self._infer,
+        }
+        of_sequence = {
+            "GET ": sequences.show,
+            "DELETE ": sequences.end,
+            "GET /state": sequences.save,
+            "PUT /state": sequences.load,
+            "POST /fork": sequences.fork,
+            "POST /reset": sequences.reset,
+        }
+        routes: dict[str, Handler] = {
+            "GET /v2": _fixed(lambda: server_metadata(fastgru.__version__)),
+            "GET /v2/health/live": _fixed(lambda: {"live": True}),
+            "GET /v2/health/ready": self._ready,
+            "GET /v2/models/stats": self._statistics,
+            "POST /v2/repository/index": self._index,
+            "POST /v2/repository/models/{model}/load": self._load,
+            "POST /v2/repository/models/{model}/unload": self._unload,
+            "GET /v2/models/{model}/sequences": self._of_sequences(sequences.index),
+        }
+        for end, handler in of_model.items():
+            method, _, path = end.partition(" ")
+            for version in ("", "/versions/{version}"):
+                routes[f"{method} /v2/models/{{model}}{version}{path}"] = handler
+        for end, of_one in of_sequence.items():
+            method, _, path = end.partition(" ")
+            routes[f"{method} /v2/models/{{model}}/sequences/{{id}}{path}"] = self._of_sequences(of_one)
+        return routes
+
+    def _served(self, request: Request) -> Served:
+        return self._repository.get(request.names["model"], request.names.get("version"))
+
+    def _of_model(self, make: Callable[[Served], Any]) -> Handler:
+        async def handle(request: Request) -> Answer:
+            return json_answer(make(self._served(request)))
+
+        return handle
+
+    def _of_sequences(self, make: Callable[[Served, Request], Awaitable[Answer]]) -> Handler:
+        async def handle(request: Request) -> Answer:
+            return await make(self._served(request), request)
+
+        return handle
+
+    async def _infer(self, request: Request) -> Answer:
+        served = self._served(request)
+        inference = self._inferences.get(served.name)
+        if inference is None or inference.served is not served:
+            inference = self._inferences[served.name] = Inference(served, self._scheduler, self._settings)
+        return await inference.answer(request)
+
+    async def _ready(self, request: Request) -> Answer:
+        ready = self._is_ready()
+        return json_answer({"ready": ready}, 200 if ready else 503)
+
+    async def _statistics(self, request: Request) -> Answer:
+        return json_answer({"model_stats": [model_statistics(served) for served in self._repository]})
+
+    async def _index(self, request: Request) -> Answer:
+        """The body may be {"ready": true} for those that are served alone."""
+        given = await _object(request, "ready")
+        only = given.get("ready", False)
+        if type(only) is not bool:
+            raise bad(f"ready is {only!r:.80}, expected true or false")
+        names = ("name", "version", "state", "reason")
+        entries = [dict(zip(names, entry, strict=True)) for entry in self._repository.index()]
+        return json_answer([entry for entry in entries if not only or entry["state"] == "READY"])
+
+    async def _load(self, request: Request) -> Answer:
+        """Read the file anew that was named at the start; the model before goes on until that is done."""
+        await self._administrator(request)
+        try:
+            served = await asyncio.to_thread(self._repository.read, request.names["model"])
+        except ServeError:
+            raise
+        except (FastGRUError, OSError) as error:
+            raise bad(f"model {request.names['model']!r:.160} does not load: {error}", "load") from None
+        self._repository.put(served)
+        return json_answer({})
+
+    async def _unload(self, request: Request) -> Answer:
+        await self._administrator(request, "unload_dependents")
+        self._repository.unload(request.names["model"])
+        self._inferences.pop(request.names["model"], None)
+        return json_answer({})
+
+    async def _administrator(self, request: Request, *parameters: str) -> None:
+        """May ask for this, and gives no parameters but these. Raises `ServeError`."""
+        if not request.identity.is_admin:
+            raise ServeError(403, "loading and unloading models is for the role admin", reason="role")
+        given = (await _object(request, "parameters")).get("parameters", {})
+        if type(given) is not dict or not given.keys() <= {*parameters}:
+            raise bad(f"parameters {given!r:.160} are not taken: a model is what its file says")
+
+
+def _fixed(make: Callable[[], Any]) -> Handler:
+    async def handle(request: Request) -> Answer:
+        return json_answer(make())
+
+    return handle
+
+
+async def _object(request: Request, *members: str) -> dict[str, Any]:
+    """The JSON object that a body may be, with these members. Raises `ServeError`, 400."""
+    body = await request.body()
+    given = read_json(body, what="the request") if body else {}
+    if type(given) is not dict or not given.keys() <= {*members}:
+        raise bad(f"the request is {given!r:.160}, expected an object with {', '.join(members)} or nothing")
+    return given

@@ -1,0 +1,100 @@
+"""Sequences by their own paths: which there are, their states as bytes, forks, resets and ends."""
+
+import time
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+from fastgru.serve.app import Answer, Request, json_answer
+from fastgru.serve.errors import ServeError
+from fastgru.serve.models import Served
+from fastgru.serve.sessions import Id, Session, Sessions, check_id
+from fastgru.serve.text import read_json
+from fastgru.serve.v2.request import bad, sequence_of
+
+__all__ = ["end", "fork", "index", "load", "reset", "save", "show"]
+
+_BYTES: Final = (b"content-type", b"application/octet-stream")
+
+
+async def index(served: Served, request: Request) -> Answer:
+    """Those that the asker's key opened; all of them for an administrator."""
+    sessions = _sessions(served)
+    mine = sessions if request.identity.is_admin else sessions.of(request.identity.key)
+    return json_answer({"sequences": [_shown(session) for session in mine], "capacity": sessions.capacity})
+
+
+async def show(served: Served, request: Request) -> Answer:
+    return json_answer(_shown(_session(served, request)))
+
+
+async def end(served: Served, request: Request) -> Answer:
+    session = _session(served, request)
+    _sessions(served).end(session)
+    return json_answer({"id": session.id})
+
+
+async def save(served: Served, request: Request) -> Answer:
+    body = _sessions(served).save(_session(served, request))
+    return Answer(200, [_BYTES, (b"content-length", b"%d" % len(body))], body)
+
+
+async def load(served: Served, request: Request) -> Answer:
+    """Begins the sequence where it is not there."""
+    body = await request.body()
+    return json_answer(_shown(_sessions(served).begin(_id(request), _key(request), body)))
+
+
+async def fork(served: Served, request: Request) -> Answer:
+    """The body has the id of the new one: {"id": 7}."""
+    given = read_json(await request.body(), what="the request")
+    if type(given) is not dict or given.keys() != {"id"}:
+        raise bad('the body of a fork is an object with the id of the new sequence alone: {"id": 7}')
+    return json_answer(_shown(_sessions(served).fork(_session(served, request), check_id(given["id"]))))
+
+
+async def reset(served: Served, request: Request) -> Answer:
+    session = _session(served, request)
+    _sessions(served).reset(session)
+    return json_answer(_shown(session))
+
+
+def _sessions(served: Served) -> Sessions:
+    if served.sessions is None:
+        raise bad(f"model {served.name!r} keeps no state, so that it has no sequences", "sequence_id")
+    return served.sessions
+
+
+def _id(request: Request) -> Id:
+    return sequence_of(request.names["id"])
+
+
+def _key(request: Request) -> str | None:
+    """Whose sequence it is: the asker's own, or with ?key=NAME that of another, which takes an administrator."""
+    given = parse_qsl(request.query.decode("ascii", "replace"), keep_blank_values=True, max_num_fields=16)
+    if not given:
+        return request.identity.key
+    if len(given) > 1 or given[0][0] != "key":
+        raise bad(f"the URL has {given[0][0]!r:.80}, expected key, once")
+    ((_, key),) = given
+    if key != request.identity.key and not request.identity.is_admin:
+        raise ServeError(403, "sequences of other keys are for the role admin", reason="role")
+    return key
+
+
+def _session(served: Served, request: Request) -> Session:
+    try:
+        return _sessions(served).get(_id(request), _key(request))
+    except ServeError as error:
+        if error.reason != "unknown_sequence":
+            raise
+        raise ServeError(404, f"model {served.name!r} has no sequence {_id(request)!r}", reason=error.reason) from None
+
+
+def _shown(session: Session) -> dict[str, Any]:
+    return {
+        "id": session.id,
+        "key": session.key,
+        "step": session.step,
+        "idle_seconds": (time.monotonic_ns() - session.last_used_ns) / 1e9,
+        "keep": session.keep,
+    }
