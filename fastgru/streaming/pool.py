@@ -8,7 +8,6 @@ own would give; the pool proves that on the first push of a shape, because a mod
 
 import math
 from collections.abc import Mapping
-from itertools import count
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -22,7 +21,7 @@ from fastgru.reference.operator import as_array
 from fastgru.streaming.batch import free_batch_axes
 from fastgru.streaming.claims import Claims
 from fastgru.streaming.state_blob import pack_state, unpack_state
-from fastgru.streaming.stream import Stream
+from fastgru.streaming.stream import Stream, check_out
 
 __all__ = ["SessionPool"]
 
@@ -32,6 +31,8 @@ Shapes = tuple[tuple[int, ...], ...]
 _EXACT_ROWS: Final = 8
 _MAX_SHAPES: Final = 16
 _SESSION_BYTES: Final = 64  # of a session besides its state
+_GENERATION: Final = 32  # bits of a session's number below its generation
+_ROW: Final = (1 << _GENERATION) - 1
 
 
 def _rounded(rows: int) -> int:
@@ -90,7 +91,6 @@ class SessionPool:
         self._allocate()
         self._output_axes: dict[Shapes, dict[str, int]] = {}
         self._rows: dict[int, int] = {}
-        self._handles = count(1)
         self._claims = Claims(self._rows)
 
     def _allocate(self) -> None:
@@ -101,7 +101,8 @@ class SessionPool:
             np.empty(self.capacity * each, np.uint8)  # as much as there will be in the end: memory is given out late
             self._store = {name: np.zeros(shapes[name], dtype) for name, (_, dtype) in self._single.items()}
             self._bank = np.zeros(self.capacity, np.intp)
-            self._free = list(range(self.capacity))[::-1]
+            # Each is (generation, row): a row that comes again has a generation of its own, and so another number.
+            self._free = [1 << _GENERATION | row for row in range(self.capacity)][::-1]
         except (MemoryError, OverflowError, ValueError):
             raise ShapeError(
                 f"capacity is {self.capacity}, of sessions of {each} bytes: more than memory holds"
@@ -113,25 +114,33 @@ class SessionPool:
         Raises `SessionError` where the pool is full, `StateError` for a saved state that does not fit.
         """
         state = None if saved is None else self._unpack(saved)
-        session = next(self._handles)
+        return self._open(state)
+
+    def _open(self, state: Mapping[str, Array] | None) -> int:
         try:
-            # One call from the list into the dict: nothing comes in between, and no row is lost on the way.
-            self._rows.update(zip((session,), map(list.pop, (self._free,)), strict=True))
+            session = self._free.pop()
         except IndexError:
             raise SessionError(f"all {self.capacity} sessions are taken; close one, or make a larger pool") from None
         try:
-            self._put([self._rows[session]], state)
+            self._put([session & _ROW], state)
+            self._rows[session] = session & _ROW
         except BaseException:
-            self._free.extend(map(self._rows.pop, (session,)))
+            self._free.append(session)
             raise
         return session
+
+    def fork(self, session: int) -> int:
+        """A new session that goes on from the state of this one. Raises `SessionError`, `StateError`."""
+        state = self._claims.alone([session], lambda rows: self._gather(np.array(rows)))
+        return self._open(state)
 
     def close(self, session: int) -> None:
         """Give its place up. The number is not used again.
 
         Raises `SessionError` for one that is not open, `StateError` for one that another call is using.
         """
-        self._claims.alone([session], lambda rows: self._free.extend(map(self._rows.pop, (session,))))  # as in `open`
+        after = session + (1 << _GENERATION)
+        self._claims.alone([session], lambda rows: self._free.append(self._rows.pop(session) | after))
         self._claims.forget(session)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -149,7 +158,7 @@ class SessionPool:
         """One frame, or chunk, of each of these sessions; what each of them gets, by session.
 
         A frame is what a `Stream` of one row takes: an array shaped as the model's input with a batch of 1, or a tuple
-        where `inputs` has several names. All of them have the same shapes.
+        where `inputs` has several names. Frames of the same shapes run as one batch.
 
         Raises `SessionError` for a session that is not open, `StateError` for one that another call is using,
         `ShapeError` for a frame that does not fit; all states are then as they were.
@@ -159,33 +168,122 @@ class SessionPool:
         if not frames:
             return {}
         arrays = {session: self._frame(session, frame) for session, frame in frames.items()}
-        sessions = list(arrays)
-        shapes = tuple(a.shape for a in arrays[sessions[0]])
-        for session in sessions[1:]:
-            came = tuple(a.shape for a in arrays[session])
-            if came != shapes:
-                raise ShapeError(
-                    f"session {session}: frames of {list(came)}, expected {list(shapes)}, as session {sessions[0]} has"
-                )
-        return self._claims.alone(sessions, lambda rows: self._push(arrays, shapes, np.array(rows)))
+        return self._claims.alone(list(arrays), lambda rows: self._push(arrays, rows))
 
-    def _push(self, arrays: Mapping[int, tuple[Array, ...]], shapes: Shapes, rows: Array) -> dict[int, Any]:
-        frames = list(arrays.values())
+    def _push(self, arrays: Mapping[int, tuple[Array, ...]], rows: list[int]) -> dict[int, Any]:
+        groups: dict[Shapes, list[tuple[int, int]]] = {}
+        for (session, given), row in zip(arrays.items(), rows, strict=True):
+            groups.setdefault(tuple([a.shape for a in given]), []).append((session, row))
+        each: dict[int, Any] = {}
+        states = []
+        for group in groups.values():
+            joined = [
+                np.concatenate(a, self._axes[n])
+                for n, a in zip(self.inputs, zip(*[arrays[session] for session, _ in group], strict=True), strict=True)
+            ]
+            which = np.array([row for _, row in group])
+            made, after = self._batch(which, tuple(joined))
+            states.append((which, after))
+            for i, (session, _) in enumerate(group):
+                own = [_row_of(y, axis, i) for y, axis in made]
+                each[session] = own[0] if len(own) == 1 else tuple(own)
+        for which, after in states:
+            self._change(which, after)
+        return {session: each[session] for session in arrays}
+
+    def push_rows(self, sessions: ArrayLike, frames: Frame, out: Array | tuple[Array, ...] | None = None) -> Any:
+        """A frame, or chunk, of each of these sessions, as the rows of a batch; what they get, in the same order.
+
+        sessions: (n,) numbers that `open` gave, each once. frames: an array shaped as the model's input with the n
+        sessions along its batch axis, a tuple where `inputs` has several names. out: an array (a tuple of them where
+        there are several outputs) to be written into and returned.
+
+        Returns an array, or a tuple where `outputs` has several names. Raises as `push`.
+        """
+        handles = self._handles(sessions)
+        given = frames if isinstance(frames, tuple) else (frames,)
+        if len(given) != len(self.inputs):
+            raise ShapeError(
+                f"push_rows: got {len(given)} arrays, expected {len(self.inputs)}: {', '.join(self.inputs)}"
+            )
+        arrays = tuple(as_array(f"push_rows: {name}", a) for name, a in zip(self.inputs, given, strict=True))
+        for name, array in zip(self.inputs, arrays, strict=True):
+            axis = self._axes[name]
+            if array.ndim <= axis or array.shape[axis] != len(handles):
+                raise ShapeError(
+                    f"push_rows: {name} has shape {array.shape}, expected {len(handles)} on axis {axis}: a row for"
+                    " each session"
+                )
+        return self._claims.alone(handles, lambda rows: self._push_rows(np.array(rows, np.intp), arrays, out))
+
+    def _push_rows(self, rows: Array, arrays: tuple[Array, ...], out: Array | tuple[Array, ...] | None) -> Any:
+        made, after = self._batch(rows, arrays)
+        results = tuple(y for y, _ in made)
+        if out is not None:
+            targets = out if isinstance(out, tuple) else (out,)
+            check_out(targets, [(y.shape, y.dtype) for y in results])
+            for target, y in zip(targets, results, strict=True):
+                target[...] = y
+        self._change(rows, after)
+        return out if out is not None else results[0] if len(results) == 1 else results
+
+    def _batch(self, rows: Array, arrays: tuple[Array, ...]) -> tuple[list[tuple[Array, int]], dict[str, Array]]:
+        """(output, its batch axis) of these rows, and the states after it, the rows in front. Nothing moves."""
+        n = len(rows)
+        first = tuple(
+            np.take(a, [0], self._axes[name]) if n else np.zeros([m or 1 for m in a.shape], a.dtype)
+            for name, a in zip(self.inputs, arrays, strict=True)
+        )
+        shapes = tuple([a.shape for a in first])
         axes = self._output_axes.get(shapes)
         if axes is None:
-            axes = self._prove(shapes, frames[0], rows[0])
+            axes = self._prove(shapes, first, rows[:1])
         # Rows beyond the sessions' own repeat the last one, whose values are sure to be in range.
-        order = [*range(len(rows)), *[len(rows) - 1] * (_rounded(len(rows)) - len(rows))]
-        results = self._run([frames[i] for i in order], rows[order])
-        each = {}
-        for i, session in enumerate(arrays):
-            made = [_row_of(results[name], axes[name], i) for name in self.outputs]
-            each[session] = made[0] if len(made) == 1 else tuple(made)
-        self._change(
-            rows,
-            {name: np.moveaxis(results[o], self._axes[name], 0)[: len(rows)] for name, o in self._states.items()},
-        )
-        return each
+        order = np.minimum(np.arange(_rounded(max(n, 1))), n - 1) if n else np.zeros(1, np.intp)
+        if n:
+            feeds = {name: np.take(a, order, self._axes[name]) for name, a in zip(self.inputs, arrays, strict=True)}
+        else:
+            feeds = dict(zip(self.inputs, first, strict=True))
+        results = self._runnable.run({**feeds, **self._gather(rows[order] if n else order)})
+        made = [
+            (
+                np.ascontiguousarray(np.moveaxis(np.moveaxis(results[name], axes[name], 0)[:n], 0, axes[name])),
+                axes[name],
+            )
+            for name in self.outputs
+        ]
+        return made, {name: np.moveaxis(results[o], self._axes[name], 0)[:n] for name, o in self._states.items()}
+
+    def warm_up(self, *frames: ArrayLike) -> None:
+        """Plan, and make ready, what a push of such frames runs. No state moves.
+
+        frames: one array for each name of `inputs`, of any number of rows. Raises `ShapeError` for what does not fit,
+        `UnsupportedModelError` where the rows of the model depend on one another.
+        """
+        if len(frames) != len(self.inputs):
+            raise ShapeError(
+                f"warm_up: got {len(frames)} arrays, expected {len(self.inputs)}: {', '.join(self.inputs)}"
+            )
+        arrays = tuple(as_array(f"warm_up: {name}", a) for name, a in zip(self.inputs, frames, strict=True))
+        first = []
+        for name, array in zip(self.inputs, arrays, strict=True):
+            axis = self._axes[name]
+            if array.ndim <= axis or array.shape[axis] < 1:
+                raise ShapeError(f"warm_up: {name} has shape {array.shape}, expected rows on axis {axis}")
+            first.append(np.take(array, [0], axis))
+        shapes = tuple([a.shape for a in first])
+        if shapes not in self._output_axes:
+            self._prove(shapes, tuple(first), np.zeros(0, np.intp))
+
+    def _handles(self, sessions: ArrayLike) -> list[int]:
+        array = np.asarray(sessions)
+        if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+            raise ShapeError(f"sessions: got {array.dtype} {array.shape}, expected (n,) int64")
+        handles = [int(h) for h in array.tolist()]
+        if len(set(handles)) != len(handles):
+            twice = next(h for i, h in enumerate(handles) if h in handles[:i])
+            raise ShapeError(f"sessions: {twice} comes twice, expected each once in a push")
+        return handles
 
     def save(self, session: int) -> bytes:
         """Its state as bytes, the same as `Stream.save_state` gives for a stream of one row."""
@@ -243,20 +341,27 @@ class SessionPool:
         return arrays
 
     def _run(self, frames: list[tuple[Array, ...]], rows: Array) -> dict[str, Array]:
+        """From the states of these rows; from zeros where there is none."""
         feeds = {
             name: np.concatenate([frame[i] for frame in frames], self._axes[name]) for i, name in enumerate(self.inputs)
         }
-        return self._runnable.run({**feeds, **self._gather(rows)})
+        if len(rows):
+            return self._runnable.run({**feeds, **self._gather(rows)})
+        zeros = {
+            name: np.zeros([len(frames) if i == self._axes[name] else n for i, n in enumerate(shape)], dtype)
+            for name, (shape, dtype) in self._single.items()
+        }
+        return self._runnable.run({**feeds, **zeros})
 
-    def _prove(self, shapes: Shapes, frame: tuple[Array, ...], row: int) -> dict[str, int]:
+    def _prove(self, shapes: Shapes, frame: tuple[Array, ...], row: Array) -> dict[str, int]:
         """The batch axis of each output; refuses a model whose rows depend on one another.
 
         A frame goes through alone and on both sides of another one, and has to have the same bits.
         """
         rng = late("numpy.random").default_rng(0)
         other = tuple(rng.standard_normal(a.shape).astype(a.dtype) if a.dtype.kind == "f" else a for a in frame)
-        alone = self._run([frame], np.array([row]))
-        beside = self._run([frame, other, frame], np.array([row] * 3))
+        alone = self._run([frame], row)
+        beside = self._run([frame, other, frame], np.repeat(row, 3))
         axes = {}
         for name, one in alone.items():
             three = beside[name]

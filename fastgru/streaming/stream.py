@@ -31,7 +31,7 @@ from fastgru.streaming.binding import Binding
 from fastgru.streaming.sizes import bind_sizes
 from fastgru.streaming.state_blob import pack_state, unpack_state
 
-__all__ = ["Stream"]
+__all__ = ["Stream", "check_out"]
 
 Shapes = tuple[tuple[int, ...], ...]
 
@@ -157,7 +157,7 @@ class Stream:
             made = self._carry(arrays, targets)
         else:
             if targets is not None:
-                _check_out(targets, bound.made)
+                check_out(targets, bound.made)
             made = tuple([_empty(*each) for each in bound.made])
             if code := bound.call(bound.ticket, bound.fitting(arrays), made):
                 bound.frame.raise_for(code)
@@ -178,7 +178,7 @@ class Stream:
                 )
         made = tuple([results[name] for name in self.outputs])
         if targets is not None:
-            _check_out(targets, [(a.shape, a.dtype) for a in made])
+            check_out(targets, [(a.shape, a.dtype) for a in made])
             _copy(made, targets)
         self._banks.write(after, version)
         return made
@@ -205,6 +205,15 @@ class Stream:
         if bound.frame.program.members > 1:
             bound.choose_team(arrays)
         return bound
+
+    def warm_up(self, *frames: ArrayLike) -> None:
+        """Plan and bind what a push of such frames runs, and have it in the caches. The state does not move.
+
+        Raises as `push`.
+        """
+        self.fork().push(*frames)  # which has all of it but the state's own memory
+        if not self._is_open:
+            self._bind(tuple([as_array("warm_up", f) for f in frames]))
 
     @property
     def state(self) -> dict[str, Array]:
@@ -337,7 +346,7 @@ def _copy(made: Iterable[Array], targets: Iterable[Array]) -> None:
         target[...] = array
 
 
-def _check_out(targets: tuple[Any, ...], made: Iterable[tuple[tuple[int, ...], np.dtype[Any]]]) -> None:
+def check_out(targets: tuple[Any, ...], made: Iterable[tuple[tuple[int, ...], np.dtype[Any]]]) -> None:
     came = [(t.dtype.name, t.shape) if isinstance(t, np.ndarray) else type(t).__name__ for t in targets]
     expected = [(dtype.name, shape) for shape, dtype in made]
     if came != expected:

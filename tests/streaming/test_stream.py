@@ -244,3 +244,16 @@ def test_states_that_do_not_fit():
     )
     with pytest.raises(StateError, match="'count' is int64, but its next value 'y' is float32"):
         Model(counted).stream(state={"count": "y"})
+
+
+def test_warming_up_moves_no_state():
+    stream, other = plain().stream(), plain().stream()
+    for step in range(3):
+        before = stream.save_state()
+        stream.warm_up(normal(1 + step, 1, I, seed=9))
+        assert stream.save_state() == before
+        x = normal(1 + step, 1, I, seed=step)
+        np.testing.assert_array_equal(stream.push(x), other.push(x))
+    for wrong in ((normal(1, 1, I + 1),), (), (normal(1, 1, I),) * 2):
+        with pytest.raises(ShapeError):
+            stream.warm_up(*wrong)
