@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import json
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, NamedTuple
 
-__all__ = ["Reply", "call"]
+__all__ = ["App", "Reply", "call", "protocol", "run"]
 
 App = Callable[[Any, Any, Any], Awaitable[None]]
+_RUNNER = asyncio.Runner()
+atexit.register(_RUNNER.close)
+
+
+def run(work: Coroutine[Any, Any, Any]) -> Any:
+    """On one event loop for all tests, so that an application may serve several of them."""
+    return _RUNNER.run(work)
 
 
 class Reply(NamedTuple):
@@ -64,3 +72,21 @@ async def call(
     reply = Reply(start["status"], {n.decode(): v.decode() for n, v in start["headers"]}, end["body"])
     assert int(reply.headers["content-length"]) == len(reply.body)
     return reply
+
+
+def protocol(models: dict[str, Any], *, admin: bool = True, key: str | None = None, **settings: Any) -> App:
+    """The Open Inference Protocol over these models. Called where an event loop runs."""
+    from fastgru.serve.app import Application, Identity
+    from fastgru.serve.models import Repository
+    from fastgru.serve.scheduler import Scheduler
+    from fastgru.serve.settings import Settings
+    from fastgru.serve.v2.routes import Protocol
+
+    given = Settings(**{"capacity": 64, **settings})
+    endpoints = Protocol(Repository(models, given), Scheduler(), given, lambda: True)
+
+    def authorize(scope: Any) -> Identity:
+        name = dict(scope["headers"]).get(b"as")
+        return Identity(key, admin) if name is None else Identity(name.decode(), name == b"root")
+
+    return Application(endpoints.routes(), {}, authorize=authorize, body_limit=given.max_body_bytes)

@@ -18,7 +18,8 @@ _TENSOR: Final = frozenset(("name", "datatype", "shape", "parameters", "data"))
 _OUTPUT: Final = frozenset(("name", "parameters"))
 _IN_URL: Final = frozenset(("sequence_id", "sequence_start", "sequence_end", "sequence_step", "timeout"))
 _PARAMETERS: Final = _IN_URL | {"binary_data_output"}
-_MOST: Final = 1 << 40  # of a size, as graphs have them
+_MOST: Final = 1 << 40  # values
+_MOST_AXES: Final = 32
 
 
 class Parameters(NamedTuple):
@@ -168,9 +169,11 @@ def _tensor(given: Any) -> Tensor:
         raise bad(f"input {name!r:.80}: expected a name and a datatype, which are texts, and a shape, which is a list")
     if not given.keys() <= _TENSOR:
         raise bad(f"input {name!r:.80} has {_others(given, _TENSOR)}, expected {_words(_TENSOR)}")
+    whole = 1
     for n in shape:
-        if type(n) is not int or not 0 <= n <= _MOST:
-            raise bad(f"input {name!r:.80}: shape {shape!r:.80} is not a list of sizes", "shape")
+        whole *= n or 1 if type(n) is int and n >= 0 else _MOST + 1
+        if whole > _MOST or len(shape) > _MOST_AXES:
+            raise bad(f"input {name!r:.80}: shape {shape!r:.80} is no list of sizes of an array", "shape")
     size, data, parameters = None, given.get("data"), given.get("parameters", {})
     if parameters:
         size = _only(parameters, "binary_data_size", f"input {name!r:.80}")

@@ -1,0 +1,159 @@
+"""Sequences by their own paths: whose they are, and that a state goes out and comes back to the bit."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("orjson", reason="needs the extra 'serve'")
+
+from asgi import Reply, call, protocol, run
+from protocol_models import H, I, in_bytes, normal, stateful, stateless
+
+from fastgru import GRU, Gate, Model, Sequential
+
+Asks = Callable[..., Awaitable[Reply]]
+MODEL = stateful()
+
+
+def other() -> Model:
+    gates = [Gate(normal(H, I, seed=k + 20), normal(H, H, seed=k + 23)) for k in range(3)]
+    gru = GRU.from_gates(reset=gates[0], update=gates[1], candidate=gates[2])
+    return Model(Sequential(gru).to_graph(initial_state=True))
+
+
+def serve(work: Callable[[Asks], Awaitable[Any]], **options: Any) -> None:
+    async def served() -> None:
+        app = protocol({"m": MODEL, "other": other(), "pair": stateless()}, **options)
+        await work(lambda *arguments, **more: call(app, *arguments, **more))
+
+    run(served())
+
+
+async def push(ask: Asks, seed: int, sequence: Any, start: bool = False, **headers: str) -> np.ndarray:
+    body, more = in_bytes(normal(1, 1, 8, seed=seed), sequence_id=sequence, sequence_start=start)
+    reply = await ask("POST", "/v2/models/m/infer", body, {**more, **headers})
+    assert reply.status == 200, reply
+    return np.frombuffer(reply.object_and_bytes[1], np.float32)
+
+
+def expected(*seeds: int) -> np.ndarray:
+    """The last output of a stream in process."""
+    stream = MODEL.stream()
+    return [stream.push(normal(1, 1, 8, seed=seed)) for seed in seeds][-1].ravel()
+
+
+def test_a_state_goes_out_and_comes_back() -> None:
+    async def work(ask: Asks) -> None:
+        await push(ask, 1, 7, start=True)
+        await push(ask, 2, 7)
+        saved = await ask("GET", "/v2/models/m/sequences/7/state")
+        assert saved.headers["content-type"] == "application/octet-stream"
+        stream = MODEL.stream()
+        stream.load_state(saved.body)  # the bytes are those of a stream in process
+        assert stream.push(normal(1, 1, 8, seed=3)).tobytes() == expected(1, 2, 3).tobytes()
+        np.testing.assert_array_equal(await push(ask, 3, 7), expected(1, 2, 3))
+        assert (await ask("PUT", "/v2/models/m/sequences/7/state", saved.body)).json["id"] == 7
+        np.testing.assert_array_equal(await push(ask, 4, 7), expected(1, 2, 4))
+        assert (await ask("PUT", '/v2/models/m/sequences/"7"/state', saved.body)).json["id"] == "7"
+        np.testing.assert_array_equal(await push(ask, 5, "7"), expected(1, 2, 5))
+
+    serve(work)
+
+
+def test_a_fork_goes_on_by_itself() -> None:
+    async def work(ask: Asks) -> None:
+        await push(ask, 1, "a/b", start=True)
+        reply = await ask("POST", "/v2/models/m/sequences/a%2Fb/fork", {"id": "c"})
+        assert (reply.status, reply.json["id"]) == (200, "c")
+        np.testing.assert_array_equal(await push(ask, 2, "a/b"), expected(1, 2))
+        np.testing.assert_array_equal(await push(ask, 3, "c"), expected(1, 3))
+        assert (await ask("POST", "/v2/models/m/sequences/a%2Fb/fork", {"id": "c"})).status == 409
+        for wrong in ({}, {"id": 0}, {"id": "c", "more": 1}, 7, {"id": None}):
+            assert (await ask("POST", "/v2/models/m/sequences/c/fork", wrong)).status == 400
+
+    serve(work)
+
+
+def test_reset_end_and_the_list() -> None:
+    async def work(ask: Asks) -> None:
+        await push(ask, 1, 1, start=True)
+        await push(ask, 1, "x", start=True)
+        listed = (await ask("GET", "/v2/models/m/sequences")).json
+        assert ([each["id"] for each in listed["sequences"]], listed["capacity"]) == ([1, "x"], 64)
+        assert (await ask("GET", "/v2/models/m/sequences/x")).json["id"] == "x"
+        assert (await ask("POST", "/v2/models/m/sequences/1/reset")).json["step"] == 0
+        np.testing.assert_array_equal(await push(ask, 2, 1), expected(2))
+        assert (await ask("DELETE", "/v2/models/m/sequences/x")).json == {"id": "x"}
+        for method, path in [("GET", ""), ("DELETE", ""), ("GET", "/state"), ("POST", "/reset"), ("POST", "/fork")]:
+            reply = await ask(method, f"/v2/models/m/sequences/x{path}", {"id": 3} if path == "/fork" else b"")
+            assert (reply.status, reply.json["reason"]) == (404, "unknown_sequence")
+        assert len((await ask("GET", "/v2/models/m/sequences")).json["sequences"]) == 1
+
+    serve(work)
+
+
+def test_a_state_of_another_model_is_409_and_changes_nothing() -> None:
+    async def work(ask: Asks) -> None:
+        await push(ask, 1, 1, start=True)
+        saved = (await ask("GET", "/v2/models/m/sequences/1/state")).body
+        reply = await ask("PUT", "/v2/models/other/sequences/1/state", saved)
+        assert (reply.status, reply.json["reason"]) == (409, "state")
+        assert "another model" in reply.json["error"]
+        for damaged in (b"", saved[:-1], saved[:-1] + bytes([saved[-1] ^ 1])):
+            for sequence in (1, 2):
+                assert (await ask("PUT", f"/v2/models/m/sequences/{sequence}/state", damaged)).status == 409
+        assert [each["id"] for each in (await ask("GET", "/v2/models/m/sequences")).json["sequences"]] == [1]
+        assert (await ask("GET", "/v2/models/other/sequences")).json["sequences"] == []
+        np.testing.assert_array_equal(await push(ask, 2, 1), expected(1, 2))
+
+    serve(work)
+
+
+def test_sequences_belong_to_the_key_that_opened_them() -> None:
+    async def work(ask: Asks) -> None:
+        path = "/v2/models/m/sequences"
+        await push(ask, 1, 1, start=True, As="alice")
+        await push(ask, 2, 1, start=True, As="bob")  # another one, of the same id
+        np.testing.assert_array_equal(await push(ask, 3, 1, As="alice"), expected(1, 3))
+        np.testing.assert_array_equal(await push(ask, 3, 1, As="bob"), expected(2, 3))
+        assert [s["key"] for s in (await ask("GET", path, b"", {"As": "bob"})).json["sequences"]] == ["bob"]
+        assert [s["key"] for s in (await ask("GET", path, b"", {"As": "root"})).json["sequences"]] == ["alice", "bob"]
+        assert (await ask("GET", f"{path}/1/state", b"", {"As": "eve"})).status == 404
+        for method, end in [("GET", "/state"), ("PUT", "/state"), ("POST", "/reset"), ("DELETE", ""), ("GET", "")]:
+            reply = await ask(method, f"{path}/1{end}?key=alice", b"", {"As": "bob"})
+            assert (reply.status, reply.json["reason"]) == (403, "role")
+        assert (await ask("GET", f"{path}/1?key=alice", b"", {"As": "alice"})).status == 200
+        assert (await ask("GET", f"{path}/1?key=alice&key=bob", b"", {"As": "root"})).status == 400
+        assert (await ask("GET", f"{path}/1?name=alice", b"", {"As": "root"})).status == 400
+        assert (await ask("DELETE", f"{path}/1?key=alice", b"", {"As": "root"})).json == {"id": 1}
+        assert [s["key"] for s in (await ask("GET", path, b"", {"As": "root"})).json["sequences"]] == ["bob"]
+
+    serve(work)
+
+
+@pytest.mark.parametrize("path", ["/sequences", "/sequences/1", "/sequences/1/state"])
+def test_a_model_without_a_state_has_no_sequences(path: str) -> None:
+    async def work(ask: Asks) -> None:
+        reply = await ask("GET", f"/v2/models/pair{path}")
+        assert (reply.status, reply.json["reason"]) == (400, "sequence_id")
+
+    serve(work)
+
+
+def test_a_full_server_says_when_to_come_again() -> None:
+    async def work(ask: Asks) -> None:
+        for sequence in (1, 2):
+            await push(ask, 1, sequence, start=True)
+        body, headers = in_bytes(normal(1, 1, 8), sequence_id=3, sequence_start=True)
+        reply = await ask("POST", "/v2/models/m/infer", body, headers)
+        assert (reply.status, reply.json["reason"]) == (503, "capacity")
+        assert int(reply.headers["retry-after"]) >= 1
+        await push(ask, 2, 2, start=True)  # a start anew takes no more room
+        assert (await ask("DELETE", "/v2/models/m/sequences/1")).status == 200
+        await push(ask, 2, 3, start=True)
+
+    serve(work, capacity=2)
