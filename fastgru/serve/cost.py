@@ -1,32 +1,66 @@
-"""How long a push will take: what pushes of its shapes have taken, and before any has, what its size lets expect."""
+"""How long a push will take: what pushes of its shapes have taken; before any has, what its operations let expect."""
 
+import math
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
-__all__ = ["Cost"]
+from fastgru.graph import Graph
+from fastgru.reference.facts import ValueFacts, infer_graph, work
 
+__all__ = ["LONG_NS", "Cost", "operations"]
+
+LONG_NS: Final = 1_000_000  # a push that is predicted to take longer does not run in the event loop
 _WEIGHT: Final = 0.125  # of the newest measurement
-_MOST: Final = 24
+_SIZES: Final = 24
 
 
 class Cost:
-    """Of pushes of one group of jobs, by the number of rows. first_ns: what is expected of a row before one has run."""
+    """Of pushes of one shape. A push that was interrupted counts for at most twice what was expected.
 
-    __slots__ = ("_by_size", "first_ns")
+    first_ns: what is expected of one row before one has run. one_ns: of a push of one row now.
+    """
+
+    __slots__ = ("_rows_ns", "first_ns", "one_ns")
 
     def __init__(self, first_ns: float) -> None:
-        self.first_ns = first_ns
-        self._by_size: list[float] = [0.0] * _MOST  # nanoseconds a row, by the bits of the number of rows
+        self.first_ns = self.one_ns = first_ns
+        self._rows_ns = [0.0] * _SIZES  # nanoseconds a row, by the bits of the number of rows
 
     def ns(self, rows: int) -> float:
         """Expected of a push of so many rows."""
-        each = self._by_size[rows.bit_length()]
-        if each:
-            return each * rows
-        known = next((ns for ns in self._by_size[rows.bit_length() :: -1] if ns), 0.0)
-        return (known or self.first_ns) * rows
+        each = self._rows_ns[rows.bit_length()]
+        if not each:
+            each = next((ns for ns in self._rows_ns[rows.bit_length() :: -1] if ns), self.first_ns)
+        return each * rows
 
     def measured(self, rows: int, took_ns: int) -> None:
         """A push of so many rows took so long."""
         size, each = rows.bit_length(), took_ns / rows
-        was = self._by_size[size]
-        self._by_size[size] = was + _WEIGHT * (each - was) if was else each
+        was = self._rows_ns[size]
+        if was:
+            each = was + _WEIGHT * (min(each, 2 * was) - was)
+        self._rows_ns[size] = each
+        if rows == 1:
+            self.one_ns = each
+
+    def most_rows(self, within_ns: float) -> int:
+        """How many rows a push may have to take no longer than this; at least one."""
+        rows = 1
+        while rows < 1 << 16 and self.ns(2 * rows) <= within_ns:
+            rows *= 2
+        while rows > 1 and self.ns(rows) > within_ns:
+            rows //= 2
+        return rows
+
+
+def operations(graph: Graph, shapes: Mapping[str, tuple[int, ...]]) -> int:
+    """The operations of one run on inputs of these shapes, as far as they can be told; at least 1."""
+    inputs = tuple(replace(spec, shape=shapes.get(spec.name, spec.shape), dims=()) for spec in graph.inputs)
+    known = infer_graph(replace(graph, inputs=inputs))
+    total = 0.0
+    for node in graph.nodes:
+        given = [known.get(name, ValueFacts()) if name else None for name in node.inputs]
+        flops = work(node.op, given, node.attrs, len(node.outputs)).flops
+        total += flops if isinstance(flops, int) else 0
+    return max(1, math.ceil(total))

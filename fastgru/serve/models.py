@@ -1,61 +1,35 @@
 """The models that are served: each with its sessions, and with what requests may name."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
-from fastgru.graph import Array
+from fastgru.errors import InvalidModelError, ShapeError, StateError, UnsupportedModelError
 from fastgru.load import load
 from fastgru.model import Model
+from fastgru.serve.cost import LONG_NS, operations
+from fastgru.serve.cutting import Time, find_time
 from fastgru.serve.errors import ServeError
 from fastgru.serve.fields import Field, field_of
-from fastgru.serve.sessions import Pool, Sessions
+from fastgru.serve.groups import Frames, Group
+from fastgru.serve.rows import Pool, RowsOverPush, Stateless, Streams
+from fastgru.serve.sessions import Sessions
 from fastgru.serve.settings import Settings
 from fastgru.serve.statistics import Statistics
 from fastgru.streaming import SessionPool
+from fastgru.streaming.batch import find_batch_axes
 
 __all__ = ["Repository", "Served"]
 
 VERSION: Final = "1"
-
-
-class _RowsOverPush:
-    """`SessionPool` as the server calls it, until it has these names itself."""
-
-    def __init__(self, pool: SessionPool) -> None:
-        self._pool = pool
-        self.inputs, self.outputs = pool.inputs, pool.outputs
-        self.open, self.close, self.reset = pool.open, pool.close, pool.reset
-        self.save, self.load = pool.save, pool.load
-
-    def fork(self, session: int) -> int:
-        return self._pool.open(self._pool.save(session))
-
-    def push_rows(self, sessions: Array, frames: Any, out: Any = None) -> Any:
-        given = frames if isinstance(frames, tuple) else (frames,)
-        axes = [self._pool._axes[name] for name in self.inputs]
-        rows = {
-            int(session): tuple([np.take(array, [i], axis) for array, axis in zip(given, axes, strict=True)])
-            for i, session in enumerate(sessions)
-        }
-        got = self._pool.push(rows)
-        shapes = tuple(array.shape for array in next(iter(rows.values())))
-        made = self._pool._output_axes[shapes]
-        results = [
-            np.concatenate([(each if isinstance(each, tuple) else (each,))[k] for each in got.values()], made[name])
-            for k, name in enumerate(self.outputs)
-        ]
-        return results[0] if len(results) == 1 else tuple(results)
-
-    def warm_up(self, *frames: Array) -> None:
-        session = self.open()
-        try:
-            self._pool.push({session: frames})
-        finally:
-            self.close(session)
+_MOST_GROUPS: Final = 256  # of shapes that are kept
+_LONGEST: Final = 64  # steps of the largest part of a sequence
+_PLAN_NS: Final = 20e6  # what the first push of a shape takes besides
+_FLOPS_PER_NS: Final = 10.0
+_TRIED: Final = (1, 16, 128)  # steps
 
 
 class Served:
@@ -71,41 +45,161 @@ class Served:
     ) -> None:
         self.name, self.version, self.model, self.statistics = name, VERSION, model, Statistics()
         states = model.graph.states
+        kept = set(states.values())
+        self.inputs: tuple[Field, ...] = tuple([field_of(spec) for spec in model.inputs if spec.name not in states])
+        outputs = {spec.name: spec for spec in model.outputs if spec.name not in kept}  # a graph may list one twice
+        self.outputs: tuple[Field, ...] = tuple(map(field_of, outputs.values()))
         self.is_stateful = bool(states)
         self.pool: Pool | None = None
         self.sessions: Sessions | None = None
+        self._groups: dict[tuple[tuple[int, ...], ...], Group] = {}
+        self._fitting: set[tuple[int, ...]] = set()
+        self._time: Time | None = None
+        self._longest, self._flops_per_ns = 1, _FLOPS_PER_NS
+        self._axes: dict[str, int] | None = None
+        self._runs: Pool | Stateless
         if states:
-            self.pool = _RowsOverPush(SessionPool(model, settings.capacity))
+            self._runs = self.pool = self._make_pool(2 * settings.capacity + 64)  # jobs borrow places while they run
             self.sessions = Sessions(name, self.pool, settings.capacity, settings.idle_seconds, clock)
-        kept = set(states.values())
-        self.inputs: tuple[Field, ...] = tuple(field_of(spec) for spec in model.inputs if spec.name not in states)
-        self.outputs: tuple[Field, ...] = tuple(field_of(spec) for spec in model.outputs if spec.name not in kept)
+        else:
+            self._runs, self._axes = Stateless(model), self._batch_axes()
+        self._warm_up()
 
-    def check(self, frames: tuple[Array, ...]) -> None:
+    def _make_pool(self, capacity: int) -> Pool:
+        """A pool, or streams where the rows of a batch cannot be sessions."""
+        self._axes = self._batch_axes()
+        if self._axes is not None:
+            try:
+                pool = RowsOverPush(SessionPool(self.model, capacity))
+                self._try(pool)
+                return pool
+            except (UnsupportedModelError, StateError):
+                self._axes = None
+        return Streams(self.model.stream, capacity)
+
+    def _try(self, pool: Pool | Stateless) -> Group | None:
+        """What runs the shortest frames of zeros that the model takes, if it takes any.
+
+        Raises `UnsupportedModelError` where rows depend on one another.
+        """
+        for steps in _TRIED:
+            frames = self._zeros(steps)
+            group = Group(pool, tuple([a.shape for a in frames]), self._axes_of_inputs, 0, self.statistics)
+            try:
+                group.prepare(frames)
+            except (ShapeError, InvalidModelError):
+                continue
+            return group
+        return None
+
+    @property
+    def _axes_of_inputs(self) -> tuple[int, ...] | None:
+        return None if self._axes is None else tuple([self._axes[field.name] for field in self.inputs])
+
+    def _batch_axes(self) -> dict[str, int] | None:
+        """The batch axis of each input and state, where all have one that is free."""
+        names = [spec.name for spec in self.model.inputs]
+        free = {spec.name: [i for i, n in enumerate(spec.shape or ()) if n is None] for spec in self.model.inputs}
+        found = find_batch_axes(self.model.graph, names, {})
+        axes = {name: axis for name, axis in found.items() if axis is not None and axis in free[name]}
+        return axes if len(axes) == len(names) else None
+
+    def _zeros(self, steps: int) -> Frames:
+        """Frames of one row and so many steps."""
+        rows = self._axes or {}
+        return tuple(
+            [
+                np.zeros(
+                    [n if n >= 0 else 1 if i == rows.get(f.name) else steps for i, n in enumerate(f.shape or ())],
+                    f.dtype,
+                )
+                for f in self.inputs
+            ]
+        )
+
+    def _warm_up(self) -> None:
+        """Plan and measure the shortest frames, and the parts of sequences that may be cut."""
+        group = self._try(self._runs)
+        if group is None:
+            return
+        self._groups[group.shapes] = group
+        self._learn(group)
+        if self.pool is None or (found := find_time(self.model, self.pool, self._axes or {})) is None:
+            return
+        self._time, steps = found, 1
+        while steps < _LONGEST and group.cost.one_ns * 2 <= LONG_NS:
+            frames = self._zeros(2 * steps)
+            group = Group(self._runs, tuple([a.shape for a in frames]), self._axes_of_inputs, 0, self.statistics)
+            group.prepare(frames)
+            if group.cost.one_ns <= LONG_NS:
+                steps *= 2
+        self._longest = steps
+
+    def check(self, frames: Frames) -> None:
         """Raises `ServeError`, 400, where these arrays are not what `inputs` takes."""
         if len(frames) != len(self.inputs):
             names = ", ".join(field.name for field in self.inputs)
             raise ServeError(400, f"got {len(frames)} inputs, expected {len(self.inputs)}: {names}", reason="inputs")
         for field, array in zip(self.inputs, frames, strict=True):
-            fits = field.shape is None or (
-                len(field.shape) == array.ndim
-                and all(n in (-1, m) for n, m in zip(field.shape, array.shape, strict=True))
+            shape = array.shape
+            if array.dtype == field.dtype and (
+                field.shape is None
+                or field.shape == shape
+                or (len(field.shape) == len(shape) and all(map(_fits, field.shape, shape)))
+            ):
+                continue
+            expected = "any shape" if field.shape is None else list(field.shape)
+            raise ServeError(
+                400,
+                f"input {field.name!r}: got {array.dtype} {list(shape)}, expected {field.dtype} {expected}",
+                reason="shape",
             )
-            if array.dtype != field.dtype or not fits:
-                shape = "any shape" if field.shape is None else list(field.shape)
-                raise ServeError(
-                    400,
-                    f"input {field.name!r}: got {array.dtype} {list(array.shape)}, expected {field.dtype} {shape}",
-                    reason="shape",
-                )
 
-    def run(self, frames: tuple[Array, ...]) -> tuple[Array, ...]:
-        """What these frames give without a sequence: from zeros, and nothing is kept."""
-        if self.is_stateful:
-            made = self.model.stream().push(*frames)
-            return made if isinstance(made, tuple) else (made,)
-        results = self.model.run({field.name: array for field, array in zip(self.inputs, frames, strict=True)})
-        return tuple([results[field.name] for field in self.outputs])
+    def group(self, frames: Frames, in_session: bool) -> Group:
+        """What runs frames of these shapes, which `check` has passed.
+
+        Raises `ServeError`, 400, for a sequence of several rows.
+        """
+        shapes = (frames[0].shape,) if len(frames) == 1 else tuple([a.shape for a in frames])
+        found = self._groups.get(shapes)
+        if found is None:
+            found = self._new_group(frames, shapes)
+        if in_session and found.rows != 1:
+            raise ServeError(
+                400,
+                f"a sequence has a batch of 1, and these frames are of {found.rows} rows: {list(shapes)}",
+                reason="shape",
+            )
+        return found
+
+    def _new_group(self, frames: Frames, shapes: tuple[tuple[int, ...], ...]) -> Group:
+        axes = self._axes_of_inputs
+        if axes is not None:
+            rows = {shape[axis] for shape, axis in zip(shapes, axes, strict=True)}
+            if len(rows) != 1 or (rows == {0} and self.is_stateful):
+                raise ServeError(400, f"the inputs {list(shapes)} differ in their rows, or have none", reason="shape")
+            axes = None if rows == {0} else axes
+        given = dict(zip([field.name for field in self.inputs], shapes, strict=True))
+        expected = _PLAN_NS + operations(self.model.graph, given) / self._flops_per_ns
+        while len(self._groups) >= _MOST_GROUPS:
+            self._groups.pop(next(iter(self._groups)))
+        group = self._groups[shapes] = Group(
+            self._runs, shapes, axes, expected, self.statistics, self._time, self._longest
+        )
+        return group
+
+    def forget(self, group: Group) -> None:
+        """No frames of these shapes can be run."""
+        self._groups.pop(group.shapes, None)
+
+    def _learn(self, group: Group) -> None:
+        """How fast this model runs here."""
+        given = dict(zip([field.name for field in self.inputs], group.shapes, strict=True))
+        self._flops_per_ns = operations(self.model.graph, given) / max(1.0, group.cost.one_ns)
+
+
+def _fits(declared: int, size: int) -> bool:
+    return declared in (-1, size)
 
 
 class Repository:
@@ -125,7 +219,7 @@ class Repository:
         for name in self._sources:
             self.load(name)
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Served]:
         return iter(tuple(self._served.values()))
 
     def get(self, name: str, version: str | None = None) -> Served:

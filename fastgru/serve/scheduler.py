@@ -1,85 +1,176 @@
 """What runs when: jobs of all protocols and sessions, all that is ready at once.
 
-Everything here happens on the thread of the event loop, and so needs no lock.
+Everything here happens on the thread of the event loop, and so needs no lock. Short work runs in the loop, in ticks:
+what is ready when one begins goes together, at most about a millisecond of it, and then the loop gets a turn. A lone
+frame waits for no other. Long work goes to a thread (`compute`). A session has one job at a time on its way.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
+from typing import Final
 
-import numpy as np
-
-from fastgru.errors import FastGRUError
-from fastgru.graph import Array
+from fastgru.serve.compute import Compute
+from fastgru.serve.cost import LONG_NS
 from fastgru.serve.errors import ServeError
-from fastgru.serve.models import Served
+from fastgru.serve.groups import Group
+from fastgru.serve.jobs import Job, answer_each
+from fastgru.serve.models import Repository
 from fastgru.serve.sessions import Session
 
 __all__ = ["Job", "Scheduler"]
 
+_WEIGHT: Final = 0.05  # of the newest tick in what a job is expected to take besides its push
+_MOST_EARLY: Final = 64  # jobs of a session whose steps have not come
+_SWEEP_S: Final = 1.0
 
-class Job:
-    """One request's work.
-
-    session: None for one without a state. frames: one for each of `served.inputs`, contiguous, as `served.check` takes
-    them. deadline_ns: by `time.monotonic_ns`, when its answer is worth nothing any more. done: called once, on the
-    thread of the event loop; `outputs` (in the order of `served.outputs`) or `error` is set then.
-
-    Three more are set before it is submitted. begins, ends: reset before it, end the session after it, together with the
-    job or not at all. step: run it only as this step of its session, the first being 0.
-    """
-
-    __slots__ = (
-        "begins", "bytes", "cancelled", "deadline_ns", "done", "ends", "error", "frames", "outputs", "served",
-        "session", "step", "submitted_ns",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        served: Served,
-        session: Session | None,
-        frames: tuple[Array, ...],
-        deadline_ns: int,
-        done: Callable[["Job"], None],
-    ) -> None:
-        self.served, self.session, self.frames, self.deadline_ns, self.done = served, session, frames, deadline_ns, done
-        self.begins = self.ends = False
-        self.step: int | None = None
-        self.outputs: tuple[Array, ...] | None = None
-        self.error: ServeError | None = None
-        self.cancelled = False
-        self.submitted_ns = 0
-        self.bytes = sum([frame.nbytes for frame in frames])
-
-    def cancel(self) -> None:
-        """Its client has gone: it is not computed, if it has not begun."""
-        self.cancelled = True
+_log = logging.getLogger("fastgru.serve")
 
 
 class Scheduler:
-    """Runs jobs. loop: the event loop, by default the running one."""
+    """Runs jobs. loop: the event loop, by default the running one. max_bytes: of the frames of all jobs on their way.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
+    clock: nanoseconds, as `time.monotonic_ns`. jobs: how many are on their way, and how many bytes their frames have.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        max_bytes: int = 256 << 20,
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
         self._loop = loop or asyncio.get_running_loop()
+        self._clock, self._max_bytes = clock, max_bytes
         self._ready: list[Job] = []
-        self._draining = False
+        self._asked = self._draining = False
+        self._short_ns = 0.0  # expected of what runs in the loop
+        self._besides_ns = 10_000.0  # what a job takes besides its push
+        self.jobs = self.bytes = 0
+        self._compute = Compute(self._loop, self._finished)
+        self._idle: asyncio.TimerHandle | None = None
 
     def submit(self, job: Job) -> None:
         """Have it run. Raises `ServeError` where it is refused; `done` is not called then."""
+        try:
+            self._take(job)
+        except ServeError as error:
+            job.served.statistics.fail(error.reason)
+            self._forget_unbegun(job)
+            raise
+        self.jobs += 1
+        self.bytes += job.bytes
+
+    def _take(self, job: Job) -> None:
+        now = job.submitted_ns = self._clock()
+        session = job.session
         if self._draining:
             raise ServeError(503, "the server is going down", reason="draining", retry_after_s=1.0)
-        session = job.session
         if session is not None and session.ended:
-            raise ServeError(410, f"sequence {session.id!r} has ended: {session.ended}", reason="ended")
-        job.submitted_ns = time.monotonic_ns()
-        if session is not None:
-            if session.running:
-                session.queue.append(job)
-                return
+            raise _ended(session)
+        group = job.group = job.served.group(job.frames, session is not None)
+        job.cost_ns = group.cost.one_ns + self._besides_ns
+        job.is_long = not group.is_ready or group.cost.one_ns > LONG_NS
+        ahead = self._compute.ahead_ns(job, now) if job.is_long else self._short_ns
+        if now + ahead + job.cost_ns > job.deadline_ns:
+            raise self._late(job, ahead, now)
+        if self.bytes + job.bytes > self._max_bytes:
+            raise ServeError(
+                503,
+                f"{self.bytes} bytes of frames are waiting, and {job.bytes} more are more than {self._max_bytes}",
+                reason="in_flight",
+                retry_after_s=max(0.001, ahead / 1e9),
+            )
+        if session is None:
+            self._dispatch(job)
+        elif job.step is None and not job.begins and not session.early:
+            session.next += 1
+            self._queue(session, job)
+        else:
+            self._order(session, job)
+        if job.is_long:
+            self._compute.expect(job)
+        else:
+            self._short_ns += job.cost_ns
+
+    def _late(self, job: Job, ahead: float, now: int) -> ServeError:
+        given = max(0, job.deadline_ns - now)
+        if job.cost_ns > given:
+            return ServeError(
+                503,
+                f"it would take about {job.cost_ns / 1e6:.3g} ms, and its deadline is in {given / 1e6:.3g} ms",
+                reason="too_long",
+            )
+        return ServeError(
+            503,
+            f"it would be ready in about {(ahead + job.cost_ns) / 1e6:.3g} ms, and its deadline is in"
+            f" {given / 1e6:.3g} ms: {self.jobs} requests are before it",
+            reason="overload",
+            retry_after_s=max(0.001, (ahead + job.cost_ns - given) / 1e9),
+        )
+
+    def _order(self, session: Session, job: Job) -> None:
+        """Put a job among those of its session by its step. Raises `ServeError`: 409 for one that has been, 503."""
+        step = job.step
+        if job.begins:
+            if step not in (None, 0):
+                raise ServeError(400, f"sequence_step is {step}, but a sequence begins with step 0", reason="step")
+            session.next = 0
+            for other in tuple(session.early.values()):
+                self._give_up(session, other)
+        elif step is not None and step != session.next:
+            if step < session.next or step in session.early:
+                raise ServeError(
+                    409,
+                    f"step {step} of sequence {session.id!r} has come before; the next is {session.next}",
+                    reason="step",
+                )
+            if len(session.early) >= _MOST_EARLY:
+                raise ServeError(
+                    503,
+                    f"step {step} of sequence {session.id!r} is too early: {_MOST_EARLY} others wait for"
+                    f" step {session.next}",
+                    reason="step",
+                    retry_after_s=0.001,
+                )
+            session.early[step] = job
+            wait = (job.deadline_ns - self._clock()) / 1e9
+            self._loop.call_later(wait, self._give_up, session, job)
+            return
+        session.next += 1
+        self._queue(session, job)
+        while (following := session.early.pop(session.next, None)) is not None:
+            session.next += 1
+            self._queue(session, following)
+
+    def _give_up(self, session: Session, job: Job) -> None:
+        """The steps before it have not come in time."""
+        if job.step is not None and session.early.get(job.step) is job:
+            del session.early[job.step]
+            job.error = ServeError(
+                503,
+                f"step {job.step} of sequence {session.id!r} came too early: step {session.next} has not come in time",
+                reason="step",
+                retry_after_s=0.001,
+            )
+            self._tell(job)
+
+    def _queue(self, session: Session, job: Job) -> None:
+        if session.running:
+            session.queue.append(job)
+        else:
             session.running = True
-        if not self._ready:
-            self._loop.call_soon(self._tick)
+            self._dispatch(job)
+
+    def _dispatch(self, job: Job) -> None:
+        if job.is_long:
+            self._compute.submit(job)
+            return
         self._ready.append(job)
+        if not self._asked:
+            self._asked = True
+            self._loop.call_soon(self._tick)
 
     async def run(self, job: Job) -> Job:
         """The same, to be awaited; what cancels the wait cancels the job. `job.done` is replaced."""
@@ -97,43 +188,154 @@ class Scheduler:
             job.cancel()
             raise
 
+    def watch(self, models: Repository) -> None:
+        """End sessions of these models that are idle for too long, from now on."""
+        wait = _SWEEP_S
+        for served in models:
+            if served.sessions is not None:
+                wait = min(wait, max(0.001, served.sessions.expire()))
+        self._idle = self._loop.call_later(wait, self.watch, models)
+
     async def drain(self, grace_s: float) -> None:
-        """Take no more jobs, and wait for those that there are, at most so long."""
+        """Take no more jobs, wait for those that there are, at most so long, and end the threads."""
         self._draining = True
         until = time.monotonic() + grace_s
-        while self._ready and time.monotonic() < until:
-            await asyncio.sleep(0.005)
+        while self.jobs and time.monotonic() < until:
+            await asyncio.sleep(0.002)
+        if self._idle is not None:
+            self._idle.cancel()
+        await self._loop.run_in_executor(None, self._compute.close)
 
     def _tick(self) -> None:
-        ready, self._ready = self._ready, []
-        for job in ready:
-            session = job.session
-            if not job.cancelled:
-                try:
-                    self._run(job)
-                except FastGRUError as error:
-                    job.error = ServeError(400, str(error), reason="shape")
-            if session is not None:
-                session.running = False
-                if session.queue and not session.ended:
-                    session.running = True
-                    if not self._ready:
-                        self._loop.call_soon(self._tick)
-                    self._ready.append(session.queue.popleft())
-            job.done(job)
+        """Run what is ready."""
+        self._asked = False
+        ready, began = self._ready, self._clock()
+        if len(ready) == 1:
+            jobs = [ready.pop()]
+            pushed = self._run(jobs[0].group, jobs, began)
+        else:
+            jobs, pushed = self._due(), 0
+            groups: list[Group] = []
+            for job in jobs:
+                waiting = job.group.waiting
+                if not waiting:
+                    groups.append(job.group)
+                waiting.append(job)
+            for group in groups:
+                waiting, group.waiting = group.waiting, []
+                pushed += self._run(group, waiting, self._clock())
+        if self._ready and not self._asked:
+            self._asked = True
+            self._loop.call_soon(self._tick)
+        if jobs:
+            besides = min((self._clock() - began - pushed) / len(jobs), 10 * self._besides_ns)
+            self._besides_ns += _WEIGHT * (besides - self._besides_ns)
 
-    def _run(self, job: Job) -> None:
-        session, served = job.session, job.served
-        if session is None:
-            job.outputs = served.run(job.frames)
-            return
-        assert served.pool is not None
-        assert served.sessions is not None
-        if job.begins:
-            served.pool.reset(session.handle)
-        frames = job.frames[0] if len(job.frames) == 1 else job.frames
-        made = served.pool.push_rows(np.array([session.handle]), frames)
-        job.outputs = made if isinstance(made, tuple) else (made,)
-        session.last_used_ns = time.monotonic_ns()
-        if job.ends:
-            served.sessions.end(session)
+    def _due(self) -> list[Job]:
+        """What is ready, as much of it as a tick may take."""
+        ready, total = self._ready, 0.0
+        for count, job in enumerate(ready):
+            total += job.cost_ns
+            if total > LONG_NS and count:
+                self._ready = ready[count:]
+                return ready[:count]
+        self._ready = []
+        return ready
+
+    def _run(self, group: Group, jobs: list[Job], began: int) -> int:
+        """Run jobs of a group, and say so; how many nanoseconds the push took."""
+        dead = [job for job in jobs if job.cancelled or job.deadline_ns < began]
+        if dead:
+            jobs = [job for job in jobs if job not in dead]
+            self._finished(dead, began, 0)
+        if not jobs:
+            return 0
+        answer_each(group, jobs)
+        took = self._clock() - began
+        self._finished(jobs, began, took)
+        return took
+
+    def _finished(self, jobs: list[Job], began_ns: int, took_ns: int) -> None:
+        """These have run, or never will: tell whoever waits, and let the next of their sessions go."""
+        statistics, count, waited = jobs[0].served.statistics, 0, 0
+        for job in jobs:
+            if job.error is None and job.outputs is not None:
+                count += 1
+                waited += began_ns - job.submitted_ns
+        if count:
+            statistics.pushed(count, took_ns, waited)
+            if count == len(jobs):
+                jobs[0].group.cost.measured(count, took_ns)
+        for job in jobs:
+            if job.outputs is None and job.error is None:
+                job.error = self._not_run(job)
+            if job.session is not None:
+                self._advance(job.session, job)
+            self._tell(job)
+
+    def _advance(self, session: Session, job: Job) -> None:
+        """A job of this session has been on its way."""
+        sessions = job.served.sessions
+        assert sessions is not None
+        session.running = False
+        if session.ended:
+            sessions.release(session)
+        elif job.error is None:
+            session.step = 1 if job.begins else session.step + 1
+            session.moved, session.last_used_ns = True, job.submitted_ns
+            if job.ends:
+                sessions.end(session, "its client has ended it")
+        else:
+            session.recount()
+            self._forget_unbegun(job)
+        while session.queue and not session.running:
+            following = session.queue.popleft()
+            if session.ended:
+                following.error = _ended(session)
+                self._tell(following)
+            elif following.step is not None and not following.begins and following.step != session.step:
+                following.error = ServeError(
+                    409,
+                    f"step {following.step} of sequence {session.id!r} cannot be run: step {session.step} has failed",
+                    reason="step",
+                )
+                session.recount()
+                self._tell(following)
+            else:
+                session.running = True
+                self._dispatch(following)
+
+    def _tell(self, job: Job) -> None:
+        """The job has its answer, and is no longer on its way."""
+        self.jobs -= 1
+        self.bytes -= job.bytes
+        if job.is_long:
+            self._compute.forget(job)
+        else:
+            self._short_ns -= job.cost_ns
+        if job.error is not None:
+            job.outputs = None
+            job.served.statistics.fail(job.error.reason, self._clock() - job.submitted_ns)
+        try:
+            job.done(job)
+        except Exception:
+            _log.exception("a request could not be answered")
+
+    def _not_run(self, job: Job) -> ServeError:
+        if job.cancelled:
+            return ServeError(499, "its client has gone", reason="cancelled")
+        late = (self._clock() - job.deadline_ns) / 1e6
+        return ServeError(
+            503, f"its deadline passed {late:.3g} ms ago, before it began", reason="deadline", retry_after_s=0.001
+        )
+
+    def _forget_unbegun(self, job: Job) -> None:
+        """A session whose first request has failed is not there."""
+        session = job.session
+        if session is not None and job.begins and not (session.moved or session.step or session.busy or session.ended):
+            assert job.served.sessions is not None
+            job.served.sessions.end(session, "its first request failed")
+
+
+def _ended(session: Session) -> ServeError:
+    return ServeError(410, f"sequence {session.id!r} has ended: {session.ended}", reason="ended")

@@ -10,16 +10,15 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from itertools import count
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Final
+
+import numpy as np
 
 from fastgru.errors import SessionError, StateError
-from fastgru.graph import Array
 from fastgru.serve.errors import ServeError
+from fastgru.serve.rows import Pool
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-__all__ = ["Id", "Pool", "Session", "Sessions", "check_id"]
+__all__ = ["Id", "Session", "Sessions", "check_id"]
 
 Id = int | str
 
@@ -27,41 +26,39 @@ _MAX_TEXT: Final = 256
 _REMEMBERED_S: Final = 3_600.0  # for how long a session that was idle is known to have ended
 
 
-class Pool(Protocol):
-    """Where the states lie: a `SessionPool`, or streams."""
-
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-
-    def open(self, saved: bytes | None = None) -> int: ...
-    def close(self, session: int) -> None: ...
-    def reset(self, session: int) -> None: ...
-    def save(self, session: int) -> bytes: ...
-    def load(self, session: int, saved: bytes) -> None: ...
-    def fork(self, session: int) -> int: ...
-    def push_rows(self, sessions: Array, frames: Any, out: Any = None) -> Any: ...
-    def warm_up(self, *frames: Array) -> None: ...
-
-
 class Session:
     """A state that a client calls by its id.
 
-    handle: of the pool. key: the name of the API key that opened it, None where there are none. step: how many requests
-    it has been through since it began. keep: it outlives the connection that opened it. on_end: called with the reason
-    when the server ends it. ended: why it has ended, "" while it lives. queue: its jobs that wait for the one before;
-    early: those whose `step` has not come; running: one is on its way; next: the step of a job that is submitted now.
+    handle: of the pool, and handles: it as an array. moved: its state may be other than zeros. key: the name of the API
+    key that opened it, None where there are none. step: how many requests it has been through since it began.
+    keep: it outlives the connection that opened it. on_end: called with the reason when the server ends it. ended: why
+    it has ended, "" while it lives. queue: its jobs that wait for the one before; early: those whose `step` has not
+    come; running: one is on its way; next: the step of a job that is submitted now.
     """
 
     __slots__ = (
-        "early", "ended", "handle", "id", "keep", "key", "last_used_ns", "next", "on_end", "queue", "running", "step",
+        "early", "ended", "handle", "handles", "id", "keep", "key", "last_used_ns", "moved", "next", "on_end", "queue",
+        "running", "step",
     )  # fmt: skip
 
     def __init__(self, name: Id, handle: int, key: str | None, now_ns: int) -> None:
-        self.id, self.handle, self.key, self.last_used_ns = name, handle, key, now_ns
-        self.step, self.next, self.keep, self.ended, self.running = 0, 0, False, "", False
+        self.id, self.key, self.last_used_ns = name, key, now_ns
+        self.step, self.next, self.ended = 0, 0, ""
+        self.keep = self.running = self.moved = False
         self.on_end: Callable[[str], None] | None = None
         self.queue: deque[Any] = deque()
-        self.early: Mapping[int, Any] | None = None
+        self.early: dict[int, Any] = {}
+        self.move_to(handle)
+
+    def recount(self) -> None:
+        """A job has not been a step: those that wait are other steps than they were."""
+        self.next = self.step
+        for job in self.queue:
+            self.next = 1 if job.begins else self.next + 1
+
+    def move_to(self, handle: int) -> None:
+        """Its state is here from now on."""
+        self.handle, self.handles = handle, np.array([handle], np.int64)
 
     @property
     def busy(self) -> bool:
@@ -141,7 +138,9 @@ class Sessions:
             if saved is not None:
                 self.load(session, saved)
             return session
-        return self._add(name, key, lambda: self.pool.open(saved))
+        made = self._add(name, key, lambda: self.pool.open(saved))
+        made.moved = saved is not None
+        return made
 
     def fork(self, session: Session, name: Id) -> Session:
         """Another session of the same key that goes on from the same state. Raises `ServeError`: 409, 503."""
@@ -150,6 +149,7 @@ class Sessions:
             raise ServeError(409, f"sequence {name!r} is there already: end it first", reason="sequence_exists")
         made = self._add(name, session.key, lambda: self.pool.fork(session.handle))
         made.step = made.next = session.step
+        made.moved = session.moved
         return made
 
     def _add(self, name: Id, key: str | None, opened: Callable[[], int]) -> Session:
@@ -185,13 +185,14 @@ class Sessions:
             self.pool.load(session.handle, saved)
         except StateError as error:
             raise ServeError(409, str(error), reason="state") from None
+        session.moved = True
         self._touch(session)
 
     def reset(self, session: Session) -> None:
         """Back to zeros. Raises `ServeError`, 409, while it is busy."""
         self._settled(session)
         self.pool.reset(session.handle)
-        session.step = session.next = 0
+        session.step, session.next, session.moved = 0, 0, False
         self._touch(session)
 
     def keep_alive(self, session: Session) -> None:

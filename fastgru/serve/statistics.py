@@ -39,11 +39,14 @@ class Statistics:
         self.failed[reason] = self.failed.get(reason, 0) + 1
         self.failed_ns += after_ns
 
-    def pushed(self, rows: int, took_ns: int) -> None:
-        """A push has ended well."""
+    def pushed(self, rows: int, took_ns: int, waited_ns: int) -> None:
+        """A push has ended well. waited_ns: for how long its requests did before it, all together."""
         self.executions += 1
         self.inferences += rows
+        self.requests += rows
         self.compute_ns += took_ns
+        self.queue_ns += waited_ns
+        self.request_ns += waited_ns + took_ns * rows
         batch = self.batches.get(rows)
         if batch is None:
             self.batches[rows] = [1, took_ns]

@@ -1,0 +1,145 @@
+"""Long work: a thread beside the event loop, whose native calls leave the loop free.
+
+What is one push each goes first come, first served, several of one group at once. Sequences that are cut take turns
+with it, part by part, and one whose deadline comes near goes first: neither holds the other up for longer than a part.
+"""
+
+import threading
+from asyncio import AbstractEventLoop
+from collections import deque
+from collections.abc import Callable, Iterator
+from queue import SimpleQueue
+from time import monotonic_ns
+from typing import Final
+
+from fastgru.serve.cost import LONG_NS
+from fastgru.serve.jobs import Job, answer_each, answer_in_parts, failure
+
+__all__ = ["Compute"]
+
+_HURRY: Final = 1.25  # a sequence whose deadline is nearer than this, of what is left of it, goes first
+
+
+class Compute:
+    """finished: called on the thread of `loop` with jobs that are done with, when they began and how long they took.
+
+    Those that did not run have neither outputs nor an error.
+
+    The thread takes jobs from the left of the two queues; all else is used by the thread of the loop alone.
+    """
+
+    def __init__(self, loop: AbstractEventLoop, finished: Callable[[list[Job], int, int], None]) -> None:
+        self._loop, self._finished = loop, finished
+        self._whole: deque[Job] = deque()
+        self._cut: deque[Job] = deque()
+        self._wake: SimpleQueue[bool] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._whole_ns = 0.0  # expected of those that are not done with
+        self._cuts: set[Job] = set()
+        self._running = (0, 0.0)  # since when, and what is expected of it
+        self._parts: Iterator[None] | None = None  # of the first of `_cut`
+        self._cut_began_ns = self._cut_took_ns = 0
+        self._cut_is_next = False
+
+    def submit(self, job: Job) -> None:
+        """Have it run."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="fastgru-compute", daemon=True)
+            self._thread.start()
+        (self._cut if job.group.parts else self._whole).append(job)
+        self._wake.put(True)
+
+    def expect(self, job: Job) -> None:
+        """It is going to be submitted."""
+        if job.group.parts:
+            self._cuts.add(job)
+        else:
+            self._whole_ns += job.cost_ns
+
+    def forget(self, job: Job) -> None:
+        """It is done with."""
+        if job.group.parts:
+            self._cuts.discard(job)
+        else:
+            self._whole_ns -= job.cost_ns
+
+    def ahead_ns(self, job: Job, now_ns: int) -> float:
+        """What is expected to run before this one is done, besides itself."""
+        whole, cut = self._whole_ns, sum([other.cost_ns for other in self._cuts])
+        began, expected = self._running
+        gone = min(now_ns - began, expected)
+        if job.group.parts:
+            return max(0.0, (2 * cut + job.cost_ns if whole else cut) - gone)
+        return max(0.0, min(whole + cut, 2 * whole + LONG_NS) - gone)
+
+    def close(self) -> None:
+        """End the thread, after what it is at."""
+        if self._thread is not None:
+            self._wake.put(False)
+            self._thread = None
+
+    def _work(self) -> None:
+        while self._wake.get():
+            while self._whole or self._cut:
+                if self._cut and (self._cut_is_next or not self._whole or self._hurries()):
+                    self._cut_is_next = False
+                    self._go_on()
+                else:
+                    self._cut_is_next = True
+                    self._run_whole()
+                self._running = (0, 0.0)
+
+    def _hurries(self) -> bool:
+        job = self._cut[0]
+        return job.deadline_ns - monotonic_ns() < _HURRY * job.cost_ns
+
+    def _run_whole(self) -> None:
+        first = self._whole[0]
+        group = first.group
+        most = group.cost.most_rows(2 * max(LONG_NS, group.cost.one_ns)) if group.is_ready else 1
+        jobs: list[Job] = []
+        while self._whole and len(jobs) < most and self._whole[0].group is group:
+            jobs.append(self._whole.popleft())
+        began = monotonic_ns()
+        self._running = (began, sum([job.cost_ns for job in jobs]))
+        live = [job for job in jobs if not job.cancelled and job.deadline_ns > began]
+        if live and not group.is_ready:
+            try:
+                group.prepare(first.frames)
+            except Exception as error:
+                first.error, live = failure(error), []
+        if len(live) < len(jobs):
+            self._say([job for job in jobs if job not in live], began, 0)
+        if live:
+            began = monotonic_ns()
+            answer_each(group, live)
+            self._say(live, began, monotonic_ns() - began)
+
+    def _go_on(self) -> None:
+        """One part of the first sequence."""
+        job, now = self._cut[0], monotonic_ns()
+        if self._parts is None:
+            self._parts, self._cut_began_ns, self._cut_took_ns = answer_in_parts(job.group, job), now, 0
+        part_ns = job.group.cost.one_ns / len(job.group.parts)
+        self._running = (now, part_ns)
+        over = job.cancelled or job.deadline_ns < now
+        try:
+            if over:
+                self._parts.close()  # type: ignore[attr-defined]
+            else:
+                over = next(self._parts, self) is self
+        except Exception as error:
+            job.error, over = failure(error), True
+        took = monotonic_ns() - now
+        self._cut_took_ns += took
+        job.cost_ns = max(part_ns, job.cost_ns - part_ns)
+        if over:
+            self._cut.popleft()
+            self._parts = None
+            self._say([job], self._cut_began_ns, self._cut_took_ns)
+
+    def _say(self, jobs: list[Job], began_ns: int, took_ns: int) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._finished, jobs, began_ns, took_ns)
+        except RuntimeError:  # the loop has been closed
+            pass

@@ -1,0 +1,208 @@
+"""Pushes of one model and one shape: frames of several requests become one batch, and what it gives is theirs again.
+
+Sequences that may be cut run in parts whose lengths are powers of two, so that few programs serve every length.
+"""
+
+import math
+import time as clock
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from fastgru.graph import Array
+from fastgru.serve.cost import Cost
+from fastgru.serve.cutting import Time, cuts, joined, part
+from fastgru.serve.rows import Pool, Stateless, row_counts
+from fastgru.serve.statistics import Statistics
+
+__all__ = ["Frames", "Group"]
+
+Frames = tuple[Array, ...]
+
+_SMALL: Final = 4_096  # elements, of which the sum of squares is the quicker test
+_RUNS: Final = 3  # of a measurement, of which the shortest counts
+
+
+class Group:
+    """Pushes of frames of `shapes`, one for each input.
+
+    axes: the batch axis of each input, None where a push is of one request. rows: how many each request brings. cost:
+    what a push takes, by the number of requests. parts: where its sequences are cut, empty where they are not.
+    is_ready: planned, proved and measured. waiting: what the scheduler runs next.
+    """
+
+    __slots__ = (
+        "_axes_out", "_largest", "_pool", "_statistics", "_time", "axes", "cost", "is_ready", "parts", "rows", "shapes",
+        "waiting",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        pool: Pool | Stateless,
+        shapes: tuple[tuple[int, ...], ...],
+        axes: tuple[int, ...] | None,
+        first_ns: float,
+        statistics: Statistics,
+        time: Time | None = None,
+        longest: int = 1,
+    ) -> None:
+        self._statistics = statistics
+        self._pool, self.shapes, self.axes, self.cost, self._time = pool, shapes, axes, Cost(first_ns), time
+        self.rows = 1 if axes is None else shapes[0][axes[0]]
+        steps = 0 if time is None else time.steps(shapes)
+        self.parts = cuts(steps, longest) if steps > 1 else []
+        self.is_ready, self.waiting = False, list[Any]()
+        self._axes_out: tuple[int, ...] = ()
+        self._largest = 1
+
+    @property
+    def is_stateless(self) -> bool:
+        return isinstance(self._pool, Stateless)
+
+    def prepare(self, frames: Frames) -> None:
+        """Plan, prove and measure, without moving the state of any session. May take long, and on any thread.
+
+        Raises what a push of these frames does.
+        """
+        if self.is_ready:
+            return
+        pool = self._pool
+        handles = [] if isinstance(pool, Stateless) else [pool.open() for _ in range(2 * self.rows)]
+        try:
+            alone = self._measured(handles[: self.rows], frames)
+            if self.axes is not None:
+                self._prove(handles, frames, alone)
+        finally:
+            for handle in handles:
+                pool.close(handle)  # type: ignore[union-attr]
+        self.is_ready = True
+
+    def _measured(self, handles: Sequence[int], frames: Frames) -> Frames:
+        made = self._whole(np.array(handles, np.int64), frames)
+        times = []
+        for _ in range(_RUNS):
+            began = clock.perf_counter_ns()
+            self._whole(np.array(handles, np.int64), frames)
+            times.append(clock.perf_counter_ns() - began)
+        self.cost.measured(1, min(times))
+        return made
+
+    def _prove(self, handles: Sequence[int], frames: Frames, alone: Frames) -> None:
+        """Tell the batch axes of the outputs, with no `axes` where there are none.
+
+        A model without a state has to show that its rows are independent; what a pool takes has shown it.
+        """
+        assert self.axes is not None
+        rng = np.random.default_rng(0)
+        other = tuple([rng.permuted(a.ravel()).reshape(a.shape) for a in frames])
+        beside = self._whole(np.array(handles, np.int64), self._batch([frames, other]))
+        found = []
+        for one, two in zip(alone, beside, strict=True):
+            grown = [i for i, (m, n) in enumerate(zip(one.shape, two.shape, strict=False)) if n != m]
+            if one.ndim != two.ndim or len(grown) != 1 or two.shape[grown[0]] != 2 * one.shape[grown[0]]:
+                self.axes = None
+                return
+            found.append(grown[0])
+        self._axes_out = tuple(found)
+        if self.is_stateless:
+            self._grow(frames, other, alone)
+
+    def _grow(self, frames: Frames, other: Frames, alone: Frames) -> None:
+        """See to which size batches pay, with the same bits; without `axes` where the rows are not independent."""
+        count = 2
+        while count <= 32:
+            batch = self._batch([frames, other] * (count // 2))
+            got = self._split(self._whole(np.empty(0, np.int64), batch), count)
+            if any(a.tobytes() != b.tobytes() for made in got[::2] for a, b in zip(made, alone, strict=True)):
+                if count == 2:
+                    self.axes = None
+                return
+            began = clock.perf_counter_ns()
+            self._whole(np.empty(0, np.int64), batch)
+            self.cost.measured(count, clock.perf_counter_ns() - began)
+            self._largest = count
+            if self.cost.ns(count) > 2e6:
+                return
+            count *= 2
+
+    def alone(self, handles: Any, frames: Frames) -> Frames:
+        """What one request gets."""
+        made = self._whole(handles, frames)
+        if not _all_finite(made):
+            self._statistics.nonfinite += 1
+        return made
+
+    def push(self, handles: Any, frames: Sequence[Frames]) -> list[Frames]:
+        """What each of these requests gets. handles: `rows` for each of them; none where there is no state."""
+        count = len(frames)
+        if count == 1 or self.axes is None:
+            return [self.alone(handles[i : i + self.rows], each) for i, each in enumerate(frames)]
+        if self.is_stateless and (count > self._largest or count & (count - 1)):
+            results, begin = [], 0
+            for size in row_counts(count, self._largest):
+                results += self.push(handles, frames[begin : begin + size])
+                begin += size
+            return results
+        made = self._whole(handles, self._batch(frames))
+        each = self._split(made, count)
+        if not _all_finite(made):
+            self._statistics.nonfinite += sum([not _all_finite(outputs) for outputs in each])
+        return each
+
+    def steps(self, handles: Any, frames: Frames) -> Iterator[list[Frames]]:
+        """As `push` of one request, part after part; at the end what it gets."""
+        made = []
+        for given in self._cut(frames):
+            made.append(self._at_once(handles, given))
+            yield []
+        assert self._time is not None
+        yield [joined(made, self._time)]
+
+    def _whole(self, handles: Any, frames: Frames) -> Frames:
+        if not self.parts:
+            return self._at_once(handles, frames)
+        assert self._time is not None
+        return joined([self._at_once(handles, given) for given in self._cut(frames)], self._time)
+
+    def _at_once(self, handles: Any, frames: Frames) -> Frames:
+        made = self._pool.push_rows(handles, frames[0] if len(frames) == 1 else frames)
+        return made if type(made) is tuple else (made,)
+
+    def _cut(self, frames: Frames) -> Iterator[Frames]:
+        assert self._time is not None
+        axes = self._time.inputs
+        for begin, end in self.parts:
+            yield tuple([part(a, axis, begin, end) for a, axis in zip(frames, axes, strict=True)])
+
+    def _batch(self, frames: Sequence[Frames]) -> Frames:
+        assert self.axes is not None
+        return tuple(
+            [np.concatenate(each, axis) for each, axis in zip(zip(*frames, strict=True), self.axes, strict=True)]
+        )
+
+    def _split(self, made: Frames, count: int) -> list[Frames]:
+        """The outputs of each request, contiguous."""
+        each = [_split(array, axis, count) for array, axis in zip(made, self._axes_out, strict=True)]
+        return list(zip(*each, strict=True))
+
+
+def _all_finite(arrays: Frames) -> bool:
+    """No NaN and no infinity is in them."""
+    for array in arrays:
+        if array.dtype.kind == "f" and array.size:
+            if array.size <= _SMALL:
+                flat = array.ravel()
+                if math.isfinite(flat.dot(flat)):
+                    continue
+            if not np.isfinite(array).all():
+                return False
+    return True
+
+
+def _split(array: Array, axis: int, count: int) -> list[Array]:
+    shape = array.shape
+    rows = shape[axis] // count
+    if math.prod(shape[:axis]) == 1:
+        return list(array.reshape(count, *shape[:axis], rows, *shape[axis + 1 :]))
+    return [np.ascontiguousarray(a) for a in np.split(array, count, axis)]

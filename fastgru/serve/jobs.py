@@ -1,0 +1,169 @@
+"""Jobs: what each request wants computed, and the states that it moves, all of it or nothing."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+
+import numpy as np
+
+from fastgru.errors import FastGRUError, SessionError
+from fastgru.graph import Array
+from fastgru.serve.errors import ServeError
+from fastgru.serve.groups import Group
+from fastgru.serve.models import Served
+from fastgru.serve.sessions import Session
+
+__all__ = ["Job", "answer_each", "answer_in_parts", "failure"]
+
+_NONE: Final = np.empty(0, np.int64)
+_log = logging.getLogger("fastgru.serve")
+
+
+class Job:
+    """One request's work.
+
+    session: None for one without a state. frames: one for each of `served.inputs`, contiguous, as `served.check` takes
+    them. deadline_ns: by `time.monotonic_ns`, when its answer is worth nothing any more. done: called once, on the
+    thread of the event loop; `outputs` (in the order of `served.outputs`) or `error` is set then.
+
+    Three more are set before it is submitted. begins, ends: reset before it, end the session after it, together with
+    the job or not at all. step: run it only as this step of its session, the first being 0.
+
+    The scheduler sets more. group: what it runs with. cost_ns: what it is expected to take. is_long: not in the loop.
+    submitted_ns: when it came.
+    """
+
+    __slots__ = (
+        "begins", "bytes", "cancelled", "cost_ns", "deadline_ns", "done", "ends", "error", "frames", "group", "is_long",
+        "outputs", "served", "session", "step", "submitted_ns",
+    )  # fmt: skip
+
+    group: Group
+    is_long: bool
+    cost_ns: float
+    submitted_ns: int
+
+    def __init__(
+        self,
+        served: Served,
+        session: Session | None,
+        frames: tuple[Array, ...],
+        deadline_ns: int,
+        done: Callable[["Job"], None],
+    ) -> None:
+        self.served, self.session, self.frames, self.deadline_ns, self.done = served, session, frames, deadline_ns, done
+        self.begins = self.ends = self.cancelled = False
+        self.step: int | None = None
+        self.outputs: tuple[Array, ...] | None = None
+        self.error: ServeError | None = None
+        self.bytes = frames[0].nbytes if len(frames) == 1 else sum([frame.nbytes for frame in frames])
+
+    def cancel(self) -> None:
+        """Its client has gone: it is not computed, if it has not begun."""
+        self.cancelled = True
+
+
+class _Places:
+    """Where the states of some jobs are while they run: in their own places, or in borrowed ones that become theirs."""
+
+    __slots__ = ("_borrowed", "_pool", "handles")
+
+    def __init__(self, group: Group, jobs: Sequence[Job], whole: bool) -> None:
+        """whole: each job is one push, which moves all states or none by itself."""
+        self._pool = pool = jobs[0].served.pool
+        self._borrowed: list[tuple[Session | None, int]] = []
+        self.handles = _NONE
+        if pool is None:
+            return
+        handles = []
+        try:
+            for job in jobs:
+                session = job.session
+                if session is None:
+                    for _ in range(group.rows):
+                        handles.append(pool.open())
+                        self._borrowed.append((None, handles[-1]))
+                elif job.begins and session.moved:
+                    handles.append(pool.open())
+                    self._borrowed.append((session, handles[-1]))
+                elif not whole:
+                    handles.append(pool.fork(session.handle))
+                    self._borrowed.append((session, handles[-1]))
+                else:
+                    handles.append(session.handle)
+        except BaseException:
+            self.give_back(False)
+            raise
+        self.handles = np.array(handles, np.int64)
+
+    def give_back(self, well: bool) -> None:
+        """Sessions have the states that their jobs have made, if all went well; what was borrowed is free again."""
+        for session, handle in self._borrowed:
+            assert self._pool is not None
+            if session is None or not well:
+                self._pool.close(handle)
+            else:
+                self._pool.close(session.handle)
+                session.move_to(handle)
+
+
+def answer_each(group: Group, jobs: Sequence[Job]) -> None:
+    """Set the outputs of each of these jobs, or its error. Jobs run beside one that fails as if it were not there."""
+    job = jobs[0]
+    session = job.session
+    try:
+        if len(jobs) > 1 or group.parts or group.rows != 1:
+            _answer(group, jobs)
+        elif session is not None and not (job.begins and session.moved):
+            job.outputs = group.alone(session.handles, job.frames)
+        elif job.served.pool is None:
+            job.outputs = group.alone(_NONE, job.frames)
+        else:
+            _answer(group, jobs)
+    except Exception as error:
+        if len(jobs) == 1:
+            job.error = failure(error)
+            if job.error.status == 500:
+                _log.exception("a request has failed")
+        else:
+            for job in jobs:
+                answer_each(group, [job])
+
+
+def _answer(group: Group, jobs: Sequence[Job]) -> None:
+    """Set the outputs of all these jobs. Raises where one fails; all states are then as they were."""
+    places, well = _Places(group, jobs, not group.parts), False
+    try:
+        made = group.push(places.handles, [job.frames for job in jobs])
+        well = True
+    finally:
+        places.give_back(well)
+    for job, outputs in zip(jobs, made, strict=True):
+        job.outputs = outputs
+
+
+def answer_in_parts(group: Group, job: Job) -> Iterator[None]:
+    """The same for one job, part after part of its sequence."""
+    places, well = _Places(group, [job], False), False
+    try:
+        made = []
+        for made in group.steps(places.handles, job.frames):
+            if not made:
+                yield
+        job.outputs = made[0]
+        well = True
+    finally:
+        places.give_back(well)
+
+
+def failure(error: BaseException) -> ServeError:
+    """What a client is told of an error that a push raised."""
+    if isinstance(error, ServeError):
+        return error
+    if isinstance(error, SessionError):
+        return ServeError(503, "there is no room for another state", reason="capacity", retry_after_s=1.0)
+    if isinstance(error, MemoryError):
+        return ServeError(503, "there is not enough memory", reason="memory", retry_after_s=1.0)
+    if isinstance(error, FastGRUError):
+        return ServeError(400, str(error), reason="frames")
+    return ServeError(500, "the server has failed; its log says more", reason="internal")

@@ -1,0 +1,139 @@
+"""What runs rows of frames where no `SessionPool` does: streams, for models whose rows cannot be sessions, and models
+without a state.
+
+All of them are called as a pool is: handles of sessions, frames with the sessions along the batch axis, outputs alike.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import count
+from typing import Any, Final, Protocol
+
+import numpy as np
+
+from fastgru.errors import SessionError
+from fastgru.model import Model
+from fastgru.streaming import SessionPool, Stream
+
+__all__ = ["Pool", "RowsOverPush", "Stateless", "Streams", "row_counts"]
+
+_SPARE: Final = 64  # streams of sessions that have ended, which others take over
+
+
+class Pool(Protocol):
+    """Where states lie, and what runs on them: a `SessionPool`, or what stands in for one."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+    def open(self, saved: bytes | None = None) -> int: ...
+    def close(self, session: int) -> None: ...
+    def save(self, session: int) -> bytes: ...
+    def load(self, session: int, saved: bytes) -> None: ...
+    def reset(self, session: int) -> None: ...
+    def fork(self, session: int) -> int: ...
+    def push_rows(self, sessions: Any, frames: Any, out: Any = None) -> Any: ...
+
+
+class Streams:
+    """A stream a session; a push is of one session, and its frames have whatever batch the model has."""
+
+    def __init__(self, stream: Callable[[], Stream], capacity: int) -> None:
+        first = stream()
+        self.inputs, self.outputs, self.capacity = first.inputs, first.outputs, capacity
+        self._make, self._handles = stream, count(1)
+        self._streams: dict[int, Stream] = {}
+        self._spare = [first]
+
+    def open(self, saved: bytes | None = None) -> int:
+        """Raises `SessionError` where there are too many, `StateError` for a state that does not fit."""
+        try:
+            stream = self._spare.pop()
+        except IndexError:  # another thread may have taken the last one
+            stream = self._make()
+        if saved is not None:
+            stream.load_state(saved)
+        return self._keep(stream)
+
+    def _keep(self, stream: Stream) -> int:
+        if len(self._streams) >= self.capacity:
+            raise SessionError(f"all {self.capacity} sessions are taken")
+        handle = next(self._handles)
+        self._streams[handle] = stream
+        return handle
+
+    def close(self, session: int) -> None:
+        stream = self._streams.pop(session)
+        if len(self._spare) < _SPARE and all(None not in shape for shape in stream.state_shapes.values()):
+            stream.reset()
+            self._spare.append(stream)
+
+    def save(self, session: int) -> bytes:
+        return self._streams[session].save_state()
+
+    def load(self, session: int, saved: bytes) -> None:
+        self._streams[session].load_state(saved)
+
+    def reset(self, session: int) -> None:
+        self._streams[session].reset()
+
+    def fork(self, session: int) -> int:
+        return self._keep(self._streams[session].fork())
+
+    def push_rows(self, sessions: Any, frames: Any, out: Any = None) -> Any:
+        (session,) = sessions
+        return self._streams[int(session)].push(*(frames if isinstance(frames, tuple) else (frames,)), out=out)
+
+
+class RowsOverPush:
+    """`SessionPool` under these names, until it has them itself."""
+
+    def __init__(self, pool: SessionPool) -> None:
+        self._pool = pool
+        self.inputs, self.outputs = pool.inputs, pool.outputs
+        self.open, self.close, self.reset = pool.open, pool.close, pool.reset
+        self.save, self.load = pool.save, pool.load
+
+    @property
+    def sessions(self) -> tuple[int, ...]:
+        return self._pool.sessions
+
+    def fork(self, session: int) -> int:
+        return self._pool.open(self._pool.save(session))
+
+    def push_rows(self, sessions: Any, frames: Any, out: Any = None) -> Any:
+        given = frames if isinstance(frames, tuple) else (frames,)
+        axes = [self._pool._axes[name] for name in self.inputs]
+        rows = {
+            int(session): tuple([np.take(array, [i], axis) for array, axis in zip(given, axes, strict=True)])
+            for i, session in enumerate(sessions)
+        }
+        got = self._pool.push(rows)
+        shapes = tuple([array.shape for array in next(iter(rows.values()))])
+        made = self._pool._output_axes[shapes]
+        results = [
+            np.concatenate([(each if isinstance(each, tuple) else (each,))[k] for each in got.values()], made[name])
+            for k, name in enumerate(self.outputs)
+        ]
+        return results[0] if len(results) == 1 else tuple(results)
+
+
+class Stateless:
+    """A model without a state. `push_rows` runs its frames; handles are not looked at."""
+
+    def __init__(self, model: Model) -> None:
+        self.inputs = tuple([spec.name for spec in model.inputs])
+        self.outputs = tuple(dict.fromkeys([spec.name for spec in model.outputs]))
+        self._run = model.run
+
+    def push_rows(self, sessions: Any, frames: Any, out: Any = None) -> Any:
+        given = frames if isinstance(frames, tuple) else (frames,)
+        results = self._run(dict(zip(self.inputs, given, strict=True)))
+        made = tuple([results[name] for name in self.outputs])
+        return made[0] if len(made) == 1 else made
+
+
+def row_counts(rows: int, most: int) -> Sequence[int]:
+    """`rows` as a sum of powers of two, the largest first, none above `most`."""
+    counts = [most] * (rows // most)
+    rest = rows % most
+    return [*counts, *[1 << bit for bit in range(rest.bit_length())[::-1] if rest >> bit & 1]]

@@ -1,0 +1,153 @@
+"""Models that are served: with a pool, with streams, without a state; and the names by which requests call them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastgru
+from fastgru import GRU, Gate, Linear, Model, Sequential
+from fastgru.graph import Graph, Node, TensorSpec
+from fastgru.serve.errors import ServeError
+from fastgru.serve.fields import DATATYPES, Field, dtype_of
+from fastgru.serve.models import Repository, Served
+from fastgru.serve.rows import Streams
+from fastgru.serve.scheduler import Job, Scheduler
+from fastgru.serve.settings import Settings
+
+
+def normal(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng((seed, *shape)).standard_normal(shape).astype(np.float32) / 2
+
+
+def net() -> Model:
+    gate = [Gate(normal(8, 8, seed=k), normal(8, 8, seed=k + 3)) for k in range(3)]
+    gru = GRU.from_gates(reset=gate[0], update=gate[1], candidate=gate[2])
+    return Model(Sequential(gru, Linear(normal(3, 8))).to_graph(initial_state=True))
+
+
+def rows(op: str = "binary", **attrs: Any) -> Model:
+    """Without a state: of each row, or of all rows together."""
+    attrs = attrs or {"kind": "add"}
+    node = Node(op, ("x", "x") if op == "binary" else ("x",), ("y",), attrs)
+    return Model(
+        Graph((TensorSpec("x", "float32", (None, 4)),), (TensorSpec("y", "float32", None),), (node,), {}),
+    )
+
+
+def serve(model: Model) -> Served:
+    return Repository({"m": model}, Settings(capacity=16)).get("m")
+
+
+def answers(served: Served, *frames: np.ndarray) -> list[Job]:
+    async def work() -> list[Job]:
+        scheduler, deadline = Scheduler(), time.monotonic_ns() + 60 * 10**9
+        jobs = [Job(served, None, (x,), deadline, lambda job: None) for x in frames]
+        done = await asyncio.gather(*map(scheduler.run, jobs))
+        await scheduler.drain(1)
+        return done
+
+    return asyncio.run(work())
+
+
+def test_states_are_not_among_what_requests_carry():
+    served = serve(net())
+    assert served.inputs == (Field("x", "FP32", np.dtype(np.float32), (-1, -1, 8)),)
+    assert [field.shape for field in served.outputs] == [(-1, -1, 3)]
+    assert (served.name, served.version, served.is_stateful) == ("m", "1", True)
+
+
+@pytest.mark.parametrize(
+    ("frames", "message"),
+    [
+        ((), "got 0 inputs, expected 1: x"),
+        ((np.zeros((1, 1, 7), np.float32),), r"input 'x': got float32 \[1, 1, 7\], expected float32 \[-1, -1, 8\]"),
+        ((np.zeros((1, 8), np.float32),), r"got float32 \[1, 8\], expected float32 \[-1, -1, 8\]"),
+        ((np.zeros((1, 1, 8)),), r"got float64 \[1, 1, 8\], expected float32"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused_by_name(frames, message):
+    served = serve(net())
+    served.check((np.zeros((3, 2, 8), np.float32),))
+    with pytest.raises(ServeError, match=message) as caught:
+        served.check(frames)
+    assert caught.value.status == 400
+
+
+def test_rows_of_requests_without_a_state_run_together():
+    served = serve(rows())
+    frames = [normal(1, 4, seed=k) for k in range(7)]
+    for done, x in zip(answers(served, *frames), frames, strict=True):
+        np.testing.assert_array_equal(done.outputs[0], x + x)
+    assert served.statistics.batches.keys() == {7}
+
+
+def test_rows_that_depend_on_one_another_do_not():
+    served = serve(rows("softmax", axis=0))
+    frames = [normal(3, 4, seed=k) for k in range(5)]
+    for done, x in zip(answers(served, *frames), frames, strict=True):
+        np.testing.assert_allclose(done.outputs[0].sum(0), 1, rtol=1e-5)
+        np.testing.assert_array_equal(done.outputs[0], served.model(x))
+
+
+def test_a_model_of_a_fixed_batch_has_a_stream_for_each_session(shared_models):
+    path = shared_models / "gtcrn" / "gtcrn_simple.onnx"
+    served = serve(fastgru.load(path))
+    assert isinstance(served.pool, Streams)
+
+    async def work() -> None:
+        scheduler, deadline = Scheduler(), time.monotonic_ns() + 60 * 10**9
+        sessions, streams = [served.sessions.begin(k) for k in (1, 2, 3)], [served.model.stream() for _ in range(3)]
+        for step in range(3):
+            frames = [normal(1, 257, 1, 2, seed=10 * step + k) for k in range(3)]
+            jobs = [Job(served, s, (x,), deadline, lambda job: None) for s, x in zip(sessions, frames, strict=True)]
+            for done, stream, x in zip(await asyncio.gather(*map(scheduler.run, jobs)), streams, frames, strict=True):
+                np.testing.assert_array_equal(done.outputs[0], stream.push(x))
+            (alone,) = [await scheduler.run(Job(served, None, (frames[0],), deadline, lambda job: None))]
+            np.testing.assert_array_equal(alone.outputs[0], served.model.stream().push(frames[0]))
+        fork = served.sessions.fork(sessions[0], 9)
+        assert served.sessions.save(fork) == served.sessions.save(sessions[0]) == streams[0].save_state()
+        await scheduler.drain(1)
+
+    asyncio.run(work())
+
+
+def test_the_index_knows_what_was_named_at_the_start(tmp_path: Path):
+    path = tmp_path / "net.safetensors"
+    net().save(path)
+    models = Repository({"a": path, "b": net()}, Settings(capacity=4))
+    assert models.index() == [("a", "1", "READY", ""), ("b", "1", "READY", "")]
+    ended = []
+    session = models.get("a").sessions.begin(1)
+    session.on_end = ended.append
+    models.unload("a")
+    assert ended == ["unloaded"]
+    assert session.ended == "unloaded"
+    assert models.index()[0] == ("a", "1", "UNAVAILABLE", "unloaded")
+    for name, version, message in (
+        ("a", None, "is not here; there are b"),
+        ("b", "2", "version '2',"),
+        ("c", None, "'c'"),
+    ):
+        with pytest.raises(ServeError, match=message) as caught:
+            models.get(name, version)
+        assert caught.value.status == 404
+    with pytest.raises(ServeError, match="was not named at the start; there are a, b"):
+        models.load("c")
+    assert models.load("a") is models.get("a")
+    assert len(models.get("a").sessions) == 0
+
+
+def test_datatypes_are_those_of_the_protocol():
+    for name, dtype in DATATYPES.items():
+        assert dtype_of(name) == dtype
+    for name in ("FP16", "BF16", "BYTES"):
+        with pytest.raises(ServeError, match=f"'{name}': no model takes it; expected one of BOOL"):
+            dtype_of(name)
+    with pytest.raises(ServeError, match="there is no such datatype"):
+        dtype_of("FP31")
