@@ -15,6 +15,7 @@ __all__ = [
 ]  # fmt: skip
 
 _INT32, _INT64, _BYTES = ir.IntType(32), ir.IntType(64), ir.IntType(8).as_pointer()
+_LONG = _INT32 if TARGET.system == "windows" else _INT64  # of C
 _MONOTONIC = 6 if TARGET.system == "macos" else 1  # CLOCK_MONOTONIC
 
 
@@ -50,7 +51,9 @@ def check_signals(typingctx):
 @intrinsic
 def thread_number(typingctx):
     """What `threading.get_ident` gives."""
-    return types.int64(), lambda context, builder, sig, args: call(builder, "PyThread_get_thread_ident", _INT64, [])
+    return types.int64(), lambda context, builder, sig, args: builder.zext(
+        call(builder, "PyThread_get_thread_ident", _LONG, []), _INT64
+    )
 
 
 @intrinsic

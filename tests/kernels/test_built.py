@@ -94,6 +94,13 @@ def test_all_entries_are_objects_of_their_target(target: Target) -> None:
     check_heads(target, "own")
 
 
+def asked(target: str, code: str) -> subprocess.CompletedProcess[str]:
+    paths = [str(WORKER.parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "FASTGRU_TARGET": target}
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=within(600), check=False)
+
+
 LOWERED = """
 import llvmlite.binding as llvm
 from fastgru.kernels.table import find
@@ -114,11 +121,28 @@ print(len(made))
 
 @pytest.mark.parametrize("target", ["linux-aarch64", "macos-aarch64+i8mm+bf16"])
 def test_what_numba_lowers_is_of_the_target_and_of_nothing_else(target: str) -> None:
-    paths = [str(WORKER.parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "FASTGRU_TARGET": target}
-    command = [sys.executable, "-c", LOWERED]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=within(600), check=False)
+    done = asked(target, LOWERED)
     assert (done.returncode, done.stdout, done.stderr) == (0, "2\n", "")
+
+
+IDENT = """
+from fastgru.kernels.table import find
+from fastgru.simd import compiler, target
+
+whole, made = compiler._Unlinked.whole, []
+compiler._Unlinked.whole = lambda library: made.append(whole(library)) or made[-1]
+find("run_alone").recipe.compile("f", target.TARGET)
+(said,) = [line for module in made for line in str(module).splitlines()
+          if line.startswith("declare") and "PyThread_get_thread_ident" in line]
+print(said.split()[1])
+"""
+
+
+@pytest.mark.parametrize(("target", "told"), [("windows-x86-64-v3", "i32\n"), ("linux-x86-64-v3", "i64\n")])
+def test_a_long_of_c_has_the_size_that_the_system_gives_it(target: str, told: str) -> None:
+    """What is beyond it in the register is anything."""
+    done = asked(target, IDENT)
+    assert (done.returncode, done.stdout, done.stderr) == (0, told, "")
 
 
 @pytest.mark.parametrize("code", [b"", b"no object code at all", b"\x7fELF\x01\x01\x01\x00" + bytes(60)])
