@@ -15,7 +15,7 @@ from fastgru.serve.cutting import Time, find_time
 from fastgru.serve.errors import ServeError
 from fastgru.serve.fields import Field, field_of
 from fastgru.serve.groups import Frames, Group
-from fastgru.serve.rows import Pool, RowsOverPush, Stateless, Streams
+from fastgru.serve.rows import Pool, Stateless, Streams
 from fastgru.serve.sessions import Sessions
 from fastgru.serve.settings import Settings
 from fastgru.serve.statistics import Statistics
@@ -70,7 +70,7 @@ class Served:
         self._axes = self._batch_axes()
         if self._axes is not None:
             try:
-                pool = RowsOverPush(SessionPool(self.model, capacity))
+                pool = SessionPool(self.model, capacity)
                 self._try(pool)
                 return pool
             except (UnsupportedModelError, StateError):

@@ -8,13 +8,11 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any, Final, Protocol
 
-import numpy as np
-
 from fastgru.errors import SessionError
 from fastgru.model import Model
-from fastgru.streaming import SessionPool, Stream
+from fastgru.streaming import Stream
 
-__all__ = ["Pool", "RowsOverPush", "Stateless", "Streams", "row_counts"]
+__all__ = ["Pool", "Stateless", "Streams", "row_counts"]
 
 _SPARE: Final = 64  # streams of sessions that have ended, which others take over
 
@@ -82,39 +80,6 @@ class Streams:
     def push_rows(self, sessions: Any, frames: Any, out: Any = None) -> Any:
         (session,) = sessions
         return self._streams[int(session)].push(*(frames if isinstance(frames, tuple) else (frames,)), out=out)
-
-
-class RowsOverPush:
-    """`SessionPool` under these names, until it has them itself."""
-
-    def __init__(self, pool: SessionPool) -> None:
-        self._pool = pool
-        self.inputs, self.outputs = pool.inputs, pool.outputs
-        self.open, self.close, self.reset = pool.open, pool.close, pool.reset
-        self.save, self.load = pool.save, pool.load
-
-    @property
-    def sessions(self) -> tuple[int, ...]:
-        return self._pool.sessions
-
-    def fork(self, session: int) -> int:
-        return self._pool.open(self._pool.save(session))
-
-    def push_rows(self, sessions: Any, frames: Any, out: Any = None) -> Any:
-        given = frames if isinstance(frames, tuple) else (frames,)
-        axes = [self._pool._axes[name] for name in self.inputs]
-        rows = {
-            int(session): tuple([np.take(array, [i], axis) for array, axis in zip(given, axes, strict=True)])
-            for i, session in enumerate(sessions)
-        }
-        got = self._pool.push(rows)
-        shapes = tuple([array.shape for array in next(iter(rows.values()))])
-        made = self._pool._output_axes[shapes]
-        results = [
-            np.concatenate([(each if isinstance(each, tuple) else (each,))[k] for each in got.values()], made[name])
-            for k, name in enumerate(self.outputs)
-        ]
-        return results[0] if len(results) == 1 else tuple(results)
 
 
 class Stateless:
