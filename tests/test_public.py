@@ -51,6 +51,8 @@ def made_here(tree: ast.Module) -> set[str]:
 
 
 def imported(name: str) -> ModuleType:
+    if name.startswith("fastgru.serve."):
+        pytest.importorskip("uvicorn", reason="needs the extra serve")
     return importlib.import_module(name)
 
 

@@ -1,0 +1,391 @@
+"""HTTP/1.1 connections: bytes to exchanges, and no further than the limits.
+
+httptools splits the bytes, and refuses most of what two programs could read in two ways (bare line feeds, folded
+headers, two lengths, a length beside chunks). This protocol, which takes the place of uvicorn's, refuses the rest,
+counts what a connection takes, and closes those that are slow. What is refused gets an answer, and the connection ends
+with it: after a fault nobody knows where the next request begins.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from math import inf
+from typing import Any, Final, NoReturn, cast
+from urllib.parse import unquote
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from fastgru.serve.exchange import Exchange, refusal
+from fastgru.serve.gate import Gate
+
+__all__ = ["HttpProtocol"]
+
+_METHODS: Final = {name.encode(): name for name in ("GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH")}
+_LINGER_SECONDS: Final = 2.0
+# Headers that most requests have not, and that this protocol looks at.
+_RARE: Final = (b"transfer-encoding", b"content-encoding", b"expect")
+_RETRY: Final = b"retry-after: 1\r\n"
+_PLAIN: Final = str.maketrans({'"': "'", "\\": "/"})
+
+
+class _RefusedError(Exception):
+    """Ends the parsing; what is wrong has been noted."""
+
+
+class HttpProtocol(asyncio.Protocol):
+    """One connection, made by uvicorn's server with the arguments that it gives to its own protocols.
+
+    since, limit: see `gate.Connection`. app: the ASGI application. writable: while the client does not read, what an
+    exchange waits for before it writes more.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        gate: Gate,
+    ) -> None:
+        self.gate, self.loop = gate, _loop or asyncio.get_event_loop()
+        self.app = cast(Callable[..., Awaitable[None]], config.loaded_app)
+        self.since, self.limit = gate.now, inf
+        self.writable: asyncio.Future[None] | None = None
+        self.transport: asyncio.Transport = cast(Any, None)
+        self._config, self._server_state, self._app_state = config, server_state, app_state
+        self._parser: Any = None  # None: nothing that comes is read any more
+        self._exchange: Exchange | None = None  # the one that is being answered
+        self._waiting: deque[Exchange] = deque()  # requests that came before that answer
+        self._arriving: Exchange | None = None  # whose body is coming
+        self._farewell = b""  # what is refused, after the answers to what came before
+        self._refusal: tuple[int, str, str, bytes] | None = None
+        self._is_between = True  # no request has begun
+        self._in_head = self._has_entered = self._is_draining = False
+        self._head_bytes = 0  # of a head that comes in several parts
+        self._url = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._fixed: dict[str, Any] = {}
+        self._address = ""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The transport is there."""
+        self.transport = cast(asyncio.Transport, transport)
+        client, server = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
+        is_ip = isinstance(client, tuple)
+        self._address = client[0] if is_ip else ""
+        self._fixed = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "scheme": "https" if transport.get_extra_info("sslcontext") else "http",
+            "client": client[:2] if is_ip else None,
+            "server": server[:2] if isinstance(server, tuple) else (str(server), None),
+            "root_path": "",
+            "state": self._app_state,
+        }
+        self._has_entered = self.gate.enters(self._address)
+        self._server_state.connections.add(cast(Any, self))
+        self.gate.connections.add(self)
+        self.since, self.limit = self.gate.now, self.gate.settings.deadline_seconds
+        if self._has_entered:
+            self._parser = httptools.HttpRequestParser(self)
+        else:
+            most = self.gate.settings.max_connections_per_address
+            self._refuse(503, f"this address has {most} connections already", "connections", _RETRY)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """There is no transport any more: whoever works for this client is told."""
+        self._parser = None
+        self._leave()
+        self.resume_writing()
+        exchange, self._exchange = self._exchange, None
+        for each in (exchange, *self._waiting):
+            if each is not None:
+                each.abandon()
+        self._waiting.clear()
+
+    def _leave(self) -> None:
+        self._server_state.connections.discard(cast(Any, self))
+        self.gate.connections.discard(self)
+        if self._has_entered:
+            self._has_entered = False
+            self.gate.leaves(self._address)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of a request, of several, or of a part of one."""
+        if self._parser is None:
+            return
+        if self._is_between:
+            self._begin(data)
+        elif self._in_head:
+            self._head_bytes += len(data)
+        try:
+            if self._refusal is None:
+                self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._upgrade(data[upgrade.args[0] :])
+            return
+        except httptools.HttpParserError as error:
+            if self._refusal is None:
+                text = str(error).translate(_PLAIN).encode("ascii", "replace").decode()
+                self._refusal = 400, f"this is not HTTP: {text:.100}", "malformed", b""
+        if self._in_head and self._head_bytes > self.gate.settings.max_header_bytes and self._refusal is None:
+            self._refusal = self._large_head()
+        if self._refusal is not None:
+            self._refuse(*self._refusal)
+        self._start()
+
+    def _begin(self, data: bytes) -> None:
+        """The first bytes of a request."""
+        settings = self.gate.settings
+        self._in_head, self._is_between = True, False
+        # 0: the head is within the limit, as far as its end, and needs no count.
+        self._head_bytes = len(data) if data.find(b"\r\n\r\n", 0, settings.max_header_bytes) < 0 else 0
+        if not 65 <= data[0] <= 90:
+            self._refusal = 400, "a request begins with its method, in capital letters", "malformed", b""
+        if self._exchange is None:
+            self.since, self.limit = self.gate.now, settings.deadline_seconds
+
+    def _start(self) -> None:
+        exchange = self._exchange
+        if exchange is not None and not exchange.started:
+            exchange.start()
+
+    # What the parser calls. An error ends the parsing, and `data_received` sees to what has been noted.
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        if not self._in_head:  # behind another one, in the same bytes
+            self._in_head, self._is_between, self._head_bytes = True, False, 1
+        self._url, self._headers = b"", []
+
+    def on_url(self, url: bytes) -> None:
+        """A part of the target."""
+        self._url = self._url + url if self._url else url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header, whole."""
+        if not self._in_head:
+            self._refuse_later(400, "headers behind the body are not taken", "malformed")
+        self._headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        """The head is here: refuse it, or let an exchange begin."""
+        parser, headers = self._parser, self._headers
+        self._in_head = False
+        method, version = _METHODS.get(parser.get_method()), parser.get_http_version()
+        path, _, query = self._url.partition(b"?")
+        self._check_sizes()
+        if method is None or path[:1] != b"/" or b"#" in self._url or version not in ("1.1", "1.0"):
+            self._refuse_later(
+                400, "a method, a path that begins with a slash, and HTTP 1.1 were expected", "malformed"
+            )
+        names = dict(headers)
+        if b"host" not in names or (len(names) < len(headers) and [name for name, _ in headers].count(b"host") != 1):
+            self._refuse_later(400, "one Host was expected", "malformed")
+        length = names.get(b"content-length")
+        if length is not None and int(length) > self.gate.settings.max_body_bytes:
+            self._large_body()
+        if not names.keys().isdisjoint(_RARE):
+            self._check_rare(names, version)
+        keep_alive = parser.should_keep_alive()
+        if parser.should_upgrade():
+            if self._is_upgraded(names):
+                return
+            keep_alive = False
+        text = path.decode("ascii")
+        scope = self._fixed | {
+            "method": method,
+            "http_version": version,
+            "path": unquote(text) if "%" in text else text,
+            "raw_path": path,
+            "query_string": query,
+            "headers": headers,
+        }
+        self._arriving = exchange = Exchange(self, scope, keep_alive)
+        exchange.expects = b"expect" in names
+        if self._exchange is None:
+            self._exchange = exchange
+        else:
+            self._waiting.append(exchange)
+            self.transport.pause_reading()
+
+    def on_body(self, data: bytes) -> None:
+        """A part of the body."""
+        exchange, gate = self._arriving, self.gate
+        if exchange is None or exchange.finished:  # answered before it was here: nobody reads it
+            return
+        exchange.feed(data)
+        if exchange.size > gate.settings.max_body_bytes:
+            self._large_body()
+        if gate.in_flight > gate.settings.max_in_flight_bytes:
+            self._refuse_later(503, "too much is on its way here already", "in_flight", _RETRY)
+
+    def on_message_complete(self) -> None:
+        """A request is whole."""
+        exchange, self._arriving, self._is_between = self._arriving, None, True
+        if exchange is not None:
+            exchange.arrived()
+            if exchange is self._exchange:
+                self.limit = inf
+                if exchange.finished:
+                    self._next()
+
+    # What is refused.
+
+    def _check_sizes(self) -> None:
+        most, headers = self.gate.settings.max_header_bytes, self._headers
+        if len(headers) > self.gate.settings.max_headers or (
+            self._head_bytes and len(self._url) + sum([len(name) + len(value) + 4 for name, value in headers]) > most
+        ):
+            self._refusal = self._large_head()
+            raise _RefusedError
+
+    def _check_rare(self, names: Mapping[bytes, bytes], version: str) -> None:
+        coding = names.get(b"transfer-encoding", b"chunked").lower().rstrip()
+        if names.get(b"content-encoding", b"identity").lower().rstrip() != b"identity":
+            self._refuse_later(415, "a compressed body is not taken: send it as it is", "coding")
+        if coding != b"chunked" or (version == "1.0" and b"transfer-encoding" in names):
+            self._refuse_later(400, "no transfer encoding is taken but chunked, of HTTP 1.1", "malformed")
+        if names.get(b"expect", b"100-continue").lower().rstrip() != b"100-continue":
+            self._refuse_later(417, "nothing can be expected but 100-continue", "malformed")
+
+    def _is_upgraded(self, names: Mapping[bytes, bytes]) -> bool:
+        """Whether the connection becomes a WebSocket; any other upgrade is not done, and the request answered."""
+        if b"content-length" in names or b"transfer-encoding" in names or self._exchange is not None:
+            self._refuse_later(400, "an upgrade has no body, and comes alone", "malformed")
+        is_websocket = (
+            names.get(b"upgrade", b"").lower().rstrip() == b"websocket" and self._parser.get_method() == b"GET"
+        )
+        return is_websocket and self._config.ws_protocol_class is not None
+
+    def _large_head(self) -> tuple[int, str, str, bytes]:
+        settings = self.gate.settings
+        what = f"a head has at most {settings.max_header_bytes} bytes and {settings.max_headers} headers"
+        return 431, what, "head", b""
+
+    def _large_body(self) -> NoReturn:
+        self._refuse_later(413, f"a body has at most {self.gate.settings.max_body_bytes} bytes", "body")
+
+    def _refuse_later(self, status: int, message: str, reason: str, more: bytes = b"") -> NoReturn:
+        """End the parsing with this."""
+        self._refusal = status, message, reason, more
+        raise _RefusedError
+
+    def _refuse(self, status: int, message: str, reason: str, more: bytes) -> None:
+        """Read no more. The answer follows those to the requests that came before."""
+        self.gate.refused[reason] += 1
+        self._parser = None
+        arriving, self._arriving = self._arriving, None
+        if arriving is not None:  # it is this request that is refused
+            if arriving is self._exchange:
+                self._exchange = None
+            else:
+                self._waiting.remove(arriving)
+            is_late = arriving.is_answered
+            arriving.abandon()
+            if is_late:
+                self.transport.close()
+                return
+        self._farewell = refusal(status, message, reason, self.gate.date + more)
+        if self._exchange is None:
+            self._part()
+
+    def _part(self) -> None:
+        """Say why this is the end. What the client still sends is read for a while, so that it sees the answer."""
+        self.transport.write(self._farewell)
+        self.since, self.limit = self.gate.now, _LINGER_SECONDS
+        if self._has_entered and self.transport.can_write_eof():
+            self.transport.write_eof()
+        else:
+            self.transport.close()
+
+    # What comes after an answer.
+
+    def answered(self, exchange: Exchange) -> None:
+        """See `exchange.Line`."""
+        if exchange is not self._exchange:
+            return
+        if not exchange.keep_alive:
+            self.transport.close()
+        elif exchange.complete:
+            self._next()
+
+    def _next(self) -> None:
+        if self._waiting:
+            self._exchange = self._waiting.popleft()
+            self.loop.call_soon(self._start)
+            if not self._waiting:
+                self.transport.resume_reading()
+            self._limit()
+            return
+        self._exchange = None
+        if self._farewell:
+            self._part()
+        elif self._is_draining:
+            self.transport.close()
+        else:
+            self.since = self.gate.now
+            self.limit = self.gate.settings.keep_alive_seconds
+            if not self._is_between or self.writable is not None:
+                self._limit()
+
+    def _limit(self) -> None:
+        """From now on, for how long what it is doing may take."""
+        settings, exchange = self.gate.settings, self._exchange
+        self.since, self.limit = self.gate.now, settings.deadline_seconds
+        if self.writable is None and exchange is not None and exchange.complete:
+            self.limit = inf
+        elif self.writable is None and exchange is None and self._is_between:
+            self.limit = settings.keep_alive_seconds
+
+    def expire(self) -> None:
+        """See `gate.Connection`."""
+        if self.writable is not None or self._parser is None:
+            self.transport.abort()
+        elif self._exchange is None and self._is_between:
+            self.transport.close()
+        else:
+            self._refuse(408, f"a request comes within {self.gate.settings.deadline_seconds:g} s", "slow", b"")
+
+    def shutdown(self) -> None:
+        """The server goes down: what has been asked is answered, and nothing more."""
+        self._is_draining = True
+        if self._exchange is None:
+            self.transport.close()
+        else:
+            (self._waiting or (self._exchange,))[-1].keep_alive = False
+
+    def pause_writing(self) -> None:
+        """The client does not read what it is sent."""
+        self.writable = self.loop.create_future()
+        self._limit()
+
+    def resume_writing(self) -> None:
+        """It reads again."""
+        writable, self.writable = self.writable, None
+        if writable is not None and not writable.done():
+            writable.set_result(None)
+        self._limit()
+
+    def _upgrade(self, rest: bytes) -> None:
+        """Hand the connection to the protocol of WebSockets; without one, answer this request and no other."""
+        if self._exchange is not None or self._config.ws_protocol_class is None:
+            self._parser = None
+            self._start()
+            return
+        transport = self.transport
+        self._parser, self._has_entered = None, False
+        self._leave()
+        self.gate.upgraded(transport, self._address)
+        protocol = cast(Any, self._config.ws_protocol_class)(
+            config=self._config, server_state=self._server_state, app_state=self._app_state
+        )
+        protocol.connection_made(transport)
+        head = [b"GET %b HTTP/1.1" % self._url, *(b"%b: %b" % pair for pair in self._headers), b"", b""]
+        protocol.data_received(b"\r\n".join(head))
+        transport.set_protocol(protocol)
+        if rest:
+            protocol.data_received(rest)

@@ -1,0 +1,178 @@
+"""The process around the application: sockets, TLS, signals, and an end that loses nothing."""
+
+import asyncio
+import signal
+import ssl
+import threading
+from collections.abc import Awaitable, Callable
+from functools import partial
+from socket import AF_INET, AF_INET6, socket
+from typing import Any, Final
+
+from uvicorn.config import Config
+from uvicorn.lifespan.on import LifespanOn
+from uvicorn.server import ServerState
+
+from fastgru.serve.gate import Gate
+from fastgru.serve.http import HttpProtocol
+from fastgru.serve.listening import close_all, listen, urls_of
+from fastgru.serve.settings import Settings, SettingsError
+
+__all__ = ["Server"]
+
+_POLL_SECONDS: Final = 0.01
+_PING_SECONDS: Final = 20.0
+
+
+class Server:
+    """One application at the sockets of the settings.
+
+    gate: what its connections have in common. urls: where it listens, once it does. drain: told that the server is
+    going down, and how many seconds there are; when it returns, everything has been computed.
+    """
+
+    def __init__(
+        self,
+        app: Callable[..., Awaitable[None]],
+        settings: Settings,
+        *,
+        websocket: type[Any] | None = None,
+        drain: Callable[[float], Awaitable[None]] | None = None,
+        gate: Gate | None = None,
+    ) -> None:
+        self.settings, self.gate, self.urls = settings, gate or Gate(settings), list[str]()
+        self._drain, self._app = drain, app
+        self._websocket, self._state = websocket, ServerState()
+        self._stops = 0
+        self._stopped: asyncio.Event | None = None
+
+    def run(self, started: Callable[["Server"], None] | None = None) -> None:
+        """Serve until SIGTERM or SIGINT, then finish what was begun; a second signal ends it at once.
+
+        started: called when the first request can come. Raises `SettingsError` where it cannot listen.
+        """
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(self.serve(started))
+
+    def stop(self) -> None:
+        """Go down; called on the thread of the event loop. The second call does not wait for anybody."""
+        self._stops += 1
+        if self._stopped is not None:
+            self._stopped.set()
+
+    async def serve(self, started: Callable[["Server"], None] | None = None) -> None:
+        """The same, within a running loop."""
+        self._stopped = asyncio.Event()
+        config = self._config()
+        sockets = listen(self.settings)
+        lifespan = LifespanOn(config)
+        try:
+            self.urls = urls_of(sockets, "https" if config.ssl else "http")
+            await lifespan.startup()
+            if lifespan.should_exit:
+                raise SettingsError("the server does not start; its log has the cause")
+            self.gate.start()
+            servers = [await self._listen(sock, config, lifespan.state) for sock in sockets]
+            with _signals(self.stop):
+                if started is not None:
+                    started(self)
+                await self._stopped.wait()
+                await self._finish(servers)
+                await lifespan.shutdown()
+        finally:
+            self.gate.stop()
+            close_all(sockets, self.settings.unix)
+
+    def _config(self) -> Config:
+        settings = self.settings
+        config = Config(
+            self._app,
+            http=partial(HttpProtocol, gate=self.gate),
+            ws=self._websocket if self._websocket is not None else "none",
+            ws_max_size=settings.max_message_bytes,
+            ws_ping_interval=_PING_SECONDS,
+            ws_ping_timeout=_PING_SECONDS,
+            ws_per_message_deflate=False,
+            lifespan="on",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,
+            ssl_certfile=settings.tls_cert,
+            ssl_keyfile=settings.tls_key,
+            ssl_ca_certs=None if settings.tls_client_ca is None else str(settings.tls_client_ca),
+            ssl_cert_reqs=ssl.CERT_NONE if settings.tls_client_ca is None else ssl.CERT_REQUIRED,
+        )
+        try:
+            config.load()
+        except (OSError, ssl.SSLError) as error:
+            files = ", ".join(
+                str(path) for path in (settings.tls_cert, settings.tls_key, settings.tls_client_ca) if path
+            )
+            raise SettingsError(f"TLS cannot be set up from {files}: {error}") from None
+        return config
+
+    async def _listen(self, sock: socket, config: Config, state: dict[str, Any]) -> asyncio.Server:
+        loop: Any = asyncio.get_running_loop()
+        create = loop.create_server if sock.family in (AF_INET, AF_INET6) else loop.create_unix_server
+        more = {} if config.ssl is None else {"ssl_handshake_timeout": self.settings.deadline_seconds}
+        protocol = partial(config.http_protocol_class, config=config, server_state=self._state, app_state=state)
+        server: asyncio.Server = await create(protocol, sock=sock, ssl=config.ssl, **more)
+        return server
+
+    async def _finish(self, servers: list[asyncio.Server]) -> None:
+        """No new connections; answer what has been asked, for as long as the settings say."""
+        loop, connections = asyncio.get_running_loop(), self._state.connections
+        until = loop.time() + self.settings.drain_seconds
+        for server in servers:
+            server.close()
+        drained = None if self._drain is None else loop.create_task(self._wait(self._drain, until - loop.time()))
+        for connection in [each for each in connections if isinstance(each, HttpProtocol)]:
+            connection.shutdown()
+        while drained is not None and not drained.done() and self._stops < 2:
+            await asyncio.sleep(_POLL_SECONDS)
+        for connection in list(connections):
+            connection.shutdown()
+        while (connections or self._state.tasks) and loop.time() < until and self._stops < 2:
+            await asyncio.sleep(_POLL_SECONDS)
+        for connection in list(connections):
+            getattr(connection, "transport", connection).abort()
+        for task in list(self._state.tasks):
+            task.cancel()
+        await asyncio.sleep(0)
+
+    @staticmethod
+    async def _wait(drain: Callable[[float], Awaitable[None]], seconds: float) -> None:
+        try:
+            await asyncio.wait_for(drain(seconds), seconds)
+        except TimeoutError:
+            pass
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's, where there is one (not on Windows)."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+class _signals:  # noqa: N801
+    """While the block runs, SIGTERM and SIGINT stop the server; in the main thread, where signals come."""
+
+    def __init__(self, stop: Callable[[], None]) -> None:
+        self._stop, self._before = stop, dict[int, Any]()
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._before[number] = signal.signal(number, lambda *_: loop.call_soon_threadsafe(self._stop))
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
