@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
+from numpy import isfinite
 
 from fastgru.graph import Array
 from fastgru.serve.cost import Cost
@@ -28,12 +29,12 @@ class Group:
 
     axes: the batch axis of each input, None where a push is of one request. rows: how many each request brings. cost:
     what a push takes, by the number of requests. parts: where its sequences are cut, empty where they are not.
-    is_ready: planned, proved and measured. waiting: what the scheduler runs next.
+    is_ready: planned, proved and measured.
     """
 
     __slots__ = (
-        "_axes_out", "_largest", "_pool", "_statistics", "_time", "axes", "cost", "is_ready", "parts", "rows", "shapes",
-        "waiting",
+        "_axes_out", "_largest", "_pool", "_push_rows", "_statistics", "_time", "axes", "cost", "is_ready", "parts",
+        "rows", "shapes",
     )  # fmt: skip
 
     def __init__(
@@ -46,12 +47,12 @@ class Group:
         time: Time | None = None,
         longest: int = 1,
     ) -> None:
-        self._statistics = statistics
+        self._statistics, self._push_rows = statistics, pool.push_rows
         self._pool, self.shapes, self.axes, self.cost, self._time = pool, shapes, axes, Cost(first_ns), time
         self.rows = 1 if axes is None else shapes[0][axes[0]]
         steps = 0 if time is None else time.steps(shapes)
         self.parts = cuts(steps, longest) if steps > 1 else []
-        self.is_ready, self.waiting = False, list[Any]()
+        self.is_ready = False
         self._axes_out: tuple[int, ...] = ()
         self._largest = 1
 
@@ -127,7 +128,12 @@ class Group:
 
     def alone(self, handles: Any, frames: Frames) -> Frames:
         """What one request gets."""
-        made = self._whole(handles, frames)
+        if self.parts:
+            made = self._whole(handles, frames)
+        else:
+            made = self._push_rows(handles, frames[0] if len(frames) == 1 else frames)
+            if type(made) is not tuple:
+                made = (made,)
         if not _all_finite(made):
             self._statistics.nonfinite += 1
         return made
@@ -165,7 +171,7 @@ class Group:
         return joined([self._at_once(handles, given) for given in self._cut(frames)], self._time)
 
     def _at_once(self, handles: Any, frames: Frames) -> Frames:
-        made = self._pool.push_rows(handles, frames[0] if len(frames) == 1 else frames)
+        made = self._push_rows(handles, frames[0] if len(frames) == 1 else frames)
         return made if type(made) is tuple else (made,)
 
     def _cut(self, frames: Frames) -> Iterator[Frames]:
@@ -176,9 +182,8 @@ class Group:
 
     def _batch(self, frames: Sequence[Frames]) -> Frames:
         assert self.axes is not None
-        return tuple(
-            [np.concatenate(each, axis) for each, axis in zip(zip(*frames, strict=True), self.axes, strict=True)]
-        )
+        by_input = zip(*frames, strict=True)
+        return tuple([_batch(each, axis) for each, axis in zip(by_input, self.axes, strict=True)])
 
     def _split(self, made: Frames, count: int) -> list[Frames]:
         """The outputs of each request, contiguous."""
@@ -188,7 +193,21 @@ class Group:
 
 def _all_finite(arrays: Frames) -> bool:
     """No NaN and no infinity is in them. Twice as fast as `np.isfinite(array).all()`, where arrays are small."""
-    return all([array.dtype.kind != "f" or np.isfinite(array).tobytes().find(b"\0") < 0 for array in arrays])
+    for array in arrays:
+        if array.dtype.kind == "f" and isfinite(array).tobytes().find(b"\0") >= 0:
+            break
+    else:
+        return True
+    return False
+
+
+def _batch(arrays: Sequence[Array], axis: int) -> Array:
+    """One after another along the axis. Joined bytes take a quarter of the time that `np.concatenate` takes."""
+    shape = arrays[0].shape
+    if math.prod(shape[:axis]) != 1:
+        return np.concatenate(arrays, axis)
+    joined = np.frombuffer(b"".join(arrays), arrays[0].dtype)
+    return joined.reshape(*shape[:axis], len(arrays) * shape[axis], *shape[axis + 1 :])
 
 
 def _split(array: Array, axis: int, count: int) -> list[Array]:

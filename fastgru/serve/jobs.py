@@ -79,7 +79,9 @@ class _Places:
         try:
             for job in jobs:
                 session = job.session
-                if session is None:
+                if whole and session is not None and not job.begins:
+                    handles.append(session.handle)
+                elif session is None:
                     for _ in range(group.rows):
                         handles.append(pool.open())
                         self._borrowed.append((None, handles[-1]))
@@ -110,16 +112,15 @@ class _Places:
 def answer_each(group: Group, jobs: Sequence[Job]) -> None:
     """Set the outputs of each of these jobs, or its error. Jobs run beside one that fails as if it were not there."""
     job = jobs[0]
-    session = job.session
     try:
-        if len(jobs) > 1 or group.parts or group.rows != 1:
-            _answer(group, jobs)
-        elif session is not None and not (job.begins and session.moved):
-            job.outputs = group.alone(session.handles, job.frames)
-        elif job.served.pool is None:
-            job.outputs = group.alone(_NONE, job.frames)
-        else:
-            _answer(group, jobs)
+        if len(jobs) == 1 and not group.parts:
+            if (session := job.session) is not None and not (job.begins and session.moved):
+                job.outputs = group.alone(session.handles, job.frames)
+                return
+            if job.served.pool is None:
+                job.outputs = group.alone(_NONE, job.frames)
+                return
+        _answer(group, jobs)
     except Exception as error:
         if len(jobs) == 1:
             job.error = failure(error)

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -37,7 +37,7 @@ class Served:
 
     model: what runs. inputs, outputs: what requests carry, without the states. is_stateful: requests may belong to a
     sequence. pool, sessions: where the states are, and whose; None for a model without a state. statistics: counts of
-    what it has done.
+    what it has done. groups: what runs frames, by their shapes.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Served:
         self.is_stateful = bool(states)
         self.pool: Pool | None = None
         self.sessions: Sessions | None = None
-        self._groups: dict[tuple[tuple[int, ...], ...], Group] = {}
+        self.groups: dict[tuple[Any, ...], Group] = {}
         self._fitting: set[tuple[int, ...]] = set()
         self._time: Time | None = None
         self._longest, self._flops_per_ns = 1, _FLOPS_PER_NS
@@ -122,7 +122,7 @@ class Served:
         group = self._try(self._runs)
         if group is None:
             return
-        self._groups[group.shapes] = group
+        self.groups[_key(group.shapes)] = group
         self._learn(group)
         if self.pool is None or (found := find_time(self.model, self.pool, self._axes or {})) is None:
             return
@@ -160,10 +160,8 @@ class Served:
 
         Raises `ServeError`, 400, for a sequence of several rows.
         """
-        shapes = (frames[0].shape,) if len(frames) == 1 else tuple([a.shape for a in frames])
-        found = self._groups.get(shapes)
-        if found is None:
-            found = self._new_group(frames, shapes)
+        shapes = tuple([a.shape for a in frames])
+        found = self.groups.get(_key(shapes)) or self._new_group(shapes)
         if in_session and found.rows != 1:
             raise ServeError(
                 400,
@@ -172,7 +170,7 @@ class Served:
             )
         return found
 
-    def _new_group(self, frames: Frames, shapes: tuple[tuple[int, ...], ...]) -> Group:
+    def _new_group(self, shapes: tuple[tuple[int, ...], ...]) -> Group:
         axes = self._axes_of_inputs
         if axes is not None:
             rows = {shape[axis] for shape, axis in zip(shapes, axes, strict=True)}
@@ -181,21 +179,22 @@ class Served:
             axes = None if rows == {0} else axes
         given = dict(zip([field.name for field in self.inputs], shapes, strict=True))
         expected = _PLAN_NS + operations(self.model.graph, given) / self._flops_per_ns
-        while len(self._groups) >= _MOST_GROUPS:
-            self._groups.pop(next(iter(self._groups)))
-        group = self._groups[shapes] = Group(
+        while len(self.groups) >= _MOST_GROUPS:
+            self.groups.pop(next(iter(self.groups)))
+        group = self.groups[_key(shapes)] = Group(
             self._runs, shapes, axes, expected, self.statistics, self._time, self._longest
         )
         return group
-
-    def forget(self, group: Group) -> None:
-        """No frames of these shapes can be run."""
-        self._groups.pop(group.shapes, None)
 
     def _learn(self, group: Group) -> None:
         """How fast this model runs here."""
         given = dict(zip([field.name for field in self.inputs], group.shapes, strict=True))
         self._flops_per_ns = operations(self.model.graph, given) / max(1.0, group.cost.one_ns)
+
+
+def _key(shapes: tuple[tuple[int, ...], ...]) -> tuple[Any, ...]:
+    """By which `Served.groups` has what runs them: the shape alone, where there is one input."""
+    return shapes[0] if len(shapes) == 1 else shapes
 
 
 def _fits(declared: int, size: int) -> bool:

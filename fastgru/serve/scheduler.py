@@ -53,8 +53,41 @@ class Scheduler:
 
     def submit(self, job: Job) -> None:
         """Have it run. Raises `ServeError` where it is refused; `done` is not called then."""
+        now = job.submitted_ns = self._clock()
+        session, frames = job.session, job.frames
+        group = job.served.groups.get(frames[0].shape if len(frames) == 1 else tuple([a.shape for a in frames]))
+        if (
+            group is None
+            or group.cost.one_ns > LONG_NS
+            or self._draining
+            or job.begins
+            or job.step is not None
+            or (session is not None and (session.ended or session.early or group.rows != 1))
+            or now + self._short_ns + group.cost.one_ns + self._besides_ns > job.deadline_ns
+            or self.bytes + job.bytes > self._max_bytes
+        ):
+            self._submit(job, now)
+            return
+        job.group, job.is_long = group, False
+        job.cost_ns = group.cost.one_ns + self._besides_ns
+        self._short_ns += job.cost_ns
+        self.jobs += 1
+        self.bytes += job.bytes
+        if session is not None:
+            session.next += 1
+            if session.running:
+                session.queue.append(job)
+                return
+            session.running = True
+        self._ready.append(job)
+        if not self._asked:
+            self._asked = True
+            self._loop.call_soon(self._tick)
+
+    def _submit(self, job: Job, now: int) -> None:
+        """The same, with everything that is rare."""
         try:
-            self._take(job)
+            self._take(job, now)
         except ServeError as error:
             job.served.statistics.fail(error.reason)
             self._forget_unbegun(job)
@@ -62,8 +95,7 @@ class Scheduler:
         self.jobs += 1
         self.bytes += job.bytes
 
-    def _take(self, job: Job) -> None:
-        now = job.submitted_ns = self._clock()
+    def _take(self, job: Job, now: int) -> None:
         session = job.session
         if self._draining:
             raise ServeError(503, "the server is going down", reason="draining", retry_after_s=1.0)
@@ -71,7 +103,7 @@ class Scheduler:
             raise _ended(session)
         group = job.group = job.served.group(job.frames, session is not None)
         job.cost_ns = group.cost.one_ns + self._besides_ns
-        job.is_long = not group.is_ready or group.cost.one_ns > LONG_NS
+        job.is_long = group.cost.one_ns > LONG_NS
         ahead = self._compute.ahead_ns(job, now) if job.is_long else self._short_ns
         if now + ahead + job.cost_ns > job.deadline_ns:
             raise self._late(job, ahead, now)
@@ -82,17 +114,27 @@ class Scheduler:
                 reason="in_flight",
                 retry_after_s=max(0.001, ahead / 1e9),
             )
-        if session is None:
-            self._dispatch(job)
-        elif job.step is None and not job.begins and not session.early:
-            session.next += 1
-            self._queue(session, job)
-        else:
-            self._order(session, job)
         if job.is_long:
             self._compute.expect(job)
         else:
             self._short_ns += job.cost_ns
+        try:
+            if session is None:
+                self._dispatch(job)
+            elif job.step is None and not job.begins:
+                session.next += 1
+                self._queue(session, job)
+            else:
+                self._order(session, job)
+        except ServeError:
+            self._forget_cost(job)
+            raise
+
+    def _forget_cost(self, job: Job) -> None:
+        if job.is_long:
+            self._compute.forget(job)
+        else:
+            self._short_ns -= job.cost_ns
 
     def _late(self, job: Job, ahead: float, now: int) -> ServeError:
         given = max(0, job.deadline_ns - now)
@@ -148,13 +190,10 @@ class Scheduler:
         """The steps before it have not come in time."""
         if job.step is not None and session.early.get(job.step) is job:
             del session.early[job.step]
-            job.error = ServeError(
-                503,
-                f"step {job.step} of sequence {session.id!r} came too early: step {session.next} has not come in time",
-                reason="step",
-                retry_after_s=0.001,
+            early = (
+                f"step {job.step} of sequence {session.id!r} came too early: step {session.next} has not come in time"
             )
-            self._tell(job)
+            self._drop(job, ServeError(503, early, reason="step", retry_after_s=0.001))
 
     def _queue(self, session: Session, job: Job) -> None:
         if session.running:
@@ -209,27 +248,27 @@ class Scheduler:
     def _tick(self) -> None:
         """Run what is ready."""
         self._asked = False
-        ready, began = self._ready, self._clock()
+        ready, began, pushed = self._ready, self._clock(), 0
         if len(ready) == 1:
             jobs = [ready.pop()]
             pushed = self._run(jobs[0].group, jobs, began)
         else:
-            jobs, pushed = self._due(), 0
-            groups: list[Group] = []
+            jobs = self._due()
+            groups: dict[Group, list[Job]] = {}
             for job in jobs:
-                waiting = job.group.waiting
-                if not waiting:
-                    groups.append(job.group)
-                waiting.append(job)
-            for group in groups:
-                waiting, group.waiting = group.waiting, []
-                pushed += self._run(group, waiting, self._clock())
+                same = groups.get(job.group)
+                if same is None:
+                    groups[job.group] = [job]
+                else:
+                    same.append(job)
+            for group, same in groups.items():
+                pushed += self._run(group, same, self._clock())
         if self._ready and not self._asked:
             self._asked = True
             self._loop.call_soon(self._tick)
         if jobs:
-            besides = min((self._clock() - began - pushed) / len(jobs), 10 * self._besides_ns)
-            self._besides_ns += _WEIGHT * (besides - self._besides_ns)
+            besides = (self._clock() - began - pushed) / len(jobs)
+            self._besides_ns += _WEIGHT * (min(besides, 10 * self._besides_ns) - self._besides_ns)
 
     def _due(self) -> list[Job]:
         """What is ready, as much of it as a tick may take."""
@@ -244,10 +283,12 @@ class Scheduler:
 
     def _run(self, group: Group, jobs: list[Job], began: int) -> int:
         """Run jobs of a group, and say so; how many nanoseconds the push took."""
-        dead = [job for job in jobs if job.cancelled or job.deadline_ns < began]
-        if dead:
-            jobs = [job for job in jobs if job not in dead]
-            self._finished(dead, began, 0)
+        for job in jobs:
+            if job.cancelled or job.deadline_ns < began:
+                dead = [job for job in jobs if job.cancelled or job.deadline_ns < began]
+                jobs = [job for job in jobs if not (job.cancelled or job.deadline_ns < began)]
+                self._finished(dead, began, 0)
+                break
         if not jobs:
             return 0
         answer_each(group, jobs)
@@ -256,22 +297,62 @@ class Scheduler:
         return took
 
     def _finished(self, jobs: list[Job], began_ns: int, took_ns: int) -> None:
-        """These have run, or never will: tell whoever waits, and let the next of their sessions go."""
-        statistics, count, waited = jobs[0].served.statistics, 0, 0
+        """These have run, or never will: let the next of their sessions go, and tell whoever waits."""
+        count, waited, size, short = 0, 0, 0, 0.0
         for job in jobs:
-            if job.error is None and job.outputs is not None:
+            size += job.bytes
+            if job.is_long:
+                self._compute.forget(job)
+            else:
+                short += job.cost_ns
+            session = job.session
+            if job.outputs is not None:
                 count += 1
                 waited += began_ns - job.submitted_ns
+                if session is None:
+                    continue
+                if not (session.queue or session.ended or job.begins or job.ends):
+                    session.step += 1
+                    session.moved, session.running, session.last_used_ns = True, False, began_ns
+                    continue
+            else:
+                self._fail(job)
+            if session is not None:
+                self._advance(session, job)
+        self.jobs -= len(jobs)
+        self.bytes -= size
+        self._short_ns -= short
         if count:
-            statistics.pushed(count, took_ns, waited)
+            jobs[0].served.statistics.pushed(count, began_ns, took_ns, waited)
             if count == len(jobs):
                 jobs[0].group.cost.measured(count, took_ns)
         for job in jobs:
-            if job.outputs is None and job.error is None:
-                job.error = self._not_run(job)
-            if job.session is not None:
-                self._advance(job.session, job)
-            self._tell(job)
+            try:
+                job.done(job)
+            except Exception:
+                _log.exception("a request could not be answered")
+
+    def _fail(self, job: Job) -> None:
+        """It has no outputs: there is an error, or it never ran."""
+        if job.error is None:
+            late = (self._clock() - job.deadline_ns) / 1e6
+            job.error = (
+                ServeError(499, "its client has gone", reason="cancelled")
+                if job.cancelled
+                else ServeError(
+                    503, f"its deadline passed {late:.3g} ms before it began", reason="deadline", retry_after_s=0.001
+                )
+            )
+        job.served.statistics.fail(job.error.reason, self._clock() - job.submitted_ns)
+
+    def _drop(self, job: Job, error: ServeError) -> None:
+        """It will not run, and was not on its way."""
+        job.error = error
+        self._fail(job)
+        self.jobs -= 1
+        self.bytes -= job.bytes
+        self._forget_cost(job)
+        job.done(job)
 
     def _advance(self, session: Session, job: Job) -> None:
         """A job of this session has been on its way."""
@@ -291,43 +372,16 @@ class Scheduler:
         while session.queue and not session.running:
             following = session.queue.popleft()
             if session.ended:
-                following.error = _ended(session)
-                self._tell(following)
+                self._drop(following, _ended(session))
             elif following.step is not None and not following.begins and following.step != session.step:
-                following.error = ServeError(
-                    409,
-                    f"step {following.step} of sequence {session.id!r} cannot be run: step {session.step} has failed",
-                    reason="step",
-                )
                 session.recount()
-                self._tell(following)
+                failed = (
+                    f"step {following.step} of sequence {session.id!r} cannot be run: step {session.step} has failed"
+                )
+                self._drop(following, ServeError(409, failed, reason="step"))
             else:
                 session.running = True
                 self._dispatch(following)
-
-    def _tell(self, job: Job) -> None:
-        """The job has its answer, and is no longer on its way."""
-        self.jobs -= 1
-        self.bytes -= job.bytes
-        if job.is_long:
-            self._compute.forget(job)
-        else:
-            self._short_ns -= job.cost_ns
-        if job.error is not None:
-            job.outputs = None
-            job.served.statistics.fail(job.error.reason, self._clock() - job.submitted_ns)
-        try:
-            job.done(job)
-        except Exception:
-            _log.exception("a request could not be answered")
-
-    def _not_run(self, job: Job) -> ServeError:
-        if job.cancelled:
-            return ServeError(499, "its client has gone", reason="cancelled")
-        late = (self._clock() - job.deadline_ns) / 1e6
-        return ServeError(
-            503, f"its deadline passed {late:.3g} ms ago, before it began", reason="deadline", retry_after_s=0.001
-        )
 
     def _forget_unbegun(self, job: Job) -> None:
         """A session whose first request has failed is not there."""

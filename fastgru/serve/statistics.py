@@ -1,36 +1,22 @@
 """What a served model has done, in plain counts; metrics and the protocol's statistics are made of them."""
 
+import time
+
 __all__ = ["Statistics"]
 
 
 class Statistics:
     """Of one model. Times in nanoseconds.
 
-    requests, failed: that were answered with numbers, and with an error, by its reason. inferences: rows that were
-    computed; executions: pushes, each of one row or more. queue_ns, compute_ns: from a request to its push,
-    and of the pushes. batches: {rows of a push: [how many, nanoseconds]}. cancelled: jobs whose clients had
-    gone before they began.
-    nonfinite: answers with a NaN or an infinity. last_ms: when the last request was answered, by the wall clock.
+    batches: {requests of a push: [how many, nanoseconds]}. queue_ns: from requests to their pushes. failed: requests
+    that were answered with an error, by its reason, and failed_ns: after how long. nonfinite: answers with a NaN or an
+    infinity. last_ns: when the last push ended, by `time.monotonic_ns`; 0 before the first.
     """
 
-    __slots__ = (
-        "batches",
-        "cancelled",
-        "compute_ns",
-        "executions",
-        "failed",
-        "failed_ns",
-        "inferences",
-        "last_ms",
-        "nonfinite",
-        "queue_ns",
-        "request_ns",
-        "requests",
-    )  # fmt: skip
+    __slots__ = ("batches", "failed", "failed_ns", "last_ns", "nonfinite", "queue_ns")
 
     def __init__(self) -> None:
-        self.requests = self.request_ns = self.failed_ns = self.inferences = self.executions = 0
-        self.queue_ns = self.compute_ns = self.cancelled = self.nonfinite = self.last_ms = 0
+        self.queue_ns = self.failed_ns = self.nonfinite = self.last_ns = 0
         self.failed: dict[str, int] = {}
         self.batches: dict[int, list[int]] = {}
 
@@ -39,17 +25,44 @@ class Statistics:
         self.failed[reason] = self.failed.get(reason, 0) + 1
         self.failed_ns += after_ns
 
-    def pushed(self, rows: int, took_ns: int, waited_ns: int) -> None:
+    def pushed(self, count: int, began_ns: int, took_ns: int, waited_ns: int) -> None:
         """A push has ended well. waited_ns: for how long its requests did before it, all together."""
-        self.executions += 1
-        self.inferences += rows
-        self.requests += rows
-        self.compute_ns += took_ns
         self.queue_ns += waited_ns
-        self.request_ns += waited_ns + took_ns * rows
-        batch = self.batches.get(rows)
+        self.last_ns = began_ns + took_ns
+        batch = self.batches.get(count)
         if batch is None:
-            self.batches[rows] = [1, took_ns]
-        else:
-            batch[0] += 1
-            batch[1] += took_ns
+            batch = self.batches[count] = [0, 0]
+        batch[0] += 1
+        batch[1] += took_ns
+
+    @property
+    def executions(self) -> int:
+        """Pushes."""
+        return sum([pushes for pushes, _ in self.batches.values()])
+
+    @property
+    def requests(self) -> int:
+        """Requests that were answered with numbers."""
+        return sum([count * pushes for count, (pushes, _) in self.batches.items()])
+
+    inferences = requests
+
+    @property
+    def cancelled(self) -> int:
+        """Requests whose clients had gone before they began."""
+        return self.failed.get("cancelled", 0)
+
+    @property
+    def compute_ns(self) -> int:
+        """Of all pushes."""
+        return sum([took for _, took in self.batches.values()])
+
+    @property
+    def request_ns(self) -> int:
+        """Of all requests that were answered with numbers, from when they came to the end of their pushes."""
+        return self.queue_ns + sum([count * took for count, (_, took) in self.batches.items()])
+
+    @property
+    def last_ms(self) -> int:
+        """When the last push ended, by the wall clock; 0 before the first."""
+        return int(time.time() * 1e3 - (time.monotonic_ns() - self.last_ns) / 1e6) if self.last_ns else 0
