@@ -87,6 +87,15 @@ class Executable(Runnable):
         route = self._route(shapes)
         return None if route.program.open_ended else route
 
+    def planned(self, shapes: Mapping[str, tuple[int, ...]]) -> Program | None:
+        with lock:
+            program = self._made(shapes)
+        return None if program.open_ended else program
+
+    def _made(self, shapes: Mapping[str, tuple[int, ...]]) -> Program:
+        with plain_mode():
+            return make_program(self._simplified, shapes, self.precisions, self._packs, self.threads)
+
     def _route(self, shapes: Mapping[str, tuple[int, ...]]) -> Route:
         key = tuple(tuple(shapes[spec.name]) for spec in self.inputs)
         with lock:
@@ -94,9 +103,7 @@ class Executable(Runnable):
             if route is not None:
                 self.budget.touch((id(self), key))
                 return route
-            with plain_mode():
-                program = make_program(self._simplified, shapes, self.precisions, self._packs, self.threads)
-            route = Route(program, self.spin_us)
+            route = Route(self._made(shapes), self.spin_us)
             self.budget.add((id(self), key), route.nbytes, partial(self._routes.pop, key, None))
             self._routes[key] = route
             return route

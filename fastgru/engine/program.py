@@ -125,7 +125,7 @@ class CallFrame:
         for parity in (0, 1):
             status[parity, STATUS.process] = process.ctypes.data
             for team in (STATUS.own + MEMBER.team, STATUS.own + MEMBER.alone):
-                status[parity, [team + TEAM.members, team + TEAM.parity]] = 1, parity
+                status[parity, team + TEAM.members] = 1
             tables[parity, [BASES.status, BASES.arena]] = status[parity].ctypes.data, arena.ctypes.data
             for slots, bound in ((program.inputs, bound_in), (program.outputs, bound_out)):
                 for name, banks in bound.items():

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastgru.budget import PLAN_BYTES, Budget
 from fastgru.engine.precision import WeightPrecision
 from fastgru.engine.profile import Timing
-from fastgru.engine.program import Slot
+from fastgru.engine.program import Program, Slot
 from fastgru.engine.route import Route
 from fastgru.engine.threads import check_threads
 from fastgru.errors import ShapeError
@@ -83,6 +83,10 @@ class Runnable(ABC):
 
         Raises `ShapeError` where an array does not fit.
         """
+
+    def planned(self, shapes: Mapping[str, tuple[int, ...]]) -> Program | None:
+        """The same, for who keeps it: made anew, and not entered in the budget."""
+        return None
 
     @abstractmethod
     def profile(self, inputs: Mapping[str, ArrayLike]) -> list[Timing]:

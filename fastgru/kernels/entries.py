@@ -30,7 +30,7 @@ from fastgru.simd.memory import address, call_handler, offset, pointer
 from fastgru.simd.sizes import LATE
 from fastgru.simd.threads import atomic_exchange, atomic_load, atomic_store, current_cpu
 
-__all__ = ["run_member"]
+__all__ = ["run_member", "run_program"]
 
 # A look at the clock costs 20 ns; one for signals waits for the GIL, for which Python lets others wait 5 ms.
 _LOOK_NS: Final = 50_000_000
@@ -97,10 +97,11 @@ def run_member(words, bases, team):
 
 
 @kernel
-def _alone(words, table, look_by):
+def _alone(words, table, parity, look_by):
     status = pointer(table[BASES.status], "int64")
     team = offset(status, STATUS.own)
     team[TEAM.look] = look_by
+    team[MEMBER.team + TEAM.parity] = team[MEMBER.alone + TEAM.parity] = parity
     status[STATUS.team] = address(team)
     run_member(words, table, team)
 
@@ -126,6 +127,24 @@ def _together(words, table, parity, look_by, team, spin):
                 awake = False
     run_member(words, table, members)
     return awake
+
+
+@kernel
+def run_program(words, table, parity, look_by, team, spin, sleeps, epoch):
+    """By a team, if it is worth joining and nobody has it, else by this thread alone. For who has no GIL."""
+    others = pointer(team, "int64")
+    joined = team != 0 and worth_joining(others, spin, sleeps)
+    if joined and atomic_exchange(others, ROSTER.busy, epoch) != epoch:
+        awake = _together(words, table, parity, look_by, others, spin)
+        shared = pointer(pointer(others[ROSTER.members], "int64")[TEAM.shared], "int64")
+        if awake and not sleeps and shared[LATE] != 0:
+            atomic_store(others, ROSTER.late, nanoseconds())
+        shared[LATE] = 0
+        atomic_store(others, ROSTER.busy, 0)
+    else:
+        _alone(words, table, parity, look_by)
+        if team != 0 and not sleeps:
+            atomic_store(others, ROSTER.missed, nanoseconds())
 
 
 @kernel
@@ -178,19 +197,7 @@ def _call(at, inputs, outputs, team, spin, sleeps):
     if thread_number() == process[MAIN]:
         look_by = process[LOOK]
     status[STATUS.state] = release_gil()
-    others = pointer(team, "int64")
-    joined = team != 0 and worth_joining(others, spin, sleeps)
-    if joined and atomic_exchange(others, ROSTER.busy, epoch) != epoch:
-        awake = _together(words, table, parity, look_by, others, spin)
-        shared = pointer(pointer(others[ROSTER.members], "int64")[TEAM.shared], "int64")
-        if awake and not sleeps and shared[LATE] != 0:
-            atomic_store(others, ROSTER.late, nanoseconds())
-        shared[LATE] = 0
-        atomic_store(others, ROSTER.busy, 0)
-    else:
-        _alone(words, table, look_by)
-        if team != 0 and not sleeps:
-            atomic_store(others, ROSTER.missed, nanoseconds())
+    run_program(words, table, parity, look_by, team, spin, sleeps, epoch)
     acquire_gil(status[STATUS.state])
     code, report = status[STATUS.code], offset(ticket, TICKET.report)
     report[REPORT.rows] = status[STATUS.rows]

@@ -27,8 +27,8 @@ from fastgru.simd.native import python_function
 from fastgru.simd.ndarray import check_layout
 
 __all__ = [
-    "COUNTS", "EVERYONE", "HEAD", "IN_USE", "JUMPS", "LOOKS", "MEETS", "MISFIT", "PROGRAM", "Calls", "calls",
-    "mode_exchanger", "plain_mode", "team_caller", "worker",
+    "COUNTS", "EVERYONE", "HEAD", "IN_USE", "JUMPS", "LOOKS", "MEETS", "MISFIT", "NOT_OPEN", "NO_ROOM", "PROGRAM",
+    "TWICE", "Calls", "SessionCalls", "calls", "mode_exchanger", "plain_mode", "session_calls", "team_caller", "worker",
 ]  # fmt: skip
 
 EVERYONE: Final = -1
@@ -43,6 +43,10 @@ COUNTS: Final = 8
 MISFIT: Final = -1
 IN_USE: Final = -2
 
+# What calls for sessions answer besides: there are more than there is room for; one is not open, or comes twice.
+NO_ROOM: Final = -3
+NOT_OPEN: Final = -4
+TWICE: Final = -5
 
 _ALWAYS: Final = ("change_mode", "look", "run_alone", "put", "take")
 
@@ -70,6 +74,26 @@ def calls() -> Calls:
     ensure([native(name) for name in _ALWAYS])
     process[LOOK] = native("look").address
     return Calls(_entry("run_alone"), _entry("take"), _entry("put"))
+
+
+class SessionCalls(NamedTuple):
+    """What a pool of sessions needs (`kernels.sessions`), which takes addresses, and arrays that must be as it says."""
+
+    open: Callable[[int, Any], int]
+    close: Callable[[int, int], int]
+    take: Callable[[int, int, Any], int]
+    put: Callable[[int, int, Any], int]
+    push: Callable[[int, int, Any, Any, Any], int]
+    settle: Callable[[int, int], int]
+
+
+@functools.cache
+def session_calls() -> SessionCalls:
+    """The functions. Raises as `calls`."""
+    calls()
+    names = [f"{name}_session{'s' if name in ('push', 'settle') else ''}" for name in SessionCalls._fields]
+    ensure([native(name) for name in names])
+    return SessionCalls(*map(_entry, names))
 
 
 @functools.cache

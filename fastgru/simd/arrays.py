@@ -8,7 +8,7 @@ from fastgru.simd.compiler import kernel
 from fastgru.simd.memory import offset, pointer
 from fastgru.simd.ndarray import ANY_STRIDE, DATA, DESCR, DIMENSIONS, FLAGS, ND, SIZE, STRIDES, TYPE
 
-__all__ = ["data_of", "fits", "holds", "item_of"]
+__all__ = ["data_of", "fits", "fits_rows", "holds", "item_of", "size_of"]
 
 
 @kernel
@@ -34,6 +34,39 @@ def fits(array, expected, process):
         if shape[d] != sizes[2 * d] or (sizes[2 * d + 1] != ANY_STRIDE and strides[d] != sizes[2 * d + 1]):
             return False
     return True
+
+
+@kernel
+def fits_rows(array, expected, axis, rows, process):
+    """Whether the object at an address is an array of so many rows along an axis, contiguous, and else as
+    `ndarray.rows_expectation` says."""
+    words = _fields(array, process)
+    if words[TYPE] != expected[0] or words[DESCR] != expected[1] or (words[FLAGS] & expected[2]) != expected[2]:
+        return False
+    nd = words[ND] & 0xFFFFFFFF
+    if nd != expected[3]:
+        return False
+    shape, strides = pointer(words[DIMENSIONS], "int64"), pointer(words[STRIDES], "int64")
+    stride, empty = expected[4], False
+    for d in range(nd):
+        size = rows if d == axis else expected[5 + d]
+        if shape[d] != size:
+            return False
+        empty = empty or size == 0
+    for d in range(nd - 1, -1, -1):
+        if shape[d] != 1 and not empty and strides[d] != stride:
+            return False
+        stride *= shape[d]
+    return True
+
+
+@kernel
+def size_of(array, kind, process):
+    """The size of the first axis of an object that is an array, -1 where there is none. `kind` is id(numpy.ndarray)."""
+    words = _fields(array, process)
+    if words[TYPE] != kind or (words[ND] & 0xFFFFFFFF) == 0:
+        return -1
+    return pointer(words[DIMENSIONS], "int64")[0]
 
 
 @kernel

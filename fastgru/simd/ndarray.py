@@ -18,7 +18,7 @@ from fastgru.process import HEAD, ITEMS, process
 
 __all__ = [
     "ANY_STRIDE", "DATA", "DESCR", "DIMENSIONS", "FLAGS", "ND", "SIZE", "STRIDES", "TYPE", "WRITEABLE",
-    "check_layout", "expectation",
+    "check_layout", "expectation", "rows_expectation",
 ]  # fmt: skip
 
 # Words from the end of an object's head.
@@ -38,6 +38,12 @@ def expectation(array: np.ndarray[Any, Any], flags: int) -> np.ndarray[Any, np.d
     strides = [ANY_STRIDE if any_ else stride for any_, stride in zip(free, array.strides, strict=True)]
     axes = [word for axis in zip(array.shape, strides, strict=True) for word in axis]
     return np.array([id(np.ndarray), id(array.dtype), flags, array.ndim, *axes], np.int64)
+
+
+def rows_expectation(shape: tuple[int, ...], dtype: np.dtype[Any], flags: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The words that `fits_rows` compares with: type, dtype, flags, axes, the bytes of an element, the sizes. That of
+    the axis of the rows is not looked at; a dtype must be NumPy's own."""
+    return np.array([id(np.ndarray), id(dtype), flags, len(shape), dtype.itemsize, *shape], np.int64)
 
 
 def check_layout() -> None:

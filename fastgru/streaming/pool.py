@@ -1,44 +1,42 @@
 """Many sessions of one model, pushed together: a batch is as fast as a few rows of it, and no row touches another.
 
-The states of all sessions lie in two banks, a row a session. A push gathers the rows of its sessions, runs them as one
-batch, scatters the new states into the other bank, and then lets the rows change banks, all at once: a push that ends
-early leaves every state as it was. A row's bits do not depend on its batch, so each session gets what a stream of its
-own would give; the pool proves that on the first push of a shape, because a model may mix rows by design.
+A push of rows is one native call: it gathers the states of its sessions, runs them block by block, scatters the new
+states beside the old ones, and at the end has all sessions go on to them at once, so that a push that ends early leaves
+every state as it was. A row's bits do not depend on its batch, so each session gets what a stream of its own would
+give; the pool proves that on the first push of a shape, because a model may mix rows by design.
 """
 
-import math
-from collections.abc import Mapping
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastgru.errors import SessionError, ShapeError, StateError, UnsupportedModelError
+from fastgru.errors import ShapeError, StateError, UnsupportedModelError
 from fastgru.graph import Array
-from fastgru.modules import late
+from fastgru.kernels.run import MISFIT, NO_ROOM, NOT_OPEN
+from fastgru.process import lock
+from fastgru.reference import bind_inputs
 from fastgru.reference.bodies import decides
 from fastgru.reference.operator import as_array
 from fastgru.streaming.batch import free_batch_axes
-from fastgru.streaming.claims import Claims
+from fastgru.streaming.proof import prove, rehearse
+from fastgru.streaming.rows import RowsPlan, Shapes, with_rows
+from fastgru.streaming.rows_run import RowsRun
 from fastgru.streaming.state_blob import pack_state, unpack_state
+from fastgru.streaming.store import Store
 from fastgru.streaming.stream import Stream, check_out
 
 __all__ = ["SessionPool"]
 
 Frame = ArrayLike | tuple[ArrayLike, ...]
-Shapes = tuple[tuple[int, ...], ...]
+Group = tuple[RowsPlan | RowsRun, Array, tuple[Array, ...]]  # what runs, sessions, frames
+_Result = TypeVar("_Result")
 
-_EXACT_ROWS: Final = 8
-_MAX_SHAPES: Final = 16
-_SESSION_BYTES: Final = 64  # of a session besides its state
-_GENERATION: Final = 32  # bits of a session's number below its generation
-_ROW: Final = (1 << _GENERATION) - 1
+_NOT_RUN: Final = (MISFIT, NO_ROOM)
 
-
-def _rounded(rows: int) -> int:
-    """The size of the batch that `rows` run in: at most an eighth more, so that few programs serve every number."""
-    step = max(1, 1 << max(0, (rows - 1).bit_length() - 4)) if rows > _EXACT_ROWS else 1
-    return -(-rows // step) * step
+_ndarray = np.ndarray
 
 
 class Streaming(Protocol):
@@ -51,7 +49,7 @@ class SessionPool:
     """Up to `capacity` sessions of a model or layer that carries a state. Safe to call from several threads.
 
     state: {input: output} pairs of a model, None for those that it knows. batch_axes: {input: axis} where the declared
-    shapes do not tell which axis the rows are on.
+    shapes do not tell which axis the rows are on. Memory for sessions is taken as they are opened.
 
     inputs, outputs: names of what a session pushes and gets, as those of a `Stream`.
 
@@ -78,70 +76,45 @@ class SessionPool:
                 " session here; keep a stream for each session"
             )
         self._axes = free_batch_axes(self._runnable, [*self._states, *self.inputs], batch_axes)
-        dtypes = {spec.name: np.dtype(spec.dtype) for spec in self._runnable.inputs}
+        specs = {spec.name: spec for spec in self._runnable.inputs}
+        self._specs = [specs[name] for name in self.inputs]
+        self._dtypes = [np.dtype(spec.dtype) for spec in self._specs]
         self._single = {}
         for name, sizes in single.state_shapes.items():
-            shape = tuple(1 if axis == self._axes[name] else n for axis, n in enumerate(sizes))
-            if None in shape:
+            shape = with_rows(tuple([n or 0 for n in sizes]), self._axes[name], 1)
+            if None in (*sizes[: self._axes[name]], *sizes[self._axes[name] + 1 :]):
                 raise UnsupportedModelError(
-                    f"state {name!r} {shape}: only frames tell its free sizes, and sessions of a pool have states of"
+                    f"state {name!r} {sizes}: only frames tell its free sizes, and sessions of a pool have states of"
                     " one size: keep a stream for each session, or fix the sizes in the file"
                 )
-            self._single[name] = tuple(n or 0 for n in shape), dtypes[name]
-        self._allocate()
-        self._output_axes: dict[Shapes, dict[str, int]] = {}
-        self._rows: dict[int, int] = {}
-        self._claims = Claims(self._rows)
-
-    def _allocate(self) -> None:
-        """The states in two banks, in which of them that of a row is, and the rows that are free."""
-        shapes = {name: (2, self.capacity, *_without(s, self._axes[name])) for name, (s, _) in self._single.items()}
-        each = sum(2 * math.prod(shape) * dtype.itemsize for shape, dtype in self._single.values()) + _SESSION_BYTES
-        try:
-            np.empty(self.capacity * each, np.uint8)  # as much as there will be in the end: memory is given out late
-            self._store = {name: np.zeros(shapes[name], dtype) for name, (_, dtype) in self._single.items()}
-            self._bank = np.zeros(self.capacity, np.intp)
-            # Each is (generation, row): a row that comes again has a generation of its own, and so another number.
-            self._free = [1 << _GENERATION | row for row in range(self.capacity)][::-1]
-        except (MemoryError, OverflowError, ValueError):
-            raise ShapeError(
-                f"capacity is {self.capacity}, of sessions of {each} bytes: more than memory holds"
-            ) from None
+            self._single[name] = shape, np.dtype(specs[name].dtype), self._axes[name]
+        self._store = Store(self._single, self.capacity)
+        self._plans: dict[Shapes, RowsPlan | RowsRun] = {}
+        self._last: RowsPlan | RowsRun | None = None
 
     def open(self, saved: bytes | None = None) -> int:
         """A new session, from zeros or from a saved state; the number by which it is called from now on.
 
+        No other session ever has it: when its place is given to another, that has a number of its own.
+
         Raises `SessionError` where the pool is full, `StateError` for a saved state that does not fit.
         """
-        state = None if saved is None else self._unpack(saved)
-        return self._open(state)
-
-    def _open(self, state: Mapping[str, Array] | None) -> int:
-        try:
-            session = self._free.pop()
-        except IndexError:
-            raise SessionError(f"all {self.capacity} sessions are taken; close one, or make a larger pool") from None
-        try:
-            self._put([session & _ROW], state)
-            self._rows[session] = session & _ROW
-        except BaseException:
-            self._free.append(session)
-            raise
-        return session
+        return self._store.open(None if saved is None else self._unpack(saved))
 
     def fork(self, session: int) -> int:
-        """A new session that goes on from the state of this one. Raises `SessionError`, `StateError`."""
-        state = self._claims.alone([session], lambda rows: self._gather(np.array(rows)))
-        return self._open(state)
+        """A new session that goes on from the state of this one.
+
+        Raises `SessionError` for one that is not open or where the pool is full, `StateError` for one that another call
+        is using.
+        """
+        return self._store.open(self._store.take(session))
 
     def close(self, session: int) -> None:
         """Give its place up. The number is not used again.
 
         Raises `SessionError` for one that is not open, `StateError` for one that another call is using.
         """
-        after = session + (1 << _GENERATION)
-        self._claims.alone([session], lambda rows: self._free.append(self._rows.pop(session) | after))
-        self._claims.forget(session)
+        self._store.close(session)
 
     def __reduce__(self) -> tuple[Any, ...]:
         raise TypeError("a SessionPool is neither copied nor pickled: save() gives the state of a session as bytes")
@@ -149,242 +122,211 @@ class SessionPool:
     @property
     def sessions(self) -> tuple[int, ...]:
         """Those that are open, the oldest first."""
-        return tuple(self._rows)
+        return self._store.sessions
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._store)
 
     def push(self, frames: Mapping[int, Frame]) -> dict[int, Any]:
         """One frame, or chunk, of each of these sessions; what each of them gets, by session.
 
         A frame is what a `Stream` of one row takes: an array shaped as the model's input with a batch of 1, or a tuple
-        where `inputs` has several names. Frames of the same shapes run as one batch.
+        where `inputs` has several names. Those of the same shapes run as one batch.
 
         Raises `SessionError` for a session that is not open, `StateError` for one that another call is using,
         `ShapeError` for a frame that does not fit; all states are then as they were.
         """
         if not isinstance(frames, Mapping):
             raise ShapeError(f"push: got {type(frames).__name__}, expected frames by session")
-        if not frames:
-            return {}
-        arrays = {session: self._frame(session, frame) for session, frame in frames.items()}
-        return self._claims.alone(list(arrays), lambda rows: self._push(arrays, rows))
-
-    def _push(self, arrays: Mapping[int, tuple[Array, ...]], rows: list[int]) -> dict[int, Any]:
-        groups: dict[Shapes, list[tuple[int, int]]] = {}
-        for (session, given), row in zip(arrays.items(), rows, strict=True):
-            groups.setdefault(tuple([a.shape for a in given]), []).append((session, row))
-        each: dict[int, Any] = {}
-        states = []
-        for group in groups.values():
-            joined = [
-                np.concatenate(a, self._axes[n])
-                for n, a in zip(self.inputs, zip(*[arrays[session] for session, _ in group], strict=True), strict=True)
-            ]
-            which = np.array([row for _, row in group])
-            made, after = self._batch(which, tuple(joined))
-            states.append((which, after))
-            for i, (session, _) in enumerate(group):
-                own = [_row_of(y, axis, i) for y, axis in made]
-                each[session] = own[0] if len(own) == 1 else tuple(own)
-        for which, after in states:
-            self._change(which, after)
-        return {session: each[session] for session in arrays}
+        together: dict[Shapes, tuple[list[int], list[tuple[Array, ...]]]] = {}
+        for session, frame in frames.items():
+            if not isinstance(session, int | np.integer) or not 0 <= session < 1 << 63:
+                self._store.refuse(NOT_OPEN, session)
+            arrays = self._frame(session, frame)
+            sessions, rows = together.setdefault(tuple([a.shape for a in arrays]), ([], []))
+            sessions.append(session)
+            rows.append(arrays)
+        axes = [self._axes[name] for name in self.inputs]
+        groups = []
+        for sessions, rows in together.values():
+            joined = [np.concatenate(each, axis) for each, axis in zip(zip(*rows, strict=True), axes, strict=True)]
+            groups.append(self._group(self._numbers(sessions), tuple(joined)))
+        results = self._run(groups, tuple)
+        made: dict[int, Any] = {}
+        for (plan, _, _), (sessions, _), outputs in zip(groups, together.values(), results, strict=True):
+            ahead = [(slice(None),) * end.axis for end in plan.outputs]
+            for i, session in enumerate(sessions):
+                own = [y[(*each, slice(i, i + 1))].copy() for y, each in zip(outputs, ahead, strict=True)]
+                made[session] = own[0] if len(own) == 1 else tuple(own)
+        return {session: made[session] for session in frames}
 
     def push_rows(self, sessions: ArrayLike, frames: Frame, out: Array | tuple[Array, ...] | None = None) -> Any:
         """A frame, or chunk, of each of these sessions, as the rows of a batch; what they get, in the same order.
 
-        sessions: (n,) numbers that `open` gave, each once. frames: an array shaped as the model's input with the n
-        sessions along its batch axis, a tuple where `inputs` has several names. out: an array (a tuple of them where
-        there are several outputs) to be written into and returned.
+        sessions: (n,) int64, numbers that `open` gave, each once. frames: an array shaped as the model's input with the
+        n sessions along its batch axis, a tuple of them where `inputs` has several names. out: an array (a tuple of
+        them where there are several outputs) to be written into and returned.
 
-        Returns an array, or a tuple where `outputs` has several names. Raises as `push`.
+        Returns an array, or a tuple where `outputs` has several names. Arrays as the model takes them go through one
+        native call; others are converted. Raises as `push`.
         """
-        handles = self._handles(sessions)
-        given = frames if isinstance(frames, tuple) else (frames,)
-        if len(given) != len(self.inputs):
-            raise ShapeError(
-                f"push_rows: got {len(given)} arrays, expected {len(self.inputs)}: {', '.join(self.inputs)}"
-            )
-        arrays = tuple(as_array(f"push_rows: {name}", a) for name, a in zip(self.inputs, given, strict=True))
+        plan = self._last
+        if plan is not None and type(sessions) is _ndarray:
+            try:
+                frame = plan.idle.pop()
+            except IndexError:
+                return self._push_rows(sessions, frames, out)
+            given = plan.make(sessions.size) if out is None else out
+            code = frame.push(frame.ticket, 0, sessions, frames, given)
+            try:
+                if code and code not in _NOT_RUN:
+                    frame.raise_for(code, sessions)
+            finally:
+                plan.give_back(frame)
+            if code == 0:
+                return given
+        return self._push_rows(sessions, frames, out)
+
+    def _push_rows(self, sessions: ArrayLike, frames: Frame, out: Array | tuple[Array, ...] | None) -> Any:
+        """Of any layout, float dtypes converted, and `out` lying anywhere."""
+        numbers = self._numbers(sessions)
+        arrays = self._arrays("push_rows", frames if isinstance(frames, tuple) else (frames,))
         for name, array in zip(self.inputs, arrays, strict=True):
             axis = self._axes[name]
-            if array.ndim <= axis or array.shape[axis] != len(handles):
+            if array.shape[axis] != len(numbers):
                 raise ShapeError(
-                    f"push_rows: {name} has shape {array.shape}, expected {len(handles)} on axis {axis}: a row for"
+                    f"push_rows: {name} has shape {array.shape}, expected {len(numbers)} on axis {axis}: a row for"
                     " each session"
                 )
-        return self._claims.alone(handles, lambda rows: self._push_rows(np.array(rows, np.intp), arrays, out))
+        group = self._group(numbers, arrays)
 
-    def _push_rows(self, rows: Array, arrays: tuple[Array, ...], out: Array | tuple[Array, ...] | None) -> Any:
-        made, after = self._batch(rows, arrays)
-        results = tuple(y for y, _ in made)
-        if out is not None:
-            targets = out if isinstance(out, tuple) else (out,)
-            check_out(targets, [(y.shape, y.dtype) for y in results])
-            for target, y in zip(targets, results, strict=True):
-                target[...] = y
-        self._change(rows, after)
-        return out if out is not None else results[0] if len(results) == 1 else results
+        def finish(results: list[tuple[Array, ...]]) -> tuple[Array, ...]:
+            if out is not None:
+                targets = out if isinstance(out, tuple) else (out,)
+                check_out(targets, [(y.shape, y.dtype) for y in results[0]])
+                for target, y in zip(targets, results[0], strict=True):
+                    target[...] = y
+            return results[0]
 
-    def _batch(self, rows: Array, arrays: tuple[Array, ...]) -> tuple[list[tuple[Array, int]], dict[str, Array]]:
-        """(output, its batch axis) of these rows, and the states after it, the rows in front. Nothing moves."""
-        n = len(rows)
-        first = tuple(
-            np.take(a, [0], self._axes[name]) if n else np.zeros([m or 1 for m in a.shape], a.dtype)
-            for name, a in zip(self.inputs, arrays, strict=True)
-        )
-        shapes = tuple([a.shape for a in first])
-        axes = self._output_axes.get(shapes)
-        if axes is None:
-            axes = self._prove(shapes, first, rows[:1])
-        # Rows beyond the sessions' own repeat the last one, whose values are sure to be in range.
-        order = np.minimum(np.arange(_rounded(max(n, 1))), n - 1) if n else np.zeros(1, np.intp)
-        if n:
-            feeds = {name: np.take(a, order, self._axes[name]) for name, a in zip(self.inputs, arrays, strict=True)}
-        else:
-            feeds = dict(zip(self.inputs, first, strict=True))
-        results = self._runnable.run({**feeds, **self._gather(rows[order] if n else order)})
-        made = [
-            (
-                np.ascontiguousarray(np.moveaxis(np.moveaxis(results[name], axes[name], 0)[:n], 0, axes[name])),
-                axes[name],
-            )
-            for name in self.outputs
-        ]
-        return made, {name: np.moveaxis(results[o], self._axes[name], 0)[:n] for name, o in self._states.items()}
+        made = self._run([group], finish)
+        self._last = group[0]
+        return out if out is not None else made[0] if len(made) == 1 else made
+
+    def _run(self, groups: Sequence[Group], finish: Callable[[list[tuple[Array, ...]]], _Result]) -> _Result:
+        """Push them all, or none; what `finish` makes of their outputs, which may still refuse."""
+        settle, held, moves = self._store.settle, 0, 0
+        frames, results = [], []
+        try:
+            for plan, sessions, arrays in groups:
+                frames.append(plan.frame())
+                held = frames[-1].chain_to(held)
+                results.append(plan.run(frames[-1], sessions, arrays))
+            made = finish(results)
+            moves = 1
+        finally:
+            settle(held, moves)  # nothing comes between a call of a native function and its end
+        for (plan, _, _), frame in zip(groups, frames, strict=True):
+            plan.give_back(frame)
+        return made
 
     def warm_up(self, *frames: ArrayLike) -> None:
-        """Plan, and make ready, what a push of such frames runs. No state moves.
+        """Plan, bind and run once, on sessions of nobody, what a push of such frames runs. No state moves.
 
         frames: one array for each name of `inputs`, of any number of rows. Raises `ShapeError` for what does not fit,
         `UnsupportedModelError` where the rows of the model depend on one another.
         """
-        if len(frames) != len(self.inputs):
-            raise ShapeError(
-                f"warm_up: got {len(frames)} arrays, expected {len(self.inputs)}: {', '.join(self.inputs)}"
-            )
-        arrays = tuple(as_array(f"warm_up: {name}", a) for name, a in zip(self.inputs, frames, strict=True))
-        first = []
-        for name, array in zip(self.inputs, arrays, strict=True):
-            axis = self._axes[name]
-            if array.ndim <= axis or array.shape[axis] < 1:
-                raise ShapeError(f"warm_up: {name} has shape {array.shape}, expected rows on axis {axis}")
-            first.append(np.take(array, [0], axis))
-        shapes = tuple([a.shape for a in first])
-        if shapes not in self._output_axes:
-            self._prove(shapes, tuple(first), np.zeros(0, np.intp))
-
-    def _handles(self, sessions: ArrayLike) -> list[int]:
-        array = np.asarray(sessions)
-        if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
-            raise ShapeError(f"sessions: got {array.dtype} {array.shape}, expected (n,) int64")
-        handles = [int(h) for h in array.tolist()]
-        if len(set(handles)) != len(handles):
-            twice = next(h for i, h in enumerate(handles) if h in handles[:i])
-            raise ShapeError(f"sessions: {twice} comes twice, expected each once in a push")
-        return handles
+        arrays = self._arrays("warm_up", frames)
+        plan, _, bound = self._group(np.zeros(0, np.int64), arrays)
+        first = self._first_rows(bound)
+        sizes = sorted(plan.programs) if isinstance(plan, RowsPlan) else [1]
+        store = Store(self._single, max(sizes))
+        for rows in sizes:
+            rehearse(plan, store, [first] * rows)
+        self._last = plan
 
     def save(self, session: int) -> bytes:
         """Its state as bytes, the same as `Stream.save_state` gives for a stream of one row."""
-        state = self._claims.alone([session], lambda rows: self._gather(np.array(rows)))
-        return pack_state(state, self._runnable.fingerprint)
+        return pack_state(self._store.take(session), self._runnable.fingerprint)
 
     def load(self, session: int, saved: bytes) -> None:
         """Take up what `save`, or a stream of one row, has saved. Raises `SessionError`, `StateError`."""
-        state = self._unpack(saved)
-        self._claims.alone([session], lambda rows: self._put(rows, state))
+        self._store.put(session, self._unpack(saved))
 
     def reset(self, session: int) -> None:
         """Back to zeros. Raises `SessionError`, `StateError`."""
-        self._claims.alone([session], lambda rows: self._put(rows, None))
-
-    def _gather(self, rows: Array) -> dict[str, Array]:
-        """The states of these rows, as the model takes them."""
-        banks = self._bank[rows]
-        return {
-            name: np.ascontiguousarray(np.moveaxis(a[banks, rows], 0, self._axes[name]))
-            for name, a in self._store.items()
-        }
-
-    def _change(self, rows: Array, states: Mapping[str, Array]) -> None:
-        """Give these rows new states, the rows being in front: all of them, in one step that nothing interrupts."""
-        others = 1 - self._bank[rows]
-        for name, array in states.items():
-            self._store[name][others, rows] = array
-        self._bank[rows] = others
-
-    def _put(self, rows: list[int], state: Mapping[str, Array] | None) -> None:
-        zeros = {name: np.zeros(shape, dtype) for name, (shape, dtype) in self._single.items()}
-        given = zeros if state is None else state
-        self._change(np.array(rows), {name: np.moveaxis(a, self._axes[name], 0) for name, a in given.items()})
+        self._store.put(session, None)
 
     def _unpack(self, saved: bytes) -> dict[str, Array]:
         state = unpack_state(saved, self._runnable.fingerprint)
         came = {name: (a.dtype.name, a.shape) for name, a in state.items()}
-        expected = {name: (dtype.name, shape) for name, (shape, dtype) in self._single.items()}
+        expected = {name: (dtype.name, shape) for name, (shape, dtype, _) in self._single.items()}
         if came != expected:
             raise StateError(f"saved state: got {came}, expected {expected}")
         return state
 
+    def _numbers(self, sessions: ArrayLike) -> Array:
+        """Sessions as an array of int64."""
+        array = as_array("sessions", sessions)
+        if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+            raise ShapeError(f"sessions: got {array.dtype} {array.shape}, expected (n,) int64")
+        return np.ascontiguousarray(array, np.int64)
+
+    def _arrays(self, what: str, frames: tuple[ArrayLike, ...]) -> tuple[Array, ...]:
+        """Frames of several rows as arrays that have an axis for them."""
+        if len(frames) != len(self.inputs):
+            raise ShapeError(f"{what}: got {len(frames)} arrays, expected {len(self.inputs)}: {', '.join(self.inputs)}")
+        arrays = tuple([as_array(f"{what}: {name}", a) for name, a in zip(self.inputs, frames, strict=True)])
+        for name, array in zip(self.inputs, arrays, strict=True):
+            if array.ndim <= self._axes[name]:
+                raise ShapeError(f"{what}: {name} has shape {array.shape}, expected rows on axis {self._axes[name]}")
+        return arrays
+
     def _frame(self, session: int, frame: Frame) -> tuple[Array, ...]:
-        given = frame if isinstance(frame, tuple) else (frame,)
-        if len(given) != len(self.inputs):
-            raise ShapeError(
-                f"session {session}: got {len(given)} arrays, expected {len(self.inputs)}: {', '.join(self.inputs)}"
-            )
-        arrays = tuple(as_array(f"session {session}: {n}", a) for n, a in zip(self.inputs, given, strict=True))
+        """Those of one session as arrays of one row."""
+        arrays = self._arrays(f"session {session}", frame if isinstance(frame, tuple) else (frame,))
         for name, array in zip(self.inputs, arrays, strict=True):
             axis = self._axes[name]
-            if array.ndim <= axis or array.shape[axis] != 1:
+            if array.shape[axis] != 1:
                 raise ShapeError(f"session {session}: {name} has shape {array.shape}, expected 1 on axis {axis}")
         return arrays
 
-    def _run(self, frames: list[tuple[Array, ...]], rows: Array) -> dict[str, Array]:
-        """From the states of these rows; from zeros where there is none."""
-        feeds = {
-            name: np.concatenate([frame[i] for frame in frames], self._axes[name]) for i, name in enumerate(self.inputs)
-        }
-        if len(rows):
-            return self._runnable.run({**feeds, **self._gather(rows)})
-        zeros = {
-            name: np.zeros([len(frames) if i == self._axes[name] else n for i, n in enumerate(shape)], dtype)
-            for name, (shape, dtype) in self._single.items()
-        }
-        return self._runnable.run({**feeds, **zeros})
+    def _first_rows(self, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+        """The first row of each, of zeros where there is none."""
+        return tuple(
+            [
+                np.take(a, [0], axis) if a.shape[axis] else np.zeros(with_rows(a.shape, axis, 1), a.dtype)
+                for a, axis in zip(arrays, map(self._axes.__getitem__, self.inputs), strict=True)
+            ]
+        )
 
-    def _prove(self, shapes: Shapes, frame: tuple[Array, ...], row: Array) -> dict[str, int]:
-        """The batch axis of each output; refuses a model whose rows depend on one another.
+    def _group(self, sessions: Array, arrays: tuple[Array, ...]) -> Group:
+        """What runs these frames, and the frames as it takes them. Raises `ShapeError` where they do not fit."""
+        bound = bind_inputs(self._specs, dict(zip(self.inputs, arrays, strict=True)))
+        fitted = tuple(
+            [
+                np.ascontiguousarray(a, dtype).reshape(a.shape).view(dtype)
+                for a, dtype in zip(bound.values(), self._dtypes, strict=True)
+            ]
+        )
+        shapes = tuple([with_rows(a.shape, self._axes[n], 1) for n, a in zip(self.inputs, fitted, strict=True)])
+        plan = self._plans.get(shapes)
+        return plan or self._make_plan(shapes, self._first_rows(fitted)), sessions, fitted
 
-        A frame goes through alone and on both sides of another one, and has to have the same bits.
-        """
-        rng = late("numpy.random").default_rng(0)
-        other = tuple(rng.standard_normal(a.shape).astype(a.dtype) if a.dtype.kind == "f" else a for a in frame)
-        alone = self._run([frame], row)
-        beside = self._run([frame, other, frame], np.repeat(row, 3))
-        axes = {}
-        for name, one in alone.items():
-            three = beside[name]
-            grown = [i for i, (m, n) in enumerate(zip(one.shape, three.shape, strict=False)) if m != n]
-            fits = one.ndim == three.ndim and len(grown) == 1 and (one.shape[grown[0]], three.shape[grown[0]]) == (1, 3)
-            if not fits or any(
-                _row_of(three, grown[0], i).tobytes() != np.ascontiguousarray(one).tobytes() for i in (0, 2)
-            ):
-                raise UnsupportedModelError(
-                    f"output {name!r}: a row of a batch of 3 ({three.shape}) is not what the row alone gives"
-                    f" ({one.shape}): the rows of this model depend on one another; keep a stream for each session"
-                )
-            axes[name] = grown[0]
-        while len(self._output_axes) >= _MAX_SHAPES:
-            self._output_axes.pop(next(iter(self._output_axes)))
-        self._output_axes[shapes] = axes
-        return axes
-
-
-def _without(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
-    return (*shape[:axis], *shape[axis + 1 :])
-
-
-def _row_of(array: Array, axis: int, row: int) -> Array:
-    """A copy, the axis kept with size 1."""
-    return np.take(array, [row], axis)
+    def _make_plan(self, shapes: Shapes, first: tuple[Array, ...]) -> RowsPlan | RowsRun:
+        """first: frames of one row, for the proof."""
+        runnable, plan = self._runnable, None
+        states = {name: shape for name, (shape, _, _) in self._single.items()}
+        own = dict(zip(self.inputs, shapes, strict=True))
+        made: RowsPlan | RowsRun
+        if runnable.planned({**own, **states}) is None:
+            made = RowsRun(runnable, self._store, self._states, self._axes, first)
+        else:
+            made = plan = RowsPlan(runnable, self._store, self._states, self._axes, shapes)
+        if self.capacity > 1:
+            prove(made, Store(self._single, 2), first)
+        if plan is not None:
+            plan.choose_teams(first)
+        with lock:
+            self._plans[shapes] = made
+            runnable.budget.add(id(made), made.nbytes, partial(self._plans.pop, shapes, None))
+        return made

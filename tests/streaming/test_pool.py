@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import copy
-import os
 import pickle
 import threading
 
 import numpy as np
 import pytest
-from slowness import within
 
 from fastgru import GRU, Embedding, Gate, Linear, Model, Sequential
 from fastgru.errors import SessionError, ShapeError, StateError, UnsupportedModelError
@@ -280,110 +278,6 @@ def test_threads_share_a_pool():
             np.testing.assert_array_equal(y, stream.push(frame(1000 * session + k)))
 
 
-def test_a_session_is_for_one_call_at_a_time(monkeypatch):
-    """Other sessions of the pool are pushed, opened and closed beside it."""
-    model = net()
-    pool = SessionPool(model, 4)
-    first, second = pool.open(), pool.open()
-    pool.push({first: frame(1), second: frame(2)})
-    saved, inside, leave, faults = pool.save(first), threading.Event(), threading.Event(), []
-    run = pool._runnable.run
-
-    def slow(feeds):
-        result = run(feeds)
-        if threading.current_thread() is pushing:
-            inside.set()
-            leave.wait(within(60))
-        return result
-
-    monkeypatch.setattr(pool._runnable, "run", slow)
-    pushing = threading.Thread(target=lambda: faults.extend([] if first in pool.push({first: frame(3)}) else ["none"]))
-    pushing.start()
-    assert inside.wait(within(60))
-    for use in (
-        lambda: pool.push({second: frame(4), first: frame(4)}),
-        lambda: pool.close(first),
-        lambda: pool.save(first),
-        lambda: pool.load(first, saved),
-        lambda: pool.reset(first),
-    ):
-        with pytest.raises(StateError, match=f"session {first} is in use"):
-            use()
-    stream = model.stream(1)
-    stream.push(frame(2))
-    np.testing.assert_array_equal(pool.push({second: frame(4)})[second], stream.push(frame(4)))
-    pool.close(pool.open())
-    leave.set()
-    pushing.join()
-    assert not faults
-    pool.load(first, saved)
-    assert pool.save(first) == saved
-    pool.close(first)
-    assert pool.sessions == (second,)
-
-
-def test_a_push_that_ends_early_leaves_every_state(monkeypatch):
-    model = net()
-    pool = SessionPool(model, 4)
-    sessions = [pool.open() for _ in range(3)]
-    pool.push({session: frame(session) for session in sessions})
-    before = [pool.save(session) for session in sessions]
-    writes, plain = [], dict.items
-
-    class Ends(BaseException):
-        pass
-
-    def change(rows, states):
-        for name, array in list(plain(states))[:1]:  # the states are two: one is written, then an exception comes
-            pool._store[name][1 - pool._bank[rows], rows] = array
-            writes.append(name)
-        raise Ends
-
-    monkeypatch.setattr(pool, "_change", change)
-    with pytest.raises(Ends):
-        pool.push({session: frame(9) for session in sessions})
-    monkeypatch.undo()
-    assert writes
-    assert [pool.save(session) for session in sessions] == before
-    stream = model.stream(1)
-    stream.load_state(before[1])
-    np.testing.assert_array_equal(pool.push({sessions[1]: frame(5)})[sessions[1]], stream.push(frame(5)))
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_child_may_use_sessions_that_a_thread_of_its_parent_was_pushing(monkeypatch):
-    model = net()
-    pool = SessionPool(model, 4)
-    session = pool.open()
-    pool.push({session: frame(1)})
-    stream = model.stream(1)
-    stream.load_state(pool.save(session))
-    want, inside, leave, run = stream.push(frame(2)), threading.Event(), threading.Event(), pool._runnable.run
-
-    def slow(feeds):
-        if threading.current_thread() is pushing:
-            inside.set()
-            leave.wait(within(60))
-        return run(feeds)
-
-    monkeypatch.setattr(pool._runnable, "run", slow)
-    pushing = threading.Thread(target=lambda: pool.push({session: frame(2)}))
-    pushing.start()
-    assert inside.wait(within(60))
-    if (child := os.fork()) == 0:
-        try:
-            os._exit(0 if np.array_equal(pool.push({session: frame(2)})[session], want) else 1)
-        finally:
-            os._exit(2)
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    leave.set()
-    pushing.join()
-    assert status == 0
-    stream.load_state(pool.save(session))
-    assert len(pool) == 1
-
-
 def test_a_pool_is_not_copied():
     pool = SessionPool(net(), 3)
     for copying in (copy.copy, copy.deepcopy, pickle.dumps):
@@ -392,20 +286,6 @@ def test_a_pool_is_not_copied():
     for wrong in ([frame(1)], None, "frames"):
         with pytest.raises(ShapeError, match="expected frames by session"):
             pool.push(wrong)
-
-
-def test_an_opening_that_ends_early_takes_no_row(monkeypatch):
-    pool = SessionPool(net(), 3)
-
-    def ends(rows, state):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(pool, "_put", ends)
-        for _ in range(5):
-            with pytest.raises(KeyboardInterrupt):
-                pool.open()
-    assert len([pool.open() for _ in range(3)]) == len(pool) == 3
 
 
 def test_rows_come_back_however_sessions_end():

@@ -1,0 +1,371 @@
+"""What Python calls for a pool of sessions: opened, closed, read, changed, and pushed, any number of them in one call.
+
+A session's state lies in a slot, in two banks. A push claims its sessions, cuts them into blocks for which there are
+programs, and for each block gathers states and frames, runs the program, and scatters the new states into the other
+banks; at the very end all sessions change banks. One session alone is run on its state where it lies. Claims are made
+and given up under the GIL, as everything is that takes no time; the programs run without.
+
+A session is its place and a generation, so that the one that comes after it in a slot has another number.
+"""
+
+from typing import Final
+
+from fastgru.kernels.entries import run_program
+from fastgru.kernels.operands.sessions import CARRIED, END, POOL, PUSH, RUNG, SLOT, TEAM_OF
+from fastgru.kernels.operands.team import STATUS
+from fastgru.kernels.operands.ticket import REPORT
+from fastgru.kernels.registry import called_by_python, kernel
+from fastgru.kernels.rows import copy_row
+from fastgru.kernels.run import IN_USE, MISFIT, NO_ROOM, NOT_OPEN, TWICE
+from fastgru.kernels.table import INTERRUPTED
+from fastgru.process import EPOCH, LOOK, MAIN
+from fastgru.simd.arrays import data_of, fits_rows, holds, item_of, size_of
+from fastgru.simd.compiler import RAISED
+from fastgru.simd.control import exchange_mode
+from fastgru.simd.interpreter import acquire_gil, release_gil, thread_number
+from fastgru.simd.memory import call_native, offset, pointer
+
+__all__ = ["push_sessions"]
+
+_PLACE_BITS: Final = 32  # of a session's number; the others are its generation
+_LAST_GENERATION: Final = (1 << 31) - 1
+_HEAD: Final = 8 * SLOT.words
+
+
+@kernel
+def _slot_at(pool, place):
+    block = pointer(pool[POOL.blocks], "int64")[place >> pool[POOL.shift]]
+    return block + (place & ((1 << pool[POOL.shift]) - 1)) * pool[POOL.slot]
+
+
+@kernel
+def _slot_of(pool, session):
+    """The address of the slot of an open session, else 0."""
+    place = session & ((1 << _PLACE_BITS) - 1)
+    if session <= 0 or place >= pool[POOL.used]:
+        return 0
+    slot = _slot_at(pool, place)
+    return slot if pointer(slot, "int64")[SLOT.session] == session else 0
+
+
+@kernel
+def _copy(source, target, nbytes):
+    """Between two addresses."""
+    if nbytes % 4 == 0:
+        copy_row(pointer(source, "float32"), pointer(target, "float32"), nbytes // 4)
+    else:
+        theirs, own = pointer(source, "uint8"), pointer(target, "uint8")
+        for i in range(nbytes):
+            own[i] = theirs[i]
+
+
+@called_by_python("open_session", "io", keep_gil=True)
+def open_session(at, state):
+    """A new session that begins with the bytes of an array; 0 where there is no slot."""
+    pool = pointer(at, "int64")
+    place = pool[POOL.free] - 1
+    if place >= 0:
+        slot = pointer(_slot_at(pool, place), "int64")
+        pool[POOL.free] = slot[SLOT.next]
+    elif pool[POOL.used] < pool[POOL.slots]:
+        place = pool[POOL.used]
+        pool[POOL.used] += 1
+        slot = pointer(_slot_at(pool, place), "int64")
+    else:
+        return 0
+    slot[SLOT.generation] += 1
+    slot[SLOT.session] = (slot[SLOT.generation] << _PLACE_BITS) | place
+    slot[SLOT.parity], slot[SLOT.busy], slot[SLOT.user], slot[SLOT.opened] = 0, 0, 0, pool[POOL.opened]
+    _copy(data_of(state, pointer(pool[POOL.process], "int64")), _slot_at(pool, place) + _HEAD, pool[POOL.bank])
+    pool[POOL.open] += 1
+    pool[POOL.opened] += 1
+    return slot[SLOT.session]
+
+
+@kernel
+def _idle_slot(pool, session):
+    """The address of a slot that nobody uses; or why not."""
+    slot = _slot_of(pool, session)
+    if slot == 0:
+        return NOT_OPEN
+    if pointer(slot, "int64")[SLOT.busy] == pointer(pool[POOL.process], "int64")[EPOCH]:
+        return IN_USE
+    return slot
+
+
+@called_by_python("close_session", "ii", keep_gil=True)
+def close_session(at, session):
+    """Give a slot up; 0, or why not."""
+    pool = pointer(at, "int64")
+    found = _idle_slot(pool, session)
+    if found < 0:
+        return found
+    slot = pointer(found, "int64")
+    slot[SLOT.session] = 0
+    pool[POOL.open] -= 1
+    if slot[SLOT.generation] < _LAST_GENERATION:
+        slot[SLOT.next] = pool[POOL.free]
+        pool[POOL.free] = (session & ((1 << _PLACE_BITS) - 1)) + 1
+    return 0
+
+
+@called_by_python("take_session", "iio", keep_gil=True)
+def take_session(at, session, state):
+    """Copy the bank with the state of a session into an array of bytes; 0, or why not."""
+    pool = pointer(at, "int64")
+    slot = _idle_slot(pool, session)
+    if slot < 0:
+        return slot
+    own = slot + _HEAD + pointer(slot, "int64")[SLOT.parity] * pool[POOL.bank]
+    _copy(own, data_of(state, pointer(pool[POOL.process], "int64")), pool[POOL.bank])
+    return 0
+
+
+@called_by_python("put_session", "iio", keep_gil=True)
+def put_session(at, session, state):
+    """Have an array of bytes be the state of a session; 0, or why not."""
+    pool = pointer(at, "int64")
+    slot = _idle_slot(pool, session)
+    if slot < 0:
+        return slot
+    words = pointer(slot, "int64")
+    words[SLOT.parity] = 1 - words[SLOT.parity]
+    own = slot + _HEAD + words[SLOT.parity] * pool[POOL.bank]
+    _copy(data_of(state, pointer(pool[POOL.process], "int64")), own, pool[POOL.bank])
+    return 0
+
+
+@kernel
+def _settle(at, moves):
+    """Give the sessions of a push up; they go on to their new states where it `moves`."""
+    push = pointer(at, "int64")
+    rows = pointer(push[PUSH.rows], "int64")
+    for i in range(push[PUSH.count]):
+        slot = pointer(rows[i], "int64")
+        if slot[SLOT.user] == at:
+            if moves:
+                slot[SLOT.parity] = 1 - slot[SLOT.parity]
+            slot[SLOT.busy], slot[SLOT.user] = 0, 0
+    push[PUSH.count] = 0
+
+
+@called_by_python("settle_sessions", "ii", keep_gil=True)
+def settle_sessions(at, moves):
+    """The same for a push that holds its sessions, and for all that are chained to it."""
+    while at != 0:
+        _settle(at, moves != 0)
+        push = pointer(at, "int64")
+        at, push[PUSH.chained] = push[PUSH.chained], 0
+    return 0
+
+
+@kernel
+def _claim(at, push, sessions, count):
+    """Have the slots of these sessions, none of which may be in use; 0, or why not, and then nothing has happened."""
+    pool = pointer(push[PUSH.pool], "int64")
+    epoch = pointer(pool[POOL.process], "int64")[EPOCH]
+    rows = pointer(push[PUSH.rows], "int64")
+    for i in range(count):
+        slot = _slot_of(pool, sessions[i])
+        why = 0
+        if slot == 0:
+            why = NOT_OPEN
+        elif pointer(slot, "int64")[SLOT.busy] == epoch:
+            why = TWICE if pointer(slot, "int64")[SLOT.user] == at else IN_USE
+        if why != 0:
+            _settle(at, False)
+            push[PUSH.report + REPORT.first] = i
+            return why
+        words = pointer(slot, "int64")
+        words[SLOT.busy], words[SLOT.user] = epoch, at
+        rows[i] = slot
+        push[PUSH.count] = i + 1
+    return 0
+
+
+@kernel
+def _bind(push, sessions, frames, outputs, process):
+    """Note where the arrays of a call begin; how many sessions there are, or `MISFIT` where an array is not as it must
+    be, or an output lies over another array, or `NO_ROOM`."""
+    expected = pointer(push[PUSH.sessions], "int64")
+    count = size_of(sessions, expected[0], process)
+    if count < 0 or not fits_rows(sessions, expected, 0, count, process):
+        return MISFIT
+    if count > push[PUSH.room]:
+        return NO_ROOM
+    inputs = push[PUSH.inputs]
+    ends = inputs + push[PUSH.outputs]
+    only_in = not holds(frames, push[PUSH.tuple], inputs, process)
+    only_out = not holds(outputs, push[PUSH.tuple], ends - inputs, process)
+    if (only_in and inputs != 1) or (only_out and ends - inputs != 1):
+        return MISFIT
+    for i in range(ends):
+        end = offset(push, PUSH.ends + END.words * i)
+        if i < inputs:
+            array = frames if only_in else item_of(frames, i, process)
+        else:
+            array = outputs if only_out else item_of(outputs, i - inputs, process)
+        if not fits_rows(array, pointer(end[END.expected], "int64"), end[END.axis], count, process):
+            return MISFIT
+        start = data_of(array, process)
+        stop = start + end[END.before] * count * end[END.nbytes]
+        for j in range(i if i >= inputs else 0):
+            other = offset(push, PUSH.ends + END.words * j)
+            begins, ends_at = other[END.start], other[END.start] + other[END.before] * count * other[END.nbytes]
+            if start < stop and begins < ends_at and max(start, begins) < min(stop, ends_at):
+                return MISFIT
+        end[END.start] = start
+    return count
+
+
+@kernel
+def _place_ends(push, rung, table, first, count):
+    """Where the arrays of a block lie: in those of the call, or beside them, and then the frames are copied there."""
+    block, where = rung[RUNG.rows], pointer(rung[RUNG.bases], "int64")
+    for i in range(push[PUSH.inputs] + push[PUSH.outputs]):
+        end = offset(push, PUSH.ends + END.words * i)
+        nbytes = end[END.nbytes]
+        if end[END.before] == 1 or block == count:
+            table[where[i]] = end[END.start] + first * nbytes
+            continue
+        table[where[i]] = end[END.staged]
+        if i < push[PUSH.inputs]:
+            for k in range(end[END.before]):
+                source = end[END.start] + (k * count + first) * nbytes
+                _copy(source, end[END.staged] + k * block * nbytes, block * nbytes)
+
+
+@kernel
+def _take_outputs(push, block, first, count):
+    """Copy to the arrays of the call what could not be made in them."""
+    for i in range(push[PUSH.inputs], push[PUSH.inputs] + push[PUSH.outputs]):
+        end = offset(push, PUSH.ends + END.words * i)
+        nbytes = end[END.nbytes]
+        if end[END.before] != 1 and block != count:
+            for k in range(end[END.before]):
+                target = end[END.start] + (k * count + first) * nbytes
+                _copy(end[END.staged] + k * block * nbytes, target, block * nbytes)
+
+
+@kernel
+def _move_states(push, rows, block, scatter):
+    """Gather the states of a block of rows, or scatter those that follow into the other banks."""
+    bank = pointer(push[PUSH.pool], "int64")[POOL.bank]
+    states = offset(push, PUSH.ends + END.words * (push[PUSH.inputs] + push[PUSH.outputs]))
+    for r in range(block):
+        slot = rows[r]
+        parity = pointer(slot, "int64")[SLOT.parity]
+        if scatter:
+            parity = 1 - parity
+        for i in range(push[PUSH.states]):
+            state = offset(states, CARRIED.words * i)
+            own, nbytes = slot + _HEAD + parity * bank + state[CARRIED.at], state[CARRIED.nbytes]
+            theirs = (state[CARRIED.following] if scatter else state[CARRIED.now]) + r * nbytes
+            for k in range(state[CARRIED.before]):
+                if scatter:
+                    _copy(theirs + k * block * nbytes, own + k * nbytes, nbytes)
+                else:
+                    _copy(own + k * nbytes, theirs + k * block * nbytes, nbytes)
+
+
+@kernel
+def _place_states(push, rung, table, slot):
+    """Where the states of a block lie: in the only slot that there is, or gathered."""
+    ends = push[PUSH.inputs] + push[PUSH.outputs]
+    states, count = offset(push, PUSH.ends + END.words * ends), push[PUSH.states]
+    where = offset(pointer(rung[RUNG.bases], "int64"), ends)
+    bank, parity = pointer(push[PUSH.pool], "int64")[POOL.bank], 0
+    if rung[RUNG.rows] == 1:
+        parity = pointer(slot, "int64")[SLOT.parity]
+    for i in range(count):
+        state = offset(states, CARRIED.words * i)
+        now, following = state[CARRIED.now], state[CARRIED.following]
+        if rung[RUNG.rows] == 1:
+            own = slot + _HEAD + state[CARRIED.at]
+            now, following = own + parity * bank, own + (1 - parity) * bank
+        table[where[i]], table[where[count + i]] = now, following
+
+
+@kernel
+def _run_block(push, rung, first, count, look_by, epoch):
+    """The rows from `first` on, of `count` in all, that one program takes."""
+    rows, block = offset(pointer(push[PUSH.rows], "int64"), first), rung[RUNG.rows]
+    table = pointer(rung[RUNG.table], "int64")
+    _place_ends(push, rung, table, first, count)
+    _place_states(push, rung, table, rows[0])
+    if block > 1:
+        _move_states(push, rows, block, False)
+    status, parity = pointer(push[PUSH.status], "int64"), 1 - push[PUSH.parity]
+    push[PUSH.parity] = parity
+    team = pointer(rung[RUNG.team], "int64")
+    run_program(
+        pointer(rung[RUNG.program], "int64"),
+        table,
+        parity,
+        look_by,
+        team[TEAM_OF.team],
+        team[TEAM_OF.spin],
+        team[TEAM_OF.sleeps],
+        epoch,
+    )
+    if status[STATUS.code] == 0:
+        if block > 1:
+            _move_states(push, rows, block, True)
+        _take_outputs(push, block, first, count)
+
+
+@kernel
+def _run_blocks(push, count, look_by, epoch):
+    """As many rows at a time as there is a program for."""
+    rungs = offset(push, PUSH.ends + END.words * (push[PUSH.inputs] + push[PUSH.outputs]))
+    rungs = offset(rungs, CARRIED.words * push[PUSH.states])
+    status, first, k = pointer(push[PUSH.status], "int64"), 0, push[PUSH.rungs] - 1
+    while first < count and k >= 0:
+        while offset(rungs, RUNG.words * k)[RUNG.rows] > count - first:
+            k -= 1
+        rung = offset(rungs, RUNG.words * k)
+        if look_by != 0 and first > 0:
+            call_native(look_by, status)
+            exchange_mode(status[STATUS.mode])  # which it leaves as a run needs it
+        if status[STATUS.code] == 0:
+            _run_block(push, rung, first, count, look_by, epoch)
+        if status[STATUS.code] != 0:
+            push[PUSH.report + REPORT.rows] = rung[RUNG.rows]
+            break
+        first += rung[RUNG.rows]
+
+
+@called_by_python("push_sessions", "iiooo", keep_gil=True)
+def push_sessions(at, holds_on, sessions, frames, outputs):
+    """Push a frame of each of these sessions; 0, a code of `FAILURES`, or what `kernels.run` names for which nothing
+    has happened.
+
+    sessions: an array. frames, outputs: tuples of arrays, or the only one. holds_on: not 0 where the sessions are left
+    as they were, and claimed, until `settle_sessions` is called.
+    """
+    push = pointer(at, "int64")
+    process = pointer(pointer(push[PUSH.pool], "int64")[POOL.process], "int64")
+    epoch = process[EPOCH]
+    count = _bind(push, sessions, frames, outputs, process)
+    if count < 0:
+        return count
+    code = _claim(at, push, pointer(data_of(sessions, process), "int64"), count)
+    if code != 0:
+        return code
+    status = pointer(push[PUSH.status], "int64")
+    status[STATUS.code], status[STATUS.instruction], status[STATUS.since] = 0, -1, 0
+    look_by = 0
+    if thread_number() == process[MAIN]:
+        look_by = process[LOOK]
+    status[STATUS.state] = release_gil()
+    _run_blocks(push, count, look_by, epoch)
+    acquire_gil(status[STATUS.state])
+    code, report = status[STATUS.code], offset(push, PUSH.report)
+    if code != 0 or holds_on == 0:
+        _settle(at, code == 0)
+    if code == INTERRUPTED:
+        return RAISED
+    if code != 0:
+        report[REPORT.code], report[REPORT.instruction] = code, status[STATUS.instruction]
+        report[REPORT.first], report[REPORT.second] = status[STATUS.first], status[STATUS.second]
+    return code

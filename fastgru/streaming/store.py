@@ -1,0 +1,165 @@
+"""Where the states of a pool's sessions lie: each in a slot of its own, in two banks, of which one holds the state.
+
+Slots come in blocks, which are added when sessions need them and never moved, so that their addresses hold. Whatever
+reads or changes a state does so in one native call (`kernels.sessions`) that refuses a session which is in use.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NoReturn
+
+import numpy as np
+
+from fastgru.errors import SessionError, ShapeError, StateError
+from fastgru.graph import Array
+from fastgru.kernels.operands.sessions import POOL, SLOT
+from fastgru.kernels.run import IN_USE, NOT_OPEN, session_calls
+from fastgru.packing.aligned import ALIGNMENT, zeros
+from fastgru.process import process, short_lock
+
+__all__ = ["Field", "Store"]
+
+_BLOCK_BYTES: Final = 1 << 18
+_PLACE_BITS: Final = 32
+_HEAD: Final = 8 * SLOT.words
+
+_lock = short_lock()
+
+
+class Field:
+    """One state of a session: where it is in a bank, its shape with one row, its dtype, the axis of the rows."""
+
+    def __init__(self, at: int, shape: tuple[int, ...], dtype: np.dtype[Any], axis: int) -> None:
+        self.at, self.shape, self.dtype, self.axis = at, shape, dtype, axis
+        self.nbytes = math.prod(shape) * dtype.itemsize
+        self.before = math.prod(shape[:axis])
+
+    def of(self, banks: Array) -> Array:
+        """Its values in banks of bytes, (n, bank), as the model takes them. A copy."""
+        own = np.ascontiguousarray(banks[:, self.at : self.at + self.nbytes]).view(self.dtype)
+        without = (*self.shape[: self.axis], *self.shape[self.axis + 1 :])
+        return np.ascontiguousarray(np.moveaxis(own.reshape(len(banks), *without), 0, self.axis))
+
+    def into(self, banks: Array, values: Array) -> None:
+        """The inverse."""
+        rows = np.ascontiguousarray(np.moveaxis(values, self.axis, 0), self.dtype)
+        banks[:, self.at : self.at + self.nbytes] = rows.reshape(len(banks), -1).view(np.uint8)
+
+
+class Store:
+    """Up to `capacity` sessions. single: the shape with one row, the dtype and the axis of the rows of each state.
+
+    Raises `ShapeError` for more sessions than memory holds.
+    """
+
+    def __init__(self, single: Mapping[str, tuple[tuple[int, ...], np.dtype[Any], int]], capacity: int) -> None:
+        self.capacity, self.fields, at = capacity, dict[str, Field](), 0
+        for name, (shape, dtype, axis) in single.items():
+            self.fields[name] = Field(at, shape, dtype, axis)
+            at += -(-self.fields[name].nbytes // ALIGNMENT) * ALIGNMENT
+        self.bank = max(at, ALIGNMENT)
+        self._slot = _HEAD + 2 * self.bank
+        fit = max(1, min(_BLOCK_BYTES // self._slot, capacity))
+        self._shift = fit.bit_length() - 1
+        self._blocks: list[Array] = []
+        try:
+            if capacity >> _PLACE_BITS:
+                raise MemoryError
+            np.empty(capacity * self._slot, np.uint8)  # as much as there will be in the end: memory is given out late
+            self._table = np.zeros((capacity >> self._shift) + 1, np.int64)
+        except (MemoryError, OverflowError, ValueError):
+            raise ShapeError(
+                f"capacity is {capacity}, of sessions of {self._slot} bytes: more than memory holds"
+            ) from None
+        self.words = np.zeros(POOL.words, np.int64)
+        self.words[[POOL.process, POOL.blocks]] = process.ctypes.data, self._table.ctypes.data
+        self.words[[POOL.shift, POOL.slot, POOL.bank]] = self._shift, self._slot, self.bank
+        self.at = int(self.words.ctypes.data)
+        self._zero = zeros(self.bank, np.uint8)
+        self._calls = session_calls()
+        self.settle = self._calls.settle
+
+    def __len__(self) -> int:
+        return int(self.words[POOL.open])
+
+    @property
+    def sessions(self) -> tuple[int, ...]:
+        """Those that are open, the oldest first."""
+        heads = [block[:, : SLOT.words] for block in list(self._blocks)]
+        found = [(opened, s) for head in heads for s, opened in head[:, [SLOT.session, SLOT.opened]].tolist() if s]
+        return tuple([session for _, session in sorted(found)])
+
+    def open(self, state: Mapping[str, Array] | None = None) -> int:
+        """A new session, from zeros or from this state. Raises `SessionError` where there is no room for it."""
+        given = self._zero if state is None else self._packed(state)
+        while not (session := self._calls.open(self.at, given)):
+            self._grow()
+        return session
+
+    def close(self, session: Any) -> None:
+        self._call(self._calls.close, session)
+
+    def take(self, session: Any) -> dict[str, Array]:
+        """A copy of its state."""
+        bank = np.empty(self.bank, np.uint8)
+        self._call(self._calls.take, session, bank)
+        return {name: field.of(bank[None]) for name, field in self.fields.items()}
+
+    def put(self, session: Any, state: Mapping[str, Array] | None) -> None:
+        """Have it go on from this state, None for zeros."""
+        self._call(self._calls.put, session, self._zero if state is None else self._packed(state))
+
+    def _call(self, call: Callable[..., int], session: Any, *arguments: Any) -> None:
+        try:
+            code = call(self.at, session, *arguments)
+        except (OverflowError, TypeError):
+            self.refuse(NOT_OPEN, session)
+        if code:
+            self.refuse(code, session)
+
+    def refuse(self, code: int, session: Any) -> NoReturn:
+        """Raise what an answer of a native call says of a session."""
+        if code == IN_USE:
+            raise StateError(
+                f"session {session} is in use: another thread, or the call that a signal handler interrupts, has not"
+                " done with it"
+            )
+        raise SessionError(f"session {session!r} is not open; there are {len(self)} open sessions")
+
+    def banks(self, sessions: Array) -> Array:
+        """A copy of the banks with the states of these open sessions, (n, bank) bytes."""
+        copies = np.empty((len(sessions), self.bank), np.uint8)
+        for copy, session in zip(copies, sessions.tolist(), strict=True):
+            slot = self._slot_of(session)
+            copy[:] = slot[slot[:_HEAD].view(np.int64)[SLOT.parity] * self.bank + _HEAD :][: self.bank]
+        return copies
+
+    def put_beside(self, sessions: Array, banks: Array) -> None:
+        """Write into the other banks of sessions that a push holds."""
+        for copy, session in zip(banks, sessions.tolist(), strict=True):
+            slot = self._slot_of(session)
+            slot[(1 - slot[:_HEAD].view(np.int64)[SLOT.parity]) * self.bank + _HEAD :][: self.bank] = copy
+
+    def _slot_of(self, session: int) -> Array:
+        place = session & ((1 << _PLACE_BITS) - 1)
+        slot: Array = self._blocks[place >> self._shift][place & ((1 << self._shift) - 1)].view(np.uint8)
+        return slot
+
+    def _packed(self, state: Mapping[str, Array]) -> Array:
+        bank = np.zeros(self.bank, np.uint8)
+        for name, field in self.fields.items():
+            field.into(bank[None], state[name])
+        return bank
+
+    def _grow(self) -> None:
+        """Another block of slots, unless another thread has been here meanwhile."""
+        with _lock:
+            slots, count = int(self.words[POOL.slots]), 1 << self._shift
+            if self.words[POOL.used] < slots or self.words[POOL.free]:
+                return
+            if slots == self.capacity:
+                raise SessionError(f"all {self.capacity} sessions are taken; close one, or make a larger pool")
+            block = zeros((count, self._slot // 8), np.int64)
+            self._blocks.append(block)
+            self._table[slots >> self._shift] = block.ctypes.data
+            self.words[POOL.slots] = min(slots + count, self.capacity)
