@@ -1,0 +1,114 @@
+"""Who asks: API keys, their roles, and what a server without keys grants.
+
+A file of keys has one a line: a name, a role (user or admin), and the SHA-256 of the key in hexadecimal. The key itself
+is written nowhere. `openssl rand -hex 32` makes one, and `printf %s KEY | sha256sum` its digest.
+"""
+
+import hashlib
+import hmac
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from fastgru.serve.app import Identity, Scope
+from fastgru.serve.errors import ServeError
+from fastgru.serve.origin import Origins
+from fastgru.serve.settings import Settings, SettingsError
+
+__all__ = ["Guard", "Key", "read_keys"]
+
+_ROLES: Final = ("user", "admin")
+_DIGEST: Final = re.compile(r"[0-9a-fA-F]{64}")
+_NAME: Final = re.compile(r"[A-Za-z0-9._@-]{1,64}")
+
+
+class Key(NamedTuple):
+    """One line of a file of keys. digest: the SHA-256 of the key."""
+
+    name: str
+    role: str
+    digest: bytes
+
+
+def read_keys(path: Path) -> tuple[Key, ...]:
+    """The keys of the file; empty lines and those that begin with # are none. Raises `SettingsError`, `OSError`."""
+    keys: list[Key] = []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path}: not UTF-8: {error}") from None
+    for number, line in enumerate(lines, 1):
+        words = line.split()
+        if not words or words[0].startswith("#"):
+            continue
+        where = f"{path}, line {number}"  # without the text: a secret may stand there by mistake
+        if len(words) != 3:
+            raise SettingsError(f"{where}: {len(words)} words, expected three: name, role, SHA-256 of the key")
+        name, role, digest = words
+        if not _NAME.fullmatch(name):
+            raise SettingsError(f"{where}: a name has letters of ASCII, digits and ._@-, at most 64")
+        if role not in _ROLES:
+            raise SettingsError(f"{where}: the role of {name!r} is none of {', '.join(_ROLES)}")
+        if not _DIGEST.fullmatch(digest):
+            raise SettingsError(f"{where}: the SHA-256 of the key of {name!r} has 64 hexadecimal digits")
+        key = Key(name, role, bytes.fromhex(digest))
+        for other in keys:
+            if other.name == name or other.digest == key.digest:
+                raise SettingsError(f"{where}: {name!r} has the name or the key of {other.name!r}")
+        keys.append(key)
+    if not keys:
+        raise SettingsError(f"{path}: there is no key in it, so that nobody could use the server")
+    return tuple(keys)
+
+
+class Guard:
+    """Called with an ASGI scope, it tells who asks. Raises `ServeError`: 401 without a key that is known, 403 for pages
+    of other origins, 421 for a host that is none of this machine.
+
+    Without keys, everybody has the one name None; the role admin goes to those who reach a server that listens on this
+    machine only.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        path = settings.api_key_file
+        self._keys = None if path is None else read_keys(path)
+        self._identities = {key.name: Identity(key.name, key.role == "admin") for key in self._keys or ()}
+        self._nobody = Identity(None, is_admin=settings.is_local)
+        self.check_origin: Callable[[bytes, bytes | None], None] = Origins(settings).check
+
+    def __call__(self, scope: Scope) -> Identity:
+        """Who asks, by the headers."""
+        host = b""
+        origin = bearer = given = None
+        for name, value in scope["headers"]:
+            if name == b"host":
+                host = value
+            elif name == b"origin":
+                origin = value
+            elif name == b"authorization":
+                bearer = value
+            elif name == b"x-api-key":
+                given = value
+        self.check_origin(host, origin)
+        return self._nobody if self._keys is None else self._identify(bearer, given)
+
+    def _identify(self, bearer: bytes | None, given: bytes | None) -> Identity:
+        keys = self._keys or ()
+        if given is None and bearer is not None and bearer[:7].lower() == b"bearer ":
+            given = bearer[7:]
+        if given is None:
+            raise ServeError(401, "an API key is needed: Authorization: Bearer KEY, or X-API-Key: KEY", reason="key")
+        name = _find(keys, hashlib.sha256(given.strip()).digest())
+        if name is None:
+            raise ServeError(401, "this API key is not known", reason="key")
+        return self._identities[name]
+
+
+def _find(keys: Iterable[Key], digest: bytes) -> str | None:
+    """The name of the key with this digest. All are compared, so that the time tells nothing."""
+    found = None
+    for name, _, known in keys:
+        if hmac.compare_digest(known, digest):
+            found = name
+    return found
