@@ -29,7 +29,7 @@ class Compute:
     """
 
     def __init__(self, loop: AbstractEventLoop, finished: Callable[[list[Job], int, int], None]) -> None:
-        self._loop, self._finished = loop, finished
+        self.loop, self._finished = loop, finished
         self._whole: deque[Job] = deque()
         self._cut: deque[Job] = deque()
         self._wake: SimpleQueue[bool] = SimpleQueue()
@@ -140,6 +140,6 @@ class Compute:
 
     def _say(self, jobs: list[Job], began_ns: int, took_ns: int) -> None:
         try:
-            self._loop.call_soon_threadsafe(self._finished, jobs, began_ns, took_ns)
+            self.loop.call_soon_threadsafe(self._finished, jobs, began_ns, took_ns)
         except RuntimeError:  # the loop has been closed
             pass

@@ -201,12 +201,12 @@ def _all_finite(arrays: Frames) -> bool:
     return False
 
 
-def _batch(arrays: Sequence[Array], axis: int) -> Array:
+def _batch(arrays: Sequence[Any], axis: int) -> Array:
     """One after another along the axis. Joined bytes take a quarter of the time that `np.concatenate` takes."""
     shape = arrays[0].shape
     if math.prod(shape[:axis]) != 1:
         return np.concatenate(arrays, axis)
-    joined = np.frombuffer(b"".join(arrays), arrays[0].dtype)
+    joined: Array = np.frombuffer(b"".join(arrays), arrays[0].dtype)
     return joined.reshape(*shape[:axis], len(arrays) * shape[axis], *shape[axis + 1 :])
 
 

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from fastgru.serve.compute import Compute
 from fastgru.serve.cost import LONG_NS
@@ -29,7 +29,8 @@ _log = logging.getLogger("fastgru.serve")
 
 
 class Scheduler:
-    """Runs jobs. loop: the event loop, by default the running one. max_bytes: of the frames of all jobs on their way.
+    """Runs jobs. loop: the event loop, by default the running one, or that in which `start` is called. max_bytes: of
+    the frames of all jobs on their way.
 
     clock: nanoseconds, as `time.monotonic_ns`. jobs: how many are on their way, and how many bytes their frames have.
     """
@@ -41,7 +42,7 @@ class Scheduler:
         max_bytes: int = 256 << 20,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        self._loop = loop or asyncio.get_running_loop()
+        self._loop = loop or _running_loop()
         self._clock, self._max_bytes = clock, max_bytes
         self._ready: list[Job] = []
         self._asked = self._draining = False
@@ -227,13 +228,18 @@ class Scheduler:
             job.cancel()
             raise
 
-    def watch(self, models: Repository) -> None:
-        """End sessions of these models that are idle for too long, from now on."""
+    def start(self, models: Repository) -> None:
+        """Run on this loop, and end sessions of these models that are idle for too long."""
+        self._loop = asyncio.get_running_loop()
+        self._compute.loop = self._loop
+        self._sweep(models)
+
+    def _sweep(self, models: Repository) -> None:
         wait = _SWEEP_S
         for served in models:
             if served.sessions is not None:
                 wait = min(wait, max(0.001, served.sessions.expire()))
-        self._idle = self._loop.call_later(wait, self.watch, models)
+        self._idle = self._loop.call_later(wait, self._sweep, models)
 
     async def drain(self, grace_s: float) -> None:
         """Take no more jobs, wait for those that there are, at most so long, and end the threads."""
@@ -389,6 +395,13 @@ class Scheduler:
         if session is not None and job.begins and not (session.moved or session.step or session.busy or session.ended):
             assert job.served.sessions is not None
             job.served.sessions.end(session, "its first request failed")
+
+
+def _running_loop() -> Any:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def _ended(session: Session) -> ServeError:

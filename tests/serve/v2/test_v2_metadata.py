@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("orjson", reason="needs the extra 'serve'")
 
 from asgi import Reply, call, protocol, run
-from protocol_models import in_bytes, in_json, normal, stateful, stateless
+from protocol_models import in_json, normal, stateful, stateless
 
 import fastgru
 
