@@ -1,16 +1,17 @@
 """The inputs of a request as arrays: views of the body where the bytes are there, and lists of JSON read strictly."""
 
+import struct
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from math import prod
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from fastgru.graph import Array
 from fastgru.serve.fields import Field, dtype_of
 from fastgru.serve.models import Served
-from fastgru.serve.v2.request import InferRequest, Tensor, bad
+from fastgru.serve.v2.request import InferRequest, bad
 
 __all__ = ["Region", "bind", "bind_raw", "take"]
 
@@ -20,15 +21,20 @@ _KINDS: Final[Mapping[str, frozenset[type]]] = {
     "u": frozenset((int,)),
     "b": frozenset((bool,)),
 }
+# By `struct`, which is quick with lists, and refuses what is beyond a format.
+_FORMATS: Final[Mapping[str, str]] = {
+    "BOOL": "?", "UINT8": "B", "UINT16": "H", "UINT32": "I", "UINT64": "Q", "INT8": "b", "INT16": "h", "INT32": "i",
+    "INT64": "q", "FP32": "f", "FP64": "d",
+}  # fmt: skip
 
 
 class Region(NamedTuple):
-    """Where an input lies behind the JSON object, or the array that stood in it."""
+    """An input: where it lies behind the JSON object, or the list that stood in it."""
 
+    field: Field
     shape: tuple[int, ...]
-    dtype: np.dtype[np.generic]
     offset: int
-    array: Array | None = None
+    data: list[Any] | None = None
 
 
 def bind(served: Served, request: InferRequest, following: int) -> tuple[Region, ...]:
@@ -48,7 +54,7 @@ def bind(served: Served, request: InferRequest, following: int) -> tuple[Region,
             dtype_of(tensor.datatype)
             raise bad(f"input {field.name!r}: got {tensor.datatype}, expected {field.datatype}", "datatype")
         if tensor.size is None:
-            regions[field.name] = Region(tensor.shape, field.dtype, 0, _array(tensor, field))
+            regions[field.name] = Region(field, tensor.shape, 0, tensor.data)
             continue
         if tensor.size != (size := prod(tensor.shape) * field.dtype.itemsize):
             raise bad(
@@ -56,7 +62,7 @@ def bind(served: Served, request: InferRequest, following: int) -> tuple[Region,
                 f" {list(tensor.shape)}",
                 "shape",
             )
-        regions[field.name] = Region(tensor.shape, field.dtype, offset)
+        regions[field.name] = Region(field, tensor.shape, offset)
         offset += size
     if len(regions) != len(served.inputs):
         raise bad(f"inputs {', '.join(regions) or 'none'} came: {_expected(served)}", "inputs")
@@ -83,35 +89,39 @@ def bind_raw(served: Served, size: int) -> tuple[Region, ...]:
             f" {list(field.shape)} was expected, with at most one free size unless all of them are 1",
             "shape",
         )
-    return _checked(served, (Region(shape, field.dtype, 0),))
+    return _checked(served, (Region(field, shape, 0),))
 
 
 def _checked(served: Served, regions: tuple[Region, ...]) -> tuple[Region, ...]:
     """The same. Raises `ServeError` where the model does not take arrays like these, which are made without memory."""
-    served.check(
-        tuple([np.ndarray(r.shape, r.dtype, bytes(r.dtype.itemsize), 0, (0,) * len(r.shape)) for r in regions])
-    )
+    served.check(tuple([np.ndarray(r.shape, r.field.dtype, bytes(8), 0, (0,) * len(r.shape)) for r in regions]))
     return regions
 
 
-def take(regions: Sequence[Region], body: bytes, start: int) -> tuple[Array, ...]:
-    """The arrays, views of the body where they are aligned. Raises `ServeError`, 400, for bytes that are no bool."""
+def take(regions: Sequence[Region], body: bytes, start: int, data: list[Any] | None = None) -> tuple[Array, ...]:
+    """The arrays, views of the body where they are aligned. data: in the place of the list that stood in the object.
+
+    Raises `ServeError`, 400, for a list that is not of the shape and of values of the datatype, and for bytes that are
+    no BOOL.
+    """
     arrays = []
-    for shape, dtype, offset, array in regions:
-        if array is None:
-            at = start + offset
-            array = np.ndarray(shape, dtype, body, at) if prod(shape) else np.empty(shape, dtype)
-            if at % dtype.itemsize:
-                array = array.copy()
-            if dtype.kind == "b" and (array.view(np.uint8) > 1).any():
-                raise bad("an input of BOOL has a byte that is neither 0 nor 1", "data")
+    for field, shape, offset, stood in regions:
+        dtype = field.dtype
+        if stood is not None:
+            arrays.append(_array(stood if data is None else data, shape, field))
+            continue
+        at = start + offset
+        array = np.ndarray(shape, dtype, body, at) if prod(shape) else np.empty(shape, dtype)
+        if at % dtype.itemsize:
+            array = array.copy()
+        if dtype.kind == "b" and (array.view(np.uint8) > 1).any():
+            raise bad(f"input {field.name!r} of BOOL has a byte that is neither 0 nor 1", "data")
         arrays.append(array)
     return tuple(arrays)
 
 
-def _array(tensor: Tensor, field: Field) -> Array:
-    """The list of JSON, flat or nested as the shape is, with no value that is not one of its datatype."""
-    data, shape = tensor.data or [], tensor.shape
+def _array(data: list[Any], shape: tuple[int, ...], field: Field) -> Array:
+    """Of a list that is flat, or nested as the shape is, with no value that is not one of its datatype."""
     if data and type(data[0]) is list:
         for axis, size in enumerate(shape[1:]):
             if len(data) != prod(shape[: axis + 1]) or not all(type(p) is list and len(p) == size for p in data):
@@ -119,14 +129,15 @@ def _array(tensor: Tensor, field: Field) -> Array:
             data = list(chain.from_iterable(data))
     if len(data) != prod(shape):
         raise bad(f"input {field.name!r}: data has {len(data)} values, its shape {list(shape)} {prod(shape)}", "shape")
-    if not _KINDS[field.dtype.kind].issuperset(map(type, data)):
-        wrong = next(value for value in data if type(value) not in _KINDS[field.dtype.kind])
+    kinds = _KINDS[field.dtype.kind]
+    if not kinds.issuperset(map(type, data)):
+        wrong = next(value for value in data if type(value) not in kinds)
         raise bad(f"input {field.name!r}: {wrong!r:.80} in data is no {field.datatype}", "data")
     try:
-        with np.errstate(over="raise"):
-            return np.array(data, field.dtype).reshape(shape)
-    except (OverflowError, FloatingPointError):
+        packed = struct.pack(f"<{len(data)}{_FORMATS[field.datatype]}", *data)
+    except (struct.error, OverflowError):
         raise bad(f"input {field.name!r}: a value of data is beyond {field.datatype}", "data") from None
+    return np.ndarray(shape, field.dtype, packed or bytes(field.dtype.itemsize))
 
 
 def _expected(served: Served) -> str:

@@ -9,6 +9,7 @@ from fastgru.serve.app import Answer, Request
 from fastgru.serve.models import Served
 from fastgru.serve.scheduler import Job, Scheduler
 from fastgru.serve.settings import Settings
+from fastgru.serve.text import read_json
 from fastgru.serve.v2.answers import Answers, Outputs
 from fastgru.serve.v2.frames import Region, bind, bind_raw, take
 from fastgru.serve.v2.request import Parameters, bad, read_query, read_request
@@ -35,28 +36,53 @@ class Inference:
     def __init__(self, served: Served, scheduler: Scheduler, settings: Settings) -> None:
         self.served, self._scheduler = served, scheduler
         self._depth, self._deadline_ns = settings.max_json_depth, int(settings.deadline_seconds * 1e9)
-        self._kept_plan = lru_cache(_KEPT)(self._plan)
+        self._kept_plan, self._kept_raw = lru_cache(_KEPT)(self._plan), lru_cache(_KEPT)(self._plan_raw)
         self._answers = Answers(served)
         self._binary: Outputs = tuple([(i, True) for i in range(len(served.outputs))])
 
     async def answer(self, request: Request) -> Answer:
         """Raises `ServeError`."""
         body = await request.body()
-        plan, start = self._read(body, request.headers.get(_HEADER), request.query)
-        frames = take(plan.inputs, body, start)
+        plan, frames = self._read(body, request.headers.get(_HEADER), request.query)
         outputs = await self._run(plan.parameters, frames, request.identity.key)
         return self._answers.write(plan.id, plan.outputs, outputs)
 
-    def _read(self, body: bytes, length: bytes | None, query: bytes) -> tuple[Plan, int]:
-        """What the body means, and where its bytes begin."""
+    def _read(self, body: bytes, length: bytes | None, query: bytes) -> tuple[Plan, tuple[Array, ...]]:
+        """What the body means, and the inputs. length: of the JSON object, as the header has it."""
         if length is None:
-            return self._plan(body, query, 0), len(body)
+            return self._read_json(body, query)
         if not length.isdigit() or len(length) > 9 or (start := int(length)) > len(body):
             raise bad(f"Inference-Header-Content-Length is {length!r:.40}, the body has {len(body)} bytes", "header")
         if start == 0:
-            return self._raw_plan(len(body), query), 0
-        plan = self._kept_plan if start <= _KEPT_BYTES else self._plan
-        return plan(body[:start], query, len(body) - start), start
+            plan = self._kept_raw(len(body), query)
+        elif start <= _KEPT_BYTES:
+            plan = self._kept_plan(body[:start], query, len(body) - start)
+        else:
+            plan = self._plan(body[:start], query, len(body) - start)
+        return plan, take(plan.inputs, body, start)
+
+    def _read_json(self, body: bytes, query: bytes) -> tuple[Plan, tuple[Array, ...]]:
+        """Of a request with one flat list of numbers, what stands around the list is remembered without it.
+
+        Quotes within a text have a backslash before them, so that what is found here is the end of a name of a member:
+        of `data`, or of one that is not known and is refused.
+        """
+        at = body.find(b'"data"')
+        begin = body.find(b"[", at)
+        end = body.find(b"]", begin) + 1
+        if at >= 0 and 0 < begin < end and len(body) - (end - begin) <= _KEPT_BYTES:
+            flat = body[begin:end]
+            if (
+                body[at + 6 : begin].strip() == b":"
+                and b'"' not in flat
+                and flat.count(b"[") == 1
+                and body.find(b'"data"', end) < 0
+            ):
+                plan = self._kept_plan(body[:begin] + b"[]" + body[end:], query, 0)
+                if [region.data for region in plan.inputs if region.data is not None] == [[]]:
+                    return plan, take(plan.inputs, body, 0, read_json(flat, what="data"))
+        plan = self._plan(body, query, 0)
+        return plan, take(plan.inputs, body, 0)
 
     def _plan(self, text: bytes, query: bytes, following: int) -> Plan:
         request = read_request(text, query, self._depth)
@@ -80,7 +106,7 @@ class Inference:
             request.id, request.parameters, inputs, tuple([(names.index(n), binary) for n, binary in wanted.items()])
         )
 
-    def _raw_plan(self, size: int, query: bytes) -> Plan:
+    def _plan_raw(self, size: int, query: bytes) -> Plan:
         return Plan("", read_query(query), bind_raw(self.served, size), self._binary)
 
     async def _run(self, parameters: Parameters, frames: tuple[Array, ...], key: str | None) -> tuple[Array, ...]:

@@ -16,6 +16,13 @@ pytest.importorskip("orjson", reason="needs the extra 'serve'")
 from asgi import App, Reply, call, protocol, run
 from protocol_models import in_bytes, in_json, normal, stateful, stateless, tensor
 
+from fastgru.serve.errors import ServeError
+from fastgru.serve.models import Repository
+from fastgru.serve.scheduler import Scheduler
+from fastgru.serve.settings import Settings
+from fastgru.serve.v2.frames import take
+from fastgru.serve.v2.infer import Inference
+
 MODELS = {"m": stateful(), "pair": stateless()}
 WORDS = [
     "id", "parameters", "inputs", "outputs", "name", "shape", "datatype", "data", "x", "y", "a", "FP32", "INT8",
@@ -146,3 +153,39 @@ def test_no_path_makes_the_server_fail(method: str, path: list[str], query: str,
         _check(await call(app, method, "/" + "/".join(path) + query, body))
 
     run(work())
+
+
+def _read(read: Any) -> Any:
+    """What a body comes to: the plan and the bits of the arrays, or the sentence of its refusal."""
+    try:
+        plan, frames = read()
+    except ServeError as error:
+        return error.status
+    regions = [(region.field, region.shape, region.offset) for region in plan.inputs]
+    return plan._replace(inputs=regions), [(frame.dtype, frame.shape, frame.tobytes()) for frame in frames]
+
+
+@settings(max_examples=300)
+@given(changed(), st.sampled_from([(", ", ": "), (",", ":"), (" ,\n", "\t: ")]), st.data())
+def test_a_list_that_is_read_by_itself_is_read_the_same(value: Any, separators: tuple[str, str], draw: Any) -> None:
+    body = bytearray(json.dumps(value, separators=separators).encode())
+    if draw.draw(st.booleans()):
+        at = draw.draw(st.integers(0, len(body)))
+        new = st.sampled_from([b'"data":[1]', b'"', b"\\", b"]", b"[", b",", b"-", b" "])
+        body[at : at + draw.draw(st.integers(0, 1))] = draw.draw(new)
+
+    inference = _inference()
+
+    def whole() -> Any:
+        plan = inference._plan(bytes(body), b"", 0)
+        return plan, take(plan.inputs, bytes(body), 0)
+
+    assert _read(lambda: inference._read_json(bytes(body), b"")) == _read(whole)
+
+
+@cache
+def _inference() -> Inference:
+    async def make() -> Inference:
+        return Inference(Repository(MODELS, Settings(capacity=8)).get("m"), Scheduler(), Settings())
+
+    return run(make())
