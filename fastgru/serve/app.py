@@ -27,6 +27,7 @@ __all__ = [
     "Scope",
     "Send",
     "SocketHandler",
+    "internal",
     "json_answer",
 ]
 
@@ -134,7 +135,7 @@ class Application:
             except Exception:
                 _log.exception("%s %.200r failed", scope["method"], scope["path"])
                 self._refused("internal")
-                status, headers, body = _error_answer(_internal())
+                status, headers, body = _error_answer(internal())
             await send({"type": "http.response.start", "status": status, "headers": headers})
             await send({"type": "http.response.body", "body": body})
         elif kind == "websocket":
@@ -198,7 +199,8 @@ def _error_answer(error: ServeError, *more: tuple[bytes, bytes]) -> Answer:
     return json_answer(value, error.status, *more)
 
 
-def _internal() -> ServeError:
+def internal() -> ServeError:
+    """What a client is told of a fault of the server."""
     return ServeError(500, "the server has failed; its log has the cause", reason="internal")
 
 

@@ -5,7 +5,8 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from fastgru.graph import Array
-from fastgru.serve.app import Answer, Request
+from fastgru.serve.app import Answer, Request, internal
+from fastgru.serve.errors import ServeError
 from fastgru.serve.models import Served
 from fastgru.serve.scheduler import Job, Scheduler
 from fastgru.serve.settings import Settings
@@ -43,9 +44,28 @@ class Inference:
     async def answer(self, request: Request) -> Answer:
         """Raises `ServeError`."""
         body = await request.body()
-        plan, frames = self._read(body, request.headers.get(_HEADER), request.query)
-        outputs = await self._run(plan.parameters, frames, request.identity.key)
-        return self._answers.write(plan.id, plan.outputs, outputs)
+        try:
+            plan, frames = self._read(body, request.headers.get(_HEADER), request.query)
+            job = self._job(plan.parameters, frames, request.identity.key)
+        except ServeError as error:
+            self.served.statistics.fail(error.reason)
+            raise
+        await self._scheduler.run(job)
+        if job.outputs is None:
+            raise job.error or internal()
+        return self._answers.write(plan.id, plan.outputs, job.outputs)
+
+    def _job(self, parameters: Parameters, frames: tuple[Array, ...], key: str | None) -> Job:
+        served, session = self.served, None
+        sequence, begins, ends, step, timeout_us, _ = parameters
+        limit_ns = self._deadline_ns if timeout_us is None else min(self._deadline_ns, timeout_us * 1_000)
+        if sequence is not None:
+            if served.sessions is None:
+                raise bad(f"model {served.name!r} keeps no state, so that it takes no sequence", "sequence_id")
+            session = served.sessions.begin(sequence, key) if begins else served.sessions.get(sequence, key)
+        job = Job(served, session, frames, time.monotonic_ns() + limit_ns, _nothing)
+        job.begins, job.ends, job.step = begins, ends, step
+        return job
 
     def _read(self, body: bytes, length: bytes | None, query: bytes) -> tuple[Plan, tuple[Array, ...]]:
         """What the body means, and the inputs. length: of the JSON object, as the header has it."""
@@ -108,28 +128,6 @@ class Inference:
 
     def _plan_raw(self, size: int, query: bytes) -> Plan:
         return Plan("", read_query(query), bind_raw(self.served, size), self._binary)
-
-    async def _run(self, parameters: Parameters, frames: tuple[Array, ...], key: str | None) -> tuple[Array, ...]:
-        """The outputs of the job. Raises `ServeError`."""
-        served, (sequence, begins, ends, step, timeout_us, _) = self.served, parameters
-        limit_ns = self._deadline_ns if timeout_us is None else min(self._deadline_ns, timeout_us * 1_000)
-        sessions, session, is_new = served.sessions, None, False
-        if sequence is not None:
-            if sessions is None:
-                raise bad(f"model {served.name!r} keeps no state, so that it takes no sequence", "sequence_id")
-            is_new = begins and sessions.find(sequence, key) is None
-            session = sessions.begin(sequence, key) if begins else sessions.get(sequence, key)
-        job = Job(served, session, frames, time.monotonic_ns() + limit_ns, _nothing)
-        job.begins, job.ends, job.step = begins, ends, step
-        try:
-            await self._scheduler.run(job)
-        finally:
-            if is_new and job.outputs is None and session is not None and sessions is not None:
-                sessions.end(session, "its first request failed")  # what has not begun is not there
-        if job.error is not None:
-            raise job.error
-        assert job.outputs is not None
-        return job.outputs
 
 
 def _nothing(job: Job) -> None:

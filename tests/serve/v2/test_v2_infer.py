@@ -347,3 +347,23 @@ def test_a_model_that_is_not_there_is_404() -> None:
     for path in ("/v2/models/n/infer", "/v2/models/m/versions/2/infer"):
         reply = serve(lambda ask, path=path: ask("POST", path, in_json(normal(1, 1, 8))))
         assert (reply.status, reply.json["reason"]) == (404, "model")
+
+
+def test_a_start_that_fails_leaves_nothing_behind() -> None:
+    async def work(ask: Asks) -> None:
+        wrong = in_json(normal(1, 2, 8), sequence_id=1, sequence_start=True)
+        assert (await ask("POST", "/v2/models/m/infer", wrong)).status == 400  # two rows in a sequence
+        reply = await ask("POST", "/v2/models/m/infer", in_json(normal(1, 1, 8), sequence_id=1))
+        assert reply.json["reason"] == "unknown_sequence"
+
+    serve(work)
+
+
+def test_requests_without_a_sequence_stand_alone() -> None:
+    async def work(ask: Asks) -> None:
+        x = normal(3, 2, 8)  # two rows
+        first, second = [await ask("POST", "/v2/models/m/infer", *in_bytes(x)) for _ in range(2)]
+        assert first == second
+        assert first.object_and_bytes[1] == MODEL.stream(batch_size=2).push(x).tobytes()
+
+    serve(work)

@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("orjson", reason="needs the extra 'serve'")
 
 from asgi import Reply, call, protocol, run
-from protocol_models import in_json, normal, stateful, stateless
+from protocol_models import in_bytes, in_json, normal, stateful, stateless
 
 import fastgru
 
@@ -124,3 +124,26 @@ def test_answers_in_json_have_the_floats_of_the_model() -> None:
     x = normal(1, 1, 8)
     (output,) = serve(lambda ask: ask("POST", "/v2/models/m/infer", in_json(x))).json["outputs"]
     np.testing.assert_array_equal(np.float32(output["data"]), MODELS["m"].stream().push(x).ravel())
+
+
+def test_statistics_count_what_was_done() -> None:
+    async def work(ask: Asks) -> None:
+        for step in range(3):
+            body, headers = in_bytes(normal(1, 1, 8), sequence_id=1, sequence_start=not step)
+            assert (await ask("POST", "/v2/models/m/infer", body, headers)).status == 200
+        assert (await ask("POST", "/v2/models/m/infer", {})).status == 400
+        (one,) = (await ask("GET", "/v2/models/m/stats")).json["model_stats"]
+        (same,) = (await ask("GET", "/v2/models/m/versions/1/stats")).json["model_stats"]
+        both = (await ask("GET", "/v2/models/stats")).json["model_stats"]
+        assert one == same == both[0]
+        assert [each["name"] for each in both] == ["m", "pair"]
+        assert (one["inference_count"], one["execution_count"]) == (3, 3)
+        counts = one["inference_stats"]
+        assert (counts["success"]["count"], counts["fail"]["count"], counts["queue"]["count"]) == (3, 1, 3)
+        assert 0 < counts["compute_infer"]["ns"] <= counts["success"]["ns"]
+        assert one["batch_stats"][0]["batch_size"] == 1
+        assert one["batch_stats"][0]["compute_infer"]["count"] == 3
+        assert one["last_inference"] > 1_700_000_000_000
+        assert both[1]["inference_count"] == 0
+
+    serve(work)
