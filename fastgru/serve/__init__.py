@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 from fastgru.serve.settings import Settings
 
 if TYPE_CHECKING:
-    from fastgru.serve.app import Application
-    from fastgru.serve.assembly import Models
+    from fastgru.serve.assembly import Asgi, Models
 
 __all__ = ["Settings", "application", "run"]
 
@@ -31,7 +30,7 @@ def run(
     Assembly(models, _settings(settings, options)).run(started)
 
 
-def application(models: "Models" = (), *, settings: Settings | None = None, **options: Any) -> "Application":
+def application(models: "Models" = (), *, settings: Settings | None = None, **options: Any) -> "Asgi":
     """The same as an ASGI application, for a server that supports lifespans; sockets and TLS are that one's."""
     from fastgru.serve.assembly import Assembly
 

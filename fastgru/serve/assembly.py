@@ -1,20 +1,28 @@
 """The parts of a server, put together: models, one scheduler, the protocols over both, and who may ask."""
 
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from fastgru import __version__
 from fastgru.model import Model
-from fastgru.serve.app import Application
+from fastgru.serve.app import Answer, Application, Receive, Request, Scope, Send
+from fastgru.serve.gate import Gate
+from fastgru.serve.keys import Guard
+from fastgru.serve.log import event
+from fastgru.serve.metrics import CONTENT_TYPE, Metrics
 from fastgru.serve.models import Repository
+from fastgru.serve.origin import Cors
 from fastgru.serve.scheduler import Scheduler
 from fastgru.serve.settings import NAME, Settings, SettingsError, named_models
 from fastgru.serve.v2.routes import Protocol
+from fastgru.simd.target import TARGET
 
-__all__ = ["Assembly", "Models"]
+__all__ = ["Asgi", "Assembly", "Models"]
 
+Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 Models = str | Path | Mapping[str, str | Path | Model] | Iterable[str | Path]
 
 _SWITCH_S: Final = 0.0005  # for how long Python code of a thread may keep another one waiting
@@ -31,10 +39,24 @@ class Assembly:
 
     def __init__(self, models: Models, settings: Settings) -> None:
         self.settings, self.is_ready = settings, False
+        self.gate, guard = Gate(settings), Guard(settings)
         self.repository = Repository(_named(models, settings), settings)
         self.scheduler = Scheduler(max_bytes=settings.max_in_flight_bytes)
         protocol = Protocol(self.repository, self.scheduler, settings, lambda: self.is_ready)
-        self.app = Application(protocol.routes(), {}, body_limit=settings.max_body_bytes, lifespan=self._live)
+        self._metrics = Metrics(self.repository, self.scheduler, self.gate)
+        app = Application(
+            protocol.routes() | {"GET /metrics": self._show_metrics},
+            {},
+            authorize=guard,
+            body_limit=settings.max_body_bytes,
+            lifespan=self._live,
+            refused=self.gate.refuse,
+        )
+        self.app: Asgi = Cors(app, settings) if settings.allow_origin else app
+
+    async def _show_metrics(self, request: Request) -> Answer:
+        text = self._metrics.text()
+        return Answer(200, [(b"content-type", CONTENT_TYPE), (b"content-length", b"%d" % len(text))], text)
 
     @asynccontextmanager
     async def _live(self) -> AsyncIterator[None]:
@@ -54,8 +76,21 @@ class Assembly:
         """Serve until SIGTERM or SIGINT. started: called with the `Server` when the first request can come."""
         from fastgru.serve.server import Server
 
+        def begun(server: Server) -> None:
+            event("start", f"serving {self._described()} at {', '.join(server.urls)}", urls=server.urls)
+            if started is not None:
+                started(server)
+
         sys.setswitchinterval(_SWITCH_S)
-        Server(self.app, self.settings, drain=self.drain).run(started)
+        Server(self.app, self.settings, gate=self.gate, drain=self.drain).run(begun)
+        event("stop", "the server has ended")
+
+    def _described(self) -> str:
+        models = [f"{served.name} ({served.model.precision})" for served in self.repository]
+        return (
+            f"{', '.join(models)}, up to {self.settings.capacity:,} sessions each, for {TARGET.short},"
+            f" fastgru {__version__},"
+        )
 
 
 def _named(models: Models, settings: Settings) -> dict[str, str | Path | Model]:

@@ -8,6 +8,7 @@ from collections import Counter
 from email.utils import formatdate
 from typing import Final, Protocol
 
+from fastgru.serve.log import Refusals
 from fastgru.serve.settings import Settings
 
 __all__ = ["Connection", "Gate"]
@@ -36,6 +37,7 @@ class Gate:
         self.settings = settings
         self.now, self.date, self.in_flight, self.accepted = 0.0, _date(), 0, 0
         self.refused: Counter[str] = Counter()
+        self._refusals = Refusals(self.refused)
         self.connections: set[Connection] = set()
         self._addresses: Counter[str] = Counter()
         self._upgraded: dict[asyncio.BaseTransport, str] = {}
@@ -50,6 +52,10 @@ class Gate:
         """Look after them no longer."""
         if self._timer is not None:
             self._timer.cancel()
+
+    def refuse(self, reason: str) -> None:
+        """A request or a connection is refused."""
+        self.refused[reason] += 1
 
     def enters(self, address: str) -> bool:
         """Whether another connection of this address may be served; "" is the other end of a Unix socket."""
@@ -88,6 +94,7 @@ class Gate:
         late = [each for each in self.connections if now - each.since > each.limit + self._interval]
         for connection in late:
             connection.expire()
+        self._refusals.look(now)
         self._forget_closed()
         self._timer = loop.call_later(self._interval, self._sweep)
 

@@ -15,6 +15,7 @@ from fastgru.serve.cutting import Time, find_time
 from fastgru.serve.errors import ServeError
 from fastgru.serve.fields import Field, field_of
 from fastgru.serve.groups import Frames, Group
+from fastgru.serve.log import event
 from fastgru.serve.rows import Pool, Stateless, Streams
 from fastgru.serve.sessions import Sessions
 from fastgru.serve.settings import Settings
@@ -260,6 +261,7 @@ class Repository:
         """Serve this one instead of the one before, whose sessions end."""
         self.unload(served.name, missing_ok=True)
         self._served[served.name] = served
+        event("load", f"model {served.name} is loaded", model=served.name)
         return served
 
     def unload(self, name: str, *, missing_ok: bool = False) -> None:
@@ -268,6 +270,7 @@ class Repository:
             return
         served = self.get(name)
         del self._served[name]
+        event("unload", f"model {name} is unloaded", model=name)
         for session in served.sessions or ():
             served.sessions.end(session, "unloaded")  # type: ignore[union-attr]
             if session.on_end is not None:

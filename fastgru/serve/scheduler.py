@@ -73,6 +73,7 @@ class Scheduler:
         job.cost_ns = group.cost.one_ns + self._besides_ns
         self._short_ns += job.cost_ns
         self.jobs += 1
+        job.served.statistics.pending += 1
         self.bytes += job.bytes
         if session is not None:
             session.next += 1
@@ -94,6 +95,7 @@ class Scheduler:
             self._forget_unbegun(job)
             raise
         self.jobs += 1
+        job.served.statistics.pending += 1
         self.bytes += job.bytes
 
     def _take(self, job: Job, now: int) -> None:
@@ -326,6 +328,7 @@ class Scheduler:
             if session is not None:
                 self._advance(session, job)
         self.jobs -= len(jobs)
+        jobs[0].served.statistics.pending -= len(jobs)
         self.bytes -= size
         self._short_ns -= short
         if count:
@@ -356,6 +359,7 @@ class Scheduler:
         job.error = error
         self._fail(job)
         self.jobs -= 1
+        job.served.statistics.pending -= 1
         self.bytes -= job.bytes
         self._forget_cost(job)
         job.done(job)

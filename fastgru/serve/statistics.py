@@ -10,13 +10,15 @@ class Statistics:
 
     batches: {requests of a push: [how many, nanoseconds]}. queue_ns: from requests to their pushes. failed: requests
     that were answered with an error, by its reason, and failed_ns: after how long. nonfinite: answers with a NaN or an
-    infinity. last_ns: when the last push ended, by `time.monotonic_ns`; 0 before the first.
+    infinity. last_ns: when the last push ended, by `time.monotonic_ns`; 0 before the first. pending: requests that were
+    taken and have no answer yet. times: pushes of less than 2**index nanoseconds, and of at least half as much.
     """
 
-    __slots__ = ("batches", "failed", "failed_ns", "last_ns", "nonfinite", "queue_ns")
+    __slots__ = ("batches", "failed", "failed_ns", "last_ns", "nonfinite", "pending", "queue_ns", "times")
 
     def __init__(self) -> None:
-        self.queue_ns = self.failed_ns = self.nonfinite = self.last_ns = 0
+        self.queue_ns = self.failed_ns = self.nonfinite = self.last_ns = self.pending = 0
+        self.times = [0] * 64
         self.failed: dict[str, int] = {}
         self.batches: dict[int, list[int]] = {}
 
@@ -34,6 +36,7 @@ class Statistics:
             batch = self.batches[count] = [0, 0]
         batch[0] += 1
         batch[1] += took_ns
+        self.times[took_ns.bit_length()] += 1
 
     @property
     def executions(self) -> int:

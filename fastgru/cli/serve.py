@@ -1,0 +1,83 @@
+"""`fastgru serve`: models over HTTP and WebSocket. Its options are the fields of `fastgru.serve.settings.Settings`."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import Field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+
+from fastgru.errors import FastGRUError
+from fastgru.serve.settings import Settings, read_value
+from fastgru.terminal import bytes_of, compiling
+
+__all__ = ["command"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_NEEDED: Final = ("uvicorn", "httptools", "websockets", "orjson", "prometheus_client")
+_METAVARS: Final = {"seconds": "SECONDS", "bytes": "BYTES"}
+
+
+def _options(function: F) -> F:
+    """An option for each field but models; one that was not given is None, or empty."""
+    decorated: Any = function
+    for field in reversed(list(Settings.__dataclass_fields__.values())):
+        if field.name != "models":
+            decorated = _option(field)(decorated)
+    return decorated  # type: ignore[no-any-return]
+
+
+def _option(field: "Field[Any]") -> Callable[[F], F]:
+    flag, unit = f"--{field.name.replace('_', '-')}", field.metadata["unit"]
+    default: Any = field.default
+    text = field.metadata["doc"]
+    if field.type is bool:
+        return click.option(flag, is_flag=True, default=None, help=text)
+    if default not in (None, ()):
+        shown = bytes_of(default).replace(".0", "") if unit == "bytes" else f"{default:g}" if unit else default
+        text += f"  [default: {shown}]"
+    if field.type == tuple[str, ...]:
+        return click.option(flag, multiple=True, metavar="URL", help=f"{text} Repeatable.")
+    if "choices" in field.metadata:
+        return click.option(flag, type=click.Choice(field.metadata["choices"]), help=text)
+    kind = "PATH" if field.type == Path | None else "N" if field.type is int else "TEXT"
+    return click.option(flag, metavar=_METAVARS.get(unit, kind), help=text)
+
+
+@click.command("serve")
+@click.argument("models", nargs=-1, metavar="[NAME=]MODEL...")
+@click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A YAML file with these options by their names, and models; what is given here goes before it.",
+)
+@_options
+def command(models: tuple[str, ...], config: Path | None, **options: Any) -> None:
+    """Serve models over HTTP (the Open Inference Protocol) and WebSocket, every client with a state of its own.
+
+    A MODEL is any file that fastgru loads; its name in URLs is that of the file, or NAME. The server ends with SIGTERM
+    or Ctrl-C, after what has been asked is answered.
+
+    Needs the extra serve: pip install "fastgru[serve]".
+    """
+    if missing := [name for name in _NEEDED if find_spec(name) is None]:
+        raise FastGRUError(
+            f'fastgru serve needs packages that are not installed ({", ".join(missing)}): pip install "fastgru[serve]"'
+        )
+    given = {name: read_value(name, value) for name, value in options.items() if value not in (None, ())}
+    if models:
+        given["models"] = models
+    settings = Settings(**given) if config is None else Settings.read(config, **given)
+    if not settings.models:
+        raise click.UsageError("no model to serve: give a file, or models in --config")
+    from fastgru.serve.assembly import Assembly
+    from fastgru.serve.log import set_up
+
+    set_up(settings.log_format)
+    with compiling():
+        assembly = Assembly((), settings)
+    assembly.run()
+    sys.stderr.flush()
