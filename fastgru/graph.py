@@ -22,6 +22,7 @@ __all__ = [
     "DTYPES",
     "MOST_DEPTH",
     "MOST_SIZE",
+    "PRODUCT_DTYPES",
     "Array",
     "Graph",
     "Node",
@@ -33,6 +34,7 @@ __all__ = [
 
 
 DTYPES = ("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "uint16", "bool")
+PRODUCT_DTYPES: Final = ("int8", "uint8")  # of the factors of a product of integers
 MOST_SIZE: Final = 1 << 40  # of an axis: what is longer fits no memory
 MOST_DEPTH: Final = 16  # of graphs within graphs
 

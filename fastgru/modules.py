@@ -2,13 +2,13 @@
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from types import ModuleType
 from typing import Any, Final, TypeVar
 
 from fastgru.process import short_lock
 
-__all__ = ["enter", "import_all", "late"]
+__all__ = ["Families", "enter", "import_all", "late"]
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -43,3 +43,48 @@ def enter(table: dict[K, V], key: K, entry: V, function: Callable[..., Any]) -> 
     owner = (plain.__module__, plain.__qualname__)
     assert _OWNERS.setdefault((id(table), key), owner) == owner, key
     table[key] = entry
+
+
+class Families(Mapping[K, V]):
+    """What the modules of a folder enter into a table; each is imported when one of its keys is first asked for.
+
+    entries: the table that they enter it into. homes: the module of the folder that has a key. A key that is missing
+    there is found all the same: the whole folder is imported for it, as it is to tell what keys there are.
+
+    The lock is that of `late`, and modules of the folder must not ask for keys while they are imported: the thread that
+    has the lock may be waiting for the end of that import.
+    """
+
+    def __init__(self, package: str, entries: dict[K, V], homes: Mapping[K, str]) -> None:
+        self.package, self.entries = package, entries
+        self._homes, self._depth, self._whole = homes, 0, False
+        self._known: set[K | None] = set()  # keys of modules whose import has come to its end
+
+    def __getitem__(self, key: K) -> V:
+        self._import(key)
+        return self.entries[key]
+
+    def __iter__(self) -> Iterator[K]:
+        self._import()
+        return iter(sorted(self.entries))  # type: ignore[type-var]
+
+    def __len__(self) -> int:
+        self._import()
+        return len(self.entries)
+
+    def _import(self, key: K | None = None) -> None:
+        """What has a key, or all. A signal handler that comes into the middle of an import keeps nothing as known."""
+        if self._whole or key in self._known:
+            return
+        with _importing:
+            self._depth += 1
+            try:
+                if (home := None if key is None else self._homes.get(key)) is not None:
+                    importlib.import_module(f"{self.package}.{home}")
+                if whole := key is None or key not in self.entries:
+                    import_all(self.package)
+            finally:
+                self._depth -= 1
+            if self._depth == 0:
+                self._known.add(key)
+                self._whole = self._whole or whole

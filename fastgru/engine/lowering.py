@@ -10,12 +10,14 @@ A lowering that only moves the frame of a tensor (reshape, transpose, slice...) 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TypeAlias
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final, TypeAlias
 
 from fastgru.engine.buffers import Constant, Value, View, constant_of
 from fastgru.engine.builder import PlanBuilder
+from fastgru.families import homes
 from fastgru.graph import Node
+from fastgru.modules import Families
 
 __all__ = [
     "KINDS", "LOWERINGS", "Constant", "Lowering", "Node", "PlanBuilder", "Value", "View", "constant_of", "lowering",
@@ -23,17 +25,19 @@ __all__ = [
 
 Lowering: TypeAlias = Callable[..., list[Value]]
 
-LOWERINGS: dict[str, Lowering] = {}
-KINDS: dict[str, frozenset[str]] = {}  # of operators whose kinds are told when a model is loaded
+_lowerings: Final[dict[str, Lowering]] = {}
+LOWERINGS: Final[Mapping[str, Lowering]] = Families("fastgru.engine.ops", _lowerings, homes("fastgru.engine.ops"))
+# Of operators whose kinds are told when a model is loaded; it is whole for one that was found in `LOWERINGS`.
+KINDS: Final[dict[str, frozenset[str]]] = {}
 
 
 def lowering(op: str, *, kinds: Iterable[str] = ()) -> Callable[[Lowering], Lowering]:
     """Enter the lowering of an operator of `fastgru.reference.OPS`, and the kinds of it that there are kernels for."""
 
     def enter(function: Lowering) -> Lowering:
-        LOWERINGS[op] = function
         if kinds:
             KINDS[op] = frozenset(kinds)
+        _lowerings[op] = function
         return function
 
     return enter

@@ -17,15 +17,12 @@ from fastgru.engine.program import Program
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Graph, Node, every_node, inlined
 from fastgru.kernels.operands.cast import CAST
-from fastgru.modules import import_all
 from fastgru.reference import check_node
 from fastgru.reference.facts import weights
 
 __all__ = ["RECURRENT", "check_supported", "given_weights", "make_program"]
 
 RECURRENT: Final = ("gru", "lstm", "rnn")
-
-import_all("fastgru.engine.ops")
 
 
 def check_supported(graph: Graph) -> None:

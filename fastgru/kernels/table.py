@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final, NamedTuple
 
+from fastgru.kernels.operands import gemm, lowp
 from fastgru.kernels.operands.declare import places
 from fastgru.modules import import_all
 from fastgru.process import lock, undisturbed
@@ -50,9 +51,7 @@ __all__ = [
     "table",
 ]  # fmt: skip
 
-_MICROKERNELS: Final = sorted(
-    name for module in import_all("fastgru.kernels.operands") for name in getattr(module, "MICROKERNELS", ())
-)
+_MICROKERNELS: Final = sorted((*gemm.MICROKERNELS, *lowp.MICROKERNELS))
 
 # What stands at fixed places of `bases`; the addresses of buffers follow.
 BASES: Final = places(f"status arena {' '.join(_MICROKERNELS)}")

@@ -77,10 +77,7 @@ so is an attribute of another kind than the definition's annotations say (`refer
 before any input came (dtypes, sizes, which axis is which, weights, flops) stands beside its definition: `reference.facts`.
 """  # noqa: E501
 
-from fastgru.modules import import_all
 from fastgru.reference.evaluate import bind_inputs, check_node, evaluate, run_graph
 from fastgru.reference.operator import OPS
-
-import_all(__name__)
 
 __all__ = ["OPS", "bind_inputs", "check_node", "evaluate", "run_graph"]

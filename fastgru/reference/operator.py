@@ -7,20 +7,21 @@ Everything else that is true of an operator stands beside the definition, as the
     @operator("softmax", Facts(same, flops=5))
     def softmax(x, *, axis): ...
 
-Importing the modules of this folder fills `OPS`.
+`OPS` imports the modules of this folder, each when an operator of it is asked for.
 """
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType, NoneType
+from types import NoneType
 from typing import Any, Final, Self, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fastgru.errors import InvalidModelError, ShapeError, UnsupportedModelError
+from fastgru.families import homes
 from fastgru.graph import DTYPES, Array
-from fastgru.modules import enter, late
+from fastgru.modules import Families, enter, late
 from fastgru.process import once
 from fastgru.records import dataclass
 from fastgru.reference.attributes import check_attribute, test_of
@@ -184,7 +185,7 @@ def _as_tuple(result: Any) -> tuple[Array, ...]:
 
 
 _operators: Final[dict[str, Operator]] = {}
-OPS: Final[Mapping[str, Operator]] = MappingProxyType(_operators)
+OPS: Final[Mapping[str, Operator]] = Families("fastgru.reference", _operators, homes("fastgru.reference"))
 
 
 def operator(

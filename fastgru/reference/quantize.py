@@ -17,6 +17,7 @@ from typing import Annotated, Any, Final
 import numpy as np
 
 from fastgru.errors import ShapeError, UnsupportedModelError
+from fastgru.graph import PRODUCT_DTYPES
 from fastgru.reference.attributes import Axis, Count, Counts, OneOf, Size
 from fastgru.reference.conv import conv, conv_dims, conv_flops
 from fastgru.reference.dims import Facts, same
@@ -26,7 +27,7 @@ from fastgru.reference.shape import normal_axis
 from fastgru.reference.windows import Pads, check_forms
 
 __all__ = [
-    "PRODUCT_DTYPES", "STORED_DTYPES", "TARGET_DTYPES", "check_blocks", "check_factor", "check_pair", "check_stored",
+    "STORED_DTYPES", "TARGET_DTYPES", "check_blocks", "check_factor", "check_pair", "check_stored",
     "conv_integer", "dequantize", "dynamic_quantize", "matmul_integer", "quantize", "spread_parameter",
     "vector_axis",
 ]  # fmt: skip
@@ -35,7 +36,6 @@ Shape = tuple[int, ...]
 
 TARGET_DTYPES: Final = ("int16", "int8", "uint16", "uint8")
 STORED_DTYPES: Final = ("int16", "int32", "int8", "uint16", "uint8")
-PRODUCT_DTYPES: Final = ("int8", "uint8")
 
 
 def vector_axis(name: str, parameter: Shape, x: Shape, axis: int) -> int | None:

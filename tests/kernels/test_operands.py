@@ -13,6 +13,8 @@ from fastgru.kernels.operands.binary import BINARY
 from fastgru.kernels.operands.cast import CAST
 from fastgru.kernels.operands.declare import Operands, Words, codes, places
 from fastgru.kernels.operands.movement import COPY
+from fastgru.kernels.table import BASES
+from fastgru.modules import import_all
 
 # Arrays of words, by the names that kernels give them, and the functions that go further into one.
 WORDS = {
@@ -148,3 +150,9 @@ def test_a_tensor_for_a_word_is_an_error():
     with pytest.raises(TypeError, match="a tensor for a word"):
         emitter.emit("cast_to_int64", "float32", CAST, {"x": x, "y": y, "count": x})
     assert BINARY.tensors.at.b == 1
+
+
+def test_every_microkernel_that_is_named_has_its_place():
+    folder = import_all("fastgru.kernels.operands")
+    named = [name for module in folder for name in getattr(module, "MICROKERNELS", ())]
+    assert list(BASES._fields) == ["status", "arena", *sorted(named), "words"]

@@ -16,10 +16,9 @@ import numpy as np
 
 from fastgru.engine.passes.bodies import change_bodies
 from fastgru.engine.passes.folding import drop_dead
-from fastgru.graph import Array, Graph, Node
+from fastgru.graph import PRODUCT_DTYPES, Array, Graph, Node
 from fastgru.reference.grid import integer_rows
 from fastgru.reference.operator import is_floating
-from fastgru.reference.quantize import PRODUCT_DTYPES
 
 __all__ = ["merge_quantised"]
 

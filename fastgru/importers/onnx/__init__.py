@@ -9,8 +9,5 @@
 from fastgru.importers.onnx.reader import read_onnx
 from fastgru.importers.onnx.registry import NEWEST_OPSET, OLDEST_OPSET, OnnxOperator, operators
 from fastgru.importers.onnx.structure import inputs_to_fix
-from fastgru.modules import import_all
 
 __all__ = ["NEWEST_OPSET", "OLDEST_OPSET", "OnnxOperator", "inputs_to_fix", "operators", "read_onnx"]
-
-import_all("fastgru.importers.onnx.ops")

@@ -16,16 +16,17 @@ import numpy as np
 
 from fastgru.arrays import Array
 from fastgru.errors import InvalidModelError, UnsupportedModelError
+from fastgru.families import homes
 from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.attributes import Attributes
 from fastgru.importers.onnx.builder import OnnxGraphBuilder, Site, Surroundings
-from fastgru.modules import enter
+from fastgru.modules import Families, enter
 from fastgru.records import dataclass
 from fastgru.reference.operator import is_floating, numpy_dtype
 
 __all__ = [
-    "KNOWN_DOMAINS", "MICROSOFT", "NEWEST_OPSET", "OF_OPTIMISERS", "OLDEST_OPSET", "OnnxNode", "OnnxOperator", "lookup",
-    "operator", "operators", "same",
+    "KNOWN_DOMAINS", "MICROSOFT", "NEWEST_OPSET", "OF_OPTIMISERS", "OLDEST_OPSET", "OPERATORS", "OnnxNode",
+    "OnnxOperator", "lookup", "operator", "operators", "same",
 ]  # fmt: skip
 
 OLDEST_OPSET: Final = 7
@@ -165,7 +166,11 @@ class OnnxOperator:
                 )
 
 
-_OPERATORS: Final[dict[tuple[str, str], OnnxOperator]] = {}
+_FOLDER: Final = "fastgru.importers.onnx.ops"
+_entries: Final[dict[tuple[str, str], OnnxOperator]] = {}
+OPERATORS: Final = Families(
+    _FOLDER, _entries, {(key.rpartition(":")[0], key.rpartition(":")[2]): home for key, home in homes(_FOLDER).items()}
+)
 
 
 def operator(
@@ -183,7 +188,7 @@ def operator(
 
     def register(convert: C) -> C:
         found = OnnxOperator(name, tuple(sorted(versions)), *inputs, outputs, convert, constants or {}, sizes, limits)
-        enter(_OPERATORS, (domain, name), found, convert)
+        enter(_entries, (domain, name), found, convert)
         return convert
 
     return register
@@ -205,7 +210,7 @@ def lookup(name: str, domain: str = "", opset: int = NEWEST_OPSET) -> OnnxOperat
     onnxruntime's optimisers write operators of their own into ai.onnx, too: those are of the domain `OF_OPTIMISERS`.
     """
     for place in (domain, OF_OPTIMISERS) if domain == "" else (domain,):
-        found = _OPERATORS.get((place, name))
+        found = OPERATORS.get((place, name))
         if found is not None and found.version_for(opset) > 0:
             return found
     return None
@@ -213,4 +218,4 @@ def lookup(name: str, domain: str = "", opset: int = NEWEST_OPSET) -> OnnxOperat
 
 def operators(domain: str = "") -> tuple[OnnxOperator, ...]:
     """Every operator of a domain that is imported, by name."""
-    return tuple(_OPERATORS[key] for key in sorted(_OPERATORS) if key[0] == domain)
+    return tuple(OPERATORS[key] for key in sorted(OPERATORS) if key[0] == domain)

@@ -5,6 +5,7 @@ QLinearMatMul and QLinearConv are exact in int32, then times one factor in float
 
 from typing import Final
 
+from fastgru.graph import PRODUCT_DTYPES
 from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.builder import OnnxGraphBuilder
 from fastgru.importers.onnx.ops.conv import kernel_axes, windows
@@ -12,7 +13,7 @@ from fastgru.importers.onnx.proto import TensorProto
 from fastgru.importers.onnx.registry import OnnxNode, operator
 from fastgru.importers.onnx.tensors import dtype_name
 from fastgru.reference.operator import is_floating, numpy_dtype
-from fastgru.reference.quantize import PRODUCT_DTYPES, STORED_DTYPES, TARGET_DTYPES
+from fastgru.reference.quantize import STORED_DTYPES, TARGET_DTYPES
 
 __all__ = ["check_factors", "dequantize", "qlinear_conv", "quantize", "requantized", "single"]
 
