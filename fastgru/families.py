@@ -22,6 +22,9 @@ _NAMES: Final = {
         "elementwise": (
             "activation", "binary", "clip", "compare", "logical", "prelu", "unary", "where",
         ),
+        "embedding": (
+            "embedding",
+        ),
         "gru": (
             "gru",
         ),
@@ -32,7 +35,7 @@ _NAMES: Final = {
             "conv_integer", "matmul_integer",
         ),
         "linear": (
-            "embedding", "linear",
+            "linear",
         ),
         "loop": (
             "loop",

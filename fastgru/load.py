@@ -108,9 +108,11 @@ def load(
 
 
 class _Collector:
-    """Python's collector of cyclic garbage: how many calls want it paused, and whether it was on before them."""
+    """Python's collector of cyclic garbage: how many calls want it paused, whether it was on before them, and whether
+    none has ended so far."""
 
     pauses = 0
+    first = True
     was_on = False
     lock = short_lock()
 
@@ -119,8 +121,10 @@ class _Collector:
 def _collector_paused() -> Iterator[None]:
     """No collection of cyclic garbage by any thread meanwhile.
 
-    Nearly all that a load makes stays, modules and a graph, and a collection would go over it again and again. A child
-    that forks in the middle has its collector back: of what pauses it there, no more than this thread is left.
+    Nearly all that a load makes stays, modules and a graph, and a collection would go over it again and again. After
+    the first, most of which is modules, it counts as old, as if a collection had found it in use, unless somebody has
+    the collector keep objects apart (`gc.freeze`). A child that forks in the middle has its collector back: of what
+    pauses it there, no more than this thread is left.
     """
     try:  # around the pause, too: a signal handler may raise between any two lines
         with _Collector.lock:
@@ -133,6 +137,10 @@ def _collector_paused() -> Iterator[None]:
         with _Collector.lock:
             _Collector.pauses = max(0, _Collector.pauses - 1)
             if _Collector.pauses == 0 and _Collector.was_on:
+                if _Collector.first and not gc.get_freeze_count():
+                    gc.freeze()
+                    gc.unfreeze()
+                _Collector.first = False
                 gc.enable()
 
 

@@ -1,36 +1,37 @@
 """Modules by name: those of a folder, which register themselves, and those that are imported when they are needed."""
 
 import importlib
-import pkgutil
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from types import ModuleType
 from typing import Any, Final, TypeVar
 
 from fastgru.process import short_lock
 
-__all__ = ["Families", "enter", "import_all", "late"]
+__all__ = ["Families", "enter", "import_all", "importing", "late"]
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
-_importing: Final = short_lock()
+# Whatever is imported when it is first needed is imported under this lock, which forks wait for: a child that is forked
+# in the middle of an import of another thread would wait for its end without end. Whoever has the package's lock, or is
+# at work for him on another thread, may take it; what is executed while a module is imported must not, for the thread
+# that has it may be waiting for the end of that very import.
+importing: Final = short_lock()
 _OWNERS: Final[dict[tuple[int, Hashable], tuple[str, str]]] = {}
 
 
 def import_all(package: str) -> tuple[ModuleType, ...]:
     """The modules of `package`, without those of its folders, in the order of their names."""
+    import pkgutil
+
     path = importlib.import_module(package).__path__
     names = sorted(module.name for module in pkgutil.iter_modules(path) if not module.ispkg)
     return tuple(importlib.import_module(f"{package}.{name}") for name in names)
 
 
 def late(name: str) -> Any:
-    """A module of others that is imported when it is first needed, under a lock that forks wait for.
-
-    A child that is forked in the middle of an import of another thread would wait for its end without end. Whoever has
-    the package's lock, or is at work for him on another thread, may call this.
-    """
-    with _importing:
+    """A module of others, imported under the lock `importing`."""
+    with importing:
         return importlib.import_module(name)
 
 
@@ -49,10 +50,8 @@ class Families(Mapping[K, V]):
     """What the modules of a folder enter into a table; each is imported when one of its keys is first asked for.
 
     entries: the table that they enter it into. homes: the module of the folder that has a key. A key that is missing
-    there is found all the same: the whole folder is imported for it, as it is to tell what keys there are.
-
-    The lock is that of `late`, and modules of the folder must not ask for keys while they are imported: the thread that
-    has the lock may be waiting for the end of that import.
+    there is found all the same: the whole folder is imported for it, as it is to tell what keys there are. Imports are
+    made under `importing`, so no module may ask for a key while it is imported.
     """
 
     def __init__(self, package: str, entries: dict[K, V], homes: Mapping[K, str]) -> None:
@@ -76,7 +75,7 @@ class Families(Mapping[K, V]):
         """What has a key, or all. A signal handler that comes into the middle of an import keeps nothing as known."""
         if self._whole or key in self._known:
             return
-        with _importing:
+        with importing:
             self._depth += 1
             try:
                 if (home := None if key is None else self._homes.get(key)) is not None:

@@ -10,7 +10,7 @@ import dataclasses
 import inspect
 from collections.abc import Callable
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, get_origin
 
 __all__ = ["dataclass"]
 
@@ -24,8 +24,10 @@ class _Factory:
         return "<factory>"
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(init=False, repr=False, eq=False)  # so that nothing is compiled
 class _Example:
+    """One with a text of its own, since the signature that stands in for it takes long."""
+
     one: int
 
 
@@ -37,7 +39,7 @@ def _made(cls: type, *, frozen: bool = False, eq: bool = True, init: bool = True
     for base in cls.__mro__[:0:-1]:
         table |= base.__dict__.get("__dataclass_fields__", {})
     for name, kind in inspect.get_annotations(cls).items():
-        if "ClassVar" not in str(kind):
+        if "ClassVar" not in kind if isinstance(kind, str) else ClassVar not in (kind, get_origin(kind)):
             table[name] = _field(cls, name, kind)
     compared = tuple(name for name, field in table.items() if field.compare)
     hashed = tuple(name for name, field in table.items() if (field.compare if field.hash is None else field.hash))

@@ -5,26 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastgru.budget import Budget
-from fastgru.engine.lowp_graph import with_lowp_weights
 from fastgru.engine.memory import Packs
 from fastgru.engine.plan import check_supported, make_program
 from fastgru.engine.precision import WeightPrecision, prepare
-from fastgru.engine.profile import Timing, profile
 from fastgru.engine.program import Program
 from fastgru.engine.route import Route
 from fastgru.engine.runnable import Runnable, checked_out, copied_out
 from fastgru.errors import ShapeError
 from fastgru.graph import Graph
 from fastgru.kernels.run import plain_mode
+from fastgru.modules import importing
 from fastgru.precisions import Precision
 from fastgru.process import lock
 from fastgru.reference.evaluate import run_graph, with_plain_weights
+
+if TYPE_CHECKING:
+    from fastgru.engine.profile import Timing
 
 __all__ = ["Executable"]
 
@@ -77,6 +79,9 @@ class Executable(Runnable):
         lowp = self.precisions.lowp
         if lowp == dict(self.graph.precisions):
             return self.graph
+        with importing:
+            from fastgru.engine.lowp_graph import with_lowp_weights
+
         return with_lowp_weights(self.graph, lowp) if lowp else with_plain_weights(self.graph)
 
     def program(self, shapes: Mapping[str, tuple[int, ...]]) -> Program:
@@ -167,6 +172,9 @@ class Executable(Runnable):
         arrays = self.bind(inputs)
         program = self.program({name: a.shape for name, a in arrays.items()})
         results = tuple([_empty(slot.shape, slot.dtype) for slot in program.outputs.values()])
+        with importing:
+            from fastgru.engine.profile import profile
+
         return profile(program, tuple([arrays[name] for name in program.inputs]), results)
 
 

@@ -6,9 +6,11 @@ Between two partitions every value is an array (or whatever ONNX hands on, from 
 shape and dtype that came; an executable is made when its dtypes first come, and plans a program for each shape.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,7 +19,6 @@ from fastgru.budget import Budget
 from fastgru.engine.executable import Executable
 from fastgru.engine.plan import RECURRENT, check_supported, given_weights
 from fastgru.engine.precision import WeightPrecision, prepare
-from fastgru.engine.profile import Timing
 from fastgru.engine.runnable import Runnable, copied_out
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import DTYPES, Array, Graph, Node, TensorSpec
@@ -28,6 +29,9 @@ from fastgru.reference.facts import ValueFacts, infer_graph
 from fastgru.reference.foreign import FOREIGN, check_foreign, describe_foreign, evaluate_foreign
 from fastgru.reference.loop import iterations
 from fastgru.reference.operator import is_floating
+
+if TYPE_CHECKING:
+    from fastgru.engine.profile import Timing
 
 __all__ = ["Partitioned", "Reweighted", "foreign_nodes", "make_runnable"]
 

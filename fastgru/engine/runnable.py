@@ -6,25 +6,26 @@ import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastgru.budget import PLAN_BYTES, Budget
 from fastgru.engine.precision import WeightPrecision
-from fastgru.engine.profile import Timing
 from fastgru.engine.program import Program, Slot
 from fastgru.engine.route import Route
 from fastgru.engine.threads import check_threads
 from fastgru.errors import ShapeError
 from fastgru.graph import Graph, TensorSpec
-from fastgru.graphfile import graph_to_bytes
-from fastgru.modules import late
+from fastgru.modules import importing
 from fastgru.precisions import Precision, float_dtype_of, split_precision
 from fastgru.process import once
 from fastgru.reference import bind_inputs
 from fastgru.reference.operator import numpy_dtype
+
+if TYPE_CHECKING:
+    from fastgru.engine.profile import Timing
 
 __all__ = ["Runnable", "checked_out", "copied_out"]
 
@@ -110,7 +111,12 @@ class Runnable(ABC):
     @once
     def fingerprint(self) -> str:
         """A hash of the graph and its weights, whatever the precision."""
-        return str(late("hashlib").sha256(graph_to_bytes(self.graph)).hexdigest())
+        with importing:
+            import hashlib
+
+            from fastgru.graphfile import graph_to_bytes
+
+        return hashlib.sha256(graph_to_bytes(self.graph)).hexdigest()
 
     def bind(self, inputs: Mapping[str, ArrayLike]) -> dict[str, Array]:
         """The inputs as C-contiguous arrays of the dtypes that are computed in. Raises `ShapeError`."""

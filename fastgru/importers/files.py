@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from fastgru.errors import InvalidModelError, UnsupportedModelError
-from fastgru.importers.archive import Archive
+from fastgru.modules import importing
 from fastgru.sources import Content, Source, opened
 
 __all__ = ["FORMATS", "WeightsAloneError", "detect_format"]
@@ -100,6 +100,9 @@ def _has_user_block(data: Content) -> bool:
 
 
 def _detect_zip(content: Content) -> str:
+    with importing:
+        from fastgru.importers.archive import Archive
+
     members, name = list(Archive(content)), content.name
     stems = {member.rsplit("/", 1)[-1] for member in members}
     if "data.pkl" in stems:

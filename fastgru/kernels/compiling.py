@@ -8,7 +8,6 @@ Numba while this one does, waits some seconds for more, and ends. Where there ca
 one compiles everything: an error of a kernel is raised here and nowhere else.
 """
 
-import json
 import os
 import sys
 import threading
@@ -19,6 +18,7 @@ from functools import partial
 from typing import Final
 
 from fastgru.kernels.table import Native, builds_only, compiled, find, import_kernels
+from fastgru.modules import late
 from fastgru.process import EPOCH, lock, process, to_the_end, undisturbed
 from fastgru.simd import cache
 from fastgru.simd.notices import telling
@@ -49,7 +49,7 @@ class _Beside:
         self._done: dict[Native, cache.Entry | None] = {}
         self._process = to_the_end(
             subprocess.Popen(
-                [sys.executable, "-c", _START, json.dumps(sys.path)],
+                [sys.executable, "-c", _START, late("json").dumps(sys.path)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -90,7 +90,7 @@ class _Beside:
         assert outward is not None
         try:
             while (native := self._next()) is not None:
-                outward.write(json.dumps([native.op, native.dtype]).encode() + b"\n")
+                outward.write(late("json").dumps([native.op, native.dtype]).encode() + b"\n")
                 outward.flush()
                 size = inward.read(_SIZE)
                 if len(size) < _SIZE:
@@ -199,7 +199,7 @@ def serve() -> None:
     for line in sys.stdin.buffer:
         if not line.strip():
             break
-        op, dtype = json.loads(line)
+        op, dtype = late("json").loads(line)
         try:
             native = Native(op, dtype)
             data = cache.packed(native.name, compiled(native))

@@ -21,6 +21,7 @@ from fastgru.kernels.operands.declare import places
 from fastgru.modules import import_all
 from fastgru.process import lock, undisturbed
 from fastgru.simd import cache
+from fastgru.simd.llvm import may_be_disturbed
 from fastgru.simd.native import load_object
 from fastgru.simd.notices import telling
 from fastgru.simd.target import FEATURES, Target
@@ -120,7 +121,7 @@ class Native:
         if not self._address:
             with lock:
                 if not self._address:
-                    self._address = _NOWHERE if _building else undisturbed(self._load)
+                    self._address = _NOWHERE if _building else self._linked() or undisturbed(self._load)
         return self._address
 
     @property
@@ -142,6 +143,13 @@ class Native:
         if self._found is None:
             self._found = cache.read(self.name)
         return self._found
+
+    def _linked(self) -> int:
+        """The address of what the cache holds; 0 where there is none, or linking is not for this thread."""
+        entry = self.from_cache() if may_be_disturbed() else None
+        with contextlib.suppress(RuntimeError):
+            return load_object(entry.code, entry.symbol) if entry is not None else 0
+        return 0
 
     def _load(self) -> int:
         entry = self.from_cache()

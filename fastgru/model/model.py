@@ -1,23 +1,26 @@
 """A loaded model: named inputs and outputs over what runs."""
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Mapping
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import ArrayLike
 
 from fastgru.budget import PLAN_BYTES, Budget
 from fastgru.engine import make_runnable
 from fastgru.engine.precision import WeightPrecision
-from fastgru.engine.profile import Timing
 from fastgru.errors import ShapeError, UnsupportedModelError
-from fastgru.exporters import to_onnx
 from fastgru.graph import Array, Graph, TensorSpec
-from fastgru.graphfile import write_graph
+from fastgru.modules import importing
 from fastgru.precisions import AUTO, Precision
 from fastgru.reference.foreign import describe_nodes
-from fastgru.streaming import Stream
+
+if TYPE_CHECKING:
+    from fastgru.engine.profile import Timing
+    from fastgru.streaming import Stream
 
 __all__ = ["Model"]
 
@@ -147,6 +150,9 @@ class Model:
 
         Raises `StateError` where there is no state, or a pair does not fit.
         """
+        with importing:
+            from fastgru.streaming import Stream
+
         return Stream(self._runnable, self.graph.states if state is None else state, batch_size, batch_axes)
 
     def save(self, path: str | PathLike[str]) -> None:
@@ -155,6 +161,9 @@ class Model:
         Weights are written as small as the model has them, and come back so: the file's model gives the same bits. One
         of which onnx runs some nodes is written as it was read.
         """
+        with importing:
+            from fastgru.graphfile import write_graph
+
         write_graph(self.to_graph(), path)
 
     def to_graph(self) -> Graph:
@@ -166,6 +175,9 @@ class Model:
 
         Raises `UnsupportedModelError` that lists every node without a counterpart in ONNX.
         """
+        with importing:
+            from fastgru.exporters import to_onnx
+
         return to_onnx(self.graph, path, precision=self._runnable.float_dtype)
 
     def __reduce__(self) -> tuple[Any, ...]:

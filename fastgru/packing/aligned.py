@@ -1,12 +1,12 @@
 """Buffers that start on a cache line; large ones on huge pages, where the system has them."""
 
-import mmap
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastgru.graph import Array
+from fastgru.modules import late
 
 __all__ = ["ALIGNMENT", "HUGE_PAGE", "empty", "zeros"]
 
@@ -20,7 +20,7 @@ def empty(shape: int | tuple[int, ...], dtype: Any) -> Array:
     dtype = np.dtype(dtype)
     count = int(np.prod(shape, dtype=np.int64))
     size = count * dtype.itemsize
-    if size >= _LARGE and hasattr(mmap, "MADV_HUGEPAGE"):
+    if size >= _LARGE and hasattr(late("mmap"), "MADV_HUGEPAGE"):
         raw, alignment = _on_huge_pages(size), HUGE_PAGE
     else:
         raw, alignment = np.empty(size + ALIGNMENT, np.uint8), ALIGNMENT
@@ -41,6 +41,7 @@ def _on_huge_pages(size: int) -> NDArray[np.uint8]:
 
     Weights that are read once a step are then found through few entries of the CPU's address cache.
     """
+    mmap = late("mmap")
     whole = -(-size // HUGE_PAGE) * HUGE_PAGE
     memory = mmap.mmap(-1, whole + HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     raw = np.frombuffer(memory, np.uint8)

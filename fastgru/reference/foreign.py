@@ -11,8 +11,6 @@ such nodes.
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final
@@ -21,7 +19,7 @@ import numpy as np
 
 from fastgru.errors import InvalidModelError, ShapeError, UnsupportedModelError
 from fastgru.graph import DTYPES, Graph, Node
-from fastgru.reference.audited import refusal
+from fastgru.modules import importing, late
 from fastgru.reference.operator import is_floating, numpy_dtype
 
 if TYPE_CHECKING:
@@ -44,7 +42,7 @@ def foreign_node(
 ) -> Node:
     """The node, checked as by `check_foreign`."""
     attrs = {
-        "node": base64.b64encode(proto.SerializeToString(deterministic=True)).decode("ascii"),
+        "node": late("base64").b64encode(proto.SerializeToString(deterministic=True)).decode("ascii"),
         "opsets": dict(sorted(opsets.items())),
         "dtypes": list(dtypes),
     }
@@ -59,6 +57,9 @@ def check_foreign(node: Node) -> None:
     `UnsupportedModelError` for a node that onnx's reference implementation was not proved to carry out rightly.
     """
     proto = _parse(node)
+    with importing:
+        from fastgru.reference.audited import refusal
+
     if reason := refusal(proto, node.attrs["opsets"], node.attrs["dtypes"]):
         raise UnsupportedModelError(f'{describe_foreign(node)}: fallback="reference" refuses it: {reason}')
     _open(node)
@@ -103,8 +104,11 @@ def _as_dtype(value: Any, dtype: str | None) -> Any:
 
 
 def _parse(node: Node) -> NodeProto:
-    from google.protobuf.message import DecodeError
-    from onnx import NodeProto
+    with importing:
+        import base64
+
+        from google.protobuf.message import DecodeError
+        from onnx import NodeProto
 
     attrs = node.attrs
     if set(attrs) != _FIELDS or type(attrs["node"]) is not str or not isinstance(attrs["opsets"], Mapping):
@@ -119,7 +123,7 @@ def _parse(node: Node) -> NodeProto:
     proto = NodeProto()
     try:
         proto.ParseFromString(base64.b64decode(attrs["node"], validate=True))
-    except (binascii.Error, DecodeError, RecursionError, UnicodeError, ValueError) as error:
+    except (DecodeError, RecursionError, UnicodeError, ValueError) as error:
         raise InvalidModelError(f"{node}: no ONNX node in it, or a damaged one ({error})") from None
     if len(proto.input) != len(node.inputs) or len(proto.output) != len(node.outputs):
         raise InvalidModelError(f"{node}: {len(node.inputs)} inputs and {len(node.outputs)} outputs are not its node's")
@@ -149,8 +153,9 @@ class _Runner:
     """One node's evaluator. Called under a lock: onnx does not say that it may be shared."""
 
     def __init__(self, proto: NodeProto, opsets: Mapping[str, int]) -> None:
-        from onnx import helper
-        from onnx.reference import ReferenceEvaluator
+        with importing:
+            from onnx import helper
+            from onnx.reference import ReferenceEvaluator
 
         self._names = list(proto.input)
         self._outputs = list(proto.output)
@@ -179,6 +184,9 @@ class _Runner:
 
 @lru_cache(maxsize=512)
 def _runner(node: str, opsets: tuple[tuple[str, int], ...]) -> _Runner:
-    from onnx import NodeProto
+    with importing:
+        import base64
+
+        from onnx import NodeProto
 
     return _Runner(NodeProto.FromString(base64.b64decode(node)), dict(opsets))

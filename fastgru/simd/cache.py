@@ -1,7 +1,8 @@
 """Where compiled kernels are kept, and when they are stale.
 
-An entry is a file of its own: a checksum, what it is, and object code. It lies in the folder of the lowest level that
-agrees with the target in what the entry's code uses (`Target.home`), so that levels share what is the same for them.
+An entry is a file of its own: a checksum, a line that says what it is, and object code. It lies in the folder of the
+lowest level that agrees with the target in what the entry's code uses (`Target.home`), so that levels share what is the
+same for them.
 The name of a folder is that of the target and a hash of the package's sources; under `FASTGRU_TUNE=native` it has the
 CPU and its features as well, and shares nothing. A stale folder is simply another one. The versions of Python, Numba
 and llvmlite are no part of it: they make code, and it needs none of them to run. `FASTGRU_CACHE_DIR` moves all folders.
@@ -13,12 +14,11 @@ A wheel for a platform brings such folders along (`fastgru/prebuilt`, which `too
 and trusted as the package's sources are.
 """
 
+import binascii
 import contextlib
 import functools
-import json
 import os
 import sys
-import zlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -41,9 +41,9 @@ PREBUILT: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "preb
 # Whatever ends up inside compiled code stands in these folders and files.
 _SOURCES = ("simd", "kernels", "process.py")
 
-_MAGIC: Final = b"fastgru object 2\n"
+_MAGIC: Final = b"fastgru object 3\n"
 _SUFFIX: Final = ".fgo"
-_CHECKSUM: Final = 32  # digits of zlib.crc32, against damage; what others may change is not read at all
+_CHECKSUM: Final = 32  # digits of binascii.crc32, against damage; what others may change is not read at all
 _MOST_BYTES: Final = 1 << 26
 
 
@@ -72,8 +72,8 @@ def _user_folder() -> tuple["Path", int]:
 @functools.cache
 def source_hash() -> str:
     """A hash of all that compiled code is made of."""
-    with contextlib.suppress(OSError), open(os.path.join(PREBUILT, "sources"), encoding="ascii") as file:
-        return file.read().strip()
+    with contextlib.suppress(OSError), open(os.path.join(PREBUILT, "sources"), "rb") as file:
+        return file.read().decode().strip()
     return _hash_of_files()
 
 
@@ -149,7 +149,7 @@ def _of_user(target: Target, name: str) -> bytes:
 
 
 def _checksum(body: bytes) -> bytes:
-    return f"{zlib.crc32(body):0{_CHECKSUM}x}".encode()
+    return f"{binascii.crc32(body):0{_CHECKSUM}x}".encode()
 
 
 def _parsed(target: Target, name: str, data: bytes) -> Entry | None:
@@ -159,20 +159,18 @@ def _parsed(target: Target, name: str, data: bytes) -> Entry | None:
         return None
     head, _, code = body.partition(b"\n")
     try:
-        found = json.loads(head)
-        if found["name"] != name or found["key"] != _key(target):
-            return None
-        names, uses = (tuple(map(str, found[each])) for each in ("microkernels", "uses"))
-        return Entry(str(found["symbol"]), names, uses, code)
-    except (ValueError, KeyError, TypeError):
+        called, key, symbol, microkernels, uses = head.decode().split("\t")
+    except ValueError:
         return None
+    if called != name or key != _key(target):
+        return None
+    return Entry(symbol, tuple(microkernels.split()), tuple(uses.split()), code)
 
 
 def packed(name: str, entry: Entry) -> bytes:
     """The content of an entry's file."""
-    head = {"name": name, "key": _key(home(entry.uses)), **entry._asdict()}
-    code: bytes = head.pop("code")
-    body = json.dumps(head).encode() + b"\n" + code
+    head = name, _key(home(entry.uses)), entry.symbol, " ".join(entry.microkernels), " ".join(entry.uses)
+    body = "\t".join(head).encode() + b"\n" + entry.code
     return _MAGIC + _checksum(body) + body
 
 

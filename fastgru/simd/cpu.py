@@ -4,7 +4,6 @@ import ctypes
 import functools
 import os
 import platform
-import re
 import sys
 from typing import Any, Final
 
@@ -59,15 +58,15 @@ def cache_sizes() -> dict[str, int]:
             level, kind, size = (_read(f"{folder}/{name}") for name in ("level", "type", "size"))
         except OSError:
             continue
-        match = re.fullmatch(r"(\d+)([KMG]?)", size)
-        if match and kind != "Instruction":
-            scale = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}[match[2]]
-            sizes["l1d" if level == "1" else f"l{level}"] = int(match[1]) * scale
+        scale = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}.get(size[-1:])
+        number = size if scale is None else size[:-1]
+        if number.isdecimal() and kind != "Instruction":
+            sizes["l1d" if level == "1" else f"l{level}"] = int(number) * (scale or 1)
     return sizes
 
 
 def _read(path: str) -> str:
-    with open(path, encoding="ascii") as file:
+    with open(path, encoding="utf-8") as file:
         return file.read().strip()
 
 

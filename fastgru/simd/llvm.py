@@ -16,7 +16,7 @@ from llvmlite.utils import get_library_name
 
 from fastgru.process import wait_at_forks
 
-__all__ = ["alone", "host_cpu_features", "host_cpu_name", "link", "make_linker"]
+__all__ = ["alone", "host_cpu_features", "host_cpu_name", "link", "make_linker", "may_be_disturbed"]
 
 _OBJECT: Final = 2  # kinds of what is linked: an object, and another library, of which "" is the process
 _LIBRARY: Final = 3
@@ -64,6 +64,12 @@ def alone() -> Any:
         return contextlib.nullcontext()
     _register(held._lock)  # whatever thread frees an object of llvmlite holds it, and lets others run
     return held
+
+
+def may_be_disturbed() -> bool:
+    """Whether a signal handler may raise while this module calls the library: not where llvmlite has a lock around it,
+    which it would keep."""
+    return "llvmlite.binding.ffi" not in sys.modules
 
 
 def _text(call: Any, *arguments: Any) -> tuple[Any, str]:

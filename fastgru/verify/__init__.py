@@ -4,13 +4,18 @@ report = fastgru.verify("model.onnx")
 assert report.holds, report
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import ArrayLike
 
+from fastgru.modules import importing
 from fastgru.sources import Source
-from fastgru.verify.report import Check, Report
+
+if TYPE_CHECKING:
+    from fastgru.verify.report import Check, Report
 
 __all__ = ["Check", "Report", "verify"]
 
@@ -38,6 +43,16 @@ def verify(
     Returns a `Report`; `report.holds` says whether every output is within its tolerance.
     Raises what `fastgru.load` raises, and `ShapeError` where no inputs can be drawn and none were given.
     """
-    from fastgru.verify.check import verify_source
+    with importing:
+        from fastgru.verify.check import verify_source
 
     return verify_source(source, inputs=inputs, seed=seed, tol=tol, precision=precision, runtimes=runtimes, **options)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    with importing:
+        from fastgru.verify import report
+
+    return getattr(report, name)

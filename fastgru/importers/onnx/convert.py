@@ -12,12 +12,12 @@ from fastgru.errors import InvalidModelError, SpecError, UnsupportedModelError
 from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.attributes import Attributes, collect_attributes
 from fastgru.importers.onnx.builder import Body, OnnxGraphBuilder, Refused, Scope, Site
-from fastgru.importers.onnx.fallback import keep
 from fastgru.importers.onnx.functions import Functions, attributes_of, opened
 from fastgru.importers.onnx.proto import AttributeProto, FunctionProto, GraphProto, NodeProto, label, main_domain
 from fastgru.importers.onnx.refusals import Refusals, way_round
 from fastgru.importers.onnx.registry import KNOWN_DOMAINS, OnnxNode, OnnxOperator, lookup
 from fastgru.importers.onnx.structure import MAX_DEPTH, in_order, live_nodes, outer_reads
+from fastgru.modules import importing
 
 __all__ = ["SORTED", "Converter"]
 
@@ -95,6 +95,9 @@ class Converter:
 
     def _keep(self, site: Site, reason: str = "") -> Sequence[Value]:
         """The outputs of a node that onnx's own implementation will carry out. reason: why we do not."""
+        with importing:
+            from fastgru.importers.onnx.fallback import keep
+
         self.build.node_name = site.name
         try:
             return keep(site, self.build)

@@ -9,7 +9,9 @@ import importlib.util
 import sys
 from typing import Any, Final
 
+from google.protobuf import internal
 from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.internal import api_implementation
 from google.protobuf.message import Message
 
 from fastgru.errors import InvalidModelError
@@ -20,8 +22,25 @@ __all__ = [
 ]  # fmt: skip
 
 _NAME: Final = "onnx.onnx_ml_pb2"
+_IN_PYTHON: Final = "python_message"  # of `google.protobuf.internal`
 _STRING: Final = FieldDescriptor.TYPE_STRING
 _MESSAGE: Final = FieldDescriptor.TYPE_MESSAGE
+
+
+def _spare_messages_in_python() -> None:
+    """Have protobuf's implementation in Python executed when something asks for a name of it.
+
+    Protobuf imports it, and a dozen modules with it, beside its native implementation, which needs none of them.
+    """
+    name = f"{internal.__name__}.{_IN_PYTHON}"
+    spec = None
+    if api_implementation.Type() == "upb" and name not in sys.modules:
+        spec = importlib.machinery.PathFinder.find_spec(name, internal.__path__)
+    if spec is not None and spec.loader is not None:
+        spec.loader = importlib.util.LazyLoader(spec.loader)
+        sys.modules[name] = module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        setattr(internal, _IN_PYTHON, module)
 
 
 def _load_messages() -> None:
@@ -40,6 +59,7 @@ def _load_messages() -> None:
 
 
 if "onnx" not in sys.modules and _NAME not in sys.modules:
+    _spare_messages_in_python()
     _load_messages()
 
 from onnx.onnx_ml_pb2 import (  # noqa: E402  # found in sys.modules: onnx itself is not imported

@@ -21,12 +21,12 @@ from fastgru.importers.onnx.builder import OnnxGraphBuilder, Refused, Scope
 from fastgru.importers.onnx.convert import SORTED, Converter
 from fastgru.importers.onnx.external import ExternalData
 from fastgru.importers.onnx.functions import Functions
-from fastgru.importers.onnx.lists import without_lists
 from fastgru.importers.onnx.proto import GraphProto, ModelProto, TensorProto, check_text, main_domain
 from fastgru.importers.onnx.registry import NEWEST_OPSET, OLDEST_OPSET
 from fastgru.importers.onnx.structure import in_order, live_nodes
 from fastgru.importers.onnx.tensors import output_spec, read_tensor, tensor_spec
 from fastgru.importers.states import pair_states
+from fastgru.modules import importing
 from fastgru.sources import Content, Source, opened
 
 __all__ = ["read_onnx"]
@@ -117,7 +117,11 @@ def _read(
     ordered, moved = in_order(graph, {*initializers, *sparse, *(info.name for info in given)})
     if moved:
         build.warnings.append(SORTED)
-    ordered = without_lists(ordered, {info.name for info in graph.output})
+    if any("Sequence" in node.op_type for node in ordered):
+        with importing:
+            from fastgru.importers.onnx.lists import without_lists
+
+        ordered = without_lists(ordered, {info.name for info in graph.output})
     nodes, wanted = live_nodes(graph, ordered)
 
     specs = {info.name: tensor_spec(info) for info in given}

@@ -7,7 +7,6 @@ node that it gets.
 A function takes an `OnnxNode` and the `OnnxGraphBuilder`, and returns the value of its output, or a tuple of values.
 """
 
-from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import field
 from typing import Any, Final, NamedTuple, TypeVar
@@ -145,8 +144,7 @@ class OnnxOperator:
 
     def version_for(self, opset: int) -> int:
         """The version that `opset` selects, 0 where the operator came later."""
-        found = bisect_right(self.versions, opset)
-        return self.versions[found - 1] if found else 0
+        return max((version for version in self.versions if version <= opset), default=0)
 
     def check(self, site: Site) -> None:
         """Raise `InvalidModelError` for a node of another arity, `UnsupportedModelError` for an operand that is

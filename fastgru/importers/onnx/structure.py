@@ -1,12 +1,12 @@
 """What is checked of an ONNX graph before a node is converted: who defines a name, who reads it, in what order."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from graphlib import CycleError, TopologicalSorter
 from typing import Final
 
 from fastgru.errors import InvalidModelError
 from fastgru.importers.onnx.proto import GraphProto, ModelProto, NodeProto, label, main_domain
 from fastgru.importers.onnx.registry import lookup
+from fastgru.modules import late
 
 __all__ = ["MAX_DEPTH", "body_graphs", "in_order", "inputs_to_fix", "live_nodes", "outer_reads"]
 
@@ -69,9 +69,10 @@ def in_order(
     waits = [{makers[name] for name in names if name in makers} for names in reads]
     if all(max(before, default=-1) < i for i, before in enumerate(waits)):
         return nodes, False
+    graphlib = late("graphlib")
     try:
-        order = list(TopologicalSorter(dict(enumerate(waits))).static_order())
-    except CycleError as error:
+        order = list(graphlib.TopologicalSorter(dict(enumerate(waits))).static_order())
+    except graphlib.CycleError as error:
         circle = ", ".join(repr(label(nodes[i])) for i in sorted(set(error.args[1])))
         raise InvalidModelError(f"nodes that read each other in a cycle: {circle}") from None
     return [nodes[i] for i in order], True
