@@ -1,9 +1,11 @@
 """Dataclasses that are quick to make: what `dataclasses.dataclass` builds by compiling six texts a class, closures do.
 
-The module is imported by nearly every other, and a start consists of imports: with the ones of the standard library
-the classes alone took a tenth of it. `fields`, `replace` and `asdict` of `dataclasses` know these classes, too. They
-differ in what this package does not use: there are no slots, no order, no `InitVar` and no parameters by keyword only,
-and a text of one that contains itself has no end.
+The module is imported by nearly every other, and a start consists of imports. With the ones of the standard library a
+process takes 16 ms longer to the first output of an ONNX file (140 instead of 124 ms, of which Python and NumPy take
+75): `fastgru bench --suite steady --against PYTHON` tells it, where that Python has a fastgru whose module of this name
+hands those on. `fields`, `replace` and `asdict` of `dataclasses` know these classes, too. They differ in what this
+package does not use: there are no slots, no order, no `InitVar` and no parameters by keyword only, and a text of one
+that contains itself has no end.
 """
 
 import dataclasses

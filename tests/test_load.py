@@ -7,6 +7,7 @@ import os
 import re
 
 import pytest
+from users import alone
 
 import fastgru
 from fastgru.cli.charmodel import DATA
@@ -50,6 +51,20 @@ def test_the_collector_is_as_it_was_after_a_load(on: bool) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_what_the_first_load_leaves_counts_as_old_and_what_is_frozen_stays_so() -> None:
+    code = f"""
+        import gc
+        path, frozen = {str(DEMO)!r}, gc.get_freeze_count()
+        model = fastgru.load(path)
+        print(gc.isenabled(), gc.get_freeze_count() - frozen, gc.get_count()[0] < 2000)
+        gc.freeze()
+        frozen = gc.get_freeze_count()
+        fastgru.load(path)
+        print(gc.get_freeze_count() == frozen)
+    """
+    assert alone(code).split() == ["True", "0", "True", "True"]
+
+
 def test_a_child_forked_in_the_middle_of_a_load_has_its_collector() -> None:
     from fastgru.load import _collector_paused
 

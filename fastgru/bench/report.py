@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fastgru.bench.against import print_against
+from fastgru.bench.contender import NAME
 from fastgru.bench.result import Result, Row
 from fastgru.bench.rivals.other import OTHER
 from fastgru.bench.words import Cell, machine_line, table_of, threads_of, tiny_lines, versions_line
@@ -100,4 +101,7 @@ def steady_lines(steady: Mapping[str, Any]) -> Iterator[str]:
 def _cold(found: Mapping[str, Any]) -> str:
     parts = [f"{name} {time_of(seconds)}" for name, seconds in found["medians_s"].items()]
     parts += [f"{name}: {reason}" for name, reason in found["absent"].items()]
+    if "onnxruntime" in found["medians_s"]:
+        shares = (found[kind][NAME] / found[kind]["onnxruntime"] for kind in ("medians_s", "least_s"))
+        parts.append("{:.2f}x onnxruntime's time ({:.2f}x by the shortest of each)".format(*shares))
     return ", ".join(parts)
