@@ -85,7 +85,7 @@ class Served:
         """
         for steps in _TRIED:
             frames = self._zeros(steps)
-            group = Group(pool, tuple([a.shape for a in frames]), self._axes_of_inputs, 0, self.statistics)
+            group = Group(pool, tuple([a.shape for a in frames]), self.batch_axes, 0, self.statistics)
             try:
                 group.prepare(frames)
             except (ShapeError, InvalidModelError):
@@ -94,7 +94,7 @@ class Served:
         return None
 
     @property
-    def _axes_of_inputs(self) -> tuple[int, ...] | None:
+    def batch_axes(self) -> tuple[int, ...] | None:
         return None if self._axes is None else tuple([self._axes[field.name] for field in self.inputs])
 
     def _batch_axes(self) -> dict[str, int] | None:
@@ -130,7 +130,7 @@ class Served:
         self._time, steps = found, 1
         while steps < _LONGEST and group.cost.one_ns * 2 <= LONG_NS:
             frames = self._zeros(2 * steps)
-            group = Group(self._runs, tuple([a.shape for a in frames]), self._axes_of_inputs, 0, self.statistics)
+            group = Group(self._runs, tuple([a.shape for a in frames]), self.batch_axes, 0, self.statistics)
             group.prepare(frames)
             if group.cost.one_ns <= LONG_NS:
                 steps *= 2
@@ -172,7 +172,7 @@ class Served:
         return found
 
     def _new_group(self, shapes: tuple[tuple[int, ...], ...]) -> Group:
-        axes = self._axes_of_inputs
+        axes = self.batch_axes
         if axes is not None:
             rows = {shape[axis] for shape, axis in zip(shapes, axes, strict=True)}
             if len(rows) != 1 or (rows == {0} and self.is_stateful):

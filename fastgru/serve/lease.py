@@ -1,0 +1,191 @@
+"""The sequence that a connection has: how it is opened, what its client may have done to it, and how it ends.
+
+Answers are objects for JSON; `connection` says what they mean.
+"""
+
+from base64 import b64decode, b64encode
+from binascii import Error
+from collections.abc import Callable
+from secrets import token_hex
+from typing import Any, Final
+
+from fastgru.serve.errors import ServeError
+from fastgru.serve.fields import Field
+from fastgru.serve.layout import Layout
+from fastgru.serve.models import Served
+from fastgru.serve.sessions import Session, Sessions, check_id
+
+__all__ = ["Answer", "Lease", "bad"]
+
+_EVENTS: Final = {
+    "idle": ("evicted", "the sequence was ended: nobody has used it for too long, and its state is gone"),
+    "taken": ("taken", "another connection has taken the sequence, or begun it anew"),
+    "unloaded": ("unloaded", "the model is not served any more, and its sequences have ended"),
+}
+Answer = dict[str, Any]
+
+
+def bad(message: str, reason: str = "message") -> ServeError:
+    """A message that is none."""
+    return ServeError(400, message, reason=reason)
+
+
+class Lease:
+    """key: the API key of the client. most_ns: within which every frame is to be answered. lost: told when the server,
+    or another connection, takes the sequence away.
+
+    session: None where none is open, and for a model without a state. layout: of its frames, None before the first
+    `begin`. limit_ns: within which a frame is to be answered. why: the error of every frame, None if frames may come.
+    """
+
+    def __init__(self, served: Served, key: str | None, most_ns: int, lost: Callable[[Answer], None]) -> None:
+        self.served, self._key, self._most_ns, self._lost = served, key, most_ns, lost
+        self.session: Session | None = None
+        self.layout: Layout | None = None
+        self.limit_ns = most_ns
+        self.why: ServeError | None = None
+
+    def open(self, given: Answer) -> Answer | None:
+        """`begin`, after whose failure no frame may begin another sequence instead."""
+        try:
+            return self.begin(given)
+        except ServeError:
+            if self.session is None or self.session.ended:
+                self.why = _not_open()
+            raise
+
+    def begin(self, given: Answer) -> Answer | None:
+        """Open a sequence as `given` says; the answer, None while one that goes on has jobs on their way.
+
+        Raises `ServeError`: 400 for wrong fields and a sequence that is not there, 410 for one that was idle too long,
+        409 where this connection has one, 503 where there is no room.
+        """
+        if self.session is not None and not self.session.ended:
+            raise ServeError(409, f"sequence {self.session.id!r} is open here: finalize it first", reason="open")
+        keep, goes_on, limit = given.get("keep", False), given.get("continue", False), given.get("timeout", 0)
+        if type(keep) is not bool or type(goes_on) is not bool:
+            raise bad("keep and continue are true or false")
+        if type(limit) is not int or not 0 <= limit < 1 << 63:
+            raise bad(f"timeout is {limit!r:.80}, expected microseconds, 0 for those of the server")
+        layout, sessions = Layout(self.served, given.get("shapes")), self.served.sessions
+        name = check_id(given["sequence_id"]) if "sequence_id" in given else None
+        if sessions is None:
+            if name is not None or keep or goes_on:
+                raise bad(f"model {self.served.name!r} keeps no state, so that it has no sequences", "sequence_id")
+        elif goes_on:
+            if name is None:
+                raise bad("to continue a sequence takes its sequence_id", "sequence_id")
+            self.session = sessions.get(name, self._key)
+        else:
+            name = f"stream-{token_hex(8)}" if name is None else name
+            if (before := sessions.find(name, self._key)) is not None:
+                sessions.end(before, "it was begun anew")
+                if before.on_end is not None:
+                    before.on_end("taken")
+            self.session = sessions.begin(name, self._key)
+        self.layout, self.why = layout, None
+        self.limit_ns = min(self._most_ns, limit * 1_000 or self._most_ns)
+        if (session := self.session) is not None:
+            if session.on_end is not None:
+                session.on_end("taken")
+            session.keep, session.on_end = keep, self._on_end
+            if session.busy:
+                return None
+        return self._opened(goes_on)
+
+    def settled(self) -> Answer | None:
+        """The answer of `begin` that was None before. Raises `ServeError`, 410, where the sequence has ended since."""
+        return None if self._live.busy else self._opened(True)
+
+    def _opened(self, continued: bool) -> Answer:
+        answer: Answer = {"type": "opened"}
+        if self.session is not None:
+            self._sessions.keep_alive(self.session)
+            answer |= {"sequence_id": self.session.id, "step": self.session.step, "keep": self.session.keep}
+            answer["continued"] = continued
+        assert self.layout is not None
+        shapes = zip(self.served.inputs, self.layout.shapes, strict=True)
+        answer["inputs"] = [_field(field, shape) for field, shape in shapes]
+        answer["outputs"] = [_field(field, field.shape) for field in self.served.outputs]
+        return answer
+
+    @property
+    def _sessions(self) -> Sessions:
+        sessions = self.served.sessions
+        if sessions is None:
+            raise bad(f"model {self.served.name!r} keeps no state, so that it has no sequences", "sequence_id")
+        return sessions
+
+    @property
+    def _live(self) -> Session:
+        """The sequence. Raises `ServeError` where none is open."""
+        self._sessions  # noqa: B018 - raises for a model without a state
+        if self.why is not None:
+            raise self.why
+        if self.session is None:
+            raise _not_open()
+        if self.session.ended:
+            raise ServeError(410, f"sequence {self.session.id!r} has ended: {self.session.ended}", reason="ended")
+        return self.session
+
+    def reset(self, given: Answer) -> Answer:
+        """Raises `ServeError`, as the others do."""
+        self._sessions.reset(self._live)
+        return {"type": "reset", "step": 0}
+
+    def save(self, given: Answer) -> Answer:
+        """Raises `ServeError`, as the others do."""
+        session = self._live
+        state = b64encode(self._sessions.save(session)).decode()
+        return {"type": "saved", "step": session.step, "state": state}
+
+    def load(self, given: Answer) -> Answer:
+        """Raises `ServeError`, as the others do."""
+        session, state = self._live, given.get("state")
+        try:
+            if type(state) is not str:
+                raise ValueError
+            saved = b64decode(state, validate=True)
+        except (Error, ValueError):
+            raise bad("state is no text of base64", "state") from None
+        self._sessions.load(session, saved)
+        return {"type": "loaded", "step": session.step}
+
+    def keep_alive(self, given: Answer) -> Answer:
+        """Raises `ServeError`, as the others do."""
+        session = self._live
+        self._sessions.keep_alive(session)
+        return {"type": "alive", "step": session.step}
+
+    def finalize(self, given: Answer) -> Answer:
+        """Raises `ServeError`, as the others do."""
+        session = self._live
+        session.on_end = None
+        self._sessions.end(session, "its client has ended it")
+        self.session, self.why = None, _not_open()
+        return {"type": "finalized", "step": session.step}
+
+    def leave(self) -> None:
+        """The sequence ends, unless it is to outlive the connection."""
+        session, self.session = self.session, None
+        if session is not None:
+            session.on_end = None
+            if not session.keep and not session.ended:
+                self._sessions.end(session, "its connection has ended")
+        self.why = _not_open()
+
+    def _on_end(self, reason: str) -> None:
+        """The sequence is not this connection's any more."""
+        event, message = _EVENTS[reason]
+        session, self.session = self.session, None
+        self.why = ServeError(410, message, reason=event)
+        if session is not None:
+            self._lost({"type": "event", "event": event, "sequence_id": session.id, "message": message})
+
+
+def _not_open() -> ServeError:
+    return bad('no sequence is open on this connection: send {"type": "open"}', "not_open")
+
+
+def _field(field: Field, shape: tuple[int, ...] | None) -> Answer:
+    return {"name": field.name, "datatype": field.datatype, "shape": shape}

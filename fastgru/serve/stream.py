@@ -1,0 +1,119 @@
+"""The WebSocket `/v2/models/{model}/stream`: who may open one, and what becomes of all of them when the server ends.
+
+What a client says in the query of the URL (sequence_id, keep, continue, timeout, shapes) is an `open` before the first
+message, whose failure is an HTTP answer in place of the handshake, and whose success is not told. Without any of these,
+the client sends an `open`, or its first frame begins a sequence of its own. `connection` has the messages, `layout`
+what a binary one holds.
+
+The application may run under any ASGI server. Under ours, messages go past ASGI once the connection is there
+(`websocket.Handshake`).
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+from fastgru.serve.app import Identity, Receive, Scope, Send, SocketHandler
+from fastgru.serve.channel import EXTENSION, AsgiChannel
+from fastgru.serve.connection import Connection
+from fastgru.serve.errors import ServeError
+from fastgru.serve.models import Repository
+from fastgru.serve.scheduler import Scheduler
+from fastgru.serve.settings import Settings
+from fastgru.serve.text import read_json
+from fastgru.serve.v2.request import sequence_of
+
+__all__ = ["Streams"]
+
+_IN_URL: Final = frozenset(("continue", "keep", "sequence_id", "shapes", "timeout"))
+_TRUTHS: Final = {"true": True, "false": False}
+_WAIT_S: Final = 0.001
+
+
+class Streams:
+    """All of an application. Used by the thread of the event loop."""
+
+    def __init__(self, repository: Repository, scheduler: Scheduler, settings: Settings) -> None:
+        self._repository, self._scheduler, self._settings = repository, scheduler, settings
+        self._open: set[Connection] = set()
+        self._is_draining = False
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def sockets(self) -> dict[str, SocketHandler]:
+        """For `Application`."""
+        paths = "/v2/models/{model}/stream", "/v2/models/{model}/versions/{version}/stream"
+        return dict.fromkeys(paths, self._serve)
+
+    async def _serve(
+        self, scope: Scope, receive: Receive, send: Send, names: Mapping[str, str], identity: Identity
+    ) -> None:
+        """One connection, from its handshake to its end. Raises `ServeError` in place of the handshake."""
+        served = self._repository.get(names["model"], names.get("version"))
+        if self._is_draining:
+            raise ServeError(503, "the server is going down", reason="draining", retry_after_s=1.0)
+        connection = Connection(served, self._scheduler, self._settings, identity.key)
+        channel = connection.channel = AsgiChannel(connection, receive, send)
+        self._open.add(connection)
+        try:
+            if asked := _read_query(scope["query_string"], self._settings.max_json_depth):
+                await _begin(connection, asked, self._settings.deadline_seconds)
+            await receive()
+            await send({"type": "websocket.accept"})
+            ours = scope.get("extensions", {}).get(EXTENSION)
+            if ours is not None:
+                connection.channel = ours.take(connection, self._settings.max_message_bytes)
+                await connection.gone.wait()
+            else:
+                await channel.run(self._settings.max_message_bytes)
+        finally:
+            self._open.discard(connection)
+            connection.on_lost(1006)
+
+    async def drain(self, grace_s: float) -> None:
+        """Take no new connections, tell those that there are, and close them when half of the grace is over."""
+        self._is_draining = True
+        seconds = grace_s / 2
+        for connection in tuple(self._open):
+            connection.drain(seconds)
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        while self._open and loop.time() < until:
+            await asyncio.sleep(_WAIT_S)
+        for connection in tuple(self._open):
+            connection.channel.close(1001, "the server is going down")
+
+
+async def _begin(connection: Connection, asked: dict[str, Any], most_s: float) -> None:
+    """Open a sequence; one that goes on may have to wait for what is on its way."""
+    answer = connection.lease.begin(asked)
+    loop = asyncio.get_running_loop()
+    until = loop.time() + most_s
+    while answer is None:
+        if loop.time() > until:
+            raise ServeError(503, "the sequence has requests that are not answered yet", reason="busy")
+        await asyncio.sleep(_WAIT_S)
+        answer = connection.lease.settled()
+
+
+def _read_query(query: bytes, most_depth: int) -> dict[str, Any]:
+    """The fields of an `open`. Raises `ServeError`, 400."""
+    try:
+        pairs = parse_qsl(query.decode("ascii", "replace"), keep_blank_values=True, max_num_fields=16)
+    except ValueError:
+        raise ServeError(400, "the URL has more than 16 parameters", reason="request") from None
+    given: dict[str, Any] = {}
+    for name, text in pairs:
+        if name not in _IN_URL or name in given:
+            raise ServeError(
+                400, f"the URL has {name!r:.80}, expected each of {', '.join(sorted(_IN_URL))} once", reason="request"
+            )
+        if name == "sequence_id":
+            given[name] = sequence_of(text)
+        elif name == "shapes":
+            given[name] = read_json(text.encode(), what="shapes of the URL", most_depth=most_depth)
+        else:
+            given[name] = int(text) if text.isascii() and text.isdigit() and len(text) < 20 else _TRUTHS.get(text, text)
+    return given
