@@ -62,6 +62,7 @@ def _who(scope: Any) -> Identity:
 async def serving(models: dict[str, Any], **options: Any) -> AsyncIterator[Web]:
     """While the block runs, and then it ends as a server does."""
     web = Web(models, **options)
+    web.scheduler.start(web.repository)
     task = asyncio.create_task(web.server._serve([web.socket]))
     while not web.server.started:
         await asyncio.sleep(0.001)

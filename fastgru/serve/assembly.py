@@ -17,6 +17,7 @@ from fastgru.serve.models import Repository
 from fastgru.serve.origin import Cors
 from fastgru.serve.scheduler import Scheduler
 from fastgru.serve.settings import NAME, Settings, SettingsError, named_models
+from fastgru.serve.stream import Streams
 from fastgru.serve.v2.routes import Protocol
 from fastgru.simd.target import TARGET
 
@@ -42,11 +43,12 @@ class Assembly:
         self.gate, guard = Gate(settings), Guard(settings)
         self.repository = Repository(_named(models, settings), settings)
         self.scheduler = Scheduler(max_bytes=settings.max_in_flight_bytes)
+        self.streams = Streams(self.repository, self.scheduler, settings)
         protocol = Protocol(self.repository, self.scheduler, settings, lambda: self.is_ready)
         self._metrics = Metrics(self.repository, self.scheduler, self.gate)
         app = Application(
             protocol.routes() | {"GET /metrics": self._show_metrics},
-            {},
+            self.streams.sockets(),
             authorize=guard,
             body_limit=settings.max_body_bytes,
             lifespan=self._live,
@@ -70,11 +72,13 @@ class Assembly:
     async def drain(self, grace_s: float) -> None:
         """Take no new requests, and answer those that there are, at most for so long."""
         self.is_ready = False
-        await self.scheduler.drain(grace_s)
+        await self.streams.drain(grace_s / 2)
+        await self.scheduler.drain(grace_s / 2)
 
     def run(self, started: Callable[[Any], None] | None = None) -> None:
         """Serve until SIGTERM or SIGINT. started: called with the `Server` when the first request can come."""
         from fastgru.serve.server import Server
+        from fastgru.serve.websocket import Handshake
 
         def begun(server: Server) -> None:
             event("start", f"serving {self._described()} at {', '.join(server.urls)}", urls=server.urls)
@@ -82,7 +86,7 @@ class Assembly:
                 started(server)
 
         sys.setswitchinterval(_SWITCH_S)
-        Server(self.app, self.settings, gate=self.gate, drain=self.drain).run(begun)
+        Server(self.app, self.settings, websocket=Handshake, gate=self.gate, drain=self.drain).run(begun)
         event("stop", "the server has ended")
 
     def _described(self) -> str:

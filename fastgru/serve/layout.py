@@ -93,7 +93,7 @@ class Layout:
         regions, offset = [], 0
         for field, shape in zip(self._served.inputs, shapes, strict=True):
             shape = tuple([steps if n < 0 else n for n in shape])
-            regions.append(Region(shape, field.dtype, offset))
+            regions.append(Region(field, shape, offset))
             offset += prod(shape) * field.dtype.itemsize
         return tuple(regions)
 

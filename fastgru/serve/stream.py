@@ -73,13 +73,12 @@ class Streams:
             connection.on_lost(1006)
 
     async def drain(self, grace_s: float) -> None:
-        """Take no new connections, tell those that there are, and close them when half of the grace is over."""
+        """Take no new connections, tell those that there are, and close them when the grace is over."""
         self._is_draining = True
-        seconds = grace_s / 2
         for connection in tuple(self._open):
-            connection.drain(seconds)
+            connection.drain(grace_s)
         loop = asyncio.get_running_loop()
-        until = loop.time() + seconds
+        until = loop.time() + grace_s
         while self._open and loop.time() < until:
             await asyncio.sleep(_WAIT_S)
         for connection in tuple(self._open):

@@ -9,6 +9,7 @@ No extension is negotiated, so there is no compression: what a client sends is n
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from struct import Struct
 from typing import Any, Final, cast
@@ -32,6 +33,7 @@ _NO_CODE: Final = 1005
 _LOST: Final = 1006
 _U16, _U64 = Struct(">H"), Struct(">Q")
 _SHORT, _LONG = Struct(">BBH"), Struct(">BBQ")
+_log = logging.getLogger("fastgru.serve")
 
 
 def close_payload(code: int, reason: str) -> bytes:
@@ -98,6 +100,13 @@ class WebSocket(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Deliver the messages that are complete now."""
+        try:
+            self._read(data)
+        except Exception:
+            _log.exception("a message of a WebSocket could not be taken")
+            self.close(1011, "the server has failed")
+
+    def _read(self, data: bytes) -> None:
         self._alive = True
         if self._buffer or not self._reading:
             self._buffer += data

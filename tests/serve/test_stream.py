@@ -219,7 +219,6 @@ def test_a_state_goes_out_and_comes_back() -> None:
 
 def test_an_idle_sequence_ends_and_its_client_hears_it() -> None:
     async def work(web: Web) -> None:
-        web.scheduler.watch(web.repository)
         async with web.connect("?sequence_id=7") as idle, web.connect() as alive:
             await push(idle, 1)
             await push(alive, 1)
@@ -412,7 +411,7 @@ def test_a_server_that_goes_down_says_so_and_closes_with_1001(direct: bool) -> N
     async def work(web: Web) -> None:
         async with web.connect() as client:
             await push(client, 1)
-            task = asyncio.create_task(web.streams.drain(1.0))
+            task = asyncio.create_task(web.streams.drain(0.5))
             event = await text(client)
             assert (event["type"], event["event"]) == ("event", "draining")
             assert await push(client, 2) == expected(1, 2)
