@@ -4,6 +4,8 @@ What is one push each goes first come, first served, several of one group at onc
 with it, part by part, and one whose deadline comes near goes first: neither holds the other up for longer than a part.
 """
 
+import os
+import sys
 import threading
 from asyncio import AbstractEventLoop
 from collections import deque
@@ -17,6 +19,7 @@ from fastgru.serve.jobs import Job, answer_each, answer_in_parts, failure
 
 __all__ = ["Compute"]
 
+_NICE: Final = 10  # of 19; with less, an answer of the loop waits for the scheduler of the system for milliseconds
 _HURRY: Final = 1.25  # a sequence whose deadline is nearer than this, of what is left of it, goes first
 
 
@@ -40,6 +43,7 @@ class Compute:
         self._parts: Iterator[None] | None = None  # of the first of `_cut`
         self._cut_began_ns = self._cut_took_ns = 0
         self._cut_is_next = False
+        self._ended_ns = 0  # when the last push did; 0 where the thread has been idle since
 
     def submit(self, job: Job) -> None:
         """Have it run."""
@@ -79,7 +83,9 @@ class Compute:
             self._thread = None
 
     def _work(self) -> None:
+        _yield_to_others()
         while self._wake.get():
+            self._ended_ns = 0
             while self._whole or self._cut:
                 if self._cut and (self._cut_is_next or not self._whole or self._hurries()):
                     self._cut_is_next = False
@@ -108,12 +114,16 @@ class Compute:
                 group.prepare(first.frames)
             except Exception as error:
                 first.error, live = failure(error), []
+            self._ended_ns = 0
         if len(live) < len(jobs):
             self._say([job for job in jobs if job not in live], began, 0)
         if live:
             began = monotonic_ns()
             answer_each(group, live)
-            self._say(live, began, monotonic_ns() - began)
+            ended = monotonic_ns()
+            # What lies between two pushes of a busy thread is part of what they cost.
+            self._say(live, began, ended - (self._ended_ns or began))
+            self._ended_ns = ended
 
     def _go_on(self) -> None:
         """One part of the first sequence."""
@@ -130,8 +140,8 @@ class Compute:
                 over = next(self._parts, self) is self
         except Exception as error:
             job.error, over = failure(error), True
-        took = monotonic_ns() - now
-        self._cut_took_ns += took
+        self._ended_ns = monotonic_ns()
+        self._cut_took_ns += self._ended_ns - now
         job.cost_ns = max(part_ns, job.cost_ns - part_ns)
         if over:
             self._cut.popleft()
@@ -143,3 +153,10 @@ class Compute:
             self.loop.call_soon_threadsafe(self._finished, jobs, began_ns, took_ns)
         except RuntimeError:  # the loop has been closed
             pass
+
+
+def _yield_to_others() -> None:
+    """Have this thread give way to that of the event loop where both want one core; Linux has priorities of threads."""
+    if sys.platform == "linux":
+        thread = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + _NICE)

@@ -14,13 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastgru import GRU, Gate, Linear, Model, Sequential
+from fastgru import GRU, Gate, Linear, Model, Sequential, serve
+from fastgru.serve.settings import SettingsError
 
 for extra in ("uvicorn", "httptools", "orjson"):
     pytest.importorskip(extra, reason="not installed: the extra `serve`")
-
-from fastgru import serve
-from fastgru.serve.settings import SettingsError
 
 
 def normal(*shape: int, seed: int = 0) -> np.ndarray:
