@@ -74,7 +74,7 @@ def big() -> tuple[Graph, dict[str, np.ndarray], dict[str, np.ndarray]]:
     """A network that is worth a team, an input, and what one thread gives."""
     rng = np.random.default_rng(0)
     graph = network(GRUSpec(256, 256), rng, lengths=False, mask=False, h0=False)
-    inputs = frames(graph, rng, 400, 4)
+    inputs = frames(graph, rng, 100, 4)
     return graph, inputs, Executable(graph).run(inputs)
 
 
