@@ -5,6 +5,7 @@ there, for those who read the page as it is. In the docstrings of the API's page
 `name: what it is` becomes a list.
 """
 
+import ast
 import importlib
 import re
 import tomllib
@@ -158,6 +159,56 @@ def floors() -> str:
     return _table(("", ""), rows)
 
 
+def serve_options() -> str:
+    """Every option of the server, from the fields of its settings."""
+    from dataclasses import fields
+
+    from fastgru.serve.settings import Settings
+
+    rows = []
+    for field in fields(Settings):
+        option = "MODEL..." if field.name == "models" else "--" + field.name.replace("_", "-")
+        rows.append((f"`{option}`", _default(field.default, field.metadata["unit"]), field.metadata["doc"]))
+    return _table(("option", "default", ""), rows)
+
+
+def _default(value: Any, unit: str) -> str:
+    if value is None or value is False or value == ():
+        return ""
+    if unit == "bytes":
+        power = max(p for p in range(4) if value % 1024**p == 0)
+        return f"{value // 1024**power:,} {('bytes', 'KiB', 'MiB', 'GiB')[power]}"
+    number = f"{value:,g}" if isinstance(value, float) else str(value)
+    return f"{number} {unit}".strip()
+
+
+def serve_errors() -> str:
+    """The statuses with which the server refuses, and the reasons that each has, from the places that do so."""
+    folder = Path(__file__).resolve().parents[1] / "fastgru" / "serve"
+    found: dict[int, set[str]] = {}
+    for path in sorted(folder.rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+            name, given = getattr(call.func, "id", ""), [*call.args, None, None, None]
+            if name in ("ServeError", "refusal"):
+                status, _, reason = given[:3]
+                reason = next((word.value for word in call.keywords if word.arg == "reason"), reason)
+            elif name in ("bad", "_bad"):
+                status, reason = ast.Constant(400), given[1] or ast.Constant("request" if name == "bad" else "message")
+            else:
+                continue
+            for value in _constants(status):
+                found.setdefault(value, set()).update(_constants(reason))
+    return _table(("status", "reasons"), [(str(status), _named(sorted(found[status]))) for status in sorted(found)])
+
+
+def _constants(node: ast.expr | None) -> list[Any]:
+    """The values of a constant, or of both sides of a choice between two."""
+    if isinstance(node, ast.IfExp):
+        return [*_constants(node.body), *_constants(node.orelse)]
+    return [node.value] if isinstance(node, ast.Constant) else []
+
+
 TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "architecture-types": architecture_types,
     "floors": floors,
@@ -169,6 +220,8 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "onnx-operators": onnx_operators,
     "onnx-of-optimisers": onnx_of_optimisers,
     "onnx-refused": onnx_refused,
+    "serve-errors": serve_errors,
+    "serve-options": serve_options,
 }
 
 

@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "pages").glob("*.md"))]
 
 _FENCE = re.compile(
-    r"(?:^<!-- (?:needs: (?P<needs>.+)|(?P<guide>check|file: .+)) -->\n\n?)?"
+    r"(?:^<!-- (?:needs: (?P<needs>[^\n]+)|(?P<guide>check|file: [^\n]+|server(?:: [^\n]+)?)) -->\n\n?)?"
     r"^(?P<indent> *)```(?P<kind>\w*)\n(?P<body>.*?)^(?P=indent)```$",
     re.MULTILINE | re.DOTALL,
 )
@@ -49,7 +49,7 @@ class Block:
 
 
 def blocks(text: str) -> list[Block]:
-    """Every fenced block, in order, but for those that tests/test_guide.py follows."""
+    """Every fenced block, in order, but for those that tests/test_guide.py follows, or that need a server."""
     return [
         Block(match["kind"], match["body"], text.count("\n", 0, match.start("body")) + 1, _needs(match))
         for match in _FENCE.finditer(text)
@@ -119,10 +119,10 @@ def updated(text: str, folder: Path) -> str:
     names: dict[str, object] = {"__name__": "page"}
 
     def replace(match: re.Match[str]) -> str:
-        if match["kind"] == "yaml":
-            write_file(match["body"], folder)
         if match["guide"]:
             return match[0]
+        if match["kind"] == "yaml":
+            write_file(match["body"], folder)
         if match["kind"] == "python" and all(importlib.util.find_spec(name) for name in _needs(match)):
             with contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()):
                 exec(textwrap.dedent(match["body"]), names)

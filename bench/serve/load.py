@@ -9,6 +9,7 @@ time of the client is part of what comes out.
 from __future__ import annotations
 
 import ctypes
+import re
 import select
 import socket
 import time
@@ -20,13 +21,14 @@ from typing import Any
 
 import numpy as np
 
-from bench.serve.wire import Wire
+from bench.serve.wire import UNASKED, Wire
 
 __all__ = ["Connection", "Load", "Outcome", "periodic", "poisson"]
 
 Array = np.ndarray[Any, Any]
 
 LATE_NS = 10_000_000
+_REASON = re.compile(rb'"reason": *"(\w+)"')
 _PR_SET_TIMERSLACK = 29
 
 
@@ -43,6 +45,7 @@ class Outcome:
     lost: int = 0
     skipped: int = 0
     statuses: Counter[int] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
     latencies: Array = field(default_factory=lambda: np.zeros(0, np.int64))
     refusals: Array = field(default_factory=lambda: np.zeros(0, np.int64))
     behind: Array = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -60,7 +63,8 @@ class Outcome:
     def line(self) -> str:
         behind = np.percentile(self.behind, 99) / 1e3 if len(self.behind) else 0
         return (
-            f"{self.sent} sent in {self.seconds:.1f} s, statuses {dict(self.statuses)}, lost {self.lost}, skipped "
+            f"{self.sent} sent in {self.seconds:.1f} s, statuses {dict(self.statuses)} {dict(self.reasons)}, "
+            f"lost {self.lost}, skipped "
             f"{self.skipped}; p50 {self.us(50):.0f} us, p99 {self.us(99):.0f}, p99.9 {self.us(99.9):.0f}, most "
             f"{self.us(100):.0f}; sent late by p99 {behind:.0f} us; "
             f"CPU of the client {100 * self.client_cpu_s / max(self.seconds, 1e-9):.0f} %"
@@ -269,7 +273,7 @@ class _Counts:
     def take(self, connection: Connection, answer: tuple[int, bytes, int], now: int) -> None:
         status, body, _ = answer
         self.out.statuses[status] += 1
-        if not connection.waiting:  # a message that nobody asked for
+        if status == UNASKED or not connection.waiting:
             return
         due = connection.waiting.popleft()
         if status == 200:
@@ -277,6 +281,8 @@ class _Counts:
             connection.digest = zlib.crc32(connection.wire.tensor(body), connection.digest)
         else:
             self.refusals.append(now - due)
+            if found := _REASON.search(body):
+                self.out.reasons[found[1].decode()] += 1
             connection.refused.append(connection.answers)
             if len(connection.refused) > connection.answers:  # the session has not begun
                 connection.begun = False

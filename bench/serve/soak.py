@@ -28,7 +28,7 @@ def soak(setting: Setting, sessions: int | None = None) -> None:
     Memory is compared from a tenth of the way on, once every buffer and every table has been as large as it gets.
     """
     sessions = sessions or (10_000 if setting.full else 1_000)
-    pause = 600 / 200 if setting.full else 0.0
+    pause = 600 * WAVE / 10_000 if setting.full else 0.0
     model, frames = save_gru(setting.folder / "gru.safetensors"), frames_of()
     loaded, wrong, replayed, waves = fastgru.load(model), 0, 0, max(4, sessions // WAVE)
     with setting.server(model, "--idle-seconds", "5") as server, on_core(setting.client_core):

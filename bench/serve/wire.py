@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["PROTOCOLS", "Answer", "Echo", "Http", "Json", "Raw", "WebSocket", "Wire"]
+__all__ = ["PROTOCOLS", "UNASKED", "Answer", "Echo", "Http", "Json", "Raw", "WebSocket", "Wire"]
 
 Array = np.ndarray[Any, Any]
-# Status (an HTTP status, or 0 for a text frame of a WebSocket), the body, and how many bytes the answer takes.
+# The status, as HTTP has them or UNASKED, the body, and how many bytes the answer takes.
 Answer = tuple[int, bytes, int]
+UNASKED = 0  # what a server says that answers no frame
 
 DATATYPES = {"float32": "FP32", "float64": "FP64", "int32": "INT32", "int64": "INT64", "uint8": "UINT8"}
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
@@ -190,7 +191,11 @@ class WebSocket(Wire):
             size, begin = int.from_bytes(data[2:10], "big"), 10
         if len(data) < begin + size:
             return None
-        return (200 if data[0] & 15 == 2 else 0), data[begin : begin + size], begin + size
+        body, opcode = data[begin : begin + size], data[0] & 15
+        status = 200 if opcode == 2 else UNASKED
+        if opcode == 1 and (said := json.loads(body)).get("type") == "error":
+            status = said["status"]
+        return status, body, begin + size
 
 
 PROTOCOLS = {"binary": Http, "json": Json, "websocket": WebSocket}
