@@ -327,7 +327,13 @@ class Handshake(WebSocketsSansIOProtocol):  # type: ignore[misc]
         await super().run_asgi()
 
     async def send(self, message: Any) -> None:
-        """As uvicorn's, which takes an HTTP answer in place of the handshake for none, and would log that."""
+        """As uvicorn's, which takes an HTTP answer in place of the handshake for none, and would log that.
+
+        A client that has gone meanwhile is no fault: it is told nothing, and the receiver that it is lost.
+        """
+        if self.disconnected or self.transport.is_closing():
+            self.handshake_complete = True
+            return
         await super().send(message)
         if message["type"] == "websocket.http.response.body":
             self.handshake_complete = True
@@ -345,6 +351,8 @@ class Handshake(WebSocketsSansIOProtocol):  # type: ignore[misc]
         )
         self.connections.add(cast(Any, socket))
         self.transport.set_protocol(socket)
+        if self.disconnected:
+            self.loop.call_soon(socket.connection_lost, None)
         if self._early:
             self.loop.call_soon(socket.data_received, self._early)
         return socket

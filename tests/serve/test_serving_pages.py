@@ -173,7 +173,6 @@ def test_the_page_has_every_endpoint_and_no_other() -> None:
 
 def test_the_page_has_every_parameter_member_and_message() -> None:
     from fastgru.serve.connection import _FIELDS
-
     from fastgru.serve.v2 import request
 
     text = (ROOT / "docs" / "pages" / "protocol.md").read_text(encoding="utf-8")
