@@ -7,10 +7,10 @@ line in the log that says everything: no traceback leaves the process.
 
 import logging
 import math
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import lru_cache
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, NoReturn, TypeVar
 from urllib.parse import quote, unquote
 
 from fastgru.serve.errors import ServeError
@@ -80,17 +80,20 @@ class Request:
             raise ServeError(
                 415, f"a body in the coding {coding!r:.40} is not taken: send it as it is", reason="coding"
             )
+        whole = b""
         parts: list[bytes] = []
         size, more = 0, True
         while more:
             message = await self.receive()
             if message["type"] == "http.disconnect":
                 raise ServeError(499, "the client has gone", reason="gone")
-            parts.append(message.get("body", b""))
-            size, more = size + len(parts[-1]), message.get("more_body", False)
+            whole, more = message.get("body", b""), message.get("more_body", False)
+            size += len(whole)
             if size > self._limit:
                 raise ServeError(413, f"a body of more than {self._limit} bytes is not taken", reason="body")
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+            if more or parts:
+                parts.append(whole)
+        return b"".join(parts) if parts else whole
 
 
 Handler = Callable[[Request], Awaitable[Answer]]
@@ -128,7 +131,10 @@ class Application:
         kind = scope["type"]
         if kind == "http":
             try:
-                status, headers, body = await self._answer(scope, receive)
+                identity = self._authorize(scope)
+                methods, names = self._find(_path(scope))
+                handler = methods.get(scope["method"]) or _refuse_method(scope["method"], methods)
+                status, headers, body = await handler(Request(scope, receive, names, identity, self._limit))
             except ServeError as error:
                 self._refused(error.reason)
                 status, headers, body = _error_answer(error)
@@ -142,17 +148,6 @@ class Application:
             await self._socket(scope, receive, send)
         elif kind == "lifespan":
             await self._live(receive, send)
-
-    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
-        identity = self._authorize(scope)
-        methods, names = self._find(_path(scope))
-        handler = methods.get(scope["method"])
-        if handler is None:
-            self._refused("method")
-            allowed = ", ".join(methods)
-            error = ServeError(405, f"{scope['method']!r:.40} is not for this path, {allowed} is", reason="method")
-            return _error_answer(error, (b"allow", allowed.encode()))
-        return await handler(Request(scope, receive, names, identity, self._limit))
 
     async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -186,6 +181,18 @@ def json_answer(value: Any, status: int = 200, *more: tuple[bytes, bytes]) -> An
     return Answer(status, [_JSON, (b"content-length", b"%d" % len(body)), *more], body)
 
 
+class _MethodError(ServeError):
+    """allowed: the methods that there are for the path."""
+
+    def __init__(self, method: str, allowed: Iterable[str]) -> None:
+        self.allowed = ", ".join(allowed)
+        super().__init__(405, f"{method!r:.40} is not for this path, {self.allowed} is", reason="method")
+
+
+def _refuse_method(method: str, allowed: Iterable[str]) -> NoReturn:
+    raise _MethodError(method, allowed)
+
+
 def _error_answer(error: ServeError, *more: tuple[bytes, bytes]) -> Answer:
     """Triton's member "error", and the fixed word; when to come again where that helps."""
     value: dict[str, Any] = {"error": error.message, "reason": error.reason}
@@ -194,6 +201,8 @@ def _error_answer(error: ServeError, *more: tuple[bytes, bytes]) -> Answer:
         more += ((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after_s))),)
     if error.status in (413, 415):  # the rest of the body is not read
         more += ((b"connection", b"close"),)
+    if isinstance(error, _MethodError):
+        more += ((b"allow", error.allowed.encode()),)
     if error.status == 401:
         more += ((b"www-authenticate", b"Bearer"),)
     return json_answer(value, error.status, *more)

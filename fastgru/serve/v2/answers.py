@@ -8,7 +8,7 @@ import numpy as np
 import orjson
 
 from fastgru.graph import Array
-from fastgru.serve.app import Answer
+from fastgru.serve.app import Answer, Headers
 from fastgru.serve.models import Served
 from fastgru.serve.text import write_json
 
@@ -28,14 +28,18 @@ class Answers:
 
     def __init__(self, served: Served) -> None:
         self._served = served
-        self._pieces = lru_cache(_HEADS)(self._make_pieces)
+        self._heads = lru_cache(_HEADS)(self._head)
 
     def write(self, request_id: str, wanted: Outputs, arrays: tuple[Array, ...]) -> Answer:
         """Of the outputs that are wanted, from all of the model's. request_id: "" for none.
 
         JSON has no NaN and no infinity: they are null, and the parameter `non_finite` tells how many there are.
         """
-        pieces = self._pieces(wanted, tuple([arrays[i].shape for i, _ in wanted]))
+        pieces, headers = self._heads(wanted, tuple([arrays[i].shape for i, _ in wanted]))
+        if headers and not request_id:  # all of it is bytes, as many as ever
+            if len(wanted) == 1:
+                return Answer(200, headers, pieces[0] + arrays[wanted[0][0]].tobytes())
+            return Answer(200, headers, b"".join((pieces[0], *[arrays[i].tobytes() for i, _ in wanted])))
         texts = [pieces[0]]
         if request_id:
             texts = [b'{"id":', write_json(request_id), b",", pieces[0][1:]]
@@ -55,16 +59,21 @@ class Answers:
             return Answer(200, [_JSON, (b"content-length", b"%d" % len(body))], body)
         size = sum(map(len, texts))
         body = b"".join((*texts, *following))
-        length = (b"inference-header-content-length", b"%d" % size)
-        return Answer(200, [_BYTES, length, (b"content-length", b"%d" % len(body))], body)
+        return Answer(200, _lengths(size, len(body)), body)
 
-    def _make_pieces(self, wanted: Outputs, shapes: tuple[tuple[int, ...], ...]) -> list[bytes]:
-        """The JSON object, split where lists of values belong."""
-        served, outputs = self._served, []
+    def _head(self, wanted: Outputs, shapes: tuple[tuple[int, ...], ...]) -> tuple[list[bytes], Headers]:
+        """The JSON object, split where lists of values belong; and the headers, where there are no lists."""
+        served, outputs, total = self._served, [], 0
         for (i, binary), shape in zip(wanted, shapes, strict=True):
             field = served.outputs[i]
             size = prod(shape) * field.dtype.itemsize
+            total += size
             values = {"parameters": {"binary_data_size": size}} if binary else {"data": orjson.Fragment(_HERE)}
             outputs.append({"name": field.name, "datatype": field.datatype, "shape": shape, **values})
         text = write_json({"model_name": served.name, "model_version": served.version, "outputs": outputs})
-        return text.split(_HERE)
+        pieces = text.split(_HERE)
+        return pieces, _lengths(len(text), len(text) + total) if len(pieces) == 1 else []
+
+
+def _lengths(text: int, body: int) -> Headers:
+    return [_BYTES, (b"inference-header-content-length", b"%d" % text), (b"content-length", b"%d" % body)]

@@ -111,7 +111,7 @@ def take(regions: Sequence[Region], body: bytes, start: int, data: list[Any] | N
             arrays.append(_array(stood if data is None else data, shape, field))
             continue
         at = start + offset
-        array = np.ndarray(shape, dtype, body, at) if prod(shape) else np.empty(shape, dtype)
+        array = np.empty(shape, dtype) if 0 in shape else np.ndarray(shape, dtype, body, at)
         if at % dtype.itemsize:
             array = array.copy()
         if dtype.kind == "b" and (array.view(np.uint8) > 1).any():

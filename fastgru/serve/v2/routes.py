@@ -80,12 +80,12 @@ class Protocol:
 
         return handle
 
-    async def _infer(self, request: Request) -> Answer:
+    def _infer(self, request: Request) -> Awaitable[Answer]:
         served = self._served(request)
         inference = self._inferences.get(served.name)
         if inference is None or inference.served is not served:
             inference = self._inferences[served.name] = Inference(served, self._scheduler, self._settings)
-        return await inference.answer(request)
+        return inference.answer(request)
 
     async def _ready(self, request: Request) -> Answer:
         ready = self._is_ready()
