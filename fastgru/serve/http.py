@@ -19,13 +19,12 @@ from uvicorn.server import ServerState
 
 from fastgru.serve.exchange import Exchange, refusal
 from fastgru.serve.gate import Gate
+from fastgru.serve.head import METHODS, Fault, fault_of, large_body, large_head, malformed, size_of
 
 __all__ = ["HttpProtocol"]
 
-_METHODS: Final = {name.encode(): name for name in ("GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH")}
 _LINGER_SECONDS: Final = 2.0
-# Headers that most requests have not, and that this protocol looks at.
-_RARE: Final = (b"transfer-encoding", b"content-encoding", b"expect")
+_MOST_WAITING: Final = 64  # requests of a connection that came before the answer to another
 _RETRY: Final = b"retry-after: 1\r\n"
 _PLAIN: Final = str.maketrans({'"': "'", "\\": "/"})
 
@@ -61,7 +60,7 @@ class HttpProtocol(asyncio.Protocol):
         self._waiting: deque[Exchange] = deque()  # requests that came before that answer
         self._arriving: Exchange | None = None  # whose body is coming
         self._farewell = b""  # what is refused, after the answers to what came before
-        self._refusal: tuple[int, str, str, bytes] | None = None
+        self._fault: Fault | None = None
         self._is_between = True  # no request has begun
         self._in_head = self._has_entered = self._is_draining = False
         self._head_bytes = 0  # of a head that comes in several parts
@@ -93,7 +92,7 @@ class HttpProtocol(asyncio.Protocol):
             self._parser = httptools.HttpRequestParser(self)
         else:
             most = self.gate.settings.max_connections_per_address
-            self._refuse(503, f"this address has {most} connections already", "connections", _RETRY)
+            self._refuse(Fault(503, f"this address has {most} connections already", "connections", _RETRY))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """There is no transport any more: whoever works for this client is told."""
@@ -122,19 +121,19 @@ class HttpProtocol(asyncio.Protocol):
         elif self._in_head:
             self._head_bytes += len(data)
         try:
-            if self._refusal is None:
+            if self._fault is None:
                 self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             self._upgrade(data[upgrade.args[0] :])
             return
         except httptools.HttpParserError as error:
-            if self._refusal is None:
+            if self._fault is None:
                 text = str(error).translate(_PLAIN).encode("ascii", "replace").decode()
-                self._refusal = 400, f"this is not HTTP: {text:.100}", "malformed", b""
-        if self._in_head and self._head_bytes > self.gate.settings.max_header_bytes and self._refusal is None:
-            self._refusal = self._large_head()
-        if self._refusal is not None:
-            self._refuse(*self._refusal)
+                self._fault = malformed(f"this is not HTTP: {text:.100}")
+        if self._in_head and self._head_bytes > self.gate.settings.max_header_bytes and self._fault is None:
+            self._fault = large_head(self.gate.settings)
+        if self._fault is not None:
+            self._refuse(self._fault)
         self._start()
 
     def _begin(self, data: bytes) -> None:
@@ -143,8 +142,10 @@ class HttpProtocol(asyncio.Protocol):
         self._in_head, self._is_between = True, False
         # 0: the head is within the limit, as far as its end, and needs no count.
         self._head_bytes = len(data) if data.find(b"\r\n\r\n", 0, settings.max_header_bytes) < 0 else 0
+        if self._head_bytes > settings.max_header_bytes:
+            self._fault = large_head(settings)
         if not 65 <= data[0] <= 90:
-            self._refusal = 400, "a request begins with its method, in capital letters", "malformed", b""
+            self._fault = malformed("a request begins with its method, in capital letters")
         if self._exchange is None:
             self.since, self.limit = self.gate.now, settings.deadline_seconds
 
@@ -168,36 +169,30 @@ class HttpProtocol(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header, whole."""
         if not self._in_head:
-            self._refuse_later(400, "headers behind the body are not taken", "malformed")
+            self._end_parsing(malformed("headers behind the body are not taken"))
         self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """The head is here: refuse it, or let an exchange begin."""
         parser, headers = self._parser, self._headers
         self._in_head = False
-        method, version = _METHODS.get(parser.get_method()), parser.get_http_version()
-        path, _, query = self._url.partition(b"?")
-        self._check_sizes()
-        if method is None or path[:1] != b"/" or b"#" in self._url or version not in ("1.1", "1.0"):
-            self._refuse_later(
-                400, "a method, a path that begins with a slash, and HTTP 1.1 were expected", "malformed"
-            )
-        names = dict(headers)
-        if b"host" not in names or (len(names) < len(headers) and [name for name, _ in headers].count(b"host") != 1):
-            self._refuse_later(400, "one Host was expected", "malformed")
-        length = names.get(b"content-length")
-        if length is not None and int(length) > self.gate.settings.max_body_bytes:
-            self._large_body()
-        if not names.keys().isdisjoint(_RARE):
-            self._check_rare(names, version)
+        method, version, url, names = parser.get_method(), parser.get_http_version(), self._url, dict(headers)
+        fault = fault_of(method, version, url, headers, names, self.gate.settings)
+        if fault is None and self._head_bytes and size_of(url, headers) > self.gate.settings.max_header_bytes:
+            fault = large_head(self.gate.settings)
+        if fault is None and len(self._waiting) >= _MOST_WAITING:
+            fault = Fault(503, f"{_MOST_WAITING} requests wait for their answers here", "pipeline", _RETRY)
+        if fault is not None:
+            self._end_parsing(fault)
         keep_alive = parser.should_keep_alive()
         if parser.should_upgrade():
-            if self._is_upgraded(names):
+            if self._is_upgraded(method, names):
                 return
             keep_alive = False
+        path, _, query = url.partition(b"?")
         text = path.decode("ascii")
         scope = self._fixed | {
-            "method": method,
+            "method": METHODS[method],
             "http_version": version,
             "path": unquote(text) if "%" in text else text,
             "raw_path": path,
@@ -219,9 +214,9 @@ class HttpProtocol(asyncio.Protocol):
             return
         exchange.feed(data)
         if exchange.size > gate.settings.max_body_bytes:
-            self._large_body()
+            self._end_parsing(large_body(gate.settings))
         if gate.in_flight > gate.settings.max_in_flight_bytes:
-            self._refuse_later(503, "too much is on its way here already", "in_flight", _RETRY)
+            self._end_parsing(Fault(503, "too much is on its way here already", "in_flight", _RETRY))
 
     def on_message_complete(self) -> None:
         """A request is whole."""
@@ -233,50 +228,20 @@ class HttpProtocol(asyncio.Protocol):
                 if exchange.finished:
                     self._next()
 
-    # What is refused.
-
-    def _check_sizes(self) -> None:
-        most, headers = self.gate.settings.max_header_bytes, self._headers
-        if len(headers) > self.gate.settings.max_headers or (
-            self._head_bytes and len(self._url) + sum([len(name) + len(value) + 4 for name, value in headers]) > most
-        ):
-            self._refusal = self._large_head()
-            raise _RefusedError
-
-    def _check_rare(self, names: Mapping[bytes, bytes], version: str) -> None:
-        coding = names.get(b"transfer-encoding", b"chunked").lower().rstrip()
-        if names.get(b"content-encoding", b"identity").lower().rstrip() != b"identity":
-            self._refuse_later(415, "a compressed body is not taken: send it as it is", "coding")
-        if coding != b"chunked" or (version == "1.0" and b"transfer-encoding" in names):
-            self._refuse_later(400, "no transfer encoding is taken but chunked, of HTTP 1.1", "malformed")
-        if names.get(b"expect", b"100-continue").lower().rstrip() != b"100-continue":
-            self._refuse_later(417, "nothing can be expected but 100-continue", "malformed")
-
-    def _is_upgraded(self, names: Mapping[bytes, bytes]) -> bool:
+    def _is_upgraded(self, method: bytes, names: Mapping[bytes, bytes]) -> bool:
         """Whether the connection becomes a WebSocket; any other upgrade is not done, and the request answered."""
         if b"content-length" in names or b"transfer-encoding" in names or self._exchange is not None:
-            self._refuse_later(400, "an upgrade has no body, and comes alone", "malformed")
-        is_websocket = (
-            names.get(b"upgrade", b"").lower().rstrip() == b"websocket" and self._parser.get_method() == b"GET"
-        )
+            self._end_parsing(malformed("an upgrade has no body, and comes alone"))
+        is_websocket = names.get(b"upgrade", b"").lower().rstrip() == b"websocket" and method == b"GET"
         return is_websocket and self._config.ws_protocol_class is not None
 
-    def _large_head(self) -> tuple[int, str, str, bytes]:
-        settings = self.gate.settings
-        what = f"a head has at most {settings.max_header_bytes} bytes and {settings.max_headers} headers"
-        return 431, what, "head", b""
-
-    def _large_body(self) -> NoReturn:
-        self._refuse_later(413, f"a body has at most {self.gate.settings.max_body_bytes} bytes", "body")
-
-    def _refuse_later(self, status: int, message: str, reason: str, more: bytes = b"") -> NoReturn:
-        """End the parsing with this."""
-        self._refusal = status, message, reason, more
+    def _end_parsing(self, fault: Fault) -> NoReturn:
+        self._fault = fault
         raise _RefusedError
 
-    def _refuse(self, status: int, message: str, reason: str, more: bytes) -> None:
+    def _refuse(self, fault: Fault) -> None:
         """Read no more. The answer follows those to the requests that came before."""
-        self.gate.refused[reason] += 1
+        self.gate.refuse(fault.reason)
         self._parser = None
         arriving, self._arriving = self._arriving, None
         if arriving is not None:  # it is this request that is refused
@@ -289,7 +254,7 @@ class HttpProtocol(asyncio.Protocol):
             if is_late:
                 self.transport.close()
                 return
-        self._farewell = refusal(status, message, reason, self.gate.date + more)
+        self._farewell = refusal(fault.status, fault.message, fault.reason, self.gate.date + fault.more)
         if self._exchange is None:
             self._part()
 
@@ -348,7 +313,7 @@ class HttpProtocol(asyncio.Protocol):
         elif self._exchange is None and self._is_between:
             self.transport.close()
         else:
-            self._refuse(408, f"a request comes within {self.gate.settings.deadline_seconds:g} s", "slow", b"")
+            self._refuse(Fault(408, f"a request comes within {self.gate.settings.deadline_seconds:g} s", "slow"))
 
     def shutdown(self) -> None:
         """The server goes down: what has been asked is answered, and nothing more."""

@@ -64,12 +64,24 @@ def test_the_scope_is_that_of_asgi(server: Server, echo: Echo) -> None:
 
 
 def test_requests_of_one_packet_are_answered_in_their_order(server: Server) -> None:
-    requests = b"".join(b"GET /%d HTTP/1.1\r\n" % n + HOST + b"\r\n" for n in range(300))
+    requests = b"".join(b"GET /%d HTTP/1.1\r\n" % n + HOST + b"\r\n" for n in range(60))
     with connect(server) as sock:
         sock.sendall(requests + b"GET /last HTTP/1.1\r\n" + END)
         data = until_closed(sock)
     bodies = [json.loads(part.partition(b"\r\n\r\n")[2]) for part in data.split(b"HTTP/1.1 200 OK\r\n")[1:]]
-    assert [body["path"] for body in bodies] == [*(f"/{n}" for n in range(300)), "/last"]
+    assert [body["path"] for body in bodies] == [*(f"/{n}" for n in range(60)), "/last"]
+
+
+def test_few_requests_wait_for_the_answer_before_them() -> None:
+    """Each takes memory, twenty times its bytes."""
+    echo = Echo()
+    with serving(echo) as server, connect(server) as sock:
+        sock.sendall(b"GET /wait HTTP/1.1\r\n" + HOST + b"\r\n" + (b"GET / HTTP/1.1\r\n" + HOST + b"\r\n") * 100)
+        eventually(lambda: server.gate.refused["pipeline"] == 1)
+        echo.release.set()
+        data = until_closed(sock)
+    assert data.count(b"HTTP/1.1 200") == 65
+    assert data.count(b"HTTP/1.1 503") == 1
 
 
 def test_bytes_may_come_one_by_one(server: Server) -> None:

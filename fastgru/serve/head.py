@@ -1,0 +1,77 @@
+"""What is wrong with the head of a request, beyond what httptools refuses: everything that two programs might read in
+two ways, what is larger than the limits, and what this server does not do.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+from fastgru.serve.settings import Settings
+
+__all__ = ["METHODS", "Fault", "fault_of", "large_body", "large_head", "malformed", "size_of"]
+
+METHODS: Final = {name.encode(): name for name in ("GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH")}
+_RARE: Final = (b"transfer-encoding", b"content-encoding", b"expect")
+
+
+class Fault(NamedTuple):
+    """What a request is refused with. message: ASCII, without quotes. more: lines of the answer's head."""
+
+    status: int
+    message: str
+    reason: str
+    more: bytes = b""
+
+
+def malformed(message: str) -> Fault:
+    """The request can be read in more than one way, or in none."""
+    return Fault(400, message, "malformed")
+
+
+def large_head(settings: Settings) -> Fault:
+    """The head is larger than the settings allow."""
+    what = f"a head has at most {settings.max_header_bytes} bytes and {settings.max_headers} headers"
+    return Fault(431, what, "head")
+
+
+def large_body(settings: Settings) -> Fault:
+    """The body is."""
+    return Fault(413, f"a body has at most {settings.max_body_bytes} bytes", "body")
+
+
+def size_of(url: bytes, headers: Sequence[tuple[bytes, bytes]]) -> int:
+    """Bytes of a head, but for its first line's method and version."""
+    return len(url) + sum([len(name) + len(value) + 4 for name, value in headers])
+
+
+def fault_of(
+    method: bytes,
+    version: str,
+    url: bytes,
+    headers: Sequence[tuple[bytes, bytes]],
+    names: Mapping[bytes, bytes],
+    settings: Settings,
+) -> Fault | None:
+    """None for a head that is right. names: the last of the headers of each name, which are in small letters."""
+    if len(headers) > settings.max_headers:
+        return large_head(settings)
+    if method not in METHODS or url[:1] != b"/" or b"#" in url or version not in ("1.1", "1.0"):
+        return malformed("a method, a path that begins with a slash, and HTTP 1.1 were expected")
+    if b"host" not in names or (len(names) < len(headers) and [name for name, _ in headers].count(b"host") != 1):
+        return malformed("one Host was expected")
+    length = names.get(b"content-length")
+    if length is not None and int(length) > settings.max_body_bytes:
+        return large_body(settings)
+    return None if names.keys().isdisjoint(_RARE) else _fault_of_rare(names, version)
+
+
+def _fault_of_rare(names: Mapping[bytes, bytes], version: str) -> Fault | None:
+    def is_other(name: bytes, value: bytes) -> bool:
+        return names.get(name, value).lower().rstrip() != value
+
+    if is_other(b"content-encoding", b"identity"):
+        return Fault(415, "a compressed body is not taken: send it as it is", "coding")
+    if is_other(b"transfer-encoding", b"chunked") or (version == "1.0" and b"transfer-encoding" in names):
+        return malformed("no transfer encoding is taken but chunked, of HTTP 1.1")
+    if is_other(b"expect", b"100-continue"):
+        return Fault(417, "nothing can be expected but 100-continue", "malformed")
+    return None
