@@ -2,6 +2,7 @@
 
 import operator
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import SupportsIndex
 
 import numpy as np
@@ -10,16 +11,21 @@ from numpy.typing import ArrayLike, NDArray
 from fastgru.engine import Runnable
 from fastgru.errors import ShapeError, StateError, UnsupportedModelError
 from fastgru.graph import Array, Graph, TensorSpec
+from fastgru.reference.facts import infer_graph
 from fastgru.reference.operator import as_array
 
 __all__ = ["check_rows", "find_batch_axes", "free_batch_axes", "given_axes"]
 
 
-def find_batch_axes(graph: Graph, names: Iterable[str], given: Mapping[str, int]) -> dict[str, int | None]:
+def find_batch_axes(
+    graph: Graph, names: Iterable[str], given: Mapping[str, int], states: Mapping[str, str] | None = None
+) -> dict[str, int | None]:
     """The batch axis of each of these inputs, None where it cannot be told.
 
     In this order: as `given`; the only free axis of the declared shape; the second axis of what a GRU takes as its
-    initial state; the free axis whose name is that of the batch axis of all those found before.
+    initial state; the free axis whose name is that of the batch axis of all those found before; the free axis of a
+    frame whose size is that of the batch axis of the next value of a state. states: {input: output}, those of the graph
+    unless they are given.
     """
     specs = {spec.name: spec for spec in graph.inputs}
     initial = {node.inputs[1] for node in graph.nodes if node.op == "gru" and len(node.inputs) > 1}
@@ -39,7 +45,33 @@ def find_batch_axes(graph: Graph, names: Iterable[str], given: Mapping[str, int]
             dims = specs[name].dims
             if found[name] is None and dims.count(word) == 1:
                 found[name] = dims.index(word)
+    pairs = graph.states if states is None else states
+    if any(axis is None and name not in pairs for name, axis in found.items()):
+        found |= _seen_in_states(graph, found, pairs)
     return found
+
+
+def _seen_in_states(graph: Graph, found: Mapping[str, int | None], states: Mapping[str, str]) -> dict[str, int]:
+    """The axes of frames that have the size of the batch axis of the next value of a state, where there is one."""
+    inputs = tuple(
+        replace(
+            spec, dims=tuple(None if n is not None else f"{spec.name}, {axis}" for axis, n in enumerate(spec.shape))
+        )
+        if spec.shape
+        else spec
+        for spec in graph.inputs
+    )
+    facts, sizes = infer_graph(replace(graph, inputs=inputs)), set[object]()
+    for name, output in states.items():
+        shape, axis = facts[output].sizes if output in facts else None, found.get(name)
+        if shape is not None and axis is not None and axis < len(shape):
+            sizes.add(shape[axis])
+    seen = {}
+    for spec in inputs:
+        axes = [axis for axis, dim in enumerate(spec.dims) if dim in sizes]
+        if found.get(spec.name, 0) is None and len(axes) == 1:
+            seen[spec.name] = axes[0]
+    return seen
 
 
 def _named(spec: TensorSpec, axis: int) -> str | None:
@@ -64,16 +96,16 @@ def given_axes(given: Mapping[str, SupportsIndex] | None, ranks: Mapping[str, in
 
 
 def free_batch_axes(
-    runnable: Runnable, names: Iterable[str], given: Mapping[str, SupportsIndex] | None
+    runnable: Runnable, names: Iterable[str], given: Mapping[str, SupportsIndex] | None, states: Mapping[str, str]
 ) -> dict[str, int]:
-    """The batch axis of each of these inputs, which has to be told and to be free.
+    """The batch axis of each of these inputs, which has to be told and to be free. states: {input: output}.
 
     Raises `StateError` where it cannot be told, `UnsupportedModelError` where it is of a fixed size.
     """
     names = list(names)
     specs = {spec.name: spec for spec in runnable.inputs}
     ranks = {name: len(specs[name].shape or ()) for name in names}
-    found = find_batch_axes(runnable.graph, names, given_axes(given, ranks))
+    found = find_batch_axes(runnable.graph, names, given_axes(given, ranks), states)
     axes = {}
     for name, axis in found.items():
         shape = specs[name].shape

@@ -8,7 +8,7 @@ import numpy as np
 from fastgru.errors import UnsupportedModelError
 from fastgru.graph import Array
 from fastgru.modules import late
-from fastgru.streaming.rows import End, PushFrame
+from fastgru.streaming.push_frame import End, PushFrame
 from fastgru.streaming.store import Store
 
 __all__ = ["Plan", "prove", "rehearse"]

@@ -5,10 +5,9 @@ takes as long a row as with many, as one row reads all weights for itself, so fe
 them use one arena.
 """
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import numpy as np
 
@@ -16,27 +15,21 @@ from fastgru.engine import Runnable
 from fastgru.engine.program import CallFrame, Joined, Program
 from fastgru.engine.threads import forget_at_forks
 from fastgru.engine.worth import Sharing, Trial
-from fastgru.errors import ShapeError, StateError, UnsupportedModelError
+from fastgru.errors import StateError, UnsupportedModelError
 from fastgru.graph import Array
-from fastgru.kernels.operands.sessions import CARRIED, END, PUSH, RUNG, TEAM_OF
-from fastgru.kernels.operands.team import MEMBER, STATUS, TEAM
-from fastgru.kernels.operands.ticket import REPORT
-from fastgru.kernels.run import IN_USE, MISFIT, NO_ROOM, NOT_OPEN, TWICE, session_calls
-from fastgru.kernels.table import BASES, FAILURES, FORKED
-from fastgru.packing.aligned import zeros
-from fastgru.process import process
-from fastgru.simd.ndarray import WRITEABLE, rows_expectation
+from fastgru.kernels.operands.sessions import TEAM_OF
+from fastgru.kernels.run import MISFIT, NO_ROOM
+from fastgru.streaming.push_frame import End, Programs, PushFrame
 from fastgru.streaming.store import Store
 
-__all__ = ["PushFrame", "RowsPlan", "Shapes", "with_rows"]
+__all__ = ["RowsPlan", "Shapes", "rows_axis", "with_rows"]
 
 Shapes = tuple[tuple[int, ...], ...]
 
 _SIZES: Final = (1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 24, 32)
 _MOST_BYTES: Final = 32 << 20  # of an arena, and what lies beside it, of more than one row
 _MAX_IDLE: Final = 4
-_ROOM: Final = 64
-_INT64: Final = np.dtype(np.int64)
+_NOT_RUN: Final = (MISFIT, NO_ROOM)
 
 _empty = np.empty
 
@@ -44,18 +37,6 @@ _empty = np.empty
 def with_rows(shape: tuple[int, ...], axis: int, rows: int) -> tuple[int, ...]:
     """The shape with so many rows."""
     return (*shape[:axis], rows, *shape[axis + 1 :])
-
-
-class End:
-    """An input or output of a push: its shape with one row, its dtype, the axis of the rows."""
-
-    def __init__(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], axis: int) -> None:
-        self.name, self.shape, self.dtype, self.axis = name, shape, dtype, axis
-        self.before, self.nbytes = math.prod(shape[:axis]), math.prod(shape[axis + 1 :]) * dtype.itemsize
-        self.ahead, self.behind = shape[:axis], shape[axis + 1 :]
-
-    def empty(self, rows: int) -> Array:
-        return _empty((*self.ahead, rows, *self.behind), self.dtype)
 
 
 class RowsPlan:
@@ -94,6 +75,7 @@ class RowsPlan:
         self.programs = {1: one, **({2: two} if store.capacity > 1 else {}), **{n: self._planned(n) for n in sizes}}
         self.sharings = {n: Sharing(p.members, p.gain_s, runnable.spin_us) for n, p in self.programs.items()}
         self.teams = np.zeros((len(self.programs), TEAM_OF.words), np.int64)
+        self._all = Programs(self.programs, self.teams, self.inputs, self.outputs, states)
         self.idle: list[PushFrame] = []
         self._joined = True
 
@@ -106,27 +88,44 @@ class RowsPlan:
 
     @property
     def nbytes(self) -> int:
-        return sum(program.nbytes for program in self.programs.values()) + _MAX_IDLE * self.frame().nbytes
+        frame = self.frame()
+        self.give_back(frame)
+        return sum(program.nbytes for program in self.programs.values()) + _MAX_IDLE * frame.nbytes
 
-    def frame(self) -> "PushFrame":
+    def frame(self) -> PushFrame:
         """What one push at a time runs in."""
         try:
             return self.idle.pop()
         except IndexError:
             if not self._joined:
                 self._join()
-            return PushFrame(self, self.store)
+            return PushFrame(self.store, self._all)
 
-    def give_back(self, frame: "PushFrame") -> None:
+    def give_back(self, frame: PushFrame) -> None:
         if len(self.idle) < _MAX_IDLE:
             self.idle.append(frame)
 
-    def make(self, rows: int) -> Any:
-        """Arrays for what so many rows give: a tuple, or the only one."""
-        outputs = self.outputs
-        return outputs[0].empty(rows) if len(outputs) == 1 else tuple([end.empty(rows) for end in outputs])
+    def push(self, sessions: Array, frames: Any, out: Any) -> Any:
+        """What these sessions give, in `out` unless that is None; None where an array is not as the programs take it.
 
-    def run(self, frame: "PushFrame", sessions: Array, frames: tuple[Array, ...]) -> tuple[Array, ...]:
+        Raises as `SessionPool.push_rows`; all of it has happened, or nothing.
+        """
+        try:
+            frame = self.idle.pop()
+        except IndexError:
+            return None
+        if out is None:
+            made = [end.empty(sessions.size) for end in self.outputs]
+            out = made[0] if len(made) == 1 else tuple(made)
+        code = frame.push(frame.ticket, 0, sessions, frames, out)
+        try:
+            if code and code not in _NOT_RUN:
+                frame.raise_for(code, sessions)
+        finally:
+            self.give_back(frame)
+        return None if code else out
+
+    def run(self, frame: PushFrame, sessions: Array, frames: tuple[Array, ...]) -> tuple[Array, ...]:
         """What these sessions give for frames that fit; they are held until the push is settled."""
         made = tuple([end.empty(len(sessions)) for end in self.outputs])
         frame.hold(sessions, frames, made)
@@ -178,105 +177,3 @@ def rows_axis(name: str, one: tuple[int, ...], two: tuple[int, ...]) -> int:
             " another; keep a stream for each session"
         )
     return grown[0]
-
-
-class PushFrame:
-    """The memory in which one push at a time runs the programs of a plan; without one, it only holds sessions.
-
-    `push` is the native function, to be called with `ticket`, 0 or 1 (the sessions stay held), sessions, frames and
-    outputs; it answers 0, or what `raise_for` takes.
-    """
-
-    __slots__ = ("_keeps", "_plan", "_rows", "_words", "nbytes", "push", "store", "ticket")
-
-    def __init__(self, plan: RowsPlan | None, store: Store) -> None:
-        self._plan, self.store, self.push = plan, store, session_calls().push
-        status = zeros(STATUS.words, np.int64)
-        status[STATUS.process] = process.ctypes.data
-        for team in (STATUS.own + MEMBER.team, STATUS.own + MEMBER.alone):
-            status[team + TEAM.members] = 1
-        sessions = rows_expectation((0,), _INT64, 0)
-        ends = [] if plan is None else [*plan.inputs, *plan.outputs]
-        fields = [] if plan is None else [*store.fields.values()]
-        programs: Sequence[Program] = [] if plan is None else [*plan.programs.values()]
-        size = PUSH.words + END.words * len(ends) + CARRIED.words * len(fields) + RUNG.words * len(programs)
-        self._words = words = np.zeros(size, np.int64)
-        words[[PUSH.pool, PUSH.status, PUSH.sessions]] = store.at, status.ctypes.data, sessions.ctypes.data
-        words[[PUSH.tuple, PUSH.states, PUSH.rungs]] = id(tuple), len(fields), len(programs)
-        self._keeps: list[Any] = [status, sessions, store]
-        if plan is not None:
-            words[[PUSH.inputs, PUSH.outputs]] = len(plan.inputs), len(plan.outputs)
-            self._lay_out(plan, words[PUSH.ends :], status)
-        self._make_room(_ROOM)
-        self.ticket = int(words.ctypes.data)
-        self.nbytes = sum(kept.nbytes for kept in self._keeps if isinstance(kept, np.ndarray))
-
-    def _lay_out(self, plan: RowsPlan, words: Array, status: Array) -> None:
-        largest, ends = max(plan.programs), [*plan.inputs, *plan.outputs]
-        about = words[: END.words * len(ends)].reshape(-1, END.words)
-        for i, (end, own) in enumerate(zip(ends, about, strict=True)):
-            expected = rows_expectation(end.shape, end.dtype, 0 if i < len(plan.inputs) else WRITEABLE)
-            staged = self._kept(0 if end.before == 1 else largest * end.before * end.nbytes)
-            self._keeps.append(expected)
-            own[[END.expected, END.axis, END.before]] = expected.ctypes.data, end.axis, end.before
-            own[[END.nbytes, END.staged]] = end.nbytes, staged
-        words, fields = words[about.size :], self.store.fields.values()
-        about = words[: CARRIED.words * len(fields)].reshape(-1, CARRIED.words)
-        for field, own in zip(fields, about, strict=True):
-            own[:] = (
-                field.before, field.nbytes // max(field.before, 1), field.at,
-                self._kept(largest * field.nbytes), self._kept(largest * field.nbytes),
-            )  # fmt: skip
-        arena = self._kept(max(program.arena_bytes for program in plan.programs.values()))
-        about = words[about.size :].reshape(-1, RUNG.words)
-        for (rows, program), team, own in zip(plan.programs.items(), plan.teams, about, strict=True):
-            table = program.bases.copy()
-            table[[BASES.status, BASES.arena]] = status.ctypes.data, arena
-            states = [*self.store.fields]
-            slots = [program.inputs[end.name] for end in plan.inputs] + [program.outputs[e.name] for e in plan.outputs]
-            slots += [program.inputs[name] for name in states] + [program.outputs[plan.states[n]] for n in states]
-            bases = np.array([slot.base for slot in slots], np.int64)
-            self._keeps += [table, bases, program, plan.teams]
-            own[:] = rows, program.words.ctypes.data, table.ctypes.data, team.ctypes.data, bases.ctypes.data
-
-    def _kept(self, nbytes: int) -> int:
-        array = zeros(max(nbytes, 1), np.uint8)
-        self._keeps.append(array)
-        return int(array.ctypes.data)
-
-    def _make_room(self, rows: int) -> None:
-        self._rows = np.zeros(rows, np.int64)
-        self._words[[PUSH.rows, PUSH.room]] = self._rows.ctypes.data, rows
-
-    def use(self, store: Store) -> None:
-        """Run on the sessions of this one, whose states are those of the plan's."""
-        self.store, self._words[PUSH.pool] = store, store.at
-
-    def chain_to(self, other: int) -> int:
-        """Have the push end together with that of another ticket, or 0; the ticket of both."""
-        self._words[PUSH.chained] = other
-        return self.ticket
-
-    def hold(self, sessions: Array, frames: Any, outputs: Any) -> None:
-        """Push, and keep the sessions until the push is settled. The arrays must fit. Raises as `push_rows`."""
-        code = self.push(self.ticket, 1, sessions, frames, outputs)
-        if code == NO_ROOM:
-            self._make_room(1 << (len(sessions) - 1).bit_length())
-            code = self.push(self.ticket, 1, sessions, frames, outputs)
-        if code:
-            self.raise_for(code, sessions)
-
-    def raise_for(self, code: int, sessions: Array) -> NoReturn:
-        """Raise what an answer of `push` says."""
-        report = self._words[PUSH.report :]
-        if code in (NOT_OPEN, IN_USE):
-            self.store.refuse(code, int(sessions[report[REPORT.first]]))
-        if code == TWICE:
-            raise ShapeError(f"sessions: {sessions[report[REPORT.first]]} comes twice, expected each once in a push")
-        if code == MISFIT or self._plan is None:
-            raise ShapeError("push: an array changed while it was checked")
-        first, second, instruction, rows = report[
-            [REPORT.first, REPORT.second, REPORT.instruction, REPORT.rows]
-        ].tolist()
-        kind = StateError if code == FORKED else ShapeError
-        raise kind(f"{self._plan.programs[rows].labels[instruction]}: {FAILURES[code].format(first, second)}")

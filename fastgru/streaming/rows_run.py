@@ -8,7 +8,8 @@ import numpy as np
 from fastgru.engine import Runnable
 from fastgru.errors import StateError
 from fastgru.graph import Array
-from fastgru.streaming.rows import End, PushFrame, Shapes, rows_axis
+from fastgru.streaming.push_frame import End, PushFrame
+from fastgru.streaming.rows import Shapes, rows_axis
 from fastgru.streaming.store import Store
 
 __all__ = ["RowsRun"]
@@ -43,13 +44,13 @@ class RowsRun:
             self.outputs.append(End(name, one[name].shape, one[name].dtype, axis))
 
     def frame(self) -> PushFrame:
-        return PushFrame(None, self.store)
+        return PushFrame(self.store)
 
     def give_back(self, frame: PushFrame) -> None:
         pass
 
-    def make(self, rows: int) -> Any:
-        return None
+    def push(self, sessions: Array, frames: Any, out: Any) -> None:
+        """There is no program to run on these arrays as they are."""
 
     def _results(self, frames: tuple[Array, ...], banks: Array) -> dict[str, Array]:
         states = {name: field.of(banks) for name, field in self.store.fields.items()}

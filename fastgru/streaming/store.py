@@ -17,7 +17,9 @@ from fastgru.kernels.run import IN_USE, NOT_OPEN, session_calls
 from fastgru.packing.aligned import ALIGNMENT, zeros
 from fastgru.process import process, short_lock
 
-__all__ = ["Field", "Store"]
+__all__ = ["Field", "Single", "Store"]
+
+Single = dict[str, tuple[tuple[int, ...], np.dtype[Any], int]]  # state -> its shape with one row, dtype, axis of rows
 
 _BLOCK_BYTES: Final = 1 << 18
 _PLACE_BITS: Final = 32
@@ -47,12 +49,12 @@ class Field:
 
 
 class Store:
-    """Up to `capacity` sessions. single: the shape with one row, the dtype and the axis of the rows of each state.
+    """Up to `capacity` sessions. single: what each of them has.
 
     Raises `ShapeError` for more sessions than memory holds.
     """
 
-    def __init__(self, single: Mapping[str, tuple[tuple[int, ...], np.dtype[Any], int]], capacity: int) -> None:
+    def __init__(self, single: Single, capacity: int) -> None:
         self.capacity, self.fields, at = capacity, dict[str, Field](), 0
         for name, (shape, dtype, axis) in single.items():
             self.fields[name] = Field(at, shape, dtype, axis)

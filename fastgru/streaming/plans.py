@@ -1,0 +1,140 @@
+"""What runs the frames of a pool's sessions: programs for each combination of their shapes, made when it first comes.
+
+They are made once, and proved not to mix rows: nothing is planned after the first push of a shape.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastgru.engine import Runnable
+from fastgru.errors import ShapeError
+from fastgru.graph import Array
+from fastgru.process import lock
+from fastgru.reference import bind_inputs
+from fastgru.reference.operator import as_array
+from fastgru.streaming.proof import prove, rehearse
+from fastgru.streaming.rows import RowsPlan, Shapes, with_rows
+from fastgru.streaming.rows_run import RowsRun
+from fastgru.streaming.store import Single, Store
+
+__all__ = ["Group", "Plan", "Plans"]
+
+Plan = RowsPlan | RowsRun
+Group = tuple[Plan, Array, tuple[Array, ...]]  # what runs, sessions, frames
+_Result = TypeVar("_Result")
+
+
+class Plans:
+    """Of a pool whose sessions are in `store`. states: {input: output}; axes: of the rows, of every input; single: as
+    for `Store`; inputs: the names of the others.
+    """
+
+    def __init__(
+        self,
+        runnable: Runnable,
+        states: Mapping[str, str],
+        axes: Mapping[str, int],
+        single: Single,
+        capacity: int,
+    ) -> None:
+        self.store = Store(single, capacity)
+        self._runnable, self._states, self._axes, self._single = runnable, states, axes, single
+        self._specs = [spec for spec in runnable.inputs if spec.name not in states]
+        self.inputs = tuple([spec.name for spec in self._specs])
+        self._dtypes = [np.dtype(spec.dtype) for spec in self._specs]
+        self._plans: dict[Shapes, Plan] = {}
+
+    def arrays(self, what: str, frames: tuple[ArrayLike, ...]) -> tuple[Array, ...]:
+        """Frames of several rows as arrays that have an axis for them."""
+        if len(frames) != len(self.inputs):
+            raise ShapeError(f"{what}: got {len(frames)} arrays, expected {len(self.inputs)}: {', '.join(self.inputs)}")
+        arrays = tuple([as_array(f"{what}: {name}", a) for name, a in zip(self.inputs, frames, strict=True)])
+        for name, array in zip(self.inputs, arrays, strict=True):
+            if array.ndim <= self._axes[name]:
+                raise ShapeError(f"{what}: {name} has shape {array.shape}, expected rows on axis {self._axes[name]}")
+        return arrays
+
+    def _first_rows(self, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+        """The first row of each, of zeros where there is none."""
+        return tuple(
+            [
+                np.take(a, [0], axis) if a.shape[axis] else np.zeros(with_rows(a.shape, axis, 1), a.dtype)
+                for a, axis in zip(arrays, map(self._axes.__getitem__, self.inputs), strict=True)
+            ]
+        )
+
+    def group(self, sessions: Array, arrays: tuple[Array, ...]) -> Group:
+        """What runs these frames, and the frames as it takes them. Raises `ShapeError` where they do not fit."""
+        bound = bind_inputs(self._specs, dict(zip(self.inputs, arrays, strict=True)))
+        fitted = tuple(
+            [
+                np.ascontiguousarray(a, dtype).reshape(a.shape).view(dtype)
+                for a, dtype in zip(bound.values(), self._dtypes, strict=True)
+            ]
+        )
+        shapes = tuple([with_rows(a.shape, self._axes[n], 1) for n, a in zip(self.inputs, fitted, strict=True)])
+        plan = self._plans.get(shapes)
+        return plan or self._make_plan(shapes, self._first_rows(fitted)), sessions, fitted
+
+    def _make_plan(self, shapes: Shapes, first: tuple[Array, ...]) -> Plan:
+        """first: frames of one row, for the proof."""
+        runnable, plan = self._runnable, None
+        states = {name: shape for name, (shape, _, _) in self._single.items()}
+        own = dict(zip(self.inputs, shapes, strict=True))
+        made: Plan
+        if runnable.planned({**own, **states}) is None:
+            made = RowsRun(runnable, self.store, self._states, self._axes, first)
+        else:
+            made = plan = RowsPlan(runnable, self.store, self._states, self._axes, shapes)
+        if self.store.capacity > 1:
+            prove(made, Store(self._single, 2), first)
+        if plan is not None:
+            plan.choose_teams(first)
+        with lock:
+            self._plans[shapes] = made
+            runnable.budget.add(id(made), made.nbytes, partial(self._plans.pop, shapes, None))
+        return made
+
+    def at_hand(self, frames: Any) -> Plan | None:
+        """What runs arrays of these shapes, if it is there."""
+        given = frames if isinstance(frames, tuple) else (frames,)
+        try:
+            shapes = tuple([with_rows(a.shape, self._axes[n], 1) for n, a in zip(self.inputs, given, strict=True)])
+            plan = self._plans.get(shapes)
+        except (AttributeError, TypeError, ValueError):
+            return None
+        if plan is not None:
+            with lock:
+                self._runnable.budget.touch(id(plan))
+        return plan
+
+    def push(self, groups: Sequence[Group], finish: Callable[[list[tuple[Array, ...]]], _Result]) -> _Result:
+        """Push them all, or none; what `finish` makes of their outputs, which may still refuse."""
+        settle, held, moves = self.store.settle, 0, 0
+        frames, results = [], []
+        try:
+            for plan, sessions, arrays in groups:
+                frames.append(plan.frame())
+                held = frames[-1].chain_to(held)
+                results.append(plan.run(frames[-1], sessions, arrays))
+            made = finish(results)
+            moves = 1
+        finally:
+            settle(held, moves)  # nothing comes between a call of a native function and its end
+        for (plan, _, _), frame in zip(groups, frames, strict=True):
+            plan.give_back(frame)
+        return made
+
+    def warm_up(self, frames: tuple[ArrayLike, ...]) -> Plan:
+        """What runs these frames, after it has run every program once, on sessions of nobody."""
+        plan, _, bound = self.group(np.zeros(0, np.int64), self.arrays("warm_up", frames))
+        first = self._first_rows(bound)
+        sizes = sorted(plan.programs) if isinstance(plan, RowsPlan) else [1]
+        store = Store(self._single, max(sizes))
+        for rows in sizes:
+            rehearse(plan, store, [first] * rows)
+        return plan
