@@ -124,6 +124,7 @@ def test_a_push_that_an_exception_of_a_handler_ends_leaves_every_state():
         raise Ends
 
     def push_until_it_ends(push):
+        signal.setitimer(signal.ITIMER_REAL, 0.01)
         for _ in range(100):
             push()
             for session, state in zip(sessions, before, strict=True):
@@ -136,7 +137,6 @@ def test_a_push_that_an_exception_of_a_handler_ends_leaves_every_state():
             lambda: pool.push({s: x[: 399 + i % 2, i : i + 1] for i, s in enumerate(sessions)}),
         ):
             for _ in range(3):
-                signal.setitimer(signal.ITIMER_REAL, 0.01)
                 with pytest.raises(Ends):
                     push_until_it_ends(push)
                 signal.setitimer(signal.ITIMER_REAL, 0)
