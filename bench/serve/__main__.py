@@ -33,7 +33,12 @@ MEASUREMENTS: dict[str, Callable[[Setting], None]] = {
 
 def main(words: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.serve", description=__doc__.partition("\n")[0])
-    parser.add_argument("what", nargs="*", metavar="WHAT", help=f"{', '.join(MEASUREMENTS)}; all of them by default")
+    parser.add_argument(
+        "what",
+        nargs="*",
+        metavar="WHAT",
+        help=f"{', '.join(MEASUREMENTS)}; all of them by default. WHAT/PART for one part: realtime/gtcrn, tail/binary...",
+    )
     parser.add_argument("--full", action="store_true", help="the durations of the promise: minutes each")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
     parser.add_argument("--cores", default="0,1", metavar="CLIENT,SERVER", help="which cores; 0,1 by default")
@@ -41,13 +46,14 @@ def main(words: list[str]) -> int:
     parser.add_argument("--gtcrn", type=Path, metavar="FOLDER", help="gtcrn_simple.onnx and golden.npz")
     parser.add_argument("--verbose", action="store_true", help="the whole outcome of each run")
     options = parser.parse_args(words)
-    if unknown := set(options.what) - set(MEASUREMENTS):
+    if unknown := {word.partition("/")[0] for word in options.what} - set(MEASUREMENTS):
         parser.error(f"{', '.join(sorted(unknown))}: not one of {', '.join(MEASUREMENTS)}")
     client, server = (int(core) for core in options.cores.split(","))
     with tempfile.TemporaryDirectory() as folder:
         setting = Setting(Path(folder), options.full, client, server, options.mlserver, options.gtcrn, options.verbose)
         for name in options.what or MEASUREMENTS:
             print("\n" + name)
+            name, _, setting.part = name.partition("/")
             MEASUREMENTS[name](setting)
         if options.json:
             setting.write(options.json)

@@ -15,8 +15,10 @@ STEPS = 200  # of the long request, at H = 256: some milliseconds
 
 
 def overload(setting: Setting) -> None:
-    _long_requests(setting)
-    _steps(setting)
+    if setting.wants("long"):
+        _long_requests(setting)
+    if setting.wants("steps"):
+        _steps(setting)
 
 
 def _long_requests(setting: Setting) -> None:

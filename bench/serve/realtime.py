@@ -27,8 +27,9 @@ def realtime(setting: Setting) -> None:
     """So many sessions on one core, each with a frame every 10 ms (GTCRN: 16), for a minute; how many are late."""
     gru = save_gru(setting.folder / "gru.safetensors")
     for protocol, sessions in SESSIONS.items():
-        _realtime(setting, gru, "gru", frames_of(), protocol, sessions, 100.0)
-    if setting.gtcrn is not None:
+        if setting.wants(protocol):
+            _realtime(setting, gru, "gru", frames_of(), protocol, sessions, 100.0)
+    if setting.gtcrn is not None and setting.wants("gtcrn"):
         protocol, sessions, hz = GTCRN
         path = setting.gtcrn / "gtcrn_simple.onnx"
         _realtime(setting, path, path.stem, gtcrn_frames(setting.gtcrn), protocol, sessions, hz)
@@ -78,7 +79,7 @@ def capacity(setting: Setting, protocol: str, sessions: int, run: Callable[[], O
 def tail(setting: Setting) -> None:
     """Frames that arrive at random at 70 % of what a closed loop gets through: the tail, beside an echo's."""
     model, frames, sessions = save_gru(setting.folder / "gru.safetensors"), frames_of(), 64
-    for protocol in SESSIONS:
+    for protocol in filter(setting.wants, SESSIONS):
         with setting.server(model) as server, setting.load(setting.wire(protocol, server), sessions, frames) as load:
             rate = 0.7 * capacity(setting, protocol, sessions, lambda load=load: load.closed_loop(2.0))
             schedule = poisson(sessions, rate, setting.seconds(30))

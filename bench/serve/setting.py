@@ -40,7 +40,10 @@ class Figure:
 
 @dataclass
 class Setting:
-    """The server on one core, the client on another; `full` takes the times of the promise, else a tenth."""
+    """The server on one core, the client on another; `full` takes the times of the promise, else a tenth.
+
+    part: what of a measurement is wanted, all of it by default.
+    """
 
     folder: Path
     full: bool = False
@@ -49,8 +52,12 @@ class Setting:
     mlserver: Path | None = None
     gtcrn: Path | None = None
     verbose: bool = False
+    part: str = ""
     figures: list[Figure] = field(default_factory=list)
     ids: Iterator[int] = field(default_factory=lambda: count(1))
+
+    def wants(self, part: str) -> bool:
+        return self.part in ("", part)
 
     def seconds(self, full: float) -> float:
         return full if self.full else max(2.0, full / 10)

@@ -29,6 +29,8 @@ def added(setting: Setting) -> None:
     rounds, seconds = (30, 0.3) if setting.full else (8, 0.15)
     with setting.server(model) as server, ExitStack() as stack:
         for protocol, bound in ADDED_US.items():
+            if not setting.wants(protocol):
+                continue
             wire = setting.wire(protocol, server)
             size = len(wire.encode(1, frames[0]))
             echo = stack.enter_context(floor("echo", free_port(), str(size), core=setting.server_core))
@@ -49,12 +51,16 @@ def cpu(setting: Setting) -> None:
     with floor("echo", free_port(), "256", core=setting.server_core) as process:
         _step(setting, process, Echo(process.port, 256), "raw TCP echo", seconds, None)
     for kind, name in (("raw", "uvicorn, body sent back"), ("numpy", "uvicorn with a step in NumPy")):
+        if not setting.wants(kind):
+            continue
         with floor(kind, free_port(), core=setting.server_core) as process:
             _step(setting, process, Raw(process.port), name, seconds, None)
-    if setting.mlserver is not None:
+    if setting.mlserver is not None and setting.wants("mlserver"):
         with mlserver(setting, setting.mlserver) as process:
             _step(setting, process, Json(process.port), "MLServer with a step in NumPy, JSON", seconds, None)
     for protocol, bound in CPU_US.items():
+        if not setting.wants(protocol):
+            continue
         with setting.server(model) as process, setting.load(setting.wire(protocol, process), 64, frames) as load:
             _closed(setting, process, load, protocol, seconds, bound)
             setting.replay(load, model, protocol)
