@@ -37,7 +37,7 @@ def main(words: list[str]) -> int:
         "what",
         nargs="*",
         metavar="WHAT",
-        help=f"{', '.join(MEASUREMENTS)}; all of them by default. WHAT/PART for one part: realtime/gtcrn, tail/binary...",
+        help=f"{', '.join(MEASUREMENTS)}; all by default. WHAT/PART for one part: realtime/gtcrn, tail/binary...",
     )
     parser.add_argument("--full", action="store_true", help="the durations of the promise: minutes each")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
