@@ -50,7 +50,9 @@ class Web:
         """A client of a stream."""
         url = f"ws://127.0.0.1:{self.port}/v2/models/{model}/stream{query}"
         headers = {"as": key} if key else {}
-        return connect(url, additional_headers=headers, compression=None, **{"proxy": None, "max_size": None, **more})
+        return connect(
+            url, additional_headers=headers, **{"compression": None, "proxy": None, "max_size": None, **more}
+        )
 
 
 def _who(scope: Any) -> Identity:

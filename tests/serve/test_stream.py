@@ -13,6 +13,8 @@ from urllib.parse import quote
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 pytest.importorskip("uvicorn", reason="needs the extra 'serve'")
 
@@ -24,8 +26,13 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from fastgru import GRU, Gate, Model, Sequential
 from fastgru.serve import channel, websocket
+from fastgru.serve.connection import Connection
+from fastgru.serve.models import Served
+from fastgru.serve.scheduler import Scheduler
+from fastgru.serve.settings import Settings
 
 MODEL = stateful()
+SERVED = Served("m", MODEL, Settings(capacity=64))
 Work = Callable[[Web], Awaitable[Any]]
 
 
@@ -454,3 +461,46 @@ def test_a_message_has_at_most_the_size_of_the_settings(direct: bool) -> None:
             assert caught.value.rcvd.code == 1009
 
     serve(work, direct=direct, max_message_bytes=1024)
+
+
+class Sink:
+    """A channel that keeps what is sent."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+
+    def send_binary(self, data: bytes) -> None:
+        self.sent.append(data)
+
+    send_text = send_binary
+
+    def close(self, code: int, reason: str) -> None: ...
+
+    def set_reading(self, reading: bool) -> None: ...
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-2, 1 << 65) | st.floats() | st.sampled_from(["", "a", "7", "x"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["x", "y"]), inner, max_size=2),
+    max_leaves=4,
+)
+fields = st.dictionaries(
+    st.sampled_from(["continue", "keep", "sequence_id", "shapes", "timeout", "state", "id", "key"]), values, max_size=3
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["open", "load", "save", "reset", "finalize"]), fields), max_size=4))
+def test_whatever_steers_is_answered_once_and_never_a_fault_of_the_server(steps: Any) -> None:
+    async def work() -> None:
+        connection, sink = Connection(SERVED, Scheduler(), Settings(), None), Sink()
+        connection.channel = sink
+        for kind, given_fields in steps:
+            connection.on_text(json.dumps({"type": kind, **given_fields}).encode())
+        answers = [json.loads(answer) for answer in sink.sent]
+        assert len(answers) == len(steps)
+        for answer in answers:
+            assert answer.get("status", 400) in (400, 409), answer
+        connection.on_lost(1006)
+        assert len(SERVED.sessions or ()) == 0
+
+    run(work())
