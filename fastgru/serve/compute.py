@@ -19,7 +19,8 @@ from fastgru.serve.jobs import Job, answer_each, answer_in_parts, failure
 
 __all__ = ["Compute"]
 
-_NICE: Final = 10  # of 19; with less, an answer of the loop waits for the scheduler of the system for milliseconds
+_NICE: Final = 15  # of 19; with less, an answer of the loop waits for the scheduler of the system for milliseconds
+_MARGIN: Final = 1.1  # of what is expected to run before a job
 _HURRY: Final = 1.25  # a sequence whose deadline is nearer than this, of what is left of it, goes first
 
 
@@ -73,8 +74,10 @@ class Compute:
         began, expected = self._running
         gone = min(now_ns - began, expected)
         if job.group.parts:
-            return max(0.0, (2 * cut + job.cost_ns if whole else cut) - gone)
-        return max(0.0, min(whole + cut, 2 * whole + LONG_NS) - gone)
+            ahead = (2 * cut + job.cost_ns if whole else cut) - gone
+        else:
+            ahead = min(whole + cut, 2 * whole + LONG_NS) - gone
+        return max(0.0, _MARGIN * ahead)
 
     def close(self) -> None:
         """End the thread, after what it is at."""
@@ -140,8 +143,9 @@ class Compute:
                 over = next(self._parts, self) is self
         except Exception as error:
             job.error, over = failure(error), True
-        self._ended_ns = monotonic_ns()
-        self._cut_took_ns += self._ended_ns - now
+        ended = monotonic_ns()
+        self._cut_took_ns += ended - (self._ended_ns or now)
+        self._ended_ns = ended
         job.cost_ns = max(part_ns, job.cost_ns - part_ns)
         if over:
             self._cut.popleft()

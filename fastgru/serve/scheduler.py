@@ -24,6 +24,7 @@ __all__ = ["Job", "Scheduler"]
 _WEIGHT: Final = 0.05  # of the newest tick in what a job is expected to take besides its push
 _MOST_EARLY: Final = 64  # jobs of a session whose steps have not come
 _SWEEP_S: Final = 1.0
+_MOST_LAG_NS: Final = 100_000_000
 
 _log = logging.getLogger("fastgru.serve")
 
@@ -47,7 +48,9 @@ class Scheduler:
         self._ready: list[Job] = []
         self._asked = self._draining = False
         self._short_ns = 0.0  # expected of what runs in the loop
-        self._besides_ns = 10_000.0  # what a job takes besides its push
+        self._besides_ns = 10_000.0  # what a job takes besides its push, of all that the loop does for it
+        self._cpu_ns, self._pushed_ns = time.thread_time_ns(), 0  # when the last tick began, and of its pushes
+        self._lag_ns, self._lags_until = 0, 0
         self.jobs = self.bytes = 0
         self._compute = Compute(self._loop, self._finished)
         self._idle: asyncio.TimerHandle | None = None
@@ -64,7 +67,7 @@ class Scheduler:
             or job.begins
             or job.step is not None
             or (session is not None and (session.ended or session.early or group.rows != 1))
-            or now + self._short_ns + group.cost.one_ns + self._besides_ns > job.deadline_ns
+            or now + self._lag_ns + self._short_ns + group.cost.one_ns + self._besides_ns > job.deadline_ns
             or self.bytes + job.bytes > self._max_bytes
         ):
             self._submit(job, now)
@@ -108,6 +111,8 @@ class Scheduler:
         job.cost_ns = group.cost.one_ns + self._besides_ns
         job.is_long = group.cost.one_ns > LONG_NS
         ahead = self._compute.ahead_ns(job, now) if job.is_long else self._short_ns
+        if now < self._lags_until:
+            ahead += self._lag_ns
         if now + ahead + job.cost_ns > job.deadline_ns:
             raise self._late(job, ahead, now)
         if self.bytes + job.bytes > self._max_bytes:
@@ -234,6 +239,7 @@ class Scheduler:
         """Run on this loop, and end sessions of these models that are idle for too long."""
         self._loop = asyncio.get_running_loop()
         self._compute.loop = self._loop
+        self._cpu_ns = time.thread_time_ns()
         self._sweep(models)
 
     def _sweep(self, models: Repository) -> None:
@@ -259,9 +265,11 @@ class Scheduler:
         ready, began, pushed = self._ready, self._clock(), 0
         if len(ready) == 1:
             jobs = [ready.pop()]
+            self._look(1, began)
             pushed = self._run(jobs[0].group, jobs, began)
         else:
             jobs = self._due()
+            self._look(len(jobs), began)
             groups: dict[Group, list[Job]] = {}
             for job in jobs:
                 same = groups.get(job.group)
@@ -271,11 +279,23 @@ class Scheduler:
                     same.append(job)
             for group, same in groups.items():
                 pushed += self._run(group, same, self._clock())
+        self._pushed_ns = pushed
         if self._ready and not self._asked:
             self._asked = True
             self._loop.call_soon(self._tick)
-        if jobs:
-            besides = (self._clock() - began - pushed) / len(jobs)
+
+    def _look(self, count: int, now: int) -> None:
+        """See how busy the loop is: what it has done since the last tick began, the requests of this one among it.
+
+        As long as that was a request has waited to be read, and will wait to be answered: `_lag_ns` is both.
+        """
+        cpu = time.thread_time_ns()
+        cycle = min(cpu - self._cpu_ns, _MOST_LAG_NS)
+        self._cpu_ns = cpu
+        self._lag_ns = 2 * cycle
+        self._lags_until = now + 2 * cycle  # a loop that is idle after that does not lag
+        if count:
+            besides = max(0, cycle - self._pushed_ns) / count
             self._besides_ns += _WEIGHT * (min(besides, 10 * self._besides_ns) - self._besides_ns)
 
     def _due(self) -> list[Job]:
