@@ -6,9 +6,11 @@ import asyncio
 import hashlib
 import http.client
 import json
+import socket
 import threading
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -165,3 +167,59 @@ def test_metrics_tell_what_has_been_asked() -> None:
     assert float(values[f"fastgru_step_seconds_count{labels}"]) == 6
     assert float(values['fastgru_refused_total{reason="unknown_sequence"}']) == 1
     assert float(values["process_open_fds"]) > 3
+
+
+def stream_url(ask: Client) -> str:
+    return f"ws://{ask.host}/v2/models/gru/stream"
+
+
+def test_a_websocket_is_guarded_as_requests_are(keys: Path) -> None:
+    client = pytest.importorskip("websockets.sync.client", reason="needs the extra serve")
+    from websockets.exceptions import InvalidStatus
+
+    with serving(api_key_file=keys, allow_origin=("https://app.example",)) as ask:
+        for headers, status in (
+            ({}, 401),
+            (bearer("key-c"), 401),
+            (bearer("key-a") | {"Origin": "https://evil.com"}, 403),
+            (bearer("key-a") | {"Host": "evil.com"}, 421),
+        ):
+            host = {} if "Host" not in headers else {"Host": headers["Host"]}
+            more = {name: value for name, value in headers.items() if name not in host}
+            with pytest.raises(InvalidStatus) as caught:
+                connect_as(client, stream_url(ask), more, host)
+            assert caught.value.response.status_code == status
+        with client.connect(
+            stream_url(ask), additional_headers=bearer("key-a"), origin="https://app.example"
+        ) as stream:
+            stream.send(np.full(4, 0.5, np.float32).tobytes())
+            assert len(stream.recv(timeout=20)) == 12
+
+
+def connect_as(client: Any, url: str, headers: Mapping[str, str], host: Mapping[str, str]) -> None:
+    """host: another name for the same address, as a page of a rebound domain would have it."""
+    name, _, port = url.removeprefix("ws://").partition("/")[0].partition(":")
+    address = url.replace(name, host.get("Host", name))
+    with (
+        socket.create_connection((name, int(port)), timeout=20) as sock,
+        client.connect(address, sock=sock, additional_headers=headers),
+    ):
+        return
+
+
+def test_streams_are_told_of_the_end() -> None:
+    client = pytest.importorskip("websockets.sync.client", reason="needs the extra serve")
+    from websockets.exceptions import ConnectionClosed
+
+    with ExitStack() as stack:
+        with serving(drain_seconds=2.0) as ask:
+            stream = stack.enter_context(client.connect(stream_url(ask)))
+            stream.send(np.full(4, 0.5, np.float32).tobytes())
+            assert len(stream.recv(timeout=20)) == 12
+            began = time.monotonic()
+        assert time.monotonic() - began < 10
+        told = []
+        with pytest.raises(ConnectionClosed) as caught:
+            told.extend(iter(lambda: stream.recv(timeout=20), None))
+        assert caught.value.rcvd is not None
+        assert caught.value.rcvd.code == 1001
