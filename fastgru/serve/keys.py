@@ -7,7 +7,7 @@ is written nowhere. `openssl rand -hex 32` makes one, and `printf %s KEY | sha25
 import hashlib
 import hmac
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -79,22 +79,12 @@ class Guard:
 
     def __call__(self, scope: Scope) -> Identity:
         """Who asks, by the headers."""
-        host = b""
-        origin = bearer = given = None
-        for name, value in scope["headers"]:
-            if name == b"host":
-                host = value
-            elif name == b"origin":
-                origin = value
-            elif name == b"authorization":
-                bearer = value
-            elif name == b"x-api-key":
-                given = value
-        self.check_origin(host, origin)
-        return self._nobody if self._keys is None else self._identify(bearer, given)
+        headers = dict(scope["headers"])
+        self.check_origin(headers.get(b"host", b""), headers.get(b"origin"))
+        return self._nobody if self._keys is None else self._identify(headers)
 
-    def _identify(self, bearer: bytes | None, given: bytes | None) -> Identity:
-        keys = self._keys or ()
+    def _identify(self, headers: Mapping[bytes, bytes]) -> Identity:
+        keys, given, bearer = self._keys or (), headers.get(b"x-api-key"), headers.get(b"authorization")
         if given is None and bearer is not None and bearer[:7].lower() == b"bearer ":
             given = bearer[7:]
         if given is None:

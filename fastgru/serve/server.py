@@ -16,6 +16,7 @@ from uvicorn.server import ServerState
 from fastgru.serve.gate import Gate
 from fastgru.serve.http import HttpProtocol
 from fastgru.serve.listening import close_all, listen, urls_of
+from fastgru.serve.log import event
 from fastgru.serve.settings import Settings, SettingsError
 
 __all__ = ["Server"]
@@ -64,6 +65,7 @@ class Server:
         """The same, within a running loop."""
         self._stopped = asyncio.Event()
         config = self._config()
+        _allow_files()
         sockets = listen(self.settings)
         lifespan = LifespanOn(config)
         try:
@@ -124,8 +126,10 @@ class Server:
 
     async def _finish(self, servers: list[asyncio.Server]) -> None:
         """No new connections; answer what has been asked, for as long as the settings say."""
+        grace = self.settings.drain_seconds
+        event("drain", f"no new connections; what has been asked is answered within {grace:g} s", seconds=grace)
         loop, connections = asyncio.get_running_loop(), self._state.connections
-        until = loop.time() + self.settings.drain_seconds
+        until = loop.time() + grace
         for server in servers:
             server.close()
         drained = None if self._drain is None else loop.create_task(self._wait(self._drain, until - loop.time()))
@@ -159,6 +163,20 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
         return None
     factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
     return factory
+
+
+def _allow_files() -> None:
+    """As many open files, and so connections, as the system lets this process have."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (OSError, ValueError):  # macOS has a lower limit than it says
+            pass
 
 
 class _signals:  # noqa: N801

@@ -119,5 +119,5 @@ def test_it_serves_until_it_is_told_to_end(gru_onnx: Path, form: str) -> None:
     assert "small (float32)" in start
     if form == "json":
         made = [json.loads(line) for line in lines if line.startswith("{")]
-        assert [line["event"] for line in made] == ["load", "start", "stop"]
+        assert [line["event"] for line in made] == ["load", "start", "drain", "stop"]
         assert made[1]["urls"] == [match[0]]
