@@ -91,7 +91,7 @@ class Connection:
         try:
             if lease.why is not None:
                 raise lease.why
-            if lease.layout is None:
+            if lease.layout is None or not self._served.is_loaded:
                 lease.begin({})
             assert lease.layout is not None
             frames = lease.layout.arrays(data)

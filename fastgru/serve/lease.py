@@ -58,10 +58,12 @@ class Lease:
         """Open a sequence as `given` says; the answer, None while one that goes on has jobs on their way.
 
         Raises `ServeError`: 400 for wrong fields and a sequence that is not there, 410 for one that was idle too long,
-        409 where this connection has one, 503 where there is no room.
+        404 where the model was unloaded, 409 where this connection has one, 503 where there is no room.
         """
         if self.session is not None and not self.session.ended:
             raise ServeError(409, f"sequence {self.session.id!r} is open here: finalize it first", reason="open")
+        if not self.served.is_loaded:
+            raise ServeError(404, f"model {self.served.name!r} is not served any more: connect anew", reason="model")
         keep, goes_on, limit = given.get("keep", False), given.get("continue", False), given.get("timeout", 0)
         if type(keep) is not bool or type(goes_on) is not bool:
             raise bad("keep and continue are true or false")

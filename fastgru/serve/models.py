@@ -50,7 +50,7 @@ class Served:
         self.inputs: tuple[Field, ...] = tuple([field_of(spec) for spec in model.inputs if spec.name not in states])
         outputs = {spec.name: spec for spec in model.outputs if spec.name not in kept}  # a graph may list one twice
         self.outputs: tuple[Field, ...] = tuple(map(field_of, outputs.values()))
-        self.is_stateful = bool(states)
+        self.is_stateful, self.is_loaded = bool(states), True
         self.pool: Pool | None = None
         self.sessions: Sessions | None = None
         self.groups: dict[tuple[Any, ...], Group] = {}
@@ -269,6 +269,7 @@ class Repository:
         if missing_ok and name not in self._served:
             return
         served = self.get(name)
+        served.is_loaded = False
         del self._served[name]
         event("unload", f"model {name} is unloaded", model=name)
         for session in served.sessions or ():

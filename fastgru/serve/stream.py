@@ -28,7 +28,7 @@ __all__ = ["Streams"]
 
 _IN_URL: Final = frozenset(("continue", "keep", "sequence_id", "shapes", "timeout"))
 _TRUTHS: Final = {"true": True, "false": False}
-_WAIT_S: Final = 0.001
+_WAIT_S, _POLL_S = 0.001, 0.01
 
 
 class Streams:
@@ -80,7 +80,7 @@ class Streams:
         loop = asyncio.get_running_loop()
         until = loop.time() + grace_s
         while self._open and loop.time() < until:
-            await asyncio.sleep(_WAIT_S)
+            await asyncio.sleep(_POLL_S)
         for connection in tuple(self._open):
             connection.channel.close(1001, "the server is going down")
 

@@ -245,9 +245,15 @@ def test_an_idle_sequence_ends_and_its_client_hears_it() -> None:
 
 def test_a_model_that_is_unloaded_takes_its_sequences_along() -> None:
     async def work(web: Web) -> None:
-        async with web.connect() as client:
+        async with web.connect() as client, web.connect() as unopened, web.connect(model="pair") as plain:
             await push(client, 1)
+            assert isinstance(await frame(plain, bytes(16)), bytes)
             web.repository.unload("m")
+            web.repository.unload("pair")
+            for stream in (unopened, plain):
+                answer = await frame(stream, bytes(32))
+                assert (answer["status"], answer["reason"]) == (404, "model")
+                assert (await tell(stream, "open"))["reason"] == "model"
             assert (await text(client))["event"] == "unloaded"
             with pytest.raises(ConnectionClosed) as caught:
                 await push(client, 2)
@@ -255,7 +261,7 @@ def test_a_model_that_is_unloaded_takes_its_sequences_along() -> None:
             assert caught.value.rcvd.code == 1001
         assert await refused(web.connect()) == (404, "model")
 
-    serve(work)
+    serve(work, {"pair": stateless()})
 
 
 def test_several_inputs_lie_one_after_another() -> None:
