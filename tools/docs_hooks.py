@@ -189,10 +189,13 @@ def serve_errors() -> str:
     for path in sorted(folder.rglob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
-            name, given = getattr(call.func, "id", ""), [*call.args, None, None, None]
-            if name in ("ServeError", "refusal"):
+            name, given = getattr(call.func, "id", None), [*call.args, None, None, None]
+            name = name or getattr(call.func, "attr", "")  # `__init__`, of a kind of error
+            if name in ("Fault", "ServeError", "refusal", "__init__"):
                 status, _, reason = given[:3]
                 reason = next((word.value for word in call.keywords if word.arg == "reason"), reason)
+            elif name == "malformed":
+                status, reason = ast.Constant(400), ast.Constant(name)
             elif name in ("bad", "_bad"):
                 status, reason = ast.Constant(400), given[1] or ast.Constant("request" if name == "bad" else "message")
             else:
