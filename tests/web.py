@@ -13,12 +13,12 @@ import uvicorn
 from websockets.asyncio.client import ClientConnection, connect
 
 from fastgru.serve.app import Application, Identity
+from fastgru.serve.handshake import Handshake
 from fastgru.serve.models import Repository
 from fastgru.serve.scheduler import Scheduler
 from fastgru.serve.settings import Settings
 from fastgru.serve.stream import Streams
 from fastgru.serve.v2.routes import Protocol
-from fastgru.serve.websocket import Handshake
 
 __all__ = ["Web", "serving"]
 

@@ -77,8 +77,8 @@ class Assembly:
 
     def run(self, started: Callable[[Any], None] | None = None) -> None:
         """Serve until SIGTERM or SIGINT. started: called with the `Server` when the first request can come."""
+        from fastgru.serve.handshake import Handshake
         from fastgru.serve.server import Server
-        from fastgru.serve.websocket import Handshake
 
         def begun(server: Server) -> None:
             event("start", f"serving {self._described()} at {', '.join(server.urls)}", urls=server.urls)

@@ -6,7 +6,7 @@ the client sends an `open`, or its first frame begins a sequence of its own. `co
 what a binary one holds.
 
 The application may run under any ASGI server. Under ours, messages go past ASGI once the connection is there
-(`websocket.Handshake`).
+(`handshake`).
 """
 
 import asyncio
