@@ -1,4 +1,4 @@
-"""The handshake of a WebSocket: an ASGI request like any other, so that keys, hosts and origins are checked in one place.
+"""The handshake of a WebSocket: an ASGI request as any other, so that keys, hosts and origins are checked in one place.
 
 After it, the application hands its `Receiver` to the extension `EXTENSION` of the scope (`Handshake.take`), and from
 then on messages go past ASGI (`websocket`).

@@ -64,7 +64,7 @@ def long_size(data: bytes, at: int) -> int | Breach:
 
 
 def breach(first: int, size: int, within: bool, room: int) -> Breach | None:
-    """How the head of a frame breaks the rules. within: a message has begun. room: bytes that a message may yet have."""
+    """How the head of a frame breaks the rules. within: a message has begun. room: bytes that it may yet have."""
     opcode = first & 15
     if first & 0x70:
         return 1002, "no extension was agreed on, and a reserved bit is set"
