@@ -25,6 +25,7 @@ __all__ = ["HttpProtocol"]
 
 _LINGER_SECONDS: Final = 2.0
 _MOST_WAITING: Final = 64  # requests of a connection that came before the answer to another
+_HANDSHAKE_LINE: Final = 8_000  # what the package websockets takes, which says nothing about a longer one
 _RETRY: Final = b"retry-after: 1\r\n"
 _PLAIN: Final = str.maketrans({'"': "'", "\\": "/"})
 
@@ -186,7 +187,7 @@ class HttpProtocol(asyncio.Protocol):
             self._end_parsing(fault)
         keep_alive = parser.should_keep_alive()
         if parser.should_upgrade():
-            if self._is_upgraded(method, names):
+            if self._is_upgraded(method, version, names):
                 return
             keep_alive = False
         path, _, query = url.partition(b"?")
@@ -228,12 +229,19 @@ class HttpProtocol(asyncio.Protocol):
                 if exchange.finished:
                     self._next()
 
-    def _is_upgraded(self, method: bytes, names: Mapping[bytes, bytes]) -> bool:
+    def _is_upgraded(self, method: bytes, version: str, names: Mapping[bytes, bytes]) -> bool:
         """Whether the connection becomes a WebSocket; any other upgrade is not done, and the request answered."""
         if b"content-length" in names or b"transfer-encoding" in names or self._exchange is not None:
             self._end_parsing(malformed("an upgrade has no body, and comes alone"))
-        is_websocket = names.get(b"upgrade", b"").lower().rstrip() == b"websocket" and method == b"GET"
-        return is_websocket and self._config.ws_protocol_class is not None
+        is_websocket = names.get(b"upgrade", b"").lower().rstrip() == b"websocket" and (method, version) == (
+            b"GET",
+            "1.1",
+        )
+        if not is_websocket or self._config.ws_protocol_class is None:
+            return False
+        if max(len(self._url), *(len(name) + len(value) for name, value in self._headers)) > _HANDSHAKE_LINE:
+            self._end_parsing(Fault(431, f"a line of a handshake has at most {_HANDSHAKE_LINE} bytes", "head"))
+        return True
 
     def _end_parsing(self, fault: Fault) -> NoReturn:
         self._fault = fault

@@ -347,6 +347,7 @@ def _copy(made: Iterable[Array], targets: Iterable[Array]) -> None:
 
 
 def check_out(targets: tuple[Any, ...], made: Iterable[tuple[tuple[int, ...], np.dtype[Any]]]) -> None:
+    """Raises `ShapeError` for arrays that results of these shapes and dtypes cannot be written to."""
     came = [(t.dtype.name, t.shape) if isinstance(t, np.ndarray) else type(t).__name__ for t in targets]
     expected = [(dtype.name, shape) for shape, dtype in made]
     if came != expected:

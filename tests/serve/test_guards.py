@@ -223,3 +223,28 @@ def test_streams_are_told_of_the_end() -> None:
             told.extend(iter(lambda: stream.recv(timeout=20), None))
         assert caught.value.rcvd is not None
         assert caught.value.rcvd.code == 1001
+
+
+def test_a_handshake_that_is_none_gets_an_answer() -> None:
+    """Whatever is wrong with it: nobody is left waiting."""
+    key, version = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", b"Sec-WebSocket-Version: 13\r\n"
+    first = b"GET /v2/models/gru/stream%b HTTP/1.1\r\n"
+    with serving() as ask:
+        name, _, port = ask.host.partition(":")
+        for line, more, status in (
+            (first % b"", key + version, 101),
+            (first % b"", version, 400),
+            (first % b"", key, 400),
+            (first % b"", key + key + version, 400),
+            (first % b"", key + b"Sec-WebSocket-Version: 12\r\n", 400),
+            (first % b"", b"Sec-WebSocket-Key: a\r\n" + version, 400),
+            (first % b"", key + version + b"X: " + b"y" * 9000 + b"\r\n", 431),
+            (first % (b"?" + b"a" * 9000), key + version, 431),
+            (first % b"?a=1", key + version, 400),
+            ((first % b"").replace(b"1.1", b"1.0"), key + version, 404),
+            ((first % b"").replace(b"GET", b"POST"), key + version, 404),
+        ):
+            with socket.create_connection((name, int(port)), timeout=20) as sock:
+                head = b"Host: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+                sock.sendall(line + head + more + b"\r\n")
+                assert int(sock.recv(12)[9:]) == status, (line, more)
