@@ -70,7 +70,7 @@ class _Places:
 
     def __init__(self, group: Group, jobs: Sequence[Job], whole: bool) -> None:
         """whole: each job is one push, which moves all states or none by itself."""
-        self._pool = pool = jobs[0].served.pool
+        self._pool = pool = None if group.is_stateless else jobs[0].served.pool
         self._borrowed: list[tuple[Session | None, int]] = []
         self.handles = _NONE
         if pool is None:
@@ -117,7 +117,7 @@ def answer_each(group: Group, jobs: Sequence[Job]) -> None:
             if (session := job.session) is not None and not (job.begins and session.moved):
                 job.outputs = group.alone(session.handles, job.frames)
                 return
-            if job.served.pool is None:
+            if group.is_stateless:
                 job.outputs = group.alone(_NONE, job.frames)
                 return
         _answer(group, jobs)

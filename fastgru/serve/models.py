@@ -27,6 +27,7 @@ __all__ = ["Repository", "Served"]
 
 VERSION: Final = "1"
 _MOST_GROUPS: Final = 256  # of shapes that are kept
+_MOST_ROWS: Final = 64  # of a request that borrows places of sessions for its rows
 _LONGEST: Final = 64  # steps of the largest part of a sequence
 _PLAN_NS: Final = 20e6  # what the first push of a shape takes besides
 _FLOPS_PER_NS: Final = 10.0
@@ -60,7 +61,9 @@ class Served:
         self._axes: dict[str, int] | None = None
         self._runs: Pool | Stateless
         if states:
-            self._runs = self.pool = self._make_pool(2 * settings.capacity + 64)  # jobs borrow places while they run
+            self._runs = self.pool = self._make_pool(
+                2 * settings.capacity + 8 * _MOST_ROWS
+            )  # jobs borrow places while they run
             self.sessions = Sessions(name, self.pool, settings.capacity, settings.idle_seconds, clock)
         else:
             self._runs, self._axes = Stateless(model), self._batch_axes()
@@ -173,6 +176,7 @@ class Served:
 
     def _new_group(self, shapes: tuple[tuple[int, ...], ...]) -> Group:
         axes = self.batch_axes
+        rows: set[int] = set()
         if axes is not None:
             rows = {shape[axis] for shape, axis in zip(shapes, axes, strict=True)}
             if len(rows) != 1 or (rows == {0} and self.is_stateful):
@@ -182,9 +186,12 @@ class Served:
         expected = _PLAN_NS + operations(self.model.graph, given) / self._flops_per_ns
         while len(self.groups) >= _MOST_GROUPS:
             self.groups.pop(next(iter(self.groups)))
-        group = self.groups[_key(shapes)] = Group(
-            self._runs, shapes, axes, expected, self.statistics, self._time, self._longest
-        )
+        if axes is not None and self.is_stateful and max(rows) > _MOST_ROWS:  # they borrow no places of sessions
+            group = Group(Stateless(self.model, self._axes), shapes, axes, expected, self.statistics)
+            group.axes = None
+        else:
+            group = Group(self._runs, shapes, axes, expected, self.statistics, self._time, self._longest)
+        self.groups[_key(shapes)] = group
         return group
 
     def _learn(self, group: Group) -> None:

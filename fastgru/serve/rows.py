@@ -4,9 +4,11 @@ without a state.
 All of them are called as a pool is: handles of sessions, frames with the sessions along the batch axis, outputs alike.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from typing import Any, Final, Protocol
+
+import numpy as np
 
 from fastgru.errors import SessionError
 from fastgru.model import Model
@@ -83,16 +85,24 @@ class Streams:
 
 
 class Stateless:
-    """A model without a state. `push_rows` runs its frames; handles are not looked at."""
+    """Frames that belong to no session, of a model without a state, or from zeros. Handles are not looked at."""
 
-    def __init__(self, model: Model) -> None:
-        self.inputs = tuple([spec.name for spec in model.inputs])
-        self.outputs = tuple(dict.fromkeys([spec.name for spec in model.outputs]))
-        self._run = model.run
+    def __init__(self, model: Model, axes: Mapping[str, int] | None = None) -> None:
+        """axes: the batch axis of each input and state, where there are states, none of which has another free size."""
+        states = model.graph.states
+        self.inputs = tuple([spec.name for spec in model.inputs if spec.name not in states])
+        self.outputs = tuple(dict.fromkeys([s.name for s in model.outputs if s.name not in states.values()]))
+        self._states = [spec for spec in model.inputs if spec.name in states]
+        self._run, self._axes = model.run, axes or {}
 
     def push_rows(self, sessions: Any, frames: Any, out: Any = None) -> Any:
         given = frames if isinstance(frames, tuple) else (frames,)
-        results = self._run(dict(zip(self.inputs, given, strict=True)))
+        feeds = dict(zip(self.inputs, given, strict=True))
+        if self._states:
+            rows = given[0].shape[self._axes[self.inputs[0]]]
+            for spec in self._states:
+                feeds[spec.name] = np.zeros([rows if n is None else n for n in spec.shape or ()], spec.dtype)
+        results = self._run(feeds)
         made = tuple([results[name] for name in self.outputs])
         return made[0] if len(made) == 1 else made
 

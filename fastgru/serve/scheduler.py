@@ -167,8 +167,7 @@ class Scheduler:
             if step not in (None, 0):
                 raise ServeError(400, f"sequence_step is {step}, but a sequence begins with step 0", reason="step")
             session.next = 0
-            for other in tuple(session.early.values()):
-                self._give_up(session, other)
+            self._forget_early(session)
         elif step is not None and step != session.next:
             if step < session.next or step in session.early:
                 raise ServeError(
@@ -184,7 +183,7 @@ class Scheduler:
                     reason="step",
                     retry_after_s=0.001,
                 )
-            session.early[step] = job
+            session.early[step], session.forget = job, self._forget_early
             wait = (job.deadline_ns - self._clock()) / 1e9
             self._loop.call_later(wait, self._give_up, session, job)
             return
@@ -194,14 +193,18 @@ class Scheduler:
             session.next += 1
             self._queue(session, following)
 
+    def _forget_early(self, session: Session) -> None:
+        """It has ended, or begun anew: steps that have not come belong to the one before."""
+        for job in tuple(session.early.values()):
+            self._give_up(session, job)
+
     def _give_up(self, session: Session, job: Job) -> None:
         """The steps before it have not come in time."""
         if job.step is not None and session.early.get(job.step) is job:
             del session.early[job.step]
-            early = (
-                f"step {job.step} of sequence {session.id!r} came too early: step {session.next} has not come in time"
-            )
-            self._drop(job, ServeError(503, early, reason="step", retry_after_s=0.001))
+            early = f"step {job.step} of sequence {session.id!r} came too early: step {session.next} has not come"
+            error = ServeError(503, early, reason="step", retry_after_s=0.001)
+            self._drop(job, _ended(session) if session.ended else error)
 
     def _queue(self, session: Session, job: Job) -> None:
         if session.running:

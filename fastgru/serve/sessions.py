@@ -33,12 +33,13 @@ class Session:
     key that opened it, None where there are none. step: how many requests it has been through since it began.
     keep: it outlives the connection that opened it. on_end: called with the reason when the server ends it. ended: why
     it has ended, "" while it lives. queue: its jobs that wait for the one before; early: those whose `step` has not
-    come; running: one is on its way; next: the step of a job that is submitted now.
+    come, and forget: called for them when it ends; running: one is on its way; next: the step of a job that is
+    submitted now.
     """
 
     __slots__ = (
-        "early", "ended", "handle", "handles", "id", "keep", "key", "last_used_ns", "moved", "next", "on_end", "queue",
-        "running", "step",
+        "early", "ended", "forget", "handle", "handles", "id", "keep", "key", "last_used_ns", "moved", "next", "on_end",
+        "queue", "running", "step",
     )  # fmt: skip
 
     def __init__(self, name: Id, handle: int, key: str | None, now_ns: int) -> None:
@@ -46,6 +47,7 @@ class Session:
         self.step, self.next, self.ended = 0, 0, ""
         self.keep = self.running = self.moved = False
         self.on_end: Callable[[str], None] | None = None
+        self.forget: Callable[[Session], None] | None = None
         self.queue: deque[Any] = deque()
         self.early: dict[int, Any] = {}
         self.move_to(handle)
@@ -214,6 +216,8 @@ class Sessions:
             return
         session.ended = reason
         del self._live[session.id, session.key]
+        if session.forget is not None:
+            session.forget(session)
         if not session.running:
             self.release(session)
 

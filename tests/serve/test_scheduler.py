@@ -127,7 +127,7 @@ def test_sequences_are_cut_with_the_same_bits(served, steps):
 
 def test_without_a_sequence_a_request_begins_from_zeros_and_keeps_nothing(served):
     async def work(scheduler: Scheduler) -> None:
-        frames = [normal(2, rows, I, seed=rows) for rows in (1, 1, 3, 5)]
+        frames = [normal(2, rows, I, seed=rows) for rows in (1, 1, 3, 5, 70)]
         jobs = await asyncio.gather(*[scheduler.run(job(served, None, x)) for x in frames])
         for done, x in zip(jobs, frames, strict=True):
             np.testing.assert_array_equal(done.outputs[0], MODEL.stream(x.shape[1]).push(x))
@@ -213,6 +213,11 @@ def test_steps_run_in_their_order_or_not_at_all(served):
             assert refusal(e) == (409, "step")
         early = await scheduler.run(job(served, session, x[0], step=6, within_s=0.05))
         assert (early.error.status, early.error.reason) == (503, "step")
+        other = served.sessions.begin("early")
+        wait = asyncio.ensure_future(scheduler.run(job(served, other, x[0], step=1)))
+        await asyncio.sleep(0)
+        served.sessions.end(other)
+        assert (await wait).error.status == 410
         with pytest.raises(ServeError, match="begins with step 0"):
             scheduler.submit(job(served, session, x[0], step=4, begins=True))
         assert served.sessions.save(session) == stream.save_state()
