@@ -7,6 +7,7 @@ python -m bench.serve.floors numpy PORT          uvicorn: a GRU step in NumPy, t
 
 from __future__ import annotations
 
+import gc
 import select
 import socket
 import sys
@@ -23,7 +24,8 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 def echo(port: int, size: int) -> None:
-    """One thread, one epoll, no parsing but for the count of bytes."""
+    """One thread, one epoll, no parsing but for the count of bytes, no collection of garbage."""
+    gc.disable()
     server = socket.create_server(("127.0.0.1", port), backlog=1024)
     server.setblocking(False)
     epoll = select.epoll()

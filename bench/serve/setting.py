@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -88,12 +89,15 @@ class Setting:
 
     @contextmanager
     def load(self, wire: Wire, sessions: int, frames: Sequence[Array]) -> Iterator[Load]:
-        """So many sessions, each with a connection, from a core of its own."""
+        """So many sessions, each with a connection, from a core of its own; no garbage is collected."""
         with on_core(self.client_core):
             load = Load([Connection(wire, next(self.ids), frames, 7 * i) for i in range(sessions)])
+            gc.collect()
+            gc.disable()
             try:
                 yield load
             finally:
+                gc.enable()
                 load.close()
 
     def wire(self, protocol: str, process: Process, model: str = "gru", **more: Any) -> Wire:
