@@ -7,7 +7,7 @@ begins in the middle of somebody else's work. What is done under the lock may be
 exception. A lock of `short_lock` is the same for a few lines of Python that wait for nothing at all, so it may be taken
 by whoever has `lock`, never the other way round.
 
-Native code runs without locks. It claims a stream, a frame or a team by writing the number of the process (`EPOCH`)
+Native code runs without locks. It claims a stream, a session or a team by writing the number of the process (`EPOCH`)
 into a word, in one step with a look at what was there. A forked child counts that number up: what a thread of the
 parent had claimed, and will never give back here, is free again.
 """
