@@ -20,7 +20,8 @@ from fastgru.serve.jobs import Job, answer_each, answer_in_parts, failure
 __all__ = ["Compute"]
 
 _NICE: Final = 15  # of 19; with less, an answer of the loop waits for the scheduler of the system for milliseconds
-_MARGIN: Final = 1.1  # of what is expected to run before a job
+_LEAST_STRETCH, _MOST_STRETCH, _LEARNT_NS = 1.05, 4.0, 5_000_000.0
+_RISES, _FALLS = 0.25, 0.02  # how fast the stretch does: who is admitted wrongly is worse off than who is refused
 _HURRY: Final = 1.25  # a sequence whose deadline is nearer than this, of what is left of it, goes first
 
 
@@ -40,6 +41,9 @@ class Compute:
         self._thread: threading.Thread | None = None
         self._whole_ns = 0.0  # expected of those that are not done with
         self._cuts: set[Job] = set()
+        self._stretch = (
+            _LEAST_STRETCH  # of what is expected: the thread has not all of the core, nor every estimate its truth
+        )
         self._running = (0, 0.0)  # since when, and what is expected of it
         self._parts: Iterator[None] | None = None  # of the first of `_cut`
         self._cut_began_ns = self._cut_took_ns = 0
@@ -77,7 +81,14 @@ class Compute:
             ahead = (2 * cut + job.cost_ns if whole else cut) - gone
         else:
             ahead = min(whole + cut, 2 * whole + LONG_NS) - gone
-        return max(0.0, _MARGIN * ahead)
+        return max(0.0, self._stretch * (ahead + job.cost_ns) - job.cost_ns)
+
+    def learn(self, job: Job, now_ns: int) -> None:
+        """A job is done, or its deadline has passed: see how much longer it took than the sum of what was before it."""
+        if job.expected_ns > _LEARNT_NS and not job.cancelled:
+            seen = (now_ns - job.submitted_ns) / job.expected_ns * self._stretch
+            weight = _RISES if seen > self._stretch else _FALLS
+            self._stretch += weight * (min(max(seen, _LEAST_STRETCH), _MOST_STRETCH) - self._stretch)
 
     def close(self) -> None:
         """End the thread, after what it is at."""

@@ -29,18 +29,19 @@ class Job:
     Three more are set before it is submitted. begins, ends: reset before it, end the session after it, together with
     the job or not at all. step: run it only as this step of its session, the first being 0.
 
-    The scheduler sets more. group: what it runs with. cost_ns: what it is expected to take. is_long: not in the loop.
-    submitted_ns: when it came.
+    The scheduler sets more. group: what it runs with. cost_ns: what it is expected to take, and expected_ns: from when
+    it came until it is done. is_long: not in the loop. submitted_ns: when it came.
     """
 
     __slots__ = (
-        "begins", "bytes", "cancelled", "cost_ns", "deadline_ns", "done", "ends", "error", "frames", "group", "is_long",
-        "outputs", "served", "session", "step", "submitted_ns",
+        "begins", "bytes", "cancelled", "cost_ns", "deadline_ns", "done", "ends", "error", "expected_ns", "frames",
+        "group", "is_long", "outputs", "served", "session", "step", "submitted_ns",
     )  # fmt: skip
 
     group: Group
     is_long: bool
     cost_ns: float
+    expected_ns: float
     submitted_ns: int
 
     def __init__(

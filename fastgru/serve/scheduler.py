@@ -113,7 +113,8 @@ class Scheduler:
         ahead = self._compute.ahead_ns(job, now) if job.is_long else self._short_ns
         if now < self._lags_until:
             ahead += self._lag_ns
-        if now + ahead + job.cost_ns > job.deadline_ns:
+        job.expected_ns = ahead + job.cost_ns
+        if now + job.expected_ns > job.deadline_ns:
             raise self._late(job, ahead, now)
         if self.bytes + job.bytes > self._max_bytes:
             raise ServeError(
@@ -334,6 +335,7 @@ class Scheduler:
             size += job.bytes
             if job.is_long:
                 self._compute.forget(job)
+                self._compute.learn(job, began_ns + took_ns)
             else:
                 short += job.cost_ns
             session = job.session
