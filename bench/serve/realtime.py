@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from bench.serve.load import Outcome, periodic, poisson
+from bench.serve.load import Load, Outcome, periodic, poisson
 from bench.serve.models import frames_of, gtcrn_frames, save_gru
-from bench.serve.process import floor, free_port
+from bench.serve.process import Process, floor, free_port
 from bench.serve.setting import Setting
 from bench.serve.wire import Echo
 
-__all__ = ["capacity", "realtime", "tail"]
+__all__ = ["busy_rate", "capacity", "realtime", "tail"]
 
 Array = np.ndarray[Any, Any]
 Schedule = tuple[Array, Array]
@@ -76,18 +76,36 @@ def capacity(setting: Setting, protocol: str, sessions: int, run: Callable[[], O
     return rate
 
 
+def busy_rate(setting: Setting, server: Process, load: Load, share: float) -> float:
+    """The frames a second, at random, that keep the core of the server busy for this share of the time.
+
+    A frame takes less of it when more come at once, so that it is no share of what a closed loop gets through.
+    """
+    outcome = load.closed_loop(2.0)
+    rate = 0.5 * outcome.statuses[200] / outcome.seconds
+    for seed in range(4):
+        before = server.cpu_s()
+        outcome = load.open_loop(*poisson(len(load.connections), rate, 1.0, 100 + seed))
+        busy = (server.cpu_s() - before) / outcome.seconds
+        rate *= min(1.5, max(0.5, share / busy))
+    setting.note(f"{rate:.0f} frames a second at {100 * share:.0f} % of a core")
+    return rate
+
+
 def tail(setting: Setting) -> None:
-    """Frames that arrive at random at 70 % of what a closed loop gets through: the tail, beside an echo's."""
+    """Frames that arrive at random and keep the core of the server busy for 70 % of the time, beside an echo."""
     model, frames, sessions = save_gru(setting.folder / "gru.safetensors"), frames_of(), 64
     for protocol in filter(setting.wants, SESSIONS):
+        title = f"{protocol} at 70 % load"
         with setting.server(model) as server, setting.load(setting.wire(protocol, server), sessions, frames) as load:
-            rate = 0.7 * capacity(setting, protocol, sessions, lambda load=load: load.closed_loop(2.0))
-            schedule = poisson(sessions, rate, setting.seconds(30))
+            schedule = poisson(sessions, busy_rate(setting, server, load, 0.7), setting.seconds(30))
+            before = server.cpu_s()
             outcome = load.open_loop(*schedule)
             setting.note(outcome.line())
+            setting.found(f"{title}: frames a second", outcome.sent / outcome.seconds, "/s")
+            setting.found(f"{title}: core of the server", 100 * (server.cpu_s() - before) / outcome.seconds, "%")
             setting.replay(load, model, protocol)
         echo = _echo(setting, len(frames[0].tobytes()), sessions, schedule)
-        title = f"{protocol} at 70 % load"
         setting.found(f"{title}: p50", outcome.us(50), "us")
         setting.found(f"{title}: p99 over p50", outcome.us(99) / outcome.us(50), "x", 3)
         beyond = (outcome.us(99.9) - echo.us(99.9)) / 1e3
