@@ -43,6 +43,12 @@ def added(setting: Setting) -> None:
             before, after = (float(np.median(np.concatenate(each))) / 1e3 for each in (theirs, ours))
             setting.found(f"p50, raw TCP echo of {size} bytes", before, "us")
             setting.found(f"p50 of {protocol} above it", after - before, "us", bound)
+        port = free_port()
+        stack.enter_context(floor("raw", port, core=setting.server_core))
+        with setting.load(Raw(port), 1, frames) as load:
+            load.closed_loop(seconds)
+            alone = load.closed_loop(rounds * seconds).us(50)
+        setting.found("p50 of uvicorn, body sent back, above it", alone - before, "us")
 
 
 def cpu(setting: Setting) -> None:
