@@ -239,6 +239,8 @@ class HttpProtocol(asyncio.Protocol):
         )
         if not is_websocket or self._config.ws_protocol_class is None:
             return False
+        if not names.get(b"sec-websocket-key", b"").isascii():
+            self._end_parsing(malformed("the key of a handshake is base64"))
         if max(len(self._url), *(len(name) + len(value) for name, value in self._headers)) > _HANDSHAKE_LINE:
             self._end_parsing(Fault(431, f"a line of a handshake has at most {_HANDSHAKE_LINE} bytes", "head"))
         return True

@@ -238,6 +238,7 @@ def test_a_handshake_that_is_none_gets_an_answer() -> None:
             (first % b"", key + key + version, 400),
             (first % b"", key + b"Sec-WebSocket-Version: 12\r\n", 400),
             (first % b"", b"Sec-WebSocket-Key: a\r\n" + version, 400),
+            (first % b"", key.replace(b"ZQ", b"\xc4Q") + version, 400),
             (first % b"", key + version + b"X: " + b"y" * 9000 + b"\r\n", 431),
             (first % (b"?" + b"a" * 9000), key + version, 431),
             (first % b"?a=1", key + version, 400),
