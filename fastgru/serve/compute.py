@@ -20,8 +20,8 @@ from fastgru.serve.jobs import Job, answer_each, answer_in_parts, failure
 __all__ = ["Compute"]
 
 _NICE: Final = 15  # of 19; with less, an answer of the loop waits for the scheduler of the system for milliseconds
-_LEAST_STRETCH, _MOST_STRETCH, _LEARNT_NS = 1.05, 4.0, 5_000_000.0
-_RISES, _FALLS = 0.25, 0.02  # how fast the stretch does: who is admitted wrongly is worse off than who is refused
+_LEAST_STRETCH, _MOST_STRETCH, _LEARNT_NS = 1.15, 2.0, 5_000_000.0
+_RISES, _FALLS = 0.25, 0.005  # how fast the stretch does: who is admitted wrongly is worse off than who is refused
 _HURRY: Final = 1.25  # a sequence whose deadline is nearer than this, of what is left of it, goes first
 
 

@@ -24,6 +24,7 @@ __all__ = ["Job", "Scheduler"]
 _WEIGHT: Final = 0.05  # of the newest tick in what a job is expected to take besides its push
 _MOST_EARLY: Final = 64  # jobs of a session whose steps have not come
 _SWEEP_S: Final = 1.0
+_LOOK_NS: Final = 200_000
 _MOST_LAG_NS: Final = 100_000_000
 
 _log = logging.getLogger("fastgru.serve")
@@ -49,7 +50,9 @@ class Scheduler:
         self._asked = self._draining = False
         self._short_ns = 0.0  # expected of what runs in the loop
         self._besides_ns = 10_000.0  # what a job takes besides its push, of all that the loop does for it
-        self._cpu_ns, self._pushed_ns = time.thread_time_ns(), 0  # when the last tick began, and of its pushes
+        # When the loop was looked at last, by the clock and in time of this thread, and what has been since.
+        self._looked_ns, self._cpu_ns = clock(), time.thread_time_ns()
+        self._ticks = self._count = self._pushed_ns = 0
         self._lag_ns, self._lags_until = 0, 0
         self.jobs = self.bytes = 0
         self._compute = Compute(self._loop, self._finished)
@@ -266,14 +269,17 @@ class Scheduler:
     def _tick(self) -> None:
         """Run what is ready."""
         self._asked = False
-        ready, began, pushed = self._ready, self._clock(), 0
+        ready, began = self._ready, self._clock()
+        self._ticks += 1
+        self._count += len(ready)
+        if began - self._looked_ns > _LOOK_NS:
+            self._look(began)
         if len(ready) == 1:
-            jobs = [ready.pop()]
-            self._look(1, began)
-            pushed = self._run(jobs[0].group, jobs, began)
+            job = ready.pop()
+            self._pushed_ns += self._run(job.group, [job], began)
         else:
             jobs = self._due()
-            self._look(len(jobs), began)
+            self._count -= len(self._ready)
             groups: dict[Group, list[Job]] = {}
             for job in jobs:
                 same = groups.get(job.group)
@@ -282,25 +288,25 @@ class Scheduler:
                 else:
                     same.append(job)
             for group, same in groups.items():
-                pushed += self._run(group, same, self._clock())
-        self._pushed_ns = pushed
+                self._pushed_ns += self._run(group, same, self._clock())
         if self._ready and not self._asked:
             self._asked = True
             self._loop.call_soon(self._tick)
 
-    def _look(self, count: int, now: int) -> None:
-        """See how busy the loop is: what it has done since the last tick began, the requests of this one among it.
+    def _look(self, now: int) -> None:
+        """See how busy the loop is: what it has done since the last look, and for how many ticks and requests.
 
-        As long as that was a request has waited to be read, and will wait to be answered: `_lag_ns` is both.
+        As long as what it does for a tick a request has waited to be read, and will wait to be answered: `_lag_ns`.
         """
         cpu = time.thread_time_ns()
-        cycle = min(cpu - self._cpu_ns, _MOST_LAG_NS)
-        self._cpu_ns = cpu
-        self._lag_ns = 2 * cycle
-        self._lags_until = now + 2 * cycle  # a loop that is idle after that does not lag
-        if count:
-            besides = max(0, cycle - self._pushed_ns) / count
+        spent = cpu - self._cpu_ns
+        self._cpu_ns, self._looked_ns = cpu, now
+        self._lag_ns = 2 * min(spent // self._ticks, _MOST_LAG_NS)
+        self._lags_until = now + self._lag_ns  # a loop that is idle after that does not lag
+        if self._count:
+            besides = max(0, spent - self._pushed_ns) / self._count
             self._besides_ns += _WEIGHT * (min(besides, 10 * self._besides_ns) - self._besides_ns)
+        self._ticks = self._count = self._pushed_ns = 0
 
     def _due(self) -> list[Job]:
         """What is ready, as much of it as a tick may take."""
