@@ -47,9 +47,10 @@ def stateless() -> Model:
     return Model(Graph(inputs, outputs, nodes, {}))
 
 
-def of_dtype(dtype: str) -> Model:
-    """x (N, 3) -> the same."""
-    spec = TensorSpec("x", dtype, (None, 3)), TensorSpec("y", dtype, (None, 3))
+def of_dtype(dtype: str, columns: int = 3) -> Model:
+    """x (N, columns) -> the same."""
+    shape = (None, columns)
+    spec = TensorSpec("x", dtype, shape), TensorSpec("y", dtype, shape)
     node = Node("cast", ("x",), ("y",), {"to": dtype})
     return Model(Graph((spec[0],), (spec[1],), (node,), {}), precision="float64" if dtype == "float64" else None)
 

@@ -8,7 +8,9 @@ import orjson
 
 from fastgru.serve.errors import ServeError
 
-__all__ = ["MAX_CONTAINERS", "read_json", "write_json"]
+__all__ = ["MAX_CONTAINERS", "MAX_TEXT", "read_json", "write_json"]
+
+MAX_TEXT: Final = 1 << 20  # bytes: other requests wait while one is read, which takes 10 ms
 
 MAX_CONTAINERS: Final = 1 << 18  # lists and objects of one text: each of them takes 64 bytes and more
 _STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
@@ -17,10 +19,18 @@ _STEPS[[*b"[{"]], _STEPS[[*b"]}"]] = 1, -1
 
 
 def read_json(text: bytes | memoryview, *, what: str = "the body", most_depth: int = 32) -> Any:
-    """The value of the text. Raises `ServeError`, 400, for what is no JSON, too deep, or of too many lists and objects.
+    """The value of the text. Raises `ServeError`: 400 for what is no JSON, too deep, or of too many lists and objects,
+    413 for what is too long.
 
     NaN and Infinity are not JSON, nor are numbers beyond float64. An object that names a key twice has the last one.
     """
+    if len(text) > MAX_TEXT:
+        raise ServeError(
+            413,
+            f"{what}: {len(text)} bytes of JSON, expected at most {MAX_TEXT}: send tensors as bytes, or the data of one"
+            " input as a flat list",
+            reason="json",
+        )
     text = bytes(text)
     opened = text.count(b"[") + text.count(b"{")
     if opened > most_depth:

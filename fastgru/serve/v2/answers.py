@@ -11,6 +11,7 @@ from fastgru.graph import Array
 from fastgru.serve.app import Answer, Headers
 from fastgru.serve.models import Served
 from fastgru.serve.text import write_json
+from fastgru.serve.v2.lists import write_list
 
 __all__ = ["Answers", "Outputs"]
 
@@ -30,7 +31,7 @@ class Answers:
         self._served = served
         self._heads = lru_cache(_HEADS)(self._head)
 
-    def write(self, request_id: str, wanted: Outputs, arrays: tuple[Array, ...]) -> Answer:
+    async def write(self, request_id: str, wanted: Outputs, arrays: tuple[Array, ...]) -> Answer:
         """Of the outputs that are wanted, from all of the model's. request_id: "" for none.
 
         JSON has no NaN and no infinity: they are null, and the parameter `non_finite` tells how many there are.
@@ -50,7 +51,7 @@ class Answers:
                 following.append(arrays[i].tobytes())
                 continue
             flat = arrays[i].ravel()
-            texts.append(text := write_json(flat))
+            texts.append(text := await write_list(flat))
             if b"null" in text:
                 texts.append(_NON_FINITE % (flat.size - np.count_nonzero(np.isfinite(flat))))
             texts.append(pieces[lists := lists + 1])

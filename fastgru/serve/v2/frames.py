@@ -13,7 +13,7 @@ from fastgru.serve.fields import Field, dtype_of
 from fastgru.serve.models import Served
 from fastgru.serve.v2.request import InferRequest, bad
 
-__all__ = ["Region", "bind", "bind_raw", "take"]
+__all__ = ["Region", "bind", "bind_raw", "packed", "take"]
 
 _KINDS: Final[Mapping[str, frozenset[type]]] = {
     "f": frozenset((int, float)),
@@ -78,15 +78,17 @@ def bind_raw(served: Served, size: int) -> tuple[Region, ...]:
     (field,) = served.inputs
     if field.shape is None:
         raise bad(f"input {field.name!r} may have any number of axes: send its shape in a JSON object", "shape")
-    ones = tuple([1 if n < 0 else n for n in field.shape])
-    row = prod(ones) * field.dtype.itemsize
-    shape = ones
-    if field.shape.count(-1) == 1 and row and size % row == 0:
-        shape = tuple([size // row if n < 0 else n for n in field.shape])
+    declared = field.shape
+    if declared.count(-1) > 1 and served.batch_axes is not None:
+        declared = (*declared[: (axis := served.batch_axes[0])], 1, *declared[axis + 1 :])
+    shape = tuple([1 if n < 0 else n for n in declared])
+    row = prod(shape) * field.dtype.itemsize
+    if declared.count(-1) == 1 and row and size and size % row == 0:
+        shape = tuple([size // row if n < 0 else n for n in declared])
     if size != prod(shape) * field.dtype.itemsize:
         raise bad(
             f"input {field.name!r}: a body of {size} bytes does not tell the shape; {field.datatype}"
-            f" {list(field.shape)} was expected, with at most one free size unless all of them are 1",
+            f" {list(field.shape)} was expected, with a batch of 1 where that is free, and one more free size at most",
             "shape",
         )
     return _checked(served, (Region(field, shape, 0),))
@@ -98,17 +100,20 @@ def _checked(served: Served, regions: tuple[Region, ...]) -> tuple[Region, ...]:
     return regions
 
 
-def take(regions: Sequence[Region], body: bytes, start: int, data: list[Any] | None = None) -> tuple[Array, ...]:
-    """The arrays, views of the body where they are aligned. data: in the place of the list that stood in the object.
+def take(
+    regions: Sequence[Region], body: bytes, start: int, data: list[Any] | Array | None = None
+) -> tuple[Array, ...]:
+    """The arrays, views of the body where they are aligned. data: instead of the list that stood in the object.
 
     Raises `ServeError`, 400, for a list that is not of the shape and of values of the datatype, and for bytes that are
     no BOOL.
     """
-    arrays = []
+    arrays: list[Array] = []
     for field, shape, offset, stood in regions:
         dtype = field.dtype
         if stood is not None:
-            arrays.append(_array(stood if data is None else data, shape, field))
+            given = stood if data is None else data
+            arrays.append(given if isinstance(given, np.ndarray) else _array(given, shape, field))
             continue
         at = start + offset
         array = np.empty(shape, dtype) if 0 in shape else np.ndarray(shape, dtype, body, at)
@@ -129,15 +134,19 @@ def _array(data: list[Any], shape: tuple[int, ...], field: Field) -> Array:
             data = list(chain.from_iterable(data))
     if len(data) != prod(shape):
         raise bad(f"input {field.name!r}: data has {len(data)} values, its shape {list(shape)} {prod(shape)}", "shape")
+    return np.ndarray(shape, field.dtype, packed(data, field) or bytes(field.dtype.itemsize))
+
+
+def packed(values: list[Any], field: Field) -> bytes:
+    """As bytes of the datatype. Raises `ServeError`, 400, for a value that is none of it."""
     kinds = _KINDS[field.dtype.kind]
-    if not kinds.issuperset(map(type, data)):
-        wrong = next(value for value in data if type(value) not in kinds)
+    if not kinds.issuperset(map(type, values)):
+        wrong = next(value for value in values if type(value) not in kinds)
         raise bad(f"input {field.name!r}: {wrong!r:.80} in data is no {field.datatype}", "data")
     try:
-        packed = struct.pack(f"<{len(data)}{_FORMATS[field.datatype]}", *data)
+        return struct.pack(f"<{len(values)}{_FORMATS[field.datatype]}", *values)
     except (struct.error, OverflowError):
         raise bad(f"input {field.name!r}: a value of data is beyond {field.datatype}", "data") from None
-    return np.ndarray(shape, field.dtype, packed or bytes(field.dtype.itemsize))
 
 
 def _expected(served: Served) -> str:

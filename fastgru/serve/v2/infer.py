@@ -13,6 +13,7 @@ from fastgru.serve.settings import Settings
 from fastgru.serve.text import read_json
 from fastgru.serve.v2.answers import Answers, Outputs
 from fastgru.serve.v2.frames import Region, bind, bind_raw, take
+from fastgru.serve.v2.lists import LONG_BYTES, around, read_list
 from fastgru.serve.v2.request import Parameters, bad, read_query, read_request
 
 __all__ = ["Inference"]
@@ -45,7 +46,11 @@ class Inference:
         """Raises `ServeError`."""
         body = await request.body()
         try:
-            plan, frames = self._read(body, request.headers.get(_HEADER), request.query)
+            length = request.headers.get(_HEADER)
+            if length is None and len(body) > LONG_BYTES:
+                plan, frames = await self._read_long(body, request.query)
+            else:
+                plan, frames = self._read(body, length, request.query)
             job = self._job(plan.parameters, frames, request.identity.key)
         except ServeError as error:
             self.served.statistics.fail(error.reason)
@@ -53,7 +58,7 @@ class Inference:
         await self._scheduler.run(job)
         if job.outputs is None:
             raise job.error or internal()
-        return self._answers.write(plan.id, plan.outputs, job.outputs)
+        return await self._answers.write(plan.id, plan.outputs, job.outputs)
 
     def _job(self, parameters: Parameters, frames: tuple[Array, ...], key: str | None) -> Job:
         served, session = self.served, None
@@ -82,27 +87,27 @@ class Inference:
         return plan, take(plan.inputs, body, start)
 
     def _read_json(self, body: bytes, query: bytes) -> tuple[Plan, tuple[Array, ...]]:
-        """Of a request with one flat list of numbers, what stands around the list is remembered without it.
-
-        Quotes within a text have a backslash before them, so that what is found here is the end of a name of a member:
-        of `data`, or of one that is not known and is refused.
-        """
-        at = body.find(b'"data"')
-        begin = body.find(b"[", at)
-        end = body.find(b"]", begin) + 1
-        if at >= 0 and 0 < begin < end and len(body) - (end - begin) <= _KEPT_BYTES:
-            flat = body[begin:end]
-            if (
-                body[at + 6 : begin].strip() == b":"
-                and b'"' not in flat
-                and flat.count(b"[") == 1
-                and body.find(b'"data"', end) < 0
-            ):
-                plan = self._kept_plan(body[:begin] + b"[]" + body[end:], query, 0)
-                if [region.data for region in plan.inputs if region.data is not None] == [[]]:
-                    return plan, take(plan.inputs, body, 0, read_json(flat, what="data"))
+        """What stands around one flat list of numbers is remembered without it."""
+        if (found := self._around(body, query)) is not None:
+            plan, flat, _ = found
+            return plan, take(plan.inputs, body, 0, read_json(flat, what="data"))
         plan = self._plan(body, query, 0)
         return plan, take(plan.inputs, body, 0)
+
+    def _around(self, body: bytes, query: bytes) -> tuple[Plan, bytes, Region] | None:
+        """The plan of a request with one flat list, the list, and the input that it is; None for all others."""
+        if (found := around(body, _KEPT_BYTES)) is None:
+            return None
+        plan = self._kept_plan(found[0], query, 0)
+        lists = [region for region in plan.inputs if region.data is not None]
+        return (plan, found[1], lists[0]) if len(lists) == 1 and not lists[0].data else None
+
+    async def _read_long(self, body: bytes, query: bytes) -> tuple[Plan, tuple[Array, ...]]:
+        """The same of a long body, whose list is read in parts."""
+        if (found := self._around(body, query)) is None:
+            return self._read_json(body, query)
+        plan, flat, region = found
+        return plan, take(plan.inputs, body, 0, await read_list(flat, region.shape, region.field))
 
     def _plan(self, text: bytes, query: bytes, following: int) -> Plan:
         request = read_request(text, query, self._depth)

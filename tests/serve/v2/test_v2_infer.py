@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from functools import cache
@@ -21,7 +22,7 @@ MODEL = stateful()
 
 @cache
 def _app(name: str) -> App:
-    made = {"stateful": stateful, "stateless": stateless}.get(name)
+    made = {"stateful": stateful, "stateless": stateless, "two columns": lambda: of_dtype("float32", 2)}.get(name)
     return protocol({"m": of_dtype(name) if made is None else made()})
 
 
@@ -155,6 +156,9 @@ def test_a_body_of_bytes_alone() -> None:
     reply = infer(x.tobytes(), {"Inference-Header-Content-Length": "0"})
     _, following = reply.object_and_bytes
     np.testing.assert_array_equal(np.frombuffer(following, np.float32).reshape(1, 1, 3), MODEL.stream().push(x))
+    assert infer(normal(9, 1, 8).tobytes(), {"Inference-Header-Content-Length": "0"}).object_and_bytes[0]["outputs"][0][
+        "shape"
+    ] == [9, 1, 3]  # the batch of a body alone is 1
     assert "shape" in refused(b"", {"Inference-Header-Content-Length": "0"})
     assert "shape" in refused(x.tobytes()[:-1], {"Inference-Header-Content-Length": "0"})
     assert "a FP32 [-1, 2]" in refused(b"1234", {"Inference-Header-Content-Length": "0"}, model="stateless")
@@ -367,3 +371,59 @@ def test_requests_without_a_sequence_stand_alone() -> None:
         assert first.object_and_bytes[1] == MODEL.stream(batch_size=2).push(x).tobytes()
 
     serve(work)
+
+
+@pytest.mark.parametrize("separator", [",", ", ", " ,\n"])
+def test_a_long_list_is_read_and_written_in_parts(separator: str) -> None:
+    a = normal(40_000, 2)
+    values = separator.join(map(repr, a.ravel().tolist()))
+    body = json.dumps({"inputs": [tensor("x", "FP32", a, data=[])]}).replace("[]", f"[{values}]")
+    turns = []
+
+    async def work(ask: Asks) -> Reply:
+        async def others() -> None:
+            while True:
+                turns.append(len(turns))
+                await asyncio.sleep(0)
+
+        beside = asyncio.get_running_loop().create_task(others())
+        try:
+            return await ask("POST", "/v2/models/m/infer", body.encode())
+        finally:
+            beside.cancel()
+
+    reply = serve(work, "two columns")
+    (y,) = reply.json["outputs"]
+    np.testing.assert_array_equal(np.float32(y["data"]).reshape(a.shape), a)
+    assert len(turns) > 8
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("1," * 99_999 + "1", ""),
+        ("1," * 99_998 + "1", "data has 99999 values"),
+        ("1," * 100_000 + "1", "no list of the 100000 values"),
+        ("1," * 100_000, "not JSON"),
+        ("," + "1," * 99_999, "not JSON"),
+        ("1," * 99_999 + "1e39", "beyond FP32"),
+        ("1," * 99_999 + "true", "True in data is no FP32"),
+        ("1," * 99_999 + "{}", "{} in data is no FP32"),
+        ("1," * 99_999 + "x", "not JSON"),
+        (" " * 200_000, "no list of the 100000 values"),
+        ("", "data has 0 values"),
+    ],
+)
+def test_a_long_list_is_read_as_strictly_as_a_short_one(text: str, word: str) -> None:
+    given = tensor("x", "FP32", np.zeros((50_000, 2)), data=[])
+    body = json.dumps({"inputs": [given]}).replace("[]", f"[{text}]").encode()
+    if word:
+        assert word in refused(body, model="two columns")
+    else:
+        assert infer(body, model="two columns").status == 200
+
+
+def test_a_long_text_that_is_no_flat_list_is_413() -> None:
+    nested = {"inputs": [tensor("x", "FP32", np.zeros((300_000, 2)), data=[[0, 0]] * 300_000)]}
+    reply = infer(nested, model="two columns")
+    assert (reply.status, reply.json["reason"]) == (413, "json")

@@ -1,0 +1,69 @@
+"""Flat lists of numbers in requests and answers; long ones in parts, so that others have their turns in between."""
+
+import asyncio
+from math import prod
+from typing import Final
+
+import numpy as np
+
+from fastgru.graph import Array
+from fastgru.serve.fields import Field
+from fastgru.serve.text import read_json, write_json
+from fastgru.serve.v2.frames import packed
+from fastgru.serve.v2.request import bad
+
+__all__ = ["LONG_BYTES", "around", "read_list", "write_list"]
+
+LONG_BYTES: Final = 1 << 17  # of text; about a millisecond
+_LONG_VALUES: Final = 1 << 14
+
+
+def around(body: bytes, most: int) -> tuple[bytes, bytes] | None:
+    """What stands around the only list that is called `data`, an empty one in its place, and the list.
+
+    None where there are several, where it is not flat, and where more than `most` bytes are around it. Within a text,
+    quotes have a backslash before them, so that what is found is the end of a name: of `data`, or of a member that is
+    not known and is refused later.
+    """
+    at = body.find(b'"data"')
+    begin = body.find(b"[", at)
+    end = body.find(b"]", begin) + 1
+    if not (0 <= at < begin < end) or len(body) - (end - begin) > most or body[at + 6 : begin].strip() != b":":
+        return None
+    flat = body[begin:end]
+    if b'"' in flat or flat.find(b"[", 1) > 0 or body.find(b'"data"', end) >= 0:
+        return None
+    return body[:begin] + b"[]" + body[end:], flat
+
+
+async def read_list(flat: bytes, shape: tuple[int, ...], field: Field) -> Array:
+    """The array of a list as text. Raises `ServeError`, 400, as for a short one."""
+    wanted, count, position = prod(shape), 0, 1
+    if wanted > len(flat):
+        raise bad(f"input {field.name!r}: data has fewer values than its shape {list(shape)}, {wanted}", "shape")
+    array = np.empty(wanted, field.dtype)
+    while position < len(flat):
+        end = flat.find(b",", position + LONG_BYTES)
+        end = len(flat) - 1 if end < 0 else end
+        values = read_json(b"[" + flat[position:end] + b"]", what="data")
+        if not values or count + len(values) > wanted:
+            raise bad(
+                f"input {field.name!r}: data is no list of the {wanted} values of its shape {list(shape)}", "shape"
+            )
+        array[count : count + len(values)] = np.frombuffer(packed(values, field), field.dtype)
+        count, position = count + len(values), end + 1
+        await asyncio.sleep(0)
+    if count < wanted:
+        raise bad(f"input {field.name!r}: data has {count} values, its shape {list(shape)} {wanted}", "shape")
+    return array.reshape(shape)
+
+
+async def write_list(flat: Array) -> bytes:
+    """The text of an array of one axis."""
+    if flat.size <= _LONG_VALUES:
+        return write_json(flat)
+    parts = []
+    for begin in range(0, flat.size, _LONG_VALUES):
+        parts.append(write_json(flat[begin : begin + _LONG_VALUES])[1:-1])
+        await asyncio.sleep(0)
+    return b"[" + b",".join(parts) + b"]"
