@@ -7,9 +7,20 @@ from typing import Final, NamedTuple
 
 from fastgru.serve.settings import Settings
 
-__all__ = ["METHODS", "Fault", "fault_of", "large_body", "large_head", "malformed", "size_of"]
+__all__ = [
+    "METHODS",
+    "Fault",
+    "asks_for_websocket",
+    "fault_of",
+    "fault_of_upgrade",
+    "large_body",
+    "large_head",
+    "malformed",
+    "size_of",
+]
 
 METHODS: Final = {name.encode(): name for name in ("GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH")}
+_HANDSHAKE_LINE: Final = 8_000  # what the package websockets takes, which says nothing about a longer one
 _RARE: Final = (b"transfer-encoding", b"content-encoding", b"expect")
 
 
@@ -74,4 +85,22 @@ def _fault_of_rare(names: Mapping[bytes, bytes], version: str) -> Fault | None:
         return malformed("no transfer encoding is taken but chunked, of HTTP 1.1")
     if is_other(b"expect", b"100-continue"):
         return Fault(417, "nothing can be expected but 100-continue", "malformed")
+    return None
+
+
+def asks_for_websocket(method: bytes, version: str, names: Mapping[bytes, bytes]) -> bool:
+    """Whether the upgrade that the head asks for is that to a WebSocket."""
+    return (method, version, names.get(b"upgrade", b"").lower().rstrip()) == (b"GET", "1.1", b"websocket")
+
+
+def fault_of_upgrade(
+    url: bytes, headers: Sequence[tuple[bytes, bytes]], names: Mapping[bytes, bytes], *, to_websocket: bool
+) -> Fault | None:
+    """None for an upgrade that is right. to_websocket: what comes next reads the head once more."""
+    if b"content-length" in names or b"transfer-encoding" in names:
+        return malformed("an upgrade has no body")
+    if to_websocket and not names.get(b"sec-websocket-key", b"").isascii():
+        return malformed("the key of a handshake is base64")
+    if to_websocket and max(len(url), *(len(name) + len(value) for name, value in headers)) > _HANDSHAKE_LINE:
+        return Fault(431, f"a line of a handshake has at most {_HANDSHAKE_LINE} bytes", "head")
     return None

@@ -19,13 +19,22 @@ from uvicorn.server import ServerState
 
 from fastgru.serve.exchange import Exchange, refusal
 from fastgru.serve.gate import Gate
-from fastgru.serve.head import METHODS, Fault, fault_of, large_body, large_head, malformed, size_of
+from fastgru.serve.head import (
+    METHODS,
+    Fault,
+    asks_for_websocket,
+    fault_of,
+    fault_of_upgrade,
+    large_body,
+    large_head,
+    malformed,
+    size_of,
+)
 
 __all__ = ["HttpProtocol"]
 
 _LINGER_SECONDS: Final = 2.0
 _MOST_WAITING: Final = 64  # requests of a connection that came before the answer to another
-_HANDSHAKE_LINE: Final = 8_000  # what the package websockets takes, which says nothing about a longer one
 _RETRY: Final = b"retry-after: 1\r\n"
 _PLAIN: Final = str.maketrans({'"': "'", "\\": "/"})
 
@@ -231,19 +240,14 @@ class HttpProtocol(asyncio.Protocol):
 
     def _is_upgraded(self, method: bytes, version: str, names: Mapping[bytes, bytes]) -> bool:
         """Whether the connection becomes a WebSocket; any other upgrade is not done, and the request answered."""
-        if b"content-length" in names or b"transfer-encoding" in names or self._exchange is not None:
-            self._end_parsing(malformed("an upgrade has no body, and comes alone"))
-        is_websocket = names.get(b"upgrade", b"").lower().rstrip() == b"websocket" and (method, version) == (
-            b"GET",
-            "1.1",
-        )
-        if not is_websocket or self._config.ws_protocol_class is None:
-            return False
-        if not names.get(b"sec-websocket-key", b"").isascii():
-            self._end_parsing(malformed("the key of a handshake is base64"))
-        if max(len(self._url), *(len(name) + len(value) for name, value in self._headers)) > _HANDSHAKE_LINE:
-            self._end_parsing(Fault(431, f"a line of a handshake has at most {_HANDSHAKE_LINE} bytes", "head"))
-        return True
+        has_sockets = self._config.ws_protocol_class is not None
+        to_websocket = has_sockets and asks_for_websocket(method, version, names)
+        fault = fault_of_upgrade(self._url, self._headers, names, to_websocket=to_websocket)
+        if fault is None and self._exchange is not None:
+            fault = malformed("an upgrade comes alone")
+        if fault is not None:
+            self._end_parsing(fault)
+        return to_websocket
 
     def _end_parsing(self, fault: Fault) -> NoReturn:
         self._fault = fault
