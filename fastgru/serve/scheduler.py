@@ -21,6 +21,7 @@ from fastgru.serve.sessions import Session
 
 __all__ = ["Job", "Scheduler"]
 
+_FIRST_BESIDES_NS: Final = 10_000.0
 _WEIGHT: Final = 0.05  # of the newest tick in what a job is expected to take besides its push
 _MOST_EARLY: Final = 64  # jobs of a session whose steps have not come
 _SWEEP_S: Final = 1.0
@@ -49,7 +50,7 @@ class Scheduler:
         self._ready: list[Job] = []
         self._asked = self._draining = False
         self._short_ns = 0.0  # expected of what runs in the loop
-        self._besides_ns = 10_000.0  # what a job takes besides its push, of all that the loop does for it
+        self._besides_ns = _FIRST_BESIDES_NS  # what a job takes besides its push, of all that the loop does for it
         # When the loop was looked at last, by the clock and in time of this thread, and what has been since.
         self._looked_ns, self._cpu_ns = clock(), time.thread_time_ns()
         self._ticks = self._count = self._pushed_ns = 0
@@ -99,6 +100,9 @@ class Scheduler:
         except ServeError as error:
             job.served.statistics.fail(error.reason)
             self._forget_unbegun(job)
+            self._count += 1  # the loop has worked for it, too
+            # What is expected may not keep everything out for ever: where nothing runs, nothing else is learnt.
+            self._besides_ns += _WEIGHT * (min(_FIRST_BESIDES_NS, self._besides_ns) - self._besides_ns)
             raise
         self.jobs += 1
         job.served.statistics.pending += 1
@@ -305,7 +309,7 @@ class Scheduler:
         self._lags_until = now + self._lag_ns  # a loop that is idle after that does not lag
         if self._count:
             besides = max(0, spent - self._pushed_ns) / self._count
-            self._besides_ns += _WEIGHT * (min(besides, 10 * self._besides_ns) - self._besides_ns)
+            self._besides_ns += _WEIGHT * (min(besides, 10 * self._besides_ns, LONG_NS) - self._besides_ns)
         self._ticks = self._count = self._pushed_ns = 0
 
     def _due(self) -> list[Job]:

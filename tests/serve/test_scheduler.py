@@ -424,3 +424,24 @@ async def _live(served: Served, lives: list[tuple[str, int, int]]) -> None:
     for name, stream in streams.items():
         assert sessions.save(sessions.get(name)) == stream.save_state()
     await scheduler.drain(10)
+
+
+def test_what_is_refused_for_the_work_around_it_is_taken_again_some_time():
+    """Nothing has run for long: what the loop was thought to do for each job is forgotten by and by."""
+    served = serve()
+
+    async def work(scheduler: Scheduler) -> None:
+        scheduler._besides_ns = 1e9
+        session = served.sessions.begin(1)
+        reasons = []
+        for _ in range(500):
+            try:
+                await scheduler.run(job(served, session, normal(1, 1, I), within_s=0.2))
+            except ServeError as error:
+                reasons.append(error.reason)
+                continue
+            break
+        assert set(reasons) == {"too_long"}
+        assert len(reasons) < 200
+
+    running(work)
