@@ -80,7 +80,8 @@ class Connection:
     def __init__(self, wire: Wire, session: int, frames: Sequence[Array], at: int = 0) -> None:
         self.wire, self.session, self.frames = wire, session, frames
         self.messages = [wire.encode(session, frame) for frame in frames]
-        self.first = wire.encode(session, frames[at % len(frames)], start=True)
+        self.first = [b""] * len(frames)  # messages that begin the session, as they are needed
+        self.first[at % len(frames)] = wire.encode(session, frames[at % len(frames)], start=True)
         self.begun, self.begin, self.at, self.answers, self.digest = False, at, at, 0, 0
         self.refused: list[int] = []  # which answers said that a frame was not taken
         self.waiting: deque[int] = deque()  # when the frames under way were due
@@ -102,10 +103,11 @@ class Connection:
         self.socket.setblocking(False)
 
     def send(self, due: int) -> None:
-        if self.begun:
-            message = self.messages[self.at % len(self.messages)]
-        else:
-            message, self.begun = self.first, True
+        place = self.at % len(self.messages)
+        message = self.messages[place]
+        if not self.begun:
+            self.begun = True
+            message = self.first[place] or self.wire.encode(self.session, self.frames[place], start=True)
         self.at += 1
         self.waiting.append(due)
         if self.unsent:
