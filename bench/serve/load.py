@@ -165,7 +165,10 @@ class Load:
         ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, 1, 0, 0, 0)  # short sleeps are not made longer
 
     def open_loop(self, due: Array, who: Array, *, drop: bool = False, grace_s: float = 5.0) -> Outcome:
-        """Frames as they are due; `drop`: one whose connection is still busy is skipped, as real-time clients do."""
+        """Frames as they are due. drop: one whose connection is still busy is skipped, as real-time clients do.
+
+        Then no frame waits at the client for another, and latencies count from when it was sent.
+        """
         out, clock = Outcome(), time.perf_counter_ns
         cpu, count, at = time.thread_time(), len(due), 0
         base = clock() + 5_000_000
@@ -177,7 +180,7 @@ class Load:
             while at < count and times[at] <= now:
                 connection, moment = connections[at], times[at]
                 if len(connection.waiting) < connection.wire.window:
-                    connection.send(moment)
+                    connection.send(now if drop else moment)
                     behind.append(now - moment)
                     out.sent += 1
                 elif drop:
