@@ -86,10 +86,11 @@ class Plans:
         states = {name: shape for name, (shape, _, _) in self._single.items()}
         own = dict(zip(self.inputs, shapes, strict=True))
         made: Plan
-        if runnable.planned({**own, **states}) is None:
+        one = runnable.planned({**own, **states})
+        if one is None:
             made = RowsRun(runnable, self.store, self._states, self._axes, first)
         else:
-            made = plan = RowsPlan(runnable, self.store, self._states, self._axes, shapes)
+            made = plan = RowsPlan(runnable, self.store, self._states, self._axes, shapes, one)
         if self.store.capacity > 1:
             prove(made, Store(self._single, 2), first)
         if plan is not None:
@@ -107,9 +108,11 @@ class Plans:
             plan = self._plans.get(shapes)
         except (AttributeError, TypeError, ValueError):
             return None
-        if plan is not None:
-            with lock:
+        if plan is not None and lock.acquire(blocking=False):  # who plans at the moment may take long
+            try:
                 self._runnable.budget.touch(id(plan))
+            finally:
+                lock.release()
         return plan
 
     def push(self, groups: Sequence[Group], finish: Callable[[list[tuple[Array, ...]]], _Result]) -> _Result:

@@ -40,8 +40,8 @@ def with_rows(shape: tuple[int, ...], axis: int, rows: int) -> tuple[int, ...]:
 
 
 class RowsPlan:
-    """The programs for frames of `shapes`, with one row each. axes: of the rows, of every input. states: {input:
-    output}.
+    """The programs for frames of `shapes`, with one row each, for which `one` is the program. axes: of the rows, of
+    every input. states: {input: output}.
 
     idle: what a push runs in, when no other has it. ends: inputs, then outputs.
 
@@ -49,12 +49,18 @@ class RowsPlan:
     """
 
     def __init__(
-        self, runnable: Runnable, store: Store, states: Mapping[str, str], axes: Mapping[str, int], shapes: Shapes
+        self,
+        runnable: Runnable,
+        store: Store,
+        states: Mapping[str, str],
+        axes: Mapping[str, int],
+        shapes: Shapes,
+        one: Program,
     ) -> None:
         self.shapes, self.store, self.states, self._runnable = shapes, store, states, runnable
         self._frames = dict(zip([s.name for s in runnable.inputs if s.name not in states], shapes, strict=True))
         self._axes, self._gone = axes, runnable.budget.gone
-        one, two = self._planned(1), self._planned(2)
+        two = self._planned(2)
         self.inputs = [End(n, one.inputs[n].shape, np.dtype(one.inputs[n].dtype), axes[n]) for n in self._frames]
         own = [name for name in one.outputs if name not in states.values()]
         axes_out = {name: rows_axis(name, one.outputs[name].shape, two.outputs[name].shape) for name in own}
