@@ -44,6 +44,7 @@ def main(words: list[str]) -> int:
     parser.add_argument("--cores", default="0,1", metavar="CLIENT,SERVER", help="which cores; 0,1 by default")
     parser.add_argument("--mlserver", type=Path, metavar="PYTHON", help="of an environment with mlserver installed")
     parser.add_argument("--gtcrn", type=Path, metavar="FOLDER", help="gtcrn_simple.onnx and golden.npz")
+    parser.add_argument("--sessions", type=int, metavar="N", help="of realtime, in the place of those of the promise")
     parser.add_argument("--verbose", action="store_true", help="the whole outcome of each run")
     options = parser.parse_args(words)
     if unknown := {word.partition("/")[0] for word in options.what} - set(MEASUREMENTS):
@@ -51,6 +52,7 @@ def main(words: list[str]) -> int:
     client, server = (int(core) for core in options.cores.split(","))
     with tempfile.TemporaryDirectory() as folder:
         setting = Setting(Path(folder), options.full, client, server, options.mlserver, options.gtcrn, options.verbose)
+        setting.sessions = options.sessions
         for name in options.what or MEASUREMENTS:
             print("\n" + name)
             name, _, setting.part = name.partition("/")

@@ -38,6 +38,7 @@ def realtime(setting: Setting) -> None:
 def _realtime(
     setting: Setting, model: Path, name: str, frames: list[Array], protocol: str, sessions: int, hz: float
 ) -> None:
+    sessions = setting.sessions or sessions
     schedule = periodic(sessions, hz, setting.seconds(60))
     wire_size = len(frames[0].tobytes())
     echo = _echo(setting, wire_size, sessions, schedule)

@@ -43,7 +43,7 @@ class Figure:
 class Setting:
     """The server on one core, the client on another; `full` takes the times of the promise, else a tenth.
 
-    part: what of a measurement is wanted, all of it by default.
+    part: what of a measurement is wanted, all of it by default. sessions: how many, where not those of the promise.
     """
 
     folder: Path
@@ -54,6 +54,7 @@ class Setting:
     gtcrn: Path | None = None
     verbose: bool = False
     part: str = ""
+    sessions: int | None = None
     figures: list[Figure] = field(default_factory=list)
     ids: Iterator[int] = field(default_factory=lambda: count(1))
 
