@@ -57,6 +57,8 @@ class Served:
         self.groups: dict[tuple[Any, ...], Group] = {}
         self._fitting: set[tuple[int, ...]] = set()
         self._time: Time | None = None
+        self._shortest: Group | None = None
+        self._parts_ns: dict[int, float] = {}  # of one row, by the steps of a part
         self._longest, self._flops_per_ns = 1, _FLOPS_PER_NS
         self._axes: dict[str, int] | None = None
         self._runs: Pool | Stateless
@@ -130,13 +132,14 @@ class Served:
         self._learn(group)
         if self.pool is None or (found := find_time(self.model, self.pool, self._axes or {})) is None:
             return
-        self._time, steps = found, 1
-        while steps < _LONGEST and group.cost.one_ns * 2 <= LONG_NS:
-            frames = self._zeros(2 * steps)
+        self._time, self._shortest, steps = found, group, 1
+        self._parts_ns[1] = group.cost.one_ns
+        while steps < _LONGEST and 2 * self._parts_ns[steps] <= LONG_NS:
+            steps *= 2
+            frames = self._zeros(steps)
             group = Group(self._runs, tuple([a.shape for a in frames]), self.batch_axes, 0, self.statistics)
             group.prepare(frames)
-            if group.cost.one_ns <= LONG_NS:
-                steps *= 2
+            self._parts_ns[steps] = group.cost.one_ns
         self._longest = steps
 
     def check(self, frames: Frames) -> None:
@@ -191,6 +194,9 @@ class Served:
             group.axes = None
         else:
             group = Group(self._runs, shapes, axes, expected, self.statistics, self._time, self._longest)
+            if group.parts and self._shortest is not None:
+                parts_ns = sum([self._parts_ns[end - begin] for begin, end in group.parts])
+                group.adopt(self._shortest, group.rows * parts_ns)
         self.groups[_key(shapes)] = group
         return group
 
