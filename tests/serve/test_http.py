@@ -318,7 +318,7 @@ def test_bodies_in_flight_have_a_bound() -> None:
         for sock in waiting:
             assert answer(sock)[0] == 200
             sock.close()
-        assert server.gate.in_flight == 0
+        eventually(lambda: server.gate.in_flight == 0)
         assert server.gate.refused == {"in_flight": 1}
 
 
