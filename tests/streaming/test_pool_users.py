@@ -148,6 +148,34 @@ def test_a_push_that_an_exception_of_a_handler_ends_leaves_every_state():
     assert [pool.save(session) for session in sessions] == before
 
 
+def test_a_handler_in_the_middle_of_a_push_has_the_mode_of_its_thread():
+    """And may push other sessions; the caller has its mode back, too: denormal numbers are kept."""
+    pool, sessions = pooled(40, 256)
+    x, tiny, seen = np.zeros((400, 32, 256), np.float32), np.float32(1e-40), []
+    pool.warm_up(x)
+    pool.warm_up(x[:1])
+    single = frames(1, 8, 256)
+
+    def handler(number, stack):
+        pool.push_rows(np.array(sessions[32:]), single)
+        seen.append(float(tiny * np.float32(1)))
+
+    was = signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.02, 0.02)
+    try:
+        begin = time.monotonic()
+        while len(seen) < 4 and time.monotonic() - begin < within(60):
+            pool.push_rows(np.array(sessions[:32]), x)
+            assert float(tiny * np.float32(1)) != 0
+            pool.push({s: x[: 399 + i % 2, i : i + 1] for i, s in enumerate(sessions[:32])})
+            assert float(tiny * np.float32(1)) != 0
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, was)
+    assert len(seen) >= 4
+    assert all(seen)
+
+
 @pytest.mark.parametrize("native", [True, False])
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
