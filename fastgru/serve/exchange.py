@@ -175,7 +175,6 @@ class Exchange:
         head = b""
         if not self._sent:
             head = self._head_bytes(None if more else len(body))
-            self._sent = True
         if self.scope["method"] == "HEAD" or self._head["status"] in _NO_BODY:
             body = b""
         elif self._chunked:
@@ -185,6 +184,7 @@ class Exchange:
             self._left -= len(body)
             if self._left < 0 or (self._left and not more):
                 raise RuntimeError("the answer is not as long as its content-length says")
+        self._sent = True
         if len(body) < _JOINED_BYTES:
             line.transport.write(head + body)
         else:

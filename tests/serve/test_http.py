@@ -454,3 +454,34 @@ def test_a_websocket_is_handed_over_and_counts() -> None:
                 with connect(server) as sock:
                     assert status_of(until_closed(sock)) == 503
             eventually(lambda: all(transport.is_closing() for transport in server.gate._upgraded))
+
+
+@pytest.mark.parametrize(
+    ("messages", "status"),
+    [
+        ([{"headers": [(b"x", b"a\r\nset-cookie: b")]}, {"body": b""}], 500),
+        ([{"headers": [(b"x\n", b"a")]}, {"body": b""}], 500),
+        ([{"headers": [(b"content-length", b"3")]}, {"body": b"abcd"}], 500),
+        ([{"headers": [(b"content-length", b"3")]}, {"body": b"ab"}], 500),
+        ([{"headers": []}, {"status": 200, "headers": []}], 500),
+        ([{"body": b""}], 500),
+        ([{"headers": [(b"content-length", b"2")]}, {"body": b"a", "more_body": True}, {"body": b"b"}], 200),
+        ([{"status": 204, "headers": []}, {"body": b"ignored"}], 204),
+    ],
+)
+def test_an_application_that_breaks_the_rules_breaks_nothing_else(messages: list[dict[str, Any]], status: int) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await Echo()(scope, receive, send)
+            return
+        for message in messages:
+            kind = "body" if "body" in message else "start"
+            await send({"type": f"http.response.{kind}", **({"status": 200} if kind == "start" else {}), **message})
+
+    with serving(app) as server, connect(server) as sock:
+        sock.sendall(post(b"x", b"Connection: close\r\n"))
+        data = until_closed(sock)
+        assert status_of(data) == status
+        assert data.count(b"HTTP/1.1") == 1
+        assert b"set-cookie" not in data
+        eventually(lambda: server.gate.in_flight == 0)
