@@ -120,7 +120,7 @@ def _check(reply: Reply) -> None:
         assert {"error", "reason"} <= {*reply.json}
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(st.lists(st.tuples(bodies(), QUERIES, st.sampled_from(["m", "m", "m", "pair"])), min_size=1, max_size=4))
 def test_no_body_makes_the_server_fail(requests: list[tuple[tuple[bytes, dict[str, str]], str, str]]) -> None:
     async def work() -> None:
@@ -145,7 +145,7 @@ PATHS = st.lists(
 METHODS = st.sampled_from(["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "x"])
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(METHODS, PATHS, QUERIES, st.binary(max_size=30) | VALUES.map(lambda value: json.dumps(value).encode()))
 def test_no_path_makes_the_server_fail(method: str, path: list[str], query: str, body: bytes) -> None:
     async def work() -> None:
@@ -165,7 +165,7 @@ def _read(read: Any) -> Any:
     return plan._replace(inputs=regions), [(frame.dtype, frame.shape, frame.tobytes()) for frame in frames]
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(changed(), st.sampled_from([(", ", ": "), (",", ":"), (" ,\n", "\t: ")]), st.data())
 def test_a_list_that_is_read_by_itself_is_read_the_same(value: Any, separators: tuple[str, str], draw: Any) -> None:
     body = bytearray(json.dumps(value, separators=separators).encode())
