@@ -431,7 +431,11 @@ class Scheduler:
     def _forget_unbegun(self, job: Job) -> None:
         """A session whose first request has failed is not there."""
         session = job.session
-        if session is not None and job.begins and not (session.moved or session.step or session.busy or session.ended):
+        if (
+            session is not None
+            and job.begins
+            and not (session.moved or session.step or session.running or session.ended)
+        ):
             assert job.served.sessions is not None
             job.served.sessions.end(session, "its first request failed")
 

@@ -17,7 +17,7 @@ import pytest
 from fastgru import GRU, Gate, Linear, Model, Sequential, serve
 from fastgru.serve.settings import SettingsError
 
-for extra in ("uvicorn", "httptools", "orjson"):
+for extra in ("uvicorn", "httptools", "orjson", "websockets", "prometheus_client"):
     pytest.importorskip(extra, reason="not installed: the extra `serve`")
 
 

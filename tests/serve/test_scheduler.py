@@ -169,9 +169,45 @@ def test_a_job_that_fails_fails_alone_and_moves_nothing():
         assert served.sessions.save(sessions[0]) == streams[0].save_state()
         assert (await scheduler.run(job(served, served.sessions.begin(9), whole, begins=True))).error.status == 400
         assert served.sessions.find(9) is None
+        # What was sent after such a start does not begin from zeros in silence.
+        session = served.sessions.begin(9)
+        jobs = [job(served, session, whole, begins=True), job(served, session, np.array([[1]]))]
+        assert [one.error.status for one in await asyncio.gather(*map(scheduler.run, jobs))] == [400, 410]
 
     running(work)
-    assert served.statistics.failed == {"frames": 4}
+    assert served.statistics.failed == {"frames": 5, "ended": 1}
+
+
+def test_a_deadline_that_passes_before_a_job_has_begun_is_told(served):
+    now = [time.monotonic_ns()]
+
+    async def work(scheduler: Scheduler) -> None:
+        session, x = served.sessions.begin("deadline"), normal(1, 1, I)
+        one, two = (Job(served, session, (x,), now[0] + ns, lambda job: None) for ns in (10**8, 10**9))
+        waits = [asyncio.ensure_future(scheduler.run(each)) for each in (one, two)]
+        await asyncio.sleep(0)
+        now[0] += 2 * 10**8
+        await asyncio.gather(*waits)
+        assert (one.error.status, one.error.reason) == (503, "deadline")
+        assert "its deadline passed 100 ms before it began" in str(one.error)
+        np.testing.assert_array_equal(two.outputs[0], MODEL.stream().push(x))
+
+    running(work, clock=lambda: now[0])
+
+
+@pytest.mark.parametrize("shape", [(0, 1, I), (1, 0, I)])
+def test_frames_without_an_element_are_answered_or_refused(served, shape):
+    async def work(scheduler: Scheduler) -> None:
+        try:
+            done = await scheduler.run(job(served, None, normal(*shape)))
+        except ServeError as error:
+            reason = error.reason
+        else:
+            reason = done.error.reason if done.error else ""
+            assert done.error is not None or done.outputs[0].shape == (*shape[:2], 3)
+        assert reason in ("", "shape", "frames")
+
+    running(work)
 
 
 def test_starts_and_ends_belong_to_their_jobs(served):
