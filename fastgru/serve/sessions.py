@@ -23,6 +23,7 @@ __all__ = ["Id", "Session", "Sessions", "check_id"]
 Id = int | str
 
 _MAX_TEXT: Final = 256
+_MOST_ENDED: Final = 64  # entries of sessions that have ended, above as many as live, that may wait to be looked at
 _REMEMBERED_S: Final = 3_600.0  # for how long a session that was idle is known to have ended
 
 
@@ -172,6 +173,9 @@ class Sessions:
             raise ServeError(409, str(error), reason="state") from None
         session = self._live[name, key] = Session(name, handle, key, now)
         self._gone.pop((name, key), None)
+        if len(self._idle) > 2 * len(self._live) + _MOST_ENDED:
+            self._idle = [entry for entry in self._idle if not entry[2].ended]
+            heapq.heapify(self._idle)
         heapq.heappush(self._idle, (now + self._idle_ns, next(self._order), session))
         return session
 

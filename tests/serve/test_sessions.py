@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 
@@ -130,6 +133,19 @@ def test_what_has_ended_is_remembered_for_a_bounded_time_and_number(sessions, cl
     assert refused(lambda: sessions.get(20)).reason == "unknown_sequence"
     sessions.expire()
     assert not sessions._gone
+
+
+def test_sessions_that_have_ended_take_no_memory(sessions):
+    kept = sessions.begin("kept")
+    ended = []
+    for number in range(1, 1_000):
+        session = sessions.begin(number)
+        sessions.end(session)
+        ended.append(weakref.ref(session.queue))
+        del session
+    gc.collect()
+    assert sum(ref() is not None for ref in ended) < 100
+    assert sessions.find("kept") is kept
 
 
 def test_states_are_saved_loaded_forked_and_reset(sessions):
