@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
+from fastgru.serve import refusals
 from fastgru.serve.compute import Compute
 from fastgru.serve.cost import LONG_NS
 from fastgru.serve.errors import ServeError
@@ -111,9 +112,9 @@ class Scheduler:
     def _take(self, job: Job, now: int) -> None:
         session = job.session
         if self._draining:
-            raise ServeError(503, "the server is going down", reason="draining", retry_after_s=1.0)
+            raise refusals.draining()
         if session is not None and session.ended:
-            raise _ended(session)
+            raise refusals.ended(session)
         group = job.group = job.served.group(job.frames, session is not None)
         job.cost_ns = group.cost.one_ns + self._besides_ns
         job.is_long = group.cost.one_ns > LONG_NS
@@ -122,14 +123,9 @@ class Scheduler:
             ahead += self._lag_ns
         job.expected_ns = ahead + job.cost_ns
         if now + job.expected_ns > job.deadline_ns:
-            raise self._late(job, ahead, now)
+            raise refusals.late(job, ahead, job.deadline_ns - now, self.jobs)
         if self.bytes + job.bytes > self._max_bytes:
-            raise ServeError(
-                503,
-                f"{self.bytes} bytes of frames are waiting, and {job.bytes} more are more than {self._max_bytes}",
-                reason="in_flight",
-                retry_after_s=max(0.001, ahead / 1e9),
-            )
+            raise refusals.too_many_bytes(job, self.bytes, self._max_bytes, ahead)
         if job.is_long:
             self._compute.expect(job)
         else:
@@ -152,22 +148,6 @@ class Scheduler:
         else:
             self._short_ns -= job.cost_ns
 
-    def _late(self, job: Job, ahead: float, now: int) -> ServeError:
-        given = max(0, job.deadline_ns - now)
-        if job.cost_ns > given:
-            return ServeError(
-                503,
-                f"it would take about {job.cost_ns / 1e6:.3g} ms, and its deadline is in {given / 1e6:.3g} ms",
-                reason="too_long",
-            )
-        return ServeError(
-            503,
-            f"it would be ready in about {(ahead + job.cost_ns) / 1e6:.3g} ms, and its deadline is in"
-            f" {given / 1e6:.3g} ms: {self.jobs} requests are before it",
-            reason="overload",
-            retry_after_s=max(0.001, (ahead + job.cost_ns - given) / 1e9),
-        )
-
     def _order(self, session: Session, job: Job) -> None:
         """Put a job among those of its session by its step. Raises `ServeError`: 409 for one that has been, 503."""
         step = job.step
@@ -177,20 +157,8 @@ class Scheduler:
             session.next = 0
             self._forget_early(session)
         elif step is not None and step != session.next:
-            if step < session.next or step in session.early:
-                raise ServeError(
-                    409,
-                    f"step {step} of sequence {session.id!r} has come before; the next is {session.next}",
-                    reason="step",
-                )
-            if len(session.early) >= _MOST_EARLY:
-                raise ServeError(
-                    503,
-                    f"step {step} of sequence {session.id!r} is too early: {_MOST_EARLY} others wait for"
-                    f" step {session.next}",
-                    reason="step",
-                    retry_after_s=0.001,
-                )
+            if step < session.next or step in session.early or len(session.early) >= _MOST_EARLY:
+                raise refusals.out_of_order(session, step, _MOST_EARLY)
             session.early[step], session.forget = job, self._forget_early
             wait = (job.deadline_ns - self._clock()) / 1e9
             self._loop.call_later(wait, self._give_up, session, job)
@@ -210,9 +178,7 @@ class Scheduler:
         """The steps before it have not come in time."""
         if job.step is not None and session.early.get(job.step) is job:
             del session.early[job.step]
-            early = f"step {job.step} of sequence {session.id!r} came too early: step {session.next} has not come"
-            error = ServeError(503, early, reason="step", retry_after_s=0.001)
-            self._drop(job, _ended(session) if session.ended else error)
+            self._drop(job, refusals.too_early(session, job.step))
 
     def _queue(self, session: Session, job: Job) -> None:
         if session.running:
@@ -378,16 +344,10 @@ class Scheduler:
 
     def _fail(self, job: Job) -> None:
         """It has no outputs: there is an error, or it never ran."""
+        now = self._clock()
         if job.error is None:
-            late = (self._clock() - job.deadline_ns) / 1e6
-            job.error = (
-                ServeError(499, "its client has gone", reason="cancelled")
-                if job.cancelled
-                else ServeError(
-                    503, f"its deadline passed {late:.3g} ms before it began", reason="deadline", retry_after_s=0.001
-                )
-            )
-        job.served.statistics.fail(job.error.reason, self._clock() - job.submitted_ns)
+            job.error = refusals.not_run(job, now)
+        job.served.statistics.fail(job.error.reason, now - job.submitted_ns)
 
     def _drop(self, job: Job, error: ServeError) -> None:
         """It will not run, and was not on its way."""
@@ -417,13 +377,10 @@ class Scheduler:
         while session.queue and not session.running:
             following = session.queue.popleft()
             if session.ended:
-                self._drop(following, _ended(session))
+                self._drop(following, refusals.ended(session))
             elif following.step is not None and not following.begins and following.step != session.step:
                 session.recount()
-                failed = (
-                    f"step {following.step} of sequence {session.id!r} cannot be run: step {session.step} has failed"
-                )
-                self._drop(following, ServeError(409, failed, reason="step"))
+                self._drop(following, refusals.failed_before(session, following.step))
             else:
                 session.running = True
                 self._dispatch(following)
@@ -445,7 +402,3 @@ def _running_loop() -> Any:
         return asyncio.get_running_loop()
     except RuntimeError:
         return None
-
-
-def _ended(session: Session) -> ServeError:
-    return ServeError(410, f"sequence {session.id!r} has ended: {session.ended}", reason="ended")

@@ -1,0 +1,85 @@
+"""Why a job does not run, and what its client is told: an error for each case."""
+
+from typing import Final
+
+from fastgru.serve.errors import ServeError
+from fastgru.serve.jobs import Job
+from fastgru.serve.sessions import Session
+
+__all__ = ["draining", "ended", "failed_before", "late", "not_run", "out_of_order", "too_early", "too_many_bytes"]
+
+_SOON_S: Final = 0.001
+
+
+def draining() -> ServeError:
+    """The server takes no more."""
+    return ServeError(503, "the server is going down", reason="draining", retry_after_s=1.0)
+
+
+def ended(session: Session) -> ServeError:
+    """There is no such session any more."""
+    return ServeError(410, f"sequence {session.id!r} has ended: {session.ended}", reason="ended")
+
+
+def late(job: Job, ahead_ns: float, given_ns: int, waiting: int) -> ServeError:
+    """It would not be ready in the time that is given. waiting: jobs before it, which take `ahead_ns`."""
+    given = max(0, given_ns)
+    if job.cost_ns > given:
+        return ServeError(
+            503,
+            f"it would take about {job.cost_ns / 1e6:.3g} ms, and its deadline is in {given / 1e6:.3g} ms",
+            reason="too_long",
+        )
+    return ServeError(
+        503,
+        f"it would be ready in about {(ahead_ns + job.cost_ns) / 1e6:.3g} ms, and its deadline is in"
+        f" {given / 1e6:.3g} ms: {waiting} requests are before it",
+        reason="overload",
+        retry_after_s=max(_SOON_S, (ahead_ns + job.cost_ns - given) / 1e9),
+    )
+
+
+def too_many_bytes(job: Job, waiting: int, most: int, ahead_ns: float) -> ServeError:
+    """The frames of all jobs have a bound."""
+    return ServeError(
+        503,
+        f"{waiting} bytes of frames are waiting, and {job.bytes} more are more than {most}",
+        reason="in_flight",
+        retry_after_s=max(_SOON_S, ahead_ns / 1e9),
+    )
+
+
+def out_of_order(session: Session, step: int, most_early: int) -> ServeError:
+    """A step has been, or too many wait already for those before them."""
+    if step < session.next or step in session.early:
+        return ServeError(
+            409, f"step {step} of sequence {session.id!r} has come before; the next is {session.next}", reason="step"
+        )
+    return ServeError(
+        503,
+        f"step {step} of sequence {session.id!r} is too early: {most_early} others wait for step {session.next}",
+        reason="step",
+        retry_after_s=_SOON_S,
+    )
+
+
+def too_early(session: Session, step: int) -> ServeError:
+    """The steps before it have not come in time."""
+    if session.ended:
+        return ended(session)
+    text = f"step {step} of sequence {session.id!r} came too early: step {session.next} has not come"
+    return ServeError(503, text, reason="step", retry_after_s=_SOON_S)
+
+
+def failed_before(session: Session, step: int) -> ServeError:
+    """The step before it has failed, so that it would be another step than it says."""
+    text = f"step {step} of sequence {session.id!r} cannot be run: step {session.step} has failed"
+    return ServeError(409, text, reason="step")
+
+
+def not_run(job: Job, now_ns: int) -> ServeError:
+    """Nobody waits for it any more."""
+    if job.cancelled:
+        return ServeError(499, "its client has gone", reason="cancelled")
+    text = f"its deadline passed {(now_ns - job.deadline_ns) / 1e6:.3g} ms before it began"
+    return ServeError(503, text, reason="deadline", retry_after_s=_SOON_S)
