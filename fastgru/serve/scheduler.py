@@ -26,8 +26,6 @@ _FIRST_BESIDES_NS: Final = 10_000.0
 _WEIGHT: Final = 0.05  # of the newest tick in what a job is expected to take besides its push
 _MOST_EARLY: Final = 64  # jobs of a session whose steps have not come
 _SWEEP_S: Final = 1.0
-_LOOK_NS: Final = 200_000
-_MOST_LAG_NS: Final = 100_000_000
 
 _log = logging.getLogger("fastgru.serve")
 
@@ -51,11 +49,7 @@ class Scheduler:
         self._ready: list[Job] = []
         self._asked = self._draining = False
         self._short_ns = 0.0  # expected of what runs in the loop
-        self._besides_ns = _FIRST_BESIDES_NS  # what a job takes besides its push, of all that the loop does for it
-        # When the loop was looked at last, by the clock and in time of this thread, and what has been since.
-        self._looked_ns, self._cpu_ns = clock(), time.thread_time_ns()
-        self._ticks = self._count = self._pushed_ns = 0
-        self._lag_ns, self._lags_until = 0, 0
+        self._besides_ns = _FIRST_BESIDES_NS  # what a job takes besides its push
         self.jobs = self.bytes = 0
         self._compute = Compute(self._loop, self._finished)
         self._idle: asyncio.TimerHandle | None = None
@@ -72,7 +66,7 @@ class Scheduler:
             or job.begins
             or job.step is not None
             or (session is not None and (session.ended or session.early or group.rows != 1))
-            or now + self._lag_ns + self._short_ns + group.cost.one_ns + self._besides_ns > job.deadline_ns
+            or now + self._short_ns + group.cost.one_ns + self._besides_ns > job.deadline_ns
             or self.bytes + job.bytes > self._max_bytes
         ):
             self._submit(job, now)
@@ -101,7 +95,6 @@ class Scheduler:
         except ServeError as error:
             job.served.statistics.fail(error.reason)
             self._forget_unbegun(job)
-            self._count += 1  # the loop has worked for it, too
             # What is expected may not keep everything out for ever: where nothing runs, nothing else is learnt.
             self._besides_ns += _WEIGHT * (min(_FIRST_BESIDES_NS, self._besides_ns) - self._besides_ns)
             raise
@@ -119,8 +112,6 @@ class Scheduler:
         job.cost_ns = group.cost.one_ns + self._besides_ns
         job.is_long = group.cost.one_ns > LONG_NS
         ahead = self._compute.ahead_ns(job, now) if job.is_long else self._short_ns
-        if now < self._lags_until:
-            ahead += self._lag_ns
         job.expected_ns = ahead + job.cost_ns
         if now + job.expected_ns > job.deadline_ns:
             raise refusals.late(job, ahead, job.deadline_ns - now, self.jobs)
@@ -216,7 +207,6 @@ class Scheduler:
         """Run on this loop, and end sessions of these models that are idle for too long."""
         self._loop = asyncio.get_running_loop()
         self._compute.loop = self._loop
-        self._cpu_ns = time.thread_time_ns()
         self._sweep(models)
 
     def _sweep(self, models: Repository) -> None:
@@ -239,17 +229,12 @@ class Scheduler:
     def _tick(self) -> None:
         """Run what is ready."""
         self._asked = False
-        ready, began = self._ready, self._clock()
-        self._ticks += 1
-        self._count += len(ready)
-        if began - self._looked_ns > _LOOK_NS:
-            self._look(began)
+        ready, began, pushed = self._ready, self._clock(), 0
         if len(ready) == 1:
-            job = ready.pop()
-            self._pushed_ns += self._run(job.group, [job], began)
+            jobs = [ready.pop()]
+            pushed = self._run(jobs[0].group, jobs, began)
         else:
             jobs = self._due()
-            self._count -= len(self._ready)
             groups: dict[Group, list[Job]] = {}
             for job in jobs:
                 same = groups.get(job.group)
@@ -258,25 +243,13 @@ class Scheduler:
                 else:
                     same.append(job)
             for group, same in groups.items():
-                self._pushed_ns += self._run(group, same, self._clock())
+                pushed += self._run(group, same, self._clock())
         if self._ready and not self._asked:
             self._asked = True
             self._loop.call_soon(self._tick)
-
-    def _look(self, now: int) -> None:
-        """See how busy the loop is: what it has done since the last look, and for how many ticks and requests.
-
-        As long as what it does for a tick a request has waited to be read, and will wait to be answered: `_lag_ns`.
-        """
-        cpu = time.thread_time_ns()
-        spent = cpu - self._cpu_ns
-        self._cpu_ns, self._looked_ns = cpu, now
-        self._lag_ns = 2 * min(spent // self._ticks, _MOST_LAG_NS)
-        self._lags_until = now + self._lag_ns  # a loop that is idle after that does not lag
-        if self._count:
-            besides = max(0, spent - self._pushed_ns) / self._count
-            self._besides_ns += _WEIGHT * (min(besides, 10 * self._besides_ns, LONG_NS) - self._besides_ns)
-        self._ticks = self._count = self._pushed_ns = 0
+        if jobs:
+            besides = (self._clock() - began - pushed) / len(jobs)
+            self._besides_ns += _WEIGHT * (min(besides, 10 * self._besides_ns) - self._besides_ns)
 
     def _due(self) -> list[Job]:
         """What is ready, as much of it as a tick may take."""
