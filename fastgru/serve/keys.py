@@ -20,7 +20,9 @@ __all__ = ["Guard", "Key", "read_keys"]
 
 _ROLES: Final = ("user", "admin")
 _DIGEST: Final = re.compile(r"[0-9a-fA-F]{64}")
+_HEALTH: Final = "/v2/health/"  # which orchestrators ask, that have no key
 _NAME: Final = re.compile(r"[A-Za-z0-9._@-]{1,64}")
+_NOBODY: Final = Identity(None, is_admin=False)
 
 
 class Key(NamedTuple):
@@ -67,7 +69,7 @@ class Guard:
     of other origins, 421 for a host that is none of this machine.
 
     Without keys, everybody has the one name None; the role admin goes to those who reach a server that listens on this
-    machine only.
+    machine only. With keys, whether the server lives and is ready is told without one.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -81,7 +83,9 @@ class Guard:
         """Who asks, by the headers."""
         headers = dict(scope["headers"])
         self.check_origin(headers.get(b"host", b""), headers.get(b"origin"))
-        return self._nobody if self._keys is None else self._identify(headers)
+        if self._keys is None:
+            return self._nobody
+        return _NOBODY if scope["path"].startswith(_HEALTH) else self._identify(headers)
 
     def _identify(self, headers: Mapping[bytes, bytes]) -> Identity:
         keys, given, bearer = self._keys or (), headers.get(b"x-api-key"), headers.get(b"authorization")

@@ -30,8 +30,8 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def scope(*headers: tuple[bytes, bytes]) -> dict[str, Any]:
-    return {"type": "http", "headers": [(b"host", b"localhost:8000"), *headers]}
+def scope(*headers: tuple[bytes, bytes], path: str = "/v2") -> dict[str, Any]:
+    return {"type": "http", "path": path, "headers": [(b"host", b"localhost:8000"), *headers]}
 
 
 def test_a_file_has_a_key_a_line(file: Path) -> None:
@@ -93,6 +93,15 @@ def test_others_are_refused(file: Path, headers: Any) -> None:
         Guard(Settings(api_key_file=file))(scope(*headers))
     assert (caught.value.status, caught.value.reason) == (401, "key")
     assert "secret" not in str(caught.value)
+
+
+def test_whether_the_server_is_ready_is_told_without_a_key(file: Path) -> None:
+    guard = Guard(Settings(api_key_file=file))
+    assert guard(scope(path="/v2/health/ready")) == Identity(None, is_admin=False)
+    for path in ("/v2/health", "/v2/models/m/ready", "/metrics", "/v2/models/m/infer"):
+        with pytest.raises(ServeError) as refused:
+            guard(scope(path=path))
+        assert refused.value.status == 401
 
 
 def test_every_key_is_compared_whatever_comes(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
