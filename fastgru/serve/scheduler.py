@@ -19,6 +19,7 @@ from fastgru.serve.groups import Group
 from fastgru.serve.jobs import Job, answer_each
 from fastgru.serve.models import Repository
 from fastgru.serve.sessions import Session
+from fastgru.serve.waiter import Waiter
 
 __all__ = ["Job", "Scheduler"]
 
@@ -189,19 +190,15 @@ class Scheduler:
 
     async def run(self, job: Job) -> Job:
         """The same, to be awaited; what cancels the wait cancels the job. `job.done` is replaced."""
-        future: asyncio.Future[Job] = self._loop.create_future()
-
-        def done(job: Job) -> None:
-            if not future.done():
-                future.set_result(job)
-
-        job.done = done
+        waiter = Waiter(self._loop)
+        job.done = waiter.wake
         self.submit(job)
         try:
-            return await future
+            await waiter
         except asyncio.CancelledError:
             job.cancel()
             raise
+        return job
 
     def start(self, models: Repository) -> None:
         """Run on this loop, and end sessions of these models that are idle for too long."""
