@@ -15,6 +15,7 @@ _EXTENSIONS: Final = [
 
 
 def server_metadata(version: str) -> dict[str, Any]:
+    """Of the server: its name, this version of it, and the extensions of the protocol that it has."""
     return {"name": "fastgru", "version": version, "extensions": _EXTENSIONS}
 
 

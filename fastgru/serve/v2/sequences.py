@@ -24,16 +24,19 @@ async def index(served: Served, request: Request) -> Answer:
 
 
 async def show(served: Served, request: Request) -> Answer:
+    """The sequence: its id, its step, and whether it outlives its connection."""
     return json_answer(_shown(_session(served, request)))
 
 
 async def end(served: Served, request: Request) -> Answer:
+    """End the sequence."""
     session = _session(served, request)
     _sessions(served).end(session)
     return json_answer({"id": session.id})
 
 
 async def save(served: Served, request: Request) -> Answer:
+    """Its state, as `Stream.save_state` writes it."""
     body = _sessions(served).save(_session(served, request))
     return Answer(200, [_BYTES, (b"content-length", b"%d" % len(body))], body)
 
@@ -53,6 +56,7 @@ async def fork(served: Served, request: Request) -> Answer:
 
 
 async def reset(served: Served, request: Request) -> Answer:
+    """Back to zeros."""
     session = _session(served, request)
     _sessions(served).reset(session)
     return json_answer(_shown(session))
