@@ -1,8 +1,8 @@
 """Where compiled kernels are kept, and when they are stale.
 
-An entry is a file of its own: a checksum, a line that says what it is, and object code. It lies in the folder of the
-lowest level that agrees with the target in what the entry's code uses (`Target.home`), so that levels share what is the
-same for them.
+An entry is a file of its own: a checksum, a line of JSON that says what it is, and object code. It lies in the folder
+of the lowest level that agrees with the target in what the entry's code uses (`Target.home`), so that levels share what
+is the same for them.
 The name of a folder is that of the target and a hash of the package's sources; under `FASTGRU_TUNE=native` it has the
 CPU and its features as well, and shares nothing. A stale folder is simply another one. The versions of Python, Numba
 and llvmlite are no part of it: they make code, and it needs none of them to run. `FASTGRU_CACHE_DIR` moves all folders.
@@ -41,7 +41,7 @@ PREBUILT: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "preb
 # Whatever ends up inside compiled code stands in these folders and files.
 _SOURCES = ("simd", "kernels", "process.py")
 
-_MAGIC: Final = b"fastgru object 3\n"
+_MAGIC: Final = b"fastgru object 4\n"
 _SUFFIX: Final = ".fgo"
 _CHECKSUM: Final = 32  # digits of binascii.crc32, against damage; what others may change is not read at all
 _MOST_BYTES: Final = 1 << 26
@@ -158,19 +158,19 @@ def _parsed(target: Target, name: str, data: bytes) -> Entry | None:
     if data[:start] != _MAGIC + _checksum(body):
         return None
     head, _, code = body.partition(b"\n")
-    try:
-        called, key, symbol, microkernels, uses = head.decode().split("\t")
-    except ValueError:
+    # The texts of the object: names, none of which has a quote, by which it is read without the module json.
+    texts = head.decode(errors="replace").split('"')[1::2]
+    if texts[:5] != ["name", name, "key", _key(target), "symbol"] or texts[6:7] != ["microkernels"]:
         return None
-    if called != name or key != _key(target):
-        return None
-    return Entry(symbol, tuple(microkernels.split()), tuple(uses.split()), code)
+    uses = texts.index("uses", 7) if "uses" in texts[7:] else len(texts)
+    return Entry(texts[5], tuple(texts[7:uses]), tuple(texts[uses + 1 :]), code)
 
 
 def packed(name: str, entry: Entry) -> bytes:
     """The content of an entry's file."""
-    head = name, _key(home(entry.uses)), entry.symbol, " ".join(entry.microkernels), " ".join(entry.uses)
-    body = "\t".join(head).encode() + b"\n" + entry.code
+    head = {"name": name, "key": _key(home(entry.uses)), **entry._asdict()}
+    del head["code"]
+    body: bytes = late("json").dumps(head).encode() + b"\n" + entry.code
     return _MAGIC + _checksum(body) + body
 
 
