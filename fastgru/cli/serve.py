@@ -3,13 +3,12 @@
 import sys
 from collections.abc import Callable
 from dataclasses import Field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
 
-from fastgru.errors import FastGRUError
+from fastgru.serve import check_installed
 from fastgru.serve.settings import Settings, read_value
 from fastgru.terminal import bytes_of, compiling
 
@@ -17,7 +16,6 @@ __all__ = ["command"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_NEEDED: Final = ("uvicorn", "httptools", "websockets", "orjson", "prometheus_client")
 _METAVARS: Final = {"seconds": "SECONDS", "bytes": "BYTES"}
 
 
@@ -61,12 +59,9 @@ def command(models: tuple[str, ...], config: Path | None, **options: Any) -> Non
     A MODEL is any file that fastgru loads; its name in URLs is that of the file, or NAME. The server ends with SIGTERM
     or Ctrl-C, after what has been asked is answered.
 
-    Needs the extra serve: pip install "fastgru[serve]".
+    Needs the extra serve: in a clone, pip install ".[serve]".
     """
-    if missing := [name for name in _NEEDED if find_spec(name) is None]:
-        raise FastGRUError(
-            f'fastgru serve needs packages that are not installed ({", ".join(missing)}): pip install "fastgru[serve]"'
-        )
+    check_installed()
     given = {name: read_value(name, value) for name, value in options.items() if value not in (None, ())}
     if models:
         given["models"] = models

@@ -1,14 +1,18 @@
 """The server: streams over HTTP and WebSocket, every session its own."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Final
 
-from fastgru.serve.settings import Settings
+from fastgru.errors import FastGRUError
+from fastgru.serve.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
-    from fastgru.serve.assembly import Asgi, Models
+    from fastgru.serve.assembly import Asgi, Assembly, Models
 
-__all__ = ["Settings", "application", "run"]
+__all__ = ["Settings", "application", "check_installed", "run"]
+
+_NEEDED: Final = ("uvicorn", "httptools", "websockets", "orjson", "prometheus_client")
 
 
 def run(
@@ -25,19 +29,31 @@ def run(
 
     Raises what `fastgru.load` does, and `SettingsError` for settings that cannot be.
     """
-    from fastgru.serve.assembly import Assembly
-
-    Assembly(models, _settings(settings, options)).run(started)
+    _assembly(models, settings, options).run(started)
 
 
 def application(models: "Models" = (), *, settings: Settings | None = None, **options: Any) -> "Asgi":
     """The same as an ASGI application, for a server that supports lifespans; sockets and TLS are that one's."""
-    from fastgru.serve.assembly import Assembly
-
-    return Assembly(models, _settings(settings, options)).app
+    return _assembly(models, settings, options).app
 
 
-def _settings(settings: Settings | None, options: dict[str, Any]) -> Settings:
+def check_installed() -> None:
+    """Raise `FastGRUError` that names what the extra `serve` brings and is not there."""
+    if missing := [name for name in _NEEDED if find_spec(name) is None]:
+        raise FastGRUError(
+            f"the server needs packages that are not installed ({', '.join(missing)}): install fastgru with its extra"
+            " serve, in a clone by pip install '.[serve]'"
+        )
+
+
+def _assembly(models: "Models", settings: Settings | None, options: dict[str, Any]) -> "Assembly":
+    check_installed()
     from dataclasses import replace
 
-    return Settings(**options) if settings is None else replace(settings, **options)
+    from fastgru.serve.assembly import Assembly
+
+    if unknown := options.keys() - Settings.__dataclass_fields__.keys():
+        raise SettingsError(
+            f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(Settings.__dataclass_fields__)}"
+        )
+    return Assembly(models, Settings(**options) if settings is None else replace(settings, **options))

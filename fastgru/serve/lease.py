@@ -20,7 +20,7 @@ __all__ = ["Answer", "Lease", "bad"]
 _EVENTS: Final = {
     "idle": ("evicted", "the sequence was ended: nobody has used it for too long, and its state is gone"),
     "taken": ("taken", "another connection has taken the sequence, or begun it anew"),
-    "unloaded": ("unloaded", "the model is not served any more, and its sequences have ended"),
+    "unloaded": ("unloaded", "the model was unloaded or loaded anew, and its sequences have ended"),
 }
 Answer = dict[str, Any]
 

@@ -140,6 +140,8 @@ class Settings:
             named_models(self.models)
         except SettingsError as error:
             faults.append(str(error))
+        if self.unix is not None and (self.host, self.port) != _DEFAULT_ADDRESS:
+            faults.append("unix takes the place of host and port: give one or the other")
         if (self.tls_cert is None) != (self.tls_key is None):
             faults.append("tls_cert and tls_key go together")
         if self.tls_client_ca is not None and self.tls_cert is None:
@@ -214,6 +216,9 @@ def _placed(field: "dataclasses.Field[Any]", value: Any, folder: Path) -> Any:
     if field.name == "models" and isinstance(value, tuple) and all(isinstance(item, str) for item in value):
         return tuple(f"{name}={folder / path}" for name, path in named_models(value).items())
     return folder / value if isinstance(value, Path) else value
+
+
+_DEFAULT_ADDRESS: Final = tuple([Settings.__dataclass_fields__[name].default for name in ("host", "port")])
 
 
 def _fields() -> "tuple[dataclasses.Field[Any], ...]":

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
+import fastgru.serve
 from fastgru.cli import serve
 from fastgru.errors import FastGRUError
 from fastgru.serve.settings import Settings
@@ -24,7 +25,7 @@ Invoke = Callable[..., Result]
 
 @pytest.fixture
 def with_extra() -> None:
-    for name in serve._NEEDED:
+    for name in fastgru.serve._NEEDED:
         pytest.importorskip(name, reason="needs the extra serve")
 
 
@@ -39,12 +40,12 @@ def test_every_field_is_an_option_and_has_its_default_in_the_help(invoke: Invoke
 
 
 def test_a_missing_extra_is_one_line_with_the_command(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serve, "find_spec", lambda name: None if name in ("uvicorn", "orjson") else object())
+    monkeypatch.setattr(fastgru.serve, "find_spec", lambda name: None if name in ("uvicorn", "orjson") else object())
     result = invoke("serve", "a.onnx")
     assert result.exit_code == 2
     assert result.stderr == (
-        "fastgru: error: fastgru serve needs packages that are not installed (uvicorn, orjson):"
-        ' pip install "fastgru[serve]"\n'
+        "fastgru: error: the server needs packages that are not installed (uvicorn, orjson): install fastgru with its"
+        " extra serve, in a clone by pip install '.[serve]'\n"
     )
 
 

@@ -91,6 +91,11 @@ def test_idle_sessions_end_while_it_runs():
         assert json.loads(caught.value.read())["reason"] == "evicted"
 
 
+def test_an_option_that_there_is_not_is_named():
+    with pytest.raises(SettingsError, match="unknown: prt; there are models, host, port"):
+        serve.run("model.onnx", prt=1)
+
+
 def test_names_that_cannot_be_are_refused():
     with pytest.raises(SettingsError, match="'a/b' cannot be the name of a model"):
         serve.application({"a/b": net()})

@@ -48,6 +48,8 @@ def test_every_field_has_its_description_and_unit() -> None:
         ({"unix_mode": "4755"}, "octal"),
         ({"unix": "a"}, "a path was expected"),
         ({"tls_cert": Path("a")}, "go together"),
+        ({"unix": Path("a"), "port": 8001}, "give one or the other"),
+        ({"unix": Path("a"), "host": "::1"}, "give one or the other"),
         ({"tls_client_ca": Path("a")}, "needs tls_cert"),
         ({"models": ("a.onnx", "b/a.onnx")}, "two models have the name 'a'"),
         ({"models": ("a b.onnx",)}, "cannot be the name.*NAME=PATH"),
@@ -72,7 +74,7 @@ def test_a_bind_that_others_reach_needs_keys(host: str) -> None:
         Settings(host=host)
     assert not Settings(host=host, insecure=True).is_local
     assert not Settings(host=host, api_key_file=Path("keys")).is_local
-    assert Settings(host=host, unix=Path("a.sock")).is_local
+    assert Settings(unix=Path("a.sock")).is_local
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
@@ -112,12 +114,12 @@ def test_a_file_says_all_of_it(tmp_path: Path) -> None:
     path = tmp_path / "serve.yaml"
     path.write_text(
         "models: {gru: gru.onnx, other: /models/other.keras}\nport: 8080\nmax-body-bytes: 1 MiB\nidle_seconds: 60\n"
-        "unix: run/fastgru.sock\nunix_mode: 0660\nallow_origin: https://example.org\ninsecure: yes\n"
+        "tls_cert: run/c.pem\ntls_key: k.pem\nunix_mode: 0660\nallow_origin: https://example.org\ninsecure: yes\n"
     )
     settings = Settings.read(path, port=9000)
     assert settings.models == (f"gru={tmp_path / 'gru.onnx'}", "other=/models/other.keras")
     assert (settings.port, settings.max_body_bytes, settings.idle_seconds) == (9000, 1 << 20, 60.0)
-    assert (settings.unix, settings.unix_mode) == (tmp_path / "run/fastgru.sock", "0660")
+    assert (settings.tls_cert, settings.unix_mode) == (tmp_path / "run/c.pem", "0660")
     assert (settings.allow_origin, settings.insecure) == (("https://example.org",), True)
 
 
