@@ -72,7 +72,13 @@ def fault_of(
     length = names.get(b"content-length")
     if length is not None and int(length) > settings.max_body_bytes:
         return large_body(settings)
-    return None if names.keys().isdisjoint(_RARE) else _fault_of_rare(names, version)
+    if names.keys().isdisjoint(_RARE):
+        return None
+    came = [name for name, _ in headers]
+    for name in _RARE:
+        if came.count(name) > 1:
+            return malformed(f"{name.decode()} was expected once")
+    return _fault_of_rare(names, version)
 
 
 def _fault_of_rare(names: Mapping[bytes, bytes], version: str) -> Fault | None:
