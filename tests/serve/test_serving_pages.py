@@ -230,6 +230,7 @@ def test_the_unit_is_one_of_systemd(tmp_path: Path) -> None:
 def test_behind_nginx_a_session_always_meets_the_same_process(tmp_path: Path) -> None:
     """The configuration of the page, with two servers behind it: sequences go on, and both processes have some."""
     import json
+    import urllib.error
     import urllib.request
 
     make_readme_files(tmp_path)
@@ -271,6 +272,9 @@ def test_behind_nginx_a_session_always_meets_the_same_process(tmp_path: Path) ->
             assert infer(session, sequence_start=True) == 200
         for session in range(1, 17):
             assert infer(session) == 200
+        for path in ("/v2/repository/models/model/unload", "/v2/%72epository//models/model/unload"):
+            with pytest.raises(urllib.error.HTTPError, match="403"):
+                urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", b"", timeout=60)
         counts = [open_sessions(path) for path in sockets]
         assert sum(counts) == 16
         assert min(counts) > 0
