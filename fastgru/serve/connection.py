@@ -66,6 +66,7 @@ class Connection:
         self._line_bytes = 0
         self._held: deque[tuple[bool, bytes]] = deque()  # messages behind one that waits: (binary, payload)
         self._opening = self._is_paused = False
+        self._farewell = ""  # why the connection is closed as soon as what has come is answered
         self._blocked: asyncio.TimerHandle | None = None
         self._answers: dict[str, Callable[[Answer], Answer | None]] = {
             "close": self._close,
@@ -169,7 +170,10 @@ class Connection:
     def _regulate(self) -> None:
         """Read from the client unless too much of it waits here, or too much for it."""
         waiting = len(self._line) + len(self._held)
-        if self._blocked is not None or waiting > _MOST or self._line_bytes > _MOST_BYTES:
+        if self._farewell and not waiting:
+            self.channel.close(1001, self._farewell)
+            return
+        if self._farewell or self._blocked is not None or waiting > _MOST or self._line_bytes > _MOST_BYTES:
             self._is_paused = True
         elif waiting <= _MOST // 2 and self._line_bytes <= _MOST_BYTES // 2:
             self._is_paused = False
@@ -265,6 +269,11 @@ class Connection:
         name = None if session is None else session.id
         message = f"the server goes down in {seconds:g} s: save what is to go on elsewhere"
         self._send({"type": "event", "event": "draining", "sequence_id": name, "message": message})
+
+    def end(self, why: str) -> None:
+        """Read no more, answer what has come, and close."""
+        self._farewell = why
+        self._regulate()
 
     def on_lost(self, code: int) -> None:
         """There is no connection any more: nothing is computed for it."""

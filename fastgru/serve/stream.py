@@ -73,7 +73,9 @@ class Streams:
             connection.on_lost(1006)
 
     async def drain(self, grace_s: float) -> None:
-        """Take no new connections, tell those that there are, and close them when the grace is over."""
+        """Take no new connections, tell those that there are, and end them when the grace is over: each is closed
+        when the frames that have come from it are answered.
+        """
         self._is_draining = True
         for connection in tuple(self._open):
             connection.drain(grace_s)
@@ -82,7 +84,7 @@ class Streams:
         while self._open and loop.time() < until:
             await asyncio.sleep(_POLL_S)
         for connection in tuple(self._open):
-            connection.channel.close(1001, "the server is going down")
+            connection.end("the server is going down")
 
 
 async def _begin(connection: Connection, asked: dict[str, Any], most_s: float) -> None:

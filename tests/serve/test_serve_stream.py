@@ -456,6 +456,29 @@ def test_close_is_answered_and_then_the_connection_ends(direct: bool) -> None:
 
 
 @pytest.mark.parametrize("direct", [True, False])
+@pytest.mark.parametrize("direct", [True, False])
+def test_frames_that_have_come_are_answered_before_the_server_goes_down(direct: bool) -> None:
+    async def work(web: Web) -> None:
+        async with web.connect() as client:
+            await push(client, 1)
+            web.scheduler._asked = True  # no tick runs for now
+            for seed in range(2, 34):
+                await client.send(x(seed).tobytes())
+            while web.scheduler.jobs < 32:
+                await asyncio.sleep(0.001)
+            await web.streams.drain(0)
+            web.scheduler._tick()
+            assert (await text(client))["event"] == "draining"
+            answers = [await asyncio.wait_for(client.recv(), 20) for _ in range(32)]
+            with pytest.raises(ConnectionClosed) as caught:
+                await client.recv()
+            assert answers[-1] == expected(*range(1, 34))
+            assert caught.value.rcvd is not None
+            assert caught.value.rcvd.code == 1001
+
+    serve(work, direct=direct)
+
+
 def test_a_message_has_at_most_the_size_of_the_settings(direct: bool) -> None:
     async def work(web: Web) -> None:
         async with web.connect() as client:
