@@ -1,6 +1,7 @@
 """Jobs: what each request wants computed, and the states that it moves, all of it or nothing."""
 
 import logging
+from asyncio import TimerHandle
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
@@ -30,12 +31,13 @@ class Job:
     the job or not at all. step: run it only as this step of its session, the first being 0.
 
     The scheduler sets more. group: what it runs with. cost_ns: what it is expected to take, and expected_ns: from when
-    it came until it is done. is_long: not in the loop. submitted_ns: when it came.
+    it came until it is done. is_long: not in the loop. submitted_ns: when it came. timer: while its step is
+    too early.
     """
 
     __slots__ = (
         "begins", "bytes", "cancelled", "cost_ns", "deadline_ns", "done", "ends", "error", "expected_ns", "frames",
-        "group", "is_long", "outputs", "served", "session", "step", "submitted_ns",
+        "group", "is_long", "outputs", "served", "session", "step", "submitted_ns", "timer",
     )  # fmt: skip
 
     group: Group
@@ -43,6 +45,7 @@ class Job:
     cost_ns: float
     expected_ns: float
     submitted_ns: int
+    timer: TimerHandle
 
     def __init__(
         self,

@@ -153,12 +153,13 @@ class Scheduler:
                 raise refusals.out_of_order(session, step, _MOST_EARLY)
             session.early[step], session.forget = job, self._forget_early
             wait = (job.deadline_ns - self._clock()) / 1e9
-            self._loop.call_later(wait, self._give_up, session, job)
+            job.timer = self._loop.call_later(wait, self._give_up, session, job)
             return
         session.next += 1
         self._queue(session, job)
         while (following := session.early.pop(session.next, None)) is not None:
             session.next += 1
+            following.timer.cancel()  # which keeps the job and its frames
             self._queue(session, following)
 
     def _forget_early(self, session: Session) -> None:
@@ -170,6 +171,7 @@ class Scheduler:
         """The steps before it have not come in time."""
         if job.step is not None and session.early.get(job.step) is job:
             del session.early[job.step]
+            job.timer.cancel()
             self._drop(job, refusals.too_early(session, job.step))
 
     def _queue(self, session: Session, job: Job) -> None:
@@ -338,9 +340,13 @@ class Scheduler:
             sessions.release(session)
         elif job.error is None:
             session.step = 1 if job.begins else session.step + 1
-            session.moved, session.last_used_ns = True, job.submitted_ns
+            session.moved, session.last_used_ns = True, self._clock()
+            if job.begins and session.on_end is not None:  # a connection has had it: it is not to go on from here
+                taken, session.on_end, session.keep = session.on_end, None, False
+                taken("taken")
             if job.ends:
                 sessions.end(session, "its client has ended it")
+                self._begin_anew(session)
         else:
             session.recount()
             self._forget_unbegun(job)
@@ -355,13 +361,28 @@ class Scheduler:
                 session.running = True
                 self._dispatch(following)
 
+    def _begin_anew(self, ended: Session) -> None:
+        """A client may begin a sequence behind its end, without waiting: what comes with that belongs to another."""
+        at = next((i for i, job in enumerate(ended.queue) if job.begins), len(ended.queue))
+        following = [*ended.queue][at:]
+        for _ in following:
+            ended.queue.pop()
+        if not following:
+            return
+        sessions = following[0].served.sessions
+        assert sessions is not None
+        session = sessions.begin(ended.id, ended.key)  # in the place that has just become free
+        for job in following:
+            job.session, session.next = session, 1 if job.begins else session.next + 1
+            self._queue(session, job)
+
     def _forget_unbegun(self, job: Job) -> None:
         """A session whose first request has failed is not there."""
         session = job.session
         if (
             session is not None
             and job.begins
-            and not (session.moved or session.step or session.running or session.ended)
+            and not (session.moved or session.step or session.stays or session.running or session.ended)
         ):
             assert job.served.sessions is not None
             job.served.sessions.end(session, "its first request failed")

@@ -33,20 +33,20 @@ class Session:
     handle: of the pool, and handles: it as an array. moved: its state may be other than zeros. key: the name of the API
     key that opened it, None where there are none. step: how many requests it has been through since it began.
     keep: it outlives the connection that opened it. on_end: called with the reason when the server ends it. ended: why
-    it has ended, "" while it lives. queue: its jobs that wait for the one before; early: those whose `step` has not
-    come, and forget: called for them when it ends; running: one is on its way; next: the step of a job that is
-    submitted now.
+    it has ended, "" while it lives. stays: it is there even if the first of its requests fails. queue: its jobs that
+    wait for the one before; early: those whose `step` has not come, and forget: called for them when it ends; running:
+    one is on its way; next: the step of a job that is submitted now.
     """
 
     __slots__ = (
         "early", "ended", "forget", "handle", "handles", "id", "keep", "key", "last_used_ns", "moved", "next", "on_end",
-        "queue", "running", "step",
+        "queue", "running", "stays", "step",
     )  # fmt: skip
 
     def __init__(self, name: Id, handle: int, key: str | None, now_ns: int) -> None:
         self.id, self.key, self.last_used_ns = name, key, now_ns
         self.step, self.next, self.ended = 0, 0, ""
-        self.keep = self.running = self.moved = False
+        self.keep = self.running = self.moved = self.stays = False
         self.on_end: Callable[[str], None] | None = None
         self.forget: Callable[[Session], None] | None = None
         self.queue: deque[Any] = deque()
@@ -152,7 +152,7 @@ class Sessions:
             raise ServeError(409, f"sequence {name!r} is there already: end it first", reason="sequence_exists")
         made = self._add(name, session.key, lambda: self.pool.fork(session.handle))
         made.step = made.next = session.step
-        made.moved = session.moved
+        made.moved, made.stays = session.moved, True
         return made
 
     def _add(self, name: Id, key: str | None, opened: Callable[[], int]) -> Session:
@@ -206,7 +206,7 @@ class Sessions:
         self._touch(session)
 
     def _touch(self, session: Session) -> None:
-        session.last_used_ns = self._clock()
+        session.last_used_ns, session.stays = self._clock(), True
 
     def _settled(self, session: Session) -> None:
         if session.ended:

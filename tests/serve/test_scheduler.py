@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
+import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -258,6 +260,55 @@ def test_steps_run_in_their_order_or_not_at_all(served):
             scheduler.submit(job(served, session, x[0], step=4, begins=True))
         assert served.sessions.save(session) == stream.save_state()
         assert scheduler.jobs == scheduler.bytes == 0
+
+    running(work)
+
+
+def test_a_sequence_may_begin_behind_its_end(served):
+    async def work(scheduler: Scheduler) -> None:
+        x = [normal(1, 1, I, seed=k) for k in range(5)]
+        session = served.sessions.begin("behind")
+        jobs = [job(served, session, frame) for frame in x]
+        jobs[0].begins = jobs[1].ends = jobs[3].begins = True
+        await asyncio.gather(*map(scheduler.run, jobs))
+        for first, second in ((0, 1), (3, 4)):
+            stream = MODEL.stream()
+            np.testing.assert_array_equal(jobs[first].outputs[0], stream.push(x[first]))
+            np.testing.assert_array_equal(jobs[second].outputs[0], stream.push(x[second]))
+        assert (jobs[2].error.status, jobs[2].error.reason) == (410, "ended")
+        anew = served.sessions.get("behind")
+        assert anew is not session
+        assert (anew.step, anew.next, anew.busy) == (2, 2, False)
+        served.sessions.end(anew)
+
+    running(work)
+
+
+def test_a_step_that_came_early_is_not_kept_beyond_its_answer(served):
+    async def work(scheduler: Scheduler) -> None:
+        session, x = served.sessions.begin("early"), normal(1, 1, I)
+        jobs = [job(served, session, x.copy(), step=step) for step in (1, 0)]
+        frame = weakref.ref(jobs[0].frames[0])
+        await asyncio.gather(*map(scheduler.run, jobs))
+        served.sessions.end(session)
+        jobs.clear()
+        await asyncio.sleep(0)
+        gc.collect()
+        assert frame() is None
+
+    running(work)
+
+
+def test_the_idle_time_of_a_sequence_begins_with_the_end_of_a_request(served):
+    async def work(scheduler: Scheduler) -> None:
+        session = served.sessions.begin("long")
+        made = job(served, session, normal(1, 1, I), begins=True)
+        session.last_used_ns = 0
+        scheduler.submit(made)
+        made.submitted_ns -= 10**12
+        while session.running:
+            await asyncio.sleep(0)
+        assert time.monotonic_ns() - session.last_used_ns < 10**11
 
     running(work)
 

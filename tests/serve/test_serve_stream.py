@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 pytest.importorskip("uvicorn", reason="needs the extra 'serve'")
 
-from asgi import run
-from protocol_models import DATATYPES, H, I, normal, of_dtype, stateful, stateless
+from asgi import call, run
+from protocol_models import DATATYPES, H, I, in_bytes, normal, of_dtype, stateful, stateless
 from web import Web, frame, serving, tell
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -183,6 +183,23 @@ def test_a_sequence_that_another_connection_takes_is_lost_to_the_first() -> None
             assert (await tell(first, "open"))["type"] == "opened"
             assert await push(first, 5) == expected(5)
             assert await push(neighbour, 3) == expected(2, 3)
+
+    serve(work)
+
+
+def test_a_request_that_begins_a_sequence_anew_takes_it() -> None:
+    async def infer(web: Web, frame: np.ndarray, **parameters: Any) -> bytes:
+        reply = await call(web.app, "POST", "/v2/models/m/infer", *in_bytes(frame, **parameters))
+        assert reply.status == 200, reply
+        return reply.object_and_bytes[1]
+
+    async def work(web: Web) -> None:
+        async with web.connect("?sequence_id=7") as client:
+            assert await push(client, 1) == expected(1)
+            assert await infer(web, x(2), sequence_id=7, sequence_start=True) == expected(2)
+            assert (await text(client))["event"] == "taken"
+            assert (await push(client, 3))["reason"] == "taken"
+        assert await infer(web, x(3), sequence_id=7) == expected(2, 3)  # it has outlived that connection
 
     serve(work)
 
@@ -440,23 +457,6 @@ def test_a_server_that_goes_down_says_so_and_closes_with_1001(direct: bool) -> N
 
 
 @pytest.mark.parametrize("direct", [True, False])
-def test_close_is_answered_and_then_the_connection_ends(direct: bool) -> None:
-    async def work(web: Web) -> None:
-        async with web.connect("?sequence_id=7&keep=true") as client:
-            await push(client, 1)
-            assert await tell(client, "close", id=3) == {"type": "closed", "id": 3}
-            with pytest.raises(ConnectionClosed) as caught:
-                await client.recv()
-            assert caught.value.rcvd is not None
-            assert caught.value.rcvd.code == 1000
-        async with web.connect("?sequence_id=7&continue=true") as client:
-            assert await push(client, 2) == expected(1, 2)
-
-    serve(work, direct=direct)
-
-
-@pytest.mark.parametrize("direct", [True, False])
-@pytest.mark.parametrize("direct", [True, False])
 def test_frames_that_have_come_are_answered_before_the_server_goes_down(direct: bool) -> None:
     async def work(web: Web) -> None:
         async with web.connect() as client:
@@ -479,6 +479,23 @@ def test_frames_that_have_come_are_answered_before_the_server_goes_down(direct: 
     serve(work, direct=direct)
 
 
+@pytest.mark.parametrize("direct", [True, False])
+def test_close_is_answered_and_then_the_connection_ends(direct: bool) -> None:
+    async def work(web: Web) -> None:
+        async with web.connect("?sequence_id=7&keep=true") as client:
+            await push(client, 1)
+            assert await tell(client, "close", id=3) == {"type": "closed", "id": 3}
+            with pytest.raises(ConnectionClosed) as caught:
+                await client.recv()
+            assert caught.value.rcvd is not None
+            assert caught.value.rcvd.code == 1000
+        async with web.connect("?sequence_id=7&continue=true") as client:
+            assert await push(client, 2) == expected(1, 2)
+
+    serve(work, direct=direct)
+
+
+@pytest.mark.parametrize("direct", [True, False])
 def test_a_message_has_at_most_the_size_of_the_settings(direct: bool) -> None:
     async def work(web: Web) -> None:
         async with web.connect() as client:
