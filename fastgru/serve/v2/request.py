@@ -20,6 +20,7 @@ _IN_URL: Final = frozenset(("sequence_id", "sequence_start", "sequence_end", "se
 _PARAMETERS: Final = _IN_URL | {"binary_data_output"}
 _MOST: Final = 1 << 40  # values
 _MOST_AXES: Final = 32
+_MOST_DIGITS: Final = 4_000  # Python reads no longer numbers
 
 
 class Parameters(NamedTuple):
@@ -104,8 +105,8 @@ def sequence_of(text: str) -> Id:
 
     Raises `ServeError`, 400.
     """
-    if _is_number(text):
-        return check_id(int(text))
+    if text.isascii() and text.isdigit():
+        return check_id(int(text) if len(text) <= _MOST_DIGITS else 1 << 64)
     return check_id(text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text)
 
 

@@ -17,9 +17,9 @@ _BYTES: Final = (b"content-type", b"application/octet-stream")
 
 
 async def index(served: Served, request: Request) -> Answer:
-    """Those that the asker's key opened; all of them for an administrator."""
-    sessions = _sessions(served)
-    mine = sessions if request.identity.is_admin else sessions.of(request.identity.key)
+    """Those that the asker's key opened; all of them for an administrator, who may ask for those of one key."""
+    sessions, key = _sessions(served), _key(request)
+    mine = sessions if request.identity.is_admin and not request.query else sessions.of(key)
     return json_answer({"sequences": [_shown(session) for session in mine], "capacity": sessions.capacity})
 
 
@@ -74,11 +74,14 @@ def _id(request: Request) -> Id:
 
 def _key(request: Request) -> str | None:
     """Whose sequence it is: the asker's own, or with ?key=NAME that of another, which takes an administrator."""
-    given = parse_qsl(request.query.decode("ascii", "replace"), keep_blank_values=True, max_num_fields=16)
-    if not given:
+    if not request.query:
         return request.identity.key
-    if len(given) > 1 or given[0][0] != "key":
-        raise bad(f"the URL has {given[0][0]!r:.80}, expected key, once")
+    try:
+        given = parse_qsl(request.query.decode("ascii", "replace"), keep_blank_values=True, max_num_fields=16)
+    except ValueError:
+        raise bad("the URL has more than 16 parameters, expected key, once") from None
+    if len(given) != 1 or given[0][0] != "key":
+        raise bad(f"the URL has {', '.join([f'{name!r:.80}' for name, _ in given[:4]])}, expected key, once")
     ((_, key),) = given
     if key != request.identity.key and not request.identity.is_admin:
         raise ServeError(403, "sequences of other keys are for the role admin", reason="role")
@@ -91,7 +94,9 @@ def _session(served: Served, request: Request) -> Session:
     except ServeError as error:
         if error.reason != "unknown_sequence":
             raise
-        raise ServeError(404, f"model {served.name!r} has no sequence {_id(request)!r}", reason=error.reason) from None
+        raise ServeError(
+            404, f"model {served.name!r} has no sequence {_id(request)!r}", reason="unknown_sequence"
+        ) from None
 
 
 def _shown(session: Session) -> dict[str, Any]:

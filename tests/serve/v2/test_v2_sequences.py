@@ -96,6 +96,48 @@ def test_reset_end_and_the_list() -> None:
     serve(work)
 
 
+def test_a_query_is_one_key_or_refused() -> None:
+    async def work(ask: Asks) -> None:
+        await push(ask, 1, 7, start=True)
+        for query in ("&".join(["key=a"] * 17), "key=a&key=b", "id=7", "%ff", "&"):
+            for path in ("/v2/models/m/sequences", "/v2/models/m/sequences/7"):
+                reply = await ask("GET", f"{path}?{query}")
+                assert (reply.status, reply.json["reason"]) == (400, "request"), (path, query)
+
+    serve(work)
+
+
+def test_many_digits_are_no_text() -> None:
+    async def work(ask: Asks) -> None:
+        body, headers = in_bytes(normal(1, 1, 8))
+        for digits in ("9" * 21, "9" * 1_000, "0" * 30, "9" * 5_000):
+            reply = await ask("POST", f"/v2/models/m/infer?sequence_id={digits}&sequence_start=true", body, headers)
+            assert (reply.status, reply.json["reason"]) == (400, "sequence_id")
+        reply = await ask("POST", f"/v2/models/m/infer?sequence_id={7:030}&sequence_start=true", body, headers)
+        assert reply.status == 200
+        assert [each["id"] for each in (await ask("GET", "/v2/models/m/sequences")).json["sequences"]] == [7]
+
+    serve(work)
+
+
+def test_a_start_that_is_refused_leaves_a_sequence_that_is_there() -> None:
+    async def work(ask: Asks) -> None:
+        async def refused_start(sequence: int) -> None:
+            body, headers = in_bytes(normal(1, 1, 8), sequence_id=sequence, sequence_start=True, timeout=1)
+            assert (await ask("POST", "/v2/models/m/infer", body, headers)).status == 503
+
+        await push(ask, 1, 7, start=True)
+        assert (await ask("POST", "/v2/models/m/sequences/7/reset")).status == 200
+        assert (await ask("POST", "/v2/models/m/sequences/7/fork", {"id": 8})).status == 200
+        for sequence in (7, 8):
+            await refused_start(sequence)
+            np.testing.assert_array_equal(await push(ask, 2, sequence), expected(2))
+        await refused_start(9)  # which was not there, and is not
+        assert (await ask("GET", "/v2/models/m/sequences/9")).status == 404
+
+    serve(work)
+
+
 def test_a_state_of_another_model_is_409_and_changes_nothing() -> None:
     async def work(ask: Asks) -> None:
         await push(ask, 1, 1, start=True)
@@ -122,6 +164,10 @@ def test_sequences_belong_to_the_key_that_opened_them() -> None:
         np.testing.assert_array_equal(await push(ask, 3, 1, As="bob"), expected(2, 3))
         assert [s["key"] for s in (await ask("GET", path, b"", {"As": "bob"})).json["sequences"]] == ["bob"]
         assert [s["key"] for s in (await ask("GET", path, b"", {"As": "root"})).json["sequences"]] == ["alice", "bob"]
+        for who, key in [("root", "alice"), ("alice", "alice")]:
+            asked = await ask("GET", f"{path}?key={key}", b"", {"As": who})
+            assert [s["key"] for s in asked.json["sequences"]] == [key]
+        assert (await ask("GET", f"{path}?key=alice", b"", {"As": "bob"})).status == 403
         assert (await ask("GET", f"{path}/1/state", b"", {"As": "eve"})).status == 404
         for method, end in [("GET", "/state"), ("PUT", "/state"), ("POST", "/reset"), ("DELETE", ""), ("GET", "")]:
             reply = await ask(method, f"{path}/1{end}?key=alice", b"", {"As": "bob"})
