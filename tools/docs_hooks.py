@@ -187,7 +187,9 @@ def serve_errors() -> str:
     folder = Path(__file__).resolve().parents[1] / "fastgru" / "serve"
     found: dict[int, set[str]] = {}
     for path in sorted(folder.rglob("*.py")):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        tree = ast.parse(text := path.read_text(encoding="utf-8"))
+        # `bad` of messages of a WebSocket is another one than that of requests.
+        word = "message" if path.name == "lease.py" or "from fastgru.serve.lease import" in text else "request"
         for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
             name, given = getattr(call.func, "id", None), [*call.args, None, None, None]
             name = name or getattr(call.func, "attr", "")  # `__init__`, of a kind of error
@@ -196,8 +198,8 @@ def serve_errors() -> str:
                 reason = next((word.value for word in call.keywords if word.arg == "reason"), reason)
             elif name == "malformed":
                 status, reason = ast.Constant(400), ast.Constant(name)
-            elif name in ("bad", "_bad"):
-                status, reason = ast.Constant(400), given[1] or ast.Constant("request" if name == "bad" else "message")
+            elif name == "bad":
+                status, reason = ast.Constant(400), given[1] or ast.Constant(word)
             else:
                 continue
             for value in _constants(status):
