@@ -72,7 +72,8 @@ def serving(app: Any, **given: Any) -> Iterator[Server]:
     """The server, listening at a free port, or at the Unix socket of the settings."""
     websocket = given.pop("websocket", None)
     drain = given.pop("drain", None)
-    server = Server(app, Settings(**{"port": 0, **given}), websocket=websocket, drain=drain)
+    free = {} if "unix" in given else {"port": 0}
+    server = Server(app, Settings(**{**free, **given}), websocket=websocket, drain=drain)
     started = threading.Event()
     loops: list[asyncio.AbstractEventLoop] = []
     failures: list[BaseException] = []

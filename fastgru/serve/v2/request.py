@@ -3,7 +3,7 @@
 Nothing is ignored: a member or parameter that is not known is refused by its name.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl
 
@@ -83,10 +83,10 @@ def read_request(text: bytes | memoryview, query: bytes, most_depth: int) -> Inf
         raise bad(f"id is {name!r:.80}, expected a text of at most 256 characters")
     if type(inputs) is not list or type(outputs) is not list:
         raise bad("inputs and outputs of the request are lists, and inputs have to be there")
-    parameters = given.get("parameters", {})
+    parameters = _parameters(given)
     if query:
         parameters = _joined(parameters, query)
-    read = read_parameters(parameters) if parameters else _NONE
+    read = read_parameters(parameters) if parameters != {} else _NONE
     model, version = given.get("model_name"), given.get("model_version")
     if not all(name is None or type(name) is str for name in (model, version)):
         raise bad("model_name and model_version are texts")
@@ -175,8 +175,8 @@ def _tensor(given: Any) -> Tensor:
         whole *= n or 1 if type(n) is int and n >= 0 else _MOST + 1
         if whole > _MOST or len(shape) > _MOST_AXES:
             raise bad(f"input {name!r:.80}: shape {shape!r:.80} is no list of sizes of an array", "shape")
-    size, data, parameters = None, given.get("data"), given.get("parameters", {})
-    if parameters:
+    size, data, parameters = None, given.get("data"), _parameters(given)
+    if parameters != {}:
         size = _only(parameters, "binary_data_size", f"input {name!r:.80}")
         if type(size) is not int or size < 0:
             raise bad(f"input {name!r:.80}: binary_data_size is {size!r:.80}, expected a whole number of at least 0")
@@ -191,10 +191,16 @@ def _wanted(given: Any, binary: bool) -> Wanted:
     name = given["name"]
     if not given.keys() <= _OUTPUT:
         raise bad(f"output {name!r:.80} has {_others(given, _OUTPUT)}, expected {_words(_OUTPUT)}")
-    parameters = given.get("parameters", {})
-    if parameters and type(binary := _only(parameters, "binary_data", f"output {name!r:.80}")) is not bool:
+    parameters = _parameters(given)
+    if parameters != {} and type(binary := _only(parameters, "binary_data", f"output {name!r:.80}")) is not bool:
         raise bad(f"output {name!r:.80}: binary_data is {binary!r:.80}, expected true or false")
     return Wanted(name, binary)
+
+
+def _parameters(given: Mapping[str, Any]) -> Any:
+    """As they came; null and an empty list stand for none, as some clients write it."""
+    parameters = given.get("parameters")
+    return {} if parameters in (None, []) else parameters
 
 
 def _only(parameters: Any, name: str, what: str) -> Any:

@@ -187,6 +187,7 @@ def test_a_body_of_bytes_alone() -> None:
         (b'{"inputs": [], "id": 3}', "id is 3"),
         (b'{"inputs": [], "parameters": []}', "takes x FP32"),  # as many clients write that there are none
         (b'{"inputs": [], "parameters": [1]}', "expected an object"),
+        (b'{"inputs": [], "parameters": false}', "expected an object"),
         (b'{"inputs": [], "model_name": 3}', "model_name"),
         (b'{"inputs": []}', "none came: model 'm' takes x FP32 [-1, -1, 8]"),
     ],
@@ -224,6 +225,7 @@ ONE = tensor("x", "FP32", np.zeros((1, 1, 8)), data=[0] * 8)
         ({"parameters": {"binary_data_size": 32}}, "expected data, which is a list, or"),
         ({"parameters": {"shared_memory_region": "r", "shared_memory_byte_size": 8}}, "shared_memory_region"),
         ({"parameters": 3}, "expected an object"),
+        ({"parameters": 0}, "expected an object"),
         ({"more": 1}, "'more'"),
     ],
 )
