@@ -78,12 +78,31 @@ def source_hash() -> str:
 
 
 def _hash_of_files() -> str:
-    root = late("pathlib").Path(__file__).parent.parent
-    digest = late("hashlib").sha256()
+    root = os.path.dirname(os.path.dirname(__file__))
+    digest = _blake2b()
     for name in _SOURCES:
-        for path in sorted((root / name).rglob("*.py")) or [root / name]:
-            digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+        for path in _python_files(os.path.join(root, name)):
+            with open(path, "rb") as file:
+                called = path[len(root) + 1 :].replace(os.sep, "/")
+                digest.update(called.encode() + b"\0" + file.read() + b"\0")
     return str(digest.hexdigest()[:16])
+
+
+def _python_files(path: str) -> list[str]:
+    """The file, or those of a folder, in order."""
+    if path.endswith(".py"):
+        return [path]
+    with os.scandir(path) as entries:
+        found = sorted([entry.path for entry in entries if entry.name.endswith(".py") or entry.is_dir()])
+    return [file for each in found for file in _python_files(each)]
+
+
+def _blake2b() -> Any:
+    """As hashlib has it, which loads OpenSSL to begin with: 3 ms of a start."""
+    try:
+        return late("_blake2").blake2b()
+    except ImportError:  # of a Python that is built without it
+        return late("hashlib").blake2b()
 
 
 @functools.cache
