@@ -22,6 +22,7 @@ __all__ = [
 METHODS: Final = {name.encode(): name for name in ("GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH")}
 _HANDSHAKE_LINE: Final = 8_000  # what the package websockets takes, which says nothing about a longer one
 _RARE: Final = (b"transfer-encoding", b"content-encoding", b"expect")
+_ONCE: Final = (b"host", b"inference-header-content-length", *_RARE)  # of which two would be read in two ways
 
 
 class Fault(NamedTuple):
@@ -67,18 +68,17 @@ def fault_of(
         return large_head(settings)
     if method not in METHODS or url[:1] != b"/" or b"#" in url or version not in ("1.1", "1.0"):
         return malformed("a method, a path that begins with a slash, and HTTP 1.1 were expected")
-    if b"host" not in names or (len(names) < len(headers) and [name for name, _ in headers].count(b"host") != 1):
+    if b"host" not in names:
         return malformed("one Host was expected")
+    if len(names) < len(headers):
+        every = [name for name, _ in headers]
+        for name in _ONCE:
+            if every.count(name) > 1:
+                return malformed(f"{name.decode()} was expected once")
     length = names.get(b"content-length")
     if length is not None and int(length) > settings.max_body_bytes:
         return large_body(settings)
-    if names.keys().isdisjoint(_RARE):
-        return None
-    came = [name for name, _ in headers]
-    for name in _RARE:
-        if came.count(name) > 1:
-            return malformed(f"{name.decode()} was expected once")
-    return _fault_of_rare(names, version)
+    return None if names.keys().isdisjoint(_RARE) else _fault_of_rare(names, version)
 
 
 def _fault_of_rare(names: Mapping[bytes, bytes], version: str) -> Fault | None:

@@ -188,6 +188,11 @@ REFUSED: dict[str, tuple[bytes, int, str]] = {
     "chunks twice": (b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", 400, "malformed"),
     "another coding before": (b"Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n", 400, "malformed"),
     "two codings": (b"Content-Encoding: gzip\r\nContent-Encoding: identity\r\n", 400, "malformed"),
+    "two lengths of JSON": (
+        b"Inference-Header-Content-Length: 0\r\nInference-Header-Content-Length: 1\r\n",
+        400,
+        "malformed",
+    ),
     "chunks, then none": (b"Transfer-Encoding: chunked, identity\r\n", 400, "malformed"),
     "a compressed body": (b"Content-Encoding: gzip\r\nContent-Length: 1\r\n", 415, "coding"),
     "a strange expectation": (b"Expect: 200-ok\r\n", 417, "malformed"),
