@@ -34,7 +34,10 @@ from fastgru.simd import cache
 
 if int(sys.argv[1]) != os.geteuid():
     import numba
-    numba.njit(lambda x: x + 1)(1), table.entries(), cache.source_hash()  # this user may not read Python's own files
+    from fastgru.engine.lowering import LOWERINGS
+    from fastgru.reference.operator import OPS
+    # This user may not read the files of Python, or of this package: what is imported late is imported now.
+    numba.njit(lambda x: x + 1)(1), table.entries(), cache.source_hash(), len(LOWERINGS), len(OPS)
     os.setgroups([]), os.setgid(int(sys.argv[1])), os.setuid(int(sys.argv[1]))
 nodes = (Node("linear", ("x", "w"), ("h",)), Node("softmax", ("h",), ("y",), {"axis": -1}))
 w = {"w": np.eye(4, dtype=np.float32)}
