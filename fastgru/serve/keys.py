@@ -81,11 +81,14 @@ class Guard:
 
     def __call__(self, scope: Scope) -> Identity:
         """Who asks, by the headers."""
-        headers = dict(scope["headers"])
+        return self.identify(dict(scope["headers"]), is_health=scope["path"].startswith(_HEALTH))
+
+    def identify(self, headers: Mapping[bytes, bytes], *, is_health: bool) -> Identity:
+        """The same. is_health: the question is whether the server lives or is ready."""
         self.check_origin(headers.get(b"host", b""), headers.get(b"origin"))
         if self._keys is None:
             return self._nobody
-        return _NOBODY if scope["path"].startswith(_HEALTH) else self._identify(headers)
+        return _NOBODY if is_health else self._identify(headers)
 
     def _identify(self, headers: Mapping[bytes, bytes]) -> Identity:
         keys, given, bearer = self._keys or (), headers.get(b"x-api-key"), headers.get(b"authorization")

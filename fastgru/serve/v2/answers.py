@@ -12,10 +12,9 @@ from fastgru.serve.app import Answer, Headers
 from fastgru.serve.models import Served
 from fastgru.serve.text import write_json
 from fastgru.serve.v2.lists import write_list
+from fastgru.serve.v2.plan import Outputs
 
-__all__ = ["Answers", "Outputs"]
-
-Outputs = tuple[tuple[int, bool], ...]  # which of the model's, and whether as bytes
+__all__ = ["Answers"]
 
 _HEADS: Final = 256  # JSON objects that are remembered: they tell of names and shapes alone
 _BYTES: Final = (b"content-type", b"application/octet-stream")

@@ -1,35 +1,27 @@
 """Inference: a request to arrays, a job, and its outputs to an answer."""
 
-import time
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final
 
 from fastgru.graph import Array
 from fastgru.serve.app import Answer, Request, internal
 from fastgru.serve.errors import ServeError
+from fastgru.serve.jobs import Job
 from fastgru.serve.models import Served
-from fastgru.serve.scheduler import Job, Scheduler
+from fastgru.serve.scheduler import Scheduler
 from fastgru.serve.settings import Settings
 from fastgru.serve.text import read_json
-from fastgru.serve.v2.answers import Answers, Outputs
-from fastgru.serve.v2.frames import Region, bind, bind_raw, take
+from fastgru.serve.v2.answers import Answers
+from fastgru.serve.v2.frames import Region, bind_raw, take
 from fastgru.serve.v2.lists import LONG_BYTES, around, read_list
-from fastgru.serve.v2.request import Parameters, bad, read_query, read_request
+from fastgru.serve.v2.plan import Outputs, Plan, addressed, plan_of
+from fastgru.serve.v2.request import bad, read_query, read_request
 
 __all__ = ["Inference"]
 
 _KEPT: Final = 1_024  # requests whose JSON objects are remembered with what they mean: a stream repeats its own
 _KEPT_BYTES: Final = 2_048  # of one
 _HEADER: Final = b"inference-header-content-length"
-
-
-class Plan(NamedTuple):
-    """What a request means for its model."""
-
-    id: str
-    parameters: Parameters
-    inputs: tuple[Region, ...]
-    outputs: Outputs
 
 
 class Inference:
@@ -51,7 +43,8 @@ class Inference:
                 plan, frames = await self._read_long(body, request.query)
             else:
                 plan, frames = self._read(body, length, request.query)
-            job = self._job(plan.parameters, frames, request.identity.key)
+            limit_ns = plan.limit_ns(self._deadline_ns)
+            job = addressed(Job(self.served, None, frames, limit_ns, _nothing), plan, request.identity.key)
         except ServeError as error:
             self.served.statistics.fail(error.reason)
             raise
@@ -59,18 +52,6 @@ class Inference:
         if job.outputs is None:
             raise job.error or internal()
         return await self._answers.write(plan.id, plan.outputs, job.outputs)
-
-    def _job(self, parameters: Parameters, frames: tuple[Array, ...], key: str | None) -> Job:
-        served, session = self.served, None
-        sequence, begins, ends, step, timeout_us, _ = parameters
-        limit_ns = self._deadline_ns if timeout_us is None else min(self._deadline_ns, timeout_us * 1_000)
-        if sequence is not None:
-            if served.sessions is None:
-                raise bad(f"model {served.name!r} keeps no state, so that it takes no sequence", "sequence_id")
-            session = served.sessions.begin(sequence, key) if begins else served.sessions.get(sequence, key)
-        job = Job(served, session, frames, time.monotonic_ns() + limit_ns, _nothing)
-        job.begins, job.ends, job.step = begins, ends, step
-        return job
 
     def _read(self, body: bytes, length: bytes | None, query: bytes) -> tuple[Plan, tuple[Array, ...]]:
         """What the body means, and the inputs. length: of the JSON object, as the header has it."""
@@ -118,18 +99,7 @@ class Inference:
                 f" {served.name!r}, {served.version!r}",
                 "model",
             )
-        inputs = bind(served, request, following)
-        if not request.outputs:
-            outputs = tuple([(i, request.parameters.binary) for i in range(len(served.outputs))])
-            return Plan(request.id, request.parameters, inputs, outputs)
-        names = [field.name for field in served.outputs]
-        wanted = {output.name: output.binary for output in request.outputs}
-        if len(wanted) < len(request.outputs) or not wanted.keys() <= {*names}:
-            asked = ", ".join(f"{output.name!r:.80}" for output in request.outputs[:8])
-            raise bad(f"outputs {asked} were asked for; model {served.name!r} has {', '.join(names)}", "outputs")
-        return Plan(
-            request.id, request.parameters, inputs, tuple([(names.index(n), binary) for n, binary in wanted.items()])
-        )
+        return plan_of(served, request, following)
 
     def _plan_raw(self, size: int, query: bytes) -> Plan:
         return Plan("", read_query(query), bind_raw(self.served, size), self._binary)

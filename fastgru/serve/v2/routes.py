@@ -1,18 +1,15 @@
 """Every endpoint of the protocol, by its path."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import fastgru
-from fastgru.errors import FastGRUError
 from fastgru.serve.app import Answer, Handler, Request, json_answer
-from fastgru.serve.errors import ServeError
 from fastgru.serve.models import Repository, Served
 from fastgru.serve.scheduler import Scheduler
 from fastgru.serve.settings import Settings
 from fastgru.serve.text import read_json
-from fastgru.serve.v2 import sequences
+from fastgru.serve.v2 import repository, sequences
 from fastgru.serve.v2.infer import Inference
 from fastgru.serve.v2.metadata import model_config, model_metadata, model_statistics, server_metadata
 from fastgru.serve.v2.request import bad
@@ -24,9 +21,9 @@ class Protocol:
     """The Open Inference Protocol over a repository and a scheduler. is_ready: new requests are taken."""
 
     def __init__(
-        self, repository: Repository, scheduler: Scheduler, settings: Settings, is_ready: Callable[[], bool]
+        self, models: Repository, scheduler: Scheduler, settings: Settings, is_ready: Callable[[], bool]
     ) -> None:
-        self._repository, self._scheduler, self._settings, self._is_ready = repository, scheduler, settings, is_ready
+        self._repository, self._scheduler, self._settings, self._is_ready = models, scheduler, settings, is_ready
         self._inferences: dict[str, Inference] = {}
 
     def routes(self) -> dict[str, Handler]:
@@ -100,35 +97,18 @@ class Protocol:
         only = given.get("ready", False)
         if type(only) is not bool:
             raise bad(f"ready is {only!r:.80}, expected true or false")
-        names = ("name", "version", "state", "reason")
-        entries = [dict(zip(names, entry, strict=True)) for entry in self._repository.index()]
-        return json_answer([entry for entry in entries if not only or entry["state"] == "READY"])
+        return json_answer(repository.index(self._repository, only))
 
     async def _load(self, request: Request) -> Answer:
         """Read the file anew that was named at the start; the model before goes on until that is done."""
-        await self._administrator(request)
-        try:
-            served = await asyncio.to_thread(self._repository.read, request.names["model"])
-        except ServeError:
-            raise
-        except (FastGRUError, OSError) as error:
-            raise bad(f"model {request.names['model']!r:.160} does not load: {error}", "load") from None
-        self._repository.put(served)
+        await repository.load(self._repository, request.names["model"], request.identity, await _parameters(request))
         return json_answer({})
 
     async def _unload(self, request: Request) -> Answer:
-        await self._administrator(request, "unload_dependents")
-        self._repository.unload(request.names["model"])
-        self._inferences.pop(request.names["model"], None)
+        name = request.names["model"]
+        repository.unload(self._repository, name, request.identity, await _parameters(request))
+        self._inferences.pop(name, None)
         return json_answer({})
-
-    async def _administrator(self, request: Request, *parameters: str) -> None:
-        """May ask for this, and gives no parameters but these. Raises `ServeError`."""
-        if not request.identity.is_admin:
-            raise ServeError(403, "loading and unloading models is for the role admin", reason="role")
-        given = (await _object(request, "parameters")).get("parameters", {})
-        if type(given) is not dict or not given.keys() <= {*parameters}:
-            raise bad(f"parameters {given!r:.160} are not taken: a model is what its file says")
 
 
 def _fixed(make: Callable[[], Any]) -> Handler:
@@ -136,6 +116,10 @@ def _fixed(make: Callable[[], Any]) -> Handler:
         return json_answer(make())
 
     return handle
+
+
+async def _parameters(request: Request) -> Any:
+    return (await _object(request, "parameters")).get("parameters", {})
 
 
 async def _object(request: Request, *members: str) -> dict[str, Any]:

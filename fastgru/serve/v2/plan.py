@@ -1,0 +1,54 @@
+"""What an inference request means for its model, over whatever it came."""
+
+import time
+from typing import NamedTuple, TypeVar
+
+from fastgru.serve.jobs import Job
+from fastgru.serve.models import Served
+from fastgru.serve.v2.frames import Region, bind
+from fastgru.serve.v2.request import InferRequest, Parameters, bad
+
+__all__ = ["Outputs", "Plan", "addressed", "plan_of"]
+
+Outputs = tuple[tuple[int, bool], ...]  # which of the model's, and whether as bytes
+J = TypeVar("J", bound=Job)
+
+
+class Plan(NamedTuple):
+    """inputs: in the order of the model's."""
+
+    id: str
+    parameters: Parameters
+    inputs: tuple[Region, ...]
+    outputs: Outputs
+
+    def limit_ns(self, most_ns: int) -> int:
+        """By `time.monotonic_ns`, when the answer is worth nothing any more; `most_ns` is what the server gives."""
+        timeout_us = self.parameters.timeout_us
+        return time.monotonic_ns() + (most_ns if timeout_us is None else min(most_ns, timeout_us * 1_000))
+
+
+def plan_of(served: Served, request: InferRequest, following: int) -> Plan:
+    """following: bytes of inputs that are outside the request. Raises `ServeError`, 400."""
+    inputs = bind(served, request, following)
+    if not request.outputs:
+        outputs = tuple([(i, request.parameters.binary) for i in range(len(served.outputs))])
+        return Plan(request.id, request.parameters, inputs, outputs)
+    names = [field.name for field in served.outputs]
+    wanted = {output.name: output.binary for output in request.outputs}
+    if len(wanted) < len(request.outputs) or not wanted.keys() <= {*names}:
+        asked = ", ".join(f"{output.name!r:.80}" for output in request.outputs[:8])
+        raise bad(f"outputs {asked} were asked for; model {served.name!r} has {', '.join(names)}", "outputs")
+    outputs = tuple([(names.index(name), binary) for name, binary in wanted.items()])
+    return Plan(request.id, request.parameters, inputs, outputs)
+
+
+def addressed(job: J, plan: Plan, key: str | None) -> J:
+    """The same job, to the sequence that its request names among those of `key`. Raises `ServeError`."""
+    served, (sequence, begins, ends, step, _, _) = job.served, plan.parameters
+    if sequence is not None:
+        if served.sessions is None:
+            raise bad(f"model {served.name!r} keeps no state, so that it takes no sequence", "sequence_id")
+        job.session = served.sessions.begin(sequence, key) if begins else served.sessions.get(sequence, key)
+    job.begins, job.ends, job.step = begins, ends, step
+    return job

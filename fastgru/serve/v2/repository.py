@@ -1,0 +1,48 @@
+"""The models that may be served: which there are, and those of the role admin load and unload them."""
+
+import asyncio
+from typing import Any
+
+from fastgru.errors import FastGRUError
+from fastgru.serve.app import Identity
+from fastgru.serve.errors import ServeError
+from fastgru.serve.models import Repository
+from fastgru.serve.v2.request import bad
+
+__all__ = ["index", "load", "unload"]
+
+
+def index(repository: Repository, only_ready: bool) -> list[dict[str, str]]:
+    """The models named at the start, or of them those that are served."""
+    names = ("name", "version", "state", "reason")
+    entries = [dict(zip(names, entry, strict=True)) for entry in repository.index()]
+    return [entry for entry in entries if not only_ready or entry["state"] == "READY"]
+
+
+async def load(repository: Repository, name: str, identity: Identity, parameters: Any) -> None:
+    """Read the file anew that was named at the start; the model before goes on until that is done.
+
+    Raises `ServeError`.
+    """
+    _administrator(identity, parameters)
+    try:
+        served = await asyncio.to_thread(repository.read, name)
+    except ServeError:
+        raise
+    except (FastGRUError, OSError) as error:
+        raise bad(f"model {name!r:.160} does not load: {error}", "load") from None
+    repository.put(served)
+
+
+def unload(repository: Repository, name: str, identity: Identity, parameters: Any) -> None:
+    """Serve it no longer. Raises `ServeError`."""
+    _administrator(identity, parameters, "unload_dependents")
+    repository.unload(name)
+
+
+def _administrator(identity: Identity, given: Any, *taken: str) -> None:
+    """May ask for this, and gives no parameters but these. Raises `ServeError`."""
+    if not identity.is_admin:
+        raise ServeError(403, "loading and unloading models is for the role admin", reason="role")
+    if type(given) is not dict or not given.keys() <= {*taken}:
+        raise bad(f"parameters {given!r:.160} are not taken: a model is what its file says")
