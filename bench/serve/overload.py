@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.serve.load import Outcome, periodic, poisson
 from bench.serve.models import frames_of, save_gru
 from bench.serve.realtime import capacity
 from bench.serve.setting import Setting
+from fastgru.bench.serving.outcome import Outcome
+from fastgru.bench.serving.schedule import periodic, poisson
 
 __all__ = ["overload"]
 
@@ -27,23 +28,15 @@ def _long_requests(setting: Setting) -> None:
     frames = frames_of(256, STEPS, 5)
     with setting.server(model) as server:
         wire = setting.wire("binary", server, "wide")
-        with setting.load(wire, 8, frames) as load:
-            _without_sequences(load.connections)
+        with setting.load(wire, 8, frames, alone=True) as load:
             rate = capacity(setting, f"requests of {STEPS} steps at H = 256", 8, lambda: load.closed_loop(2.0))
             calm = load.open_loop(*poisson(8, 0.7 * rate, setting.seconds(20)))
         wire = setting.wire("binary", server, "wide", timeout_us=int(2 * calm.us(99)))
-        with setting.load(wire, 256, frames) as load:
-            _without_sequences(load.connections)
+        with setting.load(wire, 256, frames, alone=True) as load:
             outcome = load.open_loop(*poisson(256, 2 * rate, setting.seconds(30)), drop=True)
     _report(setting, "2x overload, long requests", outcome, calm, rate, 90)
     refused = np.percentile(outcome.refusals, 99) / 1e6 if len(outcome.refusals) else float("nan")
     setting.found("2x overload, long requests: p99 of refusals", refused, "ms", 2)
-
-
-def _without_sequences(connections: list) -> None:  # type: ignore[type-arg]
-    for connection in connections:
-        connection.messages = [connection.wire.encode(0, frame) for frame in connection.frames]
-        connection.first = connection.messages
 
 
 def _steps(setting: Setting) -> None:

@@ -8,11 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from bench.serve.load import Load, Outcome, periodic, poisson
 from bench.serve.models import frames_of, gtcrn_frames, save_gru
 from bench.serve.process import Process, floor, free_port
 from bench.serve.setting import Setting
-from bench.serve.wire import Echo
+from fastgru.bench.serving.load import Load
+from fastgru.bench.serving.outcome import Outcome
+from fastgru.bench.serving.schedule import periodic, poisson
+from fastgru.bench.serving.target import Target
+from fastgru.bench.serving.wire import Echo
 
 __all__ = ["busy_rate", "capacity", "realtime", "tail"]
 
@@ -61,7 +64,7 @@ def _echo(setting: Setting, size: int, sessions: int, schedule: Schedule) -> Out
     """The same schedule against a raw echo."""
     with (
         floor("echo", free_port(), str(size), core=setting.server_core) as process,
-        setting.load(Echo(process.port, size), sessions, [np.zeros(size, np.uint8)]) as load,
+        setting.load(Echo(Target.local(process.port), size), sessions, [np.zeros(size, np.uint8)]) as load,
     ):
         outcome = load.open_loop(*schedule)
     setting.note("echo: " + outcome.line())

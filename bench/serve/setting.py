@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 
 import fastgru
-from bench.serve.load import Connection, Load
 from bench.serve.process import Process, fastgru_server, free_port, on_core
-from bench.serve.wire import PROTOCOLS, Wire
+from bench.serve.replayed import Replayed
+from fastgru.bench.serving.load import Load
+from fastgru.bench.serving.target import Target
+from fastgru.bench.serving.wire import PROTOCOLS, Wire
 
 __all__ = ["Figure", "Setting"]
 
@@ -89,10 +91,16 @@ class Setting:
             raise RuntimeError(f"the server ended with {process.ended}\n{log.read_text(errors='replace')[-2000:]}")
 
     @contextmanager
-    def load(self, wire: Wire, sessions: int, frames: Sequence[Array]) -> Iterator[Load]:
-        """So many sessions, each with a connection, from a core of its own; no garbage is collected."""
+    def load(self, wire: Wire, sessions: int, frames: Sequence[Array], *, alone: bool = False) -> Iterator[Load]:
+        """So many sessions, each with a connection, from a core of its own; no garbage is collected.
+
+        alone: requests without a sequence.
+        """
         with on_core(self.client_core):
-            load = Load([Connection(wire, next(self.ids), frames, 7 * i) for i in range(sessions)])
+            ids = [0 if alone else next(self.ids) for _ in range(sessions)]
+            load = Load([Replayed(wire, session, frames, 7 * i) for i, session in enumerate(ids)])
+            if load.out.broken:
+                raise ConnectionError(f"no connection: {dict(load.out.broken)}")
             gc.collect()
             gc.disable()
             try:
@@ -102,7 +110,7 @@ class Setting:
                 load.close()
 
     def wire(self, protocol: str, process: Process, model: str = "gru", **more: Any) -> Wire:
-        return PROTOCOLS[protocol](process.port, model, **more)
+        return PROTOCOLS[protocol](Target.local(process.port), model, **more)
 
     def replay(self, load: Load, model: Path, name: str, most: int = 16) -> None:
         """Push what up to so many sessions sent into a stream in process: how many got other bits."""

@@ -10,10 +10,13 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 import fastgru
-from bench.serve.load import Connection, Load, periodic
 from bench.serve.models import frames_of, save_gru
 from bench.serve.process import on_core
+from bench.serve.replayed import Replayed
 from bench.serve.setting import Setting
+from fastgru.bench.serving.connection import Connection
+from fastgru.bench.serving.load import Load
+from fastgru.bench.serving.schedule import periodic
 
 __all__ = ["soak"]
 
@@ -37,7 +40,7 @@ def soak(setting: Setting, sessions: int | None = None) -> None:
         for wave in range(waves):
             begun = time.monotonic()
             ids = [next(setting.ids) for _ in range(WAVE)]
-            connections = [Connection(wires[i % 3], i, frames, i) for i in ids]
+            connections = [Replayed(wires[i % 3], i, frames, i) for i in ids]
             load = Load(connections)
             outcome = load.open_loop(*periodic(WAVE, 40, STEPS / 40, wave))
             if outcome.statuses.keys() != {200}:

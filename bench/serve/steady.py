@@ -10,11 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.serve.load import Load, Outcome
 from bench.serve.models import frames_of, save_gru
 from bench.serve.process import Process, floor, free_port
 from bench.serve.setting import Setting
-from bench.serve.wire import Echo, Json, Raw, Wire
+from fastgru.bench.serving.load import Load
+from fastgru.bench.serving.outcome import Outcome
+from fastgru.bench.serving.target import Target
+from fastgru.bench.serving.wire import Echo, Json, Raw, Wire
 
 __all__ = ["added", "cpu"]
 
@@ -35,7 +37,10 @@ def added(setting: Setting) -> None:
             size = len(wire.encode(1, frames[0]))
             echo = stack.enter_context(floor("echo", free_port(), str(size), core=setting.server_core))
             ours, theirs = [], []
-            with setting.load(wire, 1, frames) as load, setting.load(Echo(echo.port, size), 1, frames) as floor_load:
+            with (
+                setting.load(wire, 1, frames) as load,
+                setting.load(Echo(Target.local(echo.port), size), 1, frames) as floor_load,
+            ):
                 for _ in range(rounds):
                     theirs.append(floor_load.closed_loop(seconds).latencies)
                     ours.append(load.closed_loop(seconds).latencies)
@@ -45,7 +50,7 @@ def added(setting: Setting) -> None:
             setting.found(f"p50 of {protocol} above it", after - before, "us", bound)
         port = free_port()
         stack.enter_context(floor("raw", port, core=setting.server_core))
-        with setting.load(Raw(port), 1, frames) as load:
+        with setting.load(Raw(Target.local(port)), 1, frames) as load:
             load.closed_loop(seconds)
             alone = load.closed_loop(rounds * seconds).us(50)
         setting.found("p50 of uvicorn, body sent back, above it", alone - before, "us")
@@ -55,15 +60,17 @@ def cpu(setting: Setting) -> None:
     """CPU time of the server for a step, 64 connections in a closed loop, ours and others' in one run."""
     frames, model, seconds = frames_of(), save_gru(setting.folder / "gru.safetensors"), setting.seconds(20)
     with floor("echo", free_port(), "256", core=setting.server_core) as process:
-        _step(setting, process, Echo(process.port, 256), "raw TCP echo", seconds, None)
+        _step(setting, process, Echo(Target.local(process.port), 256), "raw TCP echo", seconds, None)
     for kind, name in (("raw", "uvicorn, body sent back"), ("numpy", "uvicorn with a step in NumPy")):
         if not setting.wants(kind):
             continue
         with floor(kind, free_port(), core=setting.server_core) as process:
-            _step(setting, process, Raw(process.port), name, seconds, None)
+            _step(setting, process, Raw(Target.local(process.port)), name, seconds, None)
     if setting.mlserver is not None and setting.wants("mlserver"):
         with mlserver(setting, setting.mlserver) as process:
-            _step(setting, process, Json(process.port), "MLServer with a step in NumPy, JSON", seconds, None)
+            _step(
+                setting, process, Json(Target.local(process.port)), "MLServer with a step in NumPy, JSON", seconds, None
+            )
     for protocol, bound in CPU_US.items():
         if not setting.wants(protocol):
             continue

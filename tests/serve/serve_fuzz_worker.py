@@ -19,10 +19,12 @@ from pathlib import Path
 from serve_messages import MODEL, Messages
 
 import fastgru
-from bench.serve.load import Connection, Load
 from bench.serve.models import frames_of, save_gru
 from bench.serve.process import fastgru_server, free_port
-from bench.serve.wire import PROTOCOLS
+from bench.serve.replayed import Replayed
+from fastgru.bench.serving.load import Load
+from fastgru.bench.serving.target import Target
+from fastgru.bench.serving.wire import PROTOCOLS
 
 BATCH = 20
 HIDDEN = 16
@@ -104,7 +106,8 @@ class Neighbours:
     def __init__(self, port: int, path: Path) -> None:
         frames = frames_of(HIDDEN)
         self.connections = [
-            Connection(wire(port, MODEL), 10**12 + i, frames, 5 * i) for i, wire in enumerate(PROTOCOLS.values())
+            Replayed(wire(Target.local(port), MODEL), 10**12 + i, frames, 5 * i)
+            for i, wire in enumerate(PROTOCOLS.values())
         ]
         self.load, self.model = Load(self.connections), fastgru.load(path)
 

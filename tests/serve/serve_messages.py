@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from mutate import mutate_bytes, mutate_json
 
-from bench.serve.wire import Http, Json, WebSocket
+from fastgru.bench.serving.target import Target
+from fastgru.bench.serving.wire import Http, Json, WebSocket
 
 __all__ = ["MODEL", "Messages"]
 
@@ -36,7 +37,7 @@ class Messages:
     def __init__(self, port: int, saved: bytes, hidden: int = 16) -> None:
         self.port, self.saved = port, saved
         self.frame = np.random.default_rng(0).standard_normal((1, 1, hidden)).astype(np.float32)
-        self.wires = {kind: kind(port, MODEL) for kind in (Http, Json, WebSocket)}
+        self.wires = {kind: kind(Target.local(port), MODEL) for kind in (Http, Json, WebSocket)}
         self.makers: list[Callable[[random.Random], bytes]] = [
             self.binary, self.json, self.json, self.query, self.endpoint, self.endpoint, self.state, self.stream,
             self.stream, self.control,

@@ -13,10 +13,13 @@ import numpy as np
 import pytest
 
 import fastgru
-from bench.serve.load import Connection, Load, periodic, poisson
 from bench.serve.models import save_gru
 from bench.serve.process import Process, fastgru_server, free_port
-from bench.serve.wire import PROTOCOLS
+from bench.serve.replayed import Replayed
+from fastgru.bench.serving.load import Load
+from fastgru.bench.serving.schedule import periodic, poisson
+from fastgru.bench.serving.target import Target
+from fastgru.bench.serving.wire import PROTOCOLS
 
 pytest.importorskip("uvicorn", reason="not installed: the extra `serve`")
 pytest.importorskip("orjson", reason="not installed: the extra `serve`")
@@ -62,9 +65,9 @@ def check(load: Load, model: fastgru.Model, least: int) -> None:
 def test_sessions_of_every_protocol_at_once(server: Process, model: fastgru.Model, schedule: Any) -> None:
     """Chunks of several lengths in the same ticks, three protocols, each session with its own part of the frames."""
     frames = draw(LENGTHS * 3)
-    wires = [wire(server.port) for wire in PROTOCOLS.values()]
+    wires = [wire(Target.local(server.port)) for wire in PROTOCOLS.values()]
     base = random.Random(str(schedule)).randrange(1 << 40)
-    load = Load([Connection(wires[i % 3], base + i, frames, i) for i in range(48)])
+    load = Load([Replayed(wires[i % 3], base + i, frames, i) for i in range(48)])
     try:
         outcome = load.open_loop(*schedule, grace_s=60)
         assert outcome.statuses.keys() == {200}, outcome.line()
@@ -77,10 +80,10 @@ def test_sessions_of_every_protocol_at_once(server: Process, model: fastgru.Mode
 def come_and_go(server: Process, model: fastgru.Model, sessions: int) -> None:
     """Waves of sessions with few ids, so that most are used again: after an end, or begun anew while they live."""
     rng, frames = random.Random(sessions), draw(LENGTHS)
-    wires = [PROTOCOLS[name](server.port) for name in ("binary", "json")]
+    wires = [PROTOCOLS[name](Target.local(server.port)) for name in ("binary", "json")]
     for _ in range(max(1, sessions // 40)):
         ids = rng.sample(range(1, 100), 40)
-        load = Load([Connection(rng.choice(wires), i, frames, rng.randrange(99)) for i in ids])
+        load = Load([Replayed(rng.choice(wires), i, frames, rng.randrange(99)) for i in ids])
         try:
             outcome = load.open_loop(*periodic(40, 250, rng.choice((0.008, 0.02))), grace_s=60)
             assert outcome.statuses.keys() == {200}, outcome.line()
@@ -106,7 +109,7 @@ def test_ten_thousand_sessions_come_and_go(server: Process, model: fastgru.Model
 
 def test_a_state_goes_from_the_server_to_a_stream_and_back(server: Process, model: fastgru.Model) -> None:
     frames, url = draw(LENGTHS), f"http://127.0.0.1:{server.port}/v2/models/gru/sequences/424242/state"
-    load = Load([Connection(PROTOCOLS["binary"](server.port), 424242, frames)])
+    load = Load([Replayed(PROTOCOLS["binary"](Target.local(server.port)), 424242, frames)])
     try:
         load.open_loop(*periodic(1, 100, 0.05), grace_s=60)
         check(load, model, 5)
@@ -137,7 +140,7 @@ def fold(array: Any) -> int:
 
 def test_the_generator_finds_other_bits(server: Process, model: fastgru.Model) -> None:
     """The check itself: another first frame, and the digests differ."""
-    load = Load([Connection(PROTOCOLS["binary"](server.port), 99_999, draw(LENGTHS))])
+    load = Load([Replayed(PROTOCOLS["binary"](Target.local(server.port)), 99_999, draw(LENGTHS))])
     try:
         load.open_loop(*periodic(1, 100, 0.05), grace_s=60)
         check(load, model, 5)

@@ -1,0 +1,68 @@
+"""A session on a connection: its frames, encoded before the clock starts, and those that are under way."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+from fastgru.bench.serving.link import Link
+from fastgru.bench.serving.wire import Frame, Wire
+
+__all__ = ["Connection", "connections_of"]
+
+
+class Connection(Link):
+    """Sends `frames` in turn, from the one at `at` on, as those of a session; of session 0 each stands alone.
+
+    messages: the frames as they are sent, where other connections send the same bytes. waiting: when the frames under
+    way were due; queue: when those were due that could not be sent yet.
+    """
+
+    def __init__(
+        self, wire: Wire, session: int, frames: Sequence[Frame], at: int = 0, messages: Sequence[bytes] | None = None
+    ) -> None:
+        super().__init__(wire.target, wire.hello(session))
+        self.wire, self.session, self.frames, self.at = wire, session, frames, at
+        self.messages = [wire.encode(session, frame) for frame in frames] if messages is None else messages
+        self.alone = wire.alike or not session  # a frame's message does not say whether it begins a session
+        place = at % len(frames)
+        self._first = {place: self._beginning(place)}
+        self.begun, self.answers, self.taken = False, 0, 0
+        self.number, self.since = 0, 0  # in its load, and the answers before it was opened
+        self.waiting: deque[int] = deque()
+        self.queue: deque[int] = deque()
+
+    def _beginning(self, place: int) -> bytes:
+        return self.messages[place] if self.alone else self.wire.encode(self.session, self.frames[place], start=True)
+
+    def send_frame(self, due: int) -> None:
+        place = self.at % len(self.messages)
+        message = self.messages[place]
+        if not self.begun:
+            self.begun = True
+            message = self._first.get(place) or self._beginning(place)
+        self.at += 1
+        self.waiting.append(due)
+        self.send(message)
+
+    def take(self, status: int, body: bytes) -> None:
+        """Note an answer to a frame. A session that has not begun, or has ended, begins with the next."""
+        self.answers += 1
+        if status == 200:
+            self.taken += 1
+        elif not self.taken or status == 410 or b"unknown_sequence" in body:
+            self.begun = False
+
+    def forget(self) -> int:
+        """How many frames were under way, of which nobody knows whether they were run: the session begins anew."""
+        count = len(self.waiting)
+        if count:
+            self.begun, self.taken = False, 0
+            self.waiting.clear()
+        return count
+
+
+def connections_of(wire: Wire, sessions: Sequence[int], frames: Sequence[Frame]) -> list[Connection]:
+    """A connection for each session, each from a place of its own in the frames on; what is alike is encoded once."""
+    shared = [wire.encode(0, frame) for frame in frames] if wire.alike or not any(sessions) else None
+    return [Connection(wire, session, frames, 7 * i, shared) for i, session in enumerate(sessions)]

@@ -1,0 +1,149 @@
+"""The server that is measured: where it listens, how it is reached, and what it is asked beside the load."""
+
+from __future__ import annotations
+
+import errno
+import http.client
+import json
+import os
+import socket
+import ssl
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+from fastgru.errors import FastGRUError
+from fastgru.records import dataclass
+
+__all__ = ["Target"]
+
+_UNIX: Final = ("unix", "http+unix")
+
+
+@dataclass(frozen=True)
+class Target:
+    """An address, and what every request to it has.
+
+    host: the text of the header Host. address: what a socket of `family` connects to. prefix: of every path. headers:
+    of every request, each ending its line. tls: None for plain connections.
+    """
+
+    host: str
+    address: Any
+    family: int = socket.AF_INET
+    prefix: str = ""
+    headers: str = ""
+    tls: ssl.SSLContext | None = None
+
+    @staticmethod
+    def local(port: int) -> Target:
+        """A port of this machine, without encryption."""
+        return Target(f"127.0.0.1:{port}", ("127.0.0.1", port))
+
+    @staticmethod
+    def parse(
+        url: str, *, unix: Path | None = None, key: str | None = None, tls: ssl.SSLContext | None = None
+    ) -> Target:
+        """That of a URL: http, https, or a Unix socket's, as unix:/run/fastgru.sock.
+
+        unix: connections go to this socket in place of the URL's host. key: an API key, sent as a bearer's. tls: in
+        place of the context by which Python verifies certificates. Raises `FastGRUError` for what is no such URL, and
+        for a host without an address.
+        """
+        scheme, _, rest = url.partition(":")
+        headers = "" if key is None else f"Authorization: Bearer {key}\r\n"
+        if scheme in _UNIX:
+            if unix is not None or not (path := unquote(rest.removeprefix("//"))):
+                raise FastGRUError(f"{url!r}: expected one path of a Unix socket, as in unix:/run/fastgru.sock")
+            return Target("localhost", path, _unix_family(), "", headers)
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
+        except ValueError as error:
+            raise FastGRUError(f"{url!r} is no URL: {error}") from None
+        if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment or parts.username:
+            raise FastGRUError(f"{url!r}: expected a URL as http://HOST:PORT, https://HOST:PORT or unix:PATH")
+        if parts.scheme == "https" and tls is None:
+            tls = ssl.create_default_context()
+        if parts.scheme == "http" and tls is not None:
+            raise FastGRUError(f"{url!r}: certificates are for https")
+        family, address = (_unix_family(), str(unix)) if unix is not None else _resolved(host, port)
+        return Target(parts.netloc, address, family, parts.path.rstrip("/"), headers, tls)
+
+    def begin(self) -> socket.socket:
+        """A socket that does not block and has begun to connect. Raises `OSError` where that is refused at once."""
+        made = self._socket()
+        try:
+            made.setblocking(False)
+            status = made.connect_ex(self.address)
+            going = (0, errno.EINPROGRESS, errno.EWOULDBLOCK if isinstance(self.address, tuple) else 0)
+            if status not in going:  # where a Unix socket would block, nothing has begun
+                raise OSError(status, os.strerror(status))
+        except BaseException:
+            made.close()
+            raise
+        return made
+
+    def wrapped(self, plain: socket.socket) -> socket.socket:
+        """`plain`, which is connected, behind TLS where the target has it; the handshake is still to be made."""
+        if self.tls is None:
+            return plain
+        name = self.host.rpartition(":")[0] or self.host
+        return self.tls.wrap_socket(plain, server_hostname=name.strip("[]"), do_handshake_on_connect=False)
+
+    def ask(self, path: str, body: bytes | None = None, *, timeout_s: float = 10.0) -> tuple[int, bytes]:
+        """The status and the body of the answer to a GET, or to a POST of `body`, over a connection of its own."""
+        made = self._socket()
+        try:
+            made.settimeout(timeout_s)
+            made.connect(self.address)
+            made = self.wrapped(made)
+            if isinstance(made, ssl.SSLSocket):
+                made.do_handshake()
+            connection = http.client.HTTPConnection("localhost")
+            connection.sock = made
+            headers = {"Host": self.host, "Accept": "*/*"}
+            if self.headers:
+                name, _, value = self.headers.strip().partition(": ")
+                headers[name] = value
+            connection.request("GET" if body is None else "POST", self.prefix + path, body, headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        except http.client.HTTPException as error:
+            raise ConnectionError(f"no answer of HTTP: {error!r}") from error
+        finally:
+            made.close()
+
+    def json(self, path: str, body: bytes | None = None) -> Any:
+        """What the answer's JSON says; None where the status is not 200 or there is no JSON."""
+        status, text = self.ask(path, body)
+        try:
+            return json.loads(text) if status == 200 else None
+        except ValueError:
+            return None
+
+    def _socket(self) -> socket.socket:
+        made = socket.socket(self.family, socket.SOCK_STREAM)
+        if self.family in (socket.AF_INET, socket.AF_INET6):
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return made
+
+
+def _unix_family() -> int:
+    if not hasattr(socket, "AF_UNIX"):
+        raise FastGRUError("this system has no Unix sockets")
+    return int(socket.AF_UNIX)
+
+
+def _resolved(host: str, port: int) -> tuple[int, Any]:
+    """The family and address of the first of the host's addresses that takes a connection, or of the first."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise FastGRUError(f"{host} has no address: {error.strerror}") from error
+    for family, kind, protocol, _, address in found if len(found) > 1 else ():
+        with socket.socket(family, kind, protocol) as tried:
+            tried.settimeout(5)
+            if not tried.connect_ex(address):
+                return int(family), address
+    return int(found[0][0]), found[0][4]
