@@ -103,13 +103,14 @@ class Connection:
             return
         line = self._line
         line.append(job)
+        self._line_bytes += job.bytes
         try:
-            self._scheduler.submit(job)
+            self._scheduler.submit(job, at_once=True)
         except ServeError as error:
             line.pop()
+            self._line_bytes -= job.bytes
             self._refuse(error)
             return
-        self._line_bytes += job.bytes
         if len(line) > _MOST or self._line_bytes > _MOST_BYTES:
             self._regulate()
 

@@ -25,6 +25,7 @@ __all__ = ["Job", "Scheduler"]
 
 _FIRST_BESIDES_NS: Final = 10_000.0
 _WEIGHT: Final = 0.05  # of the newest tick in what a job is expected to take besides its push
+_COMPANY_NS: Final = 20_000  # a job that follows a tick sooner than this is one of many
 _MOST_EARLY: Final = 64  # jobs of a session whose steps have not come
 _SWEEP_S: Final = 1.0
 
@@ -48,15 +49,20 @@ class Scheduler:
         self._loop = loop or _running_loop()
         self._clock, self._max_bytes = clock, max_bytes
         self._ready: list[Job] = []
-        self._asked = self._draining = False
+        self._asked = self._running = self._draining = False
+        self._ended_ns = 0  # when the last tick did
         self._short_ns = 0.0  # expected of what runs in the loop
         self._besides_ns = _FIRST_BESIDES_NS  # what a job takes besides its push
         self.jobs = self.bytes = 0
         self._compute = Compute(self._loop, self._finished)
         self._idle: asyncio.TimerHandle | None = None
 
-    def submit(self, job: Job) -> None:
-        """Have it run. Raises `ServeError` where it is refused; `done` is not called then."""
+    def submit(self, job: Job, *, at_once: bool = False) -> None:
+        """Have it run. Raises `ServeError` where it is refused; `done` is not called then.
+
+        at_once: whoever submits it waits for nothing else, so that a short job that has no company may run, and `done`
+        be called, before this returns.
+        """
         now = job.submitted_ns = self._clock()
         session, frames = job.session, job.frames
         group = job.served.groups.get(frames[0].shape if len(frames) == 1 else tuple([a.shape for a in frames]))
@@ -85,9 +91,22 @@ class Scheduler:
                 return
             session.running = True
         self._ready.append(job)
-        if not self._asked:
-            self._asked = True
-            self._loop.call_soon(self._tick)
+        if at_once and not self._running and self._is_time(now):
+            self._run_ready()
+        elif not self._asked:
+            self._ask()
+
+    def _is_time(self, now: int) -> bool:
+        """Whether what is ready runs now and not when the loop comes to it: there is enough, or nothing is to come."""
+        return self._short_ns > LONG_NS or not (self._asked or now - self._ended_ns < _COMPANY_NS)
+
+    def _ask(self) -> None:
+        self._asked = True
+        self._loop.call_soon(self._tick)
+
+    def _tick(self) -> None:
+        self._asked = False
+        self._run_ready()
 
     def _submit(self, job: Job, now: int) -> None:
         """The same, with everything that is rare."""
@@ -187,8 +206,7 @@ class Scheduler:
             return
         self._ready.append(job)
         if not self._asked:
-            self._asked = True
-            self._loop.call_soon(self._tick)
+            self._ask()
 
     async def run(self, job: Job) -> Job:
         """The same, to be awaited; what cancels the wait cancels the job. `job.done` is replaced."""
@@ -225,9 +243,8 @@ class Scheduler:
             self._idle.cancel()
         await self._loop.run_in_executor(None, self._compute.close)
 
-    def _tick(self) -> None:
-        """Run what is ready."""
-        self._asked = False
+    def _run_ready(self) -> None:
+        self._running = True
         ready, began, pushed = self._ready, self._clock(), 0
         if len(ready) == 1:
             jobs = [ready.pop()]
@@ -243,11 +260,12 @@ class Scheduler:
                     same.append(job)
             for group, same in groups.items():
                 pushed += self._run(group, same, self._clock())
+        self._running = False
         if self._ready and not self._asked:
-            self._asked = True
-            self._loop.call_soon(self._tick)
+            self._ask()
         if jobs:
-            besides = (self._clock() - began - pushed) / len(jobs)
+            self._ended_ns = self._clock()
+            besides = (self._ended_ns - began - pushed) / len(jobs)
             self._besides_ns += _WEIGHT * (min(besides, 10 * self._besides_ns) - self._besides_ns)
 
     def _due(self) -> list[Job]:
