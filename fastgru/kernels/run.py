@@ -81,8 +81,7 @@ class SessionCalls(NamedTuple):
 
     open: Callable[[int, Any], int]
     close: Callable[[int, int], int]
-    take: Callable[[int, int, Any], int]
-    put: Callable[[int, int, Any], int]
+    copy: Callable[[int, int, Any, int], int]
     push: Callable[[int, int, Any, Any, Any], int]
     settle: Callable[[int, int], int]
 

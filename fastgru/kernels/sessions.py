@@ -23,13 +23,14 @@ from fastgru.simd.arrays import data_of, fits_rows, holds, item_of, size_of
 from fastgru.simd.compiler import RAISED
 from fastgru.simd.control import exchange_mode
 from fastgru.simd.interpreter import acquire_gil, release_gil, thread_number
-from fastgru.simd.memory import call_native, offset, pointer
+from fastgru.simd.memory import call_native, offset, pointer, prefetch
 
 __all__ = ["push_sessions"]
 
 _PLACE_BITS: Final = 32  # of a session's number; the others are its generation
 _LAST_GENERATION: Final = (1 << 31) - 1
 _HEAD: Final = 8 * SLOT.words
+_LINE: Final = 64
 
 
 @kernel
@@ -109,29 +110,21 @@ def close_session(at, session):
     return 0
 
 
-@called_by_python("take_session", "iio", keep_gil=True)
-def take_session(at, session, state):
-    """Copy the bank with the state of a session into an array of bytes; 0, or why not."""
+@called_by_python("copy_session", "iioi", keep_gil=True)
+def copy_session(at, session, state, replaces):
+    """Copy the state of a session into an array of bytes, or have the array replace it; 0, or why not."""
     pool = pointer(at, "int64")
     slot = _idle_slot(pool, session)
     if slot < 0:
         return slot
-    own = slot + _HEAD + pointer(slot, "int64")[SLOT.parity] * pool[POOL.bank]
-    _copy(own, data_of(state, pointer(pool[POOL.process], "int64")), pool[POOL.bank])
-    return 0
-
-
-@called_by_python("put_session", "iio", keep_gil=True)
-def put_session(at, session, state):
-    """Have an array of bytes be the state of a session; 0, or why not."""
-    pool = pointer(at, "int64")
-    slot = _idle_slot(pool, session)
-    if slot < 0:
-        return slot
-    words = pointer(slot, "int64")
-    words[SLOT.parity] = 1 - words[SLOT.parity]
+    words, theirs = pointer(slot, "int64"), data_of(state, pointer(pool[POOL.process], "int64"))
+    if replaces != 0:
+        words[SLOT.parity] = 1 - words[SLOT.parity]
     own = slot + _HEAD + words[SLOT.parity] * pool[POOL.bank]
-    _copy(data_of(state, pointer(pool[POOL.process], "int64")), own, pool[POOL.bank])
+    if replaces != 0:
+        _copy(theirs, own, pool[POOL.bank])
+    else:
+        _copy(own, theirs, pool[POOL.bank])
     return 0
 
 
@@ -269,6 +262,13 @@ def _move_states(push, rows, block, scatter):
 
 
 @kernel
+def _fetch(at, nbytes):
+    """Ask for memory of which little may be in the caches: all at once it comes sooner than as a program reads it."""
+    for i in range(0, nbytes, _LINE):
+        prefetch(pointer(at, "uint8"), i)
+
+
+@kernel
 def _place_states(push, rung, table, slot):
     """Where the states of a block lie: in the only slot that there is, or gathered."""
     ends = push[PUSH.inputs] + push[PUSH.outputs]
@@ -277,6 +277,7 @@ def _place_states(push, rung, table, slot):
     bank, parity = pointer(push[PUSH.pool], "int64")[POOL.bank], 0
     if rung[RUNG.rows] == 1:
         parity = pointer(slot, "int64")[SLOT.parity]
+        _fetch(slot, _HEAD + 2 * bank)
     for i in range(count):
         state = offset(states, CARRIED.words * i)
         now, following = state[CARRIED.now], state[CARRIED.following]

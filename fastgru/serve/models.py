@@ -1,5 +1,6 @@
 """The models that are served: each with its sessions, and with what requests may name."""
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -63,25 +64,31 @@ class Served:
         self._axes: dict[str, int] | None = None
         self._runs: Pool | Stateless
         if states:
-            self._runs = self.pool = self._make_pool(
-                2 * settings.capacity + 8 * _MOST_ROWS
-            )  # jobs borrow places while they run
-            self.sessions = Sessions(name, self.pool, settings.capacity, settings.idle_seconds, clock)
+            # Jobs borrow places while they run.
+            self._runs = self.pool = pool = self._make_pool(2 * settings.capacity + 8 * _MOST_ROWS)
+            capacity = min(settings.capacity, pool.capacity // 2)
+            self.sessions = Sessions(name, pool, capacity, settings.idle_seconds, clock)
         else:
             self._runs, self._axes = Stateless(model), self._batch_axes()
         self._warm_up()
 
     def _make_pool(self, capacity: int) -> Pool:
-        """A pool, or streams where the rows of a batch cannot be sessions."""
-        self._axes = self._batch_axes()
-        if self._axes is not None:
-            try:
-                pool = SessionPool(self.model, capacity)
-                self._try(pool)
-                return pool
-            except (UnsupportedModelError, StateError):
-                self._axes = None
-        return Streams(self.model.stream, capacity)
+        """A pool, of as many sessions as memory holds; streams where it takes none of this model."""
+        try:
+            pool = SessionPool(self.model, capacity)
+            self._axes = pool.batch_axes
+            self._try(pool)
+            return pool
+        except (UnsupportedModelError, StateError):
+            self._axes = None
+            return Streams(self.model.stream, capacity)
+        except ShapeError as error:
+            if capacity < 8 * _MOST_ROWS:
+                raise
+            event(
+                "capacity", f"model {self.name}: {error}; trying half of them", level=logging.WARNING, model=self.name
+            )
+            return self._make_pool(capacity // 2)
 
     def _try(self, pool: Pool | Stateless) -> Group | None:
         """What runs the shortest frames of zeros that the model takes, if it takes any.

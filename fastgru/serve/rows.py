@@ -1,5 +1,5 @@
-"""What runs rows of frames where no `SessionPool` does: streams, for models whose rows cannot be sessions, and models
-without a state.
+"""What runs rows of frames where no `SessionPool` does: streams, for models whose rows depend on one another, whose
+states have sizes that only frames tell, or whose batch is fixed and not 1; and models without a state.
 
 All of them are called as a pool is: handles of sessions, frames with the sessions along the batch axis, outputs alike.
 """
@@ -24,6 +24,7 @@ class Pool(Protocol):
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    capacity: int
 
     def open(self, saved: bytes | None = None) -> int: ...
     def close(self, session: int) -> None: ...

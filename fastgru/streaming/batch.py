@@ -1,9 +1,9 @@
 """Which axis of an input, an output or a state the rows of a batch lie on."""
 
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import SupportsIndex
+from typing import Any, NamedTuple, SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,7 +14,7 @@ from fastgru.graph import Array, Graph, TensorSpec
 from fastgru.reference.facts import infer_graph
 from fastgru.reference.operator import as_array
 
-__all__ = ["check_rows", "find_batch_axes", "free_batch_axes", "given_axes"]
+__all__ = ["Axes", "check_rows", "find_batch_axes", "given_axes", "row_axes"]
 
 
 def find_batch_axes(
@@ -95,35 +95,74 @@ def given_axes(given: Mapping[str, SupportsIndex] | None, ranks: Mapping[str, in
     return axes
 
 
-def free_batch_axes(
-    runnable: Runnable, names: Iterable[str], given: Mapping[str, SupportsIndex] | None, states: Mapping[str, str]
-) -> dict[str, int]:
-    """The batch axis of each of these inputs, which has to be told and to be free. states: {input: output}.
-
-    Raises `StateError` where it cannot be told, `UnsupportedModelError` where it is of a fixed size.
+class Axes(NamedTuple):
+    """Along which axes sessions lie: of every input, states included, where they are the rows of a batch, and outputs
+    then show theirs; of the frames alone, and of the outputs, where a batch is fixed and each session runs by itself.
     """
-    names = list(names)
+
+    inputs: Mapping[str, int]
+    outputs: Mapping[str, int] | None
+
+
+def row_axes(
+    runnable: Runnable, frames: Iterable[str], given: Mapping[str, SupportsIndex] | None, states: Mapping[str, str]
+) -> Axes:
+    """Of a model with these frames. given: axes of inputs. states: {input: output}.
+
+    Raises `StateError` where one cannot be told, `UnsupportedModelError` where there is none.
+    """
+    names = [*states, *frames]
     specs = {spec.name: spec for spec in runnable.inputs}
-    ranks = {name: len(specs[name].shape or ()) for name in names}
-    found = find_batch_axes(runnable.graph, names, given_axes(given, ranks), states)
+    known = given_axes(given, {name: len(specs[name].shape or ()) for name in names})
     axes = {}
-    for name, axis in found.items():
+    for name, axis in find_batch_axes(runnable.graph, names, known, states).items():
         shape = specs[name].shape
-        if shape is not None and None not in shape:
-            raise UnsupportedModelError(
-                f"input {name!r} is of a fixed shape {shape}: there is no batch; keep a stream for each session"
-            )
+        if shape is not None and (None not in shape or (axis is not None and shape[axis] is not None)):
+            return _axes_of_one(runnable, known, states)
         if axis is None or shape is None:
             raise StateError(
                 f"which axis of input {name!r} {shape} is the batch cannot be told; give batch_axes={{{name!r}: axis}}"
             )
-        if shape[axis] is not None:
-            raise UnsupportedModelError(
-                f"input {name!r}: axis {axis}, the batch, is of the fixed size {shape[axis]}; keep a stream for each"
-                " session"
-            )
         axes[name] = axis
-    return axes
+    return Axes(axes, None)
+
+
+def _axes_of_one(runnable: Runnable, given: Mapping[str, int], states: Mapping[str, str]) -> Axes:
+    """Where a batch is of a fixed size: the axis that is given, or the first that is declared to be of size 1."""
+    specs = {spec.name: spec for spec in runnable.inputs}
+    axes = {}
+    for name in [name for name in specs if name not in states]:
+        shape = specs[name].shape or ()
+        axes[name] = (
+            given[name]
+            if name in given
+            else _first_one(f"input {name!r}", shape, f" give batch_axes={{{name!r}: axis}} of one that is free, or")
+        )
+        if shape[axes[name]] not in (1, None):
+            raise UnsupportedModelError(
+                f"input {name!r}: axis {axes[name]}, the batch, is of the fixed size {shape[axes[name]]}, expected 1;"
+                " keep a stream for each session"
+            )
+        one = tuple([1 if axis == axes[name] else n for axis, n in enumerate(shape)])
+        specs[name] = replace(specs[name], shape=one, dims=())
+    found = infer_graph(replace(runnable.graph, inputs=tuple(specs.values())))
+    outputs = {}
+    for spec in runnable.outputs:
+        if spec.name not in states.values():
+            sizes = found[spec.name].sizes if spec.name in found else None
+            told = zip(sizes or spec.shape or (), spec.shape or sizes or (), strict=False)
+            outputs[spec.name] = _first_one(f"output {spec.name!r}", [m if n is None else n for m, n in told])
+    return Axes(axes, outputs)
+
+
+def _first_one(what: str, sizes: Sequence[Any], way: str = "") -> int:
+    """The first axis of size 1."""
+    if 1 not in sizes:
+        raise UnsupportedModelError(
+            f"{what} has the sizes {[*sizes]}, in a model with a fixed batch: no axis is known to be of size 1, along"
+            f" which sessions could lie;{way} keep a stream for each session"
+        )
+    return [*sizes].index(1)
 
 
 def check_rows(rows: ArrayLike, count: int) -> NDArray[np.int64]:

@@ -4,6 +4,7 @@ They are made once, and proved not to mix rows: nothing is planned after the fir
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -16,6 +17,7 @@ from fastgru.graph import Array
 from fastgru.process import lock
 from fastgru.reference import bind_inputs
 from fastgru.reference.operator import as_array
+from fastgru.streaming.batch import Axes
 from fastgru.streaming.proof import prove, rehearse
 from fastgru.streaming.rows import RowsPlan, Shapes, with_rows
 from fastgru.streaming.rows_run import RowsRun
@@ -29,22 +31,24 @@ _Result = TypeVar("_Result")
 
 
 class Plans:
-    """Of a pool whose sessions are in `store`. states: {input: output}; axes: of the rows, of every input; single: as
-    for `Store`; inputs: the names of the others.
+    """Of a pool whose sessions are in `store`. states: {input: output}; single: as for `Store`; inputs: the names of
+    the others.
     """
 
     def __init__(
         self,
         runnable: Runnable,
         states: Mapping[str, str],
-        axes: Mapping[str, int],
+        axes: Axes,
         single: Single,
         capacity: int,
     ) -> None:
         self.store = Store(single, capacity)
-        self._runnable, self._states, self._axes, self._single = runnable, states, axes, single
-        self._specs = [spec for spec in runnable.inputs if spec.name not in states]
-        self.inputs = tuple([spec.name for spec in self._specs])
+        self._runnable, self._states, self._rows, self._single = runnable, states, axes, single
+        self._axes = axes.inputs
+        specs = [spec for spec in runnable.inputs if spec.name not in states]
+        self.inputs = tuple([spec.name for spec in specs])
+        self._specs = [replace(s, shape=s.shape and with_rows(s.shape, self._axes[s.name], None)) for s in specs]
         self._dtypes = [np.dtype(spec.dtype) for spec in self._specs]
         self._plans: dict[Shapes, Plan] = {}
 
@@ -83,15 +87,15 @@ class Plans:
     def _make_plan(self, shapes: Shapes, first: tuple[Array, ...]) -> Plan:
         """first: frames of one row, for the proof."""
         runnable, plan = self._runnable, None
-        states = {name: shape for name, (shape, _, _) in self._single.items()}
+        states = {name: field.shape(1) for name, field in self.store.fields.items()}
         own = dict(zip(self.inputs, shapes, strict=True))
         made: Plan
         one = runnable.planned({**own, **states})
         if one is None:
-            made = RowsRun(runnable, self.store, self._states, self._axes, first)
+            made = RowsRun(runnable, self.store, self._states, self._rows, first)
         else:
-            made = plan = RowsPlan(runnable, self.store, self._states, self._axes, shapes, one)
-        if self.store.capacity > 1:
+            made = plan = RowsPlan(runnable, self.store, self._states, self._rows, shapes, one)
+        if made.together and self.store.capacity > 1:
             prove(made, Store(self._single, 2), first)
         if plan is not None:
             plan.choose_teams(first)

@@ -17,7 +17,7 @@ from fastgru.graph import Array
 from fastgru.kernels.run import NOT_OPEN
 from fastgru.reference.bodies import decides
 from fastgru.reference.operator import as_array
-from fastgru.streaming.batch import free_batch_axes
+from fastgru.streaming.batch import row_axes
 from fastgru.streaming.plans import Plan, Plans
 from fastgru.streaming.rows import with_rows
 from fastgru.streaming.state_blob import pack_state, unpack_state
@@ -44,10 +44,14 @@ class SessionPool:
     shapes do not tell which axis the rows are on. Memory for sessions is taken as they are opened.
 
     inputs, outputs: names of what a session pushes and gets, as those of a `Stream`. batch_axes: the axis of the rows
-    of every input, states included.
+    of every input, states included; of frames alone where the batch is fixed.
 
-    Raises `StateError` where there is no state or an axis cannot be told, `UnsupportedModelError` where the batch is of
-    a fixed size, `ShapeError` for a capacity that is no number of sessions, or more of them than memory holds.
+    A model with a fixed batch of 1 runs one session after another. Their frames, and what they get, lie along the first
+    axis that is declared to be of size 1, as if it were free, or along the one in `batch_axes`.
+
+    Raises `StateError` where there is no state or an axis cannot be told, `UnsupportedModelError` where sessions have
+    no axis or states are of no fixed size, `ShapeError` for a capacity that is no number of sessions, or more of them
+    than memory holds.
     """
 
     def __init__(
@@ -63,23 +67,26 @@ class SessionPool:
         single = model.stream(1) if state is None else model.stream(1, state=state)  # checks the pairs
         self.inputs, self.outputs = single.inputs, single.outputs
         self._runnable, self.capacity = single.runnable, int(capacity)
-        if deciding := [str(node) for node in self._runnable.graph.nodes if decides(node)]:
+        axes = row_axes(self._runnable, self.inputs, batch_axes, single.states)
+        deciding = [str(node) for node in self._runnable.graph.nodes if decides(node)]
+        if deciding and axes.outputs is None:
             raise UnsupportedModelError(
                 f"{', '.join(deciding)} decides by what is in all rows of a batch together, of which each is another"
                 " session here; keep a stream for each session"
             )
-        self.batch_axes = free_batch_axes(self._runnable, [*single.states, *self.inputs], batch_axes, single.states)
+        self.batch_axes, states = dict(axes.inputs), single.state_shapes
         dtypes = {spec.name: np.dtype(spec.dtype) for spec in self._runnable.inputs}
         self._single: Single = {}
-        for name, sizes in single.state_shapes.items():
-            shape = with_rows(tuple([n or 0 for n in sizes]), self.batch_axes[name], 1)
-            if None in (*sizes[: self.batch_axes[name]], *sizes[self.batch_axes[name] + 1 :]):
+        for name, sizes in states.items():
+            axis = self.batch_axes.get(name)
+            shape = sizes if axis is None else with_rows(sizes, axis, 1)
+            if None in shape:
                 raise UnsupportedModelError(
                     f"state {name!r} {sizes}: only frames tell its free sizes, and sessions of a pool have states of"
                     " one size: keep a stream for each session, or fix the sizes in the file"
                 )
-            self._single[name] = shape, dtypes[name], self.batch_axes[name]
-        self._plans = Plans(self._runnable, single.states, self.batch_axes, self._single, self.capacity)
+            self._single[name] = tuple([n or 0 for n in shape]), dtypes[name], axis
+        self._plans = Plans(self._runnable, single.states, axes, self._single, self.capacity)
         self._store = self._plans.store
         self._last: Plan | None = None
 

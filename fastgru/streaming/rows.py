@@ -1,8 +1,9 @@
-"""Programs for frames of certain shapes, from one row to many: what a push of a pool's sessions runs.
+"""What a push of a pool's sessions runs: programs for frames of certain shapes, from one row to many.
 
 A push of n sessions is cut into blocks of as many rows as there is a program for: from two or three rows on a program
 takes as long a row as with many, as one row reads all weights for itself, so few programs serve every number. All of
 them use one arena.
+Where a model takes one session at a time there is the program of one row, which runs on each state where it lies.
 """
 
 from collections.abc import Mapping
@@ -12,19 +13,21 @@ from typing import Any, Final
 import numpy as np
 
 from fastgru.engine import Runnable
-from fastgru.engine.program import CallFrame, Joined, Program
+from fastgru.engine.program import CallFrame, Joined, Program, Slot
 from fastgru.engine.threads import forget_at_forks
 from fastgru.engine.worth import Sharing, Trial
 from fastgru.errors import StateError, UnsupportedModelError
 from fastgru.graph import Array
 from fastgru.kernels.operands.sessions import TEAM_OF
 from fastgru.kernels.run import MISFIT, NO_ROOM
+from fastgru.streaming.batch import Axes
 from fastgru.streaming.push_frame import End, Programs, PushFrame
 from fastgru.streaming.store import Store
 
-__all__ = ["RowsPlan", "Shapes", "rows_axis", "with_rows"]
+__all__ = ["Rows", "RowsPlan", "Shapes", "with_rows"]
 
 Shapes = tuple[tuple[int, ...], ...]
+Sized = Mapping[str, Slot] | Mapping[str, Array]
 
 _SIZES: Final = (1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 24, 32)
 _MOST_BYTES: Final = 32 << 20  # of an arena, and what lies beside it, of more than one row
@@ -34,39 +37,59 @@ _NOT_RUN: Final = (MISFIT, NO_ROOM)
 _empty = np.empty
 
 
-def with_rows(shape: tuple[int, ...], axis: int, rows: int) -> tuple[int, ...]:
-    """The shape with so many rows."""
+def with_rows(shape: tuple[int | None, ...], axis: int, rows: int | None) -> tuple[Any, ...]:
+    """The shape with so many rows; None: any number."""
     return (*shape[:axis], rows, *shape[axis + 1 :])
 
 
-class RowsPlan:
-    """The programs for frames of `shapes`, with one row each, for which `one` is the program. axes: of the rows, of
-    every input. states: {input: output}.
+class Rows:
+    """What pushes frames of certain shapes, of sessions in `store`. states: {input: output}.
 
-    idle: what a push runs in, when no other has it. ends: inputs, then outputs.
+    inputs, outputs: what a push takes and gives. shapes: of the inputs with one row. idle: what a push runs in, when no
+    other has it. together: sessions are the rows of a batch, and not each by itself.
+    """
+
+    def __init__(self, runnable: Runnable, store: Store, states: Mapping[str, str], axes: Axes) -> None:
+        self._runnable, self.store, self._states, self._axes = runnable, store, states, axes
+        self._names = [spec.name for spec in runnable.inputs if spec.name not in states]
+        self.together = axes.outputs is None
+        self.inputs: list[End] = []
+        self.outputs: list[End] = []
+        self.shapes: Shapes = ()
+        self.idle: list[PushFrame] = []
+
+    def _find_ends(self, inputs: Sized, one: Sized, two: Sized) -> None:
+        """inputs: of one row. one, two: all outputs that so many rows give; what two give is asked where they are
+        together.
+
+        Raises `UnsupportedModelError` where an output has no axis of rows.
+        """
+        known = self._axes.outputs
+        for name in self._names:
+            self.inputs.append(End(name, inputs[name].shape, np.dtype(inputs[name].dtype), self._axes.inputs[name]))
+        for name in [name for name in one if name not in self._states.values()]:
+            shape = one[name].shape
+            axis = known[name] if known is not None else _rows_axis(name, shape, two[name].shape)
+            if shape[axis : axis + 1] != (1,):
+                raise UnsupportedModelError(f"output {name!r}: has shape {shape}, expected 1 on axis {axis}")
+            self.outputs.append(End(name, shape, np.dtype(one[name].dtype), axis))
+        self.shapes = tuple([end.shape for end in self.inputs])
+
+
+class RowsPlan(Rows):
+    """The programs for frames of `shapes`, with one row each, for which `one` is the program.
 
     Raises `UnsupportedModelError` where an output has no axis of rows, `StateError` where a state changes its shape.
     """
 
     def __init__(
-        self,
-        runnable: Runnable,
-        store: Store,
-        states: Mapping[str, str],
-        axes: Mapping[str, int],
-        shapes: Shapes,
-        one: Program,
+        self, runnable: Runnable, store: Store, states: Mapping[str, str], axes: Axes, shapes: Shapes, one: Program
     ) -> None:
-        self.shapes, self.store, self.states, self._runnable = shapes, store, states, runnable
-        self._frames = dict(zip([s.name for s in runnable.inputs if s.name not in states], shapes, strict=True))
-        self._axes, self._gone = axes, runnable.budget.gone
-        two = self._planned(2)
-        self.inputs = [End(n, one.inputs[n].shape, np.dtype(one.inputs[n].dtype), axes[n]) for n in self._frames]
-        own = [name for name in one.outputs if name not in states.values()]
-        axes_out = {name: rows_axis(name, one.outputs[name].shape, two.outputs[name].shape) for name in own}
-        self.outputs = [
-            End(name, one.outputs[name].shape, np.dtype(one.outputs[name].dtype), axes_out[name]) for name in own
-        ]
+        super().__init__(runnable, store, states, axes)
+        self._gone = runnable.budget.gone
+        self._frames = dict(zip(self._names, shapes, strict=True))
+        two = self._planned(2) if self.together else None
+        self._find_ends(one.inputs, one.outputs, (two or one).outputs)
         for name, output in states.items():
             came, following = one.inputs[name].shape, one.outputs[output].shape
             if following != came:
@@ -74,20 +97,23 @@ class RowsPlan:
                     f"state {name!r} has shape {came}, but its next value {output!r} has shape {following} for inputs"
                     f" of {self._frames}"
                 )
-        beside = sum(e.before * e.nbytes for e in (*self.inputs, *self.outputs))
-        beside += 2 * sum(field.nbytes for field in store.fields.values())
-        most = _MOST_BYTES // max(1, max(one.arena_bytes, two.arena_bytes - one.arena_bytes) + beside)
-        sizes = [n for n in _SIZES[2:] if n <= min(most, store.capacity)]
-        self.programs = {1: one, **({2: two} if store.capacity > 1 else {}), **{n: self._planned(n) for n in sizes}}
+        self.programs = {1: one} if two is None or store.capacity == 1 else self._programs(one, two)
         self.sharings = {n: Sharing(p.members, p.gain_s, runnable.spin_us) for n, p in self.programs.items()}
         self.teams = np.zeros((len(self.programs), TEAM_OF.words), np.int64)
         self._all = Programs(self.programs, self.teams, self.inputs, self.outputs, states)
-        self.idle: list[PushFrame] = []
         self._joined = True
 
+    def _programs(self, one: Program, two: Program) -> dict[int, Program]:
+        """By their rows, the fewest first."""
+        beside = sum(e.before * e.nbytes for e in (*self.inputs, *self.outputs))
+        beside += 2 * sum(field.nbytes for field in self.store.fields.values())
+        most = _MOST_BYTES // max(1, max(one.arena_bytes, two.arena_bytes - one.arena_bytes) + beside)
+        sizes = [n for n in _SIZES[2:] if n <= min(most, self.store.capacity)]
+        return {1: one, 2: two, **{n: self._planned(n) for n in sizes}}
+
     def _planned(self, rows: int) -> Program:
-        shapes = {name: with_rows(shape, self._axes[name], rows) for name, shape in self._frames.items()}
-        states = {name: with_rows(f.shape, f.axis, rows) for name, f in self.store.fields.items()}
+        shapes = {name: with_rows(shape, self._axes.inputs[name], rows) for name, shape in self._frames.items()}
+        states = {name: field.shape(rows) for name, field in self.store.fields.items()}
         program = self._runnable.planned({**shapes, **states})
         assert program is not None
         return program
@@ -147,7 +173,7 @@ class RowsPlan:
 
     def _trial(self, rows: int, frames: tuple[Array, ...]) -> Trial:
         program = self.programs[rows]
-        given = {name: np.zeros(with_rows(f.shape, f.axis, rows), f.dtype) for name, f in self.store.fields.items()}
+        given = {name: np.zeros(field.shape(rows), field.dtype) for name, field in self.store.fields.items()}
         for end, array in zip(self.inputs, frames, strict=True):
             given[end.name] = np.ascontiguousarray(np.repeat(array, rows, end.axis), end.dtype)
         outputs = tuple([_empty(slot.shape, slot.dtype) for slot in program.outputs.values()])
@@ -174,7 +200,7 @@ def _words(team: Joined | None) -> tuple[int, int, int]:
     return (0, 0, 0) if team is None else (team.address, team.spin_ns, int(team.asleep))
 
 
-def rows_axis(name: str, one: tuple[int, ...], two: tuple[int, ...]) -> int:
+def _rows_axis(name: str, one: tuple[int, ...], two: tuple[int, ...]) -> int:
     """The axis along which an output has as many rows as the frames, by its shapes with one and with two."""
     grown = [i for i, (m, n) in enumerate(zip(one, two, strict=False)) if m != n]
     if len(one) != len(two) or len(grown) != 1 or (one[grown[0]], two[grown[0]]) != (1, 2):

@@ -8,8 +8,9 @@ import numpy as np
 from fastgru.engine import Runnable
 from fastgru.errors import StateError
 from fastgru.graph import Array
-from fastgru.streaming.push_frame import End, PushFrame
-from fastgru.streaming.rows import Shapes, rows_axis
+from fastgru.streaming.batch import Axes
+from fastgru.streaming.push_frame import PushFrame
+from fastgru.streaming.rows import Rows
 from fastgru.streaming.store import Store
 
 __all__ = ["RowsRun"]
@@ -17,31 +18,21 @@ __all__ = ["RowsRun"]
 _MOST_ROWS: Final = 32
 
 
-class RowsRun:
+class RowsRun(Rows):
     """As `rows.RowsPlan`, for frames of one row like `first`."""
 
     nbytes = 0
 
     def __init__(
-        self,
-        runnable: Runnable,
-        store: Store,
-        states: Mapping[str, str],
-        axes: Mapping[str, int],
-        first: tuple[Array, ...],
+        self, runnable: Runnable, store: Store, states: Mapping[str, str], axes: Axes, first: tuple[Array, ...]
     ) -> None:
-        self._runnable, self._states, self.store = runnable, states, store
-        names = [spec.name for spec in runnable.inputs if spec.name not in states]
-        self.inputs = [End(n, a.shape, a.dtype, axes[n]) for n, a in zip(names, first, strict=True)]
-        self.shapes: Shapes = tuple(a.shape for a in first)
-        self.idle: list[PushFrame] = []
+        super().__init__(runnable, store, states, axes)
+        given = dict(zip(self._names, first, strict=True))
         zero = np.zeros((2, store.bank), np.uint8)
-        twice = tuple(np.repeat(a, 2, end.axis) for a, end in zip(first, self.inputs, strict=True))
-        one, two = self._results(first, zero[:1]), self._results(twice, zero)
-        self.outputs = []
-        for name in [name for name in one if name not in states.values()]:
-            axis = rows_axis(name, one[name].shape, two[name].shape)
-            self.outputs.append(End(name, one[name].shape, one[name].dtype, axis))
+        one = two = self._results(given, zero[:1])
+        if self.together:
+            two = self._results({name: np.repeat(a, 2, axes.inputs[name]) for name, a in given.items()}, zero)
+        self._find_ends(given, one, two)
 
     def frame(self) -> PushFrame:
         return PushFrame(self.store)
@@ -52,10 +43,9 @@ class RowsRun:
     def push(self, sessions: Array, frames: Any, out: Any) -> None:
         """There is no program to run on these arrays as they are."""
 
-    def _results(self, frames: tuple[Array, ...], banks: Array) -> dict[str, Array]:
+    def _results(self, frames: Mapping[str, Array], banks: Array) -> dict[str, Array]:
         states = {name: field.of(banks) for name, field in self.store.fields.items()}
-        given = {end.name: array for end, array in zip(self.inputs, frames, strict=True)}
-        results = self._runnable.run({**given, **states})
+        results = self._runnable.run({**frames, **states})
         for name, state in states.items():
             came = results[self._states[name]]
             if came.shape != state.shape or came.dtype != state.dtype:
@@ -68,11 +58,12 @@ class RowsRun:
     def run(self, frame: PushFrame, sessions: Array, frames: tuple[Array, ...]) -> tuple[Array, ...]:
         frame.hold(sessions, (), ())
         store, blocks = frame.store, []
-        for begin in range(0, len(sessions), _MOST_ROWS):
-            rows = slice(begin, begin + _MOST_ROWS)
-            given = [a[(*[slice(None)] * end.axis, rows)] for a, end in zip(frames, self.inputs, strict=True)]
+        most = _MOST_ROWS if self.together else 1
+        for begin in range(0, len(sessions), most):
+            rows = slice(begin, begin + most)
+            given = {e.name: a[(*[slice(None)] * e.axis, rows)] for a, e in zip(frames, self.inputs, strict=True)}
             banks = store.banks(sessions[rows])
-            results = self._results(tuple(given), banks)
+            results = self._results(given, banks)
             for name, field in store.fields.items():
                 field.into(banks, results[self._states[name]])
             store.put_beside(sessions[rows], banks)

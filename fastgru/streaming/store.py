@@ -19,7 +19,8 @@ from fastgru.process import process, short_lock
 
 __all__ = ["Field", "Single", "Store"]
 
-Single = dict[str, tuple[tuple[int, ...], np.dtype[Any], int]]  # state -> its shape with one row, dtype, axis of rows
+# state -> its shape with one row, its dtype, the axis of the rows, None where each session runs by itself
+Single = dict[str, tuple[tuple[int, ...], np.dtype[Any], int | None]]
 
 _BLOCK_BYTES: Final = 1 << 18
 _PLACE_BITS: Final = 32
@@ -31,21 +32,30 @@ _lock = short_lock()
 class Field:
     """One state of a session: where it is in a bank, its shape with one row, its dtype, the axis of the rows."""
 
-    def __init__(self, at: int, shape: tuple[int, ...], dtype: np.dtype[Any], axis: int) -> None:
-        self.at, self.shape, self.dtype, self.axis = at, shape, dtype, axis
+    def __init__(self, at: int, shape: tuple[int, ...], dtype: np.dtype[Any], axis: int | None) -> None:
+        self.at, self.dtype = at, dtype
+        self._axis = axis or 0
+        self._row = shape if axis is None else (*shape[:axis], *shape[axis + 1 :])
+        self._is_whole = axis is None
         self.nbytes = math.prod(shape) * dtype.itemsize
-        self.before = math.prod(shape[:axis])
+        self.before = math.prod(shape[: self._axis])
 
     def of(self, banks: Array) -> Array:
         """Its values in banks of bytes, (n, bank), as the model takes them. A copy."""
         own = np.ascontiguousarray(banks[:, self.at : self.at + self.nbytes]).view(self.dtype)
-        without = (*self.shape[: self.axis], *self.shape[self.axis + 1 :])
-        return np.ascontiguousarray(np.moveaxis(own.reshape(len(banks), *without), 0, self.axis))
+        if self._is_whole:
+            return own.reshape(self._row)
+        return np.ascontiguousarray(np.moveaxis(own.reshape(len(banks), *self._row), 0, self._axis))
 
     def into(self, banks: Array, values: Array) -> None:
         """The inverse."""
-        rows = np.ascontiguousarray(np.moveaxis(values, self.axis, 0), self.dtype)
+        rows = values[None] if self._is_whole else np.moveaxis(values, self._axis, 0)
+        rows = np.ascontiguousarray(rows, self.dtype)
         banks[:, self.at : self.at + self.nbytes] = rows.reshape(len(banks), -1).view(np.uint8)
+
+    def shape(self, rows: int) -> tuple[int, ...]:
+        """Of the values of so many rows."""
+        return self._row if self._is_whole else (*self._row[: self._axis], rows, *self._row[self._axis :])
 
 
 class Store:
@@ -104,12 +114,12 @@ class Store:
     def take(self, session: Any) -> dict[str, Array]:
         """A copy of its state."""
         bank = np.empty(self.bank, np.uint8)
-        self._call(self._calls.take, session, bank)
+        self._call(self._calls.copy, session, bank, 0)
         return {name: field.of(bank[None]) for name, field in self.fields.items()}
 
     def put(self, session: Any, state: Mapping[str, Array] | None) -> None:
         """Have it go on from this state, None for zeros."""
-        self._call(self._calls.put, session, self._zero if state is None else self._packed(state))
+        self._call(self._calls.copy, session, self._zero if state is None else self._packed(state), 1)
 
     def _call(self, call: Callable[..., int], session: Any, *arguments: Any) -> None:
         try:

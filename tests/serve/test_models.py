@@ -19,6 +19,7 @@ from fastgru.serve.models import Repository, Served
 from fastgru.serve.rows import Streams
 from fastgru.serve.scheduler import Job, Scheduler
 from fastgru.serve.settings import Settings
+from fastgru.streaming import SessionPool
 
 
 def normal(*shape: int, seed: int = 0) -> np.ndarray:
@@ -95,16 +96,23 @@ def test_rows_that_depend_on_one_another_do_not():
         np.testing.assert_array_equal(done.outputs[0], served.model(x))
 
 
-def test_a_model_of_a_fixed_batch_has_a_stream_for_each_session(shared_models):
-    path = shared_models / "gtcrn" / "gtcrn_simple.onnx"
-    served = serve(fastgru.load(path))
-    assert isinstance(served.pool, Streams)
+def summing(*shape: int) -> Model:
+    """y is the sum of all frames."""
+    nodes = (
+        Node("binary", ("x", "s"), ("s_out",), {"kind": "add"}),
+        Node("binary", ("x", "s"), ("y",), {"kind": "add"}),
+    )
+    specs = tuple(TensorSpec(name, "float32", shape) for name in ("x", "s"))
+    outputs = tuple(TensorSpec(name, "float32", shape) for name in ("y", "s_out"))
+    return Model(Graph(specs, outputs, nodes, {}, {"s": "s_out"}))
 
+
+def check_against_streams(served: Served, *shape: int) -> None:
     async def work() -> None:
         scheduler, deadline = Scheduler(), time.monotonic_ns() + 60 * 10**9
         sessions, streams = [served.sessions.begin(k) for k in (1, 2, 3)], [served.model.stream() for _ in range(3)]
         for step in range(3):
-            frames = [normal(1, 257, 1, 2, seed=10 * step + k) for k in range(3)]
+            frames = [normal(*shape, seed=10 * step + k) for k in range(3)]
             jobs = [Job(served, s, (x,), deadline, lambda job: None) for s, x in zip(sessions, frames, strict=True)]
             for done, stream, x in zip(await asyncio.gather(*map(scheduler.run, jobs)), streams, frames, strict=True):
                 np.testing.assert_array_equal(done.outputs[0], stream.push(x))
@@ -115,6 +123,28 @@ def test_a_model_of_a_fixed_batch_has_a_stream_for_each_session(shared_models):
         await scheduler.drain(1)
 
     asyncio.run(work())
+
+
+def test_the_sessions_of_a_model_of_a_fixed_batch_are_those_of_a_pool(shared_models):
+    served = serve(fastgru.load(shared_models / "gtcrn" / "gtcrn_simple.onnx"))
+    assert isinstance(served.pool, SessionPool)
+    assert served.batch_axes == (0,)
+    check_against_streams(served, 1, 257, 1, 2)
+    assert max(served.statistics.batches) == 3
+
+
+def test_sessions_that_no_pool_takes_have_a_stream_each():
+    served = serve(summing(2, 4))
+    assert isinstance(served.pool, Streams)
+    check_against_streams(served, 2, 4)
+
+
+def test_there_are_as_many_sessions_as_memory_holds():
+    model = summing(1, 1 << 21)
+    served = Repository({"m": model}, Settings(capacity=1 << 28)).get("m")
+    assert isinstance(served.pool, SessionPool)
+    assert 0 < served.sessions.capacity < 1 << 28
+    check_against_streams(served, 1, 1 << 21)
 
 
 def test_the_index_knows_what_was_named_at_the_start(tmp_path: Path):

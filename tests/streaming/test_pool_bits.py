@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastgru import GRU, Gate, Linear, Model, Sequential
+from fastgru.errors import UnsupportedModelError
 from fastgru.graph import Graph, Node, TensorSpec
 from fastgru.spec import GRUSpec
 from fastgru.streaming import SessionPool
@@ -61,6 +63,34 @@ def odd_sizes() -> Model:
     return Model(Graph(tuple(specs), tuple(outputs), nodes, {}, {"s": "s_out", "c": "c_out"}))
 
 
+def fixed(model: Model) -> Model:
+    """The same with a batch of 1."""
+    graph, axes = model.graph, SessionPool(model, 1).batch_axes
+    specs = [
+        replace(spec, shape=tuple(1 if i == axes[spec.name] else n for i, n in enumerate(spec.shape)))
+        for spec in graph.inputs
+    ]
+    return Model(replace(graph, inputs=tuple(specs)), precision=model.precision, threads=model.threads)
+
+
+def without_rows() -> Model:
+    """States without an axis for rows, one without any axis; sessions lie along another axis of each output."""
+    nodes = (
+        Node("squeeze", ("x",), ("d",), {"axes": [1]}),
+        Node("binary", ("s", "d"), ("s_out",), {"kind": "add"}),
+        Node("binary", ("n", "one"), ("n_out",), {"kind": "add"}),
+        Node("unsqueeze", ("s_out",), ("y",), {"axes": [2]}),
+        Node("unsqueeze", ("s_out",), ("u",), {"axes": [0]}),
+        Node("cast", ("n_out",), ("f",), {"to": "float32"}),
+        Node("binary", ("u", "f"), ("z",), {"kind": "mul"}),
+    )
+    specs = [TensorSpec("x", "float32", (2, 1, 3)), TensorSpec("s", "float32", (2, 3)), TensorSpec("n", "int64", ())]
+    outputs = [TensorSpec("y", "float32", None), TensorSpec("z", "float32", (None, 2, 3))]
+    outputs += [TensorSpec("s_out", "float32", None), TensorSpec("n_out", "int64", None)]
+    states, constants = {"s": "s_out", "n": "n_out"}, {"one": np.array(1, np.int64)}
+    return Model(Graph(tuple(specs), tuple(outputs), nodes, constants, states))
+
+
 MODELS = {
     "float32": stack,
     "float64": lambda: stack("float64"),
@@ -70,6 +100,13 @@ MODELS = {
     "two threads": lambda: stack(threads=2),
     "two ways": two_ways,
     "odd sizes": odd_sizes,
+    "fixed": lambda: fixed(stack()),
+    "fixed, int8": lambda: fixed(stack("int8")),
+    "fixed, two threads": lambda: fixed(stack(threads=2)),
+    "fixed, batch first": lambda: fixed(stack(batch_first=True)),
+    "fixed, two ways": lambda: fixed(two_ways()),
+    "fixed, odd sizes": lambda: fixed(odd_sizes()),
+    "without rows": without_rows,
 }
 
 
@@ -80,9 +117,11 @@ def model_of(name: str) -> Model:
 
 def drawn(name: str, pool: SessionPool, rng: np.random.Generator, steps: int) -> tuple[np.ndarray, ...]:
     """Frames of one session."""
-    if name == "odd sizes":
+    if name == "without rows":
+        return (rng.standard_normal((2, 1, 3)).astype(np.float32),)
+    if "odd sizes" in name:
         return rng.random((1, 3)) < 0.5, rng.standard_normal((1, 3)).astype(np.float32)
-    shape = (1, steps, I) if name == "batch first" else (steps, 1, I)
+    shape = (1, steps, I) if "batch first" in name else (steps, 1, I)
     dtype = np.float64 if name == "float64" else np.float32
     return tuple(rng.standard_normal(shape).astype(dtype) for _ in pool.inputs)
 
@@ -104,9 +143,9 @@ def push(name: str, pool: SessionPool, streams: dict, rng: np.random.Generator, 
         joined = tuple(np.concatenate(a, k) for a, k in zip(zip(*frames.values(), strict=True), axes, strict=True))
         x = joined if len(joined) > 1 else joined[0]
         made = pool.push_rows(np.array(chosen), x)
-        axis = pool.batch_axes[pool.inputs[0]]
+        axes = [2, 0] if name == "without rows" else [pool.batch_axes[pool.inputs[0]]] * len(pool.outputs)
         results = made if isinstance(made, tuple) else (made,)
-        got = {s: tuple(np.take(y, [i], axis) for y in results) for i, s in enumerate(chosen)}
+        got = {s: tuple(np.take(y, [i], k) for y, k in zip(results, axes, strict=True)) for i, s in enumerate(chosen)}
     else:
         got = pool.push({s: a if len(a) > 1 else a[0] for s, a in frames.items()})
     assert list(got) == chosen
@@ -228,3 +267,40 @@ def test_the_axis_of_the_rows_is_seen_in_the_states(batch_first):
     model = Model(Graph(tuple(blind), graph.outputs, graph.nodes, graph.constants, graph.states))
     for pool in (SessionPool(model, 2), SessionPool(model, 2, state=graph.states)):
         assert pool.batch_axes == {"x": 0 if batch_first else 1, **dict.fromkeys(graph.states, 1)}
+
+
+@pytest.mark.parametrize("name", ["float32", "odd sizes", "fixed", "fixed, two ways", "without rows"])
+def test_the_bits_are_the_same_where_no_single_program_does_the_work(name, monkeypatch):
+    model, rng = model_of(name), np.random.default_rng(0)
+    monkeypatch.setattr("fastgru.engine.executable.Executable.planned", lambda self, shapes: None)
+    pool = SessionPool(model, 40)
+    streams = {pool.open(): model.stream() for _ in range(40)}
+    for k in range(8):
+        push(name, pool, streams, rng, rows=k % 2 == 0)
+    for session, stream in streams.items():
+        assert pool.save(session) == stream.save_state()
+
+
+def test_an_output_without_an_axis_for_sessions_is_refused():
+    nodes = (
+        Node("binary", ("x", "s"), ("s_out",), {"kind": "add"}),
+        Node("squeeze", ("x",), ("y",), {"axes": [0]}),
+    )
+    specs = tuple(TensorSpec(name, "float32", (1, 2)) for name in ("x", "s"))
+    outputs = tuple(TensorSpec(name, "float32", None) for name in ("y", "s_out"))
+    with pytest.raises(UnsupportedModelError, match=r"output 'y' has the sizes \[2\].*keep a stream for each session"):
+        SessionPool(Model(Graph(specs, outputs, nodes, {}, {"s": "s_out"})), 4)
+
+
+def test_the_axis_of_sessions_is_given_where_a_batch_is_fixed():
+    graph = fixed(stack()).graph
+    free = [replace(spec, shape=(None, None, I)) if spec.name == "x" else spec for spec in graph.inputs]
+    model = Model(replace(graph, inputs=tuple(free)))
+    with pytest.raises(UnsupportedModelError, match=r"input 'x' has the sizes \[None, None, 8\]"):
+        SessionPool(model, 4)
+    pool, streams = SessionPool(model, 4, batch_axes={"x": 1}), [model.stream() for _ in range(4)]
+    sessions, x = [pool.open() for _ in streams], normal(3, 4, I)
+    for _ in range(2):
+        want = np.concatenate([stream.push(x[:, i : i + 1]) for i, stream in enumerate(streams)], 1)
+        np.testing.assert_array_equal(pool.push_rows(sessions, x), want)
+    assert pool.batch_axes == {"x": 1}
