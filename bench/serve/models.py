@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 import fastgru
+from bench.serving.gru import weights
 from fastgru.graph import Graph, Node, TensorSpec
 from fastgru.spec import GRUSpec
 
@@ -18,16 +19,17 @@ Array = np.ndarray[Any, Any]
 
 def save_gru(path: Path, hidden: int = 64, seed: int = 0) -> Path:
     """A GRU as wide as its input, x (T, N, H), h0 (1, N, H) -> y (T, N, H), hn."""
-    rng, H = np.random.default_rng(seed), hidden
-    shapes = {"wi": (3 * H, H), "wh": (3 * H, H), "bi": (3 * H,), "bh": (3 * H,)}
-    weights = {name: rng.normal(0, 1.6 / H**0.5, shape).astype(np.float32) for name, shape in shapes.items()}
-    node = Node("gru", ("x", "h0", "", "", *shapes), ("y", "hn"), {"spec": GRUSpec(H, H).to_dict()})
+    given, H = weights(hidden, seed), hidden
+    node = Node("gru", ("x", "h0", "", "", *given), ("y", "hn"), {"spec": GRUSpec(H, H).to_dict()})
     inputs = (
         TensorSpec("x", "float32", (None, None, H), ("T", "N", None)),
         TensorSpec("h0", "float32", (1, None, H), (None, "N", None)),
     )
-    outputs = TensorSpec("y", "float32", None), TensorSpec("hn", "float32", None)
-    fastgru.Model(Graph(inputs, outputs, (node,), weights, {"h0": "hn"})).save(path)
+    outputs = (
+        TensorSpec("y", "float32", (None, None, H), ("T", "N", None)),
+        TensorSpec("hn", "float32", (1, None, H), (None, "N", None)),
+    )
+    fastgru.Model(Graph(inputs, outputs, (node,), given, {"h0": "hn"})).save(path)
     return path
 
 

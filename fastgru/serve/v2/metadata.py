@@ -69,7 +69,7 @@ def model_config(served: Served, idle_seconds: float) -> dict[str, Any]:
 
 
 def model_statistics(served: Served) -> dict[str, Any]:
-    """With the members of Triton's. Nothing is copied in or out before and after computing, and nothing is cached."""
+    """With the members of Triton's. What goes in and out of computing is part of it, and nothing is cached."""
     counts = served.statistics
     return {
         "name": served.name,
@@ -81,21 +81,23 @@ def model_statistics(served: Served) -> dict[str, Any]:
             "success": _duration(counts.requests, counts.request_ns),
             "fail": _duration(sum(counts.failed.values()), counts.failed_ns),
             "queue": _duration(counts.requests, counts.queue_ns),
-            "compute_input": _duration(),
+            "compute_input": _duration(counts.executions),
             "compute_infer": _duration(counts.executions, counts.compute_ns),
-            "compute_output": _duration(),
+            "compute_output": _duration(counts.executions),
             "cache_hit": _duration(),
             "cache_miss": _duration(),
         },
+        "response_stats": {},
         "batch_stats": [
             {
                 "batch_size": rows,
-                "compute_input": _duration(),
+                "compute_input": _duration(count),
                 "compute_infer": _duration(count, took_ns),
-                "compute_output": _duration(),
+                "compute_output": _duration(count),
             }
             for rows, (count, took_ns) in sorted(counts.batches.items())
         ],
+        "memory_usage": [],
     }
 
 

@@ -13,9 +13,9 @@ __all__ = ["index", "load", "unload"]
 
 
 def index(repository: Repository, only_ready: bool) -> list[dict[str, str]]:
-    """The models named at the start, or of them those that are served."""
+    """The models named at the start, or of them those that are served. `reason` is there where there is one."""
     names = ("name", "version", "state", "reason")
-    entries = [dict(zip(names, entry, strict=True)) for entry in repository.index()]
+    entries = [{name: text for name, text in zip(names, entry, strict=True) if text} for entry in repository.index()]
     return [entry for entry in entries if not only_ready or entry["state"] == "READY"]
 
 

@@ -70,7 +70,7 @@ def test_the_repository_reads_again_what_was_named_at_the_start(tmp_path: Path) 
 
     async def work(ask: Asks) -> None:
         x = normal(1, 1, 8)
-        index = [{"name": "m", "version": "1", "state": "READY", "reason": ""}]
+        index = [{"name": "m", "version": "1", "state": "READY"}]
         assert (await ask("POST", "/v2/repository/index")).json == index
         started = in_json(x, sequence_id=1, sequence_start=True)
         assert (await ask("POST", "/v2/models/m/infer", started)).status == 200

@@ -1,0 +1,77 @@
+"""Ask the real Triton all that the differential asks, and write its answers down.
+
+It runs in an environment of its own, from the folder of a clone, on any Linux machine on x86 and without a GPU:
+
+    python3 -m venv triton && triton/bin/pip install nvidia-pytriton 'tritonclient[all]'
+    triton/bin/python -m bench.serving.differential.record
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from bench.serving.differential.asking import Asker
+from bench.serving.differential.http_calls import OF_MODELS, run
+from bench.serving.triton import gru_config, triton_server, write_models
+
+__all__ = ["GOLDEN", "configs", "record"]
+
+GOLDEN = Path(__file__).with_name("triton.json")
+
+
+def configs() -> dict[str, str]:
+    """The models, by name. A text as CORRID is beyond the Python backend: such sequences are told by the request."""
+
+    def kind(name: str) -> str:
+        return f'parameters {{ key: "kind" value {{ string_value: "{name}" }} }}'
+
+    def listed(*names: str, of: str, size: int) -> str:
+        return ", ".join([f'{{ name: "{name}" data_type: TYPE_{of} dims: [-1, {size}] }}' for name in names])
+
+    def identity(of: str) -> str:
+        return f"input [{listed('x', of=of, size=3)}] output [{listed('y', of=of, size=3)}] {kind('identity')}"
+
+    inputs, outputs = listed("a", "b", of="FP32", size=2), listed("total", "ratio", of="FP32", size=2)
+    return {
+        "gru": gru_config(8, controls="TYPE_UINT64"),
+        "gru_text": gru_config(8),
+        "pair": f"input [{inputs}] output [{outputs}] {kind('pair')}",
+        "counted": identity("FP32"),
+        **{f"of_{name}": identity(name) for name in OF_MODELS},
+    }
+
+
+def record(python: str = sys.executable) -> dict[str, Any]:
+    """What Triton answers, from the environment of this Python."""
+    with tempfile.TemporaryDirectory() as folder:
+        models = write_models(Path(folder, "models"), configs())
+        with triton_server(python, Path(folder), models) as server:
+            ask = Asker(server.port)
+            _until_ready(server.port)
+            run(ask)
+            with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/v2") as answer:
+                version = json.load(answer)["version"]
+    return {"triton": version, "calls": ask.seen}
+
+
+def _until_ready(port: int) -> None:
+    for _ in range(600):
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/health/ready").close()
+            return
+        except urllib.error.HTTPError:
+            time.sleep(0.1)
+    raise TimeoutError("Triton has not become ready in a minute")
+
+
+if __name__ == "__main__":
+    path = Path(sys.argv[1]) if len(sys.argv) > 1 else GOLDEN
+    path.write_text(json.dumps(record(), indent=1, ensure_ascii=False) + "\n")
+    print(path)
