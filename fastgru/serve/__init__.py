@@ -1,4 +1,4 @@
-"""The server: streams over HTTP and WebSocket, every session its own."""
+"""The server: streams over HTTP, WebSocket and gRPC, every session its own."""
 
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Settings", "application", "check_installed", "run"]
 
-_NEEDED: Final = ("uvicorn", "httptools", "websockets", "orjson", "prometheus_client")
+_NEEDED: Final = ("uvicorn", "httptools", "websockets", "orjson", "prometheus_client", "hpack")
 
 
 def run(

@@ -1,5 +1,6 @@
 """The parts of a server, put together: models, one scheduler, the protocols over both, and who may ask."""
 
+import asyncio
 import gc
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
@@ -41,7 +42,7 @@ class Assembly:
 
     def __init__(self, models: Models, settings: Settings) -> None:
         self.settings, self.is_ready = settings, False
-        self.gate, guard = Gate(settings), Guard(settings)
+        self.gate, self._guard = Gate(settings), Guard(settings)
         self.repository = Repository(_named(models, settings), settings)
         self.scheduler = Scheduler(max_bytes=settings.max_in_flight_bytes)
         self.streams = Streams(self.repository, self.scheduler, settings)
@@ -50,7 +51,7 @@ class Assembly:
         app = Application(
             protocol.routes() | {"GET /metrics": self._show_metrics},
             self.streams.sockets(),
-            authorize=guard,
+            authorize=self._guard,
             body_limit=settings.max_body_bytes,
             lifespan=self._live,
             refused=self.gate.refuse,
@@ -90,10 +91,33 @@ class Assembly:
         gc.collect()
         gc.freeze()  # models are not looked through by every full collection, which would take 20 ms of all streams
         try:
-            Server(self.app, self.settings, websocket=Handshake, gate=self.gate, drain=self.drain).run(begun)
+            Server(
+                self.app, self.settings, websocket=Handshake, gate=self.gate, drain=self.drain, grpc=self._grpc()
+            ).run(begun)
         finally:
             gc.unfreeze()
         event("stop", "the server has ended")
+
+    def _grpc(self) -> Callable[[set[Any]], asyncio.Protocol] | None:
+        """What makes connections that speak gRPC, None where it is off."""
+        settings = self.settings
+        if not settings.grpc_port:
+            return None
+        from fastgru.serve.grpc.connection import GrpcConnection
+        from fastgru.serve.grpc.heads import Heads
+        from fastgru.serve.grpc.service import Service
+
+        service = Service(self.repository, self.scheduler, settings, lambda: self.is_ready)
+
+        def heads() -> Heads:
+            return Heads(
+                service.find,
+                self._guard.identify,
+                max_bytes=settings.max_header_bytes,
+                max_headers=settings.max_headers,
+            )
+
+        return lambda connections: GrpcConnection(heads, self.gate, connections)
 
     def _described(self) -> str:
         models = [f"{served.name} ({served.model.precision})" for served in self.repository]

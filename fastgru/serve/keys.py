@@ -81,9 +81,9 @@ class Guard:
 
     def __call__(self, scope: Scope) -> Identity:
         """Who asks, by the headers."""
-        return self.identify(dict(scope["headers"]), is_health=scope["path"].startswith(_HEALTH))
+        return self.identify(dict(scope["headers"]), scope["path"].startswith(_HEALTH))
 
-    def identify(self, headers: Mapping[bytes, bytes], *, is_health: bool) -> Identity:
+    def identify(self, headers: Mapping[bytes, bytes], is_health: bool) -> Identity:
         """The same. is_health: the question is whether the server lives or is ready."""
         self.check_origin(headers.get(b"host", b""), headers.get(b"origin"))
         if self._keys is None:

@@ -9,7 +9,7 @@ from typing import Final
 
 from fastgru.serve.settings import Settings, SettingsError
 
-__all__ = ["close_all", "listen", "urls_of"]
+__all__ = ["close_all", "listen", "listen_for_grpc", "urls_of"]
 
 _BACKLOG: Final = 2_048
 
@@ -18,7 +18,16 @@ def listen(settings: Settings) -> list[socket.socket]:
     """Bound sockets: one for each address of the host, or the Unix socket. Raises `SettingsError` where none can be."""
     if settings.unix is not None:
         return [_listen_unix(settings.unix, int(settings.unix_mode, 8))]
-    host, port, found = settings.host, settings.port, []
+    return _listen(settings.host, settings.port)
+
+
+def listen_for_grpc(settings: Settings) -> list[socket.socket]:
+    """The same for gRPC, none where it is off."""
+    return _listen(settings.host, settings.grpc_port, " (--grpc-port)") if settings.grpc_port else []
+
+
+def _listen(host: str, port: int, flag: str = "") -> list[socket.socket]:
+    found: list[socket.socket] = []
     try:
         for family, _, _, _, address in socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -28,7 +37,7 @@ def listen(settings: Settings) -> list[socket.socket]:
             port = found[0].getsockname()[1]
     except OSError as error:
         close_all(found)
-        raise SettingsError(f"cannot listen at {host}, port {port}: {error.strerror}") from None
+        raise SettingsError(f"cannot listen at {host}, port {port}{flag}: {error.strerror}") from None
     return found
 
 

@@ -14,8 +14,9 @@ from uvicorn.lifespan.on import LifespanOn
 from uvicorn.server import ServerState
 
 from fastgru.serve.gate import Gate
+from fastgru.serve.grpc.connection import GrpcConnection
 from fastgru.serve.http import HttpProtocol
-from fastgru.serve.listening import close_all, listen, urls_of
+from fastgru.serve.listening import close_all, listen, listen_for_grpc, urls_of
 from fastgru.serve.log import event
 from fastgru.serve.settings import Settings, SettingsError
 
@@ -28,8 +29,9 @@ _PING_SECONDS: Final = 20.0
 class Server:
     """One application at the sockets of the settings.
 
-    gate: what its connections have in common. urls: where it listens, once it does. drain: told that the server is
-    going down, and how many seconds there are; when it returns, everything has been computed.
+    gate: what its connections have in common. grpc: makes what speaks it, from the connections of the server. urls:
+    where it listens, once it does. drain: told that the server is going down, and how many seconds there are; when it
+    returns, everything has been computed.
     """
 
     def __init__(
@@ -40,9 +42,11 @@ class Server:
         websocket: type[Any] | None = None,
         drain: Callable[[float], Awaitable[None]] | None = None,
         gate: Gate | None = None,
+        grpc: Callable[[set[Any]], asyncio.Protocol] | None = None,
     ) -> None:
         self.settings, self.gate, self.urls = settings, gate or Gate(settings), list[str]()
         self._drain, self._app = drain, app
+        self._grpc = grpc
         self._websocket, self._state = websocket, ServerState()
         self._stops = 0
         self._stopped: asyncio.Event | None = None
@@ -67,14 +71,25 @@ class Server:
         config = self._config()
         _allow_files()
         sockets = listen(self.settings)
+        for_grpc: list[socket] = []
         lifespan = LifespanOn(config)
         try:
+            for_grpc = listen_for_grpc(self.settings) if self._grpc is not None else []
             self.urls = urls_of(sockets, "https" if config.ssl else "http")
+            self.urls += urls_of(for_grpc, "grpcs" if config.ssl else "grpc")
             await lifespan.startup()
             if lifespan.should_exit:
                 raise SettingsError("the server does not start; its log has the cause")
             self.gate.start()
-            servers = [await self._listen(sock, config, lifespan.state) for sock in sockets]
+            http = partial(
+                config.http_protocol_class, config=config, server_state=self._state, app_state=lifespan.state
+            )
+            servers = [await self._listen(sock, http, config.ssl) for sock in sockets]
+            if self._grpc is not None and for_grpc:
+                if (secured := self._config().ssl) is not None:
+                    secured.set_alpn_protocols(["h2"])
+                speaker = partial(self._grpc, self._state.connections)
+                servers += [await self._listen(sock, speaker, secured) for sock in for_grpc]
             with _signals(self.stop):
                 if started is not None:
                     started(self)
@@ -83,6 +98,7 @@ class Server:
                 await lifespan.shutdown()
         finally:
             self.gate.stop()
+            close_all(for_grpc)
             close_all(sockets, self.settings.unix)
 
     def _config(self) -> Config:
@@ -116,12 +132,13 @@ class Server:
             raise SettingsError(f"TLS cannot be set up from {files}: {error}") from None
         return config
 
-    async def _listen(self, sock: socket, config: Config, state: dict[str, Any]) -> asyncio.Server:
+    async def _listen(
+        self, sock: socket, protocol: Callable[[], asyncio.Protocol], secured: ssl.SSLContext | None
+    ) -> asyncio.Server:
         loop: Any = asyncio.get_running_loop()
         create = loop.create_server if sock.family in (AF_INET, AF_INET6) else loop.create_unix_server
-        more = {} if config.ssl is None else {"ssl_handshake_timeout": self.settings.deadline_seconds}
-        protocol = partial(config.http_protocol_class, config=config, server_state=self._state, app_state=state)
-        server: asyncio.Server = await create(protocol, sock=sock, ssl=config.ssl, **more)
+        more = {} if secured is None else {"ssl_handshake_timeout": self.settings.deadline_seconds}
+        server: asyncio.Server = await create(protocol, sock=sock, ssl=secured, **more)
         return server
 
     async def _finish(self, servers: list[asyncio.Server]) -> None:
@@ -133,7 +150,7 @@ class Server:
         for server in servers:
             server.close()
         drained = None if self._drain is None else loop.create_task(self._wait(self._drain, until - loop.time()))
-        for connection in [each for each in connections if isinstance(each, HttpProtocol)]:
+        for connection in [each for each in connections if isinstance(each, HttpProtocol | GrpcConnection)]:
             connection.shutdown()
         while drained is not None and not drained.done() and self._stops < 2:
             await asyncio.sleep(_POLL_SECONDS)

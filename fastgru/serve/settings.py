@@ -43,6 +43,7 @@ class Settings:
     models: tuple[str, ...] = _option((), "The models: NAME=PATH, or PATH, whose name is that of the file.")
     host: str = _option("127.0.0.1", "The address to listen at; 0.0.0.0 or :: for every interface.")
     port: int = _option(8000, "The port to listen at; 0 takes one that is free.", least=0)
+    grpc_port: int = _option(0, "Speak gRPC at this port of the host, too, such as 8001; 0 for no gRPC.", least=0)
     unix: Path | None = _option(None, "Listen at this Unix socket instead of a port.")
     unix_mode: str = _option("0600", "The permissions of the Unix socket, in octal.")
     precision: str | None = _option(
@@ -142,6 +143,10 @@ class Settings:
             faults.append(str(error))
         if self.unix is not None and (self.host, self.port) != _DEFAULT_ADDRESS:
             faults.append("unix takes the place of host and port: give one or the other")
+        if self.grpc_port and self.unix is not None:
+            faults.append("grpc_port is a port of host, whose place unix takes: give one or the other")
+        if self.grpc_port and self.grpc_port == self.port:
+            faults.append(f"port and grpc_port are {self.port}, both: gRPC has a port of its own")
         if (self.tls_cert is None) != (self.tls_key is None):
             faults.append("tls_cert and tls_key go together")
         if self.tls_client_ca is not None and self.tls_cert is None:
@@ -250,7 +255,7 @@ def _fault(field: "dataclasses.Field[Any]", value: Any) -> str:
         return f"{what}: there are {', '.join(given['choices'])}"
     if kind in (int, float) and not given["least"] <= value < math.inf:
         return f"{what}: at least {given['least']} was expected"
-    if field.name == "port" and value > 65_535:
+    if field.name in ("port", "grpc_port") and value > 65_535:
         return f"{what}: at most 65535 was expected"
     if field.name == "unix_mode" and not re.fullmatch(r"0?[0-7]{3}", value):
         return f"{what}: three octal digits were expected, like 0660"

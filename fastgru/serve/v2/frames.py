@@ -58,7 +58,7 @@ def bind(served: Served, request: InferRequest, following: int) -> tuple[Region,
             continue
         if tensor.size != (size := prod(tensor.shape) * field.dtype.itemsize):
             raise bad(
-                f"input {field.name!r}: binary_data_size is {tensor.size}, expected {size} for {field.datatype}"
+                f"input {field.name!r}: {tensor.size} bytes came, expected {size} for {field.datatype}"
                 f" {list(tensor.shape)}",
                 "shape",
             )

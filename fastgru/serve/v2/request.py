@@ -3,7 +3,7 @@
 Nothing is ignored: a member or parameter that is not known is refused by its name.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl
 
@@ -11,7 +11,10 @@ from fastgru.serve.errors import ServeError
 from fastgru.serve.sessions import Id, check_id
 from fastgru.serve.text import read_json
 
-__all__ = ["InferRequest", "Parameters", "Tensor", "Wanted", "bad", "read_query", "read_request", "sequence_of"]
+__all__ = [
+    "InferRequest", "Parameters", "Tensor", "Wanted", "bad", "check_name", "check_shape", "others_of",
+    "read_parameters", "read_query", "read_request", "sequence_of",
+]  # fmt: skip
 
 _MEMBERS: Final = frozenset(("id", "parameters", "inputs", "outputs", "model_name", "model_version"))
 _TENSOR: Final = frozenset(("name", "datatype", "shape", "parameters", "data"))
@@ -77,10 +80,8 @@ def read_request(text: bytes | memoryview, query: bytes, most_depth: int) -> Inf
     if type(given) is not dict:
         raise bad(f"the request is {_kind(given)}, expected an object")
     if not given.keys() <= _MEMBERS:
-        raise bad(f"the request has {_others(given, _MEMBERS)}, expected {_words(_MEMBERS)}")
-    name, inputs, outputs = given.get("id", ""), given.get("inputs"), given.get("outputs", [])
-    if type(name) is not str or len(name) > 256:
-        raise bad(f"id is {name!r:.80}, expected a text of at most 256 characters")
+        raise bad(f"the request has {others_of(given, _MEMBERS)}, expected {_words(_MEMBERS)}")
+    name, inputs, outputs = check_name(given.get("id", "")), given.get("inputs"), given.get("outputs", [])
     if type(inputs) is not list or type(outputs) is not list:
         raise bad("inputs and outputs of the request are lists, and inputs have to be there")
     parameters = _parameters(given)
@@ -115,7 +116,9 @@ def read_parameters(given: Any) -> Parameters:
     if type(given) is not dict:
         raise bad(f"parameters are {_kind(given)}, expected an object")
     if not given.keys() <= _PARAMETERS:
-        raise bad(f"there are parameters that are not known: {_others(given, _PARAMETERS)}; {_words(_PARAMETERS)} are")
+        raise bad(
+            f"there are parameters that are not known: {others_of(given, _PARAMETERS)}; {_words(_PARAMETERS)} are"
+        )
     for name in ("sequence_start", "sequence_end", "binary_data_output"):
         if type(given.get(name, False)) is not bool:
             raise bad(f"{name} is {given[name]!r:.80}, expected true or false")
@@ -135,6 +138,23 @@ def read_parameters(given: Any) -> Parameters:
     return Parameters(
         sequence, begins, ends, step, given.get("timeout", 0) or None, given.get("binary_data_output", False)
     )
+
+
+def check_name(given: Any) -> str:
+    """The id that a request has, which its answer has, too. Raises `ServeError`, 400."""
+    if type(given) is not str or len(given) > 256:
+        raise bad(f"id is {given!r:.80}, expected a text of at most 256 characters")
+    return given
+
+
+def check_shape(name: str, shape: Sequence[Any]) -> tuple[int, ...]:
+    """The shape of input `name`. Raises `ServeError`, 400, for what no array has."""
+    whole = 1
+    for n in shape:
+        whole *= n or 1 if type(n) is int and n >= 0 else _MOST + 1
+        if whole > _MOST or len(shape) > _MOST_AXES:
+            raise bad(f"input {name!r:.80}: shape {shape!r:.80} is no list of sizes of an array", "shape")
+    return tuple(shape)
 
 
 def _joined(parameters: Any, query: bytes) -> Any:
@@ -169,12 +189,8 @@ def _tensor(given: Any) -> Tensor:
     if type(name) is not str or type(datatype) is not str or type(shape) is not list:
         raise bad(f"input {name!r:.80}: expected a name and a datatype, which are texts, and a shape, which is a list")
     if not given.keys() <= _TENSOR:
-        raise bad(f"input {name!r:.80} has {_others(given, _TENSOR)}, expected {_words(_TENSOR)}")
-    whole = 1
-    for n in shape:
-        whole *= n or 1 if type(n) is int and n >= 0 else _MOST + 1
-        if whole > _MOST or len(shape) > _MOST_AXES:
-            raise bad(f"input {name!r:.80}: shape {shape!r:.80} is no list of sizes of an array", "shape")
+        raise bad(f"input {name!r:.80} has {others_of(given, _TENSOR)}, expected {_words(_TENSOR)}")
+    checked = check_shape(name, shape)
     size, data, parameters = None, given.get("data"), _parameters(given)
     if parameters != {}:
         size = _only(parameters, "binary_data_size", f"input {name!r:.80}")
@@ -182,7 +198,7 @@ def _tensor(given: Any) -> Tensor:
             raise bad(f"input {name!r:.80}: binary_data_size is {size!r:.80}, expected a whole number of at least 0")
     if (size is None) == (type(data) is not list):
         raise bad(f"input {name!r:.80}: expected data, which is a list, or the parameter binary_data_size")
-    return Tensor(name, datatype, tuple(shape), size, data)
+    return Tensor(name, datatype, checked, size, data)
 
 
 def _wanted(given: Any, binary: bool) -> Wanted:
@@ -190,7 +206,7 @@ def _wanted(given: Any, binary: bool) -> Wanted:
         raise bad(f"an output is {given!r:.80}, expected an object with a name, which is a text")
     name = given["name"]
     if not given.keys() <= _OUTPUT:
-        raise bad(f"output {name!r:.80} has {_others(given, _OUTPUT)}, expected {_words(_OUTPUT)}")
+        raise bad(f"output {name!r:.80} has {others_of(given, _OUTPUT)}, expected {_words(_OUTPUT)}")
     parameters = _parameters(given)
     if parameters != {} and type(binary := _only(parameters, "binary_data", f"output {name!r:.80}")) is not bool:
         raise bad(f"output {name!r:.80}: binary_data is {binary!r:.80}, expected true or false")
@@ -208,7 +224,7 @@ def _only(parameters: Any, name: str, what: str) -> Any:
     if type(parameters) is not dict:
         raise bad(f"{what}: parameters are {_kind(parameters)}, expected an object")
     if parameters.keys() != {name}:
-        raise bad(f"{what}: parameters {_others(parameters, (name,))} are not known, {name} is")
+        raise bad(f"{what}: parameters {others_of(parameters, (name,))} are not known, {name} is")
     return parameters[name]
 
 
@@ -217,7 +233,8 @@ def _kind(value: Any) -> str:
     return kinds.get(type(value), "a number")
 
 
-def _others(given: Iterable[str], known: Iterable[str]) -> str:
+def others_of(given: Iterable[str], known: Iterable[str]) -> str:
+    """The names in `given` that are not known, for a message."""
     others = sorted(set(given).difference(known))
     return ", ".join(f"{name!r:.80}" for name in others[:4]) + (", ..." if len(others) > 4 else "")
 

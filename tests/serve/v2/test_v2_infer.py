@@ -292,7 +292,7 @@ def test_sizes_that_do_not_fit_the_body_are_400() -> None:
     body, headers = in_bytes(normal(1, 1, 8))
     assert "33 bytes follow" in refused(body + b"x", headers)
     assert "31 bytes follow" in refused(body[:-1], headers)
-    assert "binary_data_size is 28, expected 32" in refused(body.replace(b": 32}", b": 28}"), headers)
+    assert "28 bytes came, expected 32" in refused(body.replace(b": 32}", b": 28}"), headers)
     assert "binary_data_size" in refused(body.replace(b": 32}", b':"a"}'), headers)
 
 

@@ -1,0 +1,234 @@
+"""One call of a client: messages in, messages out, and a status at the end."""
+
+import logging
+import struct
+import time
+from typing import Any, Final, Protocol
+
+from fastgru.serve.app import Identity, internal
+from fastgru.serve.errors import ServeError
+from fastgru.serve.gate import Gate
+from fastgru.serve.grpc.codes import DONE, refusal
+
+__all__ = ["Call", "Line", "Method"]
+
+_PREFIX: Final = struct.Struct(">BI")  # of a message: whether it is compressed, and its size
+_log = logging.getLogger("fastgru.serve")
+
+
+class Line(Protocol):
+    """The connection of a call."""
+
+    gate: Gate
+
+    def write(self, call: "Call", message: bytes | None, trailers: bytes | None) -> None:
+        """Send a message, the end, or both."""
+
+    def replenish(self, call: "Call") -> None:
+        """Let the client send as much again as has been taken."""
+
+    def spend(self) -> None:
+        """The client has done something that a well-behaved one does seldom."""
+
+
+class Method(Protocol):
+    """What answers calls. is_stream: messages are given one by one, and `end` follows; else the one that there is."""
+
+    is_stream: bool
+    is_health: bool
+
+    def message(self, call: "Call", data: bytes) -> None:
+        """A message of the client."""
+
+    def sent(self, call: "Call") -> None:
+        """Answers that the client did not take are on their way."""
+
+    def end(self, call: "Call") -> None:
+        """The client has sent its last one."""
+
+    def cancel(self, call: "Call") -> None:
+        """Nobody waits for answers any more."""
+
+    def drain(self, call: "Call") -> None:
+        """The server goes down: what has come is answered, and nothing more."""
+
+
+class Call:
+    """number: of its stream. until_ns: the client's deadline by `time.monotonic_ns`, None for none. since: when what
+    is arriving began, by `Gate.now`. window: how many bytes the client takes; pending: those that it does not take yet;
+    trailers: what follows them. received: bytes for which no window was given back.
+
+    has_ended: the client sends no more. is_over: so does the server. is_paused: messages wait here. has_head: the head
+    of the answer is out. state: for the method.
+    """
+
+    __slots__ = (
+        "_held", "_limit", "_line", "_message", "_rest", "has_ended", "has_head", "headers", "identity", "is_over",
+        "is_paused", "method", "number", "pending", "received", "since", "state", "trailers", "until_ns", "window",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        line: Line,
+        number: int,
+        method: Method,
+        identity: Identity,
+        headers: dict[bytes, bytes],
+        timeout_ns: int | None,
+        window: int,
+    ) -> None:
+        self._line, self.number, self.method, self.identity, self.headers = line, number, method, identity, headers
+        self.until_ns = None if timeout_ns is None else time.monotonic_ns() + timeout_ns
+        self._limit, self.window, self.since = line.gate.settings.max_body_bytes, window, line.gate.now
+        self._rest, self.pending = bytearray(), bytearray()
+        self._message: bytes | None = None
+        self.trailers: bytes | None = None
+        self.received = self._held = 0
+        self.has_ended = self.has_head = self.is_over = self.is_paused = False
+        self.state: Any = None
+
+    # What comes.
+
+    def feed(self, data: bytes) -> None:
+        """Bytes of messages."""
+        size = len(data) - 5
+        if (
+            size < 0
+            or self._rest
+            or self.is_paused
+            or data[0]
+            or int.from_bytes(data[1:5], "big") != size
+            or size > self._limit
+        ):
+            if not self._rest:
+                self.since = self._line.gate.now
+            self._rest += data
+            self._hold(len(data))
+            self._cut()
+        else:
+            self._take(data[5:])
+
+    def close(self) -> None:
+        """No more will come."""
+        self.has_ended = True
+        if not self.is_paused:
+            self._end()
+
+    def _cut(self) -> None:
+        rest, gate = self._rest, self._line.gate
+        while len(rest) >= 5 and not (self.is_paused or self.is_over):
+            compressed, size = _PREFIX.unpack_from(rest)
+            if compressed:
+                self.refuse(ServeError(415, "a compressed message is not taken: send it as it is", reason="coding"))
+            elif size > self._limit:
+                text = f"a message of {size} bytes, expected at most {self._limit}"
+                self.refuse(ServeError(413, text, reason="body"))
+            elif len(rest) < size + 5:
+                break
+            else:
+                message = bytes(memoryview(rest)[5 : size + 5])
+                del rest[: size + 5]
+                self._hold(-size - 5)
+                self._take(message)
+        if gate.in_flight > gate.settings.max_in_flight_bytes and not self.is_over:
+            text = "too much is on its way here already"
+            self.refuse(ServeError(503, text, reason="in_flight", retry_after_s=1.0))
+
+    def _take(self, message: bytes) -> None:
+        if self.method.is_stream:
+            self._tell(message)
+        elif self._message is None:
+            self._message = message
+            self._hold(len(message))
+        else:
+            self.refuse(_malformed("two messages came for a call of one"))
+
+    def _end(self) -> None:
+        if self.is_over:
+            return
+        if self._rest:
+            self.refuse(_malformed("the call ends within a message"))
+        elif self.method.is_stream:
+            self.method.end(self)
+        elif self._message is None:
+            self.refuse(_malformed("the call ends without its message"))
+        else:
+            message, self._message = self._message, b""
+            self._tell(message)
+
+    def _tell(self, message: bytes) -> None:
+        try:
+            self.method.message(self, message)
+        except Exception:
+            _log.exception("a call has failed")
+            self.refuse(internal())
+
+    @property
+    def is_whole(self) -> bool:
+        """All that the client sends has been taken."""
+        return self.has_ended and not self._rest and not self.is_paused
+
+    def pause(self) -> None:
+        """Keep messages here, and let the client send no more than its window has."""
+        self.is_paused = True
+
+    def resume(self) -> None:
+        """Go on with what was kept."""
+        if self.is_paused and not self.is_over:
+            self.is_paused = False
+            self._cut()
+            if self.has_ended and not self.is_paused:
+                self._end()
+            elif not self.is_paused:
+                self._line.replenish(self)
+
+    def is_slow(self, now: float, most_s: float) -> bool:
+        """What has begun to arrive should be here."""
+        waits = self._rest and not self.is_paused if self.method.is_stream else not self.has_ended
+        return bool(waits) and now - self.since > most_s
+
+    def _hold(self, size: int) -> None:
+        self._held += size
+        self._line.gate.in_flight += size
+
+    # What goes.
+
+    def send(self, message: bytes) -> None:
+        """One message of several."""
+        if not self.is_over and self.trailers is None:
+            self._line.write(self, message, None)
+
+    def finish(self, message: bytes | None = None) -> None:
+        """It is answered, by a last message if there is one."""
+        if not self.is_over and self.trailers is None:
+            self._line.write(self, message, DONE)
+
+    def refuse(self, error: ServeError) -> None:
+        """It ends with this error."""
+        if not self.is_over and self.trailers is None:
+            self.count(error)
+        if not self.is_over and self.trailers is None:  # counting may have ended the connection
+            self._line.write(self, None, refusal(error))
+
+    def count(self, error: ServeError) -> None:
+        """A request is refused."""
+        self._line.gate.refuse(error.reason)
+        if error.status == 400:
+            self._line.spend()
+
+    def leave(self) -> None:
+        """It is over, and holds nothing any more."""
+        self.is_over = True
+        self._hold(-self._held)
+        self._rest.clear()
+        self.pending.clear()
+
+    def abandon(self) -> None:
+        """The same, and the client has gone."""
+        if not self.is_over:
+            self.leave()
+            self.method.cancel(self)
+
+
+def _malformed(text: str) -> ServeError:
+    return ServeError(400, text, reason="malformed")

@@ -1,0 +1,83 @@
+"""The heads of calls, decoded: which method, who asks, until when.
+
+A client says the same again for every call, mostly as references to the table of headers that HPACK keeps: what a
+block has meant is remembered for as long as that table is as it was.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple
+
+from hpack import Decoder, HPACKError
+
+from fastgru.serve.app import Identity
+from fastgru.serve.errors import ServeError
+from fastgru.serve.grpc.call import Method
+from fastgru.serve.grpc.frames import COMPRESSION, Fault
+from fastgru.serve.grpc.head import read_head
+
+__all__ = ["Heads", "Opened"]
+
+_REMEMBERED: Final = 256
+Identify = Callable[[Mapping[bytes, bytes], bool], Identity]
+
+
+class Opened(NamedTuple):
+    """status: of HTTP, for a request that is no call. error: what the call is refused with."""
+
+    status: int
+    method: Method
+    identity: Identity
+    headers: dict[bytes, bytes]
+    timeout_ns: int | None
+    error: ServeError | None
+
+
+class Heads:
+    """Of one connection. find: the method of a path, which says itself what is wrong with one that there is not.
+    identify: who asks, from the headers, and whether it is only about the health of the server; raises `ServeError`.
+    """
+
+    def __init__(
+        self, find: Callable[[bytes], Method], identify: Identify, *, max_bytes: int, max_headers: int
+    ) -> None:
+        self._find, self._identify, self._most, self._most_headers = find, identify, max_bytes, max_headers
+        self._decoder = Decoder(4 * max_bytes)
+        self._known: dict[bytes, Opened] = {}
+
+    def read(self, block: bytes) -> Opened:
+        """Raises `HeadError` for what is no head, `Fault` for what cannot be decoded."""
+        opened = self._known.get(block)
+        if opened is not None:
+            return opened
+        before = self._table()
+        try:
+            headers: list[tuple[bytes, bytes]] = self._decoder.decode(block, raw=True)
+        except (HPACKError, IndexError, ValueError):
+            raise Fault(COMPRESSION, "a head cannot be decoded", "head") from None
+        after = self._table()
+        if before[:2] != after[:2] or before[2] is not after[2] or len(self._known) >= _REMEMBERED:
+            self._known.clear()
+            return self._opened(headers)
+        opened = self._known[block] = self._opened(headers)
+        return opened
+
+    def _table(self) -> tuple[int, int, object]:
+        """What changes with the table: its size, how many headers it has, and the newest of them."""
+        table = self._decoder.header_table
+        entries = table.dynamic_entries
+        return table.maxsize, len(entries), entries[0] if entries else None
+
+    def _opened(self, given: list[tuple[bytes, bytes]]) -> Opened:
+        head, error, identity = read_head(given), None, Identity()
+        method = self._find(head.path)
+        try:
+            if sum([len(name) + len(value) + 32 for name, value in given]) > self._most:
+                raise ServeError(431, f"the headers have more than {self._most} bytes", reason="head")
+            if len(given) > self._most_headers:
+                raise ServeError(431, f"{len(given)} headers, expected at most {self._most_headers}", reason="head")
+            identity = self._identify(head.headers, method.is_health)
+            if head.timeout_ns == -1:
+                raise ServeError(400, "grpc-timeout is no time", reason="header")
+        except ServeError as refused:
+            error = refused
+        return Opened(head.status, method, identity, head.headers, head.timeout_ns, error)

@@ -1,0 +1,200 @@
+"""Every method of `inference.GRPCInferenceService`, and gRPC's own health check, by their paths."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from functools import lru_cache
+from typing import Any, Final
+
+from google.protobuf.json_format import ParseDict
+from google.protobuf.message import DecodeError
+
+import fastgru
+from fastgru.serve.app import Identity, internal
+from fastgru.serve.errors import ServeError
+from fastgru.serve.grpc.call import Call, Method
+from fastgru.serve.grpc.calls import ModelInfer, ModelStreamInfer
+from fastgru.serve.grpc.infer import Inferences
+from fastgru.serve.grpc.messages import message
+from fastgru.serve.models import Repository
+from fastgru.serve.scheduler import Scheduler
+from fastgru.serve.settings import Settings
+from fastgru.serve.v2 import repository
+from fastgru.serve.v2.metadata import model_config, model_metadata, model_statistics, server_metadata
+from fastgru.serve.v2.request import bad
+
+__all__ = ["NOT_HERE", "Service"]
+
+Make = Callable[[Any, Identity], dict[str, Any] | Awaitable[dict[str, Any]]]
+
+_SERVICE: Final = "/inference.GRPCInferenceService/"
+_HEALTH: Final = "/grpc.health.v1.Health/"
+_SERVING, _NOT_SERVING = 1, 2
+_PATHS: Final = 256  # of methods that there are not, which are remembered
+_SHARED: Final = "send tensors in raw_input_contents: memory is not shared with clients"
+# Triton's methods that are not here, and the way round.
+NOT_HERE: Final = {
+    **dict.fromkeys(
+        [f"{kind}SharedMemory{what}" for kind in ("System", "Cuda") for what in ("Status", "Register", "Unregister")],
+        _SHARED,
+    ),
+    "TraceSetting": "requests are not traced: /metrics of the port of HTTP has times and counts",
+    "LogSettings": "the log is set up at the start: fastgru serve --log-format",
+}
+_log = logging.getLogger("fastgru.serve")
+
+
+class Service:
+    """The methods, over the models and the scheduler of a server. is_ready: new requests are taken."""
+
+    def __init__(
+        self, models: Repository, scheduler: Scheduler, settings: Settings, is_ready: Callable[[], bool]
+    ) -> None:
+        self._models, self._settings, self._is_ready = models, settings, is_ready
+        self._tasks: set[asyncio.Task[None]] = set()
+        inferences = Inferences(models, settings)
+        simple: dict[str, Make] = {
+            "ServerLive": lambda request, identity: {"live": True},
+            "ServerReady": lambda request, identity: {"ready": is_ready()},
+            "ModelReady": lambda request, identity: {"ready": self._is_loaded(request)},
+            "ServerMetadata": lambda request, identity: server_metadata(fastgru.__version__),
+            "ModelMetadata": lambda request, identity: model_metadata(self._served(request)),
+            "ModelConfig": lambda request, identity: {
+                "config": model_config(self._served(request), settings.idle_seconds)
+            },
+            "ModelStatistics": self._statistics,
+            "RepositoryIndex": self._index,
+            "RepositoryModelLoad": self._load,
+            "RepositoryModelUnload": self._unload,
+        }
+        self._methods: dict[bytes, Method] = {
+            f"{_SERVICE}{name}".encode(): _Unary(self._run, make, f"{name}Request", f"{name}Response")
+            for name, make in simple.items()
+        }
+        self._methods[f"{_SERVICE}ModelInfer".encode()] = ModelInfer(inferences, scheduler)
+        self._methods[f"{_SERVICE}ModelStreamInfer".encode()] = ModelStreamInfer(inferences, scheduler)
+        self._methods[f"{_HEALTH}Check".encode()] = _Unary(
+            self._run, self._health, "HealthCheckRequest", "HealthCheckResponse"
+        )
+        self._absent = lru_cache(_PATHS)(_absent)
+
+    def find(self, path: bytes) -> Method:
+        """The method of this path, or one that refuses every call."""
+        return self._methods.get(path) or self._absent(path)
+
+    def _served(self, request: Any) -> Any:
+        return self._models.get(request.name, request.version or None)
+
+    def _is_loaded(self, request: Any) -> bool:
+        """As with Triton, a model that is not there is not ready, and no error."""
+        try:
+            self._served(request)
+        except ServeError:
+            return False
+        return True
+
+    def _statistics(self, request: Any, identity: Identity) -> dict[str, Any]:
+        models = [self._served(request)] if request.name else self._models
+        return {"model_stats": [model_statistics(served) for served in models]}
+
+    def _index(self, request: Any, identity: Identity) -> dict[str, Any]:
+        _one_repository(request)
+        return {"models": repository.index(self._models, request.ready)}
+
+    async def _load(self, request: Any, identity: Identity) -> dict[str, Any]:
+        _one_repository(request)
+        await repository.load(self._models, request.model_name, identity, _parameters(request))
+        return {}
+
+    def _unload(self, request: Any, identity: Identity) -> dict[str, Any]:
+        _one_repository(request)
+        repository.unload(self._models, request.model_name, identity, _parameters(request))
+        return {}
+
+    def _health(self, request: Any, identity: Identity) -> dict[str, Any]:
+        if request.service not in ("", _SERVICE[1:-1]):
+            raise ServeError(404, f"there is no service {request.service!r:.160}", reason="path")
+        return {"status": _SERVING if self._is_ready() else _NOT_SERVING}
+
+    def _run(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+class _Unary:
+    """One message, and what is made of it. Another that takes its time is awaited in a task."""
+
+    is_stream = False
+
+    def __init__(self, run: Callable[[Awaitable[None]], None], make: Make, request: str, response: str) -> None:
+        self._run, self._make, self._request, self._response = run, make, request, response
+        self.is_health = request in ("ServerLiveRequest", "ServerReadyRequest", "HealthCheckRequest")
+
+    def message(self, call: Call, data: bytes) -> None:
+        """See `call.Method`."""
+        try:
+            try:
+                request = message(self._request).FromString(data)
+            except DecodeError:
+                raise bad(f"this is no {self._request}") from None
+            made = self._make(request, call.identity)
+            if isinstance(made, dict):
+                self._answer(call, made)
+            else:
+                self._run(self._wait(call, made))
+        except ServeError as error:
+            call.refuse(error)
+
+    async def _wait(self, call: Call, made: Awaitable[dict[str, Any]]) -> None:
+        try:
+            self._answer(call, await made)
+        except ServeError as error:
+            call.refuse(error)
+        except Exception:
+            _log.exception("a call has failed")
+            call.refuse(internal())
+
+    def _answer(self, call: Call, made: dict[str, Any]) -> None:
+        answer = ParseDict(made, message(self._response)())
+        call.finish(answer.SerializeToString())
+
+    def sent(self, call: Call) -> None:
+        """See `call.Method`."""
+
+    def end(self, call: Call) -> None:
+        """See `call.Method`."""
+
+    def cancel(self, call: Call) -> None:
+        """See `call.Method`."""
+
+    def drain(self, call: Call) -> None:
+        """See `call.Method`."""
+
+
+class _Absent(_Unary):
+    """Refuses, with the way round where there is one."""
+
+    def __init__(self, text: str) -> None:
+        self._text, self.is_health = text, False
+
+    def message(self, call: Call, data: bytes) -> None:
+        """See `call.Method`."""
+        call.refuse(ServeError(405, self._text, reason="method"))
+
+
+def _absent(path: bytes) -> Method:
+    text = path.decode("latin-1")
+    name = text.removeprefix(_SERVICE)
+    if name in NOT_HERE:
+        return _Absent(f"{name} is not here: {NOT_HERE[name]}")
+    return _Absent(f"there is no method {text!r:.200}")
+
+
+def _one_repository(request: Any) -> None:
+    if request.repository_name:
+        raise ServeError(405, "repository_name is not taken: a server has one repository", reason="method")
+
+
+def _parameters(request: Any) -> dict[str, Any]:
+    return {name: value.WhichOneof("parameter_choice") for name, value in request.parameters.items()}
