@@ -17,6 +17,7 @@ from fastgru.serve.errors import ServeError
 from fastgru.serve.text import write_json
 
 __all__ = [
+    "AGAIN",
     "Answer",
     "Application",
     "Handler",
@@ -37,6 +38,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
+AGAIN: Final = "fastgru.again"  # of a scope, where requests may come again past ASGI
+_NONE: Final[Mapping[str, Any]] = {}
 _MAX_PATH: Final = 2_048
 _PATHS: Final = 1_024  # paths that are remembered with what they ask for
 _JSON: Final = (b"content-type", b"application/json")
@@ -61,15 +64,25 @@ class Answer(NamedTuple):
 class Request:
     """What a handler gets: who asks for what, and the body when it is awaited.
 
-    names: what stands in the path for the names in braces. `headers` has the last one of those that came twice.
+    names: what stands in the path for the names in braces. `headers` has the last one of those that came twice. offer:
+    where the server has it, takes what answers requests with the same head (`repetition.Repeated`). fail: the answer
+    of an error to one of these, which is counted.
     """
 
-    __slots__ = ("_limit", "headers", "identity", "names", "query", "receive")
+    __slots__ = ("_limit", "fail", "headers", "identity", "names", "offer", "query", "receive")
 
     def __init__(
-        self, scope: Scope, receive: Receive, names: Mapping[str, str], identity: Identity, limit: int
+        self,
+        scope: Scope,
+        receive: Receive,
+        names: Mapping[str, str],
+        identity: Identity,
+        limit: int,
+        fail: Callable[[ServeError], "Answer"],
     ) -> None:
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.offer: Callable[[Any], None] | None = scope.get("extensions", _NONE).get(AGAIN)
+        self.fail = fail
         self.query: bytes = scope["query_string"]
         self.receive, self.names, self.identity, self._limit = receive, names, identity, limit
 
@@ -134,20 +147,22 @@ class Application:
                 identity = self._authorize(scope)
                 methods, names = self._find(_path(scope))
                 handler = methods.get(scope["method"]) or _refuse_method(scope["method"], methods)
-                status, headers, body = await handler(Request(scope, receive, names, identity, self._limit))
+                status, headers, body = await handler(Request(scope, receive, names, identity, self._limit, self._fail))
             except ServeError as error:
-                self._refused(error.reason)
-                status, headers, body = _error_answer(error)
+                status, headers, body = self._fail(error)
             except Exception:
                 _log.exception("%s %.200r failed", scope["method"], scope["path"])
-                self._refused("internal")
-                status, headers, body = _error_answer(internal())
+                status, headers, body = self._fail(internal())
             await send({"type": "http.response.start", "status": status, "headers": headers})
             await send({"type": "http.response.body", "body": body})
         elif kind == "websocket":
             await self._socket(scope, receive, send)
         elif kind == "lifespan":
             await self._live(receive, send)
+
+    def _fail(self, error: ServeError) -> Answer:
+        self._refused(error.reason)
+        return _error_answer(error)
 
     async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:

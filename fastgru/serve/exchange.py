@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 
 from fastgru.serve.gate import Gate
 
-__all__ = ["STATUS_LINES", "Exchange", "Line", "refusal"]
+__all__ = ["JOINED_BYTES", "STATUS_LINES", "Exchange", "Line", "refusal"]
 
 _log = logging.getLogger("fastgru.serve")
 
@@ -22,7 +22,7 @@ STATUS_LINES: Final = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
 } | {499: b"HTTP/1.1 499 Client Closed Request\r\n"}
 _NO_BODY: Final = (204, 304)
-_JOINED_BYTES: Final = 1 << 16  # a body up to this size is copied behind its head; a larger one is written by itself
+JOINED_BYTES: Final = 1 << 16  # a body up to this size is copied behind its head; a larger one is written by itself
 
 
 class Line(Protocol):
@@ -34,7 +34,7 @@ class Line(Protocol):
     transport: Any
     writable: asyncio.Future[None] | None
 
-    def answered(self, exchange: "Exchange") -> None:
+    def answered(self, exchange: Any) -> None:
         """The last byte of its answer has been written, or there will be none."""
 
 
@@ -185,7 +185,7 @@ class Exchange:
             if self._left < 0 or (self._left and not more):
                 raise RuntimeError("the answer is not as long as its content-length says")
         self._sent = True
-        if len(body) < _JOINED_BYTES:
+        if len(body) < JOINED_BYTES:
             line.transport.write(head + body)
         else:
             line.transport.write(head)

@@ -9,6 +9,7 @@ with it: after a fault nobody knows where the next request begins.
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from math import inf
 from typing import Any, Final, NoReturn, cast
 from urllib.parse import unquote
@@ -17,6 +18,7 @@ import httptools
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
+from fastgru.serve.app import AGAIN
 from fastgru.serve.exchange import Exchange, refusal
 from fastgru.serve.gate import Gate
 from fastgru.serve.head import (
@@ -30,6 +32,7 @@ from fastgru.serve.head import (
     malformed,
     size_of,
 )
+from fastgru.serve.repetition import Repeated, Repetition, find_repetition
 
 __all__ = ["HttpProtocol"]
 
@@ -41,6 +44,10 @@ _PLAIN: Final = str.maketrans({'"': "'", "\\": "/"})
 
 class _RefusedError(Exception):
     """Ends the parsing; what is wrong has been noted."""
+
+
+def _full() -> Fault:
+    return Fault(503, "too much is on its way here already", "in_flight", _RETRY)
 
 
 class HttpProtocol(asyncio.Protocol):
@@ -66,14 +73,16 @@ class HttpProtocol(asyncio.Protocol):
         self.transport: asyncio.Transport = cast(Any, None)
         self._config, self._server_state, self._app_state = config, server_state, app_state
         self._parser: Any = None  # None: nothing that comes is read any more
-        self._exchange: Exchange | None = None  # the one that is being answered
+        self._exchange: Exchange | Repetition | None = None  # the one that is being answered
         self._waiting: deque[Exchange] = deque()  # requests that came before that answer
-        self._arriving: Exchange | None = None  # whose body is coming
+        self._arriving: Exchange | Repetition | None = None  # whose body is coming
         self._farewell = b""  # what is refused, after the answers to what came before
         self._fault: Fault | None = None
         self._is_between = True  # no request has begun
         self._in_head = self._has_entered = self._is_draining = False
         self._head_bytes = 0  # of a head that comes in several parts
+        self._head = b""  # as it came, where it came in one
+        self._repetition: Repetition | None = None  # what takes requests with the head of one before
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._fixed: dict[str, Any] = {}
@@ -126,6 +135,9 @@ class HttpProtocol(asyncio.Protocol):
         """Bytes of a request, of several, or of a part of one."""
         if self._parser is None:
             return
+        repetition = self._repetition
+        if repetition is not None and self._repeats(repetition, data):
+            return
         if self._is_between:
             self._begin(data)
         elif self._in_head:
@@ -151,7 +163,9 @@ class HttpProtocol(asyncio.Protocol):
         settings = self.gate.settings
         self._in_head, self._is_between = True, False
         # 0: the head is within the limit, as far as its end, and needs no count.
-        self._head_bytes = len(data) if data.find(b"\r\n\r\n", 0, settings.max_header_bytes) < 0 else 0
+        end = data.find(b"\r\n\r\n", 0, settings.max_header_bytes)
+        self._head_bytes = len(data) if end < 0 else 0
+        self._head = data[: end + 4] if end > 0 else b""
         if self._head_bytes > settings.max_header_bytes:
             self._fault = large_head(settings)
         if not 65 <= data[0] <= 90:
@@ -161,7 +175,7 @@ class HttpProtocol(asyncio.Protocol):
 
     def _start(self) -> None:
         exchange = self._exchange
-        if exchange is not None and not exchange.started:
+        if isinstance(exchange, Exchange) and not exchange.started:
             exchange.start()
 
     # What the parser calls. An error ends the parsing, and `data_received` sees to what has been noted.
@@ -169,7 +183,7 @@ class HttpProtocol(asyncio.Protocol):
     def on_message_begin(self) -> None:
         """A request begins."""
         if not self._in_head:  # behind another one, in the same bytes
-            self._in_head, self._is_between, self._head_bytes = True, False, 1
+            self._in_head, self._is_between, self._head_bytes, self._head = True, False, 1, b""
         self._url, self._headers = b"", []
 
     def on_url(self, url: bytes) -> None:
@@ -211,6 +225,8 @@ class HttpProtocol(asyncio.Protocol):
         }
         self._arriving = exchange = Exchange(self, scope, keep_alive)
         exchange.expects = b"expect" in names
+        if self._head and keep_alive and version == "1.1" and not exchange.expects:
+            scope["extensions"] = {AGAIN: partial(self._offered, self._head)}
         if self._exchange is None:
             self._exchange = exchange
         else:
@@ -226,7 +242,7 @@ class HttpProtocol(asyncio.Protocol):
         if exchange.size > gate.settings.max_body_bytes:
             self._end_parsing(large_body(gate.settings))
         if gate.in_flight > gate.settings.max_in_flight_bytes:
-            self._end_parsing(Fault(503, "too much is on its way here already", "in_flight", _RETRY))
+            self._end_parsing(_full())
 
     def on_message_complete(self) -> None:
         """A request is whole."""
@@ -262,7 +278,7 @@ class HttpProtocol(asyncio.Protocol):
             if arriving is self._exchange:
                 self._exchange = None
             else:
-                self._waiting.remove(arriving)
+                self._waiting.remove(cast(Exchange, arriving))
             is_late = arriving.is_answered
             arriving.abandon()
             if is_late:
@@ -281,9 +297,51 @@ class HttpProtocol(asyncio.Protocol):
         else:
             self.transport.close()
 
+    # Requests that come again.
+
+    def _offered(self, head: bytes, repeated: Repeated) -> None:
+        """The application has what answers requests with this head."""
+        self._repetition = find_repetition(self, head, repeated)
+
+    def _repeats(self, repetition: Repetition, data: bytes) -> bool:
+        """Whether the data are a request, or the begin or more of one, that the repetition takes."""
+        if self._arriving is repetition:
+            rest = repetition.feed(data)
+            if rest:
+                self.data_received(rest)
+            return True
+        if self._exchange is not None or not self._is_between or self.writable is not None:
+            return False
+        if not repetition.take(data):
+            return False
+        if self._exchange is None:
+            self.since = self.gate.now
+            if not repetition.keep_alive:
+                self.transport.close()
+        return True
+
+    def part_has_come(self, repetition: Repetition) -> None:
+        """See `repetition.Connection`."""
+        gate = self.gate
+        if self._exchange is None:
+            self._exchange = self._arriving = repetition
+            self._is_between = False
+            self.since, self.limit = gate.now, gate.settings.deadline_seconds
+        if gate.in_flight > gate.settings.max_in_flight_bytes:
+            self._refuse(_full())
+        elif not repetition.left:
+            self._arriving, self._is_between, self.limit = None, True, inf
+            repetition.arrived()
+            if repetition.finished and self._exchange is repetition:
+                self._next()
+
+    def waits_for(self, repetition: Repetition) -> None:
+        """See `repetition.Connection`."""
+        self._exchange, self.limit = repetition, inf
+
     # What comes after an answer.
 
-    def answered(self, exchange: Exchange) -> None:
+    def answered(self, exchange: Exchange | Repetition) -> None:
         """See `exchange.Line`."""
         if exchange is not self._exchange:
             return

@@ -106,6 +106,7 @@ class Cors:
             await self._app(scope, receive, send)
             return
         more = [(b"access-control-allow-origin", origin), (b"vary", b"Origin")]
+        scope["extensions"] = {}  # what goes past this application would not have these headers
         if scope["method"] == "OPTIONS" and b"access-control-request-method" in headers:
             asked = headers.get(b"access-control-request-headers")
             more += [(b"access-control-allow-methods", _METHODS), (b"access-control-max-age", _SECONDS)]

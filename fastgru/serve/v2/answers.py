@@ -1,5 +1,6 @@
 """The outputs of a model as the body of an answer: a JSON object, and bytes behind it where they were asked for."""
 
+from collections.abc import Mapping
 from functools import lru_cache
 from math import prod
 from typing import Final
@@ -11,7 +12,7 @@ from fastgru.graph import Array
 from fastgru.serve.app import Answer, Headers
 from fastgru.serve.models import Served
 from fastgru.serve.text import write_json
-from fastgru.serve.v2.lists import write_list
+from fastgru.serve.v2.lists import LONG_VALUES, write_list
 from fastgru.serve.v2.plan import Outputs
 
 __all__ = ["Answers"]
@@ -21,6 +22,7 @@ _BYTES: Final = (b"content-type", b"application/octet-stream")
 _JSON: Final = (b"content-type", b"application/json")
 _NON_FINITE: Final = b',"parameters":{"non_finite":%d}'
 _HERE: Final = b"\0"  # in no text of JSON
+_NO_LISTS: Final[Mapping[int, bytes]] = {}
 
 
 class Answers:
@@ -31,7 +33,20 @@ class Answers:
         self._heads = lru_cache(_HEADS)(self._head)
 
     async def write(self, request_id: str, wanted: Outputs, arrays: tuple[Array, ...]) -> Answer:
-        """Of the outputs that are wanted, from all of the model's. request_id: "" for none.
+        """As `write_now`, with long lists written in parts."""
+        long = [i for i, binary in wanted if not binary and arrays[i].size > LONG_VALUES]
+        return self.write_now(request_id, wanted, arrays, {i: await write_list(arrays[i].ravel()) for i in long})
+
+    @staticmethod
+    def is_long(wanted: Outputs, arrays: tuple[Array, ...]) -> bool:
+        """Whether there are lists that are long."""
+        return any(not binary and arrays[i].size > LONG_VALUES for i, binary in wanted)
+
+    def write_now(
+        self, request_id: str, wanted: Outputs, arrays: tuple[Array, ...], lists: Mapping[int, bytes] = _NO_LISTS
+    ) -> Answer:
+        """Of the outputs that are wanted, from all of the model's. request_id: "" for none. lists: those that are
+        written already.
 
         JSON has no NaN and no infinity: they are null, and the parameter `non_finite` tells how many there are.
         """
@@ -43,17 +58,16 @@ class Answers:
         texts = [pieces[0]]
         if request_id:
             texts = [b'{"id":', write_json(request_id), b",", pieces[0][1:]]
-        following = []
-        lists = 0
+        following, seen = [], 0
         for i, binary in wanted:
             if binary:
                 following.append(arrays[i].tobytes())
                 continue
             flat = arrays[i].ravel()
-            texts.append(text := await write_list(flat))
+            texts.append(text := lists.get(i) or write_json(flat))
             if b"null" in text:
                 texts.append(_NON_FINITE % (flat.size - np.count_nonzero(np.isfinite(flat))))
-            texts.append(pieces[lists := lists + 1])
+            texts.append(pieces[seen := seen + 1])
         if not following:
             body = b"".join(texts)
             return Answer(200, [_JSON, (b"content-length", b"%d" % len(body))], body)

@@ -17,55 +17,67 @@ from fastgru.serve.v2.lists import LONG_BYTES, around, read_list
 from fastgru.serve.v2.plan import Outputs, Plan, addressed, plan_of
 from fastgru.serve.v2.request import bad, read_query, read_request
 
-__all__ = ["Inference"]
+__all__ = ["HEADER", "Inference"]
 
 _KEPT: Final = 1_024  # requests whose JSON objects are remembered with what they mean: a stream repeats its own
 _KEPT_BYTES: Final = 2_048  # of one
-_HEADER: Final = b"inference-header-content-length"
+HEADER: Final = b"inference-header-content-length"  # the bytes of the JSON object; those of the tensors follow
 
 
 class Inference:
-    """Answers the requests of one model."""
+    """Answers the requests of one model. answers: what writes its outputs."""
 
     def __init__(self, served: Served, scheduler: Scheduler, settings: Settings) -> None:
-        self.served, self._scheduler = served, scheduler
+        self.served, self.scheduler = served, scheduler
         self._depth, self._deadline_ns = settings.max_json_depth, int(settings.deadline_seconds * 1e9)
         self._kept_plan, self._kept_raw = lru_cache(_KEPT)(self._plan), lru_cache(_KEPT)(self._plan_raw)
-        self._answers = Answers(served)
+        self.answers = Answers(served)
         self._binary: Outputs = tuple([(i, True) for i in range(len(served.outputs))])
 
     async def answer(self, request: Request) -> Answer:
         """Raises `ServeError`."""
-        body = await request.body()
-        try:
-            length = request.headers.get(_HEADER)
-            if length is None and len(body) > LONG_BYTES:
+        body, length, key = await request.body(), request.headers.get(HEADER), request.identity.key
+        if length is None and len(body) > LONG_BYTES:
+            try:
                 plan, frames = await self._read_long(body, request.query)
-            else:
-                plan, frames = self._read(body, length, request.query)
-            limit_ns = plan.limit_ns(self._deadline_ns)
-            job = addressed(Job(self.served, None, frames, limit_ns, _nothing), plan, request.identity.key)
+                job = self._job(plan, frames, key)
+            except ServeError as error:
+                self.served.statistics.fail(error.reason)
+                raise
+        else:
+            plan, job = self.job(body, 0, length, request.query, key)
+        await self.scheduler.run(job)
+        if job.outputs is None:
+            raise job.error or internal()
+        return await self.answers.write(plan.id, plan.outputs, job.outputs)
+
+    def job(self, data: bytes, at: int, length: bytes | None, query: bytes, key: str | None) -> tuple[Plan, Job]:
+        """What the body data[at:] asks for, which is no long text. length: of the JSON object, as the header has it.
+
+        Raises `ServeError`.
+        """
+        try:
+            plan, frames = self._read_json(data[at:], query) if length is None else self._read(data, at, length, query)
+            return plan, self._job(plan, frames, key)
         except ServeError as error:
             self.served.statistics.fail(error.reason)
             raise
-        await self._scheduler.run(job)
-        if job.outputs is None:
-            raise job.error or internal()
-        return await self._answers.write(plan.id, plan.outputs, job.outputs)
 
-    def _read(self, body: bytes, length: bytes | None, query: bytes) -> tuple[Plan, tuple[Array, ...]]:
-        """What the body means, and the inputs. length: of the JSON object, as the header has it."""
-        if length is None:
-            return self._read_json(body, query)
-        if not length.isdigit() or len(length) > 9 or (start := int(length)) > len(body):
-            raise bad(f"Inference-Header-Content-Length is {length!r:.40}, the body has {len(body)} bytes", "header")
+    def _job(self, plan: Plan, frames: tuple[Array, ...], key: str | None) -> Job:
+        return addressed(Job(self.served, None, frames, plan.limit_ns(self._deadline_ns), _nothing), plan, key)
+
+    def _read(self, data: bytes, at: int, length: bytes, query: bytes) -> tuple[Plan, tuple[Array, ...]]:
+        """What the body means, and the inputs."""
+        size = len(data) - at
+        if not length.isdigit() or len(length) > 9 or (start := int(length)) > size:
+            raise bad(f"Inference-Header-Content-Length is {length!r:.40}, the body has {size} bytes", "header")
         if start == 0:
-            plan = self._kept_raw(len(body), query)
+            plan = self._kept_raw(size, query)
         elif start <= _KEPT_BYTES:
-            plan = self._kept_plan(body[:start], query, len(body) - start)
+            plan = self._kept_plan(data[at : at + start], query, size - start)
         else:
-            plan = self._plan(body[:start], query, len(body) - start)
-        return plan, take(plan.inputs, body, start)
+            plan = self._plan(data[at : at + start], query, size - start)
+        return plan, take(plan.inputs, data, at + start)
 
     def _read_json(self, body: bytes, query: bytes) -> tuple[Plan, tuple[Array, ...]]:
         """What stands around one flat list of numbers is remembered without it."""
@@ -106,4 +118,4 @@ class Inference:
 
 
 def _nothing(job: Job) -> None:
-    """`Scheduler.run` puts its own in the place of this one."""
+    """Whoever runs the job puts something in the place of this."""

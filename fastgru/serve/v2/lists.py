@@ -12,10 +12,10 @@ from fastgru.serve.text import read_json, write_json
 from fastgru.serve.v2.frames import packed
 from fastgru.serve.v2.request import bad
 
-__all__ = ["LONG_BYTES", "around", "read_list", "write_list"]
+__all__ = ["LONG_BYTES", "LONG_VALUES", "around", "read_list", "write_list"]
 
 LONG_BYTES: Final = 1 << 17  # of text; about a millisecond
-_LONG_VALUES: Final = 1 << 14
+LONG_VALUES: Final = 1 << 14
 
 
 def around(body: bytes, most: int) -> tuple[bytes, bytes] | None:
@@ -60,10 +60,10 @@ async def read_list(flat: bytes, shape: tuple[int, ...], field: Field) -> Array:
 
 async def write_list(flat: Array) -> bytes:
     """The text of an array of one axis."""
-    if flat.size <= _LONG_VALUES:
+    if flat.size <= LONG_VALUES:
         return write_json(flat)
     parts = []
-    for begin in range(0, flat.size, _LONG_VALUES):
-        parts.append(write_json(flat[begin : begin + _LONG_VALUES])[1:-1])
+    for begin in range(0, flat.size, LONG_VALUES):
+        parts.append(write_json(flat[begin : begin + LONG_VALUES])[1:-1])
         await asyncio.sleep(0)
     return b"[" + b",".join(parts) + b"]"

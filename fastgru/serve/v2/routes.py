@@ -10,6 +10,7 @@ from fastgru.serve.scheduler import Scheduler
 from fastgru.serve.settings import Settings
 from fastgru.serve.text import read_json
 from fastgru.serve.v2 import repository, sequences
+from fastgru.serve.v2.again import Again
 from fastgru.serve.v2.infer import Inference
 from fastgru.serve.v2.metadata import model_config, model_metadata, model_statistics, server_metadata
 from fastgru.serve.v2.request import bad
@@ -82,6 +83,8 @@ class Protocol:
         inference = self._inferences.get(served.name)
         if inference is None or inference.served is not served:
             inference = self._inferences[served.name] = Inference(served, self._scheduler, self._settings)
+        if request.offer is not None:
+            request.offer(Again(inference, request))
         return inference.answer(request)
 
     async def _ready(self, request: Request) -> Answer:

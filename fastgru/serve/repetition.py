@@ -1,0 +1,179 @@
+"""Requests that come again on a connection with the head of one before, and another body.
+
+A client that streams repeats its head byte by byte, but for the length of the body. All that the head says was read,
+checked and allowed when it came first, so that what follows it goes straight to what answers it: past the parser, with
+no coroutine, and, if it is alone, within the turn of the event loop in which it came.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from fastgru.serve.app import Answer
+from fastgru.serve.exchange import JOINED_BYTES, STATUS_LINES, Line
+
+__all__ = ["Repeated", "Repetition", "find_repetition"]
+
+_LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,9})[ \t]*\r\n", re.IGNORECASE)
+_DIGITS: Final = 9
+
+
+class Cancellable(Protocol):
+    """What is on its way."""
+
+    def cancel(self) -> None: ...
+
+
+class Repeated(Protocol):
+    """What answers the bodies behind one head."""
+
+    def takes(self, size: int) -> bool:
+        """Whether it is for a body of so many bytes, now."""
+
+    def refusal(self, data: bytes, at: int, size: int) -> Answer | None:
+        """The answer to a body whose first bytes are data[at:], if that is known already."""
+
+    def begin(self, data: bytes, at: int, reply: Callable[[Answer], None]) -> Cancellable | None:
+        """Answer the body data[at:], with one call of `reply`: during this call, or later if something is returned."""
+
+
+class Connection(Line, Protocol):
+    """What a repetition needs of its connection."""
+
+    def part_has_come(self, repetition: "Repetition") -> None:
+        """The begin of a request has come, or more of it."""
+
+    def waits_for(self, repetition: "Repetition") -> None:
+        """A request is whole, and its answer follows."""
+
+
+class Repetition:
+    """Requests with one head, one after the other. Until a request is answered it is the exchange of its connection.
+
+    Everything that it has in common with `Exchange` means the same.
+    """
+
+    __slots__ = (
+        "_after", "_at", "_before", "_date", "_headers", "_job", "_left", "_lines", "_parts", "_repeated", "complete",
+        "finished", "keep_alive", "line", "size", "started",
+    )  # fmt: skip
+
+    def __init__(self, line: Connection, before: bytes, after: bytes, repeated: Repeated) -> None:
+        """before, after: the head, up to the length of the body and from there on."""
+        self.line, self._before, self._after, self._repeated = line, before, after, repeated
+        self.complete = self.started = self.finished = self.keep_alive = True
+        self.size = self._at = self._left = 0
+        self._parts: list[bytes] = []
+        self._job: Cancellable | None = None
+        self._headers: Any = None
+        self._date = self._lines = b""
+
+    @property
+    def is_answered(self) -> bool:
+        """The answer to the request at hand has been written."""
+        return self.finished
+
+    def take(self, data: bytes) -> bool:
+        """Answer a request if this is one of these, or the begin of one. False: it is for the parser."""
+        begin = len(self._before)
+        end = data.find(b"\r", begin, begin + _DIGITS + 1)
+        if not (data.startswith(self._before) and data.startswith(self._after, end)):
+            return False
+        digits = data[begin:end]
+        if not digits.isdigit():
+            return False
+        at, size = end + len(self._after), int(digits)
+        left = at + size - len(data)
+        if left < 0 or size > self.line.gate.settings.max_body_bytes or not self._repeated.takes(size):
+            return False
+        self.finished = False
+        if left:
+            self._at, self._left, self._parts, self.complete = at, left, [data], False
+            self._count(len(data) - at)
+            self.line.part_has_come(self)
+            answer = None if self.finished else self._repeated.refusal(data, at, size)
+            if answer is not None:
+                self._reply(answer)
+        else:
+            self._begin(data, at)
+        return True
+
+    def feed(self, data: bytes) -> bytes:
+        """More of a body; what is behind its end."""
+        rest = data[self._left :] if len(data) > self._left else b""
+        if not self.finished:
+            self._parts.append(data[: self._left] if rest else data)
+            self._count(min(len(data), self._left))
+        self._left -= len(data) - len(rest)
+        self.line.part_has_come(self)
+        return rest
+
+    def arrived(self) -> None:
+        """All of it."""
+        self.complete = True
+        if not self.finished:
+            whole, self._parts = b"".join(self._parts), []
+            self._begin(whole, self._at)
+
+    @property
+    def left(self) -> int:
+        """Bytes of the body that have not come."""
+        return self._left
+
+    def _count(self, size: int) -> None:
+        self.size += size
+        self.line.gate.in_flight += size
+
+    def _begin(self, data: bytes, at: int) -> None:
+        job = self._repeated.begin(data, at, self._reply)
+        if not self.finished:
+            self._job = job
+            if not self.size:
+                self._count(len(data))
+            self.line.waits_for(self)
+
+    def abandon(self) -> None:
+        """The client has gone, or is told something else."""
+        if not self.finished:
+            job = self._job
+            self._finish()
+            if job is not None:
+                job.cancel()
+
+    def _reply(self, answer: Answer) -> None:
+        if self.finished:
+            return
+        line = self.line
+        if answer.headers is not self._headers or line.gate.date is not self._date or not self.keep_alive:
+            self._write_lines(answer)
+        if len(answer.body) < JOINED_BYTES:
+            line.transport.write(b"%b%b%b" % (STATUS_LINES[answer.status], self._lines, answer.body))
+        else:
+            line.transport.write(STATUS_LINES[answer.status] + self._lines)
+            line.transport.write(answer.body)
+        self._finish()
+
+    def _write_lines(self, answer: Answer) -> None:
+        """The head of the answer, but for its first line; answers that differ in their bodies alone have the same."""
+        self._headers, self._date = answer.headers, self.line.gate.date
+        lines = [self._date, *[b"%b: %b\r\n" % pair for pair in answer.headers]]
+        if (b"connection", b"close") in answer.headers:
+            self.keep_alive = False
+        elif not self.keep_alive:
+            lines.append(b"connection: close\r\n")
+        self._lines = b"".join((*lines, b"\r\n"))
+
+    def _finish(self) -> None:
+        self.finished, self._job, self._parts = True, None, []
+        self.line.gate.in_flight -= self.size
+        self.size = 0
+        self.line.answered(self)
+
+
+def find_repetition(line: Connection, head: bytes, repeated: Repeated) -> Repetition | None:
+    """What takes requests with this head from now on; None for one that does not tell the length of its body."""
+    found = _LENGTH.search(head)
+    if found is None:
+        return None
+    begin, end = found.span(1)
+    return Repetition(line, head[:begin], head[end:], repeated)
