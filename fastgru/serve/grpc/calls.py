@@ -34,7 +34,7 @@ class ModelInfer:
         """See `call.Method`."""
         try:
             call.state = job = self._inferences.job(call, data, self._done)
-            self._scheduler.submit(job)
+            self._scheduler.submit(job, at_once=True)
         except ServeError as error:
             call.refuse(error)
 
@@ -78,7 +78,7 @@ class ModelStreamInfer:
             line.append(job)
             if len(line) >= _MOST or len(call.pending) > _MOST_PENDING:
                 call.pause()
-            self._scheduler.submit(job)
+            self._scheduler.submit(job, at_once=True)
         except ServeError as error:
             if job is not None:
                 line.pop()

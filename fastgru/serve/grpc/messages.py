@@ -58,7 +58,12 @@ MESSAGES: Final = {
     "ModelStatisticsRequest": "name 1 string, version 2 string",
     "ModelStatisticsResponse": "model_stats 1 ModelStatistics*",
     "ModelStatistics": "name 1 string, version 2 string, last_inference 3 uint64, inference_count 4 uint64,"
-    " execution_count 5 uint64, inference_stats 6 InferStatistics, batch_stats 7 InferBatchStatistics*",
+    " execution_count 5 uint64, inference_stats 6 InferStatistics, batch_stats 7 InferBatchStatistics*,"
+    " memory_usage 8 MemoryUsage*, response_stats 9 {InferResponseStatistics}",
+    "MemoryUsage": "type 1 string, id 2 int64, byte_size 3 uint64",
+    "InferResponseStatistics": "compute_infer 1 StatisticDuration, compute_output 2 StatisticDuration,"
+    " success 3 StatisticDuration, fail 4 StatisticDuration, empty_response 5 StatisticDuration,"
+    " cancel 6 StatisticDuration",
     "StatisticDuration": "count 1 uint64, ns 2 uint64",
     "InferStatistics": "success 1 StatisticDuration, fail 2 StatisticDuration, queue 3 StatisticDuration,"
     " compute_input 4 StatisticDuration, compute_infer 5 StatisticDuration, compute_output 6 StatisticDuration,"

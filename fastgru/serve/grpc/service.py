@@ -156,7 +156,7 @@ class _Unary:
             call.refuse(internal())
 
     def _answer(self, call: Call, made: dict[str, Any]) -> None:
-        answer = ParseDict(made, message(self._response)())
+        answer = ParseDict(made, message(self._response)(), ignore_unknown_fields=True)
         call.finish(answer.SerializeToString())
 
     def sent(self, call: Call) -> None:

@@ -156,7 +156,8 @@ def test_typed_contents_in_the_wrong_field_and_too_many(client: Client) -> None:
 def test_what_is_no_message(client: Client) -> None:
     for data, says in (
         (b"\xff", "a field"), (b"\x0a\x05ab", "ends within"),
-        (b"\x0a\x03gru\x2a\x03\xff\xff\xff", "no ModelInferRequest"), (b"\x0a", "ends within"), (b"\x0a\xff\xff\xff\xff\xff\xff\xff", "ends within"),
+        (b"\x0a\x03gru\x2a\x03\xff\xff\xff", "no ModelInferRequest"), (b"\x0a", "ends within"),
+        (b"\x0a\xff\xff\xff\xff\xff\xff\xff", "ends within"),
         (b"\x3a\0" * 1025, "1024"),
         (b"\x0a\x01\xff", "not UTF-8"), (b"", "model ''"), (b"\x42\x00", "tag 66"),
     ):  # fmt: skip
