@@ -11,6 +11,7 @@ from typing import Any, Final
 from fastgru import __version__
 from fastgru.model import Model
 from fastgru.serve.app import Answer, Application, Receive, Request, Scope, Send
+from fastgru.serve.durable.folder import Folder
 from fastgru.serve.gate import Gate
 from fastgru.serve.keys import Guard
 from fastgru.serve.log import event
@@ -43,7 +44,12 @@ class Assembly:
     def __init__(self, models: Models, settings: Settings) -> None:
         self.settings, self.is_ready = settings, False
         self.gate, self._guard = Gate(settings), Guard(settings)
-        self.repository = Repository(_named(models, settings), settings)
+        self._folder = None if settings.state_dir is None else Folder(settings)
+        try:
+            self.repository = Repository(_named(models, settings), settings, folder=self._folder)
+        except BaseException:
+            self.close()
+            raise
         self.scheduler = Scheduler(max_bytes=settings.max_in_flight_bytes)
         self.streams = Streams(self.repository, self.scheduler, settings)
         protocol = Protocol(self.repository, self.scheduler, settings, lambda: self.is_ready)
@@ -70,10 +76,18 @@ class Assembly:
             yield
         finally:
             await self.drain(self.settings.drain_seconds)
+            self.close()
+
+    def close(self) -> None:
+        """Have all states on disk, and give the folder up."""
+        if self._folder is not None:
+            self._folder.close()
 
     async def drain(self, grace_s: float) -> None:
         """Take no new requests, and answer those that there are, at most for so long."""
         self.is_ready = False
+        if self._folder is not None:
+            self._folder.drain()
         await self.streams.drain(grace_s / 2)
         await self.scheduler.drain(grace_s / 2)
 

@@ -11,9 +11,10 @@ from typing import Any, Final
 
 from fastgru.serve.errors import ServeError
 from fastgru.serve.fields import Field
+from fastgru.serve.ids import check_id
 from fastgru.serve.layout import Layout
 from fastgru.serve.models import Served
-from fastgru.serve.sessions import Session, Sessions, check_id
+from fastgru.serve.sessions import Session, Sessions
 
 __all__ = ["Answer", "Lease", "bad"]
 
@@ -84,6 +85,7 @@ class Lease:
                 sessions.end(before, "it was begun anew")
                 if before.on_end is not None:
                     before.on_end("taken")
+            sessions.forget(name, self._key)
             self.session = sessions.begin(name, self._key)
         self.layout, self.why = layout, None
         self.limit_ns = min(self._most_ns, limit * 1_000 or self._most_ns)
@@ -127,7 +129,7 @@ class Lease:
         if self.session is None:
             raise _not_open()
         if self.session.ended:
-            raise ServeError(410, f"sequence {self.session.id!r} has ended: {self.session.ended}", reason="ended")
+            self._sessions.revive(self.session)
         return self.session
 
     def reset(self, given: Answer) -> Answer:
@@ -172,8 +174,7 @@ class Lease:
         session, self.session = self.session, None
         if session is not None:
             session.on_end = None
-            if not session.keep and not session.ended:
-                self._sessions.end(session, "its connection has ended")
+            self._sessions.leave(session)
         self.why = _not_open()
 
     def _on_end(self, reason: str) -> None:

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
+from math import prod
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +14,8 @@ from fastgru.load import load
 from fastgru.model import Model
 from fastgru.serve.cost import LONG_NS, operations
 from fastgru.serve.cutting import Time, find_time
+from fastgru.serve.durable.folder import Folder
+from fastgru.serve.durable.keeper import Keeper
 from fastgru.serve.errors import ServeError
 from fastgru.serve.fields import Field, field_of
 from fastgru.serve.groups import Frames, Group
@@ -40,7 +43,7 @@ class Served:
 
     model: what runs. inputs, outputs: what requests carry, without the states. is_stateful: requests may belong to a
     sequence. pool, sessions: where the states are, and whose; None for a model without a state. statistics: counts of
-    what it has done. groups: what runs frames, by their shapes.
+    what it has done. groups: what runs frames, by their shapes. keeper: what has its sessions on disk, if anything.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class Served:
         self.is_stateful, self.is_loaded = bool(states), True
         self.pool: Pool | None = None
         self.sessions: Sessions | None = None
+        self.keeper: Keeper | None = None
         self.groups: dict[tuple[Any, ...], Group] = {}
         self._fitting: set[tuple[int, ...]] = set()
         self._time: Time | None = None
@@ -149,6 +153,16 @@ class Served:
             self._parts_ns[steps] = group.cost.one_ns
         self._longest = steps
 
+    def keep_in(self, folder: Folder) -> None:
+        """Have its sessions survive the process. Raises `SettingsError` where the folder cannot be used."""
+        if self.sessions is None or self.pool is None:
+            return
+        fields = self.outputs
+        step = sum([9 + 8 * len(f.shape or ()) + f.dtype.itemsize * prod(map(abs, f.shape or ())) for f in fields])
+        dtypes = [field.dtype for field in fields]
+        self.keeper = folder.keeper(self.name, self.model.fingerprint, self.pool, dtypes, step)
+        self.sessions.keeper = self.keeper
+
     def check(self, frames: Frames) -> None:
         """Raises `ServeError`, 400, where these arrays are not what `inputs` takes."""
         if len(frames) != len(self.inputs):
@@ -223,7 +237,8 @@ def _fits(declared: int, size: int) -> bool:
 
 
 class Repository:
-    """The models by name. sources: what each was named as at the start: a file, or a model that is in memory.
+    """The models by name. sources: what each was named as at the start: a file, or a model that is in memory. folder:
+    where their sessions are on disk, if they are.
 
     Raises what `fastgru.load` does for a file that cannot be served.
     """
@@ -233,7 +248,9 @@ class Repository:
         sources: Mapping[str, str | Path | Model],
         settings: Settings,
         clock: Callable[[], int] = time.monotonic_ns,
+        folder: Folder | None = None,
     ) -> None:
+        self._folder = folder
         self._sources, self._settings, self._clock = dict(sources), settings, clock
         self._served: dict[str, Served] = {}
         for name in self._sources:
@@ -280,6 +297,8 @@ class Repository:
     def put(self, served: Served) -> Served:
         """Serve this one instead of the one before, whose sessions end."""
         self.unload(served.name, missing_ok=True)
+        if self._folder is not None:
+            served.keep_in(self._folder)
         self._served[served.name] = served
         event("load", f"model {served.name} is loaded", model=served.name)
         return served

@@ -11,11 +11,13 @@ from typing import Any, Final, Protocol
 import numpy as np
 
 from fastgru.errors import SessionError
+from fastgru.graph import Array
 from fastgru.model import Model
 from fastgru.streaming import Stream
 
 __all__ = ["Pool", "Stateless", "Streams", "row_counts"]
 
+_ROOM: Final = 4_096  # bytes
 _SPARE: Final = 64  # streams of sessions that have ended, which others take over
 
 
@@ -26,6 +28,12 @@ class Pool(Protocol):
     outputs: tuple[str, ...]
     capacity: int
 
+    @property
+    def layout(self) -> str: ...
+    @property
+    def state_bytes(self) -> int: ...
+    def save_into(self, session: int, room: Array) -> int | bytes: ...
+    def load_from(self, session: int, kept: Array) -> None: ...
     def open(self, saved: bytes | None = None) -> int: ...
     def close(self, session: int) -> None: ...
     def save(self, session: int) -> bytes: ...
@@ -67,6 +75,28 @@ class Streams:
         if len(self._spare) < _SPARE and all(None not in shape for shape in stream.state_shapes.values()):
             stream.reset()
             self._spare.append(stream)
+
+    @property
+    def layout(self) -> str:
+        """What the bytes of `save_into` are, in words."""
+        return "saved states of streams"
+
+    @property
+    def state_bytes(self) -> int:
+        """For how many bytes of a state there should be room; where its sizes are free, some have more."""
+        return len(self._spare[-1].save_state()) if self._spare else _ROOM
+
+    def save_into(self, session: int, room: Array) -> int | bytes:
+        """The state as `save` gives it, in an array of uint8, and how many bytes it has; itself if it is too long."""
+        saved = self.save(session)
+        if len(saved) > len(room):
+            return saved
+        room[: len(saved)] = np.frombuffer(saved, np.uint8)
+        return len(saved)
+
+    def load_from(self, session: int, kept: Array) -> None:
+        """Take up what `save_into` has written."""
+        self.load(session, kept.tobytes())
 
     def save(self, session: int) -> bytes:
         return self._streams[session].save_state()

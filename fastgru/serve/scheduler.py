@@ -19,6 +19,7 @@ from fastgru.serve.groups import Group
 from fastgru.serve.jobs import Job, answer_each
 from fastgru.serve.models import Repository
 from fastgru.serve.sessions import Session
+from fastgru.serve.steps import kept_answer, record
 from fastgru.serve.waiter import Waiter
 
 __all__ = ["Job", "Scheduler"]
@@ -127,7 +128,8 @@ class Scheduler:
         if self._draining:
             raise refusals.draining()
         if session is not None and session.ended:
-            raise refusals.ended(session)
+            assert job.served.sessions is not None
+            job.served.sessions.revive(session)
         group = job.group = job.served.group(job.frames, session is not None)
         job.cost_ns = group.cost.one_ns + self._besides_ns
         job.is_long = group.cost.one_ns > LONG_NS
@@ -168,6 +170,8 @@ class Scheduler:
             session.next = 0
             self._forget_early(session)
         elif step is not None and step != session.next:
+            if step == session.next - 1 and job.served.keeper is not None and self._again(session, job):
+                return
             if step < session.next or step in session.early or len(session.early) >= _MOST_EARLY:
                 raise refusals.out_of_order(session, step, _MOST_EARLY)
             session.early[step], session.forget = job, self._forget_early
@@ -180,6 +184,29 @@ class Scheduler:
             session.next += 1
             following.timer.cancel()  # which keeps the job and its frames
             self._queue(session, following)
+
+    def _again(self, session: Session, job: Job) -> bool:
+        """A client that has lost an answer asks for it once more: whether it gets it, when the step has been."""
+        if session.running:
+            session.queue.append(job)
+            return True
+        job.outputs = kept_answer(job)
+        if job.outputs is None:
+            return False
+        self._loop.call_soon(self._answered, job)
+        return True
+
+    def _answered(self, job: Job) -> None:
+        """It has its outputs, and nothing has run for it."""
+        self.jobs -= 1
+        job.served.statistics.pending -= 1
+        self.bytes -= job.bytes
+        self._forget_cost(job)
+        session = job.session
+        if job.ends and session is not None and not (session.ended or session.busy):
+            assert job.served.sessions is not None
+            job.served.sessions.end(session, "its client has ended it")
+        job.done(job)
 
     def _forget_early(self, session: Session) -> None:
         """It has ended, or begun anew: steps that have not come belong to the one before."""
@@ -296,6 +323,9 @@ class Scheduler:
 
     def _finished(self, jobs: list[Job], began_ns: int, took_ns: int) -> None:
         """These have run, or never will: let the next of their sessions go, and tell whoever waits."""
+        keeper = jobs[0].served.keeper
+        if keeper is not None:
+            record(keeper, jobs)
         count, waited, size, short = 0, 0, 0, 0.0
         for job in jobs:
             size += job.bytes
@@ -372,6 +402,9 @@ class Scheduler:
             following = session.queue.popleft()
             if session.ended:
                 self._drop(following, refusals.ended(session))
+            elif (outputs := kept_answer(following)) is not None:
+                following.outputs = outputs
+                self._loop.call_soon(self._answered, following)
             elif following.step is not None and not following.begins and following.step != session.step:
                 session.recount()
                 self._drop(following, refusals.failed_before(session, following.step))

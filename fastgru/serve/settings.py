@@ -52,6 +52,18 @@ class Settings:
     threads: int = _option(1, "Threads of one computation.", least=1)
     capacity: int = _option(16_384, "Sessions of a model that may be open at once.", least=1)
     idle_seconds: float = _option(300.0, "A session that nobody uses for this long is closed.", "seconds", least=0.001)
+    state_dir: Path | None = _option(
+        None, "A folder in which the states of all sessions survive the process; it belongs to one server."
+    )
+    state_sync: bool = _option(
+        False, "With state_dir: no answer before the disk has the state, so that it survives the power."
+    )
+    parked_seconds: float = _option(
+        604_800.0, "With state_dir: a session that is idle stays on disk for this long.", "seconds", least=0.001
+    )
+    parked_sessions: int = _option(
+        131_072, "With state_dir: idle sessions of a model that stay on disk; of more, the oldest end.", least=0
+    )
     deadline_seconds: float = _option(
         30.0,
         "A request must have come whole within this time, and is answered within it after; its own timeout may be"
@@ -156,6 +168,11 @@ class Settings:
                 f"{self.host} can be reached from other machines: give api_key_file, or insecure for a server that"
                 " anyone may use"
             )
+        if self.state_dir is None:
+            given = [
+                name for name in _OF_STATE_DIR if getattr(self, name) != Settings.__dataclass_fields__[name].default
+            ]
+            faults += [f"{name} needs state_dir" for name in given]
         if self.max_body_bytes > self.max_in_flight_bytes:
             faults.append("max_body_bytes is more than max_in_flight_bytes: such a request would never be taken")
         return faults
@@ -223,6 +240,7 @@ def _placed(field: "dataclasses.Field[Any]", value: Any, folder: Path) -> Any:
     return folder / value if isinstance(value, Path) else value
 
 
+_OF_STATE_DIR: Final = ("state_sync", "parked_seconds", "parked_sessions")
 _DEFAULT_ADDRESS: Final = tuple([Settings.__dataclass_fields__[name].default for name in ("host", "port")])
 
 

@@ -121,6 +121,14 @@ class Store:
         """Have it go on from this state, None for zeros."""
         self._call(self._calls.copy, session, self._zero if state is None else self._packed(state), 1)
 
+    def take_bank(self, session: Any, bank: Array) -> None:
+        """Copy all of its state into `bank` bytes, as they lie."""
+        self._call(self._calls.copy, session, bank, 0)
+
+    def put_bank(self, session: Any, bank: Array) -> None:
+        """The inverse."""
+        self._call(self._calls.copy, session, bank, 1)
+
     def _call(self, call: Callable[..., int], session: Any, *arguments: Any) -> None:
         try:
             code = call(self.at, session, *arguments)

@@ -10,7 +10,8 @@ import pytest
 
 from fastgru import GRU, Gate, Model, Sequential
 from fastgru.serve.errors import ServeError
-from fastgru.serve.sessions import Sessions, check_id
+from fastgru.serve.ids import check_id
+from fastgru.serve.sessions import Sessions
 from fastgru.streaming import SessionPool
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl
 
 from fastgru.serve.errors import ServeError
-from fastgru.serve.sessions import Id, check_id
+from fastgru.serve.ids import Id, check_id
 from fastgru.serve.text import read_json
 
 __all__ = [

@@ -6,8 +6,9 @@ from urllib.parse import parse_qsl
 
 from fastgru.serve.app import Answer, Request, json_answer
 from fastgru.serve.errors import ServeError
+from fastgru.serve.ids import Id, check_id
 from fastgru.serve.models import Served
-from fastgru.serve.sessions import Id, Session, Sessions, check_id
+from fastgru.serve.sessions import Session, Sessions
 from fastgru.serve.text import read_json
 from fastgru.serve.v2.request import bad, sequence_of
 

@@ -1,0 +1,148 @@
+"""The directory of `--state-dir`: one process has it, and every model has files of its own there."""
+
+import os
+import re
+from collections.abc import Sequence
+from hashlib import sha256
+from logging import WARNING
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from fastgru.errors import FastGRUError
+from fastgru.serve.durable.answers import Answers
+from fastgru.serve.durable.keeper import Keeper
+from fastgru.serve.durable.mapped import read_about
+from fastgru.serve.durable.records import Records, answer_room
+from fastgru.serve.log import event
+from fastgru.serve.rows import Pool
+from fastgru.serve.settings import Settings, SettingsError
+
+__all__ = ["Folder"]
+
+_FILE: Final = re.compile(r"(.+)\.([0-9a-f]{16})\.records")
+_STEPS: Final = 8  # of an answer for which there is room
+_MOST_ROOM: Final = 4_096
+
+
+class Folder:
+    """That of the settings, made where it is not there. Raises `SettingsError` where it cannot be used, or is used."""
+
+    def __init__(self, settings: Settings) -> None:
+        assert settings.state_dir is not None
+        self._path, self._settings = settings.state_dir, settings
+        self._keepers: dict[tuple[str, str], Keeper] = {}
+        try:
+            self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = _locked(self._path)
+        except OSError as error:
+            raise self._fault(error) from None
+
+    def _fault(self, error: Exception) -> SettingsError:
+        return SettingsError(f"state_dir {str(self._path)!r} cannot be used: {error}")
+
+    def keeper(
+        self, name: str, fingerprint: str, pool: Pool, dtypes: Sequence[np.dtype[Any]], step_bytes: int
+    ) -> Keeper:
+        """What keeps the sessions of this model, whose answers to one step have so many bytes.
+
+        Raises `SettingsError`.
+        """
+        digest = sha256(f"{fingerprint} {pool.layout}".encode()).hexdigest()[:16]
+        found = self._keepers.get((name, digest))
+        if found is not None:
+            return found
+        about = {"model": name, "fingerprint": fingerprint, "layout": pool.layout}
+        room = max(step_bytes, min(_STEPS * step_bytes, _MOST_ROOM))
+        try:
+            keeper = self._open(name, digest, about, pool.state_bytes, room, Answers(dtypes))
+            for path in sorted(self._path.iterdir()):
+                match = _FILE.fullmatch(path.name)
+                if match is not None and match[1] == name and (name, match[2]) not in self._keepers:
+                    self._open_other(path, name, match[2])
+        except (OSError, FastGRUError) as error:
+            raise self._fault(error) from None
+        return keeper
+
+    def _open(
+        self, name: str, digest: str, about: dict[str, Any], state_bytes: int, room: int, answers: Answers
+    ) -> Keeper:
+        path, settings = self._path / f"{name}.{digest}.records", self._settings
+        if path.exists():
+            said = read_about(path)
+            state_bytes, room = said["state"], answer_room(said["state"], said["slot"])
+        records = Records(path, about, state_bytes, room, is_synced=settings.state_sync)
+        others = lambda: [  # noqa: E731
+            keeper for (other, its), keeper in self._keepers.items() if other == name and its != digest
+        ]
+        keeper = self._keepers[name, digest] = Keeper(
+            name, records, answers, settings.parked_seconds, settings.parked_sessions, others
+        )
+        for damaged in records.damaged:
+            whose = "whose it was cannot be told" if damaged is None else f"it was that of {damaged.name!r}"
+            event(
+                "damaged",
+                f"a record of model {name} cannot be read, and its state is gone: {whose}",
+                level=WARNING,
+                model=name,
+            )
+        if records.skipped:
+            text = f"{records.skipped} records of model {name} are damaged: those before them count"
+            event("damaged", text, level=WARNING, model=name, records=records.skipped)
+        if len(keeper):
+            event("taken_up", f"{len(keeper)} sequences of model {name} are on disk", model=name, sequences=len(keeper))
+        return keeper
+
+    def _open_other(self, path: Path, name: str, digest: str) -> None:
+        """Sessions of another model of this name, which stay there until they are too old."""
+        said = read_about(path)
+        about = {key: said[key] for key in ("model", "fingerprint", "layout")}
+        keeper = self._open(name, digest, about, said["state"], 0, Answers(()))
+        keeper.drop_old()
+        if not len(keeper):
+            self._keepers.pop((name, digest)).close()
+            path.unlink()
+            return
+        event(
+            "kept_apart",
+            f"{len(keeper)} sequences on disk are of another model {name} ({said['fingerprint'][:12]}...), and are"
+            " refused until that is served again",
+            model=name,
+            sequences=len(keeper),
+        )
+
+    def drain(self) -> None:
+        """The server is going down: sessions do not end with their connections any more."""
+        for keeper in self._keepers.values():
+            keeper.is_closing = True
+
+    def close(self) -> None:
+        """All is on disk; another process may have the folder."""
+        for keeper in self._keepers.values():
+            keeper.close()
+        self._keepers.clear()
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+
+def _locked(folder: Path) -> int:
+    """A file that is locked for as long as this process lives. Raises `SettingsError`, `OSError`."""
+    try:
+        import fcntl
+    except ImportError:
+        raise SettingsError("state_dir needs a system with locks of files as POSIX has them") from None
+    lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        whose = os.pread(lock, 32, 0).decode("ascii", "replace").strip()
+        os.close(lock)
+        raise SettingsError(f"state_dir {str(folder)!r} is in use by another server (process {whose or '?'})") from None
+    except OSError:
+        os.close(lock)
+        raise
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, b"%d\n" % os.getpid(), 0)
+    return lock

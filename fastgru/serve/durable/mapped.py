@@ -1,0 +1,142 @@
+"""A file that grows by blocks, each mapped into memory on its own, so that what was mapped before stays where it is.
+
+The space of a block is reserved before it is mapped. A disk that is full is an error then, where a write into a mapping
+without space would end the process.
+"""
+
+import json
+import mmap
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+from zlib import crc32
+
+from fastgru.errors import FastGRUError
+
+__all__ = ["Block", "DamagedFileError", "Mapped", "read_about"]
+
+_ALIGNMENT: Final = 1 << 16  # of everything that is mapped, on all systems
+_BLOCK_BYTES: Final = 1 << 18
+_MAGIC: Final = "fastgru-sessions-1"
+
+
+class DamagedFileError(FastGRUError):
+    """A file of records is not what this package writes, or its head is damaged."""
+
+
+class Block:
+    """Some places of a file. map: the memory; text, words, halves: it by bytes, by 8 and by 4 of them."""
+
+    __slots__ = ("halves", "map", "text", "words")
+
+    def __init__(self, mapped: mmap.mmap) -> None:
+        self.map, self.text = mapped, memoryview(mapped)
+        self.words, self.halves = self.text.cast("Q"), self.text.cast("I")
+
+
+class Mapped:
+    """The file at `path`, made where it is not there. about: what it is to say of itself, or has to say.
+
+    place_bytes: of one place, of which a block has `places`. blocks: those that there are.
+
+    Raises `OSError`, and `DamagedFileError` for a file that says something else.
+    """
+
+    def __init__(self, path: Path, about: Mapping[str, Any], place_bytes: int) -> None:
+        self.path, self.blocks = path, list[Block]()
+        self._bytes = -(-max(_BLOCK_BYTES, place_bytes) // _ALIGNMENT) * _ALIGNMENT
+        self.places = self._bytes // place_bytes
+        head = _head(dict(about) | {"place": place_bytes, "block": self._bytes})
+        try:
+            self._file = os.open(path, os.O_RDWR)
+        except FileNotFoundError:
+            self._file = _made(path, head)
+        try:
+            self._check(head)
+            size = os.fstat(self._file).st_size
+            count = max(0, size - _ALIGNMENT) // self._bytes
+            if count:
+                _reserve(self._file, _ALIGNMENT, count * self._bytes)  # it may have been copied with holes
+            for _ in range(count):
+                self._map()
+        except BaseException:
+            os.close(self._file)
+            raise
+
+    def _check(self, head: bytes) -> None:
+        found = os.pread(self._file, len(head), 0)
+        if found != head:
+            raise DamagedFileError(
+                f"{self.path}: not the records that were expected, or damaged at its head ({_said(found)}, expected"
+                f" {_said(head)}): move it out of the folder, and its sessions are gone"
+            )
+
+    def grow(self) -> Block:
+        """Another block. Raises `OSError` where there is no space."""
+        _reserve(self._file, _ALIGNMENT + len(self.blocks) * self._bytes, self._bytes)
+        return self._map()
+
+    def _map(self) -> Block:
+        begin = _ALIGNMENT + len(self.blocks) * self._bytes
+        self.blocks.append(block := Block(mmap.mmap(self._file, self._bytes, offset=begin)))
+        return block
+
+    def sync(self) -> None:
+        """Have the disk take all of it. Raises `OSError`."""
+        for block in self.blocks:
+            block.map.flush()
+        os.fsync(self._file)
+
+    def close(self) -> None:
+        """Nothing may be written any more."""
+        os.close(self._file)
+        self.blocks.clear()
+
+
+def _head(about: Mapping[str, Any]) -> bytes:
+    text = json.dumps({"magic": _MAGIC, **about}, sort_keys=True).encode()
+    return b"%s\n%08x\n" % (text, crc32(text))
+
+
+def read_about(path: Path) -> dict[str, Any]:
+    """What a file says of itself. Raises `OSError`, `DamagedFileError`."""
+    with open(path, "rb") as file:
+        head = file.read(_ALIGNMENT)
+    text, _, rest = head.partition(b"\n")
+    if rest[:9] != b"%08x\n" % crc32(text):
+        raise DamagedFileError(f"{path}: no file of records, or damaged at its head: move it out of the folder")
+    about: dict[str, Any] = json.loads(text)
+    if about.get("magic") != _MAGIC:
+        raise DamagedFileError(f"{path}: a file of records of another version ({about.get('magic')!r:.40})")
+    return about
+
+
+def _said(head: bytes) -> str:
+    return head.partition(b"\n")[0].decode("utf-8", "replace")[:400]
+
+
+def _made(path: Path, head: bytes) -> int:
+    """A new file with its head, which has its name only when that is there."""
+    new = path.with_name(path.name + ".new")
+    file = os.open(new, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        if len(head) > _ALIGNMENT:
+            raise DamagedFileError(f"{path}: {len(head)} bytes of head, expected at most {_ALIGNMENT}")
+        os.pwrite(file, head, 0)
+        os.fsync(file)
+        os.replace(new, path)
+    except BaseException:
+        os.close(file)
+        raise
+    return file
+
+
+def _reserve(file: int, begin: int, size: int) -> None:
+    """Have space on the disk for these bytes, which are zeros where nothing was written. Raises `OSError`."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file, begin, size)
+        return
+    zeros, end = bytes(1 << 16), os.fstat(file).st_size  # macOS
+    for at in range(max(begin, end), begin + size, len(zeros)):
+        os.pwrite(file, zeros[: begin + size - at], at)

@@ -1,0 +1,272 @@
+"""The records of the sessions of one model: a place each, whose two slots are written in turn.
+
+A write begins by taking back the number of the slot that does not count, and ends by giving it the next number; the
+slot with the highest number counts. So a session goes from one whole record to the next, and a place from one session
+to the next: the last record of a session says that it has ended.
+
+What a slot has no room for lies in a file beside, which is named by the place and the slot and is written before it.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+from zlib import crc32
+
+import numpy as np
+
+from fastgru.graph import Array
+from fastgru.serve.durable.mapped import Block, Mapped
+from fastgru.serve.durable.slots import (
+    ANSWER_ASIDE,
+    ENDED,
+    FIELDS,
+    FIELDS_AT,
+    HEAD_BYTES,
+    STATE_ASIDE,
+    SUM_AT,
+    Head,
+    Identity,
+    read_identity,
+)
+
+__all__ = ["Found", "Place", "Records", "Written", "answer_room"]
+
+_LINE: Final = 64
+_PAGE: Final = 1 << 16  # a multiple of the pages of every system
+_NAME_BYTES: Final = 128  # for the id and the key, of which most have far fewer; long ones take room from the answer
+_LEAST_TAIL: Final = 256 * 4 + 64 + 64  # the longest id, and the name of a key
+
+SaveInto = Callable[[int, Array], int | bytes]
+
+
+class Place:
+    """Where the record of a session is written. parity: of the slot that counts, and count: the number it has.
+
+    at: where the slots are in the block, and rooms: those of their states.
+    """
+
+    __slots__ = ("at", "block", "count", "identity", "number", "parity", "rooms")
+
+    def __init__(self, number: int, block: Block, at: tuple[int, int], room: int, identity: Identity) -> None:
+        self.number, self.block, self.at, self.identity = number, block, at, identity
+        self.rooms = tuple([np.frombuffer(block.map, np.uint8, room, begin + HEAD_BYTES) for begin in at])
+        self.count, self.parity = max((block.words[begin >> 3], i) for i, begin in enumerate(at))
+
+
+class Written(NamedTuple):
+    """What a slot has. answer: empty where there is none."""
+
+    head: Head
+    identity: Identity
+    state: Array
+    answer: bytes
+
+
+class Found(NamedTuple):
+    """A session that lives, by its record."""
+
+    number: int
+    identity: Identity
+    used_ns: int
+
+
+class Records:
+    """Those in the file at `path`. about: see `Mapped`. state_bytes: of a state; answer_bytes: for which there is to be
+    room. is_synced: what is beside has to be on the disk before it counts.
+
+    found: the sessions that live, after a start, the one that was used least lately first. damaged: those of which
+    neither slot can be read, None where it cannot be told whose it was; skipped: how many slots were damaged beside one
+    that is whole.
+
+    Raises as `Mapped`.
+    """
+
+    def __init__(
+        self, path: Path, about: Mapping[str, Any], state_bytes: int, answer_bytes: int, *, is_synced: bool = False
+    ) -> None:
+        self.room = -(-state_bytes // _LINE) * _LINE
+        self._tail = -(-max(_LEAST_TAIL, _NAME_BYTES + answer_bytes) // _LINE) * _LINE
+        self._slot = HEAD_BYTES + self.room + self._tail
+        self.is_synced, self._state_bytes = is_synced, state_bytes
+        self._file = Mapped(path, {**about, "state": state_bytes, "slot": self._slot}, 2 * self._slot)
+        self._beside = path.with_suffix(".long")
+        self.dirty: list[tuple[Block, int, int]] = []  # written, and not on the disk
+        self.free: list[int] = []
+        self.found: list[Found] = []
+        self.damaged: list[Identity | None] = []
+        self.skipped = 0
+        self._long = {path.name for path in self._beside.iterdir()} if self._beside.is_dir() else set[str]()
+        for number in range(len(self._file.blocks) * self._file.places):
+            self._look(number)
+        self.free.reverse()
+        self.found.sort(key=lambda found: found.used_ns)
+
+    def _at(self, number: int) -> tuple[Block, tuple[int, int]]:
+        block, place = divmod(number, self._file.places)
+        begin = 2 * self._slot * place
+        return self._file.blocks[block], (begin, begin + self._slot)
+
+    def _look(self, number: int) -> None:
+        """Which of the slots counts. One that is damaged is made void, so that it does so no longer."""
+        block, at = self._at(number)
+        written, bad = None, []
+        for count, begin in sorted([(block.words[begin >> 3], begin) for begin in at], reverse=True):
+            if count and (written := self._read(block, begin, number, at.index(begin))) is not None:
+                break
+            bad += [begin] if count else []
+        if bad and written is None:
+            self.damaged.append(self._whose(block, bad))
+        elif bad:
+            self.skipped += 1
+        for begin in bad:
+            block.words[begin >> 3] = 0
+        if written is None or written.head.flags & ENDED:
+            self.free.append(number)
+        else:
+            self.found.append(Found(number, written.identity, written.head.used_ns))
+
+    def _whose(self, block: Block, slots: list[int]) -> Identity | None:
+        """Of a record with no slot that is whole: who can be told by the checksum of the name alone."""
+        for begin in slots:
+            head = Head(*FIELDS.unpack_from(block.map, begin + FIELDS_AT))
+            names = begin + HEAD_BYTES + self.room
+            if (
+                found := read_identity(head, bytes(block.text[names : names + head.id_bytes + head.key_bytes]))
+            ) is not None:
+                return found
+        return None
+
+    def place(self, number: int, identity: Identity) -> Place:
+        """The place of a session that was found, or for one that begins."""
+        return Place(number, *self._at(number), self._state_bytes, identity)
+
+    def take(self, identity: Identity) -> Place:
+        """A place for a session that begins. Raises `OSError` where there is no space for another."""
+        if not self.free:
+            first = len(self._file.blocks) * self._file.places
+            self._file.grow()
+            self.free += range(first, first + self._file.places)[::-1]
+        return self.place(self.free.pop(), identity)
+
+    def write(
+        self, place: Place, step: int, answer: bytes, save_into: SaveInto | None, handle: int = 0, flags: int = 0
+    ) -> None:
+        """The next record of a session. save_into: of the pool that has the state of `handle`; None for no state.
+
+        Raises `OSError` where something does not fit the slot, and the disk takes no more: the record before counts.
+        """
+        parity = 1 - place.parity
+        block, at, identity, count = place.block, place.at[parity], place.identity, place.count + 1
+        block.words[at >> 3] = 0
+        beside, size = b"", 0
+        if save_into is not None:
+            state = save_into(handle, place.rooms[parity])
+            if type(state) is int:
+                size = state
+            else:
+                beside, size, flags = state, len(state), flags | STATE_ASIDE  # type: ignore[assignment, arg-type]
+        tail = identity.text + answer
+        if len(tail) > self._tail:
+            tail, beside, flags = identity.text, beside + answer, flags | ANSWER_ASIDE
+        begin = at + HEAD_BYTES + self.room
+        end = begin + len(tail)
+        block.text[begin:end] = tail
+        FIELDS.pack_into(
+            block.map, at + FIELDS_AT, flags | identity.flags, identity.id_bytes, identity.key_bytes, 0, size,
+            len(answer), step, time.time_ns(), identity.sum,
+        )  # fmt: skip
+        total = crc32(block.text[at + FIELDS_AT : end], count & 0xFFFFFFFF)
+        if beside or self._long:
+            total = self._put_beside(f"{place.number}.{parity}", beside, total)
+        block.halves[(at + SUM_AT) >> 2] = total
+        block.words[at >> 3] = count
+        place.count, place.parity = count, parity
+        if self.is_synced:
+            self.dirty.append((block, at, end))
+
+    def end(self, place: Place) -> None:
+        """The session is over, and its place is free. Raises `OSError`."""
+        self.write(place, 0, b"", None, 0, ENDED)
+        for parity in (0, 1):
+            self._put_beside(f"{place.number}.{parity}", b"", 0)
+        self.free.append(place.number)
+
+    def read(self, place: Place) -> Written | None:
+        """What counts; None where it is damaged."""
+        return self._read(place.block, place.at[place.parity], place.number, place.parity)
+
+    def head(self, number: int) -> Head:
+        """What the record of a session that lives says of itself."""
+        block, at = self._at(number)
+        _, begin = max((block.words[begin >> 3], begin) for begin in at)
+        return Head(*FIELDS.unpack_from(block.map, begin + FIELDS_AT))
+
+    def _read(self, block: Block, at: int, number: int, parity: int) -> Written | None:
+        head = Head(*FIELDS.unpack_from(block.map, at + FIELDS_AT))
+        names = at + HEAD_BYTES + self.room
+        end = names + head.id_bytes + head.key_bytes
+        answers = 0 if head.flags & ANSWER_ASIDE else head.answer_bytes
+        if end + answers > at + self._slot or (head.state_bytes > self.room and not head.flags & STATE_ASIDE):
+            return None
+        total = crc32(block.text[at + FIELDS_AT : end + answers], block.words[at >> 3] & 0xFFFFFFFF)
+        beside = b""
+        if head.flags & (STATE_ASIDE | ANSWER_ASIDE):
+            try:
+                beside = (self._beside / f"{number}.{parity}").read_bytes()
+            except OSError:
+                return None
+            total = crc32(beside, total)
+        identity = read_identity(head, bytes(block.text[names:end]))
+        if total != block.halves[(at + SUM_AT) >> 2] or identity is None:
+            return None
+        begin = at + HEAD_BYTES
+        state, answer = block.text[begin : begin + head.state_bytes], bytes(block.text[end : end + answers])
+        if head.flags & STATE_ASIDE:
+            state = memoryview(beside[: head.state_bytes])
+        if head.flags & ANSWER_ASIDE:
+            answer = beside[len(beside) - head.answer_bytes :]
+        return Written(head, identity, np.frombuffer(state, np.uint8).copy(), answer)
+
+    def _put_beside(self, name: str, text: bytes, total: int) -> int:
+        """What a slot has no room for, or no longer; the checksum with it."""
+        path = self._beside / name
+        if not text:
+            if name in self._long:
+                path.unlink(missing_ok=True)
+                self._long.discard(name)
+            return total
+        self._beside.mkdir(exist_ok=True)
+        self._long.add(name)
+        with open(path, "wb") as file:
+            file.write(text)
+            if self.is_synced:
+                file.flush()
+                os.fsync(file.fileno())
+        return crc32(text, total)
+
+    def sync(self) -> None:
+        """Have the disk take what was written since the last time. Raises `OSError`."""
+        for block, begin, end in _joined(self.dirty):
+            block.map.flush(begin, end - begin)
+        self.dirty.clear()
+
+    def close(self) -> None:
+        """Have the disk take all of it, and write no more. Raises `OSError`."""
+        self._file.sync()
+        self._file.close()
+
+
+def _joined(written: list[tuple[Block, int, int]]) -> Iterator[tuple[Block, int, int]]:
+    """One region of each block, by whole pages; what lies in between is not written anew."""
+    ends: dict[int, tuple[Block, int, int]] = {}
+    for block, begin, end in written:
+        _, first, last = ends.get(id(block), (block, begin, end))
+        ends[id(block)] = block, min(first, begin // _PAGE * _PAGE), max(last, end)
+    yield from ends.values()
+
+
+def answer_room(state_bytes: int, slot: int) -> int:
+    """For answers of how many bytes there is room in slots of so many."""
+    return slot - HEAD_BYTES - -(-state_bytes // _LINE) * _LINE - _NAME_BYTES

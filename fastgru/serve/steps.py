@@ -1,0 +1,38 @@
+"""Steps on disk: those of a push are recorded before they are answered, and the last one is answered again."""
+
+from collections.abc import Sequence
+
+from fastgru.graph import Array
+from fastgru.serve.durable.keeper import Keeper
+from fastgru.serve.errors import ServeError
+from fastgru.serve.jobs import Job
+
+__all__ = ["kept_answer", "record"]
+
+
+def record(keeper: Keeper, jobs: Sequence[Job]) -> None:
+    """Of jobs of one push. One whose record cannot be written fails, and its session is as it was before."""
+    for job in jobs:
+        session, outputs = job.session, job.outputs
+        if session is None or outputs is None or session.ended:
+            continue
+        try:
+            pool = job.served.pool
+            assert pool is not None
+            keeper.record(session, pool, 1 if job.begins else session.step + 1, outputs)
+        except ServeError as error:
+            job.outputs, job.error = None, error
+    try:
+        keeper.sync()
+    except ServeError as error:
+        for job in jobs:
+            if job.session is not None and job.outputs is not None:
+                job.outputs, job.error = None, error
+
+
+def kept_answer(job: Job) -> tuple[Array, ...] | None:
+    """Of a job that is numbered as the last step of its session, whose answer may have been lost."""
+    keeper, session = job.served.keeper, job.session
+    if keeper is None or session is None or job.begins or job.step is None or job.step != session.step - 1:
+        return None
+    return keeper.answer(session)
