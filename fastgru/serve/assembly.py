@@ -18,6 +18,8 @@ from fastgru.serve.log import event
 from fastgru.serve.metrics import CONTENT_TYPE, Metrics
 from fastgru.serve.models import Repository
 from fastgru.serve.origin import Cors
+from fastgru.serve.page.files import file_routes
+from fastgru.serve.page.overview import Overview
 from fastgru.serve.scheduler import Scheduler
 from fastgru.serve.settings import NAME, Settings, SettingsError, named_models
 from fastgru.serve.stream import Streams
@@ -54,8 +56,14 @@ class Assembly:
         self.streams = Streams(self.repository, self.scheduler, settings)
         protocol = Protocol(self.repository, self.scheduler, settings, lambda: self.is_ready)
         self._metrics = Metrics(self.repository, self.scheduler, self.gate)
+        overview = Overview(self.repository, self.scheduler, self.gate, lambda: self.is_ready)
         app = Application(
-            protocol.routes() | {"GET /metrics": self._show_metrics},
+            {
+                **protocol.routes(),
+                **file_routes(),
+                "GET /metrics": self._show_metrics,
+                "GET /v2/overview": overview.show,
+            },
             self.streams.sockets(),
             authorize=self._guard,
             body_limit=settings.max_body_bytes,

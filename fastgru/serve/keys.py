@@ -2,6 +2,9 @@
 
 A file of keys has one a line: a name, a role (user or admin), and the SHA-256 of the key in hexadecimal. The key itself
 is written nowhere. `openssl rand -hex 32` makes one, and `printf %s KEY | sha256sum` its digest.
+
+Clients send it in a header. Browsers let no page set headers of a WebSocket, but subprotocols: there it comes as
+fastgru.key.KEY, the key in hexadecimal, beside the subprotocol fastgru, which is what is agreed on.
 """
 
 import hashlib
@@ -20,7 +23,8 @@ __all__ = ["Guard", "Key", "read_keys"]
 
 _ROLES: Final = ("user", "admin")
 _DIGEST: Final = re.compile(r"[0-9a-fA-F]{64}")
-_HEALTH: Final = "/v2/health/"  # which orchestrators ask, that have no key
+_OPEN: Final = ("/v2/health/", "/page/")  # what orchestrators ask, that have no key, and a page without data
+_SUBPROTOCOL: Final = re.compile(rb"(?:^|,)[ \t]*fastgru\.key\.((?:[0-9a-f]{2})+)[ \t]*(?:,|$)")
 _NAME: Final = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 _NOBODY: Final = Identity(None, is_admin=False)
 
@@ -69,7 +73,8 @@ class Guard:
     of other origins, 421 for a host that is none of this machine.
 
     Without keys, everybody has the one name None; the role admin goes to those who reach a server that listens on this
-    machine only. With keys, whether the server lives and is ready is told without one.
+    machine only. With keys, whether the server lives and is ready is told without one, and the page at / comes without
+    its data.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -81,10 +86,11 @@ class Guard:
 
     def __call__(self, scope: Scope) -> Identity:
         """Who asks, by the headers."""
-        return self.identify(dict(scope["headers"]), scope["path"].startswith(_HEALTH))
+        path = scope["path"]
+        return self.identify(dict(scope["headers"]), path == "/" or path.startswith(_OPEN))
 
     def identify(self, headers: Mapping[bytes, bytes], is_health: bool) -> Identity:
-        """The same. is_health: the question is whether the server lives or is ready."""
+        """The same. is_health: the question is whether the server lives or is ready, or for a file of the page."""
         self.check_origin(headers.get(b"host", b""), headers.get(b"origin"))
         if self._keys is None:
             return self._nobody
@@ -94,6 +100,8 @@ class Guard:
         keys, given, bearer = self._keys or (), headers.get(b"x-api-key"), headers.get(b"authorization")
         if given is None and bearer is not None and bearer[:7].lower() == b"bearer ":
             given = bearer[7:]
+        if given is None and (found := _SUBPROTOCOL.search(headers.get(b"sec-websocket-protocol", b""))):
+            given = bytes.fromhex(found[1].decode())
         if given is None:
             raise ServeError(401, "an API key is needed: Authorization: Bearer KEY, or X-API-Key: KEY", reason="key")
         name = _find(keys, hashlib.sha256(given.strip()).digest())

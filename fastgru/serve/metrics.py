@@ -32,6 +32,7 @@ _TRITON_REASONS: Final = {
     "internal": "BACKEND",
 }
 _FIRST_BIT, _LAST_BIT = 10, 34  # times of a step: from a microsecond to 17 seconds, doubling
+_MOST_BITS: Final = 14  # of requests that ran together: to 8,192, doubling
 
 
 class Metrics:
@@ -105,13 +106,9 @@ def _times(served: Served) -> list[Sample]:
 
 def _rows(served: Served) -> list[Sample]:
     """A histogram of requests that ran together."""
-    counts = [0] * 15
-    batches = tuple(served.statistics.batches.items())
-    for rows, (pushes, _) in batches:
-        counts[min(max(0, rows - 1).bit_length(), len(counts) - 1)] += pushes
-    bounds = [str(1 << bit) for bit in range(len(counts) - 1)]
-    total = sum([rows * pushes for rows, (pushes, _) in batches])
-    return _histogram(list(zip([*bounds, "+Inf"], accumulate(counts), strict=True)), total)
+    counts = list(accumulate(served.statistics.sizes))
+    bounds = [(str(1 << bit), counts[bit]) for bit in range(_MOST_BITS)]
+    return _histogram([*bounds, ("+Inf", counts[-1])], served.statistics.requests)
 
 
 def _histogram(buckets: list[tuple[str, int]], total: float) -> list[Sample]:

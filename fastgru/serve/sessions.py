@@ -32,20 +32,20 @@ class Session:
     """A state that a client calls by its id.
 
     handle: of the pool, and handles: it as an array. moved: its state may be other than zeros. key: the name of the API
-    key that opened it, None where there are none. step: how many requests it has been through since it began.
-    keep: it outlives the connection that opened it. on_end: called with the reason when the server ends it. ended: why
-    it has ended, "" while it lives. stays: it is there even if the first of its requests fails. queue: its jobs that
-    wait for the one before; early: those whose `step` has not come, and forget: called for them when it ends; running:
-    one is on its way; next: the step of a job that is submitted now. place: where its record is on disk.
+    key that opened it, None where there are none, and began_ns: when. step: how many requests it has been through since
+    it began. keep: it outlives the connection that opened it. on_end: called with the reason when the server ends it.
+    ended: why it has ended, "" while it lives. stays: it is there even if the first of its requests fails. queue: its
+    jobs that wait for the one before; early: those whose `step` has not come, and forget: called for them when it ends;
+    running: one is on its way; next: the step of a job that is submitted now. place: where its record is on disk.
     """
 
     __slots__ = (
-        "early", "ended", "forget", "handle", "handles", "id", "keep", "key", "last_used_ns", "moved", "next", "on_end",
-        "place", "queue", "running", "stays", "step",
+        "began_ns", "early", "ended", "forget", "handle", "handles", "id", "keep", "key", "last_used_ns", "moved",
+        "next", "on_end", "place", "queue", "running", "stays", "step",
     )  # fmt: skip
 
     def __init__(self, name: Id, handle: int, key: str | None, now_ns: int) -> None:
-        self.id, self.key, self.last_used_ns = name, key, now_ns
+        self.id, self.key, self.began_ns, self.last_used_ns = name, key, now_ns, now_ns
         self.step, self.next, self.ended = 0, 0, ""
         self.keep = self.running = self.moved = self.stays = False
         self.on_end: Callable[[str], None] | None = None

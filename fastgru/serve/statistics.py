@@ -51,6 +51,14 @@ class Statistics:
     inferences = requests
 
     @property
+    def sizes(self) -> list[int]:
+        """Pushes of at most 2**index requests, and of more than half as many."""
+        counts = [0] * 64
+        for count, (pushes, _) in self.batches.items():
+            counts[max(0, count - 1).bit_length()] += pushes
+        return counts
+
+    @property
     def cancelled(self) -> int:
         """Requests whose clients had gone before they began."""
         return self.failed.get("cancelled", 0)

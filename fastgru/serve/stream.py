@@ -26,6 +26,7 @@ from fastgru.serve.v2.request import sequence_of
 
 __all__ = ["Streams"]
 
+_SUBPROTOCOL: Final = "fastgru"
 _IN_URL: Final = frozenset(("continue", "keep", "sequence_id", "shapes", "timeout"))
 _TRUTHS: Final = {"true": True, "false": False}
 _WAIT_S, _POLL_S = 0.001, 0.01
@@ -61,7 +62,8 @@ class Streams:
             if asked := _read_query(scope["query_string"], self._settings.max_json_depth):
                 await _begin(connection, asked, self._settings.deadline_seconds)
             await receive()
-            await send({"type": "websocket.accept"})
+            subprotocol = _SUBPROTOCOL if _SUBPROTOCOL in scope.get("subprotocols", ()) else None
+            await send({"type": "websocket.accept", "subprotocol": subprotocol})
             ours = scope.get("extensions", {}).get(EXTENSION)
             if ours is not None:
                 connection.channel = ours.take(connection, self._settings.max_message_bytes)

@@ -168,7 +168,7 @@ def test_the_page_has_every_endpoint_and_no_other() -> None:
     missing: object = None
     routes = Protocol(missing, missing, Settings(), lambda: True).routes()  # type: ignore[arg-type]
     ours = {route.replace("{model}", "M").replace("{id}", "ID") for route in routes if "{version}" not in route}
-    assert shown == ours | {"GET /metrics", "GET /v2/models/M/stream"}
+    assert shown == ours | {"GET /metrics", "GET /v2/models/M/stream", "GET /v2/overview"}
 
 
 def test_the_page_has_every_parameter_member_and_message() -> None:

@@ -12,7 +12,7 @@ from fastgru.serve.sessions import Session, Sessions
 from fastgru.serve.text import read_json
 from fastgru.serve.v2.request import bad, sequence_of
 
-__all__ = ["end", "fork", "index", "load", "reset", "save", "show"]
+__all__ = ["end", "fork", "index", "load", "reset", "save", "show", "shown"]
 
 _BYTES: Final = (b"content-type", b"application/octet-stream")
 
@@ -21,12 +21,12 @@ async def index(served: Served, request: Request) -> Answer:
     """Those that the asker's key opened; all of them for an administrator, who may ask for those of one key."""
     sessions, key = _sessions(served), _key(request)
     mine = sessions if request.identity.is_admin and not request.query else sessions.of(key)
-    return json_answer({"sequences": [_shown(session) for session in mine], "capacity": sessions.capacity})
+    return json_answer({"sequences": [shown(session) for session in mine], "capacity": sessions.capacity})
 
 
 async def show(served: Served, request: Request) -> Answer:
     """The sequence: its id, its step, and whether it outlives its connection."""
-    return json_answer(_shown(_session(served, request)))
+    return json_answer(shown(_session(served, request)))
 
 
 async def end(served: Served, request: Request) -> Answer:
@@ -45,7 +45,7 @@ async def save(served: Served, request: Request) -> Answer:
 async def load(served: Served, request: Request) -> Answer:
     """Begins the sequence where it is not there."""
     body = await request.body()
-    return json_answer(_shown(_sessions(served).begin(_id(request), _key(request), body)))
+    return json_answer(shown(_sessions(served).begin(_id(request), _key(request), body)))
 
 
 async def fork(served: Served, request: Request) -> Answer:
@@ -53,14 +53,14 @@ async def fork(served: Served, request: Request) -> Answer:
     given = read_json(await request.body(), what="the request")
     if type(given) is not dict or given.keys() != {"id"}:
         raise bad('the body of a fork is an object with the id of the new sequence alone: {"id": 7}')
-    return json_answer(_shown(_sessions(served).fork(_session(served, request), check_id(given["id"]))))
+    return json_answer(shown(_sessions(served).fork(_session(served, request), check_id(given["id"]))))
 
 
 async def reset(served: Served, request: Request) -> Answer:
     """Back to zeros."""
     session = _session(served, request)
     _sessions(served).reset(session)
-    return json_answer(_shown(session))
+    return json_answer(shown(session))
 
 
 def _sessions(served: Served) -> Sessions:
@@ -100,11 +100,14 @@ def _session(served: Served, request: Request) -> Session:
         ) from None
 
 
-def _shown(session: Session) -> dict[str, Any]:
+def shown(session: Session) -> dict[str, Any]:
+    """What is told of a sequence."""
+    now = time.monotonic_ns()
     return {
         "id": session.id,
         "key": session.key,
         "step": session.step,
-        "idle_seconds": (time.monotonic_ns() - session.last_used_ns) / 1e9,
+        "age_seconds": (now - session.began_ns) / 1e9,
+        "idle_seconds": (now - session.last_used_ns) / 1e9,
         "keep": session.keep,
     }

@@ -1,0 +1,1 @@
+"""The page of a server: what it is doing, for a browser."""
