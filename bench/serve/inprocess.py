@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from statistics import median
+from typing import Any
 
 import numpy as np
 
 import fastgru
-from bench.serve.models import save_gru
+from bench.serve.models import gtcrn_frames, save_gru
 from bench.serve.process import on_core
 from bench.serve.setting import Setting
 
@@ -17,6 +18,9 @@ __all__ = ["pool"]
 
 PUSH_US = {1: 3, 64: 60, 1024: 900}
 SESSIONS = 8_000
+GTCRN = 120
+
+Array = np.ndarray[Any, Any]
 
 
 def pool(setting: Setting) -> None:
@@ -25,6 +29,12 @@ def pool(setting: Setting) -> None:
             ours, theirs = _beside(setting, 64, sessions)
             setting.found(f"push of {sessions} sessions, H = 64", ours, "us", bound)
             setting.found(f"    above 1.05x a loop of {sessions} streams", ours - 1.05 * theirs, "us", 2)
+        if setting.gtcrn is not None:
+            model, frames = fastgru.load(setting.gtcrn / "gtcrn_simple.onnx"), gtcrn_frames(setting.gtcrn)
+            x = np.concatenate([frames[i % len(frames)] for i in range(GTCRN)])
+            ours, theirs = _compared(setting, model, x, 0)
+            setting.found(f"push of {GTCRN} sessions of GTCRN, whose batch is fixed", ours, "us")
+            setting.found(f"    over a loop of {GTCRN} streams", ours / theirs, "x", 0.9)
         for hidden in (16, 128, 256, 512):
             for sessions in (1, 16, 128, 1024, 4096) if setting.full else (1, 128):
                 ours, theirs = _beside(setting, hidden, sessions)
@@ -38,13 +48,19 @@ def pool(setting: Setting) -> None:
 def _beside(setting: Setting, hidden: int, sessions: int) -> tuple[float, float]:
     """Microseconds of a push of a pool, and of a loop of streams, in turn: medians over the same rounds."""
     model = fastgru.load(save_gru(setting.folder / f"gru{hidden}.safetensors", hidden))
+    return _compared(
+        setting, model, np.random.default_rng(0).standard_normal((1, sessions, hidden), dtype=np.float32), 1
+    )
+
+
+def _compared(setting: Setting, model: fastgru.Model, x: Array, axis: int) -> tuple[float, float]:
+    """x: a frame for each session, along the axis. What each gets has the shape of its frame."""
+    sessions, y = x.shape[axis], np.empty_like(x)
     many = fastgru.SessionPool(model, sessions)
     handles = np.array([many.open() for _ in range(sessions)], np.int64)
-    x = np.random.default_rng(0).standard_normal((1, sessions, hidden), dtype=np.float32)
-    y = np.empty_like(x)
     streams = [model.stream(1) for _ in range(sessions)]
-    frames = [np.ascontiguousarray(x[:, i : i + 1]) for i in range(sessions)]
-    out = np.empty((1, 1, hidden), np.float32)
+    frames = [np.ascontiguousarray(frame) for frame in np.split(x, sessions, axis)]
+    out = np.empty_like(frames[0])
 
     def loop() -> None:
         for stream, frame in zip(streams, frames, strict=True):
