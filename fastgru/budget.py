@@ -49,5 +49,11 @@ class Budget:
         """It is gone."""
         self._entries.pop(key, None)
 
+    def clear(self) -> None:
+        """Let go of everything."""
+        while self._entries:
+            _, (_, let_go) = self._entries.popitem(last=False)
+            let_go()
+
     def __len__(self) -> int:
         return len(self._entries)

@@ -77,7 +77,7 @@ async def call(
 def protocol(models: dict[str, Any], *, admin: bool = True, key: str | None = None, **settings: Any) -> App:
     """The Open Inference Protocol over these models. Called where an event loop runs."""
     from fastgru.serve.app import Application, Identity
-    from fastgru.serve.models import Repository
+    from fastgru.serve.repository import Repository
     from fastgru.serve.scheduler import Scheduler
     from fastgru.serve.settings import Settings
     from fastgru.serve.v2.routes import Protocol

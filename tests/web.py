@@ -14,7 +14,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from fastgru.serve.app import Application, Identity
 from fastgru.serve.handshake import Handshake
-from fastgru.serve.models import Repository
+from fastgru.serve.repository import Repository
 from fastgru.serve.scheduler import Scheduler
 from fastgru.serve.settings import Settings
 from fastgru.serve.stream import Streams
@@ -57,7 +57,7 @@ class Web:
 
 def _who(scope: Any) -> Identity:
     name = dict(scope["headers"]).get(b"as")
-    return Identity(None if name is None else name.decode())
+    return Identity(None if name is None else name.decode(), name == b"root")
 
 
 @contextlib.asynccontextmanager

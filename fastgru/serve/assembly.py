@@ -16,10 +16,10 @@ from fastgru.serve.gate import Gate
 from fastgru.serve.keys import Guard
 from fastgru.serve.log import event
 from fastgru.serve.metrics import CONTENT_TYPE, Metrics
-from fastgru.serve.models import Repository
 from fastgru.serve.origin import Cors
 from fastgru.serve.page.files import file_routes
 from fastgru.serve.page.overview import Overview
+from fastgru.serve.repository import Repository
 from fastgru.serve.scheduler import Scheduler
 from fastgru.serve.settings import NAME, Settings, SettingsError, named_models
 from fastgru.serve.stream import Streams

@@ -18,7 +18,7 @@ after the frames before it and ahead of those behind it. What there is, with the
 
 The first frame opens a sequence if nothing has; later ones never do so: no state begins from zeros unasked. An error
 has `status` (of HTTP), `reason` (a fixed word), `message`, and `retry_after_s` where another try may do. What the
-server says unasked has the type "event" and the fields `event` ("evicted", "taken", "unloaded", "draining"),
+server says unasked has the type "event" and the fields `event` ("ended", "evicted", "taken", "unloaded", "draining"),
 `sequence_id` and `message`; behind "unloaded", and some seconds behind "draining", the connection is closed with 1001.
 """
 
@@ -60,13 +60,14 @@ class Connection:
         self.channel: Channel
         self.gone = asyncio.Event()
         self.lease = Lease(served, key, int(settings.deadline_seconds * 1e9), self._on_event)
-        self._served, self._scheduler = served, scheduler
+        self._scheduler = scheduler
         self._depth, self._deadline_s = settings.max_json_depth, settings.deadline_seconds
         self._line: deque[Job | ServeError] = deque()  # frames that are not answered, the oldest first
         self._line_bytes = 0
         self._held: deque[tuple[bool, bytes]] = deque()  # messages behind one that waits: (binary, payload)
         self._opening = self._is_paused = False
         self._farewell = ""  # why the connection is closed as soon as what has come is answered
+        self._event: Answer | None = None  # what is told then
         self._blocked: asyncio.TimerHandle | None = None
         self._answers: dict[str, Callable[[Answer], Answer | None]] = {
             "close": self._close,
@@ -92,13 +93,13 @@ class Connection:
         try:
             if lease.why is not None:
                 raise lease.why
-            if lease.layout is None or not self._served.is_loaded:
+            if lease.layout is None or not lease.served.is_loaded:
                 lease.begin({})
             assert lease.layout is not None
             frames = lease.layout.arrays(data)
-            job = Job(self._served, lease.session, frames, time.monotonic_ns() + lease.limit_ns, self._done)
+            job = Job(lease.served, lease.session, frames, time.monotonic_ns() + lease.limit_ns, self._done)
         except ServeError as error:
-            self._served.statistics.fail(error.reason)
+            lease.served.statistics.fail(error.reason)
             self._refuse(error)
             return
         line = self._line
@@ -172,6 +173,9 @@ class Connection:
         """Read from the client unless too much of it waits here, or too much for it."""
         waiting = len(self._line) + len(self._held)
         if self._farewell and not waiting:
+            if self._event is not None:
+                self._send(self._event)
+                self._event = None
             self.channel.close(1001, self._farewell)
             return
         if self._farewell or self._blocked is not None or waiting > _MOST or self._line_bytes > _MOST_BYTES:
@@ -190,8 +194,8 @@ class Connection:
         self._regulate()
 
     def _give_up(self) -> None:
-        self._served.statistics.fail("slow")
-        _log.warning("a client of %s was disconnected: it does not read its answers", self._served.name)
+        self.lease.served.statistics.fail("slow")
+        _log.warning("a client of %s was disconnected: it does not read its answers", self.lease.served.name)
         self.channel.close(1008, f"slow: answers were not read for {self._deadline_s:g} s")
 
     # What steers.
@@ -218,7 +222,7 @@ class Connection:
                 raise bad(f"{kind} has {others}, expected {', '.join(sorted(_FIELDS[kind])) or 'nothing more'}")
             answer = self._answers[kind](given | tag)
         except ServeError as error:
-            self._served.statistics.fail(error.reason)
+            self.lease.served.statistics.fail(error.reason)
             self._send(_shown(error) | tag)
             return
         if answer is not None:
@@ -256,13 +260,15 @@ class Connection:
     # The end.
 
     def _on_event(self, event: Answer) -> None:
-        """The sequence is not this connection's any more."""
+        """The sequence is not this connection's any more; of a model without a state, the model is not."""
+        if event["event"] == "unloaded":
+            self._event = event
+            self.end(event["message"])
+            return
         for job in self._line:
             if isinstance(job, Job):
                 job.cancel()
         self._send(event)
-        if event["event"] == "unloaded":
-            self.channel.close(1001, event["message"])
 
     def drain(self, seconds: float) -> None:
         """Tell the client that the server is about to go down."""

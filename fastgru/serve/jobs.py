@@ -14,7 +14,7 @@ from fastgru.serve.groups import Group
 from fastgru.serve.models import Served
 from fastgru.serve.sessions import Session
 
-__all__ = ["Job", "answer_each", "answer_in_parts", "failure"]
+__all__ = ["Job", "Move", "answer_each", "answer_in_parts", "failure"]
 
 _NONE: Final = np.empty(0, np.int64)
 _log = logging.getLogger("fastgru.serve")
@@ -40,6 +40,7 @@ class Job:
         "group", "is_long", "outputs", "served", "session", "step", "submitted_ns", "timer",
     )  # fmt: skip
 
+    steps: Final = 1  # of its session
     group: Group
     is_long: bool
     cost_ns: float
@@ -65,6 +66,18 @@ class Job:
     def cancel(self) -> None:
         """Its client has gone: it is not computed, if it has not begun."""
         self.cancelled = True
+
+
+class Move:
+    """Stands among the jobs of a session that goes on with another model when the job before has been."""
+
+    __slots__ = ("to",)
+
+    begins: Final = False
+    steps: Final = 0
+
+    def __init__(self, to: Served) -> None:
+        self.to = to
 
 
 class _Places:

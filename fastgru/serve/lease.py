@@ -19,10 +19,12 @@ from fastgru.serve.sessions import Session, Sessions
 __all__ = ["Answer", "Lease", "bad"]
 
 _EVENTS: Final = {
+    "closed": ("ended", "a request has ended the sequence"),
     "idle": ("evicted", "the sequence was ended: nobody has used it for too long, and its state is gone"),
     "taken": ("taken", "another connection has taken the sequence, or begun it anew"),
-    "unloaded": ("unloaded", "the model was unloaded or loaded anew, and its sequences have ended"),
+    "unloaded": ("unloaded", "the model was unloaded, and its sequences have ended"),
 }
+_OTHER: Final = "the model was loaded anew, and takes or gives other tensors: connect anew"
 Answer = dict[str, Any]
 
 
@@ -35,16 +37,26 @@ class Lease:
     """key: the API key of the client. most_ns: within which every frame is to be answered. lost: told when the server,
     or another connection, takes the sequence away.
 
-    session: None where none is open, and for a model without a state. layout: of its frames, None before the first
-    `begin`. limit_ns: within which a frame is to be answered. why: the error of every frame, None if frames may come.
+    served: the model of its frames. session: None where none is open, and for a model without a state. layout: of its
+    frames, None before the first `begin`. limit_ns: within which a frame is to be answered. why: the error of every
+    frame, None if frames may come.
     """
 
     def __init__(self, served: Served, key: str | None, most_ns: int, lost: Callable[[Answer], None]) -> None:
-        self.served, self._key, self._most_ns, self._lost = served, key, most_ns, lost
+        self._served, self._key, self._most_ns, self._lost = served, key, most_ns, lost
+        self._shapes: Any = None
         self.session: Session | None = None
         self.layout: Layout | None = None
         self.limit_ns = most_ns
         self.why: ServeError | None = None
+
+    @property
+    def served(self) -> Served:
+        session = self.session
+        if session is None:
+            return self._served
+        home: Served = session.home
+        return home
 
     def open(self, given: Answer) -> Answer | None:
         """`begin`, after whose failure no frame may begin another sequence instead."""
@@ -61,24 +73,31 @@ class Lease:
         Raises `ServeError`: 400 for wrong fields and a sequence that is not there, 410 for one that was idle too long,
         404 where the model was unloaded, 409 where this connection has one, 503 where there is no room.
         """
+        served = self.served
+        if not served.latest.is_loaded:
+            raise ServeError(404, f"model {served.name!r} is not served any more: connect anew", reason="model")
         if self.session is not None and not self.session.ended:
             raise ServeError(409, f"sequence {self.session.id!r} is open here: finalize it first", reason="open")
-        if not self.served.is_loaded:
-            raise ServeError(404, f"model {self.served.name!r} is not served any more: connect anew", reason="model")
+        served = served.latest
         keep, goes_on, limit = given.get("keep", False), given.get("continue", False), given.get("timeout", 0)
         if type(keep) is not bool or type(goes_on) is not bool:
             raise bad("keep and continue are true or false")
         if type(limit) is not int or not 0 <= limit < 1 << 63:
             raise bad(f"timeout is {limit!r:.80}, expected microseconds, 0 for those of the server")
-        layout, sessions = Layout(self.served, given.get("shapes")), self.served.sessions
-        name = check_id(given["sequence_id"]) if "sequence_id" in given else None
-        if sessions is None:
-            if name is not None or keep or goes_on:
-                raise bad(f"model {self.served.name!r} keeps no state, so that it has no sequences", "sequence_id")
-        elif goes_on:
+        name, sessions = check_id(given["sequence_id"]) if "sequence_id" in given else None, served.sessions
+        found = None
+        if goes_on and sessions is not None:
             if name is None:
                 raise bad("to continue a sequence takes its sequence_id", "sequence_id")
-            self.session = sessions.get(name, self._key)
+            found = sessions.get(name, self._key)
+            served = found.home
+        self._shapes = given.get("shapes")
+        layout = Layout(served, self._shapes)
+        if sessions is None:
+            if name is not None or keep or goes_on:
+                raise bad(f"model {served.name!r} keeps no state, so that it has no sequences", "sequence_id")
+        elif found is not None:
+            self.session = found
         else:
             name = f"stream-{token_hex(8)}" if name is None else name
             if (before := sessions.find(name, self._key)) is not None:
@@ -87,7 +106,7 @@ class Lease:
                     before.on_end("taken")
             sessions.forget(name, self._key)
             self.session = sessions.begin(name, self._key)
-        self.layout, self.why = layout, None
+        self._served, self.layout, self.why = served, layout, None
         self.limit_ns = min(self._most_ns, limit * 1_000 or self._most_ns)
         if (session := self.session) is not None:
             if session.on_end is not None:
@@ -168,6 +187,22 @@ class Lease:
         self._sessions.end(session, "its client has ended it")
         self.session, self.why = None, _not_open()
         return {"type": "finalized", "step": session.step}
+
+    def changed(self, now: Served | None) -> None:
+        """The model is not the newest any more; a sequence that is open goes on with it. now: None if it is unloaded.
+
+        Without a sequence, frames are for the new model, if they are the same for both.
+        """
+        before = self._served
+        if self.session is not None or self.why is not None:
+            return
+        if now is not None and self.layout is not None and before.inputs + before.outputs != now.inputs + now.outputs:
+            self._lost({"type": "event", "event": "unloaded", "sequence_id": None, "message": _OTHER})
+        elif now is not None:
+            self._served = now
+            self.layout = None if self.layout is None else Layout(now, self._shapes)
+        else:
+            self._lost({"type": "event", "event": "unloaded", "sequence_id": None, "message": _EVENTS["unloaded"][1]})
 
     def leave(self) -> None:
         """The sequence ends, unless it is to outlive the connection."""

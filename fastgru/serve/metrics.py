@@ -13,7 +13,8 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 
 from fastgru import __version__
 from fastgru.serve.gate import Gate
-from fastgru.serve.models import Repository, Served
+from fastgru.serve.models import Served
+from fastgru.serve.repository import Repository
 from fastgru.serve.scheduler import Scheduler
 from fastgru.simd.target import TARGET
 
@@ -88,27 +89,27 @@ def _one(value: float) -> list[Sample]:
 
 def _failures(served: Served) -> list[Sample]:
     counts: Counter[str] = Counter()
-    for reason, count in served.statistics.failed.items():
+    for reason, count in served.counts.failed.items():
         counts[_TRITON_REASONS.get(reason, "OTHER")] += count
     return [("", {"reason": reason}, counts[reason]) for reason in ("REJECTED", "CANCELED", "BACKEND", "OTHER")]
 
 
 def _refused(served: Served) -> list[Sample]:
-    return [("", {"reason": reason}, count) for reason, count in sorted(served.statistics.failed.items())]
+    return [("", {"reason": reason}, count) for reason, count in sorted(served.counts.failed.items())]
 
 
 def _times(served: Served) -> list[Sample]:
     """A histogram of seconds, from counts by the number of bits of nanoseconds."""
-    counts = list(accumulate(served.statistics.times))
+    counts = list(accumulate(served.counts.times))
     bounds = [(f"{(1 << bit) / 1e9:.9g}", counts[bit]) for bit in range(_FIRST_BIT, _LAST_BIT + 1)]
-    return _histogram([*bounds, ("+Inf", counts[-1])], served.statistics.compute_ns / 1e9)
+    return _histogram([*bounds, ("+Inf", counts[-1])], served.counts.compute_ns / 1e9)
 
 
 def _rows(served: Served) -> list[Sample]:
     """A histogram of requests that ran together."""
-    counts = list(accumulate(served.statistics.sizes))
+    counts = list(accumulate(served.counts.sizes))
     bounds = [(str(1 << bit), counts[bit]) for bit in range(_MOST_BITS)]
-    return _histogram([*bounds, ("+Inf", counts[-1])], served.statistics.requests)
+    return _histogram([*bounds, ("+Inf", counts[-1])], served.counts.requests)
 
 
 def _histogram(buckets: list[tuple[str, int]], total: float) -> list[Sample]:
@@ -137,7 +138,7 @@ _OF_MODEL: Final[tuple[tuple[str, str, str, Any], ...]] = (
         "nv_inference_request_success",
         "counter",
         "Requests that were answered with numbers.",
-        lambda served: _one(served.statistics.requests),
+        lambda served: _one(served.counts.requests),
     ),
     (
         "nv_inference_request_failure",
@@ -149,47 +150,53 @@ _OF_MODEL: Final[tuple[tuple[str, str, str, Any], ...]] = (
         "nv_inference_count",
         "counter",
         "Inferences: rows that were computed.",
-        lambda served: _one(served.statistics.inferences),
+        lambda served: _one(served.counts.inferences),
     ),
     (
         "nv_inference_exec_count",
         "counter",
         "Executions: pushes, each of one inference or more.",
-        lambda served: _one(served.statistics.executions),
+        lambda served: _one(served.counts.executions),
     ),
     (
         "nv_inference_request_duration_us",
         "counter",
         "From requests to the end of their computation.",
-        lambda served: _one(served.statistics.request_ns / 1e3),
+        lambda served: _one(served.counts.request_ns / 1e3),
     ),
     (
         "nv_inference_queue_duration_us",
         "counter",
         "From requests to the begin of their computation.",
-        lambda served: _one(served.statistics.queue_ns / 1e3),
+        lambda served: _one(served.counts.queue_ns / 1e3),
     ),
     (
         "nv_inference_compute_infer_duration_us",
         "counter",
         "Of all executions.",
-        lambda served: _one(served.statistics.compute_ns / 1e3),
+        lambda served: _one(served.counts.compute_ns / 1e3),
     ),
     (
         "nv_inference_pending_request_count",
         "gauge",
         "Requests that were taken and have no answer yet.",
-        lambda served: _one(served.statistics.pending),
+        lambda served: _one(served.counts.pending),
     ),
     ("fastgru_failed_total", "counter", "Requests that were answered with an error, by reason.", _refused),
     (
         "fastgru_nonfinite_outputs_total",
         "counter",
         "Answers with a NaN or an infinity.",
-        lambda served: _one(served.statistics.nonfinite),
+        lambda served: _one(served.counts.nonfinite),
     ),
     ("fastgru_step_seconds", "histogram", "Times of executions.", _times),
     ("fastgru_tick_rows", "histogram", "Requests that ran together.", _rows),
+    (
+        "fastgru_former_models",
+        "gauge",
+        "Models that were loaded anew, and that sessions go on with.",
+        lambda served: _one(len(served.formers)),
+    ),
     ("fastgru_sessions", "gauge", "Sessions that are open.", _of_sessions("open")),
     ("fastgru_session_capacity", "gauge", "Sessions that may be open.", _of_sessions("capacity")),
     (

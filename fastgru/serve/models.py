@@ -1,17 +1,16 @@
-"""The models that are served: each with its sessions, and with what requests may name."""
+"""A model that is served: its sessions, and what requests of it may carry."""
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from math import prod
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from fastgru.errors import InvalidModelError, ShapeError, StateError, UnsupportedModelError
-from fastgru.load import load
 from fastgru.model import Model
+from fastgru.process import lock
 from fastgru.serve.cost import LONG_NS, operations
 from fastgru.serve.cutting import Time, find_time
 from fastgru.serve.durable.folder import Folder
@@ -19,6 +18,7 @@ from fastgru.serve.durable.keeper import Keeper
 from fastgru.serve.errors import ServeError
 from fastgru.serve.fields import Field, field_of
 from fastgru.serve.groups import Frames, Group
+from fastgru.serve.ids import Id
 from fastgru.serve.log import event
 from fastgru.serve.rows import Pool, Stateless, Streams
 from fastgru.serve.sessions import Sessions
@@ -27,7 +27,7 @@ from fastgru.serve.statistics import Statistics
 from fastgru.streaming import SessionPool
 from fastgru.streaming.batch import find_batch_axes
 
-__all__ = ["Repository", "Served"]
+__all__ = ["VERSION", "Served"]
 
 VERSION: Final = "1"
 _MOST_GROUPS: Final = 256  # of shapes that are kept
@@ -43,13 +43,21 @@ class Served:
 
     model: what runs. inputs, outputs: what requests carry, without the states. is_stateful: requests may belong to a
     sequence. pool, sessions: where the states are, and whose; None for a model without a state. statistics: counts of
-    what it has done. groups: what runs frames, by their shapes. keeper: what has its sessions on disk, if anything.
+    what it has done. groups: what runs frames, by their shapes. fingerprint: of the model. is_loaded: it takes
+    requests. keeper: what has its sessions on disk, if anything.
+
+    A file may be loaded anew. formers: the models before, which sessions go on with; successor: what new ones begin
+    with, None for the newest. All have one table of sessions. live: how many of them have their states here. is_alone:
+    it takes all requests for its name, as there is no other.
     """
 
     def __init__(
         self, name: str, model: Model, settings: Settings, clock: Callable[[], int] = time.monotonic_ns
     ) -> None:
         self.name, self.version, self.model, self.statistics = name, VERSION, model, Statistics()
+        self.fingerprint, self.live, self.is_alone = model.fingerprint, 0, True
+        self.formers: list[Served] = []
+        self.successor: Served | None = None
         states = model.graph.states
         kept = set(states.values())
         self.inputs: tuple[Field, ...] = tuple([field_of(spec) for spec in model.inputs if spec.name not in states])
@@ -71,7 +79,7 @@ class Served:
             # Jobs borrow places while they run.
             self._runs = self.pool = pool = self._make_pool(2 * settings.capacity + 8 * _MOST_ROWS)
             capacity = min(settings.capacity, pool.capacity // 2)
-            self.sessions = Sessions(name, pool, capacity, settings.idle_seconds, clock)
+            self.sessions = Sessions(name, self, capacity, settings.idle_seconds, clock)
         else:
             self._runs, self._axes = Stateless(model), self._batch_axes()
         self._warm_up()
@@ -108,6 +116,65 @@ class Served:
                 continue
             return group
         return None
+
+    @property
+    def latest(self) -> "Served":
+        """What requests that belong to no session, and new sessions, run with."""
+        return self if self.successor is None else self.successor.latest
+
+    @property
+    def counts(self) -> Statistics:
+        """Of all that has been loaded under this name since it was unloaded: what is counted never falls."""
+        total = Statistics()
+        for served in (self, *self.formers):
+            total.add(served.statistics)
+        return total
+
+    def of(self, name: Id | None, key: str | None = None, *, begins: bool = False) -> "Served":
+        """The model that a request of this sequence is for: where its session is, or the newest one.
+
+        begins: the request begins the sequence, see `Sessions.anew`.
+        """
+        latest = self.latest
+        if name is None or latest.sessions is None:
+            return latest
+        session = latest.sessions.find(name, key)
+        if begins and (session is None or not session.busy):
+            return latest
+        home: Any = latest.sessions.where(name, key)
+        served: Served = home
+        return served
+
+    def replace(self, before: "Served") -> None:
+        """Be loaded instead of this one, whose sessions go on with it until they end or are moved here."""
+        if self.sessions is not None and before.sessions is not None:
+            self.sessions = before.sessions
+            self.sessions.home = self
+        before.successor, self.formers, before.formers = self, [*before.formers, before], []
+        self.is_alone = before.is_alone = False
+
+    @property
+    def parked(self) -> int:
+        """How many of its sessions are on disk, for which it is needed."""
+        latest = self.latest
+        return 0 if self.keeper is None or (self is not latest and self.keeper is latest.keeper) else len(self.keeper)
+
+    def retire(self) -> None:
+        """Let those before it go, memory and all, that have no session and no request any more."""
+        for served in [each for each in self.formers if not (each.live or each.statistics.pending or each.parked)]:
+            self.formers.remove(served)
+            self.statistics.add(served.statistics)
+            served.close()
+        self.is_alone = not self.formers
+
+    def close(self) -> None:
+        """Let go of the model. No request of it is on its way. Who still asks for it is told that it has gone."""
+        self.is_loaded = self.is_alone = False
+        self.groups.clear()
+        self.pool = self.sessions = self._shortest = self.keeper = None
+        with lock:
+            self.model._runnable.budget.clear()  # plans keep the model: a circle, for which nobody may come to look
+        del self.model, self._runs
 
     @property
     def batch_axes(self) -> tuple[int, ...] | None:
@@ -160,8 +227,7 @@ class Served:
         fields = self.outputs
         step = sum([9 + 8 * len(f.shape or ()) + f.dtype.itemsize * prod(map(abs, f.shape or ())) for f in fields])
         dtypes = [field.dtype for field in fields]
-        self.keeper = folder.keeper(self.name, self.model.fingerprint, self.pool, dtypes, step)
-        self.sessions.keeper = self.keeper
+        self.keeper = folder.keeper(self.name, self.fingerprint, self.pool, dtypes, step)
 
     def check(self, frames: Frames) -> None:
         """Raises `ServeError`, 400, where these arrays are not what `inputs` takes."""
@@ -234,84 +300,3 @@ def _key(shapes: tuple[tuple[int, ...], ...]) -> tuple[Any, ...]:
 
 def _fits(declared: int, size: int) -> bool:
     return declared in (-1, size)
-
-
-class Repository:
-    """The models by name. sources: what each was named as at the start: a file, or a model that is in memory. folder:
-    where their sessions are on disk, if they are.
-
-    Raises what `fastgru.load` does for a file that cannot be served.
-    """
-
-    def __init__(
-        self,
-        sources: Mapping[str, str | Path | Model],
-        settings: Settings,
-        clock: Callable[[], int] = time.monotonic_ns,
-        folder: Folder | None = None,
-    ) -> None:
-        self._folder = folder
-        self._sources, self._settings, self._clock = dict(sources), settings, clock
-        self._served: dict[str, Served] = {}
-        for name in self._sources:
-            self.load(name)
-
-    def __iter__(self) -> Iterator[Served]:
-        return iter(tuple(self._served.values()))
-
-    def get(self, name: str, version: str | None = None) -> Served:
-        """The model of this name. Raises `ServeError`, 404, where it is not loaded."""
-        served = self._served.get(name)
-        if served is None or version not in (None, VERSION):
-            what = f"model {name!r:.160}" + (f", version {version!r:.40}," if version is not None else "")
-            raise ServeError(404, f"{what} is not here; there are {', '.join(self._served) or 'none'}", reason="model")
-        return served
-
-    def index(self) -> list[tuple[str, str, str, str]]:
-        """(name, version, "READY" or "UNAVAILABLE", why not) of every model that was named at the start."""
-        return [
-            (name, VERSION, "READY", "") if name in self._served else (name, VERSION, "UNAVAILABLE", "unloaded")
-            for name in self._sources
-        ]
-
-    def read(self, name: str) -> Served:
-        """The model of this name, read anew; it is not served yet. Raises `ServeError`, 404, for other names."""
-        source = self._sources.get(name)
-        if source is None:
-            raise ServeError(
-                404,
-                f"model {name!r:.160} was not named at the start; there are {', '.join(self._sources)}",
-                reason="model",
-            )
-        model = (
-            source
-            if isinstance(source, Model)
-            else load(source, precision=self._settings.precision, threads=self._settings.threads)
-        )
-        return Served(name, model, self._settings, self._clock)
-
-    def load(self, name: str) -> Served:
-        """Read the model of this name anew, and serve it instead of the one before, whose sessions end."""
-        return self.put(self.read(name))
-
-    def put(self, served: Served) -> Served:
-        """Serve this one instead of the one before, whose sessions end."""
-        self.unload(served.name, missing_ok=True)
-        if self._folder is not None:
-            served.keep_in(self._folder)
-        self._served[served.name] = served
-        event("load", f"model {served.name} is loaded", model=served.name)
-        return served
-
-    def unload(self, name: str, *, missing_ok: bool = False) -> None:
-        """End its sessions and serve it no longer. Raises `ServeError`, 404, where it is not loaded."""
-        if missing_ok and name not in self._served:
-            return
-        served = self.get(name)
-        served.is_loaded = False
-        del self._served[name]
-        event("unload", f"model {name} is unloaded", model=name)
-        for session in served.sessions or ():
-            served.sessions.end(session, "unloaded")  # type: ignore[union-attr]
-            if session.on_end is not None:
-                session.on_end("unloaded")

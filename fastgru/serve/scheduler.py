@@ -11,13 +11,15 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
+from fastgru.errors import StateError
 from fastgru.serve import refusals
 from fastgru.serve.compute import Compute
 from fastgru.serve.cost import LONG_NS
 from fastgru.serve.errors import ServeError
 from fastgru.serve.groups import Group
-from fastgru.serve.jobs import Job, answer_each
-from fastgru.serve.models import Repository
+from fastgru.serve.jobs import Job, Move, answer_each
+from fastgru.serve.models import Served
+from fastgru.serve.repository import Repository
 from fastgru.serve.sessions import Session
 from fastgru.serve.steps import kept_answer, record
 from fastgru.serve.waiter import Waiter
@@ -28,7 +30,6 @@ _FIRST_BESIDES_NS: Final = 10_000.0
 _WEIGHT: Final = 0.05  # of the newest tick in what a job is expected to take besides its push
 _COMPANY_NS: Final = 20_000  # a job that follows a tick sooner than this is one of many
 _MOST_EARLY: Final = 64  # jobs of a session whose steps have not come
-_SWEEP_S: Final = 1.0
 
 _log = logging.getLogger("fastgru.serve")
 
@@ -139,10 +140,7 @@ class Scheduler:
             raise refusals.late(job, ahead, job.deadline_ns - now, self.jobs)
         if self.bytes + job.bytes > self._max_bytes:
             raise refusals.too_many_bytes(job, self.bytes, self._max_bytes, ahead)
-        if job.is_long:
-            self._compute.expect(job)
-        else:
-            self._short_ns += job.cost_ns
+        self._expect(job)
         try:
             if session is None:
                 self._dispatch(job)
@@ -154,6 +152,12 @@ class Scheduler:
         except ServeError:
             self._forget_cost(job)
             raise
+
+    def _expect(self, job: Job) -> None:
+        if job.is_long:
+            self._compute.expect(job)
+        else:
+            self._short_ns += job.cost_ns
 
     def _forget_cost(self, job: Job) -> None:
         if job.is_long:
@@ -254,11 +258,7 @@ class Scheduler:
         self._sweep(models)
 
     def _sweep(self, models: Repository) -> None:
-        wait = _SWEEP_S
-        for served in models:
-            if served.sessions is not None:
-                wait = min(wait, max(0.001, served.sessions.expire()))
-        self._idle = self._loop.call_later(wait, self._sweep, models)
+        self._idle = self._loop.call_later(models.sweep(), self._sweep, models)
 
     async def drain(self, grace_s: float) -> None:
         """Take no more jobs, wait for those that there are, at most so long, and end the threads."""
@@ -394,13 +394,18 @@ class Scheduler:
                 taken("taken")
             if job.ends:
                 sessions.end(session, "its client has ended it")
+                if session.on_end is not None:
+                    session.on_end("closed")
                 self._begin_anew(session)
         else:
             session.recount()
             self._forget_unbegun(job)
         while session.queue and not session.running:
             following = session.queue.popleft()
-            if session.ended:
+            if isinstance(following, Move):
+                if not session.ended:
+                    self.move(session, following.to)
+            elif session.ended:
                 self._drop(following, refusals.ended(session))
             elif (outputs := kept_answer(following)) is not None:
                 following.outputs = outputs
@@ -422,10 +427,41 @@ class Scheduler:
             return
         sessions = following[0].served.sessions
         assert sessions is not None
-        session = sessions.begin(ended.id, ended.key)  # in the place that has just become free
+        home = following[0].served
+        session = sessions.begin(ended.id, ended.key, home=home)  # in the place that has just become free
         for job in following:
             job.session, session.next = session, 1 if job.begins else session.next + 1
             self._queue(session, job)
+        for move in [each for each in ended.queue if isinstance(each, Move)]:
+            self.move(session, move.to)
+
+    def move(self, session: Session, to: Served) -> None:
+        """Have a session, and what waits for it, go on with another model: at once, or after the job on its way.
+
+        The states, inputs and outputs of both agree.
+        """
+        assert to.sessions is not None
+        if session.running:
+            session.queue.appendleft(Move(to))
+            return
+        try:
+            to.sessions.move(session, to)
+        except (ServeError, StateError) as error:
+            _log.warning("sequence %r of %s stays with the model before: %s", session.id, to.name, error)
+            return
+        for job in (*session.queue, *session.early.values()):
+            if isinstance(job, Job):
+                self._retarget(job, to)
+
+    def _retarget(self, job: Job, to: Served) -> None:
+        self._forget_cost(job)
+        job.served.statistics.pending -= 1
+        job.served = to
+        job.group = group = to.group(job.frames, True)
+        job.cost_ns = group.cost.one_ns + self._besides_ns
+        job.is_long = group.cost.one_ns > LONG_NS
+        to.statistics.pending += 1
+        self._expect(job)
 
     def _forget_unbegun(self, job: Job) -> None:
         """A session whose first request has failed is not there."""

@@ -9,8 +9,8 @@ import heapq
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
-from itertools import count
-from typing import Any, Final
+from itertools import count, islice
+from typing import Any, Final, Protocol
 
 import numpy as np
 
@@ -19,33 +19,48 @@ from fastgru.serve.durable.keeper import Keeper
 from fastgru.serve.durable.records import Place
 from fastgru.serve.errors import ServeError
 from fastgru.serve.ids import Id
-from fastgru.serve.rows import Pool
+from fastgru.streaming.state_blob import pack_state, unpack_state
 
-__all__ = ["PARKED", "Session", "Sessions"]
+__all__ = ["PARKED", "Home", "Session", "Sessions"]
 
 PARKED: Final = "it is parked"  # `Session.ended` of one that its connection may go on with
 _MOST_ENDED: Final = 64  # entries of sessions that have ended, above as many as live, that may wait to be looked at
 _REMEMBERED_S: Final = 3_600.0  # for how long a session that was idle is known to have ended
 
 
+class Home(Protocol):
+    """A loaded model whose states lie in `pool`. fingerprint: of the model. live: sessions that have places there.
+
+    formers: models before it under the same name, with sessions that go on. keeper: has its sessions on disk, too;
+    those that are idle are parked there, and live on. None: they end.
+    """
+
+    pool: Any  # a `Pool`
+    fingerprint: str
+    live: int
+    formers: Any  # a list of the same
+    keeper: Keeper | None
+
+
 class Session:
     """A state that a client calls by its id.
 
-    handle: of the pool, and handles: it as an array. moved: its state may be other than zeros. key: the name of the API
-    key that opened it, None where there are none, and began_ns: when. step: how many requests it has been through since
-    it began. keep: it outlives the connection that opened it. on_end: called with the reason when the server ends it.
-    ended: why it has ended, "" while it lives. stays: it is there even if the first of its requests fails. queue: its
-    jobs that wait for the one before; early: those whose `step` has not come, and forget: called for them when it ends;
-    running: one is on its way; next: the step of a job that is submitted now. place: where its record is on disk.
+    home: the model whose state it is; the file of a model may be loaded anew while sessions live. handle: of its pool,
+    and handles: it as an array. moved: its state may be other than zeros. key: the name of the API key that opened it,
+    None where there are none, and began_ns: when. step: how many requests it has been through since it began. keep: it
+    outlives the connection that opened it. on_end: called with the reason when the server ends it. ended: why it has
+    ended, "" while it lives. stays: it is there even if the first of its requests fails. queue: its jobs that wait for
+    the one before; early: those whose `step` has not come, and forget: called for them when it ends; running: one is on
+    its way; next: the step of a job that is submitted now. place: where its record is on disk.
     """
 
     __slots__ = (
-        "began_ns", "early", "ended", "forget", "handle", "handles", "id", "keep", "key", "last_used_ns", "moved",
-        "next", "on_end", "place", "queue", "running", "stays", "step",
+        "began_ns", "early", "ended", "forget", "handle", "handles", "home", "id", "keep", "key", "last_used_ns",
+        "moved", "next", "on_end", "place", "queue", "running", "stays", "step",
     )  # fmt: skip
 
-    def __init__(self, name: Id, handle: int, key: str | None, now_ns: int) -> None:
-        self.id, self.key, self.began_ns, self.last_used_ns = name, key, now_ns, now_ns
+    def __init__(self, name: Id, home: Any, handle: int, key: str | None, now_ns: int) -> None:
+        self.id, self.home, self.key, self.began_ns, self.last_used_ns = name, home, key, now_ns, now_ns
         self.step, self.next, self.ended = 0, 0, ""
         self.keep = self.running = self.moved = self.stays = False
         self.on_end: Callable[[str], None] | None = None
@@ -59,7 +74,7 @@ class Session:
         """A job has not been a step: those that wait are other steps than they were."""
         self.next = self.step
         for job in self.queue:
-            self.next = 1 if job.begins else self.next + 1
+            self.next = 1 if job.begins else self.next + job.steps
 
     def move_to(self, handle: int) -> None:
         """Its state is here from now on."""
@@ -72,20 +87,19 @@ class Session:
 
 
 class Sessions:
-    """Those of one model. Used by one thread, that of the event loop.
+    """Those of one name. Used by one thread, that of the event loop.
 
-    pool: where their states are. idle_s: for how long one lives that nobody uses. evicted: how many have ended so.
-    keeper: has them on disk, too; sessions that are idle are parked there, and live on. None: they end.
+    home: the model of those that begin from now on. idle_s: for how long one lives that nobody uses. evicted: how many
+    have ended so.
     """
 
     def __init__(
-        self, name: str, pool: Pool, capacity: int, idle_s: float, clock: Callable[[], int] = time.monotonic_ns
+        self, name: str, home: Home, capacity: int, idle_s: float, clock: Callable[[], int] = time.monotonic_ns
     ) -> None:
-        self.name, self.pool, self.capacity, self.evicted = name, pool, capacity, 0
+        self.name, self.home, self.capacity, self.evicted = name, home, capacity, 0
         self._idle_ns, self._clock, self._order = int(idle_s * 1e9), clock, count()
         self._live: dict[tuple[Id, str | None], Session] = {}
         self._idle: list[tuple[int, int, Session]] = []  # a heap: when to look at each again
-        self.keeper: Keeper | None = None
         self._attached: dict[tuple[Id, str | None], Session] = {}  # parked, and a connection has it
         self._gone: OrderedDict[tuple[Id, str | None], int] = OrderedDict()  # ended for being idle, and when
 
@@ -103,10 +117,23 @@ class Sessions:
         """The live session that is called so, None where there is none."""
         return self._live.get((name, key))
 
+    def _homes(self) -> tuple[Home, ...]:
+        return (self.home, *self.home.formers)
+
+    def where(self, name: Id, key: str | None = None) -> Home:
+        """The model of the session that is called so, live or parked; of a new one, where there is none."""
+        session = self._live.get((name, key))
+        if session is not None:
+            home: Home = session.home
+            return home
+        owner = (name, key)
+        return next((each for each in self._homes() if each.keeper is not None and owner in each.keeper), self.home)
+
     def forget(self, name: Id, key: str | None = None) -> None:
         """End one that is parked, if it is: it is to be begun anew."""
-        if self.keeper is not None and self.keeper.forget(name, key):
-            self._detach(name, key, "it was begun anew", "taken")
+        for home in self._homes():
+            if home.keeper is not None and home.keeper.forget(name, key):
+                self._detach(name, key, "it was begun anew", "taken")
 
     def get(self, name: Id, key: str | None = None) -> Session:
         """The session that is called so, also if it is parked.
@@ -132,22 +159,22 @@ class Sessions:
 
     @property
     def _lives_s(self) -> float:
-        return self._idle_ns / 1e9 if self.keeper is None else self.keeper.parked_s
+        return self._idle_ns / 1e9 if self.home.keeper is None else self.home.keeper.parked_s
 
     def _take_up(self, name: Id, key: str | None) -> Session | None:
         """One that is parked is in the pool again."""
-        if self.keeper is None or (found := self.keeper.find(name, key)) is None:
+        home = self.where(name, key)
+        if home.keeper is None or (found := home.keeper.find(name, key)) is None:
             return None
         step, state = found
-        session = self._attached.pop((name, key), None)
-        handle = self._open(lambda: self.pool.open())
-        self.pool.load_from(handle, state)
-        if session is None:
-            session = Session(name, handle, key, self._clock())
+        handle = self._open(lambda: home.pool.open())
+        home.pool.load_from(handle, state)
+        session = self._attached.pop((name, key), None) or Session(name, home, handle, key, self._clock())
+        session.home = home
         session.move_to(handle)
         session.ended, session.step, session.next, session.last_used_ns = "", step, step, self._clock()
         session.moved = session.stays = True
-        self.keeper.take_up(session)
+        home.keeper.take_up(session)
         self._enter(session)
         return session
 
@@ -166,8 +193,10 @@ class Sessions:
             if session.on_end is not None:
                 session.on_end(event)
 
-    def begin(self, name: Id, key: str | None = None, saved: bytes | None = None) -> Session:
+    def begin(self, name: Id, key: str | None = None, saved: bytes | None = None, home: Home | None = None) -> Session:
         """The live session that is called so, as it is, or else a new one, from zeros or from a saved state.
+
+        home: the model of a new one, where it is not that of all others.
 
         Raises `ServeError`: 503 where there is no room for another, 409 for a saved state of another model.
         """
@@ -176,7 +205,23 @@ class Sessions:
             if saved is not None:
                 self.load(session, saved)
             return session
-        return self._add(Session(name, 0, key, self._clock()), lambda: self.pool.open(saved), saved is not None)
+        home = home or self.home
+        return self._add(Session(name, home, 0, key, self._clock()), lambda: home.pool.open(saved), saved is not None)
+
+    def anew(self, name: Id, key: str | None = None) -> Session:
+        """For a request that begins a sequence: the live session, which it takes back to zeros, or a new one.
+
+        One of a model that has been replaced ends for it, unless requests of it are on their way. Raises as `begin`.
+        """
+        if self.where(name, key) is not self.home:
+            session = self._live.get((name, key))
+            if session is None:
+                self.forget(name, key)
+            elif not session.busy:
+                self.end(session, "it was begun anew")
+                if session.on_end is not None:
+                    session.on_end("taken")
+        return self.begin(name, key)
 
     def _begun_before(self, name: Id, key: str | None) -> Session | None:
         """One that is parked. What cannot be taken up is begun anew."""
@@ -191,23 +236,24 @@ class Sessions:
         """Another session of the same key that goes on from the same state. Raises `ServeError`: 409, 503."""
         self._settled(session)
         owner = (name, session.key)
-        if owner in self._live or (self.keeper is not None and owner in self.keeper):
+        if owner in self._live or any(home.keeper is not None and owner in home.keeper for home in self._homes()):
             raise ServeError(409, f"sequence {name!r} is there already: end it first", reason="sequence_exists")
-        made = Session(name, 0, session.key, self._clock())
+        made = Session(name, session.home, 0, session.key, self._clock())
         made.step = made.next = session.step
         made.stays = True
-        return self._add(made, lambda: self.pool.fork(session.handle), session.moved)
+        return self._add(made, lambda: session.home.pool.fork(session.handle), session.moved)
 
     def _add(self, session: Session, opened: Callable[[], int], moved: bool) -> Session:
         """It lives from now on. opened: its place in the pool."""
         handle = self._open(opened)
         session.move_to(handle)
         session.moved = moved
-        if self.keeper is not None:
+        home = session.home
+        if home.keeper is not None:
             try:
-                self.keeper.begin(session, self.pool)
+                home.keeper.begin(session, home.pool)
             except ServeError:
-                self.pool.close(handle)
+                home.pool.close(handle)
                 raise
         self._gone.pop((session.id, session.key), None)
         self._enter(session)
@@ -230,6 +276,7 @@ class Sessions:
             raise ServeError(409, str(error), reason="state") from None
 
     def _enter(self, session: Session) -> None:
+        session.home.live += 1
         self._live[session.id, session.key] = session
         if len(self._idle) > 2 * len(self._live) + _MOST_ENDED:
             self._idle = [entry for entry in self._idle if not entry[2].ended]
@@ -239,32 +286,71 @@ class Sessions:
     def save(self, session: Session) -> bytes:
         """Its state as bytes that `load`, and a stream in process, take. Raises `ServeError`, 409, while it is busy."""
         self._settled(session)
-        return self.pool.save(session.handle)
+        saved: bytes = session.home.pool.save(session.handle)
+        return saved
 
     def load(self, session: Session, saved: bytes) -> None:
         """Go on from a saved state. Raises `ServeError`, 409, for one that does not fit, and while it is busy."""
         self._settled(session)
         try:
-            self.pool.load(session.handle, saved)
+            session.home.pool.load(session.handle, saved)
         except StateError as error:
             raise ServeError(409, str(error), reason="state") from None
         session.moved = True
         self._touch(session)
-        if self.keeper is not None:
-            self.keeper.changed(session, self.pool)
+        if session.home.keeper is not None:
+            session.home.keeper.changed(session, session.home.pool)
 
     def reset(self, session: Session) -> None:
         """Back to zeros. Raises `ServeError`, 409, while it is busy."""
         self._settled(session)
-        self.pool.reset(session.handle)
+        session.home.pool.reset(session.handle)
         session.step, session.next, session.moved = 0, 0, False
         self._touch(session)
-        if self.keeper is not None:
+        if session.home.keeper is not None:
             try:
-                self.keeper.changed(session, self.pool)
+                session.home.keeper.changed(session, session.home.pool)
             except ServeError:
                 session.moved = True
                 raise
+
+    def move(self, session: Session, home: Home) -> None:
+        """Go on with another model, from the same state. No job of it is on its way.
+
+        Raises `StateError` where the other model has other states, `ServeError`, 503, where it cannot be written to
+        disk; the session is then as it was.
+        """
+        before, place, handle = session.home, session.place, session.handle
+        state = unpack_state(before.pool.save(handle), before.fingerprint)
+        answer = None if before.keeper is None else before.keeper.answer(session)
+        session.move_to(home.pool.open(pack_state(state, home.fingerprint)))
+        if home.keeper is not None:
+            try:
+                home.keeper.begin(session, home.pool)
+                if answer is not None:
+                    home.keeper.record(session, home.pool, session.step, answer)
+            except ServeError:
+                home.pool.close(session.handle)
+                session.place = place
+                session.move_to(handle)
+                raise
+        if before.keeper is not None:
+            session.place, place = place, session.place
+            before.keeper.end(session)
+            session.place = place
+        before.pool.close(handle)
+        before.live -= 1
+        session.home = home
+        home.live += 1
+
+    def move_parked(self, home: Home, to: Home, most: int) -> bool:
+        """Have some of those that are parked there go on with another model; whether there are more."""
+        assert home.keeper is not None
+        for parked in [*islice(home.keeper.parked(), most)]:
+            session = self.get(parked.id, parked.key)
+            self.move(session, to)
+            self._park(session)
+        return len(home.keeper) > 0
 
     def keep_alive(self, session: Session) -> None:
         """As a request would, without one."""
@@ -283,7 +369,7 @@ class Sessions:
         """Its id is free at once, and its place when the job that is on its way has been."""
         if session.ended:
             return
-        if self.keeper is not None:
+        if session.home.keeper is not None:
             self._forget_record(session, reason)
         session.ended = reason
         del self._live[session.id, session.key]
@@ -294,37 +380,36 @@ class Sessions:
 
     def _forget_record(self, session: Session, reason: str) -> None:
         """It ends, or, with its model, leaves memory."""
-        assert self.keeper is not None
         if reason == "unloaded":
-            self.keeper.park(session)
+            session.home.keeper.park(session)
         else:
-            self.keeper.end(session)
+            session.home.keeper.end(session)
 
     def leave(self, session: Session) -> None:
         """Its connection has ended: so has it, unless it is to be kept, or the server ends and has it on disk."""
-        owner = (session.id, session.key)
+        owner, keeper = (session.id, session.key), session.home.keeper
         if session.ended is PARKED and self._attached.get(owner) is session:
             del self._attached[owner]
-        if session.keep or (self.keeper is not None and self.keeper.is_closing):
+        if session.keep or (keeper is not None and keeper.is_closing):
             return
-        if session.ended is PARKED and self.keeper is not None:
-            self.keeper.forget(*owner)
+        if session.ended is PARKED and keeper is not None:
+            keeper.forget(*owner)
         elif not session.ended:
             self.end(session, "its connection has ended")
 
     def _park(self, session: Session) -> None:
         """It leaves the pool, and its record stays."""
-        assert self.keeper is not None
         del self._live[session.id, session.key]
-        self.keeper.park(session)
-        self.pool.close(session.handle)
+        session.home.keeper.park(session)
+        self.release(session)
         session.ended = PARKED
         if session.on_end is not None:
             self._attached[session.id, session.key] = session
 
     def release(self, session: Session) -> None:
         """Give the place up of one that has ended, when no job of it is on its way."""
-        self.pool.close(session.handle)
+        session.home.pool.close(session.handle)
+        session.home.live -= 1
 
     def expire(self) -> float:
         """End those that nobody has used for the idle time. In how many seconds to come again."""
@@ -337,7 +422,7 @@ class Sessions:
             if due > now:
                 heapq.heappush(idle, (due, order, session))
                 continue
-            if self.keeper is not None:
+            if session.home.keeper is not None:
                 self._park(session)
                 continue
             self.end(session, "idle")
@@ -345,7 +430,7 @@ class Sessions:
             self._gone[session.id, session.key] = now
             if session.on_end is not None:
                 session.on_end("idle")
-        for owner in () if self.keeper is None else self.keeper.expire():
+        for owner in self._dropped():
             self.evicted += 1
             self._gone[owner] = now
             self._detach(*owner, "idle", "idle")
@@ -354,3 +439,9 @@ class Sessions:
         ):
             self._gone.popitem(last=False)
         return (idle[0][0] - now) / 1e9 if idle else self._idle_ns / 1e9
+
+    def _dropped(self) -> list[tuple[Id, str | None]]:
+        """End those that have been on disk for too long; which."""
+        formers = [home.keeper for home in self.home.formers if home.keeper is not None]
+        dropped = [owner for keeper in formers for owner in keeper.drop_old()]
+        return dropped if self.home.keeper is None else dropped + self.home.keeper.expire()

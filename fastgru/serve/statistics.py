@@ -38,6 +38,21 @@ class Statistics:
         batch[1] += took_ns
         self.times[took_ns.bit_length()] += 1
 
+    def add(self, other: "Statistics") -> None:
+        """What another model has done under the same name. What is pending is counted while it is."""
+        self.queue_ns += other.queue_ns
+        self.failed_ns += other.failed_ns
+        self.nonfinite += other.nonfinite
+        self.pending += other.pending
+        self.last_ns = max(self.last_ns, other.last_ns)
+        self.times = [a + b for a, b in zip(self.times, other.times, strict=True)]
+        for reason, count in other.failed.items():
+            self.failed[reason] = self.failed.get(reason, 0) + count
+        for rows, (pushes, took) in other.batches.items():
+            batch = self.batches.setdefault(rows, [0, 0])
+            batch[0] += pushes
+            batch[1] += took
+
     @property
     def executions(self) -> int:
         """Pushes."""

@@ -18,7 +18,8 @@ from fastgru.serve.app import Identity, Receive, Scope, Send, SocketHandler
 from fastgru.serve.channel import EXTENSION, AsgiChannel
 from fastgru.serve.connection import Connection
 from fastgru.serve.errors import ServeError
-from fastgru.serve.models import Repository
+from fastgru.serve.models import Served
+from fastgru.serve.repository import Repository
 from fastgru.serve.scheduler import Scheduler
 from fastgru.serve.settings import Settings
 from fastgru.serve.text import read_json
@@ -39,6 +40,7 @@ class Streams:
         self._repository, self._scheduler, self._settings = repository, scheduler, settings
         self._open: set[Connection] = set()
         self._is_draining = False
+        repository.changed.append(self._changed)
 
     def __len__(self) -> int:
         return len(self._open)
@@ -73,6 +75,12 @@ class Streams:
         finally:
             self._open.discard(connection)
             connection.on_lost(1006)
+
+    def _changed(self, before: Served, now: Served | None) -> None:
+        """A model was loaded anew, or unloaded: tell those that have no sequence of it."""
+        for connection in tuple(self._open):
+            if connection.lease.served is before:
+                connection.lease.changed(now)
 
     async def drain(self, grace_s: float) -> None:
         """Take no new connections, tell those that there are, and end them when the grace is over: each is closed

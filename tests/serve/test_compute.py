@@ -13,7 +13,8 @@ import pytest
 from fastgru import GRU, Gate, Model, Sequential
 from fastgru.serve.cost import LONG_NS, Cost, operations
 from fastgru.serve.errors import ServeError
-from fastgru.serve.models import Repository, Served
+from fastgru.serve.models import Served
+from fastgru.serve.repository import Repository
 from fastgru.serve.scheduler import Job, Scheduler
 from fastgru.serve.settings import Settings
 

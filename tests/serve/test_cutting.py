@@ -10,7 +10,8 @@ import pytest
 from fastgru import GRU, Gate, Linear, Model, Sequential
 from fastgru.graph import Graph, Node, TensorSpec
 from fastgru.serve.cutting import Time, cuts
-from fastgru.serve.models import Repository, Served
+from fastgru.serve.models import Served
+from fastgru.serve.repository import Repository
 from fastgru.serve.settings import Settings
 
 

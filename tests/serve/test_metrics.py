@@ -30,6 +30,7 @@ class Model:
 
     def __init__(self, name: str, sessions: Sessions | None) -> None:
         self.name, self.sessions, self.statistics = name, sessions, Statistics()
+        self.counts, self.formers = self.statistics, []
 
 
 class Scheduler:

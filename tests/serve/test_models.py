@@ -15,7 +15,8 @@ from fastgru import GRU, Gate, Linear, Model, Sequential
 from fastgru.graph import Graph, Node, TensorSpec
 from fastgru.serve.errors import ServeError
 from fastgru.serve.fields import DATATYPES, Field, dtype_of
-from fastgru.serve.models import Repository, Served
+from fastgru.serve.models import Served
+from fastgru.serve.repository import Repository
 from fastgru.serve.rows import Streams
 from fastgru.serve.scheduler import Job, Scheduler
 from fastgru.serve.settings import Settings

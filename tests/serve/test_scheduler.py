@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from fastgru import GRU, Embedding, Gate, Linear, Model, Sequential
 from fastgru.serve.errors import ServeError
-from fastgru.serve.models import Repository, Served
+from fastgru.serve.models import Served
+from fastgru.serve.repository import Repository
 from fastgru.serve.scheduler import Job, Scheduler
 from fastgru.serve.settings import Settings
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -48,7 +49,8 @@ def clock() -> Clock:
 
 @pytest.fixture
 def sessions(clock: Clock) -> Sessions:
-    return Sessions("m", SessionPool(MODEL, 16), 4, 300.0, clock)
+    home = SimpleNamespace(pool=SessionPool(MODEL, 16), fingerprint=MODEL.fingerprint, live=0, formers=(), keeper=None)
+    return Sessions("m", home, 4, 300.0, clock)
 
 
 def refused(call) -> ServeError:
@@ -117,7 +119,7 @@ def test_sessions_that_nobody_uses_end_and_their_clients_hear_of_it(sessions, cl
     busy.running = False
     clock.wait(301)
     sessions.expire()
-    assert len(sessions) == len(sessions.pool) == 0
+    assert len(sessions) == len(sessions.home.pool) == 0
 
 
 def test_what_has_ended_is_remembered_for_a_bounded_time_and_number(sessions, clock):
@@ -151,7 +153,7 @@ def test_sessions_that_have_ended_take_no_memory(sessions):
 
 def test_states_are_saved_loaded_forked_and_reset(sessions):
     one, stream, x = sessions.begin(1), MODEL.stream(), normal(1, 1, 4)
-    sessions.pool.push_rows(one.handles, x)
+    sessions.home.pool.push_rows(one.handles, x)
     stream.push(x)
     saved = sessions.save(one)
     assert saved == stream.save_state()
@@ -185,7 +187,7 @@ def test_a_busy_or_an_ended_session_is_left_alone(sessions):
     sessions.end(session, "deleted")
     sessions.end(session, "again")
     assert session.ended == "deleted"
-    assert (len(sessions), len(sessions.pool)) == (0, 1)
+    assert (len(sessions), len(sessions.home.pool)) == (0, 1)
     sessions.release(session)
-    assert len(sessions.pool) == 0
+    assert len(sessions.home.pool) == 0
     assert {refused(call).status for call in calls} == {410}

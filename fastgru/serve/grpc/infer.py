@@ -14,7 +14,8 @@ from fastgru.serve.grpc.call import Call
 from fastgru.serve.grpc.messages import message
 from fastgru.serve.grpc.split import Parts, split
 from fastgru.serve.jobs import Job
-from fastgru.serve.models import Repository, Served
+from fastgru.serve.models import Served
+from fastgru.serve.repository import Repository
 from fastgru.serve.settings import Settings
 from fastgru.serve.v2.frames import take
 from fastgru.serve.v2.plan import Outputs, Plan, addressed, plan_of
@@ -74,6 +75,9 @@ class Inferences:
         parts = split(data)
         served = self._repository.get(_text(parts.model), _text(parts.version) or None)
         try:
+            if not served.is_alone:
+                asked = _read(parts.head, parts.raw).parameters
+                served = served.of(asked.sequence, call.identity.key, begins=asked.begins)
             return self._job(served, parts, call, done)
         except ServeError as error:
             served.statistics.fail(error.reason)

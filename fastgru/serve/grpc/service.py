@@ -16,7 +16,7 @@ from fastgru.serve.grpc.call import Call, Method
 from fastgru.serve.grpc.calls import ModelInfer, ModelStreamInfer
 from fastgru.serve.grpc.infer import Inferences
 from fastgru.serve.grpc.messages import message
-from fastgru.serve.models import Repository
+from fastgru.serve.repository import Repository
 from fastgru.serve.scheduler import Scheduler
 from fastgru.serve.settings import Settings
 from fastgru.serve.v2 import repository
@@ -50,7 +50,7 @@ class Service:
     def __init__(
         self, models: Repository, scheduler: Scheduler, settings: Settings, is_ready: Callable[[], bool]
     ) -> None:
-        self._models, self._settings, self._is_ready = models, settings, is_ready
+        self._models, self._scheduler, self._settings, self._is_ready = models, scheduler, settings, is_ready
         self._tasks: set[asyncio.Task[None]] = set()
         inferences = Inferences(models, settings)
         simple: dict[str, Make] = {
@@ -103,12 +103,12 @@ class Service:
 
     async def _load(self, request: Any, identity: Identity) -> dict[str, Any]:
         _one_repository(request)
-        await repository.load(self._models, request.model_name, identity, _parameters(request))
+        await repository.load(self._models, self._scheduler, request.model_name, identity, _parameters(request))
         return {}
 
-    def _unload(self, request: Any, identity: Identity) -> dict[str, Any]:
+    async def _unload(self, request: Any, identity: Identity) -> dict[str, Any]:
         _one_repository(request)
-        repository.unload(self._models, request.model_name, identity, _parameters(request))
+        await repository.unload(self._models, request.model_name, identity, _parameters(request))
         return {}
 
     def _health(self, request: Any, identity: Identity) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from fastgru.serve.app import Answer, Identity, Request, json_answer
 from fastgru.serve.errors import ServeError
 from fastgru.serve.fields import Field, field_of
 from fastgru.serve.gate import Gate
-from fastgru.serve.models import Repository, Served
+from fastgru.serve.models import Served
+from fastgru.serve.repository import Repository
 from fastgru.serve.scheduler import Scheduler
 from fastgru.serve.statistics import Statistics
 from fastgru.serve.v2.sequences import shown
@@ -54,7 +55,7 @@ class Overview:
                 "is_admin": identity.is_admin,
                 "models": [
                     {"name": name, "version": version, "state": state, "reason": reason}
-                    | (self._of_model(served[name], identity) if name in served else {})
+                    | (self._of_model(served[name], identity) if state == "READY" else {})
                     for name, version, state, reason in self._repository.index()
                 ],
             }
@@ -63,7 +64,7 @@ class Overview:
     def _of_model(self, served: Served, identity: Identity) -> dict[str, Any]:
         return {
             **self._describe(served),
-            "statistics": _counts(served.statistics),
+            "statistics": _counts(served.counts),
             "sessions": None if served.sessions is None else _sessions(served, identity),
         }
 

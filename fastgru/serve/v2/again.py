@@ -30,8 +30,8 @@ class Again:
         self._writing: asyncio.Task[None] | None = None
 
     def takes(self, size: int) -> bool:
-        """Not long JSON, which is read in parts; and nothing for a model that is served no longer."""
-        return self._inference.served.is_loaded and (self._length is not None or size <= LONG_BYTES)
+        """Not long JSON, which is read in parts; and nothing for a model that is not the only one of its name."""
+        return self._inference.served.is_alone and (self._length is not None or size <= LONG_BYTES)
 
     def refusal(self, data: bytes, at: int, size: int) -> Answer | None:
         """None: it is not known."""

@@ -15,7 +15,7 @@ from fastgru.serve.v2.answers import Answers
 from fastgru.serve.v2.frames import Region, bind_raw, take
 from fastgru.serve.v2.lists import LONG_BYTES, around, read_list
 from fastgru.serve.v2.plan import Outputs, Plan, addressed, plan_of
-from fastgru.serve.v2.request import bad, read_query, read_request
+from fastgru.serve.v2.request import Parameters, bad, read_query, read_request
 
 __all__ = ["HEADER", "Inference"]
 
@@ -28,15 +28,45 @@ class Inference:
     """Answers the requests of one model. answers: what writes its outputs."""
 
     def __init__(self, served: Served, scheduler: Scheduler, settings: Settings) -> None:
-        self.served, self.scheduler = served, scheduler
+        self.served, self.scheduler, self._settings = served, scheduler, settings
         self._depth, self._deadline_ns = settings.max_json_depth, int(settings.deadline_seconds * 1e9)
         self._kept_plan, self._kept_raw = lru_cache(_KEPT)(self._plan), lru_cache(_KEPT)(self._plan_raw)
         self.answers = Answers(served)
+        self._other: Inference | None = None  # of another model of the same name, which was loaded before or since
         self._binary: Outputs = tuple([(i, True) for i in range(len(served.outputs))])
 
     async def answer(self, request: Request) -> Answer:
         """Raises `ServeError`."""
-        body, length, key = await request.body(), request.headers.get(HEADER), request.identity.key
+        body = await request.body()
+        return await (self if self.served.is_alone else self._of(body, request))._answer(body, request)
+
+    def _of(self, body: bytes, request: Request) -> "Inference":
+        """There are several models of this name: the inference of that which the request is for, by its sequence."""
+        parameters = self._parameters(body, request)
+        of = self.served.of(parameters.sequence, request.identity.key, begins=parameters.begins)
+        if of is self.served:
+            return self
+        if self._other is None or self._other.served is not of:
+            self._other = Inference(of, self.scheduler, self._settings)
+        return self._other
+
+    def _parameters(self, body: bytes, request: Request) -> Parameters:
+        """Those of a request, whatever model it is for; none where it will be refused."""
+        length, text = request.headers.get(HEADER), body
+        try:
+            if length is None:
+                found = around(body, _KEPT_BYTES)
+                text = body if found is None else found[0]
+            elif length.isdigit() and len(length) < 10:
+                text = body[: int(length)]
+                if not text:
+                    return read_query(request.query)
+            return read_request(text, request.query, self._depth).parameters
+        except ServeError:
+            return Parameters()
+
+    async def _answer(self, body: bytes, request: Request) -> Answer:
+        length, key = request.headers.get(HEADER), request.identity.key
         if length is None and len(body) > LONG_BYTES:
             try:
                 plan, frames = await self._read_long(body, request.query)

@@ -70,7 +70,7 @@ def model_config(served: Served, idle_seconds: float) -> dict[str, Any]:
 
 def model_statistics(served: Served) -> dict[str, Any]:
     """With the members of Triton's. What goes in and out of computing is part of it, and nothing is cached."""
-    counts = served.statistics
+    counts = served.counts
     return {
         "name": served.name,
         "version": served.version,

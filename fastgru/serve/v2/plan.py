@@ -1,8 +1,9 @@
 """What an inference request means for its model, over whatever it came."""
 
 import time
-from typing import NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
+from fastgru.serve.errors import ServeError
 from fastgru.serve.jobs import Job
 from fastgru.serve.models import Served
 from fastgru.serve.v2.frames import Region, bind
@@ -11,6 +12,7 @@ from fastgru.serve.v2.request import InferRequest, Parameters, bad
 __all__ = ["Outputs", "Plan", "addressed", "plan_of"]
 
 Outputs = tuple[tuple[int, bool], ...]  # which of the model's, and whether as bytes
+_SOON_S: Final = 0.001
 J = TypeVar("J", bound=Job)
 
 
@@ -44,11 +46,17 @@ def plan_of(served: Served, request: InferRequest, following: int) -> Plan:
 
 
 def addressed(job: J, plan: Plan, key: str | None) -> J:
-    """The same job, to the sequence that its request names among those of `key`. Raises `ServeError`."""
+    """The same job, to the sequence that its request names among those of `key`. Raises `ServeError`.
+
+    Its model is what `Served.of` gives for the sequence.
+    """
     served, (sequence, begins, ends, step, _, _) = job.served, plan.parameters
     if sequence is not None:
         if served.sessions is None:
             raise bad(f"model {served.name!r} keeps no state, so that it takes no sequence", "sequence_id")
-        job.session = served.sessions.begin(sequence, key) if begins else served.sessions.get(sequence, key)
+        job.session = served.sessions.anew(sequence, key) if begins else served.sessions.get(sequence, key)
+    if not served.is_loaded or (job.session is not None and job.session.home is not served):
+        text = f"model {served.name!r} was loaded anew or unloaded while the request was read: send it again"
+        raise ServeError(503, text, reason="busy", retry_after_s=_SOON_S)
     job.begins, job.ends, job.step = begins, ends, step
     return job

@@ -1,12 +1,12 @@
 """The models that may be served: which there are, and those of the role admin load and unload them."""
 
-import asyncio
 from typing import Any
 
-from fastgru.errors import FastGRUError
+from fastgru.serve import swap
 from fastgru.serve.app import Identity
 from fastgru.serve.errors import ServeError
-from fastgru.serve.models import Repository
+from fastgru.serve.repository import Repository
+from fastgru.serve.scheduler import Scheduler
 from fastgru.serve.v2.request import bad
 
 __all__ = ["index", "load", "unload"]
@@ -19,25 +19,23 @@ def index(repository: Repository, only_ready: bool) -> list[dict[str, str]]:
     return [entry for entry in entries if not only_ready or entry["state"] == "READY"]
 
 
-async def load(repository: Repository, name: str, identity: Identity, parameters: Any) -> None:
+async def load(repository: Repository, scheduler: Scheduler, name: str, identity: Identity, parameters: Any) -> None:
     """Read the file anew that was named at the start; the model before goes on until that is done.
 
-    Raises `ServeError`.
+    The parameter sessions is "keep" where sequences go on with the model before, "move" where they change over. Raises
+    `ServeError`.
     """
-    _administrator(identity, parameters)
-    try:
-        served = await asyncio.to_thread(repository.read, name)
-    except ServeError:
-        raise
-    except (FastGRUError, OSError) as error:
-        raise bad(f"model {name!r:.160} does not load: {error}", "load") from None
-    repository.put(served)
+    _administrator(identity, parameters, "sessions")
+    sessions = parameters.get("sessions", "keep")
+    if sessions not in ("keep", "move"):
+        raise bad(f'sessions is {sessions!r:.80}, expected "keep" or "move"')
+    await swap.load(repository, scheduler, name, moves=sessions == "move")
 
 
-def unload(repository: Repository, name: str, identity: Identity, parameters: Any) -> None:
-    """Serve it no longer. Raises `ServeError`."""
+async def unload(repository: Repository, name: str, identity: Identity, parameters: Any) -> None:
+    """Serve it no longer, when what was taken is answered. Raises `ServeError`."""
     _administrator(identity, parameters, "unload_dependents")
-    repository.unload(name)
+    await swap.unload(repository, name)
 
 
 def _administrator(identity: Identity, given: Any, *taken: str) -> None:

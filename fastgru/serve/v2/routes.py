@@ -5,7 +5,8 @@ from typing import Any
 
 import fastgru
 from fastgru.serve.app import Answer, Handler, Request, json_answer
-from fastgru.serve.models import Repository, Served
+from fastgru.serve.models import Served
+from fastgru.serve.repository import Repository
 from fastgru.serve.scheduler import Scheduler
 from fastgru.serve.settings import Settings
 from fastgru.serve.text import read_json
@@ -104,12 +105,13 @@ class Protocol:
 
     async def _load(self, request: Request) -> Answer:
         """Read the file anew that was named at the start; the model before goes on until that is done."""
-        await repository.load(self._repository, request.names["model"], request.identity, await _parameters(request))
+        name, parameters = request.names["model"], await _parameters(request)
+        await repository.load(self._repository, self._scheduler, name, request.identity, parameters)
         return json_answer({})
 
     async def _unload(self, request: Request) -> Answer:
         name = request.names["model"]
-        repository.unload(self._repository, name, request.identity, await _parameters(request))
+        await repository.unload(self._repository, name, request.identity, await _parameters(request))
         self._inferences.pop(name, None)
         return json_answer({})
 

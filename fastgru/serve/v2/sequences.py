@@ -33,6 +33,8 @@ async def end(served: Served, request: Request) -> Answer:
     """End the sequence."""
     session = _session(served, request)
     _sessions(served).end(session)
+    if session.on_end is not None:
+        session.on_end("closed")
     return json_answer({"id": session.id})
 
 
@@ -110,4 +112,5 @@ def shown(session: Session) -> dict[str, Any]:
         "age_seconds": (now - session.began_ns) / 1e9,
         "idle_seconds": (now - session.last_used_ns) / 1e9,
         "keep": session.keep,
+        "fingerprint": session.home.fingerprint,
     }

@@ -18,7 +18,8 @@ from fastgru import GRU, Gate, Model, Sequential
 from fastgru.serve.durable import mapped
 from fastgru.serve.durable.folder import Folder
 from fastgru.serve.errors import ServeError
-from fastgru.serve.models import Repository, Served
+from fastgru.serve.models import Served
+from fastgru.serve.repository import Repository
 from fastgru.serve.sessions import PARKED, Sessions
 from fastgru.serve.settings import Settings, SettingsError
 

@@ -17,7 +17,7 @@ from asgi import App, Reply, call, protocol, run
 from protocol_models import in_bytes, in_json, normal, stateful, stateless, tensor
 
 from fastgru.serve.errors import ServeError
-from fastgru.serve.models import Repository
+from fastgru.serve.repository import Repository
 from fastgru.serve.scheduler import Scheduler
 from fastgru.serve.settings import Settings
 from fastgru.serve.v2.frames import take
