@@ -12,6 +12,8 @@ after the frames before it and ahead of those behind it. What there is, with the
   frame has to be answered; shapes: see `layout`. The answer has the shapes, and how many steps the sequence has been
   through.
 - reset -> reset, save -> saved, load -> loaded: the state, as text of base64 in `state`.
+- answer -> the binary message that answered the last frame, of this connection or of one before: a server with a
+  `state_dir` keeps it, for clients that have lost it.
 - keepalive -> alive: the sequence is not idle.
 - finalize -> finalized: the sequence ends; another may be opened.
 - close -> closed: the connection ends, and with it the sequence, unless it is kept.
@@ -45,7 +47,7 @@ _BUSY_S: Final = 0.001
 _FIELDS: Final = {
     "open": frozenset(("continue", "keep", "sequence_id", "shapes", "timeout")),
     "load": frozenset(("state",)),
-    **dict.fromkeys(("close", "finalize", "keepalive", "reset", "save"), frozenset[str]()),
+    **dict.fromkeys(("answer", "close", "finalize", "keepalive", "reset", "save"), frozenset[str]()),
 }
 _log = logging.getLogger("fastgru.serve")
 
@@ -70,6 +72,7 @@ class Connection:
         self._event: Answer | None = None  # what is told then
         self._blocked: asyncio.TimerHandle | None = None
         self._answers: dict[str, Callable[[Answer], Answer | None]] = {
+            "answer": self._last_answer,
             "close": self._close,
             "finalize": self.lease.finalize,
             "keepalive": self.lease.keep_alive,
@@ -252,6 +255,9 @@ class Connection:
         self._opening = False
         self._send(answer | ({"id": given["id"]} if "id" in given else {}))
         self._go_on()
+
+    def _last_answer(self, given: Answer) -> None:
+        self.channel.send_binary(b"".join([array.tobytes() for array in self.lease.last_answer()]))
 
     def _close(self, given: Answer) -> Answer:
         self.lease.leave()

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from secrets import token_hex
 from typing import Any, Final
 
+from fastgru.graph import Array
 from fastgru.serve.errors import ServeError
 from fastgru.serve.fields import Field
 from fastgru.serve.ids import check_id
@@ -173,6 +174,21 @@ class Lease:
             raise bad("state is no text of base64", "state") from None
         self._sessions.load(session, saved)
         return {"type": "loaded", "step": session.step}
+
+    def last_answer(self) -> tuple[Array, ...]:
+        """The outputs of the last frame, as they were. Raises `ServeError`, as the others do, and 409 for none."""
+        session, keeper = self._live, self.served.keeper
+        outputs = None
+        if keeper is not None and not session.busy:
+            outputs = keeper.answer(session)
+        if outputs is None:
+            raise ServeError(
+                409,
+                f"no answer of sequence {session.id!r} is kept: that takes state_dir, and a frame since the state was"
+                " set",
+                reason="no_answer",
+            )
+        return outputs
 
     def keep_alive(self, given: Answer) -> Answer:
         """Raises `ServeError`, as the others do."""

@@ -123,6 +123,8 @@ def _of_sessions(name: str) -> Any:
     def samples(served: Served) -> list[Sample]:
         if served.sessions is None:
             return []
+        if name == "parked":
+            return _one(sum([each.parked for each in (served, *served.formers)]))
         return _one(len(served.sessions) if name == "open" else getattr(served.sessions, name))
 
     return samples
@@ -198,6 +200,7 @@ _OF_MODEL: Final[tuple[tuple[str, str, str, Any], ...]] = (
         lambda served: _one(len(served.formers)),
     ),
     ("fastgru_sessions", "gauge", "Sessions that are open.", _of_sessions("open")),
+    ("fastgru_parked_sessions", "gauge", "Sessions that are on disk, and not open.", _of_sessions("parked")),
     ("fastgru_session_capacity", "gauge", "Sessions that may be open.", _of_sessions("capacity")),
     (
         "fastgru_evicted_total",

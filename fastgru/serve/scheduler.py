@@ -128,7 +128,7 @@ class Scheduler:
         session = job.session
         if self._draining:
             raise refusals.draining()
-        if session is not None and session.ended:
+        if session is not None and session.ended and kept_answer(job) is None:
             assert job.served.sessions is not None
             job.served.sessions.revive(session)
         group = job.group = job.served.group(job.frames, session is not None)
@@ -405,11 +405,11 @@ class Scheduler:
             if isinstance(following, Move):
                 if not session.ended:
                     self.move(session, following.to)
-            elif session.ended:
-                self._drop(following, refusals.ended(session))
             elif (outputs := kept_answer(following)) is not None:
                 following.outputs = outputs
                 self._loop.call_soon(self._answered, following)
+            elif session.ended:
+                self._drop(following, refusals.ended(session))
             elif following.step is not None and not following.begins and following.step != session.step:
                 session.recount()
                 self._drop(following, refusals.failed_before(session, following.step))

@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 
 from fastgru.errors import SessionError, StateError
-from fastgru.serve.durable.keeper import Keeper
+from fastgru.serve.durable.keeper import Keeper, Parked
 from fastgru.serve.durable.records import Place
 from fastgru.serve.errors import ServeError
 from fastgru.serve.ids import Id
@@ -127,21 +127,33 @@ class Sessions:
             home: Home = session.home
             return home
         owner = (name, key)
-        return next((each for each in self._homes() if each.keeper is not None and owner in each.keeper), self.home)
+        return next((each for each in self._homes() if each.keeper is not None and each.keeper.knows(owner)), self.home)
 
-    def forget(self, name: Id, key: str | None = None) -> None:
-        """End one that is parked, if it is: it is to be begun anew."""
-        for home in self._homes():
-            if home.keeper is not None and home.keeper.forget(name, key):
-                self._detach(name, key, "it was begun anew", "taken")
+    def forget(self, name: Id, key: str | None = None) -> bool:
+        """End one that is parked, if it is."""
+        found = [home.keeper.forget(name, key) for home in self._homes() if home.keeper is not None]
+        if any(found):
+            self._detach(name, key, "it was ended, or begun anew", "taken")
+        return any(found)
 
-    def get(self, name: Id, key: str | None = None) -> Session:
-        """The session that is called so, also if it is parked.
+    def parked(self) -> list[tuple[Home, Parked]]:
+        """Those that are on disk alone, each with its model."""
+        homes = {home.keeper: home for home in self._homes()}
+        return [(home, each) for keeper, home in homes.items() if keeper is not None for each in keeper.parked()]
+
+    def get(self, name: Id, key: str | None = None, *, numbered: bool = False) -> Session:
+        """The session that is called so, also if it is parked. numbered: or one that has ended, whose last step may be
+        answered again.
 
         Raises `ServeError`: 410 where it was idle too long, 400 for none, and as `Keeper.find`.
         """
         session = self._live.get((name, key)) or self._take_up(name, key)
         if session is not None:
+            return session
+        home = self.where(name, key)
+        if numbered and home.keeper is not None and (step := home.keeper.last_step(name, key)) is not None:
+            session = Session(name, home, 0, key, self._clock())
+            session.step, session.next, session.ended = step, step, "its client has ended it"
             return session
         gone = self._gone.get((name, key))
         if gone is not None and self._clock() - gone < _REMEMBERED_S * 1e9:

@@ -19,7 +19,11 @@ def record(keeper: Keeper, jobs: Sequence[Job]) -> None:
         try:
             pool = job.served.pool
             assert pool is not None
-            keeper.record(session, pool, 1 if job.begins else session.step + 1, outputs)
+            step = 1 if job.begins else session.step + 1
+            if job.ends and job.step is not None:
+                keeper.finish(session, pool, step, outputs)
+            else:
+                keeper.record(session, pool, step, outputs)
         except ServeError as error:
             job.outputs, job.error = None, error
     try:

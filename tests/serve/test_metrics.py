@@ -30,7 +30,7 @@ class Model:
 
     def __init__(self, name: str, sessions: Sessions | None) -> None:
         self.name, self.sessions, self.statistics = name, sessions, Statistics()
-        self.counts, self.formers = self.statistics, []
+        self.counts, self.formers, self.parked = self.statistics, [], 2
 
 
 class Scheduler:
@@ -119,6 +119,7 @@ def test_times_and_rows_are_histograms(metrics: Metrics, models: list[Model]) ->
 def test_sessions_are_those_of_models_with_states(metrics: Metrics) -> None:
     found = read(metrics)
     assert found["fastgru_sessions"] == {("gru",): 3}
+    assert found["fastgru_parked_sessions"] == {("gru",): 2}
     assert found["fastgru_session_capacity"] == {("gru",): 5}
     assert found["fastgru_evicted_total"] == {("gru",): 2}
 

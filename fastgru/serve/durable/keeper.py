@@ -23,6 +23,7 @@ __all__ = ["Keeper", "Kept", "Owner", "Parked"]
 Owner = tuple[Id, str | None]  # an id, and the name of the key that opened it
 
 _RETRY_S: Final = 1.0
+_MOST_OVER: Final = 1_024  # sessions that have ended, whose last answers are kept
 _log = logging.getLogger("fastgru.serve")
 
 
@@ -43,7 +44,7 @@ class Parked(NamedTuple):
     id: Id
     key: str | None
     step: int
-    idle_s: float
+    idle_seconds: float
 
 
 class Keeper:
@@ -67,17 +68,23 @@ class Keeper:
         self._records, self._answers, self._most, self._others = records, answers, most, others
         self._parked: OrderedDict[Owner, int] = OrderedDict()  # places, the one that was parked first first
         self._damaged = {(identity.name, identity.key) for identity in records.damaged if identity is not None}
-        for number, identity, _ in records.found:
-            owner = (identity.name, identity.key)
-            if owner in self._parked:  # two versions of the model had it; the one that was used last goes on
-                records.end(records.place(self._parked.pop(owner), identity))
-            self._parked[owner] = number
+        self._over: OrderedDict[Owner, int] = OrderedDict()  # those that ended with a numbered step
+        for found, by_owner in ((records.found, self._parked), (records.over, self._over)):
+            for number, identity, _ in found:
+                owner = (identity.name, identity.key)
+                if owner in by_owner:  # two versions of the model had it; the one that was used last goes on
+                    records.end(records.place(by_owner.pop(owner), identity))
+                by_owner[owner] = number
 
     def __len__(self) -> int:
         return len(self._parked)
 
     def __contains__(self, owner: Owner) -> bool:
         return owner in self._parked
+
+    def knows(self, owner: Owner) -> bool:
+        """It is parked, or its last answer is kept."""
+        return owner in self._parked or owner in self._over
 
     def parked(self) -> Iterator[Parked]:
         """All of them, the one that was parked first first."""
@@ -101,8 +108,10 @@ class Keeper:
                 session.place = None
             raise _not_written(error) from None
         self._damaged.discard(owner)
+        self._end_over(owner)
         for other in self._others():
             other.forget(*owner)
+            other._end_over(owner)
 
     def changed(self, session: Kept, pool: Pool) -> None:
         """Its state is another one. Raises `ServeError`, 503; it is then what it was before."""
@@ -122,6 +131,29 @@ class Keeper:
         except OSError as error:
             self.restore(session, pool)
             raise _not_written(error) from None
+
+    def finish(self, session: Kept, pool: Pool, step: int, outputs: tuple[Array, ...]) -> None:
+        """A numbered step has been the last one. Its answer is kept for some time. Raises as `record`."""
+        place = session.place
+        assert place is not None
+        try:
+            self._records.finish(place, step, self._answers.write(outputs))
+        except OSError as error:
+            self.restore(session, pool)
+            raise _not_written(error) from None
+        session.place = None
+        self._over[session.id, session.key] = place.number
+        while len(self._over) > _MOST_OVER:
+            self._end_over(next(iter(self._over)))
+
+    def _end_over(self, owner: Owner) -> None:
+        if (number := self._over.pop(owner, None)) is not None:
+            self._end(self._records.place(number, Identity(*owner)))
+
+    def last_step(self, name: Id, key: str | None) -> int | None:
+        """Of a session that has ended with a numbered step, for some time: how many steps it had."""
+        number = self._over.get((name, key))
+        return None if number is None else self._records.head(number).step
 
     def _sync(self) -> None:
         if self._records.is_synced:
@@ -148,7 +180,10 @@ class Keeper:
 
     def answer(self, session: Kept) -> tuple[Array, ...] | None:
         """Of its last step; None where nothing is kept, as after its state was set."""
-        written = None if session.place is None else self._records.read(session.place)
+        place, owner = session.place, (session.id, session.key)
+        if place is None and owner in self._over:
+            place = self._records.place(self._over[owner], Identity(*owner))
+        written = None if place is None else self._records.read(place)
         return None if written is None or not written.answer else self._answers.read(written.answer)
 
     def end(self, session: Kept) -> None:

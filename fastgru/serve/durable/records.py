@@ -76,7 +76,8 @@ class Records:
     """Those in the file at `path`. about: see `Mapped`. state_bytes: of a state; answer_bytes: for which there is to be
     room. is_synced: what is beside has to be on the disk before it counts.
 
-    found: the sessions that live, after a start, the one that was used least lately first. damaged: those of which
+    found: the sessions that live, after a start, the one that was used least lately first. over: those that have ended
+    with an answer that is kept, in the same order. damaged: those of which
     neither slot can be read, None where it cannot be told whose it was; skipped: how many slots were damaged beside one
     that is whole.
 
@@ -95,13 +96,15 @@ class Records:
         self.dirty: list[tuple[Block, int, int]] = []  # written, and not on the disk
         self.free: list[int] = []
         self.found: list[Found] = []
+        self.over: list[Found] = []
         self.damaged: list[Identity | None] = []
         self.skipped = 0
         self._long = {path.name for path in self._beside.iterdir()} if self._beside.is_dir() else set[str]()
         for number in range(len(self._file.blocks) * self._file.places):
             self._look(number)
         self.free.reverse()
-        self.found.sort(key=lambda found: found.used_ns)
+        for found in (self.found, self.over):
+            found.sort(key=lambda each: each.used_ns)
 
     def _at(self, number: int) -> tuple[Block, tuple[int, int]]:
         block, place = divmod(number, self._file.places)
@@ -122,10 +125,11 @@ class Records:
             self.skipped += 1
         for begin in bad:
             block.words[begin >> 3] = 0
-        if written is None or written.head.flags & ENDED:
+        if written is None or (written.head.flags & ENDED and not written.answer):
             self.free.append(number)
         else:
-            self.found.append(Found(number, written.identity, written.head.used_ns))
+            found = self.over if written.head.flags & ENDED else self.found
+            found.append(Found(number, written.identity, written.head.used_ns))
 
     def _whose(self, block: Block, slots: list[int]) -> Identity | None:
         """Of a record with no slot that is whole: who can be told by the checksum of the name alone."""
@@ -185,6 +189,10 @@ class Records:
         place.count, place.parity = count, parity
         if self.is_synced:
             self.dirty.append((block, at, end))
+
+    def finish(self, place: Place, step: int, answer: bytes) -> None:
+        """The session is over, and its last answer is kept until `end`. Raises `OSError`, as `write`."""
+        self.write(place, step, answer, None, 0, ENDED)
 
     def end(self, place: Place) -> None:
         """The session is over, and its place is free. Raises `OSError`."""

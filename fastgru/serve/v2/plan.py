@@ -54,7 +54,8 @@ def addressed(job: J, plan: Plan, key: str | None) -> J:
     if sequence is not None:
         if served.sessions is None:
             raise bad(f"model {served.name!r} keeps no state, so that it takes no sequence", "sequence_id")
-        job.session = served.sessions.anew(sequence, key) if begins else served.sessions.get(sequence, key)
+        sessions, numbered = served.sessions, step is not None
+        job.session = sessions.anew(sequence, key) if begins else sessions.get(sequence, key, numbered=numbered)
     if not served.is_loaded or (job.session is not None and job.session.home is not served):
         text = f"model {served.name!r} was loaded anew or unloaded while the request was read: send it again"
         raise ServeError(503, text, reason="busy", retry_after_s=_SOON_S)

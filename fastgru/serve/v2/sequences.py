@@ -5,6 +5,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from fastgru.serve.app import Answer, Request, json_answer
+from fastgru.serve.durable.keeper import Parked
 from fastgru.serve.errors import ServeError
 from fastgru.serve.ids import Id, check_id
 from fastgru.serve.models import Served
@@ -20,8 +21,10 @@ _BYTES: Final = (b"content-type", b"application/octet-stream")
 async def index(served: Served, request: Request) -> Answer:
     """Those that the asker's key opened; all of them for an administrator, who may ask for those of one key."""
     sessions, key = _sessions(served), _key(request)
-    mine = sessions if request.identity.is_admin and not request.query else sessions.of(key)
-    return json_answer({"sequences": [shown(session) for session in mine], "capacity": sessions.capacity})
+    of_all = request.identity.is_admin and not request.query
+    listed = [shown(session) for session in (sessions if of_all else sessions.of(key))]
+    listed += [_parked(home, each) for home, each in sessions.parked() if of_all or each.key == key]
+    return json_answer({"sequences": listed, "capacity": sessions.capacity})
 
 
 async def show(served: Served, request: Request) -> Answer:
@@ -31,11 +34,13 @@ async def show(served: Served, request: Request) -> Answer:
 
 async def end(served: Served, request: Request) -> Answer:
     """End the sequence."""
-    session = _session(served, request)
-    _sessions(served).end(session)
-    if session.on_end is not None:
-        session.on_end("closed")
-    return json_answer({"id": session.id})
+    sessions, name, key = _sessions(served), _id(request), _key(request)
+    if not sessions.forget(name, key):
+        session = _session(served, request)
+        sessions.end(session)
+        if session.on_end is not None:
+            session.on_end("closed")
+    return json_answer({"id": name})
 
 
 async def save(served: Served, request: Request) -> Answer:
@@ -113,4 +118,10 @@ def shown(session: Session) -> dict[str, Any]:
         "idle_seconds": (now - session.last_used_ns) / 1e9,
         "keep": session.keep,
         "fingerprint": session.home.fingerprint,
+        "parked": False,
     }
+
+
+def _parked(home: Any, parked: Parked) -> dict[str, Any]:
+    """The same of one that is on disk alone."""
+    return parked._asdict() | {"keep": True, "fingerprint": home.fingerprint, "parked": True}
