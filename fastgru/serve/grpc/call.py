@@ -1,5 +1,6 @@
 """One call of a client: messages in, messages out, and a status at the end."""
 
+import asyncio
 import logging
 import struct
 import time
@@ -13,6 +14,7 @@ from fastgru.serve.grpc.codes import DONE, refusal
 __all__ = ["Call", "Line", "Method"]
 
 _PREFIX: Final = struct.Struct(">BI")  # of a message: whether it is compressed, and its size
+_MOST_AT_ONCE: Final = 64  # messages of a call in one turn of the loop
 _log = logging.getLogger("fastgru.serve")
 
 
@@ -26,9 +28,6 @@ class Line(Protocol):
 
     def replenish(self, call: "Call") -> None:
         """Let the client send as much again as has been taken."""
-
-    def spend(self) -> None:
-        """The client has done something that a well-behaved one does seldom."""
 
 
 class Method(Protocol):
@@ -63,8 +62,9 @@ class Call:
     """
 
     __slots__ = (
-        "_held", "_limit", "_line", "_message", "_rest", "has_ended", "has_head", "headers", "identity", "is_over",
-        "is_paused", "method", "number", "pending", "received", "since", "state", "trailers", "until_ns", "window",
+        "_held", "_is_resuming", "_limit", "_line", "_message", "_rest", "has_ended", "has_head", "headers",
+        "identity", "is_over", "is_paused", "method", "number", "pending", "received", "since", "state", "trailers",
+        "until_ns", "window",
     )  # fmt: skip
 
     def __init__(
@@ -84,7 +84,7 @@ class Call:
         self._message: bytes | None = None
         self.trailers: bytes | None = None
         self.received = self._held = 0
-        self.has_ended = self.has_head = self.is_over = self.is_paused = False
+        self.has_ended = self.has_head = self.is_over = self.is_paused = self._is_resuming = False
         self.state: Any = None
 
     # What comes.
@@ -115,7 +115,7 @@ class Call:
             self._end()
 
     def _cut(self) -> None:
-        rest, gate = self._rest, self._line.gate
+        rest, gate, taken = self._rest, self._line.gate, 0
         while len(rest) >= 5 and not (self.is_paused or self.is_over):
             compressed, size = _PREFIX.unpack_from(rest)
             if compressed:
@@ -130,6 +130,9 @@ class Call:
                 del rest[: size + 5]
                 self._hold(-size - 5)
                 self._take(message)
+                if (taken := taken + 1) == _MOST_AT_ONCE and not self.is_paused:
+                    self.pause()
+                    self.resume()
         if gate.in_flight > gate.settings.max_in_flight_bytes and not self.is_over:
             text = "too much is on its way here already"
             self.refuse(ServeError(503, text, reason="in_flight", retry_after_s=1.0))
@@ -173,14 +176,20 @@ class Call:
         self.is_paused = True
 
     def resume(self) -> None:
-        """Go on with what was kept."""
-        if self.is_paused and not self.is_over:
-            self.is_paused = False
-            self._cut()
-            if self.has_ended and not self.is_paused:
-                self._end()
-            elif not self.is_paused:
-                self._line.replenish(self)
+        """Go on with what was kept, when others have had their turn."""
+        if self.is_paused and not self._is_resuming:
+            self._is_resuming = True
+            asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        self.is_paused = self._is_resuming = False
+        if self.is_over:
+            return
+        self._cut()
+        if self.has_ended and not self.is_paused:
+            self._end()
+        elif not self.is_paused and not self.is_over:
+            self._line.replenish(self)
 
     def is_slow(self, now: float, most_s: float) -> bool:
         """What has begun to arrive should be here."""
@@ -207,14 +216,11 @@ class Call:
         """It ends with this error."""
         if not self.is_over and self.trailers is None:
             self.count(error)
-        if not self.is_over and self.trailers is None:  # counting may have ended the connection
             self._line.write(self, None, refusal(error))
 
     def count(self, error: ServeError) -> None:
         """A request is refused."""
         self._line.gate.refuse(error.reason)
-        if error.status == 400:
-            self._line.spend()
 
     def leave(self) -> None:
         """It is over, and holds nothing any more."""

@@ -1,8 +1,8 @@
 """Connections of HTTP/2 for gRPC: frames to calls, and no further than the limits.
 
-What breaks the rules of HTTP/2 ends the connection, and what breaks those of one stream resets it. Control frames,
-resets and spoilt messages are worth nothing to a client that means well: one that sends more of them a second than
-any such client does is told to be calm, and disconnected. A client that does not read is not read from either.
+What breaks the rules of HTTP/2 ends the connection, and what breaks those of one stream resets it. A client that sends
+more control frames and resets a second than any does that means well is told to be calm, and disconnected. One that
+does not read is not read from either.
 """
 
 import asyncio
@@ -29,7 +29,9 @@ _STREAM_WINDOW: Final = 1 << 20
 _FIRST_WINDOW: Final = (1 << 16) - 1  # as HTTP/2 has it before anything is said
 _MOST_WINDOW: Final = (1 << 31) - 1
 _MOST_RARE: Final = 2_000  # rare frames a second
+_MOST_AT_ONCE: Final = 256  # frames in one turn of the loop
 _PING_S: Final = 20.0
+_LINGER_S: Final = 2.0
 _HEADER_TABLE, _MAX_STREAMS, _INITIAL_WINDOW, _MAX_FRAME, _MAX_HEADERS = 1, 3, 4, 5, 6
 
 
@@ -49,6 +51,8 @@ class GrpcConnection(asyncio.Protocol):
         self._rest = b""
         self._head: tuple[int, int, list[bytes]] | None = None  # of a stream, its flags, what has come of it
         self._begun = self._settled = self._is_over = self._is_draining = self._has_entered = False
+        self._is_behind = self._is_full = False  # frames wait here; what the client does not read does
+        self._is_reading = True
         self._last = self._received = self._rare = self._rare_in = 0
         self._window, self._stream_window = _FIRST_WINDOW, _FIRST_WINDOW
         self._blocked: dict[int, Call] = {}
@@ -107,11 +111,17 @@ class GrpcConnection(asyncio.Protocol):
         self._heard = self.gate.now
         if self._rest:
             data = self._rest + data
-        at, end = 0, len(data)
+        at, end, left = 0, len(data), _MOST_AT_ONCE
         try:
             if not self._begun:
                 at = self._begin(data)
             while end - at >= 9 and self._begun and not self._is_over:
+                if not left:
+                    self._is_behind = True
+                    self._regulate()
+                    asyncio.get_running_loop().call_soon(self._go_on)
+                    break
+                left -= 1
                 word, flags, number = FRAME_HEAD.unpack_from(data, at)
                 size, kind = word >> 8, word & 255
                 if size > _MOST_FRAME:
@@ -125,6 +135,12 @@ class GrpcConnection(asyncio.Protocol):
             self.gate.refuse(fault.reason)
             self._part(fault.code, fault.text.encode())
         self._rest = data[at:]
+
+    def _go_on(self) -> None:
+        """Take up frames that have waited until others had their turn."""
+        self._is_behind = False
+        self.data_received(b"")
+        self._regulate()
 
     def _begin(self, data: bytes) -> int:
         """How many bytes of the preface have been taken."""
@@ -159,7 +175,7 @@ class GrpcConnection(asyncio.Protocol):
         self._rare += 1
         if self._rare == _MOST_RARE:
             self.gate.refuse("calm")
-            self._part(http2.ENHANCE_YOUR_CALM, b"too many frames that do nothing, or spoilt messages")
+            self._part(http2.ENHANCE_YOUR_CALM, b"too many frames that do nothing")
 
     # Calls.
 
@@ -401,13 +417,23 @@ class GrpcConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The client does not read what it is sent."""
-        self._stuck = self.gate.now
-        self.transport.pause_reading()
+        self._stuck, self._is_full = self.gate.now, True
+        self._regulate()
 
     def resume_writing(self) -> None:
         """It reads again."""
-        self._stuck = self.gate.now if self._blocked else None
-        self.transport.resume_reading()
+        self._stuck, self._is_full = self.gate.now if self._blocked else None, False
+        self._regulate()
+
+    def _regulate(self) -> None:
+        """Read from the client unless there is enough to do."""
+        wanted = not (self._is_behind or self._is_full)
+        if wanted != self._is_reading and not self.transport.is_closing():
+            self._is_reading = wanted
+            if wanted:
+                self.transport.resume_reading()
+            else:
+                self.transport.pause_reading()
 
     # The end.
 
@@ -419,7 +445,7 @@ class GrpcConnection(asyncio.Protocol):
                 self.transport.close()
 
     def _part(self, code: int, text: bytes = b"") -> None:
-        """Say why this is the end."""
+        """Say why this is the end. What the client still sends is read for a while, so that it sees the answer."""
         if self._is_over:
             return
         self._write(frame(http2.GOAWAY, 0, 0, self._last.to_bytes(4, "big") + code.to_bytes(4, "big") + text))
@@ -427,8 +453,13 @@ class GrpcConnection(asyncio.Protocol):
         calls, self._calls = self._calls, {}
         for call in calls.values():
             call.abandon()
-        self.transport.close()
-        self.since, self.limit = self.gate.now, self.gate.settings.deadline_seconds
+        self.since, self.limit = self.gate.now, _LINGER_S
+        if self._has_entered and self.transport.can_write_eof():
+            self.transport.write_eof()
+            self._is_behind = self._is_full = False
+            self._regulate()
+        else:
+            self.transport.close()
 
     def expire(self) -> None:
         """See `gate.Connection`: look after what takes too long."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -307,3 +309,20 @@ def test_requests_of_many_threads(client: Client) -> None:
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_over_tls(tmp_path: Path) -> None:
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    more = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", str(key), "-out", str(cert)]
+    try:
+        subprocess.run([*command, *more], check=True, capture_output=True)
+    except FileNotFoundError:
+        pytest.skip("needs openssl")
+    with served({"gru": MODEL}, tls_cert=cert, tls_key=key) as (server, port):
+        assert server.urls[1] == f"grpcs://127.0.0.1:{port}"
+        trusted = grpc.ssl_channel_credentials(cert.read_bytes())
+        channel = grpc.secure_channel(f"localhost:{port}", trusted)
+        x = np.zeros((9_000, 1, 8), np.float32)
+        with Client(port, channel) as client:
+            np.testing.assert_array_equal(arrays(client.infer(request("gru", {"x": x})))["y"], MODEL.stream().push(x))
