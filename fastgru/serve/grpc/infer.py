@@ -74,6 +74,8 @@ class Inferences:
         """Raises `ServeError`."""
         parts = split(data)
         served = self._repository.get(_text(parts.model), _text(parts.version) or None)
+        if not served.is_alone:
+            served = _of(served, parts, call.identity.key)
         try:
             if not served.is_alone:
                 asked = _read(parts.head, parts.raw).parameters
@@ -106,6 +108,15 @@ class Inferences:
         job = addressed(InferJob(served, frames, plan, call, until_ns, answers), plan, call.identity.key)
         job.done = done
         return job
+
+
+def _of(served: Served, parts: Parts, key: str | None) -> Served:
+    """There are several models of this name: the one that the request is for, by its sequence."""
+    try:
+        parameters = _read(parts.head, parts.raw).parameters
+    except ServeError:
+        return served  # which refuses it
+    return served.of(parameters.sequence, key, begins=parameters.begins)
 
 
 class _Answers:

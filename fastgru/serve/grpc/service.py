@@ -197,4 +197,8 @@ def _one_repository(request: Any) -> None:
 
 
 def _parameters(request: Any) -> dict[str, Any]:
-    return {name: value.WhichOneof("parameter_choice") for name, value in request.parameters.items()}
+    """Their values; None for one that has none."""
+    return {
+        name: getattr(value, value.WhichOneof("parameter_choice") or "", None)
+        for name, value in request.parameters.items()
+    }

@@ -15,8 +15,9 @@ pytest.importorskip("orjson", reason="not installed: the extra `serve`")
 pytest.importorskip("grpc.aio", reason="not installed: grpcio")  # the name alone may be this folder's
 
 import grpc
+import numpy as np
 from google.protobuf.json_format import MessageToDict
-from grpc_server import Client, request, served
+from grpc_server import Client, arrays, request, served
 from protocol_models import normal, stateful, stateless
 
 from fastgru.serve.grpc.messages import message
@@ -120,6 +121,28 @@ def test_the_repository(running: tuple[str, Client]) -> None:
     error = refused(client, "RepositoryModelLoad", model_name="pair", parameters={"config": parameter})
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert "a model is what its file says" in error.details()
+
+
+def test_sequences_go_on_with_the_model_before_or_change_over(running: tuple[str, Client]) -> None:
+    _, client = running
+    here, other = stateful().stream(), stateful().stream()
+    for step in range(6):
+        if step == 2:
+            client.ask("RepositoryModelLoad", model_name="gru")
+        if step == 4:
+            moves = message("ModelRepositoryParameter")(string_param="move")
+            client.ask("RepositoryModelLoad", model_name="gru", parameters={"sessions": moves})
+        x = normal(1, 1, 8, seed=step)
+        given = request("gru", {"x": x}, sequence_id="lives", sequence_start=step == 0)
+        np.testing.assert_array_equal(arrays(client.infer(given))["y"], here.push(x))
+        given = request("gru", {"x": x}, sequence_id=f"other {step}", sequence_start=True)
+        np.testing.assert_array_equal(arrays(client.infer(given))["y"], other.push(x))
+        other.reset()
+    wrong = message("ModelRepositoryParameter")(string_param="other")
+    assert (
+        '"keep" or "move"'
+        in refused(client, "RepositoryModelLoad", model_name="gru", parameters={"sessions": wrong}).details()
+    )
 
 
 def test_a_plan_that_is_remembered_is_not_that_of_a_model_before(running: tuple[str, Client]) -> None:
