@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,18 @@ def test_the_sessions_of_a_model_of_a_fixed_batch_are_those_of_a_pool(shared_mod
     assert served.batch_axes == (0,)
     check_against_streams(served, 1, 257, 1, 2)
     assert max(served.statistics.batches) == 3
+
+
+def test_sequences_of_a_model_of_a_fixed_batch_are_cut():
+    graph = net().graph
+    inputs = [replace(s, shape=(None, 1, 8) if s.name == "x" else (1, 1, 8)) for s in graph.inputs]
+    served = serve(Model(replace(graph, inputs=tuple(inputs))))
+    assert isinstance(served.pool, SessionPool)
+    assert served.batch_axes == (1,)
+    assert served.group((normal(300, 1, 8),), True).parts
+    check_against_streams(served, 300, 1, 8)
+    with pytest.raises(ServeError, match=r"expected float32 \[-1, 1, 8\]"):
+        served.check((normal(1, 2, 8),))
 
 
 def test_sessions_that_no_pool_takes_have_a_stream_each():
