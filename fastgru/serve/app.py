@@ -10,7 +10,7 @@ import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import lru_cache
-from typing import Any, Final, NamedTuple, NoReturn, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import quote, unquote
 
 from fastgru.serve.errors import ServeError
@@ -47,10 +47,14 @@ _log = logging.getLogger("fastgru.serve")
 
 
 class Identity(NamedTuple):
-    """Who asks: the name of an API key, None where there are none, and whether it may do what is for administrators."""
+    """Who asks: the name of an API key, None where there are none, and whether it may do what is for administrators.
+
+    keys: the names of all keys, for an administrator.
+    """
 
     key: str | None = None
     is_admin: bool = False
+    keys: frozenset[str] = frozenset()
 
 
 class Answer(NamedTuple):
@@ -137,6 +141,8 @@ class Application:
         for route, handler in routes.items():
             method, _, path = route.partition(" ")
             paths.setdefault(tuple(path.split("/")), {})[method] = handler
+        for path in sockets:
+            paths.setdefault(tuple(path.split("/")), {}).setdefault("GET", _refuse_plain)
         self._find = _finder(paths)
         self._find_socket = _finder({tuple(path.split("/")): handler for path, handler in sockets.items()})
 
@@ -146,7 +152,7 @@ class Application:
             try:
                 identity = self._authorize(scope)
                 methods, names = self._find(_path(scope))
-                handler = methods.get(scope["method"]) or _refuse_method(scope["method"], methods)
+                handler = methods.get(scope["method"]) or _rare(scope["method"], methods)
                 status, headers, body = await handler(Request(scope, receive, names, identity, self._limit, self._fail))
             except ServeError as error:
                 status, headers, body = self._fail(error)
@@ -201,11 +207,18 @@ class _MethodError(ServeError):
 
     def __init__(self, method: str, allowed: Iterable[str]) -> None:
         self.allowed = ", ".join(allowed)
-        super().__init__(405, f"{method!r:.40} is not for this path, {self.allowed} is", reason="method")
+        super().__init__(405, f"this path takes {self.allowed}, and not {method:.40}", reason="method")
 
 
-def _refuse_method(method: str, allowed: Iterable[str]) -> NoReturn:
-    raise _MethodError(method, allowed)
+def _rare(method: str, methods: Mapping[str, Handler]) -> Handler:
+    """What answers HEAD, as it does GET: the connection leaves the body out. Raises `ServeError`, 405, for others."""
+    if method == "HEAD" and "GET" in methods:
+        return methods["GET"]
+    raise _MethodError(method, [*methods, "HEAD"] if "GET" in methods else methods)
+
+
+async def _refuse_plain(request: Request) -> Answer:
+    raise ServeError(426, "this is the path of a WebSocket: ask for an upgrade to one", reason="upgrade")
 
 
 def _error_answer(error: ServeError, *more: tuple[bytes, bytes]) -> Answer:
@@ -218,6 +231,8 @@ def _error_answer(error: ServeError, *more: tuple[bytes, bytes]) -> Answer:
         more += ((b"connection", b"close"),)
     if isinstance(error, _MethodError):
         more += ((b"allow", error.allowed.encode()),)
+    if error.status == 426:
+        more += ((b"upgrade", b"websocket"),)
     if error.status == 401:
         more += ((b"www-authenticate", b"Bearer"),)
     return json_answer(value, error.status, *more)

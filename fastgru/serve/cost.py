@@ -5,10 +5,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
+import numpy as np
+
 from fastgru.graph import Graph
 from fastgru.reference.facts import ValueFacts, infer_graph, work
 
-__all__ = ["LONG_NS", "Cost", "operations"]
+__all__ = ["LONG_NS", "Cost", "answer_bytes", "operations"]
 
 LONG_NS: Final = 1_000_000  # a push that is predicted to take longer does not run in the event loop
 _WEIGHT: Final = 0.125  # of the newest measurement
@@ -56,11 +58,25 @@ class Cost:
 
 def operations(graph: Graph, shapes: Mapping[str, tuple[int, ...]]) -> int:
     """The operations of one run on inputs of these shapes, as far as they can be told; at least 1."""
-    inputs = tuple(replace(spec, shape=shapes.get(spec.name, spec.shape), dims=()) for spec in graph.inputs)
-    known = infer_graph(replace(graph, inputs=inputs))
+    known = _known(graph, shapes)
     total = 0.0
     for node in graph.nodes:
         given = [known.get(name, ValueFacts()) if name else None for name in node.inputs]
         flops = work(node.op, given, node.attrs, len(node.outputs)).flops
         total += flops if isinstance(flops, int) else 0
     return max(1, math.ceil(total))
+
+
+def answer_bytes(graph: Graph, shapes: Mapping[str, tuple[int, ...]]) -> int:
+    """The bytes of the outputs of such a run, without states, as far as they can be told."""
+    known, states, total = _known(graph, shapes), {*graph.states.values()}, 0
+    for spec in graph.outputs:
+        sizes = None if spec.name in states else known.get(spec.name, ValueFacts()).sizes
+        if sizes is not None and all(isinstance(n, int) for n in sizes):
+            total += math.prod([n for n in sizes if isinstance(n, int)]) * np.dtype(spec.dtype).itemsize
+    return total
+
+
+def _known(graph: Graph, shapes: Mapping[str, tuple[int, ...]]) -> Mapping[str, ValueFacts]:
+    inputs = tuple([replace(spec, shape=shapes.get(spec.name, spec.shape), dims=()) for spec in graph.inputs])
+    return infer_graph(replace(graph, inputs=inputs))

@@ -82,6 +82,11 @@ class Gate:
         """Connections, of HTTP and upgraded ones."""
         return self._addresses.total()
 
+    @property
+    def websockets(self) -> int:
+        """Those that are upgraded."""
+        return len(self._upgraded)
+
     def _forget_closed(self) -> None:
         for transport in [transport for transport in self._upgraded if transport.is_closing()]:
             self.leaves(self._upgraded.pop(transport))

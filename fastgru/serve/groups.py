@@ -29,12 +29,12 @@ class Group:
 
     axes: the batch axis of each input, None where a push is of one request. rows: how many each request brings. cost:
     what a push takes, by the number of requests. parts: where its sequences are cut, empty where they are not.
-    is_ready: planned, proved and measured.
+    is_ready: planned, proved and measured. answer_bytes: of the outputs of one request, as far as they are known.
     """
 
     __slots__ = (
-        "_axes_out", "_largest", "_pool", "_push_rows", "_statistics", "_time", "axes", "cost", "is_ready", "parts",
-        "rows", "shapes",
+        "_axes_out", "_largest", "_pool", "_push_rows", "_statistics", "_time", "answer_bytes", "axes", "cost",
+        "is_ready", "parts", "rows", "shapes",
     )  # fmt: skip
 
     def __init__(
@@ -52,7 +52,7 @@ class Group:
         self.rows = 1 if axes is None else shapes[0][axes[0]]
         steps = 0 if time is None else time.steps(shapes)
         self.parts = cuts(steps, longest) if steps > 1 else []
-        self.is_ready = False
+        self.is_ready, self.answer_bytes = False, 0
         self._axes_out: tuple[int, ...] = ()
         self._largest = 1
 

@@ -9,8 +9,10 @@ from typing import Any, Final, cast
 from uvicorn.config import Config
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
+from websockets.server import ServerProtocol
 
 from fastgru.serve.channel import EXTENSION, Receiver
+from fastgru.serve.text import write_json
 from fastgru.serve.websocket import WebSocket
 
 __all__ = ["Handshake"]
@@ -27,6 +29,7 @@ class Handshake(WebSocketsSansIOProtocol):  # type: ignore[misc]
     def __init__(self, config: Config, server_state: ServerState, app_state: dict[str, Any], **options: Any) -> None:
         super().__init__(config, server_state, app_state, **options)
         self.conn.available_extensions = []
+        self.conn.reject = self._rejected
         self._early = b""
 
     def data_received(self, data: bytes) -> None:
@@ -37,6 +40,16 @@ class Handshake(WebSocketsSansIOProtocol):  # type: ignore[misc]
         self._early += data
         if len(self._early) > _EARLY_BYTES:
             self.transport.abort()
+
+    def _rejected(self, status: Any, text: str) -> Any:
+        """The answer to a handshake that is none, as all others are written."""
+        response = ServerProtocol.reject(self.conn, status, text)
+        sentence = text.strip().removeprefix("Failed to open a WebSocket connection: ").removesuffix(".")
+        response.body = write_json({"error": f"this is no handshake of a WebSocket: {sentence}", "reason": "malformed"})
+        for name, value in ("Content-Type", "application/json"), ("Content-Length", str(len(response.body))):
+            del response.headers[name]
+            response.headers[name] = value
+        return response
 
     async def run_asgi(self) -> None:
         """Call the application, which finds this object under `EXTENSION`."""

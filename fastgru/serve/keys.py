@@ -80,7 +80,11 @@ class Guard:
     def __init__(self, settings: Settings) -> None:
         path = settings.api_key_file
         self._keys = None if path is None else read_keys(path)
-        self._identities = {key.name: Identity(key.name, key.role == "admin") for key in self._keys or ()}
+        names = frozenset([key.name for key in self._keys or ()])
+        self._identities = {
+            key.name: Identity(key.name, True, names) if key.role == "admin" else Identity(key.name)
+            for key in self._keys or ()
+        }
         self._nobody = Identity(None, is_admin=settings.is_local)
         self.check_origin: Callable[[bytes, bytes | None], None] = Origins(settings).check
 

@@ -76,6 +76,7 @@ class Metrics:
             [("", {"reason": reason}, count) for reason, count in sorted(gate.refused.items())],
         )
         yield "fastgru_connections", "gauge", "Connections that are open.", _one(gate.open)
+        yield "fastgru_websockets", "gauge", "WebSockets that are open.", _one(gate.websockets)
         yield "fastgru_connections_total", "counter", "Connections so far.", _one(gate.accepted)
         yield "fastgru_in_flight_bytes", "gauge", "Bytes of bodies that are not answered.", _one(gate.in_flight)
         yield "fastgru_pending_jobs", "gauge", "Requests of all models on their way.", _one(self._scheduler.jobs)

@@ -11,7 +11,7 @@ import numpy as np
 from fastgru.errors import InvalidModelError, ShapeError, StateError, UnsupportedModelError
 from fastgru.model import Model
 from fastgru.process import lock
-from fastgru.serve.cost import LONG_NS, operations
+from fastgru.serve.cost import LONG_NS, answer_bytes, operations
 from fastgru.serve.cutting import Time, find_time
 from fastgru.serve.durable.folder import Folder
 from fastgru.serve.durable.keeper import Keeper
@@ -284,6 +284,7 @@ class Served:
             if group.parts and self._shortest is not None:
                 parts_ns = sum([self._parts_ns[end - begin] for begin, end in group.parts])
                 group.adopt(self._shortest, group.rows * parts_ns)
+        group.answer_bytes = answer_bytes(self.model.graph, given)
         self.groups[_key(shapes)] = group
         return group
 

@@ -6,7 +6,17 @@ from fastgru.serve.errors import ServeError
 from fastgru.serve.jobs import Job
 from fastgru.serve.sessions import Session
 
-__all__ = ["draining", "ended", "failed_before", "late", "not_run", "out_of_order", "too_early", "too_many_bytes"]
+__all__ = [
+    "draining",
+    "ended",
+    "failed_before",
+    "late",
+    "not_run",
+    "out_of_order",
+    "too_early",
+    "too_long_an_answer",
+    "too_many_bytes",
+]
 
 _SOON_S: Final = 0.001
 
@@ -40,13 +50,20 @@ def late(job: Job, ahead_ns: float, given_ns: int, waiting: int) -> ServeError:
 
 
 def too_many_bytes(job: Job, waiting: int, most: int, ahead_ns: float) -> ServeError:
-    """The frames of all jobs have a bound."""
+    """The frames of all jobs, and their answers, have a bound."""
     return ServeError(
         503,
-        f"{waiting} bytes of frames are waiting, and {job.bytes} more are more than {most}",
+        f"{waiting} bytes of requests and their answers are on their way, and with the {job.bytes} of this one they are"
+        f" more than {most}",
         reason="in_flight",
         retry_after_s=max(_SOON_S, ahead_ns / 1e9),
     )
+
+
+def too_long_an_answer(size: int, most: int) -> ServeError:
+    """The outputs would be larger than all that may be on its way."""
+    text = f"the answer would have {size} bytes, and all that is on its way at most {most}: ask for less at once"
+    return ServeError(413, text, reason="answer")
 
 
 def out_of_order(session: Session, step: int, most_early: int) -> ServeError:

@@ -132,12 +132,15 @@ class Scheduler:
             assert job.served.sessions is not None
             job.served.sessions.revive(session)
         group = job.group = job.served.group(job.frames, session is not None)
+        if group.answer_bytes > self._max_bytes:
+            raise refusals.too_long_an_answer(group.answer_bytes, self._max_bytes)
         job.cost_ns = group.cost.one_ns + self._besides_ns
         job.is_long = group.cost.one_ns > LONG_NS
         ahead = self._compute.ahead_ns(job, now) if job.is_long else self._short_ns
         job.expected_ns = ahead + job.cost_ns
         if now + job.expected_ns > job.deadline_ns:
             raise refusals.late(job, ahead, job.deadline_ns - now, self.jobs)
+        job.bytes += group.answer_bytes
         if self.bytes + job.bytes > self._max_bytes:
             raise refusals.too_many_bytes(job, self.bytes, self._max_bytes, ahead)
         self._expect(job)

@@ -122,6 +122,10 @@ class SessionPool:
         """Those that are open, the oldest first."""
         return self._store.sessions
 
+    def __repr__(self) -> str:
+        frames, made = ", ".join(self.inputs), ", ".join(self.outputs)
+        return f"SessionPool({frames} -> {made}, {len(self)} of {self.capacity} sessions open)"
+
     def __len__(self) -> int:
         return len(self._store)
 

@@ -74,7 +74,20 @@ def test_a_long_path_is_414() -> None:
 
 def test_another_method_is_405_and_says_which_there_are() -> None:
     reply = ask("DELETE", "/things/a")
-    assert (reply.status, reply.headers["allow"]) == (405, "POST, GET")
+    assert (reply.status, reply.headers["allow"]) == (405, "POST, GET, HEAD")
+
+
+def test_head_is_get_without_its_body_which_the_connection_leaves_out() -> None:
+    assert ask("HEAD", "/things/a").json == ask("GET", "/things/a").json
+
+
+def test_the_path_of_a_websocket_says_what_it_is() -> None:
+    async def stream(*_: Any) -> None: ...
+
+    application = Application({}, {"/stream/{model}": stream})
+    reply = asyncio.run(call(application, "GET", "/stream/a"))
+    assert (reply.status, reply.headers["upgrade"], reply.json["reason"]) == (426, "websocket", "upgrade")
+    assert asyncio.run(call(application, "POST", "/stream/a")).headers["allow"] == "GET, HEAD"
 
 
 @pytest.mark.parametrize("parts", [[b"123456789"], [b"1234", b"56789"], [b"1"] * 9])

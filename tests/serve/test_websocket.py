@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import struct
 from typing import Any
@@ -320,6 +321,29 @@ def test_a_receiver_that_fails_costs_its_connection_alone() -> None:
     run(work())
     assert transport.code == 1011
     assert b"secret" not in transport.written
+
+
+def test_a_handshake_that_is_none_is_refused_in_json() -> None:
+    async def work() -> None:
+        async with serving({"m": stateful()}) as web:
+            for more, sentence in (
+                (b"Sec-WebSocket-Version: 13\r\n", "missing Sec-WebSocket-Key header"),
+                (b"Sec-WebSocket-Version: 12\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n", "12"),
+            ):
+                head = b"GET /v2/models/m/stream HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+                reader, writer = await asyncio.open_connection("127.0.0.1", web.port)
+                writer.write(head + more + b"\r\n")
+                answer = await asyncio.wait_for(reader.read(), 20)
+                assert answer.startswith(b"HTTP/1.1 4")
+                head, _, body = answer.partition(b"\r\n\r\n")
+                assert b"Content-Type: application/json" in head
+                assert f"Content-Length: {len(body)}".encode() in head
+                told = json.loads(body)
+                assert told["reason"] == "malformed"
+                assert sentence in told["error"]
+                writer.close()
+
+    run(work())
 
 
 def test_frames_that_come_with_the_handshake_and_a_client_in_fragments() -> None:

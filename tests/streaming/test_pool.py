@@ -35,6 +35,12 @@ def frame(seed: int, steps: int = 1, *, batch_first: bool = False) -> np.ndarray
     return normal(*((1, steps, I) if batch_first else (steps, 1, I)), seed=seed)
 
 
+def test_a_pool_shows_what_it_takes_and_how_many_there_are():
+    pool = SessionPool(net(), 4)
+    pool.open()
+    assert repr(pool) == "SessionPool(x -> y, 1 of 4 sessions open)"
+
+
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 def test_sessions_come_and_go_with_the_bits_of_single_streams(batch_first, precision):

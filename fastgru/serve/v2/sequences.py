@@ -50,9 +50,14 @@ async def save(served: Served, request: Request) -> Answer:
 
 
 async def load(served: Served, request: Request) -> Answer:
-    """Begins the sequence where it is not there."""
+    """Begins the sequence where it is not there; for another key than the asker's, one that is in the file of keys."""
     body = await request.body()
-    return json_answer(shown(_sessions(served).begin(_id(request), _key(request), body)))
+    sessions, key, name = _sessions(served), _key(request), _id(request)
+    if key not in (request.identity.key, *request.identity.keys) and sessions.find(name, key) is None:
+        raise ServeError(
+            404, f"there is no key {key!r:.80}, and no sequence {name!r:.80} of it to load a state into", reason="key"
+        )
+    return json_answer(shown(sessions.begin(name, key, body)))
 
 
 async def fork(served: Served, request: Request) -> Answer:

@@ -175,6 +175,11 @@ def test_sequences_belong_to_the_key_that_opened_them() -> None:
         assert (await ask("GET", f"{path}/1?key=alice", b"", {"As": "alice"})).status == 200
         assert (await ask("GET", f"{path}/1?key=alice&key=bob", b"", {"As": "root"})).status == 400
         assert (await ask("GET", f"{path}/1?name=alice", b"", {"As": "root"})).status == 400
+        state = (await ask("GET", f"{path}/1/state?key=alice", b"", {"As": "root"})).body
+        assert (await ask("PUT", f"{path}/1/state?key=alice", state, {"As": "root"})).status == 200
+        reply = await ask("PUT", f"{path}/1/state?key=carol", state, {"As": "root"})
+        assert (reply.status, reply.json["reason"]) == (404, "key")
+        assert "there is no key 'carol'" in reply.json["error"]
         assert (await ask("DELETE", f"{path}/1?key=alice", b"", {"As": "root"})).json == {"id": 1}
         assert [s["key"] for s in (await ask("GET", path, b"", {"As": "root"})).json["sequences"]] == ["bob"]
 
