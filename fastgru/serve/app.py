@@ -137,6 +137,7 @@ class Application:
         refused: Callable[[str], None] = lambda reason: None,
     ) -> None:
         self._authorize, self._limit, self._lifespan, self._refused = authorize, body_limit, lifespan, refused
+        self._last: tuple[ServeError, Answer] | None = None
         paths: dict[tuple[str, ...], dict[str, Handler]] = {}
         for route, handler in routes.items():
             method, _, path = route.partition(" ")
@@ -168,7 +169,9 @@ class Application:
 
     def _fail(self, error: ServeError) -> Answer:
         self._refused(error.reason)
-        return _error_answer(error)
+        if self._last is None or self._last[0] is not error:  # one is for many where there is too much to do
+            self._last = error, _error_answer(error)
+        return self._last[1]
 
     async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:

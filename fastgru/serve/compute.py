@@ -15,6 +15,7 @@ from time import monotonic_ns
 from typing import Final
 
 from fastgru.serve.cost import LONG_NS
+from fastgru.serve.groups import Group
 from fastgru.serve.jobs import Job, answer_each, answer_in_parts, failure
 
 __all__ = ["Compute"]
@@ -72,16 +73,16 @@ class Compute:
         else:
             self._whole_ns -= job.cost_ns
 
-    def ahead_ns(self, job: Job, now_ns: int) -> float:
-        """What is expected to run before this one is done, besides itself."""
+    def ahead_ns(self, group: Group, cost_ns: float, now_ns: int) -> float:
+        """What is expected to run before a job of this group and cost would be done, besides itself."""
         whole, cut = self._whole_ns, sum([other.cost_ns for other in self._cuts])
         began, expected = self._running
         gone = min(now_ns - began, expected)
-        if job.group.parts:
-            ahead = (2 * cut + job.cost_ns if whole else cut) - gone
+        if group.parts:
+            ahead = (2 * cut + cost_ns if whole else cut) - gone
         else:
             ahead = min(whole + cut, 2 * whole + LONG_NS) - gone
-        return max(0.0, self._stretch * (ahead + job.cost_ns) - job.cost_ns)
+        return max(0.0, self._stretch * (ahead + cost_ns) - cost_ns)
 
     def learn(self, job: Job, now_ns: int) -> None:
         """A job is done, or its deadline has passed: see how much longer it took than the sum of what was before it."""

@@ -6,7 +6,7 @@ One timer looks after all connections about once a second, so that a request cos
 import asyncio
 from collections import Counter
 from email.utils import formatdate
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from fastgru.serve.log import Refusals
 from fastgru.serve.settings import Settings
@@ -31,11 +31,13 @@ class Gate:
 
     now: the loop's clock when the gate last looked. date: the header, ready to be sent. in_flight: bytes of bodies that
     are not answered. refused: how many, by reason. accepted: connections so far. connections: those that speak HTTP.
+    lines: the headers of the last answer that repeats, the date then, and both as they are sent.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.now, self.date, self.in_flight, self.accepted = 0.0, _date(), 0, 0
+        self.lines: tuple[Any, bytes, bytes] = (None, b"", b"")
         self.refused: Counter[str] = Counter()
         self._refusals = Refusals(self.refused)
         self.connections: set[Connection] = set()

@@ -27,7 +27,7 @@ from fastgru.serve.statistics import Statistics
 from fastgru.streaming import SessionPool
 from fastgru.streaming.batch import find_batch_axes
 
-__all__ = ["VERSION", "Served"]
+__all__ = ["VERSION", "Served", "key_of"]
 
 VERSION: Final = "1"
 _MOST_GROUPS: Final = 256  # of shapes that are kept
@@ -206,7 +206,7 @@ class Served:
         group = self._try(self._runs)
         if group is None:
             return
-        self.groups[_key(group.shapes)] = group
+        self.groups[key_of(group.shapes)] = group
         self._learn(group)
         if self.pool is None or (found := find_time(self.model, self.pool, self._axes or {})) is None:
             return
@@ -255,7 +255,7 @@ class Served:
         Raises `ServeError`, 400, for a sequence of several rows.
         """
         shapes = tuple([a.shape for a in frames])
-        found = self.groups.get(_key(shapes)) or self._new_group(shapes)
+        found = self.groups.get(key_of(shapes)) or self._new_group(shapes)
         if in_session and found.rows != 1:
             raise ServeError(
                 400,
@@ -285,7 +285,7 @@ class Served:
                 parts_ns = sum([self._parts_ns[end - begin] for begin, end in group.parts])
                 group.adopt(self._shortest, group.rows * parts_ns)
         group.answer_bytes = answer_bytes(self.model.graph, given)
-        self.groups[_key(shapes)] = group
+        self.groups[key_of(shapes)] = group
         return group
 
     def _learn(self, group: Group) -> None:
@@ -294,7 +294,7 @@ class Served:
         self._flops_per_ns = operations(self.model.graph, given) / max(1.0, group.cost.one_ns)
 
 
-def _key(shapes: tuple[tuple[int, ...], ...]) -> tuple[Any, ...]:
+def key_of(shapes: tuple[tuple[int, ...], ...]) -> tuple[Any, ...]:
     """By which `Served.groups` has what runs them: the shape alone, where there is one input."""
     return shapes[0] if len(shapes) == 1 else shapes
 

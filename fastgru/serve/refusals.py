@@ -31,21 +31,23 @@ def ended(session: Session) -> ServeError:
     return ServeError(410, f"sequence {session.id!r} has ended: {session.ended}", reason="ended")
 
 
-def late(job: Job, ahead_ns: float, given_ns: int, waiting: int) -> ServeError:
-    """It would not be ready in the time that is given. waiting: jobs before it, which take `ahead_ns`."""
+def late(cost_ns: float, ahead_ns: float, given_ns: int, waiting: int) -> ServeError:
+    """What takes `cost_ns` would not be ready in the time that is given. waiting: jobs before it, and all that is, so
+    that it takes `ahead_ns`.
+    """
     given = max(0, given_ns)
-    if job.cost_ns > given:
+    if cost_ns > given:
         return ServeError(
             503,
-            f"it would take about {job.cost_ns / 1e6:.3g} ms, and its deadline is in {given / 1e6:.3g} ms",
+            f"it would take about {cost_ns / 1e6:.3g} ms, and its deadline is in {given / 1e6:.3g} ms",
             reason="too_long",
         )
     return ServeError(
         503,
-        f"it would be ready in about {(ahead_ns + job.cost_ns) / 1e6:.3g} ms, and its deadline is in"
+        f"it would be ready in about {(ahead_ns + cost_ns) / 1e6:.3g} ms, and its deadline is in"
         f" {given / 1e6:.3g} ms: {waiting} requests are before it",
         reason="overload",
-        retry_after_s=max(_SOON_S, (ahead_ns + job.cost_ns - given) / 1e9),
+        retry_after_s=max(_SOON_S, (ahead_ns + cost_ns - given) / 1e9),
     )
 
 

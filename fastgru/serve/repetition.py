@@ -155,13 +155,19 @@ class Repetition:
 
     def _write_lines(self, answer: Answer) -> None:
         """The head of the answer, but for its first line; answers that differ in their bodies alone have the same."""
-        self._headers, self._date = answer.headers, self.line.gate.date
+        gate = self.line.gate
+        self._headers, self._date = answer.headers, gate.date
+        if self.keep_alive and gate.lines[0] is answer.headers and gate.lines[1] is gate.date:
+            self._lines = gate.lines[2]
+            return
         lines = [self._date, *[b"%b: %b\r\n" % pair for pair in answer.headers]]
         if (b"connection", b"close") in answer.headers:
             self.keep_alive = False
         elif not self.keep_alive:
             lines.append(b"connection: close\r\n")
         self._lines = b"".join((*lines, b"\r\n"))
+        if self.keep_alive:
+            gate.lines = self._headers, self._date, self._lines
 
     def _finish(self) -> None:
         self.finished, self._job, self._parts = True, None, []

@@ -18,6 +18,7 @@ from fastgru.serve.cost import LONG_NS
 from fastgru.serve.errors import ServeError
 from fastgru.serve.groups import Group
 from fastgru.serve.jobs import Job, Move, answer_each
+from fastgru.serve.load import Load
 from fastgru.serve.models import Served
 from fastgru.serve.repository import Repository
 from fastgru.serve.sessions import Session
@@ -26,9 +27,7 @@ from fastgru.serve.waiter import Waiter
 
 __all__ = ["Job", "Scheduler"]
 
-_FIRST_BESIDES_NS: Final = 10_000.0
-_WEIGHT: Final = 0.05  # of the newest tick in what a job is expected to take besides its push
-_COMPANY_NS: Final = 20_000  # a job that follows a tick sooner than this is one of many
+_REFUSAL_NS: Final = 500_000  # for so long a refusal is that of others like it
 _MOST_EARLY: Final = 64  # jobs of a session whose steps have not come
 
 _log = logging.getLogger("fastgru.serve")
@@ -52,9 +51,9 @@ class Scheduler:
         self._clock, self._max_bytes = clock, max_bytes
         self._ready: list[Job] = []
         self._asked = self._running = self._draining = False
-        self._ended_ns = 0  # when the last tick did
-        self._short_ns = 0.0  # expected of what runs in the loop
-        self._besides_ns = _FIRST_BESIDES_NS  # what a job takes besides its push
+        self._load = Load()
+        self._gathers_ns = 0  # since when there is something ready
+        self._refusal: tuple[object, int, int, ServeError] | None = None  # the last: of which group and limit, and when
         self.jobs = self.bytes = 0
         self._compute = Compute(self._loop, self._finished)
         self._idle: asyncio.TimerHandle | None = None
@@ -66,7 +65,9 @@ class Scheduler:
         be called, before this returns.
         """
         now = job.submitted_ns = self._clock()
-        session, frames = job.session, job.frames
+        session, frames, load = job.session, job.frames, self._load
+        is_idle = load.is_idle(now)
+        load.sees(now)
         group = job.served.groups.get(frames[0].shape if len(frames) == 1 else tuple([a.shape for a in frames]))
         if (
             group is None
@@ -75,14 +76,14 @@ class Scheduler:
             or job.begins
             or job.step is not None
             or (session is not None and (session.ended or session.early or group.rows != 1))
-            or now + self._short_ns + group.cost.one_ns + self._besides_ns > job.deadline_ns
+            or now + load.lag_ns(now) + load.short_ns + group.cost.one_ns + load.besides_ns > job.deadline_ns
             or self.bytes + job.bytes > self._max_bytes
         ):
             self._submit(job, now)
             return
         job.group, job.is_long = group, False
-        job.cost_ns = group.cost.one_ns + self._besides_ns
-        self._short_ns += job.cost_ns
+        job.cost_ns = group.cost.one_ns + load.besides_ns
+        load.short_ns += job.cost_ns
         self.jobs += 1
         job.served.statistics.pending += 1
         self.bytes += job.bytes
@@ -92,15 +93,13 @@ class Scheduler:
                 session.queue.append(job)
                 return
             session.running = True
+        if not self._ready:
+            self._gathers_ns = now
         self._ready.append(job)
-        if at_once and not self._running and self._is_time(now):
-            self._run_ready()
+        if at_once and not self._running and ((is_idle and not self._asked) or load.short_ns > LONG_NS):
+            self._run_ready()  # nothing else is to come, or there is enough
         elif not self._asked:
             self._ask()
-
-    def _is_time(self, now: int) -> bool:
-        """Whether what is ready runs now and not when the loop comes to it: there is enough, or nothing is to come."""
-        return self._short_ns > LONG_NS or not (self._asked or now - self._ended_ns < _COMPANY_NS)
 
     def _ask(self) -> None:
         self._asked = True
@@ -108,7 +107,40 @@ class Scheduler:
 
     def _tick(self) -> None:
         self._asked = False
-        self._run_ready()
+        self._load.turns(self._clock())
+        if self._ready:
+            self._run_ready()
+
+    def refusal(self, served: Served, group: Group, limit_ns: int) -> ServeError | None:
+        """What a job of this group would be refused with that is to be answered within `limit_ns`, for who asks before
+        there is one; None if it would be taken. Errors that follow each other closely may be one object.
+        """
+        load, now = self._load, self._clock()
+        cost_ns = group.cost.one_ns + load.besides_ns
+        ahead = self._ahead_ns(group, now)
+        if ahead + cost_ns <= limit_ns:
+            return None
+        load.sees(now)
+        load.refuses()
+        if not self._asked:
+            self._ask()
+        found = self._refusal
+        if found is None or found[0] is not group or found[1] != limit_ns or now - found[2] > _REFUSAL_NS:
+            error = refusals.late(cost_ns, ahead, limit_ns, self.jobs)
+            found = self._refusal = (group, limit_ns, now, error)
+        served.statistics.fail(found[3].reason)
+        return found[3]
+
+    def is_late(self, group: Group, limit_ns: float) -> bool:
+        """Whether there would be a `refusal`."""
+        return self._ahead_ns(group, self._clock()) + group.cost.one_ns + self._load.besides_ns > limit_ns
+
+    def _ahead_ns(self, group: Group, now: int) -> float:
+        """What is expected to run before a job of this group that is read now, and since when it may have waited."""
+        load = self._load
+        if group.cost.one_ns > LONG_NS:
+            return self._compute.ahead_ns(group, group.cost.one_ns + load.besides_ns, now) + load.lag_ns(now)
+        return load.short_ns + load.lag_ns(now)
 
     def _submit(self, job: Job, now: int) -> None:
         """The same, with everything that is rare."""
@@ -117,8 +149,7 @@ class Scheduler:
         except ServeError as error:
             job.served.statistics.fail(error.reason)
             self._forget_unbegun(job)
-            # What is expected may not keep everything out for ever: where nothing runs, nothing else is learnt.
-            self._besides_ns += _WEIGHT * (min(_FIRST_BESIDES_NS, self._besides_ns) - self._besides_ns)
+            self._load.refuses()
             raise
         self.jobs += 1
         job.served.statistics.pending += 1
@@ -134,12 +165,16 @@ class Scheduler:
         group = job.group = job.served.group(job.frames, session is not None)
         if group.answer_bytes > self._max_bytes:
             raise refusals.too_long_an_answer(group.answer_bytes, self._max_bytes)
-        job.cost_ns = group.cost.one_ns + self._besides_ns
+        load = self._load
+        job.cost_ns = group.cost.one_ns + load.besides_ns
         job.is_long = group.cost.one_ns > LONG_NS
-        ahead = self._compute.ahead_ns(job, now) if job.is_long else self._short_ns
+        ahead = self._compute.ahead_ns(group, job.cost_ns, now) if job.is_long else load.short_ns
         job.expected_ns = ahead + job.cost_ns
-        if now + job.expected_ns > job.deadline_ns:
-            raise refusals.late(job, ahead, job.deadline_ns - now, self.jobs)
+        ahead += load.lag_ns(now)
+        if now + ahead + job.cost_ns > job.deadline_ns:
+            if not self._asked:
+                self._ask()
+            raise refusals.late(job.cost_ns, ahead, job.deadline_ns - now, self.jobs)
         job.bytes += group.answer_bytes
         if self.bytes + job.bytes > self._max_bytes:
             raise refusals.too_many_bytes(job, self.bytes, self._max_bytes, ahead)
@@ -160,13 +195,13 @@ class Scheduler:
         if job.is_long:
             self._compute.expect(job)
         else:
-            self._short_ns += job.cost_ns
+            self._load.short_ns += job.cost_ns
 
     def _forget_cost(self, job: Job) -> None:
         if job.is_long:
             self._compute.forget(job)
         else:
-            self._short_ns -= job.cost_ns
+            self._load.short_ns -= job.cost_ns
 
     def _order(self, session: Session, job: Job) -> None:
         """Put a job among those of its session by its step. Raises `ServeError`: 409 for one that has been, 503."""
@@ -238,6 +273,8 @@ class Scheduler:
         if job.is_long:
             self._compute.submit(job)
             return
+        if not self._ready:
+            self._gathers_ns = self._clock()
         self._ready.append(job)
         if not self._asked:
             self._ask()
@@ -291,12 +328,11 @@ class Scheduler:
             for group, same in groups.items():
                 pushed += self._run(group, same, self._clock())
         self._running = False
+        ended = self._clock()
+        self._load.ran(len(jobs), ended - self._gathers_ns - pushed, ended)
+        self._gathers_ns = ended
         if self._ready and not self._asked:
             self._ask()
-        if jobs:
-            self._ended_ns = self._clock()
-            besides = (self._ended_ns - began - pushed) / len(jobs)
-            self._besides_ns += _WEIGHT * (min(besides, 10 * self._besides_ns) - self._besides_ns)
 
     def _due(self) -> list[Job]:
         """What is ready, as much of it as a tick may take."""
@@ -354,7 +390,7 @@ class Scheduler:
         self.jobs -= len(jobs)
         jobs[0].served.statistics.pending -= len(jobs)
         self.bytes -= size
-        self._short_ns -= short
+        self._load.short_ns -= short
         if count:
             jobs[0].served.statistics.pushed(count, began_ns, took_ns, waited)
             if count == len(jobs):
@@ -461,7 +497,7 @@ class Scheduler:
         job.served.statistics.pending -= 1
         job.served = to
         job.group = group = to.group(job.frames, True)
-        job.cost_ns = group.cost.one_ns + self._besides_ns
+        job.cost_ns = group.cost.one_ns + self._load.besides_ns
         job.is_long = group.cost.one_ns > LONG_NS
         to.statistics.pending += 1
         self._expect(job)

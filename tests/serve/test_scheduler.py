@@ -105,7 +105,7 @@ def test_a_session_has_one_job_at_a_time_in_order(served):
             np.testing.assert_array_equal(one.outputs[0], stream.push(frame))
         assert session.step == 20
         assert scheduler.jobs == scheduler.bytes == 0
-        assert abs(scheduler._short_ns) < 1
+        assert abs(scheduler._load.short_ns) < 1
 
     running(work)
 
@@ -519,7 +519,7 @@ def test_what_is_refused_for_the_work_around_it_is_taken_again_some_time():
     served = serve()
 
     async def work(scheduler: Scheduler) -> None:
-        scheduler._besides_ns = 1e9
+        scheduler._load.besides_ns = 1e9
         session = served.sessions.begin(1)
         reasons = []
         for _ in range(500):

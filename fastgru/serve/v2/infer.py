@@ -7,7 +7,7 @@ from fastgru.graph import Array
 from fastgru.serve.app import Answer, Request, internal
 from fastgru.serve.errors import ServeError
 from fastgru.serve.jobs import Job
-from fastgru.serve.models import Served
+from fastgru.serve.models import Served, key_of
 from fastgru.serve.scheduler import Scheduler
 from fastgru.serve.settings import Settings
 from fastgru.serve.text import read_json
@@ -92,6 +92,41 @@ class Inference:
         except ServeError as error:
             self.served.statistics.fail(error.reason)
             raise
+
+    def refusal(
+        self, data: bytes, at: int, size: int, length: bytes | None, query: bytes, key: str | None
+    ) -> ServeError | None:
+        """What a body of `size` bytes is refused with whatever else is in it, of which data[at:] is here; None for one
+        that may be taken, and where that is not told by so few bytes.
+        """
+        served = self.served
+        try:
+            if length is None:
+                found = self._around(data[at:], query) if len(data) - at == size else None
+                if found is None:
+                    return None
+                plan = found[0]
+            else:
+                start = int(length) if length.isdigit() and len(length) < 5 else 0
+                if not 0 < start <= min(_KEPT_BYTES, len(data) - at):
+                    return None
+                plan = self._kept_plan(data[at : at + start], query, size - start)
+            sequence, begins, _, _, timeout_us, _ = plan.parameters
+            if begins:
+                return None
+            if sequence is not None:
+                if served.sessions is None:
+                    return None
+                served.sessions.get(sequence, key)
+        except ServeError:  # which is told when all is here
+            return None
+        group = served.groups.get(key_of(tuple([region.shape for region in plan.inputs])))
+        if group is None:
+            return None
+        most_ns = self._deadline_ns
+        return self.scheduler.refusal(
+            served, group, most_ns if timeout_us is None else min(most_ns, timeout_us * 1_000)
+        )
 
     def _job(self, plan: Plan, frames: tuple[Array, ...], key: str | None) -> Job:
         return addressed(Job(self.served, None, frames, plan.limit_ns(self._deadline_ns), _nothing), plan, key)
