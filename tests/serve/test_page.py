@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Awaitable, Callable
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -55,8 +56,18 @@ def ask(work: Callable[[Ask, Assembly], Awaitable[Any]], **options: Any) -> Any:
     return run(served())
 
 
+@cache
+def idle() -> Assembly:
+    return Assembly({"frames": STATEFUL, "ratio": STATELESS}, Settings(capacity=64))
+
+
 def get(path: str, **headers: str) -> Reply:
-    return ask(lambda one, _: one("GET", path, **headers))
+    """Of a server that nobody else asks, and that has not begun."""
+
+    async def one() -> Reply:
+        return await call(idle().app, "GET", path, headers=HERE | headers)
+
+    return run(one())
 
 
 def frame(columns: int = 8) -> Any:
@@ -127,7 +138,7 @@ def test_the_page_is_all_there_and_asks_no_other_host() -> None:
 
 def test_the_overview_has_the_models_with_their_states() -> None:
     found = get("/v2/overview").json
-    assert found["server"]["ready"] is True
+    assert found["server"]["ready"] is False
     assert (found["key"], found["is_admin"]) == (None, True)
     frames, ratio = found["models"]
     assert (frames["name"], frames["state"], frames["precision"]) == ("frames", "READY", "float32")
@@ -149,6 +160,7 @@ def test_the_overview_counts_what_runs_and_what_is_refused() -> None:
         return (await one("GET", "/v2/overview")).json
 
     found = ask(work)
+    assert found["server"]["ready"] is True
     counts = found["models"][0]["statistics"]
     assert (counts["requests"], counts["executions"], counts["nonfinite"]) == (3, 3, 0)
     assert counts["tick_sizes"] == {"1": 3}
@@ -190,6 +202,20 @@ def test_sessions_are_listed_from_the_newest_and_ended_ones_are_gone() -> None:
     assert 0 <= then["listed"][1]["idle_seconds"] < then["listed"][1]["age_seconds"] < 60
 
 
+def test_sessions_that_are_parked_are_counted(tmp_path: Path) -> None:
+    async def work(one: Ask, assembly: Assembly) -> Any:
+        sessions = assembly.repository.get("frames").sessions
+        assert sessions is not None
+        sessions.begin(1)
+        await asyncio.sleep(0.06)
+        sessions.expire()
+        return (await one("GET", "/v2/overview")).json["models"][0]["sessions"]
+
+    found = ask(work, state_dir=tmp_path / "states", idle_seconds=0.05)
+    assert (found["open"], found["parked"], found["listed"]) == (0, 1, [])
+    assert ask(work, idle_seconds=0.05)["parked"] is None
+
+
 def test_an_overview_of_many_sessions_is_as_small_as_that_of_a_hundred() -> None:
     async def work(one: Ask, assembly: Assembly) -> Any:
         sizes = []
@@ -218,6 +244,19 @@ def test_a_model_that_is_not_served_is_told_as_such_and_one_loaded_anew_begins_f
     assert again[0]["state"] == "READY"
     assert again[0]["statistics"]["requests"] == 0
     assert again[0]["shortest"] == [[1, 1, 8]]
+
+
+def test_sessions_that_go_on_with_a_model_before_are_counted() -> None:
+    async def work(one: Ask, assembly: Assembly) -> Any:
+        sessions = assembly.repository.get("frames").sessions
+        assert sessions is not None
+        sessions.begin(1)
+        await one("POST", "/v2/repository/models/frames/load")
+        await one("POST", "/v2/models/frames/infer?sequence_id=2&sequence_start=true", frame())
+        return (await one("GET", "/v2/overview")).json["models"][0]["sessions"]
+
+    found = ask(work)
+    assert (found["open"], found["former"], [session["id"] for session in found["listed"]]) == (2, 1, [2, 1])
 
 
 def test_the_shortest_request_is_told_whatever_has_come_since() -> None:

@@ -14,6 +14,7 @@ let kept = []; // [when, overview], the oldest first
 let chosen = ""; // what is said of the model in the forms
 let paused = false;
 let timer = 0;
+let looks = 0;
 
 /** The oldest overview that is not older than this, and the seconds since then. */
 function since(ms) {
@@ -63,29 +64,35 @@ function lock(sentence) {
   $("key").focus();
 }
 
-/** Ask, show, and ask again in a second. */
+function arrived(now) {
+  const at = performance.now();
+  if (kept.length && now.server.uptime_seconds < kept.at(-1)[1].server.uptime_seconds) kept = [];
+  kept = kept.filter(([when]) => when >= at - KEPT_MS - EVERY_MS);
+  kept.push([at, now]);
+  $("locked").hidden = true;
+  $("health").hidden = false;
+  $("forget").hidden = !hasKey();
+  show();
+}
+
+function failed(error) {
+  const line = error instanceof Refusal ? "The server refuses to say how it is" : "The server does not answer";
+  setHealth("bad", line, [error.message, "What is below is from before. This page asks again every second."]);
+}
+
+/** Ask, show, and ask again in a second. Of several calls at once, the last one does. */
 async function look() {
   clearTimeout(timer);
-  try {
-    const now = await overview(WAIT_S);
-    const at = performance.now();
-    if (kept.length && now.server.uptime_seconds < kept.at(-1)[1].server.uptime_seconds) kept = [];
-    kept = kept.filter(([when]) => when >= at - KEPT_MS - EVERY_MS);
-    kept.push([at, now]);
-    $("locked").hidden = true;
-    $("health").hidden = false;
-    $("forget").hidden = !hasKey();
-    show();
-  } catch (error) {
-    if (error instanceof Refusal && error.status === 401) {
-      lock(error.message);
-      return;
-    }
-    if (!(error instanceof Refusal || error instanceof TypeError || error instanceof DOMException)) throw error;
-    const line = error instanceof Refusal ? "The server refuses to say how it is" : "The server does not answer";
-    setHealth("bad", line, [`${error.message.replace(/\.?$/, ".")} What is below is from before. This page asks again every second.`]);
+  looks += 1;
+  const mine = looks;
+  const [now, error] = await overview(WAIT_S).then((found) => [found, null], (thrown) => [null, thrown]);
+  if (mine !== looks) return;
+  if (error?.status === 401) lock(error.message);
+  else {
+    if (!paused) timer = setTimeout(look, EVERY_MS);
+    if (error) failed(error);
+    else arrived(now);
   }
-  if (!paused) timer = setTimeout(look, EVERY_MS);
 }
 
 $("key-form").addEventListener("submit", (event) => {
@@ -101,8 +108,8 @@ $("forget").addEventListener("click", () => {
 $("pause").addEventListener("click", () => {
   paused = !paused;
   $("pause").setAttribute("aria-pressed", String(paused));
-  if (paused) clearTimeout(timer);
-  else look();
+  clearTimeout(timer);
+  if (!paused) look();
 });
 $("model").addEventListener("change", show);
 $("window").addEventListener("change", show);

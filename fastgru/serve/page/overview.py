@@ -116,6 +116,8 @@ def _sessions(served: Served, identity: Identity) -> dict[str, Any]:
         "open": len(sessions),
         "capacity": sessions.capacity,
         "evicted": sessions.evicted,
+        "parked": None if served.keeper is None else sum([each.parked for each in (served, *served.formers)]),
+        "former": sum([each.live for each in served.formers]),
         "visible": len(mine),
         "listed": listed,
         "more": len(mine) - len(listed),

@@ -94,6 +94,12 @@ export function showRefusals(now, past) {
     el("th", { scope: "row" }, reason), cell(http[reason], recentHttp[reason]), cell(models[reason], recentModels[reason]))));
 }
 
+function sessionsOf({ open, capacity, evicted, parked, former }) {
+  return [`${number(open)} of ${number(capacity)}`, `${number(evicted)} evicted`,
+    ...(parked === null ? [] : [`${number(parked)} parked on disk`]),
+    ...(former ? [`${number(former)} with a model that was loaded before`] : [])].join(", ");
+}
+
 /** A card for each model. */
 export function showModels(now) {
   $("models").replaceChildren(...now.models.map((model) => {
@@ -107,7 +113,7 @@ export function showModels(now) {
         ["Outputs", lines(model.outputs)],
         ["States", lines(model.states)],
         ["Precision", model.precision],
-        ["Sessions", sessions ? `${number(sessions.open)} of ${number(sessions.capacity)}, ${number(sessions.evicted)} evicted` : "none: the model keeps no state"],
+        ["Sessions", sessions ? sessionsOf(sessions) : "none: the model keeps no state"],
         ["Answered", many(counts.requests, "request")],
         ["Refused", sum(counts.failed) ? `${number(sum(counts.failed))}: ${list(counts.failed)}` : "0"],
         ["Non-finite", number(counts.nonfinite)],
