@@ -407,7 +407,7 @@ def test_where_there_are_keys_it_asks_for_one_and_says_what_that_does_not_see(ta
         assert tab.run(ACTIVE)[0] == "key"
         tab.type("wrong")
         tab.press("Enter")
-        tab.wait("document.getElementById('key-error').textContent === 'this API key is not known'")
+        tab.wait("document.getElementById('key-error').textContent === 'The server says: this API key is not known.'")
         tab.type("ann ü€")
         tab.press("Enter")
         tab.wait("!document.getElementById('content').hidden")

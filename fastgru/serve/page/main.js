@@ -34,6 +34,7 @@ function choose(now) {
   }
   const model = ready.find(({ name }) => name === $("model").value);
   document.querySelectorAll(".pick, .pick ~ section").forEach((part) => { part.hidden = !model; });
+  if (names.length === 1) $("pick").hidden = true;
   if (!model) return;
   const { statistics, sessions, ...described } = model;
   if (chosen === JSON.stringify(described)) return;
@@ -57,9 +58,9 @@ function show() {
 
 function lock(sentence) {
   kept = [];
-  $("content").hidden = $("health").hidden = $("forget").hidden = true;
+  $("content").hidden = $("health").hidden = $("forget").hidden = $("pause").hidden = true;
   $("locked").hidden = false;
-  say($("key-error"), hasKey() ? sentence : "");
+  say($("key-error"), hasKey() ? `The server says: ${sentence}.` : "");
   setKey("");
   $("key").focus();
 }
@@ -70,7 +71,7 @@ function arrived(now) {
   kept = kept.filter(([when]) => when >= at - KEPT_MS - EVERY_MS);
   kept.push([at, now]);
   $("locked").hidden = true;
-  $("health").hidden = false;
+  $("health").hidden = $("pause").hidden = false;
   $("forget").hidden = !hasKey();
   show();
 }

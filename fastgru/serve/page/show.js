@@ -133,7 +133,7 @@ function showHistogram(table, histogram, label, none) {
     const bar = el("div", { class: "bar" });
     bar.style.width = `${(100 * count) / Math.max(...Object.values(histogram))}%`;
     bar.hidden = count === 0;
-    const share = `${number((100 * count) / total)} %`;
+    const share = count && count < total / 1000 ? "< 0.1 %" : `${number((100 * count) / total)} %`;
     rows.push(el("tr", {}, el("th", { scope: "row" }, label(bound)), el("td", { "aria-hidden": "true" }, bar),
       el("td", { class: "number" }, number(count)), el("td", { class: "number quiet" }, share)));
   }
