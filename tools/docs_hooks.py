@@ -207,6 +207,28 @@ def serve_errors() -> str:
     return _table(("status", "reasons"), [(str(status), _named(sorted(found[status]))) for status in sorted(found)])
 
 
+def serve_grpc_methods() -> str:
+    """The calls that there are, and those of Triton's that are not, with the way round."""
+    from fastgru.serve.grpc.methods import METHODS, NOT_HERE
+
+    rows = [(f"`{name}`", text) for name, text in METHODS.items()]
+    ways: dict[str, list[str]] = {}
+    for name, way in NOT_HERE.items():
+        ways.setdefault(way, []).append(name)
+    rows += [(_named(names), f"`UNIMPLEMENTED`: {way}") for way, names in ways.items()]
+    return _table(("call", ""), rows)
+
+
+def serve_grpc_codes() -> str:
+    """The status of gRPC for each of HTTP."""
+    from fastgru.serve.grpc.codes import CODES
+
+    names: dict[str, list[str]] = {}
+    for status, (_, name) in CODES.items():
+        names.setdefault(name, []).append(str(status))
+    return _table(("gRPC", "HTTP"), [(f"`{name}`", ", ".join(statuses)) for name, statuses in names.items()])
+
+
 def _constants(node: ast.expr | None) -> list[Any]:
     """The values of a constant, or of both sides of a choice between two."""
     if isinstance(node, ast.IfExp):
@@ -226,6 +248,8 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "onnx-of-optimisers": onnx_of_optimisers,
     "onnx-refused": onnx_refused,
     "serve-errors": serve_errors,
+    "serve-grpc-codes": serve_grpc_codes,
+    "serve-grpc-methods": serve_grpc_methods,
     "serve-options": serve_options,
 }
 

@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[2]
 _BLOCK = re.compile(
     r"^<!-- server(?:: (?P<name>[^\n]+))? -->\n\n?```(?P<kind>\w+)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL
 )
-_PORT = 8000
+_PORT, _GRPC_PORT = 8000, 8001
 
 
 class Block(NamedTuple):
@@ -60,23 +60,26 @@ def serve_words(text: str) -> list[list[str]]:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Process, Path]]:
-    folder = tmp_path_factory.mktemp("page")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Process, Path, int]]:
+    folder, grpc_port = tmp_path_factory.mktemp("page"), free_port()
     make_readme_files(folder)
-    with fastgru_server(folder / "model.onnx", free_port(), log=folder / "log") as process:
-        yield process, folder
+    options = ("--grpc-port", str(grpc_port))
+    with fastgru_server(folder / "model.onnx", free_port(), *options, log=folder / "log") as process:
+        yield process, folder, grpc_port
     assert process.ended == 0, (folder / "log").read_text(errors="replace")
     assert "Traceback" not in (folder / "log").read_text(errors="replace")
 
 
 @pytest.mark.parametrize("page", ["serving.md", "protocol.md"])
-def test_the_clients_of_a_page_run(page: str, server: tuple[Process, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    process, folder = server
+def test_the_clients_of_a_page_run(
+    page: str, server: tuple[Process, Path, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process, folder, grpc_port = server
     monkeypatch.chdir(folder)
     names: dict[str, object] = {"__name__": "page"}
     ran = 0
     for block in blocks(page):
-        body = block.body.replace(f":{_PORT}", f":{process.port}")
+        body = block.body.replace(f":{_PORT}", f":{process.port}").replace(f":{_GRPC_PORT}", f":{grpc_port}")
         if block.name == "tritonclient":
             ran += run_with_tritonclient(body)
         elif block.name is not None or "fastgru serve" in body:

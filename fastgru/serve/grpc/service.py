@@ -16,6 +16,7 @@ from fastgru.serve.grpc.call import Call, Method
 from fastgru.serve.grpc.calls import ModelInfer, ModelStreamInfer
 from fastgru.serve.grpc.infer import Inferences
 from fastgru.serve.grpc.messages import message
+from fastgru.serve.grpc.methods import NOT_HERE
 from fastgru.serve.repository import Repository
 from fastgru.serve.scheduler import Scheduler
 from fastgru.serve.settings import Settings
@@ -23,7 +24,7 @@ from fastgru.serve.v2 import repository
 from fastgru.serve.v2.metadata import model_config, model_metadata, model_statistics, server_metadata
 from fastgru.serve.v2.request import bad
 
-__all__ = ["NOT_HERE", "Service"]
+__all__ = ["Service"]
 
 Make = Callable[[Any, Identity], dict[str, Any] | Awaitable[dict[str, Any]]]
 
@@ -31,16 +32,6 @@ _SERVICE: Final = "/inference.GRPCInferenceService/"
 _HEALTH: Final = "/grpc.health.v1.Health/"
 _SERVING, _NOT_SERVING = 1, 2
 _PATHS: Final = 256  # of methods that there are not, which are remembered
-_SHARED: Final = "send tensors in raw_input_contents: memory is not shared with clients"
-# Triton's methods that are not here, and the way round.
-NOT_HERE: Final = {
-    **dict.fromkeys(
-        [f"{kind}SharedMemory{what}" for kind in ("System", "Cuda") for what in ("Status", "Register", "Unregister")],
-        _SHARED,
-    ),
-    "TraceSetting": "requests are not traced: /metrics of the port of HTTP has times and counts",
-    "LogSettings": "the log is set up at the start: fastgru serve --log-format",
-}
 _log = logging.getLogger("fastgru.serve")
 
 

@@ -21,7 +21,7 @@ from grpc_server import Client, arrays, request, served
 from protocol_models import normal, stateful, stateless
 
 from fastgru.serve.grpc.messages import message
-from fastgru.serve.grpc.service import NOT_HERE
+from fastgru.serve.grpc.methods import METHODS, NOT_HERE
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +102,14 @@ def test_what_is_not_there(running: tuple[str, Client]) -> None:
             call(b"")
         assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
         assert method in caught.value.details()
+
+
+def test_every_method_is_described(running: tuple[str, Client]) -> None:
+    _, client = running
+    for method in METHODS:
+        call = client.channel.unary_unary(f"/inference.GRPCInferenceService/{method}")
+        code = call.future(b"").code()
+        assert code is not grpc.StatusCode.UNIMPLEMENTED, method
 
 
 def test_the_repository(running: tuple[str, Client]) -> None:

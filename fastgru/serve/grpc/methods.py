@@ -1,0 +1,29 @@
+"""The calls of `inference.GRPCInferenceService`: those that are here, and those of Triton's that are not."""
+
+from typing import Final
+
+__all__ = ["METHODS", "NOT_HERE"]
+
+METHODS: Final = {
+    "ServerLive": "true while the process answers",
+    "ServerReady": "whether requests are taken: no longer while the server goes down",
+    "ModelReady": "whether the model is loaded; false, and no error, for a name that there is not",
+    "ServerMetadata": "name, version, extensions",
+    "ModelMetadata": "inputs and outputs with datatypes and shapes, -1 for a free size",
+    "ModelConfig": "what follows from the model, in the words of Triton's ModelConfig; none of it can be set",
+    "ModelStatistics": "counts and times of a model, or of all where no name is given",
+    "ModelInfer": "one request",
+    "ModelStreamInfer": "a stream of requests, and of answers in their order",
+    "RepositoryIndex": "the models named at the start, and whether each is loaded",
+    "RepositoryModelLoad": "as `load` over HTTP, with its parameters; for the role `admin`",
+    "RepositoryModelUnload": "as `unload` over HTTP; for the role `admin`",
+}
+_SHARED: Final = "send tensors in raw_input_contents: memory is not shared with clients"
+NOT_HERE: Final = {
+    **dict.fromkeys(
+        [f"{kind}SharedMemory{what}" for kind in ("System", "Cuda") for what in ("Status", "Register", "Unregister")],
+        _SHARED,
+    ),
+    "TraceSetting": "requests are not traced: /metrics of the port of HTTP has times and counts",
+    "LogSettings": "the log is set up at the start: fastgru serve --log-format",
+}
