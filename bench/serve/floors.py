@@ -1,15 +1,11 @@
-"""What a server costs without one: floors and rivals, each a process of its own.
+"""What a server costs without a protocol: floors and rivals, each a process of its own.
 
-python -m bench.serve.floors echo PORT SIZE      raw TCP: whatever comes goes back, SIZE bytes at a time
 python -m bench.serve.floors raw PORT            uvicorn: the body goes back, through raw ASGI
 python -m bench.serve.floors numpy PORT          uvicorn: a GRU step in NumPy, through raw ASGI, state by connection
 """
 
 from __future__ import annotations
 
-import gc
-import select
-import socket
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -21,46 +17,6 @@ __all__ = ["main"]
 Array = np.ndarray[Any, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
-
-
-def echo(port: int, size: int) -> None:
-    """One thread, one epoll, no parsing but for the count of bytes, no collection of garbage."""
-    gc.disable()
-    server = socket.create_server(("127.0.0.1", port), backlog=1024)
-    server.setblocking(False)
-    epoll = select.epoll()
-    epoll.register(server, select.EPOLLIN)
-    clients: dict[int, socket.socket] = {}
-    rest: dict[int, bytes] = {}
-    while True:
-        for fd, _ in epoll.poll():
-            client = clients.get(fd)
-            if client is None:
-                new, _ = server.accept()
-                new.setblocking(False)
-                new.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                clients[new.fileno()], rest[new.fileno()] = new, b""
-                epoll.register(new, select.EPOLLIN)
-                continue
-            try:
-                data = client.recv(1 << 18)
-                if len(data) == size:
-                    client.send(data)
-                    continue
-            except BlockingIOError:
-                continue
-            except OSError:
-                data = b""
-            if not data:
-                epoll.unregister(client)
-                client.close()
-                del clients[fd]
-                continue
-            data = rest[fd] + data
-            whole = len(data) // size * size
-            rest[fd] = data[whole:]
-            if whole:
-                client.sendall(data[:whole])
 
 
 def application(step: Callable[[tuple[str, int], bytes], bytes]) -> Callable[..., Awaitable[None]]:
@@ -106,9 +62,6 @@ def numpy_step(hidden: int = 64) -> Callable[[tuple[str, int], bytes], bytes]:
 
 def main(words: list[str]) -> None:
     kind, port = words[0], int(words[1])
-    if kind == "echo":
-        echo(port, int(words[2]))
-        return
     import uvicorn
 
     step = numpy_step() if kind == "numpy" else lambda client, body: body

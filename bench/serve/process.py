@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
+from fastgru.bench.serving.echo import echo_words
+
 __all__ = ["Process", "fastgru_server", "floor", "free_port", "on_core"]
 
 
@@ -101,6 +103,10 @@ def fastgru_server(model: Path, port: int, *options: str, core: int | None = Non
 
 
 def floor(kind: str, port: int, *arguments: str, core: int | None = None) -> Process:
-    """A process of `bench.serve.floors`."""
-    words = [sys.executable, "-m", "bench.serve.floors", kind, str(port), *arguments]
+    """A process of `bench.serve.floors`; of kind "echo", raw TCP: whatever comes goes back."""
+    words = (
+        echo_words(port, int(arguments[0]))
+        if kind == "echo"
+        else [sys.executable, "-m", "bench.serve.floors", kind, str(port), *arguments]
+    )
     return Process(words, port, core=core)

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from statistics import median
 
+from fastgru.bench.html import document, figure, head_row
 from fastgru.bench.plots import Bar, Series, bar_chart, check_matplotlib, line_chart
 from fastgru.bench.report import steady_lines
 from fastgru.bench.result import Result, Row
@@ -12,38 +13,13 @@ from fastgru.terminal import counted, time_of
 
 __all__ = ["check_matplotlib", "render_page"]
 
-_STYLE = """
-:root { color-scheme: light dark; --bg: #fff; --ink: #1d2430; --soft: #5b6573; --rule: #d9dee5; --card: #f6f8fa;
-  --good: #0a7d36; --bad: #b42318; --s0: #0b62c4; --s1: #b35900; --s2: #6f42c1; --s3: #a8245b; --s4: #5b6573; }
-@media (prefers-color-scheme: dark) {
-  :root { --bg: #11151b; --ink: #e4e8ee; --soft: #9aa5b3; --rule: #2c343f; --card: #191f27;
-    --good: #56d387; --bad: #ff8f85; --s0: #6cb4ff; --s1: #f0a356; --s2: #c3a0ff; --s3: #ff8fb8; --s4: #9aa5b3; } }
-body { margin: 0 auto; padding: 2rem 1rem 4rem; max-width: 62rem; background: var(--bg); color: var(--ink);
-  font: 15px/1.5 system-ui, sans-serif; }
-h1 { margin: 0; font-size: 1.6rem; } h2 { margin: 2.2rem 0 .6rem; font-size: 1.15rem; }
-p, li { color: var(--soft); margin: .3rem 0; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--rule); text-align: right; white-space: nowrap; }
-th { color: var(--soft); font-weight: 600; } th:first-child, td:first-child { text-align: left; }
-.good { color: var(--good); font-weight: 600; } .bad { color: var(--bad); font-weight: 600; }
-.dim { color: var(--soft); }
-figure { margin: .6rem 0; padding: .8rem; background: var(--card); border-radius: 8px; }
-figcaption { color: var(--soft); margin-bottom: .4rem; }
-svg { width: 100%; height: auto; }
-"""
 _COLOURS = {"fastgru": 0, "onnxruntime": 1, "openvino": 2, "torch": 3}
 
 
 def render_page(result: Result) -> str:
     """The whole page. Raises `FastGRUError` where matplotlib is missing and there is something to plot."""
     body = "".join(part for part in _parts(result) if part)
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"/>'
-        '<meta name="viewport" content="width=device-width, initial-scale=1"/>'
-        f"<title>fastgru bench: {escape(result.suite)}</title><style>{_STYLE}</style></head>"
-        f"<body>{body}</body></html>\n"
-    )
+    return document(f"fastgru bench: {result.suite}", body)
 
 
 def _parts(result: Result) -> Iterator[str]:
@@ -59,19 +35,15 @@ def _parts(result: Result) -> Iterator[str]:
     for threads in sorted({row.threads for row in result.rows}):
         rows = [row for row in result.rows if row.threads == threads]
         count = threads_of(rows)
-        yield _figure(_latency(rows), f"One step of a stream, N = 1: latency against H, {count}")
-        yield _figure(_throughput(rows), f"Whole sequences: frames a second against the batch, {count}")
-        yield _figure(_shares(rows), f"Share of the machine's bound that is reached, {count}")
+        yield figure(_latency(rows), f"One step of a stream, N = 1: latency against H, {count}")
+        yield figure(_throughput(rows), f"Whole sequences: frames a second against the batch, {count}")
+        yield figure(_shares(rows), f"Share of the machine's bound that is reached, {count}")
         yield f"<h2>{count}</h2>{_table(rows)}"
     yield _tiny(result)
     if result.steady is not None:
         items = "".join(f"<li>{escape(line)}</li>" for line in steady_lines(result.steady))
         yield f"<h2>Steadiness</h2><ul>{items}</ul>"
     yield _notes(result)
-
-
-def _figure(svg: str, caption: str) -> str:
-    return f"<figure><figcaption>{escape(caption)}</figcaption>{svg}</figure>" if svg else ""
 
 
 def _summary(result: Result) -> str:
@@ -152,11 +124,7 @@ def _table(rows: Sequence[Row]) -> str:
         else:
             cells = "".join(f"<td>{_cell(cell)}</td>" for cell in line)
         body += f"<tr>{cells}</tr>"
-    return f'<div class="scroll"><table>{_head(heads)}<tbody>{body}</tbody></table></div>'
-
-
-def _head(heads: Sequence[str]) -> str:
-    return f"<thead><tr>{''.join(f'<th>{escape(head)}</th>' for head in heads)}</tr></thead>"
+    return f'<div class="scroll"><table>{head_row(heads)}<tbody>{body}</tbody></table></div>'
 
 
 def _cell(cell: Cell) -> str:
@@ -171,7 +139,7 @@ def _tiny(result: Result) -> str:
     lines = "".join(
         f"<tr>{''.join(f'<td>{escape(words)}</td>' for words in line[:3])}</tr>" for line in tiny_lines(result)
     )
-    head = _head(("case", "fastgru", "RTNeural's published best, desktop CPU of 2018"))
+    head = head_row(("case", "fastgru", "RTNeural's published best, desktop CPU of 2018"))
     return lines and f"<h2>Tiny nets in block calls, a step</h2><table>{head}<tbody>{lines}</tbody></table>"
 
 

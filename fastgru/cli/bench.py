@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from fastgru.cli.bench_request import RIVALS, Request
+from fastgru.cli.bench_serving import Serving, serving_options
 from fastgru.cli.options import fallback_option
 from fastgru.precisions import ASKED
 from fastgru.terminal import stdout
@@ -84,7 +85,13 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     metavar="P,P...",
     help="Run the cases of the suite in each of these instead of their own.",
 )
-@click.option("--shape", "shapes", multiple=True, metavar="NAME=SIZE", help="A free dimension of MODEL; repeatable.")
+@click.option(
+    "--shape",
+    "shapes",
+    multiple=True,
+    metavar="NAME=SIZE",
+    help="A free dimension of MODEL; with --serve the shape of an input, as x=1,1,40; repeatable.",
+)
 @fallback_option
 @click.option(
     "--rounds", type=click.IntRange(1, 1000), help="Turns of each contender.  [default: 9; 120 with --against]"
@@ -100,7 +107,10 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     "--html", "html_path", type=_FILE, help="Write a page with plots, drawn by matplotlib: the extra `bench`."
 )
 @click.option("--list", "only_list", is_flag=True, help="Print the names of the cases and measure nothing.")
-def command(json_path: Path | None, html_path: Path | None, only_list: bool, **chosen: Any) -> None:
+@serving_options
+def command(
+    json_path: Path | None, html_path: Path | None, only_list: bool, serving: Serving | None, **chosen: Any
+) -> None:
     """Measure a suite of GRUs or of whole networks, or the model in MODEL, ours and the rivals in turn.
 
     Outputs are compared before anything is timed. A rival runs in the fastest of its configurations; one that is not
@@ -112,8 +122,16 @@ def command(json_path: Path | None, html_path: Path | None, only_list: bool, **c
     --against PYTHON adds the fastgru of another environment, both then in processes of their own. A cell is slower or
     faster where three repeats say so.
 
-    Exit status 1 where ours fails, its outputs are not those of the float64 definition, or --fail-below is not met.
+    --serve URL puts a load on a server of KServe V2, as fastgru serve, in place of all that: by default in a closed
+    loop, with --rate, --sessions or --ramp when requests are due, whatever the answers do. Latencies then count from
+    that moment. Ctrl-C shows what there is.
+
+    Exit status 1 where ours fails, its outputs are not those of the float64 definition, or --fail-below is not met; of
+    --serve where a request came to an error, none was answered, or a ramp held nowhere.
     """
+    if serving is not None:
+        _load(serving, chosen["shapes"], json_path, html_path)
+        return
     request = Request(**chosen)
     if only_list and request.model is not None:
         raise click.UsageError("--case, --precision and --list are for a suite, not for a MODEL")
@@ -137,4 +155,21 @@ def command(json_path: Path | None, html_path: Path | None, only_list: bool, **c
     fails = request.fail_below is not None and failures(result, request.fail_below)
     wrong = [row for row in result.rows if row.trouble and (request.model or not row.trouble.startswith("refused: "))]
     if fails or wrong:
+        raise click.exceptions.Exit(1)
+
+
+def _load(serving: Serving, shapes: tuple[str, ...], json_path: Path | None, html_path: Path | None) -> None:
+    from fastgru.bench.plots import check_matplotlib
+    from fastgru.bench.serving.page import render_serving
+    from fastgru.bench.serving.report import print_serving
+
+    if html_path is not None:
+        check_matplotlib()
+    result = serving.measure(shapes)
+    print_serving(result, stdout())
+    if json_path is not None:
+        json_path.write_text(result.to_json(), encoding="utf-8")
+    if html_path is not None:
+        html_path.write_text(render_serving(result), encoding="utf-8")
+    if result.errors_came:
         raise click.exceptions.Exit(1)

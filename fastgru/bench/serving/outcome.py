@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import field
+from math import ceil
 from typing import Any, Final
 
 import numpy as np
@@ -20,8 +21,10 @@ PERCENTILES: Final = (50.0, 90.0, 99.0, 99.9)
 _REASON: Final = re.compile(rb'"reason": *"(\w+)"')
 _REFUSALS: Final = (429, 503)
 _EXAMPLE: Final = 300  # characters of an error that are kept
-# The loop of the client was in the way where it took up frames, or answers, later than this, or ran all the time.
-_LAG_NS: Final = 1_000_000
+# The loop of the client was in the way where it was late by this much, and by this share of the latencies' p99, or ran
+# nearly all the time.
+_LAG_NS: Final = 500_000
+_SHARE: Final = 0.2
 _BUSY: Final = 0.9
 
 
@@ -33,7 +36,8 @@ def percentile(values: Array, percent: float) -> float | None:
     """The least of the values that at least so many percent do not exceed; None where they are too few to tell."""
     if len(values) * (100 - percent) < 100 - 1e-6:
         return None if percent < 100 or not len(values) else float(values.max())
-    return float(np.percentile(values, percent, method="inverted_cdf"))
+    place = max(0, ceil(round(len(values) * percent / 100, 6)) - 1)
+    return float(np.partition(values, place)[place])
 
 
 @dataclass
@@ -126,10 +130,10 @@ class Outcome:
     @property
     def client_limits(self) -> str:
         """Why the figures may be the client's and not the server's; empty where they are not."""
-        found, half = [], percentile(self.latencies, 50) or 0.0
+        found = []
         if self.client_share > _BUSY:
             found.append(f"its loop took {100 * self.client_share:.0f} % of a core")
-        if self.lag_ns > max(_LAG_NS, half / 2):
+        if self.answered and self.lag_ns > max(_LAG_NS, _SHARE * float(np.percentile(self.latencies, 99))):
             found.append(f"its loop was {self.lag_ns / 1e6:.1f} ms late at p99")
         return " and ".join(found)
 

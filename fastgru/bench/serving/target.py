@@ -8,6 +8,8 @@ import json
 import os
 import socket
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
@@ -15,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 from fastgru.errors import FastGRUError
 from fastgru.records import dataclass
 
-__all__ = ["Target"]
+__all__ = ["Target", "client_context"]
 
 _UNIX: Final = ("unix", "http+unix")
 
@@ -91,8 +93,9 @@ class Target:
         name = self.host.rpartition(":")[0] or self.host
         return self.tls.wrap_socket(plain, server_hostname=name.strip("[]"), do_handshake_on_connect=False)
 
-    def ask(self, path: str, body: bytes | None = None, *, timeout_s: float = 10.0) -> tuple[int, bytes]:
-        """The status and the body of the answer to a GET, or to a POST of `body`, over a connection of its own."""
+    @contextmanager
+    def connected(self, timeout_s: float = 10.0) -> Iterator[socket.socket]:
+        """A connection that blocks, for so long at most. Raises `OSError`."""
         made = self._socket()
         try:
             made.settimeout(timeout_s)
@@ -100,19 +103,23 @@ class Target:
             made = self.wrapped(made)
             if isinstance(made, ssl.SSLSocket):
                 made.do_handshake()
-            connection = http.client.HTTPConnection("localhost")
-            connection.sock = made
-            headers = {"Host": self.host, "Accept": "*/*"}
-            if self.headers:
-                name, _, value = self.headers.strip().partition(": ")
-                headers[name] = value
-            connection.request("GET" if body is None else "POST", self.prefix + path, body, headers)
-            answer = connection.getresponse()
-            return answer.status, answer.read()
-        except http.client.HTTPException as error:
-            raise ConnectionError(f"no answer of HTTP: {error!r}") from error
+            yield made
         finally:
             made.close()
+
+    def ask(self, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+        """The status and the body of the answer to a GET, or to a POST of `body`, over a connection of its own."""
+        headers = {"Host": self.host}
+        for line in self.headers.splitlines():
+            name, _, headers[name] = line.partition(": ")
+        connection = http.client.HTTPConnection("localhost")
+        try:
+            with self.connected() as connection.sock:
+                connection.request("GET" if body is None else "POST", self.prefix + path, body, headers)
+                answer = connection.getresponse()
+                return answer.status, answer.read()
+        except http.client.HTTPException as error:
+            raise ConnectionError(f"no answer of HTTP: {error!r}") from error
 
     def json(self, path: str, body: bytes | None = None) -> Any:
         """What the answer's JSON says; None where the status is not 200 or there is no JSON."""
@@ -127,6 +134,21 @@ class Target:
         if self.family in (socket.AF_INET, socket.AF_INET6):
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return made
+
+
+def client_context(ca: Path | None, cert: Path | None, key: Path | None) -> ssl.SSLContext | None:
+    """Whom to trust, and with which certificate to come; None where nothing is given. Raises `FastGRUError`."""
+    if (cert is None) != (key is None):
+        raise FastGRUError("--tls-cert and --tls-key go together")
+    if ca is None and cert is None:
+        return None
+    try:
+        context = ssl.create_default_context(cafile=ca)
+        if cert is not None:
+            context.load_cert_chain(cert, key)
+    except ssl.SSLError as error:
+        raise FastGRUError(f"the certificates cannot be read: {error.reason or error}") from error
+    return context
 
 
 def _unix_family() -> int:

@@ -1,0 +1,168 @@
+"""A server under a load, and what it has counted meanwhile; beside it, where asked, a raw echo under the same load."""
+
+from __future__ import annotations
+
+import gc
+import select
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import count
+from secrets import randbits
+
+from fastgru.bench.serving.connection import Connection, connections_of
+from fastgru.bench.serving.demand import Demand
+from fastgru.bench.serving.echo import echoing
+from fastgru.bench.serving.inputs import frames_for, shapes_of
+from fastgru.bench.serving.link import kind_of
+from fastgru.bench.serving.load import Load
+from fastgru.bench.serving.outcome import Outcome
+from fastgru.bench.serving.result import ServingResult, Step
+from fastgru.bench.serving.server import Counts, Server
+from fastgru.bench.serving.target import Target
+from fastgru.bench.serving.wire import PROTOCOLS, Echo, Wire
+from fastgru.errors import FastGRUError
+
+__all__ = ["measure_serving", "protocol_of"]
+
+Shape = tuple[int, ...]
+_PAUSE_S = 0.2  # for a server that counts after it has answered
+_SESSIONS = count(randbits(40) << 16)  # ids that nobody else has, within 63 bits
+
+
+def protocol_of(server: Server, asked: str | None) -> str:
+    """What is asked for, or tensors as bytes where the server can, or JSON."""
+    return asked or ("binary" if "binary_tensor_data" in server.extensions else "json")
+
+
+def measure_serving(
+    server: Server,
+    demand: Demand,
+    *,
+    protocol: str,
+    given: Mapping[str, Shape] | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    progress: Callable[[str], None] = lambda text: None,
+) -> ServingResult:
+    """Run the load, and tell what came of it, of each of its steps.
+
+    given: shapes of inputs. stop: asked every turn whether to end now. Raises `FastGRUError` where the server does not
+    take the first request.
+    """
+    if protocol == "websocket" and demand.stateless:
+        raise FastGRUError("a WebSocket is one stream: --stateless is for --protocol binary and json")
+    if demand.floor and not hasattr(select, "epoll"):
+        raise FastGRUError("--floor needs epoll, which Linux has")
+    started = time.perf_counter()
+    timeout_us = int(1000 * (demand.timeout_ms or 0))
+    wire = PROTOCOLS[protocol](server.target, server.model, [each.name for each in server.inputs], timeout_us)
+    shapes = _shapes_taken(server, demand, given or {})
+    copies = 1 if wire.alike or demand.stateless else demand.most_connections
+    frames = frames_for(server.inputs, shapes, copies)
+    progress("encoding frames")
+    ids = [0 if demand.stateless else next(_SESSIONS) for _ in range(demand.most_connections)]
+    connections = connections_of(wire, ids, frames)
+    size = len(connections[0].messages[0])
+    counted: list[Counts] = []
+    steps = _run(connections, demand, stop, progress, lambda: counted.append(server.counts()))
+    floors: list[Step] = []
+    if demand.floor and not stop():
+        with echoing(size) as port:
+            echo = connections_of(Echo(Target.local(port), size), [0] * len(ids), frames)
+            floors = _run(echo, demand, stop, lambda text: progress(f"raw TCP echo, {text}"))
+    grown = counted[-1].since(counted[0])
+    return ServingResult(
+        server, demand, protocol, tuple(shapes), size, tuple(steps), tuple(floors), grown, time.perf_counter() - started
+    )
+
+
+def _run(
+    connections: Sequence[Connection],
+    demand: Demand,
+    stop: Callable[[], bool],
+    progress: Callable[[str], None],
+    between: Callable[[], None] = lambda: None,
+) -> list[Step]:
+    """Each step of the demand. between: called before the first, and after the last while sessions are still open."""
+    shared = demand.stateless and demand.open
+    with _no_collection():
+        progress(f"opening {len(connections)} connections")
+        load = Load(connections, shared=shared, stop=stop)
+        try:
+            if demand.warm_up:
+                progress("warming up")
+                _offer(load, demand, demand.values[0], demand.warm_up, 1)
+            between()
+            steps = []
+            for number, value in enumerate(demand.values):
+                progress(demand.words(value))
+                steps.append(Step(value, demand.words(value), _offer(load, demand, value, demand.seconds, number)))
+                if stop():
+                    break
+                if number + 1 < len(demand.values):
+                    time.sleep(_PAUSE_S)
+            time.sleep(_PAUSE_S)
+            between()
+            load.end_sessions()
+        finally:
+            load.close()
+    return steps
+
+
+def _offer(load: Load, demand: Demand, value: float, seconds: float, seed: int) -> Outcome:
+    if demand.open:
+        return load.open_loop(*demand.schedule(value, seconds, seed))
+    return load.closed_loop(seconds)
+
+
+def _shapes_taken(server: Server, demand: Demand, given: Mapping[str, Shape]) -> list[Shape]:
+    """The shapes of inputs that the server takes: one request of a sequence, or without one, for each that may be.
+
+    It goes over HTTP whatever the protocol, and its sequence is ended.
+    """
+    refusals = []
+    wire = PROTOCOLS[protocol_of(server, None)](server.target, server.model, [each.name for each in server.inputs])
+    for shapes in shapes_of(server.inputs, demand.chunk, given):
+        frames = frames_for(server.inputs, shapes, 1)
+        session = 0 if demand.stateless and demand.chunk == 1 else next(_SESSIONS)
+        message = wire.encode(session, frames[0], start=True, end=True) if session else wire.encode(0, frames[0])
+        try:
+            status, text = _exchanged(wire, message)
+        except OSError as error:
+            raise FastGRUError(f"the server does not answer a request: {kind_of(error)}") from error
+        if status == 200:
+            return shapes
+        refusals.append(f"{list(shapes)}: {status} {text[:200].decode(errors='replace')}")
+    kind = "a request of a sequence" if session else "a request"
+    raise FastGRUError(
+        f"the server does not take {kind} of {', '.join(map(str, server.inputs))}: {'; '.join(refusals)}"
+    )
+
+
+def _exchanged(wire: Wire, message: bytes) -> tuple[int, bytes]:
+    """The status and body of the answer to one message, over a connection of its own."""
+    with wire.target.connected() as made:
+        made.sendall(message)
+        data = b""
+        while True:
+            got = made.recv(1 << 18)
+            if not got:
+                raise ConnectionResetError("closed before the answer")
+            data += got
+            while answer := wire.cut(data):
+                if answer[0]:
+                    return answer[0], answer[1]
+                data = data[answer[2] :]
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """No garbage is collected while the clock runs."""
+    was_on = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

@@ -1,0 +1,138 @@
+"""A server under load, for people: the same lines in the terminal and on the page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.text import Text
+
+from fastgru.bench import machine
+from fastgru.bench.serving.outcome import PERCENTILES, Outcome, percentile
+from fastgru.bench.serving.result import ServingResult
+from fastgru.bench.words import machine_line
+from fastgru.terminal import counted, plain_table, time_of
+
+__all__ = ["findings", "headings", "print_serving", "tables"]
+
+_EXAMPLES = 8
+
+
+def print_serving(result: ServingResult, console: Console) -> None:
+    """Everything of `result`."""
+    for line in headings(result):
+        console.print(Text(line, style="dim"))
+    console.print(Text(result.demand.title(), style="bold"))
+    for heads, rows in tables(result):
+        console.print(plain_table(*heads, rows=rows, right=heads[1:]))
+    for kind, line in findings(result):
+        console.print(Text(line, style="bold red" if kind == "bad" else ""))
+    console.print(Text(f"in {result.seconds:.0f} s", style="dim"))
+
+
+def headings(result: ServingResult) -> Iterator[str]:
+    """What was measured, from which machine."""
+    server = result.server
+    called = f"{server.name} {server.version}".strip() or "a server"
+    inputs = ", ".join(f"{i.name} {i.datatype} {list(s)}" for i, s in zip(server.inputs, result.shapes, strict=True))
+    yield f"{called} at {server.target.host}, model {server.model}, {result.protocol}: {inputs}"
+    yield f"the client: {machine_line(machine.describe(()))}"
+
+
+def tables(result: ServingResult) -> Iterator[tuple[tuple[str, ...], list[tuple[str, ...]]]]:
+    """Heads and rows of the times, "-" where the answers are too few to tell, and of the counts of requests."""
+    steps = [(f"{step.value:,.5g}", step.outcome) for step in result.steps]
+    steps += [(f"raw echo, {step.value:,.5g}", step.outcome) for step in result.floors]
+    unit, late_ms = result.demand.unit, result.demand.late_ms
+    times = [(name, f"{out.rate:,.5g}", *(_shown(out, p) for p in (*PERCENTILES, 100))) for name, out in steps]
+    yield (unit, "answers/s", *(f"p{p:g}" for p in PERCENTILES), "max"), times
+    counts = [
+        (name, *(f"{n:,}" for n in (out.due, out.answered, out.late_by(late_ms), out.refused, out.failed)))
+        for name, out in steps
+    ]
+    yield (unit, "due", "answered", "late", "refused", "failed"), counts
+
+
+def _shown(out: Outcome, percent: float) -> str:
+    found = percentile(out.latencies, percent)
+    return "-" if found is None else time_of(found / 1e9)
+
+
+def findings(result: ServingResult) -> Iterator[tuple[str, str]]:
+    """Sentences, each with "bad" where something is wrong."""
+    demand, outcomes = result.demand, [step.outcome for step in result.steps]
+    if any(out.stopped for out in outcomes):
+        yield "bad", "stopped before the end: these are the figures of what was sent until then"
+    due = "when the request was due" if demand.open else "when the request was sent"
+    yield "", f"latencies count from {due}; late: not answered with numbers within {demand.late_ms:g} ms of it"
+    if demand.ramp is not None:
+        held = "nothing was held" if result.held is None else f"the highest load held: {result.held.words}"
+        yield "", f"{held} (99 of 100 requests were in time)"
+    for out in outcomes:
+        yield from _refusals(out)
+    for out in outcomes:
+        yield from _errors(out)
+    yield from _client(result)
+    yield from _server(result)
+
+
+def _refusals(out: Outcome) -> Iterator[tuple[str, str]]:
+    if out.refused:
+        told = percentile(out.refusals, 50)
+        soon = "" if told is None else f"; told within {time_of(told / 1e9)} in the median"
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in out.reasons.most_common())
+        yield "", f"refused {out.refused:,} of {out.due:,}: {reasons}{soon}"
+    if out.events:
+        yield "", "the server told: " + ", ".join(f"{event} {count:,}" for event, count in out.events.most_common())
+
+
+def _errors(out: Outcome) -> Iterator[tuple[str, str]]:
+    for kind, count in out.errors.most_common(_EXAMPLES):
+        yield "bad", f"{kind}: {counted(count, 'request')}, for example: {out.examples[kind]}"
+    if out.broken:
+        lost = ", ".join(f"{kind} {count:,}" for kind, count in out.broken.most_common(_EXAMPLES))
+        yield "bad", f"connections lost, or not to be had: {lost}"
+    if out.lost:
+        yield "" if out.stopped else "bad", f"{counted(out.lost, 'request')} had no answer at the end"
+
+
+def _client(result: ServingResult) -> Iterator[tuple[str, str]]:
+    outcomes = [step.outcome for step in result.steps]
+    share, lag = max(out.client_share for out in outcomes), max(out.lag_ns for out in outcomes)
+    yield (
+        "",
+        f"the client took {100 * share:.0f} % of a core at most, and its loop was {time_of(lag / 1e9)} late at p99",
+    )
+    limited = [f"{step.words}: {words}" for step in result.steps if (words := step.outcome.client_limits)]
+    if limited:
+        yield "bad", f"the client, or its machine, may be what limits, not the server ({'; '.join(limited)})"
+    late_ms = result.demand.late_ms
+    if any(not step.outcome.holds(late_ms) for step in result.floors):
+        yield "bad", "the raw echo was late, too: this machine does not keep up with the load, whatever the server does"
+
+
+def _server(result: ServingResult) -> Iterator[tuple[str, str]]:
+    """What the server has counted, beside what came."""
+    grown = result.counted
+    success, executions, inferences = (grown.get(name) for name in ("success", "executions", "inferences"))
+    if success is None or executions is None or inferences is None:
+        yield "", "the server has no statistics of the model: nothing to compare the answers with"
+        return
+    size = f", {inferences / executions:.2g} at once" if executions else ""
+    failure = grown.get("failure") or 0
+    parts = [
+        f"the server counted {success:,.0f} answers in {executions:,.0f} executions{size}, {failure:,.0f} failures"
+    ]
+    for name, words in (("queue_ns", "in the queue"), ("compute_ns", "computed")):
+        if (spent := grown.get(name)) is not None and success:
+            parts.append(f"{time_of(spent / success / 1e9)} {words}")
+    if (cpu := grown.get("cpu_s")) is not None and success:
+        parts.append(f"{time_of(cpu / success)} of its CPU time a request")
+    yield "", ", ".join(parts)
+    if not result.agrees:
+        more = (
+            "somebody else uses it, or answers were lost"
+            if success > result.answered
+            else "it counts less than it answers"
+        )
+        yield "bad", f"that is not the number of answers that came, {result.answered:,}: {more}"
