@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bench.serve.models import frames_of, save_gru
-from bench.serve.realtime import capacity
+from bench.serve.realtime import busy_rate, capacity
 from bench.serve.setting import Setting
 from fastgru.bench.serving.outcome import Outcome
 from fastgru.bench.serving.schedule import periodic, poisson
@@ -18,8 +18,9 @@ STEPS = 200  # of the long request, at H = 256: some milliseconds
 def overload(setting: Setting) -> None:
     if setting.wants("long"):
         _long_requests(setting)
-    if setting.wants("steps"):
-        _steps(setting)
+    for protocol in ("binary", "json"):
+        if setting.wants("steps") or setting.wants(protocol):
+            _steps(setting, protocol)
 
 
 def _long_requests(setting: Setting) -> None:
@@ -39,15 +40,18 @@ def _long_requests(setting: Setting) -> None:
     setting.found("2x overload, long requests: p99 of refusals", refused, "ms", 2)
 
 
-def _steps(setting: Setting) -> None:
-    """Twice as many sessions with a step every 10 ms as one core serves."""
+def _steps(setting: Setting, protocol: str) -> None:
+    """Twice as many sessions with a step every 10 ms as one core serves. The client is no faster than the server with
+    binary tensors, and sends no more than it can; with JSON it is.
+    """
+    title = f"2x overload, steps, {protocol}"
     model, frames = save_gru(setting.folder / "gru.safetensors"), frames_of()
     with setting.server(model) as server:
-        with setting.load(setting.wire("binary", server), 64, frames) as load:
-            rate = capacity(setting, "binary, steps at H = 64", 64, lambda: load.closed_loop(2.0))
-            calm = load.open_loop(*poisson(64, 0.7 * rate, setting.seconds(10)))
+        with setting.load(setting.wire(protocol, server), 64, frames) as load:
+            rate = capacity(setting, f"{protocol}, steps at H = 64", 64, lambda: load.closed_loop(2.0))
+            calm = load.open_loop(*poisson(64, busy_rate(setting, server, load, 0.7), setting.seconds(10)))
         sessions = int(2 * rate / 100)
-        wire = setting.wire("binary", server, timeout_us=int(2 * calm.us(99)))
+        wire = setting.wire(protocol, server, timeout_us=int(2 * calm.us(99)))
         before = server.memory()
         with setting.load(wire, sessions, frames) as load:
             first = load.open_loop(*periodic(sessions, 100, 1.0), drop=True)
@@ -55,9 +59,9 @@ def _steps(setting: Setting) -> None:
             outcome = load.open_loop(*periodic(sessions, 100, setting.seconds(30)), drop=True)
             grown = server.memory() - middle
             setting.note(f"{first.line()}; memory {before >> 10} KiB, then {middle >> 10}")
-            setting.replay(load, model, "2x overload, steps")
-    _report(setting, "2x overload, steps", outcome, calm, rate)
-    setting.found("2x overload, steps: memory grown", grown / (1 << 20), "MiB", 5)
+            setting.replay(load, model, title)
+    _report(setting, title, outcome, calm, rate)
+    setting.found(f"{title}: memory grown", grown / (1 << 20), "MiB", 5)
 
 
 def _report(

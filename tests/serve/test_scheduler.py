@@ -352,7 +352,7 @@ def test_frames_that_wait_have_a_bound(served):
         session, x = served.sessions.begin("bytes"), normal(1, 1, I)
         for _ in range(10):
             scheduler.submit(job(served, session, x))
-        with pytest.raises(ServeError, match="320 bytes of frames are waiting") as caught:
+        with pytest.raises(ServeError, match="320 bytes of requests and their answers") as caught:
             scheduler.submit(job(served, session, x))
         assert refusal(caught) == (503, "in_flight")
 
