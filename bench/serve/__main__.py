@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from bench.serve.durable import durable
 from bench.serve.inprocess import pool
 from bench.serve.overload import overload
 from bench.serve.realtime import realtime, tail
@@ -27,6 +28,7 @@ MEASUREMENTS: dict[str, Callable[[Setting], None]] = {
     "realtime": realtime,
     "tail": tail,
     "overload": overload,
+    "durable": durable,
     "soak": soak,
 }
 

@@ -62,7 +62,7 @@ class Settings:
         604_800.0, "With state_dir: a session that is idle stays on disk for this long.", "seconds", least=0.001
     )
     parked_sessions: int = _option(
-        131_072, "With state_dir: idle sessions of a model that stay on disk; of more, the oldest end.", least=0
+        32_768, "With state_dir: idle sessions of a model that stay on disk; of more, the oldest end.", least=0
     )
     deadline_seconds: float = _option(
         30.0,
