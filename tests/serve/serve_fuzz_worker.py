@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from grpc_messages import Neighbour, faults_of_grpc, statuses_of_grpc
 from serve_messages import MODEL, Messages
 
 import fastgru
@@ -32,13 +33,14 @@ QUIET_S = 0.04
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3}) ")
 
 
-def exchange(port: int, messages: Sequence[bytes]) -> list[bytes]:
+def exchange(port: int | Sequence[int], messages: Sequence[bytes]) -> list[bytes]:
     """What comes back for each, over a connection of its own, until nothing has come for a moment."""
     sockets = {}
     replies = [b""] * len(messages)
     poll = select.poll()
     for i, message in enumerate(messages):
-        client = socket.create_connection(("127.0.0.1", port), timeout=10)
+        to = port if isinstance(port, int) else port[i]
+        client = socket.create_connection(("127.0.0.1", to), timeout=10)
         client.setblocking(False)
         sockets[client.fileno()] = i, client, message
         poll.register(client, select.POLLIN | select.POLLOUT)
@@ -103,19 +105,21 @@ def faults_of(reply: bytes) -> list[str]:
 class Neighbours:
     """A session of each protocol, whose outputs have to be those of a stream that is alone."""
 
-    def __init__(self, port: int, path: Path) -> None:
+    def __init__(self, port: int, grpc_port: int, path: Path) -> None:
         frames = frames_of(HIDDEN)
         self.connections = [
             Replayed(wire(Target.local(port), MODEL), 10**12 + i, frames, 5 * i)
             for i, wire in enumerate(PROTOCOLS.values())
         ]
         self.load, self.model = Load(self.connections), fastgru.load(path)
+        self.grpc = Neighbour(grpc_port, MODEL, frames, self.model.stream(1))
 
     def step(self) -> None:
         self.load.closed_loop(0.0)
+        self.grpc.step()
 
     def wrong(self) -> list[str]:
-        found = []
+        found = [f"gRPC: {self.grpc.wrong} of {self.grpc.steps} answers are others"] if self.grpc.wrong else []
         for name, connection in zip(PROTOCOLS, self.connections, strict=True):
             if connection.refused or connection.replay(self.model.stream(1)) != connection.digest:
                 found.append(f"{name}: other bits, or refused: {connection.refused[:5]}")
@@ -135,24 +139,35 @@ def left_over(port: int) -> list[str]:
 
 def main(count: int, seed: int, folder: Path) -> None:
     port, path = free_port(), save_gru(folder / f"{MODEL}.safetensors", HIDDEN)
-    log, failures, statuses, base = folder / "server.log", [], Counter[int](), seed * 1_000_000
-    with fastgru_server(path, port, log=log) as server:
+    log, failures, statuses, base = folder / "server.log", [], Counter[str](), seed * 1_000_000
+    grpc_port = free_port()
+    with fastgru_server(path, port, "--grpc-port", str(grpc_port), log=log) as server:
         time.sleep(0.2)
         descriptors = server.descriptors()
-        neighbours = Neighbours(port, path)
+        neighbours = Neighbours(port, grpc_port, path)
         messages = Messages(port, neighbours.model.stream(1).save_state(), HIDDEN)
         for message, reply in zip(messages.whole(), exchange(port, messages.whole()), strict=True):
             if not reply.startswith(b"HTTP/1.1 200"):
                 failures.append(f"a whole message: {message!r} -> {reply!r}")
+        (reply,) = exchange(grpc_port, [messages.grpc.whole()])
+        if statuses_of_grpc(reply) != [b"0"]:
+            failures.append(f"a whole message of gRPC: {reply!r}")
         for start in range(base, base + count, BATCH):
             batch = [messages.message(number) for number in range(start, min(start + BATCH, base + count))]
-            for number, reply in enumerate(exchange(port, batch), start):
-                statuses.update(map(int, _STATUS.findall(reply)))
+            ports = [grpc_port if messages.is_grpc(start + i) else port for i in range(len(batch))]
+            for number, reply in enumerate(exchange(ports, batch), start):
                 shown = f"{batch[number - start]!r:.600} -> {reply!r:.600}"
-                failures += [f"{number}: {fault}: {shown}" for fault in faults_of(reply)]
+                if messages.is_grpc(number):
+                    statuses.update([f"gRPC {status.decode()}" for status in statuses_of_grpc(reply)])
+                    faults = faults_of_grpc(reply)
+                else:
+                    statuses.update(map(bytes.decode, _STATUS.findall(reply)))
+                    faults = faults_of(reply)
+                failures += [f"{number}: {fault}: {shown}" for fault in faults]
             neighbours.step()
         failures += neighbours.wrong()
         neighbours.load.close()
+        neighbours.grpc.raw.socket.close()
         failures += left_over(port)
         if server.descriptors() > descriptors:
             failures.append(f"{server.descriptors()} descriptors, {descriptors} before")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from grpc_messages import GrpcMessages
 from mutate import mutate_bytes, mutate_json
 
 from fastgru.bench.serving.target import Target
@@ -42,10 +43,18 @@ class Messages:
             self.binary, self.json, self.json, self.query, self.endpoint, self.endpoint, self.state, self.stream,
             self.stream, self.control,
         ]  # fmt: skip
+        self.grpc = GrpcMessages(MODEL, self.frame)
+
+    @staticmethod
+    def is_grpc(number: int) -> bool:
+        """Whether the message is for the port of gRPC."""
+        return number % 4 == 3
 
     def message(self, number: int) -> bytes:
         rng = random.Random(number)
-        return self.makers[number % len(self.makers)](rng)
+        if self.is_grpc(number):
+            return self.grpc.message(rng)
+        return self.makers[number // 4 % len(self.makers)](rng)
 
     def whole(self) -> list[bytes]:
         """A message of each kind that nothing was done to, to be sure that what is spoilt was good."""
