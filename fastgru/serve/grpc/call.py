@@ -4,14 +4,14 @@ import asyncio
 import logging
 import struct
 import time
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from fastgru.serve.app import Identity, internal
 from fastgru.serve.errors import ServeError
 from fastgru.serve.gate import Gate
 from fastgru.serve.grpc.codes import DONE, refusal
 
-__all__ = ["Call", "Line", "Method"]
+__all__ = ["Call", "Line", "Method", "Opened"]
 
 _PREFIX: Final = struct.Struct(">BI")  # of a message: whether it is compressed, and its size
 _MOST_AT_ONCE: Final = 64  # messages of a call in one turn of the loop
@@ -52,6 +52,18 @@ class Method(Protocol):
         """The server goes down: what has come is answered, and nothing more."""
 
 
+class Opened(NamedTuple):
+    """What the head of a call says. status: of HTTP, for a request that is no call. error: what the call is refused
+    with."""
+
+    status: int
+    method: Method
+    identity: Identity
+    headers: dict[bytes, bytes]
+    timeout_ns: int | None
+    error: ServeError | None
+
+
 class Call:
     """number: of its stream. until_ns: the client's deadline by `time.monotonic_ns`, None for none. since: when what
     is arriving began, by `Gate.now`. window: how many bytes the client takes; pending: those that it does not take yet;
@@ -67,18 +79,10 @@ class Call:
         "until_ns", "window",
     )  # fmt: skip
 
-    def __init__(
-        self,
-        line: Line,
-        number: int,
-        method: Method,
-        identity: Identity,
-        headers: dict[bytes, bytes],
-        timeout_ns: int | None,
-        window: int,
-    ) -> None:
-        self._line, self.number, self.method, self.identity, self.headers = line, number, method, identity, headers
-        self.until_ns = None if timeout_ns is None else time.monotonic_ns() + timeout_ns
+    def __init__(self, line: Line, number: int, opened: Opened, window: int) -> None:
+        self._line, self.number, self.method = line, number, opened.method
+        self.identity, self.headers = opened.identity, opened.headers
+        self.until_ns = None if opened.timeout_ns is None else time.monotonic_ns() + opened.timeout_ns
         self._limit, self.window, self.since = line.gate.settings.max_body_bytes, window, line.gate.now
         self._rest, self.pending = bytearray(), bytearray()
         self._message: bytes | None = None

@@ -5,31 +5,20 @@ block has meant is remembered for as long as that table is as it was.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple
+from typing import Final
 
 from hpack import Decoder, HPACKError
 
 from fastgru.serve.app import Identity
 from fastgru.serve.errors import ServeError
-from fastgru.serve.grpc.call import Method
+from fastgru.serve.grpc.call import Method, Opened
 from fastgru.serve.grpc.frames import COMPRESSION, Fault
 from fastgru.serve.grpc.head import read_head
 
-__all__ = ["Heads", "Opened"]
+__all__ = ["Heads"]
 
 _REMEMBERED: Final = 256
 Identify = Callable[[Mapping[bytes, bytes], bool], Identity]
-
-
-class Opened(NamedTuple):
-    """status: of HTTP, for a request that is no call. error: what the call is refused with."""
-
-    status: int
-    method: Method
-    identity: Identity
-    headers: dict[bytes, bytes]
-    timeout_ns: int | None
-    error: ServeError | None
 
 
 class Heads:
