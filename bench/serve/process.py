@@ -37,9 +37,15 @@ def on_core(core: int) -> Iterator[None]:
 
 
 class Process:
-    """Started, and listening on `port`, when it is entered; ended when it is left."""
+    """Started, and listening on `port`, when it is entered; ended when it is left.
 
-    def __init__(self, words: Sequence[str], port: int, *, core: int | None = None, log: Path | None = None) -> None:
+    ready: of HTTP, a path that is 200 when requests may come.
+    """
+
+    def __init__(
+        self, words: Sequence[str], port: int, *, core: int | None = None, log: Path | None = None, ready: str = ""
+    ) -> None:
+        self.ready = ready
         pinned = ["taskset", "-c", str(core)] if core is not None and shutil.which("taskset") else []
         self.words, self.port, self.log = [*pinned, *words], port, log
         self.ended: int | None = None
@@ -54,7 +60,11 @@ class Process:
             if self.process.poll() is not None:
                 break
             try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+                with socket.create_connection(("127.0.0.1", self.port), timeout=5) as probe:
+                    if self.ready:
+                        probe.sendall(f"GET {self.ready} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
+                        if b" 200 " not in probe.recv(64):
+                            raise ConnectionError
             except OSError:
                 time.sleep(0.05)
             else:
@@ -99,7 +109,7 @@ class Process:
 def fastgru_server(model: Path, port: int, *options: str, core: int | None = None, log: Path | None = None) -> Process:
     """`fastgru serve` of this Python."""
     words = [sys.executable, "-m", "fastgru", "serve", str(model), "--port", str(port), *options]
-    return Process(words, port, core=core, log=log)
+    return Process(words, port, core=core, log=log, ready="/v2/health/ready")
 
 
 def floor(kind: str, port: int, *arguments: str, core: int | None = None) -> Process:

@@ -1,5 +1,6 @@
 """`fastgru serve`: models over HTTP and WebSocket. Its options are the fields of `fastgru.serve.settings.Settings`."""
 
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import Field
@@ -10,7 +11,7 @@ import click
 
 from fastgru.serve import check_installed
 from fastgru.serve.settings import Settings, read_value
-from fastgru.terminal import bytes_of, compiling
+from fastgru.terminal import bytes_of
 
 __all__ = ["command"]
 
@@ -72,7 +73,7 @@ def command(models: tuple[str, ...], config: Path | None, **options: Any) -> Non
     from fastgru.serve.log import set_up
 
     set_up(settings.log_format)
-    with compiling():
-        assembly = Assembly((), settings)
-    assembly.run()
+    if settings.log_format == "json":
+        os.environ.setdefault("FASTGRU_QUIET", "1")  # what is compiled is told by the log
+    Assembly((), settings, loads=False).run()
     sys.stderr.flush()

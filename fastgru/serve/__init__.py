@@ -29,7 +29,7 @@ def run(
 
     Raises what `fastgru.load` does, and `SettingsError` for settings that cannot be.
     """
-    _assembly(models, settings, options).run(started)
+    _assembly(models, settings, options, loads=False).run(started)
 
 
 def application(models: "Models" = (), *, settings: Settings | None = None, **options: Any) -> "Asgi":
@@ -46,7 +46,9 @@ def check_installed() -> None:
         )
 
 
-def _assembly(models: "Models", settings: Settings | None, options: dict[str, Any]) -> "Assembly":
+def _assembly(
+    models: "Models", settings: Settings | None, options: dict[str, Any], *, loads: bool = True
+) -> "Assembly":
     check_installed()
     from dataclasses import replace
 
@@ -56,4 +58,4 @@ def _assembly(models: "Models", settings: Settings | None, options: dict[str, An
         raise SettingsError(
             f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(Settings.__dataclass_fields__)}"
         )
-    return Assembly(models, Settings(**options) if settings is None else replace(settings, **options))
+    return Assembly(models, Settings(**options) if settings is None else replace(settings, **options), loads=loads)

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from fastgru import __version__
+from fastgru.kernels.table import table
 from fastgru.model import Model
+from fastgru.serve import swap
 from fastgru.serve.app import Answer, Application, Receive, Request, Scope, Send
 from fastgru.serve.durable.folder import Folder
 from fastgru.serve.gate import Gate
@@ -24,6 +26,7 @@ from fastgru.serve.scheduler import Scheduler
 from fastgru.serve.settings import NAME, Settings, SettingsError, named_models
 from fastgru.serve.stream import Streams
 from fastgru.serve.v2.routes import Protocol
+from fastgru.simd.cache import describe
 from fastgru.simd.target import TARGET
 
 __all__ = ["Asgi", "Assembly", "Models"]
@@ -38,17 +41,18 @@ class Assembly:
     """models: files, whose names are those of their models, or {name: file or model}. settings: their own `models` come
     besides these.
 
-    app: the ASGI application; the server around it has to support lifespans. is_ready: it takes requests.
+    app: the ASGI application; the server around it has to support lifespans. is_ready: it takes requests. loads: have
+    the models loaded now; else `run` loads them, when it listens already.
 
     Raises what `fastgru.load` does for files that cannot be served, `SettingsError` for names that cannot be.
     """
 
-    def __init__(self, models: Models, settings: Settings) -> None:
+    def __init__(self, models: Models, settings: Settings, *, loads: bool = True) -> None:
         self.settings, self.is_ready = settings, False
         self.gate, self._guard = Gate(settings), Guard(settings)
         self._folder = None if settings.state_dir is None else Folder(settings)
         try:
-            self.repository = Repository(_named(models, settings), settings, folder=self._folder)
+            self.repository = Repository(_named(models, settings), settings, folder=self._folder, loads=loads)
         except BaseException:
             self.close()
             raise
@@ -79,12 +83,33 @@ class Assembly:
     @asynccontextmanager
     async def _live(self) -> AsyncIterator[None]:
         self.scheduler.start(self.repository)
-        self.is_ready = True
+        self.is_ready = not self.repository.loading
         try:
             yield
         finally:
             await self.drain(self.settings.drain_seconds)
             self.close()
+
+    async def _prepare(self) -> None:
+        """Load the models, if they are not loaded yet."""
+        cache, before = describe(), _compiled()
+        if not (cache["entries"] or cache["prebuilt"]):
+            event("compile", f"compiling the kernels for this CPU: {cache['problem'] or cache['directory']}")
+        await swap.start(self.repository)
+        if made := _compiled() - before:
+            event("compile", f"{made} kernels were compiled for this CPU", kernels=made, problem=cache["problem"])
+        gc.collect()
+        gc.freeze()  # models are not looked through by every full collection, which would take 20 ms of all streams
+        self.is_ready = True
+
+    def _leave(self) -> None:
+        self.is_ready = False
+
+    def _reload(self) -> bool:
+        """Read the file of keys again; whether one has gone, whose streams end here."""
+        gone = self._guard.reload()
+        self.streams.expel(gone)
+        return bool(gone)
 
     def close(self) -> None:
         """Have all states on disk, and give the folder up."""
@@ -110,13 +135,20 @@ class Assembly:
                 started(server)
 
         sys.setswitchinterval(_SWITCH_S)
-        gc.collect()
-        gc.freeze()  # models are not looked through by every full collection, which would take 20 ms of all streams
         try:
             Server(
-                self.app, self.settings, websocket=Handshake, gate=self.gate, drain=self.drain, grpc=self._grpc()
+                self.app,
+                self.settings,
+                websocket=Handshake,
+                gate=self.gate,
+                drain=self.drain,
+                grpc=self._grpc(),
+                prepare=self._prepare,
+                leave=self._leave,
+                reload=self._reload,
             ).run(begun)
         finally:
+            self.close()
             gc.unfreeze()
         event("stop", "the server has ended")
 
@@ -147,6 +179,11 @@ class Assembly:
             f"{', '.join(models)}, up to {self.settings.capacity:,} sessions each, for {TARGET.short},"
             f" fastgru {__version__},"
         )
+
+
+def _compiled() -> int:
+    """How many kernels this process has compiled."""
+    return sum([state == "compiled" for *_, state in table()])
 
 
 def _named(models: Models, settings: Settings) -> dict[str, str | Path | Model]:

@@ -78,15 +78,27 @@ class Guard:
     """
 
     def __init__(self, settings: Settings) -> None:
-        path = settings.api_key_file
-        self._keys = None if path is None else read_keys(path)
+        self._path = settings.api_key_file
+        self._keys: tuple[Key, ...] | None = None
+        self._identities: dict[str, Identity] = {}
+        self.reload()
+        self._nobody = Identity(None, is_admin=settings.is_local)
+        self.check_origin: Callable[[bytes, bytes | None], None] = Origins(settings).check
+
+    def reload(self) -> frozenset[str]:
+        """Read the file of keys again; the names of those that are no more what they were.
+
+        Raises `SettingsError`, `OSError`, and goes on with the keys before.
+        """
+        if self._path is None:
+            return frozenset()
+        before, self._keys = {*(self._keys or ())}, read_keys(self._path)
         names = frozenset([key.name for key in self._keys or ()])
         self._identities = {
             key.name: Identity(key.name, True, names) if key.role == "admin" else Identity(key.name)
-            for key in self._keys or ()
+            for key in self._keys
         }
-        self._nobody = Identity(None, is_admin=settings.is_local)
-        self.check_origin: Callable[[bytes, bytes | None], None] = Origins(settings).check
+        return frozenset([key.name for key in before.difference(self._keys)])
 
     def __call__(self, scope: Scope) -> Identity:
         """Who asks, by the headers."""

@@ -44,7 +44,7 @@ class Lease:
     """
 
     def __init__(self, served: Served, key: str | None, most_ns: int, lost: Callable[[Answer], None]) -> None:
-        self._served, self._key, self._most_ns, self._lost = served, key, most_ns, lost
+        self._served, self.key, self._most_ns, self._lost = served, key, most_ns, lost
         self._shapes: Any = None
         self.session: Session | None = None
         self.layout: Layout | None = None
@@ -90,7 +90,7 @@ class Lease:
         if goes_on and sessions is not None:
             if name is None:
                 raise bad("to continue a sequence takes its sequence_id", "sequence_id")
-            found = sessions.get(name, self._key)
+            found = sessions.get(name, self.key)
             served = found.home
         self._shapes = given.get("shapes")
         layout = Layout(served, self._shapes)
@@ -101,12 +101,12 @@ class Lease:
             self.session = found
         else:
             name = f"stream-{token_hex(8)}" if name is None else name
-            if (before := sessions.find(name, self._key)) is not None:
+            if (before := sessions.find(name, self.key)) is not None:
                 sessions.end(before, "it was begun anew")
                 if before.on_end is not None:
                     before.on_end("taken")
-            sessions.forget(name, self._key)
-            self.session = sessions.begin(name, self._key)
+            sessions.forget(name, self.key)
+            self.session = sessions.begin(name, self.key)
         self._served, self.layout, self.why = served, layout, None
         self.limit_ns = min(self._most_ns, limit * 1_000 or self._most_ns)
         if (session := self.session) is not None:

@@ -17,11 +17,13 @@ from fastgru.serve.settings import Settings
 __all__ = ["Repository"]
 
 _SWEEP_S: Final = 1.0
+_RETRY_S: Final = 1.0
 
 
 class Repository:
     """The models by name. sources: what each was named as at the start: a file, or a model that is in memory. folder:
-    where their sessions are on disk, if they are.
+    where their sessions are on disk, if they are. loads: have them loaded now; else `loading` has the names of those
+    that are yet to be put here, and requests for them are told to come again.
 
     lock: held by who loads or unloads one while requests come. changed: called with a model that is not the newest any
     more, and with the one instead of it, None where it is unloaded.
@@ -35,6 +37,8 @@ class Repository:
         settings: Settings,
         clock: Callable[[], int] = time.monotonic_ns,
         folder: Folder | None = None,
+        *,
+        loads: bool = True,
     ) -> None:
         self._folder = folder
         self._sources, self._settings, self._clock = dict(sources), settings, clock
@@ -42,15 +46,18 @@ class Repository:
         self._unloading: dict[str, Served] = {}
         self.lock = asyncio.Lock()
         self.changed: list[Callable[[Served, Served | None], None]] = []
-        for name in self._sources:
+        self.loading = list(self._sources)
+        for name in self._sources if loads else ():
             self.load(name)
 
     def __iter__(self) -> Iterator[Served]:
         return iter(tuple(self._served.values()))
 
     def get(self, name: str, version: str | None = None) -> Served:
-        """The model of this name. Raises `ServeError`, 404, where it is not loaded."""
+        """The model of this name. Raises `ServeError`, 404, where it is not loaded, 503 while it is loading."""
         served = self._served.get(name)
+        if served is None and name in self.loading:
+            raise ServeError(503, f"model {name!r} is being loaded", reason="loading", retry_after_s=_RETRY_S)
         if served is None or version not in (None, VERSION):
             what = f"model {name!r:.160}" + (f", version {version!r:.40}," if version is not None else "")
             raise ServeError(404, f"{what} is not here; there are {', '.join(self._served) or 'none'}", reason="model")
@@ -59,13 +66,15 @@ class Repository:
     def index(self) -> list[tuple[str, str, str, str]]:
         """(name, version, state, why it is in that state) of every model that was named at the start.
 
-        The states are Triton's: "READY", "UNLOADING" and "UNAVAILABLE". A model that was loaded anew while sessions go
-        on with it stands there beside the new one, and is unloading.
+        The states are Triton's: "LOADING", "READY", "UNLOADING" and "UNAVAILABLE". A model that was loaded anew while
+        sessions go on with it stands there beside the new one, and is unloading.
         """
         found = []
         for name in self._sources:
             served = self._served.get(name)
-            if name in self._unloading:
+            if name in self.loading:
+                found.append((name, VERSION, "LOADING", "its file is being read"))
+            elif name in self._unloading:
                 found.append((name, VERSION, "UNLOADING", "its requests are being answered"))
             elif served is None:
                 found.append((name, VERSION, "UNAVAILABLE", "unloaded"))
@@ -109,6 +118,8 @@ class Repository:
             served.replace(before)
             served.retire()
         self._served[served.name] = served
+        if served.name in self.loading:
+            self.loading.remove(served.name)
         event(
             "load",
             f"model {served.name} is loaded",

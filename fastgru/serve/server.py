@@ -1,6 +1,7 @@
 """The process around the application: sockets, TLS, signals, and an end that loses nothing."""
 
 import asyncio
+import logging
 import signal
 import ssl
 import threading
@@ -22,6 +23,7 @@ from fastgru.serve.settings import Settings, SettingsError
 
 __all__ = ["Server"]
 
+_SPEAKERS: Final = (HttpProtocol, GrpcConnection)
 _POLL_SECONDS: Final = 0.01
 _PING_SECONDS: Final = 20.0
 
@@ -30,8 +32,9 @@ class Server:
     """One application at the sockets of the settings.
 
     gate: what its connections have in common. grpc: makes what speaks it, from the connections of the server. urls:
-    where it listens, once it does. drain: told that the server is going down, and how many seconds there are; when it
-    returns, everything has been computed.
+    where it listens, once it does. prepare: awaited when connections are taken already, before `started`. leave: told
+    that the server is about to go down. drain: told that it is going down, and how many seconds there are; when it
+    returns, everything has been computed. reload: called at SIGHUP; whether those who were let in have to come anew.
     """
 
     def __init__(
@@ -43,7 +46,12 @@ class Server:
         drain: Callable[[float], Awaitable[None]] | None = None,
         gate: Gate | None = None,
         grpc: Callable[[set[Any]], asyncio.Protocol] | None = None,
+        prepare: Callable[[], Awaitable[None]] | None = None,
+        leave: Callable[[], None] | None = None,
+        reload: Callable[[], bool] | None = None,
     ) -> None:
+        self._prepare, self._leave, self._reload = prepare, leave, reload
+        self._secured: list[ssl.SSLContext] = []
         self.settings, self.gate, self.urls = settings, gate or Gate(settings), list[str]()
         self._drain, self._app = drain, app
         self._grpc = grpc
@@ -85,21 +93,66 @@ class Server:
                 config.http_protocol_class, config=config, server_state=self._state, app_state=lifespan.state
             )
             servers = [await self._listen(sock, http, config.ssl) for sock in sockets]
+            secured: ssl.SSLContext | None = None
             if self._grpc is not None and for_grpc:
                 if (secured := self._config().ssl) is not None:
                     secured.set_alpn_protocols(["h2"])
                 speaker = partial(self._grpc, self._state.connections)
                 servers += [await self._listen(sock, speaker, secured) for sock in for_grpc]
-            with _signals(self.stop):
-                if started is not None:
-                    started(self)
-                await self._stopped.wait()
-                await self._finish(servers)
-                await lifespan.shutdown()
+            self._secured = [context for context in (config.ssl, secured) if context is not None]
+            with _signals(self.stop, self.reload):
+                try:
+                    if await self._prepared():
+                        if started is not None:
+                            started(self)
+                        await self._stopped.wait()
+                        await self._wait_for_others()
+                finally:
+                    await self._finish(servers)
+                    await lifespan.shutdown()
         finally:
             self.gate.stop()
             close_all(for_grpc)
             close_all(sockets, self.settings.unix)
+
+    async def _prepared(self) -> bool:
+        """Whether it is ready before it is stopped. Raises what `prepare` does."""
+        assert self._stopped is not None
+        if self._prepare is None:
+            return True
+        preparing, stopped = asyncio.ensure_future(self._prepare()), asyncio.ensure_future(self._stopped.wait())
+        await asyncio.wait((preparing, stopped), return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if not preparing.done():
+            preparing.cancel()
+            return False
+        preparing.result()
+        return True
+
+    async def _wait_for_others(self) -> None:
+        """Serve on while those who send requests here learn that the server is not ready any more."""
+        delay, loop = self.settings.drain_delay_seconds, asyncio.get_running_loop()
+        if self._leave is not None:
+            self._leave()
+        if delay and self._stops < 2:
+            event("leave", f"not ready any more, and serving for another {delay:g} s", seconds=delay)
+        until = loop.time() + delay
+        while loop.time() < until and self._stops < 2:
+            await asyncio.sleep(_POLL_SECONDS)
+
+    def reload(self) -> None:
+        """Read certificates and keys again; what cannot be used changes nothing, and is told by the log."""
+        try:
+            self._config()
+            for context in self._secured:
+                context.load_cert_chain(str(self.settings.tls_cert), str(self.settings.tls_key))
+            are_out = self._reload is not None and self._reload()
+        except (SettingsError, OSError) as error:
+            event("reload", f"nothing is read again: {error}", level=logging.ERROR)
+            return
+        event("reload", "certificates and keys are read again")
+        for connection in [each for each in self._state.connections if are_out and isinstance(each, _SPEAKERS)]:
+            connection.shutdown()
 
     def _config(self) -> Config:
         settings = self.settings
@@ -150,7 +203,7 @@ class Server:
         for server in servers:
             server.close()
         drained = None if self._drain is None else loop.create_task(self._wait(self._drain, until - loop.time()))
-        for connection in [each for each in connections if isinstance(each, HttpProtocol | GrpcConnection)]:
+        for connection in [each for each in connections if isinstance(each, _SPEAKERS)]:
             connection.shutdown()
         while drained is not None and not drained.done() and self._stops < 2:
             await asyncio.sleep(_POLL_SECONDS)
@@ -197,16 +250,21 @@ def _allow_files() -> None:
 
 
 class _signals:  # noqa: N801
-    """While the block runs, SIGTERM and SIGINT stop the server; in the main thread, where signals come."""
+    """While the block runs, SIGTERM and SIGINT stop the server, and SIGHUP has it read keys and certificates again; in
+    the main thread, where signals come.
+    """
 
-    def __init__(self, stop: Callable[[], None]) -> None:
-        self._stop, self._before = stop, dict[int, Any]()
+    def __init__(self, stop: Callable[[], None], reload: Callable[[], None]) -> None:
+        self._calls = {signal.SIGTERM: stop, signal.SIGINT: stop}
+        if hasattr(signal, "SIGHUP"):
+            self._calls[signal.SIGHUP] = reload
+        self._before = dict[int, Any]()
 
     def __enter__(self) -> None:
         if threading.current_thread() is threading.main_thread():
             loop = asyncio.get_running_loop()
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._before[number] = signal.signal(number, lambda *_: loop.call_soon_threadsafe(self._stop))
+            for number, call in self._calls.items():
+                self._before[number] = signal.signal(number, lambda *_, call=call: loop.call_soon_threadsafe(call))
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():

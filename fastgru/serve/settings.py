@@ -74,6 +74,12 @@ class Settings:
     drain_seconds: float = _option(
         10.0, "After SIGTERM, what has been accepted has this long to finish.", "seconds", least=0
     )
+    drain_delay_seconds: float = _option(
+        0.0,
+        "After SIGTERM, the server says for this long that it is not ready, and serves all the same, before it drains.",
+        "seconds",
+        least=0,
+    )
     api_key_file: Path | None = _option(
         None, "A file of API keys, one a line: name, role (user or admin), SHA-256 of the key in hexadecimal."
     )

@@ -10,7 +10,7 @@ The application may run under any ASGI server. Under ours, messages go past ASGI
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -75,6 +75,11 @@ class Streams:
         finally:
             self._open.discard(connection)
             connection.on_lost(1006)
+
+    def expel(self, keys: Collection[str]) -> None:
+        """End the streams of these keys, which may not use the server any more."""
+        for connection in [each for each in self._open if each.lease.key in keys]:
+            connection.channel.close(1008, "the API key has been withdrawn or changed")
 
     def _changed(self, before: Served, now: Served | None) -> None:
         """A model was loaded anew, or unloaded: tell those that have no sequence of it."""

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from fastgru.errors import FastGRUError
@@ -19,7 +20,7 @@ from fastgru.serve.repository import Repository
 from fastgru.serve.scheduler import Scheduler
 from fastgru.serve.settings import SettingsError
 
-__all__ = ["in_thread", "load", "unload"]
+__all__ = ["in_thread", "load", "start", "unload"]
 
 _POLL_S: Final = 0.002
 _MOST_PARKED: Final = 16  # sequences on disk that are moved in one turn of the loop
@@ -54,6 +55,13 @@ def in_thread(function: Callable[[], Result]) -> "asyncio.Future[Result]":
     return future
 
 
+async def start(repository: Repository) -> None:
+    """Load what was named at the start. Raises what `fastgru.load` does."""
+    async with repository.lock:
+        for name in tuple(repository.loading):
+            repository.put(await in_thread(partial(repository.read, name)))
+
+
 async def load(repository: Repository, scheduler: Scheduler, name: str, *, moves: bool = False) -> Served:
     """Read the file of this model anew, and serve that instead, also if who asks for it goes away meanwhile.
 
@@ -68,7 +76,7 @@ async def load(repository: Repository, scheduler: Scheduler, name: str, *, moves
 async def _load(repository: Repository, scheduler: Scheduler, name: str, moves: bool) -> Served:
     async with repository.lock:
         try:
-            served = await in_thread(lambda: repository.read(name))
+            served = await in_thread(partial(repository.read, name))
         except ServeError:
             raise
         except (FastGRUError, OSError) as error:

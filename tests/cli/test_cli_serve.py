@@ -86,7 +86,7 @@ def test_options_go_before_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     import fastgru.serve.assembly
 
-    monkeypatch.setattr(fastgru.serve.assembly, "Assembly", lambda models, settings: stop(settings))
+    monkeypatch.setattr(fastgru.serve.assembly, "Assembly", lambda models, settings, **_: stop(settings))
     path = tmp_path / "serve.yaml"
     path.write_text("models: [gru.onnx]\nport: 1\nmax_body_bytes: 2 MiB\ninsecure: true\nhost: 0.0.0.0\n")
     result = invoke("serve", "--config", path, "--port", "2", "--idle-seconds", "7.5")

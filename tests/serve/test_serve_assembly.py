@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import hashlib
+import http.client
 import json
+import socket
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -14,7 +19,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.serve.process import free_port
 from fastgru import GRU, Gate, Linear, Model, Sequential, serve
+from fastgru.serve.repository import Repository
 from fastgru.serve.settings import SettingsError
 
 for extra in ("uvicorn", "httptools", "orjson", "websockets", "prometheus_client"):
@@ -34,6 +41,13 @@ def net() -> Model:
 @contextmanager
 def served(models: Any, **options: Any) -> Iterator[str]:
     """The URL of a server. It goes down at the end."""
+    with running(models, **options) as (server, _):
+        yield server.urls[0]
+
+
+@contextmanager
+def running(models: Any, **options: Any) -> Iterator[tuple[Any, asyncio.AbstractEventLoop]]:
+    """The server and its loop."""
     found: list[Any] = []
     ready = threading.Event()
 
@@ -46,7 +60,7 @@ def served(models: Any, **options: Any) -> Iterator[str]:
     assert ready.wait(60)
     (server, loop) = found[0]
     try:
-        yield server.urls[0]
+        yield server, loop
     finally:
         loop.call_soon_threadsafe(server.stop)
         thread.join(30)
@@ -75,6 +89,109 @@ def test_a_server_answers_and_ends(tmp_path):
             request["parameters"]["sequence_start"] = step == 0
             (output,) = ask(f"{url}/v2/models/net/infer", request)["outputs"]
             np.testing.assert_array_equal(np.array(output["data"], np.float32), stream.push(x).ravel())
+
+
+def refused(url: str, given: Any = None) -> tuple[int, Any, Any]:
+    """(status, Retry-After, what it says) of a request that is refused."""
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        ask(url, given)
+    return caught.value.code, caught.value.headers["retry-after"], json.loads(caught.value.read())
+
+
+FRAME = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 1, 8], "data": [0.0] * 8}]}
+
+
+def test_it_listens_and_lives_before_the_models_are_loaded(monkeypatch):
+    goes_on, read = threading.Event(), Repository.read
+
+    def slow(self: Repository, name: str) -> Any:
+        assert goes_on.wait(60)
+        return read(self, name)
+
+    monkeypatch.setattr(Repository, "read", slow)
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+
+    def look() -> None:
+        try:
+            for _ in range(500):
+                try:
+                    assert ask(f"{url}/v2/health/live") == {"live": True}
+                    break
+                except urllib.error.URLError:
+                    time.sleep(0.01)
+            assert refused(f"{url}/v2/health/ready") == (503, None, {"ready": False})
+            status, again, told = refused(f"{url}/v2/models/m/infer", FRAME)
+            assert (status, again, told["reason"]) == (503, "1", "loading")
+            (entry,) = ask(f"{url}/v2/repository/index", {})
+            seen.append(entry["state"])
+        finally:
+            goes_on.set()
+
+    seen: list[str] = []
+    looking = threading.Thread(target=look)
+    looking.start()
+    with served({"m": net()}, port=port):
+        looking.join(30)
+        assert seen == ["LOADING"]
+        assert ask(f"{url}/v2/health/ready") == {"ready": True}
+        assert ask(f"{url}/v2/models/m/infer", FRAME)["model_name"] == "m"
+
+
+def test_a_busy_port_is_told_before_a_model_is_read(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(SettingsError, match="cannot listen"):
+        serve.run(tmp_path / "none.onnx", port=taken.getsockname()[1])
+    with pytest.raises(OSError, match=r"none\.onnx"):
+        serve.run(tmp_path / "none.onnx", port=0)
+
+
+def test_it_serves_on_for_a_while_when_it_is_not_ready_any_more():
+    with running({"m": net()}, drain_delay_seconds=1.5) as (server, loop):
+        url = server.urls[0]
+        assert ask(f"{url}/v2/health/ready") == {"ready": True}
+        loop.call_soon_threadsafe(server.stop)
+        time.sleep(0.2)
+        assert refused(f"{url}/v2/health/ready")[0] == 503
+        assert ask(f"{url}/v2/models/m/infer", FRAME)["model_name"] == "m"  # over a connection that is new
+
+
+def test_keys_are_read_again_and_those_that_have_gone_end_their_connections(tmp_path):
+    def line(name: str, key: str) -> str:
+        return f"{name} user {hashlib.sha256(key.encode()).hexdigest()}\n"
+
+    path = tmp_path / "keys"
+    path.write_text(line("ann", "a") + line("bob", "b"))
+    from websockets.exceptions import ConnectionClosed
+    from websockets.sync.client import connect
+
+    with running({"m": net()}, api_key_file=path) as (server, loop):
+        url = server.urls[0].replace("http", "ws") + "/v2/models/m/stream"
+        with (
+            connect(url, additional_headers={"X-API-Key": "a"}, proxy=None) as ann,
+            connect(url, additional_headers={"X-API-Key": "b"}, proxy=None) as bob,
+            contextlib.closing(http.client.HTTPConnection(url.split("/")[2])) as kept,
+        ):
+            body, headers = json.dumps(FRAME), {"X-API-Key": "a", "Content-Type": "application/json"}
+            for _ in range(3):
+                kept.request("POST", "/v2/models/m/infer", body, headers)
+                assert kept.getresponse().read()
+            path.write_text("no keys\n")
+            loop.call_soon_threadsafe(server.reload)  # which changes nothing
+            kept.request("POST", "/v2/models/m/infer", body, headers)
+            assert kept.getresponse().read()
+            path.write_text(line("bob", "b") + line("carol", "c"))
+            loop.call_soon_threadsafe(server.reload)
+            with pytest.raises(ConnectionClosed) as caught:
+                ann.recv(timeout=20)
+            assert caught.value.rcvd is not None
+            assert caught.value.rcvd.code == 1008
+            for key, status in (("a", 401), ("b", 200), ("c", 200)):
+                kept.close()
+                kept.request("POST", "/v2/models/m/infer", body, headers | {"X-API-Key": key})
+                answer = kept.getresponse()
+                assert (answer.status, bool(answer.read())) == (status, True)
+            bob.send('{"type": "open"}')
+            assert json.loads(bob.recv(timeout=20))["type"] == "opened"
 
 
 def test_idle_sessions_end_while_it_runs():

@@ -11,6 +11,7 @@ import os
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -252,7 +253,7 @@ def test_behind_nginx_a_session_always_meets_the_same_process(tmp_path: Path) ->
     servers = [subprocess.Popen([*words, str(path)], stderr=subprocess.DEVNULL) for path in sockets]
     front = subprocess.Popen(["nginx", "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf")])
     try:
-        wait_for(lambda: all(path.exists() for path in sockets))
+        wait_for(lambda: all(path.exists() and is_ready(path) for path in sockets))
 
         def infer(session: int, **parameters: object) -> int:
             tensor = {"name": "x", "datatype": "FP32", "shape": [1, 1, 40], "data": [0.1] * 40}
@@ -286,6 +287,18 @@ def test_behind_nginx_a_session_always_meets_the_same_process(tmp_path: Path) ->
             process.terminate()
         for process in (front, *servers):
             process.wait(within(30))
+
+
+def is_ready(path: Path) -> bool:
+    """Whether the server at this Unix socket has its models."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(20)
+        try:
+            client.connect(str(path))
+            client.sendall(b"GET /v2/health/ready HTTP/1.0\r\nHost: localhost\r\n\r\n")
+            return b" 200 " in client.recv(64)
+        except OSError:
+            return False
 
 
 def wait_for(done: object) -> None:
