@@ -44,7 +44,6 @@ def main(words: list[str]) -> int:
     parser.add_argument("--full", action="store_true", help="the durations of the promise: minutes each")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
     parser.add_argument("--cores", default="0,1", metavar="CLIENT,SERVER", help="which cores; 0,1 by default")
-    parser.add_argument("--mlserver", type=Path, metavar="PYTHON", help="of an environment with mlserver installed")
     parser.add_argument("--gtcrn", type=Path, metavar="FOLDER", help="gtcrn_simple.onnx and golden.npz")
     parser.add_argument("--sessions", type=int, metavar="N", help="of realtime, in the place of those of the promise")
     parser.add_argument("--verbose", action="store_true", help="the whole outcome of each run")
@@ -53,7 +52,7 @@ def main(words: list[str]) -> int:
         parser.error(f"{', '.join(sorted(unknown))}: not one of {', '.join(MEASUREMENTS)}")
     client, server = (int(core) for core in options.cores.split(","))
     with tempfile.TemporaryDirectory() as folder:
-        setting = Setting(Path(folder), options.full, client, server, options.mlserver, options.gtcrn, options.verbose)
+        setting = Setting(Path(folder), options.full, client, server, options.gtcrn, options.verbose)
         setting.sessions = options.sessions
         for name in options.what or MEASUREMENTS:
             print("\n" + name)

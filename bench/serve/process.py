@@ -85,22 +85,36 @@ class Process:
         if self.output:
             self.output.close()
 
+    def pids(self) -> list[int]:
+        """Of the process and all that it has started."""
+        found = [self.pid]
+        for pid in found:
+            for task in Path(f"/proc/{pid}/task").iterdir():
+                try:
+                    found += map(int, (task / "children").read_text().split())
+                except OSError:
+                    continue
+        return found
+
     def cpu_s(self) -> float:
-        """Of all its threads, from the scheduler, in nanoseconds' resolution."""
+        """Of all threads of its processes, from the scheduler, in nanoseconds' resolution."""
         total = 0
-        for task in Path(f"/proc/{self.pid}/task").iterdir():
-            try:
-                total += int((task / "schedstat").read_text().split()[0])
-            except OSError:
-                continue
+        for pid in self.pids():
+            for task in Path(f"/proc/{pid}/task").iterdir():
+                try:
+                    total += int((task / "schedstat").read_text().split()[0])
+                except OSError:
+                    continue
         return total / 1e9
 
-    def memory(self) -> int:
-        """Bytes that are resident and its own."""
-        for line in Path(f"/proc/{self.pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Private_Dirty:"):
-                return int(line.split()[1]) * 1024
-        return 0
+    def memory(self, what: str = "Private_Dirty") -> int:
+        """Bytes that are resident and its own, or with "Rss" all that are resident, of all its processes."""
+        total = 0
+        for pid in self.pids():
+            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+                if line.startswith(f"{what}:"):
+                    total += int(line.split()[1]) * 1024
+        return total
 
     def descriptors(self) -> int:
         return len(os.listdir(f"/proc/{self.pid}/fd"))

@@ -52,7 +52,6 @@ class Setting:
     full: bool = False
     client_core: int = 0
     server_core: int = 1
-    mlserver: Path | None = None
     gtcrn: Path | None = None
     verbose: bool = False
     part: str = ""

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from contextlib import ExitStack
 
 import numpy as np
 
@@ -16,13 +12,12 @@ from bench.serve.setting import Setting
 from fastgru.bench.serving.load import Load
 from fastgru.bench.serving.outcome import Outcome
 from fastgru.bench.serving.target import Target
-from fastgru.bench.serving.wire import Echo, Json, Raw, Wire
+from fastgru.bench.serving.wire import Echo, Raw, Wire
 
 __all__ = ["added", "cpu"]
 
 ADDED_US = {"binary": 25, "json": 35, "websocket": 20}
 CPU_US = {"binary": 45, "websocket": 30, "json": None}
-RIVAL = Path(__file__).with_name("rival_mlserver.py")
 
 
 def added(setting: Setting) -> None:
@@ -66,11 +61,6 @@ def cpu(setting: Setting) -> None:
             continue
         with floor(kind, free_port(), core=setting.server_core) as process:
             _step(setting, process, Raw(Target.local(process.port)), name, seconds, None)
-    if setting.mlserver is not None and setting.wants("mlserver"):
-        with mlserver(setting, setting.mlserver) as process:
-            _step(
-                setting, process, Json(Target.local(process.port)), "MLServer with a step in NumPy, JSON", seconds, None
-            )
     for protocol, bound in CPU_US.items():
         if not setting.wants(protocol):
             continue
@@ -95,18 +85,3 @@ def _closed(setting: Setting, process: Process, load: Load, name: str, seconds: 
     if refused := outcome.sent - outcome.statuses[200]:
         setting.found(f"frames of {name} without an output", refused, "frames", 0)
     return outcome
-
-
-@contextmanager
-def mlserver(setting: Setting, python: Path) -> Iterator[Process]:
-    """MLServer of another environment, one process, with a GRU step in NumPy and a state for every sequence."""
-    folder, port = setting.folder / "mlserver", free_port()
-    folder.mkdir(exist_ok=True)
-    shutil.copy(RIVAL, folder / "rival_mlserver.py")
-    settings = {"http_port": port, "grpc_port": free_port(), "metrics_port": free_port(), "parallel_workers": 0}
-    (folder / "settings.json").write_text(json.dumps({**settings, "host": "127.0.0.1", "debug": False}))
-    described = {"name": "gru", "implementation": "rival_mlserver.Step"}
-    (folder / "model-settings.json").write_text(json.dumps(described))
-    words = [str(python), "-c", "from mlserver.cli import main; main()", "start", str(folder)]
-    with Process(words, port, core=setting.server_core, log=setting.folder / "mlserver.log") as process:
-        yield process

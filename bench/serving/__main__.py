@@ -1,0 +1,93 @@
+"""Servers side by side: python -m bench.serving [--triton PYTHON] [--mlserver PYTHON], from the folder of the clone.
+
+Every server answers steps of the same GRU (H = 64, float32, a state for each session) on one core, and the client is on
+another; servers and protocols take turns, in rounds. The outputs of each are compared with those of NumPy before
+anything counts. Over gRPC the client is Triton's own, for every server.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from bench.serve.models import save_gru
+from bench.serving.peers import HIDDEN, Peer, mlserver, ours, triton, uvicorn
+from bench.serving.table import NAMES, GrpcClient, GrpcRow, HttpRow, Row, grpc_client
+
+__all__ = ["main"]
+
+
+def rows_of(peers: list[Peer], stack: ExitStack, client: GrpcClient | None, core: int, wanted: str) -> list[Row]:
+    """With all servers started, of the protocols that are wanted."""
+    rows: list[Row] = []
+    for peer in peers:
+        over_http = [protocol for protocol in peer.protocols if wanted in ("", "http", protocol)]
+        over_grpc = [protocol for protocol in ("unary", "stream") if wanted in ("", "grpc", protocol)]
+        over_grpc = over_grpc if client is not None and peer.grpc_port else []
+        if not over_http and not over_grpc:
+            continue
+        process = stack.enter_context(peer.start())
+        rows += [HttpRow(peer.name, protocol, process, core) for protocol in over_http]
+        if client is not None:
+            rows += [GrpcRow(peer.name, protocol, process, peer.grpc_port, client) for protocol in over_grpc]
+    return rows
+
+
+def measure(rows: list[Row], rounds: int, seconds: float) -> None:
+    """In rounds, each of which has a turn of every row."""
+    for _ in range(rounds):
+        for row in rows:
+            row.one(seconds)
+        for row in rows:
+            row.many(seconds)
+    for row in rows:
+        row.close()
+
+
+def show(found: list[dict[str, Any]]) -> None:
+    print(
+        "| server | protocol | p50 of 1, us | steps/s of 64 | CPU a step, us | RSS, MB |\n|---|---|---:|---:|---:|---:|"
+    )
+    for row in found:
+        numbers = f"{row['p50_us']:.0f} | {row['steps']:,.0f} | {row['cpu_us']:.0f} | {row['rss'] / 1e6:.0f}"
+        print(f"| {row['server']} | {row['protocol']} | {numbers} |")
+
+
+def main(words: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.serving", description=__doc__.partition("\n")[0])
+    parser.add_argument(
+        "--triton", type=Path, metavar="PYTHON", help="of an environment with nvidia-pytriton and tritonclient[all]"
+    )
+    parser.add_argument("--mlserver", type=Path, metavar="PYTHON", help="of an environment with mlserver")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=0.5, help="of a turn; each row has two in a round")
+    parser.add_argument("--only", default="", metavar="WHAT", help=f"http, grpc, or one of {', '.join(NAMES)}")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
+    parser.add_argument("--cores", default="0,1", metavar="CLIENT,SERVER", help="which cores; 0,1 by default")
+    options = parser.parse_args(words)
+    core, server_core = (int(core) for core in options.cores.split(","))
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        folder, client = Path(name), None
+        model = save_gru(folder / "gru.safetensors", HIDDEN)
+        peers = [ours(model, server_core, folder, grpc=options.triton is not None)]
+        if options.triton is not None:
+            peers.append(triton(options.triton, server_core, folder / "triton"))
+            client = stack.enter_context(grpc_client(options.triton, core))
+        if options.mlserver is not None:
+            peers.append(mlserver(options.mlserver, server_core, folder / "mlserver"))
+        rows = rows_of([*peers, uvicorn(server_core)], stack, client, core, options.only)
+        measure(rows, options.rounds, options.seconds)
+    found = [row.figures() for row in rows]
+    show(found)
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
