@@ -70,8 +70,13 @@ class Process:
             else:
                 return self
         self.__exit__(None, None, None)
-        said = self.log.read_text(errors="replace")[-2000:] if self.log else ""
-        raise RuntimeError(f"{' '.join(self.words)}: does not listen on port {self.port}\n{said}")
+        raise RuntimeError(f"{' '.join(self.words)}: does not listen on port {self.port}\n{self.said()}")
+
+    def said(self) -> str:
+        """The end of its log, and how it ended, if it did."""
+        ended = self.process.poll()
+        end = "" if ended is None else f"it has ended with {ended}\n"
+        return end + (self.log.read_text(errors="replace")[-2000:] if self.log else "")
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         """SIGTERM, and SIGKILL to those that stay; `ended` is the status."""

@@ -21,20 +21,25 @@ from bench.serving.table import NAMES, GrpcClient, GrpcRow, HttpRow, Row, grpc_c
 
 __all__ = ["main"]
 
+GRPC = ("unary", "stream")
+
 
 def rows_of(peers: list[Peer], stack: ExitStack, client: GrpcClient | None, core: int, wanted: str) -> list[Row]:
     """With all servers started, of the protocols that are wanted."""
     rows: list[Row] = []
     for peer in peers:
-        over_http = [protocol for protocol in peer.protocols if wanted in ("", "http", protocol)]
-        over_grpc = [protocol for protocol in ("unary", "stream") if wanted in ("", "grpc", protocol)]
-        over_grpc = over_grpc if client is not None and peer.grpc_port else []
-        if not over_http and not over_grpc:
+        wants = ("", "grpc"), ("", "http")
+        protocols = [p for p in peer.protocols if wanted == p or wanted in wants[p not in GRPC]]
+        protocols = [p for p in protocols if client is not None or p not in GRPC]
+        if not protocols:
             continue
         process = stack.enter_context(peer.start())
-        rows += [HttpRow(peer.name, protocol, process, core) for protocol in over_http]
-        if client is not None:
-            rows += [GrpcRow(peer.name, protocol, process, peer.grpc_port, client) for protocol in over_grpc]
+        for protocol in protocols:
+            if protocol in GRPC:
+                assert client is not None
+                rows.append(GrpcRow(peer.name, protocol, process, peer.grpc_port, client))
+            else:
+                rows.append(HttpRow(peer.name, protocol, process, core))
     return rows
 
 
@@ -74,9 +79,9 @@ def main(words: list[str]) -> int:
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder, client = Path(name), None
         model = save_gru(folder / "gru.safetensors", HIDDEN)
-        peers = [ours(model, server_core, folder, grpc=options.triton is not None)]
+        peers = [ours(model, server_core, folder)]
         if options.triton is not None:
-            peers.append(triton(options.triton, server_core, folder / "triton"))
+            peers += triton(options.triton, server_core, folder / "triton")
             client = stack.enter_context(grpc_client(options.triton, core))
         if options.mlserver is not None:
             peers.append(mlserver(options.mlserver, server_core, folder / "mlserver"))

@@ -1,8 +1,9 @@
 """Triton's own client over gRPC, in a closed loop, in the environment that has tritonclient.
 
 It reads jobs, one object of JSON a line: {"port", "streams", "sessions", "first", "seconds"}, and answers each with
-{"latencies", in ns, "outputs"}. One session waits for each answer before the next frame, through the
-client that blocks; several do the same through the client for asyncio. outputs: the first ones of the first session.
+{"latencies", in ns, "outputs"}, or {"error"}. One session waits for each answer before the next frame, through the
+client that blocks. Several do the same with grpcio's bytes and asyncio, since Triton's client takes more time for a
+message than the servers do. outputs: the first ones of the first session.
 """
 
 from __future__ import annotations
@@ -12,21 +13,22 @@ import json
 import queue
 import sys
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
+import grpc
 import numpy as np
 import tritonclient.grpc as blocking
-import tritonclient.grpc.aio as triton
+from tritonclient.grpc import service_pb2 as messages
 
 __all__ = ["main"]
 
 HIDDEN, KEPT = 64, 4
+SERVICE = "/inference.GRPCInferenceService"
 Found = tuple[list[int], list[list[float]]]
 
 
 def frames(count: int = 61) -> list[Any]:
-    """As `bench.serve.models.frames_of` makes them."""
+    """As `bench.serve.models.sentof` makes them."""
     x = np.random.default_rng(1).standard_normal((count, 1, 1, HIDDEN), dtype=np.float32)
     made = []
     for each in x:
@@ -64,66 +66,84 @@ def alone(client: Any, session: int, streams: bool, seconds: float) -> Found:
 
 
 async def together(port: int, first: int, sessions: int, streams: bool, seconds: float) -> Found:
-    """Several sessions, each with a channel of its own, through the client for asyncio."""
-    inputs, took, kept = frames(), [], []
-    end = time.perf_counter() + seconds
+    """Several sessions, each with a channel of its own."""
+    took: list[int] = []
+    kept: list[list[float]] = []
+    end, clock = time.perf_counter() + seconds, time.perf_counter_ns
 
-    async def unary(k: int, client: Any) -> None:
-        step = 0
-        while time.perf_counter() < end:
-            given = inputs[(7 * k + step) % len(inputs)]
-            began = time.perf_counter_ns()
-            result = await client.infer("gru", given, sequence_id=first + k, sequence_start=step == 0)
-            note(k, step, result, began)
-            step += 1
-
-    def note(k: int, step: int, result: Any, began: int) -> None:
-        y = result.as_numpy("y")
-        took.append(time.perf_counter_ns() - began)
+    def note(k: int, step: int, answer: bytes, began: int) -> None:
+        took.append(clock() - began)
         if k == 0 and step < KEPT:
-            kept.append(y.ravel().tolist())
+            kept.append(output(answer, streams))
 
-    async def stream(k: int, client: Any) -> None:
-        answered: asyncio.Queue[None] = asyncio.Queue()
-        began = [0]
-
-        async def requests() -> AsyncIterator[dict[str, Any]]:
-            step = 0
-            while time.perf_counter() < end:
-                began[0] = time.perf_counter_ns()
-                yield {
-                    "model_name": "gru", "inputs": inputs[(7 * k + step) % len(inputs)],
-                    "sequence_id": first + k, "sequence_start": step == 0,
-                }  # fmt: skip
-                await answered.get()
-                step += 1
-
-        step = 0
-        async for result, error in client.stream_infer(requests()):
-            if error:
-                raise error
-            note(k, step, result, began[0])
+    async def unary(k: int, channel: Any) -> None:
+        call, sent, step = channel.unary_unary(f"{SERVICE}/ModelInfer"), encoded(first + k), 0
+        while time.perf_counter() < end:
+            began = clock()
+            note(k, step, await call(sent[step % len(sent)]), began)
             step += 1
-            answered.put_nowait(None)
 
-    clients = [triton.InferenceServerClient(f"127.0.0.1:{port}", channel_args=[("k", k)]) for k in range(sessions)]
-    await asyncio.gather(*[(stream if streams else unary)(k, client) for k, client in enumerate(clients)])
-    for client in clients:
-        await client.close()
+    async def stream(k: int, channel: Any) -> None:
+        call, sent, step = channel.stream_stream(f"{SERVICE}/ModelStreamInfer")(), encoded(first + k), 0
+        while time.perf_counter() < end:
+            began = clock()
+            await call.write(sent[step % len(sent)])
+            note(k, step, await call.read(), began)
+            step += 1
+        await call.done_writing()
+        await call.read()
+
+    options = [("grpc.use_local_subchannel_pool", 1)]  # a connection for each channel
+    channels = [grpc.aio.insecure_channel(f"127.0.0.1:{port}", options) for _ in range(sessions)]
+    await asyncio.gather(*[(stream if streams else unary)(k, channel) for k, channel in enumerate(channels)])
+    for channel in channels:
+        await channel.close()
     return took, kept
+
+
+def encoded(session: int, count: int = 61) -> list[bytes]:
+    """Messages of a session; the first one begins it, also when it comes again."""
+    x = np.random.default_rng(1).standard_normal((count, 1, 1, HIDDEN), dtype=np.float32)
+    made = []
+    for k, each in enumerate(x):
+        request = messages.ModelInferRequest(model_name="gru", raw_input_contents=[each.tobytes()])
+        request.inputs.add(name="x", datatype="FP32", shape=[1, 1, HIDDEN])
+        request.parameters["sequence_id"].int64_param = session
+        if k == 0:
+            request.parameters["sequence_start"].bool_param = True
+        made.append(request.SerializeToString())
+    return made
+
+
+def output(answer: bytes, streams: bool) -> list[float]:
+    """The numbers of an answer. Raises `ValueError` where it is an error."""
+    if streams:
+        told = messages.ModelStreamInferResponse.FromString(answer)
+        if told.error_message:
+            raise ValueError(told.error_message)
+        found = told.infer_response
+    else:
+        found = messages.ModelInferResponse.FromString(answer)
+    return np.frombuffer(found.raw_output_contents[0], np.float32).tolist()
 
 
 def main() -> None:
     for line in sys.stdin:
         job = json.loads(line)
-        if job["sessions"] == 1:
-            with blocking.InferenceServerClient(f"127.0.0.1:{job['port']}") as client:
-                took, kept = alone(client, job["first"], job["streams"], job["seconds"])
+        try:
+            took, kept = run(job)
+        except Exception as error:
+            print(json.dumps({"error": repr(error)}), flush=True)
         else:
-            took, kept = asyncio.run(
-                together(job["port"], job["first"], job["sessions"], job["streams"], job["seconds"])
-            )
-        print(json.dumps({"latencies": took, "outputs": kept}), flush=True)
+            print(json.dumps({"latencies": took, "outputs": kept}), flush=True)
+
+
+def run(job: dict[str, Any]) -> Found:
+    """One job."""
+    if job["sessions"] == 1:
+        with blocking.InferenceServerClient(f"127.0.0.1:{job['port']}") as client:
+            return alone(client, job["first"], job["streams"], job["seconds"])
+    return asyncio.run(together(job["port"], job["first"], job["sessions"], job["streams"], job["seconds"]))
 
 
 if __name__ == "__main__":

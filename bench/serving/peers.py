@@ -19,7 +19,7 @@ _HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Peer:
-    """A server. start: makes its process. protocols: over which it is asked. grpc_port: 0 where it has none."""
+    """A server. start: makes its process. protocols: over which it is asked, gRPC at a port of its own."""
 
     name: str
     start: Callable[[], Process]
@@ -27,20 +27,30 @@ class Peer:
     grpc_port: int = 0
 
 
-def ours(model: Path, core: int, folder: Path, *, grpc: bool = True) -> Peer:
-    port, grpc_port = free_port(), free_port() if grpc else 0
-    more = ("--grpc-port", str(grpc_port)) if grpc else ()
-    protocols = ("binary", "json", "websocket")
-    log = folder / "fastgru.log"
-    return Peer("fastgru", lambda: fastgru_server(model, port, *more, core=core, log=log), protocols, grpc_port)
+def ours(model: Path, core: int, folder: Path) -> Peer:
+    port, grpc_port = free_port(), free_port()
+    words, log = ("--grpc-port", str(grpc_port)), folder / "fastgru.log"
+    protocols = ("binary", "json", "websocket", "unary", "stream")
+    return Peer("fastgru", lambda: fastgru_server(model, port, *words, core=core, log=log), protocols, grpc_port)
 
 
-def triton(python: Path, core: int, folder: Path) -> Peer:
-    """With the settings that serve it best here: steps of up to 64 sequences in one execution, no control tensors."""
-    models = write_models(folder / "models", {"gru": gru_config(HIDDEN, batch=64, sequences=1024)})
+def triton(python: Path, core: int, folder: Path) -> list[Peer]:
+    """With the settings that serve it best here: steps of up to 64 sequences in one execution, no control tensors.
+
+    Streams have a server of their own, with one step in an execution: several that come from streams end Triton 2.51
+    with a fault of memory in its Python backend within seconds.
+    """
+    return [
+        _triton(python, core, folder / "batches", 64, ("binary", "json", "unary")),
+        _triton(python, core, folder / "streams", 1, ("stream",)),
+    ]
+
+
+def _triton(python: Path, core: int, folder: Path, batch: int, protocols: tuple[str, ...]) -> Peer:
+    models = write_models(folder / "models", {"gru": gru_config(HIDDEN, batch=batch, sequences=4096)})
     port = free_port()
     start = lambda: triton_server(python, folder, models, core=core, grpc_port=port)  # noqa: E731
-    return Peer("Triton", start, ("binary", "json"), port)
+    return Peer("Triton", start, protocols, port)
 
 
 def mlserver(python: Path, core: int, folder: Path) -> Peer:

@@ -99,6 +99,7 @@ def triton_server(
     words: Sequence[str] = [
         "env", f"LD_LIBRARY_PATH={libraries}", f"PYTHONPATH={found['packages']}",
         f"PATH={found['prefix']}/bin:/usr/bin",
-        str(server / "bin" / "tritonserver"), *[f"--{name}={value}" for name, value in given.items()], *options,
+        str(server / "bin" / "tritonserver"), *[f"--{name}={value}" for name, value in given.items()],
+        *options,
     ]  # fmt: skip
     return Process(words, port, core=core, log=folder / "triton.log")
