@@ -1,4 +1,4 @@
-"""The models of the differential in a server of this package: run as a program, it prints its address."""
+"""The models of the differential in a server of this package: run as a program, it prints its addresses."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from protocol_models import of_dtype, stateless
 
 import fastgru.serve
 from bench.serve.models import save_gru
+from bench.serve.process import free_port
 from bench.serving.differential.asking import DTYPES
 from bench.serving.differential.http_calls import OF_MODELS
 
@@ -22,14 +23,15 @@ __all__ = ["serving"]
 
 
 @contextmanager
-def serving() -> Iterator[int]:
-    """A process with the server, and its port."""
+def serving() -> Iterator[tuple[int, int]]:
+    """A process with the server, and its ports of HTTP and gRPC."""
     path = os.pathsep.join([*filter(None, sys.path), str(Path(__file__).parents[1])])
     command, environment = [sys.executable, __file__], {**os.environ, "PYTHONPATH": path}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None
         try:
-            yield int(process.stdout.readline().rpartition(":")[2])
+            http, grpc = process.stdout.readline().split()
+            yield int(http.rpartition(":")[2]), int(grpc.rpartition(":")[2])
         finally:
             process.terminate()
             assert process.wait(60) == 0
@@ -40,7 +42,7 @@ def main() -> None:
         gru = save_gru(Path(folder, "gru.safetensors"), 8)
         models = {f"of_{name}": of_dtype(np.dtype(DTYPES[name]).name) for name in OF_MODELS}
         models |= {"gru": gru, "gru_text": gru, "pair": stateless(), "counted": of_dtype("float32")}
-        fastgru.serve.run(models, port=0, started=lambda server: print(server.urls[0], flush=True))
+        fastgru.serve.run(models, port=0, grpc_port=free_port(), started=lambda server: print(*server.urls, flush=True))
 
 
 if __name__ == "__main__":

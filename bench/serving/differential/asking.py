@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["DTYPES", "Asker", "types_of"]
+__all__ = ["DTYPES", "Asker", "numbers", "rounded", "types_of"]
 
 Json = Any
 Observation = dict[str, Any]
@@ -90,7 +90,7 @@ def _seen(status: int, headers: Mapping[str, str], body: bytes, show: Callable[[
         value["bytes"] = _tensors(value.get("outputs", ()), body[int(length) :])
     if status != 200:
         show = types_of
-    return {**seen, "body": _rounded(value) if show is None else show(value)}
+    return {**seen, "body": rounded(value) if show is None else show(value)}
 
 
 def _tensors(outputs: Iterable[Json], data: bytes) -> dict[str, Json]:
@@ -104,17 +104,20 @@ def _tensors(outputs: Iterable[Json], data: bytes) -> dict[str, Json]:
 
 
 def numbers(datatype: str, data: bytes) -> Json:
-    """The numbers of a tensor as a list."""
+    """The numbers of a tensor as a list; of other datatypes, the bytes as a text."""
+    if datatype not in DTYPES:
+        return data.decode("latin-1")
     return np.frombuffer(data, DTYPES[datatype]).tolist()
 
 
-def _rounded(value: Json) -> Json:
+def rounded(value: Json) -> Json:
+    """With floats of four digits, and those that JSON does not have as texts."""
     if isinstance(value, float):
         return repr(value) if value != value or abs(value) == np.inf else round(value, 4) + 0.0
     if isinstance(value, dict):
-        return {name: _rounded(each) for name, each in value.items()}
+        return {name: rounded(each) for name, each in value.items()}
     if isinstance(value, list):
-        return [_rounded(each) for each in value]
+        return [rounded(each) for each in value]
     return value
 
 

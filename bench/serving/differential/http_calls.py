@@ -12,7 +12,7 @@ import numpy as np
 
 from bench.serving.differential.asking import DTYPES, Asker, types_of
 
-__all__ = ["OF_MODELS", "run"]
+__all__ = ["OF_MODELS", "VALUES", "run"]
 
 Json = Any
 BINARY = "Inference-Header-Content-Length"

@@ -17,11 +17,13 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from bench.serve.process import free_port
 from bench.serving.differential.asking import Asker
+from bench.serving.differential.grpc_calls import run as run_grpc
 from bench.serving.differential.http_calls import OF_MODELS, run
 from bench.serving.triton import gru_config, triton_server, write_models
 
-__all__ = ["GOLDEN", "configs", "record"]
+__all__ = ["GOLDEN", "configs", "record", "triton_messages"]
 
 GOLDEN = Path(__file__).with_name("triton.json")
 
@@ -48,14 +50,26 @@ def configs() -> dict[str, str]:
     }
 
 
-def record(python: str = sys.executable) -> dict[str, Any]:
-    """What Triton answers, from the environment of this Python."""
+def triton_messages(name: str) -> Any:
+    """The class of a message, as Triton's client has it."""
+    from tritonclient.grpc import service_pb2
+
+    found: Any = service_pb2
+    for part in name.split("."):
+        found = getattr(found, part)
+    return found
+
+
+def record() -> dict[str, Any]:
+    """What Triton answers, from the environment of this process."""
     with tempfile.TemporaryDirectory() as folder:
         models = write_models(Path(folder, "models"), configs())
-        with triton_server(python, Path(folder), models) as server:
+        port = free_port()
+        with triton_server(sys.executable, Path(folder), models, grpc_port=port) as server:
             ask = Asker(server.port)
             _until_ready(server.port)
             run(ask)
+            run_grpc(ask, port, triton_messages)
             with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/v2") as answer:
                 version = json.load(answer)["version"]
     return {"triton": version, "calls": ask.seen}
