@@ -16,7 +16,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from pages import PRINTS, run_python
@@ -111,6 +111,7 @@ def shell(command: str) -> str:
         text=True,
         timeout=within(60),
         check=False,
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
     )
     assert done.returncode == 0, (command, done.stdout, done.stderr)
     return done.stdout
@@ -145,6 +146,14 @@ def run_with_node(body: str) -> int:
     return 1
 
 
+def options_of(command: Any) -> set[str]:
+    return {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+
+
+def options_in(text: str) -> set[str]:
+    return set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text))
+
+
 def test_every_command_line_of_the_page_is_one_of_the_server() -> None:
     """Those of the unit and of the image among them."""
     from click import Context
@@ -152,10 +161,10 @@ def test_every_command_line_of_the_page_is_one_of_the_server() -> None:
     from fastgru.cli import main
 
     text = (ROOT / "docs" / "pages" / "serving.md").read_text(encoding="utf-8")
-    command = main.get_command(Context(main), "serve")
-    assert command is not None
-    known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
-    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", re.sub(r"```(?:console|ini)\n.*?```", "", text, flags=re.S)))
+    known, of_bench = (options_of(main.get_command(Context(main), name)) for name in ("serve", "bench"))
+    (measuring,) = re.findall(r"^## Measuring a server$.*?^## ", text, re.M | re.S)
+    named = options_in(re.sub(r"```(?:console|ini)\n.*?```", "", text.replace(measuring, ""), flags=re.S))
+    assert options_in(measuring) <= of_bench
     ours = {word for words in serve_words(text) for word in words if word.startswith("--")}
     assert ours <= known | {"--help"}
     assert {f"--{name}" for name in ("unix", "insecure", "host")} <= named
