@@ -56,11 +56,14 @@ def _steps(setting: Setting, protocol: str) -> None:
         with setting.load(wire, sessions, frames) as load:
             first = load.open_loop(*periodic(sessions, 100, 1.0), drop=True)
             middle = server.memory()
+            busy = server.cpu_s()
             outcome = load.open_loop(*periodic(sessions, 100, setting.seconds(30)), drop=True)
+            busy = (server.cpu_s() - busy) / outcome.seconds
             grown = server.memory() - middle
             setting.note(f"{first.line()}; memory {before >> 10} KiB, then {middle >> 10}")
             setting.replay(load, model, title)
     _report(setting, title, outcome, calm, rate)
+    setting.found(f"{title}: core of the server", 100 * busy, "%")
     setting.found(f"{title}: memory grown", grown / (1 << 20), "MiB", 5)
 
 

@@ -112,12 +112,11 @@ class Inference:
                     return None
                 plan = self._kept_plan(data[at : at + start], query, size - start)
             sequence, begins, _, _, timeout_us, _ = plan.parameters
-            if begins:
-                return None
             if sequence is not None:
                 if served.sessions is None:
                     return None
-                served.sessions.get(sequence, key)
+                if not begins:
+                    served.sessions.get(sequence, key)
         except ServeError:  # which is told when all is here
             return None
         group = served.groups.get(key_of(tuple([region.shape for region in plan.inputs])))
