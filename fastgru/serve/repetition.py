@@ -75,6 +75,8 @@ class Repetition:
 
     def take(self, data: bytes) -> bool:
         """Answer a request if this is one of these, or the begin of one. False: it is for the parser."""
+        if type(data) is not bytes:  # as some event loops have it
+            data = bytes(data)
         begin = len(self._before)
         end = data.find(b"\r", begin, begin + _DIGITS + 1)
         if not (data.startswith(self._before) and data.startswith(self._after, end)):
