@@ -12,6 +12,7 @@ __all__ = ["kept_answer", "record"]
 
 def record(keeper: Keeper, jobs: Sequence[Job]) -> None:
     """Of jobs of one push. One whose record cannot be written fails, and its session is as it was before."""
+    recorded = []
     for job in jobs:
         session, outputs = job.session, job.outputs
         if session is None or outputs is None or session.ended:
@@ -26,12 +27,15 @@ def record(keeper: Keeper, jobs: Sequence[Job]) -> None:
                 keeper.record(session, pool, step, outputs)
         except ServeError as error:
             job.outputs, job.error = None, error
+        else:
+            recorded.append(job)
     try:
         keeper.sync()
     except ServeError as error:
-        for job in jobs:
-            if job.session is not None and job.outputs is not None:
-                job.outputs, job.error = None, error
+        for job in recorded:
+            if job.session is not None and job.served.pool is not None:
+                keeper.undo(job.session, job.served.pool)
+            job.outputs, job.error = None, error
 
 
 def kept_answer(job: Job) -> tuple[Array, ...] | None:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 from collections.abc import Sequence
 from hashlib import sha256
 from logging import WARNING
@@ -52,7 +53,7 @@ class Folder:
         digest = sha256(f"{fingerprint} {pool.layout}".encode()).hexdigest()[:16]
         found = self._keepers.get((name, digest))
         if found is not None:
-            return found
+            return found.answers_of(Answers(dtypes))
         about = {"model": name, "fingerprint": fingerprint, "layout": pool.layout}
         room = max(step_bytes, min(_STEPS * step_bytes, _MOST_ROOM))
         try:
@@ -103,6 +104,7 @@ class Folder:
         if not len(keeper):
             self._keepers.pop((name, digest)).close()
             path.unlink()
+            shutil.rmtree(path.with_suffix(".long"), ignore_errors=True)
             return
         event(
             "kept_apart",

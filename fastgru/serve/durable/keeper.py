@@ -100,8 +100,7 @@ class Keeper:
         owner = (session.id, session.key)
         try:
             session.place = self._records.take(Identity(*owner))
-            self._records.write(session.place, session.step, b"", pool.save_into, session.handle)
-            self._sync()
+            self._write(session.place, session, pool)
         except OSError as error:
             if session.place is not None:
                 self._records.free.append(session.place.number)
@@ -117,11 +116,19 @@ class Keeper:
         """Its state is another one. Raises `ServeError`, 503; it is then what it was before."""
         assert session.place is not None
         try:
-            self._records.write(session.place, session.step, b"", pool.save_into, session.handle)
-            self._sync()
+            self._write(session.place, session, pool)
         except OSError as error:
             self.restore(session, pool)
             raise _not_written(error) from None
+
+    def _write(self, place: Place, session: Kept, pool: Pool) -> None:
+        """Its state, without an answer. Raises `OSError`; what was before counts then."""
+        self._records.write(place, session.step, b"", pool.save_into, session.handle)
+        try:
+            self._sync()
+        except OSError:
+            self._records.undo(place)
+            raise
 
     def record(self, session: Kept, pool: Pool, step: int, outputs: tuple[Array, ...]) -> None:
         """A step has been, which is to be answered with these. Raises `ServeError` as `changed`."""
@@ -160,15 +167,24 @@ class Keeper:
             self._records.sync()
 
     def sync(self) -> None:
-        """Have the disk take what was recorded. Raises `ServeError`, 503."""
+        """Have the disk take what was recorded, if that is asked for. Raises `ServeError`, 503, and then see `undo`."""
         try:
             self._sync()
         except OSError as error:
-            raise ServeError(
-                503,
-                f"the disk of the state_dir has not confirmed the step ({error.strerror or error}), which has been",
-                reason="state_dir",
-            ) from None
+            raise _not_written(error) from None
+
+    def undo(self, session: Kept, pool: Pool) -> None:
+        """Its last step, which was recorded, has not been."""
+        owner = (session.id, session.key)
+        if session.place is None:  # it was the last one
+            session.place = self._records.place(self._over.pop(owner), Identity(*owner))
+        self._records.undo(session.place)
+        self.restore(session, pool)
+
+    def answers_of(self, answers: Answers) -> "Keeper":
+        """The same; its model is served now, and has such answers."""
+        self._answers = answers
+        return self
 
     def restore(self, session: Kept, pool: Pool) -> None:
         """Have the session be what its record says."""

@@ -190,6 +190,12 @@ class Records:
         if self.is_synced:
             self.dirty.append((block, at, end))
 
+    def undo(self, place: Place) -> None:
+        """The record before the last one counts again."""
+        place.block.words[place.at[place.parity] >> 3] = 0
+        place.parity = 1 - place.parity
+        place.count = place.block.words[place.at[place.parity] >> 3]
+
     def finish(self, place: Place, step: int, answer: bytes) -> None:
         """The session is over, and its last answer is kept until `end`. Raises `OSError`, as `write`."""
         self.write(place, step, answer, None, 0, ENDED)

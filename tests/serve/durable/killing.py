@@ -261,9 +261,13 @@ CLIENTS: Sequence[type[Client]] = (Numbered, Ending, Unnumbered, Socket)
 
 
 class Load:
-    """Clients of every kind, each on a thread, as long as the block runs. Leaving it raises what a client has seen."""
+    """Clients of every kind, each on a thread, as long as the block runs. Leaving it raises what a client has seen.
 
-    def __init__(self, port: int, model: fastgru.Model, count: int) -> None:
+    pause_s: for how long they rest at most between two steps.
+    """
+
+    def __init__(self, port: int, model: fastgru.Model, count: int, pause_s: float = 0.0) -> None:
+        self._pause_s = pause_s
         self.clients = [CLIENTS[i % len(CLIENTS)](port, i + 1, model, i) for i in range(count)]
         self.faults: list[BaseException] = []
         self._goes_on = True
@@ -271,9 +275,14 @@ class Load:
 
     def _run(self, client: Client) -> None:
         try:
-            client.go_on(lambda: self._goes_on and not self.faults)
+            client.go_on(self._may_go_on)
         except BaseException as error:
             self.faults.append(error)
+
+    def _may_go_on(self) -> bool:
+        if self._pause_s:
+            time.sleep(random.random() * self._pause_s)
+        return self._goes_on and not self.faults
 
     def __enter__(self) -> Load:
         for thread in self._threads:

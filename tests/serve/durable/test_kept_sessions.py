@@ -18,10 +18,12 @@ from fastgru import GRU, Gate, Model, Sequential
 from fastgru.serve.durable import mapped
 from fastgru.serve.durable.folder import Folder
 from fastgru.serve.errors import ServeError
+from fastgru.serve.jobs import Job
 from fastgru.serve.models import Served
 from fastgru.serve.repository import Repository
 from fastgru.serve.sessions import PARKED, Sessions
 from fastgru.serve.settings import Settings, SettingsError
+from fastgru.serve.steps import record
 
 
 def normal(*shape: int, seed: int = 0) -> np.ndarray[Any, Any]:
@@ -219,6 +221,56 @@ def test_sessions_of_another_model_wait_for_it(server: Server) -> None:
     server.restart(OTHER)
     assert server.state(2) == OTHER.stream().save_state()
     assert len(list(server.path.glob("*.records"))) == 1  # nobody waits for the other one
+
+
+def test_a_model_that_was_not_served_at_the_start_takes_its_sessions_up(server: Server) -> None:
+    session = server.sessions.begin(1)
+    stream = MODEL.stream()
+    y = stream.push(normal(1, 1, 4))
+    server.served.pool.load(session.handle, stream.save_state())
+    server.served.keeper.record(session, server.served.pool, 1, (y,))
+    server.restart(OTHER)
+    assert refused(lambda: server.sessions.get(1)).status == 409
+    server.repository._sources["m"] = MODEL
+    server.served = server.repository.load("m")
+    assert server.state(1) == stream.save_state()
+    (again,) = server.served.keeper.answer(server.sessions.get(1))
+    assert np.array_equal(again, y)
+
+
+def test_a_disk_that_does_not_confirm_undoes_what_was_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server(tmp_path / "states", state_sync=True)
+    session, x = server.sessions.begin(1), (normal(1, 1, 4),)
+    stream = MODEL.stream()
+
+    def job(**more: Any) -> Job:
+        made = Job(server.served, session, x, 0, lambda _: None)
+        for name, value in more.items():
+            setattr(made, name, value)
+        made.outputs = server.served.group(x, True).alone(session.handles, x)
+        record(server.served.keeper, [made])
+        return made
+
+    assert job().error is None
+    session.step = session.next = 1
+    stream.push(x[0])
+
+    def broken(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(server.served.keeper._records, "sync", broken)
+    for made in (job(), job(ends=True, step=1)):
+        assert (made.outputs, made.error.status, made.error.reason) == (None, 503, "state_dir")
+        assert (session.step, server.sessions.save(session)) == (1, stream.save_state())
+    assert refused(lambda: server.sessions.reset(session)).reason == "state_dir"
+    assert refused(lambda: server.sessions.begin(2)).reason == "state_dir"
+    monkeypatch.undo()
+    assert server.state(1) == stream.save_state()
+    assert job(ends=True, step=1).error is None
+    server.restart()
+    assert refused(lambda: server.sessions.get(1)).reason == "unknown_sequence"
+    assert server.served.keeper.last_step(1, None) == 2
+    assert refused(lambda: server.sessions.get(2)).reason == "unknown_sequence"
 
 
 def test_a_model_that_is_unloaded_finds_its_sessions_again(server: Server) -> None:

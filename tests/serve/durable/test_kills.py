@@ -81,6 +81,19 @@ def test_restarts_in_order(path: Path, model: fastgru.Model, tmp_path: Path) -> 
     print(told(victim, load, began))
 
 
+def test_sessions_that_are_parked_between_their_steps(path: Path, model: fastgru.Model, tmp_path: Path) -> None:
+    """Taken up and parked again and again, with the bits of streams that were never interrupted."""
+    victim = Victim(path, tmp_path / "states", "--idle-seconds", "0.01", "--capacity", "12")
+    victim.start()
+    with Load(victim.port, model, 12, pause_s=0.1) as load:
+        time.sleep(2)
+        victim.kill()
+        victim.start()
+        time.sleep(1)
+    assert victim.stop() == 0
+    assert min(client.acknowledged for client in load.clients) > 10
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(7_200)
 @pytest.mark.parametrize("where", ["RAM", "disk"])
