@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 import click
 
 from fastgru.serve import check_installed
-from fastgru.serve.settings import Settings, read_value
+from fastgru.serve.settings import Settings, SettingsError, read_value
 from fastgru.terminal import bytes_of
 
 __all__ = ["command"]
@@ -66,7 +66,10 @@ def command(models: tuple[str, ...], config: Path | None, **options: Any) -> Non
     given = {name: read_value(name, value) for name, value in options.items() if value not in (None, ())}
     if models:
         given["models"] = models
-    settings = Settings(**given) if config is None else Settings.read(config, **given)
+    try:
+        settings = Settings(**given) if config is None else Settings.read(config, **given)
+    except SettingsError as error:
+        raise SettingsError(error.as_flags) from None
     if not settings.models:
         raise click.UsageError("no model to serve: give a file, or models in --config")
     from fastgru.serve.assembly import Assembly

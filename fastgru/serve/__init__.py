@@ -56,6 +56,7 @@ def _assembly(
 
     if unknown := options.keys() - Settings.__dataclass_fields__.keys():
         raise SettingsError(
-            f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(Settings.__dataclass_fields__)}"
+            f"no option is called {', '.join(sorted(unknown))}; the options are"
+            f" {', '.join(Settings.__dataclass_fields__)}"
         )
     return Assembly(models, Settings(**options) if settings is None else replace(settings, **options), loads=loads)

@@ -60,7 +60,8 @@ class Repository:
             raise ServeError(503, f"model {name!r} is being loaded", reason="loading", retry_after_s=_RETRY_S)
         if served is None or version not in (None, VERSION):
             what = f"model {name!r:.160}" + (f", version {version!r:.40}," if version is not None else "")
-            raise ServeError(404, f"{what} is not here; there are {', '.join(self._served) or 'none'}", reason="model")
+            here = f"the models that are here: {', '.join(self._served)}" if self._served else "no model is here"
+            raise ServeError(404, f"{what} is not here; {here}", reason="model")
         return served
 
     def index(self) -> list[tuple[str, str, str, str]]:
@@ -95,7 +96,7 @@ class Repository:
         if source is None:
             raise ServeError(
                 404,
-                f"model {name!r:.160} was not named at the start; there are {', '.join(self._sources)}",
+                f"model {name!r:.160} was not named at the start; those that were: {', '.join(self._sources)}",
                 reason="model",
             )
         model = (

@@ -25,7 +25,14 @@ _ORIGIN: Final = re.compile(r"(?:https?://[^/?#\s@]+|[a-z][a-z0-9+.-]*-extension
 
 
 class SettingsError(FastGRUError, ValueError):
-    """An option of the server is unknown or wrong, or contradicts another; the message lists every fault at once."""
+    """An option of the server is unknown or wrong, or contradicts another; the message lists every fault at once.
+
+    as_flags: the same for who gave them on a command line, by their flags.
+    """
+
+    def __init__(self, message: str, as_flags: str | None = None) -> None:
+        super().__init__(message)
+        self.as_flags = message if as_flags is None else as_flags
 
 
 def _option(default: Any, doc: str, unit: str = "", **more: Any) -> Any:
@@ -103,11 +110,16 @@ class Settings:
     )
 
     def __post_init__(self) -> None:
-        faults = [fault for field in _fields() if (fault := _fault(field, getattr(self, field.name)))]
-        if not faults:
-            faults = [*self._contradictions()]
+        faults = self._faults(str, " = ")
         if faults:
-            raise SettingsError("; ".join(faults))
+            raise SettingsError("; ".join(faults), "; ".join(self._faults(_flag, " ")))
+
+    def _faults(self, named: Callable[[str], str], equals: str) -> list[str]:
+        """named: how an option is called; equals: what stands between that and its value."""
+        single = [(field, fault) for field in _fields() if (fault := _fault(field, getattr(self, field.name)))]
+        return [
+            f"{named(field.name)}{equals}{getattr(self, field.name)!r}: {fault}" for field, fault in single
+        ] or self._contradictions(named)
 
     @classmethod
     def read(cls, path: str | Path, /, **given: Any) -> Self:
@@ -137,7 +149,9 @@ class Settings:
                 if field.name in names
             }
             if names:
-                raise SettingsError(f"unknown: {', '.join(map(repr, names))}; there are {', '.join(_names())}")
+                raise SettingsError(
+                    f"no option is called {', '.join(map(repr, names))}; the options are {', '.join(_names())}"
+                )
             return cls(**values | given)
         except SettingsError as error:
             raise SettingsError(f"{path}: {error}") from None
@@ -152,35 +166,38 @@ class Settings:
         except ValueError:
             return False
 
-    def _contradictions(self) -> list[str]:
+    def _contradictions(self, named: Callable[[str], str]) -> list[str]:
         """What single values do not show."""
         faults = []
         try:
             named_models(self.models)
         except SettingsError as error:
             faults.append(str(error))
+        host, port, unix, grpc = map(named, ("host", "port", "unix", "grpc_port"))
         if self.unix is not None and (self.host, self.port) != _DEFAULT_ADDRESS:
-            faults.append("unix takes the place of host and port: give one or the other")
+            faults.append(f"{unix} takes the place of {host} and {port}: give one or the other")
         if self.grpc_port and self.unix is not None:
-            faults.append("grpc_port is a port of host, whose place unix takes: give one or the other")
+            faults.append(f"{grpc} is a port of {host}, whose place {unix} takes: give one or the other")
         if self.grpc_port and self.grpc_port == self.port:
-            faults.append(f"port and grpc_port are {self.port}, both: gRPC has a port of its own")
+            faults.append(f"{port} and {grpc} are {self.port}, both: gRPC has a port of its own")
+        cert_and_key = f"{named('tls_cert')} and {named('tls_key')}"
         if (self.tls_cert is None) != (self.tls_key is None):
-            faults.append("tls_cert and tls_key go together")
+            faults.append(f"{cert_and_key} go together")
         if self.tls_client_ca is not None and self.tls_cert is None:
-            faults.append("tls_client_ca needs tls_cert and tls_key")
+            faults.append(f"{named('tls_client_ca')} needs {cert_and_key}")
         if not self.is_local and self.api_key_file is None and not self.insecure:
             faults.append(
-                f"{self.host} can be reached from other machines: give api_key_file, or insecure for a server that"
-                " anyone may use"
+                f"{self.host} can be reached from other machines: give {named('api_key_file')}, or"
+                f" {named('insecure')} for a server that anyone may use"
             )
         if self.state_dir is None:
             given = [
                 name for name in _OF_STATE_DIR if getattr(self, name) != Settings.__dataclass_fields__[name].default
             ]
-            faults += [f"{name} needs state_dir" for name in given]
+            faults += [f"{named(name)} needs {named('state_dir')}" for name in given]
         if self.max_body_bytes > self.max_in_flight_bytes:
-            faults.append("max_body_bytes is more than max_in_flight_bytes: such a request would never be taken")
+            body, in_flight = named("max_body_bytes"), named("max_in_flight_bytes")
+            faults.append(f"{body} is more than {in_flight}: such a request would never be taken")
         return faults
 
 
@@ -254,19 +271,22 @@ def _fields() -> "tuple[dataclasses.Field[Any], ...]":
     return tuple(Settings.__dataclass_fields__.values())
 
 
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
 def _names() -> list[str]:
     return [field.name for field in _fields()]
 
 
 def _fault(field: "dataclasses.Field[Any]", value: Any) -> str:
     """What is wrong with the value alone, "" for nothing."""
-    what: str = f"{field.name} = {value!r}"
-    given = field.metadata
+    given: Mapping[str, Any] = field.metadata
     if field.type == tuple[str, ...]:
         if not isinstance(value, tuple) or not all(isinstance(item, str) for item in value):
-            return f"{what}: texts were expected"
+            return "texts were expected"
         wrong = [item for item in value if field.name == "allow_origin" and not _ORIGIN.fullmatch(item)]
-        return f"{what}: no origin, which is like https://example.org:8443: {', '.join(wrong)}" if wrong else ""
+        return f"no origin, which is like https://example.org:8443: {', '.join(wrong)}" if wrong else ""
     kinds: dict[Any, Any] = {str | None: str, Path | None: Path}
     if value is None and field.type in kinds:
         return ""
@@ -274,16 +294,16 @@ def _fault(field: "dataclasses.Field[Any]", value: Any) -> str:
     wanted: Any = (int, float) if kind is float else kind
     if not isinstance(value, wanted) or isinstance(value, bool) != (kind is bool):
         unit = given["unit"] and f", {given['unit']}"
-        return f"{what}: {_KINDS[kind]}{unit} was expected"
+        return f"{_KINDS[kind]}{unit} was expected"
     if "choices" in given and value not in given["choices"]:
-        return f"{what}: there are {', '.join(given['choices'])}"
+        return f"one of {', '.join(given['choices'])} was expected"
     if kind in (int, float) and not given["least"] <= value < math.inf:
-        return f"{what}: at least {given['least']} was expected"
+        return f"at least {given['least']} was expected"
     if field.name in ("port", "grpc_port") and value > 65_535:
-        return f"{what}: at most 65535 was expected"
+        return "at most 65535 was expected"
     if field.name == "unix_mode" and not re.fullmatch(r"0?[0-7]{3}", value):
-        return f"{what}: three octal digits were expected, like 0660"
-    return f"{what}: an address was expected" if field.name == "host" and not value.strip() else ""
+        return "three octal digits were expected, like 0660"
+    return "an address was expected" if field.name == "host" and not value.strip() else ""
 
 
 _KINDS: Final = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", Path: "a path"}

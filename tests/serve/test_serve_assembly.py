@@ -209,7 +209,7 @@ def test_idle_sessions_end_while_it_runs():
 
 
 def test_an_option_that_there_is_not_is_named():
-    with pytest.raises(SettingsError, match="unknown: prt; there are models, host, port"):
+    with pytest.raises(SettingsError, match="no option is called prt; the options are models, host, port"):
         serve.run("model.onnx", prt=1)
 
 

@@ -39,8 +39,8 @@ def test_every_field_has_its_description_and_unit() -> None:
         ({"idle_seconds": float("inf")}, "at least 0.001"),
         ({"deadline_seconds": "soon"}, "a number, seconds was expected"),
         ({"insecure": 1}, "true or false"),
-        ({"precision": "float8"}, "there are float64, float32, bfloat16, int8, auto, auto-int8"),
-        ({"log_format": "xml"}, "there are text, json"),
+        ({"precision": "float8"}, "one of float64, float32, bfloat16, int8, auto, auto-int8 was expected"),
+        ({"log_format": "xml"}, "one of text, json was expected"),
         ({"allow_origin": ("example.org",)}, "no origin.*example.org"),
         ({"allow_origin": "https://example.org"}, "texts were expected"),
         ({"allow_origin": ("https://example.org/",)}, "no origin"),
@@ -131,7 +131,7 @@ def test_an_empty_file_says_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("prot: 80\nidle: 3\n", "unknown: 'prot', 'idle'; there are models, host, port"),
+        ("prot: 80\nidle: 3\n", "no option is called 'prot', 'idle'; the options are models, host, port"),
         ("- a\n", "a mapping of options was expected, not list"),
         ("a: [\n", "not YAML"),
         ("port: http\n", "port = 'http'"),

@@ -251,7 +251,7 @@ def test_a_broken_file_leaves_the_model_before(path):
         path.unlink()
         with pytest.raises(ServeError, match="does not load"):
             await swap.load(repository, scheduler, "m")
-        with pytest.raises(ServeError, match="'other' was not named at the start; there are m"):
+        with pytest.raises(ServeError, match="'other' was not named at the start; those that were: m"):
             await swap.load(repository, scheduler, "other")
         assert repository.get("m") is before
         assert (await scheduler.run(job(before, before.sessions.begin(1), x(0)))).outputs is not None

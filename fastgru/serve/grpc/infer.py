@@ -189,7 +189,9 @@ def _read(head: bytes, raw: list[bytes]) -> InferRequest:
     outputs = []
     for output in given.outputs:
         if output.parameters:
-            raise bad(f"output {output.name!r:.80}: parameters {others_of(output.parameters, ())} are not known")
+            raise bad(
+                f"output {output.name!r:.80} has the parameters {others_of(output.parameters, ())}, expected none"
+            )
         outputs.append(Wanted(output.name, True))
     read = read_parameters(parameters)._replace(binary=True)
     return InferRequest("", read, tuple(inputs), tuple(outputs), given.model_name, given.model_version)
@@ -198,7 +200,7 @@ def _read(head: bytes, raw: list[bytes]) -> InferRequest:
 def _tensor(given: Any, raw: bytes | None) -> Tensor:
     name, datatype = given.name, given.datatype
     if given.parameters:
-        raise bad(f"input {name!r:.80}: parameters {others_of(given.parameters, ())} are not known")
+        raise bad(f"input {name!r:.80} has the parameters {others_of(given.parameters, ())}, expected none")
     shape = check_shape(name, given.shape)
     if raw is not None:
         if given.HasField("contents"):

@@ -133,7 +133,10 @@ def _array(data: list[Any], shape: tuple[int, ...], field: Field) -> Array:
                 raise bad(f"input {field.name!r}: data is not nested as its shape {list(shape)} is", "shape")
             data = list(chain.from_iterable(data))
     if len(data) != prod(shape):
-        raise bad(f"input {field.name!r}: data has {len(data)} values, its shape {list(shape)} {prod(shape)}", "shape")
+        raise bad(
+            f"input {field.name!r}: data has {len(data)} values, and the shape {list(shape)} takes {prod(shape)}",
+            "shape",
+        )
     return np.ndarray(shape, field.dtype, packed(data, field) or bytes(field.dtype.itemsize))
 
 

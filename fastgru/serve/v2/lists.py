@@ -40,7 +40,9 @@ async def read_list(flat: bytes, shape: tuple[int, ...], field: Field) -> Array:
     """The array of a list as text. Raises `ServeError`, 400, as for a short one."""
     wanted, count, position = prod(shape), 0, 1
     if wanted > len(flat):
-        raise bad(f"input {field.name!r}: data has fewer values than its shape {list(shape)}, {wanted}", "shape")
+        raise bad(
+            f"input {field.name!r}: data has fewer values than the {wanted} that the shape {list(shape)} takes", "shape"
+        )
     array = np.empty(wanted, field.dtype)
     while position < len(flat):
         end = flat.find(b",", position + LONG_BYTES)
@@ -48,13 +50,14 @@ async def read_list(flat: bytes, shape: tuple[int, ...], field: Field) -> Array:
         values = read_json(b"[" + flat[position:end] + b"]", what="data")
         if not values or count + len(values) > wanted:
             raise bad(
-                f"input {field.name!r}: data is no list of the {wanted} values of its shape {list(shape)}", "shape"
+                f"input {field.name!r}: data is not a list of the {wanted} values that the shape {list(shape)} takes",
+                "shape",
             )
         array[count : count + len(values)] = np.frombuffer(packed(values, field), field.dtype)
         count, position = count + len(values), end + 1
         await asyncio.sleep(0)
     if count < wanted:
-        raise bad(f"input {field.name!r}: data has {count} values, its shape {list(shape)} {wanted}", "shape")
+        raise bad(f"input {field.name!r}: data has {count} values, and the shape {list(shape)} takes {wanted}", "shape")
     return array.reshape(shape)
 
 

@@ -43,4 +43,4 @@ def _administrator(identity: Identity, given: Any, *taken: str) -> None:
     if not identity.is_admin:
         raise ServeError(403, "loading and unloading models is for the role admin", reason="role")
     if type(given) is not dict or not given.keys() <= {*taken}:
-        raise bad(f"parameters {given!r:.160} are not taken: a model is what its file says")
+        raise bad(f"parameters are {given!r:.160}, expected none but {', '.join(taken)}: a model is what its file says")

@@ -83,7 +83,7 @@ def read_request(text: bytes | memoryview, query: bytes, most_depth: int) -> Inf
         raise bad(f"the request has {others_of(given, _MEMBERS)}, expected {_words(_MEMBERS)}")
     name, inputs, outputs = check_name(given.get("id", "")), given.get("inputs"), given.get("outputs", [])
     if type(inputs) is not list or type(outputs) is not list:
-        raise bad("inputs and outputs of the request are lists, and inputs have to be there")
+        raise bad("inputs and outputs of a request are lists; outputs may be left out")
     parameters = _parameters(given)
     if query:
         parameters = _joined(parameters, query)
@@ -116,9 +116,7 @@ def read_parameters(given: Any) -> Parameters:
     if type(given) is not dict:
         raise bad(f"parameters are {_kind(given)}, expected an object")
     if not given.keys() <= _PARAMETERS:
-        raise bad(
-            f"there are parameters that are not known: {others_of(given, _PARAMETERS)}; {_words(_PARAMETERS)} are"
-        )
+        raise bad(f"the request has the parameters {others_of(given, _PARAMETERS)}, expected {_words(_PARAMETERS)}")
     for name in ("sequence_start", "sequence_end", "binary_data_output"):
         if type(given.get(name, False)) is not bool:
             raise bad(f"{name} is {given[name]!r:.80}, expected true or false")
@@ -153,7 +151,7 @@ def check_shape(name: str, shape: Sequence[Any]) -> tuple[int, ...]:
     for n in shape:
         whole *= n or 1 if type(n) is int and n >= 0 else _MOST + 1
         if whole > _MOST or len(shape) > _MOST_AXES:
-            raise bad(f"input {name!r:.80}: shape {shape!r:.80} is no list of sizes of an array", "shape")
+            raise bad(f"input {name!r:.80}: shape {shape!r:.80}, expected a list of the sizes of an array", "shape")
     return tuple(shape)
 
 
@@ -224,7 +222,7 @@ def _only(parameters: Any, name: str, what: str) -> Any:
     if type(parameters) is not dict:
         raise bad(f"{what}: parameters are {_kind(parameters)}, expected an object")
     if parameters.keys() != {name}:
-        raise bad(f"{what}: parameters {others_of(parameters, (name,))} are not known, {name} is")
+        raise bad(f"{what} has the parameters {others_of(parameters, (name,))}, expected {name}")
     return parameters[name]
 
 
