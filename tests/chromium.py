@@ -67,10 +67,15 @@ class Tab:
     def wait(self, code: str, seconds: float = 15.0) -> Any:
         """What the expression gives as soon as that is true."""
         end = time.monotonic() + within(seconds)
-        while not (value := self.run(code)):
+        while True:
+            try:
+                if value := self.run(code):
+                    return value
+            except RuntimeError as error:  # the document has gone, and the next one is not there yet
+                if not str(error).startswith("Runtime.evaluate"):
+                    raise
             assert time.monotonic() < end, f"it does not come true: {code}"
             time.sleep(0.03)
-        return value
 
     def open(self, url: str) -> None:
         """Go there; what the document loads is there when this returns."""
