@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -127,3 +128,27 @@ def test_requests_count_whichever_way_they_go(link: http.client.HTTPConnection) 
         ask(link, in_json(normal(1, 1, 8)))
         ask(link, in_json(normal(1, 1, 7)))
     assert counts() == (count + 3, failed + 3)
+
+
+def test_what_would_be_too_late_is_refused_before_its_tensors_come(url: str) -> None:
+    x = normal(500, 1, 8)
+    body, headers = in_bytes(x)
+    length = int(headers["Inference-Header-Content-Length"])
+    texts = [json.dumps({**json.loads(body[:length]), "parameters": {"timeout": t}}).encode() for t in (30_000_001, 1)]
+    texts = [text.ljust(max(map(len, texts))) for text in texts]
+
+    def head(text: bytes) -> bytes:
+        lines = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nInference-Header-Content-Length: {len(text)}\r\n"
+        return f"{lines}Content-Length: {len(text) + x.nbytes}\r\n\r\n".encode() + text
+
+    host, _, port = urlsplit(url).netloc.partition(":")
+    with socket.create_connection((host, int(port)), timeout=20) as sock:
+        for _ in range(2):
+            for text, status in ((texts[0], 200), (texts[0], 200), (texts[1], 503)):
+                sock.sendall(head(text) if status == 503 else head(text) + x.tobytes())
+                answer = http.client.HTTPResponse(sock)
+                answer.begin()
+                assert answer.status == status
+                assert ("too_long" in answer.read().decode("latin-1")) is (status == 503)
+                if status == 503:
+                    sock.sendall(x.tobytes())
