@@ -96,6 +96,9 @@ class ModelStreamInfer:
         """Answer what is ready."""
         while line and not call.is_over:
             first = line[0]
+            if not isinstance(first, tuple) and first.outputs is None and first.error is None:
+                break
+            line.popleft()  # first of all: to send may be to go on with those behind it
             if isinstance(first, tuple):
                 _refuse(call, *first)
             elif first.outputs is not None:
@@ -103,9 +106,6 @@ class ModelStreamInfer:
                 call.send(b"\x12" + varint(len(answer)) + answer)
             elif first.error is not None:
                 _refuse(call, first.error, first.plan.id)
-            else:
-                break
-            line.popleft()
         if call.is_over:
             self.cancel(call)
         elif call.is_paused and len(line) <= _MOST // 2 and len(call.pending) <= _MOST_PENDING:

@@ -89,7 +89,7 @@ class Output:
         self.send(b"".join(parts))
         if call.pending:
             self._blocked[number] = call
-            self.flush()
+            self.flush(call)
         elif trailers is not None:
             self._left()
 
@@ -103,8 +103,8 @@ class Output:
         call.leave()
         return end
 
-    def flush(self) -> None:
-        """Send what windows have room for."""
+    def flush(self, writer: Call | None = None) -> None:
+        """Send what windows have room for, and tell the calls of it, but for one that is writing."""
         for call in tuple(self._blocked.values()):
             pending = call.pending
             while pending and (size := min(self._window, call.window, MOST_FRAME, len(pending))) > 0:
@@ -116,7 +116,8 @@ class Output:
             if not pending:
                 del self._blocked[call.number]
                 if call.trailers is None:
-                    call.method.sent(call)
+                    if call is not writer:
+                        call.method.sent(call)
                 else:
                     self.send(self._ended(call))
                     self._left()
