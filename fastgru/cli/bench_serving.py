@@ -54,10 +54,11 @@ _OPTIONS: Final = (
     click.option("--model", "served", metavar="NAME", help="The server's model.  [default: its only one]"),
     click.option(
         "--protocol",
-        type=click.Choice(["binary", "json", "websocket"]),
-        help="V2 with tensors as bytes, V2 as JSON, or a WebSocket for each session.  [default: binary where the server"
-        " has it, else json]",
+        type=click.Choice(["binary", "json", "websocket", "grpc"]),
+        help="V2 with tensors as bytes, V2 as JSON, a WebSocket for each session, or a stream of gRPC a connection."
+        "  [default: binary where the server has it, else json]",
     ),
+    click.option("--grpc-port", type=click.IntRange(1, 65535), default=8001, show_default=True, help="With it: where."),
     click.option("--connections", type=_COUNT, default=16, show_default=True, help="Without --sessions: how many."),
     click.option("--rate", type=_ABOVE_0, help="Send so many requests a second, whatever the answers do."),
     click.option(
@@ -120,6 +121,7 @@ class Serving:
                 server,
                 demand,
                 protocol=protocol_of(server, given["protocol"]),
+                grpc_port=given["grpc_port"],
                 given=parse_shapes(shapes, server.inputs),
                 stop=stop,
                 progress=status.update,

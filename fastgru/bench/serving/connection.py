@@ -22,6 +22,7 @@ class Connection(Link):
         self, wire: Wire, session: int, frames: Sequence[Frame], at: int = 0, messages: Sequence[bytes] | None = None
     ) -> None:
         super().__init__(wire.target, wire.hello(session))
+        wire = wire.fork()
         self.wire, self.session, self.frames, self.at = wire, session, frames, at
         self.messages = [wire.encode(session, frame) for frame in frames] if messages is None else messages
         self.alone = wire.alike or not session  # a frame's message does not say whether it begins a session
@@ -35,6 +36,9 @@ class Connection(Link):
     def _beginning(self, place: int) -> bytes:
         return self.messages[place] if self.alone else self.wire.encode(self.session, self.frames[place], start=True)
 
+    def greeting(self) -> bytes:
+        return self.hello or self.wire.greeting()
+
     def send_frame(self, due: int) -> None:
         place = self.at % len(self.messages)
         message = self.messages[place]
@@ -43,7 +47,7 @@ class Connection(Link):
             message = self._first.get(place) or self._beginning(place)
         self.at += 1
         self.waiting.append(due)
-        self.send(message)
+        self.send(self.wire.framed(message))
 
     def take(self, status: int, body: bytes) -> None:
         """Note an answer to a frame. A session that has not begun, or has ended, begins with the next."""

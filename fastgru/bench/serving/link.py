@@ -39,6 +39,10 @@ class Link:
         self.rest, self.unsent = b"", b""
         self.wants = _BOTH
 
+    def greeting(self) -> bytes:
+        """What is sent first."""
+        return self.hello
+
     def fileno(self) -> int:
         return -1 if self.socket is None else self.socket.fileno()
 
@@ -68,9 +72,9 @@ class Link:
             if isinstance(self.socket, ssl.SSLSocket) and not self._secured:
                 self.socket.do_handshake()
                 self._secured = True
-            if self.hello and not self._greeted:
+            if not self._greeted:
                 self._greeted = True
-                self.send(self.hello)
+                self.send(self.greeting())
             self.flush()
             if self.hello:
                 self._answered()

@@ -94,7 +94,7 @@ class Load(Openings):
             words = connection.wire.farewell(connection.session, connection.frames[0])
             if connection.ready and words and (connection.begun or connection.hello):
                 connection.waiting.append(0)
-                self._write(connection, words)
+                self._write(connection, connection.wire.framed(words))
         self._drain(wait_s)
         self._begin(Outcome())
 

@@ -13,6 +13,7 @@ from secrets import randbits
 from fastgru.bench.serving.connection import Connection, connections_of
 from fastgru.bench.serving.demand import Demand
 from fastgru.bench.serving.echo import echoing
+from fastgru.bench.serving.grpc import Grpc
 from fastgru.bench.serving.inputs import frames_for, shapes_of
 from fastgru.bench.serving.link import kind_of
 from fastgru.bench.serving.load import Load
@@ -41,13 +42,14 @@ def measure_serving(
     *,
     protocol: str,
     given: Mapping[str, Shape] | None = None,
+    grpc_port: int = 8001,
     stop: Callable[[], bool] = lambda: False,
     progress: Callable[[str], None] = lambda text: None,
 ) -> ServingResult:
     """Run the load, and tell what came of it, of each of its steps.
 
-    given: shapes of inputs. stop: asked every turn whether to end now. Raises `FastGRUError` where the server does not
-    take the first request.
+    given: shapes of inputs. grpc_port: of the server's host, for the protocol grpc. stop: asked every turn whether to
+    end now. Raises `FastGRUError` where the server does not take the first request.
     """
     if protocol == "websocket" and demand.stateless:
         raise FastGRUError("a WebSocket is one stream: --stateless is for --protocol binary and json")
@@ -55,7 +57,9 @@ def measure_serving(
         raise FastGRUError("--floor needs epoll, which Linux has")
     started = time.perf_counter()
     timeout_us = int(1000 * (demand.timeout_ms or 0))
-    wire = PROTOCOLS[protocol](server.target, server.model, [each.name for each in server.inputs], timeout_us)
+    target = server.target.at_port(grpc_port) if protocol == "grpc" else server.target
+    kind: type[Wire] = Grpc if protocol == "grpc" else PROTOCOLS[protocol]
+    wire = kind(target, server.model, [each.name for each in server.inputs], timeout_us)
     shapes = _shapes_taken(server, demand, given or {})
     copies = 1 if wire.alike or demand.stateless else demand.most_connections
     frames = frames_for(server.inputs, shapes, copies)

@@ -145,7 +145,8 @@ class Outcome:
         if status in _REFUSALS:
             self.reasons[reason or str(status)] += 1
         else:
-            self.error(f"{status} {reason}".rstrip(), body.decode(errors="replace"))
+            kind = f"{status} {reason}".rstrip() if status > 0 else "an error in the stream"
+            self.error(kind, body.decode(errors="replace"))
 
     def lose(self, kind: str, frames: int, example: str) -> None:
         """Count frames that a lost connection took along."""

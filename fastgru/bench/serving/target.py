@@ -10,6 +10,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
@@ -71,6 +72,13 @@ class Target:
             raise FastGRUError(f"{url!r}: certificates are for https")
         family, address = (_unix_family(), str(unix)) if unix is not None else _resolved(host, port)
         return Target(parts.netloc, address, family, parts.path.rstrip("/"), headers, tls)
+
+    def at_port(self, port: int) -> Target:
+        """Another port of the same host, plain. Raises `FastGRUError` where it has no ports, or TLS."""
+        if self.tls is not None or not isinstance(self.address, tuple):
+            raise FastGRUError("--protocol grpc is for http://HOST:PORT: a Unix socket and TLS are for the others")
+        name = self.host.rpartition(":")[0] or self.host
+        return replace(self, host=f"{name}:{port}", address=(self.address[0], port, *self.address[2:]), prefix="")
 
     def begin(self) -> socket.socket:
         """A socket that does not block and has begun to connect. Raises `OSError` where that is refused at once."""

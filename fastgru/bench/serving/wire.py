@@ -20,6 +20,7 @@ __all__ = [
     "DATATYPES",
     "PING",
     "PROTOCOLS",
+    "STREAM_ERROR",
     "UNASKED",
     "Answer",
     "Echo",
@@ -29,6 +30,7 @@ __all__ = [
     "Raw",
     "WebSocket",
     "Wire",
+    "arrays_of",
 ]
 
 Array = np.ndarray[Any, Any]
@@ -36,6 +38,7 @@ Frame = Array | Sequence[Array]  # of a model with one input, or of one with sev
 # The status, as HTTP has them or one of those below, the body, how many bytes the answer takes, and whether the server
 # closes the connection behind it.
 Answer = tuple[int, bytes, int, bool]
+STREAM_ERROR: Final = -3  # of a protocol whose errors have no status
 UNASKED: Final = 0  # what a server says that answers no frame
 PING: Final = -2
 
@@ -75,8 +78,20 @@ class Wire:
         """What ends a session in order, with an answer of its own; b"" where sessions have no end."""
         return b""
 
+    def fork(self) -> Wire:
+        """What a new connection uses: this, unless it has to remember something of each."""
+        return self
+
+    def greeting(self) -> bytes:
+        """What a connection sends first, without an answer."""
+        return b""
+
+    def framed(self, message: bytes) -> bytes:
+        """An encoded message, or what of it may be sent now."""
+        return message
+
     def pong(self, body: bytes) -> bytes:
-        """The answer to a ping."""
+        """The answer to a ping, whose body this is."""
         return b""
 
     def cut(self, data: bytes) -> Answer | None:
@@ -111,7 +126,7 @@ class Http(Wire):
     def encode(self, session: int, frame: Frame, *, start: bool = False, end: bool = False) -> bytes:
         described = [
             {**self._input(name, array), "parameters": {"binary_data_size": array.nbytes}}
-            for name, array in zip(self.inputs, _arrays(frame), strict=True)
+            for name, array in zip(self.inputs, arrays_of(frame), strict=True)
         ]
         parameters = {**self._parameters(session, start, end), "binary_data_output": True}
         text = _compact({"parameters": parameters, "inputs": described})
@@ -173,7 +188,7 @@ class Json(Http):
     def encode(self, session: int, frame: Frame, *, start: bool = False, end: bool = False) -> bytes:
         described = [
             {**self._input(name, array), "data": array.ravel().tolist()}
-            for name, array in zip(self.inputs, _arrays(frame), strict=True)
+            for name, array in zip(self.inputs, arrays_of(frame), strict=True)
         ]
         whole: dict[str, Any] = {"inputs": described}
         if parameters := self._parameters(session, start, end):
@@ -248,13 +263,13 @@ class WebSocket(Http):
         return status, body, begin + size, opcode == 8
 
 
-def _arrays(frame: Frame) -> Sequence[Array]:
+def arrays_of(frame: Frame) -> Sequence[Array]:
     return (frame,) if isinstance(frame, np.ndarray) else frame
 
 
 def _raw(frame: Frame) -> bytes:
     """The bytes of the arrays, one behind the other."""
-    return b"".join(array.tobytes() for array in _arrays(frame))
+    return b"".join(array.tobytes() for array in arrays_of(frame))
 
 
 def _compact(value: Any) -> bytes:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -28,6 +29,8 @@ from fastgru.cli import main
 from fastgru.graph import Graph, Node, TensorSpec
 from fastgru.spec import GRUSpec
 
+with socket.create_server(("127.0.0.1", 0)) as _listener:
+    GRPC_PORT = _listener.getsockname()[1]
 SHORT = ["--seconds", "0.4", "--warm-up", "0.1"]
 
 
@@ -121,6 +124,8 @@ def test_the_axis_of_a_chunk_is_the_one_that_the_server_takes() -> None:
         (["--serve", "{}", "--rate", "1", "--seconds", "0.5"], "not one request would be due"),
         (["--serve", "{}", "--protocol", "websocket", "--stateless"], "a WebSocket is one stream"),
         (["--serve", "{}", "--stateless", "--sessions", "2", "--frame-rate", "5"], "--stateless is not for them"),
+        (["--serve", "{}", "--protocol", "grpc", "--unix", "s.sock"], "cannot be reached"),
+        (["--serve", "https://127.0.0.1:1", "--protocol", "grpc"], "cannot be reached"),
         (["--serve", "{}", "--model", "other"], "/v2/models/other: the server answers 404"),
         (["--serve", "{}", "--shape", "y=1"], "the inputs are x FP32 [-1, 4]"),
         (["--serve", "{}", "--shape", "x=1,5"], "x FP32 [-1, 4] cannot have it"),
@@ -199,7 +204,7 @@ def serving(model: Path, *options: object) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def url(model: Path) -> Iterator[str]:
-    with serving(model) as url:
+    with serving(model, "--grpc-port", GRPC_PORT) as url:
         yield url
 
 
@@ -212,11 +217,16 @@ def url(model: Path) -> Iterator[str]:
         ["--protocol", "websocket", "--chunk", 7, "--rate", 100, "--arrivals", "constant"],
         ["--stateless", "--chunk", 3, "--connections", 2],
         ["--ramp", "2:4:2", "--frame-rate", 50],
+        ["--protocol", "grpc", "--rate", 100],
+        ["--protocol", "grpc", "--stateless", "--connections", 3],
+        ["--protocol", "grpc", "--sessions", 3, "--frame-rate", 20, "--chunk", 1500],
     ],
 )
 def test_the_server_counts_what_came(url: str, options: list[object], tmp_path: Path) -> None:
+    """The longest chunks have answers of gRPC that are more than one frame."""
     data = tmp_path / "out.json"
-    result = bench("--serve", url, *options, *SHORT, "--late-ms", 20_000, "--json", data)
+    port = ["--grpc-port", GRPC_PORT] if "grpc" in options else []
+    result = bench("--serve", url, *options, *port, *SHORT, "--late-ms", 20_000, "--json", data)
     assert result.exit_code == 0, result.output
     whole = json.loads(data.read_text())
     assert whole["counts_agree"] is True
