@@ -17,6 +17,7 @@ from bench.serve.durable import durable
 from bench.serve.inprocess import pool
 from bench.serve.overload import overload
 from bench.serve.realtime import realtime, tail
+from bench.serve.rpc import rpc
 from bench.serve.setting import Setting
 from bench.serve.soak import soak
 from bench.serve.steady import added, cpu
@@ -25,6 +26,7 @@ MEASUREMENTS: dict[str, Callable[[Setting], None]] = {
     "pool": pool,
     "added": added,
     "cpu": cpu,
+    "grpc": rpc,
     "realtime": realtime,
     "tail": tail,
     "overload": overload,
@@ -44,6 +46,7 @@ def main(words: list[str]) -> int:
     parser.add_argument("--full", action="store_true", help="the durations of the promise: minutes each")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
     parser.add_argument("--cores", default="0,1", metavar="CLIENT,SERVER", help="which cores; 0,1 by default")
+    parser.add_argument("--triton", type=Path, metavar="PYTHON", help="of an environment with nvidia-pytriton")
     parser.add_argument("--gtcrn", type=Path, metavar="FOLDER", help="gtcrn_simple.onnx and golden.npz")
     parser.add_argument("--sessions", type=int, metavar="N", help="of realtime, in the place of those of the promise")
     parser.add_argument("--verbose", action="store_true", help="the whole outcome of each run")
@@ -53,7 +56,7 @@ def main(words: list[str]) -> int:
     client, server = (int(core) for core in options.cores.split(","))
     with tempfile.TemporaryDirectory() as folder:
         setting = Setting(Path(folder), options.full, client, server, options.gtcrn, options.verbose)
-        setting.sessions = options.sessions
+        setting.sessions, setting.triton = options.sessions, options.triton
         for name in options.what or MEASUREMENTS:
             print("\n" + name)
             name, _, setting.part = name.partition("/")

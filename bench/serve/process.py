@@ -46,9 +46,13 @@ class Process:
         self, words: Sequence[str], port: int, *, core: int | None = None, log: Path | None = None, ready: str = ""
     ) -> None:
         self.ready = ready
-        pinned = ["taskset", "-c", str(core)] if core is not None and shutil.which("taskset") else []
-        self.words, self.port, self.log = [*pinned, *words], port, log
+        self.words, self.port, self.log = [*self.pinned(core), *words], port, log
         self.ended: int | None = None
+
+    @staticmethod
+    def pinned(core: int | None) -> list[str]:
+        """What goes before the words of a process that is to be on one core."""
+        return ["taskset", "-c", str(core)] if core is not None and shutil.which("taskset") else []
 
     def __enter__(self) -> Process:
         self.output = open(self.log, "wb") if self.log else None

@@ -56,6 +56,7 @@ class Setting:
     verbose: bool = False
     part: str = ""
     sessions: int | None = None
+    triton: Path | None = None
     figures: list[Figure] = field(default_factory=list)
     ids: Iterator[int] = field(default_factory=lambda: count(1))
 
