@@ -229,6 +229,13 @@ def serve_grpc_codes() -> str:
     return _table(("gRPC", "HTTP"), [(f"`{name}`", ", ".join(statuses)) for name, statuses in names.items()])
 
 
+def triton_differences() -> str:
+    """Where answers are others than Triton's, and why, from the list that tests hold them to."""
+    path = Path(__file__).resolve().parents[1] / "bench" / "serving" / "differential" / "exceptions.toml"
+    rows = tomllib.loads(path.read_text(encoding="utf-8"))["differs"]
+    return _table(("", "reason"), [(row["said"], row["reason"]) for row in rows])
+
+
 def _constants(node: ast.expr | None) -> list[Any]:
     """The values of a constant, or of both sides of a choice between two."""
     if isinstance(node, ast.IfExp):
@@ -251,6 +258,7 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "serve-grpc-codes": serve_grpc_codes,
     "serve-grpc-methods": serve_grpc_methods,
     "serve-options": serve_options,
+    "triton-differences": triton_differences,
 }
 
 

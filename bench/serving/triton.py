@@ -102,4 +102,4 @@ def triton_server(
         str(server / "bin" / "tritonserver"), *[f"--{name}={value}" for name, value in given.items()],
         *options,
     ]  # fmt: skip
-    return Process(words, port, core=core, log=folder / "triton.log")
+    return Process(words, port, core=core, log=folder / "triton.log", ready="/v2/health/ready")

@@ -22,6 +22,7 @@ from fastgru.serve.origin import Cors
 from fastgru.serve.page.files import file_routes
 from fastgru.serve.page.overview import Overview
 from fastgru.serve.repository import Repository
+from fastgru.serve.resident import give_back_code
 from fastgru.serve.scheduler import Scheduler
 from fastgru.serve.settings import NAME, Settings, SettingsError, named_models
 from fastgru.serve.stream import Streams
@@ -100,6 +101,7 @@ class Assembly:
             event("compile", f"{made} kernels were compiled for this CPU", kernels=made, problem=cache["problem"])
         gc.collect()
         gc.freeze()  # models are not looked through by every full collection, which would take 20 ms of all streams
+        give_back_code()
         self.is_ready = True
 
     def _leave(self) -> None:

@@ -11,8 +11,6 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-import time
-import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -67,22 +65,11 @@ def record() -> dict[str, Any]:
         port = free_port()
         with triton_server(sys.executable, Path(folder), models, grpc_port=port) as server:
             ask = Asker(server.port)
-            _until_ready(server.port)
             run(ask)
             run_grpc(ask, port, triton_messages)
             with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/v2") as answer:
                 version = json.load(answer)["version"]
     return {"triton": version, "calls": ask.seen}
-
-
-def _until_ready(port: int) -> None:
-    for _ in range(600):
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/health/ready").close()
-            return
-        except urllib.error.HTTPError:
-            time.sleep(0.1)
-    raise TimeoutError("Triton has not become ready in a minute")
 
 
 if __name__ == "__main__":
