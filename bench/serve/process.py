@@ -14,8 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
-from fastgru.bench.serving.echo import echo_words
-
 __all__ = ["Process", "fastgru_server", "floor", "free_port", "on_core"]
 
 
@@ -137,6 +135,8 @@ def fastgru_server(model: Path, port: int, *options: str, core: int | None = Non
 
 def floor(kind: str, port: int, *arguments: str, core: int | None = None) -> Process:
     """A process of `bench.serve.floors`; of kind "echo", raw TCP: whatever comes goes back."""
+    from fastgru.bench.serving.echo import echo_words  # others, such as Triton, need nothing of this package
+
     words = (
         echo_words(port, int(arguments[0]))
         if kind == "echo"
