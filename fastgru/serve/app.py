@@ -123,7 +123,8 @@ class Application:
 
     routes: by "METHOD /path/{name}". sockets: WebSockets, by "/path/{name}". authorize: who asks, from the scope;
     raises `ServeError` for who may not. body_limit: bytes of a body. lifespan: entered when the server starts and left
-    when it ends. refused: told the reason of every error.
+    when it ends. refused: told the reason of every error,
+    and what was asked for, as far as that is known.
     """
 
     def __init__(
@@ -134,7 +135,7 @@ class Application:
         authorize: Callable[[Scope], Identity] = lambda scope: Identity(),
         body_limit: int = 16 << 20,
         lifespan: Callable[[], AbstractAsyncContextManager[Any]] = nullcontext,
-        refused: Callable[[str], None] = lambda reason: None,
+        refused: Callable[[str, str], None] = lambda reason, what: None,
     ) -> None:
         self._authorize, self._limit, self._lifespan, self._refused = authorize, body_limit, lifespan, refused
         self._last: tuple[ServeError, Answer] | None = None
@@ -156,10 +157,10 @@ class Application:
                 handler = methods.get(scope["method"]) or _rare(scope["method"], methods)
                 status, headers, body = await handler(Request(scope, receive, names, identity, self._limit, self._fail))
             except ServeError as error:
-                status, headers, body = self._fail(error)
+                status, headers, body = self._fail(error, _told(scope))
             except Exception:
                 _log.exception("%s %.200r failed", scope["method"], scope["path"])
-                status, headers, body = self._fail(internal())
+                status, headers, body = self._fail(internal(), _told(scope))
             await send({"type": "http.response.start", "status": status, "headers": headers})
             await send({"type": "http.response.body", "body": body})
         elif kind == "websocket":
@@ -167,8 +168,8 @@ class Application:
         elif kind == "lifespan":
             await self._live(receive, send)
 
-    def _fail(self, error: ServeError) -> Answer:
-        self._refused(error.reason)
+    def _fail(self, error: ServeError, what: str = "") -> Answer:
+        self._refused(error.reason, what)
         if self._last is None or self._last[0] is not error:  # one is for many where there is too much to do
             self._last = error, _error_answer(error)
         return self._last[1]
@@ -179,11 +180,11 @@ class Application:
             handler, names = self._find_socket(_path(scope))
             await handler(scope, receive, send, names, identity)
         except ServeError as error:  # before the connection was accepted
-            self._refused(error.reason)
+            self._refused(error.reason, _told(scope))
             await _refuse_socket(scope, send, error)
         except Exception:
             _log.exception("WebSocket %.200r failed", scope["path"])
-            self._refused("internal")
+            self._refused("internal", _told(scope))
             await send({"type": "websocket.close", "code": 1011})
 
     async def _live(self, receive: Receive, send: Send) -> None:
@@ -197,6 +198,12 @@ class Application:
             await send({"type": "lifespan.startup.failed", "message": f"{type(error).__name__}: {error}"})
             raise
         await send({"type": "lifespan.shutdown.complete"})
+
+
+def _told(scope: Scope) -> str:
+    """What is asked for, and from where, for the log."""
+    client = scope.get("client")
+    return f"{scope.get('method', 'WebSocket')} {scope['path']:.200}" + (f" from {client[0]}" if client else "")
 
 
 def json_answer(value: Any, status: int = 200, *more: tuple[bytes, bytes]) -> Answer:

@@ -39,7 +39,8 @@ class Gate:
         self.now, self.date, self.in_flight, self.accepted = 0.0, _date(), 0, 0
         self.lines: tuple[Any, bytes, bytes] = (None, b"", b"")
         self.refused: Counter[str] = Counter()
-        self._refusals = Refusals(self.refused)
+        self._last: dict[str, str] = {}
+        self._refusals = Refusals(self.refused, self._last)
         self.connections: set[Connection] = set()
         self._addresses: Counter[str] = Counter()
         self._upgraded: dict[asyncio.BaseTransport, str] = {}
@@ -55,9 +56,11 @@ class Gate:
         if self._timer is not None:
             self._timer.cancel()
 
-    def refuse(self, reason: str) -> None:
-        """A request or a connection is refused."""
+    def refuse(self, reason: str, what: str = "") -> None:
+        """A request or a connection is refused. what: it asked for, and who did."""
         self.refused[reason] += 1
+        if what:
+            self._last[reason] = what
 
     def enters(self, address: str) -> bool:
         """Whether another connection of this address may be served; "" is the other end of a Unix socket."""

@@ -103,7 +103,7 @@ class HttpProtocol(Parsing):
 
     def _refuse(self, fault: Fault) -> None:
         """Read no more. The answer follows those to the requests that came before."""
-        self.gate.refuse(fault.reason)
+        self.gate.refuse(fault.reason, f"a connection from {self._address or 'a Unix socket'}")
         self._parser = None
         arriving, self._arriving = self._arriving, None
         if arriving is not None:  # it is this request that is refused

@@ -10,6 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, Final, TextIO
 
 __all__ = ["Refusals", "event", "set_up"]
@@ -50,10 +51,12 @@ def _taken(logger: logging.Logger, handler: logging.Handler) -> tuple[int, bool]
 
 
 class Refusals:
-    """Tells from time to time what has been refused. counts: by reason, growing."""
+    """Tells from time to time what has been refused. counts: by reason, growing. last: what the last one asked for, and
+    who, as far as that is known.
+    """
 
-    def __init__(self, counts: Mapping[str, int]) -> None:
-        self._counts = counts
+    def __init__(self, counts: Mapping[str, int], last: Mapping[str, str] = MappingProxyType({})) -> None:
+        self._counts, self._last = counts, last
         self._told: Counter[str] = Counter()
         self._when: dict[str, float] = {}
 
@@ -63,8 +66,9 @@ class Refusals:
             more = count - self._told[reason]
             if more and now - self._when.get(reason, -_QUIET_SECONDS) >= _QUIET_SECONDS:
                 self._told[reason], self._when[reason] = count, now
-                what = f"{more:,} request{'s' * (more > 1)} refused: {reason}"
-                event("refused", what, level=logging.WARNING, reason=reason, count=more)
+                what, last = f"{more:,} request{'s' * (more > 1)} refused: {reason}", self._last.get(reason, "")
+                text = f"{what}; the last: {last}" if last else what
+                event("refused", text, level=logging.WARNING, reason=reason, count=more, last=last)
 
 
 class _Text(logging.Formatter):

@@ -1,6 +1,8 @@
 """The models that are served, by name: which there are, and how one is loaded anew while others ask for it."""
 
 import asyncio
+import logging
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -18,6 +20,18 @@ __all__ = ["Repository"]
 
 _SWEEP_S: Final = 1.0
 _RETRY_S: Final = 1.0
+_STATE: Final = re.compile(r"(?i)state|cache|hidden|memory|(?<![a-z])[hc]_?(?:\d+|n|in|prev)?(?![a-z])")
+
+
+def _unnamed_states(model: Model) -> list[str]:
+    """Inputs that are called as states are, for which there is an output of the same type and shape."""
+    states = model.graph.states
+    made = [(spec.dtype, spec.shape) for spec in model.outputs if spec.name not in states.values()]
+    return [
+        spec.name
+        for spec in model.inputs
+        if spec.name not in states and _STATE.search(spec.name) and (spec.dtype, spec.shape) in made
+    ]
 
 
 class Repository:
@@ -128,6 +142,15 @@ class Repository:
             fingerprint=served.fingerprint,
             former_sessions=sum([former.live for former in served.formers]),
         )
+        if unnamed := _unnamed_states(served.model):
+            event(
+                "states",
+                f"model {served.name}: {', '.join(unnamed)} may be states, and are inputs and outputs of every request:"
+                " where they are, save the model with its states named, as the page about serving shows",
+                level=logging.WARNING,
+                model=served.name,
+                inputs=unnamed,
+            )
         if before is not None:
             self._tell(before, served)
         return served
@@ -179,7 +202,11 @@ class Repository:
         wait = _SWEEP_S
         for served in self:
             if served.sessions is not None:
+                before = served.sessions.evicted
                 wait = min(wait, max(0.001, served.sessions.expire()))
+                if count := served.sessions.evicted - before:
+                    text = f"{count} sequences of model {served.name} were ended: nobody had used them"
+                    event("evicted", text, level=logging.DEBUG, model=served.name, sequences=count)
             if served.formers:
                 served.retire()
         return wait

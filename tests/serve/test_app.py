@@ -121,7 +121,7 @@ def test_what_fails_says_nothing_to_the_client_and_everything_to_the_log(caplog:
 
 def test_a_refusal_says_when_to_come_again_and_is_counted() -> None:
     reasons: list[str] = []
-    reply = ask("GET", "/refuses", given={"refused": reasons.append})
+    reply = ask("GET", "/refuses", given={"refused": lambda reason, what: reasons.append(reason)})
     assert (reply.status, reply.headers["retry-after"], reply.json["retry_after_s"]) == (503, "1", 0.25)
     assert reply.json["error"] == "too much to do"
     assert reasons == ["busy"]

@@ -242,8 +242,8 @@ def test_a_handshake_that_is_none_gets_an_answer() -> None:
             (first % b"", key + version + b"X: " + b"y" * 9000 + b"\r\n", 431),
             (first % (b"?" + b"a" * 9000), key + version, 431),
             (first % b"?a=1", key + version, 400),
-            ((first % b"").replace(b"1.1", b"1.0"), key + version, 404),
-            ((first % b"").replace(b"GET", b"POST"), key + version, 404),
+            ((first % b"").replace(b"1.1", b"1.0"), key + version, 426),
+            ((first % b"").replace(b"GET", b"POST"), key + version, 405),
         ):
             with socket.create_connection((name, int(port)), timeout=20) as sock:
                 head = b"Host: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"

@@ -10,7 +10,9 @@ from collections import Counter
 
 import pytest
 
+from fastgru.serve.gate import Gate
 from fastgru.serve.log import Refusals, event, set_up
+from fastgru.serve.settings import Settings
 
 
 def lines(form: str) -> list[str]:
@@ -74,3 +76,12 @@ def test_refusals_are_told_by_reason_at_most_every_ten_seconds(caplog: pytest.Lo
         refusals.look(11.0)
         refusals.look(30.0)
     assert caplog.messages[2:] == ["500 requests refused: key"]
+
+
+def test_refusals_tell_what_the_last_one_asked_for(caplog: pytest.LogCaptureFixture) -> None:
+    gate = Gate(Settings())
+    gate.refuse("key", "POST /v2/models/a/infer from 10.0.0.1")
+    gate.refuse("key", "POST /v2/models/b/infer from 10.0.0.2")
+    with caplog.at_level(logging.INFO, "fastgru.serve"):
+        gate._refusals.look(0.0)
+    assert caplog.messages == ["2 requests refused: key; the last: POST /v2/models/b/infer from 10.0.0.2"]

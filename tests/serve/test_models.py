@@ -195,3 +195,16 @@ def test_datatypes_are_those_of_the_protocol():
             dtype_of(name)
     with pytest.raises(ServeError, match="there is no such datatype"):
         dtype_of("FP31")
+
+
+def test_inputs_that_may_be_states_are_told(caplog: pytest.LogCaptureFixture):
+    shape = (1, None, 4)
+    x, h = TensorSpec("x", "float32", shape), TensorSpec("my_state", "float32", shape)
+    node = Node("binary", ("x", "my_state"), ("y",), {"kind": "add"})
+    graph = Graph((x, h), (TensorSpec("y", "float32", shape),), (node,), {})
+    with caplog.at_level("WARNING", "fastgru.serve"):
+        serve(Model(graph))
+        serve(net())
+        serve(Model(replace(graph, states={"my_state": "y"})))
+    (line,) = caplog.messages
+    assert "model m: my_state may be states" in line
