@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fastgru import __version__
-from fastgru.kernels.table import table
+from fastgru.kernels.table import compiled_by_this_process
 from fastgru.model import Model
 from fastgru.serve import swap
 from fastgru.serve.app import Answer, Application, Receive, Request, Scope, Send
@@ -93,11 +93,11 @@ class Assembly:
 
     async def _prepare(self) -> None:
         """Load the models, if they are not loaded yet."""
-        cache, before = describe(), _compiled()
+        cache, before = describe(), len(compiled_by_this_process())
         if not (cache["entries"] or cache["prebuilt"]):
             event("compile", f"compiling the kernels for this CPU: {cache['problem'] or cache['directory']}")
         await swap.start(self.repository)
-        if made := _compiled() - before:
+        if made := len(compiled_by_this_process()) - before:
             event("compile", f"{made} kernels were compiled for this CPU", kernels=made, problem=cache["problem"])
         gc.collect()
         gc.freeze()  # models are not looked through by every full collection, which would take 20 ms of all streams
@@ -181,11 +181,6 @@ class Assembly:
             f"{', '.join(models)}, up to {self.settings.capacity:,} sessions each, for {TARGET.short},"
             f" fastgru {__version__},"
         )
-
-
-def _compiled() -> int:
-    """How many kernels this process has compiled."""
-    return sum([state == "compiled" for *_, state in table()])
 
 
 def _named(models: Models, settings: Settings) -> dict[str, str | Path | Model]:
