@@ -63,6 +63,9 @@ class HttpProtocol(Parsing):
         self._waiting.clear()
 
     def _leave(self) -> None:
+        if self._repetition is not None:
+            self._repetition.leave()
+            self._repetition = None
         self._server_state.connections.discard(cast(Any, self))
         self.gate.connections.discard(self)
         if self._has_entered:

@@ -142,6 +142,10 @@ class Repetition:
             if job is not None:
                 job.cancel()
 
+    def leave(self) -> None:
+        """Nothing comes any more: what answered, and refers to this, is free without a search for cycles."""
+        del self._repeated
+
     def _reply(self, answer: Answer) -> None:
         if self.finished:
             return

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -261,3 +263,31 @@ def test_an_answer_that_ends_the_connection_does() -> None:
         sock.sendall(post(b"x"))
         assert until_closed(sock).startswith(b"HTTP/1.1 415 ")
         assert b"415" not in exchange(server, post(b"x", b"Connection: close\r\n"))
+
+
+def test_a_connection_that_is_over_leaves_nothing_behind() -> None:
+    class Keeping(Offering):
+        """What answers has a way back, as that of inference does."""
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            if AGAIN in scope.get("extensions", {}):
+                scope["extensions"][AGAIN](Keeping())
+            await Echo.__call__(self, {**scope, "extensions": {}}, receive, send)
+
+        def begin(self, data: bytes, at: int, reply: Callable[[Answer], None]) -> Any:
+            self.reply = reply
+            return super().begin(data, at, reply)
+
+    gc.collect()
+    gc.disable()
+    try:
+        with serving(Keeping()) as server:
+            with connect(server) as sock:
+                sock.sendall(post(b"x"))
+                assert told(sock)["body"] == 1
+                sock.sendall(post(b"xy"))
+                assert told(sock) == {"again": 2}
+                (connection,) = [weakref.ref(each) for each in server.gate.connections]
+            eventually(lambda: connection() is None)
+    finally:
+        gc.enable()
