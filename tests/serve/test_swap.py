@@ -470,3 +470,37 @@ def test_a_stream_hears_of_the_end_over_http_at_once(path):
             assert (await tell(client, "open"))["type"] == "opened"
 
     serve(run, path)
+
+
+def test_sessions_on_disk_stay_with_their_model_or_move_with_the_others(path, tmp_path):
+    from fastgru.serve.durable.folder import Folder
+
+    async def main() -> None:
+        settings = Settings(capacity=8, state_dir=tmp_path / "states")
+        folder = Folder(settings)
+        repository, scheduler = Repository({"m": path}, settings, folder=folder), Scheduler()
+        before, stream = repository.get("m"), fastgru.load(path).stream()
+        one = before.sessions.begin(1)
+        await scheduler.run(job(before, one, x(0)))
+        stream.push(x(0))
+        before.sessions._park(one)
+        net(2).save(path)
+        now = await swap.load(repository, scheduler, "m")
+        repository.sweep()
+        assert (now.formers, before.parked, now.of(1)) == ([before], 1, before)
+        one = now.sessions.get(1)
+        done = await scheduler.run(job(one.home, one, x(1)))
+        np.testing.assert_array_equal(done.outputs[0], stream.push(x(1)))
+        now.sessions._park(one)
+        net(3).save(path)
+        newest = await swap.load(repository, scheduler, "m", moves=True)
+        stream = moved(stream, fastgru.load(path))
+        assert (newest.formers, newest.of(1), newest.parked) == ([], newest, 1)
+        one = newest.sessions.get(1)
+        assert (one.home, one.step) == (newest, 2)
+        done = await scheduler.run(job(newest, one, x(2)))
+        np.testing.assert_array_equal(done.outputs[0], stream.push(x(2)))
+        await scheduler.drain(1)
+        folder.close()
+
+    asyncio.run(main())
