@@ -5,6 +5,8 @@ Layers are written in the words of this module: the builder of the graph, and it
 A graph is made at the first call that needs it (one for each rank of the input, with lengths or without) and kept.
 """
 
+from collections.abc import Iterable, Iterator
+from functools import partial
 from os import PathLike
 from typing import Any, ClassVar, TypedDict, Unpack
 
@@ -22,7 +24,7 @@ from fastgru.layers.arrays import as_lengths, float_input, int_input
 from fastgru.layers.builder import NetworkBuilder
 from fastgru.precisions import float_dtype_of
 from fastgru.process import lock
-from fastgru.streaming import Stream
+from fastgru.streaming import PREDICT_BYTES, Predictor, Progress, Stream
 
 __all__ = ["Layer", "NetworkBuilder", "Options", "Value"]
 
@@ -59,6 +61,7 @@ class Layer:
     takes_lengths = False
     batch_first: bool | None = None  # which of the first two axes is the batch, where the layer cares
     input_size: int | None = None  # of the last axis, where the layer cares
+    _predicts_states = False
 
     def __init__(self, **options: Unpack[Options]) -> None:
         if unknown := sorted(set(options) - Options.__annotations__.keys()):
@@ -135,6 +138,38 @@ class Layer:
             raise StateError(f"{self!r} keeps no state from frame to frame: call it, there is nothing to stream")
         return Stream(runnable, runnable.graph.states, batch_size)
 
+    def predict(
+        self,
+        sequences: Iterable[Any],
+        *,
+        max_rows: int = 256,
+        budget: int = PREDICT_BYTES,
+        progress: Progress = False,
+    ) -> list[Any] | Iterator[Any]:
+        """The network on sequences of any lengths, each with the bits that a call with it alone has, in their order.
+
+        sequences: each an array (T, ...), the input without the axis of its batch. A list gives a list; any other
+        iterable a generator, which reads ahead for half of the budget, and copies what it reads. A result is what a
+        call gives, without that axis. The other arguments, and what is raised, are those of `fastgru.Model.predict`.
+
+        Raises `UnsupportedModelError` for a network without a layer that goes along time, too.
+        """
+        if self.batch_first is None:
+            raise UnsupportedModelError(
+                f"{self!r}: no layer of it goes along time; call it on the frames of all sequences, joined to one array"
+            )
+        with lock:
+            if not self._predictors:
+                make = partial(make_runnable, precision=self.precision, threads=1)
+                graph = self._write(self.default_rank, False, False, self._predicts_states)
+                self._predictors.append(Predictor(graph, make, self.threads))
+            (predictor,) = self._predictors
+        return predictor.predict(sequences, max_rows, budget, progress, self._finish)
+
+    def _finish(self, outputs: tuple[Array, ...]) -> Any:
+        """What `predict` gives for the outputs of one sequence."""
+        return outputs[0]
+
     def _needs_last_frame(self) -> bool:
         """Whether the first step of an output is known only when all frames are there."""
         return False
@@ -180,7 +215,7 @@ class Layer:
         return array
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k not in ("_runnables", "_budget")}
+        return {k: v for k, v in self.__dict__.items() if k not in ("_runnables", "_budget", "_predictors")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -189,6 +224,7 @@ class Layer:
     def _forget(self) -> None:
         self._runnables: dict[tuple[Any, ...], Runnable] = {}
         self._budget = Budget(self.plan_bytes)
+        self._predictors: list[Predictor] = []
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._summary()})"

@@ -35,6 +35,7 @@ class GRU(Layer):
 
     default_rank = 3
     takes_lengths = True
+    _predicts_states = True
 
     def __init__(
         self,
@@ -248,6 +249,10 @@ class GRU(Layer):
         states = [outputs[name] for name in self._state_names("h_n")]
         y, h_n = outputs["y"], states[0] if len(states) == 1 else np.concatenate(states)
         return (y, h_n) if array.ndim == 3 else (y.squeeze(row), h_n[:, 0])
+
+    def _finish(self, outputs: tuple[Array, ...]) -> tuple[Array, Array]:
+        y, *states = outputs
+        return y, states[0] if len(states) == 1 else np.concatenate(states)
 
     def _needs_last_frame(self) -> bool:
         return self.flip_output or any(spec.direction != "forward" for spec in self.specs)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +17,12 @@ from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Array, Graph, TensorSpec
 from fastgru.modules import importing
 from fastgru.precisions import AUTO, Precision
+from fastgru.process import lock
 from fastgru.reference.foreign import describe_nodes
 
 if TYPE_CHECKING:
     from fastgru.engine.profile import Timing
-    from fastgru.streaming import Stream
+    from fastgru.streaming import Predictor, Stream
 
 __all__ = ["Model"]
 
@@ -60,6 +62,7 @@ class Model:
             graph, precision=precision, threads=threads, budget=Budget(plan_bytes), spin_us=spin_us
         )
         self.graph = graph
+        self._predictor: Predictor | None = None
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -134,6 +137,45 @@ class Model:
         """
         return self._runnable.profile(inputs)
 
+    def predict(
+        self,
+        sequences: Iterable[Any],
+        *,
+        max_rows: int = 256,
+        budget: int = 256 << 20,
+        progress: bool | Callable[[int, int | None], object] = False,
+    ) -> list[Any] | Iterator[Any]:
+        """Run on sequences of any lengths, each with the bits that a call with it alone has; results in their order.
+
+        sequences: each an array (T, ...), the input without the axis of its batch; a tuple of arrays where the model
+            has several inputs besides states and lengths. States begin with zeros, and lengths are filled in. A list
+            gives a list. Any other iterable gives a generator, which reads ahead for half of the budget, and copies
+            what it reads.
+        max_rows: the most sequences of a batch. As many batches run at once as the model has threads.
+        budget: bytes that all of it may take at a time, at least 1 MiB, besides the weights, a list that is given and
+            one that is returned.
+        progress: True for a line on stderr; a function is called with the number that is done, and of how many, None
+            where that is not known.
+
+        A result is the output as an array without the axis of its batch, or a tuple of arrays where there are several;
+        a final state is that after the last step of the sequence. Sequences of different lengths share a batch where it
+        is certain that an output depends on no later step. Where it is not, those of equal lengths do, and a warning
+        says so; where rows may depend on one another, each sequence runs by itself.
+
+        Raises `ShapeError` with the number of the sequence that does not fit, or that the budget is too small for;
+        what the iterable raises, with a note of the number; `UnsupportedModelError` where it cannot be told which axes
+        are batch and time.
+        """
+        with lock:
+            if self._predictor is None:
+                with importing:
+                    from fastgru.streaming import Predictor
+
+                make = partial(make_runnable, precision=self._asked, threads=1)
+                self._predictor = Predictor(self._runnable.graph, make, self.threads)
+            predictor = self._predictor
+        return predictor.predict(sequences, max_rows, budget, progress, _single)
+
     def stream(
         self,
         batch_size: int = 1,
@@ -198,6 +240,10 @@ class Model:
             weights = {}  # the model runs; what is not known before is what its weights are
         counts = Counter(chosen.precision for chosen in weights.values())
         return f" ({', '.join(f'{count} {precision}' for precision, count in counts.items())})" if counts else ""
+
+
+def _single(outputs: tuple[Array, ...]) -> Any:
+    return outputs[0] if len(outputs) == 1 else outputs
 
 
 def _remake(graph: Graph, precision: Precision, threads: int, plan_bytes: int, spin_us: float) -> Model:

@@ -11,14 +11,14 @@ import numpy as np
 
 from fastgru.errors import ShapeError
 from fastgru.reference.attributes import OneOf
-from fastgru.reference.dims import Facts, broadcast, pairwise
+from fastgru.reference.dims import Facts, apart, broadcast, pairwise
 from fastgru.reference.operator import Array, is_floating, need_bool, operator, same_dtype
 from fastgru.reference.sizes import Size, add, compare_sizes, extreme, multiply, quotient, remainder, subtract
 
 __all__ = ["BITWISE", "binary", "compare", "logical", "prelu", "where"]
 
 
-@operator("prelu", Facts(broadcast, weights={1: None}, flops=2))
+@operator("prelu", Facts(broadcast, weights={1: None}, flops=2, mixes=apart))
 def prelu(x: Array, slope: Array) -> Array:
     """x if x >= 0 else slope * x; slope broadcasts to x."""
     same_dtype(x=x, slope=slope)
@@ -72,7 +72,9 @@ _ARITHMETIC: Final[Mapping[str, Callable[[Size, Size], Size]]] = {
 }
 
 
-@operator("binary", Facts(broadcast, elements=lambda a, b, kind: pairwise(_ARITHMETIC[kind], a, b), flops=1))
+@operator(
+    "binary", Facts(broadcast, elements=lambda a, b, kind: pairwise(_ARITHMETIC[kind], a, b), flops=1, mixes=apart)
+)
 def binary(a: Array, b: Array, *, kind: Annotated[str, OneOf(_BINARY)]) -> Array:
     """a and b of one dtype; pow alone lets them differ, and then answers in the dtype of a."""
     if kind == "pow":
@@ -110,6 +112,7 @@ _LOGICAL: Final[Mapping[str, Callable[[Array, Array], Array]]] = {
         dtype="bool",
         elements=lambda a, b, kind: pairwise(lambda m, n: compare_sizes(kind, m, n), a, b),
         flops=1,
+        mixes=apart,
     ),
 )
 def compare(a: Array, b: Array, *, kind: Annotated[str, OneOf(_COMPARE)]) -> Array:
@@ -131,6 +134,7 @@ def _decided(kind: str, a: Size, b: Size) -> Size:
         dtype="bool",
         elements=lambda a, b, kind: pairwise(lambda m, n: _decided(kind, m, n), a, b),
         flops=1,
+        mixes=apart,
     ),
 )
 def logical(a: Array, b: Array, *, kind: Annotated[str, OneOf(_LOGICAL)]) -> Array:
@@ -151,6 +155,7 @@ def _selected(condition: Size, a: Size, b: Size) -> Size:
         dtype=1,
         elements=lambda *operands: pairwise(_selected, *operands),
         flops=1,
+        mixes=apart,
         moves=slice(1, 3),
     ),
 )

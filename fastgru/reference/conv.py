@@ -7,7 +7,7 @@ Dumoulin, Visin 2016, "A guide to convolution arithmetic for deep learning". Bot
 a slope for what is negative: y = min(max(y, low), high), then y if y >= 0 else slope * y.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Annotated, Any
 
@@ -20,7 +20,7 @@ from fastgru.reference.operator import Array, operator, same_dtype
 from fastgru.reference.sizes import Size, multiply
 from fastgru.reference.windows import Pads, Windows, check_forms, overlaps, slid, slide, spread, spread_dims
 
-__all__ = ["check_conv", "check_transposed", "conv", "conv_dims", "conv_flops", "conv_transpose"]
+__all__ = ["check_conv", "check_transposed", "conv", "conv_dims", "conv_flops", "conv_mixes", "conv_transpose"]
 
 Shape = tuple[int, ...]
 Clamp = Annotated[Sequence[Bound | None], Length(2)]  # low and high
@@ -68,12 +68,20 @@ def conv_dims(
     return [x.dims[0], weight.dims[0], *slid(x.dims[2:], weight.sizes[2:], strides, dilations, pads)]
 
 
+def conv_mixes(x: Operand, weight: Operand, *_: Operand | None, pads: Pads, **__: Any) -> Mapping[int, bool]:
+    """Of windows of several taps; without padding behind, one that keeps the size of its axis ends at its own place."""
+    ahead = [True] * (x.rank - 2) if isinstance(pads, str) else [n != 0 for n in pads[x.rank - 2 :]]
+    return {2 + i: ahead[i] for i, taps in enumerate(weight.sizes[2:]) if taps != 1}
+
+
 def conv_flops(x: Operand, weight: Operand, *_: Operand | None, **attrs: Any) -> Size:
     """Two for each weight that an output reads."""
     return multiply(2, *(dim.size for dim in conv_dims(x, weight, **attrs)), *weight.sizes[1:])
 
 
-@operator("conv", Facts(conv_dims, weights=dict.fromkeys((1, 2, 3)), flops=conv_flops), agree=check_forms)
+@operator(
+    "conv", Facts(conv_dims, weights=dict.fromkeys((1, 2, 3)), flops=conv_flops, mixes=conv_mixes), agree=check_forms
+)
 def conv(
     x: Array,
     weight: Array,

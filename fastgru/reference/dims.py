@@ -20,8 +20,9 @@ from fastgru.reference.operand import MOST_ELEMENTS, Dim, Dims, Operand, Place, 
 from fastgru.reference.sizes import Size, multiply
 
 __all__ = [
-    "FIRST", "MOST_ELEMENTS", "Bodies", "Dim", "Dims", "Facts", "Operand", "Tie", "UnknownError", "broadcast",
-    "broadcast_dims", "changed", "equal", "joined", "numbers", "pairwise", "per_input", "reduced", "regrouped", "same",
+    "FIRST", "MOST_ELEMENTS", "Bodies", "Dim", "Dims", "Facts", "Operand", "Tie", "UnknownError", "along", "apart",
+    "broadcast", "broadcast_dims", "changed", "equal", "from_axis", "joined", "numbers", "pairwise", "per_input",
+    "reduced", "regrouped", "same",
 ]  # fmt: skip
 
 FIRST: Final = slice(1)  # of the inputs
@@ -52,6 +53,8 @@ class Facts(NamedTuple):
     that gives them all. bound: elements of the largest array on the way, where an output is not that. moves: the inputs
     of whose elements the outputs consist. domains: by input, what its integers or bools mean, "ids", "lengths" or
     "mask", and the size of the axis that they point into. bodies: of an operator that holds graphs, and has no dims.
+    mixes: the axes of the first input along which an element of the outputs depends on others than those at its own
+    place, where the axis is kept, and whether on some behind it, too; None where any axis may be one of these.
     """
 
     dims: Callable[..., Dims | tuple[Dims, ...]]
@@ -64,6 +67,22 @@ class Facts(NamedTuple):
     moves: slice | None = None
     domains: Callable[..., Mapping[int, tuple[str, Size]]] | None = None
     bodies: Bodies | None = None
+    mixes: Callable[..., Mapping[int, bool]] | None = None
+
+
+def apart(*_: Operand | None, **__: Any) -> Mapping[int, bool]:
+    """An element depends on those at its own place alone, along every axis that is kept."""
+    return {}
+
+
+def along(_: Operand, *, axis: int, **__: Any) -> Mapping[int, bool]:
+    """It depends on all along `axis`."""
+    return {axis: True}
+
+
+def from_axis(x: Operand, *_: Operand | None, axis: int, **__: Any) -> Mapping[int, bool]:
+    """It depends on all along `axis` and those behind it."""
+    return dict.fromkeys(range(x.rank)[axis:], True)
 
 
 def same(x: Operand, *_: Operand | None, **__: Any) -> Dims:

@@ -12,7 +12,7 @@ import numpy as np
 
 from fastgru.errors import InvalidModelError, ShapeError, SpecError
 from fastgru.reference.attributes import DType, Finite, OneOf
-from fastgru.reference.dims import FIRST, Facts, Operand, same
+from fastgru.reference.dims import FIRST, Facts, Operand, apart, same
 from fastgru.reference.gru import activate
 from fastgru.reference.operator import Array, need_bool, need_floating, numpy_dtype, operator
 from fastgru.reference.sizes import Size, multiply
@@ -78,7 +78,7 @@ def check_unary(*, kind: str, alpha: float | None = None, gamma: float | None = 
         raise InvalidModelError(f"{kind}: alpha and gamma came as {alpha} and {gamma}; selu takes both, others neither")
 
 
-@operator("activation", Facts(same, flops=4), agree=check_activation)
+@operator("activation", Facts(same, flops=4, mixes=apart), agree=check_activation)
 def activation(
     x: Array, *, kind: Annotated[str, OneOf(ACTIVATIONS)], alpha: float = math.nan, beta: float = math.nan
 ) -> Array:
@@ -95,7 +95,13 @@ def _negated(x: Operand, *, kind: str, **_: Any) -> list[Size]:
 
 @operator(
     "unary",
-    Facts(same, dtype=lambda kind, **_: "bool" if kind in ("isinf", "isnan") else 0, elements=_negated, flops=1),
+    Facts(
+        same,
+        dtype=lambda kind, **_: "bool" if kind in ("isinf", "isnan") else 0,
+        elements=_negated,
+        flops=1,
+        mixes=apart,
+    ),
     agree=check_unary,
 )
 def unary(
@@ -118,7 +124,7 @@ def unary(
     return np.asarray(_FLOATING[kind](x))
 
 
-@operator("clip", Facts(same, flops=2))
+@operator("clip", Facts(same, flops=2, mixes=apart))
 def clip(x: Array, low: Array | None = None, high: Array | None = None) -> Array:
     """min(max(x, low), high): where low > high, high wins."""
     for name, bound in (("low", low), ("high", high)):
@@ -132,7 +138,7 @@ def _converted(x: Operand, *, to: str) -> list[Size]:
     return [int(n != 0) if isinstance(n, int) else None for n in x.elements] if to == "bool" else x.elements
 
 
-@operator("cast", Facts(same, dtype=lambda to: to, elements=_converted, moves=FIRST), converts=True)
+@operator("cast", Facts(same, dtype=lambda to: to, elements=_converted, moves=FIRST, mixes=apart), converts=True)
 def cast(x: Array, *, to: DType) -> Array:
     """x in the dtype `to`: floats to integers towards zero, anything that is not zero to True."""
     return x.astype(numpy_dtype(to))

@@ -7,6 +7,7 @@
     weights(op, attrs, inputs)           -> {number of the input: the axis of the outputs in it, or None}
     sources(op, inputs)                  -> those of the inputs of whose elements the outputs consist
     domains(op, inputs, attrs)           -> {number of the input: ("ids", "lengths" or "mask", size)}
+    mixes(op, inputs, attrs)             -> {axis of the first input along which it mixes: whether it looks ahead}
     bound(node, arrays)                  -> at most so many elements in the largest array that the node makes
     work(op, inputs, attrs)              -> Work: flops, bytes that are read and written
     flops(op, inputs, attrs, found)      -> those alone, where `infer` found this of the outputs
@@ -47,6 +48,7 @@ __all__ = [
     "flops",
     "infer",
     "infer_graph",
+    "mixes",
     "sources",
     "ties",
     "weights",
@@ -196,6 +198,15 @@ def domains(op: str, inputs: Inputs, attrs: Mapping[str, Any]) -> Mapping[int, t
     function = OPS[op].facts.domains if op in OPS else None
     found = {} if function is None else _ask(function, inputs, attrs) or {}
     return {i: (kind, public(size)) for i, (kind, size) in found.items() if i < len(inputs) and inputs[i] is not None}
+
+
+def mixes(op: str, inputs: Inputs, attrs: Mapping[str, Any]) -> Mapping[int, bool] | None:
+    """The axes of the first input along which an element of the outputs depends on others than those at its own place,
+    where the axis is kept, and whether on some behind it, too; None where that may be so of any axis."""
+    function = OPS[op].facts.mixes if op in OPS else None
+    rank = (inputs[0].rank if inputs and inputs[0] is not None else 0) or 0
+    found = None if function is None else _ask(function, inputs, attrs)
+    return None if found is None else {axis % rank: ahead for axis, ahead in found.items() if -rank <= axis < rank}
 
 
 # Operators of which no output has more elements than the first input.

@@ -8,7 +8,7 @@ import numpy as np
 
 from fastgru.errors import ShapeError
 from fastgru.reference.attributes import Axes, Axis, OneOf
-from fastgru.reference.dims import FIRST, Dim, Dims, Facts, Operand, UnknownError, changed, joined
+from fastgru.reference.dims import FIRST, Dim, Dims, Facts, Operand, UnknownError, apart, changed, joined
 from fastgru.reference.operator import Array, operator
 from fastgru.reference.shape import check_positions, integers, normal_axis
 from fastgru.reference.sizes import Size, add, at_least, multiply
@@ -36,7 +36,7 @@ def _gathered_elements(x: Operand, indices: Operand, *, axis: int) -> list[Size]
     return [every[i] for i in indices.integers]
 
 
-@operator("gather", Facts(_gathered, elements=_gathered_elements, moves=FIRST, domains=_positions_in))
+@operator("gather", Facts(_gathered, elements=_gathered_elements, moves=FIRST, domains=_positions_in, mixes=apart))
 def gather(x: Array, indices: Array, *, axis: Axis) -> Array:
     """x taken at `indices` along `axis`, which the axes of `indices` replace; -1 is the last."""
     axis = normal_axis(axis, x.ndim)
@@ -77,6 +77,7 @@ def check_beside(op: str, indices: tuple[int, ...], x: tuple[int, ...], axis: in
     Facts(
         lambda x, repeats: changed(x.dims, {i: multiply(x.sizes[i], n) for i, n in enumerate(repeats.elements)}),
         moves=FIRST,
+        mixes=apart,
     ),
 )
 def tile(x: Array, repeats: Array) -> Array:
@@ -142,6 +143,7 @@ def pad_widths(pads: Array, axes: Sequence[int] | None, rank: int) -> list[tuple
         ties=lambda *_: [("N", [(0, 0), (1, 0)]), ("T", [(0, 1)])],
         moves=FIRST,
         domains=lambda x, _: {1: ("lengths", x.sizes[1])},
+        mixes=apart,
     ),
 )
 def last(x: Array, lengths: Array) -> Array:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from fastgru.errors import ShapeError
-from fastgru.reference.dims import Dims, Facts, Operand, Tie, broadcast_dims
+from fastgru.reference.dims import Dims, Facts, Operand, Tie, apart, broadcast_dims
 from fastgru.reference.operator import Array, operator, same_dtype
 from fastgru.reference.shape import check_positions
 from fastgru.reference.sizes import Size, multiply
@@ -19,6 +19,7 @@ __all__ = ["check_linear", "embedding", "linear", "matmul", "matmul_dims", "matm
         lambda x, weight, *_: [*x.dims[:-1], weight.dims[0]],
         weights={1: 0, 2: None},
         flops=lambda x, weight, *_: multiply(2, *x.sizes, weight.sizes[0]),
+        mixes=apart,
     ),
 )
 def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
@@ -53,7 +54,7 @@ def matmul_flops(a: Operand, b: Operand, *_: Operand | None) -> Size:
     return multiply(2, a.sizes[-1], *(dim.size for dim in matmul_dims(a, b)))
 
 
-@operator("matmul", Facts(matmul_dims, ties=matmul_ties, weights={0: None, 1: 1}, flops=matmul_flops))
+@operator("matmul", Facts(matmul_dims, ties=matmul_ties, weights={0: None, 1: 1}, flops=matmul_flops, mixes=apart))
 def matmul(a: Array, b: Array) -> Array:
     """a @ b, vectors and stacks of matrices as NumPy has them."""
     same_dtype(a=a, b=b)
@@ -67,6 +68,7 @@ def matmul(a: Array, b: Array) -> Array:
         dtype=1,
         weights={1: 0},
         moves=slice(1, 2),
+        mixes=apart,
         domains=lambda _, weight: {0: ("ids", weight.sizes[0])},
     ),
 )

@@ -5,20 +5,21 @@ Wu, He 2018, "Group Normalization"; Zhang, Sennrich 2019, "Root Mean Square Laye
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from fastgru.errors import ShapeError
 from fastgru.reference.attributes import Axis, Finite, Size
-from fastgru.reference.dims import Facts, same
+from fastgru.reference.dims import Facts, Operand, apart, from_axis, same
 from fastgru.reference.operator import Array, need_floating, operator, same_dtype
 from fastgru.reference.shape import normal_axis
 
 __all__ = ["batch_norm", "check_factors", "check_group_norm", "check_row_norm", "group_norm", "layer_norm", "rms_norm"]
 
 
-@operator("layer_norm", Facts(same, weights=dict.fromkeys((1, 2)), flops=8))
+@operator("layer_norm", Facts(same, weights=dict.fromkeys((1, 2)), flops=8, mixes=from_axis))
 def layer_norm(
     x: Array, scale: Array | None = None, bias: Array | None = None, *, axis: Axis, epsilon: Finite
 ) -> Array:
@@ -34,7 +35,7 @@ def layer_norm(
     return np.asarray(y if bias is None else y + bias)
 
 
-@operator("batch_norm", Facts(same, weights=dict.fromkeys((1, 2, 3, 4)), flops=2))
+@operator("batch_norm", Facts(same, weights=dict.fromkeys((1, 2, 3, 4)), flops=2, mixes=apart))
 def batch_norm(x: Array, scale: Array, bias: Array, mean: Array, var: Array, *, axis: Axis, epsilon: Finite) -> Array:
     """(x - mean) / sqrt(var + epsilon) * scale + bias, each of the four (C,) along `axis`."""
     need_floating("batch_norm", x)
@@ -48,7 +49,11 @@ def batch_norm(x: Array, scale: Array, bias: Array, mean: Array, var: Array, *, 
     return np.asarray((x - m) / np.sqrt(v + epsilon) * s + b)
 
 
-@operator("group_norm", Facts(same, weights=dict.fromkeys((1, 2)), flops=8))
+def _of_groups(x: Operand, *_: Operand | None, **__: Any) -> Mapping[int, bool]:
+    return dict.fromkeys(range(1, x.rank), True)
+
+
+@operator("group_norm", Facts(same, weights=dict.fromkeys((1, 2)), flops=8, mixes=_of_groups))
 def group_norm(x: Array, scale: Array, bias: Array, *, epsilon: Finite, groups: Size | None = None) -> Array:
     """x (N, C, ...) normalised over each group of channels, then times scale (C,) plus bias (C,) a channel.
 
@@ -79,7 +84,7 @@ def check_group_norm(x: tuple[int, ...], scale: tuple[int, ...], bias: tuple[int
     return groups
 
 
-@operator("rms_norm", Facts(same, weights={1: None}, flops=4))
+@operator("rms_norm", Facts(same, weights={1: None}, flops=4, mixes=from_axis))
 def rms_norm(x: Array, scale: Array | None = None, *, axis: Axis, epsilon: Finite) -> Array:
     """x / sqrt(mean(x^2) + epsilon) * scale, the mean over the axes from `axis` on."""
     need_floating("rms_norm", x)

@@ -20,7 +20,7 @@ from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import PRODUCT_DTYPES
 from fastgru.reference.attributes import Axis, Count, Counts, OneOf, Size
 from fastgru.reference.conv import conv, conv_dims, conv_flops
-from fastgru.reference.dims import Facts, same
+from fastgru.reference.dims import Facts, apart, same
 from fastgru.reference.linear import matmul_dims, matmul_flops, matmul_ties
 from fastgru.reference.operator import Array, is_floating, operator
 from fastgru.reference.shape import normal_axis
@@ -95,7 +95,7 @@ def check_factor(name: str, x: Any, zero_point: Any | None) -> None:
         raise ShapeError(f"the zero point of {name} has dtype {zero_point.dtype}, expected {x.dtype}")
 
 
-@operator("quantize", Facts(same, dtype=lambda to="uint8", **_: to, flops=3))
+@operator("quantize", Facts(same, dtype=lambda to="uint8", **_: to, flops=3, mixes=apart))
 def quantize(
     x: Array,
     scale: Array,
@@ -117,7 +117,7 @@ def quantize(
     return np.asarray(y).astype(to)
 
 
-@operator("dequantize", Facts(same, dtype=1, weights=dict.fromkeys((0, 1, 2)), flops=2))
+@operator("dequantize", Facts(same, dtype=1, weights=dict.fromkeys((0, 1, 2)), flops=2, mixes=apart))
 def dequantize(
     x: Array, scale: Array, zero_point: Array | None = None, *, axis: Axis = 1, block_size: Size = 0
 ) -> Array:

@@ -126,4 +126,8 @@ def recurrent_facts(kind: type[RecurrentSpec]) -> Facts:
         each = 2 * form.GATES * form.hidden_size * (form.input_size + form.hidden_size)
         return multiply(*x.sizes[:2], form.num_directions * each)
 
-    return Facts(dims, ties=ties, weights=weights, flops=flops, domains=domains)
+    def mixes(*_: Operand | None, spec: Mapping[str, Any]) -> dict[int, bool]:
+        form = kind.from_dict(spec)
+        return {1 if form.batch_first else 0: form.direction != "forward"}
+
+    return Facts(dims, ties=ties, weights=weights, flops=flops, domains=domains, mixes=mixes)

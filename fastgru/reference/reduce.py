@@ -7,7 +7,7 @@ import numpy as np
 
 from fastgru.errors import ShapeError
 from fastgru.reference.attributes import Axes, Axis, OneOf
-from fastgru.reference.dims import Facts, Operand, UnknownError, per_input, reduced, same
+from fastgru.reference.dims import Facts, Operand, UnknownError, apart, per_input, reduced, same
 from fastgru.reference.operator import Array, is_floating, operator
 from fastgru.reference.shape import normal_axis
 from fastgru.reference.sizes import Size, add, multiply
@@ -84,6 +84,7 @@ def _totals(x: Operand, *, kind: str, **_: Any) -> list[Size]:
         lambda x, axes, keepdims, **_: reduced(x, axes or range(x.rank), keepdims=keepdims),
         elements=_totals,
         flops=per_input(1),
+        mixes=apart,
     ),
 )
 def reduce(x: Array, *, kind: Annotated[str, OneOf(_KINDS)], axes: Axes, keepdims: bool) -> Array:
@@ -100,7 +101,12 @@ def reduce(x: Array, *, kind: Annotated[str, OneOf(_KINDS)], axes: Axes, keepdim
 
 @operator(
     "arg",
-    Facts(lambda x, axis, keepdims, **_: reduced(x, [axis], keepdims=keepdims), dtype="int64", flops=per_input(1)),
+    Facts(
+        lambda x, axis, keepdims, **_: reduced(x, [axis], keepdims=keepdims),
+        dtype="int64",
+        flops=per_input(1),
+        mixes=apart,
+    ),
 )
 def arg(
     x: Array, *, kind: Annotated[str, OneOf(("max", "min"))], axis: Axis, keepdims: bool, select_last: bool
@@ -128,13 +134,13 @@ def _running(
     return np.flip(y, axis) if reverse else y
 
 
-@operator("cumsum", Facts(same, flops=1))
+@operator("cumsum", Facts(same, flops=1, mixes=lambda _, axis, reverse, **__: {axis: reverse}))
 def cumsum(x: Array, *, axis: Axis, exclusive: bool, reverse: bool) -> Array:
     """The running sum along `axis`; exclusive leaves the element itself out, reverse runs from the end."""
     return _running(np.cumsum, x, axis, first=0, exclusive=exclusive, reverse=reverse)
 
 
-@operator("cumprod", Facts(same, flops=1))
+@operator("cumprod", Facts(same, flops=1, mixes=lambda _, axis, reverse, **__: {axis: reverse}))
 def cumprod(x: Array, *, axis: Axis, exclusive: bool, reverse: bool) -> Array:
     """The running product along `axis`; exclusive leaves the element itself out, reverse runs from the end."""
     return _running(np.cumprod, x, axis, first=1, exclusive=exclusive, reverse=reverse)

@@ -16,6 +16,7 @@ from fastgru.reference.dims import (
     Facts,
     Operand,
     UnknownError,
+    apart,
     broadcast_dims,
     reduced,
     regrouped,
@@ -82,7 +83,7 @@ def _kept(x: Operand, *_: Any, **__: Any) -> list[Size]:
     return x.elements
 
 
-@operator("reshape", Facts(_reshaped, elements=_kept, moves=FIRST))
+@operator("reshape", Facts(_reshaped, elements=_kept, moves=FIRST, mixes=apart))
 def reshape(x: Array, shape: Array, *, allow_zero: bool = False) -> Array:
     """x in `shape`; 0 copies the size of the same axis of x unless allow_zero, one -1 is inferred."""
     return x.reshape(new_shape(x.shape, integers("shape", shape), allow_zero=allow_zero))
@@ -103,7 +104,7 @@ def new_shape(old: tuple[int, ...], sizes: list[int], *, allow_zero: bool) -> li
     return [size // rest if s == -1 else s for s in sizes]
 
 
-@operator("transpose", Facts(lambda x, perm: [x.dims[i] for i in perm], moves=FIRST))
+@operator("transpose", Facts(lambda x, perm: [x.dims[i] for i in perm], moves=FIRST, mixes=apart))
 def transpose(x: Array, *, perm: Axes) -> Array:
     """y.shape[i] == x.shape[perm[i]]."""
     if sorted(perm) != list(range(x.ndim)):
@@ -117,7 +118,7 @@ def _squeezed(x: Operand, *, axes: Axes) -> Dims:
     return reduced(x, axes)
 
 
-@operator("squeeze", Facts(_squeezed, elements=_kept, moves=FIRST))
+@operator("squeeze", Facts(_squeezed, elements=_kept, moves=FIRST, mixes=apart))
 def squeeze(x: Array, *, axes: Axes) -> Array:
     """x without the axes named, each of size 1; without every axis of size 1 when none is named."""
     named = sorted({normal_axis(a, x.ndim) for a in axes}) or [i for i, s in enumerate(x.shape) if s == 1]
@@ -132,7 +133,7 @@ def _unsqueezed(x: Operand, *, axes: Axes) -> Dims:
     return [Dim(1) if i in added else next(rest) for i in range(rank)]
 
 
-@operator("unsqueeze", Facts(_unsqueezed, elements=_kept, moves=FIRST))
+@operator("unsqueeze", Facts(_unsqueezed, elements=_kept, moves=FIRST, mixes=apart))
 def unsqueeze(x: Array, *, axes: Axes) -> Array:
     """x with axes of size 1, which stand at `axes` of the output."""
     rank = x.ndim + len(axes)
@@ -149,7 +150,7 @@ def _flattened(x: Operand, *, axis: int) -> Dims:
     return regrouped(x.dims, [multiply(*x.sizes[:at]), multiply(*x.sizes[at:])])
 
 
-@operator("flatten", Facts(_flattened, moves=FIRST))
+@operator("flatten", Facts(_flattened, moves=FIRST, mixes=apart))
 def flatten(x: Array, *, axis: Axis) -> Array:
     """x (d0, ..., dn) -> (d0 * ... * d(axis-1), the rest); axis from -rank to rank."""
     return x.reshape(flat_shape(x.shape, axis))
@@ -175,6 +176,7 @@ def _repeated(x: Operand, shape: Operand) -> list[Size]:
         lambda x, shape: broadcast_dims(x.dims, [Dim(n) for n in shape.elements]),
         elements=_repeated,
         moves=FIRST,
+        mixes=apart,
     ),
 )
 def expand(x: Array, shape: Array) -> Array:
@@ -245,6 +247,7 @@ def _filled(shape: Operand, *, value: float, dtype: str) -> list[Size]:
         lambda shape, **_: [Dim(n) for n in shape.elements],
         dtype=lambda dtype, **_: dtype,
         elements=_filled,
+        mixes=apart,
     ),
     agree=check_constant,
 )

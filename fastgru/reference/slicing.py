@@ -1,13 +1,13 @@
 """Arrays cut into others and joined to one, along an axis."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 
 from fastgru.errors import InvalidModelError, ShapeError
 from fastgru.reference.attributes import Axis, Count, Sizes
-from fastgru.reference.dims import FIRST, Dims, Facts, Operand, UnknownError, changed, equal, joined
+from fastgru.reference.dims import FIRST, Dims, Facts, Operand, UnknownError, apart, changed, equal, joined
 from fastgru.reference.operator import Array, operator, same_dtype
 from fastgru.reference.shape import integers, normal_axis
 from fastgru.reference.sizes import Size, add, at_least, divide, floor_divide, subtract
@@ -32,6 +32,7 @@ def _chained(*operands: Operand, axis: int) -> Dims:
         _chained,
         elements=lambda *operands, axis: [n for operand in operands for n in operand.elements],
         moves=slice(None),
+        mixes=apart,
     ),
 )
 def concat(x: Array, *others: Array, axis: Axis) -> Array:
@@ -54,7 +55,7 @@ def _cut(
     return tuple(changed(x.dims, {axis: size}) for size in wanted)
 
 
-@operator("split", Facts(_cut, moves=FIRST))
+@operator("split", Facts(_cut, moves=FIRST, mixes=apart))
 def split(
     x: Array,
     given: Array | None = None,
@@ -97,6 +98,14 @@ def _sliced(
     return changed(x.dims, {axis: _sliced_size(x.sizes[axis], s, e, k) for axis, s, e, k in bounds})
 
 
+def _reversed(
+    _: Operand, starts: Operand, ends: Operand, axes: Operand | None = None, steps: Operand | None = None
+) -> Mapping[int, bool]:
+    step = () if steps is None else steps.integers
+    where = range(len(step)) if axes is None else axes.integers
+    return {axis: True for axis, k in zip(where, step, strict=True) if k < 0}
+
+
 def _sliced_size(size: Size, start: Size, end: Size, step: int) -> Size:
     """Free sizes for steps from the beginning to the end, and for an axis in the other order."""
     if isinstance(size, int) and isinstance(start, int) and isinstance(end, int):
@@ -129,7 +138,7 @@ def _sliced_elements(x: Operand, starts: Operand, ends: Operand, *rest: Operand 
     return x.elements[_positions(len(x.elements), start, end, *step)]
 
 
-@operator("slice", Facts(_sliced, elements=_sliced_elements, moves=FIRST))
+@operator("slice", Facts(_sliced, elements=_sliced_elements, moves=FIRST, mixes=_reversed))
 def slice_(x: Array, starts: Array, ends: Array, axes: Array | None = None, steps: Array | None = None) -> Array:
     """x[start:end:step] on each axis; negative positions count from the end, positions beyond it are clamped.
 

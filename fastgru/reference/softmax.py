@@ -3,7 +3,7 @@
 import numpy as np
 
 from fastgru.reference.attributes import Axis
-from fastgru.reference.dims import Facts, same
+from fastgru.reference.dims import Facts, along, same
 from fastgru.reference.operator import Array, need_floating, operator
 from fastgru.reference.shape import normal_axis
 
@@ -17,7 +17,7 @@ def _shifted(x: Array, axis: int) -> tuple[Array, int]:
     return x - np.max(x, axis=axis, keepdims=True, initial=-np.inf), axis
 
 
-@operator("softmax", Facts(same, flops=5))
+@operator("softmax", Facts(same, flops=5, mixes=along))
 def softmax(x: Array, *, axis: Axis) -> Array:
     """exp(x) / sum(exp(x)) along `axis`."""
     shifted, axis = _shifted(x, axis)
@@ -25,7 +25,7 @@ def softmax(x: Array, *, axis: Axis) -> Array:
     return np.asarray(e / np.sum(e, axis=axis, keepdims=True))
 
 
-@operator("log_softmax", Facts(same, flops=5))
+@operator("log_softmax", Facts(same, flops=5, mixes=along))
 def log_softmax(x: Array, *, axis: Axis) -> Array:
     """x - log(sum(exp(x))) along `axis`."""
     shifted, axis = _shifted(x, axis)

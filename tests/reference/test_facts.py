@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from fastgru.errors import FastGRUError
 from fastgru.graph import Node
 from fastgru.reference import OPS, evaluate
-from fastgru.reference.facts import ValueFacts, bound, infer, ties, weights, work
+from fastgru.reference.facts import ValueFacts, bound, infer, mixes, ties, weights, work
 from fastgru.reference.sizes import Polynomial, Size, add, free_axis
 from fastgru.spec import GRUSpec, LSTMSpec, RNNSpec
 
@@ -113,6 +113,28 @@ def check_values(case: Case, inputs: list, outputs: tuple, atoms: dict, *, whole
             assert all(e is None or number(e, atoms) == v for e, v in zip(facts.elements, values, strict=True)), case
 
 
+def check_mixes(case: Case, inputs: list, outputs: tuple) -> None:
+    """What a kept axis of the first input has at one place changes the outputs at that place alone, or from it on."""
+    found = mixes(case.op, inputs, case.attrs)
+    x = None if case.inputs[0] is None else np.asarray(case.inputs[0])
+    if found is None or x is None or x.dtype.kind != "f":
+        return
+    same = ties(case.op, inputs, case.attrs, len(outputs)).same
+    for axis in range(x.ndim):
+        if x.shape[axis] < 2 or found.get(axis):
+            continue
+        at, changed = x.shape[axis] // 2, x.copy()
+        changed[(slice(None),) * axis + (at,)] += 1
+        for (i, own), (j, other) in same:
+            if (i, own) != (0, axis):
+                continue
+            again = outputs_of(Case(case.op, (changed, *case.inputs[1:]), case.attrs))[j]
+            before = [a[(slice(None),) * other + (slice(at),)].tobytes() for a in (outputs[j], again)]
+            assert before[0] == before[1], (case.op, axis)
+            behind = [a[(slice(None),) * other + (slice(at + 1, None),)].tobytes() for a in (outputs[j], again)]
+            assert axis in found or behind[0] == behind[1], (case.op, axis)
+
+
 def check_ties(case: Case, inputs: list, outputs: tuple) -> None:
     found = ties(case.op, inputs, case.attrs, len(outputs))
     for (i, axis), (j, other) in found.same:
@@ -131,6 +153,7 @@ def test_facts_of_known_inputs(family: str) -> None:
         inputs = [None if a is None else ValueFacts.of_array(np.asarray(a)) for a in case.inputs]
         check_values(case, inputs, outputs, {}, whole=True)
         check_ties(case, inputs, outputs)
+        check_mixes(case, inputs, outputs)
         names = tuple("" if a is None else f"x{i}" for i, a in enumerate(case.inputs))
         node = Node(case.op, names, tuple(f"y{i}" for i in range(len(outputs))), case.attrs)
         assert bound(node, case.inputs) >= max(y.size for y in outputs), case

@@ -1,0 +1,44 @@
+"""How far a long call has come: a line on a terminal, one every 10 seconds elsewhere, or a function of the caller."""
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from fastgru.errors import ShapeError
+
+__all__ = ["Progress", "Report", "reporter"]
+
+Progress = bool | Callable[[int, int | None], object]  # a function takes what is done, and how many there are in all
+
+_TERMINAL_S: Final = 0.1
+_FILE_S: Final = 10.0
+
+
+class Report(Protocol):
+    """What is told how many were done before, how many since, and whether these are all."""
+
+    def __call__(self, before: int, since: int, ended: bool = False) -> object: ...
+
+
+def reporter(progress: Progress, total: int | None) -> Report:
+    """Raises `ShapeError` for what nothing can be told."""
+    if progress is not False and progress is not True and not callable(progress):
+        raise ShapeError(f"predict: progress is {progress!r}, expected True, False, or a function of (done, total)")
+    begun = last = time.monotonic()
+    terminal = sys.stderr is not None and sys.stderr.isatty()
+
+    def report(before: int, since: int, ended: bool = False) -> None:
+        nonlocal last
+        done, now = before + since, time.monotonic()
+        if callable(progress):
+            progress(done, total)
+        elif progress and (ended or now - last >= (_TERMINAL_S if terminal else _FILE_S)):
+            last = now
+            of = "" if total is None else f" of {total:,}"
+            line = f"{done:,}{of} sequences, {done / max(now - begun, 1e-9):,.0f} a second"
+            end = "\n" if ended or not terminal else ""
+            sys.stderr.write(f"\r\x1b[K{line}{end}" if terminal else f"{line}{end}")
+            sys.stderr.flush()
+
+    return report
