@@ -11,24 +11,19 @@ import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import field, replace
 from functools import partial
-from math import prod
 from typing import Any, Final
 
 import numpy as np
 
 from fastgru.budget import Budget
 from fastgru.engine import Runnable
-from fastgru.engine.route import Route
 from fastgru.errors import FastGRUError, ShapeError
-from fastgru.graph import Array, Graph, TensorSpec, inlined
-from fastgru.packing.aligned import empty
-from fastgru.process import lock
-from fastgru.records import dataclass
+from fastgru.graph import Array, Graph, inlined
 from fastgru.reference import bind_inputs
 from fastgru.reference.facts import domains, infer_graph
-from fastgru.reference.operator import as_array, numpy_dtype
+from fastgru.reference.operator import as_array
+from fastgru.streaming.batches import Call, Finish, Item, Network, Scratch
 from fastgru.streaming.progress import Progress, Report, reporter
 from fastgru.streaming.ragged import find_layout
 
@@ -37,33 +32,6 @@ __all__ = ["PREDICT_BYTES", "Finish", "Predictor"]
 PREDICT_BYTES: Final = 256 << 20
 _LEAST_ROWS: Final = 32  # of a batch that is cut so that no thread is idle
 _LEAST_BYTES: Final = 1 << 20
-
-Finish = Callable[[tuple[Array, ...]], Any]  # what becomes of the outputs of one sequence
-_Scratch = dict[str, Array]  # memory of one thread, which its batches have one after another, by input or output
-
-
-@dataclass
-class _Item:
-    """A sequence: its number, its arrays without an axis for the batch, its steps, and what has come of it."""
-
-    number: int
-    arrays: list[Array]
-    steps: int
-    result: Any = None
-    error: FastGRUError | None = None
-
-
-@dataclass
-class _Call:
-    """What one call of `predict` has: plans of its own, and what it may take."""
-
-    max_rows: int
-    share: int  # bytes that one thread may take at a time
-    plans: Budget
-    finish: Finish
-    scratch: list[_Scratch]  # one for each thread
-    factor: float = 1.0  # what running takes of what goes in and comes out, as far as it is known
-    routes: dict[tuple[tuple[int, ...], ...], Route | None] = field(default_factory=dict)
 
 
 class Predictor:
@@ -78,23 +46,10 @@ class Predictor:
         if not frames:
             raise ShapeError("predict: the model has no input for a sequence")
         self.layout = find_layout(graph, frames, states, lengths)
+        self._network = Network(
+            make(self.layout.graph), self.layout, [s.name for s in frames], [s.name for s in states], threads
+        )
         self.threads, self._warned = threads, False
-        self._runnable = make(self.layout.graph)
-        typed = {spec.name: spec for spec in self._runnable.inputs}
-        self._frames = [replace(typed[spec.name], dims=()) for spec in frames]
-        self._states = [typed[spec.name] for spec in states]
-        self._dtypes = {name: numpy_dtype(spec.dtype) for name, spec in typed.items()}
-        facts = infer_graph(self._runnable.graph)
-        self._sizes = [
-            (numpy_dtype(spec.dtype).itemsize, facts[spec.name].sizes or (), self.layout.steps.get(spec.name))
-            for spec in self._runnable.outputs
-        ]
-        for spec in self._states:
-            if spec.shape is None or [a for a, n in enumerate(spec.shape) if n is None] not in ([], [self._row(spec)]):
-                raise ShapeError(f"predict: the sizes of state {spec.name!r} {spec.shape} cannot be told from frames")
-
-    def _row(self, spec: TensorSpec) -> int:
-        return self.layout.rows[spec.name]
 
     def predict(
         self, sequences: Iterable[Any], max_rows: int, budget: int, progress: Progress, finish: Finish
@@ -104,15 +59,15 @@ class Predictor:
         if isinstance(sequences, str | bytes | Mapping) or not isinstance(sequences, Iterable):
             raise ShapeError(f"predict: got {type(sequences).__name__}, expected a list or an iterable of arrays")
         counted = isinstance(sequences, Sequence | np.ndarray)
-        call = _Call(max_rows, share, Budget(budget // 4), finish, [{} for _ in range(self.threads)])
+        call = Call(max_rows, share, Budget(budget // 4), finish, [{} for _ in range(self.threads)])
         report = reporter(progress, len(sequences) if isinstance(sequences, Sequence | np.ndarray) else None)
         results = self._results(call, iter(sequences), budget // 2, report, owned=not counted)
         return list(results) if counted else results
 
-    def _results(self, call: _Call, source: Iterator[Any], room: int, report: Report, *, owned: bool) -> Iterator[Any]:
+    def _results(self, call: Call, source: Iterator[Any], room: int, report: Report, *, owned: bool) -> Iterator[Any]:
         done, ended = 0, False
         while not ended:
-            items, failure, taken = list[_Item](), None, 0
+            items, failure, taken = list[Item](), None, 0
             while taken < room:
                 try:
                     given = next(source)
@@ -128,7 +83,7 @@ class Predictor:
                 except FastGRUError as error:
                     failure = type(error)(f"sequence {done + len(items)}: {error}")
                     break
-                taken += self._bytes(items[-1].arrays, items[-1].steps)
+                taken += self._network.nbytes(items[-1].arrays, items[-1].steps)
             self._run_all(call, self._batches(call, items), partial(report, done))
             done += len(items)
             for item in items:
@@ -140,44 +95,36 @@ class Predictor:
                 raise failure
         report(done, 0, True)
 
-    def _read(self, number: int, given: Any, *, owned: bool) -> _Item:
+    def _read(self, number: int, given: Any, *, owned: bool) -> Item:
         """owned: copy what the caller may write into again before it has run."""
         arrays = given if isinstance(given, tuple) else (given,)
-        if len(arrays) != len(self._frames):
-            names = ", ".join(spec.name for spec in self._frames)
-            raise ShapeError(f"got {len(arrays)} arrays, expected {len(self._frames)}: {names}")
+        if len(arrays) != len(self._network.frames):
+            names = ", ".join(spec.name for spec in self._network.frames)
+            raise ShapeError(f"got {len(arrays)} arrays, expected {len(self._network.frames)}: {names}")
         rows: dict[str, Array] = {}
-        for spec, array in zip(self._frames, arrays, strict=True):
+        for spec, array in zip(self._network.frames, arrays, strict=True):
             plain = as_array(f"input {spec.name!r}", array)
             if spec.shape is not None and plain.ndim != len(spec.shape) - 1:
-                shape = tuple(n for axis, n in enumerate(spec.shape) if axis != self._row(spec))
+                shape = tuple(n for axis, n in enumerate(spec.shape) if axis != self._network.row(spec))
                 raise ShapeError(f"input {spec.name!r}: got shape {plain.shape}, expected {shape}, without a batch")
-            rows[spec.name] = np.expand_dims(plain, self._row(spec))
-        bound = bind_inputs(self._frames, rows)
+            rows[spec.name] = np.expand_dims(plain, self._network.row(spec))
+        bound = bind_inputs(self._network.frames, rows)
         steps = {bound[name].shape[axis] for name, axis in self.layout.steps.items() if name in bound}
         if len(steps) > 1:
             raise ShapeError(f"inputs of {sorted(steps)} steps, expected as many of each")
         convert = np.array if owned else np.asarray
         made = [
-            convert(bound[spec.name].squeeze(self._row(spec)), self._dtypes[spec.name], order="C")
-            for spec in self._frames
+            convert(bound[spec.name].squeeze(self._network.row(spec)), self._network.dtypes[spec.name], order="C")
+            for spec in self._network.frames
         ]
-        return _Item(number, made, steps.pop() if steps else 0)
+        return Item(number, made, steps.pop() if steps else 0)
 
-    def _bytes(self, arrays: Sequence[Array], steps: int) -> int:
-        """Of a sequence and of what it gives, where sizes are not known by as much as it takes itself."""
-        known = sum(
-            size * prod([steps if axis == time else n if isinstance(n, int) else 1 for axis, n in enumerate(sizes)])
-            for size, sizes, time in self._sizes
-        )
-        return known + sum(array.nbytes for array in arrays) + 256
-
-    def _batches(self, call: _Call, items: Sequence[_Item]) -> list[list[_Item]]:
-        groups: dict[tuple[Any, ...], list[_Item]] = {}
+    def _batches(self, call: Call, items: Sequence[Item]) -> list[list[Item]]:
+        groups: dict[tuple[Any, ...], list[Item]] = {}
         for item in items:
             key = tuple(
-                tuple(n for axis, n in enumerate(array.shape) if axis != self._time(spec))
-                for array, spec in zip(item.arrays, self._frames, strict=True)
+                tuple(n for axis, n in enumerate(array.shape) if axis != self._network.time(spec))
+                for array, spec in zip(item.arrays, self._network.frames, strict=True)
             )
             groups.setdefault((*key, item.steps if self.layout.unequal or not item.steps else -1), []).append(item)
         if self.layout.unequal and len(groups) > 1 and not self._warned:
@@ -191,34 +138,29 @@ class Predictor:
             most = min(call.max_rows, max(_LEAST_ROWS, -(-len(group) // (4 * self.threads))))
             begin = 0
             while begin < len(group):
-                each = call.factor * self._bytes(group[begin].arrays, group[begin].steps)
+                each = call.factor * self._network.nbytes(group[begin].arrays, group[begin].steps)
                 fits = int(call.share / max(1, each))
                 rows = 1 if self.layout.apart else max(1, min(most, fits))
                 found.append(group[begin : begin + rows])
                 begin += rows
         return sorted(found, key=lambda batch: -sum(item.steps for item in batch))
 
-    def _time(self, spec: TensorSpec) -> int | None:
-        """The axis of time in an array without a batch."""
-        axis = self.layout.steps.get(spec.name)
-        return None if axis is None else axis - (axis > self._row(spec))
-
-    def _run_all(self, call: _Call, batches: Sequence[list[_Item]], report: Callable[[int], object]) -> None:
+    def _run_all(self, call: Call, batches: Sequence[list[Item]], report: Callable[[int], object]) -> None:
         """This thread works, too: it is the one that signals come to."""
         left, failed, ready = deque(batches), list[BaseException](), list[int]()
 
-        def work(scratch: _Scratch, tell: Callable[[int], object] | None = None) -> None:
+        def work(scratch: Scratch, tell: Callable[[int], object] | None = None) -> None:
             while left:
                 try:
                     batch = left.popleft()
                 except IndexError:
                     return
-                self._run(call, batch, scratch)
+                self._network.run(call, batch, scratch)
                 ready.append(len(batch))
                 if tell is not None:
                     tell(sum(ready))
 
-        def help_out(scratch: _Scratch) -> None:
+        def help_out(scratch: Scratch) -> None:
             try:
                 work(scratch)
             except BaseException as error:
@@ -240,109 +182,6 @@ class Predictor:
                     helper.join()
         if failed:
             raise failed[0]
-
-    def _run(self, call: _Call, batch: list[_Item], scratch: _Scratch) -> None:
-        """A batch that fails runs row by row, so that the sequence is named whose fault it is."""
-        try:
-            outputs = self._outputs(call, batch, scratch)
-        except FastGRUError as error:
-            if len(batch) > 1:
-                for item in batch:
-                    self._run(call, [item], scratch)
-            else:
-                batch[0].error = type(error)(f"sequence {batch[0].number}: {error}")
-            return
-        if outputs is None:
-            half = len(batch) // 2
-            self._run(call, batch[:half], scratch)
-            self._run(call, batch[half:], scratch)
-            return
-        for row, item in enumerate(batch):
-            item.arrays = []
-            item.result = call.finish(tuple([self._cut(name, a, row, item.steps) for name, a in outputs.items()]))
-
-    def _cut(self, name: str, output: Array, row: int, steps: int) -> Array:
-        index: list[Any] = [slice(None)] * output.ndim
-        index[self.layout.rows[name]] = row
-        if name in self.layout.steps and self.layout.lengths:
-            index[self.layout.steps[name]] = slice(steps)
-        return np.array(output[tuple(index)])
-
-    def _outputs(self, call: _Call, batch: Sequence[_Item], scratch: _Scratch) -> dict[str, Array] | None:
-        """None where so many rows take more than the share. Raises `ShapeError` where one does."""
-        feeds = self._feeds(batch, scratch)
-        shapes = {name: array.shape for name, array in feeds.items()}
-        with lock:
-            route, taken = self._route(call, shapes)
-        if taken > call.share:
-            call.factor = max(call.factor, taken / max(1, len(batch) * self._bytes(batch[0].arrays, batch[0].steps)))
-            if len(batch) > 1:
-                return None
-            need = 4 * self.threads * taken
-            raise ShapeError(f"its {batch[0].steps} steps take {taken:,} bytes to run: give budget={need} or more")
-        if route is None:
-            return self._runnable.run(feeds)
-        results = {name: _taken(scratch, f"{name} (output)", shape, dtype) for name, shape, dtype in route.outputs}
-        if not route.call(*route.plain([feeds[name] for name in route.inputs], list(results.values()))):
-            raise ShapeError("an array changed its shape or dtype during the call")
-        return results
-
-    def _route(self, call: _Call, shapes: Mapping[str, tuple[int, ...]]) -> tuple[Route | None, int]:
-        """What runs these shapes, None where that is no single program, and the bytes that it takes, where known."""
-        key = tuple(shapes.values())
-        if key in call.routes:
-            call.plans.touch(key)
-            return call.routes[key], 0
-        program = self._runnable.planned(shapes)
-        if program is None:
-            return call.routes.setdefault(key, None), 0
-        slots = [*program.inputs.values(), *program.outputs.values()]
-        taken = program.arena_bytes + sum(prod(slot.shape) * numpy_dtype(slot.dtype).itemsize for slot in slots)
-        if taken > call.share:
-            return None, taken
-        route = call.routes[key] = Route(program)
-        call.plans.add(key, program.nbytes + self.threads * program.arena_bytes, partial(call.routes.pop, key, None))
-        return route, taken
-
-    def _feeds(self, batch: Sequence[_Item], scratch: _Scratch) -> dict[str, Array]:
-        """The rows side by side, each with its last frame repeated up to the length of the longest, and a little more,
-        so that few lengths have plans of their own."""
-        rows, longest = len(batch), max(item.steps for item in batch)
-        if self.layout.lengths and self.layout.steps and not self.layout.unequal and rows > 1:
-            grain = 1 << max(0, longest.bit_length() - 5)
-            longest = -(-longest // grain) * grain
-        feeds: dict[str, Array] = {}
-        for i, spec in enumerate(self._frames):
-            axis, time = self._row(spec), self._time(spec)
-            shape = list(batch[0].arrays[i].shape)
-            if time is not None:
-                shape[time] = longest
-            shape.insert(axis, rows)
-            joined = _taken(scratch, spec.name, shape, self._dtypes[spec.name])
-            by_row = np.moveaxis(joined, axis, 0)
-            for row, item in zip(by_row, batch, strict=True):
-                array = item.arrays[i]
-                if time is None or item.steps in (0, longest):
-                    row[...] = array
-                    continue
-                head = (slice(None),) * time
-                row[(*head, slice(item.steps))] = array
-                row[(*head, slice(item.steps, None))] = array[(*head, slice(item.steps - 1, None))]
-            feeds[spec.name] = joined
-        for spec in self._states:
-            shape = [n if n is not None else rows for n in spec.shape or ()]
-            feeds[spec.name] = np.zeros(shape, self._dtypes[spec.name])
-        if self.layout.lengths:
-            feeds[self.layout.lengths] = np.array([i.steps for i in batch], self._dtypes[self.layout.lengths])
-        return {spec.name: feeds[spec.name] for spec in self._runnable.inputs}
-
-
-def _taken(scratch: _Scratch, name: str, shape: Sequence[int], dtype: np.dtype[Any]) -> Array:
-    """An array in the memory of this name, which grows where it has to."""
-    nbytes = prod(shape) * dtype.itemsize
-    if name not in scratch or scratch[name].nbytes < nbytes:
-        scratch[name] = empty(nbytes, np.uint8)
-    return scratch[name][:nbytes].view(dtype).reshape(shape)
 
 
 def _lengths_of(graph: Graph) -> str:
