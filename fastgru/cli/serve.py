@@ -42,7 +42,7 @@ def _option(field: "Field[Any]") -> Callable[[F], F]:
         return click.option(flag, multiple=True, metavar="URL", help=f"{text} Repeatable.")
     if "choices" in field.metadata:
         return click.option(flag, type=click.Choice(field.metadata["choices"]), help=text)
-    kind = "PATH" if field.type == Path | None else "N" if field.type is int else "TEXT"
+    kind = "PATH" if field.type == Path | None else "N" if field.type in (int, int | None) else "TEXT"
     return click.option(flag, metavar=_METAVARS.get(unit, kind), help=text)
 
 

@@ -157,7 +157,7 @@ class Assembly:
     def _grpc(self) -> Callable[[set[Any]], asyncio.Protocol] | None:
         """What makes connections that speak gRPC, None where it is off."""
         settings = self.settings
-        if not settings.grpc_port:
+        if not settings.port_of_grpc:
             return None
         from fastgru.serve.grpc.connection import GrpcConnection
         from fastgru.serve.grpc.heads import Heads

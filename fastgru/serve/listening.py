@@ -23,7 +23,8 @@ def listen(settings: Settings) -> list[socket.socket]:
 
 def listen_for_grpc(settings: Settings) -> list[socket.socket]:
     """The same for gRPC, none where it is off."""
-    return _listen(settings.host, settings.grpc_port, " (--grpc-port)") if settings.grpc_port else []
+    port = settings.port_of_grpc
+    return _listen(settings.host, port, " (--grpc-port)") if port else []
 
 
 def _listen(host: str, port: int, flag: str = "") -> list[socket.socket]:

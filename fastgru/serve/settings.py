@@ -50,7 +50,12 @@ class Settings:
     models: tuple[str, ...] = _option((), "The models: NAME=PATH, or PATH, whose name is that of the file.")
     host: str = _option("127.0.0.1", "The address to listen at; 0.0.0.0 or :: for every interface.")
     port: int = _option(8000, "The port to listen at; 0 takes one that is free.", least=0)
-    grpc_port: int = _option(0, "Speak gRPC at this port of the host, too, such as 8001; 0 for no gRPC.", least=0)
+    grpc_port: int | None = _option(
+        None,
+        "The port of the host for gRPC, 0 for none; by default 8001 beside the default port 8000, and none beside"
+        " another.",
+        least=0,
+    )
     unix: Path | None = _option(None, "Listen at this Unix socket instead of a port.")
     unix_mode: str = _option("0600", "The permissions of the Unix socket, in octal.")
     precision: str | None = _option(
@@ -166,6 +171,14 @@ class Settings:
         except ValueError:
             return False
 
+    @property
+    def port_of_grpc(self) -> int:
+        """The port of gRPC, 0 for none."""
+        if self.grpc_port is not None:
+            return self.grpc_port
+        default: int = Settings.__dataclass_fields__["port"].default
+        return default + 1 if self.port == default and self.unix is None else 0
+
     def _contradictions(self, named: Callable[[str], str]) -> list[str]:
         """What single values do not show."""
         faults = []
@@ -240,7 +253,7 @@ def read_value(name: str, value: Any) -> Any:
         return Path(value) if isinstance(value, str) else value
     if isinstance(value, int) and not isinstance(value, bool):
         return float(value) if field.type is float else f"{value:04o}" if name == "unix_mode" else value
-    if isinstance(value, str) and field.type in (int, float):
+    if isinstance(value, str) and _kind(field) in (int, float):
         return _number(field, value)
     return value
 
@@ -249,7 +262,7 @@ def _number(field: "dataclasses.Field[Any]", text: str) -> Any:
     if field.metadata["unit"] == "bytes" and (size := _SIZE.fullmatch(text.strip())):
         scale = _UNITS.get(size[2].upper())
         return int(size[1]) * scale if scale else text
-    convert: Callable[[str], Any] = int if field.type is int else float
+    convert: Callable[[str], Any] = _kind(field)
     try:
         return convert(text)
     except ValueError:
@@ -287,10 +300,9 @@ def _fault(field: "dataclasses.Field[Any]", value: Any) -> str:
             return "texts were expected"
         wrong = [item for item in value if field.name == "allow_origin" and not _ORIGIN.fullmatch(item)]
         return f"no origin, which is like https://example.org:8443: {', '.join(wrong)}" if wrong else ""
-    kinds: dict[Any, Any] = {str | None: str, Path | None: Path}
-    if value is None and field.type in kinds:
+    if value is None and field.default is None:
         return ""
-    kind: Any = kinds.get(field.type, field.type)
+    kind = _kind(field)
     wanted: Any = (int, float) if kind is float else kind
     if not isinstance(value, wanted) or isinstance(value, bool) != (kind is bool):
         unit = given["unit"] and f", {given['unit']}"
@@ -304,6 +316,12 @@ def _fault(field: "dataclasses.Field[Any]", value: Any) -> str:
     if field.name == "unix_mode" and not re.fullmatch(r"0?[0-7]{3}", value):
         return "three octal digits were expected, like 0660"
     return "an address was expected" if field.name == "host" and not value.strip() else ""
+
+
+def _kind(field: "dataclasses.Field[Any]") -> Any:
+    """Of its values, but for None."""
+    kinds: dict[Any, Any] = {str | None: str, Path | None: Path, int | None: int}
+    return kinds.get(field.type, field.type)
 
 
 _KINDS: Final = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", Path: "a path"}

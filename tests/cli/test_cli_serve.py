@@ -61,7 +61,7 @@ def test_a_missing_extra_is_one_line_with_the_command(invoke: Invoke, monkeypatc
         (("a.onnx", "--max-body-bytes", "4 apples"), "--max-body-bytes '4 apples'"),
         (("a.onnx", "--tls-cert", "a.pem"), "--tls-cert and --tls-key go together"),
         (("a.onnx", "b/a.onnx"), "two models have the name 'a'"),
-        (("none.onnx",), "none.onnx: No such file"),
+        (("none.onnx", "--port", "0"), "none.onnx: No such file"),
         (("a.onnx", "--api-key-file", "none.txt"), "none.txt: No such file"),
         (("a.onnx", "--allow-origin", "example.org"), "no origin"),
     ],

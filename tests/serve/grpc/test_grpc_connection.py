@@ -406,7 +406,21 @@ def test_settings_that_contradict_each_other() -> None:
         Settings(unix=Path("a.sock"), grpc_port=port)
     with pytest.raises(SettingsError, match="at most 65535"):
         Settings(grpc_port=70_000)
-    assert Settings().grpc_port == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "port"),
+    [
+        ({}, 8001),
+        ({"grpc_port": 0}, 0),
+        ({"grpc_port": 9001}, 9001),
+        ({"port": 8080}, 0),
+        ({"port": 8080, "grpc_port": 8001}, 8001),
+        ({"unix": Path("a.sock")}, 0),
+    ],
+)
+def test_the_port_that_is_taken_where_none_is_told(given: dict[str, Any], port: int) -> None:
+    assert Settings(**given).port_of_grpc == port
 
 
 def test_what_is_counted(running: tuple[Any, int], raw: Raw) -> None:
