@@ -11,6 +11,7 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -56,22 +57,23 @@ def memory(word: str) -> int:
     return next(int(line.split()[1]) << 10 for line in lines if line.startswith(word))
 
 
+def digest(result: tuple[np.ndarray, ...]) -> bytes:
+    return blake2b(b"".join(array.tobytes() for array in result)).digest()
+
+
 def run(net: fastgru.GRU, sequences: Sequences, budget: int) -> tuple[float, int, int]:
     """Seconds, bytes beyond those before, and how many results of a sample have other bits than a call alone."""
     net.predict([sequences[0]])
     before = memory("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # begins VmHWM anew
-    kept: dict[int, Any] = {}
+    kept: dict[int, bytes] = {}
     begun = time.perf_counter()
     for k, result in enumerate(net.predict(iter(sequences), budget=budget)):
-        if k % _EVERY == 0 and len(kept) < _SAMPLE:
-            kept[k] = [a[-1:].copy() for a in result]
+        if k % _EVERY == 0:
+            kept[k] = digest(result)
     seconds = time.perf_counter() - begun
     peak = memory("VmHWM") - before
-    alone = {k: net(sequences[k]) for k in kept}
-    wrong = sum(
-        any(a[-1:].tobytes() != b.tobytes() for a, b in zip(alone[k], each, strict=True)) for k, each in kept.items()
-    )
+    wrong = sum(digest(net(sequences[k])) != each for k, each in kept.items())
     return seconds, peak, wrong
 
 
