@@ -176,8 +176,7 @@ class Settings:
         """The port of gRPC, 0 for none."""
         if self.grpc_port is not None:
             return self.grpc_port
-        default: int = Settings.__dataclass_fields__["port"].default
-        return default + 1 if self.port == default and self.unix is None else 0
+        return _GRPC_PORT if self.port == _DEFAULT_ADDRESS[1] and self.unix is None else 0
 
     def _contradictions(self, named: Callable[[str], str]) -> list[str]:
         """What single values do not show."""
@@ -276,6 +275,7 @@ def _placed(field: "dataclasses.Field[Any]", value: Any, folder: Path) -> Any:
     return folder / value if isinstance(value, Path) else value
 
 
+_GRPC_PORT: Final = 8001  # as in Triton
 _OF_STATE_DIR: Final = ("state_sync", "parked_seconds", "parked_sessions")
 _DEFAULT_ADDRESS: Final = tuple([Settings.__dataclass_fields__[name].default for name in ("host", "port")])
 
