@@ -135,7 +135,8 @@ class Predictor:
         found = []
         for group in groups.values():
             group.sort(key=lambda item: -item.steps)
-            most = min(call.max_rows, max(_LEAST_ROWS, -(-len(group) // (4 * self.threads))))
+            most = max(_LEAST_ROWS, len(group) // (4 * self.threads))
+            most = min(call.max_rows, 1 << most.bit_length() - 1)  # few numbers of rows, so that plans come again
             begin = 0
             while begin < len(group):
                 each = call.factor * self._network.nbytes(group[begin].arrays, group[begin].steps)
