@@ -128,7 +128,7 @@ class Http(Client):
             text = answer.read()
         except (OSError, HTTPException) as error:
             raise LostError from error
-        if answer.status == 503 and json.loads(text)["reason"] == "draining":
+        if answer.status == 503 and json.loads(text)["reason"] in ("draining", "loading"):
             raise LostError
         return answer, text
 
