@@ -14,6 +14,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+pytest.importorskip("uvicorn", reason="needs the extra 'serve'")
+
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 

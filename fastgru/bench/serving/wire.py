@@ -264,6 +264,7 @@ class WebSocket(Http):
 
 
 def arrays_of(frame: Frame) -> Sequence[Array]:
+    """The arrays of a frame: one for each input of the model."""
     return (frame,) if isinstance(frame, np.ndarray) else frame
 
 

@@ -60,6 +60,14 @@ class Victim:
             time.sleep(0.002)
         raise RuntimeError("the server is not ready")
 
+    def __enter__(self) -> Victim:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.kill()
+
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()

@@ -38,19 +38,19 @@ def run(
     victim: Victim, model: fastgru.Model, kills: int, *, clients: int = 8, seed: int = 0, in_order: bool = False
 ) -> Load:
     rng = random.Random(seed)
-    victim.start()
-    with Load(victim.port, model, clients) as load:
-        for _ in range(kills):
+    with victim:
+        with Load(victim.port, model, clients) as load:
+            for _ in range(kills):
+                load.wait(rng)
+                if load.faults:
+                    break
+                if in_order:
+                    assert victim.stop() == 0
+                else:
+                    victim.kill()
+                victim.start()
             load.wait(rng)
-            if load.faults:
-                break
-            if in_order:
-                assert victim.stop() == 0
-            else:
-                victim.kill()
-            victim.start()
-        load.wait(rng)
-    assert victim.stop() == 0
+        assert victim.stop() == 0
     log = victim.log.read_text(errors="replace")
     assert "Traceback" not in log
     assert "damaged" not in log
@@ -84,13 +84,13 @@ def test_restarts_in_order(path: Path, model: fastgru.Model, tmp_path: Path) -> 
 def test_sessions_that_are_parked_between_their_steps(path: Path, model: fastgru.Model, tmp_path: Path) -> None:
     """Taken up and parked again and again, with the bits of streams that were never interrupted."""
     victim = Victim(path, tmp_path / "states", "--idle-seconds", "0.01", "--capacity", "12")
-    victim.start()
-    with Load(victim.port, model, 12, pause_s=0.1) as load:
-        time.sleep(2)
-        victim.kill()
-        victim.start()
-        time.sleep(1)
-    assert victim.stop() == 0
+    with victim:
+        with Load(victim.port, model, 12, pause_s=0.1) as load:
+            time.sleep(2)
+            victim.kill()
+            victim.start()
+            time.sleep(1)
+        assert victim.stop() == 0
     assert min(client.acknowledged for client in load.clients) > 10
 
 
