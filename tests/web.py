@@ -13,6 +13,7 @@ import uvicorn
 from websockets.asyncio.client import ClientConnection, connect
 
 from fastgru.serve.app import Application, Identity
+from fastgru.serve.durable.folder import Folder
 from fastgru.serve.handshake import Handshake
 from fastgru.serve.repository import Repository
 from fastgru.serve.scheduler import Scheduler
@@ -28,7 +29,8 @@ class Web:
 
     def __init__(self, models: dict[str, Any], *, direct: bool = True, **settings: Any) -> None:
         self.settings = Settings(**{"capacity": 64, **settings})
-        self.repository = Repository(models, self.settings)
+        folder = None if self.settings.state_dir is None else Folder(self.settings)
+        self.repository = Repository(models, self.settings, folder=folder)
         self.scheduler = Scheduler()
         self.streams = Streams(self.repository, self.scheduler, self.settings)
         self.protocol = Protocol(self.repository, self.scheduler, self.settings, lambda: True)

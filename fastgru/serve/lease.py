@@ -15,7 +15,7 @@ from fastgru.serve.fields import Field
 from fastgru.serve.ids import check_id
 from fastgru.serve.layout import Layout
 from fastgru.serve.models import Served
-from fastgru.serve.sessions import Session, Sessions
+from fastgru.serve.sessions import PARKED, Session, Sessions
 
 __all__ = ["Answer", "Lease", "bad"]
 
@@ -77,7 +77,7 @@ class Lease:
         served = self.served
         if not served.latest.is_loaded:
             raise ServeError(404, f"model {served.name!r} is not served any more: connect anew", reason="model")
-        if self.session is not None and not self.session.ended:
+        if self.session is not None and self.session.ended in ("", PARKED):
             raise ServeError(409, f"sequence {self.session.id!r} is open here: finalize it first", reason="open")
         served = served.latest
         keep, goes_on, limit = given.get("keep", False), given.get("continue", False), given.get("timeout", 0)
@@ -222,10 +222,10 @@ class Lease:
 
     def leave(self) -> None:
         """The sequence ends, unless it is to outlive the connection."""
-        session, self.session = self.session, None
-        if session is not None:
+        session, sessions, self.session = self.session, self.served.sessions, None
+        if session is not None and sessions is not None:
             session.on_end = None
-            self._sessions.leave(session)
+            sessions.leave(session)
         self.why = _not_open()
 
     def _on_end(self, reason: str) -> None:

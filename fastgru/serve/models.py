@@ -149,7 +149,7 @@ class Served:
         """Be loaded instead of this one, whose sessions go on with it until they end or are moved here."""
         if self.sessions is not None and before.sessions is not None:
             self.sessions = before.sessions
-            self.sessions.home = self
+            self.sessions.succeed(self)
         before.successor, self.formers, before.formers = self, [*before.formers, before], []
         self.is_alone = before.is_alone = False
 

@@ -183,6 +183,8 @@ class Repository:
                 if session.on_end is not None:
                     session.on_end("unloaded")
         everyone = (served, *served.formers)
+        if served.sessions is not None:
+            served.sessions.unload()
         if any(each.live or each.statistics.pending for each in everyone):
             return False
         del self._unloading[served.name]

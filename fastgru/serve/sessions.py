@@ -190,6 +190,18 @@ class Sessions:
         self._enter(session)
         return session
 
+    def succeed(self, home: Home) -> None:
+        """This is the model of new ones from now on, and of parked ones that connections have, if it finds them."""
+        self.home = home
+        for session in self._attached.values():
+            if session.home.keeper is home.keeper:
+                session.home = home
+
+    def unload(self) -> None:
+        """Tell the connections that have parked ones that the model leaves memory."""
+        for owner in tuple(self._attached):
+            self._detach(*owner, "unloaded", "unloaded")
+
     def revive(self, session: Session) -> None:
         """Have one that is parked, of a connection, live again. Raises `ServeError`: 410 for one that has ended."""
         if session.ended is PARKED and self._attached.get((session.id, session.key)) is session:

@@ -432,6 +432,8 @@ def test_a_stream_moves_between_two_frames(path):
             assert (reply.status, json.loads(reply.body)["reason"]) == (409, "state")
             await client.send(x(4).tobytes())
             assert await client.recv() == new.push(x(4)).tobytes()
+        while len(web.repository.get("m").sessions):  # it ends with its connection, whatever it has gone on with
+            await asyncio.sleep(0.01)
 
     serve(run, path)
 
@@ -507,3 +509,42 @@ def test_sessions_on_disk_stay_with_their_model_or_move_with_the_others(path, tm
         folder.close()
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_parked_stream_goes_on_behind_a_load(path, tmp_path, seed):
+    async def run(web: Web) -> None:
+        old = fastgru.load(path).stream()
+        async with web.connect("?sequence_id=5") as client:
+            await client.send(x(0).tobytes())
+            assert await client.recv() == old.push(x(0)).tobytes()
+            sessions = web.repository.get("m").sessions
+            sessions._park(sessions.get(5))
+            net(seed).save(path)
+            assert (await load(web)).status == 200
+            web.repository.sweep()
+            await client.send(x(1).tobytes())
+            assert await client.recv() == old.push(x(1)).tobytes()
+            assert (await tell(client, "keepalive"))["step"] == 2
+            sessions._park(sessions.get(5))
+            assert (await tell(client, "open"))["reason"] == "open"
+
+    serve(run, path, state_dir=tmp_path / "states")
+
+
+def test_a_parked_stream_hears_of_the_end_of_its_model(path, tmp_path):
+    async def run(web: Web) -> None:
+        old = fastgru.load(path).stream()
+        async with web.connect("?sequence_id=5") as client:
+            await client.send(x(0).tobytes())
+            assert await client.recv() == old.push(x(0)).tobytes()
+            sessions = web.repository.get("m").sessions
+            sessions._park(sessions.get(5))
+            await swap.unload(web.repository, "m")
+            assert (await text(client))["event"] == "unloaded"
+        assert (await load(web)).status == 200
+        async with web.connect("?sequence_id=5&continue=true") as client:
+            await client.send(x(1).tobytes())
+            assert await client.recv() == old.push(x(1)).tobytes()
+
+    serve(run, path, state_dir=tmp_path / "states")
