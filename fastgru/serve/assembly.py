@@ -107,11 +107,11 @@ class Assembly:
     def _leave(self) -> None:
         self.is_ready = False
 
-    def _reload(self) -> bool:
-        """Read the file of keys again; whether one has gone, whose streams end here."""
+    def _reload(self) -> frozenset[str]:
+        """Read the file of keys again; which have gone, whose streams end here."""
         gone = self._guard.reload()
         self.streams.expel(gone)
-        return bool(gone)
+        return gone
 
     def close(self) -> None:
         """Have all states on disk, and give the folder up."""

@@ -5,7 +5,7 @@ import logging
 import signal
 import ssl
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 from socket import AF_INET, AF_INET6, socket
 from typing import Any, Final
@@ -34,7 +34,8 @@ class Server:
     gate: what its connections have in common. grpc: makes what speaks it, from the connections of the server. urls:
     where it listens, once it does. prepare: awaited when connections are taken already, before `started`. leave: told
     that the server is about to go down. drain: told that it is going down, and how many seconds there are; when it
-    returns, everything has been computed. reload: called at SIGHUP; whether those who were let in have to come anew.
+    returns, everything has been computed. reload: called at SIGHUP; the names of keys that are no more what they were.
+    If there are any, all have to come anew.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class Server:
         grpc: Callable[[set[Any]], asyncio.Protocol] | None = None,
         prepare: Callable[[], Awaitable[None]] | None = None,
         leave: Callable[[], None] | None = None,
-        reload: Callable[[], bool] | None = None,
+        reload: Callable[[], Collection[str]] | None = None,
     ) -> None:
         self._prepare, self._leave, self._reload = prepare, leave, reload
         self._secured: list[ssl.SSLContext] = []
@@ -146,13 +147,16 @@ class Server:
             self._config()
             for context in self._secured:
                 context.load_cert_chain(str(self.settings.tls_cert), str(self.settings.tls_key))
-            are_out = self._reload is not None and self._reload()
+            gone = () if self._reload is None else self._reload()
         except (SettingsError, OSError) as error:
             event("reload", f"nothing is read again: {error}", level=logging.ERROR)
             return
         event("reload", "certificates and keys are read again")
-        for connection in [each for each in self._state.connections if are_out and isinstance(each, _SPEAKERS)]:
-            connection.shutdown()
+        for connection in [each for each in self._state.connections if gone and isinstance(each, _SPEAKERS)]:
+            if isinstance(connection, GrpcConnection):
+                connection.expel(gone)
+            else:
+                connection.shutdown()
 
     def _config(self) -> Config:
         settings = self.settings

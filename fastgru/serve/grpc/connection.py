@@ -6,7 +6,7 @@ does not read is not read from either.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Final, cast
 
 from fastgru.serve.errors import ServeError
@@ -182,6 +182,14 @@ class GrpcConnection(asyncio.Protocol):
             output.send(frame(http2.PING, 0, 0, bytes(8)))
         for call in [call for call in output.calls.values() if call.is_slow(now, settings.deadline_seconds)]:
             call.refuse(ServeError(408, f"a message comes within {settings.deadline_seconds:g} s", reason="slow"))
+
+    def expel(self, keys: Collection[str]) -> None:
+        """End the calls of these keys, which may not use the server any more. New ones come over new connections."""
+        if not self._streams.is_draining:
+            self.shutdown()
+        for call in [call for call in self._output.calls.values() if call.identity.key in keys]:
+            call.refuse(ServeError(401, "the API key has been withdrawn or changed", reason="key"))
+            call.method.cancel(call)
 
     def shutdown(self) -> None:
         """The server goes down: what has been asked is answered, and nothing more. The second time, streams end."""

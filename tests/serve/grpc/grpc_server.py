@@ -42,6 +42,7 @@ def served(models: Any, **options: Any) -> Iterator[tuple[Any, int]]:
     assert ready.wait(60)
     (server, loop) = found[0]
     server.stop_soon = lambda: loop.call_soon_threadsafe(server.stop)
+    server.reload_soon = lambda: loop.call_soon_threadsafe(server.reload)
     try:
         yield server, port
     finally:

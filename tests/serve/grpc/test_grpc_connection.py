@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import socket
 import time
 from collections.abc import Iterator
@@ -441,3 +442,28 @@ def test_what_is_counted(running: tuple[Any, int], raw: Raw) -> None:
     assert after == (before[0] + 1, before[1] + 1)
     assert count("fastgru_in_flight_bytes") == 0
     assert count("fastgru_pending_jobs") == 0
+
+
+def test_calls_of_a_key_that_has_gone_end(tmp_path: Path) -> None:
+    def write(*names: str) -> None:
+        lines = [f"{name} user {hashlib.sha256(name.encode()).hexdigest()}\n" for name in names]
+        (tmp_path / "keys").write_text("".join(lines))
+
+    write("ann", "bob")
+    with served({"gru": MODEL}, api_key_file=tmp_path / "keys") as (server, port), Raw(port) as ann, Raw(port) as bob:
+        for raw, name in ((ann, "ann"), (bob, "bob")):
+            raw.open(1, "ModelStreamInfer", x_api_key=name)
+            raw.call(1, data(), end=False)
+            assert raw.until("data") is not None
+        for others in (["bob"], ["bob", "carol"], ["bob"]):
+            write(*others)
+            server.reload_soon()
+        trailers = ann.trailers()
+        assert (trailers["grpc-status"], "withdrawn" in trailers["grpc-message"]) == ("16", True)
+        assert ann.until("goaway", "data") is None
+        for _ in range(2):  # one that has stayed goes on, until it ends its call
+            bob.call(1, data(), end=False)
+            assert bob.until("data") is not None
+        bob.send(frame(0, END_STREAM, 1))
+        assert bob.trailers()["grpc-status"] == "0"
+        assert bob.until("data") is None
