@@ -467,7 +467,12 @@ class Scheduler:
         sessions = following[0].served.sessions
         assert sessions is not None
         home = following[0].served
-        session = sessions.begin(ended.id, ended.key, home=home)  # in the place that has just become free
+        try:
+            session = sessions.begin(ended.id, ended.key, home=home)  # in the place that has just become free
+        except ServeError as error:
+            for job in following:
+                self._drop(job, error)
+            return
         for job in following:
             job.session, session.next = session, 1 if job.begins else session.next + 1
             self._queue(session, job)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import stat
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from fastgru.serve.errors import ServeError
 from fastgru.serve.jobs import Job
 from fastgru.serve.models import Served
 from fastgru.serve.repository import Repository
+from fastgru.serve.scheduler import Scheduler
 from fastgru.serve.sessions import PARKED, Sessions
 from fastgru.serve.settings import Settings, SettingsError
 from fastgru.serve.steps import record
@@ -338,6 +341,37 @@ def test_a_full_disk_refuses_and_ends_nothing(server: Server, monkeypatch: pytes
     monkeypatch.undo()
     server.sessions.begin(2)
     assert server.state(1) == saved(2)
+
+
+def test_a_disk_that_is_full_when_a_sequence_begins_behind_an_end(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end is answered and kept, so that its place is not free; what comes behind it is refused, and told so."""
+
+    async def main() -> None:
+        scheduler = Scheduler()
+        session = server.sessions.begin(1)
+        server.served.keeper._records.free.clear()
+
+        def full(*_: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(os, "posix_fallocate", full)
+        jobs = []
+        for step, begins, ends in ((0, False, True), (0, True, False), (1, False, False)):
+            until = time.monotonic_ns() + 10**10
+            job = Job(server.served, session, (normal(1, 1, 4),), until, lambda _: None)
+            job.step, job.begins, job.ends = step, begins, ends
+            jobs.append(job)
+        last, first, second = await asyncio.wait_for(asyncio.gather(*map(scheduler.run, jobs)), 20)
+        assert last.outputs is not None
+        assert [(job.error.status, job.error.reason) for job in (first, second)] == [(503, "state_dir")] * 2
+        assert (scheduler.jobs, scheduler.bytes, scheduler._running, len(server.sessions)) == (0, 0, False, 0)
+        monkeypatch.undo()
+        assert server.sessions.get(1, numbered=True).step == 1
+        await scheduler.drain(1)
+
+    asyncio.run(main())
 
 
 def test_one_server_has_the_folder(server: Server) -> None:
