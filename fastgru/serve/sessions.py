@@ -354,9 +354,11 @@ class Sessions:
                 if answer is not None:
                     home.keeper.record(session, home.pool, session.step, answer)
             except ServeError:
+                home.keeper.end(session)
                 home.pool.close(session.handle)
                 session.place = place
                 session.move_to(handle)
+                session.recount()
                 raise
         if before.keeper is not None:
             session.place, place = place, session.place

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import json
+import os
 import threading
 import time
 import weakref
@@ -23,6 +25,7 @@ from websockets.exceptions import ConnectionClosed
 import fastgru
 from fastgru import GRU, Gate, Linear, Model, Sequential
 from fastgru.serve import swap
+from fastgru.serve.durable.records import Records
 from fastgru.serve.errors import ServeError
 from fastgru.serve.models import Served
 from fastgru.serve.repository import Repository
@@ -548,3 +551,45 @@ def test_a_parked_stream_hears_of_the_end_of_its_model(path, tmp_path):
             assert await client.recv() == old.push(x(1)).tobytes()
 
     serve(run, path, state_dir=tmp_path / "states")
+
+
+@pytest.mark.parametrize("full", ["records", "answers"])
+def test_sessions_stay_where_the_disk_has_no_space_for_them_elsewhere(path, tmp_path, monkeypatch, full):
+    from fastgru.serve.durable.folder import Folder
+
+    def fails(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    async def main() -> None:
+        settings = Settings(capacity=2_000, state_dir=tmp_path / "states")
+        folder = Folder(settings)
+        repository, scheduler = Repository({"m": path}, settings, folder=folder), Scheduler()
+        before, streams = repository.get("m"), [fastgru.load(path).stream() for _ in range(3)]
+        sessions = [before.sessions.begin(n + 1) for n in range(3)]
+        chunk = np.concatenate([x(step) for step in range(400)])  # its answer is long
+        for session, stream in zip(sessions, streams, strict=True):
+            await scheduler.run(job(before, session, chunk))
+            stream.push(chunk)
+        net(2).save(path)
+        if full == "records":
+            monkeypatch.setattr(os, "posix_fallocate", fails)
+        else:
+            monkeypatch.setattr(Records, "_put_beside", fails)
+        now = await swap.load(repository, scheduler, "m", moves=True)
+        assert {session.home for session in sessions} == {before}
+        monkeypatch.undo()
+        others = [now.sessions.begin(n) for n in range(100, 110)]
+        assert len({session.place.number for session in others}) == len(others)
+        for session, stream in zip(sessions, streams, strict=True):
+            done = await scheduler.run(job(before, session, x(1)))
+            np.testing.assert_array_equal(done.outputs[0], stream.push(x(1)))
+        await scheduler.drain(1)
+        os.close(folder._lock)  # as the system does
+        folder = Folder(settings)
+        served = Repository({"m": path}, settings, folder=folder).get("m")
+        assert {each.id for _, each in served.sessions.parked()} == {*range(100, 110)}
+        with pytest.raises(ServeError, match="of another model"):
+            served.sessions.get(1)
+        folder.close()
+
+    asyncio.run(main())

@@ -62,6 +62,7 @@ class Folder:
                 match = _FILE.fullmatch(path.name)
                 if match is not None and match[1] == name and (name, match[2]) not in self._keepers:
                     self._open_other(path, name, match[2])
+            keeper.settle()
         except (OSError, FastGRUError) as error:
             raise self._fault(error) from None
         return keeper

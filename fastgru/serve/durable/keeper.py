@@ -93,18 +93,27 @@ class Keeper:
             head = self._records.head(number)
             yield Parked(name, key, head.step, max(0.0, (now - head.used_ns) / 1e9))
 
+    def settle(self) -> None:
+        """Of a session that another model has, too, the one that was used last goes on: a process ended as it changed
+        from one to the other.
+        """
+        for other in self._others():
+            for owner in self._parked.keys() & other._parked.keys():
+                mine, theirs = (each._records.head(each._parked[owner]).used_ns for each in (self, other))
+                (self if mine < theirs else other).forget(*owner)
+
     # Records.
 
     def begin(self, session: Kept, pool: Pool) -> None:
         """A session is new, with the state that it has in the pool. Raises `ServeError`, 503."""
-        owner = (session.id, session.key)
+        owner, place = (session.id, session.key), None
         try:
-            session.place = self._records.take(Identity(*owner))
-            self._write(session.place, session, pool)
+            place = session.place = self._records.take(Identity(*owner))
+            self._write(place, session, pool)
         except OSError as error:
-            if session.place is not None:
-                self._records.free.append(session.place.number)
-                session.place = None
+            session.place = None
+            if place is not None:
+                self._records.free.append(place.number)
             raise _not_written(error) from None
         self._damaged.discard(owner)
         self._end_over(owner)

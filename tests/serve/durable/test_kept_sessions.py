@@ -374,6 +374,20 @@ def test_a_disk_that_is_full_when_a_sequence_begins_behind_an_end(
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("last", [MODEL, OTHER])
+def test_of_two_models_with_a_session_the_one_that_was_used_last_goes_on(server: Server, last: Model) -> None:
+    """A process ended when one had it already, and the other not given it up."""
+    first = OTHER if last is MODEL else MODEL
+    for model in (first, last):
+        server.restart(model)
+        server.served.keeper._others = list  # as if it had ended before they were told
+        server.sessions.begin(1, None, saved(1, model))
+    server.restart(last)
+    assert server.state(1) == saved(1, last)
+    server.restart(first)
+    assert refused(lambda: server.sessions.get(1)).reason == "state"
+
+
 def test_one_server_has_the_folder(server: Server) -> None:
     with pytest.raises(SettingsError, match=rf"states' is in use by another server \(process {os.getpid()}\)"):
         Folder(Settings(state_dir=server.path))
