@@ -30,13 +30,14 @@ class Gate:
     """Of one server. Used by the thread of the event loop.
 
     now: the loop's clock when the gate last looked. date: the header, ready to be sent. in_flight: bytes of bodies that
-    are not answered. refused: how many, by reason. accepted: connections so far. connections: those that speak HTTP.
-    lines: the headers of the last answer that repeats, the date then, and both as they are sent.
+    are not answered; unread: of answers that clients of gRPC do not take. refused: how many, by reason. accepted:
+    connections so far. connections: those that speak HTTP. lines: the headers of the last answer that repeats, the date
+    then, and both as they are sent.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.now, self.date, self.in_flight, self.accepted = 0.0, _date(), 0, 0
+        self.now, self.date, self.in_flight, self.unread, self.accepted = 0.0, _date(), 0, 0, 0
         self.lines: tuple[Any, bytes, bytes] = (None, b"", b"")
         self.refused: Counter[str] = Counter()
         self._last: dict[str, str] = {}

@@ -23,6 +23,10 @@ class Line(Protocol):
 
     gate: Gate
 
+    @property
+    def is_blocked(self) -> bool:
+        """Answers wait for windows."""
+
     def write(self, call: "Call", message: bytes | None, trailers: bytes | None) -> None:
         """Send a message, the end, or both."""
 
@@ -164,6 +168,11 @@ class Call:
             self._tell(message)
 
     def _tell(self, message: bytes) -> None:
+        gate = self._line.gate
+        if gate.unread > gate.settings.max_in_flight_bytes and self._line.is_blocked:
+            text = "too many bytes of answers wait for this client, and others, to take them"
+            self.refuse(ServeError(503, text, reason="in_flight", retry_after_s=1.0))
+            return
         try:
             self.method.message(self, message)
         except Exception:
@@ -230,6 +239,7 @@ class Call:
         """It is over, and holds nothing any more."""
         self.is_over = True
         self._hold(-self._held)
+        self._line.gate.unread -= len(self.pending)
         self._rest.clear()
         self.pending.clear()
 

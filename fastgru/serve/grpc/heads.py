@@ -18,6 +18,7 @@ from fastgru.serve.grpc.head import read_head
 __all__ = ["Heads"]
 
 _REMEMBERED: Final = 256
+_REMEMBERED_BYTES: Final = 1_024  # of one
 Identify = Callable[[Mapping[bytes, bytes], bool], Identity]
 
 
@@ -44,8 +45,10 @@ class Heads:
         except (HPACKError, IndexError, ValueError):
             raise Fault(COMPRESSION, "a head cannot be decoded", "head") from None
         after = self._table()
-        if before[:2] != after[:2] or before[2] is not after[2] or len(self._known) >= _REMEMBERED:
+        is_same = before[:2] == after[:2] and before[2] is after[2]
+        if not is_same or len(self._known) >= _REMEMBERED:
             self._known.clear()
+        if not is_same or len(block) > _REMEMBERED_BYTES:
             return self._opened(headers)
         opened = self._known[block] = self._opened(headers)
         return opened

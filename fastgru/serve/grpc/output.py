@@ -79,6 +79,7 @@ class Output:
             size = len(message) + 5
             if call.pending or size > self._window or size > call.window or size > MOST_FRAME:
                 call.pending += b"\0" + len(message).to_bytes(4, "big") + message
+                self.gate.unread += size
             else:
                 self._window -= size
                 call.window -= size
@@ -89,7 +90,7 @@ class Output:
         self.send(b"".join(parts))
         if call.pending:
             self._blocked[number] = call
-            self.flush(call)
+            self.flush_call(call, is_writing=True)
         elif trailers is not None:
             self._left()
 
@@ -103,31 +104,41 @@ class Output:
         call.leave()
         return end
 
-    def flush(self, writer: Call | None = None) -> None:
-        """Send what windows have room for, and tell the calls of it, but for one that is writing."""
+    def flush(self) -> None:
+        """Send what windows have room for."""
         for call in tuple(self._blocked.values()):
-            pending = call.pending
-            while pending and (size := min(self._window, call.window, MOST_FRAME, len(pending))) > 0:
-                self._window -= size
-                call.window -= size
-                self.send(frame(http2.DATA, 0, call.number, bytes(memoryview(pending)[:size])))
-                del pending[:size]
-                self.stuck = self.gate.now
-            if not pending:
-                del self._blocked[call.number]
-                if call.trailers is None:
-                    if call is not writer:
-                        call.method.sent(call)
-                else:
-                    self.send(self._ended(call))
-                    self._left()
+            if not self._window:
+                break
+            self.flush_call(call)
+
+    def flush_call(self, call: Call, *, is_writing: bool = False) -> None:
+        """The same of one call, which is told if all is sent, unless it is writing."""
+        if call.number not in self._blocked:
+            return
+        pending = call.pending
+        while pending and (size := min(self._window, call.window, MOST_FRAME, len(pending))) > 0:
+            self._window -= size
+            call.window -= size
+            self.gate.unread -= size
+            self.send(frame(http2.DATA, 0, call.number, bytes(memoryview(pending)[:size])))
+            del pending[:size]
+            self.stuck = self.gate.now
+        if not pending:
+            del self._blocked[call.number]
+            if call.trailers is not None:
+                self.send(self._ended(call))
+                self._left()
+            elif not is_writing:
+                call.method.sent(call)
         self.stuck = (self.stuck or self.gate.now) if self._blocked else None
 
     def widen(self, more: int) -> None:
         """The client takes so much more on all streams together. Raises `Fault`."""
-        self._window += more
+        was, self._window = self._window, self._window + more
         if not more or self._window > MOST_WINDOW:
             raise Fault(http2.FLOW_CONTROL if more else http2.PROTOCOL, "the window of the connection cannot be")
+        if not was:  # else what waits does so for the windows of its calls
+            self.flush()
 
     def widen_streams(self, window: int) -> None:
         """The client takes so much on each stream from its begin on. Raises `Fault`."""

@@ -66,12 +66,12 @@ class Streams:
         elif kind != http2.GOAWAY:  # priorities, and what there may be in times to come
             self._spend()
 
-    def _spend(self) -> None:
+    def _spend(self, count: int = 1) -> None:
         """The client has done something that a well-behaved one does seldom."""
         now = int(self._gate.now)
         if now != self._rare_in:
             self._rare_in, self._rare = now, 0
-        self._rare += 1
+        self._rare += count
         if self._rare > _MOST_RARE:
             raise Fault(http2.ENHANCE_YOUR_CALM, "too many frames that do nothing", "calm")
 
@@ -178,7 +178,7 @@ class Streams:
         if number or len(payload) % 6 or (flags & http2.ACK and payload):
             raise Fault(http2.FRAME_SIZE if not number else http2.PROTOCOL, "these are no settings")
         self.is_settled = True
-        self._spend()
+        self._spend(1 + len(self._output.calls) // 8)  # each of which is looked at
         if flags & http2.ACK:
             return
         for at in range(0, len(payload), 6):
@@ -208,7 +208,6 @@ class Streams:
             if not more or call.window > MOST_WINDOW:
                 self._cancel(number, http2.FLOW_CONTROL if more else http2.PROTOCOL)
                 return
+            self._output.flush_call(call)
         elif not number & 1 or number > self.last:
             raise Fault(http2.PROTOCOL, "the window of no stream")
-        if self._output.is_blocked:
-            self._output.flush()

@@ -16,11 +16,15 @@ pytest.importorskip("hpack", reason="not installed: the extra `serve`")
 pytest.importorskip("orjson", reason="not installed: the extra `serve`")
 
 from grpc_server import END_HEADERS, END_STREAM, Raw, arrays, request, served
+from hpack import Encoder
 from protocol_models import normal, stateful
 
 from bench.serve.process import free_port
+from fastgru.serve.app import Identity
 from fastgru.serve.grpc.frames import PREFACE, frame
+from fastgru.serve.grpc.heads import Heads
 from fastgru.serve.grpc.messages import message
+from fastgru.serve.grpc.service import _absent
 from fastgru.serve.settings import Settings, SettingsError
 
 MODEL = stateful()
@@ -467,3 +471,45 @@ def test_calls_of_a_key_that_has_gone_end(tmp_path: Path) -> None:
         bob.send(frame(0, END_STREAM, 1))
         assert bob.trailers()["grpc-status"] == "0"
         assert bob.until("data") is None
+
+
+def test_answers_that_are_not_taken_have_a_bound() -> None:
+    long = request("gru", {"x": normal(20_000, 1, 8)}).SerializeToString()  # whose answer has 240,000 bytes
+    bounds = dict.fromkeys(("max_body_bytes", "max_in_flight_bytes", "max_message_bytes"), 1 << 20)
+    with served({"gru": MODEL}, **bounds) as (server, port), Raw(port) as raw, Raw(port) as other:
+        raw.send(settings((4, 0)))
+        numbers, statuses = [*range(1, 23, 2)], {}
+        for number in numbers:
+            raw.open(number, "ModelStreamInfer")
+            body = b"\0" + len(long).to_bytes(4, "big") + long
+            for at in range(0, len(body), 1 << 14):
+                last = END_STREAM if at + (1 << 14) >= len(body) else 0
+                raw.send(frame(0, last, number, body[at : at + (1 << 14)]))
+            found = raw.until("headers")  # and no more of an answer
+            assert found is not None
+            statuses[number] = dict(raw.decoder.decode(found[3])).get("grpc-status")
+        taken = [number for number, status in statuses.items() if status is None]
+        assert (taken, {statuses[n] for n in numbers if n not in taken}) == (numbers[:5], {"14"})
+        assert server.gate.unread == 5 * (server.gate.unread // 5) > 1 << 20
+        other.open(1, "ModelInfer")
+        other.call(1, data())  # others do not wait for this one
+        assert other.trailers()["grpc-status"] == "0"
+        raw.send(frame(8, 0, 0, (1 << 24).to_bytes(4, "big")), frame(8, 0, 1, (1 << 20).to_bytes(4, "big")))
+        assert raw.trailers()["grpc-status"] == "0"
+        raw.send(frame(3, 0, 3, bytes(4)), settings((4, 1 << 20)))
+        for _ in range(3):
+            assert raw.trailers()["grpc-status"] == "0"
+        assert server.gate.unread == 0
+        raw.open(101, "ModelInfer")
+        raw.call(101, data())
+        assert raw.trailers()["grpc-status"] == "0"
+
+
+def test_long_heads_are_read_each_time() -> None:
+    """What a client makes a server remember is small."""
+    heads = Heads(_absent, lambda headers, _: Identity(), max_bytes=1 << 14, max_headers=100)
+    given = [(":method", "POST"), (":scheme", "http"), (":path", "/a"), (":authority", "localhost")]
+    for size, remembered in ((100, True), (4_000, False)):
+        block = Encoder().encode([(*pair, True) for pair in [*given, ("more", size * "~")]])  # in no table
+        assert heads.read(block).headers[b"more"] == size * b"~"
+        assert (heads.read(block) is heads.read(block)) is remembered
