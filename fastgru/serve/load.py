@@ -24,21 +24,19 @@ class Load:
         self._idle_ns = 0  # until when there was nothing
         self._before_ns = self._turn_ns = 0  # when the turns before this one and this one began
 
-    def is_idle(self, now: int) -> bool:
-        """Whether the loop had nothing to do when it came to what it does now."""
-        return now - self._seen_ns > _COMPANY_NS
-
     def lag_ns(self, now: int) -> int:
         """For how long what is read now may have waited to be."""
         if now - self._seen_ns > _COMPANY_NS:
             return 0
         return now - (self._idle_ns if self._idle_ns > self._before_ns else self._before_ns)
 
-    def sees(self, now: int) -> None:
-        """Something has been read."""
-        if now - self._seen_ns > _COMPANY_NS:
+    def sees(self, now: int) -> bool:
+        """Something has been read. Whether the loop had nothing to do when it came to that."""
+        was_idle = now - self._seen_ns > _COMPANY_NS
+        if was_idle:
             self._idle_ns = now
         self._seen_ns = now
+        return was_idle
 
     def turns(self, now: int) -> None:
         """The loop is about to look what has come."""

@@ -13,14 +13,12 @@ from fastgru.serve.scheduler import Scheduler
 
 def test_what_is_read_came_after_the_turn_before_this_one_or_just_now() -> None:
     load, second = Load(), 1_000_000_000
-    assert load.is_idle(second)
     assert load.lag_ns(second) == 0
-    load.sees(second)
-    assert not load.is_idle(second + 1_000)
+    assert load.sees(second)
     assert load.lag_ns(second + 1_000) == 1_000  # nothing was there before
     for turn in range(1, 5):
         load.turns(second + 15_000 * turn)
-        load.sees(second + 15_000 * turn + 1)
+        assert not load.sees(second + 15_000 * turn + 1)
     assert load.lag_ns(second + 70_000) == 70_000 - 45_000
     load.ran(1, 5_000, second + 80_000)
     assert load.lag_ns(second + 90_000) == 45_000
@@ -67,17 +65,17 @@ def test_what_would_be_too_late_is_refused_without_a_job() -> None:
     group = next(iter(served.groups.values()))
 
     async def work(scheduler: Scheduler) -> None:
-        assert scheduler.refusal(served, group, 1_000_000_000) is None
-        assert not scheduler.is_late(group, 1_000_000_000)
-        assert scheduler.is_late(group, 1)
-        error = scheduler.refusal(served, group, 1)
+        assert scheduler.admission.refusal(served, group, 1_000_000_000) is None
+        assert not scheduler.admission.is_late(group, 1_000_000_000)
+        assert scheduler.admission.is_late(group, 1)
+        error = scheduler.admission.refusal(served, group, 1)
         assert error is not None
         assert (error.status, error.reason) == (503, "too_long")
-        assert scheduler.refusal(served, group, 1) is error
+        assert scheduler.admission.refusal(served, group, 1) is error
         await asyncio.sleep(0.01)
-        assert scheduler.refusal(served, group, 1) is not error
+        assert scheduler.admission.refusal(served, group, 1) is not error
         scheduler._load.short_ns += 1e9
-        late = scheduler.refusal(served, group, 500_000_000)
+        late = scheduler.admission.refusal(served, group, 500_000_000)
         assert late is not None
         assert (late.reason, late.retry_after_s is not None) == ("overload", True)
         scheduler._load.short_ns -= 1e9

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastgru import GRU, Embedding, Gate, Linear, Model, Sequential
+from fastgru.serve.cost import LONG_NS
 from fastgru.serve.errors import ServeError
 from fastgru.serve.models import Served
 from fastgru.serve.repository import Repository
@@ -404,6 +405,36 @@ def test_what_a_client_does_with_its_answer_disturbs_nobody(served, caplog):
 
     running(work)
     assert "ZeroDivisionError" in caplog.text
+
+
+def test_a_fault_of_a_tick_does_not_hold_up_what_comes_after_it(monkeypatch):
+    served = serve()
+
+    def fail(*_: object) -> None:
+        raise OverflowError("no more can be counted")
+
+    async def work(scheduler: Scheduler) -> None:
+        faults: list[Any] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context["exception"]))
+        jobs = [job(served, served.sessions.begin(k), normal(1, 1, I)) for k in range(3)]
+        done: list[Job] = []
+        with monkeypatch.context() as patch:
+            patch.setattr(type(served.statistics), "pushed", fail)
+            for each in jobs[:2]:
+                each.done = done.append
+                scheduler.submit(each)
+                each.cost_ns = 2 * LONG_NS  # so that each is a tick of its own
+            while len(faults) < 2:
+                await asyncio.sleep(0)
+        assert [*map(type, faults)] == [OverflowError, OverflowError]
+        assert all(each.outputs is not None for each in jobs[:2])
+        scheduler._load.short_ns = 0.0
+        await asyncio.sleep(0.001)
+        jobs[2].done = done.append
+        scheduler.submit(jobs[2], at_once=True)
+        assert done == jobs[2:]
+
+    running(work)
 
 
 def test_answers_with_nan_are_counted():

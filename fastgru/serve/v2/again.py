@@ -57,7 +57,7 @@ class Again:
         """None where it is answered already."""
         self._reply = reply
         group, scheduler = self._group, self._inference.scheduler
-        if group is None or scheduler.is_late(group, self._limit_ns):
+        if group is None or scheduler.admission.is_late(group, self._limit_ns):
             refused = self.refusal(data, at, len(data) - at)
             if refused is not None:
                 reply(refused)

@@ -123,7 +123,7 @@ class Inference:
         if group is None:
             return None
         most_ns = self._deadline_ns
-        return self.scheduler.refusal(
+        return self.scheduler.admission.refusal(
             served, group, most_ns if timeout_us is None else min(most_ns, timeout_us * 1_000)
         )
 

@@ -1,0 +1,69 @@
+"""Which requests are taken: those that would be answered before their deadlines, while memory has room for them."""
+
+from collections.abc import Callable
+from typing import Final
+
+from fastgru.serve import refusals
+from fastgru.serve.account import Account
+from fastgru.serve.errors import ServeError
+from fastgru.serve.groups import Group
+from fastgru.serve.jobs import Job
+from fastgru.serve.models import Served
+
+__all__ = ["Admission"]
+
+_REFUSAL_NS: Final = 500_000  # for so long a refusal is that of others like it
+
+
+class Admission:
+    """Decides by what is on its way. max_bytes: of the frames of all jobs, and their answers. clock: nanoseconds.
+
+    ask: has the loop take a turn of the scheduler, so that a time in which all is refused is seen to pass.
+    """
+
+    def __init__(self, account: Account, max_bytes: int, clock: Callable[[], int], ask: Callable[[], None]) -> None:
+        self._account, self._max_bytes, self._clock, self._ask = account, max_bytes, clock, ask
+        self._refusal: tuple[object, int, int, ServeError] | None = None  # the last: of which group and limit, and when
+
+    def refusal(self, served: Served, group: Group, limit_ns: int) -> ServeError | None:
+        """What a job of this group would be refused with that is to be answered within `limit_ns`, for who asks before
+        there is one; None if it would be taken. Errors that follow each other closely may be one object.
+        """
+        account, now = self._account, self._clock()
+        load = account.load
+        cost_ns = group.cost.one_ns + load.besides_ns
+        ahead = account.ahead_ns(group, now)
+        if ahead + cost_ns <= limit_ns:
+            return None
+        load.sees(now)
+        load.refuses()
+        self._ask()
+        found = self._refusal
+        if found is None or found[0] is not group or found[1] != limit_ns or now - found[2] > _REFUSAL_NS:
+            error = refusals.late(cost_ns, ahead, limit_ns, account.jobs)
+            found = self._refusal = (group, limit_ns, now, error)
+        served.statistics.fail(found[3].reason)
+        return found[3]
+
+    def is_late(self, group: Group, limit_ns: float) -> bool:
+        """Whether there would be a `refusal`."""
+        account = self._account
+        return account.ahead_ns(group, self._clock()) + group.cost.one_ns + account.load.besides_ns > limit_ns
+
+    def admit(self, job: Job, now: int) -> None:
+        """Find what it runs with, and what it takes. Raises `ServeError` where it is refused: 400, 413, 503."""
+        account, most = self._account, self._max_bytes
+        load = account.load
+        group = job.served.group(job.frames, job.session is not None)
+        if group.answer_bytes > most:
+            raise refusals.too_long_an_answer(group.answer_bytes, most)
+        account.price(job, group)
+        ahead = account.compute.ahead_ns(group, job.cost_ns, now) if job.is_long else load.short_ns
+        job.expected_ns = ahead + job.cost_ns
+        ahead += load.lag_ns(now)
+        if now + ahead + job.cost_ns > job.deadline_ns:
+            self._ask()
+            raise refusals.late(job.cost_ns, ahead, job.deadline_ns - now, account.jobs)
+        job.bytes += group.answer_bytes
+        if account.bytes + job.bytes > most:
+            raise refusals.too_many_bytes(job, account.bytes, most, ahead)
