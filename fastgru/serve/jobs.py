@@ -12,7 +12,7 @@ from fastgru.graph import Array
 from fastgru.serve.errors import ServeError
 from fastgru.serve.groups import Group
 from fastgru.serve.models import Served
-from fastgru.serve.sessions import Session
+from fastgru.serve.session import Session
 
 __all__ = ["Job", "Move", "answer_each", "answer_in_parts", "failure"]
 

@@ -15,7 +15,8 @@ from fastgru.serve.fields import Field
 from fastgru.serve.ids import check_id
 from fastgru.serve.layout import Layout
 from fastgru.serve.models import Served
-from fastgru.serve.sessions import PARKED, Session, Sessions
+from fastgru.serve.session import PARKED, Session
+from fastgru.serve.sessions import Sessions
 
 __all__ = ["Answer", "Lease", "bad"]
 

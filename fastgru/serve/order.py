@@ -15,7 +15,8 @@ from fastgru.serve.account import Account
 from fastgru.serve.errors import ServeError
 from fastgru.serve.jobs import Job, Move
 from fastgru.serve.models import Served
-from fastgru.serve.sessions import Session
+from fastgru.serve.moving import move
+from fastgru.serve.session import Session
 from fastgru.serve.steps import kept_answer
 
 __all__ = ["Order"]
@@ -162,8 +163,8 @@ class Order:
         for job in following:
             job.session, session.next = session, 1 if job.begins else session.next + 1
             self.queue(session, job)
-        for move in [each for each in ended.queue if isinstance(each, Move)]:
-            self.move(session, move.to)
+        for moves in [each for each in ended.queue if isinstance(each, Move)]:
+            self.move(session, moves.to)
 
     def forget_unbegun(self, job: Job) -> None:
         """A session whose first request has failed is not there."""
@@ -186,7 +187,7 @@ class Order:
             session.queue.appendleft(Move(to))
             return
         try:
-            to.sessions.move(session, to)
+            move(session, to)
         except (ServeError, StateError) as error:
             _log.warning("sequence %r of %s stays with the model before: %s", session.id, to.name, error)
             return

@@ -4,7 +4,7 @@ from typing import Final
 
 from fastgru.serve.errors import ServeError
 from fastgru.serve.jobs import Job
-from fastgru.serve.sessions import Session
+from fastgru.serve.session import Session
 
 __all__ = [
     "draining",

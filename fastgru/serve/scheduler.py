@@ -23,7 +23,7 @@ from fastgru.serve.load import Load
 from fastgru.serve.models import Served
 from fastgru.serve.order import Order
 from fastgru.serve.repository import Repository
-from fastgru.serve.sessions import Session
+from fastgru.serve.session import Session
 from fastgru.serve.steps import kept_answer, record
 from fastgru.serve.waiter import Waiter
 

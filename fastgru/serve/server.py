@@ -2,9 +2,7 @@
 
 import asyncio
 import logging
-import signal
 import ssl
-import threading
 from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 from socket import AF_INET, AF_INET6, socket
@@ -20,6 +18,7 @@ from fastgru.serve.http import HttpProtocol
 from fastgru.serve.listening import close_all, listen, listen_for_grpc, urls_of
 from fastgru.serve.log import event
 from fastgru.serve.settings import Settings, SettingsError
+from fastgru.serve.system import allow_files, loop_factory, signals
 
 __all__ = ["Server"]
 
@@ -65,7 +64,7 @@ class Server:
 
         started: called when the first request can come. Raises `SettingsError` where it cannot listen.
         """
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(self.serve(started))
 
     def stop(self) -> None:
@@ -78,7 +77,7 @@ class Server:
         """The same, within a running loop."""
         self._stopped = asyncio.Event()
         config = self._config()
-        _allow_files()
+        allow_files()
         sockets = listen(self.settings)
         for_grpc: list[socket] = []
         lifespan = LifespanOn(config)
@@ -101,7 +100,7 @@ class Server:
                 speaker = partial(self._grpc, self._state.connections)
                 servers += [await self._listen(sock, speaker, secured) for sock in for_grpc]
             self._secured = [context for context in (config.ssl, secured) if context is not None]
-            with _signals(self.stop, self.reload):
+            with signals(self.stop, self.reload):
                 try:
                     if await self._prepared():
                         if started is not None:
@@ -227,49 +226,3 @@ class Server:
             await asyncio.wait_for(drain(seconds), seconds)
         except TimeoutError:
             pass
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop's, where there is one (not on Windows)."""
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return factory
-
-
-def _allow_files() -> None:
-    """As many open files, and so connections, as the system lets this process have."""
-    try:
-        import resource
-    except ImportError:  # Windows has no such limit
-        return
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        except (OSError, ValueError):  # macOS has a lower limit than it says
-            pass
-
-
-class _signals:  # noqa: N801
-    """While the block runs, SIGTERM and SIGINT stop the server, and SIGHUP has it read keys and certificates again; in
-    the main thread, where signals come.
-    """
-
-    def __init__(self, stop: Callable[[], None], reload: Callable[[], None]) -> None:
-        self._calls = {signal.SIGTERM: stop, signal.SIGINT: stop}
-        if hasattr(signal, "SIGHUP"):
-            self._calls[signal.SIGHUP] = reload
-        self._before = dict[int, Any]()
-
-    def __enter__(self) -> None:
-        if threading.current_thread() is threading.main_thread():
-            loop = asyncio.get_running_loop()
-            for number, call in self._calls.items():
-                self._before[number] = signal.signal(number, lambda *_, call=call: loop.call_soon_threadsafe(call))
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)

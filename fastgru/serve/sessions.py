@@ -5,85 +5,19 @@ each other's sessions. A session that nobody has used for the idle time is ended
 so, and never begins from zeros without asking for that.
 """
 
-import heapq
 import time
-from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
-from itertools import count, islice
-from typing import Any, Final, Protocol
-
-import numpy as np
+from itertools import islice
 
 from fastgru.errors import SessionError, StateError
-from fastgru.serve.durable.keeper import Keeper, Parked
-from fastgru.serve.durable.records import Place
+from fastgru.serve.durable.keeper import Parked
 from fastgru.serve.errors import ServeError
+from fastgru.serve.idle import Idle
 from fastgru.serve.ids import Id
-from fastgru.streaming.state_blob import pack_state, unpack_state
+from fastgru.serve.moving import move
+from fastgru.serve.session import PARKED, Home, Session
 
-__all__ = ["PARKED", "Home", "Session", "Sessions"]
-
-PARKED: Final = "it is parked"  # `Session.ended` of one that its connection may go on with
-_MOST_ENDED: Final = 64  # entries of sessions that have ended, above as many as live, that may wait to be looked at
-_REMEMBERED_S: Final = 3_600.0  # for how long a session that was idle is known to have ended
-
-
-class Home(Protocol):
-    """A loaded model whose states lie in `pool`. fingerprint: of the model. live: sessions that have places there.
-
-    formers: models before it under the same name, with sessions that go on. keeper: has its sessions on disk, too;
-    those that are idle are parked there, and live on. None: they end.
-    """
-
-    pool: Any  # a `Pool`
-    fingerprint: str
-    live: int
-    formers: Any  # a list of the same
-    keeper: Keeper | None
-
-
-class Session:
-    """A state that a client calls by its id.
-
-    home: the model whose state it is; the file of a model may be loaded anew while sessions live. handle: of its pool,
-    and handles: it as an array. moved: its state may be other than zeros. key: the name of the API key that opened it,
-    None where there are none, and began_ns: when. step: how many requests it has been through since it began. keep: it
-    outlives the connection that opened it. on_end: called with the reason when the server ends it. ended: why it has
-    ended, "" while it lives. stays: it is there even if the first of its requests fails. queue: its jobs that wait for
-    the one before; early: those whose `step` has not come, and forget: called for them when it ends; running: one is on
-    its way; next: the step of a job that is submitted now. place: where its record is on disk.
-    """
-
-    __slots__ = (
-        "began_ns", "early", "ended", "forget", "handle", "handles", "home", "id", "keep", "key", "last_used_ns",
-        "moved", "next", "on_end", "place", "queue", "running", "stays", "step",
-    )  # fmt: skip
-
-    def __init__(self, name: Id, home: Any, handle: int, key: str | None, now_ns: int) -> None:
-        self.id, self.home, self.key, self.began_ns, self.last_used_ns = name, home, key, now_ns, now_ns
-        self.step, self.next, self.ended = 0, 0, ""
-        self.keep = self.running = self.moved = self.stays = False
-        self.on_end: Callable[[str], None] | None = None
-        self.forget: Callable[[Session], None] | None = None
-        self.queue: deque[Any] = deque()
-        self.early: dict[int, Any] = {}
-        self.place: Place | None = None
-        self.move_to(handle)
-
-    def recount(self) -> None:
-        """A job has not been a step: those that wait are other steps than they were."""
-        self.next = self.step
-        for job in self.queue:
-            self.next = 1 if job.begins else self.next + job.steps
-
-    def move_to(self, handle: int) -> None:
-        """Its state is here from now on."""
-        self.handle, self.handles = handle, np.array([handle], np.int64)
-
-    @property
-    def busy(self) -> bool:
-        """Jobs of it have not been answered."""
-        return bool(self.running or self.queue or self.early)
+__all__ = ["Sessions"]
 
 
 class Sessions:
@@ -96,18 +30,20 @@ class Sessions:
     def __init__(
         self, name: str, home: Home, capacity: int, idle_s: float, clock: Callable[[], int] = time.monotonic_ns
     ) -> None:
-        self.name, self.home, self.capacity, self.evicted = name, home, capacity, 0
-        self._idle_ns, self._clock, self._order = int(idle_s * 1e9), clock, count()
+        self.name, self.home, self.capacity = name, home, capacity
+        self._idle, self._clock = Idle(int(idle_s * 1e9)), clock
         self._live: dict[tuple[Id, str | None], Session] = {}
-        self._idle: list[tuple[int, int, Session]] = []  # a heap: when to look at each again
         self._attached: dict[tuple[Id, str | None], Session] = {}  # parked, and a connection has it
-        self._gone: OrderedDict[tuple[Id, str | None], int] = OrderedDict()  # ended for being idle, and when
 
     def __len__(self) -> int:
         return len(self._live)
 
     def __iter__(self) -> Iterator[Session]:
         return iter(tuple(self._live.values()))
+
+    @property
+    def evicted(self) -> int:
+        return self._idle.ended
 
     def of(self, key: str | None) -> list[Session]:
         """Those that this key opened."""
@@ -155,8 +91,7 @@ class Sessions:
             session = Session(name, home, 0, key, self._clock())
             session.step, session.next, session.ended = step, step, "its client has ended it"
             return session
-        gone = self._gone.get((name, key))
-        if gone is not None and self._clock() - gone < _REMEMBERED_S * 1e9:
+        if self._idle.has_ended((name, key), self._clock()):
             raise ServeError(
                 410,
                 f"sequence {name!r} of model {self.name!r} was ended after {self._lives_s:g} s without a request,"
@@ -171,7 +106,7 @@ class Sessions:
 
     @property
     def _lives_s(self) -> float:
-        return self._idle_ns / 1e9 if self.home.keeper is None else self.home.keeper.parked_s
+        return self._idle.lives_ns / 1e9 if self.home.keeper is None else self.home.keeper.parked_s
 
     def _take_up(self, name: Id, key: str | None) -> Session | None:
         """One that is parked is in the pool again."""
@@ -279,7 +214,7 @@ class Sessions:
             except ServeError:
                 home.pool.close(handle)
                 raise
-        self._gone.pop((session.id, session.key), None)
+        self._idle.forget((session.id, session.key))
         self._enter(session)
         return session
 
@@ -289,7 +224,7 @@ class Sessions:
                 raise SessionError("full")
             return opened()
         except SessionError:
-            wait = max(1.0, (self._idle[0][0] - self._clock()) / 1e9) if self._idle else 1.0
+            wait = max(1.0, self._idle.next_s(self._clock()) or 0.0)
             raise ServeError(
                 503,
                 f"model {self.name!r}: all {self.capacity} sessions are taken",
@@ -302,10 +237,7 @@ class Sessions:
     def _enter(self, session: Session) -> None:
         session.home.live += 1
         self._live[session.id, session.key] = session
-        if len(self._idle) > 2 * len(self._live) + _MOST_ENDED:
-            self._idle = [entry for entry in self._idle if not entry[2].ended]
-            heapq.heapify(self._idle)
-        heapq.heappush(self._idle, (session.last_used_ns + self._idle_ns, next(self._order), session))
+        self._idle.enter(session, len(self._live))
 
     def save(self, session: Session) -> bytes:
         """Its state as bytes that `load`, and a stream in process, take. Raises `ServeError`, 409, while it is busy."""
@@ -338,43 +270,12 @@ class Sessions:
                 session.moved = True
                 raise
 
-    def move(self, session: Session, home: Home) -> None:
-        """Go on with another model, from the same state. No job of it is on its way.
-
-        Raises `StateError` where the other model has other states, `ServeError`, 503, where it cannot be written to
-        disk; the session is then as it was.
-        """
-        before, place, handle = session.home, session.place, session.handle
-        state = unpack_state(before.pool.save(handle), before.fingerprint)
-        answer = None if before.keeper is None else before.keeper.answer(session)
-        session.move_to(home.pool.open(pack_state(state, home.fingerprint)))
-        if home.keeper is not None:
-            try:
-                home.keeper.begin(session, home.pool)
-                if answer is not None:
-                    home.keeper.record(session, home.pool, session.step, answer)
-            except ServeError:
-                home.keeper.end(session)
-                home.pool.close(session.handle)
-                session.place = place
-                session.move_to(handle)
-                session.recount()
-                raise
-        if before.keeper is not None:
-            session.place, place = place, session.place
-            before.keeper.end(session)
-            session.place = place
-        before.pool.close(handle)
-        before.live -= 1
-        session.home = home
-        home.live += 1
-
     def move_parked(self, home: Home, to: Home, most: int) -> bool:
         """Have some of those that are parked there go on with another model; whether there are more."""
         assert home.keeper is not None
         for parked in [*islice(home.keeper.parked(), most)]:
             session = self.get(parked.id, parked.key)
-            self.move(session, to)
+            move(session, to)
             self._park(session)
         return len(home.keeper) > 0
 
@@ -440,31 +341,20 @@ class Sessions:
     def expire(self) -> float:
         """End those that nobody has used for the idle time. In how many seconds to come again."""
         now, idle = self._clock(), self._idle
-        while idle and idle[0][0] <= now:
-            _, order, session = heapq.heappop(idle)
-            if session.ended:
-                continue
-            due = (now if session.busy else session.last_used_ns) + self._idle_ns
-            if due > now:
-                heapq.heappush(idle, (due, order, session))
-                continue
+        for session in idle.due(now):
             if session.home.keeper is not None:
                 self._park(session)
                 continue
             self.end(session, "idle")
-            self.evicted += 1
-            self._gone[session.id, session.key] = now
+            idle.end((session.id, session.key), now)
             if session.on_end is not None:
                 session.on_end("idle")
         for owner in self._dropped():
-            self.evicted += 1
-            self._gone[owner] = now
+            idle.end(owner, now)
             self._detach(*owner, "idle", "idle")
-        while self._gone and (
-            len(self._gone) > self.capacity or now - next(iter(self._gone.values())) > _REMEMBERED_S * 1e9
-        ):
-            self._gone.popitem(last=False)
-        return (idle[0][0] - now) / 1e9 if idle else self._idle_ns / 1e9
+        idle.forget_old(now, self.capacity)
+        wait = idle.next_s(now)
+        return idle.lives_ns / 1e9 if wait is None else wait
 
     def _dropped(self) -> list[tuple[Id, str | None]]:
         """End those that have been on disk for too long; which."""

@@ -26,7 +26,7 @@ def gru(**options: Any) -> GRU:
 
 def time_of(model: Model) -> Time | None:
     served: Served = Repository({"m": model}, Settings(capacity=4)).get("m")
-    return served._time
+    return served._shapes.time
 
 
 def after(gru_graph: Graph, *nodes: Node, **constants: np.ndarray) -> Model:

@@ -135,7 +135,7 @@ def test_what_has_ended_is_remembered_for_a_bounded_time_and_number(sessions, cl
     clock.wait(3_601)
     assert refused(lambda: sessions.get(20)).reason == "unknown_sequence"
     sessions.expire()
-    assert not sessions._gone
+    assert not sessions._idle._gone
 
 
 def test_sessions_that_have_ended_take_no_memory(sessions):

@@ -7,9 +7,10 @@ from fastgru.graph import Array
 from fastgru.serve.app import Answer, Request, internal
 from fastgru.serve.errors import ServeError
 from fastgru.serve.jobs import Job
-from fastgru.serve.models import Served, key_of
+from fastgru.serve.models import Served
 from fastgru.serve.scheduler import Scheduler
 from fastgru.serve.settings import Settings
+from fastgru.serve.shapes import key_of
 from fastgru.serve.text import read_json
 from fastgru.serve.v2.answers import Answers
 from fastgru.serve.v2.frames import Region, bind_raw, take

@@ -9,7 +9,8 @@ from fastgru.serve.durable.keeper import Parked
 from fastgru.serve.errors import ServeError
 from fastgru.serve.ids import Id, check_id
 from fastgru.serve.models import Served
-from fastgru.serve.sessions import Session, Sessions
+from fastgru.serve.session import Session
+from fastgru.serve.sessions import Sessions
 from fastgru.serve.text import read_json
 from fastgru.serve.v2.request import bad, sequence_of
 

@@ -24,7 +24,8 @@ from fastgru.serve.jobs import Job
 from fastgru.serve.models import Served
 from fastgru.serve.repository import Repository
 from fastgru.serve.scheduler import Scheduler
-from fastgru.serve.sessions import PARKED, Sessions
+from fastgru.serve.session import PARKED
+from fastgru.serve.sessions import Sessions
 from fastgru.serve.settings import Settings, SettingsError
 from fastgru.serve.steps import record
 

@@ -1,0 +1,39 @@
+"""A session goes on with another model: its state, and its last answer where that is kept, go from one to the other."""
+
+from fastgru.serve.errors import ServeError
+from fastgru.serve.session import Home, Session
+from fastgru.streaming.state_blob import pack_state, unpack_state
+
+__all__ = ["move"]
+
+
+def move(session: Session, home: Home) -> None:
+    """Go on with another model, from the same state. No job of it is on its way.
+
+    Raises `StateError` where the other model has other states, `ServeError`, 503, where it cannot be written to
+    disk; the session is then as it was.
+    """
+    before, place, handle = session.home, session.place, session.handle
+    state = unpack_state(before.pool.save(handle), before.fingerprint)
+    answer = None if before.keeper is None else before.keeper.answer(session)
+    session.move_to(home.pool.open(pack_state(state, home.fingerprint)))
+    if home.keeper is not None:
+        try:
+            home.keeper.begin(session, home.pool)
+            if answer is not None:
+                home.keeper.record(session, home.pool, session.step, answer)
+        except ServeError:
+            home.keeper.end(session)
+            home.pool.close(session.handle)
+            session.place = place
+            session.move_to(handle)
+            session.recount()
+            raise
+    if before.keeper is not None:
+        session.place, place = place, session.place
+        before.keeper.end(session)
+        session.place = place
+    before.pool.close(handle)
+    before.live -= 1
+    session.home = home
+    home.live += 1
