@@ -78,9 +78,9 @@ class Folder:
         others = lambda: [  # noqa: E731
             keeper for (other, its), keeper in self._keepers.items() if other == name and its != digest
         ]
-        keeper = self._keepers[name, digest] = Keeper(
-            name, records, answers, settings.parked_seconds, settings.parked_sessions, others
-        )
+        # As many as may have been in memory when the process before ended: they are not too many because of that.
+        most = max(settings.parked_sessions, min(len(records.found), settings.capacity))
+        keeper = self._keepers[name, digest] = Keeper(name, records, answers, settings.parked_seconds, most, others)
         for damaged in records.damaged:
             whose = "whose it was cannot be told" if damaged is None else f"it was that of {damaged.name!r}"
             event(

@@ -8,13 +8,14 @@ import json
 import mmap
 import os
 from collections.abc import Mapping
+from errno import EINVAL
 from pathlib import Path
 from typing import Any, Final
 from zlib import crc32
 
 from fastgru.errors import FastGRUError
 
-__all__ = ["Block", "DamagedFileError", "Mapped", "read_about"]
+__all__ = ["Block", "DamagedFileError", "Mapped", "read_about", "sync_folder"]
 
 _ALIGNMENT: Final = 1 << 16  # of everything that is mapped, on all systems
 _BLOCK_BYTES: Final = 1 << 18
@@ -126,10 +127,23 @@ def _made(path: Path, head: bytes) -> int:
         os.pwrite(file, head, 0)
         os.fsync(file)
         os.replace(new, path)
+        sync_folder(path.parent)
     except BaseException:
         os.close(file)
         raise
     return file
+
+
+def sync_folder(path: Path) -> None:
+    """Have the disk know of the files that are new there. Raises `OSError`."""
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    except OSError as error:
+        if error.errno != EINVAL:  # some network file systems have no such thing
+            raise
+    finally:
+        os.close(folder)
 
 
 def _reserve(file: int, begin: int, size: int) -> None:

@@ -10,6 +10,7 @@ What a slot has no room for lies in a file beside, which is named by the place a
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
+from errno import EBADF
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 from zlib import crc32
@@ -17,7 +18,7 @@ from zlib import crc32
 import numpy as np
 
 from fastgru.graph import Array
-from fastgru.serve.durable.mapped import Block, Mapped
+from fastgru.serve.durable.mapped import Block, Mapped, sync_folder
 from fastgru.serve.durable.slots import (
     ANSWER_ASIDE,
     ENDED,
@@ -98,7 +99,7 @@ class Records:
         self.found: list[Found] = []
         self.over: list[Found] = []
         self.damaged: list[Identity | None] = []
-        self.skipped = 0
+        self.skipped, self._is_closed = 0, False
         self._long = {path.name for path in self._beside.iterdir()} if self._beside.is_dir() else set[str]()
         for number in range(len(self._file.blocks) * self._file.places):
             self._look(number)
@@ -159,8 +160,11 @@ class Records:
     ) -> None:
         """The next record of a session. save_into: of the pool that has the state of `handle`; None for no state.
 
-        Raises `OSError` where something does not fit the slot, and the disk takes no more: the record before counts.
+        Raises `OSError` where something does not fit the slot, and the disk takes no more, and behind `close`: the
+        record before counts.
         """
+        if self._is_closed:
+            raise OSError(EBADF, "the server has given it up")
         parity = 1 - place.parity
         block, at, identity, count = place.block, place.at[parity], place.identity, place.count + 1
         block.words[at >> 3] = 0
@@ -251,13 +255,18 @@ class Records:
                 path.unlink(missing_ok=True)
                 self._long.discard(name)
             return total
-        self._beside.mkdir(exist_ok=True)
+        if not self._beside.is_dir():
+            self._beside.mkdir()
+            sync_folder(self._beside.parent)
+        is_new = name not in self._long
         self._long.add(name)
         with open(path, "wb") as file:
             file.write(text)
             if self.is_synced:
                 file.flush()
                 os.fsync(file.fileno())
+        if is_new and self.is_synced:
+            sync_folder(self._beside)
         return crc32(text, total)
 
     def sync(self) -> None:
@@ -268,8 +277,11 @@ class Records:
 
     def close(self) -> None:
         """Have the disk take all of it, and write no more. Raises `OSError`."""
-        self._file.sync()
-        self._file.close()
+        self._is_closed = True
+        try:
+            self._file.sync()
+        finally:
+            self._file.close()
 
 
 def _joined(written: list[tuple[Block, int, int]]) -> Iterator[tuple[Block, int, int]]:

@@ -314,6 +314,41 @@ def test_holes_of_a_copied_file_are_filled_before_it_is_mapped(tmp_path: Path) -
     assert len(opened.found) == 1
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="asks Linux for the names of files")
+def test_files_that_are_new_are_known_to_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before what lies in them counts: else the power may take their names with it."""
+    synced: list[str] = []
+    fsync = os.fsync
+
+    def noted(file: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{file}").removeprefix(str(tmp_path)))
+        fsync(file)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    made = open_records(tmp_path, is_synced=True)
+    assert synced == ["/m.records.new", ""]
+    place = made.take(Identity("a", None))
+    seen = []
+    for step in range(3):
+        synced.clear()
+        made.write(place, step, b"long" * 1_000, States(), step)
+        seen.append([*synced])
+    assert seen == [["", "/m.long/0.0", "/m.long"], ["/m.long/0.1", "/m.long"], ["/m.long/0.0"]]
+    made.close()
+
+
+def test_nothing_is_written_behind_the_end(tmp_path: Path) -> None:
+    """Another process may have the folder already."""
+    made = open_records(tmp_path)
+    place = made.take(Identity("a", None))
+    made.write(place, 1, b"", States(), 1)
+    made.close()
+    with pytest.raises(OSError, match="the server has given it up"):
+        made.write(place, 2, b"", States(), 2)
+    assert made.read(place).head.step == 1
+    assert found(tmp_path) == {("a", None): (1, state(1).tobytes(), b"")}
+
+
 def test_what_was_written_is_synced_by_blocks(tmp_path: Path) -> None:
     made = open_records(tmp_path, is_synced=True)
     places = [made.take(Identity(n, None)) for n in range(2 * made._file.places)]

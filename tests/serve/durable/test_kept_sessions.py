@@ -209,6 +209,16 @@ def test_parked_sessions_have_their_time_and_their_number(tmp_path: Path) -> Non
     assert refused(lambda: server.sessions.get(3)).reason == "unknown_sequence"
 
 
+def test_all_that_were_in_memory_when_a_process_ended_are_there_in_the_next(tmp_path: Path) -> None:
+    server = Server(tmp_path / "states", capacity=5, parked_sessions=2)
+    for n in range(1, 6):
+        server.sessions.begin(n, None, saved(n))
+    server.restart()
+    server.sessions.expire()
+    for n in range(1, 6):
+        assert server.state(n) == saved(n)
+
+
 def test_sessions_of_another_model_wait_for_it(server: Server) -> None:
     server.sessions.begin(1, None, saved(1))
     server.sessions.begin(2, None, saved(2))
