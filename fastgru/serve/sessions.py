@@ -6,7 +6,7 @@ so, and never begins from zeros without asking for that.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from itertools import islice
 
 from fastgru.errors import SessionError, StateError
@@ -72,10 +72,10 @@ class Sessions:
             self._detach(name, key, "it was ended, or begun anew", "taken")
         return any(found)
 
-    def parked(self) -> list[tuple[Home, Parked]]:
-        """Those that are on disk alone, each with its model."""
+    def parked(self, keys: Container[str | None] | None = None) -> list[tuple[Home, Parked]]:
+        """Those of these keys, by default all, that are on disk alone, each with its model."""
         homes = {home.keeper: home for home in self._homes()}
-        return [(home, each) for keeper, home in homes.items() if keeper is not None for each in keeper.parked()]
+        return [(home, each) for keeper, home in homes.items() if keeper is not None for each in keeper.parked(keys)]
 
     def get(self, name: Id, key: str | None = None, *, numbered: bool = False) -> Session:
         """The session that is called so, also if it is parked. numbered: or one that has ended, whose last step may be

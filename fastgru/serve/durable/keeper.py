@@ -7,7 +7,7 @@ it. After a start all are parked.
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from fastgru.graph import Array
@@ -86,10 +86,12 @@ class Keeper:
         """It is parked, or its last answer is kept."""
         return owner in self._parked or owner in self._over
 
-    def parked(self) -> Iterator[Parked]:
-        """All of them, the one that was parked first first."""
+    def parked(self, keys: Container[str | None] | None = None) -> Iterator[Parked]:
+        """Those of these keys, by default all of them; the one that was parked first first."""
         now = time.time_ns()
         for (name, key), number in self._parked.items():
+            if keys is not None and key not in keys:
+                continue
             head = self._records.head(number)
             yield Parked(name, key, head.step, max(0.0, (now - head.used_ns) / 1e9))
 

@@ -24,7 +24,7 @@ async def index(served: Served, request: Request) -> Answer:
     sessions, key = _sessions(served), _key(request)
     of_all = request.identity.is_admin and not request.query
     listed = [shown(session) for session in (sessions if of_all else sessions.of(key))]
-    listed += [_parked(home, each) for home, each in sessions.parked() if of_all or each.key == key]
+    listed += [_parked(home, each) for home, each in sessions.parked(None if of_all else (key,))]
     return json_answer({"sequences": listed, "capacity": sessions.capacity})
 
 

@@ -115,6 +115,9 @@ def test_whatever_changes_a_state_is_there_after_a_restart(server: Server) -> No
     server.restart()
     assert len(server.sessions) == 0
     assert len(server.served.keeper) == 4
+    assert [each.id for _, each in server.sessions.parked(("ann",))] == ["new"]
+    assert [each.id for _, each in server.sessions.parked((None,))] == [1, "forked", "loaded"]
+    assert len(server.sessions.parked()) == 4
     assert server.state(1) == server.state("forked") == saved(1)
     assert server.state("loaded") == saved(2)
     assert server.state("new", "ann") == MODEL.stream().save_state()
