@@ -11,6 +11,7 @@ __all__ = [
     "ended",
     "failed_before",
     "late",
+    "loaded_anew",
     "not_run",
     "out_of_order",
     "too_early",
@@ -19,6 +20,12 @@ __all__ = [
 ]
 
 _SOON_S: Final = 0.001
+
+
+def loaded_anew(name: str) -> ServeError:
+    """The model is another one since the request was read."""
+    text = f"model {name!r} was loaded anew or unloaded while the request was read: send it again"
+    return ServeError(503, text, reason="busy", retry_after_s=_SOON_S)
 
 
 def draining() -> ServeError:

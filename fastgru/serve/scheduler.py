@@ -138,6 +138,8 @@ class Scheduler:
         if session is not None and session.ended and kept_answer(job) is None:
             assert job.served.sessions is not None
             job.served.sessions.revive(session)
+            if session.home is not job.served:  # a state is for its own model alone
+                raise refusals.loaded_anew(job.served.name)
         self.admission.admit(job, now)
         self._account.expect(job)
         try:

@@ -330,6 +330,7 @@ class Sessions:
         session.home.keeper.park(session)
         self.release(session)
         session.ended = PARKED
+        session.home = self.where(session.id, session.key)  # the same file, loaded since, has the records of the former
         if session.on_end is not None:
             self._attached[session.id, session.key] = session
 

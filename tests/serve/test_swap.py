@@ -515,17 +515,25 @@ def test_sessions_on_disk_stay_with_their_model_or_move_with_the_others(path, tm
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_a_parked_stream_goes_on_behind_a_load(path, tmp_path, seed):
+@pytest.mark.parametrize("order", ["park load sweep", "load park sweep", "load park"])
+def test_a_parked_stream_goes_on_behind_a_load(path, tmp_path, seed, order):
     async def run(web: Web) -> None:
         old = fastgru.load(path).stream()
         async with web.connect("?sequence_id=5") as client:
             await client.send(x(0).tobytes())
             assert await client.recv() == old.push(x(0)).tobytes()
             sessions = web.repository.get("m").sessions
-            sessions._park(sessions.get(5))
-            net(seed).save(path)
-            assert (await load(web)).status == 200
-            web.repository.sweep()
+            for what in order.split():
+                if what == "park":
+                    sessions._park(sessions.get(5))
+                elif what == "load":
+                    net(seed).save(path)
+                    assert (await load(web)).status == 200
+                    others = [sessions.begin(n) for n in range(10, 14)]
+                    for other in others[:2]:
+                        sessions.end(other)
+                else:
+                    web.repository.sweep()
             await client.send(x(1).tobytes())
             assert await client.recv() == old.push(x(1)).tobytes()
             assert (await tell(client, "keepalive"))["step"] == 2

@@ -1,18 +1,17 @@
 """What an inference request means for its model, over whatever it came."""
 
 import time
-from typing import Final, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
-from fastgru.serve.errors import ServeError
 from fastgru.serve.jobs import Job
 from fastgru.serve.models import Served
+from fastgru.serve.refusals import loaded_anew
 from fastgru.serve.v2.frames import Region, bind
 from fastgru.serve.v2.request import InferRequest, Parameters, bad
 
 __all__ = ["Outputs", "Plan", "addressed", "plan_of"]
 
 Outputs = tuple[tuple[int, bool], ...]  # which of the model's, and whether as bytes
-_SOON_S: Final = 0.001
 J = TypeVar("J", bound=Job)
 
 
@@ -57,7 +56,6 @@ def addressed(job: J, plan: Plan, key: str | None) -> J:
         sessions, numbered = served.sessions, step is not None
         job.session = sessions.anew(sequence, key) if begins else sessions.get(sequence, key, numbered=numbered)
     if not served.is_loaded or (job.session is not None and job.session.home is not served):
-        text = f"model {served.name!r} was loaded anew or unloaded while the request was read: send it again"
-        raise ServeError(503, text, reason="busy", retry_after_s=_SOON_S)
+        raise loaded_anew(served.name)
     job.begins, job.ends, job.step = begins, ends, step
     return job
