@@ -197,6 +197,8 @@ class Sessions:
         owner = (name, session.key)
         if owner in self._live or any(home.keeper is not None and owner in home.keeper for home in self._homes()):
             raise ServeError(409, f"sequence {name!r} is there already: end it first", reason="sequence_exists")
+        if session.home.keeper is not None:
+            session.home.keeper.check_apart(name, session.key)
         made = Session(name, session.home, 0, session.key, self._clock())
         made.step = made.next = session.step
         made.stays = True

@@ -234,6 +234,16 @@ class Keeper:
         if place is not None:
             self._parked[session.id, session.key] = place.number
 
+    def check_apart(self, name: Id, key: str | None) -> None:
+        """Raises `ServeError`, 409, where another model under the same name has it."""
+        if any((name, key) in other for other in self._others()):
+            raise ServeError(
+                409,
+                f"sequence {name!r} is of another model that was served as {self.name!r} before: serve that one again,"
+                " or begin the sequence anew with sequence_start",
+                reason="state",
+            )
+
     def find(self, name: Id, key: str | None) -> tuple[int, Array] | None:
         """The step and the state of one that is parked; None where there is none.
 
@@ -242,13 +252,7 @@ class Keeper:
         owner = (name, key)
         number = self._parked.get(owner)
         if number is None:
-            if any(owner in other for other in self._others()):
-                raise ServeError(
-                    409,
-                    f"sequence {name!r} is of another model that was served as {self.name!r} before: serve that one"
-                    " again, or begin the sequence anew with sequence_start",
-                    reason="state",
-                )
+            self.check_apart(name, key)
             if owner in self._damaged:
                 raise _damaged(name, self.name)
             return None

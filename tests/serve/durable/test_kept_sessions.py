@@ -230,6 +230,7 @@ def test_sessions_of_another_model_wait_for_it(server: Server) -> None:
     assert (error.status, error.reason) == (409, "state")
     assert "another model" in error.message
     assert refused(lambda: server.sessions.get(3)).reason == "unknown_sequence"
+    assert refused(lambda: server.sessions.fork(server.sessions.begin(4), 1)).reason == "state"
     server.sessions.begin(2)  # anew, on purpose
     server.restart(MODEL)
     assert server.state(1) == saved(1)
