@@ -29,12 +29,15 @@ from fastgru.bench.serving.wire import PROTOCOLS
 
 BATCH = 20
 HIDDEN = 16
-QUIET_S = 0.04
+QUIET_S, PATIENCE_S = 0.04, 10.0
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3}) ")
 
 
-def exchange(port: int | Sequence[int], messages: Sequence[bytes]) -> list[bytes]:
-    """What comes back for each, over a connection of its own, until nothing has come for a moment."""
+def exchange(port: int | Sequence[int], messages: Sequence[bytes], patience_s: float = 0.0) -> list[bytes]:
+    """What comes back for each, over a connection of its own, until nothing has come for a moment.
+
+    patience_s: for how long that moment waits for messages of which each has an answer.
+    """
     sockets = {}
     replies = [b""] * len(messages)
     poll = select.poll()
@@ -45,9 +48,9 @@ def exchange(port: int | Sequence[int], messages: Sequence[bytes]) -> list[bytes
         sockets[client.fileno()] = i, client, message
         poll.register(client, select.POLLIN | select.POLLOUT)
     unsent = {fd: message for fd, (_, _, message) in sockets.items()}
-    last = time.monotonic()
+    began = last = time.monotonic()
     alive = set(sockets)
-    while alive and time.monotonic() - last < QUIET_S:
+    while alive and (time.monotonic() - last < QUIET_S or (time.monotonic() - began < patience_s and not all(replies))):
         for fd, event in poll.poll(5):
             i, client, _ = sockets[fd]
             try:
@@ -146,10 +149,10 @@ def main(count: int, seed: int, folder: Path) -> None:
         descriptors = server.descriptors()
         neighbours = Neighbours(port, grpc_port, path)
         messages = Messages(port, neighbours.model.stream(1).save_state(), HIDDEN)
-        for message, reply in zip(messages.whole(), exchange(port, messages.whole()), strict=True):
+        for message, reply in zip(messages.whole(), exchange(port, messages.whole(), PATIENCE_S), strict=True):
             if not reply.startswith(b"HTTP/1.1 200"):
                 failures.append(f"a whole message: {message!r} -> {reply!r}")
-        (reply,) = exchange(grpc_port, [messages.grpc.whole()])
+        (reply,) = exchange(grpc_port, [messages.grpc.whole()], PATIENCE_S)
         if statuses_of_grpc(reply) != [b"0"]:
             failures.append(f"a whole message of gRPC: {reply!r}")
         for start in range(base, base + count, BATCH):
