@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import shutil
+import subprocess
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,6 +54,14 @@ def test_functions_keep_within_their_limits():
     beyond = _beyond_limits()
     assert {name: what for name, what in beyond.items() if name not in exceptions} == {}
     assert sorted(exceptions) == sorted(beyond), "an exception that nothing needs any more"
+
+
+@pytest.mark.skipif(shutil.which("git") is None or not (ROOT / ".git").exists(), reason="needs a clone, and git")
+def test_files_of_the_project_are_small() -> None:
+    """A record or a golden file of megabytes is in every clone for ever."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    files = [ROOT / name for name in listed.split("\0") if name]
+    assert [str(file) for file in files if file.is_file() and file.stat().st_size > 2 << 20] == []
 
 
 def test_the_folders_of_the_tests_are_those_of_the_package():

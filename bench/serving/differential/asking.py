@@ -11,6 +11,7 @@ import gzip
 import http.client
 import json
 import time
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ import numpy as np
 
 __all__ = ["DTYPES", "Asker", "numbers", "rounded", "types_of"]
 
+_MOST_BYTES = 4_096  # of a tensor that is kept number by number
 Json = Any
 Observation = dict[str, Any]
 DTYPES = {
@@ -104,7 +106,9 @@ def _tensors(outputs: Iterable[Json], data: bytes) -> dict[str, Json]:
 
 
 def numbers(datatype: str, data: bytes) -> Json:
-    """The numbers of a tensor as a list; of other datatypes, the bytes as a text."""
+    """The numbers of a tensor as a list, of many their count and check sum; of other datatypes, the bytes as a text."""
+    if len(data) > _MOST_BYTES:
+        return f"{len(data)} bytes with the CRC-32 {zlib.crc32(data):08x}"
     if datatype not in DTYPES:
         return data.decode("latin-1")
     return np.frombuffer(data, DTYPES[datatype]).tolist()
