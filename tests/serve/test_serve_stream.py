@@ -425,7 +425,9 @@ def test_a_client_that_does_not_read_is_disconnected(direct: bool, monkeypatch: 
             while len(web.streams) > 1 and asyncio.get_running_loop().time() < until:
                 assert isinstance(await push(neighbour, 1), bytes)
                 await asyncio.sleep(0.01)
-            assert web.repository.get("m").statistics.failed == {"slow": 1}
+            failed = dict(web.repository.get("m").statistics.failed)
+            assert failed.pop("slow") == 1
+            assert failed.keys() <= {"deadline"}  # where other work holds the machine up for a second
             assert len(web.streams) == 1
             slow.transport.abort()  # type: ignore[attr-defined]
             await task
