@@ -57,7 +57,7 @@ class Victim:
                         return
             except OSError:
                 pass
-            time.sleep(0.002)
+            time.sleep(0.01)
         raise RuntimeError("the server is not ready")
 
     def __enter__(self) -> Victim:
@@ -107,7 +107,7 @@ class Client:
                     assert time.monotonic() < until, f"{self.name}: no answer"
                     tries += 1
                     self.disconnect()
-                    time.sleep(0.005)
+                    time.sleep(0.02)
                 else:
                     break
             self.retried += bool(tries)
