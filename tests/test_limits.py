@@ -59,8 +59,10 @@ def test_functions_keep_within_their_limits():
 @pytest.mark.skipif(shutil.which("git") is None or not (ROOT / ".git").exists(), reason="needs a clone, and git")
 def test_files_of_the_project_are_small() -> None:
     """A record or a golden file of megabytes is in every clone for ever."""
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    files = [ROOT / name for name in listed.split("\0") if name]
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip(f"git does not read this clone: {listed.stderr.strip()}")
+    files = [ROOT / name for name in listed.stdout.split("\0") if name]
     assert [str(file) for file in files if file.is_file() and file.stat().st_size > 2 << 20] == []
 
 
