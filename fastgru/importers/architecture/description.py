@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final
 
 from fastgru.errors import InvalidModelError, UnsupportedModelError
@@ -15,6 +14,7 @@ from fastgru.graph import TensorSpec
 from fastgru.importers.architecture.options import MOST, as_mapping, as_text, show
 from fastgru.importers.architecture.registry import LayerType, types
 from fastgru.jsontext import parse_json
+from fastgru.nearest import offered
 from fastgru.records import dataclass
 from fastgru.sources import Source, read_source, source_name
 
@@ -165,9 +165,7 @@ def _texts(value: Any, what: str) -> tuple[str, ...] | None:
 
 
 def _unknown(what: str, unknown: Sequence[Any], known: Sequence[str]) -> str:
-    close = [near for key in unknown[:5] for near in get_close_matches(str(key)[:80], known, n=1)]
-    hint = f"did you mean {', '.join(close)}? There are" if close else "there are"
-    return f"{what} {', '.join(show(key) for key in unknown[:5])} does not exist; {hint} {', '.join(known)}"
+    return f"{what} {', '.join(show(key) for key in unknown[:5])} does not exist; {offered(map(str, unknown), known)}"
 
 
 def read_text(source: Source) -> tuple[Any, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from copy import copy
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from types import TracebackType
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from fastgru.arrays import Array
 from fastgru.errors import InvalidModelError, UnreadTensorsError
+from fastgru.nearest import nearest
 
 __all__ = ["MissingTensorError", "Weights"]
 
@@ -127,7 +127,7 @@ class Weights(Mapping[str, Array]):
             self.check_all_read()
 
     def _explain_missing(self, name: str) -> str:
-        close = get_close_matches(name[:200], list(self._names)[:5000], n=3)
+        close = nearest(name, self._names, most=3)
         names = close or list(self._names)[:SHOWN]
         hint = "did you mean" if close else "it holds"
         where = f" under {self.prefix!r}" if self.prefix else ""

@@ -1,0 +1,44 @@
+"""Names that somebody may have meant: for messages about a name that is not known."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from fastgru.modules import late
+
+__all__ = ["nearest", "offered"]
+
+_MOST_NAMES: Final = 5_000
+_MOST_CHARACTERS: Final = 200
+
+
+def nearest(name: str, known: Iterable[str], *, most: int = 1) -> list[str]:
+    """At most `most` of the known names that are like `name`, the likeliest first; none where nothing is alike.
+
+    Upper and lower case are the same. A name that lacks the levels before it, or has too many of them, is alike:
+    "gru" and "encoder.gru".
+    """
+    name = name[:_MOST_CHARACTERS].casefold()
+    if not name:
+        return []
+    spelt: dict[str, str] = {}
+    for one, _ in zip(known, range(_MOST_NAMES), strict=False):
+        spelt.setdefault(one[:_MOST_CHARACTERS].casefold(), one)
+    ends = [one for one in spelt if one and (one.endswith(("." + name, "/" + name)) or name.endswith("." + one))]
+    same = [name] if name in spelt else []
+    close = late("difflib").get_close_matches(name, list(spelt), n=most)
+    return [spelt[one] for one in dict.fromkeys([*same, *ends, *close])][:most]
+
+
+def offered(unknown: str | Iterable[str], known: Iterable[str], *, all_of_them: bool = True) -> str:
+    """What a message offers for unknown names: "did you mean GRU? There are GRU, Linear".
+
+    Where nothing is alike it is "there are GRU, Linear", without the question. all_of_them: list all that are known,
+    also where something is alike; where False, all of them stand there only where nothing is.
+    """
+    known = list(known)
+    names = [unknown] if isinstance(unknown, str) else list(unknown)[:5]
+    close = list(dict.fromkeys(near for name in names for near in nearest(name, known)))
+    question = f"did you mean {', '.join(close)}?" if close else ""
+    if close and not all_of_them:
+        return question
+    return f"{question} There are {', '.join(known)}" if close else f"there are {', '.join(known) or 'none'}"
