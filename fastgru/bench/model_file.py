@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from fastgru.bench.problem import Problem
 from fastgru.errors import ShapeError
 from fastgru.graph import Graph, TensorSpec
 from fastgru.importers.files import detect_format
-from fastgru.load import load_graph
+from fastgru.load import Reading, load_graph
 from fastgru.packing.aligned import empty
 from fastgru.records import dataclass
 from fastgru.reference import run_graph
@@ -67,16 +67,16 @@ def parse_shapes(options: Sequence[str]) -> dict[str, int | tuple[int, ...]]:
 
 
 def file_problem(
-    path: Path, shapes: Mapping[str, int | tuple[int, ...]], *, seed: int = 0, fallback: str | None = None
+    path: Path, shapes: Mapping[str, int | tuple[int, ...]], *, seed: int = 0, **options: Unpack[Reading]
 ) -> Problem:
-    """The model in `path`; free dimensions that `shapes` does not name are 1. fallback: as for `fastgru.load`.
+    """The model in `path`; free dimensions that `shapes` does not name are 1. options: as for `fastgru.load`.
 
     Where the model carries a state, a call is one push of a stream. Raises `ShapeError` for names that the model does
     not have and shapes that it does not take, and what `fastgru.load` raises.
     """
     onnx = str(path) if detect_format(path) == "onnx" else None
-    problem = model_problem(path.name, load_graph(path, fallback=fallback), onnx, shapes, seed=seed)
-    return replace(problem, path=str(path), fallback=fallback)
+    problem = model_problem(path.name, load_graph(path, **options), onnx, shapes, seed=seed)
+    return replace(problem, path=str(path), options=options)
 
 
 def model_problem(

@@ -59,7 +59,7 @@ class Problem:
     expected: the float64 outputs of the frames presented one after the other, from a state of zeros.
     states: input -> output, where the state goes between two calls; state_arrays: zeros of the states' shapes.
     make_onnx: the bytes or the path of the same model as an ONNX file, or None where there is none.
-    path: the file it came from, and fallback: as for `fastgru.load`.
+    path: the file it came from, and options: how `fastgru.load` reads it.
     case, stack: what it was made of, where that is a case.
     """
 
@@ -76,7 +76,7 @@ class Problem:
     case: Case | None = None
     stack: Stack | None = None
     path: str | None = None
-    fallback: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def portable(self) -> bytes:

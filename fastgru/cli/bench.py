@@ -8,7 +8,7 @@ import click
 
 from fastgru.cli.bench_request import RIVALS, Request
 from fastgru.cli.bench_serving import Serving, serving_options
-from fastgru.cli.options import fallback_option
+from fastgru.cli.options import load_options
 from fastgru.precisions import ASKED
 from fastgru.terminal import stdout
 
@@ -92,7 +92,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     metavar="NAME=SIZE",
     help="A free dimension of MODEL; with --serve the shape of an input, as x=1,1,40; repeatable.",
 )
-@fallback_option
+@load_options
 @click.option(
     "--rounds", type=click.IntRange(1, 1000), help="Turns of each contender.  [default: 9; 120 with --against]"
 )

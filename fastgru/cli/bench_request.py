@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from fastgru.cli.options import flags
 from fastgru.records import dataclass
 from fastgru.terminal import counted, stderr, time_of
 
@@ -41,7 +42,7 @@ class Request:
     spin_us: float
     precisions: tuple[str, ...] | None
     shapes: tuple[str, ...]
-    fallback: str | None
+    options: dict[str, Any]
     rounds: int | None
     turn_ms: float | None
     collect: bool
@@ -56,7 +57,7 @@ class Request:
                 self.spin_us and self.against is not None,
                 "--spin-us is not for --against, whose fastgru may not know it",
             ),
-            (self.fallback is not None and self.model is None, "--fallback is for a MODEL"),
+            (self.options and self.model is None, f"{flags(self.options)}: only for a MODEL"),
             (of_suite and self.model is not None, "--case, --precision and --list are for a suite, not for a MODEL"),
             (
                 self.models_dir is not None and (self.model is not None or self.suite != "models"),
@@ -107,7 +108,7 @@ class Request:
         with stderr().status("") as status:
             problem = None
             if self.model is not None:
-                problem = file_problem(self.model, parse_shapes(self.shapes), fallback=self.fallback)
+                problem = file_problem(self.model, parse_shapes(self.shapes), **self.options)
             result = run_suite(
                 self.cases if problem is None else [_case_of(problem)],
                 name=", ".join(filter(None, [self.suite, self.pattern, *(self.precisions or ())])),

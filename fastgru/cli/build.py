@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from fastgru.cli.building import build_for, targets_option
-from fastgru.cli.options import load_options, precision_option
+from fastgru.cli.options import flags, load_options, precision_option
 from fastgru.simd.target import Target
 
 __all__ = ["command"]
@@ -38,6 +38,5 @@ def command(
     nothing. Code of a level that is the same for a lower one lies in the folder of that one.
     """
     if options and not files:
-        given = ", ".join(f"--{name.replace('_', '-')}" for name in options)
-        raise click.UsageError(f"{given}: how to read a MODEL, and none is given")
+        raise click.UsageError(f"{flags(options)}: how to read a MODEL, and none is given")
     build_for(targets, files, precision, options, output)

@@ -1,7 +1,7 @@
 """Options that several commands have in common."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -11,7 +11,7 @@ import click
 from fastgru.errors import UnreadTensorsError
 from fastgru.precisions import ASKED
 
-__all__ = ["fallback_option", "file_argument", "json_option", "load_options", "precision_option", "show"]
+__all__ = ["file_argument", "flags", "json_option", "load_options", "precision_option", "show"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -24,42 +24,41 @@ precision_option = click.option(
     " weight by weight, bfloat16 where this CPU is no slower with it, and auto-int8 int8 as well."
     "  [default: float32, or what a quantised file has]",
 )
-fallback_option = click.option(
-    "--fallback",
-    type=click.Choice(["reference"]),
-    help="ONNX: have nodes that are not implemented run by onnx's own reference implementation, slowly, where it was"
-    " proved right.",
-)
-# The last is the first in the help. What each is read as, by the name of its parameter in `fastgru.load`.
-_LOAD: Final = (
-    click.option("--key", metavar="PATH", help="Checkpoints: the dotted path of the dict of tensors to read."),
-    click.option(
-        "--architecture",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        help="Weights alone: the description of the network that they are of, in YAML or JSON.",
+# The arguments of `fastgru.load` that a command line can give, in the order of the help: what the value is read as, and
+# what click is told of the option.
+_LOAD: Final[dict[str, tuple[Callable[[Any], object], dict[str, Any]]]] = {
+    "key": (str, {"metavar": "PATH", "help": "Checkpoints: the dotted path of the dict of tensors to read."}),
+    "architecture": (
+        Path,
+        {
+            "type": click.Path(exists=True, dir_okay=False, path_type=Path),
+            "help": "Weights alone: the file that describes their network, in YAML or JSON.",
+        },
     ),
-    fallback_option,
-    click.option("--outputs", multiple=True, metavar="NAME", help="Keras: an inner layer to return, too; repeatable."),
-    click.option(
-        "--linear-before-reset",
-        type=click.Choice(["0", "1"]),
-        help="ONNX: instead of what the file says, for every GRU.",
+    "outputs": (
+        list,
+        {"multiple": True, "metavar": "NAME", "help": "Keras: also return this inner layer; repeatable."},
     ),
-    click.option(
-        "--max-iterations",
-        type=click.IntRange(min=1),
-        help="ONNX: how often a loop may go round in one run before it ends in an error (100,000).",
+    "fallback": (
+        str,
+        {
+            "type": click.Choice(["reference"]),
+            "help": "ONNX: run nodes that fastgru does not implement with onnx's own reference implementation, which is"
+            " slow, where its results were proved right.",
+        },
     ),
-    click.option("--allow-unread", is_flag=True, help="Accept tensors of the file that nothing reads."),
-)
-_READ: Final[dict[str, Callable[[Any], object]]] = {
-    "allow_unread": bool,
-    "linear_before_reset": int,
-    "outputs": list,
-    "fallback": str,
-    "architecture": Path,
-    "key": str,
-    "max_iterations": int,
+    "linear_before_reset": (
+        int,
+        {"type": click.Choice(["0", "1"]), "help": "ONNX: use this value for every GRU instead of the file's."},
+    ),
+    "max_iterations": (
+        int,
+        {
+            "type": click.IntRange(min=1),
+            "help": "ONNX: stop with an error when a loop iterates more often than this in one run.  [default: 100000]",
+        },
+    ),
+    "allow_unread": (bool, {"is_flag": True, "help": "Accept tensors of the file that nothing reads."}),
 }
 
 
@@ -71,6 +70,11 @@ def show(found: dict[str, Any], print_it: Callable[[], None], *, as_json: bool) 
         print_it()
 
 
+def flags(options: Iterable[str]) -> str:
+    """The parameters of these names as they stand on a command line: "--key, --max-iterations"."""
+    return ", ".join(f"--{name.replace('_', '-')}" for name in options)
+
+
 def load_options(function: F) -> F:
     """The options of `fastgru.load` that a command line can give, as the parameter `options`.
 
@@ -79,14 +83,14 @@ def load_options(function: F) -> F:
 
     @wraps(function)
     def command(*args: Any, **given: Any) -> Any:
-        chosen = {name: given.pop(name) for name in _READ}
-        options = {name: _READ[name](value) for name, value in chosen.items() if value not in (None, (), False)}
+        chosen = {name: given.pop(name) for name in _LOAD}
+        options = {name: _LOAD[name][0](value) for name, value in chosen.items() if value not in (None, (), False)}
         try:
             return function(*args, options=options, **given)
         except UnreadTensorsError as error:
             raise UnreadTensorsError(f"{error}; on the command line, --allow-unread") from error
 
     decorated: Any = command
-    for option in _LOAD:
-        decorated = option(decorated)
+    for name, (_, settings) in reversed(_LOAD.items()):
+        decorated = click.option(flags([name]), **settings)(decorated)
     return decorated  # type: ignore[no-any-return]

@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 import fastgru
 from fastgru.cli.building import build_for, targets_option
-from fastgru.cli.options import load_options, precision_option
+from fastgru.cli.options import flags, load_options, precision_option
 from fastgru.simd.target import Target
 from fastgru.terminal import bytes_of, counted, stderr
 
@@ -32,8 +32,7 @@ def command(
     from fastgru.simd import cache
 
     if options and not files:
-        given = ", ".join(f"--{name.replace('_', '-')}" for name in options)
-        raise click.UsageError(f"{given}: how to read a FILE, and none is given")
+        raise click.UsageError(f"{flags(options)}: how to read a FILE, and none is given")
     if targets:
         build_for(targets, files, precision, options, None)
         return

@@ -169,4 +169,4 @@ def test_options_of_weights_alone(invoke: Invoke, state_npz: Path) -> None:
 def test_warmup_without_a_file_has_nothing_to_read(invoke: Invoke) -> None:
     result = invoke("warmup", "--outputs", "gru", "--allow-unread")
     assert result.exit_code == 2
-    assert "--allow-unread, --outputs: how to read a FILE, and none is given" in result.stderr
+    assert "--outputs, --allow-unread: how to read a FILE, and none is given" in result.stderr

@@ -189,7 +189,9 @@ def _contender(side: Worker, name: str, problem: Problem, threads: int) -> Conte
         assert problem.stack is not None
         arrays |= {f"weight:{key}": array for key, array in problem.stack.torch_weights.items()}
     else:
-        options |= {} if problem.fallback is None else {"fallback": problem.fallback}
+        options |= {
+            key: str(value.resolve()) if isinstance(value, Path) else value for key, value in problem.options.items()
+        }
         if problem.path is None:
             arrays["model"] = np.frombuffer(problem.portable, np.uint8)
     path = None if problem.path is None else str(Path(problem.path).resolve())
