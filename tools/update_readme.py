@@ -152,7 +152,7 @@ def update(page: Path, *, check: bool) -> int:
     """Write the page anew; with `check`, only tell how many of its outputs are out of date."""
     sys.path.insert(0, str(ROOT / "tests"))
     sys.path.insert(0, str(ROOT / "tools"))
-    from docs_hooks import fill
+    from docs_tables import fill
     from readme_files import make_readme_files
 
     text = page.read_text(encoding="utf-8")

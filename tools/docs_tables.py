@@ -1,8 +1,6 @@
-"""What the documents take from the code, so that no table is typed by hand: MkDocs calls this while it builds.
+"""The tables in the documents that come from the code, so that none is typed by hand.
 
-A page has a table between `<!-- table: NAME -->` and `<!-- end of table -->`; `tools/update_readme.py PAGE` writes it
-there, for those who read the page as it is. In the docstrings of the API's page a paragraph of lines
-`name: what it is` becomes a list.
+A page has a table between `<!-- table: NAME -->` and `<!-- end of table -->`. `tools/update_readme.py PAGE` fills it.
 """
 
 import ast
@@ -13,14 +11,12 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-__all__ = ["TABLES", "as_list", "fill", "on_page_content", "on_page_markdown", "tables"]
+__all__ = ["TABLES", "fill", "tables"]
 
 _TABLE: Final = re.compile(
     r"^(?P<begin><!-- table: (?P<name>[\w-]+) -->)$(?P<rows>.*?)^(?P<end><!-- end of table -->)$",
     re.MULTILINE | re.DOTALL,
 )
-_PARAGRAPH: Final = re.compile(r"<p>(?P<text>[^<\n]*:.*?)</p>", re.DOTALL)
-_ENTRY: Final = re.compile(r"^(?P<names>\w+(?:, \w+)*): (?P<what>.*)$")
 
 
 def onnx_operators() -> str:
@@ -270,35 +266,6 @@ def fill(markdown: str) -> str:
 def tables(markdown: str) -> list[str]:
     """What stands in the tables of a page."""
     return [match["rows"] for match in _TABLE.finditer(markdown)]
-
-
-def as_list(paragraph: str) -> str | None:
-    """The lines `name: what it is` of a docstring's paragraph as a list of HTML; None where it is another text.
-
-    A line of another form goes on with the entry before it.
-    """
-    entries: list[list[str]] = []
-    for line in paragraph.splitlines():
-        match = _ENTRY.match(line)
-        if match:
-            entries.append([f"<code>{match['names'].replace(', ', '</code>, <code>')}</code>: {match['what']}"])
-        elif entries:
-            entries[-1].append(line.strip())
-        else:
-            return None
-    return "<ul>\n" + "\n".join(f"<li>{' '.join(lines)}</li>" for lines in entries) + "\n</ul>"
-
-
-def on_page_markdown(markdown: str, **_: Any) -> str:
-    """The event of MkDocs before a page is rendered."""
-    return fill(markdown)
-
-
-def on_page_content(html: str, page: Any, **_: Any) -> str:
-    """The event of MkDocs after it."""
-    if page.file.src_uri != "api.md":
-        return html
-    return _PARAGRAPH.sub(lambda match: as_list(match["text"]) or match[0], html)
 
 
 def _named(names: Iterable[str]) -> str:
