@@ -147,10 +147,3 @@ def test_files_that_the_readme_names_exist() -> None:
     assert paths
     missing = [path for path in sorted(links | paths) if not (ROOT / path).exists()]
     assert not missing
-
-
-def test_the_section_on_speed_can_be_written() -> None:
-    section = load_tool("bench_readme")
-    assert README.count(section.BEGIN) == README.count(section.END) == 1
-    assert README.index(section.BEGIN) < README.index(section.END)
-    assert "fastgru bench --suite full" in README

@@ -6,8 +6,8 @@
 In a block of the kind `console`, a line that begins with `$` is a command and the lines below it are its output. Only
 commands of `fastgru` are run, in a folder with the files of tests/readme_files.py, those that the page's Python has
 written so far, and those that stand in blocks of the kind `yaml`; each twice, so that nothing is compiled in the second
-run, which is the one that is shown. The section on speed is not touched: tools/bench_readme.py writes
-that.
+run, which is the one that is shown. What tools/bench_pages.py writes is not
+touched.
 """
 
 import contextlib

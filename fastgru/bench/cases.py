@@ -128,6 +128,7 @@ def _block(H: int, goal: float) -> Case:
 
 
 _STEPS = (
+    _step(8, 5.0),
     _step(16, 5.0),
     _step(32, 5.0),
     _step(64, 4.5),
@@ -186,10 +187,10 @@ def _reduced(
 
 _OWN, _OPENVINO = "fastgru bfloat16", "openvino bfloat16"
 _REDUCED = (
-    *_reduced(_STEPS[3], 5.0, 4.0),
-    *_reduced(_STEPS[4], 5.5, 4.0),
-    *_reduced(_STEPS[5], 14.0, 2.5),
-    *_reduced(_STEPS[6], 4.2, 2.0),
+    *_reduced(_STEPS[4], 5.0, 4.0),
+    *_reduced(_STEPS[5], 5.5, 4.0),
+    *_reduced(_STEPS[6], 14.0, 2.5),
+    *_reduced(_STEPS[7], 4.2, 2.0),
     *_reduced(_SEQUENCES[2], 3.5, 2.0),
     *_reduced(_SEQUENCES[3], 9.0, 4.0),
     *_reduced(_SEQUENCES[4], 4.2, 2.0, own_2=2.0),
@@ -212,7 +213,7 @@ class _HasSlug(Protocol):
 Named = TypeVar("Named", bound=_HasSlug)
 
 SUITES: Final[Mapping[str, tuple[Case, ...]]] = {
-    "quick": (_STEPS[2], _STEPS[4], _SEQUENCES[2], _SEQUENCES[7], _FORMS[0], _BLOCKS[1]),
+    "quick": (_STEPS[3], _STEPS[5], _SEQUENCES[2], _SEQUENCES[7], _FORMS[0], _BLOCKS[1]),
     "full": (*_STEPS, *_SEQUENCES, *_FORMS, *_ODD, *_BLOCKS),
     "precision": _REDUCED,
     "calls": _CALLS,

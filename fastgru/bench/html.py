@@ -1,16 +1,32 @@
 """What every page of the bench shares: its look, and nothing loaded from elsewhere."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
+from typing import Final
 
-__all__ = ["document", "figure", "head_row"]
+__all__ = ["DARK", "LIGHT", "document", "figure", "head_row"]
 
-_STYLE = """
-:root { color-scheme: light dark; --bg: #fff; --ink: #1d2430; --soft: #5b6573; --rule: #d9dee5; --card: #f6f8fa;
-  --good: #0a7d36; --bad: #b42318; --s0: #0b62c4; --s1: #b35900; --s2: #6f42c1; --s3: #a8245b; --s4: #5b6573; }
-@media (prefers-color-scheme: dark) {
-  :root { --bg: #11151b; --ink: #e4e8ee; --soft: #9aa5b3; --rule: #2c343f; --card: #191f27;
-    --good: #56d387; --bad: #ff8f85; --s0: #6cb4ff; --s1: #f0a356; --s2: #c3a0ff; --s3: #ff8fb8; --s4: #9aa5b3; } }
+# s0 to s4 are the colours of series.
+LIGHT: Final = {
+    "bg": "#ffffff", "ink": "#1d2430", "soft": "#5b6573", "rule": "#d9dee5", "card": "#f6f8fa", "good": "#0a7d36",
+    "bad": "#b42318", "s0": "#0b62c4", "s1": "#b35900", "s2": "#6f42c1", "s3": "#a8245b", "s4": "#5b6573",
+}  # fmt: skip
+DARK: Final = {
+    "bg": "#11151b", "ink": "#e4e8ee", "soft": "#9aa5b3", "rule": "#2c343f", "card": "#191f27", "good": "#56d387",
+    "bad": "#ff8f85", "s0": "#6cb4ff", "s1": "#f0a356", "s2": "#c3a0ff", "s3": "#ff8fb8", "s4": "#9aa5b3",
+}  # fmt: skip
+
+
+def _variables(colours: Mapping[str, str]) -> str:
+    return " ".join(f"--{name}: {colour};" for name, colour in colours.items())
+
+
+_STYLE: Final = (
+    f"""
+:root {{ color-scheme: light dark; {_variables(LIGHT)} }}
+@media (prefers-color-scheme: dark) {{ :root {{ {_variables(DARK)} }} }}
+"""
+    + """
 body { margin: 0 auto; padding: 2rem 1rem 4rem; max-width: 62rem; background: var(--bg); color: var(--ink);
   font: 15px/1.5 system-ui, sans-serif; }
 h1 { margin: 0; font-size: 1.6rem; } h2 { margin: 2.2rem 0 .6rem; font-size: 1.15rem; }
@@ -25,6 +41,7 @@ figure { margin: .6rem 0; padding: .8rem; background: var(--card); border-radius
 figcaption { color: var(--soft); margin-bottom: .4rem; }
 svg { width: 100%; height: auto; }
 """
+)
 
 
 def document(title: str, body: str) -> str:

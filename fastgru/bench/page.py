@@ -4,16 +4,15 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from statistics import median
 
+from fastgru.bench.charts import step_chart
 from fastgru.bench.html import document, figure, head_row
-from fastgru.bench.plots import Bar, Series, bar_chart, check_matplotlib, line_chart
+from fastgru.bench.plots import Series, check_matplotlib, line_chart
 from fastgru.bench.report import steady_lines
 from fastgru.bench.result import Result, Row
-from fastgru.bench.words import Cell, machine_line, percent, ratio_of, table_of, threads_of, tiny_lines, versions_line
-from fastgru.terminal import counted, time_of
+from fastgru.bench.words import Cell, machine_line, ratio_of, table_of, threads_of, tiny_lines, versions_line
+from fastgru.terminal import counted
 
 __all__ = ["check_matplotlib", "render_page"]
-
-_COLOURS = {"fastgru": 0, "onnxruntime": 1, "openvino": 2, "torch": 3}
 
 
 def render_page(result: Result) -> str:
@@ -35,9 +34,8 @@ def _parts(result: Result) -> Iterator[str]:
     for threads in sorted({row.threads for row in result.rows}):
         rows = [row for row in result.rows if row.threads == threads]
         count = threads_of(rows)
-        yield figure(_latency(rows), f"One step of a stream, N = 1: latency against H, {count}")
+        yield figure(step_chart(rows), f"One step of a stream, N = 1: latency against H, {count}")
         yield figure(_throughput(rows), f"Whole sequences: frames a second against the batch, {count}")
-        yield figure(_shares(rows), f"Share of the machine's bound that is reached, {count}")
         yield f"<h2>{count}</h2>{_table(rows)}"
     yield _tiny(result)
     if result.steady is not None:
@@ -55,18 +53,6 @@ def _summary(result: Result) -> str:
         f"<p><strong>Ahead of the best rival in {ahead} of {len(ratios)} measurements; median"
         f" {ratio_of(median(ratios))}, least {ratio_of(min(ratios))}, most {ratio_of(max(ratios))}.</strong></p>"
     )
-
-
-def _latency(rows: Sequence[Row]) -> str:
-    steps = [row for row in rows if (c := row.case) and c.kind == "step" and c.N == 1 and c.I == c.H]
-    series = []
-    for engine in ["fastgru", *dict.fromkeys(name for row in steps for name in row.rivals)]:
-        timings = [(row.case, row.ours if engine == "fastgru" else row.rivals.get(engine)) for row in steps]
-        points = sorted((float(case.H), timing.median_s) for case, timing in timings if case and timing)
-        series.append(Series(engine, _COLOURS.get(engine, 4), tuple(points)))
-    bounds = sorted((float(row.case.H), row.bound.seconds) for row in steps if row.case and row.bound)
-    series.append(Series("the bound", 4, tuple(bounds), dashed=True))
-    return line_chart(series, title="Latency against H", x_label="H", y_label="one step", y_words=time_of)
 
 
 def _throughput(rows: Sequence[Row]) -> str:
@@ -96,20 +82,6 @@ def _count_of(value: float) -> str:
         if value >= scale:
             return f"{value / scale:.3g}{unit}"
     return f"{value:.3g}"
-
-
-def _shares(rows: Sequence[Row]) -> str:
-    bars = [
-        Bar(
-            row.title,
-            row.share,
-            f"{percent(row.share)} of {row.bound.limit}",
-            0 if row.bound.limit in ("fma", "dot") else 1,
-        )
-        for row in rows
-        if row.share is not None and row.bound is not None
-    ]
-    return bar_chart(bars, title="Share of the bound", marks=(0.25, 0.5, 0.75, 1.0))
 
 
 def _table(rows: Sequence[Row]) -> str:

@@ -1,7 +1,7 @@
 """Numbers as people read them: the same words in the terminal, on the page and in the README."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from fastgru.bench.cases import RTNEURAL_NS
 from fastgru.bench.result import Result, Row
@@ -12,13 +12,28 @@ __all__ = [
     "Cell",
     "error_of",
     "machine_line",
+    "name_of",
     "percent",
     "ratio_of",
     "table_of",
     "threads_of",
     "tiny_lines",
     "versions_line",
+    "written",
 ]
+
+_NAMES: Final = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "torch": "PyTorch"}
+
+
+def name_of(contender: str) -> str:
+    """The name of a contender in print: "torch int8" -> "PyTorch int8"."""
+    package, blank, rest = contender.partition(" ")
+    return f"{_NAMES.get(package, package)}{blank}{rest}"
+
+
+def written(seconds: float) -> str:
+    """`time_of` in print, with the letter mu."""
+    return time_of(seconds).replace(" us", " \N{MICRO SIGN}s")
 
 
 def ratio_of(value: float | None) -> str:

@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from fastgru.bench.page import render_page
-from fastgru.bench.plots import Bar, Series, bar_chart, line_chart
+from fastgru.bench.plots import Series, line_chart
 from fastgru.bench.result import Result
 from fastgru.errors import FastGRUError
 from fastgru.terminal import time_of
@@ -35,7 +35,7 @@ def test_the_page_is_well_formed_and_shows_every_case(result: Result) -> None:
     for row in result.rows:
         assert row.title in text
     assert result.machine["cpu"] in text
-    assert len(tree.findall(f".//{SVG}svg")) == 3
+    assert len(tree.findall(f".//{SVG}svg")) == 2
 
 
 def test_the_page_loads_nothing_and_fits_light_and_dark(result: Result) -> None:
@@ -66,23 +66,8 @@ def test_a_line_has_its_name_and_each_mark_its_numbers() -> None:
     assert tree.attrib["aria-label"] == '"t"'
     assert "a <b>" in "".join(tree.itertext())
     titles = [element.text for element in tree.iter(f"{SVG}title")]
-    assert titles == ["a <b>, H 16: 1 us", "a <b>, H 1024: 400 us", "c, H 16: 3 us"]
+    assert sorted(filter(None, titles)) == ["a <b>, H 1024: 400 us", "a <b>, H 16: 1 us", "c, H 16: 3 us"]
     assert line_chart([], title="", x_label="", y_label="") == ""
-
-
-def test_bars_are_as_long_as_their_values() -> None:
-    tree = ET.fromstring(bar_chart([Bar("a", 0.25, "x"), Bar("b", 0.5, "y & z")], title="t", marks=(1.0,)))
-    drawn = {
-        g.findtext(f"{SVG}title"): g.find(f"{SVG}path")
-        for g in tree.iter(f"{SVG}g")
-        if g.find(f"{SVG}title") is not None
-    }
-    ends = {}
-    for title, path in drawn.items():
-        assert path is not None
-        numbers = [float(word) for word in re.findall(r"[\d.]+", path.attrib["d"])]
-        ends[title] = max(numbers[::2]) - min(numbers[::2])
-    assert ends["b: y & z"] == pytest.approx(2 * ends["a: x"], rel=1e-3)
 
 
 def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

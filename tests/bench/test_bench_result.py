@@ -1,16 +1,13 @@
-"""From a result to JSON and back, to the terminal, to a page, to the README."""
+"""From a result to JSON and back, to the terminal, to a page."""
 
 from __future__ import annotations
 
 import io
 import json
-import re
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from bench_tools import timing
-from pages import load_tool
 from rich.console import Console
 
 from fastgru.bench.cases import Case
@@ -25,9 +22,6 @@ from fastgru.errors import InvalidModelError
 from fastgru.model import Model
 from fastgru.precisions import AUTO, WEIGHT_BYTES
 from fastgru.terminal import time_of
-
-readme = load_tool("bench_readme")
-BEGIN, END = readme.BEGIN, readme.END
 
 
 def test_json_keeps_everything(result: Result) -> None:
@@ -95,7 +89,6 @@ def test_rows_below_float32_show_errors_and_count_rivals_in_float32_only(result:
     for text in (out.getvalue(), render_page(shown)):
         assert "1e-02" in text
         assert "2e-07" in text
-    assert "| step N=1 H=64, int8 | 1 us | 1e-02 |" in readme.section(shown)
 
 
 @pytest.mark.parametrize("asked", AUTO)
@@ -110,41 +103,6 @@ def test_a_row_of_auto_shows_what_it_came_to_beside_float32(asked: str, quick_pl
     assert row.bound is not None
     assert row.bound.weight_bytes == WEIGHT_BYTES[chosen.precision] * (192 * 5 + 3 * 192 * 64)
     assert "fastgru float32" in row.ratios
-
-
-def test_the_readme_is_replaced_between_its_comments_only(result: Result) -> None:
-    text = f"# Title\n\n{BEGIN}\nold\n{END}\n\nafter\n"
-    new = readme.update(text, result)
-    assert new.startswith(f"# Title\n\n{BEGIN}\n")
-    assert new.endswith(f"{END}\n\nafter\n")
-    assert "old" not in new
-    assert "| step N=1 H=16 | 1 us | **5.00x** | 50 % L2 |" in new
-    assert readme.update(new, result) == new
-
-
-def test_readme_tables_have_as_many_cells_as_heads(result: Result) -> None:
-    tables = re.findall(r"(?:^\|.*\n)+", readme.section(result), re.MULTILINE)
-    assert len(tables) >= 2
-    for table in tables:
-        assert len({line.count("|") for line in table.splitlines()}) == 1
-
-
-@pytest.mark.parametrize("text", ["", BEGIN, f"{END}\n{BEGIN}", f"{BEGIN}{END}{BEGIN}{END}"])
-def test_a_readme_without_the_comments_is_left_alone(result: Result, text: str) -> None:
-    with pytest.raises(InvalidModelError, match="bench: begin"):
-        readme.update(text, result)
-
-
-def test_the_module_rewrites_a_file(result: Result, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    source, target = tmp_path / "r.json", tmp_path / "README.md"
-    source.write_text(result.to_json())
-    target.write_text(f"{BEGIN}\n{END}\n")
-    assert readme.main([str(source), str(target)]) == 0
-    assert "step N=1 H=16" in target.read_text()
-    source.write_text("{}")
-    assert readme.main([str(source), str(target)]) == 2
-    assert readme.main([]) == 2
-    assert "usage" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
