@@ -6,7 +6,7 @@ the same for every source, so a convention of a foreign format never appears her
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from types import MappingProxyType
 from typing import Any, Final, Self
@@ -120,7 +120,8 @@ class Subgraph:
 class Graph:
     """Inputs, outputs, nodes in an order in which every input is known before it is read, and constants.
 
-    `states` pairs an input with the output that is its next value, where the source says so.
+    `states` pairs an input with the output that is its next value, where the source says so. `starts` has what some of
+    these inputs begin with, in a shape that broadcasts to theirs; the others begin with zeros.
     `precisions` gives nodes, by an output of theirs, the precision their weights are kept in, where that is a smaller
     one than the others'; the weights of such a node are bfloat16 constants, or int8 ones behind a `dequantize`.
     `meta` is a flat dict of strings: producer, format, version, licence: shown by `inspect`, never computed with.
@@ -134,6 +135,7 @@ class Graph:
     name: str = ""
     meta: Mapping[str, str] = field(default_factory=dict)
     precisions: Mapping[str, str] = field(default_factory=dict)
+    starts: Mapping[str, Array] = field(default_factory=dict)
 
     def validate(self) -> Self:
         """Return self, or raise `InvalidModelError`: undefined or twice defined values, unknown outputs or states."""
@@ -152,6 +154,14 @@ class Graph:
             if source not in names_in or target not in names_out:
                 pair = f"{source!r} -> {target!r}"
                 raise InvalidModelError(f"graph {self.name!r}: state {pair} is not an input and an output")
+        specs = {spec.name: spec for spec in self.inputs if spec.name in self.states}
+        for name, start in self.starts.items():
+            state = specs.get(name)
+            if state is None or state.shape is None or not _begins_with(state.shape, state.dtype, start):
+                raise InvalidModelError(
+                    f"graph {self.name!r}: {name!r} {state and state.shape} is no state that begins with"
+                    f" {start.dtype} {start.shape}"
+                )
         if unknown := sorted(set(self.precisions) - {name for node in every_node(self.nodes) for name in node.outputs}):
             raise InvalidModelError(f"graph {self.name!r}: precisions of {unknown[:10]}, which no node computes")
         return self
@@ -195,6 +205,13 @@ class Graph:
         if name:
             taken.add(name)
 
+    def start(self, name: str, shape: Sequence[int], dtype: Any) -> Array:
+        """What the state `name` begins with."""
+        array = np.zeros(shape, dtype)
+        if name in self.starts:
+            array[...] = self.starts[name]
+        return array
+
     @property
     def num_parameters(self) -> int:
         """Elements of the floating-point constants, and of those that stand for floats."""
@@ -218,6 +235,13 @@ class Graph:
             return np.asarray(self.constants[name])
         except KeyError:
             raise InvalidModelError(f"{reader}: {name!r} must be a constant") from None
+
+
+def _begins_with(shape: Sequence[int | None], dtype: str, start: Array) -> bool:
+    """Whether values of this shape and dtype may begin with these."""
+    floats = "float" in dtype and "float" in start.dtype.name
+    sizes = list(zip(start.shape, shape, strict=False))
+    return (floats or start.dtype.name == dtype) and start.ndim == len(shape) and all(m in (1, n) for m, n in sizes)
 
 
 def every_node(nodes: Iterable[Node]) -> Iterator[Node]:

@@ -1,11 +1,11 @@
 """The package's own file of a model: one safetensors file, with the graph as JSON in its `__metadata__`.
 
     __metadata__["fastgru.format"]   the version of this form: "1", "2" where the graph has precisions, "3" where nodes
-                                     have bodies
+                                     have bodies, "4" where states begin with something else than zeros
     __metadata__["fastgru.graph"]    name, inputs, outputs, nodes, states, meta, constants (names, in order); from "2"
-                                     on, precisions, too; in "3", attributes that are graphs: inputs, captured,
-                                     outputs, nodes
-    tensors                          the constants, under their own names
+                                     on, precisions, too; from "3" on, attributes that are graphs: inputs, captured,
+                                     outputs, nodes; in "4", starts (names of states, in order)
+    tensors                          the constants, under their own names, and what states begin with, under theirs
 
 Nothing in it is code, and nothing is packed for a CPU: any safetensors reader opens it. A reader takes exactly the
 fields it knows; whatever is added needs another FORMAT.
@@ -18,7 +18,7 @@ from os import PathLike
 from typing import Any, Final
 
 from fastgru.errors import InvalidModelError, UnreadTensorsError, UnsupportedModelError
-from fastgru.graph import MOST_DEPTH, Graph, Node, Subgraph, TensorSpec, every_node
+from fastgru.graph import MOST_DEPTH, Array, Graph, Node, Subgraph, TensorSpec, every_node
 from fastgru.jsontext import parse_json
 from fastgru.sources import Source, source_name
 from fastgru.tensorfile import TensorFile, read_tensor_file, tensor_file_chunks
@@ -36,13 +36,16 @@ __all__ = [
 FORMAT: Final = "1"
 LOWP_FORMAT: Final = "2"
 BODY_FORMAT: Final = "3"
+START_FORMAT: Final = "4"
 FORMAT_KEY: Final = "fastgru.format"
 GRAPH_KEY: Final = "fastgru.graph"
 MAX_ATTR_DEPTH: Final = 16
 
 _FIELDS: Final = ("name", "inputs", "outputs", "nodes", "states", "meta", "constants")
 _LATER_FIELDS: Final = (*_FIELDS, "precisions")
-_FORMATS: Final = {FORMAT: _FIELDS, LOWP_FORMAT: _LATER_FIELDS, BODY_FORMAT: _LATER_FIELDS}
+_FORMATS: Final = {
+    FORMAT: _FIELDS, LOWP_FORMAT: _LATER_FIELDS, BODY_FORMAT: _LATER_FIELDS, START_FORMAT: (*_LATER_FIELDS, "starts"),
+}  # fmt: skip
 _BODY_FIELDS: Final = ("inputs", "captured", "outputs", "nodes")
 
 
@@ -52,12 +55,12 @@ def graph_to_bytes(graph: Graph) -> bytes:
     Raises `InvalidModelError` if the graph is not valid or an attribute is not plain, `UnsupportedModelError` if a
     constant has a dtype that safetensors cannot hold.
     """
-    return b"".join(tensor_file_chunks(graph.constants, _metadata(graph)))
+    return b"".join(tensor_file_chunks(*_contents(graph)))
 
 
 def write_graph(graph: Graph, path: str | PathLike[str]) -> None:
     """Write `graph` to `path`, whole or not at all; raises as `graph_to_bytes`, and `OSError` that names `path`."""
-    write_whole(tensor_file_chunks(graph.constants, _metadata(graph)), path)
+    write_whole(tensor_file_chunks(*_contents(graph)), path)
 
 
 def write_whole(chunks: Iterable[bytes], path: str | PathLike[str]) -> None:
@@ -112,7 +115,9 @@ def graph_from_tensor_file(file: TensorFile, *, name: str, allow_unread: bool = 
     what = f"{name}: {GRAPH_KEY}"
     data = parse_json(file.metadata.get(GRAPH_KEY, ""), what=what)
     name_, inputs, outputs, nodes, states, meta, constants, *rest = _fields(data, _FORMATS[version], what)
-    wanted = [_text(c, what) for c in _list(constants, what)]
+    names = [_text(c, what) for c in _list(constants, what)]
+    begun = [_text(c, what) for c in _list(rest[1], what)] if len(rest) > 1 else []
+    wanted = [*names, *begun]
     if len(set(wanted)) != len(wanted):
         raise InvalidModelError(f"{what}: a constant is listed twice")
     if missing := [c for c in wanted if c not in file.tensors]:
@@ -125,21 +130,24 @@ def graph_from_tensor_file(file: TensorFile, *, name: str, allow_unread: bool = 
     return Graph(
         inputs=tuple(_tensor_spec(spec, what) for spec in _list(inputs, what)),
         outputs=tuple(_tensor_spec(spec, what) for spec in _list(outputs, what)),
-        nodes=_nodes(nodes, what, bodies=version == BODY_FORMAT),
-        constants={c: file.tensors[c] for c in wanted},
+        nodes=_nodes(nodes, what, bodies=version in (BODY_FORMAT, START_FORMAT)),
+        constants={c: file.tensors[c] for c in names},
         states=_texts(states, what),
         name=_text(name_, what),
         meta=_texts(meta, what),
         precisions=_texts(rest[0], what) if rest else {},
+        starts={c: file.tensors[c] for c in begun},
     ).validate()
 
 
-def _metadata(graph: Graph) -> dict[str, str]:
+def _contents(graph: Graph) -> tuple[dict[str, Array], dict[str, str]]:
+    """The tensors and the metadata of its file."""
     graph.validate()
     for node in every_node(graph.nodes):
         plain = {key: value for key, value in node.attrs.items() if not isinstance(value, Subgraph)}
         _check_plain(plain, f"{node}: attributes")
     version = BODY_FORMAT if any(n.bodies for n in graph.nodes) else LOWP_FORMAT if graph.precisions else FORMAT
+    version = START_FORMAT if graph.starts else version
     data = {
         "name": graph.name,
         "inputs": [vars(spec) for spec in graph.inputs],
@@ -149,8 +157,10 @@ def _metadata(graph: Graph) -> dict[str, str]:
         "meta": dict(graph.meta),
         "constants": list(graph.constants),
         **({} if version == FORMAT else {"precisions": dict(graph.precisions)}),
+        **({"starts": list(graph.starts)} if graph.starts else {}),
     }
-    return {FORMAT_KEY: version, GRAPH_KEY: json.dumps(data, ensure_ascii=False, separators=(",", ":"))}
+    texts = {FORMAT_KEY: version, GRAPH_KEY: json.dumps(data, ensure_ascii=False, separators=(",", ":"))}
+    return {**graph.constants, **graph.starts}, texts
 
 
 def _nodes_data(nodes: Iterable[Node]) -> list[dict[str, Any]]:

@@ -58,6 +58,7 @@ class Reading(TypedDict, total=False):
     architecture: Architecture | None
     key: str | None
     max_iterations: int | None
+    open_states: bool
 
 
 def load(
@@ -163,10 +164,12 @@ def from_architecture(
     spin_us: float = 0,
     plan_bytes: int = PLAN_BYTES,
     allow_unread: bool = False,
+    open_states: bool = False,
 ) -> Model:
     """A network that exists only as code, from a description of its layers and a state dict, ready to run.
 
-    architecture: as for `load`. weights: what `read_weights` gives, or any mapping from names to arrays.
+    architecture: as for `load`. weights: what `read_weights` gives, or any mapping from names to arrays. open_states:
+    as for `load`.
 
         model = fastgru.from_architecture(
             {
@@ -191,6 +194,8 @@ def from_architecture(
 
     with plain_mode():
         graph = build_architecture(architecture, weights, allow_unread=allow_unread)
+        if open_states:
+            graph = _opened(graph, "the description")
     return Model(graph, precision=precision, threads=threads, spin_us=spin_us, plan_bytes=plan_bytes)
 
 
@@ -201,6 +206,9 @@ def load_graph(source: Source, **options: Unpack[Reading]) -> Graph:
     _prepare("reference.facts")
     from fastgru.reference.facts import weights
 
+    opening = options.pop("open_states", False)
+    if not isinstance(opening, bool):
+        raise UnsupportedModelError(f"open_states is {opening!r}, expected True or False")
     with opened(source) as content:
         graph = _read(content, options)
     if (most := options.get("max_iterations")) is not None:
@@ -214,7 +222,14 @@ def load_graph(source: Source, **options: Unpack[Reading]) -> Graph:
                     f"{source_name(source)}: {node}: {bad} of the {array.size} values of {name!r} are NaN or infinite,"
                     " which no training leaves in a model that works: a damaged file?"
                 )
-    return graph
+    return _opened(graph, source_name(source)) if opening else graph
+
+
+def _opened(graph: Graph, what: str) -> Graph:
+    _prepare("importers.opening")
+    from fastgru.importers.opening import open_states
+
+    return open_states(graph, what)
 
 
 def _bounded(node: Node, most: int) -> Node:

@@ -168,8 +168,31 @@ def forged(change: Callable[[dict[str, Any]], object], *, version: str = "1", **
 
 
 def test_unknown_versions_are_refused() -> None:
-    with pytest.raises(UnsupportedModelError, match=r"fastgru\.format is '4'.*this release reads '1', '2', '3'"):
-        read_graph(forged(lambda data: None, version="4"))
+    with pytest.raises(UnsupportedModelError, match=r"fastgru\.format is '5'.*this release reads '1', '2', '3', '4'"):
+        read_graph(forged(lambda data: None, version="5"))
+
+
+def test_what_states_begin_with_is_kept_and_checked() -> None:
+    state, after = TensorSpec("h", "float32", (1, None, 2)), TensorSpec("h_n", "float32", (1, None, 2))
+    graph = Graph(
+        (TensorSpec("x", "float32", (1, None, 2)), state),
+        (after,),
+        (Node("binary", ("x", "h"), ("h_n",), {"kind": "add"}),),
+        states={"h": "h_n"},
+        starts={"h": np.ones((1, 1, 2), np.float32)},
+    )
+    again = read_graph(graph_to_bytes(graph))
+    assert again.states == {"h": "h_n"}
+    assert list(again.starts) == ["h"]
+    np.testing.assert_array_equal(again.starts["h"], graph.starts["h"])
+    for wrong in (
+        {"x": np.ones((1, 1, 2), np.float32)},
+        {"h": np.ones((1, 2, 2), np.float32)},
+        {"h": np.ones(2, np.float32)},
+        {"h": np.ones((1, 1, 2), np.int64)},
+    ):
+        with pytest.raises(InvalidModelError, match="is no state that begins with"):
+            graph_to_bytes(replace(graph, starts=wrong))
 
 
 def test_tensors_are_those_that_the_graph_names() -> None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from fastgru.bench.networks import NETWORKS, Network
 from fastgru.bench.problem import Problem
 from fastgru.errors import ShapeError
+from fastgru.exporters import to_onnx
 from fastgru.graph import Graph, TensorSpec
 from fastgru.importers.files import detect_format
 from fastgru.load import Reading, load_graph
@@ -74,8 +75,11 @@ def file_problem(
     Where the model carries a state, a call is one push of a stream. Raises `ShapeError` for names that the model does
     not have and shapes that it does not take, and what `fastgru.load` raises.
     """
-    onnx = str(path) if detect_format(path) == "onnx" else None
-    problem = model_problem(path.name, load_graph(path, **options), onnx, shapes, seed=seed)
+    onnx: bytes | str | None = str(path) if detect_format(path) == "onnx" else None
+    graph = load_graph(path, **options)
+    if onnx is not None and options.get("open_states"):
+        onnx = None if graph.starts else to_onnx(graph)
+    problem = model_problem(path.name, graph, onnx, shapes, seed=seed)
     return replace(problem, path=str(path), options=options)
 
 
@@ -96,7 +100,11 @@ def model_problem(
         for _ in range(_FRAMES_COMPARED if graph.states else 1)
     ]
     feeds = {name: empty(a.shape, a.dtype) for name, a in frames[0].items()}
-    states = {spec.name: np.zeros(sizes[spec.name], _dtype(spec)) for spec in graph.inputs if spec.name in graph.states}
+    states = {
+        spec.name: graph.start(spec.name, sizes[spec.name], _dtype(spec))
+        for spec in graph.inputs
+        if spec.name in graph.states
+    }
     problem = Problem(
         name,
         graph,

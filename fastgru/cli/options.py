@@ -58,6 +58,10 @@ _LOAD: Final[dict[str, tuple[Callable[[Any], object], dict[str, Any]]]] = {
             "help": "ONNX: stop with an error when a loop iterates more often than this in one run.  [default: 100000]",
         },
     ),
+    "open_states": (
+        bool,
+        {"is_flag": True, "help": "Make each state that begins inside the file an input and an output, to stream it."},
+    ),
     "allow_unread": (bool, {"is_flag": True, "help": "Accept tensors of the file that nothing reads."}),
 }
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 import fastgru
 from fastgru.cli.arrays import fit, name_inputs, write_arrays
 from fastgru.cli.options import file_argument, load_options, precision_option
-from fastgru.graph import TensorSpec
+from fastgru.graph import Graph, TensorSpec
 from fastgru.terminal import compiling, plain_table, stdout
 
 __all__ = ["command"]
@@ -41,7 +41,7 @@ def command(
         model = fastgru.load(file, precision=precision, **options)
         named = name_inputs(inputs, model.inputs, model.graph.states)
         arrays = {spec.name: fit(named[spec.name], spec, model.graph) for spec in model.inputs if spec.name in named}
-        arrays |= _zero_states(model.inputs, model.graph.states, arrays)
+        arrays |= _start_of_states(model.graph, model.inputs, arrays)
         outputs = model.run(arrays)
     if unknown := [name for name in only if name not in outputs]:
         raise click.UsageError(f"--only {', '.join(unknown)}: there are {', '.join(outputs)}")
@@ -53,13 +53,13 @@ def command(
         click.echo(f"{output}: " + ", ".join(f"{name} {a.shape} {a.dtype}" for name, a in chosen.items()))
 
 
-def _zero_states(
-    specs: tuple[TensorSpec, ...], states: Mapping[str, str], given: Mapping[str, NDArray[Any]]
+def _start_of_states(
+    graph: Graph, specs: tuple[TensorSpec, ...], given: Mapping[str, NDArray[Any]]
 ) -> dict[str, NDArray[Any]]:
-    """Zeros for each state that is not given; its free dimensions are those of the inputs that are."""
+    """What each state that is not given begins with; its free dimensions are those of the inputs that are."""
     from fastgru.reference.operator import numpy_dtype
 
-    if missing := [spec.name for spec in specs if spec.name not in given and spec.name not in states]:
+    if missing := [spec.name for spec in specs if spec.name not in given and spec.name not in graph.states]:
         raise click.UsageError(f"no array for input {', '.join(missing)}: give --input {missing[0]}=FILE")
     sizes = {
         dim: size
@@ -68,15 +68,16 @@ def _zero_states(
         for dim, size in zip(spec.dims, given[spec.name].shape, strict=False)
         if dim is not None
     }
-    zeros = {}
+    starts = {}
     for spec in specs:
         if spec.name in given:
             continue
         names = (*spec.dims, *(None for _ in range(len(spec.shape or ()) - len(spec.dims))))
         shape = [sizes.get(n or "", 1) if s is None else s for n, s in zip(names, spec.shape or (), strict=True)]
-        zeros[spec.name] = np.zeros(shape, numpy_dtype(spec.dtype))
-        click.echo(f"state {spec.name} is not given: zeros of shape {tuple(shape)}", err=True)
-    return zeros
+        starts[spec.name] = graph.start(spec.name, shape, numpy_dtype(spec.dtype))
+        what = "the numbers of the file" if spec.name in graph.starts else "zeros"
+        click.echo(f"state {spec.name} is not given: {what} of shape {tuple(shape)}", err=True)
+    return starts
 
 
 def _print_summary(outputs: Mapping[str, NDArray[Any]]) -> None:

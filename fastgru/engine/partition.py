@@ -155,11 +155,13 @@ class Reweighted(Runnable):
         super().__init__(graph, precision, threads, budget, spin_us)
         self._asked, self._given = precision, tuple(given)
         outputs = tuple(TensorSpec(name, self.float_dtype, None) for name in given)
-        made = _needed(replace(graph, outputs=outputs, states={}))
+        made = _needed(replace(graph, outputs=outputs, states={}, starts={}))
         self._team: dict[str, Any] = {"threads": threads, "spin_us": spin_us}
         self._weights = make_runnable(made, precision=self.float_dtype, budget=self.budget, **self._team)
         renamed = {name: f"{name}, given" for name in given}
-        self._rest = _needed(replace(graph, nodes=tuple(_renamed(n, renamed) for n in graph.nodes), states={}))
+        self._rest = _needed(
+            replace(graph, nodes=tuple(_renamed(n, renamed) for n in graph.nodes), states={}, starts={})
+        )
         self._renamed = renamed
         self._last: tuple[list[Array], Runnable] | None = None
 

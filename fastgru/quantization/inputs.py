@@ -30,7 +30,7 @@ def cases_from(graph: Graph, data: Data) -> list[Case]:
     """The calls of `data`, in a row: arrays by input name, once or several times.
 
     An array with one axis more than its input has holds one call in each entry of that first axis. States that are
-    not given start at zero, and go from call to call; those of a later call that are given begin anew.
+    not given begin as the model does, and go from call to call; those of a later call that are given begin anew.
     """
     given = [data] if isinstance(data, Mapping) else list(data)
     calls = [call for entry in given for call in _unrolled(graph, entry)]
@@ -39,7 +39,7 @@ def cases_from(graph: Graph, data: Data) -> list[Case]:
     checked = []
     for number, call in enumerate(calls):
         states = {name: None for name in graph.states if name not in call}
-        whole = call | {n: _zeros(spec, call, graph) for spec in graph.inputs if (n := spec.name) in states}
+        whole = call | {n: _start(spec, call, graph) for spec in graph.inputs if (n := spec.name) in states}
         bound = bind_inputs(graph.inputs, whole)
         checked.append({name: a for name, a in bound.items() if number == 0 or name not in states})
     label = "the data" if len(checked) == 1 else f"the data, {len(checked)} calls"
@@ -74,8 +74,8 @@ def _unrolled(graph: Graph, entry: Mapping[str, ArrayLike]) -> list[dict[str, Ar
     return calls
 
 
-def _zeros(spec: TensorSpec, given: Mapping[str, Array], graph: Graph) -> Array:
-    """Zeros for a state; a free dimension is that of the inputs that have its name, 1 where there are none."""
+def _start(spec: TensorSpec, given: Mapping[str, Array], graph: Graph) -> Array:
+    """What a state begins with; a free dimension is that of the inputs that have its name, 1 where there are none."""
     sizes = {
         dim: size
         for other in graph.inputs
@@ -85,4 +85,4 @@ def _zeros(spec: TensorSpec, given: Mapping[str, Array], graph: Graph) -> Array:
     }
     names = (*spec.dims, *(None for _ in range(len(spec.shape or ()) - len(spec.dims))))
     shape = [sizes.get(n or "", 1) if s is None else s for n, s in zip(names, spec.shape or (), strict=True)]
-    return np.zeros(shape, numpy_dtype(spec.dtype))
+    return graph.start(spec.name, shape, numpy_dtype(spec.dtype))

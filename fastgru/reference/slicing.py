@@ -6,13 +6,14 @@ from typing import Any, Final
 import numpy as np
 
 from fastgru.errors import InvalidModelError, ShapeError
+from fastgru.graph import Node
 from fastgru.reference.attributes import Axis, Count, Sizes
 from fastgru.reference.dims import FIRST, Dims, Facts, Operand, UnknownError, apart, changed, equal, joined
 from fastgru.reference.operator import Array, operator, same_dtype
 from fastgru.reference.shape import integers, normal_axis
 from fastgru.reference.sizes import Size, add, at_least, divide, floor_divide, subtract
 
-__all__ = ["concat", "slice_", "split", "split_sizes"]
+__all__ = ["concat", "slice_", "split", "split_sizes", "takes_last"]
 
 
 _BEYOND: Final = (1 << 31) - 1  # what files write for "to the end"
@@ -164,3 +165,14 @@ def slice_(x: Array, starts: Array, ends: Array, axes: Array | None = None, step
 def _positions(size: int, start: int, end: int, step: int) -> slice:
     first, last, _ = slice(start, end, step).indices(size)
     return slice(max(first, 0), None if last < 0 else last, step)
+
+
+def takes_last(node: Node, constants: Mapping[str, Any]) -> tuple[int | None, bool]:
+    """The axis of which a node takes the last element alone, and whether it keeps that axis; None for any other."""
+    given = [np.asarray(constants[name]).reshape(-1).tolist() if name in constants else None for name in node.inputs]
+    if node.op == "gather" and given[1] == [-1]:
+        return int(node.attrs["axis"]), len(np.shape(constants[node.inputs[1]])) == 1
+    if node.op == "slice" and len(given) > 3 and given[1] == [-1] and given[2] and given[3] and len(given[3]) == 1:
+        whole = given[2][0] >= _BEYOND and (len(given) < 5 or given[4] == [1])
+        return (int(given[3][0]), True) if whole else (None, False)
+    return None, False

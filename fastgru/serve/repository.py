@@ -113,12 +113,13 @@ class Repository:
                 f"model {name!r:.160} was not named at the start; those that were: {', '.join(self._sources)}",
                 reason="model",
             )
+        s = self._settings
         model = (
             source
             if isinstance(source, Model)
-            else load(source, precision=self._settings.precision, threads=self._settings.threads)
+            else load(source, precision=s.precision, threads=s.threads, open_states=s.open_states)
         )
-        return Served(name, model, self._settings, self._clock)
+        return Served(name, model, s, self._clock)
 
     def load(self, name: str) -> Served:
         """Read the model of this name anew, and serve it instead of the one before, whose sessions go on with that."""

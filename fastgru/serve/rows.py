@@ -124,7 +124,7 @@ class Stateless:
         self.inputs = tuple([spec.name for spec in model.inputs if spec.name not in states])
         self.outputs = tuple(dict.fromkeys([s.name for s in model.outputs if s.name not in states.values()]))
         self._states = [spec for spec in model.inputs if spec.name in states]
-        self._run, self._axes = model.run, axes or {}
+        self._run, self._axes, self._start = model.run, axes or {}, model.graph.start
 
     def push_rows(self, sessions: Any, frames: Any, out: Any = None) -> Any:
         given = frames if isinstance(frames, tuple) else (frames,)
@@ -132,7 +132,9 @@ class Stateless:
         if self._states:
             rows = given[0].shape[self._axes[self.inputs[0]]]
             for spec in self._states:
-                feeds[spec.name] = np.zeros([rows if n is None else n for n in spec.shape or ()], spec.dtype)
+                feeds[spec.name] = self._start(
+                    spec.name, [rows if n is None else n for n in spec.shape or ()], spec.dtype
+                )
         results = self._run(feeds)
         made = tuple([results[name] for name in self.outputs])
         return made[0] if len(made) == 1 else made

@@ -61,6 +61,9 @@ class Settings:
     precision: str | None = _option(
         None, "What the kernels compute in; by default float32, or what a quantised file has.", choices=ASKED
     )
+    open_states: bool = _option(
+        False, "Make each state that begins inside a model's file one that sequences keep, as fastgru.load does."
+    )
     threads: int = _option(1, "Threads of one computation.", least=1)
     capacity: int = _option(16_384, "Sessions of a model that may be open at once.", least=1)
     idle_seconds: float = _option(300.0, "A session that nobody uses for this long is closed.", "seconds", least=0.001)

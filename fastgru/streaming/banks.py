@@ -13,11 +13,12 @@ import numpy as np
 from fastgru.engine import Runnable
 from fastgru.engine.program import refuse_second_user
 from fastgru.errors import ShapeError, StateError
-from fastgru.graph import Array
+from fastgru.graph import Array, inlined
 from fastgru.kernels.operands.ticket import STATE
 from fastgru.kernels.run import IN_USE, calls
 from fastgru.packing.aligned import zeros
 from fastgru.process import process
+from fastgru.spec import RECURRENT
 from fastgru.streaming.batch import find_batch_axes, given_axes
 
 __all__ = ["Banks", "state_shapes"]
@@ -61,9 +62,11 @@ def state_shapes(
     inputs = {spec.name: spec for spec in runnable.inputs}
     outputs = {spec.name: spec for spec in runnable.outputs}
     if not states:
+        inside = any(node.op in (*RECURRENT, "loop") for node in inlined(runnable.graph.nodes))
+        way = "load the model with open_states=True, where its states begin inside the file, or " if inside else ""
         raise StateError(
-            f"no state is known: none of the inputs {list(inputs)} goes with an output {list(outputs)} by name; pass"
-            ' state={"input": "output"}'
+            f"no state is known: none of the inputs {list(inputs)} goes with an output {list(outputs)} by name; {way}"
+            'pass state={"input": "output"}'
         )
     for source, target in states.items():
         if source not in inputs or target not in outputs:

@@ -179,7 +179,7 @@ class Network:
             feeds[spec.name] = joined
         for spec in self._states:
             shape = [n if n is not None else rows for n in spec.shape or ()]
-            feeds[spec.name] = np.zeros(shape, self.dtypes[spec.name])
+            feeds[spec.name] = self._runnable.graph.start(spec.name, shape, self.dtypes[spec.name])
         if self.layout.lengths:
             feeds[self.layout.lengths] = np.array([i.steps for i in batch], self.dtypes[self.layout.lengths])
         return {spec.name: feeds[spec.name] for spec in self._runnable.inputs}

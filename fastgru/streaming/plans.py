@@ -43,7 +43,8 @@ class Plans:
         single: Single,
         capacity: int,
     ) -> None:
-        self.store = Store(single, capacity)
+        self._start = {n: runnable.graph.start(n, shape, dtype) for n, (shape, dtype, _) in single.items()}
+        self.store = Store(single, capacity, self._start)
         self._runnable, self._states, self._rows, self._single = runnable, states, axes, single
         self._axes = axes.inputs
         specs = [spec for spec in runnable.inputs if spec.name not in states]
@@ -96,7 +97,7 @@ class Plans:
         else:
             made = plan = RowsPlan(runnable, self.store, self._states, self._rows, shapes, one)
         if made.together and self.store.capacity > 1:
-            prove(made, Store(self._single, 2), first)
+            prove(made, Store(self._single, 2, self._start), first)
         if plan is not None:
             plan.choose_teams(first)
         with lock:
@@ -141,7 +142,7 @@ class Plans:
         plan, _, bound = self.group(np.zeros(0, np.int64), self.arrays("warm_up", frames))
         first = self._first_rows(bound)
         sizes = sorted(plan.programs) if isinstance(plan, RowsPlan) else [1]
-        store = Store(self._single, max(sizes))
+        store = Store(self._single, max(sizes), self._start)
         for rows in sizes:
             rehearse(plan, store, [first] * rows)
         return plan

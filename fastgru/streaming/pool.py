@@ -91,9 +91,9 @@ class SessionPool:
         self._last: Plan | None = None
 
     def open(self, saved: bytes | None = None) -> int:
-        """A new session, from zeros or from a saved state; the number by which it is called from now on.
+        """A new session, from where the model starts or from a saved state. Returns the number of the session.
 
-        No other session ever has it: when its place is given to another, that has a number of its own.
+        No other session ever has that number: when its place is given to another, that one gets a number of its own.
 
         Raises `SessionError` where the pool is full, `StateError` for a saved state that does not fit.
         """
@@ -245,7 +245,7 @@ class SessionPool:
         self._store.put(session, self._unpack(saved))
 
     def reset(self, session: int) -> None:
-        """Back to zeros. Raises `SessionError`, `StateError`."""
+        """Back to where the model starts. Raises `SessionError`, `StateError`."""
         self._store.put(session, None)
 
     @property

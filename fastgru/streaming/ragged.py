@@ -10,20 +10,18 @@ the reverse direction. What is not known of an operator counts as not allowed.
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final, NamedTuple
-
-import numpy as np
+from typing import Final, NamedTuple
 
 from fastgru.errors import UnsupportedModelError
 from fastgru.graph import Graph, Node, TensorSpec
 from fastgru.reference.facts import ValueFacts, infer_graph, mixes, ties
+from fastgru.reference.slicing import takes_last
 from fastgru.streaming.batch import find_batch_axes
 
 __all__ = ["Layout", "find_layout"]
 
 N, T = "the batch\0", "time\0"  # marks of axes, and names of their sizes, which no file has
 _RECURRENT: Final = ("gru", "lstm", "rnn")
-_TO_THE_END: Final = (1 << 31) - 1
 
 Marks = Mapping[int, str]  # by axis
 
@@ -246,7 +244,7 @@ class _Trace:
         """In the place of a node that takes the last step of all, nodes that take that of each row."""
         x = node.inputs[0]
         marks, rank = self.marks.get(x, {}), self.facts[x].rank
-        axis, kept = _last_of(node, self.graph.constants)
+        axis, kept = takes_last(node, self.graph.constants)
         if rank != 3 or axis is None or sorted(marks.values()) != sorted((N, T)) or marks.get(axis % 3) != T:
             return None
         t = axis % 3
@@ -262,15 +260,3 @@ class _Trace:
             made.append(Node("unsqueeze", (f"{y}\0turned",), (y,), {"axes": [t]}, node.name))
         self.marks[y] = {n - (not kept and t < n): N}
         return made
-
-
-def _last_of(node: Node, constants: Mapping[str, Any]) -> tuple[int | None, bool]:
-    """The axis of which a node takes the last element alone, and whether it keeps that axis; None for any other."""
-    given = [np.asarray(constants[name]).reshape(-1).tolist() if name in constants else None for name in node.inputs]
-    if node.op == "gather" and given[1] == [-1]:
-        shape = np.shape(constants[node.inputs[1]])
-        return (int(node.attrs["axis"]), True) if len(shape) == 1 else (int(node.attrs["axis"]), False)
-    if node.op == "slice" and len(given) > 3 and given[1] == [-1] and given[2] and given[3] and len(given[3]) == 1:
-        whole = given[2][0] >= _TO_THE_END and (len(given) < 5 or given[4] == [1])
-        return (int(given[3][0]), True) if whole else (None, False)
-    return None, False

@@ -59,12 +59,12 @@ class Field:
 
 
 class Store:
-    """Up to `capacity` sessions. single: what each of them has.
+    """Up to `capacity` sessions. single: what each of them has; start: what each of these begins with.
 
     Raises `ShapeError` for more sessions than memory holds.
     """
 
-    def __init__(self, single: Single, capacity: int) -> None:
+    def __init__(self, single: Single, capacity: int, start: Mapping[str, Array]) -> None:
         self.capacity, self.fields, at = capacity, dict[str, Field](), 0
         for name, (shape, dtype, axis) in single.items():
             self.fields[name] = Field(at, shape, dtype, axis)
@@ -87,7 +87,8 @@ class Store:
         self.words[[POOL.process, POOL.blocks]] = process.ctypes.data, self._table.ctypes.data
         self.words[[POOL.shift, POOL.slot, POOL.bank]] = self._shift, self._slot, self.bank
         self.at = int(self.words.ctypes.data)
-        self._zero = zeros(self.bank, np.uint8)
+        self._start = zeros(self.bank, np.uint8)
+        self._start[:] = self._packed(start)
         self._calls = session_calls()
         self.settle = self._calls.settle
 
@@ -102,8 +103,8 @@ class Store:
         return tuple([session for _, session in sorted(found)])
 
     def open(self, state: Mapping[str, Array] | None = None) -> int:
-        """A new session, from zeros or from this state. Raises `SessionError` where there is no room for it."""
-        given = self._zero if state is None else self._packed(state)
+        """A new session, from the start or from this state. Raises `SessionError` where there is no room for it."""
+        given = self._start if state is None else self._packed(state)
         while not (session := self._calls.open(self.at, given)):
             self._grow()
         return session
@@ -118,8 +119,8 @@ class Store:
         return {name: field.of(bank[None]) for name, field in self.fields.items()}
 
     def put(self, session: Any, state: Mapping[str, Array] | None) -> None:
-        """Have it go on from this state, None for zeros."""
-        self._call(self._calls.copy, session, self._zero if state is None else self._packed(state), 1)
+        """Have it go on from this state, None for the start."""
+        self._call(self._calls.copy, session, self._start if state is None else self._packed(state), 1)
 
     def take_bank(self, session: Any, bank: Array) -> None:
         """Copy all of its state into `bank` bytes, as they lie."""

@@ -67,10 +67,11 @@ class Stream:
         self._axes = given_axes(batch_axes, {name: len(shape) for name, shape in self.state_shapes.items()})
         self._dtypes = {spec.name: spec.dtype for spec in runnable.inputs if spec.name in self.states}
         self._first: dict[str, Array] = {}  # what `set_state` gave before all sizes were known
-        self._take({} if self._is_open else self._zeros(self.state_shapes))
+        self._take({} if self._is_open else self._start(self.state_shapes))
 
-    def _zeros(self, shapes: Mapping[str, tuple[int | None, ...]]) -> dict[str, Array]:
-        return {name: np.zeros([n or 0 for n in shape], self._dtypes[name]) for name, shape in shapes.items()}
+    def _start(self, shapes: Mapping[str, tuple[int | None, ...]]) -> dict[str, Array]:
+        start = self.runnable.graph.start
+        return {name: start(name, [n or 0 for n in shape], self._dtypes[name]) for name, shape in shapes.items()}
 
     def _take(self, state: Mapping[str, Array]) -> None:
         """Go on from this state, with nothing bound."""
@@ -105,7 +106,7 @@ class Stream:
                 refuse_second_user()
             self.state_shapes = {**self.state_shapes, **shapes}
             if not self._is_open:
-                self._take({**self._zeros(self.state_shapes), **self._first})
+                self._take({**self._start(self.state_shapes), **self._first})
                 self._first = {}
 
     def _check_settled(self) -> None:
@@ -245,22 +246,22 @@ class Stream:
             self._banks.write({**now, **arrays}, version)
 
     def reset(self, rows: ArrayLike | None = None) -> None:
-        """Back to zeros: every row, or those of `rows` alone, counted from 0.
+        """Back to where a stream starts: every row, or those of `rows` alone, counted from 0.
 
         The batch axis of a state is the one in `batch_axes`, else its only free axis, else that of a GRU's initial
         state. Raises `StateError` where none of these tells it, `ShapeError` for rows that are not there.
         """
         if rows is None:
-            self._first = {name: np.zeros_like(a) for name, a in self._first.items()}
-            self._banks.write({name: np.zeros_like(a) for name, a in self._banks.arrays[0].items()})
+            self._first = self._start({name: a.shape for name, a in self._first.items()})
+            self._banks.write(self._start({name: a.shape for name, a in self._banks.arrays[0].items()}))
             return
         self._batch_axes()
         self._check_settled()
         state, version = self._banks.read()
-        by_row = self._by_row(state)
+        by_row, start = self._by_row(state), self._by_row(self._start({name: a.shape for name, a in state.items()}))
         chosen = check_rows(rows, next(iter(by_row.values())).shape[0])
-        for array in by_row.values():
-            array[chosen] = 0
+        for name, array in by_row.items():
+            array[chosen] = start[name][chosen]
         self._banks.write(state, version)
 
     def _batch_axes(self) -> dict[str, int]:

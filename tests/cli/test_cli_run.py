@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from click.testing import Result
 
+import fastgru
 from fastgru.load import load_graph
 from fastgru.reference import run_graph
 
@@ -119,3 +121,25 @@ def test_warmup_readies_the_files_it_is_given(invoke: Invoke, gru_onnx: Path) ->
     assert result.exit_code == 0, result.output
     assert f"{gru_onnx}: ready" in result.stdout
     assert "kernels, " in result.stdout
+
+
+def test_states_are_opened_wherever_a_model_is_read(invoke: Invoke, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    weights = [rng.normal(0, 0.3, shape).tolist() for shape in ((1, 12), (4, 12), (2, 12))]
+    layers = [{"type": "gru", "activation": "", "shape": [None, None, 4], "weights": weights}]
+    file, x = tmp_path / "amp.json", rng.standard_normal((1, 6, 1)).astype(np.float32)
+    file.write_text(json.dumps({"in_shape": [None, None, 1], "layers": layers}))
+    np.save(tmp_path / "x.npy", x)
+    seen = json.loads(invoke("inspect", file, "--open-states", "--json").output)
+    assert seen["states"] == {"layers_0_gru_state_in": "layers_0_gru_state_out"}
+    result = invoke("run", file, "--open-states", "--input", tmp_path / "x.npy", "--output", tmp_path / "y.npz")
+    assert result.exit_code == 0, result.output
+    with np.load(tmp_path / "y.npz") as outputs:
+        assert set(outputs) == {"y", "layers_0_gru_state_out"}
+    for ending in ("safetensors", "onnx"):
+        assert invoke("convert", file, tmp_path / f"amp.{ending}", "--open-states").exit_code == 0
+        stream = fastgru.load(tmp_path / f"amp.{ending}").stream()
+        made = [stream.push(piece) for piece in np.split(x, 3, axis=1)]
+        assert np.array_equal(np.concatenate(made, axis=1), fastgru.load(file)(x))
+    result = invoke("verify", file, "--open-states")
+    assert result.exit_code == 0, result.output

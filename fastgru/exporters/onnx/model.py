@@ -20,10 +20,15 @@ def graph_to_onnx(graph: Graph, *, precision: str = "float32") -> ModelProto:
     """The graph as an ONNX model of opset 20, every floating-point value in `precision`.
 
     Raises `UnsupportedModelError` that lists every node without a counterpart in ONNX, or names an output of which
-    nothing tells the number of axes.
+    nothing tells the number of axes, or a state that begins with something else than zeros.
     """
     if precision not in ("float32", "float64"):
         raise UnsupportedModelError(f"precision {precision!r} is not exported; there are float32 and float64")
+    if graph.starts:
+        raise UnsupportedModelError(
+            f"state {next(iter(graph.starts))!r} begins with numbers of its file, which ONNX has no place for: convert"
+            " the model as it is without open_states; Model.save writes any model, for fastgru.load"
+        )
     writer = OnnxWriter(graph.validate(), precision)
     if faults := written(graph.nodes, writer):
         raise UnsupportedModelError(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,7 @@ pytest.importorskip("orjson", reason="needs the extra 'serve'")
 from asgi import Reply, call, protocol, run
 from protocol_models import H, I, in_bytes, normal, stateful, stateless
 
-from fastgru import GRU, Gate, Model, Sequential
+from fastgru import GRU, Gate, Model, Sequential, load
 
 Asks = Callable[..., Awaitable[Reply]]
 MODEL = stateful()
@@ -208,3 +210,24 @@ def test_a_full_server_says_when_to_come_again() -> None:
         await push(ask, 2, 3, start=True)
 
     serve(work, capacity=2)
+
+
+def test_states_that_begin_inside_a_file_are_opened(tmp_path: Path) -> None:
+    """A sequence of a file without a state among its inputs gives what one call with all frames gives."""
+    weights = [normal(*shape).tolist() for shape in ((I, 3 * H), (H, 3 * H), (2, 3 * H))]
+    layers = [{"type": "gru", "activation": "", "shape": [None, None, H], "weights": weights}]
+    path = tmp_path / "amp.json"
+    path.write_text(json.dumps({"in_shape": [None, None, I], "layers": layers}))
+    x = normal(1, 3, I)
+
+    async def work() -> None:
+        app = protocol({"m": path}, open_states=True)
+        made = []
+        for k in range(3):
+            body, more = in_bytes(x[:, k : k + 1], sequence_id="a", sequence_start=k == 0)
+            reply = await call(app, "POST", "/v2/models/m/infer", body, more)
+            assert reply.status == 200, reply
+            made.append(np.frombuffer(reply.object_and_bytes[1], np.float32))
+        assert np.array_equal(np.stack(made), load(path)(x)[0])
+
+    run(work())

@@ -89,7 +89,7 @@ class RecurrentCell:
         ] or [None] * len(self.states)
         inputs = [x, before[0], None, mask, *before[1:], *self.constants(call)]
         bases = [f"{self.base}/y", *(f"{self.base}/{name}_n" for name in self.states)]
-        y, *last = graph.add_many(self.op, inputs, bases, {"spec": spec.to_dict()})
+        y, *last = graph.add_many(self.op, inputs, bases, {"spec": spec.to_dict()}, label=self.base)
         names = [f"{self.base}/{'cell' if n else 'state'}" for n in range(len(last))]
         return y, [graph.add("squeeze", [one], name, {"axes": [0]}) for one, name in zip(last, names, strict=True)]
 

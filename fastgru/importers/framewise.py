@@ -1,0 +1,281 @@
+"""Whether a network can be run frame by frame, and which states it keeps from one frame to the next.
+
+One axis of the inputs is taken to be time, and followed through every node by the facts of its operator. A value has
+a step for each frame, or is what the last step left, or has nothing to do with frames. A node may keep what it keeps
+from one frame to the next in a state, which can be opened; every other node has to give a frame what it gives that
+frame alone. What is not known of an operator counts as not allowed.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from fastgru.errors import UnsupportedModelError
+from fastgru.graph import Array, Graph, Node, Subgraph, every_node
+from fastgru.reference.facts import ValueFacts, mixes, ties
+from fastgru.reference.slicing import takes_last
+from fastgru.spec import RECURRENT
+
+__all__ = ["Axis", "Framewise", "Past", "State", "time_axes"]
+
+Axis = tuple[str, int]  # of a value
+
+_ALONE: Final = "feed it whole sequences, or export the network without it"
+
+
+class State(NamedTuple):
+    """A state of a node: the number of its input, of its output, and its kind."""
+
+    node: Node
+    input: int
+    output: int
+    kind: str
+
+
+class Past(NamedTuple):
+    """The last steps of its first input that a node reads beside those that come: how many, along which axis."""
+
+    node: Node
+    axis: int
+    steps: int
+    value: float
+
+
+class _Steps(NamedTuple):
+    """A value with steps along an axis, behind `lead` steps of the past."""
+
+    axis: int
+    lead: int = 0
+
+
+def time_axes(graph: Graph, facts: Mapping[str, ValueFacts]) -> list[tuple[Axis, ...]]:
+    """Which axes of the inputs may be time, the likeliest first: those that recurrent layers and loops go along, and
+    where there are none, those that convolutions are padded before, and not behind."""
+    joined = _Joined(graph, facts)
+    inputs = [
+        (spec.name, axis)
+        for spec in graph.inputs
+        if spec.name not in graph.states
+        for axis in range(len(spec.shape or ()))
+    ]
+    free = {(spec.name, axis) for spec in graph.inputs for axis, n in enumerate(spec.shape or ()) if n is None}
+    along = [axis for node in graph.nodes for axis in _recurrences(node)]
+    along = along or [axis for node in graph.nodes for axis in _causal(node, facts)]
+    found = dict.fromkeys(tuple([i for i in inputs if joined.find(i) == joined.find(axis)]) for axis in along)
+    return sorted(filter(None, found), key=lambda axes: free.isdisjoint(axes))
+
+
+def _recurrences(node: Node) -> Iterator[Axis]:
+    """The axes of its inputs that a recurrent layer or a loop goes along."""
+    if node.op in RECURRENT:
+        yield node.inputs[0], 1 if node.attrs["spec"].get("batch_first") else 0
+    elif node.op == "loop":
+        sequences = node.inputs[2 + node.attrs["states"] :]
+        yield from zip(sequences, node.attrs["axes"], strict=False)
+
+
+def _causal(node: Node, facts: Mapping[str, ValueFacts]) -> Iterator[Axis]:
+    rank = facts[node.inputs[0]].rank if node.op in ("conv", "pad") and node.inputs[0] in facts else None
+    pads = node.attrs.get("pads") if node.op == "conv" else None
+    for axis in range(2, rank or 0):
+        if node.op == "pad" or (isinstance(pads, list | tuple) and pads[axis - 2] and not pads[axis - 4 + (rank or 0)]):
+            yield node.inputs[0], axis
+
+
+class _Joined:
+    """Axes of values that are one and the same."""
+
+    def __init__(self, graph: Graph, facts: Mapping[str, ValueFacts]) -> None:
+        self._parent: dict[Axis, Axis] = {}
+        for node in graph.nodes:
+            inputs = [facts.get(name, ValueFacts()) if name else None for name in node.inputs]
+            told = ties(node.op, inputs, node.attrs, len(node.outputs))
+            for (i, a), (j, b) in (*told.same, *(told.kin if node.op in ("conv", "pad") else ())):
+                if node.inputs[i] not in graph.constants:
+                    self._join((node.inputs[i], a), (node.outputs[j], b))
+            for _, places in told.roles:
+                axes = [(node.inputs[i], a) for i, a in places if node.inputs[i] not in graph.constants]
+                for axis in axes[1:]:
+                    self._join(axes[0], axis)
+
+    def find(self, axis: Axis) -> Axis:
+        while (above := self._parent.get(axis, axis)) != axis:
+            axis = above
+        return axis
+
+    def _join(self, a: Axis, b: Axis) -> None:
+        a, b = self.find(a), self.find(b)
+        if a != b:
+            self._parent[a] = b
+
+
+class Framewise:
+    """A graph whose frames lie along these axes of its inputs. found: what it keeps from frame to frame.
+
+    facts: of every value. Raises `UnsupportedModelError` that names the node which needs more than its frame.
+    """
+
+    def __init__(self, graph: Graph, axes: Sequence[Axis], facts: Mapping[str, ValueFacts]) -> None:
+        self.found: list[State | Past] = []
+        self._graph, self._facts = graph, facts
+        self._steps = {name: _Steps(axis) for name, axis in axes}
+        self._last: set[str] = set()  # what the last step left
+        self._sized: set[str] = set()  # integers that may follow from the number of steps
+        self._given = {spec.name for spec in graph.inputs}
+        if len(self._steps) < len(axes):
+            raise UnsupportedModelError(f"two axes of one input are time, {list(axes)}: {_ALONE}")
+        for node in graph.nodes:
+            self._follow(node)
+        for spec in graph.outputs:
+            if spec.name in self._sized or self._steps.get(spec.name, _Steps(0)).lead:
+                raise UnsupportedModelError(f"output {spec.name!r} counts the frames of a call: {_ALONE}")
+
+    def _follow(self, node: Node) -> None:
+        marked = [i for i, name in enumerate(node.inputs) if name in self._steps]
+        last = [i for i, name in enumerate(node.inputs) if name in self._last]
+        sized = [i for i, name in enumerate(node.inputs) if name in self._sized]
+        if node.op == "shape":
+            if marked:
+                self._sized.update(node.outputs)
+        elif sized and not marked and not last:
+            if node.op not in ("constant_of_shape", "expand") or (node.op == "expand" and 0 in sized):
+                self._sized.update(node.outputs)
+        elif sized and (node.op not in ("reshape", "expand") or 0 in sized):
+            raise self._refused(node, "computes with the number of frames of a call")
+        elif marked and last:
+            raise self._refused(node, "gives every frame something of the last one")
+        elif not marked:
+            self._last.update(node.outputs if last else ())
+        elif node.op in RECURRENT:
+            self._recurrent(node)
+        elif node.op == "loop":
+            self._loop(node)
+        elif node.op == "pad":
+            self._pad(node)
+        elif node.op == "conv" and marked == [0] and self._steps[node.inputs[0]].axis >= 2:
+            self._conv(node)
+        elif node.op == "last" or self._takes_last(node):
+            self._last.update(node.outputs)
+        else:
+            self._apart(node, marked)
+
+    def _refused(self, node: Node, why: str, way: str = _ALONE) -> UnsupportedModelError:
+        return UnsupportedModelError(f"{node} {why}, so that the network cannot be run frame by frame: {way}")
+
+    def _takes_last(self, node: Node) -> bool:
+        rank, (axis, _) = self._facts[node.inputs[0]].rank, takes_last(node, self._graph.constants)
+        return axis is not None and rank is not None and self._steps.get(node.inputs[0]) == _Steps(axis % rank)
+
+    def _apart(self, node: Node, marked: Sequence[int]) -> None:
+        """A node that gives each frame what it gives that frame alone."""
+        inputs = [self._facts.get(name, ValueFacts()) if name else None for name in node.inputs]
+        mixing, same = mixes(node.op, inputs, node.attrs), ties(node.op, inputs, node.attrs, len(node.outputs)).same
+        leads = {self._steps[node.inputs[i]].lead for i in marked}
+        for j, output in enumerate(node.outputs):
+            found = set()
+            for i in marked:
+                axis = self._steps[node.inputs[i]].axis
+                places = [b for a, (k, b) in same if a == (i, axis) and k == j]
+                if mixing is None or len(places) != 1 or (i == 0 and axis in mixing) or len(leads) > 1:
+                    raise self._refused(node, "looks at other frames than its own, or at how many there are")
+                found.add(places[0])
+            if len(found) > 1:
+                raise self._refused(node, "sets frames beside one another")
+            (place,) = found
+            for (i, axis), (k, b) in same:
+                size = (self._facts[node.inputs[i]].sizes or ())[axis] if node.inputs[i] in self._facts else None
+                if (k, b) == (j, place) and i not in marked and isinstance(size, int) and size > 1:
+                    raise self._refused(node, f"takes {node.inputs[i]!r}, which differs from frame to frame")
+            self._steps[output] = _Steps(place, *leads)
+
+    def _recurrent(self, node: Node) -> None:
+        spec = node.attrs["spec"]
+        t = 1 if spec.get("batch_first") else 0
+        x, initial, lengths, mask, *rest = [*node.inputs, "", "", "", ""][: max(len(node.inputs), 4)]
+        states = [(1, initial), *((4 + k, name) for k, name in enumerate(rest[: len(RECURRENT[node.op].STATES) - 1]))]
+        if any(self._steps[name].lead for name in node.inputs if name in self._steps):
+            raise self._refused(node, "reads steps before the first frame")
+        if self._steps.get(x) == _Steps(1 - t):  # rows of its batch are frames, each gone through by itself
+            begins = [np.asarray(self._graph.constants.get(name, 0.0)) for _, name in states]
+            alike = all(a.ndim < 3 or (a == a[:, :1]).all() for a in begins)
+            if lengths or mask or not alike or any(self._steps.get(n, _Steps(1)) != _Steps(1) for _, n in states):
+                raise self._refused(node, "goes through each frame with a state, lengths or a mask of its own")
+            self._steps[node.outputs[0]] = _Steps(1 - t)
+            self._steps.update({name: _Steps(1) for name in node.outputs[1:] if name})
+            return
+        if self._steps.get(x) != _Steps(t) or any(n in self._steps for n in node.inputs if n not in (x, mask)):
+            raise self._refused(node, "takes frames as something else than its steps")
+        if spec.get("direction", "forward") != "forward":
+            way = "feed it whole sequences, or train it with forward layers"
+            raise self._refused(node, f"is {spec['direction']}, and begins with the last frame", way)
+        if lengths and lengths not in self._given:
+            raise self._refused(node, "has lengths that the network computes")
+        if mask and (self._steps.get(mask) != _Steps(t) or spec.get("mask_output", "carry") == "carry"):
+            raise self._refused(node, "shows what it showed before where frames are masked")
+        for k, (i, _) in enumerate(states):
+            self.found.append(State(node, i, 1 + k, ("state", "cell")[k]))
+        self._steps[node.outputs[0]] = _Steps(t)
+        self._last.update(name for name in node.outputs[1:] if name)
+
+    def _loop(self, node: Node) -> None:
+        attrs, body = node.attrs, node.attrs["body"]
+        limit, condition, *values = node.inputs
+        K, axes = attrs["states"], attrs["axes"]
+        sequences = values[K : K + len(axes)]
+        along = all(self._steps.get(name) == _Steps(axis) for name, axis in zip(sequences, axes, strict=True))
+        if not sequences or not along or any(n in self._steps for n in (*values[:K], *values[K + len(axes) :])):
+            raise self._refused(node, "takes frames as something else than the steps of its sequences")
+        if limit or condition or body.outputs[0] or _reads(body, body.inputs[0]):
+            raise self._refused(node, "counts its iterations, or ends by itself")
+        if any(attrs["backward"]) or any(attrs["output_backward"]):
+            raise self._refused(node, "begins with the last frame")
+        self.found += [State(node, 2 + k, k, "state" if K == 1 else f"state_{k}") for k in range(K)]
+        self._last.update(name for name in node.outputs[:K] if name)
+        for name, axis in zip(node.outputs[K:], attrs["output_axes"], strict=True):
+            rank = len(self._facts[name].sizes or ()) if name in self._facts else 0
+            if name and not rank:
+                raise self._refused(node, "stacks something of an unknown shape")
+            self._steps[name] = _Steps(axis % max(rank, 1))
+
+    def _pad(self, node: Node) -> None:
+        """Steps before the first frame: a past that begins with what is padded."""
+        steps, constants = self._steps[node.inputs[0]], self._graph.constants
+        read = [np.asarray(constants[name]) if name in constants else None for name in node.inputs[1:]]
+        value = read[1] if len(read) > 1 and node.inputs[2] else np.zeros(())
+        rank = self._facts[node.inputs[0]].rank or 0
+        axes = [axis % rank for axis in node.attrs.get("axes") or range(rank)]
+        if read[0] is None or value is None or steps.axis not in axes:
+            if steps.axis in axes:
+                raise self._refused(node, "is of sizes that only a call tells")
+            self._steps[node.outputs[0]] = steps
+            return
+        widths: Array = read[0].reshape(2, -1)
+        before, after = map(int, widths[:, axes.index(steps.axis)])
+        if (before or after) and (before < 0 or after or steps.lead or node.attrs["mode"] != "constant"):
+            raise self._refused(node, "adds steps behind the last frame, or other ones than of one value before it")
+        if before:
+            self.found.append(Past(node, steps.axis, before, float(value.reshape(-1)[0])))
+        self._steps[node.outputs[0]] = _Steps(steps.axis, steps.lead + before)
+
+    def _conv(self, node: Node) -> None:
+        """A convolution along time that reads the past alone."""
+        axis, lead = self._steps[node.inputs[0]]
+        sizes, k = self._facts[node.inputs[1]].sizes, axis - 2
+        taps = None if sizes is None else sizes[axis]
+        pads: Any = node.attrs["pads"]
+        if taps != 1 or isinstance(pads, str) or lead:
+            reach = (taps - 1) * node.attrs["dilations"][k] if isinstance(taps, int) else -1
+            before, after = (-1, -1) if isinstance(pads, str) else (pads[k], pads[k + len(pads) // 2])
+            if reach < 0 or after or before + lead != reach or (before and lead) or node.attrs["strides"][k] != 1:
+                way = "only convolutions that read the past alone, padded before and not behind, go frame by frame"
+                raise self._refused(node, "looks at the frames around its own, or leaves some out", way)
+            if before:
+                self.found.append(Past(node, axis, before, 0.0))
+        elif node.attrs["strides"][k] != 1 or pads[k] or pads[k + len(pads) // 2]:
+            raise self._refused(node, "adds frames, or leaves some out")
+        self._steps[node.outputs[0]] = _Steps(axis)
+
+
+def _reads(body: Subgraph, name: str) -> bool:
+    return name in body.outputs or any(name in node.inputs for node in every_node(body.nodes))
