@@ -3,8 +3,8 @@
     model = fastgru.load("model.onnx")
     y = model(x)
 
-Kernels come with the wheel of a platform, or are compiled the first time they are needed, and cached. Nothing that
-compiles is imported before it is used.
+The wheels for Linux and macOS contain the kernels. Elsewhere they are compiled when they are first needed, and cached.
+The compiler is imported only if there is something to compile.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from fastgru.errors import (
     VerificationError,
 )
 from fastgru.graph import Graph, Node, TensorSpec
-from fastgru.load import from_architecture, load, load_graph
+from fastgru.load import demo_path, from_architecture, load, load_graph
 from fastgru.process import lock
 from fastgru.spec import Activation, GRUSpec, GRUWeights
 from fastgru.verify import verify  # here, so that the name is the function: a later import would bind the package
@@ -144,6 +144,7 @@ __all__ = [
     "UnsupportedModelError",
     "VerificationError",
     "Weights",
+    "demo_path",
     "from_architecture",
     "load",
     "load_graph",

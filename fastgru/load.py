@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
 
 import numpy as np
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from fastgru.importers.architecture.description import Architecture
     from fastgru.model import Model
 
-__all__ = ["STATE_DICTS", "Reading", "from_architecture", "load", "load_graph", "options_for"]
+__all__ = ["STATE_DICTS", "Reading", "demo_path", "from_architecture", "load", "load_graph", "options_for"]
 
 # The formats that `read_weights` reads, which an architecture can go with.
 STATE_DICTS: Final = ("hdf5", "json", "keras", "npz", "safetensors", "torch-legacy", "torch-zip")
@@ -72,31 +73,31 @@ def load(
 ) -> Model:
     """Read a trained model and make it ready to run.
 
-    source: a path, or the bytes of a file: ONNX, Keras (.keras, .h5), RTNeural's JSON, or what `Model.save` wrote; with
-        an architecture, any file of `read_weights`.
-    precision: "float32" or "float64"; or "bfloat16" or "int8" for weights of low precision, with all else in float32;
-        "auto" for bfloat16 where this CPU is no slower with it, weight by weight, "auto-int8" for int8 there, too;
-        or a mapping that gives single nodes, by name or output, one of these, and "*" the others. None is what a file
-        of low precision was saved with, "float32" for any other.
-    threads: cores a call may use. spin_us: for how many microseconds, at most 10,000, its threads look out for the next
-        call after one, so that calls in a loop need not wake them; they sleep at once where it is 0.
-    plan_bytes: what plans of input shapes may take that have come, with the memory that they run in; the least used are
-        forgotten, and made anew when their shapes come again.
-    allow_unread: accept tensors of the file that nothing reads.
-    linear_before_reset: for ONNX, overrides the attribute of every GRU (0 or 1).
-    outputs: for Keras, names of inner layers to return besides the model's own outputs.
-    fallback: for ONNX, "reference" to have nodes that are not implemented carried out by onnx's own reference
-        implementation, slowly, where it was proved to give the numbers of onnxruntime (`Model.reference_nodes` lists
-        them); None to refuse them.
-    architecture: for weights alone, what happens between them: the path or the bytes of a description in YAML or JSON,
-        or the same as a mapping; `fastgru.importers.architecture` says what it holds. For the weights of a Keras model,
-        what its `to_json` gave.
-    key: for a checkpoint that nests several dicts of tensors, the dotted path of the one to read; as of `read_weights`.
-    max_iterations: for ONNX, how often a loop may go round in one run, with the loops inside it, before the run ends in
-        an error; None for 100,000. A loop over the steps of its inputs has as many iterations as these are long.
+    source: the path or the bytes of a file: ONNX, Keras (.keras, .h5), RTNeural's JSON, or what `Model.save` wrote.
+        With `architecture=`, any file that `read_weights` reads.
+    precision: "float32" or "float64"; "bfloat16" or "int8" to store weights in fewer bytes and compute the rest in
+        float32; "auto" to let each weight become bfloat16 if this CPU is no slower with it, "auto-int8" to allow
+        int8 as well. A mapping gives single nodes a precision of their own, by name or output; "*" stands for the rest.
+        None means "float32", or the precisions that the file was saved with.
+    threads: the number of cores that a call may use.
+    spin_us: for how many microseconds, at most 10,000, the threads wait actively for the next call after one has ended.
+        With 0 they sleep at once. Calls in a tight loop are faster if they need not wake the threads.
+    plan_bytes: how much memory the plans for different input shapes may take. Plans that were used least are dropped,
+        and made again if their shapes come back.
+    allow_unread: accept tensors of the file that nothing reads. Otherwise they are an error.
+    linear_before_reset: for ONNX, 0 or 1 overrides this attribute of every GRU.
+    outputs: for Keras, names of inner layers whose outputs are returned after the model's own.
+    fallback: for ONNX, "reference" runs nodes that are not implemented by onnx's own reference implementation. That is
+        slow, and only done for what was proved to give the numbers of ONNX Runtime. `Model.reference_nodes` lists them.
+        With None such nodes are refused.
+    architecture: for a file that holds weights alone, a description of the network: a path, the bytes of a file in YAML
+        or JSON, or a mapping. For weights of a Keras model, what its `to_json` returned.
+    key: for a checkpoint with several dicts of tensors, the dotted path of the one to read.
+    max_iterations: for ONNX, how many iterations the loops of one run may have in all; None means 100,000. A loop over
+        the steps of an input does not count: it has one iteration a step.
 
-    Raises `UnsupportedModelError` naming all that cannot be run and the way round, `InvalidModelError` for a damaged
-    file, `UnreadTensorsError` for tensors left over, `FileNotFoundError`.
+    Raises `UnsupportedModelError` with everything that cannot be run and a way round, `InvalidModelError` for a damaged
+    file, `UnreadTensorsError` for tensors that nothing reads, and `FileNotFoundError`.
     """
     with _collector_paused():
         _prepare("model")
@@ -155,6 +156,11 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_resume_collector)
 
 
+def demo_path() -> Path:
+    """The path of the model that comes with the package: characters of English text in, logits of the next one out."""
+    return Path(__file__).with_name("data") / "demo.safetensors"
+
+
 def from_architecture(
     architecture: Architecture,
     weights: Mapping[str, Any],
@@ -166,10 +172,11 @@ def from_architecture(
     allow_unread: bool = False,
     open_states: bool = False,
 ) -> Model:
-    """A network that exists only as code, from a description of its layers and a state dict, ready to run.
+    """Build a network from a description of its layers and a state dict, ready to run.
 
-    architecture: as for `load`. weights: what `read_weights` gives, or any mapping from names to arrays. open_states:
-    as for `load`.
+    architecture: the description, as for `load`.
+    weights: the result of `read_weights`, or any mapping from names to arrays.
+    open_states: as for `load`.
 
         model = fastgru.from_architecture(
             {
@@ -183,9 +190,9 @@ def from_architecture(
             fastgru.read_weights("checkpoint.pt"),
         )
 
-    Raises `UnsupportedModelError` for types and options of layers that do not exist, with those that do;
-    `InvalidModelError` where the description contradicts itself or asks for tensors that are not there; `ShapeError`
-    naming layer, key, what came and what was expected; `UnreadTensorsError` for tensors left over.
+    Raises `UnsupportedModelError` for a type or an option that does not exist, and names those that do;
+    `InvalidModelError` if the description contradicts itself or asks for tensors that are missing; `ShapeError`, which
+    names the layer, the key, and both shapes; `UnreadTensorsError` for tensors that nothing reads.
     """
     _prepare("importers.architecture", "model")
     from fastgru.importers.architecture import build_architecture
@@ -200,7 +207,7 @@ def from_architecture(
 
 
 def load_graph(source: Source, **options: Unpack[Reading]) -> Graph:
-    """Read a model into plain data, without any kernel; options and errors as for `load`."""
+    """Read a model into plain data, without any kernel. Options and errors are those of `load`."""
     if unknown := sorted(options.keys() - Reading.__annotations__.keys()):
         raise TypeError(f"no file is read by {', '.join(unknown)}; there are {', '.join(Reading.__annotations__)}")
     _prepare("reference.facts")

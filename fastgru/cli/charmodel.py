@@ -16,7 +16,7 @@ from fastgru.records import dataclass
 
 __all__ = ["ALLOWED", "DATA", "CharModel", "Timing"]
 
-DATA: Final = Path(__file__).resolve().parent.parent / "data"
+DATA: Final = fastgru.demo_path().parent
 # Logits of magnitude about 10, float32 on both sides.
 ALLOWED: Final = 5e-5
 
