@@ -110,7 +110,9 @@ def test_what_the_tables_in_the_pages_say_holds() -> None:
     tables = load_tool("docs_tables")
     for name, text in PAGES.items():
         for stored, today in zip(tables.tables(text), tables.tables(tables.fill(text)), strict=True):
-            rows = {row.split("|")[1]: set(re.findall("`[^`]+`", row)) for row in today.splitlines() if row}
+            rows = {
+                row.split("|")[1]: set(re.findall("`[^`]+`", row)) for row in today.splitlines() if row.startswith("|")
+            }
             for row in set(stored.splitlines()) - set(today.splitlines()):
                 cells = row.split("|")
                 listed = len(cells) == 4 and set(re.findall("`[^`]+`", row)) <= rows.get(cells[1], set())

@@ -8,11 +8,13 @@ import importlib
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 __all__ = ["TABLES", "fill", "tables"]
 
+EXAMPLES: Final = Path(__file__).resolve().parents[1] / "docs" / "examples"
 _TABLE: Final = re.compile(
     r"^(?P<begin><!-- table: (?P<name>[\w-]+) -->)$(?P<rows>.*?)^(?P<end><!-- end of table -->)$",
     re.MULTILINE | re.DOTALL,
@@ -239,6 +241,12 @@ def _constants(node: ast.expr | None) -> list[Any]:
     return [node.value] if isinstance(node, ast.Constant) else []
 
 
+def example(path: Path) -> str:
+    """A program of docs/examples/, as a block that its own test runs."""
+    kind = {".py": "python", ".html": "html"}[path.suffix]
+    return f"<!-- example: {path.name} -->\n```{kind}\n{path.read_text(encoding='utf-8')}```"
+
+
 TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "architecture-types": architecture_types,
     "floors": floors,
@@ -255,6 +263,7 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "serve-grpc-methods": serve_grpc_methods,
     "serve-options": serve_options,
     "triton-differences": triton_differences,
+    **{f"example-{path.stem}": partial(example, path) for path in sorted(EXAMPLES.iterdir())},
 }
 
 

@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "pages").glob("*.md"))]
 
 _FENCE = re.compile(
-    r"(?:^<!-- (?:needs: (?P<needs>[^\n]+)|(?P<guide>check|file: [^\n]+|server(?:: [^\n]+)?)) -->\n\n?)?"
+    r"(?:^<!-- (?:needs: (?P<needs>[^\n]+)|(?P<guide>check|(?:example|server)(?:: [^\n]+)?|file: [^\n]+)) -->\n\n?)?"
     r"^(?P<indent> *)```(?P<kind>\w*)\n(?P<body>.*?)^(?P=indent)```$",
     re.MULTILINE | re.DOTALL,
 )
@@ -49,7 +49,7 @@ class Block:
 
 
 def blocks(text: str) -> list[Block]:
-    """Every fenced block, in order, but for those that tests/test_guide.py follows, or that need a server."""
+    """Every fenced block, in order, but for those of tests/test_guide.py and tests/test_examples.py, or of a server."""
     return [
         Block(match["kind"], match["body"], text.count("\n", 0, match.start("body")) + 1, _needs(match))
         for match in _FENCE.finditer(text)
