@@ -63,6 +63,14 @@ class TensorSpec:
         if self.dims and (self.shape is None or len(self.dims) != len(sizes)):
             raise InvalidModelError(f"tensor {self.name!r}: {len(self.dims)} dims do not fit the shape")
 
+    def agrees(self, other: "TensorSpec") -> bool:
+        """True where one can be the next value of the other, as far as is known: of one dtype, of shapes that agree."""
+        if self.dtype != other.dtype or self.shape is None or other.shape is None:
+            return self.dtype == other.dtype
+        return len(self.shape) == len(other.shape) and all(
+            m is None or n is None or m == n for m, n in zip(self.shape, other.shape, strict=True)
+        )
+
 
 @dataclass(frozen=True)
 class Node:

@@ -113,7 +113,11 @@ class _Opening:
         if self._values.reads(name) & set(self._before.states):
             return True
         if name in given:
-            self._hand_out(state, name, _free(f"{name}_out", self._taken))
+            value = state.node.outputs[state.output]
+            if value in {spec.name for spec in self._before.outputs} - set(self._states.values()):
+                self._states[name] = value
+            else:
+                self._hand_out(state, name, _free(f"{name}_out", self._taken))
         return name in given
 
     def _open(self, state: State) -> None:

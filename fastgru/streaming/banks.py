@@ -62,12 +62,7 @@ def state_shapes(
     inputs = {spec.name: spec for spec in runnable.inputs}
     outputs = {spec.name: spec for spec in runnable.outputs}
     if not states:
-        inside = any(node.op in (*RECURRENT, "loop") for node in inlined(runnable.graph.nodes))
-        way = "load the model with open_states=True, where its states begin inside the file, or " if inside else ""
-        raise StateError(
-            f"no state is known: none of the inputs {list(inputs)} goes with an output {list(outputs)} by name; {way}"
-            'pass state={"input": "output"}'
-        )
+        raise StateError(_no_state(runnable))
     for source, target in states.items():
         if source not in inputs or target not in outputs:
             raise StateError(
@@ -92,3 +87,20 @@ def state_shapes(
         shape = enumerate(inputs[name].shape or ())
         shapes[name] = tuple(batch_size if n is None and axis == axes[name] else n for axis, n in shape)
     return shapes
+
+
+def _no_state(runnable: Runnable) -> str:
+    """What to do where names tell no state."""
+    inputs, outputs = runnable.inputs, runnable.outputs
+    told = [
+        f"{spec.name!r} -> {' or '.join(repr(name) for name in names)}"
+        for spec in inputs
+        if (names := [o.name for o in outputs if spec.agrees(o)]) and len(inputs) > 1
+    ]
+    inside = any(node.op in (*RECURRENT, "loop") for node in inlined(runnable.graph.nodes))
+    way = "load the model with open_states=True, where its states begin inside the file, or " if inside else ""
+    fit = f"; by dtype and shape there could be {', '.join(told)}" if told else ""
+    return (
+        f"no state is known: none of the inputs {[s.name for s in inputs]} goes with an output"
+        f' {[s.name for s in outputs]} by name; {way}pass state={{"input": "output"}}{fit}'
+    )

@@ -12,7 +12,7 @@ from fastgru.importers.architecture.description import Architecture, Description
 from fastgru.importers.architecture.options import LayerOptions
 from fastgru.importers.architecture.parameters import Parameters
 from fastgru.importers.architecture.registry import DescribedLayer
-from fastgru.importers.states import agree, pair_states
+from fastgru.importers.states import pair_states
 from fastgru.importers.weights import Weights, read_weights
 from fastgru.sources import Source
 
@@ -191,7 +191,7 @@ class _Network:
             if source not in by_input or target not in by_output or source in pairs:
                 raise InvalidModelError(f"states: {source!r} -> {target!r} is no pair of an input and an output")
             before, after = by_input[source], by_output[target]
-            if not agree(before, after):
+            if not before.agrees(after):
                 raise ShapeError(
                     f"states: {source!r} is {before.dtype} {before.shape}, {target!r} is {after.dtype} {after.shape}"
                 )
