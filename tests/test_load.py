@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import os
 import re
 
@@ -17,7 +18,7 @@ DEMO = DATA / "demo.safetensors"
 
 
 def test_every_option_is_documented() -> None:
-    documented = re.findall(r"^    (\w+): ", fastgru.load.__doc__ or "", re.MULTILINE)
+    documented = re.findall(r"^(\w+): ", inspect.getdoc(fastgru.load) or "", re.MULTILINE)
     assert set(Reading.__annotations__) <= set(documented)
 
 

@@ -95,7 +95,8 @@ def refused(url: str, given: Any = None) -> tuple[int, Any, Any]:
     """(status, Retry-After, what it says) of a request that is refused."""
     with pytest.raises(urllib.error.HTTPError) as caught:
         ask(url, given)
-    return caught.value.code, caught.value.headers["retry-after"], json.loads(caught.value.read())
+    with caught.value as error:
+        return error.code, error.headers["retry-after"], json.loads(error.read())
 
 
 FRAME = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 1, 8], "data": [0.0] * 8}]}
@@ -204,8 +205,9 @@ def test_idle_sessions_end_while_it_runs():
                 break
         with pytest.raises(urllib.error.HTTPError) as caught:
             ask(f"{url}/v2/models/m/infer", {**x, "parameters": {"sequence_id": 7}})
-        assert caught.value.code == 410
-        assert json.loads(caught.value.read())["reason"] == "evicted"
+        with caught.value as error:
+            assert error.code == 410
+            assert json.loads(error.read())["reason"] == "evicted"
 
 
 def test_an_option_that_there_is_not_is_named():

@@ -286,8 +286,9 @@ def test_behind_nginx_a_session_always_meets_the_same_process(tmp_path: Path) ->
         for session in range(1, 17):
             assert infer(session) == 200
         for path in ("/v2/repository/models/model/unload", "/v2/%72epository//models/model/unload"):
-            with pytest.raises(urllib.error.HTTPError, match="403"):
+            with pytest.raises(urllib.error.HTTPError, match="403") as caught:
                 urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", b"", timeout=60)
+            caught.value.close()
         counts = [open_sessions(path) for path in sockets]
         assert sum(counts) == 16
         assert min(counts) > 0
