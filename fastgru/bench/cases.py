@@ -8,7 +8,7 @@ A case is one GRU, a shape of its input, and how it is called:
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import field, replace
+from dataclasses import replace
 from fnmatch import fnmatch
 from typing import Any, Final, Protocol, TypeVar
 
@@ -16,7 +16,7 @@ from fastgru.bench.calls import WAYS
 from fastgru.precisions import ASKED
 from fastgru.records import dataclass
 
-__all__ = ["KINDS", "RTNEURAL_NS", "SUITES", "Case", "find_cases", "in_precision"]
+__all__ = ["KINDS", "RTNEURAL_NS", "SUITES", "Case", "find_cases"]
 
 KINDS: Final = ("step", "sequence", "block")
 _CALLED: Final = {
@@ -39,10 +39,6 @@ class Case:
     that they have, and ours in float32, and for int8 in bfloat16, too.
     lengths: each row has a length of its own, drawn from 1 to T.
     way: how ours is called, one of `fastgru.bench.calls.WAYS`. A rival is called in its own fastest way.
-    goals: threads -> the least ratio (time of the best rival over ours) that we hold ourselves to.
-    own_goals: threads -> the least ratio of our own time on one thread over ours on so many.
-    goal_rival: the contender that `goals` speaks of, by its name in a table ("openvino bfloat16", "fastgru bfloat16"),
-    where it is not the best rival in float32.
     """
 
     kind: str
@@ -56,9 +52,6 @@ class Case:
     lengths: bool = False
     precision: str = "float32"
     way: str = "bound"
-    goals: Mapping[int, float] = field(default_factory=dict, hash=False)
-    own_goals: Mapping[int, float] = field(default_factory=dict, hash=False)
-    goal_rival: str | None = None
 
     def __post_init__(self) -> None:
         for name, known in (("kind", KINDS), ("precision", ASKED), ("way", WAYS)):
@@ -115,58 +108,34 @@ class Case:
         return ", ".join(word for word, is_said in words.items() if is_said)
 
 
-def _step(H: int, one: float, two: float = 1.0, *, N: int = 1, I: int | None = None) -> Case:
-    return Case("step", 1, N, I or H, H, goals={1: one, 2: two}, own_goals={2: 1.0})
+def _step(H: int, I: int | None = None) -> Case:
+    return Case("step", 1, 1, I or H, H)
 
 
-def _sequence(T: int, N: int, H: int, one: float, two: float, *, I: int | None = None, **more: Any) -> Case:
-    return Case("sequence", T, N, I or H, H, goals={1: one, 2: two}, **more)
+def _sequence(T: int, N: int, H: int, *, I: int | None = None, **more: Any) -> Case:
+    return Case("sequence", T, N, I or H, H, **more)
 
 
-def _block(H: int, goal: float) -> Case:
-    return Case("block", 1000, 1, H, H, goals={1: goal, 2: goal}, own_goals={2: 1.0}, goal_rival="onnxruntime")
-
-
-_STEPS = (
-    _step(8, 5.0),
-    _step(16, 5.0),
-    _step(32, 5.0),
-    _step(64, 4.5),
-    _step(128, 3.5),
-    _step(256, 2.8),
-    _step(512, 1.4, 1.3),
-    _step(1024, 1.08, 1.3),
-)
-_SEQUENCES = (
-    _sequence(100, 1, 64, 1.5, 1.2),
-    _sequence(100, 1, 128, 1.5, 1.5),
-    _sequence(100, 1, 256, 1.7, 2.0),
-    _sequence(100, 1, 512, 1.5, 1.6, own_goals={2: 3.0}),
-    _sequence(100, 1, 1024, 1.12, 1.4),
-    _sequence(50, 8, 256, 1.1, 1.1),
-    _sequence(50, 32, 128, 1.25, 1.1),
-    _sequence(50, 32, 256, 1.15, 1.1),
-    _sequence(50, 32, 512, 1.1, 1.1),
-    _sequence(50, 32, 1024, 1.1, 1.1),
-    _sequence(50, 128, 512, 1.05, 1.05),
-    _sequence(50, 128, 1024, 1.05, 1.05),
+_STEPS = tuple(_step(H) for H in (8, 16, 32, 64, 128, 256, 512, 1024))
+_LONG = tuple(_sequence(100, 1, H) for H in (64, 128, 256, 512, 1024))
+_BATCHES = (
+    *(_sequence(50, N, 256) for N in (1, 2, 4, 8, 16, 32, 64, 128)),
+    *(_sequence(50, 32, H) for H in (64, 128, 512, 1024)),
+    *(_sequence(50, 128, H) for H in (512, 1024)),
 )
 _FORMS = (
-    _sequence(100, 1, 256, 1.5, 1.1, reset_after=False),
-    _sequence(50, 32, 256, 1.2, 1.1, reset_after=False),
-    _sequence(100, 32, 256, 1.5, 1.5, lengths=True),
-    _sequence(50, 1, 128, 1.4, 1.4, layers=3, bidirectional=True),
-    _sequence(50, 32, 128, 1.15, 1.15, layers=3, bidirectional=True),
+    _sequence(100, 1, 256, reset_after=False),
+    _sequence(50, 32, 256, reset_after=False),
+    _sequence(100, 32, 256, lengths=True),
+    _sequence(50, 1, 128, layers=3, bidirectional=True),
+    _sequence(50, 32, 128, layers=3, bidirectional=True),
 )
 _ODD = tuple(
     case
     for H, inputs in ((100, (1, 40, 257)), (200, (40, 257, 1)), (300, (257, 1, 40)), (650, (40, 1, 257)))
-    for case in (
-        _step(H, 1.0, I=inputs[0]),
-        *(_sequence(50, N, H, 1.0, 1.0, I=I) for N, I in zip((3, 5, 17), inputs, strict=True)),
-    )
+    for case in (_step(H, inputs[0]), *(_sequence(50, N, H, I=I) for N, I in zip((3, 5, 17), inputs, strict=True)))
 )
-_BLOCKS = (_block(8, 50.0), _block(16, 30.0), _block(32, 13.0), _block(64, 5.0))
+_BLOCKS = tuple(Case("block", 1000, 1, H, H) for H in (8, 16, 32, 64))
 
 # Calls as a user makes them, where a call costs more than the arithmetic in it.
 _CALLS = tuple(Case("step", 1, 1, H, H, way=way) for H in (8, 16, 32, 64) for way in WAYS) + tuple(
@@ -174,35 +143,18 @@ _CALLS = tuple(Case("step", 1, 1, H, H, way=way) for H in (8, 16, 32, 64) for wa
 )
 
 
-def _reduced(
-    case: Case, int8: float, bfloat16: float, int8_over: str | None = None, bfloat16_over: str | None = None, **own: Any
-) -> tuple[Case, Case]:
-    """The case in both lower precisions, with the goals of each on one thread, and over whom they are."""
-    own_goals = {int(name.removeprefix("own_")): goal for name, goal in own.items()}
-    return (
-        replace(case, precision="int8", goals={1: int8}, goal_rival=int8_over, own_goals=own_goals),
-        replace(case, precision="bfloat16", goals={1: bfloat16}, goal_rival=bfloat16_over, own_goals=own_goals),
+_REDUCED = tuple(
+    replace(case, precision=precision)
+    for case in (
+        *_STEPS[4:],
+        *_LONG[2:],
+        *(
+            _sequence(50, N, H)
+            for N, H in ((8, 256), (32, 128), (32, 256), (32, 512), (32, 1024), (128, 512), (128, 1024))
+        ),
     )
-
-
-_OWN, _OPENVINO = "fastgru bfloat16", "openvino bfloat16"
-_REDUCED = (
-    *_reduced(_STEPS[4], 5.0, 4.0),
-    *_reduced(_STEPS[5], 5.5, 4.0),
-    *_reduced(_STEPS[6], 14.0, 2.5),
-    *_reduced(_STEPS[7], 4.2, 2.0),
-    *_reduced(_SEQUENCES[2], 3.5, 2.0),
-    *_reduced(_SEQUENCES[3], 9.0, 4.0),
-    *_reduced(_SEQUENCES[4], 4.2, 2.0, own_2=2.0),
-    *(pair for case in _SEQUENCES[5:] for pair in _reduced(case, 1.2, 1.2, _OWN, _OPENVINO)),
+    for precision in ("int8", "bfloat16")
 )
-
-
-def in_precision(case: Case, precision: str) -> Case:
-    """The case in another precision, without the goals of its own."""
-    if precision == case.precision:
-        return case
-    return replace(case, precision=precision, goals={}, own_goals={}, goal_rival=None)
 
 
 class _HasSlug(Protocol):
@@ -213,8 +165,8 @@ class _HasSlug(Protocol):
 Named = TypeVar("Named", bound=_HasSlug)
 
 SUITES: Final[Mapping[str, tuple[Case, ...]]] = {
-    "quick": (_STEPS[3], _STEPS[5], _SEQUENCES[2], _SEQUENCES[7], _FORMS[0], _BLOCKS[1]),
-    "full": (*_STEPS, *_SEQUENCES, *_FORMS, *_ODD, *_BLOCKS),
+    "quick": (*_STEPS[1::2], _LONG[2], _sequence(50, 32, 256), _FORMS[0], _BLOCKS[1]),
+    "full": (*_STEPS, *_LONG, *_BATCHES, *_FORMS, *_ODD, *_BLOCKS),
     "precision": _REDUCED,
     "calls": _CALLS,
 }

@@ -1,4 +1,4 @@
-"""How long a process takes from its start to its first output."""
+"""How long a process takes from its start to its first output, and how long its first call takes."""
 
 import importlib.util
 import json
@@ -9,16 +9,17 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from fastgru.bench.cases import Case
 from fastgru.bench.contender import NAME
+from fastgru.bench.problem import Problem
 from fastgru.bench.rivals.other import OTHER, WorkerError
 from fastgru.layers import GRU, Linear, Sequential
 
-__all__ = ["CASE", "cold_start"]
+__all__ = ["CASE", "cold_start", "first_calls"]
 
 CASE = Case("step", 1, 1, 64, 64)
 
@@ -41,6 +42,64 @@ shapes = {i.name: [n if isinstance(n, int) else 1 for n in i.shape] for i in ses
 session.run(None, {name: numpy.zeros(shape, "float32") for name, shape in shapes.items()})
 print("out", flush=True)
 """
+
+_FIRST_CALLS = """
+import json, sys, time
+sys.path[:] = json.loads(sys.argv[2]) or sys.path
+import numpy
+import fastgru
+batch, states, options, warm, calls = json.loads(sys.argv[4])
+model = fastgru.load(sys.argv[1], **options)
+with numpy.load(sys.argv[3]) as archive:
+    feeds = dict(archive)
+if batch is None:
+    call = lambda: model.run(feeds)
+else:
+    stream = model.stream(batch, state=states)
+    frames = [feeds[name] for name in stream.inputs]
+    call = lambda: stream.push(*frames)
+    if warm:
+        stream.warm_up(*frames)
+times = []
+for _ in range(calls):
+    start = time.perf_counter_ns()
+    call()
+    times.append(time.perf_counter_ns() - start)
+print(json.dumps(times), flush=True)
+"""
+
+
+def first_calls(starts: int, problem: Problem | None = None, *, calls: int = 100) -> dict[str, Any]:
+    """Of so many new processes, the first push of a stream, or run of a model without states: medians and the largest.
+
+    problem: a model of a file; None for the network of `cold_start`. first_s, largest_s: the first call. warmed_s: the
+    first after `Stream.warm_up`, which is only there for streams. later_s: those after them.
+    """
+    with tempfile.TemporaryDirectory(prefix="fastgru-bench-") as name:
+        folder = Path(name)
+        path, frame = folder / "model.onnx", folder / "frame.npz"
+        asked: list[Any] = [1, None, {}]
+        if problem is None:
+            path.write_bytes(_network(initial_state=True))
+            np.savez(frame, x=np.zeros((1, 1, CASE.I), np.float32))
+        else:
+            assert problem.path is not None
+            path = Path(problem.path)
+            np.savez(frame, **cast(dict[str, Any], problem.feeds))
+            batch = problem.batch_size if problem.streaming else None
+            asked = [batch, dict(problem.states), dict(problem.options)]
+        times: dict[bool, list[list[int]]] = {}
+        for warm in (False, True) if asked[0] is not None else (False,):
+            words = json.dumps([*asked, warm, calls], default=os.fspath)
+            arguments = [str(path), json.dumps(sys.path), str(frame), words]
+            lines = [_line_of(Path(sys.executable), _FIRST_CALLS, arguments)[0] for _ in range(starts)]
+            times[warm] = [json.loads(line) for line in lines]
+    first = [each[0] * 1e-9 for each in times[False]]
+    later = [median(each[1:]) * 1e-9 for each in times[False]]
+    found = {"starts": starts, "first_s": median(first), "largest_s": max(first), "later_s": median(later)}
+    if True in times:
+        found["warmed_s"] = median(each[0] for each in times[True]) * 1e-9
+    return found
 
 
 def cold_start(starts: int, *, compile_once: bool = True, against: Path | None = None) -> dict[str, Any]:
@@ -76,7 +135,7 @@ def cold_start(starts: int, *, compile_once: bool = True, against: Path | None =
     return found
 
 
-def _network() -> bytes:
+def _network(*, initial_state: bool = False) -> bytes:
     """A GRU and a linear layer over its outputs, of the sizes of `CASE`, as an ONNX file."""
     rng, H, I = np.random.default_rng(0), CASE.H, CASE.I
     shapes = {
@@ -88,7 +147,9 @@ def _network() -> bytes:
         "head.bias": (I,),
     }
     weights = {name: rng.uniform(-0.1, 0.1, shape).astype(np.float32) for name, shape in shapes.items()}
-    return Sequential(GRU.from_torch(weights, "gru"), Linear.from_torch(weights, "head")).to_onnx()
+    return Sequential(GRU.from_torch(weights, "gru"), Linear.from_torch(weights, "head")).to_onnx(
+        initial_state=initial_state
+    )
 
 
 def _start(python: Path, script: str, search: list[str], path: Path, **environment: str) -> float:
@@ -97,9 +158,17 @@ def _start(python: Path, script: str, search: list[str], path: Path, **environme
     Python may keep the bytecode of modules, as it does of what pip has installed. Nothing of ours is on the way of an
     interpreter that has another fastgru.
     """
+    line, elapsed = _line_of(python, script, [str(path), json.dumps(search)], **environment)
+    if line.strip() != "out":
+        raise WorkerError(f"{python}: a process that should give a first output prints {line[:500]!r}")
+    return elapsed
+
+
+def _line_of(python: Path, script: str, arguments: list[str], **environment: str) -> tuple[str, float]:
+    """The first line that a new process prints, and the seconds until then. Raises `WorkerError` where it fails."""
     start = time.perf_counter()
     with subprocess.Popen(
-        [str(python), "-I", "-c", script, str(path), json.dumps(search)],
+        [str(python), "-I", "-c", script, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -109,6 +178,6 @@ def _start(python: Path, script: str, search: list[str], path: Path, **environme
         line = process.stdout.readline()
         elapsed = time.perf_counter() - start
         _, errors = process.communicate()
-    if line.strip() != "out":
+    if process.returncode or not line:
         raise WorkerError(f"{python}: a process that should give a first output fails: {errors.strip()[-500:]}")
-    return elapsed
+    return line, elapsed

@@ -32,21 +32,19 @@ _FRAMES_COMPARED = 3
 
 @dataclass(frozen=True)
 class ModelCase:
-    """slug: for filters; title: for people; make: the problem, which may raise `FastGRUError`; goal: on one thread."""
+    """slug: for filters; title: for people; make: the problem, which may raise `FastGRUError`."""
 
     slug: str
     title: str
     make: Callable[[], Problem]
-    goal: float | None = None
 
 
 def model_cases(folder: Path | None = None) -> list[ModelCase]:
     """Every network of `NETWORKS`, then every ONNX file at or below `folder`, by its path."""
-    found = [ModelCase(n.slug, n.title, partial(_network_problem, n), n.goal) for n in NETWORKS.values()]
+    found = [ModelCase(n.slug, n.title, partial(_network_problem, n)) for n in NETWORKS.values()]
     files = {} if folder is None else {p.relative_to(folder).as_posix(): p for p in sorted(folder.rglob("*.onnx"))}
     return found + [
-        ModelCase(name.removesuffix(".onnx"), name, partial(file_problem, path, {}), 1.0)
-        for name, path in files.items()
+        ModelCase(name.removesuffix(".onnx"), name, partial(file_problem, path, {})) for name, path in files.items()
     ]
 
 

@@ -1,126 +1,145 @@
 """A result as one HTML page: plots and tables, nothing loaded from elsewhere, light or dark as the reader prefers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from statistics import median
+from typing import Any, Final
 
-from fastgru.bench.charts import step_chart
-from fastgru.bench.html import document, figure, head_row
-from fastgru.bench.plots import Series, check_matplotlib, line_chart
-from fastgru.bench.report import steady_lines
+from fastgru.bench.charts import batch_chart, call_chart, long_chart, overview_chart, step_chart, tail_chart
+from fastgru.bench.html import document, figures, meanings, table
+from fastgru.bench.plots import check_matplotlib
 from fastgru.bench.result import Result, Row
-from fastgru.bench.words import Cell, machine_line, ratio_of, table_of, threads_of, tiny_lines, versions_line
+from fastgru.bench.steady_words import PACED, steady_facts, steady_tables
+from fastgru.bench.words import (
+    Cell,
+    absences,
+    legend_of,
+    machine_facts,
+    name_of,
+    printed,
+    ratio_of,
+    table_of,
+    threads_of,
+    tiny_lines,
+)
 from fastgru.terminal import counted
 
 __all__ = ["check_matplotlib", "render_page"]
 
+_METHOD: Final = (
+    "The outputs of all contenders are compared with the float64 definition of the model before anything is timed, and"
+    " a contender whose outputs differ is not timed. Then they take turns of a few hundredths of a second, round after"
+    " round, so that whatever else slows the machine down slows all of them. A ratio is taken within a round; what is"
+    " shown is the median over the rounds. A rival runs in the fastest of its configurations."
+)
+
 
 def render_page(result: Result) -> str:
     """The whole page. Raises `FastGRUError` where matplotlib is missing and there is something to plot."""
-    body = "".join(part for part in _parts(result) if part)
-    return document(f"fastgru bench: {result.suite}", body)
+    title = _title(result)
+    return document(title, f"<h1>{escape(title)}</h1>{''.join(_parts(result))}")
+
+
+def _title(result: Result) -> str:
+    names = [name_of(name) for name in dict.fromkeys(name.split()[0] for row in result.rows for name in row.rivals)]
+    others = [name for name in names if name != "fastgru"]
+    words = " and ".join(filter(None, [", ".join(others[:-1]), *others[-1:]]))
+    is_model = bool(result.rows) and all(row.slug == result.suite for row in result.rows)
+    return (f"{result.suite}: " if is_model else "") + "fastgru" + (f" beside {words}" if words else "")
 
 
 def _parts(result: Result) -> Iterator[str]:
-    yield (
-        f"<h1>fastgru bench: {escape(result.suite)}</h1>"
-        f"<p>{escape(machine_line(result.machine))}</p><p>{escape(versions_line(result.machine))}</p>"
-        f"<p>{escape(str(result.machine['date']))}; {len(result.rows)} measurements in {result.seconds:.0f} s. "
-        "Outputs are compared before anything is timed; contenders are timed in turn; a ratio is the median over rounds"
-        " of a rival's time over ours in the same round.</p>"
-    )
-    yield "".join(f"<p>Measured peaks, {escape(p.note)}</p>" for p in result.peaks)
-    yield _summary(result)
-    for threads in sorted({row.threads for row in result.rows}):
-        rows = [row for row in result.rows if row.threads == threads]
-        count = threads_of(rows)
-        yield figure(step_chart(rows), f"One step of a stream, N = 1: latency against H, {count}")
-        yield figure(_throughput(rows), f"Whole sequences: frames a second against the batch, {count}")
-        yield f"<h2>{count}</h2>{_table(rows)}"
+    groups = [[row for row in result.rows if row.threads == n] for n in sorted({row.threads for row in result.rows})]
+    for rows in groups:
+        yield _summary(rows)
+    facts = [*machine_facts(result.machine), *(("Measured peaks", peaks.note) for peaks in result.peaks)]
+    command = [("Command", result.command)] if result.command else [("Suite", result.suite)]
+    yield meanings((name, printed(words)) for name, words in [*command, *facts])
+    if len({row.slug for row in result.rows}) == 1:
+        caption = "One call: bars are medians, the ticks in them the medians of the rounds; the thin line ends at p99."
+        yield figures([(call_chart(result.rows), caption)])
+    for rows in groups:
+        yield f"<h2>{escape(printed(threads_of(rows)).capitalize())}</h2>{_figures(rows)}{_table(rows)}"
+    if result.rows:
+        yield f"<h2>How to read the tables</h2>{meanings((n, printed(w)) for n, w in legend_of(result.rows))}"
     yield _tiny(result)
     if result.steady is not None:
-        items = "".join(f"<li>{escape(line)}</li>" for line in steady_lines(result.steady))
-        yield f"<h2>Steadiness</h2><ul>{items}</ul>"
-    yield _notes(result)
+        yield from _steadiness(result.steady)
+    yield from _notes(result)
 
 
-def _summary(result: Result) -> str:
-    ratios = [row.ratio for row in result.rows if row.ratio is not None]
-    if not ratios:
+def _summary(rows: Sequence[Row]) -> str:
+    found = [row.ratios[name] for row in rows if (name := row.best_rival)]
+    if not found:
         return ""
-    ahead = sum(r > 1 for r in ratios)
-    return (
-        f"<p><strong>Ahead of the best rival in {ahead} of {len(ratios)} measurements; median"
-        f" {ratio_of(median(ratios))}, least {ratio_of(min(ratios))}, most {ratio_of(max(ratios))}.</strong></p>"
+    ahead, behind = (sum(test) for test in ([r.low > 1 for r in found], [r.high < 1 for r in found]))
+    level = len(found) - ahead - behind
+    parts = [f"faster than every rival in {ahead} of {counted(len(found), 'case')}"]
+    parts += [f"level with the best in {level}"] if level else []
+    parts += [f"slower than the best in {behind}"] if behind else []
+    ratios = [each.median for each in found]
+    spread = f"{ratio_of(min(ratios))} to {ratio_of(max(ratios))} as long, {ratio_of(median(ratios))} in the median"
+    closest = spread if len(ratios) > 1 else f"{ratio_of(ratios[0])} as long"
+    words = f"{counted(rows[0].threads, 'thread')}: fastgru is {', '.join(parts)}. The closest rival takes {closest}."
+    return f'<p class="lead">{escape(words)}</p>'
+
+
+def _figures(rows: Sequence[Row]) -> str:
+    batches, H = batch_chart(rows)
+    return figures(
+        [
+            (step_chart(rows), "One step of a stream with one row"),
+            (long_chart(rows), "A frame of a sequence of 100 frames with one row, all in one call"),
+            (batches, f"Sequences of 50 frames with {H} hidden units: all frames and rows in one call"),
+            (overview_chart(rows), "How many times as long each rival takes as fastgru"),
+        ]
     )
-
-
-def _throughput(rows: Sequence[Row]) -> str:
-    """Lines of the plain sequence cases of one H each, ours and the best rival's, for each H of several batches."""
-    plain = [
-        row
-        for row in rows
-        if (c := row.case) and c.kind == "sequence" and c.layers == 1 and c.directions == 1 and c.reset_after
-        if not c.lengths and c.I == c.H and row.ours is not None
-    ]  # fmt: skip
-    series = []
-    for k, H in enumerate(sorted({row.case.H for row in plain if row.case})):
-        some = [(c.N, c.T * c.N, row) for row in plain if (c := row.case) and c.H == H]
-        if len({N for N, _, _ in some}) < 2:
-            continue
-        ours = {float(N): frames / row.ours.median_s for N, frames, row in some if row.ours}
-        best = {float(N): frames / row.rivals[name].median_s for N, frames, row in some if (name := row.best_rival)}
-        for label, points, dashed in ((f"H={H}", ours, False), (f"H={H}, best rival", best, True)):
-            series.append(Series(label, k % 5, tuple(sorted(points.items())), dashed))
-    return line_chart(
-        series, title="Throughput against batch", x_label="N", y_label="frames a second", y_words=_count_of
-    )
-
-
-def _count_of(value: float) -> str:
-    for unit, scale in (("M", 1e6), ("k", 1e3)):
-        if value >= scale:
-            return f"{value / scale:.3g}{unit}"
-    return f"{value:.3g}"
 
 
 def _table(rows: Sequence[Row]) -> str:
     heads, lines = table_of(rows)
-    body = ""
-    for line in lines:
-        if len(line) < len(heads):
-            name, fault = line
-            cells = (
-                f'<td>{escape(name.words)}</td><td class="bad" colspan="{len(heads) - 1}">{escape(fault.remark)}</td>'
-            )
-        else:
-            cells = "".join(f"<td>{_cell(cell)}</td>" for cell in line)
-        body += f"<tr>{cells}</tr>"
-    return f'<div class="scroll"><table>{head_row(heads)}<tbody>{body}</tbody></table></div>'
+    return table([name_of(head) for head in heads], [[_cell(cell) for cell in line] for line in lines])
 
 
 def _cell(cell: Cell) -> str:
-    more = f'<span class="dim">{escape(cell.more.strip())}</span>' if cell.more else ""
-    words = f"{escape(cell.words)} {more}".strip()
-    given = {"class": cell.kind, "title": cell.remark}
-    attributes = "".join(f' {name}="{escape(value, quote=True)}"' for name, value in given.items() if value)
-    return f"<span{attributes}>{words}</span>" if attributes else words
+    words = f'<span class="n">{escape(printed(cell.words))}</span>' if len(cell.words) < 20 else escape(cell.words)
+    marked = cell.more or ""
+    if marked:
+        marked = f'<span class="n {cell.kind}">{escape(marked)}</span>'
+        words += f" <b>{marked}</b>" if cell.strong else f" {marked}"
+    elif cell.kind:
+        words = f'<span class="{cell.kind}">{words}</span>'
+    return f'<span title="{escape(printed(cell.remark), quote=True)}">{words}</span>' if cell.remark else words
 
 
 def _tiny(result: Result) -> str:
-    lines = "".join(
-        f"<tr>{''.join(f'<td>{escape(words)}</td>' for words in line[:3])}</tr>" for line in tiny_lines(result)
+    lines = [[escape(words) for words in line[:3]] for line in tiny_lines(result)]
+    if not lines:
+        return ""
+    note = (
+        "The time of one step in a block of frames. RTNeural's figures are those that its authors published in 2021,"
+        " on a desktop CPU of 2018."
     )
-    head = head_row(("case", "fastgru", "RTNeural's published best, desktop CPU of 2018"))
-    return lines and f"<h2>Tiny nets in block calls, a step</h2><table>{head}<tbody>{lines}</tbody></table>"
+    return f"<h2>Beside RTNeural</h2><p>{note}</p>{table(('case', 'fastgru', 'RTNeural'), lines)}"
 
 
-def _notes(result: Result) -> str:
-    faults = [f"{row.title}, {counted(row.threads, 'thread')}: {fault}" for row in result.rows for fault in row.faults]
-    settings = sorted({f"{t.name}: {t.setting}" for row in result.rows for t in row.rivals.values()})
-    absent = sorted({f"{name}: {reason}" for row in result.rows for name, reason in row.absent.items()})
-    found = ""
-    for title, lines in (("Goals missed", faults), ("Configurations", settings), ("Not compared", absent)):
-        if lines:
-            found += f"<h2>{title}</h2><ul>{''.join(f'<li>{escape(line)}</li>' for line in lines)}</ul>"
-    return found
+def _steadiness(steady: Mapping[str, Any]) -> Iterator[str]:
+    yield "<h2>Steadiness</h2>"
+    yield figures(
+        [(tail_chart(steady), "How long the slowest calls take: one in two, one in ten, one in a hundred...")]
+    )
+    for title, heads, rows in steady_tables(steady):
+        cells = [[f'<span class="n">{escape(printed(word))}</span>' for word in row] for row in rows]
+        yield f"<h3>{escape(title[0].upper() + title[1:])}</h3>{table(heads, cells)}"
+        if "missed" in heads:
+            yield meanings(PACED.items())
+    yield meanings((name[0].upper() + name[1:], printed(words)) for name, words in steady_facts(steady))
+
+
+def _notes(result: Result) -> Iterator[str]:
+    settings = dict.fromkeys(f"{name_of(t.name)}: {t.setting}" for row in result.rows for t in row.rivals.values())
+    if settings:
+        yield f"<h2>How it was measured</h2><p>{_METHOD}</p><p>The configurations that were the fastest:</p>"
+        yield f"<ul>{''.join(f'<li>{escape(line)}</li>' for line in sorted(settings))}</ul>"
+    if absent := absences(result.rows):
+        yield f"<h2>Not compared</h2><ul>{''.join(f'<li>{escape(line)}</li>' for line in absent)}</ul>"

@@ -2,7 +2,7 @@
 
 Colours are those of the page, --s0 to --s4, --soft and --rule, so that they change with it; `standalone` gives them the
 values of one theme, for a file of its own. Series differ by marker as well as by colour, and a pointer on a mark shows
-its numbers. Every plot is `WIDTH` units wide, so that its words can be read on a narrow screen.
+its numbers. Every plot is as wide as half a page, so that its words can be read on a narrow screen.
 """
 
 import io
@@ -17,17 +17,18 @@ from fastgru.records import dataclass
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["WIDTH", "Series", "check_matplotlib", "line_chart", "standalone"]
+__all__ = ["Bar", "Series", "bar_chart", "check_matplotlib", "line_chart", "mark_chart", "standalone"]
 
-WIDTH: Final = 480
+_WIDTH: Final = 480
 _UNIT: Final = 1 / 72  # inches
 _MARKERS: Final = "os^D*"
 # What matplotlib draws in; each becomes a variable of the page.
 _COLOURS: Final = {
-    f"#00001{k}": f"var(--{name})" for k, name in enumerate(("s0", "s1", "s2", "s3", "s4", "soft", "rule", "ink"))
+    f"#00001{k}": f"var(--{name})"
+    for k, name in enumerate(("s0", "s1", "s2", "s3", "s4", "soft", "rule", "ink", "card"))
 }
 _SERIES: Final = list(_COLOURS)[:5]
-_SOFT, _RULE, _INK = list(_COLOURS)[5:]
+_SOFT, _RULE, _INK, _CARD = list(_COLOURS)[5:]
 _FONT: Final = "system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', 'DejaVu Sans', sans-serif"
 _STYLE: Final = {
     "axes.edgecolor": _RULE,
@@ -70,6 +71,18 @@ class Series:
     dashed: bool = False
 
 
+@dataclass(frozen=True)
+class Bar:
+    """A bar with its label and the words at its end; single values within it as ticks, and one that stands out."""
+
+    label: str
+    value: float
+    words: str
+    colour: int
+    values: tuple[float, ...] = ()
+    end: float | None = None
+
+
 def check_matplotlib() -> None:
     """Raise `FastGRUError` where matplotlib is not installed."""
     try:
@@ -95,13 +108,15 @@ def line_chart(
     def draw(axes: "Axes") -> None:
         from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-        for s in reversed(drawn):  # the first lies on top
+        for order, s in enumerate(drawn):
             colour, marker = _SERIES[s.colour], "" if s.dashed else _MARKERS[s.colour]
             width, style = 2.2 if s is drawn[0] else 1.4, "--" if s.dashed else "-"
-            axes.plot(*zip(*s.points, strict=True), style, color=colour, linewidth=width)
+            on_top = 3 - order / 100  # the first
+            axes.plot(*zip(*s.points, strict=True), style, color=colour, linewidth=width, zorder=on_top)
             axes.plot([], [], style, marker=marker, color=colour, linewidth=width, label=s.name)
             for x, y in s.points:  # each mark is an element of its own, which carries its note
-                axes.plot(x, y, marker or ".", color=colour, gid=f"note:{s.name}, {x_label} {x:g}: {y_words(y)}")
+                note = f"note:{s.name}, {x_label} {x:g}: {y_words(y)}"
+                axes.plot(x, y, marker or ".", color=colour, zorder=on_top, gid=note)
         axes.set(xscale="log", yscale="log", xlabel=x_label, ylabel=y_label)
         least = (xs[-1] / xs[0]) ** 0.04
         axes.set_xticks([x for k, x in enumerate(xs) if k == 0 or x >= least * xs[k - 1]])
@@ -111,11 +126,84 @@ def line_chart(
         axes.xaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_minor_locator(NullLocator())
         axes.grid()
-        handles, labels = axes.get_legend_handles_labels()
-        columns = 3 if len(labels) in (3, 5, 6) or len(labels) > 8 else min(4, len(labels))
-        axes.legend(handles[::-1], labels[::-1], ncols=columns, loc="lower left", bbox_to_anchor=(0, 1.03))
+        _legend(axes, 1.03)
 
     return _drawn(title, 330, draw)
+
+
+def mark_chart(
+    rows: Sequence[tuple[str, Mapping[str, float]]],
+    colours: Mapping[str, int],
+    *,
+    title: str,
+    x_label: str,
+    x_words: Callable[[float], str],
+) -> str:
+    """A line for each row with its words above it, and a mark for each of its values, by name; a bold line at 1.
+
+    The x axis is logarithmic. "" where there is no value.
+    """
+    values = [value for _, named in rows for value in named.values()]
+    if not values:
+        return ""
+
+    def draw(axes: "Axes") -> None:
+        from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+        places = range(len(rows))
+        axes.set(xscale="log", xlim=(min(0.9, *values) / 1.1, max(1.5, *values) * 1.15), xlabel=x_label)
+        axes.set(ylim=(len(rows) - 0.3, -0.9), yticks=[])
+        axes.hlines(places, *axes.get_xlim(), color=_RULE, linewidth=0.8)
+        for place, (words, named) in zip(places, rows, strict=True):
+            ground = {"facecolor": _CARD, "edgecolor": "none", "pad": 0.5}
+            across = axes.get_yaxis_transform()
+            axes.text(0, place - 0.2, words, color=_INK, size=9.5, va="bottom", bbox=ground, transform=across)
+            for name, value in named.items():
+                colour, marker = _SERIES[colours[name]], _MARKERS[colours[name]]
+                axes.plot(value, place, marker, color=colour, gid=f"note:{name}, {words}: {x_words(value)}")
+        axes.axvline(1, color=_SOFT, linewidth=1.2)
+        for name, k in colours.items():
+            axes.plot([], [], _MARKERS[k], color=_SERIES[k], label=name)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if max(values) <= 100 * min(values) else (1,)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}x"))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.spines["left"].set_visible(False)
+        _legend(axes, 0.99 + 12 / (26 * len(rows)))
+
+    return _drawn(title, 90 + 26 * len(rows), draw)
+
+
+def bar_chart(bars: Sequence[Bar], *, title: str, x_label: str, x_words: Callable[[float], str]) -> str:
+    """Horizontal bars from 0, each below its label. "" for no bars."""
+    if not bars:
+        return ""
+
+    def draw(axes: "Axes") -> None:
+        from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+        for place, bar in enumerate(bars):
+            (drawn,) = axes.barh([place], [bar.value], 0.42, color=_SERIES[bar.colour])
+            drawn.set_gid(f"note:{bar.label}: {bar.words}")
+            axes.plot(bar.values, [place] * len(bar.values), "|", color=_INK, markersize=9, markeredgewidth=0.8)
+            if bar.end is not None:
+                axes.plot([bar.value, bar.end], [place, place], color=_SERIES[bar.colour], linewidth=1.2)
+                axes.plot([bar.end], [place], "|", color=_SERIES[bar.colour], markersize=7)
+            axes.text(0, place - 0.27, f"{bar.label}: {bar.words}", va="bottom", color=_INK)
+        axes.set(ylim=(len(bars) - 0.6, -0.9), yticks=[], xlabel=x_label)
+        axes.set_xlim(0, 1.04 * max(bar.value if bar.end is None else max(bar.value, bar.end) for bar in bars))
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: x_words(x) if x else "0"))
+        axes.set_axisbelow(True)
+        axes.grid(axis="x")
+
+    return _drawn(title, 60 + 44 * len(bars), draw)
+
+
+def _legend(axes: "Axes", height: float) -> None:
+    """Above the plot, the line that was drawn last coming first."""
+    handles, labels = axes.get_legend_handles_labels()
+    columns = min(4, len(labels)) if sum(map(len, labels)) < 45 and len(labels) != 5 else 2 if len(labels) == 4 else 3
+    axes.legend(handles, labels, ncols=columns, loc="lower left", bbox_to_anchor=(0, height))
 
 
 def standalone(svg: str, colours: Mapping[str, str], width: int) -> str:
@@ -136,7 +224,7 @@ def _drawn(title: str, height: float, draw: "Callable[[Axes], None]") -> str:
     from matplotlib.figure import Figure
 
     with rc_context(_STYLE):
-        figure = Figure(figsize=(WIDTH * _UNIT, height * _UNIT), layout="constrained")
+        figure = Figure(figsize=(_WIDTH * _UNIT, height * _UNIT), layout="constrained")
         axes = figure.add_subplot()
         for patch in (figure.patch, axes.patch):
             patch.set_visible(False)

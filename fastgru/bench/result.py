@@ -17,8 +17,7 @@ from fastgru.records import dataclass
 
 __all__ = ["FORMAT", "Result", "Row", "read_as"]
 
-FORMAT: Final = 3
-_NOISE: Final = 0.03  # of a ratio that is to be 1, "no slower"
+FORMAT: Final = 4
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,6 @@ class Row:
     bound: Bound | None = None
     trouble: str = ""
     errors: Mapping[str, float] = field(default_factory=dict)
-    least: float | None = None
     other: Comparison | None = None
     weights: Mapping[str, WeightPrecision] = field(default_factory=dict)
 
@@ -74,32 +72,9 @@ class Row:
         """The share of the bound that we reach: 1 is the machine's limit."""
         return None if self.bound is None or self.ours is None else self.bound.seconds / self.ours.median_s
 
-    @property
-    def goal(self) -> float | None:
-        """The least ratio to the best rival that we hold ourselves to."""
-        return self.least if self.case is None else self.case.goals.get(self.threads)
-
-    @property
-    def faults(self) -> list[str]:
-        """The goals of the case that this row misses, and what else is wrong."""
-        found = [self.trouble] if self.trouble else []
-        against = self.best_rival if self.case is None else self.case.goal_rival or self.best_rival
-        rival = self.ratios.get(against or "")
-        if self.goal is not None and rival is not None and rival.median < self.goal:
-            found.append(f"{rival.median:.2f}x {against}, the goal is {self.goal:g}x")
-        if self.case is None:
-            return found
-        wide = self.ratios.get("fastgru float32")
-        if wide is not None and wide.median < 1 - _NOISE:
-            found.append(f"{wide.median:.2f}x our own float32: slower than it")
-        own = self.case.own_goals.get(self.threads)
-        if own is not None and self.own_ratio is not None and self.own_ratio.median < own - _NOISE:
-            found.append(f"{self.own_ratio.median:.2f}x our own one thread, the goal is {own:g}x")
-        return found
-
     def to_dict(self) -> dict[str, Any]:
         """Every figure, those among them that follow from others."""
-        derived = ("best_rival", "ratio", "share", "goal", "faults")
+        derived = ("best_rival", "ratio", "share")
         data = asdict(self) | {name: getattr(self, name) for name in derived}
         if self.other is not None:
             data["other"] |= {name: getattr(self.other, name) for name in ("ratio", "spread", "verdict")}
@@ -111,7 +86,8 @@ class Result:
     """A run: where (`machine.describe`), what it can do, and a row for each case and number of threads.
 
     steady: what `fastgru.bench.steady` found, None where it was not asked. sides: what `Sides.about` tells of ours and
-    the other fastgru, where there was one.
+    the other fastgru, where there was one. command: the command line that asks for it, without the folders of paths; ""
+    for a call from Python.
     """
 
     suite: str
@@ -121,6 +97,7 @@ class Result:
     seconds: float
     steady: Mapping[str, Any] | None = None
     sides: Mapping[str, Any] | None = None
+    command: str = ""
 
     def to_json(self) -> str:
         data = {"format": FORMAT, **asdict(self), "rows": [row.to_dict() for row in self.rows]}

@@ -1,4 +1,4 @@
-"""How steady a step is: what it allocates, its tail, what denormals cost, and how long a process takes to begin."""
+"""How steady a step is: what it allocates, its tail, steps at an interval, denormals, and how a process begins."""
 
 import os
 import time
@@ -13,34 +13,73 @@ import numpy as np
 
 import fastgru
 from fastgru.bench import watch
-from fastgru.bench.cold import CASE, cold_start
-from fastgru.bench.contender import NAME, Contender, ours
-from fastgru.bench.measure import Plan, outputs_of, ratio, take_turns
+from fastgru.bench.cold import CASE, cold_start, first_calls
+from fastgru.bench.contender import NAME, Contender, UnableError, ours
+from fastgru.bench.measure import SPINNING_S, Plan, outputs_of, ratio, take_turns
 from fastgru.bench.problem import Problem, gru_problem
+from fastgru.bench.rivals import RIVALS
 from fastgru.bench.rivals.other import OTHER, Sides
+from fastgru.bench.suite import best_configuration
+from fastgru.records import dataclass
 from fastgru.spec import GRUWeights
 
-__all__ = ["compare_steadiness", "denormals", "growth", "measure_model", "measure_steadiness"]
+__all__ = ["Pace", "compare_steadiness", "denormals", "growth", "measure_model", "measure_steadiness", "paced_calls"]
 
 # Beside another fastgru: pairs of new processes, calls that are watched, and the most that these may take.
 _PAIRS, _PUSHES, _WATCH_S = 5, 50_000, 1.0
 _STARTS = 7
-_PACED, _INTERVAL_S = 100, 0.01  # as a sound card calls
+_PACED_OF_PAIRS = 100
 _KEEPS = 8.0  # of the update gate's bias: the state then shrinks by 3e-4 a step
 
 
+@dataclass(frozen=True)
+class Pace:
+    """How calls at an interval are measured: beside which rivals, how often a call is due, how many of them.
+
+    plan: what the fastest configuration of a rival is found by.
+    """
+
+    rivals: tuple[str, ...] = ()
+    interval_s: float = 0.01  # as a sound card calls
+    pushes: int = 1000
+    plan: Plan = Plan()
+
+
 def measure_steadiness(
-    *, pushes: int = 100_000, plan: Plan | None = None, starts: int = _STARTS, progress: Callable[[str], None] = print
+    pace: Pace, *, pushes: int = 100_000, starts: int = _STARTS, progress: Callable[[str], None] = print
 ) -> dict[str, Any]:
     """All of it, as plain data. `starts`: how many processes of each kind are started."""
-    progress("what a step keeps, and its tail")
-    call = ours(gru_problem(CASE), 1).call
-    found: dict[str, Any] = {"case": CASE.slug, **_watched(lambda what, **o: getattr(watch, what)(call, **o), pushes)}
+    problem = gru_problem(CASE)
+    call = ours(problem, 1).call
+    progress("what a step allocates, and its tail")
+    found: dict[str, Any] = {"case": CASE.slug, **_allocations_and_tails(partial(_watch_here, call), pushes)}
+    found |= paced_calls(problem, pace, progress)
     progress("a step on denormals")
-    found["denormals"] = denormals(plan or Plan())
+    found["denormals"] = denormals(pace.plan)
     progress("processes that start")
+    found["first"] = first_calls(starts)
     found["cold"] = cold_start(starts)
     return found
+
+
+def paced_calls(problem: Problem, pace: Pace, progress: Callable[[str], None]) -> dict[str, Any]:
+    """`watch.paced` of ours and of the rivals, by name; and why a rival has none."""
+    contenders, absent = [ours(problem, 1)], {}
+    for name in pace.rivals:
+        try:
+            rival = RIVALS[name]
+            found, _ = best_configuration(rival, problem, 1, None, rival.precision_of(problem), pace.plan)
+            contenders.append(replace(found, name=name))
+        except UnableError as error:
+            absent[name] = str(error)
+    paced = {}
+    for contender in contenders:
+        progress(f"a call every {1e3 * pace.interval_s:g} ms, {contender.name}")
+        contender.reset()
+        time.sleep(SPINNING_S)
+        with contender.around():
+            paced[contender.name] = watch.paced(contender.call, pushes=pace.pushes, interval_s=pace.interval_s)
+    return {"paced": paced, "absent": absent}
 
 
 def compare_steadiness(
@@ -70,31 +109,54 @@ def compare_steadiness(
 
 def _watched(watch: Callable[..., dict[str, Any]], pushes: int) -> dict[str, Any]:
     return {
-        "allocations": watch("allocations", pushes=pushes),
-        "tails": [watch("tail", pushes=pushes, collector=on) for on in (True, False)],
-        "paced": watch("paced", pushes=_PACED, interval_s=_INTERVAL_S),
+        **_allocations_and_tails(watch, pushes),
+        "paced": watch("paced", pushes=_PACED_OF_PAIRS, interval_s=Pace.interval_s),
     }
 
 
-def measure_model(
-    problem: Problem, *, frames: int = 1_000_000, seconds: float = 60.0, progress: Callable[[str], None] = print
-) -> dict[str, Any]:
-    """What a call of a model allocates, its tail, and by how much the process grows over so many frames.
+def _allocations_and_tails(watch: Callable[..., dict[str, Any]], pushes: int) -> dict[str, Any]:
+    return {
+        "allocations": watch("allocations", pushes=pushes),
+        "tails": [watch("tail", pushes=pushes, collector=on) for on in (True, False)],
+    }
 
-    seconds: the most that each of the three may take; fewer calls are made where they are slower.
+
+def _watch_here(call: Callable[[], object], what: str, **options: Any) -> dict[str, Any]:
+    found: dict[str, Any] = getattr(watch, what)(call, **options)
+    return found
+
+
+def measure_model(
+    problem: Problem,
+    pace: Pace,
+    *,
+    frames: int = 1_000_000,
+    seconds: float = 60.0,
+    starts: int = _STARTS,
+    progress: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """What a call of a model allocates, its tail, calls at an interval, and by how much the process grows.
+
+    seconds: the most that each of these may take; fewer calls are made where they are slower.
     """
     call = ours(problem, 1).call
     start = time.perf_counter()
     for _ in range(20):
         call()
-    most = max(100, int(seconds * 20 / (time.perf_counter() - start)))
-    progress("allocations of a call")
-    allocations = watch.allocations(call, pushes=min(100_000, most // 4))
-    found: dict[str, Any] = {"case": problem.name, "allocations": allocations}
-    progress("the tail of a call")
-    found["tails"] = [watch.tail(call, pushes=min(100_000, most // 2), collector=on) for on in (True, False)]
-    progress("growth of the process")
+    each = (time.perf_counter() - start) / 20
+    most = max(100, int(seconds / each))
+    progress("what a call allocates, and its tail")
+    found: dict[str, Any] = {
+        "case": problem.name,
+        **_allocations_and_tails(partial(_watch_here, call), min(100_000, most // 4)),
+    }
+    pushes = max(10, min(pace.pushes, int(seconds / max(each, pace.interval_s))))
+    found |= paced_calls(problem, replace(pace, pushes=pushes), progress)
+    progress("the growth of the process")
     found["growth"] = growth(min(frames, most), problem)
+    if problem.path is not None:
+        progress("first calls of processes")
+        found["first"] = first_calls(starts, problem)
     return found
 
 

@@ -34,7 +34,7 @@ from fastgru.bench.rivals import REDUCED, RIVALS, Rival
 from fastgru.bench.rivals.other import OTHER, Sides, WorkerError
 from fastgru.errors import FastGRUError, VerificationError
 
-__all__ = ["compare", "run_problem", "run_suite"]
+__all__ = ["best_configuration", "compare", "run_problem", "run_suite"]
 
 # A repeat has enough pairs where the error of their median is small, or where it has taken long. Long calls vary little
 # from pair to pair: the least number of pairs has to do where it takes a while.
@@ -107,13 +107,12 @@ def _rows(
     except FastGRUError as error:
         yield from ((Row(case.title, case.slug, n, None, None, trouble=f"refused: {error}"), None) for n in threads)
         return
-    goals = {} if isinstance(case, Case) else {1: case.goal}
     lengths = problem.feeds.get("lengths") if isinstance(case, Case) else None
     auto = ", ".join(dict.fromkeys(each.precision for each in problem.weights.values()))
     title = f"{case.title} ({auto})" if auto else case.title
     for n in threads:
         row = run_problem(problem, title, n, rivals, plan, against)
-        yield replace(row, slug=case.slug, least=goals.get(n)), None if lengths is None else float(lengths.sum())
+        yield replace(row, slug=case.slug), None if lengths is None else float(lengths.sum())
 
 
 def _peaks(threads: Sequence[int], what: str, progress: Progress) -> dict[int, Peaks]:
@@ -198,7 +197,7 @@ def _measured(
     for rival in [*rivals, *(rival for rival in REDUCED.values() if rival.package in packages)]:
         precision = rival.precision_of(problem)
         try:
-            contender, got = _best_configuration(rival, problem, threads, None if reduced else made, precision, plan)
+            contender, got = best_configuration(rival, problem, threads, None if reduced else made, precision, plan)
         except (UnableError, WorkerError) as error:
             absent[rival.name] = str(error)
             continue
@@ -230,7 +229,7 @@ def _verified(contender: Contender, problem: Problem, precision: str) -> Outputs
     return got
 
 
-def _best_configuration(
+def best_configuration(
     rival: Rival, problem: Problem, threads: int, made: Outputs | None, precision: str, plan: Plan
 ) -> tuple[Contender, Outputs]:
     """The fastest of the rival's configurations that give the definition's numbers, and ours where `made` has them."""

@@ -18,6 +18,7 @@ import numpy as np
 __all__ = ["allocations", "collector_on", "paced", "tail"]
 
 _WARM = 1000  # calls, at most, before any is counted
+_ONE_IN = (2, 4, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000)
 
 
 def allocations(call: Callable[[], object], *, pushes: int) -> dict[str, Any]:
@@ -85,23 +86,44 @@ def tail(call: Callable[[], object], *, pushes: int, collector: bool) -> dict[st
         "p99": float(p99 / middle),
         "p999": float(p999 / middle),
         "worst": float(samples.max() / middle),
+        "tail_s": _tail(samples),
     }
 
 
 def paced(call: Callable[[], object], *, pushes: int, interval_s: float) -> dict[str, Any]:
-    """The median and p99 of calls that come at an interval, between which the process sleeps."""
+    """Calls that are due at an interval, as frames of audio are; between them the process sleeps.
+
+    missed: how many had not ended when the next was due. woken_late_s: the longest that the system let one wait.
+    """
     for _ in range(min(_WARM, pushes)):
         call()
-    clock, samples = time.perf_counter_ns, []
-    due = time.perf_counter()
-    for _ in range(pushes):
-        due += interval_s
-        time.sleep(max(0.0, due - time.perf_counter()))
+    clock, interval = time.perf_counter_ns, round(interval_s * 1e9)
+    samples, waits, missed = np.empty(pushes, np.int64), np.empty(pushes, np.int64), 0
+    due = clock()
+    for k in range(pushes):
+        due += interval
+        time.sleep(max(0, due - clock()) * 1e-9)
         start = clock()
         call()
-        samples.append(clock() - start)
-    middle, p99 = np.percentile(samples, [50, 99])
-    return {"pushes": pushes, "interval_s": interval_s, "median_s": float(middle) * 1e-9, "p99_s": float(p99) * 1e-9}
+        end = clock()
+        samples[k], waits[k] = end - start, start - due
+        missed += end > due + interval
+    return {
+        "pushes": pushes,
+        "interval_s": interval_s,
+        "median_s": float(np.median(samples)) * 1e-9,
+        "p99_s": float(np.percentile(samples, 99)) * 1e-9,
+        "largest_s": float(samples.max()) * 1e-9,
+        "missed": missed,
+        "woken_late_s": float(waits.max()) * 1e-9,
+        "tail_s": _tail(samples),
+    }
+
+
+def _tail(samples: Any) -> list[list[float]]:
+    """Pairs (n, seconds): of n calls one takes longer than this; last, of all of them, the longest."""
+    tails = [[n, float(np.percentile(samples, 100 - 100 / n)) * 1e-9] for n in _ONE_IN if n < len(samples)]
+    return [*tails, [len(samples), float(samples.max()) * 1e-9]]
 
 
 @contextmanager

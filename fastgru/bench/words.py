@@ -1,19 +1,25 @@
 """Numbers as people read them: the same words in the terminal, on the page and in the README."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from fastgru.bench.cases import RTNEURAL_NS
+from fastgru.bench.cases import RTNEURAL_NS, Case
+from fastgru.bench.contender import NAME
 from fastgru.bench.result import Result, Row
 from fastgru.records import dataclass
 from fastgru.terminal import counted, time_of
 
 __all__ = [
     "Cell",
+    "absences",
     "error_of",
+    "legend_of",
+    "machine_facts",
     "machine_line",
     "name_of",
     "percent",
+    "printed",
     "ratio_of",
     "table_of",
     "threads_of",
@@ -31,9 +37,14 @@ def name_of(contender: str) -> str:
     return f"{_NAMES.get(package, package)}{blank}{rest}"
 
 
+def printed(words: str) -> str:
+    """Words of the terminal in print: microseconds with the letter mu."""
+    return re.sub(r"(\d) us\b", "\\1 \N{MICRO SIGN}s", words)
+
+
 def written(seconds: float) -> str:
-    """`time_of` in print, with the letter mu."""
-    return time_of(seconds).replace(" us", " \N{MICRO SIGN}s")
+    """`time_of` in print."""
+    return printed(time_of(seconds))
 
 
 def ratio_of(value: float | None) -> str:
@@ -55,65 +66,126 @@ def error_of(row: Row, name: str) -> str:
     return f"{row.errors[name]:.0e}"
 
 
-def machine_line(machine: Mapping[str, Any]) -> str:
-    """CPU, cores, target, caches and system of `fastgru.bench.machine.describe`."""
+def machine_facts(machine: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What `fastgru.bench.machine.describe` told, each with its name."""
     forced = " (forced)" if machine.get("forced") else " (and this very CPU)" if machine.get("tuned") else ""
     caches = machine["cache_bytes"]
     sizes = ", ".join(f"{name} {caches[key] // 1024} KiB" for name, key in (("L1", "l1d"), ("L2", "l2"), ("L3", "l3")))
-    load = "" if machine["load"] is None else f"; load {machine['load']:.1f} before the run"
-    return (
-        f"{machine['cpu']}, {machine['cores']} cores, {machine['target']}{forced}; {sizes}; {machine['system']}{load}"
-    )
+    found = {
+        "CPU": f"{machine['cpu']}, {counted(machine['cores'], 'core')}",
+        "Target": f"{machine['target']}{forced}",
+        "Caches": sizes,
+        "System": f"{machine['system']}, Python {machine['python']}",
+        "Versions": ", ".join(f"{name} {version}" for name, version in machine["versions"].items() if version),
+        "Measured on": machine["date"],
+        "Load before the run": "" if machine["load"] is None else f"{machine['load']:.1f}",
+    }
+    return [(name, words) for name, words in found.items() if words]
+
+
+def machine_line(machine: Mapping[str, Any]) -> str:
+    """The CPU, its target, caches and system, and the load before the run."""
+    facts = dict(machine_facts(machine))
+    load = f"; load {facts['Load before the run']} before the run" if "Load before the run" in facts else ""
+    return f"{facts['CPU']}, {facts['Target']}; {facts['Caches']}; {machine['system']}{load}"
 
 
 def versions_line(machine: Mapping[str, Any]) -> str:
-    """Python and the packages that were measured, with their versions."""
-    listed = ", ".join(f"{name} {version or '(absent)'}" for name, version in machine["versions"].items())
-    return f"Python {machine['python']}, {listed}"
+    """Python and the packages that were measured, with their versions; those that are absent are left out."""
+    listed = [f"{name} {version}" for name, version in machine["versions"].items() if version]
+    return ", ".join([f"Python {machine['python']}", *listed])
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Of a table: words, what they are ("good", "bad" or neither), words of less weight after them, and a remark."""
+    """Of a table: words; `more` of them, the ratio of a rival; a remark that explains it.
+
+    kind: "good" where ours is faster, "bad" where it is slower or failed. strong: of the rival that counts.
+    """
 
     words: str
-    kind: str = ""
     more: str = ""
+    kind: str = ""
+    strong: bool = False
     remark: str = ""
 
 
 def table_of(rows: Sequence[Row], *, without: str = "") -> tuple[list[str], list[list[Cell]]]:
     """The heads of a table and its lines, one a row; a row that failed has two cells, its name and why.
 
-    without: the name of a rival that has no column.
+    A rival that ran nowhere has no column, nor has `without`.
     """
-    names = dict.fromkeys(name for row in rows for name in (*row.rivals, *row.absent))
-    rivals = [name for name in names if name != without]
-    own = ["over 1 thread"] if any(row.own_ratio for row in rows) else []
+    rivals = [name for name in dict.fromkeys(name for row in rows for name in row.rivals) if name != without]
+    own = ["of 1 thread"] if any(row.own_ratio for row in rows) else []
     error = ["error"] if any(error_of(row, "fastgru") for row in rows) else []
-    heads = ["case", "fastgru", *error, "p99", "spread", *rivals, "best", "goal", *own, "of the bound"]
+    limit = ["of the limit"] if any(row.bound for row in rows) else []
     lines = []
     for row in rows:
         if row.ours is None:
-            lines.append([Cell(row.title), Cell("none", "bad", remark=row.trouble)])
+            lines.append([Cell(row.title), Cell(row.trouble, kind="bad")])
             continue
-        over = row.case.goal_rival if row.case is not None else None
-        goal = "" if row.goal is None else f"{row.goal:g}x" + (f" {over}" if over else "")
         lines.append(
             [
                 Cell(row.title),
-                Cell(time_of(row.ours.median_s)),
+                Cell(time_of(row.ours.median_s), remark=row.ours.setting),
                 *([Cell(error_of(row, "fastgru"))] if error else []),
                 Cell(time_of(row.ours.p99_s)),
                 Cell(percent(row.ours.spread)),
                 *[_rival(row, name) for name in rivals],
-                Cell(ratio_of(row.ratio), "bad" if row.faults else "good" if row.ratio else ""),
-                Cell(goal),
                 *([Cell(ratio_of(row.own_ratio.median if row.own_ratio else None))] if own else []),
-                Cell(f"{percent(row.share)} {row.bound.limit}" if row.bound else ""),
+                *([Cell(f"{percent(row.share)} {row.bound.limit}" if row.bound else "")] if limit else []),
             ]
         )
-    return heads, lines
+    return ["case", "fastgru", *error, "p99", "spread", *rivals, *own, *limit], lines
+
+
+def legend_of(rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """What the symbols and the columns of the rows' table mean, each with its name."""
+    cases = [row.case for row in rows if row.case is not None]
+    ran = [row for row in rows if row.ours is not None]
+    rivals = {name for row in ran for name in row.rivals}
+    found = {
+        "T, N, I, H": (cases, "frames, rows (the batch), inputs of a frame, hidden units; where no I is given, I = H"),
+        "step": (_kind(cases, "step"), "one frame through a stream, which carries the state"),
+        "T=...": (_kind(cases, "sequence"), "a whole sequence in one call, from a state of zeros"),
+        "block": (_kind(cases, "block"), "T frames through a stream in one call; the rivals are called once a frame"),
+        "fastgru": (ran, "the median time of one call"),
+        "error": (
+            any(error_of(row, NAME) for row in ran),
+            "the largest difference from the outputs of the model's float64 definition",
+        ),
+        "p99": (ran, "99 of 100 calls took no longer"),
+        "spread": (ran, "the distance between the quartiles of the rounds, as a share of the median"),
+        "a rival": (
+            rivals,
+            "its median time, and how many times as long it takes as fastgru: the median over rounds in which they take"
+            " turns. Bold: the closest rival. Green: fastgru is faster in three rounds of four; red: the rival is",
+        ),
+        "of 1 thread": (any(row.own_ratio for row in ran), "our time on one thread, divided by this one"),
+        "of the limit": (
+            any(row.bound for row in ran),
+            "the least time that the machine's measured peaks allow, divided by the time taken; and what sets it: fma,"
+            " multiply-adds; dot, those of bfloat16 or int8; L1, L2, L3 or memory, reading the weights from there",
+        ),
+    }
+    return [(name, meaning) for name, (is_shown, meaning) in found.items() if is_shown]
+
+
+def _kind(cases: Sequence[Case], kind: str) -> bool:
+    return any(case.kind == kind for case in cases)
+
+
+def absences(rows: Sequence[Row]) -> list[str]:
+    """Why rivals have no figure: once for all rows, or with the rows that it is about."""
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        for name, reason in row.absent.items():
+            reasons.setdefault((name, reason), []).append(row.title)
+    found = []
+    for (name, reason), titles in reasons.items():
+        where = "" if len(titles) == len(rows) else f" ({'; '.join(dict.fromkeys(titles))})"
+        found.append(f"{name_of(name)}: {reason}{where}")
+    return found
 
 
 def threads_of(rows: Sequence[Row]) -> str:
@@ -126,9 +198,11 @@ def threads_of(rows: Sequence[Row]) -> str:
 def _rival(row: Row, name: str) -> Cell:
     timing = row.rivals.get(name)
     if timing is None:
-        return Cell("", more="-", remark=row.absent.get(name, ""))
-    beside = f"{ratio_of(row.ratios[name].median):>6} {error_of(row, name)}".rstrip()
-    return Cell(time_of(timing.median_s), more=beside, remark=timing.setting)
+        return Cell("-", remark=row.absent.get(name, ""))
+    found = row.ratios[name]
+    kind = "good" if found.low > 1 else "bad" if found.high < 1 else ""
+    more = " ".join(filter(None, [ratio_of(found.median), error_of(row, name)]))
+    return Cell(time_of(timing.median_s), more, kind, name == row.best_rival, timing.setting)
 
 
 def tiny_lines(result: Result) -> list[tuple[str, str, str, str]]:

@@ -1,6 +1,8 @@
 """`fastgru bench`: how fast, beside the others and beside what the machine can do."""
 
+import shlex
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +41,25 @@ def _counts(_: click.Context, parameter: click.Parameter, text: str) -> tuple[in
     return tuple(sorted({int(word) for word in words}))
 
 
+class _Remembered(click.Command):
+    """A command that keeps its arguments as they were typed, for whoever reads its result."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[_ARGUMENTS] = tuple(args)
+        return super().parse_args(ctx, args)
+
+
+def _typed() -> str:
+    """The command line, without the folders of the files that it names."""
+    words = click.get_current_context().meta[_ARGUMENTS]
+    return shlex.join(["fastgru", "bench", *(Path(word).name if Path(word).exists() else word for word in words)])
+
+
+_ARGUMENTS = f"{__name__}.arguments"
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-@click.command("bench")
+@click.command("bench", cls=_Remembered)
 @click.argument("model", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--suite", type=click.Choice(_SUITES), default="quick", show_default=True, help="What is measured.")
 @click.option(
@@ -101,6 +118,13 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     type=click.FloatRange(0.1, 10_000),
     help="Length of a turn.  [default: 30; with --against 4, and 30 on several threads, with fewer rounds]",
 )
+@click.option(
+    "--interval-ms",
+    type=click.FloatRange(0.1, 10_000),
+    default=10,
+    show_default=True,
+    help="With --suite steady: how often a push is due.",
+)
 @click.option("--gc/--no-gc", "collect", default=False, help="Leave the garbage collector on while timing.")
 @click.option("--json", "json_path", type=_FILE, help="Write every figure as JSON.")
 @click.option(
@@ -145,7 +169,7 @@ def command(
         return
     if html_path is not None:
         check_matplotlib()
-    result = request.measure()
+    result = replace(request.measure(), command=_typed())
     print_report(result, stdout())
     if json_path is not None:
         json_path.write_text(result.to_json(), encoding="utf-8")

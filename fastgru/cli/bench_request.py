@@ -45,6 +45,7 @@ class Request:
     options: dict[str, Any]
     rounds: int | None
     turn_ms: float | None
+    interval_ms: float
     collect: bool
 
     def __post_init__(self) -> None:
@@ -74,7 +75,7 @@ class Request:
     @property
     def cases(self) -> "Sequence[Case | ModelCase]":
         """Those of the suite that the pattern finds, in the precisions that are asked for."""
-        from fastgru.bench.cases import SUITES, find_cases, in_precision
+        from fastgru.bench.cases import SUITES, find_cases
         from fastgru.bench.model_file import model_cases
 
         found: Sequence[Case | ModelCase]
@@ -82,10 +83,16 @@ class Request:
             found = find_cases(model_cases(self.models_dir), self.pattern)
         else:
             plain = find_cases(SUITES.get(self.suite, ()), self.pattern)
-            found = list(dict.fromkeys(in_precision(c, p) for c in plain for p in self.precisions or ())) or plain
+            found = list(dict.fromkeys(replace(c, precision=p) for c in plain for p in self.precisions or ())) or plain
         if self.pattern is not None and not found:
             raise click.UsageError(f"--case {self.pattern}: no case of the suite {self.suite!r} matches; see --list")
         return found
+
+    @property
+    def asked_rivals(self) -> tuple[str, ...]:
+        if self.rivals is not None:
+            return self.rivals
+        return RIVALS if self.against is None else ()
 
     @property
     def plan(self) -> "Plan":
@@ -103,7 +110,6 @@ class Request:
         from fastgru.bench.suite import run_suite
 
         started = time.perf_counter()
-        rivals = self.rivals if self.rivals is not None else RIVALS if self.against is None else ()
         sides = None if self.against is None else about_sides(self.against)
         with stderr().status("") as status:
             problem = None
@@ -113,7 +119,7 @@ class Request:
                 self.cases if problem is None else [_case_of(problem)],
                 name=", ".join(filter(None, [self.suite, self.pattern, *(self.precisions or ())])),
                 threads=self.threads,
-                rivals=rivals,
+                rivals=self.asked_rivals,
                 plan=self.plan,
                 against=self.against,
                 progress=status.update,
@@ -125,11 +131,14 @@ class Request:
         return replace(result, suite=suite, sides=sides, seconds=time.perf_counter() - started)
 
     def _watched(self, problem: "Problem | None", progress: Callable[[str], None]) -> dict[str, Any]:
-        from fastgru.bench.steady import compare_steadiness, measure_model, measure_steadiness
+        from fastgru.bench.steady import Pace, compare_steadiness, measure_model, measure_steadiness
 
         if self.against is not None:
             return compare_steadiness(self.against, problem, progress=progress)
-        return measure_steadiness(progress=progress) if problem is None else measure_model(problem, progress=progress)
+        pace = Pace(self.asked_rivals, self.interval_ms / 1e3, plan=self.plan)
+        if problem is None:
+            return measure_steadiness(pace, progress=progress)
+        return measure_model(problem, pace, progress=progress)
 
 
 def _case_of(problem: "Problem") -> "ModelCase":

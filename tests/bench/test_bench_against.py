@@ -123,7 +123,7 @@ def test_a_row_is_of_both_sides(case: Case, threads: int, quick_plan: Plan) -> N
     assert row.other.same_bits
     assert set(row.rivals) == {OTHER}
     assert row.best_rival is None
-    assert not row.faults
+    assert not row.trouble
 
 
 def test_a_side_that_ends_is_a_row_that_says_so(monkeypatch: pytest.MonkeyPatch, quick_plan: Plan) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import replace
 from xml.etree import ElementTree as ET
 
 import pytest
 
+from fastgru.bench.html import LIGHT
 from fastgru.bench.page import render_page
-from fastgru.bench.plots import Series, line_chart
+from fastgru.bench.plots import Bar, Series, bar_chart, line_chart, mark_chart, standalone
 from fastgru.bench.result import Result
 from fastgru.errors import FastGRUError
 from fastgru.terminal import time_of
@@ -35,7 +37,7 @@ def test_the_page_is_well_formed_and_shows_every_case(result: Result) -> None:
     for row in result.rows:
         assert row.title in text
     assert result.machine["cpu"] in text
-    assert len(tree.findall(f".//{SVG}svg")) == 2
+    assert len(tree.findall(f".//{SVG}svg")) == 3
 
 
 def test_the_page_loads_nothing_and_fits_light_and_dark(result: Result) -> None:
@@ -54,7 +56,7 @@ def test_the_page_loads_nothing_and_fits_light_and_dark(result: Result) -> None:
 
 def test_a_page_of_nothing_is_still_a_page(result: Result) -> None:
     empty = Result("steady", result.machine, (), (), 0.0)
-    assert "fastgru bench" in "".join(page_tree(empty).itertext())
+    assert "steady" in "".join(page_tree(empty).itertext())
 
 
 def test_the_same_numbers_give_the_same_bytes() -> None:
@@ -68,6 +70,55 @@ def test_a_line_has_its_name_and_each_mark_its_numbers() -> None:
     titles = [element.text for element in tree.iter(f"{SVG}title")]
     assert sorted(filter(None, titles)) == ["a <b>, H 1024: 400 us", "a <b>, H 16: 1 us", "c, H 16: 3 us"]
     assert line_chart([], title="", x_label="", y_label="") == ""
+
+
+def test_a_mark_of_each_value_stands_on_the_line_of_its_row() -> None:
+    rows = [("one & two", {"a": 2.0, "b": 8.0}), ("three", {"b": 0.5})]
+    tree = ET.fromstring(mark_chart(rows, {"a": 1, "b": 2}, title="t", x_label="x", x_words="{:g}x".format))
+    titles = {element.text for element in tree.iter(f"{SVG}title")}
+    assert {"a, one & two: 2x", "b, one & two: 8x", "b, three: 0.5x"} <= titles
+    assert "one & two" in "".join(tree.itertext())
+    assert mark_chart([("none", {})], {}, title="", x_label="", x_words=str) == ""
+
+
+def test_bars_are_as_long_as_their_values() -> None:
+    bars = [Bar("a", 0.25, "x", 0, (0.2, 0.3), 0.5), Bar("b", 0.5, "y & z", 1)]
+    tree = ET.fromstring(bar_chart(bars, title="t", x_label="s", x_words=str))
+    drawn = {
+        g.findtext(f"{SVG}title"): g.find(f"{SVG}path")
+        for g in tree.iter(f"{SVG}g")
+        if g.find(f"{SVG}title") is not None
+    }
+    ends = {}
+    for title, path in drawn.items():
+        assert path is not None
+        numbers = [float(word) for word in re.findall(r"[\d.]+", path.attrib["d"])]
+        ends[title] = max(numbers[::2]) - min(numbers[::2])
+    assert ends["b: y & z"] == pytest.approx(2 * ends["a: x"], rel=1e-2)
+    assert bar_chart([], title="", x_label="", x_words=str) == ""
+
+
+def test_a_file_of_its_own_has_the_colours_of_one_theme() -> None:
+    text = standalone(lines(), LIGHT, 640)
+    tree = ET.fromstring(text)
+    assert tree.attrib["width"] == "640"
+    assert "var(" not in text
+    assert LIGHT["s0"] in text
+
+
+def test_a_model_has_a_plot_of_its_call_and_a_suite_of_its_rivals(result: Result) -> None:
+    (first, *_) = result.rows
+    model = replace(first, case=None, slug="m.onnx", title="m.onnx, a push", bound=None)
+    page = render_page(replace(result, suite="m.onnx", rows=(model,), peaks=(), steady=None))
+    assert "m.onnx: fastgru beside ONNX Runtime" in page
+    assert page.count("<svg") == 1
+    assert "ONNX Runtime: 5 \N{MICRO SIGN}s" in page
+
+
+def test_tables_of_narrow_screens_name_every_figure(result: Result) -> None:
+    cells = page_tree(result).findall(".//table[@class='numbers']/tbody/tr/td")
+    assert cells
+    assert all("data-head" in cell.attrib for cell in cells)
 
 
 def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,15 +17,11 @@ __all__ = ["NETWORKS", "Network"]
 
 @dataclass(frozen=True)
 class Network:
-    """slug: for filters; title: for people; build: the ONNX file.
-
-    goal: the least ratio (time of the best rival over ours) that we hold ourselves to on one thread.
-    """
+    """slug: for filters; title: for people; build: the ONNX file."""
 
     slug: str
     title: str
     build: Callable[[], bytes]
-    goal: float = 1.0
 
 
 NETWORKS: Final[Mapping[str, Network]] = MappingProxyType(

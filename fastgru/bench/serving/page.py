@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 
-from fastgru.bench.html import document, figure, head_row
+from fastgru.bench.html import document, figures, table
 from fastgru.bench.plots import Series, line_chart
 from fastgru.bench.serving.outcome import percentile
 from fastgru.bench.serving.report import findings, headings, tables
 from fastgru.bench.serving.result import ServingResult, Step
-from fastgru.terminal import time_of
+from fastgru.bench.words import printed, written
 
 __all__ = ["render_serving"]
 
@@ -28,10 +28,13 @@ def _parts(result: ServingResult) -> Iterator[str]:
     yield "".join(f"<p>{escape(line)}</p>" for line in headings(result))
     yield f"<h2>{escape(result.demand.title())}</h2>"
     for heads, rows in tables(result):
-        body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
-        yield f'<div class="scroll"><table>{head_row(heads)}<tbody>{body}</tbody></table></div>'
-    yield figure(_ramp(result), "Latency against what was offered")
-    yield figure(_tails(result), "The tail: a request in so many takes longer than this")
+        yield table(heads, ([escape(printed(cell)) for cell in row] for row in rows))
+    yield figures(
+        [
+            (_ramp(result), "Latency against the load that was offered"),
+            (_tails(result), "How long the slowest requests take: one in two, one in ten, one in a hundred..."),
+        ]
+    )
     items = (f'<li class="{kind}">{escape(line)}</li>' for kind, line in findings(result))
     yield f"<h2>Findings</h2><ul>{''.join(items)}</ul>"
 
@@ -44,7 +47,8 @@ def _tails(result: ServingResult) -> str:
         found = ((p, percentile(step.outcome.latencies, p)) for p in _TAIL)
         points = tuple((round(100 / (100 - p), 6), value / 1e9) for p, value in found if value)
         series.append(Series(name, k % _COLOURS, points, dashed))
-    return line_chart(series, title="Tails", x_label="one request in", y_label="latency", y_words=time_of)
+    x_label = "one request in so many takes longer"
+    return line_chart(series, title="Tails", x_label=x_label, y_label="latency", y_words=written)
 
 
 def _ramp(result: ServingResult) -> str:
@@ -52,7 +56,7 @@ def _ramp(result: ServingResult) -> str:
         return ""
     x_label = "sessions" if result.demand.real_time else "requests a second"
     series = [Series(f"p{p:g}", k, _points(result.steps, p)) for k, p in enumerate((50.0, 99.0, 99.9))]
-    return line_chart(series, title="Latency against load", x_label=x_label, y_label="latency", y_words=time_of)
+    return line_chart(series, title="Latency against load", x_label=x_label, y_label="latency", y_words=written)
 
 
 def _points(steps: tuple[Step, ...], percent: float) -> tuple[tuple[float, float], ...]:
