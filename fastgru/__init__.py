@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastgru.errors import (
     FastGRUError,
+    FunctionError,
     InvalidModelError,
     SessionError,
     ShapeError,
@@ -38,6 +39,7 @@ if "free-threading" in sys.version:
     )
 
 if TYPE_CHECKING:
+    from fastgru.importers.keras.custom import CustomLayer
     from fastgru.importers.weights import Weights, read_weights
     from fastgru.layers import (
         ELU,
@@ -78,6 +80,7 @@ __version__ = "0.1.0.dev0"
 
 # Public names that are imported when they are first asked for, and where they live.
 _LAZY = {
+    "CustomLayer": "fastgru.importers.keras.custom",
     "Model": "fastgru.model",
     "SessionPool": "fastgru.streaming",
     "Stream": "fastgru.streaming",
@@ -101,9 +104,11 @@ __all__ = [
     "SELU",
     "Activation",
     "BatchNorm1d",
+    "CustomLayer",
     "Dropout",
     "Embedding",
     "FastGRUError",
+    "FunctionError",
     "GRUCell",
     "GRUSpec",
     "GRUWeights",

@@ -2,6 +2,7 @@
 
 __all__ = [
     "FastGRUError",
+    "FunctionError",
     "InvalidModelError",
     "SessionError",
     "ShapeError",
@@ -35,6 +36,11 @@ class SpecError(FastGRUError, ValueError):
 
 class ShapeError(FastGRUError, ValueError):
     """An array has the wrong rank, size or dtype: the message gives the name, what came, what was expected."""
+
+
+class FunctionError(FastGRUError, RuntimeError):
+    """A function of the caller's, which stands for a layer of a model, ended in an error, which is the cause of this
+    one; the message names the layer."""
 
 
 class UnreadTensorsError(FastGRUError, ValueError):

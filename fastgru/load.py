@@ -42,6 +42,7 @@ _READERS: Final = {
 _MEANT_FOR: Final[Mapping[str, tuple[str, ...]]] = {
     "linear_before_reset": ("onnx",),
     "outputs": ("hdf5", "keras"),
+    "custom_objects": ("hdf5", "keras"),
     "fallback": ("onnx", "safetensors"),
     "architecture": STATE_DICTS,
     "key": ("json", "torch-legacy", "torch-zip"),
@@ -60,6 +61,7 @@ class Reading(TypedDict, total=False):
     key: str | None
     max_iterations: int | None
     open_states: bool
+    custom_objects: Mapping[str, Any] | None
 
 
 def load(
@@ -87,6 +89,10 @@ def load(
     allow_unread: accept tensors of the file that nothing reads. Otherwise they are an error.
     linear_before_reset: for ONNX, 0 or 1 overrides this attribute of every GRU.
     outputs: for Keras, names of inner layers whose outputs are returned after the model's own.
+    custom_objects: for Keras, what stands for layers whose code is not in the file, by the name of a layer, of its
+        class, or of the function that it calls: a function of NumPy arrays, which runs in Python between the native
+        parts (`Model.python_layers` lists them); a description of layers, a layer of this package, or a model; the name
+        of a class of Keras; or a `CustomLayer` around one of these.
     fallback: for ONNX, "reference" runs nodes that are not implemented by onnx's own reference implementation. That is
         slow, and only done for what was proved to give the numbers of ONNX Runtime. `Model.reference_nodes` lists them.
         With None such nodes are refused.
@@ -257,7 +263,7 @@ def options_for(kind: str, source: Source, options: Reading) -> dict[str, Any]:
         raise UnsupportedModelError(f"max_iterations is {most!r}, expected an integer of at least 1")
     given = {name: value for name, value in options.items() if value is not None}
     for name, owners in _MEANT_FOR.items():
-        alien = "architecture" in given and name not in ("architecture", "key", "outputs")
+        alien = "architecture" in given and name not in ("architecture", "key", "outputs", "custom_objects")
         if name in given and (kind not in owners or alien):
             raise UnsupportedModelError(
                 f"{source_name(source)}: {name}= has no meaning for this file ({kind}), only for {' and '.join(owners)}"
@@ -321,10 +327,11 @@ def _read_described(source: Content, architecture: Architecture, given: Mapping[
     configuration = find_configuration(architecture)
     if configuration is not None:
         return read_keras(source, configuration=configuration, **given)
-    if "outputs" in given:
-        raise UnsupportedModelError(
-            f"{source_name(source)}: outputs= has no meaning for a description of layers, which names its outputs"
-        )
+    for name, says in (("outputs", "names its outputs"), ("custom_objects", "says what its layers are")):
+        if name in given:
+            raise UnsupportedModelError(
+                f"{source_name(source)}: {name}= has no meaning for a description of layers, which {says}"
+            )
     return read_architecture(source, architecture, **given)
 
 

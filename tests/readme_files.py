@@ -38,6 +38,8 @@ def make_readme_files(folder: Path) -> None:
             (folder / "network.weights.h5").write_bytes(parts.read("model.weights.h5"))
     with zipfile.ZipFile(DATA / "keras" / "keras2.zip") as keras:
         (folder / "model.h5").write_bytes(keras.read("sequential.h5"))
+    with zipfile.ZipFile(DATA / "keras" / "keras3_custom.zip") as keras:
+        (folder / "own_code.keras").write_bytes(keras.read("own_code.keras"))
     shipped = folder / "fastgru" / "data"
     shipped.mkdir(parents=True)
     shutil.copy(ROOT / "fastgru" / "data" / "demo.safetensors", shipped)

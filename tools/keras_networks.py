@@ -8,7 +8,7 @@ INTEGERS = ("hierarchical", "seq2seq_attention")
 T, F = 6, 3
 
 # Of each group of cases the functions (keras, keras.layers) -> model by name; None where this Keras has no such model.
-CASES: dict[str, dict[str, Any]] = {"grus": {}, "networks": {}, "recurrent": {}}
+CASES: dict[str, dict[str, Any]] = {"grus": {}, "custom": {}, "networks": {}, "recurrent": {}}
 
 
 def case(group: str, **shapes: Any) -> Any:

@@ -5,6 +5,8 @@
     KERAS_BACKEND=torch python tools/make_keras_golden.py keras keras3_recurrent   # LSTM and SimpleRNN
     KERAS_BACKEND=torch python tools/make_keras_golden.py keras keras3_networks    # convolutions, pools, attention
     python tools/make_keras_golden.py tf_keras keras2_networks
+    python tools/make_keras_golden.py keras keras3_custom          # layers and functions of one's own
+    python tools/make_keras_golden.py tf_keras keras2_custom
 
 The zip holds <case>.keras, <case>.h5 and <case>.npz: the inputs by name, the outputs as out0, out1..., and for a
 stateful model those of a second call as again0...
@@ -18,7 +20,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import keras_grus  # noqa: F401  (its cases)
+import keras_custom  # noqa: F401  (its cases)
+import keras_grus  # noqa: F401
 import keras_recurrent  # noqa: F401
 import numpy as np
 from golden import golden_zip

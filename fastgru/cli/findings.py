@@ -16,7 +16,8 @@ from fastgru.importers.files import FORMATS, WeightsAloneError, detect_format
 from fastgru.importers.weights import AmbiguousStateDictError, find_grus, read_weights
 from fastgru.load import Reading, load, load_graph, options_for
 from fastgru.reference.evaluate import with_plain_weights
-from fastgru.reference.foreign import FOREIGN, describe_nodes
+from fastgru.reference.foreign import OUTSIDE, describe_nodes
+from fastgru.reference.python import describe_functions
 from fastgru.spec import Activation, GRUSpec
 
 __all__ = ["examine", "profile"]
@@ -116,6 +117,7 @@ def _of_graph(graph: Graph, precision: str | None) -> dict[str, Any]:
         "precision": precision or ("as saved" if graph.precisions else "float32"),
         "weights": _weights(graph, precision) if lowp and not unsupported else [],
         "reference_nodes": list(describe_nodes(graph)),
+        "python_layers": list(describe_functions(graph)),
         "constant_bytes": sum(int(a.nbytes) for a in graph.constants.values()),
     }
 
@@ -123,7 +125,7 @@ def _of_graph(graph: Graph, precision: str | None) -> dict[str, Any]:
 def _unsupported(graph: Graph) -> str:
     from fastgru.engine.plan import check_supported
 
-    ours = replace(graph, nodes=tuple(node for node in graph.nodes if node.op != FOREIGN))
+    ours = replace(graph, nodes=tuple(node for node in graph.nodes if node.op not in OUTSIDE))
     try:
         check_supported(ours)
     except UnsupportedModelError as error:

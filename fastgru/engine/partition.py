@@ -1,6 +1,7 @@
 """Graphs that are more than one program: those with foreign nodes, and those whose weights come with the inputs.
 
-Of a graph with foreign nodes, executables run the partitions between them, onnx's own implementation each of them.
+Of a graph with foreign nodes, executables run the partitions between them; each of them is carried out by onnx's own
+implementation, or is a function of the caller's that runs in Python.
 
 Between two partitions every value is an array (or whatever ONNX hands on, from one foreign node to the next), with the
 shape and dtype that came; an executable is made when its dtypes first come, and plans a program for each shape.
@@ -26,9 +27,10 @@ from fastgru.precisions import Precision, split_precision
 from fastgru.process import lock
 from fastgru.reference.evaluate import check_node
 from fastgru.reference.facts import ValueFacts, infer_graph
-from fastgru.reference.foreign import FOREIGN, check_foreign, describe_foreign, evaluate_foreign
+from fastgru.reference.foreign import OUTSIDE, check_foreign, describe_foreign, evaluate_foreign
 from fastgru.reference.loop import iterations
 from fastgru.reference.operator import is_floating
+from fastgru.reference.python import PYTHON
 
 if TYPE_CHECKING:
     from fastgru.engine.profile import Timing
@@ -58,15 +60,15 @@ def make_runnable(
     common, overrides = split_precision(precision)
     if overrides:
         raise UnsupportedModelError(
-            "a model that is not one program, because onnx runs some nodes or a loop is of unknown length, takes one"
-            " precision for all the others"
+            "a model that is not one program, because onnx or Python runs some nodes or a loop is of unknown length,"
+            " takes one precision for all the others"
         )
     return Partitioned(graph, precision=common, threads=threads, budget=budget, spin_us=spin_us)
 
 
 def foreign_nodes(graph: Graph) -> tuple[Node, ...]:
     """The nodes that no engine runs."""
-    return tuple(node for node in graph.nodes if node.op == FOREIGN)
+    return tuple(node for node in graph.nodes if node.op in OUTSIDE)
 
 
 class Partitioned(Runnable):
@@ -91,7 +93,7 @@ class Partitioned(Runnable):
     def _check(self, graph: Graph) -> None:
         for node in foreign_nodes(graph.validate()):
             check_foreign(node)
-        check_supported(replace(graph, nodes=tuple(node for node in graph.nodes if node.op != FOREIGN)))
+        check_supported(replace(graph, nodes=tuple(node for node in graph.nodes if node.op not in OUTSIDE)))
 
     def run(self, inputs: Mapping[str, ArrayLike], out: Mapping[str, Array] | None = None) -> dict[str, Array]:
         results = self._outputs(inputs, Executable.run)
@@ -116,8 +118,8 @@ class Partitioned(Runnable):
 
     def profile(self, inputs: Mapping[str, ArrayLike]) -> NoReturn:
         raise UnsupportedModelError(
-            "a model of which onnx runs some nodes, or whose loops are of unknown length, is not one program; it has no"
-            " profile"
+            "a model of which onnx or Python runs some nodes, or whose loops are of unknown length, is not one program;"
+            " it has no profile"
         )
 
     @property
@@ -125,7 +127,7 @@ class Partitioned(Runnable):
         if not foreign_nodes(self.graph):
             return prepare(self.graph, self.precision)[1].weights
         raise UnsupportedModelError(
-            "a model of which onnx runs some nodes is planned partition by partition as it runs"
+            "a model of which onnx or Python runs some nodes is planned partition by partition as it runs"
         )
 
     def to_graph(self) -> Graph:
@@ -166,7 +168,7 @@ class Reweighted(Runnable):
         self._last: tuple[list[Array], Runnable] | None = None
 
     def _check(self, graph: Graph) -> None:
-        ours = replace(graph.validate(), nodes=tuple(node for node in graph.nodes if node.op != FOREIGN))
+        ours = replace(graph.validate(), nodes=tuple(node for node in graph.nodes if node.op not in OUTSIDE))
         check_supported(ours)
 
     def run(self, inputs: Mapping[str, ArrayLike], out: Mapping[str, Array] | None = None) -> dict[str, Array]:
@@ -252,13 +254,21 @@ class _Partition:
 
     def run(self, values: Mapping[str, Any], run: _Run) -> dict[str, Any]:
         first = self._nodes[0]
-        if first.op == FOREIGN:
-            results = evaluate_foreign(first, [values[name] if name else None for name in first.inputs])
+        if first.op in OUTSIDE:
+            arrays = [values[name] if name else None for name in first.inputs]
+            if first.op == PYTHON:
+                arrays = [self._in_precision(a) for a in arrays]
+            results = evaluate_foreign(first, arrays)
+            if first.op == PYTHON:
+                results = tuple(map(self._in_precision, results))
             return {name: a for name, a in zip(first.outputs, results, strict=True) if name}
         if not self._gives:
             return {}
         given = {name: values[name] for name in self._reads}
         return dict(run(self._executable(given), given))
+
+    def _in_precision(self, array: Any) -> Any:
+        return array.astype(self._owner.float_dtype, copy=False) if is_floating(array.dtype) else array
 
     def _executable(self, given: Mapping[str, Any]) -> Executable:
         dtypes = tuple(self._dtype(name, value) for name, value in given.items())
@@ -306,7 +316,7 @@ def _cut(graph: Graph) -> list[tuple[list[Node], frozenset[str]]]:
             rest: list[Node] = []
             stacked: set[str] = set()
             for node in waiting:
-                fits = (node.op == FOREIGN) == foreign and all(name in known for name in node.inputs if name)
+                fits = (node.op in OUTSIDE) == foreign and all(name in known for name in node.inputs if name)
                 ends = late.intersection(node.outputs)
                 fits = fits and not (ends and stacked)  # one such loop a program
                 (ready if fits else rest).append(node)
@@ -316,12 +326,40 @@ def _cut(graph: Graph) -> list[tuple[list[Node], frozenset[str]]]:
             known |= stacked
             partitions += [[node] for node in ready] if foreign else [ready] if ready else []
             waiting = rest
+    sized = _of_shapes(graph)
+    partitions = [_with_shapes(nodes, sized) for nodes in partitions]
     wanted = {spec.name for spec in graph.outputs}
     result = []
     for nodes in reversed(partitions):
         result.append((nodes, frozenset(wanted)))
         wanted.update(name for node in nodes for name in node.inputs if name)
     return result[::-1]
+
+
+def _of_shapes(graph: Graph) -> dict[str, Node]:
+    """The nodes that depend on shapes and constants alone, by what they make."""
+    found: dict[str, Node] = {}
+    for node in graph.nodes:
+        known = bool(node.inputs) and all(name in found or name in graph.constants for name in node.inputs if name)
+        if node.op == "shape" or (known and node.op not in OUTSIDE and not node.bodies):
+            found.update(dict.fromkeys(node.outputs, node))
+    return found
+
+
+def _with_shapes(nodes: Sequence[Node], sized: Mapping[str, Node]) -> list[Node]:
+    """The nodes of a partition, behind those that make the shapes they read: what comes from outside is data there, and
+    plans go by shapes that are known."""
+    if nodes[0].op in OUTSIDE:
+        return list(nodes)
+    made = {name for node in nodes for name in node.outputs}
+    before: list[Node] = []
+    reading = list(nodes)
+    while reading:
+        missing = dict.fromkeys(name for node in reading for name in node.inputs if name in sized and name not in made)
+        reading = list({id(sized[name]): sized[name] for name in missing}.values())
+        made.update(name for node in reading for name in node.outputs)
+        before = [*reading, *before]
+    return [*before, *nodes]
 
 
 def open_ended(graph: Graph) -> set[str]:

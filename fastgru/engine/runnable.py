@@ -23,6 +23,7 @@ from fastgru.precisions import Precision, float_dtype_of, split_precision
 from fastgru.process import once
 from fastgru.reference import bind_inputs
 from fastgru.reference.operator import numpy_dtype
+from fastgru.reference.python import with_named_functions
 
 if TYPE_CHECKING:
     from fastgru.engine.profile import Timing
@@ -110,13 +111,13 @@ class Runnable(ABC):
 
     @once
     def fingerprint(self) -> str:
-        """A hash of the graph and its weights, whatever the precision."""
+        """A hash of the graph and its weights, whatever the precision; a function counts by its name."""
         with importing:
             import hashlib
 
             from fastgru.graphfile import graph_to_bytes
 
-        return hashlib.sha256(graph_to_bytes(self.graph)).hexdigest()
+        return hashlib.sha256(graph_to_bytes(with_named_functions(self.graph))).hexdigest()
 
     def bind(self, inputs: Mapping[str, ArrayLike]) -> dict[str, Array]:
         """The inputs as C-contiguous arrays of the dtypes that are computed in. Raises `ShapeError`."""

@@ -19,6 +19,7 @@ from fastgru.modules import importing
 from fastgru.precisions import AUTO, Precision
 from fastgru.process import lock
 from fastgru.reference.foreign import describe_nodes
+from fastgru.reference.python import describe_functions, refuse_file, refuse_steps
 
 if TYPE_CHECKING:
     from fastgru.engine.profile import Timing
@@ -102,6 +103,11 @@ class Model:
     def reference_nodes(self) -> tuple[str, ...]:
         """The nodes that onnx's own reference implementation carries out (`fallback="reference"`), slowly."""
         return describe_nodes(self.graph)
+
+    @property
+    def python_layers(self) -> tuple[str, ...]:
+        """The layers that functions of the caller's stand for (`custom_objects=`), which run in Python."""
+        return describe_functions(self.graph)
 
     @property
     def fingerprint(self) -> str:
@@ -192,6 +198,7 @@ class Model:
 
         Raises `StateError` where there is no state, or a pair does not fit.
         """
+        refuse_steps(self.graph)
         with importing:
             from fastgru.streaming import Stream
 
@@ -202,7 +209,10 @@ class Model:
 
         Weights are written as small as the model has them, and come back so: the file's model gives the same bits. One
         of which onnx runs some nodes is written as it was read.
+
+        Raises `UnsupportedModelError` that names the layers which run in Python: no file can hold a function.
         """
+        refuse_file(self.graph)
         with importing:
             from fastgru.graphfile import write_graph
 
@@ -217,6 +227,7 @@ class Model:
 
         Raises `UnsupportedModelError` that lists every node without a counterpart in ONNX.
         """
+        refuse_file(self.graph)
         with importing:
             from fastgru.exporters import to_onnx
 

@@ -180,8 +180,8 @@ def _check(graph: Graph, source: str, precision: Precision, max_error: float | N
         raise UnsupportedModelError(f"{source}: its weights are quantised already; quantise the file that it came from")
     if foreign_nodes(graph):
         raise UnsupportedModelError(
-            f"{source}: onnx runs some of its nodes, between which nothing is measured;"
-            " fastgru.load(..., precision=, fallback=) runs it with weights of low precision"
+            f"{source}: onnx or Python runs some of its nodes, between which nothing is measured;"
+            " fastgru.load(..., precision=) runs it with weights of low precision"
         )
     if max_error is not None and not max_error > 0:
         raise ShapeError(f"max_error is {max_error!r}, expected a positive number")

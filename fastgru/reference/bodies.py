@@ -7,7 +7,7 @@ from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Array, Node, Subgraph
 from fastgru.reference.evaluate import check_node, run_nodes
 from fastgru.reference.facts import weights
-from fastgru.reference.foreign import FOREIGN, describe_foreign
+from fastgru.reference.foreign import OUTSIDE, describe_foreign
 from fastgru.reference.operand import Dims, Operand, UnknownError
 
 __all__ = ["check_body", "decides", "no_dims", "number", "run_body", "weights_inside"]
@@ -21,7 +21,7 @@ def no_dims(*_: Operand | None, **__: Any) -> Dims:
 def check_body(body: Subgraph) -> None:
     """Raise as `check_node` unless every node of the body is one of ours that is whole."""
     for node in body.nodes:
-        if node.op == FOREIGN:
+        if node.op in OUTSIDE:
             raise UnsupportedModelError(
                 f"{describe_foreign(node)} stands in the body of a loop or a branch, where onnx's implementation is not"
                 " called; write it in other operators"

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from fastgru.errors import FastGRUError, InvalidModelError, ShapeError, UnsupportedModelError
 from fastgru.graph import Array, Graph, Node, TensorSpec
 from fastgru.reference.facts import bound
-from fastgru.reference.foreign import FOREIGN, check_foreign, evaluate_foreign
+from fastgru.reference.foreign import OUTSIDE, check_foreign, evaluate_foreign
 from fastgru.reference.operator import OPS, as_array, is_floating, numpy_dtype
 
 __all__ = ["bind_inputs", "check_node", "evaluate", "in_precision", "run_graph", "run_nodes", "with_plain_weights"]
@@ -21,7 +21,7 @@ def check_node(node: Node) -> None:
 
     `UnsupportedModelError` for what is unknown, `InvalidModelError` for what is missing.
     """
-    if node.op == FOREIGN:
+    if node.op in OUTSIDE:
         check_foreign(node)
         return
     if node.op not in OPS:
@@ -41,7 +41,7 @@ def evaluate(node: Node, inputs: Sequence[Array | None], *, max_elements: int | 
     Raises `ShapeError` naming the node and what came for whatever NumPy refuses, `UnsupportedModelError` for an
     operator, kind or attribute that is not defined, `InvalidModelError` for a missing one.
     """
-    if node.op == FOREIGN:
+    if node.op in OUTSIDE:
         return evaluate_foreign(node, inputs)
     if node.op not in OPS:
         raise UnsupportedModelError(f"{node}: operator {node.op!r} is unknown; there are {', '.join(sorted(OPS))}")
@@ -98,7 +98,7 @@ def run_nodes(nodes: Iterable[Node], values: dict[str, Array], kind: np.dtype[An
         except KeyError as error:
             raise InvalidModelError(f"{node}: input {error} is defined by nothing before it") from None
         outputs = evaluate(node, arrays)
-        if node.op == FOREIGN and kind is not None:  # which computes in the dtype of its file
+        if node.op in OUTSIDE and kind is not None:  # which computes in the dtype of its file
             outputs = tuple(_floats_as(a, kind) if isinstance(a, np.ndarray) else a for a in outputs)
         values.update((name, a) for name, a in zip(node.outputs, outputs, strict=False) if name)
 

@@ -21,13 +21,23 @@ from fastgru.errors import InvalidModelError, ShapeError, UnsupportedModelError
 from fastgru.graph import DTYPES, Graph, Node
 from fastgru.modules import importing, late
 from fastgru.reference.operator import is_floating, numpy_dtype
+from fastgru.reference.python import PYTHON, check_python, evaluate_python
 
 if TYPE_CHECKING:
     from onnx import NodeProto
 
-__all__ = ["FOREIGN", "check_foreign", "describe_foreign", "describe_nodes", "evaluate_foreign", "foreign_node"]
+__all__ = [
+    "FOREIGN",
+    "OUTSIDE",
+    "check_foreign",
+    "describe_foreign",
+    "describe_nodes",
+    "evaluate_foreign",
+    "foreign_node",
+]
 
 FOREIGN: Final = "foreign"
+OUTSIDE: Final = frozenset({FOREIGN, PYTHON})  # what no kernel carries out
 _FIELDS: Final = frozenset({"dtypes", "node", "opsets"})
 
 
@@ -52,10 +62,13 @@ def foreign_node(
 
 
 def check_foreign(node: Node) -> None:
-    """Raise `InvalidModelError` for attributes that `foreign_node` did not write.
+    """Raise `InvalidModelError` for attributes that `foreign_node` did not write, or of no function.
 
     `UnsupportedModelError` for a node that onnx's reference implementation was not proved to carry out rightly.
     """
+    if node.op == PYTHON:
+        check_python(node)
+        return
     proto = _parse(node)
     with importing:
         from fastgru.reference.audited import refusal
@@ -67,6 +80,8 @@ def check_foreign(node: Node) -> None:
 
 def describe_foreign(node: Node) -> str:
     """Node, operator, domain and opset, for a person."""
+    if node.op == PYTHON:
+        return str(node.attrs["function"].layer)
     proto = _parse(node)
     domain = proto.domain or "ai.onnx"
     return f"node {node.name or proto.name!r} ({proto.op_type}, {domain} opset {_opset(node, proto.domain)})"
@@ -82,6 +97,8 @@ def evaluate_foreign(node: Node, inputs: Sequence[Any]) -> tuple[Any, ...]:
 
     Raises `ShapeError` naming the node for whatever the implementation refuses.
     """
+    if node.op == PYTHON:
+        return evaluate_python(node, inputs)
     run = _open(node)
     given = [_as_dtype(a, dtype) for a, dtype in zip(inputs, node.attrs["dtypes"], strict=False)]
     try:

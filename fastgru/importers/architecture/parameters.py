@@ -7,6 +7,7 @@ import numpy as np
 from fastgru.arrays import Array
 from fastgru.errors import InvalidModelError, ShapeError
 from fastgru.importers.weights import Weights
+from fastgru.nearest import nearest
 from fastgru.reference.operator import is_floating
 
 __all__ = ["Parameters", "Sizes"]
@@ -100,11 +101,28 @@ class Parameters:
         way = ""
         if f"{key}_orig" in self.weights or f"{stem}parametrizations.{name}.original" in self.weights:
             way = "; it is parametrised (spectral_norm?): remove that (torch.nn.utils.parametrize) and save again"
-        near = [k for k in self.weights if k.startswith(stem)] if stem else list(self.weights)
-        there = f"at {self.prefix!r} there is" if near and stem else "the file has"
+        raise InvalidModelError(f"{self.what}: no tensor {key!r}; {self._offer(name, key)}{way}")
+
+    def _offer(self, name: str, key: str) -> str:
+        """What there is instead: at the prefix, or at another that is like it."""
+        start = f"{self.prefix}." if self.prefix else ""
+        near = [k for k in self.weights if start and k.startswith(start)]
         listed = ", ".join((near or list(self.weights))[:12]) or "nothing"
         more = ", ..." if len(near or self.weights) > 12 else ""
-        raise InvalidModelError(f"{self.what}: no tensor {key!r}; {there} {listed}{more}{way}")
+        if self.prefix and not near and name not in self._keys:
+            # Those prefixes first where such a parameter is.
+            levels = {
+                ".".join(parts[:n]) for k in self.weights for parts in [k.split(".")] for n in range(1, len(parts))
+            }
+            having = [level for level in sorted(levels) if f"{level}.{name}" in self.weights]
+            close = nearest(self.prefix, having, most=3) or nearest(self.prefix, sorted(levels), most=3)
+            close = close or (having if len(having) <= 3 else [])
+            asked = f"; did you mean the prefix {' or '.join(map(repr, close))}" if close else ""
+            has = f"? The file has {listed}{more}" if asked else f": the file has {listed}{more}"
+            return f"no tensor is under the prefix {self.prefix!r}{asked}{has}"
+        if close := nearest(key, self.weights, most=3):
+            return f"did you mean {' or '.join(close)}? {'There is' if near else 'The file has'} {listed}{more}"
+        return f"{f'at {self.prefix!r} there is' if near else 'the file has'} {listed}{more}"
 
 
 def _shown(sizes: Sizes) -> str:

@@ -14,6 +14,7 @@ from fastgru.importers.architecture.parameters import Parameters
 from fastgru.importers.architecture.registry import DescribedLayer
 from fastgru.importers.states import pair_states
 from fastgru.importers.weights import Weights, read_weights
+from fastgru.nearest import offered
 from fastgru.sources import Source
 
 __all__ = ["build_architecture", "read_architecture"]
@@ -92,9 +93,15 @@ class _Network:
     def value(self, name: str, reader: str) -> Value:
         """A value by name; `InvalidModelError` where there is none before `reader`."""
         if name not in self.values:
-            there = ", ".join(list(self.values)[-20:])
-            raise InvalidModelError(f"{reader}: there is no value {name!r} before it; there are {there}")
+            there = offered(name, list(self.values)[-20:])
+            raise InvalidModelError(f"{reader}: there is no value {name!r} before it; {there}")
         return self.values[name]
+
+    def _lengths(self, size: int | None, dim: str | None) -> Value:
+        """The lengths of the rows: the input "lengths", which is opened where a layer first asks for it."""
+        if "lengths" not in self.values:
+            self._open_state("lengths", self.builder.input("lengths", "int64", (size,), (dim,)))
+        return self.values["lengths"]
 
     def add(self, index: int, entry: LayerEntry) -> None:
         """One layer."""
@@ -117,6 +124,7 @@ class _Network:
             parameters=parameters,
             builder=self.builder,
             value=lambda n: self.value(n, what),
+            lengths=self._lengths,
             dimension=self._dimension,
             open_state=self._open_state,
         )
@@ -140,10 +148,13 @@ class _Network:
     def _name_of(self, index: int, entry: LayerEntry) -> str:
         if entry.name or (entry.prefix and entry.prefix not in self.values):
             return entry.name or entry.prefix or ""
+        key = entry.options.get("key")
+        if isinstance(key, str) and key and key not in self.values:
+            return key
         return f"{entry.kind.name.lower()}_{index}"
 
     def _prefix_of(self, entry: LayerEntry, what: str) -> str:
-        if entry.prefix is not None or not entry.kind.has_weights:
+        if entry.prefix is not None or not entry.kind.has_weights or "key" in entry.options:
             return entry.prefix or ""
         if not entry.name and not entry.keys:
             raise InvalidModelError(f"{what}: where are its weights? Give a prefix, or a name that is one")

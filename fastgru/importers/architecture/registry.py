@@ -28,8 +28,9 @@ def shown(value: Value) -> str:
 class DescribedLayer:
     """A layer with its inputs.
 
-    states: the inputs that the layer opens for its states. value: a value of the network by the name that the
-    description gives it. dimension: the input of the network, and its axis, of a free dimension's name, or None.
+    states: the inputs that the layer opens for its states. lengths: the input of that name, which is opened for the
+    layer. value: a value of the network by the name that the description gives it. dimension: the input of the network,
+    and its axis, of a free dimension's name, or None.
     open_state: the input of such a name, of this form.
     """
 
@@ -42,6 +43,7 @@ class DescribedLayer:
     parameters: Parameters
     builder: GraphBuilder
     value: Callable[[str], Value]
+    lengths: Callable[[int | None, str | None], Value]
     dimension: Callable[[str], tuple[Value, int] | None]
     open_state: Callable[[str, Value], Value]
 
@@ -125,6 +127,25 @@ class DescribedLayer:
         bias = self.parameters.optional(f"{prefix}bias", (outputs,))
         arrays = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
         return [self.stored(f"{prefix}{name}", array) for name, array in arrays.items()]
+
+    def asked_lengths(self, row: int) -> Value | None:
+        """What the option `lengths` names: a value, or with `true` the input "lengths"; None where there is none.
+
+        row: the axis of the batch in x.
+        """
+        if (given := self.options.raw("lengths") if "lengths" in self.options else False) is False:
+            return None
+        lengths = (
+            self.lengths(self.x.shape[row], self.x.dims[row])
+            if given is True
+            else self.value(self.options.text("lengths"))
+        )
+        if not (lengths.dtype or "").startswith("int") or len(lengths.shape) != 1:
+            name = "lengths" if given is True else given
+            raise ShapeError(
+                f"{self}: lengths {name!r} is {lengths.dtype} of shape {shown(lengths)}, expected int64 (N,)"
+            )
+        return lengths
 
     def constant(self, hint: str, values: Any, dtype: str = "int64") -> Value:
         """A constant that the layer itself needs."""

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 
 from fastgru.errors import UnsupportedModelError
-from fastgru.graphbuilder import GraphBuilder, Value
+from fastgru.graphbuilder import BuiltNode, GraphBuilder, Value
 from fastgru.importers.keras.config import LayerConfig
+from fastgru.importers.keras.custom import CustomObjects
 from fastgru.importers.keras.rules import Rules
 from fastgru.importers.keras.weights import LayerWeights
 from fastgru.records import dataclass
+from fastgru.reference.facts import ValueFacts
 
 __all__ = ["Call", "KerasGraphBuilder", "Shape", "Tensor"]
 
@@ -46,11 +48,26 @@ class Tensor:
 
 
 class KerasGraphBuilder(GraphBuilder):
-    """states: (name, before, after) of each state that is an input and an output of the model."""
+    """states: (name, before, after) of each state that is an input and an output of the model. custom: what the caller
+    has in the place of layers."""
 
-    def __init__(self) -> None:
+    def __init__(self, custom: CustomObjects | None = None) -> None:
         super().__init__("float32")
+        self.custom = CustomObjects() if custom is None else custom
         self.states: dict[str, tuple[Value, Value | None]] = {}
+
+    def outside(
+        self,
+        op: str,
+        inputs: Sequence[Value],
+        names: Sequence[str],
+        attrs: Mapping[str, Any],
+        found: Sequence[ValueFacts],
+    ) -> list[Value]:
+        """The outputs of a node that no definition tells anything of; found: what they are."""
+        values = [Value(name, facts) for name, facts in zip(names, found, strict=True)]
+        self.nodes.append(BuiltNode(op, tuple(inputs), tuple(values), attrs, names[0]))
+        return values
 
     def scalar(self, value: float, like: Tensor, hint: str) -> Value:
         """A constant of the dtype of `like`."""

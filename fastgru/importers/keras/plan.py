@@ -8,11 +8,29 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
+from types import MappingProxyType
 from typing import Any, Final
 
 from fastgru.importers.keras.config import LayerConfig
-from fastgru.importers.keras.refs import Ref, is_tensor, map_refs, refs_in, revive, tensors_of
-from fastgru.importers.keras.registry import MODELS, OPERATIONS_MODULE, is_operation, operations, positional_arguments
+from fastgru.importers.keras.refs import (
+    Ref,
+    Written,
+    is_shape,
+    is_tensor,
+    map_refs,
+    refs_in,
+    revive,
+    shapes_in,
+    tensors_of,
+)
+from fastgru.importers.keras.registry import (
+    MODELS,
+    OPERATIONS_MODULE,
+    is_operation,
+    is_read,
+    operations,
+    positional_arguments,
+)
 from fastgru.records import dataclass
 
 __all__ = ["LayerCall", "ModelPlan", "plan_model"]
@@ -35,12 +53,16 @@ class LayerCall:
 
 @dataclass(frozen=True)
 class ModelPlan:
-    """layers by name, calls in an order in which each finds its tensors, inputs (InputLayer names) and outputs."""
+    """layers by name, calls in an order in which each finds its tensors, inputs (InputLayer names) and outputs.
+
+    written: the dtype and shape that the file gives tensors of its own accord, as Keras 3 does for most of them.
+    """
 
     layers: Mapping[str, LayerConfig]
     calls: Sequence[LayerCall]
     inputs: Sequence[str]
     outputs: Sequence[Ref]
+    written: Mapping[Ref, Written] = MappingProxyType({})
 
 
 def plan_model(model: LayerConfig) -> ModelPlan:
@@ -56,11 +78,11 @@ def plan_model(model: LayerConfig) -> ModelPlan:
         (twice, _), *_ = Counter(layer.name for layer in layers).most_common(1)
         raise model.damaged(f"two layers are called {twice!r}")
     if model.class_name == "Sequential":
-        return _sequential(model, layers)
+        return _sequential(model, layers, data)
     return _functional(model, named, data)
 
 
-def _sequential(model: LayerConfig, layers: list[LayerConfig]) -> ModelPlan:
+def _sequential(model: LayerConfig, layers: list[LayerConfig], data: list[Any]) -> ModelPlan:
     if layers and layers[0].class_name == "InputLayer":
         source, rest = layers[0], layers[1:]
     else:
@@ -76,7 +98,14 @@ def _sequential(model: LayerConfig, layers: list[LayerConfig]) -> ModelPlan:
     for layer in rest:
         calls.append(LayerCall(layer.name, 0, (at,), {}))
         at = Ref(layer.name, 0, 0)
-    return ModelPlan({source.name: source, **{layer.name: layer for layer in rest}}, calls, [source.name], [at])
+    written: dict[Ref, Written] = {}
+    for before, item in zip(layers, data[1:], strict=False):
+        built = item.get("build_config")
+        sizes: Any = built.get("input_shape") if isinstance(built, Mapping) else None
+        if is_shape(sizes):
+            written[Ref(before.name, 0, 0)] = "float32", tuple(sizes)
+    named = {source.name: source, **{layer.name: layer for layer in rest}}
+    return ModelPlan(named, calls, [source.name], [at], written)
 
 
 def _functional(model: LayerConfig, layers: Mapping[str, LayerConfig], data: list[Any]) -> ModelPlan:
@@ -95,8 +124,9 @@ def _functional(model: LayerConfig, layers: Mapping[str, LayerConfig], data: lis
         if name not in layers:
             raise model.damaged(f"input_layers names {name!r}, which is no layer")
     outputs = [_written_call(layers[ref.layer], ref, data) if ref.layer in layers else ref for ref in outputs]
+    written = {ref: form for item in data for ref, form in shapes_in(item.get("inbound_nodes"))}
     calls, outputs = _without_own_nodes(layers, calls, outputs)
-    return ModelPlan(layers, _in_order(model, layers, calls), inputs, outputs)
+    return ModelPlan(layers, _in_order(model, layers, calls), inputs, outputs, written)
 
 
 def _told_apart(layer: LayerConfig, data: Mapping[str, Any]) -> LayerConfig:
@@ -121,6 +151,10 @@ def _read_call(layer: LayerConfig, name: str, number: int, node: Any) -> LayerCa
             raise layer.damaged(f"inbound_nodes[{number}] has no args and kwargs")
         if is_operation(layer):
             return LayerCall(name, number, tuple(refs_in(args)), {"args": args, **kwargs})
+        if not is_read(layer):
+            rest = [value for value in args[1:] if not isinstance(value, Ref)]
+            more = {"of further places": rest} if any(value is not None for value in rest) else {}
+            return LayerCall(name, number, tuple(refs_in(args)), {**more, **kwargs})
         return LayerCall(name, number, tuple(refs_in(args[:1])), {**_positional(layer, args[1:]), **kwargs})
     if not isinstance(node, list):
         raise layer.damaged(f"inbound_nodes[{number}] is no list")

@@ -10,8 +10,10 @@ from fastgru.graphbuilder import Value
 from fastgru.importers.keras.call import KerasGraphBuilder, Tensor
 from fastgru.importers.keras.config import LayerConfig
 from fastgru.importers.keras.container import Container, open_container, open_pair
+from fastgru.importers.keras.custom import CustomObjects, names_of
 from fastgru.importers.keras.plan import ModelPlan, plan_model
 from fastgru.importers.keras.refs import Ref
+from fastgru.importers.keras.refusal import listed, named_source
 from fastgru.importers.keras.registry import MODELS
 from fastgru.importers.keras.rules import Rules
 from fastgru.importers.keras.run import ModelReading, Outputs, Place, output_of
@@ -22,13 +24,19 @@ __all__ = ["read_keras"]
 
 
 def read_keras(
-    source: Source, *, outputs: Sequence[str] = (), allow_unread: bool = False, configuration: Any = None
+    source: Source,
+    *,
+    outputs: Sequence[str] = (),
+    allow_unread: bool = False,
+    configuration: Any = None,
+    custom_objects: Mapping[str, Any] | None = None,
 ) -> Graph:
     """The graph of a whole model that Keras 1, 2 or 3 saved: .keras, .h5 or .hdf5, Sequential or functional.
 
     configuration: what `model.to_json` gave, as JSON's objects, where `source` holds what `model.save_weights` wrote.
     outputs: names of layers of the outermost model whose outputs the graph gives besides the model's own.
     allow_unread: accept arrays in the file that belong to no layer of the model.
+    custom_objects: what stands for layers whose code is not in the file, see `fastgru.importers.keras.custom`.
 
     Inputs are named as the input layers, outputs as the layers that make them (`name_1`, `name_2` for the second and
     third output of a layer); arrays are (N, T, F) as in Keras, and the batch is free. A stateful layer adds an input
@@ -41,29 +49,30 @@ def read_keras(
     with opened(source) as content:
         container = open_container(content) if configuration is None else open_pair(configuration, content)
         try:
-            return _read(container, outputs, allow_unread)
+            return _read(container, content.name, outputs, CustomObjects(custom_objects), allow_unread)
         except (ShapeError, SpecError) as error:
             raise InvalidModelError(f"{container.weights.name}: {error}") from error
         except RecursionError:
             raise InvalidModelError(f"{container.weights.name}: the configuration is nested too deeply") from None
 
 
-def _read(container: Container, extra: Sequence[str], allow_unread: bool) -> Graph:
+def _read(container: Container, name: str, extra: Sequence[str], custom: CustomObjects, allow_unread: bool) -> Graph:
     rules = Rules.of(container.version, container.backend)
     model = LayerConfig.from_json(container.config, f"{container.weights.name}: the model's configuration")
     if model.class_name not in MODELS:
         raise UnsupportedModelError(
             f"{model}: a model of a class of your own: only Sequential and functional models are files without code;"
-            " save it as one of these, or export it to ONNX"
+            " save it as one of these, export it to ONNX, or describe its layers (architecture=) over these weights"
         )
     store, weights = open_weights(container.weights)
-    reading = ModelReading(KerasGraphBuilder(), rules)
+    reading = ModelReading(KerasGraphBuilder(custom), rules)
     plan = plan_model(model)
     inputs = reading.make_inputs(plan)
     named = reading.run(plan, weights, [Tensor(value) for value in inputs.values()], Place())
     wanted = _wanted_outputs(model, plan, named, extra)
     if reading.faults:
-        raise UnsupportedModelError(_listed(reading.faults))
+        raise UnsupportedModelError(listed(reading.faults, named_source(name), reading.missing)) from reading.cause
+    custom.check_all_used([name for layer in reading.layers for name in names_of(layer)])
     if not allow_unread:
         store.check_all_read()
     graph = _finish(reading.graph, inputs, wanted, time_major=reading.time_major)
@@ -71,15 +80,6 @@ def _read(container: Container, extra: Sequence[str], allow_unread: bool) -> Gra
     if container.backend is not None:
         meta["backend"] = container.backend
     return replace(graph, name=model.name, meta=meta).validate()
-
-
-def _listed(faults: Sequence[str]) -> str:
-    unique = list(dict.fromkeys(faults))
-    if len(unique) == 1:
-        return unique[0]
-    shown = "".join(f"\n  {fault}" for fault in unique[:50])
-    more = f"\n  and {len(unique) - 50} more" if len(unique) > 50 else ""
-    return f"{len(unique)} things in this model are not supported:{shown}{more}"
 
 
 def _wanted_outputs(

@@ -7,7 +7,9 @@ from fastgru.errors import InvalidModelError
 from fastgru.importers.keras.config import LayerConfig
 from fastgru.records import dataclass
 
-__all__ = ["Ref", "is_tensor", "map_refs", "refs_in", "revive", "tensors_of"]
+__all__ = ["Ref", "Written", "is_shape", "is_tensor", "map_refs", "refs_in", "revive", "shapes_in", "tensors_of"]
+
+Written = tuple[str, tuple[int | None, ...]]  # dtype and shape of a tensor
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,29 @@ def refs_in(value: Any) -> list[Ref]:
     found: list[Ref] = []
     map_refs(value, found.append)
     return found
+
+
+def is_shape(value: Any) -> bool:
+    """True for the shape of a tensor as Keras writes it."""
+    return isinstance(value, list) and all(
+        size is None or (isinstance(size, int) and not isinstance(size, bool) and 0 < size < 1 << 31) for size in value
+    )
+
+
+def shapes_in(value: Any) -> Iterator[tuple[Ref, Written]]:
+    """Every tensor of a configuration of Keras 3 with the dtype and shape that are written beside it."""
+    if isinstance(value, Mapping):
+        config = value.get("config")
+        if value.get("class_name") == "__keras_tensor__" and isinstance(config, Mapping):
+            history: Any = config.get("keras_history")
+            shape: Any = config.get("shape")
+            dtype = config.get("dtype")
+            if is_tensor(history) and is_shape(shape) and isinstance(dtype, str):
+                yield Ref(*history[:3]), (dtype, tuple(shape))
+            return
+        value = list(value.values())
+    for item in value if isinstance(value, list) else ():
+        yield from shapes_in(item)
 
 
 def map_refs(value: Any, values: Any) -> Any:

@@ -11,13 +11,16 @@ A function takes a `Call`, and gives the values of its outputs.
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
-from fastgru.errors import UnsupportedModelError
 from fastgru.importers.keras.call import Call, Tensor
 from fastgru.importers.keras.config import LayerConfig
+from fastgru.importers.keras.custom import CustomObjects
+from fastgru.importers.keras.custom_call import apply_custom
 from fastgru.importers.keras.masks import Mask, mask_of
 from fastgru.modules import enter
+from fastgru.nearest import offered
 from fastgru.records import dataclass
 
 __all__ = [
@@ -27,11 +30,13 @@ __all__ = [
     "apply",
     "class_of",
     "is_operation",
+    "is_read",
     "keras_layer",
     "layers",
     "operation",
     "operations",
     "positional_arguments",
+    "reason",
 ]
 
 OPERATIONS_MODULE: Final = "keras.src.ops"
@@ -124,20 +129,56 @@ def positional_arguments(layer: LayerConfig) -> tuple[str, ...]:
     return _TRAINING if found is None else found.positional
 
 
-def class_of(layer: LayerConfig) -> LayerClass:
-    """What is registered of a layer's class, or `UnsupportedModelError` that says why there is nothing."""
-    table = _OPERATIONS if is_operation(layer) and layer.class_name != "Concatenate" else _LAYERS
+def is_read(layer: LayerConfig) -> bool:
+    """Whether a layer, a model or a function is one of Keras's that is read."""
     if layer.custom:
-        raise layer.unsupported("a class of your own", "its code is not in the file: write it with Keras's layers")
-    if layer.class_name not in table:
-        way = _REASONS.get(layer.class_name, "write it with other layers, or export the model to ONNX")
-        raise UnsupportedModelError(f"{layer}: this class is not implemented: {way}")
+        return False
+    return layer.class_name in MODELS or layer.class_name in ("InputLayer", *_table_of(layer))
+
+
+def class_of(layer: LayerConfig, custom: CustomObjects) -> LayerClass:
+    """What is registered of a layer's class, or what stands for it; `UnsupportedModelError` that says why not."""
+    found = custom.of(layer)
+    if found is not None and not isinstance(found.layer, str):
+        return LayerClass(partial(apply_custom, found), checks_arguments=True)
+    layer = layer if found is None else _as_class(layer, found.layer)
+    table = _table_of(layer)
+    if layer.custom or layer.class_name not in table:
+        raise layer.unsupported(*reason(layer))
     return table[layer.class_name]
+
+
+def _table_of(layer: LayerConfig) -> dict[str, LayerClass]:
+    return _OPERATIONS if is_operation(layer) and layer.class_name != "Concatenate" else _LAYERS
+
+
+def reason(layer: LayerConfig) -> tuple[str, str]:
+    """Why a layer is not read, and the way round."""
+    if layer.custom:
+        return "a class of your own", "its code is not in the file: write it with Keras's layers"
+    return "this class is not implemented", _REASONS.get(
+        layer.class_name, "write it with other layers, or export the model to ONNX"
+    )
+
+
+def _as_class(layer: LayerConfig, class_name: str) -> LayerConfig:
+    """The layer as one of a class of Keras's, with its configuration."""
+    if class_name not in _LAYERS:
+        raise layer.unsupported(
+            f"custom_objects has the text {class_name!r} for it, which is no class of Keras's that is read",
+            offered(class_name, layers()),
+        )
+    return replace(layer, class_name=class_name, module="keras.layers", custom=False)
 
 
 def apply(call: Call) -> list[Tensor]:
     """The outputs of a call."""
-    found = class_of(call.layer)
+    found = class_of(call.layer, call.graph.custom)
+    own = call.graph.custom.of(call.layer)
+    if own is not None:
+        if not isinstance(own.layer, str):
+            return found.handler(call)
+        call = replace(call, layer=_as_class(call.layer, own.layer))
     if not found.checks_arguments:
         call.check_arguments("args", "mask", "dtype")
     _check_dtype(call.layer)

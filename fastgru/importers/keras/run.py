@@ -10,8 +10,10 @@ from fastgru.errors import InvalidModelError, UnsupportedModelError
 from fastgru.graphbuilder import Value
 from fastgru.importers.keras.call import Call, KerasGraphBuilder, Tensor
 from fastgru.importers.keras.config import LayerConfig
+from fastgru.importers.keras.custom import inside
 from fastgru.importers.keras.plan import MAX_CALLS, LayerCall, ModelPlan, plan_model
-from fastgru.importers.keras.refs import Ref, map_refs
+from fastgru.importers.keras.refs import Ref, Written, map_refs
+from fastgru.importers.keras.refusal import name_for, parameters, refusal, unread_layer
 from fastgru.importers.keras.registry import MODELS, apply, class_of
 from fastgru.importers.keras.rules import Rules
 from fastgru.importers.keras.weights import LayerWeights
@@ -37,11 +39,21 @@ class Place:
 
 @dataclass
 class ModelReading:
-    """A model while it is read: the graph so far, and what could not be."""
+    """A model while it is read: the graph so far, and what could not be.
+
+    layers: all that there are, with those inside of others.
+    missing: the names of layers that something of the caller's might stand for, with the parameters of each.
+    cause: what a function of the caller's raised.
+    written: the dtypes and shapes that the file tells.
+    """
 
     graph: KerasGraphBuilder
     rules: Rules
     faults: list[str] = field(default_factory=list)
+    missing: dict[str, list[str]] = field(default_factory=dict)
+    cause: BaseException | None = None
+    layers: list[LayerConfig] = field(default_factory=list)
+    written: dict[Ref, Written] = field(default_factory=dict)
     done: int = 0
     time_major: bool = False
 
@@ -71,7 +83,9 @@ class ModelReading:
             raise InvalidModelError(f"models nested more than {MAX_NESTING} deep")
         if len(inputs) != len(plan.inputs):
             raise InvalidModelError(f"a nested model takes {len(plan.inputs)} inputs, {len(inputs)} came")
+        self.written |= plan.written
         layers = list(plan.layers.values())
+        self.layers += [one for layer in layers for one in inside(layer)]
         of_layer = dict(zip(plan.layers, weights.layers(layers), strict=True))
         values: dict[tuple[str, int], Outputs] = {
             (name, 0): [value] for name, value in zip(plan.inputs, inputs, strict=True)
@@ -105,11 +119,11 @@ class ModelReading:
         home = f"{place.home}{layer.name}"
         base = f"{place.base}{layer.name}" + (f"_{call.node}" if call.node else "")
         try:
-            if layer.class_name in MODELS and not layer.custom:
+            if layer.class_name in MODELS and not layer.custom and self.graph.custom.of(layer) is None:
                 inside = Place(f"{base}/", f"{home}/", calls, place.depth + 1)
                 self._check_mask(layer, arguments, inputs, [uses[ref] > 1 for ref in call.inputs])
                 return self._nested(layer, weights, inputs, arguments, inside)
-            class_of(layer)
+            class_of(layer, self.graph.custom)
             if broken:
                 return [None]
             self.time_major |= bool(layer.get("time_major", default=False))
@@ -118,13 +132,35 @@ class ModelReading:
             one = Call(self.graph, self.rules, layer, weights, known, arguments, base, home, calls, inner)
             return list(apply(one))
         except UnsupportedModelError as error:
-            self.faults.append(str(error))
+            self.cause = self.cause or error.__cause__
+            self.faults.append(self._fault(layer, call, weights, values) or str(error))
             return [None]
+
+    def _fault(
+        self,
+        layer: LayerConfig,
+        call: LayerCall,
+        weights: LayerWeights,
+        values: Mapping[tuple[str, int], Outputs],
+    ) -> str:
+        """What is to be said of a layer that is not read and that nothing stands for; "" for any other."""
+        lacking = unread_layer(layer)
+        if lacking is None or self.graph.custom.of(lacking) is not None:
+            return ""
+        inputs = [self._shape(ref, values) for ref in call.refs()]
+        self.missing.setdefault(name_for(lacking), parameters(lacking, weights, len(inputs)))
+        return refusal(layer, weights, inputs, [self._shape(Ref(call.layer, call.node, 0), values)])
+
+    def _shape(self, ref: Ref, values: Mapping[tuple[str, int], Outputs]) -> tuple[int | None, ...] | None:
+        """As far as it is known, or written."""
+        made = values.get((ref.layer, ref.node), [])
+        tensor = made[ref.tensor] if ref.tensor < len(made) else None
+        return self.written.get(ref, ("", None))[1] if tensor is None else tensor.shape
 
     def _inner(self, call: Call, depth: int) -> list[Tensor]:
         """A layer or model inside of a layer, which stands where `call` says. Raises `UnsupportedModelError`."""
         layer = call.layer
-        if layer.class_name not in MODELS or layer.custom:
+        if layer.class_name not in MODELS or layer.custom or self.graph.custom.of(layer) is not None:
             return apply(call)
         faults = len(self.faults)
         inside = Place(f"{call.base}/", f"{call.home}/", call.calls, depth + 1)

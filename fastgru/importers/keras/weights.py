@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from fastgru.arrays import Array
@@ -17,7 +18,7 @@ from fastgru.errors import InvalidModelError, UnreadTensorsError
 from fastgru.importers.hdf5 import Hdf5
 from fastgru.importers.keras.config import LayerConfig
 
-__all__ = ["LayerWeights", "Store", "open_weights"]
+__all__ = ["LayerWeights", "NoWeights", "Store", "open_weights"]
 
 
 # What an array may be called, after the names by which layers ask for it: Keras 1 wrote gru_1_W_z, and
@@ -51,6 +52,11 @@ _TRAINING: Final = re.compile(
 )
 
 
+def is_training(path: str) -> bool:
+    """Whether an array is state of the training, or of a random generator."""
+    return bool(_TRAINING.search(path))
+
+
 class Store:
     """An open file, and which of its datasets were read."""
 
@@ -65,7 +71,7 @@ class Store:
 
     def check_all_read(self) -> None:
         """Raise `UnreadTensorsError` that lists the datasets nobody read, those of the training aside."""
-        unread = [p for p in self.file.datasets if p not in self._arrays and not _TRAINING.search(p)]
+        unread = [p for p in self.file.datasets if p not in self._arrays and not is_training(p)]
         if unread:
             shown = "".join(f"\n  {path} {self.file.datasets[path]}" for path in unread[:20])
             more = f"\n  and {len(unread) - 20} more" if len(unread) > 20 else ""
@@ -85,6 +91,10 @@ class LayerWeights(ABC):
     @abstractmethod
     def has(self, role: str) -> bool:
         """True where an array of this role is there; always False where arrays have numbers."""
+
+    @abstractmethod
+    def arrays(self, layer: LayerConfig) -> dict[str, Callable[[], Array]]:
+        """All arrays of a layer by their names in the file, without what goes before them; each is read by a call."""
 
     @abstractmethod
     def child(self, attribute: str, inner: LayerConfig, index: int = 0) -> LayerWeights:
@@ -116,6 +126,16 @@ class _NamedWeights(LayerWeights):
 
     def has(self, role: str) -> bool:
         return bool(self._matching(role))
+
+    def arrays(self, layer: LayerConfig) -> dict[str, Callable[[], Array]]:
+        found: dict[str, Callable[[], Array]] = {}
+        for path in self._paths:
+            components = self._components(path)
+            if components[0] == layer.name and len(components) > 1:
+                del components[0]
+            name = re.sub(r":\d+$", "", "/".join(components)).removeprefix(f"{layer.name}/")
+            found[name] = partial(self._store.read, path)
+        return found
 
     def child(self, attribute: str, inner: LayerConfig, index: int = 0) -> LayerWeights:
         if attribute in ("forward_layer", "backward_layer"):
@@ -186,6 +206,25 @@ def _longer(stem: str, name: str) -> bool:
     return any(stem == other or stem.endswith("_" + other) for other in longer)
 
 
+class NoWeights(LayerWeights):
+    """Those of a function."""
+
+    def take(self, layer: LayerConfig, *roles: str) -> list[Array]:
+        raise InvalidModelError(f"{layer}: it has no weights")
+
+    def has(self, role: str) -> bool:
+        return False
+
+    def arrays(self, layer: LayerConfig) -> dict[str, Callable[[], Array]]:
+        return {}
+
+    def child(self, attribute: str, inner: LayerConfig, index: int = 0) -> LayerWeights:
+        return self
+
+    def layers(self, layers: Sequence[LayerConfig]) -> list[LayerWeights]:
+        return [self for _ in layers]
+
+
 class _NumberedWeights(LayerWeights):
     def __init__(self, store: Store, folder: str) -> None:
         self._store, self._folder = store, folder
@@ -199,6 +238,11 @@ class _NumberedWeights(LayerWeights):
 
     def has(self, role: str) -> bool:
         return False
+
+    def arrays(self, layer: LayerConfig) -> dict[str, Callable[[], Array]]:
+        mine = [path for path in self._store.file.datasets if path.startswith(self._folder) and not is_training(path)]
+        mine.sort(key=lambda path: [int(part) if part.isdigit() else -1 for part in re.split(r"(\d+)", path)])
+        return {path[len(self._folder) :]: partial(self._store.read, path) for path in mine}
 
     def child(self, attribute: str, inner: LayerConfig, index: int = 0) -> LayerWeights:
         if attribute == "cells":

@@ -70,7 +70,10 @@ def _embedding(layer: DescribedLayer) -> Value:
 
 @layer_type("Parameter", options="key", inputs=(0, 0), weights=True, floats=False)
 def _parameter(layer: DescribedLayer) -> Value:
-    """A tensor of the state dict as it is: positions, a mask, an initial state. key: its name under the prefix."""
+    """A tensor of the state dict as it is: positions, a mask, an initial state.
+
+    key: its name, under a prefix where one is given.
+    """
     name = layer.options.text("key")
     return layer.stored(name, layer.parameters.take(name, None))
 

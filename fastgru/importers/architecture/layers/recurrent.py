@@ -45,7 +45,8 @@ _SIZES: Final = "input_size hidden_size num_layers bidirectional bias"
 def _stack(layer: DescribedLayer) -> Parts:
     """x (T, N, I), or (N, T, I) with batch_first -> y (..., D * H) and the last states (L * D, N, H).
 
-    Further inputs are the initial states; lengths names an int64 value (N,).
+    Further inputs are the initial states; lengths names an int64 value (N,), or is true for the input
+    "lengths".
     """
     layer.need_rank(3, form="3 axes: (T, N, I), or (N, T, I) with batch_first")
     batch_first = layer.options.flag("batch_first", False)
@@ -61,7 +62,7 @@ def _stack(layer: DescribedLayer) -> Parts:
     dims = (None, layer.x.dims[row], None)
     initial = _initial(layer, layer.form((num_layers * D, layer.x.shape[row], H), dims))
     each = [_cut(layer, state, D, num_layers) for state in initial]
-    lengths = _lengths(layer, row)
+    lengths = layer.asked_lengths(row)
     spec = _spec(layer, D, H, batch_first)
     x, finals = layer.x, []
     for k, (names, I) in enumerate(stack):
@@ -175,16 +176,6 @@ def _cut(layer: DescribedLayer, state: Value | None, rows: int, count: int) -> S
     if state is None or count == 1:
         return [state] * count
     return layer.add("split", [state], ["h0"] * count, axis=0, sizes=[rows] * count)
-
-
-def _lengths(layer: DescribedLayer, row: int) -> Value | None:
-    if "lengths" not in layer.options:
-        return None
-    name = layer.options.text("lengths")
-    lengths = layer.value(name)
-    if not (lengths.dtype or "").startswith("int") or len(lengths.shape) != 1:
-        raise ShapeError(f"{layer}: lengths {name!r} is {lengths.dtype} of shape {shown(lengths)}, expected int64 (N,)")
-    return lengths
 
 
 def _emit(

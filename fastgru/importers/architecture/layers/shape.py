@@ -93,9 +93,8 @@ def _last_step(layer: DescribedLayer) -> Value:
     """The last step of (T, N, C), or (N, T, C) with batch_first -> (N, C); with lengths, the last valid one."""
     layer.need_rank(3, form="3 axes: (T, N, C), or (N, T, C) with batch_first")
     time = 1 if layer.options.flag("batch_first", False) else 0
-    if "lengths" not in layer.options:
+    if (lengths := layer.asked_lengths(1 - time)) is None:
         return layer.apply("gather", layer.x, layer.constant("index", -1), axis=time)
-    lengths = layer.value(layer.options.text("lengths"))
     rows = layer.x if time else moved(layer, layer.x, [1, 0, 2])
     return layer.apply("last", rows, lengths)
 

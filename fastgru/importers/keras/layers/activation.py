@@ -1,6 +1,7 @@
 """Activation functions by their Keras names, and the layers that are one function each."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -9,7 +10,11 @@ from fastgru.conventions import SELU, activation_from_keras
 from fastgru.errors import UnsupportedModelError
 from fastgru.importers.keras.call import Call, Tensor
 from fastgru.importers.keras.config import LayerConfig
+from fastgru.importers.keras.custom import CustomLayer
+from fastgru.importers.keras.custom_call import apply_custom
 from fastgru.importers.keras.registry import class_of, keras_layer
+from fastgru.importers.keras.weights import NoWeights
+from fastgru.nearest import offered
 from fastgru.spec import Activation
 
 __all__ = ["activate", "apply_activation", "apply_function", "recurrent_activation"]
@@ -46,7 +51,9 @@ def _name(layer: LayerConfig, *keys: str, default: str = "linear") -> str:
             return inner
         name = inner if isinstance(inner, str) else value.get("class_name")
         raise layer.unsupported(
-            f"{keys[0]} is the custom function or layer {name!r}", "use a built-in activation, or a layer of its own"
+            f"{keys[0]} is the custom function or layer {name!r}",
+            "use a built-in activation, or a layer of its own;"
+            f" for one that follows a layer, custom_objects={{{name!r}: ...}} takes a function of NumPy arrays",
         )
     raise layer.damaged(f"{keys[0]} is {value!r:.60}, expected the name of a function")
 
@@ -62,9 +69,21 @@ def activate(call: Call, x: Tensor) -> Tensor:
     if isinstance(value, Mapping) and value.get("class_name") in _WITHOUT_WEIGHTS:
         inner = LayerConfig.from_json(value, f"{call.layer}: activation")
         if not inner.custom:
-            return class_of(inner).handler(call.of(inner, call.weights, x))[0]
+            return class_of(inner, call.graph.custom).handler(call.of(inner, call.weights, x))[0]
+    named = value.get("config") if isinstance(value, Mapping) else value
+    if isinstance(named, str) and (own := call.graph.custom.function(named)) is not None:
+        return _custom(call, x, own, named)
     name = _name(call.layer, "activation")
     return apply_function(call, x, name, f"{call.base}/{name}")
+
+
+def _custom(call: Call, x: Tensor, own: CustomLayer, name: str) -> Tensor:
+    """x through a function of the caller's."""
+    if isinstance(own.layer, str):
+        return apply_function(call, x, own.layer, f"{call.base}/{own.layer}")
+    layer = LayerConfig(f"activation {name!r}", call.layer.name, {})
+    inner = replace(call.of(layer, NoWeights(), x.but(mask=None)), base=f"{call.base}/{name}")
+    return x.but(value=apply_custom(own, inner)[0].value)
 
 
 def apply_function(call: Call, x: Tensor, name: str, base: str) -> Tensor:
@@ -86,7 +105,10 @@ def apply_function(call: Call, x: Tensor, name: str, base: str) -> Tensor:
         inner = apply_activation(call, inner, Activation("tanh"), f"{base}/tanh")
         return x.but(value=graph.add("binary", [x.value, inner.value], base, {"kind": "mul"}))
     known = sorted({*_GRU_KINDS, *_UNARY, "softmax", "log_softmax", "relu6", "mish"})
-    raise UnsupportedModelError(f"{call.layer}: activation {name!r} is not implemented; there are {', '.join(known)}")
+    raise UnsupportedModelError(
+        f"{call.layer}: activation {name!r} is not implemented; {offered(name, known)}; of one's own,"
+        f" custom_objects={{{name!r}: ...}} takes a function of NumPy arrays"
+    )
 
 
 def apply_activation(call: Call, x: Tensor, activation: Activation, base: str) -> Tensor:

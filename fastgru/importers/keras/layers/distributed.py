@@ -29,7 +29,7 @@ def _time_distributed(call: Call) -> list[Tensor]:
     if x.rank < 2 or (x.rank < 3 and inner.class_name != "Embedding"):
         raise layer.unsupported(f"applied to {x.rank} axes", "it wants (batch, time, ...)")
     weights = call.weights.child("layer", inner)
-    found = None if inner.class_name in MODELS else class_of(inner)
+    found = None if inner.class_name in MODELS else class_of(inner, call.graph.custom)
     (seen,), (mask,) = call.masks()
     if seen is not None and not _is_blind(inner, call.rules):
         raise layer.unsupported(

@@ -1,0 +1,133 @@
+"""What the caller has for layers whose code no file holds: functions of NumPy arrays, and descriptions of layers.
+
+A custom object is found by the name of a layer, by that of its class, or by that of the function that it calls. It is
+
+    a function         that runs in Python, between the native parts of the model
+    a description      of layers, as `fastgru.importers.architecture` reads it, over the arrays of the layer
+    a layer, or model  with a `to_graph` of its own: its nodes become nodes of the model
+    a text             the name of a class of Keras's, which has the same configuration and the same arrays
+
+or a `CustomLayer` around one of these, which says more of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from fastgru.errors import InvalidModelError
+from fastgru.graph import Graph
+from fastgru.importers.keras.config import LayerConfig
+from fastgru.nearest import offered
+from fastgru.records import dataclass
+
+__all__ = ["CustomLayer", "CustomObjects", "code_of", "inside", "is_function", "names_of"]
+
+
+@dataclass(frozen=True)
+class CustomLayer:
+    """What stands for a layer, and what only its author knows of it.
+
+    layer: a function of NumPy arrays, a description of layers, a layer of this package, a model, or the name of a class
+        of Keras's. A function gets an array for each input of the layer, and gives an array, or a tuple of them. Where
+        it has a parameter `weights` or `config`, it gets the arrays of the layer by their names in the file, and the
+        configuration that the layer wrote; what a `Lambda` holds as `arguments` comes by name.
+    shape: of what a function gives, the batch included, None for a free size; a list of shapes for several outputs.
+        By default the function is tried on random numbers when the model is loaded.
+    per_step: what a function gives for a step depends on that step alone, so that the model streams.
+    keeps_mask: whether a mask of its input goes on to its output; asked for only where a mask comes.
+    """
+
+    layer: Any
+    shape: Sequence[Any] | None = None
+    per_step: bool = False
+    keeps_mask: bool | None = None
+
+
+class CustomObjects:
+    """Those of a call of `fastgru.load`, and which of them have been used."""
+
+    def __init__(self, objects: Mapping[str, Any] | None = None) -> None:
+        if not isinstance(objects, Mapping | None) or not all(isinstance(name, str) for name in objects or ()):
+            raise InvalidModelError(f"custom_objects is {objects!r:.80}, expected a dict of layers by their names")
+        self._objects = {name: _checked(name, given) for name, given in (objects or {}).items()}
+        self._used: set[str] = set()
+
+    def of(self, layer: LayerConfig) -> CustomLayer | None:
+        """What stands for a layer, None where it is Keras's own."""
+        for name in names_of(layer) if self._objects else ():
+            if name in self._objects:
+                self._used.add(name)
+                return self._objects[name]
+        return None
+
+    def function(self, name: str) -> CustomLayer | None:
+        """What stands for an activation function."""
+        found = next((one for one in (name, name.rpartition(">")[2]) if one in self._objects), None)
+        if found is None:
+            return None
+        self._used.add(found)
+        return self._objects[found]
+
+    def check_all_used(self, known: Sequence[str]) -> None:
+        """Raise `InvalidModelError` for one that stands for nothing; known: the names that there are."""
+        if unused := [name for name in self._objects if name not in self._used]:
+            raise InvalidModelError(
+                f"custom_objects: no layer of the model is called {', '.join(map(repr, unused))}, nor is a class or a"
+                f" function of one; {offered(unused, dict.fromkeys(known))}"
+            )
+
+
+def _checked(name: str, given: Any) -> CustomLayer:
+    custom = given if isinstance(given, CustomLayer) else CustomLayer(given)
+    what, layer = f"custom_objects[{name!r}]", custom.layer
+    if not (isinstance(layer, str | Mapping | Graph) or callable(getattr(layer, "to_graph", None)) or callable(layer)):
+        raise InvalidModelError(
+            f"{what} is a {type(layer).__name__}, expected a function of arrays, a description of layers, a layer, or"
+            " the name of a class of Keras's"
+        )
+    if isinstance(layer, type):
+        raise InvalidModelError(f"{what} is the class {layer.__name__}, expected an object of it, or a function")
+    if (custom.shape is not None or custom.per_step) and not is_function(layer):
+        raise InvalidModelError(f"{what}: shape and per_step are for functions; a description says both by itself")
+    return custom
+
+
+def is_function(layer: Any) -> bool:
+    """Whether a custom object is a function of arrays, and no description of layers."""
+    return not isinstance(layer, str | Mapping | Graph) and not callable(getattr(layer, "to_graph", None))
+
+
+def code_of(layer: LayerConfig) -> tuple[str, str]:
+    """The name of the function that a Lambda calls, "" where it has none, and what the file holds of it."""
+    value: Any = layer.config.get("function")
+    kind = layer.config.get("function_type")
+    inner = value.get("config") if isinstance(value, Mapping) else None
+    if isinstance(value, Mapping) and isinstance(inner, str):
+        module = value.get("module")
+        return inner, f"the name of a function, {inner!r}{f' of {module}' if isinstance(module, str) else ''}"
+    if isinstance(value, str) and kind in ("function", None):
+        module = layer.config.get("module")
+        return value, f"the name of a function, {value!r}{f' of {module}' if isinstance(module, str) else ''}"
+    code = inner.get("code") if isinstance(inner, Mapping) else value[0] if isinstance(value, list) and value else value
+    size = len(code) * 3 // 4 if isinstance(code, str) else 0
+    return "", f"marshalled code of Python of {size} bytes, which is never run" if size else "no code"
+
+
+def names_of(layer: LayerConfig) -> list[str]:
+    """By which names a layer is found, the most special first."""
+    function = code_of(layer)[0] if layer.class_name == "Lambda" else ""
+    short = layer.class_name.rpartition(">")[2]
+    return [name for name in dict.fromkeys((layer.name, function, layer.class_name, short)) if name]
+
+
+def inside(layer: LayerConfig) -> Iterator[LayerConfig]:
+    """The layer, and the one that it applies to every step."""
+    yield layer
+    wrapped = layer.config.get("layer")
+    if (
+        layer.class_name == "TimeDistributed"
+        and isinstance(wrapped, Mapping)
+        and isinstance(wrapped.get("class_name"), str)
+    ):
+        yield from inside(layer.inner("layer"))

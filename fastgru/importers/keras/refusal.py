@@ -1,0 +1,90 @@
+"""What is said of layers that are not read: all that the file tells of them, and the way round."""
+
+from collections.abc import Mapping, Sequence
+
+from fastgru.importers.keras.config import LayerConfig
+from fastgru.importers.keras.custom import code_of, inside, names_of
+from fastgru.importers.keras.registry import is_read, reason
+from fastgru.importers.keras.weights import LayerWeights
+
+__all__ = ["Shown", "listed", "name_for", "named_source", "parameters", "pasted", "refusal", "unread_layer"]
+
+Shown = Sequence[tuple[int | None, ...] | None]
+
+_NO_CONFIGURATION = frozenset(
+    {"name", "trainable", "dtype", "function", "function_type", "module", "output_shape", "output_shape_type",
+     "output_shape_module", "mask", "arguments", "batch_input_shape", "layer"}
+)  # fmt: skip
+
+
+def unread_layer(layer: LayerConfig) -> LayerConfig | None:
+    """The layer, or the one that it wraps, that is not read; None where all are."""
+    return next((one for one in inside(layer) if not is_read(one)), None)
+
+
+def refusal(layer: LayerConfig, weights: LayerWeights, inputs: Shown, outputs: Shown) -> str:
+    """All that the file tells of a layer that is not read, and why it is not. Its code is never looked into."""
+    lacking = unread_layer(layer) or layer
+    around = "" if lacking is layer else f" inside {layer}"
+    held = [code_of(lacking)[1]] if lacking.class_name == "Lambda" else []
+    config = {key: value for key, value in lacking.config.items() if key not in _NO_CONFIGURATION and value is not None}
+    if lacking.config.get("arguments"):
+        held.append(f"arguments {lacking.config['arguments']!r:.200}")
+    if config:
+        held.append(f"the configuration {config!r:.300}")
+    if arrays := list(weights.arrays(layer)):
+        more = f" and {len(arrays) - 8} more" if len(arrays) > 8 else ""
+        held.append(f"the weights {', '.join(arrays[:8])}{more}")
+    says = f" (the file holds {'; '.join(held)})" if held else ""
+    shapes = [
+        f"{verb} {', '.join(map(_shown, known))}"
+        for verb, forms in (("takes", inputs), ("gives", outputs))
+        if (known := [form for form in forms if form is not None])
+    ]
+    fault, way = reason(lacking)
+    ends = f"; it {' and '.join(shapes)}" if shapes else ""
+    return f"{lacking}{around}: {fault}{says}{ends}: {way}"
+
+
+def _shown(shape: tuple[int | None, ...]) -> str:
+    sizes = ["?" if size is None else str(size) for size in shape]
+    return f"({', '.join(sizes)}{',' if len(sizes) == 1 else ''})"
+
+
+def parameters(layer: LayerConfig, weights: LayerWeights, inputs: int) -> list[str]:
+    """Those of a function that stands for a layer with so many inputs."""
+    names = list("xyzuvw"[: max(1, inputs)]) if inputs <= 6 else ["*inputs"]
+    held = layer.config.get("arguments") if layer.class_name == "Lambda" else None
+    names += [name for name in held if name.isidentifier()] if isinstance(held, Mapping) else []
+    return names + (["weights"] if weights.arrays(layer) else [])
+
+
+def pasted(source: str, missing: Mapping[str, Sequence[str]]) -> str:
+    """A line that loads the model with a function in the place of each layer; by name, its parameters."""
+    parts = [f"{name!r}: lambda {', '.join(names)}: ..." for name, names in missing.items()]
+    return f"fastgru.load({source}, custom_objects={{{', '.join(parts)}}})"
+
+
+def named_source(name: str) -> str:
+    """What stands for a file of this name in a line of code."""
+    return "source" if name.startswith("<") else name
+
+
+def listed(faults: Sequence[str], source: str, missing: Mapping[str, Sequence[str]]) -> str:
+    """The message about all of them."""
+    unique = list(dict.fromkeys(faults))
+    way = (
+        f"Functions of NumPy arrays, or descriptions of layers, can stand for such layers: {pasted(source, missing)}"
+        if missing
+        else ""
+    )
+    if len(unique) == 1:
+        return f"{unique[0]}. {way}" if way else unique[0]
+    shown = "".join(f"\n  {fault}" for fault in unique[:50])
+    more = f"\n  and {len(unique) - 50} more" if len(unique) > 50 else ""
+    return f"{len(unique)} things in this model are not supported:{shown}{more}" + (f"\n{way}" if way else "")
+
+
+def name_for(layer: LayerConfig) -> str:
+    """By which name `custom_objects` is asked for a layer: that of a class of one's own, else that of the layer."""
+    return names_of(layer)[-1] if layer.custom else layer.name

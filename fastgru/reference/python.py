@@ -1,0 +1,161 @@
+"""Nodes that are functions of the caller's: they run in Python, on NumPy arrays, between the native parts of a model.
+
+attrs of a node "python":
+    function    a `PythonFunction`; of all attributes of nodes only this one is no plain data, so no file can hold it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import field, replace
+from typing import Any, Final
+
+import numpy as np
+
+from fastgru.arrays import Array
+from fastgru.errors import FunctionError, InvalidModelError, ShapeError, UnsupportedModelError
+from fastgru.graph import DTYPES, Graph, Node
+from fastgru.records import dataclass
+
+__all__ = [
+    "PYTHON",
+    "PythonFunction",
+    "check_python",
+    "describe_functions",
+    "evaluate_python",
+    "refuse_file",
+    "refuse_steps",
+    "with_named_functions",
+]
+
+PYTHON: Final = "python"
+
+Shape = tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class PythonFunction:
+    """A function and what it is called with.
+
+    layer: what messages call the layer that it stands for. keywords: the names under which it takes its last inputs.
+    arguments: what else it is called with, by name. shapes: of its outputs, None for a free size; None where that is
+    to be found out. per_step: what it gives for a step depends on that step alone.
+    """
+
+    layer: str
+    function: Callable[..., Any]
+    keywords: tuple[str, ...] = ()
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    shapes: tuple[Shape, ...] | None = None
+    per_step: bool = False
+
+    def __str__(self) -> str:
+        module, name = (getattr(self.function, key, "") for key in ("__module__", "__qualname__"))
+        return ".".join(part for part in (module, name) if part) or type(self.function).__qualname__
+
+    def __call__(self, inputs: Sequence[Array]) -> tuple[Array, ...]:
+        """The outputs for inputs that it may not write to.
+
+        Raises `FunctionError` with what the function raised as its cause, `ShapeError` for outputs that are no arrays,
+        or of other shapes than it was said to give.
+        """
+        given = [_read_only(a) for a in inputs]
+        plain = len(given) - len(self.keywords)
+        try:
+            results = self.function(
+                *given[:plain], **dict(zip(self.keywords, given[plain:], strict=True)), **self.arguments
+            )
+        except Exception as error:  # the caller's code: it fails in any way
+            raise FunctionError(
+                f"{self.layer}: its function {self}: {type(error).__name__}: {str(error)[:300]}"
+                f" (inputs: {', '.join(f'{a.dtype} {a.shape}' for a in given)})"
+            ) from error
+        return self._checked(results if isinstance(results, tuple) else (results,))
+
+    def _checked(self, results: Sequence[Any]) -> tuple[Array, ...]:
+        arrays = []
+        for n, result in enumerate(results):
+            try:
+                array = np.asarray(result)
+            except ValueError:  # a list of lists of several lengths
+                array = np.asarray(None)
+            if array.dtype.name not in DTYPES:
+                raise ShapeError(
+                    f"{self.layer}: its function {self}: output {n} is a {type(result).__name__}"
+                    f"{f' of {array.dtype}' if isinstance(result, np.ndarray) else ''}, expected an array of numbers"
+                )
+            arrays.append(array)
+        if self.shapes is not None:
+            if len(arrays) != len(self.shapes):
+                raise ShapeError(
+                    f"{self.layer}: its function {self}: {len(arrays)} outputs, expected {len(self.shapes)}"
+                )
+            for n, (array, shape) in enumerate(zip(arrays, self.shapes, strict=True)):
+                if array.ndim != len(shape) or any(
+                    s not in (None, size) for s, size in zip(shape, array.shape, strict=True)
+                ):
+                    raise ShapeError(
+                        f"{self.layer}: its function {self}: output {n} has shape {array.shape}, expected"
+                        f" {tuple('?' if s is None else s for s in shape)}"
+                    )
+        return tuple(arrays)
+
+
+def _read_only(array: Any) -> Array:
+    view = np.asarray(array).view()
+    view.flags.writeable = False
+    return view
+
+
+def _function(node: Node) -> PythonFunction:
+    function = node.attrs.get("function")
+    if not isinstance(function, PythonFunction) or len(node.attrs) != 1:
+        raise InvalidModelError(f"{node}: attributes {sorted(node.attrs)}, expected a function")
+    return function
+
+
+def check_python(node: Node) -> None:
+    """Raise `InvalidModelError` for a node that is no call of a function."""
+    shapes = _function(node).shapes
+    if shapes is not None and len(shapes) != len(node.outputs):
+        raise InvalidModelError(f"{node}: {len(node.outputs)} outputs are named, its function has {len(shapes)}")
+
+
+def evaluate_python(node: Node, inputs: Sequence[Any]) -> tuple[Array, ...]:
+    """The outputs; raises as a call of its `PythonFunction`."""
+    return _function(node)(inputs)
+
+
+def describe_functions(graph: Graph) -> tuple[str, ...]:
+    """The layers of a graph that run in Python, each with its function."""
+    found = [_function(node) for node in graph.nodes if node.op == PYTHON]
+    return tuple(f"{function.layer}: {function}" for function in found)
+
+
+def with_named_functions(graph: Graph) -> Graph:
+    """The graph with the name of each function in its place: plain data, which nothing runs."""
+    if not any(node.op == PYTHON for node in graph.nodes):
+        return graph
+    nodes = [replace(n, attrs={"function": str(_function(n))}) if n.op == PYTHON else n for n in graph.nodes]
+    return replace(graph, nodes=tuple(nodes))
+
+
+def refuse_file(graph: Graph) -> None:
+    """Raise `UnsupportedModelError` where a function runs in the graph, which no file can hold."""
+    if found := describe_functions(graph):
+        raise UnsupportedModelError(
+            f"{', '.join(found[:8])} runs in Python, which no file of a model can hold: load the model with its"
+            " custom_objects= where it runs, or save the parts before and behind it, which inputs= and outputs= of"
+            " fastgru.load read"
+        )
+
+
+def refuse_steps(graph: Graph) -> None:
+    """Raise `UnsupportedModelError` where a function of which nobody said that it is one of single steps runs."""
+    found = [_function(node) for node in graph.nodes if node.op == PYTHON]
+    if whole := [str(function.layer) for function in found if not function.per_step]:
+        raise UnsupportedModelError(
+            f"{', '.join(whole[:8])} runs in Python, and may look across steps: a stream would give it one at a time."
+            " Where each step of its output depends on that step of its input alone, say so:"
+            " custom_objects={...: fastgru.CustomLayer(function, per_step=True)}"
+        )
