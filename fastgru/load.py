@@ -101,6 +101,7 @@ def load(
     key: for a checkpoint with several dicts of tensors, the dotted path of the one to read.
     max_iterations: for ONNX, how many iterations the loops of one run may have in all; None means 100,000. A loop over
         the steps of an input does not count: it has one iteration a step.
+    open_states: make every state that begins inside the file an input and an output of the model, so that it streams.
 
     Raises `UnsupportedModelError` with everything that cannot be run and a way round, `InvalidModelError` for a damaged
     file, `UnreadTensorsError` for tensors that nothing reads, and `FileNotFoundError`.
