@@ -241,6 +241,29 @@ _NAMES: Final = {
             "topk",
         ),
     },
+    "fastgru.reference.gradients": {
+        "binary": (
+            "binary", "prelu",
+        ),
+        "elementwise": (
+            "activation", "cast", "clip", "unary",
+        ),
+        "gru": (
+            "gru",
+        ),
+        "linear": (
+            "linear", "matmul",
+        ),
+        "norm": (
+            "batch_norm", "layer_norm", "rms_norm",
+        ),
+        "reduce": (
+            "reduce",
+        ),
+        "softmax": (
+            "log_softmax", "softmax",
+        ),
+    },
 }
 # fmt: on
 

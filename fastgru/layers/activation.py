@@ -146,7 +146,7 @@ class PReLU(Layer):
         if C > 1 and (len(x.shape) < 2 or x.shape[1] not in (None, C)):
             raise ShapeError(f"{self!r}: input has shape {x.shape}, expected (N, {C}, ...)")
         slope = self.weight.reshape((1,) if C == 1 else (C, *(1 for _ in x.shape[2:])))
-        return graph.apply("prelu", x, graph.constant(slope, "slope"))
+        return graph.apply("prelu", x, graph.constant(slope, "weight"))
 
 
 class Softmax(Layer):

@@ -1,6 +1,7 @@
 """A graph while layers write it: values know their dtype and shape, so that layers that do not fit are named."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -20,15 +21,21 @@ class NetworkBuilder(GraphBuilder):
         self.initial_state = initial_state
         self._inputs: dict[str, Value] = {}
         self._states: list[tuple[Value | None, Value]] = []
-        self._count = 0
+        self._scope = ""
 
     def open(self, name: str, dtype: str, shape: Sequence[int | None], dims: Sequence[str | None]) -> Value:
         """A new input of the graph."""
         return self._inputs.setdefault(name, self.input(name, dtype, shape, dims))
 
+    @contextmanager
+    def scope(self, name: str) -> Iterator[None]:
+        """Constants have names that begin with `name` and a dot meanwhile, as in a state dict of torch."""
+        outer, self._scope = self._scope, f"{self._scope}{name}."
+        yield
+        self._scope = outer
+
     def constant(self, array: Any, hint: str) -> Value:
-        self._count += 1
-        return super().constant(array, f"{hint}.{self._count - 1}")
+        return super().constant(array, self._scope + hint)
 
     def apply(self, op: str, *inputs: Value | None, **attrs: Any) -> Value:
         """The output of a node."""

@@ -210,8 +210,8 @@ class GRU(Layer):
             batch = "" if lengths is None else ", with lengths"
             raise ShapeError(f"{self!r}: input has shape {x.shape}{batch}, expected 3 axes, or 2 without a batch")
         y = x
-        for spec, each in zip(self.specs, self.weights, strict=True):
-            y = _emit_layer(graph, spec, each, y, lengths)
+        for k, (spec, each) in enumerate(zip(self.specs, self.weights, strict=True)):
+            y = _emit_layer(graph, spec, each, y, lengths, k)
         return _emit_flip(graph, y, 1 if self.batch_first else 0) if self.flip_output else y
 
     def _emit_unbatched(self, graph: NetworkBuilder, x: Value) -> Value:
@@ -281,14 +281,15 @@ class GRU(Layer):
 
 
 def _emit_layer(
-    graph: NetworkBuilder, spec: GRUSpec, each: Sequence[GRUWeights], x: Value, lengths: Value | None
+    graph: NetworkBuilder, spec: GRUSpec, each: Sequence[GRUWeights], x: Value, lengths: Value | None, layer: int
 ) -> Value:
     h0 = graph.state(spec.num_directions, x, 0 if spec.batch_first else 1, spec.hidden_size)
     inputs: list[Value | None] = [x, h0, lengths, None]
-    for w in each:
+    for d, w in enumerate(each):
         for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
             array = getattr(w, part)
-            inputs.append(None if array is None else graph.constant(array, part))
+            name = f"{part}_l{layer}{'_reverse' if d else ''}"
+            inputs.append(None if array is None else graph.constant(array, name))
     index = len(graph.nodes)
     y, h_n = graph.add_many("gru", inputs, [f"gru.{index}", f"h_n.{index}"], {"spec": spec.to_dict()})
     graph.next_state(h0, h_n)

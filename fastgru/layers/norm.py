@@ -63,7 +63,7 @@ class LayerNorm(Layer):
             s not in (None, n) for s, n in zip(x.shape[len(x.shape) - k :], self.normalized_shape, strict=True)
         ):
             raise ShapeError(f"{self!r}: input has shape {x.shape}, expected it to end with {self.normalized_shape}")
-        scale = None if self.weight is None else graph.constant(self.weight, "scale")
+        scale = None if self.weight is None else graph.constant(self.weight, "weight")
         bias = None if self.bias is None else graph.constant(self.bias, "bias")
         return graph.apply("layer_norm", x, scale, bias, axis=len(x.shape) - k, epsilon=self.eps)
 
@@ -118,8 +118,9 @@ class BatchNorm1d(Layer):
         (C,) = self.running_mean.shape
         if len(x.shape) not in (2, 3) or x.shape[1] not in (None, C):
             raise ShapeError(f"{self!r}: input has shape {x.shape}, expected (N, {C}) or (N, {C}, L)")
-        arrays = {"scale": self.weight, "bias": self.bias, "mean": self.running_mean, "var": self.running_var}
-        names = [graph.constant(array, name) for name, array in arrays.items()]
+        names = [
+            graph.constant(getattr(self, name), name) for name in ("weight", "bias", "running_mean", "running_var")
+        ]
         return graph.apply("batch_norm", x, *names, axis=1, epsilon=self.eps)
 
 

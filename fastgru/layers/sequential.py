@@ -46,8 +46,12 @@ class Sequential(Layer):
 
     def emit(self, graph: NetworkBuilder, x: Value, lengths: Value | None = None) -> Value:
         for k, layer in enumerate(self.layers):
+            first = next(
+                i for i, one in enumerate(self.layers) if one is layer
+            )  # a layer used twice has its weights once
             try:
-                x = layer.emit(graph, x, lengths if layer.takes_lengths else None)
+                with graph.scope(str(first)):
+                    x = layer.emit(graph, x, lengths if layer.takes_lengths else None)
             except ShapeError as error:
                 raise ShapeError(f"layer {k} of {len(self.layers)}: {error}") from None
         return x

@@ -1,0 +1,34 @@
+"""What a network learns from: losses, their gradients through time, and what one step's state does to the next.
+
+E = sum over t of E_t,  E_t = -y_t log(yhat_t)
+dE/dW = the sum of the steps' gradients, each a chain of dh_t/dh_{t-1}
+
+result = fastgru.learn.gradients(net, x, targets, loss="cross_entropy")
+result.loss, result.steps, result.weights["1.weight_hh_l0"]
+"""
+
+from fastgru.learn.gradients import Gradients, gradients
+from fastgru.learn.jacobian import jacobians, product
+from fastgru.learn.losses import (
+    LOSSES,
+    Loss,
+    absolute_error,
+    cross_entropy,
+    cross_entropy_of_logs,
+    cross_entropy_of_probabilities,
+    squared_error,
+)
+
+__all__ = [
+    "LOSSES",
+    "Gradients",
+    "Loss",
+    "absolute_error",
+    "cross_entropy",
+    "cross_entropy_of_logs",
+    "cross_entropy_of_probabilities",
+    "gradients",
+    "jacobians",
+    "product",
+    "squared_error",
+]

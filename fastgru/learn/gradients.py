@@ -1,0 +1,208 @@
+"""The loss of a network, and its gradients by every weight and every input, by the definitions.
+
+E is the sum over the steps of E_t. dE/dW is the sum of the gradients of the E_t, each of which goes back from its step
+through all steps before it; they are to be had apart.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypedDict, Unpack
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastgru.arrays import Array
+from fastgru.errors import ShapeError, UnsupportedModelError
+from fastgru.graph import Graph
+from fastgru.layers import Layer
+from fastgru.learn.backward import backward, forward
+from fastgru.learn.losses import Loss, check_finite, check_targets, loss_named
+from fastgru.learn.network import Network, as_floats, feeds_of, graph_of, output_of, time_axis_of, weight_names
+from fastgru.records import dataclass
+
+__all__ = ["Gradients", "Options", "gradients"]
+
+
+class Options(TypedDict, total=False):
+    """What `gradients` takes besides.
+
+    reduction: "sum", or "mean": over what counts. output: the name of the output that the loss is of, where there are
+    several. time_axis: of the output, where it cannot be told. dtype: "float64", or "float32": of the computation.
+    """
+
+    reduction: str
+    output: str
+    time_axis: int
+    dtype: str
+
+
+class _Asked(NamedTuple):
+    reduction: str = "sum"
+    output: str | None = None
+    time_axis: int | None = None
+    dtype: str = "float64"
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """loss: E. steps: E_t, (T,); of one entry where the output has no time axis. output: what the loss was taken of.
+
+    weights, inputs: dE by each, by name, shaped as it; weights that E does not depend on have zeros. by_step: for each
+    step the same of E_t alone, (weights, inputs); empty unless asked for.
+    """
+
+    loss: float
+    steps: Array
+    output: Array
+    weights: Mapping[str, Array]
+    inputs: Mapping[str, Array]
+    by_step: tuple[tuple[Mapping[str, Array], Mapping[str, Array]], ...] = ()
+
+
+def gradients(
+    net: Network,
+    x: ArrayLike | Mapping[str, ArrayLike],
+    targets: ArrayLike,
+    *,
+    loss: str | Loss = "cross_entropy",
+    mask: ArrayLike | None = None,
+    lengths: ArrayLike | None = None,
+    by_step: bool = False,
+    **options: Unpack[Options],
+) -> Gradients:
+    """E of `net` on x and its targets, and dE by every weight and every floating-point input.
+
+    net: a layer, a `Sequential` or a `Model` in float32 or float64. Weights have the names that torch gives them in a
+        state dict ("1.weight_ih_l0"), those of a model the names of its file.
+    x: as for a call of the network, or a mapping with every input by name; a layer takes its initial states as "h0"
+        there (D, N, H), a network of several recurrent layers as "h0_0", "h0_1"...
+    targets: for a cross entropy classes, integers shaped as the output without its last axis, or distributions, floats
+        shaped as the output; for an error floats shaped as the output.
+    loss: a name of `LOSSES`, or a function of outputs and targets as those are.
+    mask: shaped as the output without its last axis, bool: what counts in the loss.
+    lengths (N,): of layers: row n has steps 0 to lengths[n] - 1; what comes behind is not read, and does not count.
+    by_step: also the gradients of each E_t apart, which takes T times as long.
+    options: `Options`: reduction ("sum" or "mean"), output, time_axis, dtype ("float64" or "float32").
+
+    Raises `ShapeError` naming what does not fit: targets out of range, NaN or infinite inputs, lengths, a shape;
+    `UnsupportedModelError` naming a node without a gradient, or weights of low precision.
+    """
+    asked = _checked(options)
+    function = loss_named(loss)
+    graph, feeds = _bind(net, x, lengths, asked.dtype)
+    values = forward(graph, feeds, asked.dtype)
+    name = output_of(graph, asked.output)
+    y = values[name]
+    if y.ndim == 0 or y.dtype.kind != "f":
+        raise ShapeError(f"output {name!r}: got {y.dtype} {y.shape}, expected floats, of which a loss can be taken")
+    time = time_axis_of(graph, name, {k: np.asarray(a) for k, a in feeds.items()})
+    if asked.time_axis is not None:
+        if asked.time_axis not in range(y.ndim - 1):
+            raise ShapeError(
+                f"time_axis is {asked.time_axis!r}, expected one of the first {y.ndim - 1} axes of {y.shape}"
+            )
+        time = asked.time_axis
+    time = None if time is None or time >= y.ndim - 1 else time
+    counted = _counted(y.shape[:-1], mask, lengths, net, time)
+    each, slope = _taken(function, y, check_targets(function, targets, y.shape, counted), counted)
+    scale = 1.0 if asked.reduction == "sum" or not counted.any() else 1 / int(counted.sum())
+    each, slope = each * scale, slope * scale
+    steps = each.sum(keepdims=True).reshape(1) if time is None else each.sum(axis=_others(each.ndim, time))
+
+    def parts(up: Array) -> tuple[dict[str, Array], dict[str, Array]]:
+        found = backward(graph, values, {name: up})
+        weights = {k: found.get(k, np.zeros_like(values[k])) for k in weight_names(graph)}
+        floats = [s.name for s in graph.inputs if values[s.name].dtype.kind == "f"]
+        return weights, {k: found.get(k, np.zeros_like(values[k])) for k in floats}
+
+    weights, inputs = parts(slope)
+    apart: tuple[Any, ...] = ()
+    if by_step:
+        apart = tuple(parts(slope if time is None else _only(slope, time, t)) for t in range(len(steps)))
+    return Gradients(float(steps.sum()), steps, y, weights, inputs, apart)
+
+
+def _checked(options: Mapping[str, Any]) -> _Asked:
+    """The rest of what `gradients` takes. Raises `TypeError` for what it does not, `ShapeError` for a wrong value."""
+    if unknown := sorted(set(options) - set(_Asked._fields)):
+        raise TypeError(f"gradients takes no {', '.join(unknown)}; there are {', '.join(_Asked._fields)}")
+    asked = _Asked(**options)
+    if asked.reduction not in ("sum", "mean"):
+        raise ShapeError(f"reduction is {asked.reduction!r}, expected 'sum' or 'mean'")
+    if asked.dtype not in ("float64", "float32"):
+        raise UnsupportedModelError(f"dtype is {asked.dtype!r}, expected 'float64' or 'float32'")
+    return asked
+
+
+def _bind(net: Network, x: Any, lengths: Any, dtype: str) -> tuple[Graph, dict[str, Array]]:
+    """The graph of the network for this x, and its inputs by name, finite ones."""
+    more = {} if lengths is None else {"lengths": np.asarray(lengths)}
+    named = isinstance(x, Mapping)
+    main = x.get("x") if named else x
+    if named and isinstance(net, Layer) and main is None:
+        raise ShapeError(f"inputs: got {', '.join(x) or 'none'}, expected x among them")
+    rank = None if main is None else as_floats("x", main, dtype).ndim
+    if isinstance(net, Layer):
+        graph = graph_of(net, rank=rank, lengths=lengths is not None, initial_state=named and len(x) > 1)
+    else:
+        graph = graph_of(net, lengths=lengths is not None)
+    feeds = {name: as_floats(name, a, dtype) for name, a in feeds_of(graph, x, more).items()}
+    if lengths is not None and rank is not None:
+        feeds["x"] = _cut(net, feeds["x"], more["lengths"])
+    for name, a in feeds.items():
+        check_finite(name, a)
+    return graph, feeds
+
+
+def _cut(net: Network, x: Array, lengths: Array) -> Array:
+    """x with zeros behind the last step of each row. Raises `ShapeError` for lengths that do not fit."""
+    first = bool(getattr(net, "batch_first", False))
+    T, N = x.shape[:2][::-1] if first else x.shape[:2]
+    if lengths.shape != (N,) or lengths.dtype.kind not in "iu" or (N and not 0 <= lengths.min() <= lengths.max() <= T):
+        raise ShapeError(f"lengths: got {lengths.tolist()}, expected {N} integers from 0 to {T}")
+    within = np.arange(T)[:, None] < lengths
+    within = within.T if first else within
+    return np.where(within.reshape(*within.shape, *[1] * (x.ndim - 2)), x, np.zeros((), x.dtype))
+
+
+def _counted(shape: tuple[int, ...], mask: Any, lengths: Any, net: Network, time: int | None) -> Array:
+    """Which places count in the loss, bool."""
+    counted = np.ones(shape, bool)
+    if mask is not None:
+        given = np.asarray(mask)
+        if given.shape != shape or given.dtype != np.bool_:
+            raise ShapeError(f"mask: got {given.dtype} {given.shape}, expected bool {shape}")
+        counted &= given
+    if lengths is not None and time is not None:
+        row = 0 if getattr(net, "batch_first", False) else 1
+        along = [1] * len(shape)
+        along[time] = shape[time]
+        rows = [1] * len(shape)
+        rows[row] = shape[row]
+        counted &= np.arange(shape[time]).reshape(along) < np.asarray(lengths).reshape(rows)
+    return counted
+
+
+def _taken(function: Loss, y: Array, targets: Array, counted: Array) -> tuple[Array, Array]:
+    """E of each place, and dE/dy; zeros where it does not count.
+
+    Raises `ShapeError` for a function that gives others.
+    """
+    each, slope = (np.asarray(a) for a in function(y, targets))
+    if each.shape != counted.shape or slope.shape != y.shape:
+        raise ShapeError(
+            f"loss: got E {each.shape} and dE/dy {slope.shape} for outputs of shape {y.shape}, expected"
+            f" {counted.shape} and {y.shape}"
+        )
+    return np.where(counted, each, 0), np.where(counted[..., None], slope, 0)
+
+
+def _others(rank: int, axis: int) -> tuple[int, ...]:
+    return tuple(i for i in range(rank) if i != axis)
+
+
+def _only(slope: Array, axis: int, t: int) -> Array:
+    """`slope` at step t, zeros elsewhere."""
+    kept = np.zeros_like(slope)
+    at: tuple[Any, ...] = (*[slice(None)] * axis, t)
+    kept[at] = slope[at]
+    return kept

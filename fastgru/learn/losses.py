@@ -1,0 +1,145 @@
+"""Losses: how far an output is from its target, and the slope of that by the output.
+
+    loss(y, targets) -> E (...), dE/dy (..., C)
+
+y (..., C) are the outputs, of which C belong to one place: a step of a row. A cross entropy takes the number of the
+right class, integers (...) from 0 to C - 1, or a distribution over them, floats (..., C). An error takes floats (...,
+C). Nothing is summed here but what belongs to one place.
+"""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+
+from fastgru.arrays import Array
+from fastgru.errors import ShapeError
+from fastgru.reference.softmax import log_softmax
+
+__all__ = [
+    "LOSSES",
+    "Loss",
+    "absolute_error",
+    "check_finite",
+    "check_targets",
+    "cross_entropy",
+    "cross_entropy_of_logs",
+    "cross_entropy_of_probabilities",
+    "loss_named",
+    "squared_error",
+]
+
+Loss: TypeAlias = Callable[[Array, Array], tuple[Array, Array]]
+
+_ROUNDED: Final = 1e-3  # by which the sum of a distribution may miss 1
+
+
+def _distribution(y: Array, targets: Array) -> Array:
+    """The targets as distributions (..., C)."""
+    if targets.dtype.kind == "f":
+        return targets.astype(y.dtype, copy=False)
+    return np.asarray(targets[..., None] == np.arange(y.shape[-1]), y.dtype)
+
+
+def cross_entropy(y: Array, targets: Array) -> tuple[Array, Array]:
+    """E = -sum of t log softmax(y), y being logits; dE/dy = softmax(y) sum(t) - t."""
+    t, logs = _distribution(y, targets), log_softmax(y, axis=-1)
+    return -np.sum(t * logs, axis=-1), np.exp(logs) * t.sum(axis=-1, keepdims=True) - t
+
+
+def cross_entropy_of_logs(y: Array, targets: Array) -> tuple[Array, Array]:
+    """E = -sum of t y, y being logarithms of probabilities, as of a LogSoftmax; dE/dy = -t."""
+    t = _distribution(y, targets)
+    return -np.sum(np.where(t == 0, 0, t * y), axis=-1), -t
+
+
+def cross_entropy_of_probabilities(y: Array, targets: Array) -> tuple[Array, Array]:
+    """E = -sum of t log y, y being probabilities, as of a Softmax; dE/dy = -t / y."""
+    t = _distribution(y, targets)
+    if y.size and not 0 <= y.min() <= y.max() <= 1 + _ROUNDED:
+        raise ShapeError(
+            f"outputs go from {y.min():.4g} to {y.max():.4g}, expected probabilities; logits take cross_entropy"
+        )
+    told = t > 0  # elsewhere 0 log 0 counts nothing
+    safe = np.where(told, y, 1)
+    with np.errstate(divide="ignore"):
+        return -np.sum(t * np.log(safe), axis=-1), np.where(told, -t / safe, 0)
+
+
+def squared_error(y: Array, targets: Array) -> tuple[Array, Array]:
+    """E = sum of (y - t)^2; dE/dy = 2 (y - t)."""
+    return np.sum((y - targets) ** 2, axis=-1), 2 * (y - targets)
+
+
+def absolute_error(y: Array, targets: Array) -> tuple[Array, Array]:
+    """E = sum of |y - t|; dE/dy is the sign of y - t, 0 where they are equal."""
+    return np.sum(np.abs(y - targets), axis=-1), np.sign(y - targets)
+
+
+LOSSES: Final[Mapping[str, Loss]] = MappingProxyType(
+    {
+        function.__name__: function
+        for function in (
+            cross_entropy, cross_entropy_of_logs, cross_entropy_of_probabilities, squared_error, absolute_error,
+        )
+    }
+)  # fmt: skip
+_OF_CLASSES: Final = frozenset({cross_entropy, cross_entropy_of_logs, cross_entropy_of_probabilities})
+
+
+def loss_named(loss: str | Loss) -> Loss:
+    """A loss by its name, or as it is. Raises `ShapeError` for what is none."""
+    if isinstance(loss, str) and loss in LOSSES:
+        return LOSSES[loss]
+    if not callable(loss):
+        raise ShapeError(f"loss is {loss!r}, expected a function of outputs and targets, or {', '.join(LOSSES)}")
+    return loss
+
+
+def check_finite(name: str, array: Array) -> None:
+    """Raise `ShapeError` that counts what is NaN or infinite, and says where the first is."""
+    if array.dtype.kind != "f" or np.isfinite(array).all():
+        return
+    bad = np.argwhere(~np.isfinite(array))
+    raise ShapeError(f"{name}: {len(bad)} of {array.size} values are NaN or infinite, the first at {_place(bad[0])}")
+
+
+def check_targets(loss: Loss, targets: Any, shape: tuple[int, ...], counted: Array) -> Array:
+    """The targets for outputs of `shape`, those that do not count as something that does no harm.
+
+    counted: bool, of the shape of the outputs without the last axis. Raises `ShapeError` for targets of another shape
+    or dtype, for classes that there are not, for NaN, and for distributions that are none.
+    """
+    array, C = np.asarray(targets), shape[-1]
+    if loss not in LOSSES.values():
+        return array
+    if loss in _OF_CLASSES and array.dtype.kind in "iu":
+        if array.shape != shape[:-1]:
+            raise ShapeError(
+                f"targets: got shape {array.shape}, expected {shape[:-1]}, a class for each output {shape}"
+            )
+        array = np.where(counted, array, 0)
+        if len(bad := np.argwhere((array < 0) | (array >= C))):
+            raise ShapeError(
+                f"targets: {len(bad)} of {array.size} are out of range, expected classes from 0 to {C - 1}; the first,"
+                f" {array[tuple(bad[0])]}, is at {_place(bad[0])}"
+            )
+        return array
+    wanted = "classes (integers) or distributions (floats)" if loss in _OF_CLASSES else "floats"
+    if array.dtype.kind != "f" or array.shape != shape:
+        raise ShapeError(f"targets: got {array.dtype} {array.shape}, expected {wanted} for outputs of shape {shape}")
+    array = np.where(counted[..., None], array, 0)
+    check_finite("targets", array)
+    if loss in _OF_CLASSES:
+        fair = (array >= 0).all(axis=-1) & (np.abs(array.sum(axis=-1) - 1) <= _ROUNDED)
+        if len(bad := np.argwhere(counted & ~fair)):
+            raise ShapeError(
+                f"targets: {len(bad)} of {fair.size} are no distributions, numbers from 0 that add up to 1; the first"
+                f" is at {_place(bad[0])}"
+            )
+    return array
+
+
+def _place(index: Array) -> tuple[int, ...]:
+    return tuple(index.tolist())
