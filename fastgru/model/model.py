@@ -153,8 +153,9 @@ class Model:
     ) -> list[Any] | Iterator[Any]:
         """Run on sequences of any lengths, each with the bits that a call with it alone has; results in their order.
 
-        sequences: each an array (T, ...), the input without the axis of its batch; a tuple of arrays where the model
-            has several inputs besides states and lengths. States begin with zeros, and lengths are filled in. A list
+        sequences: each an array (T, ...), the input without the axis of its batch; a tuple of arrays, or a
+            mapping by name, where the model has several inputs besides states and lengths. States begin as the model
+            does, and lengths are filled in. A list
             gives a list. Any other iterable gives a generator, which reads ahead for half of the budget, and copies
             what it reads.
         max_rows: the most sequences of a batch. As many batches run at once as the model has threads.

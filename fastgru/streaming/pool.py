@@ -18,6 +18,7 @@ from fastgru.kernels.run import NOT_OPEN
 from fastgru.reference.bodies import decides
 from fastgru.reference.operator import as_array
 from fastgru.streaming.batch import row_axes
+from fastgru.streaming.named import in_order
 from fastgru.streaming.plans import Plan, Plans
 from fastgru.streaming.rows import with_rows
 from fastgru.streaming.state_blob import pack_state, unpack_state
@@ -26,7 +27,7 @@ from fastgru.streaming.stream import Stream, check_out
 
 __all__ = ["SessionPool"]
 
-Frame = ArrayLike | tuple[ArrayLike, ...]
+Frame = ArrayLike | tuple[ArrayLike, ...] | Mapping[str, ArrayLike]
 
 _ndarray = np.ndarray
 
@@ -133,7 +134,7 @@ class SessionPool:
         """One frame, or chunk, of each of these sessions; what each of them gets, by session.
 
         A frame is what a `Stream` of one row takes: an array shaped as the model's input with a batch of 1, or a tuple
-        where `inputs` has several names. Those of the same shapes run as one batch.
+        where `inputs` has several names, or a mapping by these names. Those of the same shapes run as one batch.
 
         Raises `SessionError` for a session that is not open, `StateError` for one that another call is using,
         `ShapeError` for a frame that does not fit; all states are then as they were.
@@ -148,7 +149,7 @@ class SessionPool:
             try:
                 key = [(a.shape, a.dtype.char) for a in given]
             except AttributeError:
-                given = self._plans.arrays(f"session {session}", given)
+                given = self._plans.arrays(f"session {session}", self._in_order(f"session {session}", given))
                 key = [(a.shape, a.dtype.char) for a in given]
             sessions, rows = together.setdefault(tuple(key), ([], []))
             sessions.append(session)
@@ -187,8 +188,8 @@ class SessionPool:
         """A frame, or chunk, of each of these sessions, as the rows of a batch; what they get, in the same order.
 
         sessions: (n,) int64, numbers that `open` gave, each once. frames: an array shaped as the model's input with the
-        n sessions along its batch axis, a tuple of them where `inputs` has several names. out: an array (a tuple of
-        them where there are several outputs) to be written into and returned.
+        n sessions along its batch axis, a tuple of them where `inputs` has several names, or a mapping by name. out: an
+        array (a tuple of them where there are several outputs) to be written into and returned.
 
         Returns an array, or a tuple where `outputs` has several names. Arrays as the model takes them go through one
         native call; others are converted. Raises as `push`.
@@ -204,7 +205,9 @@ class SessionPool:
         return self._push_rows(sessions, frames, out)
 
     def _push_rows(self, sessions: ArrayLike, frames: Frame, out: Array | tuple[Array, ...] | None) -> Any:
-        """Of any layout, float dtypes converted, and `out` lying anywhere."""
+        """By name, of any layout, float dtypes converted, and `out` lying anywhere."""
+        if isinstance(frames, Mapping):
+            return self.push_rows(sessions, self._in_order("push_rows", (frames,)), out)
         numbers = self._numbers(sessions)
         arrays = self._plans.arrays("push_rows", frames if isinstance(frames, tuple) else (frames,))
         for name, array in zip(self.inputs, arrays, strict=True):
@@ -228,13 +231,16 @@ class SessionPool:
         self._last = group[0]
         return out if out is not None else made[0] if len(made) == 1 else made
 
-    def warm_up(self, *frames: ArrayLike) -> None:
+    def warm_up(self, *frames: ArrayLike | Mapping[str, ArrayLike]) -> None:
         """Plan, bind and run once, on sessions of nobody, what a push of such frames runs. No state moves.
 
-        frames: one array for each name of `inputs`, of any number of rows. Raises `ShapeError` for what does not fit,
-        `UnsupportedModelError` where the rows of the model depend on one another.
+        frames: one array for each name of `inputs`, of any number of rows, or one mapping by name. Raises `ShapeError`
+        for what does not fit, `UnsupportedModelError` where the rows of the model depend on one another.
         """
-        self._last = self._plans.warm_up(frames)
+        self._last = self._plans.warm_up(self._in_order("warm_up", frames))
+
+    def _in_order(self, what: str, frames: tuple[Any, ...]) -> tuple[Any, ...]:
+        return in_order(what, self.inputs, frames, self._single)
 
     def save(self, session: int) -> bytes:
         """Its state as bytes, the same as `Stream.save_state` gives for a stream of one row."""

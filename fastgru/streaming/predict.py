@@ -24,6 +24,7 @@ from fastgru.reference import bind_inputs
 from fastgru.reference.facts import domains, infer_graph
 from fastgru.reference.operator import as_array
 from fastgru.streaming.batches import Call, Finish, Item, Network, Scratch
+from fastgru.streaming.named import in_order
 from fastgru.streaming.progress import Progress, Report, reporter
 from fastgru.streaming.ragged import find_layout
 
@@ -97,10 +98,10 @@ class Predictor:
 
     def _read(self, number: int, given: Any, *, owned: bool) -> Item:
         """owned: copy what the caller may write into again before it has run."""
-        arrays = given if isinstance(given, tuple) else (given,)
+        names = [spec.name for spec in self._network.frames]
+        arrays = given if isinstance(given, tuple) else in_order("sequence", names, (given,))
         if len(arrays) != len(self._network.frames):
-            names = ", ".join(spec.name for spec in self._network.frames)
-            raise ShapeError(f"got {len(arrays)} arrays, expected {len(self._network.frames)}: {names}")
+            raise ShapeError(f"got {len(arrays)} arrays, expected {len(names)}: {', '.join(names)}")
         rows: dict[str, Array] = {}
         for spec, array in zip(self._network.frames, arrays, strict=True):
             plain = as_array(f"input {spec.name!r}", array)

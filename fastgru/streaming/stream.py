@@ -28,6 +28,7 @@ from fastgru.reference.operator import as_array
 from fastgru.streaming.banks import Banks, state_shapes
 from fastgru.streaming.batch import check_rows, find_batch_axes, given_axes
 from fastgru.streaming.binding import Binding
+from fastgru.streaming.named import in_order
 from fastgru.streaming.sizes import bind_sizes
 from fastgru.streaming.state_blob import pack_state, unpack_state
 
@@ -114,10 +115,11 @@ class Stream:
             if None in shape:
                 raise StateError(f"state {name!r} {shape}: the first push, or set_state, tells its free sizes")
 
-    def push(self, *frames: ArrayLike, out: Array | tuple[Array, ...] | None = None) -> Any:
+    def push(self, *frames: ArrayLike | Mapping[str, ArrayLike], out: Array | tuple[Array, ...] | None = None) -> Any:
         """Run one frame, or a chunk of them, from the state that the push before left.
 
-        frames: one array for each name of `self.inputs`, shaped as the model's inputs.
+        frames: one array for each name of `self.inputs`, shaped as the model's inputs; or one mapping from these names
+        to arrays.
         out: an array (a tuple of them where there are several outputs) to be written into and returned; one may be a
         frame, too, two of them may not overlap.
 
@@ -137,8 +139,10 @@ class Stream:
                 bound.frame.raise_for(code)
         return self._push(frames, out)
 
-    def _push(self, frames: tuple[ArrayLike, ...], out: Array | tuple[Array, ...] | None) -> Any:
-        """Of any layout, float dtypes converted, and `out` lying anywhere."""
+    def _push(self, frames: tuple[Any, ...], out: Array | tuple[Array, ...] | None) -> Any:
+        """By name, of any layout, float dtypes converted, and `out` lying anywhere."""
+        if len(frames) == 1 and isinstance(frames[0], Mapping):
+            return self.push(*in_order("push", self.inputs, frames, self.states), out=out)
         arrays = tuple([as_array("push", f) for f in frames])
         if len(arrays) != len(self.inputs):
             raise ShapeError(f"push: got {len(arrays)} arrays, expected {len(self.inputs)}: {', '.join(self.inputs)}")
@@ -207,14 +211,15 @@ class Stream:
             bound.choose_team(arrays)
         return bound
 
-    def warm_up(self, *frames: ArrayLike) -> None:
+    def warm_up(self, *frames: ArrayLike | Mapping[str, ArrayLike]) -> None:
         """Plan and bind what a push of such frames runs, and have it in the caches. The state does not move.
 
-        Raises as `push`.
+        frames: as for `push`, which says what is raised.
         """
-        self.fork().push(*frames)  # which has all of it but the state's own memory
+        ordered = in_order("warm_up", self.inputs, frames, self.states)
+        self.fork().push(*ordered)  # which has all of it but the state's own memory
         if not self._is_open:
-            self._bind(tuple([as_array("warm_up", f) for f in frames]))
+            self._bind(tuple([as_array("warm_up", f) for f in ordered]))
 
     @property
     def state(self) -> dict[str, Array]:
