@@ -7,6 +7,7 @@ import click
 
 from fastgru.cli.options import file_argument, load_options
 from fastgru.load import load_graph
+from fastgru.precisions import LOWP
 from fastgru.terminal import bytes_of, counted
 
 __all__ = ["command"]
@@ -16,9 +17,17 @@ __all__ = ["command"]
 @file_argument
 @click.argument("output", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--force", is_flag=True, help="Overwrite OUTPUT where it exists.")
+@click.option(
+    "--precision",
+    type=click.Choice(("float32", *LOWP)),
+    help="Of the weights in a .safetensors file, where there are kernels for it.  [default: that of FILE]",
+)
 @load_options
-def command(file: Path, output: Path, force: bool, options: dict[str, Any]) -> None:
-    """Save the model in FILE as OUTPUT: one .safetensors file that any CPU can load, or an .onnx file."""
+def command(file: Path, output: Path, force: bool, precision: str | None, options: dict[str, Any]) -> None:
+    """Save the model in FILE as OUTPUT: one .safetensors file that any CPU can load, or an .onnx file.
+
+    --precision rounds the weights and measures nothing; `fastgru quantize` shows what that costs.
+    """
     from fastgru.exporters import to_onnx
     from fastgru.graphfile import read_graph, write_graph
 
@@ -27,7 +36,13 @@ def command(file: Path, output: Path, force: bool, options: dict[str, Any]) -> N
         raise click.UsageError(f"{output}: expected a name that ends in .safetensors or .onnx")
     if output.exists() and not force:
         raise click.UsageError(f"{output}: exists already; --force overwrites it")
+    if suffix == ".onnx" and precision in LOWP:
+        raise click.UsageError(f"--precision {precision}: an .onnx file holds floats; name a .safetensors file")
     graph = load_graph(file, **options)
+    if precision is not None:
+        from fastgru.model import Model
+
+        graph = Model(graph, precision=precision).to_graph()
     if suffix == ".onnx":
         wide = any(spec.dtype == "float64" for spec in (*graph.inputs, *graph.outputs))
         to_onnx(graph, output, precision="float64" if wide else "float32")

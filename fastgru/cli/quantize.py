@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
+_SHOWN = 20
 _BOUND = click.FloatRange(min=0, min_open=True)
 
 
@@ -58,7 +59,8 @@ def command(
 
     What -o saves holds these weights, and `fastgru.load` runs it as it was measured.
 
-    Exit status 0 where every output is within the bounds, 1 where one is not: nothing is saved then.
+    Exit status 0 where every output is within the bounds, 1 where one is not, or where they leave auto nothing to make
+    smaller: nothing is saved then, and what would do is printed.
     """
     from fastgru.quantization import quantize
 
@@ -101,6 +103,7 @@ def _print(report: "QuantizeReport", file: Path, saved: Path | None) -> None:
     console.print(Text(str(file), style="bold"), Text(f"in {report.precision}; inputs: {'; '.join(report.cases)}"))
     _print_layers(console, report)
     _print_outputs(console, report)
+    _print_kept_back(console, report)
     for t in report.timings:
         ratio = t.before_s / t.after_s if t.after_s else 1.0
         console.print(
@@ -114,7 +117,10 @@ def _print(report: "QuantizeReport", file: Path, saved: Path | None) -> None:
     elif report.holds:
         console.print(Text("Every output is within the bounds.", style="green"))
     else:
-        console.print(Text("The outputs are beyond the bounds.", style="bold red"))
+        fault = "No weight can be smaller within the bounds" if report.is_whole else "The outputs are beyond the bounds"
+        console.print(Text(f"{fault}{', and nothing is saved' if saved is None else ''}.", style="bold red"))
+        asked = " ".join(f"--{name.replace('_', '-')} {value:g}" for name, value in report.would_do.items())
+        console.print(Text(f"This would do: {asked}" if asked else "No bound would do: an output is not finite."))
     if saved is not None:
         console.print(Text(f"{saved}: {bytes_of(saved.stat().st_size)}"))
 
@@ -136,6 +142,27 @@ def _print_layers(console: Console, report: "QuantizeReport") -> None:
     ]
     right = ("outputs", "inputs", "bytes", "largest error", "mean", "below", "alone")
     console.print(plain_table(*columns, rows=rows, right=right))
+
+
+def _print_kept_back(console: Console, report: "QuantizeReport") -> None:
+    """What lower precisions would cost and save, each by itself."""
+    if not report.kept_back:
+        return
+    columns = ("kept back", "in", "error alone", "below", "bytes saved", "time saved")
+    rows = [
+        (
+            Text(kept.name),
+            kept.precision,
+            f"{kept.error:.1e}",
+            f"{kept.db:.1f} dB",
+            bytes_of(kept.bytes_saved),
+            "-" if kept.seconds_saved is None else f"{1e6 * kept.seconds_saved:.1f} us",
+        )
+        for kept in report.kept_back[:_SHOWN]
+    ]
+    console.print(plain_table(*columns, rows=rows, right=columns[2:]))
+    if len(report.kept_back) > _SHOWN:
+        console.print(Text(f"and {len(report.kept_back) - _SHOWN} more, which --json has", style="dim"))
 
 
 def _print_outputs(console: Console, report: "QuantizeReport") -> None:

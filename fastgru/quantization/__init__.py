@@ -5,13 +5,14 @@ print(report)
 report.model(x)
 """
 
-from fastgru.quantization.report import Errors, LayerReport, OutputReport, QuantizeReport, Timing
+from fastgru.quantization.report import Errors, KeptBack, LayerReport, OutputReport, QuantizeReport, Timing
 from fastgru.quantization.run import AUTO_ERROR, PRECISIONS, quantize
 
 __all__ = [
     "AUTO_ERROR",
     "PRECISIONS",
     "Errors",
+    "KeptBack",
     "LayerReport",
     "OutputReport",
     "QuantizeReport",

@@ -108,17 +108,17 @@ class Bench:
         found = {name: tally.errors() for name, tally in tallies.items()}
         return found | {name: found[shown] for name, shown in self._shown.items() if shown in found}
 
-    def timings(self, precisions: Mapping[str, str]) -> list[Timing]:
-        """Of the first call of every case, both sides by turns."""
+    def timings(self, precisions: Mapping[str, str], *, first: bool = False, seconds: float = _TIMED_S) -> list[Timing]:
+        """Of the first call of every case, or of the first case alone, both sides by turns for so long each."""
         sides = self._exact[False], Executable(self._graphs[False], precision=precisions, packs=self._packs)
         timings = []
-        for case in self._cases:
+        for case in self._cases[:1] if first else self._cases:
             call = case.calls[0]
             for side in sides:
                 side.run(call)
             samples: tuple[list[float], list[float]] = ([], [])
             begin = time.perf_counter()
-            while len(samples[0]) < _MOST_CALLS and (time.perf_counter() - begin < _TIMED_S or len(samples[0]) < 5):
+            while len(samples[0]) < _MOST_CALLS and (time.perf_counter() - begin < seconds or len(samples[0]) < 5):
                 for side, taken in zip(sides, samples, strict=True):
                     start = time.perf_counter()
                     side.run(call)

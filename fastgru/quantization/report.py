@@ -1,15 +1,18 @@
 """What weights of low precision cost and save, as frozen data that prints as tables and converts to JSON."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, field
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from fastgru.errors import VerificationError
 from fastgru.model import Model
 from fastgru.records import dataclass
 from fastgru.verify.report import plain
 
-__all__ = ["Errors", "LayerReport", "OutputReport", "QuantizeReport", "Timing"]
+__all__ = ["Errors", "KeptBack", "LayerReport", "OutputReport", "QuantizeReport", "Timing"]
+
+_TABLES: Final = ("layers", "outputs", "timings", "kept_back")
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,24 @@ class LayerReport:
 
 
 @dataclass(frozen=True)
+class KeptBack:
+    """A lower precision that the bounds kept from the weights of a node, and what it would cost and save by itself.
+
+    error: the largest `Errors.relative` of the outputs that count, with no other weights of low precision. db: the
+    least `Errors.db` of them. bytes_saved: of its matrices, over what was chosen. seconds_saved: of a call of the first case,
+    over all in float32, None where that was not measured.
+    """
+
+    name: str
+    op: str
+    precision: str
+    error: float
+    db: float
+    bytes_saved: int
+    seconds_saved: float | None
+
+
+@dataclass(frozen=True)
 class OutputReport:
     """One output of the model. counts: whether the bounds apply to it: states do not, where there is anything else."""
 
@@ -85,8 +106,12 @@ class Timing:
 class QuantizeReport:
     """A model with weights of low precision, and what came of it.
 
-    model: ready to run. precision: what was asked for. holds: every output that counts is within the bounds, None
-    standing for no bound. bytes_before, bytes_after: of all constants, floats in float32 before.
+    model: ready to run. precision: what was asked for. max_error, min_db: the bounds, None for none. bytes_before,
+    bytes_after: of all constants, floats in float32 before. kept_back: what the bounds kept "auto" from, the least
+    error first. would_do: where the bounds do not hold, those that would, by their names.
+
+    holds: every output that counts is within the bounds. It is False, too, where they left "auto" nothing to make
+    smaller: the model is the one in float32 then.
     """
 
     model: Model = field(repr=False, compare=False)
@@ -100,10 +125,17 @@ class QuantizeReport:
     timings: tuple[Timing, ...]
     bytes_before: int
     bytes_after: int
+    kept_back: tuple[KeptBack, ...] = ()
+    would_do: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def holds(self) -> bool:
-        return all(not self.beyond(output.errors) for output in self.outputs if output.counts)
+        return not self.is_whole and all(not self.beyond(output.errors) for output in self.outputs if output.counts)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the bounds kept every weight in float32 that could be smaller."""
+        return bool(self.kept_back) and all(layer.precision == "float32" for layer in self.layers)
 
     @property
     def kept(self) -> tuple[LayerReport, ...]:
@@ -115,22 +147,35 @@ class QuantizeReport:
         too_far = self.max_error is not None and not errors.relative <= self.max_error
         return too_far or (self.min_db is not None and not errors.db >= self.min_db)
 
+    @property
+    def advice(self) -> str:
+        """Which bounds would do, "" where they hold."""
+        bounds = " and ".join(f"{name} = {value:g}" for name, value in self.would_do.items())
+        return f"{bounds} would do" if bounds else ""
+
     def raise_for_failure(self) -> Self:
         """Return self, or raise `VerificationError` that lists the outputs beyond the bounds."""
+        if self.is_whole:
+            raise VerificationError(f"{self.source}: no weight can be smaller within the bounds; {self.advice}")
         failed = [o for o in self.outputs if o.counts and self.beyond(o.errors)]
         if failed:
             listed = "; ".join(f"{o.name}: {o.errors.relative:.3g}, {o.errors.db:.1f} dB below" for o in failed)
-            raise VerificationError(f"{self.source}: beyond the bounds in {self.precision}: {listed}")
+            raise VerificationError(f"{self.source}: beyond the bounds in {self.precision}: {listed}; {self.advice}")
         return self
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that JSON can hold; what is not finite is the string "inf"."""
-        names = [name for name in self.__dataclass_fields__ if name not in ("model", "layers", "outputs", "timings")]
-        tables = {name: [asdict(entry) for entry in getattr(self, name)] for name in ("layers", "outputs", "timings")}
+        names = [
+            name
+            for name in self.__dataclass_fields__
+            if name not in ("model", "layers", "outputs", "timings", "kept_back", "would_do")
+        ]
+        tables = {name: [asdict(entry) for entry in getattr(self, name)] for name in _TABLES}
         measured = [*(layer.errors for layer in self.layers), *(output.errors for output in self.outputs)]
         for errors, entry in zip(measured, (*tables["layers"], *tables["outputs"]), strict=True):
             entry["errors"] |= {"relative": errors.relative, "drift": errors.drift}
-        whole = {"holds": self.holds, **{name: getattr(self, name) for name in names}, **tables}
+        said = {"holds": self.holds, "is_whole": self.is_whole, "would_do": dict(self.would_do)}
+        whole = said | {name: getattr(self, name) for name in names} | tables
         return dict(plain(whole))
 
     def __str__(self) -> str:
@@ -143,6 +188,16 @@ class QuantizeReport:
         for output in self.outputs:
             verdict = "beyond the bound" if output.counts and self.beyond(output.errors) else ""
             lines.append(f"  output {output.name}: {_figures(output.errors)}{', ' if verdict else ''}{verdict}")
+        for kept in self.kept_back:
+            saves = "" if kept.seconds_saved is None else f" and {1e6 * kept.seconds_saved:.1f} us"
+            lines.append(
+                f"  kept back: {kept.name} in {kept.precision}, {kept.error:.2e} ({kept.db:.1f} dB below), saves"
+                f" {kept.bytes_saved:,} bytes{saves}"
+            )
+        if self.is_whole:
+            lines.append(f"  no weight can be smaller within the bounds; {self.advice}")
+        elif self.advice:
+            lines.append(f"  beyond the bounds; {self.advice}")
         lines += [f"  a call of {t.label}: {1e6 * t.before_s:.1f} to {1e6 * t.after_s:.1f} us" for t in self.timings]
         return "\n".join(lines)
 

@@ -1,6 +1,7 @@
 """The whole of it: measure a model in float32 and with weights of low precision, choose, and report."""
 
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Final, Unpack
 
@@ -19,7 +20,7 @@ from fastgru.precisions import LOWP, Precision, split_precision, weight_bytes
 from fastgru.quantization.choose import LADDER, choose
 from fastgru.quantization.inputs import Data, cases_from, drawn_cases
 from fastgru.quantization.measure import Bench
-from fastgru.quantization.report import Errors, LayerReport, OutputReport, QuantizeReport
+from fastgru.quantization.report import Errors, KeptBack, LayerReport, OutputReport, QuantizeReport
 from fastgru.records import dataclass
 from fastgru.sources import Source, source_name
 from fastgru.verify.cases import Case
@@ -28,6 +29,9 @@ __all__ = ["AUTO_ERROR", "PRECISIONS", "quantize"]
 
 PRECISIONS: Final = (*LOWP, "auto")
 AUTO_ERROR: Final = 0.02
+_TRIED: Final = 3  # candidates that are measured whole, to tell which bound would do
+_TIMED: Final = 64  # of what was kept back, so many are timed
+_TIMED_S: Final = 0.02  # for so long each
 
 
 @dataclass(frozen=True)
@@ -69,8 +73,9 @@ def quantize(
         0.02 where no bound is given. min_db: how far below the output the difference has to lie, in decibel.
     threads, spin_us: of the model that is returned; everything is measured on one thread.
 
-    Returns a report with the model in `report.model`; `report.holds` says whether the bounds do. Raises what
-    `fastgru.load` raises, `ShapeError` where the data does not fit, or none was given and none can be drawn.
+    Returns a report with the model in `report.model`; `report.holds` says whether the bounds do. Where they do not, or
+    leave "auto" nothing to make smaller, `report.would_do` has those that would. Raises what `fastgru.load` raises,
+    `ShapeError` where the data does not fit, or none was given and none can be drawn.
     """
     graph, source = _graph(model, options)
     _check(graph, source, precision, max_error, min_db)
@@ -84,6 +89,8 @@ def quantize(
     chosen = auto or made.weight_precisions
     precisions = {name: given.precision for name, given in chosen.items()}
     errors = study.bench.errors(precisions)
+    kept_back = tuple(study.kept_back(precisions)) if auto else ()
+    whole = bool(kept_back) and not lowp
     return QuantizeReport(
         model=made,
         source=source,
@@ -109,6 +116,8 @@ def quantize(
         timings=tuple(study.bench.timings(precisions)),
         bytes_before=_constant_bytes(settle(graph)),
         bytes_after=_constant_bytes(made.to_graph()),
+        kept_back=kept_back,
+        would_do=study.least(kept_back[:_TRIED]) if whole else study.bounds(errors),
     )
 
 
@@ -121,6 +130,7 @@ class _Study:
         self.bench = Bench(simple, cases, list(self.layers))
         outputs = [spec.name for spec in graph.outputs]
         self.counted = [name for name in outputs if name not in graph.states.values()] or outputs
+        self._bounds = max_error, min_db
         self._excess = functools.partial(_excess, max_error=max_error, min_db=min_db)
         self._reasons = {
             layer.name: {of: _pointless(simple, layer.node, of) for of in LOWP} for layer in self.layers.values()
@@ -144,6 +154,45 @@ class _Study:
             )
             for name, of in chosen.items()
         }
+
+    def kept_back(self, chosen: Mapping[str, str]) -> list[KeptBack]:
+        """What lower precisions of the nodes would cost and save, by themselves, the least error first."""
+        found = []
+        for name, now in chosen.items():
+            lower = [of for of in LADDER[: LADDER.index(now)] if not self._reasons[name][of]]
+            found += [(self._judged(self._alone(name, of)), self.layers[name], of, now) for of in lower]
+        found.sort(key=lambda entry: entry[0])
+        return [self._kept(layer, of, now, timed=n < _TIMED) for n, (_, layer, of, now) in enumerate(found)]
+
+    def _kept(self, layer: _Layer, of: str, now: str, *, timed: bool) -> KeptBack:
+        name, alone = layer.name, self._alone(layer.name, of)
+        timing = self.bench.timings({name: of}, first=True, seconds=_TIMED_S)[0] if timed else None
+        return KeptBack(
+            name=name,
+            op=layer.node.op,
+            precision=of,
+            error=max(alone[o].relative for o in self.counted),
+            db=min(alone[o].db for o in self.counted),
+            bytes_saved=layer.bytes(now) - layer.bytes(of),
+            seconds_saved=None if timing is None else timing.before_s - timing.after_s,
+        )
+
+    def least(self, candidates: Sequence[KeptBack]) -> dict[str, float]:
+        """The bounds with which one of these could be taken, as near to those that were given as can be."""
+        measured = [self.bench.errors({kept.name: kept.precision}, layers=False) for kept in candidates]
+        return self.bounds(min(measured, key=self._judged))
+
+    def bounds(self, errors: Mapping[str, Errors]) -> dict[str, float]:
+        """The bounds that these errors would be within, rounded to two digits; {} where they are within those given."""
+        if self._judged(errors) <= 1:
+            return {}
+        max_error, min_db = self._bounds
+        needed = {}
+        if max_error is not None:
+            needed["max_error"] = max(max_error, _up(max(errors[o].relative for o in self.counted)))
+        if min_db is not None:
+            needed["min_db"] = min(min_db, math.floor(10 * min(errors[o].db for o in self.counted)) / 10)
+        return needed
 
     def worst_alone(self, name: str, of: str) -> float | None:
         """How far the outputs move with no other weights of low precision; None for one that is not low."""
@@ -202,6 +251,14 @@ def _excess(errors: Errors, max_error: float | None, min_db: float | None) -> fl
     by_error = 0.0 if max_error is None else errors.relative / max_error
     by_db = 0.0 if min_db is None else 10.0 ** min((min_db - errors.db) / 20, 300.0)
     return max(by_error, by_db)
+
+
+def _up(number: float) -> float:
+    """The least number of two digits that is not below this one."""
+    if not 0 < number < math.inf:
+        return number
+    step = 10.0 ** (math.floor(math.log10(number)) - 1)
+    return float(f"{math.ceil(number / step) * step:.2g}")
 
 
 def _constant_bytes(graph: Graph) -> int:

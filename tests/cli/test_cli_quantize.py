@@ -44,10 +44,58 @@ def test_a_bound_that_is_broken_is_status_1(invoke: Invoke, data: Path) -> None:
     result = invoke("quantize", DEMO, "--data", data, "--max-error", "1e-6")
     assert result.exit_code == 1
     assert "beyond the bounds" in result.stdout
-    held = invoke("quantize", DEMO, "--data", data, "--max-error", "1e-6", "--precision", "auto")
-    assert held.exit_code == 0
-    assert "4 nodes of 4 left in float32" in held.stdout
-    assert "within the bounds" in held.stdout
+    assert "nothing is saved" in result.stdout
+
+
+def test_a_bound_that_nothing_meets_says_which_would_do(invoke: Invoke, data: Path, tmp_path: Path) -> None:
+    small = tmp_path / "small.safetensors"
+    asked = ("quantize", DEMO, "--data", data, "-o", small, "--precision")
+    for precision, fault in (("auto", "No weight can be smaller"), ("int8", "The outputs are beyond the bounds")):
+        result = invoke(*asked, precision, "--max-error", "1e-6", "--min-db", "90")
+        assert result.exit_code == 1
+        assert f"{fault}" in result.stdout
+        assert not small.exists()
+        bounds = result.stdout.split("This would do: ")[1].split("\n")[0].split()
+        assert bounds[::2] == ["--max-error", "--min-db"]
+        assert invoke(*asked, precision, *bounds).exit_code == 0
+        assert small.stat().st_size < DEMO.stat().st_size
+        small.unlink()
+    report = json.loads(invoke(*asked, "auto", "--max-error", "1e-6", "--json").stdout)
+    assert report["is_whole"]
+    assert not report["holds"]
+    assert list(report["would_do"]) == ["max_error"]
+    assert len(report["kept_back"]) == 8
+
+
+def test_what_was_kept_back_is_a_table(invoke: Invoke, data: Path) -> None:
+    asked = ("quantize", DEMO, "--data", data, "--precision", "auto", "--max-error")
+    whole = json.loads(invoke(*asked, "1e-6", "--json").stdout)["kept_back"]
+    between = sorted(kept["error"] for kept in whole)[3]
+    result = invoke(*asked, str(between))
+    assert result.exit_code == 0, result.output
+    assert "kept back" in result.stdout
+    report = json.loads(invoke(*asked, str(between), "--json").stdout)
+    chosen = {layer["name"]: layer["precision"] for layer in report["layers"]}
+    assert report["kept_back"]
+    for kept in report["kept_back"]:
+        assert kept["precision"] != chosen[kept["name"]]
+        assert kept["bytes_saved"] > 0
+        assert f"{kept['error']:.1e}" in result.stdout
+    assert [kept["error"] for kept in report["kept_back"]] == sorted(kept["error"] for kept in report["kept_back"])
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
+def test_convert_writes_weights_of_a_precision(invoke: Invoke, tmp_path: Path, precision: str) -> None:
+    path = tmp_path / "m.safetensors"
+    assert invoke("convert", DEMO, path, "--precision", precision).exit_code == 0
+    model, expected = fastgru.load(path), fastgru.load(DEMO, precision=precision)
+    assert model.precision == precision
+    inputs = {spec.name: np.zeros([n or 1 for n in spec.shape or ()], spec.dtype) for spec in model.inputs}
+    for name, array in model.run(inputs).items():
+        assert np.array_equal(array, expected.run(inputs)[name])
+    refused = invoke("convert", DEMO, tmp_path / "m.onnx", "--precision", "int8")
+    assert refused.exit_code == 2
+    assert "an .onnx file holds floats" in refused.stderr
 
 
 def test_nodes_can_be_kept(invoke: Invoke, data: Path) -> None:

@@ -111,7 +111,14 @@ def test_auto_leaves_what_the_bound_needs():
     assert np.abs(got["y"].astype(np.float64) - exact["y"]).max() == said.largest
     none = fastgru.quantize(graph, precision="auto", data=x, min_db=300)
     assert {layer.precision for layer in none.layers} == {"float32"}
-    assert none.holds
+    assert not none.holds
+    assert none.is_whole
+    with pytest.raises(VerificationError, match=r"no weight can be smaller within the bounds; min_db = \d"):
+        none.raise_for_failure()
+    some = fastgru.quantize(graph, precision="auto", data=x, **none.would_do)
+    assert some.holds
+    assert {layer.precision for layer in some.layers} > {"float32"}
+    assert {(kept.name, kept.precision) for kept in some.kept_back} < {(k.name, k.precision) for k in none.kept_back}
     assert none.outputs[0].errors.db == math.inf
     assert fastgru.quantize(graph, precision="auto", data=x).max_error == 0.02
 
@@ -125,7 +132,7 @@ def test_a_bound_that_does_not_hold():
     data = json.loads(json.dumps(report.to_dict()))
     assert data["holds"] is False
     assert data["layers"][0]["errors"]["relative"] == report.layers[0].errors.relative
-    assert set(data) == {f.name for f in dataclasses.fields(report)} - {"model"} | {"holds"}
+    assert set(data) == {f.name for f in dataclasses.fields(report)} - {"model"} | {"holds", "is_whole"}
 
 
 def kept(model):
