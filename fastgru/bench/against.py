@@ -1,58 +1,45 @@
-"""Ours beside another environment's fastgru in the terminal: a table of cells, the means, what has changed."""
+"""Ours beside another environment's fastgru: a table of cells, the means, what has changed."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
-from typing import Any
-
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from typing import Any, Final
 
 from fastgru.bench.comparison import geometric_mean
 from fastgru.bench.contender import NAME
 from fastgru.bench.result import Result, Row
 from fastgru.bench.rivals.other import OTHER
-from fastgru.bench.words import percent
-from fastgru.terminal import counted, plain_table, time_of
+from fastgru.bench.words import Cell, percent
+from fastgru.terminal import counted, time_of
 
-__all__ = ["changed", "failures", "mean_of", "print_against"]
+__all__ = ["CELLS_TITLE", "HEADS", "cells_against", "changed", "failures", "mean_of", "sentences", "steady_against"]
 
-_STYLES = {"faster": "bold green", "slower": "bold red"}
-
-
-def print_against(result: Result, console: Console) -> None:
-    """Print what `result` says of ours and the other fastgru."""
-    assert result.sides is not None
-    if result.rows:
-        console.print(_cell_table(result))
-    if result.steady is not None and OTHER in result.steady:
-        console.print(_steady_table(result.steady))
-    for line in _lines(result, result.sides):
-        console.print(Text(line), soft_wrap=True)
+HEADS: Final = ("cell", "threads", "theirs", "ours", "ratio", "spread", "verdict", "bits")
+CELLS_TITLE: Final = "the time of one call, and theirs divided by ours: above 1, ours is faster"
+_KINDS: Final = {"faster": "good", "slower": "bad"}
 
 
-def _cell_table(result: Result) -> Table:
-    title = "time a call, and theirs over ours: above 1 ours is faster"
-    numbers = ("threads", "theirs", "ours", "ratio", "spread")
-    table = plain_table("cell", *numbers, "verdict", "bits", right=numbers, title=title)
-    for row in result.rows:
-        table.add_row(row.title, str(row.threads), *_cells(row))
-    return table
-
-
-def _cells(row: Row) -> list[str | Text]:
-    other, theirs = row.other, row.rivals.get(OTHER)
+def cells_against(row: Row) -> list[Cell]:
+    """The line of a row, below `HEADS`."""
+    name, other, theirs = Cell(row.title), row.other, row.rivals.get(OTHER)
     if other is None or theirs is None or row.ours is None:
-        return ["", "", "", "", Text("none", style="bold red"), ""]
+        return [name, Cell(f"{row.threads}"), *[Cell("")] * 4, Cell("none", kind="bad"), Cell("")]
     times = f" ({', '.join(f'{repeat.ratio:.3f}' for repeat in other.repeats)})" if len(other.repeats) > 1 else ""
     return [
-        time_of(theirs.median_s),
-        time_of(row.ours.median_s),
-        f"{other.ratio:.3f}",
-        percent(other.spread),
-        Text(f"{other.verdict}{times}", style=_STYLES.get(other.verdict, "")),
-        "same" if other.same_bits else "differ",
+        name,
+        Cell(f"{row.threads}"),
+        Cell(time_of(theirs.median_s)),
+        Cell(time_of(row.ours.median_s)),
+        Cell(f"{other.ratio:.3f}"),
+        Cell(percent(other.spread)),
+        Cell(f"{other.verdict}{times}", kind=_KINDS.get(other.verdict, "")),
+        Cell("same" if other.same_bits else "differ"),
     ]
+
+
+def sentences(result: Result) -> Iterator[str]:
+    """What has changed, the means, and what the two sides are."""
+    assert result.sides is not None
+    yield from _lines(result, result.sides)
 
 
 def _lines(result: Result, sides: Mapping[str, Any]) -> Iterator[str]:
@@ -114,17 +101,18 @@ def failures(result: Result, least: float) -> list[str]:
     return found + [f"{_name(row)} is not compared" for row in rows if row.other is None]
 
 
-def _steady_table(steady: Mapping[str, Any]) -> Table:
-    title = f"steadiness of {steady['case']}: the median of {len(steady[NAME])} processes"
-    table = plain_table("", "theirs", "ours", right=("theirs", "ours"), title=title)
+def steady_against(steady: Mapping[str, Any]) -> tuple[str, tuple[str, ...], list[tuple[str, ...]]]:
+    """The title, the heads and the rows of what both gave."""
     theirs, ours = ([_figures(each) for each in steady[name]] for name in (OTHER, NAME))
+    rows: list[tuple[str, ...]] = []
     for name in ours[0]:
         show = time_of if name.endswith("time") else "{:,.4g}".format
-        table.add_row(name, *(show(median(each[name] for each in side)) for side in (theirs, ours)))
+        rows.append((name, *(show(median(each[name] for each in side)) for side in (theirs, ours))))
     if "cold" in steady:
         starts = steady["cold"]["medians_s"]
-        table.add_row("process start to first output", time_of(starts[OTHER]), time_of(starts[NAME]))
-    return table
+        rows.append(("process start to first output", time_of(starts[OTHER]), time_of(starts[NAME])))
+    title = f"steadiness of {steady['case']}: the median of {len(steady[NAME])} processes"
+    return title, ("", "theirs", "ours"), rows
 
 
 def _figures(found: Mapping[str, Any]) -> dict[str, float]:
@@ -140,7 +128,8 @@ def _figures(found: Mapping[str, Any]) -> dict[str, float]:
         figures[f"collector {collector}: time"] = tail["median_s"]
         figures |= {f"collector {collector}: {key} over median": tail[key] for key in ("p99", "p999", "worst")}
     every = f"a push every {1e3 * pace['interval_s']:g} ms"
-    return {**figures, f"{every}: median time": pace["median_s"], f"{every}: p99 time": pace["p99_s"]}
+    times = {f"{every}: {key} time": pace[f"{key}_s"] for key in ("median", "p99", "largest")}
+    return {**figures, **times, f"{every}: deadlines missed": pace["missed"]}
 
 
 def mean_of(rows: Sequence[Row]) -> float | None:

@@ -137,7 +137,7 @@ def overview_chart(rows: Sequence[Row]) -> str:
 
 
 def call_chart(rows: Sequence[Row]) -> str:
-    """The time of a call of each contender, for each number of threads: the median, the rounds, and p99."""
+    """The time of a call of each contender, for each number of threads: the median, and those of the rounds."""
     ran = [row for row in rows if row.ours is not None]
     bars = []
     for row in ran:
@@ -145,16 +145,14 @@ def call_chart(rows: Sequence[Row]) -> str:
         for name, timing in _timings(row).items():
             words = f"{written(timing.median_s)} (p99 {written(timing.p99_s)})"
             colour = _COLOURS.get(name, _OTHER)
-            bars.append(
-                Bar(f"{name_of(name)}{of_threads}", timing.median_s, words, colour, timing.rounds, timing.p99_s)
-            )
+            bars.append(Bar(f"{name_of(name)}{of_threads}", timing.median_s, words, colour, timing.rounds))
     return bar_chart(bars, title="The time of one call", x_label="time of one call (lower is better)", x_words=written)
 
 
 def tail_chart(steady: Mapping[str, Any]) -> str:
     """How long one call in so many takes: at an interval, of each contender, and of ours back to back."""
     series = [
-        Series(f"{name_of(name)}, paced", _COLOURS.get(name, _OTHER), _tail(found))
+        Series(f"{name_of(name)}, every {1e3 * found['interval_s']:g} ms", _COLOURS.get(name, _OTHER), _tail(found))
         for name, found in steady.get("paced", {}).items()
     ]
     quiet = [found for found in steady.get("tails", ()) if not found["collector"]]

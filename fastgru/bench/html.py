@@ -47,7 +47,7 @@ th { color: var(--soft); font-weight: 600; } th, td { white-space: nowrap; overf
 th:first-child, td:first-child, table.words th, table.words td { text-align: left; }
 td:first-child, table.words td { white-space: normal; }
 .n { white-space: nowrap; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; margin: .6rem 0; }
+dl { display: grid; grid-template-columns: fit-content(15rem) 1fr; gap: .15rem 1rem; margin: .6rem 0; }
 dt { color: var(--soft); } dd { margin: 0; }
 .figures { columns: 2 25rem; column-gap: 1rem; }
 figure { margin: 0 0 1rem; padding: .8rem; background: var(--card); border-radius: 8px; break-inside: avoid; }

@@ -5,10 +5,13 @@ from html import escape
 from statistics import median
 from typing import Any, Final
 
+from fastgru.bench.against import CELLS_TITLE, HEADS, cells_against, sentences, steady_against
 from fastgru.bench.charts import batch_chart, call_chart, long_chart, overview_chart, step_chart, tail_chart
+from fastgru.bench.contender import NAME
 from fastgru.bench.html import document, figures, meanings, table
 from fastgru.bench.plots import check_matplotlib
 from fastgru.bench.result import Result, Row
+from fastgru.bench.rivals.other import OTHER
 from fastgru.bench.steady_words import PACED, steady_facts, steady_tables
 from fastgru.bench.words import (
     Cell,
@@ -41,31 +44,49 @@ def render_page(result: Result) -> str:
 
 
 def _title(result: Result) -> str:
-    names = [name_of(name) for name in dict.fromkeys(name.split()[0] for row in result.rows for name in row.rivals)]
-    others = [name for name in names if name != "fastgru"]
+    paced = (result.steady or {}).get("paced", {})
+    engines = dict.fromkeys(name.split()[0] for row in result.rows for name in row.rivals if name != OTHER) | paced
+    others = [name_of(name) for name in engines if name != NAME] + [OTHER] * (result.sides is not None)
     words = " and ".join(filter(None, [", ".join(others[:-1]), *others[-1:]]))
     is_model = bool(result.rows) and all(row.slug == result.suite for row in result.rows)
-    return (f"{result.suite}: " if is_model else "") + "fastgru" + (f" beside {words}" if words else "")
+    head = f"{result.suite}: " if is_model else "Steadiness: " if result.steady else ""
+    return f"{head}{NAME} beside {words}" if words else f"{head}{NAME}"
 
 
 def _parts(result: Result) -> Iterator[str]:
     groups = [[row for row in result.rows if row.threads == n] for n in sorted({row.threads for row in result.rows})]
     for rows in groups:
         yield _summary(rows)
-    facts = [*machine_facts(result.machine), *(("Measured peaks", peaks.note) for peaks in result.peaks)]
+    case = [("Case", result.steady["case"])] if result.steady else []
+    facts = [*case, *machine_facts(result.machine), *(("Measured peaks", peaks.note) for peaks in result.peaks)]
     command = [("Command", result.command)] if result.command else [("Suite", result.suite)]
     yield meanings((name, printed(words)) for name, words in [*command, *facts])
     if len({row.slug for row in result.rows}) == 1:
-        caption = "One call: bars are medians, the ticks in them the medians of the rounds; the thin line ends at p99."
+        caption = "The time of one call: a bar ends at the median of the rounds, and a tick stands for each round."
         yield figures([(call_chart(result.rows), caption)])
-    for rows in groups:
+    yield from _against(result)
+    for rows in groups if result.sides is None or any(set(row.rivals) - {OTHER} for row in result.rows) else ():
         yield f"<h2>{escape(printed(threads_of(rows)).capitalize())}</h2>{_figures(rows)}{_table(rows)}"
-    if result.rows:
+    if result.rows and result.sides is None:
         yield f"<h2>How to read the tables</h2>{meanings((n, printed(w)) for n, w in legend_of(result.rows))}"
     yield _tiny(result)
-    if result.steady is not None:
+    if result.steady is not None and OTHER not in result.steady:
         yield from _steadiness(result.steady)
     yield from _notes(result)
+
+
+def _against(result: Result) -> Iterator[str]:
+    """Ours beside the fastgru of another environment; nothing where there was none."""
+    if result.sides is None:
+        return
+    if result.rows:
+        yield f"<h2>{CELLS_TITLE[0].upper()}{CELLS_TITLE[1:]}</h2>"
+        yield table(HEADS, [[_cell(cell) for cell in cells_against(row)] for row in result.rows])
+    if result.steady is not None and OTHER in result.steady:
+        title, heads, rows = steady_against(result.steady)
+        yield f"<h2>{escape(title[0].upper() + title[1:])}</h2>"
+        yield table(heads, [[escape(printed(word)) for word in row] for row in rows])
+    yield f"<ul>{''.join(f'<li>{escape(line)}</li>' for line in sentences(result))}</ul>"
 
 
 def _summary(rows: Sequence[Row]) -> str:
@@ -74,9 +95,10 @@ def _summary(rows: Sequence[Row]) -> str:
         return ""
     ahead, behind = (sum(test) for test in ([r.low > 1 for r in found], [r.high < 1 for r in found]))
     level = len(found) - ahead - behind
-    parts = [f"faster than every rival in {ahead} of {counted(len(found), 'case')}"]
-    parts += [f"level with the best in {level}"] if level else []
-    parts += [f"slower than the best in {behind}"] if behind else []
+    told = {"faster than every rival": ahead, "level with the best": level, "slower than the best": behind}
+    parts = [f"{words} in {count} of {len(found)} cases" for words, count in told.items() if count]
+    if len(found) == 1:
+        parts = [next(words for words, count in told.items() if count)]
     ratios = [each.median for each in found]
     spread = f"{ratio_of(min(ratios))} to {ratio_of(max(ratios))} as long, {ratio_of(median(ratios))} in the median"
     closest = spread if len(ratios) > 1 else f"{ratio_of(ratios[0])} as long"
@@ -97,7 +119,7 @@ def _figures(rows: Sequence[Row]) -> str:
 
 
 def _table(rows: Sequence[Row]) -> str:
-    heads, lines = table_of(rows)
+    heads, lines = table_of(rows, without=OTHER)
     return table([name_of(head) for head in heads], [[_cell(cell) for cell in line] for line in lines])
 
 
@@ -129,7 +151,7 @@ def _steadiness(steady: Mapping[str, Any]) -> Iterator[str]:
         [(tail_chart(steady), "How long the slowest calls take: one in two, one in ten, one in a hundred...")]
     )
     for title, heads, rows in steady_tables(steady):
-        cells = [[f'<span class="n">{escape(printed(word))}</span>' for word in row] for row in rows]
+        cells = [[escape(printed(word)) for word in row] for row in rows]
         yield f"<h3>{escape(title[0].upper() + title[1:])}</h3>{table(heads, cells)}"
         if "missed" in heads:
             yield meanings(PACED.items())

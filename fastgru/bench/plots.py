@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from fastgru.errors import FastGRUError
 from fastgru.records import dataclass
 
@@ -37,7 +39,7 @@ _STYLE: Final = {
     "axes.spines.top": False,
     "figure.constrained_layout.h_pad": 0.12,
     "figure.constrained_layout.w_pad": 0.12,
-    "font.size": 10.5,
+    "font.size": 11.5,
     "grid.color": _RULE,
     "legend.borderaxespad": 0,
     "legend.borderpad": 0,
@@ -73,14 +75,13 @@ class Series:
 
 @dataclass(frozen=True)
 class Bar:
-    """A bar with its label and the words at its end; single values within it as ticks, and one that stands out."""
+    """A bar with its label, the words behind that, and the values that `value` is the median of, as ticks."""
 
     label: str
     value: float
     words: str
     colour: int
     values: tuple[float, ...] = ()
-    end: float | None = None
 
 
 def check_matplotlib() -> None:
@@ -118,8 +119,7 @@ def line_chart(
                 note = f"note:{s.name}, {x_label} {x:g}: {y_words(y)}"
                 axes.plot(x, y, marker or ".", color=colour, zorder=on_top, gid=note)
         axes.set(xscale="log", yscale="log", xlabel=x_label, ylabel=y_label)
-        least = (xs[-1] / xs[0]) ** 0.04
-        axes.set_xticks([x for k, x in enumerate(xs) if k == 0 or x >= least * xs[k - 1]])
+        axes.set_xticks(_apart(xs, (xs[-1] / xs[0]) ** 0.1))
         axes.xaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if ys[-1] <= 1000 * ys[0] else (1,)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: y_words(y)))
@@ -129,6 +129,15 @@ def line_chart(
         _legend(axes, 1.03)
 
     return _drawn(title, 330, draw)
+
+
+def _apart(values: Sequence[float], factor: float) -> list[float]:
+    """Those of ascending values, from the first on, that are so many times the one before."""
+    found = [values[0]]
+    for value in values:
+        if value >= factor * found[-1]:
+            found.append(value)
+    return found
 
 
 def mark_chart(
@@ -157,7 +166,7 @@ def mark_chart(
         for place, (words, named) in zip(places, rows, strict=True):
             ground = {"facecolor": _CARD, "edgecolor": "none", "pad": 0.5}
             across = axes.get_yaxis_transform()
-            axes.text(0, place - 0.2, words, color=_INK, size=9.5, va="bottom", bbox=ground, transform=across)
+            axes.text(0, place - 0.2, words, color=_INK, size=10.5, va="bottom", bbox=ground, transform=across)
             for name, value in named.items():
                 colour, marker = _SERIES[colours[name]], _MARKERS[colours[name]]
                 axes.plot(value, place, marker, color=colour, gid=f"note:{name}, {words}: {x_words(value)}")
@@ -185,12 +194,9 @@ def bar_chart(bars: Sequence[Bar], *, title: str, x_label: str, x_words: Callabl
             (drawn,) = axes.barh([place], [bar.value], 0.42, color=_SERIES[bar.colour])
             drawn.set_gid(f"note:{bar.label}: {bar.words}")
             axes.plot(bar.values, [place] * len(bar.values), "|", color=_INK, markersize=9, markeredgewidth=0.8)
-            if bar.end is not None:
-                axes.plot([bar.value, bar.end], [place, place], color=_SERIES[bar.colour], linewidth=1.2)
-                axes.plot([bar.end], [place], "|", color=_SERIES[bar.colour], markersize=7)
             axes.text(0, place - 0.27, f"{bar.label}: {bar.words}", va="bottom", color=_INK)
         axes.set(ylim=(len(bars) - 0.6, -0.9), yticks=[], xlabel=x_label)
-        axes.set_xlim(0, 1.04 * max(bar.value if bar.end is None else max(bar.value, bar.end) for bar in bars))
+        axes.set_xlim(0, 1.04 * max(value for bar in bars for value in (bar.value, *bar.values)))
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: x_words(x) if x else "0"))
         axes.set_axisbelow(True)
@@ -200,10 +206,15 @@ def bar_chart(bars: Sequence[Bar], *, title: str, x_label: str, x_words: Callabl
 
 
 def _legend(axes: "Axes", height: float) -> None:
-    """Above the plot, the line that was drawn last coming first."""
+    """Above the plot, in as few lines as its width allows."""
     handles, labels = axes.get_legend_handles_labels()
-    columns = min(4, len(labels)) if sum(map(len, labels)) < 45 and len(labels) != 5 else 2 if len(labels) == 4 else 3
+    columns = next(n for n in range(len(labels), 0, -1) if n == 1 or _width(labels, n) <= _WIDTH - 60)
     axes.legend(handles, labels, ncols=columns, loc="lower left", bbox_to_anchor=(0, height))
+
+
+def _width(labels: Sequence[str], columns: int) -> float:
+    """About that of a legend in which matplotlib splits the labels into so many columns."""
+    return sum(46 + 6.2 * max(map(len, column)) for column in np.array_split(labels, columns))
 
 
 def standalone(svg: str, colours: Mapping[str, str], width: int) -> str:

@@ -1,13 +1,13 @@
 """A result in the terminal: a table for each number of threads, the tiny nets, the steadiness, what is absent."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from rich.console import Console, ConsoleRenderable
 from rich.table import Table
 from rich.text import Text
 
-from fastgru.bench.against import print_against
+from fastgru.bench.against import CELLS_TITLE, HEADS, cells_against, sentences, steady_against
 from fastgru.bench.result import Result, Row
 from fastgru.bench.rivals.other import OTHER
 from fastgru.bench.steady_words import steady_facts, steady_tables
@@ -24,8 +24,8 @@ def print_report(result: Result, console: Console) -> None:
     console.print(Text(f"{machine_line(result.machine)}\n{versions_line(result.machine)}", style="dim"))
     for peaks in result.peaks:
         console.print(Text(f"measured peaks, {peaks.note}", style="dim"))
-    if result.sides is not None:
-        print_against(result, console)
+    for part in _against(result):
+        console.print(part, soft_wrap=isinstance(part, Text))
     if result.sides is None or any(set(row.rivals) - {OTHER} for row in result.rows):
         for threads in sorted({row.threads for row in result.rows}):
             console.print(_table([row for row in result.rows if row.threads == threads]))
@@ -36,6 +36,20 @@ def print_report(result: Result, console: Console) -> None:
             console.print(part)
     count = f"{len(result.rows)} measurements " if result.rows else ""
     console.print(Text(f"{count}in {result.seconds:.0f} s", style="dim"))
+
+
+def _against(result: Result) -> Iterator[ConsoleRenderable]:
+    """Ours beside the fastgru of another environment; nothing where there was none."""
+    if result.sides is None:
+        return
+    if result.rows:
+        cells = [[_shown(cell) for cell in cells_against(row)] for row in result.rows]
+        yield plain_table(*HEADS, rows=cells, right=HEADS[1:6], title=CELLS_TITLE)
+    if result.steady is not None and OTHER in result.steady:
+        title, heads, rows = steady_against(result.steady)
+        yield plain_table(*heads, rows=rows, right=heads[1:], title=title)
+    for line in sentences(result):
+        yield Text(line)
 
 
 def _table(rows: list[Row]) -> Table:
@@ -65,12 +79,18 @@ def _notes(result: Result) -> Iterator[ConsoleRenderable]:
             yield Text(f"{row.title}, {counted(row.threads, 'thread')}: {row.trouble}", style="red")
     for line in absences(result.rows):
         yield Text(line, style="dim")
-    for name, meaning in legend_of(result.rows):
-        yield Text(f"{name}: {meaning}", style="dim")
+    yield _pairs(legend_of(result.rows))
 
 
 def _steady(steady: Mapping[str, Any]) -> Iterator[ConsoleRenderable]:
     for title, heads, rows in steady_tables(steady):
         yield plain_table(*heads, rows=rows, right=heads[1:], title=title)
-    for name, words in steady_facts(steady):
-        yield Text(f"{name}: {words}")
+    yield _pairs(steady_facts(steady))
+
+
+def _pairs(pairs: Iterable[tuple[str, str]]) -> Table:
+    """Names, and what each means, which is broken between words."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for name, words in pairs:
+        table.add_row(Text(name, style="dim"), Text(words, style="dim"))
+    return table

@@ -52,7 +52,7 @@ def measure_steadiness(
     problem = gru_problem(CASE)
     call = ours(problem, 1).call
     progress("what a step allocates, and its tail")
-    found: dict[str, Any] = {"case": CASE.slug, **_allocations_and_tails(partial(_watch_here, call), pushes)}
+    found: dict[str, Any] = {"case": CASE.title, **_allocations_and_tails(partial(_watch_here, call), pushes)}
     found |= paced_calls(problem, pace, progress)
     progress("a step on denormals")
     found["denormals"] = denormals(pace.plan)
@@ -83,11 +83,16 @@ def paced_calls(problem: Problem, pace: Pace, progress: Callable[[str], None]) -
 
 
 def compare_steadiness(
-    against: Path, problem: Problem | None = None, *, progress: Callable[[str], None] = print
+    against: Path,
+    problem: Problem | None = None,
+    *,
+    interval_s: float = Pace.interval_s,
+    progress: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Ours and the fastgru of another interpreter: for each, a list of what so many new processes give.
 
-    problem: a model, whose calls are watched instead of a step; processes that start are of the step alone.
+    problem: a model, whose calls are watched instead of a step; processes that start are of the step alone. interval_s:
+    how often a call is due.
     """
     watched = problem or gru_problem(CASE)
     found: dict[str, Any] = {"case": watched.name, NAME: [], OTHER: []}
@@ -100,17 +105,18 @@ def compare_steadiness(
             # As many of both, whatever each of them takes.
             seconds = max(contender.timed(5, 1)[0] for contender in made.values()) / 5e9
             for name in made if number % 2 else reversed(made):
-                found[name].append(_watched(partial(sides.watch, name), max(20, min(_PUSHES, int(_WATCH_S / seconds)))))
+                pushes = max(20, min(_PUSHES, int(_WATCH_S / seconds)))
+                found[name].append(_watched(partial(sides.watch, name), pushes, interval_s))
     if problem is None:
         progress("processes that start")
         found["cold"] = cold_start(_STARTS, against=against)
     return found
 
 
-def _watched(watch: Callable[..., dict[str, Any]], pushes: int) -> dict[str, Any]:
+def _watched(watch: Callable[..., dict[str, Any]], pushes: int, interval_s: float) -> dict[str, Any]:
     return {
         **_allocations_and_tails(watch, pushes),
-        "paced": watch("paced", pushes=_PACED_OF_PAIRS, interval_s=Pace.interval_s),
+        "paced": watch("paced", pushes=_PACED_OF_PAIRS, interval_s=interval_s),
     }
 
 

@@ -52,7 +52,7 @@ class _Remembered(click.Command):
 def _typed() -> str:
     """The command line, without the folders of the files that it names."""
     words = click.get_current_context().meta[_ARGUMENTS]
-    return shlex.join(["fastgru", "bench", *(Path(word).name if Path(word).exists() else word for word in words)])
+    return shlex.join(["fastgru", "bench", *(Path(w).name or w if Path(w).parent.is_dir() else w for w in words)])
 
 
 _ARGUMENTS = f"{__name__}.arguments"
@@ -121,9 +121,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option(
     "--interval-ms",
     type=click.FloatRange(0.1, 10_000),
-    default=10,
-    show_default=True,
-    help="With --suite steady: how often a push is due.",
+    help="With --suite steady: how often a push is due.  [default: 10]",
 )
 @click.option("--gc/--no-gc", "collect", default=False, help="Leave the garbage collector on while timing.")
 @click.option("--json", "json_path", type=_FILE, help="Write every figure as JSON.")

@@ -45,7 +45,7 @@ class Request:
     options: dict[str, Any]
     rounds: int | None
     turn_ms: float | None
-    interval_ms: float
+    interval_ms: float | None
     collect: bool
 
     def __post_init__(self) -> None:
@@ -57,6 +57,11 @@ class Request:
             (
                 self.spin_us and self.against is not None,
                 "--spin-us is not for --against, whose fastgru may not know it",
+            ),
+            (self.interval_ms is not None and self.suite != "steady", "--interval-ms is for --suite steady"),
+            (
+                self.rivals and self.against is not None and self.suite == "steady" and self.model is None,
+                "--rivals is not for --suite steady with --against",
             ),
             (self.options and self.model is None, f"{flags(self.options)}: only for a MODEL"),
             (of_suite and self.model is not None, "--case, --precision and --list are for a suite, not for a MODEL"),
@@ -133,9 +138,10 @@ class Request:
     def _watched(self, problem: "Problem | None", progress: Callable[[str], None]) -> dict[str, Any]:
         from fastgru.bench.steady import Pace, compare_steadiness, measure_model, measure_steadiness
 
+        interval_s = Pace.interval_s if self.interval_ms is None else self.interval_ms / 1e3
         if self.against is not None:
-            return compare_steadiness(self.against, problem, progress=progress)
-        pace = Pace(self.asked_rivals, self.interval_ms / 1e3, plan=self.plan)
+            return compare_steadiness(self.against, problem, interval_s=interval_s, progress=progress)
+        pace = Pace(self.asked_rivals, interval_s, plan=self.plan)
         if problem is None:
             return measure_steadiness(pace, progress=progress)
         return measure_model(problem, pace, progress=progress)

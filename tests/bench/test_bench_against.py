@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from fastgru.bench.cases import Case
 from fastgru.bench.comparison import Comparison, Repeat
 from fastgru.bench.contender import NAME
 from fastgru.bench.measure import Plan
+from fastgru.bench.page import render_page
 from fastgru.bench.problem import gru_problem
 from fastgru.bench.report import print_report
 from fastgru.bench.result import Result, Row
@@ -102,7 +104,7 @@ def test_steadiness_is_shown_side_by_side_and_bytes_that_are_kept_fail(compared:
         return {
             "allocations": {"pushes": 9, "kept_bytes": kept, "passing_bytes": 0, "numba_allocations": 0},
             "tails": [{**tail, "collector": on} for on in (True, False)],
-            "paced": {"pushes": 9, "interval_s": 0.01, "median_s": 2e-6, "p99_s": 3e-6},
+            "paced": {"pushes": 9, "interval_s": 0.01, "median_s": 2e-6, "p99_s": 3e-6, "largest_s": 4e-6, "missed": 0},
         }
 
     starts = {"medians_s": {NAME: 0.5, OTHER: 0.25}, "absent": {}}
@@ -111,6 +113,8 @@ def test_steadiness_is_shown_side_by_side_and_bytes_that_are_kept_fail(compared:
     text = shown(result)
     assert "a push every 10 ms: p99 time" in text
     assert "process start to first output 250 ms 500 ms" in text
+    pytest.importorskip("matplotlib")
+    assert "a push every 10 ms: deadlines missed" in render_page(result)
     assert against.failures(result, 0.99) == ["a step keeps 7 bytes, theirs 0"]
     assert Result.from_json(result.to_json()) == result
 
@@ -137,6 +141,18 @@ def test_a_side_that_ends_is_a_row_that_says_so(monkeypatch: pytest.MonkeyPatch,
     row = run_problem(gru_problem(CASES[0]), "a title", 1, [], quick_plan, PYTHON)
     assert row.other is None
     assert "ended with status -9 before it answered 'time'" in row.trouble
+
+
+def test_the_page_has_the_same_table(compared: Result) -> None:
+    pytest.importorskip("matplotlib")
+    page = render_page(compared)
+    assert "fastgru beside other fastgru" in page
+    for row in compared.rows:
+        assert row.title in page
+    for line in against.sentences(compared):
+        assert escape(line) in page
+    assert 'class="bad">slower' in page
+    assert 'class="good">faster' in page
 
 
 def run(*arguments: str) -> Ran:
@@ -179,9 +195,10 @@ def test_steadiness_is_compared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     monkeypatch.setattr(Sides, "watch", watch)
     model = str(write_model(tmp_path, CASES[1]))
     for what in ([], [model, "--rounds", "1"]):
-        found = run("--suite", "steady", "--against", str(PYTHON), *what)
+        found = run("--suite", "steady", "--interval-ms", "2", "--against", str(PYTHON), *what)
         assert found.exit_code == 0, found.output
         assert "bytes kept over 5 pushes" in found.output
+        assert "a push every 2 ms: deadlines missed" in found.output
 
 
 @pytest.mark.parametrize(
@@ -189,6 +206,8 @@ def test_steadiness_is_compared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     [
         (["--fail-below", "0.99"], "--fail-below is for --against"),
         (["--against", "no-such-python"], "does not exist"),
+        (["--interval-ms", "5"], "--interval-ms is for --suite steady"),
+        (["--suite", "steady", "--against", str(PYTHON), "--rivals", "torch"], "--rivals is not for --suite steady"),
         (["--against", str(PYTHON.parent)], "is a directory"),
     ],
 )

@@ -82,7 +82,7 @@ def test_a_mark_of_each_value_stands_on_the_line_of_its_row() -> None:
 
 
 def test_bars_are_as_long_as_their_values() -> None:
-    bars = [Bar("a", 0.25, "x", 0, (0.2, 0.3), 0.5), Bar("b", 0.5, "y & z", 1)]
+    bars = [Bar("a", 0.25, "x", 0, (0.2, 0.3)), Bar("b", 0.5, "y & z", 1)]
     tree = ET.fromstring(bar_chart(bars, title="t", x_label="s", x_words=str))
     drawn = {
         g.findtext(f"{SVG}title"): g.find(f"{SVG}path")
