@@ -10,6 +10,7 @@ import numpy as np
 
 from fastgru.cli.configured import configured_grus
 from fastgru.cli.guesses import guess_grus
+from fastgru.cli.pasted import code_for
 from fastgru.errors import FastGRUError, UnsupportedModelError
 from fastgru.graph import Graph, Node, TensorSpec, every_node, inlined
 from fastgru.importers.files import FORMATS, WeightsAloneError, detect_format
@@ -189,6 +190,8 @@ def _of_weights(file: Path, key: str | None) -> dict[str, Any]:
         }
     specs = weights.specs
     grus = find_grus(weights)
+    guesses = [] if grus else guess_grus(specs, configured_grus(file))
+    offers = [(gru.prefix, gru.recipe) for gru in grus] + [("gru", guess["recipe"]) for guess in guesses]
     return {
         "kind": "weights",
         "key": weights.key,
@@ -197,5 +200,6 @@ def _of_weights(file: Path, key: str | None) -> dict[str, Any]:
         "tensors": [{"name": name, "dtype": dtype, "shape": list(shape)} for name, (dtype, shape) in specs.items()],
         "parameters": sum(int(np.prod(shape)) for dtype, shape in specs.values() if "float" in dtype),
         "grus": [{**asdict(gru), "recipe": gru.recipe} for gru in grus],
-        "guesses": [] if grus else guess_grus(specs, configured_grus(file)),
+        "guesses": guesses,
+        "code": code_for(str(file), weights.key if weights.others else None, offers) if offers else "",
     }

@@ -167,9 +167,8 @@ def _print_weights(console: Console, found: dict[str, Any], with_nodes: bool) ->
     ):
         if names:
             console.print(Text(f"{what}: {', '.join(name or repr('') for name in names[:20])}"))
-    read = "weights = fastgru.read_weights(FILE" + (f", key={found['key']!r})" if found["others"] else ")")
     if found["grus"]:
-        columns = ("GRU", "in", "hidden", "layers", "directions", "bias", "load it with")
+        columns = ("GRU", "in", "hidden", "layers", "directions", "bias")
         rows = [
             (
                 Text(gru["prefix"] or "(no prefix)"),
@@ -178,14 +177,11 @@ def _print_weights(console: Console, found: dict[str, Any], with_nodes: bool) ->
                 str(gru["num_layers"]),
                 "2" if gru["bidirectional"] else "1",
                 "yes" if gru["bias"] else "no",
-                Text(gru["recipe"], style="cyan"),
             )
             for gru in found["grus"]
         ]
-        console.print(Text(read, style="cyan"))
         console.print(plain_table(*columns, rows=rows, right=("in", "hidden", "layers", "directions")))
     elif found["guesses"]:
-        console.print(Text(read, style="cyan"))
         for certain, what in (
             (True, "GRUs of the file's configuration:"),
             (
@@ -198,11 +194,12 @@ def _print_weights(console: Console, found: dict[str, Any], with_nodes: bool) ->
             if guesses:
                 console.print(Text(what))
             for guess in guesses:
-                console.print(
-                    Text(f"  {guess['input_size']} -> {guess['hidden_size']}  ").append(guess["recipe"], style="cyan")
-                )
+                console.print(Text(f"  {guess['input_size']} -> {guess['hidden_size']}: {', '.join(guess['names'])}"))
     else:
         console.print(Text("No GRU was found, by PyTorch's names (weight_ih_l0, weight_hh_l0...) or by shapes."))
+    if found["code"]:
+        console.print(Text("To load it:\n"))
+        console.print(Text(found["code"] + "\n", style="cyan"), soft_wrap=True)
     if with_nodes:
         tensors = [(Text(each["name"]), each["dtype"], str(tuple(each["shape"]))) for each in found["tensors"]]
         console.print(plain_table("tensor", "dtype", "shape", rows=tensors))

@@ -71,8 +71,8 @@ class KeptBack:
     """A lower precision that the bounds kept from the weights of a node, and what it would cost and save by itself.
 
     error: the largest `Errors.relative` of the outputs that count, with no other weights of low precision. db: the
-    least `Errors.db` of them. bytes_saved: of its matrices, over what was chosen. seconds_saved: of a call of the first case,
-    over all in float32, None where that was not measured.
+    least `Errors.db` of them. bytes_saved: of its matrices, over what was chosen. seconds_saved: of a call of the first
+    case, over all in float32, None where that was not measured.
     """
 
     name: str
@@ -188,11 +188,11 @@ class QuantizeReport:
         for output in self.outputs:
             verdict = "beyond the bound" if output.counts and self.beyond(output.errors) else ""
             lines.append(f"  output {output.name}: {_figures(output.errors)}{', ' if verdict else ''}{verdict}")
-        for kept in self.kept_back:
-            saves = "" if kept.seconds_saved is None else f" and {1e6 * kept.seconds_saved:.1f} us"
+        for held in self.kept_back:
+            saves = "" if held.seconds_saved is None else f" and {1e6 * held.seconds_saved:.1f} us"
             lines.append(
-                f"  kept back: {kept.name} in {kept.precision}, {kept.error:.2e} ({kept.db:.1f} dB below), saves"
-                f" {kept.bytes_saved:,} bytes{saves}"
+                f"  kept back: {held.name} in {held.precision}, {held.error:.2e} ({held.db:.1f} dB below), saves"
+                f" {held.bytes_saved:,} bytes{saves}"
             )
         if self.is_whole:
             lines.append(f"  no weight can be smaller within the bounds; {self.advice}")

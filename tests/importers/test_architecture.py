@@ -182,6 +182,76 @@ def test_a_draft_names_every_module() -> None:
             assert f'type: {layer["type"]}, prefix: "m"' in draft(Weights(state)), case
 
 
+def test_a_draft_tells_parameters_and_groups() -> None:
+    shapes = {
+        "start": (1, 8), "stem.weight": (8, 1, 5), "depth.weight": (8, 1, 3), "depth.bias": (8,),
+        "half.weight": (6, 4, 1), "up.weight": (6, 2, 3), "up.bias": (4,), "a.b.scale": (3, 3, 3, 3, 3),
+    }  # fmt: skip
+    weights = Weights({name: np.ones(shape, np.float32) for name, shape in shapes.items()})
+    text = draft(weights)
+    for line in (
+        '{type: Parameter, key: "start"} # (1, 8)',
+        '{type: Conv1d, prefix: "stem"} # 1 -> 8 channels, kernel 5',
+        '{type: Conv1d, prefix: "depth", groups: 8} # 8 -> 8 channels, kernel 3; or without groups',
+        '{type: Conv1d, prefix: "half", groups: 2} # 8 -> 6 channels',
+        '{type: ConvTranspose1d, prefix: "up", groups: 2} # 6 -> 4 channels',
+        '{type: Parameter, key: "a.b.scale"} # (3, 3, 3, 3, 3)',
+    ):
+        assert line in text
+    whole = text.replace("x: []", "x: [N, 1, T]").replace('"a.b.scale"}', '"a.b.scale", name: s}')
+    chain = [line for line in whole.splitlines() if "Parameter" not in line]
+    ignored = "\n".join([*chain, "ignore: [start, a.b.scale]"])
+    model = fastgru.from_architecture(ignored.encode(), {name: weights[name] for name in weights})
+    assert model(np.zeros((2, 1, 20), np.float32)).shape[:2] == (2, 4)
+
+
+def test_lengths_open_an_input() -> None:
+    rng = np.random.default_rng(0)
+    arrays = {k: rng.standard_normal(s).astype(np.float32) for k, s in (("fc.weight", (2, 8)), ("fc.bias", (2,)))}
+    for end in ("", "_reverse"):
+        arrays |= {
+            f"gru.{name}_l0{end}": rng.standard_normal((12, *more)).astype(np.float32)
+            for name, more in (("weight_ih", (3,)), ("weight_hh", (4,)), ("bias_ih", ()), ("bias_hh", ()))
+        }
+    layers: list[Any] = [
+        {"type": "GRU", "prefix": "gru", "batch_first": True, "lengths": True},
+        {"type": "LastStep", "batch_first": True, "lengths": True},
+        {"type": "Linear", "prefix": "fc"},
+    ]
+    model = fastgru.from_architecture({"inputs": {"x": ["N", "T", 3]}, "layers": layers}, arrays)
+    assert [(spec.name, spec.dtype, spec.dims) for spec in model.inputs][1:] == [("lengths", "int64", ("N",))]
+    named = {"inputs": {"x": ["N", "T", 3], "n": {"shape": ["N"], "dtype": "int64"}}, "layers": [
+        {**layer, "lengths": "n"} if "lengths" in layer else layer for layer in layers
+    ]}  # fmt: skip
+    x, n = rng.standard_normal((2, 5, 3)).astype(np.float32), np.array([5, 2])
+    expected = fastgru.from_architecture(named, arrays)(x, n)
+    assert np.array_equal(model(x, n), expected)
+    layers[0] = {**layers[0], "lengths": False}
+    with pytest.raises(fastgru.FastGRUError, match="lengths"):
+        fastgru.from_architecture({"inputs": {"x": ["N", "T", 3]}, "layers": [{**layers[0], "lengths": 3}]}, arrays)
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        ({"type": "GRU", "prefix": "rnn.gru"}, "under the prefix 'rnn.gru'; did you mean the prefix 'net.gru'?"),
+        ({"type": "GRU", "prefix": "gru"}, "did you mean the prefix 'net.gru'?"),
+        ({"type": "Linear", "prefix": "net.hed"}, "did you mean the prefix 'net.head'?"),
+        ({"type": "Parameter", "key": "net.head.weigth"}, "did you mean net.head.weight?"),
+        ({"type": "Linaer", "prefix": "net.head"}, "did you mean Linear?"),
+        ({"type": "linear", "prefix": "net.head"}, "did you mean Linear?"),
+        ({"type": "GRU", "prefix": "net.gru", "batchfirst": True}, "did you mean batch_first?"),
+        ({"type": "Mul", "inputs": ["X", "x"]}, "did you mean x?"),
+    ],
+)  # fmt: skip
+def test_what_may_have_been_meant(layer: dict[str, Any], message: str) -> None:
+    weights = {"net.head.weight": np.ones((2, 4)), "net.head.bias": np.ones(2)}
+    weights |= {"net.gru.weight_ih_l0": np.ones((12, 3)), "net.gru.weight_hh_l0": np.ones((12, 4))}
+    with pytest.raises(fastgru.FastGRUError) as caught:
+        fastgru.from_architecture({"inputs": {"x": ["T", "N", 3]}, "layers": [layer]}, weights)
+    assert message in str(caught.value)
+
+
 def test_a_draft_of_anything_is_a_text_that_is_read() -> None:
     shapes = [(), (0,), (3,), (4, 2), (2, 0), (12, 4), (2, 3, 4), (2, 2, 2, 2), (1, 1, 1, 1, 1)]
     names = ["weight", "bias", "weight_hh_l0", "weight_hh", "running_mean", "in_proj_weight", "x", 'q"\n', "weight_g"]

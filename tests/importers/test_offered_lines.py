@@ -93,6 +93,13 @@ def test_the_line_that_is_offered_gives_the_right_numbers_in_every_format(tmp_pa
         (gru,) = [eval(offer["recipe"], {"fastgru": fastgru, "weights": weights}) for offer in offers]
         np.testing.assert_array_equal(gru(x)[0], expected(x)[0], err_msg=name)
         assert not weights.unread, name
+        code = found["code"]
+        assert code in result.stdout, name
+        assert max(len(line) for line in code.splitlines() if str(file) not in line) <= 80, name
+        names: dict[str, Any] = {}
+        exec(code, names)  # as it is pasted
+        (made,) = [value for value in names.values() if isinstance(value, fastgru.GRU)]
+        np.testing.assert_array_equal(made(x)[0], expected(x)[0], err_msg=name)
 
 
 Arrays = list[np.ndarray]

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from fastgru.importers.weights import Weights
@@ -19,7 +19,7 @@ def draft(weights: Weights) -> str:
     """A description in YAML with a layer for each module of the state dict, in the order of the file.
 
     What lies between them, the order in which they are called and the options are not in the weights, and the text says
-    so; where shapes allow two types, a comment names the other one.
+    so; where shapes allow two types, a comment names the other one. Tensors of no module are Parameters.
     """
     modules: dict[str, dict[str, tuple[int, ...]]] = {}
     for key, (_, shape) in weights.specs.items():
@@ -32,16 +32,21 @@ def draft(weights: Weights) -> str:
         "  x: [] # its shape: numbers, and names for what is free; for ids {shape: [N, T], dtype: int64}",
         "layers:",
     ]
+    channels: list[int | None] = []  # that each module gives, as far as its weights tell
     for prefix, shapes in modules.items():
         around = modules.get(prefix[: -len(".out_proj")], {}) if prefix.endswith("out_proj") else {}
         if "in_proj_weight" in around or "q_proj_weight" in around:
             continue  # of the attention around it
-        type_name, remark = _described(shapes)
+        type_name, remark, *option = _described(shapes, channels)
+        channels.append(_channels(type_name, shapes))
         if type_name:
-            lines.append(f"  - {{type: {type_name}, prefix: {json.dumps(prefix)}}} # {remark}")
+            parts = [f"type: {type_name}", f"prefix: {json.dumps(prefix)}", *option]
+            lines.append(f"  - {{{', '.join(parts)}}} # {remark}")
         else:
-            keys = ", ".join(json.dumps(name) for name in shapes)
-            lines.append(f"  # prefix {json.dumps(prefix)}: {keys}: {remark}")
+            lines += [
+                f"  - {{type: Parameter, key: {json.dumps('.'.join(filter(None, (prefix, name))))}}} # {shape}{remark}"
+                for name, shape in shapes.items()
+            ]
     return "\n".join(lines) + "\n"
 
 
@@ -54,8 +59,11 @@ def _split(key: str) -> tuple[str, str]:
     return prefix, name
 
 
-def _described(shapes: Shapes) -> tuple[str, str]:
-    """(type, remark) of a module with these parameters; ("", why) where there is none."""
+def _described(shapes: Shapes, before: Sequence[int | None]) -> tuple[str, ...]:
+    """(type, remark, further options) of a module with these parameters; ("", remark) where there is none.
+
+    before: the channels that each module before it gives.
+    """
     weight = shapes.get("weight", ())
     if any(name.startswith("weight_hh") for name in shapes):
         return _recurrent(shapes)
@@ -74,25 +82,52 @@ def _described(shapes: Shapes) -> tuple[str, str]:
         return "Linear", f"{weight[1]} -> {weight[0]}, without bias; or an Embedding of {weight[0]} rows"
     if len(weight) in (3, 4):
         n, taps = len(weight) - 2, "x".join(map(str, weight[2:]))
+        groups = _groups(weight, shapes.get("bias", weight[:1]), before)
+        told = [f"groups: {groups}"] if groups > 1 else []
         if shapes.get("bias", weight[:1]) == weight[:1]:
-            return (
-                f"Conv{n}d",
-                f"{weight[1]} -> {weight[0]} channels in each group, kernel {taps}; or a ConvTranspose{n}d",
-            )
-        return f"ConvTranspose{n}d", f"{weight[0]} -> {_last(shapes['bias'])} channels, kernel {taps}"
-    return "", "of no module that is known: perhaps a Parameter for each"
+            form = f"{weight[1] * groups} -> {weight[0]} channels, kernel {taps}"
+            guess = "; or without groups" if told else ""
+            return f"Conv{n}d", f"{form}{guess}; or a ConvTranspose{n}d", *told
+        return f"ConvTranspose{n}d", f"{weight[0]} -> {_last(shapes['bias'])} channels, kernel {taps}", *told
+    return "", ""
+
+
+def _groups(weight: tuple[int, ...], bias: tuple[int, ...], before: Sequence[int | None]) -> int:
+    """In how many groups a convolution seems to be.
+
+    The bias of a transposed one tells; of others the channels that come, if they are those of the module before.
+    """
+    if bias != weight[:1]:
+        out = bias[0] if len(bias) == 1 else 0
+        return out // weight[1] if weight[1] and out % weight[1] == 0 and out else 1
+    came = next((channels for channels in reversed(before) if channels), 0)
+    groups = came // weight[1] if weight[1] and came % weight[1] == 0 else 1
+    return groups if groups and weight[0] % groups == 0 else 1
+
+
+def _channels(type_name: str, shapes: Shapes) -> int | None:
+    """The channels that a module gives; None where it gives what comes."""
+    weight = shapes.get("weight", ())
+    if type_name.startswith("ConvTranspose"):
+        return (shapes.get("bias") or (0,))[0]
+    if type_name.startswith("Conv") or type_name == "Linear":
+        return weight[0]
+    if type_name in ("GRU", "LSTM", "RNN"):
+        name = next(name for name in shapes if name.startswith("weight_hh"))
+        return shapes[name][1] * (2 if any(key.endswith("_reverse") for key in shapes) else 1)
+    return None
 
 
 def _last(shape: tuple[int, ...]) -> str:
     return str(shape[-1]) if shape else "?"
 
 
-def _recurrent(shapes: Shapes) -> tuple[str, str]:
+def _recurrent(shapes: Shapes) -> tuple[str, ...]:
     name = next(name for name in shapes if name.startswith("weight_hh"))
     hidden = shapes[name]
     gates = hidden[0] // hidden[1] if len(hidden) == 2 and hidden[1] else 0
     if gates not in _GATES:
-        return "", f"{name} {hidden} is no recurrent matrix of torch"
+        return "", f", no recurrent matrix of torch's is {name} {hidden}"
     cell = "" if "_l0" in name else "Cell"
     inputs = _last(shapes.get(name.replace("_hh", "_ih"), ()))
     layers = len([key for key in shapes if re.fullmatch(r"weight_hh_l\d{1,4}", key)])

@@ -120,7 +120,7 @@ class Parameters:
             asked = f"; did you mean the prefix {' or '.join(map(repr, close))}" if close else ""
             has = f"? The file has {listed}{more}" if asked else f": the file has {listed}{more}"
             return f"no tensor is under the prefix {self.prefix!r}{asked}{has}"
-        if close := nearest(key, self.weights, most=3):
+        if close := nearest(key, self.weights):
             return f"did you mean {' or '.join(close)}? {'There is' if near else 'The file has'} {listed}{more}"
         return f"{f'at {self.prefix!r} there is' if near else 'the file has'} {listed}{more}"
 
