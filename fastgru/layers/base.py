@@ -5,10 +5,11 @@ Layers are written in the words of this module: the builder of the graph, and it
 A graph is made at the first call that needs it (one for each rank of the input, with lengths or without) and kept.
 """
 
-from collections.abc import Iterable, Iterator
-from functools import partial
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
 from os import PathLike
-from typing import Any, ClassVar, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,16 +18,22 @@ from fastgru.budget import PLAN_BYTES, Budget
 from fastgru.engine import Runnable, make_runnable
 from fastgru.engine.threads import check_threads
 from fastgru.errors import ShapeError, StateError, UnsupportedModelError
-from fastgru.exporters import to_onnx
 from fastgru.graph import Array, Graph
 from fastgru.graphbuilder import Value
 from fastgru.layers.arrays import as_lengths, float_input, int_input
 from fastgru.layers.builder import NetworkBuilder
+from fastgru.model import Model
 from fastgru.precisions import float_dtype_of
 from fastgru.process import lock
-from fastgru.streaming import PREDICT_BYTES, Predictor, Progress, Stream
+from fastgru.reference.operator import as_array
+from fastgru.streaming import PREDICT_BYTES, Progress, Stream
+
+if TYPE_CHECKING:
+    from fastgru.engine.profile import Timing
 
 __all__ = ["Layer", "NetworkBuilder", "Options", "Value"]
+
+Form = tuple[int, bool, bool, bool]  # rank, lengths, initial_state, and whether states are outputs
 
 
 class Options(TypedDict, total=False):
@@ -61,7 +68,8 @@ class Layer:
     takes_lengths = False
     batch_first: bool | None = None  # which of the first two axes is the batch, where the layer cares
     input_size: int | None = None  # of the last axis, where the layer cares
-    _predicts_states = False
+    _shows_states = False  # as outputs, also where it begins with zeros
+    _predicting: Model | None
 
     def __init__(self, **options: Unpack[Options]) -> None:
         if unknown := sorted(set(options) - Options.__annotations__.keys()):
@@ -87,7 +95,51 @@ class Layer:
         for each recurrent layer the input "h0" and the output "h_n" ("h0_0", "h0_1"... where there are several), paired
         in `Graph.states`.
         """
-        return self._write(self.default_rank if rank is None else rank, lengths, initial_state, initial_state)
+        return self._write(*self._form(rank, lengths, initial_state))
+
+    def to_model(self, *, rank: int | None = None, lengths: bool = False, initial_state: bool = False) -> Model:
+        """The layer as a `Model`, of the same precision and threads; it runs the programs and weights of the layer.
+
+        The arguments are those of `to_graph`. With initial_state the model streams, and a server keeps its sequences.
+        """
+        return Model.over(self._runnable(*self._form(rank, lengths, initial_state)), self.precision)
+
+    def _form(self, rank: int | None, lengths: bool, initial_state: bool) -> Form:
+        states = initial_state or self._shows_states
+        return self.default_rank if rank is None else rank, lengths, initial_state, states
+
+    def _model_of(self, inputs: Mapping[str, ArrayLike]) -> Model:
+        """The layer with the inputs of these names."""
+        given = inputs if isinstance(inputs, Mapping) else {}
+        states = any(isinstance(name, str) and name.startswith("h0") for name in given)
+        rank = as_array("input 'x'", given["x"]).ndim if "x" in given else None
+        return self.to_model(rank=rank, lengths="lengths" in given, initial_state=states)
+
+    def run(self, inputs: Mapping[str, ArrayLike], out: Mapping[str, Array] | None = None) -> dict[str, Array]:
+        """Every output by name, of inputs by name: "x", and "lengths" and the states "h0"... where they are to be.
+
+        The outputs are those of `to_graph` with these inputs. out, and what is raised: as for `fastgru.Model.run`.
+        """
+        return self._model_of(inputs).run(inputs, out)
+
+    def profile(self, inputs: Mapping[str, ArrayLike]) -> list[Timing]:
+        """How long each instruction takes of one run on these inputs by name, as for `fastgru.Model.profile`."""
+        return self._model_of(inputs).profile(inputs)
+
+    def save(
+        self,
+        path: str | PathLike[str],
+        *,
+        rank: int | None = None,
+        lengths: bool = False,
+        initial_state: bool = False,
+    ) -> None:
+        """Write the layer as one safetensors file, as `fastgru.Model.save` does; `fastgru.load` reads it.
+
+        The loaded model gives the same bits. The arguments are those of `to_graph`: with initial_state the file has the
+        states as inputs and outputs, so that the loaded model streams.
+        """
+        self.to_model(rank=rank, lengths=lengths, initial_state=initial_state).save(path)
 
     def to_onnx(
         self,
@@ -102,8 +154,7 @@ class Layer:
         The other arguments are those of `to_graph`. Raises `UnsupportedModelError` that lists every node without a
         counterpart in ONNX.
         """
-        graph = self.to_graph(rank=rank, lengths=lengths, initial_state=initial_state)
-        return to_onnx(graph, path, precision=self.float_dtype)
+        return self.to_model(rank=rank, lengths=lengths, initial_state=initial_state).to_onnx(path)
 
     def _write(self, rank: int, lengths: bool, initial_state: bool, with_states: bool) -> Graph:
         if lengths:
@@ -128,15 +179,15 @@ class Layer:
 
         Raises `StateError` where no layer has a state, `UnsupportedModelError` where one begins with the last frame.
         """
-        if self._needs_last_frame():
+        if self.needs_last_frame():
             raise UnsupportedModelError(
                 f"{self!r}: a reverse direction begins with the last frame, which a stream does not have yet; call the"
                 " network on whole sequences, or train it with forward layers"
             )
-        runnable = self._runnable(self.default_rank, False, True, True)
-        if not runnable.graph.states:
+        model = self.to_model(initial_state=True)
+        if not model.graph.states:
             raise StateError(f"{self!r} keeps no state from frame to frame: call it, there is nothing to stream")
-        return Stream(runnable, runnable.graph.states, batch_size)
+        return model.stream(batch_size)
 
     def predict(
         self,
@@ -158,19 +209,15 @@ class Layer:
             raise UnsupportedModelError(
                 f"{self!r}: no layer of it goes along time; call it on the frames of all sequences, joined to one array"
             )
-        with lock:
-            if not self._predictors:
-                make = partial(make_runnable, precision=self.precision, threads=1)
-                graph = self._write(self.default_rank, False, False, self._predicts_states)
-                self._predictors.append(Predictor(graph, make, self.threads))
-            (predictor,) = self._predictors
-        return predictor.predict(sequences, max_rows, budget, progress, self._finish)
+        if self._predicting is None:
+            self._predicting = self.to_model()
+        return self._predicting.predictor.predict(sequences, max_rows, budget, progress, self._finish)
 
     def _finish(self, outputs: tuple[Array, ...]) -> Any:
         """What `predict` gives for the outputs of one sequence."""
         return outputs[0]
 
-    def _needs_last_frame(self) -> bool:
+    def needs_last_frame(self) -> bool:
         """Whether the first step of an output is known only when all frames are there."""
         return False
 
@@ -215,7 +262,7 @@ class Layer:
         return array
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k not in ("_runnables", "_budget", "_predictors")}
+        return {k: v for k, v in self.__dict__.items() if k not in ("_runnables", "_budget", "_predicting")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -224,7 +271,7 @@ class Layer:
     def _forget(self) -> None:
         self._runnables: dict[tuple[Any, ...], Runnable] = {}
         self._budget = Budget(self.plan_bytes)
-        self._predictors: list[Predictor] = []
+        self._predicting = None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._summary()})"

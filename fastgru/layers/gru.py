@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from fastgru.conventions import activation_from_keras, activations_from_onnx, from_keras_gates, from_onnx_gates
 from fastgru.errors import ShapeError, SpecError
-from fastgru.graph import Array, Graph
+from fastgru.graph import Array
 from fastgru.layers.arrays import as_lengths, as_weight, check_last, float_input
 from fastgru.layers.base import Layer, NetworkBuilder, Options, Value
 from fastgru.layers.gate import GateLike, stack_gates
@@ -27,7 +27,8 @@ __all__ = ["GRU"]
 
 
 class GRU(Layer):
-    """A stack of GRU layers.
+    """A stack of GRU layers. `to_graph`, `save` and `run` give the last states in any case: "h_n", in a stack "h_n_0",
+    "h_n_1"...
 
     specs: one `GRUSpec` a layer; weights: for each layer one `GRUWeights` a direction. `flip_output` hands y out from
     its last step to its first (Keras with go_backwards). Raises `SpecError` where they do not fit one another.
@@ -35,7 +36,7 @@ class GRU(Layer):
 
     default_rank = 3
     takes_lengths = True
-    _predicts_states = True
+    _shows_states = True
 
     def __init__(
         self,
@@ -219,10 +220,6 @@ class GRU(Layer):
         y = self.emit(graph, graph.apply("unsqueeze", x, axes=axes))
         return graph.apply("squeeze", y, axes=axes)
 
-    def to_graph(self, *, rank: int | None = None, lengths: bool = False, initial_state: bool = False) -> Graph:
-        """As `Layer.to_graph`; the output "h_n" ("h_n_0", "h_n_1"... in a stack) is there in any case."""
-        return self._write(self.default_rank if rank is None else rank, lengths, initial_state, True)
-
     def __call__(  # type: ignore[override]
         self, x: ArrayLike, h0: ArrayLike | None = None, lengths: ArrayLike | None = None
     ) -> tuple[Array, Array]:
@@ -254,7 +251,7 @@ class GRU(Layer):
         y, *states = outputs
         return y, states[0] if len(states) == 1 else np.concatenate(states)
 
-    def _needs_last_frame(self) -> bool:
+    def needs_last_frame(self) -> bool:
         return self.flip_output or any(spec.direction != "forward" for spec in self.specs)
 
     def _state_names(self, stem: str) -> list[str]:

@@ -60,8 +60,8 @@ class Sequential(Layer):
         """The output of the last layer. lengths (N,) goes to every GRU and LastStep. Raises `ShapeError`."""
         return self._run(x, lengths)
 
-    def _needs_last_frame(self) -> bool:
-        return any(layer._needs_last_frame() for layer in self.layers)
+    def needs_last_frame(self) -> bool:
+        return any(layer.needs_last_frame() for layer in self.layers)
 
     def __len__(self) -> int:
         return len(self.layers)

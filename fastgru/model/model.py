@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from numpy.typing import ArrayLike
 
 from fastgru.budget import PLAN_BYTES, Budget
-from fastgru.engine import make_runnable
+from fastgru.engine import Runnable, make_runnable
 from fastgru.engine.precision import WeightPrecision
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Array, Graph, TensorSpec
@@ -58,11 +58,20 @@ class Model:
     ) -> None:
         if precision is None:
             precision = graph.precisions or "float32"
+        budget = Budget(plan_bytes)
+        runnable = make_runnable(graph, precision=precision, threads=threads, budget=budget, spin_us=spin_us)
+        self._run_by(runnable, precision)
+
+    @classmethod
+    def over(cls, runnable: Runnable, precision: Precision) -> Self:
+        """The model that this runs, in this precision: with its programs and weights, made once for all who run it."""
+        model = object.__new__(cls)
+        model._run_by(runnable, precision)
+        return model
+
+    def _run_by(self, runnable: Runnable, precision: Precision) -> None:
         self._asked = precision if isinstance(precision, str) else dict(precision)
-        self._runnable = make_runnable(
-            graph, precision=precision, threads=threads, budget=Budget(plan_bytes), spin_us=spin_us
-        )
-        self.graph = graph
+        self._runnable, self.graph = runnable, runnable.graph
         self._predictor: Predictor | None = None
 
     @property
@@ -173,6 +182,11 @@ class Model:
         what the iterable raises, with a note of the number; `UnsupportedModelError` where it cannot be told which axes
         are batch and time.
         """
+        return self.predictor.predict(sequences, max_rows, budget, progress, _single)
+
+    @property
+    def predictor(self) -> Predictor:
+        """What `predict` runs. Raises as it does where the axes cannot be told."""
         with lock:
             if self._predictor is None:
                 with importing:
@@ -180,8 +194,7 @@ class Model:
 
                 make = partial(make_runnable, precision=self._asked, threads=1)
                 self._predictor = Predictor(self._runnable.graph, make, self.threads)
-            predictor = self._predictor
-        return predictor.predict(sequences, max_rows, budget, progress, _single)
+            return self._predictor
 
     def stream(
         self,

@@ -14,6 +14,7 @@ from fastgru.engine.passes.rows import matrix_shapes
 from fastgru.engine.precision import WeightPrecision, impossible, largest_matrix, weight_matrices
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Graph, Node
+from fastgru.layers import Layer
 from fastgru.load import Reading, load_graph
 from fastgru.model import Model
 from fastgru.precisions import LOWP, Precision, split_precision, weight_bytes
@@ -49,7 +50,7 @@ class _Layer:
 
 
 def quantize(
-    model: Model | Graph | Source,
+    model: Layer | Model | Graph | Source,
     *,
     precision: Precision = "int8",
     data: Data | None = None,
@@ -62,7 +63,8 @@ def quantize(
 ) -> QuantizeReport:
     """Give a model weights of low precision, and measure what that costs and saves against float32.
 
-    model: a path or the bytes of a file, with the options of `fastgru.load`; or a model, or a graph.
+    model: a path or the bytes of a file, with the options of `fastgru.load`; or a model, a graph, or a network
+        composed of layers (`to_model(initial_state=True)` of one gives a model that streams).
     precision: "int8" or "bfloat16" for every node that has kernels for it; "auto" for int8 as far as the bounds allow,
         then bfloat16, then float32, but float32 for nodes so small that no CPU gains from less; or a mapping of nodes,
         by name or output, to precisions ("*" is for the others).
@@ -209,12 +211,12 @@ def _pointless(graph: Graph, node: Node, precision: str) -> str:
     return impossible(node, shape, precision) or slower_everywhere(node.op, shape, precision)
 
 
-def _graph(model: Model | Graph | Source, options: Reading) -> tuple[Graph, str]:
-    if not isinstance(model, Model | Graph):
+def _graph(model: Layer | Model | Graph | Source, options: Reading) -> tuple[Graph, str]:
+    if not isinstance(model, Layer | Model | Graph):
         return load_graph(model, **options), source_name(model).strip("'")
     if options:
         raise UnsupportedModelError(f"{', '.join(options)}: options for reading a file, but the model is read already")
-    graph = model if isinstance(model, Graph) else model.graph
+    graph = model if isinstance(model, Graph) else model.graph if isinstance(model, Model) else model.to_graph()
     return graph, graph.name or "the model"
 
 

@@ -24,8 +24,9 @@ def run(
 ) -> None:
     """Serve these models until SIGTERM or SIGINT.
 
-    models: a file or several, whose names are those of their models, or {name: file or model}. settings, options: what
-    `Settings` takes; options go before settings. started: called with the server when the first request can come.
+    models: a file or several, whose names are those of their models, or {name: file, model or layer}. settings,
+    options: what `Settings` takes; options go before settings. started: called with the server when the first request
+    can come.
 
     Raises what `fastgru.load` does, and `SettingsError` for settings that cannot be.
     """

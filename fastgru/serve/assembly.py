@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from fastgru import __version__
 from fastgru.kernels.table import compiled_by_this_process
+from fastgru.layers import Layer
 from fastgru.model import Model
 from fastgru.serve import swap
 from fastgru.serve.app import Answer, Application, Receive, Request, Scope, Send
@@ -33,14 +34,14 @@ from fastgru.simd.target import TARGET
 __all__ = ["Asgi", "Assembly", "Models"]
 
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
-Models = str | Path | Mapping[str, str | Path | Model] | Iterable[str | Path]
+Models = str | Path | Mapping[str, str | Path | Model | Layer] | Iterable[str | Path]
 
 _SWITCH_S: Final = 0.0005  # for how long Python code of a thread may keep another one waiting
 
 
 class Assembly:
-    """models: files, whose names are those of their models, or {name: file or model}. settings: their own `models` come
-    besides these.
+    """models: files, whose names are those of their models, or {name: file, model or layer}. settings: their own
+    `models` come besides these.
 
     app: the ASGI application; the server around it has to support lifespans. is_ready: it takes requests. loads: have
     the models loaded now; else `run` loads them, when it listens already.
@@ -184,8 +185,12 @@ class Assembly:
 
 
 def _named(models: Models, settings: Settings) -> dict[str, str | Path | Model]:
+    given: dict[str, str | Path | Model]
     if isinstance(models, Mapping):
-        given = dict(models)
+        given = {
+            name: m.to_model(initial_state=not m.needs_last_frame()) if isinstance(m, Layer) else m
+            for name, m in models.items()
+        }
         if bad := [name for name in given if not (isinstance(name, str) and NAME.fullmatch(name))]:
             raise SettingsError(f"{bad[0]!r} cannot be the name of a model, which has letters of ASCII, digits and ._-")
     else:

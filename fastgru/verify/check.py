@@ -11,6 +11,7 @@ from fastgru.errors import FastGRUError, ShapeError, UnsupportedModelError
 from fastgru.graph import Array, Graph
 from fastgru.importers.files import detect_format
 from fastgru.importers.weights import read_weights
+from fastgru.layers import Layer
 from fastgru.load import load_graph
 from fastgru.model import Model
 from fastgru.reference import bind_inputs, run_graph
@@ -31,7 +32,7 @@ Executor = Callable[[Mapping[str, Array]], Mapping[str, Array]]
 
 
 def verify_source(
-    source: Source,
+    source: Layer | Model | Graph | Source,
     *,
     inputs: Mapping[str, ArrayLike] | None,
     seed: int,
@@ -41,8 +42,13 @@ def verify_source(
     **options: Any,
 ) -> Report:
     """`fastgru.verify`."""
-    name = source_name(source).strip("'")
     settings: dict[str, Any] = {"seed": seed, "tol": tol, "precision": precision or "float32"}
+    if isinstance(source, Layer | Model | Graph):
+        model = _as_model(source, precision, options)
+        settings["precision"] = roughest(model, precision)
+        name = model.graph.name or "the model"
+        return verify_graph(model.graph, model.run, source=name, inputs=inputs, **settings)
+    name = source_name(source).strip("'")
     try:
         graph = load_graph(source, **options)
     except UnsupportedModelError:
@@ -64,6 +70,15 @@ def verify_source(
         else:
             skipped.append((module, opened))
     return verify_graph(graph, model.run, source=name, inputs=inputs, opponents=opponents, skipped=skipped, **settings)
+
+
+def _as_model(network: Layer | Model | Graph, precision: str | None, options: Mapping[str, Any]) -> Model:
+    if options:
+        raise UnsupportedModelError(f"{', '.join(options)}: options for reading a file, but the model is read already")
+    if precision is None and not isinstance(network, Graph):
+        return network if isinstance(network, Model) else network.to_model()
+    graph = network.to_graph() if isinstance(network, Layer) else network
+    return Model(graph if isinstance(graph, Graph) else graph.graph, precision=precision)
 
 
 def _verify_weights(source: Source, name: str, runtimes: bool, settings: Mapping[str, Any]) -> Report | None:

@@ -120,7 +120,7 @@ def test_sequences_of_different_lengths_share_a_batch() -> None:
     for name, make in NETWORKS.items():
         net = make()
         net.predict([])
-        (predictor,) = net._predictors if isinstance(net, fastgru.Layer) else [net._predictor]
+        predictor = (net._predicting if isinstance(net, fastgru.Layer) else net).predictor
         assert (predictor.layout.apart, predictor.layout.unequal) == ("", ""), name
 
 
