@@ -1,7 +1,8 @@
 """What the documents say about speed, written from measurements and never by hand.
 
-    fastgru bench --suite full --threads 1,2 --json result.json
-    python tools/bench_pages.py result.json
+    fastgru bench --suite full --threads 1,2 --spin-us 50 --json result.json
+    fastgru bench --suite steady --json steady.json
+    python tools/bench_pages.py result.json steady.json
 
 The tables of docs/pages/performance.md stand between pairs of comments, and what is between them is replaced. The plot
 of the README is drawn twice, for light and dark pages: docs/pages/step-light.svg and docs/pages/step-dark.svg. A suite
@@ -20,11 +21,13 @@ from fastgru.bench.charts import step_chart
 from fastgru.bench.html import DARK, LIGHT
 from fastgru.bench.plots import standalone
 from fastgru.bench.result import Result, Row
+from fastgru.bench.steady_words import steady_facts, steady_tables
 from fastgru.bench.words import (
     error_of,
     machine_line,
     name_of,
     percent,
+    printed,
     ratio_of,
     threads_of,
     tiny_lines,
@@ -76,7 +79,9 @@ def merged(results: Sequence[Result]) -> Result:
     order = {case.slug: k for k, case in enumerate(SUITES["full"])}
     ordered = sorted(rows.values(), key=lambda row: (row.threads, order.get(row.slug, len(order))))
     suite = first.suite.partition(",")[0]
-    return replace(first, suite=suite, rows=tuple(ordered), seconds=sum(result.seconds for result in results))
+    steady = next((result.steady for result in results if result.steady), None)
+    seconds = sum(result.seconds for result in results)
+    return replace(first, suite=suite, rows=tuple(ordered), steady=steady, seconds=seconds)
 
 
 def update(text: str, result: Result) -> str:
@@ -125,6 +130,24 @@ def _summary(result: Result) -> Iterator[str]:
     yield _table(heads, lines, right=len(heads))
 
 
+def _steady(result: Result) -> Iterator[str]:
+    """Calls at an interval, and the start of a process; nothing is left of it where it was not measured."""
+    if result.steady is None:
+        raise InvalidModelError("no result is of the suite 'steady'")
+    yield (
+        f"{result.steady['case']} on {result.machine['cpu']} ({result.machine['target']}), measured by"
+        " `fastgru bench --suite steady`:"
+    )
+    for title, heads, rows in steady_tables(result.steady):
+        yield f"**{title[0].upper()}{title[1:]}**"
+        yield _table(
+            heads,
+            [[printed(word) for word in row] for row in rows],
+            right=len(heads) - 1,
+        )
+    yield "\n".join(f"- {name[0].upper()}{name[1:]}: {printed(words)}." for name, words in steady_facts(result.steady))
+
+
 def _tables(result: Result) -> Iterator[str]:
     yield f"The machine: {machine_line(result.machine)}.\nThe versions: {versions_line(result.machine)}."
     for count in sorted({row.threads for row in result.rows}):
@@ -149,7 +172,7 @@ def _tables(result: Result) -> Iterator[str]:
         yield f"A dash stands where a rival cannot run the case: {'; '.join(reasons)}."
 
 
-SECTIONS: Final = {"summary": _summary, "tables": _tables}
+SECTIONS: Final = {"summary": _summary, "steady": _steady, "tables": _tables}
 
 
 def _rivals(rows: Sequence[Row]) -> list[str]:

@@ -46,7 +46,7 @@ def _tail_row(found: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def steady_facts(steady: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What else was found: a name, and a sentence."""
+    """What else was found: a name, and some words."""
     if found := steady.get("allocations"):
         yield (
             f"memory of {found['pushes']:,} calls",
@@ -54,22 +54,24 @@ def steady_facts(steady: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             f" most {found['passing_bytes']} bytes at a time came and went",
         )
     if found := steady.get("growth"):
-        grown = "this system does not tell" if found["bytes"] is None else f"{found['bytes'] / 1024:+.0f} KiB"
-        yield f"growth of the process over {found['frames']:,} calls that return new arrays", grown
+        grown = "this system does not tell it" if found["bytes"] is None else f"{found['bytes'] / 1024:+.0f} KiB"
+        yield f"growth over {found['frames']:,} calls", f"{grown} of resident memory; each call returns new arrays"
     if found := steady.get("first"):
         warmed = f"; after warm_up {time_of(found['warmed_s'])}" if "warmed_s" in found else ""
         yield (
-            "first call in a new process",
+            "first call of a process",
             f"{time_of(found['first_s'])} in the median of {found['starts']} processes, at most"
             f" {time_of(found['largest_s'])}{warmed}; later calls {time_of(found['later_s'])}",
         )
     if found := steady.get("denormals"):
-        words = f"{found['ratio']:.2f}x the time of a step on a lively state"
-        yield "a step on a state that has decayed to subnormal numbers", words
+        yield (
+            "decayed state",
+            f"a step on subnormal numbers takes {found['ratio']:.2f}x the time of one on a lively state",
+        )
     cold = steady.get("cold", {})
     if "onnxruntime" in cold.get("medians_s", {}):
         shares = (cold[kind][NAME] / cold[kind]["onnxruntime"] for kind in ("medians_s", "least_s"))
         words = "{:.2f}x ONNX Runtime's time by the medians, {:.2f}x by the shortest".format(*shares)
-        yield "the start of a process", words
+        yield "start of a process", words
     for name, reason in {**steady.get("absent", {}), **cold.get("absent", {})}.items():
         yield name_of(name), reason
