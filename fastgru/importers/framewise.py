@@ -127,6 +127,9 @@ class Framewise:
             raise UnsupportedModelError(f"two axes of one input are time, {list(axes)}: {_ALONE}")
         for node in graph.nodes:
             self._follow(node)
+            self._steps.pop("", None)  # of outputs that nobody reads, which have no name
+            self._last.discard("")
+            self._sized.discard("")
         for spec in graph.outputs:
             if spec.name in self._sized or self._steps.get(spec.name, _Steps(0)).lead:
                 raise UnsupportedModelError(f"output {spec.name!r} counts the frames of a call: {_ALONE}")

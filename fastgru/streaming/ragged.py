@@ -159,6 +159,9 @@ class _Trace:
         self.nodes: list[Node] = []
         for node in graph.nodes:
             self.nodes += self._follow(node)
+            self.marks.pop("", None)  # of outputs that nobody reads, which have no name
+            self.why.pop("", None)
+            self.sized.discard("")
 
     def layout(self, rows: Mapping[str, int], steps: Mapping[str, int]) -> Layout:
         found, over = dict(rows), dict(steps)

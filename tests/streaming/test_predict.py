@@ -64,6 +64,7 @@ NETWORKS: dict[str, Callable[[], Any]] = {
     "tagger": lambda: fastgru.Sequential(
         gru(layout=1), fastgru.LayerNorm(H), linear(3, H), fastgru.Softmax(-1)
     ),
+    "two layers": lambda: fastgru.Sequential(gru(), gru(H), linear(3, H)),
     "model with a state": stateful,
     "model with lengths": lambda: of(gru(direction="bidirectional", layout=1), lengths=True),
     "model of the last step": lambda: of(fastgru.Sequential(gru(), fastgru.LastStep(), linear(3, H))),
