@@ -162,7 +162,7 @@ def test_every_command_line_of_the_page_is_one_of_the_server() -> None:
 
     text = (ROOT / "docs" / "pages" / "serving.md").read_text(encoding="utf-8")
     known, of_bench = (options_of(main.get_command(Context(main), name)) for name in ("serve", "bench"))
-    (measuring,) = re.findall(r"^## Measuring a server$.*?^## ", text, re.M | re.S)
+    (measuring,) = re.findall(r"^## Measure a server$.*?^## ", text, re.M | re.S)
     named = options_in(re.sub(r"```(?:console|ini)\n.*?```", "", text.replace(measuring, ""), flags=re.S))
     assert options_in(measuring) <= of_bench
     ours = {word for words in serve_words(text) for word in words if word.startswith("--")}
