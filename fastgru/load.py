@@ -41,7 +41,8 @@ _READERS: Final = {
 # The formats that an option of `load` is for.
 _MEANT_FOR: Final[Mapping[str, tuple[str, ...]]] = {
     "linear_before_reset": ("onnx",),
-    "outputs": ("hdf5", "keras"),
+    "inputs": ("hdf5", "keras", "onnx", "safetensors"),
+    "outputs": ("hdf5", "keras", "onnx", "safetensors"),
     "custom_objects": ("hdf5", "keras"),
     "fallback": ("onnx", "safetensors"),
     "architecture": STATE_DICTS,
@@ -55,6 +56,7 @@ class Reading(TypedDict, total=False):
 
     allow_unread: bool
     linear_before_reset: int | None
+    inputs: list[str] | Mapping[str, Any] | None
     outputs: list[str] | None
     fallback: str | None
     architecture: Architecture | None
@@ -88,7 +90,10 @@ def load(
         and made again if their shapes come back.
     allow_unread: accept tensors of the file that nothing reads. Otherwise they are an error.
     linear_before_reset: for ONNX, 0 or 1 overrides this attribute of every GRU.
-    outputs: for Keras, names of inner layers whose outputs are returned after the model's own.
+    inputs: load a part of a model of ONNX, Keras or our own format: names of tensors, or of layers of Keras, which
+        become the inputs in the place of the model's own. What is before them is not read. A dict gives shapes, where
+        the file does not tell them: {"encoded": (None, None, 64)}, with the batch, None for a free size.
+    outputs: the same for outputs: names of tensors, or of layers of Keras, in the place of the model's own.
     custom_objects: for Keras, what stands for layers whose code is not in the file, by the name of a layer, of its
         class, or of the function that it calls: a function of NumPy arrays, which runs in Python between the native
         parts (`Model.python_layers` lists them); a description of layers, a layer of this package, or a model; the name
@@ -263,8 +268,13 @@ def options_for(kind: str, source: Source, options: Reading) -> dict[str, Any]:
     if most is not None and (type(most) is not int or most < 1):
         raise UnsupportedModelError(f"max_iterations is {most!r}, expected an integer of at least 1")
     given = {name: value for name, value in options.items() if value is not None}
+    if named := [name for name in ("inputs", "outputs") if name in given]:
+        _prepare("importers.part")
+        from fastgru.importers.part import as_names
+
+        given |= {name: as_names(name, given[name]) for name in named}
     for name, owners in _MEANT_FOR.items():
-        alien = "architecture" in given and name not in ("architecture", "key", "outputs", "custom_objects")
+        alien = "architecture" in given and name not in ("architecture", "key", "inputs", "outputs", "custom_objects")
         if name in given and (kind not in owners or alien):
             raise UnsupportedModelError(
                 f"{source_name(source)}: {name}= has no meaning for this file ({kind}), only for {' and '.join(owners)}"
@@ -310,9 +320,14 @@ def _read(source: Content, options: Reading) -> Graph:
 
         file = read_tensor_file(source)
         if is_graph_file(file):
-            fallback = given.pop("fallback", None)
+            fallback, inputs, outputs = (given.pop(name, None) for name in ("fallback", "inputs", "outputs"))
             given.pop("max_iterations", None)
-            return _permitted(graph_from_tensor_file(file, name=source.name, **given), source, fallback)
+            graph = graph_from_tensor_file(file, name=source.name, **given)
+            if inputs is not None or outputs is not None:
+                from fastgru.importers.part import part_of
+
+                graph = part_of(graph, inputs, outputs)
+            return _permitted(graph, source, fallback)
         del file
     from fastgru.importers.weights import refuse_state_dict
 
@@ -328,11 +343,11 @@ def _read_described(source: Content, architecture: Architecture, given: Mapping[
     configuration = find_configuration(architecture)
     if configuration is not None:
         return read_keras(source, configuration=configuration, **given)
-    for name, says in (("outputs", "names its outputs"), ("custom_objects", "says what its layers are")):
-        if name in given:
-            raise UnsupportedModelError(
-                f"{source_name(source)}: {name}= has no meaning for a description of layers, which {says}"
-            )
+    says = {"inputs": "names its inputs", "outputs": "names its outputs", "custom_objects": "says what its layers are"}
+    if alien := [name for name in says if name in given]:
+        raise UnsupportedModelError(
+            f"{source_name(source)}: {alien[0]}= has no meaning for a description of layers, which {says[alien[0]]}"
+        )
     return read_architecture(source, architecture, **given)
 
 

@@ -31,8 +31,8 @@ def test_an_option_that_there_is_not_is_refused_by_name(read: type) -> None:
 def test_none_is_an_option_that_is_not_given() -> None:
     graph = fastgru.load_graph(DEMO, outputs=None, fallback=None, linear_before_reset=None, architecture=None)
     assert graph.outputs == fastgru.load_graph(DEMO).outputs
-    with pytest.raises(fastgru.UnsupportedModelError, match="outputs= has no meaning for this file"):
-        fastgru.load_graph(DEMO, outputs=[])
+    with pytest.raises(fastgru.UnsupportedModelError, match="key= has no meaning for this file"):
+        fastgru.load_graph(DEMO, key="")
     with pytest.raises(fastgru.UnsupportedModelError, match="expected None or 'reference'"):
         fastgru.load_graph(DEMO, fallback="onnxruntime")
 

@@ -35,9 +35,17 @@ _LOAD: Final[dict[str, tuple[Callable[[Any], object], dict[str, Any]]]] = {
             "help": "Weights alone: the file that describes their network, in YAML or JSON.",
         },
     ),
+    "inputs": (
+        list,
+        {
+            "multiple": True,
+            "metavar": "NAME",
+            "help": "A part: what this tensor, or layer of Keras, gives is an input.",
+        },
+    ),
     "outputs": (
         list,
-        {"multiple": True, "metavar": "NAME", "help": "Keras: also return this inner layer; repeatable."},
+        {"multiple": True, "metavar": "NAME", "help": "A part: return this tensor, or layer of Keras; repeatable."},
     ),
     "fallback": (
         str,
@@ -87,7 +95,7 @@ def load_options(function: F) -> F:
 
     @wraps(function)
     def command(*args: Any, **given: Any) -> Any:
-        chosen = {name: given.pop(name) for name in _LOAD}
+        chosen = {name: given.pop(f"load_{name}") for name in _LOAD}  # commands have inputs of their own
         options = {name: _LOAD[name][0](value) for name, value in chosen.items() if value not in (None, (), False)}
         try:
             return function(*args, options=options, **given)
@@ -96,5 +104,5 @@ def load_options(function: F) -> F:
 
     decorated: Any = command
     for name, (_, settings) in reversed(_LOAD.items()):
-        decorated = click.option(flags([name]), **settings)(decorated)
+        decorated = click.option(flags([name]), f"load_{name}", **settings)(decorated)
     return decorated  # type: ignore[no-any-return]

@@ -100,7 +100,7 @@ def test_load_takes_the_configuration_as_the_architecture(tmp_path: Path) -> Non
     model = fastgru.load(
         tmp_path / "model.weights.h5",
         architecture=tmp_path / "model.json",
-        outputs=["concatenate"],
+        outputs=["out", "concatenate"],
         precision="float64",
     )
     assert [spec.name for spec in model.outputs] == ["out", "concatenate"]

@@ -69,9 +69,13 @@ class CustomObjects:
         self._used.add(found)
         return self._objects[found]
 
-    def check_all_used(self, known: Sequence[str]) -> None:
-        """Raise `InvalidModelError` for one that stands for nothing; known: the names that there are."""
-        if unused := [name for name in self._objects if name not in self._used]:
+    def check_all_used(self, known: Sequence[str], *, is_part: bool = False) -> None:
+        """Raise `InvalidModelError` for one that stands for nothing; known: the names that there are.
+
+        is_part: only some of the model is read, so that one of a known name may stay unused.
+        """
+        used = self._used.union(known) if is_part else self._used
+        if unused := [name for name in self._objects if name not in used]:
             raise InvalidModelError(
                 f"custom_objects: no layer of the model is called {', '.join(map(repr, unused))}, nor is a class or a"
                 f" function of one; {offered(unused, dict.fromkeys(known))}"

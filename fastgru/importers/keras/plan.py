@@ -56,6 +56,7 @@ class ModelPlan:
     """layers by name, calls in an order in which each finds its tensors, inputs (InputLayer names) and outputs.
 
     written: the dtype and shape that the file gives tensors of its own accord, as Keras 3 does for most of them.
+    sources: what stands for layers that have become inputs.
     """
 
     layers: Mapping[str, LayerConfig]
@@ -63,6 +64,7 @@ class ModelPlan:
     inputs: Sequence[str]
     outputs: Sequence[Ref]
     written: Mapping[Ref, Written] = MappingProxyType({})
+    sources: Mapping[str, LayerConfig] = MappingProxyType({})
 
 
 def plan_model(model: LayerConfig) -> ModelPlan:

@@ -11,6 +11,7 @@ from fastgru.importers.keras.call import KerasGraphBuilder, Tensor
 from fastgru.importers.keras.config import LayerConfig
 from fastgru.importers.keras.container import Container, open_container, open_pair
 from fastgru.importers.keras.custom import CustomObjects, names_of
+from fastgru.importers.keras.part import cut
 from fastgru.importers.keras.plan import ModelPlan, plan_model
 from fastgru.importers.keras.refs import Ref
 from fastgru.importers.keras.refusal import listed, named_source
@@ -18,6 +19,7 @@ from fastgru.importers.keras.registry import MODELS
 from fastgru.importers.keras.rules import Rules
 from fastgru.importers.keras.run import ModelReading, Outputs, Place, output_of
 from fastgru.importers.keras.weights import open_weights
+from fastgru.importers.part import Inputs
 from fastgru.sources import Source, opened
 
 __all__ = ["read_keras"]
@@ -26,7 +28,8 @@ __all__ = ["read_keras"]
 def read_keras(
     source: Source,
     *,
-    outputs: Sequence[str] = (),
+    inputs: Inputs | None = None,
+    outputs: Sequence[str] | None = None,
     allow_unread: bool = False,
     configuration: Any = None,
     custom_objects: Mapping[str, Any] | None = None,
@@ -34,7 +37,9 @@ def read_keras(
     """The graph of a whole model that Keras 1, 2 or 3 saved: .keras, .h5 or .hdf5, Sequential or functional.
 
     configuration: what `model.to_json` gave, as JSON's objects, where `source` holds what `model.save_weights` wrote.
-    outputs: names of layers of the outermost model whose outputs the graph gives besides the model's own.
+    outputs: names of layers of the outermost model whose outputs the graph gives, by default the model's own.
+    inputs: names of layers whose outputs are inputs of the graph, in the place of the model's own, by default these;
+        or a dict that gives each its shape, None where the file tells it. Arrays that a part leaves out are no error.
     allow_unread: accept arrays in the file that belong to no layer of the model.
     custom_objects: what stands for layers whose code is not in the file, see `fastgru.importers.keras.custom`.
 
@@ -49,14 +54,20 @@ def read_keras(
     with opened(source) as content:
         container = open_container(content) if configuration is None else open_pair(configuration, content)
         try:
-            return _read(container, content.name, outputs, CustomObjects(custom_objects), allow_unread)
+            return _read(container, content.name, (inputs, outputs), CustomObjects(custom_objects), allow_unread)
         except (ShapeError, SpecError) as error:
             raise InvalidModelError(f"{container.weights.name}: {error}") from error
         except RecursionError:
             raise InvalidModelError(f"{container.weights.name}: the configuration is nested too deeply") from None
 
 
-def _read(container: Container, name: str, extra: Sequence[str], custom: CustomObjects, allow_unread: bool) -> Graph:
+def _read(
+    container: Container,
+    name: str,
+    part: tuple[Inputs | None, Sequence[str] | None],
+    custom: CustomObjects,
+    allow_unread: bool,
+) -> Graph:
     rules = Rules.of(container.version, container.backend)
     model = LayerConfig.from_json(container.config, f"{container.weights.name}: the model's configuration")
     if model.class_name not in MODELS:
@@ -67,13 +78,16 @@ def _read(container: Container, name: str, extra: Sequence[str], custom: CustomO
     store, weights = open_weights(container.weights)
     reading = ModelReading(KerasGraphBuilder(custom), rules)
     plan = plan_model(model)
+    is_part = part != (None, None)
+    if is_part:
+        plan = cut(plan, reading, weights, *part)
     inputs = reading.make_inputs(plan)
     named = reading.run(plan, weights, [Tensor(value) for value in inputs.values()], Place())
-    wanted = _wanted_outputs(model, plan, named, extra)
+    wanted = _wanted_outputs(model, plan, named, part[1])
     if reading.faults:
         raise UnsupportedModelError(listed(reading.faults, named_source(name), reading.missing)) from reading.cause
-    custom.check_all_used([name for layer in reading.layers for name in names_of(layer)])
-    if not allow_unread:
+    custom.check_all_used([name for layer in reading.layers for name in names_of(layer)], is_part=is_part)
+    if not allow_unread and not is_part:
         store.check_all_read()
     graph = _finish(reading.graph, inputs, wanted, time_major=reading.time_major)
     meta = {"format": container.format, "producer": "Keras", "version": rules.version}
@@ -83,16 +97,12 @@ def _read(container: Container, name: str, extra: Sequence[str], custom: CustomO
 
 
 def _wanted_outputs(
-    model: LayerConfig, plan: ModelPlan, named: Mapping[tuple[str, int], Outputs], extra: Sequence[str]
+    model: LayerConfig, plan: ModelPlan, named: Mapping[tuple[str, int], Outputs], names: Sequence[str] | None
 ) -> list[tuple[str, Tensor]]:
     """The outputs by the names they will have."""
     refs = list(plan.outputs)
-    for name in extra:
-        made = named.get((name, 0))
-        if made is None:
-            known = ", ".join(sorted(layer for layer, _ in named))
-            raise InvalidModelError(f"outputs names {name!r}, which is no layer of the model; there are {known}")
-        refs += [ref for n in range(len(made)) if (ref := Ref(name, 0, n)) not in refs]
+    if names is not None:
+        refs = [Ref(name, 0, n) for name in names for n in range(len(named[name, 0]))]
     wanted: dict[str, Tensor] = {}
     for ref in refs:
         value = output_of(model, named, ref)

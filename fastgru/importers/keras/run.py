@@ -62,7 +62,7 @@ class ModelReading:
         values: dict[str, Value] = {}
         ids = _only_embedded(plan)
         for name in plan.inputs:
-            layer = plan.layers[name]
+            layer = plan.sources.get(name, plan.layers[name])
             shape = _input_shape(layer, plan)
             dtype = layer.get("dtype", "input_dtype", default="float32")
             dtype = dtype if isinstance(dtype, str) and dtype in _INPUT_DTYPES else "float32"

@@ -1,7 +1,7 @@
 """An ONNX file to a `Graph`."""
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Any, Final
@@ -15,16 +15,18 @@ from fastgru.errors import (
     UnreadTensorsError,
     UnsupportedModelError,
 )
-from fastgru.graph import Graph
+from fastgru.graph import Graph, TensorSpec
 from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.builder import OnnxGraphBuilder, Refused, Scope
 from fastgru.importers.onnx.convert import SORTED, Converter
 from fastgru.importers.onnx.external import ExternalData
 from fastgru.importers.onnx.functions import Functions
+from fastgru.importers.onnx.part import cut
 from fastgru.importers.onnx.proto import GraphProto, ModelProto, TensorProto, check_text, main_domain
 from fastgru.importers.onnx.registry import NEWEST_OPSET, OLDEST_OPSET
 from fastgru.importers.onnx.structure import in_order, live_nodes
 from fastgru.importers.onnx.tensors import output_spec, read_tensor, tensor_spec
+from fastgru.importers.part import Inputs
 from fastgru.importers.states import pair_states
 from fastgru.modules import importing
 from fastgru.sources import Content, Source, opened
@@ -42,6 +44,8 @@ def read_onnx(
     linear_before_reset: int | None = None,
     allow_unread: bool = False,
     fallback: str | None = None,
+    inputs: Inputs | None = None,
+    outputs: Sequence[str] | None = None,
 ) -> Graph:
     """The graph of an ONNX model, opsets 7 to 28, with constants folded.
 
@@ -51,6 +55,9 @@ def read_onnx(
     allow_unread: accept initializers that no output depends on; by default they are an error that lists them.
     fallback: "reference" to keep nodes that are not implemented as they are, for onnx's own reference implementation
         to carry out, where it was proved right (`fastgru.reference.audited`); None to refuse them.
+    inputs, outputs: names of tensors that become the inputs and outputs of the graph, in the place of the model's own,
+        or for inputs a dict that gives each its shape, None where the file tells it. Initializers that a part does not
+        need are no error.
 
     Warns `SuspiciousModelWarning` where a GRU of a PyTorch export has linear_before_reset=0, which PyTorch's GRU
     cannot mean (microsoft/onnxscript issue 2852).
@@ -73,6 +80,9 @@ def read_onnx(
             "fallback": fallback == "reference",
         }
         with closing(ExternalData(path)) as external:
+            if inputs is not None or outputs is not None:
+                allow_unread = True
+                cut(model, inputs, outputs, lambda part: _read_outputs(part, what, external, options))
             graph = _read(model, build, what, external, options, allow_unread)
     except (InvalidModelError, UnsupportedModelError) as error:
         if str(error).startswith(what):
@@ -140,10 +150,18 @@ def _read(
     if not allow_unread:
         _check_unread(({*initializers, *sparse} - wanted) | converter.unread, what)
 
-    declared = {info.name: output_spec(info, outputs[info.name], build.warnings) for info in graph.output}
+    dims = {dim for spec in specs.values() for dim in spec.dims if dim}
+    declared = {info.name: output_spec(info, outputs[info.name], build.warnings, dims) for info in graph.output}
     made = build.graph(inputs, outputs, names=scope.values.items(), declared={**declared, **specs})
     states = pair_states(made.inputs, made.outputs)
     return replace(made, states=states, name=graph.name, meta=_meta(model, opsets)).validate()
+
+
+def _read_outputs(
+    model: ModelProto, what: str, external: ExternalData, options: Mapping[str, Any]
+) -> tuple[TensorSpec, ...]:
+    """What the outputs of a model are."""
+    return _read(model, OnnxGraphBuilder(), what, external, options, True).outputs
 
 
 def _meta(model: ModelProto, opsets: Mapping[str, int]) -> dict[str, str]:

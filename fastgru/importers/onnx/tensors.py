@@ -1,7 +1,7 @@
 """What an ONNX file declares of tensors, and their data: dtype, dims and amount are checked before memory is taken."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -68,15 +68,16 @@ def tensor_spec(info: ValueInfoProto) -> TensorSpec:
     return TensorSpec(info.name, dtype, shape, dims if any(dims) else ())
 
 
-def output_spec(info: ValueInfoProto, value: Value, warnings: list[str]) -> TensorSpec:
+def output_spec(info: ValueInfoProto, value: Value, warnings: list[str], dims: Collection[str] = ()) -> TensorSpec:
     """As the file declares it, or as far as it is known where the file says nothing or is silent on the shape.
 
-    A shape of another rank than the value has cannot be meant: it is that of the value, which `warnings` is told.
+    dims: the names of free sizes that the inputs have. A shape of another rank than the value has cannot be meant: it
+    is that of the value, which `warnings` is told.
     """
     if not info.type.WhichOneof("value"):
         if value.dtype is None:
             raise InvalidModelError(f"output {info.name!r}: its element type cannot be told from the file")
-        return value.spec(info.name, ())
+        return value.spec(info.name, dims)
     spec = tensor_spec(info)
     if value.dtype is not None and value.dtype != spec.dtype:
         raise InvalidModelError(f"output {info.name!r}: declared as {spec.dtype}, computed as {value.dtype}")

@@ -1,0 +1,102 @@
+"""A part of a model: the layers between some that become inputs and some that become outputs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from fastgru.errors import InvalidModelError, UnsupportedModelError
+from fastgru.importers.keras.call import KerasGraphBuilder, Tensor
+from fastgru.importers.keras.config import LayerConfig
+from fastgru.importers.keras.plan import LayerCall, ModelPlan
+from fastgru.importers.keras.refs import Ref, Written
+from fastgru.importers.keras.run import ModelReading, Place
+from fastgru.importers.keras.weights import LayerWeights
+from fastgru.importers.part import Inputs, check_ends, form_of
+from fastgru.nearest import offered
+
+__all__ = ["cut"]
+
+
+def cut(
+    plan: ModelPlan, reading: ModelReading, weights: LayerWeights, inputs: Inputs | None, outputs: Sequence[str] | None
+) -> ModelPlan:
+    """The plan of the part alone. inputs: layers whose outputs are inputs now; outputs: layers that give the outputs.
+
+    Raises `InvalidModelError` for names of no layers, for inputs that nothing needs, and for those that are missing;
+    `UnsupportedModelError` where the shape of an input cannot be told.
+    """
+    made = {call.layer for call in plan.calls} | set(plan.inputs)
+    for what, names in (("inputs", inputs or ()), ("outputs", outputs or ())):
+        if unknown := [name for name in names if name not in made]:
+            raise InvalidModelError(
+                f"{what} names {', '.join(map(repr, unknown))}, which is no layer of the model;"
+                f" {offered(unknown, sorted(made))}"
+            )
+    ends = plan.outputs if outputs is None else [Ref(name, 0, 0) for name in outputs]
+    begins = list(plan.inputs) if inputs is None else list(inputs)
+    calls, needed = _between(plan, set(begins), ends)
+    if inputs is None:
+        begins = [name for name in begins if name in needed]
+    check_ends(begins, [name for name in plan.inputs if name in needed], needed)
+    for ref in [*ends, *(ref for call in calls for ref in call.refs())]:
+        if ref.layer in begins and (ref.node, ref.tensor) != (0, 0):
+            raise UnsupportedModelError(
+                f"inputs names {ref.layer!r}, of which the part needs another output or call: cut behind it"
+            )
+    inner = [name for name in begins if name not in plan.inputs]
+    forms = _forms(plan, reading, weights, inner, inputs if isinstance(inputs, Mapping) else {})
+    sources = {
+        name: LayerConfig("InputLayer", name, {"batch_shape": list(shape), "dtype": dtype})
+        for name, (dtype, shape) in forms.items()
+    }
+    return replace(plan, calls=calls, inputs=begins, outputs=ends, sources=sources)
+
+
+def _between(plan: ModelPlan, begins: set[str], ends: Sequence[Ref]) -> tuple[list[LayerCall], set[str]]:
+    """The calls that the ends need, and the layers whose tensors they or the ends read."""
+    wanted = {(ref.layer, ref.node) for ref in ends}
+    kept: list[LayerCall] = []
+    for call in reversed(plan.calls):
+        if (call.layer, call.node) in wanted and not (call.layer in begins and call.node == 0):
+            kept.append(call)
+            wanted.update((ref.layer, ref.node) for ref in call.refs())
+    return kept[::-1], {layer for layer, _ in wanted}
+
+
+def _forms(
+    plan: ModelPlan, reading: ModelReading, weights: LayerWeights, names: Sequence[str], given: Mapping[str, Any]
+) -> dict[str, Written]:
+    """The dtype and shape of what each of these layers gives: told, found by reading what is before, or written."""
+    forms: dict[str, Written] = {}
+    for name in names:
+        if (told := form_of(name, given.get(name))) is not None:
+            forms[name] = told
+            continue
+        found = _found(plan, reading, weights, name)
+        if found is None:
+            found = plan.written.get(Ref(name, 0, 0))
+        if found is None:
+            raise UnsupportedModelError(
+                f"inputs: neither the file nor the layers before {name!r} tell its shape: give it,"
+                f" inputs={{{name!r}: (None, ..., features)}}, with the batch, None for a free size"
+            )
+        forms[name] = found
+    return forms
+
+
+def _found(plan: ModelPlan, reading: ModelReading, weights: LayerWeights, name: str) -> Written | None:
+    """What the layer gives, where all layers before it can be read."""
+    calls, needed = _between(plan, set(), [Ref(name, 0, 0)])
+    begins = [one for one in plan.inputs if one in needed]
+    before = replace(plan, calls=calls, inputs=begins, outputs=[Ref(name, 0, 0)])
+    trial = ModelReading(KerasGraphBuilder(reading.graph.custom), reading.rules)
+    sources = [Tensor(value) for value in trial.make_inputs(before).values()]
+    tensor = trial.run(before, weights, sources, Place())[name, 0][0]
+    if tensor is None:
+        return None
+    if tensor.mask is not None:
+        raise UnsupportedModelError(
+            f"inputs: a mask comes with what {name!r} gives: cut before the layer that makes it, or behind the last"
+            " that reads it"
+        )
+    return tensor.dtype, tensor.shape

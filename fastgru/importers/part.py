@@ -1,0 +1,105 @@
+"""A part of a graph: what lies between some values that become inputs and some that become outputs."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from fastgru.errors import InvalidModelError
+from fastgru.graph import DTYPES, Graph, TensorSpec
+from fastgru.nearest import offered
+from fastgru.reference.facts import infer_graph
+
+__all__ = ["Inputs", "as_names", "check_ends", "check_known", "form_of", "part_of"]
+
+# Names, or names with the shape of each: None where the file tells it, else sizes, or {shape: ..., dtype: ...}.
+Inputs = Sequence[str] | Mapping[str, Any]
+
+
+def as_names(what: str, given: Any) -> Any:
+    """The names of `inputs` or `outputs` as a list or, with shapes, as a dict. Raises `InvalidModelError`."""
+    names = [given] if isinstance(given, str) else given
+    if isinstance(names, Mapping) and what == "outputs":
+        names = None
+    listed = list(names) if isinstance(names, Sequence | Mapping) else []
+    if not listed or not all(isinstance(name, str) for name in listed) or len(set(listed)) != len(listed):
+        raise InvalidModelError(f"{what} is {given!r:.80}, expected a list of names, each once")
+    return dict(names) if isinstance(names, Mapping) else listed
+
+
+def form_of(name: str, told: Any) -> tuple[str, tuple[int | None, ...]] | None:
+    """The dtype and shape that the caller gives an input, None where nothing is told."""
+    form, dtype = (told.get("shape"), told.get("dtype", "float32")) if isinstance(told, Mapping) else (told, "float32")
+    if form is None:
+        return None
+    sizes = list(form) if isinstance(form, Sequence) and not isinstance(form, str) else [0]
+    if not all(size is None or (type(size) is int and size > 0) for size in sizes) or dtype not in DTYPES:
+        raise InvalidModelError(f"inputs: {name!r} is {told!r:.80}, expected sizes, with None for free ones")
+    return dtype, tuple(sizes)
+
+
+def check_known(what: str, names: Collection[str], known: Collection[str]) -> None:
+    """Raise `InvalidModelError` for names of nothing."""
+    if unknown := [name for name in names if name not in known]:
+        raise InvalidModelError(
+            f"{what} names {', '.join(map(repr, unknown))}, which is no tensor of the model;"
+            f" {offered(unknown, list(known)[:40])}"
+        )
+
+
+def part_of(graph: Graph, inputs: Inputs | None, outputs: Sequence[str] | None) -> Graph:
+    """The nodes between these values. Raises `InvalidModelError` for names of nothing, inputs that nothing needs, and
+    inputs that are missing."""
+    own = {spec.name: spec for spec in graph.inputs}
+    facts = infer_graph(graph)
+    values = [*own, *(name for node in graph.nodes for name in node.outputs if name)]
+    for what, names in (("inputs", inputs or ()), ("outputs", outputs or ())):
+        check_known(what, names, values)
+    begins = list(own) if inputs is None else list(inputs)
+    ends = [spec.name for spec in graph.outputs] if outputs is None else list(outputs)
+    needed, nodes = set(ends), []
+    for node in reversed(graph.nodes):
+        if needed.intersection(name for name in node.outputs if name not in begins):
+            nodes.append(node)
+            needed.update(name for name in node.inputs if name)
+    if inputs is None:
+        begins = [name for name in begins if name in needed]
+    check_ends(begins, [name for name in own if name in needed], needed)
+    told = inputs if isinstance(inputs, Mapping) else {}
+    declared = own | {spec.name: spec for spec in graph.outputs}
+
+    def spec(name: str) -> TensorSpec:
+        if (form := form_of(name, told.get(name))) is not None:
+            return TensorSpec(name, *form)
+        if name in declared:
+            return declared[name]
+        dtype, sizes = facts[name].dtype, facts[name].sizes
+        if dtype is None:
+            raise InvalidModelError(f"the dtype of {name!r} cannot be told: give it, inputs={{{name!r}: ...}}")
+        if sizes is None:
+            return TensorSpec(name, dtype, None)
+        dims = tuple(size if isinstance(size, str) else None for size in sizes)
+        return TensorSpec(name, dtype, tuple(s if isinstance(s, int) else None for s in sizes), dims)
+
+    kept = {name: array for name, array in graph.constants.items() if name in needed}
+    states = {s: t for s, t in graph.states.items() if s in begins and t in ends}
+    precisions = {n: p for n, p in graph.precisions.items() if any(n in node.outputs for node in nodes)}
+    renamed = [replace(n, outputs=tuple("" if o in begins else o for o in n.outputs)) for n in nodes[::-1]]
+    return replace(
+        graph,
+        inputs=tuple(map(spec, begins)),
+        outputs=tuple(map(spec, ends)),
+        nodes=tuple(renamed),
+        constants=kept,
+        states=states,
+        precisions=precisions,
+    ).validate()
+
+
+def check_ends(begins: Sequence[str], own: Sequence[str], needed: Collection[str]) -> None:
+    """Raise `InvalidModelError` for inputs that are missing or idle. own: those of the model that are needed."""
+    if missing := [name for name in own if name not in begins]:
+        raise InvalidModelError(
+            f"inputs: the outputs need {', '.join(map(repr, missing))}, too: name them, or cut behind"
+        )
+    if idle := [name for name in begins if name not in needed]:
+        raise InvalidModelError(f"inputs: nothing that is asked for needs {', '.join(map(repr, idle))}")
