@@ -16,7 +16,7 @@ __all__ = [
 
 
 class FastGRUError(Exception):
-    """Root of the tree."""
+    """The base of all errors that fastgru raises on purpose."""
 
 
 class InvalidModelError(FastGRUError, ValueError):
@@ -39,16 +39,19 @@ class ShapeError(FastGRUError, ValueError):
 
 
 class FunctionError(FastGRUError, RuntimeError):
-    """A function of the caller's, which stands for a layer of a model, ended in an error, which is the cause of this
-    one; the message names the layer."""
+    """A function that stands for a layer of a model raised an error. The message names the layer, and `__cause__` is
+    the error.
+    """
 
 
 class UnreadTensorsError(FastGRUError, ValueError):
-    """Tensors of a file were read by nobody; the message lists them."""
+    """Nobody read some tensors of a file. The message lists them."""
 
 
 class StateError(FastGRUError, ValueError):
-    """A saved stream state is damaged or belongs to another model."""
+    """There is no state where one is needed, a saved state is damaged or belongs to another model, or a state is in
+    use.
+    """
 
 
 class SessionError(FastGRUError, LookupError):
@@ -60,4 +63,4 @@ class VerificationError(FastGRUError):
 
 
 class SuspiciousModelWarning(UserWarning):
-    """A model is valid, and says something that its exporter is known to write by mistake."""
+    """The model is valid, but says something that its exporter is known to write by mistake."""

@@ -41,10 +41,10 @@ MOST_DEPTH: Final = 16  # of graphs within graphs
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """Name, dtype and shape of an input or output; None stands for a free dimension.
+    """The name, dtype and shape of an input or output. None stands for a free dimension.
 
-    `shape` is None where a file says nothing of the rank. `dims` names the free dimensions that must agree
-    between tensors ("batch", "T"), None where a free dimension has no name; empty when nothing is named.
+    `shape` is None if a file does not give the rank. `dims` names the free dimensions that must agree between tensors
+    ("batch", "T"), with None for a free dimension without a name. It is empty if nothing is named.
     """
 
     name: str
@@ -126,13 +126,15 @@ class Subgraph:
 
 @dataclass(frozen=True)
 class Graph:
-    """Inputs, outputs, nodes in an order in which every input is known before it is read, and constants.
+    """A network as plain data: inputs, outputs, constants, and nodes in an order in which every input is known before
+    it is read.
 
-    `states` pairs an input with the output that is its next value, where the source says so. `starts` has what some of
-    these inputs begin with, in a shape that broadcasts to theirs; the others begin with zeros.
-    `precisions` gives nodes, by an output of theirs, the precision their weights are kept in, where that is a smaller
-    one than the others'; the weights of such a node are bfloat16 constants, or int8 ones behind a `dequantize`.
-    `meta` is a flat dict of strings: producer, format, version, licence: shown by `inspect`, never computed with.
+    `states` pairs an input with the output that is its next value, if the source says so. `starts` has the values with
+    which some of these inputs begin, in a shape that broadcasts to theirs; the others begin with zeros.
+    `precisions` has the precision of a node's weights, by one of its outputs, if it is lower than that of the others.
+    The weights of such a node are bfloat16 constants, or int8 constants behind a `dequantize`.
+    `meta` is a flat dict of strings (producer, format, version, licence), which `inspect` shows and nothing computes
+    with.
     """
 
     inputs: tuple[TensorSpec, ...]

@@ -13,13 +13,13 @@ _PACKAGES: Final = ("onnxruntime",)
 
 
 def install(name: str = "onnxruntime") -> None:
-    """From now on, `import onnxruntime` in this process imports `fastgru.compat.onnxruntime`.
+    """Make `import onnxruntime` import `fastgru.compat.onnxruntime` in this process.
 
-    Call it before anything imports onnxruntime, in the first lines of a program: what was imported before keeps the
-    package that it has. Modules of onnxruntime that are not here (`tools`, `quantization`, `transformers`) are then
-    not to be found.
+    Call it in the first lines of a program, before anything imports onnxruntime. Code that has already imported
+    onnxruntime keeps it. Modules of onnxruntime that fastgru does not have (`tools`, `quantization`, `transformers`)
+    can no longer be imported.
 
-    Raises `FastGRUError` where the package itself was imported already, or `name` is of none that there is here.
+    Raises `FastGRUError` if onnxruntime has already been imported, or if `name` is not one that fastgru has.
     """
     if name not in _PACKAGES:
         raise FastGRUError(f"there is no interface of {name!r}, only of {', '.join(_PACKAGES)}")

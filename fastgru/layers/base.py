@@ -55,11 +55,11 @@ class Options(TypedDict, total=False):
 
 
 class Layer:
-    """Base of the layers. options: `Options`, those of every layer.
+    """The base of all layers. Options are those of `Options`.
 
-    Inputs may be of any floating-point dtype and are converted to that of the outputs: float32, or float64.
-    Raises `UnsupportedModelError` for any other precision, for threads that there cannot be, `ShapeError` for
-    `plan_bytes` that are no number of bytes.
+    Inputs may have any floating-point dtype and are converted to that of the outputs, float32 or float64. Raises
+    `UnsupportedModelError` for any other precision and for a number of threads that is not possible, and `ShapeError`
+    if `plan_bytes` is not a number of bytes.
     """
 
     shown: ClassVar[str] = ""  # what its text has between the parentheses, attributes by name
@@ -91,14 +91,16 @@ class Layer:
     def to_graph(self, *, rank: int | None = None, lengths: bool = False, initial_state: bool = False) -> Graph:
         """The layer as a graph with the input "x" and the output "y".
 
-        rank: axes of x, by default those of a batch. lengths: add the input "lengths", int64 (N,). initial_state: add
-        for each recurrent layer the input "h0" and the output "h_n" ("h0_0", "h0_1"... where there are several), paired
-        in `Graph.states`.
+        rank: the number of axes of x; by default, that of a batch.
+        lengths: add the input "lengths", int64 (N,).
+        initial_state: add the input "h0" and the output "h_n" for each recurrent layer ("h0_0", "h0_1"... if there are
+            several), paired in `Graph.states`.
         """
         return self._write(*self._form(rank, lengths, initial_state))
 
     def to_model(self, *, rank: int | None = None, lengths: bool = False, initial_state: bool = False) -> Model:
-        """The layer as a `Model`, of the same precision and threads; it runs the programs and weights of the layer.
+        """The layer as a `Model` of the same precision and threads. It runs the programs and weights of the layer
+        itself.
 
         The arguments are those of `to_graph`. With initial_state the model streams, and a server keeps its sequences.
         """
@@ -116,14 +118,15 @@ class Layer:
         return self.to_model(rank=rank, lengths="lengths" in given, initial_state=states)
 
     def run(self, inputs: Mapping[str, ArrayLike], out: Mapping[str, Array] | None = None) -> dict[str, Array]:
-        """Every output by name, of inputs by name: "x", and "lengths" and the states "h0"... where they are to be.
+        """Run on inputs by name: "x", and "lengths" and the states "h0"... if you want to give them. Returns every
+        output by name.
 
-        The outputs are those of `to_graph` with these inputs. out, and what is raised: as for `fastgru.Model.run`.
+        The outputs are those of `to_graph` with these inputs. `out` and the errors are those of `fastgru.Model.run`.
         """
         return self._model_of(inputs).run(inputs, out)
 
     def profile(self, inputs: Mapping[str, ArrayLike]) -> list[Timing]:
-        """How long each instruction takes of one run on these inputs by name, as for `fastgru.Model.profile`."""
+        """Time each instruction of one run on these inputs by name, as `fastgru.Model.profile` does."""
         return self._model_of(inputs).profile(inputs)
 
     def save(
@@ -134,10 +137,10 @@ class Layer:
         lengths: bool = False,
         initial_state: bool = False,
     ) -> None:
-        """Write the layer as one safetensors file, as `fastgru.Model.save` does; `fastgru.load` reads it.
+        """Write the layer as one safetensors file, as `fastgru.Model.save` does. `fastgru.load` reads it.
 
-        The loaded model gives the same bits. The arguments are those of `to_graph`: with initial_state the file has the
-        states as inputs and outputs, so that the loaded model streams.
+        The loaded model gives the same bits. The arguments are those of `to_graph`. With initial_state the states are
+        inputs and outputs of the file, so that the loaded model streams.
         """
         self.to_model(rank=rank, lengths=lengths, initial_state=initial_state).save(path)
 
@@ -149,9 +152,9 @@ class Layer:
         lengths: bool = False,
         initial_state: bool = False,
     ) -> bytes:
-        """The layer as an ONNX file of opset 20; written to `path`, too, where one is given.
+        """The layer as an ONNX file of opset 20. If you give a `path`, it is also written.
 
-        The other arguments are those of `to_graph`. Raises `UnsupportedModelError` that lists every node without a
+        The other arguments are those of `to_graph`. Raises `UnsupportedModelError` with every node that has no
         counterpart in ONNX.
         """
         return self.to_model(rank=rank, lengths=lengths, initial_state=initial_state).to_onnx(path)
@@ -171,13 +174,13 @@ class Layer:
         return graph.build(self.emit(graph, x, counts), with_states=with_states, name=type(self).__name__)
 
     def stream(self, batch_size: int = 1) -> Stream:
-        """A stream of frames that carries the state of every GRU from one to the next, starting from zeros.
+        """Start a stream, which carries the state of every GRU from one frame to the next. The states begin with zeros.
 
-        Frames, or chunks of any length, are shaped as a batch of `batch_size` rows is for a call; what comes out has
-        the bits of a call with all of them at once. States are named "h0", or "h0_0", "h0_1"... in the order of the
-        layers. A layer that looks across frames, such as a Softmax along them, sees those of the chunk alone.
+        Frames, or chunks of any length, have the shape of a batch of `batch_size` rows. You get the bits of one call
+        with all frames. States are named "h0", or "h0_0", "h0_1"... in the order of the layers. A layer that looks
+        across frames, such as a Softmax along time, sees only those of one chunk.
 
-        Raises `StateError` where no layer has a state, `UnsupportedModelError` where one begins with the last frame.
+        Raises `StateError` if no layer has a state, and `UnsupportedModelError` if a layer begins with the last frame.
         """
         if self.needs_last_frame():
             raise UnsupportedModelError(
@@ -197,13 +200,14 @@ class Layer:
         budget: int = PREDICT_BYTES,
         progress: Progress = False,
     ) -> list[Any] | Iterator[Any]:
-        """The network on sequences of any lengths, each with the bits that a call with it alone has, in their order.
+        """Run the network on sequences of any lengths. Each gets the bits of a call with it alone, and the order is
+        kept.
 
-        sequences: each an array (T, ...), the input without the axis of its batch. A list gives a list; any other
-        iterable a generator, which reads ahead for half of the budget, and copies what it reads. A result is what a
-        call gives, without that axis. The other arguments, and what is raised, are those of `fastgru.Model.predict`.
+        sequences: arrays (T, ...), each the input without its batch axis. From a list you get a list, from any other
+            iterable a generator, which reads ahead for half of the budget and copies what it reads. A result is what a
+            call returns, without that axis. The other arguments and the errors are those of `fastgru.Model.predict`.
 
-        Raises `UnsupportedModelError` for a network without a layer that goes along time, too.
+        Raises `UnsupportedModelError` also if no layer of the network runs along time.
         """
         if self.batch_first is None:
             raise UnsupportedModelError(
@@ -236,7 +240,7 @@ class Layer:
             return self._runnables[key]
 
     def __call__(self, x: ArrayLike) -> Array:
-        """The layer applied to x. Raises `ShapeError` where x does not fit."""
+        """Apply the layer to x. Raises `ShapeError` if x does not fit."""
         return self._run(x)
 
     def _run(self, x: ArrayLike, lengths: ArrayLike | None = None) -> Array:

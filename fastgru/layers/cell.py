@@ -20,7 +20,9 @@ __all__ = ["GRUCell"]
 
 
 class GRUCell(Layer):
-    """h' of one step: a forward `GRUSpec` and its `GRUWeights`. Raises `SpecError` where they do not fit."""
+    """One step of a GRU, h' from x and h, with a forward `GRUSpec` and its `GRUWeights`. Raises `SpecError` if they do
+    not fit.
+    """
 
     shown = "{spec.input_size}, {spec.hidden_size}"
 

@@ -17,10 +17,10 @@ __all__ = ["Gate", "GateLike", "stack_gates"]
 
 @dataclass(frozen=True)
 class Gate:
-    """x weight_ih^T + bias + h weight_hh^T + bias_hh, before its activation.
+    """One gate before its activation: x weight_ih^T + bias + h weight_hh^T + bias_hh.
 
-    weight_ih (H, I), weight_hh (H, H), bias (H,), bias_hh (H,); a bias may be None for zeros. bias_hh is the one that
-    the reset gate scales when the reset comes after the product; elsewhere the two only ever meet as a sum.
+    weight_ih (H, I), weight_hh (H, H), bias (H,), bias_hh (H,). A bias may be None for zeros. If the reset comes after
+    the product, it scales bias_hh alone. Otherwise only the sum of the two biases matters.
     """
 
     weight_ih: ArrayLike
@@ -30,10 +30,11 @@ class Gate:
 
     @classmethod
     def concat(cls, M: ArrayLike, b: ArrayLike | None = None, order: str = "hx", *, transposed: bool = False) -> Self:
-        """A gate written as one matrix over the state and the input put together.
+        """A gate that is written as one matrix over the concatenation of state and input.
 
-        order: "hx" for M [h, x], "xh" for M [x, h]. transposed: M is (H + I, H), to be multiplied from the left as
-        [h, x] M, instead of (H, H + I). b (H,). Raises `ShapeError` or `SpecError`.
+        order: "hx" for M [h, x], "xh" for M [x, h].
+        transposed: M is (H + I, H), multiplied from the left as [h, x] M, instead of (H, H + I).
+        b: (H,). Raises `ShapeError` or `SpecError`.
         """
         matrix = as_weight("Gate.concat: M", M)
         if order not in ("hx", "xh"):

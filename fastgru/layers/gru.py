@@ -27,11 +27,14 @@ __all__ = ["GRU"]
 
 
 class GRU(Layer):
-    """A stack of GRU layers. `to_graph`, `save` and `run` give the last states in any case: "h_n", in a stack "h_n_0",
-    "h_n_1"...
+    """A stack of GRU layers. `to_graph`, `save` and `run` always return the last states: "h_n", or "h_n_0", "h_n_1"...
+    in a stack.
 
-    specs: one `GRUSpec` a layer; weights: for each layer one `GRUWeights` a direction. `flip_output` hands y out from
-    its last step to its first (Keras with go_backwards). Raises `SpecError` where they do not fit one another.
+    specs: one `GRUSpec` a layer.
+    weights: for each layer, one `GRUWeights` a direction.
+    flip_output: return y from its last step to its first, as Keras does with go_backwards.
+
+    Raises `SpecError` if they do not fit together.
     """
 
     default_rank = 3
@@ -61,10 +64,12 @@ class GRU(Layer):
         batch_first: bool = False,
         **options: Unpack[Options],
     ) -> Self:
-        """The torch.nn.GRU at `prefix` ("gru" or "gru.") of a state dict, every layer and direction found by key.
+        """Build a GRU from the torch.nn.GRU at `prefix` ("gru" or "gru.") of a state dict. Layers and directions are
+        found by key.
 
-        batch_first is not in a state dict: say what the module was made with. Keys of modules below the prefix are
-        left alone. Raises `SpecError` that lists missing and unknown keys, `ShapeError` naming a key.
+        A state dict does not contain batch_first: give the value with which the module was made. Keys of modules below
+        the prefix are ignored. Raises `SpecError` with the missing and the unknown keys, and `ShapeError` with the name
+        of a key.
         """
         specs, stack = stack_weights(weights, prefix, batch_first=batch_first)
         return cls(specs, stack, **options)
@@ -86,10 +91,11 @@ class GRU(Layer):
         layout: int = 0,
         **options: Unpack[Options],
     ) -> Self:
-        """The inputs and attributes of ONNX's operator GRU, with its defaults: the reset comes before.
+        """Build a GRU from the inputs and attributes of ONNX's operator, with its defaults: the reset comes before the
+        product.
 
-        W (D, 3H, I), R (D, 3H, H), B (D, 6H). layout 1 is batch_first; states are (D, N, H) either way here.
-        Raises `ShapeError`, `SpecError`, or `UnsupportedModelError` for an activation that ONNX does not list.
+        W (D, 3H, I), R (D, 3H, H), B (D, 6H). layout 1 means batch_first; the states are (D, N, H) in both layouts.
+        Raises `ShapeError`, `SpecError`, and `UnsupportedModelError` for an activation that ONNX does not have.
         """
         for name, value in (("linear_before_reset", linear_before_reset), ("layout", layout)):
             if value not in (0, 1):
@@ -131,12 +137,13 @@ class GRU(Layer):
         batch_first: bool = True,
         **options: Unpack[Options],
     ) -> Self:
-        """The arrays and arguments of a Keras GRU layer, shaped (N, T, I) as Keras has them unless batch_first=False.
+        """Build a GRU from the arrays and arguments of a Keras layer. It takes (N, T, I) as in Keras, unless
+        batch_first=False.
 
-        kernel (I, 3H), recurrent_kernel (H, 3H), bias (2, 3H) with reset_after and (3H,) without; of Keras 1, which
-        kept the gates apart, each as the arrays of z, r, h: [W_z, W_r, W_h], [U_z, U_r, U_h], [b_z, b_r, b_h]. With
-        go_backwards, y begins with the last step of x, as in Keras. keras_version, 1, 2 or 3, must be given for
-        hard_sigmoid and leaky_relu, which are not the same function in all of them.
+        kernel (I, 3H), recurrent_kernel (H, 3H), bias (2, 3H) with reset_after and (3H,) without. Keras 1 kept the
+        gates in separate arrays; give each argument as the arrays of z, r, h: [W_z, W_r, W_h], [U_z, U_r, U_h], [b_z,
+        b_r, b_h]. With go_backwards, y begins with the last step of x, as in Keras. You have to give keras_version (1,
+        2 or 3) for hard_sigmoid and leaky_relu, because these functions differ between versions.
         """
         changed = ("hard_sigmoid", "leaky_relu")
         if keras_version is None and (activation in changed or recurrent_activation in changed):
@@ -175,14 +182,15 @@ class GRU(Layer):
         batch_first: bool = False,
         **options: Unpack[Options],
     ) -> Self:
-        """Three gates as a book writes them: each (W (H, I), U (H, H)[, b (H,)]), a `Gate`, or `Gate.concat`.
+        """Build a GRU from three gates, as a book writes them. Each is (W (H, I), U (H, H)[, b (H,)]), a `Gate`, or
+        `Gate.concat`.
 
         update_gate: "keeps" for h' = u * h + (1 - u) * n, "replaces" for h' = (1 - u) * h + u * n.
-        reset_after: n = g(W x + b + r * (U h)) instead of n = g(W x + U (r * h) + b). Activations are kinds of
-        `fastgru.spec.ACTIVATIONS`, or an `Activation` with parameters of its own.
+        reset_after: n = g(W x + b + r * (U h)) instead of n = g(W x + U (r * h) + b).
+        gate_activation, candidate_activation: kinds of `fastgru.spec.ACTIVATIONS`, or an `Activation` with parameters.
 
-        Raises `ShapeError` naming the gate, or `UnsupportedModelError` for an update gate that replaces under an
-        activation with 1 - f(x) != f(-x).
+        Raises `ShapeError` with the name of the gate, and `UnsupportedModelError` for an update gate that replaces
+        under an activation with 1 - f(x) != f(-x).
         """
         spec, weights = stack_gates(
             {"reset": reset, "update": update, "candidate": candidate},
@@ -223,13 +231,14 @@ class GRU(Layer):
     def __call__(  # type: ignore[override]
         self, x: ArrayLike, h0: ArrayLike | None = None, lengths: ArrayLike | None = None
     ) -> tuple[Array, Array]:
-        """y and h_n, as torch.nn.GRU gives them.
+        """Run the stack. Returns y and h_n, as torch.nn.GRU does.
 
-        x (T, N, I), (N, T, I) with batch_first, or (T, I) without a batch. h0 (L * D, N, H), or (L * D, H) without a
-        batch; zeros if None. lengths (N,): in any order, zero allowed; y is zero beyond them, the reverse direction
-        starts at the last valid step, and a row of length zero keeps its h0.
+        x: (T, N, I), or (N, T, I) with batch_first, or (T, I) without a batch.
+        h0: (L * D, N, H), or (L * D, H) without a batch. None means zeros.
+        lengths: (N,), in any order; zero is allowed. y is zero after the end of a row, the reverse direction starts at
+            the last valid step, and a row of length zero keeps its h0.
 
-        Returns y (T, N, D * H), (N, T, D * H) or (T, D * H), and h_n shaped as h0. Raises `ShapeError`.
+        Returns y (T, N, D * H), (N, T, D * H) or (T, D * H), and h_n with the shape of h0. Raises `ShapeError`.
         """
         array = self._input(x)
         if array.ndim not in (2, 3):

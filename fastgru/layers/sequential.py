@@ -14,10 +14,10 @@ __all__ = ["Sequential"]
 
 
 class Sequential(Layer):
-    """`layers[-1](... layers[0](x))`: a GRU passes its y on, its h_n ends there.
+    """Layers one after another: `layers[-1](... layers[0](x))`. A GRU passes on its y; its h_n is not used further.
 
-    precision, threads and spin_us hold for the whole; None takes those of the layers, which must then agree.
-    Raises `SpecError`.
+    precision, threads and spin_us hold for all layers. None takes those of the layers, which then have to agree. Raises
+    `SpecError`.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Sequential(Layer):
         return x
 
     def __call__(self, x: ArrayLike, lengths: ArrayLike | None = None) -> Array:
-        """The output of the last layer. lengths (N,) goes to every GRU and LastStep. Raises `ShapeError`."""
+        """Return the output of the last layer. lengths (N,) goes to every GRU and LastStep. Raises `ShapeError`."""
         return self._run(x, lengths)
 
     def needs_last_frame(self) -> bool:

@@ -17,7 +17,9 @@ class Identity(Layer):
 
 
 class Dropout(Identity):
-    """x as it is: dropping is for training. Here so that a network can be written down as it was trained."""
+    """Return x unchanged, because dropout matters only for training. It is here so that you can write a network as it
+    was trained.
+    """
 
     shown = "p={p}"
 
@@ -46,9 +48,9 @@ class Select(Layer):
 
 
 class LastStep(Layer):
-    """The last step of a sequence: x (T, N, C), or (N, T, C) with batch_first -> (N, C); (T, C) -> (C,).
+    """Return the last step of a sequence: x (T, N, C), or (N, T, C) with batch_first -> (N, C); (T, C) -> (C,).
 
-    With lengths, the last valid step of each row, and its step 0 where a length is zero. Without, that of all.
+    With lengths, it is the last valid step of each row, and step 0 if a length is zero.
     """
 
     shown = "batch_first={batch_first}"

@@ -29,22 +29,22 @@ __all__ = ["Model"]
 
 
 class Model:
-    """A network ready to run. Safe to call from several threads at once.
+    """A network that is ready to run. Several threads may call it at once.
 
     graph: the network as plain data.
-    precision: "float32" or "float64": what it computes in, and the dtype of its floating inputs and outputs; or
-        "bfloat16" or "int8": the precision of its weights, with everything else in float32. "auto" is bfloat16 for the
-        weights with which this CPU is no slower, float32 for the others; "auto-int8" is int8 there, too. A mapping
-        gives single nodes, by their names or outputs, a precision of their own, and "*" that of the others. None: what
-        the graph says, "float32" where it says nothing.
-    threads: cores that one call may use. spin_us: for how many microseconds, at most 10,000, its threads look out for
-        the next call after one, so that calls in a loop need not wake them; they sleep at once where it is 0.
-    plan_bytes: what plans of input shapes may take that have come, with the memory that they run in; the least used are
-        forgotten, and made anew when their shapes come again.
+    precision: "float32" or "float64" is what the model computes in, and the dtype of its floating inputs and outputs.
+        "bfloat16" or "int8" is the precision of its weights, with everything else in float32. "auto" lets each weight
+        become bfloat16 if this CPU is no slower with it, and "auto-int8" allows int8 as well. A mapping gives single
+        nodes a precision of their own, by name or output, and "*" stands for the others. None means what the graph
+        says, or else "float32".
+    threads: the number of cores that a call may use.
+    spin_us: for how many microseconds, at most 10,000, the threads wait actively for the next call after one has ended.
+        With 0 they sleep at once.
+    plan_bytes: how much memory the plans for different input shapes may take. Plans that were used least are dropped,
+        and made again if their shapes come back.
 
-    Raises `UnsupportedModelError` for what cannot be run, or cannot be in that precision, `InvalidModelError` for a
-    node whose inputs, outputs or attributes are not those of its operator, `ShapeError` for `plan_bytes` that are no
-    number of bytes.
+    Raises `UnsupportedModelError` for what cannot be run, or not in that precision; `InvalidModelError` for a node
+    whose inputs, outputs or attributes do not fit its operator; `ShapeError` if `plan_bytes` is not a number of bytes.
     """
 
     def __init__(
@@ -76,57 +76,58 @@ class Model:
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
-        """Names, dtypes and shapes of the inputs; None for a free dimension."""
+        """The names, dtypes and shapes of the inputs. None stands for a free dimension."""
         return self._runnable.inputs
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
-        """Names, dtypes and shapes of the outputs; None for a free dimension."""
+        """The names, dtypes and shapes of the outputs. None stands for a free dimension."""
         return self._runnable.outputs
 
     @property
     def precision(self) -> str:
-        """What was asked for, or what the file has; "mixed" where nodes were given precisions of their own."""
+        """The precision that was asked for, or that of the file; "mixed" if nodes have precisions of their own."""
         kinds = {self._asked} if isinstance(self._asked, str) else set(self._asked.values())
         return kinds.pop() if len(kinds) == 1 and self._asked in (*kinds, self.graph.precisions) else "mixed"
 
     @property
     def weight_precisions(self) -> Mapping[str, WeightPrecision]:
-        """What each node with weights has them in, by its first output, and why where that was not asked for by name.
+        """The precision of the weights of each node, by its first output, and the reason if it was not asked for by
+        name.
 
-        Raises `UnsupportedModelError` where other runtimes run some nodes.
+        Raises `UnsupportedModelError` if another runtime runs some of the nodes.
         """
         return self._runnable.weight_precisions
 
     @property
     def threads(self) -> int:
-        """The most cores that a call uses."""
+        """The largest number of cores that a call uses."""
         return self._runnable.threads
 
     @property
     def spin_us(self) -> float:
-        """For how many microseconds its threads look out for the next call after one."""
+        """For how many microseconds the threads wait actively for the next call after one has ended."""
         return self._runnable.spin_us
 
     @property
     def reference_nodes(self) -> tuple[str, ...]:
-        """The nodes that onnx's own reference implementation carries out (`fallback="reference"`), slowly."""
+        """The nodes that onnx's own reference implementation runs (`fallback="reference"`), slowly."""
         return describe_nodes(self.graph)
 
     @property
     def python_layers(self) -> tuple[str, ...]:
-        """The layers that functions of the caller's stand for (`custom_objects=`), which run in Python."""
+        """The layers that run in Python, because a function of yours stands for them (`custom_objects=`)."""
         return describe_functions(self.graph)
 
     @property
     def fingerprint(self) -> str:
-        """A hash of the network and its weights: the same for the same file, whatever the precision."""
+        """A hash of the network and its weights. It is the same for the same file in every precision."""
         return self._runnable.fingerprint
 
     def __call__(self, *inputs: ArrayLike) -> Array | tuple[Array, ...]:
-        """Run on inputs in the order of `self.inputs`; an array, or a tuple where there are several outputs.
+        """Run on inputs in the order of `inputs`. Returns an array, or a tuple if there are several outputs.
 
-        Raises `ShapeError` where an input does not fit its spec.
+        Raises `ShapeError` if an input does not fit.
         """
         if len(inputs) != len(self.inputs):
             names = ", ".join(spec.name for spec in self.inputs)
@@ -136,19 +137,20 @@ class Model:
         return arrays[0] if len(arrays) == 1 else arrays
 
     def run(self, inputs: Mapping[str, ArrayLike], out: Mapping[str, Array] | None = None) -> dict[str, Array]:
-        """Run on inputs by name; every output by name, in the order of `self.outputs`.
+        """Run on inputs by name. Returns every output by name, in the order of `outputs`.
 
-        out: arrays to be written into, by output name: C-contiguous, writable, of the exact shape and dtype. One may
-        be an input, too; two of them may not overlap.
+        out: arrays to write into, by output name. They must be C-contiguous and writable, and have the exact shape and
+            dtype. One may also be an input, but two of them must not overlap.
 
-        Raises `ShapeError` where an array does not fit: the name, what came, what was expected.
+        Raises `ShapeError` if an array does not fit. The message has the name, what came, and what was expected.
         """
         return self._runnable.run(inputs, out)
 
     def profile(self, inputs: Mapping[str, ArrayLike]) -> list[Timing]:
-        """How long each instruction of one run on these inputs takes, in order, on one thread.
+        """Time each instruction of one run on these inputs, in order, on one thread.
 
-        Raises `ShapeError` where an input does not fit, `UnsupportedModelError` where other runtimes run some nodes.
+        Raises `ShapeError` if an input does not fit, and `UnsupportedModelError` if another runtime runs some of the
+        nodes.
         """
         return self._runnable.profile(inputs)
 
@@ -160,27 +162,26 @@ class Model:
         budget: int = 256 << 20,
         progress: bool | Callable[[int, int | None], object] = False,
     ) -> list[Any] | Iterator[Any]:
-        """Run on sequences of any lengths, each with the bits that a call with it alone has; results in their order.
+        """Run on sequences of any lengths. Each gets the bits of a call with it alone, and the order is kept.
 
-        sequences: each an array (T, ...), the input without the axis of its batch; a tuple of arrays, or a
-            mapping by name, where the model has several inputs besides states and lengths. States begin as the model
-            does, and lengths are filled in. A list
-            gives a list. Any other iterable gives a generator, which reads ahead for half of the budget, and copies
-            what it reads.
-        max_rows: the most sequences of a batch. As many batches run at once as the model has threads.
-        budget: bytes that all of it may take at a time, at least 1 MiB, besides the weights, a list that is given and
-            one that is returned.
-        progress: True for a line on stderr; a function is called with the number that is done, and of how many, None
-            where that is not known.
+        sequences: arrays (T, ...), each the input without its batch axis. If the model has several inputs besides
+            states and lengths, each sequence is a tuple of arrays, or a mapping by name. States begin as the model
+            does, and lengths are filled in. From a list you get a list. From any other iterable you get a generator,
+            which reads ahead for half of the budget and copies what it reads.
+        max_rows: the largest number of sequences in a batch. The model runs as many batches at once as it has threads.
+        budget: how many bytes everything may take at a time, at least 1 MiB. The weights do not count, nor does a list
+            that you pass or get.
+        progress: True prints a line on stderr. A function is called with the number of finished sequences and the
+            number of all, which is None if it is not known.
 
-        A result is the output as an array without the axis of its batch, or a tuple of arrays where there are several;
-        a final state is that after the last step of the sequence. Sequences of different lengths share a batch where it
-        is certain that an output depends on no later step. Where it is not, those of equal lengths do, and a warning
-        says so; where rows may depend on one another, each sequence runs by itself.
+        A result is the output without its batch axis, or a tuple if there are several outputs. A final state is the
+        state after the last step of the sequence. Sequences of different lengths share a batch only if it is certain
+        that no output depends on a later step. Otherwise only sequences of equal lengths do, and a warning says so. If
+        rows may depend on one another, each sequence runs by itself.
 
-        Raises `ShapeError` with the number of the sequence that does not fit, or that the budget is too small for;
-        what the iterable raises, with a note of the number; `UnsupportedModelError` where it cannot be told which axes
-        are batch and time.
+        Raises `ShapeError` with the number of the sequence that does not fit, or for which the budget is too small;
+        whatever the iterable raises, with a note of the number; and `UnsupportedModelError` if the axes of batch and
+        time cannot be found.
         """
         return self.predictor.predict(sequences, max_rows, budget, progress, _single)
 
@@ -203,14 +204,15 @@ class Model:
         state: Mapping[str, str] | None = None,
         batch_axes: Mapping[str, int] | None = None,
     ) -> Stream:
-        """A stream of frames that carries the state from one to the next, starting from zeros.
+        """Start a stream, which takes frames as they arrive and keeps the state between them. The state begins with
+        zeros.
 
-        batch_size: rows of the state where the model leaves them free.
-        state: {input: output} pairs; None for those that the model's names or its source tell.
-        batch_axes: {input: axis} of the states whose rows are to be reset or saved one by one, where the declared shape
-        does not tell it.
+        batch_size: the number of rows of the state, if the model leaves it free.
+        state: pairs {input: output}. None means the pairs that the names or the source of the model tell.
+        batch_axes: {input: axis} for the states whose rows you want to reset or save one by one, if their shapes do not
+            tell.
 
-        Raises `StateError` where there is no state, or a pair does not fit.
+        Raises `StateError` if there is no state, or if a pair does not fit.
         """
         refuse_steps(self.graph)
         with importing:
@@ -219,12 +221,12 @@ class Model:
         return Stream(self._runnable, self.graph.states if state is None else state, batch_size, batch_axes)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the model as one safetensors file, for no particular CPU; `fastgru.load` reads it.
+        """Write the model as one safetensors file, which `fastgru.load` reads. The same file runs on every CPU.
 
-        Weights are written as small as the model has them, and come back so: the file's model gives the same bits. One
-        of which onnx runs some nodes is written as it was read.
+        Weights keep their precisions, so the model of the file gives the same bits. A model with nodes that onnx runs
+        is written as it was read.
 
-        Raises `UnsupportedModelError` that names the layers which run in Python: no file can hold a function.
+        Raises `UnsupportedModelError` with the names of layers that run in Python, because no file can hold a function.
         """
         refuse_file(self.graph)
         with importing:
@@ -233,13 +235,14 @@ class Model:
         write_graph(self.to_graph(), path)
 
     def to_graph(self) -> Graph:
-        """The network as plain data, its weights as small as they are in this model: what `save` writes."""
+        """The network as plain data, with the weights in their precisions. This is what `save` writes."""
         return self._runnable.to_graph()
 
     def to_onnx(self, path: str | PathLike[str] | None = None) -> bytes:
-        """The model as an ONNX file of opset 20, in the dtype it computes in; written to `path`, too, where given.
+        """The model as an ONNX file of opset 20, in the dtype in which it computes. If you give a `path`, it is also
+        written.
 
-        Raises `UnsupportedModelError` that lists every node without a counterpart in ONNX.
+        Raises `UnsupportedModelError` with every node that has no counterpart in ONNX.
         """
         refuse_file(self.graph)
         with importing:

@@ -61,23 +61,24 @@ def quantize(
     spin_us: float = 0,
     **options: Unpack[Reading],
 ) -> QuantizeReport:
-    """Give a model weights of low precision, and measure what that costs and saves against float32.
+    """Store the weights of a model in fewer bytes, and measure what that costs and saves against float32.
 
-    model: a path or the bytes of a file, with the options of `fastgru.load`; or a model, a graph, or a network
-        composed of layers (`to_model(initial_state=True)` of one gives a model that streams).
-    precision: "int8" or "bfloat16" for every node that has kernels for it; "auto" for int8 as far as the bounds allow,
-        then bfloat16, then float32, but float32 for nodes so small that no CPU gains from less; or a mapping of nodes,
-        by name or output, to precisions ("*" is for the others).
-    data: arrays by input name, or several such mappings, one a call; with one axis more than an input has, an array
-        holds one call in each entry. States are carried. Without it random inputs are drawn from `seed`, a run of
-        1,000 steps among them, which tell less than inputs of the model's own kind.
-    max_error: the largest difference of an output that counts, beyond magnitude 1 over the magnitude. "auto" takes
-        0.02 where no bound is given. min_db: how far below the output the difference has to lie, in decibel.
-    threads, spin_us: of the model that is returned; everything is measured on one thread.
+    model: a path or the bytes of a file, with the options of `fastgru.load`; or a model, a graph, or a network composed
+        of layers (`to_model(initial_state=True)` of one gives a model that streams).
+    precision: "int8" or "bfloat16" for every node that has kernels for it. "auto" means int8 as far as the bounds
+        allow, then bfloat16, then float32, and float32 for nodes so small that no CPU gains. A mapping gives nodes a
+        precision by name or output, and "*" stands for the others.
+    data: arrays by input name, or several such mappings, one for each call. An array with one axis more than its input
+        holds one call in each entry. States are carried on. Without data, random inputs are drawn from `seed`, with a
+        run of 1,000 steps among them; inputs of the kind that the model was made for tell more.
+    max_error: the largest difference of an output, divided by its magnitude if that is above 1. If you give no bound,
+        "auto" takes 0.02.
+    min_db: how far below the output the difference must lie, in decibels.
+    threads, spin_us: those of the model that is returned. Everything is measured on one thread.
 
-    Returns a report with the model in `report.model`; `report.holds` says whether the bounds do. Where they do not, or
-    leave "auto" nothing to make smaller, `report.would_do` has those that would. Raises what `fastgru.load` raises,
-    `ShapeError` where the data does not fit, or none was given and none can be drawn.
+    Returns a report with the model in `report.model`. `report.holds` says whether the bounds hold. If they do not, or
+    if they leave "auto" nothing to make smaller, `report.would_do` has bounds that would do. Raises what `fastgru.load`
+    raises, and `ShapeError` if the data does not fit, or if none is given and none can be drawn.
     """
     graph, source = _graph(model, options)
     _check(graph, source, precision, max_error, min_db)

@@ -22,19 +22,21 @@ def run(
     started: Callable[[Any], None] | None = None,
     **options: Any,
 ) -> None:
-    """Serve these models until SIGTERM or SIGINT.
+    """Serve models until SIGTERM or SIGINT.
 
-    models: a file or several, whose names are those of their models, or {name: file, model or layer}. settings,
-    options: what `Settings` takes; options go before settings. started: called with the server when the first request
-    can come.
+    models: one or several files, whose names become the names of the models, or {name: file, model or layer}.
+    settings, options: what `Settings` takes. Options take precedence over settings.
+    started: a function that is called with the server as soon as requests can come.
 
-    Raises what `fastgru.load` does, and `SettingsError` for settings that cannot be.
+    Raises what `fastgru.load` raises, and `SettingsError` for settings that are not possible.
     """
     _assembly(models, settings, options, loads=False).run(started)
 
 
 def application(models: "Models" = (), *, settings: Settings | None = None, **options: Any) -> "Asgi":
-    """The same as an ASGI application, for a server that supports lifespans; sockets and TLS are that one's."""
+    """The server as an ASGI application, for an ASGI server that supports lifespans. That server owns the sockets and
+    TLS.
+    """
     return _assembly(models, settings, options).app
 
 

@@ -39,20 +39,20 @@ class Streaming(Protocol):
 
 
 class SessionPool:
-    """Up to `capacity` sessions of a model or layer that carries a state. Safe to call from several threads.
+    """Up to `capacity` sessions of a model or layer that has a state. Several threads may use it at once.
 
-    state: {input: output} pairs of a model, None for those that it knows. batch_axes: {input: axis} where the declared
-    shapes do not tell which axis the rows are on. Memory for sessions is taken as they are opened.
+    state: pairs {input: output} of a model. None means the pairs that it knows.
+    batch_axes: {input: axis}, if the declared shapes do not tell on which axis the rows are. As an attribute, it has
+        the axis of the rows of every input, states included, or only of the frames if the batch is fixed.
+    inputs, outputs: the names of what a session pushes and gets, as in a `Stream`.
 
-    inputs, outputs: names of what a session pushes and gets, as those of a `Stream`. batch_axes: the axis of the rows
-    of every input, states included; of frames alone where the batch is fixed.
+    Memory is taken as sessions are opened. A model with a fixed batch of 1 runs one session after another. Their frames
+    and outputs then lie along the first axis that is declared to be of size 1, as if it were free, or along the one in
+    `batch_axes`.
 
-    A model with a fixed batch of 1 runs one session after another. Their frames, and what they get, lie along the first
-    axis that is declared to be of size 1, as if it were free, or along the one in `batch_axes`.
-
-    Raises `StateError` where there is no state or an axis cannot be told, `UnsupportedModelError` where sessions have
-    no axis or states are of no fixed size, `ShapeError` for a capacity that is no number of sessions, or more of them
-    than memory holds.
+    Raises `StateError` if there is no state or an axis cannot be found, `UnsupportedModelError` if there is no axis for
+    the sessions or states have no fixed size, and `ShapeError` if the capacity is not a valid number, or larger than
+    memory holds.
     """
 
     def __init__(
@@ -92,26 +92,25 @@ class SessionPool:
         self._last: Plan | None = None
 
     def open(self, saved: bytes | None = None) -> int:
-        """A new session, from where the model starts or from a saved state. Returns the number of the session.
+        """Open a session, from where the model starts or from a saved state. Returns its number.
 
-        No other session ever has that number: when its place is given to another, that one gets a number of its own.
+        No other session ever gets the same number, even after this one is closed.
 
-        Raises `SessionError` where the pool is full, `StateError` for a saved state that does not fit.
+        Raises `SessionError` if the pool is full, and `StateError` for a saved state that does not fit.
         """
         return self._store.open(None if saved is None else self._unpack(saved))
 
     def fork(self, session: int) -> int:
-        """A new session that goes on from the state of this one.
+        """Open a session that continues from the state of this one.
 
-        Raises `SessionError` for one that is not open or where the pool is full, `StateError` for one that another call
-        is using.
+        Raises `SessionError` if this one is not open or the pool is full, and `StateError` if another call is using it.
         """
         return self._store.open(self._store.take(session))
 
     def close(self, session: int) -> None:
-        """Give its place up. The number is not used again.
+        """Close a session and free its place. Its number is not used again.
 
-        Raises `SessionError` for one that is not open, `StateError` for one that another call is using.
+        Raises `SessionError` if it is not open, and `StateError` if another call is using it.
         """
         self._store.close(session)
 
@@ -120,7 +119,7 @@ class SessionPool:
 
     @property
     def sessions(self) -> tuple[int, ...]:
-        """Those that are open, the oldest first."""
+        """The numbers of the open sessions, the oldest first."""
         return self._store.sessions
 
     def __repr__(self) -> str:
@@ -131,13 +130,13 @@ class SessionPool:
         return len(self._store)
 
     def push(self, frames: Mapping[int, Frame]) -> dict[int, Any]:
-        """One frame, or chunk, of each of these sessions; what each of them gets, by session.
+        """Run one frame, or one chunk, of each of these sessions. Returns what each of them gets, by session.
 
         A frame is what a `Stream` of one row takes: an array shaped as the model's input with a batch of 1, or a tuple
-        where `inputs` has several names, or a mapping by these names. Those of the same shapes run as one batch.
+        or a mapping by name if `inputs` has several names. Frames of the same shapes run as one batch.
 
-        Raises `SessionError` for a session that is not open, `StateError` for one that another call is using,
-        `ShapeError` for a frame that does not fit; all states are then as they were.
+        Raises `SessionError` for a session that is not open, `StateError` for one that another call is using, and
+        `ShapeError` for a frame that does not fit. All states then stay as they were.
         """
         if not isinstance(frames, Mapping):
             raise ShapeError(f"push: got {type(frames).__name__}, expected frames by session")
@@ -185,14 +184,15 @@ class SessionPool:
         return numbers, joined
 
     def push_rows(self, sessions: ArrayLike, frames: Frame, out: Array | tuple[Array, ...] | None = None) -> Any:
-        """A frame, or chunk, of each of these sessions, as the rows of a batch; what they get, in the same order.
+        """Run one frame, or one chunk, of each of these sessions, given as the rows of a batch.
 
-        sessions: (n,) int64, numbers that `open` gave, each once. frames: an array shaped as the model's input with the
-        n sessions along its batch axis, a tuple of them where `inputs` has several names, or a mapping by name. out: an
-        array (a tuple of them where there are several outputs) to be written into and returned.
+        sessions: (n,) int64, the numbers of the sessions, each at most once.
+        frames: an array shaped as the model's input, with the n sessions along its batch axis; a tuple of arrays, or a
+            mapping by name, if `inputs` has several names.
+        out: an array to write into and return, or a tuple of arrays if there are several outputs.
 
-        Returns an array, or a tuple where `outputs` has several names. Arrays as the model takes them go through one
-        native call; others are converted. Raises as `push`.
+        Returns an array, or a tuple if `outputs` has several names, with the rows in the same order. Arrays in the
+        model's dtype and layout go through one native call; others are converted first. Raises what `push` raises.
         """
         if type(sessions) is _ndarray:
             plan = self._last
@@ -232,10 +232,11 @@ class SessionPool:
         return out if out is not None else made[0] if len(made) == 1 else made
 
     def warm_up(self, *frames: ArrayLike | Mapping[str, ArrayLike]) -> None:
-        """Plan, bind and run once, on sessions of nobody, what a push of such frames runs. No state moves.
+        """Do beforehand what the first push of such frames would do, on sessions that nobody has. No state changes.
 
-        frames: one array for each name of `inputs`, of any number of rows, or one mapping by name. Raises `ShapeError`
-        for what does not fit, `UnsupportedModelError` where the rows of the model depend on one another.
+        frames: one array for each name of `inputs`, with any number of rows, or one mapping by name. Raises
+            `ShapeError` for what does not fit, and `UnsupportedModelError` if the rows of the model depend on one
+            another.
         """
         self._last = self._plans.warm_up(self._in_order("warm_up", frames))
 
@@ -243,20 +244,20 @@ class SessionPool:
         return in_order(what, self.inputs, frames, self._single)
 
     def save(self, session: int) -> bytes:
-        """Its state as bytes, the same as `Stream.save_state` gives for a stream of one row."""
+        """Return the state of a session as bytes, the same as `Stream.save_state` returns for a stream of one row."""
         return pack_state(self._store.take(session), self._runnable.fingerprint)
 
     def load(self, session: int, saved: bytes) -> None:
-        """Take up what `save`, or a stream of one row, has saved. Raises `SessionError`, `StateError`."""
+        """Load what `save`, or a stream of one row, has saved. Raises `SessionError` and `StateError`."""
         self._store.put(session, self._unpack(saved))
 
     def reset(self, session: int) -> None:
-        """Back to where the model starts. Raises `SessionError`, `StateError`."""
+        """Set the state of a session back to where the model starts. Raises `SessionError` and `StateError`."""
         self._store.put(session, None)
 
     @property
     def layout(self) -> str:
-        """What the bytes of `save_into` are, in words: pools with the same words take up each other's."""
+        """A description of the bytes of `save_into`. Pools with the same description can load each other's bytes."""
         fields = [
             f"{name} {field.dtype.str} {field.shape(1)} at {field.at}" for name, field in self._store.fields.items()
         ]
@@ -264,20 +265,20 @@ class SessionPool:
 
     @property
     def state_bytes(self) -> int:
-        """How many bytes `save_into` writes."""
+        """The number of bytes that `save_into` writes."""
         return self._store.bank
 
     def save_into(self, session: int, room: Array) -> int | bytes:
-        """Its state as it lies, which is quicker than `save`, into an array of uint8; how many bytes it has.
+        """Write the state of a session as it lies in memory, which is faster than `save`. Returns the number of bytes.
 
-        room: (state_bytes,) uint8. Raises `ShapeError` where it is not, `SessionError`, `StateError`.
+        room: (state_bytes,) uint8. Raises `ShapeError` if it is not, `SessionError` and `StateError`.
         """
         self._check_room(room)
         self._store.take_bank(session, room)
         return self._store.bank
 
     def load_from(self, session: int, kept: Array) -> None:
-        """Take up what `save_into` has written; nothing tells whether it was of this model."""
+        """Load what `save_into` has written. Nothing checks whether it belongs to this model."""
         self._check_room(kept)
         self._store.put_bank(session, kept)
 

@@ -40,16 +40,20 @@ _empty = np.empty
 
 
 class Stream:
-    """Made by `Model.stream` and `Layer.stream`. One thread at a time.
+    """A stream of frames through a model or a layer. `Model.stream` and `Layer.stream` make it. One thread may use it
+    at a time.
 
-    runnable: what a push runs. states: {input: output} pairs. batch_size: rows of a state where its shape leaves them
-    free. batch_axes: {input: axis} of the states whose rows are to be reset or saved one by one. Other free sizes of a
-    state are bound by the first push, or by `set_state`, and stay.
+    runnable: what a push runs.
+    states: pairs {input: output}.
+    batch_size: the number of rows of a state, if its shape leaves it free.
+    batch_axes: {input: axis} for the states whose rows you want to reset or save one by one. Other free sizes of a
+        state are fixed by the first push, or by `set_state`.
+    inputs, outputs: the names of what `push` takes and returns. These are the inputs and outputs of `runnable` without
+        the states.
+    state_shapes: the shapes of the states, by input. None stands for a size that is not known yet.
 
-    inputs, outputs: names of what `push` takes and gives: those of `runnable`, less the states. state_shapes: {input:
-    shape} of the states, None for sizes that are not bound yet.
-
-    Raises `StateError` where there is no state, or a pair does not fit, `ShapeError` for a batch of no size.
+    Raises `StateError` if there is no state, or if a pair does not fit, and `ShapeError` if the batch has no valid
+    size.
     """
 
     def __init__(
@@ -116,15 +120,15 @@ class Stream:
                 raise StateError(f"state {name!r} {shape}: the first push, or set_state, tells its free sizes")
 
     def push(self, *frames: ArrayLike | Mapping[str, ArrayLike], out: Array | tuple[Array, ...] | None = None) -> Any:
-        """Run one frame, or a chunk of them, from the state that the push before left.
+        """Run one frame, or a chunk of frames, from the state that the last push left.
 
-        frames: one array for each name of `self.inputs`, shaped as the model's inputs; or one mapping from these names
-        to arrays.
-        out: an array (a tuple of them where there are several outputs) to be written into and returned; one may be a
-        frame, too, two of them may not overlap.
+        frames: one array for each name of `inputs`, shaped as the model's inputs, or one mapping from these names to
+            arrays.
+        out: an array to write into and return, or a tuple of arrays if there are several outputs. One may also be a
+            frame, but two of them must not overlap.
 
-        Returns an array, or a tuple where `self.outputs` has several names. Raises `ShapeError` for a frame that does
-        not fit, `StateError` where another thread is using the stream; the state is then as it was.
+        Returns an array, or a tuple if `outputs` has several names. Raises `ShapeError` for a frame that does not fit,
+        and `StateError` if another thread is using the stream. The state then stays as it was.
         """
         bound = self._bound
         if bound is not None:
@@ -212,9 +216,10 @@ class Stream:
         return bound
 
     def warm_up(self, *frames: ArrayLike | Mapping[str, ArrayLike]) -> None:
-        """Plan and bind what a push of such frames runs, and have it in the caches. The state does not move.
+        """Do beforehand what the first push of such frames would do: plan, bind, and fill the caches. The state does
+        not change.
 
-        frames: as for `push`, which says what is raised.
+        frames: as for `push`, which also lists what is raised.
         """
         ordered = in_order("warm_up", self.inputs, frames, self.states)
         self.fork().push(*ordered)  # which has all of it but the state's own memory
@@ -223,14 +228,14 @@ class Stream:
 
     @property
     def state(self) -> dict[str, Array]:
-        """A copy of the current state, by input name. Raises `StateError` while a size of it is not known."""
+        """A copy of the present state, by input name. Raises `StateError` as long as a size of it is not known."""
         self._check_settled()
         return self._banks.read()[0]
 
     def set_state(self, state: Mapping[str, ArrayLike]) -> None:
-        """Replace the state by these arrays; names that are not given keep theirs.
+        """Replace the state by these arrays. States that you do not name keep their values.
 
-        Raises `ShapeError` for an array that does not fit, `StateError` for a name that is no state.
+        Raises `ShapeError` for an array that does not fit, and `StateError` for a name that is not a state.
         """
         if not isinstance(state, Mapping):
             raise StateError(f"state: got {type(state).__name__}, expected arrays by name: {list(self.states)}")
@@ -251,10 +256,10 @@ class Stream:
             self._banks.write({**now, **arrays}, version)
 
     def reset(self, rows: ArrayLike | None = None) -> None:
-        """Back to where a stream starts: every row, or those of `rows` alone, counted from 0.
+        """Set the state back to its start, for all rows or only for `rows`, counted from 0.
 
-        The batch axis of a state is the one in `batch_axes`, else its only free axis, else that of a GRU's initial
-        state. Raises `StateError` where none of these tells it, `ShapeError` for rows that are not there.
+        The batch axis of a state is the one in `batch_axes`, or its only free axis, or that of a GRU's initial state.
+        Raises `StateError` if none of these applies, and `ShapeError` for rows that do not exist.
         """
         if rows is None:
             self._first = self._start({name: a.shape for name, a in self._first.items()})
@@ -289,7 +294,7 @@ class Stream:
         return views
 
     def fork(self) -> Self:
-        """Another stream of the same model that goes on from the same state."""
+        """Make another stream of the same model that continues from the same state."""
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
         other._first = dict(self._first)
@@ -303,17 +308,18 @@ class Stream:
         )
 
     def save_state(self, row: int | None = None) -> bytes:
-        """The state as bytes that `load_state` takes, in this process or another; carries the model's fingerprint.
+        """Return the state as bytes for `load_state`, in this process or in another. They carry the model's
+        fingerprint.
 
-        row: save this row alone, as a stream of one row would. Raises as `reset` does.
+        row: save this row alone, as a stream of one row would. Raises what `reset` raises.
         """
         return pack_state(self._row_views(self.state, row), self.runnable.fingerprint)
 
     def load_state(self, blob: bytes, row: int | None = None) -> None:
-        """Take up the state that `save_state` gave, into `row` alone where it was the state of one row.
+        """Continue from a state that `save_state` returned. With `row`, load the state of one row into that row.
 
-        Raises `StateError` for a damaged blob, or one of another model, precision or batch size; the state is then as
-        it was.
+        Raises `StateError` if the bytes are damaged, or belong to another model, precision or batch size. The state
+        then stays as it was.
         """
         given = unpack_state(blob, self.runnable.fingerprint)
         if self._is_open and row is None:

@@ -33,19 +33,21 @@ def verify(
     runtimes: bool = True,
     **options: Any,
 ) -> Report:
-    """Run the model of `source` and its float64 definition on the same inputs, and report the differences.
+    """Run a model and its float64 definition on the same inputs, and report the differences.
 
-    source, options: as `fastgru.load_graph` takes them; of a state dict, every GRU that is found in it is verified. A
-    model, a graph and a network composed of layers are verified, too, against their definition.
-    inputs: arrays by name; without them, random ones of several sizes are drawn from `seed`, and a model with states
-    is called several times in a row, each side feeding back its own. precision: None for float32, or what a quantised
-    file, a model or a layer has; of "auto" the report names the choice that rounds most. tol: the difference
-    allowed for outputs of magnitude up to 1, beyond that times the magnitude; by default a value for the precision, and
-    where rounding alone moves the definition by more (it is run in float32, too), a few times that. runtimes: also
-    compare with ONNX Runtime, Keras or torch where the file is theirs and they are installed.
+    source, options: what `fastgru.load_graph` takes. In a state dict, every GRU that is found is verified. You can also
+        pass a model, a graph, or a network composed of layers.
+    inputs: arrays by name. Without them, random inputs of several sizes are drawn from `seed`. A model with states is
+        called several times in a row, and each side feeds back its own states.
+    precision: None means float32, or the precision of a quantised file, a model or a layer. For "auto" the report names
+        the choice that rounds most.
+    tol: the difference that is allowed for outputs of magnitude up to 1; for larger outputs it is multiplied by the
+        magnitude. By default it depends on the precision, and is a few times larger than what rounding does to the
+        definition in float32.
+    runtimes: also compare with ONNX Runtime, Keras or PyTorch, if the file is theirs and they are installed.
 
-    Returns a `Report`; `report.holds` says whether every output is within its tolerance.
-    Raises what `fastgru.load` raises, and `ShapeError` where no inputs can be drawn and none were given.
+    Returns a `Report`. `report.holds` says whether every output is within its tolerance. Raises what `fastgru.load`
+    raises, and `ShapeError` if no inputs are given and none can be drawn.
     """
     with importing:
         from fastgru.verify.check import verify_source

@@ -25,18 +25,19 @@ class MissingTensorError(InvalidModelError, KeyError):
 
 
 class Weights(Mapping[str, Array]):
-    """An immutable mapping of tensor names, in the file's order, to read-only arrays.
+    """An immutable mapping from tensor names, in the order of the file, to read-only arrays.
 
-    Reading `weights[name]` (or `get`, `items`, `values`) records the name as read; `in`, iteration, `len`, `specs`
-    and `sub` do not. At the end `check_all_read` raises for what nobody asked for; used as a context manager, the
-    mapping does so itself when the block ends without an error:
+    Reading `weights[name]` (or `get`, `items`, `values`) marks the name as read; `in`, iteration, `len`, `specs` and
+    `sub` do not. At the end, `check_all_read` raises for the tensors that nobody has read. As a context manager, the
+    mapping does this itself if the block ends without an error:
 
         with fastgru.read_weights("model.pt") as weights:
             gru = fastgru.GRU.from_torch(weights, prefix="gru")
 
-    source: what error messages call the file. form: one of `fastgru.importers.files.FORMATS`. key, others: the dotted
-    path of the dict that was read, and of those that were not. passed_over: the names of classes whose objects the
-    file holds beside its tensors; nothing of them was built.
+    source: the name of the file in error messages.
+    form: one of `fastgru.importers.files.FORMATS`.
+    key, others: the dotted path of the dict that was read, and the paths of those that were not.
+    passed_over: the names of classes whose objects the file holds beside its tensors. None of them was built.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class Weights(Mapping[str, Array]):
 
     @property
     def specs(self) -> dict[str, tuple[str, tuple[int, ...]]]:
-        """Name -> (dtype, shape), without reading anything."""
+        """The dtype and shape of every name. This reads no tensor."""
         return {name: (a.dtype.name, a.shape) for name, a in ((n, self._tensors[f]) for n, f in self._names.items())}
 
     @property
@@ -89,11 +90,11 @@ class Weights(Mapping[str, Array]):
         return tuple(name for name, full in self._names.items() if full not in self._read)
 
     def sub(self, prefix: str) -> Weights:
-        """A view of the tensors whose names start with `prefix` and a dot or slash; it shares the record.
+        """A view of the tensors whose names start with `prefix` and a dot or slash. It marks names as read in the whole
+        mapping.
 
-        Their names lose the prefix. An empty prefix is the whole.
-
-        Raises `MissingTensorError` if there is nothing under the prefix.
+        The names in the view do not have the prefix. An empty prefix gives all tensors. Raises `MissingTensorError` if
+        there is nothing under the prefix.
         """
         prefix = prefix.rstrip("./")
         view = copy(self)

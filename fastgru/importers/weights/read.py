@@ -37,23 +37,22 @@ _MARKS: Final = (
 
 
 def read_weights(source: Source, *, format: str | None = None, key: str | None = None) -> Weights:  # noqa: A002
-    """Every tensor of a file, as read-only arrays under their names.
+    """Read every tensor of a file, as read-only arrays by name.
 
-    source: a path or bytes: PyTorch (`.pt .pth .tar .bin`, of any age that is not a tar), safetensors, `.npz`, JSON
-        state dicts, `.h5` and `.keras`. What it is, is told by its content.
-    format: insist on one of "torch-zip", "torch-legacy", "safetensors", "npz", "json", "hdf5", "keras".
-    key: where a PyTorch or JSON checkpoint nests several dicts of tensors, the dotted path of the one to read. None
-        finds it: a dict whose tensors are named as parameters are, outside of callbacks, optimizers and averaged
-        copies, if there is but one.
+    source: a path or bytes: PyTorch (`.pt .pth .tar .bin`, except the tar files of its oldest versions), safetensors,
+        `.npz`, JSON state dicts, `.h5` and `.keras`. The content decides which it is.
+    format: accept only one of "torch-zip", "torch-legacy", "safetensors", "npz", "json", "hdf5", "keras".
+    key: for a PyTorch or JSON checkpoint with several dicts of tensors, the dotted path of the one to read. None finds
+        the dict whose tensors are named like parameters, apart from callbacks, optimizers and averaged copies, if there
+        is only one.
 
-    Arrays keep the file's dtype (bfloat16 as `ml_dtypes.bfloat16`; JSON becomes float64), in memory of their own: what
-    happens to the file afterwards does not reach them. A prefix `module.` or `_orig_mod.` that every name has is taken
-    off. Weights that torch's weight_norm, spectral_norm and pruning keep in parts come back whole, under the names that
-    they have without, in float32 or float64. Objects of classes that are not known are passed over
-    (`Weights.passed_over` names them).
+    Arrays keep the dtype of the file (bfloat16 as `ml_dtypes.bfloat16`; JSON becomes float64) and have memory of their
+    own, so later changes of the file do not affect them. A prefix `module.` or `_orig_mod.` that all names share is
+    removed. Weights that PyTorch's weight_norm, spectral_norm and pruning split are put together again, under their
+    original names, in float32 or float64. Objects of unknown classes are skipped (`Weights.passed_over` names them).
 
-    Raises `InvalidModelError` for a damaged or hostile file, `UnsupportedModelError` for pickled code, dtypes and forms
-    that are not read, with the way round; `FileNotFoundError` and `PermissionError` as they come.
+    Raises `InvalidModelError` for a damaged or hostile file; `UnsupportedModelError` for pickled code, and for dtypes
+    and forms that are not read, with a way round; `FileNotFoundError` and `PermissionError`.
     """
     with opened(source) as content:
         return _read(content, format, key)
