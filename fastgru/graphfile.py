@@ -46,6 +46,11 @@ _LATER_FIELDS: Final = (*_FIELDS, "precisions")
 _FORMATS: Final = {
     FORMAT: _FIELDS, LOWP_FORMAT: _LATER_FIELDS, BODY_FORMAT: _LATER_FIELDS, START_FORMAT: (*_LATER_FIELDS, "starts"),
 }  # fmt: skip
+# Of files of other formats, as which nothing of ours may go.
+_SUFFIXES: Final = frozenset({
+    ".bin", ".ckpt", ".gguf", ".h5", ".hdf5", ".joblib", ".json", ".keras", ".mlmodel", ".npy", ".npz", ".onnx", ".pb",
+    ".pickle", ".pkl", ".pt", ".pth", ".safetensors", ".tflite", ".yaml", ".yml",
+})  # fmt: skip
 _BODY_FIELDS: Final = ("inputs", "captured", "outputs", "nodes")
 
 
@@ -59,12 +64,23 @@ def graph_to_bytes(graph: Graph) -> bytes:
 
 
 def write_graph(graph: Graph, path: str | PathLike[str]) -> None:
-    """Write `graph` to `path`, whole or not at all; raises as `graph_to_bytes`, and `OSError` that names `path`."""
-    write_whole(tensor_file_chunks(*_contents(graph)), path)
+    """Write `graph` to `path`, whole or not at all; raises as `graph_to_bytes` and `write_whole`."""
+    write_whole(tensor_file_chunks(*_contents(graph)), path, ".safetensors")
 
 
-def write_whole(chunks: Iterable[bytes], path: str | PathLike[str]) -> None:
-    """Write a file of these chunks, whole or not at all; `OSError` names `path`."""
+def write_whole(chunks: Iterable[bytes], path: str | PathLike[str], suffix: str) -> None:
+    """Write a file of these chunks, whole or not at all; `OSError` names `path`. suffix: that of the format.
+
+    Raises `UnsupportedModelError` for what is no path, and for the suffix of another format.
+    """
+    if not isinstance(path, str | bytes | PathLike):
+        raise UnsupportedModelError(f"path: got {type(path).__name__}, expected the path of a file to write")
+    given = os.path.splitext(os.fsdecode(path))[1].lower()
+    if given != suffix and given in _SUFFIXES:
+        raise UnsupportedModelError(
+            f"{os.fsdecode(path)}: {given} is the name of another format; save writes fastgru's own, whose name ends in"
+            " .safetensors, and to_onnx writes ONNX"
+        )
     try:
         _replace(chunks, path)
     except OSError as error:

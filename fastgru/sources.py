@@ -19,6 +19,7 @@ from typing import Final, TypeAlias
 import numpy as np
 
 from fastgru.errors import FastGRUError, InvalidModelError, UnsupportedModelError
+from fastgru.kinds import way_of_file
 
 __all__ = ["Content", "Source", "opened", "read_source", "source_name"]
 
@@ -159,7 +160,7 @@ def _path(source: str | PathLike[str]) -> str:
         return os.fsdecode(source)
     except TypeError:
         raise InvalidModelError(
-            f"source: got {type(source).__name__}, expected the path of a file, or its bytes"
+            f"source: got {type(source).__name__}, expected the path of a file, or its bytes{way_of_file(source)}"
         ) from None
 
 

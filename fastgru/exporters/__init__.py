@@ -18,5 +18,5 @@ def to_onnx(graph: Graph, path: str | PathLike[str] | None = None, *, precision:
 
     data: bytes = graph_to_onnx(with_plain_weights(graph), precision=precision).SerializeToString()
     if path is not None:
-        write_whole([data], path)
+        write_whole([data], path, ".onnx")
     return data

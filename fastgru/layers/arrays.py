@@ -1,6 +1,7 @@
 """Arrays that come from users: weights by key, inputs of a call."""
 
 from collections.abc import Collection, Mapping
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -48,9 +49,21 @@ def as_weight(name: str, value: Any) -> Array:
 def check_state_dict(weights: Any, prefix: Any, *, what: str) -> None:
     """Raise `SpecError` unless weights is a mapping and prefix a text."""
     if not isinstance(weights, Mapping):
-        raise SpecError(f"{what}: weights is a {type(weights).__name__}, expected a mapping from names to arrays")
+        raise SpecError(
+            f"{what}: weights is a {type(weights).__name__}, expected a mapping from names to"
+            f" arrays{_of_weights(weights)}"
+        )
     if not isinstance(prefix, str):
         raise SpecError(f"{what}: prefix is {prefix!r}, expected a text; '' for none")
+
+
+def _of_weights(weights: Any) -> str:
+    """How to come from something else to weights by name."""
+    if isinstance(weights, str | bytes | PathLike):
+        return ": fastgru.read_weights(path) reads a file into one"
+    if callable(getattr(weights, "state_dict", None)):
+        return ": give its state_dict()"
+    return ""
 
 
 def dotted(prefix: str) -> str:
@@ -95,7 +108,8 @@ def float_input(what: str, x: ArrayLike, dtype: str) -> Array:
     """x as a contiguous array of `dtype`; floats of other precisions are converted, integers are refused."""
     array = as_array(what, x)
     if array.dtype.kind != "f" and array.dtype.name != "bfloat16":
-        raise ShapeError(f"{what}: got dtype {array.dtype}, expected a float")
+        way = f": give it as np.asarray(x, np.{dtype})" if array.dtype.kind in "biu" else ""
+        raise ShapeError(f"{what}: got dtype {array.dtype}, expected a float{way}")
     return np.ascontiguousarray(array, dtype=dtype).reshape(array.shape)
 
 
@@ -105,7 +119,8 @@ def int_input(what: str, x: ArrayLike) -> Array:
     if array.size == 0 and not isinstance(x, np.ndarray):
         array = array.astype(np.int64)
     if array.dtype.kind not in "iu":
-        raise ShapeError(f"{what}: got dtype {array.dtype}, expected an integer")
+        way = ": give it as np.asarray(x, np.int64)" if array.dtype.kind in "bf" else ""
+        raise ShapeError(f"{what}: got dtype {array.dtype}, expected an integer{way}")
     return np.ascontiguousarray(array, dtype=np.int64).reshape(array.shape)
 
 
@@ -126,7 +141,7 @@ def integer(name: str, value: Any, *, least: int | None = None) -> int:
 
 def number(name: str, value: Any) -> float:
     """`value` as a float, or `SpecError` where it is no number, or not a finite one."""
-    array = as_array(name, value)
+    array = np.zeros((), bool) if value is None else as_array(name, value)
     if array.ndim or array.dtype.kind not in "iuf" or not np.isfinite(array):
         raise SpecError(f"{name} is {value!r}, expected a finite number")
     return float(array)

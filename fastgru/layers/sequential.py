@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 from fastgru.budget import PLAN_BYTES
 from fastgru.errors import ShapeError, SpecError
 from fastgru.graph import Array
+from fastgru.kinds import way_round
 from fastgru.layers.base import Layer, NetworkBuilder, Value
 
 __all__ = ["Sequential"]
@@ -28,8 +29,13 @@ class Sequential(Layer):
         spin_us: float | None = None,
         plan_bytes: int = PLAN_BYTES,
     ) -> None:
-        if not layers or not all(isinstance(layer, Layer) for layer in layers):
-            raise SpecError(f"Sequential: expected layers, got {', '.join(type(a).__name__ for a in layers) or 'none'}")
+        odd = [layer for layer in layers if not isinstance(layer, Layer)]
+        if odd or not layers:
+            way = way_round(odd[0]) if odd else ""
+            if len(layers) == 1 and isinstance(layers[0], list | tuple):
+                way = ": write Sequential(*layers)"
+            came = ", ".join(type(layer).__name__ for layer in layers) or "none"
+            raise SpecError(f"Sequential: expected layers, got {came}{way}")
         super().__init__(
             precision=_agreed("precision", layers) if precision is None else precision,
             threads=_agreed("threads", layers) if threads is None else threads,

@@ -15,6 +15,7 @@ from fastgru.engine import Runnable, make_runnable
 from fastgru.engine.precision import WeightPrecision
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Array, Graph, TensorSpec
+from fastgru.kinds import way_round
 from fastgru.modules import importing
 from fastgru.precisions import AUTO, Precision
 from fastgru.process import lock
@@ -56,6 +57,10 @@ class Model:
         spin_us: float = 0,
         plan_bytes: int = PLAN_BYTES,
     ) -> None:
+        if not isinstance(graph, Graph):
+            way = ": fastgru.load reads files" if isinstance(graph, str | bytes | PathLike) else way_round(graph)
+            way = ": its to_model() makes one" if hasattr(graph, "to_model") else way
+            raise UnsupportedModelError(f"Model: got {type(graph).__name__}, expected a Graph{way}")
         if precision is None:
             precision = graph.precisions or "float32"
         budget = Budget(plan_bytes)
@@ -131,7 +136,9 @@ class Model:
         """
         if len(inputs) != len(self.inputs):
             names = ", ".join(spec.name for spec in self.inputs)
-            raise ShapeError(f"got {len(inputs)} inputs, expected {len(self.inputs)}: {names}")
+            by_name = len(inputs) == 1 and isinstance(inputs[0], Mapping)
+            way = ": arrays by name go to model.run({name: array})" if by_name else ""
+            raise ShapeError(f"got {len(inputs)} inputs, expected {len(self.inputs)}: {names}{way}")
         results = self.run({spec.name: a for spec, a in zip(self.inputs, inputs, strict=True)})
         arrays = tuple(results.values())
         return arrays[0] if len(arrays) == 1 else arrays

@@ -147,7 +147,10 @@ def bind_inputs(specs: Sequence[TensorSpec], inputs: Mapping[str, ArrayLike]) ->
     """
     wanted = [spec.name for spec in specs]
     if not isinstance(inputs, Mapping):
-        raise ShapeError(f"inputs: got {type(inputs).__name__}, expected arrays by name: {', '.join(wanted)}")
+        raise ShapeError(
+            f"inputs: got {type(inputs).__name__}, expected arrays by name: {', '.join(wanted)},"
+            f" such as {{{(wanted or ['x'])[0]!r}: array}}"
+        )
     missing = [name for name in wanted if name not in inputs]
     unknown = sorted(str(name) for name in set(inputs) - set(wanted))
     if missing or unknown:
@@ -190,10 +193,16 @@ def _convert(spec: TensorSpec, value: ArrayLike) -> Array:
             array.size == 0 or (int(array.min()) >= info.min and int(array.max()) <= info.max)
         )
     if not fits:
-        raise ShapeError(
-            f"input {spec.name!r}: got dtype {array.dtype}, expected {spec.dtype}, or its values do not fit"
-        )
+        raise ShapeError(f"input {spec.name!r}: got dtype {array.dtype}, expected {spec.dtype}{_hint(spec, array)}")
     return array if is_floating(dtype) else array.astype(dtype, copy=False)
+
+
+def _hint(spec: TensorSpec, array: Array) -> str:
+    """What to do with an array of another dtype."""
+    if array.dtype.kind in "iu" and not is_floating(spec.dtype) and spec.dtype != "bool":
+        return f", which does not hold its values, from {array.min()} to {array.max()}"
+    plain = array.dtype.kind in "biuf" and spec.dtype != "bfloat16"
+    return f": give it as np.asarray(x, np.{spec.dtype.replace('bool', 'bool_')})" if plain else ""
 
 
 def _shown(spec: TensorSpec) -> str:

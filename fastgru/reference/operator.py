@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike
 from fastgru.errors import InvalidModelError, ShapeError, UnsupportedModelError
 from fastgru.families import homes
 from fastgru.graph import DTYPES, Array
+from fastgru.kinds import way_round
 from fastgru.modules import Families, enter, late
 from fastgru.process import once
 from fastgru.records import dataclass
@@ -37,11 +38,18 @@ Definition = TypeVar("Definition", bound=Callable[..., Any])
 
 
 def as_array(what: str, value: ArrayLike) -> Array:
-    """`value` as an array. Raises `ShapeError` naming `what` for lists of different lengths and the like."""
+    """`value` as an array. Raises `ShapeError` naming `what` for lists of different lengths and other objects."""
     try:
-        return np.asarray(value)
+        array: Array = np.asarray(value)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise ShapeError(f"{what}: {type(value).__name__} does not become an array ({error})") from None
+        raise ShapeError(
+            f"{what}: {type(value).__name__} does not become an array ({error}){way_round(value)}"
+        ) from None
+    if array.dtype.kind == "O":
+        what_came = "an array of objects" if isinstance(value, np.ndarray) else type(value).__name__
+        named = ": arrays by name go to run({name: array})" if isinstance(value, Mapping) else ""
+        raise ShapeError(f"{what}: got {what_came}, expected an array of numbers{named or way_round(value)}")
+    return array
 
 
 def is_floating(dtype: Any) -> bool:

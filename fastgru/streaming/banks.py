@@ -12,7 +12,7 @@ import numpy as np
 
 from fastgru.engine import Runnable
 from fastgru.engine.program import refuse_second_user
-from fastgru.errors import ShapeError, StateError, UnsupportedModelError
+from fastgru.errors import ShapeError, StateError
 from fastgru.graph import Array, inlined
 from fastgru.kernels.operands.ticket import STATE
 from fastgru.kernels.run import IN_USE, calls
@@ -57,9 +57,10 @@ def state_shapes(
 
     The only free axis of a state is its batch, and so is the one that `find_batch_axes` tells.
 
-    Raises `StateError` where there is none, or a pair does not fit, `ShapeError` for a batch of no size,
-    `UnsupportedModelError` where a layer begins with the last frame.
+    Raises `StateError` where there is none, or a pair does not fit, `ShapeError` for a batch of no size.
     """
+    if not isinstance(states, Mapping):
+        raise StateError(f"state: got {type(states).__name__}, expected a mapping of inputs to outputs")
     inputs = {spec.name: spec for spec in runnable.inputs}
     outputs = {spec.name: spec for spec in runnable.outputs}
     if not states:
@@ -79,17 +80,6 @@ def state_shapes(
         raise ShapeError(f"batch_size is {batch_size!r}, expected an integer of at least 1")
     if len(states) == len(inputs):
         raise StateError("every input is a state: a stream needs something to push")
-    backward = [
-        node
-        for node in runnable.graph.nodes
-        if node.op in RECURRENT and node.attrs["spec"].get("direction", "forward") != "forward"
-        if not states.keys().isdisjoint(node.inputs)
-    ]
-    if backward:
-        raise UnsupportedModelError(
-            f"{backward[0]} is {backward[0].attrs['spec']['direction']}: it begins with the last frame, which a stream"
-            " does not have yet; call the model on whole sequences"
-        )
     if unknown := [name for name in states if inputs[name].shape is None]:
         raise StateError(f"state {unknown[0]!r}: the model does not say its shape")
     given = given_axes(batch_axes, {name: len(inputs[name].shape or ()) for name in states})

@@ -7,6 +7,7 @@ give; the pool proves that on the first push of a shape, because a model may mix
 """
 
 from collections.abc import Mapping, Sequence
+from os import PathLike
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import ArrayLike
 from fastgru.errors import ShapeError, StateError, UnsupportedModelError
 from fastgru.graph import Array
 from fastgru.kernels.run import NOT_OPEN
+from fastgru.kinds import way_round
 from fastgru.reference.bodies import decides
 from fastgru.reference.operator import as_array
 from fastgru.streaming.batch import row_axes
@@ -65,6 +67,9 @@ class SessionPool:
     ) -> None:
         if isinstance(capacity, bool) or not isinstance(capacity, int | np.integer) or capacity < 1:
             raise ShapeError(f"capacity is {capacity!r}, expected an integer of at least 1")
+        if not callable(getattr(model, "stream", None)):
+            way = ": fastgru.load reads files" if isinstance(model, str | bytes | PathLike) else way_round(model)
+            raise StateError(f"SessionPool: got {type(model).__name__}, expected a model or a layer{way}")
         single = model.stream(1) if state is None else model.stream(1, state=state)  # checks the pairs
         self.inputs, self.outputs = single.inputs, single.outputs
         self._runnable, self.capacity = single.runnable, int(capacity)

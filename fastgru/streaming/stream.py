@@ -63,8 +63,8 @@ class Stream:
         batch_size: int = 1,
         batch_axes: Mapping[str, int] | None = None,
     ) -> None:
+        self.state_shapes = state_shapes(runnable, states, batch_size, batch_axes)
         self.runnable, self.states = runnable, dict(states)
-        self.state_shapes = state_shapes(runnable, self.states, batch_size, batch_axes)
         self._batch_size = batch_size
         self.inputs = tuple(spec.name for spec in runnable.inputs if spec.name not in self.states)
         names = dict.fromkeys(spec.name for spec in runnable.outputs)  # a graph may list an output twice
@@ -360,6 +360,8 @@ def _copy(made: Iterable[Array], targets: Iterable[Array]) -> None:
 
 def check_out(targets: tuple[Any, ...], made: Iterable[tuple[tuple[int, ...], np.dtype[Any]]]) -> None:
     """Raises `ShapeError` for arrays that results of these shapes and dtypes cannot be written to."""
+    if len(targets) == 1 and isinstance(targets[0], dict):
+        raise ShapeError("out: got a dict, expected an array, or a tuple of them in the order of the outputs")
     came = [(t.dtype.name, t.shape) if isinstance(t, np.ndarray) else type(t).__name__ for t in targets]
     expected = [(dtype.name, shape) for shape, dtype in made]
     if came != expected:

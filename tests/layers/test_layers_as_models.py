@@ -124,15 +124,6 @@ def test_quantize_takes_a_network():
     assert np.array_equal(streaming.push(x), network("int8")(x))
 
 
-def test_what_begins_with_the_last_frame_does_not_stream():
-    weights = {name: normal(3 * H, *rest) for name, rest in
-               {"weight_ih_l0": (I,), "weight_hh_l0": (H,), "bias_ih_l0": (), "bias_hh_l0": ()}.items()}  # fmt: skip
-    both = GRU.from_torch({**weights, **{f"{name}_reverse": a for name, a in weights.items()}})
-    for make in (both.stream, both.to_model(initial_state=True).stream):
-        with pytest.raises(fastgru.UnsupportedModelError, match=r"bidirectional.*last frame"):
-            make()
-
-
 def test_a_network_is_served():
     pytest.importorskip("uvicorn", reason="not installed: the extra `serve`")
     from fastgru.serve.assembly import Assembly
