@@ -1,0 +1,147 @@
+"""A network that learns natively: parts one after the other, of a graph that is a chain; and the loss at its end."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from fastgru.arrays import Array
+from fastgru.errors import UnsupportedModelError
+from fastgru.graph import Graph, Node
+from fastgru.kernels.operands.learn import ENTROPY
+from fastgru.learn.gru import GRULayer
+from fastgru.learn.network import weight_names
+from fastgru.learn.parts import Defined, Embedding, Kept, Linear, Part, Weights
+from fastgru.learn.rows import Native, words_of
+from fastgru.spec import SIGMOID, TANH, GRUSpec
+
+__all__ = ["Chain", "why_not"]
+
+_OF_A_STEP: Final = frozenset({"activation", "layer_norm", "unary"})
+_FAR_BELOW: Final = -1e30  # a logit of a class that there is not
+
+
+def why_not(graph: Graph) -> str | None:
+    """Why a graph is no chain of parts that learn natively; None where it is one."""
+    value = next((spec.name for spec in graph.inputs if spec.name not in graph.states), None)
+    batch_first: set[bool] = set()
+    for i, node in enumerate(graph.nodes):
+        if not node.inputs or node.inputs[0] != value:
+            return f"{node} does not read what is before it alone"
+        constants = [name for name in node.inputs[1:] if name and name not in graph.states]
+        if any(name not in graph.constants for name in constants):
+            return f"{node} reads {', '.join(name for name in constants if name not in graph.constants)}"
+        if node.op == "gru":
+            spec = GRUSpec.from_dict(node.attrs["spec"])
+            usual = spec.gate_activations == (SIGMOID,) and spec.candidate_activations == (TANH,) and spec.clip is None
+            if spec.direction != "forward" or not usual or any(node.inputs[2:4]):
+                return f"{node} is no forward layer of sigmoid and tanh"
+            batch_first.add(spec.batch_first)
+        elif node.op in _OF_A_STEP:
+            if node.op == "layer_norm" and node.attrs["axis"] not in (-1, 2):
+                return f"{node} goes over more than the last axis"
+        elif node.op != "linear" and not (node.op == "embedding" and i == 0):
+            return f"{node} has no native gradient"
+        value = node.outputs[0]
+    if len(batch_first) != 1:
+        return "it has no GRU" if not batch_first else "its layers have the batch on different axes"
+    return None if value == graph.outputs[0].name else "its output is not that of its last node"
+
+
+class Chain:
+    """The parts of a graph with their weights, forward and back. Raises `UnsupportedModelError` where it is none.
+
+    A step allocates nothing of the size of its arrays once a batch of the shape has been there. gate_bytes: what the
+    gates of all layers may take; of steps beyond it the states alone are kept, from which the gates are made again.
+    """
+
+    def __init__(self, graph: Graph, dtype: str = "float32", threads: int = 1, gate_bytes: int | None = None) -> None:
+        if (reason := why_not(graph)) is not None:
+            raise UnsupportedModelError(f"the network does not learn natively: {reason}")
+        self.native = Native(dtype, threads)
+        arrays = {name: np.asarray(graph.constants[name]) for name in weight_names(graph)}
+        self.weights = Weights(self.native, arrays)
+        self.parts: list[Part] = []
+        for k, node in enumerate(graph.nodes):
+            self.parts.append(self._part(node, last=k == len(graph.nodes) - 1))
+        self.layers = [part for part in self.parts if isinstance(part, GRULayer)]
+        for layer in self.layers:
+            layer.gate_bytes = None if gate_bytes is None else gate_bytes // len(self.layers)
+        self.batch_first = self.layers[0].spec.batch_first
+        self.kept = Kept(self.native)
+
+    def _part(self, node: Node, *, last: bool) -> Part:
+        if node.op == "embedding":
+            return Embedding(self.native, self.weights, node)
+        if node.op == "linear":
+            return Linear(self.native, self.weights, node, _FAR_BELOW if last else 0)
+        if node.op == "gru":
+            before = self.parts[-1] if self.parts else None
+            return GRULayer(self.native, self.weights, node, before if isinstance(before, Embedding) else None)
+        if not self.parts:
+            raise UnsupportedModelError(f"the network does not learn natively: {node} is its first node")
+        return Defined(self.native, self.weights, node, self.parts[-1].size)
+
+    def forward(self, x: Array, flags: Array | None = None) -> Array:
+        """The output as rows (T N, padded C). x (T, N, I) or ids (T, N), time first.
+
+        flags (T, N), uint8: `HIDDEN` and `RESET` of `kernels.operands.learn`; None for none.
+        """
+        T, N = x.shape[:2]
+        self.T, self.N = T, N
+        value = self._rows(x)
+        for layer in self.layers:
+            layer.flags = flags
+        parts = self.parts
+        self.tabled = False
+        if isinstance(parts[0], Embedding):
+            second = parts[1] if len(parts) > 1 else None
+            self.tabled = isinstance(second, GRULayer) and 2 * len(parts[0].weight) <= T * N
+        for k, part in enumerate(parts):
+            if k == 0 and self.tabled:
+                continue
+            value = part.forward(value, T, N)
+        return value
+
+    def back(self, up: Array) -> Array | None:
+        """Add to the gradients of all weights, from dE by the output's rows; dE by the input's rows."""
+        value: Array | None = up
+        first = 1 if self.tabled else 0
+        for k in reversed(range(first, len(self.parts))):
+            assert value is not None
+            value = self.parts[k].back(value, deeper=k > 0)
+        return value
+
+    def _rows(self, x: Array) -> Array:
+        T, N = x.shape[:2]
+        if x.ndim == 2:
+            return np.ascontiguousarray(x, np.int64).reshape(T * N)
+        wide = self.native.padded(x.shape[2])
+        rows = self.kept("x", T * N, wide)
+        rows.reshape(T, N, wide)[:, :, : x.shape[2]] = x
+        return rows
+
+    def entropy(self, rows: Array, targets: Array, scale: float) -> Array:
+        """E of each row (T, N), in float64, of logits, whose slopes take their place.
+
+        targets (T, N): a class, or below 0 what does not count.
+        """
+        count, native = len(rows), self.native
+        flat = np.ascontiguousarray(targets, np.int64).reshape(-1)
+        totals, rights = self.kept("totals", count), self.kept("rights", count)
+        factor = np.array([scale], native.dtype)
+        words = words_of(
+            ENTROPY, logits=rows, columns=rows.shape[1], targets=flat, totals=totals, rights=rights, scale=factor
+        )
+        native.call("entropy", words, count, count * rows.shape[1] >> 14)
+        each = np.log(totals[:count].astype(np.float64)) - rights[:count]
+        return np.where(flat >= 0, each, 0).reshape(targets.shape) * scale
+
+    def states(self) -> list[Array]:
+        """The state of each layer after the last step, (N, H)."""
+        return [layer.h_n.copy() for layer in self.layers]
+
+    def begin(self, states: Sequence[Array] | None) -> None:
+        """What each layer begins the next call with; None for zeros."""
+        for k, layer in enumerate(self.layers):
+            layer.h0 = None if states is None else states[k]
