@@ -11,6 +11,7 @@ import numpy as np
 
 from fastgru.arrays import Array
 from fastgru.errors import ShapeError, SpecError, UnsupportedModelError
+from fastgru.nearest import offered
 from fastgru.spec import ACTIVATIONS, TAKES_ALPHA, TAKES_BETA, Activation, GRUWeights, LSTMWeights, RNNWeights
 
 __all__ = [
@@ -304,6 +305,6 @@ def activation_from_keras(name: str | None, keras_major_version: int, *, what: s
     if not isinstance(name, str) or name not in table:
         raise UnsupportedModelError(
             f"{what}: activation {name!r} is not implemented inside a recurrent layer;"
-            f" there are {', '.join(sorted(table))}"
+            f" {offered(str(name), sorted(table))}"
         )
     return table[name]

@@ -16,6 +16,7 @@ import numpy as np
 from fastgru.budget import PLAN_BYTES
 from fastgru.errors import InvalidModelError, UnsupportedModelError
 from fastgru.graph import Graph, Node, inlined
+from fastgru.nearest import offered
 from fastgru.precisions import Precision
 from fastgru.process import lock, short_lock
 from fastgru.sources import Content, Source, opened, source_name
@@ -49,6 +50,9 @@ _MEANT_FOR: Final[Mapping[str, tuple[str, ...]]] = {
     "key": ("json", "torch-legacy", "torch-zip"),
     "max_iterations": ("onnx", "safetensors"),
 }
+
+
+_OF_MODELS: Final = ("precision", "threads", "spin_us", "plan_bytes")  # what `load` takes, too
 
 
 class Reading(TypedDict, total=False):
@@ -221,7 +225,9 @@ def from_architecture(
 def load_graph(source: Source, **options: Unpack[Reading]) -> Graph:
     """Read a model into plain data, without any kernel. Options and errors are those of `load`."""
     if unknown := sorted(options.keys() - Reading.__annotations__.keys()):
-        raise TypeError(f"no file is read by {', '.join(unknown)}; there are {', '.join(Reading.__annotations__)}")
+        raise TypeError(
+            f"no file is read by {', '.join(unknown)}; {offered(unknown, (*Reading.__annotations__, *_OF_MODELS))}"
+        )
     _prepare("reference.facts")
     from fastgru.reference.facts import weights
 

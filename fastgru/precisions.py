@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from fastgru.errors import UnsupportedModelError
+from fastgru.nearest import offered
 
 __all__ = [
     "ASKED",
@@ -37,7 +38,7 @@ ASKED: Final = (*PRECISIONS, *AUTO)
 def float_dtype_of(precision: str) -> str:
     """The dtype that a model of a precision computes in. Raises `UnsupportedModelError` for one that there is not."""
     if precision not in ASKED:
-        raise UnsupportedModelError(f"precision {precision!r} is not supported; there are {', '.join(ASKED)}")
+        raise UnsupportedModelError(f"precision {precision!r} is not supported; {offered(str(precision), ASKED)}")
     return "float64" if precision == "float64" else "float32"
 
 

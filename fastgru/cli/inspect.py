@@ -122,6 +122,10 @@ def _print_model(console: Console, found: dict[str, Any], with_nodes: bool) -> N
         )
         for described in found["reference_nodes"]:
             console.print(Text(f"  {described}"))
+    if found["python_layers"]:
+        console.print(Text("These layers run in Python, between native parts:", style="bold yellow"))
+        for described in found["python_layers"]:
+            console.print(Text(f"  {described}"))
     memory = f"{found['parameters']:,} parameters: {bytes_of(4 * found['parameters'])} in float32"
     console.print(Text(f"{memory}, {bytes_of(found['constant_bytes'])} of constants in the file's own dtypes"))
     if found["weights"]:

@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from fastgru.cli.custom import read_custom_objects
 from fastgru.errors import UnreadTensorsError
 from fastgru.precisions import ASKED
 
@@ -46,6 +47,14 @@ _LOAD: Final[dict[str, tuple[Callable[[Any], object], dict[str, Any]]]] = {
     "outputs": (
         list,
         {"multiple": True, "metavar": "NAME", "help": "A part: return this tensor, or layer of Keras; repeatable."},
+    ),
+    "custom_objects": (
+        read_custom_objects,
+        {
+            "type": click.Path(exists=True, dir_okay=False, path_type=Path),
+            "help": "Keras: the file that says what stands for layers of your own. In Python, which is run, the dict"
+            " custom_objects; in YAML or JSON, descriptions by name.",
+        },
     ),
     "fallback": (
         str,

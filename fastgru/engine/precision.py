@@ -15,6 +15,7 @@ from fastgru.engine.passes import join_alike, merge_quantised, simplify
 from fastgru.engine.passes.rows import kept_rows, matrix_shapes, weight_axes
 from fastgru.errors import UnsupportedModelError
 from fastgru.graph import Graph, Node, inlined
+from fastgru.nearest import nearest
 from fastgru.precisions import AUTO, LOWP, Precision, float_dtype_of, split_precision
 from fastgru.process import once
 from fastgru.records import dataclass
@@ -161,7 +162,11 @@ def _by_output(nodes: Sequence[Node], overrides: Mapping[str, str]) -> dict[str,
         meant = [n for n in nodes if key and key in n.outputs] or [n for n in nodes if key and key == n.name]
         if len(meant) != 1:
             fault = f"{len(meant)} nodes are called" if meant else "no node with weights is called"
-            raise UnsupportedModelError(f"precision of {key!r}: {fault} so; there are {[node_name(n) for n in nodes]}")
+            there = [node_name(n) for n in nodes]
+            offer = (
+                f"did you mean {' or '.join(map(repr, close))}? There" if (close := nearest(key, there)) else "there"
+            )
+            raise UnsupportedModelError(f"precision of {key!r}: {fault} so; {offer} are {there}")
         wished[node_name(meant[0])] = precision
     return wished
 

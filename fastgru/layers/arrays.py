@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from fastgru.errors import InvalidModelError, ShapeError, SpecError
 from fastgru.graph import Array
 from fastgru.graphbuilder import Value
+from fastgru.nearest import nearest
 from fastgru.reference.operator import as_array
 
 __all__ = [
@@ -86,7 +87,11 @@ def at_key(
     check_state_dict(weights, prefix, what=what)
     start = dotted(prefix)
     if missing := [start + key for key in keys if start + key not in weights]:
-        raise SpecError(f"{what}: missing {', '.join(missing)}; prefix is {prefix!r}")
+        end = "." + missing[0][len(start) :]
+        having = [key.removesuffix(end) for key in weights if isinstance(key, str) and key.endswith(end)]
+        close = nearest(prefix, having)
+        asked = f"; did you mean the prefix {close[0]!r}?" if close else ""
+        raise SpecError(f"{what}: missing {', '.join(missing)}; prefix is {prefix!r}{asked}")
     found = [*keys, *(key for key in optional if start + key in weights)]
     return {key: as_weight(start + key, weights[start + key]) for key in found}
 

@@ -23,6 +23,7 @@ from fastgru.graphbuilder import Value
 from fastgru.layers.arrays import as_lengths, float_input, int_input
 from fastgru.layers.builder import NetworkBuilder
 from fastgru.model import Model
+from fastgru.nearest import offered
 from fastgru.precisions import float_dtype_of
 from fastgru.process import lock
 from fastgru.reference.operator import as_array
@@ -74,7 +75,7 @@ class Layer:
     def __init__(self, **options: Unpack[Options]) -> None:
         if unknown := sorted(set(options) - Options.__annotations__.keys()):
             raise TypeError(
-                f"{type(self).__name__} takes no {', '.join(unknown)}; there are {', '.join(Options.__annotations__)}"
+                f"{type(self).__name__} takes no {', '.join(unknown)}; {offered(unknown, Options.__annotations__)}"
             )
         precision, threads = options.get("precision", "float32"), options.get("threads", 1)
         self.float_dtype, self.precision = float_dtype_of(precision), precision

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 
 from fastgru.errors import ShapeError, SpecError
 from fastgru.layers.arrays import as_weight, check_state_dict, dotted
+from fastgru.nearest import nearest
 from fastgru.spec import GRUSpec, GRUWeights
 
 __all__ = ["cell_weights", "stack_weights"]
@@ -26,7 +27,7 @@ def stack_weights(
     start, own = _own_keys(weights, prefix, what="GRU")
     found = {key: match for key in own if (match := _KEY.fullmatch(key))}
     if not found:
-        raise SpecError(f"GRU: no {start}weight_ih_l0 among the weights{_hint(weights)}")
+        raise SpecError(f"GRU: no {start}weight_ih_l0 among the weights{_hint(weights, prefix)}")
     num_layers = 1 + max(int(match[3]) for match in found.values())
     suffixes = ("", "_reverse") if any(match[4] for match in found.values()) else ("",)
     parts = _PARTS if any(match[1] == "bias" for match in found.values()) else _PARTS[:2]
@@ -87,8 +88,10 @@ def _sizes(key: str, w: GRUWeights) -> tuple[int, int]:
     return w.weight_ih.shape[1], w.weight_hh.shape[1]
 
 
-def _hint(weights: Mapping[str, ArrayLike]) -> str:
+def _hint(weights: Mapping[str, ArrayLike], prefix: str) -> str:
     keys = [key for key in weights if isinstance(key, str) and key.endswith("weight_ih_l0")]
     prefixes = sorted({key[: -len("weight_ih_l0")].rstrip(".") for key in keys})
     shown = ", ".join(repr(p) for p in prefixes[:8]) + (", ..." if len(prefixes) > 8 else "")
-    return f"; prefixes that have one: {shown}" if prefixes else ""
+    close = nearest(prefix, prefixes)
+    asked = f"; did you mean {close[0]!r}?" if close else ""
+    return f"{asked or ';'}{' Prefixes' if asked else ' prefixes'} that have one: {shown}" if prefixes else ""

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 
 from fastgru.errors import ShapeError
 from fastgru.graph import Array, Graph, TensorSpec
+from fastgru.nearest import offered
 from fastgru.reference import bind_inputs
 from fastgru.reference.operator import as_array, numpy_dtype
 from fastgru.verify.cases import Case, draw_cases, draw_long
@@ -51,7 +52,7 @@ def _unrolled(graph: Graph, entry: Mapping[str, ArrayLike]) -> list[dict[str, Ar
         raise ShapeError(f"data: got {type(entry).__name__}, expected arrays by input name, or several such mappings")
     specs = {spec.name: spec for spec in graph.inputs}
     if unknown := sorted(str(name) for name in entry if name not in specs):
-        raise ShapeError(f"data: no input is called {', '.join(unknown)}; there are {', '.join(specs)}")
+        raise ShapeError(f"data: no input is called {', '.join(unknown)}; {offered(unknown, specs)}")
     if missing := [name for name in specs if name not in entry and name not in graph.states]:
         raise ShapeError(f"data: no array for input {', '.join(missing)}")
     arrays = {name: as_array(f"data {name!r}", value) for name, value in entry.items()}

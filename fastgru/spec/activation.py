@@ -6,6 +6,7 @@ from typing import Any, Final
 import numpy as np
 
 from fastgru.errors import SpecError
+from fastgru.nearest import offered
 from fastgru.records import dataclass
 
 __all__ = ["ACTIVATIONS", "SIGMOID", "TAKES_ALPHA", "TAKES_BETA", "TANH", "Activation", "activation_from", "is_number"]
@@ -49,7 +50,7 @@ class Activation:
 
     def __post_init__(self) -> None:
         if not isinstance(self.kind, str) or self.kind not in ACTIVATIONS:
-            raise SpecError(f"activation {self.kind!r} is not one of {', '.join(sorted(ACTIVATIONS))}")
+            raise SpecError(f"activation {self.kind!r} does not exist; {offered(str(self.kind), sorted(ACTIVATIONS))}")
         if not (is_number(self.alpha) and is_number(self.beta)):
             raise SpecError(f"activation {self.kind!r}: alpha {self.alpha!r} and beta {self.beta!r} must be numbers")
         alpha, beta = ACTIVATIONS[self.kind]

@@ -298,3 +298,33 @@ def test_only_keras_files_take_custom_objects(tmp_path: Path) -> None:
     path.write_text(json.dumps({"a": [1.0]}))
     with pytest.raises(UnsupportedModelError, match="custom_objects= has no meaning"):
         fastgru.load(path, custom_objects={"f": double})
+
+
+def test_commands_take_functions_and_descriptions(tmp_path: Path) -> None:
+    from click.testing import CliRunner
+
+    from fastgru.cli import main
+
+    def inspect(name: str) -> Any:
+        return CliRunner().invoke(main, ["inspect", str(model), "--custom-objects", str(tmp_path / name)])
+
+    model = tmp_path / "m.keras"
+    model.write_bytes(small(LAMBDA))
+    (tmp_path / "own.py").write_text("custom_objects = {'f': lambda x: x[:, 1:]}")
+    (tmp_path / "own.yaml").write_text("f: {layers: [ReLU]}")
+    (tmp_path / "bad.py").write_text("1 / 0")
+    (tmp_path / "none.py").write_text("objects = {}")
+    found = inspect("own.py")
+    assert found.exit_code == 0, found.output
+    assert "run in Python" in found.stdout
+    assert "layer 'f' (Lambda): <run_path>.<lambda>" in found.stdout
+    described = inspect("own.yaml")
+    assert described.exit_code == 0, described.output
+    assert "run in Python" not in described.stdout
+    for name, fault in (
+        ("bad.py", "ZeroDivisionError"),
+        ("none.py", "expected the dict custom_objects, found nothing"),
+    ):
+        refused = inspect(name)
+        assert refused.exit_code == 2
+        assert fault in " ".join(refused.stderr.split())

@@ -171,7 +171,7 @@ def test_state_dicts_that_do_not_fit(rng, change, said):
 
 
 def test_a_wrong_prefix_says_which_there_are(rng):
-    with pytest.raises(SpecError, match=r"prefixes that have one: 'a.gru', 'b'"):
+    with pytest.raises(SpecError, match=r"did you mean 'a.gru'\? Prefixes that have one: 'a.gru', 'b'"):
         GRU.from_torch(state_dict(rng, 3, 4, prefix="a.gru.") | state_dict(rng, 3, 4, prefix="b."), "gru")
 
 

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from fastgru.errors import InvalidModelError, UnsupportedModelError
 from fastgru.importers.weights.pickles import Inert
+from fastgru.nearest import nearest
 from fastgru.records import dataclass
 
 __all__ = ["AmbiguousStateDictError", "StateDict", "choose_state_dict"]
@@ -108,7 +109,9 @@ def choose_state_dict(
             )
         key = left[0]
     elif key not in candidates:
-        raise InvalidModelError(f"{name}: no dict of tensors under {key!r}; there are {_listed(candidates)}")
+        close = nearest(key, candidates)
+        offer = f"did you mean {close[0]!r}? There" if close else "there"
+        raise InvalidModelError(f"{name}: no dict of tensors under {key!r}; {offer} are {_listed(candidates)}")
     where = f"{name}, under {key[:80]!r}" if key else name
     tensors = {}
     for label, entry in found[key].items():

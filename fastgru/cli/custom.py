@@ -1,0 +1,35 @@
+"""Custom objects for a command: a file of descriptions, or of Python that is run."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fastgru.errors import FastGRUError, InvalidModelError
+
+__all__ = ["read_custom_objects"]
+
+
+def read_custom_objects(path: Path) -> Mapping[str, Any]:
+    """The dict `custom_objects` of a file in Python, which is run; of one in YAML or JSON, descriptions by name.
+
+    Raises `InvalidModelError` where there is none, or the file's code ends in an error.
+    """
+    if path.suffix.lower() != ".py":
+        from fastgru.importers.architecture.description import read_text
+
+        found, _ = read_text(path)
+    else:
+        import runpy
+
+        try:
+            found = runpy.run_path(str(path)).get("custom_objects")
+        except FastGRUError:
+            raise
+        except Exception as error:  # the caller's code: it fails in any way
+            raise InvalidModelError(f"{path}: {type(error).__name__}: {error}") from error
+    if not isinstance(found, Mapping):
+        what = "the dict custom_objects" if path.suffix.lower() == ".py" else "descriptions of layers by name"
+        raise InvalidModelError(
+            f"{path}: expected {what}, found {'nothing' if found is None else type(found).__name__}"
+        )
+    return found
