@@ -41,12 +41,13 @@ p, ul { margin: .4rem 0; } ul { padding-left: 1.2rem; }
 code { font: .9em ui-monospace, 'SF Mono', Menlo, Consolas, 'DejaVu Sans Mono', monospace; }
 .lead { font-size: 1.1rem; } .dim, figcaption, .remark { color: var(--soft); }
 .good { color: var(--good); } .bad { color: var(--bad); } b { font-weight: 650; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: .93rem; }
+table { border-collapse: collapse; width: 100%; margin: .4rem 0 1.4rem;
+  font-variant-numeric: tabular-nums; font-size: .93rem; }
 th, td { padding: .3rem .4rem; border-bottom: 1px solid var(--rule); text-align: right; vertical-align: baseline; }
 th { color: var(--soft); font-weight: 600; } th, td { white-space: nowrap; overflow-wrap: normal; }
 th:first-child, td:first-child, table.words th, table.words td { text-align: left; }
 td:first-child, table.words td { white-space: normal; }
-.n { white-space: nowrap; }
+.n { white-space: nowrap; } .narrow { display: none; }
 dl { display: grid; grid-template-columns: fit-content(15rem) 1fr; gap: .15rem 1rem; margin: .6rem 0; }
 dt { color: var(--soft); } dd { margin: 0; }
 .figures { columns: 2 25rem; column-gap: 1rem; }
@@ -55,7 +56,7 @@ figcaption { margin-bottom: .5rem; } svg { display: block; width: 100%; height: 
 @media screen and (max-width: 46rem) {
   body { padding-top: 1rem; }
   dl { display: block; } dd { margin: 0 0 .5rem; }
-  thead { display: none; } table, tbody, tr, td { display: block; }
+  .narrow { display: inline; } thead { display: none; } table, tbody, tr, td { display: block; }
   tr { padding: .5rem 0; border-bottom: 1px solid var(--rule); }
   td { border: 0; padding: .05rem 0; display: flex; justify-content: space-between; gap: 1rem; white-space: normal; }
   td:first-child { font-weight: 650; } td:empty { display: none; }

@@ -61,95 +61,108 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 
 @click.command("bench", cls=_Remembered)
 @click.argument("model", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--suite", type=click.Choice(_SUITES), default="quick", show_default=True, help="What is measured.")
+@click.option("--suite", type=click.Choice(_SUITES), default="quick", show_default=True, help="What to measure.")
 @click.option(
     "--models-dir",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="With --suite models: every ONNX file in this folder, too.",
+    help="With --suite models: also measure every ONNX file in this folder.",
 )
-@click.option("--case", "pattern", metavar="FILTER", help="Only cases with this in their name; wildcards are allowed.")
+@click.option(
+    "--case", "pattern", metavar="FILTER", help="Measure only cases with this in their name; wildcards are allowed."
+)
 @click.option(
     "--rivals",
     callback=_some_of(RIVALS, "none"),
-    help=f'Names, or "none".  [default: {",".join(RIVALS)}; none with --against]',
+    help=f'Names with commas between them, or "none".  [default: {",".join(RIVALS)}; none with --against]',
 )
 @click.option(
     "--against",
     metavar="PYTHON",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="An interpreter with another fastgru, which is one more rival: what is slower or faster than there?",
+    help="The interpreter of an environment with another fastgru to compare this one with.",
 )
 @click.option(
     "--fail-below",
     type=click.FloatRange(min=0, min_open=True),
     metavar="RATIO",
-    help="With --against: exit 1 where the geometric mean is lower, or a cell is slower or cannot be compared.",
+    help="With --against: exit with 1 if the geometric mean is lower, or a cell is slower or cannot be compared.",
 )
 @click.option(
-    "--threads", default="1", show_default=True, callback=_counts, metavar="N,N...", help="For ours and theirs."
+    "--threads",
+    default="1",
+    show_default=True,
+    callback=_counts,
+    metavar="N,N...",
+    help="Numbers of threads, for all contenders.",
 )
 @click.option(
     "--spin-us",
     type=click.FloatRange(0, 10_000),
     default=0,
     show_default=True,
-    help="For how long our own several threads look out for the next call.",
+    help="How long fastgru's own threads stay awake after a call, if there are several.",
 )
 @click.option(
     "--precision",
     "precisions",
     callback=_some_of(ASKED),
     metavar="P,P...",
-    help="Run the cases of the suite in each of these instead of their own.",
+    help="Run every case in each of these precisions, instead of its own.",
 )
 @click.option(
     "--shape",
     "shapes",
     multiple=True,
     metavar="NAME=SIZE",
-    help="A free dimension of MODEL; with --serve the shape of an input, as x=1,1,40; repeatable.",
+    help="The size of a free dimension of MODEL; with --serve, the shape of an input, as x=1,1,40. Repeatable.",
 )
 @load_options
 @click.option(
-    "--rounds", type=click.IntRange(1, 1000), help="Turns of each contender.  [default: 9; 120 with --against]"
+    "--rounds",
+    type=click.IntRange(1, 1000),
+    help="How many turns each contender takes.  [default: 9; 120 with --against]",
 )
 @click.option(
     "--turn-ms",
     type=click.FloatRange(0.1, 10_000),
-    help="Length of a turn.  [default: 30; with --against 4, and 30 on several threads, with fewer rounds]",
+    help="How long a turn is.  [default: 30; with --against 4, and 30 on several threads, with fewer rounds]",
 )
 @click.option(
     "--interval-ms",
     type=click.FloatRange(0.1, 10_000),
-    help="With --suite steady: how often a push is due.  [default: 10]",
+    help="With --suite steady: how often a call is due.  [default: 10]",
 )
-@click.option("--gc/--no-gc", "collect", default=False, help="Leave the garbage collector on while timing.")
-@click.option("--json", "json_path", type=_FILE, help="Write every figure as JSON.")
+@click.option("--gc/--no-gc", "collect", default=False, help="Leave Python's garbage collector on while timing.")
+@click.option("--json", "json_path", type=_FILE, help="Also write every figure to this file, as JSON.")
 @click.option(
-    "--html", "html_path", type=_FILE, help="Write a page with plots, drawn by matplotlib: the extra `bench`."
+    "--html",
+    "html_path",
+    type=_FILE,
+    help="Also write a page with plots; they need matplotlib, from the extra `bench`.",
 )
-@click.option("--list", "only_list", is_flag=True, help="Print the names of the cases and measure nothing.")
+@click.option("--list", "only_list", is_flag=True, help="Print the names of the cases, and measure nothing.")
 @serving_options
 def command(
     json_path: Path | None, html_path: Path | None, only_list: bool, serving: Serving | None, **chosen: Any
 ) -> None:
-    """Measure a suite of GRUs or of whole networks, or the model in MODEL, ours and the rivals in turn.
+    """Time fastgru beside ONNX Runtime, OpenVINO and PyTorch: on a suite of GRUs, on whole networks, or on MODEL.
 
-    Outputs are compared before anything is timed. A rival runs in the fastest of its configurations; one that is not
-    installed, or cannot run a case, is named. MODEL is run at --shape, free dimensions being 1 where nothing is said,
-    beside the rivals that read its format; with --suite steady it is also told what a call allocates, and how memory
-    grows over a million of them. --suite models measures networks around GRUs at the shape in which they are served:
-    one row, one frame or one request.
+    All outputs are compared before anything is timed; then the contenders take turns. Each rival runs in the fastest of
+    its configurations. A rival that cannot run a case is named with the reason.
 
-    --against PYTHON adds the fastgru of another environment, both then in processes of their own. A cell is slower or
-    faster where three repeats say so.
+    MODEL runs with inputs of --shape, beside the rivals that read its format; a free dimension that you do not give is
+    1. With --suite steady you also learn what a call allocates, how long the slowest calls take, and whether memory
+    grows. --suite models measures networks around GRUs on one row, one frame or one request, as servers run them.
 
-    --serve URL puts a load on a server of KServe V2, as fastgru serve, in place of all that: by default in a closed
-    loop, with --rate, --sessions or --ramp when requests are due, whatever the answers do. Latencies then count from
-    that moment. Ctrl-C shows what there is.
+    --against PYTHON compares this fastgru with the one of another environment, each in a process of its own. A cell
+    counts as faster or slower when three repeats agree.
 
-    Exit status 1 where ours fails, its outputs are not those of the float64 definition, or --fail-below is not met; of
-    --serve where a request came to an error, none was answered, or a ramp held nowhere.
+    --serve URL puts a load on a server that speaks KServe V2, such as fastgru serve, and measures nothing else. By
+    default, each connection sends its next request when the answer has come. With --rate, --sessions or --ramp,
+    requests are due at fixed times, and latencies count from then. Ctrl-C ends the run and shows the results so far.
+
+    The exit status is 1 if fastgru fails, if its outputs differ from the float64 definition, or if --fail-below is not
+    met. With --serve it is 1 if a request ended in an error, if none was answered, or if no step of a ramp was held.
     """
     if serving is not None:
         _load(serving, chosen["shapes"], json_path, html_path)

@@ -55,45 +55,69 @@ _OPTIONS: Final = (
     click.option(
         "--protocol",
         type=click.Choice(["binary", "json", "websocket", "grpc"]),
-        help="V2 with tensors as bytes, V2 as JSON, a WebSocket for each session, or a stream of gRPC a connection."
+        help="V2 with tensors as bytes, V2 as JSON, a WebSocket for each session, or a gRPC stream for each connection."
         "  [default: binary where the server has it, else json]",
     ),
-    click.option("--grpc-port", type=click.IntRange(1, 65535), default=8001, show_default=True, help="With it: where."),
-    click.option("--connections", type=_COUNT, default=16, show_default=True, help="Without --sessions: how many."),
-    click.option("--rate", type=_ABOVE_0, help="Send so many requests a second, whatever the answers do."),
+    click.option(
+        "--grpc-port", type=click.IntRange(1, 65535), default=8001, show_default=True, help="The port of gRPC."
+    ),
+    click.option(
+        "--connections", type=_COUNT, default=16, show_default=True, help="How many connections, without --sessions."
+    ),
+    click.option("--rate", type=_ABOVE_0, help="Send so many requests a second, whether or not answers come."),
     click.option(
         "--arrivals",
         type=click.Choice(["poisson", "constant"]),
         default="poisson",
         show_default=True,
-        help="Of --rate and --ramp: as independent clients send them, or evenly.",
+        help="With --rate and --ramp: send as independent clients do, or at even distances.",
     ),
-    click.option("--sessions", type=_COUNT, help="Sessions in real time, each on a connection of its own."),
-    click.option("--frame-rate", type=_ABOVE_0, help="Frames a second of each of them."),
+    click.option(
+        "--sessions", type=_COUNT, help="How many sessions to run in real time, each on a connection of its own."
+    ),
+    click.option("--frame-rate", type=_ABOVE_0, help="Frames a second of each session."),
     click.option(
         "--ramp",
         callback=_ramp,
         metavar="FROM:TO:STEPS",
-        help="Rates, or with --frame-rate numbers of sessions, one after the other: which is the highest that is held?",
+        help="Find the highest rate that the server holds, or with --frame-rate the largest number of sessions.",
     ),
     click.option(
-        "--seconds", type=_ABOVE_0, default=10.0, show_default=True, help="Of the run, or each step of a ramp."
+        "--seconds",
+        type=_ABOVE_0,
+        default=10.0,
+        show_default=True,
+        help="How long to run, or how long each step of a ramp takes.",
     ),
-    click.option("--warm-up", type=click.FloatRange(min=0), default=1.0, show_default=True, help="Seconds before it."),
     click.option(
-        "--late-ms", type=_ABOVE_0, default=10.0, show_default=True, help="From when on an answer counts as late."
+        "--warm-up",
+        type=click.FloatRange(min=0),
+        default=1.0,
+        show_default=True,
+        help="Seconds of load before the measurement.",
     ),
-    click.option("--chunk", type=_COUNT, default=1, show_default=True, help="Steps in a frame."),
-    click.option("--stateless", is_flag=True, help="Requests without a sequence, each over any free connection."),
-    click.option("--timeout-ms", type=_ABOVE_0, help="Within which the server is asked to answer, or to refuse."),
-    click.option("--floor", is_flag=True, help="Measure a raw TCP echo on this machine under the same load, too."),
     click.option(
-        "--unix", type=click.Path(path_type=Path), help="Connect to this Unix socket in place of the URL's host."
+        "--late-ms", type=_ABOVE_0, default=10.0, show_default=True, help="An answer that takes longer counts as late."
     ),
-    click.option("--api-key", metavar="KEY", help="Others on this machine can see it; --api-key-file hides it."),
-    click.option("--api-key-file", type=_FILE, help="A file with the key."),
+    click.option("--chunk", type=_COUNT, default=1, show_default=True, help="How many steps a frame holds."),
     click.option(
-        "--tls-ca", type=_FILE, help="The authorities of the server's certificate, PEM.  [default: the system's]"
+        "--stateless", is_flag=True, help="Send requests that belong to no sequence, each over any free connection."
+    ),
+    click.option("--timeout-ms", type=_ABOVE_0, help="Ask the server to answer within this time, or to refuse."),
+    click.option("--floor", is_flag=True, help="Also measure a raw TCP echo on this machine under the same load."),
+    click.option(
+        "--unix", type=click.Path(path_type=Path), help="Connect to this Unix socket instead of the URL's host."
+    ),
+    click.option(
+        "--api-key",
+        metavar="KEY",
+        help="The API key. Others on this machine can see it on the command line; --api-key-file hides it.",
+    ),
+    click.option("--api-key-file", type=_FILE, help="The file that holds the API key."),
+    click.option(
+        "--tls-ca",
+        type=_FILE,
+        help="The authorities that may have signed the server's certificate, PEM.  [default: the system's]",
     ),
     click.option("--tls-cert", type=_FILE, help="The client's certificate, PEM."),
     click.option("--tls-key", type=_FILE, help="Its private key, PEM."),

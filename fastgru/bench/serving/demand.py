@@ -112,12 +112,12 @@ class Demand:
     def title(self) -> str:
         """The kind of the load, in one line."""
         if self.frame_rate is not None:
-            return f"real time: {self.frame_rate:g} frames/s a session, whatever the answers do"
-        states = "without states" if self.stateless else "with a session each"
+            return f"real time: every session sends {self.frame_rate:g} frames/s, whether or not answers come"
+        states = "without sessions" if self.stateless else "with one session each"
         over = f"{self.connections} connections {states}"
         if self.open:
-            return f"open loop: {self.arrivals} arrivals, whatever the answers do; {over}"
-        return f"closed loop: the next frame when the answer has come; {over}"
+            return f"open loop: {self.arrivals} arrivals, whether or not answers come; {over}"
+        return f"closed loop: each request waits for the answer to the one before; {over}"
 
     def _offered(self, value: float) -> float:
         return value * self.frame_rate if self.frame_rate is not None else value

@@ -26,9 +26,11 @@ def render_serving(result: ServingResult) -> str:
 def _parts(result: ServingResult) -> Iterator[str]:
     yield f"<h1>fastgru bench: {escape(result.server.model)} at {escape(result.server.target.host)}</h1>"
     yield "".join(f"<p>{escape(line)}</p>" for line in headings(result))
-    yield f"<h2>{escape(result.demand.title())}</h2>"
+    title = result.demand.title()
+    yield f"<h2>{escape(title[0].upper() + title[1:])}</h2>"
     for heads, rows in tables(result):
-        yield table(heads, ([escape(printed(cell)) for cell in row] for row in rows))
+        unit = f'<span class="narrow"> {escape(heads[0])}</span>'  # a card has no head
+        yield table(heads, ([escape(name) + unit, *(escape(printed(cell)) for cell in row)] for name, *row in rows))
     yield figures(
         [
             (_ramp(result), "Latency against the load that was offered"),

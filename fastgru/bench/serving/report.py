@@ -62,12 +62,15 @@ def findings(result: ServingResult) -> Iterator[tuple[str, str]]:
     """Sentences, each with "bad" where something is wrong."""
     demand, outcomes = result.demand, [step.outcome for step in result.steps]
     if any(out.stopped for out in outcomes):
-        yield "bad", "stopped before the end: these are the figures of what was sent until then"
-    due = "when the request was due" if demand.open else "when the request was sent"
-    yield "", f"latencies count from {due}; late: not answered with numbers within {demand.late_ms:g} ms of it"
+        yield "bad", "stopped before the end: the figures are of what was sent until then"
+    due = "a request was due" if demand.open else "a request was sent"
+    yield (
+        "",
+        f"latencies count from when {due}; an answer is late if no numbers have come {demand.late_ms:g} ms after that",
+    )
     if demand.ramp is not None:
-        held = "nothing was held" if result.held is None else f"the highest load held: {result.held.words}"
-        yield "", f"{held} (99 of 100 requests were in time)"
+        held = "none" if result.held is None else result.held.words
+        yield "", f"the highest load held, with 99 of 100 requests in time: {held}"
     for out in outcomes:
         yield from _refusals(out)
     for out in outcomes:
@@ -79,11 +82,14 @@ def findings(result: ServingResult) -> Iterator[tuple[str, str]]:
 def _refusals(out: Outcome) -> Iterator[tuple[str, str]]:
     if out.refused:
         told = percentile(out.refusals, 50)
-        soon = "" if told is None else f"; told within {time_of(told / 1e9)} in the median"
+        soon = "" if told is None else f"; the refusal came after {time_of(told / 1e9)} in the median"
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in out.reasons.most_common())
-        yield "", f"refused {out.refused:,} of {out.due:,}: {reasons}{soon}"
+        yield "", f"{out.refused:,} of {out.due:,} requests were refused: {reasons}{soon}"
     if out.events:
-        yield "", "the server told: " + ", ".join(f"{event} {count:,}" for event, count in out.events.most_common())
+        yield (
+            "",
+            "the server announced: " + ", ".join(f"{event} {count:,}" for event, count in out.events.most_common()),
+        )
 
 
 def _errors(out: Outcome) -> Iterator[tuple[str, str]]:
@@ -91,7 +97,7 @@ def _errors(out: Outcome) -> Iterator[tuple[str, str]]:
         yield "bad", f"{kind}: {counted(count, 'request')}, for example: {out.examples[kind]}"
     if out.broken:
         lost = ", ".join(f"{kind} {count:,}" for kind, count in out.broken.most_common(_EXAMPLES))
-        yield "bad", f"connections lost, or not to be had: {lost}"
+        yield "bad", f"connections that were lost, or that could not be made: {lost}"
     if out.lost:
         yield "" if out.stopped else "bad", f"{counted(out.lost, 'request')} had no answer at the end"
 
@@ -101,14 +107,14 @@ def _client(result: ServingResult) -> Iterator[tuple[str, str]]:
     share, lag = max(out.client_share for out in outcomes), max(out.lag_ns for out in outcomes)
     yield (
         "",
-        f"the client took {100 * share:.0f} % of a core at most, and its loop was {time_of(lag / 1e9)} late at p99",
+        f"the client used at most {100 * share:.0f} % of a core, and its own loop was {time_of(lag / 1e9)} late at p99",
     )
     limited = [f"{step.words}: {words}" for step in result.steps if (words := step.outcome.client_limits)]
     if limited:
-        yield "bad", f"the client, or its machine, may be what limits, not the server ({'; '.join(limited)})"
+        yield "bad", f"the client or its machine, rather than the server, may be the limit ({'; '.join(limited)})"
     late_ms = result.demand.late_ms
     if any(not step.outcome.holds(late_ms) for step in result.floors):
-        yield "bad", "the raw echo was late, too: this machine does not keep up with the load, whatever the server does"
+        yield "bad", "the raw echo was late, too: this machine cannot keep up with the load, with any server"
 
 
 def _server(result: ServingResult) -> Iterator[tuple[str, str]]:
@@ -116,12 +122,12 @@ def _server(result: ServingResult) -> Iterator[tuple[str, str]]:
     grown = result.counted
     success, executions, inferences = (grown.get(name) for name in ("success", "executions", "inferences"))
     if success is None or executions is None or inferences is None:
-        yield "", "the server has no statistics of the model: nothing to compare the answers with"
+        yield "", "the server has no statistics of the model, so the number of answers cannot be checked"
         return
-    size = f", {inferences / executions:.2g} at once" if executions else ""
+    size = f" of {inferences / executions:.2g} on average" if executions else ""
     failure = grown.get("failure") or 0
     parts = [
-        f"the server counted {success:,.0f} answers in {executions:,.0f} executions{size}, {failure:,.0f} failures"
+        f"the server counted {success:,.0f} answers in {executions:,.0f} executions{size}, and {failure:,.0f} failures"
     ]
     for name, words in (("queue_ns", "in the queue"), ("compute_ns", "computed")):
         if (spent := grown.get(name)) is not None and success:
@@ -131,8 +137,8 @@ def _server(result: ServingResult) -> Iterator[tuple[str, str]]:
     yield "", ", ".join(parts)
     if not result.agrees:
         more = (
-            "somebody else uses it, or answers were lost"
+            "somebody else uses the server, or answers were lost"
             if success > result.answered
-            else "it counts less than it answers"
+            else "the server counts fewer than it sends"
         )
-        yield "bad", f"that is not the number of answers that came, {result.answered:,}: {more}"
+        yield "bad", f"{result.answered:,} answers came, which is another number: {more}"

@@ -81,7 +81,7 @@ def test_refusals_are_no_error_where_others_are_answered() -> None:
     with scripted(lambda number, said: (200, b"{}") if number % 2 else (429, b"{}")) as server:
         result = bench("--serve", server.url, "--rate", 100, *SHORT, "--stateless", "--warm-up", 0)
     assert result.exit_code == 0, result.output
-    assert "refused 20 of 40: 429 20" in result.output
+    assert "20 of 40 requests were refused: 429 20" in result.output
 
 
 def test_a_ramp_tells_the_highest_rate_that_is_held(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_a_ramp_tells_the_highest_rate_that_is_held(tmp_path: Path) -> None:
         options = ["--stateless", "--arrivals", "constant", "--warm-up", 0, "--json", tmp_path / "a", "--late-ms", 5000]
         result = bench("--serve", server.url, "--ramp", "100:300:3", "--seconds", 0.4, *options)
     assert result.exit_code == 0, result.output
-    assert "the highest load held: 200 requests/s" in result.output
+    assert "the highest load held, with 99 of 100 requests in time: 200 requests/s" in result.output
     assert json.loads((tmp_path / "a").read_text())["held"] == 200
 
 
