@@ -34,6 +34,8 @@ def open_states(graph: Graph, what: str) -> Graph:
     Raises `UnsupportedModelError` where there is no state, where one begins with a value that inputs decide, and where
     the network cannot be run frame by frame.
     """
+    if graph.states and not _begins_inside(graph):
+        return graph
     named = _with_outputs(graph)
     facts = infer_graph(named)
     failures = list[UnsupportedModelError]()
@@ -54,6 +56,21 @@ def open_states(graph: Graph, what: str) -> Graph:
     raise UnsupportedModelError(
         f"{what}: open_states: no layer of it keeps a state from frame to frame{kept}: load it without open_states"
     )
+
+
+def _begins_inside(graph: Graph) -> bool:
+    """Whether some layer that goes forward begins with something else than a state of the graph."""
+    values, states = Beginnings(graph), set(graph.states)
+    for node in graph.nodes:
+        if node.op in RECURRENT and node.attrs["spec"].get("direction", "forward") == "forward":
+            begins = [*node.inputs[1:2], *node.inputs[4 : 3 + len(RECURRENT[node.op].STATES)]]
+        elif node.op == "loop":
+            begins = list(node.inputs[2 : 2 + node.attrs["states"]])
+        else:
+            continue
+        if not begins or not all(name and values.reads(name) & states for name in begins):
+            return True
+    return False
 
 
 def _has_states(graph: Graph) -> bool:

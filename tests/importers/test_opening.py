@@ -413,6 +413,31 @@ def test_a_model_whose_states_are_open_stays_as_it_is():
     assert [spec.name for spec in again.inputs] == ["x", "rnn_GRU_state_in"]
 
 
+def test_a_public_network_whose_states_are_open(shared_models):
+    """Its layers over the bands of a frame are bidirectional, and its convolutions read caches of their own."""
+    path = shared_models / "gtcrn" / "gtcrn_simple.onnx"
+    opened = fastgru.load(path, open_states=True)
+    assert opened.fingerprint == fastgru.load(path).fingerprint
+
+
+@pytest.mark.parametrize("name", ["gru.json", "gru_1d.json"])
+def test_public_networks_of_rtneural(shared_models, name):
+    path = shared_models / "rtneural" / name
+    model, opened = fastgru.load(path), fastgru.load(path, open_states=True)
+    x = np.random.default_rng(0).standard_normal((2, 50, model.inputs[0].shape[2])).astype("f4")
+    assert np.array_equal(streamed(opened, x, 1, [1, 17, 18], 2), model(x))
+
+
+def test_rnnoise_of_keras(shared_models):
+    path = shared_models / "rnnoise" / "bd.hdf5"
+    model, stream = fastgru.load(path), fastgru.load(path, open_states=True).stream()
+    assert list(stream.states) == ["vad_gru_state_in", "noise_gru_state_in", "denoise_gru_state_in"]
+    x = np.random.default_rng(0).standard_normal((1, 20, 42)).astype("f4")
+    made = [stream.push(x[:, k : k + 5]) for k in range(0, 20, 5)]
+    for k, whole in enumerate(model(x)):
+        assert np.array_equal(np.concatenate([outputs[k] for outputs in made], axis=1), whole)
+
+
 def test_only_true_and_false():
     with pytest.raises(fastgru.UnsupportedModelError, match="open_states is 'yes'"):
         fastgru.load(b"", open_states="yes")
