@@ -47,51 +47,51 @@ class Settings:
     models: texts "PATH" or "NAME=PATH"; `named_models` gives their names and paths.
     """
 
-    models: tuple[str, ...] = _option((), "The models: NAME=PATH, or PATH, whose name is that of the file.")
-    host: str = _option("127.0.0.1", "The address to listen at; 0.0.0.0 or :: for every interface.")
-    port: int = _option(8000, "The port to listen at; 0 takes one that is free.", least=0)
+    models: tuple[str, ...] = _option((), "The models: NAME=PATH, or PATH, which is named after the file.")
+    host: str = _option("127.0.0.1", "The address to listen on; 0.0.0.0 or :: means every interface.")
+    port: int = _option(8000, "The port to listen on; 0 takes a free one.", least=0)
     grpc_port: int | None = _option(
         None,
-        "The port of the host for gRPC, 0 for none; by default 8001 beside the default port 8000, and none beside"
-        " another.",
+        "The port for gRPC; 0 turns it off. The default is 8001 if the port of HTTP is 8000, and off otherwise.",
         least=0,
     )
-    unix: Path | None = _option(None, "Listen at this Unix socket instead of a port.")
+    unix: Path | None = _option(None, "Listen on this Unix socket instead of a port.")
     unix_mode: str = _option("0600", "The permissions of the Unix socket, in octal.")
     precision: str | None = _option(
-        None, "What the kernels compute in; by default float32, or what a quantised file has.", choices=ASKED
+        None, "The precision of the weights; by default float32, or that of a quantised file.", choices=ASKED
     )
     open_states: bool = _option(
-        False, "Make each state that begins inside a model's file one that sequences keep, as fastgru.load does."
+        False, "Let sequences keep every state that begins inside a model's file, as fastgru.load does."
     )
-    threads: int = _option(1, "Threads of one computation.", least=1)
-    capacity: int = _option(16_384, "Sessions of a model that may be open at once.", least=1)
-    idle_seconds: float = _option(300.0, "A session that nobody uses for this long is closed.", "seconds", least=0.001)
+    threads: int = _option(1, "The number of threads of one computation.", least=1)
+    capacity: int = _option(16_384, "How many sessions of a model may be open at once.", least=1)
+    idle_seconds: float = _option(
+        300.0, "How long a session may be unused before it is closed.", "seconds", least=0.001
+    )
     state_dir: Path | None = _option(
-        None, "A folder in which the states of all sessions survive the process; it belongs to one server."
+        None, "A folder that keeps the states of all sessions when the process ends; only one server may use it."
     )
     state_sync: bool = _option(
-        False, "With state_dir: no answer before the disk has the state, so that it survives the power."
+        False, "With state_dir: answer only when the disk has the state, so that it survives a power cut."
     )
     parked_seconds: float = _option(
-        604_800.0, "With state_dir: a session that is idle stays on disk for this long.", "seconds", least=0.001
+        604_800.0, "With state_dir: how long an idle session stays on disk.", "seconds", least=0.001
     )
     parked_sessions: int = _option(
-        32_768, "With state_dir: idle sessions of a model that stay on disk; of more, the oldest end.", least=0
+        32_768, "With state_dir: how many idle sessions of a model stay on disk; beyond that, the oldest end.", least=0
     )
     deadline_seconds: float = _option(
         30.0,
-        "A request must have come whole within this time, and is answered within it after; its own timeout may be"
-        " shorter.",
+        "A request must arrive within this time, and is then answered within this time, unless it asks for less.",
         "seconds",
         least=0.001,
     )
     drain_seconds: float = _option(
-        10.0, "After SIGTERM, what has been accepted has this long to finish.", "seconds", least=0
+        10.0, "How long accepted requests may take to finish after SIGTERM.", "seconds", least=0
     )
     drain_delay_seconds: float = _option(
         0.0,
-        "After SIGTERM, the server says for this long that it is not ready, and serves all the same, before it drains.",
+        "How long after SIGTERM the server reports that it is not ready, but still serves, before it drains.",
         "seconds",
         least=0,
     )
@@ -101,20 +101,22 @@ class Settings:
     insecure: bool = _option(False, "Listen beyond this machine without API keys.")
     tls_cert: Path | None = _option(None, "The certificate chain of the server, PEM; needs --tls-key.")
     tls_key: Path | None = _option(None, "The private key of the certificate, PEM.")
-    tls_client_ca: Path | None = _option(None, "Only clients with a certificate of these authorities are served, PEM.")
+    tls_client_ca: Path | None = _option(None, "Serve only clients with a certificate of these authorities, PEM.")
     allow_origin: tuple[str, ...] = _option(
-        (), "Pages of this origin (https://example.org) may use the server; * for all. Its host may be asked for, too."
+        (), "Allow pages of this origin (https://example.org), and requests for its host; * allows all."
     )
-    log_format: str = _option("text", "How the log is written, to standard error.", choices=("text", "json"))
+    log_format: str = _option("text", "The format of the log, which goes to standard error.", choices=("text", "json"))
     max_body_bytes: int = _option(16 << 20, "The largest body of a request.", "bytes", least=1)
-    max_in_flight_bytes: int = _option(256 << 20, "All bodies that are not answered yet.", "bytes", least=1)
+    max_in_flight_bytes: int = _option(
+        256 << 20, "The total size of the bodies that are not answered yet.", "bytes", least=1
+    )
     max_header_bytes: int = _option(16 << 10, "The largest head of a request.", "bytes", least=256)
-    max_headers: int = _option(100, "The most headers of a request.", least=1)
+    max_headers: int = _option(100, "The largest number of headers of a request.", least=1)
     max_message_bytes: int = _option(1 << 20, "The largest message of a WebSocket.", "bytes", least=1)
     max_json_depth: int = _option(32, "The deepest nesting of JSON.", least=1)
-    max_connections_per_address: int = _option(1_024, "Connections from one address at once.", least=1)
+    max_connections_per_address: int = _option(1_024, "How many connections one address may have at once.", least=1)
     keep_alive_seconds: float = _option(
-        75.0, "A connection without a request is closed after this time.", "seconds", least=0.001
+        75.0, "How long a connection without a request stays open.", "seconds", least=0.001
     )
 
     def __post_init__(self) -> None:

@@ -6,12 +6,12 @@ __all__ = ["METHODS", "NOT_HERE"]
 
 METHODS: Final = {
     "ServerLive": "true while the process answers",
-    "ServerReady": "whether requests are taken: no longer while the server goes down",
-    "ModelReady": "whether the model is loaded; false, and no error, for a name that there is not",
+    "ServerReady": "whether requests are accepted; false while the server shuts down",
+    "ModelReady": "whether the model is loaded; an unknown name gives false, not an error",
     "ServerMetadata": "name, version, extensions",
     "ModelMetadata": "inputs and outputs with datatypes and shapes, -1 for a free size",
-    "ModelConfig": "what follows from the model, in the words of Triton's ModelConfig; none of it can be set",
-    "ModelStatistics": "counts and times of a model, or of all where no name is given",
+    "ModelConfig": "what follows from the model, in the form of Triton's ModelConfig; none of it can be set",
+    "ModelStatistics": "counts and times of a model, or of all models if no name is given",
     "ModelInfer": "one request",
     "ModelStreamInfer": "a stream of requests, and of answers in their order",
     "RepositoryIndex": "the models named at the start, and whether each is loaded",
